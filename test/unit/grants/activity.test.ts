@@ -15,11 +15,11 @@ interface NotesForTest {
   readonly store: Store;
   readonly notes: ActivityNotes;
   readonly id: string;
-  /** What was written, as far as the store was asked. */
+  /** The notes that the store got. */
   readonly written: ActivityChange[];
-  /** While it is true, the store takes nothing. */
+  /** While it is true, every write to the store fails. */
   away: boolean;
-  /** What happens while the store writes a note; once. */
+  /** Runs once while the store writes a note. */
   meanwhile: () => void;
 }
 
@@ -45,8 +45,8 @@ async function notesForTest(): Promise<NotesForTest> {
   return Object.assign(it, { time, store, notes, id: record.id, written });
 }
 
-describe('a use', () => {
-  test('is written soon after a quiet time, then once a minute at most, however many there are', async () => {
+describe('the note of a use', () => {
+  test('is written soon after a quiet time, then at most once a minute', async () => {
     const { time, store, notes, id, written } = await notesForTest();
     for (let second = 0; second < 120; second += 1) {
       for (let request = 0; request < 10; request += 1) notes.used(id);
@@ -58,7 +58,7 @@ describe('a use', () => {
     expect(time.waiting()).toBe(0);
   });
 
-  test('is known here before it is written, and left to the store afterwards', async () => {
+  test('is visible in this process before it is written, and read from the store afterwards', async () => {
     const { time, notes, id } = await notesForTest();
     expect(notes.unwrittenUse(id)).toBeNull();
     notes.used(id);
@@ -67,7 +67,7 @@ describe('a use', () => {
     expect(notes.unwrittenUse(id)).toBeNull();
   });
 
-  test('that comes while the one before it is being written is not lost', async () => {
+  test('is not lost while the previous one is being written', async () => {
     const it = await notesForTest();
     const { time, store, notes, id } = it;
     notes.used(id);
@@ -79,7 +79,7 @@ describe('a use', () => {
     expect(await store.activity.get(id)).toMatchObject({ usedAt: start + 999 });
   });
 
-  test('is written at the end, and nothing after it', async () => {
+  test('is written at close, and no note is written after it', async () => {
     const { time, store, notes, id, written } = await notesForTest();
     notes.used(id);
     await Promise.all([notes.close(), notes.close()]);
@@ -91,8 +91,8 @@ describe('a use', () => {
   });
 });
 
-describe('what came of a refresh', () => {
-  test('does not have uses written before their time', async () => {
+describe('the note of a refresh result', () => {
+  test('does not make pending notes of uses be written early', async () => {
     const { time, notes, id, written } = await notesForTest();
     notes.used(id);
     await time.advance(1_000);
@@ -119,7 +119,7 @@ describe('what came of a refresh', () => {
     expect(await store.activity.get(id)).toMatchObject({ refreshedAt: start, failedAt: null, failure: null });
   });
 
-  test('of a grant that is gone keeps the notes of no other', async () => {
+  test('of a removed grant does not block the notes of others', async () => {
     const { time, store, notes, id } = await notesForTest();
     void notes.failed('gone', 'down');
     notes.used('gone');
@@ -130,8 +130,8 @@ describe('what came of a refresh', () => {
   });
 });
 
-describe('a store that is away', () => {
-  test('gets the notes when it is back', async () => {
+describe('with an unavailable store', () => {
+  test('notes are written when it is available again', async () => {
     const it = await notesForTest();
     const { time, store, notes, id, written } = it;
     it.away = true;
@@ -139,14 +139,14 @@ describe('a store that is away', () => {
     void notes.refreshed(id);
     await time.advance(600_000);
     expect(await store.activity.get(id)).toBeNull();
-    // One of each kind a minute.
+    // One attempt of each kind per minute.
     expect(written.length).toBeLessThanOrEqual(22);
     it.away = false;
     await time.advance(60_000);
     expect(await store.activity.get(id)).toMatchObject({ usedAt: start, refreshedAt: start });
   });
 
-  test('does not keep a process from ending', async () => {
+  test('close does not wait for ever', async () => {
     const it = await notesForTest();
     it.away = true;
     it.notes.used(it.id);
@@ -155,8 +155,8 @@ describe('a store that is away', () => {
   });
 });
 
-describe('scopes that are missing', () => {
-  test('are written soon, and once a second at most, however often it is said', async () => {
+describe('the note of missing scopes', () => {
+  test('is written soon, and at most once a second', async () => {
     const { time, store, notes, id, written } = await notesForTest();
     notes.used(id);
     await time.advance(1_000);
@@ -170,7 +170,7 @@ describe('scopes that are missing', () => {
     expect(time.waiting()).toBe(0);
   });
 
-  test('are written when the store is back, and at the end; nothing after it', async () => {
+  test('is written when the store is available again, and at close, but not after it', async () => {
     const it = await notesForTest();
     const { time, store, notes, id } = it;
     it.away = true;

@@ -23,8 +23,8 @@ async function keyPlanned(credential: OAuth2Credential, provider: Provider): Pro
   return plan.proofKey;
 }
 
-describe('the key of a grant', () => {
-  test('is gone when the grant is revoked', () => {
+describe('the DPoP key of a grant', () => {
+  test('is removed when the grant is revoked', () => {
     const sealed = { credential: oauth2({ dpop: { key, isBound: true } }), audience: ['acme.test'] };
     const left = erased(sealed);
     expect(JSON.stringify(left)).not.toContain(key.d);
@@ -32,15 +32,15 @@ describe('the key of a grant', () => {
   });
 });
 
-describe('the key that a refresh proves', () => {
-  test('is the one that the grant has, even where the definition binds nothing any more', async () => {
+describe('the DPoP key of a refresh', () => {
+  test('is the key of the grant, also when the definition no longer asks for DPoP', async () => {
     const credential = oauth2({ dpop: { key, isBound: true } });
     expect(await keyPlanned(credential, binding)).toBe(key);
     expect(await keyPlanned(credential, acme)).toBe(key);
     expect(await keyPlanned(credential, { ...acme, dpop: 'EdDSA' })).toBe(key);
   });
 
-  test('is made where there is none and the definition wants one, as it says', async () => {
+  test('is created as the definition says when the grant has none', async () => {
     expect(await keyPlanned(oauth2(), acme)).toBeNull();
     expect(await keyPlanned(oauth2(), binding)).toMatchObject({ crv: 'P-256' });
     expect(await keyPlanned(oauth2(), { ...acme, dpop: 'EdDSA' })).toMatchObject({ crv: 'Ed25519' });
@@ -51,7 +51,7 @@ describe('the key that a refresh proves', () => {
   });
 });
 
-/** One refresh whose answer binds the token, or does not. */
+/** One refresh with a response whose token is bound, or is not. */
 async function refreshed(answer: { isBound?: true }, credential: OAuth2Credential, provider = binding) {
   const { process, add, provider: server, time } = await processesForTest();
   const proved: (DpopKey | null)[] = [];
@@ -69,19 +69,19 @@ async function refreshed(answer: { isBound?: true }, credential: OAuth2Credentia
   return { stored, proved };
 }
 
-describe('a refresh of a bound token', () => {
+describe('the refresh of a DPoP-bound token', () => {
   test('proves the key of the grant and keeps it', async () => {
     const { stored, proved } = await refreshed({ isBound: true }, oauth2({ dpop: { key, isBound: true } }));
     expect(proved).toEqual([key]);
     expect(stored).toMatchObject({ accessToken: 'access-2', dpop: { key, isBound: true } });
   });
 
-  test('stores a key that was made for it together with its tokens', async () => {
+  test('stores a new key together with its tokens', async () => {
     const { stored, proved } = await refreshed({ isBound: true }, oauth2());
     expect(stored).toMatchObject({ accessToken: 'access-2', dpop: { key: proved[0], isBound: true } });
   });
 
-  test('keeps the key and the refresh token where the token is bound to none, and says so', async () => {
+  test('keeps the key and the refresh token, and reports it, when the new token is not bound', async () => {
     const { stored } = await refreshed({}, oauth2({ dpop: { key, isBound: true } }));
     expect(stored).toMatchObject({
       accessToken: 'access-2',
@@ -95,7 +95,7 @@ const sealed = (credential: object) =>
   readSealed(Buffer.from(JSON.stringify({ v: 1, credential, audience: [] })), 'g').credential;
 
 describe('a sealed credential', () => {
-  test('is read as it was written, with its key and without', () => {
+  test('reads back as written, with and without a key', () => {
     for (const credential of [oauth2(), oauth2({ dpop: { key, isBound: false } })]) {
       const bytes = writeSealed({ credential, audience: ['api.acme.test'] });
       expect(readSealed(bytes, 'g').credential).toEqual(credential);
@@ -107,7 +107,7 @@ describe('a sealed credential', () => {
     ['a key without its secret half', { key: { ...key, d: undefined }, isBound: true }],
     ['no word of the token', { key }],
     ['a word that is none', { key, isBound: 'yes' }],
-  ])('is of no form that is known with %s', (_what, dpop) => {
+  ])('is refused with %s', (_what, dpop) => {
     expect(() => sealed({ ...oauth2(), dpop })).toThrow(/has a form that this version/);
   });
 });

@@ -37,7 +37,7 @@ const plain = {
   expiresAt: Math.floor((now + day) / 1_000) * 1_000,
 };
 
-/** In whole seconds, as certificates have it; the test's own began in the one before, perhaps. */
+/** A time in whole seconds, as in certificates; the certificate may begin one second earlier. */
 function expectPlain(credential: unknown): void {
   const { expiresAt, ...rest } = credential as typeof plain;
   const { expiresAt: expected, ...others } = plain;
@@ -46,13 +46,13 @@ function expectPlain(credential: unknown): void {
 }
 
 describe('a client certificate and its key', () => {
-  test('are read as JSON, the type said or not, and in camelCase', () => {
+  test('are read from JSON, with or without the type, and in camelCase', () => {
     expectPlain(json(cert, key));
     expectPlain(read(JSON.stringify({ certificate: cert, private_key: key })));
     expectPlain(read(JSON.stringify({ certificate: cert, privateKey: key })));
   });
 
-  test('are read as PEM, in any order, with words around them as tools write', () => {
+  test('are read from PEM, in any order, with other text around the blocks', () => {
     expectPlain(read(cert + key));
     expectPlain(read(`Bag Attributes\n    friendlyName: agents\n${key}\nsubject=CN = agents\n${cert}`));
     expectPlain(
@@ -65,11 +65,11 @@ describe('a client certificate and its key', () => {
   test.each([
     ['PKCS #1', key],
     ['PKCS #8', pkcs8],
-  ])('are kept with the key as PKCS #8, whatever it came as: %s', (_form, written) => {
+  ])('are stored with the key as PKCS #8: %s', (_form, written) => {
     expectPlain(read(cert + written));
   });
 
-  test('are kept with the chain in order, and without the root and what is no part of it', () => {
+  test('are stored with the chain in order, without the root and unrelated certificates', () => {
     const stranger = makeTestAuthority('Somebody else').cert;
     const { certificate } = read(cert + stranger + root.cert + middle.cert + key) as { certificate: string };
     expect(certificate.replaceAll('\r', '')).toBe((cert + middle.cert).replaceAll('\r', ''));
@@ -82,11 +82,11 @@ describe('a client certificate and its key', () => {
     passphrase: 'the passphrase',
   });
 
-  test('are read with the passphrase of the key, and kept without', () => {
+  test('are read with the passphrase of the key, and stored without it', () => {
     expectPlain(json(cert, locked, { passphrase: 'the passphrase' }));
   });
 
-  test('are refused without the passphrase, with the command that asks for it', () => {
+  test('are refused without the passphrase, with the command that prompts for it', () => {
     const { message, hint } = problem(() => read(cert + locked));
     expect(message).toBe('The private key is encrypted.');
     expect(hint).toContain('openssl pkey -in client.key; } | sidekey grant add');
@@ -115,13 +115,13 @@ describe('a client certificate and its key', () => {
     expect(hint).toBeDefined();
   });
 
-  test('are refused where the certificate is for servers alone', () => {
+  test('are refused when the certificate is only for servers', () => {
     const server = upstreamLeaf('api.acme.test');
     expect(problem(() => read(server.cert + server.key)).message).toMatch(/is not for clients/);
   });
 
-  test('are refused where TLS cannot use them', () => {
-    // Too short for anybody today.
+  test('are refused when TLS cannot use them', () => {
+    // The key is too short for TLS libraries.
     const weak = generateKeyPairSync('rsa', {
       modulusLength: 1024,
       privateKeyEncoding: { type: 'pkcs1', format: 'pem' },
@@ -139,7 +139,7 @@ describe('a client certificate and its key', () => {
     expect(problem(() => read(text)).message).toMatch(/cannot be used for TLS \(ERR_/);
   });
 
-  test('are not spoken of with a piece of the key', () => {
+  test('are refused without a part of the key in the message', () => {
     const lines = [key, pkcs8, locked].flatMap((pem) => pem.split('\n')).filter((it) => it.length > 40);
     const faults = [
       () => read(key),
@@ -156,17 +156,17 @@ describe('a client certificate and its key', () => {
     }
   });
 
-  test('are stored and read back, and nothing of the key is left when the grant is revoked', () => {
+  test('are sealed and read back, and the key is removed when the grant is revoked', () => {
     const sealed = { credential: read(cert + key), audience: ['bank.example'] };
     expect(readSealed(writeSealed(sealed), 'id')).toEqual(sealed);
     const left = erased(sealed);
     expect(JSON.stringify(left)).not.toContain('PRIVATE KEY');
     expect(readSealed(writeSealed(left), 'id')).toEqual(left);
-    // Who it was is still to be seen.
+    // Subject and issuer are still shown.
     expect(certificateFacts(left.credential)).toEqual(certificateFacts(sealed.credential));
   });
 
-  test('end when the certificate does', () => {
+  test('expire when the certificate does', () => {
     const credential = read(cert + key);
     const end = endOf(credential)!;
     expect(clockOf(credential, end - 1, 60_000)).toBe('fresh');

@@ -33,8 +33,8 @@ const empty = {
   tokenEndpoint: null,
 };
 
-describe('oauth2', () => {
-  test('with everything, in snake_case and in camelCase', () => {
+describe('an oauth2 credential', () => {
+  test('is read with all members, in snake_case and in camelCase', () => {
     const credential = {
       ...empty,
       accessToken: 'a',
@@ -73,11 +73,11 @@ describe('oauth2', () => {
     ).toEqual(expected);
   });
 
-  test('with a refresh token alone', () => {
+  test('is read with only a refresh token', () => {
     expect(read({ refresh_token: 'r' })).toEqual({ credential: { ...empty, refreshToken: 'r' }, scopes: [] });
   });
 
-  test('as a whole token response, whose id_token is not kept', () => {
+  test('is read from a token response, without its id_token', () => {
     expect(read({ access_token: 'a', token_type: 'Bearer', id_token: jwt({}), refresh_token: null })).toEqual(
       {
         credential: { ...empty, accessToken: 'a' },
@@ -98,11 +98,11 @@ describe('oauth2', () => {
     ['seconds from now', { expires_in: 5 }],
     ['seconds from now as a text', { expiresIn: '5' }],
     ['both, of which the moment counts', { expires_at: (now + 5_000) / 1000, expires_in: 3600 }],
-  ])('with its expiry as %s', (_, fields) => {
+  ])('is read with its expiry as %s', (_, fields) => {
     expect(read({ access_token: 'a', ...fields }).credential).toMatchObject({ expiresAt: now + 5_000 });
   });
 
-  test('whose access token has ended is taken: its refresh token renews it', () => {
+  test('with an expired access token is accepted when it has a refresh token', () => {
     expect(
       read({ access_token: 'a', refresh_token: 'r', expires_at: now / 1000 - 60 }).credential,
     ).toMatchObject({
@@ -152,14 +152,14 @@ describe('oauth2', () => {
       { access_token: 'a', accessToken: 'b' },
       '"access_token" and "accessToken" are the same field',
     ],
-  ])('refuses %s', (_, input, message) => {
+  ])('is refused with %s', (_, input, message) => {
     const error = problem(input);
     expect(error.message).toContain(message);
     expect(error.hint).toContain('"access_token":"…"');
   });
 });
 
-describe('other types', () => {
+describe('a credential of another type', () => {
   test.each([
     [
       { type: 'api_key', value: 'k' },
@@ -187,7 +187,7 @@ describe('other types', () => {
       { headers: { 'X-Api-Key': 'k', '2': 'b', '1': 'a' } },
       {
         type: 'headers',
-        // As JavaScript orders the names of the object above; the text's own order is kept.
+        // JavaScript moves integer-like names of the object above to the front; the order of the text is kept.
         headers: [
           ['1', 'a'],
           ['2', 'b'],
@@ -220,11 +220,11 @@ describe('other types', () => {
         region: 'eu-west-1',
       },
     ],
-  ])('%j', (input, credential) => {
+  ])('is read: %j', (input, credential) => {
     expect(read(input)).toEqual({ credential, scopes: [] });
   });
 
-  test('keeps headers in the order in which they are written', () => {
+  test('keeps header fields in the order of the input', () => {
     const { credential } = read('{"headers":{"X-B":"1","2":"2","1":"3"}}');
     expect(credential).toMatchObject({
       headers: [
@@ -235,7 +235,7 @@ describe('other types', () => {
     });
   });
 
-  test('reads the end of a JWT, whether its type is said or not', () => {
+  test('takes its expiry from a JWT, with or without a type in the input', () => {
     const value = jwt({ exp: now / 1000 + 60 });
     const credential = { type: 'jwt', value, expiresAt: now + 60_000 };
     for (const input of [{ type: 'jwt', value }, { value }, { jwt: value }]) {
@@ -271,12 +271,12 @@ describe('other types', () => {
     ],
     [{}, 'the input holds no credential'],
     [{ type: null }, 'the input holds no credential'],
-  ])('refuses %j', (input, message) => {
+  ])('is refused: %j', (input, message) => {
     expect(problem(input).message.toLowerCase()).toContain(message.toLowerCase());
   });
 });
 
-describe('what is no credential', () => {
+describe('input that is no credential', () => {
   test.each([
     ['', 'The input is empty'],
     [' \n', 'The input is empty'],
@@ -290,13 +290,13 @@ describe('what is no credential', () => {
     ['{"value": "a", "value": "b"}', 'a field stands twice in the same object (line 1, column 16)'],
     ['{"value": "k"} x', 'more after the end of the value (line 1, column 16)'],
     [' '.repeat(1_048_577), 'larger than 1 MiB'],
-  ])('%j', (input, message) => {
+  ])('is refused: %j', (input, message) => {
     const error = problem(input);
     expect(error.message).toContain(message);
     expect(error.hint).toContain('"type":"');
   });
 
-  test('a token by itself is answered with how to wrap it', () => {
+  test('is refused with the JSON to write when it is a bare token', () => {
     expect(problem('ghp_abcdefgh\n')).toMatchObject({
       message: 'The input is not JSON; it may be a token by itself.',
       hint: 'wrap it: {"type":"api_key","value":"…"}',
@@ -305,7 +305,7 @@ describe('what is no credential', () => {
     expect(problem(jwt({})).hint).toBe('wrap it: {"type":"jwt","value":"…"}');
   });
 
-  test('an unknown field is named, with what was probably meant', () => {
+  test('is refused with a suggestion when a field is unknown', () => {
     expect(problem({ acces_token: 'a' }).message).toBe(
       'The field "acces_token" is not known; did you mean "access_token"?',
     );
@@ -315,7 +315,7 @@ describe('what is no credential', () => {
     expect(problem('{"__proto__": {"type":"api_key"}, "value": "k"}').message).toContain('is not known');
   });
 
-  test('a byte order mark is no obstacle', () => {
+  test('does not include a byte order mark, which is accepted', () => {
     expect(read('\uFEFF{"value":"k"}').credential).toEqual({ type: 'api_key', value: 'k' });
   });
 
@@ -333,7 +333,7 @@ describe('what is no credential', () => {
     '{"headers": {"X": "SECRET\\r\\n"}}',
     '{"username": "SECRET:SECRET", "password": "SECRET"}',
     '{"value": "SECRET" "SECRET"}',
-  ])('never shows what stood in it: %s', (input) => {
+  ])('is refused without its text in the message: %s', (input) => {
     const error = problem(input);
     expect(`${error.message} ${error.hint} ${String(error.cause)}`).not.toContain('SECRET');
   });

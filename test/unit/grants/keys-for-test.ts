@@ -2,12 +2,12 @@ import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypt
 import { jwtVerify, type JWTPayload } from 'jose';
 import type { SigningKey } from '../../../src/grants/credential.ts';
 
-/** A key that signs, and what checks its signatures. */
+/** A signing key and its public key. */
 export interface TestKey extends SigningKey {
   readonly publicKey: KeyObject;
 }
 
-/** Made anew for each run: PKCS#1 for RSA, as GitHub hands keys out, else PKCS#8. */
+/** A new key: PKCS#1 for RSA, the format of GitHub's keys; otherwise PKCS#8. */
 export function aKey(algorithm: 'RS256' | 'ES256' | 'EdDSA' = 'RS256', keyId: string | null = null): TestKey {
   const { privateKey } =
     algorithm === 'RS256'
@@ -20,7 +20,7 @@ export function aKey(algorithm: 'RS256' | 'ES256' | 'EdDSA' = 'RS256', keyId: st
   return { privateKey: pem, keyId, algorithm, publicKey: createPublicKey(privateKey) };
 }
 
-/** What a token says, after its signature and its times were checked at `now`. */
+/** The claims of a token, after its signature and times were verified at `now`. */
 export async function verified(
   jwt: string | undefined,
   { publicKey }: TestKey,

@@ -10,12 +10,12 @@ async function child(): Promise<ChildProcess & { readonly pid: number }> {
   return process as ChildProcess & { readonly pid: number };
 }
 
-test('a holder is another each time, and runs while its process does', () => {
+test('a lock holder has a unique name, and is alive while its process runs', () => {
   expect(newHolder()).not.toBe(newHolder());
   expect(holderStateOf(newHolder())).toBe('running');
 });
 
-test('a holder whose process was killed is dead', async () => {
+test('a lock holder is dead when its process was killed', async () => {
   const process = await child();
   const holder = newHolder(process.pid);
   expect(holderStateOf(holder)).toBe('running');
@@ -25,13 +25,13 @@ test('a holder whose process was killed is dead', async () => {
   expect(holderStateOf(holder)).toBe('dead');
 });
 
-test('a holder whose process id another process has now is dead', async () => {
+test('a lock holder is dead when another process has its process id', async () => {
   const { pid } = await child();
   const named = JSON.parse(newHolder()) as object;
   expect(holderStateOf(JSON.stringify({ ...named, pid }))).toBe('dead');
 });
 
-test('a holder whose process was stopped is stopped, and runs when that goes on', async () => {
+test('a lock holder is stopped while its process is stopped, and alive after it continues', async () => {
   const process = await child();
   const holder = newHolder(process.pid);
   process.kill('SIGSTOP');
@@ -49,7 +49,7 @@ test.each([
   ['of an older version', () => '7d4c2d0e-5d3c-4d54-9e58-0f8f4a4f9b52'],
   ['that is no name', () => 'null'],
   ['of every process', (named: object) => JSON.stringify({ ...named, pid: -1 })],
-])('a holder %s is unknown, even where nothing runs', (_what, written) => {
+])('a lock holder %s is unknown', (_what, written) => {
   const named = JSON.parse(newHolder()) as object;
   expect(holderStateOf(written({ ...named, pid: 2 ** 22 + 1 }))).toBe('unknown');
 });

@@ -25,8 +25,8 @@ function missing(field: string, credential: Credential = oauth2(), provider: Pro
   return missingConsent(values, { grant, sealed: { credential, audience: [] } }, provider);
 }
 
-describe('a refusal for want of a scope', () => {
-  test('names the command that asks for it besides what the grant has', () => {
+describe('the hint of a missing scope', () => {
+  test('names the command that requests it in addition to the present scopes', () => {
     const found = missing('Bearer error="insufficient_scope", scope="read write admin"');
     expect(found).toEqual({
       scopes: ['write', 'admin'],
@@ -36,7 +36,7 @@ describe('a refusal for want of a scope', () => {
     expect(scopesToAsk('write admin', consent, grant)).toEqual(['write', 'admin', 'read']);
   });
 
-  test('says so where the scope is not named, and where the API describes itself', () => {
+  test('says when the scope is not named, and when the API describes itself', () => {
     expect(missing('Bearer error=insufficient_scope')?.hint).toBe(
       'sidekey connect acme --name work (the API does not name the scope)',
     );
@@ -68,12 +68,12 @@ describe('a refusal for want of a scope', () => {
       consent,
       'sidekey connect acme --name work --client-credentials --scopes write',
     ],
-  ])('of %s is mended where its scopes are chosen', (_what, credential, provider, command) => {
+  ])('for a %s names the place where its scopes are configured', (_what, credential, provider, command) => {
     const { type } = credential;
     expect(consentCommand({ ...grant, type }, ['write'], provider, credential)).toBe(command);
   });
 
-  test('is one word of a shell, whatever the scope is', () => {
+  test('quotes any scope as one word of a shell', () => {
     const scopes = ["';id;'", '$(id)', '`id`', '--widen', '&&', '>file', '#x', '*'];
     const command = consentCommand(grant, scopes, consent, oauth2());
     const words = execFileSync('/bin/sh', ['-c', `printf '%s\\n' ${command.replace('sidekey ', '')}`], {
@@ -92,7 +92,7 @@ describe('a refusal for want of a scope', () => {
       Buffer.from('alice:word-s3cret').toString('base64'),
     ],
     [{ type: 'headers', headers: [['X-Key', 'Token field-s3cret']] }, 'field-s3cret'],
-  ])('says nothing of the credential, though the upstream says it (%j)', (credential, echoed) => {
+  ])('contains no part of the credential that the upstream repeats (%j)', (credential, echoed) => {
     const found = missing(
       `Bearer error="insufficient_scope", scope="x${echoed}x write", resource_metadata="https://a.example/${echoed}"`,
       credential,

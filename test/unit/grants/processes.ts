@@ -37,7 +37,7 @@ export const acme: Provider = aProvider({
   audience: ['helpdesk.acme.test'],
 });
 
-/** An OAuth credential that was obtained at `start` and lives an hour. */
+/** An OAuth credential obtained at `start` and valid for an hour. */
 export function oauth2(fields: Partial<OAuth2Credential> = {}): OAuth2Credential {
   return oauth2Credential({
     accessToken: 'access-1',
@@ -48,7 +48,7 @@ export function oauth2(fields: Partial<OAuth2Credential> = {}): OAuth2Credential
   });
 }
 
-/** One process: a connection of its own to the store, and what is built on it. */
+/** One process: its own connection to the store, with registry and token source. */
 export interface Process {
   readonly store: Store;
   readonly registry: Registry;
@@ -57,7 +57,7 @@ export interface Process {
   readonly events: AuditEvent[];
 }
 
-/** A store in a folder of its own, a provider, a clock, and as many processes as a test wants. */
+/** A store in its own folder, a provider, a clock, and any number of processes. */
 export interface ProcessesForTest {
   readonly time: ManualTime;
   readonly provider: RotatingProvider;
@@ -113,7 +113,7 @@ export async function processesForTest(
   };
 }
 
-/** The access token of a result that is ready; else what was answered instead. */
+/** The access token of a ready result; otherwise the result itself. */
 export function tokenOf(result: {
   kind: string;
   sealed?: { credential: Credential };

@@ -2,8 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { hour, processesForTest, oauth2, start, storedRefreshToken, tokenOf } from './processes.ts';
 import { settle } from '../lib/manual-time.ts';
 
-describe('a refresh that nobody waits for', () => {
-  test('leaves a token alone that is not due', async () => {
+describe('a refresh in the background', () => {
+  test('does not touch a token that is not due', async () => {
     const { process, add, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -11,7 +11,7 @@ describe('a refresh that nobody waits for', () => {
     expect(provider.requests).toHaveLength(0);
   });
 
-  test('of a token that is due, or has ended, is made once by several processes', async () => {
+  test('is made once by several processes for a token that is due or expired', async () => {
     const { process, add, time, provider } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, oauth2());
@@ -26,7 +26,7 @@ describe('a refresh that nobody waits for', () => {
     expect(await storedRefreshToken(here.registry, grant.id)).toBe('refresh-3');
   });
 
-  test('for the sake of the refresh token is made though the token is fresh, and once by several processes', async () => {
+  test('is made once by several processes for a refresh token that would expire, though the access token is fresh', async () => {
     const { process, add, provider } = await processesForTest();
     const processes = [await process(), await process(), await process()];
     const grant = await add(processes[0]!.registry, oauth2());
@@ -35,7 +35,7 @@ describe('a refresh that nobody waits for', () => {
     expect(await storedRefreshToken(processes[1]!.registry, grant.id)).toBe('refresh-2');
   });
 
-  test('that another process is making is left to it', async () => {
+  test('is not made while another process makes it', async () => {
     const { process, add, time, provider } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, oauth2());
@@ -51,7 +51,7 @@ describe('a refresh that nobody waits for', () => {
     expect(await making).toEqual({ kind: 'done' });
   });
 
-  test('that failed says when to come back, and asks for nothing before', async () => {
+  test('gives the time of the next attempt after a failure, and makes no request before it', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -65,7 +65,7 @@ describe('a refresh that nobody waits for', () => {
     expect(await source.refreshAhead(grant.id)).toEqual({ kind: 'done' });
   });
 
-  test('that the provider refuses says so, and does not ask again at once', async () => {
+  test('reports a refusal of the provider, and makes no request at once after it', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -76,7 +76,7 @@ describe('a refresh that nobody waits for', () => {
     expect(provider.requests).toHaveLength(1);
   });
 
-  test('is not begun for a grant that is gone, nor after the end', async () => {
+  test('does not start for a removed grant, nor after close', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     expect(await source.refreshAhead('gone')).toEqual({ kind: 'done' });
@@ -88,7 +88,7 @@ describe('a refresh that nobody waits for', () => {
   });
 });
 
-describe('a use of a grant', () => {
+describe('the use of a grant', () => {
   test('is noted when a request gets its token, from memory, from the store and after a 401', async () => {
     const { process, add, time } = await processesForTest();
     const { registry, source, activity, store } = await process();
@@ -106,7 +106,7 @@ describe('a use of a grant', () => {
     expect(activity.unwrittenUse(grant.id)).toBe(start + 2_000);
   });
 
-  test('is none where there was no token, or nobody asked', async () => {
+  test('is not noted without a token, or for a background refresh', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source, activity } = await process();
     const grant = await add(registry, oauth2());
@@ -118,7 +118,7 @@ describe('a use of a grant', () => {
   });
 });
 
-test('what came of refreshes is noted for people, in words without a stop gap', async () => {
+test('refresh results are noted as sentences without a full stop', async () => {
   const { process, add, time, provider } = await processesForTest();
   const { registry, source, store } = await process();
   const grant = await add(registry, oauth2());

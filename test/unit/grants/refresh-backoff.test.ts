@@ -17,7 +17,7 @@ function backoffAt(random = 1) {
   };
 }
 
-test('doubles up to a bound, and is longer for the background', () => {
+test('the delay doubles up to a maximum, and is longer in the background', () => {
   const { backoff } = backoffAt();
   const waits = Array.from({ length: 12 }, () => {
     backoff.failed(g, 'down', null);
@@ -31,13 +31,13 @@ test('doubles up to a bound, and is longer for the background', () => {
   ]);
 });
 
-test('differs between processes by up to a half', () => {
+test('the delay differs between processes by up to a half', () => {
   const { backoff } = backoffAt(0);
   backoff.failed(g, 'down', null);
   expect(backoff.wait(g, 'request')).toBe(125);
 });
 
-test('passes with the time, is forgotten after a success, and is each grant’s own', () => {
+test('the delay passes with time, is reset by a success, and is separate for each grant', () => {
   const { backoff, clock } = backoffAt();
   backoff.failed(g, 'down', null);
   expect(backoff.wait(h, 'request')).toBe(0);
@@ -49,7 +49,7 @@ test('passes with the time, is forgotten after a success, and is each grant’s 
   expect(backoff.reason('g')).toBeNull();
 });
 
-test('heeds what the provider asks for, where that is longer', () => {
+test('the delay is at least that of Retry-After', () => {
   const { backoff } = backoffAt();
   backoff.failed(g, 'busy', 30_000);
   expect(backoff.wait(g, 'request')).toBe(30_000);
@@ -57,14 +57,14 @@ test('heeds what the provider asks for, where that is longer', () => {
   expect(backoff.wait(h, 'request')).toBe(250);
 });
 
-test('is not stretched by a clock that is set back', () => {
+test('the delay does not grow when the clock is set back', () => {
   const { backoff, clock } = backoffAt();
   backoff.failed(g, 'down', null);
   clock.now -= 1e9;
   expect(backoff.wait(g, 'request')).toBe(250);
 });
 
-test('of one grant holds the background refreshes of its endpoint’s other grants, and no request', () => {
+test('the delay of one grant stops background refreshes of other grants at its endpoint, and no request', () => {
   const { backoff, clock } = backoffAt();
   backoff.failed(g, 'down', null);
   expect(backoff.wait(sister, 'background')).toBe(1_000);
@@ -76,14 +76,14 @@ test('of one grant holds the background refreshes of its endpoint’s other gran
   expect(backoff.wait(sister, 'background')).toBe(0);
 });
 
-test('of one grant does not hold the others for long, however often it fails', () => {
+test('the delay of one grant stops the others only briefly, however often it fails', () => {
   const { backoff } = backoffAt();
   for (let failures = 0; failures < 30; failures += 1) backoff.failed(g, 'broken', null);
   expect(backoff.wait(g, 'background')).toBe(900_000);
   expect(backoff.wait(sister, 'background')).toBe(60_000);
 });
 
-test('ends for all grants of an endpoint once it works for one; not where it was not asked', () => {
+test('the delay ends for all grants of an endpoint after one success, unless no request was made', () => {
   const { backoff } = backoffAt();
   backoff.failed(g, 'down', 30_000);
   backoff.settled('sister');

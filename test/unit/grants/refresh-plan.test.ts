@@ -11,7 +11,7 @@ const parts: PlanParts = {
   registry: { read: () => Promise.resolve(null) },
 };
 
-/** The plan for a credential of the provider acme, as it is defined. */
+/** The plan for a credential of the provider acme with this definition. */
 function plan(
   credential: OAuth2Credential,
   provider: Provider | undefined = acme,
@@ -23,8 +23,8 @@ function plan(
   );
 }
 
-describe('with a refresh token', () => {
-  test('everything comes from the provider definition', async () => {
+describe('a refresh plan with a refresh token', () => {
+  test('takes all values from the provider definition', async () => {
     expect(await plan(oauth2())).toEqual({
       kind: 'ask',
       login: null,
@@ -40,7 +40,7 @@ describe('with a refresh token', () => {
     });
   });
 
-  test('the provider may take it elsewhere than it issues tokens; one that came with an endpoint of its own goes there', async () => {
+  test('uses the refresh endpoint of the provider, unless the credential has its own token endpoint', async () => {
     const refreshEndpoint = 'https://helpdesk.acme.test/refresh';
     const elsewhere = { ...acme, dialect: { ...acme.dialect, refreshEndpoint } };
     expect(await plan(oauth2(), elsewhere)).toMatchObject({
@@ -53,7 +53,7 @@ describe('with a refresh token', () => {
     });
   });
 
-  test('everything comes from the credential, with or without a definition', async () => {
+  test('takes all values from the credential, with or without a definition', async () => {
     const credential = oauth2({
       clientId: 'c',
       clientSecret: 's',
@@ -79,20 +79,20 @@ describe('with a refresh token', () => {
   test.each([
     ['another token endpoint', { tokenEndpoint: 'https://other.test/token' }],
     ['another client', { clientId: 'other' }],
-  ])('the secret of the provider does not go with %s', async (_what, own) => {
+  ])('leaves out the client secret of the provider with %s', async (_what, own) => {
     expect(await plan(oauth2(own))).toMatchObject({
       request: { client: { clientSecret: null, auth: 'none' } },
     });
   });
 
-  test('a public client sends no secret', async () => {
+  test('leaves out the client secret for a public client', async () => {
     expect(await plan(oauth2(), { ...acme, clientSecret: null, clientAuth: 'none' })).toMatchObject({
       request: { client: { clientId: 'sidekey', clientSecret: null, auth: 'none' } },
     });
   });
 
   test.each(['post', 'private_key_jwt'] as const)(
-    'the definition says how the client authenticates: %s',
+    'uses the client authentication of the definition: %s',
     async (clientAuth) => {
       expect(await plan(oauth2(), { ...acme, clientAuth })).toMatchObject({
         request: { client: { auth: clientAuth } },
@@ -104,18 +104,18 @@ describe('with a refresh token', () => {
     [oauth2(), { ...acme, tokenEndpoint: null }, 'set providers.acme.token_endpoint'],
     [oauth2(), { ...acme, clientId: null }, 'set providers.acme.client_id'],
     [oauth2({ refreshToken: null }), acme, 'add the grant again with --replace'],
-  ])('names what is missing: %#', async (credential, provider, hint) => {
+  ])('is refused with the name of the missing setting: %#', async (credential, provider, hint) => {
     expect(await plan(credential, provider)).toMatchObject({ kind: 'impossible', hint });
   });
 
-  test('names what is missing where the definition is gone', async () => {
+  test('is refused with the name of the missing setting when the definition was removed', async () => {
     expect(await planRefresh({ provider: 'gone', credential: oauth2(), scopes: [] }, parts)).toMatchObject({
       kind: 'impossible',
       hint: 'set providers.gone.token_endpoint',
     });
   });
 
-  test('a secret that is missing is no fault', async () => {
+  test('is refused with a hint when the client secret is missing', async () => {
     const missing = new SidekeyError('secret_missing', 'ACME_SECRET is not set.', {
       hint: 'set ACME_SECRET',
     });
@@ -128,18 +128,18 @@ describe('with a refresh token', () => {
   });
 });
 
-/** A credential that renews itself this way. */
+/** A credential with this renewal. */
 const renewing = (renewal: Renewal, fields: Partial<OAuth2Credential> = {}) =>
   oauth2({ refreshToken: null, renewal, ...fields });
 
-describe('with client credentials', () => {
+describe('a refresh plan with client credentials', () => {
   const renewal: Renewal = {
     kind: 'client_credentials',
     scope: 'read write',
     parameters: { audience: 'https://api.acme.test' },
   };
 
-  test('the client asks for itself', async () => {
+  test('uses the credentials of the client', async () => {
     expect(await plan(renewing(renewal))).toEqual({
       kind: 'ask',
       login: null,
@@ -153,7 +153,7 @@ describe('with client credentials', () => {
     });
   });
 
-  test('a client without a secret cannot (RFC 6749 §4.4)', async () => {
+  test('is refused for a client without a secret (RFC 6749 §4.4)', async () => {
     expect(await plan(renewing(renewal), { ...acme, clientSecret: null })).toEqual({
       kind: 'impossible',
       reason: 'the provider "acme" has no client secret',
@@ -161,14 +161,14 @@ describe('with client credentials', () => {
     });
   });
 
-  test('a refresh token that is there too is not used', async () => {
+  test('ignores a refresh token', async () => {
     expect(await plan(renewing(renewal, { refreshToken: 'left over' }))).toMatchObject({
       request: { kind: 'client_credentials' },
     });
   });
 });
 
-describe('with assertions', () => {
+describe('a refresh plan with assertions', () => {
   const renewal: Renewal = {
     kind: 'jwt_bearer',
     key: { privateKey: 'PEM', keyId: 'k1', algorithm: 'RS256' },
@@ -180,7 +180,7 @@ describe('with assertions', () => {
   };
   const forRobots: Provider = { ...acme, flows: ['jwt_bearer'] };
 
-  test('the subject is the issuer, and the audience the token endpoint, where none is named', async () => {
+  test('uses the issuer as subject and the token endpoint as audience by default', async () => {
     expect(await plan(renewing(renewal))).toMatchObject({
       request: { subject: 'robot@acme.test', audience: 'https://helpdesk.acme.test/token' },
     });
@@ -190,14 +190,14 @@ describe('with assertions', () => {
     });
   });
 
-  test('the client of people’s consent is not named beside them, unless it is the issuer', async () => {
+  test('leaves out the client of interactive consents, unless it is the issuer', async () => {
     expect(await plan(renewing(renewal))).toMatchObject({ request: { client: null } });
     expect(await plan(renewing({ ...renewal, issuer: 'sidekey' }))).toMatchObject({
       request: { client: { clientId: 'sidekey' } },
     });
   });
 
-  test('a client that is there for them alone is named', async () => {
+  test('includes a client that is configured for assertions only', async () => {
     expect(await plan(renewing(renewal), forRobots)).toMatchObject({
       request: { client: { clientId: 'sidekey', clientSecret: 'client-secret-of-acme' } },
     });
@@ -207,7 +207,7 @@ describe('with assertions', () => {
   });
 });
 
-describe('with an exchange', () => {
+describe('a refresh plan with a token exchange', () => {
   const renewal: Renewal = {
     kind: 'token_exchange',
     subjectToken: { reference: 'file:/run/token' },
@@ -219,7 +219,7 @@ describe('with an exchange', () => {
     parameters: {},
   };
 
-  test('a token that is referred to is read each time, and one that is kept is not', async () => {
+  test('reads a referenced token each time, and a stored one never', async () => {
     expect(await plan(renewing(renewal))).toMatchObject({
       request: {
         subjectToken: 'the secret of file:/run/token',
@@ -235,7 +235,7 @@ describe('with an exchange', () => {
     });
   });
 
-  test('a token that is missing is no fault', async () => {
+  test('is refused with a hint when a token is missing', async () => {
     const missing = new SidekeyError('secret_missing', 'file:/run/token is empty.', { hint: 'put it there' });
     const readSecret = () => Promise.reject(missing);
     expect(await plan(renewing(renewal), acme, { readSecret })).toEqual({
@@ -245,14 +245,14 @@ describe('with an exchange', () => {
     });
   });
 
-  test('names no client where there is none', async () => {
+  test('has no client when none is configured', async () => {
     expect(await plan(renewing(renewal), { ...acme, clientId: null })).toMatchObject({
       request: { client: null },
     });
   });
 });
 
-test('an installation of a GitHub App needs no client', async () => {
+test('a refresh plan for an installation of a GitHub App has no client', async () => {
   const renewal: Renewal = {
     kind: 'github_installation',
     key: { privateKey: 'PEM', keyId: null, algorithm: 'RS256' },

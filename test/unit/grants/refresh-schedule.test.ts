@@ -23,9 +23,9 @@ const day = 24 * hour;
 interface Running extends Process {
   readonly schedule: RefreshSchedule;
   readonly warnings: string[];
-  /** Grants that the schedule has asked to be refreshed. */
+  /** Grants that the schedule started to refresh. */
   readonly asked: string[];
-  /** A request gets the grant's token. */
+  /** Uses the grant's token, as a request does. */
   readonly use: (id: string) => Promise<string>;
 }
 
@@ -34,7 +34,7 @@ interface RunningParts extends Partial<TokenSourceParts> {
   readonly keepFreshMs?: number;
 }
 
-/** A process with a schedule; both closed when the test ends. `random` is 0.5 where nothing else is said. */
+/** A process with a schedule; both are closed when the test ends. `random` is 0.5 by default. */
 async function running(
   at: ProcessesForTest,
   { keepFreshMs = day, ...parts }: RunningParts = {},
@@ -74,7 +74,7 @@ async function running(
   };
 }
 
-/** Grants that are alike but for their names, all used just now. */
+/** Grants that differ only in their names, all just used. */
 async function manyGrants(
   { registry, store }: Process,
   at: ProcessesForTest,
@@ -97,7 +97,7 @@ function dialectOf(fields: Partial<Provider['dialect']>): (name: string) => Prov
   return () => provider;
 }
 
-/** When each refresh was asked for, in order. */
+/** The times of the refresh requests, in order. */
 async function askedAt(at: ProcessesForTest, processes: number, grants: number): Promise<number[]> {
   let seed = 0;
   const asked: number[] = [];
@@ -105,7 +105,7 @@ async function askedAt(at: ProcessesForTest, processes: number, grants: number):
   for (let index = 0; index < processes; index += 1) {
     all.push(
       await running(at, {
-        // Evenly spread, and another for each who asks.
+        // Evenly spread, and different for each caller.
         random: () => (seed = (seed + 0.618_034) % 1),
         refresh: (request, io) => {
           asked.push(at.time.now());
@@ -121,8 +121,8 @@ async function askedAt(at: ProcessesForTest, processes: number, grants: number):
 const mostWithin = (times: readonly number[], ms: number) =>
   Math.max(...times.map((time) => times.filter((other) => other >= time && other < time + ms).length));
 
-describe('a grant that was used lately', () => {
-  test('has its token refreshed before it ends, though nobody asks', async () => {
+describe('a recently used grant', () => {
+  test('has its token refreshed before expiry, without a request', async () => {
     const at = await processesForTest();
     const { registry, use } = await running(at);
     const grant = await at.add(registry, oauth2());
@@ -134,7 +134,7 @@ describe('a grant that was used lately', () => {
     expect(await storedRefreshToken(registry, grant.id)).toBe('refresh-2');
   });
 
-  test('has it refreshed for as long as it counts as used, and no longer', async () => {
+  test('has its token refreshed until it no longer counts as used', async () => {
     const at = await processesForTest();
     const { registry, use } = await running(at, { keepFreshMs: 10 * hour });
     const grant = await at.add(registry, oauth2());
@@ -146,7 +146,7 @@ describe('a grant that was used lately', () => {
     expect(await use(grant.id)).toBe('access-12');
   });
 
-  test('has it refreshed where its token is shorter-lived than the time between two looks', async () => {
+  test('has its token refreshed when that lives shorter than the time between two checks', async () => {
     const at = await processesForTest({ lifetimeMs: 2 * minute });
     const { registry, use } = await running(at);
     await at.time.advance(2_000);
@@ -162,7 +162,7 @@ describe('a grant that was used lately', () => {
     expect(at.provider.requests.length).toBeLessThan(80);
   });
 
-  test('for the first time while the schedule was looking is seen within a minute', async () => {
+  test('that was first used during a check is found within a minute', async () => {
     const at = await processesForTest({ lifetimeMs: 2 * minute });
     const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
     const { registry, use } = await running(at, {
@@ -180,7 +180,7 @@ describe('a grant that was used lately', () => {
     expect(at.provider.requests).toHaveLength(1);
   });
 
-  test('and has a token of seconds has it refreshed on use', async () => {
+  test('with a token lifetime of seconds is refreshed only on use', async () => {
     const at = await processesForTest({ lifetimeMs: 10_000 });
     const { registry, use } = await running(at);
     const grant = await at.add(registry, oauth2({ expiresAt: start + 10_000 }));
@@ -189,7 +189,7 @@ describe('a grant that was used lately', () => {
     expect(at.provider.requests).toHaveLength(0);
   });
 
-  test('by another process of the store counts as used', async () => {
+  test('counts as used also through another process', async () => {
     const at = await processesForTest();
     const { registry } = await running(at);
     const other = await at.process();
@@ -202,8 +202,8 @@ describe('a grant that was used lately', () => {
   });
 });
 
-describe('a grant that was not used', () => {
-  test('is left until it is', async () => {
+describe('an unused grant', () => {
+  test('is not refreshed until it is used', async () => {
     const at = await processesForTest();
     const { registry, use } = await running(at);
     const grant = await at.add(registry, oauth2());
@@ -212,7 +212,7 @@ describe('a grant that was not used', () => {
     expect(await use(grant.id)).toBe('access-2');
   });
 
-  test('has a refresh token that would die unused used in time, however long its access token lives', async () => {
+  test('has a refresh token that expires without use used in time, however long the access token lives', async () => {
     const at = await processesForTest({ lifetimeMs: 365 * day });
     const { registry } = await running(at, { providers: dialectOf({ refreshTokenIdleTimeoutMs: 10 * day }) });
     const grant = await at.add(registry, oauth2({ expiresAt: start + 365 * day }));
@@ -226,21 +226,18 @@ describe('a grant that was not used', () => {
     expect(at.provider.reuses).toBe(0);
   });
 
-  test.each([['revoked'], ['reauth_required']] as const)(
-    'because it is %s is left for ever',
-    async (state) => {
-      const at = await processesForTest();
-      const { registry, asked } = await running(at, {
-        providers: dialectOf({ refreshTokenIdleTimeoutMs: day }),
-      });
-      await registry.setState(await at.add(registry, oauth2()), state, null);
-      await at.time.advance(5 * day);
-      expect([asked, at.provider.requests]).toEqual([[], []]);
-    },
-  );
+  test.each([['revoked'], ['reauth_required']] as const)('that is %s is never refreshed', async (state) => {
+    const at = await processesForTest();
+    const { registry, asked } = await running(at, {
+      providers: dialectOf({ refreshTokenIdleTimeoutMs: day }),
+    });
+    await registry.setState(await at.add(registry, oauth2()), state, null);
+    await at.time.advance(5 * day);
+    expect([asked, at.provider.requests]).toEqual([[], []]);
+  });
 });
 
-test('a grant whose own end has come is left, until it is extended', async () => {
+test('a grant past its own end is not refreshed, until it is extended', async () => {
   const at = await processesForTest();
   const { registry, store, use, schedule } = await running(at);
   const grant = await at.add(registry, oauth2());
@@ -256,8 +253,8 @@ test('a grant whose own end has come is left, until it is extended', async () =>
   expect(at.provider.requests).toHaveLength(2);
 });
 
-describe('what is due at the same time', () => {
-  test('is asked for once each, spread over minutes, in several processes with many grants', async () => {
+describe('refreshes that are due at the same time', () => {
+  test('are made once each, spread over minutes, by several processes with many grants', async () => {
     const at = await processesForTest({ rotates: false });
     const asked = await askedAt(at, 3, 20);
     await at.time.advance(hour - 1_000);
@@ -266,7 +263,7 @@ describe('what is due at the same time', () => {
     expect(asked.at(-1)! - asked[0]!).toBeGreaterThan(30_000);
   });
 
-  test('and was missed by all while the machine slept, is asked for in seconds, not all at once', async () => {
+  test('and were missed by all processes during sleep, are made within seconds, and not all at once', async () => {
     const at = await processesForTest({ rotates: false });
     const asked = await askedAt(at, 3, 20);
     at.time.set(start + 5 * hour);
@@ -275,7 +272,7 @@ describe('what is due at the same time', () => {
     expect(mostWithin(asked, 500)).toBeLessThanOrEqual(6);
   });
 
-  test('in two processes at the very same moment, is asked for once', async () => {
+  test('in two processes at the same moment, are made once', async () => {
     const at = await processesForTest();
     const [one] = [await running(at), await running(at), await running(at)];
     const grant = await at.add(one.registry, oauth2());
@@ -286,7 +283,7 @@ describe('what is due at the same time', () => {
     expect(at.provider.reuses).toBe(0);
   });
 
-  test('and is under way already is not asked for again by another look', async () => {
+  test('and are in progress are not started again by another check', async () => {
     const at = await processesForTest();
     const { registry, use, schedule, asked } = await running(at);
     const grant = await at.add(registry, oauth2());
@@ -299,7 +296,7 @@ describe('what is due at the same time', () => {
     letGo();
   });
 
-  test('goes to a token endpoint by fours', async () => {
+  test('run at most four at a time per token endpoint', async () => {
     const at = await processesForTest({ rotates: false });
     let atOnce = 0;
     let most = 0;
@@ -321,8 +318,8 @@ describe('what is due at the same time', () => {
   });
 });
 
-describe('a provider that fails', () => {
-  test('for one grant is left alone for its others, but not by a request that needs a token', async () => {
+describe('a failing provider', () => {
+  test('is not called again for other grants, except by a request that needs a token', async () => {
     const at = await processesForTest({ rotates: false });
     const one = await running(at);
     const grants = await manyGrants(one, at, 10);
@@ -342,7 +339,7 @@ describe('a provider that fails', () => {
     expect(tokenOf(answer)).toBe('refresh_failed');
   });
 
-  test('is asked again, ever more seldom, until it works', async () => {
+  test('is called again at growing intervals until it works', async () => {
     const at = await processesForTest();
     const { registry, use, store } = await running(at);
     const grant = await at.add(registry, oauth2());
@@ -361,7 +358,7 @@ describe('a provider that fails', () => {
     expect(at.provider.reuses).toBe(0);
   });
 
-  test('for good is asked no more', async () => {
+  test('is not called again after a permanent refusal', async () => {
     const at = await processesForTest();
     const { registry, use } = await running(at);
     const grant = await at.add(registry, oauth2());
@@ -372,7 +369,7 @@ describe('a provider that fails', () => {
     expect((await registry.read(grant.id))?.grant.state).toBe('reauth_required');
   });
 
-  test('because of the configuration is asked again when that has changed, and seldom before', async () => {
+  test('is called again after a config error when the config has changed, and rarely before', async () => {
     const at = await processesForTest();
     let provider = acme;
     const { registry, use, schedule } = await running(at, { providers: () => provider });
@@ -391,8 +388,8 @@ describe('a provider that fails', () => {
   });
 });
 
-describe('a clock', () => {
-  test('that jumps ahead is noticed within minutes', async () => {
+describe('the clock', () => {
+  test('is noticed within minutes when it jumps ahead', async () => {
     const at = await processesForTest();
     const { registry, use } = await running(at);
     const grant = await at.add(registry, oauth2());
@@ -403,7 +400,7 @@ describe('a clock', () => {
     expect(at.provider.requests).toHaveLength(1);
   });
 
-  test('that was wrong, and is set back, does not stop the refreshes', async () => {
+  test('does not stop the refreshes when it was wrong and is set back', async () => {
     const at = await processesForTest();
     at.time.set(start + 400 * day);
     const { registry, use } = await running(at);
@@ -416,7 +413,7 @@ describe('a clock', () => {
     expect(at.provider.requests).toHaveLength(1);
   });
 
-  test('that was wrong when a grant was first seen does not put its refresh off', async () => {
+  test('does not delay the refresh of a grant that was first seen with a wrong clock', async () => {
     const at = await processesForTest();
     at.time.set(start + 400 * day);
     const { registry, use } = await running(at);
@@ -428,7 +425,7 @@ describe('a clock', () => {
     expect(at.provider.requests).toHaveLength(1);
   });
 
-  test('that was wrong when a refresh failed does not put the next one off', async () => {
+  test('does not delay the next refresh when it was wrong at a failure', async () => {
     const at = await processesForTest();
     const { registry, use } = await running(at);
     const grant = await at.add(registry, oauth2());
@@ -442,7 +439,7 @@ describe('a clock', () => {
     expect(at.provider.requests).toHaveLength(2);
   });
 
-  test('is asked for no timer that is longer than timers can be', async () => {
+  test('never gets a timer of more than five minutes', async () => {
     const at = await processesForTest();
     let longest = 0;
     const timers: Timers = {
@@ -459,8 +456,8 @@ describe('a clock', () => {
   });
 });
 
-describe('while nothing happens', () => {
-  test('the store is asked for next to nothing', async () => {
+describe('an idle schedule', () => {
+  test('reads the store once an hour at most', async () => {
     const at = await processesForTest();
     const asked = { grants: 0, activity: 0 };
     const { registry, schedule } = await running(at, {
@@ -479,8 +476,8 @@ describe('while nothing happens', () => {
   });
 });
 
-describe('faults', () => {
-  test('of the store are said, and outlived in time', async () => {
+describe('a failure', () => {
+  test('of the store is logged, and followed by a refresh in time', async () => {
     const at = await processesForTest();
     let away = true;
     const { registry, store, warnings } = await running(at, {
@@ -503,7 +500,7 @@ describe('faults', () => {
     expect(at.provider.requests).toHaveLength(1);
   });
 
-  test('of one grant are said once, and the others are kept fresh', async () => {
+  test('of one grant is logged once, and the other grants are refreshed', async () => {
     const at = await processesForTest();
     const { registry, store, use, warnings } = await running(at);
     const broken = await registry.add(
@@ -520,8 +517,8 @@ describe('faults', () => {
   });
 });
 
-describe('a stop', () => {
-  test('in the middle of a refresh loses nothing, and begins nothing', async () => {
+describe('close', () => {
+  test('during a refresh keeps its result, and no refresh starts after it', async () => {
     const at = await processesForTest();
     const { registry, use, schedule, source } = await running(at);
     const grant = await at.add(registry, oauth2());

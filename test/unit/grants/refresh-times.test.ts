@@ -17,12 +17,12 @@ const dialect = (fields: Partial<Dialect>): Dialect => ({ ...plainDialect, ...fi
 const timesOf = (credential: Credential, fields: Partial<Dialect> = {}): RefreshTimes =>
   refreshTimesOf(sealed(credential), { skewMs: 5 * minute, dialect: dialect(fields) });
 
-describe('ahead of its end a token is refreshed', () => {
-  test('in the first half of the time in which it is due', () => {
+describe('the time of a scheduled refresh', () => {
+  test('is in the first half of the interval in which the token is due', () => {
     expect(timesOf(oauth2()).ahead).toEqual({ from: start + 55 * minute, to: start + 57.5 * minute });
   });
 
-  test('with a skew that is bounded by its lifetime', () => {
+  test('has a margin that is bounded by the lifetime of the token', () => {
     const { ahead } = timesOf(oauth2({ expiresAt: start + 10 * minute }));
     expect(ahead).toEqual({ from: start + 8 * minute, to: start + 9 * minute });
   });
@@ -33,13 +33,13 @@ describe('ahead of its end a token is refreshed', () => {
     ['that lives less than a minute', oauth2({ expiresAt: start + 59_999 })],
     ['that is not there yet', oauth2({ accessToken: null, expiresAt: null })],
     ['of another kind', { type: 'jwt', value: 'a.b.c', expiresAt: start + hour } as const],
-  ])('but not one %s', (_what, credential) => {
+  ])('is null for %s', (_what, credential) => {
     expect(timesOf(credential).ahead).toBeNull();
   });
 });
 
-describe('a refresh token that dies unused is used', () => {
-  test('soon after half of its time, however long the access token lives', () => {
+describe('the time to use a refresh token that expires without use', () => {
+  test('is soon after half of its lifetime, however long the access token lives', () => {
     const idle = { refreshTokenIdleTimeoutMs: 30 * day };
     for (const expiresAt of [start + hour, start + 90 * day, null]) {
       expect(timesOf(oauth2({ expiresAt }), idle).keepAlive).toEqual({
@@ -49,14 +49,14 @@ describe('a refresh token that dies unused is used', () => {
     }
   });
 
-  test('not where there is none, or nobody knows of such a time', () => {
+  test('is null without a refresh token, or without a known lifetime', () => {
     expect(timesOf(oauth2({ refreshToken: null }), { refreshTokenIdleTimeoutMs: day }).keepAlive).toBeNull();
     expect(timesOf(oauth2()).keepAlive).toBeNull();
     expect(refreshTimesOf(sealed(oauth2()), { skewMs: 0, dialect: null }).keepAlive).toBeNull();
   });
 });
 
-test('a refresh token ends unused after its last use, and anyway after the consent', () => {
+test('a refresh token expires a time after its last use, and a maximum time after the consent', () => {
   const ends = (fields: Partial<Dialect>, credential: Credential = oauth2()) =>
     refreshTokenEndsOf(sealed(credential), { dialect: dialect(fields), consentedAt: start - 10 * day });
   expect(ends({ refreshTokenIdleTimeoutMs: 7 * day, refreshTokenLifetimeMs: 90 * day })).toEqual({
@@ -67,25 +67,25 @@ test('a refresh token ends unused after its last use, and anyway after the conse
   expect(ends({ refreshTokenLifetimeMs: day }, oauth2({ refreshToken: null })).consentAt).toBeNull();
 });
 
-describe('what comes next', () => {
+describe('the next scheduled event', () => {
   const ahead = { from: start + 55 * minute, to: start + 57 * minute };
   const keepAlive = { from: start + 10 * day, to: start + 11 * day };
   const coming = (times: Partial<RefreshTimes>, usedAt: number | null, now = start) =>
     comingRefresh({ ahead: null, keepAlive: null, ...times }, { usedAt, now, keepFreshMs: day })?.why ?? null;
 
-  test('is a refresh ahead where the grant was used lately', () => {
+  test('is a refresh when the grant was used recently', () => {
     expect(coming({ ahead, keepAlive }, start)).toBe('ahead');
     expect(coming({ ahead }, start - 23 * hour)).toBe('ahead');
   });
 
-  test('is none where it was not, or will not have been by then', () => {
+  test('is null when the grant was not used, or will no longer count as used by then', () => {
     expect(coming({ ahead }, null)).toBeNull();
     expect(coming({ ahead }, start - day)).toBeNull();
     expect(coming({ ahead }, start - day + 30 * minute)).toBeNull();
     expect(coming({ ahead }, start, start + 2 * day)).toBeNull();
   });
 
-  test('is what keeps the refresh token, used or not', () => {
+  test('is the use that keeps the refresh token, also for an unused grant', () => {
     expect(coming({ ahead, keepAlive }, null)).toBe('keepAlive');
     expect(coming({ keepAlive }, start)).toBe('keepAlive');
     expect(

@@ -11,7 +11,7 @@ import {
 } from './processes.ts';
 import { settle } from '../lib/manual-time.ts';
 
-/** What was noted of grants, in order. */
+/** The notes about grants, in order. */
 const noted: string[] = [];
 beforeEach(() => void (noted.length = 0));
 
@@ -54,8 +54,8 @@ const failure = (promise: Promise<unknown>) =>
 
 const ask = async () => ({ kind: 'done', value: 'it', refreshToken: null }) as const;
 
-describe('a refresh token that is used for something else', () => {
-  it('is the one in the store, and stays where none comes back', async () => {
+describe('the use of a refresh token for another request', () => {
+  it('sends the stored one, and keeps it when the response has none', async () => {
     const here = await login();
     const value = await useIn(here, {
       grantId: here.grant.id,
@@ -73,7 +73,7 @@ describe('a refresh token that is used for something else', () => {
     expect(noted).toEqual([`refreshed ${here.grant.id}`]);
   });
 
-  it('is replaced by the rotated one before anybody gets the answer', async () => {
+  it('stores a rotated one before the caller gets the response', async () => {
     const here = await login();
     let storedThen: string | null = null;
     await useIn(here, {
@@ -84,11 +84,11 @@ describe('a refresh token that is used for something else', () => {
     });
     expect(storedThen).toBe('rotated');
     const opened = await here.process.registry.read(here.grant.id);
-    // Its own access token goes on.
+    // The access token of the grant stays valid.
     expect(opened?.sealed.credential).toMatchObject({ accessToken: 'access-1' });
   });
 
-  it('waits for a refresh in another process, and uses what that left', async () => {
+  it('waits for a refresh in another process, and sends the new one', async () => {
     const here = await login(oauth2({ expiresAt: 0 }));
     const other = await here.at.process();
     const letGo = here.at.provider.hold();
@@ -112,7 +112,7 @@ describe('a refresh token that is used for something else', () => {
     expect(here.at.provider.reuses).toBe(0);
   });
 
-  it('holds up a refresh in another process, which then uses the rotated one', async () => {
+  it('blocks a refresh in another process, which then sends the rotated one', async () => {
     const here = await login(oauth2({ expiresAt: 0 }));
     const other = await here.at.process();
     const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
@@ -139,7 +139,7 @@ describe('a refresh token that is used for something else', () => {
     expect(await storedRefreshToken(here.process.registry, here.grant.id)).toBe('refresh-3');
   });
 
-  it('that is refused for good turns its grant reauth_required, and says how to get another', async () => {
+  it('sets the grant to reauth_required after a permanent refusal, with the connect command', async () => {
     const here = await login();
     const error = await failure(
       useIn(here, {
@@ -156,7 +156,7 @@ describe('a refresh token that is used for something else', () => {
     expect(noted).toMatchObject([expect.stringContaining('it was revoked')]);
   });
 
-  it('that was replaced meanwhile changes no state', async () => {
+  it('changes no state when the refused one was replaced meanwhile', async () => {
     const here = await login();
     const { registry } = here.process;
     const error = await failure(
@@ -173,7 +173,7 @@ describe('a refresh token that is used for something else', () => {
     expect(await registry.read(here.grant.id)).toMatchObject({ grant: { state: 'active' } });
   });
 
-  it('whose successor the store does not take is said to be lost', async () => {
+  it('reports a lost refresh token when the store does not accept the rotated one', async () => {
     let broken = false;
     const here = await login(oauth2(), (store) => ({
       ...store,
@@ -197,7 +197,7 @@ describe('a refresh token that is used for something else', () => {
     expect(here.process.events).toMatchObject([{ event: 'grant.refresh_failed', code: 'store_unavailable' }]);
   });
 
-  it('is left alone by a machine that slept while another took the lock', async () => {
+  it('is not made by a machine that slept while another process took the lock', async () => {
     const here = await login();
     const { registry } = here.process;
     let reads = 0;
@@ -230,7 +230,7 @@ describe('a refresh token that is used for something else', () => {
     expect(asked).toBe(0);
   });
 
-  it('is asked with for no longer than refresh_timeout', async () => {
+  it('sends no request longer than refresh_timeout', async () => {
     const here = await login();
     const using = useIn(here, {
       grantId: here.grant.id,
@@ -241,11 +241,11 @@ describe('a refresh token that is used for something else', () => {
     }).catch((error: unknown) => error);
     await here.at.time.advance(10_000);
     expect(await using).toMatchObject({ name: 'TimeoutError' });
-    // The lock is free again.
+    // The lock was released.
     expect(await here.process.store.locks.acquire(`refresh/${here.grant.id}`, 'another', 1_000)).toBe(true);
   });
 
-  it('is not waited for when nobody waits, nor for ever', async () => {
+  it('ends its wait when the caller leaves, and after a maximum time', async () => {
     const here = await login();
     await here.process.store.locks.acquire(`refresh/${here.grant.id}`, 'another', 300_000);
     const leaving = new AbortController();
@@ -263,7 +263,7 @@ describe('a refresh token that is used for something else', () => {
   it.each([
     ['without one', oauth2({ refreshToken: null }), 'input_invalid'],
     ['of another type', { type: 'api_key', value: 'key' } as const, 'input_invalid'],
-  ])('is not to be had from a grant %s', async (_what, credential, code) => {
+  ])('is refused for a grant %s', async (_what, credential, code) => {
     const at = await processesForTest();
     const process = await at.process();
     const grant = await at.add(process.registry, credential);
@@ -273,7 +273,7 @@ describe('a refresh token that is used for something else', () => {
     });
   });
 
-  it('is not to be had from a grant that was revoked or is not there', async () => {
+  it('is refused for a revoked or missing grant', async () => {
     const here = await login();
     expect(await failure(useIn(here, { grantId: 'nobody', ask }))).toMatchObject({ code: 'grant_missing' });
     await here.process.registry.setState(here.grant, 'revoked', 'a person said so');

@@ -32,7 +32,7 @@ async function openedStores(count: number): Promise<[Opened, ...Opened[]]> {
 }
 
 describe('add', () => {
-  test('says what a person may see, and seals the rest', async () => {
+  test('returns the public fields, and seals the rest', async () => {
     const [{ registry, store, vault }] = await openedStores(1);
     const grant = await registry.add({ ...meta, scopes: ['read'] }, sealed(oauth2()));
     expect(grant).toEqual({
@@ -59,7 +59,7 @@ describe('add', () => {
     [{ ...meta, provider: 'a b' }, ['acme.test'], 'The provider of the grant is not valid.'],
     [meta, [], 'The audience of the grant is empty'],
     [meta, ['acme.test', '*'], 'holds what is no host'],
-  ])('refuses what could not be used: %#', async (grant, audience, message) => {
+  ])('refuses unusable values: %#', async (grant, audience, message) => {
     const [{ registry }] = await openedStores(1);
     await expect(registry.add(grant, { credential: key, audience })).rejects.toMatchObject({
       code: 'input_invalid',
@@ -68,7 +68,7 @@ describe('add', () => {
     expect(await registry.list()).toEqual([]);
   });
 
-  test('refuses a name that the user has already, and leaves what was there', async () => {
+  test('refuses a name that the user has already, and keeps the existing grant', async () => {
     const [{ registry }] = await openedStores(1);
     const first = await registry.add(meta, sealed());
     await expect(registry.add(meta, sealed())).rejects.toMatchObject({ code: 'already_exists' });
@@ -79,7 +79,7 @@ describe('add', () => {
 });
 
 describe('find and open', () => {
-  test('know by id, name and provider, and nothing by half a name', async () => {
+  test('match id, name and provider exactly', async () => {
     const [{ registry }] = await openedStores(1);
     const a = await registry.add({ ...meta, name: 'a' }, sealed());
     const b = await registry.add({ ...meta, name: 'b' }, sealed());
@@ -90,7 +90,7 @@ describe('find and open', () => {
     expect(await registry.open('no-such-id')).toBeNull();
   });
 
-  test('answer from memory, without a promise, until the store changes', async () => {
+  test('return from memory, without a promise, until the store changes', async () => {
     const [here, there] = await openedStores(2);
     const grant = await here.registry.add(meta, sealed());
     await here.registry.find('acme');
@@ -105,7 +105,7 @@ describe('find and open', () => {
     expect(list).toHaveBeenCalledTimes(1);
   });
 
-  test('lose their credential when they are revoked: a state that is set back brings nothing back', async () => {
+  test('return no credential after a revocation, because it erases the sealed secret', async () => {
     const [{ registry, store, vault }] = await openedStores(1);
     for (const credential of [key, oauth2({ clientSecret: 'the-secret-key' })]) {
       const grant = await registry.add({ ...meta, name: credential.type }, sealed(credential));
@@ -118,7 +118,7 @@ describe('find and open', () => {
     }
   });
 
-  test('read the store once for all that ask at the same time', async () => {
+  test('read the store once for concurrent callers', async () => {
     const [{ registry, store }] = await openedStores(1);
     await registry.add(meta, sealed());
     const list = vi.spyOn(store.grants, 'list');
@@ -126,11 +126,11 @@ describe('find and open', () => {
     expect(list).toHaveBeenCalledTimes(1);
   });
 
-  test('see the registry’s own write, also where a slow read began before it', async () => {
+  test('return the registry’s own write, also when a slow read began before it', async () => {
     const [{ registry, store, vault }] = await openedStores(1);
     const grant = await registry.add(meta, sealed());
     const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
-    // An epoch that says nothing: only what the registry itself knows helps.
+    // A constant epoch: only the registry's own writes show the change.
     const deaf: Store = {
       ...store,
       epoch: () => 1,
@@ -151,7 +151,7 @@ describe('find and open', () => {
     expect(await slow.find('acme')).toMatchObject([{ state: 'revoked' }]);
   });
 
-  test('do not answer a question with rows that were read before it and have changed since', async () => {
+  test('do not return rows that were read before the call and have changed since', async () => {
     const [here, there] = await openedStores(2);
     const grant = await here.registry.add(meta, sealed());
     const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
@@ -169,7 +169,7 @@ describe('find and open', () => {
     expect(await late).toMatchObject([{ state: 'revoked' }]);
   });
 
-  test('keep the same credential object while its seal is the same', async () => {
+  test('return the same credential object while the sealed bytes are the same', async () => {
     const [here, there] = await openedStores(2);
     const grant = await here.registry.add(meta, sealed());
     const before = await here.registry.open(grant.id);
@@ -178,7 +178,7 @@ describe('find and open', () => {
     expect(after?.sealed).toBe(before?.sealed);
   });
 
-  test('read goes to the store, and makes memory follow', async () => {
+  test('return the new rows after `read` has gone to the store', async () => {
     const [{ registry, store, vault }] = await openedStores(1);
     const grant = await registry.add(meta, sealed());
     const deaf = openRegistry({ store: { ...store, epoch: () => 1 }, vault, now: () => start });
@@ -189,7 +189,7 @@ describe('find and open', () => {
     expect((await deaf.open(grant.id))?.grant.state).toBe('revoked');
   });
 
-  test('never take a store that cannot be read for an empty one', async () => {
+  test('never treat an unreadable store as an empty one', async () => {
     const [{ registry, store }] = await openedStores(1);
     await registry.add(meta, sealed());
     await store.close();
@@ -218,7 +218,7 @@ describe('writes', () => {
     expect(() => vault.open(sealContext({ ...record!, revision: 2 }), record!.sealed)).toThrow();
   });
 
-  test('that come second change nothing', async () => {
+  test('change nothing when another write came first', async () => {
     const [here, there] = await openedStores(2);
     const grant = await here.registry.add(meta, sealed());
     await there!.registry.setState(grant, 'revoked', null);
@@ -227,7 +227,7 @@ describe('writes', () => {
     expect(await here.registry.list()).toMatchObject([{ state: 'revoked', type: 'api_key', revision: 2 }]);
   });
 
-  test('remove', async () => {
+  test('remove a grant', async () => {
     const [{ registry }] = await openedStores(1);
     const grant = await registry.add(meta, sealed());
     await registry.open(grant.id);
@@ -239,7 +239,7 @@ describe('writes', () => {
 });
 
 describe('a record that does not open', () => {
-  test('because it is another grant’s, or of another revision', async () => {
+  test('is refused when it belongs to another grant or revision', async () => {
     const [{ registry, store }] = await openedStores(1);
     const a = await registry.add({ ...meta, name: 'a' }, sealed());
     const b = await registry.add({ ...meta, name: 'b' }, sealed());
@@ -253,7 +253,7 @@ describe('a record that does not open', () => {
   });
 
   test.each(['{}', 'null', '{"v":2}', 'no json', '{"v":1,"audience":[],"credential":{"type":"magic"}}'])(
-    'because it holds %s',
+    'is refused when it contains %s',
     async (text) => {
       const [{ registry, store, vault }] = await openedStores(1);
       const grant = await registry.add(meta, sealed());

@@ -18,14 +18,14 @@ const exchange: Renewal = {
   parameters: {},
 };
 
-/** A credential that renews itself, with a token that was obtained at `start` and lives an hour. */
+/** A credential with a renewal, and a token obtained at `start` and valid for an hour. */
 const renewing = (fields: Partial<OAuth2Credential> = {}, renewal: Renewal = clientCredentials) =>
   oauth2({ refreshToken: null, renewal, ...fields });
 
 const stateOf = async (registry: Registry, { id }: Grant) => (await registry.read(id))?.grant.state;
 
-describe('a grant that renews itself without a refresh token', () => {
-  test('is refreshable, and gets its first token on first use, once for all that wait', async () => {
+describe('a grant that is renewed without a refresh token', () => {
+  test('gets its first token on first use, once for all waiting requests', async () => {
     const { process, add, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, renewing({ accessToken: null, expiresAt: null }));
@@ -41,7 +41,7 @@ describe('a grant that renews itself without a refresh token', () => {
     });
   });
 
-  test('is renewed before it ends, and once by two processes', async () => {
+  test('is renewed before expiry, and once by two processes', async () => {
     const { process, add, provider, time } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, renewing());
@@ -65,7 +65,7 @@ describe('a grant that renews itself without a refresh token', () => {
     expect(provider.requests).toHaveLength(1);
   });
 
-  test('keeps what is said of its account', async () => {
+  test('keeps the description of its account', async () => {
     const { process, time } = await processesForTest();
     const { registry, source } = await process();
     const grant = await registry.add(
@@ -80,7 +80,7 @@ describe('a grant that renews itself without a refresh token', () => {
     });
   });
 
-  test('stays active after a refusal: the next try may work', async () => {
+  test('stays active after a refusal that may pass', async () => {
     const { process, add, provider, time } = await processesForTest();
     const { registry, source, events } = await process();
     const grant = await add(registry, renewing());
@@ -97,7 +97,7 @@ describe('a grant that renews itself without a refresh token', () => {
     expect(events.map(({ event }) => event)).toEqual(['grant.refresh_failed', 'grant.refreshed']);
   });
 
-  test('needs a new consent where a person has to give something anew', async () => {
+  test('becomes reauth_required when a person must provide something', async () => {
     const { process, add, provider, time } = await processesForTest();
     const { registry, source, events } = await process();
     const grant = await add(registry, renewing({}, exchange));
@@ -115,7 +115,7 @@ describe('a grant that renews itself without a refresh token', () => {
   });
 });
 
-/** Asks for a token, and has a person put another credential there while the provider's answer is on its way. */
+/** Requests a token; a person replaces the credential before the provider's response arrives. */
 async function replacedMeanwhile(
   replacement: OAuth2Credential,
   { time, provider, process, add }: ProcessesForTest,
@@ -137,10 +137,10 @@ async function replacedMeanwhile(
   return { registry, grant, result: await source.tokenFor(grant.id) };
 }
 
-describe('a grant that was connected anew during a renewal', () => {
+describe('a grant that was connected again during a renewal', () => {
   const anew: Renewal = { ...exchange, subjectToken: { value: 'another subject' } };
 
-  test('does not get the token of what was there before', async () => {
+  test('does not store the token of the earlier connection', async () => {
     const at = await processesForTest();
     const replacement = renewing({ accessToken: 'new', expiresAt: start + 2 * hour }, anew);
     const { registry, grant, result } = await replacedMeanwhile(replacement, at, renewing({}, exchange));
@@ -148,7 +148,7 @@ describe('a grant that was connected anew during a renewal', () => {
     expect((await registry.read(grant.id))?.sealed.credential).toEqual(replacement);
   });
 
-  test('stays active for what was there before, and asks for its own token', async () => {
+  test('stays active after a refusal of the earlier connection, and requests its own token', async () => {
     const at = await processesForTest();
     at.provider.script({ kind: 'invalid_grant', description: '' });
     const absent = { accessToken: null, expiresAt: null };
@@ -161,7 +161,7 @@ describe('a grant that was connected anew during a renewal', () => {
     expect(await stateOf(registry, grant)).toBe('active');
   });
 
-  test('does not lose the token where only the words about it changed', async () => {
+  test('stores the token when only the description changed', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process({
       refresh: async (request, io) => {
@@ -178,7 +178,7 @@ describe('a grant that was connected anew during a renewal', () => {
   });
 });
 
-/** A grant whose new token the store did not take; from now on it takes everything. */
+/** A grant whose new token the store refused; later writes succeed. */
 async function keptToken() {
   const at = await processesForTest();
   let isFull = true;
@@ -204,14 +204,14 @@ async function keptToken() {
   return { ...at, ...one, grant };
 }
 
-describe('a token that the store did not take', () => {
-  test('is stored later, without asking again', async () => {
+describe('a new token that the store did not accept', () => {
+  test('is stored later, without another request to the provider', async () => {
     const { source, grant, provider } = await keptToken();
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
     expect(provider.requests).toHaveLength(1);
   });
 
-  test('is not stored where the grant was connected anew', async () => {
+  test('is not stored when the grant was connected again', async () => {
     const { registry, source, grant, provider } = await keptToken();
     const opened = await registry.read(grant.id);
     const anew: Renewal = { ...exchange, subjectToken: { value: 'another subject' } };
@@ -230,7 +230,7 @@ const connection = (via: string): Renewal => ({
   loginHint: null,
 });
 
-/** A login, and an account that lives on it. */
+/** A login, and a connected account that depends on it. */
 async function connected() {
   const at = await processesForTest();
   const one = await at.process();
@@ -245,7 +245,7 @@ async function connected() {
 }
 
 describe('the token of a connected account', () => {
-  test('is got with the refresh token, the client and the endpoint of the login', async () => {
+  test('is requested with the refresh token, client and endpoint of the login', async () => {
     const { source, account, provider } = await connected();
     expect(tokenOf(await source.tokenFor(account.id))).toBe('access-2');
     expect(provider.requests).toMatchObject([
@@ -260,7 +260,7 @@ describe('the token of a connected account', () => {
     ]);
   });
 
-  test('is got with the refresh token that the login has when its turn comes', async () => {
+  test('is requested with the refresh token that the login has at that time', async () => {
     const { registry, process, login, account, store, time, provider } = await connected();
     await store.locks.acquire(`refresh/${account.id}`, 'another process', 5_000);
     const { source } = await process();
@@ -278,7 +278,7 @@ describe('the token of a connected account', () => {
   test.each([
     ['revoked', 'is revoked'],
     ['reauth_required', 'is reauth_required'],
-  ] as const)('cannot be had while the login is %s', async (state, why) => {
+  ] as const)('is refused while the login is %s', async (state, why) => {
     const { registry, source, login, account, provider } = await connected();
     await registry.setState(login, state, null);
     expect(await source.tokenFor(account.id)).toMatchObject({
@@ -289,7 +289,7 @@ describe('the token of a connected account', () => {
     expect(provider.requests).toEqual([]);
   });
 
-  test('cannot be had where the login was removed', async () => {
+  test('is refused when the login was removed', async () => {
     const { registry, source, login, account } = await connected();
     await registry.remove(login.id);
     expect(await source.tokenFor(account.id)).toMatchObject({
@@ -298,7 +298,7 @@ describe('the token of a connected account', () => {
     });
   });
 
-  test('that is refused because the login has ended turns the login reauth_required, not the account', async () => {
+  test('sets the login to reauth_required, and not the account, when the login has ended', async () => {
     const { registry, source, login, account, provider, events, time } = await connected();
     provider.script({ kind: 'login_ended', description: 'expired' });
     expect(await source.tokenFor(account.id)).toMatchObject({
@@ -318,7 +318,7 @@ describe('the token of a connected account', () => {
     expect(tokenOf(await source.tokenFor(account.id))).toBe('access-2');
   });
 
-  test('turns the account reauth_required where that is not connected any more', async () => {
+  test('sets the account to reauth_required when it is no longer connected', async () => {
     const { registry, source, login, account, provider } = await connected();
     provider.script({ kind: 'invalid_grant', description: '' });
     expect(tokenOf(await source.tokenFor(account.id))).toBe('reauth_required');

@@ -19,14 +19,14 @@ test.each([
   [grant, 'sidekey connect acme'],
   [{ ...grant, name: 'work' }, 'sidekey connect acme --name work'],
   [{ ...grant, name: 'work', user: 'alice' }, 'sidekey connect acme --name work --user alice'],
-])('connects again where the provider has a way: %j', (it, command) => {
+])('the command connects again with a flow of the provider: %j', (it, command) => {
   expect(replaceCommand(it, [], consent)).toBe(command);
 });
 
 test.each([
   ['an unknown provider', undefined],
-  ['a provider without a way', aProvider({ flows: [], token: null })],
-])('wants a credential from elsewhere for %s', (_what, provider) => {
+  ['a provider without a flow', aProvider({ flows: [], token: null })],
+])('the command takes a credential from standard input for %s', (_what, provider) => {
   expect(replaceCommand(grant, [], provider)).toBe(
     'sidekey grant add acme --provider acme --replace < token.json',
   );
@@ -34,13 +34,17 @@ test.each([
 
 test.each([
   [
-    'a key of a provider with consent too',
+    'a key of a provider with a consent flow uses --token',
     { flows: ['authorization_code'], token: pasted },
     'sidekey connect acme --token',
   ],
-  ['a key of a provider that has nothing else', { flows: [], token: pasted }, 'sidekey connect acme'],
   [
-    'a key of a provider that knows of none',
+    'a key of a provider without other flows needs no option',
+    { flows: [], token: pasted },
+    'sidekey connect acme',
+  ],
+  [
+    'a key of a provider without keys is read from standard input',
     { flows: ['authorization_code'], token: null },
     'sidekey grant add acme --provider acme --replace < token.json',
   ],
@@ -48,7 +52,7 @@ test.each([
   expect(replaceCommand({ ...grant, type: 'api_key' }, [], aProvider(provider))).toBe(command);
 });
 
-test('what a person consented to is not replaced by what a client gets for itself', () => {
+test('the command for a consented grant does not use client credentials', () => {
   const robots = aProvider({ flows: ['client_credentials'] });
   expect(replaceCommand(grant, [], robots, oauth2())).toBe(
     'sidekey grant add acme --provider acme --replace < token.json',
@@ -56,7 +60,7 @@ test('what a person consented to is not replaced by what a client gets for itsel
   expect(replaceCommand(grant, [], robots, oauth2({ refreshToken: null }))).toBe('sidekey connect acme');
 });
 
-test('a wider audience is for the credential that is there', () => {
+test('the command for a wider audience keeps the stored credential', () => {
   expect(replaceCommand(grant, ['a.test'], consent)).toBe(
     'sidekey grant add acme --provider acme --replace --audience a.test < token.json',
   );
@@ -85,7 +89,7 @@ test.each<[Renewal, string]>([
     { kind: 'github_installation', key, appId: '17', installationId: '42' },
     '--app-id 17 --installation-id 42 --key FILE',
   ],
-])('says the way again: %j', (renewal, options) => {
+])('the command repeats the flow of the grant: %j', (renewal, options) => {
   const command = replaceCommand(grant, [], consent, oauth2({ refreshToken: null, renewal }));
   expect(command).toBe(`sidekey connect acme ${options}`);
 });

@@ -2,7 +2,7 @@ import type { RenewalOutcome, RenewalRequest } from '../../../src/oauth/renewal.
 
 /**
  * A provider with refresh tokens that work once (RFC 9700 §4.14.2): a second use is taken for theft, and ends
- * everything that came of the first consent. To requests that bring no refresh token it gives access tokens alone.
+ * everything that came of the first consent. Requests without a refresh token get only an access token.
  */
 export interface RotatingProvider {
   readonly refresh: (
@@ -10,13 +10,13 @@ export interface RotatingProvider {
     io: { readonly signal: AbortSignal },
   ) => Promise<RenewalOutcome>;
   readonly requests: RenewalRequest[];
-  /** How often a refresh token came a second time. */
+  /** Number of refresh tokens that were used twice. */
   readonly reuses: number;
-  /** The refresh token that works now. */
+  /** The valid refresh token. */
   readonly current: string;
-  /** From now on answers wait, after the token was rotated, until they are let go. */
+  /** Holds responses back after the rotation; returns the function that releases them. */
   readonly hold: () => () => void;
-  /** The next requests are answered like this instead, one each; a function may do something first. */
+  /** Sets the responses to the next requests, one each; a function runs first and returns one. */
   readonly script: (...outcomes: (RenewalOutcome | (() => RenewalOutcome))[]) => void;
 }
 

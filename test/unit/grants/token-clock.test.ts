@@ -15,7 +15,7 @@ test.each([
   expect(clockOf(oauth2(), now, skew)).toBe(clock);
 });
 
-test('a short token is due in its last fifth alone', () => {
+test('a short token is due only in the last fifth of its lifetime', () => {
   const short = oauth2({ expiresAt: start + 60_000 });
   expect(clockOf(short, start + 47_999, skew)).toBe('fresh');
   expect(clockOf(short, start + 48_000, skew)).toBe('due');
@@ -26,16 +26,16 @@ test('a token that cannot be refreshed is never due', () => {
   expect(clockOf(oauth2({ refreshToken: null }), start + hour, skew)).toBe('ended');
 });
 
-test('a token without an end is fresh, and no token is absent', () => {
+test('a token without an expiry is fresh, and a missing token is absent', () => {
   expect(clockOf(oauth2({ expiresAt: null }), start + 1e12, skew)).toBe('fresh');
   expect(clockOf(oauth2({ accessToken: null, expiresAt: null }), start, skew)).toBe('absent');
 });
 
-test('a token that had ended when it was added is ended', () => {
+test('a token that had expired when it was added is expired', () => {
   expect(clockOf(oauth2({ expiresAt: start - 1 }), start, skew)).toBe('ended');
 });
 
-test('other credentials', () => {
+test('other credentials are fresh until their own end', () => {
   const jwt: Credential = { type: 'jwt', value: 'v', expiresAt: start + hour };
   expect(clockOf(jwt, start + hour - 1, skew)).toBe('fresh');
   expect(clockOf(jwt, start + hour, skew)).toBe('ended');

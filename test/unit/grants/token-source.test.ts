@@ -8,7 +8,7 @@ import { settle } from '../lib/manual-time.ts';
 
 const down: RefreshOutcome = { kind: 'transient', reason: 'HTTP 503', retryAfterMs: null };
 
-/** The rejection of a promise, or nothing. */
+/** The rejection of a promise, or undefined. */
 async function rejection(promise: Promise<unknown>): Promise<unknown> {
   return promise.then(
     () => null,
@@ -16,14 +16,14 @@ async function rejection(promise: Promise<unknown>): Promise<unknown> {
   );
 }
 
-/** The result, which has to be a token. */
+/** The access token of a result; throws for other results. */
 function ready(result: { kind: string }): ReadyToken {
   expect(result.kind).toBe('ready');
   return result as ReadyToken;
 }
 
 describe('a fresh token', () => {
-  test('is answered from memory once it was read', async () => {
+  test('is returned from memory after the first read', async () => {
     const { process, add, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -33,7 +33,7 @@ describe('a fresh token', () => {
     expect(provider.requests).toEqual([]);
   });
 
-  test('that another process replaced is not answered from memory', async () => {
+  test('is not returned from memory after another process has replaced it', async () => {
     const { process, add } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, oauth2());
@@ -47,7 +47,7 @@ describe('a fresh token', () => {
     expect(tokenOf(await here.source.tokenFor(grant.id))).toBe('other');
   });
 
-  test('without an end, and a credential of another type, are never refreshed', async () => {
+  test('without an expiry, or of another credential type, is never refreshed', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, { type: 'api_key', value: 'key' });
@@ -58,7 +58,7 @@ describe('a fresh token', () => {
 });
 
 describe('a token that is due', () => {
-  test('is answered at once and refreshed meanwhile, once', async () => {
+  test('is returned at once, and refreshed once in the background', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source, events } = await process();
     const grant = await add(registry, oauth2());
@@ -68,7 +68,7 @@ describe('a token that is due', () => {
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-1');
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-1');
     await settle();
-    expect(source.peek(grant.id)).toBeNull(); // The lock was written: memory is checked against the store first.
+    expect(source.peek(grant.id)).toBeNull(); // Writing the lock changed the store: memory is compared with it first.
     expect(provider.requests).toHaveLength(1);
     letGo();
     await settle();
@@ -86,7 +86,7 @@ describe('a token that is due', () => {
     ]);
   });
 
-  test('and cannot be refreshed is no error, and is tried again after a back-off', async () => {
+  test('is returned without an error when its refresh fails, and the refresh is repeated after a back-off', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source, events } = await process();
     const grant = await add(registry, oauth2());
@@ -114,7 +114,7 @@ describe('a token that is due', () => {
     ]);
   });
 
-  test('is left alone while another process refreshes it', async () => {
+  test('is not refreshed while another process refreshes it', async () => {
     const { process, add, time, provider } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, oauth2());
@@ -125,7 +125,7 @@ describe('a token that is due', () => {
     expect(tokenOf(await there.source.tokenFor(grant.id))).toBe('access-1');
     await settle();
     expect(provider.requests).toHaveLength(1);
-    // The time limit of the request, its heartbeat, and two notes of uses; nobody waits for the lock.
+    // Time limit and heartbeat of the request, and two notes of uses; no process waits for the lock.
     expect(time.waiting()).toBe(4);
     letGo();
     await settle();
@@ -133,8 +133,8 @@ describe('a token that is due', () => {
   });
 });
 
-describe('a token that has ended', () => {
-  test('is refreshed before the answer, once for all that wait', async () => {
+describe('an expired token', () => {
+  test('is refreshed before the response, once for all waiting requests', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -152,14 +152,14 @@ describe('a token that has ended', () => {
     expect(await storedRefreshToken(registry, grant.id)).toBe('refresh-2');
   });
 
-  test('or was never there, is got with the refresh token alone', async () => {
+  test('or a missing one is obtained with the refresh token only', async () => {
     const { process, add } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2({ accessToken: null, expiresAt: null }));
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
   });
 
-  test('keeps its refresh token where the provider sends none', async () => {
+  test('keeps its refresh token when the provider sends none', async () => {
     const { process, add, time, provider } = await processesForTest({ rotates: false });
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -170,7 +170,7 @@ describe('a token that has ended', () => {
     expect(provider.requests).toMatchObject([{ refreshToken: 'refresh-1' }, { refreshToken: 'refresh-1' }]);
   });
 
-  test('survives failures that pass within two seconds', async () => {
+  test('is refreshed after failures that pass within two seconds', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -182,7 +182,7 @@ describe('a token that has ended', () => {
     expect(provider.requests).toHaveLength(4);
   });
 
-  test('is a refusal at once while the provider fails, until an attempt in the background succeeds', async () => {
+  test('is refused at once while the provider fails, until a background attempt succeeds', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source, events } = await process();
     const grant = await add(registry, oauth2());
@@ -203,16 +203,16 @@ describe('a token that has ended', () => {
       expect(await source.tokenFor(grant.id)).toMatchObject({ code: 'refresh_failed', retryAfterMs: 2_000 });
     }
     expect(provider.requests).toHaveLength(4);
-    // Nobody asks meanwhile: 2 s, 4 s, and the one that succeeds after 8 s.
+    // No request in between: attempts after 2 s and 4 s fail, and the one after 8 s succeeds.
     await time.advance(2_000 + 4_000 + 8_000);
     expect(provider.requests).toHaveLength(7);
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
     expect(provider.requests).toHaveLength(7);
     expect(events.filter(({ reason }) => reason === 'HTTP 503')).toHaveLength(6);
-    expect(time.waiting()).toBe(1); // A note of the use.
+    expect(time.waiting()).toBe(1); // The timer of the note of use.
   });
 
-  test('waits for no attempt that follows a failure, even if it hangs', async () => {
+  test('does not wait for an attempt that follows a failure, even when it hangs', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -228,7 +228,7 @@ describe('a token that has ended', () => {
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
   });
 
-  test('is asked for no sooner than the provider says, and the refusal says when', async () => {
+  test('is not requested before Retry-After, and the refusal gives the time', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -247,7 +247,7 @@ describe('a token that has ended', () => {
     expect(provider.requests).toHaveLength(2);
   });
 
-  test('that nobody wants any more is asked for no more, and the next request waits again', async () => {
+  test('is not requested again after all callers have left, and the next request waits again', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -266,7 +266,7 @@ describe('a token that has ended', () => {
     expect(tokenOf(await next)).toBe('refresh_failed');
   });
 
-  test('is asked for at once where a person changed the grant or the provider after a failure', async () => {
+  test('is requested at once when a person changed the grant or the provider after a failure', async () => {
     const { process, add, time, provider } = await processesForTest();
     let current = acme;
     const { registry, source } = await process({ providers: () => current });
@@ -280,7 +280,7 @@ describe('a token that has ended', () => {
     expect(provider.requests).toHaveLength(2);
   });
 
-  test('that another process could not refresh is not asked for a second time by who waited for it', async () => {
+  test('is not requested again by a caller that waited for the failed refresh of another process', async () => {
     const { process, add, time, provider } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, oauth2());
@@ -300,7 +300,7 @@ describe('a token that has ended', () => {
     expect(provider.requests).toHaveLength(0);
   });
 
-  test('that could not be refreshed keeps the lock until the failure is noted', async () => {
+  test('keeps its lock until the failure is noted', async () => {
     const { process, add, time } = await processesForTest();
     const atRelease: unknown[] = [];
     const { source, registry } = await process({
@@ -332,7 +332,7 @@ describe('a token that has ended', () => {
     expect(new Set(atRelease)).toEqual(new Set([down.reason]));
   });
 
-  test('is a refusal after the patience where the provider hangs, and the answer still counts', async () => {
+  test('is refused after the maximum wait when the provider hangs, and a late response still counts', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process({
       limits: { refresh_timeout: 60_000, refresh_wait: 5_000 },
@@ -343,14 +343,14 @@ describe('a token that has ended', () => {
     const waiting = source.tokenFor(grant.id);
     await time.advance(5_000);
     expect(await waiting).toMatchObject({ code: 'refresh_failed', retryAfterMs: 0 });
-    // The next one does not wait for it.
+    // The next request does not wait for the attempt.
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('refresh_failed');
     letGo();
     await settle();
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
   });
 
-  test('cuts a request to the token endpoint at refresh_timeout', async () => {
+  test('has its request to the token endpoint cancelled after refresh_timeout', async () => {
     const { process, add, time } = await processesForTest();
     const signals: AbortSignal[] = [];
     const { registry, source } = await process({
@@ -372,7 +372,7 @@ describe('a token that has ended', () => {
     expect(await waiting).toMatchObject({ code: 'refresh_failed' });
   });
 
-  test('is not asked for again and again where the provider refuses the client', async () => {
+  test('is not requested repeatedly when the provider refuses the client', async () => {
     const { process, add, time, provider } = await processesForTest();
     let current = acme;
     const { registry, source } = await process({ providers: () => current });
@@ -395,7 +395,7 @@ describe('a token that has ended', () => {
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
   });
 
-  test('names the missing setting where there is nobody to ask', async () => {
+  test('is refused with the name of the missing setting when there is no token endpoint', async () => {
     const { process, add, time } = await processesForTest();
     const { registry, source } = await process({ providers: () => undefined });
     const grant = await add(registry, oauth2());
@@ -406,7 +406,7 @@ describe('a token that has ended', () => {
     });
   });
 
-  test('and cannot be refreshed turns the grant expired, once', async () => {
+  test('sets the grant to expired once when it cannot be refreshed', async () => {
     const { process, add, time } = await processesForTest();
     const { registry, source, events } = await process();
     const grant = await add(registry, oauth2({ refreshToken: null }));
@@ -421,7 +421,7 @@ describe('a token that has ended', () => {
       });
     }
     expect(events).toMatchObject([{ event: 'grant.expired', code: 'grant_expired', grant: grant.id }]);
-    // The clock was wrong: what it made of the grant does not outlive its correction.
+    // The clock was wrong: the state that it caused ends with its correction.
     time.set(start);
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-1');
     expect((await registry.list())[0]?.state).toBe('active');
@@ -429,7 +429,7 @@ describe('a token that has ended', () => {
 });
 
 describe('a grant that is no longer usable', () => {
-  test('is refused with its code and the command that helps', async () => {
+  test('is refused with its code and the command that repairs it', async () => {
     const { process, add } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -447,7 +447,7 @@ describe('a grant that is no longer usable', () => {
     expect(await source.tokenFor(grant.id)).toMatchObject({ code: 'grant_missing', grant: null });
   });
 
-  test('after invalid_grant is not tried again, and keeps the reason', async () => {
+  test('is not refreshed after invalid_grant, and keeps the reason', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source, events } = await process();
     const grant = await add(registry, oauth2());
@@ -465,7 +465,7 @@ describe('a grant that is no longer usable', () => {
     ]);
   });
 
-  test('while its token is due, still has that token for the request that noticed', async () => {
+  test('gives its due token to the request that noticed', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -477,20 +477,20 @@ describe('a grant that is no longer usable', () => {
   });
 });
 
-describe('an upstream 401', () => {
-  test('forces one refresh for all that met it', async () => {
+describe('a 401 of the upstream', () => {
+  test('causes one refresh for all requests that got it', async () => {
     const { process, add, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     const stale = ready(await source.tokenFor(grant.id));
     const results = await Promise.all(Array.from({ length: 10 }, () => source.forceRefresh(stale)));
     expect(new Set(results.map(tokenOf))).toEqual(new Set(['access-2']));
-    // A late one of the same wave takes the newer token.
+    // A late request of the same group takes the newer token.
     expect(tokenOf(await source.forceRefresh(stale))).toBe('access-2');
     expect(provider.requests).toHaveLength(1);
   });
 
-  test('takes the newer token that another process stored', async () => {
+  test('uses the newer token that another process stored', async () => {
     const { process, add, provider } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, oauth2());
@@ -500,7 +500,7 @@ describe('an upstream 401', () => {
     expect(provider.requests).toHaveLength(1);
   });
 
-  test('does not loop where every token is refused', async () => {
+  test('causes no loop when every token is refused', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -514,7 +514,7 @@ describe('an upstream 401', () => {
     expect(tokenOf(await source.forceRefresh(second))).toBe('access-3');
   });
 
-  test('leaves the 401 as it is where nothing can be refreshed, or the provider fails', async () => {
+  test('is passed on when nothing can be refreshed, or the provider fails', async () => {
     const { process, add, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -527,7 +527,7 @@ describe('an upstream 401', () => {
     expect(provider.requests).toHaveLength(1);
   });
 
-  test('is a clear refusal where the consent is gone', async () => {
+  test('is refused with reauth_required when the consent has ended', async () => {
     const { process, add, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -537,8 +537,8 @@ describe('an upstream 401', () => {
   });
 });
 
-describe('the store', () => {
-  test('that fails makes the request fail with its code', async () => {
+describe('a failure of the store', () => {
+  test('is the result of the request, with its code', async () => {
     const { process, add, time } = await processesForTest();
     const { registry, source, store } = await process();
     const grant = await add(registry, oauth2());
@@ -551,7 +551,7 @@ describe('the store', () => {
 });
 
 describe('close', () => {
-  test('waits for the commit of a refresh that is under way, and starts none', async () => {
+  test('waits for the commit of a running refresh, and starts none', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -576,7 +576,7 @@ describe('close', () => {
     expect(time.waiting()).toBe(0);
   });
 
-  test('does not wait for ever', async () => {
+  test('ends after a maximum time', async () => {
     const { process, add, time } = await processesForTest();
     const { registry, source } = await process({ refresh: () => new Promise(() => undefined) });
     const grant = await add(registry, oauth2());
@@ -589,7 +589,7 @@ describe('close', () => {
     expect(await waiting).toMatchObject({ code: 'refresh_failed' });
   });
 
-  test('ends a wait between two attempts', async () => {
+  test('ends the wait between two attempts', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -603,7 +603,7 @@ describe('close', () => {
   });
 });
 
-test('nothing that is audited or answered to a caller contains a token', async () => {
+test('audit events and refusals contain no token', async () => {
   const { process, add, time, provider } = await processesForTest();
   const { registry, source, events } = await process();
   const grant = await add(registry, oauth2());

@@ -27,8 +27,8 @@ const allAt = (ms: number) => [
   { kind: 'lease', id: 'l', at: start + ms },
 ];
 
-describe('uses of tokens and leases', () => {
-  test('are written once a minute at most, all at once, and not before the minute is over', async () => {
+describe('notes of uses of tokens and leases', () => {
+  test('are written once a minute at most, all together, and not before the minute is over', async () => {
     const { time, notes, written } = notesForTest();
     for (let second = 0; second < 120; second += 1) {
       for (const id of ['a', 'b', 'a']) notes.used('token', id, usesEveryMs);
@@ -39,7 +39,7 @@ describe('uses of tokens and leases', () => {
     expect(time.waiting()).toBe(0);
   });
 
-  test('are written as soon as the least patient one has to be', async () => {
+  test('are written when the shortest delay ends', async () => {
     const { time, notes, written } = notesForTest();
     notes.used('token', 'a', usesEveryMs);
     notes.used('lease', 'l', 2_000);
@@ -53,7 +53,7 @@ describe('uses of tokens and leases', () => {
     expect(time.waiting()).toBe(0);
   });
 
-  test('that the store does not take are written when it is back', async () => {
+  test('are written again when the store is available after a failure', async () => {
     const it = notesForTest();
     it.away = true;
     it.notes.used('lease', 'l', 1_000);
@@ -64,7 +64,7 @@ describe('uses of tokens and leases', () => {
     expect(it.written).toEqual([[{ kind: 'lease', id: 'l', at: start }]]);
   });
 
-  test('that come while others are written are not lost', async () => {
+  test('are not lost while others are being written', async () => {
     const it = notesForTest();
     it.meanwhile = () => {
       it.meanwhile = () => {};
@@ -77,7 +77,7 @@ describe('uses of tokens and leases', () => {
     expect(it.written.at(-1)).toEqual([{ kind: 'lease', id: 'l', at: start + 5_000 }]);
   });
 
-  test('are written at the end, and none after it', async () => {
+  test('are written at close, and none after it', async () => {
     const { time, notes, written } = notesForTest();
     notes.used('token', 'a', usesEveryMs);
     await Promise.all([notes.close(), notes.close()]);
@@ -87,7 +87,7 @@ describe('uses of tokens and leases', () => {
     expect(time.waiting()).toBe(0);
   });
 
-  test('of very many are written in parts, so that requests go in between', async () => {
+  test('are written in batches when there are very many, so that requests run in between', async () => {
     const { notes, written } = notesForTest();
     for (let index = 0; index < 250; index += 1) notes.used('lease', `l-${index}`, usesEveryMs);
     await notes.flush();

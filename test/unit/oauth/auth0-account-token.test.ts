@@ -21,7 +21,7 @@ async function tenant(options: Auth0Options = {}) {
 }
 
 describe('a token of the My Account API', () => {
-  it('is asked for with the audience of the domain and the three scopes', async () => {
+  it('is requested with the audience of the domain and the three scopes', async () => {
     const { auth0, ask } = await tenant();
     expect(await ask()).toEqual({
       kind: 'token',
@@ -42,7 +42,7 @@ describe('a token of the My Account API', () => {
     ]);
   });
 
-  it('comes with the rotated refresh token, even where it is of no use itself', async () => {
+  it('is returned with the rotated refresh token, even when the token is unusable', async () => {
     const { ask } = await tenant({ rotates: true, allowed: ['read:me:connected_accounts'] });
     expect(await ask()).toMatchObject({
       refreshToken: 'auth0-refresh-2',
@@ -50,13 +50,13 @@ describe('a token of the My Account API', () => {
     });
   });
 
-  it('has the scopes that were asked for where the answer does not say', async () => {
+  it('has the requested scopes when the response names none', async () => {
     const { auth0, ask } = await tenant();
     auth0.refuse('account_token', { status: 200, body: { access_token: 'token', token_type: 'Bearer' } });
     expect(await ask()).toMatchObject({ kind: 'token', missingScopes: [] });
   });
 
-  it('is not to be had once the login has ended', async () => {
+  it('is refused when the login has ended', async () => {
     const { auth0, ask } = await tenant();
     auth0.endLogin();
     expect(await ask()).toEqual({

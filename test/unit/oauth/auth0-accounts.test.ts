@@ -47,7 +47,7 @@ async function failureOf(promise: Promise<unknown>): Promise<SidekeyError> {
 }
 
 describe('connecting an account', () => {
-  it('takes a browser to the page with the ticket, and its code with what was kept', async () => {
+  it('opens the page with the ticket, and completes with the code and the stored session', async () => {
     const { auth0, api } = await tenant();
     const begun = await beginConnection(api, wish);
     expect(auth0.bodies).toEqual([
@@ -81,7 +81,7 @@ describe('connecting an account', () => {
     expect(auth0.calls).toEqual(['POST connect', 'POST complete']);
   });
 
-  it('names no scopes where none are asked for: those of the connection count then', async () => {
+  it('sends no scopes when none are requested, so that those of the connection apply', async () => {
     const { auth0, api } = await tenant();
     await beginConnection(api, { ...wish, scopes: [] });
     expect(auth0.bodies[0]).not.toHaveProperty('scopes');
@@ -94,7 +94,7 @@ describe('connecting an account', () => {
     'https://user:secret@api.acme.test/connect',
     'connect',
     '',
-  ])('sends no browser to %j', async (connectUri) => {
+  ])('refuses the connect page %j', async (connectUri) => {
     const { auth0, api } = await tenant();
     const body = { auth_session: 'x', connect_uri: connectUri, connect_params: { ticket: 't' } };
     auth0.refuse('connect', { status: 201, body });
@@ -107,13 +107,13 @@ describe('connecting an account', () => {
     { auth_session: 'x', connect_uri: 'https://api.acme.test/connect', connect_params: { ticket: '' } },
     [],
     'no JSON',
-  ])('is not begun by %j', async (body) => {
+  ])('refuses the response %j', async (body) => {
     const { auth0, api } = await tenant();
     auth0.refuse('connect', { status: 201, body });
     expect((await failureOf(beginConnection(api, wish))).message).toContain('not of its form');
   });
 
-  it('with a wrong code verifier is refused', async () => {
+  it('refuses a wrong code verifier', async () => {
     const { auth0, api } = await tenant();
     const begun = await beginConnection(api, wish);
     const { location } = await auth0.browse(begun.url);
@@ -133,8 +133,8 @@ const account = (id: string, connection = 'google-oauth2') => ({
   hint: id,
 });
 
-describe('the accounts that are connected', () => {
-  it('are those of the connection, of all pages', async () => {
+describe('the connected accounts', () => {
+  it('are those of the connection, from all pages', async () => {
     const { auth0, api } = await tenant({
       accounts: [account('cac_1'), account('cac_2', 'github'), account('cac_3'), account('cac_4')],
       pageSize: 1,
@@ -148,27 +148,27 @@ describe('the accounts that are connected', () => {
     expect(auth0.faults).toEqual([]);
   });
 
-  it('are none where the API ignores which connection was asked for', async () => {
+  it('are filtered when the API ignores the connection parameter', async () => {
     const { auth0, api } = await tenant();
     const body = { accounts: [{ id: 'cac_1', connection: 'github', scopes: [] }] };
     auth0.refuse('accounts', { status: 200, body });
     expect(await listAccounts(api, 'google-oauth2')).toEqual([]);
   });
 
-  it('do not go on for ever where each page names a next one', async () => {
+  it('are read to a maximum number of pages', async () => {
     const { auth0, api } = await tenant();
     const body = { accounts: [{ id: 'cac_1', connection: 'google-oauth2' }], next: 'again' };
     auth0.refuse('accounts', ...Array.from({ length: 200 }, () => ({ status: 200, body })));
     expect(await listAccounts(api, 'google-oauth2')).toHaveLength(50);
   });
 
-  it('can be connected by these connections', async () => {
+  it('have a list of possible connections', async () => {
     const { auth0, api } = await tenant();
     expect(await listConnections(api)).toEqual(['google-oauth2', 'github', 'acme-desk']);
     expect(auth0.faults).toEqual([]);
   });
 
-  it('can be disconnected, and once is enough', async () => {
+  it('can be disconnected, also a second time', async () => {
     const { auth0, api } = await tenant({ accounts: [account('cac_1'), account('cac_2')] });
     await deleteAccount(api, 'cac_1');
     await deleteAccount(api, 'cac_1');
@@ -177,11 +177,14 @@ describe('the accounts that are connected', () => {
     expect(auth0.faults).toEqual([]);
   });
 
-  it.each(['..', 'cac_1/../cac_2', '', 'cac_1?x'])('are not disconnected by the id %j', async (id) => {
-    const { auth0, api } = await tenant();
-    expect((await failureOf(deleteAccount(api, id))).code).toBe('internal');
-    expect(auth0.calls).toEqual([]);
-  });
+  it.each(['..', 'cac_1/../cac_2', '', 'cac_1?x'])(
+    'are not disconnected with the invalid id %j',
+    async (id) => {
+      const { auth0, api } = await tenant();
+      expect((await failureOf(deleteAccount(api, id))).code).toBe('internal');
+      expect(auth0.calls).toEqual([]);
+    },
+  );
 });
 
 describe('the My Account API', () => {
@@ -190,7 +193,7 @@ describe('the My Account API', () => {
     [403, 'let the application use the My Account API'],
     [400, 'check the connection'],
     [409, 'check the connection'],
-  ])('that says no with HTTP %i is told with what it said', async (status, hint) => {
+  ])('has its refusal with HTTP %i reported with its message', async (status, hint) => {
     const { auth0, api } = await tenant();
     auth0.refuse('connect', { status, body: errorResponse(status, 'The connection is not enabled.') });
     const failure = await failureOf(beginConnection(api, wish));
@@ -201,14 +204,14 @@ describe('the My Account API', () => {
     });
   });
 
-  it('that finds a member wrong is told with the member', async () => {
+  it('has its validation error reported with the member', async () => {
     const { auth0, api } = await tenant();
     const body = { ...errorResponse(400, 'Invalid'), validation_errors: [{ detail: 'scopes is too long' }] };
     auth0.refuse('connect', { status: 400, body });
     expect((await failureOf(beginConnection(api, wish))).message).toContain('Invalid; scopes is too long');
   });
 
-  it('that echoes a secret does not get it into the message', async () => {
+  it('has secrets redacted from its error messages', async () => {
     const { auth0, api } = await tenant();
     const begun = await beginConnection(api, wish);
     const code = 'c0'.repeat(20);
@@ -219,7 +222,7 @@ describe('the My Account API', () => {
     for (const secret of secrets) expect(failure.message).not.toContain(secret.slice(0, 12));
   });
 
-  it('that is too busy says when to come back', async () => {
+  it('has its Retry-After reported', async () => {
     const { auth0, api } = await tenant();
     const headers = { 'retry-after': '9' };
     auth0.refuse('accounts', { status: 429, body: errorResponse(429, 'Too many'), headers });
@@ -229,13 +232,13 @@ describe('the My Account API', () => {
     });
   });
 
-  it('is not asked with a token of another', async () => {
+  it('refuses a token for another audience without a request', async () => {
     const { api } = await tenant();
     const failure = await failureOf(listAccounts({ ...api, accessToken: 'other' }, 'github'));
     expect(failure.message).toContain('HTTP 401');
   });
 
-  it('is not asked once nobody waits for it', async () => {
+  it('is not called after the caller has aborted', async () => {
     const { auth0, api } = await tenant();
     const signal = AbortSignal.abort(new Error('gone'));
     await expect(listAccounts({ ...api, io: { ...api.io, signal } }, 'github')).rejects.toThrow('gone');

@@ -7,7 +7,7 @@ const expected = { provider, state: 'the-state', codeVerifier: 'v'.repeat(43) };
 const at = 'http://127.0.0.1:8379/callback';
 const codeIn = (text: string) => checkConnectCallback(parseConnectCallback(text), expected);
 
-describe('the callback of an account that was connected', () => {
+describe('the callback of a connected account', () => {
   it.each([
     `${at}?connect_code=abc&state=the-state`,
     `${at}?state=the-state&connect_code=abc`,
@@ -16,11 +16,11 @@ describe('the callback of an account that was connected', () => {
     '?connect_code=abc&state=the-state',
     'connect_code=abc&state=the-state',
     'abc',
-  ])('has its code where %s was pasted', (text) => {
+  ])('has its connect code when %s was pasted', (text) => {
     expect(codeIn(text)).toBe('abc');
   });
 
-  it('has it in the query that a listener received', () => {
+  it('has its connect code in the query that a listener received', () => {
     const parameters = new URLSearchParams({ connect_code: 'abc', state: 'the-state' });
     expect(checkConnectCallback({ kind: 'parameters', parameters }, expected)).toBe('abc');
   });

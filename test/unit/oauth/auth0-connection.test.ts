@@ -23,7 +23,7 @@ async function tenant(options: Auth0Options = { accounts: [google] }) {
   return { auth0, request, io: { fetch: upstream.fetch, now: () => at } };
 }
 
-/** Answers the next exchange like this, and says what came of it. */
+/** The outcome of an exchange with this response. */
 async function refused(status: number, body: unknown, headers: Record<string, string> = {}) {
   const { auth0, request, io } = await tenant();
   auth0.refuse('exchange', { status, body, headers });
@@ -33,7 +33,7 @@ async function refused(status: number, body: unknown, headers: Record<string, st
 const code = (error: string) => ({ error, error_description: 'so it is' });
 
 describe('the token of a connected account', () => {
-  it('is asked for with the parameters of Token Vault, and no others', async () => {
+  it('is requested with exactly the parameters of Token Vault', async () => {
     const { auth0, request, io } = await tenant();
     expect(await askForConnectionToken(request(), io)).toEqual({
       kind: 'refreshed',
@@ -57,7 +57,7 @@ describe('the token of a connected account', () => {
     ]);
   });
 
-  it('is that of the account which the login hint names', async () => {
+  it('is that of the account in login_hint', async () => {
     const { auth0, request, io } = await tenant({ accounts: [google, home] });
     for (const [loginHint, token] of [
       ['work', 'token-of-cac_google'],
@@ -68,13 +68,13 @@ describe('the token of a connected account', () => {
     expect(auth0.faults).toEqual([]);
   });
 
-  it('is asked for by a client that authenticates with Basic, where it does', async () => {
+  it('is requested with Basic authentication when the client uses it', async () => {
     const { auth0, request, io } = await tenant({ accounts: [google], auth: 'basic' });
     expect(await askForConnectionToken(request(), io)).toMatchObject({ kind: 'refreshed' });
     expect(auth0.faults).toEqual([]);
   });
 
-  it('never comes with a refresh token that a grant would keep', async () => {
+  it('never has a refresh token for the grant', async () => {
     const { outcome } = await refused(200, {
       access_token: 'token',
       refresh_token: 'of the account itself'.replaceAll(' ', '-'),
@@ -83,7 +83,7 @@ describe('the token of a connected account', () => {
     expect(outcome).toMatchObject({ kind: 'refreshed', refreshToken: null });
   });
 
-  it('is not taken for one where it is a token of another type', async () => {
+  it('is refused when its token type differs', async () => {
     const { outcome } = await refused(200, {
       access_token: 'an-auth0-access-token',
       issued_token_type: 'urn:ietf:params:oauth:token-type:access_token',
@@ -102,12 +102,12 @@ describe('an account that is not connected', () => {
     [401, code('federated_connection_refresh_token_not_found')],
     [401, { statusCode: 401, message: 'not found' }],
     [401, 'Unauthorized'],
-  ])('shows by HTTP %i %j', async (status, body) => {
+  ])('is recognized by HTTP %i %j', async (status, body) => {
     const { outcome } = await refused(status, body);
     expect(outcome.kind).toBe('account_gone');
   });
 
-  it('shows by the answer of the tenant itself', async () => {
+  it('is recognized by the response of the tenant', async () => {
     const { auth0, request, io } = await tenant({ accounts: [] });
     expect(await askForConnectionToken(request(), io)).toEqual({
       kind: 'account_gone',
@@ -126,12 +126,12 @@ describe('a login that has ended', () => {
     [400, 'login_required'],
     [403, 'consent_required'],
     [403, 'interaction_required'],
-  ])('shows by HTTP %i %s', async (status, error) => {
+  ])('is recognized by HTTP %i %s', async (status, error) => {
     const { outcome } = await refused(status, code(error));
     expect(outcome).toEqual({ kind: 'login_ended', description: `${error}: so it is` });
   });
 
-  it('shows by the answer of the tenant itself', async () => {
+  it('is recognized by the response of the tenant', async () => {
     const { auth0, request, io } = await tenant();
     auth0.endLogin();
     expect(await askForConnectionToken(request(), io)).toEqual({
@@ -146,18 +146,18 @@ describe('any other failure', () => {
     [401, 'invalid_client'],
     [403, 'mfa_required'],
     [400, 'invalid_request'],
-  ])('of HTTP %i %s stays until the setup changes, and ends no grant', async (status, error) => {
+  ])('with HTTP %i %s is a config error, and changes no grant state', async (status, error) => {
     const { outcome } = await refused(status, code(error));
     expect(outcome).toEqual({ kind: 'refused', error, description: 'so it is' });
   });
 
-  it('that passes is said to', async () => {
+  it('that may pass is transient', async () => {
     const { outcome } = await refused(429, code('too_many_requests'), { 'retry-after': '7' });
     expect(outcome).toMatchObject({ kind: 'transient', retryAfterMs: 7_000 });
     expect((await refused(503, '')).outcome).toMatchObject({ kind: 'transient' });
   });
 
-  it('says nothing of the refresh token', async () => {
+  it('is reported without the refresh token', async () => {
     const { auth0, request, io } = await tenant();
     const refreshToken = 'a-refresh-token-that-is-secret';
     auth0.refuse('exchange', {

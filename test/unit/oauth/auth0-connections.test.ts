@@ -31,7 +31,7 @@ describe('the connections of Auth0', async () => {
   });
 
   it.each([null, '', 'https://acme.test/authorize', 'https://constructor/', 'https://github.com.evil.test/'])(
-    'for %j is not known',
+    'for %j is unknown',
     (endpoint) => {
       expect(knownConnection(endpoint)).toBeNull();
     },

@@ -30,7 +30,7 @@ async function flow(query: Record<string, string>, answer = Response.json(tokens
 }
 
 describe('the authorization URL', () => {
-  test('has PKCE and state, fresh each time', async () => {
+  test('has PKCE and state, new each time', async () => {
     const provider = { ...acme, authorizationEndpoint: 'https://acme.test/authorize?tenant=1' };
     const one = await authorizationUrl({ provider, redirectUri, scopes: ['a', 'b'] });
     const two = await authorizationUrl({ provider, redirectUri, scopes: [] });
@@ -55,7 +55,7 @@ describe('the authorization URL', () => {
     expect(one.url).toContain('scope=a%20b');
   });
 
-  test('is written as the provider wants it', async () => {
+  test('has the parameters of the provider’s dialect', async () => {
     const dialect = {
       ...plainDialect,
       scopeSeparator: ',',
@@ -102,15 +102,15 @@ describe('the authorization URL', () => {
       'set providers.acme.authorization_endpoint to an https URL',
     ],
     [{ clientId: null }, 'set providers.acme.client_id'],
-  ])('needs a definition that can be used: %j', async (change, hint) => {
+  ])('is refused for an unusable definition: %j', async (change, hint) => {
     await expect(
       authorizationUrl({ provider: { ...acme, ...change }, redirectUri, scopes: [] }),
     ).rejects.toMatchObject({ code: 'config_invalid', hint });
   });
 });
 
-describe('the exchange', () => {
-  test('gives a credential, with the scopes that were granted', async () => {
+describe('the code exchange', () => {
+  test('gives a credential with the granted scopes', async () => {
     const { exchanged, asked, codeVerifier } = await flow({ iss: acme.issuer! });
     expect(await exchanged).toEqual({
       credential: {
@@ -142,7 +142,7 @@ describe('the exchange', () => {
     expect(await narrowed.exchanged).toMatchObject({ scopes: ['other'], credential: { scope: 'other' } });
   });
 
-  test('is written and read as the provider wants it', async () => {
+  test('uses the provider’s dialect in request and response', async () => {
     const dialect = {
       ...plainDialect,
       scopeSeparator: ',',
@@ -166,7 +166,7 @@ describe('the exchange', () => {
     });
   });
 
-  test('counts offline_access as granted where a refresh token came', async () => {
+  test('counts offline_access as granted when the response has a refresh token', async () => {
     const { state, codeVerifier } = await authorizationUrl({ provider: acme, redirectUri, scopes: [] });
     const scopes = ['read', 'offline_access'];
     const ask = (answer: object) =>
@@ -185,7 +185,7 @@ describe('the exchange', () => {
     expect(await ask({ ...without, scope: 'read' })).toMatchObject({ scopes: ['read'] });
   });
 
-  test('of a bare code needs the word of the caller', async () => {
+  test('of a code without state needs the permission of the caller', async () => {
     const { state, codeVerifier } = await authorizationUrl({ provider: acme, redirectUri, scopes: [] });
     const { fetch, asked } = fakeEndpoint(() => Response.json(tokens));
     const exchange = {
@@ -203,7 +203,7 @@ describe('the exchange', () => {
     expect(asked).toMatchObject([{ form: { code: 'the-code', code_verifier: codeVerifier } }]);
   });
 
-  test('takes any issuer where the definition names none', async () => {
+  test('accepts any issuer when the definition names none', async () => {
     const { exchanged } = await flow({ iss: 'https://somebody.test' }, undefined, { ...acme, issuer: null });
     expect(await exchanged).toMatchObject({ scopes: ['read'] });
   });
@@ -213,13 +213,13 @@ describe('the exchange', () => {
     ['no state', { state: '' }],
     ['another issuer', { iss: 'https://evil.test' }],
     ['a token in the URL', { token: 'x' }],
-  ])('refuses a callback with %s, and asks nobody', async (_, query) => {
+  ])('refuses a callback with %s, without a request', async (_, query) => {
     const { exchanged, asked } = await flow(query);
     await expect(exchanged).rejects.toMatchObject({ code: 'bad_request' });
     expect(asked).toEqual([]);
   });
 
-  test('says what the user or the provider said', async () => {
+  test('reports the error of the user or the provider', async () => {
     const denied = await flow({ error: 'access_denied', error_description: 'The user said\nno' });
     await expect(denied.exchanged).rejects.toMatchObject({
       code: 'provider_refused',

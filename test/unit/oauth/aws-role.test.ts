@@ -48,7 +48,7 @@ async function ask(
   return { outcome, asked };
 }
 
-describe('the question', () => {
+describe('the request for a role', () => {
   test('is signed for STS, and names the role', async () => {
     const { asked } = await ask();
     expect(asked).toMatchObject([
@@ -75,13 +75,13 @@ describe('the question', () => {
     ['https://sts.amazonaws.com', 'eu-west-1', 'https://sts.eu-west-1.amazonaws.com/'],
     ['https://sts.amazonaws.com', 'cn-north-1', 'https://sts.cn-north-1.amazonaws.com.cn/'],
     ['https://sts.acme.test/', 'eu-west-1', 'https://sts.acme.test/'],
-  ])('at %s in %s goes to %s', async (endpoint, region, url) => {
+  ])('at %s in %s is sent to %s', async (endpoint, region, url) => {
     const { asked } = await ask(good, { endpoint, region });
     expect(asked[0]?.url).toBe(url);
     expect(asked[0]?.headers['authorization']).toContain(`/${region}/sts/`);
   });
 
-  test('by temporary keys has their token, signed', async () => {
+  test('with temporary keys contains their session token, signed', async () => {
     const { asked } = await ask(good, { keys: { ...request.keys, sessionToken: 'session' } });
     expect(asked[0]?.headers).toMatchObject({ 'x-amz-security-token': 'session' });
     expect(asked[0]?.headers['authorization']).toContain('x-amz-security-token');
@@ -94,8 +94,8 @@ describe('the question', () => {
   });
 });
 
-describe('the answer', () => {
-  test('is keys with their end', async () => {
+describe('the response for a role', () => {
+  test('gives keys with their expiry', async () => {
     expect((await ask()).outcome).toEqual({
       kind: 'refreshed',
       accessToken: 'ASIAIOSFODNN7EXAMPLE:secret/+of=the.role:FwoGZXIvYXdzEBc//token==',
@@ -111,7 +111,7 @@ describe('the answer', () => {
     { AccessKeyId: 'a:b' },
     { SecretAccessKey: 'a:b' },
     { Expiration: 'soon' },
-  ])('without all of it is none: %j', async (over) => {
+  ])('is refused when a member is missing: %j', async (over) => {
     expect((await ask(() => good(over))).outcome).toMatchObject({ kind: 'transient' });
   });
 
@@ -127,7 +127,7 @@ describe('the answer', () => {
     expect((await ask(bad(status, code))).outcome).toMatchObject(outcome);
   });
 
-  test('that repeats the secret is told without it', async () => {
+  test('that repeats the secret is reported without it', async () => {
     const { outcome } = await ask(bad(403, 'AccessDenied', `not ${request.keys.secretAccessKey}`));
     expect(JSON.stringify(outcome)).not.toContain('K7MDENG');
   });

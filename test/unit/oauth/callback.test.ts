@@ -18,7 +18,7 @@ function check(text: string, over: Partial<CallbackExpectation> = {}) {
   return checkCallback(parseCallback(text), { ...expected, ...over });
 }
 
-describe('what a person pastes', () => {
+describe('a pasted callback', () => {
   const parameters = { code: 'a/b', state: 's' };
 
   test.each([
@@ -47,13 +47,13 @@ describe('what a person pastes', () => {
     ['the same without its scheme', 'acme.test/login?session=1'],
     ['what no code can be', 'kéy'],
     ['too much', 'a'.repeat(16_385)],
-  ])('is not %s', (_, text) => {
+  ])('may not be %s', (_, text) => {
     expect(() => parseCallback(text)).toThrow(expect.objectContaining({ code: 'input_invalid' }));
   });
 });
 
 describe('a callback', () => {
-  test('without the issuer is refused where the provider always names it', () => {
+  test('without the issuer is refused when the provider always sends it', () => {
     const naming = { ...acme, namesIssuer: true };
     expect(() => check('?code=c&state=the-state', { provider: naming })).toThrow(
       expect.objectContaining({ code: 'bad_request' }),
@@ -76,7 +76,7 @@ describe('a callback', () => {
     ['no code', '?code=&state=the-state'],
     ['a refusal of another flow', '?error=access_denied&state=forged'],
     ['a refusal by another issuer', '?error=access_denied&state=the-state&iss=https://evil.test'],
-  ])('with %s does not belong to it', (_, text) => {
+  ])('with %s is refused', (_, text) => {
     expect(() => check(text)).toThrow(
       expect.objectContaining({
         code: 'bad_request',
@@ -86,7 +86,7 @@ describe('a callback', () => {
     );
   });
 
-  test.each(['access_denied', 'user_cancelled_login'])('with %s is the person’s own no', (error) => {
+  test.each(['access_denied', 'user_cancelled_login'])('with %s is a refusal by the user', (error) => {
     expect(() => check(`?error=${error}&state=the-state&error_description=No%0Athe-verifier`)).toThrow(
       expect.objectContaining({
         code: 'provider_refused',
@@ -95,7 +95,7 @@ describe('a callback', () => {
     );
   });
 
-  test('with another error is the provider’s', () => {
+  test('with another error is a refusal by the provider', () => {
     expect(() => check('?error=invalid_scope&state=the-state')).toThrow(
       expect.objectContaining({
         code: 'provider_refused',
@@ -107,7 +107,7 @@ describe('a callback', () => {
     );
   });
 
-  test('says which account it is where the provider puts it there', () => {
+  test('gives the account when the provider sends it there', () => {
     const provider = {
       ...acme,
       dialect: { ...plainDialect, accountParameters: ['realmId', 'other', 'odd', 'none'] },
@@ -117,8 +117,8 @@ describe('a callback', () => {
   });
 });
 
-describe('a code by itself', () => {
-  test('is taken where the caller says so, and PKCE ties it to the flow', () => {
+describe('a code without state', () => {
+  test('is accepted with permission of the caller, and bound to the flow by PKCE', () => {
     expect(check('c', { acceptBareCode: true })).toEqual({ code: 'c', details: {} });
   });
 
@@ -132,7 +132,7 @@ describe('a code by itself', () => {
         provider: { ...acme, dialect: { ...plainDialect, accountParameters: ['realmId'] } },
       },
     ],
-  ])('is refused where %s', (_, over) => {
+  ])('is refused when %s', (_, over) => {
     expect(() => check('c', over)).toThrow(expect.objectContaining({ code: 'bad_request' }));
   });
 });

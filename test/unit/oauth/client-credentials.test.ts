@@ -12,7 +12,7 @@ const request = {
   parameters: { audience: 'https://api.acme.test' },
 } as const;
 
-test('is RFC 6749 §4.4.2, with what was asked for besides', async () => {
+test('the request conforms to RFC 6749 §4.4.2, with the configured parameters', async () => {
   const { fetch, asked } = fakeEndpoint(() => Response.json({ access_token: 'token', expires_in: 60 }));
   expect(await requestClientCredentials(request, { fetch, now: () => now })).toMatchObject({
     kind: 'tokens',
@@ -30,13 +30,13 @@ test('is RFC 6749 §4.4.2, with what was asked for besides', async () => {
   ]);
 });
 
-test('names no scope where there is none', async () => {
+test('the request names no scope when none is configured', async () => {
   const { fetch, asked } = fakeEndpoint(() => Response.json({ access_token: 'token' }));
   await requestClientCredentials({ ...request, scope: null, parameters: {} }, { fetch, now: () => now });
   expect(asked[0]?.form).not.toHaveProperty('scope');
 });
 
-test('a refusal is told without the secret', async () => {
+test('a refusal is reported without the secret', async () => {
   const { fetch } = fakeEndpoint(() =>
     Response.json(
       { error: 'invalid_client', error_description: 'robot-secret-value is wrong' },

@@ -23,14 +23,14 @@ const session: ConnectSession = {
   domains: true,
 };
 
-test('comes back as it was', () => {
+test('a session reads back as written', () => {
   const bound = { ...session, proofKey: newDpopKey('ES256') };
   for (const each of [session, bound, { ...session, codeVerifier: null, allowedDomains: ['a.b'] }]) {
     expect(readSession(writeSession(each))).toEqual(each);
   }
 });
 
-test('its name does not say the state', () => {
+test('the name of a session does not reveal its state', () => {
   expect(sessionId('a-state')).toMatch(/^[0-9a-f]{64}$/);
   expect(sessionId('a-state')).not.toBe(sessionId('b-state'));
 });
@@ -43,10 +43,10 @@ test.each<[string, unknown]>([
   ['a key that is none', { v: 1, ...session, proofKey: { d: 'x' } }],
   ['a list', []],
   ['nothing', null],
-])('%s is none', (_what, value) => {
+])('%s is refused', (_what, value) => {
   expect(readSession(Buffer.from(JSON.stringify(value)))).toBeNull();
 });
 
-test('what is no JSON is none', () => {
+test('text that is no JSON is refused', () => {
   expect(readSession(Buffer.from('{'))).toBeNull();
 });

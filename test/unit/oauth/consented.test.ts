@@ -13,12 +13,12 @@ const tokens: Tokens = {
   issuedTokenType: null,
 };
 
-test('what was consented to is what was asked for, where the provider does not say', () => {
+test('the consented scopes are the requested ones when the provider names none', () => {
   expect(consented(tokens, ['read'])).toMatchObject({ scopes: ['read'], details: { team: 'Softball' } });
   expect(consented({ ...tokens, scopes: ['other'] }, ['read']).scopes).toEqual(['other']);
 });
 
-test('a refresh token is the scope offline_access, whether it is listed or not', () => {
+test('a refresh token implies the scope offline_access', () => {
   const listed = { ...tokens, scopes: ['read'] };
   const asked = ['read', 'offline_access'];
   expect(consented(listed, asked).scopes).toEqual(asked);

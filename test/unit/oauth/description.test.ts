@@ -6,7 +6,7 @@ const basic = (id: string) => Buffer.from(`${id}:${secret}`).toString('base64');
 
 group('what a provider says of a request', () => {
   it.each(['a', 'ab', 'abc', 'sidekey'])(
-    'has no part of a secret that it quotes as the client %s sent it',
+    'an error description loses every part of a secret that it quotes as the client %s sent it',
     (id) => {
       const said = describe(`unknown client in "Basic ${basic(id)}"`, [secret]);
       expect(said).toMatch(/^unknown client in "Basic .{0,12}\[redacted\].{0,4}"$/);
@@ -21,18 +21,18 @@ group('what a provider says of a request', () => {
     ['for a form', new URLSearchParams({ secret }).toString().slice(7)],
     ['in hexadecimal', Buffer.from(secret).toString('hex')],
     ['in base64 for a URL', Buffer.from(`>${secret}`).toString('base64url')],
-  ])('has no secret that it quotes %s', (_form, quoted) => {
+  ])('an error description loses a secret that it quotes %s', (_form, quoted) => {
     const said = describe(`x ${quoted} y`, [secret]);
     expect(said.split('[redacted]').join('').length).toBeLessThan('x  y'.length + 8);
   });
 
-  it('has no secret that base64 for a URL writes otherwise in each place', () => {
+  it('an error description loses a secret with different base64url forms at each offset', () => {
     const odd = '>>>???'.repeat(4);
     const quoted = Buffer.from(`a:${odd}`).toString('base64url');
     expect(describe(quoted, [odd]).replace('[redacted]', '').length).toBeLessThan(6);
   });
 
-  it('is left as it is where it quotes none', () => {
+  it('an error description without a secret is unchanged', () => {
     expect(describe('the refresh token was used before', [secret])).toBe('the refresh token was used before');
   });
 });

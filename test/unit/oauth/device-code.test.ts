@@ -32,7 +32,7 @@ async function begin(body: object | string = codes, changes: Partial<DeviceReque
 }
 
 describe('the device authorization request', () => {
-  test('is RFC 8628 §3.1', async () => {
+  test('conforms to RFC 8628 §3.1', async () => {
     const { asked } = await begin();
     expect(asked).toMatchObject([
       {
@@ -46,14 +46,14 @@ describe('the device authorization request', () => {
     expect((await begin(codes, { scopes: [] })).asked[0]?.form).not.toHaveProperty('scope');
   });
 
-  test('authenticates a client that has a secret, as at the token endpoint', async () => {
+  test('authenticates a client with a secret, as at the token endpoint', async () => {
     const post = { clientId: 'sidekey', clientSecret: 's3cret', auth: 'post' } as const;
     expect((await begin(codes, { client: post })).asked[0]?.form).toMatchObject({ client_secret: 's3cret' });
     const { asked } = await begin(codes, { client: { ...post, auth: 'basic' } });
     expect(asked[0]?.headers['authorization']).toBe(`Basic ${btoa('sidekey:s3cret')}`);
   });
 
-  test('is written as the provider’s dialect wants it', async () => {
+  test('has the form of the provider’s dialect', async () => {
     const dialect = {
       ...plainDialect,
       clientIdParameter: 'client_key',
@@ -73,8 +73,8 @@ describe('the device authorization request', () => {
   });
 });
 
-describe('its answer', () => {
-  test('is RFC 8628 §3.2', async () => {
+describe('the device authorization response', () => {
+  test('conforms to RFC 8628 §3.2', async () => {
     const complete = 'https://acme.test/activate?user_code=WDJB-MJHT';
     const { begun } = await begin({ ...codes, verification_uri_complete: complete, interval: 7 });
     expect(begun).toEqual({
@@ -88,7 +88,7 @@ describe('its answer', () => {
     });
   });
 
-  test('that names no interval means five seconds, and a wait has bounds', async () => {
+  test('has an interval of five seconds by default, and bounded times', async () => {
     expect((await begin()).begun).toMatchObject({ intervalMs: 5_000, verificationUriComplete: null });
     const { begun } = await begin({ ...codes, interval: 1e9, expires_in: 1e9 });
     expect(begun).toMatchObject({ intervalMs: 120_000, expiresAt: start + 3_600_000 });
@@ -96,7 +96,7 @@ describe('its answer', () => {
     expect(silent.begun).toMatchObject({ expiresAt: start + 900_000 });
   });
 
-  test('as Google and GitHub write it is understood too', async () => {
+  test('is read in the forms of Google and GitHub', async () => {
     const { verification_uri: url, ...rest } = codes;
     expect((await begin({ ...rest, verification_url: url, interval: '5' })).begun).toMatchObject({
       verificationUri: url,
@@ -118,7 +118,7 @@ describe('its answer', () => {
     expect((await begin(body)).begun).toMatchObject({ kind: 'error', error: 'invalid_response' });
   });
 
-  test('that says no is told', async () => {
+  test('that is an error is reported', async () => {
     const body = { error: 'unauthorized_client', error_description: 'the device flow is switched off' };
     expect((await begin(body, {}, 400)).begun).toEqual({
       kind: 'error',
@@ -143,7 +143,7 @@ const pending = says('authorization_pending');
 const good = () => Response.json({ access_token: 'token', refresh_token: 'again', scope: 'read' });
 const broken = () => Promise.reject(new Error('the network is away'));
 
-/** Polls a provider that gives these answers, the last one for ever. `times`: when it was asked, in seconds. */
+/** Polls a provider with these responses, of which the last repeats. `times`: the times of the requests, in seconds. */
 async function poll(
   answers: readonly (() => Response | Promise<Response>)[],
   onPause: (round: number) => void = () => undefined,
@@ -168,8 +168,8 @@ async function poll(
   return { outcome, times, forms: asked.map(({ form }) => form) };
 }
 
-describe('waiting', () => {
-  test('asks at the interval until there are tokens', async () => {
+describe('polling', () => {
+  test('repeats the request at the interval until the response has tokens', async () => {
     const { outcome, times, forms } = await poll([pending, pending, good]);
     expect(outcome).toMatchObject({
       kind: 'tokens',
@@ -185,24 +185,24 @@ describe('waiting', () => {
     });
   });
 
-  test('is five seconds slower for good after each slow_down (RFC 8628 §3.5)', async () => {
+  test('slows down by five seconds for good after each slow_down (RFC 8628 §3.5)', async () => {
     const slow = says('slow_down');
     expect((await poll([pending, slow, pending, slow, good])).times).toEqual([5, 10, 20, 30, 45]);
   });
 
-  test('goes on through failures, less and less often, and then as before', async () => {
+  test('continues after failures at growing intervals, and then at the old one', async () => {
     const { outcome, times } = await poll([broken, () => new Response('', { status: 502 }), pending, good]);
     expect(outcome.kind).toBe('tokens');
     expect(times).toEqual([5, 15, 35, 40]);
   });
 
-  test('heeds how long a provider wants to be left alone', async () => {
+  test('waits for the time of Retry-After', async () => {
     const headers = { 'retry-after': '25' };
     const busy = () => new Response('', { status: 429, headers });
     expect((await poll([busy, good])).times).toEqual([5, 30]);
   });
 
-  test('ends with the codes: the last question is asked when they end', async () => {
+  test('ends with the codes, with a last request at their end', async () => {
     const { outcome, times } = await poll([pending]);
     expect(outcome).toMatchObject({ kind: 'error', error: 'expired_token' });
     expect(times.at(-1)).toBe(60);
@@ -218,7 +218,7 @@ describe('waiting', () => {
     },
   );
 
-  test('ends when it is stopped, and asks no more', async () => {
+  test('ends when it is aborted, without another request', async () => {
     const controller = new AbortController();
     const stop = (round: number) => {
       if (round === 2) controller.abort();

@@ -5,7 +5,7 @@ import type { TokenFetch } from '../../../src/oauth/http.ts';
 
 type Answer = { readonly status: number; readonly body?: string; readonly type?: string } | Error;
 
-/** A server by what it answers at each URL; 404 with a page elsewhere. */
+/** A server with a response for each URL; other URLs get 404 with a page. */
 function server(answers: Readonly<Record<string, Answer | object>>): { fetch: TokenFetch; asked: string[] } {
   const asked: string[] = [];
   return {
@@ -46,8 +46,8 @@ const metadata = {
 };
 const resource = { resource: `${api}/`, authorization_servers: [login], scopes_supported: ['read'] };
 
-describe('what is discovered', () => {
-  test('an API that names its authorization server', async () => {
+describe('discovery', () => {
+  test('of an API finds its authorization server', async () => {
     const { fetch } = server({
       [`${api}/.well-known/oauth-protected-resource`]: resource,
       [`${login}/.well-known/oauth-authorization-server`]: metadata,
@@ -66,7 +66,7 @@ describe('what is discovered', () => {
     });
   });
 
-  test('a part of an API, described by itself or with the whole', async () => {
+  test('of a path of an API reads the metadata of the path or of the whole API', async () => {
     const part = server({
       [`${api}/.well-known/oauth-protected-resource/mcp`]: { ...resource, resource: `${api}/mcp` },
       [`${login}/.well-known/oauth-authorization-server`]: metadata,
@@ -79,7 +79,7 @@ describe('what is discovered', () => {
     expect((await discover(`${api}/mcp`, whole)).resource).toBe(`${api}/`);
   });
 
-  test('an OpenID provider', async () => {
+  test('of an OpenID provider reads its configuration', async () => {
     const { fetch, asked } = server({ [`${login}/.well-known/openid-configuration`]: metadata });
     expect(await discover(login, { fetch })).toMatchObject({
       namesIssuer: true,
@@ -100,7 +100,7 @@ async function failure(
   return error;
 }
 
-describe('what is not usable', () => {
+describe('discovery refuses', () => {
   const at = `${login}/.well-known/oauth-authorization-server`;
 
   test.each(['http://api.company.test', 'api.company.test', 'https://a:b@api.company.test', 'https://x/#y'])(
@@ -110,7 +110,7 @@ describe('what is not usable', () => {
     },
   );
 
-  test('a server without any document, or with a page in its place', async () => {
+  test('a server without a document, or with an HTML page in its place', async () => {
     expect(await failure(login, {})).toMatchObject({
       code: 'not_found',
       message: 'https://login.company.test says nothing about how to log in.',
@@ -146,7 +146,7 @@ describe('what is not usable', () => {
     expect(error.message).not.toContain('evil');
   });
 
-  test('an API whose document is about another, or names no https server', async () => {
+  test('an API whose document is for another resource, or names no https server', async () => {
     const where = `${api}/.well-known/oauth-protected-resource`;
     expect(await failure(api, { [where]: { ...resource, resource: 'https://other.test/' } })).toMatchObject({
       code: 'provider_refused',
@@ -159,13 +159,13 @@ describe('what is not usable', () => {
     });
   });
 
-  test('a redirect is not followed', async () => {
+  test('a redirect', async () => {
     const { fetch, asked } = server({ [at]: { status: 302, body: '' } });
     await expect(discover(login, { fetch })).rejects.toMatchObject({ code: 'not_found' });
     expect(asked.every((url) => url.startsWith(login))).toBe(true);
   });
 
-  test('an address that may not be dialed says so itself', async () => {
+  test('an address that may not be dialed, with that reason', async () => {
     const blocked = new SidekeyError('address_blocked', 'Blocked.');
     const where = `${login}/.well-known/oauth-protected-resource`;
     expect(await failure(login, { [where]: new TypeError('fetch failed', { cause: blocked }) })).toBe(

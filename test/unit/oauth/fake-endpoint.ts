@@ -9,11 +9,11 @@ export interface Asked {
   readonly redirect: string;
 }
 
-/** An endpoint that answers what it is told to, and remembers what it was asked. */
+/** An endpoint with given responses that records the requests. */
 export function fakeEndpoint(answer: Response | (() => Response | Promise<Response>)): {
   fetch: TokenFetch;
   asked: Asked[];
-  /** The bodies as they came; null: there was none. */
+  /** The request bodies; null: none. */
   bodies: (string | null)[];
 } {
   const asked: Asked[] = [];

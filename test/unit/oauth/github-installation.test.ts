@@ -23,8 +23,8 @@ async function ask(
   return { outcome, asked, bodies };
 }
 
-describe('the request', () => {
-  test('is signed by the app for ten minutes, begun a minute ago', async () => {
+describe('the request for an installation token', () => {
+  test('is signed by the app for ten minutes, from a minute ago', async () => {
     const { asked, bodies } = await ask();
     expect(asked).toMatchObject([
       {
@@ -45,13 +45,13 @@ describe('the request', () => {
     expect(payload).toEqual({ iss: 'Iv23liABC', iat: now / 1000 - 60, exp: now / 1000 + 540 });
   });
 
-  test('goes to a server of one’s own, and nowhere else by its id', async () => {
+  test('is sent to the configured server, at a path with the escaped id', async () => {
     const endpoint = 'https://ghe.acme.test/api/v3/app/installations/';
     const { asked } = await ask(good, { endpoint, installationId: '../1?x' });
     expect(asked[0]?.url).toBe('https://ghe.acme.test/api/v3/app/installations/..%2F1%3Fx/access_tokens');
   });
 
-  test('is not sent without TLS, nor with a key that does not sign', async () => {
+  test('is not sent without TLS, nor with an invalid key', async () => {
     const plain = await ask(good, { endpoint: 'http://api.github.com/app/installations' });
     expect(plain).toMatchObject({ outcome: { kind: 'refused', error: 'endpoint_invalid' }, asked: [] });
     const broken = await ask(good, { key: { ...key, privateKey: 'nothing' } });
@@ -59,8 +59,8 @@ describe('the request', () => {
   });
 });
 
-describe('the answer', () => {
-  test('is a token with its end', async () => {
+describe('the response with an installation token', () => {
+  test('gives a token with its expiry', async () => {
     expect((await ask()).outcome).toEqual({
       kind: 'refreshed',
       accessToken: 'ghs_token',
@@ -72,7 +72,7 @@ describe('the answer', () => {
   });
 
   test.each([[{ token: 'bad\nline' }], [{ message: 'fine' }]])(
-    'without a token is no token: %j',
+    'without a token is refused: %j',
     async (body) => {
       expect((await ask(() => Response.json(body, { status: 201 }))).outcome).toMatchObject({
         kind: 'transient',
@@ -80,7 +80,7 @@ describe('the answer', () => {
     },
   );
 
-  test('404 says that the app is not installed there', async () => {
+  test('of 404 says that the app is not installed there', async () => {
     expect((await ask(() => Response.json({ message: 'Not Found' }, { status: 404 }))).outcome).toEqual({
       kind: 'invalid_grant',
       description: 'Not Found',
@@ -105,7 +105,7 @@ describe('the answer', () => {
     expect((await ask(answer)).outcome).toMatchObject(outcome);
   });
 
-  test('that repeats the app’s token is told without it', async () => {
+  test('that repeats the app’s JWT is reported without it', async () => {
     const outcome = await requestInstallationToken(request, {
       fetch: async (_url, { headers }) =>
         Response.json({ message: `no ${headers['authorization']}` }, { status: 401 }),
@@ -115,7 +115,7 @@ describe('the answer', () => {
     expect(JSON.stringify(outcome)).not.toMatch(/eyJ/);
   });
 
-  test('that never comes is no reason to give up', async () => {
+  test('that never comes is a transient failure', async () => {
     const outcome = (await ask(() => Promise.reject(new Error('reset')))).outcome;
     expect(outcome).toEqual({ kind: 'transient', reason: 'the connection failed', retryAfterMs: null });
   });

@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
 import { jsonObject, memberAt } from '../../../src/oauth/http.ts';
 
-test.each(['[]', 'null', '"a"', '7', '', '{', 'a=b'])('%s is no object', (text) => {
+test.each(['[]', 'null', '"a"', '7', '', '{', 'a=b'])('%s is refused as an object', (text) => {
   expect(jsonObject(text)).toBeNull();
 });
 
-test('a path leads through objects to what is their own', () => {
+test('a path leads only through own members of objects', () => {
   const object =
     jsonObject('{"a": {"b": {"c": 1}}, "list": [1], "text": "abc", "__proto__": {"d": 2}}') ?? {};
   expect(memberAt(object, 'a.b.c')).toBe(1);

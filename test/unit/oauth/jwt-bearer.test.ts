@@ -26,7 +26,7 @@ async function ask(changes: Partial<JwtBearerRequest> = {}) {
 }
 
 describe('the assertion', () => {
-  test('is RFC 7523 §3, signed, and good for three minutes', async () => {
+  test('conforms to RFC 7523 §3, is signed, and is valid for three minutes', async () => {
     const { answer, form } = await ask();
     expect(answer).toMatchObject({ kind: 'tokens', accessToken: 'token', expiresAt: now + 60_000 });
     const { payload, header } = await verified(form['assertion'], key, now);
@@ -42,7 +42,7 @@ describe('the assertion', () => {
     });
   });
 
-  test('is another one each time', async () => {
+  test('is different each time', async () => {
     const [first, second] = [await ask(), await ask()];
     const jtis = await Promise.all(
       [first, second].map(async ({ form }) => (await verified(form['assertion'], key, now)).payload.jti),
@@ -50,16 +50,13 @@ describe('the assertion', () => {
     expect(new Set(jtis).size).toBe(2);
   });
 
-  test.each(['ES256', 'EdDSA'] as const)(
-    'is signed with %s where the key is of that kind',
-    async (algorithm) => {
-      const other = aKey(algorithm);
-      const { form } = await ask({ key: other });
-      expect(await verified(form['assertion'], other, now)).toMatchObject({ header: { alg: algorithm } });
-    },
-  );
+  test.each(['ES256', 'EdDSA'] as const)('is signed with %s for a key of that kind', async (algorithm) => {
+    const other = aKey(algorithm);
+    const { form } = await ask({ key: other });
+    expect(await verified(form['assertion'], other, now)).toMatchObject({ header: { alg: algorithm } });
+  });
 
-  test('names neither a scope nor a key where there is none', async () => {
+  test('has no scope and no key id when none is configured', async () => {
     const { form } = await ask({ scope: null, key: { ...key, keyId: null } });
     const { payload, header } = await verified(form['assertion'], key, now);
     expect(payload).not.toHaveProperty('scope');
@@ -68,7 +65,7 @@ describe('the assertion', () => {
   });
 });
 
-test('the request is RFC 7523 §2.1, and names no client by itself', async () => {
+test('the request conforms to RFC 7523 §2.1, without a client by default', async () => {
   const { form, headers } = await ask({ parameters: { resource: 'https://api.acme.test' } });
   expect(form).toEqual({
     grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer',
@@ -79,7 +76,7 @@ test('the request is RFC 7523 §2.1, and names no client by itself', async () =>
   expect(headers).not.toHaveProperty('authorization');
 });
 
-test('a client that is named authenticates', async () => {
+test('a configured client authenticates', async () => {
   const { form } = await ask({ client: { clientId: 'robot', clientSecret: 's3cret', auth: 'post' } });
   expect(form).toMatchObject({ client_id: 'robot', client_secret: 's3cret' });
 });
@@ -87,14 +84,17 @@ test('a client that is named authenticates', async () => {
 test.each([
   ['is none', { ...key, privateKey: 'not a key that anyone could read' }],
   ['does not sign so', { ...key, algorithm: 'ES256' }],
-])('a key that %s is an error, of which nothing is said, and nobody is asked', async (_what, broken) => {
-  const { answer, asked } = await ask({ key: broken });
-  expect(answer).toMatchObject({ kind: 'error', error: 'key_invalid' });
-  expect(JSON.stringify(answer)).not.toContain('anyone');
-  expect(asked).toEqual([]);
-});
+])(
+  'a key that %s is refused without its content in the message, and without a request',
+  async (_what, broken) => {
+    const { answer, asked } = await ask({ key: broken });
+    expect(answer).toMatchObject({ kind: 'error', error: 'key_invalid' });
+    expect(JSON.stringify(answer)).not.toContain('anyone');
+    expect(asked).toEqual([]);
+  },
+);
 
-test('a refusal that repeats the assertion is told without it', async () => {
+test('a refusal that repeats the assertion is reported without it', async () => {
   const answer = await requestJwtBearer(request, {
     fetch: async (_url, { body }) => {
       const assertion = new URLSearchParams(body ?? '').get('assertion') ?? '';

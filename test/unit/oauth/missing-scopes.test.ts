@@ -54,7 +54,7 @@ describe('a challenge', () => {
     expect(challenged(field, { held }).missing?.scopes ?? null).toEqual(scopes);
   });
 
-  test('of a provider that lists what would each do asks for the one that gives least away', () => {
+  test('of a provider with alternative scopes gives the least privileged one', () => {
     const google = providers.get('google-drive')!;
     const { insufficientScope: dialect } = google.dialect;
     const { missing } = challenged(
@@ -67,7 +67,7 @@ describe('a challenge', () => {
     ]);
   });
 
-  test('is good for 20 scopes of plain letters and no more', () => {
+  test('gives at most 20 scopes of plain letters', () => {
     const many = Array.from({ length: 100 }, (_, number) => `scope-${number}`);
     const long = 'x'.repeat(257);
     const odd = ['a\\b', 'caf\u00e9', '\u001b[31mred', long, 'a\u0000b'];
@@ -80,7 +80,7 @@ describe('a challenge', () => {
     );
   });
 
-  test('names no secret that was sent', () => {
+  test('gives no secret of the request as a scope', () => {
     const { missing, resourceMetadata } = challenged(
       'Bearer error=insufficient_scope, scope="read x-s3cret-token-x", resource_metadata="https://a.example/s3cret-token"',
       { secrets: ['s3cret-token'] },
@@ -88,10 +88,10 @@ describe('a challenge', () => {
     expect([missing?.scopes, resourceMetadata]).toEqual([['read'], null]);
   });
 
-  test('among megabytes is read in no time', () => {
+  test('in megabytes of text is read quickly', () => {
     for (const piece of ['Bearer ', 'a=', '"', '\\', ',', '= ', 'scope="', 'a ', ' \t']) {
       const field = piece.repeat(1_000_000);
-      // Of the processor, whatever else the machine does; in microseconds.
+      // CPU time in microseconds, independent of the load of the machine.
       const before = process.cpuUsage();
       challenged(field);
       read({ 'www-authenticate': Array.from({ length: 10_000 }, () => field) });
@@ -118,7 +118,7 @@ describe('resource metadata', () => {
   });
 });
 
-describe('the fields of GitHub', () => {
+describe('the scope fields of GitHub', () => {
   const { dialect, knownScopes } = providers.get('github')!;
   const github = (head: Head) => read(head, { dialect: dialect.insufficientScope }).missing;
 
@@ -151,7 +151,7 @@ describe('the fields of GitHub', () => {
     expect(missing === null ? null : scopesToAskFor(missing, knownScopes)).toEqual(scopes);
   });
 
-  test('say nothing where the provider has no such fields', () => {
+  test('are ignored for a provider without such fields', () => {
     expect(read({ 'x-oauth-scopes': 'gist', 'x-accepted-oauth-scopes': 'repo' }).missing).toBeNull();
   });
 });

@@ -34,8 +34,8 @@ async function asked(
   return { answer, claims, asked, nonces };
 }
 
-describe('a question with the proof of a key', () => {
-  test('says for what, when, and for which place, without query and fragment', async () => {
+describe('a token request with a DPoP proof', () => {
+  test('has a proof for method, time and URL, without query and fragment', async () => {
     const { answer, claims } = await asked([]);
     expect(answer).toMatchObject({ kind: 'tokens', accessToken: 'access', isBound: true });
     expect(claims).toEqual([
@@ -43,14 +43,14 @@ describe('a question with the proof of a key', () => {
     ]);
   });
 
-  test.each([400, 401])('is asked once more with the nonce that a %i wants', async (status) => {
+  test.each([400, 401])('is repeated with the nonce of a %i response', async (status) => {
     const { answer, claims } = await asked([wanting('n-1', status)]);
     expect(answer.kind).toBe('tokens');
     expect(claims.map(({ nonce }) => nonce)).toEqual([undefined, 'n-1']);
     expect(claims[0]?.jti).not.toBe(claims[1]?.jti);
   });
 
-  test('is asked twice at most; another time may do', async () => {
+  test('is sent at most twice, and then fails as transient', async () => {
     const { answer, claims } = await asked([wanting('n-1'), wanting('n-2'), wanting('n-3')]);
     expect(claims).toHaveLength(2);
     expect(answer).toMatchObject({ kind: 'transient', reason: expect.stringContaining('use_dpop_nonce') });
@@ -60,17 +60,17 @@ describe('a question with the proof of a key', () => {
     ['none came', null],
     ['it is ill-formed', 'a"b'],
     ['it is too long', 'n'.repeat(2_000)],
-  ])('is not asked again with a nonce where %s', async (_what, nonce) => {
+  ])('is not repeated when %s', async (_what, nonce) => {
     expect((await asked([wanting(nonce)])).claims).toHaveLength(1);
   });
 
-  test('is not asked again for another reason', async () => {
+  test('is not repeated after another error', async () => {
     const { answer, claims } = await asked([wanting('n-1', 400, 'invalid_grant')]);
     expect(claims).toHaveLength(1);
     expect(answer).toMatchObject({ kind: 'error', error: 'invalid_grant' });
   });
 
-  test('has the last nonce of that server, whatever answer it came with', async () => {
+  test('has the last nonce of that server, from any response', async () => {
     const nonces = createNonces();
     const given = Response.json(tokens, { headers: { 'DPoP-Nonce': 'n-1' } });
     await asked([given], {}, nonces);
@@ -79,7 +79,7 @@ describe('a question with the proof of a key', () => {
     expect(other.claims[0]).not.toHaveProperty('nonce');
   });
 
-  test('has another assertion of its client each time: that is good for one request too', async () => {
+  test('has a new client assertion each time, because an assertion is valid for one request', async () => {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const clientSecret = privateKey.export({ type: 'pkcs8', format: 'pem' });
     const client = { clientId: 'robot', clientSecret, auth: 'private_key_jwt' } as const;
@@ -88,14 +88,14 @@ describe('a question with the proof of a key', () => {
     expect(new Set(ids).size).toBe(2);
   });
 
-  test('may be answered with a token that is bound to nothing, which is told', async () => {
+  test('accepts a token that is not bound, and reports it', async () => {
     const { answer } = await asked([Response.json({ ...tokens, token_type: 'Bearer' })]);
     expect(answer).toMatchObject({ kind: 'tokens', accessToken: 'access' });
     expect(answer).not.toHaveProperty('isBound');
   });
 });
 
-test('who proves no key takes no token that is bound to one', async () => {
+test('a token request without a DPoP proof refuses a bound token', async () => {
   const { fetch, asked: sent } = fakeEndpoint(() => Response.json(tokens));
   const answer = await askTokenEndpoint(question, { fetch, now: () => now });
   expect(answer).toMatchObject({ kind: 'error', error: 'unsupported_token_type' });

@@ -31,8 +31,8 @@ async function said(error_description: string): Promise<string> {
   return 'description' in outcome ? outcome.description : '';
 }
 
-describe('the request', () => {
-  test('is RFC 6749 §6, follows no redirect, and authenticates with Basic', async () => {
+describe('the refresh request', () => {
+  test('conforms to RFC 6749 §6, follows no redirect, and authenticates with Basic', async () => {
     const { fetch, asked } = fakeEndpoint(() => Response.json(tokens));
     await refreshToken(request, { fetch, now: () => now });
     expect(asked).toEqual([
@@ -68,7 +68,7 @@ describe('the request', () => {
     ]);
   });
 
-  test('names the granted scopes only where the provider wants it', async () => {
+  test('names the granted scopes only when the provider requires it', async () => {
     const { fetch, asked } = fakeEndpoint(() => Response.json(tokens));
     const dialect = { ...plainDialect, sendScopeOnRefresh: true, scopeSeparator: ',' };
     await refreshToken({ ...request, dialect }, { fetch, now: () => now });
@@ -91,8 +91,8 @@ describe('the request', () => {
   });
 });
 
-describe('an answer with tokens', () => {
-  test('rotated or not', async () => {
+describe('a response with tokens', () => {
+  test('keeps or rotates the refresh token', async () => {
     const refreshed = {
       kind: 'refreshed',
       accessToken: 'new-access',
@@ -109,7 +109,7 @@ describe('an answer with tokens', () => {
     });
   });
 
-  test('that does not list offline_access has it still, where it was granted', async () => {
+  test('without offline_access in its scopes keeps it when it was granted', async () => {
     const scopes = ['read', 'offline_access'];
     expect(await ask(Response.json({ ...tokens, scope: 'read' }), { scopes })).toMatchObject({
       scope: 'read offline_access',
@@ -121,7 +121,7 @@ describe('an answer with tokens', () => {
     expect(await ask(Response.json(tokens), { scopes })).toMatchObject({ scope: null });
   });
 
-  test('counts the lifetime from when it was asked for', async () => {
+  test('has its lifetime counted from the time of the request', async () => {
     let time = now;
     const { fetch } = fakeEndpoint(() => {
       time += 5_000;
@@ -141,7 +141,7 @@ describe('an answer with tokens', () => {
     ['a type in capitals', { token_type: 'BEARER' }],
     ['no type', { token_type: undefined }],
     ['fields that nobody knows', { error: null, ext: { a: 1 } }],
-  ])('is not lost over %s', async (_, changes) => {
+  ])('is accepted despite %s', async (_, changes) => {
     expect(await ask(Response.json({ ...tokens, ...changes }))).toMatchObject({
       kind: 'refreshed',
       accessToken: 'new-access',
@@ -151,16 +151,16 @@ describe('an answer with tokens', () => {
     });
   });
 
-  test.each([0, -1, null, 'soon', 1e15, {}])('with a lifetime of %j says no end', async (lifetime) => {
+  test.each([0, -1, null, 'soon', 1e15, {}])('with a lifetime of %j has no expiry', async (lifetime) => {
     expect(await ask(Response.json({ ...tokens, expires_in: lifetime }))).toMatchObject({ expiresAt: null });
   });
 
-  test('with another status than 200, or another content type, still counts', async () => {
+  test('with another status than 200, or another content type, is accepted', async () => {
     expect(await ask(Response.json(tokens, { status: 201 }))).toMatchObject({ kind: 'refreshed' });
     expect(await ask(new Response(JSON.stringify(tokens)))).toMatchObject({ kind: 'refreshed' });
   });
 
-  test('that is no bearer token is not used', async () => {
+  test('is refused when the token type is not Bearer', async () => {
     for (const type of ['mac', 'DPoP']) {
       expect(await ask(Response.json({ ...tokens, token_type: type }))).toMatchObject({
         kind: 'refused',
@@ -174,7 +174,7 @@ describe('an answer with tokens', () => {
     { access_token: 'é' },
     { access_token: 7 },
     { refresh_token: 'a\0' },
-  ])('that could not stand in a field is no token: %j', async (changes) => {
+  ])('is refused when the token cannot be a field value: %j', async (changes) => {
     expect(reasonOf(await ask(Response.json({ ...tokens, ...changes })))).toContain(
       'no line of visible ASCII',
     );
@@ -198,7 +198,7 @@ describe('a refusal', () => {
     'interaction_required',
     'login_required',
     'consent_required',
-  ])('%s means that the consent is gone', async (error) => {
+  ])('%s means that the consent has ended', async (error) => {
     const body = { error, error_description: 'Grant request is invalid' };
     expect(await ask(Response.json(body, { status: 400 }))).toEqual({
       kind: 'invalid_grant',
@@ -212,7 +212,7 @@ describe('a refusal', () => {
     'invalid_scope',
     'invalid_request',
     'unsupported_grant_type',
-  ])('%s stays until the configuration changes', async (error) => {
+  ])('%s is a config error', async (error) => {
     expect(await ask(Response.json({ error }, { status: 401 }))).toEqual({
       kind: 'refused',
       error,
@@ -220,7 +220,7 @@ describe('a refusal', () => {
     });
   });
 
-  test('counts with a challenge, and with status 200', async () => {
+  test('is read also with a challenge, and with status 200', async () => {
     const challenge = { status: 401, headers: { 'www-authenticate': 'Basic realm="token"' } };
     expect(await ask(Response.json({ error: 'invalid_client' }, challenge))).toMatchObject({
       error: 'invalid_client',
@@ -228,7 +228,7 @@ describe('a refusal', () => {
     expect(await ask(Response.json({ error: 'bad_refresh_token' }))).toMatchObject({ kind: 'invalid_grant' });
   });
 
-  test('a redirect is none: it is never followed, and asked for again', async () => {
+  test('is not a redirect, which is transient and never followed', async () => {
     const reason = expect.stringContaining('answered with a redirect, which is never followed');
     for (const status of [301, 302, 307, 308]) {
       const answer = new Response(null, { status, headers: { location: 'https://evil.test/' } });
@@ -237,7 +237,7 @@ describe('a refusal', () => {
     expect(await ask(Response.error())).toMatchObject({ kind: 'transient', reason });
   });
 
-  test('so is a blocked address, with what the dial guard says of it', async () => {
+  test('is also a blocked address, with the message of the address guard', async () => {
     const guard = new SidekeyError('address_blocked', '10.0.0.1 is a private address.');
     const fetch: TokenFetch = async () => {
       throw new TypeError('fetch failed', { cause: guard });
@@ -250,7 +250,7 @@ describe('a refusal', () => {
   });
 });
 
-describe('a failure that may pass', () => {
+describe('a transient failure', () => {
   test.each([
     [() => new Response('oops', { status: 500 }), 'HTTP 500'],
     [() => Response.json({ error: 'invalid_grant' }, { status: 503 }), 'HTTP 503'],
@@ -277,12 +277,12 @@ describe('a failure that may pass', () => {
     [new Date(now - 9_000).toUTCString(), 0],
     ['999999', 3_600_000],
     ['soon', null],
-  ])('Retry-After: %s', async (header, retryAfterMs) => {
+  ])('has the delay of Retry-After: %s', async (header, retryAfterMs) => {
     const answer = new Response('', { status: 429, headers: { 'retry-after': header } });
     expect(await ask(answer)).toMatchObject({ kind: 'transient', retryAfterMs });
   });
 
-  test('an answer without an end is left after 64 KiB', async () => {
+  test('is a response over 64 KiB, which is not read to its end', async () => {
     let sent = 0;
     let cancelled = false;
     const endless = new ReadableStream<Uint8Array>({
@@ -300,7 +300,7 @@ describe('a failure that may pass', () => {
     expect(sent).toBeLessThan(200_000);
   });
 
-  test('an answer that breaks off', async () => {
+  test('is a truncated response', async () => {
     const broken = new ReadableStream<Uint8Array>({
       pull(controller) {
         controller.error(Object.assign(new Error('the-refresh-token'), { code: 'UND_ERR_SOCKET' }));
@@ -309,7 +309,7 @@ describe('a failure that may pass', () => {
     expect(reasonOf(await ask(new Response(broken)))).toBe('the connection failed (UND_ERR_SOCKET)');
   });
 
-  test('a network that fails is named by its code alone', async () => {
+  test('is a network error, reported only by its code', async () => {
     const cause = Object.assign(new Error('connect to the-refresh-token'), { code: 'ECONNREFUSED' });
     const fetch: TokenFetch = async () => {
       throw new TypeError('fetch failed', { cause });
@@ -319,7 +319,7 @@ describe('a failure that may pass', () => {
     );
   });
 
-  test('the end of the time for it, also where fetch does not heed the signal', async () => {
+  test('is a time-out, also when fetch ignores the signal', async () => {
     for (const fetch of [
       (() => new Promise(() => undefined)) satisfies TokenFetch,
       (async () => new Response(new ReadableStream())) satisfies TokenFetch,
@@ -332,8 +332,8 @@ describe('a failure that may pass', () => {
   });
 });
 
-describe('what a provider says', () => {
-  test('is kept short and plain', async () => {
+describe('the message of a provider', () => {
+  test('is shortened, without control characters', async () => {
     expect(await said('a\u0000b\r\nc\u202Ed\u200Be  f')).toBe('a b c d e f');
     expect(await said('x'.repeat(5_000))).toBe(`${'x'.repeat(299)}…`);
   });
@@ -351,7 +351,7 @@ describe('what a provider says', () => {
     expect(kept).not.toMatch(/refresh-|secret\W+secret|%2F/);
   });
 
-  test('is left readable by a secret that is a word', async () => {
+  test('is not redacted when the secret is a common word', async () => {
     const outcome = await ask(
       Response.json({ error: 'invalid_client', error_description: 'a redacted client' }),
       {
@@ -369,7 +369,7 @@ describe('what a provider says', () => {
     expect(itself).toMatchObject({ error: 'unnamed_error' });
   });
 
-  test('as an error code is repeated only where it is one', async () => {
+  test('is used as an error code only when it has the form of one', async () => {
     for (const error of ['the-refresh-token', 'two words', 'x'.repeat(65), '\u0000']) {
       expect(await ask(Response.json({ error }, { status: 400 }))).toMatchObject({ error: 'unnamed_error' });
     }

@@ -36,8 +36,8 @@ const registration = (over: Partial<Registration> = {}): Registration => ({
   ...over,
 });
 
-describe('what is registered', () => {
-  test('a public client where the server takes one', async () => {
+describe('a client registration', () => {
+  test('is for a public client when the server accepts one', async () => {
     const { fetch, asked } = server(201, { client_id: 'abc' });
     expect(await registerClient(registration(), { fetch })).toEqual({
       clientId: 'abc',
@@ -59,7 +59,7 @@ describe('what is registered', () => {
     [['client_secret_post'], 'client_secret_post', 'post'],
     [['client_secret_post', 'client_secret_basic'], 'client_secret_basic', 'basic'],
     [[], 'client_secret_basic', 'basic'],
-  ])('with a secret where it takes %j', async (authMethods, method, auth) => {
+  ])('is for a client with a secret when the server accepts %j', async (authMethods, method, auth) => {
     const { fetch, asked } = server(201, {
       client_id: 'abc',
       client_secret: 's3cret',
@@ -73,7 +73,7 @@ describe('what is registered', () => {
     expect(asked()['token_endpoint_auth_method']).toBe(method);
   });
 
-  test('the server has the last word on how the client authenticates', async () => {
+  test('uses the client authentication of the response', async () => {
     const { fetch } = server(201, {
       client_id: 'abc',
       client_secret: 's3cret',
@@ -87,7 +87,7 @@ describe('what is registered', () => {
   });
 });
 
-describe('what is no client', () => {
+describe('a registration response without a usable client is refused:', () => {
   test.each([
     [
       'a no',

@@ -60,7 +60,7 @@ const ask = (request: RenewalRequest, body: object, status = 200) =>
   renew(request, { fetch: fakeEndpoint(() => Response.json(body, { status })).fetch, now: () => now });
 
 describe('a new token', () => {
-  test.each(all)('%s', async (name, request) => {
+  test.each(all)('is read from the response of %s', async (name, request) => {
     const outcome = await ask(request, {
       access_token: 'token',
       token: 'token',
@@ -69,7 +69,7 @@ describe('a new token', () => {
       refresh_token: 'another',
     });
     expect(outcome).toMatchObject({ kind: 'refreshed', accessToken: 'token', expiresAt: now + 60_000 });
-    // What got the token gets the next one: only a refresh token is followed by another.
+    // Only a refresh token is replaced by the one in the response.
     expect(outcome).toMatchObject({ refreshToken: name === 'refresh_token' ? 'another' : null });
   });
 });
@@ -89,11 +89,11 @@ describe('invalid_grant', () => {
     if (kind === 'refused') expect(outcome).toMatchObject({ error: 'invalid_grant' });
   });
 
-  test('is said of an account that is not connected any more', async () => {
+  test('is reported for an account that is no longer connected', async () => {
     expect(await ask(login, { error: 'access_denied' }, 403)).toMatchObject({ kind: 'invalid_grant' });
   });
 });
 
-test.each(all)('a provider that fails for a while is transient: %s', async (_name, request) => {
+test.each(all)('a provider failure that may pass is transient: %s', async (_name, request) => {
   expect(await ask(request, {}, 503)).toMatchObject({ kind: 'transient' });
 });

@@ -36,7 +36,7 @@ async function sent(over: Partial<RevocationRequest>) {
 }
 
 describe('a revocation request', () => {
-  test('is RFC 7009 §2.1, with the token that ends the other too', async () => {
+  test('conforms to RFC 7009 §2.1, with the token whose revocation ends the other', async () => {
     const { outcome, asked } = await sent({});
     expect(outcome).toEqual({ kind: 'revoked' });
     expect(asked).toEqual([
@@ -76,7 +76,7 @@ describe('a revocation request', () => {
     expect(alone.headers).not.toHaveProperty('authorization');
   });
 
-  test('signs for this endpoint, where the client signs', async () => {
+  test('is signed for this endpoint when the client signs', async () => {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const clientSecret = privateKey.export({ format: 'pem', type: 'pkcs8' });
     const client = { clientId: 'the-client', clientSecret, auth: 'private_key_jwt' } as const;
@@ -84,7 +84,7 @@ describe('a revocation request', () => {
     expect(decodeJwt(form?.['client_assertion'] ?? '')).toMatchObject({ aud: 'https://acme.test/revoke' });
   });
 
-  test('as GitHub has it', async () => {
+  test('has the form of GitHub', async () => {
     const { url, method, headers, body } = await sent({
       endpoint: null,
       client: { clientId: 'a/b $&', clientSecret: 'client-secret', auth: 'post' },
@@ -113,14 +113,14 @@ describe('a revocation request', () => {
     expect(JSON.parse(body ?? '')).toEqual({ access_token: 'the-access-token' });
   });
 
-  test('by the access token itself, with nothing else', async () => {
+  test('is authorized by the access token when the provider defines that', async () => {
     const way = dialect({ method: 'DELETE', body: 'none', auth: 'bearer', token: 'access_token' });
     const { url, headers, body } = await sent({ dialect: way });
     expect({ url, body }).toEqual({ url: 'https://acme.test/revoke', body: null });
     expect(headers).toEqual({ accept: 'application/json', authorization: 'Bearer the-access-token' });
   });
 
-  test('with GET has the token in the query, and the client never', async () => {
+  test('with GET has the token in the query, and never the client', async () => {
     const way = dialect({ method: 'GET', tokenParameter: 't' });
     const client = { clientId: 'the-client', clientSecret: 'client-secret', auth: 'post' } as const;
     const { url, headers, body } = await sent({
@@ -134,14 +134,14 @@ describe('a revocation request', () => {
     expect(open.headers).not.toHaveProperty('authorization');
   });
 
-  test('without authentication has none', async () => {
+  test('has no authentication when none is configured', async () => {
     const { form, headers } = await sent({ dialect: dialect({ auth: 'none' }) });
     expect(form).toEqual({ token: 'the-refresh-token' });
     expect(headers).not.toHaveProperty('authorization');
   });
 });
 
-describe('nobody is asked', () => {
+describe('no revocation request is sent', () => {
   test.each<[string, Partial<RevocationRequest>]>([
     ['where there is no way', { endpoint: null }],
     [
@@ -197,8 +197,8 @@ describe('nobody is asked', () => {
   });
 });
 
-describe('an answer', () => {
-  test.each([200, 204])('of %i is the end, also of a token that nobody knew', async (status) => {
+describe('a revocation response', () => {
+  test.each([200, 204])('with status %i ends the token, also an unknown one', async (status) => {
     expect(await answered(new Response(status === 204 ? null : '', { status }))).toEqual({ kind: 'revoked' });
     expect(await answered(new Response(status === 204 ? null : '<html>', { status }))).toEqual({
       kind: 'revoked',
@@ -211,7 +211,7 @@ describe('an answer', () => {
     [{ ok: true, done: { all: 'true' } }, 'HTTP 200'],
     [{ ok: false, error: 'not_authed' }, 'not_authed'],
     ['done', 'HTTP 200'],
-  ])('of a provider that says it inside: %j', async (body, reason) => {
+  ])('with the result in its body is read: %j', async (body, reason) => {
     const way = dialect({ okField: 'done.all' });
     const answer = typeof body === 'string' ? new Response(body) : Response.json(body);
     expect(await answered(answer, { dialect: way })).toMatchObject(
@@ -219,25 +219,25 @@ describe('an answer', () => {
     );
   });
 
-  test('of a token that is gone already', async () => {
+  test('for a token that has expired already is success', async () => {
     const gone = Response.json({ error: 'invalid_token' }, { status: 400 });
     expect(await answered(gone.clone())).toEqual({ kind: 'revoked' });
     const slack = Response.json({ ok: false, error: 'token_revoked' });
     expect(await answered(slack, { dialect: dialect({ auth: 'bearer', okField: 'ok' }) })).toEqual({
       kind: 'revoked',
     });
-    // Here only the access token may have ended, and with it the right to ask.
+    // Only the access token may have expired, and it authorizes the request.
     expect(await answered(gone, { dialect: dialect({ auth: 'bearer' }) })).toMatchObject({
       kind: 'failed',
     });
   });
 
-  test('that such tokens cannot be revoked', async () => {
+  test('that reports unsupported token types is reported so', async () => {
     const error = Response.json({ error: 'unsupported_token_type' }, { status: 400 });
     expect(await answered(error)).toEqual({ kind: 'unsupported' });
   });
 
-  test('of an error is a failure, without a secret', async () => {
+  test('with an error is a failure without the secret', async () => {
     const error_description = 'no\n the-refresh-token, the-access-token or client-secret';
     expect(
       await answered(Response.json({ error: 'invalid_client', error_description }, { status: 401 })),
@@ -253,7 +253,7 @@ describe('an answer', () => {
     });
   });
 
-  test('of a provider that cannot now means that the grant lives (RFC 7009 §2.2.1)', async () => {
+  test('with 503 means that the grant is still valid (RFC 7009 §2.2.1)', async () => {
     const busy = new Response('', { status: 503, headers: { 'retry-after': '7' } });
     expect(await answered(busy)).toEqual({
       kind: 'failed',
@@ -263,7 +263,7 @@ describe('an answer', () => {
     });
   });
 
-  test('that leads elsewhere is not followed', async () => {
+  test('with a redirect is not followed', async () => {
     const away = new Response(null, { status: 307, headers: { location: 'https://evil.test/' } });
     expect(await answered(away)).toMatchObject({
       kind: 'failed',
@@ -272,7 +272,7 @@ describe('an answer', () => {
     });
   });
 
-  test('without an end is left', async () => {
+  test('over the size limit is not read to its end', async () => {
     const endless = new ReadableStream<Uint8Array>({
       pull: (controller) => controller.enqueue(new Uint8Array(8_192)),
     });
@@ -282,7 +282,7 @@ describe('an answer', () => {
     });
   });
 
-  test('that does not come is a failure by its code', async () => {
+  test('that never comes is a failure with its code', async () => {
     const lost = new TypeError('the-refresh-token', {
       cause: Object.assign(new Error('x'), { code: 'ECONNRESET' }),
     });

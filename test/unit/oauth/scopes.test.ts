@@ -5,7 +5,7 @@ import { joinScopes, splitScopes, ungrantedScopes } from '../../../src/oauth/sco
 const space = { scopeSeparator: ' ' };
 const comma = { scopeSeparator: ',' };
 
-test('scopes are joined as the provider has it', () => {
+test('scopes are joined with the separator of the provider', () => {
   expect(joinScopes(['a', 'b'], space)).toBe('a b');
   expect(joinScopes(['a', 'b'], comma)).toBe('a,b');
 });
@@ -25,8 +25,8 @@ test.each([
   expect(splitScopes(value, { ...plainDialect, ...dialect })).toEqual(scopes);
 });
 
-describe('what was asked for and not granted', () => {
-  test('is said', () => {
+describe('requested scopes that were not granted', () => {
+  test('are reported', () => {
     expect(ungrantedScopes(['read', 'write', 'admin'], ['write'])).toEqual(['read', 'admin']);
     expect(ungrantedScopes(['read'], [])).toEqual(['read']);
     expect(ungrantedScopes([], ['read'])).toEqual([]);
@@ -39,7 +39,7 @@ describe('what was asked for and not granted', () => {
     ['https://graph.microsoft.com/Mail.Read', 'mail.read'],
     ['user:email', 'user'],
     ['offline_access', 'read'],
-  ])('%s is granted with %s', (asked, granted) => {
+  ])('do not include %s, which is granted with %s', (asked, granted) => {
     expect(ungrantedScopes([asked], [granted])).toEqual([]);
   });
 
@@ -49,7 +49,7 @@ describe('what was asked for and not granted', () => {
     ['mail', 'https://a.test/voicemail'],
     ['Mail.ReadWrite', 'https://graph.microsoft.com/Mail.Read'],
     ['a.read', 'read'],
-  ])('%s is not granted with %s', (asked, granted) => {
+  ])('include %s, which is not granted with %s', (asked, granted) => {
     expect(ungrantedScopes([asked], [granted])).toEqual([asked]);
   });
 });

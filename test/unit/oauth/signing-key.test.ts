@@ -9,7 +9,7 @@ const rsa = aKey('RS256');
 const jwkOf = (pem: string, more: object = {}) =>
   JSON.stringify({ ...createPrivateKey(pem).export({ format: 'jwk' }), ...more });
 
-/** The failure of a function that has to fail. */
+/** The error that the function throws. */
 function failure(run: () => unknown): SidekeyError {
   try {
     run();
@@ -40,7 +40,7 @@ describe('a private key', () => {
     expect(protectedHeader).toEqual({ alg: algorithm, typ: 'JWT' });
   });
 
-  test('as a JWK names itself, and a person’s word goes before that', () => {
+  test('has the key id of its JWK, unless one is configured', () => {
     const jwk = jwkOf(rsa.privateKey, { kid: 'k1', alg: 'PS256' });
     expect(readSigningKey(jwk)).toMatchObject({ keyId: 'k1', algorithm: 'PS256' });
     const said = { keyId: 'k2', algorithm: 'RS512' };
@@ -48,7 +48,7 @@ describe('a private key', () => {
   });
 });
 
-describe('what is no key that signs is refused, and nothing of it is shown:', () => {
+describe('a key that cannot sign is refused without its content in the message:', () => {
   const pair = generateKeyPairSync('rsa', {
     modulusLength: 2048,
     publicKeyEncoding: { format: 'pem', type: 'spki' },

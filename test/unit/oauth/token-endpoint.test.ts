@@ -11,7 +11,7 @@ const now = Date.UTC(2027, 0, 1);
 const tokens = { access_token: 'the-access-token', token_type: 'Bearer', expires_in: 3600 };
 const client: TokenClient = { clientId: 'the-client', clientSecret: 'client-secret', auth: 'post' };
 
-/** The change to `answer` is put over that of a provider that keeps to the RFCs. */
+/** A change of the response dialect over that of a provider that conforms to the RFCs. */
 type Change = Partial<Omit<Dialect, 'answer'>> & { readonly answer?: Partial<TokenResponseDialect> };
 
 function dialect({ answer, ...change }: Change = {}): Dialect {
@@ -49,7 +49,7 @@ function read(body: unknown, change: Change = {}, status = 200): Promise<TokenAn
 }
 
 describe('a token request', () => {
-  test('is a form that asks for JSON', async () => {
+  test('is a form that accepts JSON', async () => {
     const { headers, form, asked } = await sent({});
     expect(asked).toMatchObject([{ url: 'https://acme.test/token', method: 'POST', redirect: 'manual' }]);
     expect(headers).toEqual({
@@ -66,7 +66,7 @@ describe('a token request', () => {
     });
   });
 
-  test('is a JSON object where the provider wants one', async () => {
+  test('is a JSON object for a provider that requires it', async () => {
     const { headers, body } = await sent(
       { tokenBody: 'json' },
       { client: { ...client, auth: 'basic' }, parameters: { code: 'ä"\\' } },
@@ -81,7 +81,7 @@ describe('a token request', () => {
     expect(JSON.parse(post.body)).toMatchObject({ client_id: 'the-client', client_secret: 'client-secret' });
   });
 
-  test('has what the provider wants besides, which cannot replace what is the flow’s own', async () => {
+  test('has the configured parameters, which cannot replace those of the flow', async () => {
     const { headers, form } = await sent({
       tokenHeaders: { 'User-Agent': 'sidekey/1', Accept: 'text/plain' },
       tokenParameters: { thing: 'other', audience: 'api', grant_type: 'other', client_id: 'other' },
@@ -96,13 +96,13 @@ describe('a token request', () => {
     });
   });
 
-  test('names the client as the provider calls it', async () => {
+  test('names the client with the parameter of the provider', async () => {
     const { form } = await sent({ clientIdParameter: 'client_key' });
     expect(form).toMatchObject({ client_key: 'the-client', client_secret: 'client-secret' });
     expect(form).not.toHaveProperty('client_id');
   });
 
-  test('names no client where there is none', async () => {
+  test('names no client when none is configured', async () => {
     const { form, headers } = await sent({}, { client: null });
     expect(form).toEqual({ grant_type: 'some_grant', thing: 'the thing' });
     expect(headers).not.toHaveProperty('authorization');
@@ -135,7 +135,7 @@ describe('a client that signs (RFC 7523 §2.2)', () => {
       rsa.publicKey,
       'key-1',
     ],
-  ])('with a key as %s', async (_, clientSecret, alg, publicKey, kid) => {
+  ])('is read with a key as %s', async (_, clientSecret, alg, publicKey, kid) => {
     const { form, headers } = await sent(
       {},
       { client: { ...client, clientSecret, auth: 'private_key_jwt' } },
@@ -156,7 +156,7 @@ describe('a client that signs (RFC 7523 §2.2)', () => {
     expect(payload).toMatchObject({ iat: now / 1000, exp: now / 1000 + 60 });
   });
 
-  test('signs anew each time', async () => {
+  test('signs a new assertion each time', async () => {
     const signing: TokenClient = {
       ...client,
       clientSecret: pem(ec.privateKey, 'pkcs8'),
@@ -170,7 +170,7 @@ describe('a client that signs (RFC 7523 §2.2)', () => {
     [null, 'secret_missing'],
     ['no-key-but-a-secret', 'input_invalid'],
     [pem(rsa.privateKey, 'pkcs8').slice(0, 600), 'input_invalid'],
-  ])('is told what is wrong with its key, without the key: %#', async (clientSecret, error) => {
+  ])('is refused with the problem of its key, without the key: %#', async (clientSecret, error) => {
     const { answer, asked } = await sent(
       {},
       { client: { ...client, clientSecret, auth: 'private_key_jwt' } },
@@ -180,7 +180,7 @@ describe('a client that signs (RFC 7523 §2.2)', () => {
     if (clientSecret !== null) expect(JSON.stringify(answer)).not.toContain(clientSecret.slice(-40));
   });
 
-  test('does not read its assertion in what the provider says', async () => {
+  test('has its assertion redacted from the messages of the provider', async () => {
     const { fetch, asked } = fakeEndpoint(() => {
       const assertion = asked[0]?.form['client_assertion'] ?? '';
       return Response.json(
@@ -198,8 +198,8 @@ describe('a client that signs (RFC 7523 §2.2)', () => {
   });
 });
 
-describe('an answer', () => {
-  test('of a provider that keeps to the RFCs', async () => {
+describe('a token response', () => {
+  test('that conforms to the RFCs is read', async () => {
     expect(await read({ ...tokens, refresh_token: 'next', scope: 'a b' })).toEqual({
       kind: 'tokens',
       accessToken: 'the-access-token',
@@ -216,7 +216,7 @@ describe('an answer', () => {
     });
   });
 
-  test('as a form, as GitHub sends it to who does not ask for JSON', async () => {
+  test('as a form is read, as GitHub sends it without Accept', async () => {
     expect(
       await read('access_token=gho_a%2Bb&scope=repo%2Cgist&token_type=bearer\n', { scopeSeparator: ',' }),
     ).toMatchObject({
@@ -233,7 +233,7 @@ describe('an answer', () => {
     });
   });
 
-  test('that is a page with a link is no form', async () => {
+  test('that is an HTML page with a link is not read as a form', async () => {
     const page = '<a href="/login?a=1&error=invalid_grant&b=2">Sign in</a>';
     expect(await read(page, {}, 400)).toMatchObject({ kind: 'transient' });
   });
@@ -249,7 +249,7 @@ describe('an answer', () => {
     team: { id: 'T1', name: 'Acme\nInc' },
   };
 
-  test('with the tokens inside, as Slack has those of a user', async () => {
+  test('with nested tokens is read, as Slack sends those of a user', async () => {
     const authed_user = { id: 'U1', access_token: 'xoxp-user', token_type: 'user', scope: 'a:read,b:read' };
     const answer = await read(
       { ...slackAnswer, authed_user },
@@ -261,7 +261,7 @@ describe('an answer', () => {
     );
     expect(answer).toMatchObject({
       accessToken: 'xoxp-user',
-      // What belongs to the bot's token is not mixed into the user's.
+      // Members of the bot token are not mixed into the user token.
       refreshToken: null,
       expiresAt: null,
       scopes: ['a:read', 'b:read'],
@@ -274,7 +274,7 @@ describe('an answer', () => {
     });
   });
 
-  test('with nothing inside is read at the top', async () => {
+  test('without the nested object is read at the top level', async () => {
     for (const authed_user of [{ id: 'U1' }, null, 'U1', undefined]) {
       expect(await read({ ...slackAnswer, authed_user }, { answer: slack })).toMatchObject({
         accessToken: 'xoxb-bot',
@@ -284,18 +284,18 @@ describe('an answer', () => {
     }
   });
 
-  test('that says it is not ok is an error, whatever its status and whatever else is in it', async () => {
+  test('with ok: false is an error, whatever its status and other members', async () => {
     expect(await read({ ok: false, error: 'invalid_code' }, { answer: slack })).toEqual({
       kind: 'error',
       error: 'invalid_code',
       description: '',
     });
     expect(await read({ ...tokens, ok: false }, { answer: slack })).toMatchObject({ error: 'unnamed_error' });
-    // Only where the provider is known to say so.
+    // Only for a provider whose definition says so.
     expect(await read({ ...tokens, ok: false })).toMatchObject({ kind: 'tokens' });
   });
 
-  test('with other names', async () => {
+  test('is read with other member names', async () => {
     const names = {
       root: 'data.auth',
       error: 'status.code',
@@ -314,13 +314,13 @@ describe('an answer', () => {
     expect(
       await read({ status: { code: 4003, message: 'the-secret-thing is\nwrong' } }, { answer: names }),
     ).toEqual({ kind: 'error', error: '4003', description: '[redacted] is wrong' });
-    // Where it keeps to the RFC after all.
+    // A response that conforms to the RFC is read too.
     expect(await read({ error: 'invalid_grant' }, { answer: names }, 400)).toMatchObject({
       error: 'invalid_grant',
     });
   });
 
-  test('of an error that is an object says what is in it', async () => {
+  test('with an error object is an error with the members of the object', async () => {
     const error = { message: 'This code has been used.', type: 'OAuthException', code: 100 };
     expect(await read({ error }, {}, 400)).toEqual({
       kind: 'transient',
@@ -334,13 +334,13 @@ describe('an answer', () => {
     });
   });
 
-  test('with tokens and a word about an error is one with tokens', async () => {
+  test('with tokens and an error text is one with tokens', async () => {
     for (const error of ['', 'none', 0]) {
       expect(await read({ ...tokens, error })).toMatchObject({ kind: 'tokens' });
     }
   });
 
-  test('is read by its own members, not by those that every object has', async () => {
+  test('is read by its own members only', async () => {
     expect(await read(tokens, { answer: { root: 'constructor', error: '__proto__.name' } })).toMatchObject({
       accessToken: 'the-access-token',
     });
@@ -349,14 +349,14 @@ describe('an answer', () => {
     });
   });
 
-  test.each(['3600.5', '3600', 3600])('with the lifetime %j', async (expires_in) => {
+  test.each(['3600.5', '3600', 3600])('is read with the lifetime %j', async (expires_in) => {
     expect(await read({ ...tokens, expires_in })).toMatchObject({
       expiresAt: now + Number(expires_in) * 1000,
     });
   });
 
   test.each([undefined, true, ['3600'], '1h', '0x10', '-1'])(
-    'with the lifetime %j says no end',
+    'with the lifetime %j has no expiry',
     async (expires_in) => {
       expect(await read({ ...tokens, expires_in })).toMatchObject({ kind: 'tokens', expiresAt: null });
     },
@@ -368,7 +368,7 @@ describe('an answer', () => {
     ['1999-01-31T00:00:00Z', null],
     ['soon', null],
     [undefined, null],
-  ])('with the end %j', async (ends, expiresAt) => {
+  ])('is read with the expiry %j', async (ends, expiresAt) => {
     expect(
       await read({ access_token: 'a', ends_at: ends }, { answer: { expiresAt: 'ends_at' } }),
     ).toMatchObject({
@@ -376,31 +376,26 @@ describe('an answer', () => {
     });
   });
 
-  test('with scopes that are parted otherwise than in the request', async () => {
+  test('is read with another scope separator than the request', async () => {
     expect(await read({ ...tokens, scope: 'repo,gist' }, { answer: { scopeSeparator: ',' } })).toMatchObject({
       scopes: ['repo', 'gist'],
     });
   });
 
-  test.each(['user', 'USER', 'bearer', 'Bearer', '', null])(
-    'of type %j is a bearer token here',
-    async (type) => {
-      expect(await read({ ...tokens, token_type: type }, { answer: { tokenTypes: ['User'] } })).toMatchObject(
-        {
-          kind: 'tokens',
-        },
-      );
-    },
-  );
+  test.each(['user', 'USER', 'bearer', 'Bearer', '', null])('of type %j is a bearer token', async (type) => {
+    expect(await read({ ...tokens, token_type: type }, { answer: { tokenTypes: ['User'] } })).toMatchObject({
+      kind: 'tokens',
+    });
+  });
 
-  test.each(['user', 'mac', 'DPoP', 'N_A', 7, {}])('of type %j is not used', async (type) => {
+  test.each(['user', 'mac', 'DPoP', 'N_A', 7, {}])('of type %j is refused', async (type) => {
     expect(await read({ ...tokens, token_type: type }, { answer: { tokenTypes: ['bot'] } })).toMatchObject({
       kind: 'error',
       error: 'unsupported_token_type',
     });
   });
 
-  test('gives no secret away as a detail', async () => {
+  test('has no secret in its details', async () => {
     const answer = await read(
       {
         ...tokens,
@@ -420,7 +415,7 @@ describe('an answer', () => {
     expect(answer).toHaveProperty('details', { g: '7', h: 'false', j: `${'x'.repeat(299)}…` });
   });
 
-  test('to a device that asks is an error that the flow knows', async () => {
+  test('to a device request gives the errors of the device flow', async () => {
     for (const error of ['authorization_pending', 'slow_down', 'expired_token']) {
       expect(await read({ error }, {}, 400)).toEqual({ kind: 'error', error, description: '' });
     }

@@ -25,8 +25,8 @@ async function ask(changes: Partial<TokenExchangeRequest> = {}, answer: object =
   return { outcome, form: asked[0]?.form };
 }
 
-describe('the request', () => {
-  test('is RFC 8693 §2.1, with the least', async () => {
+describe('the token exchange request', () => {
+  test('conforms to RFC 8693 §2.1 with the required parameters', async () => {
     const { outcome, form } = await ask();
     expect(outcome).toMatchObject({ kind: 'tokens', accessToken: 'token' });
     expect(form).toEqual({
@@ -37,7 +37,7 @@ describe('the request', () => {
     });
   });
 
-  test('is RFC 8693 §2.1, with everything', async () => {
+  test('conforms to RFC 8693 §2.1 with all parameters', async () => {
     const { form } = await ask({
       actorToken: 'the-actor-token',
       actorTokenType: type('access_token'),
@@ -55,30 +55,36 @@ describe('the request', () => {
     });
   });
 
-  test('names no type of an actor that is not there (RFC 8693 §2.1)', async () => {
+  test('has no actor token type without an actor token (RFC 8693 §2.1)', async () => {
     expect((await ask({ actorTokenType: type('jwt') })).form).not.toHaveProperty('actor_token_type');
   });
 });
 
-describe('the answer', () => {
-  test.each(['refresh_token', 'id_token', 'saml2'])('is refused where it is of the type %s', async (name) => {
-    const answer = { ...good, issued_token_type: type(name) };
-    expect((await ask({}, answer)).outcome).toMatchObject({ kind: 'error', error: 'unsupported_token_type' });
-  });
+describe('the token exchange response', () => {
+  test.each(['refresh_token', 'id_token', 'saml2'])(
+    'is refused with the issued token type %s',
+    async (name) => {
+      const answer = { ...good, issued_token_type: type(name) };
+      expect((await ask({}, answer)).outcome).toMatchObject({
+        kind: 'error',
+        error: 'unsupported_token_type',
+      });
+    },
+  );
 
-  test('is taken where just that type was asked for, and where none is named', async () => {
+  test('is accepted with the requested type, and with none', async () => {
     const issued = { ...good, issued_token_type: type('id_token') };
     expect((await ask({ requestedTokenType: type('id_token') }, issued)).outcome.kind).toBe('tokens');
     expect((await ask({}, { access_token: 'token' })).outcome.kind).toBe('tokens');
   });
 
-  test('is refused where the token cannot be carried (RFC 8693 §2.2.1: N_A)', async () => {
+  test('is refused when the token is not an access token (RFC 8693 §2.2.1: N_A)', async () => {
     expect((await ask({}, { ...good, token_type: 'N_A' })).outcome).toMatchObject({
       error: 'unsupported_token_type',
     });
   });
 
-  test('that repeats a token is told without it', async () => {
+  test('that repeats a token is reported without it', async () => {
     const error_description = 'the-subject-token and the-actor-token are unacceptable';
     const { outcome } = await ask(
       { actorToken: 'the-actor-token', actorTokenType: type('jwt') },

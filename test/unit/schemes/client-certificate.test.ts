@@ -16,7 +16,7 @@ const problem = (injection: Partial<Parameters<typeof applyScheme>[1]>) => () =>
   applyScheme(request, { sealed: sealed(), placement: plan, authority, allowPlainHttp: true, ...injection });
 
 describe('a request with a client certificate', () => {
-  it('stays as it is, with the Authorization of the client, and says who we are', () => {
+  it('is unchanged, including Authorization of the client, and gets the identity', () => {
     const injected = applyScheme(request, { sealed: sealed(), placement: plan, authority });
     expect(injected).toMatchObject(request);
     expect(injected.identity?.material()).toEqual({
@@ -25,7 +25,7 @@ describe('a request with a client certificate', () => {
     });
   });
 
-  it('is of one identity for as long as the credential is opened, and of another for each opened one', () => {
+  it('has the same identity as other requests with the same opened credential, and no others', () => {
     const [one, two] = [sealed(), sealed()];
     const of = (it: ReturnType<typeof sealed>) => certificateShown(it, authority);
     expect(of(one)).toBe(of(one));
@@ -35,7 +35,7 @@ describe('a request with a client certificate', () => {
     expect([of(one).ended.aborted, of(two).ended.aborted]).toEqual([true, false]);
   });
 
-  it('does not go out of the audience, over plain http, or for a credential of another kind', () => {
+  it('is refused outside the audience, over plain http, and with another kind of credential', () => {
     expect(problem({ authority: authorityOf('other.example') })).toThrow(/Wrong audience/);
     expect(
       problem({
@@ -50,7 +50,7 @@ describe('a request with a client certificate', () => {
   });
 });
 
-it('what is written down of an identity has no key in it', () => {
+it('a logged identity contains no key', () => {
   const { identity } = applyScheme(request, { sealed: sealed(), placement: plan, authority });
   const line = credential.privateKey.split('\n')[3]!;
   expect(line.length).toBeGreaterThan(40);
@@ -59,7 +59,7 @@ it('what is written down of an identity has no key in it', () => {
     expect(text).not.toContain(line);
 });
 
-it('a line of the key is secret, and the certificate is not', () => {
+it('lines of the key are secrets, and those of the certificate are not', () => {
   const secrets = secretsOf(credential);
   expect(secrets).toHaveLength(1);
   expect(secrets.every((line) => credential.privateKey.includes(line))).toBe(true);

@@ -1,4 +1,4 @@
-/** Signatures that services print in their documentation, to the last digit. */
+/** Exact signatures from the documentation of services. */
 import { expect, test } from 'vitest';
 import type { Credential } from '../../../src/grants/credential.ts';
 import type { HmacPlacement } from '../../../src/schemes/hmac.ts';
@@ -42,7 +42,7 @@ const binance: Credential = {
   password: 'NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j',
 };
 
-test('Binance, with all of it in the query', () => {
+test('the signature of the Binance example matches, with all parameters in the query', () => {
   const { path, fields } = signed(
     {
       timestamp: 'milliseconds',
@@ -64,7 +64,7 @@ test('Binance, with all of it in the query', () => {
 });
 
 // https://docs.slack.dev/authentication/verifying-requests-from-slack
-test('Slack', () => {
+test('the signature of the Slack example matches', () => {
   const body =
     'token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c';
   const { fields } = signed(
@@ -80,7 +80,7 @@ test('Slack', () => {
   ]);
 });
 
-test('a user name that cannot stand in a field is refused', () => {
+test('a user name that cannot be a field value is refused', () => {
   const credential: Credential = { type: 'basic', username: 'é', password: 'p' };
   expect(() => signed({ headers: [['X-Key', '{key}{signature}']] }, credential, '/', 0, null)).toThrow(
     expect.objectContaining({

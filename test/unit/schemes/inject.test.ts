@@ -11,7 +11,7 @@ const sealed = (credential: Credential): SealedCredential => ({ credential, audi
 const key: Credential = { type: 'api_key', value: 'k' };
 const empty = { path: '/', fields: [] };
 
-/** Runs with fields written one a line. */
+/** Applies a scheme to fields given one per line. */
 function injected(fields: string[], credential: Credential, plan = bearer): string[] {
   const flat = fields.flatMap((line) => line.split(/: ?/, 2));
   const { fields: result } = applyScheme(
@@ -21,12 +21,12 @@ function injected(fields: string[], credential: Credential, plan = bearer): stri
   return result.flatMap((name, index) => (index % 2 === 0 ? [`${name}: ${result[index + 1]}`] : []));
 }
 
-describe('what is written', () => {
+describe('the injected value', () => {
   test.each<[Credential, Placement, (readonly [string, string])[]]>([
     [oauth2({ accessToken: 'a' }), bearer, [['Authorization', 'Bearer a']]],
     [key, bearer, [['Authorization', 'Bearer k']]],
     [key, header, [['X-Api-Key', 'k']]],
-    // As git and registries have it: base64 of x-access-token:k.
+    // The form of git and registries: base64 of x-access-token:k.
     [
       key,
       { kind: 'basic', username: 'x-access-token', pairUsername: null },
@@ -57,18 +57,18 @@ describe('what is written', () => {
       [['Authorization', 'Basic dGVzdDoxMjPCow==']],
     ],
     [{ type: 'headers', headers: [['X-A', '1'], ['X-B', '2']] }, bearer, [['X-A', '1'], ['X-B', '2']]], // prettier-ignore
-  ])('%j by %j', (credential, plan, fields) => {
+  ])('of %j by %j', (credential, plan, fields) => {
     expect(fieldsFor(credential, plan)).toEqual(fields);
   });
 
-  test('a grant without an access token is a fault, not an empty field', () => {
+  test('is refused when the grant has no access token', () => {
     expect(() => fieldsFor(oauth2({ accessToken: null }), bearer)).toThrow(
       expect.objectContaining({ code: 'internal' }),
     );
   });
 });
 
-test('one credential that is carried in several ways is carried in each of them, whichever was first', () => {
+test('is injected by each scheme that uses it, in any order', () => {
   const one = sealed(key);
   const basic: Placement = { kind: 'basic', username: 'x-access-token', pairUsername: null };
   const by = (plan: Placement) => applyScheme(empty, { sealed: one, placement: plan, authority }).fields;
@@ -80,14 +80,14 @@ test('one credential that is carried in several ways is carried in each of them,
   ]);
 });
 
-describe('where it is written', () => {
-  test('in the place of the first of the fields it replaces, whatever their case', () => {
+describe('the position of the injected field', () => {
+  test('is that of the first field it replaces, with any case', () => {
     expect(
       injected(['Host: h', 'aUTHORIZATION: Bearer placeholder', 'Accept: */*', 'Authorization: x'], key),
     ).toEqual(['Host: h', 'Authorization: Bearer k', 'Accept: */*']);
   });
 
-  test('right after Host where there is none of them', () => {
+  test('is after Host when it replaces none', () => {
     expect(injected(['Accept: */*', 'hOST: h', 'X-A: 1', 'X-A: 2'], key)).toEqual([
       'Accept: */*',
       'hOST: h',
@@ -97,12 +97,12 @@ describe('where it is written', () => {
     ]);
   });
 
-  test('at the end where there is no Host either', () => {
+  test('is the end when there is no Host', () => {
     expect(injected(['Accept: */*'], key)).toEqual(['Accept: */*', 'Authorization: Bearer k']);
     expect(injected([], key)).toEqual(['Authorization: Bearer k']);
   });
 
-  test('the placeholder in Authorization goes, also where the credential is carried elsewhere', () => {
+  test('does not depend on a placeholder in Authorization, which is removed also with another scheme', () => {
     expect(injected(['Host: h', 'X-API-KEY: mine', 'Authorization: Bearer mine'], key, header)).toEqual([
       'Host: h',
       'X-Api-Key: k',
@@ -110,7 +110,7 @@ describe('where it is written', () => {
     expect(injected(['Authorization: mine', 'Host: h'], key, header)).toEqual(['X-Api-Key: k', 'Host: h']);
   });
 
-  test('several fields stand together, in their order', () => {
+  test('is the same for several fields, which stay together and in order', () => {
     const headers: Credential = { type: 'headers', headers: [['X-A', '1'], ['X-B', '2']] }; // prettier-ignore
     expect(injected(['Host: h', 'x-b: mine', 'Accept: */*', 'x-a: mine'], headers)).toEqual([
       'Host: h',
@@ -120,14 +120,14 @@ describe('where it is written', () => {
     ]);
   });
 
-  test('the request that came in is left as it is, and a field whose name only begins alike stays', () => {
+  test('does not change the received request or fields with a similar name', () => {
     const fields = Object.freeze(['Host', 'h', 'Authorization-Info', 'x']);
     expect(
       applyScheme({ path: '/', fields }, { sealed: sealed(key), placement: bearer, authority }).fields,
     ).toEqual(['Host', 'h', 'Authorization', 'Bearer k', 'Authorization-Info', 'x']);
   });
 
-  test('the same credential follows a plan that changes', () => {
+  test('changes with the scheme for the same credential', () => {
     const one = sealed(key);
     expect(applyScheme(empty, { sealed: one, placement: bearer, authority }).fields).toEqual([
       'Authorization',
@@ -156,14 +156,14 @@ describe('a credential in the path', () => {
   ])('%s becomes %s', (written, sent) => expect(path(written)).toBe(sent));
 
   test.each(['/', '/getMe', '/BOT/getMe', '/x/bot/getMe'])(
-    'a path without its place is refused: %s',
+    'is refused without its place in the path: %s',
     (written) => {
       expect(() => path(written)).toThrow(expect.objectContaining({ code: 'policy_violation' }));
     },
   );
 
   test.each(['a/b', '..', '.', 'a?b', 'a#b', 'a%2fb', 'a b', ''])(
-    'that would say something else is refused: %j',
+    'is refused when it would change the structure of the path: %j',
     (value) => {
       expect(() => path('/bot/getMe', { type: 'api_key', value })).toThrow(
         expect.objectContaining({ code: 'policy_violation' }),
@@ -171,7 +171,7 @@ describe('a credential in the path', () => {
     },
   );
 
-  test('takes the placeholder out of Authorization too', () => {
+  test('removes the placeholder from Authorization too', () => {
     const request = { path: '/bot/getMe', fields: ['Host', 'h', 'Authorization', 'Bearer x'] };
     expect(applyScheme(request, { sealed: sealed(token), placement: plan, authority }).fields).toEqual([
       'Host',

@@ -3,7 +3,7 @@ import { createNonces, nonceIn } from '../../../src/schemes/dpop-proof.ts';
 
 describe('a nonce', () => {
   test.each(['n', 'eyJ7S_zG.eyJH0-Z.HX4w-7v', '!#$%&()*+,-./:;<=>?@[]^_`{|}~', 'a'.repeat(1_024)])(
-    'is taken as it came: %s',
+    'is accepted unchanged: %s',
     (value) => {
       expect(nonceIn([value])).toBe(value);
     },
@@ -21,13 +21,13 @@ describe('a nonce', () => {
     ['it has the end of a line', ['a\r\nSet-Cookie: b']],
     ['it is not ASCII', ['ä']],
     ['it has a delete', ['a\u007f']],
-  ])('is not taken where %s', (_what, values) => {
+  ])('is refused when %s', (_what, values) => {
     expect(nonceIn(values)).toBeNull();
   });
 });
 
 describe('the nonces of servers', () => {
-  test('the last one of each counts', () => {
+  test('contain the last one of each server', () => {
     const nonces = createNonces();
     expect(nonces.of('https://a.test')).toBeNull();
     nonces.remember('https://a.test', 'one');
@@ -38,7 +38,7 @@ describe('the nonces of servers', () => {
     expect(nonces.of('https://a.test:8443')).toBeNull();
   });
 
-  test('are bounded: who spoke longest ago is forgotten', () => {
+  test('are bounded: the least recently heard server is removed', () => {
     const nonces = createNonces(2);
     for (const origin of ['a', 'b', 'a', 'c']) nonces.remember(origin, 'n');
     expect(['a', 'b', 'c'].map((origin) => nonces.of(origin))).toEqual(['n', null, 'n']);

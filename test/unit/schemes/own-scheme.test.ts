@@ -11,7 +11,7 @@ let schemeOf: typeof schemeOfPlacement;
 let carriedAs: (placement: { kind: string }) => string;
 let providerJson: (provider: never) => Readonly<Record<string, unknown>>;
 
-// One more file (demo-scheme.ts) and one more line of the list; the rest of the program is as it is.
+// Adds one file (demo-scheme.ts) and one line of the list to the unchanged program.
 beforeAll(async () => {
   vi.resetModules();
   vi.doMock(list, async (original) => {
@@ -40,22 +40,22 @@ async function provider(definition: object) {
 const placement = { kind: 'x-demo', name: 'X-Demo' };
 const authority = { scheme: 'https', host: 'api.corp.test', port: 443 } as const;
 
-describe('a scheme of one file and one line of the list', () => {
-  test('is read from inject, everywhere and at a place', async () => {
+describe('a scheme with one file and one line in the list', () => {
+  test('is read from inject, for all places and for one', async () => {
     const everywhere = await provider({ inject: { 'x-demo': 'X-Demo' } });
     expect(everywhere.inject).toEqual([{ hosts: null, paths: null, as: placement }]);
     const { inject } = await provider({ inject: [{ paths: ['/v1/**'], as: { 'x-demo': 'X-Demo' } }] });
     expect(inject).toEqual([{ hosts: null, paths: ['/v1/**'], as: placement }]);
   });
 
-  test('is checked by its own schema and named in messages', async () => {
+  test('is checked by its own schema, and named in messages', async () => {
     await expect(provider({ inject: { 'x-demo': 'no name' } })).rejects.toThrow(
       'is no name of a header field',
     );
     await expect(provider({ inject: 3 })).rejects.toThrow('{ x-demo: NAME }');
   });
 
-  test('refuses a provider whose credential it does not take', async () => {
+  test('refuses a provider whose credential type it does not accept', async () => {
     const pair = {
       label: 'key',
       parts: { id: { label: 'id' }, secret: { label: 'secret' } },
@@ -64,13 +64,13 @@ describe('a scheme of one file and one line of the list', () => {
     await expect(provider({ inject: { 'x-demo': 'X-Demo' }, token: pair })).rejects.toThrow('one value');
   });
 
-  test('has words for explain and provider show', async () => {
+  test('has text for explain and provider show', async () => {
     expect(carriedAs(placement)).toBe('X-Demo: … and the hash of the body');
     const shown = providerJson((await provider({ inject: { 'x-demo': 'X-Demo' } })) as never);
     expect(shown['inject']).toEqual({ 'x-demo': 'X-Demo' });
   });
 
-  test('says which body it needs', () => {
+  test('declares the body access that it needs', () => {
     const request = { authority, method: 'POST', path: '/', fields: [], hasBody: true };
     expect(schemeOf(placement).needs?.(request, placement)).toMatchObject({ of: 'whole' });
     expect(schemeOf(placement).needs?.({ ...request, hasBody: false }, placement)).toBeNull();

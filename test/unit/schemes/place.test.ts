@@ -13,14 +13,14 @@ function placesOf(provider: string): readonly InjectPlace[] {
   return definition.inject ?? [{ hosts: null, paths: null, as: { kind: 'bearer' } }];
 }
 
-/** How the credential would be carried there: its kind, with the user name where it has one, or `refused`. */
+/** The kind of the scheme at this place, with the user name of Basic, or `refused`. */
 function kindAt(places: readonly InjectPlace[], host: string, path: string): string {
   const plan = placementAt(places, { authority: authorityOf(host), path });
   if (plan instanceof SidekeyError) return 'refused';
   return plan.kind === 'basic' ? `basic ${String(plan.username)}` : plan.kind;
 }
 
-describe('the first place that has the request says', () => {
+describe('the first matching place gives the scheme', () => {
   const places: readonly InjectPlace[] = [
     { hosts: ['a.test'], paths: ['/git/**'], as: { kind: 'basic', username: 'u', pairUsername: null } },
     { hosts: ['a.test', '*.b.test'], paths: null, as: { kind: 'own' } },
@@ -53,12 +53,12 @@ describe('the first place that has the request says', () => {
     '/%67it%252e/x',
     '/git/\u00e9',
     'git/x',
-  ])('a path that two servers would read differently is in no place that names paths: %s', (path) => {
+  ])('an ambiguous path matches no place that names paths: %s', (path) => {
     expect(kindAt(places, 'a.test', path)).toBe('own');
     expect(kindAt(places, 'd.test', path)).toBe('refused');
   });
 
-  test('a place that cannot be read is nowhere, and not everywhere', () => {
+  test('a place with an invalid path matches nothing', () => {
     const as = { kind: 'bearer' } as const;
     expect(kindAt([{ hosts: ['a/b'], paths: null, as }], 'a.test', '/')).toBe('refused');
     expect(kindAt([{ hosts: null, paths: ['x'], as }], 'a.test', '/x')).toBe('refused');
@@ -66,7 +66,7 @@ describe('the first place that has the request says', () => {
   });
 });
 
-describe('the catalog', () => {
+describe('the schemes of the catalog', () => {
   test.each([
     ['github', 'api.github.com', '/user', 'bearer'],
     ['github', 'github.com', '/acme/widgets.git/info/refs?service=git-upload-pack', 'basic x-access-token'],

@@ -13,7 +13,7 @@ import {
   thumbprint,
 } from '../../../src/schemes/dpop-proof.ts';
 
-/** The public key of the examples of RFC 9449. */
+/** The public key in the examples of RFC 9449. */
 const example = {
   kty: 'EC',
   x: 'l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs',
@@ -31,7 +31,7 @@ const facts: ProofFacts = {
 };
 
 describe('the examples of the RFCs', () => {
-  test('a proof for a token endpoint (RFC 9449 §4.1) says what ours would, and its signature fits', () => {
+  test('a proof for a token endpoint (RFC 9449 §4.1) has the same content, and its signature verifies', () => {
     const signature =
       '2-GxA6T8lP4vfrg8v-FdWP0A0zdrj8igiMLvqRMUvwnQg4PtFLbdLXiOSsX0x7NVY-FNyJK70nfbV37xRZT3Lg';
     const input = signingInput(proofHeader('ES256', example), facts);
@@ -45,16 +45,16 @@ describe('the examples of the RFCs', () => {
     expect(isSigned).toBe(true);
   });
 
-  test('the thumbprint of that key (RFC 9449 §6.1)', () => {
+  test('the thumbprint of that key is equal (RFC 9449 §6.1)', () => {
     expect(thumbprint(example)).toBe('0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I');
   });
 
-  test('the hash of a token (RFC 9449 §7.1)', () => {
+  test('the hash of a token is equal (RFC 9449 §7.1)', () => {
     const token = 'Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU';
     expect(accessTokenHash(token)).toBe('fUHyO2r2Z3DZ53EsNrWBb0xWXoaNy59IiKCAqksmQEo');
   });
 
-  test('the thumbprint of a key of RSA, whatever else it says (RFC 7638 §3.1)', () => {
+  test('the thumbprint of an RSA key ignores other members (RFC 7638 §3.1)', () => {
     const n =
       '0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw';
     expect(thumbprint({ kty: 'RSA', n, e: 'AQAB', alg: 'RS256', kid: '2011-04-29' })).toBe(
@@ -64,7 +64,7 @@ describe('the examples of the RFCs', () => {
 });
 
 describe.each(['ES256', 'EdDSA'] as const)('a key that signs with %s', (algorithm) => {
-  test('makes proofs that others verify, and says of itself only what is public', async () => {
+  test('makes proofs that others verify, with only its public part in them', async () => {
     const made = newDpopKey(algorithm);
     const key = proofKey(made);
     const proof = signProof(key, { ...facts, accessToken: 'access-1', nonce: 'n-1' });
@@ -86,7 +86,7 @@ describe.each(['ES256', 'EdDSA'] as const)('a key that signs with %s', (algorith
     expect(proof).not.toContain(made.d);
   });
 
-  test('is another each time, and the same when it was stored and read', () => {
+  test('is unique, and equal after it was stored and read', () => {
     const made = newDpopKey(algorithm);
     expect(newDpopKey(algorithm).d).not.toBe(made.d);
     const read: unknown = JSON.parse(JSON.stringify(made));
@@ -105,7 +105,7 @@ describe.each(['ES256', 'EdDSA'] as const)('a key that signs with %s', (algorith
       'the members of the other kind',
       { ...newDpopKey(algorithm), crv: algorithm === 'ES256' ? 'Ed25519' : 'P-256' },
     ],
-  ])('is none where there is %s', (_what, value) => {
+  ])('is refused with %s', (_what, value) => {
     expect(isDpopKey(value)).toBe(false);
   });
 });

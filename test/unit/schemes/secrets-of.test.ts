@@ -4,12 +4,12 @@ import { secretsOf } from '../../../src/schemes/credential.ts';
 
 const base64 = (text: string) => Buffer.from(text).toString('base64');
 
-describe('what is secret of a credential', () => {
-  it('is a token', () => {
+describe('the secrets of a credential', () => {
+  it('are the token', () => {
     expect(secretsOf({ type: 'api_key', value: 'the-key' })).toEqual(['the-key']);
   });
 
-  it('is a password, and both as Basic has them, but not the user name', () => {
+  it('are the password and the Basic form, without the user name', () => {
     expect(secretsOf({ type: 'basic', username: 'ann@example.com', password: 'pa55-wörd' })).toEqual([
       'pa55-w\xc3\xb6rd',
       base64('ann@example.com:pa55-wörd'),
@@ -17,7 +17,7 @@ describe('what is secret of a credential', () => {
   });
 
   it.each(['', 'X', 'api_token', 'x-oauth-basic'])(
-    'is the user name where the password is %j',
+    'are the user name when the password is %j',
     (password) => {
       expect(secretsOf({ type: 'basic', username: 'key-0123456789', password })).toEqual([
         'key-0123456789',
@@ -26,7 +26,7 @@ describe('what is secret of a credential', () => {
     },
   );
 
-  it('is what fields carry, without the scheme before it', () => {
+  it('are the field values, without the scheme before them', () => {
     const headers = [
       ['Authorization', 'Bot abc.def'],
       ['X-Key', 'plain'],
@@ -35,7 +35,7 @@ describe('what is secret of a credential', () => {
     expect(secretsOf({ type: 'headers', headers })).toEqual(['abc.def', 'plain', 'token="a", b']);
   });
 
-  it('is one line of a key, which is no other key of its kind', () => {
+  it('are one distinctive line of each private key', () => {
     const lines = [0, 1].map(() => {
       const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2_048 });
       const pem = privateKey.export({ type: 'pkcs8', format: 'pem' });

@@ -5,7 +5,7 @@ test.each([
   ['DPoP error="use_dpop_nonce", error_description="Resource server requires nonce in DPoP proof"'],
   ['dpop ERROR=use_dpop_nonce'],
   ['Bearer, DPoP algs="ES256 PS256", error="use_dpop_nonce"'],
-])('a challenge that wants a nonce: %s', (field) => {
+])('a challenge that requires a nonce is recognized: %s', (field) => {
   expect(wantsNonce(['Basic realm="x"', field])).toBe(true);
 });
 
@@ -16,11 +16,11 @@ test.each([
   ['Bearer error_description="DPoP error=use_dpop_nonce"'],
   ['DPoP realm="error=\\"use_dpop_nonce\\""'],
   [''],
-])('one that does not: %s', (field) => {
+])('another challenge is not: %s', (field) => {
   expect(wantsNonce([field])).toBe(false);
 });
 
-test('a refusal that says too much is read in part', () => {
+test('only the first eight fields of a challenge are read', () => {
   const field = 'DPoP error="use_dpop_nonce"';
   expect(wantsNonce([...Array<string>(8).fill('Basic'), field])).toBe(false);
 });

@@ -1,5 +1,5 @@
 /**
- * The examples of AWS's own documentation, to the last digit: "Examples: Signature Calculations", "Signature calculations
+ * Exact examples from the AWS documentation: "Examples: Signature Calculations", "Signature calculations
  * … chunked upload" and "… with trailing headers" of the Amazon S3 API Reference. Their keys are AWS's own.
  */
 import { describe, expect, it } from 'vitest';
@@ -43,7 +43,7 @@ async function text(body: AsyncIterable<Buffer>): Promise<string> {
   return all;
 }
 
-describe('requests of the documentation', () => {
+describe('the signature of a documented request matches', () => {
   it('GET of an object with a range', () => {
     const it = signed('examplebucket.s3.amazonaws.com', 'GET', '/test.txt', [
       'Authorization',
@@ -58,7 +58,7 @@ describe('requests of the documentation', () => {
     expect(signatureOf(it)).toBe('f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41');
   });
 
-  it('PUT of an object whose name has a dollar sign', () => {
+  it('PUT of an object with a dollar sign in its name', () => {
     const it = signed(
       'examplebucket.s3.amazonaws.com',
       'PUT',
@@ -129,7 +129,7 @@ const withTrailers = (signatures: readonly string[]) =>
   `0;chunk-signature=${signatures[2]}\r\n` +
   `x-amz-checksum-crc32c:sOO8/Q==\r\nx-amz-trailer-signature:${signatures[3]}\r\n\r\n`;
 
-describe('bodies of the documentation', () => {
+describe('the signature of a documented body matches', () => {
   const fields = [
     'x-amz-storage-class',
     'REDUCED_REDUNDANCY',
@@ -139,7 +139,7 @@ describe('bodies of the documentation', () => {
     '66560',
   ];
 
-  it('in chunks that are signed', async () => {
+  it('in signed chunks', async () => {
     const it = signed(
       's3.amazonaws.com',
       'PUT',
@@ -170,7 +170,7 @@ describe('bodies of the documentation', () => {
     );
   });
 
-  it('in chunks that are signed, with trailers', async () => {
+  it('in signed chunks with trailers', async () => {
     const it = signed(
       's3.amazonaws.com',
       'PUT',

@@ -42,14 +42,14 @@ describe('the service and region of a host', () => {
     'amazonaws.com',
     'eu-west-1.amazonaws.com',
     's3.eu-west-1.amazonaws.com.example.com',
-  ])('is nothing for %s', (host) => {
+  ])('are null for %s', (host) => {
     expect(endpointOf(host)).toBeNull();
   });
 });
 
-describe('the scope that is signed for', () => {
+describe('the credential scope of a signature', () => {
   it.each([
-    // Another service, and another region, than those of the host.
+    // A service and a region that differ from those of the host.
     ['dynamodb.eu-west-1.amazonaws.com', { service: 's3', region: 'eu-west-1' }],
     ['dynamodb.eu-west-1.amazonaws.com', { service: 'iam', region: 'eu-west-1' }],
     ['dynamodb.eu-west-1.amazonaws.com', { service: 'dynamodb', region: 'us-east-1' }],
@@ -61,7 +61,7 @@ describe('the scope that is signed for', () => {
     );
   });
 
-  it('is that of the host where the client did not sign', () => {
+  it('is that of the host when the client did not sign', () => {
     expect(scopeFor(at('sqs.eu-west-1.amazonaws.com'), byName, null, null)).toEqual({
       service: 'sqs',
       region: 'eu-west-1',
@@ -70,12 +70,12 @@ describe('the scope that is signed for', () => {
     expect(scopeFor(at('b.s3.amazonaws.com'), byName, null, null).region).toBe('us-east-1');
   });
 
-  it('at the one name of S3 is any region', () => {
+  it('has any region at the global host of S3', () => {
     const asked = { service: 's3', region: 'eu-west-1' };
     expect(scopeFor(at('b.s3.amazonaws.com'), byName, asked, null)).toEqual(asked);
   });
 
-  it('is what the provider says of hosts that are not of AWS', () => {
+  it('is that of the provider definition for hosts outside AWS', () => {
     const asked = { service: 's3', region: 'auto' };
     const storage = at('minio.acme.test', 9000);
     expect(scopeFor(storage, { service: 's3', region: null }, asked, null)).toEqual(asked);
@@ -86,7 +86,7 @@ describe('the scope that is signed for', () => {
     ).toThrow(/for the service sts/);
   });
 
-  it('is within the region of the credential', () => {
+  it('is limited to the region of the credential', () => {
     const asked = { service: 'sqs', region: 'eu-west-1' };
     expect(() => scopeFor(at('sqs.eu-west-1.amazonaws.com'), byName, asked, 'us-east-1')).toThrow(
       'for the region us-east-1, not for eu-west-1',

@@ -31,8 +31,8 @@ function sign(it: RequestHead, means: Partial<Parameters<typeof resign>[2]> = {}
 const fieldsOf = (added: readonly string[]) =>
   Object.fromEntries(added.flatMap((name, index) => (index % 2 === 0 ? [[name, added[index + 1]!]] : [])));
 
-describe('a request that is signed anew', () => {
-  it('is of our time, whatever time its client has', () => {
+describe('a request that is signed again', () => {
+  it('has the time of the proxy, whatever the time of the client', () => {
     const { added } = sign(
       request({ fields: ['X-Amz-Date', '20990101T000000Z', 'Authorization', client()] }),
     );
@@ -44,7 +44,7 @@ describe('a request that is signed anew', () => {
     });
   });
 
-  it('has the token of temporary keys signed, and not that of the client', () => {
+  it('has the session token of the grant signed, and not that of the client', () => {
     const temporary = { ...keys, sessionToken: 'ours' };
     const it = request({
       fields: ['x-amz-security-token', 'theirs', 'Authorization', client('host;x-amz-security-token')],
@@ -56,7 +56,7 @@ describe('a request that is signed anew', () => {
     expect(fieldsOf(sign(it).added)['Authorization']).not.toContain('x-amz-security-token');
   });
 
-  it('has every x-amz field signed, and none of those that change on the way', () => {
+  it('has every x-amz field signed, and no field that changes on the way', () => {
     const { added } = sign(
       request({
         fields: [
@@ -74,12 +74,12 @@ describe('a request that is signed anew', () => {
     );
   });
 
-  it('is signed too where its client did not sign', () => {
+  it('is signed also when the client did not sign', () => {
     expect(fieldsOf(sign(request()).added)['X-Amz-Content-Sha256']).toBe(emptyHash);
     expect(fieldsOf(sign(request({ hasBody: true })).added)['X-Amz-Content-Sha256']).toBe('UNSIGNED-PAYLOAD');
   });
 
-  it('outside of S3 is signed with the hash of its body, in no field', () => {
+  it('is signed with the hash of its body, without a hash field, outside S3', () => {
     const authority = { scheme: 'https', host: 'sqs.eu-west-1.amazonaws.com', port: 443 } as const;
     const it = request({ authority, method: 'POST', hasBody: true });
     expect(planSigning(it, { service: null, region: null }, null).payload).toEqual({ kind: 'unread' });
@@ -108,12 +108,12 @@ describe('a request that is signed anew', () => {
       /cannot sign for/,
     ],
     ['two hashes', ['x-amz-content-sha256', none, 'X-Amz-Content-SHA256', none], /more than once/],
-  ])('is not one with %s', (_, fields, message) => {
+  ])('is refused with %s', (_, fields, message) => {
     expect(() => sign(request({ fields }))).toThrow(expect.objectContaining({ code: 'policy_violation' }));
     expect(() => sign(request({ fields }))).toThrow(message);
   });
 
-  it('is not one of an S3 Express session', () => {
+  it('is refused for an S3 Express session', () => {
     const authority = {
       scheme: 'https',
       host: 'b--x.s3express-use1-az4.us-east-1.amazonaws.com',
@@ -139,7 +139,7 @@ const query = (over: Readonly<Record<string, string>> = {}) =>
   }).toString();
 
 describe('a presigned URL', () => {
-  it('is signed anew, for some minutes', () => {
+  it('is signed again for some minutes', () => {
     const { path, added } = sign(request({ path: `/key?${query()}` }), {
       keys: { ...keys, sessionToken: 'to+ken/' },
     });
@@ -157,7 +157,7 @@ describe('a presigned URL', () => {
     });
   });
 
-  it('does not come back in a redirect', () => {
+  it('is not repeated in a redirect', () => {
     const { path, conceal } = sign(request({ path: `/key?${query()}` }), {
       keys: { ...keys, sessionToken: 'to+ken/+' },
     });
@@ -168,7 +168,7 @@ describe('a presigned URL', () => {
     expect(location).not.toContain('to%2Bken');
   });
 
-  it('lasts no longer than the client wanted', () => {
+  it('expires no later than that of the client', () => {
     const { path } = sign(request({ path: `/key?${query({ 'X-Amz-Expires': '60' })}` }));
     expect(path).toContain('X-Amz-Expires=30');
   });
@@ -189,7 +189,7 @@ describe('a presigned URL', () => {
     expect(() => sign(request({ path: `/key?${asked}` }))).toThrow(message);
   });
 
-  it('with a signature in a field as well is refused', () => {
+  it('with a signature also in a field is refused', () => {
     expect(() => sign(request({ path: `/key?${query()}`, fields: ['Authorization', client()] }))).toThrow(
       /more than once/,
     );
@@ -219,7 +219,7 @@ describe('a body in signed chunks', () => {
     await expect(send(body)).rejects.toMatchObject({ code: 'bad_request' });
   });
 
-  it('whose chunks are larger than may be held is refused', async () => {
+  it('with chunks larger than the limit is refused', async () => {
     await expect(send(`65;chunk-signature=${none}\r\n`)).rejects.toMatchObject({ code: 'body_too_large' });
   });
 });
