@@ -35,18 +35,18 @@ describe('links between pages', () => {
   });
 });
 
-/** Pages for developers, which name files of src. */
-const developerPages = pages.filter((page) => /^docs\/(?:architecture\.md|internals\/)/.test(page));
+/** Pages for developers, which name files of src and test. */
+const developerPages = pages.filter((page) => /^docs\/(?:architecture\.md|internals\/|decisions\/)/.test(page));
 
 /** A row about one folder of src, whose other cells name files relative to the folder. */
 const folderRow = /^\| `([a-z-]+\/)` .*$/gm;
 
 describe('files that pages for developers name', () => {
-  it.each(developerPages)('%s: every file of src exists', (page) => {
+  it.each(developerPages)('%s: every file exists', (page) => {
     const text = read(page).replaceAll(folderRow, '');
-    const missing = [...text.matchAll(/`((?:src\/)?[a-z0-9-]+\/[a-z0-9/-]+\.ts)`/g)]
-      .map(([, file = '']) => file.replace(/^src\//, ''))
-      .filter((file) => !existsSync(path.join(packageRoot, 'src', file)));
+    const missing = [...text.matchAll(/`((?:src\/)?[a-z0-9-]+\/[a-z0-9./-]+\.ts)`/g)]
+      .map(([, file = '']) => file)
+      .filter((file) => !['', 'src'].some((folder) => existsSync(path.join(packageRoot, folder, file))));
     expect(missing).toEqual([]);
   });
 
