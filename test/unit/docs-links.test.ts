@@ -36,7 +36,9 @@ describe('links between pages', () => {
 });
 
 /** Pages for developers, which name files of src and test. */
-const developerPages = pages.filter((page) => /^docs\/(?:architecture\.md|internals\/|decisions\/)/.test(page));
+const developerPages = pages.filter((page) =>
+  /^docs\/(?:architecture\.md|internals\/|decisions\/)/.test(page),
+);
 
 /** A row about one folder of src, whose other cells name files relative to the folder. */
 const folderRow = /^\| `([a-z-]+\/)` .*$/gm;
