@@ -1,4 +1,4 @@
-/** A proxy whose rules want a person for DELETE, a chat program that is told of it, and a client that waits. */
+/** A proxy whose rules require an approval for DELETE, a webhook receiver, and a client that waits. */
 import type { IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import type { QuestionMessage } from '../../src/approvals/webhook.ts';
@@ -6,7 +6,7 @@ import { openTunnel, type RawClient } from './raw-client.ts';
 import { startSidekey, type TestSidekey } from './sidekey.ts';
 import { startUpstream } from './upstream.ts';
 
-/** What the chat program was sent. */
+/** The messages that the webhook receiver got. */
 export interface Told {
   readonly headers: IncomingMessage['headers'];
   readonly body: string;
@@ -15,15 +15,15 @@ export interface Told {
 
 export interface AskedPlace {
   readonly sidekey: TestSidekey;
-  /** Requests that upstream got: `DELETE /x`. */
+  /** Requests that the upstream received: `DELETE /x`. */
   readonly seen: readonly string[];
-  /** Sends `DELETE /x` and further fields; the answer comes when a person has said something. */
+  /** Sends `DELETE /x` with further fields; the response follows when the approval is answered. */
   readonly send: (request: string, fields?: readonly string[]) => Promise<RawClient>;
-  /** What the chat program was told, once it was told so often. */
+  /** Resolves with the message to the webhook with this number. */
   readonly told: (count?: number) => Promise<Told>;
 }
 
-/** @param receives the status that the chat program answers with */
+/** Starts the proxy. @param receives status of the receiver's responses */
 export async function asked({
   receives = () => 200,
   approvals = {},

@@ -1,6 +1,6 @@
 import { crc32, gzipSync } from 'node:zlib';
 
-/** Archives of a few small files, as package registries have them. */
+/** Archives of a few small files, in the formats of package registries. */
 export type Files = Readonly<Record<string, string>>;
 
 /** A tar file (POSIX ustar), compressed. */
@@ -23,7 +23,7 @@ export function tarGz(files: Files): Buffer {
   return gzipSync(Buffer.concat([...blocks, Buffer.alloc(1024)]));
 }
 
-/** A zip file, nothing in it compressed. */
+/** A zip file without compression. */
 export function zip(files: Files): Buffer {
   const locals: Buffer[] = [];
   const entries: Buffer[] = [];
@@ -31,7 +31,7 @@ export function zip(files: Files): Buffer {
   for (const [name, text] of Object.entries(files)) {
     const content = Buffer.from(text);
     const path = Buffer.from(name);
-    // From "version needed" to "extra field length": the same in both heads.
+    // From "version needed" to "extra field length": these bytes are equal in both headers.
     const facts = Buffer.alloc(26);
     facts.writeUInt16LE(20, 0);
     facts.writeUInt16LE(0x21, 8);

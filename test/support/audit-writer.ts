@@ -1,6 +1,7 @@
 /**
- * A process that appends to an audit log: `audit-writer.ts FILE NAME MAX_BYTES COUNT BURST`. Says the path of each
- * event on its own line once it is acknowledged; says why where it is refused. Paths are `/NAME/1`, `/NAME/2` …
+ * A process that appends to an audit log: `audit-writer.ts FILE NAME MAX_BYTES COUNT BURST`. It prints the
+ * path of each event on its own line after the log has acknowledged it, or the reason of a refusal. Paths
+ * are `/NAME/1`, `/NAME/2` …
  */
 import fs from 'node:fs';
 import { openAuditLog } from '../../src/audit/log.ts';

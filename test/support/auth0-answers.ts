@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers';
 import type { ServedAccount } from './auth0-server.ts';
 import { upstreamCa, upstreamHost } from './upstream.ts';
 
-/** What is wrong with a call, and the error that Auth0 answers it with. */
+/** The problem of a call, and the error of Auth0 for it. */
 export class Fault extends Error {
   readonly status: number;
   readonly error: string;
@@ -22,18 +22,18 @@ export function check(holds: boolean, what: string): void {
   if (!holds) throw new Fault('invalid_request', what);
 }
 
-/** Whether two lists hold the same, in whatever order. */
+/** Whether two lists have the same elements in any order. */
 export function sameSet(a: Iterable<string>, b: Iterable<string>): boolean {
   return JSON.stringify([...a].toSorted()) === JSON.stringify([...b].toSorted());
 }
 
-/** Answers with JSON; a text is sent as it is. */
+/** Sends a JSON response; a string is sent unchanged. */
 export function send(response: ServerResponse, status: number, body: unknown, headers: object = {}): void {
   response.writeHead(status, { 'content-type': 'application/json', ...headers });
   response.end(status === 204 ? undefined : typeof body === 'string' ? body : JSON.stringify(body));
 }
 
-/** As the My Account API shows an account. */
+/** An account in the form of the My Account API. */
 export function accountJson({ id, connection, scopes }: ServedAccount): object {
   return { id, connection, access_type: 'offline', scopes, created_at: '2026-11-21T08:00:00.000Z' };
 }
@@ -48,7 +48,7 @@ export function challengeOf(verifier: string): string {
   return createHash('sha256').update(verifier).digest('base64url');
 }
 
-/** Sends a browser on. */
+/** Redirects a browser. */
 export function redirect(
   response: ServerResponse,
   to: string,
@@ -59,7 +59,7 @@ export function redirect(
   response.writeHead(302, { location: url.href }).end();
 }
 
-/** What a browser does with a URL of an upstream: the address that it is sent to, or the page that it gets. */
+/** The result of opening a URL of an upstream in a browser: the redirect target, or the page. */
 export function browse(url: string): Promise<{ readonly location: string | null; readonly page: string }> {
   return new Promise((resolve, reject) => {
     const { port, pathname, search } = new URL(url);

@@ -14,68 +14,68 @@ import {
 } from './auth0-answers.ts';
 import { startUpstream } from './upstream.ts';
 
-/** An account that a user has connected, as the server has it. */
+/** An account that a user has connected, as the server stores it. */
 export interface ServedAccount {
   readonly id: string;
   readonly connection: string;
   readonly scopes: readonly string[];
-  /** What `login_hint` names it by. */
+  /** The value of `login_hint` that names it. */
   readonly hint: string;
 }
 
-/** What can be made to go wrong, once. */
+/** Failures that a test can cause, once each. */
 export type Step =
   'login' | 'account_token' | 'exchange' | 'accounts' | 'connections' | 'connect' | 'complete' | 'delete';
 
-/** An answer in place of the right one. */
+/** A response in the place of the right one. */
 export interface Refusal {
   readonly status: number;
   readonly body: unknown;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** An Auth0 tenant with one user and one client: a real HTTPS server that finds fault with every wrong parameter. */
+/** An Auth0 tenant with one user and one client: a real HTTPS server that refuses every wrong parameter. */
 export interface Auth0Server {
   /** `https://api.acme.test:PORT` */
   readonly url: string;
   readonly authority: string;
   readonly tokenEndpoint: string;
   readonly client: { readonly clientId: string; readonly clientSecret: string };
-  /** The calls that it took, in order, by what they are: `exchange`, `POST connect` … */
+  /** The names of the calls that it received, in order: `exchange`, `POST connect` … */
   readonly calls: string[];
-  /** What was wrong with them. */
+  /** The problems of the calls. */
   readonly faults: string[];
-  /** Bodies of the calls of the My Account API, forms of those of the token endpoint. */
+  /** Bodies of the calls of the My Account API, and forms of those of the token endpoint. */
   readonly bodies: Record<string, unknown>[];
   readonly accounts: ServedAccount[];
-  /** The refresh token that works now. */
+  /** The valid refresh token. */
   readonly refreshToken: () => string;
-  /** From now on it works no more. */
+  /** Revokes the refresh token. */
   readonly endLogin: () => void;
-  /** The next such calls are answered like this, one each. */
+  /** Sets the responses to the next such calls, one each. */
   readonly refuse: (step: Step, ...refusals: readonly Refusal[]) => void;
-  /** What the person does at the next consent: by default says yes. */
+  /** The user's answer at the next consent; default: approves. */
   readonly deny: () => void;
-  /** What of the asked scopes the account's own provider leaves out. */
+  /** Requested scopes that the provider of the account does not grant. */
   readonly withhold: (...scopes: readonly string[]) => void;
-  /** What a browser does with a URL of this server: the address that it is sent to, or the page that it gets. */
+  /** Opens a URL of this server as a browser does: the redirect target, or the page. */
   readonly browse: (url: string) => Promise<{ readonly location: string | null; readonly page: string }>;
 }
 
-/** How the tenant is set up. */
+/** The settings of the tenant. */
 export interface Auth0Options {
-  /** How the client authenticates; by default with the form. */
+  /** The client authentication; default: the form. */
   readonly auth?: 'post' | 'basic';
-  /** Whether refresh tokens work once. Token Vault wants them not to. */
+  /** Whether refresh tokens rotate. Token Vault requires that they do not. */
   readonly rotates?: boolean;
-  /** Scopes of the My Account API that the client may have; by default all that it asks for. */
+  /** Scopes of the My Account API that the client may have; default: all requested ones. */
   readonly allowed?: readonly string[];
   readonly accounts?: readonly ServedAccount[];
-  /** How many accounts a page of the list holds at the most. */
+  /** Maximum number of accounts on a page of the list. */
   readonly pageSize?: number;
-  /** How long the token of an account lives, in seconds. */
+  /** Lifetime of the token of an account, in seconds. */
   readonly lifetimeS?: number;
-  /** Called when a refresh token was rotated and the answer has not left yet. */
+  /** Called after a refresh token was rotated, before the response is sent. */
   readonly onRotation?: () => Promise<void>;
 }
 
@@ -98,7 +98,7 @@ interface Pending {
   code: string | null;
 }
 
-/** Closed when the test ends. */
+/** Starts the server; closed when the test ends. */
 export async function startAuth0(options: Auth0Options = {}): Promise<Auth0Server> {
   const calls: string[] = [];
   const faults: string[] = [];
@@ -190,7 +190,7 @@ export async function startAuth0(options: Auth0Options = {}): Promise<Auth0Serve
     }
   }
 
-  /** Names of the other parameters. */
+  /** The names of the other parameters. */
   function authenticated(request: IncomingMessage, form: URLSearchParams): string[] {
     const basic = `Basic ${Buffer.from([clientId, encodeURIComponent(clientSecret)].join(':')).toString('base64')}`;
     const asBasic = request.headers.authorization === basic && !form.has('client_secret');
@@ -427,7 +427,7 @@ export async function startAuth0(options: Auth0Options = {}): Promise<Auth0Serve
     check(json['redirect_uri'] === pending.redirectUri, 'complete: redirect_uri');
     check(challengeOf(String(json['code_verifier'])) === pending.challenge, 'complete: code_verifier');
     const scopes = pending.scopes.filter((scope) => !withheld.includes(scope));
-    // Connected again, an account keeps its id.
+    // An account that is connected again keeps its id.
     const at = accounts.findIndex(({ connection }) => connection === pending.connection);
     const before = accounts[at];
     const account = {

@@ -11,10 +11,10 @@ import { openTunnel } from './raw-client.ts';
 import { startSidekey, type SidekeyOptions, type TestSidekey } from './sidekey.ts';
 import { upstreamHost, upstreamLeaf } from './upstream.ts';
 
-/** Who signs the certificates of clients. */
+/** The CA of client certificates. */
 export const clients = makeTestAuthority('Acme Clients');
 
-/** A grant's credential: a certificate for this name, valid for a day. */
+/** The credential of a grant: a certificate for this name, valid for a day. */
 export function certificateOf(
   name: string,
   {
@@ -26,11 +26,11 @@ export function certificateOf(
   return readClientCertificate({ certificate: cert, privateKey: key }, validity?.notBefore ?? Date.now());
 }
 
-/** What an upstream saw of one request. */
+/** One request as the upstream received it. */
 export interface Seen {
-  /** The name in the certificate that the connection was made with; null: there was none. */
+  /** The name in the client certificate of the connection; null: no certificate. */
   readonly who: string | null;
-  /** Which of its connections it came on, counted from 1. */
+  /** The number of its connection, counted from 1. */
   readonly connection: number;
   readonly resumed: boolean;
   /** `1.1` or `2.0`. */
@@ -40,25 +40,25 @@ export interface Seen {
   readonly authorization: string | undefined;
 }
 
-/** A real server, of HTTP/1.1 and HTTP/2, that asks each client for a certificate. */
+/** A real server of HTTP/1.1 and HTTP/2 that requests a certificate from each client. */
 export interface AskingUpstream {
   readonly port: number;
   /** `api.acme.test:PORT` */
   readonly authority: string;
   readonly url: string;
   readonly seen: readonly Seen[];
-  /** Connections that came in. */
+  /** The number of connections so far. */
   connections(): number;
-  /** Resolves when so many connections are open, and no more. */
+  /** Resolves when exactly this number of connections is open. */
   open(count: number): Promise<void>;
 }
 
 export interface AskingOptions {
-  /** The one version that it speaks; left out: both. */
+  /** The only protocol of the server; default: both. */
   readonly tls?: SecureVersion | undefined;
-  /** `optional`: who has no certificate is let in, too. */
+  /** `optional`: also accepts a client without a certificate. */
   readonly certificate?: 'required' | 'optional';
-  /** Whose certificates it takes. */
+  /** The CA whose certificates it accepts. */
   readonly trusts?: TestAuthority;
   readonly answer?: (request: Http2ServerRequest, response: Http2ServerResponse) => void;
 }
@@ -67,7 +67,7 @@ export async function startAskingUpstream(options: AskingOptions = {}): Promise<
   const { tls, certificate = 'required', trusts = clients } = options;
   const answer = options.answer ?? ((_request, response) => response.end('let in'));
   const seen: Seen[] = [];
-  /** By the client's port, which is all that a request knows of its connection. */
+  /** Keyed by the client's port, the only fact of the connection that a request has. */
   const order = new Map<number | undefined, number>();
   const sockets = new Set<Socket>();
   let came = 0;
@@ -131,7 +131,10 @@ export async function startAskingUpstream(options: AskingOptions = {}): Promise<
   };
 }
 
-/** A proxy whose provider `bank` has certificates shown, but at `/open/**`, where the client has its own credential. */
+/**
+ * A proxy whose provider `bank` presents client certificates, except at `/open/**`, where the client has
+ * its own credential.
+ */
 export function sidekeyOfBank(
   authorities: readonly string[],
   { config, ...options }: SidekeyOptions = {},
@@ -151,7 +154,7 @@ export function sidekeyOfBank(
   });
 }
 
-/** What a request is refused with, as a problem document (RFC 9457), over HTTP/1.1, HTTP/2 or with a WebSocket. */
+/** The problem document (RFC 9457) of a refused request over HTTP/1.1, HTTP/2 or WebSocket. */
 export async function refusalBy(
   how: string,
   sidekey: Pick<TestSidekey, 'port' | 'caPem'>,

@@ -3,8 +3,8 @@ import { isIP } from 'node:net';
 import forge from 'node-forge';
 
 /**
- * Certificates for upstreams of tests. RSA, because node-forge signs nothing else: what is tested is what a client
- * makes of them, and the product's own certificates must not vouch for themselves.
+ * Certificates for upstreams of tests. RSA, because node-forge signs nothing else. Sidekey's own
+ * certificate code is not used, because a fault in it must not hide itself.
  */
 export interface TestCertificate {
   /** PEM. */
@@ -15,17 +15,23 @@ export interface TestCertificate {
 export interface TestAuthority {
   /** PEM. */
   readonly cert: string;
-  /** A certificate, of a server or a client, for names and addresses, valid now unless other times are given (ms since the epoch). */
+  /**
+   * Signs a certificate of a server or a client for names and addresses; valid now by default, or between
+   * the given times in milliseconds.
+   */
   issue(
     hosts: readonly string[],
     validity?: { readonly notBefore: number; readonly notAfter: number },
   ): TestCertificate;
-  /** An authority whose certificate this one has signed. */
+  /** Creates an intermediate CA, signed by this one. */
   subordinate(name: string): TestAuthority;
 }
 
 const dayMs = 86_400_000;
-/** One key for all: making one takes longer than everything else, and nothing here is secret. */
+/**
+ * One key for all certificates: generating a key takes longer than everything else, and no secret is needed
+ * here.
+ */
 const { privateKey, publicKey } = generateKeyPairSync('rsa', {
   modulusLength: 2048,
   privateKeyEncoding: { type: 'pkcs1', format: 'pem' },
@@ -35,7 +41,7 @@ const signingKey = forge.pki.privateKeyFromPem(privateKey);
 const verifyingKey = forge.pki.publicKeyFromPem(publicKey);
 let serial = 1;
 
-/** A new authority. Authorities are told apart by their names. */
+/** Creates a CA. The name distinguishes it from others. */
 export function makeTestAuthority(name: string, signedBy = name): TestAuthority {
   const issuer = [{ name: 'commonName', value: name }];
   const root = blank(issuer, [{ name: 'commonName', value: signedBy }], {

@@ -7,7 +7,7 @@ import { tempFolder } from './temp-folder.ts';
 
 const names = ['chromium', 'chromium-browser', 'google-chrome'];
 
-/** The Chromium of this machine; null: there is none. */
+/** The path of Chromium on this machine; null: none. */
 export async function findChromium(path = process.env['PATH'] ?? ''): Promise<string | null> {
   for (const name of names) {
     for (const folder of path.split(delimiter).filter((each) => each !== '')) {
@@ -22,25 +22,25 @@ export async function findChromium(path = process.env['PATH'] ?? ''): Promise<st
   return null;
 }
 
-/** A headless browser that a program can start with an address, as a person's would be. */
+/** A headless browser that a program can start with an address. */
 export interface BrowserProgram {
-  /** What is started, with the address as its only argument. */
+  /** The program to start, with the address as its only argument. */
   readonly program: string;
-  /** The page that was opened, once it was. */
+  /** Resolves with the opened page. */
   readonly page: () => Promise<BrowserPage>;
 }
 
 /** One page, driven over the DevTools protocol. */
 export interface BrowserPage {
-  /** The result of an expression in the page, as JSON has it. */
+  /** The result of an expression in the page, converted from JSON. */
   readonly evaluate: (expression: string) => Promise<unknown>;
-  /** Resolves with the text of the page, once that holds this. */
+  /** Resolves with the text of the page when it contains this. */
   readonly shows: (text: string) => Promise<string>;
   readonly address: () => Promise<string>;
   readonly darkened: (isDark: boolean) => Promise<void>;
   /** PNG. */
   readonly screenshot: () => Promise<Buffer>;
-  /** Texts that the page wrote to the console, and loads that were refused. */
+  /** Messages of the page on the console, and refused loads. */
   readonly complaints: readonly string[];
 }
 
@@ -76,15 +76,15 @@ export async function browserProgram(chromium: string, resolve: readonly string[
     try {
       if (pid > 0) process.kill(pid, 'SIGKILL');
     } catch {
-      // It has ended.
+      // It has ended already.
     }
-    // The processes that it started end after it, and write until then.
+    // Its child processes end after it, and write files until then.
     await rm(profile, { recursive: true, force: true, maxRetries: 20 });
   });
   return { program, page: async () => openPage(await debuggingAddress(folder, profile)) };
 }
 
-/** Chromium writes its port and path to a file when it listens. */
+/** Reads the port and path that Chromium writes to a file when it listens. */
 async function debuggingAddress(folder: string, profile: string): Promise<string> {
   const read = async () => {
     const text = await readFile(join(profile, 'DevToolsActivePort'), 'utf8').catch(() => '');

@@ -4,20 +4,20 @@ import { access } from 'node:fs/promises';
 import { delimiter, isAbsolute, join } from 'node:path';
 import type { TestSidekey } from './sidekey.ts';
 
-/** What a program did. */
+/** The result of a program. */
 export interface ClientRun {
   readonly exit: number;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** A program of this machine that is a client. */
+/** A client program of this machine. */
 export interface ClientProgram {
-  /** Why there is none; false: there is. For `test.skipIf` and the name of a suite. */
+  /** The reason why it is missing; false: it exists. For `test.skipIf` and the name of a suite. */
   readonly missing: string | false;
-  /** Runs it with an environment that has nothing of the test's own but the path, and what is given here. */
+  /** Runs it with the PATH of the test and this environment only. */
   run(args: readonly string[], options: ClientOptions): Promise<ClientRun>;
-  /** The same; fails the test, with what it wrote, where it fails. */
+  /** Runs it, and fails the test with its output when it fails. */
   succeed(args: readonly string[], options: ClientOptions): Promise<ClientRun>;
 }
 
@@ -27,7 +27,7 @@ export interface ClientOptions {
   readonly input?: Buffer;
 }
 
-/** The first program on the path that answers to these arguments. */
+/** Finds the first program on the PATH that succeeds with these arguments. */
 export async function findClient(
   name: string,
   probe: readonly string[],
@@ -78,7 +78,7 @@ function start(
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
     child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
-    // A program that reads nothing closes its end.
+    // A program that reads nothing closes its standard input.
     child.stdin.on('error', () => {});
     child.stdin.end(input);
     child.once('error', reject);
@@ -86,7 +86,7 @@ function start(
   });
 }
 
-/** What tells programs of a proxy, and of the certificates to trust. It holds no credential. */
+/** The environment that configures the proxy and the trusted certificates. It has no credential. */
 export function clientEnvironment({
   url,
   caFile,

@@ -9,7 +9,7 @@ import { onTestFinished } from 'vitest';
 import { run } from '../../src/cli/index.ts';
 import { tempFolder } from './temp-folder.ts';
 
-/** The program as it is run by people. */
+/** The source of the program. */
 export const program = fileURLToPath(new URL('../../src/sidekey.js', import.meta.url));
 
 export interface Ran {
@@ -19,48 +19,54 @@ export interface Ran {
 }
 
 export interface RunOptions {
-  /** What stands on standard input; nothing: an empty one. */
+  /** Standard input; default: empty. */
   readonly input?: string;
   readonly env?: Readonly<Record<string, string>>;
-  /** Another build of the program; default: the sources. Not for what runs within the process of the test. */
+  /** Another build of the program; default: the sources. Not for runs within the process of the test. */
   readonly entryFile?: string;
 }
 
-/** A proxy that runs as a program of its own. */
+/** A proxy that runs as its own process. */
 export interface Running {
   /** `http://127.0.0.1:PORT` */
   readonly url: string;
   readonly caFile: string;
   readonly pid: number;
-  /** Sends SIGTERM, and resolves with how it ended. */
+  /** Sends SIGTERM, and resolves with the result of the process. */
   readonly stop: () => Promise<Ran>;
-  /** Sends SIGKILL, and resolves when it is gone. */
+  /** Sends SIGKILL, and resolves when the process has ended. */
   readonly kill: () => Promise<void>;
-  /** Resolves with how it ended, when it has. */
+  /** Resolves with the result of the process when it has ended. */
   readonly ended: Promise<Ran>;
 }
 
-/** A place of its own for the program: a folder with a config, and nothing else yet. */
+/** A folder with a config for the program. */
 export interface Home {
   readonly folder: string;
   readonly configFile: string;
-  /** Path of a file in it. */
+  /** The path of a file in the folder. */
   readonly at: (...names: readonly string[]) => string;
-  /** Runs a command with this config, within the process of the test: some twenty times as fast as a process of its own. */
+  /**
+   * Runs a command with this config within the process of the test, about twenty times as fast as in its
+   * own process.
+   */
   readonly run: (args: readonly string[], options?: RunOptions) => Promise<Ran>;
-  /** Runs the real program, as people do. */
+  /** Runs the real program in its own process. */
   readonly program: Home['run'];
-  /** `run` with `--json`: what it wrote to stdout, parsed. */
+  /** Runs a command with `--json`, and parses its standard output. */
   readonly json: (args: readonly string[], options?: RunOptions) => Promise<unknown>;
-  /** Stores a grant, and fails the test where that fails. */
+  /** Stores a grant; fails the test when that fails. */
   readonly grant: (name: string, credential: object, args?: readonly string[]) => Promise<void>;
-  /** Starts the proxy, and resolves when it serves; stopped when the test ends, if not before. */
+  /** Starts the proxy, and resolves when it serves; stopped at the end of the test. */
   readonly start: (options?: RunOptions) => Promise<Running>;
-  /** Every file below, by its path, with its mode and a hash of its content: to be compared before and after. */
+  /** Every file in the folder by its path, with mode and hash of its content, for a comparison. */
   readonly everything: () => Promise<ReadonlyMap<string, string>>;
 }
 
-/** @param config put over the least one */
+/**
+ * Creates a home.
+ * @param config merged over the minimal config
+ */
 export async function home(config: object = {}): Promise<Home> {
   const folder = await tempFolder();
   const before = process.cwd();
@@ -98,7 +104,7 @@ export async function home(config: object = {}): Promise<Home> {
       for (const name of names.toSorted()) {
         const { mode, size } = await stat(join(folder, name));
         const isFile = (mode & 0o170000) === 0o100000;
-        // A look at a database leaves its index of the log, and a log in which nothing is.
+        // A read of a database leaves its WAL index, and an empty WAL.
         if (name.endsWith('.db-shm') || (name.endsWith('.db-wal') && size === 0)) continue;
         const content = isFile ? hash('sha256', await readFile(join(folder, name))) : 'folder';
         found.set(name, `${mode.toString(8)} ${content}`);
@@ -108,12 +114,15 @@ export async function home(config: object = {}): Promise<Home> {
   };
 }
 
-/** Behind all else, so that no line of the config moves: as many workers as the machine would have are for the tests of workers. */
+/**
+ * At the end, so that no line of the config moves. One worker by default: tests of workers set their own
+ * number.
+ */
 function single(config: object): object {
   return 'workers' in config ? {} : { workers: 1 };
 }
 
-/** Starts `sidekey start --json …`, and resolves when it serves; stopped when the test ends, if not before. */
+/** Starts `sidekey start --json …`, and resolves when it serves; stopped at the end of the test. */
 export async function startProgram(
   args: readonly string[],
   cwd: string,
@@ -150,7 +159,7 @@ export async function startProgram(
   return { url: `http://127.0.0.1:${listen.port}`, caFile: ca, pid: child.pid ?? 0, stop, kill, ended };
 }
 
-/** Runs a command in this process: its environment is left out, and its folder is changed until the test ends. */
+/** Runs a command in this process, with an empty environment, in this folder. */
 async function runHere(
   args: readonly string[],
   cwd: string,
@@ -173,7 +182,7 @@ async function runHere(
   return { exit, ...written };
 }
 
-/** Runs the program in a folder, with an environment that has nothing of the test's own. */
+/** Runs the program in a folder with an environment that has nothing from the test. */
 export function runProgram(
   args: readonly string[],
   cwd: string,
@@ -189,7 +198,7 @@ export function runProgram(
         else resolve({ exit: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
       },
     );
-    // A program that refuses before it reads closes its end.
+    // A program that fails before it reads closes its standard input.
     child.stdin?.on('error', () => {});
     child.stdin?.end(input);
   });

@@ -3,12 +3,12 @@ import { createServer as createTlsServer } from 'node:tls';
 import { onTestFinished } from 'vitest';
 import type { Identity } from './upstream.ts';
 
-/** A company's proxy of a test, byte by byte: what it was asked, and what it did. */
+/** A parent proxy for tests that works on bytes, with the requests it received. */
 export interface TestCompanyProxy {
   readonly port: number;
-  /** The heads that it was sent, one for each connection. */
+  /** The request heads that it received, one per connection. */
   readonly heads: readonly string[];
-  /** Targets of its CONNECTs, in order. */
+  /** The targets of its CONNECT requests, in order. */
   targets(): readonly string[];
 }
 
@@ -19,11 +19,11 @@ export interface CompanyProxyOptions {
    * @param target `host:port`
    */
   readonly answer?: (target: string, socket: Socket) => string | null | undefined | void;
-  /** Where a target is to be found; the target itself unless this says otherwise. */
+  /** Maps a target to an address; default: the target itself. */
   readonly place?: (target: string) => { readonly host: string; readonly port: number };
-  /** Bytes that come in one piece with its 200. */
+  /** Bytes that it sends in one piece with its 200 response. */
   readonly early?: string;
-  /** It is spoken to over TLS. */
+  /** Whether clients connect over TLS. */
   readonly tls?: Identity;
 }
 

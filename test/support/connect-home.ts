@@ -10,14 +10,14 @@ import { home, type Home, type Ran, type RunOptions } from './command-line.ts';
 
 export const alice: Person = { user: 'alice@acme.test', password: 'demo1234' };
 
-/** A place with a config that knows the sample company as the provider acme. */
+/** A home whose config has the sample company as the provider acme. */
 export interface AcmeHome extends Home {
   readonly helpdesk: Helpdesk;
   /** `helpdesk.acme.test:PORT` */
   readonly authority: string;
-  /** The person in front of the browser: where it ends up. */
+  /** Opens an address as a person's browser does, and returns the last page. */
   readonly consent: (url: string, person?: Person) => Promise<URL>;
-  /** Begins a command, which goes on while the test does something. */
+  /** Starts a command that runs while the test continues. */
   readonly begin: (args: readonly string[], options?: BeginOptions) => Begun;
 }
 
@@ -27,18 +27,18 @@ export interface BeginOptions {
   readonly terminal?: boolean;
 }
 
-/** A command that is under way. */
+/** A running command. */
 export interface Begun {
-  /** Resolves with what was written to stderr, as soon as it holds this. */
+  /** Resolves with standard error when it contains this. */
   readonly said: (text: string | RegExp) => Promise<string>;
-  /** The address of the consent page, as soon as it is printed. */
+  /** Resolves with the address of the consent page when it is printed. */
   readonly consentUrl: () => Promise<string>;
   readonly stdin: PassThrough;
   readonly done: Promise<Ran>;
 }
 
 export interface AcmeOptions {
-  /** Put over the provider in the config file. */
+  /** Merged over the provider in the config file. */
   readonly provider?: object;
   readonly config?: object;
   readonly helpdesk?: HelpdeskOptions;
@@ -55,7 +55,7 @@ export async function acmeHome({
   onTestFinished(() => helpdesk.close());
   const authority = `helpdesk.acme.test:${helpdesk.port}`;
   const at = await home({
-    // In front: what a command adds stands behind all else.
+    // At the start, because commands append their entries at the end.
     workers: 1,
     upstream: {
       ca: ['helpdesk-ca.pem'],
@@ -99,7 +99,7 @@ const withSecret = ({ env, ...options }: RunOptions = {}): RunOptions => ({
   env: { ACME_SECRET: secret, ...env },
 });
 
-/** Runs a command within this process, and lets the test see what it says while it runs. */
+/** Runs a command within this process, and gives the test its output while it runs. */
 export function begin(
   args: readonly string[],
   folder: string,
@@ -145,7 +145,7 @@ export function begin(
   };
 }
 
-/** What a listener answered. */
+/** A response of the loopback listener. */
 export interface Visited {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
@@ -155,11 +155,11 @@ export interface Visited {
 export interface VisitOptions {
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** The request target, as it is. */
+  /** The request target, unchanged. */
   readonly path?: string;
 }
 
-/** What a browser does with an address of this machine; `headers` in the place of its own. */
+/** Opens an address of this machine as a browser does; `headers` replace its own. */
 export function visit(url: URL | string, { headers = {}, ...options }: VisitOptions = {}): Promise<Visited> {
   return new Promise((resolve, reject) => {
     const asked = request(url, { ...options, headers, agent: false }, (response) => {

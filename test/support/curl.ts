@@ -1,13 +1,13 @@
 import { execFile } from 'node:child_process';
 
-/** What curl saw. */
+/** The result of curl. */
 export interface CurlAnswer {
-  /** The HTTP status of the last response; 0 where there was none. */
+  /** The HTTP status of the last response; 0: none. */
   readonly status: number;
-  /** Of a CONNECT; 0 where there was none. */
+  /** The status of the CONNECT; 0: none. */
   readonly connectStatus: number;
   readonly body: string;
-  /** All heads that came, as text. */
+  /** All received response heads as text. */
   readonly head: string;
   readonly stderr: string;
   readonly exitCode: number;
@@ -19,7 +19,7 @@ export const curlMissing = await run(['--version']).then(
   () => 'curl is not installed',
 );
 
-/** Runs the real curl, without its own config and without this process's proxy settings. */
+/** Runs the real curl without its config file and without the proxy settings of this process. */
 export async function curl(...options: string[]): Promise<CurlAnswer> {
   const marker = '\n--curl-facts--';
   const answer = await run([

@@ -4,7 +4,7 @@ import { Provider } from 'oidc-provider/lib/provider.js';
 import { memory, signingKey } from './oauth-server.ts';
 import { startUpstream } from './upstream.ts';
 
-/** A request as the server got it. */
+/** A request as the server received it. */
 export interface ProvedRequest {
   readonly path: string;
   readonly authorization: string;
@@ -13,19 +13,19 @@ export interface ProvedRequest {
 }
 
 /**
- * An authorization server that others have written, which binds all tokens to keys and wants a nonce in every proof, and
- * its userinfo as the API (`/me`). Whoever opens a consent page has given consent.
+ * An authorization server by others (oidc-provider) that binds all tokens to keys and requires a nonce in
+ * every proof. Its userinfo endpoint is the API (`/me`). Opening a consent page gives consent.
  */
 export interface DpopServer {
   /** `https://api.acme.test:PORT` */
   readonly issuer: string;
   readonly port: number;
-  /** A client without a secret: its refresh tokens are bound to the key too. */
+  /** A public client, whose refresh tokens are bound to the key too. */
   readonly publicClient: string;
-  /** A client of its own: `robot`. */
+  /** A confidential client: `robot`. */
   readonly clientSecret: string;
   readonly asked: readonly ProvedRequest[];
-  /** What a person does who types the code. */
+  /** Enters a user code and gives consent, as a person does. */
   readonly approve: (userCode: string) => Promise<void>;
 }
 
@@ -50,7 +50,7 @@ const clients = [
   },
 ];
 
-/** Closed when the test ends. */
+/** Starts the server; closed when the test ends. */
 export async function startDpopServer(): Promise<DpopServer> {
   const later = Promise.withResolvers<RequestListener>();
   const asked: ProvedRequest[] = [];

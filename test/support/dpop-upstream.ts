@@ -12,43 +12,46 @@ import { openTunnel } from './raw-client.ts';
 import { bearerToken, type SidekeyOptions } from './sidekey.ts';
 import { startH2Upstream, startUpstream, type Upstream } from './upstream.ts';
 
-/** What came of one request. */
+/** The result of one request. */
 export interface Verdict {
   readonly method: string;
   readonly path: string;
   readonly body: string;
-  /** `ok`, `nonce`, `token`, or what is wrong with the proof. */
+  /** `ok`, `nonce`, `token`, or the problem of the proof. */
   readonly says: string;
   readonly claims: Readonly<Record<string, unknown>>;
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
-/** What the API wants at that moment. */
+/** The present requirements of the API. */
 export interface Wanted {
   token: string;
-  /** Null: none is wanted. */
+  /** The required nonce; null: none. */
   nonce: string | null;
-  /** Given along with each answer, and not wanted yet; null: none. */
+  /** A nonce sent with each response that is not required yet; null: none. */
   next: string | null;
-  /** Whether each request is told to come again with a nonce. */
+  /** Whether each request gets a challenge for a nonce. */
   isNever: boolean;
 }
 
 type Request = IncomingMessage | Http2ServerRequest;
 type Response = ServerResponse | Http2ServerResponse;
 
-/** An API that verifies proofs with the means of others, and answers 401 as RFC 9449 §9 has it. Its tokens are of one key. */
+/**
+ * An API that verifies proofs with other libraries, and answers 401 as in RFC 9449 §9. Its tokens are bound
+ * to one key.
+ */
 export interface ProvingApi {
   readonly wants: Wanted;
   readonly seen: readonly Verdict[];
   /** Forms of the requests to its token endpoint, `/token`. */
   readonly refreshes: readonly Readonly<Record<string, string>>[];
   readonly serve: (request: Request, response: Response) => void;
-  /** Looks at one request. */
+  /** Verifies one request. */
   readonly judge: (request: Request, body: string) => Promise<Verdict>;
 }
 
-/** A key, and a token that is bound to it. */
+/** A key, and a token bound to it. */
 export const boundKey = newDpopKey('ES256');
 export const bound: OAuth2Credential = oauth2Credential({
   accessToken: bearerToken,
@@ -120,7 +123,7 @@ export function createProvingApi(): ProvingApi {
   return { wants, seen, refreshes, judge, serve: (request, response) => void answer(request, response) };
 }
 
-/** What a client asks. */
+/** A request of the client. */
 export interface Question {
   readonly method?: string;
   readonly path?: string;
@@ -133,7 +136,7 @@ export type Ask = (question?: Question) => Promise<{
   readonly headers: Readonly<Record<string, unknown>>;
 }>;
 
-/** The API behind a proxy with a grant for it, over one of the two protocols on both sides. */
+/** The API behind a proxy with a grant for it, over one protocol on both sides. */
 export interface ProvingPlace extends Granted, ProvingApi {
   readonly ask: Ask;
 }

@@ -4,15 +4,15 @@ import type { AuditLine } from '../../src/audit/event.ts';
 import { home, type Home } from './command-line.ts';
 import { startUpstream, upstreamCa, upstreamHost, type Upstream } from './upstream.ts';
 
-/** A place for the program with an upstream that its config knows, and the grant `desk` for it. */
+/** A home with an upstream in its config, and the grant `desk` for it. */
 export interface Fetching {
   readonly at: Home;
   readonly upstream: Upstream;
-  /** The audit file so far. */
+  /** The audit events so far. */
   readonly audit: () => Promise<readonly AuditLine[]>;
 }
 
-/** The credential of `desk`. */
+/** The credential of the grant `desk`. */
 export const deskToken = 'token-of-the-desk-0123456789';
 
 export async function fetching(

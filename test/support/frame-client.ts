@@ -3,36 +3,35 @@ import { ack, frame, frameType, onFrames, type Frame } from './http2-frames.ts';
 import { openLayers } from './raw-client.ts';
 import type { TestSidekey } from './sidekey.ts';
 
-/** A client of HTTP/2 that says exactly the frames it is told. */
+/** An HTTP/2 client that sends exactly the given frames. */
 export interface FrameClient {
-  /** Rejects where the connection has ended. */
+  /** Sends frames; rejects when the connection has ended. */
   send(...frames: readonly Buffer[]): Promise<void>;
-  /** Fields of a plain request to the tunnel's authority. */
+  /** Fields of a plain request for the tunnel's authority. */
   fields(more?: Readonly<Record<string, string>>): readonly (readonly [string, string])[];
-  /** All frames so far. */
+  /** All received frames. */
   readonly frames: readonly Frame[];
-  /** Resolves with the first frame that fits; rejects where the connection ends without it. */
+  /** Resolves with the first matching frame; rejects when the connection ends without it. */
   frame(fits: (frame: Frame) => boolean): Promise<Frame>;
-  /** Resolves with the code of the reset of a stream. */
+  /** Resolves with the error code of RST_STREAM for a stream. */
   resetOf(stream: number): Promise<number>;
-  /** Resolves with the code of the GOAWAY. */
+  /** Resolves with the error code of GOAWAY. */
   goaway(): Promise<number>;
   /** Resolves when the connection is closed. */
   closed(): Promise<void>;
-  /** Reads no more. */
+  /** Stops reading. */
   pause(): void;
   destroy(): void;
-  /** Ends its side alone, and goes on reading; or resets the connection. */
+  /** Half-closes or resets the connection. */
   leave(how: Departure): void;
 }
 
-/** How a client leaves: with a FIN behind a close_notify, with a bare FIN, or with an RST. */
+/** The end of a client connection: a FIN after close_notify, a bare FIN, or an RST. */
 export type Departure = 'close_notify' | 'FIN' | 'RST';
 
 /**
- * Opens a tunnel, and has said the preface and empty settings.
- *
- * @param acknowledges the settings of the proxy
+ * Opens a tunnel, and sends the preface and empty SETTINGS.
+ * @param acknowledges whether to acknowledge the SETTINGS of the proxy
  */
 export async function openFrames(
   sidekey: Pick<TestSidekey, 'port' | 'caPem'>,

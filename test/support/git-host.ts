@@ -3,42 +3,42 @@ import { createHash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { startH2Upstream, startUpstream, type Upstream } from './upstream.ts';
 
-/** One request as a host saw it. */
+/** One request as a host received it. */
 export interface SeenRequest {
   readonly method: string;
-  /** With its query. */
+  /** The path with its query. */
   readonly target: string;
   readonly version: string;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  /** Tells connections apart. */
+  /** Identifies the connection. */
   readonly connection: unknown;
-  /** The status that it was answered with. */
+  /** The status of the response. */
   status: number;
-  /** Bytes of its body, as they came. */
+  /** Number of bytes of its encoded body. */
   bytes: number;
 }
 
 export interface GitHost extends Upstream {
   readonly seen: readonly SeenRequest[];
-  /** Large files that were uploaded to `objects`, by their SHA-256. */
+  /** Large files that were uploaded to `objects`, by SHA-256. */
   readonly files: ReadonlyMap<string, Buffer>;
 }
 
 export interface GitHostOptions {
   /** Bare repositories. */
   readonly root: string;
-  /** The only value of `Authorization` that is let in at paths of git. */
+  /** The only accepted value of `Authorization` for git paths. */
   readonly authorization: string;
   readonly http2?: boolean;
-  /** URL of the host that large files are at. */
+  /** URL of the host of large files. */
   readonly objects?: string;
-  /** Waited for before a request that has the credential is read and answered; it is told what is asked for. */
+  /** Awaited before an authenticated request is read; its argument describes the request. */
   readonly hold?: (what: string) => Promise<void>;
 }
 
 const paths = /\/(info\/refs|git-upload-pack|git-receive-pack|info\/lfs\/.*)$/;
 
-/** git's own server behind TLS, with large files (LFS), and a website around it that anybody may read. */
+/** Git's own server behind TLS, with large files (LFS), and a public website around it. */
 export async function startGitHost(options: GitHostOptions): Promise<GitHost> {
   const seen: SeenRequest[] = [];
   const files = new Map<string, Buffer>();
@@ -65,13 +65,16 @@ export async function startGitHost(options: GitHostOptions): Promise<GitHost> {
     if (path.endsWith('/info/lfs/objects/batch')) batch(request, response, options.objects ?? '');
     else backend(request, response, options.root);
   };
-  // What is used of requests and responses here, Node's HTTP/2 has under the same names.
+  // Node's HTTP/2 has the used parts of requests and responses under the same names.
   const start = options.http2 === true ? (startH2Upstream as unknown as typeof startUpstream) : startUpstream;
   const upstream = await start((request, response) => void listener(request, response));
   return { ...upstream, seen, files };
 }
 
-/** A host of large files: what is put there is kept under the end of its path. It knows of no credential. */
+/**
+ * A host of large files that stores each upload under the last segment of its path. It requires no
+ * credential.
+ */
 export async function startObjectHost(identity: {
   readonly key: string;
   readonly cert: string;
@@ -111,7 +114,7 @@ function recordOf(request: IncomingMessage): SeenRequest {
   };
 }
 
-/** The batch API of git-lfs: where each object is put, or got from, by a signed address. */
+/** The batch API of git-lfs: the signed address for the upload or download of each object. */
 function batch(request: IncomingMessage, response: ServerResponse, objects: string): void {
   let text = '';
   request.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
@@ -135,7 +138,7 @@ function batch(request: IncomingMessage, response: ServerResponse, objects: stri
   });
 }
 
-/** RFC 3875: git-http-backend is a CGI program. */
+/** Runs git-http-backend, which is a CGI program (RFC 3875). */
 function backend(request: IncomingMessage, response: ServerResponse, root: string): void {
   const [path = '', query = ''] = (request.url ?? '').split('?');
   const header = (name: string) => String(request.headers[name] ?? '');

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { GrantRecord } from '../../src/store/store.ts';
 
-/** A plausible grant record, with what a test cares about put in. */
+/** A valid grant record with the given fields. */
 export function grantRecord(fields: Partial<GrantRecord> = {}): GrantRecord {
   return {
     id: randomUUID(),

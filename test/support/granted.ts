@@ -15,7 +15,9 @@ export async function granted(listener: RequestListener, options: SidekeyOptions
   return grantedTo(await startUpstream(listener), options);
 }
 
-/** The upstream says what it likes: it is given each connection after its TLS handshake. */
+/**
+ * Starts an upstream that gets each connection after its TLS handshake, and a proxy with a grant for it.
+ */
 export async function grantedRaw(
   onSocket: (socket: TLSSocket) => void,
   options: SidekeyOptions = {},
@@ -33,7 +35,7 @@ export async function grantedTo(
   return { upstream, sidekey };
 }
 
-/** Hands over each complete request head (as text) that comes on a raw connection without bodies. */
+/** Calls back with each complete request head (as text) on a raw connection without bodies. */
 export function onHeads(socket: Socket, answer: (head: string, count: number) => void): void {
   let text = '';
   let count = 0;

@@ -3,13 +3,13 @@ import { Metadata, status, type Client } from '@grpc/grpc-js';
 import { expect, it } from 'vitest';
 import { ask, echo, join, split, type WordsServer } from './grpc.ts';
 
-/** A client and the server that it reaches, whatever stands between them. */
+/** A client and its server, with anything between them. */
 export interface GrpcPair {
   readonly client: Client;
   readonly server: WordsServer;
 }
 
-/** What gRPC needs of whatever carries it. */
+/** The tests of gRPC, for any transport. */
 export function carriesGrpc(between: () => Promise<GrpcPair>): void {
   it('carries a call with one message each way, its metadata and its trailers', async () => {
     const { client, server } = await between();

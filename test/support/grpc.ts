@@ -45,7 +45,7 @@ export const words = {
 type Unary = ServerUnaryCall<string, string>;
 type Answered = sendUnaryData<string>;
 
-/** What a server was told besides its messages. */
+/** The facts of calls that a server received, besides their messages. */
 export interface WordsServer {
   readonly port: number;
   /** The metadata of each call, in order. */
@@ -123,7 +123,7 @@ export function wordsClient(
   return client;
 }
 
-/** The answer of a call with one message each way. */
+/** The response of a unary call. */
 export function ask(
   client: Client,
   name: 'Shout' | 'Fail' | 'Hang',
@@ -151,17 +151,17 @@ export function ask(
   return { call, answer: promise };
 }
 
-/** A call with many messages from the server. */
+/** A call with a stream of messages from the server. */
 export function split(client: Client, text: string) {
   return client.makeServerStreamRequest(words.Split.path, serialize, deserialize, text);
 }
 
-/** A call with many messages from the client. */
+/** A call with a stream of messages from the client. */
 export function join(client: Client, done: (error: Error | null, text?: string) => void) {
   return client.makeClientStreamRequest(words.Join.path, serialize, deserialize, done);
 }
 
-/** A call with many messages both ways. */
+/** A call with streams of messages both ways. */
 export function echo(client: Client) {
   return client.makeBidiStreamRequest(words.Echo.path, serialize, deserialize);
 }

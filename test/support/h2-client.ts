@@ -13,7 +13,7 @@ import { openTls, type TunnelOptions } from './raw-client.ts';
 import type { SidekeyOptions, TestSidekey } from './sidekey.ts';
 import { startH2Upstream } from './upstream.ts';
 
-/** One response as Node's client tells it. */
+/** One response as Node's client gives it. */
 export interface H2Answer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
@@ -21,9 +21,9 @@ export interface H2Answer {
   readonly trailers: IncomingHttpHeaders;
   /** Interim responses. */
   readonly interim: readonly IncomingHttpHeaders[];
-  /** The code of the reset; 0: it ended in good order. */
+  /** The error code of the reset; 0: none. */
   readonly code: number;
-  /** Whether the stream had an end of its own. */
+  /** Whether the stream had an END_STREAM. */
   readonly whole: boolean;
 }
 
@@ -35,10 +35,10 @@ export async function grantedH2(
   return grantedTo(await startH2Upstream(listener), options);
 }
 
-/** Options under which a client of both gets HTTP/2, though the upstream of the test speaks HTTP/1.1 alone. */
+/** Options that give an HTTP/2 client HTTP/2, though the upstream of the test has only HTTP/1.1. */
 export const onlyH2: TunnelOptions = { protocols: ['h2'] };
 
-/** A session of Node's client inside a tunnel, whatever the upstream speaks. */
+/** Opens a session of Node's client inside a tunnel, for an upstream of any protocol. */
 export async function openSession(
   sidekey: Pick<TestSidekey, 'port' | 'caPem'>,
   authority: string,
@@ -53,7 +53,7 @@ export async function openSession(
   return session;
 }
 
-/** Begins a request. */
+/** Starts a request. */
 export function request(
   session: ClientHttp2Session,
   headers: OutgoingHttpHeaders = {},
@@ -85,7 +85,7 @@ export async function answerOf(stream: ClientHttp2Stream): Promise<H2Answer> {
   return { status, headers, body, trailers, interim, code: stream.rstCode, whole };
 }
 
-/** Asks, and waits for the whole answer. */
+/** Sends a request, and resolves with the whole response. */
 export function ask(
   session: ClientHttp2Session,
   headers: OutgoingHttpHeaders = {},

@@ -1,4 +1,4 @@
-/** A program that speaks HTTP/2 through a proxy, and stays until it is killed. */
+/** A program that sends HTTP/2 through a proxy, and runs until it is killed. */
 import { connect as connectH2 } from 'node:http2';
 import { request } from 'node:http';
 import type { Socket } from 'node:net';

@@ -11,7 +11,10 @@ import { tempFolder } from './temp-folder.ts';
 
 const host = 'helpdesk.acme.test';
 
-/** The sample company, a proxy with a grant of alice's for it, and what the company received. */
+/**
+ * The sample company, a proxy with a grant of the user alice for it, and the requests that the company
+ * received.
+ */
 export interface HelpdeskProxy {
   readonly helpdesk: Helpdesk;
   readonly authority: string;
@@ -26,7 +29,7 @@ export interface HelpdeskProxy {
 }
 
 export interface HelpdeskProxyOptions {
-  /** Seconds until the first token ends, as the grant has it; negative: it has ended. */
+  /** Seconds until the first token expires according to the grant; negative: it has expired. */
   readonly expiresIn: number;
   readonly skew?: string;
   readonly limits?: object;
@@ -99,12 +102,12 @@ export async function startHelpdeskProxy(options: HelpdeskProxyOptions): Promise
   };
 }
 
-/** A request for alice's tickets. */
+/** A request for the tickets of alice. */
 export function ticketsRequest(authority: string): string {
   return `GET /tickets?assignee=me HTTP/1.1\r\nHost: ${authority}\r\n\r\n`;
 }
 
-/** A request that opens a ticket; `padding` bytes make its body longer. */
+/** A request that opens a ticket; `padding` bytes extend its body. */
 export function newTicketRequest(authority: string, padding = 0): string {
   const body = JSON.stringify({
     title: 'Broken chair',

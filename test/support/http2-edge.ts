@@ -10,10 +10,10 @@ import { forward } from '../../src/proxy/forward.ts';
 import { credentialsOf, requestOf } from '../unit/proxy/fake-upstream.ts';
 import type { waysOut } from './http2-upstream.ts';
 
-/** The client's side of a proxy, as little of it as clients of HTTP/2 need: every request goes to this authority. */
+/** The smallest client side of a proxy for HTTP/2 clients: every request is for this authority. */
 export interface Http2Edge {
   readonly port: number;
-  /** How each exchange ended, in order. */
+  /** The results of the exchanges, in order. */
   readonly ended: readonly Promise<ExchangeResult>[];
 }
 
@@ -90,7 +90,7 @@ function replyOn(stream: ServerHttp2Stream): Reply {
     head(status, _reason, fields) {
       reply.started = true;
       held = { ':status': status, ...objectOf(fields) };
-      // An end in the same turn makes it a head alone.
+      // An end in the same turn makes a head without a body.
       process.nextTick(() => begin(false));
     },
     write(chunk) {

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 
-/** HTTP/2 by hand (RFC 9113 §4), for peers that no library would be. */
+/** HTTP/2 frames as bytes (RFC 9113 §4), for peers that violate the protocol. */
 
 /** Types of frames (RFC 9113 §6). */
 export const frameType = {
@@ -20,7 +20,7 @@ export const endStream = 1;
 export const ack = 1;
 export const endHeaders = 4;
 
-/** One frame as it came. */
+/** One received frame. */
 export interface Frame {
   readonly type: number;
   readonly flags: number;
@@ -28,7 +28,7 @@ export interface Frame {
   readonly payload: Buffer;
 }
 
-/** A frame as bytes. */
+/** Encodes a frame. */
 export function frame(
   type: keyof typeof frameType,
   stream: number,
@@ -65,7 +65,7 @@ export function reset(stream: number, code: number): Buffer {
   return frame('reset', stream, 0, number(code));
 }
 
-/** A number of 32 bits, as several frames have it for a payload. */
+/** Encodes a 32-bit number, the payload of several frame types. */
 export function number(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32BE(value);
@@ -98,7 +98,7 @@ function literal(text: string): Buffer {
   return Buffer.concat([Buffer.from(size), value]);
 }
 
-/** Hands over each whole frame of what comes, from `skip` bytes on. */
+/** Calls back with each whole frame of the received bytes, from offset `skip` on. */
 export function onFrames(socket: Socket, heard: (frame: Frame) => void, skip = prefaceSize): void {
   let bytes: Buffer = Buffer.alloc(0);
   let left = skip;
@@ -116,5 +116,5 @@ export function onFrames(socket: Socket, heard: (frame: Frame) => void, skip = p
   });
 }
 
-/** Bytes of what a client says before its first frame (RFC 9113 §3.4). */
+/** The client connection preface (RFC 9113 §3.4). */
 const prefaceSize = 24;

@@ -35,9 +35,9 @@ export type OnStream = (stream: ServerHttp2Stream, raw: RawFields, fields: Incom
 export interface Http2Upstream {
   readonly authority: Authority;
   readonly server: Http2SecureServer;
-  /** Those that began, in order. */
+  /** The sessions that began, in order. */
   readonly sessions: readonly ServerHttp2Session[];
-  /** Connections that came in. */
+  /** The number of connections. */
   accepted(): number;
 }
 
@@ -56,13 +56,15 @@ export async function http2Upstream(
   return { authority: { scheme: 'https', host: 'api.example', port }, server, sessions, accepted };
 }
 
-/** What an upstream by hand is told, and says. */
+/** An upstream that reads and writes HTTP/2 frames. */
 export interface FrameUpstream {
   readonly authority: Authority;
   accepted(): number;
 }
 
-/** An upstream that speaks HTTP/2 frame by frame. Its SETTINGS go by themselves unless `greets` is false. */
+/**
+ * Starts an upstream that works on HTTP/2 frames. It sends its SETTINGS by itself unless `greets` is false.
+ */
 export async function frameUpstream(
   onFrame: (frame: Frame, socket: TLSSocket, connection: number) => void,
   { greets = true, most = 100 }: { readonly greets?: boolean; readonly most?: number } = {},
@@ -82,7 +84,7 @@ export async function frameUpstream(
   return { authority: { scheme: 'https', host: 'api.example', port }, accepted };
 }
 
-/** An answer whose body is this text. */
+/** Encodes a response with this text as its body. */
 export function answer(stream: number, text = 'ok'): Buffer {
   return Buffer.concat([headers(stream, 0, ':status', '200'), frame('data', stream, 1, Buffer.from(text))]);
 }
@@ -100,7 +102,7 @@ async function listening(server: Http2SecureServer | ReturnType<typeof createTls
   return { port: (server.address() as AddressInfo).port, accepted: () => sockets.size };
 }
 
-/** The ways out of a test: a clock that it moves, and limits that it sets. */
+/** The upstream client of a test, with a test clock and test limits. */
 export function waysOut(
   limits: Partial<Limits> = {},
   dialer: Dialer = dialerForTest({ pinned, ca: company.cert }),
@@ -115,7 +117,7 @@ export function waysOut(
     void streams.close();
     void connections.close();
   });
-  /** Carries a request of an HTTP/2 client. */
+  /** Forwards a request of an HTTP/2 client. */
   const carry = (authority: Authority, more: FakeRequest = {}, waits = false) => {
     const client = replyOf(undefined, waits);
     const meter = new Meter(more.spend);

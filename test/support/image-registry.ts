@@ -2,7 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { startUpstream, type Upstream } from './upstream.ts';
 
-/** One request as a host saw it. */
+/** One request as a host received it. */
 export interface RegistryRequest {
   readonly method: string;
   readonly target: string;
@@ -13,16 +13,15 @@ export interface ImageRegistry extends Upstream {
   readonly seen: readonly RegistryRequest[];
 }
 
-/** Hands out registry tokens for the one right credential, and knows them again. */
+/** Issues registry tokens for the one valid credential, and verifies them. */
 export interface TokenRealm {
   readonly tokens: ReadonlySet<string>;
   readonly answer: (request: IncomingMessage, response: ServerResponse) => void;
 }
 
 /**
- * The other side of the Bearer challenge of registries: `GET /token?service=…&scope=…`.
- *
- * @param hold waited for before a token is handed out
+ * The token endpoint of the Bearer challenge of registries: `GET /token?service=…&scope=…`.
+ * @param hold awaited before a token is issued
  */
 export function tokenRealm(authorization: string, hold = async () => {}): TokenRealm {
   const tokens = new Set<string>();
@@ -47,11 +46,10 @@ export function tokenRealm(authorization: string, hold = async () => {}): TokenR
 const part = /^\/v2\/(?<name>.+?)\/(?<kind>manifests|blobs)\/(?<id>uploads\/?[^/]*|[^/]+)$/;
 
 /**
- * A registry of images (OCI Distribution 1.1) that takes only the tokens of a realm. Blobs are fetched from another place,
- * by a signed address.
- *
- * @param realm URL of the realm; null: `/token` of its own
- * @param objects URL of the host that blobs are fetched from
+ * A registry of images (OCI Distribution 1.1) that accepts only the tokens of a realm. Blobs are downloaded
+ * from another host by a signed address.
+ * @param realm URL of the realm; null: `/token` of the registry
+ * @param objects URL of the host of blobs
  */
 export async function startImageRegistry(
   { tokens, answer }: TokenRealm,
@@ -120,7 +118,7 @@ export async function startImageRegistry(
   return { ...upstream, seen };
 }
 
-/** As registries name content. */
+/** The digest by which registries name content. */
 export function digestOf(content: Buffer): string {
   return `sha256:${createHash('sha256').update(content).digest('hex')}`;
 }

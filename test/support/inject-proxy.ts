@@ -5,28 +5,28 @@ import { openTunnel } from './raw-client.ts';
 import { apiKey, startSidekey, type TestSidekey } from './sidekey.ts';
 import { startH2Upstream, type Upstream } from './upstream.ts';
 
-/** One request as the upstream read it. */
+/** One request as the upstream received it. */
 export interface SeenRequest {
   readonly version: string;
   readonly method: string;
   readonly url: string;
-  /** Name in lower case, value, name, value… in their order; without those of HTTP/2 alone. */
+  /** Name in lower case, value, name, value… in their order; without the pseudo-header fields of HTTP/2. */
   readonly fields: readonly string[];
   readonly body: Buffer;
 }
 
-/** A request to be sent. */
+/** A request to send. */
 export interface Asked {
   readonly method?: string;
   readonly path?: string;
   /** Name, value, name, value… */
   readonly fields?: readonly string[];
   readonly body?: string;
-  /** Over HTTP/1.1: without a length. */
+  /** HTTP/1.1 only: without Content-Length. */
   readonly isChunked?: boolean;
 }
 
-/** What came back. */
+/** The response that the client received. */
 export interface Told {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>;
@@ -35,7 +35,9 @@ export interface Told {
 
 export type ClientProtocol = 'HTTP/1.1' | 'HTTP/2';
 
-/** A provider that carries its credential in some way, and an upstream of both protocols that says what it saw. */
+/**
+ * A proxy whose provider has the given `inject`, and an upstream of both protocols that records requests.
+ */
 export interface InjectProxy {
   readonly sidekey: TestSidekey;
   readonly upstream: Upstream;
@@ -45,15 +47,15 @@ export interface InjectProxy {
 
 export interface InjectProxyOptions {
   readonly credential?: Credential;
-  /** More of the config. */
+  /** More keys of the config. */
   readonly config?: Readonly<Record<string, object>>;
   readonly now?: () => number;
-  /** Fields and body of each answer. */
+  /** Fields and body of each response. */
   readonly answer?: (seen: SeenRequest) => {
     readonly fields?: Record<string, string | string[]>;
     readonly body?: string;
   };
-  /** What of the domain is said besides its grant. */
+  /** More keys of the domain entry, beside its grant. */
   readonly domain?: object;
 }
 

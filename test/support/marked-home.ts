@@ -6,20 +6,22 @@ import { createMarks, everythingBelow, type Marks } from './marks.ts';
 import type { RawClient } from './raw-client.ts';
 import { upstreamCa, upstreamHost } from './upstream.ts';
 
-/** What is to be read of the program: its words by what was asked, and its files. */
+/** A home with marked secrets, the output of its commands, and its files. */
 export interface MarkedHome extends Home {
   readonly marks: Marks;
-  /** Keeps what a command said, for `leaks`. */
+  /** Records the output of a command for `leaks`. */
   readonly keep: (name: string, ran: Ran) => Ran;
-  /** Runs a command within this process and keeps what it said. */
+  /** Runs a command within this process and records its output. */
   readonly say: Home['run'];
   /** All places where a mark was found, as `NAME (form) in PLACE`. */
   readonly leaks: () => Promise<string[]>;
-  /** How many bytes were looked at. */
+  /** The number of bytes that were searched. */
   readonly looked: () => Promise<number>;
 }
 
-/** A place of its own for the program, and for what it writes. `config` is put over one that says as much as it can. */
+/**
+ * Creates a home whose files are searched for marks. `config` is merged over one with the most verbose log.
+ */
 export async function markedHome(config: object): Promise<MarkedHome> {
   const marks = createMarks();
   const at = await home({
@@ -51,7 +53,7 @@ export async function markedHome(config: object): Promise<MarkedHome> {
   };
 }
 
-/** Whatever the program says of its state, in words and as JSON. */
+/** Runs every command that shows state, as text and as JSON. */
 export async function lookEverywhere(at: MarkedHome, grants: readonly string[]): Promise<void> {
   const looks = [
     ['status'],
@@ -72,18 +74,18 @@ export async function lookEverywhere(at: MarkedHome, grants: readonly string[]):
   }
 }
 
-/** Where a running proxy is spoken to. */
+/** The address of a running proxy. */
 export interface Ports {
   readonly port: number;
   readonly caPem: string;
 }
 
-/** Those of this one. */
+/** The address of this running proxy. */
 export async function portsOf(running: Running): Promise<Ports> {
   return { port: Number(new URL(running.url).port), caPem: await readFile(running.caFile, 'utf8') };
 }
 
-/** Sends one request that may get any answer, or none; answers with what came. */
+/** Sends one request; returns all that was received, possibly nothing. */
 export async function sends(client: RawClient, request: string): Promise<string> {
   client.send(request);
   await client.until('\r\n\r\n').catch(() => '');
@@ -92,7 +94,7 @@ export async function sends(client: RawClient, request: string): Promise<string>
   return client.received();
 }
 
-/** A server that has seen each of these; else nothing was tested. */
+/** A record of the marks that a server received; without them a test shows nothing. */
 export function witness() {
   let seen = '';
   return {
@@ -101,7 +103,7 @@ export function witness() {
   };
 }
 
-/** All of a request, as text. */
+/** The whole request as text. */
 export async function requestText(request: IncomingMessage): Promise<string> {
   const body = await text(request);
   return [request.url, ...request.rawHeaders, body, ...request.rawTrailers].join('\n');

@@ -3,22 +3,32 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /**
- * Secrets that are marked: each is random, so that whatever holds a piece of one has it from where the test put it.
+ * Marked secrets: each is random, so that any part of one that is found comes from the place where the test
+ * put it.
  */
 export interface Marks {
-  /** A new secret, called so in what is found. Letters and digits alone: it passes wherever a name or a token may stand. */
+  /**
+   * Creates a secret with this name for reports, of letters and digits: valid wherever a name or a token
+   * may be.
+   */
   readonly mark: (name: string) => string;
-  /** A new secret with what tokens may have besides (RFC 6750 §2.1), so that forms and URLs write it otherwise. */
+  /** Creates a secret with all characters of tokens (RFC 6750 §2.1), which forms and URLs encode. */
   readonly token: (name: string) => string;
-  /** A new secret with quotes, backslashes, blanks and letters beyond ASCII, which JSON and URLs write otherwise. */
+  /**
+   * Creates a secret with quotes, backslashes, spaces and characters beyond ASCII, which JSON and URLs
+   * encode.
+   */
   readonly password: (name: string) => string;
-  /** How many there are. */
+  /** The number of marks. */
   readonly size: () => number;
-  /** The names of the marks of which these bytes hold a piece, in any of the forms below, with the form. */
+  /** The names of the marks of which these bytes contain a part, with the form of the part. */
   readonly findIn: (bytes: Buffer) => string[];
 }
 
-/** Letters of a piece: half as many in a row are no secret any more, and each 16 of one hold a whole piece. */
+/**
+ * Length of a part: half as many characters in a row reveal no secret, and each 16 characters of a mark
+ * contain a whole part.
+ */
 const pieceLength = 8;
 const pieces = 4;
 
@@ -51,13 +61,13 @@ export function createMarks(): Marks {
 
 const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
 
-/** With a digit, so that nobody can take it for a word. */
+/** Contains a digit, so that it is no word. */
 function randomLetters(length: number): string {
   const [digit = 0, ...rest] = randomBytes(length);
   return `${Array.from(rest, (byte) => letters[byte % letters.length]).join('')}${digit % 10}`;
 }
 
-/** The forms in which a piece may have been written. */
+/** The forms in which a part may be written. */
 function formsOf(piece: string): readonly (readonly [form: string, text: string])[] {
   const hex = Buffer.from(piece).toString('hex');
   const each = (prefix: string, width: number) =>
@@ -82,7 +92,10 @@ function formsOf(piece: string): readonly (readonly [form: string, text: string]
   ];
 }
 
-/** What base64 makes of a piece that begins so many bytes into a group of three, without what its neighbours share in. */
+/**
+ * The base64 of a part at this offset within a group of three bytes, without the characters that it shares
+ * with its neighbours.
+ */
 function base64At(piece: string, offset: number): string {
   const text = Buffer.from(`${'\0'.repeat(offset)}${piece}`)
     .toString('base64')
@@ -91,7 +104,7 @@ function base64At(piece: string, offset: number): string {
   return text.slice(Math.ceil((offset * 8) / 6), whole);
 }
 
-/** Everything that was written below a folder, by its path there: what is in the files, and what they are called. */
+/** All contents and names of the files in a folder, by their path. */
 export async function everythingBelow(folder: string): Promise<ReadonlyMap<string, Buffer>> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));

@@ -9,7 +9,7 @@ import {
 
 /** A quota in memory, with which the shared quota must agree. */
 interface MemoryQuota extends Quota {
-  /** Number of counts that it keeps. */
+  /** Number of counters that it keeps. */
   readonly size: number;
 }
 

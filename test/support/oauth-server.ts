@@ -19,13 +19,13 @@ declare module 'oidc-provider/lib/provider.js' {
   }
 }
 
-/** An authorization server that others have written, behind TLS: device codes and client credentials. */
+/** An authorization server by others (oidc-provider) behind TLS: device codes and client credentials. */
 export interface OAuthServer {
   /** `https://api.acme.test:PORT` */
   readonly issuer: string;
   readonly clientId: string;
   readonly clientSecret: string;
-  /** What a person does who types the code. */
+  /** Enters a user code and gives consent, as a person does. */
   readonly approve: (userCode: string) => Promise<void>;
   readonly deny: (userCode: string) => Promise<void>;
 }
@@ -40,7 +40,7 @@ const client = {
   token_endpoint_auth_method: 'client_secret_basic',
 };
 
-/** Closed when the test ends. */
+/** Starts the server; closed when the test ends. */
 export async function startOAuthServer(): Promise<OAuthServer> {
   const later = Promise.withResolvers<RequestListener>();
   const { url: issuer } = await startUpstream((request, response) => {
@@ -75,7 +75,7 @@ export async function startOAuthServer(): Promise<OAuthServer> {
   later.resolve((request, response) => void callback(request, response));
 
   async function codeOf(userCode: string): Promise<DeviceCode> {
-    // As the page does that reads it: dashes are for people.
+    // The page ignores dashes in the code, too.
     const code = await provider.DeviceCode.findByUserCode(userCode.replaceAll('-', ''));
     if (code === undefined) throw new Error(`Nobody was given the code ${userCode}.`);
     return code;
@@ -103,7 +103,7 @@ export async function startOAuthServer(): Promise<OAuthServer> {
 
 type Payload = Record<string, unknown>;
 
-/** Where the server keeps what it has issued (oidc-provider's `Adapter`), for as long as the test. */
+/** The store of the server (oidc-provider's `Adapter`), in memory. */
 export function memory(): (kind: string) => object {
   const stored = new Map<string, Payload>();
   return (kind) => {
@@ -121,7 +121,7 @@ export function memory(): (kind: string) => object {
   };
 }
 
-/** A key that a server signs with, as a JWK. */
+/** A signing key of a server, as a JWK. */
 export function signingKey(): Readonly<Record<string, unknown>> {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   return { ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'ES256', kid: 'robot-1' };

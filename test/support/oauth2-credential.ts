@@ -1,6 +1,6 @@
 import type { OAuth2Credential } from '../../src/grants/credential.ts';
 
-/** An OAuth credential that has no token and no end, with what a test cares about put in. */
+/** An OAuth credential without a token and an expiry, with the given fields. */
 export function oauth2Credential(fields: Partial<OAuth2Credential> = {}): OAuth2Credential {
   return {
     type: 'oauth2',

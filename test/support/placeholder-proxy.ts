@@ -16,7 +16,7 @@ import { startUpstream, type Upstream } from './upstream.ts';
 
 type HttpUpstream = Awaited<ReturnType<typeof startUpstream>>;
 
-/** What an upstream was asked. */
+/** A request as an upstream received it. */
 export interface Asked {
   readonly target: string;
   readonly headers: NodeJS.Dict<string | string[]>;
@@ -24,21 +24,21 @@ export interface Asked {
   readonly body: string;
 }
 
-/** An API with a grant, an API with another, and a host that the map does not name. */
+/** Two APIs with a grant each, and a host that is not in the domain map. */
 export interface PlaceholderProxy {
   readonly sidekey: TestSidekey;
   readonly api: HttpUpstream;
   readonly other: Upstream;
   readonly stranger: Upstream;
   readonly asked: Asked[];
-  /** The placeholder of the grant of `api`, in the form of its provider. */
+  /** The placeholder of the grant of `api`, in the form of its provider's credentials. */
   readonly placeholder: string;
   readonly make: (grant: 'api' | 'other', holder?: Holder) => string;
-  /** A lease of the agent `robot`, whose token is `robot:secret`. */
+  /** Creates a lease of the agent `robot`, with the token `robot:secret`. */
   readonly lease: (secret: string) => Promise<Holder>;
 }
 
-/** The form of its credentials. */
+/** A placeholder in the form of the provider's credentials. */
 export const template = 'acme_sidekeyPlaceholder0000000000000000';
 
 export async function startPlaceholderProxy(

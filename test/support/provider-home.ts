@@ -1,4 +1,4 @@
-/** The provider `desk`, as a test wants it to answer, and a place whose config knows it. */
+/** The provider `desk` with given responses, and a home whose config has it. */
 import { writeFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { text } from 'node:stream/consumers';
@@ -11,16 +11,16 @@ interface Asked {
   readonly form: Readonly<Record<string, string>>;
   readonly headers: IncomingMessage['headers'];
 }
-/** What the provider says to a request; `count` is how many there have been. */
+/** The provider's response to a request; `count` is the number of requests so far. */
 export type Answer = (asked: Asked, count: number) => readonly [status: number, body: object];
 
-/** A place with such a provider, and what that was asked. */
+/** A home with such a provider, and the requests that the provider received. */
 interface ProviderHome extends Home {
   readonly url: string;
   readonly asked: Asked[];
 }
 
-/** A place whose config knows the provider `desk` at this address. */
+/** Creates a home whose config has the provider `desk` at this address. */
 export async function homeForProvider(url: string, provider: object): Promise<Home> {
   const at = await home({
     upstream: {
@@ -41,7 +41,7 @@ export async function homeForProvider(url: string, provider: object): Promise<Ho
   return at;
 }
 
-/** A place, and a provider that answers like this and remembers what it was asked. */
+/** Creates a home, and a provider with these responses that records its requests. */
 export async function homeWithProvider(
   answer: Answer,
   provider: (url: string) => object = () => ({}),
@@ -64,5 +64,5 @@ export const lastEvent = async (at: Home) => {
   const { stdout } = await at.run(['audit', 'tail', '-n', '1', '--json']);
   return JSON.parse(stdout) as unknown;
 };
-/** What `grant list` says. */
+/** The output of `grant list`. */
 export const grantsOf = (at: Home) => at.json(['grant', 'list']);

@@ -1,7 +1,7 @@
 import { plainDialect } from '../../src/config/provider-dialect.ts';
 import type { Provider } from '../../src/grants/provider.ts';
 
-/** A provider that keeps to the RFCs, with what a test is about put over it. */
+/** A provider that conforms to the RFCs, with the given keys. */
 export function aProvider(over: Partial<Provider> = {}): Provider {
   const audience = over.audience ?? ['api.acme.test'];
   return {

@@ -1,9 +1,9 @@
 import { Agent, request as httpRequest } from 'node:http';
 
-/** What a client got: a status with the start of the body, or why there was none. */
+/** The result of a GET: a status with the start of the body, or the error. */
 export type Answer = { readonly status: number; readonly body: string } | { readonly lost: string };
 
-/** A GET through the proxy at this URL, with a connection of its own. Never rejects. */
+/** Sends a GET through the proxy at this URL over its own connection. Never rejects. */
 export function getThrough(
   proxy: string,
   url: string,
@@ -12,7 +12,7 @@ export function getThrough(
   const { hostname, port } = new URL(proxy);
   return new Promise((resolve) => {
     const request = httpRequest(
-      // Absolute-form: the proxy itself speaks TLS with the upstream.
+      // Absolute-form: the proxy makes the TLS connection to the upstream.
       { hostname, port, path: url, headers: { host: new URL(url).host, ...headers }, agent: new Agent() },
       (response) => {
         let body = '';

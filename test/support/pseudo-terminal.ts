@@ -2,7 +2,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { onTestFinished } from 'vitest';
 import { shellWord } from '../../src/lib/text.ts';
 
-/** Whether programs can be run in a terminal here: with `script` of util-linux (on macOS it is another one). */
+/** Whether programs can run in a terminal here: with `script` of util-linux (that of macOS differs). */
 export const hasPseudoTerminal = (() => {
   try {
     return execFileSync('script', ['--version'], { encoding: 'utf8' }).includes('util-linux');
@@ -11,16 +11,18 @@ export const hasPseudoTerminal = (() => {
   }
 })();
 
-/** A program in a terminal of its own. */
+/** A program in its own terminal. */
 export interface InTerminal {
-  /** Everything that was written to the terminal so far. */
+  /** All output to the terminal so far. */
   readonly screen: () => string;
   readonly type: (keys: string) => void;
-  /** Resolves when what was written meets a condition; it is asked with each output. */
+  /** Resolves when the output meets a condition, which is evaluated after each output. */
   readonly until: (condition: (screen: string) => boolean) => Promise<void>;
-  /** Of the program itself. */
+  /** The process id of the program itself. */
   readonly signal: (name: NodeJS.Signals) => void;
-  /** Resolves with its exit code, and the settings of the terminal (as `stty -g` has them) before and after it. */
+  /**
+   * Resolves with the exit code, and the settings of the terminal (`stty -g`) before and after the program.
+   */
   readonly ended: Promise<{ readonly exit: number; readonly before: string; readonly after: string }>;
 }
 

@@ -1,6 +1,6 @@
 import { type Answer, newApprovalId, type Question, type Reach } from '../../src/approvals/approval.ts';
 
-/** A question that waits three minutes, of a local caller without a token, with what a test cares about put in. */
+/** A pending approval with three minutes left, of a local caller without a token, with the given fields. */
 export function question(
   fields: Partial<Omit<Question, 'who'>> & {
     readonly who: { readonly grantId: string } & Partial<Question['who']>;
@@ -33,12 +33,12 @@ export function question(
   };
 }
 
-/** A yes of alice's that reaches so far. */
+/** An approval by alice with this reach. */
 export function yes(at: number, reach: Reach = { kind: 'once' }): Answer {
   return { at, by: 'alice in a terminal', outcome: 'allowed', reach };
 }
 
-/** A no of bob's. */
+/** A denial by bob. */
 export function no(at: number): Answer {
   return { at, by: 'bob in a terminal', outcome: 'denied' };
 }

@@ -1,6 +1,6 @@
 /**
- * A process that asks the shared quota in the file `argv[2]` for `argv[4]` requests under the limits in `argv[3]` (JSON),
- * once a line comes on stdin, and prints what it got and between which times (JSON).
+ * A process that takes `argv[4]` requests from the shared quota in the file `argv[2]` under the limits in
+ * `argv[3]` (JSON) after a line on stdin, and prints how many it got, and the first and last time (JSON).
  */
 import { once } from 'node:events';
 import { writeSync } from 'node:fs';

@@ -5,50 +5,50 @@ import { onTestFinished } from 'vitest';
 import type { TestSidekey } from './sidekey.ts';
 import { upstreamHost } from './upstream.ts';
 
-/** One response as its bytes say. */
+/** One response as received. */
 export interface RawResponse {
   readonly status: number;
   readonly reason: string;
-  /** Names and values in turn, as sent. */
+  /** Names and values in turn, as received. */
   readonly rawHeaders: readonly string[];
-  /** By lower-case name; repeats joined with a comma. */
+  /** By lower-case name; repeated fields are joined with a comma. */
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
-  /** Field lines after the last chunk. */
+  /** Trailer field lines. */
   readonly trailers: readonly string[];
 }
 
-/** A client that says exactly the bytes it is told, and keeps those that come (as latin1). */
+/** A client that sends exactly the given bytes, and keeps the received ones (as latin1). */
 export interface RawClient {
   readonly socket: Socket;
   send(...texts: string[]): void;
-  /** All that came and was not taken by `response`. */
+  /** All received bytes that `response` has not taken. */
   received(): string;
-  /** Resolves when this text has come; rejects where the connection ends without it. */
+  /** Resolves when this text was received; rejects when the connection ends without it. */
   until(text: string): Promise<string>;
-  /** Takes the next response off what came. `to`: the method that it answers. */
+  /** Takes the next response from the received bytes. `to`: the method of its request. */
   response(to?: string): Promise<RawResponse>;
-  /** Resolves when the server has ended its side, with what is left. */
+  /** Resolves with the remaining bytes when the server has ended its side. */
   ended(): Promise<string>;
 }
 
-/** A connection to the proxy itself. */
+/** Opens a connection to the proxy itself. */
 export async function openClient(sidekey: { readonly port: number }): Promise<RawClient> {
   const socket = connectTcp({ host: '127.0.0.1', port: sidekey.port, noDelay: true, allowHalfOpen: true });
   await once(socket, 'connect');
   return rawClient(socket);
 }
 
-/** How a tunnel is opened. */
+/** The options of a tunnel. */
 export interface TunnelOptions {
-  /** More lines of the CONNECT. */
+  /** More field lines of the CONNECT. */
   readonly fields?: readonly string[];
   readonly servername?: string;
-  /** Offered in ALPN. */
+  /** Protocols offered in ALPN. */
   readonly protocols?: readonly string[];
 }
 
-/** A CONNECT with its TLS handshake done; what is sent is inside. */
+/** Opens a tunnel and makes the TLS handshake; the client sends inside of TLS. */
 export async function openTunnel(
   sidekey: Pick<TestSidekey, 'port' | 'caPem'>,
   authority: string,
@@ -57,7 +57,7 @@ export async function openTunnel(
   return rawClient(await openTls(sidekey, authority, options));
 }
 
-/** As `openTunnel`, the bare socket. */
+/** Opens a tunnel as `openTunnel` does; returns the TLS socket. */
 export async function openTls(
   sidekey: Pick<TestSidekey, 'port' | 'caPem'>,
   authority: string,
@@ -66,7 +66,7 @@ export async function openTls(
   return (await openLayers(sidekey, authority, options)).inner;
 }
 
-/** As `openTls`, with the TCP connection beneath. */
+/** Opens a tunnel as `openTls` does; returns the TCP connection too. */
 export async function openLayers(
   sidekey: Pick<TestSidekey, 'port' | 'caPem'>,
   authority: string,

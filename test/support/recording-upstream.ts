@@ -2,27 +2,27 @@ import type { Socket } from 'node:net';
 import { readPlain, type PlainRequest } from './strict-request.ts';
 import { startRawPlainUpstream, startRawUpstream, type Upstream } from './upstream.ts';
 
-/** What came on one connection of a proxy. */
+/** The bytes that one connection of a proxy received. */
 export interface Recorded {
-  /** All its bytes, a character each. */
+  /** All bytes, one character each. */
   readonly text: string;
-  /** The requests that came whole. */
+  /** The complete requests. */
   readonly requests: readonly PlainRequest[];
-  /** What stands behind the last of them. */
+  /** The bytes after the last complete request. */
   readonly rest: string;
-  /** Not null: it holds what can be read in two ways. */
+  /** The reason why the bytes have two interpretations; null: none. */
   readonly problem: string | null;
   readonly isOpen: boolean;
 }
 
 export interface RecordingUpstream extends Upstream {
-  /** All connections, in their order. */
+  /** All connections, in order. */
   readonly recorded: readonly Recorded[];
-  /** Resolves when every connection on which a request is not whole has been closed. */
+  /** Resolves when every connection with an incomplete request has been closed. */
   settled(): Promise<void>;
 }
 
-/** Answers each whole request with its path, and keeps every byte that comes. */
+/** Answers each complete request with its path, and records every byte. */
 export async function startRecording(scheme: 'http' | 'https'): Promise<RecordingUpstream> {
   const recorded: Recording[] = [];
   const record = (socket: Socket) => void recorded.push(new Recording(socket));

@@ -1,7 +1,7 @@
 import { parseAbsoluteTarget } from '../../src/policy/authority.ts';
 import type { RequestFacts } from '../../src/policy/request.ts';
 
-/** The facts of a request without a body, from a caller on this machine whom nobody knows. */
+/** The facts of a request without a body, from an unidentified local caller. */
 export function factsOf(url: string, facts: Partial<RequestFacts> = {}): RequestFacts {
   const target = parseAbsoluteTarget(url);
   if (target === null) throw new Error(`${url} is no absolute URL`);

@@ -3,7 +3,7 @@ import { hashToken } from '../../src/agents/authentication.ts';
 import { type Binding, everything } from '../../src/agents/lease.ts';
 import type { AgentRecord, AgentTokenRecord, LeaseRecord, Store } from '../../src/store/store.ts';
 
-/** An agent, with what a test cares about put in. */
+/** An agent with the given fields. */
 export function agentRecord(fields: Partial<AgentRecord> = {}): AgentRecord {
   return {
     name: 'claude',
@@ -30,7 +30,7 @@ export function tokenRecord(fields: Partial<AgentTokenRecord> = {}): AgentTokenR
   };
 }
 
-/** A lease of the agent `claude` that lasts an hour. */
+/** A lease of the agent `claude` for an hour. */
 export function leaseRecord(fields: Partial<LeaseRecord> = {}): LeaseRecord {
   return {
     id: randomUUID(),
@@ -50,7 +50,7 @@ export function leaseRecord(fields: Partial<LeaseRecord> = {}): LeaseRecord {
   };
 }
 
-/** Puts an agent into a store, with a token that a test knows; it reaches everything unless told otherwise. */
+/** Adds an agent with a known token to a store; bound to every grant by default. */
 export async function addAgent(
   store: Pick<Store, 'agents'>,
   name: string,

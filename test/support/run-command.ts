@@ -1,4 +1,4 @@
-/** A place with a grant, and programs that are run in it by `sidekey run`. */
+/** A home with a grant, and programs that run in it under `sidekey run`. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
@@ -14,13 +14,13 @@ export const deskToken = 'token-of-the-desk-0123456789';
 export interface RunPlace {
   readonly at: Home;
   readonly upstream: Upstream;
-  /** `authorization` of each request that the upstream got. */
+  /** The field `authorization` of each request that the upstream received. */
   readonly seen: readonly (string | undefined)[];
-  /** The lines of the audit file with this event. */
+  /** The audit events with this name. */
   readonly events: (event: AuditLine['event']) => Promise<readonly AuditLine[]>;
-  /** Starts `sidekey run ARGS`, with its input and output in pipes, and no terminal. */
+  /** Starts `sidekey run ARGS` with pipes for input and output, and no terminal. */
   readonly start: (args: readonly string[], options?: StartOptions) => RunningCommand;
-  /** The same, to its end. */
+  /** Runs `sidekey run ARGS` to its end. */
   readonly run: (args: readonly string[], options?: StartOptions) => Promise<EndedCommand>;
 }
 
@@ -40,14 +40,17 @@ export interface RunningCommand {
   readonly pid: number;
   readonly signal: (name: NodeJS.Signals) => void;
   readonly write: (text: string) => void;
-  /** Closes our end of its standard error. */
+  /** Closes the test's end of its standard error. */
   readonly deafen: () => Promise<void>;
-  /** Resolves with what its output says of this, once it does: `name=value`. */
+  /** Resolves with the value of `name=value` in its output. */
   readonly told: (name: string) => Promise<string>;
   readonly ended: Promise<EndedCommand>;
 }
 
-/** @param config put over that of the place */
+/**
+ * Creates the home.
+ * @param config merged over that of the home
+ */
 export async function runPlace(
   listener: RequestListener = (_request, response) => void response.end('hello'),
   config: (upstream: Upstream) => object = () => ({}),
@@ -97,7 +100,7 @@ function startRun(
     cwd: folder,
     env: { PATH: process.env['PATH'], HOME: folder, TMPDIR: folder, ...env },
     stdio: ['pipe', 'pipe', 'pipe'],
-    // A session of its own: no terminal of whoever runs the tests.
+    // Its own session, without the terminal of the person who runs the tests.
     detached: true,
   });
   let [stdout, stderr] = ['', ''];
@@ -110,16 +113,16 @@ function startRun(
   const ended = new Promise<EndedCommand>((resolve) => {
     child.once('close', (exit, signal) => resolve({ exit, signal, stdout, stderr }));
   });
-  // One that ends without reading closes its end.
+  // A program that ends without reading closes its standard input.
   child.stdin.on('error', () => {});
   if (input !== undefined) child.stdin.end(input);
   const pid = child.pid ?? 0;
   onTestFinished(async () => {
     try {
-      // With whatever it has started.
+      // Kills its child processes too.
       process.kill(-pid, 'SIGKILL');
     } catch {
-      // It has ended.
+      // It has ended already.
     }
     await ended;
   });

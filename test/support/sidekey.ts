@@ -11,7 +11,7 @@ import { startProxy, type Proxy, type ProxyParts } from '../../src/main.ts';
 import { tempFolder } from './temp-folder.ts';
 import { upstreamCa, upstreamHost } from './upstream.ts';
 
-/** A whole proxy of a test: its own folder, store, key, CA and port. */
+/** A complete proxy of a test, with its own folder, store, key, CA and port. */
 export interface TestSidekey {
   readonly proxy: Proxy;
   readonly folder: string;
@@ -22,15 +22,15 @@ export interface TestSidekey {
   /** Path of the CA certificate that clients trust. */
   readonly caFile: string;
   readonly caPem: string;
-  /** What the log was told, as one text. */
+  /** The whole log as text. */
   logged(): string;
-  /** The audit file so far. */
+  /** The audit events so far. */
   audit(): Promise<readonly AuditLine[]>;
-  /** Resolves with the first audit line that fits, once it is in the file. */
+  /** Resolves with the first matching audit event when it is in the file. */
   audited(fits: (line: AuditLine) => boolean): Promise<AuditLine>;
   /** Adds a grant for these authorities. */
   grant(audience: readonly string[], options?: Partial<GrantOptions>): Promise<Grant>;
-  /** Writes another config and takes it over. */
+  /** Writes another config and loads it. */
   configure(config: object): Promise<void>;
 }
 
@@ -44,21 +44,21 @@ export interface GrantOptions {
 export interface SidekeyOptions {
   /** The `domains` of the config. */
   readonly domains?: object;
-  /** More of the config, merged over the test's own. */
+  /** More of the config, merged over that of the test. */
   readonly config?: Readonly<Record<string, object>>;
   readonly now?: () => number;
-  /** Instead of the test's temporary folder: for a second proxy on the same state. */
+  /** Replaces the temporary folder: for a second proxy on the same state. */
   readonly folder?: string;
-  /** What workers share of their session tickets. */
+  /** The secret of session tickets that workers share. */
   readonly ticketMaterial?: Uint8Array;
-  /** Which callers on this machine may come without a token. */
+  /** The local callers that need no token. */
   readonly isTrustedPeer?: ProxyParts['isTrustedPeer'];
 }
 
 export const bearerToken = 'token-of-the-grant-0123456789';
 export const apiKey: Credential = { type: 'api_key', value: bearerToken };
 
-/** Starts a proxy that may reach upstreams of tests and nothing else; closed when the test ends. */
+/** Starts a proxy that may reach only upstreams of tests; closed when the test ends. */
 export async function startSidekey(options: SidekeyOptions = {}): Promise<TestSidekey> {
   const folder = options.folder ?? (await tempFolder());
   const configFile = join(folder, 'sidekey.yaml');
@@ -113,7 +113,7 @@ export async function startSidekey(options: SidekeyOptions = {}): Promise<TestSi
       for (;;) {
         const found = (await audit()).find(fits);
         if (found !== undefined) return found;
-        // What is noted is written in a turn of its own.
+        // Notes are written in a later turn.
         await new Promise((resolve) => setImmediate(resolve));
       }
     },

@@ -1,12 +1,12 @@
-/** Where a row of test/fixtures/smuggling is sent: what its placeholders stand for. */
+/** The values of the variables in a row of test/fixtures/smuggling. */
 export interface Place {
-  /** The authority, as a `Host` field has it. */
+  /** The authority in the form of `Host`. */
   readonly host: string;
-  /** A path as the target of a request line: in absolute form outside a tunnel. */
+  /** The request target of a path: in absolute-form outside a tunnel. */
   readonly target: (path: string) => string;
 }
 
-/** The codec alone, or the inside of a tunnel. */
+/** Whether the row goes to the codec alone, or into a tunnel. */
 export const insideOf = (host: string): Place => ({ host, target: (path) => path });
 
 /**
@@ -24,9 +24,9 @@ export function bytesOf(row: string, { host, target }: Place): string {
     .replaceAll('<host>', host);
 }
 
-/** A POST of these field lines, with what stands behind its head. */
+/** A POST with these field lines and these bytes after its head. */
 export const post = (fields: string, body = '') =>
   `POST <front> HTTP/1.1\r\nHost: <host>\r\n${fields}\r\n\r\n${body}`;
 
-/** One in chunks, with what stands behind its head. */
+/** A POST with a chunked body, with these bytes after its head. */
 export const chunks = (body: string) => post('Transfer-Encoding: chunked', body);

@@ -5,7 +5,7 @@ import { openSqliteStore } from '../../src/store/sqlite.ts';
 import type { Store } from '../../src/store/store.ts';
 import type { StoreUnderTest } from '../conformance/store.ts';
 
-/** A new empty SQLite store, and the way to more connections to it. */
+/** A new empty SQLite store, and a function that opens more connections to it. */
 export async function sqliteUnderTest(now: () => number): Promise<StoreUnderTest> {
   const folder = await mkdtemp(join(tmpdir(), 'sidekey-'));
   const opened: Store[] = [];

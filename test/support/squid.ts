@@ -10,14 +10,14 @@ const program = ['/usr/sbin/squid', '/usr/local/sbin/squid', '/opt/homebrew/sbin
 );
 const passwords = '/usr/lib/squid/basic_ncsa_auth';
 
-/** Whether there is a squid on this machine that can ask for passwords. */
+/** Whether this machine has a squid that supports passwords. */
 export const squidMissing =
   program === undefined || !existsSync(passwords) ? 'squid is not installed' : false;
 
-/** A squid that lets in who shows the password; stopped when the test ends. */
+/** A squid that requires a password; stopped when the test ends. */
 export async function startSquid(login: { readonly user: string; readonly password: string }): Promise<{
   readonly port: number;
-  /** What it wrote of each connection, so far. */
+  /** The access log so far. */
   readonly accessLog: string;
 }> {
   if (program === undefined) throw new Error('squid is not installed');
@@ -56,7 +56,7 @@ pinger_enable off
   return { port, accessLog: file('access.log') };
 }
 
-/** Started as root, squid goes on as the user proxy, and writes its files as that. */
+/** When it is started as root, squid continues as the user proxy and writes its files as that user. */
 function giveToSquid(folder: string, home: string): void {
   if (process.getuid?.() !== 0) return;
   const [uid, gid] = [idOf('-u'), idOf('-g')];

@@ -1,4 +1,7 @@
-/** Program of a test: calls `stopWith` for a child that has stopped already, and exits with the code of the child. */
+/**
+ * Program of a test: calls `stopWith` for a child that has stopped already, and exits with the code of the
+ * child.
+ */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { stopWith } from '../../src/cli/run/child.ts';

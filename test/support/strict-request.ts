@@ -1,11 +1,11 @@
-/** A request as it can be read in one way alone. */
+/** A request with only one possible interpretation. */
 export interface PlainRequest {
   readonly method: string;
   readonly path: string;
-  /** The lines of its fields, without their ends. */
+  /** The field lines without line ends. */
   readonly lines: readonly string[];
   readonly body: string;
-  /** Characters that it takes. */
+  /** Number of characters of the request. */
   readonly size: number;
 }
 
@@ -14,11 +14,11 @@ const head =
 const chunk = /^([1-9a-f][0-9a-f]*)\r\n/;
 
 /**
- * Reads what a proxy sent, by patterns that share no line with its codec, and takes nothing that any two programs could
- * read in two ways: one `Host`, in front; one field that frames, in its plain form; no odd blank, no extension.
- *
- * @returns null where the request is not whole yet
- * @throws Error where there is anything else
+ * Reads what a proxy sent with patterns that share no code with its codec. It refuses everything that two
+ * programs could read in two ways: it requires one `Host` as the first field and one plain framing field,
+ * and refuses unusual white space and extensions.
+ * @returns null when the request is not complete yet
+ * @throws Error otherwise
  */
 export function readPlain(text: string): PlainRequest | null {
   const found = head.exec(text);

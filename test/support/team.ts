@@ -7,10 +7,10 @@ import { home, type Home, type Running } from './command-line.ts';
 import { openTunnel, type RawClient } from './raw-client.ts';
 import { startUpstream, upstreamCa, upstreamHost, type Upstream } from './upstream.ts';
 
-/** A tunnel, and the worker that has it. */
+/** A tunnel, and its worker. */
 export interface OfWorker {
   readonly client: RawClient;
-  /** The name of that worker's chain in the audit file. */
+  /** The name of the worker's chain in the audit file. */
   readonly node: string;
 }
 
@@ -19,32 +19,32 @@ export interface Team extends Running {
   readonly at: Home;
   readonly upstream: Upstream;
   readonly port: number;
-  /** Process ids of the workers that serve, as `sidekey status` reads them. */
+  /** Process ids of the serving workers, as `sidekey status` reads them. */
   readonly pids: () => readonly number[];
-  /** Resolves when these are the ones that serve. */
+  /** Resolves when exactly these workers serve. */
   readonly serving: (isSo: (pids: readonly number[]) => boolean) => Promise<readonly number[]>;
   readonly open: (fields?: readonly string[]) => Promise<RawClient>;
-  /** Opens tunnels, each with one answered request behind it, until every worker has one at least. */
+  /** Opens tunnels, each with one completed request, until every worker has at least one. */
   readonly spread: (fields?: readonly string[]) => Promise<readonly OfWorker[]>;
   readonly lines: () => Promise<readonly AuditLine[]>;
-  /** Writes the config anew, with other domains. */
+  /** Writes the config with other domains. */
   readonly configure: (config: object) => Promise<void>;
 }
 
 export interface TeamOptions {
-  /** `/spread/N` is answered here. */
+  /** Handles `/spread/N`. */
   readonly listener?: RequestListener;
   readonly config?: object;
-  /** What is said of the upstream in the domain map. */
+  /** The domain map entry of the upstream. */
   readonly domain?: object;
   readonly upstream?: Upstream;
-  /** As `RunOptions` has it. */
+  /** The environment, as in `RunOptions`. */
   readonly entryFile?: string;
-  /** Before the start. */
+  /** Called before the start. */
   readonly prepare?: (at: Home, upstream: Upstream) => Promise<void>;
 }
 
-/** Stopped when the test ends. */
+/** Starts the program; stopped when the test ends. */
 export async function startTeam(options: TeamOptions = {}): Promise<Team> {
   const upstream =
     options.upstream ??
@@ -108,7 +108,7 @@ export async function startTeam(options: TeamOptions = {}): Promise<Team> {
   };
 }
 
-/** One request on a tunnel. */
+/** Sends one request on a tunnel. */
 export function ask(client: RawClient, upstream: Upstream, path = '/'): ReturnType<RawClient['response']> {
   client.send(`GET ${path} HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
   return client.response();
@@ -123,7 +123,7 @@ export function grantWork(at: Home, upstream: Upstream): Promise<void> {
   ]);
 }
 
-/** Between two looks at what other processes do: without it the looks would take the time that those need. */
+/** The pause between two checks of other processes, which need the CPU time themselves. */
 export function aMoment(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 20));
 }

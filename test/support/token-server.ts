@@ -4,32 +4,35 @@ import { startUpstream, type Upstream } from './upstream.ts';
 
 /** A request for new tokens. */
 export interface TokenRequest {
-  /** The last part of the path: each proxy of a test has a token endpoint of its own. */
+  /** The last segment of the path: each proxy of a test has its own token endpoint. */
   readonly asker: string;
   readonly family: string;
   readonly refreshToken: string;
 }
 
-/** What came of one consent, as the provider knows it. */
+/** The tokens of one consent, as the provider stores them. */
 export interface Family {
-  /** The refresh token that works. */
+  /** The valid refresh token. */
   readonly current: string;
-  /** Who was given it; null: the person who consented. */
+  /** The proxy that received it; null: the person who consented. */
   readonly holder: string | null;
   readonly revoked: boolean;
 }
 
 /**
- * A provider whose refresh tokens work once (RFC 9700 §4.14.2): a second use is taken for theft, and ends everything
- * that came of that consent. Whatever is asked for beside `/token/ASKER` is its API.
+ * A provider with rotating refresh tokens (RFC 9700 §4.14.2): a second use counts as theft, and revokes all
+ * tokens of that consent. Every path except `/token/ASKER` is its API.
  */
 export interface TokenServer extends Upstream {
   readonly requests: readonly TokenRequest[];
-  /** Requests with a refresh token that had been used. */
+  /** Requests with a used refresh token. */
   readonly reuses: readonly TokenRequest[];
-  /** How many requests to the API were refused because their token was no token, or had ended. */
+  /** Number of API requests that were refused for an invalid or expired token. */
   readonly refusals: () => number;
-  /** A person consents: answers with the first tokens. `end`: of the access token; by default never. */
+  /**
+   * Gives consent as a person: returns the first tokens. `end`: the expiry of the access token; default:
+   * never.
+   */
   readonly consent: (
     family: string,
     end?: TokenEnd,
@@ -37,24 +40,24 @@ export interface TokenServer extends Upstream {
   readonly family: (name: string) => Family;
 }
 
-/** The API refuses a token from this time on, and after so many uses, whichever comes first. */
+/** The API refuses a token from this time on, or after this number of uses, whichever comes first. */
 export interface TokenEnd {
   readonly at?: number;
   readonly uses?: number;
 }
 
 export interface TokenServerOptions {
-  /** Seconds that access tokens live, as the answers say. */
+  /** Lifetime of access tokens in seconds, as in the responses. */
   readonly expiresIn: number;
-  /** Before the refresh token is used up; what it answers is waited for. */
+  /** Awaited before the refresh token is used up. */
   readonly onRequest?: (request: TokenRequest) => Promise<void> | void;
-  /** After the refresh token was used up, before the answer; what it answers is waited for. */
+  /** Awaited after the refresh token was used up, before the response. */
   readonly onRotated?: (request: TokenRequest) => Promise<void> | void;
-  /** When the answer has been handed to the system. */
+  /** Called after the response was given to the operating system. */
   readonly onAnswered?: (request: TokenRequest) => void;
 }
 
-/** Closed when the test ends. */
+/** Starts the server; closed when the test ends. */
 export async function startTokenServer(options: TokenServerOptions): Promise<TokenServer> {
   const families = new Map<string, { issued: number; holder: string | null; revoked: boolean }>();
   const ends = new Map<string, { readonly at: number; usesLeft: number }>();

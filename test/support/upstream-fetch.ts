@@ -6,7 +6,7 @@ import { createUpstreamClient, type UpstreamClient } from '../../src/upstream/cl
 import { tempFolder } from './temp-folder.ts';
 import { upstreamCa, upstreamHost } from './upstream.ts';
 
-/** The one way out, to the upstreams of this test; closed when the test ends. */
+/** The fetch function for outgoing requests to the upstreams of this test; closed when the test ends. */
 export async function testUpstreamClient(): Promise<UpstreamClient> {
   const ca = join(await tempFolder(), 'upstream-ca.pem');
   await writeFile(ca, upstreamCa);

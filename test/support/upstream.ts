@@ -11,16 +11,16 @@ import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { onTestFinished } from 'vitest';
 import { issueLeaf, makeAuthority, validFor } from '../../examples/helpdesk/certificate.ts';
 
-/** The name that upstreams of tests are reached by; pinned to 127.0.0.1 in the proxy's config. */
+/** The host name of upstreams of tests; the proxy's config maps it to 127.0.0.1. */
 export const upstreamHost = 'api.acme.test';
 
 const authority = makeAuthority('Acme Test Root', validFor(30, Date.now()));
 const leaf = issueLeaf(authority, upstreamHost, validFor(30, Date.now()));
 
-/** PEM of the authority that upstream certificates are signed by. */
+/** PEM of the CA that signs upstream certificates. */
 export const upstreamCa = authority.cert;
 
-/** A key and certificate, signed by the same authority, for another name or time. */
+/** Creates a key and certificate of the same CA for another name or time. */
 export function upstreamLeaf(host: string, validity = validFor(30, Date.now())) {
   return issueLeaf(authority, host, validity);
 }
@@ -31,13 +31,13 @@ export interface Upstream {
   /** `api.acme.test:PORT` */
   readonly authority: string;
   readonly url: string;
-  /** TCP connections that it has seen. */
+  /** Number of TCP connections so far. */
   connections(): number;
-  /** TCP connections that are open now. */
+  /** Number of open TCP connections. */
   open(): number;
   /** Resolves when no connection is open. */
   allClosed(): Promise<void>;
-  /** Breaks every connection with a TCP reset. */
+  /** Resets every TCP connection. */
   reset(): void;
   close(): Promise<void>;
 }
@@ -52,8 +52,7 @@ export async function startUpstream(
 }
 
 /**
- * A server that speaks HTTP/2, and HTTP/1.1 with who does not.
- *
+ * A server of HTTP/2 and HTTP/1.1.
  * @param enableConnectProtocol offers extended CONNECT (RFC 8441)
  */
 export async function startH2Upstream(
@@ -75,7 +74,10 @@ export interface Identity {
   readonly cert: string;
 }
 
-/** A TLS server that hands over each connection after its handshake: for upstreams that misbehave byte by byte. */
+/**
+ * Starts a TLS server that hands over each connection after its handshake, for upstreams that send exact
+ * bytes.
+ */
 export function startRawUpstream(onSocket: (socket: TLSSocket) => void): Promise<Upstream> {
   return begin(
     createTlsServer({ ...leaf, ALPNProtocols: ['http/1.1'] }, (socket) => {
@@ -86,7 +88,7 @@ export function startRawUpstream(onSocket: (socket: TLSSocket) => void): Promise
   );
 }
 
-/** As `startRawUpstream`, without TLS. */
+/** Starts such a server without TLS. */
 export function startRawPlainUpstream(onSocket: (socket: Socket) => void): Promise<Upstream> {
   return begin(
     createTcpServer((socket) => {

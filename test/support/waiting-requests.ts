@@ -1,4 +1,4 @@
-/** A place where requests wait for a person, though no proxy runs: the questions are put into the store. */
+/** A home with pending approvals and no running proxy: the approvals are put into the store. */
 import { readFile } from 'node:fs/promises';
 import { onTestFinished } from 'vitest';
 import type { Question } from '../../src/approvals/approval.ts';
@@ -12,9 +12,9 @@ export interface WaitingPlace {
   readonly store: Store;
   /** The agent `ci`, with and without its lease, and a local caller; all with the grant `work`. */
   readonly who: Readonly<Record<'leased' | 'agent' | 'local', Question['who']>>;
-  /** Puts a question into the store, of the agent without its lease unless told otherwise. */
+  /** Puts a pending approval into the store; by default of the agent without its lease. */
   readonly ask: (fields?: Partial<Question>) => Promise<Question>;
-  /** The events of approvals in the audit file. */
+  /** The approval events in the audit file. */
   readonly events: () => Promise<readonly Readonly<Record<string, unknown>>[]>;
 }
 

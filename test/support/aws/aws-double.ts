@@ -7,32 +7,32 @@ import { makeTestAuthority } from '../certificates.ts';
 import { tempFolder } from '../temp-folder.ts';
 import { python } from './python.ts';
 
-/** A request that the double has seen. */
+/** A request that the test double received. */
 export interface SeenByAws {
   readonly method: string;
   readonly path: string;
   readonly fields: readonly (readonly [name: string, value: string])[];
-  /** Whose keys signed it, for which service, and `x-amz-content-sha256`; absent where it was refused. */
+  /** The key id, service and `x-amz-content-sha256` of its signature; absent when it was refused. */
   readonly id?: string;
   readonly service?: string;
   readonly mode?: string | null;
   readonly bytes?: number;
-  /** Why the signature does not hold. */
+  /** The reason why the signature is invalid. */
   readonly refused?: string;
 }
 
-/** Real keys, as the double knows them. */
+/** The real keys, which the test double knows. */
 export interface KeysOfDouble {
   readonly id: string;
   readonly secret: string;
   readonly token?: string;
 }
 
-/** A corner of AWS that checks signatures itself. */
+/** A test double of a part of AWS that verifies signatures itself. */
 export interface AwsDouble {
   readonly port: number;
   readonly seen: readonly SeenByAws[];
-  /** PEM of the authority of its certificate. */
+  /** PEM of the CA of its certificate. */
   readonly ca: string;
   /** For `upstream.resolve` of the config. */
   readonly hosts: readonly string[];
@@ -41,7 +41,7 @@ export interface AwsDouble {
 const hosts = ['s3', 'bucket.s3', 'sts', 'dynamodb'].map((name) => `${name}.eu-west-1.amazonaws.com`);
 const authority = makeTestAuthority('AWS Test Root');
 
-/** Ends with the test. */
+/** Starts the test double; closed when the test ends. */
 export async function startAwsDouble(...keys: readonly KeysOfDouble[]): Promise<AwsDouble> {
   const folder = await tempFolder();
   const leaf = authority.issue(hosts);

@@ -7,13 +7,13 @@ import { startSidekey, type TestSidekey } from '../sidekey.ts';
 import { tempFolder } from '../temp-folder.ts';
 import { startAwsDouble, type AwsDouble } from './aws-double.ts';
 
-/** The real keys. No client has them. */
+/** The real keys, which no client has. */
 export const realKeys = { id: 'AKIAREALREALREALREAL', secret: 'the/real+secret/of/the/grant+0123456789a' };
 
-/** What clients sign with. */
+/** The placeholder keys that clients sign with. */
 export const placeholder = { id: 'AKIASIDEKEYPLACEHOLD', secret: 'sidekey-placeholder' };
 
-/** The keys of a grant that does not assume a role. */
+/** The keys of a grant without an assumed role. */
 export const ownKeys: Credential = {
   type: 'aws',
   accessKeyId: realKeys.id,
@@ -22,16 +22,16 @@ export const ownKeys: Credential = {
   region: null,
 };
 
-/** A proxy with a grant for a double of AWS, and a client's folder and environment. */
+/** A proxy with a grant for a test double of AWS, and the folder and environment of a client. */
 export interface AwsProxy {
   readonly aws: AwsDouble;
   readonly sidekey: TestSidekey;
-  /** The client's own. */
+  /** The folder of the client. */
   readonly folder: string;
   readonly env: Record<string, string>;
   /** `https://SERVICE.eu-west-1.amazonaws.com:PORT` */
   readonly url: (service: string) => string;
-  /** Every request was signed with the real keys, and the client has seen none of them. */
+  /** Expects that every request was signed with the real keys, and that the client never saw them. */
   readonly onlySidekeyHadThem: (outputs: readonly string[]) => Promise<void>;
 }
 

@@ -1,4 +1,4 @@
-/** What the tests ask of it: a signer that shares no code with ours. */
+/** The functions of aws4 that tests use: a signer that shares no code with Sidekey. */
 declare module 'aws4' {
   export class RequestSigner {
     constructor(request: Readonly<Record<string, unknown>>, credentials: object);

@@ -1,11 +1,11 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 
-/** The Python that has botocore, and where the scripts are. */
+/** The Python interpreter with botocore, and the folder of the scripts. */
 export const python = process.env['SIDEKEY_TEST_PYTHON'] ?? 'python3';
 const folder = import.meta.dirname;
 
-/** Runs one of the scripts beside this file to its end. */
+/** Runs one of the scripts in this folder to its end. */
 export function runPython(script: string, input: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = execFile(

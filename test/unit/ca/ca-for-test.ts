@@ -45,8 +45,8 @@ export async function opensslVerify(caPem: string, leafPem: string, host: string
 }
 
 /**
- * A real handshake of a client that trusts this CA alone and wants this host: the TLS version, or the code of the
- * client's error.
+ * Makes a handshake as a client that trusts only this CA and requests this host: the TLS version, or the
+ * error code of the client.
  */
 export async function handshake(
   server: SecureContextOptions,

@@ -256,7 +256,7 @@ describe('an expired token', () => {
     const first = source.tokenFor(grant.id);
     await time.advance(600_000);
     expect(tokenOf(await first)).toBe('refresh_failed');
-    // 300 s, of which all but the first 8 have an attempt every 8 s.
+    // The wait is 300 s; after the first 8 s there is one attempt every 8 s.
     expect(provider.requests.length).toBeLessThanOrEqual(45);
     expect(time.waiting()).toBe(0);
     const before = provider.requests.length;
