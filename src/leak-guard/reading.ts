@@ -8,7 +8,17 @@ export interface Span {
 }
 
 /** Minimum length of a line behind which Base64 continues: MIME has lines of 76 (RFC 2045 §6.8), PEM of 64. */
-export const minWrappedLine = 60;
+const minWrappedLine = 60;
+
+/** 1: the byte is in an alphabet of Base64 (RFC 4648 §4 and §5). Padding is not: nothing continues behind it. */
+const base64Bytes = Uint8Array.from({ length: 256 }, (_, byte) =>
+  /[A-Za-z0-9+/_-]/.test(String.fromCharCode(byte)) ? 1 : 0,
+);
+
+/** Reports whether Base64 may continue behind a line of this length with this last character. */
+export function isWrapped(length: number, last: number): boolean {
+  return length >= minWrappedLine && base64Bytes[last] === 1;
+}
 
 const [carriageReturn, lineFeed] = [0x0d, 0x0a];
 
@@ -33,6 +43,8 @@ export class Reading {
   /** The start of the characters that may be a rendering; Infinity: there are none. */
   #run = Infinity;
   #lastEnd = 0;
+  /** The last character that was neither skipped nor a line break. */
+  #last = 0;
   /** The start of the skipped characters; Infinity: the last character was not skipped. */
   #skippedFrom = Infinity;
   /** The state behind the characters of an unfinished escape, each read as itself; and their number. */
@@ -66,9 +78,10 @@ export class Reading {
     return Math.min(this.#run, this.#unescape?.pendingFrom ?? Infinity);
   }
 
-  /** Continues from a state behind the bytes from `run` to `place`, each of which is a character. */
-  begin(state: number, run: number, line: number, place: number): void {
+  /** Continues from a state behind the bytes from `run` to `place`, each of which is a character; `last` is the last. */
+  begin(state: number, run: number, line: number, place: number, last: number): void {
     this.state = state;
+    this.#last = last;
     this.line = line;
     this.isClear = false;
     this.#run = run === place ? Infinity : run;
@@ -88,7 +101,10 @@ export class Reading {
     if (column === ignored) this.#skip(start);
     else if (column === lineBreak) this.#break(code, start, end);
     else if (column === outside) this.#clear();
-    else this.#lookUp(column, start, end);
+    else {
+      this.#last = code;
+      this.#lookUp(column, start, end);
+    }
     if (this.#unescape !== null) this.#unescape.take(code, start, end);
   }
 
@@ -142,7 +158,7 @@ export class Reading {
 
   #break(code: number, start: number, end: number): void {
     if (code === lineFeed && this.#isBehindReturn) this.#isBehindReturn = false;
-    else if (this.#run !== Infinity && start - this.line >= minWrappedLine) {
+    else if (this.#run !== Infinity && isWrapped(start - this.line, this.#last)) {
       this.line = end;
       this.#isBehindReturn = code === carriageReturn;
     } else this.#clear();

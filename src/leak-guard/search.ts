@@ -1,5 +1,5 @@
 import { lineBreak, type Matcher, outside, stop } from './patterns.ts';
-import { minWrappedLine, Reading, type Span } from './reading.ts';
+import { isWrapped, Reading, type Span } from './reading.ts';
 import { hexValue, type Open, referenceAt } from './unescape.ts';
 
 /**
@@ -26,6 +26,8 @@ export class Search {
   #later = 0;
   #laterRun = 0;
   #line = 0;
+  /** The last byte of the piece before. */
+  #last = 0;
   readonly #open: Open = { escapes: 0 };
   /** Number of bytes since the last one that some reading decodes. */
   #same = 0;
@@ -49,6 +51,7 @@ export class Search {
       }
     }
     this.#offset += bytes.length;
+    this.#last = bytes.at(-1) ?? this.#last;
     return this.#taken();
   }
 
@@ -158,7 +161,7 @@ export class Search {
     const { columns, hasEscapes } = this.#matcher.alphabet;
     const place = this.#offset + at;
     if (columns[byte] === lineBreak) {
-      if (place - this.#line < minWrappedLine) {
+      if (!this.#isWrappedAt(bytes, at)) {
         this.#clear(place + 1);
         return at + 1;
       }
@@ -171,8 +174,17 @@ export class Search {
       const length = this.#outsideAt(bytes, at);
       if (length > 0) return this.#readOutside(bytes, at, length);
     }
-    this.#split(place);
+    this.#split(place, this.#before(bytes, at));
     return at;
+  }
+
+  /** Reports whether Base64 may continue behind a line break. */
+  #isWrappedAt(bytes: Buffer, at: number): boolean {
+    return isWrapped(this.#offset + at - this.#line, this.#before(bytes, at));
+  }
+
+  #before(bytes: Buffer, at: number): number {
+    return at === 0 ? this.#last : bytes[at - 1]!;
   }
 
   /** Reads an escape whose character is part of no rendering. Its first byte ends the renderings of the other readings. */
@@ -216,10 +228,10 @@ export class Search {
     }
   }
 
-  /** `\t`, `\n` and `\r` at the end of a short line, and `\u` of a character outside ASCII. */
+  /** `\t`, `\n` and `\r` where Base64 does not continue, and `\u` of a character outside ASCII. */
   #outsideEscape(bytes: Buffer, at: number, letter: number): number {
     if (letter === 0x74) return 2;
-    if (letter === 0x6e || letter === 0x72) return this.#offset + at - this.#line < minWrappedLine ? 2 : 0;
+    if (letter === 0x6e || letter === 0x72) return this.#isWrappedAt(bytes, at) ? 0 : 2;
     if (letter !== 0x75 || at + 5 >= bytes.length) return 0;
     let value = 0;
     for (let digit = at + 2; digit < at + 6; digit += 1) value = value * 16 + hexValue(bytes[digit]!);
@@ -231,7 +243,7 @@ export class Search {
     return found !== null && this.#plain[found.value] === outside ? found.length : 0;
   }
 
-  #split(place: number): void {
+  #split(place: number, last: number): void {
     if (this.#readings.length === 0) {
       const levels = this.#matcher.alphabet.hasEscapes ? 4 : 3;
       const readings: Reading[] = [];
@@ -249,6 +261,7 @@ export class Search {
         i === 0 ? this.#run : this.#laterRun,
         this.#line,
         place,
+        last,
       );
     this.#isSplit = true;
     this.#same = 0;

@@ -184,6 +184,35 @@ describe('the leak guard', () => {
     );
   });
 
+  it('finds it in Base64 with lines of any length from 60, each character in a form of its own', () => {
+    const wide = (text: string) => Buffer.from(text, 'utf16le').toString('latin1');
+    fc.assert(
+      fc.property(
+        anySecret,
+        fc.uint8Array({ maxLength: 200 }),
+        fc.integer({ min: 60, max: 100 }),
+        fc.constantFrom('\n', '\r\n', '\r'),
+        fc.constantFrom('', 'Authorization: Basic '),
+        fc.oneof(
+          mixed.map((writes) => (text: string) => writes(text).join('')),
+          fc.constantFrom(outer.asItIs, wide),
+        ),
+        splits,
+        (secret, before, length, lineBreak, label, writing, sizes) => {
+          const base64 = Buffer.concat([before, Buffer.from(secret)]).toString('base64');
+          // Behind a blank, a line is long enough only for credentials that may have blanks.
+          const start = secret.includes(' ') ? label : '';
+          const lines = `${start}${base64}`.replace(new RegExp(`.{${length}}(?=.)`, 'g'), `$&${lineBreak}`);
+          const text = Buffer.from(writing(lines), 'latin1');
+          const { bytes, found } = redacted(matcherOf(secret), pieces(text, sizes));
+          expect(found).toBeGreaterThan(0);
+          expect(bytes.length).toBe(text.length);
+        },
+      ),
+      { numRuns: 150 },
+    );
+  });
+
   it('finds it in UTF-16 and UTF-32', () => {
     fc.assert(
       fc.property(

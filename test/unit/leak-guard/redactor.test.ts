@@ -68,6 +68,38 @@ describe('what is held back', () => {
       expect(Buffer.concat([...redactor.push(Buffer.from(message))]).toString()).toBe(message);
   });
 
+  it.each(['p"ss word-0123456789<of>the{house}', 'ghp_0123456789abcdefghijklmnopqrstuvwxyz'])(
+    'is nothing behind a long line that does not end with Base64, for %s',
+    (secret) => {
+      const hash = 'QUJD'.repeat(20);
+      for (const end of ['\n', '\r\n'])
+        for (const line of [
+          JSON.stringify({ event: 'delta', text: 'a sentence of many words, '.repeat(8), id: 4711 }),
+          `${'a sentence of many words, '.repeat(8)}and its end.`,
+          `https://api.example.com/v1/${hash}.`,
+          `${hash}=`,
+        ]) {
+          const redactor = new Redactor(matcherOf(secret));
+          for (let turn = 0; turn < 3; turn += 1) {
+            const pieces = [line.slice(0, 50), line.slice(50), end];
+            const out = pieces.flatMap((piece) => [...redactor.push(Buffer.from(piece))]);
+            expect(Buffer.concat(out).toString()).toBe(`${line}${end}`);
+          }
+        }
+    },
+  );
+
+  it('is a line of 60 bytes that ends with Base64, until the next byte', () => {
+    for (const [length, held] of [
+      [59, 0],
+      [60, 61],
+    ] as const) {
+      const redactor = new Redactor(matcherOf('ghp_0123456789abcdefghijklmnopqrstuvwxyz'));
+      expect(bytesOf(redactor.push(Buffer.from(`(${'A'.repeat(length)}\n`)))).toBe(length + 2 - held);
+      expect(bytesOf(redactor.push(Buffer.from(' ')))).toBe(held + 1);
+    }
+  });
+
   it('is nothing behind a message of gRPC, however it is cut', () => {
     const secret = 'ghp_0123456789abcdefghijklmnopqrstuvwxyz';
     const redactor = new GrpcRedactor(matcherOf(secret));
