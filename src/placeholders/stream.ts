@@ -177,13 +177,10 @@ export class PlaceholderScanner {
   /** Those that end in this piece; one of the last piece may be told once more. */
   push(piece: Buffer): readonly FoundCode[] {
     const edge = Buffer.concat([this.#before, piece.subarray(0, longest - 1)]);
-    const found = [
-      ...findIn(edge, this.#codes, this.#budget),
-      ...(piece.length < longest ? [] : findIn(piece, this.#codes, this.#budget)),
-    ];
-    const all = piece.length < longest ? Buffer.concat([this.#before, piece]) : piece;
-    this.#before = Buffer.from(all.subarray(Math.max(0, all.length - (longest - 1))));
-    return found;
+    const found = findIn(edge, this.#codes, this.#budget);
+    const isInEdge = piece.length < longest;
+    this.#before = Buffer.from((isInEdge ? edge : piece).subarray(1 - longest));
+    return isInEdge ? found : [...found, ...findIn(piece, this.#codes, this.#budget)];
   }
 }
 

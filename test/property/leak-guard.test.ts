@@ -73,6 +73,8 @@ const mixed = fc.infiniteStream(anyWay).map((stream) => {
     });
 });
 
+const wide = (text: string) => Buffer.from(text, 'utf16le').toString('latin1');
+
 const splits = fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 8 });
 
 /** Cut at the sizes, over and over. */
@@ -185,7 +187,6 @@ describe('the leak guard', () => {
   });
 
   it('finds it in Base64 with lines of any length from 60, each character in a form of its own', () => {
-    const wide = (text: string) => Buffer.from(text, 'utf16le').toString('latin1');
     fc.assert(
       fc.property(
         anySecret,
