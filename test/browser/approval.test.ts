@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { asked } from '../support/approval-proxy.ts';
+import { startApprovalProxy } from '../support/approval-proxy.ts';
 import { browserProgram, findChromium, type BrowserPage } from '../support/chromium.ts';
 
 const chromium = await findChromium();
@@ -20,7 +20,7 @@ async function picture(page: BrowserPage, name: string): Promise<void> {
 
 /** The page of a request that waits. */
 async function opened(request: string, fields: readonly string[] = []) {
-  const place = await asked();
+  const place = await startApprovalProxy();
   const client = await place.send(request, fields);
   const { message } = await place.told();
   const browser = await browserProgram(chromium ?? '', []);

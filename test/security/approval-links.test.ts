@@ -3,14 +3,14 @@
  * that may answer a question, and no byte that the program keeps may hold a link: whoever has it may answer.
  */
 import { expect, test } from 'vitest';
-import { asked } from '../support/approval-proxy.ts';
-import { everythingBelow } from '../support/marks.ts';
+import { startApprovalProxy } from '../support/approval-proxy.ts';
+import { filesBelow } from '../support/marks.ts';
 
 const post = (url: string, said = 'once') =>
   fetch(url, { method: 'POST', body: new URLSearchParams({ answer: said }) });
 
 test('programs that fetch a link, however they do, answer nothing', async () => {
-  const { sidekey, seen, send, told } = await asked();
+  const { sidekey, seen, send, told } = await startApprovalProxy();
   await send('DELETE /tickets/7');
   const { message } = await told();
   const link = message.link ?? '';
@@ -27,8 +27,8 @@ test('programs that fetch a link, however they do, answer nothing', async () => 
 });
 
 test('a signature of another question, cut, guessed, or of another key answers nothing, and gives nothing away', async () => {
-  const here = await asked();
-  const elsewhere = await asked();
+  const here = await startApprovalProxy();
+  const elsewhere = await startApprovalProxy();
   await here.send('DELETE /tickets/7');
   await here.send('DELETE /tickets/8');
   await elsewhere.send('DELETE /tickets/7');
@@ -62,7 +62,7 @@ test('a signature of another question, cut, guessed, or of another key answers n
 });
 
 test('a link is in no byte that the program keeps: no log, no audit line, no row, whatever fails', async () => {
-  const { sidekey, send, told } = await asked({ receives: () => 500 });
+  const { sidekey, send, told } = await startApprovalProxy({ receives: () => 500 });
   const client = await send('DELETE /tickets/7', ['Sidekey-Reason: spring clean']);
   const { message } = await told();
   const link = message.link ?? '';
@@ -80,7 +80,7 @@ test('a link is in no byte that the program keeps: no log, no audit line, no row
   expect((await client.response()).headers['sidekey-error']).toBe('approval_denied');
   await sidekey.audited(({ event }) => event === 'denied');
   await sidekey.proxy.close();
-  const kept = await everythingBelow(sidekey.folder);
+  const kept = await filesBelow(sidekey.folder);
   expect(kept.size).toBeGreaterThan(4);
   const hex = Buffer.from(signature, 'base64url');
   for (const [file, bytes] of kept) {
@@ -91,7 +91,7 @@ test('a link is in no byte that the program keeps: no log, no audit line, no row
 });
 
 test('a page with what an agent would like it to say stays the page that it is', async () => {
-  const { send, told } = await asked();
+  const { send, told } = await startApprovalProxy();
   const reason = `</blockquote><form action="https://evil.example"><button name=answer value=1h>No</button><script>x`;
   await send(`DELETE /<script>alert(1)</script>`, [`Sidekey-Reason: ${reason}`]);
   const { message } = await told();

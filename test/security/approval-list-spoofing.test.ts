@@ -4,7 +4,7 @@ import type { Approval } from '../../src/approvals/approval.ts';
 import { blockOf } from '../../src/cli/approve/format.ts';
 import { emptyList, livePage, update } from '../../src/cli/approve/live.ts';
 import { question } from '../support/question.ts';
-import { waitingPlace } from '../support/waiting-requests.ts';
+import { homeWithApprovals } from '../support/waiting-requests.ts';
 
 const time = 1_700_000_000_000;
 const size = { columns: 80, rows: 24 };
@@ -83,7 +83,7 @@ it('a path that is too long for the page shows how it begins, how it ends, and t
 });
 
 it('the printed list and its JSON hold none of it either', async () => {
-  const { at, ask } = await waitingPlace();
+  const { at, ask } = await homeWithApprovals();
   for (const [, text] of hostile) await ask({ reason: text, path: `/${text}` });
   for (const args of [['approve'], ['approve', '--json']]) {
     const { stdout } = await at.run(args);

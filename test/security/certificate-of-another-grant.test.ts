@@ -2,11 +2,11 @@ import { describe, expect, test } from 'vitest';
 import {
   certificateOf,
   sidekeyOfBank,
-  startAskingUpstream,
-  type AskingOptions,
+  startCertificateUpstream,
+  type CertificateUpstreamOptions,
   type Seen,
 } from '../support/certificate-grants.ts';
-import { getThrough } from '../support/proxied-get.ts';
+import { proxiedGet } from '../support/proxied-get.ts';
 import { ask, openSession } from '../support/h2-client.ts';
 import { startPlainUpstream } from '../support/upstream.ts';
 
@@ -18,8 +18,8 @@ import { startPlainUpstream } from '../support/upstream.ts';
 /** `twin` has the very certificate of `ann`, in a grant of its own. */
 const names = ['ann', 'bob', 'twin'] as const;
 
-async function setup(options: AskingOptions = {}) {
-  const upstream = await startAskingUpstream({ certificate: 'optional', ...options });
+async function setup(options: CertificateUpstreamOptions = {}) {
+  const upstream = await startCertificateUpstream({ certificate: 'optional', ...options });
   const sidekey = await sidekeyOfBank([upstream.authority]);
   const ann = certificateOf('ann');
   const credentials = { ann, bob: certificateOf('bob'), twin: ann };
@@ -27,11 +27,11 @@ async function setup(options: AskingOptions = {}) {
     await sidekey.grant([upstream.authority], { name, provider: 'bank', credential: credentials[name] });
   }
   const get = (name: string, path = '') =>
-    getThrough(sidekey.url, `${upstream.url}/${path}${name}`, { 'Sidekey-Grant': name });
+    proxiedGet(sidekey.url, `${upstream.url}/${path}${name}`, { 'Sidekey-Grant': name });
   return { upstream, sidekey, get };
 }
 
-const closing: AskingOptions['answer'] = (request, response) => {
+const closing: CertificateUpstreamOptions['answer'] = (request, response) => {
   if (request.httpVersion === '1.1') response.setHeader('connection', 'close');
   response.end('ok');
 };
@@ -109,8 +109,8 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('grants with certificates at one 
 describe('the certificate of a grant', () => {
   test('is not shown to a host outside of the audience that is sealed with it', async () => {
     const [inside, outside] = [
-      await startAskingUpstream(),
-      await startAskingUpstream({ certificate: 'optional' }),
+      await startCertificateUpstream(),
+      await startCertificateUpstream({ certificate: 'optional' }),
     ];
     const sidekey = await sidekeyOfBank([inside.authority, outside.authority]);
     await sidekey.grant([inside.authority], {
@@ -118,7 +118,7 @@ describe('the certificate of a grant', () => {
       provider: 'bank',
       credential: certificateOf('ann'),
     });
-    const answer = await getThrough(sidekey.url, outside.url);
+    const answer = await proxiedGet(sidekey.url, outside.url);
     expect(answer).toMatchObject({ status: 403, body: expect.stringContaining('Wrong audience') as string });
     expect(outside.connections()).toBe(0);
   });
@@ -137,7 +137,7 @@ describe('the certificate of a grant', () => {
       provider: 'bank',
       credential: certificateOf('ann'),
     });
-    const answer = await getThrough(sidekey.url, plain.url);
+    const answer = await proxiedGet(sidekey.url, plain.url);
     expect(answer).toMatchObject({
       status: 403,
       body: expect.stringContaining('insecure_transport') as string,
@@ -146,7 +146,7 @@ describe('the certificate of a grant', () => {
   });
 
   test('is no bearer token: a provider that would write it into a field gets nothing sent', async () => {
-    const upstream = await startAskingUpstream({ certificate: 'optional' });
+    const upstream = await startCertificateUpstream({ certificate: 'optional' });
     const sidekey = await sidekeyOfBank([upstream.authority], {
       config: { providers: { bank: { audience: [upstream.authority], inject: 'bearer' } } },
     });
@@ -155,7 +155,7 @@ describe('the certificate of a grant', () => {
       provider: 'bank',
       credential: certificateOf('ann'),
     });
-    const answer = await getThrough(sidekey.url, upstream.url);
+    const answer = await proxiedGet(sidekey.url, upstream.url);
     expect(answer).toMatchObject({
       status: 403,
       body: expect.stringContaining('never stands in a request') as string,
@@ -164,10 +164,10 @@ describe('the certificate of a grant', () => {
   });
 
   test('is wanted: a grant with a token gets nothing sent, with the certificate or without', async () => {
-    const upstream = await startAskingUpstream({ certificate: 'optional' });
+    const upstream = await startCertificateUpstream({ certificate: 'optional' });
     const sidekey = await sidekeyOfBank([upstream.authority]);
     await sidekey.grant([upstream.authority], { name: 'bank', provider: 'bank' });
-    const answer = await getThrough(sidekey.url, upstream.url);
+    const answer = await proxiedGet(sidekey.url, upstream.url);
     expect(answer).toMatchObject({
       status: 403,
       body: expect.stringContaining('this grant has none') as string,

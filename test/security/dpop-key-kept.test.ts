@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest';
 import { proofKey } from '../../src/schemes/dpop-proof.ts';
 import { applyScheme } from '../../src/schemes/apply.ts';
 import { onHeads } from '../support/granted.ts';
-import { bound, boundKey, boundTo, provingPlace } from '../support/dpop-upstream.ts';
+import { bound, boundKey, boundTo, startDpopProxy } from '../support/dpop-upstream.ts';
 import { openTunnel } from '../support/raw-client.ts';
 import { bearerToken } from '../support/sidekey.ts';
 import { startRawUpstream, startUpstream } from '../support/upstream.ts';
@@ -25,7 +25,7 @@ const shows = (bytes: Buffer | string) => forms.some((form) => Buffer.from(bytes
 
 describe('the key of a grant', () => {
   test('is in no file, no log, no audit line, no argument and no request in the clear', async () => {
-    const at = await provingPlace('HTTP/1.1');
+    const at = await startDpopProxy('HTTP/1.1');
     at.wants.nonce = 'nonce-1';
     await at.ask();
     Object.assign(at.wants, { token: 'another' });

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { openFrames, type FrameClient } from '../support/frame-client.ts';
 import { block, endHeaders, endStream, frame, number, reset } from '../support/http2-frames.ts';
-import { startTeam } from '../support/team.ts';
+import { startTwoWorkers } from '../support/two-workers.ts';
 import { startH2Upstream } from '../support/upstream.ts';
 
 // Node aborts the process where a stream that waits to send trailers is ended after it was destroyed
@@ -12,7 +12,7 @@ import { startH2Upstream } from '../support/upstream.ts';
 test('bodies and answers that are broken off in every way end neither the program nor the record', async () => {
   const random = randomFrom(47);
   const upstream = await startH2Upstream((request, response) => answerSomehow(random, request, response));
-  const { port, caFile, stop, lines, pid } = await startTeam({
+  const { port, caFile, stop, lines, pid } = await startTwoWorkers({
     upstream,
     config: { workers: 1, limits: { body_bytes: 3_000 } },
   });

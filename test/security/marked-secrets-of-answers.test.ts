@@ -1,7 +1,7 @@
 /** See marked-secrets.test.ts: here for what others answer, who like to quote what they were sent. */
 import type { RequestListener, ServerResponse } from 'node:http';
 import { expect, test } from 'vitest';
-import { markedHome, lookEverywhere, portsOf, requestText, sends } from '../support/marked-home.ts';
+import { markedHome, runStateCommands, portsOf, requestText, sendAndRead } from '../support/marked-home.ts';
 import { openTunnel } from '../support/raw-client.ts';
 import { startRawUpstream, startUpstream } from '../support/upstream.ts';
 
@@ -41,7 +41,7 @@ test('no byte that the program writes has a secret of what upstreams answer, wel
   const running = await at.start();
   const ports = await portsOf(running);
   const ask = async (authority: string, fields = '') =>
-    sends(
+    sendAndRead(
       await openTunnel(ports, authority),
       `GET /a?b=c HTTP/1.1\r\nHost: ${authority}\r\n${fields}Connection: close\r\n\r\n`,
     );
@@ -92,14 +92,14 @@ test('no byte that the program writes has a secret of what upstreams answer, wel
     };
     await ask(broken.authority);
     const socket = `Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${Buffer.alloc(16).toString('base64')}\r\n`;
-    await sends(
+    await sendAndRead(
       await openTunnel(ports, broken.authority),
       `GET /ws?${mark('query of a handshake')} HTTP/1.1\r\nHost: ${broken.authority}\r\n${socket}Sec-WebSocket-Protocol: ${mark('protocol')}\r\n\r\n`,
     );
   }
   expect(quoted).toBeGreaterThanOrEqual(2 * wrongs.length);
 
-  await lookEverywhere(at, ['acme']);
+  await runStateCommands(at, ['acme']);
   at.keep('sidekey start', await running.stop());
   expect(await at.leaks()).toEqual([]);
   expect(await at.looked()).toBeGreaterThan(50_000);
@@ -169,7 +169,7 @@ test('no byte that the program writes has a secret of what token endpoints answe
       expires_at: Math.floor(Date.now() / 1_000) - 60,
     };
     await at.grant(name, credential);
-    await sends(
+    await sendAndRead(
       await openTunnel(ports, upstream.authority),
       `GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\nSidekey-Grant: ${name}\r\nConnection: close\r\n\r\n`,
     );
@@ -187,7 +187,7 @@ test('no byte that the program writes has a secret of what token endpoints answe
     expect(revoke.stderr).not.toContain('should not');
   }
   expect(quoted.size).toBe(answers.size);
-  await lookEverywhere(at, Object.keys(kinds));
+  await runStateCommands(at, Object.keys(kinds));
   // While it runs, the log of the database is beside it.
   expect(await at.leaks()).toEqual([]);
   expect(await at.everything()).toSatisfy((files: ReadonlyMap<string, string>) =>

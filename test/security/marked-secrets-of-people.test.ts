@@ -4,8 +4,8 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { startProgram, type Home } from '../support/command-line.ts';
-import { markedHome, lookEverywhere, requestText } from '../support/marked-home.ts';
-import { everythingBelow } from '../support/marks.ts';
+import { markedHome, runStateCommands, requestText } from '../support/marked-home.ts';
+import { filesBelow } from '../support/marks.ts';
 import { startUpstream } from '../support/upstream.ts';
 
 const acme = (fields: object) => ({
@@ -148,10 +148,10 @@ test('no byte that the program writes has a secret of what is handed over on the
     at.keep(`words: ${args.slice(0, 2).join(' ').replace(wrong, 'MARK')}`, json);
     at.keep(`words: ${args.slice(0, 2).join(' ').replace(wrong, 'MARK')}`, plain);
   }
-  await lookEverywhere(at, Object.keys(credentials));
+  await runStateCommands(at, Object.keys(credentials));
   expect(await at.leaks()).toEqual([]);
   // The key itself is random enough to be its own mark.
-  const places2 = [...(await everythingBelow(at.folder))];
+  const places2 = [...(await filesBelow(at.folder))];
   const keyPiece = pem.split('\n')[5]!.slice(0, 32);
   expect(places2.filter(([, bytes]) => bytes.includes(keyPiece)).map(([file]) => file)).toEqual([]);
 }, 60_000);
@@ -244,7 +244,7 @@ test('no byte that the program writes has a secret of a config that has one wher
   at.keep('sidekey start', await running.stop());
   await elsewhere.say(['audit', 'tail', '-n', '1000']);
 
-  const files = await everythingBelow(elsewhere.at('data'));
+  const files = await filesBelow(elsewhere.at('data'));
   expect([...files.keys()]).toContain('audit.jsonl');
   const inFiles = [...files].flatMap(([path, bytes]) =>
     at.marks.findIn(bytes).map((it) => `${it} in ${path}`),

@@ -5,8 +5,8 @@
  * writing, and neither are the answers that it passes on.
  */
 import { expect, test } from 'vitest';
-import { markedHome, portsOf, requestText, sends, witness } from '../support/marked-home.ts';
-import { createMarks, everythingBelow } from '../support/marks.ts';
+import { markedHome, portsOf, requestText, sendAndRead, recordReceived } from '../support/marked-home.ts';
+import { createMarks, filesBelow } from '../support/marks.ts';
 import { openClient, openTunnel } from '../support/raw-client.ts';
 import { startUpstream } from '../support/upstream.ts';
 
@@ -38,7 +38,7 @@ test('the search finds a secret, or a longer piece of it, in every form', async 
 });
 
 test('no byte that the program writes has a secret of what agents send, in whichever part of a request', async () => {
-  const seen = witness();
+  const seen = recordReceived();
   const upstream = await startUpstream((request, response) => {
     requestText(request).then(
       (all) => {
@@ -75,7 +75,7 @@ test('no byte that the program writes has a secret of what agents send, in which
   const running = await at.start();
   const ports = await portsOf(running);
   const inside = async (authority: string, head: string, body = '', fields: readonly string[] = []) =>
-    sends(
+    sendAndRead(
       await openTunnel(ports, authority, { fields }),
       `${head}\r\nHost: ${authority}\r\nConnection: close\r\n\r\n${body}`,
     );
@@ -141,8 +141,8 @@ test('no byte that the program writes has a secret of what agents send, in which
     bot.authority,
     `GET /bot${mark('key of a request with a bad grant')}/a HTTP/1.1\r\nSidekey-Grant: no name`,
   );
-  await sends(await openTunnel(ports, upstream.authority), `${mark('no HTTP')}\r\n\r\n`);
-  await sends(await openTunnel(ports, upstream.authority), `\u0016\u0003\u0001${mark('TLS in TLS')}`);
+  await sendAndRead(await openTunnel(ports, upstream.authority), `${mark('no HTTP')}\r\n\r\n`);
+  await sendAndRead(await openTunnel(ports, upstream.authority), `\u0016\u0003\u0001${mark('TLS in TLS')}`);
 
   // Who they say they are.
   const wrong = mark('wrong token');
@@ -164,11 +164,11 @@ test('no byte that the program writes has a secret of what agents send, in which
   for (const value of authorizations) {
     const field = `Proxy-Authorization: ${value}\r\n`;
     const { authority } = upstream;
-    await sends(
+    await sendAndRead(
       await openClient(ports),
       `CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n${field}\r\n`,
     );
-    await sends(
+    await sendAndRead(
       await openClient(ports),
       `GET ${upstream.url}/?${query} HTTP/1.1\r\nHost: ${authority}\r\nConnection: close\r\n${field}\r\n`,
     );
@@ -186,12 +186,12 @@ test('no byte that the program writes has a secret of what agents send, in which
     `GET ftp://x/${mark('target of another scheme')} HTTP/1.1`,
     mark('no request'),
   ];
-  for (const head of outside) await sends(await openClient(ports), `${head}\r\nHost: x\r\n\r\n`);
+  for (const head of outside) await sendAndRead(await openClient(ports), `${head}\r\nHost: x\r\n\r\n`);
   // A blind tunnel is not looked into, and what is said in one is nobody's business.
   const blind = await openClient(ports);
   blind.send(`CONNECT ${open.authority} HTTP/1.1\r\nHost: ${open.authority}\r\n\r\n`);
   await blind.response('CONNECT');
-  await sends(blind, `${mark('blind tunnel')}\r\n\r\n`);
+  await sendAndRead(blind, `${mark('blind tunnel')}\r\n\r\n`);
 
   // What the audit file is for: why, and where to. A secret does not belong there, and nobody can tell.
   const reason = mark('reason');
@@ -207,7 +207,7 @@ test('no byte that the program writes has a secret of what agents send, in which
     'reason (as it is) in data/audit.jsonl',
   ]);
   // The key of an agent is kept as a hash.
-  const files = [...(await everythingBelow(at.folder)).values()];
+  const files = [...(await filesBelow(at.folder)).values()];
   expect(files.some((bytes) => bytes.includes(agent.token.slice(-20)))).toBe(false);
   expect(await at.looked()).toBeGreaterThan(50_000);
   expect(at.marks.size()).toBeGreaterThan(50);

@@ -13,7 +13,7 @@ export interface Told {
   readonly message: QuestionMessage;
 }
 
-export interface AskedPlace {
+export interface ApprovalProxy {
   readonly sidekey: TestSidekey;
   /** Requests that the upstream received: `DELETE /x`. */
   readonly seen: readonly string[];
@@ -24,7 +24,7 @@ export interface AskedPlace {
 }
 
 /** Starts the proxy. @param receives status of the receiver's responses */
-export async function asked({
+export async function startApprovalProxy({
   receives = () => 200,
   approvals = {},
   admin = { listen: '127.0.0.1:0' },
@@ -32,7 +32,7 @@ export async function asked({
   readonly receives?: () => number;
   readonly approvals?: object;
   readonly admin?: object;
-} = {}): Promise<AskedPlace> {
+} = {}): Promise<ApprovalProxy> {
   const seen: string[] = [];
   const upstream = await startUpstream((request, response) => {
     seen.push(`${request.method} ${request.url}`);

@@ -41,7 +41,7 @@ export interface Seen {
 }
 
 /** A real server of HTTP/1.1 and HTTP/2 that requests a certificate from each client. */
-export interface AskingUpstream {
+export interface CertificateUpstream {
   readonly port: number;
   /** `api.acme.test:PORT` */
   readonly authority: string;
@@ -53,7 +53,7 @@ export interface AskingUpstream {
   open(count: number): Promise<void>;
 }
 
-export interface AskingOptions {
+export interface CertificateUpstreamOptions {
   /** The only protocol of the server; default: both. */
   readonly tls?: SecureVersion | undefined;
   /** `optional`: also accepts a client without a certificate. */
@@ -63,7 +63,9 @@ export interface AskingOptions {
   readonly answer?: (request: Http2ServerRequest, response: Http2ServerResponse) => void;
 }
 
-export async function startAskingUpstream(options: AskingOptions = {}): Promise<AskingUpstream> {
+export async function startCertificateUpstream(
+  options: CertificateUpstreamOptions = {},
+): Promise<CertificateUpstream> {
   const { tls, certificate = 'required', trusts = clients } = options;
   const answer = options.answer ?? ((_request, response) => response.end('let in'));
   const seen: Seen[] = [];

@@ -41,7 +41,7 @@ type Response = ServerResponse | Http2ServerResponse;
  * An API that verifies proofs with other libraries, and answers 401 as in RFC 9449 §9. Its tokens are bound
  * to one key.
  */
-export interface ProvingApi {
+export interface DpopApi {
   readonly wants: Wanted;
   readonly seen: readonly Verdict[];
   /** Forms of the requests to its token endpoint, `/token`. */
@@ -60,7 +60,7 @@ export const bound: OAuth2Credential = oauth2Credential({
   dpop: { key: boundKey, isBound: true },
 });
 
-export function createProvingApi(): ProvingApi {
+export function createDpopApi(): DpopApi {
   const wants: Wanted = { token: bearerToken, nonce: null, next: null, isNever: false };
   const seen: Verdict[] = [];
   const refreshes: Record<string, string>[] = [];
@@ -137,16 +137,16 @@ export type Ask = (question?: Question) => Promise<{
 }>;
 
 /** The API behind a proxy with a grant for it, over one protocol on both sides. */
-export interface ProvingPlace extends Granted, ProvingApi {
+export interface DpopProxy extends Granted, DpopApi {
   readonly ask: Ask;
 }
 
-export async function provingPlace(
+export async function startDpopProxy(
   protocol: 'HTTP/1.1' | 'HTTP/2',
   options: SidekeyOptions = {},
   credential = bound,
-): Promise<ProvingPlace> {
-  const api = createProvingApi();
+): Promise<DpopProxy> {
+  const api = createDpopApi();
   const upstream: Upstream =
     protocol === 'HTTP/2' ? await startH2Upstream(api.serve) : await startUpstream(api.serve);
   const { sidekey } = await boundTo(upstream, options, credential);

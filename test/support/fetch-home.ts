@@ -5,7 +5,7 @@ import { home, type Home } from './command-line.ts';
 import { startUpstream, upstreamCa, upstreamHost, type Upstream } from './upstream.ts';
 
 /** A home with an upstream in its config, and the grant `desk` for it. */
-export interface Fetching {
+export interface FetchHome {
   readonly at: Home;
   readonly upstream: Upstream;
   /** The audit events so far. */
@@ -15,14 +15,14 @@ export interface Fetching {
 /** The credential of the grant `desk`. */
 export const deskToken = 'token-of-the-desk-0123456789';
 
-export async function fetching(
+export async function fetchHome(
   listener: (request: IncomingMessage, response: ServerResponse) => unknown,
   {
     proxy = {},
     domain = {},
     domains = {},
   }: { readonly proxy?: object; readonly domain?: object; readonly domains?: object } = {},
-): Promise<Fetching> {
+): Promise<FetchHome> {
   const upstream = await startUpstream((request, response) => void listener(request, response));
   const at = await home({
     proxy: { listen: '127.0.0.1:0', ...proxy },

@@ -10,7 +10,7 @@ export interface GrpcPair {
 }
 
 /** The tests of gRPC, for any transport. */
-export function carriesGrpc(between: () => Promise<GrpcPair>): void {
+export function testGrpcBehaviour(between: () => Promise<GrpcPair>): void {
   it('carries a call with one message each way, its metadata and its trailers', async () => {
     const { client, server } = await between();
     const metadata = new Metadata();

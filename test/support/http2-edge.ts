@@ -8,7 +8,7 @@ import type { Authority } from '../../src/policy/authority.ts';
 import { defaultLimits } from '../../src/policy/limits.ts';
 import { forward } from '../../src/proxy/forward.ts';
 import { credentialsOf, requestOf } from '../unit/proxy/fake-upstream.ts';
-import type { waysOut } from './http2-upstream.ts';
+import type { createUpstreams } from './http2-upstream.ts';
 
 /** The smallest client side of a proxy for HTTP/2 clients: every request is for this authority. */
 export interface Http2Edge {
@@ -19,7 +19,7 @@ export interface Http2Edge {
 
 export async function http2Edge(
   authority: Authority,
-  { connections, streams }: ReturnType<typeof waysOut>,
+  { connections, streams }: ReturnType<typeof createUpstreams>,
 ): Promise<Http2Edge> {
   const ended: Promise<ExchangeResult>[] = [];
   const server = createServer();

@@ -103,7 +103,7 @@ async function listening(server: Http2SecureServer | ReturnType<typeof createTls
 }
 
 /** The upstream client of a test, with a test clock and test limits. */
-export function waysOut(
+export function createUpstreams(
   limits: Partial<Limits> = {},
   dialer: Dialer = dialerForTest({ pinned, ca: company.cert }),
 ) {

@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { home, type Home, type Ran, type Running } from './command-line.ts';
-import { createMarks, everythingBelow, type Marks } from './marks.ts';
+import { createMarks, filesBelow, type Marks } from './marks.ts';
 import type { RawClient } from './raw-client.ts';
 import { upstreamCa, upstreamHost } from './upstream.ts';
 
@@ -39,7 +39,7 @@ export async function markedHome(config: object): Promise<MarkedHome> {
     said.push([name, Buffer.from(`${ran.stdout}\n${ran.stderr}`)]);
     return ran;
   };
-  const written = async () => [...said, ...(await everythingBelow(at.folder))];
+  const written = async () => [...said, ...(await filesBelow(at.folder))];
   return {
     ...at,
     marks,
@@ -54,7 +54,7 @@ export async function markedHome(config: object): Promise<MarkedHome> {
 }
 
 /** Runs every command that shows state, as text and as JSON. */
-export async function lookEverywhere(at: MarkedHome, grants: readonly string[]): Promise<void> {
+export async function runStateCommands(at: MarkedHome, grants: readonly string[]): Promise<void> {
   const looks = [
     ['status'],
     ['grant', 'list'],
@@ -86,7 +86,7 @@ export async function portsOf(running: Running): Promise<Ports> {
 }
 
 /** Sends one request; returns all that was received, possibly nothing. */
-export async function sends(client: RawClient, request: string): Promise<string> {
+export async function sendAndRead(client: RawClient, request: string): Promise<string> {
   client.send(request);
   await client.until('\r\n\r\n').catch(() => '');
   if (request.includes('Connection: close')) return client.ended();
@@ -95,7 +95,7 @@ export async function sends(client: RawClient, request: string): Promise<string>
 }
 
 /** A record of the marks that a server received; without them a test shows nothing. */
-export function witness() {
+export function recordReceived() {
   let seen = '';
   return {
     saw: (what: string) => (seen += `${what}\n`),

@@ -105,7 +105,7 @@ function base64At(piece: string, offset: number): string {
 }
 
 /** All contents and names of the files in a folder, by their path. */
-export async function everythingBelow(folder: string): Promise<ReadonlyMap<string, Buffer>> {
+export async function filesBelow(folder: string): Promise<ReadonlyMap<string, Buffer>> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
   const found = new Map<string, Buffer>();

@@ -4,7 +4,7 @@ import { Agent, request as httpRequest } from 'node:http';
 export type Answer = { readonly status: number; readonly body: string } | { readonly lost: string };
 
 /** Sends a GET through the proxy at this URL over its own connection. Never rejects. */
-export function getThrough(
+export function proxiedGet(
   proxy: string,
   url: string,
   headers: Readonly<Record<string, string>> = {},

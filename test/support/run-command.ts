@@ -11,7 +11,7 @@ import { startUpstream, upstreamCa, upstreamHost, type Upstream } from './upstre
 /** The credential of the grant `desk`. */
 export const deskToken = 'token-of-the-desk-0123456789';
 
-export interface RunPlace {
+export interface RunHome {
   readonly at: Home;
   readonly upstream: Upstream;
   /** The field `authorization` of each request that the upstream received. */
@@ -51,10 +51,10 @@ export interface RunningCommand {
  * Creates the home.
  * @param config merged over that of the home
  */
-export async function runPlace(
+export async function runHome(
   listener: RequestListener = (_request, response) => void response.end('hello'),
   config: (upstream: Upstream) => object = () => ({}),
-): Promise<RunPlace> {
+): Promise<RunHome> {
   const seen: (string | undefined)[] = [];
   const upstream = await startUpstream((request, response) => {
     seen.push(request.headers.authorization);
@@ -76,7 +76,7 @@ export async function runPlace(
     '--audience',
     upstream.authority,
   ]);
-  const start: RunPlace['start'] = (args, options) => startRun(at, args, options);
+  const start: RunHome['start'] = (args, options) => startRun(at, args, options);
   return {
     at,
     upstream,

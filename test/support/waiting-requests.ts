@@ -7,7 +7,7 @@ import type { Store } from '../../src/store/store.ts';
 import { home, type Home } from './command-line.ts';
 import { question } from './question.ts';
 
-export interface WaitingPlace {
+export interface HomeWithApprovals {
   readonly at: Home;
   readonly store: Store;
   /** The agent `ci`, with and without its lease, and a local caller; all with the grant `work`. */
@@ -18,7 +18,7 @@ export interface WaitingPlace {
   readonly events: () => Promise<readonly Readonly<Record<string, unknown>>[]>;
 }
 
-export async function waitingPlace(): Promise<WaitingPlace> {
+export async function homeWithApprovals(): Promise<HomeWithApprovals> {
   const at = await home();
   await at.grant('work', { type: 'api_key', value: 'key-secret-0123456789' });
   await at.run(['agent', 'add', 'ci', '--grant', 'work']);

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
 import type { AuditLine } from '../../../src/audit/event.ts';
 import { home, program, type Home, type Ran } from '../../support/command-line.ts';
-import { everythingBelow } from '../../support/marks.ts';
+import { filesBelow } from '../../support/marks.ts';
 import { startUpstream, upstreamCa, upstreamHost, type Upstream } from '../../support/upstream.ts';
 import { processesAreClosed } from './process-tree.ts';
 import { createSecret, type Secret } from './secret.ts';
@@ -139,7 +139,7 @@ export async function openStage(
     });
     const { lookedInto, leaks } = await watch.end();
     const left = [
-      ...(await everythingBelow(room)),
+      ...(await filesBelow(room)),
       ...Object.entries(written).map(([name, text]) => [name, Buffer.from(text)] as const),
     ].flatMap(([where, bytes]) => secret.findIn(bytes).map((found) => `${where}: ${found}`));
     expect([...leaks, ...left]).toEqual([]);

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { curl, curlMissing } from '../../support/curl.ts';
-import { deskToken, runPlace, type RunPlace } from '../../support/run-command.ts';
+import { deskToken, runHome, type RunHome } from '../../support/run-command.ts';
 
 /** Says what its proxy is, and waits until it may end. */
 const waiting = ['sh', '-c', 'echo proxy=$HTTPS_PROXY; read line; exit 0'] as const;
 
 /** A proxy of the same store, asked with the user information of another one's URL. */
-const asker = async ({ at, upstream }: RunPlace) => {
+const asker = async ({ at, upstream }: RunHome) => {
   const { url, caFile } = await at.start();
   return (proxy: string) =>
     curl(
@@ -20,7 +20,7 @@ const asker = async ({ at, upstream }: RunPlace) => {
 
 describe.skipIf(curlMissing)('the lease of sidekey run (curl)', () => {
   test('is good for as long as the command lives, beside a proxy that runs anyway, and no longer', async () => {
-    const place = await runPlace();
+    const place = await runHome();
     const ask = await asker(place);
     const command = place.start(['--', ...waiting]);
     const proxy = await command.told('proxy');
@@ -33,7 +33,7 @@ describe.skipIf(curlMissing)('the lease of sidekey run (curl)', () => {
   });
 
   test('ends by itself soon after kill -9, and with the command at a signal', async () => {
-    const place = await runPlace();
+    const place = await runHome();
     const killed = place.start(['--', ...waiting]);
     await killed.told('proxy');
     killed.signal('SIGKILL');
@@ -49,7 +49,7 @@ describe.skipIf(curlMissing)('the lease of sidekey run (curl)', () => {
   });
 
   test('has the end that --ttl gives it, while the command goes on', async () => {
-    const place = await runPlace();
+    const place = await runHome();
     // Asks until it is refused.
     const script = `while curl -sS -o /dev/null -f ${place.upstream.url}/ 2>/dev/null; do :; done; echo refused=yes; curl -s ${place.upstream.url}/ | head -c 0; exit 0`;
     const { exit, stdout, stderr } = await place.run(['--ttl', '2s', '--', 'sh', '-c', script]);
@@ -58,7 +58,7 @@ describe.skipIf(curlMissing)('the lease of sidekey run (curl)', () => {
   });
 
   test('reaches what is granted to it', async () => {
-    const place = await runPlace();
+    const place = await runHome();
     const asks = ['curl', '-s', '-o', '/dev/null', '-w', '%{http_code}', `${place.upstream.url}/`];
     await place.at.grant('other', { type: 'api_key', value: 'other-token-0123456789' });
     expect(await place.run(['--quiet', '--grant', 'desk', '--', ...asks])).toMatchObject({ stdout: '200' });
@@ -67,7 +67,7 @@ describe.skipIf(curlMissing)('the lease of sidekey run (curl)', () => {
   });
 
   test('reaches no more than its agent, and the agent of runs is one that a person narrows', async () => {
-    const place = await runPlace();
+    const place = await runHome();
     const asks = ['curl', '-s', '-o', '/dev/null', '-w', '%{http_code}', `${place.upstream.url}/`];
     await place.at.grant('other', { type: 'api_key', value: 'other-token-0123456789' });
     await place.at.run(['agent', 'add', 'narrow', '--grant', 'other']);
@@ -87,7 +87,7 @@ describe.skipIf(curlMissing)('the lease of sidekey run (curl)', () => {
   });
 
   test('is taken for shown by callers that cannot show it, where the config lets callers in without a token', async () => {
-    const place = await runPlace();
+    const place = await runHome();
     const bare = [
       'sh',
       '-c',
@@ -107,7 +107,7 @@ describe.skipIf(curlMissing)('the lease of sidekey run (curl)', () => {
       stderr: expect.stringContaining('1 refused'),
     });
     expect(place.seen).toEqual([`Bearer ${deskToken}`]);
-    const strict = await runPlace(undefined, () => ({
+    const strict = await runHome(undefined, () => ({
       proxy: { listen: '127.0.0.1:0', authentication: 'required' },
     }));
     const strictly = bare.map((word) => word.replaceAll(place.upstream.url, strict.upstream.url));

@@ -1,7 +1,7 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { certificateOf, startAskingUpstream } from '../../support/certificate-grants.ts';
+import { certificateOf, startCertificateUpstream } from '../../support/certificate-grants.ts';
 import { home } from '../../support/command-line.ts';
 import { curlMissing } from '../../support/curl.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
@@ -117,7 +117,7 @@ test('upstreams that answer, and those that are not to be trusted or not there, 
 });
 
 test('an upstream that is to see the certificate of a grant is not asked without it', async () => {
-  const upstream = await startAskingUpstream();
+  const upstream = await startCertificateUpstream();
   const at = await home({
     upstream: {
       ca: ['upstream-ca.pem'],

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { home } from '../../support/command-line.ts';
-import { ask, startTeam } from '../../support/team.ts';
+import { ask, startTwoWorkers } from '../../support/two-workers.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 
 const checkout = fileURLToPath(new URL('../../..', import.meta.url));
@@ -33,7 +33,7 @@ describe('the built package', { timeout: 120_000 }, () => {
       seen.push(request.headers.authorization);
       response.end('ok');
     });
-    const { at, spread, stop } = await startTeam({ entryFile, upstream });
+    const { at, spread, stop } = await startTwoWorkers({ entryFile, upstream });
     const [first] = await spread();
     expect(first && (await ask(first.client, upstream, '/spread/last'))).toMatchObject({ status: 200 });
     expect(new Set(seen)).toEqual(new Set([bearer]));

@@ -2,15 +2,15 @@
 import { rename, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { describe, expect, test } from 'vitest';
-import { getThrough } from '../../support/proxied-get.ts';
-import { aMoment, startTeam, type Team } from '../../support/team.ts';
+import { proxiedGet } from '../../support/proxied-get.ts';
+import { pollDelay, startTwoWorkers, type TwoWorkers } from '../../support/two-workers.ts';
 
 /** A team whose upstream holds what is asked for under `/held`. */
 async function holding(): Promise<
-  Team & { readonly holdOnEach: () => Promise<readonly Held[]>; readonly release: () => void }
+  TwoWorkers & { readonly holdOnEach: () => Promise<readonly Held[]>; readonly release: () => void }
 > {
   const held: ServerResponse[] = [];
-  const team = await startTeam({
+  const team = await startTwoWorkers({
     listener: (request, response) => {
       if (request.url !== '/held') response.end('ok');
       else {
@@ -62,13 +62,13 @@ describe('of several workers', { timeout: 120_000 }, () => {
     // What is wrong in the file by now is no reason not to replace it: the config in force counts.
     await writeFile(at.configFile, 'version: 2\n');
     process.kill(killed, 'SIGKILL');
-    while (!isGone(killed)) await aMoment();
+    while (!isGone(killed)) await pollDelay();
     const replaced = serving((now) => now.length === 2 && !now.includes(killed));
     let isReplaced = false;
     void replaced.then(() => (isReplaced = true));
     const wasReplaced = () => isReplaced;
     for (let answered = 0; !wasReplaced() || answered < 20; answered += 1) {
-      expect(await getThrough(url, `${upstream.url}/now`)).toEqual({ status: 200, body: 'ok' });
+      expect(await proxiedGet(url, `${upstream.url}/now`)).toEqual({ status: 200, body: 'ok' });
     }
     expect(await replaced).toContain(other);
     release();
@@ -78,7 +78,7 @@ describe('of several workers', { timeout: 120_000 }, () => {
     expect(new Set(byNode)).toEqual(new Set(['first last', 'lost']));
 
     await configure({});
-    expect(await getThrough(url, `${upstream.url}/now`)).toEqual({ status: 200, body: 'ok' });
+    expect(await proxiedGet(url, `${upstream.url}/now`)).toEqual({ status: 200, body: 'ok' });
     expect(await stop()).toMatchObject({ exit: 0, stderr: expect.stringContaining('a worker has crashed') });
     expect((await lines()).filter(({ event }) => event === 'worker.crashed')).toMatchObject([
       { reason: expect.stringMatching(new RegExp(`^worker ${killed} ended after \\d+ s: SIGKILL$`)) },
@@ -109,9 +109,9 @@ describe('of several workers', { timeout: 120_000 }, () => {
     // What waited to be taken is reset; then nothing listens any more.
     const refused = `connect ECONNREFUSED 127.0.0.1:${port}`;
     for (let lost = ''; lost !== refused;) {
-      const answer = await getThrough(url, `${upstream.url}/now`);
+      const answer = await proxiedGet(url, `${upstream.url}/now`);
       lost = 'lost' in answer ? answer.lost : '';
-      await aMoment();
+      await pollDelay();
     }
     release();
     for (const { outcome } of all) expect(await outcome).toBe('first last');
@@ -129,12 +129,12 @@ describe('of several workers', { timeout: 120_000 }, () => {
     release();
     for (const { outcome } of all) expect(await outcome).toBe('first last');
     await gone;
-    for (const pid of ids) while (!isGone(pid)) await aMoment();
+    for (const pid of ids) while (!isGone(pid)) await pollDelay();
     expect(await at.run(['audit', 'verify'])).toMatchObject({ exit: 0 });
   });
 
   test('when none can be started any more, the program ends, and says why', async () => {
-    const { at, pids, ended } = await startTeam();
+    const { at, pids, ended } = await startTwoWorkers();
     await rename(at.at('data', 'master.key'), at.at('data', 'elsewhere.key'));
     for (const pid of pids()) process.kill(pid, 'SIGKILL');
     const { exit, stderr } = await ended;
@@ -145,25 +145,25 @@ describe('of several workers', { timeout: 120_000 }, () => {
   });
 
   test('a request that comes while all are gone waits for those that take their place', async () => {
-    const { url, upstream, pids } = await startTeam();
+    const { url, upstream, pids } = await startTwoWorkers();
     const before = pids();
     for (const pid of before) process.kill(pid, 'SIGKILL');
-    while (!before.every(isGone)) await aMoment();
-    expect(await getThrough(url, `${upstream.url}/now`)).toEqual({ status: 200, body: 'ok' });
+    while (!before.every(isGone)) await pollDelay();
+    expect(await proxiedGet(url, `${upstream.url}/now`)).toEqual({ status: 200, body: 'ok' });
   });
 
   test('a request that comes while all wait for their next start is refused at once', async () => {
-    const { url, upstream, pids, serving, open } = await startTeam();
+    const { url, upstream, pids, serving, open } = await startTwoWorkers();
     // The first two ends have new ones started at once and soon.
     for (let round = 0; round < 2; round += 1) {
       for (const pid of await serving((now) => now.length === 2)) process.kill(pid, 'SIGKILL');
       await serving((now) => now.length === 0);
     }
-    const answer = await getThrough(url, `${upstream.url}/now`);
+    const answer = await proxiedGet(url, `${upstream.url}/now`);
     expect(pids()).toEqual([]);
     expect(answer).toMatchObject({ status: 503, body: expect.stringContaining('"code":"overloaded"') });
     await expect(open()).rejects.toThrow('503 overloaded');
     await serving((now) => now.length > 0);
-    expect(await getThrough(url, `${upstream.url}/now`)).toEqual({ status: 200, body: 'ok' });
+    expect(await proxiedGet(url, `${upstream.url}/now`)).toEqual({ status: 200, body: 'ok' });
   });
 });

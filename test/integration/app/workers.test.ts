@@ -6,8 +6,8 @@ import { createServer, type AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { home, program } from '../../support/command-line.ts';
-import { getThrough } from '../../support/proxied-get.ts';
-import { ask, aMoment, startTeam } from '../../support/team.ts';
+import { proxiedGet } from '../../support/proxied-get.ts';
+import { ask, pollDelay, startTwoWorkers } from '../../support/two-workers.ts';
 import { startTokenServer } from '../../support/token-server.ts';
 
 const timeout = { timeout: 120_000 };
@@ -24,7 +24,7 @@ function endProcess(pid: number): void {
 
 describe('several workers', timeout, () => {
   test('serve on one port, and the start and the stop are told once for all', async () => {
-    const { at, spread, pids, pid, port, lines, stop } = await startTeam();
+    const { at, spread, pids, pid, port, lines, stop } = await startTwoWorkers();
     await spread();
     const told = (await at.json(['status'])) as { proxy: object };
     expect(new Set(pids()).size).toBe(2);
@@ -44,7 +44,7 @@ describe('several workers', timeout, () => {
   });
 
   test('obey a limit of a rule, the end of a lease and an edit of the config as one', async () => {
-    const { at, upstream, spread, lines, configure } = await startTeam({
+    const { at, upstream, spread, lines, configure } = await startTwoWorkers({
       config: { proxy: { listen: '127.0.0.1:0', authentication: 'required' } },
       domain: {
         rules: [
@@ -96,7 +96,7 @@ describe('several workers', timeout, () => {
     await at.run(['lease', 'revoke', lease.id]);
     expect(await statuses('/other')).toEqual([403, 403]);
     const reloads = async () => (await lines()).filter(({ event }) => event === 'config.reloaded');
-    while ((await reloads()).length === 0) await aMoment();
+    while ((await reloads()).length === 0) await pollDelay();
     await at.run(['audit', 'verify']);
     expect(await reloads()).toHaveLength(1);
   });
@@ -104,7 +104,7 @@ describe('several workers', timeout, () => {
   test('ask a provider once for a token that all of them need', async () => {
     const held = Promise.withResolvers<void>();
     const server = await startTokenServer({ expiresIn: 3_600, onRequest: () => held.promise });
-    const { url, lines } = await startTeam({
+    const { url, lines } = await startTwoWorkers({
       upstream: server,
       config: {
         domains: { [server.authority]: { grant: 'work' } },
@@ -125,8 +125,8 @@ describe('several workers', timeout, () => {
         });
       },
     });
-    const asking = Array.from({ length: 40 }, () => getThrough(url, `${server.url}/api`));
-    while (server.requests.length === 0) await aMoment();
+    const asking = Array.from({ length: 40 }, () => proxiedGet(url, `${server.url}/api`));
+    while (server.requests.length === 0) await pollDelay();
     held.resolve();
     const answers = await Promise.all(asking);
     expect(answers).toEqual(answers.map(() => ({ status: 200, body: 'work.1' })));
@@ -134,13 +134,13 @@ describe('several workers', timeout, () => {
       new Set((await lines()).filter(({ event }) => event === 'access').map(({ node }) => node)).size;
     // One worker may have taken all of them: the other has to have needed it too.
     for (let more = 0; more < 200 && (await nodes()) < 2; more += 1)
-      expect(await getThrough(url, `${server.url}/api`)).toEqual({ status: 200, body: 'work.1' });
+      expect(await proxiedGet(url, `${server.url}/api`)).toEqual({ status: 200, body: 'work.1' });
     expect(await nodes()).toBe(2);
     expect(server.requests).toHaveLength(1);
   });
 
   test('hold requests for a person, whose answer reaches whichever has the request', async () => {
-    const { at, upstream, spread } = await startTeam({
+    const { at, upstream, spread } = await startTwoWorkers({
       config: { admin: { listen: '127.0.0.1:0' } },
       domain: { rules: [{ methods: ['DELETE'], outcome: 'approve' }, { methods: ['GET'] }] },
     });
@@ -187,7 +187,7 @@ describe('several workers', timeout, () => {
     onTestFinished(() => endProcess(pid));
     // The first answers may come before the worker says that it serves.
     for (let answers = 0; answers < 20;)
-      if ('status' in (await getThrough(`http://127.0.0.1:${port}`, 'http://example.com/'))) answers += 1;
+      if ('status' in (await proxiedGet(`http://127.0.0.1:${port}`, 'http://example.com/'))) answers += 1;
     supervisor.kill('SIGKILL');
     supervisor.stdout.resume();
     await closed;

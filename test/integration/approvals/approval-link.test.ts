@@ -3,14 +3,14 @@ import { createHmac } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { asked } from '../../support/approval-proxy.ts';
+import { startApprovalProxy } from '../../support/approval-proxy.ts';
 
 const answer = (link: string | null, said: string) =>
   fetch(link ?? 'none:', { method: 'POST', body: new URLSearchParams({ answer: said }) });
 
 describe('a link of the webhook', () => {
   test('shows what waits, and lets it go on', async () => {
-    const { sidekey, seen, send, told } = await asked();
+    const { sidekey, seen, send, told } = await startApprovalProxy();
     const client = await send('DELETE /tickets/7?why=shown', ['Sidekey-Reason: spring clean']);
     const { message, headers } = await told();
     expect(message).toMatchObject({
@@ -40,7 +40,7 @@ describe('a link of the webhook', () => {
   });
 
   test('refuses it, and the client hears so', async () => {
-    const { seen, send, told } = await asked();
+    const { seen, send, told } = await startApprovalProxy();
     const client = await send('DELETE /tickets/7');
     await answer((await told()).message.link, 'no');
     expect((await client.response()).headers['sidekey-error']).toBe('approval_denied');
@@ -48,7 +48,7 @@ describe('a link of the webhook', () => {
   });
 
   test('lets what is alike go on for a while, without another question', async () => {
-    const { seen, send, told } = await asked();
+    const { seen, send, told } = await startApprovalProxy();
     const first = await send('DELETE /tickets/7');
     await answer((await told()).message.link, '15m');
     expect((await first.response()).status).toBe(200);
@@ -57,7 +57,7 @@ describe('a link of the webhook', () => {
   });
 
   test('is of no use when the client has left', async () => {
-    const { sidekey, seen, send, told } = await asked();
+    const { sidekey, seen, send, told } = await startApprovalProxy();
     const client = await send('DELETE /tickets/7');
     const { message } = await told();
     client.socket.destroy();
@@ -70,7 +70,7 @@ describe('a link of the webhook', () => {
 
 describe('the webhook', () => {
   test('is signed with the secret that the config names', async () => {
-    const place = await asked();
+    const place = await startApprovalProxy();
     await writeFile(join(place.sidekey.folder, 'hook.secret'), 'secret-of-the-hook\n', { mode: 0o600 });
     const { url } = place.sidekey.proxy.config().approvals.webhook ?? {};
     // A reload reaches it.
@@ -82,7 +82,7 @@ describe('the webhook', () => {
   });
 
   test('that takes nothing holds up nobody who is asked in another way', async () => {
-    const { sidekey, seen, send, told } = await asked({ receives: () => 500 });
+    const { sidekey, seen, send, told } = await startApprovalProxy({ receives: () => 500 });
     const client = await send('DELETE /tickets/7');
     const { message } = await told();
     const said = { at: Date.now(), by: 'alice in a terminal', outcome: 'allowed' } as const;
@@ -94,7 +94,7 @@ describe('the webhook', () => {
   });
 
   test('has no link where nothing listens for one', async () => {
-    const { sidekey, send, told } = await asked({ admin: {} });
+    const { sidekey, send, told } = await startApprovalProxy({ admin: {} });
     expect(sidekey.proxy.pages).toBeNull();
     await send('DELETE /tickets/7');
     const { message } = await told();
@@ -103,7 +103,7 @@ describe('the webhook', () => {
   });
 
   test('has the address that people use in its link', async () => {
-    const { sidekey, send, told } = await asked({
+    const { sidekey, send, told } = await startApprovalProxy({
       admin: { listen: '127.0.0.1:0', url: 'https://sidekey.acme.test/people/' },
     });
     expect(sidekey.proxy.pages).toBe('https://sidekey.acme.test/people');

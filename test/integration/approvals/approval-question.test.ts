@@ -1,10 +1,10 @@
 /** What of a request people are shown, that nobody is asked about what cannot be, and that no wait outlives its question. */
 import { expect, test } from 'vitest';
 import { longestPath } from '../../../src/approvals/approval.ts';
-import { asked } from '../../support/approval-proxy.ts';
+import { startApprovalProxy } from '../../support/approval-proxy.ts';
 
 test('a path that nobody can be shown in full is refused, and nobody is asked', async () => {
-  const { send, seen, sidekey, told } = await asked();
+  const { send, seen, sidekey, told } = await startApprovalProxy();
   const end = '/admin/delete-everything';
   const long = `/${'a'.repeat(longestPath - end.length)}${end}`;
   expect(long).toHaveLength(longestPath + 1);
@@ -20,7 +20,7 @@ test('a path that nobody can be shown in full is refused, and nobody is asked', 
 });
 
 test('people read the reason as it was written, and the query but for the webhook, and that there is a body', async () => {
-  const { send, told, sidekey } = await asked();
+  const { send, told, sidekey } = await startApprovalProxy();
   const reason = Buffer.from('für Zoë 清理').toString('latin1');
   const client = await send('DELETE /x?why=secret', [`Sidekey-Reason: ${reason}`, 'Content-Length: 4']);
   client.send('body');
@@ -34,7 +34,7 @@ test('people read the reason as it was written, and the query but for the webhoo
 });
 
 test('a request is refused at once where the grant that it waits for is removed', async () => {
-  const { send, told, sidekey, seen } = await asked();
+  const { send, told, sidekey, seen } = await startApprovalProxy();
   const client = await send('DELETE /x');
   await told();
   const { grants } = sidekey.proxy.state.store;

@@ -2,7 +2,7 @@ import { userInfo } from 'node:os';
 import { describe, expect, test } from 'vitest';
 import { program, type Home } from '../../support/command-line.ts';
 import { hasPseudoTerminal, runInTerminal } from '../../support/pseudo-terminal.ts';
-import { waitingPlace } from '../../support/waiting-requests.ts';
+import { homeWithApprovals } from '../../support/waiting-requests.ts';
 
 const live = (at: Home, ...args: readonly string[]) =>
   runInTerminal([process.execPath, program, 'approve', ...args, '--config', at.configFile], {
@@ -14,7 +14,7 @@ const restored = '\u001b[?7h\u001b[?25h\u001b[?1049l';
 
 describe.skipIf(!hasPseudoTerminal)('sidekey approve in a terminal (needs script of util-linux)', () => {
   test('shows what comes, takes an answer by a key, and leaves the terminal as it was', async () => {
-    const { at, store, ask, events } = await waitingPlace();
+    const { at, store, ask, events } = await homeWithApprovals();
     const list = live(at);
     await list.until((screen) => screen.includes('Nothing waits for you.'));
     const { id } = await ask({ reason: 'a duplicate' });
@@ -50,7 +50,7 @@ describe.skipIf(!hasPseudoTerminal)('sidekey approve in a terminal (needs script
   });
 
   test.each(['SIGTERM', 'SIGINT', 'Ctrl-C'] as const)('leaves the terminal as it was at %s', async (how) => {
-    const { at, store, ask } = await waitingPlace();
+    const { at, store, ask } = await homeWithApprovals();
     const { id } = await ask();
     const list = live(at);
     await list.until((screen) => screen.includes(`> ${id}`));
@@ -63,7 +63,7 @@ describe.skipIf(!hasPseudoTerminal)('sidekey approve in a terminal (needs script
   });
 
   test('leaves the terminal as it was where the store is gone', async () => {
-    const { at, store } = await waitingPlace();
+    const { at, store } = await homeWithApprovals();
     const list = live(at);
     await list.until((screen) => screen.includes('Nothing waits for you.'));
     const { default: Database } = await import('better-sqlite3');
@@ -77,7 +77,7 @@ describe.skipIf(!hasPseudoTerminal)('sidekey approve in a terminal (needs script
   });
 
   test('prints the list with --list, and to who cannot draw', async () => {
-    const { at, ask } = await waitingPlace();
+    const { at, ask } = await homeWithApprovals();
     const { id } = await ask();
     const printed = live(at, '--list');
     const { exit } = await printed.ended;

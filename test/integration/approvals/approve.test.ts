@@ -1,7 +1,7 @@
 import { userInfo } from 'node:os';
 import { describe, expect, test } from 'vitest';
 import { home } from '../../support/command-line.ts';
-import { waitingPlace } from '../../support/waiting-requests.ts';
+import { homeWithApprovals } from '../../support/waiting-requests.ts';
 
 const me = userInfo().username;
 const by = `${me} at the command line`;
@@ -13,7 +13,7 @@ describe('an answer at the command line', () => {
     [['--lease'], { kind: 'lease' }, 'for the lease'],
     [['--for', '15m'], { kind: 'until', at: expect.any(Number) }, 'until 20'],
   ])('%j is a yes that reaches so far', async (args, reach, words) => {
-    const { at, store, who, ask, events } = await waitingPlace();
+    const { at, store, who, ask, events } = await homeWithApprovals();
     const { id, exchange } = await ask({ who: who.leased });
     const before = Date.now();
     const { exit, stdout } = await at.run(['approve', id, ...args]);
@@ -48,7 +48,7 @@ describe('an answer at the command line', () => {
   });
 
   test('is a no', async () => {
-    const { at, store, ask, events } = await waitingPlace();
+    const { at, store, ask, events } = await homeWithApprovals();
     const { id } = await ask();
     expect(await at.run(['approve', id, '--deny'])).toMatchObject({
       exit: 0,
@@ -61,7 +61,7 @@ describe('an answer at the command line', () => {
   });
 
   test('says what a yes beyond its request is for', async () => {
-    const { at, who, ask } = await waitingPlace();
+    const { at, who, ask } = await homeWithApprovals();
     const leased = await ask({ who: who.leased });
     const { stdout } = await at.run(['approve', leased.id, '--lease']);
     expect(stdout).toContain(
@@ -74,7 +74,7 @@ describe('an answer at the command line', () => {
   });
 
   test('names the request as people type it, and says it to programs', async () => {
-    const { at, store, ask } = await waitingPlace();
+    const { at, store, ask } = await homeWithApprovals();
     await ask({ id: '011abc0z' });
     expect(await at.json(['approve', 'OIlABCOZ', '--deny'])).toMatchObject({
       id: '011abc0z',
@@ -84,7 +84,7 @@ describe('an answer at the command line', () => {
   });
 
   test('comes too late, or to nobody, and says so; nothing is on record that did not come about', async () => {
-    const { at, store, ask, events } = await waitingPlace();
+    const { at, store, ask, events } = await homeWithApprovals();
     const late = await ask({ expiresAt: Date.now() - 1 });
     const answered = await ask();
     await store.approvals.answer(answered.id, { at: Date.now(), by: 'bob\u001b[2J', outcome: 'denied' });
@@ -110,7 +110,7 @@ describe('an answer at the command line', () => {
   });
 
   test('for the lease of a request that has none is refused, and the request still waits', async () => {
-    const { at, store, ask, events } = await waitingPlace();
+    const { at, store, ask, events } = await homeWithApprovals();
     const { id } = await ask();
     const refused = await at.run(['approve', id, '--lease']);
     expect(refused).toMatchObject({ exit: 2, stdout: '' });
@@ -132,7 +132,7 @@ describe('an answer at the command line', () => {
     ['short'],
     ['--revoke', '../../x'],
   ])('%j %j %j is bad input, and answers nothing', async (...args) => {
-    const { at, store, ask } = await waitingPlace();
+    const { at, store, ask } = await homeWithApprovals();
     const { id } = await ask();
     const refused = await at.run(['approve', ...args.map((word) => (word === 'ID' ? id : word))]);
     expect(refused).toMatchObject({ exit: 2, stdout: '' });
@@ -140,7 +140,7 @@ describe('an answer at the command line', () => {
   });
 
   test('that cannot be put on record is not given', async () => {
-    const { at, store, ask } = await waitingPlace();
+    const { at, store, ask } = await homeWithApprovals();
     const { id } = await ask();
     const standing = await ask();
     await at.run(['approve', standing.id, '--for', '1h']);
@@ -157,7 +157,7 @@ describe('an answer at the command line', () => {
 
 describe('a yes that stands', () => {
   test('is ended by its id, once, and that is on record first', async () => {
-    const { at, store, who, ask, events } = await waitingPlace();
+    const { at, store, who, ask, events } = await homeWithApprovals();
     const { id } = await ask({ who: who.leased });
     await at.run(['approve', id, '--lease']);
     const ended = await at.run(['approve', '--revoke', id.toUpperCase()]);
@@ -179,7 +179,7 @@ describe('a yes that stands', () => {
   });
 
   test('ends with its lease', async () => {
-    const { at, who, ask } = await waitingPlace();
+    const { at, who, ask } = await homeWithApprovals();
     const { id } = await ask({ who: who.leased });
     await at.run(['approve', id, '--for', '8h']);
     await at.run(['lease', 'revoke', '--agent', 'ci']);
@@ -189,7 +189,7 @@ describe('a yes that stands', () => {
 
 describe('the list', () => {
   test('says what waits and what stands, with the commands that answer', async () => {
-    const { at, who, ask } = await waitingPlace();
+    const { at, who, ask } = await homeWithApprovals();
     const askedAt = Date.now();
     const plain = await ask({ askedAt, reason: 'ticket 7 is a duplicate', ruleName: 'deletes' });
     const leased = await ask({ askedAt: askedAt + 1, who: who.leased, purpose: 'nightly report' });
@@ -222,7 +222,7 @@ describe('the list', () => {
   });
 
   test('is for programs what it is for people', async () => {
-    const { at, who, ask } = await waitingPlace();
+    const { at, who, ask } = await homeWithApprovals();
     const { id, exchange } = await ask({ who: who.leased, reason: 'x', purpose: 'nightly report' });
     const standing = await ask();
     await at.run(['approve', standing.id, '--for', '8h']);
@@ -285,7 +285,7 @@ describe('the list', () => {
 });
 
 test('answers are found in the audit, for people and by filters', async () => {
-  const { at, who, ask } = await waitingPlace();
+  const { at, who, ask } = await homeWithApprovals();
   const allowed = await ask({ who: who.leased });
   const denied = await ask();
   await at.run(['approve', allowed.id, '--lease']);

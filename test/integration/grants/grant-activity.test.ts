@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/load.ts';
 import { openView } from '../../../src/app/state.ts';
 import { home, type Home } from '../../support/command-line.ts';
-import { getThrough } from '../../support/proxied-get.ts';
+import { proxiedGet } from '../../support/proxied-get.ts';
 import { startUpstream, upstreamCa, upstreamHost, type Upstream } from '../../support/upstream.ts';
 
 interface Place {
@@ -68,7 +68,7 @@ describe('what happened to a grant', () => {
       next: { what: 'refresh_on_use' },
     });
     const proxy = await at.start();
-    expect(await getThrough(proxy.url, `${upstream.url}/items`)).toMatchObject({ status: 200 });
+    expect(await proxiedGet(proxy.url, `${upstream.url}/items`)).toMatchObject({ status: 200 });
     await proxy.stop();
     expect(await at.json(['grant', 'show', 'desk'])).toMatchObject({
       used_at: expect.stringMatching(/^\d{4}-.+Z$/),

@@ -1,6 +1,6 @@
 import { credentials } from '@grpc/grpc-js';
 import { describe, expect, it } from 'vitest';
-import { carriesGrpc, type GrpcPair } from '../../support/grpc-behaviour.ts';
+import { testGrpcBehaviour, type GrpcPair } from '../../support/grpc-behaviour.ts';
 import { ask, startWords, wordsClient } from '../../support/grpc.ts';
 import { bearerToken, startSidekey, type TestSidekey } from '../../support/sidekey.ts';
 import { upstreamHost, upstreamLeaf } from '../../support/upstream.ts';
@@ -22,7 +22,7 @@ async function throughProxy(): Promise<
 }
 
 describe('the proxy', () => {
-  carriesGrpc(throughProxy);
+  testGrpcBehaviour(throughProxy);
 
   it('adds the credential to a gRPC call, and writes the call down', async () => {
     const { client, server, sidekey, authority } = await throughProxy();

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { describe, expect, test } from 'vitest';
 import { startCompanyProxy } from '../../support/company-proxy.ts';
-import { getThrough } from '../../support/proxied-get.ts';
+import { proxiedGet } from '../../support/proxied-get.ts';
 import { startHelpdeskProxy, ticketsRequest } from '../../support/helpdesk.ts';
 import { openClient, problemOf, rawClient } from '../../support/raw-client.ts';
 import { bearerToken, startSidekey, type TestSidekey } from '../../support/sidekey.ts';
@@ -52,8 +52,8 @@ describe('through the company’s proxy', () => {
     });
     await sidekey.grant([upstream.authority, plain.authority]);
     for (let round = 0; round < 2; round += 1) {
-      expect(await getThrough(sidekey.url, upstream.url)).toEqual({ status: 200, body: 'over TLS' });
-      expect(await getThrough(sidekey.url, plain.url)).toEqual({ status: 200, body: 'plain' });
+      expect(await proxiedGet(sidekey.url, upstream.url)).toEqual({ status: 200, body: 'over TLS' });
+      expect(await proxiedGet(sidekey.url, plain.url)).toEqual({ status: 200, body: 'plain' });
     }
     expect(new Set(seen)).toEqual(new Set([`Bearer ${bearerToken}`, undefined]));
     expect(company.targets()).toEqual([`127.0.0.1:${upstream.port}`, `127.0.0.1:${plain.port}`]);
@@ -109,12 +109,12 @@ describe('through the company’s proxy', () => {
     await sidekey.grant([upstream.authority]);
     const proxy = `http://127.0.0.1:${company.port}`;
     await sidekey.configure({ upstream: { ...reach, proxy, no_proxy: [upstreamHost] } });
-    expect(await getThrough(sidekey.url, upstream.url)).toMatchObject({ status: 200 });
+    expect(await proxiedGet(sidekey.url, upstream.url)).toMatchObject({ status: 200 });
     await sidekey.configure({ upstream: { ...reach, proxy, no_proxy: ['127.0.0.0/8'] } });
-    expect(await getThrough(sidekey.url, upstream.url)).toMatchObject({ status: 200 });
+    expect(await proxiedGet(sidekey.url, upstream.url)).toMatchObject({ status: 200 });
     expect(company.heads).toEqual([]);
     await sidekey.configure({ upstream: { ...reach, proxy } });
-    expect(await getThrough(sidekey.url, upstream.url)).toMatchObject({ status: 200 });
+    expect(await proxiedGet(sidekey.url, upstream.url)).toMatchObject({ status: 200 });
     expect(company.heads).toHaveLength(1);
   });
 
@@ -126,7 +126,7 @@ describe('through the company’s proxy', () => {
       { private_addresses: [] },
     );
     await sidekey.grant([upstreamHost]);
-    const answer = await getThrough(sidekey.url, `https://${upstreamHost}/`);
+    const answer = await proxiedGet(sidekey.url, `https://${upstreamHost}/`);
     expect(answer).toMatchObject({ status: 403 });
     expect(JSON.stringify(answer)).toContain('address_blocked');
     expect(company.heads).toEqual([]);
@@ -158,7 +158,7 @@ describe('a company’s proxy that does not serve', () => {
     const sidekey = await startSidekey({ domains: { [upstreamHost]: { grant: 'acme' } } });
     await sidekey.grant([upstreamHost]);
     await sidekey.configure({ upstream: { ...reach, proxy: `http://127.0.0.1:${sidekey.port}` } });
-    const answer = await getThrough(sidekey.url, `https://${upstreamHost}/`);
+    const answer = await proxiedGet(sidekey.url, `https://${upstreamHost}/`);
     expect(JSON.stringify(answer)).toContain('The proxy of upstream.proxy is Sidekey itself.');
     expect((await sidekey.audit()).filter((line) => line.event === 'access')).toHaveLength(1);
   });
@@ -174,7 +174,7 @@ describe('a company’s proxy that does not serve', () => {
       code: 'secret_missing',
       reason: expect.stringMatching(/: upstream\.proxy\.password: file:not-there cannot be read/) as string,
     });
-    expect(await getThrough(sidekey.url, upstream.url)).toMatchObject({ status: 200 });
+    expect(await proxiedGet(sidekey.url, upstream.url)).toMatchObject({ status: 200 });
   });
 });
 
@@ -185,13 +185,13 @@ describe.skipIf(squidMissing)('through a squid that asks for a password', () => 
     const sidekey = await startBehind(squid.port, { [upstream.authority]: { grant: 'acme' } });
     await sidekey.grant([upstream.authority]);
     for (let round = 0; round < 3; round += 1) {
-      const answer = await getThrough(sidekey.url, upstream.url);
+      const answer = await proxiedGet(sidekey.url, upstream.url);
       expect('body' in answer && answer.body.length).toBe(200_000);
     }
     expect(upstream.connections()).toBe(1);
     await writeFile(join(sidekey.folder, 'proxy.secret'), 'wrong', { mode: 0o600 });
     await sidekey.proxy.reload();
-    expect(JSON.stringify(await getThrough(sidekey.url, upstream.url))).toContain(
+    expect(JSON.stringify(await proxiedGet(sidekey.url, upstream.url))).toContain(
       'does not accept the credentials of upstream.proxy (407)',
     );
     expect(await readFile(squid.accessLog, 'utf8')).toContain('TCP_DENIED/407');

@@ -6,7 +6,7 @@ import { stringify } from 'yaml';
 import { loadConfig } from '../../../src/config/load.ts';
 import { openView } from '../../../src/app/state.ts';
 import { home, startProgram } from '../../support/command-line.ts';
-import { getThrough } from '../../support/proxied-get.ts';
+import { proxiedGet } from '../../support/proxied-get.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 
 /** A provider whose refresh token stays the same, and that answers the proxy `first` when it is let go. */
@@ -58,7 +58,7 @@ async function twoProxies() {
     return startProgram(['start', '--json', '--config', file], at.folder);
   };
   const [first, second] = [await start('first'), await start('second')];
-  const lost = getThrough(first.url, `${server.url}/items`);
+  const lost = proxiedGet(first.url, `${server.url}/items`);
   await asked.promise;
   return {
     first,
@@ -67,7 +67,7 @@ async function twoProxies() {
     lost,
     timed: async () => {
       const begun = performance.now();
-      const answer = await getThrough(second.url, `${server.url}/items`);
+      const answer = await proxiedGet(second.url, `${server.url}/items`);
       return { answer, ms: performance.now() - begun };
     },
     stored: async () => {

@@ -9,7 +9,7 @@ import { expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/load.ts';
 import { openView } from '../../../src/app/state.ts';
 import { home } from '../../support/command-line.ts';
-import { getThrough } from '../../support/proxied-get.ts';
+import { proxiedGet } from '../../support/proxied-get.ts';
 import { startTokenServer } from '../../support/token-server.ts';
 import { upstreamCa, upstreamHost } from '../../support/upstream.ts';
 
@@ -91,7 +91,7 @@ test(
       const life = new AbortController();
       const load = names.map(async (name) => {
         while (!life.signal.aborted) {
-          const answer = await getThrough(proxy.url, `${server.url}/items`, { 'sidekey-grant': name });
+          const answer = await proxiedGet(proxy.url, `${server.url}/items`, { 'sidekey-grant': name });
           // The API says which token of the grant it was given.
           if ('status' in answer && answer.status === 200) used.add(answer.body);
           await wait(25);

@@ -13,7 +13,7 @@ import type { AuditLine } from '../../../src/audit/event.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import type { OpenedGrant, Registry } from '../../../src/grants/registry.ts';
 import { home, type Home, type Running, startProgram } from '../../support/command-line.ts';
-import { getThrough } from '../../support/proxied-get.ts';
+import { proxiedGet } from '../../support/proxied-get.ts';
 import {
   startTokenServer,
   type TokenEnd,
@@ -138,7 +138,7 @@ describe('a token that ends', () => {
     await connect(all, server, 'acme', { at: Date.now() + 1_000, uses: 400 });
     const answers = await Promise.all(
       proxies.flatMap((proxy) =>
-        Array.from({ length: requestsEach }, () => getThrough(proxy.url, `${server.url}/items`)),
+        Array.from({ length: requestsEach }, () => proxiedGet(proxy.url, `${server.url}/items`)),
       ),
     );
     expect(answers.filter((answer) => !('status' in answer) || answer.status !== 200)).toEqual([]);
@@ -237,7 +237,7 @@ describe('proxies that are killed while they refresh', () => {
           shuffled([...names, ...names], random).map(async (name) => ({
             asker,
             name,
-            answer: await getThrough(proxy.url, `${server.url}/items`, { 'sidekey-grant': name }),
+            answer: await proxiedGet(proxy.url, `${server.url}/items`, { 'sidekey-grant': name }),
           })),
         );
         const answers = await Promise.all(asked);

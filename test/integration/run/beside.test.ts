@@ -2,11 +2,11 @@ import { rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import { curlMissing } from '../../support/curl.ts';
-import { deskToken, runPlace } from '../../support/run-command.ts';
+import { deskToken, runHome } from '../../support/run-command.ts';
 
 describe.skipIf(curlMissing)('sidekey run beside others (curl)', () => {
   test('several at once on one store, each with its own lease and summary', async () => {
-    const place = await runPlace();
+    const place = await runHome();
     // The first runs of all: each would make what is missing.
     await rm(place.at.at('certs'), { recursive: true, force: true });
     const ask = (count: number) =>
@@ -23,7 +23,7 @@ describe.skipIf(curlMissing)('sidekey run beside others (curl)', () => {
   });
 
   test('through a proxy that runs already', async () => {
-    const place = await runPlace();
+    const place = await runHome();
     const { url } = await place.at.start();
     const ask = [
       'sh',
@@ -56,7 +56,7 @@ describe.skipIf(curlMissing)('sidekey run beside others (curl)', () => {
   });
 
   test('does not begin where the proxy does not answer', async () => {
-    const { run } = await runPlace();
+    const { run } = await runHome();
     const server = createServer();
     const port = await new Promise<number>((resolve) => {
       server.listen(0, '127.0.0.1', () => resolve((server.address() as { port: number }).port));

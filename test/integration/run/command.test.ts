@@ -4,7 +4,7 @@ import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { curlMissing } from '../../support/curl.ts';
-import { deskToken, runPlace } from '../../support/run-command.ts';
+import { deskToken, runHome } from '../../support/run-command.ts';
 
 const has = (name: string) => {
   try {
@@ -21,7 +21,7 @@ describe('sidekey run', () => {
   test.skipIf(curlMissing)(
     'gives a program a credential that it does not hold, and none of its own (curl)',
     async () => {
-      const place = await runPlace();
+      const place = await runHome();
       const { exit, stdout, stderr } = await place.run(
         [
           '--',
@@ -47,7 +47,7 @@ describe('sidekey run', () => {
   );
 
   test.skipIf(!has('python3'))('works for a program that knows nothing of Sidekey (python3)', async () => {
-    const place = await runPlace();
+    const place = await runHome();
     const script = `import urllib.request; print(urllib.request.urlopen('${place.upstream.url}/').read().decode())`;
     expect(await place.run(['--quiet', '--', 'python3', '-c', script])).toMatchObject({
       exit: 0,
@@ -63,7 +63,7 @@ describe('sidekey run', () => {
   });
 
   test('gives on the exit code, and arguments as they are', async () => {
-    const { at, run } = await runPlace();
+    const { at, run } = await runHome();
     const words = ['$HOME', '*', "it's", '', '--help', '--', '-n', 'a b'];
     const print = 'printf "<%s>" "$@"; exit 7';
     expect(await run(['--quiet', '--', 'sh', '-c', print, 'sh', ...words])).toMatchObject({
@@ -86,14 +86,14 @@ describe('sidekey run', () => {
   });
 
   test('passes a large binary input and output through untouched', async () => {
-    const { run } = await runPlace();
+    const { run } = await runHome();
     const input = randomBytes(5_000_000);
     const { stdout } = await run(['--quiet', '--', 'cat'], { input });
     expect(digest(Buffer.from(stdout, 'latin1'))).toBe(digest(input));
   });
 
   test('dies by the signal that the program died by, and by no core dump', async () => {
-    const { run } = await runPlace();
+    const { run } = await runHome();
     const killed = await run(['--', 'sh', '-c', 'kill -TERM $$']);
     expect(killed).toMatchObject({ exit: null, signal: 'SIGTERM' });
     expect(killed.stderr).toContain('no request came through the proxy');
@@ -105,7 +105,7 @@ describe('sidekey run', () => {
   });
 
   test('does not begin where the config is wrong, and leaves nothing behind', async () => {
-    const { at, run, events } = await runPlace();
+    const { at, run, events } = await runHome();
     const before = (await events('lease.created')).length;
     await writeFile(at.configFile, 'version: 1\nprxy: {}\n');
     const failed = await run(['--', 'sh', '-c', 'echo began']);
@@ -114,7 +114,7 @@ describe('sidekey run', () => {
   });
 
   test('takes its files away, and says where its log is kept', async () => {
-    const { at, run } = await runPlace();
+    const { at, run } = await runHome();
     const { stdout } = await run(['--log', 'run.log', '--', 'sh', '-c', 'ls "${SSL_CERT_FILE%/*}"'], {
       env: { TMPDIR: at.folder },
     });
@@ -124,7 +124,7 @@ describe('sidekey run', () => {
   });
 
   test('gives on the exit code, also where nobody reads the summary', async () => {
-    const { start } = await runPlace();
+    const { start } = await runHome();
     const command = start(['--', 'sh', '-c', 'echo ready=yes; read line; exit 7']);
     await command.told('ready');
     await command.deafen();

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { describe, expect, test } from 'vitest';
-import { deskToken, fetching } from '../../support/fetch-home.ts';
+import { deskToken, fetchHome } from '../../support/fetch-home.ts';
 
 const arrow = `Bearer ${deskToken}`;
 
@@ -15,7 +15,7 @@ async function bodyOf(request: IncomingMessage): Promise<Buffer> {
 describe('a request', () => {
   test('gets the credential of the grant, and never what the caller gives for one', async () => {
     const seen: IncomingMessage['headers'][] = [];
-    const { at, upstream, audit } = await fetching((request, response) => {
+    const { at, upstream, audit } = await fetchHome((request, response) => {
       seen.push(request.headers);
       response.end('hello\n');
     });
@@ -49,7 +49,7 @@ describe('a request', () => {
 
   test('has a body of text, JSON unless it is said otherwise', async () => {
     const seen: (string | undefined)[] = [];
-    const { at, upstream } = await fetching(async (request, response) => {
+    const { at, upstream } = await fetchHome(async (request, response) => {
       seen.push(request.method, request.headers['content-type'], String(await bodyOf(request)));
       response.end();
     });
@@ -61,7 +61,7 @@ describe('a request', () => {
   test('takes any bytes from a file and from standard input, and gives any bytes back', async () => {
     const bytes = randomBytes(300_000);
     const seen: (string | undefined)[] = [];
-    const { at, upstream } = await fetching(async (request, response) => {
+    const { at, upstream } = await fetchHome(async (request, response) => {
       seen.push(request.headers['content-length'] ?? request.headers['transfer-encoding']);
       response.end(await bodyOf(request));
     });
@@ -79,7 +79,7 @@ describe('a request', () => {
   test('streams what is large, both ways', async () => {
     const size = 48 * 1_024 * 1_024;
     const hash = createHash('sha256');
-    const { at, upstream } = await fetching(async (request, response) => {
+    const { at, upstream } = await fetchHome(async (request, response) => {
       for await (const chunk of request as AsyncIterable<Buffer>) hash.update(chunk);
       response.writeHead(200, { 'Content-Length': size });
       const piece = Buffer.alloc(65_536, 'x');
@@ -98,7 +98,7 @@ describe('a request', () => {
 
   test('chooses among the grants of a host', async () => {
     const seen: (string | undefined)[] = [];
-    const { at, upstream } = await fetching(
+    const { at, upstream } = await fetchHome(
       (request, response) => {
         seen.push(request.headers.authorization);
         response.end();
@@ -118,7 +118,7 @@ describe('a request', () => {
   });
 
   test('for the proxy itself says what may be called', async () => {
-    const { at, upstream } = await fetching((_request, response) => response.end());
+    const { at, upstream } = await fetchHome((_request, response) => response.end());
     const ran = await at.run(['fetch', 'http://sidekey.internal/']);
     expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining(`${upstream.authority} (https)`) });
   });
@@ -126,7 +126,7 @@ describe('a request', () => {
 
 describe('what comes back', () => {
   test('is one object with --json: the answer, the grant and what finds it in the audit file', async () => {
-    const { at, upstream, audit } = await fetching((_request, response) => {
+    const { at, upstream, audit } = await fetchHome((_request, response) => {
       response.setHeader('Set-Cookie', ['a=1', 'b=2']).end('grüß');
     });
     const envelope = await at.json(['fetch', upstream.url]);
@@ -145,7 +145,7 @@ describe('what comes back', () => {
   });
 
   test('stands in it in base64 where it is no text, and by its file name with -o', async () => {
-    const { at, upstream } = await fetching((_request, response) => response.end(Buffer.from([0xff, 0, 1])));
+    const { at, upstream } = await fetchHome((_request, response) => response.end(Buffer.from([0xff, 0, 1])));
     const envelope = await at.json(['fetch', upstream.url]);
     expect(envelope).toMatchObject({ body_base64: '/wAB' });
     expect(envelope).not.toHaveProperty('body');
@@ -154,7 +154,7 @@ describe('what comes back', () => {
   });
 
   test('is refused where it is too large for one object, with the way out', async () => {
-    const { at, upstream } = await fetching((_request, response) =>
+    const { at, upstream } = await fetchHome((_request, response) =>
       response.end(Buffer.alloc(8 * 1_024 * 1_024 + 1)),
     );
     const ran = await at.run(['fetch', upstream.url, '--json']);
@@ -163,7 +163,7 @@ describe('what comes back', () => {
   });
 
   test('has its head before it with -i', async () => {
-    const { at, upstream } = await fetching((_request, response) => {
+    const { at, upstream } = await fetchHome((_request, response) => {
       response.sendDate = false;
       response.writeHead(202, 'Taken', { 'X-Case': 'Kept' }).end('body');
     });
@@ -174,7 +174,7 @@ describe('what comes back', () => {
 
 describe('the exit code', () => {
   test('is 5 where the upstream says no, with what it says', async () => {
-    const { at, upstream } = await fetching((_request, response) =>
+    const { at, upstream } = await fetchHome((_request, response) =>
       response.writeHead(404).end('no such thing'),
     );
     expect(await at.run(['fetch', `${upstream.url}/x`])).toEqual({
@@ -204,7 +204,7 @@ describe('the exit code', () => {
       '→ sidekey connect',
     ],
   ])('of a refusal is that of its code: %s', async (_name, url, exit, sentence, hint) => {
-    const { at } = await fetching((_request, response) => response.end(), {
+    const { at } = await fetchHome((_request, response) => response.end(), {
       domains: { 'none.acme.test': { grant: 'none' } },
     });
     const ran = await at.run(['fetch', url, '-o', 'out']);
@@ -215,7 +215,7 @@ describe('the exit code', () => {
   });
 
   test('is 6 where the upstream is not there, breaks off, or takes too long', async () => {
-    const { at, upstream } = await fetching((request, response) => {
+    const { at, upstream } = await fetchHome((request, response) => {
       if (request.url === '/slow') return;
       response.writeHead(200, { 'Content-Length': 100 });
       response.write('half', () => response.destroy());
@@ -233,7 +233,7 @@ describe('the exit code', () => {
   });
 
   test('is 3 where agents are required and none is named', async () => {
-    const { at, upstream } = await fetching((_request, response) => response.end(), {
+    const { at, upstream } = await fetchHome((_request, response) => response.end(), {
       proxy: { authentication: 'required' },
     });
     const ran = await at.run(['fetch', upstream.url]);
@@ -245,7 +245,7 @@ describe('the exit code', () => {
 describe('a redirect', () => {
   test('is followed only with -L, and what it leads to is decided anew', async () => {
     const seen: string[] = [];
-    const { at, upstream, audit } = await fetching((request, response) => {
+    const { at, upstream, audit } = await fetchHome((request, response) => {
       seen.push(`${request.method} ${request.url} ${request.headers.authorization}`);
       if (request.url === '/from') response.writeHead(303, { Location: '/to' }).end('moved');
       else if (request.url === '/away')
@@ -275,7 +275,7 @@ describe('a redirect', () => {
 
 describe('who asks', () => {
   test('is the agent that is named, under a lease that ends with the command', async () => {
-    const { at, upstream, audit } = await fetching((_request, response) => response.end('ok'), {
+    const { at, upstream, audit } = await fetchHome((_request, response) => response.end('ok'), {
       proxy: { authentication: 'required' },
     });
     await at.run(['agent', 'add', 'ci', '--grant', 'desk']);
@@ -293,7 +293,7 @@ describe('who asks', () => {
   });
 
   test('is whoever the running proxy knows, with --proxy or where the environment names it', async () => {
-    const { at, upstream, audit } = await fetching((_request, response) => response.end('ok'), {
+    const { at, upstream, audit } = await fetchHome((_request, response) => response.end('ok'), {
       proxy: { authentication: 'required' },
     });
     const { token } = (await at.json(['agent', 'add', 'ci', '--grant', 'desk'])) as { token: string };
@@ -309,7 +309,7 @@ describe('who asks', () => {
   });
 
   test('is not somebody else where the proxy of the environment refuses', async () => {
-    const { at, upstream } = await fetching((_request, response) => response.end('ok'));
+    const { at, upstream } = await fetchHome((_request, response) => response.end('ok'));
     const { url } = await at.start();
     const env = { HTTPS_PROXY: url.replace('//', '//ci:unknown@') };
     expect(await at.run(['fetch', upstream.url], { env })).toMatchObject({ exit: 3, stdout: '' });
@@ -317,7 +317,7 @@ describe('who asks', () => {
   });
 
   test('is not asked of a proxy that is no Sidekey', async () => {
-    const { at, upstream } = await fetching((_request, response) => response.end('ok'));
+    const { at, upstream } = await fetchHome((_request, response) => response.end('ok'));
     const env = { HTTPS_PROXY: `http://127.0.0.1:${upstream.port}` };
     expect(await at.run(['fetch', upstream.url], { env })).toMatchObject({ exit: 0, stdout: 'ok' });
   });
@@ -336,7 +336,7 @@ test.each([
   [['fetch', 'a.test', '--proxy', 'http://proxy.corp.test:3128'], '--proxy is not a proxy on this machine'],
   [['fetch', 'a.test', '--proxy', 'http://127.0.0.1:1', '--agent', 'ci'], 'both given'],
 ])('%j is refused before anything is sent', async (args, sentence) => {
-  const { at } = await fetching((_request, response) => response.end());
+  const { at } = await fetchHome((_request, response) => response.end());
   const ran = await at.run(args);
   expect(ran).toMatchObject({ exit: 2, stdout: '', stderr: expect.stringContaining(sentence) });
   expect(ran.stderr).not.toMatch(/pass@|secret-1/);

@@ -3,7 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { parse } from 'yaml';
 import { describe, expect, test } from 'vitest';
 import { curlMissing } from '../../support/curl.ts';
-import { runPlace } from '../../support/run-command.ts';
+import { runHome } from '../../support/run-command.ts';
 
 const status = (...args: readonly string[]) => [
   'curl',
@@ -17,7 +17,7 @@ const status = (...args: readonly string[]) => [
 
 describe.skipIf(curlMissing)('what sidekey run refuses (curl)', () => {
   test('hosts that are not in the map are tunnelled and counted, or refused with the way out', async () => {
-    const { run, upstream, seen } = await runPlace(undefined, () => ({ domains: {} }));
+    const { run, upstream, seen } = await runHome(undefined, () => ({ domains: {} }));
     const tunnelled = await run(['--', ...status(`${upstream.url}/`)]);
     expect(tunnelled).toMatchObject({
       stdout: '200',
@@ -40,7 +40,7 @@ describe.skipIf(curlMissing)('what sidekey run refuses (curl)', () => {
   });
 
   test('what a policy that is asked for refuses, besides what the domain does', async () => {
-    const { run, upstream, seen } = await runPlace(undefined, ({ authority }) => ({
+    const { run, upstream, seen } = await runHome(undefined, ({ authority }) => ({
       policies: {
         'read-only': [{ methods: ['GET'] }],
         'no-admin': [{ paths: ['/admin/**'], outcome: 'deny' }, {}],
@@ -72,7 +72,7 @@ describe.skipIf(curlMissing)('what sidekey run refuses (curl)', () => {
   });
 
   test('an edit of the config acts on a command that runs, and what the command line says stays', async () => {
-    const place = await runPlace(undefined, () => ({
+    const place = await runHome(undefined, () => ({
       domains: {},
       policies: { 'read-only': [{ methods: ['GET'] }] },
     }));

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { hasPseudoTerminal, runInTerminal } from '../../support/pseudo-terminal.ts';
 import { program } from '../../support/command-line.ts';
-import { runPlace } from '../../support/run-command.ts';
+import { runHome } from '../../support/run-command.ts';
 
 /** A program that says which signals it gets, and ends at the one that is named. */
 const listener = (last: NodeJS.Signals) =>
@@ -19,7 +19,7 @@ describe('signals to sidekey run', () => {
   test.each(['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH', 'SIGCONT', 'SIGINT', 'SIGQUIT'] as const)(
     '%s reaches the program, which decides what comes of it',
     async (name) => {
-      const { start } = await runPlace();
+      const { start } = await runHome();
       const command = start(['--quiet', '--', process.execPath, '-e', listener(name)]);
       await command.told('ready');
       command.signal(name);
@@ -30,7 +30,7 @@ describe('signals to sidekey run', () => {
   test.skipIf(process.platform !== 'linux')(
     'a program that stops itself stops the whole, and goes on with it',
     async () => {
-      const { start } = await runPlace();
+      const { start } = await runHome();
       const command = start(['--quiet', '--', 'sh', '-c', 'echo ready=$$; kill -STOP $$; echo on=$$']);
       await command.told('ready');
       // A shell that waits for the whole would see it stopped: whoever continues it continues the program.
@@ -58,7 +58,7 @@ describe('signals to sidekey run', () => {
 
 describe.skipIf(!hasPseudoTerminal)('sidekey run in a terminal (needs script of util-linux)', () => {
   test('leaves Ctrl-C to the program, once, and the size of the terminal as it is', async () => {
-    const { at } = await runPlace();
+    const { at } = await runHome();
     const script = `trap 'count=$((count+1))' INT; stty size; test -t 0 && test -t 1 && echo is-a-terminal; echo now-press; while [ "\${count:-0}" = 0 ]; do read line; done; echo count=$count; exit 0`;
     // The shell around it has Ctrl-C too, and goes on, as one that a person types at does.
     const shell = `trap : INT; settings=$(stty -g); "$@"; echo ended=$?; test "$settings" = "$(stty -g)" && echo settings=same`;

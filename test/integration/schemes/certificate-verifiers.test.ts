@@ -4,7 +4,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { freePort, isInstalled, startProgram } from '../../bench/process.ts';
 import { certificateOf, clients, refusalBy, sidekeyOfBank } from '../../support/certificate-grants.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
-import { getThrough } from '../../support/proxied-get.ts';
+import { proxiedGet } from '../../support/proxied-get.ts';
 import { ask, openSession } from '../../support/h2-client.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { upstreamHost, upstreamLeaf } from '../../support/upstream.ts';
@@ -126,8 +126,8 @@ describe.skipIf(nginx !== null)(`nginx with ssl_verify_client${because(nginx)}`,
     'lets the grant in, and knows whose certificate it is, with %s',
     async (tls) => {
       const { sidekey, authority } = await behindNginx(certificateOf('agents'), `ssl_protocols ${tls};`);
-      const one = await getThrough(sidekey.url, `https://${authority}/`);
-      const two = await getThrough(sidekey.url, `https://${authority}/`);
+      const one = await proxiedGet(sidekey.url, `https://${authority}/`);
+      const two = await proxiedGet(sidekey.url, `https://${authority}/`);
       expect(one).toEqual({
         status: 200,
         body: expect.stringMatching(/^SUCCESS 01[0-9A-F]+ \d+ \. HTTP\/1\.1$/) as string,
@@ -151,7 +151,7 @@ describe.skipIf(nginx !== null)(`nginx with ssl_verify_client${because(nginx)}`,
       providers: { bank: { audience: [authority], inject: 'client_certificate' } },
     });
     const as = async (grant: string) => {
-      const answer = await getThrough(sidekey.url, `https://${authority}/`, { 'Sidekey-Grant': grant });
+      const answer = await proxiedGet(sidekey.url, `https://${authority}/`, { 'Sidekey-Grant': grant });
       const [verified, serial, , reused] = (answer as { body: string }).body.split(' ');
       return { verified, serial, reused };
     };
@@ -168,7 +168,7 @@ describe.skipIf(nginx !== null)(`nginx with ssl_verify_client${because(nginx)}`,
     const { sidekey, authority } = await behindNginx(
       certificateOf('agents', { from: makeTestAuthority('Somebody else') }),
     );
-    const answer = await getThrough(sidekey.url, `https://${authority}/`);
+    const answer = await proxiedGet(sidekey.url, `https://${authority}/`);
     expect(answer).toMatchObject({
       status: 400,
       body: expect.stringContaining('SSL certificate error') as string,

@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { onHeads } from '../../support/granted.ts';
 import { openClient, openTunnel } from '../../support/raw-client.ts';
-import { bound, boundTo, provingPlace } from '../../support/dpop-upstream.ts';
+import { bound, boundTo, startDpopProxy } from '../../support/dpop-upstream.ts';
 import { answerOf, openSession } from '../../support/h2-client.ts';
 import {
   startH2Upstream,
@@ -16,7 +16,7 @@ import { decodeJwt } from 'jose';
 
 describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, over %s', (protocol) => {
   test('goes with a proof for just that request, in the place of what the client has', async () => {
-    const at = await provingPlace(protocol);
+    const at = await startDpopProxy(protocol);
     const answer = await at.ask({
       path: '/things/caf%C3%A9?q=1',
       fields: { authorization: 'DPoP placeholder', dpop: 'of the client', 'x-kept': 'yes' },
@@ -32,7 +32,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, 
   });
 
   test('is proved once more where a nonce is wanted, and then with the nonce at once', async () => {
-    const at = await provingPlace(protocol);
+    const at = await startDpopProxy(protocol);
     at.wants.nonce = 'nonce-1';
     expect(await at.ask()).toMatchObject({ status: 200, body: 'ok' });
     expect(await at.ask()).toMatchObject({ status: 200, body: 'ok' });
@@ -51,7 +51,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, 
   });
 
   test('has the nonce that came with the last answer, whatever that was', async () => {
-    const at = await provingPlace(protocol);
+    const at = await startDpopProxy(protocol);
     at.wants.next = 'nonce-1';
     await at.ask();
     at.wants.next = 'nonce-2';
@@ -66,7 +66,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, 
   });
 
   test('is renewed where it has ended too, after the nonce', async () => {
-    const at = await provingPlace(protocol);
+    const at = await startDpopProxy(protocol);
     Object.assign(at.wants, { nonce: 'nonce-1', token: 'another' });
     expect(await at.ask({ method: 'POST', body: 'hello' })).toMatchObject({ status: 200, body: 'ok' });
     expect(at.seen.map(({ says, body }) => [says, body])).toEqual([
@@ -78,7 +78,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, 
   });
 
   test('is proved anew where the nonce has changed while it was renewed', async () => {
-    const at = await provingPlace(protocol);
+    const at = await startDpopProxy(protocol);
     Object.assign(at.wants, { token: 'another', next: 'nonce-1' });
     const answering = at.ask();
     // The answer to the ended token says a nonce, and another is wanted from then on.
@@ -94,7 +94,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, 
   });
 
   test('is proved twice at most, and not renewed for the sake of a nonce', async () => {
-    const at = await provingPlace(protocol);
+    const at = await startDpopProxy(protocol);
     Object.assign(at.wants, { nonce: 'nonce-1', isNever: true });
     const answer = await at.ask();
     expect(answer).toMatchObject({ status: 401, body: 'nonce' });
@@ -104,7 +104,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, 
   });
 
   test('is proved once more with the body that it had, though nothing could renew it', async () => {
-    const at = await provingPlace(protocol, {}, { ...bound, refreshToken: null });
+    const at = await startDpopProxy(protocol, {}, { ...bound, refreshToken: null });
     at.wants.nonce = 'nonce-1';
     expect(await at.ask({ method: 'POST', body: 'hello' })).toMatchObject({ status: 200, body: 'ok' });
     expect(at.seen.map(({ says, body }) => [says, body])).toEqual([
@@ -114,7 +114,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, 
   });
 
   test('cannot be proved again where the body was too long to keep: the next request has the nonce', async () => {
-    const at = await provingPlace(protocol, { config: { limits: { replay_bytes: 1_000 } } });
+    const at = await startDpopProxy(protocol, { config: { limits: { replay_bytes: 1_000 } } });
     at.wants.nonce = 'nonce-1';
     const body = 'x'.repeat(10_000);
     expect(await at.ask({ method: 'POST', body })).toMatchObject({ status: 401, body: 'nonce' });
@@ -124,7 +124,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, 
   });
 
   test('is proved for many requests at once, each for itself', async () => {
-    const at = await provingPlace('HTTP/2');
+    const at = await startDpopProxy('HTTP/2');
     at.wants.nonce = 'nonce-1';
     const paths = Array.from({ length: 20 }, (_, index) => `/${index}`);
     const answers = await Promise.all(paths.map((path) => at.ask({ path })));

@@ -11,20 +11,20 @@ import {
   clients,
   refusalBy,
   sidekeyOfBank,
-  startAskingUpstream,
-  type AskingOptions,
+  startCertificateUpstream,
+  type CertificateUpstreamOptions,
 } from '../../support/certificate-grants.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
 import { startCompanyProxy } from '../../support/company-proxy.ts';
-import { getThrough } from '../../support/proxied-get.ts';
+import { proxiedGet } from '../../support/proxied-get.ts';
 import { ask, openSession } from '../../support/h2-client.ts';
 import { openTls } from '../../support/raw-client.ts';
 import { startUpstream, upstreamHost, upstreamLeaf } from '../../support/upstream.ts';
 import type { TestSidekey } from '../../support/sidekey.ts';
 
 /** An upstream that wants a certificate, and a proxy with a grant that has one. */
-async function setup(options: AskingOptions = {}) {
-  const upstream = await startAskingUpstream(options);
+async function setup(options: CertificateUpstreamOptions = {}) {
+  const upstream = await startCertificateUpstream(options);
   const sidekey = await sidekeyOfBank([upstream.authority]);
   const grant = await sidekey.grant([upstream.authority], {
     name: 'bank',
@@ -41,7 +41,7 @@ const replaceWith = async ({ proxy }: TestSidekey, id: string, name: string) => 
 };
 
 /** Each request on a connection of its own. */
-const closing: AskingOptions['answer'] = (_request, response) => {
+const closing: CertificateUpstreamOptions['answer'] = (_request, response) => {
   response.setHeader('connection', 'close');
   response.end();
 };
@@ -52,7 +52,7 @@ describe.each(versions)('a server that wants a client certificate, with %s', (tl
   test('gets that of the grant over HTTP/1.1, on one connection for all requests', async () => {
     const { upstream, sidekey } = await setup({ tls });
     for (let round = 0; round < 3; round += 1)
-      expect(await getThrough(sidekey.url, upstream.url)).toEqual({ status: 200, body: 'let in' });
+      expect(await proxiedGet(sidekey.url, upstream.url)).toEqual({ status: 200, body: 'let in' });
     expect(upstream.seen).toEqual(
       Array.from(
         { length: 3 },
@@ -127,9 +127,9 @@ describe.each(versions)('a server that wants a client certificate, with %s', (tl
 
   test('keeps TLS sessions for the grant, and shows nothing of the one before when it is replaced', async () => {
     const { upstream, sidekey, grant } = await setup({ tls, answer: closing });
-    for (let round = 0; round < 2; round += 1) await getThrough(sidekey.url, upstream.url);
+    for (let round = 0; round < 2; round += 1) await proxiedGet(sidekey.url, upstream.url);
     await replaceWith(sidekey, grant.id, 'successors');
-    for (let round = 0; round < 2; round += 1) await getThrough(sidekey.url, upstream.url);
+    for (let round = 0; round < 2; round += 1) await proxiedGet(sidekey.url, upstream.url);
     expect(upstream.seen.map(({ who, resumed }) => [who, resumed])).toEqual([
       ['agents', false],
       ['agents', true],
@@ -143,9 +143,9 @@ describe('the certificate of a grant', () => {
   test('is shown for its requests alone, and an Authorization of the client goes on', async () => {
     const { upstream, sidekey } = await setup({ certificate: 'optional' });
     const headers = { authorization: 'Bearer of-the-client' };
-    await getThrough(sidekey.url, `${upstream.url}/accounts`, headers);
-    await getThrough(sidekey.url, `${upstream.url}/open/docs`, headers);
-    await getThrough(sidekey.url, `${upstream.url}/accounts`, headers);
+    await proxiedGet(sidekey.url, `${upstream.url}/accounts`, headers);
+    await proxiedGet(sidekey.url, `${upstream.url}/open/docs`, headers);
+    await proxiedGet(sidekey.url, `${upstream.url}/accounts`, headers);
     expect(
       upstream.seen.map(({ path, who, connection, authorization }) => [path, who, connection, authorization]),
     ).toEqual([
@@ -158,27 +158,27 @@ describe('the certificate of a grant', () => {
   test('is gone when the grant is revoked: nothing is sent any more, and what rests is closed', async () => {
     const { upstream, sidekey, grant } = await setup();
     const session = await openSession(sidekey, upstream.authority);
-    await Promise.all([getThrough(sidekey.url, upstream.url), ask(session)]);
+    await Promise.all([proxiedGet(sidekey.url, upstream.url), ask(session)]);
     await upstream.open(2);
     const { grants } = sidekey.proxy.state;
     await grants.setState((await grants.read(grant.id))!.grant, 'revoked', 'a person took it away');
-    expect(await getThrough(sidekey.url, upstream.url)).toMatchObject({ status: 403 });
+    expect(await proxiedGet(sidekey.url, upstream.url)).toMatchObject({ status: 403 });
     await upstream.open(0);
     expect(upstream.seen).toHaveLength(2);
   });
 
   test('is closed where it rests when another takes its place, though nobody asks for it', async () => {
     const { upstream, sidekey, grant } = await setup();
-    await getThrough(sidekey.url, upstream.url);
+    await proxiedGet(sidekey.url, upstream.url);
     await upstream.open(1);
     await replaceWith(sidekey, grant.id, 'successors');
     await upstream.open(0);
-    await getThrough(sidekey.url, upstream.url);
+    await proxiedGet(sidekey.url, upstream.url);
     expect(upstream.seen.map(({ who }) => who)).toEqual(['agents', 'successors']);
   });
 
   test('that has ended is refused before anything is dialed', async () => {
-    const upstream = await startAskingUpstream();
+    const upstream = await startCertificateUpstream();
     const day = 86_400_000;
     const sidekey = await sidekeyOfBank([upstream.authority], { now: () => Date.now() + 2 * day });
     await sidekey.grant([upstream.authority], {
@@ -186,7 +186,7 @@ describe('the certificate of a grant', () => {
       provider: 'bank',
       credential: certificateOf('agents'),
     });
-    const answer = await getThrough(sidekey.url, upstream.url);
+    const answer = await proxiedGet(sidekey.url, upstream.url);
     expect(answer).toMatchObject({ status: 403 });
     expect(JSON.parse((answer as { body: string }).body)).toMatchObject({
       code: 'grant_expired',
@@ -197,7 +197,7 @@ describe('the certificate of a grant', () => {
   });
 
   test('goes before that of the config, which others still get to see', async () => {
-    const upstream = await startAskingUpstream({ certificate: 'optional' });
+    const upstream = await startCertificateUpstream({ certificate: 'optional' });
     const ours = clients.issue(['everybody']);
     const sidekey = await sidekeyOfBank([upstream.authority]);
     await writeFile(join(sidekey.folder, 'client.crt'), ours.cert);
@@ -215,13 +215,13 @@ describe('the certificate of a grant', () => {
       provider: 'bank',
       credential: certificateOf('agents'),
     });
-    await getThrough(sidekey.url, `${upstream.url}/accounts`);
-    await getThrough(sidekey.url, `${upstream.url}/open/docs`);
+    await proxiedGet(sidekey.url, `${upstream.url}/accounts`);
+    await proxiedGet(sidekey.url, `${upstream.url}/open/docs`);
     expect(upstream.seen.map(({ who }) => who)).toEqual(['agents', 'everybody']);
   });
 
   test('is shown inside a tunnel of the company’s proxy, and not to that proxy', async () => {
-    const upstream = await startAskingUpstream();
+    const upstream = await startCertificateUpstream();
     const company = await startCompanyProxy();
     const sidekey = await sidekeyOfBank([upstream.authority]);
     await sidekey.configure({
@@ -238,7 +238,7 @@ describe('the certificate of a grant', () => {
       credential: certificateOf('agents'),
     });
     const session = await openSession(sidekey, upstream.authority);
-    await Promise.all([getThrough(sidekey.url, upstream.url), ask(session)]);
+    await Promise.all([proxiedGet(sidekey.url, upstream.url), ask(session)]);
     expect(upstream.seen.map(({ who }) => who)).toEqual(['agents', 'agents']);
   });
 
@@ -252,7 +252,7 @@ describe('the certificate of a grant', () => {
 
   test('is named in the audit file by its fingerprint, and its key is nowhere', async () => {
     const { upstream, sidekey } = await setup({ trusts: makeTestAuthority('Somebody else') });
-    await getThrough(sidekey.url, upstream.url);
+    await proxiedGet(sidekey.url, upstream.url);
     await sidekey.audited(({ event }) => event === 'outcome' || event === 'denied');
     const { sealed } = (await sidekey.proxy.state.grants.open(
       (await sidekey.proxy.state.grants.list())[0]!.id,

@@ -1,6 +1,6 @@
 /** Where the provider says that the client has a credential of its own, none of ours goes along; all else holds. */
 import { expect, test } from 'vitest';
-import { getThrough } from '../../support/proxied-get.ts';
+import { proxiedGet } from '../../support/proxied-get.ts';
 import { bearerToken, startSidekey } from '../../support/sidekey.ts';
 import { startPlainUpstream, startUpstream } from '../../support/upstream.ts';
 
@@ -29,7 +29,7 @@ async function registry(domain: object = {}) {
   });
   const grant = await sidekey.grant([upstream.authority], { name: 'hub', provider: 'hub' });
   const get = (path: string, authorization?: string) =>
-    getThrough(sidekey.url, `${upstream.url}${path}`, authorization === undefined ? {} : { authorization });
+    proxiedGet(sidekey.url, `${upstream.url}${path}`, authorization === undefined ? {} : { authorization });
   return { upstream, sidekey, grant, get, seen };
 }
 
@@ -89,7 +89,7 @@ test('a token that was handed out does not go over plain http either', async () 
     config: { providers: { hub: { audience: [upstream.authority], inject: [{ as: 'own' }] } } },
   });
   await sidekey.grant([upstream.authority], { name: 'hub', provider: 'hub' });
-  const answer = await getThrough(sidekey.url, `${upstream.url}/v2/`, { authorization: 'Bearer x' });
+  const answer = await proxiedGet(sidekey.url, `${upstream.url}/v2/`, { authorization: 'Bearer x' });
   expect(JSON.stringify(answer)).toContain('insecure_transport');
   expect(seen).toEqual([]);
 });

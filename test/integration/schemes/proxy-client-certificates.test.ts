@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { describe, expect, test } from 'vitest';
 import { makeTestAuthority } from '../../support/certificates.ts';
-import { getThrough } from '../../support/proxied-get.ts';
+import { proxiedGet } from '../../support/proxied-get.ts';
 import { startSidekey } from '../../support/sidekey.ts';
 import { startUpstream, upstreamHost, upstreamLeaf } from '../../support/upstream.ts';
 
@@ -46,7 +46,7 @@ async function setup() {
         client_certificates: { [pattern]: { cert: 'client.crt', key: 'client.key' } },
       },
     });
-  const ask = () => getThrough(sidekey.url, upstream.url);
+  const ask = () => proxiedGet(sidekey.url, upstream.url);
   return { upstream, sidekey, write, configure, ask, serials, resumed };
 }
 
@@ -115,12 +115,12 @@ describe('a TLS session', () => {
     const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme' } } });
     await sidekey.grant([upstream.authority]);
     for (let round = 0; round < 3; round += 1)
-      expect(await getThrough(sidekey.url, upstream.url)).toMatchObject({ status: 200 });
+      expect(await proxiedGet(sidekey.url, upstream.url)).toMatchObject({ status: 200 });
     expect(resumed).toEqual([false, true, true]);
     await sidekey.configure({
       upstream: { resolve: { [upstreamHost]: '127.0.0.1' }, private_addresses: ['127.0.0.1/32'] },
     });
-    expect(JSON.stringify(await getThrough(sidekey.url, upstream.url))).toContain('upstream_tls');
+    expect(JSON.stringify(await proxiedGet(sidekey.url, upstream.url))).toContain('upstream_tls');
     expect(resumed).toHaveLength(3);
   });
 });

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { Authority } from '../../../src/policy/authority.ts';
 import { frame, frameType, goaway, headers, reset } from '../../support/http2-frames.ts';
-import { answer, frameUpstream, http2Upstream, waysOut } from '../../support/http2-upstream.ts';
+import { answer, frameUpstream, http2Upstream, createUpstreams } from '../../support/http2-upstream.ts';
 import { bodyOf, type FakeRequest, framed, lateBody, turn } from './fake-upstream.ts';
 
 const chunked = { kind: 'chunked' } as const;
@@ -23,7 +23,7 @@ describe('a request of an HTTP/2 client', () => {
       stream.respond({ ':status': 201, 'x-answer': 'yes' }, { sendDate: false } as object);
       stream.end('made');
     });
-    const { carried, said } = waysOut().carry(upstream.authority, {
+    const { carried, said } = createUpstreams().carry(upstream.authority, {
       method: 'PUT',
       path: '/a?b=c',
       fields: [
@@ -78,7 +78,7 @@ describe('a request of an HTTP/2 client', () => {
       seen.push((fields as { [sensitiveHeaders]?: string[] })[sensitiveHeaders] ?? []);
       stream.respond({}, { endStream: true });
     });
-    const { carry } = waysOut();
+    const { carry } = createUpstreams();
     const fields = ['Authorization', 'Bearer a', 'Cookie', 'b', 'X-Key', 'c', 'X-Other', 'd'];
     await carry(upstream.authority, { fields, carriedIn: new Set(['authorization', 'x-key']) }).carried;
     await carry(upstream.authority, { fields: [], conceal: (kept) => kept }).carried;
@@ -95,7 +95,7 @@ describe('a request of an HTTP/2 client', () => {
     ['a pseudo field', { fields: [':authority', 'other.example'] }],
   ])('with %s is refused, and nobody is asked', async (_what, more) => {
     const upstream = await http2Upstream(() => {});
-    await expect(waysOut().carry(upstream.authority, more).carried).rejects.toMatchObject({
+    await expect(createUpstreams().carry(upstream.authority, more).carried).rejects.toMatchObject({
       code: 'bad_request',
     });
     expect(upstream.accepted()).toBe(0);
@@ -109,7 +109,7 @@ describe('a request of an HTTP/2 client', () => {
         stream.end(`${body} ${JSON.stringify(fields)}`);
       });
     });
-    const { carried, said } = waysOut().carry(upstream.authority, {
+    const { carried, said } = createUpstreams().carry(upstream.authority, {
       method: 'POST',
       framing: chunked,
       body: bodyOf('he', '', 'llo'),
@@ -127,7 +127,7 @@ describe('a request of an HTTP/2 client', () => {
         stream.end(`[${body}]`);
       });
     });
-    const { carry } = waysOut();
+    const { carry } = createUpstreams();
     const posted = carry(upstream.authority, { method: 'POST', framing: chunked, body: bodyOf() });
     await posted.carried;
     expect(posted.said.at(-2)).toEqual(['write', '[]']);
@@ -141,7 +141,7 @@ describe('a request of an HTTP/2 client', () => {
     const upstream = await http2Upstream((stream) => {
       stream.resume().on('close', () => code.resolve(stream.rstCode));
     });
-    const { carried } = waysOut().carry(upstream.authority, {
+    const { carried } = createUpstreams().carry(upstream.authority, {
       method: 'POST',
       fields: ['content-length', '5'],
       framing: { kind: 'length', bytes: 5 },
@@ -158,7 +158,7 @@ describe('a request of an HTTP/2 client', () => {
     async function* pieces() {
       for (; read < 64; read += 1) yield Buffer.alloc(65_536);
     }
-    const { carried } = waysOut().carry(upstream.authority, {
+    const { carried } = createUpstreams().carry(upstream.authority, {
       method: 'POST',
       framing: chunked,
       body: pieces(),
@@ -185,7 +185,7 @@ describe('a request of an HTTP/2 client', () => {
       stream.write('part');
       begun.resolve();
     });
-    const { carry } = waysOut();
+    const { carry } = createUpstreams();
     const { gone, carried } = carry(upstream.authority);
     await begun.promise;
     await turn();
@@ -204,7 +204,7 @@ describe('a response over HTTP/2', () => {
       stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0', 'set-cookie': ['a'] }));
       stream.end('ok');
     });
-    const { carried, said } = waysOut().carry(upstream.authority);
+    const { carried, said } = createUpstreams().carry(upstream.authority);
     await carried;
     expect(said.slice(1)).toEqual([
       ['write', 'ok'],
@@ -216,7 +216,7 @@ describe('a response over HTTP/2', () => {
     const upstream = await http2Upstream((stream) => {
       stream.respond({ 'grpc-status': '5' }, { endStream: true });
     });
-    const { carry } = waysOut();
+    const { carry } = createUpstreams();
     const { reply, said, carried } = carry(upstream.authority);
     const head = reply.head.bind(reply);
     Object.assign(reply, {
@@ -236,7 +236,7 @@ describe('a response over HTTP/2', () => {
       stream.additionalHeaders({ ':status': 103, link: '</a>' });
       stream.respond({}, { endStream: true });
     });
-    const { carried, said } = waysOut().carry(upstream.authority);
+    const { carried, said } = createUpstreams().carry(upstream.authority);
     await carried;
     expect(said[0]).toEqual(['informational', 103, 'link', '</a>']);
     expect(said[1]).toContain(200);
@@ -250,7 +250,7 @@ describe('a response over HTTP/2', () => {
     const upstream = await http2Upstream((stream) => {
       stream.respond({ ':status': status, ...fields }, { endStream: true });
     });
-    const { carried, said } = waysOut().carry(upstream.authority, { method });
+    const { carried, said } = createUpstreams().carry(upstream.authority, { method });
     expect(await carried).toMatchObject({ status, outcome: 'complete', bytesOut: 0 });
     expect(said[0]).toEqual(expect.arrayContaining(Object.entries(fields).flat()));
     expect(said).toHaveLength(2);
@@ -262,7 +262,7 @@ describe('a response over HTTP/2', () => {
       stream.respond({});
       stream.end(raw.includes('/slow') ? Buffer.alloc(size) : 'quick');
     });
-    const { carry } = waysOut();
+    const { carry } = createUpstreams();
     const slow = carry(upstream.authority, { path: '/slow' });
     slow.state.full = true;
     const quick = Array.from({ length: 20 }, () => carry(upstream.authority));
@@ -284,7 +284,7 @@ describe('a response over HTTP/2', () => {
         socket.write(frame('data', stream, 0, Buffer.from('part')));
         socket.write(reset(stream, code));
       });
-      const { carried, said } = waysOut().carry(upstream.authority);
+      const { carried, said } = createUpstreams().carry(upstream.authority);
       expect(await carried).toMatchObject({ status: 200, outcome: 'broken' });
       await turn();
       expect(said.at(-1)).toBe('abort');
@@ -297,7 +297,7 @@ describe('a response over HTTP/2', () => {
       if (type === frameType.headers)
         socket.write(Buffer.concat([answer(stream), reset(stream, constants.NGHTTP2_NO_ERROR)]));
     });
-    const { carried, said } = waysOut().carry(upstream.authority, {
+    const { carried, said } = createUpstreams().carry(upstream.authority, {
       method: 'POST',
       framing: chunked,
       body: bodyOf('never', 'read'),
@@ -317,7 +317,7 @@ describe('a response over HTTP/2', () => {
       stream.write('part');
       begun.resolve(stream);
     });
-    const { carry } = waysOut();
+    const { carry } = createUpstreams();
     const { carried, said, reply } = carry(upstream.authority);
     const write = reply.write.bind(reply);
     const written = gate<void>();
@@ -341,7 +341,7 @@ describe('a response over HTTP/2', () => {
       socket.write(headers(stream, 0, ':status', '200', 'content-length', '9'));
       socket.write(frame('data', stream, 1, Buffer.from('part')));
     });
-    const { carried, said } = waysOut().carry(upstream.authority);
+    const { carried, said } = createUpstreams().carry(upstream.authority);
     expect(await carried).toMatchObject({ outcome: 'broken' });
     await turn();
     expect(said.at(-1)).toBe('abort');
@@ -358,7 +358,7 @@ describe('a response over HTTP/2', () => {
       yield Buffer.from('part');
       await never;
     }
-    const { carried, said } = waysOut().carry(upstream.authority, {
+    const { carried, said } = createUpstreams().carry(upstream.authority, {
       method: 'POST',
       framing: chunked,
       body: pieces(),
@@ -373,7 +373,7 @@ describe('a response over HTTP/2', () => {
       stream.respond(raw.includes('/said') ? { 'content-length': 9 } : {});
       stream.end('nine byte');
     });
-    const { carry } = waysOut();
+    const { carry } = createUpstreams();
     await expect(carry(upstream.authority, { path: '/said', maxResponse: 8 }).carried).rejects.toMatchObject({
       code: 'rule_denied',
     });
@@ -388,7 +388,7 @@ describe('a response over HTTP/2', () => {
       stream.end(Buffer.alloc(2_000_000));
     });
     const over = new SidekeyError('rate_limited', 'No more.');
-    const { carried } = waysOut().carry(upstream.authority, { spend: () => over });
+    const { carried } = createUpstreams().carry(upstream.authority, { spend: () => over });
     expect(await carried).toMatchObject({ outcome: 'broken', code: 'rate_limited' });
   });
 
@@ -397,7 +397,7 @@ describe('a response over HTTP/2', () => {
       stream.respond({ location: '/secret/a', 'alt-svc': 'h3=":443"', 'sidekey-x': 'y' });
       stream.end('ok');
     });
-    const { carried, said } = waysOut().carry(upstream.authority, {
+    const { carried, said } = createUpstreams().carry(upstream.authority, {
       carriesGrant: true,
       conceal: (fields) => fields.map((it) => it.replace('secret', '*')),
     });
@@ -414,7 +414,7 @@ describe('a response over HTTP/2', () => {
     ],
   ])('whose head has %s than may come is refused', async (_what, limits, fields) => {
     const upstream = await http2Upstream((stream) => stream.respond(fields, { endStream: true }));
-    await expect(waysOut(limits).carry(upstream.authority).carried).rejects.toMatchObject({
+    await expect(createUpstreams(limits).carry(upstream.authority).carried).rejects.toMatchObject({
       code: 'upstream_protocol',
     });
   });
@@ -431,7 +431,7 @@ describe('a 401 over HTTP/2', () => {
   const second = { path: '/', fields: ['Authorization', 'Bearer second'] };
   it('has the request sent anew with its body, over the same session', async () => {
     const upstream = await guarded();
-    const { carried, said } = waysOut().carry(upstream.authority, {
+    const { carried, said } = createUpstreams().carry(upstream.authority, {
       method: 'POST',
       framing: chunked,
       body: bodyOf('he', 'llo'),
@@ -444,7 +444,7 @@ describe('a 401 over HTTP/2', () => {
 
   it('is let through where there is no newer token', async () => {
     const upstream = await guarded();
-    const { carried, said } = waysOut().carry(upstream.authority, { renew: async () => null });
+    const { carried, said } = createUpstreams().carry(upstream.authority, { renew: async () => null });
     expect(await carried).toMatchObject({ status: 401, outcome: 'complete' });
     expect(said[0]).toContain(401);
   });
@@ -454,7 +454,7 @@ describe('the time over HTTP/2', () => {
   it('for the head is bounded', async () => {
     const asked = gate<void>();
     const upstream = await http2Upstream(() => asked.resolve());
-    const { carry, clock } = waysOut({ upstream_head: 5_000 });
+    const { carry, clock } = createUpstreams({ upstream_head: 5_000 });
     const { carried } = carry(upstream.authority);
     await asked.promise;
     clock.advance(5_000);
@@ -469,7 +469,7 @@ describe('the time over HTTP/2', () => {
       stream.respond({});
       stream.write('part');
     });
-    const { carry, clock } = waysOut({ upstream_idle: 5_000 });
+    const { carry, clock } = createUpstreams({ upstream_idle: 5_000 });
     const { carried, state, drains, reply } = carry(upstream.authority);
     state.full = true;
     const waiting = gate<void>();
@@ -514,7 +514,7 @@ describe('a request that its upstream has not processed', () => {
       await rest.promise;
       yield Buffer.from('llo');
     }
-    const { carried } = waysOut().carry(upstream.authority, {
+    const { carried } = createUpstreams().carry(upstream.authority, {
       method: 'POST',
       framing: chunked,
       body: pieces(),
@@ -532,7 +532,7 @@ describe('a request that its upstream has not processed', () => {
       const isWhole = stream > 0 && (flags & 1) !== 0;
       if (isWhole) socket.write(reset(stream, constants.NGHTTP2_REFUSED_STREAM));
     });
-    const { carry } = waysOut({ replay_bytes: 4 });
+    const { carry } = createUpstreams({ replay_bytes: 4 });
     const long = carry(upstream.authority, { method: 'POST', framing: chunked, body: bodyOf('hello') });
     await expect(long.carried).rejects.toMatchObject({ code: 'upstream_protocol' });
     expect(asked).toBe(1);
@@ -552,7 +552,7 @@ describe('a request that its upstream has not processed', () => {
       seen.push(...request.rawHeaders);
       void text(request).then((body) => response.end(body));
     });
-    const { carried, said } = waysOut().carry(upstream.authority, {
+    const { carried, said } = createUpstreams().carry(upstream.authority, {
       method: 'POST',
       fields: ['Host', 'api.example', 'te', 'trailers', 'x', 'y', 'Transfer-Encoding', 'chunked'],
       framing: chunked,
@@ -578,13 +578,15 @@ const losing = async () => {
 describe('a request that is lost with its session', () => {
   it('is sent once more where it is safe', async () => {
     const upstream = await losing();
-    expect(await waysOut().carry(upstream.authority).carried).toMatchObject({ status: 200 });
+    expect(await createUpstreams().carry(upstream.authority).carried).toMatchObject({ status: 200 });
     expect([upstream.asked(), upstream.accepted()]).toEqual([2, 2]);
   });
 
   it('is not sent again where it is not', async () => {
     const upstream = await losing();
-    await expect(waysOut().carry(upstream.authority, { method: 'POST' }).carried).rejects.toMatchObject({
+    await expect(
+      createUpstreams().carry(upstream.authority, { method: 'POST' }).carried,
+    ).rejects.toMatchObject({
       code: 'upstream_unreachable',
     });
     expect(upstream.asked()).toBe(1);
@@ -597,7 +599,7 @@ describe('a request that is lost with its session', () => {
       asked += 1;
       socket.end(goaway(stream, constants.NGHTTP2_INTERNAL_ERROR));
     });
-    const { carried } = waysOut().carry(upstream.authority, { method: 'POST' });
+    const { carried } = createUpstreams().carry(upstream.authority, { method: 'POST' });
     await expect(carried).rejects.toMatchObject({ code: 'upstream_unreachable' });
     expect(asked).toBe(1);
   });
@@ -606,7 +608,7 @@ describe('a request that is lost with its session', () => {
 describe('a stream that is reset', () => {
   it('is said to be so, and by which code', async () => {
     const upstream = await http2Upstream((stream) => stream.close(constants.NGHTTP2_INTERNAL_ERROR));
-    await expect(waysOut().carry(upstream.authority).carried).rejects.toMatchObject({
+    await expect(createUpstreams().carry(upstream.authority).carried).rejects.toMatchObject({
       code: 'upstream_protocol',
       message: `api.example:${upstream.authority.port} reset the stream of the request (INTERNAL_ERROR).`,
     });
@@ -632,7 +634,7 @@ describe('a stream whose client waits for a 100', () => {
         stream.end('ok');
       });
     });
-    const { clock, carry } = waysOut();
+    const { clock, carry } = createUpstreams();
     const { body, come } = lateBody();
     const { carried, said } = carry(upstream.authority, post(upstream.authority, { body }), true);
     await asked.promise;
@@ -663,7 +665,11 @@ describe('a stream whose client waits for a 100', () => {
     });
     const fields = [...framed(5).fields, 'Authorization', 'Bearer new'];
     const more = { body, renew: () => Promise.resolve({ path: '/', fields }) };
-    const { carried, said } = waysOut().carry(upstream.authority, post(upstream.authority, more), true);
+    const { carried, said } = createUpstreams().carry(
+      upstream.authority,
+      post(upstream.authority, more),
+      true,
+    );
     while (!said.includes('continue')) await turn();
     expect(read).toBe('');
     come();

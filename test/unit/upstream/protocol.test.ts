@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from 'vitest';
 import { http1, type Protocol, type NegotiatedProtocol } from '../../../src/upstream/h2-session.ts';
-import { company, http2Upstream, waysOut } from '../../support/http2-upstream.ts';
+import { company, http2Upstream, createUpstreams } from '../../support/http2-upstream.ts';
 import { turn } from '../proxy/fake-upstream.ts';
 import { dialerForTest } from './upstream-for-test.ts';
 
@@ -23,7 +23,7 @@ async function bilingual(chooses: Protocol = 'h2') {
 describe('the protocol of an upstream', () => {
   it('is negotiated on a connection that is then used', async () => {
     const upstream = await bilingual();
-    const { protocols, carry } = waysOut();
+    const { protocols, carry } = createUpstreams();
     expect(await protocols.of(upstream.authority)).toEqual(h2);
     await carry(upstream.authority).carried;
     expect([upstream.spoken, upstream.accepted()]).toEqual([['2.0'], 1]);
@@ -31,7 +31,7 @@ describe('the protocol of an upstream', () => {
 
   it('is negotiated once for concurrent callers, and then known without a promise', async () => {
     const upstream = await bilingual();
-    const { protocols } = waysOut();
+    const { protocols } = createUpstreams();
     const asked = [protocols.of(upstream.authority), protocols.of(upstream.authority)];
     for (const answer of asked) expect(await answer).toEqual(h2);
     expect(protocols.of(upstream.authority)).toEqual(h2);
@@ -40,7 +40,7 @@ describe('the protocol of an upstream', () => {
 
   it('is negotiated again after ten minutes', async () => {
     const upstream = await bilingual();
-    const { protocols, clock } = waysOut();
+    const { protocols, clock } = createUpstreams();
     await protocols.of(upstream.authority);
     clock.advance(599_999);
     expect(protocols.of(upstream.authority)).toEqual(h2);
@@ -53,7 +53,7 @@ describe('the protocol of an upstream', () => {
     'says whether it takes WebSockets over HTTP/2: %s',
     async (enableConnectProtocol) => {
       const upstream = await http2Upstream(() => {}, { settings: { enableConnectProtocol } });
-      const { protocols } = waysOut();
+      const { protocols } = createUpstreams();
       const spoken = { protocol: 'h2', extendedConnect: enableConnectProtocol };
       expect(await protocols.of(upstream.authority)).toEqual(spoken);
       expect(protocols.of(upstream.authority)).toEqual(spoken);
@@ -61,13 +61,13 @@ describe('the protocol of an upstream', () => {
   );
 
   it('is HTTP/1.1 without TLS, without a connection', () => {
-    const { protocols } = waysOut();
+    const { protocols } = createUpstreams();
     expect(protocols.of({ scheme: 'http', host: 'api.example', port: 9 })).toEqual(http1);
   });
 
   it('is HTTP/1.1 if the upstream negotiates nothing else', async () => {
     const upstream = await bilingual('http/1.1');
-    const { protocols } = waysOut();
+    const { protocols } = createUpstreams();
     expect(await protocols.of(upstream.authority)).toEqual(http1);
     expect(protocols.of(upstream.authority)).toEqual(http1);
   });
@@ -77,21 +77,21 @@ describe('the protocol of an upstream', () => {
     const dialer = dialerForTest({ pinned: { 'api.example': '127.0.0.1' }, ca: company.cert });
     const connect = vi.fn(dialer.connect.bind(dialer));
     connect.mockRejectedValueOnce(new Error('no way'));
-    const { protocols } = waysOut({}, { ...dialer, connect });
+    const { protocols } = createUpstreams({}, { ...dialer, connect });
     expect(await protocols.of(upstream.authority)).toEqual(http1);
     expect(await protocols.of(upstream.authority)).toEqual(h2);
   });
 
   it('is not negotiated for a client of HTTP/1.1', async () => {
     const upstream = await bilingual();
-    const { carry, known } = waysOut();
+    const { carry, known } = createUpstreams();
     await carry(upstream.authority, { protocol: 'http/1.1' }).carried;
     expect([upstream.spoken, known.get(upstream.authority)]).toEqual([['1.1'], undefined]);
   });
 
   it('changes from HTTP/2 to HTTP/1.1 when the upstream does', async () => {
     const upstream = await bilingual();
-    const { carry, protocols } = waysOut({ upstream_keep_alive: 0 });
+    const { carry, protocols } = createUpstreams({ upstream_keep_alive: 0 });
     await carry(upstream.authority).carried;
     while (!upstream.sessions[0]!.destroyed) await turn();
     upstream.state.chooses = 'http/1.1';

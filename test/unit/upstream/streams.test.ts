@@ -12,7 +12,13 @@ import {
   settings,
   type Frame,
 } from '../../support/http2-frames.ts';
-import { answer, company, frameUpstream, http2Upstream, waysOut } from '../../support/http2-upstream.ts';
+import {
+  answer,
+  company,
+  frameUpstream,
+  http2Upstream,
+  createUpstreams,
+} from '../../support/http2-upstream.ts';
 import { streamHead } from '../../../src/proxy/attempt.ts';
 import type { UpstreamStream } from '../../../src/upstream/h2-stream.ts';
 import { requestOf, turn } from '../proxy/fake-upstream.ts';
@@ -48,7 +54,7 @@ async function holding(options?: Parameters<typeof http2Upstream>[1]) {
 describe('HTTP/2 sessions with an upstream', () => {
   it('are shared by concurrent requests, and reused', async () => {
     const upstream = await holding();
-    const { carry } = waysOut();
+    const { carry } = createUpstreams();
     const first = Array.from({ length: 50 }, () => carry(upstream.authority));
     await upstream.until(50);
     upstream.answer();
@@ -65,7 +71,7 @@ describe('HTTP/2 sessions with an upstream', () => {
       stream.respond({});
       stream.end(Buffer.alloc(60_000));
     });
-    const { streams } = waysOut();
+    const { streams } = createUpstreams();
     const givenUp = Promise.withResolvers<void>();
     let opened: UpstreamStream;
     streams.request(upstream.authority, {
@@ -90,7 +96,7 @@ describe('HTTP/2 sessions with an upstream', () => {
 
   it('tell their protocol after the cache entry has expired', async () => {
     const upstream = await holding();
-    const { carry, known, protocols } = waysOut();
+    const { carry, known, protocols } = createUpstreams();
     const { carried } = carry(upstream.authority);
     await upstream.until(1);
     known.forget(upstream.authority);
@@ -102,7 +108,7 @@ describe('HTTP/2 sessions with an upstream', () => {
 
   it('are not shared between authorities with the same address and certificate', async () => {
     const upstream = await http2Upstream((stream) => stream.respond({}, { endStream: true }));
-    const { carry } = waysOut();
+    const { carry } = createUpstreams();
     await carry(upstream.authority).carried;
     await carry({ ...upstream.authority, host: 'other.example' }).carried;
     expect(upstream.accepted()).toBe(2);
@@ -110,7 +116,7 @@ describe('HTTP/2 sessions with an upstream', () => {
 
   it('carry as many streams as the upstream allows; further sessions carry the rest', async () => {
     const upstream = await holding({ settings: { maxConcurrentStreams: 3 } });
-    const { carry } = waysOut();
+    const { carry } = createUpstreams();
     const all = Array.from({ length: 7 }, () => carry(upstream.authority));
     await upstream.until(7);
     expect(upstream.accepted()).toBe(3);
@@ -120,7 +126,7 @@ describe('HTTP/2 sessions with an upstream', () => {
 
   it('carry at most 100 streams', async () => {
     const upstream = await holding({ settings: { maxConcurrentStreams: 1_000 } });
-    const { carry } = waysOut();
+    const { carry } = createUpstreams();
     const all = [carry(upstream.authority)];
     await upstream.until(1);
     for (let i = 0; i < 100; i += 1) all.push(carry(upstream.authority));
@@ -132,7 +138,7 @@ describe('HTTP/2 sessions with an upstream', () => {
 
   it('that are full make users wait in order, up to a time limit', async () => {
     const upstream = await holding({ settings: { maxConcurrentStreams: 1 } });
-    const { carry, clock } = waysOut({ upstream_connections: 1, upstream_wait: 1_000 });
+    const { carry, clock } = createUpstreams({ upstream_connections: 1, upstream_wait: 1_000 });
     const first = carry(upstream.authority);
     await upstream.until(1);
     const [second, third, left] = [
@@ -154,7 +160,7 @@ describe('HTTP/2 sessions with an upstream', () => {
 
   it('serve waiting users when the upstream allows more streams', async () => {
     const upstream = await holding({ settings: { maxConcurrentStreams: 1 } });
-    const { carry } = waysOut({ upstream_connections: 1 });
+    const { carry } = createUpstreams({ upstream_connections: 1 });
     const both = [carry(upstream.authority), carry(upstream.authority)];
     await upstream.until(1);
     upstream.sessions[0]!.settings({ maxConcurrentStreams: 2 });
@@ -165,7 +171,7 @@ describe('HTTP/2 sessions with an upstream', () => {
 
   it('that allow no stream are not made repeatedly', async () => {
     const upstream = await holding({ settings: { maxConcurrentStreams: 0 } });
-    const { carry, clock } = waysOut({ upstream_wait: 1_000 });
+    const { carry, clock } = createUpstreams({ upstream_wait: 1_000 });
     const all = [carry(upstream.authority), carry(upstream.authority)];
     while (upstream.sessions.length === 0) await turn();
     // Both sides have taken the settings of the other by then.
@@ -179,7 +185,7 @@ describe('HTTP/2 sessions with an upstream', () => {
 
   it('that got GOAWAY end their streams, and new requests use another session', async () => {
     const upstream = await holding();
-    const { carry } = waysOut();
+    const { carry } = createUpstreams();
     const first = carry(upstream.authority);
     await upstream.until(1);
     upstream.sessions[0]!.goaway(constants.NGHTTP2_NO_ERROR, upstream.held[0]!.id);
@@ -194,7 +200,7 @@ describe('HTTP/2 sessions with an upstream', () => {
 
   it('close after the idle time, and the next request makes another session', async () => {
     const upstream = await holding();
-    const { carry, clock } = waysOut({ upstream_keep_alive: 10_000 });
+    const { carry, clock } = createUpstreams({ upstream_keep_alive: 10_000 });
     const first = carry(upstream.authority);
     await upstream.until(1);
     const closed = once(upstream.sessions[0]!, 'close');
@@ -215,7 +221,7 @@ describe('HTTP/2 sessions with an upstream', () => {
 
   it('are not kept with a keep-alive limit of zero', async () => {
     const upstream = await holding();
-    const { carry } = waysOut({ upstream_keep_alive: 0 });
+    const { carry } = createUpstreams({ upstream_keep_alive: 0 });
     const { carried } = carry(upstream.authority);
     await upstream.until(1);
     const closed = once(upstream.sessions[0]!, 'close');
@@ -237,7 +243,7 @@ describe('HTTP/2 sessions with an upstream', () => {
       },
       { most: 1 },
     );
-    const { carry } = waysOut();
+    const { carry } = createUpstreams();
     await Promise.all([carry(upstream.authority).carried, carry(upstream.authority).carried]);
     // Until both streams are closed.
     for (let i = 0; i < 10; i += 1) await turn();
@@ -249,7 +255,7 @@ describe('HTTP/2 sessions with an upstream', () => {
     const upstream = await frameUpstream((heard, socket) => {
       if (isAsked(heard)) socket.write(Buffer.concat([goaway(heard.stream, 0), answer(heard.stream)]));
     });
-    const { carry, clock, streams } = waysOut();
+    const { carry, clock, streams } = createUpstreams();
     await carry(upstream.authority).carried;
     let isOver = false;
     const over = streams.close().then(() => (isOver = true));
@@ -262,7 +268,7 @@ describe('HTTP/2 sessions with an upstream', () => {
 
   it('close after their last stream', async () => {
     const upstream = await holding();
-    const { carry, streams } = waysOut();
+    const { carry, streams } = createUpstreams();
     const { carried } = carry(upstream.authority);
     await upstream.until(1);
     let isOver = false;
@@ -290,7 +296,7 @@ async function silent() {
     }
     wake();
   });
-  const ways = waysOut();
+  const ways = createUpstreams();
   return {
     ...upstream,
     ...ways,
@@ -366,7 +372,7 @@ describe('an upstream that misbehaves', () => {
       socket.write(answerBegun);
       socket.write(Buffer.concat(Array.from({ length: 1_500 }, () => flood)));
     });
-    const { carried } = waysOut().carry(upstream.authority);
+    const { carried } = createUpstreams().carry(upstream.authority);
     expect(await carried).toMatchObject({ outcome: 'broken' });
   });
 
@@ -383,7 +389,7 @@ describe('an upstream that misbehaves', () => {
       asked += 1;
       socket.write(bytes);
     });
-    await expect(waysOut().carry(upstream.authority).carried).rejects.toMatchObject({
+    await expect(createUpstreams().carry(upstream.authority).carried).rejects.toMatchObject({
       code: 'upstream_protocol',
     });
     expect(asked).toBe(1);
@@ -396,7 +402,7 @@ describe('an upstream that misbehaves', () => {
       const interim = headers(stream, 0, ':status', '103');
       socket.write(Buffer.concat(Array.from({ length: 1_500 }, () => interim)));
     });
-    const { carried, reply } = waysOut().carry(upstream.authority);
+    const { carried, reply } = createUpstreams().carry(upstream.authority);
     Object.assign(reply, { informational: () => (heard += 1) });
     await expect(carried).rejects.toMatchObject({ code: 'upstream_protocol' });
     expect(heard).toBeLessThanOrEqual(1_000);
@@ -409,14 +415,14 @@ describe('an upstream that misbehaves', () => {
       const more = frame('continuation', 1, 0, Buffer.from([0, 1, 97, 1, 98]));
       socket.write(Buffer.concat(Array.from({ length: 1_000 }, () => more)));
     });
-    await expect(waysOut().carry(upstream.authority).carried).rejects.toMatchObject({
+    await expect(createUpstreams().carry(upstream.authority).carried).rejects.toMatchObject({
       code: 'upstream_protocol',
     });
   });
 
   it('by sending no SETTINGS is not awaited longer than a connection', async () => {
     const upstream = await frameUpstream(() => {}, { greets: false });
-    const { carry, clock } = waysOut({ upstream_connect: 10_000 });
+    const { carry, clock } = createUpstreams({ upstream_connect: 10_000 });
     const { carried } = carry(upstream.authority);
     while (upstream.accepted() === 0) await turn();
     // The session exists once both handshakes are done.
@@ -431,7 +437,7 @@ describe('an upstream that misbehaves', () => {
     ['speaks another protocol', Buffer.from('SSH-2.0-OpenSSH_9.9\r\n')],
   ])('and %s is refused', async (_how, bytes) => {
     const upstream = await frameUpstream((_heard, socket) => socket.end(bytes), { greets: false });
-    await expect(waysOut().carry(upstream.authority).carried).rejects.toMatchObject({
+    await expect(createUpstreams().carry(upstream.authority).carried).rejects.toMatchObject({
       code: 'upstream_protocol',
     });
   });
@@ -452,7 +458,7 @@ describe('an upstream that misbehaves', () => {
           if (type !== frameType.data) return;
           socket.write(said(stream), () => heard.resolve());
         });
-        const { carried, gone } = waysOut().carry(upstream.authority, {
+        const { carried, gone } = createUpstreams().carry(upstream.authority, {
           method: 'POST',
           framing: { kind: 'chunked' },
           body: unfinished(),
@@ -480,7 +486,7 @@ describe('an upstream of HTTP/2', () => {
   it('with a wrong certificate gets no request', async () => {
     const upstream = await http2Upstream(() => {});
     const pinned = { 'stranger.example': '127.0.0.1' };
-    const { carry } = waysOut({}, dialerForTest({ pinned, ca: company.cert }));
+    const { carry } = createUpstreams({}, dialerForTest({ pinned, ca: company.cert }));
     const stranger = { ...upstream.authority, host: 'stranger.example' };
     await expect(carry(stranger).carried).rejects.toMatchObject({ code: 'upstream_tls' });
     expect(upstream.sessions).toEqual([]);
@@ -488,7 +494,10 @@ describe('an upstream of HTTP/2', () => {
 
   it('that cannot be reached fails each waiting user once', async () => {
     const upstream = await http2Upstream(() => {});
-    const { carry } = waysOut({}, dialerForTest({ permitted: [], pinned: { 'api.example': '127.0.0.1' } }));
+    const { carry } = createUpstreams(
+      {},
+      dialerForTest({ permitted: [], pinned: { 'api.example': '127.0.0.1' } }),
+    );
     const all = [carry(upstream.authority), carry(upstream.authority)];
     for (const { carried } of all) await expect(carried).rejects.toMatchObject({ code: 'address_blocked' });
     expect(upstream.accepted()).toBe(0);

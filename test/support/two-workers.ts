@@ -8,14 +8,14 @@ import { openTunnel, type RawClient } from './raw-client.ts';
 import { startUpstream, upstreamCa, upstreamHost, type Upstream } from './upstream.ts';
 
 /** A tunnel, and its worker. */
-export interface OfWorker {
+export interface WorkerTunnel {
   readonly client: RawClient;
   /** The name of the worker's chain in the audit file. */
   readonly node: string;
 }
 
 /** The real program with two workers, a grant, and an upstream. */
-export interface Team extends Running {
+export interface TwoWorkers extends Running {
   readonly at: Home;
   readonly upstream: Upstream;
   readonly port: number;
@@ -25,13 +25,13 @@ export interface Team extends Running {
   readonly serving: (isSo: (pids: readonly number[]) => boolean) => Promise<readonly number[]>;
   readonly open: (fields?: readonly string[]) => Promise<RawClient>;
   /** Opens tunnels, each with one completed request, until every worker has at least one. */
-  readonly spread: (fields?: readonly string[]) => Promise<readonly OfWorker[]>;
+  readonly spread: (fields?: readonly string[]) => Promise<readonly WorkerTunnel[]>;
   readonly lines: () => Promise<readonly AuditLine[]>;
   /** Writes the config with other domains. */
   readonly configure: (config: object) => Promise<void>;
 }
 
-export interface TeamOptions {
+export interface TwoWorkersOptions {
   /** Handles `/spread/N`. */
   readonly listener?: RequestListener;
   readonly config?: object;
@@ -45,7 +45,7 @@ export interface TeamOptions {
 }
 
 /** Starts the program; stopped when the test ends. */
-export async function startTeam(options: TeamOptions = {}): Promise<Team> {
+export async function startTwoWorkers(options: TwoWorkersOptions = {}): Promise<TwoWorkers> {
   const upstream =
     options.upstream ??
     (await startUpstream((request, response) => {
@@ -77,7 +77,8 @@ export async function startTeam(options: TeamOptions = {}): Promise<Team> {
       .trim()
       .split('\n')
       .map((line) => JSON.parse(line) as AuditLine);
-  const open: Team['open'] = (fields = []) => openTunnel({ port, caPem }, upstream.authority, { fields });
+  const open: TwoWorkers['open'] = (fields = []) =>
+    openTunnel({ port, caPem }, upstream.authority, { fields });
   let opened = 0;
   return {
     ...running,
@@ -86,13 +87,13 @@ export async function startTeam(options: TeamOptions = {}): Promise<Team> {
     port,
     pids,
     async serving(isSo) {
-      while (!isSo(pids())) await aMoment();
+      while (!isSo(pids())) await pollDelay();
       return pids();
     },
     open,
     lines,
     async spread(fields) {
-      const found: OfWorker[] = [];
+      const found: WorkerTunnel[] = [];
       while (new Set(found.map(({ node }) => node)).size < 2) {
         if (found.length === 200) throw new Error('One worker takes all connections.');
         const client = await open(fields);
@@ -124,6 +125,6 @@ export function grantWork(at: Home, upstream: Upstream): Promise<void> {
 }
 
 /** The pause between two checks of other processes, which need the CPU time themselves. */
-export function aMoment(): Promise<void> {
+export function pollDelay(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 20));
 }
