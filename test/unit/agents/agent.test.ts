@@ -76,7 +76,7 @@ describe('the selectors of a request', () => {
   it.each([
     ['', ['Sidekey-Grant', '']],
     ['a line end', ['Sidekey-Grant', 'a\r\nX: y']],
-    ['a line end at its end', ['Sidekey-Grant', 'a\n']],
+    ['a trailing line end', ['Sidekey-Grant', 'a\n']],
     ['a NUL', ['Sidekey-Grant', 'a\0']],
     ['two names', ['Sidekey-Grant', 'a, b']],
     ['two fields', ['Sidekey-Grant', 'a', 'sidekey-grant', 'a']],

@@ -144,13 +144,13 @@ describe('the authenticator', () => {
   });
 
   it.each([
-    ['another token', 'a:two'],
-    ['the token of another', 'a:three'],
-    ['another name', 'c:one'],
+    ['a wrong token', 'a:two'],
+    ['the token of another agent', 'a:three'],
+    ['an unknown agent name', 'c:one'],
     ['the name in another case', 'A:one'],
     ['the hash for the token', `a:${hashToken('one').toString('hex')}`],
-    ['something malformed', 'a'],
-    ['the lease of another under its own name', 'b:lease'],
+    ['malformed credentials', 'a'],
+    ['the lease of another agent', 'b:lease'],
   ])('refuses %s, also from loopback where a token is optional', async (_what, userInfo) => {
     const { store, lease, identify } = await setup();
     await addAgent(store, 'a', 'one');
@@ -404,7 +404,7 @@ describe('a permission that ends while a request waits', () => {
     ],
     ['the agent was removed', 'agent_auth_required', (store: Store) => store.agents.remove('a')],
     ['the lease was revoked', 'lease_expired', (store: Store) => store.leases.revoke({ agent: 'a' }, 1)],
-    ['the binding was taken', 'grant_missing', (store: Store) => store.bindings.remove('a', [github])],
+    ['the binding was removed', 'grant_missing', (store: Store) => store.bindings.remove('a', [github])],
   ])('refuses the credential: %s', async (_what, code, change) => {
     const { store, identify, lease, grant } = await setup();
     await addAgent(store, 'a', 'one', { bindings: [github] });

@@ -7,14 +7,14 @@ const gibibyte = 2 ** 30;
 
 describe('the number of workers', () => {
   test.each([
-    ['what the config says', 3, laptop, 3],
-    ['what the config says, also in a container', 1, container, 1],
-    ['one where nothing is said', null, laptop, 1],
-    ['as many as cores in a container', null, container, 8],
-    ['as many as cores for auto', 'auto', laptop, 8],
-    ['whole cores of the time that it is given', 'auto', { ...container, quota: 2.5 }, 2],
-    ['one at least', 'auto', { ...container, quota: 0.5 }, 1],
-    ['no more than the memory holds', null, { ...container, cores: 64, memory: gibibyte }, 5],
+    ['the configured number', 3, laptop, 3],
+    ['the configured number, also in a container', 1, container, 1],
+    ['one by default', null, laptop, 1],
+    ['the number of cores in a container', null, container, 8],
+    ['the number of cores for auto', 'auto', laptop, 8],
+    ['the CPU quota in whole cores', 'auto', { ...container, quota: 2.5 }, 2],
+    ['at least one', 'auto', { ...container, quota: 0.5 }, 1],
+    ['limited by the memory', null, { ...container, cores: 64, memory: gibibyte }, 5],
   ] as const)('is %s', (_, wanted, machine, count) => {
     expect(workerCount(wanted, machine)).toBe(count);
   });
@@ -28,7 +28,7 @@ describe('the machine', () => {
   });
 
   test.each([
-    ['nothing to be read', {}, null],
+    ['no cgroup files', {}, null],
     ['no limit', { '/proc/self/cgroup': '0::/\n', '/sys/fs/cgroup/cpu.max': 'max 100000\n' }, null],
     [
       'a limit at the root, as in a container',
@@ -36,7 +36,7 @@ describe('the machine', () => {
       1.5,
     ],
     [
-      'a limit above its own group, and the lesser counts',
+      'a lower limit in the parent group',
       {
         '/proc/self/cgroup': '0::/a/b\n',
         '/sys/fs/cgroup/a/b/cpu.max': '400000 100000\n',

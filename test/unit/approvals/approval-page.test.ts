@@ -77,9 +77,9 @@ test.each([
 });
 
 test.each([
-  ['a question', questionPage({ ...all, answer: null }, now)],
+  ['a pending approval', questionPage({ ...all, answer: null }, now)],
   ['an answer', answeredPage({ ...all, answer: null }, { ...yes(now), by: hostile }, true, 200)],
-  ['what is over', overPage({ ...all, answer: null })],
+  ['an expired approval', overPage({ ...all, answer: null })],
 ])('markup in the page of %s is escaped', (_, { body, status }) => {
   expect(status).toBeGreaterThan(0);
   expect(body).not.toMatch(/<script|<img|\p{Cf}|[^\P{Cc}\n]/u);

@@ -7,9 +7,9 @@ const chunked =
   'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nT: u\r\n\r\n';
 
 test.each([
-  ['a length', plain, 200, 5],
-  ['a length in other letters', lower, 403, 0],
-  ['chunks and a trailer', chunked, 200, 5],
+  ['Content-Length', plain, 200, 5],
+  ['content-length in lower case', lower, 403, 0],
+  ['chunks and a trailer field', chunked, 200, 5],
 ])('a response with %s ends at its last byte, in chunks of every size', (_, text, status, length) => {
   for (let size = 1; size <= text.length; size += 1) {
     const reader = new AnswerReader();
@@ -27,10 +27,10 @@ test.each([
 });
 
 test.each([
-  ['bytes behind a body', `${plain}!`],
-  ['bytes behind the last chunk', `${chunked}!`],
-  ['an answer that says no length', 'HTTP/1.1 200 OK\r\nX: y\r\n\r\n'],
-  ['a chunk that says no size', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n'],
+  ['a body with bytes after it', `${plain}!`],
+  ['a last chunk with bytes after it', `${chunked}!`],
+  ['a response without a length', 'HTTP/1.1 200 OK\r\nX: y\r\n\r\n'],
+  ['a chunk without a size', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n'],
 ])('%s is not a response', (_, text) => {
   expect(() => new AnswerReader().feed(Buffer.from(text))).toThrow(Error);
 });

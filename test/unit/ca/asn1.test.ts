@@ -14,9 +14,9 @@ describe('DER', () => {
     ['a tag alone', '30'],
     ['a length beyond the bytes', '3003020101ff00'],
     ['an item beyond its sequence', '3003020201'],
-    ['bytes behind the value', '02010100'],
+    ['bytes after the value', '02010100'],
     ['an indefinite length', '30800201010000'],
-    ['a length that is longer than it need be', '30810302 0101'],
+    ['a length that is not minimal', '30810302 0101'],
     ['a length of more than four bytes', '04850000000001ff'],
   ])('refuses %s', (_what, hex) => {
     expect(() => decode(Buffer.from(hex.replaceAll(' ', ''), 'hex'))).toThrowError();

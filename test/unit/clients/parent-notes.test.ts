@@ -34,9 +34,12 @@ test('a parent proxy without a scheme is named too, and an unreadable one is not
 });
 
 test.each([
-  ['it is Sidekey itself', { parent: { HTTPS_PROXY: 'http://a:b@127.0.0.1:8377' } }],
-  ['it is chained to', { parent: { HTTPS_PROXY: 'http://corp.example:3128' }, chained: true }],
-  ['there is none', { parent: { HTTPS_PROXY: '' } }],
+  ['the parent proxy is Sidekey itself', { parent: { HTTPS_PROXY: 'http://a:b@127.0.0.1:8377' } }],
+  [
+    'upstream.proxy names the parent proxy',
+    { parent: { HTTPS_PROXY: 'http://corp.example:3128' }, chained: true },
+  ],
+  ['there is no parent proxy', { parent: { HTTPS_PROXY: '' } }],
 ])('no note is made when %s', (_why, some) => {
   expect(parentNotes({ ...facts, ...some })).toEqual([]);
 });

@@ -44,8 +44,8 @@ describe('adding an entry', () => {
       'version: 1\ndomains: # none\n  a.b: tunnel\n#  a: b\n',
     ],
     ['nothing', 'domains:\nversion: 1\n', 'domains:\n  a.b: tunnel\nversion: 1\n'],
-    ['nothing, at the end', 'version: 1\ndomains:', 'version: 1\ndomains:\n  a.b: tunnel'],
-    ['nothing but a comment', 'version: 1\ndomains: # a', 'version: 1\ndomains: # a\n  a.b: tunnel'],
+    ['no value, at the end of the text', 'version: 1\ndomains:', 'version: 1\ndomains:\n  a.b: tunnel'],
+    ['only a comment', 'version: 1\ndomains: # a', 'version: 1\ndomains: # a\n  a.b: tunnel'],
     ['null', 'version: 1\ndomains: null\n', 'version: 1\ndomains:\n  a.b: tunnel\n'],
     [
       'a map in braces',
@@ -64,20 +64,20 @@ describe('adding an entry', () => {
     ],
     ['JSON', '{"version": 1, "domains": {}}', '{"version": 1, "domains": { a.b: tunnel }}'],
     ['JSON without a map', '{"version": 1}', '{"version": 1, domains: { a.b: tunnel }}'],
-    ['a map that is missing', '# Mine.\nversion: 1', '# Mine.\nversion: 1\n\ndomains:\n  a.b: tunnel\n'],
+    ['no such map', '# Mine.\nversion: 1', '# Mine.\nversion: 1\n\ndomains:\n  a.b: tunnel\n'],
     [
       'an entry in several lines',
       'version: 1\ndomains:\n    c.d:\n        grant: x # why\n    # more\nlog: {}\n',
       'version: 1\ndomains:\n    c.d:\n        grant: x # why\n    a.b: tunnel\n    # more\nlog: {}\n',
     ],
     [
-      'line ends of Windows',
+      'CRLF line ends',
       'version: 1\r\ndomains:\r\n  c.d: deny\r\n',
       'version: 1\r\ndomains:\r\n  c.d: deny\r\n  a.b: tunnel\r\n',
     ],
     ['no line end', 'version: 1\ndomains:\n  c.d: deny', 'version: 1\ndomains:\n  c.d: deny\n  a.b: tunnel'],
     [
-      'a text in a block',
+      'a block scalar',
       'domains:\n  c.d: |-\n    deny\nversion: 1\n',
       'domains:\n  c.d: |-\n    deny\n  a.b: tunnel\nversion: 1\n',
     ],
@@ -155,19 +155,15 @@ describe('removing an entry', () => {
 
 describe('an edit is refused, and the text stays unchanged, for', () => {
   test.each([
-    ['a pattern that is none', () => setDomain('version: 1\n', 'https://a.b/', 'deny'), 'input_invalid'],
+    ['an invalid pattern', () => setDomain('version: 1\n', 'https://a.b/', 'deny'), 'input_invalid'],
     ['a wildcard too wide', () => setDomain('version: 1\n', '*.com', 'deny'), 'input_invalid'],
-    ['a name that is none', () => allowDomain('version: 1\n', 'a.b', 'x y'), 'input_invalid'],
-    ['a text that is no YAML', () => setDomain('version: [', 'a.b', 'deny'), 'config_invalid'],
-    [
-      'a key that is there twice',
-      () => setDomain('version: 1\nversion: 1\n', 'a.b', 'deny'),
-      'config_invalid',
-    ],
-    ['a map that is a text', () => setDomain('domains: deny\n', 'a.b', 'deny'), 'config_invalid'],
+    ['an invalid name', () => allowDomain('version: 1\n', 'a.b', 'x y'), 'input_invalid'],
+    ['invalid YAML', () => setDomain('version: [', 'a.b', 'deny'), 'config_invalid'],
+    ['a duplicate key', () => setDomain('version: 1\nversion: 1\n', 'a.b', 'deny'), 'config_invalid'],
+    ['a string in the place of a map', () => setDomain('domains: deny\n', 'a.b', 'deny'), 'config_invalid'],
     ['a map that is an alias', () => setDomain('a: &x {}\ndomains: *x\n', 'a.b', 'deny'), 'config_invalid'],
     [
-      'an entry that others refer to',
+      'an entry with an anchor that others use',
       () => removeDomain('domains:\n  a.b: &x { grant: y }\n  c.d: *x\n', 'a.b'),
       'config_invalid',
     ],
@@ -241,11 +237,7 @@ providers:
       'providers:\n  github:\n  other: {}\n',
       'providers:\n  github:\n    client_id: y\n  other: {}\n',
     ],
-    [
-      'line ends of Windows',
-      'version: 1\r\n',
-      'version: 1\r\n\r\nproviders:\r\n  github:\r\n    client_id: y\r\n',
-    ],
+    ['CRLF line ends', 'version: 1\r\n', 'version: 1\r\n\r\nproviders:\r\n  github:\r\n    client_id: y\r\n'],
     ['JSON', '{"version": 1}', '{"version": 1, providers: { github: { client_id: y } }}'],
   ])('writes them when the config has %s', (_, before, after) => {
     expect(setProvider(before, 'github', { clientId: 'y' })).toEqual({ text: after, changed: ['client_id'] });
@@ -267,8 +259,12 @@ providers:
   });
 
   test.each([
-    ['a name that is none', () => setProvider('version: 1\n', 'a: b', client), 'input_invalid'],
-    ['a map that is a text', () => setProvider('providers: x\n', 'github', client), 'config_invalid'],
+    ['an invalid name', () => setProvider('version: 1\n', 'a: b', client), 'input_invalid'],
+    [
+      'a string in the place of a map',
+      () => setProvider('providers: x\n', 'github', client),
+      'config_invalid',
+    ],
     [
       'an alias',
       () => setProvider('a: &x {}\nproviders:\n  github: *x\n', 'github', client),

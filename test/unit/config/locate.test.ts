@@ -46,10 +46,13 @@ describe('the path of the config file', () => {
   });
 
   test.each([
-    ['an installed package is no checkout', installed],
-    ['nor is one without a config file', { ...checkout, exists: (file: string) => !file.endsWith('.yaml') }],
+    ['for an installed package', installed],
     [
-      'nor is a container image, which has no sources',
+      'for a checkout without a config file',
+      { ...checkout, exists: (file: string) => !file.endsWith('.yaml') },
+    ],
+    [
+      'for a container image, which has no sources',
       { ...checkout, exists: (file: string) => !file.endsWith('.ts') },
     ],
   ])('is below SIDEKEY_HOME: %s', (_, options) => {

@@ -104,9 +104,9 @@ describe('a sealed credential', () => {
 
   test.each([
     ['null', null],
-    ['a key without its secret half', { key: { ...key, d: undefined }, isBound: true }],
-    ['no word of the token', { key }],
-    ['a word that is none', { key, isBound: 'yes' }],
+    ['a key without its private part', { key: { ...key, d: undefined }, isBound: true }],
+    ['no token type', { key }],
+    ['an unknown token type', { key, isBound: 'yes' }],
   ])('is refused with %s', (_what, dpop) => {
     expect(() => sealed({ ...oauth2(), dpop })).toThrow(/has a form that this version/);
   });

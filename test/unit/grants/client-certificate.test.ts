@@ -107,8 +107,8 @@ describe('a client certificate and its key', () => {
     ],
     ['a damaged key', cert + key.replace(/\n.{40}/, '\n'), /private key cannot be read/, now],
     ['a key of another certificate', cert + upstreamLeaf('stranger').key, /belongs to no certificate/, now],
-    ['a certificate that has ended', cert + key, /has expired: it ended at \d{4}-/, now + 2 * day],
-    ['a certificate of tomorrow', cert + key, /not valid yet: it begins at \d{4}-/, now - 2 * day],
+    ['an expired certificate', cert + key, /has expired: it ended at \d{4}-/, now + 2 * day],
+    ['a certificate that is not valid yet', cert + key, /not valid yet: it begins at \d{4}-/, now - 2 * day],
   ])('are refused: %s', (_what, text, says, at) => {
     const { message, hint } = problem(() => read(text, at));
     expect(message).toMatch(says);

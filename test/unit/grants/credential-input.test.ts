@@ -90,14 +90,14 @@ describe('an oauth2 credential', () => {
     ['seconds', { expires_at: (now + 5_000) / 1000 }],
     ['seconds with a fraction', { expires_at: now / 1000 + 5.0001 }],
     ['milliseconds', { expiresAt: now + 5_000 }],
-    ['seconds as a text', { expires_at: String((now + 5_000) / 1000) }],
-    ['milliseconds as a text', { expiry_date: String(now + 5_000) }],
+    ['seconds in a string', { expires_at: String((now + 5_000) / 1000) }],
+    ['milliseconds in a string', { expiry_date: String(now + 5_000) }],
     ['ISO 8601', { tokenExpiresAt: '2027-01-01T00:00:05Z' }],
     ['ISO 8601 with an offset', { expires_at: '2027-01-01 02:00:05.000+0200' }],
     ['ISO 8601 with many digits', { expiry: '2027-01-01T00:00:05.000000Z' }],
     ['seconds from now', { expires_in: 5 }],
-    ['seconds from now as a text', { expiresIn: '5' }],
-    ['both, of which the moment counts', { expires_at: (now + 5_000) / 1000, expires_in: 3600 }],
+    ['seconds from now in a string', { expiresIn: '5' }],
+    ['both forms, of which the absolute one applies', { expires_at: (now + 5_000) / 1000, expires_in: 3600 }],
   ])('is read with its expiry as %s', (_, fields) => {
     expect(read({ access_token: 'a', ...fields }).credential).toMatchObject({ expiresAt: now + 5_000 });
   });
@@ -112,7 +112,7 @@ describe('an oauth2 credential', () => {
 
   test.each([
     ['no token', { type: 'oauth2', client_id: 'c' }, 'needs "access_token", "refresh_token" or both'],
-    ['another kind of token', { access_token: 'a', token_type: 'mac' }, '"token_type" must be "Bearer"'],
+    ['another token type', { access_token: 'a', token_type: 'mac' }, '"token_type" must be "Bearer"'],
     ['an expiry in another unit', { access_token: 'a', expires_at: 1_700 }, 'more than 2 years behind'],
     [
       'an expiry years ahead',
@@ -127,10 +127,10 @@ describe('an oauth2 credential', () => {
       'ISO 8601 with a zone',
     ],
     ['a day that does not exist', { access_token: 'a', expires_at: '2027-02-30T00:00:00Z' }, 'is no time'],
-    ['an expiry that is no time', { access_token: 'a', expires_at: true }, 'must be a number or a string'],
-    ['a lifetime that is no number', { access_token: 'a', expires_in: 'soon' }, '"expires_in" is no number'],
+    ['an invalid expiry', { access_token: 'a', expires_at: true }, 'must be a number or a string'],
+    ['an invalid lifetime', { access_token: 'a', expires_in: 'soon' }, '"expires_in" is no number'],
     [
-      'an endpoint in the clear',
+      'an http endpoint',
       { access_token: 'a', token_uri: 'http://a.test/' },
       '"token_uri" must be an https URL',
     ],
@@ -139,16 +139,16 @@ describe('an oauth2 credential', () => {
       { access_token: 'a', token_endpoint: 'https://u:p@a.test/' },
       'without user information',
     ],
-    ['a scope that is none', { access_token: 'a', scope: ['a b'] }, '"scope" must be scopes'],
+    ['an invalid scope', { access_token: 'a', scope: ['a b'] }, '"scope" must be scopes'],
     ['a token that is a number', { access_token: 12 }, '"access_token" must be a string'],
     ['an empty token', { access_token: '' }, '"access_token" is empty'],
-    ['a line break at its end', { access_token: 'abc\n' }, 'holds a control character, such as a line break'],
-    ['a space at its end', { refresh_token: 'abc ' }, 'begins or ends with a space'],
+    ['a trailing line break', { access_token: 'abc\n' }, 'holds a control character, such as a line break'],
+    ['a trailing space', { refresh_token: 'abc ' }, 'begins or ends with a space'],
     ['a token that is not ASCII', { access_token: 'abcé' }, 'cannot stand in a header field'],
     ['a huge token', { access_token: 'a'.repeat(65_537) }, '"access_token" is larger than 64 KiB'],
     ['a huge refresh token', { refresh_token: 'é'.repeat(40_000) }, '"refresh_token" is larger than 64 KiB'],
     [
-      'the same field twice',
+      'a duplicate member',
       { access_token: 'a', accessToken: 'b' },
       '"access_token" and "accessToken" are the same field',
     ],

@@ -45,10 +45,10 @@ test.each([
     'of another machine, boot or container',
     (named: object) => JSON.stringify({ ...named, place: 'elsewhere' }),
   ],
-  ['of a system that does not say', (named: object) => JSON.stringify({ ...named, place: null })],
+  ['of a system without a boot id', (named: object) => JSON.stringify({ ...named, place: null })],
   ['of an older version', () => '7d4c2d0e-5d3c-4d54-9e58-0f8f4a4f9b52'],
-  ['that is no name', () => 'null'],
-  ['of every process', (named: object) => JSON.stringify({ ...named, pid: -1 })],
+  ['with a malformed name', () => 'null'],
+  ['with the process id -1', (named: object) => JSON.stringify({ ...named, pid: -1 })],
 ])('a lock holder %s is unknown', (_what, written) => {
   const named = JSON.parse(newHolder()) as object;
   expect(holderStateOf(written({ ...named, pid: 2 ** 22 + 1 }))).toBe('unknown');

@@ -51,24 +51,24 @@ describe('the hint of a missing scope', () => {
 
   test.each<[label: string, credential: Credential, provider: Provider | undefined, command: string]>([
     [
-      'a pasted key',
+      'pasted key',
       { type: 'api_key', value: 'the-key-itself' },
       aProvider({ flows: ['authorization_code'], token: pasted }),
       'sidekey connect acme --name work --token (the new one needs: write)',
     ],
     [
-      'an unknown provider',
+      'grant of an unknown provider',
       oauth2(),
       undefined,
       'sidekey grant add work --provider acme --replace < token.json (the new one needs: write)',
     ],
     [
-      'a client that asks for itself',
+      'grant by client credentials',
       oauth2({ refreshToken: null, renewal: { kind: 'client_credentials', scope: null, parameters: {} } }),
       consent,
       'sidekey connect acme --name work --client-credentials --scopes write',
     ],
-  ])('for a %s names the place where its scopes are configured', (_what, credential, provider, command) => {
+  ])('for a %s names the command that replaces its credential', (_what, credential, provider, command) => {
     const { type } = credential;
     expect(consentCommand({ ...grant, type }, ['write'], provider, credential)).toBe(command);
   });

@@ -28,11 +28,11 @@ describe('the time of a scheduled refresh', () => {
   });
 
   test.each([
-    ['that says no end', oauth2({ expiresAt: null })],
-    ['without what gets a new one', oauth2({ refreshToken: null })],
-    ['that lives less than a minute', oauth2({ expiresAt: start + 59_999 })],
-    ['that is not there yet', oauth2({ accessToken: null, expiresAt: null })],
-    ['of another kind', { type: 'jwt', value: 'a.b.c', expiresAt: start + hour } as const],
+    ['a token without an expiry', oauth2({ expiresAt: null })],
+    ['a token without a renewal', oauth2({ refreshToken: null })],
+    ['a token with a lifetime under a minute', oauth2({ expiresAt: start + 59_999 })],
+    ['a missing token', oauth2({ accessToken: null, expiresAt: null })],
+    ['another type of credential', { type: 'jwt', value: 'a.b.c', expiresAt: start + hour } as const],
   ])('is null for %s', (_what, credential) => {
     expect(timesOf(credential).ahead).toBeNull();
   });

@@ -23,13 +23,21 @@ describe('a pasted callback', () => {
 
   test.each([
     ['a URL', 'http://127.0.0.1:8377/callback?code=a%2Fb&state=s', parameters],
-    ['a URL with what some providers hang on', 'http://127.0.0.1/?code=a%2Fb&state=s#_=_', parameters],
-    ['a URL as an address bar shows it', 'localhost:8377/callback?code=a%2Fb&state=s', parameters],
-    ['a URL that a terminal has broken', '  http://127.0.0.1/?co\n  de=a%2Fb&sta\r\nte=s \n', parameters],
+    [
+      'a URL with a fragment that some providers append',
+      'http://127.0.0.1/?code=a%2Fb&state=s#_=_',
+      parameters,
+    ],
+    [
+      'a URL without its scheme, as in an address bar',
+      'localhost:8377/callback?code=a%2Fb&state=s',
+      parameters,
+    ],
+    ['a URL with line breaks of a terminal', '  http://127.0.0.1/?co\n  de=a%2Fb&sta\r\nte=s \n', parameters],
     ['a URL in quotes', '"http://127.0.0.1/?code=a%2Fb&state=s"', parameters],
     ['a query', '?code=a%2Fb&state=s', parameters],
-    ['a query without its mark', 'code=a%2Fb&state=s', parameters],
-    ['a refusal', 'http://127.0.0.1/?error=access_denied&state=s', { error: 'access_denied', state: 's' }],
+    ['a query without the question mark', 'code=a%2Fb&state=s', parameters],
+    ['an error', 'http://127.0.0.1/?error=access_denied&state=s', { error: 'access_denied', state: 's' }],
     ['a code', ' 4/0AbC-d_e~f.g==\n', '4/0AbC-d_e~f.g=='],
     ['a code from an address bar', '4%2F0AbC', '4/0AbC'],
     ['a code with a colon', 'M.C5:abc', 'M.C5:abc'],
@@ -42,11 +50,11 @@ describe('a pasted callback', () => {
 
   test.each([
     ['nothing', ' \n '],
-    ['a URL without an answer', 'http://127.0.0.1:8377/callback'],
-    ['a URL with another query', 'https://acme.test/login?session=1'],
-    ['the same without its scheme', 'acme.test/login?session=1'],
-    ['what no code can be', 'kéy'],
-    ['too much', 'a'.repeat(16_385)],
+    ['a URL without parameters', 'http://127.0.0.1:8377/callback'],
+    ['a URL with other parameters', 'https://acme.test/login?session=1'],
+    ['a URL with other parameters and without its scheme', 'acme.test/login?session=1'],
+    ['an invalid code', 'kéy'],
+    ['a text over the size limit', 'a'.repeat(16_385)],
   ])('may not be %s', (_, text) => {
     expect(() => parseCallback(text)).toThrow(expect.objectContaining({ code: 'input_invalid' }));
   });
@@ -74,8 +82,8 @@ describe('a callback', () => {
     ['a token', '?code=c&state=the-state&token=x'],
     ['two codes', '?code=c&code=d&state=the-state'],
     ['no code', '?code=&state=the-state'],
-    ['a refusal of another flow', '?error=access_denied&state=forged'],
-    ['a refusal by another issuer', '?error=access_denied&state=the-state&iss=https://evil.test'],
+    ['an error with another state', '?error=access_denied&state=forged'],
+    ['an error with another issuer', '?error=access_denied&state=the-state&iss=https://evil.test'],
   ])('with %s is refused', (_, text) => {
     expect(() => check(text)).toThrow(
       expect.objectContaining({
@@ -123,10 +131,10 @@ describe('a code without state', () => {
   });
 
   test.each([
-    ['the caller does not say so', {}],
+    ['the caller does not permit it', {}],
     ['the flow has no PKCE', { acceptBareCode: true, codeVerifier: null }],
     [
-      'the account stands beside it',
+      'the provider sends the account with it',
       {
         acceptBareCode: true,
         provider: { ...acme, dialect: { ...plainDialect, accountParameters: ['realmId'] } },

@@ -39,8 +39,8 @@ test.each<[string, unknown]>([
   ['another version', { v: 2, ...session }],
   ['no version', session],
   ['a missing field', { v: 1, ...session, redirectUri: undefined }],
-  ['scopes that are none', { v: 1, ...session, scopes: 'read' }],
-  ['a key that is none', { v: 1, ...session, proofKey: { d: 'x' } }],
+  ['invalid scopes', { v: 1, ...session, scopes: 'read' }],
+  ['an invalid key', { v: 1, ...session, proofKey: { d: 'x' } }],
   ['a list', []],
   ['nothing', null],
 ])('%s is refused', (_what, value) => {

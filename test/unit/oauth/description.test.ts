@@ -16,11 +16,11 @@ group('what a provider says of a request', () => {
   );
 
   it.each([
-    ['as it is', secret],
-    ['for a URL', encodeURIComponent(secret)],
-    ['for a form', new URLSearchParams({ secret }).toString().slice(7)],
+    ['unchanged', secret],
+    ['in URL encoding', encodeURIComponent(secret)],
+    ['in form encoding', new URLSearchParams({ secret }).toString().slice(7)],
     ['in hexadecimal', Buffer.from(secret).toString('hex')],
-    ['in base64 for a URL', Buffer.from(`>${secret}`).toString('base64url')],
+    ['in base64url', Buffer.from(`>${secret}`).toString('base64url')],
   ])('an error description loses a secret that it quotes %s', (_form, quoted) => {
     const said = describe(`x ${quoted} y`, [secret]);
     expect(said.split('[redacted]').join('').length).toBeLessThan('x  y'.length + 8);

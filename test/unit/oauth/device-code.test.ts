@@ -106,14 +106,14 @@ describe('the device authorization response', () => {
   });
 
   test.each([
-    ['a page without TLS', { ...codes, verification_uri: 'http://acme.test/activate' }],
+    ['an http page', { ...codes, verification_uri: 'http://acme.test/activate' }],
     ['a page with user information', { ...codes, verification_uri: 'https://google.com@evil.test/' }],
-    ['no page', { ...codes, verification_uri: 17 }],
-    ['a code that a terminal would obey', { ...codes, user_code: 'A\u001b[2J' }],
-    ['a code of no end', { ...codes, user_code: 'A'.repeat(65) }],
+    ['no verification URI', { ...codes, verification_uri: 17 }],
+    ['a user code with control characters', { ...codes, user_code: 'A\u001b[2J' }],
+    ['a user code over the length limit', { ...codes, user_code: 'A'.repeat(65) }],
     ['no device code', { ...codes, device_code: '' }],
     ['nothing', {}],
-    ['a page for people', '<html>'],
+    ['an HTML page', '<html>'],
   ])('with %s is refused', async (_what, body) => {
     expect((await begin(body)).begun).toMatchObject({ kind: 'error', error: 'invalid_response' });
   });

@@ -125,21 +125,17 @@ describe('discovery refuses', () => {
     ['that is no object', [1], /not one of this issuer/],
     ['without a token endpoint', { issuer: login }, /no token endpoint/],
     [
-      'with an endpoint over http',
+      'with an http token endpoint',
       { ...metadata, token_endpoint: 'http://login.company.test/t' },
       /token_endpoint is not an https URL/,
     ],
+    ['with another http endpoint', { ...metadata, revocation_endpoint: 'http://x/t' }, /revocation_endpoint/],
     [
-      'with another endpoint over http',
-      { ...metadata, revocation_endpoint: 'http://x/t' },
-      /revocation_endpoint/,
-    ],
-    [
-      'with an endpoint that is no text',
+      'with an endpoint that is no string',
       { ...metadata, device_authorization_endpoint: 1 },
       /device_authorization/,
     ],
-    ['without end', { ...metadata, filler: 'x'.repeat(300_000) }, /larger than 256 KiB/],
+    ['over the size limit', { ...metadata, filler: 'x'.repeat(300_000) }, /larger than 256 KiB/],
   ])('a document %s', async (_, document, message) => {
     const error = await failure(login, { [at]: document });
     expect(error).toMatchObject({ code: 'provider_refused', message: expect.stringMatching(message) });

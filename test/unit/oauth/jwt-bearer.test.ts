@@ -82,8 +82,8 @@ test('a configured client authenticates', async () => {
 });
 
 test.each([
-  ['is none', { ...key, privateKey: 'not a key that anyone could read' }],
-  ['does not sign so', { ...key, algorithm: 'ES256' }],
+  ['is invalid', { ...key, privateKey: 'not a key that anyone could read' }],
+  ['does not support the algorithm', { ...key, algorithm: 'ES256' }],
 ])(
   'a key that %s is refused without its content in the message, and without a request',
   async (_what, broken) => {

@@ -15,36 +15,26 @@ const challenged = (field: string, how?: Partial<RefusalReader>) => read({ 'www-
 
 describe('a challenge', () => {
   test.each<[what: string, field: string, held: readonly string[], scopes: readonly string[] | null]>([
+    ['names required scopes', 'Bearer error="insufficient_scope", scope="read write"', [], ['read', 'write']],
     [
-      'names what is required',
-      'Bearer error="insufficient_scope", scope="read write"',
-      [],
-      ['read', 'write'],
-    ],
-    [
-      'names what the grant has, too',
+      'names required and granted scopes',
       'Bearer error="insufficient_scope", scope="read write"',
       ['read'],
       ['write'],
     ],
     [
-      'names only what the grant seems to have',
+      'names only granted scopes',
       'Bearer error="insufficient_scope", scope="read"',
       ['read', 'write'],
       ['read'],
     ],
     ['names no scope', 'Bearer error=insufficient_scope', [], []],
     ['is not the first', 'Basic realm="x", Bearer error="insufficient_scope", scope=a', [], ['a']],
+    ['has no error code, and a missing scope', 'Bearer realm="x", scope="read write"', ['read'], ['write']],
+    ['has no error code, and granted scopes', 'Bearer realm="x", scope="read"', ['read'], null],
+    ['is for an expired token', 'Bearer error="invalid_token", scope="read"', [], null],
     [
-      'has no error code, and a scope that is missing',
-      'Bearer realm="x", scope="read write"',
-      ['read'],
-      ['write'],
-    ],
-    ['has no error code, and scopes that are there', 'Bearer realm="x", scope="read"', ['read'], null],
-    ['is for a token that has ended', 'Bearer error="invalid_token", scope="read"', [], null],
-    [
-      'is that of a registry of images',
+      'is from a registry of images',
       'Bearer realm="https://auth.example/token",service="registry",scope="repository:a:pull"',
       [],
       null,
@@ -124,7 +114,7 @@ describe('the scope fields of GitHub', () => {
 
   test.each<[what: string, head: Head, scopes: readonly string[] | null]>([
     [
-      'none of which the token has',
+      'of which the token has none',
       { 'x-oauth-scopes': 'gist', 'x-accepted-oauth-scopes': 'admin:org, read:org, repo' },
       ['read:org'],
     ],
@@ -133,16 +123,20 @@ describe('the scope fields of GitHub', () => {
       { 'x-oauth-scopes': '', 'x-accepted-oauth-scopes': 'admin:org, write:org' },
       ['write:org'],
     ],
-    ['one of which it has', { 'x-oauth-scopes': 'gist, repo', 'x-accepted-oauth-scopes': 'repo' }, null],
     [
-      'the parent of which it has',
+      'of which the token has one',
+      { 'x-oauth-scopes': 'gist, repo', 'x-accepted-oauth-scopes': 'repo' },
+      null,
+    ],
+    [
+      'of which the token has a parent',
       { 'x-oauth-scopes': 'user', 'x-accepted-oauth-scopes': 'user:email' },
       null,
     ],
-    ['which are none', { 'x-oauth-scopes': 'gist', 'x-accepted-oauth-scopes': '' }, null],
+    ['with invalid names', { 'x-oauth-scopes': 'gist', 'x-accepted-oauth-scopes': '' }, null],
     ['without those of the token', { 'x-accepted-oauth-scopes': 'repo' }, null],
     [
-      'where it is the rate limit',
+      'in a rate limit response',
       { 'x-oauth-scopes': 'gist', 'x-accepted-oauth-scopes': 'repo', 'x-ratelimit-remaining': '0' },
       null,
     ],

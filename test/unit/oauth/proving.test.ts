@@ -57,9 +57,9 @@ describe('a token request with a DPoP proof', () => {
   });
 
   test.each([
-    ['none came', null],
-    ['it is ill-formed', 'a"b'],
-    ['it is too long', 'n'.repeat(2_000)],
+    ['the nonce is missing', null],
+    ['the nonce is malformed', 'a"b'],
+    ['the nonce is too long', 'n'.repeat(2_000)],
   ])('is not repeated when %s', async (_what, nonce) => {
     expect((await asked([wanting(nonce)])).claims).toHaveLength(1);
   });

@@ -134,13 +134,13 @@ describe('a response with tokens', () => {
   });
 
   test.each([
-    ['an id_token of anybody', { id_token: 'not.even.one' }],
-    ['null where it could leave out', { refresh_token: null, scope: null }],
-    ['empty texts', { refresh_token: '', scope: '' }],
-    ['a lifetime as a text', { expires_in: '3600' }],
-    ['a type in capitals', { token_type: 'BEARER' }],
-    ['no type', { token_type: undefined }],
-    ['fields that nobody knows', { error: null, ext: { a: 1 } }],
+    ['an id_token', { id_token: 'not.even.one' }],
+    ['null members', { refresh_token: null, scope: null }],
+    ['empty strings', { refresh_token: '', scope: '' }],
+    ['a lifetime in a string', { expires_in: '3600' }],
+    ['a token type in capitals', { token_type: 'BEARER' }],
+    ['no token type', { token_type: undefined }],
+    ['unknown members', { error: null, ext: { a: 1 } }],
   ])('is accepted despite %s', async (_, changes) => {
     expect(await ask(Response.json({ ...tokens, ...changes }))).toMatchObject({
       kind: 'refreshed',

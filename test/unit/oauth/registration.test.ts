@@ -90,22 +90,22 @@ describe('a client registration', () => {
 describe('a registration response without a usable client is refused:', () => {
   test.each([
     [
-      'a no',
+      'an error',
       400,
       { error: 'invalid_redirect_uri', error_description: 'only https' },
       /invalid_redirect_uri: only https/,
     ],
-    ['a no without a word', 403, {}, /HTTP 403/],
+    ['an error without a description', 403, {}, /HTTP 403/],
     ['nothing', 201, {}, /HTTP 201/],
-    ['a client id that could break a line', 201, { client_id: 'a\r\nb' }, /not printable/],
+    ['a client id with a line break', 201, { client_id: 'a\r\nb' }, /not printable/],
     [
-      'no secret where one is needed',
+      'a missing client secret',
       201,
       { client_id: 'a', token_endpoint_auth_method: 'client_secret_basic' },
       /no client secret/,
     ],
     [
-      'another way to authenticate',
+      'another client authentication',
       201,
       { client_id: 'a', token_endpoint_auth_method: 'tls_client_auth' },
       /Sidekey has not/,

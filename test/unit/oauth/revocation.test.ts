@@ -143,9 +143,9 @@ describe('a revocation request', () => {
 
 describe('no revocation request is sent', () => {
   test.each<[string, Partial<RevocationRequest>]>([
-    ['where there is no way', { endpoint: null }],
+    ['without a revocation endpoint', { endpoint: null }],
     [
-      'where the way names a client that is not known',
+      'when the definition needs an unknown client',
       { client: null, dialect: dialect({ url: 'https://acme.test/{client_id}' }) },
     ],
   ])('%s', async (_, over) => {
@@ -155,19 +155,23 @@ describe('no revocation request is sent', () => {
   });
 
   test.each<[string, Partial<RevocationRequest>, string]>([
-    ['at http', { endpoint: 'http://acme.test/revoke' }, 'not an https URL'],
+    ['to an http URL', { endpoint: 'http://acme.test/revoke' }, 'not an https URL'],
     ['with a password in the URL', { endpoint: 'https://a:b@acme.test/' }, 'not an https URL'],
-    ['at what is no URL', { endpoint: 'revoke' }, 'not an https URL'],
+    ['to an invalid URL', { endpoint: 'revoke' }, 'not an https URL'],
     ['without a token', { accessToken: null, refreshToken: null }, 'no refresh token'],
     [
-      'without the token',
+      'without the token to revoke',
       { accessToken: null, dialect: dialect({ token: 'access_token' }) },
       'no access token',
     ],
-    ['without a bearer', { accessToken: null, dialect: dialect({ auth: 'bearer' }) }, 'no access token'],
+    [
+      'without an access token for bearer authentication',
+      { accessToken: null, dialect: dialect({ auth: 'bearer' }) },
+      'no access token',
+    ],
     ['without a client', { client: null, dialect: dialect({ auth: 'basic' }) }, 'no client secret'],
     [
-      'with a private key as a password',
+      'with a private key as client secret',
       {
         client: { clientId: 'c', clientSecret: 'private-key', auth: 'private_key_jwt' },
         dialect: dialect({ auth: 'basic' }),
@@ -175,12 +179,12 @@ describe('no revocation request is sent', () => {
       'wants a client secret',
     ],
     [
-      'with a key that is none',
+      'with an invalid key',
       { client: { clientId: 'c', clientSecret: 'private-key', auth: 'private_key_jwt' } },
       'private key',
     ],
     [
-      'with a header that cannot be',
+      'with an invalid header field',
       { dialect: dialect({}, { tokenHeaders: { 'X-Y': 'a\nb' } }) },
       'cannot be written',
     ],

@@ -23,7 +23,7 @@ describe('a private key', () => {
   test.each([
     ['PKCS#1', rsa.privateKey, 'RS256'],
     ['PKCS#8', createPrivateKey(rsa.privateKey).export({ format: 'pem', type: 'pkcs8' }), 'RS256'],
-    ['with blank lines around', `\n\n${rsa.privateKey}\n\n`, 'RS256'],
+    ['with blank lines around it', `\n\n${rsa.privateKey}\n\n`, 'RS256'],
     ['EC', aKey('ES256').privateKey, 'ES256'],
     ['Ed25519', aKey('EdDSA').privateKey, 'EdDSA'],
     ['JWK', jwkOf(rsa.privateKey), 'RS256'],
@@ -56,7 +56,7 @@ describe('a key that cannot sign is refused without its content in the message:'
   });
   const x25519 = generateKeyPairSync('x25519').privateKey.export({ format: 'pem', type: 'pkcs8' });
   test.each([
-    ['a text', 'hunter2', {}, /none that can be read/],
+    ['a plain text', 'hunter2', {}, /none that can be read/],
     ['a public key', pair.publicKey, {}, /none that can be read/],
     [
       'a JWK without its private part',
@@ -65,15 +65,15 @@ describe('a key that cannot sign is refused without its content in the message:'
       /none that can/,
     ],
     ['an encrypted key', pair.privateKey, {}, /encrypted with a passphrase/],
-    ['a key of a kind that does not sign', x25519, {}, /does not sign JWTs/],
-    ['a key that does not sign so', rsa.privateKey, { algorithm: 'ES256' }, /does not sign with ES256/],
+    ['a key type without signatures', x25519, {}, /does not sign JWTs/],
     [
-      'what no algorithm is called',
+      'a key that does not support the algorithm',
       rsa.privateKey,
-      { algorithm: 'none of your business' },
-      /does not sign JWTs/,
+      { algorithm: 'ES256' },
+      /does not sign with ES256/,
     ],
-    ['no signature at all', rsa.privateKey, { algorithm: 'none' }, /does not sign with none/],
+    ['an unknown algorithm', rsa.privateKey, { algorithm: 'none of your business' }, /does not sign JWTs/],
+    ['the algorithm none', rsa.privateKey, { algorithm: 'none' }, /does not sign with none/],
   ])('%s', (_what, text, options, message) => {
     const error = failure(() => readSigningKey(text, options));
     expect(error).toMatchObject({ code: 'input_invalid', message: expect.stringMatching(message) });

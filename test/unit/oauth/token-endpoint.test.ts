@@ -110,7 +110,7 @@ describe('a token request', () => {
 
   test.each([
     ['a header with a line break', { 'X-Name': 'a\nb' }],
-    ['a header that is the client’s', { Authorization: 'other' }],
+    ['a header of the client authentication', { Authorization: 'other' }],
   ])('with %s is not sent', async (_, tokenHeaders) => {
     const { answer, asked } = await sent({ tokenHeaders });
     expect(answer).toMatchObject({ kind: 'error', error: 'request_invalid' });

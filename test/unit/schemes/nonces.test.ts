@@ -10,17 +10,17 @@ describe('a nonce', () => {
   );
 
   test.each([
-    ['none came', []],
-    ['two came', ['a', 'a']],
+    ['there is none', []],
+    ['there are two fields', ['a', 'a']],
     ['it is empty', ['']],
-    ['two came in one field', ['a, b']],
+    ['there are two in one field', ['a, b']],
     ['it is too long', ['a'.repeat(1_025)]],
-    ['it would end the JSON text', ['a"b']],
+    ['it has a quote', ['a"b']],
     ['it has a backslash', ['a\\b']],
     ['it has a control character', ['a\u0000b']],
-    ['it has the end of a line', ['a\r\nSet-Cookie: b']],
+    ['it has a line end', ['a\r\nSet-Cookie: b']],
     ['it is not ASCII', ['ä']],
-    ['it has a delete', ['a\u007f']],
+    ['it has a DEL character', ['a\u007f']],
   ])('is refused when %s', (_what, values) => {
     expect(nonceIn(values)).toBeNull();
   });

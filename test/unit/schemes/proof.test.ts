@@ -97,12 +97,12 @@ describe.each(['ES256', 'EdDSA'] as const)('a key that signs with %s', (algorith
 
   test.each([
     ['nothing', null],
-    ['a text', 'key'],
+    ['a plain text', 'key'],
     ['another curve', { ...newDpopKey(algorithm), crv: 'P-384' }],
-    ['no secret half', { ...newDpopKey(algorithm), d: undefined }],
-    ['a number too long', { ...newDpopKey(algorithm), x: 'A'.repeat(44) }],
+    ['no private part', { ...newDpopKey(algorithm), d: undefined }],
+    ['a number over the length limit', { ...newDpopKey(algorithm), x: 'A'.repeat(44) }],
     [
-      'the members of the other kind',
+      'members of the other key type',
       { ...newDpopKey(algorithm), crv: algorithm === 'ES256' ? 'Ed25519' : 'P-256' },
     ],
   ])('is refused with %s', (_what, value) => {

@@ -99,7 +99,7 @@ describe('a request that is signed again', () => {
       ['Authorization', 'AWS4-HMAC-SHA256 Credential=A, SignedHeaders=host, Signature=b'],
       /cannot be read/,
     ],
-    ['two parts of one name', ['Authorization', `${client()}, Credential=B`], /cannot be read/],
+    ['a duplicate parameter', ['Authorization', `${client()}, Credential=B`], /cannot be read/],
     ['two signatures', ['Authorization', client(), 'authorization', client()], /more than once/],
     ['events', ['x-amz-content-sha256', 'STREAMING-AWS4-HMAC-SHA256-EVENTS'], /events/],
     [
@@ -174,12 +174,12 @@ describe('a presigned URL', () => {
   });
 
   it.each([
-    ['has ended', query({ 'X-Amz-Expires': '30' }), /expired/],
-    ['is cut', query().replace(/&X-Amz-Date=\w+/, ''), /cannot be read/],
-    ['has half of a signature', 'X-Amz-Credential=a&x=y', /cannot be read/],
-    ['hides a part of it', `${query()}&x-amz-%73ignature=a`, /more than once/],
-    ['is of SigV4a', query({ 'X-Amz-Algorithm': 'AWS4-ECDSA-P256-SHA256' }), /Version 4a/],
-    ['is of Version 2', 'AWSAccessKeyId=A&Signature=b&Expires=1', /Version 2/],
+    ['has expired', query({ 'X-Amz-Expires': '30' }), /expired/],
+    ['is truncated', query().replace(/&X-Amz-Date=\w+/, ''), /cannot be read/],
+    ['has an incomplete signature', 'X-Amz-Credential=a&x=y', /cannot be read/],
+    ['has an encoded parameter name', `${query()}&x-amz-%73ignature=a`, /more than once/],
+    ['uses SigV4a', query({ 'X-Amz-Algorithm': 'AWS4-ECDSA-P256-SHA256' }), /Version 4a/],
+    ['uses signature version 2', 'AWSAccessKeyId=A&Signature=b&Expires=1', /Version 2/],
     [
       'is for another region',
       query({ 'X-Amz-Credential': 'A/20261122/us-east-1/s3/aws4_request' }),
@@ -210,11 +210,11 @@ describe('a body in signed chunks', () => {
   it.each([
     ['no chunk', 'hello'],
     ['a chunk without a signature', '5\r\nhello\r\n0\r\n\r\n'],
-    ['a chunk that is longer than it says', `4;chunk-signature=${none}\r\nhello\r\n${last}`],
-    ['a chunk that is cut', `5;chunk-signature=${none}\r\nhel`],
+    ['a chunk longer than its size', `4;chunk-signature=${none}\r\nhello\r\n${last}`],
+    ['a truncated chunk', `5;chunk-signature=${none}\r\nhel`],
     ['no last chunk', `5;chunk-signature=${none}\r\nhello\r\n`],
-    ['something behind the last chunk', `${last}GET / HTTP/1.1\r\n`],
-    ['a line without an end', '0'.repeat(20_000)],
+    ['bytes after the last chunk', `${last}GET / HTTP/1.1\r\n`],
+    ['an unterminated line', '0'.repeat(20_000)],
   ])('with %s is refused', async (_, body) => {
     await expect(send(body)).rejects.toMatchObject({ code: 'bad_request' });
   });
