@@ -132,13 +132,20 @@ function endToEnd(
   keeps: readonly string[] = [],
 ): string[] {
   const nominated = nominatedBy(valuesOf(fields, 'connection'));
-  const kept: string[] = [];
-  for (let i = 0; i < fields.length; i += 2) {
-    const name = fields[i]!.toLowerCase();
+  return withoutFields(fields, (name) => {
     const isHopByHop = hopByHop.has(name) && !keeps.includes(name);
-    if (isHopByHop || isDropped(name) || nominated?.has(name) === true) continue;
-    kept.push(fields[i]!, fields[i + 1]!);
-  }
+    return isHopByHop || isDropped(name) || nominated?.has(name) === true;
+  });
+}
+
+/** Returns the fields without those that a test removes. It gets the name in lower case. */
+export function withoutFields(
+  fields: RawFields,
+  isRemoved: (name: string, value: string) => boolean,
+): string[] {
+  const kept: string[] = [];
+  for (let i = 0; i < fields.length; i += 2)
+    if (!isRemoved(fields[i]!.toLowerCase(), fields[i + 1]!)) kept.push(fields[i]!, fields[i + 1]!);
   return kept;
 }
 
@@ -165,8 +172,7 @@ const asksForLess = new Set(['accept-encoding', 'range', 'if-range', 'a-im', 'gr
 
 /** Returns the fields of a request whose response is searched: it asks for the whole response without a content coding. */
 export function plainRequest(fields: RawFields): string[] {
-  const kept = fields.filter((_text, i) => !asksForLess.has(fields[i - (i % 2)]!.toLowerCase()));
-  return [...kept, 'Accept-Encoding', 'identity'];
+  return [...withoutFields(fields, (name) => asksForLess.has(name)), 'Accept-Encoding', 'identity'];
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });

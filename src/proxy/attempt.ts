@@ -1,4 +1,4 @@
-import { hopByHop, type RawFields, trailerFields } from '../http/fields.ts';
+import { hopByHop, type RawFields, trailerFields, withoutFields } from '../http/fields.ts';
 import { announcesInVain, type BodyFraming } from '../http/framing.ts';
 import { chunkEnd, chunkStart, isOneLine, lastChunk, ownHead, trailerSection } from '../http/h1/write.ts';
 import type { ResponseHeadBytes } from '../http/head.ts';
@@ -73,7 +73,7 @@ export function streamHead(
 
 /** `TE` is of one connection in HTTP/1.1; to a client of HTTP/2 trailers go on in any case. */
 function withoutTe(fields: RawFields): RawFields {
-  return fields.filter((_text, index) => fields[index - (index % 2)]!.toLowerCase() !== 'te');
+  return withoutFields(fields, (name) => name === 'te');
 }
 
 function checkTarget(path: string): void {
@@ -91,7 +91,7 @@ function cannotBeForwarded(cause?: unknown): SidekeyError {
 export function endToEndFields(head: ResponseHeadBytes): RawFields {
   const fields = head.raw();
   if (head.status !== 204 || !announcesInVain(head)) return fields;
-  return fields.filter((_, index) => fields[index - (index % 2)]!.toLowerCase() !== 'content-length');
+  return withoutFields(fields, (name) => name === 'content-length');
 }
 
 /** `timeout` of a response's `Keep-Alive`, in milliseconds; null: it says nothing. */
@@ -201,7 +201,7 @@ export function uploadOf({ request, sent }: AttemptContext): UploadBody {
 function withoutNamed(trailers: RawFields, names: ReadonlySet<string> | undefined): RawFields {
   if (trailers.length === 0 || names === undefined) return trailers;
   const removed = new Set([...names].map(fieldNameAsRead));
-  return trailers.filter((_, index) => !removed.has(fieldNameAsRead(trailers[index - (index % 2)]!)));
+  return withoutFields(trailers, (name) => removed.has(fieldNameAsRead(name)));
 }
 
 /** Sends one request body to an upstream; reads no more of it than that takes. */

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { type RawFields, responseFields } from '../http/fields.ts';
+import { type RawFields, responseFields, withoutFields } from '../http/fields.ts';
 import { type BodyReader, createBodyReader } from '../http/h1/body.ts';
 import { responseFraming, type ResponseFraming } from '../http/framing.ts';
 import type { ResponseHeadBytes } from '../http/head.ts';
@@ -233,7 +233,7 @@ function passBody(
 
 /** Compressed or otherwise changed frames could not be read (RFC 6455 §9): none of that is offered. */
 function withoutExtensions(fields: RawFields): RawFields {
-  return fields.filter((_text, i) => fields[i - (i % 2)]!.toLowerCase() !== 'sec-websocket-extensions');
+  return withoutFields(fields, (name) => name === 'sec-websocket-extensions');
 }
 
 function ignore(): void {}

@@ -1,5 +1,6 @@
 import { type Credential, type SealedCredential, secretText } from '../grants/credential.ts';
 import type { Placement } from '../grants/provider.ts';
+import { withoutFields } from '../http/fields.ts';
 import type { BodyFraming } from '../http/framing.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
@@ -212,7 +213,7 @@ export function withStreamedBody(
 }
 
 function withoutBodyFields(fields: readonly string[]): readonly string[] {
-  return fields.filter((_text, i) => !bodyFields.has(fields[i - (i % 2)]!.toLowerCase()));
+  return withoutFields(fields, (name) => bodyFields.has(name));
 }
 
 async function* inPlaceOf(

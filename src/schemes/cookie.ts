@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { withoutFields } from '../http/fields.ts';
 import { text } from '../lib/text.ts';
 import { isFieldName } from '../policy/text.ts';
 import { singleValue } from './credential.ts';
@@ -99,11 +100,10 @@ export function withoutSetCookie(fields: readonly string[], name: string): reado
   const wanted = forgivingName(name);
   const sets = (value: string) =>
     value.split(',').some((cookie) => nameOf(cookie.split(';', 1)[0]!) === wanted);
-  return fields.filter((_, index) => {
-    const at = index - (index % 2);
-    const field = fields[at]!.toLowerCase();
-    return (field !== 'set-cookie' && field !== 'set-cookie2') || !sets(fields[at + 1]!);
-  });
+  return withoutFields(
+    fields,
+    (field, value) => (field === 'set-cookie' || field === 'set-cookie2') && sets(value),
+  );
 }
 
 /**

@@ -1,6 +1,6 @@
 import { type AwsKeys, awsKeysOf, type Credential } from '../grants/credential.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { type Field, refused } from './scheme.ts';
+import { conceal, type Field, type PreparedCredential, refused } from './scheme.ts';
 
 /**
  * Returns the value of a credential that is one value.
@@ -52,6 +52,29 @@ export function ownFields(credential: Credential, username: string | null = null
     default:
       return null;
   }
+}
+
+/**
+ * Prepares a credential that is written into the path or the query. Services repeat these, so the credential is removed
+ * from response fields.
+ *
+ * @param write returns the path with the credential
+ */
+export function inTarget(
+  credential: Credential,
+  write: (path: string, token: string) => string,
+): PreparedCredential {
+  const fields = ownFields(credential);
+  if (fields !== null) return { fields };
+  const token = singleValue(credential);
+  const secrets = { texts: [token] };
+  return {
+    fields: [],
+    apply: ({ path }) => ({
+      path: write(path, token),
+      conceal: (received) => conceal(received, secrets),
+    }),
+  };
 }
 
 /**

@@ -1,7 +1,7 @@
 import { createHash, createHmac, randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import type { Credential } from '../grants/credential.ts';
-import { valuesOf } from '../http/fields.ts';
+import { valuesOf, withoutFields } from '../http/fields.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import { fieldNameAsRead } from '../policy/text.ts';
@@ -195,9 +195,7 @@ function signRequest(
   signing: Signing,
 ): RequestChanges {
   const { placement, secret, headers, query } = signing;
-  const kept = request.fields.filter(
-    (_, index) => !removed.has(fieldNameAsRead(request.fields[index - (index % 2)]!)),
-  );
+  const kept = withoutFields(request.fields, (name) => removed.has(fieldNameAsRead(name)));
   const values = signedValues(placement, secret.key, request.authority, factsOf(request));
   const plain = filled(headers, false, values.sent);
   const path = withParameters(withoutParameters(request.path, query), filled(query, false, values.sent));

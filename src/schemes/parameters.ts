@@ -184,11 +184,11 @@ export function namesIn(template: Template): readonly string[] {
   return template.flatMap((part) => ('name' in part ? [part.name] : []));
 }
 
-/** The templates of a plan that signs requests with a shared secret. */
+/** The templates of a placement that signs requests with a shared secret. */
 interface SigningTemplates {
   readonly sign: string;
-  readonly headers: readonly (readonly [name: string, template: string])[];
-  readonly query: readonly (readonly [name: string, template: string])[];
+  readonly headers: Templates;
+  readonly query: Templates;
 }
 
 /** Names for a signed text: parts of the request, and values of the signature. */
@@ -209,11 +209,9 @@ export function fieldNamed(name: string): string | null {
   return isFieldName(field) ? field.toLowerCase() : null;
 }
 
-/** Returns all names in a plan, with repetitions. Invalid templates have none. */
+/** Returns all names in these templates, with repetitions. Invalid templates have none. */
 export function namesOf({ sign, headers, query }: SigningTemplates): readonly string[] {
-  return [sign, ...[...headers, ...query].map(([, written]) => written)].flatMap((written) =>
-    namesIn(parseTemplate(written) ?? []),
-  );
+  return namesInTemplates([['', sign], ...headers, ...query]);
 }
 
 /** Reports whether a signature covers the body. */

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { text } from '../lib/text.ts';
-import { ownFields, singleValue } from './credential.ts';
-import { type AuthScheme, conceal, refused } from './scheme.ts';
+import { inTarget } from './credential.ts';
+import { type AuthScheme, refused } from './scheme.ts';
 
 /** Segment of RFC 3986 §3.3 without the percent sign: all upstreams read it in one way. */
 const segmentText = /^[A-Za-z0-9\-._~!$&'()*+,;=:@]+$/;
@@ -34,19 +34,8 @@ export const path: AuthScheme<PathPlacement, { readonly path: readonly string[] 
   isRepeated: true,
   pathPrefixes: ({ prefixes }) => prefixes,
   sample: ({ prefixes }) => ({ path: `${prefixes[0]}/`, fields: [], body: null }),
-  prepare({ credential }, { prefixes }) {
-    const fields = ownFields(credential);
-    if (fields !== null) return { fields };
-    const token = singleValue(credential);
-    const secrets = { texts: [token] };
-    return {
-      fields: [],
-      apply: (request) => ({
-        path: pathWith(request.path, prefixes, token),
-        conceal: (received) => conceal(received, secrets),
-      }),
-    };
-  },
+  prepare: ({ credential }, { prefixes }) =>
+    inTarget(credential, (target, token) => pathWith(target, prefixes, token)),
 };
 
 /**

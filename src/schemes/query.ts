@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ownFields, singleValue } from './credential.ts';
+import { inTarget } from './credential.ts';
 import {
   forgivingName,
   parameter,
@@ -8,7 +8,7 @@ import {
   parametersOf,
   replacing,
 } from './parameters.ts';
-import { type AuthScheme, conceal, refused } from './scheme.ts';
+import { type AuthScheme, refused } from './scheme.ts';
 
 type QueryPlacement = { readonly kind: 'query'; readonly name: string };
 
@@ -22,19 +22,7 @@ export const query: AuthScheme<QueryPlacement, { readonly query: string }> = {
   describe: ({ name }) => `?${name}=…`,
   isRepeated: true,
   queryParameter: ({ name }) => name,
-  prepare({ credential }, { name }) {
-    const fields = ownFields(credential);
-    if (fields !== null) return { fields };
-    const token = singleValue(credential);
-    const secrets = { texts: [token] };
-    return {
-      fields: [],
-      apply: ({ path }) => ({
-        path: queryWith(path, name, token),
-        conceal: (received) => conceal(received, secrets),
-      }),
-    };
-  },
+  prepare: ({ credential }, { name }) => inTarget(credential, (path, token) => queryWith(path, name, token)),
 };
 
 /**

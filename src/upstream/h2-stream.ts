@@ -1,4 +1,5 @@
 import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, sensitiveHeaders } from 'node:http2';
+import { withoutFields } from '../http/fields.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { resetStream } from '../http/message.ts';
 import { type Clock, Deadline } from '../lib/timers.ts';
@@ -223,7 +224,7 @@ function statusOf(fields: IncomingHttpHeaders): number {
 }
 
 function withoutPseudo(raw: readonly string[]): readonly string[] {
-  return raw.filter((_text, index) => !raw[index - (index % 2)]!.startsWith(':'));
+  return withoutFields(raw, (name) => name.startsWith(':'));
 }
 
 function trailerObject(trailers: readonly string[]): Record<string, string[]> {

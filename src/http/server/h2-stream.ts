@@ -3,7 +3,7 @@ import { constants, type ServerHttp2Stream } from 'node:http2';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { Timers } from '../../lib/timers.ts';
 import type { Limits } from '../../policy/limits.ts';
-import { hopByHop, type RawFields, valuesOf } from '../fields.ts';
+import { hopByHop, type RawFields, valuesOf, withoutFields } from '../fields.ts';
 import { type HeadLimits, Malformed } from '../h1/scan.ts';
 import type { RequestHead } from '../head.ts';
 import { type Client, type InboundRequest, resetStream, type UpgradeSide } from '../message.ts';
@@ -36,7 +36,7 @@ export function streamSide(request: RequestStream): UpgradeSide {
       }
       const { webSocketKey } = request;
       request.reply.tunnel([
-        ...fields.filter((_text, i) => !ofHandshake.has(fields[i - (i % 2)]!.toLowerCase())),
+        ...withoutFields(fields, (name) => ofHandshake.has(name)),
         // Node 26.10 sends a key although RFC 8441 has none, and closes without this answer to it.
         ...(webSocketKey === undefined ? [] : ['Sec-WebSocket-Accept', proofOf(webSocketKey)]),
       ]);
@@ -346,7 +346,7 @@ export class RequestStream implements ReplyOwner, BodyOwner {
 
 /** Returns the equivalent GET of an extended CONNECT (RFC 8441 §5). */
 function webSocketHead(head: RequestHead): RequestHead {
-  const fields = head.fields.filter((_text, i) => !notOfWebSocket.has(head.fields[i - (i % 2)]!));
+  const fields = withoutFields(head.fields, (name) => notOfWebSocket.has(name));
   return { ...head, method: 'GET', fields };
 }
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type AwsKeys, awsKeysOf, type Credential, type SealedCredential } from '../../grants/credential.ts';
-import { valuesOf } from '../../http/fields.ts';
+import { valuesOf, withoutFields } from '../../http/fields.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { text } from '../../lib/text.ts';
 import { authorityText } from '../../policy/authority.ts';
@@ -223,7 +223,7 @@ function inQuery(
 }
 
 function withoutReplaced(fields: readonly string[]): string[] {
-  return fields.filter((_, index) => !replacedBySigning.has(fields[index - (index % 2)]!.toLowerCase()));
+  return withoutFields(fields, (name) => replacedBySigning.has(name));
 }
 
 /** Fields of one hop, and fields that Sidekey writes: a signature over them would be invalid. */
