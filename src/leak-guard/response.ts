@@ -34,26 +34,30 @@ interface GuardOwner {
 
 /** Returns the receiver of a response of this status: the reply, or a guard before it. */
 export function guardReply(exchange: GuardedExchange, status: number, owner: GuardOwner): ReplySink {
-  const { reply, search, secrets } = exchange;
-  if (search === null || search === undefined || secrets === undefined || !isCovered(search, status))
-    return reply;
-  const matcher = matcherFor(secrets);
-  return matcher === null ? reply : new GuardedReply(exchange, search, matcher, owner);
+  const matcher = matcherOf(exchange, status);
+  return matcher === null ? exchange.reply : new GuardedReply(exchange, matcher, owner);
 }
 
 /** Returns the fields of an interim response, or of a 101, with the leaks masked. */
 export function guardFields(
-  { search, secrets, meter }: Omit<GuardedExchange, 'reply' | 'overBound'>,
+  exchange: Omit<GuardedExchange, 'reply' | 'overBound'>,
   status: number,
   fields: RawFields,
 ): RawFields {
-  if (search === null || search === undefined || secrets === undefined || !isCovered(search, status))
-    return fields;
-  const matcher = matcherFor(secrets);
+  const matcher = matcherOf(exchange, status);
   if (matcher === null) return fields;
   const { kept, found } = redactFields(matcher, fields);
-  meter.addLeaks(found);
+  exchange.meter.addLeaks(found);
   return kept;
+}
+
+/** Returns the automaton to search a response of this status with; null: it is not searched. */
+function matcherOf(
+  { search, secrets }: Pick<GuardedExchange, 'search' | 'secrets'>,
+  status: number,
+): Matcher | null {
+  if (search === null || search === undefined || secrets === undefined) return null;
+  return isCovered(search, status) ? matcherFor(secrets) : null;
 }
 
 /** Searches a response for the credential before it is forwarded. A response that cannot be searched is refused. */
@@ -71,13 +75,13 @@ class GuardedReply implements ReplySink {
   #decodedBytes = 0;
   #told = 0;
 
-  constructor(exchange: GuardedExchange, search: LeakSearch, matcher: Matcher, owner: GuardOwner) {
+  constructor(exchange: GuardedExchange, matcher: Matcher, owner: GuardOwner) {
     this.#exchange = exchange;
     this.#reply = exchange.reply;
     this.#owner = owner;
     this.#matcher = matcher;
     this.#redactor = new Redactor(matcher);
-    this.#refuses = search.onLeak === 'refuse';
+    this.#refuses = exchange.search?.onLeak === 'refuse';
   }
 
   head(status: number, reason: string, fields: RawFields): void {

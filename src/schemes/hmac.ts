@@ -14,10 +14,10 @@ import {
   fillTemplate,
   forgivingName,
   namesIn,
+  namesInTemplates,
   namesOf,
   parameter,
   parameterName,
-  parseTemplate,
   sentNames,
   signedNames,
   signsBody,
@@ -73,7 +73,7 @@ function signsSignature({ sign: written, headers }: Pick<HmacPlacement, 'sign' |
   const behind = headers
     .filter(([, template]) => template.includes('{signature}'))
     .map(([name]) => name.toLowerCase());
-  return namesIn(parseTemplate(written) ?? []).some((name) => behind.includes(fieldNamed(name) ?? ''));
+  return namesInTemplates([['', written]]).some((name) => behind.includes(fieldNamed(name) ?? ''));
 }
 
 /** A secret that signs each request by the provider's templates, and is never sent. */
@@ -115,7 +115,7 @@ export const hmac: AuthScheme<HmacPlacement, { readonly hmac: HmacPlacement }> =
         })
         .superRefine((placement, context) => {
           const added = [...placement.headers, ...placement.query];
-          if (!added.some(([, template]) => namesIn(parseTemplate(template) ?? []).includes('signature'))) {
+          if (!namesInTemplates(added).includes('signature')) {
             context.addIssue({
               code: 'custom',
               message: 'sends {signature} nowhere: name it in headers or query',
