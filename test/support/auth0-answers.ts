@@ -22,7 +22,7 @@ export function check(holds: boolean, what: string): void {
   if (!holds) throw new Fault('invalid_request', what);
 }
 
-/** Whether two lists have the same elements in any order. */
+/** True when two lists have the same elements in any order. */
 export function sameSet(a: Iterable<string>, b: Iterable<string>): boolean {
   return JSON.stringify([...a].toSorted()) === JSON.stringify([...b].toSorted());
 }

@@ -66,7 +66,7 @@ export interface Auth0Server {
 export interface Auth0Options {
   /** The client authentication; default: the form. */
   readonly auth?: 'post' | 'basic';
-  /** Whether refresh tokens rotate. Token Vault requires that they do not. */
+  /** True when refresh tokens rotate. Token Vault requires that they do not. */
   readonly rotates?: boolean;
   /** Scopes of the My Account API that the client may have; default: all requested ones. */
   readonly allowed?: readonly string[];

@@ -14,8 +14,7 @@ export interface TestCompanyProxy {
 
 export interface CompanyProxyOptions {
   /**
-   * What it answers to a CONNECT in place of opening the tunnel; null: nothing, for ever; undefined: it opens it.
-   *
+   * The response to a CONNECT in the place of a tunnel; null: no response; undefined: the tunnel opens.
    * @param target `host:port`
    */
   readonly answer?: (target: string, socket: Socket) => string | null | undefined | void;
@@ -23,7 +22,7 @@ export interface CompanyProxyOptions {
   readonly place?: (target: string) => { readonly host: string; readonly port: number };
   /** Bytes that it sends in one piece with its 200 response. */
   readonly early?: string;
-  /** Whether clients connect over TLS. */
+  /** True when clients connect over TLS. */
   readonly tls?: Identity;
 }
 

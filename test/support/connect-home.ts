@@ -23,7 +23,7 @@ export interface AcmeHome extends Home {
 
 export interface BeginOptions {
   readonly env?: Readonly<Record<string, string>>;
-  /** Whether standard input is a terminal. */
+  /** True when standard input is a terminal. */
   readonly terminal?: boolean;
 }
 

@@ -13,7 +13,7 @@ export interface CurlAnswer {
   readonly exitCode: number;
 }
 
-/** Whether there is a curl on this machine. */
+/** True when there is a curl on this machine. */
 export const curlMissing = await run(['--version']).then(
   (answer) => (answer.exitCode === 0 ? false : 'curl is not installed'),
   () => 'curl is not installed',

@@ -30,7 +30,7 @@ export interface Wanted {
   nonce: string | null;
   /** A nonce sent with each response that is not required yet; null: none. */
   next: string | null;
-  /** Whether each request gets a challenge for a nonce. */
+  /** True when each request gets a challenge for a nonce. */
   isNever: boolean;
 }
 

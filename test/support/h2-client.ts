@@ -23,7 +23,7 @@ export interface H2Answer {
   readonly interim: readonly IncomingHttpHeaders[];
   /** The error code of the reset; 0: none. */
   readonly code: number;
-  /** Whether the stream had an END_STREAM. */
+  /** True when the stream had an END_STREAM. */
   readonly whole: boolean;
 }
 

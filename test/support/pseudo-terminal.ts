@@ -2,7 +2,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { onTestFinished } from 'vitest';
 import { shellWord } from '../../src/lib/text.ts';
 
-/** Whether programs can run in a terminal here: with `script` of util-linux (that of macOS differs). */
+/** True when programs can run in a terminal here: with `script` of util-linux (that of macOS differs). */
 export const hasPseudoTerminal = (() => {
   try {
     return execFileSync('script', ['--version'], { encoding: 'utf8' }).includes('util-linux');

@@ -6,7 +6,7 @@ export interface Place {
   readonly target: (path: string) => string;
 }
 
-/** Whether the row goes to the codec alone, or into a tunnel. */
+/** The receiver of the row: the codec alone, or a tunnel. */
 export const insideOf = (host: string): Place => ({ host, target: (path) => path });
 
 /**

@@ -10,7 +10,7 @@ const program = ['/usr/sbin/squid', '/usr/local/sbin/squid', '/opt/homebrew/sbin
 );
 const passwords = '/usr/lib/squid/basic_ncsa_auth';
 
-/** Whether this machine has a squid that supports passwords. */
+/** True when this machine has a squid that supports passwords. */
 export const squidMissing =
   program === undefined || !existsSync(passwords) ? 'squid is not installed' : false;
 

@@ -21,7 +21,7 @@ export function runPython(script: string, input: string): Promise<string> {
   });
 }
 
-/** Whether there is a Python with botocore and boto3 on this machine. */
+/** True when there is a Python with botocore and boto3 on this machine. */
 export const botocoreMissing = await new Promise<string | false>((resolve) => {
   execFile(python, ['-I', '-c', 'import botocore, boto3'], (error) =>
     resolve(error === null ? false : 'Python with botocore and boto3 is not installed'),

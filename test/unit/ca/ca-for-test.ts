@@ -17,7 +17,7 @@ export async function freshAuthority(
   return openAuthority({ directory: await tempFolder(), vault: vaultForTest(), permittedNames, now });
 }
 
-/** Whether a program is on this machine; tests that need it are skipped without it. */
+/** True when a program is on this machine; tests that need it are skipped without it. */
 export function hasProgram(name: string, versionArgument: string): boolean {
   return spawnSync(name, [versionArgument], { stdio: 'ignore' }).error === undefined;
 }

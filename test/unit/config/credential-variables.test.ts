@@ -52,7 +52,7 @@ describe('credential variables of the shipped providers', () => {
   });
 });
 
-/** Whether the longest prefix that matches is one of the right kind. */
+/** True when the longest prefix that matches is one of the right kind. */
 function startsRight(
   text: string,
   starts: readonly { readonly prefix: string; readonly wrongKind: boolean }[],

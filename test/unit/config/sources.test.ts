@@ -10,7 +10,7 @@ async function setup() {
   const file = join(folder, 'sidekey.yaml');
   await writeFile(file, 'version: 1\n');
   const sources = configSources(file);
-  /** Whether the sources differ; marks the present ones as loaded. */
+  /** True when the sources differ; marks the present ones as loaded. */
   const news = () => {
     const found = sources.differ();
     sources.take();

@@ -1,8 +1,8 @@
 import type { RenewalOutcome, RenewalRequest } from '../../../src/oauth/renewal.ts';
 
 /**
- * A provider with refresh tokens that work once (RFC 9700 §4.14.2): a second use is taken for theft, and ends
- * everything that came of the first consent. Requests without a refresh token get only an access token.
+ * A provider with rotating refresh tokens (RFC 9700 §4.14.2): a second use counts as theft, and revokes all
+ * tokens of that consent. Requests without a refresh token get only an access token.
  */
 export interface RotatingProvider {
   readonly refresh: (
