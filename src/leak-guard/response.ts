@@ -277,7 +277,7 @@ function notSearchable(what: string): SidekeyError {
     'upstream_protocol',
     `The response cannot be looked into for the credential: it has ${what}.`,
     {
-      hint: 'ask for it without compression, or set leak_guard: off on the domain if nothing is echoed there',
+      hint: 'ask for it without compression, or set leak_guard: off on the domain if its responses cannot contain the credential',
     },
   );
 }

@@ -68,7 +68,7 @@ export async function upgrade(
       'policy_violation',
       'Responses are guarded here, and frames of a WebSocket cannot be.',
       {
-        hint: 'set leak_guard: auto or off on the domain if nothing is echoed there',
+        hint: 'set leak_guard: auto or off on the domain if its responses cannot contain the credential',
       },
     );
   }
