@@ -2,17 +2,17 @@ import { describe, expect, it } from 'vitest';
 import { requestFields, responseFields, trailerFields, valuesOf } from '../../../src/http/fields.ts';
 
 describe('the values of a field', () => {
-  it('are found without regard to case, in order', () => {
+  it('are found by name in any case, in order', () => {
     expect(valuesOf(['A', '1', 'b', '2', 'a', '3', 'aa', '4'], 'a')).toEqual(['1', '3']);
   });
 
-  it('are not taken for names', () => {
+  it('never match a field name', () => {
     expect(valuesOf(['x', 'host', 'y', 'a'], 'host')).toEqual([]);
   });
 });
 
-describe('the fields of a request that goes on', () => {
-  it('begin with the one Host, and keep order, case and repeats', () => {
+describe('the fields of a forwarded request', () => {
+  it('start with one Host, and keep order, case and repeats', () => {
     const sent = [
       'aCCept',
       '*/*',
@@ -43,24 +43,24 @@ describe('the fields of a request that goes on', () => {
     ]);
   });
 
-  it('keep the agent’s Authorization and cookies for whoever decides about them', () => {
+  it('include the agent’s Authorization and cookies', () => {
     const sent = ['Authorization', 'Bearer placeholder', 'Cookie', 'a=b', 'Cookie', 'c=d'];
     expect(requestFields(sent, 'h')).toEqual(['Host', 'h', ...sent]);
   });
 });
 
-describe('the fields of a response that goes on', () => {
+describe('the fields of a forwarded response', () => {
   it('keep order, case and repeats', () => {
     const sent = ['Set-Cookie', 'a', 'set-cookie', 'b', 'Content-Length', '0', 'Alt-Svc', 'h3=":443"'];
     expect(responseFields(sent, false)).toEqual(sent);
   });
 
-  it('do not lead a client around the proxy where a grant is carried', () => {
+  it('omit Alt-Svc if a grant is in use', () => {
     expect(responseFields(['ALT-SVC', 'h3=":443"', 'X', '1'], true)).toEqual(['X', '1']);
   });
 });
 
-it('trailers lose what some servers would fold into a field that frames or routes', () => {
+it('forwarded trailers omit fields that could frame, route or authenticate a message', () => {
   const trailers = [
     'Content_Length',
     '5',

@@ -14,7 +14,7 @@ describe('the framing of a request', () => {
     expect(framing(['Content-Length', '12'], '1.0')).toEqual({ kind: 'length', bytes: 12 });
   });
 
-  it('has a bound where the config sets one', () => {
+  it('respects the body limit of the config', () => {
     const limits = { ...defaultLimits, body_bytes: 10 };
     expect(framing(['Content-Length', '10'], '1.1', limits)).toEqual({ kind: 'length', bytes: 10 });
     expect(framing(['Content-Length', '11'], '1.1', limits)).toMatchObject({
@@ -25,7 +25,7 @@ describe('the framing of a request', () => {
     expect(bodyTooLarge(10).status).toBe(413);
   });
 
-  it('has a bound for the number of fields', () => {
+  it('respects the limit on the number of fields', () => {
     const limits = { ...defaultLimits, head_fields: 2 };
     expect(framing(['A', '1', 'B', '2'], '1.1', limits)).toEqual({ kind: 'none' });
     expect(framing(['A', '1', 'B', '2', 'C', '3'], '1.1', limits)).toMatchObject({

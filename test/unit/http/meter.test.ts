@@ -18,7 +18,7 @@ function metered(budget = Infinity) {
 }
 
 describe('a meter', () => {
-  it('counts both ways, and settles each mebibyte of both together', () => {
+  it('counts both directions, and settles after each mebibyte of their sum', () => {
     const { meter, settled } = metered();
     meter.received(mib - 2);
     meter.sent(1);
@@ -32,7 +32,7 @@ describe('a meter', () => {
     expect([meter.bytesIn, meter.bytesOut]).toEqual([mib - 2, 7]);
   });
 
-  it('stops the exchange that overdraws, at the step or at the look', () => {
+  it('stops an exchange that exceeds its budget, at a settlement or a periodic check', () => {
     const large = metered(10);
     large.meter.sent(mib);
     expect(large.stops).toEqual([used]);
@@ -43,7 +43,7 @@ describe('a meter', () => {
     expect(small.stops).toEqual([used]);
   });
 
-  it('settles what is left when all is over, and stops nobody then', () => {
+  it('settles the rest at the end, and stops no exchange then', () => {
     const { meter, settled, stops } = metered(10);
     meter.received(11);
     meter.close();
@@ -51,7 +51,7 @@ describe('a meter', () => {
     expect(stops).toEqual([]);
   });
 
-  it('only counts where there is no budget', () => {
+  it('only counts without a budget', () => {
     const meter = new Meter();
     meter.sent(3 * mib);
     meter.close();

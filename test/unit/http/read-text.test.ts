@@ -6,6 +6,6 @@ test.each([
   ['für Zoë', 'latin1', 'für Zoë'],
   ['plain', 'latin1', 'plain'],
   ['', 'latin1', ''],
-] as const)('%s, sent in %s, is read as it was written', (text, encoding, read) => {
+] as const)('%s, encoded as %s, is decoded to the original text', (text, encoding, read) => {
   expect(readText(Buffer.from(text, encoding).toString('latin1'))).toBe(read);
 });

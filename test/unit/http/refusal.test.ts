@@ -56,14 +56,14 @@ describe('a refusal', () => {
     ]);
   });
 
-  it('has the status of its code, whichever that is', () => {
+  it('has the status of its code', () => {
     for (const code of Object.keys(failures) as FailureCode[]) {
       const { status, reason } = refusalOf(new SidekeyError(code, 'No.'));
       expect({ code, status, reason }).toEqual({ code, status: failures[code].status, reason: code });
     }
   });
 
-  it('asks for credentials where none of an agent were good', () => {
+  it('contains a Proxy-Authenticate challenge if no agent is authenticated', () => {
     expect(refusalOf(new SidekeyError('agent_auth_required', 'Who?')).fields.slice(-2)).toEqual([
       'Proxy-Authenticate',
       'Basic realm="Sidekey", charset="UTF-8"',
@@ -76,13 +76,13 @@ describe('a refusal', () => {
     [1_000, '1'],
     [1_001, '2'],
     [86_400_000, '86400'],
-  ])('that ends by itself after %i ms says so in whole seconds, rounded up', (retryAfterMs, seconds) => {
+  ])('with a wait of %i ms has a Retry-After in whole seconds, rounded up', (retryAfterMs, seconds) => {
     const later = new SidekeyError('rate_limited', 'Later.', { retryAfterMs });
     expect(refusalOf(later).fields.slice(-2)).toEqual(['Retry-After', seconds]);
     expect(refusalBytes(later).toString()).toContain(`\r\nRetry-After: ${seconds}\r\n`);
   });
 
-  it('says nothing of a fault that nobody foresaw', () => {
+  it('contains no details of an unexpected error', () => {
     for (const fault of [new Error('the token is abc'), 'abc', undefined]) {
       const { status, reason, body } = refusalOf(fault);
       expect([status, reason]).toEqual([500, 'internal']);
@@ -99,7 +99,7 @@ describe('a refusal', () => {
     expect(reply.end).toHaveBeenCalledExactlyOnceWith([]);
   });
 
-  it('ends the connection where the message was malformed, and only there', () => {
+  it('closes the connection after a malformed message, and only then', () => {
     expect(ended(new SidekeyError('bad_request', 'Two lengths.'))).toBe(1);
     expect(ended(blocked)).toBe(0);
   });
@@ -111,7 +111,7 @@ describe('a refusal', () => {
     expect(reply.end).toHaveBeenCalledOnce();
   });
 
-  it('cuts a response that has begun, so that it cannot be taken for a whole one', () => {
+  it('after the start of a response cuts it, so that it is incomplete', () => {
     const reply = replyOf(true);
     expect(refuse(reply, blocked, 'GET')).toBe(403);
     expect(reply.abort).toHaveBeenCalledOnce();
@@ -119,7 +119,7 @@ describe('a refusal', () => {
     expect(reply.write).not.toHaveBeenCalled();
   });
 
-  it('is bytes for a socket that is closed after it', () => {
+  it('is serialized with Connection: close for a raw socket', () => {
     const text = refusalBytes(blocked).toString();
     const [head = '', body = ''] = text.split('\r\n\r\n');
     expect(head.split('\r\n')).toEqual([
@@ -133,7 +133,7 @@ describe('a refusal', () => {
     expect(JSON.parse(body)).toMatchObject({ code: 'address_blocked' });
   });
 
-  it('keeps line ends of a message out of its head', () => {
+  it('removes line breaks of a message from its head', () => {
     const text = refusalBytes(new SidekeyError('bad_request', 'a\r\nSet-Cookie: x=y\r\n\r\nb')).toString();
     expect(text.split('\r\n\r\n')).toHaveLength(2);
     expect(text).not.toMatch(/^Set-Cookie/m);

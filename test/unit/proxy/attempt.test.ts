@@ -6,7 +6,7 @@ import { bodyOf, exchangeOf, framed, lateBody, turn } from './fake-upstream.ts';
 const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
 describe('a request', () => {
-  it('is sent as its fields stand, in one piece', () => {
+  it('is sent with its fields unchanged, in one write', () => {
     const { give } = exchangeOf({ path: '/a?b', fields: ['Host', 'h', 'x-Odd', 'a  b', 'X-Latin', '\xe9'] });
     expect(give().sent()).toBe('GET /a?b HTTP/1.1\r\nHost: h\r\nx-Odd: a  b\r\nX-Latin: \xe9\r\n\r\n');
   });
@@ -17,20 +17,20 @@ describe('a request', () => {
     ['a target that is no path', { path: 'x' }],
     ['a field with a line end', { fields: ['X', 'a\r\nY: 1'] }],
     ['a name that is none', { fields: ['X Y', 'a'] }],
-  ])('with %s is refused, and asks for no connection', async (_name, more) => {
+  ])('with %s is refused without an upstream connection', async (_name, more) => {
     const { asked, carried } = exchangeOf(more);
     await expect(carried).rejects.toMatchObject({ code: 'bad_request' });
     expect(asked).toEqual([]);
   });
 
-  it('has its client told to go on when the connection is there', async () => {
+  it('sends 100 Continue to its client when the connection is available', async () => {
     const { give, said } = exchangeOf({ method: 'POST', ...framed(2), body: bodyOf('hi') });
     expect(said).toEqual([]);
     give();
     expect(said).toEqual(['continue']);
   });
 
-  it('has no more of its body read than the upstream takes', async () => {
+  it('has its body read no faster than the upstream accepts it', async () => {
     let read = 0;
     async function* pieces() {
       for (; read < 5; read += 1) yield Buffer.from('x');
@@ -53,7 +53,7 @@ describe('a request', () => {
   it.each([
     ['shorter', 'hell'],
     ['longer', 'hello!'],
-  ])('with a body %s than announced is refused, and its connection cut', async (_how, text) => {
+  ])('with a body %s than announced is refused, and its connection is cut', async (_how, text) => {
     const { give, carried } = exchangeOf({ method: 'POST', ...framed(5), body: bodyOf(text) });
     const connection = give();
     await expect(carried).rejects.toMatchObject({
@@ -63,7 +63,7 @@ describe('a request', () => {
     expect(connection.destroyed).toBe(true);
   });
 
-  it('whose body fails has its connection cut, so that nobody takes it for whole', async () => {
+  it('whose body fails has its connection cut, so that it is incomplete', async () => {
     const why = new SidekeyError('bad_request', 'Nothing came.');
     async function* pieces() {
       yield Buffer.from('x');
@@ -77,7 +77,7 @@ describe('a request', () => {
 });
 
 describe('a response', () => {
-  it('without a body to come gives its connection back', async () => {
+  it('without a body releases its connection', async () => {
     const { give, carried } = exchangeOf();
     const connection = give();
     connection.says('HTTP/1.1 304 Not Modified\r\nETag: "a"\r\n\r\n');
@@ -90,7 +90,7 @@ describe('a response', () => {
     ['is of HTTP/1.0', 'HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok'],
     ['has bytes behind it', `${ok}!`],
     ['announces in vain', 'HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n'],
-  ])('has its connection closed where it %s', async (_why, text) => {
+  ])('closes its connection if it %s', async (_why, text) => {
     const { give, carried } = exchangeOf();
     const connection = give();
     connection.says(text);
@@ -98,7 +98,7 @@ describe('a response', () => {
     expect([connection.released, connection.destroyed]).toEqual([false, true]);
   });
 
-  it('is not said to have the length that a 204 announces', async () => {
+  it('does not forward the length that a 204 announces', async () => {
     const { give, said } = exchangeOf();
     give().says('HTTP/1.1 204 No Content\r\nContent-Length: 2\r\nX: 1\r\n\r\n');
     expect(said[0]).toEqual(['head', 204, 'No Content', 'X', '1']);
@@ -108,14 +108,14 @@ describe('a response', () => {
     ['in whole seconds', 'timeout=5, max=100', 5_000],
     ['not at all', 'max=100', null],
     ['in a way of its own', 'x-timeout=5', null],
-  ])('that says how long its connection is kept is heard: %s', (_how, value, kept) => {
+  ])('with a Keep-Alive time-out limits the reuse of its connection: %s', (_how, value, kept) => {
     const { give } = exchangeOf();
     const connection = give();
     connection.says(`HTTP/1.1 200 OK\r\nKeep-Alive: ${value}\r\nContent-Length: 0\r\n\r\n`);
     expect(connection.kept).toBe(kept);
   });
 
-  it('that comes early is passed on, and its connection not used again', async () => {
+  it('before the end of the request is forwarded, and its connection not reused', async () => {
     const never = new Promise<never>(() => {});
     async function* pieces() {
       yield Buffer.from('part');
@@ -130,7 +130,7 @@ describe('a response', () => {
     expect(said.at(-1)).toEqual(['end']);
   });
 
-  it('to a request that is written and not taken yet closes its connection', async () => {
+  it('to a request that is not fully sent closes its connection', async () => {
     const { give, carried } = exchangeOf({ method: 'POST', ...framed(2), body: bodyOf('hi') });
     const connection = give();
     await turn();
@@ -140,7 +140,7 @@ describe('a response', () => {
     expect(connection.released).toBe(false);
   });
 
-  it('that ends with its connection is whole by that', async () => {
+  it('delimited by the end of the connection is complete', async () => {
     const { give, carried, said } = exchangeOf();
     const connection = give();
     connection.says('HTTP/1.1 200 OK\r\n\r\nhel');
@@ -151,7 +151,7 @@ describe('a response', () => {
     expect(connection.destroyed).toBe(true);
   });
 
-  it('that ends with a reset is not', async () => {
+  it('delimited by the end of the connection is incomplete after a reset', async () => {
     const { give, carried, said } = exchangeOf();
     const connection = give();
     connection.says('HTTP/1.1 200 OK\r\n\r\nhel');
@@ -161,7 +161,7 @@ describe('a response', () => {
     expect(said.at(-1)).toBe('abort');
   });
 
-  it('has its trailers, but for those that would authenticate', async () => {
+  it('keeps its trailers, except those that authenticate', async () => {
     const { give, said } = exchangeOf();
     give().says(
       'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\nSet-Cookie: a\r\n\r\n',
@@ -169,7 +169,7 @@ describe('a response', () => {
     expect(said.at(-1)).toEqual(['end', 'X-Sum', '7']);
   });
 
-  it('to a request without an expectation passes on no 100, and every other interim one', () => {
+  it('to a request without Expect forwards every interim response but 100', () => {
     const { give, said } = exchangeOf();
     give().says(`HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n${ok}`);
     expect(said.slice(0, 2)).toEqual([
@@ -182,7 +182,7 @@ describe('a response', () => {
     ['garbage', 'SSH-2.0-OpenSSH\r\n'],
     ['a switch of protocols', 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n'],
     ['two lengths', 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok'],
-  ])('that is %s is refused, and its connection cut', async (_what, text) => {
+  ])('that is %s is refused, and its connection is cut', async (_what, text) => {
     const { give, carried, said } = exchangeOf();
     const connection = give();
     connection.says(text);
@@ -190,7 +190,7 @@ describe('a response', () => {
     expect([connection.destroyed, said]).toEqual([true, []]);
   });
 
-  it('beyond what a rule lets through is refused before its head, or cut', async () => {
+  it('beyond the size limit of a rule is refused before its head, or cut', async () => {
     const announced = exchangeOf({ maxResponse: 1 });
     announced.give().says(ok);
     await expect(announced.carried).rejects.toMatchObject({ code: 'rule_denied' });
@@ -202,7 +202,7 @@ describe('a response', () => {
     expect(connection.destroyed).toBe(true);
   });
 
-  it('reaches who keeps it as it came, though the region that it was read into is used again', async () => {
+  it('stays unchanged for a caller that keeps it after its read buffer is reused', async () => {
     const { give, reply } = exchangeOf();
     const kept: Buffer[] = [];
     reply.write = (chunk) => kept.push(chunk) > 0;
@@ -212,7 +212,7 @@ describe('a response', () => {
     expect(Buffer.concat(kept).toString()).toBe('abcd');
   });
 
-  it('in chunks has them moved together where they were read, and its trailers behind them', async () => {
+  it('in chunks is compacted in the read buffer, followed by its trailers', async () => {
     const { give, reply, said } = exchangeOf();
     const written: string[] = [];
     Object.assign(reply, { copies: true });
@@ -225,7 +225,7 @@ describe('a response', () => {
     expect(said.at(-1)).toEqual(['end', 'X-Sum', '7']);
   });
 
-  it('that is held while its token is renewed comes as it was, when there is none', async () => {
+  it('that is held during a refresh is unchanged if there is no newer token', async () => {
     const renewal = Promise.withResolvers<null>();
     const { give, reply, carried } = exchangeOf({ renew: () => renewal.promise });
     const written: string[] = [];
@@ -239,7 +239,7 @@ describe('a response', () => {
     expect(written.join('')).toBe('abcd');
   });
 
-  it('that the reply fails at costs this exchange alone', async () => {
+  it('that the reply fails to write ends only this exchange', async () => {
     const { give, reply, carried } = exchangeOf();
     Object.assign(reply, {
       head() {
@@ -253,12 +253,12 @@ describe('a response', () => {
   });
 });
 
-describe('a request whose client waits for a 100', () => {
+describe('a request with Expect: 100-continue', () => {
   const waiting = { waits: true };
   const post = (more: Parameters<typeof exchangeOf>[0] = {}) =>
     exchangeOf({ method: 'POST', body: bodyOf('hello'), ...framed(5), ...more }, undefined, waiting);
 
-  it('asks the upstream, and says its 100', async () => {
+  it('forwards the expectation, and the 100 of the upstream', async () => {
     const { body, come } = lateBody();
     const { give, said, carried } = post({ body });
     const connection = give();
@@ -276,7 +276,7 @@ describe('a request whose client waits for a 100', () => {
     expect(connection.released).toBe(true);
   });
 
-  it('is told to go on by us where the upstream says nothing for two seconds', async () => {
+  it('gets a 100 from the proxy if the upstream is silent for two seconds', async () => {
     const { body, come } = lateBody();
     const { give, said, carried } = post({ body });
     const connection = give();
@@ -290,7 +290,7 @@ describe('a request whose client waits for a 100', () => {
     expect(await carried).toMatchObject({ status: 200 });
   });
 
-  it('that sends all the same is heard, and told nothing', async () => {
+  it('whose body arrives early is read, and gets no 100', async () => {
     const { give, said, carried } = post();
     const connection = give();
     await turn();
@@ -300,7 +300,7 @@ describe('a request whose client waits for a 100', () => {
     expect(said).not.toContain('continue');
   });
 
-  it('is sent again with a newer token after a 401 that came before its body', async () => {
+  it('is replayed with a newer token after a 401 that preceded its body', async () => {
     const { body, come } = lateBody();
     const fresh = { path: '/', fields: ['Host', 'h', 'Content-Length', '5', 'Authorization', 'Bearer new'] };
     const { give, said, carried } = post({ body, renew: () => Promise.resolve(fresh) });
@@ -320,7 +320,7 @@ describe('a request whose client waits for a 100', () => {
     expect(said).not.toContain(401);
   });
 
-  it('gets the 401 where there is no newer token, and its body goes nowhere', async () => {
+  it('gets the 401 if there is no newer token, and its body is discarded', async () => {
     const { body, come } = lateBody();
     const { give, carried, said } = post({ body, renew: () => Promise.resolve(null) });
     const connection = give();

@@ -51,11 +51,11 @@ describe('a ClientHello', () => {
     expect(readClientHello(records(hello(...extensions)))).toEqual(read(...protocols));
   });
 
-  it.each([1, 2, 3, 5, 100])('is read over records of %i bytes', (size) => {
+  it.each([1, 2, 3, 5, 100])('is read from records of %i bytes', (size) => {
     expect(readClientHello(records(hello(sni, alpn('h2')), size))).toEqual(read('h2'));
   });
 
-  it('says at every byte before its end how many it needs at least, and never too many', () => {
+  it('reports at each prefix a lower bound of the missing bytes', () => {
     const whole = records(hello(sni, alpn('h2', 'http/1.1')), 60);
     for (let size = 0; size < whole.length; size += 1) {
       const reading = readClientHello(whole.subarray(0, size));
@@ -79,7 +79,7 @@ describe('a ClientHello', () => {
     expect(readClientHello(bytes)).toEqual(read());
   });
 
-  it('that lies about a length inside offers nothing', () => {
+  it('with a wrong inner length offers no protocols', () => {
     const good = hello(alpn('h2', 'http/1.1'));
     for (let at = 4; at < good.length; at += 1) {
       for (const value of [0, 1, 0x7f, 0xff]) {
@@ -93,7 +93,7 @@ describe('a ClientHello', () => {
     expect(readClientHello(records(cut))).toEqual(read());
   });
 
-  it('is not waited for beyond its bound, in however small records it comes', () => {
+  it('is abandoned beyond its size limit, for records of any size', () => {
     const large = hello(extension(21, Buffer.alloc(longestHello - 1_000)));
     const whole = records(large, 1);
     let size = 0;

@@ -23,8 +23,8 @@ const second: Partial<UpstreamRequest> = {
   fields: ['Host', 'api.acme.test', 'Authorization', 'Bearer second'],
 };
 
-describe('a 401 while the token is renewed', () => {
-  it('is said to nobody before that is known, then whole', async () => {
+describe('a 401 during a refresh', () => {
+  it('is held until the refresh ends, then forwarded complete', async () => {
     const renewal = Promise.withResolvers<Partial<UpstreamRequest> | null>();
     const { give, said, carried } = exchangeOf({ renew: () => renewal.promise });
     const connection = give();
@@ -41,7 +41,7 @@ describe('a 401 while the token is renewed', () => {
     expect(connection.released).toBe(true);
   });
 
-  it('is forgotten where the request is sent anew', async () => {
+  it('is discarded if the request is replayed', async () => {
     const { give, said, carried, asked } = exchangeOf({ renew: async () => second });
     const first = give();
     first.says(unauthorized);
@@ -54,7 +54,7 @@ describe('a 401 while the token is renewed', () => {
     expect(said).toEqual(okSaid);
   });
 
-  it('is let through the second time', async () => {
+  it('is forwarded the second time', async () => {
     const { give, said, carried } = exchangeOf({ renew: async () => second });
     give().says(unauthorized);
     await turn();
@@ -63,7 +63,7 @@ describe('a 401 while the token is renewed', () => {
     expect(said[0]).toContain(401);
   });
 
-  it('has the body sent anew as it was framed, trailers included', async () => {
+  it('replays the body with its original framing and trailers', async () => {
     const renew = vi.fn(async () => ({ ...second, fields: framed('chunked').fields }));
     const { give, asked } = exchangeOf({
       method: 'POST',
@@ -84,7 +84,7 @@ describe('a 401 while the token is renewed', () => {
     expect(renew).toHaveBeenCalledExactlyOnceWith(true);
   });
 
-  it('to a body that is too long to be kept is let through, and the token renewed for the next', async () => {
+  it('for a body too long to keep is forwarded, and the token is refreshed for the next request', async () => {
     const renew = vi.fn(async () => null);
     const { give, said, carried } = exchangeOf(
       { method: 'POST', ...framed(5), body: bodyOf('hello'), renew },
@@ -98,7 +98,7 @@ describe('a 401 while the token is renewed', () => {
     expect(renew).toHaveBeenCalledExactlyOnceWith(false);
   });
 
-  it('of which more comes than is held pauses its connection', async () => {
+  it('with a body beyond the held size pauses its connection', async () => {
     const renewal = Promise.withResolvers<Partial<UpstreamRequest> | null>();
     const { give, said, carried } = exchangeOf({ renew: () => renewal.promise });
     const connection = give();
@@ -115,7 +115,7 @@ describe('a 401 while the token is renewed', () => {
     expect(said).toHaveLength(3);
   });
 
-  it('says nothing to a client that left meanwhile', async () => {
+  it('is not forwarded to a client that has disconnected', async () => {
     const renewal = Promise.withResolvers<Partial<UpstreamRequest> | null>();
     const { give, said, carried, gone, asked } = exchangeOf({ renew: () => renewal.promise });
     give().says(unauthorized);
@@ -128,7 +128,7 @@ describe('a 401 while the token is renewed', () => {
 });
 
 describe('a request of an HTTP/2 client', () => {
-  it('goes to an upstream without TLS over HTTP/1.1', async () => {
+  it('is forwarded to an upstream without TLS over HTTP/1.1', async () => {
     const { give, carried } = exchangeOf({
       protocol: 'h2',
       authority: { scheme: 'http', host: 'api.acme.test', port: 80 },
@@ -141,8 +141,8 @@ describe('a request of an HTTP/2 client', () => {
   });
 });
 
-describe('a client that left', () => {
-  it('before its request was sent has nothing sent', async () => {
+describe('a client that disconnects', () => {
+  it('before its request is forwarded causes no upstream request', async () => {
     const gone = createGone();
     gone.tell();
     const { connections, asked } = fakeConnections();
@@ -156,14 +156,14 @@ describe('a client that left', () => {
     expect([carried.status, carried.outcome, asked.length]).toEqual([0, 'gone', 0]);
   });
 
-  it('while it waited for a connection leaves the queue', async () => {
+  it('while it waits for a connection leaves the queue', async () => {
     const { gone, carried, left } = exchangeOf();
     gone.tell();
     expect(await carried).toMatchObject({ outcome: 'gone' });
     expect(left()).toBe(1);
   });
 
-  it('has its connection cut, whatever was under way on it', async () => {
+  it('has its upstream connection cut in any phase', async () => {
     const { give, gone, carried, said } = exchangeOf();
     const connection = give();
     connection.says('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart');
@@ -174,10 +174,10 @@ describe('a client that left', () => {
   });
 });
 
-describe('a request that is lost with its connection', () => {
+describe('a request whose connection is lost', () => {
   const reset = Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' });
 
-  it('is sent once more over a fresh one where it is safe, and no third time', async () => {
+  it('is replayed once over a new connection if it is safe, and not twice', async () => {
     const { give, asked, carried } = exchangeOf();
     give().user.lost(reset);
     await turn();
@@ -190,7 +190,7 @@ describe('a request that is lost with its connection', () => {
     expect(asked).toHaveLength(2);
   });
 
-  it('is sent once more with its body where all of that was kept', async () => {
+  it('is replayed once with its body if the body was kept', async () => {
     const { give, asked } = exchangeOf({ ...framed(5), body: bodyOf('hello') });
     const first = give();
     await turn();
@@ -212,7 +212,7 @@ describe('a request that is lost with its connection', () => {
     expect(asked).toHaveLength(1);
   });
 
-  it('is not sent again where a byte of an answer has come', async () => {
+  it('is not replayed after a byte of the response', async () => {
     const { give, asked, carried } = exchangeOf();
     const connection = give();
     connection.says('H');
@@ -222,8 +222,8 @@ describe('a request that is lost with its connection', () => {
   });
 });
 
-describe('the time', () => {
-  it('for the head runs from the end of the request, and anew with each piece of its body', async () => {
+describe('a time-out', () => {
+  it('for the response head starts at the end of the request, and restarts with each piece of its body', async () => {
     const piece = Promise.withResolvers<void>();
     async function* body() {
       yield Buffer.from('he');
@@ -247,7 +247,7 @@ describe('the time', () => {
     expect(connection.destroyed).toBe(true);
   });
 
-  it('for the head is no longer with interim responses, or with half of one', () => {
+  it('for the response head is not extended by interim responses or half a head', () => {
     const { give } = exchangeOf();
     const connection = give();
     for (let i = 0; i < 9; i += 1) connection.says('HTTP/1.1 102 Processing\r\n\r\n');

@@ -20,7 +20,7 @@ const how = (more: Partial<Interception> = {}): Interception => ({
 });
 
 describe('an intercepted CONNECT', () => {
-  it('answers a TLS handshake with a leaf for the tunnel’s host, and says what the client’s SNI was', async () => {
+  it('answers a TLS handshake with a leaf for the tunnel’s host, and reports the client’s SNI', async () => {
     using pair = await socketPair();
     const asked = vi.fn(leafFor);
     const tls = connectTls({
@@ -45,7 +45,7 @@ describe('an intercepted CONNECT', () => {
     [['http/1.1', 'http/1.0'], 'http/1.1'],
     [['http/1.0', 'http/1.1'], 'http/1.1'],
     [[], false],
-  ])('chooses of %j what it can answer, and serves it by HTTP/1.1', async (offered, chosen) => {
+  ])('negotiates a supported protocol of %j, and serves HTTP/1.1', async (offered, chosen) => {
     using pair = await socketPair();
     const tls = connectTls({
       socket: pair.far,
@@ -59,7 +59,7 @@ describe('an intercepted CONNECT', () => {
     expect(await inside).toMatchObject({ protocol: 'http/1.1' });
   });
 
-  it('ends the handshake of a client that offers nothing it speaks (RFC 7301 §3.2)', async () => {
+  it('fails the handshake if no offered protocol is supported (RFC 7301 §3.2)', async () => {
     using pair = await socketPair();
     const tls = connectTls({ socket: pair.far, ca: ca.cert, ALPNProtocols: ['irc'] });
     const failed = once(tls, 'error');
@@ -67,7 +67,7 @@ describe('an intercepted CONNECT', () => {
     expect((await failed)[0]).toMatchObject({ code: expect.stringContaining('NO_APPLICATION_PROTOCOL') });
   });
 
-  it('asks for the leaf of the tunnel’s host, whatever the SNI says', async () => {
+  it('requests the leaf of the tunnel’s host, whatever the SNI', async () => {
     using pair = await socketPair();
     const asked = vi.fn(leafFor);
     connectTls({ socket: pair.far, servername: 'other.example', rejectUnauthorized: false });
@@ -77,14 +77,14 @@ describe('an intercepted CONNECT', () => {
     expect(asked).toHaveBeenCalledExactlyOnceWith('api.example');
   });
 
-  it('has no server name where the client sent none', async () => {
+  it('reports no server name if the client sent none', async () => {
     using pair = await socketPair();
     connectTls({ socket: pair.far, host: '127.0.0.1', ca: ca.cert });
     const inside = await intercept(pair.near, authorityOf('127.0.0.1'), how());
     expect(inside).toMatchObject({ scheme: 'https', serverName: null });
   });
 
-  it('takes what is no TLS handshake for plain HTTP, and loses none of it', async () => {
+  it('treats bytes other than a TLS handshake as plain HTTP, without loss', async () => {
     using pair = await socketPair();
     pair.far.write('GET / HTTP/1.1\r\n\r\n');
     const inside = await intercept(pair.near, target, how());
@@ -93,7 +93,7 @@ describe('an intercepted CONNECT', () => {
     expect(chunk.toString()).toBe('GET / HTTP/1.1\r\n\r\n');
   });
 
-  it('reads what came together with the CONNECT', async () => {
+  it('reads bytes that arrived with the CONNECT', async () => {
     using pair = await socketPair();
     pair.near.unshift(Buffer.from('GET /early HTTP/1.1\r\n\r\n'));
     expect(await intercept(pair.near, target, how())).toMatchObject({ scheme: 'http' });
@@ -122,7 +122,7 @@ describe('an intercepted CONNECT', () => {
     expect(await inside).toBeNull();
   });
 
-  it('has nobody inside where the client ends its side while the upstream is asked', async () => {
+  it('ends without a session if the client half-closes during the upstream negotiation', async () => {
     using pair = await socketPair();
     const asked = Promise.withResolvers<void>();
     const answer = Promise.withResolvers<NegotiatedProtocol>();
@@ -140,7 +140,7 @@ describe('an intercepted CONNECT', () => {
     expect(await inside).toBeNull();
   });
 
-  it('has nobody inside where the client speaks another protocol alone', async () => {
+  it('ends without a session if the client offers only another protocol', async () => {
     using pair = await socketPair();
     connectTls({ socket: pair.far, servername: 'api.example', ALPNProtocols: ['h3'] }).on('error', () => {});
     expect(await intercept(pair.near, target, how())).toBeNull();
@@ -155,7 +155,7 @@ describe('an intercepted CONNECT', () => {
     // It is understood whatever the upstream speaks; asked is whether it takes WebSockets.
     [['h2'], 'http/1.1', 'h2', 1],
     [['h2'], 'h2', 'h2', 1],
-  ] as const)('speaks with a client that offers %j, and an upstream of %s, %s', async (...row) => {
+  ] as const)('with a client that offers %j and an upstream of %s uses %s', async (...row) => {
     const [offered, upstream, chosen, times] = row;
     using pair = await socketPair();
     const spoken = vi.fn(() => Promise.resolve(upstream === 'h2' ? h2 : http1));
@@ -173,7 +173,7 @@ describe('an intercepted CONNECT', () => {
     expect(tls.alpnProtocol).toBe(offered.length === 0 ? false : chosen);
   });
 
-  it('does not count against the client the time in which the upstream is asked', async () => {
+  it('excludes the upstream negotiation from the client’s handshake time-out', async () => {
     using pair = await socketPair();
     const tls = connectTls({
       socket: pair.far,
@@ -191,13 +191,13 @@ describe('an intercepted CONNECT', () => {
     }
   });
 
-  it('has nobody inside where the client had gone before it began', async () => {
+  it('ends without a session if the client disconnected before it started', async () => {
     using pair = await socketPair();
     await gone(pair.near);
     expect(await intercept(pair.near, target, how())).toBeNull();
   });
 
-  it('has nobody inside where the client had ended its side before it began', async () => {
+  it('ends without a session if the client half-closed before it started', async () => {
     using pair = await socketPair();
     pair.far.end();
     await once(pair.near.resume(), 'end');

@@ -17,7 +17,7 @@ async function counted(limit: ReturnType<typeof createLeakLimit>, who: LeakKey, 
 }
 
 describe('leaks', () => {
-  it('are five an hour, and the sixth ends what the agent may ask until one is given back', async () => {
+  it('are limited to five an hour for each agent, and accepted again after one expires', async () => {
     let now = 0;
     const limit = createLeakLimit(createMemoryQuota(), () => now);
     expect(await counted(limit, asker('robot'), 6)).toEqual([null, null, null, null, null, 'too_many_leaks']);
@@ -27,7 +27,7 @@ describe('leaks', () => {
     expect(await counted(limit, asker('robot'), 2)).toEqual([null, 'too_many_leaks']);
   });
 
-  it('are counted for each agent, each lease, those without a token, and each grant', async () => {
+  it('are counted separately for each agent, lease, callers without a token, and grant', async () => {
     const limit = createLeakLimit(createMemoryQuota(), () => 0);
     const others = [
       asker('robot', 'lease-1'),
@@ -43,7 +43,7 @@ describe('leaks', () => {
     }
   });
 
-  it('are counted together by processes that share a quota', async () => {
+  it('are counted together by processes with a shared quota', async () => {
     const quota = createMemoryQuota();
     const [one, other] = [createLeakLimit(quota, () => 0), createLeakLimit(quota, () => 0)];
     expect(await counted(one, asker('robot'), 5)).not.toContain('too_many_leaks');
@@ -51,7 +51,7 @@ describe('leaks', () => {
     expect(other.refusal(asker('robot'))).not.toBeNull();
   });
 
-  it('end the exchange where they cannot be counted', async () => {
+  it('end the exchange if the counter is unavailable', async () => {
     const quota = createMemoryQuota();
     const down = {
       ...quota,

@@ -65,8 +65,8 @@ function setup() {
   };
 }
 
-describe('what is open', () => {
-  test('is cut within a second after its right has ended, says why, and leaves the others', async () => {
+describe('an open connection', () => {
+  test('is cut with a reason within a second after its permission ends, without effect on others', async () => {
     const { time, begin, logged } = setup();
     let end: number | SidekeyError = Infinity;
     const [cut, kept] = [await begin({ ends: () => end }), await begin()];
@@ -82,7 +82,7 @@ describe('what is open', () => {
     expect(await kept.done).toEqual(carried);
   });
 
-  test('is cut in the millisecond in which a known end comes', async () => {
+  test('is cut in the millisecond of a known end', async () => {
     const { time, begin } = setup();
     const at = start + 1_234;
     const { near } = await begin({ ends: () => (time.now() < at ? at : ended) });
@@ -92,7 +92,7 @@ describe('what is open', () => {
     expect(near.destroyed).toBe(true);
   });
 
-  test('is cut at an end that comes before the first look, though others began before', async () => {
+  test('is cut at an end before the first check, even if others started earlier', async () => {
     const { time, begin } = setup();
     await begin();
     await time.advance(100);
@@ -105,7 +105,7 @@ describe('what is open', () => {
     expect(time.waiting()).toBe(1);
   });
 
-  test('costs no timer when there is nothing, and none after it was closed', async () => {
+  test('has no timer if there is none, and none after close', async () => {
     const { time, begin, open } = setup();
     expect(time.waiting()).toBe(0);
     const { end, done } = await begin();
@@ -121,7 +121,7 @@ describe('what is open', () => {
     expect(time.waiting()).toBe(0);
   });
 
-  test('is told from what is idle by the bytes that went through', async () => {
+  test('is distinguished from an idle one by its transferred bytes', async () => {
     const { time, begin } = setup();
     const { near, far, asked } = await begin();
     near.resume();
@@ -132,7 +132,7 @@ describe('what is open', () => {
     expect(asked.map(({ used }) => used)).toEqual([false, false, true, false]);
   });
 
-  test('is settled each second', async () => {
+  test('has its bytes settled each second', async () => {
     const { time, open } = setup();
     let settled = 0;
     const right: Permission = { grant: null, caller: { holds: async () => Infinity } };
@@ -151,7 +151,7 @@ describe('what is open', () => {
     expect(settled).toBe(3);
   });
 
-  test('is cut when its grant was removed or revoked', async () => {
+  test('is cut when its grant is removed or revoked', async () => {
     const { open, begin, keep, forget } = setup();
     const [removed, revoked] = [grantRecord({ name: 'one' }), grantRecord({ name: 'two' })];
     keep(removed);
@@ -168,7 +168,7 @@ describe('what is open', () => {
     ]);
   });
 
-  test('fails with what ended its right, where it had not begun to carry', async () => {
+  test('fails with the reason of the lost permission if it was not yet established', async () => {
     const { open, near } = { ...setup(), ...(await socketPair()) };
     const { promise, reject } = Promise.withResolvers<ExchangeResult>();
     near.once('close', () => reject(new Error('the connection is gone')));
@@ -178,8 +178,8 @@ describe('what is open', () => {
   });
 });
 
-describe('a policy that has changed', () => {
-  test('cuts the tunnels that it would not let begin, and leaves the others', async () => {
+describe('a policy change', () => {
+  test('cuts the tunnels that it would refuse, and no others', async () => {
     const { open, begin, configure } = setup();
     const of = (host: string) => begin({}, (policy) => tunnelRefusal(policy, authorityOf(host)));
     configure({
@@ -202,7 +202,7 @@ describe('a policy that has changed', () => {
     expect(kept.near.destroyed).toBe(false);
   });
 
-  test('cuts callers without a token when everybody needs one, but no response that ends by itself', async () => {
+  test('that requires tokens cuts callers without one, but no response of limited length', async () => {
     const { open, begin, configure } = setup();
     const [tunnel, response] = [await begin({}, () => null), await begin()];
     configure({ agents: 'required' });
@@ -212,10 +212,10 @@ describe('a policy that has changed', () => {
   });
 });
 
-describe('while the store cannot be asked', () => {
+describe('while the store is unavailable', () => {
   const unavailable = new SidekeyError('store_unavailable', 'The store is away.');
 
-  test('what is open stays open for half a minute', async () => {
+  test('a connection stays open for half a minute', async () => {
     const { time, begin } = setup();
     let away = false;
     const ends = () => {
@@ -231,7 +231,7 @@ describe('while the store cannot be asked', () => {
     expect((await done).code).toBe('store_unavailable');
   });
 
-  test('it does not outlive the end that was known', async () => {
+  test('a connection is cut at its known end', async () => {
     const { time, begin } = setup();
     const at = start + 3_000;
     const ends = () => {

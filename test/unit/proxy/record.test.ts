@@ -34,7 +34,7 @@ function begun(fields: readonly string[] = []) {
 }
 
 describe('the record of an exchange', () => {
-  it('has the whole story: access, then outcome, under one id', () => {
+  it('consists of an access and an outcome with one id', () => {
     const { record, wait } = begun(['Sidekey-Reason', 'a ticket']);
     record.target({ authority: authorityOf('api.example') });
     record.path('/a?token=secret');
@@ -72,7 +72,7 @@ describe('the record of an exchange', () => {
     expect(outcome.exchange).toBe(access.exchange);
   });
 
-  it('never holds a query, wherever it stands', () => {
+  it('never contains a query, in any field', () => {
     const { record } = begun();
     for (const path of ['/a?secret', '/?secret', '/a??secret', '/a?b?secret']) {
       record.path(path);
@@ -80,14 +80,14 @@ describe('the record of an exchange', () => {
     }
   });
 
-  it('tells how a response ended', () => {
+  it('contains how the response ended', () => {
     const { record } = begun();
     const facts = { status: 200, bytesIn: 0, bytesOut: 0 };
     expect(record.outcome({ ...facts, outcome: 'gone' }).outcome).toBe('aborted');
     expect(record.outcome({ ...facts, outcome: 'broken' }).outcome).toBe('failed');
   });
 
-  it('has one event for a request that was refused, and an outcome for one that failed after its access', () => {
+  it('is one event for a refusal, and two for a failure after the access record', () => {
     const refusal = new SidekeyError('domain_not_allowed', 'No.');
     const { record, wait } = begun();
     wait(5);
@@ -111,7 +111,7 @@ describe('the record of an exchange', () => {
     });
   });
 
-  it('says of a refusal which grant the request was after, and of an access only which one it got', () => {
+  it('names the requested grant in a refusal, and only the used one in an access record', () => {
     const { record } = begun();
     record.selected(grant);
     const facts = { grant: grant.id, user: 'alice', provider: 'acme' };
@@ -124,7 +124,7 @@ describe('the record of an exchange', () => {
     expect(record.refused(new Error('a fault'), 500).grant).toBeUndefined();
   });
 
-  it('leaves out an agent that nobody is', () => {
+  it('omits an unauthenticated agent', () => {
     const { record } = begun();
     record.identity({ agent: null, lease: null });
     expect(record.access().agent).toBeUndefined();

@@ -44,7 +44,7 @@ const factsFor = (caller: Identity, offer: GrantCandidates | null, fields: reado
     [],
   );
 
-describe('the user whom rules see', () => {
+describe('the user in rule conditions', () => {
   test.each<[grant: string | null, agent: string | null, claimed: string | null, user: string | null]>([
     ['bob', null, null, 'bob'],
     ['bob', 'alice', null, 'bob'],
@@ -57,12 +57,12 @@ describe('the user whom rules see', () => {
     expect((await factsFor(callerOf(agent, claimed), offerOf(grant))).user).toBe(user);
   });
 
-  test('is the one for whom the agent acts where no grant is offered', async () => {
+  test('is the user of the agent if no grant matches', async () => {
     expect((await factsFor(callerOf('alice', 'bob'), null)).user).toBe('alice');
   });
 });
 
-test('the content type is that of the one field; of two, there is none, for the head and for the body', async () => {
+test('the content type is that of a single field, and absent with two fields', async () => {
   const one = ['Content-Type', 'application/json'];
   const two = [...one, 'content-type', 'text/plain'];
   for (const [fields, type] of [

@@ -39,7 +39,7 @@ async function ruled(rules: string): Promise<Policy> {
   return { domains: createDomainMap(config.domains), unmatched: 'deny' };
 }
 
-test('a policy that offers another grant is no right to the one that was used', async () => {
+test('a policy that selects another grant ends the permission for the used one', async () => {
   const { refusal } = letIn();
   for (const name of [grant.id, 'work', 'acme']) expect(await refusal(offering(name))).toBe(null);
   expect(await refusal(offering('other'))).toMatchObject({ code: 'rule_denied' });
@@ -47,18 +47,18 @@ test('a policy that offers another grant is no right to the one that was used', 
   expect(await refusal(policyOf({}))).toMatchObject({ code: 'domain_not_allowed' });
 });
 
-describe('where the rule wants a person now', async () => {
+describe('when the rule requires approval now', async () => {
   const asks = await ruled('default: approve');
 
-  test('what began without a question may not go on', async () => {
+  test('an exchange that started without approval is cut', async () => {
     expect(await letIn().refusal(asks)).toMatchObject({ code: 'approval_missing' });
   });
 
-  test('what a yes for this once let in goes on', async () => {
+  test('an exchange with a one-time approval continues', async () => {
     expect(await letIn({ approval: { id: 'one', standing: false } }).refusal(asks)).toBe(null);
   });
 
-  test('what a yes that stands let in goes on for as long as that stands', async () => {
+  test('an exchange under a standing approval continues while that is valid', async () => {
     const { stand, refusal } = letIn({ approval: { id: 'one', standing: true } });
     stand.add('one');
     expect(await refusal(asks)).toBe(null);
@@ -68,7 +68,7 @@ describe('where the rule wants a person now', async () => {
     expect(await refusal(await ruled('default: allow'))).toBe(null);
   });
 
-  test('a yes is no right to a grant that is no longer offered', async () => {
+  test('an approval gives no permission for a grant that is no longer selected', async () => {
     const text = await ruled('default: approve');
     const { refusal } = letIn({
       approval: { id: 'one', standing: false },
@@ -78,17 +78,17 @@ describe('where the rule wants a person now', async () => {
   });
 });
 
-describe('under a rule about labels', async () => {
+describe('under a rule with label conditions', async () => {
   const labelled = await ruled('rules: [{ labels: [trusted], outcome: allow }]');
 
-  test.each(['agent', 'grant'] as const)('what is open ends when the %s loses the label', async (whose) => {
+  test.each(['agent', 'grant'] as const)('an open connection is cut when the %s loses the label', async (whose) => {
     const { labels, refusal } = letIn({}, { [whose]: ['trusted'] });
     expect(await refusal(labelled)).toBe(null);
     labels[whose] = [];
     expect(await refusal(labelled)).toMatchObject({ code: 'rule_denied' });
   });
 
-  test('what got no credential keeps the labels of the grant that was meant', async () => {
+  test('an exchange without a credential keeps the labels of its selected grant', async () => {
     const policy = await ruled('rules: [{ labels: [of-grant], outcome: tunnel }]');
     const { labels, refusal } = letIn(
       { grant: null, facts: factsOf('https://a.example/', { labels: ['of-agent', 'of-grant'] }) },

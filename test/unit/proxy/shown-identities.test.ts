@@ -34,7 +34,7 @@ function setup() {
   };
 }
 
-it('nothing waits before a certificate is shown, and one timer then', () => {
+it('no timer exists before a certificate is used, and one after it', () => {
   const { time, showing } = setup();
   expect(time.waiting()).toBe(0);
   showing();
@@ -42,7 +42,7 @@ it('nothing waits before a certificate is shown, and one timer then', () => {
   expect(time.waiting()).toBe(1);
 });
 
-it('it goes on for as long as the grant has it', async () => {
+it('the timer repeats while the grant has the certificate', async () => {
   const { time, showing, identity } = setup();
   showing();
   await time.advance(60_000);
@@ -64,7 +64,7 @@ it.each<[what: string, next: (it: ReturnType<typeof setup>) => OpenedGrant | nul
   expect(it.time.waiting()).toBe(0);
 });
 
-it('a store that cannot be asked ends nothing', async () => {
+it('an unavailable store ends no identity', async () => {
   const it = setup();
   it.showing();
   it.store(() => {
@@ -77,7 +77,7 @@ it('a store that cannot be asked ends nothing', async () => {
   expect(it.identity.ended.aborted).toBe(true);
 });
 
-it('nothing waits when it is closed', async () => {
+it('no timer exists after close', async () => {
   const { time, shown, showing } = setup();
   showing();
   shown.close();

@@ -16,7 +16,7 @@ function gate<T>() {
 }
 
 describe('a request of an HTTP/2 client', () => {
-  it('goes to an upstream of HTTP/2 with its pseudo fields, and without fields of HTTP/1.1', async () => {
+  it('is forwarded over HTTP/2 with pseudo-header fields and without hop-by-hop fields', async () => {
     let seen: readonly string[] = [];
     const upstream = await http2Upstream((stream, raw) => {
       seen = raw;
@@ -72,7 +72,7 @@ describe('a request of an HTTP/2 client', () => {
     expect(said.slice(1)).toEqual([['write', 'made'], ['end']]);
   });
 
-  it('has what is secret in it remembered by no compressor', async () => {
+  it('marks its secret fields as never indexed', async () => {
     const seen: (readonly string[])[] = [];
     const upstream = await http2Upstream((stream, _raw, fields) => {
       seen.push((fields as { [sensitiveHeaders]?: string[] })[sensitiveHeaders] ?? []);
@@ -93,7 +93,7 @@ describe('a request of an HTTP/2 client', () => {
     ['a field with a NUL', { fields: ['x', 'a\0b'] }],
     ['a name that is none', { fields: ['a b', 'c'] }],
     ['a pseudo field', { fields: [':authority', 'other.example'] }],
-  ])('with %s is refused, and nobody is asked', async (_what, more) => {
+  ])('with %s is refused without an upstream request', async (_what, more) => {
     const upstream = await http2Upstream(() => {});
     await expect(createUpstreams().carry(upstream.authority, more).carried).rejects.toMatchObject({
       code: 'bad_request',
@@ -101,7 +101,7 @@ describe('a request of an HTTP/2 client', () => {
     expect(upstream.accepted()).toBe(0);
   });
 
-  it('has its body sent as it comes, with its trailers', async () => {
+  it('is forwarded with its body as it arrives, and its trailers', async () => {
     const upstream = await http2Upstream((stream) => {
       const trailers = once(stream, 'trailers');
       void Promise.all([text(stream), trailers]).then(([body, [fields]]) => {
@@ -120,7 +120,7 @@ describe('a request of an HTTP/2 client', () => {
     expect(said.at(-2)).toEqual(['write', 'hello {"x-sum":"7, 8"}']);
   });
 
-  it('that is empty where a body was announced ends as well', async () => {
+  it('with an announced but empty body ends its stream', async () => {
     const upstream = await http2Upstream((stream) => {
       void text(stream).then((body) => {
         stream.respond({});
@@ -136,7 +136,7 @@ describe('a request of an HTTP/2 client', () => {
   it.each([
     ['shorter', 'hell'],
     ['longer', 'hello!'],
-  ])('with a body %s than announced is refused, and its stream reset', async (_how, sent) => {
+  ])('with a body %s than announced is refused, and its stream is reset', async (_how, sent) => {
     const code = gate<number | undefined>();
     const upstream = await http2Upstream((stream) => {
       stream.resume().on('close', () => code.resolve(stream.rstCode));
@@ -151,7 +151,7 @@ describe('a request of an HTTP/2 client', () => {
     expect(await code.promise).toBe(constants.NGHTTP2_CANCEL);
   });
 
-  it('has no more of its body read than the upstream takes', async () => {
+  it('has its body read no faster than the upstream accepts it', async () => {
     const opened = gate<ServerHttp2Stream>();
     const upstream = await http2Upstream((stream) => opened.resolve(stream.pause()));
     let read = 0;
@@ -172,7 +172,7 @@ describe('a request of an HTTP/2 client', () => {
     expect(await carried).toMatchObject({ outcome: 'complete', bytesIn: 64 * 65_536 });
   });
 
-  it('whose client leaves has its stream reset, and the session goes on', async () => {
+  it('whose client disconnects has its stream reset, and the session stays open', async () => {
     const codes: unknown[] = [];
     const begun = gate<void>();
     const closed = gate<void>();
@@ -198,7 +198,7 @@ describe('a request of an HTTP/2 client', () => {
 });
 
 describe('a response over HTTP/2', () => {
-  it('has its trailers, but for those that would authenticate', async () => {
+  it('keeps its trailers, except those that authenticate', async () => {
     const upstream = await http2Upstream((stream) => {
       stream.respond({}, { waitForTrailers: true });
       stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0', 'set-cookie': ['a'] }));
@@ -212,7 +212,7 @@ describe('a response over HTTP/2', () => {
     ]);
   });
 
-  it('that is a head alone goes on in one turn, so that it can be one again', async () => {
+  it('without a body is forwarded in one turn', async () => {
     const upstream = await http2Upstream((stream) => {
       stream.respond({ 'grpc-status': '5' }, { endStream: true });
     });
@@ -230,7 +230,7 @@ describe('a response over HTTP/2', () => {
     expect(said.slice(1)).toEqual([['end'], 'another turn']);
   });
 
-  it('is preceded by interim ones, but for a 100', async () => {
+  it('follows its interim responses, except a 100', async () => {
     const upstream = await http2Upstream((stream) => {
       stream.additionalHeaders({ ':status': 100 });
       stream.additionalHeaders({ ':status': 103, link: '</a>' });
@@ -246,7 +246,7 @@ describe('a response over HTTP/2', () => {
     ['HEAD', 200, { 'content-length': '5' }],
     ['GET', 204, {}],
     ['GET', 304, { etag: '"a"' }],
-  ])('to %s with %i has no body', async (method, status, fields) => {
+  ])('to %s with status %i has no body', async (method, status, fields) => {
     const upstream = await http2Upstream((stream) => {
       stream.respond({ ':status': status, ...fields }, { endStream: true });
     });
@@ -256,7 +256,7 @@ describe('a response over HTTP/2', () => {
     expect(said).toHaveLength(2);
   });
 
-  it('that its client does not read stops, and holds up no other of its session', async () => {
+  it('that its client does not read is paused, without effect on other streams', async () => {
     const size = 8 * 1_048_576;
     const upstream = await http2Upstream((stream, raw) => {
       stream.respond({});
@@ -275,7 +275,7 @@ describe('a response over HTTP/2', () => {
   });
 
   it.each(['NO_ERROR', 'CANCEL', 'INTERNAL_ERROR'] as const)(
-    'that is reset in its middle with %s is not taken for whole',
+    'that is reset with %s before its end is incomplete',
     async (name) => {
       const code = constants[`NGHTTP2_${name}`];
       const upstream = await frameUpstream(({ type, stream }, socket) => {
@@ -292,7 +292,7 @@ describe('a response over HTTP/2', () => {
     },
   );
 
-  it('that was whole before its stream was reset stays so', async () => {
+  it('that is complete before a reset stays complete', async () => {
     const upstream = await frameUpstream(({ type, stream }, socket) => {
       if (type === frameType.headers)
         socket.write(Buffer.concat([answer(stream), reset(stream, constants.NGHTTP2_NO_ERROR)]));
@@ -335,7 +335,7 @@ describe('a response over HTTP/2', () => {
     expect(said.at(-1)).toBe('abort');
   });
 
-  it('that is shorter than it says is not taken for whole', async () => {
+  it('that is shorter than announced is incomplete', async () => {
     const upstream = await frameUpstream(({ type, stream }, socket) => {
       if (type !== frameType.headers) return;
       socket.write(headers(stream, 0, ':status', '200', 'content-length', '9'));
@@ -347,7 +347,7 @@ describe('a response over HTTP/2', () => {
     expect(said.at(-1)).toBe('abort');
   });
 
-  it('that comes before the end of its request is passed on, and no more of that is sent', async () => {
+  it('before the end of its request is forwarded, and the rest of the request is not sent', async () => {
     const code = gate<number>();
     const upstream = await frameUpstream(({ type, stream, payload }, socket) => {
       if (type === frameType.headers) socket.write(answer(stream, 'too much'));
@@ -368,7 +368,7 @@ describe('a response over HTTP/2', () => {
     expect(await code.promise).toBe(constants.NGHTTP2_CANCEL);
   });
 
-  it('beyond what a rule lets through is refused before its head, or cut', async () => {
+  it('beyond the size limit of a rule is refused before its head, or cut', async () => {
     const upstream = await http2Upstream((stream, raw) => {
       stream.respond(raw.includes('/said') ? { 'content-length': 9 } : {});
       stream.end('nine byte');
@@ -382,7 +382,7 @@ describe('a response over HTTP/2', () => {
     expect(streamed.said.at(-1)).toBe('abort');
   });
 
-  it('is cut when a budget is overdrawn', async () => {
+  it('is cut when it exceeds a budget', async () => {
     const upstream = await http2Upstream((stream) => {
       stream.respond({});
       stream.end(Buffer.alloc(2_000_000));
@@ -392,7 +392,7 @@ describe('a response over HTTP/2', () => {
     expect(await carried).toMatchObject({ outcome: 'broken', code: 'rate_limited' });
   });
 
-  it('shows no credential, and leads no client around the proxy', async () => {
+  it('contains no credential and no Alt-Svc', async () => {
     const upstream = await http2Upstream((stream) => {
       stream.respond({ location: '/secret/a', 'alt-svc': 'h3=":443"', 'sidekey-x': 'y' });
       stream.end('ok');
@@ -429,7 +429,7 @@ const guarded = () =>
 
 describe('a 401 over HTTP/2', () => {
   const second = { path: '/', fields: ['Authorization', 'Bearer second'] };
-  it('has the request sent anew with its body, over the same session', async () => {
+  it('causes one replay with its body, over the same session', async () => {
     const upstream = await guarded();
     const { carried, said } = createUpstreams().carry(upstream.authority, {
       method: 'POST',
@@ -442,7 +442,7 @@ describe('a 401 over HTTP/2', () => {
     expect(upstream.accepted()).toBe(1);
   });
 
-  it('is let through where there is no newer token', async () => {
+  it('is forwarded if there is no newer token', async () => {
     const upstream = await guarded();
     const { carried, said } = createUpstreams().carry(upstream.authority, { renew: async () => null });
     expect(await carried).toMatchObject({ status: 401, outcome: 'complete' });
@@ -450,8 +450,8 @@ describe('a 401 over HTTP/2', () => {
   });
 });
 
-describe('the time over HTTP/2', () => {
-  it('for the head is bounded', async () => {
+describe('a time-out over HTTP/2', () => {
+  it('for the response head is enforced', async () => {
     const asked = gate<void>();
     const upstream = await http2Upstream(() => asked.resolve());
     const { carry, clock } = createUpstreams({ upstream_head: 5_000 });
@@ -464,7 +464,7 @@ describe('the time over HTTP/2', () => {
     });
   });
 
-  it('between two pieces is bounded, and does not run while the client reads none', async () => {
+  it('between two pieces is enforced, and does not run while the client reads none', async () => {
     const upstream = await http2Upstream((stream) => {
       stream.respond({});
       stream.write('part');
@@ -490,7 +490,7 @@ describe('the time over HTTP/2', () => {
   });
 });
 
-describe('a request that its upstream has not processed', () => {
+describe('a request that its upstream refused unprocessed', () => {
   it.each([
     ['refuses its stream', (stream: number) => reset(stream, constants.NGHTTP2_REFUSED_STREAM)],
     ['goes away before it', () => goaway(0, constants.NGHTTP2_NO_ERROR)],
@@ -525,7 +525,7 @@ describe('a request that its upstream has not processed', () => {
     expect([asked, bodies]).toEqual([2, 'hello']);
   });
 
-  it('is not sent again where more of its body has gone than is kept, nor a third time', async () => {
+  it('is not replayed if its body exceeds the kept size, nor twice', async () => {
     let asked = 0;
     const upstream = await frameUpstream(({ type, stream, flags }, socket) => {
       if (type === frameType.headers) asked += 1;
@@ -542,7 +542,7 @@ describe('a request that its upstream has not processed', () => {
     expect(asked).toBe(3);
   });
 
-  it('goes over HTTP/1.1 where the upstream requires that', async () => {
+  it('is replayed over HTTP/1.1 if the upstream requires it', async () => {
     const seen: string[] = [];
     const upstream = await http2Upstream((stream) => stream.close(constants.NGHTTP2_HTTP_1_1_REQUIRED), {
       allowHTTP1: true,
@@ -575,14 +575,14 @@ const losing = async () => {
   return { ...upstream, asked: () => asked };
 };
 
-describe('a request that is lost with its session', () => {
-  it('is sent once more where it is safe', async () => {
+describe('a request whose session is lost', () => {
+  it('is replayed once if it is safe', async () => {
     const upstream = await losing();
     expect(await createUpstreams().carry(upstream.authority).carried).toMatchObject({ status: 200 });
     expect([upstream.asked(), upstream.accepted()]).toEqual([2, 2]);
   });
 
-  it('is not sent again where it is not', async () => {
+  it('is not replayed if it is not safe', async () => {
     const upstream = await losing();
     await expect(
       createUpstreams().carry(upstream.authority, { method: 'POST' }).carried,
@@ -592,7 +592,7 @@ describe('a request that is lost with its session', () => {
     expect(upstream.asked()).toBe(1);
   });
 
-  it('is not sent again where its upstream said that it may have been processed', async () => {
+  it('is not replayed if its upstream may have processed it', async () => {
     let asked = 0;
     const upstream = await frameUpstream(({ type, stream }, socket) => {
       if (type !== frameType.headers) return;
@@ -605,8 +605,8 @@ describe('a request that is lost with its session', () => {
   });
 });
 
-describe('a stream that is reset', () => {
-  it('is said to be so, and by which code', async () => {
+describe('a reset stream', () => {
+  it('is reported with its error code', async () => {
     const upstream = await http2Upstream((stream) => stream.close(constants.NGHTTP2_INTERNAL_ERROR));
     await expect(createUpstreams().carry(upstream.authority).carried).rejects.toMatchObject({
       code: 'upstream_protocol',
@@ -622,8 +622,8 @@ const post = (authority: Authority, more: FakeRequest): FakeRequest => ({
   ...more,
 });
 
-describe('a stream whose client waits for a 100', () => {
-  it('is told to go on by us where the upstream says nothing for two seconds', async () => {
+describe('a stream with Expect: 100-continue', () => {
+  it('gets a 100 from the proxy if the upstream is silent for two seconds', async () => {
     const expectations: unknown[] = [];
     const asked = gate<void>();
     const upstream = await http2Upstream((stream, _raw, fields) => {
@@ -646,7 +646,7 @@ describe('a stream whose client waits for a 100', () => {
     expect(expectations).toEqual(['100-continue']);
   });
 
-  it('is sent again with a newer token after a 401 that came before its body', async () => {
+  it('is replayed with a newer token after a 401 that preceded its body', async () => {
     const tokens: unknown[] = [];
     const { body, come } = lateBody();
     let read = '';

@@ -17,7 +17,7 @@ const tunnelTo = (text: string, serverName: string | null = null): InterceptedTu
 });
 
 describe('the target of a request outside CONNECT', () => {
-  it('is its absolute form', () => {
+  it('is its absolute URI', () => {
     expect(targetOf(head('http://api.example/a?b', 'api.example'), null)).toEqual({
       authority: authorityOf('api.example', 'http'),
       path: '/a?b',
@@ -29,7 +29,7 @@ describe('the target of a request outside CONNECT', () => {
   });
 
   it.each(['/a', '*', 'api.example:443', 'ftp://api.example/', 'http://api.example/#x'])(
-    'is not %s',
+    'is refused: %s',
     (target) => {
       expect(targetOf(head(target, 'api.example'), null)).toMatchObject({
         code: 'bad_request',
@@ -48,7 +48,7 @@ describe('the target of a request inside CONNECT', () => {
     });
   });
 
-  it('may be in absolute form, of the same authority', () => {
+  it('may be in absolute form with the same authority', () => {
     expect(targetOf(head('https://API.example:443/a', 'api.example'), tunnelTo('api.example'))).toEqual({
       authority: authorityOf('api.example'),
       path: '/a',
@@ -81,11 +81,11 @@ describe('Host', () => {
     ['api.example:8443', 'api.example:8443'],
     ['[2001:db8::1]', '[2001:DB8:0::1]'],
     ['bücher.example', 'xn--bcher-kva.example'],
-  ])('of a tunnel to %s may be %s', (tunnel, host) => {
+  ])('for a tunnel to %s may be %s', (tunnel, host) => {
     expect(targetOf(head('/', host), tunnelTo(tunnel))).toMatchObject({ path: '/' });
   });
 
-  it('is asked for in HTTP/1.1, and not in HTTP/1.0', () => {
+  it('is required in HTTP/1.1, and not in HTTP/1.0', () => {
     expect(targetOf(head('/', null), tunnelTo('api.example'))).toMatchObject({
       code: 'bad_request',
       message: 'The request has no Host field.',
@@ -93,7 +93,7 @@ describe('Host', () => {
     expect(targetOf(head('/', null, '1.0'), tunnelTo('api.example'))).toMatchObject({ path: '/' });
   });
 
-  it('of plain http in a tunnel means port 80 where it names none', () => {
+  it('without a port means port 80 for plain HTTP in a tunnel', () => {
     expect(targetOf(head('/', 'api.example'), plain(80))).toMatchObject({ path: '/' });
     expect(targetOf(head('/', 'api.example'), plain(8080))).toMatchObject({ code: 'authority_mismatch' });
     expect(targetOf(head('/', 'api.example:8080'), plain(8080))).toMatchObject({ path: '/' });

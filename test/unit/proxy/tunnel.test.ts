@@ -17,7 +17,7 @@ describe('a relay', () => {
     expect(await done).toEqual({ bytesIn: 5, bytesOut: 4 });
   });
 
-  it('lets the client talk on when the upstream has ended its side', async () => {
+  it('keeps the client’s direction open after the upstream half-closes', async () => {
     using client = await socketPair();
     using upstream = await socketPair();
     const done = relay(client.near, upstream.near, long);
@@ -28,7 +28,7 @@ describe('a relay', () => {
     expect(await done).toEqual({ bytesIn: 7, bytesOut: 3 });
   });
 
-  it('holds a fast side back until the slow one has read', async () => {
+  it('applies backpressure of the slower side', async () => {
     using client = await socketPair();
     using upstream = await socketPair();
     const done = relay(client.near, upstream.near, long);
@@ -54,7 +54,7 @@ describe('a relay', () => {
     await Promise.all([closed(client.near), closed(upstream.near)]);
   });
 
-  it('cuts both sides when nothing has moved for the idle time', async () => {
+  it('cuts both sides after the idle time-out', async () => {
     using client = await socketPair();
     using upstream = await socketPair();
     expect(await relay(client.near, upstream.near, 10)).toEqual({ bytesIn: 0, bytesOut: 0 });
@@ -62,7 +62,7 @@ describe('a relay', () => {
   });
 
   it.each(['client', 'upstream'] as const)(
-    'ends at once where the %s had gone before it began',
+    'ends at once if the %s was closed before it started',
     async (side) => {
       const ends = { client: await socketPair(), upstream: await socketPair() };
       using client = ends.client;

@@ -56,7 +56,7 @@ describe('a chunked body', () => {
     }
   });
 
-  it('hands over its trailers apart', () => {
+  it('delivers its trailers separately', () => {
     const text = '4\r\nbody\r\n0\r\n';
     const trailers = 'X-Sum:  7 \r\nAuthorization: x\r\nX-Sum: 8\r\n\r\n';
     for (let size = 1; size <= text.length + trailers.length; size += 1) {
@@ -126,19 +126,19 @@ describe('a chunked body', () => {
       expect(readChunked(text, size)).toMatchObject({ fault });
   });
 
-  it('has sizes beyond 32 bits, and none is cut to them', () => {
+  it('may have a chunk size beyond 32 bits, which is not truncated', () => {
     expect(readChunked('100000004\r\nbody\r\n0\r\n\r\n')).toMatchObject({ over: false, count: 11 });
     expect(readChunked('1fffffffffffff\r\nbody')).toMatchObject({ over: false, count: 4 });
   });
 
-  it('may have extensions up to a bound', () => {
+  it('may have chunk extensions up to a limit', () => {
     expect(readChunked(`4;${'a'.repeat(1_022)}\r\nbody\r\n0\r\n\r\n`)).toMatchObject({ over: true });
     expect(readChunked(`4;${'a'.repeat(1_024)}\r\nbody\r\n0\r\n\r\n`)).toMatchObject({
       fault: 'chunk_extension_too_large',
     });
   });
 
-  it('may come in chunks of one byte, and not be all extensions', () => {
+  it('may have chunks of one byte, but not with mostly extensions', () => {
     const bare = '1\r\nx\r\n'.repeat(100_000);
     expect(readChunked(`${bare}0\r\n\r\n`)).toMatchObject({ over: true, count: 100_000 });
     const signed = `400;chunk-signature=${'0'.repeat(64)}\r\n${'x'.repeat(1_024)}\r\n`.repeat(200);
@@ -157,7 +157,7 @@ describe('a chunked body', () => {
     }
   });
 
-  it('is not read on behind a refusal', () => {
+  it('is not read further after a refusal', () => {
     const reader = createBodyReader({ kind: 'chunked' }, options);
     const refusal = reader.read(bytes('x'), 0, 1);
     expect(refusal).toMatchObject({ fault: 'bad_chunk_size' });
@@ -165,7 +165,7 @@ describe('a chunked body', () => {
     expect(reader).toMatchObject({ over: false, isWhole: false });
   });
 
-  it('says of a connection that ended whether it was whole', () => {
+  it('reports at the end of the connection whether it was complete', () => {
     const reader = createBodyReader({ kind: 'chunked' }, options);
     reader.read(bytes('1\r\nx\r\n0\r\n'), 0, 9);
     expect(reader.isWhole).toBe(false);
@@ -174,7 +174,7 @@ describe('a chunked body', () => {
   });
 });
 
-describe('a body of a length', () => {
+describe('a body with a Content-Length', () => {
   it('ends with its last byte', () => {
     const reader = createBodyReader({ kind: 'length', bytes: 4 }, options);
     const region = bytes('..bodyGET');
@@ -187,8 +187,8 @@ describe('a body of a length', () => {
   });
 });
 
-describe('a body that ends with its connection', () => {
-  it('takes all there is, and is whole when that ends', () => {
+describe('a body delimited by the end of the connection', () => {
+  it('contains all bytes, and is complete when the connection ends', () => {
     const reader = createBodyReader({ kind: 'until_close' }, options);
     expect(reader.read(bytes('abc'), 0, 3)).toBe(3);
     expect(reader).toMatchObject({ over: false, isWhole: true, payload: 3 });
@@ -196,15 +196,15 @@ describe('a body that ends with its connection', () => {
 });
 
 describe('no body', () => {
-  it('is over before it begins', () => {
+  it('is complete at once', () => {
     const reader = createBodyReader({ kind: 'none' }, options);
     expect(reader.over).toBe(true);
     expect(reader.read(bytes('GET'), 0, 3)).toBe(0);
   });
 });
 
-describe('a body that is framed here', () => {
-  it('reads back to what it was made of', () => {
+describe('a body framed by the proxy', () => {
+  it('decodes to the original bytes', () => {
     const text = `${['a', 'b'.repeat(300)].map((it) => chunkStart(it.length) + it + chunkEnd).join('')}${lastChunk}`;
     expect(readChunked(text)).toMatchObject({ payload: `a${'b'.repeat(300)}`, over: true, rest: '' });
     const trailers = trailerSection(['X-Sum', '7']).toString('latin1');
@@ -212,11 +212,11 @@ describe('a body that is framed here', () => {
     expect(trailerSection([]).toString()).toBe('\r\n');
   });
 
-  it('has no chunk of nothing, which would end it', () => {
+  it('has no empty chunk before its end', () => {
     expect(() => chunkStart(0)).toThrow(RangeError);
   });
 
-  it('has no trailer that a reader could take for a field that routes or lets in', () => {
+  it('omits trailers that could route or authenticate', () => {
     const names = ['Content-Type', 'Host', 'Authorization', 'Set-Cookie', 'Proxy-X', 'Sidekey-Error'];
     const text = `0\r\n${names.map((name) => `${name}: 1\r\n`).join('')}X-Sum: 7\r\nGrpc-Status: 0\r\n\r\n`;
     const reader = createBodyReader({ kind: 'chunked' }, options);
@@ -224,7 +224,7 @@ describe('a body that is framed here', () => {
     expect(trailersToPass(reader.trailers!)).toEqual(['X-Sum', '7', 'Grpc-Status', '0']);
   });
 
-  it('has no trailer that would be more than a line', () => {
+  it('omits trailers with line breaks', () => {
     expect(() => trailerSection(['X', 'a\r\nb: c'])).toThrow(
       expect.objectContaining({ code: 'policy_violation' }),
     );

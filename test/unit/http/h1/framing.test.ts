@@ -89,7 +89,7 @@ describe('the framing of a request', () => {
       expect(requestFraming(request(fields, first))).toEqual(plan);
   });
 
-  it.each(['005', '00'])('of a length with zeros in front is refused: %s', (length) => {
+  it.each(['005', '00'])('with leading zeros in the length is refused: %s', (length) => {
     expect(requestFraming(request(`Content-Length: ${length}`))).toMatchObject({ fault: 'bad_length' });
     const head = response(`Content-Length: ${length}`);
     expect(responseFraming(head, 'GET')).toEqual(
@@ -101,14 +101,14 @@ describe('the framing of a request', () => {
     expect(requestFraming(request(fields))).toMatchObject({ fault, code: 'bad_request' });
   });
 
-  it('knows no transfer codings in HTTP/1.0', () => {
+  it('refuses transfer codings in HTTP/1.0', () => {
     expect(faultOf(requestFraming(request('Transfer-Encoding: chunked', 'POST / HTTP/1.0')))).toBe(
       'coding_in_1_0',
     );
     expect(requestFraming(request('Content-Length: 4', 'POST / HTTP/1.0'))).toMatchObject({ bytes: 4 });
   });
 
-  it('gives CONNECT no body', () => {
+  it('has no body for CONNECT', () => {
     const connect = 'CONNECT a:443 HTTP/1.1';
     expect(requestFraming(request('', connect))).toEqual({ kind: 'none' });
     expect(requestFraming(request('Content-Length: 0', connect))).toEqual({ kind: 'none' });
@@ -135,7 +135,7 @@ describe('the framing of a response', () => {
       });
   });
 
-  it.each(ambiguous)('of %j is refused, also where there is no body', (fields, fault) => {
+  it.each(ambiguous)('of %j is refused, even for a response without a body', (fields, fault) => {
     for (const [first, method] of [
       ['HTTP/1.1 200 OK', 'GET'],
       ['HTTP/1.1 200 OK', 'HEAD'],
@@ -148,12 +148,12 @@ describe('the framing of a response', () => {
       });
   });
 
-  it('knows no transfer codings in HTTP/1.0', () => {
+  it('refuses transfer codings in HTTP/1.0', () => {
     const head = response('Transfer-Encoding: chunked', 'HTTP/1.0 200 OK');
     expect(faultOf(responseFraming(head, 'GET'))).toBe('coding_in_1_0');
   });
 
-  it.each([100, 101, 103, 104, 199])('is none of a %d, and is refused where one is announced', (status) => {
+  it.each([100, 101, 103, 104, 199])('has no body for status %d, and is refused if one is announced', (status) => {
     const plan = (fields: string) =>
       faultOf(responseFraming(response(fields, `HTTP/1.1 ${status} x`), 'GET'));
     for (const fields of ['', 'Content-Length: 0']) expect(plan(fields)).toEqual({ kind: 'none' });
@@ -164,7 +164,7 @@ describe('the framing of a response', () => {
   it.each([
     ['HTTP/1.1 103 x', 'Connection: close'],
     ['HTTP/1.0 100 x', ''],
-  ])('is refused where it is an interim one that ends its connection: %s, %s', (first, fields) => {
+  ])('is refused for an interim response that closes its connection: %s, %s', (first, fields) => {
     expect(faultOf(responseFraming(response(fields, first), 'GET'))).toBe('interim_is_last');
   });
 
@@ -175,7 +175,7 @@ describe('the framing of a response', () => {
     ['HTTP/1.1 204 x', 'Content-Length: 0', false],
     ['HTTP/1.1 304 x', '', false],
     ['HTTP/1.1 200 x', 'Content-Length: 4', false],
-  ])('tells where %s announces a body in vain: %s', (first, fields, inVain) => {
+  ])('reports that %s announces a body that does not follow: %s', (first, fields, inVain) => {
     const head = response(fields, first);
     expect(announcesInVain(head)).toBe(inVain);
     const plan = responseFraming(head, 'GET');
@@ -184,7 +184,7 @@ describe('the framing of a response', () => {
   });
 });
 
-describe('whether a connection stays', () => {
+describe('connection persistence', () => {
   it.each([
     ['1.1', '', true],
     ['1.1', 'Connection: keep-alive', true],
@@ -205,7 +205,7 @@ describe('whether a connection stays', () => {
     expect(persists(response(fields, `HTTP/${version} 200 OK`))).toBe(stays);
   });
 
-  it('does not after a body that ends with it, a tunnel, or a change of protocols', () => {
+  it('ends after a close-delimited body, a tunnel or an upgrade', () => {
     const head = response('');
     expect(isReusable(head, { kind: 'until_close' })).toBe(false);
     expect(isReusable(head, { kind: 'tunnel' })).toBe(false);

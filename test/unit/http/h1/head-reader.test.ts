@@ -24,7 +24,7 @@ const line = (first: string) => `${first}\r\nHost: a\r\n\r\n`;
 const field = (text: string) => `GET / HTTP/1.1\r\n${text}\r\n\r\n`;
 
 describe('the head of a request', () => {
-  it('is read with its fields as they stand, and ends where its empty line does', () => {
+  it('keeps its fields unchanged, and ends at its empty line', () => {
     const text =
       'POST /a/../%2e?b=c HTTP/1.1\r\nHost: a\r\nx-Odd_Name~:\t a  b \t\r\nX-Empty:\r\nx: \xe9\r\n\r\n';
     const head = requestHead(`${text}body`);
@@ -123,7 +123,7 @@ describe('the head of a request', () => {
     expect(faultOf(text)).toBe(fault);
   });
 
-  it('is refused with `bad_request`, in one sentence that repeats no byte of it', () => {
+  it('that is malformed is refused with `bad_request`, in one sentence without bytes of the head', () => {
     const answer = createRequestReader(limits).read(bytes('GET / HTTP/1.1\r\nX: sec\x01ret\r\n\r\n'), 0, 27);
     expect(answer).toMatchObject({
       code: 'bad_request',
@@ -142,7 +142,7 @@ const headOf = (size: number) => {
 describe('the limits of a head', () => {
   const within = { head_bytes: 1_024, head_fields: 10 };
 
-  it('let through what is as large as they are', () => {
+  it('allow a head of exactly their size', () => {
     for (const pieces of [[bytes(headOf(1_024))], byteByByte(headOf(1_024))])
       expect(readRequests(pieces, within)).toMatchObject({ end: null, messages: [{ whole: true }] });
     const fields = 'X: 1\r\n'.repeat(10);
@@ -176,7 +176,7 @@ describe('the limits of a head', () => {
     expect(answer).toMatchObject({ message: sentence, hint });
   });
 
-  it('do not make reading in small pieces slow: no byte is looked at twice', () => {
+  it('keep reading in small pieces linear: no byte is examined twice', () => {
     const large = { head_bytes: 4_000_000, head_fields: 10 };
     const text = bytes(`GET / HTTP/1.1\r\nX: ${'x'.repeat(3_000_000)}\r\n\r\n`);
     const reader = createRequestReader(large);
@@ -195,7 +195,7 @@ describe('the limits of a head', () => {
 });
 
 describe('a head reader', () => {
-  it('knows whether a head has begun', () => {
+  it('reports whether a head has started', () => {
     const reader = createRequestReader(limits);
     const text = bytes('GET / HTTP/1.1\r\n\r\n');
     expect(reader.begun).toBe(false);
@@ -207,7 +207,7 @@ describe('a head reader', () => {
     expect(reader.begun).toBe(false);
   });
 
-  it('reads nothing behind a refusal', () => {
+  it('reads nothing after a refusal', () => {
     const reader = createRequestReader(limits);
     const text = 'GET / HTTP/1.1\r\n\r\n';
     const refusal = reader.read(bytes('get / HTTP/1.1\r\n\r\n'), 0, text.length);
@@ -215,7 +215,7 @@ describe('a head reader', () => {
     expect(reader.read(bytes(text), 0, text.length)).toBe(refusal);
   });
 
-  it('leaves the heads before alone when it goes on', () => {
+  it('keeps earlier heads unchanged when it continues', () => {
     const reader = createRequestReader(limits);
     const read = (text: string) => reader.read(bytes(text), 0, text.length);
     const first = read('GET /1 HTTP/1.0\r\nA: 1\r\nConnection: close\r\n\r\n');
@@ -253,7 +253,7 @@ describe('the fields of a head', () => {
     expect(head.has(name)).toBe(values.length > 0);
   });
 
-  it('are looked into as lists', () => {
+  it('are parsed as lists', () => {
     for (const member of ['close', 'x-a', 'keep-alive', 'x-b'])
       expect(head.lists('connection', member)).toBe(true);
     for (const member of ['clos', 'closed', 'x', 'alive', 'keep-alive\r'])

@@ -18,8 +18,8 @@ function edited(text: string, edit: Partial<HeadEdit> = {}): string {
 
 const odd = 'X-Odd_Name~:\t a  b \t\r\nx:\r\nCookie: a\r\ncookie:b\r\nX: \xe9\r\n';
 
-describe('a head that goes on', () => {
-  it('keeps every byte of what is not changed', () => {
+describe('a forwarded head', () => {
+  it('keeps every byte of the unchanged parts', () => {
     for (const text of [
       `POST /a/%2e HTTP/1.1\r\n${odd}\r\n`,
       `HTTP/1.0 200 O  K \r\n${odd}\r\n`,
@@ -29,7 +29,7 @@ describe('a head that goes on', () => {
     expect(edited('\r\nGET / HTTP/1.1\r\n\r\n')).toBe('GET / HTTP/1.1\r\n\r\n');
   });
 
-  it('leaves what concerns one connection behind, and what Connection names', () => {
+  it('omits hop-by-hop fields and those that Connection names', () => {
     const text =
       'GET / HTTP/1.1\r\nA: 1\r\nConnection: x-Hop , close,\tX-Other\r\nKeep-Alive: 5\r\nX-HOP: 1\r\nB: 2\r\n' +
       'TE: trailers\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\nProxy-Connection: x\r\nx-other: 2\r\nX-Hope: 3\r\n' +
@@ -37,14 +37,14 @@ describe('a head that goes on', () => {
     expect(edited(text)).toBe('GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\nX-Hope: 3\r\n\r\n');
   });
 
-  it('keeps what frames or addresses it, whatever Connection names', () => {
+  it('keeps fields that frame or route the message, even if Connection names them', () => {
     const kept =
       'Host: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\nTrailer: x\r\nAuthorization: b\r\n\r\n';
     const named = 'Connection: host, Content-Length, transfer-encoding,trailer, authorization\r\n';
     expect(edited(`GET / HTTP/1.1\r\n${named}${kept}`)).toBe(`GET / HTTP/1.1\r\n${kept}`);
   });
 
-  it('loses what is to be dropped: names, families, in any case', () => {
+  it('omits dropped fields: names and families, in any case', () => {
     const text =
       'GET / HTTP/1.1\r\nHOST: a\r\nA: 1\r\nProxy-Authorization: x\r\nproxy-own: x\r\nProxy-: x\r\nProxyed: 1\r\nX-own: x\r\n' +
       'SIDEKEY-Grant: x\r\nsidekey-own: x\r\nSidekey-: x\r\nSidekeyed: 1\r\nX-Owner: 1\r\nExpect: x\r\n\r\n';
@@ -55,7 +55,7 @@ describe('a head that goes on', () => {
     expect(edited(text, { drop: new NameSet(['proxy-own']) })).toContain('Proxy-Authorization');
   });
 
-  it('gets another first line, and fields in front and behind', () => {
+  it('can have another first line, and fields before and after', () => {
     const edit = { line: 'GET /b HTTP/1.1', front: ['Host', 'b', 'X', '\xe9\t'], back: ['Y', ''] };
     expect(edited('GET http://a/b HTTP/1.0\r\nA: 1\r\n\r\n', edit)).toBe(
       'GET /b HTTP/1.1\r\nHost: b\r\nX: \xe9\t\r\nA: 1\r\nY: \r\n\r\n',
@@ -75,13 +75,13 @@ describe('a head that goes on', () => {
     ['A: 1\r\nTE: x\r\nAuthorization: x\r\nB: 2\r\n', 'A: 1\r\nAuthorization: new\r\nB: 2\r\n'],
     ['A: 1\r\n', 'Authorization: new\r\nA: 1\r\n'],
     ['', 'Authorization: new\r\n'],
-  ])('has a credential where the placeholder stood: %j', (before, after) => {
+  ])('has the credential in place of the placeholder: %j', (before, after) => {
     const replace = { names: new NameSet(['authorization']), fields: ['Authorization', 'new'] };
     expect(edited(`GET / HTTP/1.1\r\n${before}\r\n`, { replace })).toBe(`GET / HTTP/1.1\r\n${after}\r\n`);
   });
 
   it.each(['a\r\nX: b', 'a\n', '\ra', 'a\0', 'a\x7f', '\u0100', '\u010d\u010a'])(
-    'has nothing added that would be more than a line: %j',
+    'refuses an added field with a line break: %j',
     (text) => {
       const refusal = expect.objectContaining({
         code: 'policy_violation',
@@ -98,7 +98,7 @@ describe('a head that goes on', () => {
     },
   );
 
-  it('is never cut to the place that there is', () => {
+  it('is never truncated to the available space', () => {
     const text = bytes('GET / HTTP/1.1\r\nA: 1\r\n\r\n');
     const head = createRequestReader(limits).read(text, 0, text.length);
     if (head === 'incomplete' || head instanceof Malformed) throw new Error('no head');
@@ -109,8 +109,8 @@ describe('a head that goes on', () => {
   });
 });
 
-describe('a head of our own', () => {
-  it('is its line and its fields', () => {
+describe('a head made by the proxy', () => {
+  it('consists of its first line and its fields', () => {
     expect(ownHead('HTTP/1.1 200 OK', ['A', '1', 'B', '2']).toString()).toBe(
       'HTTP/1.1 200 OK\r\nA: 1\r\nB: 2\r\n\r\n',
     );

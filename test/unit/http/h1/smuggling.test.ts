@@ -18,16 +18,16 @@ function read(row: string) {
   return whole;
 }
 
-describe('a request that hides another one', () => {
+describe('a smuggled request', () => {
   it.each(refusedHeads)('is refused at its head: %s', (_name, row, fault) => {
     expect(read(row)).toMatchObject({ end: fault, messages: [] });
   });
 
-  it.each(refusedBodies)('is refused within its body: %s', (_name, row, fault) => {
+  it.each(refusedBodies)('is refused in its body: %s', (_name, row, fault) => {
     expect(read(row)).toMatchObject({ end: fault, messages: [{ line: ['POST', '/front'], whole: false }] });
   });
 
-  it.each(passedWhole)('has one reading, and is that: %s', (_name, row, passed) => {
+  it.each(passedWhole)('has one interpretation: %s', (_name, row, passed) => {
     const { end, messages } = read(row);
     expect(end).toBeNull();
     expect(messages.map(({ line, body }) => [line[1], body])).toEqual(
@@ -35,11 +35,11 @@ describe('a request that hides another one', () => {
     );
   });
 
-  it.each(behindTheLast)('is not heard behind one that is the last: %s', (_name, row, fault) => {
+  it.each(behindTheLast)('is ignored after the last request of a connection: %s', (_name, row, fault) => {
     expect(read(row)).toMatchObject({ end: fault, messages: [{ line: [expect.any(String), '/front'] }] });
   });
 
-  it('nor is an empty line, by the codec', () => {
+  it('an empty line after the last request is ignored by the codec', () => {
     expect(read(post('Connection: close\r\nContent-Length: 0', '\r\n')).end).toBe('bytes_behind_last');
   });
 });
@@ -53,7 +53,7 @@ describe('two authorities in one request', () => {
   it.each([
     ...mixedAuthorities,
     ['a target of another host', 'GET https://evil.test/ HTTP/1.1\r\nHost: a\r\n\r\n', 'authority_mismatch'],
-  ] as const)('are seen by whoever decides where it goes: %s', (_name, row, code) => {
+  ] as const)('are both given to the routing decision: %s', (_name, row, code) => {
     const text = bytesOf(row, place);
     const head = createRequestReader(limits).read(bytes(text), 0, text.length);
     if (head === 'incomplete' || head instanceof Malformed) throw new Error('no head');
@@ -64,7 +64,7 @@ describe('two authorities in one request', () => {
 const forged = 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged';
 const answer = (status: string) => `HTTP/1.1 ${status}\r\nContent-Length: ${forged.length}\r\n\r\n${forged}`;
 
-describe('a response that hides another one', () => {
+describe('a smuggled response', () => {
   it.each<[string, string, Fault]>([
     [
       'CL.TE',
@@ -86,7 +86,7 @@ describe('a response that hides another one', () => {
     expect(whole.end).toBe(fault);
   });
 
-  it('has no body where its status or its request has none', () => {
+  it('has no body if its status or its request allows none', () => {
     for (const [text, method] of [
       [answer('204 x'), 'GET'],
       [answer('304 x'), 'GET'],

@@ -52,7 +52,7 @@ const echo: Exchange = async ({ head }, reply) => answer(reply, head.target);
 const get = (path: string, fields = '') => `GET ${path} HTTP/1.1\r\nHost: a\r\n${fields}\r\n`;
 
 describe('requests of one connection', () => {
-  it('are the same, however their bytes are cut', async () => {
+  it('are read the same at every split of their bytes', async () => {
     const seen: string[] = [];
     const { client } = await begun(async ({ head, body }, reply) => {
       let text = '';
@@ -70,7 +70,7 @@ describe('requests of one connection', () => {
     expect(seen).toEqual(['POST /1 abcde', 'GET /2 ', 'POST /1 abcde', 'GET /2 ']);
   });
 
-  it('wait for each other, and what is read ahead has an end', async () => {
+  it('are served in order, with a limit on pipelined bytes', async () => {
     const order: string[] = [];
     const first = Promise.withResolvers<void>();
     const { client, refused } = await begun(
@@ -91,7 +91,7 @@ describe('requests of one connection', () => {
     expect(refused).toMatchObject([{ why: { code: 'overloaded' }, answerable: false }]);
   });
 
-  it('behind one that says it is the last are not served', async () => {
+  it('after one with Connection: close are not served', async () => {
     const asked: string[] = [];
     const { client, refused } = await begun(async ({ head }) => {
       asked.push(head.target);
@@ -108,7 +108,7 @@ describe('requests of one connection', () => {
     expect(refused).toMatchObject([{ why: { fault: 'bytes_behind_last' }, answerable: false }]);
   });
 
-  it('that are malformed are refused where nothing is under way', async () => {
+  it('that are malformed are refused if no exchange is in progress', async () => {
     const { client, refused } = await begun(echo);
     client.send(get('/1'));
     expect((await client.response()).body).toBe('/1');
@@ -118,7 +118,7 @@ describe('requests of one connection', () => {
     expect(refused).toMatchObject([{ why: { fault: 'bare_lf' }, answerable: true }]);
   });
 
-  it('that are malformed cut the connection where an answer is under way', async () => {
+  it('that are malformed cut the connection during a response', async () => {
     const { client } = await begun(async (_arrival, reply) => {
       reply.head(200, 'OK', []);
       reply.write(Buffer.from('part'));
@@ -131,8 +131,8 @@ describe('requests of one connection', () => {
   });
 });
 
-describe('time', () => {
-  it('is short for a head: a trickle of bytes does not prolong it', async () => {
+describe('a time-out', () => {
+  it('for a head is short, and not extended by slow bytes', async () => {
     const { client, time, refused } = await begun(echo, { limits: { head_timeout: 1_000 } });
     client.send('GET / HTTP/1.1\r\n');
     for (let i = 0; i < 9; i += 1) {
@@ -147,14 +147,14 @@ describe('time', () => {
     expect(await client.ended()).toBe('');
   });
 
-  it('is short for a first byte, and nothing is said to who said nothing', async () => {
+  it('for the first byte is short, and closes the connection without a response', async () => {
     const { client, time, refused } = await begun(echo, { limits: { head_timeout: 1_000 } });
     await time.advance(1_000);
     expect(await client.ended()).toBe('');
     expect(refused).toEqual([]);
   });
 
-  it('between requests is longer, and a little more than what is promised', async () => {
+  it('between requests is a little longer than the announced keep-alive', async () => {
     const { client, time } = await begun(echo, { limits: { head_timeout: 10, client_idle: 60_000 } });
     client.send(get('/1'));
     expect((await client.response()).headers['keep-alive']).toBe('timeout=60');
@@ -165,7 +165,7 @@ describe('time', () => {
     expect(await client.ended()).toBe('');
   });
 
-  it('has an end for an empty line that nothing follows, without a refusal', async () => {
+  it('after a lone empty line closes the connection without a refusal', async () => {
     const { client, time, refused } = await begun(echo, { limits: { head_timeout: 1_000 } });
     client.send(get('/1'), '\r\n');
     await client.response();
@@ -174,7 +174,7 @@ describe('time', () => {
     expect(refused).toEqual([]);
   });
 
-  it('for a body runs while somebody waits for it', async () => {
+  it('for a body runs only while a reader waits', async () => {
     const { client, time } = await begun(
       async ({ head, body }, reply) => {
         try {
@@ -198,7 +198,7 @@ describe('time', () => {
     expect(await client.ended()).toBe('');
   });
 
-  it('for a body that nobody wants is short, and the next request is served when it has come', async () => {
+  it('for an unread body is short, and the next request is served after it', async () => {
     const { client, time } = await begun(echo);
     client.send('POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na');
     expect((await client.response()).body).toBe('/1');
@@ -211,7 +211,7 @@ describe('time', () => {
     expect(await client.ended()).toBe('');
   });
 
-  it('leaves no timer behind a connection that is gone', async () => {
+  it('leaves no timer after the connection is closed', async () => {
     const { client, time, near } = await begun(echo);
     client.send(get('/1'));
     await client.response();
@@ -221,8 +221,8 @@ describe('time', () => {
   });
 });
 
-describe('an end of the client’s side', () => {
-  it.each(['1.0', '1.1'])('leaves it its answer: HTTP/%s', async (version) => {
+describe('a half-close by the client', () => {
+  it.each(['1.0', '1.1'])('does not cancel the response: HTTP/%s', async (version) => {
     const { client } = await begun(async (_arrival, reply) => {
       await settle();
       answer(reply, 'late');
@@ -232,7 +232,7 @@ describe('an end of the client’s side', () => {
     expect(await client.ended()).toBe('');
   });
 
-  it('leaves it all that it asked for, and nothing is cut off', async () => {
+  it('does not cancel pipelined requests or truncate a response', async () => {
     const { client } = await begun(async ({ head }, reply) => {
       await settle();
       answer(reply, head.target);
@@ -243,14 +243,14 @@ describe('an end of the client’s side', () => {
     expect(await client.ended()).toBe('');
   });
 
-  it('in the middle of a head is told of', async () => {
+  it('in a head is reported', async () => {
     const { client } = await begun(echo);
     client.socket.end('GET / HTTP/1.1\r\nHos');
     expect(await client.response()).toMatchObject({ status: 400 });
     expect(await client.ended()).toBe('');
   });
 
-  it('in the middle of a body makes nothing whole of it', async () => {
+  it('in a body makes the body incomplete', async () => {
     const outcome = Promise.withResolvers<unknown>();
     const { client } = await begun(async ({ body }, reply) => {
       try {
@@ -269,7 +269,7 @@ describe('an end of the client’s side', () => {
 });
 
 describe('a response', () => {
-  it('leaves in one piece where it is written in one turn', async () => {
+  it('is sent in one write if it is written in one turn', async () => {
     const { client, near } = await begun(async (_arrival, reply) => {
       reply.head(200, 'OK', []);
       reply.write(Buffer.from('body'));
@@ -286,7 +286,7 @@ describe('a response', () => {
     expect(writes).toBe(1);
   });
 
-  it('is held back by a client that does not read', async () => {
+  it('is subject to backpressure from the client', async () => {
     const drained = Promise.withResolvers<void>();
     const { client } = await begun(async (_arrival, reply) => {
       const piece = Buffer.alloc(65_536, 'x');
@@ -317,7 +317,7 @@ describe('a response', () => {
     expect(await client.ended()).not.toContain(body.slice(5) || 'hello');
   });
 
-  it('to HTTP/1.0 that is broken off is reset: an end would stand for its own', async () => {
+  it('to HTTP/1.0 that is aborted resets the connection, since a FIN would mean complete', async () => {
     const { client } = await begun(async (_arrival, reply) => {
       reply.head(200, 'OK', []);
       reply.write(Buffer.from('part'));
@@ -329,7 +329,7 @@ describe('a response', () => {
     expect((await failed)[0].code).toBe('ECONNRESET');
   });
 
-  it('is not split by a field: what would be another is not written', async () => {
+  it('cannot be split by a field with a line break', async () => {
     const { client } = await begun(async ({ head }, reply) => {
       try {
         reply.head(200, 'OK', ['X', 'a\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK']);
@@ -342,13 +342,13 @@ describe('a response', () => {
     expect(client.received()).toBe('');
   });
 
-  it('that nobody gives ends the connection', async () => {
+  it('that is never written closes the connection', async () => {
     const { client } = await begun(() => Promise.resolve());
     client.send(get('/'));
     expect(await client.ended()).toBe('');
   });
 
-  it('to who waits for 100 Continue in vain is the last', async () => {
+  it('to a client that waits for 100 Continue in vain is the last', async () => {
     const { client } = await begun(async (_arrival, reply) => answer(reply, 'no'));
     client.send('POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n');
     expect(await client.response()).toMatchObject({ body: 'no', headers: { connection: 'close' } });
@@ -356,8 +356,8 @@ describe('a response', () => {
   });
 });
 
-describe('a client that takes no answers', () => {
-  it('is not answered on and on: what waits for it has an end', async () => {
+describe('a client that does not read its responses', () => {
+  it('has a limit on pending responses', async () => {
     const big = Buffer.alloc(100_000, 'x');
     let answered = 0;
     const exchange: Exchange = async (_arrival, reply) => {
@@ -380,7 +380,7 @@ describe('a client that takes no answers', () => {
     expect(near.destroyed).toBe(false);
   });
 
-  it('is not read from while what it sent waits', async () => {
+  it('is not read from while its earlier requests are pending', async () => {
     const { client, near } = await begun(async () => new Promise(() => {}));
     client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${1 << 30}\r\n\r\n`);
     const piece = Buffer.alloc(1 << 20);
@@ -393,8 +393,8 @@ describe('a client that takes no answers', () => {
   });
 });
 
-describe('a request that takes the connection over', () => {
-  it('is handed over with the bytes behind it, and nothing of them is lost or read', async () => {
+describe('an upgraded request', () => {
+  it('receives the socket with all bytes after the request, unread', async () => {
     const taken = Promise.withResolvers<[Duplex, string]>();
     const { client, time } = await begun(echo, {
       takeOver: (_head, { socket }, early) => taken.resolve([socket, early.toString()]),
@@ -408,7 +408,7 @@ describe('a request that takes the connection over', () => {
     expect(late.toString()).toBe(' late');
   });
 
-  it('behind one that is not answered takes over nothing', async () => {
+  it('after an unanswered request is not upgraded', async () => {
     const { client, refused } = await begun(async () => new Promise(() => {}));
     client.send(get('/'), 'CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n');
     expect(await client.ended()).toBe('');
@@ -416,8 +416,8 @@ describe('a request that takes the connection over', () => {
   });
 });
 
-describe('a connection that is told to end where it is idle', () => {
-  it('ends between requests, and not under one', async () => {
+describe('a connection that must close when idle', () => {
+  it('closes between requests, and not during one', async () => {
     const release = Promise.withResolvers<void>();
     const { client, connection } = await begun(async (_arrival, reply) => {
       await release.promise;

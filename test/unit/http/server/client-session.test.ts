@@ -48,7 +48,7 @@ async function sessionOf(streams: number) {
 }
 
 describe('a session with a client', () => {
-  it('counts what the client has reset until its exchange has ended, and lets others wait for it', async () => {
+  it('counts streams that the client reset until their exchanges end, and queues others', async () => {
     const { begun, until, ping, ask, far } = await sessionOf(2);
     const first = [ask('/1'), ask('/2')];
     await until(2);
@@ -71,7 +71,7 @@ describe('a session with a client', () => {
     far.destroy();
   });
 
-  it('that is drained takes no more, and ends behind what is under way', async () => {
+  it('that is drained accepts no stream, and closes after the active ones', async () => {
     const { begun, until, ask, far, session } = await sessionOf(2);
     const stream = ask('/1');
     await until(1);

@@ -10,7 +10,7 @@ function begun() {
 }
 
 describe('the deadline of a connection', () => {
-  it('says what was waited for, when its time has passed and not before', async () => {
+  it('reports the phase that timed out, not before its time', async () => {
     const { time, passed, deadline } = begun();
     deadline.set('head', 1_000);
     await time.advance(999);
@@ -21,7 +21,7 @@ describe('the deadline of a connection', () => {
     expect(time.waiting()).toBe(0);
   });
 
-  it('is moved away again and again with the one timer that is there', async () => {
+  it('is postponed repeatedly with one timer', async () => {
     const { time, passed, deadline } = begun();
     for (let i = 0; i < 100; i += 1) {
       deadline.set('next', 1_000);
@@ -35,7 +35,7 @@ describe('the deadline of a connection', () => {
     expect(passed).toEqual(['next']);
   });
 
-  it('is moved nearer: a head is not waited for as long as a request', async () => {
+  it('is shortened: a head has less time than a request', async () => {
     const { time, passed, deadline } = begun();
     deadline.set('next', 300_000);
     deadline.set('head', 10);
@@ -44,7 +44,7 @@ describe('the deadline of a connection', () => {
     expect(passed).toEqual(['head']);
   });
 
-  it('tells nobody where nothing is waited for', async () => {
+  it('does not fire if it is not set', async () => {
     const { time, passed, deadline } = begun();
     deadline.set('body', 10);
     deadline.clear();
@@ -52,7 +52,7 @@ describe('the deadline of a connection', () => {
     expect(passed).toEqual([]);
   });
 
-  it('leaves no timer behind when it is closed', () => {
+  it('leaves no timer after it is closed', () => {
     const { time, deadline } = begun();
     deadline.set('body', 10);
     deadline.close();

@@ -7,7 +7,7 @@ const plain = [':method', 'GET', ':scheme', 'https', ':path', '/p?q', ':authorit
 const fields = (list: readonly string[]) => ({ head: { fields: list } });
 
 describe('the head of a stream', () => {
-  it('is the head of a request, its pseudo-header fields apart', () => {
+  it('becomes the head of a request, with separate pseudo-header fields', () => {
     expect(readStreamHead([...plain, 'accept', '*/*'], false)).toEqual({
       head: {
         method: 'GET',
@@ -20,19 +20,19 @@ describe('the head of a stream', () => {
     });
   });
 
-  it('announces a body as HTTP/1.1 would, where its length is not known', () => {
+  it('announces a chunked body if its length is unknown', () => {
     const sized = ['content-length', '5'];
     expect(readStreamHead(plain, true)).toMatchObject(fields(['transfer-encoding', 'chunked']));
     expect(readStreamHead([...plain, ...sized], true)).toMatchObject(fields(sized));
     expect(readStreamHead(plain, false)).toMatchObject(fields([]));
   });
 
-  it('announces none in a CONNECT: what stands behind it is no body', () => {
+  it('announces no body for a CONNECT', () => {
     const connect = [':method', 'CONNECT', ':protocol', 'websocket', ...plain.slice(2)];
     expect(readStreamHead(connect, true)).toMatchObject({ protocol: 'websocket', head: { fields: [] } });
   });
 
-  it('has crumbs of cookies as one field, where the first stood', () => {
+  it('joins cookie fields into one, at the place of the first', () => {
     expect(
       readStreamHead([...plain, 'cookie', 'a=1', 'x', 'y', 'cookie', 'b=2', 'cookie', 'c=3'], false),
     ).toMatchObject({ head: { fields: ['cookie', 'a=1; b=2; c=3', 'x', 'y'] } });
@@ -59,7 +59,7 @@ describe('the head of a stream', () => {
 });
 
 describe('the head of a response', () => {
-  it('has small letters, its status first, and nothing of one connection', () => {
+  it('has lower-case names, the status first, and no hop-by-hop fields', () => {
     expect(
       responseHead('GET', 200, [
         'X-One',
@@ -86,7 +86,7 @@ describe('the head of a response', () => {
     ['GET', 304, 0, true],
     ['GET', 205, 0, true],
     ['GET', 200, 7, false],
-  ])('to %s with %i has a body of %i bytes', (method, status, length, isBare) => {
+  ])('to %s with status %i has a body of %i bytes', (method, status, length, isBare) => {
     expect(responseHead(method, status, ['Content-Length', '7'])).toMatchObject({ length, isBare });
   });
 
@@ -100,13 +100,13 @@ describe('the head of a response', () => {
     );
   });
 
-  it.each(['a\0b', 'a\r\nb: c', 'a\nb'])('and trailers are refused with the value %j', (value) => {
+  it.each(['a\0b', 'a\r\nb: c', 'a\nb'])('with trailers is refused for the value %j', (value) => {
     const refusal = expect.objectContaining({ code: 'policy_violation' });
     expect(() => responseHead('GET', 200, ['X', value])).toThrow(refusal);
     expect(() => fieldMap(['X', value])).toThrow(refusal);
   });
 
-  it('of an interim response has no more than clients know', () => {
+  it('of an interim response has only fields that clients accept', () => {
     expect(interimHead(103, ['Link', 'a', 'link', 'b', 'Content-Length', '5', 'Connection', 'x'])).toEqual({
       ':status': 103,
       link: ['a', 'b'],

@@ -29,8 +29,8 @@ function begun(plan: BodyFraming) {
   return { body, told, put, next };
 }
 
-describe('the body of a request as it comes', () => {
-  it('is read in the pieces that came, and ends where it was said to', async () => {
+describe('the body of an incoming request', () => {
+  it('is read in the received pieces, and ends at its framed end', async () => {
     const { put, next, told } = begun(length(5));
     expect(put('hel')).toBe('');
     expect(put('loGET')).toBe('GET');
@@ -38,21 +38,21 @@ describe('the body of a request as it comes', () => {
     expect(told).toEqual(['taken 3', 'taken 2']);
   });
 
-  it('comes without its chunk framing, what came together in one piece', async () => {
+  it('is delivered without chunk framing, in one piece if it arrived in one', async () => {
     const { put, next } = begun(chunked);
     expect(put('1\r\na\r\n2\r\nbc\r\n3\r\nd')).toBe('');
     expect(put('ef\r\n0\r\nX-Sum: 1\r\n\r\nrest')).toBe('rest');
     expect([await next(), await next(), await next()]).toEqual(['abcd', 'ef', null]);
   });
 
-  it('is not copied where it lies together', async () => {
+  it('is not copied if it is contiguous', async () => {
     const { body } = begun(length(3));
     const bytes = Buffer.from('abc');
     body.take(bytes, 0, 3);
     expect((await body.next()).value?.buffer).toBe(bytes.buffer);
   });
 
-  it('says when it is waited for, and until when', async () => {
+  it('reports when a reader waits for it, and until when', async () => {
     const { put, next, told } = begun(length(2));
     const first = next();
     expect(told).toEqual(['awaited']);
@@ -64,7 +64,7 @@ describe('the body of a request as it comes', () => {
     expect([await second, await next()]).toEqual(['b', null]);
   });
 
-  it('that ends with nothing more tells who waits that it has ended', async () => {
+  it('that ends without data notifies the waiting reader', async () => {
     const { put, next } = begun(chunked);
     put('1\r\na\r\n');
     expect(await next()).toBe('a');
@@ -76,7 +76,7 @@ describe('the body of a request as it comes', () => {
   it.each([
     ['waits', true],
     ['asks later', false],
-  ])('that is malformed is told to whoever %s', async (_who, waits) => {
+  ])('that is malformed reports the error to a reader that %s', async (_who, waits) => {
     const { put, next } = begun(chunked);
     const early = waits ? next() : null;
     expect(put('zz')).toBe('bad_chunk_size');
@@ -86,7 +86,7 @@ describe('the body of a request as it comes', () => {
   it.each([
     ['before its end', 'ab', 3],
     ['with pieces that nobody read', 'abc', 3],
-  ])('that is let go of %s is never taken for whole', async (_when, text, size) => {
+  ])('that is released %s is never complete', async (_when, text, size) => {
     const { body, put, next } = begun(length(size));
     put(text);
     expect(await body.return()).toEqual({ done: true, value: undefined });
@@ -94,14 +94,14 @@ describe('the body of a request as it comes', () => {
     await expect(next()).rejects.toMatchObject({ code: 'bad_request' });
   });
 
-  it('that is let go of while a piece is waited for does not seem to end', async () => {
+  it('that is released while a reader waits does not end normally', async () => {
     const { body, next } = begun(length(3));
     const waiting = next();
     void body.return();
     await expect(waiting).rejects.toMatchObject({ code: 'bad_request' });
   });
 
-  it('that is let go of is still read to its end, and not held', () => {
+  it('that is released is still read to its end, and not stored', () => {
     const { body, put } = begun(length(5));
     put('ab');
     expect(body.held).toBe(2);
@@ -110,7 +110,7 @@ describe('the body of a request as it comes', () => {
     expect([body.over, body.held]).toEqual([true, 0]);
   });
 
-  it('that has all come is not spoilt by what happens to its connection', async () => {
+  it('that is complete is unaffected by a connection error', async () => {
     const { body, put, next } = begun(length(2));
     put('ab');
     body.fail(new Error('the client left'));

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { PendingBytes } from '../../../../src/http/server/h1-request.ts';
 
-it('bytes that wait stand in front of those that come, however many pieces there are', () => {
+it('pending bytes precede new ones, in any number of pieces', () => {
   const pending = new PendingBytes();
   let bytes: Buffer = Buffer.alloc(0);
   for (let i = 0; i < 4_096; i += 1) {
@@ -12,7 +12,7 @@ it('bytes that wait stand in front of those that come, however many pieces there
   expect(bytes.every((byte, i) => byte === i % 256)).toBe(true);
 });
 
-it('what was handed out stays as it was when more comes', () => {
+it('returned bytes stay unchanged when more arrive', () => {
   const pending = new PendingBytes();
   const first = pending.with(Buffer.from('aab'));
   pending.keep(first, 2);
@@ -23,7 +23,7 @@ it('what was handed out stays as it was when more comes', () => {
   expect(second.toString()).toBe('bbcc');
 });
 
-it('an empty line is known for one, and two letters are not', () => {
+it('an empty line is recognized, and two letters are not', () => {
   for (const [text, isBlank] of [
     ['\r\n', true],
     ['\r', true],

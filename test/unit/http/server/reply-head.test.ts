@@ -32,13 +32,13 @@ describe('the framing of a response', () => {
     ['as a list', ['Content-Length', '5, 5']],
     ['with a sign', ['Content-Length', '+5']],
     ['empty', ['Content-Length', '']],
-  ])('is refused where the length is there %s', (_how, fields) => {
+  ])('is refused if a length is present %s', (_how, fields) => {
     expect(() => replyFraming(head({ fields }))).toThrow('Content-Length');
   });
 });
 
 describe('the head of a response', () => {
-  it('has its fields as they were given, and those of the connection behind them', () => {
+  it('has the given fields, followed by those of the connection', () => {
     expect(written({ fields: ['X-mIxEd', '\xe9', 'x-mixed', 'b'] }, keptLines(5_500))).toBe(
       'HTTP/1.1 200 OK\r\nX-mIxEd: \xe9\r\nx-mixed: b\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\n' +
         'Transfer-Encoding: chunked\r\n\r\n',
@@ -48,7 +48,7 @@ describe('the head of a response', () => {
     );
   });
 
-  it('announces trailers only where it can have them', () => {
+  it('announces trailers only if it can have them', () => {
     const fields = ['Trailer', 'X-Sum', 'A', '1'];
     expect(written({ fields })).toContain('Trailer: X-Sum\r\n');
     for (const more of [{ version: '1.0' }, { status: 304 }, { method: 'HEAD' }] as const) {
@@ -67,25 +67,25 @@ describe('the head of a response', () => {
     ['a name with CR LF', ['X: 1\r\nY', 'a']],
     ['a name with a blank', ['X ', 'a']],
     ['no name', ['', 'a']],
-  ])('is not written with %s', (_what, fields) => {
+  ])('is refused with %s', (_what, fields) => {
     expect(() => written({ fields })).toThrow(expect.objectContaining({ code: 'policy_violation' }));
     expect(() => interimHead(103, fields)).toThrow(expect.objectContaining({ code: 'policy_violation' }));
   });
 
-  it('has a reason of one line, whatever was given', () => {
+  it('has a single-line reason phrase for any input', () => {
     expect(written({ reason: 'a\r\nX: 1\r\n\r\n\u65e5' }).split('\r\n')[0]).toBe('HTTP/1.1 200 a??X: 1?????');
   });
 });
 
 describe('the head of an interim response', () => {
-  it('announces no body, and no trailers', () => {
+  it('announces no body and no trailers', () => {
     expect(interimHead(103, ['Link', '</a>', 'Content-Length', '5', 'Trailer', 'X'])).toBe(
       'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n',
     );
     expect(interimHead(102, [])).toBe('HTTP/1.1 102 Processing\r\n\r\n');
   });
 
-  it.each([100, 101, 104, 199])('of %d is left out', (status) => {
+  it.each([100, 101, 104, 199])('of status %d is omitted', (status) => {
     expect(interimHead(status, [])).toBeNull();
   });
 });

@@ -32,7 +32,7 @@ async function begun() {
 }
 
 describe('the body of a stream', () => {
-  it('ends with its stream, and has its trailers', async () => {
+  it('ends with its stream, and has the trailers of the stream', async () => {
     const { send, body, awaited } = await begun();
     send(
       frame('data', 1, 0, Buffer.from('more')),
@@ -46,7 +46,7 @@ describe('the body of a stream', () => {
   });
 
   it.each([constants.NGHTTP2_NO_ERROR, constants.NGHTTP2_CANCEL])(
-    'has no end where its stream was reset with code %i',
+    'does not end normally if its stream was reset with code %i',
     async (code) => {
       const { send, body } = await begun();
       const next = body.next();
@@ -57,7 +57,7 @@ describe('the body of a stream', () => {
     },
   );
 
-  it('has no end where nobody reads on', async () => {
+  it('does not end while no reader reads it', async () => {
     const { body } = await begun();
     await body.return();
     await expect(body.next()).rejects.toMatchObject({ code: 'bad_request' });
