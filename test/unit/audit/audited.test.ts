@@ -18,21 +18,21 @@ function log(append: () => Promise<void> = async () => {}) {
 
 const event = { event: 'grant.revoked', grant: 'id' } as const;
 
-describe('a change', () => {
-  it('is in the audit before it is made', async () => {
+describe('an audited change', () => {
+  it('is recorded before it is made', async () => {
     const { audit, events } = log();
     expect(await recordChange(audit, event, async () => events.push('changed'))).toBe(2);
     expect(events).toEqual([{ ...event, outcome: 'allow' }, 'changed']);
   });
 
-  it('is not made where it cannot be audited', async () => {
+  it('is not made if it cannot be recorded', async () => {
     const full = new SidekeyError('audit_unavailable', 'The disk is full.');
     const { audit, events } = log(() => Promise.reject(full));
     await expect(recordChange(audit, event, async () => events.push('changed'))).rejects.toBe(full);
     expect(events).toEqual([]);
   });
 
-  it('that fails is recorded as one that did not come about', async () => {
+  it('that fails is recorded as failed', async () => {
     const { audit, events } = log();
     const gone = new SidekeyError('grant_missing', 'It is gone.');
     await expect(recordChange(audit, event, () => Promise.reject(gone))).rejects.toBe(gone);

@@ -26,8 +26,8 @@ function walk(pieces: Piece[], heads: Record<string, ChainHead | number>) {
 
 const [a1, a2, a3, a4] = [line('a', 1), line('a', 2), line('a', 3), line('a', 4)];
 
-describe('walking the chains', () => {
-  it('finds nothing wrong with whole chains, however they interleave', () => {
+describe('verifying the chains', () => {
+  it('finds no problem in complete chains, in any interleaving', () => {
     const found = walk([a1, line('b', 1), line('b', 2), a2, a3], { a: 3, b: 2 });
     expect(found).toMatchObject({ lines: 5, torn: 0, told: [] });
     expect(found.chains).toEqual([
@@ -36,54 +36,54 @@ describe('walking the chains', () => {
     ]);
   });
 
-  it('lets a chain reach beyond its head: its writer was killed between the two', () => {
+  it('accepts a chain beyond its head, as after a kill between the two writes', () => {
     expect(walk([a1, a2, a3], { a: 2 }).told).toEqual([]);
   });
 
-  it('tells lines that are gone from the beginning and from the middle', () => {
+  it('reports lines missing at the beginning and in the middle', () => {
     expect(walk([a2, a3], { a: 3 }).told).toEqual(['missing log 1']);
     expect(walk([a1, a3, a4], { a: 4 }).told).toEqual(['missing log 2']);
     expect(walk([a1, a4], { a: 4 }).problems[0]?.sentence).toContain('Lines 2 to 3 of a are gone');
   });
 
-  it('tells a cut by the head, also of a whole chain', () => {
+  it('reports truncation by the head, including of a whole chain', () => {
     expect(walk([a1, a2], { a: 4 }).told).toEqual(['cut log 2']);
     expect(walk([], { a: 4 }).told).toEqual(['cut head 1']);
     expect(walk([], { a: { seq: 0, hash: genesis } }).told).toEqual([]);
   });
 
-  it('tells a chain that has lost its head', () => {
+  it('reports a chain without its head', () => {
     expect(walk([a1, a2], {}).told).toEqual(['cut log 2']);
   });
 
-  it('tells a line that stands later than it was written, once', () => {
+  it('reports a moved line once', () => {
     expect(walk([a1, a3, a2, a4], { a: 4 }).told).toEqual(['reordered log 3']);
   });
 
-  it('tells a line that stands there twice', () => {
+  it('reports a duplicate line', () => {
     expect(walk([a1, a2, a2, a3], { a: 3 }).told).toEqual(['repeated log 3']);
   });
 
-  it('tells an authentic line that was written after another one than the log has', () => {
+  it('reports an authentic line that follows a line missing from the log', () => {
     expect(walk([a1, line('a', 2, { hash: 'other' }), a3], { a: 3 }).told).toEqual(['missing log 3']);
   });
 
-  it('tells a line that is not the one its head was written for', () => {
+  it('reports a line that does not match its head', () => {
     expect(walk([a1, line('a', 2, { hash: 'other' })], { a: 2 }).told).toEqual(['repeated log 2']);
   });
 
-  it('tells an edited line as one problem, at the end too', () => {
+  it('reports an edited line as one problem, including the last line', () => {
     expect(walk([a1, broken('altered', { node: 'a', seq: 2 }), a3], { a: 3 }).told).toEqual(['edited log 2']);
     expect(walk([a1, broken('torn', { node: 'a', seq: 2 }), a3], { a: 3 }).told).toEqual(['edited log 2']);
     expect(walk([a1, broken('altered', { node: 'a', seq: 2 })], { a: 2 }).told).toEqual(['edited log 2']);
   });
 
-  it('tells text that is no line, and what is missing beside it', () => {
+  it('reports text that is not a line, and the missing lines beside it', () => {
     expect(walk([a1, broken('altered'), a2], { a: 2 }).told).toEqual(['foreign log 2']);
     expect(walk([a1, broken('altered'), a3], { a: 3 }).told).toEqual(['foreign log 2', 'missing log 3']);
   });
 
-  it('accepts a torn line where no line is missing, and nowhere else', () => {
+  it('accepts a torn line only if no line is missing', () => {
     expect(walk([a1, broken('torn', { node: 'a', seq: 2 }), a2], { a: 2 })).toMatchObject({
       told: [],
       torn: 1,
@@ -92,7 +92,7 @@ describe('walking the chains', () => {
     expect(walk([a1, broken('torn'), a3], { a: 3 }).told).toEqual(['missing log 3']);
   });
 
-  it('tells no more problems than its limit, and counts the rest', () => {
+  it('reports problems up to its limit, and counts the rest', () => {
     const found = walk(
       Array.from({ length: problemLimit + 5 }, () => broken('altered')),
       {},

@@ -17,7 +17,7 @@ function names(file: string): string[] {
 }
 
 describe('rotating a file', () => {
-  it('gives it the next number, and its path free', async () => {
+  it('renames it to the next number', async () => {
     const file = await newLogFile();
     for (const text of ['first', 'second']) {
       fs.writeFileSync(file, text);
@@ -27,7 +27,7 @@ describe('rotating a file', () => {
     expect(fs.readFileSync(rotatedName(file, 2), 'utf8')).toBe('second');
   });
 
-  it('leaves alone a file that another writer has put there since', async () => {
+  it('keeps a newer file of another writer', async () => {
     const file = await newLogFile();
     fs.writeFileSync(file, 'old');
     const id = idAt(file);
@@ -37,7 +37,7 @@ describe('rotating a file', () => {
     expect(names(file)).toEqual(['log', 'log.000001']);
   });
 
-  it('does nothing while another writer rotates', async () => {
+  it('has no effect while another writer rotates', async () => {
     const file = await newLogFile();
     fs.writeFileSync(file, 'text');
     const lock = tryLockFile(`${file}.rotate.lock`);
@@ -46,7 +46,7 @@ describe('rotating a file', () => {
     expect(rotate(file, idAt(file))).toBe(rotatedName(file, 1));
   });
 
-  it('finishes a rotation that was interrupted, when the file had both names', async () => {
+  it('completes an interrupted rotation with both names present', async () => {
     const file = await newLogFile();
     fs.writeFileSync(file, 'text');
     fs.linkSync(file, rotatedName(file, 1));
@@ -57,7 +57,7 @@ describe('rotating a file', () => {
 });
 
 describe('a log that is rotated', () => {
-  it('carries its chain over, and says which file it continues', async () => {
+  it('continues its chain, and names the previous file', async () => {
     const file = await newLogFile();
     const log = await openLog(file, { maxBytes: 1_000 });
     await write(log, 10);
@@ -72,7 +72,7 @@ describe('a log that is rotated', () => {
     expect(await paths(file)).toEqual(Array.from({ length: 10 }, (_, index) => `/${index + 1}`));
   });
 
-  it('is followed by other writers at their next event', async () => {
+  it('is detected by other writers at their next event', async () => {
     const file = await newLogFile();
     const [idle, busy] = [await openLog(file), await openLog(file, { maxBytes: 1_000 })];
     await write(idle, 1);
@@ -84,7 +84,7 @@ describe('a log that is rotated', () => {
     expect((await allLines(file)).map(({ event }) => event)).not.toContain('audit.repaired');
   });
 
-  it('is written on where a rotation interrupted by a crash left it with both names', async () => {
+  it('can be appended after a crash left both names', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     await write(log, 2);
@@ -98,7 +98,7 @@ describe('a log that is rotated', () => {
     expect(await problems(file)).toEqual([]);
   });
 
-  it('grows on where it cannot be rotated, and says so once a second', async () => {
+  it('keeps growing if it cannot be rotated, with one warning a second', async () => {
     const file = await newLogFile();
     const warnings: string[] = [];
     let time = 0;

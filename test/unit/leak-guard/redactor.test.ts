@@ -19,8 +19,8 @@ function message(text: string): Buffer {
 
 const bytesOf = (pieces: readonly Buffer[]) => pieces.reduce((sum, { length }) => sum + length, 0);
 
-describe('what is left of a text with a secret', () => {
-  it('has none of two that overlap, one of which began in another piece', () => {
+describe('a redacted text', () => {
+  it('contains no byte of two overlapping secrets that start in different pieces', () => {
     const long = 'prefix-of-it-abcdefgh';
     const matcher = matcherOf(long, 'abcdefgh', 'efgh-and-more');
     expect(redacted(matcher, `${long}-and-more`)).toBe('*'.repeat(long.length + 9));
@@ -30,13 +30,13 @@ describe('what is left of a text with a secret', () => {
     );
   });
 
-  it('has none of one in which another was found before it was complete', () => {
+  it('contains no byte of a secret that contains another one', () => {
     const long = 'prefix-of-it-abcdefgh-and-more';
     const matcher = matcherOf(long, 'abcdefgh', 'and-more');
     expect(redacted(matcher, `(${long.slice(0, 21)}`, long.slice(21))).toBe(`(${'*'.repeat(long.length)}`);
   });
 
-  it('has no byte of it where everything may be a beginning', () => {
+  it('contains no byte of a secret even if every position could start one', () => {
     const redactor = new Redactor(matcherOf('a'.repeat(40)));
     const piece = Buffer.alloc(8_192, 'a');
     const out = [...Array.from({ length: 4 }, () => redactor.push(piece)).flat(), ...redactor.end()];
@@ -45,8 +45,8 @@ describe('what is left of a text with a secret', () => {
   });
 });
 
-describe('what is held back', () => {
-  it('is no more than one rendering can be long', () => {
+describe('the held-back text', () => {
+  it('is at most as long as one rendering', () => {
     const matcher = matcherOf('secret-of-the-house');
     const redactor = new Redactor(matcher);
     let bytes = 0;
@@ -62,7 +62,7 @@ describe('what is held back', () => {
     'a line of a log, and nothing else\n',
     '{"jsonrpc":"2.0","result":"none"}',
     '<p>a word</p>',
-  ])('is nothing behind the end of a message: %j', (message) => {
+  ])('is empty after the end of a message: %j', (message) => {
     const redactor = new Redactor(matcherOf('ghp_0123456789abcdefghijklmnopqrstuvwxyz'));
     for (let turn = 0; turn < 3; turn += 1)
       expect(Buffer.concat([...redactor.push(Buffer.from(message))]).toString()).toBe(message);
@@ -114,7 +114,7 @@ describe('what is held back', () => {
   });
 });
 
-describe('a secret is found', () => {
+describe('the search finds a secret', () => {
   const secret = 'tok-abc_def/ghi+jkl.mno';
 
   it.each([
@@ -138,7 +138,7 @@ describe('a secret is found', () => {
     expect(out).toBe(`(${'*'.repeat(text.length)})`);
   });
 
-  it('whole and with what reads as an escape in it', () => {
+  it('in full, and with what looks like an escape in it', () => {
     for (const text of [
       'ab%41cd<ef>gh',
       'ab&#65;cd"ef',
@@ -164,7 +164,7 @@ describe('a secret is found', () => {
 });
 
 describe('the matcher of a credential', () => {
-  it('is made once, and for nothing that is too short', () => {
+  it('is built once, and not for a credential that is too short', () => {
     const secrets = { texts: ['long-enough', 'short'] };
     expect(matcherFor(secrets)).toBe(matcherFor(secrets));
     expect(redactText(matcherFor(secrets)!, 'short and long-enough')).toBe(`short and ${'*'.repeat(11)}`);
@@ -172,12 +172,12 @@ describe('the matcher of a credential', () => {
     expect(matcherFor({ texts: ['\\\\\\\\\\\\\\\\\\'] })).toBeNull();
   });
 
-  it('finds the last byte of all, too', () => {
+  it('finds a secret at the last byte', () => {
     const matcher = matcherFor({ texts: ['\xff\xfe-\xff-\xff-1'] })!;
     expect(redactText(matcher, '%ff\xfe-\xff-\xff-1')).toBe('*'.repeat(10));
   });
 
-  it('finds what was sent as Latin-1 in UTF-8 and its escapes', () => {
+  it('finds a Latin-1 credential in UTF-8 and its escapes', () => {
     const matcher = matcherFor({ texts: ['p\xe4ssw\xf6rd-1'] })!;
     for (const text of [
       'p\xe4ssw\xf6rd-1',
@@ -188,7 +188,7 @@ describe('the matcher of a credential', () => {
       expect(redactText(matcher, text)).toBe('*'.repeat(text.length));
   });
 
-  it('finds what was sent as UTF-8', () => {
+  it('finds a UTF-8 credential', () => {
     const matcher = matcherFor({ texts: [Buffer.from('p\xe4ss-\u20ac-word').toString('latin1')] })!;
     for (const text of ['p\\u00e4ss-\\u20ac-word', 'p%C3%A4ss-&#8364;-word'])
       expect(redactText(matcher, text)).toBe('*'.repeat(text.length));

@@ -9,7 +9,7 @@ function deadline() {
 }
 
 describe('a deadline', () => {
-  it('is reached once, when it is due', () => {
+  it('fires once, when it is due', () => {
     const { clock, expired, it } = deadline();
     it.set(100);
     clock.advance(99);
@@ -19,7 +19,7 @@ describe('a deadline', () => {
     expect(clock.timers()).toBe(0);
   });
 
-  it('moves away without another timer, however often', () => {
+  it('is postponed repeatedly with one timer', () => {
     const { clock, expired, it } = deadline();
     for (let i = 0; i < 90; i += 1) {
       it.set(100);
@@ -32,7 +32,7 @@ describe('a deadline', () => {
     expect(expired).toHaveBeenCalledOnce();
   });
 
-  it('moves nearer', () => {
+  it('is shortened', () => {
     const { clock, expired, it } = deadline();
     it.set(1_000);
     it.set(10);
@@ -42,7 +42,7 @@ describe('a deadline', () => {
     expect(expired).toHaveBeenCalledOnce();
   });
 
-  it('is not reached where it was cleared or stopped, and may be set again', () => {
+  it('does not fire after clear or stop, and can be set again', () => {
     const { clock, expired, it } = deadline();
     it.set(10);
     it.clear();
@@ -57,7 +57,7 @@ describe('a deadline', () => {
     expect(expired).toHaveBeenCalledOnce();
   });
 
-  it('may be further away than a timer of Node can be', () => {
+  it('may exceed the maximum delay of a Node timer', () => {
     const { clock, expired, it } = deadline();
     it.set(3_000_000_000);
     clock.advance(2_999_999_999);

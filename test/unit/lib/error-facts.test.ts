@@ -15,13 +15,13 @@ const caught = async (work: () => unknown): Promise<unknown> => {
   throw new Error('It did not fail.');
 };
 
-describe('what may be written of an error', () => {
-  it('is everything that a failure of ours says', () => {
+describe('the log text of an error', () => {
+  it('contains every fact of a SidekeyError', () => {
     const facts = errorFacts(new SidekeyError('rate_limited', 'Too many.', { cause: secret }));
     expect(facts).toMatchObject({ name: 'SidekeyError', code: 'rate_limited', message: 'Too many.' });
   });
 
-  it('is the message of a system call', async () => {
+  it('contains the message of a system call error', async () => {
     const missing = await caught(() => readFile('/nowhere/at/all'));
     expect(errorFacts(missing)).toMatchObject({
       code: 'ENOENT',
@@ -54,14 +54,14 @@ describe('what may be written of an error', () => {
     expect(errorFacts(error).message).toBeUndefined();
   });
 
-  it('is where it happened', async () => {
+  it('contains the location of an unexpected error', async () => {
     const error = await caught(() => JSON.parse(secret));
     expect(errorFacts(error)).toMatchObject({ name: 'SyntaxError' });
     expect(errorFacts(error).frames[0]).toMatch(here);
     expect(errorPhrase(error)).toMatch(/^SyntaxError in .*error-facts\.test\.ts:\d+:\d+/);
   });
 
-  it('is its class alone where there is nothing else', () => {
+  it('contains only the class if nothing else is safe', () => {
     expect(errorPhrase(Object.assign(new TypeError(secret), { stack: undefined }))).toBe('TypeError');
     expect(errorPhrase(null)).toBe('object');
   });

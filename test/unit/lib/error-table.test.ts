@@ -47,7 +47,7 @@ const exitsOf = (pattern: RegExp) =>
   new Set(table.filter(([name]) => pattern.test(name)).map(([, { exit }]) => exit));
 
 describe('the table of failures', () => {
-  it('is the one in docs/errors.md; else run npm run pages', async () => {
+  it('equals docs/errors.md (npm run pages updates it)', async () => {
     const page = await readFile(new URL('../../../docs/errors.md', import.meta.url), 'utf8');
     expect(page).toBe(renderErrorsPage());
   });
@@ -58,7 +58,7 @@ describe('the table of failures', () => {
   });
 
   it.each(table)(
-    'describes %s to clients, callers and people',
+    'describes %s to clients, users and programs',
     (name, { status, exit, title, sentence, hint }) => {
       expect(name).toMatch(code);
       expect(Number.isInteger(status) && status >= 400 && status <= 599, `status ${status}`).toBe(true);
@@ -70,7 +70,7 @@ describe('the table of failures', () => {
     },
   );
 
-  it('names only keys of the config in its hints', async () => {
+  it('names only existing config keys in its hints', async () => {
     const schema = JSON.parse(
       await readFile(new URL('../../../config/sidekey.schema.json', import.meta.url), 'utf8'),
     ) as JsonSchema;
@@ -84,11 +84,11 @@ describe('the table of failures', () => {
     expect(known).toEqual(keys);
   });
 
-  it('has a title of its own for each', () => {
+  it('has a distinct title for each code', () => {
     expect(new Set(table.map(([, { title }]) => title)).size).toBe(table.length);
   });
 
-  it('has the exit codes that the command line promises', () => {
+  it('has the documented exit codes', () => {
     expect(exitCode).toEqual({
       ok: 0,
       failure: 1,
@@ -106,7 +106,7 @@ describe('the table of failures', () => {
     expect(exitsOf(/^agent_auth_required$/)).toEqual(new Set([exitCode.notAuthenticated]));
   });
 
-  it('has every code that is raised', () => {
+  it('contains every code that is raised', () => {
     const raised = sources.flatMap(([file, text]) =>
       [...text.matchAll(/new SidekeyError\(\s*'([^']*)'/g)].map(([, name = '']) => ({ file, name })),
     );
@@ -114,7 +114,7 @@ describe('the table of failures', () => {
     expect(raised.filter(({ name }) => !Object.hasOwn(failures, name))).toEqual([]);
   });
 
-  it('has no code that nothing raises', () => {
+  it('contains no code that is never raised', () => {
     const unused = table
       .map(([name]) => name)
       .filter((name) => !sources.some(([, text]) => text.includes(`'${name}'`)));
@@ -123,7 +123,7 @@ describe('the table of failures', () => {
 });
 
 describe('a SidekeyError', () => {
-  it('has the status and exit code of its code, and the sentence and hint of the table unless others are given', () => {
+  it('has the status and exit code of its code, and by default the sentence and hint of the table', () => {
     const cause = new Error('beneath');
     const error = new SidekeyError('upstream_timeout', 'Too slow.', { hint: 'wait', cause });
     expect(error).toMatchObject({

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { readJson } from '../../../src/lib/json.ts';
 
-test('reads what JSON.parse reads', () => {
+test('parses the same values as JSON.parse', () => {
   for (const text of ['null', ' true', 'false\n', '0', '-1.5e+3', '"a\\u0041\\n"', '[]', '[1, [2]]']) {
     expect(readJson(text)).toEqual({ ok: true, value: JSON.parse(text) });
   }

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { createLog, plainLine } from '../../../src/lib/log.ts';
 
-test('a log line for a person has the time, the level, what happened and where, and no stack', () => {
+test('a log line in text form has time, level, event and location, and no stack', () => {
   const line = JSON.stringify({
     level: 40,
     time: Date.UTC(2027, 0, 1, 12, 30, 5),
@@ -19,13 +19,13 @@ test('a log line for a person has the time, the level, what happened and where, 
   );
 });
 
-test('what others chose cannot drive the terminal', () => {
+test('control characters of external text are escaped', () => {
   const line = JSON.stringify({ level: 30, time: 0, msg: 'a client left', host: '\u001b[2J\u009bx\u202e' });
   const shown = plainLine(line);
   for (const character of ['\u001b', '\u009b', '\u202e']) expect(shown).not.toContain(character);
 });
 
-test('of an error that nobody foresaw it says where, and nothing that it quotes, under whatever name it is given', () => {
+test('an unexpected error is logged with its location and without its text, under any field name', () => {
   const lines: string[] = [];
   const log = createLog('debug', { write: (line) => void lines.push(line) });
   const secret = 'sk-live-0123456789';

@@ -13,12 +13,12 @@ const list = [
   '',
 ].join('\n');
 
-test('a connection is found by both of its ends, and only by the peer’s own line', () => {
+test('a connection is matched by both endpoints, and only by the line of the peer', () => {
   expect(userIn(list, { local: '0100007F:C351', remotePort: '20B9' })).toBe(65_534);
   expect(userIn(list, { local: '0200007F:C352', remotePort: '20B9' })).toBe(1_000);
 });
 
-test('one that goes elsewhere, or comes from another address, is another connection', () => {
+test('a connection with another endpoint does not match', () => {
   expect(userIn(list, { local: '0100007F:C352', remotePort: '20B9' })).toBe(null);
   expect(userIn(list, { local: '0100007F:C353', remotePort: '20B9' })).toBe(null);
 });
@@ -28,7 +28,7 @@ test.skipIf(process.platform !== 'linux' && 'the system lists connections on Lin
   // As Java does: a socket of IPv6 that calls an IPv4 address.
   ['IPv4, from a socket of IPv6', '::ffff:127.0.0.1'],
 ])(
-  'a connection of this process over %s is of its user, and one that has ended is nobody’s',
+  'a connection of this process over %s belongs to its user, and a closed one to no user',
   async (_name, host) => {
     const server = createServer().listen(0, '127.0.0.1');
     onTestFinished(() => void server.close());

@@ -18,7 +18,7 @@ test.each([
   expect([isPrivate(mode | 0o100000), isWritableByAll(mode | 0o100000)]).toEqual([alone, byAll]);
 });
 
-test('a folder that is there can be synced, and one that is not says so', async () => {
+test('an existing folder is synced, and a missing one is reported', async () => {
   const folder = await tempFolder();
   await syncFolder(folder);
   const failure: unknown = await syncFolder(join(folder, 'none')).catch((error: unknown) => error);

@@ -3,17 +3,17 @@ import { sample, string } from '../../support/fast-check.ts';
 import { expect, test } from 'vitest';
 import { shellWord } from '../../../src/lib/text.ts';
 
-test('what a shell leaves alone stays as it is', () => {
+test('a word without special characters is unchanged', () => {
   for (const text of ['a.example.com:1', '/var/lib/sidekey-1/ca_x.crt', 'user@host']) {
     expect(shellWord(text)).toBe(text);
   }
 });
 
-test('what a shell would look for files with stands in quotes', () => {
+test('a word with glob characters is quoted', () => {
   expect(['*.example.com', '[::1]:443'].map(shellWord)).toEqual(["'*.example.com'", "'[::1]:443'"]);
 });
 
-test('a shell reads it as the one word that it was', () => {
+test('a shell parses the quoted word as the original word', () => {
   const words = sample(string({ unit: 'grapheme' }), { numRuns: 100, seed: 1 }).map((text) =>
     text.replaceAll('\0', ''),
   );

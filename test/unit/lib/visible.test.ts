@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { untrusted } from '../../../src/lib/text.ts';
 
-describe('text of agents', () => {
-  it.each(['ticket 7: löschen, 日本語, 😀, हिन्दी', '/repos/acme/x?%20'])('is as it was written: %s', (text) =>
+describe('text from agents', () => {
+  it.each(['ticket 7: löschen, 日本語, 😀, हिन्दी', '/repos/acme/x?%20'])('is unchanged: %s', (text) =>
     expect(untrusted(text)).toBe(text),
   );
 
@@ -13,5 +13,5 @@ describe('text of agents', () => {
     ['a \t  b', String.raw`a \u0009 b`],
     ['e\u0301\u0301\u0301\u0301', String.raw`e\u0301\u0301\u0301\u0301`],
     ['\u{e0100}\u{10ffff}', String.raw`\u{e0100}\u{10ffff}`],
-  ])('%j has written out what acts or deceives', (text, shown) => expect(untrusted(text)).toBe(shown));
+  ])('%j has control and deceptive characters escaped', (text, shown) => expect(untrusted(text)).toBe(shown));
 });

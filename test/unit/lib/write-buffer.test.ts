@@ -26,8 +26,8 @@ function begun() {
   return { socket, written, take, fail, outbox: new WriteBuffer(socket) };
 }
 
-describe('what goes out on a connection', () => {
-  it('leaves in one piece where it is small and of one turn, in its order', async () => {
+describe('the output of a connection', () => {
+  it('is sent in one write if it is small and of one turn, in order', async () => {
     const { outbox, written } = begun();
     for (const piece of ['head\xe9 ', Buffer.from('body '), 'end']) outbox.add(piece);
     expect(written).toEqual([]);
@@ -35,7 +35,7 @@ describe('what goes out on a connection', () => {
     expect(written.map((it) => it.toString('latin1'))).toEqual(['head\xe9 body end']);
   });
 
-  it('leaves in pieces of four records where it is large, byte for byte', async () => {
+  it('is sent in pieces of four TLS records if it is large', async () => {
     const { outbox, written, take } = begun();
     const large = Buffer.from(Array.from({ length: 200_000 }, (_, at) => at % 251));
     outbox.add('head');
@@ -48,7 +48,7 @@ describe('what goes out on a connection', () => {
     expect(Buffer.concat(written).equals(Buffer.concat([Buffer.from('head'), large]))).toBe(true);
   });
 
-  it('takes text that is longer than there is room for', async () => {
+  it('may be text longer than the free space', async () => {
     const { outbox, written, take } = begun();
     const text = 'a\xe9'.repeat(40_000);
     for (const piece of ['head ', text, ' end']) outbox.add(piece);
@@ -58,7 +58,7 @@ describe('what goes out on a connection', () => {
     expect(Buffer.concat(written).toString('latin1')).toBe(`head ${text} end`);
   });
 
-  it('is a copy: what was added may be used for something else at once', async () => {
+  it('is copied: the source may be reused at once', async () => {
     const { outbox, written } = begun();
     const region = Buffer.from('first');
     outbox.add(region);
@@ -67,7 +67,7 @@ describe('what goes out on a connection', () => {
     expect(written.map(String)).toEqual(['first']);
   });
 
-  it('is gathered while something is being written, and leaves behind it in one piece', async () => {
+  it('is buffered during a write, and sent after it in one write', async () => {
     const { outbox, written, take } = begun();
     outbox.add('first');
     await turn();
@@ -81,44 +81,38 @@ describe('what goes out on a connection', () => {
     expect(written.map(String)).toEqual(['first', 'second third']);
   });
 
-  it.each([1_000, 60_000])(
-    'keeps its %d bytes until the socket has taken them, whatever else goes out',
-    async (size) => {
-      const slow = begun();
-      slow.outbox.add(Buffer.alloc(size, 's'));
-      await turn();
-      const busy = begun();
-      for (let times = 0; times < 400; times += 1) {
-        busy.outbox.add(Buffer.alloc(size, 'b'));
-        busy.outbox.flush();
-        if (times % 2 === 0) busy.take();
-      }
-      await turn();
-      const [bytes] = slow.written;
-      expect(bytes?.equals(Buffer.alloc(size, 's'))).toBe(true);
-      slow.take();
-    },
-  );
+  it.each([1_000, 60_000])('keeps its %d bytes until the socket has accepted them', async (size) => {
+    const slow = begun();
+    slow.outbox.add(Buffer.alloc(size, 's'));
+    await turn();
+    const busy = begun();
+    for (let times = 0; times < 400; times += 1) {
+      busy.outbox.add(Buffer.alloc(size, 'b'));
+      busy.outbox.flush();
+      if (times % 2 === 0) busy.take();
+    }
+    await turn();
+    const [bytes] = slow.written;
+    expect(bytes?.equals(Buffer.alloc(size, 's'))).toBe(true);
+    slow.take();
+  });
 
-  it.each([1_000, 60_000])(
-    'does not use the buffer of %d bytes again that a write failed with',
-    async (size) => {
-      const failed = begun();
-      failed.socket.on('error', () => {});
-      failed.outbox.add(Buffer.alloc(size, 'f'));
-      await turn();
-      failed.fail();
-      await turn();
-      for (let times = 0; times < 400; times += 1) {
-        const other = begun();
-        other.outbox.add(Buffer.alloc(size, 'o'));
-        other.outbox.flush();
-      }
-      expect(failed.written[0]?.equals(Buffer.alloc(size, 'f'))).toBe(true);
-    },
-  );
+  it.each([1_000, 60_000])('does not reuse the buffer of %d bytes after a failed write', async (size) => {
+    const failed = begun();
+    failed.socket.on('error', () => {});
+    failed.outbox.add(Buffer.alloc(size, 'f'));
+    await turn();
+    failed.fail();
+    await turn();
+    for (let times = 0; times < 400; times += 1) {
+      const other = begun();
+      other.outbox.add(Buffer.alloc(size, 'o'));
+      other.outbox.flush();
+    }
+    expect(failed.written[0]?.equals(Buffer.alloc(size, 'f'))).toBe(true);
+  });
 
-  it('uses buffers again', async () => {
+  it('reuses buffers', async () => {
     const { outbox, written, take } = begun();
     for (let times = 0; times < 3; times += 1) {
       outbox.add(Buffer.alloc(60_000));
@@ -129,7 +123,7 @@ describe('what goes out on a connection', () => {
     expect(new Set(written.map(({ buffer }) => buffer)).size).toBe(1);
   });
 
-  it('says when the client takes less than it is sent, and when it has taken all', async () => {
+  it('reports backpressure, and its end', async () => {
     const { outbox, take } = begun();
     expect(outbox.add(Buffer.alloc(10))).toBe(true);
     expect(outbox.add(Buffer.alloc(200_000))).toBe(false);
@@ -146,7 +140,7 @@ describe('what goes out on a connection', () => {
     expect(outbox.isFull).toBe(false);
   });
 
-  it('tells nobody that all was taken where the client is gone', async () => {
+  it('does not report the end of backpressure after the client disconnected', async () => {
     const { outbox, socket } = begun();
     outbox.add('answer');
     let taken = 0;

@@ -22,7 +22,7 @@ describe('a form', () => {
     ['SG.sidekeyPlaceholder0000.0000000000000000000000000000000000000000000', 69],
     ['dop_v1_0000000000000000000000000000000000000000000000000000000000000000', 71],
     ['00000000000000000000000000000000', 32],
-  ])('of %s stays as long as it was, and begins and ends as it did', (template, length) => {
+  ])('of %s keeps the length, beginning and end of the credential', (template, length) => {
     const form = readForm(template)!;
     const made = codes.make(form, 'anyone', 'g');
     expect(made).toHaveLength(length);
@@ -41,7 +41,7 @@ describe('a form', () => {
     expect(readForm(template)).toBeNull();
   });
 
-  test('of a JSON Web Token is read as one that lasts', () => {
+  test('of a JSON Web Token has no expired exp claim', () => {
     const [head, claims, end] = codes.make(jwtForm, 'anyone', 'g').split('.');
     expect(JSON.parse(Buffer.from(head!, 'base64url').toString())).toEqual({ alg: 'none', typ: 'JWT' });
     expect(JSON.parse(Buffer.from(claims!, 'base64url').toString())).toMatchObject({ exp: 4_102_444_800 });
@@ -52,7 +52,7 @@ describe('a form', () => {
 describe('a code', () => {
   const lease = leaseHolder('6f1d0f7e-7d0e-4e0a-9a54-0c9d2f4f3b11');
 
-  test('is found wherever it stands, and says for whom and what it was made', () => {
+  test('is found at any position, and identifies its agent and grant', () => {
     const text = `Bearer ${codes.make(github, lease, 'one')}, ${codes.make(plainForm, 'anyone', 'two')}`;
     const [first, second] = codes.find(text);
     expect(codes.find(text)).toHaveLength(2);
@@ -63,7 +63,7 @@ describe('a code', () => {
     expect(codes.isOf(second!, lease, 'two')).toBe(false);
   });
 
-  test('is another for each lease, agent and grant', () => {
+  test('differs for each lease, agent and grant', () => {
     const holders = [lease, leaseHolder('other'), agentHolder('other'), 'anyone'] as const;
     const made = holders.flatMap((holder) =>
       ['one', 'two'].map((grant) => codes.make(github, holder, grant)),
@@ -71,7 +71,7 @@ describe('a code', () => {
     expect(new Set(made).size).toBe(made.length);
   });
 
-  test('of another installation, or one that was changed, is none', () => {
+  test('of another installation or with a change is invalid', () => {
     const own = codes.make(github, lease, 'one');
     expect(createPlaceholderCodes(mac('other key')).find(own)).toEqual([]);
     const at = own.indexOf('sidekey') + 'sidekey'.length;
@@ -83,7 +83,7 @@ describe('a code', () => {
     expect(codes.find('the words sidekeyPlaceholder000000000000 and sidekey')).toEqual([]);
   });
 
-  test('is not looked for without end in what only looks like many', () => {
+  test('is searched for in bounded time among many similar texts', () => {
     let asked = 0;
     const counted = createPlaceholderCodes((text) => {
       asked += 1;
@@ -93,7 +93,7 @@ describe('a code', () => {
     expect(asked).toBeLessThan(1_000);
   });
 
-  test('nor in a body that comes in small pieces', () => {
+  test('is searched for in bounded time in a body of small pieces', () => {
     let asked = 0;
     const counted = createPlaceholderCodes((text) => {
       asked += 1;

@@ -11,7 +11,7 @@ const keys: Credential = {
 };
 const placement = { kind: 'aws_sigv4', service: null, region: null } as const;
 
-test('refuses a placeholder in a body whose credential is never sent', () => {
+test('a placeholder in a body is refused if its credential is never sent', () => {
   const detected = {
     texts: () => ['PLACEHOLDER'],
     places: ['body'] as const,

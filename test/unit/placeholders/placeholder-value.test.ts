@@ -27,6 +27,6 @@ test.each<[string, Credential]>([
   expect(() => valueOf(credential)).toThrow('no single value');
 });
 
-test('of a user name and a password it is the password', () => {
+test('the placeholder of a user name and password stands for the password', () => {
   expect(valueOf({ type: 'basic', username: 'me', password: 'secret' })).toBe('secret');
 });

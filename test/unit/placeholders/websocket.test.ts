@@ -4,7 +4,7 @@ import { messageRewriting } from '../../../src/placeholders/stream.ts';
 
 const secret = 'the-secret-of-the-grant-0123456789';
 
-test('a message that is cut off by the end of the connection loses what may begin a credential', async () => {
+test('a message truncated by the end of the connection omits a partial credential', async () => {
   let leaks = 0;
   for (const part of [secret.slice(0, -1), 'x'.repeat(secret.length - 1)]) {
     const { toClient } = messageRewriting(

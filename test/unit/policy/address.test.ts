@@ -4,7 +4,7 @@ import { createAddressGuard, parseCidr, type Cidr } from '../../../src/policy/au
 const blocks = (...texts: string[]): Cidr[] => texts.map((text) => parseCidr(text)!);
 
 describe('a block of addresses', () => {
-  it('is read from CIDR notation, and from an address alone', () => {
+  it('is parsed from CIDR notation and from a single address', () => {
     expect(parseCidr('10.1.2.0/24')).toEqual({ address: '10.1.2.0', prefix: 24, family: 'ipv4' });
     expect(parseCidr('10.1.2.3')).toEqual({ address: '10.1.2.3', prefix: 32, family: 'ipv4' });
     expect(parseCidr('fd00::/8')).toEqual({ address: 'fd00::', prefix: 8, family: 'ipv6' });
@@ -30,7 +30,7 @@ describe('a block of addresses', () => {
     'fe80::1%eth0/64',
     '[fd00::]/8',
     'example.com/8',
-  ])('is not %j', (text) => {
+  ])('is refused: %j', (text) => {
     expect(parseCidr(text)).toBeNull();
   });
 });
@@ -45,7 +45,7 @@ describe('the address guard', () => {
     '172.32.0.0',
     '2606:4700::1111',
     '2a00:1450:4001::1',
-  ])('lets the public address %s be dialed', (address) => {
+  ])('allows the public address %s', (address) => {
     expect(guard(address)).toBe(true);
   });
 
@@ -85,7 +85,7 @@ describe('the address guard', () => {
     expect(guard(address)).toBe(false);
   });
 
-  it('judges mapped and NAT64 forms by the address they carry', () => {
+  it('checks mapped and NAT64 addresses by the embedded address', () => {
     for (const prefix of ['::ffff:', '0:0:0:0:0:FFFF:', '64:ff9b::', '64:FF9B:0:0:0:0:']) {
       expect(guard(`${prefix}1.1.1.1`), prefix).toBe(true);
       expect(guard(`${prefix}127.0.0.1`), prefix).toBe(false);
@@ -94,7 +94,7 @@ describe('the address guard', () => {
     }
   });
 
-  it('lets the listed blocks be dialed, and nothing beside them', () => {
+  it('allows the listed blocks, and no adjacent address', () => {
     const listed = createAddressGuard(blocks('10.1.2.0/24', 'fd00:1::/32', '127.0.0.1'));
     expect(
       ['10.1.2.0', '10.1.2.255', '::ffff:10.1.2.3', '64:ff9b::a01:203', 'fd00:1::1', '127.0.0.1'].map(listed),
@@ -104,7 +104,7 @@ describe('the address guard', () => {
     );
   });
 
-  it('takes a listed IPv6 block for no IPv4 address', () => {
+  it('does not apply a listed IPv6 block to IPv4 addresses', () => {
     const listed = createAddressGuard(blocks('::/0'));
     expect(listed('fd00::1')).toBe(true);
     expect(listed('::1')).toBe(true);

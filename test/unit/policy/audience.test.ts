@@ -7,7 +7,7 @@ function pattern(text: string): DomainPattern {
   return parsed;
 }
 
-describe('whether a domain is within an audience', () => {
+describe('the match of a domain against an audience', () => {
   it.each([
     [['a.example.com'], 'a.example.com', true],
     [['a.example.com'], 'a.example.com:443', true],

@@ -12,7 +12,7 @@ import {
 const https = (host: string, port = 443): Authority => ({ scheme: 'https', host, port });
 
 describe('an authority', () => {
-  it('has the port of its scheme where none is written', () => {
+  it('has the default port of its scheme', () => {
     expect(parseAuthority('example.com', 'https')).toEqual(https('example.com'));
     expect(parseAuthority('example.com', 'http')).toEqual({ scheme: 'http', host: 'example.com', port: 80 });
     expect(parseAuthority('[::1]', 'https')).toEqual(https('[::1]'));
@@ -33,13 +33,13 @@ describe('an authority', () => {
     },
   );
 
-  it('is written with the port only where it is not the scheme’s own', () => {
+  it('is serialized with a port only if it is not the default', () => {
     expect(authorityText(https('example.com'))).toBe('example.com');
     expect(authorityText(https('example.com', 80))).toBe('example.com:80');
     expect(authorityText({ scheme: 'http', host: 'example.com', port: 443 })).toBe('example.com:443');
   });
 
-  it('equals another of the same host, port and scheme alone', () => {
+  it('equals only one with the same host, port and scheme', () => {
     expect(sameAuthority(https('a.example'), https('a.example'))).toBe(true);
     expect(sameAuthority(https('a.example'), https('b.example'))).toBe(false);
     expect(sameAuthority(https('a.example'), https('a.example', 444))).toBe(false);
@@ -55,19 +55,19 @@ describe('a CONNECT target', () => {
     expect(parseConnectTarget('[::1]')).toBeNull();
   });
 
-  it('is no URI', () => {
+  it('is not a URI', () => {
     expect(parseConnectTarget('https://example.com:443')).toBeNull();
     expect(parseConnectTarget('example.com:443/')).toBeNull();
   });
 });
 
 describe('an absolute target', () => {
-  it('keeps path and query as they were written', () => {
+  it('keeps path and query unchanged', () => {
     const target = parseAbsoluteTarget('HTTPS://Example.com/a/../%2e%2e//b;x?q=%20&r=/é');
     expect(target).toEqual({ authority: https('example.com'), path: '/a/../%2e%2e//b;x?q=%20&r=/é' });
   });
 
-  it('has a path even where none was written', () => {
+  it('has the path / if none is present', () => {
     expect(parseAbsoluteTarget('http://example.com')?.path).toBe('/');
     expect(parseAbsoluteTarget('http://example.com?q')?.path).toBe('/?q');
   });
@@ -91,7 +91,7 @@ describe('an absolute target', () => {
 });
 
 describe('a port', () => {
-  it('is 1 to 65535 in plain digits', () => {
+  it('is a decimal number from 1 to 65535', () => {
     expect(['1', '443', '65535'].map(parsePort)).toEqual([1, 443, 65535]);
     for (const text of [
       '',

@@ -10,7 +10,7 @@ const read = (text: string | Uint8Array, copy: Partial<BodyCopy> = {}, complete 
 const graphql = (query: string) => read(JSON.stringify({ query })).graphql;
 const batch = (count: number, part: object) => read(JSON.stringify(Array(count).fill(part)));
 
-describe('what a body asks for', () => {
+describe('the operations of a body', () => {
   test.each<[string, unknown]>([
     ['{ a }', [{ type: 'query', name: '' }]],
     ['query A { a }', [{ type: 'query', name: 'A' }]],
@@ -84,7 +84,7 @@ describe('what a body asks for', () => {
   });
 
   test.each(['documentId', 'doc_id', 'queryId', 'query_hash', 'DocumentID', 'document-id'])(
-    'a document beside the hash %s of another has no reading',
+    'a document with the hash %s of another one is unreadable',
     (name) => {
       expect(read(JSON.stringify({ query: '{a}', [name]: 'x' })).graphql).toBeNull();
       expect(read(JSON.stringify({ query: '{a}', [name]: null })).graphql).not.toBeNull();
@@ -92,7 +92,7 @@ describe('what a body asks for', () => {
   );
 
   test.each([{ extensions: { persistedQuery: { sha256Hash: 'x' } } }, { id: 7 }])(
-    'a document beside %j, which servers differ in, has no reading',
+    'a document together with %j is unreadable, because servers differ',
     (beside) => {
       expect(read(JSON.stringify({ query: '{a}', ...beside })).graphql).toBeNull();
     },
@@ -123,7 +123,7 @@ describe('what a body asks for', () => {
     expect(read(text).graphql).toEqual([{ type: 'query', name: '' }]);
   });
 
-  test('what the engine has no room for is not read, and nothing is thrown', () => {
+  test('a document beyond the parser’s stack is unreadable, without an exception', () => {
     const full = vi.spyOn(String.prototype, 'normalize').mockImplementation(() => {
       throw new RangeError('Invalid string length');
     });
@@ -136,12 +136,12 @@ describe('what a body asks for', () => {
 
   const query = '{"query":"{ a }"}';
 
-  test('a key that stands twice anywhere has no reading', () => {
+  test('a duplicate key at any depth makes the body unreadable', () => {
     expect(read('{"query":"{a}","variables":{"x":{"y":1,"y":2}}}')).toEqual(unread);
     expect(read('{"query":"{a}","variables":[{"y":1},{"y":"y,\\"y"}]}').graphql).not.toBeNull();
   });
 
-  test('no body asks for nothing; a part of one is not read', () => {
+  test('a missing body has no operation, and a truncated one is unreadable', () => {
     expect(read('')).toEqual({ graphql: [], jsonrpc: [] });
     expect(read('', { contentType: null })).toEqual({ graphql: [], jsonrpc: [] });
     expect(read(query, {}, false)).toEqual(unread);
@@ -163,7 +163,7 @@ describe('what a body asks for', () => {
   });
 
   test.each(['application/x-www-form-urlencoded', 'multipart/form-data; boundary=x'])(
-    'of %s only the parameters are read',
+    'of %s are read from its parameters only',
     (contentType) => {
       expect(read(query, { contentType })).toMatchObject({ ...unread, form: expect.any(Array) });
     },

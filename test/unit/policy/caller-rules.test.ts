@@ -14,7 +14,7 @@ async function rulesFrom(rules: string): Promise<DomainRules> {
 
 const facts = (of: object) => factsOf('https://a.example/', of);
 
-test('a caller is told of the rules that are for it, and not for whom the others are', async () => {
+test('rules for other callers are omitted, and conditions on the caller are hidden', async () => {
   const rules = await rulesFrom(`rules: [
     { name: ci, methods: [GET], agents: [ci-*] },
     { name: alice, methods: [POST], users: [alice] },
@@ -40,7 +40,7 @@ test.each([
   ['rules: [{ methods: [GET] }], default: allow', false],
   ['rules: [{ methods: [GET] }], default: approve', false],
   ['rules: [{ methods: [GET] }], mode: report', false],
-])('%s lets only reading through: %s', async (text, isReadOnly) => {
+])('%s is read-only: %s', async (text, isReadOnly) => {
   const rules = await rulesFrom(text);
   expect(areReadOnly(rulesFor(rules, facts({})), rules)).toBe(isReadOnly);
 });

@@ -16,7 +16,7 @@ async function policyFrom(text: string): Promise<Policy> {
 const url = 'https://api.example.com/v1/users';
 const withRules = (rules: string) => policyFrom(`domains:\n  api.example.com: { grant: acme, ${rules} }\n`);
 
-test('a domain without rules lets everything through, as its entry says', async () => {
+test('a domain without rules allows every request, with the reason of its entry', async () => {
   const policy = await policyFrom('domains: { api.example.com: { grant: acme } }');
   expect(decideRequest(policy, factsOf(url))).toEqual({
     ...decide(policy, authorityOf('api.example.com')),
@@ -31,7 +31,7 @@ test('a domain without rules lets everything through, as its entry says', async 
   });
 });
 
-test('each step says which rule, with its line, and which condition did not hold', async () => {
+test('each step names its rule with the line, and the condition that failed', async () => {
   const policy = await policyFrom(`domains:
   api.example.com:
     grant: acme
@@ -56,7 +56,7 @@ test('each step says which rule, with its line, and which condition did not hold
   });
 });
 
-test('a rule of a policy keeps its place, in every domain that uses it', async () => {
+test('a rule of a policy has the same position in every domain that uses it', async () => {
   const policy = await policyFrom(`policies: { shut: [{ outcome: deny }] }
 domains:
   a.example.com: { grant: acme, rules: [{ policy: shut }] }
@@ -72,7 +72,7 @@ test.each([
   ['a query with a token', 'https://api.example.com/x?token=secret-in-query', '/x'],
   ['a star, which would allow more', 'https://api.example.com/x*', null],
   ['what YAML would read otherwise', 'https://api.example.com/x,y', '"/x,y"'],
-])('the line that would allow it holds no more than it: %s', async (_, target, path) => {
+])('the suggested rule matches only the refused request: %s', async (_, target, path) => {
   const policy = await withRules('rules: [{ methods: [PUT] }]');
   const decision = decideRequest(policy, factsOf(target));
   const line = path === null ? '- { methods: [GET] }' : `- { methods: [GET], paths: [${path}] }`;
@@ -83,7 +83,7 @@ test.each([
   expect(JSON.stringify(decision)).not.toContain('secret-in-query');
 });
 
-test('what is not let further is told with the way out', async () => {
+test('a refusal contains a hint', async () => {
   const policy = await withRules('rules: [{ paths: [/v1/**] }]');
   expect(decideRequest(policy, factsOf('https://api.example.com/v1/..;/x'))).toMatchObject({
     outcome: 'deny',
@@ -120,7 +120,7 @@ test.each([
   },
 );
 
-test('what is just not too long is judged, and where no rule looks at it no length is', async () => {
+test('a URL of the maximum length is judged, and length is ignored without rules', async () => {
   const looking = await withRules('rules: [{ paths: [/a/**] }, { query: { q: ["*"] } }]');
   expect(decideRequest(looking, factsOf(long(256))).outcome).toBe('inject');
   expect(decideRequest(looking, factsOf(parameters(256))).outcome).toBe('inject');
@@ -129,7 +129,7 @@ test('what is just not too long is judged, and where no rule looks at it no leng
   expect(decideRequest(blind, factsOf(parameters(10_000))).outcome).toBe('inject');
 });
 
-test('limits and the size of the response come with the rule that matched, and not with others', async () => {
+test('limits and response size apply only from the matching rule', async () => {
   const policy = await withRules(
     `rules: [{ methods: [PUT] }, { limits: [{ rate: 60/m, per: agent, burst: 5 }, { requests_per_day: 9, bytes_per_day: 1kB }], max_response: 2kB }]`,
   );
@@ -156,7 +156,7 @@ domains: { ${host}: { grant: acme, rules: ${rules} }, other.example.com: { grant
   return decision.limits.map(({ key }) => key);
 };
 
-test('a counter keeps its name where a rule is moved, renamed or given another amount, and never shares it', async () => {
+test('a counter keeps its name when a rule is moved or renamed or its amount changes, and is never shared', async () => {
   const [key] = await keysOf('[{ methods: [GET], limits: [{ rate: 1/s }] }]');
   expect(await keysOf('[{ methods: [PUT] }, { name: n, methods: [GET], limits: [{ rate: 9/s }] }]')).toEqual([
     key,
@@ -186,7 +186,7 @@ test.each([
     'times: [{ zone: UTC, weekdays: [tue, mon] }]',
     'times: [{ weekdays: [mon, wed], zone: UTC }]',
   ],
-])('counters and approvals of a rule are kept where %s is written in another order', async (...written) => {
+])('counters and approvals are kept when %s is reordered', async (...written) => {
   const keys = written.map(async (conditions) => {
     const { domains } = await withRules(`rules: [{ ${conditions} }]`);
     return domains.match(authorityOf('api.example.com'))?.rules?.rules[0]?.rule.key;
@@ -197,7 +197,7 @@ test.each([
   expect(other).not.toBe(key);
 });
 
-test('report mode lets everything through, and says what would have been', async () => {
+test('report mode allows every request, and reports the decision', async () => {
   const policy = await withRules(
     'mode: report, rules: [{ methods: [PUT], outcome: approve }, { methods: [GET], limits: [{ rate: 1/s }] }]',
   );
@@ -215,7 +215,7 @@ test('report mode lets everything through, and says what would have been', async
   expect(said('GET')).toMatchObject({ mode: 'report', reported: null, limits: [{ count: 1 }] });
 });
 
-test('report mode does not send a credential in the clear', async () => {
+test('report mode does not send a credential over plain http', async () => {
   const policy = await withRules('mode: report, rules: [{ methods: [PUT] }]');
   expect(decideRequest(policy, factsOf('http://api.example.com/'))).toMatchObject({
     code: 'insecure_transport',
@@ -229,7 +229,7 @@ const read = (value: unknown, complete = true) =>
     complete,
   );
 
-test('a body is asked for where a rule hangs on it, and nowhere else', async () => {
+test('a body is required only if the result of a rule depends on it', async () => {
   const policy = await withRules(
     'rules: [{ paths: [/mcp], jsonrpc: { tools: [search] } }, { methods: [POST], paths: [/other] }]',
   );
@@ -248,7 +248,7 @@ test('a body is asked for where a rule hangs on it, and nowhere else', async () 
   });
 });
 
-test('until the body is read the decision is that of one that cannot be read', async () => {
+test('the decision before the body equals that for an unreadable body', async () => {
   const unread = readBodyFacts({ contentType: null, contentEncoding: null, bytes: Buffer.from('x') }, true);
   for (const outcome of ['allow', 'deny', 'approve', 'tunnel']) {
     const policy = await withRules(
@@ -261,7 +261,7 @@ test('until the body is read the decision is that of one that cannot be read', a
   }
 });
 
-test('the agent, the client and the time count in plain values', async () => {
+test('conditions on agent, client and time compare plain values', async () => {
   const policy = await withRules('rules: [{ clients: [10.0.0.0/8], times: [{ zone: UTC }] }]');
   const outcome = (facts: object) => decideRequest(policy, factsOf(url, facts)).outcome;
   expect(outcome({ client: '10.1.1.1' })).toBe('inject');
@@ -270,7 +270,7 @@ test('the agent, the client and the time count in plain values', async () => {
   expect(outcome({ client: '10.1.1.1', now: Number.NaN })).toBe('deny');
 });
 
-test('a body of a length that nobody knows is not taken for a small one', async () => {
+test('a body of unknown length does not satisfy a size condition', async () => {
   const small = await withRules('rules: [{ body_size: { max: 10 } }]');
   const large = await withRules('default: allow, rules: [{ body_size: { min: 10 }, outcome: deny }]');
   for (const policy of [small, large]) {

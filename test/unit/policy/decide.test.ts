@@ -16,7 +16,7 @@ describe('a decision', () => {
     '*.example.net': deny,
   });
 
-  it('gives the grant of the domain, and says by which entry', () => {
+  it('selects the grant of the domain, and names the entry', () => {
     expect(decide(policy, authorityOf('api.example.com'))).toMatchObject({
       outcome: 'inject',
       grant: 'acme',
@@ -26,11 +26,11 @@ describe('a decision', () => {
     });
   });
 
-  it('tunnels where the domain says so', () => {
+  it('tunnels if the domain is set to tunnel', () => {
     expect(decide(policy, authorityOf('blind.example.com'))).toMatchObject({ outcome: 'tunnel' });
   });
 
-  it('denies where the domain says so, and names the entry', () => {
+  it('denies if the domain is set to deny, and names the entry', () => {
     expect(decide(policy, authorityOf('a.example.net'))).toMatchObject({
       outcome: 'deny',
       code: 'domain_not_allowed',
@@ -39,7 +39,7 @@ describe('a decision', () => {
     });
   });
 
-  it('denies what is not listed, with the command that would allow it', () => {
+  it('denies an unlisted host, with the command that would allow it', () => {
     expect(decide(policy, authorityOf('other.example.com:8443'))).toMatchObject({
       outcome: 'deny',
       code: 'domain_not_allowed',
@@ -48,7 +48,7 @@ describe('a decision', () => {
     });
   });
 
-  it('tunnels what is not listed only where the config says so', () => {
+  it('tunnels an unlisted host only if the config allows it', () => {
     expect(decide(policyOf({}, 'tunnel'), authorityOf('example.org'))).toMatchObject({
       outcome: 'tunnel',
       rule: 'proxy.unmatched_hosts',
@@ -67,7 +67,7 @@ describe('a decision', () => {
     });
   });
 
-  it('does not tunnel what a grant domain refuses over http, even where unlisted hosts are tunnelled', () => {
+  it('does not tunnel a grant domain refused over http, even if unlisted hosts are tunnelled', () => {
     expect(
       decide(policyOf({ 'a.example': grant }, 'tunnel'), authorityOf('a.example', 'http')),
     ).toMatchObject({
@@ -81,13 +81,13 @@ const at = (policy: ReturnType<typeof policyOf>, target: string) =>
   decideConnect(policy, parseConnectTarget(target)!);
 
 describe('a decision at CONNECT', () => {
-  it('reads the target as https', () => {
+  it('treats the target as https', () => {
     expect(at(policyOf({ 'a.example': grant }), 'a.example:443')).toMatchObject({ outcome: 'inject' });
     expect(at(policyOf({ 'a.example:8443': grant }), 'a.example:8443')).toMatchObject({ outcome: 'inject' });
     expect(at(policyOf({ 'a.example:80': grant }), 'a.example:80')).toMatchObject({ outcome: 'inject' });
   });
 
-  it('reads port 80 as http where the entry names no port', () => {
+  it('treats port 80 as http if the entry names no port', () => {
     expect(at(policyOf({ 'a.example': grant }), 'a.example:80')).toMatchObject({
       code: 'insecure_transport',
     });
@@ -105,7 +105,7 @@ describe('a decision at CONNECT', () => {
     });
   });
 
-  it('lets no wildcard with the port 80 go before an exact host that http would meet', () => {
+  it('prefers an exact host for http over a wildcard with port 80', () => {
     expect(
       at(policyOf({ 'a.example.com': deny, '*.example.com:80': tunnel }), 'a.example.com:80'),
     ).toMatchObject({

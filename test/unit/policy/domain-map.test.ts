@@ -23,7 +23,7 @@ describe('a pattern', () => {
     expect(matchesPattern(patternOf(pattern), authorityOf(authority))).toBe(matches);
   });
 
-  it('without a port means the default port of the scheme that is asked with', () => {
+  it('without a port matches the default port of the requested scheme', () => {
     const pattern = patternOf('example.com');
     const asked = (text: string, scheme: Scheme) => matchesPattern(pattern, parseAuthority(text, scheme)!);
     expect(asked('example.com:443', 'https')).toBe(true);
@@ -46,7 +46,7 @@ describe('the domain map', () => {
   );
   const matched = (text: string) => map.match(authorityOf(text))?.pattern.text ?? null;
 
-  it('prefers the exact host with its port, then the exact host, then the longest suffix', () => {
+  it('prefers the exact host with port, then the exact host, then the longest suffix', () => {
     expect(matched('a.b.example.com')).toBe('a.b.example.com:443');
     expect(matched('x.b.example.com')).toBe('*.b.example.com');
     expect(matched('x.a.b.example.com')).toBe('*.b.example.com');
@@ -54,14 +54,14 @@ describe('the domain map', () => {
     expect(matched('[::1]')).toBe('[::1]');
   });
 
-  it('has nothing for what no entry covers', () => {
+  it('has no match for an unlisted host', () => {
     expect(matched('example.com')).toBeNull();
     expect(matched('a.b.example.com:444')).toBeNull();
     expect(matched('example.org')).toBeNull();
     expect(matched('127.0.0.1')).toBeNull();
   });
 
-  it('has nothing for anything when it is empty', () => {
+  it('has no match if it is empty', () => {
     expect(createDomainMap([]).match(authorityOf('example.com'))).toBeNull();
   });
 });

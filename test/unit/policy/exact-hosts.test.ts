@@ -9,7 +9,7 @@ function domain(text: string, kind: 'grant' | 'tunnel' | 'deny'): Domain {
   return { pattern, action, origin: 'here' };
 }
 
-it('the hosts that are known beforehand are those with a grant that no wildcard stands for', () => {
+it('exact hosts are those with a grant that no wildcard covers', () => {
   const domains = [
     domain('api.test:8443', 'grant'),
     domain('*.wild.test', 'grant'),

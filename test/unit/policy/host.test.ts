@@ -59,18 +59,18 @@ describe('the canonical text of a host', () => {
     '127.1',
     '127.0.1',
     '010.0.0.1',
-  ])('is not given to %s, which some programs read as an IPv4 address', (text) => {
+  ])('is refused for %s, which some programs parse as an IPv4 address', (text) => {
     expect(canonicalHost(text)).toBeNull();
   });
 
-  it('is not given to an IPv4 address in digits of another script', () => {
+  it('is refused for an IPv4 address in digits of another script', () => {
     expect(canonicalHost('１２７.0.0.1')).toBeNull();
     expect(canonicalHost('①27.0.0.1')).toBeNull();
   });
 });
 
 describe('a canonical host', () => {
-  it('is told to be an address or a name', () => {
+  it('is classified as an address or a name', () => {
     expect(['192.0.2.1', '[::1]', 'example.com', 'localhost'].map(isAddress)).toEqual([
       true,
       true,
@@ -79,7 +79,7 @@ describe('a canonical host', () => {
     ]);
   });
 
-  it('loses its brackets for sockets and certificates', () => {
+  it('has no brackets for sockets and certificates', () => {
     expect(['[::1]', '192.0.2.1', 'example.com'].map(bareHost)).toEqual(['::1', '192.0.2.1', 'example.com']);
   });
 });

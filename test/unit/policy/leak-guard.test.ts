@@ -4,21 +4,21 @@ import { leakSearchFor, isCovered } from '../../../src/policy/domain-map.ts';
 const covers = (host: string, path: string, places?: readonly string[]) =>
   leakSearchFor('auto', { host, path, places })?.covers;
 
-describe('what is looked into', () => {
-  it('is what the domain says', () => {
+describe('the responses that the leak guard searches', () => {
+  it('are those that the domain configures', () => {
     const at = { host: 'x.example', path: '/' };
     expect(leakSearchFor('off', { host: 'httpbin.org', path: '/headers' })).toBeNull();
     expect(leakSearchFor('redact', at)).toEqual({ onLeak: 'redact', covers: 'all', isAsked: true });
     expect(leakSearchFor('refuse', at)).toEqual({ onLeak: 'refuse', covers: 'all', isAsked: true });
   });
 
-  it('is every response where the credential stands in what services show', () => {
+  it('are all if the credential is in a place that services often repeat', () => {
     const at = { host: 'api.example.com', path: '/v1/users', isShown: true };
     expect(leakSearchFor('auto', at)).toEqual({ onLeak: 'redact', covers: 'all', isAsked: false });
     expect(leakSearchFor('off', at)).toBeNull();
   });
 
-  it('is error pages where nothing is said', () => {
+  it('are error pages by default', () => {
     const plan = leakSearchFor('auto', { host: 'api.example.com', path: '/v1/users' })!;
     expect(plan).toEqual({ onLeak: 'redact', covers: 'errors', isAsked: false });
     expect([200, 204, 302, 399, 400, 404, 599].filter((status) => isCovered(plan, status))).toEqual([
@@ -36,18 +36,18 @@ describe('what is looked into', () => {
     ['api.example.com', '/x%2Fecho'],
     ['api.example.com', '/%65cho;a'],
     ['api.example.com', '/phpinfo.php'],
-  ])('is all that a known echo endpoint says: %s%s', (host, path) => {
+  ])('are all of a known echo endpoint: %s%s', (host, path) => {
     expect(covers(host, path)).toBe('all');
   });
 
   it.each(['/', '/header', '/headers-list', '/my-echo', '/v1/traces', '/search?q=echo', '/v1/debugger/x'])(
-    'is no more than error pages at %s',
+    'are only error pages at %s',
     (path) => {
       expect(covers('api.example.com', path)).toBe('errors');
     },
   );
 
-  it('is what the provider names, however that is written', () => {
+  it('are those that the provider configures, in any spelling', () => {
     const places = ['/admin/request', '/seen/'];
     expect(covers('x.example', '/v2/Admin/%52equest', places)).toBe('all');
     expect(covers('x.example', '/seen/1', places)).toBe('all');

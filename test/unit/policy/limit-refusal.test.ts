@@ -18,7 +18,7 @@ const budget = {
   key: 'sidekey.yaml:12',
 } as const;
 
-it('is a 429 that says when the same may succeed', () => {
+it('a limit refusal is a 429 with Retry-After', () => {
   expect(limitReached(rate, 1_500)).toMatchObject({
     code: 'rate_limited',
     status: 429,

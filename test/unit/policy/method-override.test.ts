@@ -16,7 +16,7 @@ domains: { api.example.com: { grant: acme, ${domain} } }
   return { domains: createDomainMap(config.domains), unmatched: 'deny' };
 }
 
-describe('a header that some servers take for the method', () => {
+describe('a method override header', () => {
   test.each([
     ['X-HTTP-Method-Override', true],
     ['x-http-method', true],
@@ -25,7 +25,7 @@ describe('a header that some servers take for the method', () => {
     ['X-HTTP-Methods', false],
     ['Method', false],
     ['X-HTTP-Method-Override-By', false],
-  ])('is told by its name: %s', (name, expected) => {
+  ])('is recognized by its name: %s', (name, expected) => {
     expect(overridesMethod(name)).toBe(expected);
   });
 
@@ -36,13 +36,13 @@ describe('a header that some servers take for the method', () => {
     // Nobody looks at the method there, so there is nothing to step around.
     ['rules: [{ paths: [/v1/**] }]', null],
     ['default: allow', null],
-  ])('is refused where rules look at methods, and only there: %s', async (domain, code) => {
+  ])('is refused only if rules have method conditions: %s', async (domain, code) => {
     const facts = factsOf(url, { method: 'POST', methodFields: ['the header X-HTTP-Method-Override'] });
     const decision = decideRequest(await policyOf(domain), facts);
     expect(decision.outcome === 'deny' ? decision.code : null).toBe(code);
   });
 
-  test('is named in the refusal, with the way out', async () => {
+  test('is named in the refusal, with a hint', async () => {
     const policy = await policyOf('rules: [{ methods: [POST] }]');
     const facts = factsOf(url, { method: 'POST', methodFields: ['the header X-Method-Override'] });
     expect(decideRequest(policy, facts)).toMatchObject({
@@ -53,7 +53,7 @@ describe('a header that some servers take for the method', () => {
     });
   });
 
-  test('is only reported in a domain that reports', async () => {
+  test('is reported only in a domain in report mode', async () => {
     const policy = await policyOf('mode: report, rules: [{ methods: [POST] }]');
     const facts = factsOf(url, { method: 'POST', methodFields: ['the header X-HTTP-Method'] });
     expect(decideRequest(policy, facts)).toMatchObject({

@@ -14,7 +14,7 @@ describe('a domain pattern', () => {
     ],
     ['[::1]:8443', { text: '[::1]:8443', host: '[::1]', wildcard: false, port: 8443 }],
     ['192.0.2.1', { text: '192.0.2.1', host: '192.0.2.1', wildcard: false, port: null }],
-  ])('%s is read', (text, pattern) => {
+  ])('%s is parsed', (text, pattern) => {
     expect(parsePattern(text)).toEqual(pattern);
   });
 
@@ -40,7 +40,7 @@ describe('a domain pattern', () => {
     ['user@a.example', /not a host name/],
     ['a b.example', /not a host name/],
     ['2130706433', /not a host name/],
-  ])('%j is refused, and it is said why', (text, problem) => {
+  ])('%j is refused with a reason', (text, problem) => {
     const parsed = parsePattern(text);
     expect(isPattern(parsed)).toBe(false);
     expect(parsed).toEqual({ problem: expect.stringMatching(problem) });

@@ -47,8 +47,8 @@ const domainOf = (conditions: (index: number) => Partial<Conditions>) =>
     origin: 'here',
   });
 
-describe('of a request that 50 rules are asked about', () => {
-  test('each GraphQL document of the URL is read once', () => {
+describe('a request evaluated by 50 rules', () => {
+  test('has each GraphQL document of its URL parsed once', () => {
     const domain = domainOf((index) => ({ graphql: { types: null, names: [parseGlob(`Secret${index}`)] } }));
     const { steps } = judging.evaluateRules(
       domain,
@@ -59,13 +59,13 @@ describe('of a request that 50 rules are asked about', () => {
     expect(reading.readQuery).toHaveBeenCalledTimes(1);
   });
 
-  test('no document of the URL is read beside a body that is not', () => {
+  test('with an unreadable body has no document of its URL parsed', () => {
     const domain = domainOf(() => ({ graphql: { types: ['query'], names: null } }));
     judging.evaluateRules(domain, factsOf('https://api.example.com/?query={a}', { contentLength: null }));
     expect(graphql.urlOperations).not.toHaveBeenCalled();
   });
 
-  test('the path and the query are read once, also for the line that would allow it', () => {
+  test('has its path and query parsed once, including for the suggested rule', () => {
     const domain = domainOf((index) => ({
       paths: [reading.parsePathGlob(`/a/${index}`) as PathGlob],
       query: new Map([['q', [parseGlob('x')]]]),
@@ -75,7 +75,7 @@ describe('of a request that 50 rules are asked about', () => {
     expect(reading.readQuery).toHaveBeenCalledTimes(1);
   });
 
-  test('nothing is read that no rule looks at', () => {
+  test('has nothing parsed that no rule uses', () => {
     const domain = domainOf(() => ({ methods: ['GET'] }));
     judging.evaluateRules(domain, factsOf('https://api.example.com/a?q=1'));
     expect(reading.readPath).not.toHaveBeenCalled();
@@ -97,7 +97,7 @@ const requestWith = (inBody: number, ...inUrl: readonly number[]) => {
 };
 
 describe('the operations of a request', () => {
-  test('are those of the body and of the URL together', () => {
+  test('include those of the body and of the URL', () => {
     expect(requestWith(1, 2, 1).operations()).toMatchObject(
       ['A0', 'A0', 'A1', 'A0'].map((name) => ({ name })),
     );

@@ -13,15 +13,15 @@ describe('a template', () => {
     ['{{a}}', '{a}'],
     ['{{{a}}}', '{<a>}'],
     ['{{}}{{', '{}{'],
-  ])('%j is filled', (written, filled) => {
+  ])('%j is expanded', (written, filled) => {
     expect(fill(written)).toBe(filled);
   });
 
-  test.each(['{', '}', '{}', 'a}b', '{a', 'a}', '{a{b}}', '{{a}', '{a}}'])('%j cannot be read', (written) => {
+  test.each(['{', '}', '{}', 'a}b', '{a', 'a}', '{a{b}}', '{{a}', '{a}}'])('%j is refused', (written) => {
     expect(parseTemplate(written)).toBeNull();
   });
 
-  test('is filled with values as they are, though they have braces', () => {
+  test('expands values with braces literally', () => {
     expect(fillTemplate(parseTemplate('{a}{b}')!, () => '{a}$&')).toBe('{a}$&{a}$&');
     expect(namesIn(parseTemplate('{a}{{b}}{a}')!)).toEqual(['a', 'a']);
   });

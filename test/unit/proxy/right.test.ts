@@ -81,12 +81,15 @@ describe('when the rule requires approval now', async () => {
 describe('under a rule with label conditions', async () => {
   const labelled = await ruled('rules: [{ labels: [trusted], outcome: allow }]');
 
-  test.each(['agent', 'grant'] as const)('an open connection is cut when the %s loses the label', async (whose) => {
-    const { labels, refusal } = letIn({}, { [whose]: ['trusted'] });
-    expect(await refusal(labelled)).toBe(null);
-    labels[whose] = [];
-    expect(await refusal(labelled)).toMatchObject({ code: 'rule_denied' });
-  });
+  test.each(['agent', 'grant'] as const)(
+    'an open connection is cut when the %s loses the label',
+    async (whose) => {
+      const { labels, refusal } = letIn({}, { [whose]: ['trusted'] });
+      expect(await refusal(labelled)).toBe(null);
+      labels[whose] = [];
+      expect(await refusal(labelled)).toMatchObject({ code: 'rule_denied' });
+    },
+  );
 
   test('an exchange without a credential keeps the labels of its selected grant', async () => {
     const policy = await ruled('rules: [{ labels: [of-grant], outcome: tunnel }]');

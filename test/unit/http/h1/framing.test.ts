@@ -153,13 +153,16 @@ describe('the framing of a response', () => {
     expect(faultOf(responseFraming(head, 'GET'))).toBe('coding_in_1_0');
   });
 
-  it.each([100, 101, 103, 104, 199])('has no body for status %d, and is refused if one is announced', (status) => {
-    const plan = (fields: string) =>
-      faultOf(responseFraming(response(fields, `HTTP/1.1 ${status} x`), 'GET'));
-    for (const fields of ['', 'Content-Length: 0']) expect(plan(fields)).toEqual({ kind: 'none' });
-    for (const fields of ['Content-Length: 4', 'Transfer-Encoding: chunked'])
-      expect(plan(fields)).toBe('interim_with_body');
-  });
+  it.each([100, 101, 103, 104, 199])(
+    'has no body for status %d, and is refused if one is announced',
+    (status) => {
+      const plan = (fields: string) =>
+        faultOf(responseFraming(response(fields, `HTTP/1.1 ${status} x`), 'GET'));
+      for (const fields of ['', 'Content-Length: 0']) expect(plan(fields)).toEqual({ kind: 'none' });
+      for (const fields of ['Content-Length: 4', 'Transfer-Encoding: chunked'])
+        expect(plan(fields)).toBe('interim_with_body');
+    },
+  );
 
   it.each([
     ['HTTP/1.1 103 x', 'Connection: close'],
