@@ -35,14 +35,14 @@ async function setUp(): Promise<OpenAuthorityOptions & { crt: string; key: strin
   };
 }
 
-/** Runs a first start to its end. */
+/** Creates a CA, as the first start does. */
 async function setUpCreated(): Promise<Awaited<ReturnType<typeof setUp>>> {
   const options = await setUp();
   await openAuthority(options);
   return options;
 }
 
-/** Expects a failure with this code, message and hint, and unchanged files. */
+/** Expects a failure that leaves the files unchanged; returns its code, message and hint. */
 async function refusal(
   options: OpenAuthorityOptions,
 ): Promise<{ code: FailureCode; message: string; hint: string }> {

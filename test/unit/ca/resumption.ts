@@ -9,7 +9,7 @@ export interface Handshake {
   readonly session: Buffer;
 }
 
-/** The only CA that the client trusts. */
+/** A client that trusts only this CA. */
 export interface Client {
   readonly ca: string;
   readonly host: string;
@@ -23,7 +23,7 @@ export async function handshakeWith(context: SecureContext, client: Client): Pro
   const server = createServer((socket) => {
     const secure = new TLSSocket(socket, { isServer: true, secureContext: context });
     secure.on('error', () => socket.destroy());
-    // The tickets come before this byte.
+    // The tickets arrive before this byte.
     secure.once('secure', () => secure.write('x'));
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');

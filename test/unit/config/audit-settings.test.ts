@@ -26,7 +26,7 @@ it('the default retention is 400 days and 2 GiB, without sinks', async () => {
   });
 });
 
-it('configured retention values apply, without a limit by default beside them', async () => {
+it('a configured retention limit removes the default limits', async () => {
   const none = { keepMs: null, keepFiles: null, keepBytes: null, keepsByDefault: false };
   expect(await read('{ keep: forever }')).toMatchObject({ ...none, maxAgeMs: null });
   expect(await read('{ keep_files: 5 }')).toMatchObject({ ...none, keepFiles: 5 });

@@ -92,7 +92,7 @@ describe('the note of a use', () => {
 });
 
 describe('the note of a refresh result', () => {
-  test('does not make pending notes of uses be written early', async () => {
+  test('does not cause pending notes of uses to be written early', async () => {
     const { time, notes, id, written } = await notesForTest();
     notes.used(id);
     await time.advance(1_000);

@@ -105,8 +105,8 @@ describe('a sealed credential', () => {
   test.each([
     ['null', null],
     ['a key without its private part', { key: { ...key, d: undefined }, isBound: true }],
-    ['no token type', { key }],
-    ['an unknown token type', { key, isBound: 'yes' }],
+    ['a key without isBound', { key }],
+    ['an isBound that is no boolean', { key, isBound: 'yes' }],
   ])('is refused with %s', (_what, dpop) => {
     expect(() => sealed({ ...oauth2(), dpop })).toThrow(/has a form that this version/);
   });

@@ -261,9 +261,9 @@ describe('the use of a refresh token for another request', () => {
   });
 
   it.each([
-    ['without one', oauth2({ refreshToken: null }), 'input_invalid'],
+    ['without a refresh token', oauth2({ refreshToken: null }), 'input_invalid'],
     ['of another type', { type: 'api_key', value: 'key' } as const, 'input_invalid'],
-  ])('is refused for a grant %s', async (_what, credential, code) => {
+  ])('is refused for a credential %s', async (_what, credential, code) => {
     const at = await processesForTest();
     const process = await at.process();
     const grant = await at.add(process.registry, credential);

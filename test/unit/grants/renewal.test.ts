@@ -80,7 +80,7 @@ describe('a grant that is renewed without a refresh token', () => {
     });
   });
 
-  test('stays active after a refusal that may pass', async () => {
+  test('stays active after a refusal, and a later request succeeds', async () => {
     const { process, add, provider, time } = await processesForTest();
     const { registry, source, events } = await process();
     const grant = await add(registry, renewing());
@@ -97,7 +97,7 @@ describe('a grant that is renewed without a refresh token', () => {
     expect(events.map(({ event }) => event)).toEqual(['grant.refresh_failed', 'grant.refreshed']);
   });
 
-  test('becomes reauth_required when a person must provide something', async () => {
+  test('becomes reauth_required when the provider refuses the token to be exchanged', async () => {
     const { process, add, provider, time } = await processesForTest();
     const { registry, source, events } = await process();
     const grant = await add(registry, renewing({}, exchange));

@@ -10,7 +10,7 @@ export interface RotatingProvider {
     io: { readonly signal: AbortSignal },
   ) => Promise<RenewalOutcome>;
   readonly requests: RenewalRequest[];
-  /** Number of refresh tokens that were used twice. */
+  /** How many requests used a refresh token again. */
   readonly reuses: number;
   /** The valid refresh token. */
   readonly current: string;

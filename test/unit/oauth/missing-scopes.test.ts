@@ -133,7 +133,7 @@ describe('the scope fields of GitHub', () => {
       { 'x-oauth-scopes': 'user', 'x-accepted-oauth-scopes': 'user:email' },
       null,
     ],
-    ['with invalid names', { 'x-oauth-scopes': 'gist', 'x-accepted-oauth-scopes': '' }, null],
+    ['as an empty list', { 'x-oauth-scopes': 'gist', 'x-accepted-oauth-scopes': '' }, null],
     ['without those of the token', { 'x-accepted-oauth-scopes': 'repo' }, null],
     [
       'in a rate limit response',

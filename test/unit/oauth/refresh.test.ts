@@ -351,7 +351,7 @@ describe('the message of a provider', () => {
     expect(kept).not.toMatch(/refresh-|secret\W+secret|%2F/);
   });
 
-  test('is not redacted when the secret is a common word', async () => {
+  test('stays readable when the secret is a common word', async () => {
     const outcome = await ask(
       Response.json({ error: 'invalid_client', error_description: 'a redacted client' }),
       {

@@ -47,7 +47,7 @@ describe('the page of the live list', () => {
     expect(lines[at + 1]).toBe('  with     5,000 bytes of body, which is not shown');
   });
 
-  it('offers no lease without a lease, and asks for a duration in words', () => {
+  it('offers no lease without a lease, and shows the reach while it asks for a duration', () => {
     const list = listOf(entry('aaaa0000'));
     const { lines } = livePage(list, time, size);
     expect(lines.filter((line) => /^ {2}[ylt] /.test(line))).toEqual([
