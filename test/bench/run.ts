@@ -1,5 +1,5 @@
 /**
- * `npm run bench`: what an exchange costs, on the way through Sidekey and on other ways, in one run and turn by turn.
+ * `npm run bench`: measures the cost of an exchange through Sidekey and through other proxies, interleaved in one run.
  * The figure to trust is CPU an exchange: user and system time of the program on the way, which a busy machine hardly
  * changes. Read the ratios, not the absolute figures.
  *
@@ -10,13 +10,13 @@
  * `--rows exchange,single,paced,bulk,tunnels,cold,idle,start`, `--seconds N` a window (default 2), `--rounds N` (default 3),
  * `--warm N` seconds of load on each subject before the first (default 10), `--connections N` (default 64), `--markdown`,
  * `--json FILE` (every sample), `--smoke` (one short round of every section: that it runs at all), `--section
- * compare|decide|h1|leak-guard|ways|soak|all` (default: compare, the table), `--gigabytes N` of the soak each way (default 0.5).
+ * compare|decide|h1|leak-guard|schemes|soak|all` (default: compare, the table), `--gigabytes N` of the soak each way (default 0.5).
  */
 import { parseArgs } from 'node:util';
 import { compare, rowNames } from './compare.ts';
 import { benchDecide } from './decide.ts';
 import { benchLeakGuard } from './leak-guard.ts';
-import { benchWays } from './ways.ts';
+import { benchSchemes } from './schemes.ts';
 import { benchH1 } from './h1.ts';
 import { benchSoak } from './soak.ts';
 import { subjectIds } from './subjects.ts';
@@ -43,7 +43,7 @@ const sections: Readonly<Record<string, () => Promise<void>>> = {
   decide: () => benchDecide({ smoke }),
   h1: () => benchH1({ smoke }),
   'leak-guard': () => benchLeakGuard({ smoke }),
-  ways: () => benchWays({ smoke }),
+  schemes: () => benchSchemes({ smoke }),
   soak: () => benchSoak({ gigabytes: smoke ? 0.1 : Number(values.gigabytes) }),
 };
 const section = values.section ?? (smoke ? 'all' : 'compare');

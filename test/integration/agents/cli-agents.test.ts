@@ -20,7 +20,7 @@ const reaches = async (at: Home, name: string) =>
 const tokenIn = (line: string) => /:(sidekey_(?:agent|lease)_[\w-]{43})@/.exec(line)?.[1] ?? '';
 
 describe('an agent', () => {
-  test('reaches nothing unless told otherwise, and the command that binds is shown', async () => {
+  test('has no binding by default, and the command that binds is shown', async () => {
     const at = await withGrants();
     const added = await at.run(['agent', 'add', 'ci']);
     expect(added.stdout).toMatch(/^HTTPS_PROXY=http:\/\/ci:sidekey_agent_[\w-]{43}@127\.0\.0\.1:PORT\n$/);
@@ -58,7 +58,7 @@ describe('an agent', () => {
     expect((await at.run(['agent', 'unbind', 'ci', '--all'])).stdout).toBe('ci reaches nothing.\n');
   });
 
-  test('is bound to nothing that is not there, and to nobody else’s grant by mistake', async () => {
+  test('is not bound to a missing grant, nor to a grant of another user', async () => {
     const at = await withGrants();
     await at.run(['agent', 'add', 'ci']);
     for (const [args, code, said] of [
@@ -125,7 +125,7 @@ describe('an agent', () => {
     for (const secret of secrets) expect(rest).not.toContain(secret);
   });
 
-  test('takes no token where a label belongs, and repeats none', async () => {
+  test('refuses a token in the place of a label, and does not print it', async () => {
     const at = await withGrants();
     await at.run(['agent', 'add', 'ci']);
     const token = 'sidekey_agent_0123456789012345678901234567890123456789012';

@@ -29,7 +29,7 @@ const audit = async (at: Home) =>
     .map((line) => JSON.parse(line) as { event: string; lease?: string; agent?: string; reason?: string });
 
 describe('a lease', () => {
-  test('is a line to paste, shown once, and ends by itself', async () => {
+  test('is printed once as a line to paste, and expires', async () => {
     const at = await withAgent();
     const made = await create(at, '--ttl', '15m', '--idle', '5m', '--max-uses', '10');
     const [, token = ''] =
@@ -61,7 +61,7 @@ describe('a lease', () => {
     expect(rest).not.toContain(token);
   });
 
-  test('is for grants that the agent reaches, and says how to bind others', async () => {
+  test('is limited to grants that the agent may use, and names the command that binds others', async () => {
     const at = await withAgent();
     await at.grant('other', key, ['--provider', 'stripe', '--user', 'bob']);
     const refused = await at.run([
@@ -99,7 +99,7 @@ describe('a lease', () => {
     expect(await leases(at)).toEqual([]);
   });
 
-  test('is as long as the strictest of config, provider and grant allows, and says which that is', async () => {
+  test('has the shortest maximum of config, provider and grant, and names its source', async () => {
     const config = {
       leases: { default_ttl: '10m', max_ttl: '8h' },
       providers: { github: { lease: { default_ttl: '3m', max_ttl: '2h' } } },
@@ -147,7 +147,7 @@ describe('a lease', () => {
     );
   });
 
-  test('that outlives what it stands on is made with a warning', async () => {
+  test('that exceeds the lifetime of its grant is created with a warning', async () => {
     const at = await withAgent();
     await at.grant('short', { access_token: 'x-0123456789', expires_in: 300 }, ['--provider', 'acme']);
     const make = (grant: string, ttl: string) =>
@@ -170,7 +170,7 @@ describe('a lease', () => {
     expect((await make('work', '15m')).stderr).toContain('The grant work is revoked');
   });
 
-  test('is renewed from now on within the maximum, never shortened, and given more requests', async () => {
+  test('is renewed within its maximum, never shortened, and gets more requests', async () => {
     const at = await withAgent({ leases: { max_ttl: '1h' } });
     await create(at, '--ttl', '30m', '--max-uses', '2');
     const [{ id } = { id: '' }] = await leases(at);
@@ -190,7 +190,7 @@ describe('a lease', () => {
     expect((await audit(at)).filter(({ event }) => event === 'lease.renewed')).toHaveLength(2);
   });
 
-  test('is revoked alone, with all of its agent, or with all of a grant, for good', async () => {
+  test('is revoked by id, by agent or by grant, permanently', async () => {
     const at = await withAgent();
     await at.run(['agent', 'add', 'other', '--everything']);
     await create(at);
@@ -219,7 +219,7 @@ describe('a lease', () => {
   });
 });
 
-describe('a grant that was given for a time', () => {
+describe('a grant with an expiry', () => {
   test('is extended within its maximum, never shortened', async () => {
     const at = await withAgent();
     expect(await at.run(['grant', 'extend', 'work', '--ttl', '30d'])).toMatchObject({
@@ -246,7 +246,7 @@ describe('a grant that was given for a time', () => {
     ]);
   });
 
-  test('is refused with its own code when the time is over, as explain shows', async () => {
+  test('is refused with its own code after its expiry, also by explain', async () => {
     const at = await withAgent({ domains: { 'helpdesk.acme.test:8443': { grant: 'work' } } });
     const explain = () => at.run(['explain', 'https://helpdesk.acme.test:8443/', '--agent', 'ci']);
     const store = await openSqliteStore(at.at('data', 'sidekey.db'), { now: Date.now });
@@ -261,7 +261,7 @@ describe('a grant that was given for a time', () => {
   });
 });
 
-test('how long leases last is checked in the config as everything is', async () => {
+test('lease lifetimes in the config are validated', async () => {
   const at = await home();
   await writeFile(at.configFile, stringify({ version: 1, leases: { default_ttl: 15, max_tll: '1d' } }));
   const { exit, stderr } = await at.run(['lease', 'list']);

@@ -106,7 +106,7 @@ async function both(
   };
 }
 
-describe('a right that has ended is refused by explain as by the proxy', () => {
+describe('an expired permission is refused by explain as by the proxy', () => {
   test.each<[name: string, end: (at: Setup, lease: LeaseRecord) => unknown, code: string, row: string]>([
     ['a lease whose time is over', (at) => at.advance(900_000), 'lease_expired', '✗ lease: '],
     [
@@ -167,7 +167,7 @@ describe('a right that has ended is refused by explain as by the proxy', () => {
     expect(said.code).not.toBeUndefined();
   });
 
-  test('a lease under the name of another agent, and nobody where everybody shows a token', async () => {
+  test('a lease with the name of another agent is refused, and so is a request without a required token', async () => {
     const at = await setup({}, [everything], {
       proxy: { listen: '127.0.0.1:0', authentication: 'required' },
     });
@@ -185,7 +185,7 @@ const call = (name: string) =>
   JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name } });
 
 describe('explain', () => {
-  test('shows the lease: its agent, grants, purpose and clocks; and takes nothing from it', async () => {
+  test('shows agent, grants, purpose and limits of a lease, and does not count as a request', async () => {
     const at = await setup();
     const lease = await at.lease({ idleMs: 300_000, maxUses: 10, uses: 3 });
     const told = await at.explain([at.url, '--lease', lease.id.slice(0, 8)]);
@@ -211,7 +211,7 @@ describe('explain', () => {
     [['--agent', 'robot', '--user', 'bob'], [], 'robot+user=bob:own'],
     [['--agent', 'robot'], ['Sidekey-Grant: a b'], 'robot:own'],
     [[], ['Sidekey-Grant: home'], null],
-  ])('chooses among grants as the proxy does: %j %j', async (args, fields, userInfo) => {
+  ])('selects the same grant as the proxy: %j %j', async (args, fields, userInfo) => {
     const at = await setup();
     const explained = await at.explain(['GET', at.url, ...args, ...fields.flatMap((it) => ['--header', it])]);
     const answer = await at.ask('GET', userInfo, fields);
@@ -267,20 +267,17 @@ describe('explain', () => {
     ['', 'bob', 'rule_denied'],
     ['', 'work', undefined],
     ['+user=eve', 'work', 'grant_missing'],
-  ])(
-    'judges users by whose grant is used, as the proxy does: robot%s, bound to %s',
-    async (chosen, bound, code) => {
-      const at = await setup({ default: 'allow', rules: [{ users: ['bob', 'eve'], outcome: 'deny' }] }, []);
-      const bob = await at.sidekey.grant([new URL(at.url).host], { name: 'bobs', user: 'bob' });
-      const { id } = bound === 'bob' ? bob : at.grants.work;
-      await at.store.bindings.add('robot', [{ kind: 'grant', value: id }], start);
-      const explained = await at.explain(['GET', at.url, '--agent', `robot${chosen}`]);
-      const answer = await at.ask('GET', `robot${chosen}:own`);
-      expect([explained.code, answer.headers['sidekey-error']]).toEqual([code, code]);
-    },
-  );
+  ])('evaluates user conditions as the proxy does: robot%s, bound to %s', async (chosen, bound, code) => {
+    const at = await setup({ default: 'allow', rules: [{ users: ['bob', 'eve'], outcome: 'deny' }] }, []);
+    const bob = await at.sidekey.grant([new URL(at.url).host], { name: 'bobs', user: 'bob' });
+    const { id } = bound === 'bob' ? bob : at.grants.work;
+    await at.store.bindings.add('robot', [{ kind: 'grant', value: id }], start);
+    const explained = await at.explain(['GET', at.url, '--agent', `robot${chosen}`]);
+    const answer = await at.ask('GET', `robot${chosen}:own`);
+    expect([explained.code, answer.headers['sidekey-error']]).toEqual([code, code]);
+  });
 
-  test('names each rule with its line, and the time and address that were given count', async () => {
+  test('names each rule with its line, and uses the given time and address', async () => {
     const at = await setup({
       rules: [
         { name: 'office', clients: ['10.0.0.0/8'], times: [{ from: '09:00', to: '10:00', zone: 'UTC' }] },
@@ -308,7 +305,7 @@ describe('explain', () => {
     expect(await at.explain([at.url, '--client', '10.1.2.3'])).toMatchObject({ code: 'agent_auth_required' });
   });
 
-  test('says that a person is asked, and who has said yes before', async () => {
+  test('reports that approval is required, and the standing approvals', async () => {
     const at = await setup(
       { default: 'allow', rules: [{ name: 'careful', methods: ['DELETE'], outcome: 'approve' }] },
       [everything],

@@ -43,7 +43,7 @@ const lease = async (at: Home, agent: string) => {
 };
 
 describe('a grant', () => {
-  test('is shown with its policy, its agents and the leases that are good for it', async () => {
+  test('is shown with its policy, its agents and its valid leases', async () => {
     const at = await withRights();
     const [ofCi, ofOld, gone] = [await lease(at, 'ci'), await lease(at, 'old'), await lease(at, 'ci')];
     await at.run(['lease', 'revoke', gone]);
@@ -78,14 +78,14 @@ describe('a grant', () => {
     expect((await at.run(['grant', 'show', 'other'])).stdout).not.toContain('given until');
   });
 
-  test('that only agents reach says so', async () => {
+  test('that only agents may use is marked as such', async () => {
     const at = await withRights({ proxy: { listen: '127.0.0.1:0', authentication: 'required' } });
     expect((await at.run(['grant', 'show', 'other'])).stdout).toMatch(/reached by +elsewhere\n/);
     await at.run(['agent', 'remove', 'elsewhere']);
     expect((await at.run(['grant', 'show', 'other'])).stdout).toMatch(/reached by +no agent\n/);
   });
 
-  test('whose end is near stands out in the list, with the command that extends it', async () => {
+  test('that expires soon is marked in the list, with the command that extends it', async () => {
     const at = await withRights();
     const { stdout, stderr } = await at.run(['grant', 'list']);
     expect(stdout).toMatch(/^NAME .+ GIVEN UNTIL\nother .+ no end\nwork .+ in 2 d\n$/);

@@ -56,7 +56,7 @@ describe('where agents are required', () => {
 });
 
 describe('where agents are optional', () => {
-  test('a loopback caller needs no token, and a wrong one is refused all the same', async () => {
+  test('a loopback caller needs no token, but an invalid token is refused', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     await addAgent(sidekey);
     const client = await openTunnel(sidekey, upstream.authority);
@@ -67,7 +67,7 @@ describe('where agents are optional', () => {
     );
   });
 
-  test('the address of a caller is known inside a tunnel as outside of it', async () => {
+  test('the client address is known inside a tunnel and outside', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
@@ -145,7 +145,7 @@ describe('a selector', () => {
     expect(seen).toEqual([]);
   });
 
-  test('never leaves, whatever it says', async () => {
+  test('is never forwarded', async () => {
     const heads: string[] = [];
     const { upstream, sidekey } = await grantedRaw((socket) =>
       onHeads(socket, (head) => {

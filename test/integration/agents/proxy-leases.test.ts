@@ -67,13 +67,13 @@ async function setup(bindings: readonly Binding[], agent: { readonly user?: stri
 
 const alices: Binding = { kind: 'user', value: 'alice' };
 
-describe('what is not bound to an agent', () => {
+describe('a grant that is not bound to the agent', () => {
   test.each([
     ['by its name', 'robot+grant=work+user=bob:own', []],
     ['by its user', 'robot+user=bob:own', []],
     ['by Sidekey-Grant', 'robot+user=bob:own', ['Sidekey-Grant: work']],
     ['under a lease', 'robot+user=bob:lease', []],
-  ])('looks as if it were not there: %s', async (_name, userInfo, fields) => {
+  ])('is refused like a missing one: %s', async (_name, userInfo, fields) => {
     const { tunnel, ask, lease, grants, seen } = await setup([alices]);
     await lease('lease', [grants.work.id, grants.bobs.id]);
     const answer = await ask(await tunnel(userInfo), ...fields);
@@ -91,7 +91,7 @@ describe('what is not bound to an agent', () => {
     expect(seen).toEqual([]);
   });
 
-  test('is not in the choice: of several grants the one that is bound is no longer ambiguous', async () => {
+  test('is not a candidate: one bound grant of several is unambiguous', async () => {
     const { tunnel, ask, seen, store, grants } = await setup([]);
     const client = await tunnel('robot:own');
     expect(await ask(client)).toMatchObject({ status: 403, reason: 'grant_missing' });
@@ -103,7 +103,7 @@ describe('what is not bound to an agent', () => {
     expect(seen).toEqual(['alice-home', 'alice-home']);
   });
 
-  test('by a label is what the label is on at this moment', async () => {
+  test('is matched by the current label', async () => {
     const { tunnel, ask, seen, store, grants } = await setup([{ kind: 'label', value: 'staging' }]);
     const client = await tunnel('robot:own');
     expect(await ask(client)).toMatchObject({ status: 403 });
@@ -114,7 +114,7 @@ describe('what is not bound to an agent', () => {
     expect(seen).toEqual(['bob-work']);
   });
 
-  test('is offered to a caller on this machine without a token, as before', async () => {
+  test('is available to a loopback caller without a token', async () => {
     const { upstream, sidekey, ask, seen } = await setup([]);
     const client = await openTunnel(sidekey, upstream.authority, { fields: [basic('+user=bob:')] });
     expect(await ask(client)).toMatchObject({ status: 200 });
@@ -122,7 +122,7 @@ describe('what is not bound to an agent', () => {
   });
 });
 
-test('an agent that acts for a user has the grants of that user where nobody else is named', async () => {
+test('an agent with a user uses the grants of that user by default', async () => {
   const { tunnel, ask, seen, grants } = await setup(
     [
       { kind: 'provider', value: 'acme' },
@@ -139,7 +139,7 @@ test('an agent that acts for a user has the grants of that user where nobody els
 });
 
 describe('a lease', () => {
-  test('is the password of its agent, and stands in the audit with its agent', async () => {
+  test('authenticates as the password of its agent, and is audited with its agent', async () => {
     const { tunnel, ask, lease, grants, seen, sidekey } = await setup([alices]);
     const { id } = await lease('lease-token-that-nobody-may-find', [grants.home.id]);
     expect(await ask(await tunnel('robot:lease-token-that-nobody-may-find'))).toMatchObject({ status: 200 });
@@ -151,7 +151,7 @@ describe('a lease', () => {
     expect(JSON.stringify(await sidekey.audit()) + sidekey.logged()).not.toContain('nobody-may-find');
   });
 
-  test('that has ended is refused inside an open tunnel and at CONNECT, and the audit says whose it was', async () => {
+  test('past its end is refused inside an open tunnel and at CONNECT, and audited with its agent', async () => {
     const { upstream, tunnel, ask, lease, grants, sidekey, advance, seen } = await setup([alices]);
     const { id } = await lease('lease', [grants.home.id]);
     const client = await tunnel('robot:lease');
@@ -174,7 +174,7 @@ describe('a lease', () => {
     expect(denied).toMatchObject({ agent: 'robot', lease: id, code: 'lease_expired' });
   });
 
-  test('and its grant have ends apart: each is told from the other', async () => {
+  test('and its grant expire separately, with separate codes', async () => {
     const { tunnel, ask, lease, grants, store, advance } = await setup([alices]);
     const { id } = await lease('lease', [grants.home.id]);
     await store.grantPolicies.set(grants.home.id, { expiresAt: start + 60_000 });
@@ -192,7 +192,7 @@ describe('a lease', () => {
     expect(await ask(client)).toMatchObject({ status: 200 });
   });
 
-  test('for a number of requests counts those that get a credential, and neither tunnels nor refusals', async () => {
+  test('with a request limit counts requests with a credential, not tunnels or refusals', async () => {
     const { tunnel, ask, lease, grants, seen } = await setup([alices]);
     await lease('lease', [grants.home.id], { maxUses: 3 });
     const clients = await Promise.all(Array.from({ length: 5 }, () => tunnel('robot:lease')));
@@ -224,7 +224,7 @@ async function inParallel(sidekey: TestSidekey, jobs: readonly ((client: RawClie
   );
 }
 
-test('2,000 leases that end one after the other are each good to the last millisecond, and refused in the next', async () => {
+test('2,000 consecutive leases are valid to their last millisecond, and refused in the next', async () => {
   const { upstream, sidekey, lease, grants, seen, advance } = await setup([alices]);
   const seconds = 20;
   const each = 100;

@@ -77,8 +77,8 @@ async function endOf(sidekey: TestSidekey, agent: string, path?: string) {
 
 const isOpen = ({ socket }: RawClient) => !socket.destroyed && !socket.readableEnded;
 
-describe('what an agent has open', () => {
-  test('is cut when its right is taken away, and what others have is not', async () => {
+describe('an open exchange of an agent', () => {
+  test('is cut when its permission is revoked, without effect on others', async () => {
     const { upstream, sidekey, store, socket, tunnel, stream, now } = await setup();
     const grant = (name: string) => sidekey.grant([upstream.authority], { name });
     const [work, revoked, removed, ended] = [
@@ -153,7 +153,7 @@ describe('what an agent has open', () => {
 });
 
 describe('a WebSocket', () => {
-  test('is cut when the rules, as they are now, would refuse its handshake, and no other is', async () => {
+  test('is cut when the current rules would refuse its handshake, without effect on others', async () => {
     const { upstream, sidekey, socket } = await setup();
     await sidekey.grant([upstream.authority]);
     const [chat, admin] = [await socket(null, '/chat'), await socket(null, '/admin')];
@@ -173,7 +173,7 @@ describe('a WebSocket', () => {
     expect(isOpen(chat)).toBe(true);
   });
 
-  test('is cut when the time of day that a rule allows it in is over', async () => {
+  test('is cut at the end of the time of day that a rule allows', async () => {
     const { upstream, sidekey, socket, advance, now } = await setup();
     await sidekey.grant([upstream.authority]);
     await sidekey.configure({

@@ -49,7 +49,7 @@ async function expectRefusal(
 const addAcme = ['grant', 'add', 'acme', '--provider', 'acme'];
 const oauth = { access_token: 'access-secret', refresh_token: 'refresh-secret', expires_in: 3600 };
 
-describe('what is put in wrong is refused with a sentence and a way out, and what was there stays', () => {
+describe('invalid input is refused with a message and a hint, and changes nothing', () => {
   test('JSON that is cut off', async () => {
     const input = '{"access_token": "tok-secret-1",\n  "refresh_token": "tok-sec';
     const at = await home();
@@ -70,7 +70,7 @@ describe('what is put in wrong is refused with a sentence and a way out, and wha
     await expectRefusal(await home(), addAcme, { exit: 2, says: 'input is empty', hint: '"access_token"' });
   });
 
-  test('a provider that is not known', async () => {
+  test('an unknown provider', async () => {
     await expectRefusal(
       await home(),
       ['grant', 'add', 'work', '--provider', 'githib'],
@@ -88,7 +88,7 @@ describe('what is put in wrong is refused with a sentence and a way out, and wha
     );
   });
 
-  test('a grant that is there already', async () => {
+  test('an existing grant', async () => {
     const at = await home();
     await at.grant('acme', oauth);
     const before = await readFile(at.at('data', 'sidekey.db'));
@@ -98,7 +98,7 @@ describe('what is put in wrong is refused with a sentence and a way out, and wha
     expect((await readFile(at.at('data', 'sidekey.db'))).equals(before)).toBe(true);
   });
 
-  test('a port that another program has', async () => {
+  test('a port in use', async () => {
     const other = createServer();
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
     onTestFinished(() => void other.close());
@@ -126,7 +126,7 @@ describe('what is put in wrong is refused with a sentence and a way out, and wha
     );
   });
 
-  test('a folder that is a file', async () => {
+  test('a file in the place of a folder', async () => {
     const at = await home();
     await writeFile(at.at('data'), 'not a folder');
     await expectRefusal(
@@ -137,7 +137,7 @@ describe('what is put in wrong is refused with a sentence and a way out, and wha
     );
   });
 
-  test('a master key that everybody can read', async () => {
+  test('a world-readable master key', async () => {
     const at = await home();
     await at.grant('acme', oauth);
     await chmod(at.at('data', 'master.key'), 0o644);
@@ -153,7 +153,7 @@ describe('what is put in wrong is refused with a sentence and a way out, and wha
     });
   });
 
-  test('a folder that everybody can write to', async () => {
+  test('a world-writable folder', async () => {
     const at = await home();
     await at.grant('acme', oauth);
     await chmod(at.at('data'), 0o777);
@@ -164,7 +164,7 @@ describe('what is put in wrong is refused with a sentence and a way out, and wha
     });
   });
 
-  test('a master key that is gone while the store is there', async () => {
+  test('a missing master key for an existing store', async () => {
     const at = await home();
     await at.grant('acme', oauth);
     await rm(at.at('data', 'master.key'));
@@ -190,7 +190,7 @@ describe('what is put in wrong is refused with a sentence and a way out, and wha
     });
   });
 
-  test('an env: secret that is not set, when it is needed', async () => {
+  test('an unset env: secret, at its use', async () => {
     const at = await home({
       providers: {
         desk: {
@@ -210,7 +210,7 @@ describe('what is put in wrong is refused with a sentence and a way out, and wha
     expect(await at.json(['grant', 'show', 'desk'])).toMatchObject({ state: 'active', revision: 1 });
   });
 
-  test('a store that a newer version wrote', async () => {
+  test('a store of a newer version', async () => {
     const at = await home();
     await at.grant('acme', oauth);
     const database = new Database(at.at('data', 'sidekey.db'));
@@ -226,7 +226,7 @@ describe('what is put in wrong is refused with a sentence and a way out, and wha
     await expectRefusal(at, addAcme, expected, { input: JSON.stringify(oauth) });
   });
 
-  test('a store that was cut short', async () => {
+  test('a truncated store', async () => {
     const at = await home();
     await at.grant('acme', oauth);
     const path = at.at('data', 'sidekey.db');
@@ -234,7 +234,7 @@ describe('what is put in wrong is refused with a sentence and a way out, and wha
     await expectRefusal(at, ['grant', 'list'], { exit: 1, says: 'sidekey.db', hint: 'backup' });
   });
 
-  test('a CA that does not belong to its key', async () => {
+  test('a CA certificate that does not match its key', async () => {
     const [at, other] = [await home(), await home()];
     for (const each of [at, other]) {
       await each.grant('acme', oauth);
@@ -264,7 +264,7 @@ describe('what is put in wrong is refused with a sentence and a way out, and wha
       'version: 1\nlimits: { client_connections: many }\n',
       /config\/sidekey\.yaml:2:31: limits\.client_connections: /,
     ],
-  ])('a config that is wrong, with line and column: %j', async (text, says) => {
+  ])('an invalid config, with line and column: %j', async (text, says) => {
     const at = await home();
     await writeFile(at.configFile, text);
     const commands = [['start'], ['grant', 'list'], ['domain', 'deny', 'example.com'], ['audit', 'tail']];
@@ -273,7 +273,7 @@ describe('what is put in wrong is refused with a sentence and a way out, and wha
     );
   });
 
-  test('a config file that is not there', async () => {
+  test('a missing config file', async () => {
     const at = await home();
     await rm(at.configFile);
     await expectRefusal(at, ['grant', 'list'], {
@@ -283,7 +283,7 @@ describe('what is put in wrong is refused with a sentence and a way out, and wha
     });
   });
 
-  test('a listener that is open to others without tokens', async () => {
+  test('a listener beyond loopback without tokens', async () => {
     const at = await home({ proxy: { listen: '0.0.0.0:0' } });
     await expectRefusal(at, ['start'], {
       exit: 2,

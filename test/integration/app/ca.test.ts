@@ -17,7 +17,7 @@ async function opens(file: string, password: string): Promise<boolean> {
 }
 
 describe('the CA at the command line', () => {
-  test('is made by the first start and by nothing else', async () => {
+  test('is created by the first start only', async () => {
     const at = await home();
     for (const args of [
       ['ca', 'show'],
@@ -33,7 +33,7 @@ describe('the CA at the command line', () => {
     }
   });
 
-  test('is shown with the fingerprint that other tools show', async () => {
+  test('is shown with the fingerprint that openssl prints', async () => {
     const at = await homeWithCa();
     const certificate = new X509Certificate(await readFile(at.at('certs', 'ca.crt')));
     const { stdout } = await at.run(['ca', 'show']);
@@ -45,7 +45,7 @@ describe('the CA at the command line', () => {
     });
   });
 
-  test('is exported alone, with the roots, and for Java', async () => {
+  test('is exported alone, with the system roots, and for Java', async () => {
     const at = await homeWithCa();
     const pem = await readFile(at.at('certs', 'ca.crt'), 'utf8');
     expect(await at.run(['ca', 'export'])).toEqual({ exit: 0, stdout: pem, stderr: '' });
@@ -78,7 +78,7 @@ describe('the CA at the command line', () => {
     expect(await opens(at.at('c.p12'), 'from a file')).toBe(true);
   });
 
-  test('is not exported where it cannot be', async () => {
+  test('is not exported to an unusable target', async () => {
     const at = await homeWithCa();
     const run = (...args: string[]) => at.run(['ca', 'export', ...args]);
     expect(await run('--format', 'jks')).toMatchObject({

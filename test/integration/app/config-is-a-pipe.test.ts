@@ -6,7 +6,7 @@ import { granted } from '../../support/granted.ts';
 import { openTunnel } from '../../support/raw-client.ts';
 
 test.each(['sidekey.yaml', 'providers/x.yaml'])(
-  'a pipe in the place of %s stops no request',
+  'a FIFO in the place of %s blocks no request',
   async (name) => {
     const { sidekey, upstream } = await granted((_request, response) => response.end('ok'));
     const client = await openTunnel(sidekey, upstream.authority);

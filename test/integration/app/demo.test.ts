@@ -98,7 +98,7 @@ const expected = [
 ];
 
 describe('npm run demo', { timeout: 60_000 }, () => {
-  it('shows the whole story once and leaves nothing, also when another one has the ports', async () => {
+  it('shows every step once and leaves no files, also with its ports in use', async () => {
     const demos = await Promise.all([runDemo('--once'), runDemo('--once')]);
     const ends = await Promise.all(demos.map((demo) => demo.ended));
     for (const { code, stdout, stderr } of ends) {
@@ -117,37 +117,34 @@ describe('npm run demo', { timeout: 60_000 }, () => {
     for (const { temporary } of demos) expect(await readdir(temporary)).toEqual([]);
   });
 
-  it.skipIf(curlMissing)(
-    'stays up, with lines that work when they are pasted, until Ctrl-C (curl)',
-    async () => {
-      const demo = await runDemo();
-      await demo.says('Ctrl-C ends it');
-      const [folder] = await readdir(demo.temporary);
-      expect(folder).toMatch(/^sidekey-demo-/);
-      const [, page = ''] = demo.said().split('It stays up.');
-      const script = page
-        .slice(page.indexOf('# be the agent'), page.indexOf('Ctrl-C'))
-        .replaceAll('npx sidekey', `'${process.execPath}' src/sidekey.js`);
-      const shell = spawn('/bin/sh', ['-e'], {
-        cwd: checkout,
-        env: { PATH: process.env['PATH'] },
-        stdio: ['pipe', 'pipe', 'ignore'],
-      });
-      shell.stdin.end(script);
-      const ended = once(shell, 'close');
-      const output = await text(shell.stdout);
-      await expect(ended).resolves.toEqual([0, null]);
-      expect(output).toMatch(/"total":12\}.*"title":"No coffee".*grant\.refreshed.*\bacme +acme +alice\b/s);
-      // Twice, as npm and the terminal do together.
-      demo.child.kill('SIGINT');
-      demo.child.kill('SIGTERM');
-      expect(await demo.ended).toMatchObject({ code: 0, stderr: '' });
-      expect(demo.said()).toContain('Stopping.');
-      expect(await readdir(demo.temporary)).toEqual([]);
-    },
-  );
+  it.skipIf(curlMissing)('stays up, with working commands to paste, until Ctrl-C (curl)', async () => {
+    const demo = await runDemo();
+    await demo.says('Ctrl-C ends it');
+    const [folder] = await readdir(demo.temporary);
+    expect(folder).toMatch(/^sidekey-demo-/);
+    const [, page = ''] = demo.said().split('It stays up.');
+    const script = page
+      .slice(page.indexOf('# be the agent'), page.indexOf('Ctrl-C'))
+      .replaceAll('npx sidekey', `'${process.execPath}' src/sidekey.js`);
+    const shell = spawn('/bin/sh', ['-e'], {
+      cwd: checkout,
+      env: { PATH: process.env['PATH'] },
+      stdio: ['pipe', 'pipe', 'ignore'],
+    });
+    shell.stdin.end(script);
+    const ended = once(shell, 'close');
+    const output = await text(shell.stdout);
+    await expect(ended).resolves.toEqual([0, null]);
+    expect(output).toMatch(/"total":12\}.*"title":"No coffee".*grant\.refreshed.*\bacme +acme +alice\b/s);
+    // Twice, as npm and the terminal do together.
+    demo.child.kill('SIGINT');
+    demo.child.kill('SIGTERM');
+    expect(await demo.ended).toMatchObject({ code: 0, stderr: '' });
+    expect(demo.said()).toContain('Stopping.');
+    expect(await readdir(demo.temporary)).toEqual([]);
+  });
 
-  it('ends at once when it is interrupted in the middle, and leaves nothing', async () => {
+  it('ends when interrupted in a step, and leaves no files', async () => {
     const demo = await runDemo('--once');
     await demo.says('The token expires');
     demo.child.kill('SIGINT');
@@ -155,7 +152,7 @@ describe('npm run demo', { timeout: 60_000 }, () => {
     expect(await readdir(demo.temporary)).toEqual([]);
   });
 
-  it('says what it can do when it is told something else', async () => {
+  it('prints its usage for unknown arguments', async () => {
     const { code, stdout, stderr } = await (await runDemo('--twice')).ended;
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(stderr).toContain('npm run demo -- --once');
@@ -189,7 +186,7 @@ const past = (stage: Stage): Agent => ({
   run: async (url) => ({ ...(await send(stage.browser, new URL(url))), sent: [['CONNECT'], ['GET']] }),
 });
 
-describe('the story of the demo', () => {
+describe('the script of the demo', () => {
   it('shows no token, fits its page, and leaves no folder', async () => {
     const { stage, complaints, page, tell } = await rehearse();
     const tokens = new Set<string>();
@@ -211,7 +208,7 @@ describe('the story of the demo', () => {
     expect(existsSync(stage.folder)).toBe(false);
   });
 
-  it('is the same where there is no curl', async () => {
+  it('works the same without curl', async () => {
     const { page, tell } = await rehearse({
       agent: ({ proxyUrl, proxy }) => fetchAgent({ proxyUrl, caFile: proxy.authority.certificateFile }),
     });
@@ -220,13 +217,13 @@ describe('the story of the demo', () => {
     expect(page()).toContain('200, 4 tickets');
   });
 
-  it('fails where the consent is not given', async () => {
+  it('fails if consent is denied', async () => {
     const { stage, tell } = await rehearse();
     stage.helpdesk.failTokenEndpoint(() => ({ status: 400, body: { error: 'invalid_grant' } }));
     await expect(tell()).rejects.toThrow('The provider "acme" gave no token (invalid_grant).');
   });
 
-  it('fails where the refresh does not happen', async () => {
+  it('fails if no refresh happens', async () => {
     const { stage, page, tell } = await rehearse();
     stage.helpdesk.failTokenEndpoint(({ grantType }) =>
       grantType === 'refresh_token' ? { status: 400, body: { error: 'invalid_grant' } } : null,
@@ -237,13 +234,13 @@ describe('the story of the demo', () => {
     expect(page()).not.toContain('token endpoint');
   });
 
-  it('fails where the API receives no bearer token', async () => {
+  it('fails if the API receives no bearer token', async () => {
     const { tell } = await rehearse({ agent: past });
     await expect(tell()).rejects.toThrow('The API received no bearer token.');
   });
 
   it.each(['Authorization: Bearer placeholder', 'proxy-authorization: Basic eDp5', 'Cookie: session=1'])(
-    'fails where the agent sends a credential of its own (%s)',
+    'fails if the agent sends its own credential (%s)',
     async (field) => {
       const holding = (): Agent => ({
         environment: {},
@@ -265,7 +262,7 @@ const painted = (isTTY: boolean, env: NodeJS.ProcessEnv): string => {
 };
 
 describe('the screen of the demo', () => {
-  it('has colours on a terminal alone, and not where NO_COLOR is set', () => {
+  it('has colours only on a terminal without NO_COLOR', () => {
     expect(painted(true, {})).toContain('\u001b[36m');
     expect(painted(true, { NO_COLOR: '' })).toContain('\u001b[36m');
     expect(painted(true, { NO_COLOR: '1' })).not.toContain('\u001b[36m');

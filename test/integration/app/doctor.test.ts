@@ -24,7 +24,7 @@ interface Report {
 const path = `${dirname(process.execPath)}:${process.env['PATH']}`;
 
 test.skipIf(curlMissing)(
-  'programs that are set right work, and nothing of the person’s is made or changed (curl)',
+  'correctly configured programs pass, and no user file is created or changed (curl)',
   async () => {
     const at = await home();
     const before = await at.everything();
@@ -43,7 +43,7 @@ test.skipIf(curlMissing)(
 );
 
 test.skipIf(curlMissing)(
-  'a program whose own settings lead past the proxy or its CA is named, with what it reads (curl)',
+  'a program whose settings bypass the proxy or its CA is named, with the setting (curl)',
   async () => {
     const at = await home();
     const env = { PATH: path, HOME: at.folder };
@@ -63,13 +63,13 @@ test.skipIf(curlMissing)(
   },
 );
 
-test('a program that is not there is no fault', async () => {
+test('a missing program is no fault', async () => {
   const at = await home();
   const report = (await at.json(['doctor', '--only', 'curl'], { env: { PATH: at.folder } })) as Report;
   expect(report).toMatchObject({ ok: true, clients: [{ name: 'curl', verdict: 'absent' }] });
 });
 
-test('a name that is no client is refused, with those that are', async () => {
+test('an unknown client name is refused, with the known ones', async () => {
   const at = await home();
   expect(await at.run(['doctor', '--only', 'crul'])).toMatchObject({
     exit: 2,
@@ -82,7 +82,7 @@ async function look(at: Awaited<ReturnType<typeof home>>, ...args: readonly stri
   return (await at.json(['doctor', ...args], { env: { PATH: at.at('nothing-here') } })) as Report;
 }
 
-test('upstreams that answer, and those that are not to be trusted or not there, are told apart', async () => {
+test('reachable, untrusted and unreachable upstreams are distinguished', async () => {
   const upstream = await startUpstream((request, response) => {
     expect(request.headers.authorization).toBeUndefined();
     response.end();
@@ -116,7 +116,7 @@ test('upstreams that answer, and those that are not to be trusted or not there, 
   expect((await look(at, '--offline')).checks).not.toHaveProperty('upstreams');
 });
 
-test('an upstream that is to see the certificate of a grant is not asked without it', async () => {
+test('an upstream that needs the certificate of a grant is not contacted without it', async () => {
   const upstream = await startCertificateUpstream();
   const at = await home({
     upstream: {
@@ -135,7 +135,7 @@ test('an upstream that is to see the certificate of a grant is not asked without
   expect(upstream.connections()).toBe(0);
 });
 
-test('a clock that is far from that of the upstreams is found', async () => {
+test('a clock that differs much from the upstreams’ is reported', async () => {
   const upstream = await startUpstream((_request, response) => {
     response.setHeader('Date', new Date(Date.now() + 600_000).toUTCString());
     response.end();
@@ -159,7 +159,7 @@ test('a clock that is far from that of the upstreams is found', async () => {
   ]);
 });
 
-test('files that others may read or write are named, with the command that closes them', async () => {
+test('files that others may read or write are named, with the command that corrects them', async () => {
   const at = await home();
   await at.grant('desk', { type: 'api_key', value: 'some-token' });
   expect((await look(at)).checks['permissions']).toMatchObject({ ok: true });
@@ -172,7 +172,7 @@ test('files that others may read or write are named, with the command that close
   });
 });
 
-test('a config that is not valid is the first finding, and programs are asked all the same', async () => {
+test('an invalid config is the first finding, and programs are checked all the same', async () => {
   const at = await home({ proxi: {} });
   await mkdir(join(at.folder, 'nothing-here'), { recursive: true });
   const report = await look(at);
@@ -180,7 +180,7 @@ test('a config that is not valid is the first finding, and programs are asked al
   expect(report.clients.every(({ verdict }) => verdict === 'absent')).toBe(true);
 });
 
-test('a proxy that does not run is no fault: a command that is run has its own', async () => {
+test('a stopped proxy is no fault, because sidekey run starts its own', async () => {
   const at = await home();
   expect((await look(at)).checks['proxy']).toMatchObject({ ok: true });
 });

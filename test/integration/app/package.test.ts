@@ -41,7 +41,7 @@ describe('the built package', { timeout: 120_000 }, () => {
     expect(await at.program(['audit', 'verify'], { entryFile })).toMatchObject({ exit: 0 });
   });
 
-  test('finds the catalog and refreshes a token: what is loaded when it is needed is there too', async () => {
+  test('finds the catalog and refreshes a token, with lazily loaded modules', async () => {
     const upstream = await startUpstream((_request, response) => {
       response.setHeader('content-type', 'application/json');
       response.end('{"access_token":"access-1","token_type":"Bearer","expires_in":7200}');
@@ -74,7 +74,7 @@ describe('the built package', { timeout: 120_000 }, () => {
     expect(listed.stdout).toContain('github');
   });
 
-  test('takes the lease of a command back where sidekey run itself fails', async () => {
+  test('revokes the lease of a command if sidekey run fails', async () => {
     const at = await home({});
     // Standing in for a mistake of ours: nothing else ends it in such a way.
     const failing = `data:text/javascript,process.on('SIGALRM',()=>{throw(0)})`;
@@ -85,7 +85,7 @@ describe('the built package', { timeout: 120_000 }, () => {
     expect(await at.json(['lease', 'list', '--all'])).toMatchObject([{ agent: 'run', state: 'revoked' }]);
   });
 
-  test('has in it what it uses, with the licences, but for the driver of SQLite', async () => {
+  test('contains its dependencies with licences, except the SQLite driver', async () => {
     const names = await readdir(join(folder, 'dist', 'cli'));
     const outside = new Set<string | undefined>();
     for (const name of names.filter((each) => each.endsWith('.js'))) {

@@ -27,7 +27,7 @@ interface Told {
 const needsOf = async (at: Home) => ((await at.json(['status'])) as Told).needs;
 
 describe('status', () => {
-  test('of a place where nothing was started yet, which it leaves as it is', async () => {
+  test('reports a fresh folder as not set up, and does not change it', async () => {
     const at = await home({ proxy: { listen: `127.0.0.1:${await freePort()}` } });
     const before = await at.everything();
     const ran = await at.run(['status']);
@@ -39,7 +39,7 @@ describe('status', () => {
     expect(await at.everything()).toEqual(before);
   });
 
-  test('of a proxy that runs with all it needs', async () => {
+  test('reports a healthy running proxy', async () => {
     const port = await freePort();
     const at = await home({
       proxy: { listen: `127.0.0.1:${port}` },
@@ -70,7 +70,7 @@ describe('status', () => {
     });
   });
 
-  test('names the grants and domains that cannot work, with the command that helps', async () => {
+  test('names unusable grants and domains, with the command that helps', async () => {
     const at = await home({
       domains: {
         'helpdesk.acme.test:8443': { grant: 'old' },
@@ -100,7 +100,7 @@ describe('status', () => {
     ]);
   });
 
-  test('says what is broken, each for itself', async () => {
+  test('reports each fault separately', async () => {
     const at = await home();
     await at.grant('desk', { type: 'api_key', value: 'secret' });
     await chmod(at.at('data', 'master.key'), 0o644);
@@ -160,7 +160,7 @@ describe('status', () => {
     expect(await at.run(['status'])).toMatchObject({ exit: 0 });
   });
 
-  test('leaves out what only the bad part of the file would tell', async () => {
+  test('omits findings that depend on the invalid part of the config', async () => {
     const at = await home();
     await at.grant('desk', { type: 'api_key', value: 'secret' });
     await writeFile(at.configFile, 'version: 1\nstore: elsewhere\nproxy: { listen: nowhere }\n');
@@ -176,7 +176,7 @@ describe('status', () => {
     expect(Object.keys((await at.json(['status'])) as object)).toEqual(['ok', 'config', 'needs']);
   });
 
-  test('does not take another server for the proxy, nor wait for one that never answers', async () => {
+  test('does not mistake another server for the proxy, nor wait for a silent one', async () => {
     const other = createServer((_request, response) => response.end('{"status":"fine"}'));
     const silent = createTcpServer();
     const ports = await Promise.all(

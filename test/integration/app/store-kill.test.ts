@@ -30,8 +30,8 @@ async function writeUntilKilled(path: string, id: string, revisions: number): Pr
   return acknowledged;
 }
 
-describe('a process that is killed while it writes', () => {
-  it('leaves a store that opens, is sound, and has every write that was acknowledged', async () => {
+describe('a process killed during writes', () => {
+  it('leaves a consistent store with every acknowledged write', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     const record = grantRecord();
     const first = await openSqliteStore(path, { now: () => 0 });

@@ -15,7 +15,7 @@ const groups = {
 const alone = ['start', 'status', 'demo', 'explain', 'approve'];
 
 describe('the command line', () => {
-  test('shows its help where nothing is asked, and the version where that is', async () => {
+  test('shows its help without arguments, and its version with --version', async () => {
     const folder = await tempFolder();
     const nothing = await runProgram([], folder);
     expect(nothing).toMatchObject({ exit: 0, stderr: '' });
@@ -62,7 +62,7 @@ describe('the command line', () => {
     [['grant', 'show'], "Missing required argument 'grant'.", 'sidekey grant show --help'],
     [['grant', 'list', '--jsn'], "Unknown option '--jsn'; did you mean --json?", 'sidekey grant list --help'],
     [['grant', 'add', 'x'], "Required option '--provider <name>' not specified.", 'sidekey grant add --help'],
-  ])('%j is bad input, and the way out is said', async (args, sentence, hint) => {
+  ])('%j is bad input, with a hint', async (args, sentence, hint) => {
     const folder = await tempFolder();
     const ran = await runProgram(args, folder);
     expect(ran).toEqual({ exit: 2, stdout: '', stderr: `sidekey: ${sentence}\n  → ${hint}\n` });
@@ -70,7 +70,7 @@ describe('the command line', () => {
     expect(JSON.parse(told.stderr)).toEqual({ error: { code: 'input_invalid', message: sentence, hint } });
   });
 
-  test('takes the config that the environment names, and the one that --config names before that', async () => {
+  test('uses --config, and otherwise the config named by the environment', async () => {
     const at = await home();
     const env = { SIDEKEY_CONFIG: at.configFile };
     await at.grant('work', { type: 'api_key', value: 'secret' });
@@ -86,7 +86,7 @@ describe('the command line', () => {
 });
 
 describe('providers', () => {
-  test('are listed and shown, built-in ones and those of the file, without a secret', async () => {
+  test('are listed and shown without secrets, built-in and configured ones', async () => {
     const at = await home({
       providers: {
         desk: {

@@ -54,8 +54,8 @@ const isGone = (pid: number) => {
   }
 };
 
-describe('of several workers', { timeout: 120_000 }, () => {
-  test('one that is killed loses its own exchanges and nothing else, and is replaced', async () => {
+describe('with several workers', { timeout: 120_000 }, () => {
+  test('a killed worker loses only its own exchanges, and is replaced', async () => {
     const { at, url, upstream, pids, serving, holdOnEach, release, lines, configure, stop } = await holding();
     const all = await holdOnEach();
     const [killed = 0, other = 0] = pids();
@@ -89,7 +89,7 @@ describe('of several workers', { timeout: 120_000 }, () => {
     });
   });
 
-  test('one that is told to end lets its exchanges end, while another takes its place', async () => {
+  test('a terminated worker finishes its exchanges, while another one replaces it', async () => {
     const { pids, serving, holdOnEach, release, lines, stop } = await holding();
     const all = await holdOnEach();
     const [told = 0] = pids();
@@ -101,7 +101,7 @@ describe('of several workers', { timeout: 120_000 }, () => {
     expect((await lines()).some(({ event }) => event === 'worker.crashed')).toBe(false);
   });
 
-  test('all let their exchanges end when the program is told to stop', async () => {
+  test('all workers finish their exchanges when the program stops', async () => {
     const { url, upstream, port, pids, holdOnEach, release, lines, stop } = await holding();
     const all = await holdOnEach();
     const ids = pids();
@@ -120,7 +120,7 @@ describe('of several workers', { timeout: 120_000 }, () => {
     expect((await lines()).at(-1)).toMatchObject({ event: 'proxy.stopped' });
   });
 
-  test('none outlives the program that started them, and they let their exchanges end', async () => {
+  test('workers finish their exchanges and exit after their supervisor is killed', async () => {
     const { pids, holdOnEach, release, kill, at } = await holding();
     const all = await holdOnEach();
     const ids = pids();
@@ -133,7 +133,7 @@ describe('of several workers', { timeout: 120_000 }, () => {
     expect(await at.run(['audit', 'verify'])).toMatchObject({ exit: 0 });
   });
 
-  test('when none can be started any more, the program ends, and says why', async () => {
+  test('the program exits with a reason when no worker can start', async () => {
     const { at, pids, ended } = await startTwoWorkers();
     await rename(at.at('data', 'master.key'), at.at('data', 'elsewhere.key'));
     for (const pid of pids()) process.kill(pid, 'SIGKILL');
@@ -144,7 +144,7 @@ describe('of several workers', { timeout: 120_000 }, () => {
     expect(pids).toThrow('ENOENT');
   });
 
-  test('a request that comes while all are gone waits for those that take their place', async () => {
+  test('a request without any live worker waits for the replacements', async () => {
     const { url, upstream, pids } = await startTwoWorkers();
     const before = pids();
     for (const pid of before) process.kill(pid, 'SIGKILL');
@@ -152,7 +152,7 @@ describe('of several workers', { timeout: 120_000 }, () => {
     expect(await proxiedGet(url, `${upstream.url}/now`)).toEqual({ status: 200, body: 'ok' });
   });
 
-  test('a request that comes while all wait for their next start is refused at once', async () => {
+  test('a request during the restart delay of all workers is refused at once', async () => {
     const { url, upstream, pids, serving, open } = await startTwoWorkers();
     // The first two ends have new ones started at once and soon.
     for (let round = 0; round < 2; round += 1) {

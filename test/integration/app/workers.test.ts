@@ -23,7 +23,7 @@ function endProcess(pid: number): void {
 }
 
 describe('several workers', timeout, () => {
-  test('serve on one port, and the start and the stop are told once for all', async () => {
+  test('serve on one port, with one start event and one stop event', async () => {
     const { at, spread, pids, pid, port, lines, stop } = await startTwoWorkers();
     await spread();
     const told = (await at.json(['status'])) as { proxy: object };
@@ -43,7 +43,7 @@ describe('several workers', timeout, () => {
     expect(await at.run(['audit', 'verify'])).toMatchObject({ exit: 0 });
   });
 
-  test('obey a limit of a rule, the end of a lease and an edit of the config as one', async () => {
+  test('share rate limits, the end of a lease and config edits', async () => {
     const { at, upstream, spread, lines, configure } = await startTwoWorkers({
       config: { proxy: { listen: '127.0.0.1:0', authentication: 'required' } },
       domain: {
@@ -101,7 +101,7 @@ describe('several workers', timeout, () => {
     expect(await reloads()).toHaveLength(1);
   });
 
-  test('ask a provider once for a token that all of them need', async () => {
+  test('refresh a shared token once', async () => {
     const held = Promise.withResolvers<void>();
     const server = await startTokenServer({ expiresIn: 3_600, onRequest: () => held.promise });
     const { url, lines } = await startTwoWorkers({
@@ -139,7 +139,7 @@ describe('several workers', timeout, () => {
     expect(server.requests).toHaveLength(1);
   });
 
-  test('hold requests for a person, whose answer reaches whichever has the request', async () => {
+  test('hold requests for approval, and the answer reaches the right worker', async () => {
     const { at, upstream, spread } = await startTwoWorkers({
       config: { admin: { listen: '127.0.0.1:0' } },
       domain: { rules: [{ methods: ['DELETE'], outcome: 'approve' }, { methods: ['GET'] }] },
@@ -157,7 +157,7 @@ describe('several workers', timeout, () => {
     expect((await clients.at(-1)!.client.response()).status).toBe(200);
   });
 
-  test('cannot start on a port that another has: one error, as of one process', async () => {
+  test('report a port in use once, as a single process does', async () => {
     const other = createServer();
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
     onTestFinished(() => void other.close());
@@ -169,7 +169,7 @@ describe('several workers', timeout, () => {
     expect(exit).not.toBe(0);
   });
 
-  test('are started by the program alone', async () => {
+  test('cannot be started directly', async () => {
     const at = await home();
     expect(await at.program(['start', '--worker'])).toMatchObject({ exit: 2, stdout: '' });
   });

@@ -8,8 +8,8 @@ import { startApprovalProxy } from '../../support/approval-proxy.ts';
 const answer = (link: string | null, said: string) =>
   fetch(link ?? 'none:', { method: 'POST', body: new URLSearchParams({ answer: said }) });
 
-describe('a link of the webhook', () => {
-  test('shows what waits, and lets it go on', async () => {
+describe('a webhook link', () => {
+  test('shows the held request, and approves it', async () => {
     const { sidekey, seen, send, told } = await startApprovalProxy();
     const client = await send('DELETE /tickets/7?why=shown', ['Sidekey-Reason: spring clean']);
     const { message, headers } = await told();
@@ -39,7 +39,7 @@ describe('a link of the webhook', () => {
     expect(await (await fetch(message.link ?? '')).text()).toContain('Already allowed');
   });
 
-  test('refuses it, and the client hears so', async () => {
+  test('denies the request, and the client gets the refusal', async () => {
     const { seen, send, told } = await startApprovalProxy();
     const client = await send('DELETE /tickets/7');
     await answer((await told()).message.link, 'no');
@@ -47,7 +47,7 @@ describe('a link of the webhook', () => {
     expect(seen).toEqual([]);
   });
 
-  test('lets what is alike go on for a while, without another question', async () => {
+  test('approves similar requests for a while, without another webhook call', async () => {
     const { seen, send, told } = await startApprovalProxy();
     const first = await send('DELETE /tickets/7');
     await answer((await told()).message.link, '15m');
@@ -56,7 +56,7 @@ describe('a link of the webhook', () => {
     expect(seen).toEqual(['DELETE /tickets/7', 'DELETE /tickets/8']);
   });
 
-  test('is of no use when the client has left', async () => {
+  test('is invalid after the client has disconnected', async () => {
     const { sidekey, seen, send, told } = await startApprovalProxy();
     const client = await send('DELETE /tickets/7');
     const { message } = await told();
@@ -81,7 +81,7 @@ describe('the webhook', () => {
     expect(createHmac('sha256', 'secret-of-the-hook').update(`${seconds}.${body}`).digest('hex')).toBe(mac);
   });
 
-  test('that takes nothing holds up nobody who is asked in another way', async () => {
+  test('that fails does not delay other notifications', async () => {
     const { sidekey, seen, send, told } = await startApprovalProxy({ receives: () => 500 });
     const client = await send('DELETE /tickets/7');
     const { message } = await told();
@@ -93,7 +93,7 @@ describe('the webhook', () => {
     expect(sidekey.logged()).toContain('answered 500');
   });
 
-  test('has no link where nothing listens for one', async () => {
+  test('has no link without an approval listener', async () => {
     const { sidekey, send, told } = await startApprovalProxy({ admin: {} });
     expect(sidekey.proxy.pages).toBeNull();
     await send('DELETE /tickets/7');
@@ -102,7 +102,7 @@ describe('the webhook', () => {
     expect(message.text).toContain(`Answer: sidekey approve ${message.id}`);
   });
 
-  test('has the address that people use in its link', async () => {
+  test('has the configured public address in its link', async () => {
     const { sidekey, send, told } = await startApprovalProxy({
       admin: { listen: '127.0.0.1:0', url: 'https://sidekey.acme.test/people/' },
     });

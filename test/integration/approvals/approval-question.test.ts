@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { longestPath } from '../../../src/approvals/approval.ts';
 import { startApprovalProxy } from '../../support/approval-proxy.ts';
 
-test('a path that nobody can be shown in full is refused, and nobody is asked', async () => {
+test('a path too long to show in full is refused without an approval', async () => {
   const { send, seen, sidekey, told } = await startApprovalProxy();
   const end = '/admin/delete-everything';
   const long = `/${'a'.repeat(longestPath - end.length)}${end}`;
@@ -19,7 +19,7 @@ test('a path that nobody can be shown in full is refused, and nobody is asked', 
   waiting.socket.destroy();
 });
 
-test('people read the reason as it was written, and the query but for the webhook, and that there is a body', async () => {
+test('the approval shows the original reason, the body’s presence, and the query except to the webhook', async () => {
   const { send, told, sidekey } = await startApprovalProxy();
   const reason = Buffer.from('für Zoë 清理').toString('latin1');
   const client = await send('DELETE /x?why=secret', [`Sidekey-Reason: ${reason}`, 'Content-Length: 4']);
@@ -33,7 +33,7 @@ test('people read the reason as it was written, and the query but for the webhoo
   client.socket.destroy();
 });
 
-test('a request is refused at once where the grant that it waits for is removed', async () => {
+test('a held request is refused at once when its grant is removed', async () => {
   const { send, told, sidekey, seen } = await startApprovalProxy();
   const client = await send('DELETE /x');
   await told();

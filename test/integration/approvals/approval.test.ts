@@ -65,7 +65,7 @@ const left = async (sidekey: TestSidekey, id: string) =>
   });
 
 describe('a request that needs approval', () => {
-  test('waits, and goes on with its body when a person in another process says yes', async () => {
+  test('is forwarded with its body after an approval in another process', async () => {
     const { send, asked, answer, seen, grant, sidekey, upstream } = await asking();
     const client = await send('DELETE /tickets/7?why=secret', [], 'the body');
     const question = await asked();
@@ -88,7 +88,7 @@ describe('a request that needs approval', () => {
     expect(JSON.stringify(question)).not.toContain(bearerToken);
   });
 
-  test('shows a query without the value in the place of the credential', async () => {
+  test('shows its query without the credential', async () => {
     const { send, asked, answer, sidekey } = await asking(asks, {
       config: { providers: { acme: { audience: [upstreamHost], inject: { query: 'api_key' } } } },
     });
@@ -100,7 +100,7 @@ describe('a request that needs approval', () => {
     expect(JSON.stringify(await sidekey.audit())).not.toContain('late');
   });
 
-  test('is refused when a person says no, with the reason', async () => {
+  test('is refused with the reason of a denial', async () => {
     const { send, asked, answer, seen, sidekey } = await asking();
     const client = await send('DELETE /tickets/7');
     const { id } = await asked();
@@ -115,7 +115,7 @@ describe('a request that needs approval', () => {
     });
   });
 
-  test('is refused when nobody answers within the timeout, and then nobody can', async () => {
+  test('is refused after the time-out, and cannot be approved any more', async () => {
     const { send, asked, answer, seen } = await asking(asks, {
       config: { approvals: { timeout: '1s' } },
     });
@@ -151,7 +151,7 @@ describe('a request that needs approval', () => {
     expect(seen).toEqual([]);
   });
 
-  test('is refused before anybody is asked where its body is too large to be held', async () => {
+  test('is refused without an approval if its body is too large to hold', async () => {
     const { send, sidekey, seen } = await asking(asks, {
       config: { limits: { approval_body_bytes: '1KiB' } },
     });
@@ -161,7 +161,7 @@ describe('a request that needs approval', () => {
     expect(seen).toEqual([]);
   });
 
-  test('is taken back when the client of a WebSocket leaves', async () => {
+  test('is cancelled when the client of a WebSocket disconnects', async () => {
     const { asked, answer, seen, sidekey, upstream } = await asking({
       default: 'deny',
       rules: [{ methods: ['GET'], outcome: 'approve' }],
@@ -191,7 +191,7 @@ describe('a request that needs approval', () => {
     await left(sidekey, approval);
   });
 
-  test('is refused after a yes where callers need a token by now', async () => {
+  test('is refused after approval if a token is now required', async () => {
     const { send, asked, answer, seen, sidekey, domains } = await asking();
     const client = await send('DELETE /tickets/7');
     const { id } = await asked();
@@ -201,7 +201,7 @@ describe('a request that needs approval', () => {
     expect(seen).toEqual([]);
   });
 
-  test('is refused after a yes where the label that the rule asks for was taken from its agent', async () => {
+  test('is refused after approval if its agent lost the label of the rule', async () => {
     const rules = [{ labels: ['trusted'], outcome: 'approve' }];
     const { send, asked, answer, seen, store } = await asking({ rules });
     await addAgent(store, 'claude', 'its-token', { labels: ['trusted'] });
@@ -214,7 +214,7 @@ describe('a request that needs approval', () => {
     expect(seen).toEqual([]);
   });
 
-  test('is refused when the proxy stops, which does not wait for it', async () => {
+  test('is refused when the proxy stops, without delaying the stop', async () => {
     const { send, asked, seen, sidekey } = await asking(asks, { config: { limits: { drain: '1h' } } });
     const client = await send('DELETE /tickets/7');
     await asked();
@@ -227,7 +227,7 @@ describe('a request that needs approval', () => {
     });
   });
 
-  test('is refused after a yes where the rules have changed meanwhile', async () => {
+  test('is refused after approval if the rules have changed', async () => {
     const { send, asked, answer, seen, sidekey, domains, upstream } = await asking();
     const client = await send('DELETE /tickets/7');
     const { id } = await asked();
@@ -240,7 +240,7 @@ describe('a request that needs approval', () => {
     expect(seen).toEqual([]);
   });
 
-  test('counts its bytes against the budget that it was taken from, though the rule has lost it meanwhile', async () => {
+  test('counts its bytes against the original budget even if the rule lost it', async () => {
     const posts = { name: 'posts', methods: ['POST'], outcome: 'approve' };
     const rules = [{ ...posts, limits: [{ bytes_per_day: 1_000 }] }];
     const { send, asked, answer, sidekey, domains, upstream } = await asking({ default: 'allow', rules });
@@ -257,7 +257,7 @@ describe('a request that needs approval', () => {
     expect((await next.response()).headers['sidekey-error']).toBe('rate_limited');
   });
 
-  test('is refused after a yes where its grant was taken away meanwhile', async () => {
+  test('is refused after approval if its grant was revoked', async () => {
     const { send, asked, answer, seen, sidekey, grant } = await asking();
     const client = await send('DELETE /tickets/7');
     const { id } = await asked();
@@ -267,7 +267,7 @@ describe('a request that needs approval', () => {
     expect(seen).toEqual([]);
   });
 
-  test('is refused after a yes where its agent was disabled meanwhile', async () => {
+  test('is refused after approval if its agent was disabled', async () => {
     const { send, asked, answer, seen, store } = await asking();
     await addAgent(store, 'claude', 'its-token');
     const basic = Buffer.from('claude:its-token').toString('base64');
@@ -280,7 +280,7 @@ describe('a request that needs approval', () => {
     expect(seen).toEqual([]);
   });
 
-  test('asks nobody where a grant for it is not there', async () => {
+  test('is refused without an approval if its grant is missing', async () => {
     const { send, sidekey, grant } = await asking();
     await sidekey.proxy.state.grants.remove(grant.id);
     const client = await send('DELETE /tickets/7');
@@ -288,7 +288,7 @@ describe('a request that needs approval', () => {
     expect((await sidekey.audit()).some(({ event }) => event === 'approval.asked')).toBe(false);
   });
 
-  test('asks nobody where the end of its grant has come', async () => {
+  test('is refused without an approval if its grant has expired', async () => {
     const { send, sidekey, store, grant } = await asking();
     await store.grantPolicies.set(grant.id, { expiresAt: Date.now() - 1 });
     const client = await send('DELETE /tickets/7');
@@ -296,7 +296,7 @@ describe('a request that needs approval', () => {
     expect((await sidekey.audit()).some(({ event }) => event === 'approval.asked')).toBe(false);
   });
 
-  test('may wait with so many others of its agent, and no more', async () => {
+  test('is limited in number for each agent', async () => {
     const { send, asked, answer } = await asking(asks, { config: { approvals: { max_pending: 1 } } });
     const first = await send('DELETE /1');
     const { id } = await asked();
@@ -312,8 +312,8 @@ describe('a request that needs approval', () => {
 
 const hour = () => ({ kind: 'until', at: Date.now() + 3_600_000 }) as const;
 
-describe('a yes that reaches further', () => {
-  test('lets through what the rule matches, without another question', async () => {
+describe('a standing approval', () => {
+  test('applies to requests that the rule matches', async () => {
     const { send, asked, answer, seen, sidekey } = await asking();
     const first = await send('DELETE /1');
     const { id } = await asked();
@@ -325,7 +325,7 @@ describe('a yes that reaches further', () => {
     expect(accesses.map(({ approval }) => approval)).toEqual([id, id]);
   });
 
-  test('ends when it is revoked, and is not for another agent', async () => {
+  test('ends when it is revoked, and does not apply to another agent', async () => {
     const { send, asked, answer, store } = await asking();
     const first = await send('DELETE /1');
     const { id } = await asked();
@@ -340,7 +340,7 @@ describe('a yes that reaches further', () => {
     expect((await asked(3)).path).toBe('/3');
   });
 
-  test('is not for a rule that was changed', async () => {
+  test('does not apply to a changed rule', async () => {
     const { send, asked, answer, sidekey, upstream, domains } = await asking();
     const first = await send('DELETE /1');
     const { id } = await asked();

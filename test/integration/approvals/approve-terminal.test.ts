@@ -13,7 +13,7 @@ const live = (at: Home, ...args: readonly string[]) =>
 const restored = '\u001b[?7h\u001b[?25h\u001b[?1049l';
 
 describe.skipIf(!hasPseudoTerminal)('sidekey approve in a terminal (needs script of util-linux)', () => {
-  test('shows what comes, takes an answer by a key, and leaves the terminal as it was', async () => {
+  test('shows held requests, accepts an answer by key, and restores the terminal', async () => {
     const { at, store, ask, events } = await homeWithApprovals();
     const list = live(at);
     await list.until((screen) => screen.includes('Nothing waits for you.'));
@@ -49,7 +49,7 @@ describe.skipIf(!hasPseudoTerminal)('sidekey approve in a terminal (needs script
     ]);
   });
 
-  test.each(['SIGTERM', 'SIGINT', 'Ctrl-C'] as const)('leaves the terminal as it was at %s', async (how) => {
+  test.each(['SIGTERM', 'SIGINT', 'Ctrl-C'] as const)('restores the terminal at %s', async (how) => {
     const { at, store, ask } = await homeWithApprovals();
     const { id } = await ask();
     const list = live(at);
@@ -62,7 +62,7 @@ describe.skipIf(!hasPseudoTerminal)('sidekey approve in a terminal (needs script
     expect((await store.approvals.get(id))?.answer).toBeNull();
   });
 
-  test('leaves the terminal as it was where the store is gone', async () => {
+  test('restores the terminal if the store is gone', async () => {
     const { at, store } = await homeWithApprovals();
     const list = live(at);
     await list.until((screen) => screen.includes('Nothing waits for you.'));
@@ -76,7 +76,7 @@ describe.skipIf(!hasPseudoTerminal)('sidekey approve in a terminal (needs script
     expect(ofBefore).toContain('is damaged');
   });
 
-  test('prints the list with --list, and to who cannot draw', async () => {
+  test('prints the list with --list and without a terminal', async () => {
     const { at, ask } = await homeWithApprovals();
     const { id } = await ask();
     const printed = live(at, '--list');

@@ -47,7 +47,7 @@ describe('an answer at the command line', () => {
     ]);
   });
 
-  test('is a no', async () => {
+  test('denies the request', async () => {
     const { at, store, ask, events } = await homeWithApprovals();
     const { id } = await ask();
     expect(await at.run(['approve', id, '--deny'])).toMatchObject({
@@ -60,7 +60,7 @@ describe('an answer at the command line', () => {
     ]);
   });
 
-  test('says what a yes beyond its request is for', async () => {
+  test('states the scope of a standing approval', async () => {
     const { at, who, ask } = await homeWithApprovals();
     const leased = await ask({ who: who.leased });
     const { stdout } = await at.run(['approve', leased.id, '--lease']);
@@ -73,7 +73,7 @@ describe('an answer at the command line', () => {
     );
   });
 
-  test('names the request as people type it, and says it to programs', async () => {
+  test('accepts the short id of a request, and has JSON output', async () => {
     const { at, store, ask } = await homeWithApprovals();
     await ask({ id: '011abc0z' });
     expect(await at.json(['approve', 'OIlABCOZ', '--deny'])).toMatchObject({
@@ -83,7 +83,7 @@ describe('an answer at the command line', () => {
     expect((await store.approvals.get('011abc0z'))?.answer?.outcome).toBe('denied');
   });
 
-  test('comes too late, or to nobody, and says so; nothing is on record that did not come about', async () => {
+  test('for a finished or unknown request fails, and is not recorded', async () => {
     const { at, store, ask, events } = await homeWithApprovals();
     const late = await ask({ expiresAt: Date.now() - 1 });
     const answered = await ask();
@@ -109,7 +109,7 @@ describe('an answer at the command line', () => {
     expect((await events()).map(({ approval }) => approval)).toEqual([standing.id]);
   });
 
-  test('for the lease of a request that has none is refused, and the request still waits', async () => {
+  test('for the lease of a request without one is refused, and the request still waits', async () => {
     const { at, store, ask, events } = await homeWithApprovals();
     const { id } = await ask();
     const refused = await at.run(['approve', id, '--lease']);
@@ -131,7 +131,7 @@ describe('an answer at the command line', () => {
     ['ID', '--for', 'soon'],
     ['short'],
     ['--revoke', '../../x'],
-  ])('%j %j %j is bad input, and answers nothing', async (...args) => {
+  ])('%j %j %j is bad input, and answers no request', async (...args) => {
     const { at, store, ask } = await homeWithApprovals();
     const { id } = await ask();
     const refused = await at.run(['approve', ...args.map((word) => (word === 'ID' ? id : word))]);
@@ -139,7 +139,7 @@ describe('an answer at the command line', () => {
     expect((await store.approvals.get(id))?.answer).toBeNull();
   });
 
-  test('that cannot be put on record is not given', async () => {
+  test('that cannot be recorded is not given', async () => {
     const { at, store, ask } = await homeWithApprovals();
     const { id } = await ask();
     const standing = await ask();
@@ -155,8 +155,8 @@ describe('an answer at the command line', () => {
   });
 });
 
-describe('a yes that stands', () => {
-  test('is ended by its id, once, and that is on record first', async () => {
+describe('a standing approval', () => {
+  test('is revoked once by its id, after the record', async () => {
     const { at, store, who, ask, events } = await homeWithApprovals();
     const { id } = await ask({ who: who.leased });
     await at.run(['approve', id, '--lease']);
@@ -187,7 +187,7 @@ describe('a yes that stands', () => {
   });
 });
 
-describe('the list', () => {
+describe('the list of approvals', () => {
   test('says what waits and what stands, with the commands that answer', async () => {
     const { at, who, ask } = await homeWithApprovals();
     const askedAt = Date.now();
@@ -221,7 +221,7 @@ describe('the list', () => {
     }
   });
 
-  test('is for programs what it is for people', async () => {
+  test('has the same content in JSON', async () => {
     const { at, who, ask } = await homeWithApprovals();
     const { id, exchange } = await ask({ who: who.leased, reason: 'x', purpose: 'nightly report' });
     const standing = await ask();
@@ -272,7 +272,7 @@ describe('the list', () => {
     });
   });
 
-  test('of a place where nothing ever was is empty, and makes nothing', async () => {
+  test('is empty for a fresh folder, and creates no file', async () => {
     const at = await home();
     const before = await at.everything();
     expect(await at.run(['approve'])).toEqual({

@@ -28,7 +28,7 @@ async function shopHome(over: object = {}) {
   return at;
 }
 
-describe('what is missing is said before anybody is asked', () => {
+describe('a missing requirement is reported before any consent', () => {
   test('which provider', async () => {
     expect(await (await home()).run(['connect'])).toMatchObject({
       exit: 2,
@@ -36,7 +36,7 @@ describe('what is missing is said before anybody is asked', () => {
     });
   });
 
-  test('a provider that nobody knows, with the one that was meant', async () => {
+  test('an unknown provider, with the similar name', async () => {
     const ran = await (await home()).run(['connect', 'gihtub']);
     expect(ran).toMatchObject({
       exit: 2,
@@ -44,7 +44,7 @@ describe('what is missing is said before anybody is asked', () => {
     });
   });
 
-  test('a setting, with the option that gives it', async () => {
+  test('a setting, with its option', async () => {
     const ran = await (await shopHome()).run(['connect', 'shop', '--no-browser']);
     expect(ran).toMatchObject({ exit: 2, stdout: '' });
     expect(ran.stderr).toBe(
@@ -53,7 +53,7 @@ describe('what is missing is said before anybody is asked', () => {
     );
   });
 
-  test('a client, with the steps and the redirect URI that is registered', async () => {
+  test('a client, with the steps and the redirect URI to register', async () => {
     const at = await shopHome();
     const ran = await at.run(['connect', 'shop', '--set', 'shop=acme']);
     expect(ran).toMatchObject({ exit: 2, stdout: '' });
@@ -73,7 +73,7 @@ describe('what is missing is said before anybody is asked', () => {
     expect(own.stderr).toContain('with the redirect URI https://example.com/cb.');
   });
 
-  test('a secret that is not there, and not when the code is there', async () => {
+  test('a missing secret, unless it is available', async () => {
     const at = await acmeHome();
     const ran = await at.run(['connect', 'acme', '--no-browser'], { env: { ACME_SECRET: '' } });
     expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining('env:ACME_SECRET is empty') });
@@ -90,7 +90,7 @@ describe('what is missing is said before anybody is asked', () => {
     );
   });
 
-  test('a grant of that name that is another provider’s', async () => {
+  test('an existing grant of another provider with that name', async () => {
     const at = await acmeHome();
     await at.grant('acme', { type: 'api_key', value: 'x' }, ['--provider', 'github']);
     const ran = await at.run(['connect', 'acme', '--no-browser']);
@@ -114,8 +114,8 @@ describe('what is missing is said before anybody is asked', () => {
   });
 });
 
-describe('what is said of a provider', () => {
-  test('is kept in the config file, and recorded without its values', async () => {
+describe('settings given on the command line', () => {
+  test('are kept in the config file, and recorded without their values', async () => {
     const at = await acmeHome({ provider: { client_id: undefined, client_secret: undefined } });
     const text = await readFile(at.configFile, 'utf8');
     const client = ['--client-id', 'sidekey', '--client-secret', 'env:ACME_SECRET'];
@@ -132,7 +132,7 @@ describe('what is said of a provider', () => {
     });
   });
 
-  test('a secret itself is refused, and not repeated', async () => {
+  test('a literal secret is refused, and not printed', async () => {
     const at = await acmeHome();
     const text = await readFile(at.configFile, 'utf8');
     const ran = await at.run(['connect', 'acme', '--client-secret', 'hunter2']);
@@ -141,7 +141,7 @@ describe('what is said of a provider', () => {
     expect(await readFile(at.configFile, 'utf8')).toBe(text);
   });
 
-  test('the path of a secret is that of where the command runs', async () => {
+  test('the path of a secret is relative to the working directory', async () => {
     const at = await acmeHome();
     await at.run(['connect', 'acme', '--print-url', '--client-secret', 'file:secret.txt']);
     expect(await readFile(at.configFile, 'utf8')).toContain(`client_secret: file:${at.folder}/secret.txt\n`);

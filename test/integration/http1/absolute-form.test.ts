@@ -4,7 +4,7 @@ import { bearerToken, startSidekey } from '../../support/sidekey.ts';
 import { startPlainUpstream, startUpstream } from '../../support/upstream.ts';
 
 describe('a request in absolute form', () => {
-  test('over http gets the credential where the domain says allow_plain_http: true', async () => {
+  test('over http gets the credential if the domain sets allow_plain_http: true', async () => {
     const seen: (string | undefined)[] = [];
     const upstream = await startPlainUpstream((request, response) => {
       seen.push(request.url, request.headers.authorization, request.headers.host);
@@ -33,7 +33,7 @@ describe('a request in absolute form', () => {
     expect(asked).toBe(0);
   });
 
-  test('over https goes out over TLS, with the credential', async () => {
+  test('over https is forwarded over TLS with the credential', async () => {
     const seen: (string | undefined)[] = [];
     const upstream = await startUpstream((request, response) => {
       seen.push(request.url, request.headers.authorization);
@@ -47,7 +47,7 @@ describe('a request in absolute form', () => {
     expect(seen).toEqual(['/tickets', `Bearer ${bearerToken}`]);
   });
 
-  test('through a tunnel domain goes on without a credential, and keeps its own', async () => {
+  test('for a tunnel domain is forwarded with its own credential', async () => {
     const seen: (string | undefined)[] = [];
     const upstream = await startPlainUpstream((request, response) => {
       seen.push(request.headers.authorization);
@@ -76,7 +76,7 @@ describe('a request in absolute form', () => {
 });
 
 describe('a request for the proxy itself', () => {
-  test('is answered for /healthz, and refused with a way out for anything else', async () => {
+  test('is answered for /healthz, and refused with a hint for any other path', async () => {
     const sidekey = await startSidekey();
     const client = await openClient(sidekey);
     client.send('GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n');

@@ -67,7 +67,7 @@ describe('an upstream that fails before its head', () => {
     await upstream.allClosed();
   });
 
-  test('because it hangs is given up after upstream_head', async () => {
+  test('by hanging fails after upstream_head', async () => {
     const { upstream, sidekey } = await grantedRaw((socket) => void socket.resume(), {
       config: { limits: { upstream_head: '50ms' } },
     });
@@ -77,7 +77,7 @@ describe('an upstream that fails before its head', () => {
     await upstream.allClosed();
   });
 
-  test('on a fresh connection, too, is asked once more where the request is safe', async () => {
+  test('on a new connection is retried once for a safe request', async () => {
     let asked = 0;
     const { upstream, sidekey } = await grantedRaw((socket) =>
       onHeads(socket, () => ((asked += 1) === 1 ? socket.destroy() : socket.end(ok))),
@@ -89,7 +89,7 @@ describe('an upstream that fails before its head', () => {
     expect((await sidekey.audit()).filter(({ event }) => event === 'access')).toHaveLength(1);
   });
 
-  test('twice is not asked a third time', async () => {
+  test('twice is not retried a third time', async () => {
     let asked = 0;
     const { upstream, sidekey } = await grantedRaw((socket) =>
       onHeads(socket, () => {
@@ -137,7 +137,7 @@ describe('an upstream that fails after its head', () => {
     },
   );
 
-  test('because it stops sending is given up after upstream_idle', async () => {
+  test('by stalling is cut after upstream_idle', async () => {
     const { upstream, sidekey } = await grantedRaw(
       (socket) => onHeads(socket, () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart')),
       { config: { limits: { upstream_idle: '50ms' } } },
@@ -148,7 +148,7 @@ describe('an upstream that fails after its head', () => {
     await upstream.allClosed();
   });
 
-  test('by sending more than it said has the rest dropped, and its connection closed', async () => {
+  test('by exceeding its Content-Length has the excess dropped, and its connection closed', async () => {
     const { upstream, sidekey } = await grantedRaw((socket) =>
       onHeads(socket, () => socket.write(`${ok}HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged`)),
     );
@@ -162,8 +162,8 @@ describe('an upstream that fails after its head', () => {
   });
 });
 
-describe('an upstream that answers before it has read the request', () => {
-  test('is heard, and the rest of the body is read and dropped', async () => {
+describe('an upstream that responds before the end of the request', () => {
+  test('has its response forwarded, and the rest of the body is discarded', async () => {
     const { upstream, sidekey } = await granted((_request, response) => {
       response.writeHead(413).end('too much');
     });
@@ -182,7 +182,7 @@ describe('an upstream that answers before it has read the request', () => {
 });
 
 describe('an upstream that cannot be reached', () => {
-  test('is told of, with the address', async () => {
+  test('is reported, with the address', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end());
     await upstream.close();
     const client = await openTunnel(sidekey, upstream.authority);
@@ -190,7 +190,7 @@ describe('an upstream that cannot be reached', () => {
     expect(await client.response()).toMatchObject({ status: 502, reason: 'upstream_unreachable' });
   });
 
-  test('within upstream_connect is told of', async () => {
+  test('within upstream_connect is reported', async () => {
     // It accepts, and never answers the TLS handshake.
 
     const server = createServer((socket) => socket.resume().on('error', () => {}));

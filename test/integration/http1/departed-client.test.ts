@@ -6,11 +6,11 @@ import { startPlainUpstream } from '../../support/upstream.ts';
 
 const aborted = { outcome: 'aborted' };
 
-describe('a client that leaves', () => {
+describe('a client that disconnects', () => {
   test.each([
     ['with a reset', true],
     ['in good order', false],
-  ])('%s while it waits for the head ends the request to the upstream', async (_name, reset) => {
+  ])('%s while it waits for the head ends the upstream request', async (_name, reset) => {
     const asked = Promise.withResolvers<void>();
     const { upstream, sidekey } = await granted(() => asked.resolve());
     const client = await openTunnel(sidekey, upstream.authority);
@@ -22,7 +22,7 @@ describe('a client that leaves', () => {
     await expect(sidekey.audited((line) => line.event === 'outcome')).resolves.toMatchObject(aborted);
   });
 
-  test('during a download ends it', async () => {
+  test('during a download ends the download', async () => {
     const { upstream, sidekey } = await granted((_request, response) => {
       response.writeHead(200);
       response.write('first');
@@ -39,7 +39,7 @@ describe('a client that leaves', () => {
     });
   });
 
-  test('during an upload ends it, and the upstream sees no whole request', async () => {
+  test('during an upload ends it, and the upstream request is incomplete', async () => {
     const fate = Promise.withResolvers<string>();
     const begun = Promise.withResolvers<void>();
     const { upstream, sidekey } = await granted((request) => {
@@ -61,7 +61,7 @@ describe('a client that leaves', () => {
     });
   });
 
-  test('in the middle of a pipeline has none of what it left behind sent', async () => {
+  test('with pipelined requests has the pending ones discarded', async () => {
     const seen: (string | undefined)[] = [];
     const asked = Promise.withResolvers<void>();
     const { upstream, sidekey } = await granted((request) => {
@@ -78,7 +78,7 @@ describe('a client that leaves', () => {
     expect(seen).toEqual(['/1']);
   });
 
-  test('ends its side alone, outside TLS, still gets its answer', async () => {
+  test('by a half-close outside TLS still gets its response', async () => {
     const upstream = await startPlainUpstream((request, response) => {
       request.resume().on('end', () => setImmediate(() => response.end('late')));
     });
@@ -89,7 +89,7 @@ describe('a client that leaves', () => {
     expect(await client.ended()).toBe('');
   });
 
-  test('while a blind tunnel is open closes the other side, and half-close is passed on', async () => {
+  test('while a blind tunnel is open closes the other side, and half-close is forwarded', async () => {
     const upstream = await startPlainUpstream((_request, response) => response.end('ok'));
     const { sidekey } = await grantedTo(upstream, { domains: { [upstream.authority]: 'tunnel' } });
     const client = await openClient(sidekey);

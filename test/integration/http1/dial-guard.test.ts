@@ -14,7 +14,7 @@ describe('an address that is not public', () => {
     ['an IPv6 address', '[::1]', {}],
     ['a mapped address', '[::ffff:127.0.0.1]', {}],
     ['a metadata address', '169.254.169.254', {}],
-  ])('is not dialed: %s', async (_name, host, upstream) => {
+  ])('is never dialed: %s', async (_name, host, upstream) => {
     let asked = 0;
     const server = await startUpstream((_request, response) => response.end(String((asked += 1))));
     const authority = `${host}:${server.port}`;
@@ -30,7 +30,7 @@ describe('an address that is not public', () => {
     expect([asked, server.connections()]).toEqual([0, 0]);
   });
 
-  test('is refused at CONNECT too, for a blind tunnel', async () => {
+  test('is refused at CONNECT for a blind tunnel too', async () => {
     const sidekey = await startSidekey({ domains: { '127.0.0.1:1': 'tunnel' }, config: { upstream: {} } });
     const client = await openClient(sidekey);
     client.send('CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n');
@@ -39,7 +39,7 @@ describe('an address that is not public', () => {
 });
 
 describe('the proxy itself', () => {
-  test('is never dialed, though its address is listed', async () => {
+  test('is never dialed, even if its address is listed', async () => {
     const sidekey = await startSidekey();
     const authority = `127.0.0.1:${sidekey.port}`;
     await sidekey.configure({ domains: { [authority]: 'tunnel' } });
@@ -50,7 +50,7 @@ describe('the proxy itself', () => {
     expect(problemOf(answer).detail).toContain('this proxy itself');
   });
 
-  test('is never dialed where people answer either', async () => {
+  test('is never dialed at its approval listener', async () => {
     const sidekey = await startSidekey({ config: { admin: { listen: '127.0.0.1:0' } } });
     const authority = new URL(sidekey.proxy.pages ?? '').host;
     await sidekey.configure({
@@ -92,7 +92,7 @@ describe('the certificate of an upstream', () => {
     expect(asked).toBe(0);
   });
 
-  test('is verified whatever the environment says', async () => {
+  test('is verified regardless of environment variables', async () => {
     const identity = issueLeaf(stranger, upstreamHost, validFor(30, Date.now()));
     const upstream = await startUpstream((_request, response) => response.end('ok'), identity);
     const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme' } } });

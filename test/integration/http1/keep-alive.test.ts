@@ -24,7 +24,7 @@ describe('connections', () => {
     expect(upstream.connections()).toBe(1);
   });
 
-  test('of a client that asks to close are closed after the response', async () => {
+  test('of a client that sends Connection: close end after the response', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\nConnection: close\r\n\r\n`);
@@ -33,7 +33,7 @@ describe('connections', () => {
     expect(await client.ended()).toBe('');
   });
 
-  test('that an upstream closed while they were idle cost a safe request nothing', async () => {
+  test('that an upstream closed while idle are replaced for a safe request', async () => {
     let seen = 0;
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, (_head, count) => {
@@ -51,7 +51,7 @@ describe('connections', () => {
     expect([seen, upstream.connections()]).toEqual([3, 2]);
   });
 
-  test('that die under a request that is not safe are told of: it is not sent again', async () => {
+  test('that fail under an unsafe request cause an error, and no replay', async () => {
     let seen = 0;
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, (_head, count) => {
@@ -68,7 +68,7 @@ describe('connections', () => {
     expect(seen).toBe(2);
   });
 
-  test('over plain absolute form stay usable after a refusal', async () => {
+  test('over plain http stay usable after a refusal', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     const client = await openClient(sidekey);
     client.send('GET https://other.test/ HTTP/1.1\r\nHost: other.test\r\n\r\n');

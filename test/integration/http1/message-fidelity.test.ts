@@ -15,7 +15,7 @@ async function recording(answer = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no
   return { ...setup, heads };
 }
 
-describe('a request that goes on', () => {
+describe('a forwarded request', () => {
   test('keeps the raw bytes of its path and query', async () => {
     const { upstream, sidekey, heads } = await recording();
     const client = await openTunnel(sidekey, upstream.authority);
@@ -36,7 +36,7 @@ describe('a request that goes on', () => {
     expect(heads.at(-1)?.split('\r\n')[0]).toBe('GET /a/../b//c;%2f?x=%zz HTTP/1.1');
   });
 
-  test('keeps order, case and repeats of its fields; host alone is written anew, in front', async () => {
+  test('keeps order, case and repeats of its fields, with a new Host in front', async () => {
     const { upstream, sidekey, heads } = await recording();
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(
@@ -72,7 +72,7 @@ describe('a request that goes on', () => {
     );
   });
 
-  test('carries the credential where the placeholder of the agent stood', async () => {
+  test('has the credential in place of the agent’s placeholder', async () => {
     const { upstream, sidekey, heads } = await recording();
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(
@@ -89,7 +89,7 @@ describe('a request that goes on', () => {
     expect(heads[0]).not.toContain('cGxhY2');
   });
 
-  test('leaves behind what concerns this connection or Sidekey alone', async () => {
+  test('omits hop-by-hop fields and Sidekey’s own', async () => {
     const { upstream, sidekey, heads } = await recording();
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(
@@ -119,8 +119,8 @@ describe('a request that goes on', () => {
   });
 });
 
-describe('a response that comes back', () => {
-  test('keeps order, case, repeats and reason phrase; what only this hop or Sidekey may say is dropped', async () => {
+describe('a forwarded response', () => {
+  test('keeps order, case, repeats and reason phrase, without hop-by-hop fields', async () => {
     const { upstream, sidekey } = await recording(
       [
         'HTTP/1.1 299 Odd But \xdcsed',
@@ -150,7 +150,7 @@ describe('a response that comes back', () => {
     ]);
   });
 
-  test('gets no Date and no reason phrase that the upstream did not write', async () => {
+  test('has no Date and no reason phrase if the upstream sent none', async () => {
     const { upstream, sidekey } = await recording('HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n');
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
@@ -159,7 +159,7 @@ describe('a response that comes back', () => {
     expect(answer.headers['date']).toBeUndefined();
   });
 
-  test('has the reason phrase that the upstream wrote, byte by byte', async () => {
+  test('keeps the bytes of the reason phrase', async () => {
     const odd = Buffer.from('日本').toString('latin1');
     const { upstream, sidekey } = await recording(`HTTP/1.1 200 ${odd}\r\nContent-Length: 0\r\n\r\n`);
     const client = await openTunnel(sidekey, upstream.authority);

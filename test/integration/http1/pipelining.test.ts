@@ -3,7 +3,7 @@ import { openTunnel } from '../../support/raw-client.ts';
 import { granted } from '../../support/granted.ts';
 
 describe('pipelined requests', () => {
-  test('are answered in order, and none is sent before the one before it was answered', async () => {
+  test('are answered in order, and forwarded one after another', async () => {
     const order: string[] = [];
     let release: (() => void) | undefined;
     const { upstream, sidekey } = await granted((request, response) => {
@@ -44,7 +44,7 @@ describe('pipelined requests', () => {
     ]);
   });
 
-  test('behind one that is refused are answered too', async () => {
+  test('after a refused one are answered too', async () => {
     const { upstream, sidekey } = await granted((request, response) => response.end(request.url));
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(

@@ -9,7 +9,7 @@ import { startSidekey } from '../../support/sidekey.ts';
 import { startUpstream, upstreamHost } from '../../support/upstream.ts';
 
 describe('an edited config', () => {
-  test('acts on the next request, inside a tunnel that is open', async () => {
+  test('applies to the next request inside an open tunnel', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     const client = await openTunnel(sidekey, upstream.authority);
     const ask = async () => {
@@ -26,7 +26,7 @@ describe('an edited config', () => {
     expect((await sidekey.audit()).some(({ event }) => event === 'config.reloaded')).toBe(true);
   });
 
-  test('that is not good changes nothing, and is audited', async () => {
+  test('that is invalid changes nothing, and is audited', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     await appendFile(sidekey.configFile, '\nunknown_key: 1\n');
     await sidekey.proxy.reload();
@@ -46,7 +46,7 @@ describe('an edited config', () => {
     ['a value that the YAML is broken by', '\nkey: { source: "MARKED-0123456789\n'],
     ['a secret in the place of a reference', '\nproviders: { acme: { client_secret: MARKED-0123456789 } }\n'],
     ['a secret in the place of a key', '\nproviders: { acme: { "client_secret MARKED-0123456789": } }\n'],
-  ])('that has %s is on record with its place, and nothing of what it says', async (_, line) => {
+  ])('with %s is audited by position, without its content', async (_, line) => {
     const sidekey = await startSidekey();
     await appendFile(sidekey.configFile, line);
     await sidekey.proxy.reload();
@@ -55,14 +55,14 @@ describe('an edited config', () => {
     expect(JSON.stringify(await sidekey.audit())).not.toContain('MARKED');
   });
 
-  test('is taken up by itself when the file changes', async () => {
+  test('is loaded when the file changes', async () => {
     const sidekey = await startSidekey();
     await appendFile(sidekey.configFile, '\nlog: { level: warn }\n');
     await sidekey.audited((line) => line.event === 'config.reloaded');
     expect(sidekey.proxy.config().log.level).toBe('warn');
   });
 
-  test('cuts the blind tunnels of a domain that it takes away, and leaves the others', async () => {
+  test('cuts the blind tunnels of a removed domain, and no others', async () => {
     const upstream = await startUpstream((_request, response) => response.end('ok'));
     const other = await startUpstream((_request, response) => response.end('ok'));
     const both = { [upstream.authority]: 'tunnel', [other.authority]: 'tunnel' };
@@ -81,7 +81,7 @@ describe('an edited config', () => {
     kept.socket.destroy();
   });
 
-  test('leaves an exchange that is under way alone, also one that has not reached its upstream', async () => {
+  test('does not affect an active exchange, even before its upstream request', async () => {
     const responses: ServerResponse[] = [];
     const asked = Promise.withResolvers<void>();
     const { upstream, sidekey } = await granted(
@@ -108,7 +108,7 @@ describe('an edited config', () => {
     expect(await second.response()).toMatchObject({ status: 200, body: 'two' });
   });
 
-  test('reads trust anchors anew, also those whose file kept its name', async () => {
+  test('reloads trust anchors, also from unchanged paths', async () => {
     const other = makeAuthority('Another Root', validFor(30, Date.now()));
     const leaf = issueLeaf(other, upstreamHost, validFor(30, Date.now()));
     const upstream = await startUpstream((_request, response) => response.end('ok'), leaf);
@@ -124,7 +124,7 @@ describe('an edited config', () => {
     expect(await ask()).toMatchObject({ status: 200 });
   });
 
-  test('brings its limits with it', async () => {
+  test('applies its limits', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     await sidekey.configure({ limits: { head_bytes: '1KiB', client_idle: '50ms' } });
     const client = await openClient(sidekey);
@@ -138,7 +138,7 @@ describe('an edited config', () => {
     expect(await idle.ended()).toBe('');
   });
 
-  test('that comes in bursts ends with the last one in force', async () => {
+  test('in a burst leaves the last version in force', async () => {
     const sidekey = await startSidekey();
     await Promise.all([1, 2, 3, 4, 5].map((n) => sidekey.configure({ limits: { head_fields: 100 + n } })));
     await sidekey.configure({ limits: { head_fields: 150 } });

@@ -7,7 +7,7 @@ import { startSidekey } from '../../support/sidekey.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
 describe('a proxy that stops', () => {
-  test('lets an exchange under way end, takes no new connection, and then ends what is left', async () => {
+  test('finishes active exchanges, accepts no connection, and then cuts the rest', async () => {
     const begun = Promise.withResolvers<ServerResponse>();
     const { upstream, sidekey } = await granted((_request, response) => {
       response.write('first ');
@@ -32,7 +32,7 @@ describe('a proxy that stops', () => {
     expect(events.slice(-2)).toEqual(['outcome', 'proxy.stopped']);
   });
 
-  test('hangs up at once on who asks for nothing, while others are still answered', async () => {
+  test('closes idle connections at once, while others are still answered', async () => {
     const begun = Promise.withResolvers<ServerResponse>();
     const { upstream, sidekey } = await granted((_request, response) => begun.resolve(response));
     const idle = [await openTunnel(sidekey, upstream.authority), await openClient(sidekey)];
@@ -46,7 +46,7 @@ describe('a proxy that stops', () => {
     await stopped;
   });
 
-  test('tells the clients that it still answers to come with a new connection', async () => {
+  test('sends Connection: close on its last responses', async () => {
     const begun = Promise.withResolvers<ServerResponse>();
     const { upstream, sidekey } = await granted((_request, response) => begun.resolve(response));
     const client = await openTunnel(sidekey, upstream.authority);
@@ -60,7 +60,7 @@ describe('a proxy that stops', () => {
     await stopped;
   });
 
-  test('cuts after limits.drain what does not end, and says so in the audit', async () => {
+  test('cuts remaining exchanges after limits.drain, with an audit event', async () => {
     const { upstream, sidekey } = await granted((_request, response) => void response.write('first'), {
       config: { limits: { drain: '50ms' } },
     });
@@ -75,7 +75,7 @@ describe('a proxy that stops', () => {
     });
   });
 
-  test('ends blind tunnels, and can be told to stop twice', async () => {
+  test('ends blind tunnels, and may be stopped twice', async () => {
     const upstream = await startUpstream((_request, response) => response.end('ok'));
     const sidekey = await startSidekey({ domains: { [upstream.authority]: 'tunnel' } });
     const client = await openClient(sidekey);
@@ -86,7 +86,7 @@ describe('a proxy that stops', () => {
     await upstream.allClosed();
   });
 
-  test('waits for a config that is being taken over, and closes what that opened', async () => {
+  test('waits for a running reload, and closes the resources of that', async () => {
     const sidekey = await startSidekey();
     const reloaded = sidekey.proxy.reload();
     await sidekey.proxy.close();

@@ -71,15 +71,15 @@ async function alternate(edit: (mode: Mode) => void, ask: () => Promise<number>)
   return wrong;
 }
 
-describe('the request right after an edit is judged by it', () => {
-  test('when the file is written in place', { timeout: 60_000 }, async () => {
+describe('a config edit applies to the next request', () => {
+  test('if the file is written in place', { timeout: 60_000 }, async () => {
     const { at, config, start } = await program();
     const { ask } = await start();
     expect(await ask()).toBe(200);
     expect(await alternate((mode) => writeFileSync(at.configFile, config(mode)), ask)).toEqual([]);
   });
 
-  test('when another file is renamed onto it', { timeout: 60_000 }, async () => {
+  test('if a file is renamed onto it', { timeout: 60_000 }, async () => {
     const { at, config, start } = await program();
     const { ask } = await start();
     const edit = (mode: Mode) => {
@@ -108,7 +108,7 @@ describe('the request right after an edit is judged by it', () => {
     expect(await alternate(swap, ask)).toEqual([]);
   });
 
-  test('inside a tunnel that is open, for a CONNECT, and for a WebSocket', { timeout: 60_000 }, async () => {
+  test('inside an open tunnel, for a CONNECT and for a WebSocket', { timeout: 60_000 }, async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     const open = await readFile(sidekey.configFile, 'utf8');
     const shut = open.replace('grant: acme', 'grant: acme\n    rules: [{ outcome: deny }]');
@@ -142,8 +142,8 @@ describe('the request right after an edit is judged by it', () => {
   });
 });
 
-describe('an edit that is not good', () => {
-  test('in the middle of being written changes nothing, and the whole of it acts', async () => {
+describe('an incomplete or invalid edit', () => {
+  test('that is half-written changes nothing, and applies once complete', async () => {
     const { at, config, audit, start } = await program();
     const { ask, stop } = await start();
     const whole = config('required');
@@ -162,7 +162,7 @@ describe('an edit that is not good', () => {
     ]);
   });
 
-  test('is read once, however many requests come, and so is a good one', async () => {
+  test('is read once for any number of requests, as is a valid one', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     const ask = async () => {
       const client = await openTunnel(sidekey, upstream.authority);
@@ -181,7 +181,7 @@ describe('an edit that is not good', () => {
   });
 });
 
-test('an edited provider definition beside the config acts on the next request', async () => {
+test('an edited provider definition beside the config applies to the next request', async () => {
   const seen: (string | undefined)[] = [];
   const { upstream, sidekey } = await granted((request, response) => {
     seen.push(request.headers['x-key'] as string | undefined);

@@ -29,7 +29,7 @@ async function ruled(domain: object, answer: string | Buffer = 'ok') {
 }
 
 describe('rules', () => {
-  test('let through what they name, and refuse the rest before it leaves', async () => {
+  test('allow what they name, and refuse the rest before it is forwarded', async () => {
     const { seen, send } = await ruled({ rules: [{ methods: ['GET'], paths: ['/repos/**'] }] });
     expect((await send('GET /repos/a/b?x=1')).status).toBe(200);
     for (const request of ['POST /repos/a', 'GET /user', 'GET /repos/..%2fuser', 'GET /repos/../user']) {
@@ -40,7 +40,7 @@ describe('rules', () => {
     expect(seen).toEqual(['GET /repos/a/b?x=1 Bearer TOKEN']);
   });
 
-  test('refuse a request that names another method for upstream in a header or in its query', async () => {
+  test('refuse a request with a method override in a header or its query', async () => {
     const { seen, send } = await ruled({ rules: [{ methods: ['POST'] }] });
     const empty = 'Content-Length: 0\r\n';
     for (const field of ['X-HTTP-Method-Override', 'x-http-method', 'X_Method_Override']) {
@@ -54,7 +54,7 @@ describe('rules', () => {
     expect(seen).toEqual(['POST /x Bearer TOKEN']);
   });
 
-  test('that tunnel send a request on without the credential', async () => {
+  test('that tunnel forward a request without the credential', async () => {
     const { seen, send } = await ruled({
       default: 'allow',
       rules: [{ paths: ['/public/**'], outcome: 'tunnel' }],
@@ -64,7 +64,7 @@ describe('rules', () => {
     expect(seen).toEqual(['GET /public/a none', 'GET /private Bearer TOKEN']);
   });
 
-  test('that limit answer 429 with Retry-After when the rate is used up', async () => {
+  test('that limit the rate answer 429 with Retry-After', async () => {
     const { seen, send } = await ruled({
       default: 'allow',
       rules: [{ methods: ['GET'], limits: [{ rate: '2/1h', per: 'rule' }] }],
@@ -86,7 +86,7 @@ describe('rules', () => {
     expect(seen).toEqual(['GET /public none']);
   });
 
-  test('judge the operation of a GraphQL body, which still arrives whole', async () => {
+  test('evaluate the operation of a GraphQL body, which is forwarded unchanged', async () => {
     const { seen, send } = await ruled({
       rules: [{ methods: ['POST'], paths: ['/graphql'], graphql: { types: ['query'] } }],
     });
@@ -100,7 +100,7 @@ describe('rules', () => {
     expect(seen).toEqual([`POST /graphql Bearer TOKEN ${query}`]);
   });
 
-  test('that bound a response refuse one that announces more', async () => {
+  test('that limit the response size refuse a larger announced one', async () => {
     const { send } = await ruled(
       { default: 'allow', rules: [{ methods: ['GET'], max_response: 10 }] },
       'x'.repeat(11),
@@ -108,7 +108,7 @@ describe('rules', () => {
     expect((await send('GET /large')).headers['sidekey-error']).toBe('rule_denied');
   });
 
-  test('of a domain that only reports refuse nothing, and are on record', async () => {
+  test('in report mode refuse nothing, and are audited', async () => {
     const { seen, send, sidekey } = await ruled({ mode: 'report', rules: [{ methods: ['GET'] }] });
     expect((await send('DELETE /x')).status).toBe(200);
     expect(seen).toEqual(['DELETE /x Bearer TOKEN']);
@@ -118,7 +118,7 @@ describe('rules', () => {
     });
   });
 
-  test('that changed count from the next request on, in a tunnel that is open', async () => {
+  test('that changed apply to the next request in an open tunnel', async () => {
     const upstream = await startUpstream((_request, response) => response.end('ok'));
     const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme' } } });
     await sidekey.grant([upstream.authority]);

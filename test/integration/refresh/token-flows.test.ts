@@ -6,7 +6,7 @@ const ids = ({ body }: { readonly body: string }) =>
   (JSON.parse(body) as { tickets: { id: number }[] }).tickets.map(({ id }) => id);
 
 describe('a token', () => {
-  test('that is fresh is sent as it is', async () => {
+  test('that is valid is sent unchanged', async () => {
     const { helpdesk, authority, client } = await startHelpdeskProxy({ expiresIn: 3_600 });
     const agent = await client();
     agent.send(ticketsRequest(authority));
@@ -16,7 +16,7 @@ describe('a token', () => {
     expect(helpdesk.tokenRequestCount('refresh_token')).toBe(0);
   });
 
-  test('that is due is sent, and refreshed meanwhile', async () => {
+  test('that is due for refresh is sent, and refreshed in the background', async () => {
     const { helpdesk, authority, client, sidekey, tokens } = await startHelpdeskProxy({ expiresIn: 30 });
     const agent = await client();
     agent.send(ticketsRequest(authority));
@@ -28,7 +28,7 @@ describe('a token', () => {
     expect(helpdesk.tokenRequestCount('refresh_token')).toBe(1);
   });
 
-  test('that has ended is refreshed first, once for all who ask', async () => {
+  test('that has expired is refreshed first, once for concurrent requests', async () => {
     const { helpdesk, authority, client, tokens } = await startHelpdeskProxy({ expiresIn: -1 });
     helpdesk.expireAllAccessTokens();
     const agents = await Promise.all(Array.from({ length: 12 }, () => client()));
@@ -38,7 +38,7 @@ describe('a token', () => {
     expect(new Set(tokens).size).toBe(1);
   });
 
-  test('that has ended is refreshed once, by two proxies on one store', async () => {
+  test('that has expired is refreshed once by two proxies with one store', async () => {
     const setup = await startHelpdeskProxy({ expiresIn: -1 });
     setup.helpdesk.expireAllAccessTokens();
     const other = await setup.second();
@@ -50,7 +50,7 @@ describe('a token', () => {
     expect(setup.helpdesk.tokenRequestCount('refresh_token')).toBe(1);
   });
 
-  test('is sent on while the token endpoint is down, as long as it lasts', async () => {
+  test('is used until it expires while the token endpoint is down', async () => {
     const { helpdesk, authority, client, sidekey } = await startHelpdeskProxy({ expiresIn: 30 });
     helpdesk.failTokenEndpoint(() => ({ status: 503, body: 'down' }));
     const agent = await client();
@@ -63,7 +63,7 @@ describe('a token', () => {
     expect(await agent.response()).toMatchObject({ status: 200 });
   });
 
-  test('that cannot be refreshed in time is a refusal, and the next try may succeed', async () => {
+  test('that cannot be refreshed in time causes a refusal, and the next attempt may succeed', async () => {
     const { helpdesk, authority, client } = await startHelpdeskProxy({
       expiresIn: -1,
       limits: { refresh_wait: '100ms', refresh_timeout: '50ms' },
@@ -74,7 +74,7 @@ describe('a token', () => {
     expect(await agent.response()).toMatchObject({ status: 502, reason: 'refresh_failed' });
   });
 
-  test('whose consent is gone is a refusal that says how to give it again', async () => {
+  test('whose consent was withdrawn causes a refusal with the command for a new consent', async () => {
     const { helpdesk, authority, client, sidekey, tokens } = await startHelpdeskProxy({ expiresIn: -1 });
     helpdesk.failTokenEndpoint(() => ({ status: 400, body: { error: 'invalid_grant' } }));
     const agent = await client();
@@ -90,8 +90,8 @@ describe('a token', () => {
   });
 });
 
-describe('a 401 of the upstream', () => {
-  test('has the token refreshed once, and the request sent once more', async () => {
+describe('a 401 from the upstream', () => {
+  test('causes one refresh and one replay', async () => {
     const { helpdesk, authority, client, tokens, sidekey } = await startHelpdeskProxy({ expiresIn: 3_600 });
     helpdesk.revokeAllAccessTokens();
     const agent = await client();
@@ -106,7 +106,7 @@ describe('a 401 of the upstream', () => {
     expect(new Set(accesses.map(({ exchange }) => exchange)).size).toBe(1);
   });
 
-  test('to a small POST has it sent once more, with its body', async () => {
+  test('for a small POST causes a replay with its body', async () => {
     const { helpdesk, authority, client } = await startHelpdeskProxy({ expiresIn: 3_600 });
     helpdesk.revokeAllAccessTokens();
     const agent = await client();
@@ -116,7 +116,7 @@ describe('a 401 of the upstream', () => {
     expect(JSON.parse(answer.body)).toMatchObject({ title: 'Broken chair' });
   });
 
-  test('to a POST that is too long to be kept passes, and the next request has the better token', async () => {
+  test('for a POST too long to keep is forwarded, and the next request has the new token', async () => {
     const { helpdesk, authority, client, sidekey, tokens } = await startHelpdeskProxy({
       expiresIn: 3_600,
       limits: { replay_bytes: '1KiB' },
@@ -131,7 +131,7 @@ describe('a 401 of the upstream', () => {
     expect(await agent.response()).toMatchObject({ status: 201 });
   });
 
-  test('that no new token helps passes as it is, and costs one refresh', async () => {
+  test('that persists after a refresh is forwarded unchanged', async () => {
     const { helpdesk, authority, client, tokens } = await startHelpdeskProxy({ expiresIn: 3_600 });
     helpdesk.failTokenEndpoint(() => ({ status: 503, body: 'down' }));
     helpdesk.revokeAllAccessTokens();
@@ -144,7 +144,7 @@ describe('a 401 of the upstream', () => {
     expect(tokens).toHaveLength(1);
   });
 
-  test('to a grant whose consent is gone is a refusal that says so', async () => {
+  test('for a grant without consent becomes a refusal with the reason', async () => {
     const { helpdesk, authority, client } = await startHelpdeskProxy({ expiresIn: 3_600 });
     helpdesk.failTokenEndpoint(() => ({ status: 400, body: { error: 'invalid_grant' } }));
     helpdesk.revokeAllAccessTokens();

@@ -85,7 +85,7 @@ describe('a WebSocket', () => {
     await upstream.allClosed();
   });
 
-  test('that the upstream closes is closed for the client', async () => {
+  test('is closed for the client when the upstream closes it', async () => {
     const { upstream, sidekey, server } = await echoing();
     const socket = await connectWs(sidekey, upstream.authority);
     await once(socket, 'open');
@@ -109,7 +109,7 @@ describe('a WebSocket', () => {
     await expect(sidekey.audited((line) => line.event === 'outcome')).resolves.toMatchObject({ status: 101 });
   });
 
-  test('loses no bytes that either side sends right behind its half of the handshake', async () => {
+  test('loses no bytes sent directly after the handshake', async () => {
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, () => {
         socket.removeAllListeners('data');
@@ -126,7 +126,7 @@ describe('a WebSocket', () => {
     expect(text).toBe('from the upstream<from the client>');
   });
 
-  test('stops being read while the other side does not read', async () => {
+  test('applies backpressure from either side', async () => {
     const upstreamSide = Promise.withResolvers<Duplex>();
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, () => {
@@ -157,12 +157,12 @@ describe('a WebSocket', () => {
   });
 });
 
-describe('a WebSocket handshake that does not come about', () => {
+describe('a failed WebSocket handshake', () => {
   test.each([
     ['a length', 'HTTP/1.1 403 No\r\nContent-Length: 4\r\nX-Up: 1\r\nAlt-Svc: h3\r\n\r\nnope'],
     ['chunks', 'HTTP/1.1 403 No\r\nX-Up: 1\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nnope\r\n0\r\n\r\n'],
     ['the end of the connection', 'HTTP/1.1 403 No\r\nX-Up: 1\r\n\r\nnope'],
-  ])('passes the answer of the upstream, framed by %s', async (_name, bytes) => {
+  ])('forwards the response of the upstream, framed by %s', async (_name, bytes) => {
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, () => socket.end(bytes));
     });
@@ -182,7 +182,7 @@ describe('a WebSocket handshake that does not come about', () => {
     await upstream.allClosed();
   });
 
-  test('is refused as any request is', async () => {
+  test('is refused as other requests are', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end());
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(handshake('evil.test'));
@@ -190,7 +190,7 @@ describe('a WebSocket handshake that does not come about', () => {
     expect(await client.ended()).toBe('');
   });
 
-  test('says so where the upstream is not there', async () => {
+  test('reports an unreachable upstream', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end());
     const client = await openTunnel(sidekey, upstream.authority);
     await upstream.close();
@@ -224,7 +224,7 @@ describe('a WebSocket handshake that does not come about', () => {
     await upstream.allClosed();
   });
 
-  test('says so where the upstream does not answer in time', async () => {
+  test('reports an upstream time-out', async () => {
     const { upstream, sidekey } = await grantedRaw((socket) => void socket.resume(), {
       config: { limits: { upstream_head: '50ms' } },
     });
@@ -234,7 +234,7 @@ describe('a WebSocket handshake that does not come about', () => {
     await upstream.allClosed();
   });
 
-  test('leaves nothing behind where the client leaves first', async () => {
+  test('is cleaned up if the client disconnects first', async () => {
     const asked = Promise.withResolvers<void>();
     const { upstream, sidekey } = await grantedRaw((socket) => onHeads(socket, () => asked.resolve()));
     const client = await openTunnel(sidekey, upstream.authority);
@@ -258,7 +258,7 @@ function switching(socket: Duplex): void {
 }
 
 describe('an open WebSocket', () => {
-  test('is cut when its domain is taken out of the map', async () => {
+  test('is cut when its domain is removed from the config', async () => {
     const { upstream, sidekey } = await grantedRaw((socket) => onHeads(socket, () => switching(socket)));
     const client = await openTunnel(sidekey, upstream.authority);
     await open(client, upstream.authority);
@@ -267,7 +267,7 @@ describe('an open WebSocket', () => {
     await upstream.allClosed();
   });
 
-  test('is cut when nothing moves for tunnel_idle', async () => {
+  test('is cut after tunnel_idle without data', async () => {
     const { upstream, sidekey } = await grantedRaw((socket) => onHeads(socket, () => switching(socket)), {
       config: { limits: { tunnel_idle: '50ms' } },
     });

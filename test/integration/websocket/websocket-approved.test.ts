@@ -52,7 +52,7 @@ async function setup(domain: object) {
 
 const missing = { outcome: 'aborted', code: 'approval_missing' };
 
-test('a WebSocket that a yes for this once let in outlives the hour of one that another yes let in', async () => {
+test('a WebSocket with a one-time approval outlives the expiry of a standing approval', async () => {
   const { agreed, endOf, advance } = await setup({
     rules: [
       { name: 'one', paths: ['/once'], outcome: 'approve' },
@@ -67,7 +67,7 @@ test('a WebSocket that a yes for this once let in outlives the hour of one that 
   expect(isOpen(once.client)).toBe(true);
 });
 
-test('a WebSocket that a yes let in is cut when that is revoked, whoever it was first given for', async () => {
+test('a WebSocket with a standing approval is cut when that is revoked, whichever request it was given for', async () => {
   const { store, agreed, open, endOf } = await setup({ default: 'approve' });
   const first = await agreed('/first', { kind: 'until', at: Date.now() + hour });
   const second = await open('/second');
@@ -77,7 +77,7 @@ test('a WebSocket that a yes let in is cut when that is revoked, whoever it was 
   expect([await endOf('/first'), await endOf('/second')]).toEqual([missing, missing]);
 });
 
-test('a WebSocket that began without a question is cut when the rule wants one now', async () => {
+test('a WebSocket without approval is cut when the rule now requires one', async () => {
   const { sidekey, open, endOf, of } = await setup({ default: 'allow' });
   const client = await open('/chat');
   await sidekey.configure(of({ default: 'approve' }));

@@ -44,7 +44,7 @@ async function echoing(speaks: (typeof upstreams)[number]) {
 }
 
 describe.each(upstreams)('through the proxy, at an upstream of %s', (speaks) => {
-  test('the WebSocket of Node carries messages', async () => {
+  test('the WebSocket client of Node.js carries messages', async () => {
     const { sidekey, upstream, tokens } = await echoing(speaks);
     const script = `
       // Node 26.10 does not stay for a WebSocket over HTTP/2.

@@ -1,6 +1,6 @@
 /**
- * What each way to carry a credential costs a request, beside `bearer`, turn by turn in one run; what placeholders cost a
- * request that has none, and one that has. A part of `npm run bench`; alone: `npm run bench -- --section ways`.
+ * Measures the cost of each authentication scheme for one request, relative to `bearer`, and the cost of placeholders.
+ * A section of `npm run bench`; alone: `npm run bench -- --section schemes`.
  */
 import { createHmac } from 'node:crypto';
 import { table } from '../../src/cli/format.ts';
@@ -24,7 +24,7 @@ const authority = { scheme: 'https', host, port: 443 } as const;
 
 const token = 'ghp_0123456789abcdefghijklmnopqrstuvwxyz';
 
-/** A head as SDKs send it. */
+/** A typical request head of an SDK. */
 const head = [
   ['Host', host],
   ['User-Agent', 'openai-python/2.1.0'],
@@ -48,7 +48,7 @@ const codes = createPlaceholderCodes((text) => createHmac('sha256', 'key').updat
 
 const placeholder = codes.make(readForm('ghp_sidekeyPlaceholder000000000000000000')!, 'anyone', 'g');
 
-interface Way {
+interface SchemeCase {
   readonly name: string;
   readonly plan: Placement;
   readonly credential?: Credential;
@@ -97,7 +97,7 @@ function bound(algorithm: DpopAlgorithm): Credential {
   };
 }
 
-const ways: readonly Way[] = [
+const schemes: readonly SchemeCase[] = [
   { name: 'bearer', plan: { kind: 'bearer' } },
   { name: 'header', plan: { kind: 'header', name: 'X-Api-Key', prefix: '' } },
   { name: 'basic', plan: { kind: 'basic', username: 'x-access-token', pairUsername: null } },
@@ -143,7 +143,7 @@ const ways: readonly Way[] = [
   },
 ];
 
-/** Nanoseconds of one turn, the least of some rounds in which all take turns. */
+/** Nanoseconds per call of each function: the minimum of several interleaved rounds. */
 function measured(
   turns: readonly (() => unknown)[],
   { rounds, each }: { rounds: number; each: number },
@@ -161,26 +161,29 @@ function measured(
 
 const time = (ns: number) => (ns < 10_000 ? `${ns.toFixed(0)} ns` : `${(ns / 1_000).toFixed(0)} µs`);
 
-/** Measures and prints. */
-export function benchWays({ smoke }: { readonly smoke: boolean }): Promise<void> {
+/** Measures and prints both tables. */
+export function benchSchemes({ smoke }: { readonly smoke: boolean }): Promise<void> {
   const size = smoke ? { rounds: 2, each: 50 } : { rounds: 20, each: 5_000 };
-  const requests = ways.map(({ plan, credential = key, facts: known, shown: of, fields: own = fields }) => {
-    const sealed: SealedCredential = { credential, audience: [host] };
-    const injection: CredentialUse = {
-      sealed,
-      placement: plan,
-      authority,
-      ...(known === undefined ? {} : { facts: known }),
-    };
-    if (of === undefined) return () => applyScheme({ path, fields: own }, injection);
-    return () => substitutePlaceholders(applyScheme({ path, fields: own }, injection), of, credential, plan);
-  });
+  const requests = schemes.map(
+    ({ plan, credential = key, facts: known, shown: of, fields: own = fields }) => {
+      const sealed: SealedCredential = { credential, audience: [host] };
+      const injection: CredentialUse = {
+        sealed,
+        placement: plan,
+        authority,
+        ...(known === undefined ? {} : { facts: known }),
+      };
+      if (of === undefined) return () => applyScheme({ path, fields: own }, injection);
+      return () =>
+        substitutePlaceholders(applyScheme({ path, fields: own }, injection), of, credential, plan);
+    },
+  );
   const costs = measured(requests, size);
-  console.log('Ways to carry a credential: a request of ten fields, beside bearer.');
+  console.log('Authentication schemes: cost of injection into a request with ten fields.');
   console.log(
     table(
-      ['way', 'a request', '÷ bearer'],
-      ways.map(({ name }, i) => [name, time(costs[i]!), (costs[i]! / costs[0]!).toFixed(1)]),
+      ['scheme', 'time per request', '÷ bearer'],
+      schemes.map(({ name }, i) => [name, time(costs[i]!), (costs[i]! / costs[0]!).toFixed(1)]),
     ),
   );
 
@@ -203,15 +206,15 @@ export function benchWays({ smoke }: { readonly smoke: boolean }): Promise<void>
     { rounds: size.rounds, each: 20 },
   );
   const speed = (ns: number) => `${((large.length / ns) * 1e3).toFixed(0)} MB/s`;
-  console.log('Placeholders.');
+  console.log('Placeholders: cost of search and replacement.');
   console.log(
     table(
-      ['what', 'cost'],
+      ['operation', 'cost'],
       [
-        ['a head that has none', time(search)],
-        ['a head that has one', time(found)],
-        ['a body that is watched', `${speed(watch)} (a copy of it: ${speed(copy)})`],
-        ['a body in which one may be replaced', speed(replace)],
+        ['search in a head without a placeholder', time(search)],
+        ['search in a head with a placeholder', time(found)],
+        ['search in a body', `${speed(watch)} (copying it: ${speed(copy)})`],
+        ['replacement in a body', speed(replace)],
       ],
     ),
   );
