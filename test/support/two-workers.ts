@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import type { RequestListener } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import type { AuditLine } from '../../src/audit/event.ts';
 import { home, type Home, type Running } from './command-line.ts';
@@ -27,7 +28,7 @@ export interface TwoWorkers extends Running {
   /** Opens tunnels, each with one completed request, until every worker has at least one. */
   readonly spread: (fields?: readonly string[]) => Promise<readonly WorkerTunnel[]>;
   readonly lines: () => Promise<readonly AuditLine[]>;
-  /** Writes the config with other domains. */
+  /** Merges the fields into the config file, and resolves when the edit applies to all requests. */
   readonly configure: (config: object) => Promise<void>;
 }
 
@@ -105,7 +106,11 @@ export async function startTwoWorkers(options: TwoWorkersOptions = {}): Promise<
       }
       return found;
     },
-    configure: (next) => writeFile(at.configFile, stringify({ ...config, ...next })),
+    async configure(next) {
+      await writeFile(at.configFile, stringify({ ...config, ...next }));
+      // An edit applies to all requests after 10 ms (docs/configuration.md).
+      await delay(10);
+    },
   };
 }
 
@@ -124,7 +129,7 @@ export function grantWork(at: Home, upstream: Upstream): Promise<void> {
   ]);
 }
 
-/** The pause between two checks of other processes, which need the CPU time themselves. */
+/** Waits between two checks of other processes, which need the CPU time themselves. */
 export function pollDelay(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 20));
+  return delay(20);
 }
