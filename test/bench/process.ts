@@ -67,13 +67,26 @@ export function spawnProgram(
   return {
     running: {
       pid,
-      cpuMicros: () =>
-        familyOf(pid).reduce((sum, member) => sum + ticksOf(member), 0) * (1e6 / ticksPerSecond),
+      cpuMicros: () => cpuMicrosOf(pid),
       residentMb: () => familyOf(pid).reduce((sum, member) => sum + residentOf(member), 0),
       stop: () => stop(child, endsBy),
     },
     failure: () => (hasEnded(child) ? complaint || 'it ended without a word' : null),
   };
+}
+
+/** User and system time of a process, its children and those that it has waited for, in microseconds (Linux). */
+export function cpuMicrosOf(pid: number): number {
+  return familyOf(pid).reduce((sum, member) => sum + ticksOf(member), 0) * (1e6 / ticksPerSecond);
+}
+
+/** CPU time of the threads of a process, in microseconds to the nanosecond (Linux). */
+export function threadMicrosOf(pid: number): { readonly main: number; readonly others: number } {
+  const micros = (thread: string) =>
+    Number(readOr(`/proc/${pid}/task/${thread}/schedstat`).split(' ', 1)[0]) / 1_000;
+  const threads = listOr(`/proc/${pid}/task`);
+  const others = threads.filter((thread) => thread !== String(pid));
+  return { main: micros(String(pid)), others: others.reduce((sum, thread) => sum + micros(thread), 0) };
 }
 
 export async function freePort(): Promise<number> {

@@ -26,6 +26,8 @@ export interface Prepared extends StartOptions {
   readonly port: number;
   /** `NAME:TOKEN` of the client for the proxy; left out: it is asked for none. */
   readonly proxyUser?: string | undefined;
+  /** The file that its audit records go to; left out: it has none. */
+  readonly auditFile?: string | undefined;
   /** What a client must trust on this way, PEM; asked once it has started. */
   ca(): Promise<string>;
 }

@@ -12,6 +12,7 @@ import type { Ground, Prepared, Subject } from '../subject.ts';
 
 /** What is installed, and not the sources: `npm run bench` builds it first. */
 const entryFile = fileURLToPath(new URL('../../../dist/sidekey.js', import.meta.url));
+const sourceEntryFile = fileURLToPath(new URL('../../../src/sidekey.js', import.meta.url));
 
 const agent = 'bench-agent';
 
@@ -34,6 +35,15 @@ export function sidekeyWorkers(ground: Ground): Subject {
     title: 'Sidekey, 2 workers',
     what: 'Sidekey as before, by two processes on one port',
     prepare: (folder) => prepare(ground, folder, guarded, 2),
+  };
+}
+
+/** The sources, for measurements that count files and functions. */
+export function sidekeySources(ground: Ground): Subject {
+  return {
+    ...sidekey(ground),
+    id: 'sidekey-sources',
+    prepare: (folder) => prepare(ground, folder, guarded, 1, sourceEntryFile),
   };
 }
 
@@ -67,6 +77,7 @@ async function prepare(
   folder: string,
   domain: object | string,
   workers = 1,
+  program = entryFile,
 ): Promise<Prepared> {
   const { host, token } = ground;
   await chmod(folder, 0o700);
@@ -105,8 +116,9 @@ async function prepare(
   const secret = await fill(configFile, token, authorities);
   return {
     command: process.execPath,
-    args: [entryFile, 'start', '--config', configFile],
+    args: [program, 'start', '--config', configFile],
     port,
+    auditFile: join(folder, 'data', 'audit.jsonl'),
     proxyUser: `${agent}:${secret}`,
     ca:
       domain === 'tunnel' ? async () => ground.root : () => readFile(join(folder, 'certs', 'ca.crt'), 'utf8'),
