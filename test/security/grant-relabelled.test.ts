@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setTimeout } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import { describe, expect, test } from 'vitest';
 import { openRegistry } from '../../src/grants/registry.ts';
@@ -30,8 +30,8 @@ describe('a person who can write to the store but has no key', () => {
     const database = new Database(path);
     database.prepare(`update grants set "${column}" = ? where id = ?`).run(value, id);
     database.close();
-    // A store is asked for foreign changes once in a turn.
-    await nextTurn();
+    // Changes by other processes are seen after 5 ms (docs/agents-and-leases.md).
+    await setTimeout(5);
     for (const reader of [registry, open()]) {
       await expect(reader.read(id)).rejects.toMatchObject({ code: 'record_tampered' });
       await expect((async () => reader.open(id))()).rejects.toMatchObject({ code: 'record_tampered' });
