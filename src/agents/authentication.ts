@@ -16,8 +16,9 @@ export interface Identity {
   readonly lease: LeaseFacts | null;
   readonly selectors: Selectors;
   /**
-   * Reports whether the caller may have this grant: what is bound to the agent, and of that what the lease is for. What it may
-   * not have is to look as if it were not there. A caller without a token has whatever a domain offers.
+   * Reports whether the caller may have this grant: what is bound to the agent, and of that what the lease is for. What
+   * it may not have is to look as if it were not there. A caller without a token may use every grant that a domain
+   * offers.
    */
   readonly reaches: (grant: Grant) => boolean;
   /** Returns the present labels of the agent. */

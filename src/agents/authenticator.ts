@@ -55,7 +55,7 @@ interface Fresh {
 }
 
 /**
- * Knows callers by their tokens, and what they reach. It keeps the rights in memory until the store says that
+ * Identifies callers by their tokens, and knows their grants. It keeps the rights in memory until the store says that
  * they have changed, and reads the clock for each request.
  */
 export function createAgentAuthenticator({
@@ -70,7 +70,7 @@ export function createAgentAuthenticator({
     for (const id of fresh.keys()) if (!rights.hasLease(id)) fresh.delete(id);
   });
 
-  /** The lease with what is known of it here. */
+  /** Returns the lease with the uses that this process knows. */
   function asKnown(lease: LeaseRecord): LeaseRecord {
     const { usedAt, uses: counted } = fresh.get(lease.id) ?? { usedAt: null, uses: 0 };
     return {
@@ -116,7 +116,7 @@ export function createAgentAuthenticator({
       uses.used('lease', id, usesEveryMs);
       return;
     }
-    // Other processes judge by what is written. With this they are right to some milliseconds: a use after a long
+    // Other processes know only the written uses. With this they are right to some milliseconds: a use after a long
     // pause is written at once, and of others so soon that the pause before them cannot look like an idle lease.
     const isLate = at - (usedAt ?? createdAt) >= idleMs / 2;
     uses.used('lease', id, isLate ? 0 : Math.min(usesEveryMs, idleMs / 4));
@@ -133,12 +133,12 @@ export function createAgentAuthenticator({
     if (stored === null) return unknownToken();
     learn(stored.id, stored);
     const standing = leaseStanding(stored, at);
-    // Others gave it back a use in between: whoever asks again gets it.
+    // Others gave it back a use in between: the next request gets it.
     return standing.state === 'active' ? usedUp(stored) : leaseEnded(stored, standing);
   }
 
   async function spend(grant: Grant, presented: PresentedToken | null): Promise<SidekeyError | null> {
-    // Not what was known when the request came: it may have waited for a person or for a token since.
+    // The current permissions are read again: it may have waited for a person or for a token since.
     const rights = await rightsInMemory.current();
     const at = now();
     if (presented === null) return grantEnded(grant, rights.policy(grant.id), at);
@@ -256,7 +256,7 @@ function selectorsIn(shown: Exclude<Presented, { readonly kind: 'malformed' }>):
   return shown.kind === 'nothing' ? noSelectors : shown.selectors;
 }
 
-/** A lease never reaches beyond what is bound to its agent, whatever it was made for. */
+/** A lease is limited to the grants that are bound to its agent. */
 function reaches(holder: Holder, grant: Grant, rights: PermissionSnapshot): boolean {
   if (holder.kind === 'lease' && !isLeaseFor(holder.lease, grant.id)) return false;
   return agentReaches(holder.agent, grant, rights);
@@ -282,7 +282,7 @@ function grantRefusal(
   return grantEnded(grant, rights.policy(grant.id), at);
 }
 
-/** A maximum of uses bounds what may begin; what has begun is judged without it. */
+/** A maximum of uses bounds what may begin; an exchange in progress is judged without it. */
 function withoutMaximum(holder: Holder): Holder {
   return holder.kind === 'lease' ? { ...holder, lease: { ...holder.lease, maxUses: null } } : holder;
 }

@@ -2,17 +2,17 @@ import type { Grant } from '../grants/grant.ts';
 
 /**
  * A lease: a right of one agent to use named grants, for a while. Its clock is apart from the clocks of the grants'
- * tokens. Pure: what is true of a lease follows from its values and the time. All times are milliseconds since the epoch.
+ * tokens. Pure: the state of a lease follows from its values and the time. All times are milliseconds since the epoch.
  */
 
 export interface Lease {
   /** UUID. */
   readonly id: string;
-  /** Name of the agent; a lease never reaches beyond what is bound to it. */
+  /** Name of the agent; a lease is limited to the grants of its agent. */
   readonly agent: string;
-  /** Ids of the grants that it was made for; null: whatever its agent reaches, what comes later too. */
+  /** Ids of the grants that it was made for; null: all grants of its agent, also later ones. */
   readonly grants: readonly string[] | null;
-  /** One sentence of whoever made it. */
+  /** One sentence by its creator. */
   readonly purpose: string;
   readonly createdAt: number;
   readonly expiresAt: number;
@@ -29,7 +29,7 @@ export interface Lease {
   readonly revokedAt: number | null;
 }
 
-/** Reports whether a lease was made for a grant. What its agent does not reach, it does not reach either. */
+/** Reports whether a lease was made for a grant. It cannot use grants that its agent cannot use. */
 export function isLeaseFor({ grants }: Pick<Lease, 'grants'>, grantId: string): boolean {
   return grants === null || grants.includes(grantId);
 }
@@ -71,13 +71,14 @@ export interface LeaseTtlLevel extends LeaseTtl {
 /** Lifetime of a lease. */
 export interface GrantedTtl {
   readonly ttlMs: number;
-  /** The level whose maximum is less than what was asked for; null: none is. */
+  /** The level whose maximum is less than the requested time; null: none is. */
   readonly cappedBy: string | null;
 }
 
 /**
- * Returns the lifetime of a lease. For each of its grants the levels are given, the nearest to the grant first: the nearest
- * default counts, while of all maxima the least one does. Of several grants the shortest time is that of the lease.
+ * Returns the lifetime of a lease. For each of its grants the levels are given, the nearest to the grant first: the
+ * nearest default counts, while of all maxima the least one does. The shortest time of several grants applies to the
+ * lease.
  *
  * @param asked milliseconds; null: whatever is usual
  */

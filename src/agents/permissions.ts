@@ -10,12 +10,12 @@ import type {
 } from '../store/store.ts';
 import { type Binding, type Lease, type LeaseStanding, reachesGrant } from './lease.ts';
 
-/** An agent with what it reaches. */
+/** An agent with its bindings. */
 interface KnownAgent extends AgentRecord {
   readonly bindings: readonly Binding[];
 }
 
-/** Whose a token is: an agent's own, or one of its leases. It may have ended. */
+/** The holder of a token: an agent's own, or one of its leases. It may have ended. */
 export type Holder =
   | { readonly kind: 'token'; readonly agent: KnownAgent; readonly token: AgentTokenRecord }
   | { readonly kind: 'lease'; readonly agent: KnownAgent; readonly lease: LeaseRecord };
@@ -23,7 +23,7 @@ export type Holder =
 /** All rights of the store at one moment, found by what requests bring along. */
 export interface PermissionSnapshot {
   readonly revision: number;
-  /** By the SHA-256 of what was shown. */
+  /** By the SHA-256 of the presented token. */
   holder(tokenHash: Uint8Array): Holder | null;
   policy(grantId: string): GrantPolicy | null;
   /** By id; a lease that is gone is not in it. */
@@ -55,7 +55,7 @@ export function createPermissionCache(
   const atHand = () => (known !== null && known.epoch === store.epoch() ? known.rights : null);
 
   async function read(): Promise<PermissionSnapshot> {
-    // Asked before the rows: a change in between makes what is read count as old, never as new.
+    // Asked before the rows: after a change in between, the read values count as old, never as new.
     const epoch = store.epoch();
     const isUnchanged = known !== null && (await store.rights.revision()) === known.rights.revision;
     if (known !== null && isUnchanged) {

@@ -18,7 +18,7 @@ export interface Question {
   readonly expiresAt: number;
   /** Until when it can be answered unless whoever asks says again that it waits: it may have died without a word. */
   readonly aliveUntil: number;
-  /** Whose request it is. */
+  /** The caller of the request. */
   readonly who: Asking;
   /** Method of the request, its canonical authority with the port, and its path without query and credential. */
   readonly method: string;
@@ -120,8 +120,8 @@ function reachWords({ reach }: Extract<Answer, { outcome: 'allowed' }>): string 
 }
 
 /**
- * Names of questions: short enough to be typed, and without letters that look alike (the alphabet of Crockford's
- * base 32: no i, l, o, u). They are names and no secrets: whoever may use the store may answer.
+ * Names of questions: short enough to be typed, and without letters that look alike (the alphabet of Crockford's base
+ * 32: no i, l, o, u). They are names and no secrets: every user of the store may answer.
  */
 
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';

@@ -171,7 +171,7 @@ export interface ApprovalQueue {
   ask(asked: Asked, leaving: Gone, onAsked: (question: Question) => Promise<void>): Promise<ApprovalResult>;
   /** Resolves to true if a standing approval is neither expired nor revoked. */
   stands(id: string): Promise<boolean>;
-  /** Resolves to null if there is no such question, or no longer. */
+  /** Resolves to null if the question does not exist. */
   get(id: string): Promise<Approval | null>;
   /**
    * Calls `ApprovalStore.answer`, audited first. A request that waits in this process continues at once.

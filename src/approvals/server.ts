@@ -21,7 +21,7 @@ interface AdminParts extends ApprovalRouteParts {
 export interface AdminServer {
   /** @throws SidekeyError `port_in_use`, `listen_failed` */
   listen(host: string, port: number): Promise<{ readonly host: string; readonly port: number }>;
-  /** Lets what is under way end, for a moment. Idempotent. */
+  /** Waits a moment for exchanges in progress. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -51,7 +51,7 @@ export function createAdminServer(parts: AdminParts): AdminServer {
     },
   );
   server.maxConnections = maxConnections;
-  // Whoever does not take an answer does not keep its connection.
+  // A client that does not read its answer loses its connection.
   server.setTimeout(30_000);
 
   let closing: Promise<void> | undefined;
@@ -146,7 +146,7 @@ function write(
   });
 }
 
-/** `GET` and `POST` of a link: what is asked, and what a person says. Plain values in, a page out. */
+/** `GET` and `POST` of a link: the question, and the answer of a person. Plain values in, a page out. */
 
 /** Parts of the approval pages. */
 interface ApprovalRouteParts {
@@ -176,7 +176,7 @@ export async function approvalRoute(
 ): Promise<PageAnswer | null> {
   const parts = parseLinkPath(path);
   if (parts === null) return null;
-  // Before anything is looked up: whoever has no link reaches nothing behind it.
+  // Before anything is looked up: a client without a link reaches nothing behind it.
   const link = links.verify(parts);
   if (link === null) return unknownPage();
   const get = async () => {
@@ -216,7 +216,7 @@ const words: Readonly<Record<Choice['value'], readonly [label: string, means: st
   lease: ['For the lease', null],
 };
 
-/** The buttons, each with what it means. The form goes to where the page came from. */
+/** The buttons, each with its meaning. The form goes to where the page came from. */
 function answerForm(approval: Approval, now: number): Markup {
   const [once, no, ...wider] = choicesOf(approval, now).map(button);
   return markup`<form method="post">
@@ -294,7 +294,7 @@ export function overPage(approval: Approval | null): PageAnswer {
   return page({ kind: 'failed', title: 'Too late', body, style }, 410);
 }
 
-/** For what has the form of a link and is none. */
+/** For a path in the form of a link that is not a link. */
 function unknownPage(): PageAnswer {
   return plainPage(404, 'This is no link of ours', [
     'It is not whole, or was made elsewhere.',
@@ -367,7 +367,7 @@ function timeText(seconds: number): string {
   return minutes === 0 ? `${seconds} s` : `${minutes} min ${seconds % 60} s`;
 }
 
-/** Whoever reads it may be in another time zone than this machine. */
+/** The reader may be in another time zone than this machine. */
 function clock(at: number): string {
   return `${new Date(at).toISOString().slice(11, 19)} UTC`;
 }
@@ -387,7 +387,7 @@ function choicesOf({ who }: Pick<Approval, 'who'>, now: number): readonly Choice
     { value: 'no', reach: null },
     { value: '15m', reach: { kind: 'until', at: now + 900_000 } },
     { value: '1h', reach: { kind: 'until', at: now + 3_600_000 } },
-    // Without a lease it would stand for ever.
+    // Without a lease it would never end.
     ...(who.lease === null ? [] : [{ value: 'lease', reach: { kind: 'lease' } } as const]),
   ];
 }

@@ -8,7 +8,7 @@ import { pause, type Timers } from '../lib/timers.ts';
 import type { Vault } from '../vault/vault.ts';
 import { type Question, unshownText } from './approval.ts';
 
-/** Tells a receiver of each question, such as a chat program. It holds up nobody: whatever fails is tried again. */
+/** Tells a receiver of each question, such as a chat program. It holds up nobody: every failed call is repeated. */
 
 /** Options of `createApprovalTeller`. */
 interface ApprovalTellerOptions {
@@ -29,9 +29,9 @@ interface ApprovalTellerOptions {
 
 /** Tells of questions. */
 interface ApprovalTeller {
-  /** Begins to tell of a question, until it expires. What it answers with is to be called when the question is over. */
+  /** Begins to tell of a question, until it expires. Call the returned function when the question has ended. */
   readonly announce: (question: Question) => () => void;
-  /** Gives up what is not told yet. */
+  /** Cancels calls that are not sent yet. */
   close(): Promise<void>;
 }
 
@@ -113,7 +113,7 @@ export function createApprovalTeller(options: ApprovalTellerOptions): ApprovalTe
   };
 }
 
-/** Links that answer a question: whoever has one may, so none is in a log, an error or an audit line. */
+/** Links that answer a question: its holder may answer, so no link is in a log, an error or an audit line. */
 
 /** Question of a link. An id may be used again after some days, with another end. */
 type Linked = Pick<Question, 'id' | 'expiresAt'>;
@@ -191,7 +191,7 @@ export interface QuestionMessage {
   /** Position of the rule in the config, and its name. */
   readonly rule: string;
   readonly rule_name: string | null;
-  /** Link to answer; whoever has it may answer. Null: no pages are served. */
+  /** Link to answer; its holder may answer. Null: no pages are served. */
   readonly link: string | null;
   readonly command: string;
 }

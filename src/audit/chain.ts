@@ -23,7 +23,7 @@ interface Extent {
  */
 type ProblemKind = 'edited' | 'missing' | 'cut' | 'reordered' | 'repeated' | 'foreign';
 
-/** A difference between the log and what was written. */
+/** A difference between the log and the written lines. */
 export interface Problem extends Place {
   readonly kind: ProblemKind;
   /** One sentence for people. */

@@ -58,7 +58,7 @@ export class LiveFile {
     return fileId(stats) === this.id ? stats?.size : undefined;
   }
 
-  /** The size; undefined if the file has no name any more, so that its content is lost. */
+  /** The size; undefined if the file has no name, so that its content is lost. */
   sizeWhereNamed(): bigint | undefined {
     const { nlink, size } = fs.fstatSync(this.#fd, { bigint: true });
     return nlink === 0n ? undefined : size;

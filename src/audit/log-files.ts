@@ -11,7 +11,7 @@ import { shellWord } from '../lib/text.ts';
  * lines are appended. A rotated file may be packed (`<file>.000001.gz`), and is never overwritten.
  */
 
-/** A rotated file: nobody writes to it any more. */
+/** A rotated file: no process writes to it. */
 export interface RotatedFile {
   readonly path: string;
   /** Counts from 1 without a gap. */

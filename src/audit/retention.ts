@@ -111,8 +111,8 @@ function expiredFiles(
 }
 
 /**
- * Returns when the last authentic line of a file was written, in milliseconds since the epoch. Not the time of the file:
- * whoever could set it back would make retention remove a file too early.
+ * Returns when the last authentic line of a file was written, in milliseconds since the epoch. Not the time of the
+ * file: a process that sets it back would make retention remove a file too early.
  */
 function lastLineAt(file: string, source: LogSource, mac: ChainMac): number | undefined {
   const reader = openSource(file, source);

@@ -135,7 +135,7 @@ function parseKeyFile(text: string): KeyFile {
 
 /**
  * A whole file appears under its name, or none: written beside it and linked, because a link, other than a rename,
- * fails where the name is taken. Of two processes one wins, and what was there before stays.
+ * fails where the name is taken. One of two processes succeeds, and existing files stay.
  */
 async function writeOnce(path: string, text: string, mode: number): Promise<boolean> {
   const temporary = `${path}.${randomUUID()}.tmp`;

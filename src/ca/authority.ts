@@ -59,7 +59,7 @@ export interface OpenAuthorityOptions {
 /**
  * Opens the CA of a directory, or makes it on the first run: `ca.crt` (PEM, 0644) and `ca.key` (sealed by the vault,
  * 0600). The key file is there first and holds the certificate too, so that a start after a crash in between
- * finishes the work. Of two processes that start at once one makes the CA and both use it.
+ * finishes the work. If two processes start at the same time, one creates the CA and both use it.
  * No file that is there is ever written over.
  *
  * @throws SidekeyError
@@ -140,7 +140,7 @@ function unseal(files: AuthorityFiles, keyFile: KeyFile, vault: Pick<Vault, 'ope
   };
 }
 
-/** Clients go by the names in the certificate: a config that says others promises what is not so. */
+/** Clients go by the names in the certificate: a config with other values would be wrong. */
 function checkPermitted(
   files: AuthorityFiles,
   authority: CertificateAuthority,

@@ -146,8 +146,8 @@ function serialNumber(): Buffer {
 export const nameConstraintsId = '2.5.29.30';
 
 /**
- * One entry of `ca.permitted_names`. A DNS name permits itself and every name below it, which is what it means in
- * the certificate too (RFC 5280 §4.2.1.10); an address permits itself, a block (CIDR) what is in it.
+ * One entry of `ca.permitted_names`. A DNS name permits itself and every name below it, as in the certificate (RFC 5280
+ * §4.2.1.10); an address permits itself, a block (CIDR) its addresses.
  */
 export type PermittedName =
   | { readonly kind: 'dns'; readonly text: string; readonly name: string }
@@ -272,9 +272,9 @@ type GeneralName =
 /**
  * The name of a canonical host (see `policy/host.ts`; an IPv6 address stands in brackets).
  *
- * Whoever asks has made the host canonical already. It is looked at again here because a certificate is the wrong
- * place to find out that it was not: a NUL, a comma, a line break or a `*` in a name has been read by one program
- * as part of the name and by another as its end (CVE-2009-2408, CVE-2021-44532).
+ * The caller passes a canonical host. It is looked at again here because a certificate is the wrong place to find out
+ * that it was not: a NUL, a comma, a line break or a `*` in a name has been read by one program as part of the name and
+ * by another as its end (CVE-2009-2408, CVE-2021-44532).
  * @throws SidekeyError `bad_request`.
  */
 export function generalNameOf(host: string): GeneralName {

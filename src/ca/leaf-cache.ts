@@ -114,7 +114,7 @@ interface LeafPrefetch {
 
 interface LeafPrefetchOptions {
   readonly leaves: Pick<LeafCache, 'prepare' | 'capacity'>;
-  /** Runs a function once, when what is due now has been done, unless the answer is called before. */
+  /** Runs a function once after the work that is due now, unless the returned function is called before. */
   readonly soon: (run: () => void) => () => void;
   /** Runs a function once, after so many milliseconds, unless the answer is called before. */
   readonly later: (ms: number, run: () => void) => () => void;
@@ -131,7 +131,7 @@ const lookMs = 3_600_000;
 export function createLeafPrefetch({ leaves, soon, later }: LeafPrefetchOptions): LeafPrefetch {
   let wanted: readonly string[] = [];
   let isClosed = false;
-  /** Calls off what is scheduled. */
+  /** Cancels the scheduled work. */
   let cancel: (() => void) | null = null;
 
   function look(): void {
@@ -177,7 +177,7 @@ export function createLeafPrefetch({ leaves, soon, later }: LeafPrefetchOptions)
 interface Leaf {
   /** Without the CA's certificate: clients have that one, or do not trust it anyway (RFC 8446 §4.4.2). */
   readonly certificatePem: string;
-  /** PKCS#8. Lives in memory alone, and no longer than the certificate. */
+  /** PKCS#8. It is only in memory, and at most as long as the certificate. */
   readonly privateKeyPem: string;
   /** Milliseconds since the epoch. */
   readonly notBefore: number;

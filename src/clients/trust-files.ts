@@ -272,10 +272,10 @@ async function isOpenToAll(folder: string): Promise<boolean> {
 }
 
 /**
- * Returns `HGRCPATH` with a file of settings at its end; null on Windows, where the usual paths are others. The variable
- * takes the place of the whole search path (`hg help environment`), so the usual one is written out in front of it: the
- * defaults that come with the program, the system's settings, the person's. The last one that sets a value counts, but for
- * the repository's own `.hg/hgrc`.
+ * Returns `HGRCPATH` with a file of settings at its end; null on Windows, where the usual paths are others. The
+ * variable replaces the whole search path (`hg help environment`), so the usual one is written out in front of it: the
+ * defaults that come with the program, the system's settings, the person's. The last one that sets a value counts, but
+ * for the repository's own `.hg/hgrc`.
  */
 async function hgrcPath(parent: NodeJS.ProcessEnv, file: string): Promise<string | null> {
   if (process.platform === 'win32') return null;

@@ -37,7 +37,7 @@ export type VariableValue =
 export interface ClientVariable {
   readonly name: string;
   readonly value: VariableValue;
-  /** A sentence: what reads it, and what it is good for. */
+  /** A sentence: its readers, and its use. */
   readonly why: string;
   /**
    * True if it is set only if the parent has it: it takes precedence over the usual variable, and would
@@ -170,7 +170,7 @@ export const variables = [
     value: 'java',
     why: 'Trust store and proxy of every JVM. The JVM prints it to stderr when it starts; no secret is in it.',
   },
-  // https://www.php.net/manual/en/configuration.file.php: an empty part stands for the folder that is built in.
+  // https://www.php.net/manual/en/configuration.file.php: an empty part means the built-in folder.
   {
     name: 'PHP_INI_SCAN_DIR',
     value: 'php',
@@ -221,12 +221,12 @@ export type VariableName = (typeof variables)[number]['name'];
 const loopback = ['localhost', '127.0.0.1', '::1'] as const;
 
 /**
- * Returns what is added to `NO_PROXY`: a person's own servers on localhost are not meant when programs are sent through a
- * proxy. One that the domain map has something to say of goes through it like any other host.
+ * Returns the hosts to add to `NO_PROXY`: a person's own servers on localhost are not meant when programs are sent
+ * through a proxy. One that the domain map has something to say of goes through it like any other host.
  *
  * The proxy itself is always called directly: Node.js from 24.5 on sends through the proxy what a library asks of the
- * proxy. It has its port with it, so that the other ports of its host are not meant; but an IPv6 address stands alone, for
- * httpx refuses every request where one has a port (decision 48).
+ * proxy. It has its port with it, so that the other ports of its host are not meant; but an IPv6 address stands alone,
+ * for httpx refuses every request where one has a port (decision 48).
  */
 export function withoutProxy(
   domains: readonly Pick<Domain, 'pattern'>[],
@@ -364,7 +364,7 @@ function valueOf(
   }
 }
 
-/** An empty part stands for the folder that is built in. PHP parts folders by `:`, and on Windows by `;`. */
+/** An empty part means the built-in folder. PHP parts folders by `:`, and on Windows by `;`. */
 function withFolder(before: string, folder: string): string {
   const separator = process.platform === 'win32' ? ';' : ':';
   const kept = before.split(separator).filter((part) => part !== folder);

@@ -144,7 +144,7 @@ export function isAStrangers(
   return !trusted.includes(uid) || (!isLink && isWritableByAll(mode));
 }
 
-/** The settings of a definition with their values, and what is wrong with the values. */
+/** The settings of a definition with their values, and the problems of the values. */
 interface ReadSettings {
   readonly settings: readonly Setting[];
   readonly problems: readonly { readonly path: readonly string[]; readonly message: string }[];

@@ -37,8 +37,8 @@ interface FollowedConfig {
 /**
  * Begins with what the file says now.
  *
- * @param load loads the file, and puts it in force where it is good; never rejects. One runs at a time: what was read
- * first must not come into force last.
+ * @param load loads the file, and puts it in force where it is good; never rejects. One runs at a time: content that
+ * was read first must not apply last.
  */
 export function followConfig(
   file: string,
@@ -247,9 +247,9 @@ export function readRegularFile(path: string, most: number): FileContent | null 
 /** The files of a config: the config file, and the user's provider definitions. */
 interface ConfigSources {
   /**
-   * Reports whether they say something else than what was last taken; a file that is away says nothing. Costs a
-   * `stat` of the file, of the folder, and of each definition in it (about 1.5 µs each), and nothing is read while none of
-   * them has changed. Synchronous, so that nothing can happen between the look and what is done upon it.
+   * Reports whether they differ from the last taken state; a file that is away says nothing. Costs a `stat` of the
+   * file, of the folder, and of each definition in it (about 1.5 µs each), and nothing is read while none of them has
+   * changed. Synchronous, so that nothing can happen between the check and its consequence.
    */
   differ(): boolean;
   /** Stores the current content as the reference of `differ`. Called before a load. */
@@ -274,7 +274,7 @@ interface Taken {
 }
 
 /**
- * Takes what is there now. Never throws: a file that cannot be read counts as one that says just that.
+ * Takes the current state. Never throws: a file that cannot be read counts as one that says just that.
  *
  * @param stampOf how a file is looked at; undefined: it is not there
  */

@@ -23,7 +23,7 @@ export interface Policies {
   readonly names: readonly string[];
   /**
    * To be asked besides the rules that a domain has, by counters and approvals of its own; null: there is none of that
-   * name. What none of its rules matches is refused.
+   * name. A request that matches none of its rules is refused.
    */
   additionalRules(name: string, domain: Pick<DomainPattern, 'text'>): DomainRules | null;
 }
@@ -154,7 +154,7 @@ function unnamed(limit: LimitDefinition): RuleLimit {
 }
 
 /**
- * Returns the key of what a rule matches and does: independent of its position, name, order of fields and
+ * Returns the key of the conditions and the effect of a rule: independent of its position, name, order of fields and
  * amounts.
  */
 function keyOf({ conditions, outcome }: RuleDefinition): string {

@@ -25,11 +25,13 @@ interface BackgroundNotes<Note> {
   get(key: string): Note | undefined;
   /** Writes everything now. Never rejects: what the store did not take is tried again later. */
   flush(): Promise<void>;
-  /** Takes no more notes, and writes what is left. */
+  /** Accepts no more notes, and writes the remaining ones. */
   close(): Promise<void>;
 }
 
-/** The pause after a write that failed. Whoever needs the store reports its fault; a note is not worth a second report. */
+/**
+ * The pause after a write that failed. The callers of the store report its fault; a note is not worth a second report.
+ */
 const retryWriteMs = 60_000;
 
 /**
@@ -106,9 +108,9 @@ export interface ActivityNotes {
   lacked(grantId: string, scopes: readonly string[]): void;
   /** The last use that is not in the store yet, in milliseconds since the epoch; null: there is none. */
   unwrittenUse(grantId: string): number | null;
-  /** Writes what is not written. Never rejects: what the store did not take is tried again later. */
+  /** Writes the pending notes. Never rejects: what the store did not take is tried again later. */
   flush(): Promise<void>;
-  /** Takes no more notes, and writes what is left. Idempotent. */
+  /** Accepts no more notes, and writes the remaining ones. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -172,9 +174,9 @@ export interface UseNotes {
    * some nanoseconds.
    */
   used(kind: RightUse['kind'], id: string, patienceMs: number): void;
-  /** Writes what is not written. Never rejects: what the store did not take is tried again later. */
+  /** Writes the pending notes. Never rejects: what the store did not take is tried again later. */
   flush(): Promise<void>;
-  /** Takes no more notes, and writes what is left. Idempotent. */
+  /** Accepts no more notes, and writes the remaining ones. Idempotent. */
   close(): Promise<void>;
 }
 

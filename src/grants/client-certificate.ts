@@ -5,9 +5,9 @@ import { visible } from '../lib/text.ts';
 import type { ClientCertificateCredential, Credential } from './credential.ts';
 import type { Json } from '../lib/json.ts';
 
-/** A client certificate and its key, as people hand them over. What is said of them never has a piece of the key. */
+/** A client certificate and its key, as people hand them over. Messages about them never contain a part of the key. */
 
-/** Texts with PEM blocks (RFC 7468) in them; the same text may be both. What is no text has none. */
+/** Texts with PEM blocks (RFC 7468) in them; the same text may be both. A value that is not text has none. */
 interface CertificateParts {
   readonly certificate: Json | undefined;
   readonly privateKey: Json | undefined;
@@ -21,8 +21,8 @@ export function isPem(text: string): boolean {
 }
 
 /**
- * Reads a certificate with its chain, and the key that belongs to it. The chain is put in order (RFC 8446 §4.4.2), and what
- * is no part of it is left out.
+ * Reads a certificate with its chain, and the key that belongs to it. The chain is put in order (RFC 8446 §4.4.2), and
+ * other certificates are left out.
  *
  * @param now milliseconds since the epoch
  * @throws SidekeyError `input_invalid`: they are not there, do not belong together, or are good for nothing

@@ -325,11 +325,11 @@ const futureYears = 10;
 
 /**
  * From here on a number is milliseconds, below it is seconds. As seconds it would be the year 5138, as milliseconds
- * March 1973: no real expiry comes near it from either side, and `checkExpiry` refuses what is years off.
+ * March 1973: no real expiry comes near it from either side, and `checkExpiry` refuses a time that is years off.
  */
 const firstMilliseconds = 1e11;
 
-/** The time in milliseconds since the epoch, or what is wrong with it as the end of a sentence. */
+/** The time in milliseconds since the epoch, or its problem as the end of a sentence. */
 type Expiry = { readonly at: number } | { readonly problem: string };
 
 /** `expires_at`: epoch seconds, epoch milliseconds, either as a text, or ISO 8601 with a zone. */

@@ -129,7 +129,7 @@ const canonical = new Map<string, FieldName>(
   ),
 );
 
-/** The field that a written name stands for; null where there is none. */
+/** The field for a written name; null where there is none. */
 export function fieldNamed(written: string): FieldName | null {
   return canonical.get(written) ?? canonical.get(snake(written)) ?? null;
 }
@@ -160,8 +160,7 @@ function flat(name: string): string {
 
 /**
  * Returns the rest of a credential whose grant is revoked: its kind, no secret, and no host that may receive it. The
- * state is a
- * column that whoever can write to the store could set back; what is not there any more cannot be used.
+ * state is a column that a process with write access to the store could set back; a removed value cannot be used.
  */
 export function erased({ credential }: SealedCredential): SealedCredential {
   return { credential: withoutSecrets(credential), audience: [] };

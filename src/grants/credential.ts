@@ -229,8 +229,8 @@ export function secretText(credential: Credential): string {
 }
 
 /**
- * The content of the seal: the credential and the authorities it may ever be sent to. The audience is inside, so
- * that whoever can write to the store, or to the config file, still cannot send the credential elsewhere.
+ * The content of the seal: the credential and the authorities it may ever be sent to. The audience is sealed too: write
+ * access to the store or to the config file is not enough to send the credential elsewhere.
  */
 export interface SealedCredential {
   readonly credential: Credential;
@@ -253,8 +253,8 @@ export type TokenClock = 'fresh' | 'due' | 'ended' | 'absent';
 /**
  * Returns the state of a credential at `now`. A token that says no end is fresh until an upstream refuses it.
  *
- * The skew is at most a fifth of the token's lifetime, so that a token of 60 s is refreshed once in 48 s and not,
- * with a skew of 60 s or more, for every request. What cannot be refreshed is never due.
+ * The skew is at most a fifth of the token's lifetime, so that a token of 60 s is refreshed once in 48 s and not, with
+ * a skew of 60 s or more, for every request. A credential without a refresh is never due.
  */
 export function clockOf(credential: Credential, now: number, skewMs: number): TokenClock {
   switch (credential.type) {

@@ -7,7 +7,7 @@
  * - `active`: usable.
  * - `expired`: its credential has ended and nothing can renew it.
  * - `revoked`: taken away by a person.
- * - `reauth_required`: the provider refused what gets its tokens for good; only a person can help, by a new consent.
+ * - `reauth_required`: the provider permanently refused the refresh; only a person can help, by a new consent.
  */
 export type GrantState = 'active' | 'expired' | 'revoked' | 'reauth_required';
 
@@ -34,7 +34,7 @@ export interface Grant {
   readonly expiresAt: number | null;
   /** True if a new token can be requested: by a refresh token, or another way. */
   readonly refreshable: boolean;
-  /** Counts the writes of the sealed credential; part of what the seal is bound to. */
+  /** Counts the writes of the sealed credential; part of the context of the seal. */
   readonly revision: number;
   /** Milliseconds since the epoch. */
   readonly createdAt: number;
@@ -78,7 +78,7 @@ export function selectGrant(candidates: readonly Grant[], selection: Selection):
   return more.length === 0 ? { kind: 'selected', grant: only } : { kind: 'ambiguous', candidates: left };
 }
 
-/** Returns whether a reference stands for this grant: by its id, its name, or its provider. */
+/** Returns whether a reference names this grant: by its id, its name, or its provider. */
 export function matches(grant: Grant, reference: string): boolean {
   return grant.id === reference || grant.name === reference || grant.provider === reference;
 }

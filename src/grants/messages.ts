@@ -61,8 +61,8 @@ function reasonOf(missing: ReturnType<typeof scopeRefusal>['missing']): string {
 }
 
 /**
- * The command that asks for these scopes besides those that the grant has: `connect` names both. Where its credential
- * is made by hand, the scopes stand behind the command, for whoever makes the next one.
+ * The command that asks for these scopes besides those that the grant has: `connect` names both. If its credential is
+ * created by hand, the scopes follow the command.
  */
 export function consentCommand(
   grant: Pick<Grant, 'name' | 'user' | 'provider' | 'type'>,

@@ -54,9 +54,8 @@ export interface Provider {
   /** Parameters of a query or a form that the service takes for the method, besides those that rules know. */
   readonly methodOverrideParameters: readonly string[];
   /**
-   * The action for a request whose body has a placeholder that stands for nothing there. `pass` forwards it and
-   * records it; for
-   * services that are told whole conversations, where a program once printed its environment.
+   * The action for a request whose body has a placeholder that is not replaced there. `pass` forwards it and records
+   * it; for services that are told whole conversations, where a program once printed its environment.
    */
   readonly unexpectedPlaceholders: 'refuse' | 'pass';
   /** Beginnings of paths where the service shows the request that it was sent, credential and all. */
@@ -131,8 +130,8 @@ export interface TokenPart {
 }
 
 /**
- * `inject`: the one part, as the provider's `inject` says. `aws`: the parts `access_key_id` and `secret_access_key` sign.
- * In the others `{name}` stands for a part.
+ * `inject`: the one part, as the provider's `inject` says. `aws`: the parts `access_key_id` and `secret_access_key`
+ * sign. In the others `{name}` is a placeholder for a part.
  */
 export type TokenInjection =
   | { readonly kind: 'aws' }
@@ -210,7 +209,7 @@ export interface Dialect {
 export interface TokenResponseDialect {
   /** The path to the object with the tokens; null, or nothing at that path: the top level. */
   readonly root: string | null;
-  /** A member that is false in an answer that is an error, whatever its status (Slack: `ok`). */
+  /** A member that is false in an error answer of any status (Slack: `ok`). */
   readonly okField: string | null;
   readonly error: string;
   readonly accessToken: string;
@@ -228,7 +227,7 @@ export interface TokenResponseDialect {
 /** The differences of revocation from RFC 7009. */
 export interface RevocationDialect {
   readonly method: 'POST' | 'DELETE' | 'GET';
-  /** The URL, if it is not the revocation endpoint; `{client_id}` in it stands for the client. */
+  /** The URL, if it is not the revocation endpoint; `{client_id}` in it is replaced by the client id. */
   readonly url: string | null;
   readonly body: 'form' | 'json' | 'none';
   /** The name that the token has in the body, or for GET in the query. */
@@ -248,6 +247,6 @@ export interface InsufficientScopeDialect {
   readonly grantedScopesHeader: string | null;
   /** The field that lists scopes of which one is needed (GitHub: `X-Accepted-OAuth-Scopes`); null: there is none. */
   readonly acceptedScopesHeader: string | null;
-  /** Fields and values with which the refusal is for something else, whatever those two say. */
+  /** Fields and values that show another cause of the refusal, with precedence over those two. */
   readonly unlessHeaders: Readonly<Record<string, string>>;
 }

@@ -5,8 +5,8 @@ import type { Grant } from './grant.ts';
 import type { OpenedGrant, Registry } from './registry.ts';
 
 /**
- * The commit of a provider's response, before anybody sees it: new tokens are stored, and a refusal for
- * good turns its grant `reauth_required`, unless somebody else was faster with either.
+ * The commit of a provider's response, before anybody sees it: new tokens are stored, and a permanent refusal sets its
+ * grant to `reauth_required`, unless another process was faster with either.
  */
 
 /** An opened grant with an OAuth credential. */
@@ -23,7 +23,7 @@ export function oauthGrant(opened: OpenedGrant | null): OAuthGrant | null {
     : null;
 }
 
-/** Tokens that the provider gave, and what it took for them. */
+/** Tokens from the provider, and the values that were sent for them. */
 export interface NewTokens {
   /** Null: it took none; the renewal that `next` holds got them. */
   readonly usedRefreshToken: string | null;

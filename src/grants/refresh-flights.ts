@@ -1,6 +1,6 @@
 /**
- * The refreshes of this process: one at a time for each grant, whoever waits for it; and what is remembered of how they
- * ended, so that a provider that fails or says no is not asked again by every request.
+ * The refreshes of this process: one at a time for each grant; and their last results, so that a provider that fails or
+ * refuses is not called again by every request.
  */
 import { secretText } from './credential.ts';
 import type { Provider } from './provider.ts';
@@ -13,7 +13,7 @@ interface RefreshFlights {
   isUnderWay(grantId: string): boolean;
   /**
    * Joins the refresh that is under way, or starts one that waits where another process is at it. It belongs to nobody:
-   * whoever waits may leave. `unwanted`: a token that an upstream refused. Never rejects.
+   * a waiting caller may leave. `unwanted`: a token that an upstream refused. Never rejects.
    */
   join(opened: OpenedGrant, unwanted: string | null): Promise<AttemptOutcome>;
   /** Starts one that nobody waits for, where it may do something now. */
@@ -39,9 +39,9 @@ interface RefreshFlights {
   mayForce(grantId: string): boolean;
   /** A forced refresh begins now. */
   forced(grantId: string): void;
-  /** Aborted when no refresh is started any more. */
+  /** Aborted when no further refresh starts. */
   readonly stopping: AbortSignal;
-  /** Starts none any more, and waits (within limits) until those under way are committed. */
+  /** Starts no further refresh, and waits (within limits) until those in progress are committed. */
   close(): Promise<void>;
 }
 
@@ -357,7 +357,7 @@ export function createRefreshBackoff(now: () => number, random: () => number): R
   function left(failure: Failure | undefined, { first, max }: { first: number; max: number }): number {
     if (failure === undefined) return 0;
     const own = Math.min(first * 2 ** (failure.count - 1), max) * failure.jitter;
-    // A clock that was set back must not stretch the wait beyond what it was.
+    // A clock that was set back must not make the wait longer.
     const elapsed = Math.max(0, now() - failure.at);
     return Math.max(0, Math.ceil(Math.max(own, failure.askedMs) - elapsed));
   }

@@ -22,7 +22,7 @@ interface RefreshLockParts {
 interface TakeOptions {
   /** False: one look, and no waiting. */
   readonly patient: boolean;
-  /** Aborted: nobody waits any more. */
+  /** Aborted: no caller waits. */
   readonly signal?: AbortSignal | undefined;
   /** Asked after each wait: whether there is nothing left to take it for. */
   readonly isMoot?: () => Promise<boolean>;
@@ -84,7 +84,7 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
     return locks.acquire(name, holder, heartbeatMs);
   }
 
-  /** Until it is given back, and no longer than a refresh may take. */
+  /** Until its release, at most as long as a refresh may take. */
   function startHeartbeat(name: string, until: number): void {
     heartbeats.get(name)?.();
     const cancel = timers.after(beatEveryMs, () => {

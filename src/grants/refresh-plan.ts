@@ -25,7 +25,7 @@ export type RefreshPlan =
 export interface PlanParts {
   readonly providers: (name: string) => Provider | undefined;
   /**
-   * The secret that a reference (`file:`, `env:`, `command:`) stands for, read now.
+   * The secret that a reference (`file:`, `env:`, `command:`) names, read now.
    * @throws SidekeyError `secret_missing`, `permissions_unsafe`, `input_invalid`
    */
   readonly readSecret: (reference: string) => Promise<string>;
@@ -42,8 +42,8 @@ interface Renewable {
 }
 
 /**
- * Puts the request together from the credential and the provider definition. What the credential brings overrides the
- * definition, and never mixes with its secret: the provider's client secret goes to the provider's own token endpoint
+ * Puts the request together from the credential and the provider definition. Values of the credential override the
+ * definition, and never mix with its secret: the provider's client secret goes to the provider's own token endpoint
  * alone, together with the provider's own client id.
  */
 export async function planRefresh(renewable: Renewable, parts: PlanParts): Promise<RefreshPlan> {
@@ -64,7 +64,7 @@ export async function planRefresh(renewable: Renewable, parts: PlanParts): Promi
 }
 
 /**
- * The key that there is stays, whatever the definition says by now: the refresh token may be bound to it (RFC 9449 §5). One
+ * An existing key stays, also after a change of the definition: the refresh token may be bound to it (RFC 9449 §5). One
  * that is missing is made, and kept together with the token that it gets.
  */
 function keyFor({ dpop }: OAuth2Credential, provider: Provider | undefined): DpopKey | null {

@@ -19,7 +19,7 @@ export interface RefreshSchedule {
   used(): void;
   /** Something has changed: looks at all grants now. */
   look(): void;
-  /** Begins nothing any more. What is under way is the token source's to finish. Idempotent. */
+  /** Starts nothing further. The token source finishes the refreshes in progress. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -112,7 +112,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
     });
   }
 
-  /** Begins what is due. Answers when something is due next. */
+  /** Starts the due refreshes. Answers when something is due next. */
   async function lookOnce(): Promise<number> {
     let next = Infinity;
     try {
@@ -216,7 +216,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
     };
   }
 
-  /** Grants whose own end has come, the one that people set: nobody gets their tokens any more. */
+  /** Grants whose own end has come, the one that people set: their tokens are no longer used. */
   async function idsOfEnded(): Promise<ReadonlySet<string>> {
     const policies = await store.grantPolicies.list();
     const time = now();

@@ -44,16 +44,16 @@ export type UseOutcome<T> =
       /** The rotated one; null: the one that was used stays good. */
       readonly refreshToken: string | null;
     }
-  /** The refresh token is of no use any more. */
+  /** The refresh token is no longer valid. */
   | { readonly kind: 'invalid_grant'; readonly description: string };
 
 /**
  * Returns the value of `ask`.
  *
- * @param waiting aborted: nobody waits for the lock any more
+ * @param waiting aborted: no caller waits for the lock
  * @throws SidekeyError `grant_missing`, `grant_revoked`; `input_invalid`: the grant has no refresh token;
- * `reauth_required`: it is of no use any more, which the store knows now too; `refresh_failed`: another process does not
- * let go of it; `store_unavailable`: the rotated one could not be stored; the reason of `waiting`
+ * `reauth_required`: it is no longer valid, and the store records that; `refresh_failed`: another process does not
+ * release it; `store_unavailable`: the rotated one could not be stored; the reason of `waiting`
  */
 export async function useRefreshToken<T>(
   use: RefreshTokenUse<T>,

@@ -1,6 +1,6 @@
 /**
  * One attempt to refresh a grant: take the lock that all processes of the store share, look again, ask the provider,
- * commit, give the lock back. What it must never do is lose a rotated refresh token, or use one twice.
+ * commit, give the lock back. It must never lose a rotated refresh token, or use one twice.
  */
 import type { AuditEvent } from '../audit/event.ts';
 import type { Timers } from '../lib/timers.ts';
@@ -39,13 +39,13 @@ export interface RefreshParts {
 }
 
 interface AttemptOptions {
-  /** A token that an upstream refused: it counts as ended, whatever its clock says. */
+  /** A token that an upstream refused: it counts as ended, also before its expiry. */
   readonly unwanted: string | null;
   /** True if the attempt waits while another process holds the lock. */
   readonly patient: boolean;
   /** A recent failure of another process counts as this attempt's where it is later than this. Left out: none does. */
   readonly adoptsSince?: number | undefined;
-  /** Aborted when the process stops: what only waits gives up; what has asked the provider finishes. */
+  /** Aborted when the process stops: what only waits gives up; a call to the provider finishes. */
   readonly stopping: AbortSignal;
 }
 
@@ -53,7 +53,7 @@ interface AttemptOptions {
 export type AttemptOutcome =
   /** A new token is in the store. */
   | { readonly kind: 'renewed'; readonly opened: OpenedGrant }
-  /** Nothing is left to do here: the record says what is what. */
+  /** Nothing is left to do here: the record shows the difference. */
   | { readonly kind: 'settled' }
   /** Another process is at it, and this attempt was not to wait. */
   | { readonly kind: 'elsewhere' }
@@ -119,7 +119,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
           commits.forget(grantId);
           return { kind: 'settled' };
         }
-        // Whoever had the lock before has just tried.
+        // The last holder of the lock has just tried.
         const failure = await failureSince(grantId, begun);
         if (failure !== null) return transient(failure);
         const current = (await stillHolds(plan, seen, opened)) ? plan : await planFor(opened);

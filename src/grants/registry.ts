@@ -8,7 +8,7 @@ import { endOf, isRefreshable, type SealedCredential } from './credential.ts';
 import { type Grant, type GrantState, isName, matches } from './grant.ts';
 import { readSealed, writeSealed } from './sealed-text.ts';
 
-/** Grants at rest: what the store keeps of them, sealed by the vault, and what is kept in memory for the next request. */
+/** Grants at rest: their records in the store, sealed by the vault, and the records in memory for the next request. */
 
 /** Facts of a new grant besides its credential. */
 export interface NewGrant {
@@ -19,7 +19,7 @@ export interface NewGrant {
 }
 
 /**
- * The grants of a store. One registry for each store of a process: it keeps what it read until the store's epoch
+ * The grants of a store. One registry for each store of a process: it keeps the read records until the store's epoch
  * changes. Methods reject (or, where the answer is at hand, throw) with what `Store` and `Vault` throw.
  */
 export interface Registry {
@@ -33,11 +33,11 @@ export interface Registry {
   open(id: string): OpenedGrant | null | Promise<OpenedGrant | null>;
   /** The same, from memory alone: undefined where the store would have to be read. */
   peek(id: string): OpenedGrant | null | undefined;
-  /** The same, from the store itself, whatever is known. */
+  /** The same, always from the store. */
   read(id: string): Promise<OpenedGrant | null>;
   /**
-   * Puts a new credential in place and makes the grant `active`. Null where the grant is no longer as it was
-   * given (another write was first, or it is gone): nothing was written; read again, and decide anew.
+   * Puts a new credential in place and makes the grant `active`. Null if the grant has changed since (another write was
+   * first, or it was removed): nothing was written; read again, and decide anew.
    */
   replaceCredential(grant: Grant, sealed: SealedCredential, change?: GrantChange): Promise<Grant | null>;
   /**
@@ -149,7 +149,7 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
 
     async read(id) {
       const record = await store.grants.get(id);
-      // The cached record is older than this one, whatever the epoch says.
+      // The cached record is older than this one, also with the same epoch.
       if (snapshots.current()?.record(id)?.revision !== record?.revision) snapshots.drop();
       return opened.open(id, record);
     },
@@ -197,7 +197,7 @@ export interface OpenedGrant {
   readonly sealed: SealedCredential;
 }
 
-/** Opens records, and remembers what it opened last of each grant. */
+/** Opens records, and caches the last one of each grant. */
 interface OpenedGrants {
   /** @throws SidekeyError `record_tampered`, `key_mismatch`. */
   open(id: string, record: GrantRecord | null): OpenedGrant | null;
@@ -312,7 +312,8 @@ function snapshotOf(records: readonly GrantRecord[]): Snapshot {
       let candidates = found.get(reference);
       if (candidates === undefined) {
         candidates = grants.filter((grant) => matches(grant, reference));
-        // References come from the config: few. What matches nothing is not kept, so that callers cannot fill this.
+        // References come from the config: few. References without a match are not cached, so that callers cannot fill
+        // the memory.
         if (candidates.length > 0) found.set(reference, candidates);
       }
       return candidates;

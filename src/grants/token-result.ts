@@ -82,7 +82,7 @@ export function standingOf(
 }
 
 /**
- * Returns why a grant gives no token, whatever its clock says; null: it may give one.
+ * Returns why a grant gives no token, independent of its expiry; null: it may give one.
  *
  * @param provider its definition, which says how a person can mend it
  * @param credential what it holds, where that is known
@@ -103,14 +103,14 @@ export function stateRefusal(
   return null;
 }
 
-/** Returns the reason why a grant's credential has ended for good, as the end of a sentence. */
+/** Returns the reason why a grant's credential has ended permanently, as the end of a sentence. */
 export function endWords({ type }: Pick<Grant, 'type'>): string {
   return type === 'client_certificate'
     ? 'its certificate has ended'
     : 'its token has ended, and there is no refresh token';
 }
 
-/** The grant's token has ended for good. `provider`: its definition, which says how a person can mend it. */
+/** The grant's token has ended permanently. `provider`: its definition, which says how a person can mend it. */
 export function expiredToken(grant: Grant, provider?: Provider): RefusedToken {
   return refused(
     grant,

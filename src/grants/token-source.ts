@@ -33,11 +33,10 @@ export interface TokenSource {
    */
   peek(grantId: string): ReadyToken | null;
   /**
-   * The token, refreshed first where it has ended; waits no longer than `refresh_wait`, and not at all while the
-   * provider fails: then attempts continue in the background, and `retryAfterMs` says when the next one is due. Rejects
-   * with the signal's
-   * reason when that is aborted, which leaves the refresh and all others that wait for it alone, and with what store
-   * and vault throw.
+   * The token, refreshed first where it has ended; waits at most `refresh_wait`, and not at all while the provider
+   * fails: then attempts continue in the background, and `retryAfterMs` says when the next one is due. Rejects with the
+   * signal's reason when that is aborted, which leaves the refresh and all others that wait for it alone, and with what
+   * store and vault throw.
    */
   tokenFor(grantId: string, options?: WaitOptions): Promise<TokenResult>;
   /**
@@ -51,7 +50,7 @@ export interface TokenSource {
    * leave it alone for a while. Rejects with what store and vault throw.
    */
   refreshAhead(grantId: string, when?: 'due' | 'even if fresh'): Promise<AheadOutcome>;
-  /** Starts no refresh any more, and waits (within limits) until those under way are committed. Idempotent. */
+  /** Starts no further refresh, and waits (within limits) until those in progress are committed. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -98,7 +97,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
   ): Promise<TokenResult | UnchangedToken> {
     const deadline = now() + patienceMs;
     const graceEnd = Math.min(deadline, now() + graceMs);
-    /** It waited for an attempt that failed: whoever comes after a failure does not wait. */
+    /** It waited for an attempt that failed: a caller after a failure does not wait. */
     let waited = false;
     let last: OpenedGrant | null = null;
     for (let round = 0; round < maxRounds; round += 1) {

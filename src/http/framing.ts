@@ -62,7 +62,7 @@ function disguised(read: string): SidekeyError {
   });
 }
 
-/** Returns the framing of a request of HTTP/1.1, or what is wrong with it. `framingOf` checks the limits. */
+/** Returns the framing of a request of HTTP/1.1, or its fault. `framingOf` checks the limits. */
 export function requestFraming(head: RequestHeadBytes): BodyFraming | Malformed {
   const length = announced(head, head.version === '1.0', true);
   if (typeof length === 'string') return new Malformed('request', length);
@@ -74,7 +74,7 @@ export function requestFraming(head: RequestHeadBytes): BodyFraming | Malformed 
 }
 
 /**
- * Returns the framing of a response of HTTP/1.1, or what is wrong with it.
+ * Returns the framing of a response of HTTP/1.1, or its fault.
  *
  * @param method of the request that it answers
  */
@@ -142,7 +142,7 @@ function framingOfLength(length: number): BodyFraming {
 }
 
 /**
- * Returns the length that a head announces, in bytes; `unannounced` or `inChunks`; or what is wrong with it.
+ * Returns the length that a head announces, in bytes; `unannounced` or `inChunks`; or its fault.
  *
  * @param isPlain refuses leading zeros, which some servers read as octal
  */

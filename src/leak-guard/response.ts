@@ -150,7 +150,7 @@ class GuardedReply implements ReplySink {
     return decoder;
   }
 
-  /** Runs a callback of the decoder. Nobody else would catch its errors. */
+  /** Runs a callback of the decoder. No other code would catch its errors. */
   #guarding(act: () => void): void {
     if (this.#owner.isOver) {
       this.#decoder?.destroy();

@@ -16,7 +16,7 @@ interface JsonProblem {
   readonly column: number;
 }
 
-/** The value, or what is wrong with the text. */
+/** The value, or the fault of the text. */
 type JsonReading = { readonly ok: true; readonly value: Json } | ({ readonly ok: false } & JsonProblem);
 
 const number = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;

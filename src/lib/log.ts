@@ -18,7 +18,7 @@ export function createLog(
     {
       name: 'sidekey',
       level,
-      // Only the parts of an error that can hold no secret are written, whatever the key of the error.
+      // Only the parts of an error that can hold no secret are written, under any key of the error.
       formatters: { log: (fields) => Object.fromEntries(Object.entries(fields).map(described)) },
       serializers: { err: (description: unknown) => description },
     },

@@ -36,7 +36,8 @@ export class WriteBuffer {
   }
 
   /**
-   * Adds a copy of a piece; text is latin1. Where no write is under way, it is written at the end of this turn at the latest.
+   * Adds a copy of a piece; text is latin1. Without a write in progress, it is written at the end of this turn at the
+   * latest.
    *
    * @returns false: `isFull`
    */
@@ -73,7 +74,7 @@ export class WriteBuffer {
     });
   }
 
-  /** Calls `drained` once when the buffer is not full any more; never where the connection is closed before. */
+  /** Calls `drained` once when the buffer is no longer full; never where the connection is closed before. */
   onDrain(drained: () => void): void {
     this.#onDrain.push(drained);
   }

@@ -171,7 +171,7 @@ function readEnd(value: unknown, obtainedAt: number): number | null {
   return end > obtainedAt && end < obtainedAt + maxLifetimeS * 1000 ? end : null;
 }
 
-/** Returns the members that name the account. A member that contains a secret is left out, whatever the definition says. */
+/** Returns the members that name the account. A member that contains a secret is always left out. */
 function readDetails(
   body: JsonObject,
   paths: readonly string[],

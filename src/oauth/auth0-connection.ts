@@ -32,7 +32,7 @@ export type ConnectionOutcome =
   | Exclude<RefreshOutcome, { readonly kind: 'invalid_grant' }>
   /** The account is not connected (any more): it has to be connected again. */
   | { readonly kind: 'account_gone'; readonly description: string }
-  /** The refresh token of the login is of no use any more: a new login is needed. */
+  /** The refresh token of the login is no longer valid: a new login is needed. */
   | { readonly kind: 'login_ended'; readonly description: string };
 
 const grantType = 'urn:auth0:params:oauth:grant-type:token-exchange:federated-connection-access-token';
@@ -81,7 +81,7 @@ export async function askForConnectionToken(
     case 'tokens': {
       const { accessToken, expiresAt, obtainedAt, scope, issuedTokenType } = answer;
       if (issuedTokenType !== null && issuedTokenType !== connectionTokenType) {
-        // RFC 8693 §2.2.1: what is no token of the account must not be sent to the account's provider.
+        // RFC 8693 §2.2.1: another token must not be sent to the account's provider.
         return {
           kind: 'refused',
           error: 'unexpected_token_type',

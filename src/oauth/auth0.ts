@@ -123,7 +123,7 @@ interface AccountConnection {
   readonly scopes: readonly string[];
 }
 
-/** A connection that has begun, with what is kept for the answer. */
+/** A started connection, with its state for the answer. */
 export interface BegunConnection {
   /** The URL that the user's browser opens. */
   readonly url: string;
@@ -280,7 +280,7 @@ function readBody(answer: EndpointAnswer, method: string, secrets: readonly stri
   throw refusedCall(`HTTP ${status}${reasonIn(body, secrets)}`, status);
 }
 
-/** `ErrorResponse` of the API: `title`, `detail`, and what is wrong with which field. */
+/** `ErrorResponse` of the API: `title`, `detail`, and the fault of each field. */
 function reasonIn(body: JsonObject | null, secrets: readonly string[]): string {
   const said = body?.['detail'] ?? body?.['title'];
   const errors = body?.['validation_errors'];
@@ -339,7 +339,7 @@ const ended = new Set([
   'consent_required',
 ]);
 
-/** Returns whether the refresh token of the login is of no use any more: a new login is needed. */
+/** Returns whether the refresh token of the login is no longer valid: a new login is needed. */
 export function loginHasEnded(error: string): boolean {
   return ended.has(error);
 }

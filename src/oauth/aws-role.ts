@@ -145,7 +145,7 @@ function outcomeOf(
   };
 }
 
-/** The text of the first element of a name. STS writes plain elements, and what is read has no entities. */
+/** The text of the first element of a name. STS writes plain elements, and the values have no entities. */
 function element(xml: string, name: string): string | null {
   return new RegExp(`<${name}>([^<&]*)</${name}>`).exec(xml)?.[1]?.trim() ?? null;
 }

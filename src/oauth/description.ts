@@ -37,7 +37,7 @@ export function errorCode(text: string, secrets: readonly string[]): string {
   return plain ? text : 'unnamed_error';
 }
 
-/** An error code with what was said of it, or any beginning with its end. */
+/** An error code with its description, or any beginning with its end. */
 export function withDescription(what: string, description: string): string {
   return description === '' ? what : `${what}: ${description}`;
 }

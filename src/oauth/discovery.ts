@@ -28,7 +28,7 @@ export interface Discovered {
 }
 
 /**
- * Asks the API first where its tokens come from, then the server. What it finds is tied to what was asked for: the
+ * Asks the API first where its tokens come from, then the server. The result must match the requested issuer: the
  * document of an issuer must name that issuer (RFC 8414 §3.3), so no server can speak for another.
  *
  * @param address an https URL

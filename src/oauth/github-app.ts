@@ -28,8 +28,8 @@ const backdatedS = 60;
 const lifetimeS = 600;
 
 /**
- * Asks for a token. Never rejects for what GitHub or a network may do. An installation that is not there any more is
- * `invalid_grant`: the app was taken away, and only installing it again helps.
+ * Asks for a token. Never rejects for what GitHub or a network may do. A removed installation is `invalid_grant`: the
+ * app was taken away, and only installing it again helps.
  */
 export async function requestInstallationToken(
   request: InstallationRequest,

@@ -76,8 +76,8 @@ export function isObject(value: unknown): value is JsonObject {
 
 /**
  * One request from Sidekey itself to an endpoint of a provider, with no browser between (RFC 9700 §2.6: always over
- * TLS). What comes back is bounded, redirects are never followed, and nothing that a provider or a network may do
- * makes it reject.
+ * TLS). The size of the answer is bounded, redirects are never followed, and no act of a provider or network makes it
+ * reject.
  */
 
 /** The part of `fetch` that is used; `redirect` is always `manual`. */
@@ -104,7 +104,7 @@ export interface TokenIo {
   readonly fetch: TokenFetch;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Ends the request: an answer that comes later is not seen any more. */
+  /** Ends the request: a later answer is ignored. */
   readonly signal?: AbortSignal | undefined;
   /** The key that tokens are to be bound to; absent or null: to none. */
   readonly proofKey?: DpopKey | null | undefined;
@@ -220,7 +220,7 @@ function transient(reason: string, retryAfterMs: number | null = null): Endpoint
   return { kind: 'transient', reason, retryAfterMs };
 }
 
-/** Settles when the signal is aborted, also where what is waited for does not heed it. */
+/** Settles when the signal is aborted, also if the awaited work ignores it. */
 function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise;
   return new Promise((resolve, reject) => {

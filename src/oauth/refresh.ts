@@ -32,7 +32,7 @@ export type RefreshOutcome =
       /** The access token is bound to the key that was proved; absent: to none. */
       readonly isBound?: true;
     }
-  /** The refresh token is of no use any more: only a new consent helps. */
+  /** The refresh token is no longer valid: only a new consent helps. */
   | { readonly kind: 'invalid_grant'; readonly description: string }
   /** Refused for another reason, which stays until the configuration changes. */
   | { readonly kind: 'refused'; readonly error: string; readonly description: string }

@@ -25,7 +25,7 @@ export interface RevocationRequest {
 }
 
 type RevocationOutcome =
-  /** The provider says that the token is of no use any more; so it says of one that it never knew (RFC 7009 §2.2). */
+  /** The provider says that the token is no longer valid; so it says of one that it never knew (RFC 7009 §2.2). */
   | { readonly kind: 'revoked' }
   /** The provider has no way to it, or none for such a token. */
   | { readonly kind: 'unsupported' }

@@ -89,8 +89,8 @@ interface ScopeRefusal {
   /** Null: nothing of scopes that are missing. */
   readonly missing: MissingScopes | null;
   /**
-   * The address of the API's metadata (RFC 9728 §5.1): an https URL of plain letters; null: it does not say. Nobody
-   * asked it.
+   * The address of the API's metadata (RFC 9728 §5.1): an https URL of plain letters; null: it does not say. No request
+   * asked for it.
    */
   readonly resourceMetadata: string | null;
 }
@@ -142,7 +142,7 @@ export function scopeRefusal(
 
 type Names = (text: string | undefined) => readonly string[];
 
-/** RFC 6750 §3.1. A challenge without an error code, to a request with a token, may still name what is required. */
+/** RFC 6750 §3.1. A challenge without an error code, to a request with a token, may still name the required scopes. */
 function inChallenges(
   challenges: readonly Challenge[],
   names: Names,
@@ -157,7 +157,7 @@ function inChallenges(
   const scopes = names((said ?? asked)?.parameters.get('scope'));
   const lacking = ungrantedScopes(scopes, held);
   const anyOne = meaning === 'any' && scopes.length > 1;
-  // It knows better than what was kept of the consent.
+  // It has precedence over the stored consent.
   if (said !== undefined) return { scopes: lacking.length > 0 ? lacking : scopes, anyOne };
   const isLacking = anyOne ? lacking.length === scopes.length : lacking.length > 0;
   return isLacking ? { scopes: lacking, anyOne } : null;

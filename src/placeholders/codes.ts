@@ -8,7 +8,7 @@ export interface FoundCode {
   readonly code: string;
 }
 
-/** Whose a placeholder is. */
+/** The holder of a placeholder. */
 export type Holder = `lease ${string}` | `agent ${string}` | 'anyone';
 
 /** Returns the holder for a lease (its UUID). */
@@ -20,16 +20,19 @@ export const anyone: Holder = 'anyone';
 
 /** Makes placeholders and knows them again; nothing is kept for that. */
 export interface PlaceholderCodes {
-  /** The placeholder of this form that stands for a grant in the hands of a holder: always the same. */
+  /** The placeholder of this form for a grant and a holder: always the same. */
   make(form: PlaceholderForm, holder: Holder, grant: string): string;
-  /** Those in a text, each a character a byte. What only looks like one is none. */
+  /** Those in a text, each a character a byte. Text with another code is not a placeholder. */
   find(text: string, budget?: Budget): readonly FoundCode[];
   /** Reports whether it was made for this holder and this grant. */
   isOf(found: FoundCode, holder: Holder, grant: string): boolean;
 }
 
 const nothing: readonly FoundCode[] = [];
-/** Texts of one search that may turn out to be none: each costs a hash, and whoever writes the text has no end of them. */
+/**
+ * Texts of one search that may turn out to be none: each costs a hash, and the writer of the text can add any number of
+ * them.
+ */
 export interface Budget {
   left: number;
 }
@@ -110,7 +113,7 @@ interface HeldGrant {
   readonly grant: string;
 }
 
-/** Every text that stands for a grant in these hands: in the forms of its provider's variables, and in those for any. */
+/** Every placeholder of a grant for this holder: in the forms of its provider's variables, and in those for any. */
 export function placeholdersOf(
   { holders, grant }: HeldGrant,
   { environment }: Pick<Provider, 'environment'>,
@@ -146,8 +149,8 @@ function formsOf(template: string | null): readonly PlaceholderForm[] {
 }
 
 /**
- * The form of a placeholder: that of the credential that it stands for, with a place for the code that says whose it is.
- * Forms come from the definitions of providers, where they are written as one placeholder that means nothing
+ * The form of a placeholder: the form of its credential, with a place for the code of its holder. Forms come from the
+ * definitions of providers, where they are written as one placeholder that means nothing
  * (`ghp_sidekeyPlaceholder000000000000000000`).
  */
 export interface PlaceholderForm {

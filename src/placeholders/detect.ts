@@ -105,7 +105,7 @@ interface PlaceholderContext {
   readonly grant: Grant | null;
 }
 
-/** @throws SidekeyError `placeholder_misused`: a placeholder in the head stands for nothing there */
+/** @throws SidekeyError `placeholder_misused`: a placeholder in the head is not replaced there */
 export function refuseUnexpectedInHead(
   { authority }: Pick<ScannedRequest, 'authority'>,
   { caller, candidates, received, grant }: PlaceholderContext,
@@ -121,8 +121,9 @@ export function refuseUnexpectedInHead(
 /**
  * Adds the detected placeholders to a request; returns the same request where it can have none.
  *
- * @param onUnexpected called for a placeholder in the body that stands for nothing there, and is forwarded
- * @throws SidekeyError `placeholder_misused`: a placeholder in the body is refused; `bad_request`: the client disconnected within its body
+ * @param onUnexpected called for a placeholder in the body that is not replaced there, and is forwarded
+ * @throws SidekeyError `placeholder_misused`: a placeholder in the body is refused; `bad_request`: the client
+ * disconnected within its body
  */
 export async function detectPlaceholders<R extends ScannedRequest>(
   request: R,

@@ -163,11 +163,11 @@ const marks = alphabets.map(({ mark }) => Buffer.from(mark));
 /** Bytes that a mark and its code have at most. */
 const longest = Math.max(...alphabets.map((alphabet) => alphabet.mark.length + codeLength(alphabet)));
 
-/** Finds placeholders in bytes that come in pieces. It holds none back: what it finds, nobody can use. */
+/** Finds placeholders in bytes that come in pieces. It holds none back: its findings are useless to an attacker. */
 export class PlaceholderScanner {
   readonly #codes: Pick<PlaceholderCodes, 'find'>;
   readonly #budget: Budget = { left: mostTried };
-  /** The end of what has come, which may be the beginning of one. */
+  /** The end of the received bytes, which may be the beginning of one. */
   #before: Buffer = Buffer.alloc(0);
 
   constructor(codes: Pick<PlaceholderCodes, 'find'>) {
@@ -201,8 +201,8 @@ export interface Replacement {
 }
 
 /**
- * Puts a value in the place of each of some texts, in bytes that come in pieces; of two that begin at one place the longer
- * is meant. What may be the beginning of one is held back until it is known whether it is.
+ * Puts a value in the place of each of some texts, in bytes that come in pieces; of two that begin at one place the
+ * longer is meant. A possible beginning of one is held back until its rest has come.
  */
 export class Replacer {
   /** Texts that were replaced. */
@@ -221,7 +221,7 @@ export class Replacer {
     return this.#replace(this.#held.length === 0 ? piece : Buffer.concat([this.#held, piece]), false);
   }
 
-  /** Nothing comes any more. */
+  /** No more bytes come. */
   end(): readonly Buffer[] {
     return this.#replace(this.#held, true);
   }
@@ -288,11 +288,11 @@ export interface MessageRewriting {
 }
 
 /**
- * Puts a credential into the messages of a client, and takes it out of what comes back: a service that repeats messages
+ * Puts a credential into the messages of a client, and removes it from the answers: a service that repeats messages
  * would hand it over.
  *
- * They fail with SidekeyError where something else than frames comes: `bad_request` of the client, `upstream_protocol` of
- * the upstream.
+ * They fail with SidekeyError where something else than frames comes: `bad_request` of the client, `upstream_protocol`
+ * of the upstream.
  */
 export function messageRewriting(
   replacement: Replacement,

@@ -231,7 +231,7 @@ function replaced(
 }
 
 /**
- * Returns the value that a placeholder stands for: the one value of a credential, or the password of a pair.
+ * Returns the value of a placeholder: the one value of a credential, or the password of a pair.
  *
  * @throws SidekeyError `placeholder_misused`: the credential has no such value
  */
@@ -241,7 +241,7 @@ export function valueOf(credential: Credential): string {
   return singleValue(credential);
 }
 
-/** Reports whether a placeholder can stand for a credential. The keys of an AWS role are no token. */
+/** Reports whether a credential can have a placeholder. The keys of an AWS role are no token. */
 export function hasValue(credential: Credential): boolean {
   return credential.type !== 'headers' && awsKeysOf(credential) === null;
 }
@@ -278,7 +278,7 @@ export function tooLate(bytes: number): SidekeyError {
   );
 }
 
-/** Refusal: a token request asks for something that no placeholder stands for. */
+/** Refusal: a token request asks for a value without a placeholder. */
 export function tokenRequestRefused(grantType: unknown): SidekeyError {
   const isNamed = typeof grantType === 'string' && /^[\w:.-]{1,80}$/.test(grantType);
   const what = isNamed ? `grant_type ${grantType}` : 'no grant_type that is known';

@@ -93,8 +93,8 @@ export interface Rule {
   /** Its position, for messages: `domains["api.github.com"].rules[0] (sidekey.yaml:12)`. */
   readonly origin: string;
   /**
-   * Key of what it matches and does, independent of its name and position. For `approve` it also depends on
-   * the domain and the preceding rules.
+   * Key of its conditions and effect, independent of its name and position. For `approve` it also depends on the domain
+   * and the preceding rules.
    */
   readonly key: string;
   readonly outcome: RuleOutcome;

@@ -43,7 +43,7 @@ export function requestHead({ method, path, fields, protocol }: SentRequest, isE
   }
 }
 
-/** Fields whose values no compressor is to remember, whoever put them in: others could guess them by its size. */
+/** Fields whose values no compressor may remember: others could guess them by its size. */
 const secrets = ['authorization', 'cookie'];
 
 /**
@@ -61,7 +61,7 @@ export function streamHead(
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!.toLowerCase();
     const value = fields[i + 1]!;
-    // `:authority` stands for `Host`, and HTTP/2 has no other fields of one connection (RFC 9113 §8.2.2).
+    // `:authority` replaces `Host`, and HTTP/2 has no other hop-by-hop fields (RFC 9113 §8.2.2).
     if (name === 'te' ? value !== 'trailers' : name === 'host' || hopByHop.has(name)) continue;
     if (!isFieldName(name) || !isOneLine(value)) throw cannotBeForwarded();
     kept.push(name, value);
@@ -219,8 +219,8 @@ export class Upload {
   }
 
   /**
-   * Resolves when all is written, or it was stopped. Rejects with what the pieces fail with, and with SidekeyError
-   * `bad_request` where they are not what was announced.
+   * Resolves when all is written, or it was stopped. Rejects with the error of the pieces, and with SidekeyError
+   * `bad_request` if their size is not the announced one.
    *
    * @param progressed called when the upstream has been given something
    */

@@ -302,7 +302,7 @@ export function addressOf(text: string): string {
 
 /**
  * The path that rules judge: without the credential's place, where that of the grant which is meant stands in the path.
- * It is no part of what is asked for. Only what no upstream reads as anything else counts as one.
+ * It is not a part of the requested resource. Only what no upstream reads as anything else counts as one.
  */
 function judgedPath(
   to: Destination,

@@ -172,7 +172,7 @@ export class CredentialRenewal {
   }
 
   /**
-   * Remembers the nonce of a response, whatever its status, for the requests to come.
+   * Remembers the nonce of a response of any status for later requests.
    *
    * @param values returns the values of a field, by its name in lower case
    */

@@ -91,7 +91,7 @@ interface ReachedHost {
   readonly grants: readonly ReachedGrant[];
   /** Name of the one that a request gets which names none; null: none, see `problem`. */
   readonly chosen: string | null;
-  /** Reason why no single grant stands for a request there; null: one does. */
+  /** Reason why no single grant is selected there; null: one does. */
   readonly problem: Problem | null;
   /** Rules of the host; null: none. */
   readonly rules: ReachedRules | null;
@@ -120,8 +120,8 @@ interface Problem {
 }
 
 /**
- * Gathers what a caller reaches. What it does not reach is not in it, as if it were not there; a caller without a token,
- * who reaches whatever there is, is also told of hosts whose grant is missing.
+ * Gathers what a caller reaches. It leaves out the grants that the caller cannot use; a caller without a token, who can
+ * use every grant, also sees hosts whose grant is missing.
  *
  * @throws SidekeyError `store_unavailable`
  */

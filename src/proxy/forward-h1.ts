@@ -70,7 +70,7 @@ class ResponseReading {
     return this.#over && this.#mayReuse;
   }
 
-  /** Reads what came next, up to `end`. Answers what is wrong with it; null: nothing. */
+  /** Reads what came next, up to `end`. Returns its fault; null: nothing. */
   read(bytes: Buffer, end: number): Error | null {
     this.hasBegun = true;
     if (this.#body !== null) return this.#readBody(this.#body, bytes, 0, end);
@@ -115,7 +115,7 @@ class ResponseReading {
 
   #readBody(body: BodyReader, bytes: Buffer, start: number, end: number): Error | null {
     if (this.#over) {
-      // Nobody asked for it.
+      // No request asked for these bytes.
       this.#mayReuse = false;
       return null;
     }
@@ -178,7 +178,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
   constructor(context: AttemptContext) {
     this.#context = context;
     const { facts, grant } = context.request.permission;
-    // Whose credential goes along: that of the grant, or the agent's own.
+    // The owner of the credential: that of the grant, or the agent's own.
     this.owner = grant === null ? `agent ${facts.agent ?? ''}` : `grant ${grant.id}`;
     this.#peer = peerOf(context.request.authority, context.request.identity);
     this.#isExpecting = expects(context);

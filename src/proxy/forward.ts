@@ -65,7 +65,7 @@ export async function forward(
       case 'downgraded':
         protocol = 'http/1.1';
     }
-    // Somebody may have seen the proof of the attempt before, whatever became of it.
+    // The proof of the last attempt may be known to others.
     if (isProved) request = credentials.prove(request);
   }
 }

@@ -35,14 +35,17 @@ export interface Listener {
   recheck(): void;
   /** Resolves when the exchanges that are under way now have ended. */
   underWay(): Promise<void>;
-  /** Takes no more, waits at most `drainMs` for the exchanges under way, then cuts what is left. Idempotent. */
+  /**
+   * Accepts no more connections, waits at most `drainMs` for the exchanges in progress, then cuts the others.
+   * Idempotent.
+   */
   close(drainMs: number): Promise<void>;
 }
 
 /** Connections that wait to be taken; the system may allow fewer. */
 const backlog = 4_096;
 
-/** So long a session may take to end when nothing is under way any more. */
+/** Time for a session to end after its last exchange, in milliseconds. */
 const lastWordMs = 500;
 
 /** Does not listen yet. */
@@ -52,7 +55,7 @@ export function createListener(services: ProxyServices): Listener {
   const exchanges = new Set<Promise<void>>();
   const takenOver = new Set<Promise<void>>();
   const sockets = new Set<Socket>();
-  /** Connections beyond the limit, on their way out: they take nobody's place. */
+  /** Connections beyond the limit, on their way out: they do not count against the limit. */
   const tooMany = new Set<Socket>();
   const connections = new Set<ClientConnection>();
   const sessions = new Set<ClientSession>();
@@ -69,7 +72,7 @@ export function createListener(services: ProxyServices): Listener {
   }
 
   /**
-   * Carries what was admitted, and has it cut when its right ends.
+   * Forwards an admitted request, and cuts it when its permission ends.
    *
    * @param isJudgedAnew whether it is also cut when its request would be refused as things are then: it may last
    */
@@ -199,7 +202,7 @@ export function createListener(services: ProxyServices): Listener {
     for (const connection of connections) connection.closeIfIdle();
     for (const session of sessions) session.drain();
     await within(services.timers, settled(exchanges), drainMs);
-    // The last word of an exchange is a matter of its stream; that of a session may still be on its way.
+    // The end of an exchange belongs to its stream; that of a session may still be on its way.
     const drained = Promise.all(Array.from(sessions, (session) => session.drained));
     await within(services.timers, drained, lastWordMs);
     for (const socket of [...sockets, ...tooMany]) socket.destroy();
@@ -261,7 +264,7 @@ function clientOf(socket: Socket, { isTrustedPeer }: Pick<ProxyServices, 'isTrus
   };
 }
 
-/** Resolves when nothing is left, of what was there and of what came meanwhile. */
+/** Resolves when all promises have settled, also those added meanwhile. */
 async function settled(works: ReadonlySet<Promise<void>>): Promise<void> {
   while (works.size > 0) await Promise.allSettled(works);
 }
@@ -269,8 +272,8 @@ async function settled(works: ReadonlySet<Promise<void>>): Promise<void> {
 const healthy = Buffer.from('{"status":"ok"}\n');
 
 /**
- * Answers what was asked of the proxy itself and not through it: an origin-form target outside a tunnel. Says whether
- * it was such a request. `GET /healthz` is for health checks; it tells nothing but that the proxy serves.
+ * Answers a request to the proxy itself: an origin-form target outside a tunnel. Says whether it was such a request.
+ * `GET /healthz` is for health checks; it tells nothing but that the proxy serves.
  */
 function answerSelf({ method, target, fields: own }: RequestHead, reply: Reply): boolean {
   if (!target.startsWith('/')) return false;

@@ -129,7 +129,7 @@ export class ExchangeRecord {
     this.#ending = 'token.answered';
   }
 
-  /** Event: a placeholder in the body was forwarded, because it stands for nothing there. */
+  /** Event: a placeholder in the body was forwarded, because it is not replaced there. */
   unexpectedPlaceholder(): AuditEvent {
     return { ...this.#known, ...this.#after, event: 'placeholder.passed', outcome: 'allow' };
   }
@@ -374,7 +374,7 @@ function decoded(text: string): string {
   return fold(inUtf8(percentDecoded(text)));
 }
 
-/** Bytes, one a character, as the text that they stand for. */
+/** Decodes bytes, one a character, as UTF-8. */
 function inUtf8(text: string): string {
   // oxlint-disable-next-line no-control-regex -- all bytes
   return /^[\0-\xff]*$/.test(text) ? Buffer.from(text, 'latin1').toString('utf8') : text;

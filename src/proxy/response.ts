@@ -284,7 +284,7 @@ export class ResponseHandler {
     const { body, mayRenew, mayProve, reply } = this.#context;
     this.#status = status;
     if (status !== 401) return false;
-    // The token is good. Where the request cannot be sent again, the next one has the nonce.
+    // The token is good. If the request cannot be sent again, the next one uses the nonce.
     if (proof === 'again' && mayProve) return this.#isProvedAgain(buffer);
     if (proof !== 'nothing' || !mayRenew) return false;
     // A client that still waits for a 100 has sent nothing that would have to be sent again.

@@ -39,7 +39,7 @@ type Refusal = SidekeyError | null;
 
 /** All that is open, so that what a right let through ends with the right. */
 export interface OpenConnections {
-  /** Does the work, and cuts its connection when the right ends; what was carried then has the code that says why. */
+  /** Does the work, and cuts its connection when the right ends; the cut exchange has the code of the reason. */
   during(connection: OpenConnection, work: () => Promise<ExchangeResult>): Promise<ExchangeResult>;
   /** Looks at all of them now; resolves when that is done. */
   recheck(): Promise<void>;
@@ -59,7 +59,7 @@ interface Entry extends OpenConnection {
 const checkEveryMs = 1_000;
 /** So long after its beginning the end of a right is asked for. */
 const soonMs = 20;
-/** So long what is open outlives a store that cannot be asked. */
+/** Time that open exchanges continue without a readable store, in milliseconds. */
 const unaskedMs = 30_000;
 /** Judged in one turn of the event loop: requests go in between. */
 const atOnce = 200;
@@ -95,7 +95,7 @@ export function createOpenConnections(
   }
 
   async function recheck(): Promise<void> {
-    // One that is under way may have passed by what has changed since.
+    // A check in progress may have missed a later change.
     await looking;
     looking ??= look().finally(() => (looking = null));
     await looking;
@@ -264,7 +264,7 @@ export function createCertificateWatch(grants: Pick<Registry, 'open'>, timers: T
   };
 }
 
-/** By what right something was let through. What lasts is asked for it again. */
+/** By what right something was let through. Long exchanges are checked again. */
 export interface Permission {
   readonly caller: Pick<Identity, 'holds'>;
   /** Whose credential went along, or would have where the client has its own; null: none. */
@@ -293,8 +293,8 @@ interface StandingApprovals {
 }
 
 /**
- * Returns when the clock will end a right (milliseconds since the epoch; Infinity: no end is known), or why it has ended. Whether
- * policy still allows what was done by it is another question.
+ * Returns when the clock will end a right (milliseconds since the epoch; Infinity: no end is known), or why it has
+ * ended. Policy is checked separately.
  *
  * @throws SidekeyError `store_unavailable`
  */

@@ -64,8 +64,8 @@ export function targetOf(head: RequestHead, tunnel: InterceptedTunnel | null): T
 }
 
 /**
- * The authority that a CONNECT names. Its `Host` is left aside (RFC 9112 §3.2.3): some clients name the proxy there. What
- * comes through the tunnel is held against the authority.
+ * The authority that a CONNECT names. Its `Host` is left aside (RFC 9112 §3.2.3): some clients name the proxy there.
+ * Requests in the tunnel are compared with the authority.
  */
 export function connectTargetOf({ target: text, fields, version }: RequestHead): Authority | SidekeyError {
   const target = parseConnectTarget(text);
@@ -76,7 +76,7 @@ export function connectTargetOf({ target: text, fields, version }: RequestHead):
   return target;
 }
 
-/** RFC 9112 §2.3. What is no HTTP/1 has another framing. */
+/** RFC 9112 §2.3. Other versions have another framing. */
 function unknownVersion(): SidekeyError {
   return new SidekeyError('bad_request', 'The request is neither HTTP/1.1 nor HTTP/1.0.');
 }
@@ -142,9 +142,9 @@ interface GrantSelector extends Pick<Identity, 'agent' | 'agentUser' | 'lease' |
 }
 
 /**
- * Selects the grant for a caller among those that match the domain's reference and that the caller reaches. Of several, the
- * one whose placeholder the request has is selected, then the one of the user that the agent acts for, unless the caller
- * names another user.
+ * Selects the grant for a caller among those that match the domain's reference and that the caller reaches. If there
+ * are several, the grant whose placeholder the request has is selected, then the grant of the agent's user, unless the
+ * caller names another user.
  */
 export function selectFor(
   { agentUser, selectors, reaches, shows }: GrantSelector,

@@ -52,7 +52,7 @@ function endpointOf(provider: Pick<Provider, 'tokenEndpoint'>): Endpoint | null 
   return endpoint;
 }
 
-/** A path as the most forgiving server reads it: what it takes for the token endpoint would answer with a token. */
+/** A path as the most forgiving server reads it: the assumed token endpoint would answer with a token. */
 function forgiven(path: string): string {
   const [written = ''] = path.split(/[?;]/, 1);
   const decoded = written.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) =>

@@ -104,8 +104,8 @@ export interface RequestBody {
   /** The whole of it, where it has all come and been kept: then it can be sent once more. */
   whole(): { readonly copy: Buffer | null } | null;
   /**
-   * All of it from the first byte on, what is still to come included, where all that has come was kept. Whoever reads the
-   * body goes on with it by this from now on.
+   * All of it from the first byte on, what is still to come included, where all that has come was kept. The reader of
+   * the body continues with this.
    */
   again(): { readonly copy: AsyncIterable<Buffer> | null } | null;
 }
@@ -118,7 +118,7 @@ interface RequestBodyBounds {
   readonly most: number;
 }
 
-/** A piece, and what comes behind it. Whoever holds one holds all that come later, and nothing else does. */
+/** A piece, and what comes behind it. A reference to one keeps all later ones, and nothing else does. */
 interface Link {
   readonly piece: Buffer;
   next: Promise<Link | null> | null;
@@ -126,7 +126,7 @@ interface Link {
 
 const nothing = Buffer.alloc(0);
 
-/** Meters a body while it is read; null stands for none. */
+/** Meters a body while it is read; null means none. */
 export function meteredBody(
   source: AsyncIterable<Buffer> | null,
   bounds: RequestBodyBounds,

@@ -105,7 +105,7 @@ export async function upgrade(
     if (wantsProof(shaken)) {
       upstream.on('error', ignore).destroy();
       upstream = await dialer.connect(peer);
-      // The client may have left meanwhile, or been cut because its right has ended: then no proof leaves any more.
+      // The client may have left meanwhile, or been cut because its right has ended: then no further proof is sent.
       shaken = client.destroyed ? await over : await shake(credentials.prove(request).fields);
       // Once is enough; its nonce is for the next.
       wantsProof(shaken);
@@ -174,7 +174,7 @@ export async function upgrade(
   return over;
 }
 
-/** Frames both ways, until the upstream has closed; what it said before is still delivered. */
+/** Frames both ways, until the upstream has closed; earlier messages are still delivered. */
 function join(client: Duplex, upstream: Socket, meter: Meter, rewriting: MessageRewriting | null): void {
   client.on('data', (chunk: Buffer) => meter.received(chunk.length));
   upstream.on('data', (chunk: Buffer) => meter.sent(chunk.length)).on('error', ignore);
@@ -216,7 +216,7 @@ function passBody(
     if (body.over || typeof end !== 'number') close(body.over);
   };
   const ended = () => close(body.isWhole);
-  // Without an end: what was to last until then is not known to be whole.
+  // Without an end: an exchange that ends then may be incomplete.
   const lost = () => close(false);
   const close = (isWhole: boolean) => {
     upstream.off('data', read).off('end', ended).off('close', lost);

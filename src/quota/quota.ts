@@ -36,7 +36,7 @@ export interface Quota {
   close(): void;
 }
 
-/** A store of counts. Nobody else writes between a read and the writes after it. */
+/** A store of counts. No other process writes between a read and the following writes. */
 export interface Counts {
   read(name: string): Count | undefined;
   /** @param stale when the count may be deleted, in milliseconds since the epoch */

@@ -29,16 +29,16 @@ export interface CredentialUse {
 }
 
 /**
- * Puts a credential into a request. This is the only code that sees both, and it checks the audience again, against
- * the authority that the request is sent to.
+ * Puts a credential into a request. This is the only code that sees both, and it checks the audience again, against the
+ * authority that the request is sent to.
  *
  * All fields of a name that the scheme writes are removed (see `fieldNameAsRead`), and so is the client's own
- * `Authorization`, where SDKs put their placeholders. The fields of the scheme take the place of the first of these,
- * else they follow `Host`, else they come last. All other fields stay.
+ * `Authorization`, where SDKs put their placeholders. The fields of the scheme replace the first of these, else they
+ * follow `Host`, else they come last. All other fields stay.
  *
  * @param request origin-form path and fields, without hop-by-hop fields
- * @throws SidekeyError `policy_violation`: the authority is not in the credential's audience, or the credential
- * cannot stand in this request; `insecure_transport`: plain `http` where the domain does not allow it
+ * @throws SidekeyError `policy_violation`: the authority is not in the credential's audience, or the credential cannot
+ * stand in this request; `insecure_transport`: plain `http` where the domain does not allow it
  */
 export function applyScheme(
   { path, fields }: Pick<AppliedRequest, 'path' | 'fields'>,

@@ -176,7 +176,7 @@ function jsonWith(body: Buffer, path: readonly string[], token: string): Buffer 
   return 'problem' in rewritten ? rewritten : Buffer.from(rewritten.text);
 }
 
-/** Byte by byte, whatever the characters are. */
+/** Byte by byte, for all characters. */
 function formWith(body: Buffer, name: string, token: string): Buffer | Problem {
   const rewritten = withParameter(body.toString('latin1'), name, token);
   return 'problem' in rewritten ? rewritten : Buffer.from(rewritten.text, 'latin1');
@@ -266,8 +266,8 @@ type Rewritten = { readonly text: string } | { readonly problem: string };
 
 /**
  * JSON in which one member is a string. It stands in the place of the first member of that name; others of the name go,
- * however they are written, and so do those that differ in case alone: Go's parser takes the one for the other. Where
- * there is none it comes first, with the objects around it. All other bytes stay as they are.
+ * however they are written, and so do those that differ in case alone: Go's parser takes the one for the other. If
+ * there is none, it comes first, with the objects around it. All other bytes stay as they are.
  *
  * @param path names from the outermost object on
  */

@@ -103,7 +103,7 @@ function encoded(character: string): string {
   return `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`;
 }
 
-/** The keys that tokens are bound to (RFC 9449): made here, never shown. What is public of one is its thumbprint. */
+/** The keys that tokens are bound to (RFC 9449): made here, never shown. Its public part is the thumbprint. */
 
 /** A key, ready to sign. */
 interface ProofKey {

@@ -64,7 +64,7 @@ const inParameter = templateText(`Its value: text with ${sent}.`, isSent, () => 
 const sign = templateText(
   `What is signed: text with {${signedNames.join('}, {')}} and {header:NAME}; a line break is one.`,
   isSigned,
-  // oxlint-disable-next-line no-control-regex -- these are what is looked for
+  // oxlint-disable-next-line no-control-regex -- the pattern searches for these
   (sample) => (/[\0-\x08\x0b-\x1f\x7f]/.test(sample) ? 'has a control character' : null),
 );
 
@@ -180,7 +180,7 @@ interface Signing {
 interface Named {
   readonly name: string;
   readonly template: Template;
-  /** True if the signature is in it: then it is not in what is signed. */
+  /** True if the signature is in it: then it is not signed. */
   readonly hasSignature: boolean;
 }
 
@@ -209,7 +209,7 @@ function signRequest(
   return {
     path: withParameters(path, inQuery),
     added: [...plain, ...filled(headers, true, valueOf)].flat(),
-    // A redirect repeats the query: whoever is sent there would have a request that is signed.
+    // A redirect repeats the query: the recipient would have a signed request.
     ...(inQuery.length === 0 ? {} : { conceal: (answered) => conceal(answered, { texts: [signature] }) }),
   };
 }
@@ -370,7 +370,7 @@ function signingSecret(credential: Credential, { secret: form }: HmacPlacement):
   return { secret, key: isPair ? credential.username : null };
 }
 
-/** Node leaves out what it cannot read. */
+/** Node leaves out unreadable characters. */
 function decoded(written: string, form: HmacPlacement['secret']): Buffer | null {
   switch (form) {
     case 'utf8':

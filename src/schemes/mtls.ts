@@ -35,8 +35,8 @@ export const clientCertificate: AuthScheme<ClientCertificatePlacement, 'client_c
  * Returns the client identity of a grant: the same object for as long as the credential is opened, another for each
  * opened one, so that a connection made with it serves no other grant. The caller checks the audience.
  *
- * @throws SidekeyError `insecure_transport`: there is no TLS, whatever the domain allows; `policy_violation`: the
- * credential is no certificate
+ * @throws SidekeyError `insecure_transport`: there is no TLS, also if the domain allows plain HTTP; `policy_violation`:
+ * the credential is no certificate
  */
 export function certificateShown(sealed: SealedCredential, authority: Authority): GrantIdentity {
   const { credential } = sealed;

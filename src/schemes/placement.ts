@@ -29,7 +29,7 @@ export interface Destination {
 
 /**
  * Returns the placement of the first place that contains a destination. A path that two servers read differently is in
- * no place with paths: it may name another resource for one of them. Where such a place would get no credential, the
+ * no place with paths: it may name another resource for one of them. If such a place would get no credential, the
  * request is refused.
  *
  * @returns SidekeyError `policy_violation`: no place contains it

@@ -40,7 +40,7 @@ export interface AuthScheme<P extends Placement = Placement, W = unknown> {
   /** Returns a request that can carry the credential; absent: an empty one can. */
   sample?(placement: P): SampleRequest;
   /**
-   * Returns what has to be known of the body before the head can be sent; null: nothing, and it streams.
+   * Returns the facts of the body that the head needs; null: nothing, and it streams.
    *
    * @throws SidekeyError `policy_violation`: no credential can be put into such a request
    */

@@ -372,7 +372,7 @@ type Change = <Result>(
 
 /**
  * Every change of a right goes through here, so that nobody who keeps rights in memory misses one. The revision comes
- * first: it takes the lock for writing, so what is read after it is not changed by others.
+ * first: it takes the write lock, so other processes cannot change the values that are read after it.
  */
 function rightsChange(db: Kysely<Schema>, run: Run): Change {
   return (write, duplicate) =>

@@ -32,10 +32,10 @@ const maxLockMs = 300_000;
 export const unsyncedMark = '/* unsynced */';
 
 /**
- * Marks a statement whose commit does not wait for the disk: what it wrote survives every crash of a process, and a power
+ * Marks a statement whose commit does not wait for the disk: its writes survive every crash of a process, and a power
  * cut only after the next `synced`. A wait blocks the thread for milliseconds, in which answers with rotated refresh
- * tokens lie unread. Nothing waits for the disk on behalf of locks and notes of activity: no holder of a lock outlives a
- * power cut. Never within a transaction.
+ * tokens lie unread. Nothing waits for the disk on behalf of locks and notes of activity: no holder of a lock outlives
+ * a power cut. Never within a transaction.
  */
 const unsynced = sql.raw(unsyncedMark);
 
@@ -343,8 +343,7 @@ type TimeColumn = 'usedAt' | 'refreshedAt' | 'failedAt' | 'lackedAt';
 type ActivityUpdate = ExpressionBuilder<OnConflictDatabase<Schema, 'grantActivity'>, 'grantActivity'>;
 
 /**
- * Returns the changes of the row. Of two processes the later news counts, in whichever order they write it. A time
- * that lies
+ * Returns the changes of the row. The later fact of two processes counts, in any order of the writes. A time that lies
  * well beyond `now` was noted before a clock was set back, and counts for nothing.
  */
 function newsOf(row: ActivityUpdate, change: ActivityChange, now: number) {

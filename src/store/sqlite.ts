@@ -95,8 +95,8 @@ let ownChanges = 0;
  * Keeps statements prepared (their texts are few and fixed), and counts changes. `data_version` tells of other
  * connections' commits alone (https://sqlite.org/pragma.html#pragma_data_version), so those of this process are counted
  * here, in the moment they happen. The pragma takes locks, some microseconds' worth, so under load it runs every 5 ms
- * (`createCheckPace`). Whoever must see the commits of other processes, such as a refresh under its lock, writes first:
- * that changes the epoch.
+ * (`createCheckPace`). A caller that must see the commits of other processes, such as a refresh under its lock, writes
+ * first: that changes the epoch.
  */
 function watch(database: Database.Database): { database: SqliteDatabase; epoch: () => number } {
   const statements = new Map<string, SqliteStatement>();
@@ -421,9 +421,8 @@ function unwritable(path: string, cause: unknown): SidekeyError {
 }
 
 /**
- * Returns what an error of SQLite means (https://sqlite.org/rescode.html): a unique constraint that was violated, or
- * a fault
- * of the store at `location`. What is not known is a store that cannot be used, never an empty one.
+ * Returns what an error of SQLite means (https://sqlite.org/rescode.html): a unique constraint that was violated, or a
+ * fault of the store at `location`. An unknown error means a store that cannot be used, never an empty one.
  */
 export function sqliteFault(location: string, error: unknown): 'duplicate' | SidekeyError {
   if (error instanceof SidekeyError) return error;

@@ -101,7 +101,7 @@ export interface Store {
     put(end: AuditEndRecord): Promise<void>;
   };
 
-  /** Finishes what is under way and closes. Idempotent. */
+  /** Finishes the calls in progress and closes. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -238,7 +238,7 @@ export interface BindingRecord extends Binding {
   readonly createdAt: number;
 }
 
-/** A lease with what is kept of its token. */
+/** A lease with the stored part of its token. */
 export interface LeaseRecord extends Lease {
   /** SHA-256 of the lease's token. */
   readonly tokenHash: Uint8Array;
@@ -247,7 +247,7 @@ export interface LeaseRecord extends Lease {
 /** The policy of a grant, which is not sealed. Spans are in milliseconds; null: not set. */
 export interface GrantPolicy {
   readonly grantId: string;
-  /** The end of the grant itself, whatever its tokens' ends are. */
+  /** The end of the grant itself, independent of its tokens. */
   readonly expiresAt: number | null;
   /** The default and the maximum time by which `grant extend` moves that end. */
   readonly defaultTtlMs: number | null;
@@ -277,7 +277,7 @@ interface RightsStore {
    * noted and counted: those are many, and change no right.
    */
   revision(): Promise<number>;
-  /** @param since leases whose time was over before this are left out: none of them will be asked for any more */
+  /** @param since leases whose time was over before this are left out: none of them will be used */
   read(since?: number): Promise<Rights>;
   /** Records uses; the later of two is kept. Missing records are ignored. */
   noteUses(uses: readonly RightUse[]): Promise<void>;

@@ -19,7 +19,7 @@ export interface UpstreamConnection {
    * @param idleMs keep-alive time-out of the upstream in milliseconds; null if it named none
    */
   release(idleMs: number | null): void;
-  /** Closes the connection. Its user is not called any more. */
+  /** Closes the connection. Its user gets no further calls. */
   destroy(): void;
 }
 
@@ -45,7 +45,7 @@ export interface ConnectionUser {
 
 /** The pool of a connection. */
 export interface ConnectionOwner {
-  /** The connection has no user any more. `wasPaused`: unread bytes may arrive one turn of the event loop later. */
+  /** The connection has no user. `wasPaused`: unread bytes may arrive one turn of the event loop later. */
   released(connection: PooledConnection, idleMs: number | null, wasPaused: boolean): void;
   /** The connection is closed. */
   closed(connection: PooledConnection): void;

@@ -210,7 +210,7 @@ class WaitQueue<User> {
   }
 }
 
-/** The error of a dialer, whatever it rejected with. */
+/** The error of a dialer, from any rejection. */
 export function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error('the dialer failed', { cause: error });
 }
@@ -228,7 +228,7 @@ export interface Connections {
   adopt(peer: Peer, socket: Socket): void;
   /** The user no longer waits. */
   leave(peer: Peer, user: ConnectionUser): void;
-  /** Keeps no connection any more; resolves when the last exchange has ended. */
+  /** Keeps no further connection; resolves when the last exchange has ended. */
   close(): Promise<void>;
 }
 

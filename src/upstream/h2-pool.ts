@@ -30,7 +30,7 @@ export interface Streams {
   leave(peer: Peer, user: StreamUser): void;
   /** Makes a connection to learn its protocol, and keeps it. Rejects if no connection can be made. */
   negotiate(peer: Peer): Promise<NegotiatedProtocol>;
-  /** Keeps no session any more; resolves when the last stream has ended. */
+  /** Keeps no further session; resolves when the last stream has ended. */
   close(): Promise<void>;
 }
 

@@ -31,7 +31,7 @@ const closeTimeoutMs = 5_000;
 export interface SessionOwner {
   /** The upstream has sent its SETTINGS; the session accepts streams. */
   ready(session: Session): void;
-  /** The session accepts more streams than before, or none any more. */
+  /** The session accepts more streams than before, or none. */
   changed(session: Session): void;
   /** The session is closed. `error`: the reason, if it was never ready; else null. */
   closed(session: Session, error: Error | null): void;

@@ -26,7 +26,7 @@ export interface UpstreamStream {
   resume(): void;
   /** Sets the deadline: milliseconds until `expired`, counted from this call. */
   deadline(ms: number): void;
-  /** Cancels the stream. Its user is not called any more. */
+  /** Cancels the stream. Its user gets no further calls. */
   destroy(): void;
 }
 
@@ -86,7 +86,7 @@ export class SessionStream implements UpstreamStream {
   /** True if the upstream ended the response with END_STREAM. */
   #hasEnded = false;
   #error: Error | null = null;
-  /** True if its user is not called any more. */
+  /** True if its user gets no further calls. */
   #isOver = false;
 
   constructor(native: ClientHttp2Stream, context: StreamContext, user: StreamUser) {

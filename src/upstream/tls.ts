@@ -154,7 +154,7 @@ export function createTlsSessions(clock: Clock, max = maxAuthorities): TlsSessio
 }
 
 /**
- * Keeps the sessions of each client identity apart: a session stands for the certificate with which it was made. They are
+ * Keeps the sessions of each client identity apart: a session is bound to the certificate of its handshake. They are
  * garbage-collected together with the identity.
  */
 export function sessionsByIdentity(clock: Clock): (peer: Peer) => TlsSessions {

@@ -44,7 +44,7 @@ function decodeKey(text: string): Buffer | null {
   return Buffer.from(text, 'base64');
 }
 
-/** More than any key file has: what is longer is some other file. */
+/** More than any key file has: a longer file is not a key file. */
 const maxLength = 4096;
 
 const introduction = [
@@ -153,7 +153,7 @@ function parse(bytes: Buffer): KeyObject | null {
   if (more.length > 0 || !/^[A-Za-z0-9_-]{43}$/.test(text)) return null;
   const key = Buffer.from(text, 'base64url');
   try {
-    // A 43rd character with stray bits is not what was written.
+    // A 43rd character with stray bits was not written by Sidekey.
     return key.toString('base64url') === text ? masterKey(key) : null;
   } finally {
     key.fill(0);

@@ -18,8 +18,8 @@ export interface Vault {
   readonly keyId: string;
 
   /**
-   * Seals with a fresh data key (AES-256-GCM), itself sealed by the master key. What comes out opens only under
-   * the same `context`: a text that names the record and its revision, such as `grant/ID/7`.
+   * Seals with a fresh data key (AES-256-GCM), itself sealed by the master key. The result opens only with the same
+   * `context`: a text that names the record and its revision, such as `grant/ID/7`.
    */
   seal(context: string, plaintext: Uint8Array): Uint8Array;
 

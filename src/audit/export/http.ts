@@ -49,7 +49,7 @@ export function signature(body: string, secret: string, now: number): { 'sidekey
 interface OtlpOptions extends HttpSinkOptions {
   /** Reads header fields for the collector, such as an API key. */
   readonly headers: () => Promise<Readonly<Record<string, string>>>;
-  /** Receives the number of records that the collector rejected for good. */
+  /** Receives the number of records that the collector rejected permanently. */
   readonly rejected: (count: number) => void;
 }
 

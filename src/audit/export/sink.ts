@@ -91,7 +91,7 @@ interface ShipOptions {
 
 /** A running shipment to one sink. */
 export interface Shipping {
-  /** Counts records that the receiver rejected for good. */
+  /** Counts records that the receiver rejected permanently. */
   rejected(count: number): void;
   /** Delivers the lines that are in the log now, within `patienceMs`, and ends. The next start delivers the rest. */
   close(patienceMs: number): Promise<void>;

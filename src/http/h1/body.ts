@@ -311,7 +311,7 @@ class ChunkedBody implements BodyReader {
     if (digit < 16) {
       this.#left = this.#left * 16 + digit;
       this.#digits += 1;
-      // Beyond it, a double no longer counts one by one.
+      // Above it, a double cannot represent every integer.
       const isTooLarge = this.#digits > maxDigits || this.#left > Number.MAX_SAFE_INTEGER;
       return isTooLarge ? 'chunk_size_too_large' : null;
     }

@@ -20,8 +20,8 @@ import {
 export interface HeadReader<Head> {
   /**
    * Reads a head. `incomplete`: ask again when more has come, with all bytes from the first byte of the head on; they
-   * may have moved, and what was looked at is not looked at again. Any other answer ends this head, and the next call
-   * begins the next one; behind a refusal there is none, and it is answered again.
+   * may have moved, and no byte is read twice. Any other answer ends this head, and the next call begins the next one;
+   * behind a refusal there is none, and it is answered again.
    *
    * A head's bytes stay the caller's: see `FieldTable`. The body begins at `start + head.size`.
    */

@@ -239,7 +239,7 @@ function hintOf(fault: Fault): string | undefined {
 
 /**
  * The field names that the proxy looks for, each with a number: whoever asks for one compares numbers, and the bytes of
- * a name are looked at once. 0 stands for all other names.
+ * a name are looked at once. 0 means any other name.
  */
 const names = [
   '',
@@ -311,7 +311,7 @@ export function numberOfText(name: string): number {
   return family === undefined ? 0 : known[family];
 }
 
-/** Reports whether a number stands for one name alone. */
+/** Reports whether a number means exactly one name. */
 export function isOneName(number: number): boolean {
   return number !== 0 && number < known['proxy-'];
 }
@@ -364,7 +364,7 @@ const lowerOf: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) =>
   byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte,
 );
 
-/** The value of a hex digit; 16 for what is none. */
+/** The value of a hex digit; 16 for other bytes. */
 export const hexOf: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => {
   const text = String.fromCharCode(byte);
   return /[0-9A-Fa-f]/.test(text) ? Number.parseInt(text, 16) : 16;

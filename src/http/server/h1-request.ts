@@ -150,7 +150,7 @@ export class IncomingBody implements AsyncIterableIterator<Buffer> {
     return this.#held;
   }
 
-  /** Takes the bytes of this body. Returns where they end, or what is wrong with them. */
+  /** Takes the bytes of this body. Returns their end, or their fault. */
   take(bytes: Buffer, start: number, end: number): number | Malformed {
     const next = this.#reader.read(bytes, start, end);
     if (typeof next !== 'number') {

@@ -131,8 +131,8 @@ export function endpointOf(host: string): Endpoint | null {
 }
 
 /**
- * Returns the scope that a request is signed for. It is that of the host and no other, whatever the client signed for:
- * otherwise a caller of one host could obtain signatures for another.
+ * Returns the scope that a request is signed for. It is always the region of the host, not the one that the client
+ * signed for: otherwise a caller of one host could obtain signatures for another.
  *
  * @param asked scope that the client signed for; null: it did not sign
  * @param own the one region of the credential; null: any

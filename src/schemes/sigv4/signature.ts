@@ -217,7 +217,7 @@ export function uriEncode(bytes: Buffer | string, keepsSlash = false): string {
   return text;
 }
 
-/** Decodes a percent-encoded text. An invalid `%` stands for itself; `+` is a space, as AWS reads it in queries and S3 paths. */
+/** Decodes a percent-encoded text. An invalid `%` is kept; `+` is a space, as AWS reads it in queries and S3 paths. */
 export function uriDecode(text: string): Buffer {
   const plain = text
     .replaceAll('+', ' ')

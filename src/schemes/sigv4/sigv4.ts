@@ -50,8 +50,9 @@ function signingName(description: string): z.ZodType<string, string> {
 }
 
 /**
- * AWS keys that sign each request (Signature Version 4), whatever keys its client signed it with. Nothing of the secret is
- * sent. The time is Sidekey's: nothing is signed for another day, and a request that waited for approval is not too late.
+ * AWS keys that sign each request (Signature Version 4). Signatures of the client are replaced. Nothing of the secret
+ * is sent. The time is Sidekey's: nothing is signed for another day, and a request that waited for approval is not too
+ * late.
  */
 export const sigv4: AuthScheme<
   SigV4Placement,

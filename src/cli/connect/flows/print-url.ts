@@ -191,7 +191,7 @@ function contextOf(id: string): string {
  * text, which is sealed in the store, and the name that it is found by.
  */
 
-/** A begun flow, and what is to become of it. */
+/** A started flow, and its next step. */
 export interface ConnectSession {
   readonly provider: string;
   /** The endpoints and the client of the consent: none of it may change. */
