@@ -66,7 +66,7 @@ suite('the AWS CLI', aws.missing, () => {
     await onlySidekeyHadThem([stdout]);
   });
 
-  test('is told why where it signs for another region than that of the host', async () => {
+  test('is refused with a reason if it signs for another region than that of the host', async () => {
     const { folder, env, url, aws: double } = await startAwsProxy();
     const args = [
       '--endpoint-url',
@@ -182,7 +182,7 @@ suite('curl', curl.missing, () => {
     await onlySidekeyHadThem([]);
   });
 
-  test('is told of a body that is too large to be hashed', async () => {
+  test('is refused if its body is too large to be hashed', async () => {
     const {
       folder,
       env,

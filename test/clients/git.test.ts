@@ -209,7 +209,7 @@ describe.skipIf(absent)('git', { timeout: 120_000 }, () => {
     expect(at.host.connections()).toBeLessThanOrEqual(2);
   });
 
-  test('is refused at once, and asks nobody, where the service refuses the token', async () => {
+  test('fails at once without a prompt if the service refuses the token', async () => {
     const at = await setup();
     await at.home.grant('wrong', { type: 'api_key', value: 'another' }, [
       '--provider',

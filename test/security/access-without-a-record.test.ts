@@ -60,7 +60,7 @@ test('a probe is recorded before it leaves, without the credential', async () =>
   expect(JSON.stringify([events, noted])).not.toContain('Secret');
 });
 
-test('where it cannot be recorded, it does not leave', async () => {
+test('a probe is not sent if it cannot be recorded', async () => {
   const { works, seen } = await probed(() =>
     Promise.reject(new SidekeyError('audit_unavailable', 'The audit file cannot be written.')),
   );

@@ -61,7 +61,7 @@ test('a signature of another question, cut, guessed, or of another key answers n
   expect(here.seen).toEqual([]);
 });
 
-test('a link is in no byte that the program keeps: no log, no audit line, no row, whatever fails', async () => {
+test('a link is in no log, audit line or row, also after failures', async () => {
   const { sidekey, send, told } = await startApprovalProxy({ receives: () => 500 });
   const client = await send('DELETE /tickets/7', ['Sidekey-Reason: spring clean']);
   const { message } = await told();

@@ -38,7 +38,7 @@ test.each([
   expect(['inject', 'approve']).toContain((await decisionOn(rules, '/repos/x')).outcome);
 });
 
-test('nothing is refused for it where nobody is asked', async () => {
+test('a request that needs no approval is not refused for it', async () => {
   const rules = 'rules: [{ agents: [robot], outcome: deny }], default: allow';
   expect(await decisionOn(rules, '/a//b', override)).toMatchObject({ outcome: 'inject' });
 });

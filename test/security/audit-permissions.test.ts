@@ -51,7 +51,7 @@ describe('an audit log that others could read or replace is not written to', () 
 });
 
 describe('an audit log that cannot be written', () => {
-  it('is told at the start: a folder that cannot be made, a path that is no file', async () => {
+  it('is reported at the start: a folder that cannot be created, a path that is not a file', async () => {
     const file = await newLogFile();
     fs.writeFileSync(file, '', { mode: 0o600 });
     await expect(openLog(join(file, 'audit.jsonl'))).rejects.toMatchObject({ code: 'file_unwritable' });
@@ -63,7 +63,7 @@ describe('an audit log that cannot be written', () => {
     });
   });
 
-  it('is told at the start: a path that is a pipe', async () => {
+  it('is reported at the start: a path that is a pipe', async () => {
     const file = await newLogFile();
     execFileSync('mkfifo', ['-m', '600', file]);
     await expect(openLog(file)).rejects.toMatchObject({
@@ -72,7 +72,7 @@ describe('an audit log that cannot be written', () => {
     });
   });
 
-  it.skipIf(isRoot)('is told at the start: a folder that may not be written to', async () => {
+  it.skipIf(isRoot)('is reported at the start: a folder without write permission', async () => {
     const file = await newLogFile();
     fs.chmodSync(dirname(file), 0o500);
     await expect(openLog(file)).rejects.toMatchObject({ code: 'file_unwritable' });

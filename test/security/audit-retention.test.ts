@@ -18,8 +18,8 @@ async function log() {
   return { file, audit, keep };
 }
 
-describe('somebody who deletes files and would have it look like retention', () => {
-  it('is found: files beyond those that retention recorded are missed', async () => {
+describe('an attacker who deletes files and imitates retention', () => {
+  it('is found: files beyond the recorded ones are reported missing', async () => {
     const { file, keep } = await log();
     expect(await keep(5)).toBeGreaterThan(0);
     expect(await problems(file)).toEqual([]);
@@ -28,7 +28,7 @@ describe('somebody who deletes files and would have it look like retention', () 
     expect((await verify(file)).problems.map(({ kind }) => kind)).toContain('missing');
   });
 
-  it('cannot say so in the record, nor take it away, nor put an older one in its place', async () => {
+  it('cannot change, remove or replace the retention record', async () => {
     const { file, keep } = await log();
     await keep(6);
     const older = fs.readFileSync(retentionFile(file), 'utf8');
@@ -48,7 +48,7 @@ describe('somebody who deletes files and would have it look like retention', () 
     expect((await verify(file)).ok).toBe(false);
   });
 
-  it('cannot have retention itself wash a change away: what did not verify stays said for ever', async () => {
+  it('cannot hide a change by retention: an unverified line stays reported', async () => {
     const { file, keep } = await log();
     rewrite(rotatedName(file, 2), (text) => text.replace('"agent":"ci"', '"agent":"xx"'));
     await keep(5);
@@ -60,14 +60,14 @@ describe('somebody who deletes files and would have it look like retention', () 
     expect((await verify(file)).ok).toBe(false);
   });
 
-  it('cannot make retention remove by setting the times of files back', async () => {
+  it('cannot cause a removal by older file times', async () => {
     const { file, keep } = await log();
     for (const { path } of rotatedFiles(file)) fs.utimesSync(path, 0, 0);
     expect(await keep(1_000, 2 * 86_400_000)).toBe(0);
     expect(await keep(1_000, 21 * 3_600_000)).toBe(0);
   });
 
-  it('is found where the record of another log of the same key hides all files of this one', async () => {
+  it('is found if the record of another log with the same key covers all files', async () => {
     const [longer, shorter] = [await log(), await log()];
     await write(longer.audit, 60, 31);
     await longer.keep(1);
@@ -77,7 +77,7 @@ describe('somebody who deletes files and would have it look like retention', () 
     expect((await verify(shorter.file)).problems.map(({ kind }) => kind)).toEqual(['repeated']);
   });
 
-  it('stops retention where its record is not authentic: nothing more goes until somebody has looked', async () => {
+  it('stops retention if its record is not authentic, until a person has checked', async () => {
     const { file, keep } = await log();
     await keep(6);
     rewrite(retentionFile(file), (text) => text.replace('"removed"', '"remover"'));
@@ -85,7 +85,7 @@ describe('somebody who deletes files and would have it look like retention', () 
   });
 });
 
-describe('an older log that is put back with its own head records', () => {
+describe('an older log that is restored with its own head records', () => {
   it('is found with an anchor, and only with one', async () => {
     const file = await newLogFile();
     const audit = await openLog(file);
@@ -116,7 +116,7 @@ describe('an older log that is put back with its own head records', () => {
     });
   });
 
-  it('is found also where anchors of the new history were added to those of the old one', async () => {
+  it('is found also if anchors of the new history were added to the old ones', async () => {
     const file = await newLogFile();
     const anchorOf = async (from: number) => {
       const audit = await openLog(file);

@@ -13,14 +13,14 @@ import {
 } from '../unit/audit/log-for-test.ts';
 import { vaultForTest } from '../unit/audit/vault-for-test.ts';
 
-describe('somebody who may write to the audit files, without the key', () => {
-  it('cannot change a line unseen', async () => {
+describe('an attacker with write access to the audit files and without the key', () => {
+  it('cannot change a line undetected', async () => {
     const file = await writtenLog(5);
     rewrite(file, (text) => text.replace('"path":"/3"', '"path":"/x"'));
     expect(await problems(file)).toEqual(['edited 3']);
   });
 
-  it('cannot hide a line by making it unreadable, as if a crash had torn it', async () => {
+  it('cannot hide a line as a torn line', async () => {
     const file = await writtenLog(5);
     rewriteLines(file, (lines) => lines.with(2, (lines[2] ?? '').slice(0, 30)));
     expect(await problems(file)).toEqual(['missing 4']);
@@ -39,7 +39,7 @@ describe('somebody who may write to the audit files, without the key', () => {
     expect(await problems(file)).toEqual([problem]);
   });
 
-  it('cannot move or repeat a line unseen', async () => {
+  it('cannot move or repeat a line undetected', async () => {
     const moved = await writtenLog(5);
     rewriteLines(moved, ([one = '', two = '', ...rest]) => [two, one, ...rest]);
     expect(await problems(moved)).toEqual(['reordered 2']);
@@ -48,7 +48,7 @@ describe('somebody who may write to the audit files, without the key', () => {
     expect(await problems(repeated)).toEqual(['repeated 6']);
   });
 
-  it('cannot add a line, not even one hashed with another key', async () => {
+  it('cannot add a line, also one hashed with another key', async () => {
     const file = await writtenLog(2);
     const forged = fs
       .readFileSync(await writtenLog(3, { vault: vaultForTest('forger') }), 'utf8')
@@ -57,7 +57,7 @@ describe('somebody who may write to the audit files, without the key', () => {
     expect(await problems(file)).toEqual(['foreign 3', 'foreign 4']);
   });
 
-  it('cannot add an event without a hash, which readers would show, as if a crash had torn it', async () => {
+  it('cannot add an event without a hash as a torn line', async () => {
     const file = await writtenLog(2);
     const forged = { ...(await allLines(file))[1], seq: 77, node: 'forger/1', path: '/forged' };
     const { prev: _prev, hash: _hash, ...rest } = forged;
@@ -66,7 +66,7 @@ describe('somebody who may write to the audit files, without the key', () => {
     expect(await problems(file)).toEqual(['foreign 3']);
   });
 
-  it('cannot remove a file of the log unseen, nor all of it', async () => {
+  it('cannot remove a file or the whole log undetected', async () => {
     const file = await writtenLog(30, { maxBytes: 1_500 });
     fs.renameSync(`${file}.000002`, `${file}.away`);
     expect(await problems(file)).toEqual(['missing 1', 'missing 1']);
@@ -79,7 +79,7 @@ describe('somebody who may write to the audit files, without the key', () => {
     expect(await problems(all)).toEqual(['cut 1']);
   });
 
-  it('cannot make the head record agree with a cut', async () => {
+  it('cannot make the head record match a cut', async () => {
     const file = await writtenLog(5);
     rewriteLines(file, (lines) => lines.slice(0, 3));
     const third = (await allLines(file)).at(-1)?.hash ?? '';
@@ -93,7 +93,7 @@ describe('somebody who may write to the audit files, without the key', () => {
 });
 
 describe('a writer that starts after the log was cut', () => {
-  it('does not make it whole again', async () => {
+  it('does not hide the cut', async () => {
     const file = await writtenLog(5);
     rewriteLines(file, (lines) => lines.slice(0, 3));
     await write(await openLog(file), 2, 6);
@@ -102,14 +102,14 @@ describe('a writer that starts after the log was cut', () => {
     ]);
   });
 
-  it('does not make it whole again where all of it is gone', async () => {
+  it('does not hide the loss of the whole log', async () => {
     const file = await writtenLog(5);
     fs.rmSync(file);
     await write(await openLog(file), 1, 6);
     expect(await problems(file)).toEqual(['missing 1']);
   });
 
-  it('leaves a mark for ever where the head record went with the cut', async () => {
+  it('leaves a permanent mark if the head record was cut too', async () => {
     const file = await writtenLog(5);
     rewriteLines(file, (lines) => lines.slice(0, 3));
     fs.rmSync(headFile(file));
@@ -118,7 +118,7 @@ describe('a writer that starts after the log was cut', () => {
     expect((await allLines(file))[3]).toMatchObject({ event: 'audit.repaired', code: 'audit_broken' });
   });
 
-  it('shows two histories where an older head record was put back', async () => {
+  it('shows two histories if an older head record was restored', async () => {
     const file = await writtenLog(2);
     const older = fs.readFileSync(headFile(file));
     const log = await openLog(file);

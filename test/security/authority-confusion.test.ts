@@ -163,7 +163,7 @@ describe('authority confusion outside a tunnel', () => {
       });
   });
 
-  it('what goes upstream names the one authority, in whatever field the client named another', () => {
+  it('a forwarded request names the one authority, and no other that the client named in a field', () => {
     const sent = ['Host', 'attacker.example', 'X', '1', 'host', 'attacker.example'];
     expect(requestFields(sent, authorityText(allowed.authority))).toEqual([
       'Host',

@@ -48,8 +48,8 @@ async function setup(domain: object, { user, bindings }: Caller = {}) {
 const notForBob = { default: 'allow', rules: [{ users: ['bob'], outcome: 'deny' }] };
 const denied = [403, 'rule_denied'];
 
-describe('what is denied for a user', () => {
-  test('is denied where the grant is chosen by its id, as where its user is', async () => {
+describe('a rule that denies a user', () => {
+  test('applies to its grants, selected by user or by id', async () => {
     const { ask, seen, grants } = await setup(notForBob, { user: 'alice' });
     expect(await ask('+user=bob')).toEqual(denied);
     expect(await ask(`+grant=${grants.bob.id}`)).toEqual(denied);
@@ -58,7 +58,7 @@ describe('what is denied for a user', () => {
     expect(seen).toEqual(['token-of-alice']);
   });
 
-  test('is denied to an agent that reaches nobody else and names nobody', async () => {
+  test('also denies an agent that has only grants of that user and names none', async () => {
     const { ask, seen } = await setup(notForBob, {
       bindings: ({ bob }) => [{ kind: 'grant', value: bob.id }],
     });
@@ -67,8 +67,8 @@ describe('what is denied for a user', () => {
   });
 });
 
-describe('what is for one user alone', () => {
-  test('is not had by a claim to be that user', async () => {
+describe('a rule that allows one user', () => {
+  test('does not apply to a caller that only claims that user', async () => {
     const { ask, seen } = await setup(
       { rules: [{ users: ['eve'], outcome: 'tunnel' }] },
       { user: 'alice', bindings: () => [] },
@@ -77,7 +77,7 @@ describe('what is for one user alone', () => {
     expect(seen).toEqual([]);
   });
 
-  test('is had with the grant of that user, by whoever may use it', async () => {
+  test('allows the grant of that user for every agent that may use it', async () => {
     const { ask, seen } = await setup({ rules: [{ users: ['bob'] }] }, { user: 'alice' });
     expect(await ask()).toEqual(denied);
     expect(await ask('+user=bob')).toEqual([200, undefined]);

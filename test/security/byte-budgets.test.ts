@@ -62,7 +62,7 @@ function listening(answer: (response: ServerResponse) => void) {
 const chunk = `2710\r\n${'x'.repeat(10_000)}\r\n`;
 
 describe('bytes of an upload count', () => {
-  test('where it goes beyond body_bytes', async () => {
+  test('if it exceeds body_bytes', async () => {
     const { listener, heard } = listening((response) => response.end());
     const { open, begin, next } = await budgeted(listener, 1_000, { limits: { body_bytes: '15kB' } });
     const client = await open();
@@ -74,7 +74,7 @@ describe('bytes of an upload count', () => {
     expect(await next()).toBe('rate_limited');
   });
 
-  test('where its answer is larger than max_response', async () => {
+  test('if its response exceeds max_response', async () => {
     const { listener } = listening((response) =>
       response.setHeader('content-length', 20).end('x'.repeat(20)),
     );
@@ -86,7 +86,7 @@ describe('bytes of an upload count', () => {
     expect(await next()).toBe('rate_limited');
   });
 
-  test('where upstream takes it and never answers, and are on record', async () => {
+  test('if the upstream never answers, and are recorded', async () => {
     const { listener } = listening((response) => response.destroy());
     const { open, begin, next, sidekey } = await budgeted(listener, 1_000);
     const client = await open();
@@ -102,7 +102,7 @@ describe('bytes of an upload count', () => {
     });
   });
 
-  test('where its client leaves in the middle', async () => {
+  test('if its client leaves before the end', async () => {
     const { listener, heard } = listening((response) => response.end());
     const { open, begin, next, sidekey } = await budgeted(listener, 1_000);
     const client = await open();
@@ -115,8 +115,8 @@ describe('bytes of an upload count', () => {
   });
 });
 
-describe('what overdraws its budget while it lasts', () => {
-  test('as an upload is refused, and says until when', async () => {
+describe('an exchange that exceeds its budget', () => {
+  test('as an upload is refused, with the time of the next budget', async () => {
     const { listener } = listening((response) => response.end());
     const { open, begin, sidekey } = await budgeted(listener, 1_000);
     const client = await open();
@@ -130,7 +130,7 @@ describe('what overdraws its budget while it lasts', () => {
     expect(bytes).toBeLessThan(step + 64 * kib);
   });
 
-  test('as a response is cut, and the audit says why', async () => {
+  test('as a response is cut, and the audit has the reason', async () => {
     const { open, begin, next, sidekey } = await budgeted((_request, response) => {
       response.write('x'.repeat(2 * step));
     }, 1_000);
@@ -142,7 +142,7 @@ describe('what overdraws its budget while it lasts', () => {
     expect(await next()).toBe('rate_limited');
   });
 
-  test('as a response that sends little is cut by the next look', async () => {
+  test('as a response that sends little is cut by the next check', async () => {
     const { open, begin, sidekey } = await budgeted((_request, response) => {
       response.write('x'.repeat(2_000));
     }, 1_000);
@@ -179,7 +179,7 @@ describe('what overdraws its budget while it lasts', () => {
     expect(await next()).toBe('rate_limited');
   });
 
-  test('is let through to the last byte of the budget', async () => {
+  test('is forwarded up to the last byte of the budget', async () => {
     const { open, begin, next, sidekey } = await budgeted((_request, response) => {
       response.setHeader('content-length', 2 * step).end(Buffer.alloc(2 * step));
     }, 2 * step);

@@ -92,7 +92,7 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('grants with certificates at one 
     expect(upstream.connections()).toBe(4);
   });
 
-  test('resume no TLS session of each other, nor of nobody', async () => {
+  test('do not share TLS sessions, nor with requests without a grant', async () => {
     const { upstream, get } = await setup({ tls, answer: closing });
     for (let round = 0; round < 3; round += 1) {
       await get('ann', 'open/');
@@ -123,7 +123,7 @@ describe('the certificate of a grant', () => {
     expect(outside.connections()).toBe(0);
   });
 
-  test('lets nothing go over plain http, whatever the domain allows', async () => {
+  test('is never sent over plain http, also if the domain allows it', async () => {
     const seen: string[] = [];
     const plain = await startPlainUpstream((request, response) => {
       seen.push(request.url ?? '');

@@ -17,7 +17,7 @@ test.each([
   expect(chooseBrowser(address, 'wslview', linux)).toMatchObject({ kind: 'none' });
 });
 
-test('what consent pages have in their addresses is no hindrance', () => {
+test('the addresses of real consent pages are accepted', () => {
   const address =
     'https://[2001:db8::1]:8443/a.b/authorize~1?scope=a%20b&resource=*&state=x-_y&at=@me,+z&code_challenge=a=';
   expect(chooseBrowser(address, undefined, { platform: 'linux', env: { DISPLAY: ':0' } }).kind).toBe(

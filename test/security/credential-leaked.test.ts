@@ -37,7 +37,7 @@ const mirror =
     response.end(JSON.stringify({ headers: request.headers, url: request.url }));
   };
 
-describe('where nothing is said of leaks', () => {
+describe('without a leak_guard setting', () => {
   test.each([400, 401, 404, 500, 503])('an error page of status %i shows none', async (status) => {
     const room = await guarded(null, mirror(status));
     const answer = await get(room);
@@ -67,7 +67,7 @@ describe('where nothing is said of leaks', () => {
     expect((await get(room, '/v1/My/%72equest?x=1')).body).toContain(masked);
   });
 
-  test('any other response goes on as it came', async () => {
+  test('any other response is forwarded unchanged', async () => {
     const room = await guarded(null, mirror());
     const { body, headers } = await get(room, '/headersome');
     expect(headers['x-seen']).toBe(`Bearer ${bearerToken}`);
@@ -75,7 +75,7 @@ describe('where nothing is said of leaks', () => {
     expect(await room.sidekey.audited(({ event }) => event === 'outcome')).not.toHaveProperty('leaks');
   });
 
-  test('an error page in a coding that nobody here takes off is refused', async () => {
+  test('an error page in an unknown coding is refused', async () => {
     const room = await guarded(null, (_request, response) =>
       response.writeHead(500, { 'Content-Encoding': 'own' }).end('gibberish'),
     );
@@ -84,12 +84,12 @@ describe('where nothing is said of leaks', () => {
   });
 });
 
-test('with the guard off, error pages go on as they came', async () => {
+test('with the guard off, error pages are forwarded unchanged', async () => {
   expect((await get(await guarded('off', mirror(500)))).body).toContain(bearerToken);
 });
 
-describe('where leaks are redacted', () => {
-  test('a response is asked for as a whole and without coding, and keeps its length', async () => {
+describe('with leak_guard: redact', () => {
+  test('a response is requested as a whole and without coding, and keeps its length', async () => {
     const room = await guarded('redact', (request, response) => {
       const body = Buffer.from(JSON.stringify(request.headers));
       response.writeHead(200, { 'Content-Length': body.length, ETag: '"1"' }).end(body);
@@ -128,7 +128,7 @@ describe('where leaks are redacted', () => {
     expect(answer.headers['etag']).toBe('W/"1"');
   });
 
-  test('one whose coding breaks off is cut off, and the record says why', async () => {
+  test('one with an incomplete coding is cut, and the audit has the reason', async () => {
     const room = await guarded('redact', (_request, response) => {
       const coded = gzipSync(`${'a'.repeat(200_000)}${bearerToken}`);
       response.writeHead(200, { 'Content-Encoding': 'gzip' });
@@ -142,7 +142,7 @@ describe('where leaks are redacted', () => {
     expect(outcome).toMatchObject({ outcome: 'aborted', code: 'upstream_protocol' });
   });
 
-  test('a part of one is refused', async () => {
+  test('a partial response is refused', async () => {
     const room = await guarded('redact', (_request, response) =>
       response.writeHead(206, { 'Content-Range': 'bytes 0-3/9' }).end('abcd'),
     );
@@ -208,7 +208,7 @@ describe('where leaks are redacted', () => {
     expect(answer).toMatchObject({ whole: true, code: 0 });
   });
 
-  test('gRPC messages that are compressed one by one are not asked for, and refused', async () => {
+  test('gRPC messages with compression are not requested, and are refused', async () => {
     const asked: unknown[] = [];
     const upstream = await startH2Upstream((request, response) => {
       asked.push(request.headers['grpc-accept-encoding']);
@@ -220,7 +220,7 @@ describe('where leaks are redacted', () => {
     expect([answer.status, asked]).toEqual([502, [undefined]]);
   });
 
-  test('a bound of a rule holds for what comes out of a coding', async () => {
+  test('max_response limits the decoded bytes', async () => {
     const upstream = await startUpstream((_request, response) =>
       response.writeHead(200, { 'Content-Encoding': 'gzip' }).end(gzipSync('a'.repeat(100_000))),
     );
@@ -235,7 +235,7 @@ describe('where leaks are redacted', () => {
     });
   });
 
-  test('a body larger than what is read at once streams through a slow client unharmed', async () => {
+  test('a large body streams unchanged through a slow client', async () => {
     const plain = Buffer.alloc(3_000_000, 'The quick brown fox jumps over the lazy dog. ');
     const room = await guarded('redact', (_request, response) =>
       response.writeHead(200, { 'Content-Encoding': 'gzip' }).end(gzipSync(plain)),
@@ -245,7 +245,7 @@ describe('where leaks are redacted', () => {
     expect(body === plain.toString()).toBe(true);
   });
 
-  test('a WebSocket is refused, and does not leave', async () => {
+  test('a WebSocket is refused before the handshake is sent', async () => {
     const room = await guarded('redact', (_request, response) => response.end('reached'));
     const answer = await get(
       room,
@@ -256,7 +256,7 @@ describe('where leaks are redacted', () => {
     expect(room.upstream.connections()).toBe(0);
   });
 
-  test('a credential too short to be told from chance does not leave', async () => {
+  test('a credential that is too short for the guard is not sent', async () => {
     const upstream = await startUpstream((_request, response) => response.end('reached'));
     const room = await guardedTo(upstream, 'redact');
     await room.sidekey.proxy.state.grants.add(
@@ -273,8 +273,8 @@ describe('where leaks are redacted', () => {
   });
 });
 
-describe('where leaks are refused', () => {
-  test('a response with one is an answer of the proxy, and the record says so', async () => {
+describe('with leak_guard: refuse', () => {
+  test('a response with a leak is replaced by an error and recorded', async () => {
     const room = await guarded('refuse', mirror());
     const answer = await get(room);
     expect([answer.status, problemOf(answer).code]).toEqual([502, 'credential_leaked']);
@@ -283,7 +283,7 @@ describe('where leaks are refused', () => {
     expect(outcome).toMatchObject({ outcome: 'failed', code: 'credential_leaked', leaks: 1 });
   });
 
-  test('one that shows it later is cut off before that', async () => {
+  test('one with a later leak is cut before the leak', async () => {
     const room = await guarded('refuse', (request, response) => {
       response.write('fine so far');
       setImmediate(() => response.end(`and then ${request.headers.authorization}`));
@@ -296,14 +296,14 @@ describe('where leaks are refused', () => {
     expect(outcome.code).toBe('credential_leaked');
   });
 
-  test('one without goes on', async () => {
+  test('a response without one is forwarded', async () => {
     expect((await get(await guarded('refuse', (_request, response) => response.end('fine')))).body).toBe(
       'fine',
     );
   });
 });
 
-test('the head of a 101 shows none where nothing is said of leaks, nor does a refusal of the upgrade', async () => {
+test('a 101 and a refused upgrade have no leak in the head without a setting', async () => {
   const upgrading =
     'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
   const answers = [

@@ -37,7 +37,7 @@ function mostRead(path: string): string[] {
   );
 }
 
-test('of github.com, only plain paths of git get the credential', () => {
+test('only plain paths of git get the credential of github.com', () => {
   let carried = 0;
   fc.assert(
     fc.property(fc.array(fc.constantFrom(...pieces), { maxLength: 9 }), (parts) => {

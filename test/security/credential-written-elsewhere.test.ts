@@ -76,7 +76,7 @@ describe.each(ways)('%s', (_, { inject, credential, asked }) => {
       expect(said).not.toContain(bearerToken);
   });
 
-  test('is in no audit line and no log, and out of what comes back where that is guarded', async () => {
+  test('is in no audit line and no log, and is removed from guarded responses', async () => {
     const setup = await startInjectProxy(inject, {
       ...options,
       domain: { leak_guard: 'redact' },
@@ -234,7 +234,7 @@ test.each(['two words', 'semi;colon-01234', 'com,ma-0123456', 'quo"te-0123456', 
   },
 );
 
-test('nobody is asked about a body that the credential cannot be written into', async () => {
+test('no approval is requested for a body that cannot carry the credential', async () => {
   const { ask, seen, sidekey } = await startInjectProxy(
     { json: 'key' },
     { domain: { default: 'approve' }, config: { admin: { listen: '127.0.0.1:0' } } },

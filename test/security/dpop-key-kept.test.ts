@@ -50,7 +50,7 @@ describe('the key of a grant', () => {
     expect(shows(stdout)).toBe(false);
   });
 
-  test('is guarded as the token is, should an upstream have it all the same', async () => {
+  test('is guarded in responses like the token', async () => {
     const upstream = await startUpstream((_request, response) => {
       response.end(`the key is ${boundKey.d}, the token ${bearerToken}`);
     });
@@ -64,7 +64,7 @@ describe('the key of a grant', () => {
     expect(body).not.toContain(bearerToken);
   });
 
-  test('that is damaged in the store is said to be so, without a word of it', async () => {
+  test('that is damaged in the store is reported without a part of it', async () => {
     const upstream = await startUpstream((_request, response) => response.end('ok'));
     const { sidekey } = await boundTo(upstream);
     const odd = { ...bound, dpop: { key: { ...boundKey, y: 'A'.repeat(43) }, isBound: true } };
@@ -115,7 +115,7 @@ describe('a proof', () => {
     ).toThrow(/plain http/);
   });
 
-  test('is not left out for a token that is bound, whatever the definition says by now', () => {
+  test('is sent with a bound token also after a change of the definition', () => {
     const sealed = { credential: bound, audience: ['api.acme.test'] };
     const { fields } = applyScheme(
       { path: '/', fields: ['DPoP', 'of the client', 'dpop', 'another'] },
@@ -136,7 +136,7 @@ describe('a proof', () => {
     }
   });
 
-  test('of the client goes on with nothing of ours: a pasted key is sent without one', () => {
+  test('of the client is removed, and a pasted key is sent without one', () => {
     const sealed = {
       credential: { type: 'api_key', value: 'pasted-key' } as const,
       audience: ['api.acme.test'],
@@ -181,7 +181,7 @@ describe('a nonce that is none', () => {
     expect((await sidekey.audit()).some(({ event }) => event.startsWith('grant.'))).toBe(false);
   });
 
-  test('of 100 kB is refused with the answer that has it, and forgotten', async () => {
+  test('of 100 kB causes a refusal, and is not stored', async () => {
     const proofs: string[] = [];
     const upstream = await startRawUpstream((socket) => {
       onHeads(socket, (head) => {

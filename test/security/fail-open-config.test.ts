@@ -10,7 +10,7 @@ import { createAddressGuard, parseCidr } from '../../src/policy/authority.ts';
 
 const load = (text: string): Promise<Config> => parseConfig(text, '/x/sidekey.yaml', { env: {}, cwd: '/x' });
 
-describe('what is not understood is not passed over', () => {
+describe('an unknown part of the config is an error', () => {
   test.each([
     ['a key that is misspelt', 'version: 1\nproxy: { agnets: required }'],
     ['a key on the wrong level', 'version: 1\nauthentication: required'],

@@ -108,7 +108,7 @@ async function chunksOf(guess: string): Promise<{ readonly left: string; readonl
   return { left, all };
 }
 
-test('what is held back tells nothing of the credential', async () => {
+test('the held-back bytes do not depend on the credential', async () => {
   for (const length of [4, 8, 12, 20, bearerToken.length - 1]) {
     const right = bearerToken.slice(0, length);
     const wrong = `${right.slice(0, -1)}~`;
@@ -149,7 +149,7 @@ async function statuses({ sidekey, upstream }: Granted, paths: readonly string[]
 }
 
 describe('responses that show the credential again and again', () => {
-  test('end the right of the agent to the grant, and a person is told', async () => {
+  test('end the access of the agent to the grant, and a person is notified', async () => {
     let now = Date.now();
     const upstream = await startUpstream(showing);
     const domains = { [upstream.authority]: { grant: 'acme', leak_limit: 2 } };

@@ -161,7 +161,7 @@ describe('a client of HTTP/2 has a limited share', () => {
     expect(asked).toBeLessThanOrEqual(3);
   });
 
-  test('of fields: beyond limits.head_fields it is told so, and far beyond reset', async () => {
+  test('of fields: a head beyond limits.head_fields is refused, and one far beyond is reset', async () => {
     const { sidekey, upstream } = await victim({ config: { limits: { head_fields: 10 } } });
     const session = await openSession(sidekey, upstream.authority);
     const refused = await ask(session, many(15));
@@ -171,13 +171,13 @@ describe('a client of HTTP/2 has a limited share', () => {
     expect(await ask(session, many(2))).toMatchObject({ status: 200 });
   });
 
-  test('of time: a head that does not come whole ends the connection', async () => {
+  test('of time: an incomplete head ends the connection', async () => {
     const { client } = await victim({ config: { limits: { head_timeout: '1s' } } });
     await client.send(frame('headers', 1, endStream, block(client.fields())));
     await client.closed();
   });
 
-  test('of answers: one that takes none of them is not read on for', async () => {
+  test('of answers: a client that reads none is no longer read', async () => {
     const { client, upstream } = await victim();
     client.pause();
     const ping = Buffer.concat(Array.from({ length: 2_000 }, () => frame('ping', 0, 0, Buffer.alloc(8))));

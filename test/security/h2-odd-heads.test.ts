@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { granted, grantedRaw, onHeads } from '../support/granted.ts';
 import { ask, openSession } from '../support/h2-client.ts';
 
-describe('what an upstream of HTTP/1.1 says goes to a client of HTTP/2', () => {
+describe('a response head of HTTP/1.1 is converted for a client of HTTP/2', () => {
   test.each(['constructor', '__proto__', 'tostring'])(
     'under a name that every object has: %s',
     async (name) => {
@@ -23,7 +23,7 @@ describe('what an upstream of HTTP/1.1 says goes to a client of HTTP/2', () => {
     },
   );
 
-  test('as long as heads may be, and costs nobody else the session', async () => {
+  test('up to the head limit, without effect on other streams of the session', async () => {
     const value = 'v'.repeat(1_900);
     const { upstream, sidekey } = await granted(
       (asked, response) => {
@@ -43,7 +43,7 @@ describe('what an upstream of HTTP/1.1 says goes to a client of HTTP/2', () => {
   });
 });
 
-describe('a request of HTTP/2 is refused, as over HTTP/1.1, with', () => {
+describe('a request of HTTP/2 is refused as over HTTP/1.1, with', () => {
   test.each([
     ['content_length', '9'],
     ['transfer_encoding', 'chunked'],

@@ -26,7 +26,7 @@ describe('fields of one hop', () => {
     },
   );
 
-  it('what Connection names does not leave, in any case, in any of its fields', () => {
+  it('fields that Connection names are not forwarded, in any case, from any of its fields', () => {
     expect(
       sent(
         'connection',

@@ -67,7 +67,7 @@ test('a body that comes when its grant got a label that is denied is refused', a
   expect(seen).toEqual([]);
 });
 
-test('a body that comes when its caller needs a token by now is refused', async () => {
+test('a body whose caller meanwhile needs a token is refused', async () => {
   const { seen, finish, sidekey, upstream } = await halfSent({ rules: [reads] });
   await sidekey.configure({
     domains: { [upstream.authority]: { grant: 'acme', rules: [reads] } },
@@ -77,7 +77,7 @@ test('a body that comes when its caller needs a token by now is refused', async 
   expect(seen).toEqual([]);
 });
 
-test('a body that comes when nothing has changed goes on', async () => {
+test('a body is forwarded if nothing has changed', async () => {
   const { seen, finish } = await halfSent({ rules: [reads] });
   expect(await finish()).toEqual([200, undefined]);
   expect(seen).toEqual(['/graphql']);

@@ -7,7 +7,7 @@ import { openTunnel } from '../support/raw-client.ts';
 import { startSidekey } from '../support/sidekey.ts';
 import { startUpstream } from '../support/upstream.ts';
 
-test('a request arrives with the fields by which it was judged, whatever Connection says', async () => {
+test('a request arrives with the fields by which it was judged, for every Connection field', async () => {
   const seen: unknown[] = [];
   const upstream = await startUpstream((request, response) => {
     seen.push([request.headers['content-type'], request.headers['content-encoding']]);

@@ -18,7 +18,7 @@ describe.skipIf(process.platform === 'win32')('files that other users could read
     process.umask(umask);
   });
 
-  it('the key file is made 0600 in a folder 0700, whatever the umask', async () => {
+  it('the key file is created 0600 in a folder 0700, with any umask', async () => {
     const folder = await tempFolder();
     await createKeyFile(join(folder, 'a', 'b', 'master.key'));
     expect(await mode(join(folder, 'a'))).toBe('700');
@@ -57,7 +57,7 @@ describe.skipIf(process.platform === 'win32')('files that other users could read
     await expect(readKeyFile(join(folder, 'master.key'))).rejects.toMatchObject(refusal);
   });
 
-  it('the store and its log are made 0600 in a folder 0700, whatever the umask', async () => {
+  it('the store and its log are created 0600 in a folder 0700, with any umask', async () => {
     const folder = await tempFolder();
     const data = join(folder, 'data');
     const store = await openSqliteStore(join(data, 'sidekey.db'), { now });

@@ -152,7 +152,7 @@ describe('a secret that was handed over', () => {
     },
   );
 
-  test('is in no crash: an error that nobody foresaw shows no input', async () => {
+  test('is in no crash report: an unexpected error shows no input', async () => {
     const at = await home();
     // A config folder that vanishes under way, a store that is a device: whatever happens, it is told in one line.
     await writeFile(at.configFile, 'version: 1\nstore: sqlite:/dev/null/x.db\n');

@@ -39,7 +39,7 @@ test.each([
   expect(await seen(sidekey, client, 'denied', request)).toEqual({ code, path: undefined });
 });
 
-test('of somebody who is not known, no path is written at all', async () => {
+test('no path of an unknown caller is written', async () => {
   const sidekey = await startSidekey({
     config: { proxy: { listen: '127.0.0.1:0', authentication: 'required' }, providers: bot(['bots.test']) },
     domains: { 'bots.test': { grant: 'bot' } },
@@ -73,7 +73,7 @@ test.each<[string, object, string, string, string]>([
   expect(found.path).toMatch(/^\/(file\/)?bot\/(getMe|a)$/);
 });
 
-test('where a tunnel lets it through in the clear, the path is written without it', async () => {
+test('the path of a tunnel in plain text is written without it', async () => {
   const upstream = await startPlainUpstream((request, response) => response.end(request.url));
   const sidekey = await startSidekey({
     domains: { [upstream.authority]: 'tunnel' },
@@ -84,7 +84,7 @@ test('where a tunnel lets it through in the clear, the path is written without i
   expect(await seen(sidekey, client, 'outcome', request)).toEqual({ code: '200', path: '/bot/getMe' });
 });
 
-test('where the host is known to be of a provider that has it elsewhere, the path is written whole', async () => {
+test('the path is written whole if the host’s provider carries it elsewhere', async () => {
   const sidekey = await startSidekey({ config: { providers: bot(['bots.test']) } });
   const client = await openClient(sidekey);
   const request = 'GET http://api.github.com/bottles/1 HTTP/1.1\r\nHost: api.github.com';

@@ -58,7 +58,7 @@ describe('schedules of several processes', () => {
     expect(await storedRefreshToken(processes[2]!.registry, grant.id)).toBe('refresh-2');
   });
 
-  test('over many weeks of keeping a grant alive that nobody uses never use a refresh token twice', async () => {
+  test('over many weeks of an unused grant never use a refresh token twice', async () => {
     const at = await processesForTest();
     const processes = [await scheduled(at), await scheduled(at)];
     const grant = await at.add(processes[0]!.registry, oauth2());
@@ -88,7 +88,7 @@ describe('a request that needs a token', () => {
 });
 
 describe('a process that dies with the answer in hand', () => {
-  test('loses that answer alone, and the next one to need it says so', async () => {
+  test('loses that answer only, and the next caller reports it', async () => {
     const at = await processesForTest();
     const dying = await scheduled(at, (store) => ({
       ...store,

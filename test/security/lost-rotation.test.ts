@@ -75,7 +75,7 @@ describe('two refreshes at once', () => {
     expect(provider.reuses).toBe(0);
   });
 
-  test('where one had read the record before the other refreshed it, look again under the lock', async () => {
+  test('read the record again under the lock if one was earlier', async () => {
     const { process, add, time, provider } = await processesForTest();
     const secret = Promise.withResolvers<string>();
     const fast = await process();
@@ -122,7 +122,7 @@ describe('two refreshes at once', () => {
 });
 
 describe('a holder of the lock that was stopped', () => {
-  test('has its lock taken after 2 s, and what it comes back with does not replace newer tokens', async () => {
+  test('loses its lock after 2 s, and its later answer does not replace newer tokens', async () => {
     // One refresh token for all: what it got and what was got since look alike but for their age.
     const { process, add, time, provider } = await processesForTest({ rotates: false });
     const elsewhere = 'a process that is stopped';
@@ -184,7 +184,7 @@ describe('a holder of the lock that was stopped', () => {
 });
 
 describe('a crash', () => {
-  test('between answer and commit has given the new token to nobody', async () => {
+  test('between answer and commit has given the new token to no caller', async () => {
     const { process, add, time, provider } = await processesForTest();
     let crashed = false;
     const { registry, source } = await process({
@@ -207,7 +207,7 @@ describe('a crash', () => {
     expect(tokenOf(await waiting)).toBe('refresh_failed');
   });
 
-  test('after the commit costs nothing: the next process uses what was stored', async () => {
+  test('after the commit loses nothing: the next process uses the stored tokens', async () => {
     const { process, add, time, provider } = await processesForTest();
     const crashing = await process({
       wrapStore: (store) => ({
@@ -225,7 +225,7 @@ describe('a crash', () => {
     expect(provider.requests).toHaveLength(1);
   });
 
-  test('of a process elsewhere, before the provider was asked, blocks the others for 2 s', async () => {
+  test('of a process on another machine, before the provider was called, delays the others for 2 s', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source, store } = await process();
     const grant = await add(registry, oauth2());
@@ -239,7 +239,7 @@ describe('a crash', () => {
     expect(tokenOf(await waiting)).toBe('access-2');
   });
 
-  test('of a process of this machine, before the provider was asked, blocks nobody', async () => {
+  test('of a process of this machine, before the provider was called, delays no one', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source, store } = await process();
     const grant = await add(registry, oauth2());
@@ -389,7 +389,7 @@ describe('waiters', () => {
     expect(provider.requests).toHaveLength(1);
   });
 
-  test('are independent: the refresh goes on when all have left', async () => {
+  test('are independent: the refresh continues after all have left', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -427,7 +427,7 @@ describe('waiters', () => {
 });
 
 describe('a refresh token that was refused', () => {
-  test('after somebody else had stored the next one leaves the grant active', async () => {
+  test('after another process stored the next one leaves the grant active', async () => {
     const { process, add, time, provider } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, oauth2());

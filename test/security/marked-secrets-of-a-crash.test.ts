@@ -38,7 +38,7 @@ describe('a crash shows no secret', () => {
     expect(await at.leaks()).toEqual([]);
   });
 
-  test('in a command: a library quotes what was handed over', async () => {
+  test('of a command: a library quotes its input', async () => {
     const at = await markedHome({ providers: { keyed: { audience: ['api.acme.test'] } } });
     const preload = join(await tempFolder(), 'crash.mjs');
     const secret = at.marks.token('it');

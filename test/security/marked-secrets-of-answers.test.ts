@@ -105,7 +105,7 @@ test('no byte that the program writes has a secret of what upstreams answer, wel
   expect(await at.looked()).toBeGreaterThan(50_000);
 }, 60_000);
 
-test('no byte that the program writes has a secret of what token endpoints answer, whatever they quote', async () => {
+test('no written byte has a secret of a token endpoint’s answer, also if the answer quotes it', async () => {
   const answers = new Map<string, (response: ServerResponse, given: string) => void>();
   const quoted = new Set<string>();
   const upstream = await startUpstream((request, response) => {

@@ -21,7 +21,7 @@ const acme = (fields: object) => ({
 });
 const sh = (words: string) => acme({ client_secret: `command:sh -c '${words}'` });
 
-test('no byte that the program writes has a secret of what is handed over on the command line, rightly or wrongly', async () => {
+test('no written byte has a secret from the command line, also from a wrong place there', async () => {
   const token = await startUpstream((request, response) => {
     void requestText(request).then((all) =>
       response
@@ -156,7 +156,7 @@ test('no byte that the program writes has a secret of what is handed over on the
   expect(places2.filter(([, bytes]) => bytes.includes(keyPiece)).map(([file]) => file)).toEqual([]);
 }, 60_000);
 
-test('no byte that the program writes has a secret of a config that has one where none belongs, and of what references stand for', async () => {
+test('no written byte has a secret from a wrong place of the config, or of a reference', async () => {
   const at = await markedHome({});
   const { mark, password } = at.marks;
   // What the test wrote is not what the program wrote: it lies elsewhere.

@@ -29,12 +29,12 @@ const refused = {
   message: expect.stringContaining('says where tokens are sent'),
 };
 
-test('a folder that is its owner’s is taken', async () => {
+test('a folder of the owner is accepted', async () => {
   const { load } = await place();
   expect((await load()).providers.get('github')?.audience).toEqual(['git.corp.test']);
 });
 
-test('a folder that everybody may write to is refused, sticky or not', async () => {
+test('a folder that all users may write is refused, also if sticky', async () => {
   const { own, load } = await place();
   for (const mode of [0o777, 0o1777]) {
     await chmod(own, mode);
@@ -42,7 +42,7 @@ test('a folder that everybody may write to is refused, sticky or not', async () 
   }
 });
 
-test('so is a file that everybody may write to, also behind a link', async () => {
+test('a file that all users may write is refused too, also behind a link', async () => {
   const { folder, own, file, load } = await place();
   await chmod(file, 0o666);
   await expect(load()).rejects.toMatchObject(refused);
@@ -58,13 +58,13 @@ describe('for another user than the one who made it', () => {
   const own = process.getuid?.() ?? 0;
   const somebody = own === 0 ? 0 : own + 1;
 
-  test('a folder in a place that is open to all is refused', async () => {
+  test('a folder in a place that is writable for all is refused', async () => {
     const folder = await tempFolder();
     if (own === 0) await chown(folder, 54_321, 54_321);
     await expect(ownProviderFiles(folder, somebody)).rejects.toMatchObject(refused);
   });
 
-  test('a folder is good where the one around it is of the same owner', async () => {
+  test('a folder is accepted if its parent has the same owner', async () => {
     const place = await tempFolder();
     const folder = join(place, 'providers');
     await mkdir(folder);
@@ -73,7 +73,7 @@ describe('for another user than the one who made it', () => {
   });
 });
 
-describe('what a stranger made', () => {
+describe('a file of another user', () => {
   const [file, link] = [0o100644, 0o120777];
   test.each([
     ['is refused whatever its mode', { mode: 0o40755, uid: 1001 }, true],

@@ -121,7 +121,7 @@ test('bytes that could not be written are paid before the next request', async (
   expect(await quota.take([bytes], { ...ci, agent: 'cd' }, now)).toEqual({ ok: true });
 });
 
-test('what streams while nothing can be counted is let have no more than its budget once more', async () => {
+test('a stream without a readable counter gets at most its budget once more', async () => {
   const path = await used();
   const quota = openAt(path);
   await writeFile(path, 'no database');
@@ -165,7 +165,7 @@ test.each<[string, (path: string) => Promise<unknown>]>([
   await refuses(quota, path);
 });
 
-test('what was closed lets nothing pass', async () => {
+test('a closed quota refuses every request', async () => {
   const path = await place();
   const quota = openAt(path);
   await take(quota);
@@ -174,7 +174,7 @@ test('what was closed lets nothing pass', async () => {
   await refuses(quota, path);
 });
 
-test('who has no limits has no file, and the file is its owner’s alone', async () => {
+test('a config without limits creates no file, and the file belongs to its owner only', async () => {
   const path = await place();
   const quota = openAt(path);
   await take(quota, []);

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { granted } from '../support/granted.ts';
 import { openTunnel } from '../support/raw-client.ts';
 
-describe('what stands behind a request that two programs could cut at different places', () => {
+describe('bytes behind an ambiguous request', () => {
   test.each([
     ['an unknown transfer coding', 'Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n'],
     ['a second Host', 'Host: b.example\r\nContent-Length: 0\r\n\r\n'],
@@ -27,7 +27,7 @@ describe('what stands behind a request that two programs could cut at different 
     expect((await sidekey.audit()).map(({ path }) => path)).not.toContain('/hidden');
   });
 
-  test('is not sent, and a wrong Host before it makes no difference', async () => {
+  test('are not forwarded, also after a wrong Host', async () => {
     const seen: (string | undefined)[] = [];
     const { upstream, sidekey } = await granted((request, response) => {
       seen.push(request.url);
@@ -43,7 +43,7 @@ describe('what stands behind a request that two programs could cut at different 
     expect(seen).toEqual([]);
   });
 
-  test.each(['HTTP/2.0', 'HTTP/0.9'])('and a request that says %s is refused', async (version) => {
+  test.each(['HTTP/2.0', 'HTTP/0.9'])('are not forwarded after the version %s', async (version) => {
     const seen: (string | undefined)[] = [];
     const { upstream, sidekey } = await granted((request, response) => {
       seen.push(request.url);

@@ -6,8 +6,8 @@ import { startSidekey } from '../support/sidekey.ts';
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-describe('a client that wastes what is shared', () => {
-  test('by a head that comes slowly is cut off', async () => {
+describe('a client that wastes shared resources', () => {
+  test('by a slow head is cut', async () => {
     const sidekey = await startSidekey({ config: { limits: { head_timeout: '1s' } } });
     const client = await openClient(sidekey);
     const trickle = setInterval(() => client.send('X: 1\r\n'), 5);
@@ -17,7 +17,7 @@ describe('a client that wastes what is shared', () => {
     await client.ended();
   });
 
-  test('by a head without end is cut off at head_bytes', async () => {
+  test('by an endless head is cut at head_bytes', async () => {
     const sidekey = await startSidekey({ config: { limits: { head_bytes: '8KiB' } } });
     const client = await openClient(sidekey);
     client.send('GET http://a.test/ HTTP/1.1\r\n');
@@ -33,7 +33,7 @@ describe('a client that wastes what is shared', () => {
     expect(sent).toBeLessThan(1_000_000);
   });
 
-  test('by idle tunnels meets the limit of connections, and those before it go on', async () => {
+  test('by idle tunnels reaches the connection limit, and earlier connections continue', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'), {
       config: { limits: { client_connections: 20 } },
     });
@@ -47,7 +47,7 @@ describe('a client that wastes what is shared', () => {
     for (const tunnel of tunnels) tunnel.socket.destroy();
   });
 
-  test('by requests that are never answered does not hold more upstream connections than upstream_connections', async () => {
+  test('by unanswered requests holds at most upstream_connections upstream connections', async () => {
     const { upstream, sidekey } = await granted(() => {}, {
       config: { limits: { upstream_connections: 3 } },
     });
@@ -66,7 +66,7 @@ describe('a client that wastes what is shared', () => {
     expect(upstream.connections()).toBe(3);
   });
 
-  test('by leaving in every way leaves nothing open, and no warning of a leak', async () => {
+  test('by leaving in every way leaves nothing open, and no leak warning', async () => {
     const warnings: string[] = [];
     const onWarning = (warning: Error) => void warnings.push(String(warning));
     process.on('warning', onWarning);

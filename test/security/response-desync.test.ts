@@ -82,7 +82,7 @@ async function say(socket: TLSSocket, { says, lastly }: HostileResponse): Promis
 const aWhile = () => new Promise((resolve) => setTimeout(resolve, 2_000).unref());
 
 describe('an answer that hides another one', () => {
-  test('is its client’s alone: nobody else sees a byte of it', { timeout: 60_000 }, async () => {
+  test('reaches only its own client', { timeout: 60_000 }, async () => {
     const setup = await startSetup();
     const outcomes: Record<string, Outcome> = {};
     const expected: Record<string, Outcome> = {};

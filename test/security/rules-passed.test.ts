@@ -94,7 +94,7 @@ describe('a method that a parameter names', () => {
     }
   });
 
-  test('is not looked for where nobody judges methods, or where it is none', async () => {
+  test('is not searched for without rules on methods, or in other parameters', async () => {
     const free = await deciderOf('rules: [{ paths: [/x] }]');
     expect(free('/x?_method=DELETE').outcome).toBe('inject');
     const reads = await deciderOf('rules: [{ methods: [GET] }]');
@@ -374,7 +374,7 @@ describe('a path that a server takes for a denied one', () => {
     }
   });
 
-  test('does not stand for what another segment is, nor for what a rule before it allows', async () => {
+  test('does not match other segments, nor paths that an earlier rule allows', async () => {
     const decide = await deciderOf(
       'rules: [{ paths: [/admin.css] }, { paths: [/admin], outcome: deny }], default: allow',
     );

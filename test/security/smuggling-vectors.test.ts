@@ -147,7 +147,7 @@ describe.each(['https', 'http'] as const)(
       );
     });
 
-    test('goes on as what it is, where it has one reading', async () => {
+    test('a request with one reading is forwarded', async () => {
       await each(
         scheme,
         passedWhole,

@@ -90,7 +90,7 @@ describe('server-side request forgery', () => {
     expect(server.accepted()).toBe(0);
   });
 
-  it('of several addresses only those that may be dialed are, even where one comes first that may not', async () => {
+  it('only permitted addresses of several are dialed, also if a forbidden one comes first', async () => {
     await using hidden = await upstream(() => {}, '127.0.0.2');
     const lookup = asResolved('127.0.0.2', '::ffff:127.0.0.2', local);
     const dialer = dialerForTest({ permitted: [local], lookup });
@@ -115,7 +115,7 @@ describe('server-side request forgery', () => {
     expect(checked.accepted()).toBe(1);
   });
 
-  it('and so is one with several addresses, over which the system’s own look-up is not asked again', async () => {
+  it('a name with several addresses is resolved once', async () => {
     await using checked = await upstream();
     const lookup = asResolved(local, local);
     const dialer = dialerForTest({ permitted: [local], lookup });

@@ -76,7 +76,7 @@ describe('a store that cannot be read is never taken for an empty one, nor writt
     }
   });
 
-  it('when it is empty, and it says so', async () => {
+  it('if it is empty, and reports that', async () => {
     const path = await someStore();
     await writeFile(path, '');
     await expect(openSqliteStore(path, { now })).rejects.toMatchObject({

@@ -19,7 +19,7 @@ test('a head that comes byte by byte, in a tunnel and outside one, has its time 
   await sidekey.audited((line) => line.event === 'denied' && line.code === 'bad_request');
 });
 
-test('a tunnel in which nothing is said is closed without a word', async () => {
+test('a silent tunnel is closed', async () => {
   const { upstream, sidekey } = await granted((_request, response) => response.end('ok'), {
     config: { limits: { head_timeout: '1s' } },
   });
@@ -27,7 +27,7 @@ test('a tunnel in which nothing is said is closed without a word', async () => {
   expect(await client.ended()).toBe('');
 });
 
-test('refusals that nobody reads do not pile up', async () => {
+test('unread refusals do not accumulate', async () => {
   const { upstream, sidekey } = await granted((_request, response) => response.end('ok'), {
     config: { limits: { pipelined_requests: 1_000_000 } },
   });
@@ -50,7 +50,7 @@ test('refusals that nobody reads do not pile up', async () => {
   client.socket.destroy();
 });
 
-test('a field that would split the response of an upstream reaches nobody', async () => {
+test('a field that would split the response of an upstream is not forwarded', async () => {
   const { upstream, sidekey } = await granted((_request, response) => {
     // Node would not write it by its own means.
     response.socket?.end(

@@ -95,7 +95,7 @@ const offer: RequestListener = (_request, response) =>
   void response.writeHead(200, { 'alt-svc': 'h3=":443"; ma=86400' }).end();
 
 describe('Alt-Svc', () => {
-  test('which leads around the proxy, is dropped on a domain with a grant', async () => {
+  test('that leads around the proxy is removed on a domain with a grant', async () => {
     const { upstream, sidekey } = await granted(offer);
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);

@@ -82,7 +82,7 @@ describe('wildcard confusion', () => {
       expect(outcome(host), host).toBe('deny');
   });
 
-  it('what only some programs take for a dot is no dot', () => {
+  it('a character that only some programs read as a dot does not match a dot', () => {
     for (const dot of ['\u3002', '\uff0e', '\uff61', '\u2024', '%2e'])
       expect(outcome(`attacker${dot}google.com`), dot).not.toBe('inject');
   });

@@ -8,7 +8,7 @@ import { aProvider } from '../support/provider.ts';
 import { testUpstreamClient } from '../support/upstream-fetch.ts';
 import { startUpstream } from '../support/upstream.ts';
 
-test('a probe is sent to the host whose audience was checked, whatever its path looks like', async () => {
+test('a probe is sent to the host with the checked audience, for any path', async () => {
   const seen: string[] = [];
   const upstream = await startUpstream((request, response) => {
     seen.push(`${request.headers.host} ${request.url} ${request.headers.authorization}`);

@@ -9,7 +9,7 @@ import { expect, test } from 'vitest';
 import { acmeHome } from '../support/connect-home.ts';
 import { startUpstream, upstreamCa } from '../support/upstream.ts';
 
-test('a person is told where tokens come from and where they go, where these are two', async () => {
+test('the consent shows both hosts if tokens come from another host than the API', async () => {
   const api = await startUpstream((request, response) => {
     const isMetadata = request.url === '/.well-known/oauth-protected-resource';
     response.writeHead(isMetadata ? 200 : 404, { 'content-type': 'application/json' });
@@ -42,7 +42,7 @@ test('a person is told where tokens come from and where they go, where these are
   await command.done;
 });
 
-test('where they are one, nobody is warned', async () => {
+test('the consent shows no warning if both hosts are the same', async () => {
   const at = await acmeHome();
   const command = at.begin(['connect', at.helpdesk.issuer, '--discover', '--name', 'desk', '--paste']);
   const said = await command.said(/\/authorize\?\S+\s/);

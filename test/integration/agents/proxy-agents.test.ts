@@ -11,7 +11,7 @@ const addAgent = (sidekey: TestSidekey, name = 'robot', secret = token) =>
 const basic = (userInfo: string) => `Proxy-Authorization: Basic ${Buffer.from(userInfo).toString('base64')}`;
 const required = { config: { proxy: { listen: '127.0.0.1:0', authentication: 'required' } } };
 
-describe('where agents are required', () => {
+describe('if agents are required', () => {
   test.each([
     ['nothing', []],
     ['a wrong token', [basic('robot:wrong')]],
@@ -55,7 +55,7 @@ describe('where agents are required', () => {
   });
 });
 
-describe('where agents are optional', () => {
+describe('if agents are optional', () => {
   test('a loopback caller needs no token, but an invalid token is refused', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     await addAgent(sidekey);

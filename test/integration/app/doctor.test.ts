@@ -172,7 +172,7 @@ test('files that others may read or write are named, with the command that corre
   });
 });
 
-test('an invalid config is the first finding, and programs are checked all the same', async () => {
+test('an invalid config is the first finding, and programs are still checked', async () => {
   const at = await home({ proxi: {} });
   await mkdir(join(at.folder, 'nothing-here'), { recursive: true });
   const report = await look(at);

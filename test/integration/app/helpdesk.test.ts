@@ -230,7 +230,7 @@ describe('the helpdesk signs people in', () => {
     expect(stranger.body).toContain('it was started in another browser');
   });
 
-  it('escapes whatever a stranger can write into its pages', async () => {
+  it('escapes all text of strangers in its pages', async () => {
     const { connection } = await start();
     const { url } = authorization(connection);
     url.searchParams.set('login_hint', `"><script>alert('1')</script>&amp;`);
@@ -326,7 +326,7 @@ describe('the helpdesk authorizes clients', () => {
     });
   });
 
-  it('sends nobody to an address that is not registered', async () => {
+  it('does not redirect to an unregistered address', async () => {
     const { connection } = await start({ redirectUris: ['https://sidekey.example/callback'] });
     const locationFor = async (uri: string): Promise<string | undefined> => {
       const { url } = authorizationRequest(connection.issuer, {
@@ -716,7 +716,7 @@ describe('the helpdesk API', () => {
     expect(ticketIds(await call(connection, '/tickets', { token }))).toHaveLength(12);
   });
 
-  it('answers 404, 405, 415 and 421 for what it does not have, do, read, or serve', async () => {
+  it('answers 404, 405, 415 and 421 for unknown paths, methods, types and hosts', async () => {
     const { connection, token } = await signedIn();
     const status = async (path: string, request: Call = {}): Promise<number> =>
       (await call(connection, path, { token, ...request })).status;
@@ -756,7 +756,7 @@ describe('the helpdesk API', () => {
     expect(head.headers['content-length']).toBe(get.headers['content-length']);
   });
 
-  it('shows what it receives', async () => {
+  it('shows the fields of received requests', async () => {
     const { helpdesk, connection } = await start();
     const seen: ReceivedRequest[] = [];
     helpdesk.requests.on('request', (request) => seen.push(request));
@@ -867,7 +867,7 @@ describe('the helpdesk run by hand', () => {
     expect(result.err).toContain(reason);
   });
 
-  it('says so where nothing answers, or where it never ran', async () => {
+  it('reports that no server answers, or that none ever ran', async () => {
     const data = await temporaryDirectory();
     const never = await finished(run('token', 'alice', '--data', data));
     expect(never.err).toContain('the helpdesk never ran here');

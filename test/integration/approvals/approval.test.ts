@@ -115,7 +115,7 @@ describe('a request that needs approval', () => {
     });
   });
 
-  test('is refused after the time-out, and cannot be approved any more', async () => {
+  test('is refused after the time-out, and can no longer be approved', async () => {
     const { send, asked, answer, seen } = await asking(asks, {
       config: { approvals: { timeout: '1s' } },
     });
@@ -141,7 +141,7 @@ describe('a request that needs approval', () => {
     expect(seen).toEqual([]);
   });
 
-  test('is taken back when its client leaves behind a body that nobody has read', async () => {
+  test('is withdrawn if its client leaves after an unread body', async () => {
     const { send, asked, answer, seen, sidekey } = await asking();
     const client = await send('DELETE /tickets/7', [], 'x'.repeat(300_000));
     const { id } = await asked();

@@ -325,7 +325,7 @@ describe('syslog', () => {
 const every = (ms: number) => ms === 600_000;
 
 describe('anchors', () => {
-  test('are kept in a file and POSTed after each change of the log', async () => {
+  test('are written to a file and POSTed after each change of the log', async () => {
     const { upstream, next } = await receiver();
     const at = await lookedAfter(() => ({
       anchor: { every: '10m', file: 'anchors.jsonl', webhook: upstream.url, secret: 'env:SINK_SECRET' },
@@ -372,7 +372,7 @@ describe('the proxy', () => {
     });
   });
 
-  test('serves and writes its log while every sink is dead', async () => {
+  test('serves and writes its log while every sink fails', async () => {
     const { log, file, look, next, state } = await lookedAfter(() => ({
       sinks: [
         { type: 'webhook', url: 'https://localhost:1/' },
@@ -390,7 +390,7 @@ describe('the proxy', () => {
   });
 });
 
-describe('what is kept', () => {
+describe('stored state of a sink', () => {
   test.each([
     [{}, 'keeps 400d or 2GiB by default (audit.keep)'],
     [{ keep: 'forever' }, 'keeps all'],
@@ -400,7 +400,7 @@ describe('what is kept', () => {
     expect(keptText((await parseConfig(settings, '/etc/sidekey.yaml', { env: {} })).audit)).toBe(text);
   });
 
-  test('brings a warning, once, while less than min_free_space is free on the disk', async () => {
+  test('causes one warning while the disk has less than min_free_space', async () => {
     const scarce = await lookedAfter(() => ({ min_free_space: 2 ** 52 }));
     await scarce.next((ms) => ms === 60_000);
     await scarce.next((ms) => ms === 60_000);

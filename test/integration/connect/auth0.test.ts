@@ -123,7 +123,7 @@ describe('an account that is connected by it', () => {
     }
   });
 
-  test('is taken as it is where it has the scopes already', async () => {
+  test('is used as it is if it has the scopes', async () => {
     const at = await place({ accounts: [work] });
     const ran = await at.connect('google', '--via', 'auth0', '--scopes', 'email');
     expect(ran).toMatchObject({ exit: 0, page: '' });
@@ -132,7 +132,7 @@ describe('an account that is connected by it', () => {
     expect(ran.stdout).toContain('cac_work');
   });
 
-  test('is connected again where Auth0 has it and no token of it', async () => {
+  test('is connected again if Auth0 has no token of it', async () => {
     const at = await place({ accounts: [work] });
     const gone = { error: 'federated_connection_refresh_token_flow_failed' };
     at.auth0.refuse('exchange', { status: 401, body: gone });
@@ -148,7 +148,7 @@ describe('an account that is connected by it', () => {
     ]);
   });
 
-  test('keeps its grant and its scopes when more are asked for', async () => {
+  test('keeps its grant and its scopes when more scopes are requested', async () => {
     const at = await place({ accounts: [work] });
     await at.connect('google', '--via', 'auth0', '--scopes', 'email');
     const before = await at.grant('google');
@@ -162,13 +162,13 @@ describe('an account that is connected by it', () => {
     expect(at.auth0.faults).toEqual([]);
   });
 
-  test('has the scopes that another program asked for, after it is connected again', async () => {
+  test('has the scopes that another program requested, after it is connected again', async () => {
     const at = await place({ accounts: [{ ...work, scopes: [...openid, 'drive'] }] });
     await at.connect('google', '--via', 'auth0', '--scopes', 'calendar');
     expect(at.auth0.accounts[0]?.scopes.toSorted()).toEqual(['calendar', 'drive', ...openid].toSorted());
   });
 
-  test('of a connection that takes no scopes is connected without any', async () => {
+  test('of a connection without scopes is connected without scopes', async () => {
     const at = await place();
     const ran = await at.connect('github', '--via', 'auth0', '--scopes', 'repo');
     expect(ran.exit).toBe(0);
@@ -177,7 +177,7 @@ describe('an account that is connected by it', () => {
     expect(at.auth0.faults).toEqual([]);
   });
 
-  test('with fewer scopes than asked for is said to have fewer', async () => {
+  test('with fewer scopes than requested is reported', async () => {
     const at = await place();
     at.auth0.withhold('calendar');
     const ran = await at.connect('google', '--via', 'auth0', '--scopes', 'calendar');
@@ -196,7 +196,7 @@ describe('an account that is connected by it', () => {
     expect(at.auth0.faults).toEqual([]);
   });
 
-  test('of several is the one that the login hint names, today and at the next refresh', async () => {
+  test('is selected from several by the login hint, now and at the next refresh', async () => {
     const at = await place({ accounts: [work, { ...work, id: 'cac_home', hint: 'home' }] });
     const any = await at.connect('google', '--via', 'auth0', '--scopes', 'email');
     expect(any.stderr).toContain('--login-hint');
@@ -207,7 +207,7 @@ describe('an account that is connected by it', () => {
     expect(at.auth0.faults).toEqual([]);
   });
 
-  test('is connected in the browser where the one that the hint names has not the scopes', async () => {
+  test('is connected in the browser if the named account lacks the scopes', async () => {
     const at = await place({ accounts: [work, { ...work, id: 'cac_home', scopes: openid, hint: 'home' }] });
     const ran = await at.connect('google', '--via', 'auth0', '--scopes', 'email', '--login-hint', 'home');
     expect(ran.exit).toBe(0);
@@ -221,7 +221,7 @@ describe('an account that is connected by it', () => {
     ]);
   });
 
-  test('is the same one when its grant is connected again, under whatever name and hint', async () => {
+  test('stays the same if its grant is connected again with another name and hint', async () => {
     const desk = { id: 'cac_desk', connection: 'acme-desk', scopes: [], hint: 'me' };
     const at = await place({ accounts: [desk, { ...desk, id: 'cac_other', hint: 'other' }] });
     const first = [
@@ -249,7 +249,7 @@ describe('an account that is connected by it', () => {
     expect(elsewhere).toMatchObject({ exit: 2, stderr: expect.stringContaining('--connection NAME') });
   });
 
-  test('comes back by hand where there is no browser, as query or as fragment', async () => {
+  test('accepts the answer by hand without a browser, as query or as fragment', async () => {
     const at = await place();
     for (const mark of ['?', '#']) {
       const command = at.begin('connect', 'google', '--via', 'auth0', '--scopes', `scope${mark}`, '--paste');
@@ -260,7 +260,7 @@ describe('an account that is connected by it', () => {
     expect(at.auth0.faults).toEqual([]);
   });
 
-  test('is renewed by the same exchange, and asks for a new consent once it is disconnected', async () => {
+  test('is refreshed by the same exchange, and needs a new consent after it is disconnected', async () => {
     const at = await place({ accounts: [work] });
     await at.connect('google', '--via', 'auth0', '--scopes', 'email');
     at.auth0.calls.length = 0;
@@ -299,8 +299,8 @@ describe('the proxy', () => {
   );
 });
 
-describe('nothing is connected', () => {
-  test('when the person says no', async () => {
+describe('a failed consent connects nothing', () => {
+  test('if the person refuses', async () => {
     const at = await place();
     at.auth0.deny();
     const ran = await at.connect('google', '--via', 'auth0');
@@ -326,7 +326,7 @@ describe('nothing is connected', () => {
     expect(await at.run(['grant', 'show', 'google'])).toMatchObject({ exit: 4 });
   });
 
-  test('without a login, or by what is none', async () => {
+  test('without a login grant', async () => {
     const at = await place({}, false);
     const none = await at.connect('google', '--via', 'auth0');
     expect(none).toMatchObject({ exit: 4 });
@@ -353,7 +353,7 @@ describe('nothing is connected', () => {
     expect(at.auth0.calls).toEqual([]);
   });
 
-  test('once the login has ended, which its grant then says too', async () => {
+  test('after the end of the login, which its grant then shows', async () => {
     const at = await place();
     at.auth0.endLogin();
     const ran = await at.connect('google', '--via', 'auth0');
@@ -374,7 +374,7 @@ describe('a refresh token that works once', () => {
     expect(at.auth0.faults).toEqual([]);
   });
 
-  test('is not lost where the application may not use that API', async () => {
+  test('is not lost if the application may not use that API', async () => {
     const at = await place({ rotates: true, allowed: ['openid'] });
     const ran = await at.connect('google', '--via', 'auth0');
     expect(ran).toMatchObject({ exit: 5 });
@@ -402,7 +402,7 @@ async function disconnect(at: Place, name: string) {
 }
 
 describe('disconnecting an account', () => {
-  test('of several is left to a person where nobody can tell which it is', async () => {
+  test('is left to a person if several accounts are possible', async () => {
     const at = await place({ accounts: [work, { ...work, id: 'cac_home', hint: 'home' }] });
     const ran = await at.connect('google', '--via', 'auth0', '--scopes', 'email', '--login-hint', 'home');
     expect(ran.exit).toBe(0);
@@ -412,7 +412,7 @@ describe('disconnecting an account', () => {
     expect(at.auth0.accounts).toHaveLength(2);
   });
 
-  test('takes its tokens away at Auth0, and no others', async () => {
+  test('removes its tokens at Auth0, and no others', async () => {
     const other = { ...work, id: 'cac_other', connection: 'github', scopes: [] };
     const at = await place({ accounts: [work, other] });
     await at.connect('google', '--via', 'auth0', '--scopes', 'email');
@@ -422,7 +422,7 @@ describe('disconnecting an account', () => {
     expect(at.auth0.faults).toEqual([]);
   });
 
-  test('is not for another grant, and never takes another account of the connection', async () => {
+  test('does not affect another grant or another account of the connection', async () => {
     const at = await place({ accounts: [work] });
     await at.connect('google', '--via', 'auth0', '--scopes', 'email');
     at.auth0.accounts.splice(0, 1, { ...work, id: 'cac_newer' });

@@ -102,7 +102,7 @@ describe('a consent at the helpdesk', () => {
     });
   });
 
-  test('that the person refuses is said so', async () => {
+  test('is reported as refused if the person refuses it', async () => {
     const { helpdesk, exchange } = await consented({}, { ...alice, decision: 'deny' });
     await expect(exchangeCode(exchange)).rejects.toMatchObject({
       code: 'provider_refused',

@@ -65,14 +65,14 @@ describe('connect, with a browser on this machine', () => {
     expect(await at.run(['audit', 'verify'])).toMatchObject({ exit: 0 });
   });
 
-  test('what it stored is renewed with the client of the config', async () => {
+  test('stores a grant that is refreshed with the client of the config', async () => {
     const at = await acmeHome();
     await connected(at);
     expect((await at.run(['grant', 'refresh', 'acme', '--force'])).stdout).toContain('Refreshed acme.');
     expect(at.helpdesk.tokenRequestCount('refresh_token')).toBe(1);
   });
 
-  test('the page loads nothing, is kept by nobody, and sends its address to nobody', async () => {
+  test('the page loads nothing, is not cached, and sends no referrer', async () => {
     const { page } = await connected(await acmeHome());
     expect(page.headers).toMatchObject({
       'content-type': 'text/html; charset=utf-8',
@@ -132,7 +132,7 @@ describe('connect, with a browser on this machine', () => {
     ]);
   });
 
-  test('again after it was revoked: active, and what was taken away is not asked for', async () => {
+  test('after a revocation makes the grant active, and does not request revoked scopes', async () => {
     const at = await acmeHome();
     const first = await connected(at, ['--scopes', 'read:tickets,write:tickets']);
     await at.run(['grant', 'revoke', 'acme']);
@@ -173,7 +173,7 @@ describe('connect, with a browser on this machine', () => {
 });
 
 describe('connect, and the allowed-domains map', () => {
-  test('leaves alone what a person has denied, and says so', async () => {
+  test('keeps a denied domain, and reports that', async () => {
     const at = await acmeHome();
     const text = `${await readFile(at.configFile, 'utf8')}domains:\n  ${at.authority}: deny\n`;
     await writeFile(at.configFile, text);
@@ -192,7 +192,7 @@ describe('connect, and the allowed-domains map', () => {
     expect(await readFile(at.configFile, 'utf8')).toBe(text);
   });
 
-  test('gets the hosts that a person names, in the place of what it said', async () => {
+  test('adds the hosts of --allowed-domains instead of the suggested ones', async () => {
     const at = await acmeHome({ provider: { audience: ['*.acme.test:8443', 'tickets.acme.test'] } });
     const text = `${await readFile(at.configFile, 'utf8')}domains:\n  tickets.acme.test: deny\n`;
     await writeFile(at.configFile, text);
@@ -209,7 +209,7 @@ describe('connect, and the allowed-domains map', () => {
     );
   });
 
-  test('gets no host beyond the audience; nobody is asked for consent', async () => {
+  test('adds no host beyond the audience, and requests no consent', async () => {
     const at = await acmeHome();
     const ran = await at.run(['connect', 'acme', ...free, '--allowed-domains', 'evil.example.com']);
     expect(ran).toMatchObject({ exit: 2, stdout: '' });
@@ -219,7 +219,7 @@ describe('connect, and the allowed-domains map', () => {
     );
   });
 
-  test('beyond the audience only where a person says so, loudly and in the audit file', async () => {
+  test('adds a host beyond the audience only with a flag, with a warning and an audit record', async () => {
     const at = await acmeHome();
     const wide = ['--allowed-domains', 'tickets.example.com', '--widen'];
     const first = await connected(at, wide);

@@ -53,7 +53,7 @@ async function answering(head: string, options?: Parameters<typeof consented>[1]
 }
 
 describe('a 403 for want of a scope', () => {
-  test('goes on as the bytes that came, with the command that would help behind them', async () => {
+  test('is forwarded unchanged, with a hint that names the command', async () => {
     const head = `HTTP/1.1 403 Not  Yours\r\nwww-AUTHENTICATE:  ${lacking}  \r\nX-Odd:\tone \r\nX-Odd: two\r\n`;
     const { client, sidekey, grant } = await answering(head, { domain: { leak_guard: 'off' } });
     const all = await client.until('\r\n\r\nno');
@@ -141,7 +141,7 @@ describe('a 403 for want of a scope', () => {
     });
   });
 
-  test('whose upstream repeats the token has no word of it in the hint, the record or the store', async () => {
+  test('that repeats the token has no part of it in the hint, the record or the store', async () => {
     const { client, sidekey, grant } = await answering(
       `HTTP/1.1 403 No\r\nWWW-Authenticate: Bearer error="insufficient_scope", scope="${bearerToken} read", resource_metadata="https://a.example/${bearerToken}"\r\n`,
     );
@@ -152,7 +152,7 @@ describe('a 403 for want of a scope', () => {
     expect(JSON.stringify([await sidekey.audit(), stored])).not.toContain(bearerToken);
   });
 
-  test('drives no terminal and no shell, whatever the upstream calls a scope', async () => {
+  test('has no terminal or shell commands in the hint for any scope name', async () => {
     const scopes = "a;id $(id) `id` caf\u00e9 'q' --widen \\\\ 1";
     const many = Array.from({ length: 400 }, (_, number) => `s${number}`).join(' ');
     const { client } = await answering(
@@ -164,7 +164,7 @@ describe('a 403 for want of a scope', () => {
     expect(found.length).toBeLessThan(200);
   });
 
-  test('with control bytes in what it says is no response at all', async () => {
+  test('with control bytes in a challenge is a malformed response', async () => {
     const { client } = await answering(
       'HTTP/1.1 403 No\r\nWWW-Authenticate: Bearer error="insufficient_scope", scope="\u001b[31m"\r\n',
     );
@@ -230,7 +230,7 @@ async function refreshed(tokenStatus: number) {
 }
 
 describe('a 401 that is looked into', () => {
-  test('has its hint where it goes on after all', async () => {
+  test('gets the hint if it is forwarded after the refresh', async () => {
     const { answer, sidekey, seen } = await refreshed(503);
     expect(answer).toMatchObject({ status: 401, body: 'no' });
     expect(answer.headers['sidekey-hint']).toBe('sidekey connect acme --scopes read');

@@ -21,7 +21,7 @@ async function discovered(at: AcmeHome, ...more: readonly string[]) {
 const config = async (at: AcmeHome) => parse(await readFile(at.configFile, 'utf8')) as Written;
 
 describe('an API that says where its tokens come from', () => {
-  test('is connected without a word of configuration', async () => {
+  test('is connected without configuration', async () => {
     const at = await acmeHome();
     expect(await discovered(at)).toMatchObject({
       exit: 0,
@@ -47,7 +47,7 @@ describe('an API that says where its tokens come from', () => {
     expect(await at.json(['grant', 'refresh', 'desk', '--force'])).toMatchObject({ renewed: true });
   });
 
-  test('is asked once: connecting again uses the client that is registered', async () => {
+  test('is asked once: connecting again uses the registered client', async () => {
     const at = await acmeHome();
     await discovered(at);
     const before = await config(at);
@@ -56,7 +56,7 @@ describe('an API that says where its tokens come from', () => {
     expect(await at.json(['grant', 'list'])).toHaveLength(1);
   });
 
-  test('does not take the name of a provider that is for another', async () => {
+  test('does not take the name of a provider for another host', async () => {
     const at = await acmeHome();
     const args = ['connect', 'https://elsewhere.acme.test', '--discover', '--name', 'acme'];
     expect(await at.run(args)).toMatchObject({
@@ -70,7 +70,7 @@ describe('an API that says where its tokens come from', () => {
   });
 });
 
-describe('what cannot be discovered', () => {
+describe('an API that cannot be discovered', () => {
   test.each([
     ['http://api.company.test', 'takes the https address of an API'],
     ['github', 'takes the https address of an API'],
@@ -82,7 +82,7 @@ describe('what cannot be discovered', () => {
     });
   });
 
-  test('an address that may not be dialed', async () => {
+  test('if its address may not be dialed', async () => {
     const at = await acmeHome();
     expect(await at.run(['connect', 'https://127.0.0.2', '--discover', '--name', 'local'])).toMatchObject({
       exit: 2,

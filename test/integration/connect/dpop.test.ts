@@ -60,7 +60,7 @@ describe('connect, at a provider whose tokens are to be bound to a key', () => {
     expect(await at.json(['grant', 'show', 'desk'])).toMatchObject({ dpop: { token_bound: true } });
   });
 
-  test('stores nothing where what was imported brings a token that is bound to none', async () => {
+  test('stores nothing if an imported token is not bound to a key', async () => {
     const at = await homeWithProvider(tokens({ token_type: 'Bearer' }), desk);
     const ran = await at.run(['connect', 'desk', '--import'], { input: 'refresh-1' });
     expect(ran).toMatchObject({ exit: 5, stderr: expect.stringContaining('bound to no key') });

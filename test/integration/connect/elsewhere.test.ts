@@ -24,7 +24,7 @@ describe('connect --paste, without a browser on this machine', () => {
     expect(await command.done).toMatchObject({ exit: 0, stdout: expect.stringContaining('Connected acme.') });
   });
 
-  test('takes an https address that is registered, which nobody here listens at', async () => {
+  test('accepts a registered https address without a listener here', async () => {
     const redirectUri = 'https://connect.example.com/callback';
     const at = await acmeHome({ helpdesk: { redirectUris: [redirectUri] } });
     const command = at.begin(['connect', 'acme', '--paste', '--redirect-uri', redirectUri]);
@@ -66,7 +66,7 @@ describe('connect --paste, without a browser on this machine', () => {
     expect(at.helpdesk.tokenRequestCount()).toBe(0);
   });
 
-  test('what is no answer is not repeated', async () => {
+  test('does not print invalid input', async () => {
     const { command } = await pasting(await acmeHome(), () => 'https://example.com/?password=hunter2');
     const ran = await command.done;
     expect(ran.exit).toBe(2);
@@ -176,7 +176,7 @@ describe('connect --print-url, and --finish in another process', () => {
     expect(at.helpdesk.tokenRequestCount('authorization_code')).toBe(0);
   });
 
-  test('an address of nobody’s is refused', async () => {
+  test('an address with an unknown state is refused', async () => {
     const at = await acmeHome();
     const { href } = await at.consent((await printed(at)).consent_url);
     const other = new URL(href);
@@ -188,7 +188,7 @@ describe('connect --print-url, and --finish in another process', () => {
     expect((await at.run(['connect', '--finish', href])).exit).toBe(0);
   });
 
-  test('a denial is said, noted, and ends it', async () => {
+  test('a denial is reported, recorded, and ends the session', async () => {
     const at = await acmeHome();
     const begun = await printed(at);
     const denied = `http://127.0.0.1/callback?error=access_denied&state=${begun.state}`;
@@ -213,7 +213,7 @@ describe('connect --print-url, and --finish in another process', () => {
     expect(at.helpdesk.tokenRequestCount('authorization_code')).toBe(0);
   });
 
-  test('what was begun is sealed: the store has neither state nor verifier in it', async () => {
+  test('the session is sealed: the store has no state or verifier in plain text', async () => {
     const at = await acmeHome();
     const begun = await printed(at);
     const files = await readdir(at.folder, { recursive: true, withFileTypes: true });

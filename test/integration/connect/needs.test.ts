@@ -29,7 +29,7 @@ async function shopHome(over: object = {}) {
 }
 
 describe('a missing requirement is reported before any consent', () => {
-  test('which provider', async () => {
+  test('the provider', async () => {
     expect(await (await home()).run(['connect'])).toMatchObject({
       exit: 2,
       stderr: 'sidekey: Which provider?\n  → sidekey connect PROVIDER; sidekey provider list shows them\n',

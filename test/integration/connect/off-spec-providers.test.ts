@@ -72,7 +72,7 @@ async function refreshed(provider: Provider, answer: Response) {
 const tokens = () => Response.json({ access_token: 'at', refresh_token: 'rt', expires_in: 3_600 });
 const basic = `Basic ${btoa('the-client:client-secret')}`;
 
-describe('what is asked for', () => {
+describe('authorization requests', () => {
   test.each([
     ['google', { access_type: 'offline', prompt: 'consent', scope: 'a b' }],
     ['reddit', { duration: 'permanent' }],
@@ -86,7 +86,7 @@ describe('what is asked for', () => {
     expect(await asked(await shipped(name))).toMatchObject(parameters);
   });
 
-  test('of Microsoft in one tenant, of Shopify in one shop', async () => {
+  test('name the tenant of Microsoft and the shop of Shopify', async () => {
     const microsoft = await shipped('microsoft', { tenant: 'contoso.onmicrosoft.com' });
     expect(microsoft.tokenEndpoint).toBe(
       'https://login.microsoftonline.com/contoso.onmicrosoft.com/oauth2/v2.0/token',
@@ -95,8 +95,8 @@ describe('what is asked for', () => {
   });
 });
 
-describe('what comes back', () => {
-  test('from GitHub: a form, scopes with commas, no end', async () => {
+describe('token responses', () => {
+  test('from GitHub: a form, scopes with commas, no expiry', async () => {
     const form = new Response('access_token=gho_1&scope=repo%2Cgist&token_type=bearer');
     expect(await connected(await shipped('github'), form)).toMatchObject({
       credential: { accessToken: 'gho_1', refreshToken: null, expiresAt: null },
@@ -141,7 +141,7 @@ describe('what comes back', () => {
     });
   });
 
-  test('from Notion, asked with JSON and Basic: a token without end, and which workspace', async () => {
+  test('from Notion, requested with JSON and Basic: a token without expiry, and the workspace', async () => {
     const answer = Response.json({ access_token: 'ntn_1', token_type: 'bearer', workspace_name: 'Acme' });
     const got = await connected(await shipped('notion'), answer);
     expect(got).toMatchObject({ credential: { expiresAt: null }, details: { workspace_name: 'Acme' } });
@@ -153,19 +153,19 @@ describe('what comes back', () => {
     });
   });
 
-  test('from QuickBooks: which company, beside the code', async () => {
+  test('from QuickBooks: the company beside the code', async () => {
     const got = await connected(await shipped('quickbooks'), tokens(), { realmId: '4620816365' });
     expect(got.details).toEqual({ realmId: '4620816365' });
     expect(got.request?.headers['authorization']).toBe(basic);
   });
 
-  test('from Reddit, which wants to know who asks', async () => {
+  test('from Reddit, which requires a User-Agent', async () => {
     const { request } = await connected(await shipped('reddit'), tokens());
     expect(request?.headers).toMatchObject({ authorization: basic });
     expect(request?.headers['user-agent']).toContain('sidekey');
   });
 
-  test('from Square: a time in the place of a lifetime', async () => {
+  test('from Square: a time instead of a lifetime', async () => {
     const answer = Response.json({
       access_token: 'at',
       refresh_token: 'rt',
@@ -177,19 +177,19 @@ describe('what comes back', () => {
   });
 });
 
-describe('what a refresh asks', () => {
-  test('of Figma: its own endpoint', async () => {
+describe('refresh requests', () => {
+  test('to Figma use its own endpoint', async () => {
     const { request } = await refreshed(await shipped('figma'), tokens());
     expect(request?.url).toBe('https://api.figma.com/v1/oauth/refresh');
     expect(request?.form).toMatchObject({ grant_type: 'refresh_token', refresh_token: 'refresh-1' });
   });
 
-  test('of Microsoft: the scopes by name, or it loses them', async () => {
+  test('to Microsoft repeat the scopes', async () => {
     const { request } = await refreshed(await shipped('microsoft'), tokens());
     expect(request?.form['scope']).toBe('Mail.Read offline_access');
   });
 
-  test('of GitHub: a dead refresh token is known by its word for it', async () => {
+  test('to GitHub recognize the error code of an invalid refresh token', async () => {
     const answer = Response.json({ error: 'bad_refresh_token' });
     const { outcome } = await refreshed(await shipped('github'), answer);
     expect(outcome.kind).toBe('invalid_grant');

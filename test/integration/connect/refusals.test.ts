@@ -23,7 +23,7 @@ const failed = async (at: AcmeHome) =>
   ) as unknown;
 
 describe('a consent that is not given', () => {
-  test('is said alike in the terminal and in the browser, noted, and stores nothing', async () => {
+  test('is reported in the terminal and in the browser, recorded, and stores nothing', async () => {
     const at = await acmeHome();
     const { command, consentUrl } = await waiting(at);
     const page = await visit(await at.consent(consentUrl, { ...alice, decision: 'deny' }));
@@ -37,7 +37,7 @@ describe('a consent that is not given', () => {
     expect(await failed(at)).toMatchObject({ outcome: 'failed', code: 'provider_refused', provider: 'acme' });
   });
 
-  test('what the answer says is text on the page, and no markup', async () => {
+  test('has its text escaped on the page', async () => {
     const at = await acmeHome();
     const { command, callback } = await waiting(at);
     callback.searchParams.set('error', 'server_error');
@@ -88,7 +88,7 @@ describe('a consent that is not given', () => {
 });
 
 describe('a grant that another command added meanwhile', () => {
-  test('of another provider stays as it is; this is said in the browser too, and noted', async () => {
+  test('of another provider stays as it is, which the browser and the audit file report', async () => {
     const at = await acmeHome();
     const { command, consentUrl } = await waiting(at);
     await at.grant('acme', { type: 'api_key', value: 'x' }, ['--provider', 'github']);
@@ -101,7 +101,7 @@ describe('a grant that another command added meanwhile', () => {
   });
 });
 
-describe('what is not the answer does not end the wait', () => {
+describe('another request at the address of the answer does not end the wait', () => {
   const strangers: readonly (readonly [
     what: string,
     status: number,
@@ -157,7 +157,7 @@ describe('what is not the answer does not end the wait', () => {
     expect((await command.done).exit).toBe(0);
   });
 
-  test('it is said once, however often it comes', async () => {
+  test('is reported once, however often it comes', async () => {
     const at = await acmeHome();
     const { command, consentUrl, callback } = await waiting(at);
     for (const code of ['a', 'b', 'c']) await visit(changed(callback, { state: 'x', code }));
@@ -167,7 +167,7 @@ describe('what is not the answer does not end the wait', () => {
 });
 
 describe('the port', () => {
-  test('that another program has is said, before anything is asked', async () => {
+  test('is reported as busy before the consent if another program has it', async () => {
     const at = await acmeHome();
     const other = createServer().listen(0, '127.0.0.1');
     await once(other, 'listening');

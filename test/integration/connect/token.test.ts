@@ -67,7 +67,7 @@ describe('connect --token', () => {
     expect(await stored(at)).toMatchObject([{ name: 'corp', type: 'aws' }]);
   });
 
-  test('keeps keys that get keys of a role, and what they got', async () => {
+  test('keeps keys that get keys of a role, and the role keys', async () => {
     const parts = { access_key_id: { label: 'id', secret: false }, secret_access_key: { label: 'secret' } };
     const asked: string[] = [];
     const sts = await startUpstream((request, response) => {
@@ -135,7 +135,7 @@ describe('connect --token', () => {
     });
   });
 
-  test('names the owner in what it says can be done', async () => {
+  test('names the owner in its suggestions', async () => {
     const { at } = await keyed({}, () => true);
     const wide = ['--allowed-domains', 'other.example.com', '--widen', '--user', 'alice'];
     expect(await at.run(['connect', 'corp', ...wide], { input: 'the-key' })).toMatchObject({
@@ -187,7 +187,7 @@ describe('connect --verify', () => {
     });
   });
 
-  test('stores what cannot be proved, and says so', async () => {
+  test('stores a credential that cannot be verified, and reports that', async () => {
     const { at, upstream } = await keyed({}, () => true);
     await upstream.close();
     const ran = await at.run(['connect', 'corp', '--token', '--verify'], { input: 'key' });

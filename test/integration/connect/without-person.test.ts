@@ -48,7 +48,7 @@ describe('connect --client-credentials', () => {
     });
   });
 
-  test('keeps what is sent with each request, and the id of a grant that is connected again', async () => {
+  test('keeps its parameters, and the id of a grant that is connected again', async () => {
     const at = await homeWithProvider(numbered, () => ({
       client_id: 'robot',
       client_secret: 'env:DESK_SECRET',
@@ -269,7 +269,7 @@ describe('connect --token-exchange', () => {
     expect((await readFile(at.at('data', 'sidekey.db'))).includes('the-subject')).toBe(false);
   });
 
-  test('that is refused for good wants a new token, and says how', async () => {
+  test('reports that a permanently refused token must be replaced', async () => {
     const at = await homeWithProvider(
       (asked, count) =>
         count === 1 ? numbered(asked, count) : [400, { error: 'invalid_grant', error_description: 'gone' }],
@@ -318,7 +318,7 @@ describe('connect --installation-id', () => {
     expect((await verified(jwt, key, Date.now())).payload).toMatchObject({ iss: 'Iv23li' });
   });
 
-  test('that is gone wants to be installed again', async () => {
+  test('reports that a removed installation must be installed again', async () => {
     const at = await homeWithProvider(
       (asked, count) => (count === 1 ? issued(asked, count) : [404, { message: 'Not Found' }]),
       app,

@@ -60,8 +60,8 @@ interface Told {
 const grantNeeds = async (at: Home) =>
   ((await at.json(['status'])) as Told).needs.filter(({ about }) => about === 'grants');
 
-describe('what happened to a grant', () => {
-  test('is told after a request got its credential, with what follows from it', async () => {
+describe('the activity of a grant', () => {
+  test('is shown after a request with its credential, with the consequence', async () => {
     const { at, upstream } = await place();
     expect(await at.json(['grant', 'show', 'desk'])).toMatchObject({
       used_at: null,
@@ -81,7 +81,7 @@ describe('what happened to a grant', () => {
     );
   });
 
-  test('is told after a refresh, at the command line too, and a failure until one has worked', async () => {
+  test('is shown after a refresh, also by a command, and a failure until a success', async () => {
     const it = await place();
     const { at } = it;
     it.answer = down;
@@ -109,7 +109,7 @@ describe('what happened to a grant', () => {
     expect(await grantNeeds(at)).toEqual([]);
   });
 
-  test('is forgotten with it', async () => {
+  test('is removed with the grant', async () => {
     const { at } = await place();
     await at.run(['grant', 'refresh', 'desk', '--force']);
     await at.run(['grant', 'remove', 'desk']);
@@ -117,7 +117,7 @@ describe('what happened to a grant', () => {
     expect(await at.json(['grant', 'show', 'desk'])).toMatchObject({ refreshed_at: null });
   });
 
-  test('does not say of a new credential what was wrong with the old one', async () => {
+  test('does not show failures of a replaced credential', async () => {
     const it = await place();
     const { at } = it;
     it.answer = down;
@@ -129,7 +129,7 @@ describe('what happened to a grant', () => {
 });
 
 describe('a refresh token with an end of its own', () => {
-  test('is no worry while it is far', async () => {
+  test('is not marked while its expiry is far', async () => {
     const { at } = await place({ refresh_token_idle_timeout: '90d', refresh_token_lifetime: '180d' });
     expect(await grantNeeds(at)).toEqual([]);
     expect((await at.run(['grant', 'show', 'desk'])).stdout).toMatch(
@@ -137,7 +137,7 @@ describe('a refresh token with an end of its own', () => {
     );
   });
 
-  test('that dies unused, or needs a new consent, soon is pointed out with the way out', async () => {
+  test('is marked with a command if it soon expires unused or needs a new consent', async () => {
     const { at } = await place({ refresh_token_idle_timeout: '1d', refresh_token_lifetime: '2d' });
     expect(await grantNeeds(at)).toEqual([]);
     await age(at, 1.9);
@@ -156,7 +156,7 @@ describe('a refresh token with an end of its own', () => {
   });
 });
 
-test('a new consent begins the time of the refresh token anew', async () => {
+test('a new consent restarts the lifetime of the refresh token', async () => {
   const { at } = await place({ refresh_token_lifetime: '2d' });
   await age(at, 1.9);
   expect(await grantNeeds(at)).toMatchObject([{ sentence: 'desk needs a new consent in 2 h.' }]);

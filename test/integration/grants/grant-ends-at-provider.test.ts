@@ -56,7 +56,7 @@ describe.each(['revoke', 'remove'])('grant %s', (command) => {
     expect(await events(at)).toContain(command === 'revoke' ? 'grant.revoked' : 'grant.removed');
   });
 
-  test('ends it here though the provider cannot be reached, and says so with exit code 5', async () => {
+  test('ends it here if the provider cannot be reached, and exits with 5', async () => {
     const at = await withEndpoint();
     await at.helpdesk.close();
     const ran = await at.run(['grant', command, 'acme']);
@@ -68,7 +68,7 @@ describe.each(['revoke', 'remove'])('grant %s', (command) => {
     expect(left).toEqual(command === 'revoke' ? [expect.objectContaining({ state: 'revoked' })] : []);
   });
 
-  test('tells nobody with --local', async () => {
+  test('does not call the provider with --local', async () => {
     const at = await withEndpoint();
     const seen = asked(at);
     expect(await at.run(['grant', command, 'acme', '--local'])).toMatchObject({ exit: 0 });
@@ -85,7 +85,7 @@ describe.each(['revoke', 'remove'])('grant %s', (command) => {
   });
 });
 
-test('what the provider was told to forget is of no use to who copied it before', async () => {
+test('makes a copied token invalid at the provider', async () => {
   const at = await withEndpoint();
   const { helpdesk } = at;
   const connection = {

@@ -72,7 +72,7 @@ describe('grants at the command line', () => {
     });
   });
 
-  test('of which there are none are said to be none, and nothing is made for the look', async () => {
+  test('report an empty list, and create no files for that', async () => {
     const at = await home();
     const before = await at.everything();
     const ran = await at.run(['grant', 'list']);
@@ -105,7 +105,7 @@ describe('grants at the command line', () => {
     });
   });
 
-  test('of several users are told apart with --user', async () => {
+  test('of several users are selected with --user', async () => {
     const at = await home();
     for (const user of ['alice', 'bob'])
       await at.grant('work', oauth, ['--provider', 'acme', '--user', user]);
@@ -160,7 +160,7 @@ describe('grants at the command line', () => {
     expect(await at.run(['audit', 'verify'])).toMatchObject({ exit: 0 });
   });
 
-  test('may go elsewhere only where that is said, and it is pointed out', async () => {
+  test('get another audience only with a flag, and with a warning', async () => {
     const at = await home();
     const ran = await at.run(
       [
@@ -187,7 +187,7 @@ describe('grants at the command line', () => {
     ).toMatchObject({ exit: 2, stderr: expect.stringContaining('is a URL; write the host alone') });
   });
 
-  test('with a refresh token that nobody could use are refused, or pointed out where there is a token too', async () => {
+  test('with an unusable refresh token are refused, or accepted with a warning if there is a token', async () => {
     const at = await home();
     const add = ['grant', 'add', 'g', '--provider', 'google'];
     const alone = await at.run(add, { input: '{"refresh_token":"refresh-secret"}' });

@@ -154,7 +154,7 @@ describe('a company’s proxy that does not serve', () => {
     expect(written).not.toContain('<script>');
   });
 
-  test('and is Sidekey itself is never dialed', async () => {
+  test('that is Sidekey itself is never dialed', async () => {
     const sidekey = await startSidekey({ domains: { [upstreamHost]: { grant: 'acme' } } });
     await sidekey.grant([upstreamHost]);
     await sidekey.configure({ upstream: { ...reach, proxy: `http://127.0.0.1:${sidekey.port}` } });
@@ -163,7 +163,7 @@ describe('a company’s proxy that does not serve', () => {
     expect((await sidekey.audit()).filter((line) => line.event === 'access')).toHaveLength(1);
   });
 
-  test('whose password is not there changes nothing: the config before stays in force', async () => {
+  test('without its password changes nothing: the earlier config stays in force', async () => {
     const upstream = await startUpstream((_request, response) => response.end('ok'));
     const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme' } } });
     await sidekey.grant([upstream.authority]);
@@ -179,7 +179,7 @@ describe('a company’s proxy that does not serve', () => {
 });
 
 describe.skipIf(squidMissing)('through a squid that asks for a password', () => {
-  test('goes what has it', async () => {
+  test('requests pass with the password, and a wrong one is reported', async () => {
     const upstream = await startUpstream((_request, response) => response.end('x'.repeat(200_000)));
     const squid = await startSquid(login);
     const sidekey = await startBehind(squid.port, { [upstream.authority]: { grant: 'acme' } });

@@ -26,7 +26,7 @@ async function certificateBehind(
 }
 
 describe('CONNECT', () => {
-  test('whose Host names the proxy goes to its target, and the Host inside is checked as ever', async () => {
+  test('with a Host that names the proxy goes to its target, and the inner Host is still checked', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     const outer = await openClient(sidekey);
     outer.send(`CONNECT ${upstream.authority} HTTP/1.1\r\nHost: 127.0.0.1:${sidekey.port}\r\n\r\n`);

@@ -209,7 +209,7 @@ describe('the framing of a response', () => {
     }
   });
 
-  test('that is refused by the proxy has no body for a HEAD, and the connection goes on', async () => {
+  test('that the proxy refuses has no body for a HEAD, and the connection stays open', async () => {
     const upstream = await startPlainUpstream((_request, response) => response.end('ok'));
     const sidekey = await startSidekey({ domains: { [upstream.authority]: 'tunnel' } });
     const client = await openClient(sidekey);

@@ -26,7 +26,7 @@ async function refusing(status: number) {
 }
 
 describe('Expect: 100-continue', () => {
-  test('is the upstream’s to answer: its 100 goes on, and the body follows', async () => {
+  test('is answered by the upstream: its 100 is forwarded, and the body follows', async () => {
     const sockets: TLSSocket[] = [];
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, (head) => {
@@ -70,7 +70,7 @@ describe('Expect: 100-continue', () => {
     },
   );
 
-  test('of a client that sends its body all the same is no obstacle', async () => {
+  test('of a client that sends its body at once has no effect', async () => {
     const { upstream, sidekey } = await grantedRaw((socket) => {
       let text = '';
       socket.on('data', (piece: Buffer) => {

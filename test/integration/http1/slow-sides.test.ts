@@ -114,7 +114,7 @@ const opened = async () => {
 };
 
 describe('a side of a blind tunnel that ends', () => {
-  test('is told to the other, which talks on: the upstream’s', async () => {
+  test('ends that direction only: the upstream’s', async () => {
     const { client, upstream, sidekey, socket } = await opened();
     let heard = '';
     socket.allowHalfOpen = true;
@@ -130,7 +130,7 @@ describe('a side of a blind tunnel that ends', () => {
     });
   });
 
-  test('is told to the other, which talks on: the client’s', async () => {
+  test('ends that direction only: the client’s', async () => {
     const { client, upstream, socket } = await opened();
     socket.allowHalfOpen = true;
     socket.on('end', () => socket.end('all of it')).resume();

@@ -31,7 +31,7 @@ async function fillUp(stream: { write(chunk: Buffer): boolean; writableLength: n
 }
 
 describe('bodies', () => {
-  test('of responses come as they are written: the first byte before the upstream has ended', async () => {
+  test('of responses stream: the first byte comes before the upstream has ended', async () => {
     let response: ServerResponse | undefined;
     const { upstream, sidekey } = await granted((_request, it) => {
       response = it;
@@ -48,7 +48,7 @@ describe('bodies', () => {
     expect(await client.response()).toMatchObject({ status: 200, body: 'data: 1\n\ndata: 2\n\n' });
   });
 
-  test('of requests go as they come: the first byte before the client has ended', async () => {
+  test('of requests stream: the first byte comes before the client has ended', async () => {
     const seen = Promise.withResolvers<string>();
     const { upstream, sidekey } = await granted((request, response) => {
       request.once('data', (chunk: Buffer) => seen.resolve(chunk.toString()));
@@ -63,7 +63,7 @@ describe('bodies', () => {
     expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
   });
 
-  test('of responses are held back by a client that does not read, and all of it comes when it does', async () => {
+  test('of responses wait for a client that does not read, and arrive complete', async () => {
     const begun = Promise.withResolvers<ServerResponse>();
     const { upstream, sidekey } = await granted((_request, response) => {
       response.writeHead(200, { 'content-length': endless });
@@ -78,7 +78,7 @@ describe('bodies', () => {
     await upstream.allClosed();
   });
 
-  test('of requests are held back by an upstream that does not read, and given up after upstream_head', async () => {
+  test('of requests wait for an upstream that does not read, and end after upstream_head', async () => {
     const { upstream, sidekey } = await granted((request) => void request.pause(), {
       config: { limits: { upstream_head: '2s' } },
     });
@@ -88,7 +88,7 @@ describe('bodies', () => {
     expect(await client.response()).toMatchObject({ status: 504, reason: 'upstream_timeout' });
   });
 
-  test('of 192 MB each way pass whole and leave no trace in memory', { timeout: 60_000 }, async () => {
+  test('of 192 MB each way arrive complete without growth of memory', { timeout: 60_000 }, async () => {
     const chunks = 192;
     let received = 0;
     const answer = async (request: IncomingMessage, response: ServerResponse) => {

@@ -36,7 +36,7 @@ describe('at the plain port', () => {
     expect(sidekey.logged()).toMatch(hint);
   });
 
-  test('a request for a web server is told that this is a proxy, and not that server', async () => {
+  test('a request for a web server gets an error that names the proxy', async () => {
     const sidekey = await startSidekey();
     const client = await openClient(sidekey);
     client.send('GET /path HTTP/1.1\r\nHost: api.example:8443\r\n\r\n');

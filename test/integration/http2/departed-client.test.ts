@@ -74,7 +74,7 @@ async function expectNothingLeft({ ended, sidekey }: Setup, kind: Kind): Promise
 }
 
 describe.each(departures)('a client of HTTP/2 that leaves with %s', (how) => {
-  test.each(kinds)('during a %s ends what is under way, and its connection', async (kind) => {
+  test.each(kinds)('during a %s ends its exchange and its connection', async (kind) => {
     const setup = await lasting(kind);
     const client = await openFrames(setup.sidekey, setup.upstream.authority);
     await begin(client, kind);

@@ -106,7 +106,7 @@ describe('a client of HTTP/2 that takes its request back', () => {
     });
   });
 
-  test('is told that the rest of its body is not wanted, once it has its answer', async () => {
+  test('gets a stream reset for the rest of its body after its answer', async () => {
     const { upstream, sidekey } = await granted((_asked, response) => {
       response.writeHead(200, { 'Content-Length': '5' }).end('early');
     });
@@ -170,7 +170,7 @@ describe('a right that ends', () => {
 });
 
 describe('a session', () => {
-  test('ends in good order when the proxy stops: what is under way is finished', async () => {
+  test('ends in order when the proxy stops, after its exchanges', async () => {
     const held = Promise.withResolvers<() => void>();
     const { upstream, sidekey } = await granted((_asked, response) => {
       response.write('begun ');

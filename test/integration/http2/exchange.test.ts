@@ -145,7 +145,7 @@ describe('a client of HTTP/2', () => {
     expect(await ask(session)).toMatchObject({ status: 200, body: 'next' });
   });
 
-  test('waits with its body until it is told to go on', async () => {
+  test('sends its body after a 100', async () => {
     const { upstream, sidekey } = await granted((asked, response) => {
       asked.resume().on('end', () => response.end('read'));
     });
@@ -158,7 +158,7 @@ describe('a client of HTTP/2', () => {
     expect(await ask(session, { expect: 'more' })).toMatchObject({ status: 417 });
   });
 
-  test('gets a refusal as over HTTP/1.1, and the session goes on', async () => {
+  test('gets the same refusal as over HTTP/1.1, and the session stays open', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     const session = await openSession(sidekey, upstream.authority);
     const refused = await ask(session, { 'sidekey-grant': 'none-such' });

@@ -37,7 +37,7 @@ describe('large bodies over HTTP/2', () => {
     for (const { body } of answers) expect(body).toBe(digest(large));
   });
 
-  test('are not read from the upstream while the client’s window is shut, and hold up nobody else', async () => {
+  test('are not read from the upstream while the client’s window is closed, and delay no other client', async () => {
     let written = 0;
     const stalled = Promise.withResolvers<void>();
     const { upstream, sidekey } = await granted((asked, response) => {

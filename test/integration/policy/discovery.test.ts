@@ -35,7 +35,7 @@ async function eventsOf(sidekey: TestSidekey): Promise<readonly string[]> {
 }
 
 describe.skipIf(curlMissing !== false)('sidekey.internal, asked by curl', () => {
-  test('says as text what may be called, with which grant, and what not', async () => {
+  test('lists as text the allowed hosts with their grants, and the refused ones', async () => {
     const sidekey = await setup();
     const answer = await curl('-x', sidekey.url, own);
     expect(answer).toMatchObject({ status: 200, exitCode: 0 });
@@ -130,7 +130,7 @@ describe.skipIf(curlMissing !== false)('sidekey.internal, asked by curl', () => 
   );
 });
 
-describe('what is told', () => {
+describe('content of the discovery document', () => {
   async function ask(sidekey: TestSidekey, secret: string | null): Promise<{ text: string; json: Reached }> {
     const client = await openClient(sidekey);
     const proof = secret === null ? '' : `Proxy-Authorization: Bearer ${secret}\r\n`;
@@ -145,7 +145,7 @@ describe('what is told', () => {
     readonly [key: string]: unknown;
   }
 
-  test('an agent hears of what is bound to it, and of nothing else', async () => {
+  test('an agent sees only the grants that are bound to it', async () => {
     const sidekey = await setup(required);
     const bindings: readonly Binding[] = [{ kind: 'provider', value: 'acme' }];
     await addAgent(sidekey.proxy.state.store, 'robot', token, { bindings });
@@ -161,7 +161,7 @@ describe('what is told', () => {
     });
   });
 
-  test('a lease has its purpose and its end, and reaches no further than it was made for', async () => {
+  test('a lease has its purpose, its expiry and only its own grants', async () => {
     const sidekey = await setup(required);
     const { store, grants } = sidekey.proxy.state;
     await addAgent(store, 'robot', token, { bindings: [everything] });
@@ -185,7 +185,7 @@ describe('what is told', () => {
     expect(text).not.toContain('hidden');
   });
 
-  test('a grant of no use comes with the refusal that it means, and the command that mends it', async () => {
+  test('an unusable grant has its refusal, and the command that repairs it', async () => {
     const sidekey = await setup();
     const { grants } = sidekey.proxy.state;
     const [acme] = await grants.find('acme');
@@ -204,7 +204,7 @@ describe('what is told', () => {
     expect(text).toContain('ask the person for: sidekey grant add acme');
   });
 
-  test('of several grants it is said how to choose, and a missing one is told to who has no token', async () => {
+  test('several grants have a hint for selection, and a caller without a token sees a missing one', async () => {
     const sidekey = await setup();
     await sidekey.grant(['api.acme.test'], { name: 'acme-two' });
     await sidekey.configure({ domains: { 'api.acme.test': { grant: 'acme' }, 'x.test': { grant: 'none' } } });
@@ -221,7 +221,7 @@ describe('what is told', () => {
     ]);
   });
 
-  test('rules for other agents are not told', async () => {
+  test('rules for other agents are not shown', async () => {
     const rules = [
       { name: 'mine', methods: ['GET'], agents: ['robot'] },
       { name: 'theirs', methods: ['POST'], agents: ['hal-9000'] },
@@ -234,7 +234,7 @@ describe('what is told', () => {
   });
 });
 
-test('unlisted hosts may be tunnelled: this one is answered all the same, and not dialed', async () => {
+test('sidekey.internal is answered by the proxy, also if unlisted hosts are tunnelled', async () => {
   const sidekey = await setup({ config: { proxy: { listen: '127.0.0.1:0', unmatched_hosts: 'tunnel' } } });
   const client = await openClient(sidekey);
   client.send('CONNECT sidekey.internal:80 HTTP/1.1\r\nHost: sidekey.internal:80\r\n\r\n');
@@ -244,7 +244,7 @@ test('unlisted hosts may be tunnelled: this one is answered all the same, and no
   expect(await eventsOf(sidekey)).not.toContain('tunnel');
 });
 
-test('a Host that differs is refused here, too', async () => {
+test('a different Host is refused here too', async () => {
   const sidekey = await setup();
   const client = await openClient(sidekey);
   client.send(`GET ${own} HTTP/1.1\r\nHost: api.acme.test\r\n\r\n`);

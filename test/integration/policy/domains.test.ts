@@ -54,7 +54,7 @@ describe('the map of domains, edited from the command line', () => {
     ]);
   });
 
-  test('writes and records nothing where it says so already', async () => {
+  test('writes and records nothing if the entry exists', async () => {
     const at = await homeWith(text);
     await at.run(['domain', 'deny', 'other.example.org']);
     const before = await at.everything();
@@ -87,7 +87,7 @@ describe('the map of domains, edited from the command line', () => {
     );
   });
 
-  test('refuses what is no host, and what is not in the map', async () => {
+  test('refuses an invalid host, and a host that is not in the map', async () => {
     const at = await homeWith(text);
     const before = await at.everything();
     expect(await at.run(['domain', 'allow', 'https://x.example.com/a', '--grant', 'work'])).toMatchObject({

@@ -130,7 +130,7 @@ describe('explain', () => {
     });
   });
 
-  test('names the field that carries the credential, and nothing of what is in it', async () => {
+  test('names the field of the credential, and shows nothing of its value', async () => {
     const at = await homeWithMap();
     const injection = async (url: string) =>
       ((await at.json(['explain', url])) as Explained).steps.find(({ step }) => step === 'injection')?.text;

@@ -4,7 +4,7 @@ import { openClient, openTunnel, problemOf } from '../../support/raw-client.ts';
 import { startSidekey } from '../../support/sidekey.ts';
 
 describe('a request beyond a limit', () => {
-  test('of body_bytes by its length is refused before anything leaves', async () => {
+  test('of body_bytes by its Content-Length is refused before a byte is forwarded', async () => {
     let asked = 0;
     const { upstream, sidekey } = await granted((_request, response) => response.end(String((asked += 1))), {
       config: { limits: { body_bytes: '1KiB' } },
@@ -25,7 +25,7 @@ describe('a request beyond a limit', () => {
     expect(await client.response()).toMatchObject({ status: 200 });
   });
 
-  test('of body_bytes by its chunks is cut where it goes beyond', async () => {
+  test('of body_bytes by its chunks is cut at the limit', async () => {
     let whole = 0;
     const { upstream, sidekey } = await granted(
       (request, response) => {
@@ -73,7 +73,7 @@ describe('a request beyond a limit', () => {
     });
   });
 
-  test('of head_timeout is refused; a connection that says nothing is closed', async () => {
+  test('of head_timeout is refused, and a silent connection is closed', async () => {
     const sidekey = await startSidekey({ config: { limits: { head_timeout: '1s' } } });
     const [slow, silent] = [await openClient(sidekey), await openClient(sidekey)];
     slow.send('GET http://a.test/ HTTP/1.1\r\nHost: a.');
@@ -83,7 +83,7 @@ describe('a request beyond a limit', () => {
     expect(await silent.ended()).toBe('');
   });
 
-  test('of connections is refused, and nothing that comes on it is served', async () => {
+  test('of connections is refused, and its connection serves no request', async () => {
     let asked = 0;
     const { upstream, sidekey } = await granted((_request, response) => response.end(String((asked += 1))), {
       config: { limits: { client_connections: 1 } },

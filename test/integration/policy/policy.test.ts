@@ -76,7 +76,7 @@ test('a decision that is another makes exit code 1, and says every step of it', 
   });
 });
 
-test('rules that only report are held against what they say', async () => {
+test('rules in report mode are evaluated and not enforced', async () => {
   const at = await home({
     domains: { 'api.example.com': { ...domains['api.example.com'], mode: 'report' } },
   });

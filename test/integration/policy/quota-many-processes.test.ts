@@ -84,7 +84,7 @@ test('four processes get no more from a bucket that fills meanwhile than its bur
   expect(got).toBeGreaterThan(50);
 });
 
-test('a process that is killed takes nothing back, and leaves the others what is left', async () => {
+test('a killed process returns no quota, and the others use the rest', async () => {
   const path = `${await tempFolder()}/quota.db`;
   const wide: RuleLimit = { ...slow, burst: 100_000 };
   const takers = await startAll(path, [wide], 50_000);

@@ -29,7 +29,7 @@ async function ruled(domain: object, answer: string | Buffer = 'ok') {
 }
 
 describe('rules', () => {
-  test('allow what they name, and refuse the rest before it is forwarded', async () => {
+  test('allow matching requests, and refuse others before they are forwarded', async () => {
     const { seen, send } = await ruled({ rules: [{ methods: ['GET'], paths: ['/repos/**'] }] });
     expect((await send('GET /repos/a/b?x=1')).status).toBe(200);
     for (const request of ['POST /repos/a', 'GET /user', 'GET /repos/..%2fuser', 'GET /repos/../user']) {

@@ -92,7 +92,7 @@ test('a caller does not wait for the lock of a process that was killed in the mi
   expect(ms).toBeLessThan(1_500);
 });
 
-test('a caller waits about 2 s for a process that was stopped, which replaces no newer token when it goes on', async () => {
+test('a caller waits about 2 s for a stopped process, which replaces no newer token later', async () => {
   const { first, timed, letGo, answered, lost, stored } = await twoProxies();
   process.kill(first.pid, 'SIGSTOP');
   const { answer, ms } = await timed();

@@ -240,7 +240,7 @@ describe('a definition that comes to want bound tokens later', () => {
   });
 });
 
-test('nothing on disk has the key in the clear', async () => {
+test('no file has the key in plain text', async () => {
   const server = await startDpopServer();
   const at = await deskAt(server, app(server));
   const printed = (await at.json(['connect', 'desk', '--print-url'])) as { consent_url: string };

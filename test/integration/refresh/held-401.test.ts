@@ -92,7 +92,7 @@ describe('a 401 whose connection closes while the token is refreshed', () => {
     expect(text.endsWith('part\n')).toBe(true);
   });
 
-  test('with a reset is told of where there is no other token', async () => {
+  test('by a reset is reported if there is no other token', async () => {
     const { answerRefresh, client } = await heldRefresh(closing, 'reset');
     answerRefresh(503);
     expect(await client.response()).toMatchObject({ status: 502, reason: 'upstream_protocol' });

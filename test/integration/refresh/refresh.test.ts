@@ -63,7 +63,7 @@ describe('grant refresh', () => {
     expect(await event(at)).toMatchObject({ event: 'grant.refreshed', outcome: 'ok', provider: 'desk' });
   });
 
-  test('leaves a token alone that is not due, and says how to have another all the same', async () => {
+  test('keeps a token that is not due, and names the flag that forces a refresh', async () => {
     let asked = 0;
     const at = await homeWithProvider((_form, response) => {
       asked += 1;
@@ -90,7 +90,7 @@ describe('grant refresh', () => {
     expect(await at.json(['grant', 'refresh', 'ended'])).toMatchObject({ renewed: true, revision: 2 });
   });
 
-  test('that the provider refuses for good leaves a grant that needs a new consent', async () => {
+  test('that the provider refuses permanently leaves a grant that needs a new consent', async () => {
     const at = await homeWithProvider((_form, response) => {
       response.statusCode = 400;
       response.end('{"error":"invalid_grant","error_description":"token was revoked"}');
@@ -116,7 +116,7 @@ describe('grant refresh', () => {
     expect(await at.json(['grant', 'show', 'desk'])).toMatchObject({ state: 'active', revision: 1 });
   });
 
-  test('of what cannot be refreshed says so', async () => {
+  test('of a credential without refresh is refused with a reason', async () => {
     const at = await home();
     await at.grant('key', { type: 'api_key', value: 'secret' });
     const ran = await at.run(['grant', 'refresh', 'key']);

@@ -170,7 +170,7 @@ describe('a program that refreshes its token by itself', () => {
     },
   );
 
-  test('cannot hide its placeholder behind what is read of it', async () => {
+  test('cannot hide its placeholder behind the part of the body that is read', async () => {
     const setup = await desk(3_600);
     const answer = await setup.post(`pad=${'x'.repeat(100_000)}&${refresh(setup.placeholder)}`, form);
     expect(answer.reason).toBe('body_too_large');
@@ -191,7 +191,7 @@ describe('a program that refreshes its token by itself', () => {
     },
   );
 
-  test('with a token of its own, or the placeholder of somebody else, is not answered', async () => {
+  test('with a token of its own, or a placeholder of another agent, gets no token', async () => {
     const setup = await desk(3_600);
     await setup.post(refresh('its-own-token'), form);
     expect(setup.received.filter(({ url }) => url.startsWith('/token'))).toHaveLength(1);

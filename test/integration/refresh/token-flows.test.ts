@@ -74,7 +74,7 @@ describe('a token', () => {
     expect(await agent.response()).toMatchObject({ status: 502, reason: 'refresh_failed' });
   });
 
-  test('whose consent was withdrawn causes a refusal with the command for a new consent', async () => {
+  test('with a withdrawn consent causes a refusal with the command for a new consent', async () => {
     const { helpdesk, authority, client, sidekey, tokens } = await startHelpdeskProxy({ expiresIn: -1 });
     helpdesk.failTokenEndpoint(() => ({ status: 400, body: { error: 'invalid_grant' } }));
     const agent = await client();

@@ -123,7 +123,7 @@ describe('sidekey run', () => {
     expect(readdirSync(at.folder)).toContain('run.log');
   });
 
-  test('gives on the exit code, also where nobody reads the summary', async () => {
+  test('returns the exit code, also if its summary cannot be written', async () => {
     const { start } = await runHome();
     const command = start(['--', 'sh', '-c', 'echo ready=yes; read line; exit 7']);
     await command.told('ready');

@@ -32,7 +32,7 @@ const setBy = (text: string) =>
   Object.fromEntries([...text.matchAll(/^export (\w+)='(.*)'$/gm)].map(([, name, value]) => [name, value]));
 
 describe('the variables of a running proxy', () => {
-  test('name it and the trust files beside the CA, without a token where none is asked for', async () => {
+  test('name the proxy and the trust files beside the CA, without a token if none is required', async () => {
     const at = await place();
     const ran = await at.run(['env', '--shell', 'bash', '--proxy', proxy]);
     expect(ran).toMatchObject({ exit: 0, stderr: '' });
@@ -49,7 +49,7 @@ describe('the variables of a running proxy', () => {
     expect(await at.json(['lease', 'list', '--all'])).toEqual([]);
   });
 
-  test('are those of the port in the config, where it stands there', async () => {
+  test('have the port of the config, if it names one', async () => {
     const at = await place();
     await writeFile(
       at.configFile,
@@ -59,7 +59,7 @@ describe('the variables of a running proxy', () => {
     expect(set['HTTPS_PROXY']).toMatch(/^http:\/\/ci:sidekey_lease_[\w-]{43}@127\.0\.0\.1:8377$/);
   });
 
-  test('carry the token of a lease, which is like one of lease create, and in no other place', async () => {
+  test('carry the token of a lease like lease create, and nowhere else', async () => {
     const at = await place();
     const ran = await at.run(['env', '--proxy', proxy, '--agent', 'ci', '--grant', 'work', '--ttl', '10m']);
     const [, token = ''] = /http:\/\/ci:(sidekey_lease_[\w-]{43})@127\.0\.0\.1:8377'/.exec(ran.stdout) ?? [];
@@ -75,7 +75,7 @@ describe('the variables of a running proxy', () => {
     expect(/JAVA_TOOL_OPTIONS=.*/.exec(ran.stdout)?.[0]).not.toContain(token);
   });
 
-  test('take away credentials of the shell, and say what would let them be used', async () => {
+  test('remove credentials of the shell, and name the flag that keeps them', async () => {
     const at = await place({ approvals: { webhook: { url: 'https://hooks.example/', secret: 'env:HOOK' } } });
     const env = {
       OPENAI_API_KEY: 'real-openai',
@@ -96,7 +96,7 @@ describe('the variables of a running proxy', () => {
     expect(ran.stdout + ran.stderr).not.toMatch(/real-/);
   });
 
-  test('set no placeholder for what the lease does not reach', async () => {
+  test('have no placeholder for grants outside the lease', async () => {
     const at = await place({
       domains: { 'api.github.com': { grant: 'work' }, 'api.openai.com': { grant: 'ai' } },
     });
@@ -107,7 +107,7 @@ describe('the variables of a running proxy', () => {
     expect([leased['GITHUB_TOKEN'], leased['OPENAI_API_KEY']]).toEqual([expect.any(String), undefined]);
   });
 
-  test('have the placeholder of the grant that the map offers, of several of one provider and of one variable', async () => {
+  test('have the placeholder of the mapped grant, if several share a provider and a variable', async () => {
     const at = await place();
     for (const [name, provider] of [
       ['a-first', 'github'],
@@ -135,7 +135,7 @@ describe('the variables of a running proxy', () => {
     });
   });
 
-  test('of a shell that trusts a company’s root are its own, and are found again from there', async () => {
+  test('of a shell with a company root keep that root, and a second call keeps it too', async () => {
     const at = await place();
     const company = at.at('company.pem');
     await writeFile(company, await readFile(at.at('certs', 'ca.crt')));
@@ -152,7 +152,7 @@ describe('the variables of a running proxy', () => {
     expect(again.set).toEqual(own.set);
   });
 
-  test('go into a file for docker with what has to be known there', async () => {
+  test('are written into a file for docker with the values of a container', async () => {
     const at = await place();
     const ran = await at.run(['env', '--proxy', proxy, '--shell', 'docker'], {
       env: { OPENAI_API_KEY: 'x' },
@@ -164,7 +164,7 @@ describe('the variables of a running proxy', () => {
   });
 });
 
-describe('nothing is printed, and no lease is made', () => {
+describe('no variables are printed, and no lease is created', () => {
   test.each([
     [['--shell', 'cmd'], 'The shell of --shell is not known'],
     [['--grant', 'work'], '--grant needs --agent'],
@@ -183,7 +183,7 @@ describe('nothing is printed, and no lease is made', () => {
     expect(await at.json(['lease', 'list', '--all'])).toEqual([]);
   });
 
-  test('where the port is not known, tokens are required, or there is no CA, and the way out is said', async () => {
+  test('if the port is unknown, tokens are required, or there is no CA; the error has a hint', async () => {
     const at = await place();
     expect((await at.run(['env'])).stderr).toContain('→ sidekey env --proxy http://127.0.0.1:PORT');
     await writeFile(

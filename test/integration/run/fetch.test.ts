@@ -13,7 +13,7 @@ async function bodyOf(request: IncomingMessage): Promise<Buffer> {
 }
 
 describe('a request', () => {
-  test('gets the credential of the grant, and never what the caller gives for one', async () => {
+  test('gets the credential of the grant, and not a credential of the caller', async () => {
     const seen: IncomingMessage['headers'][] = [];
     const { at, upstream, audit } = await fetchHome((request, response) => {
       seen.push(request.headers);
@@ -47,7 +47,7 @@ describe('a request', () => {
     expect(JSON.stringify(lines)).not.toMatch(/token-of-the-desk|of-the-caller/);
   });
 
-  test('has a body of text, JSON unless it is said otherwise', async () => {
+  test('has a text body, with the type JSON by default', async () => {
     const seen: (string | undefined)[] = [];
     const { at, upstream } = await fetchHome(async (request, response) => {
       seen.push(request.method, request.headers['content-type'], String(await bodyOf(request)));
@@ -58,7 +58,7 @@ describe('a request', () => {
     expect(seen).toEqual(['POST', 'application/json', '{"a":1}', 'PUT', 'text/x', 'a=1']);
   });
 
-  test('takes any bytes from a file and from standard input, and gives any bytes back', async () => {
+  test('sends any bytes of a file or of standard input, and returns any bytes', async () => {
     const bytes = randomBytes(300_000);
     const seen: (string | undefined)[] = [];
     const { at, upstream } = await fetchHome(async (request, response) => {
@@ -76,7 +76,7 @@ describe('a request', () => {
     expect(seen).toEqual(['300000', '300000', 'chunked']);
   });
 
-  test('streams what is large, both ways', async () => {
+  test('streams large bodies in both directions', async () => {
     const size = 48 * 1_024 * 1_024;
     const hash = createHash('sha256');
     const { at, upstream } = await fetchHome(async (request, response) => {
@@ -96,7 +96,7 @@ describe('a request', () => {
     expect((await stat(at.at('back'))).size).toBe(size);
   });
 
-  test('chooses among the grants of a host', async () => {
+  test('selects among the grants of a host', async () => {
     const seen: (string | undefined)[] = [];
     const { at, upstream } = await fetchHome(
       (request, response) => {
@@ -117,15 +117,15 @@ describe('a request', () => {
     expect(seen).toEqual(['Bearer night', 'Bearer alice']);
   });
 
-  test('for the proxy itself says what may be called', async () => {
+  test('to the proxy itself returns the discovery document', async () => {
     const { at, upstream } = await fetchHome((_request, response) => response.end());
     const ran = await at.run(['fetch', 'http://sidekey.internal/']);
     expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining(`${upstream.authority} (https)`) });
   });
 });
 
-describe('what comes back', () => {
-  test('is one object with --json: the answer, the grant and what finds it in the audit file', async () => {
+describe('the response', () => {
+  test('is one object with --json: the answer, the grant and the id of its audit records', async () => {
     const { at, upstream, audit } = await fetchHome((_request, response) => {
       response.setHeader('Set-Cookie', ['a=1', 'b=2']).end('grüß');
     });
@@ -144,7 +144,7 @@ describe('what comes back', () => {
     });
   });
 
-  test('stands in it in base64 where it is no text, and by its file name with -o', async () => {
+  test('is in base64 if it is not text, and in a file with -o', async () => {
     const { at, upstream } = await fetchHome((_request, response) => response.end(Buffer.from([0xff, 0, 1])));
     const envelope = await at.json(['fetch', upstream.url]);
     expect(envelope).toMatchObject({ body_base64: '/wAB' });
@@ -153,7 +153,7 @@ describe('what comes back', () => {
     expect(await readFile(at.at('out'))).toEqual(Buffer.from([0xff, 0, 1]));
   });
 
-  test('is refused where it is too large for one object, with the way out', async () => {
+  test('that is too large for one object is refused with a hint', async () => {
     const { at, upstream } = await fetchHome((_request, response) =>
       response.end(Buffer.alloc(8 * 1_024 * 1_024 + 1)),
     );
@@ -162,7 +162,7 @@ describe('what comes back', () => {
     expect(JSON.parse(ran.stderr)).toMatchObject({ error: { hint: expect.stringContaining('-o FILE') } });
   });
 
-  test('has its head before it with -i', async () => {
+  test('has its head first with -i', async () => {
     const { at, upstream } = await fetchHome((_request, response) => {
       response.sendDate = false;
       response.writeHead(202, 'Taken', { 'X-Case': 'Kept' }).end('body');
@@ -173,7 +173,7 @@ describe('what comes back', () => {
 });
 
 describe('the exit code', () => {
-  test('is 5 where the upstream says no, with what it says', async () => {
+  test('is 5 if the upstream refuses, with its answer', async () => {
     const { at, upstream } = await fetchHome((_request, response) =>
       response.writeHead(404).end('no such thing'),
     );
@@ -214,7 +214,7 @@ describe('the exit code', () => {
     await expect(stat(at.at('out'))).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
-  test('is 6 where the upstream is not there, breaks off, or takes too long', async () => {
+  test('is 6 if the upstream is unreachable, breaks off, or is too slow', async () => {
     const { at, upstream } = await fetchHome((request, response) => {
       if (request.url === '/slow') return;
       response.writeHead(200, { 'Content-Length': 100 });
@@ -232,7 +232,7 @@ describe('the exit code', () => {
     expect(await at.run(['fetch', upstream.url])).toMatchObject({ exit: 6 });
   });
 
-  test('is 3 where agents are required and none is named', async () => {
+  test('is 3 if agents are required and none is named', async () => {
     const { at, upstream } = await fetchHome((_request, response) => response.end(), {
       proxy: { authentication: 'required' },
     });
@@ -243,7 +243,7 @@ describe('the exit code', () => {
 });
 
 describe('a redirect', () => {
-  test('is followed only with -L, and what it leads to is decided anew', async () => {
+  test('is followed only with -L, and each target is decided again', async () => {
     const seen: string[] = [];
     const { at, upstream, audit } = await fetchHome((request, response) => {
       seen.push(`${request.method} ${request.url} ${request.headers.authorization}`);
@@ -273,8 +273,8 @@ describe('a redirect', () => {
   });
 });
 
-describe('who asks', () => {
-  test('is the agent that is named, under a lease that ends with the command', async () => {
+describe('the caller', () => {
+  test('is the named agent, under a lease that ends with the command', async () => {
     const { at, upstream, audit } = await fetchHome((_request, response) => response.end('ok'), {
       proxy: { authentication: 'required' },
     });
@@ -292,7 +292,7 @@ describe('who asks', () => {
     expect(await at.run(['fetch', upstream.url, '--agent', 'nobody'])).toMatchObject({ exit: 2 });
   });
 
-  test('is whoever the running proxy knows, with --proxy or where the environment names it', async () => {
+  test('is the agent of the running proxy with --proxy or the environment', async () => {
     const { at, upstream, audit } = await fetchHome((_request, response) => response.end('ok'), {
       proxy: { authentication: 'required' },
     });
@@ -308,7 +308,7 @@ describe('who asks', () => {
     expect(lines.filter(({ event }) => event === 'proxy.started')).toHaveLength(1);
   });
 
-  test('is not somebody else where the proxy of the environment refuses', async () => {
+  test('is not replaced if the proxy of the environment refuses', async () => {
     const { at, upstream } = await fetchHome((_request, response) => response.end('ok'));
     const { url } = await at.start();
     const env = { HTTPS_PROXY: url.replace('//', '//ci:unknown@') };
@@ -316,7 +316,7 @@ describe('who asks', () => {
     expect(upstream.connections()).toBe(0);
   });
 
-  test('is not asked of a proxy that is no Sidekey', async () => {
+  test('is not sent to a proxy that is not Sidekey', async () => {
     const { at, upstream } = await fetchHome((_request, response) => response.end('ok'));
     const env = { HTTPS_PROXY: `http://127.0.0.1:${upstream.port}` };
     expect(await at.run(['fetch', upstream.url], { env })).toMatchObject({ exit: 0, stdout: 'ok' });

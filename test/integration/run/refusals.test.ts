@@ -15,8 +15,8 @@ const status = (...args: readonly string[]) => [
   ...args,
 ];
 
-describe.skipIf(curlMissing)('what sidekey run refuses (curl)', () => {
-  test('hosts that are not in the map are tunnelled and counted, or refused with the way out', async () => {
+describe.skipIf(curlMissing)('refusals of sidekey run (curl)', () => {
+  test('hosts that are not in the map are tunnelled and counted, or refused with a hint', async () => {
     const { run, upstream, seen } = await runHome(undefined, () => ({ domains: {} }));
     const tunnelled = await run(['--', ...status(`${upstream.url}/`)]);
     expect(tunnelled).toMatchObject({
@@ -39,7 +39,7 @@ describe.skipIf(curlMissing)('what sidekey run refuses (curl)', () => {
     });
   });
 
-  test('what a policy that is asked for refuses, besides what the domain does', async () => {
+  test('a given policy refuses requests besides the rules of the domain', async () => {
     const { run, upstream, seen } = await runHome(undefined, ({ authority }) => ({
       policies: {
         'read-only': [{ methods: ['GET'] }],
@@ -71,7 +71,7 @@ describe.skipIf(curlMissing)('what sidekey run refuses (curl)', () => {
     });
   });
 
-  test('an edit of the config acts on a command that runs, and what the command line says stays', async () => {
+  test('an edit of the config applies to a running command, and its flags still apply', async () => {
     const place = await runHome(undefined, () => ({
       domains: {},
       policies: { 'read-only': [{ methods: ['GET'] }] },

@@ -25,7 +25,7 @@ test('it is put where the agents that are there look, and nowhere else', async (
   expect((await at.run(['skill', 'install', '--for', 'claude'])).stdout).toMatch(/^Is there already: /);
 });
 
-test('where none is there it goes to the folder that many read', async () => {
+test('is written to the common folder if no other exists', async () => {
   const at = await home();
   const { stdout, stderr } = await at.run(['skill', 'install']);
   expect(stdout).toBe('Wrote .agents/skills/sidekey/SKILL.md (agents)\n');

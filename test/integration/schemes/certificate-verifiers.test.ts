@@ -164,7 +164,7 @@ describe.skipIf(nginx !== null)(`nginx with ssl_verify_client${because(nginx)}`,
     expect(seen.map(({ reused }) => reused)).toEqual(['.', '.', 'r', 'r', 'r', 'r']);
   });
 
-  test('answers one of another issuer with a 400 of its own, which goes on as it is', async () => {
+  test('answers a certificate of another issuer with its own 400, which is forwarded unchanged', async () => {
     const { sidekey, authority } = await behindNginx(
       certificateOf('agents', { from: makeTestAuthority('Somebody else') }),
     );

@@ -45,7 +45,7 @@ test('it is taken in as JSON, and replaced by another', async () => {
   });
 });
 
-test('what is wrong with it is said before anything is stored', async () => {
+test('an invalid certificate is reported before anything is stored', async () => {
   const at = await bank();
   const refused = await at.run(add, { input: cert });
   expect(refused).toMatchObject({

@@ -50,7 +50,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, 
     expect((await at.sidekey.audit()).filter(({ event }) => event === 'access')).toHaveLength(2);
   });
 
-  test('has the nonce that came with the last answer, whatever that was', async () => {
+  test('has the nonce of the last answer, for any status', async () => {
     const at = await startDpopProxy(protocol);
     at.wants.next = 'nonce-1';
     await at.ask();

@@ -140,7 +140,7 @@ describe.each(versions)('a server that wants a client certificate, with %s', (tl
 });
 
 describe('the certificate of a grant', () => {
-  test('is shown for its requests alone, and an Authorization of the client goes on', async () => {
+  test('is used only for requests of its grant, and an Authorization of the client is forwarded', async () => {
     const { upstream, sidekey } = await setup({ certificate: 'optional' });
     const headers = { authorization: 'Bearer of-the-client' };
     await proxiedGet(sidekey.url, `${upstream.url}/accounts`, headers);
@@ -155,7 +155,7 @@ describe('the certificate of a grant', () => {
     ]);
   });
 
-  test('is gone when the grant is revoked: nothing is sent any more, and what rests is closed', async () => {
+  test('is no longer used after a revocation, and idle connections are closed', async () => {
     const { upstream, sidekey, grant } = await setup();
     const session = await openSession(sidekey, upstream.authority);
     await Promise.all([proxiedGet(sidekey.url, upstream.url), ask(session)]);
@@ -167,7 +167,7 @@ describe('the certificate of a grant', () => {
     expect(upstream.seen).toHaveLength(2);
   });
 
-  test('is closed where it rests when another takes its place, though nobody asks for it', async () => {
+  test('has its idle connections closed after it is replaced', async () => {
     const { upstream, sidekey, grant } = await setup();
     await proxiedGet(sidekey.url, upstream.url);
     await upstream.open(1);
@@ -242,7 +242,7 @@ describe('the certificate of a grant', () => {
     expect(upstream.seen.map(({ who }) => who)).toEqual(['agents', 'agents']);
   });
 
-  test('is shown to nobody when a client only opens a tunnel: one of both protocols gets HTTP/1.1', async () => {
+  test('is not used when a client only opens a tunnel, which then gets HTTP/1.1', async () => {
     const { upstream, sidekey } = await setup({ certificate: 'optional' });
     const socket = await openTls(sidekey, upstream.authority, { protocols: ['h2', 'http/1.1'] });
     onTestFinished(() => void socket.destroy());

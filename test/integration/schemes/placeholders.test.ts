@@ -59,7 +59,7 @@ async function send(
 const object = (token: string) => JSON.stringify({ token, again: token });
 
 describe('a placeholder becomes the credential', () => {
-  test('where a provider carries it, without a word said of placeholders', async () => {
+  test('at the place of the provider, without a setting', async () => {
     const setup = await startPlaceholderProxy();
     for (const value of [
       `Bearer ${setup.placeholder}`,
@@ -84,7 +84,7 @@ describe('a placeholder becomes the credential', () => {
     expect(setup.asked[1]?.target).toBe(`/bot${bearerToken}/me?a=${bearerToken}&b=1&c=${bearerToken}`);
   });
 
-  test('written as each part of a request has it', async () => {
+  test('in the encoding of each part of a request', async () => {
     const value = 'a"b\\c d&e=f/g?+%';
     const setup = await startPlaceholderProxy({ inject: 'placeholder' }, { value });
     const { placeholder: it } = setup;
@@ -101,7 +101,7 @@ describe('a placeholder becomes the credential', () => {
     ]);
   });
 
-  test('in a body, which is framed anew', async () => {
+  test('in a body, which gets new framing', async () => {
     const setup = await startPlaceholderProxy({ placeholders: ['body'] });
     const { placeholder: it } = setup;
     await send(setup, { fields: [json], body: object(it) });
@@ -171,7 +171,7 @@ describe('a placeholder becomes the credential', () => {
     expect(setup.asked.map(({ headers }) => headers['x-key'])).toEqual([bearerToken, bearerToken]);
   });
 
-  test('that chooses among the grants of a domain', async () => {
+  test('and selects among the grants of a domain', async () => {
     const setup = await startPlaceholderProxy();
     const { sidekey, api } = setup;
     const { vault } = sidekey.proxy.state;
@@ -193,7 +193,7 @@ describe('a placeholder becomes the credential', () => {
 });
 
 describe('a body without one', () => {
-  test('goes on byte by byte, framed as it came', async () => {
+  test('is forwarded byte for byte, with its framing', async () => {
     const setup = await startPlaceholderProxy(
       { placeholders: ['body'] },
       { limits: { placeholder_body_bytes: '2KiB' } },
@@ -218,8 +218,8 @@ describe('a body without one', () => {
   });
 });
 
-describe('what comes back', () => {
-  test('leads on with the placeholder, where it repeats an address', async () => {
+describe('responses with the credential', () => {
+  test('have the placeholder instead, in a repeated address', async () => {
     const setup = await startPlaceholderProxy({ placeholders: ['query'] });
     setup.api.server.removeAllListeners('request');
     setup.api.server.on('request', ({ url }: IncomingMessage, response: ServerResponse) =>
@@ -229,7 +229,7 @@ describe('what comes back', () => {
     expect((await send(setup, { target })).headers['location']).toBe(`${target}&page=2`);
   });
 
-  test('is without the credential, where a service repeats the header that has it', async () => {
+  test('have the credential removed from a repeated header', async () => {
     const setup = await startPlaceholderProxy({ placeholders: ['header'] });
     setup.api.server.removeAllListeners('request');
     setup.api.server.on('request', ({ headers }: IncomingMessage, response: ServerResponse) => {
@@ -296,7 +296,7 @@ const frameOf = (first: number, payload: string) =>
   Buffer.from([first, payload.length, ...Buffer.from(payload, 'latin1')]);
 
 describe('messages of a WebSocket', () => {
-  test('of a server are without the credential, however they are cut into fragments, and so is a close', async () => {
+  test('of a server have the credential removed across fragments, also in a close', async () => {
     const [start, end] = [bearerToken.slice(0, 9), bearerToken.slice(9)];
     const { setup, client } = await heard(
       Buffer.concat([frameOf(0x01, start), frameOf(0x89, 'ping'), frameOf(0x80, end)]),
@@ -315,13 +315,13 @@ describe('messages of a WebSocket', () => {
     expect(await setup.sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({ leaks: 2 });
   });
 
-  test('of a server are not kept back where they end like the beginning of the credential', async () => {
+  test('of a server are not delayed if they end like the beginning of the credential', async () => {
     const beginning = bearerToken.slice(0, 6);
     const { client } = await heard(frameOf(0x81, beginning));
     expect(await client.until(beginning)).toContain(beginning);
   });
 
-  test('that nobody can read end the connection', async () => {
+  test('that cannot be decoded end the connection', async () => {
     const { setup, client } = await heard(frameOf(0xc1, 'compressed'));
     expect(await client.ended()).not.toContain('compressed');
     expect(await setup.sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({
@@ -329,7 +329,7 @@ describe('messages of a WebSocket', () => {
     });
   });
 
-  test('go on as they are where the credential is no single value', async () => {
+  test('are forwarded unchanged if the credential is not a single value', async () => {
     const headers = [
       ['X-One', 'one-of-two-0123456789'],
       ['X-Two', 'two-of-two-0123456789'],
@@ -340,7 +340,7 @@ describe('messages of a WebSocket', () => {
     server.close();
   });
 
-  test('get the credential in text, and what comes back is without it', async () => {
+  test('get the credential in text, and answers have it removed', async () => {
     const { setup, got, extensions, socket, said, server } = await chat(['websocket']);
     const { placeholder: it } = setup;
     const answer = await said(JSON.stringify({ op: 2, token: it }));
@@ -358,7 +358,7 @@ describe('messages of a WebSocket', () => {
     expect(await setup.sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({ leaks: 2 });
   });
 
-  test('go on as they are where the provider does not say so', async () => {
+  test('are forwarded unchanged unless the provider allows it', async () => {
     const { setup, got, extensions, said, socket, server } = await chat([]);
     await said(setup.placeholder);
     expect(got).toEqual([{ text: setup.placeholder, isBinary: false }]);
@@ -393,7 +393,7 @@ describe('a placeholder is refused', () => {
     expect(event).toBe(place === 'body' ? 'outcome' : 'denied');
   });
 
-  test('on another host, and audited as that', async () => {
+  test('on another host, with its audit record', async () => {
     const setup = await startPlaceholderProxy({ inject: 'placeholder' });
     const it = setup.placeholder;
     for (const sent of [
@@ -413,7 +413,7 @@ describe('a placeholder is refused', () => {
     expect(JSON.stringify(misused)).not.toContain(bearerToken);
   });
 
-  test('on a host that the map does not name', async () => {
+  test('on a host that is not in the map', async () => {
     const setup = await startPlaceholderProxy();
     const client = await openClient(setup.sidekey);
     const { authority } = setup.stranger;
@@ -423,7 +423,7 @@ describe('a placeholder is refused', () => {
     expect(problemOf(answer).hint).toContain('sidekey domain allow');
   });
 
-  test('of another lease, another agent, or another grant', async () => {
+  test('if it is of another lease, agent or grant', async () => {
     const setup = await startPlaceholderProxy({ inject: 'placeholder' });
     const [mine, theirs] = [await setup.lease('secret'), await setup.lease('theirs')];
     for (const holder of [theirs, 'anyone'] as const)
@@ -435,12 +435,12 @@ describe('a placeholder is refused', () => {
     expect(setup.asked).toEqual([]);
   });
 
-  test('before anything else is wrong with the request', async () => {
+  test('before any other fault of the request', async () => {
     const setup = await startPlaceholderProxy({ inject: { json: 'token' } });
     await refused(setup, { fields: [`X-Key: ${setup.make('other')}`] });
   });
 
-  test('where it was changed', async () => {
+  test('if it was changed', async () => {
     const setup = await startPlaceholderProxy({ inject: 'placeholder' });
     // The code is whole, and what stands around it is not.
     await refused(setup, {
@@ -450,8 +450,8 @@ describe('a placeholder is refused', () => {
   });
 });
 
-describe('a placeholder in a body that stands for nothing there', () => {
-  test('goes on to a service that is told whole conversations, and is on record', async () => {
+describe('a placeholder in a body that is not replaced there', () => {
+  test('is forwarded to a service for conversations, and recorded', async () => {
     const setup = await startPlaceholderProxy(
       { placeholders: [] },
       { stray: 'pass', limits: { placeholder_body_bytes: '4KiB' } },

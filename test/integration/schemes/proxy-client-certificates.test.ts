@@ -51,7 +51,7 @@ async function setup() {
 }
 
 describe('a server that asks for a client certificate', () => {
-  test('gets it where the config says so, and lets nobody in where it does not', async () => {
+  test('gets the one of the config, and refuses requests without one', async () => {
     const { ask, configure, upstream, serials } = await setup();
     expect(await ask()).toMatchObject({ status: 502 });
     await configure(`other.acme.test:${upstream.port}`);
@@ -106,7 +106,7 @@ describe('a server that asks for a client certificate', () => {
 });
 
 describe('a TLS session', () => {
-  test('is resumed by the next connection, and not when what it was trusted by is no longer listed', async () => {
+  test('is resumed by the next connection, but not after its root was removed from the config', async () => {
     const resumed: boolean[] = [];
     const upstream = await startUpstream((request, response) => {
       resumed.push((request.socket as TLSSocket).isSessionReused());

@@ -178,7 +178,7 @@ describe.each(protocols)('over %s, as it is documented by', (protocol) => {
     }
   });
 
-  test('nobody: every name, and the other algorithms and forms', async () => {
+  test('no provider: every name, and the other algorithms and forms', async () => {
     const inject = {
       hmac: {
         algorithm: 'sha512',

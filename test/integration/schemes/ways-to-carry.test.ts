@@ -194,7 +194,7 @@ test('a chunked body becomes one of a length', async () => {
   expect([...valuesIn(it!, 'transfer-encoding'), ...valuesIn(it!, 'trailer')]).toEqual([]);
 });
 
-test('a client that waits for 100 is told to go on', async () => {
+test('a client that expects a 100 gets one', async () => {
   const { seen, sidekey, upstream } = await startInjectProxy({ form: 'key' });
   const client = await openTunnel(sidekey, upstream.authority);
   client.send(

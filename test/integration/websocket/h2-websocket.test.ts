@@ -140,7 +140,7 @@ describe('a WebSocket over HTTP/2', () => {
     expect(seen).toEqual([]);
   });
 
-  test('whose upstream proves nothing is refused', async () => {
+  test('without a proof by its upstream is refused', async () => {
     const upstream = await startH2Upstream(() => {}, { enableConnectProtocol: true });
     upstream.server.on('upgrade', (_asked: unknown, socket: Duplex) =>
       socket.write(
