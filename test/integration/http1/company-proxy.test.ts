@@ -194,6 +194,9 @@ describe.skipIf(squidMissing)('through a squid that asks for a password', () => 
     expect(JSON.stringify(await proxiedGet(sidekey.url, upstream.url))).toContain(
       'does not accept the credentials of upstream.proxy (407)',
     );
-    expect(await readFile(squid.accessLog, 'utf8')).toContain('TCP_DENIED/407');
+    // Squid writes its log after the response.
+    await expect
+      .poll(() => readFile(squid.accessLog, 'utf8'), { timeout: 10_000 })
+      .toContain('TCP_DENIED/407');
   });
 });
