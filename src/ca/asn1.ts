@@ -1,8 +1,8 @@
 import asn1, { type Asn1 } from 'node-forge/lib/asn1.js';
 
 /**
- * The ASN.1 values of a certificate and of a trust store, written and read as DER (X.690) by node-forge. It keeps bytes
- * in strings, one character a byte (latin1). Its `pkcs12` is not used: see decision 57.
+ * ASN.1 values of certificates and trust stores. node-forge encodes and decodes them as DER (X.690). It represents
+ * bytes as strings with one character for each byte (latin1). Decision 57 explains why its `pkcs12` is not used.
  */
 
 const { Class, Type } = asn1;
@@ -11,22 +11,22 @@ function primitive(type: number, content: string): Asn1 {
   return asn1.create(Class.UNIVERSAL, type, false, content);
 }
 
-/** SEQUENCE. */
+/** Creates a SEQUENCE. */
 export function sequence(...items: Asn1[]): Asn1 {
   return asn1.create(Class.UNIVERSAL, Type.SEQUENCE, true, items);
 }
 
-/** SET. */
+/** Creates a SET. */
 export function set(...items: Asn1[]): Asn1 {
   return asn1.create(Class.UNIVERSAL, Type.SET, true, items);
 }
 
-/** OBJECT IDENTIFIER, from its dotted text. */
+/** Creates an OBJECT IDENTIFIER from its dotted text. */
 export function objectId(dotted: string): Asn1 {
   return primitive(Type.OID, asn1.oidToDer(dotted).getBytes());
 }
 
-/** INTEGER: a number below 2^31, or big-endian two's complement bytes. */
+/** Creates an INTEGER from a number below 2^31, or from big-endian two's complement bytes. */
 export function integer(value: number | Uint8Array): Asn1 {
   return primitive(
     Type.INTEGER,
@@ -34,37 +34,37 @@ export function integer(value: number | Uint8Array): Asn1 {
   );
 }
 
-/** BOOLEAN TRUE: DER leaves out a FALSE that is the default. */
+/** Creates a BOOLEAN TRUE. DER omits a FALSE that is the default. */
 export function isTrue(): Asn1 {
   return primitive(Type.BOOLEAN, '\xff');
 }
 
-/** NULL. */
+/** Creates a NULL. */
 export function nothing(): Asn1 {
   return primitive(Type.NULL, '');
 }
 
-/** OCTET STRING. */
+/** Creates an OCTET STRING. */
 export function octetString(bytes: Uint8Array): Asn1 {
   return primitive(Type.OCTETSTRING, latin1(bytes));
 }
 
-/** BIT STRING whose last `unusedBits` bits do not count. */
+/** Creates a BIT STRING whose last `unusedBits` bits are unused. */
 export function bitString(bytes: Uint8Array, unusedBits = 0): Asn1 {
   return primitive(Type.BITSTRING, String.fromCharCode(unusedBits) + latin1(bytes));
 }
 
-/** UTF8String. */
+/** Creates a UTF8String. */
 export function utf8String(text: string): Asn1 {
   return primitive(Type.UTF8, latin1(Buffer.from(text, 'utf8')));
 }
 
-/** BMPString: UTF-16 units, the texts of PKCS#12. */
+/** Creates a BMPString: UTF-16 units, for the texts of PKCS#12. */
 export function bmpString(text: string): Asn1 {
   return primitive(Type.BMPSTRING, text);
 }
 
-/** UTCTime through 2049 and GeneralizedTime from 2050 on (RFC 5280 §4.1.2.5); whole seconds, rounded down. */
+/** Creates a UTCTime through 2049, a GeneralizedTime from 2050 (RFC 5280 §4.1.2.5). Rounds down to seconds. */
 export function time(milliseconds: number): Asn1 {
   const date = new Date(milliseconds);
   return date.getUTCFullYear() < 2050
@@ -72,24 +72,24 @@ export function time(milliseconds: number): Asn1 {
     : primitive(Type.GENERALIZEDTIME, asn1.dateToGeneralizedTime(date));
 }
 
-/** `[tag] IMPLICIT` of a primitive type. */
+/** Creates a `[tag] IMPLICIT` of a primitive type. */
 export function tagged(tag: number, bytes: Uint8Array): Asn1 {
   return asn1.create(Class.CONTEXT_SPECIFIC, tag, false, latin1(bytes));
 }
 
-/** `[tag] EXPLICIT` of one value, or `[tag] IMPLICIT` of a sequence of them. */
+/** Creates a `[tag] EXPLICIT` of one value, or a `[tag] IMPLICIT` of a sequence of values. */
 export function wrapped(tag: number, ...items: Asn1[]): Asn1 {
   return asn1.create(Class.CONTEXT_SPECIFIC, tag, true, items);
 }
 
-/** Writes a value with its tag and length. */
+/** Encodes a value with its tag and length. */
 export function encode(value: Asn1): Buffer {
   return Buffer.from(asn1.toDer(value).getBytes(), 'latin1');
 }
 
 /**
- * Reads one value. The reader takes BER, so bytes that are not the same when they are written again are refused.
- * @throws Error where the bytes are no DER, or more than one value.
+ * Decodes one value. node-forge also accepts BER, so the value is encoded again and compared with the bytes.
+ * @throws Error if the bytes are not DER, or contain more than one value
  */
 export function decode(bytes: Uint8Array): Asn1 {
   const value = asn1.fromDer(latin1(bytes), { decodeBitStrings: false });

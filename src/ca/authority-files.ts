@@ -5,17 +5,17 @@ import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { isPrivate, isWritableByAll, syncFolder } from '../lib/os.ts';
 import { shellWord } from '../lib/text.ts';
 
-/** The files of a CA. */
+/** Paths of the files of a CA. */
 export interface AuthorityFiles {
-  /** The certificate, in PEM, for everybody to read. */
+  /** Path of the certificate in PEM, readable by all users. */
   readonly certificate: string;
-  /** The sealed key, and the certificate that it belongs to once more. */
+  /** Path of the sealed key, with a copy of its certificate. */
   readonly key: string;
 }
 
 /**
- * The content of `ca.key`. The certificate is in it as well, so that a crash between the two files, or a deleted
- * `ca.crt`, loses nothing: the seal is bound to that certificate.
+ * Content of `ca.key`. The seal is bound to the certificate. The file has a copy of it, so that `ca.crt` can be
+ * restored after a crash between the two writes, or after its removal.
  */
 export interface KeyFile {
   readonly certificate: X509Certificate;
@@ -24,21 +24,21 @@ export interface KeyFile {
 
 const format = 'sidekey-ca-key/1';
 
-/** The two files of a directory. */
+/** Returns the paths of the two files in a directory. */
 export function authorityFiles(directory: string): AuthorityFiles {
   return { certificate: join(directory, 'ca.crt'), key: join(directory, 'ca.key') };
 }
 
 /**
- * Refuses a directory in which any user could replace the certificate that clients are told to trust.
- * @throws SidekeyError `permissions_unsafe`.
+ * Refuses a directory in which every user could replace the certificate that clients trust.
+ * @throws SidekeyError `permissions_unsafe`
  */
 export async function checkDirectory(directory: string): Promise<void> {
   const mode = await stat(directory).then(
     (found) => found.mode,
-    () => 0, // It is made later, or reading its files says what is the matter.
+    () => 0, // If it is missing, it is created later. Other errors appear when its files are read.
   );
-  const sticky = (mode & 0o1000) !== 0; // Others may add files then, but not replace ours.
+  const sticky = (mode & 0o1000) !== 0; // Other users can add files, but cannot replace existing ones.
   if (isWritableByAll(mode) && !sticky) {
     throw new SidekeyError('permissions_unsafe', `Every user of this machine can write to ${directory}.`, {
       hint: `chmod o-w ${shellWord(directory)}`,
@@ -47,8 +47,8 @@ export async function checkDirectory(directory: string): Promise<void> {
 }
 
 /**
- * The certificate, or null where there is no such file.
- * @throws SidekeyError `ca_mismatch` where it cannot be read or is no certificate.
+ * Returns the certificate; null if the file is missing.
+ * @throws SidekeyError `ca_mismatch` if it cannot be read or is not a certificate
  */
 export async function readCertificate(files: AuthorityFiles): Promise<X509Certificate | null> {
   try {
@@ -60,9 +60,9 @@ export async function readCertificate(files: AuthorityFiles): Promise<X509Certif
 }
 
 /**
- * The sealed key, or null where there is no such file.
- * @throws SidekeyError `permissions_unsafe` where others may read it; `ca_mismatch` where it cannot be read or says
- * something else than a key file does.
+ * Returns the sealed key; null if the file is missing.
+ * @throws SidekeyError `permissions_unsafe` if other users may read it; `ca_mismatch` if it cannot be read or is not a
+ * key file
  */
 export async function readKeyFile(files: AuthorityFiles): Promise<KeyFile | null> {
   let handle: FileHandle;
@@ -89,8 +89,8 @@ export async function readKeyFile(files: AuthorityFiles): Promise<KeyFile | null
 }
 
 /**
- * Writes the key file unless there is one; answers whether it wrote.
- * @throws SidekeyError `file_unwritable`.
+ * Writes the key file if it is missing. Returns whether it wrote.
+ * @throws SidekeyError `file_unwritable`
  */
 export async function writeKeyFile(files: AuthorityFiles, keyFile: KeyFile): Promise<boolean> {
   const text = JSON.stringify(
@@ -102,8 +102,8 @@ export async function writeKeyFile(files: AuthorityFiles, keyFile: KeyFile): Pro
 }
 
 /**
- * Writes the certificate unless there is one; answers whether it wrote.
- * @throws SidekeyError `file_unwritable`.
+ * Writes the certificate if it is missing. Returns whether it wrote.
+ * @throws SidekeyError `file_unwritable`
  */
 export async function writeCertificate(
   files: AuthorityFiles,
@@ -112,12 +112,12 @@ export async function writeCertificate(
   return writeOnce(files.certificate, certificate.toString(), 0o644);
 }
 
-/** Returns the hint for a CA that is of no use. */
+/** Returns the hint for an unusable CA. */
 export function startAnew(files: AuthorityFiles): string {
   return `Restore ${files.certificate} and ${files.key} from a backup, or ${moveAway(files)}`;
 }
 
-/** The way to a new CA, as the end of a sentence. */
+/** Returns the instructions for a new CA, as the end of a sentence. */
 export function moveAway(files: AuthorityFiles): string {
   return `move ${files.certificate} and ${files.key} away: the next start makes a new CA, which clients have to trust.`;
 }
@@ -134,8 +134,9 @@ function parseKeyFile(text: string): KeyFile {
 }
 
 /**
- * A whole file appears under its name, or none: written beside it and linked, because a link, other than a rename,
- * fails where the name is taken. One of two processes succeeds, and existing files stay.
+ * Creates a file atomically: writes a temporary file and links it to the path. Unlike a rename, a link fails if the
+ * path exists. So one of two processes succeeds, and an existing file is never replaced. Returns false if the file
+ * exists.
  */
 async function writeOnce(path: string, text: string, mode: number): Promise<boolean> {
   const temporary = `${path}.${randomUUID()}.tmp`;
@@ -143,14 +144,14 @@ async function writeOnce(path: string, text: string, mode: number): Promise<bool
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     const handle = await open(temporary, 'wx', mode);
     try {
-      await handle.chmod(mode); // Whatever the umask is.
+      await handle.chmod(mode); // The umask may have removed bits.
       await handle.writeFile(text);
       await handle.sync();
     } finally {
       await handle.close();
     }
     await link(temporary, path);
-    // Not every system lets a folder be synced, and none needs it for correctness.
+    // Not every system can sync a folder. Only durability depends on it.
     await syncFolder(dirname(path)).catch(() => undefined);
     return true;
   } catch (cause) {
@@ -180,13 +181,13 @@ function unreadable(files: AuthorityFiles, path: string, problem: string, cause:
   });
 }
 
-/** The system's name of a file error, which is worth a search. */
+/** Returns the system's code of a file error in parentheses; empty if there is none. */
 function reason(cause: unknown): string {
   const code = systemCode(cause);
   return /^E[A-Z]+$/.test(code) ? ` (${code})` : '';
 }
 
-/** ENOTDIR: the directory itself is missing, and writing says so. */
+/** Reports whether a file is missing. For ENOTDIR (a file in place of a folder), the later write reports the error. */
 function isMissing(cause: unknown): boolean {
   return isSystemError(cause, 'ENOENT', 'ENOTDIR');
 }

@@ -26,57 +26,56 @@ import {
 import { decode, itemsOf } from './asn1.ts';
 import { type Asn1 } from 'node-forge/lib/asn1.js';
 
-/** The CA that signs the leaves which clients of the proxy see. Its private key is not in here, only its use. */
+/** The CA that signs leaves. `issuer` signs with the private key, without access to the key itself. */
 export interface CertificateAuthority {
   /** Absolute path of the certificate file, for clients to trust. */
   readonly certificateFile: string;
   readonly certificatePem: string;
-  /** SHA-256 of the certificate, in lower-case hex: differs for each CA. */
+  /** SHA-256 of the certificate, in lower-case hex. */
   readonly fingerprint: string;
   /** Common name, such as `Sidekey CA 1f0c9a3e`. */
   readonly name: string;
   /** Milliseconds since the epoch. */
   readonly notBefore: number;
   readonly notAfter: number;
-  /** The only names that it signs for, and that clients take from it; empty: no constraint. */
+  /** Names that it may sign for, also enforced by clients; empty: no constraint. */
   readonly permittedNames: readonly PermittedName[];
   readonly issuer: Issuer;
 }
 
-/** The directory of a CA, and the means to open it. */
+/** Options of `openAuthority`. */
 export interface OpenAuthorityOptions {
-  /** Made (0700) where it is missing. */
+  /** Created (0700) if it is missing. */
   readonly directory: string;
   readonly vault: Pick<Vault, 'seal' | 'open'>;
   /** `ca.permitted_names`: host names, addresses, blocks; empty: no constraint. */
   readonly permittedNames: readonly string[];
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Called once, by the process that made the CA, when both files are written. */
+  /** Called once, in the process that created the CA, after both files are written. */
   readonly onCreate?: ((authority: CertificateAuthority) => void | Promise<void>) | undefined;
 }
 
 /**
- * Opens the CA of a directory, or makes it on the first run: `ca.crt` (PEM, 0644) and `ca.key` (sealed by the vault,
- * 0600). The key file is there first and holds the certificate too, so that a start after a crash in between
- * finishes the work. If two processes start at the same time, one creates the CA and both use it.
- * No file that is there is ever written over.
+ * Opens the CA of a directory, or creates it on the first run: `ca.crt` (PEM, 0644) and `ca.key` (sealed by the vault,
+ * 0600). The key file is written first, with a copy of the certificate, so that the next start completes an interrupted
+ * creation. If two processes start at the same time, one creates the CA and both use it. Never overwrites a file.
  *
  * @throws SidekeyError
- * - `ca_mismatch`: a file is damaged or missing, the two do not belong together, the CA has ended, or it was made
- *   with other permitted names.
- * - `key_mismatch`, `record_tampered`: the vault does not open the key.
- * - `permissions_unsafe`: others may read the key or write to the directory.
- * - `clock_wrong`: the clock stands before the CA begins, or before there was a Sidekey.
+ * - `ca_mismatch`: a file is damaged or missing, the files do not match, the CA has expired, or it was created with
+ *   other permitted names.
+ * - `key_mismatch`, `record_tampered`: the vault cannot open the key.
+ * - `permissions_unsafe`: other users may read the key or write to the directory.
+ * - `clock_wrong`: the clock is before the start of the CA, or before 2025.
  * - `file_unwritable`: the first run cannot write.
- * - `config_invalid`: a permitted name is none.
+ * - `config_invalid`: a permitted name is invalid.
  */
 export async function openAuthority(options: OpenAuthorityOptions): Promise<CertificateAuthority> {
   const files = authorityFiles(options.directory);
   const permitted = parsePermittedNames(options.permittedNames);
   await checkDirectory(options.directory);
-  // The certificate is read first: as it is written last, one that is there without a key cannot be a first run
-  // that another process is in the middle of.
+  // Files are read in the reverse order of their creation. So a certificate without a key is an error, and not the
+  // unfinished first run of another process.
   let certificate = await readCertificate(files);
   let keyFile = await readKeyFile(files);
   let created = false;
@@ -140,7 +139,7 @@ function unseal(files: AuthorityFiles, keyFile: KeyFile, vault: Pick<Vault, 'ope
   };
 }
 
-/** Clients go by the names in the certificate: a config with other values would be wrong. */
+/** Refuses a config with other permitted names than the certificate, because clients apply those of the certificate. */
 function checkPermitted(
   files: AuthorityFiles,
   authority: CertificateAuthority,
@@ -177,7 +176,7 @@ function checkClock(files: AuthorityFiles, authority: CertificateAuthority, now:
   }
 }
 
-/** Subject and extensions: items 5 and the one tagged `[3]` of a v3 TBSCertificate (RFC 5280 §4.1). */
+/** Returns the subject (item 5) and the extensions (tag `[3]`) of a v3 TBSCertificate (RFC 5280 §4.1). */
 function partsOf(certificate: X509Certificate): { subject: Asn1; extensions: readonly Asn1[] } {
   const toBeSigned = itemsOf(itemsOf(decode(certificate.raw))[0]);
   const subject = toBeSigned[5];
@@ -197,12 +196,12 @@ function vanished(files: AuthorityFiles, path: string): SidekeyError {
 
 const dayMs = 86_400_000;
 const lifetimeMs = 3_650 * dayMs;
-/** Nothing of this program is older: a clock that says so has not been set. */
+/** Earliest plausible time: this program is newer, so an earlier clock is wrong. */
 const earliestMs = Date.UTC(2025, 0, 1);
 
 /**
- * Makes a CA: a P-256 key, a certificate for ten years that names it `Sidekey CA` and its own short id, and the seal.
- * @throws SidekeyError `clock_wrong`.
+ * Creates a CA: a P-256 key, sealed, and a certificate for ten years. Its name is `Sidekey CA` with a short id.
+ * @throws SidekeyError `clock_wrong`
  */
 function newKeyFile(vault: Pick<Vault, 'seal'>, permitted: readonly PermittedName[], now: number): KeyFile {
   if (now < earliestMs) {
@@ -221,7 +220,7 @@ function newKeyFile(vault: Pick<Vault, 'seal'>, permitted: readonly PermittedNam
     signCertificate({
       issuer: issuerOf(subject, identifier, privateKey),
       subject,
-      notBefore: now - dayMs, // For clients whose clocks are behind.
+      notBefore: now - dayMs, // Clocks of clients may be slow.
       notAfter: now + lifetimeMs,
       publicKey,
       extensions: authorityExtensions(permitted),
@@ -237,7 +236,7 @@ function newKeyFile(vault: Pick<Vault, 'seal'>, permitted: readonly PermittedNam
 
 /**
  * Opens the sealed key.
- * @throws SidekeyError `key_mismatch`, `record_tampered` where the vault says so; `ca_mismatch` where it is no key.
+ * @throws SidekeyError `key_mismatch` and `record_tampered` of the vault; `ca_mismatch` if the content is not a key
  */
 function openSealedKey(files: AuthorityFiles, keyFile: KeyFile, vault: Pick<Vault, 'open'>): KeyObject {
   let pkcs8: Buffer;
@@ -263,7 +262,7 @@ function openSealedKey(files: AuthorityFiles, keyFile: KeyFile, vault: Pick<Vaul
   try {
     return createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' });
   } catch (cause) {
-    throw new SidekeyError('ca_mismatch', `What is sealed in ${files.key} is no private key.`, {
+    throw new SidekeyError('ca_mismatch', `The sealed content of ${files.key} is not a private key.`, {
       hint: startAnew(files),
       cause,
     });
@@ -272,22 +271,22 @@ function openSealedKey(files: AuthorityFiles, keyFile: KeyFile, vault: Pick<Vaul
   }
 }
 
-/** The only use of the private key outside of this file: it signs. */
+/** Returns the signer. It signs with the private key, without access to the key for other files. */
 function issuerOf(name: Asn1, identifier: Buffer, privateKey: KeyObject): Issuer {
   return { name, keyIdentifier: identifier, sign: (data) => sign('sha256', data, privateKey) };
 }
 
-/** SHA-256 of a certificate, in lower-case hex. */
+/** Returns the SHA-256 of a certificate, in lower-case hex. */
 function fingerprintOf(certificate: X509Certificate): string {
   return certificate.fingerprint256.replaceAll(':', '').toLowerCase();
 }
 
-/** A moment as messages write it. */
+/** Formats a time for messages. */
 function iso(milliseconds: number): string {
   return new Date(milliseconds).toISOString();
 }
 
-/** Binds the sealed key to its certificate: neither can be put beside another. */
+/** Returns the context of the seal, which binds the key to its certificate. */
 function sealContext(certificate: X509Certificate): string {
   return `ca/key/${fingerprintOf(certificate)}`;
 }

@@ -21,12 +21,12 @@ import {
 } from './asn1.ts';
 import { type Asn1 } from 'node-forge/lib/asn1.js';
 
-/** X.509 v3 certificates with P-256 keys (RFC 5280): the ASN.1 is written here, and `node:crypto` signs. */
+/** An X.509 v3 certificate with a P-256 key (RFC 5280). This file creates the ASN.1; `node:crypto` signs it. */
 interface Certificate {
   readonly issuer: Issuer;
   /** A Name, see `commonName`. */
   readonly subject: Asn1;
-  /** Milliseconds since the epoch; the certificate has whole seconds. Both ends belong to its life. */
+  /** Milliseconds since the epoch, rounded down to seconds. The validity includes both ends. */
   readonly notBefore: number;
   readonly notAfter: number;
   /** P-256. */
@@ -44,7 +44,7 @@ export interface Issuer {
   readonly sign: (data: Uint8Array) => Buffer;
 }
 
-/** Writes and signs; the answer is DER. */
+/** Creates and signs a certificate. Returns its DER. */
 export function signCertificate(certificate: Certificate): Buffer {
   // RFC 5758 §3.2: ecdsa-with-SHA256 has no parameters, not even NULL.
   const algorithm = sequence(objectId('1.2.840.10045.4.3.2'));
@@ -70,12 +70,12 @@ export function signCertificate(certificate: Certificate): Buffer {
   return encode(sequence(toBeSigned, algorithm, bitString(signature)));
 }
 
-/** A Name with a common name and nothing else. */
+/** Creates a Name that has only a common name. */
 export function commonName(text: string): Asn1 {
   return sequence(set(sequence(objectId('2.5.4.3'), utf8String(text))));
 }
 
-/** The first 160 bits of the SHA-256 of the public key (RFC 7093 §2, method 1). */
+/** Returns the first 160 bits of the SHA-256 of the public key (RFC 7093 §2, method 1). */
 export function keyIdentifier(publicKey: KeyObject): Buffer {
   return identifierOf(point(publicKey));
 }
@@ -104,7 +104,7 @@ export function leafExtensions(name: GeneralName): readonly Asn1[] {
   ];
 }
 
-/** DER as PEM (RFC 7468), with a line break at its end. */
+/** Returns DER as PEM (RFC 7468), with a line break at the end. */
 export function certificatePem(der: Uint8Array): string {
   const lines =
     Buffer.from(der)
@@ -125,52 +125,54 @@ function criticalExtension(id: string, value: Asn1): Asn1 {
   return sequence(objectId(id), isTrue(), octetString(encode(value)));
 }
 
-/** RFC 5480 §2: ecPublicKey on prime256v1. */
+/** Creates the SubjectPublicKeyInfo: ecPublicKey on prime256v1 (RFC 5480 §2). */
 function subjectPublicKey(key: Buffer): Asn1 {
   return sequence(sequence(objectId('1.2.840.10045.2.1'), objectId('1.2.840.10045.3.1.7')), bitString(key));
 }
 
-/** The uncompressed point: the last 65 bytes of a P-256 SubjectPublicKeyInfo. */
+/** Returns the uncompressed point: the last 65 bytes of a P-256 SubjectPublicKeyInfo. */
 function point(publicKey: KeyObject): Buffer {
   return publicKey.export({ type: 'spki', format: 'der' }).subarray(-65);
 }
 
-/** 16 bytes, 126 of their bits random: positive, and never in need of a shorter encoding (RFC 5280 §4.1.2.2). */
+/**
+ * Returns 16 bytes with 126 random bits. The first two bits are 01: a positive number of constant length (RFC 5280
+ * §4.1.2.2).
+ */
 function serialNumber(): Buffer {
   const bytes = randomBytes(16);
   bytes[0] = ((bytes[0] ?? 0) & 0x3f) | 0x40;
   return bytes;
 }
 
-/** The object identifier of the extension. */
+/** Object identifier of the extension for name constraints. */
 export const nameConstraintsId = '2.5.29.30';
 
 /**
- * One entry of `ca.permitted_names`. A DNS name permits itself and every name below it, as in the certificate (RFC 5280
- * §4.2.1.10); an address permits itself, a block (CIDR) its addresses.
+ * One entry of `ca.permitted_names`. A DNS name permits itself and all names below it, as in a certificate (RFC 5280
+ * §4.2.1.10). An address permits itself. A block (CIDR) permits its addresses.
  */
 export type PermittedName =
   | { readonly kind: 'dns'; readonly text: string; readonly name: string }
   | { readonly kind: 'address'; readonly text: string; readonly bytes: Buffer; readonly prefix: number };
 
 /**
- * Reads `ca.permitted_names`, without doubles and in order of their texts, so that the order in the config makes
- * no difference.
- * @throws SidekeyError `config_invalid`.
+ * Parses `ca.permitted_names`. Removes duplicates and sorts, so that the order in the config has no meaning.
+ * @throws SidekeyError `config_invalid`
  */
 export function parsePermittedNames(texts: readonly string[]): readonly PermittedName[] {
   const byText = new Map(texts.map(parsePermittedName).map((name) => [name.text, name]));
   return [...byText.values()].toSorted((a, b) => (a.text < b.text ? -1 : 1));
 }
 
-/** Returns whether a leaf for this name may be made. No entries: there is no constraint. */
+/** Reports whether the CA may sign a leaf for this name. Without entries it may sign for all names. */
 export function permits(permitted: readonly PermittedName[], name: GeneralName): boolean {
   return permitted.length === 0 || permitted.some((entry) => covers(entry, name));
 }
 
 /**
- * The value of the extension. A constraint binds only names of its own kind (RFC 5280 §4.2.1.10), so that
- * permitting `acme.test` alone would leave every IP address open: kinds that have no entry are excluded whole.
+ * Creates the value of the extension. A constraint applies only to names of its own kind (RFC 5280 §4.2.1.10):
+ * permitting only `acme.test` would also permit all IP addresses. So kinds without an entry are excluded completely.
  */
 export function nameConstraintsDer(permitted: readonly PermittedName[]): Asn1 {
   const excluded: Asn1[] = [];
@@ -191,7 +193,7 @@ export function nameConstraintsDer(permitted: readonly PermittedName[]): Asn1 {
   return sequence(wrapped(0, ...bases), ...(excluded.length === 0 ? [] : [wrapped(1, ...excluded)]));
 }
 
-/** The permitted names that a certificate was made with, as texts in their order; none: no constraint. */
+/** Returns the permitted names in the extensions of a certificate, as sorted texts; empty: no constraint. */
 export function permittedTextsOf(extensions: readonly Asn1[]): readonly string[] {
   const extension = extensions.find((candidate) => isObjectId(itemsOf(candidate)[0], nameConstraintsId));
   if (extension === undefined) return [];
@@ -241,14 +243,14 @@ function subtree(base: GeneralName): Asn1 {
   return sequence(generalNameDer(base));
 }
 
-/** A network mask of `length` bytes with `prefix` leading ones. */
+/** Returns a network mask of `length` bytes with `prefix` leading ones. */
 function mask(prefix: number, length: number): Buffer {
   return Buffer.from(
     Array.from({ length }, (_, at) => (0xff00 >> Math.min(8, Math.max(0, prefix - at * 8))) & 0xff),
   );
 }
 
-/** Address and mask, one after the other, as a text that tells blocks apart. */
+/** Formats an address followed by its mask in CIDR notation. */
 function blockText(bytes: Buffer): string {
   const half = bytes.length / 2;
   const prefix = [...bytes.subarray(half)].reduce((ones, byte) => ones + Math.clz32(~(byte << 24)), 0);
@@ -270,12 +272,10 @@ type GeneralName =
   | { readonly kind: 'address'; readonly bytes: Buffer };
 
 /**
- * The name of a canonical host (see `policy/host.ts`; an IPv6 address stands in brackets).
- *
- * The caller passes a canonical host. It is looked at again here because a certificate is the wrong place to find out
- * that it was not: a NUL, a comma, a line break or a `*` in a name has been read by one program as part of the name and
- * by another as its end (CVE-2009-2408, CVE-2021-44532).
- * @throws SidekeyError `bad_request`.
+ * Returns the name of a canonical host (see `canonicalHost`; an IPv6 address has brackets). Callers pass a canonical
+ * host, and this function checks it again: programs have interpreted a NUL, a comma, a line break or a `*` in a
+ * certificate's name differently (CVE-2009-2408, CVE-2021-44532).
+ * @throws SidekeyError `bad_request` if the host is not canonical
  */
 export function generalNameOf(host: string): GeneralName {
   if (canonicalHost(host) !== host) {
@@ -292,12 +292,12 @@ export function generalNameOf(host: string): GeneralName {
     : { kind: 'dns', name: host };
 }
 
-/** The name as it stands in a certificate: dNSName is `[2]`, iPAddress is `[7]`. */
+/** Encodes the name for a certificate: dNSName is `[2]`, iPAddress is `[7]`. */
 function generalNameDer(name: GeneralName): Asn1 {
   return name.kind === 'dns' ? tagged(2, Buffer.from(name.name, 'latin1')) : tagged(7, name.bytes);
 }
 
-/** The bytes of a canonical address: dotted decimal, or IPv6 in hexadecimal groups with at most one `::`. */
+/** Parses a canonical address: dotted decimal, or IPv6 in hexadecimal groups with at most one `::`. */
 export function addressBytes(address: string): Buffer {
   if (!address.includes(':')) return Buffer.from(address.split('.').map(Number));
   const [head = '', tail] = address.split('::');

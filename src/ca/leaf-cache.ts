@@ -15,32 +15,33 @@ import {
 /** TLS server contexts by host. */
 export interface LeafCache {
   /**
-   * The context to serve this host with, TLS 1.2 and later. A hit costs a look-up; a miss makes a leaf. Session tickets
-   * that one context of a host gave are good at its next ones, until the ticket keys change.
-   * @param host Canonical (see `policy/host.ts`).
-   * @throws SidekeyError as `issueLeaf` does; nothing is kept then.
+   * Returns the TLS context for connections to this host, with TLS 1.2 or later. A hit costs a look-up; a miss creates
+   * a leaf. A later context of the same host accepts the session tickets of an earlier one until the ticket keys
+   * change.
+   * @param host canonical (see `canonicalHost`)
+   * @throws SidekeyError as `issueLeaf`; nothing is cached then
    */
   secureContextFor(host: string): SecureContext;
   /**
-   * Makes what `secureContextFor` would have to make for this host now or within `aheadMs` milliseconds; answers whether
-   * there was anything to make.
+   * Creates the context that `secureContextFor` would create for this host now or within `aheadMs` milliseconds.
+   * Returns false if the cached one is still valid then.
    * @throws as `secureContextFor`
    */
   prepare(host: string, aheadMs: number): boolean;
-  /** The number of hosts in the cache. */
+  /** Number of hosts in the cache. */
   readonly size: number;
-  /** The maximum number of hosts. */
+  /** Maximum number of hosts. */
   readonly capacity: number;
 }
 
 interface LeafCacheOptions {
-  /** Asked each time, so that a CA that was changed by a reload is used at once. */
+  /** Returns the current CA. Called for each context, so that a reloaded CA is used at once. */
   readonly authority: () => CertificateAuthority;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** The maximum number of hosts; the least recently used one is dropped first. Default: 1,000. */
+  /** Maximum number of hosts; the least recently used one is removed first. Default: 1,000. */
   readonly capacity?: number | undefined;
-  /** Default: of this cache alone. */
+  /** Default: new keys for this cache. */
   readonly tickets?: TicketKeys | undefined;
 }
 
@@ -49,11 +50,11 @@ interface Entry {
   /** Fingerprint of the CA. */
   readonly authority: string;
   readonly context: SecureContext;
-  /** The period of the ticket keys. */
+  /** Period of the ticket keys. */
   readonly period: number;
 }
 
-/** Makes an empty cache. */
+/** Creates an empty cache. */
 export function createLeafCache(options: LeafCacheOptions): LeafCache {
   const { tickets = createTicketKeys(), capacity = 1_000 } = options;
   const entries = new LRUCache<string, Entry>({ max: capacity });
@@ -75,7 +76,7 @@ export function createLeafCache(options: LeafCacheOptions): LeafCache {
       if (held === undefined || !isFresh(held, authority, now)) {
         return make(host, issueLeaf(authority, host, now), authority, now).context;
       }
-      // Node has no way to put other keys into a context.
+      // Node cannot change the ticket keys of a context.
       if (held.period !== tickets.periodAt(now)) return make(host, held.leaf, authority, now).context;
       return held.context;
     },
@@ -96,7 +97,10 @@ export function createLeafCache(options: LeafCacheOptions): LeafCache {
   };
 }
 
-/** Returns whether a leaf is of this CA, has begun, and has a third of its life left, or ends with the CA. */
+/**
+ * Reports whether a leaf is from this CA, is valid at `now`, and has at least a third of its lifetime left. A leaf that
+ * ends with the CA needs no rest, because a new one would not last longer.
+ */
 function isFresh({ leaf, authority: made }: Entry, authority: CertificateAuthority, now: number): boolean {
   const { notBefore, notAfter } = leaf;
   if (made !== authority.fingerprint) return false;
@@ -104,29 +108,29 @@ function isFresh({ leaf, authority: made }: Entry, authority: CertificateAuthori
   return notAfter - now >= (notAfter - notBefore) / 3 || notAfter >= authority.notAfter;
 }
 
-/** Leaves that are made before anybody asks for them. */
+/** Creation of leaves before their first use. */
 interface LeafPrefetch {
-  /** From now on these hosts have leaves, and no others. The first come first. */
+  /** Keeps leaves ready for these hosts, in this order, instead of those of an earlier call. */
   prepare(hosts: Iterable<string>): void;
-  /** Makes no more. Idempotent. */
+  /** Stops the creation of leaves. Idempotent. */
   close(): void;
 }
 
 interface LeafPrefetchOptions {
   readonly leaves: Pick<LeafCache, 'prepare' | 'capacity'>;
-  /** Runs a function once after the work that is due now, unless the returned function is called before. */
+  /** Runs a function once, after the work that is due now. The returned function cancels it. */
   readonly soon: (run: () => void) => () => void;
-  /** Runs a function once, after so many milliseconds, unless the answer is called before. */
+  /** Runs a function once, after `ms` milliseconds. The returned function cancels it. */
   readonly later: (ms: number, run: () => void) => () => void;
 }
 
-/** The interval of the search for due leaves. */
+/** Milliseconds between searches for leaves that are due. */
 const lookMs = 3_600_000;
 
 /**
- * Makes nothing yet. One leaf at a time, and in between the process does what else is due: a leaf takes less than a
- * millisecond, and no exchange waits for more than one. A host for which there can be no leaf is left out: who asks for
- * it is told why.
+ * Returns a prefetch without hosts. It creates one leaf at a time and yields to other work in between. A leaf takes
+ * less than a millisecond, so no exchange waits longer than that. It skips a host for which no leaf can be created: the
+ * client of a later request gets the error.
  */
 export function createLeafPrefetch({ leaves, soon, later }: LeafPrefetchOptions): LeafPrefetch {
   let wanted: readonly string[] = [];
@@ -137,7 +141,7 @@ export function createLeafPrefetch({ leaves, soon, later }: LeafPrefetchOptions)
   function look(): void {
     let at = 0;
     const next = (): void => {
-      // Those that are ready cost nothing.
+      // Hosts with a valid leaf need no pause.
       for (; at < wanted.length; at += 1) {
         if (!made(wanted[at]!)) continue;
         at += 1;
@@ -151,7 +155,7 @@ export function createLeafPrefetch({ leaves, soon, later }: LeafPrefetchOptions)
 
   function made(host: string): boolean {
     try {
-      // So that none is due before the look after the next one.
+      // Two intervals, so that no leaf becomes due before the search after the next one.
       return leaves.prepare(host, 2 * lookMs);
     } catch {
       return false;
@@ -162,7 +166,7 @@ export function createLeafPrefetch({ leaves, soon, later }: LeafPrefetchOptions)
     prepare(hosts) {
       if (isClosed) return;
       cancel?.();
-      // The hosts that wildcards allow need places too.
+      // Hosts of wildcard patterns need places in the cache too.
       wanted = [...new Set(hosts)].slice(0, Math.floor(leaves.capacity / 2));
       if (wanted.length > 0) look();
     },
@@ -173,36 +177,36 @@ export function createLeafPrefetch({ leaves, soon, later }: LeafPrefetchOptions)
   };
 }
 
-/** A certificate for one host, with a key of its own. */
+/** A certificate for one host, with its own key. */
 interface Leaf {
-  /** Without the CA's certificate: clients have that one, or do not trust it anyway (RFC 8446 §4.4.2). */
+  /** Excludes the CA's certificate: clients that trust it have it already (RFC 8446 §4.4.2). */
   readonly certificatePem: string;
-  /** PKCS#8. It is only in memory, and at most as long as the certificate. */
+  /** PKCS#8. Kept only in memory. */
   readonly privateKeyPem: string;
   /** Milliseconds since the epoch. */
   readonly notBefore: number;
   readonly notAfter: number;
-  /** The options of `tls.createSecureContext` that serve it. */
+  /** Options of `tls.createSecureContext` for this leaf. */
   readonly secureContextOptions: SecureContextOptions;
 }
 
 const dayMs = 86_400_000;
-/** From 2029 on browsers take no more than 47 days (CA/Browser Forum ballot SC-081v3). */
+/** Lifetime of a leaf. The maximum of browsers is 47 days from 2029 (CA/Browser Forum ballot SC-081v3). */
 const lifetimeMs = 45 * dayMs;
 
 /**
- * The subject of every leaf. Hosts are named in the alternative name alone: a common name ends at 64 characters,
- * and clients that read names there too would hold an IP address against the DNS constraints of the CA.
+ * Subject of every leaf. Only the subject alternative name contains the host: a common name has at most 64 characters.
+ * Also, some clients would check an IP address in the common name against the DNS constraints of the CA.
  */
 const subject = commonName('Sidekey leaf');
 
 /**
- * Makes a fresh P-256 key and a certificate for this host and no other: from a day ago (clients' clocks differ)
- * for 45 days, or until the CA ends. Costs about a fifth of a millisecond.
- * @param host Canonical (see `policy/host.ts`).
- * @param now Milliseconds since the epoch.
- * @throws SidekeyError `bad_request` where this is no canonical host; `domain_not_allowed` where the CA is not
- * permitted to sign for it; `clock_wrong` where the CA's life has not begun, `ca_mismatch` where it is over.
+ * Creates a P-256 key and a certificate for this host only. The certificate is valid from one day ago, because clocks
+ * of clients differ, for 45 days or until the CA ends. Takes about 0.2 ms.
+ * @param host canonical (see `canonicalHost`)
+ * @param now milliseconds since the epoch
+ * @throws SidekeyError `bad_request` if the host is not canonical; `domain_not_allowed` if the CA must not sign for it;
+ * `clock_wrong` if the CA is not valid yet; `ca_mismatch` if the CA has expired
  */
 export function issueLeaf(authority: CertificateAuthority, host: string, now: number): Leaf {
   const name = generalNameOf(host);
@@ -221,7 +225,7 @@ export function issueLeaf(authority: CertificateAuthority, host: string, now: nu
       hint: 'Move ca.crt and ca.key away and start again: this makes a new CA, which clients have to trust.',
     });
   }
-  // Both ends belong to the life of a certificate (RFC 5280 §4.1.2.5), hence the second less.
+  // The validity includes both ends (RFC 5280 §4.1.2.5), so it ends one second earlier.
   const notBefore = wholeSeconds(Math.max(now - dayMs, authority.notBefore));
   const notAfter = wholeSeconds(Math.min(notBefore + lifetimeMs - 1_000, authority.notAfter));
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -250,15 +254,15 @@ function wholeSeconds(milliseconds: number): number {
 }
 
 /**
- * Keys for session tickets of TLS (RFC 5077, RFC 8446 §4.6.1), with which a client's second handshake needs no
- * certificate. They are derived for each host: OpenSSL does not hold the server name of a TLS 1.3 handshake against that
- * of the session, so what keeps a ticket of one host from another is that the other cannot open it. So does a client
- * that came by another CA. Nothing of them is written anywhere.
+ * Keys for TLS session tickets (RFC 5077, RFC 8446 §4.6.1). With a ticket, a client's next handshake needs no
+ * certificate. Each host and each CA has its own keys, so a ticket of one host or CA is useless for another. OpenSSL
+ * does not prevent that: it does not compare the server name of a TLS 1.3 handshake with that of the session. Keys are
+ * never written to disk.
  */
 interface TicketKeys {
-  /** Returns the period of the keys in use; keys of another period open no ticket of this one. */
+  /** Returns the period of the keys at `now`. Keys of one period cannot decrypt tickets of another. */
   periodAt(now: number): number;
-  /** 48 bytes, as `tls.createSecureContext` takes them: a name, a MAC key, a cipher key. The same for the same facts. */
+  /** Returns the 48 bytes for `tls.createSecureContext`: name, MAC key, cipher key. Equal facts give equal keys. */
   keysFor(facts: TicketFacts): Buffer;
 }
 
@@ -271,23 +275,24 @@ interface TicketFacts {
   readonly period: number;
 }
 
-/** Bytes of the material that keys are derived from. */
+/** Bytes of the key material. */
 export const ticketMaterialBytes = 48;
 
-/** A day, by the clock, so that all processes change at once. Tickets live for two hours. */
+/** One day since the epoch, so that all processes change keys at the same time. Tickets are valid for two hours. */
 const periodMs = 86_400_000;
 
 /**
- * @param material At least 32 random bytes, which all workers of one proxy share. Default: fresh ones, so that tickets
- * end with the process.
- * @throws Error where the material is too short
+ * Creates ticket keys.
+ * @param material at least 32 random bytes that all workers of one proxy share. Default: new ones, so that tickets end
+ * with the process.
+ * @throws Error if the material is too short
  */
 export function createTicketKeys(material: Uint8Array = randomBytes(ticketMaterialBytes)): TicketKeys {
   if (material.length < 32) throw new Error('The material of ticket keys is too short.');
   const secret = Buffer.from(material);
   return {
     periodAt: (now) => Math.floor(now / periodMs),
-    // SHA-384 has as many bytes as are needed. No fact has a line break in it.
+    // SHA-384 has exactly 48 bytes. No fact contains a line break, so the input is unambiguous.
     keysFor: ({ host, authority, period }) =>
       createHmac('sha384', secret).update(`sidekey tls tickets\n${period}\n${authority}\n${host}`).digest(),
   };

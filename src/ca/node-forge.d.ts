@@ -1,6 +1,6 @@
-/** The part of node-forge that is used. The types of the package know only its main module, which loads all of it. */
+/** Types of the used part of node-forge. The package has types only for its main module, which loads all parts. */
 declare module 'node-forge/lib/asn1.js' {
-  /** `value` holds the content bytes of a primitive, one character a byte, or the values inside a constructed one. */
+  /** `value`: the content bytes of a primitive, one character for each byte, or the values in a constructed value. */
   export interface Asn1 {
     readonly tagClass: number;
     readonly type: number;

@@ -20,18 +20,19 @@ const certificateBag = '1.2.840.113549.1.12.10.1.3';
 const x509Certificate = '1.2.840.113549.1.9.22.1';
 const friendlyName = '1.2.840.113549.1.9.20';
 const sha256 = '2.16.840.1.101.3.4.2.1';
-/** Java takes a certificate for a trusted one only where it carries this: `trustedKeyUsage`, for any purpose. */
+/** Object identifier of `trustedKeyUsage`. Java trusts only certificates with this attribute. */
 const trustedKeyUsage = '2.16.840.1.113894.746875.1.1';
 const anyExtendedKeyUsage = '2.5.29.37.0';
 
-/** The number that Java's own keytool writes. */
+/** Number of iterations, as Java's keytool uses. */
 const macIterations = 10_000;
 
 /**
- * A PKCS#12 trust store (RFC 7292) for Java, with the machine's roots, because `javax.net.ssl.trustStore` replaces
- * Java's own list. Our CA is the entry `sidekey-ca`. The certificates are public and stand in the clear; the password
- * only keys the check of integrity (HMAC-SHA256: Java 8u301, 11.0.12 and later), and Java wants one.
- * @throws SidekeyError `input_invalid` where the password is empty or not ASCII, which Java does not take.
+ * Returns a PKCS#12 trust store (RFC 7292) for Java. Sidekey's CA is the entry `sidekey-ca`. The store includes the
+ * roots of the machine, because `javax.net.ssl.trustStore` replaces Java's own list. Certificates are not encrypted.
+ * The password, which Java requires, is only the key of the integrity check (HMAC-SHA256: Java 8u301, 11.0.12 and
+ * later).
+ * @throws SidekeyError `input_invalid` if the password is empty or not ASCII, which Java does not accept
  */
 export function pkcs12TrustStore(caPem: string, password: string, roots?: RootSources): Buffer {
   if (!/^[\x20-\x7e]+$/.test(password)) {
@@ -46,7 +47,7 @@ export function pkcs12TrustStore(caPem: string, password: string, roots?: RootSo
   const [ours, ...others] = trustedCertificates(caPem, roots);
   const bags = [
     bag('sidekey-ca', ours),
-    // Java folds entries with the same name into one.
+    // Names are unique, because Java merges entries with equal names.
     ...others.map((root) => bag(`root-${root.fingerprint.slice(0, 16)}`, root)),
   ];
   const safe = encode(sequence(content(encode(sequence(...bags)))));
@@ -64,12 +65,12 @@ function bag(alias: string, { der }: TrustedCertificate): Asn1 {
   );
 }
 
-/** ContentInfo of type data. */
+/** Creates a ContentInfo of type data. */
 function content(bytes: Buffer): Asn1 {
   return sequence(objectId(data), wrapped(0, octetString(bytes)));
 }
 
-/** RFC 7292 §4. */
+/** Creates the MacData of a store (RFC 7292 §4). */
 function macData(safe: Buffer, password: string): Asn1 {
   const salt = randomBytes(20);
   const digest = createHmac('sha256', macKey(password, salt)).update(safe).digest();
@@ -80,7 +81,9 @@ function macData(safe: Buffer, password: string): Asn1 {
   );
 }
 
-/** RFC 7292 appendix B.2 for SHA-256, whose one block is the whole key: so nothing of the second step is needed. */
+/**
+ * Derives the MAC key (RFC 7292 appendix B.2). One SHA-256 output is the whole key, so steps 6B and 6C are not needed.
+ */
 function macKey(password: string, salt: Buffer): Buffer {
   const block = 64;
   const filled = (bytes: Buffer) => Buffer.alloc(Math.ceil(bytes.length / block) * block, bytes);
@@ -91,9 +94,9 @@ function macKey(password: string, salt: Buffer): Buffer {
 }
 
 /**
- * The certificates that clients trust: the roots of this machine and our CA. Most settings that name a CA file
- * (`SSL_CERT_FILE`, `REQUESTS_CA_BUNDLE`, `javax.net.ssl.trustStore`) replace what the client trusts by default, so
- * that our CA alone would break every connection that does not go through the proxy, and every tunnel that does.
+ * A certificate that clients trust: a root of this machine, or Sidekey's CA. Clients need both. Most settings for a CA
+ * file (`SSL_CERT_FILE`, `REQUESTS_CA_BUNDLE`, `javax.net.ssl.trustStore`) replace the default roots of the client.
+ * With Sidekey's CA alone, tunnels and connections that bypass the proxy would fail.
  */
 interface TrustedCertificate {
   readonly der: Buffer;
@@ -103,20 +106,20 @@ interface TrustedCertificate {
 
 /** PEM texts of the roots that this machine trusts. */
 interface RootSources {
-  /** The operating system's; empty in many containers. */
+  /** Roots of the operating system; empty in many containers. */
   readonly system: readonly string[];
-  /** The roots if the system has none: Node's own copy of Mozilla's list. */
+  /** Roots if the system has none: Node's copy of Mozilla's list. */
   readonly fallback: readonly string[];
 }
 
-/** The roots of this machine, as Node finds them. */
+/** Returns the roots of this machine, as Node finds them. */
 export function machineRoots(): RootSources {
   return { system: getCACertificates('system'), fallback: getCACertificates('default') };
 }
 
 /**
- * Our CA first, then the roots, each once.
- * @throws Error where `caPem` is no certificate.
+ * Returns Sidekey's CA, then the roots, each once.
+ * @throws Error if `caPem` is not a certificate
  */
 export function trustedCertificates(
   caPem: string,
@@ -129,12 +132,12 @@ export function trustedCertificates(
       ({ fingerprint }) => fingerprint !== ours.fingerprint,
     );
   };
-  // SSL_CERT_FILE may name our own ca.crt: the "system" then has that one certificate and no root.
+  // SSL_CERT_FILE may name Sidekey's own ca.crt. The "system" roots are then this certificate only.
   const system = othersOf(roots.system);
   return [ours, ...(system.length > 0 ? system : othersOf(roots.fallback))];
 }
 
-/** The trust bundle as PEM, for OpenSSL and everything that reads files as it does. */
+/** Returns the trusted certificates as PEM, for OpenSSL and programs that read the same files. */
 export function pemBundle(caPem: string, roots?: RootSources): string {
   return trustedCertificates(caPem, roots)
     .map(({ der }) => certificatePem(der))
@@ -146,8 +149,8 @@ function trusted(der: Buffer): TrustedCertificate {
 }
 
 /**
- * DER of the certificates in a PEM text, by their frames alone: a root that this OpenSSL cannot parse is still one
- * that the machine trusts.
+ * Returns the DER of the certificates in a PEM text, without parsing the certificates: the machine may trust roots that
+ * this version of OpenSSL cannot parse.
  */
 export function certificatesIn(pem: string): Buffer[] {
   return [...pem.matchAll(/-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----/g)].map(
