@@ -17,7 +17,7 @@ import {
 } from './schema.ts';
 import type { LeaseChoice, LeaseStore, Store } from './store.ts';
 
-/** The queries for rights: who may do what, until when. Each is one statement or one transaction. */
+/** Queries for the rights of agents. Each is one statement or one transaction. */
 
 type RightsParts = Pick<Store, 'agents' | 'agentTokens' | 'bindings' | 'leases' | 'grantPolicies' | 'rights'>;
 
@@ -108,7 +108,7 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
   };
 }
 
-/** The queries for leases. */
+/** Queries for leases. */
 
 /** Returns the queries of `LeaseStore`. */
 function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
@@ -185,12 +185,12 @@ async function endApprovals(inside: Kysely<Schema>, lease: string): Promise<void
   await inside.updateTable('questions').set({ stands: 0 }).where('lease', '=', lease).execute();
 }
 
-/** All leases, in order of creation. */
+/** Returns a query for all leases, in order of creation. */
 function allLeases(from: Kysely<Schema>) {
   return from.selectFrom('leases').selectAll().orderBy('createdAt').orderBy('id');
 }
 
-/** Restricts a query to the chosen leases. The ids of grants stand in JSON, each in its quotes, and hold no wildcard. */
+/** Restricts a query to the chosen leases. Ids of grants are JSON strings without wildcards, so `like` finds them. */
 function choose(
   query: UpdateQueryBuilder<Schema, 'leases', 'leases', Pick<Schema['leases'], 'id'>>,
   which: LeaseChoice,
@@ -202,7 +202,7 @@ function choose(
   );
 }
 
-/** The queries for agents, their tokens and their bindings. */
+/** Queries for agents, their tokens and their bindings. */
 
 type AgentParts = Pick<Store, 'agents' | 'agentTokens' | 'bindings'>;
 
@@ -236,7 +236,7 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
         change(async (inside) => {
           const result = await inside
             .updateTable('agents')
-            // The name itself, so that there is something to set where nothing is asked for.
+            // Sets the name to itself, because an update needs at least one column.
             .set({
               name,
               ...(user === undefined ? {} : { user }),
@@ -332,12 +332,12 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
   };
 }
 
-/** All tokens, in order of creation. */
+/** Returns a query for all tokens, in order of creation. */
 function allTokens(from: Kysely<Schema>) {
   return from.selectFrom('agentTokens').selectAll().orderBy('createdAt').orderBy('id');
 }
 
-/** Returns whether there is an agent of this name, for as long as the transaction lasts. */
+/** Reports whether an agent of this name exists. The write lock of the transaction keeps the result valid. */
 async function isAgent(inside: Transaction<Schema>, name: string): Promise<boolean> {
   const row = await inside.selectFrom('agents').select('name').where('name', '=', name).executeTakeFirst();
   return row !== undefined;
@@ -361,18 +361,19 @@ async function addBindings(
   return added;
 }
 
-/** Runs a query of an open store; `duplicate` says what a unique constraint that was violated means. */
+/** Runs a query of an open store; `duplicate` returns the failure for a violated unique constraint. */
 export type Run = <Result>(query: () => Promise<Result>, duplicate?: () => SidekeyError) => Promise<Result>;
 
-/** Runs a change of a right: all of it happens, or nothing. */
+/** Runs a change of a right atomically. */
 type Change = <Result>(
   write: (inside: Transaction<Schema>) => Promise<Result>,
   duplicate?: () => SidekeyError,
 ) => Promise<Result>;
 
 /**
- * Every change of a right goes through here, so that nobody who keeps rights in memory misses one. The revision comes
- * first: it takes the write lock, so other processes cannot change the values that are read after it.
+ * Returns the function that runs every change of a right. It increments the revision, so that caches of rights see the
+ * change. The increment comes first: it takes the write lock, so no other process changes the values that are read
+ * then.
  */
 function rightsChange(db: Kysely<Schema>, run: Run): Change {
   return (write, duplicate) =>

@@ -13,8 +13,8 @@ import { damaged, type QuestionRow, type Schema } from './schema.ts';
 import type { ApprovalStore } from './store.ts';
 
 /**
- * The queries for questions and for what stands of their answers. Each is one statement, so of an answer, another and a
- * withdrawal that come at once one happens. None changes a right of an agent: see `rightsChange`.
+ * Queries for questions, answers and standing approvals. Each is one statement, so only one of several concurrent
+ * answers and withdrawals takes effect. None changes a right of an agent (see `rightsChange`).
  */
 
 /** Returns the queries of `ApprovalStore`. */
@@ -142,8 +142,8 @@ function insertion(db: Kysely<Schema>, question: Question) {
 }
 
 /**
- * Returns the approvals that stand at this time, in order of the answers. None under a lease outlives the
- * lease.
+ * Returns the standing approvals that are valid at this time, in order of the answers. An approval for a lease ends
+ * with the lease at the latest.
  */
 function standingAt(db: Kysely<Schema>, at: number) {
   return db
@@ -190,7 +190,7 @@ function nothingToAskFor(): SidekeyError {
   );
 }
 
-/** Questions, answers and standing approvals as they stand in their tables. */
+/** Questions, answers and standing approvals in the form of their table. */
 
 /** Maximum lengths of texts from agents, in UTF-16 units. */
 const maxReasonLength = 1_024;
@@ -211,7 +211,7 @@ function toQuestionRow({ who, ...question }: Question): QuestionRow {
 
 const unanswered = { answeredAt: null, answeredBy: null, answer: null, until: null, stands: 0 };
 
-/** @throws SidekeyError `store_damaged`, as all of these: what Sidekey did not write is no answer. */
+/** Returns the approval of a row. @throws SidekeyError `store_damaged` for values that Sidekey never writes */
 function fromQuestionRow(row: QuestionRow): Approval {
   const { agent, lease, grantId, ruleKey, scheme, hasQuery, query, ...columns } = row;
   const {

@@ -3,7 +3,7 @@ import type { ColumnDataType, Kysely } from 'kysely';
 import { DEFAULT_MIGRATION_TABLE, type Migration, Migrator } from 'kysely/migration';
 import type { Schema } from './schema.ts';
 
-/** Migrations by name. They run in the order of their names, and one that was released never changes again. */
+/** Migrations by name. They run in the order of their names. A released migration never changes. */
 export type Migrations = Readonly<Record<string, Migration>>;
 
 /** Returns all migrations, which are part of the program. */
@@ -74,7 +74,7 @@ function connect(types: ColumnTypes): Migration {
         .execute();
       await db.schema
         .createTable('grant_activity')
-        // Removed with its grant, so that a late note of a removed grant has no effect.
+        // Removed with its grant, so that late activity of a removed grant has no effect.
         .addColumn('grant_id', 'text', (column) =>
           column.primaryKey().notNull().references('grants.id').onDelete('cascade'),
         )
@@ -239,7 +239,7 @@ function lackedScopes(): Migration {
   };
 }
 
-/** Adds the table of the ends of audit chains: see `schema.ts` for what the columns mean. */
+/** Adds the table of the ends of audit chains; `schema.ts` explains the columns. */
 function auditEnds(types: ColumnTypes): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {
@@ -270,14 +270,14 @@ interface ColumnTypes {
 }
 
 /**
- * The state of a store's schema, compared with this program's.
- * - `none`: no migration was ever run: not a store.
- * - `behind`: an older version's; `migrate` brings it up to date.
- * - `newer`: a migration was run that this program has never heard of.
+ * State of a store's schema, compared with that of this program.
+ * - `none`: no migration was run, so this is not a store.
+ * - `behind`: migrations are missing; `migrate` runs them.
+ * - `newer`: a migration was run that this program does not know.
  */
 type SchemaState = 'none' | 'behind' | 'current' | 'newer';
 
-/** Reads which migrations were run. Throws what the driver throws where there is no table of them. */
+/** Compares the executed migrations with the known ones. Throws an error of the driver if their table is missing. */
 export async function schemaState(db: Kysely<Schema>, known: Migrations): Promise<SchemaState> {
   const rows = await db
     .withTables<{ [DEFAULT_MIGRATION_TABLE]: { name: string } }>()
@@ -291,8 +291,8 @@ export async function schemaState(db: Kysely<Schema>, known: Migrations): Promis
 }
 
 /**
- * Runs the migrations that are missing. It opens no transaction: the caller has one, or a database that nobody else
- * can see yet. Throws what went wrong; the caller rolls back.
+ * Runs the missing migrations. Opens no transaction: the caller has one, or a database that no other process can open
+ * yet. Throws the error of a failed migration; the caller rolls back.
  */
 export async function migrate(db: Kysely<Schema>, known: Migrations): Promise<void> {
   const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve({ ...known }) } });

@@ -14,9 +14,9 @@ import type {
 } from './store.ts';
 
 /**
- * The tables, in types that every SQL database has: times are integers of milliseconds, truth is 0 or 1, lists are
- * JSON text. Names, owners and ends are columns; everything secret is inside `sealed`. Names are snake_case in the
- * database (`grant_id`): Kysely's `CamelCasePlugin` translates them.
+ * Tables of the store, in types that every SQL database has: times are integers of milliseconds, booleans are 0 or 1,
+ * lists are JSON text. All secrets are in `sealed`. Names in the database are snake_case (`grant_id`): Kysely's
+ * `CamelCasePlugin` converts them.
  */
 export interface Schema {
   /** Named values of the store itself. */
@@ -57,12 +57,12 @@ type LeaseRow = Stored<LeaseRecord, { grants: string }>;
 /** The policy of a grant; `labels` is a JSON array of texts. */
 type PolicyRow = Stored<GrantPolicy, { labels: string }>;
 /**
- * The activity of a grant; `lacked` has a space between scopes. It is no part of the grant, whose revision is that of
- * the seal.
+ * The activity of a grant; `lacked` has a space between scopes. It is separate from the grant, because each change of a
+ * grant also changes its revision and its seal.
  */
 export type ActivityRow = Stored<GrantActivity, { lacked: string | null }>;
 
-/** A question, its answer, and whether the answer stands. */
+/** A question, its answer, and `stands`: 1 if the answer is a standing approval. */
 export type QuestionRow = Stored<
   Omit<Question, 'who'> & Asking,
   {
@@ -80,8 +80,8 @@ export type QuestionRow = Stored<
 >;
 
 /**
- * Agents, bindings, leases and policies as they stand in their tables. A row that Sidekey did not write gives no right:
- * each function `from…` throws SidekeyError `store_damaged` for one.
+ * Conversion of agents, bindings, leases and policies to rows and back. Each function `from…` throws SidekeyError
+ * `store_damaged` for a row that Sidekey did not write, so that such a row grants no right.
  */
 
 export function toAgentRow(agent: AgentRecord): AgentRow {
@@ -135,7 +135,7 @@ export function noPolicy(grantId: string): GrantPolicy {
 
 /**
  * Parses a JSON array of texts.
- * @throws SidekeyError `store_damaged`; `place` and `column` say where.
+ * @throws SidekeyError `store_damaged`, which names `place` and `column`
  */
 export function parseTexts(json: string, place: string, column: string): string[] {
   let value: unknown;
@@ -162,5 +162,5 @@ export function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** The tolerance between the clocks of machines that share a store; a time that is further ahead is wrong. */
+/** Milliseconds by which clocks may differ; a stored time that is further ahead is wrong. */
 export const wrongClockMs = 300_000;

@@ -22,9 +22,8 @@ import {
 import type { ActivityChange, GrantActivity, GrantRecord, Store } from './store.ts';
 
 /**
- * The longest time a lock may be asked for, in milliseconds. A lock that ends later than this from now was taken
- * before the clock was set back, and counts as ended: else a wrong clock, once corrected, would block for as long as
- * it was wrong.
+ * Maximum duration of a lock in milliseconds. A lock with a later end was taken before the clock was set back, and
+ * counts as expired. Otherwise the lock of a process with a fast clock could block the others for hours.
  */
 const maxLockMs = 300_000;
 
@@ -32,10 +31,10 @@ const maxLockMs = 300_000;
 export const unsyncedMark = '/* unsynced */';
 
 /**
- * Marks a statement whose commit does not wait for the disk: its writes survive every crash of a process, and a power
- * cut only after the next `synced`. A wait blocks the thread for milliseconds, in which answers with rotated refresh
- * tokens lie unread. Nothing waits for the disk on behalf of locks and notes of activity: no holder of a lock outlives
- * a power cut. Never within a transaction.
+ * Marks a statement whose commit does not wait for the disk. Its writes survive a crash of the process; they survive a
+ * power cut only after the next `synced`. A wait would block the thread for milliseconds and delay the reading of
+ * responses with rotated refresh tokens. Locks and activity may be lost in a power cut, because no holder of a lock
+ * survives it. Must not be used within a transaction.
  */
 const unsynced = sql.raw(unsyncedMark);
 
@@ -44,18 +43,17 @@ interface SqlStoreParts {
   readonly location: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** See `Store.epoch`. May throw what the driver throws. */
+  /** See `Store.epoch`. May throw errors of the driver. */
   readonly epoch: () => number;
-  /** Returns the meaning of a driver's error: a violated unique constraint, or a fault. */
+  /** Classifies an error of the driver: a violated unique constraint, or a fault. */
   readonly fault: (error: unknown) => 'duplicate' | SidekeyError;
-  /** Resolves when what `grants.replace` wrote is on the disk. */
+  /** Resolves when the writes of `grants.replace` are on the disk. */
   readonly synced: () => Promise<void>;
   /** Closes the connection, once. */
   readonly close: () => Promise<void>;
 }
 
-/** The store's queries, written once for every SQL database. Each is a single statement or one
- * transaction, so it happens or it does not. */
+/** Returns the queries of the store for any SQL database. Each is one statement or one transaction, and thus atomic. */
 export function sqlStore({ db, location, now, epoch, fault, synced, close }: SqlStoreParts): Store {
   const pending = new Set<Promise<unknown>>();
   let closing: Promise<void> | null = null;
@@ -343,8 +341,8 @@ type TimeColumn = 'usedAt' | 'refreshedAt' | 'failedAt' | 'lackedAt';
 type ActivityUpdate = ExpressionBuilder<OnConflictDatabase<Schema, 'grantActivity'>, 'grantActivity'>;
 
 /**
- * Returns the changes of the row. The later fact of two processes counts, in any order of the writes. A time that lies
- * well beyond `now` was noted before a clock was set back, and counts for nothing.
+ * Returns the changes of the row. The later of two facts is kept, in any order of the writes. A time far beyond `now`
+ * was stored before a clock was set back, and is ignored.
  */
 function newsOf(row: ActivityUpdate, change: ActivityChange, now: number) {
   const horizon = Math.ceil(now) + wrongClockMs;
@@ -416,8 +414,8 @@ export function toGrantRow(record: GrantRecord): GrantRow {
 
 /**
  * Returns the grant of a row.
- * @throws SidekeyError `store_damaged` where a column holds what Sidekey never writes: an unknown state must not pass for
- * one that is usable.
+ * @throws SidekeyError `store_damaged` if a column has a value that Sidekey never writes: a grant with an unknown state
+ * must not be used
  */
 export function fromGrantRow(row: GrantRow): GrantRecord {
   const place = `the grant "${row.name}" of user "${row.user}"`;

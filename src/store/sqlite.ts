@@ -18,20 +18,19 @@ export const sqliteMigrations: Migrations = migrations({ binary: 'blob' });
 interface SqliteStoreOptions {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** The migrations of this program; by default `sqliteMigrations`. */
+  /** Migrations of this program. Default: `sqliteMigrations`. */
   readonly migrations?: Migrations;
   /**
-   * The time that a statement waits for another process's write, in milliseconds; by default 2,000. The wait blocks the
-   * thread, and a write takes about one: so it is a bound for the worst.
+   * Milliseconds that a statement waits for another process's write, which blocks the thread. Default: 2,000. A write
+   * usually takes about one.
    */
   readonly busyTimeoutMs?: number;
 }
 
 /**
- * Opens the store in the SQLite file at `path`, and makes it (0600, in a folder 0700) where there is none. Several
- * processes may have it open at once, on one machine and a local disk.
- * @throws SidekeyError `store_damaged`, `store_newer`, `store_unavailable`, `permissions_unsafe`, `file_unwritable`:
- * the file was left as it is.
+ * Opens the store in the SQLite file at `path`, and creates it (0600, in a folder 0700) if it is missing. Several
+ * processes of one machine may open it at the same time; it must be on a local disk.
+ * @throws SidekeyError `store_damaged`, `store_newer`, `store_unavailable`, `permissions_unsafe`, `file_unwritable`
  */
 export async function openSqliteStore(path: string, options: SqliteStoreOptions): Promise<Store> {
   const location = resolve(path);
@@ -59,8 +58,9 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
 }
 
 /**
- * The log that commits are appended to (https://sqlite.org/wal.html), for syncing off the thread: what `synchronous = full`
- * does within each commit. The folder is synced once, for the log may be new.
+ * Returns functions that sync the write-ahead log (https://sqlite.org/wal.html) without blocking the thread, and close
+ * it. With `synchronous = full`, SQLite does the same sync inside each commit. The first sync includes the folder,
+ * because the log may be new.
  */
 function writeAheadLog(location: string): { synced: () => Promise<void>; close: () => Promise<void> } {
   let opened: Promise<FileHandle> | null = null;
@@ -88,15 +88,14 @@ function writeAheadLog(location: string): { synced: () => Promise<void>; close: 
   }
 }
 
-/** Writes by all connections of this process: each of them sees the others' at once. */
+/** Number of writes by all connections of this process. Each connection sees the writes of the others at once. */
 let ownChanges = 0;
 
 /**
- * Keeps statements prepared (their texts are few and fixed), and counts changes. `data_version` tells of other
- * connections' commits alone (https://sqlite.org/pragma.html#pragma_data_version), so those of this process are counted
- * here, in the moment they happen. The pragma takes locks, some microseconds' worth, so under load it runs every 5 ms
- * (`createCheckPace`). A caller that must see the commits of other processes, such as a refresh under its lock, writes
- * first: that changes the epoch.
+ * Caches prepared statements, whose texts are few and fixed, and counts changes. The pragma `data_version` reports only
+ * commits of other connections (https://sqlite.org/pragma.html#pragma_data_version), so this function counts the writes
+ * of this process itself. The pragma takes some microseconds, so under load it runs every 5 ms (`createCheckPace`). A
+ * caller that must see all commits of other processes, such as a refresh, writes first, which changes the epoch.
  */
 function watch(database: Database.Database): { database: SqliteDatabase; epoch: () => number } {
   const statements = new Map<string, SqliteStatement>();
@@ -127,7 +126,7 @@ function watch(database: Database.Database): { database: SqliteDatabase; epoch: 
     };
   }
 
-  /** Never within a transaction, where SQLite refuses it: Kysely gives its one connection to one of them at a time. */
+  /** Runs a statement with `synchronous = normal`. SQLite refuses to change that setting within a transaction. */
   function withoutSync(statement: Database.Statement) {
     return (parameters: readonly unknown[]) => {
       database.pragma('synchronous = normal');
@@ -161,30 +160,30 @@ function watch(database: Database.Database): { database: SqliteDatabase; epoch: 
   };
 }
 
-/** "SKEY" in the header of the database (https://sqlite.org/pragma.html#pragma_application_id): it is ours. */
+/** Identifies a store: "SKEY" in the header of the database (https://sqlite.org/pragma.html#pragma_application_id). */
 export const applicationId = 0x534b4559;
 
 interface SqliteFileOptions {
-  /** The migrations of this program. */
+  /** Migrations of this program. */
   readonly migrations: Migrations;
-  /** The time that a statement waits for another process's write, in milliseconds, while it blocks the thread. */
+  /** Milliseconds that a statement waits for another process's write, which blocks the thread. */
   readonly busyTimeoutMs: number;
 }
 
 /**
- * Opens the database file of a store, and makes it where there is none. A file that is there is judged by a read-only
- * connection first, so that nothing writes to one that is damaged, foreign, or of a newer version.
- * @param path Absolute.
- * @throws SidekeyError `store_damaged`, `store_newer`, `store_unavailable`, `permissions_unsafe`, `file_unwritable`.
+ * Opens the database file of a store, and creates it if it is missing. A read-only connection checks an existing file
+ * first, so that no file is changed that is damaged, of another program, or of a newer version.
+ * @param path absolute
+ * @throws SidekeyError `store_damaged`, `store_newer`, `store_unavailable`, `permissions_unsafe`, `file_unwritable`
  */
 export async function openSqliteFile(path: string, options: SqliteFileOptions): Promise<Database.Database> {
   if (path !== path.trim()) {
-    // The driver trims file names: it would open another file than the one that is checked here.
+    // The driver trims file names, so it would open a different file from the one that is checked here.
     throw new SidekeyError('file_unwritable', `The store's path "${path}" begins or ends with a space.`, {
       hint: 'Set "store" in the configuration to a path without that space.',
     });
   }
-  // The log is looked for first: another process that makes the store links the database before it has a log.
+  // The log is checked before the database: a process that creates the store links the database before its log exists.
   const hasLog = (await sizeOf(`${path}-wal`)) > 0;
   const size = await sizeOf(path);
   if (size === missing && hasLog) {
@@ -199,7 +198,7 @@ export async function openSqliteFile(path: string, options: SqliteFileOptions): 
   let database: Database.Database | undefined;
   try {
     const state = await judge(path, options);
-    // SQLite reads a last page that is cut as one that ends in zeros. Under a log, a page may be half written.
+    // SQLite reads a truncated last page as if zeros followed. If there is a log, a partly written page is valid.
     if (size > 0 && size % pageSize !== 0 && !hasLog) throw damagedStore(path, 'it was cut short');
     database = connect(path, options.busyTimeoutMs);
     if (state === 'behind') await upgrade(database, options.migrations);
@@ -213,7 +212,7 @@ export async function openSqliteFile(path: string, options: SqliteFileOptions): 
 
 const missing = -1;
 
-/** Bytes of a database page. Set when a store is made: SQLite keeps it for the life of the file. */
+/** Bytes of a database page. Set when a store is created; SQLite keeps it for the life of the file. */
 const pageSize = 4_096;
 
 async function sizeOf(path: string): Promise<number> {
@@ -221,7 +220,7 @@ async function sizeOf(path: string): Promise<number> {
   try {
     found = await stat(path);
   } catch (error) {
-    // ENOTDIR: a file stands where the folder should be, as the creation will find.
+    // ENOTDIR: a file is in place of the folder, which `create` reports.
     if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return missing;
     throw new SidekeyError('store_unavailable', `The store at ${path} cannot be reached.`, { cause: error });
   }
@@ -232,8 +231,9 @@ async function sizeOf(path: string): Promise<number> {
 }
 
 /**
- * Builds the database under another name and links it into its place when it is whole: a crash leaves no half of a
- * store, and of two processes at once one is first and both use its file. Nothing that is there is overwritten.
+ * Builds the database under a temporary name, and links it to its path when it is complete. So a crash leaves no
+ * partial store. If two processes do this at the same time, one creates the file and both use it. Never overwrites a
+ * file.
  */
 async function create(path: string, options: SqliteFileOptions): Promise<void> {
   const folder = dirname(path);
@@ -242,7 +242,7 @@ async function create(path: string, options: SqliteFileOptions): Promise<void> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await checkStoreFolder(folder);
     try {
-      // SQLite gives the log files the mode that it finds on the database.
+      // SQLite creates the log files with the mode of the database.
       await (await open(draft, 'wx', 0o600)).close();
       await build(draft, options);
       await link(draft, path).catch((error: unknown) => {
@@ -274,7 +274,7 @@ async function build(draft: string, options: SqliteFileOptions): Promise<void> {
 function connect(path: string, busyTimeoutMs: number): Database.Database {
   const database = new Database(path, { fileMustExist: true, timeout: busyTimeoutMs });
   try {
-    // The log lets readers and a writer of several processes go on side by side.
+    // With a write-ahead log, several processes can read while one writes.
     const mode = database.pragma('journal_mode = wal', { simple: true });
     if (mode !== 'wal') {
       throw new SidekeyError(
@@ -285,12 +285,12 @@ function connect(path: string, busyTimeoutMs: number): Database.Database {
         },
       );
     }
-    // A rotated refresh token must survive a power cut: every commit waits for the disk. (`normal`, which this build
-    // of SQLite has by default, syncs at checkpoints only; `fullfsync` matters on macOS alone.)
+    // A rotated refresh token must survive a power cut, so every commit waits for the disk. The default of this build
+    // of SQLite, `normal`, syncs only at checkpoints. `fullfsync` has an effect only on macOS.
     database.pragma('synchronous = full');
     database.pragma('fullfsync = on');
     database.pragma('foreign_keys = on');
-    // Nothing in the schema of a file that somebody else wrote may call functions.
+    // A schema that somebody else wrote may use only innocuous functions (https://sqlite.org/pragma.html).
     database.pragma('trusted_schema = off');
     return database;
   } catch (error) {
@@ -335,8 +335,8 @@ async function judge(path: string, options: SqliteFileOptions): Promise<'behind'
 }
 
 /**
- * Runs the missing migrations in one transaction, which takes the write lock first: of several processes one does it,
- * and a crash in the middle leaves the store as it was.
+ * Runs the missing migrations in one transaction. It takes the write lock first, so only one of several processes runs
+ * them. A crash leaves the store unchanged.
  */
 async function upgrade(database: Database.Database, migrations: Migrations): Promise<void> {
   database.exec('begin immediate');
@@ -349,16 +349,16 @@ async function upgrade(database: Database.Database, migrations: Migrations): Pro
   }
 }
 
-/** Queries on a connection whose life is ours: this Kysely is never destroyed, which would close it. */
+/** Returns queries on a connection that the caller closes. `destroy` is never called, because it would close it too. */
 function queriesOf(database: Database.Database): Kysely<Schema> {
   return new Kysely<Schema>({ dialect: new SqliteDialect({ database }) });
 }
 
 /**
- * Checks that nobody else can read the store's files or replace them, and that this process can write them.
- * Looks at names only: to open and close a database file beside SQLite would drop SQLite's own locks on it
+ * Checks that no other user can read or replace the store's files, and that this process can write them. Does not open
+ * them: closing a descriptor of a database file would release SQLite's locks on it
  * (https://sqlite.org/howtocorrupt.html §2.2).
- * @throws SidekeyError `permissions_unsafe`, `file_unwritable`.
+ * @throws SidekeyError `permissions_unsafe`, `file_unwritable`
  */
 export async function checkStoreFiles(path: string): Promise<void> {
   await checkStoreFolder(dirname(path));
@@ -371,7 +371,7 @@ export async function checkStoreFiles(path: string): Promise<void> {
       });
     }
     await checkWritable(file, constants.R_OK | constants.W_OK).catch((error: SidekeyError) => {
-      // The process that was the last to close its connection takes the log away, perhaps at this moment.
+      // The process that closes the last connection removes the log, possibly between the two checks.
       if (!isSystemError(error.cause, 'ENOENT')) throw error;
     });
   }
@@ -379,7 +379,7 @@ export async function checkStoreFiles(path: string): Promise<void> {
 
 /**
  * Checks the folder of a store.
- * @throws SidekeyError `permissions_unsafe`, `file_unwritable`.
+ * @throws SidekeyError `permissions_unsafe`, `file_unwritable`
  */
 async function checkStoreFolder(folder: string): Promise<void> {
   const mode = await modeOf(folder);
@@ -400,7 +400,7 @@ async function modeOf(path: string): Promise<number | null> {
   try {
     return (await stat(path)).mode;
   } catch {
-    return null; // Not there; what cannot be reached fails when it is opened.
+    return null; // The file is missing, or unreachable. Opening an unreachable file fails later.
   }
 }
 
@@ -412,7 +412,7 @@ async function checkWritable(path: string, mode: number): Promise<void> {
   }
 }
 
-/** The failure of a file or folder of the store that cannot be written. */
+/** Returns the failure for a file or folder of the store that cannot be written. */
 function unwritable(path: string, cause: unknown): SidekeyError {
   return new SidekeyError('file_unwritable', `The store needs to write to ${path}, and cannot.`, {
     hint: `Make ${path} writable for the user that runs Sidekey, or set another "store" in the configuration.`,
@@ -421,14 +421,14 @@ function unwritable(path: string, cause: unknown): SidekeyError {
 }
 
 /**
- * Returns what an error of SQLite means (https://sqlite.org/rescode.html): a unique constraint that was violated, or a
- * fault of the store at `location`. An unknown error means a store that cannot be used, never an empty one.
+ * Classifies an error of SQLite (https://sqlite.org/rescode.html): a violated unique constraint, or a fault of the
+ * store at `location`. After an unknown error the store is unusable, and never treated as empty.
  */
 export function sqliteFault(location: string, error: unknown): 'duplicate' | SidekeyError {
   if (error instanceof SidekeyError) return error;
   const code = error instanceof Database.SqliteError ? error.code : '';
   if (code === 'SQLITE_CONSTRAINT_UNIQUE' || code === 'SQLITE_CONSTRAINT_PRIMARYKEY') return 'duplicate';
-  // SQLITE_ERROR is SQL that does not fit the tables: our queries are fixed, so it is the tables that are not ours.
+  // SQLITE_ERROR: the SQL does not fit the tables. The queries are fixed, so the tables are not those of a store.
   if (/^SQLITE_(CORRUPT|NOTADB|FORMAT|ERROR)/.test(code))
     return damagedStore(location, 'it cannot be read', error);
   return new SidekeyError('store_unavailable', `The store at ${location} cannot be used${reason(code)}.`, {
@@ -437,7 +437,7 @@ export function sqliteFault(location: string, error: unknown): 'duplicate' | Sid
   });
 }
 
-/** The failure of a file that is there and is no sound store of ours. */
+/** Returns the failure for an existing file that is not an intact store. */
 function damagedStore(location: string, why: string, cause?: unknown): SidekeyError {
   return new SidekeyError(
     'store_damaged',

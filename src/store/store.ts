@@ -14,8 +14,8 @@ export interface Store {
   readonly location: string;
 
   /**
-   * A number that changes with each write: at once after a write of this process, and within 5 ms after a write of another
-   * process. The first call after a pause of 1 ms sees all writes (`createCheckPace`).
+   * A number that changes with each write: at once after a write of this process, and within 5 ms after a write of
+   * another process. The first call after a pause of 1 ms sees all writes (`createCheckPace`).
    */
   epoch(): number;
 
@@ -93,7 +93,7 @@ export interface Store {
     note(grantId: string, change: ActivityChange): Promise<void>;
   };
 
-  /** The sealed ends of the chains of audit logs: the log itself could be cut or removed unseen. */
+  /** Sealed ends of the chains of audit logs. They show that a log was cut or removed. */
   readonly auditHeads: {
     /** Lists the ends of one log, in order of node. */
     list(log: string): Promise<AuditEndRecord[]>;
@@ -108,13 +108,13 @@ export interface Store {
 /** A lock that was not released. */
 interface LockRecord {
   readonly holder: string;
-  /** Milliseconds until it ends, by the store's clock; negative: since it has ended. */
+  /** Milliseconds until it ends, by the store's clock; negative if it has ended. */
   readonly leftMs: number;
 }
 
 /** A grant with its sealed credential. */
 export interface GrantRecord extends Grant {
-  /** The sealed `SealedCredential`, bound to the grant's id and revision (see `vault/envelope.ts`). */
+  /** The sealed `SealedCredential`, bound to the grant's id and revision (see `vault/vault.ts`). */
   readonly sealed: Uint8Array;
 }
 
@@ -126,7 +126,7 @@ export interface AuditEndRecord {
   readonly node: string;
   /** The number of its last line. */
   readonly seq: number;
-  /** The end itself, sealed for this log and node. */
+  /** The sealed end, bound to this log and node. */
   readonly sealed: Uint8Array;
 }
 
@@ -136,7 +136,7 @@ export interface SessionRecord {
   readonly id: string;
   /** Milliseconds since the epoch. */
   readonly expiresAt: number;
-  /** The state of the flow, sealed for this id. */
+  /** The sealed state of the flow, bound to this id. */
   readonly sealed: Uint8Array;
 }
 
@@ -188,8 +188,8 @@ export interface ApprovalStore {
    */
   withdraw(id: string): Promise<Answer | null>;
   /**
-   * Returns the approval that stands at this time for the same agent, lease, grant and rule; null: none.
-   * Under a lease none outlives the lease.
+   * Returns the standing approval that is valid at this time for the same agent, lease, grant and rule; null: none.
+   * An approval for a lease ends with the lease at the latest.
    */
   standing(who: Asking, at: number): Promise<StandingApproval | null>;
   /** Lists all standing approvals, in order of the answers. */
@@ -206,7 +206,7 @@ export interface ApprovalStore {
 export interface AgentRecord {
   /** Unique. */
   readonly name: string;
-  /** The user it acts for; null: nobody in particular. */
+  /** User that it acts for; null: none. */
   readonly user: string | null;
   /** For rules. */
   readonly labels: readonly string[];
@@ -220,12 +220,12 @@ export interface AgentTokenRecord {
   /** UUID. */
   readonly id: string;
   readonly agent: string;
-  /** The name of the token; several may have one name while one takes over from another. */
+  /** Name of the token. A token and its replacement may have the same name. */
   readonly label: string;
   /** SHA-256 of the token. A token has 256 random bits, so a plain hash is enough (no dictionary to try). */
   readonly hash: Uint8Array;
   readonly createdAt: number;
-  /** Null: it has no end of its own. */
+  /** Null: the token does not expire. */
   readonly expiresAt: number | null;
   /** To about a minute; null: never. */
   readonly usedAt: number | null;
@@ -273,11 +273,11 @@ export interface Rights {
 /** All rights at once, for decisions about requests. */
 interface RightsStore {
   /**
-   * Grows with every change of an agent, a token, a binding, a lease or a grant's policy, and stays while uses are
-   * noted and counted: those are many, and change no right.
+   * Increases with every change of an agent, a token, a binding, a lease or a grant's policy. Recording and counting
+   * uses does not increase it, because uses are frequent and change no right.
    */
   revision(): Promise<number>;
-  /** @param since leases whose time was over before this are left out: none of them will be used */
+  /** @param since omits leases that ended before this time, because they cannot be used */
   read(since?: number): Promise<Rights>;
   /** Records uses; the later of two is kept. Missing records are ignored. */
   noteUses(uses: readonly RightUse[]): Promise<void>;
