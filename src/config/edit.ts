@@ -218,7 +218,7 @@ async function replaceFile(target: string, text: string): Promise<void> {
     try {
       await handle.writeFile(text);
       const made = await handle.stat();
-      // Only root may give a file away; for anybody else the owner is right already, or cannot be helped.
+      // Only root can change the owner. For other users a failure is ignored.
       if (made.uid !== uid || made.gid !== gid) await handle.chown(uid, gid).catch(() => undefined);
       await handle.chmod(mode & 0o777);
       await handle.sync();
@@ -229,6 +229,6 @@ async function replaceFile(target: string, text: string): Promise<void> {
   } finally {
     await unlink(temporary).catch(() => undefined);
   }
-  // Makes the rename itself durable; not every system lets a folder be synced, and none needs it for correctness.
+  // Makes the rename durable. Not every system can sync a folder; only durability depends on it.
   await syncFolder(dirname(target)).catch(() => undefined);
 }

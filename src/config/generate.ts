@@ -7,7 +7,7 @@ import { packageRoot, shippedFile } from './locate.ts';
 import { categories, flowWords } from './provider.ts';
 import { configSchema } from './schema.ts';
 
-/** The index, as text. Throws where a file of the catalog is wrong. */
+/** Returns the text of the index. Throws if a file of the catalog is invalid. */
 export async function renderEnvironmentIndex(): Promise<string> {
   const catalog = await openCatalog();
   const entries = catalog.names.flatMap((name) => {
@@ -32,7 +32,7 @@ authorization server, use \`sidekey connect https://HOST --discover\`. You can a
 [a provider of your own](connect.md#providers-of-your-own).
 `;
 
-/** The page, as Markdown. Throws where a file of the catalog is wrong. */
+/** Returns the page as Markdown. Throws if a file of the catalog is invalid. */
 export async function renderProvidersPage(): Promise<string> {
   const catalog = await openCatalog();
   const all = catalog.names.flatMap((name) => {
@@ -64,14 +64,14 @@ function row({ name, entry }: { readonly name: string; readonly entry: CatalogEn
 }
 
 /**
- * The JSON Schema of the config file, for editors: draft 7, which all of them read. It is what a person may write,
- * before defaults; single values are checked more closely by the program than a JSON Schema can say.
+ * Returns the JSON Schema of the config file for editors, in draft 7, which all of them support. It describes the file
+ * as written, before defaults. The program checks values more strictly than a JSON Schema can express.
  */
 export function renderJsonSchema(): string {
   const schema = z.toJSONSchema(configSchema, {
     io: 'input',
     target: 'draft-07',
-    // Zod leaves examples out where a value is transformed, since they could be of the value after. Here they are not.
+    // Zod omits the examples of transformed values, because they may be results. Here they are always inputs.
     override: ({ zodSchema, jsonSchema }) => {
       const examples = z.globalRegistry.get(zodSchema)?.['examples'];
       if (Array.isArray(examples) && examples.length > 0) jsonSchema.examples = examples;

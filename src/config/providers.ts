@@ -98,12 +98,12 @@ interface Placing extends Pick<Carriage, 'inject'> {
 }
 
 /**
- * The files of the user's own provider definitions; none where there is no such folder. A definition says where refresh
- * tokens go and may name a command, so the folder counts for as much as the config file: in a place that is open to all,
- * such as /tmp, the file is its owner's alone, and a folder beside it may be anybody's.
+ * Lists the files of the user's own provider definitions; empty if there is no such folder. A definition determines
+ * where refresh tokens are sent, and may name a command. So the folder needs the same protection as the config file: if
+ * that is in a shared folder such as /tmp, another user could create the folder for definitions beside it.
  *
- * @param me the user of this process
- * @throws SidekeyError `permissions_unsafe` where a stranger made the folder or one of the files, or may write there
+ * @param me user id of this process
+ * @throws SidekeyError `permissions_unsafe` if an untrusted user owns or can write to the folder or a file
  */
 export async function ownProviderFiles(
   folder: string,
@@ -118,8 +118,7 @@ export async function ownProviderFiles(
   }
   const trusted = [me, 0, (await stat(dirname(folder))).uid];
   for (const path of [folder, ...files.map((file) => join(folder, file))]) {
-    // A link is its maker's, whatever it leads to.
-    // One that leads nowhere fails when it is read.
+    // Checks the owner of a symlink and that of its target. A symlink without a target fails when it is read.
     for (const facts of [await lstat(path), await stat(path).catch(() => null)]) {
       if (facts === null || !isAStrangers(facts, trusted)) continue;
       throw new SidekeyError(
@@ -133,8 +132,8 @@ export async function ownProviderFiles(
 }
 
 /**
- * Reports whether somebody else decides what a file or folder says: its owner is none of those who are trusted, or everybody may
- * write to it.
+ * Reports whether an untrusted user controls a file or folder: its owner is not trusted, or every user may write to it.
+ * The mode of a symlink is ignored.
  */
 export function isAStrangers(
   { mode, uid }: { readonly mode: number; readonly uid: number },
@@ -157,8 +156,8 @@ const forms: Readonly<Record<string, (value: string) => boolean>> = {
 };
 
 /**
- * Reads `settings` of a definition as it is written. A value goes into URLs and hosts, so it has to be of the form
- * that the definition names: a slash or an @ in it could send tokens elsewhere.
+ * Reads `settings` of an unvalidated definition. Values are inserted into URLs and hosts, so each must have the form
+ * that the definition names: a slash or an @ in a value could send tokens to another host.
  */
 export function readSettings(definition: unknown, values: Readonly<Record<string, string>>): ReadSettings {
   const declared = Object.entries(mapOf(mapOf(definition)['settings']));
@@ -185,7 +184,7 @@ export function readSettings(definition: unknown, values: Readonly<Record<string
   return { settings, problems };
 }
 
-/** The definition with `{name}` replaced in every text but those of `settings` itself. */
+/** Returns the definition with `{name}` replaced in every text, except in `settings`. */
 export function fillIn(definition: unknown, { settings }: ReadSettings): unknown {
   if (settings.length === 0) return definition;
   const text = (value: string): string => {

@@ -20,8 +20,9 @@ import { maxConfigBytes } from './document.ts';
 /** A config file whose edits take effect at once. */
 interface FollowedConfig {
   /**
-   * Called for each request. Returns null if the file has not changed since the last load; else resolves when the content
-   * at the time of this call, or later content, is loaded. One load serves all callers; invalid content is loaded once.
+   * Called for each request. Returns null if the file has not changed since the last load; else resolves when the
+   * content at the time of this call, or later content, is loaded. One load serves all callers; invalid content is
+   * loaded once.
    *
    * Under load the file is checked every 5 ms (`createCheckPace`).
    */
@@ -35,10 +36,10 @@ interface FollowedConfig {
 }
 
 /**
- * Begins with what the file says now.
+ * Follows a config file from its current content.
  *
- * @param load loads the file, and puts it in force where it is good; never rejects. One runs at a time: content that
- * was read first must not apply last.
+ * @param load loads the file and applies valid content; never rejects. Only one call runs at a time, so that older
+ * content never replaces newer content.
  */
 export function followConfig(
   file: string,
@@ -96,11 +97,12 @@ export interface ConfigWatch {
 }
 
 /**
- * Tells when the content of the config file, or of a provider definition beside it, changes: written in place, replaced
- * by rename (most editors), or swapped behind a symlink (a Kubernetes ConfigMap swaps the folder `..data`). So the
- * folders are watched, not the file, and contents are compared: a touch is no change.
+ * Reports each change of the content of the config file or of a provider definition beside it. Detects writes in place,
+ * replacement by rename (most editors), and swapped symlinks (a Kubernetes ConfigMap swaps the folder `..data`). For
+ * that it watches the folders instead of the files. It compares contents, so a new modification time alone is no
+ * change.
  *
- * Resolves when it watches. Load the file after that, and no change in between is lost.
+ * Resolves when the watch is active. A caller that loads the file after that misses no change.
  */
 export async function watchConfig(file: string, options: WatchConfigOptions): Promise<ConfigWatch> {
   const path = resolve(file);
@@ -217,10 +219,11 @@ interface FileContent {
 }
 
 /**
- * Reads a file that somebody named. Null: what stands there is none; a pipe or a device might block or never end. Synchronous,
- * so only for small ones.
+ * Reads a small file synchronously. Returns null if it is not a regular file: reading a pipe or a device might block or
+ * never end.
  *
- * @throws the error of the system where it cannot be opened or read
+ * @param most maximum number of bytes, see `FileContent.bytes`
+ * @throws the error of the system if the file cannot be opened or read
  */
 export function readRegularFile(path: string, most: number): FileContent | null {
   // Non-blocking: opening a FIFO would wait for a writer.
@@ -247,20 +250,20 @@ export function readRegularFile(path: string, most: number): FileContent | null 
 /** The files of a config: the config file, and the user's provider definitions. */
 interface ConfigSources {
   /**
-   * Reports whether they differ from the last taken state; a file that is away says nothing. Costs a `stat` of the
-   * file, of the folder, and of each definition in it (about 1.5 µs each), and nothing is read while none of them has
-   * changed. Synchronous, so that nothing can happen between the check and its consequence.
+   * Reports whether the content differs from the last taken state; false while the config file is missing. Costs a
+   * `stat` of the file, of the folder, and of each definition in it (about 1.5 µs each). Reads the files only after a
+   * change. Synchronous, so that nothing can happen between the check and its consequence.
    */
   differ(): boolean;
   /** Stores the current content as the reference of `differ`. Called before a load. */
   take(): void;
-  /** Called after a load: content written meanwhile may or may not be part of it. */
+  /** Called after a load. If a file changed during the load, the next call of `differ` returns true. */
   loaded(): void;
 }
 
 /**
- * A change in the tick of a file system's clock in which its file was read leaves no trace in its times: so long after
- * a change, contents are compared. The coarsest clocks in use tick every two seconds (FAT).
+ * Milliseconds after a change during which contents are compared instead of times. A second change within one tick of
+ * the file system's clock does not change the times. The coarsest clocks in use tick every two seconds (FAT).
  */
 const tickMs = 2_000;
 
@@ -274,9 +277,10 @@ interface Taken {
 }
 
 /**
- * Takes the current state. Never throws: a file that cannot be read counts as one that says just that.
+ * Takes the current state of the files of a config. Never throws: the error of an unreadable file counts as its
+ * content.
  *
- * @param stampOf how a file is looked at; undefined: it is not there
+ * @param stampOf returns the metadata of a path; undefined if it is missing or unreachable
  */
 export function configSources(file: string, stampOf = statOf): ConfigSources {
   const folder = join(dirname(file), 'providers');
@@ -297,7 +301,7 @@ export function configSources(file: string, stampOf = statOf): ConfigSources {
     };
   }
 
-  /** Reports whether every stamp is as it was. */
+  /** Reports whether all metadata is unchanged. */
   function isUntouched({ paths, stamps }: Taken): boolean {
     for (let i = 0; i < paths.length; i += 1) if (!isSame(stampOf(paths[i]!), stamps[i])) return false;
     return true;

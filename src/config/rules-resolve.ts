@@ -22,8 +22,8 @@ interface DefinedRules {
 export interface Policies {
   readonly names: readonly string[];
   /**
-   * To be asked besides the rules that a domain has, by counters and approvals of its own; null: there is none of that
-   * name. A request that matches none of its rules is refused.
+   * Returns the rules of a policy for use in addition to those of a domain, with separate counters and approvals; null:
+   * there is no policy of that name. A request that matches none of its rules is refused.
    */
   additionalRules(name: string, domain: Pick<DomainPattern, 'text'>): DomainRules | null;
 }
@@ -100,7 +100,7 @@ export function defineRules(
         if (rules === undefined) return null;
         const origin = at(['policies', policy], 'key');
         return compileRules({
-          // With separate counters: a domain that uses the policy itself would count a request twice.
+          // Separate counters: with common ones, a domain that also uses the policy would count a request twice.
           ...withApprovalKeys({ text: `${text} besides` }, rules),
           default: 'deny',
           defaultOrigin: origin,

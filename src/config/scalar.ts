@@ -220,8 +220,8 @@ export function listenAddress(description: string): z.ZodType<ListenAddress, str
 }
 
 /**
- * Reports whether only this machine reaches what listens there: RFC 1122 §3.2.1.3 (127/8), RFC 4291 §2.5.3 (::1). Every other
- * way to write them counts as open.
+ * Reports whether only this machine can reach a listener: RFC 1122 §3.2.1.3 (127/8), RFC 4291 §2.5.3 (::1). Other
+ * spellings of these addresses count as reachable from other machines.
  */
 export function isLoopbackListen({ host }: Pick<ListenAddress, 'host'>): boolean {
   return host === 'localhost' || host === '::1' || host.startsWith('127.');
@@ -268,18 +268,18 @@ function isLocal(host: string): boolean {
   return isLoopback(host) || /^127\.\d+\.\d+\.\d+$/.test(host);
 }
 
-/** A whole number and a unit, no sign and no space: how durations are written in the config file. */
+/** Form of durations in the config file: a whole number and a unit, without sign and space. */
 const durationPattern = /^(0|[1-9][0-9]{0,15})(ms|s|m|h|d)$/;
 
 /**
- * The longest duration: Node's timers take a 32-bit signed number of milliseconds, and one that is longer fires
- * at once. About 24.8 days.
+ * Maximum duration in milliseconds, about 24.8 days. Timers of Node take a 32-bit signed number; a longer timer fires
+ * at once.
  */
 export const longestDuration = 2_147_483_647;
 
 const durationUnits = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000, ms: 1 } as const;
 
-/** `250ms`, `10s`, `5m`, `1h`, `2d` in milliseconds; null where the text is none, or longer than a timer can be. */
+/** Parses `250ms`, `10s`, `5m`, `1h`, `2d` to milliseconds; null if it is invalid or longer than `longestDuration`. */
 export function parseDuration(text: string): number | null {
   const [, count, unit] = durationPattern.exec(text) ?? [];
   if (count === undefined || unit === undefined) return null;
@@ -287,7 +287,7 @@ export function parseDuration(text: string): number | null {
   return milliseconds <= longestDuration ? milliseconds : null;
 }
 
-/** A number of milliseconds as `parseDuration` reads it, in the largest unit that divides it. */
+/** Formats milliseconds for `parseDuration`, in the largest unit that divides them. */
 export function formatDuration(milliseconds: number): string {
   if (milliseconds === 0) return '0s';
   const [unit, length] = Object.entries(durationUnits).find(([, length]) => milliseconds % length === 0) ?? [
@@ -297,7 +297,7 @@ export function formatDuration(milliseconds: number): string {
   return `${milliseconds / length}${unit}`;
 }
 
-/** A whole number and a unit, no sign and no space: how sizes are written in the config file. */
+/** Form of sizes in the config file: a whole number and a unit, without sign and space. */
 const sizePattern = /^(0|[1-9][0-9]{0,15})(B|kB|KB|MB|GB|KiB|MiB|GiB)$/;
 
 const units = {
@@ -311,7 +311,7 @@ const units = {
   B: 1,
 } as const;
 
-/** `512B`, `10MB` (decimal), `100MiB` (binary) in bytes; null where the text is none, or past exact integers. */
+/** Parses `512B`, `10MB` (decimal), `100MiB` (binary) to bytes; null if it is invalid or not a safe integer. */
 export function parseSize(text: string): number | null {
   const [, count, unit] = sizePattern.exec(text) ?? [];
   if (count === undefined || unit === undefined) return null;
@@ -319,7 +319,7 @@ export function parseSize(text: string): number | null {
   return Number.isSafeInteger(bytes) ? bytes : null;
 }
 
-/** A number of bytes as `parseSize` reads it, in the largest unit that divides it. */
+/** Formats bytes for `parseSize`, in the largest unit that divides them. */
 export function formatSize(bytes: number): string {
   if (bytes === 0) return '0B';
   const [unit, length] = Object.entries(units).find(([, length]) => bytes % length === 0) ?? ['B', 1];
