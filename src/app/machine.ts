@@ -3,8 +3,8 @@ import { availableParallelism } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 
 /**
- * Makes V8 collect its young generation when a tenth of it is used, instead of four fifths. Upload buffers lie outside of
- * V8's heap and belong to few objects: with the default, 64 MB of them pile up, and V8 then walks its whole heap.
+ * Makes V8 collect its young generation when a tenth of it is used, instead of four fifths. Upload buffers lie outside
+ * of V8's heap and belong to few objects: with the default, 64 MB of them pile up, and V8 then walks its whole heap.
  */
 export function tuneGarbageCollection(): void {
   setFlagsFromString('--minor-gc-task-trigger=10');
@@ -12,7 +12,7 @@ export function tuneGarbageCollection(): void {
 
 /** Facts of the machine that decide how many workers run. */
 export interface Machine {
-  /** In a container Sidekey runs as a service, on a laptop beside many programs. */
+  /** True in a container, where Sidekey runs as a service. On a laptop it runs beside many programs. */
   readonly isContainer: boolean;
   /** Cores in the CPU affinity of this process. */
   readonly cores: number;
@@ -49,7 +49,9 @@ export function readMachine(env: NodeJS.ProcessEnv): Machine {
   };
 }
 
-/** Detects Docker and Podman by a file, Kubernetes by a variable, others by `container` (systemd's Container Interface). */
+/**
+ * Detects Docker and Podman by a file, Kubernetes by a variable, others by `container` (systemd's Container Interface).
+ */
 function isContainer(env: NodeJS.ProcessEnv): boolean {
   return (
     existsSync('/.dockerenv') ||
@@ -60,8 +62,8 @@ function isContainer(env: NodeJS.ProcessEnv): boolean {
 }
 
 /**
- * Returns the CPU limit of the control groups, in cores; null: no visible limit. A container mounts its group as the root;
- * elsewhere `/proc/self/cgroup` has its path. The smallest limit of the group and its parents counts.
+ * Returns the CPU limit of the control groups, in cores; null: no visible limit. A container mounts its group as the
+ * root; elsewhere `/proc/self/cgroup` has its path. The smallest limit of the group and its parents counts.
  *
  * @param read returns the text of a file; null: there is none
  */
@@ -94,7 +96,9 @@ function upFrom(path: string): string[] {
   );
 }
 
-/** Parses `QUOTA PERIOD` in microseconds; `max`: no quota (https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max). */
+/**
+ * Parses `QUOTA PERIOD` in microseconds; `max`: no quota (https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max).
+ */
 function pair(text: string | null): [string | null, string | null] {
   const [quota = null, period = null] = text?.trim().split(' ') ?? [];
   return [quota, period];

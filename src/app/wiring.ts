@@ -105,11 +105,10 @@ interface OpenUpstreamOptions {
 }
 
 /**
- * Opens the upstream client of a config, for the proxy and the command line alike. Files and secrets are read now, and not
- * again.
+ * Opens the upstream client of a config, for the proxy and the command line. Reads files and secrets once.
  *
- * @throws SidekeyError `config_invalid` where trust anchors, a certificate or a key cannot be used;
- * `permissions_unsafe` where a key is open to every user; and what `readSecret` throws
+ * @throws SidekeyError `config_invalid` if trust anchors, a certificate or a key cannot be used; `permissions_unsafe`
+ * if every user can access a key; errors of `readSecret`
  */
 export async function openUpstreamClient(
   { file, upstream, limits }: Pick<Config, 'file' | 'upstream' | 'limits'>,
@@ -203,7 +202,7 @@ interface RefreshOptions {
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** Returns the parts of a refresh, for the proxy and the command line alike. */
+/** Returns the parts of a refresh, for the proxy and the command line. */
 export function refreshParts(
   { config: initial, grants, store, audit, activity }: State,
   { config, fetch, now, env }: RefreshOptions,
@@ -228,10 +227,10 @@ export function refreshParts(
 }
 
 /**
- * Reads the secret of a grant's reference (`file:`, `env:`, `command:`). Paths and commands are relative to the folder of
- * the config file.
+ * Reads the secret of a grant's reference (`file:`, `env:`, `command:`). Paths and commands are relative to the folder
+ * of the config file.
  *
- * @throws SidekeyError as `readSecret`; `input_invalid` where it is no reference
+ * @throws SidekeyError as `readSecret`; `input_invalid` if it is not a reference
  */
 async function readReferenced(
   reference: string,

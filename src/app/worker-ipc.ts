@@ -37,8 +37,8 @@ interface Named {
 }
 
 /**
- * Binds the port. A server of Node would accept connections at once, and only workers may: hence the bare handle
- * (decision 26).
+ * Binds the port without accepting connections, because only workers may accept them. It uses a bare handle, since a
+ * server of Node would accept connections at once (decision 26).
  *
  * @throws SidekeyError `port_in_use`, `listen_failed`
  */
@@ -81,7 +81,7 @@ export type ToWorker =
   | {
       readonly kind: 'serve';
       readonly file: string;
-      /** Config text in force: the file may hold a wrong one by now. */
+      /** Config text in force. The file may contain an invalid one now. */
       readonly text: string;
       readonly pages: Pages;
       /** Key material of TLS session tickets: a client may return to another worker. */
@@ -94,20 +94,20 @@ export type ToWorker =
 
 /** Messages of a worker. */
 export type ToSupervisor =
-  /** It serves. The message carries a handle of the listening socket. */
+  /** The worker serves. The message carries a handle of the listening socket. */
   | { readonly kind: 'ready' }
-  /** It could not start. */
+  /** The worker could not start. */
   | {
       readonly kind: 'failed';
       readonly code: FailureCode;
       readonly message: string;
       readonly hint: string | undefined;
     }
-  /** It has taken over or refused a config. */
+  /** The worker has applied or refused a config. */
   | { readonly kind: 'config'; readonly event: AuditEvent }
   /** Requests got credentials; sent from time to time. */
   | { readonly kind: 'used' }
-  /** It got SIGTERM and accepts no more connections. */
+  /** The worker got SIGTERM and accepts no more connections. */
   | { readonly kind: 'leaving' };
 
 /** Process ids of a supervisor and its workers, for `sidekey status`. */
@@ -130,7 +130,7 @@ export function writeRunning(file: string, running: Running): void {
   renameSync(`${file}.new`, file);
 }
 
-/** Reads the run file; null: its supervisor runs no more. */
+/** Reads the run file; null if its supervisor does not run. */
 export function readRunning(file: string): Running | null {
   try {
     const { pid, workers } = shape.parse(JSON.parse(readFileSync(file, 'utf8')));
@@ -149,7 +149,7 @@ function isThere(pid: number): boolean {
   try {
     return process.kill(pid, 0);
   } catch (error) {
-    // It belongs to another user.
+    // The process exists and belongs to another user.
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }

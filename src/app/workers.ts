@@ -23,8 +23,8 @@ import {
 /**
  * The supervisor of several processes that serve one port. It binds the socket and starts the workers, which accept
  * connections from it (decision 26). Tasks that run once for all workers run here: events, approval pages, scheduled
- * refreshes, audit upkeep. The supervisor reads no request, so little in it can fail. While no worker serves, it refuses
- * connections.
+ * refreshes, audit upkeep. The supervisor reads no request, so little in it can fail. While no worker serves, it
+ * refuses connections.
  */
 
 /** Parts of a supervisor. */
@@ -52,7 +52,7 @@ interface Supervised {
   readonly used: () => void;
 }
 
-/** The workers, as the process that started them sees them. */
+/** The workers, from the view of the supervisor. */
 export interface Supervisor {
   /** Listener of the proxy: `listen` makes the workers serve. */
   listener(supervised: Supervised): Listener;
@@ -84,7 +84,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   let begun = false;
   let closing: Promise<void> | undefined;
   let failedStarts = 0;
-  /** Second handle of the socket, which a worker has sent back: the server of a stand-in closes the one that it has. */
+  /** Second handle of the socket, returned by a worker. The server of a stand-in closes its own handle. */
   let spare: SocketHandle | null = null;
   let standIn: StandIn | null = null;
   let cancelGrace: (() => void) | null = null;
@@ -113,7 +113,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
     serve(worker);
   }
 
-  /** Sends a worker its task, once that is known. */
+  /** Sends a worker its task when the task is known. */
   function serve(worker: WorkerProcess): void {
     if (supervised === null || socket === null) return;
     const config = supervised.config();
@@ -242,7 +242,9 @@ export interface ConfigEvents {
   readonly ofWorker: (event: AuditEvent) => void;
 }
 
-/** Records each event that differs from the last, so that a config that only one worker had in force is recorded too. */
+/**
+ * Records each event that differs from the last, so that a config that only one worker had in force is recorded too.
+ */
 export function createConfigEvents(audit: Pick<AuditLog, 'note'>): ConfigEvents {
   let last: AuditEvent | null = null;
   /** The last event came from a worker, and this process has not reported it yet. */
@@ -299,13 +301,13 @@ interface WorkerProcess {
   readonly pid: number;
   /** Time at which it began to serve, in milliseconds since the epoch; null: not yet. */
   readonly servesSince: number | null;
-  /** It accepts no more connections and will end. */
+  /** True if the worker accepts no more connections and will end. */
   readonly isLeaving: boolean;
-  /** Resolves when it serves; rejects with its error, or when it ends before. */
+  /** Resolves when the worker serves; rejects if it fails or ends before that. */
   readonly ready: Promise<void>;
-  /** Resolves when it has ended. Never rejects. */
+  /** Resolves when the worker has ended. Never rejects. */
   readonly ended: Promise<WorkerEnd>;
-  /** Sends a message; one to an ended worker is dropped. */
+  /** Sends a message. A message to an ended worker is dropped. */
   send(message: ToWorker, socket?: SocketHandle): void;
   kill(): void;
 }
@@ -326,8 +328,8 @@ interface WorkerNews {
 }
 
 /**
- * Starts one. It has this process's folder, standard output and error, and the environment that it is given; what else
- * it needs comes by messages, for others can see arguments. Its standard input closes when this process ends.
+ * Starts a worker with this process's folder, standard output and error, and the environment `env`. All other data is
+ * sent in messages, because other users can see arguments. The worker's standard input closes when this process ends.
  */
 function startWorker(env: NodeJS.ProcessEnv, now: () => number, news: WorkerNews): WorkerProcess {
   const child = fork(door, ['start', '--worker'], {
@@ -370,7 +372,7 @@ function startWorker(env: NodeJS.ProcessEnv, now: () => number, news: WorkerNews
   });
   child.once('exit', (code, signal) => end({ code, signal }));
   child.on('error', () => {
-    // It was not even started; one that was has an exit of its own.
+    // The worker could not be started. The end of a started one is reported by `exit`.
     if (child.pid === undefined) end({ code: null, signal: null });
   });
   // An unhandled rejection must not end the process.
@@ -392,7 +394,7 @@ function startWorker(env: NodeJS.ProcessEnv, now: () => number, news: WorkerNews
 
 function send(child: ChildProcess, message: ToWorker, socket: SocketHandle | undefined): void {
   if (!child.connected) return;
-  // Node sends bare handles; its types list servers and sockets alone.
+  // Node can send bare handles, but its types allow only servers and sockets.
   child.send(message, socket as never, undefined, () => {});
 }
 

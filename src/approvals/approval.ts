@@ -2,21 +2,25 @@ import { randomBytes } from 'node:crypto';
 import type { AuditEvent } from '../audit/event.ts';
 import { parseAuthority } from '../policy/authority.ts';
 
-/** Requests that wait for a person, and what people said. All times are milliseconds since the epoch. */
+/** Requests that wait for a person, and their answers. All times are milliseconds since the epoch. */
 
-/** Characters (UTF-16 units) of a path, and of a query, that people are shown in full; for a longer one nobody is asked. */
+/**
+ * Maximum length of a path, and of a query, in UTF-16 units. A longer one cannot be shown in full, so nobody is asked.
+ */
 export const longestPath = 2_048;
 
 /** A request that waits for the answer of a person. */
 export interface Question {
   /** Eight characters that a person can type; see `newApprovalId`. */
   readonly id: string;
-  /** The exchange that waits, as the audit calls it. */
+  /** Id of the exchange in the audit log. */
   readonly exchange: string;
   readonly askedAt: number;
-  /** Time at which the request is refused, where nobody has answered by then. */
+  /** Time at which an unanswered request is refused. */
   readonly expiresAt: number;
-  /** Until when it can be answered unless whoever asks says again that it waits: it may have died without a word. */
+  /**
+   * Time until which it can be answered. Heartbeats of the waiting process extend it; they end if the process crashes.
+   */
   readonly aliveUntil: number;
   /** The caller of the request. */
   readonly who: Asking;
@@ -27,15 +31,15 @@ export interface Question {
   readonly path: string;
   /** The query, without the value of a credential that it carries; null: there is none. */
   readonly query: string | null;
-  /** The announced bytes of the body, which is not shown; null: of any length. */
+  /** Announced length of the body in bytes, which is not shown; null: unknown length. */
   readonly bodyBytes: number | null;
-  /** The grant whose credential would go along. */
+  /** The grant whose credential would be added. */
   readonly grantName: string;
   readonly grantUser: string;
   readonly provider: string;
   /** Address and port of the caller. */
   readonly client: string;
-  /** The caller's `Sidekey-Reason`, and the purpose of its lease; what an agent says of itself, so any text. */
+  /** The caller's `Sidekey-Reason`, and the purpose of its lease: unchecked texts of the agent. */
   readonly reason: string | null;
   readonly purpose: string | null;
   /** Position of the rule in the config, and its name. */
@@ -47,7 +51,7 @@ export interface Question {
 export interface Asking {
   /** Null: a local caller without a token. */
   readonly agent: string | null;
-  /** Null: it comes under no lease. */
+  /** Null: no lease. */
   readonly lease: string | null;
   readonly grantId: string;
   /** Key of the rule. It changes when the rule or a rule before it changes. */
@@ -61,23 +65,23 @@ export type Reach =
 /** Answer of a person. */
 export type Answer = {
   readonly at: number;
-  /** Who, as far as it is known: `alice in a terminal`, `the link, from 127.0.0.1:4711`. */
+  /** Author of the answer, as far as known: `alice in a terminal`, `the link, from 127.0.0.1:4711`. */
   readonly by: string;
 } & ({ readonly outcome: 'allowed'; readonly reach: Reach } | { readonly outcome: 'denied' });
 
-/** Reports whether somebody still waits for the answer to a question. */
+/** Reports whether a process still waits for the answer to a question. */
 export function isWaiting({ answer, expiresAt, aliveUntil }: Approval, at: number): boolean {
   return answer === null && Math.min(expiresAt, aliveUntil) > at;
 }
 
-/** A question with its answer, where there is one. */
+/** A question with its answer; null: unanswered. */
 export interface Approval extends Question {
   readonly answer: Answer | null;
 }
 
-/** A yes that reaches beyond the request that it was given for. */
+/** An approval that is valid for more than one request. */
 export interface StandingApproval {
-  /** That of the question which it answered. */
+  /** Id of the answered question. */
   readonly id: string;
   readonly who: Asking;
   readonly grantName: string;
@@ -85,7 +89,7 @@ export interface StandingApproval {
   readonly ruleName: string | null;
   readonly at: number;
   readonly by: string;
-  /** Null: as long as the lease. */
+  /** Null: until the end of the lease. */
   readonly until: number | null;
 }
 
@@ -113,22 +117,22 @@ export function answerEvent(asked: Approval, answer: Answer): AuditEvent {
   };
 }
 
-/** `once`, `for the lease`, `until 2026-11-22T09:15:00.000Z`. */
+/** Formats a reach: `once`, `for the lease`, `until 2026-11-22T09:15:00.000Z`. */
 function reachWords({ reach }: Extract<Answer, { outcome: 'allowed' }>): string {
   if (reach.kind === 'until') return `until ${new Date(reach.at).toISOString()}`;
   return reach.kind === 'lease' ? 'for the lease' : 'once';
 }
 
 /**
- * Names of questions: short enough to be typed, and without letters that look alike (the alphabet of Crockford's base
- * 32: no i, l, o, u). They are names and no secrets: every user of the store may answer.
+ * Ids of questions are short enough to type and have no letters that look alike (Crockford's base 32: no i, l, o, u).
+ * They are not secrets: every user of the store may answer.
  */
 
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
 
 /**
- * Eight characters, 40 bits: of the questions of a day no two have the same.
- * @param random so many random bytes
+ * Returns a random id of eight characters (40 bits). A collision among the questions of a day is improbable.
+ * @param random returns `size` random bytes
  */
 export function newApprovalId(random: (size: number) => Uint8Array = randomBytes): string {
   let bits = 0n;
@@ -138,13 +142,13 @@ export function newApprovalId(random: (size: number) => Uint8Array = randomBytes
   return id;
 }
 
-/** An id as a person types it: in capitals, or with the letters that look like 0 and 1. Null: it is none. */
+/** Normalises a typed id: accepts capitals, and letters that look like 0 and 1. Null: the text is not an id. */
 export function readApprovalId(text: string): string | null {
   const folded = text.toLowerCase().replaceAll('o', '0').replace(/[il]/g, '1');
   return /^[0-9a-hjkmnp-tv-z]{8}$/.test(folded) ? folded : null;
 }
 
-/** That a request has a query or a body, which nobody is shown: the end of a sentence with `has`. Null: it has neither. */
+/** Describes a query and a body that are not shown: the end of a sentence. Null: the request has neither. */
 export function unshownText({ query, bodyBytes }: Pick<Question, 'query' | 'bodyBytes'>): string | null {
   const body = bodyBytes === null ? ['a body'] : bodyBytes === 0 ? [] : [`${bytesText(bodyBytes)} of body`];
   const parts = [...(query === null ? [] : ['a query']), ...body];
@@ -152,7 +156,7 @@ export function unshownText({ query, bodyBytes }: Pick<Question, 'query' | 'body
   return `${parts.join(' and ')}, which ${parts.length === 1 ? 'is' : 'are'} not shown`;
 }
 
-/** `5,000 bytes` */
+/** Formats a number of bytes: `5,000 bytes`. */
 function bytesText(bytes: number): string {
   return bytes === 1 ? '1 byte' : `${bytes.toLocaleString('en-US')} bytes`;
 }

@@ -5,7 +5,10 @@ import type { Gone } from '../http/message.ts';
 import type { ApprovalStore } from '../store/store.ts';
 import { type Answer, answerEvent, type Approval, type Question } from './approval.ts';
 
-/** Reason why a wait ended. `removed`: the agent, the lease or the grant of the request was removed, and its question too. */
+/**
+ * Reason why a wait ended. `removed`: the agent, the lease or the grant of the request was removed, and its question
+ * too.
+ */
 type End =
   | { readonly kind: 'answer'; readonly answer: Answer }
   | { readonly kind: 'late' | 'gone' | 'stopping' | 'removed' };
@@ -37,7 +40,7 @@ function createPendingApprovals({
   timers,
 }: Pick<QueueParts, 'store' | 'now' | 'timers'>): PendingApprovals {
   const waiting = new Map<string, (how: End) => void>();
-  /** Ended, and still to be withdrawn. */
+  /** Ids of questions whose wait has ended and which must still be withdrawn. */
   const over = new Set<string>();
   let stopLooking: (() => void) | null = null;
   let beatAt = 0;
@@ -50,7 +53,7 @@ function createPendingApprovals({
       if (now() >= beatAt) await beat();
       await readAnswers();
     } catch {
-      // A store that fails now may work again before the timeout.
+      // A failing store may work again before the timeout.
     }
     lookLater();
   }
@@ -131,7 +134,7 @@ async function giveAnswer(
 ): Promise<Approval | null> {
   const asked = await store.approvals.get(id);
   if (asked === null || asked.answer !== null) return null;
-  // Somebody was quicker, or it ended in this moment.
+  // Another answer came first, or the question has just ended.
   const over = new SidekeyError('approval_over', `The request ${id} waits no longer.`, {
     hint: 'sidekey approve --list',
   });
@@ -158,14 +161,14 @@ export type ApprovalResult =
   | { readonly kind: 'unanswered'; readonly id: string; readonly waitedMs: number }
   /** `removed`: the agent, the lease or the grant of the request is gone. */
   | { readonly kind: 'gone' | 'stopping' | 'removed' }
-  /** The agent has as many requests waiting as it may. */
+  /** The agent has the maximum number of waiting requests. */
   | { readonly kind: 'too_many'; readonly maxPending: number };
 
 /** Requests that wait for a person. */
 export interface ApprovalQueue {
   /**
-   * Waits for a person, unless a standing approval exists. Awaits `onAsked` before anybody can see the question; `onAsked`
-   * may refuse by throwing.
+   * Waits for a person, unless a standing approval exists. Awaits `onAsked` before anybody can see the question;
+   * `onAsked` may refuse by throwing.
    * @throws SidekeyError `store_unavailable`: nobody can be asked
    */
   ask(asked: Asked, leaving: Gone, onAsked: (question: Question) => Promise<void>): Promise<ApprovalResult>;
@@ -251,7 +254,7 @@ export function createApprovalQueue(parts: QueueParts): ApprovalQueue {
     const how = await pending.until(question, leaving);
     over?.();
     const { id } = question;
-    // From here on nobody can answer it, so no approval is left over.
+    // Nobody can answer the question after this, so no unused approval remains.
     const answer = how.kind === 'answer' ? how.answer : await pending.withdraw(id);
     if (how.kind !== 'answer' && how.kind !== 'late') return { kind: how.kind };
     if (answer === null) return { kind: 'unanswered', id, waitedMs: timeoutMs };

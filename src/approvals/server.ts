@@ -9,7 +9,7 @@ import { type Answer, type Approval, isWaiting, type Reach, unshownText } from '
 import type { ApprovalQueue } from './queue.ts';
 import { type ApprovalLinks, parseLinkPath } from './webhook.ts';
 
-/** The server of the pages for people: HTTP/1.1 in the clear, for this machine or for the proxy with TLS before it. */
+/** HTTP/1.1 server of the approval pages, without TLS: for this machine, or behind a reverse proxy with TLS. */
 
 /** Parts of the server. */
 interface AdminParts extends ApprovalRouteParts {
@@ -17,22 +17,22 @@ interface AdminParts extends ApprovalRouteParts {
   readonly timers: Timers;
 }
 
-/** The server of the pages for people. */
+/** The server of the approval pages. */
 export interface AdminServer {
   /** @throws SidekeyError `port_in_use`, `listen_failed` */
   listen(host: string, port: number): Promise<{ readonly host: string; readonly port: number }>;
-  /** Waits a moment for exchanges in progress. Idempotent. */
+  /** Waits up to a second for exchanges in progress. Idempotent. */
   close(): Promise<void>;
 }
 
-/** Bytes of a form; the longest right one has 12. */
+/** Maximum bytes of a form; the longest valid one has 12. */
 const maxFormBytes = 1_024;
-/** Connections at once: people are few. */
+/** Maximum number of connections. */
 const maxConnections = 64;
-/** Milliseconds that answers have to leave when the server closes. */
+/** Milliseconds that a closing server waits for responses in progress. */
 const lastPatience = 1_000;
 
-/** Does not listen yet. */
+/** Creates the server, which does not listen yet. */
 export function createAdminServer(parts: AdminParts): AdminServer {
   const underWay = new Set<Promise<void>>();
   const server = createServer(
@@ -51,7 +51,7 @@ export function createAdminServer(parts: AdminParts): AdminServer {
     },
   );
   server.maxConnections = maxConnections;
-  // A client that does not read its answer loses its connection.
+  // Closes the connection of a client that does not read its response.
   server.setTimeout(30_000);
 
   let closing: Promise<void> | undefined;
@@ -82,14 +82,14 @@ export function createAdminServer(parts: AdminParts): AdminServer {
   };
 }
 
-/** Never rejects. */
+/** Answers a request. Never rejects. */
 async function serve(request: IncomingMessage, response: ServerResponse, parts: AdminParts): Promise<void> {
   let answer: PageAnswer | null;
   try {
     answer = await answerTo(request, parts);
   } catch (error) {
     if (request.destroyed && !request.complete) return;
-    // Its path is a link, so it is not said which.
+    // The path is omitted, because it is a link.
     parts.log.warn({ err: error }, 'a page for people could not be made');
     const status = error instanceof SidekeyError ? error.status : 500;
     answer = plainPage(status, 'Sidekey cannot answer now', ['Try again in a moment; the log says why.']);
@@ -99,17 +99,17 @@ async function serve(request: IncomingMessage, response: ServerResponse, parts: 
 
 async function answerTo(request: IncomingMessage, parts: AdminParts): Promise<PageAnswer | null> {
   const { method, url = '' } = request;
-  // Programs that pass links on add to their query.
+  // The query is ignored, because programs that forward links may add to it.
   const [path = ''] = url.split('?', 1);
   const from = peerOf(request.socket);
   if (method === 'GET' || method === 'HEAD') return approvalRoute({ path, form: null, from }, parts);
   if (method !== 'POST') return null;
   const form = await formOf(request);
-  if (form === null) return plainPage(413, 'This was no answer', ['It is too long for one.']);
+  if (form === null) return plainPage(413, 'This is not an answer', ['The form is too long.']);
   return approvalRoute({ path, form, from }, parts);
 }
 
-/** Null: it is too long. */
+/** Returns the body of a request; null if it is too long. */
 async function formOf(request: IncomingMessage): Promise<string | null> {
   const pieces: Buffer[] = [];
   let size = 0;
@@ -126,7 +126,7 @@ function peerOf({ remoteAddress = '', remotePort = 0 }: Socket): string {
   return `${address.includes(':') ? `[${address}]` : address}:${remotePort}`;
 }
 
-/** Resolves when the answer has left, or the browser is gone. */
+/** Sends a response. Resolves when it is sent, or the connection is closed. */
 function write(
   request: IncomingMessage,
   response: ServerResponse,
@@ -139,14 +139,14 @@ function write(
     }
     response.once('close', () => resolve());
     const length = Buffer.byteLength(body);
-    // The rest of a form that is too long is not read.
+    // The rest of a too long form is not read, so the connection cannot be reused.
     const connection = request.complete ? {} : { connection: 'close' };
     response.writeHead(status, { ...headers, ...connection, 'content-length': length });
     response.end(request.method === 'HEAD' ? undefined : body);
   });
 }
 
-/** `GET` and `POST` of a link: the question, and the answer of a person. Plain values in, a page out. */
+/** Routes of a link: `GET` returns the question, `POST` takes the answer of a person. */
 
 /** Parts of the approval pages. */
 interface ApprovalRouteParts {
@@ -160,14 +160,14 @@ interface ApprovalRouteParts {
 interface ApprovalRequest {
   /** Without query. */
   readonly path: string;
-  /** The form, as it was sent; null: a page is asked for, and nothing may come of it. */
+  /** Body of a `POST`; null for `GET`, which changes nothing. */
   readonly form: string | null;
-  /** Address and port of who sent it. */
+  /** Address and port of the client. */
   readonly from: string;
 }
 
 /**
- * The page; null: the path is no link.
+ * Returns the page; null if the path does not have the form of a link.
  * @throws SidekeyError `store_unavailable`
  */
 export async function approvalRoute(
@@ -176,7 +176,7 @@ export async function approvalRoute(
 ): Promise<PageAnswer | null> {
   const parts = parseLinkPath(path);
   if (parts === null) return null;
-  // Before anything is looked up: a client without a link reaches nothing behind it.
+  // Verified before any look-up, so that a client without a valid link cannot reach the store.
   const link = links.verify(parts);
   if (link === null) return unknownPage();
   const get = async () => {
@@ -190,14 +190,14 @@ export async function approvalRoute(
   const said = new URLSearchParams(form).getAll('answer');
   const choice = choicesOf(approval, at).find(({ value }) => said.length === 1 && said[0] === value);
   if (choice === undefined) {
-    return plainPage(400, 'This was no answer', ['Open the link again, and choose one of the buttons.']);
+    return plainPage(400, 'This is not an answer', ['Open the link again, and choose one of the buttons.']);
   }
   const by = `the link, from ${from}`;
   const { reach } = choice;
   const answer: Answer =
     reach === null ? { at, by, outcome: 'denied' } : { at, by, outcome: 'allowed', reach };
   if ((await queue.answer(link.id, answer)) !== null) return answeredPage(approval, answer, true, 200);
-  // Somebody was quicker, or nobody and it is over.
+  // Another answer came first, or the question has ended.
   const after = await get();
   return after?.answer ? answeredPage(after, after.answer, false, 409) : overPage(after ?? approval);
 }
@@ -216,7 +216,7 @@ const words: Readonly<Record<Choice['value'], readonly [label: string, means: st
   lease: ['For the lease', null],
 };
 
-/** The buttons, each with its meaning. The form goes to where the page came from. */
+/** Renders the buttons, each with its meaning. The form is sent to the URL of the page. */
 function answerForm(approval: Approval, now: number): Markup {
   const [once, no, ...wider] = choicesOf(approval, now).map(button);
   return markup`<form method="post">
@@ -237,7 +237,10 @@ function whose({ who }: Approval): string {
   return who.lease === null ? 'from this agent' : 'from this agent under this lease';
 }
 
-/** The pages of a question. What they show was chosen by others: what acts or deceives is written out, markup is escaped. */
+/**
+ * Pages of a question. They show text of agents, so control characters and deceptive characters are escaped, and markup
+ * too.
+ */
 
 const style = `
 body { padding-block: 1rem; }
@@ -285,24 +288,24 @@ export function answeredPage(approval: Approval, answer: Answer, isNow: boolean,
   return page({ kind, title: title.charAt(0).toUpperCase() + title.slice(1), body, style }, status);
 }
 
-/** Nobody can answer it any more, and nobody did, or it was long ago; null: nothing is known of it now. */
+/** Renders a question that can no longer be answered; null: the question was deleted. */
 export function overPage(approval: Approval | null): PageAnswer {
   const line = approval === null ? [] : [requestLine(approval)];
-  const body = markup`<p>Nothing waits under this link any more: the time was up, or whoever sent the request has left.</p>
+  const body = markup`<p>No request waits for this answer any more: its time is over, or its sender has disconnected.</p>
     ${line}
     <p>If it is sent again, you will be asked again.</p>`;
   return page({ kind: 'failed', title: 'Too late', body, style }, 410);
 }
 
-/** For a path in the form of a link that is not a link. */
+/** Renders the page for a link with an invalid signature. */
 function unknownPage(): PageAnswer {
-  return plainPage(404, 'This is no link of ours', [
-    'It is not whole, or was made elsewhere.',
-    'The command sidekey approve shows what waits.',
+  return plainPage(404, 'This link is not valid', [
+    'It is incomplete, or was made by another installation.',
+    'The command sidekey approve lists the pending requests.',
   ]);
 }
 
-/** A page of sentences about something that went wrong. */
+/** Renders sentences about a failure. */
 function plainPage(status: number, title: string, says: readonly string[]): PageAnswer {
   return page({ kind: 'failed', title, body: markup`${says.map((each) => markup`<p>${each}</p>`)}` }, status);
 }
@@ -355,24 +358,24 @@ function reachText(answer: Answer): string {
     case 'once':
       return 'This one request was let through.';
     case 'lease':
-      return 'It was let through, and so is all that the rule matches, as long as the lease lives.';
+      return 'It was let through, and so are all requests that the rule matches until the lease ends.';
     case 'until':
-      return `It was let through, and so is all that the rule matches until ${new Date(answer.reach.at).toISOString().slice(0, 10)} ${clock(answer.reach.at)}.`;
+      return `It was let through, and so are all requests that the rule matches until ${new Date(answer.reach.at).toISOString().slice(0, 10)} ${clock(answer.reach.at)}.`;
   }
 }
 
-/** `2 min 41 s` */
+/** Formats a time as `2 min 41 s`. */
 function timeText(seconds: number): string {
   const minutes = Math.floor(seconds / 60);
   return minutes === 0 ? `${seconds} s` : `${minutes} min ${seconds % 60} s`;
 }
 
-/** The reader may be in another time zone than this machine. */
+/** Formats a time of day in UTC, because the reader may be in another time zone. */
 function clock(at: number): string {
   return `${new Date(at).toISOString().slice(11, 19)} UTC`;
 }
 
-/** One thing that a person may say to a question. */
+/** A possible answer to a question. */
 interface Choice {
   /** Value in the form. */
   readonly value: 'once' | 'no' | '15m' | '1h' | 'lease';
@@ -387,7 +390,7 @@ function choicesOf({ who }: Pick<Approval, 'who'>, now: number): readonly Choice
     { value: 'no', reach: null },
     { value: '15m', reach: { kind: 'until', at: now + 900_000 } },
     { value: '1h', reach: { kind: 'until', at: now + 3_600_000 } },
-    // Without a lease it would never end.
+    // Without a lease this approval would never end.
     ...(who.lease === null ? [] : [{ value: 'lease', reach: { kind: 'lease' } } as const]),
   ];
 }

@@ -8,16 +8,18 @@ import { pause, type Timers } from '../lib/timers.ts';
 import type { Vault } from '../vault/vault.ts';
 import { type Question, unshownText } from './approval.ts';
 
-/** Tells a receiver of each question, such as a chat program. It holds up nobody: every failed call is repeated. */
+/**
+ * Webhook that sends each question to a receiver, such as a chat program. Failed calls are repeated in the background.
+ */
 
 /** Options of `createApprovalTeller`. */
 interface ApprovalTellerOptions {
   /** Webhook of the config in force; null: none. */
   readonly webhook: () => ApprovalWebhook | null;
   readonly readSecret: (reference: NonNullable<ApprovalWebhook['secret']>) => Promise<string>;
-  /** The guarded way out at that moment. */
+  /** Returns the guarded `fetch` in force. */
   readonly fetch: () => typeof globalThis.fetch;
-  /** The whole link that answers a question; null: nothing listens for it. */
+  /** Returns the complete link for the answer to a question; null: no listener. */
   readonly link: (question: Question) => string | null;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -27,11 +29,14 @@ interface ApprovalTellerOptions {
   readonly random: () => number;
 }
 
-/** Tells of questions. */
+/** Sends questions to the webhook. */
 interface ApprovalTeller {
-  /** Begins to tell of a question, until it expires. Call the returned function when the question has ended. */
+  /**
+   * Sends a question until a call succeeds or the question expires. Call the returned function when the question has
+   * ended.
+   */
   readonly announce: (question: Question) => () => void;
-  /** Cancels calls that are not sent yet. */
+  /** Cancels all calls, and waits for their end. */
   close(): Promise<void>;
 }
 
@@ -40,7 +45,7 @@ const postTimeout = 10_000;
 const shortestBackOff = 1_000;
 const longestBackOff = 30_000;
 
-/** Creates a teller. With a secret, it signs its messages like the webhooks of the audit (`Sidekey-Signature`). */
+/** Creates the sender. With a secret, it signs messages like the HTTP sinks of the audit log (`Sidekey-Signature`). */
 export function createApprovalTeller(options: ApprovalTellerOptions): ApprovalTeller {
   const { webhook, readSecret, fetch, link, now, timers, log, random } = options;
   const closing = new AbortController();
@@ -113,14 +118,14 @@ export function createApprovalTeller(options: ApprovalTellerOptions): ApprovalTe
   };
 }
 
-/** Links that answer a question: its holder may answer, so no link is in a log, an error or an audit line. */
+/** Links for answers to questions. The holder of a link may answer, so logs, errors and audit lines contain no link. */
 
-/** Question of a link. An id may be used again after some days, with another end. */
+/** Question of a link. A later question may have the same id with another `expiresAt`. */
 type Linked = Pick<Question, 'id' | 'expiresAt'>;
 
-/** Makes links, and recognizes them. */
+/** Creates and verifies links. */
 export interface ApprovalLinks {
-  /** `/approve/ID/SIGNATURE`. */
+  /** Returns `/approve/ID/SIGNATURE`. */
   pathFor(question: Linked): string;
   /** Returns the question of a link; null: an invalid signature. Takes constant time. */
   verify(link: LinkParts): Linked | null;
@@ -134,12 +139,12 @@ interface LinkParts {
 }
 
 const linkPath = /^\/approve\/([0-9a-z]{8})\/([A-Za-z0-9_-]{51})$/;
-/** The end of the question, in characters of base64url. */
+/** Length of the encoded end of the question, in characters of base64url. */
 const endLength = 8;
 
 /**
- * Signatures are made by the vault, so every process with the key knows them, and nothing has to be looked up to tell a
- * wrong one. They have 256 bits, so nobody need count how often one was wrong.
+ * Creates and verifies links with a key of the vault, so every process with the master key accepts them without a
+ * look-up. Signatures have 256 bits, so failed attempts are not counted.
  */
 export function createApprovalLinks(vault: Pick<Vault, 'mac'>): ApprovalLinks {
   const signatureOf = ({ id, expiresAt }: Linked) => {
@@ -154,20 +159,20 @@ export function createApprovalLinks(vault: Pick<Vault, 'mac'>): ApprovalLinks {
     pathFor: (question) => `/approve/${question.id}/${signatureOf(question)}`,
     verify({ id, signature }) {
       const expiresAt = Buffer.from(signature.slice(0, endLength), 'base64url').readUIntBE(0, 6);
-      // Compares texts: several texts of base64url decode to the same bytes.
+      // Compares the texts, because several base64url texts decode to the same bytes.
       const [given, right] = [Buffer.from(signature), Buffer.from(signatureOf({ id, expiresAt }))];
       return given.length === right.length && timingSafeEqual(given, right) ? { id, expiresAt } : null;
     },
   };
 }
 
-/** The parts of a link; null: the path is none. */
+/** Returns the parts of a link; null if the path does not have its form. */
 export function parseLinkPath(path: string): LinkParts | null {
   const [, id, signature] = linkPath.exec(path) ?? [];
   return id === undefined || signature === undefined ? null : { id, signature };
 }
 
-/** JSON message of the webhook. Its names are public. */
+/** JSON message of the webhook. Its member names are public. */
 export interface QuestionMessage {
   /** One line for chat programs. */
   readonly text: string;
@@ -186,7 +191,7 @@ export interface QuestionMessage {
   readonly grant: string;
   readonly user: string;
   readonly provider: string;
-  /** The agent's own words. */
+  /** `Sidekey-Reason` of the agent. */
   readonly reason: string | null;
   /** Position of the rule in the config, and its name. */
   readonly rule: string;
@@ -196,7 +201,7 @@ export interface QuestionMessage {
   readonly command: string;
 }
 
-/** @param link the whole link */
+/** Returns the message for a question. @param link the complete link */
 export function questionMessage(question: Question, link: string | null): QuestionMessage {
   const { id, expiresAt, who, method, scheme, authority, path, grantName, grantUser } = question;
   const command = `sidekey approve ${id}`;
@@ -225,7 +230,7 @@ export function questionMessage(question: Question, link: string | null): Questi
   };
 }
 
-/** The text in so many characters: of a longer one the beginning and the end, so that what follows it stays in sight. */
+/** Shortens a text to `most` characters. Keeps its beginning and its end, and states its length. */
 function brief(text: string, most: number): string {
   if (text.length <= most) return text;
   const mark = ` …${text.length} characters in all… `;
@@ -234,8 +239,9 @@ function brief(text: string, most: number): string {
 }
 
 /**
- * The agent chose it, and chat programs read markup in the line: `<https://evil|Answer here>`. So what is no plain part of
- * a URL is percent-encoded, there is no scheme that would make a link of it, and the reason is left out of the line.
+ * Percent-encodes all characters that are not plain parts of a URL. The agent chose the text, and chat programs
+ * interpret markup in it, such as `<https://evil|Answer here>`. For the same reason the line has no scheme, which would
+ * make a link, and no reason of the agent.
  */
 function plain(text: string): string {
   return Array.from(Buffer.from(text), plainByte).join('');
