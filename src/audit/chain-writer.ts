@@ -11,7 +11,10 @@ export interface TimedEvent {
   readonly time: number;
 }
 
-/** Time at which the file is rotated: after it exceeds `maxBytes`, and before an event that comes `maxAgeMs` after its first line. */
+/**
+ * Time at which the file is rotated: after it exceeds `maxBytes`, and before an event that comes `maxAgeMs` after its
+ * first line.
+ */
 export interface RotationLimits {
   readonly maxBytes: number;
   /** Milliseconds; null: no limit. */
@@ -54,8 +57,8 @@ export interface ChainWriter {
 const checkEvery = 1_000;
 
 /**
- * Claims a slot, repairs what a crash left, and opens the live file. Whatever happens to the file later, either a line is
- * in the log and the chain continues from it, or it is not and the chain continues from the one before.
+ * Claims a slot, repairs what a crash left, and opens the live file. Whatever happens to the file later, either a line
+ * is in the log and the chain continues from it, or it is not and the chain continues from the one before.
  * @throws errors of `claimSlot` and `LiveFile`, and of the file system as they are; nothing stays open then
  */
 export function openChainWriter(options: ChainWriterOptions): ChainWriter {
@@ -68,7 +71,9 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   /** Rotated files that are being synced and closed. */
   const closing = new Set<Promise<void>>();
   let last: ChainHead;
-  /** True if the next batch names the end of the last one, which did not follow its predecessor of this chain directly. */
+  /**
+   * True if the next batch names the end of the last one, which did not follow its predecessor of this chain directly.
+   */
   let tellsEnd = true;
   /** Size of the file after this writer's last batch; later bytes are of other writers. */
   let knownEnd = 0n;
@@ -143,7 +148,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     }
     seenEnd = size;
     if (size === knownEnd || live.endsLineAt(size)) return;
-    // The newline comes first: it waits for a write of another writer that is half done.
+    // The newline is written before the check, because the write waits for an unfinished write of another writer.
     if (live.append('\n') !== 1) throw new Error('The newline after a torn line was not written.');
     const torn = live.tornBytesAt(size, mac);
     if (torn > 0)
@@ -186,8 +191,8 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   }
 
   /**
-   * Writes the own events and the given ones; returns how many of the given ones are in the log. Undefined if the last
-   * name of the file was removed, and its lines with it.
+   * Writes the log's own events and the given ones. Returns how many of the given ones are in the log; undefined if the
+   * file was removed together with its lines.
    */
   function writeBatch(events: readonly TimedEvent[]): number | undefined {
     const ours = own.length;
@@ -219,7 +224,8 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
       try {
         writeHead();
       } catch (error) {
-        // The lines are in the log, but their removal would not be found. The next batch writes the record first, or fails.
+        // The lines are in the log, but their removal would not be found. The next batch writes the record first,
+        // or fails.
         warn('The head record of the audit log could not be written.', error);
       }
     }
@@ -229,8 +235,8 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   }
 
   /**
-   * Advances the head of the chain to `head`, the last line of `text`. `bytes` bytes that begin with `text` were appended,
-   * and the file has `size` bytes now. Searches for the text if another writer appended too.
+   * Advances the head of the chain to `head`, the last line of `text`. `bytes` bytes that begin with `text` were
+   * appended, and the file has `size` bytes now. Searches for the text if another writer appended too.
    */
   function advance(head: ChainHead, text: string, bytes: number, size: bigint): void {
     const begin =
@@ -254,7 +260,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     if (events.length > 0 && isOld()) rotateFile();
     let written = writeBatch(events);
     if (written === undefined) {
-      // Removed between the check and the write: once more, in a new file.
+      // The file was removed between the check and the write. The batch is written again, to a new file.
       keepFile();
       written = writeBatch(events);
     }
@@ -280,7 +286,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     slot.release();
     throw error;
   }
-  // A file that was rotated a moment ago has lines of the last batch too.
+  // A file that has just been rotated also has lines of the last batch.
   const sync = async () => void (await Promise.all([...closing, live.sync()]));
   return { node: () => slot.node, last: () => last, write, sync, close };
 }

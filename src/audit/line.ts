@@ -2,8 +2,8 @@
  * The format of an audit line. Pure.
  *
  * A line is a JSON object with its fields in a fixed order and no white space. Its last field, `hash`, is a keyed hash
- * (HMAC-SHA256) over the bytes of the line in the file up to `,"hash":`. Verification never parses and serialises a line,
- * so an edit cannot hide in a second reading of it.
+ * (HMAC-SHA256) over the bytes of the line in the file up to `,"hash":`. Verification never parses and serialises a
+ * line, so a difference between two parsers cannot hide an edit.
  */
 import type { AuditEvent, AuditLine } from './event.ts';
 
@@ -21,7 +21,9 @@ export interface ChainHead {
   readonly end?: string | undefined;
 }
 
-/** Formats the end of a line: the number of its file (see `LogSource`) and the byte after its last one, as `3:52100`. */
+/**
+ * Formats the end of a line: the number of its file (see `LogSource`) and the byte after its last one, as `3:52100`.
+ */
 export function formatEnd(file: number, byte: number): string {
   return `${file}:${byte}`;
 }
@@ -81,8 +83,8 @@ export const lineFields = [
 ] as const;
 
 /**
- * Returns the line of `event`, without its newline, and the new head. Strings are cut at their maximum length, and a path
- * at its first `?` or `#` (query values are never written); numbers that are not finite are omitted.
+ * Returns the line of `event`, without its newline, and the new head. Strings are cut at their maximum length, and a
+ * path at its first `?` or `#` (query values are never written); numbers that are not finite are omitted.
  *
  * @param time ISO 8601, UTC, milliseconds.
  * @param last The head of the chain; `{ seq: 0, hash: genesis }` for a new one.
@@ -133,8 +135,8 @@ function withoutQuery(path: string): string {
   return end === -1 ? path : path.slice(0, end);
 }
 
-// Beyond JSON's own, C1 controls and bidirectional marks are escaped: lines are shown on terminals, which would obey them
-// (CVE-2021-42574 is the same trick on source code).
+// Also escapes C1 controls and bidirectional marks, which JSON does not require: terminals would interpret them
+// (CVE-2021-42574 is the same attack on source code).
 const controls = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 
 /** Text that needs no escapes in a JSON string. */
@@ -163,8 +165,8 @@ export type Piece =
   | { readonly kind: 'torn' | 'altered'; readonly claim: { node: string; seq: number } | undefined };
 
 /**
- * Splits the bytes between two newlines into pieces, usually one. A writer that died in a write leaves a fragment without a
- * newline, and the line of the next writer follows it directly.
+ * Splits the bytes between two newlines into pieces, usually one. A writer that died in a write leaves a fragment
+ * without a newline, and the line of the next writer follows it directly.
  */
 export function piecesOf(bytes: Buffer): Buffer[] {
   let from = 0;

@@ -18,7 +18,10 @@ export const maxOpenFiles = 3;
 /** Milliseconds between checks, for file systems that report no changes. */
 const checkEvery = 1_000;
 
-/** Yields the lines (bytes without newline) that are appended after the `sources`, across rotations, until `signal` aborts. */
+/**
+ * Yields the lines (bytes without newline) that are appended after the `sources`, across rotations, until `signal`
+ * aborts.
+ */
 export async function* followLines(
   file: string,
   sources: readonly LogSource[],
@@ -80,7 +83,7 @@ function* readAppended(file: Followed): Generator<Buffer> {
   }
 }
 
-/** Rings on a change in the folder, once a second, and when `signal` aborts. */
+/** Creates a signal for changes in the folder. It also fires once a second, and when `signal` aborts. */
 function startBell(folder: string, signal: AbortSignal | undefined) {
   let rang = false;
   let wake: (() => void) | undefined;
@@ -93,7 +96,7 @@ function startBell(folder: string, signal: AbortSignal | undefined) {
   try {
     watcher = fs.watch(folder, ring).on('error', () => watcher?.close());
   } catch {
-    // The folder is missing, or the system has no more watches: the timer suffices.
+    // The folder is missing, or the system has no more watches. The timer is sufficient.
   }
   signal?.addEventListener('abort', ring, { once: true });
   return {
@@ -235,7 +238,7 @@ async function readSource(
   if (reader === undefined) return { lines: [], end: offset, ended: true };
   try {
     const size = Math.min(source.size, reader.size());
-    // A file that became shorter is another one.
+    // A file that became shorter was replaced.
     const start = offset > size ? 0 : offset;
     const bytes = await readFrom(reader, start, Math.min(size - start, limits.bytes + maxLineBytes));
     const lines: ReadLine[] = [];

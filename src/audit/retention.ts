@@ -1,7 +1,7 @@
 /**
- * Packs rotated files, and removes the oldest ones when they have been kept long enough, such that the log still verifies.
- * Before a file is removed, its lines are checked, the event `audit.pruned` is in the log, and the heads of the removed
- * lines are sealed beside it. The event says what was wrong in a removed file, so that it stays found.
+ * Packs rotated files, and removes the oldest ones when they have been kept long enough, such that the log still
+ * verifies. Before a file is removed, its lines are checked, the event `audit.pruned` is in the log, and the heads of
+ * the removed lines are sealed beside it. The event records damage of a removed file, so that it remains known.
  */
 import fs from 'node:fs';
 import path from 'node:path';
@@ -57,9 +57,9 @@ interface RetentionOptions extends RetentionLimits {
 }
 
 /**
- * Removes expired files and returns their number. The newest rotated file always stays: the number of the next one follows
- * from it. Does nothing while another process removes files, or if the retention record is not authentic: nobody could
- * tell then why files are missing.
+ * Removes expired files and returns their number. The newest rotated file always stays: the number of the next one
+ * follows from it. Does nothing while another process removes files, or if the retention record is not authentic:
+ * nobody could tell then why files are missing.
  *
  * @throws SidekeyError `audit_unavailable` if the removal cannot be recorded: nothing is removed then.
  */
@@ -189,14 +189,15 @@ function unlinkUpTo(file: string, removed: number): void {
 }
 
 /**
- * Milliseconds without a write before a rotated file is packed. A writer checks which file it has before each write, so a
- * write may end some milliseconds after the rotation.
+ * Milliseconds without a write before a rotated file is packed. A writer checks which file it has before each write, so
+ * a write may end some milliseconds after the rotation.
  */
 const settledAfterMs = 60_000;
 
 /**
  * Packs the rotated files that are settled, oldest first, and returns their number. Does nothing while another process
- * packs. If interrupted, it leaves the plain file beside a partial packed one that is ignored, and the next call restarts.
+ * packs. If interrupted, it leaves the plain file beside a partial packed one that is ignored, and the next call
+ * restarts.
  *
  * @param now Milliseconds since the epoch, of the clock of file times.
  * @param signal Interrupts it; it rejects with the reason of the signal then.

@@ -66,7 +66,9 @@ export async function readStoredHeads(
   return { location: store.location, heads, damaged };
 }
 
-/** Stores the head of a chain of the log at `file`. Its line must be durable: the log is then never behind the store. */
+/**
+ * Stores the head of a chain of the log at `file`. Its line must be durable: the log is then never behind the store.
+ */
 export async function storeHead(
   store: HeadStore,
   file: string,
@@ -131,8 +133,8 @@ export function takeAnchor(file: string, vault: AuditVault, now: number): Anchor
 
 /**
  * Parses anchors, one on each line; skips empty lines.
- * @throws SidekeyError `input_invalid` if a line is no anchor or was changed; `key_mismatch` if it was made with another
- * master key.
+ * @throws SidekeyError `input_invalid` if a line is no anchor or was changed; `key_mismatch` if it was made with
+ * another master key.
  */
 export function readAnchors(text: string, vault: AuditVault): Anchored {
   const anchored = new Map<string, Map<number, AnchoredLine>>();
@@ -170,9 +172,9 @@ function otherKey(keyId: string, vault: AuditVault): SidekeyError {
 }
 
 /**
- * The record of retention, `<file>.retained`: how far the removed files went, so that the first remaining line continues
- * from a known head. An older record lacks the lines removed since; files that somebody else deleted are never taken for
- * removed by retention.
+ * The record of retention, `<file>.retained`: how far the removed files went, so that the first remaining line
+ * continues from a known head. An older record does not cover later removals. Files that somebody else deleted never
+ * count as removed by retention.
  */
 export interface RetentionRecord {
   /** The number of the last removed file; 0: none. */

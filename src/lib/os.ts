@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';
 
-// Windows has no such bits: there the folder's access list decides.
+// Windows has no mode bits; the access list of the folder applies.
 const hasModes = process.platform !== 'win32';
 
 /** Reports whether this mode gives access to the owner alone. */
@@ -16,8 +16,8 @@ export function isWritableByAll(mode: number): boolean {
 }
 
 /**
- * Syncs a folder, so that a new entry survives a power failure: `fsync(2)` of the file does not sync the entry. Rejects with
- * the system's error; not every system can sync a folder.
+ * Syncs a folder, so that a new entry survives a power failure: `fsync(2)` of the file does not sync the entry. Rejects
+ * with the system's error; not every system can sync a folder.
  */
 export async function syncFolder(folder: string): Promise<void> {
   if (!hasModes) return;
@@ -29,7 +29,7 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-/** The addresses of a local TCP connection, as a socket has them. */
+/** Addresses of a local TCP connection, in the form of `net.Socket`. */
 interface Ends {
   readonly remoteAddress?: string | undefined;
   readonly remotePort?: number | undefined;
@@ -37,16 +37,16 @@ interface Ends {
 }
 
 /**
- * Returns the user id of the process at the other end of a local connection (proc(5), `/proc/net/tcp`); null: it is not
- * listed, or this system has no such list.
+ * Returns the user id of the process at the other end of a local connection (proc(5), `/proc/net/tcp`); null if it is
+ * not listed, or the system has no such list.
  */
 export function peerUser({ remoteAddress = '', remotePort = 0, localPort = 0 }: Ends): number | null {
-  // The form of an IPv4 peer on a socket that listens on IPv6.
+  // A socket that listens on IPv6 reports an IPv4 peer in this form.
   const address = remoteAddress.replace(/^::ffff:/, '');
   const ends = { port: portHex(remotePort), remotePort: portHex(localPort) };
   if (address === '::1') return userListed('tcp6', { ...ends, address: loopback6 });
   if (!isIPv4(address)) return null;
-  // Java has sockets of IPv6 alone, and calls IPv4 addresses from those.
+  // Java connects to IPv4 addresses from IPv6 sockets, which are in the other list.
   return (
     userListed('tcp', { ...ends, address: hexOf(address) }) ??
     userListed('tcp6', { ...ends, address: `${mapped}${hexOf(address)}` })
@@ -71,8 +71,8 @@ function userListed(
 }
 
 /**
- * Reports whether the other end belongs to the user of this process, or to root. Always true on systems other than Linux, which do
- * not tell the user of a connection.
+ * Reports whether the other end belongs to the user of this process, or to root. Always true on systems other than
+ * Linux, which do not report the user of a connection.
  */
 export function isOwnUser(ends: Ends): boolean {
   if (process.platform !== 'linux' || process.getuid === undefined) return true;
@@ -80,7 +80,10 @@ export function isOwnUser(ends: Ends): boolean {
   return user === 0 || user === process.getuid();
 }
 
-/** Reads the list: `sl local_address rem_address st tx:rx tr:tm retrnsmt uid …`, one connection a line. */
+/**
+ * Finds the user in the list: `sl local_address rem_address st tx:rx tr:tm retrnsmt uid …`, one line for each
+ * connection.
+ */
 export function userIn(
   list: string,
   { local, remotePort }: { readonly local: string; readonly remotePort: string },
@@ -94,14 +97,14 @@ export function userIn(
   return null;
 }
 
-/** Formats an address like the kernel: the four bytes as one number of a machine that stores the lowest first. */
+/** Formats an IPv4 address like the kernel on a little-endian machine: the bytes in hex, last first. */
 function hexOf(address: string): string {
   const bytes = address.split('.').map((byte) => Number(byte).toString(16).padStart(2, '0'));
   return bytes.toReversed().join('').toUpperCase();
 }
 
 const loopback6 = '00000000000000000000000001000000';
-/** Before an IPv4 address that stands in one of IPv6 (RFC 4291 §2.5.5.2). */
+/** Prefix of an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2), in the form of the kernel. */
 const mapped = '0000000000000000FFFF0000';
 
 function portHex(port: number): string {

@@ -12,8 +12,8 @@ const idle = { small: [] as Buffer[], large: [] as Buffer[] };
 const maxIdle = { small: 256, large: 32 };
 
 /**
- * The write buffer of a connection. It combines all pieces of one turn, and all pieces that come during a write, into one
- * write: each write costs a system call and a TLS record.
+ * The write buffer of a connection. It combines all pieces of one turn, and all pieces that come during a write, into
+ * one write: each write costs a system call and a TLS record.
  */
 export class WriteBuffer {
   readonly #socket: Duplex;
@@ -30,16 +30,16 @@ export class WriteBuffer {
     this.#socket = socket;
   }
 
-  /** Reports whether the peer reads slower than it is sent to: wait for `onDrain`. */
+  /** True if the peer reads too slowly. Wait for `onDrain` before sending more. */
   get isFull(): boolean {
     return this.#size + this.#given >= fullBytes;
   }
 
   /**
-   * Adds a copy of a piece; text is latin1. Without a write in progress, it is written at the end of this turn at the
-   * latest.
+   * Adds a copy of a piece; text is latin1. If no write is in progress, it is written before the end of this turn of
+   * the event loop.
    *
-   * @returns false: `isFull`
+   * @returns false if the buffer is full
    */
   add(piece: string | Buffer): boolean {
     const { length } = piece;
@@ -69,17 +69,17 @@ export class WriteBuffer {
     }
     this.#given += size;
     this.#socket.write(bytes.subarray(0, size), (error) => {
-      // After an error the system may still read the buffer: it is not used again.
+      // After an error the system may still read the buffer, so it is not reused.
       if (error == null) this.#taken(bytes, size);
     });
   }
 
-  /** Calls `drained` once when the buffer is no longer full; never where the connection is closed before. */
+  /** Calls `drained` once when the buffer is not full any more; never if the connection closes first. */
   onDrain(drained: () => void): void {
     this.#onDrain.push(drained);
   }
 
-  /** Calls `taken` when the socket has written all bytes added so far; never where it is closed before. */
+  /** Calls `taken` when the socket has written all bytes added so far; never if it closes first. */
   whenTaken(taken: () => void): void {
     this.flush();
     if (this.#given === 0 && !this.#socket.destroyed) taken();

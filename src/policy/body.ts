@@ -132,7 +132,7 @@ export function hasForm(contentType: string | null): boolean {
 }
 
 /**
- * Reads the parameters of a form; undefined: it is none, null: it has too many. Decodes leniently, to find
+ * Reads the parameters of a form; undefined: it is not a form; null: it has too many. Decodes leniently, to find
  * all candidates.
  */
 function formOf(contentType: string | null, bytes: Uint8Array): readonly Parameter[] | null | undefined {

@@ -16,7 +16,7 @@ export interface ClientIdentity {
   material(): { readonly cert: string; readonly key: string };
 }
 
-/** Target of a connection, with our client identity; absent: none of a grant. */
+/** Target of a connection, with the client identity; absent: no client certificate of a grant. */
 export interface Peer extends Authority {
   readonly identity?: ClientIdentity | undefined;
 }

@@ -34,7 +34,7 @@ export interface Sink {
 /** The reason for which a batch was not delivered. Its message is shown to people and has no secret. */
 export class SinkFailure extends Error {
   override readonly name = 'SinkFailure';
-  /** Milliseconds to wait at least, if the receiver said so (RFC 9110 §10.2.3). */
+  /** Minimum milliseconds to wait, if the receiver sent `Retry-After` (RFC 9110 §10.2.3). */
   readonly retryAfterMs: number | undefined;
   /** True if the receiver refused the batch for its size. */
   readonly tooLarge: boolean;
@@ -108,9 +108,9 @@ const shortestBackOff = 1_000;
 const longestBackOff = 300_000;
 
 /**
- * Ships the log to one sink: a new one gets the lines from now on, another one continues at its position. The file is the
- * only buffer: a batch is read at the position, delivered, and only then the position advances. So a sink that is slow,
- * dead or restarted loses no line and delays nobody, and may get a line twice.
+ * Ships the log to one sink: a new one gets the lines from now on, another one continues at its position. The file is
+ * the only buffer: a batch is read at the position, delivered, and only then the position advances. So a sink that is
+ * slow, dead or restarted loses no line and delays nobody, and may get a line twice.
  */
 export function startShipping(options: ShipOptions): Shipping {
   const { file, name, sink, now, timers, logger } = options;
@@ -137,7 +137,7 @@ export function startShipping(options: ShipOptions): Shipping {
     try {
       writeSinkState(file, name, next);
     } catch (error) {
-      // On a full disk; after a restart some lines are delivered again.
+      // Usually the disk is full. After a restart some lines are delivered again.
       logger.warn({ sink: name, err: error }, 'how far a sink of the audit log is could not be written');
     }
     return next;
@@ -213,7 +213,7 @@ export function startShipping(options: ShipOptions): Shipping {
   }
 
   async function run(): Promise<void> {
-    // At once: lines from now on are delivered, whichever process holds the lock.
+    // Written at once, so that all later lines are delivered by any process that holds the lock.
     if (readSinkState(file, name) === null) keep(begin());
     let lock: FileLock | undefined;
     try {
@@ -263,7 +263,7 @@ export function stdoutSink(transports: () => Pick<SinkTransports, 'writeStdout'>
 /** The state of a sink, kept beside the log in `<file>.sink-NAME`. */
 export interface SinkState {
   readonly position: LogPosition;
-  /** Lines delivered in all. */
+  /** Total number of delivered lines. */
   readonly delivered: number;
   /** Time of the last delivery: milliseconds since the epoch; null: none yet. */
   readonly deliveredAt: number | null;
@@ -271,7 +271,7 @@ export interface SinkState {
    * Number of times that lines were skipped: retention had removed them, or their packed file was damaged.
    */
   readonly skips: number;
-  /** Records that a receiver took a batch without. */
+  /** Number of records that the receiver rejected while it accepted the rest of the batch. */
   readonly rejected: number;
   /** Time and reason of the first failed attempt since the last delivery; null: the last attempt succeeded. */
   readonly failing: { readonly since: number; readonly attempts: number; readonly reason: string } | null;
