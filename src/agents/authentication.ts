@@ -22,15 +22,16 @@ export interface Identity {
    */
   readonly reaches: (grant: Grant) => boolean;
   /** Returns the present labels of the agent. */
-  readonly labelsNow: () => Promise<readonly string[]>;
-  /** The labels that people gave a grant, as they are now. */
-  readonly grantLabels: (grant: Grant) => Promise<readonly string[]>;
+  readonly labelsNow: () => readonly string[] | Promise<readonly string[]>;
+  /** The labels that people gave a grant, as they are now. Not a promise where the rights are in memory. */
+  readonly grantLabels: (grant: Grant) => readonly string[] | Promise<readonly string[]>;
   /**
    * To be asked right before a grant's credential leaves, once for each request: whether all of this still holds after
    * what the request waited for, and whether the grant's own end is yet to come. Counts the use of a lease that has a
-   * maximum, so a request that is refused afterwards has used it. Null: it may leave.
+   * maximum, so a request that is refused afterwards has used it. Null: it may leave. Not a promise where the rights are
+   * in memory and no use is counted.
    */
-  readonly spend: (grant: Grant) => Promise<SidekeyError | null>;
+  readonly spend: (grant: Grant) => SidekeyError | null | Promise<SidekeyError | null>;
   /**
    * To be asked while something lasts that was let through before: whether all of this still holds. Counts no use; what
    * had the last use of a lease has it until its end. Answers when a clock will end it (milliseconds since the epoch;
@@ -129,9 +130,16 @@ export function selectorsOf(fields: RawFields, connection: Selectors): Selectors
 
 /** Checks what callers show against the store. */
 export interface AgentAuthenticator {
-  /** Rejects with SidekeyError `store_unavailable` where the store cannot be asked. */
-  identify(presented: Presented, caller: CallerFacts): Promise<Identity | SidekeyError>;
+  /**
+   * Not a promise where the rights are in memory. The same rights and the same presented object give the same identity.
+   *
+   * @throws SidekeyError `store_unavailable` where the store cannot be asked; a promise rejects with it
+   */
+  identify(presented: Presented, caller: CallerFacts): Identified | Promise<Identified>;
 }
+
+/** A caller, or why it is none. */
+export type Identified = Identity | SidekeyError;
 
 /** Facts of a caller besides its token. */
 export interface CallerFacts {
@@ -141,7 +149,7 @@ export interface CallerFacts {
   /** `required`: everybody shows a token. `optional`: loopback callers need none. */
   readonly mode: 'required' | 'optional';
   /** Hears who it is as soon as that is known, also where the right has ended: the audit is to say whose it was. */
-  readonly known?: (who: Pick<Identity, 'agent' | 'lease'>) => void;
+  readonly heard?: { identity(who: Pick<Identity, 'agent' | 'lease'>): void };
 }
 
 /** The refusal of somebody who is not known. */

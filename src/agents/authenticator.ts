@@ -7,6 +7,7 @@ import type { LeaseRecord, Store } from '../store/store.ts';
 import {
   type AgentAuthenticator,
   type CallerFacts,
+  type Identified,
   type Identity,
   type LastingFacts,
   noSelectors,
@@ -66,13 +67,22 @@ export function createAgentAuthenticator({
   assumed,
 }: AuthenticatorParts): AgentAuthenticator {
   const fresh = new Map<string, Fresh>();
+  // A tunnel presents one object for all its requests.
+  const identities = new WeakMap<
+    PresentedToken,
+    { readonly rights: PermissionSnapshot; readonly identity: Identity }
+  >();
+  const nobodies = new WeakMap<Selectors, Identity>();
+  const assumedTokens = new WeakMap<Selectors, PresentedToken>();
   const rightsInMemory = createPermissionCache(store, now, (rights) => {
     for (const id of fresh.keys()) if (!rights.hasLease(id)) fresh.delete(id);
   });
 
   /** Returns the lease with the uses that this process knows. */
   function asKnown(lease: LeaseRecord): LeaseRecord {
-    const { usedAt, uses: counted } = fresh.get(lease.id) ?? { usedAt: null, uses: 0 };
+    const known = fresh.get(lease.id);
+    if (known === undefined) return lease;
+    const { usedAt, uses: counted } = known;
     return {
       ...lease,
       usedAt: usedAt === null || (lease.usedAt ?? 0) > usedAt ? lease.usedAt : usedAt,
@@ -84,8 +94,8 @@ export function createAgentAuthenticator({
     fresh.set(id, { usedAt, uses: counted });
   }
 
-  /** Returns why the holder's right is none now; null: it is one. */
-  async function refusalOf(holder: Holder, at: number): Promise<SidekeyError | null> {
+  /** Returns why the holder's right is none now; null: it is one. A promise where another process may have used a lease. */
+  function refusalOf(holder: Holder, at: number): Refusal | Promise<Refusal> {
     const { agent } = holder;
     if (agent.disabledAt !== null) return agentDisabled(agent);
     if (holder.kind === 'token') {
@@ -97,7 +107,11 @@ export function createAgentAuthenticator({
     const standing = leaseStanding(lease, at);
     if (standing.state === 'active') return null;
     if (standing.state !== 'expired' || standing.why !== 'idle') return leaseEnded(lease, standing);
-    // Another process may have used it since.
+    return idleRefusal(lease, at);
+  }
+
+  /** Asks the store about an idle lease: another process may have used it since. */
+  async function idleRefusal(lease: LeaseRecord, at: number): Promise<Refusal> {
     const stored = await store.leases.get(lease.id);
     if (stored === null) return unknownToken();
     learn(stored.id, stored);
@@ -123,7 +137,7 @@ export function createAgentAuthenticator({
   }
 
   /** One more use of a lease that has a maximum, counted in the store, for all processes at once. */
-  async function count(lease: LeaseRecord, at: number): Promise<SidekeyError | null> {
+  async function count(lease: LeaseRecord, at: number): Promise<Refusal> {
     const counted = await store.leases.use(lease.id, at);
     if (counted !== null) {
       learn(lease.id, { usedAt: at, uses: counted });
@@ -137,14 +151,53 @@ export function createAgentAuthenticator({
     return standing.state === 'active' ? usedUp(stored) : leaseEnded(stored, standing);
   }
 
-  async function spend(grant: Grant, presented: PresentedToken | null): Promise<SidekeyError | null> {
+  function spend(grant: Grant, presented: PresentedToken | null): Refusal | Promise<Refusal> {
     // The current permissions are read again: it may have waited for a person or for a token since.
-    const rights = await rightsInMemory.current();
+    const rights = rightsInMemory.current();
+    return rights instanceof Promise
+      ? spendSoon(rights, grant, presented)
+      : spendBy(rights, grant, presented);
+  }
+
+  async function spendSoon(
+    rights: Promise<PermissionSnapshot>,
+    grant: Grant,
+    presented: PresentedToken | null,
+  ): Promise<Refusal> {
+    return spendBy(await rights, grant, presented);
+  }
+
+  function spendBy(
+    rights: PermissionSnapshot,
+    grant: Grant,
+    presented: PresentedToken | null,
+  ): Refusal | Promise<Refusal> {
     const at = now();
     if (presented === null) return grantEnded(grant, rights.policy(grant.id), at);
     const holder = holderOf(presented, rights);
     if (holder === null) return unknownToken();
-    const refused = (await refusalOf(holder, at)) ?? grantRefusal(holder, grant, rights, at);
+    const refused = refusalOf(holder, at);
+    if (refused instanceof Promise) return spendLater(refused, rights, grant, holder, at);
+    return refused ?? spendAs(holder, grant, rights, at);
+  }
+
+  async function spendLater(
+    refused: Promise<Refusal>,
+    rights: PermissionSnapshot,
+    grant: Grant,
+    holder: Holder,
+    at: number,
+  ): Promise<Refusal> {
+    return (await refused) ?? spendAs(holder, grant, rights, at);
+  }
+
+  function spendAs(
+    holder: Holder,
+    grant: Grant,
+    rights: PermissionSnapshot,
+    at: number,
+  ): Refusal | Promise<Refusal> {
+    const refused = grantRefusal(holder, grant, rights, at);
     if (refused !== null) return refused;
     return holder.kind === 'lease' && holder.lease.maxUses !== null ? count(holder.lease, at) : null;
   }
@@ -178,15 +231,26 @@ export function createAgentAuthenticator({
     return standing.state === 'active' ? standing.endsAt : at;
   }
 
-  async function grantLabels(grant: Grant): Promise<readonly string[]> {
-    return (await rightsInMemory.current()).policy(grant.id)?.labels ?? [];
+  function grantLabels({ id }: Grant): readonly string[] | Promise<readonly string[]> {
+    const labels = (rights: PermissionSnapshot) => rights.policy(id)?.labels ?? noLabels;
+    const rights = rightsInMemory.current();
+    return rights instanceof Promise ? rights.then(labels) : labels(rights);
   }
 
   async function agentLabels(presented: PresentedToken): Promise<readonly string[]> {
     return holderOf(presented, await rightsInMemory.current())?.agent.labels ?? [];
   }
 
+  /** Returns one object for each presented token until the rights change. */
   function identityOf(holder: Holder, presented: PresentedToken, rights: PermissionSnapshot): Identity {
+    const last = identities.get(presented);
+    if (last?.rights === rights) return last.identity;
+    const identity = newIdentity(holder, presented, rights);
+    identities.set(presented, { rights, identity });
+    return identity;
+  }
+
+  function newIdentity(holder: Holder, presented: PresentedToken, rights: PermissionSnapshot): Identity {
     const { agent } = holder;
     const lease = holder.kind === 'lease' ? holder.lease : null;
     return {
@@ -205,6 +269,12 @@ export function createAgentAuthenticator({
 
   /** Nothing is read for a caller without a token before there is a grant in question. */
   function nobody(selectors: Selectors): Identity {
+    let identity = nobodies.get(selectors);
+    if (identity === undefined) nobodies.set(selectors, (identity = newNobody(selectors)));
+    return identity;
+  }
+
+  function newNobody(selectors: Selectors): Identity {
     return {
       agent: null,
       agentUser: null,
@@ -212,7 +282,7 @@ export function createAgentAuthenticator({
       lease: null,
       selectors,
       reaches: () => true,
-      labelsNow: async () => [],
+      labelsNow: () => noLabels,
       grantLabels,
       spend: (grant) => spend(grant, null),
       holds: (grant, lasting) => holds(null, grant, lasting),
@@ -228,29 +298,71 @@ export function createAgentAuthenticator({
     if (mode === 'required' || !loopback) return noToken();
     if (assumed === undefined) return null;
     const selectors = selectorsIn(presented);
-    return { kind: 'token', name: assumed.agent, tokenHash: assumed.tokenHash, selectors, assumed: true };
+    let token = assumedTokens.get(selectors);
+    if (token === undefined) {
+      const { agent: name, tokenHash } = assumed;
+      token = { kind: 'token', name, tokenHash, selectors, assumed: true };
+      assumedTokens.set(selectors, token);
+    }
+    return token;
   }
 
   return {
-    async identify(shown, { address, loopback, mode, known }) {
+    identify(shown, caller) {
       if (shown.kind === 'malformed') return unauthenticated(shown.problem);
-      const presented = tokenOf(shown, { loopback, mode });
+      const presented = tokenOf(shown, caller);
       if (presented instanceof SidekeyError) return presented;
       if (presented === null) return nobody(selectorsIn(shown));
-      const rights = await rightsInMemory.current();
-      const at = now();
-      const holder = holderOf(presented, rights);
-      if (holder === null) return unknownToken();
-      const identity = identityOf(holder, presented, rights);
-      known?.(identity);
-      const refused = await refusalOf(holder, at);
-      if (refused !== null) return refused;
-      note(holder, at);
-      if (address !== undefined) signIns?.(holder, address);
-      return identity;
+      const rights = rightsInMemory.current();
+      return rights instanceof Promise
+        ? identifiedSoon(rights, presented, caller)
+        : identified(rights, presented, caller);
     },
   };
+
+  async function identifiedSoon(
+    rights: Promise<PermissionSnapshot>,
+    presented: PresentedToken,
+    caller: CallerFacts,
+  ): Promise<Identified> {
+    return identified(await rights, presented, caller);
+  }
+
+  function identified(
+    rights: PermissionSnapshot,
+    presented: PresentedToken,
+    { address, heard }: CallerFacts,
+  ): Identified | Promise<Identified> {
+    const at = now();
+    const holder = holderOf(presented, rights);
+    if (holder === null) return unknownToken();
+    const identity = identityOf(holder, presented, rights);
+    heard?.identity(identity);
+    const refused = refusalOf(holder, at);
+    if (refused instanceof Promise) return identifiedLater(refused, identity, holder, at, address);
+    return refused ?? used(identity, holder, at, address);
+  }
+
+  async function identifiedLater(
+    refused: Promise<Refusal>,
+    identity: Identity,
+    holder: Holder,
+    at: number,
+    address: string | undefined,
+  ): Promise<Identified> {
+    return (await refused) ?? used(identity, holder, at, address);
+  }
+
+  function used(identity: Identity, holder: Holder, at: number, address: string | undefined): Identity {
+    note(holder, at);
+    if (address !== undefined) signIns?.(holder, address);
+    return identity;
+  }
 }
+
+type Refusal = SidekeyError | null;
+
+const noLabels: readonly string[] = [];
 
 function selectorsIn(shown: Exclude<Presented, { readonly kind: 'malformed' }>): Selectors {
   return shown.kind === 'nothing' ? noSelectors : shown.selectors;

@@ -87,7 +87,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
     const clock = clockOf(opened.sealed.credential, now(), skewMs);
     if (clock === 'ended' || clock === 'absent') return null;
     if (clock === 'due') flights.begin(opened);
-    return ready(opened);
+    return noted(ready(opened));
   }
 
   async function obtain(
@@ -212,7 +212,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
     peek,
     async tokenFor(grantId, { signal } = {}) {
       const known = peek(grantId);
-      if (known !== null) return noted(known);
+      if (known !== null) return known;
       const result = await obtain(grantId, null, signal);
       if (result.kind === 'unchanged')
         throw new SidekeyError('internal', 'No token was refused, yet it was kept.');
@@ -232,6 +232,14 @@ function notNow({ grant }: OpenedGrant, { reason, retryAfterMs }: RefreshFailure
   return { ...failedToken(grant, reason), retryAfterMs };
 }
 
-function ready({ grant, sealed }: OpenedGrant): ReadyToken {
-  return { kind: 'ready', grant, sealed };
+/** One for each opened grant. */
+const readyTokens = new WeakMap<OpenedGrant, ReadyToken>();
+
+function ready(opened: OpenedGrant): ReadyToken {
+  let token = readyTokens.get(opened);
+  if (token === undefined) {
+    const { grant, sealed } = opened;
+    readyTokens.set(opened, (token = { kind: 'ready', grant, sealed }));
+  }
+  return token;
 }

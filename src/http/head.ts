@@ -99,24 +99,25 @@ export class FieldTable implements HeadFields {
   /** The received bytes. The message begins at `base`, and all offsets count from there. */
   readonly bytes: Buffer;
   readonly base: number;
-  /** Number of bytes of the head, with its empty line. */
-  readonly size: number;
+  /** Number of bytes from `base` on, with the empty line. */
+  readonly extent: number;
   /** For each field: the number of its name (see `known`), and the start and end of its name and of its value. */
   readonly offsets: readonly number[];
   readonly count: number;
   #text: string | null = null;
+  #fields: RawFields | null = null;
 
-  constructor(bytes: Buffer, base: number, size: number, offsets: readonly number[]) {
+  constructor(bytes: Buffer, base: number, extent: number, offsets: readonly number[]) {
     this.bytes = bytes;
     this.base = base;
-    this.size = size;
+    this.extent = extent;
     this.offsets = offsets;
     this.count = offsets.length / width;
   }
 
-  /** The head as latin1 text. */
+  /** The bytes from `base` on as latin1 text. */
   get text(): string {
-    return (this.#text ??= this.bytes.toString('latin1', this.base, this.base + this.size));
+    return (this.#text ??= this.bytes.toString('latin1', this.base, this.base + this.extent));
   }
 
   /** The number of a field's name. */
@@ -136,7 +137,7 @@ export class FieldTable implements HeadFields {
 
   /** The offset of a field's line. */
   lineAt(index: number): number {
-    return index < this.count ? this.offsets[index * width + 1]! : this.size - 2;
+    return index < this.count ? this.offsets[index * width + 1]! : this.extent - 2;
   }
 
   /** Returns the index of the next field of this name; -1: there is none. `name` in lower case. */
@@ -168,6 +169,11 @@ export class FieldTable implements HeadFields {
     for (let index = this.find(name); index >= 0; index = this.find(name, index + 1))
       values.push(this.valueAt(index));
     return values;
+  }
+
+  /** All names and values in turn, made once. */
+  get fields(): RawFields {
+    return (this.#fields ??= this.raw());
   }
 
   /** Returns all names and values in turn. */
@@ -243,74 +249,97 @@ interface StatusLineOffsets {
   readonly minor: number;
 }
 
-/** The head of a request of HTTP/1.1, as offsets into the received bytes; see `FieldTable`. */
+/** Methods that need no string of their own. */
+const usualMethods = ['GET', 'POST', 'PUT', 'HEAD', 'PATCH', 'DELETE', 'CONNECT', 'OPTIONS'];
+
+/**
+ * The head of a request of HTTP/1.1, as offsets into the received bytes; see `FieldTable`. The table begins behind the
+ * request line.
+ */
 export class RequestHeadBytes extends FieldTable implements RequestHead {
   readonly version: '1.0' | '1.1';
-  /** The offset of the request line, behind a skipped empty line. */
+  readonly method: string;
+  /** Target of the request line, unchanged. */
+  readonly target: string;
+  /** Number of bytes of the whole head, with a skipped empty line and the one at its end. */
+  readonly size: number;
+  /** The offset of the request line from the fields: negative. */
   readonly lineStart: number;
-  /** End of the request line, with its CR LF. */
-  readonly lineEnd: number;
-  readonly #methodEnd: number;
-  readonly #targetEnd: number;
-  #fields: RawFields | null = null;
+  /** End of the request line, with its CR LF: where the fields begin. */
+  readonly lineEnd = 0;
+  readonly #copy: FieldTable | null;
 
+  /**
+   * @param start first byte of the message
+   * @param extent number of bytes of the fields, with the empty line
+   * @param copy a table of the same fields, shared by heads with the same fields; null: none
+   */
   constructor(
     bytes: Buffer,
-    base: number,
-    size: number,
+    start: number,
     line: RequestLineOffsets,
+    extent: number,
     offsets: readonly number[],
+    copy: FieldTable | null,
   ) {
-    super(bytes, base, size, offsets);
+    super(bytes, start + line.at, extent, offsets);
     this.version = line.minor === 1 ? '1.1' : '1.0';
-    this.lineStart = line.start;
-    this.lineEnd = line.at;
-    this.#methodEnd = line.methodEnd;
-    this.#targetEnd = line.targetEnd;
+    this.size = line.at + extent;
+    this.lineStart = line.start - line.at;
+    const methodStart = start + line.start;
+    const methodEnd = start + line.methodEnd;
+    this.method =
+      usualMethods.find((method) => isText(bytes, methodStart, methodEnd, method)) ??
+      bytes.toString('latin1', methodStart, methodEnd);
+    this.target = bytes.toString('latin1', methodEnd + 1, start + line.targetEnd);
+    this.#copy = copy;
   }
 
-  get method(): string {
-    return this.text.slice(this.lineStart, this.#methodEnd);
-  }
-
-  /** Target of the request line, unchanged. */
-  get target(): string {
-    return this.text.slice(this.#methodEnd + 1, this.#targetEnd);
-  }
-
-  /** All names and values in turn, made once. */
-  get fields(): RawFields {
-    return (this.#fields ??= this.raw());
+  /** All names and values in turn. Heads of one connection with the same bytes in their fields have one array. */
+  override get fields(): RawFields {
+    return this.#copy === null ? super.fields : this.#copy.fields;
   }
 }
 
-/** The head of a response of HTTP/1.1, as offsets into the received bytes; see `FieldTable`. */
+function isText(bytes: Buffer, start: number, end: number, text: string): boolean {
+  if (end - start !== text.length) return false;
+  for (let i = 0; i < text.length; i += 1) if (bytes[start + i] !== text.charCodeAt(i)) return false;
+  return true;
+}
+
+/** The head of a response of HTTP/1.1, as offsets into the received bytes; see `RequestHeadBytes`. */
 export class ResponseHeadBytes extends FieldTable {
   readonly version: '1.0' | '1.1';
   /** 100 to 999. */
   readonly status: number;
-  readonly lineStart = 0;
-  /** End of the status line with its CR LF, relative to `base`. */
-  readonly lineEnd: number;
+  /** Number of bytes of the whole head, with the empty line at its end. */
+  readonly size: number;
+  /** The offset of the status line from the fields: negative. */
+  readonly lineStart: number;
+  /** End of the status line, with its CR LF: where the fields begin. */
+  readonly lineEnd = 0;
   readonly #reasonEnd: number;
 
+  /** @param start first byte of the message */
   constructor(
     bytes: Buffer,
-    base: number,
-    size: number,
+    start: number,
     line: StatusLineOffsets,
+    extent: number,
     offsets: readonly number[],
   ) {
-    super(bytes, base, size, offsets);
+    super(bytes, start + line.at, extent, offsets);
     this.version = line.minor === 1 ? '1.1' : '1.0';
     this.status = line.status;
-    this.lineEnd = line.at;
-    this.#reasonEnd = line.reasonEnd;
+    this.size = line.at + extent;
+    this.lineStart = -line.at;
+    this.#reasonEnd = line.reasonEnd - line.at;
   }
 
   /** Reason phrase, unchanged; may be empty. */
   get reason(): string {
-    return this.text.slice(reasonStart, this.#reasonEnd);
+    const start = this.base + this.lineStart + reasonStart;
+    return this.bytes.toString('latin1', start, this.base + this.#reasonEnd);
   }
 }
 

@@ -25,23 +25,41 @@ import {
   tooLate,
 } from './substitute.ts';
 
-/** Placeholders in the head of a request: nearly always none. */
-export interface PlaceholdersInHead {
-  readonly inTarget: readonly FoundCode[];
+/** Placeholders in the fields of a request: nearly always none. */
+export interface PlaceholdersInFields {
   /** In fields other than `Authorization`: services repeat some, such as `X-Request-Id`. */
   readonly inOtherFields: readonly FoundCode[];
-  /** In the target and in fields. */
   readonly all: readonly FoundCode[];
 }
 
-/** Finds the placeholders in the head of a request. */
-export function detectInHead(
-  { target, fields }: { readonly target: string; readonly fields: RawFields },
+/** Placeholders in the head of a request. */
+export interface PlaceholdersInHead extends PlaceholdersInFields {
+  readonly inTarget: readonly FoundCode[];
+}
+
+const noCodes: readonly FoundCode[] = [];
+const noneInFields: PlaceholdersInFields = { inOtherFields: noCodes, all: noCodes };
+const noneInHead: PlaceholdersInHead = { inTarget: noCodes, ...noneInFields };
+
+/** Finds the placeholders in the target of a request, and adds those in its fields. */
+export function placeholdersInHead(
+  target: string,
+  inFields: PlaceholdersInFields,
   codes: Pick<PlaceholderCodes, 'find'>,
 ): PlaceholdersInHead {
   const inTarget = codes.find(target);
-  let all = inTarget;
-  let inOtherFields: readonly FoundCode[] = [];
+  if (inTarget.length === 0 && inFields === noneInFields) return noneInHead;
+  const { inOtherFields, all } = inFields;
+  return { inTarget, inOtherFields, all: [...inTarget, ...all] };
+}
+
+/** Finds the placeholders in the fields of a request. */
+export function placeholdersInFields(
+  fields: RawFields,
+  codes: Pick<PlaceholderCodes, 'find'>,
+): PlaceholdersInFields {
+  let all: readonly FoundCode[] = noCodes;
+  let inOtherFields: readonly FoundCode[] = noCodes;
   for (let i = 0; i < fields.length; i += 2) {
     const value = fields[i + 1]!;
     const isOther = !isAuthorization(fields[i]!);
@@ -50,7 +68,7 @@ export function detectInHead(
     all = [...all, ...found];
     if (isOther) inOtherFields = [...inOtherFields, ...found];
   }
-  return { inTarget, inOtherFields, all };
+  return all.length === 0 ? noneInFields : { inOtherFields, all };
 }
 
 function isAuthorization(name: string): boolean {
@@ -112,28 +130,44 @@ export function refuseUnexpectedInHead(
   codes: PlaceholderCodes,
 ): void {
   // A placeholder of another offered grant may stand in a field that the scheme writes.
-  const offered = grant === null ? [] : [grant, ...(candidates?.candidates ?? [])];
   const { all } = received.placeholders;
+  if (all.length === 0) return;
+  const offered = grant === null ? [] : [grant, ...(candidates?.candidates ?? [])];
   const isUnexpected = all.some((found) => !offered.some(showsGrant([found], caller, codes)));
   if (isUnexpected) throw notFor(authorityText(authority));
 }
 
 /**
- * Adds the detected placeholders to a request; returns the same request where it can have none.
+ * Adds the detected placeholders to a request; returns the same request where it can have none. A promise where it has a
+ * body.
  *
  * @param onUnexpected called for a placeholder in the body that is not replaced there, and is forwarded
  * @throws SidekeyError `placeholder_misused`: a placeholder in the body is refused; `bad_request`: the client
  * disconnected within its body
  */
-export async function detectPlaceholders<R extends ScannedRequest>(
+export function detectPlaceholders<R extends ScannedRequest>(
+  request: R,
+  context: PlaceholderContext,
+  codes: PlaceholderCodes,
+  reply: Pick<Reply, 'continue'>,
+  onUnexpected: () => void,
+): R | Promise<R> {
+  const { grant, config, received } = context;
+  const provider = grant === null ? undefined : config.provider(grant.provider);
+  const hasNone = request.body === null && received.placeholders.all.length === 0;
+  if (hasNone && provider?.placeholders.includes('websocket') !== true) return request;
+  return scannedRequest(request, context, provider, codes, reply, onUnexpected);
+}
+
+async function scannedRequest<R extends ScannedRequest>(
   request: R,
   { caller, config, received, grant }: PlaceholderContext,
+  provider: Provider | undefined,
   codes: PlaceholderCodes,
   reply: Pick<Reply, 'continue'>,
   onUnexpected: () => void,
 ): Promise<R> {
   const inHead = received.placeholders;
-  const provider = grant === null ? undefined : config.provider(grant.provider);
   const places = provider?.placeholders ?? [];
   const isOwn = (found: FoundCode) => grant !== null && showsGrant([found], caller, codes)(grant);
   const whyNot = (found: readonly FoundCode[]): SidekeyError | null => {

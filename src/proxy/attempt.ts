@@ -1,6 +1,14 @@
 import { hopByHop, type RawFields, trailerFields, withoutFields } from '../http/fields.ts';
 import { announcesInVain, type BodyFraming } from '../http/framing.ts';
-import { chunkEnd, chunkStart, isOneLine, lastChunk, ownHead, trailerSection } from '../http/h1/write.ts';
+import {
+  chunkEnd,
+  chunkStart,
+  headWith,
+  isOneLine,
+  lastChunk,
+  ownHead,
+  fieldSection,
+} from '../http/h1/write.ts';
 import type { ResponseHeadBytes } from '../http/head.ts';
 import type { ExchangeResult, Meter, Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
@@ -23,7 +31,7 @@ export function isRefusal(status: number): boolean {
 /** The parts of a request that its head is made of. */
 type SentRequest = Pick<
   UpstreamRequest,
-  'authority' | 'method' | 'path' | 'fields' | 'framing' | 'protocol' | 'carriedIn' | 'conceal'
+  'authority' | 'method' | 'path' | 'fields' | 'planned' | 'framing' | 'protocol' | 'carriedIn' | 'conceal'
 >;
 
 /**
@@ -32,12 +40,18 @@ type SentRequest = Pick<
  * @param isExpecting whether the upstream is asked for a 100 before the body (RFC 9110 §10.1.1)
  * @throws SidekeyError `bad_request` where it would not be one head of one request
  */
-export function requestHead({ method, path, fields, protocol }: SentRequest, isExpecting = false): Buffer {
+export function requestHead(
+  { method, path, fields, planned, protocol }: SentRequest,
+  isExpecting = false,
+): Buffer {
   checkTarget(path);
   const own = protocol === 'h2' ? withoutTe(fields) : fields;
   const kept = isExpecting ? [...own, 'Expect', '100-continue'] : own;
+  const line = `${method} ${path} HTTP/1.1`;
   try {
-    return ownHead(`${method} ${path} HTTP/1.1`, kept);
+    const section = kept === fields ? (planned?.section(fields) ?? null) : null;
+    if (section !== null) return headWith(line, section);
+    return ownHead(line, kept);
   } catch (cause) {
     throw cannotBeForwarded(cause);
   }
@@ -270,7 +284,7 @@ function listOf(pieces: UploadBody['pieces']): AsyncIterable<Buffer> | Iterable<
 }
 
 function endOf(trailers: RawFields): Buffer {
-  return trailers.length === 0 ? noTrailers : Buffer.concat([noMoreChunks, trailerSection(trailers)]);
+  return trailers.length === 0 ? noTrailers : Buffer.concat([noMoreChunks, fieldSection(trailers)]);
 }
 
 function notAsLong(): SidekeyError {

@@ -1,20 +1,20 @@
-import { type Identity, readPresented, selectorsOf } from '../agents/authentication.ts';
+import { type Identified, type Identity, readPresented } from '../agents/authentication.ts';
 import { defaultUser, type Grant } from '../grants/grant.ts';
-import { type RawFields, valuesOf } from '../http/fields.ts';
-import { type BodyFraming, framingOf } from '../http/framing.ts';
+import { valuesOf } from '../http/fields.ts';
+import type { BodyFraming } from '../http/framing.ts';
 import { type InboundRequest, readAhead, type Reply } from '../http/message.ts';
 import { denialOf } from '../http/problem.ts';
+import { after } from '../lib/after.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
-import { detectInHead, type PlaceholdersInHead, showsGrant } from '../placeholders/detect.ts';
+import { placeholdersInHead, type PlaceholdersInHead, showsGrant } from '../placeholders/detect.ts';
 import { notFor } from '../placeholders/substitute.ts';
 import { authorityText } from '../policy/authority.ts';
 import { type BodyFacts, readBodyFacts } from '../policy/body.ts';
 import { decideRequest, type Decision } from '../policy/decide.ts';
-import { overridesMethod } from '../policy/method-override.ts';
-import { overridesPath } from '../policy/path.ts';
 import type { RequestFacts } from '../policy/request.ts';
 import { pathWithout } from '../schemes/path.ts';
 import { type Destination, pathPrefixesOf } from '../schemes/placement.ts';
+import { type ConnectionPlan, type FieldFacts, planOf } from './plan.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { GivenApproval } from './revalidate.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
@@ -23,6 +23,8 @@ import { candidatesFor, type GrantCandidates, type Target, targetOf, unselected 
 /** A request whose target and framing are known. A stage that has waited authorizes it again. */
 export interface ReceivedRequest {
   readonly inbound: InboundRequest;
+  readonly plan: ConnectionPlan;
+  readonly fieldFacts: FieldFacts;
   readonly framing: BodyFraming;
   readonly target: Target;
   readonly placeholders: PlaceholdersInHead;
@@ -83,73 +85,117 @@ export function receive(
   record: Pick<ExchangeRecord, 'target'>,
 ): ReceivedRequest {
   const { head, client, body } = inbound;
-  const framing = framingOf(head, limits);
-  const target = targetOf(head, client.tunnel);
+  const plan = planOf(client);
+  const fieldFacts = plan.facts(head, limits, placeholders);
+  const target = targetOf(head, client.tunnel, fieldFacts.hosts);
   if (!(target instanceof SidekeyError)) record.target(target);
   return {
     inbound,
-    framing: orThrow(framing),
+    plan,
+    fieldFacts,
+    framing: orThrow(fieldFacts.framing),
     target: orThrow(target),
-    placeholders: detectInHead(head, placeholders),
+    placeholders: placeholdersInHead(head.target, fieldFacts.placeholders, placeholders),
     body,
     bodyFacts: null,
   };
 }
 
 /**
- * Identifies the caller, and the grant that the caller selects.
+ * Identifies the caller, and the grant that the caller selects. Not a promise where the rights are in memory.
  *
  * @throws SidekeyError `agent_auth_required`, `lease_expired`, `bad_request`, `store_unavailable`
  */
-export async function authenticate(
-  { head, client }: InboundRequest,
+export function authenticate(
+  { inbound: { head, client }, plan }: Pick<ReceivedRequest, 'inbound' | 'plan'>,
   { agents: mode }: Pick<ConfigSnapshot, 'agents'>,
   { agents }: Pick<ProxyServices, 'agents'>,
   record: Pick<ExchangeRecord, 'identity'>,
-): Promise<Identity> {
+): Identity | Promise<Identity> {
   const presented = client.tunnel?.presented ?? readPresented(head.fields);
-  const identity = orThrow(
-    await agents.identify(presented, {
-      address: client.address,
-      loopback: client.loopback,
-      mode,
-      known: (who) => record.identity(who),
-    }),
-  );
-  const caller = { ...identity, selectors: orThrow(selectorsOf(head.fields, identity.selectors)) };
+  const { address, loopback } = client;
+  const identified = agents.identify(presented, { address, loopback, mode, heard: record });
+  return after(identified, callerOf, head, plan, record);
+}
+
+function callerOf(
+  identified: Identified,
+  { fields }: InboundRequest['head'],
+  plan: ConnectionPlan,
+  record: Pick<ExchangeRecord, 'identity'>,
+): Identity {
+  const caller = plan.caller(orThrow(identified), fields);
   record.identity(caller);
   return caller;
 }
 
 /**
  * Decides on a request. Reads its body ahead where rules look at it; the request is then judged again, by the config and
- * the time of that moment.
+ * the time of that moment. Not a promise where everything is in memory.
  *
  * @throws SidekeyError the denial of policy, or `grant_missing`, `grant_ambiguous`; as `authenticate`
  */
-export async function authorize(
+export function authorize(
   received: ReceivedRequest,
   reply: Pick<Reply, 'continue'>,
   config: ConfigSnapshot,
   services: ProxyServices,
   record: ExchangeRecord,
-): Promise<AuthorizedRequest> {
-  let evaluation = await evaluate(received, config, services, record);
-  const redactedPath = await config.redactPath(received.target, evaluation.candidates);
+): AuthorizedRequest | Promise<AuthorizedRequest> {
+  return after(evaluate(received, config, services, record), withRedactedPath, reply, services, record);
+}
+
+function withRedactedPath(
+  evaluation: Evaluation,
+  reply: Pick<Reply, 'continue'>,
+  services: ProxyServices,
+  record: ExchangeRecord,
+): AuthorizedRequest | Promise<AuthorizedRequest> {
+  const { config, received, candidates } = evaluation;
+  const redacted = config.redactPath(received.target, candidates);
+  return after(redacted, decided, evaluation, reply, services, record);
+}
+
+function decided(
+  redactedPath: string,
+  evaluation: Evaluation,
+  reply: Pick<Reply, 'continue'>,
+  services: ProxyServices,
+  record: ExchangeRecord,
+): AuthorizedRequest | Promise<AuthorizedRequest> {
+  const { candidates, decision } = evaluation;
   record.path(redactedPath);
-  const { candidates } = evaluation;
   if (candidates?.selected.kind === 'selected') record.selected(candidates.selected.grant);
-  if (evaluation.decision.needsBody) {
-    if (received.body !== null) reply.continue();
-    const read = await withBodyFacts(received, config.limits.rule_body_bytes);
-    evaluation = await evaluate(read, await services.config(), services, record);
-  }
-  record.decided(evaluation.decision);
-  const { decision } = evaluation;
+  return decision.needsBody
+    ? decidedWithBody(redactedPath, evaluation, reply, services, record)
+    : allowed(redactedPath, evaluation, services, record);
+}
+
+async function decidedWithBody(
+  redactedPath: string,
+  { received, config }: Evaluation,
+  reply: Pick<Reply, 'continue'>,
+  services: ProxyServices,
+  record: ExchangeRecord,
+): Promise<AuthorizedRequest> {
+  if (received.body !== null) reply.continue();
+  const read = await withBodyFacts(received, config.limits.rule_body_bytes);
+  const evaluation = await evaluate(read, await services.config(), services, record);
+  return allowed(redactedPath, evaluation, services, record);
+}
+
+function allowed(
+  redactedPath: string,
+  evaluation: Evaluation,
+  services: Pick<ProxyServices, 'audit'>,
+  record: ExchangeRecord,
+): AuthorizedRequest {
+  const { decision, received, config, caller, candidates, facts } = evaluation;
+  record.decided(decision);
   if (decision.outcome === 'deny') throw refusalOf(decision, received);
   if (decision.reported !== null) services.audit.note(record.reported(decision.reported));
   const grant = decision.outcome === 'tunnel' ? null : grantOf(evaluation, decision);
-  return { ...evaluation, decision, grant, redactedPath };
+  return { received, config, caller, candidates, facts, decision, grant, redactedPath };
 }
 
 /** A placeholder in a request to a host that is not listed is the more likely mistake. */
@@ -165,40 +211,66 @@ function refusalOf(
 
 /**
  * Judges a request by the config, grants, labels and time of this moment. A request that has waited, for its body or for a
- * person, is judged again: its sender decides how long it waits.
+ * person, is judged again: its sender decides how long it waits. Not a promise where everything is in memory.
  *
  * @throws SidekeyError as `authenticate`
  */
-export async function evaluate(
+export function evaluate(
   received: ReceivedRequest,
   config: ConfigSnapshot,
   services: Pick<ProxyServices, 'agents' | 'grants' | 'now' | 'placeholders'>,
   record: Pick<ExchangeRecord, 'identity'>,
-): Promise<Evaluation> {
-  const { inbound, target, placeholders, bodyFacts } = received;
-  const { authority } = target;
-  const caller = await authenticate(inbound, config, services, record);
+): Evaluation | Promise<Evaluation> {
+  const caller = authenticate(received, config, services, record);
+  return after(caller, evaluateCaller, received, config, services);
+}
+
+function evaluateCaller(
+  caller: Identity,
+  received: ReceivedRequest,
+  config: ConfigSnapshot,
+  services: Pick<ProxyServices, 'grants' | 'now' | 'placeholders'>,
+): Evaluation | Promise<Evaluation> {
+  const { target, plan, placeholders } = received;
   const shows =
     placeholders.all.length === 0 ? undefined : showsGrant(placeholders.all, caller, services.placeholders);
-  const candidates = await candidatesFor(authority, { ...caller, shows }, services, config);
-  const selected = candidates?.selected.kind === 'selected' ? candidates.selected.grant : undefined;
-  const facts = await requestFacts(
-    inbound,
-    { authority, path: judgedPath(target, candidates, config) },
-    caller,
-    candidates,
-    services.now(),
-    (selected && config.provider(selected.provider)?.methodOverrideParameters) ?? [],
-  );
-  const seen = bodyFacts === null ? facts : { ...facts, body: bodyFacts };
-  return {
-    received,
-    config,
-    caller,
-    candidates,
-    facts: seen,
-    decision: decideRequest(config.policy, seen),
-  };
+  const candidates = candidatesFor(target.authority, caller, services, config, plan, shows);
+  return after(candidates, evaluateOffer, received, config, caller, services);
+}
+
+function evaluateOffer(
+  candidates: GrantCandidates | null,
+  received: ReceivedRequest,
+  config: ConfigSnapshot,
+  caller: Identity,
+  services: Pick<ProxyServices, 'now'>,
+): Evaluation | Promise<Evaluation> {
+  return after(labelsOf(caller, candidates), judge, received, config, caller, candidates, services);
+}
+
+/** Returns the labels of the grant that rules judge. */
+export function labelsOf(
+  caller: Identity,
+  offer: GrantCandidates | null,
+): readonly string[] | Promise<readonly string[]> {
+  const isJudged = offer?.ruled === true && offer.selected.kind === 'selected';
+  return isJudged ? caller.grantLabels(offer.selected.grant) : noLabels;
+}
+
+const noLabels: readonly string[] = [];
+
+function judge(
+  grantLabels: readonly string[],
+  received: ReceivedRequest,
+  config: ConfigSnapshot,
+  caller: Identity,
+  candidates: GrantCandidates | null,
+  services: Pick<ProxyServices, 'now'>,
+): Evaluation {
+  const path = judgedPath(received.target, candidates, config);
+  const facts = factsOf(received, path, caller, candidates, grantLabels, config, services.now());
+  const decision = decideRequest(config.policy, facts);
+  return { received, config, caller, candidates, facts, decision };
 }
 
 /** Returns the selected grant of an evaluation. @throws SidekeyError `grant_missing`, `grant_ambiguous` */
@@ -210,54 +282,42 @@ export function grantOf({ candidates, caller }: Evaluation, decision: GrantDecis
 }
 
 /**
- * Returns the facts of a request for policy, without its body. They include the labels of its grant.
+ * Returns the facts of a request for policy. They include the labels of its grant.
  *
- * @param target with the path as it may be shown
- * @param methodParameters those of the provider whose grant is meant
+ * @param path as it may be shown
  */
-export async function requestFacts(
-  { head, body, client, upgrades }: InboundRequest,
-  { authority, path }: Target,
+export function factsOf(
+  { inbound, fieldFacts, plan, target, bodyFacts }: Omit<ReceivedRequest, 'framing' | 'placeholders'>,
+  path: string,
   caller: Identity,
   offer: GrantCandidates | null,
+  grantLabels: readonly string[],
+  { provider }: Pick<ConfigSnapshot, 'provider'>,
   now: number,
-  methodParameters: readonly string[],
-): Promise<RequestFacts> {
-  const grant = offer?.ruled === true && offer.selected.kind === 'selected' ? offer.selected.grant : null;
-  const [length] = valuesOf(head.fields, 'content-length');
+): RequestFacts {
+  const { head, body, upgrades } = inbound;
+  const selected = offer?.selected.kind === 'selected' ? offer.selected.grant : null;
   return {
-    authority,
+    authority: target.authority,
     method: head.method,
-    methodFields: namedFields(head.fields, overridesMethod),
-    pathFields: namedFields(head.fields, overridesPath),
-    methodParameters,
-    upgrades: upgrades ?? valuesOf(head.fields, 'upgrade').some((name) => name.toLowerCase() === 'websocket'),
+    methodFields: fieldFacts.methodFields,
+    pathFields: fieldFacts.pathFields,
+    methodParameters: (selected !== null && provider(selected.provider)?.methodOverrideParameters) || none,
+    upgrades: upgrades ?? fieldFacts.asksForWebSocket,
     path,
-    client: addressOf(client.address),
+    client: plan.address,
     agent: caller.agent,
     user: userOf(caller, offer),
-    labels: [...caller.labels, ...(grant === null ? [] : await caller.grantLabels(grant))],
-    reason: valuesOf(head.fields, 'sidekey-reason')[0] ?? null,
-    contentType: contentTypeOf(head.fields),
-    contentLength: body === null ? 0 : length === undefined ? null : Number(length),
+    labels: plan.labels(caller.labels, grantLabels),
+    reason: fieldFacts.reason,
+    contentType: fieldFacts.contentType,
+    contentLength: body === null ? 0 : fieldFacts.contentLength,
     now,
-    body: null,
+    body: bodyFacts,
   };
 }
 
-/** Fields of the head, and trailers that it announces (RFC 9110 §6.6.2), in the words of a refusal. */
-function namedFields(fields: RawFields, isNamed: (name: string) => boolean): readonly string[] {
-  const found: string[] = [];
-  for (let i = 0; i < fields.length; i += 2) {
-    const name = fields[i]!;
-    if (isNamed(name)) found.push(`the header ${name}`);
-    else if (name.length === 7 && name.toLowerCase() === 'trailer') {
-      const announced = fields[i + 1]!.split(',').map((text) => text.trim());
-      found.push(...announced.filter(isNamed).map((text) => `the trailer ${text}`));
-    }
-  }
-  return found;
-}
+const none: readonly string[] = [];
 
 /**
  * For whom a request is: whose grant it uses, whatever the caller claims; where that is nobody's in particular, or none is
@@ -267,12 +327,6 @@ function userOf({ agentUser }: Identity, offer: GrantCandidates | null): string 
   if (offer?.selected.kind !== 'selected') return agentUser;
   const { user } = offer.selected.grant;
   return user === defaultUser ? agentUser : user;
-}
-
-/** The one `Content-Type` field; null: there is none, or more than one. */
-function contentTypeOf(fields: RawFields): string | null {
-  const [type, ...more] = valuesOf(fields, 'content-type');
-  return more.length === 0 ? (type ?? null) : null;
 }
 
 /**
@@ -286,18 +340,13 @@ export async function withBodyFacts(received: ReceivedRequest, maxBytes: number)
   const encodings = valuesOf(fields, 'content-encoding');
   const bodyFacts = readBodyFacts(
     {
-      contentType: contentTypeOf(fields),
+      contentType: received.fieldFacts.contentType,
       contentEncoding: encodings.length === 0 ? null : encodings.join(', '),
       bytes: peeked.bytes,
     },
     peeked.isWhole,
   );
   return { ...received, body: peeked.body, bodyFacts };
-}
-
-/** `127.0.0.1:4711`, `[::1]:4711` without the port. */
-export function addressOf(text: string): string {
-  return text.replace(/:[0-9]+$/, '').replace(/^\[(.*)\]$/, '$1');
 }
 
 /**

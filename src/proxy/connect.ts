@@ -50,7 +50,7 @@ export async function connect(
       address: client.address,
       loopback: client.loopback,
       mode: settings.agents,
-      known: (who) => record.identity(who),
+      heard: record,
     });
     if (identity instanceof SidekeyError) throw identity;
     record.identity(identity);

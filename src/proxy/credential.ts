@@ -1,12 +1,13 @@
 import { missingConsent } from '../grants/messages.ts';
 import type { Placement } from '../grants/provider.ts';
-import type { ReadyToken, RefusedToken } from '../grants/token-result.ts';
+import type { ReadyToken, RefusedToken, TokenResult } from '../grants/token-result.ts';
 import { plainRequest, type RawFields, valuesOf } from '../http/fields.ts';
 import { readAhead, type Reply } from '../http/message.ts';
 import { isGuardable } from '../leak-guard/patterns.ts';
+import { after } from '../lib/after.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { asTyped } from '../lib/log.ts';
-import { substitutePlaceholders } from '../placeholders/substitute.ts';
+import { substitutePlaceholders, type SubstitutedRequest } from '../placeholders/substitute.ts';
 import { leakSearchFor } from '../policy/domain-map.ts';
 import { applyScheme } from '../schemes/apply.ts';
 import { needsProof, originOf, type ProofAnswer, readProofAnswer } from '../schemes/dpop.ts';
@@ -26,15 +27,16 @@ interface ObtainedCredential {
 }
 
 /**
- * Gets the token of the request's grant: from memory, else the store, else by a refresh. Null: the request gets none.
+ * Gets the token of the request's grant: from memory, else the store, else by a refresh. Null: the request gets none. Not a
+ * promise where the token is in memory.
  *
  * @throws SidekeyError `policy_violation`: the request cannot carry a credential; `too_many_leaks`; why there is no token
  */
-export async function obtainCredential(
+export function obtainCredential(
   { method, authority, path }: PreparedRequest,
   authorized: AuthorizedRequest,
   { tokens, leakLimit }: Pick<ProxyServices, 'tokens' | 'leakLimit'>,
-): Promise<ObtainedCredential | null> {
+): ObtainedCredential | null | Promise<ObtainedCredential> {
   if (!isGranted(authorized)) return null;
   const { grant, config } = authorized;
   // A response to TRACE is the request itself, with its credential (RFC 9110 §9.3.8).
@@ -43,7 +45,11 @@ export async function obtainCredential(
   const barred = leakLimit.refusal(leakKeyOf(authorized));
   if (barred !== null) throw barred;
   const placement = orThrow(config.placementFor(grant.provider, { authority, path }));
-  const token = await tokens.tokenFor(grant.id);
+  const token = tokens.peek(grant.id) ?? tokens.tokenFor(grant.id);
+  return after(token, obtained, placement);
+}
+
+function obtained(token: TokenResult, placement: Placement): ObtainedCredential {
   if (token.kind === 'refused') throw refusedToken(token);
   return { token, placement };
 }
@@ -54,11 +60,14 @@ export async function obtainCredential(
  *
  * @throws SidekeyError as `Identity.spend`
  */
-export async function countUse(
+export function countUse(
   { caller }: AuthorizedRequest,
   credential: ObtainedCredential | null,
-): Promise<void> {
-  const refused = credential === null ? null : await caller.spend(credential.token.grant);
+): void | Promise<void> {
+  return credential === null ? undefined : after(caller.spend(credential.token.grant), throwIfRefused);
+}
+
+function throwIfRefused(refused: SidekeyError | null): void {
   if (refused !== null) throw refused;
 }
 
@@ -74,54 +83,69 @@ export function applyCredential(
   services: Pick<ProxyServices, 'nonces' | 'now' | 'certificates'>,
 ): UpstreamRequest {
   const { caller, facts, decision, config, approval } = authorized;
-  const request: UpstreamRequest = {
-    ...prepared,
-    carriesGrant: credential !== null,
-    permission: { caller, facts, grant: credential?.token.grant ?? null, approval },
-    maxResponse: responseBound(decision),
-    credential: null,
-    leakGuard: null,
-    leakKey: null,
-  };
-  if (credential === null || credential.placement.kind === 'own' || !isGranted(authorized)) return request;
+  const permission = { caller, facts, grant: credential?.token.grant ?? null, approval };
+  const maxResponse = responseBound(decision);
+  if (credential === null || credential.placement.kind === 'own' || !isGranted(authorized)) {
+    const carriesGrant = credential !== null;
+    const none = { credential: null, leakGuard: null, leakKey: null };
+    return { ...prepared, carriesGrant, permission, maxResponse, ...none };
+  }
   const { token, placement } = credential;
-  const { authority, path, placeholders } = prepared;
+  const { authority, path, method, fields, placeholders } = prepared;
+  const { sealed } = token;
   const leakGuard = leakSearchFor(authorized.decision.leakGuard ?? 'auto', {
     host: authority.host,
     path,
     places: config.provider(token.grant.provider)?.echoPaths,
     isShown: schemeOf(placement).isRepeated === true || placeholders?.inContent === true,
   });
-  const nonceOrigin = needsProof(token.sealed.credential, placement) ? originOf(authority) : null;
+  const nonceOrigin = needsProof(sealed.credential, placement) ? originOf(authority) : null;
+  const planned = authorized.received.plan.applied;
   const applied = applyScheme(
-    { path, fields: leakGuard?.covers === 'all' ? plainRequest(prepared.fields) : prepared.fields },
+    { path, fields: leakGuard?.covers === 'all' ? plainRequest(fields) : fields },
     {
-      sealed: token.sealed,
+      sealed,
       placement,
       authority,
       allowPlainHttp: authorized.decision.allowPlainHttp,
       facts: {
-        method: prepared.method,
+        method,
         hasBody: hasBody(prepared),
         bodyHash: prepared.bodyHash ?? null,
         body: prepared.wholeBody ?? null,
         now: services.now(),
         chunkBytes: config.limits.signed_body_bytes,
-        ...(nonceOrigin === null ? {} : { nonce: services.nonces.of(nonceOrigin) }),
+        nonce: nonceOrigin === null ? null : services.nonces.of(nonceOrigin),
       },
     },
+    planned,
   );
-  const { reframed, ...substituted } =
+  const substituted: SubstitutedRequest =
     placeholders === undefined
       ? applied
-      : substitutePlaceholders(applied, placeholders, token.sealed.credential, placement);
+      : substitutePlaceholders(applied, placeholders, sealed.credential, placement);
   if (leakGuard?.isAsked === true && substituted.secrets?.texts.every(isGuardable) !== true)
     throw unguardable();
   if (substituted.identity !== undefined) services.certificates.watch(token, substituted.identity);
   return {
-    ...request,
-    ...substituted,
-    framing: reframed ?? prepared.framing,
+    authority,
+    protocol: prepared.protocol,
+    method,
+    path: substituted.path,
+    fields: substituted.fields,
+    planned,
+    framing: substituted.reframed ?? prepared.framing,
+    body: prepared.body,
+    trailers: prepared.trailers,
+    conceal: substituted.conceal,
+    carriedIn: substituted.carriedIn,
+    secrets: substituted.secrets,
+    rewriteBody: substituted.rewriteBody,
+    identity: substituted.identity,
+    messages: substituted.messages,
+    carriesGrant: true,
+    permission,
+    maxResponse,
     credential: { token, placement, authorized, prepared, nonceOrigin },
     leakGuard,
     // Services repeat the addresses of requests on every page of a list: such a leak is no guess.
@@ -224,21 +248,33 @@ function refusedToken({ code, message, hint, retryAfterMs }: RefusedToken): Side
 }
 
 /**
- * Reads the body of a request whose scheme signs it or writes into it.
+ * Reads the body of a request whose scheme signs it or writes into it. A promise where it does.
  *
  * @throws SidekeyError `policy_violation`: the request cannot carry the credential in any case; `body_too_large`;
  * `bad_request` where the client left in the middle of the body
  */
-export async function readForScheme(
+export function readForScheme(
   request: PreparedRequest,
   { config, grant }: AuthorizedRequest,
   reply: Pick<Reply, 'continue'>,
-): Promise<PreparedRequest> {
+): PreparedRequest | Promise<PreparedRequest> {
   const placement = grant === null ? null : config.placementFor(grant.provider, request);
   if (placement === null || placement instanceof SidekeyError || placement.kind === 'own') return request;
-  const need = schemeOf(placement).needs?.({ ...request, hasBody: hasBody(request) }, placement) ?? null;
-  const { body, framing } = request;
-  if (need === null || body === null) return request;
+  const scheme = schemeOf(placement);
+  if (scheme.needs === undefined) return request;
+  const need = scheme.needs({ ...request, hasBody: hasBody(request) }, placement);
+  const { body } = request;
+  return need === null || body === null ? request : withReadBody(request, body, need, config, reply);
+}
+
+async function withReadBody(
+  request: PreparedRequest,
+  body: AsyncIterable<Buffer>,
+  need: BodyNeed,
+  config: AuthorizedRequest['config'],
+  reply: Pick<Reply, 'continue'>,
+): Promise<PreparedRequest> {
+  const { framing } = request;
   const maxBytes = config.limits[need.limit];
   // Nothing of a body that announces more is asked for.
   if (framing.kind === 'length' && framing.bytes > maxBytes) throw tooLarge(need, maxBytes);

@@ -2,7 +2,7 @@ import type { Identity } from '../agents/authentication.ts';
 import { defaultUser, type Grant, type GrantState, selectGrant, stateNow } from '../grants/grant.ts';
 import { expiredToken, stateRefusal } from '../grants/token-result.ts';
 import { valuesOf } from '../http/fields.ts';
-import type { ExchangeResult, InboundRequest, Reply } from '../http/message.ts';
+import type { ExchangeResult, Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { asTyped } from '../lib/log.ts';
 import { visible } from '../lib/text.ts';
@@ -10,24 +10,25 @@ import { ownHost } from '../policy/authority.ts';
 import type { Domain } from '../policy/domain-map.ts';
 import { describeRule } from '../policy/judge.ts';
 import { areReadOnly, type DomainRules, type Rule, type RuleOutcome, rulesFor } from '../policy/rule.ts';
-import { addressOf, authenticate, type ReceivedRequest, requestFacts } from './authorize.ts';
+import { authenticate, factsOf, labelsOf, type ReceivedRequest } from './authorize.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
-import { selectFor, type Target, unselected } from './target.ts';
+import { offerOf, unselected } from './target.ts';
 
 /**
  * Answers a request for the proxy itself (`isOwn`): what its caller may call, with which grants, and under which rules.
  * The caller shows who it is as for any other request. Nothing is looked up and nothing leaves.
  */
 export async function discover(
-  { inbound, target }: ReceivedRequest,
+  received: ReceivedRequest,
   reply: Reply,
   config: ConfigSnapshot,
   services: ProxyServices,
   record: ExchangeRecord,
 ): Promise<ExchangeResult> {
   record.discovers();
-  const caller = await authenticate(inbound, config, services, record);
+  const { inbound, target } = received;
+  const caller = await authenticate(received, config, services, record);
   const { method, fields } = inbound.head;
   const [path = ''] = target.path.split('?', 1);
   if (path !== '/' && path !== '/index.json') {
@@ -39,7 +40,7 @@ export async function discover(
       hint: `GET http://${ownHost}/`,
     });
   }
-  const reach = await reachOf({ inbound, target, caller }, config, services);
+  const reach = await reachOf({ received, caller }, config, services);
   const isJson = path === '/index.json' || prefersJson(valuesOf(fields, 'accept').join(','));
   const body = Buffer.from(isJson ? `${JSON.stringify(reachJson(reach))}\n` : reachText(reach));
   const type = isJson ? 'application/json' : 'text/plain; charset=utf-8';
@@ -152,34 +153,28 @@ async function reachOf(
 
 /** Caller and request. */
 interface Asked {
-  readonly inbound: InboundRequest;
-  readonly target: Target;
+  readonly received: ReceivedRequest;
   readonly caller: Identity;
 }
 
 /** Null: the entry offers no grant, or none to this caller. */
 async function hostOf(
-  { pattern, action, rules }: Domain,
-  { inbound, target, caller }: Asked,
+  domain: Domain,
+  { received, caller }: Asked,
   settings: Pick<ConfigSnapshot, 'agents' | 'provider'>,
   { grants, now }: Pick<ProxyServices, 'grants' | 'now'>,
 ): Promise<ReachedHost | null> {
+  const { pattern, action, rules } = domain;
   if (action.kind !== 'grant') return null;
   const reference = action.grant;
   const candidates = await grants.find(reference);
   const offered = offeredOf(candidates.filter(caller.reaches), reference);
   if (offered.length === 0 && caller.agent !== null) return null;
-  const selected = selectFor(caller, candidates, reference);
-  const facts = await requestFacts(
-    inbound,
-    target,
-    caller,
-    { reference, candidates, selected, ruled: rules !== undefined },
-    now(),
-    [],
-  );
-  const list =
-    rules === undefined ? [] : rulesFor(rules, { ...facts, client: addressOf(inbound.client.address) });
+  const offer = offerOf(candidates, domain, caller);
+  const { selected } = offer;
+  const labels = await labelsOf(caller, offer);
+  const facts = factsOf(received, received.target.path, caller, offer, labels, settings, now());
+  const list = rules === undefined ? [] : rulesFor(rules, facts);
   return {
     host: pattern.text,
     plainHttp: action.allowPlainHttp,

@@ -14,7 +14,7 @@ import {
 } from './credential.ts';
 import { discover } from './discovery.ts';
 import { type LeakKey, limitsOf, spendBytes, takeLimits } from './limits.ts';
-import { answerTokenRequest } from './token-endpoint.ts';
+import { answerTokenRequest, isTokenRequest } from './token-endpoint.ts';
 import { ExchangeRecord } from './record.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
 import { upstreamRequest, type UpstreamRequest } from './upstream-request.ts';
@@ -55,28 +55,45 @@ export async function exchange(
     audit.note(record.refused(end, refuse(reply, end, inbound.head.method), meter));
   else audit.note(record.outcome(end));
 
+  function onUnexpected(): void {
+    audit.note(record.unexpectedPlaceholder());
+  }
+
+  // Most stages have their value at hand. An await of it would cost a turn of the microtask queue.
   async function stages(): Promise<ExchangeResult> {
-    const config = await services.config();
+    let config = services.config();
+    if (config instanceof Promise) config = await config;
     const received = receive(inbound, config, services, record); // 1 one authority (RFC 9110 §7.1)
     if (isOwn(received.target.authority)) return discover(received, reply, config, services, record);
-    const authorized = await authorize(received, reply, config, services, record); // 2 the caller, 3 policy
+    let authorized = authorize(received, reply, config, services, record); // 2 the caller, 3 policy
+    if (authorized instanceof Promise) authorized = await authorized;
 
-    const plain = await upstreamRequest(authorized, reply);
-    refuseUnexpectedInHead(plain, authorized, services.placeholders);
-    const asked = await answerTokenRequest(plain, authorized, reply, services, record);
-    if ('status' in asked) return asked;
-    const known = await readForScheme(asked, authorized, reply);
-    const prepared = await detectPlaceholders(known, authorized, services.placeholders, reply, () =>
-      audit.note(record.unexpectedPlaceholder()),
-    );
+    let prepared = upstreamRequest(authorized, reply);
+    if (prepared instanceof Promise) prepared = await prepared;
+    refuseUnexpectedInHead(prepared, authorized, services.placeholders);
+    if (isTokenRequest(prepared, authorized)) {
+      const answered = await answerTokenRequest(prepared, authorized, reply, services, record);
+      if ('status' in answered) return answered;
+      prepared = answered;
+    }
+    prepared = readForScheme(prepared, authorized, reply);
+    if (prepared instanceof Promise) prepared = await prepared;
+    prepared = detectPlaceholders(prepared, authorized, services.placeholders, reply, onUnexpected);
+    if (prepared instanceof Promise) prepared = await prepared;
 
-    let credential = await obtainCredential(prepared, authorized, services); // 4 memory → store → refresh
-    await takeLimits(authorized, services);
-    const approved = await approve(authorized, reply, services, record); //   a person, where a rule asks
-    if (approved !== authorized) credential = await obtainCredential(prepared, approved, services);
-    await countUse(approved, credential);
+    let credential = obtainCredential(prepared, authorized, services); // 4 memory → store → refresh
+    if (credential instanceof Promise) credential = await credential;
+    if (limitsOf(authorized.decision).length > 0) await takeLimits(authorized, services);
+    let approved = authorized;
+    if (authorized.decision.outcome === 'approve') {
+      approved = await approve(authorized, reply, services, record); //   a person, where a rule asks
+      credential = await obtainCredential(prepared, approved, services);
+    }
+    const counted = countUse(approved, credential);
+    if (counted instanceof Promise) await counted;
     const request = applyCredential(prepared, approved, credential, services); // 5 the only code that sees both
-    await audit.append(record.access(request.credential?.token, services.fingerprint)); // 6 on disk first
+    const written = audit.append(record.access(request.credential?.token, services.fingerprint)); // 6 on disk first
+    if (written instanceof Promise) await written;
     meter = meterOf(request, authorized, services, record);
     return forward(request, reply, approved.config, meter, new CredentialRenewal(services, record)); // 7
   }

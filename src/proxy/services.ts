@@ -39,7 +39,7 @@ export interface ProxyServices {
   readonly agents: AgentAuthenticator;
   readonly grants: Pick<Registry, 'find'>;
   readonly certificates: Pick<CertificateWatch, 'watch'>;
-  readonly tokens: Pick<TokenSource, 'tokenFor' | 'forceRefresh'>;
+  readonly tokens: Pick<TokenSource, 'peek' | 'tokenFor' | 'forceRefresh'>;
   readonly activity: Pick<ActivityNotes, 'lacked'>;
   /** DPoP nonces of upstreams, by origin. */
   readonly nonces: Nonces;

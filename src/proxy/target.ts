@@ -5,6 +5,7 @@ import { valuesOf } from '../http/fields.ts';
 import { Malformed } from '../http/h1/scan.ts';
 import type { RequestHead } from '../http/head.ts';
 import type { InterceptedTunnel } from '../http/message.ts';
+import { after } from '../lib/after.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import {
   type AbsoluteTarget,
@@ -16,6 +17,7 @@ import {
   sameAuthority,
 } from '../policy/authority.ts';
 import type { Policy } from '../policy/decide.ts';
+import type { Domain } from '../policy/domain-map.ts';
 
 /** Authority of a request, and its raw path and query. */
 export type Target = AbsoluteTarget;
@@ -32,10 +34,15 @@ const beyondAscii = /[^\0-\x7f]/;
 /**
  * The one authority of a request. Inside CONNECT it is the tunnel's, outside it is the target's; a `Host` or an SNI
  * that says otherwise is refused and never followed, for two readings of one request are how credentials get lost.
+ *
+ * @param hosts values of the `Host` fields of the head
  */
-export function targetOf(head: RequestHead, tunnel: InterceptedTunnel | null): Target | SidekeyError {
+export function targetOf(
+  head: RequestHead,
+  tunnel: InterceptedTunnel | null,
+  hosts: readonly string[] = valuesOf(head.fields, 'host'),
+): Target | SidekeyError {
   if (head.version === 'other') return unknownVersion();
-  const hosts = valuesOf(head.fields, 'host');
   if (hosts.length > 1) return new SidekeyError('bad_request', 'The request has more than one Host field.');
   const [host] = hosts;
   if (beyondAscii.test(head.target)) return new Malformed('request', 'raw_target');
@@ -56,6 +63,7 @@ export function targetOf(head: RequestHead, tunnel: InterceptedTunnel | null): T
   if (
     tunnel !== null &&
     tunnel.serverName !== null &&
+    tunnel.serverName !== wanted.host &&
     !names(tunnel.serverName, { ...wanted, scheme: 'https', port: 443 })
   ) {
     return mismatch('The TLS server name', wanted);
@@ -115,23 +123,52 @@ export interface GrantCandidates {
   readonly ruled: boolean;
 }
 
-/** Returns the grants that the domain map offers at an authority; null: it offers none. Policy decides who gets one. */
-export async function candidatesFor(
+/**
+ * Returns the grants that the domain map offers at an authority; null: it offers none. Policy decides who gets one.
+ *
+ * @param shows tells whether the request has the caller's placeholder of a grant; absent: it has none
+ */
+export function candidatesFor(
   authority: Authority,
-  caller: GrantSelector,
+  caller: Identity,
   { grants }: { readonly grants: Pick<Registry, 'find'> },
   { policy }: { readonly policy: Policy },
-): Promise<GrantCandidates | null> {
+  plan: OfferMemo | null = null,
+  shows?: GrantSelector['shows'],
+): GrantCandidates | null | Promise<GrantCandidates | null> {
   const domain = policy.domains.match(authority);
   if (domain?.action.kind !== 'grant') return null;
-  const reference = domain.action.grant;
-  const candidates = await grants.find(reference);
-  const selected = selectFor(caller, candidates, reference);
+  return after(grants.find(domain.action.grant), plannedOffer, domain, caller, plan, shows);
+}
+
+/** Returns what `offerOf` does, from memory where it can. */
+interface OfferMemo {
+  offer(found: readonly Grant[], domain: Domain, caller: Identity): GrantCandidates;
+}
+
+function plannedOffer(
+  found: readonly Grant[],
+  domain: Domain,
+  caller: Identity,
+  plan: OfferMemo | null,
+  shows: GrantSelector['shows'],
+): GrantCandidates {
+  if (shows !== undefined) return offerOf(found, domain, { ...caller, shows });
+  return plan === null ? offerOf(found, domain, caller) : plan.offer(found, domain, caller);
+}
+
+/** Returns the grants that an entry of the map with a grant offers a caller. @param found the grants that it names */
+export function offerOf(
+  found: readonly Grant[],
+  { action, rules, additionalRules }: Domain,
+  caller: GrantSelector,
+): GrantCandidates {
+  const reference = action.kind === 'grant' ? action.grant : '';
   return {
     reference,
-    candidates,
-    selected,
-    ruled: domain.rules !== undefined || domain.additionalRules !== undefined,
+    candidates: found,
+    selected: selectFor(caller, found, reference),
+    ruled: rules !== undefined || additionalRules !== undefined,
   };
 }
 

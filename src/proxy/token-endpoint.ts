@@ -23,12 +23,14 @@ const renewals: ReadonlySet<string> = new Set([
   'urn:ietf:params:oauth:grant-type:token-exchange',
 ]);
 
-/** Reports whether a request is for the token endpoint of a provider (RFC 6749 §3.2). */
-function isTokenRequest(
+/** Reports whether a request is for the token endpoint of its grant's provider (RFC 6749 §3.2). */
+export function isTokenRequest(
   { authority, path, method }: Pick<PreparedRequest, 'authority' | 'path' | 'method'>,
-  provider: Pick<Provider, 'tokenEndpoint'> | undefined,
+  { grant, config }: Pick<AuthorizedRequest, 'grant' | 'config'>,
 ): boolean {
-  const endpoint = method === 'POST' && provider !== undefined ? endpointOf(provider) : null;
+  if (method !== 'POST' || grant === null) return false;
+  const provider = config.provider(grant.provider);
+  const endpoint = provider === undefined ? null : endpointOf(provider);
   return (
     endpoint !== null && sameAuthority(authority, endpoint.authority) && forgiven(path) === endpoint.path
   );
@@ -65,7 +67,7 @@ function forgiven(path: string): string {
 /**
  * Answers a program that refreshes its token by itself, and sends its placeholder for that, with the placeholder. The token
  * behind it is refreshed when it is due, as for any other request: the new tokens are stored in the grant, and a refresh token
- * that is good for one use is used once. Returns any other request as it was, with its body whole.
+ * that is good for one use is used once. Returns a request without the placeholder as it was, with its body whole.
  *
  * @throws SidekeyError `body_too_large`, `placeholder_misused`, `rate_limited`; why there is no token
  */
@@ -78,7 +80,7 @@ export async function answerTokenRequest(
 ): Promise<ExchangeResult | PreparedRequest> {
   const { caller, config, grant } = authorized;
   const provider = grant === null ? undefined : config.provider(grant.provider);
-  if (grant === null || !isTokenRequest(request, provider)) return request;
+  if (grant === null) return request;
   if (request.body !== null) reply.continue();
   const body = request.body?.[Symbol.asyncIterator]() as InboundRequest['body'] | undefined;
   const read = await readAhead(body ?? null, maxTokenRequestBytes);

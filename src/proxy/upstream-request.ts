@@ -1,14 +1,15 @@
 import type { Placement } from '../grants/provider.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
-import { type RawFields, requestFields } from '../http/fields.ts';
+import type { RawFields } from '../http/fields.ts';
 import { type BodyFraming, bodyTooLarge } from '../http/framing.ts';
 import { type InboundRequest, type Meter, readAhead, type Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { DetectedPlaceholders, SubstitutedRequest } from '../placeholders/substitute.ts';
-import { type Authority, authorityText } from '../policy/authority.ts';
+import type { Authority } from '../policy/authority.ts';
 import type { LeakSearch } from '../policy/domain-map.ts';
+import type { PlannedFields } from '../schemes/apply.ts';
 import type { Protocol } from '../upstream/h2-session.ts';
-import type { AuthorizedRequest, GrantedRequest } from './authorize.ts';
+import type { AuthorizedRequest, GrantedRequest, ReceivedRequest } from './authorize.ts';
 import type { LeakKey } from './limits.ts';
 import type { RequestPermission } from './revalidate.ts';
 
@@ -38,6 +39,8 @@ export interface PreparedRequest {
 /** A request as it is sent to an upstream. */
 export interface UpstreamRequest
   extends PreparedRequest, Omit<SubstitutedRequest, 'path' | 'fields' | 'reframed'> {
+  /** Bytes of `fields` that were made for the last request; absent: `fields` are of this request alone. */
+  readonly planned?: PlannedFields;
   /** True if it is for a grant: its credential is applied, or the client brings its own where the provider says so. */
   readonly carriesGrant: boolean;
   /** Bytes that the response body may have; null: any number. */
@@ -63,29 +66,32 @@ export interface AppliedCredential {
 }
 
 /**
- * Makes the request to the upstream. Reads the body of one that waits for a person to its end, so that it is noticed when
+ * Makes the request to the upstream. A promise where it reads a body. Reads the body of one that waits for a person to its end, so that it is noticed when
  * the client leaves.
  *
  * @throws SidekeyError as `wholeBody`
  */
-export async function upstreamRequest(
+export function upstreamRequest(
   { received, decision, config }: AuthorizedRequest,
   reply: Pick<Reply, 'continue'>,
-): Promise<PreparedRequest> {
-  const { target, framing, inbound } = received;
-  const { head, trailers } = inbound;
-  const isHttp2 = head.version === '2';
-  let { body } = received;
-  if (decision.outcome === 'approve' && body !== null) {
-    reply.continue();
-    body = await wholeBody(body, config.limits.approval_body_bytes);
-  }
+): PreparedRequest | Promise<PreparedRequest> {
+  const { body } = received;
+  if (decision.outcome !== 'approve' || body === null) return preparedRequest(body, received);
+  reply.continue();
+  return wholeBody(body, config.limits.approval_body_bytes).then((whole) => preparedRequest(whole, received));
+}
+
+function preparedRequest(
+  body: PreparedRequest['body'],
+  { target, framing, inbound: { head, trailers }, plan }: ReceivedRequest,
+): PreparedRequest {
+  const { authority, path } = target;
   return {
-    authority: target.authority,
+    authority,
     method: head.method,
-    path: target.path,
-    fields: requestFields(head.fields, authorityText(target.authority), isHttp2),
-    protocol: isHttp2 ? 'h2' : 'http/1.1',
+    path,
+    fields: plan.forwarded(head, authority),
+    protocol: head.version === '2' ? 'h2' : 'http/1.1',
     framing,
     body,
     trailers,

@@ -1,6 +1,7 @@
 import { type Credential, type SealedCredential, secretText } from '../grants/credential.ts';
 import type { Placement } from '../grants/provider.ts';
 import { withoutFields } from '../http/fields.ts';
+import { fieldSection } from '../http/h1/write.ts';
 import type { BodyFraming } from '../http/framing.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
@@ -37,14 +38,17 @@ export interface CredentialUse {
  * follow `Host`, else they come last. All other fields stay.
  *
  * @param request origin-form path and fields, without hop-by-hop fields
+ * @param planned the result for the last request of the connection, for schemes that write the same into each
  * @throws SidekeyError `policy_violation`: the authority is not in the credential's audience, or the credential cannot
  * stand in this request; `insecure_transport`: plain `http` where the domain does not allow it
  */
 export function applyScheme(
   { path, fields }: Pick<AppliedRequest, 'path' | 'fields'>,
   { sealed, placement, authority, facts, allowPlainHttp }: CredentialUse,
+  planned?: PlannedFields,
 ): AppliedRequest {
-  const { audience, apply, fixed, replaced, removed, secrets } = preparedFor(sealed, placement);
+  const prepared = preparedFor(sealed, placement);
+  const { audience, apply, fixed, replaced, removed, secrets } = prepared;
   if (!audience.some((pattern) => matchesPattern(pattern, authority))) {
     throw refused(
       `Wrong audience: the credential of this grant may go to ${sealed.audience.join(', ') || 'no host'}, not to ${authorityText(authority)}.`,
@@ -59,6 +63,17 @@ export function applyScheme(
     );
   }
 
+  if (apply === undefined && planned !== undefined) {
+    return {
+      path,
+      fields: planned.of(fields, prepared),
+      conceal: undefined,
+      carriedIn: replaced,
+      secrets,
+      rewriteBody: undefined,
+      identity: undefined,
+    };
+  }
   const changes = apply?.({ authority, path, fields, facts });
   const added = changes?.added ?? [];
   for (let i = 0; i < added.length; i += 2) checkField(added[i]!, added[i + 1]!);
@@ -73,6 +88,31 @@ export function applyScheme(
     identity: changes?.identity,
   };
   return changes?.body === undefined ? applied : withBody(applied, changes.body);
+}
+
+/** The fields of a connection's last request with its credential. The same fields and credential give the same array. */
+export class PlannedFields {
+  #received: readonly string[] | null = null;
+  #prepared: Prepared | null = null;
+  #fields: readonly string[] = [];
+  #section: Buffer | null = null;
+
+  /** Returns the fields with those of the credential in their place. */
+  of(received: readonly string[], prepared: Prepared): readonly string[] {
+    if (this.#received !== received || this.#prepared !== prepared) {
+      this.#fields = withFields(received, prepared.removed, prepared.fixed);
+      this.#received = received;
+      this.#prepared = prepared;
+      this.#section = null;
+    }
+    return this.#fields;
+  }
+
+  /** Returns the field lines and the empty line behind them. @param fields as `of` returned them; else null is returned */
+  section(fields: readonly string[]): Buffer | null {
+    if (fields !== this.#fields) return null;
+    return (this.#section ??= fieldSection(fields));
+  }
 }
 
 function withFields(

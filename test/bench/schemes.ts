@@ -13,7 +13,7 @@ import {
 import type { Placement } from '../../src/grants/provider.ts';
 import { createPlaceholderCodes, readForm } from '../../src/placeholders/codes.ts';
 import { PlaceholderScanner, Replacer } from '../../src/placeholders/stream.ts';
-import { detectInHead } from '../../src/placeholders/detect.ts';
+import { placeholdersInFields } from '../../src/placeholders/detect.ts';
 import { applyScheme, type CredentialUse } from '../../src/schemes/apply.ts';
 import { newDpopKey } from '../../src/schemes/dpop-proof.ts';
 import { type DetectedPlaceholders, substitutePlaceholders } from '../../src/placeholders/substitute.ts';
@@ -190,7 +190,7 @@ export function benchSchemes({ smoke }: { readonly smoke: boolean }): Promise<vo
   const none = { target: path, fields };
   const one = { target: path, fields: [...fields, 'Authorization', `Bearer ${placeholder}`] };
   const [search = 0, found = 0] = measured(
-    [() => detectInHead(none, codes), () => detectInHead(one, codes)],
+    [() => placeholdersInFields(none.fields, codes), () => placeholdersInFields(one.fields, codes)],
     size,
   );
   const lines = Array.from({ length: smoke ? 500 : 10_000 }, (_, id) => ({

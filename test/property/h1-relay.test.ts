@@ -5,7 +5,7 @@ import { persists, requestFraming } from '../../src/http/framing.ts';
 import { NameSet } from '../../src/http/head.ts';
 import { createRequestReader } from '../../src/http/h1/read-head.ts';
 import { Malformed } from '../../src/http/h1/scan.ts';
-import { headBytes, trailerSection, trailersToPass } from '../../src/http/h1/write.ts';
+import { headBytes, fieldSection, trailersToPass } from '../../src/http/h1/write.ts';
 import * as fc from '../support/fast-check.ts';
 import { requestBytes } from '../unit/http/h1/corpus.ts';
 import { createNodeParser } from '../unit/http/h1/node-parser.ts';
@@ -43,7 +43,7 @@ function relayed(pieces: readonly Buffer[]): string {
       out += region.toString('latin1', at, body.relayEnd);
       at = end;
       if (!body.over) break;
-      if (body.trailers !== null) out += trailerSection(trailersToPass(body.trailers)).toString('latin1');
+      if (body.trailers !== null) out += fieldSection(trailersToPass(body.trailers)).toString('latin1');
       body = null;
     }
     rest = region.subarray(at);

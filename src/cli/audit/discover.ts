@@ -21,7 +21,7 @@ import {
   isPattern,
   parsePattern,
 } from '../../policy/domain-map.ts';
-import { addressOf } from '../../proxy/authorize.ts';
+import { addressOf } from '../../proxy/plan.ts';
 import type { Context } from '../context.ts';
 import { type ConditionOptions, readConditions } from './query.ts';
 

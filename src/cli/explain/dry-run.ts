@@ -218,6 +218,7 @@ class Explanation {
       },
       certificates: { watch() {} },
       tokens: {
+        peek: () => null,
         tokenFor: (id) => this.#token(id),
         forceRefresh: async () => ({ kind: 'unchanged' }),
       },

@@ -64,7 +64,7 @@ export interface BodyReader {
   readonly payload: number;
   /**
    * End of the bytes of the last call that may be forwarded unchanged: all that belong to the body but for its trailers,
-   * which are in `trailers` when it is over, to be judged first. Then `trailerSection` ends the body.
+   * which are in `trailers` when it is over, to be judged first. Then `fieldSection` ends the body.
    */
   readonly relayEnd: number;
   /** Start and end of each part of the payload in the last region. Kept only on request. */

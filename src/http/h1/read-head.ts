@@ -1,4 +1,4 @@
-import { reasonStart, RequestHeadBytes, ResponseHeadBytes } from '../head.ts';
+import { FieldTable, reasonStart, RequestHeadBytes, ResponseHeadBytes } from '../head.ts';
 import {
   CR,
   endOfRun,
@@ -39,14 +39,17 @@ interface FirstLine {
 
 type HeadClass<Line, Head> = new (
   bytes: Buffer,
-  base: number,
-  size: number,
+  start: number,
   line: Line,
+  extent: number,
   offsets: readonly number[],
+  copy: FieldTable | null,
 ) => Head;
 
-class TwoPartReader<Line extends FirstLine, Head> implements HeadReader<Head> {
+class TwoPartReader<Line extends FirstLine, Head extends FieldTable> implements HeadReader<Head> {
   begun = false;
+  /** The fields of the last request. Many clients send the same fields again, which are not scanned again. */
+  #last: FieldTable | null = null;
   readonly #whose: Whose;
   readonly #line: Line;
   readonly #make: HeadClass<Line, Head>;
@@ -74,22 +77,39 @@ class TwoPartReader<Line extends FirstLine, Head> implements HeadReader<Head> {
     if (!this.#inFields) {
       outcome = line.scan(bytes, start, stop);
       if (outcome === 'done') {
+        const last = this.#last;
+        if (last !== null && repeats(last, bytes, start + line.at, stop))
+          return this.#whole(bytes, start, last.extent, last.offsets);
         this.#inFields = true;
-        fields.begin(line.at);
+        fields.begin(0);
       }
     }
-    if (outcome === 'done') outcome = fields.scan(bytes, start, stop);
+    if (outcome === 'done') outcome = fields.scan(bytes, start + line.at, stop);
     if (outcome === 'more') {
       if (end - start < this.#limits.head_bytes) return 'incomplete';
       outcome = 'head_too_large';
     }
     if (outcome !== 'done') return (this.#refusal = new Malformed(this.#whose, outcome, this.#limits));
-    const head = new this.#make(bytes, start, fields.at, line, fields.offsets);
-    line.begin();
+    if (this.#whose === 'request') {
+      const copy = Buffer.allocUnsafeSlow(fields.at);
+      bytes.copy(copy, 0, start + line.at, start + line.at + fields.at);
+      this.#last = new FieldTable(copy, 0, fields.at, fields.offsets);
+    }
+    return this.#whole(bytes, start, fields.at, fields.offsets);
+  }
+
+  #whole(bytes: Buffer, start: number, extent: number, offsets: readonly number[]): Head {
+    const head = new this.#make(bytes, start, this.#line, extent, offsets, this.#last);
+    this.#line.begin();
     this.#inFields = false;
     this.begun = false;
     return head;
   }
+}
+
+/** Reports whether the bytes at an index are these fields, with the empty line behind them. */
+function repeats({ bytes: last, extent }: FieldTable, bytes: Buffer, at: number, stop: number): boolean {
+  return stop - at >= extent && bytes.compare(last, 0, extent, at, at + extent) === 0;
 }
 
 /** Reads requests. Their framing is another question: `framing.ts`. */

@@ -26,8 +26,8 @@ export function trailersToPass(trailers: FieldTable): RawFields {
   return kept;
 }
 
-/** Returns the end of a chunked body behind `0` CR LF: the trailers and the empty line. */
-export function trailerSection(fields: RawFields): Buffer {
+/** Returns a field section (RFC 9112 §2.1): the lines of fields, or of trailers, and the empty line behind them. */
+export function fieldSection(fields: RawFields): Buffer {
   return Buffer.from(`${fieldLines(fields)}\r\n`, 'latin1');
 }
 
@@ -131,7 +131,7 @@ class Prepared implements PreparedHead {
       from = -1;
       if (isReplaced && this.#insteadAt < 0) this.#insteadAt = this.#spans.length;
     }
-    if (from >= 0) this.#spans.push(from, head.size - 2);
+    if (from >= 0) this.#spans.push(from, head.lineAt(head.count));
     if (this.#insteadAt < 0) this.#insteadAt = 0;
   }
 
@@ -159,6 +159,14 @@ class Prepared implements PreparedHead {
  */
 export function ownHead(line: string, fields: RawFields): Buffer {
   return Buffer.from(`${checked(line)}\r\n${fieldLines(fields)}\r\n`, 'latin1');
+}
+
+/** Returns a new head with a field section that `fieldSection` has made. @throws SidekeyError as `ownHead` */
+export function headWith(line: string, section: Buffer): Buffer {
+  const head = Buffer.allocUnsafe(line.length + 2 + section.length);
+  head.write(`${checked(line)}\r\n`, 'latin1');
+  section.copy(head, line.length + 2);
+  return head;
 }
 
 /** Returns the lines of fields, each with CR LF. */

@@ -241,7 +241,7 @@ describe('the authenticator', () => {
     const { id } = await lease('lease');
     await time.advance(15 * minute);
     const seen = vi.fn();
-    await register.identify(basic('a:lease'), { ...near, known: seen });
+    await register.identify(basic('a:lease'), { ...near, heard: { identity: seen } });
     expect(seen).toHaveBeenCalledExactlyOnceWith(
       expect.objectContaining({ agent: 'a', lease: expect.objectContaining({ id }) }),
     );

@@ -1,8 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { Identity } from '../../../src/agents/authentication.ts';
 import type { InboundRequest } from '../../../src/http/message.ts';
-import { requestFacts, withBodyFacts } from '../../../src/proxy/authorize.ts';
+import { factsOf, labelsOf, withBodyFacts } from '../../../src/proxy/authorize.ts';
+import { planOf } from '../../../src/proxy/plan.ts';
 import type { GrantCandidates } from '../../../src/proxy/target.ts';
+import { defaultLimits } from '../../../src/policy/limits.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 
@@ -34,15 +36,23 @@ const offerOf = (user: string | null, ruled = true): GrantCandidates => {
     user === null ? { kind: 'missing' } : { kind: 'selected', grant };
   return { reference: 'github', candidates: [grant], selected, ruled };
 };
-const factsFor = (caller: Identity, offer: GrantCandidates | null, fields: readonly string[] = []) =>
-  requestFacts(
-    arrivalOf(fields),
-    { authority: authorityOf('api.example.com'), path: '/' },
-    caller,
-    offer,
-    0,
-    [],
-  );
+const receivedOf = (inbound: InboundRequest) => {
+  const plan = planOf(inbound.client);
+  return {
+    inbound,
+    plan,
+    fieldFacts: plan.facts(inbound.head, defaultLimits, { find: () => [] }),
+    framing: { kind: 'chunked' } as const,
+    target: { authority: authorityOf('api.example.com'), path: '/' },
+    placeholders: { inTarget: [], inOtherFields: [], all: [] },
+    body: inbound.body,
+    bodyFacts: null,
+  };
+};
+const factsFor = async (caller: Identity, offer: GrantCandidates | null, fields: readonly string[] = []) => {
+  const labels = await labelsOf(caller, offer);
+  return factsOf(receivedOf(arrivalOf(fields)), '/', caller, offer, labels, { provider: () => undefined }, 0);
+};
 
 describe('the user in rule conditions', () => {
   test.each<[grant: string | null, agent: string | null, claimed: string | null, user: string | null]>([
@@ -71,18 +81,8 @@ test('the content type is that of a single field, and absent with two fields', a
     [[], null],
   ] as const) {
     expect((await factsFor(callerOf(null, null), null, fields)).contentType).toBe(type);
-    const inbound = arrivalOf(fields, '{"query":"{a}"}');
-    const { bodyFacts } = await withBodyFacts(
-      {
-        inbound,
-        framing: { kind: 'chunked' },
-        target: { authority: authorityOf('api.example.com'), path: '/' },
-        placeholders: { inTarget: [], inOtherFields: [], all: [] },
-        body: inbound.body,
-        bodyFacts: null,
-      },
-      100,
-    );
+    const received = receivedOf(arrivalOf(fields, '{"query":"{a}"}'));
+    const { bodyFacts } = await withBodyFacts(received, 100);
     expect(bodyFacts?.graphql).toEqual(type === null ? null : [{ type: 'query', name: '' }]);
   }
 });

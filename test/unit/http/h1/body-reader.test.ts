@@ -4,7 +4,7 @@ import {
   chunkEnd,
   chunkStart,
   lastChunk,
-  trailerSection,
+  fieldSection,
   trailersToPass,
 } from '../../../../src/http/h1/write.ts';
 import type { Fault } from '../../../../src/http/h1/scan.ts';
@@ -207,9 +207,9 @@ describe('a body framed by the proxy', () => {
   it('decodes to the original bytes', () => {
     const text = `${['a', 'b'.repeat(300)].map((it) => chunkStart(it.length) + it + chunkEnd).join('')}${lastChunk}`;
     expect(readChunked(text)).toMatchObject({ payload: `a${'b'.repeat(300)}`, over: true, rest: '' });
-    const trailers = trailerSection(['X-Sum', '7']).toString('latin1');
+    const trailers = fieldSection(['X-Sum', '7']).toString('latin1');
     expect(readChunked(`0\r\n${trailers}`)).toMatchObject({ trailers: ['X-Sum', '7'], over: true });
-    expect(trailerSection([]).toString()).toBe('\r\n');
+    expect(fieldSection([]).toString()).toBe('\r\n');
   });
 
   it('has no empty chunk before its end', () => {
@@ -225,7 +225,7 @@ describe('a body framed by the proxy', () => {
   });
 
   it('omits trailers with line breaks', () => {
-    expect(() => trailerSection(['X', 'a\r\nb: c'])).toThrow(
+    expect(() => fieldSection(['X', 'a\r\nb: c'])).toThrow(
       expect.objectContaining({ code: 'policy_violation' }),
     );
   });
