@@ -1,6 +1,6 @@
 import path from 'node:path';
 import type { AuditEvent } from './event.ts';
-import { type ChainHead, type ChainMac, composeLine, formatEnd } from './line.ts';
+import { type ChainHead, chainMac, composeLine, formatEnd } from './line.ts';
 import { type AuditVault, LiveFile, rotate } from './live-file.ts';
 import { type DiskCalls, rotatedAs } from './log-files.ts';
 import { claimSlot } from './writer-slot.ts';
@@ -64,7 +64,7 @@ const checkEvery = 1_000;
 export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   const { file, limits, vault, now, warn } = options;
   const heads = new Map(options.stored);
-  const mac: ChainMac = (text) => vault.mac('audit-chain', text);
+  const mac = chainMac(vault);
   const isoTime = cachedIsoTime();
   /** Events of the log itself, which precede all others. */
   const own: TimedEvent[] = [];

@@ -1,4 +1,4 @@
-import { type ChainHead, formatEnd, genesis, type Piece, unknownEnd } from './line.ts';
+import { type ChainHead, formatEnd, genesis, type Piece, prevOf, unknownEnd } from './line.ts';
 
 /** The place of a piece. `file` is a path, `line` counts from 1. */
 interface Place {
@@ -203,14 +203,14 @@ export function walkChains(
     const storedHead = stored.get(node);
     if (storedHead?.seq === seq && storedHead.hash !== piece.hash)
       report(place, 'repeated', `${line} is not the one that the store names.`);
-    if (extent !== undefined && seq === chain.last + 1 && piece.prev === chain.hash) {
+    if (extent !== undefined && seq === chain.last + 1 && piece.prev === prevOf(chain.hash)) {
       locate(chain, piece.prevEnd, extent);
     } else {
       chain.moved = false;
       if (extent !== undefined) disturb(Math.min(chain.file, extent.number), extent.number);
     }
     if (seq > chain.last + 1) chain.holes.push({ from: chain.last + 1, to: seq - 1, before: place });
-    else if (piece.prev !== chain.hash)
+    else if (piece.prev !== prevOf(chain.hash))
       report(place, 'missing', `${line} was written after another line ${seq - 1} than this log has.`);
     chain.last = seq;
     chain.hash = piece.hash;

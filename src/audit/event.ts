@@ -115,9 +115,11 @@ export interface AuditLine extends AuditEvent {
    * if this line follows that one directly.
    */
   readonly prev_end?: string;
-  /** `hash` of the line before of the same `node`; 64 zeros for the first line. */
+  /** The first half of `hash` of the line before of the same `node`; zeros for the first line. */
   readonly prev: string;
-  /** HMAC-SHA256 in hex over the line without this field, with a key derived from the master key. */
+  /**
+   * HMAC-SHA256 over the line without this field, with a key derived from the master key: its first 132 bits in base64url.
+   */
   readonly hash: string;
 }
 

@@ -4,16 +4,36 @@
  * A line is a JSON object with its fields in a fixed order and no white space. Its last field, `hash`, is a keyed hash
  * (HMAC-SHA256) over the bytes of the line in the file up to `,"hash":`. Verification never parses and serialises a
  * line, so a difference between two parsers cannot hide an edit.
+ *
+ * The hash is truncated to 132 bits (RFC 2104, section 5). `prev` is the first half of the hash before it: `prev` has to
+ * tell apart only the authentic lines of one chain with one number, and there are several of these only if a chain was
+ * continued from an older copy.
  */
+import type { Vault } from '../vault/vault.ts';
 import type { AuditEvent, AuditLine } from './event.ts';
 
-/** `prev` of the first line of a chain. */
-export const genesis = '0'.repeat(64);
+/** Length of a hash: 132 bits in base64url. */
+const hashLength = 22;
+/** Length of a `prev`: 66 bits in base64url. */
+const prevLength = 11;
 
-/** A keyed hash in hex (64 characters): `mac` of the vault for `audit-chain`. */
+/** The hash before the first line of a chain. */
+export const genesis = '0'.repeat(hashLength);
+
+/** A keyed hash in base64url, 22 characters: that of `chainMac`. */
 export type ChainMac = (text: string | Uint8Array) => string;
 
-/** The head of a chain: number and hash of its last line. The next line has `seq + 1` and this hash as its `prev`. */
+/** Returns the keyed hash of lines. */
+export function chainMac(vault: Pick<Vault, 'mac'>): ChainMac {
+  return (text) => vault.mac('audit-chain', text, 'base64url').slice(0, hashLength);
+}
+
+/** Returns the `prev` of the line after the one with this hash. */
+export function prevOf(hash: string): string {
+  return hash.slice(0, prevLength);
+}
+
+/** The head of a chain: number and hash of its last line. The next line has `seq + 1` and the `prev` of this hash. */
 export interface ChainHead {
   readonly seq: number;
   readonly hash: string;
@@ -35,10 +55,10 @@ export const unknownEnd = '0:0';
 const opening = '{"v":1,"seq":';
 const openingBytes = Buffer.from(opening);
 const hashKey = ',"hash":"';
-/** Length of `,"hash":"<64 hex>"}`. */
-const hashTail = hashKey.length + 64 + 2;
-/** Length of `,"prev":"<64 hex>"`. */
-const prevTail = ',"prev":"'.length + 64 + 1;
+/** Length of `,"hash":"<hash>"}`. */
+const hashTail = hashKey.length + hashLength + 2;
+/** Length of `,"prev":"<prev>"`. */
+const prevTail = ',"prev":"'.length + prevLength + 1;
 const endKey = ',"prev_end":"';
 /** Length of the longest `,"prev_end":"FILE:BYTE"`: 12 digits of a file, 16 of a byte. */
 const endTail = endKey.length + 12 + 1 + 16 + 1;
@@ -120,7 +140,7 @@ export function composeLine(
     }
   }
   if (tellsEnd) pieces[at++] = `${endKey}${last.end ?? unknownEnd}"`;
-  pieces[at++] = `,"prev":"${last.hash}"`;
+  pieces[at++] = `,"prev":"${prevOf(last.hash)}"`;
   pieces.length = at;
   const text = pieces.join('');
   const hash = mac(text);
@@ -187,7 +207,7 @@ export function readPiece(bytes: Buffer, mac: ChainMac): Piece {
   const tailAt = end - prevTail - endTail;
   if (tailAt > 0 && bytes[bytes.length - 1] === 0x7d) {
     const tail = bytes.toString('latin1', tailAt);
-    const hash = tail.slice(-66, -2);
+    const hash = tail.slice(-hashLength - 2, -2);
     if (tail.startsWith(`${hashKey}${hash}"}`, end - tailAt) && mac(bytes.subarray(0, end)) === hash) {
       // Authentic, so it has the shape of `composeLine`.
       const start = /^\{"v":1,"seq":(\d+),"time":"[^"]*","node":"([^"]*)","event":"([^"]*)"/.exec(
@@ -197,12 +217,12 @@ export function readPiece(bytes: Buffer, mac: ChainMac): Piece {
         const [, seq, node, event] = start;
         const endAt = tail.lastIndexOf(endKey, endTail);
         const prevEnd = endAt === -1 ? undefined : tail.slice(endAt + endKey.length, endTail - 1);
-        const prev = tail.slice(end - tailAt - 65, end - tailAt - 1);
+        const prev = tail.slice(end - tailAt - prevLength - 1, end - tailAt - 1);
         return { kind: 'line', node: node ?? '', seq: Number(seq), prev, hash, event: event ?? '', prevEnd };
       }
     }
   }
-  const closed = end > 0 && /^,"hash":"[0-9a-f]{64}"\}$/.test(bytes.toString('latin1', end));
+  const closed = end > 0 && /^,"hash":"[\w-]{22}"\}$/.test(bytes.toString('latin1', end));
   // A torn line is no JSON: complete JSON would be shown by readers of the log.
   const isWhole = closed || parseLine(bytes) !== undefined;
   return { kind: !isWhole && isStartOfLine(bytes) ? 'torn' : 'altered', claim: claimOf(bytes) };

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { type ChainFindings, type Gap, walkChains } from './chain.ts';
 import type { AuditLog } from './event.ts';
 import type { AuditVault } from './live-file.ts';
-import { type ChainMac, parseLine, piecesOf, readPiece } from './line.ts';
+import { chainMac, type ChainMac, parseLine, piecesOf, readPiece } from './line.ts';
 import {
   type LogSource,
   packedName,
@@ -88,7 +88,7 @@ function expiredFiles(
   { file, vault, now, keepMs, keepFiles, keepBytes }: RetentionOptions,
   { removed }: RetentionRecord,
 ): LogSource[] {
-  const mac: ChainMac = (text) => vault.mac('audit-chain', text);
+  const mac = chainMac(vault);
   const rotated = rotatedFiles(file);
   const last = rotated.at(-1)?.number ?? 0;
   const files = snapshotLog(file).filter(({ number }) => number > removed && number <= last);
@@ -138,7 +138,7 @@ async function remove(
   expired: readonly LogSource[],
   removed: number,
 ): Promise<void> {
-  const mac: ChainMac = (text) => vault.mac('audit-chain', text);
+  const mac = chainMac(vault);
   const place = { file: retentionFile(file), line: 1 };
   let marked = 0;
   async function examine(accepted: readonly Gap[]): Promise<ChainFindings> {

@@ -9,7 +9,7 @@ import {
   walkChains,
 } from './chain.ts';
 import { type AuditVault, headFile, type HeadRecord, highestSlot, readHeads } from './live-file.ts';
-import { type ChainHead, type ChainMac, parseLine, piecesOf, readPiece } from './line.ts';
+import { type ChainHead, chainMac, type ChainMac, parseLine, piecesOf, readPiece } from './line.ts';
 import { type LogSource, rotatedFiles, snapshotLog } from './log-files.ts';
 import { openSource, PackedDamage, readForwards } from './reader.ts';
 import {
@@ -85,7 +85,7 @@ async function verifyFrom(
   { file, vault, anchored, stored }: VerifyOptions,
   retention: RetentionState,
 ): Promise<Verification> {
-  const mac: ChainMac = (text) => vault.mac('audit-chain', text);
+  const mac = chainMac(vault);
   const { removed, time, chains: starts } = retention.kind === 'record' ? retention.record : nothingRemoved;
   // Heads before file sizes: the lines that a head names were written before it.
   const records = readHeads(file, vault);

@@ -10,7 +10,7 @@ import {
   openHead,
   readHeads,
 } from './live-file.ts';
-import { type ChainHead, type ChainMac, formatEnd, genesis, piecesOf, readPiece } from './line.ts';
+import { type ChainHead, chainMac, type ChainMac, formatEnd, genesis, piecesOf, readPiece } from './line.ts';
 import { disk, type DiskCalls, snapshotLog, tryLockFile } from './log-files.ts';
 import { openSource, PackedDamage, readBackwards } from './reader.ts';
 import { readRetention } from './sealed-heads.ts';
@@ -114,7 +114,7 @@ function recover(
   vault: AuditVault,
   stored: ReadonlyMap<string, ChainHead>,
 ): Recovered {
-  const mac: ChainMac = (text) => vault.mac('audit-chain', text);
+  const mac = chainMac(vault);
   if (record?.kind === 'other-key') {
     throw new SidekeyError(
       'key_mismatch',

@@ -1,9 +1,9 @@
-import { randomUUID } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import type { Identity } from '../agents/authentication.ts';
 import type { Question } from '../approvals/approval.ts';
 import type { AuditEvent } from '../audit/event.ts';
+import { newExchangeId } from '../audit/exchange-id.ts';
 import type { SealedCredential } from '../grants/credential.ts';
 import type { Grant } from '../grants/grant.ts';
 import type { InjectPlace, Provider } from '../grants/provider.ts';
@@ -43,7 +43,7 @@ interface Known {
  */
 export class ExchangeRecord {
   /** Random id that joins the events of the exchange. */
-  readonly exchange = randomUUID();
+  readonly exchange = newExchangeId();
   readonly #begunAt: number;
   readonly #now: () => number;
   readonly #known: Known;

@@ -29,9 +29,11 @@ export interface Vault {
    */
   open(context: string, sealed: Uint8Array): Buffer;
 
-  /** HMAC-SHA256 with a key derived (HKDF, RFC 5869) from the master key for this purpose alone; 64 hex digits. */
-  mac(purpose: MacPurpose, data: string | Uint8Array): string;
+  /** HMAC-SHA256 with a key derived (HKDF, RFC 5869) from the master key for this purpose alone. Default: hex. */
+  mac(purpose: MacPurpose, data: string | Uint8Array, encoding?: MacEncoding): string;
 }
+
+export type MacEncoding = 'hex' | 'base64url';
 
 /** Each purpose has a key of its own. */
 export type MacPurpose =
@@ -129,7 +131,7 @@ async function keyFrom(source: KeySource, options: OpenVaultOptions): Promise<Ke
  */
 export function createVault(master: KeyObject): Vault {
   const wrapKey: WrapKey = { key: derivedKey(master, 'wrap'), id: keyIdOf(master) };
-  const macs: Readonly<Record<MacPurpose, (data: string | Uint8Array) => string>> = {
+  const macs: Readonly<Record<MacPurpose, Mac>> = {
     'audit-chain': createLineMac(derivedKey(master, 'audit-chain')),
     'audit-head': createLineMac(derivedKey(master, 'audit-head')),
     'audit-anchor': macWith(derivedKey(master, 'audit-anchor')),
@@ -143,12 +145,15 @@ export function createVault(master: KeyObject): Vault {
     keyId: Buffer.from(wrapKey.id).toString('hex'),
     seal: (context: string, plaintext: Uint8Array) => sealEnvelope(wrapKey, context, plaintext),
     open: (context: string, sealed: Uint8Array) => openEnvelope(wrapKey, context, sealed),
-    mac: (purpose: MacPurpose, data: string | Uint8Array) => macs[purpose](data),
+    mac: (purpose: MacPurpose, data: string | Uint8Array, encoding: MacEncoding = 'hex') =>
+      macs[purpose](data, encoding),
   });
 }
 
-function macWith(key: KeyObject): (data: string | Uint8Array) => string {
-  return (data) => createHmac('sha256', key).update(data).digest('hex');
+type Mac = (data: string | Uint8Array, encoding: MacEncoding) => string;
+
+function macWith(key: KeyObject): Mac {
+  return (data, encoding) => createHmac('sha256', key).update(data).digest(encoding);
 }
 
 /**
@@ -295,13 +300,13 @@ const blockBytes = 64;
 const digestBytes = 32;
 
 /**
- * HMAC-SHA256 (RFC 2104) with one key, in hex, for texts that are no secret: the last one stays in memory. It is made of
+ * HMAC-SHA256 (RFC 2104) with one key, for texts that are no secret: the last one stays in memory. It is made of
  * two hashes in a call each. `createHmac` makes objects that cost several times the hash of a line, and each access is two
  * lines.
  *
  * @param key of at maxBytes a block
  */
-export function createLineMac(key: KeyObject): (data: string | Uint8Array) => string {
+export function createLineMac(key: KeyObject): Mac {
   const bytes = key.export();
   if (bytes.length > blockBytes) throw new RangeError('A longer key would have to be hashed first.');
   let inner: Buffer = Buffer.alloc(4_096, 0x36);
@@ -321,7 +326,7 @@ export function createLineMac(key: KeyObject): (data: string | Uint8Array) => st
     return wider;
   }
 
-  return (data) => {
+  return (data, encoding) => {
     let end = blockBytes;
     if (typeof data === 'string') end += reserve(3 * data.length).write(data, blockBytes);
     else {
@@ -329,6 +334,6 @@ export function createLineMac(key: KeyObject): (data: string | Uint8Array) => st
       end += data.length;
     }
     outer.write(hash('sha256', inner.subarray(0, end), 'hex'), blockBytes, 'hex');
-    return hash('sha256', outer, 'hex');
+    return hash('sha256', outer, encoding);
   };
 }

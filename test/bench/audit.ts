@@ -1,5 +1,4 @@
 /** What an audited event costs, beside a bare write of the same line: microseconds an event. */
-import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +9,7 @@ import { queryAudit } from '../../src/audit/query.ts';
 import { summarize } from '../../src/audit/summary.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import type { AuditEvent } from '../../src/audit/event.ts';
+import { newExchangeId } from '../../src/audit/exchange-id.ts';
 import { vaultForTest } from '../unit/audit/vault-for-test.ts';
 
 const event: AuditEvent = {
@@ -32,7 +32,7 @@ const event: AuditEvent = {
 /** Enough different ones that none finds its like within the window of a compressor. */
 const events = Array.from({ length: 1_000 }, (_, n) => ({
   ...event,
-  exchange: randomUUID(),
+  exchange: newExchangeId(),
   path: `/tickets/${(n * 7_919) % 100_003}`,
 }));
 let turn = 0;

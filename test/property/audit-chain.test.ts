@@ -5,7 +5,7 @@ import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent } from '../../src/audit/event.ts';
 import { encodeHead, headFile } from '../../src/audit/live-file.ts';
-import { composeLine, genesis, type ChainHead } from '../../src/audit/line.ts';
+import { chainMac, composeLine, genesis, type ChainHead } from '../../src/audit/line.ts';
 import { openAuditLog, type OpenAuditLog } from '../../src/audit/log.ts';
 import { queryAudit } from '../../src/audit/query.ts';
 import { readStoredHeads } from '../../src/audit/sealed-heads.ts';
@@ -14,7 +14,7 @@ import { endStoreForTest } from '../unit/audit/head-store-for-test.ts';
 import { vaultForTest } from '../unit/audit/vault-for-test.ts';
 
 const vault = vaultForTest();
-const mac = (text: string | Uint8Array) => vault.mac('audit-chain', text);
+const mac = chainMac(vault);
 
 const text = fc.oneof(fc.string({ maxLength: 20 }), fc.string({ unit: 'binary', maxLength: 20 }));
 const optional = <T>(values: fc.Arbitrary<T>) => fc.option(values, { nil: undefined });
@@ -69,7 +69,7 @@ function verifies(bytes: string | Buffer, heads: Map<number, ChainHead>): Promis
   });
 }
 
-const macOfForger = (text: string | Uint8Array) => vaultForTest('forger').mac('audit-chain', text);
+const macOfForger = chainMac(vaultForTest('forger'));
 
 /** The lines of one writer. */
 const chainOf = (lines: readonly string[], slot: number) =>
@@ -211,7 +211,7 @@ describe('concurrent writers', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(aStep, { maxLength: 20 }), async (steps) => {
         await inFolder(async (file) => {
-          const open = () => openAuditLog({ file, maxBytes: 1_500, vault, now: () => 0, node: 'host' });
+          const open = () => openAuditLog({ file, maxBytes: 900, vault, now: () => 0, node: 'host' });
           const logs: OpenAuditLog[] = await Promise.all([open(), open(), open()]);
           let written = 0;
           for (const step of steps) {
@@ -299,7 +299,7 @@ async function writtenByTurns(
   steps: readonly { writer: number; count: number }[],
   store: ReturnType<typeof endStoreForTest>,
 ): Promise<void> {
-  const open = () => openAuditLog({ file, maxBytes: 1_500, vault, store, now: () => 0, node: 'host' });
+  const open = () => openAuditLog({ file, maxBytes: 900, vault, store, now: () => 0, node: 'host' });
   const logs = await Promise.all([open(), open(), open()]);
   for (const step of steps) {
     const events = Array.from({ length: step.count }, async () =>

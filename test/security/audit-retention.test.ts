@@ -11,7 +11,7 @@ const vault = vaultForTest();
 
 async function log() {
   const file = await newLogFile();
-  const audit = await openLog(file, { maxBytes: 1_500 });
+  const audit = await openLog(file, { maxBytes: 900 });
   await write(audit, 30);
   const keep = (keepFiles: number, keepMs: number | null = null) =>
     removeExpired({ file, vault, audit, keepMs, keepFiles, keepBytes: null, now: Date.UTC(2026, 0, 3) });

@@ -21,7 +21,7 @@ async function log() {
   const folder = await tempFolder();
   const [now, older] = [join(folder, 'now'), join(folder, 'older')];
   const file = join(now, 'audit.jsonl');
-  const writers = [await openLog(file, { maxBytes: 3_000 }), await openLog(file, { maxBytes: 3_000 })];
+  const writers = [await openLog(file, { maxBytes: 2_000 }), await openLog(file, { maxBytes: 2_000 })];
   for (let n = 0; n < 30; n += 1) {
     await writers[n % 3 === 0 ? 1 : 0]?.append(access(`/${n}`));
     if (n === 14) fs.cpSync(now, older, { recursive: true });
@@ -160,7 +160,7 @@ test("a writer's chain that was removed with its head record stays missed when i
   const again = await openLog(at.file);
   await write(again, 2);
   await again.close();
-  expect(await problems(at.file)).toContain('cut 2');
+  expect(await problems(at.file)).toContainEqual(expect.stringMatching(/^cut /));
 });
 
 test('an older head record that says that its writer ended is found', async () => {

@@ -67,7 +67,7 @@ describe('an attacker with write access to the audit files and without the key',
   });
 
   it('cannot remove a file or the whole log undetected', async () => {
-    const file = await writtenLog(30, { maxBytes: 1_500 });
+    const file = await writtenLog(30, { maxBytes: 900 });
     fs.renameSync(`${file}.000002`, `${file}.away`);
     expect(await problems(file)).toEqual(['missing 1', 'missing 1']);
     fs.renameSync(`${file}.away`, `${file}.000002`);
@@ -84,7 +84,7 @@ describe('an attacker with write access to the audit files and without the key',
     rewriteLines(file, (lines) => lines.slice(0, 3));
     const third = (await allLines(file)).at(-1)?.hash ?? '';
     rewrite(headFile(file), (text) =>
-      text.replace('"seq":5', '"seq":3').replace(/"hash":"\w+"/, `"hash":"${third}"`),
+      text.replace('"seq":5', '"seq":3').replace(/"hash":"[\w-]+"/, `"hash":"${third}"`),
     );
     expect((await verify(file)).problems.map(({ kind }) => kind)).toEqual(['cut', 'edited']);
     fs.rmSync(headFile(file));

@@ -1,11 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { problemLimit, walkChains } from '../../../src/audit/chain.ts';
-import { genesis, type ChainHead, type Piece } from '../../../src/audit/line.ts';
+import { genesis, prevOf, type ChainHead, type Piece } from '../../../src/audit/line.ts';
 
-/** The `seq`th line of a chain whose hashes are `<node><seq>`. */
+/** The `seq`th line of a chain whose hashes are `<node><seq>` and some more. */
 function line(node: string, seq: number, over: Partial<Extract<Piece, { kind: 'line' }>> = {}): Piece {
-  const prev = seq === 1 ? genesis : `${node}${seq - 1}`;
-  return { kind: 'line', node, seq, prev, hash: `${node}${seq}`, event: 'access', ...over };
+  const prev = prevOf(seq === 1 ? genesis : hashOf(node, seq - 1));
+  return { kind: 'line', node, seq, prev, hash: hashOf(node, seq), event: 'access', ...over };
+}
+
+function hashOf(node: string, seq: number): string {
+  return `${node}${seq}`.padEnd(22, '.');
 }
 
 function broken(kind: 'torn' | 'altered', claim?: { node: string; seq: number }): Piece {
@@ -16,7 +20,7 @@ function broken(kind: 'torn' | 'altered', claim?: { node: string; seq: number })
 function walk(pieces: Piece[], heads: Record<string, ChainHead | number>) {
   const links = Object.entries(heads).map(([node, head]): [string, ChainHead] => [
     node,
-    typeof head === 'number' ? { seq: head, hash: `${node}${head}` } : head,
+    typeof head === 'number' ? { seq: head, hash: hashOf(node, head) } : head,
   ]);
   const chains = walkChains(new Map(links), { file: 'head', line: 1 });
   for (const [index, piece] of pieces.entries()) chains.see(piece, { file: 'log', line: index + 1 });

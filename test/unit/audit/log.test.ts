@@ -52,7 +52,7 @@ describe('append', () => {
         node: 'host/1',
         ...access('/a'),
         prev_end: '0:0',
-        prev: '0'.repeat(64),
+        prev: '0'.repeat(11),
         hash: expect.any(String) as string,
       },
     ]);
@@ -326,7 +326,7 @@ describe('with fsync: always', () => {
   it('refuses on a full disk, and accepts events again as soon as there is space', async () => {
     const file = await newLogFile();
     const { state, calls } = limitedDisk();
-    const log = await openLog(file, { disk: calls, fsync: 'always', maxBytes: 700 });
+    const log = await openLog(file, { disk: calls, fsync: 'always', maxBytes: 420 });
     await write(log, 2);
     state.room = 0;
     await expect(log.append(access('/lost'))).rejects.toMatchObject(unavailable);

@@ -16,7 +16,7 @@ const later = () => Date.now() + 120_000;
 
 /** A log of many files, all rotated ones packed. */
 async function packedLog(count = 30): Promise<string> {
-  const file = await writtenLog(count, { maxBytes: 1_500 });
+  const file = await writtenLog(count, { maxBytes: 900 });
   expect(await packRotated(file, later())).toBeGreaterThan(3);
   return file;
 }
@@ -25,7 +25,7 @@ const allPaths = (count: number, from = 1) => Array.from({ length: count }, (_, 
 
 describe('packing', () => {
   it('preserves all lines, and the log verifies', async () => {
-    const file = await writtenLog(30, { maxBytes: 1_500 });
+    const file = await writtenLog(30, { maxBytes: 900 });
     const before = await allLines(file);
     const texts = rotatedFiles(file).map(({ path }) => fs.readFileSync(path));
     await packRotated(file, later());
@@ -38,7 +38,7 @@ describe('packing', () => {
   });
 
   it('skips a file whose writer may still write to it', async () => {
-    const file = await writtenLog(10, { maxBytes: 1_500 });
+    const file = await writtenLog(10, { maxBytes: 900 });
     expect(await packRotated(file, Date.now())).toBe(0);
     const other = await writtenLog(2);
     fs.linkSync(other, rotatedName(other, 1));
@@ -46,7 +46,7 @@ describe('packing', () => {
   });
 
   it('is done by one process at a time', async () => {
-    const file = await writtenLog(10, { maxBytes: 1_500 });
+    const file = await writtenLog(10, { maxBytes: 900 });
     const lock = tryLockFile(`${file}.pack.lock`);
     expect(await packRotated(file, later())).toBe(0);
     lock?.release();
@@ -54,7 +54,7 @@ describe('packing', () => {
   });
 
   it('restarts after an interruption, and the plain file counts until then', async () => {
-    const file = await writtenLog(30, { maxBytes: 1_500 });
+    const file = await writtenLog(30, { maxBytes: 900 });
     const plain = fs.readFileSync(rotatedName(file, 1));
     await packRotated(file, later());
     fs.writeFileSync(rotatedName(file, 1), plain, { mode: 0o600 });
@@ -73,7 +73,7 @@ describe('a packed log', () => {
     const tail: (string | undefined)[] = [];
     for await (const { path } of tailAudit({ file, lines: 100 })) if (path !== undefined) tail.push(path);
     expect(tail).toEqual(allPaths(30));
-    const log = await openLog(file, { maxBytes: 1_500 });
+    const log = await openLog(file, { maxBytes: 900 });
     const stop = new AbortController();
     const seen: string[] = [];
     for await (const { path } of tailAudit({ file, lines: 1, follow: true, signal: stop.signal })) {
@@ -88,7 +88,7 @@ describe('a packed log', () => {
   it('is continued and packed further with the next numbers', async () => {
     const file = await packedLog();
     const last = rotatedFiles(file).at(-1)?.number ?? 0;
-    const log = await openLog(file, { maxBytes: 1_500 });
+    const log = await openLog(file, { maxBytes: 900 });
     await write(log, 10, 31);
     expect(rotatedFiles(file).at(-1)?.number).toBeGreaterThan(last);
     await packRotated(file, later());
@@ -110,7 +110,7 @@ describe('a packed log', () => {
   });
 
   it('is readable if it was packed after the snapshot', async () => {
-    const file = await writtenLog(30, { maxBytes: 1_500 });
+    const file = await writtenLog(30, { maxBytes: 900 });
     const { openSource } = await import('../../../src/audit/reader.ts');
     const [first] = snapshotLog(file);
     const text = fs.readFileSync(rotatedName(file, 1));

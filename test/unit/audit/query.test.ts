@@ -14,7 +14,7 @@ async function collect(lines: AsyncIterable<AuditLine>): Promise<(string | undef
 async function ask(filter: AuditFilter): Promise<(string | undefined)[]> {
   const file = await newLogFile();
   let time = Date.UTC(2026, 0, 1);
-  const log = await openLog(file, { now: () => time, maxBytes: 700 });
+  const log = await openLog(file, { now: () => time, maxBytes: 420 });
   await log.append({ ...access('/1'), grant: 'g1', status: 200 });
   time += 1_000;
   await log.append({ ...access('/2'), event: 'denied', code: 'rule_denied', host: 'other.example' });
@@ -32,7 +32,7 @@ describe('the tail of the log', () => {
   });
 
   it('includes rotated files', async () => {
-    const file = await writtenLog(30, { maxBytes: 1_000 });
+    const file = await writtenLog(30, { maxBytes: 600 });
     const last = await collect(tailAudit({ file, lines: 20 }));
     expect(last.length).toBeGreaterThan(10);
     expect(last).toEqual(Array.from({ length: last.length }, (_, index) => `/${31 - last.length + index}`));
@@ -47,7 +47,7 @@ describe('the tail of the log', () => {
 
   it('follows across rotations, each line once, until it is aborted', async () => {
     const file = await newLogFile();
-    const log = await openLog(file, { maxBytes: 1_500 });
+    const log = await openLog(file, { maxBytes: 900 });
     await write(log, 5);
     const stop = new AbortController();
     const seen: (string | undefined)[] = [];

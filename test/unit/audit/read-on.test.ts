@@ -22,7 +22,7 @@ async function pathsFrom(file: string, position: LogPosition, now = later()) {
 const all = (count: number) => Array.from({ length: count }, (_, index) => `/${index + 1}`);
 
 it('reads a log from its start to its end', async () => {
-  const file = await writtenLog(30, { maxBytes: 1_500 });
+  const file = await writtenLog(30, { maxBytes: 900 });
   const { found, at } = await pathsFrom(file, startOfLog(file));
   expect(found).toEqual(all(30));
   expect(at).toEqual(endOfLog(file));
@@ -31,7 +31,7 @@ it('reads a log from its start to its end', async () => {
 });
 
 it('stays in a rotated file while its writer may still write to it', async () => {
-  const file = await writtenLog(10, { maxBytes: 1_500 });
+  const file = await writtenLog(10, { maxBytes: 900 });
   const { at } = await pathsFrom(file, startOfLog(file), Date.now());
   expect(at).toEqual({ segment: 1, offset: fs.statSync(rotatedName(file, 1)).size });
 });
@@ -56,7 +56,7 @@ it('skips torn lines', async () => {
 });
 
 it('starts at the first line of a log that replaced another one', async () => {
-  const file = await writtenLog(30, { maxBytes: 1_500 });
+  const file = await writtenLog(30, { maxBytes: 900 });
   const end = endOfLog(file);
   for (const name of fs.readdirSync(dirname(file))) fs.rmSync(join(dirname(file), name));
   const log = await openLog(file);

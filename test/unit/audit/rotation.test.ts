@@ -59,7 +59,7 @@ describe('rotating a file', () => {
 describe('a log that is rotated', () => {
   it('continues its chain, and names the previous file', async () => {
     const file = await newLogFile();
-    const log = await openLog(file, { maxBytes: 1_000 });
+    const log = await openLog(file, { maxBytes: 600 });
     await write(log, 10);
     const { files, ok, chains } = await verify(file);
     expect(files).toBeGreaterThan(3);
@@ -74,7 +74,7 @@ describe('a log that is rotated', () => {
 
   it('is detected by other writers at their next event', async () => {
     const file = await newLogFile();
-    const [idle, busy] = [await openLog(file), await openLog(file, { maxBytes: 1_000 })];
+    const [idle, busy] = [await openLog(file), await openLog(file, { maxBytes: 600 })];
     await write(idle, 1);
     await write(busy, 5, 10);
     await write(idle, 1, 2);

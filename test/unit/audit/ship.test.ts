@@ -100,7 +100,7 @@ describe('a new sink', () => {
 describe('a sink that was offline', () => {
   it('continues at its position, across rotations, packing and a restart', async () => {
     const file = await newLogFile();
-    const log = await openLog(file, { maxBytes: 1_500 });
+    const log = await openLog(file, { maxBytes: 900 });
     const first = ship(file, { batchLines: 7 });
     await write(log, 4);
     await first.idle();
@@ -116,7 +116,7 @@ describe('a sink that was offline', () => {
 
   it('is told which lines it missed after retention removed them', async () => {
     const file = await newLogFile();
-    const log = await openLog(file, { maxBytes: 1_500 });
+    const log = await openLog(file, { maxBytes: 900 });
     const first = ship(file);
     await first.idle();
     await first.close();

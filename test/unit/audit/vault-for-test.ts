@@ -6,6 +6,7 @@ export function vaultForTest(word = 'key'): AuditVault {
   const keyId = createHash('sha256').update(word).digest('hex').slice(0, 16);
   return {
     keyId,
-    mac: (purpose, data) => createHmac('sha256', `${word}/${purpose}`).update(data).digest('hex'),
+    mac: (purpose, data, encoding = 'hex') =>
+      createHmac('sha256', `${word}/${purpose}`).update(data).digest(encoding),
   };
 }

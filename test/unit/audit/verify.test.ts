@@ -49,7 +49,7 @@ describe('verifying a log', () => {
   });
 
   it('sorts problems in the order of the log, with file and line', async () => {
-    const file = await writtenLog(12, { maxBytes: 1_500 });
+    const file = await writtenLog(12, { maxBytes: 900 });
     rewriteLines(`${file}.000002`, (lines) => lines.toSpliced(1, 1));
     rewriteLines(`${file}.000001`, (lines) => lines.with(1, (lines[1] ?? '').replace('/2', '/9')));
     const found = await verify(file);

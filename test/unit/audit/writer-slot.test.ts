@@ -50,7 +50,7 @@ describe('claiming a slot', () => {
 
   it('finds the last line of a killed writer among lines of others, in a rotated file', async () => {
     const file = await newLogFile();
-    const [first, second] = [await openLog(file), await openLog(file, { maxBytes: 2_000 })];
+    const [first, second] = [await openLog(file), await openLog(file, { maxBytes: 1_200 })];
     await write(first, 1);
     await write(second, 30);
     const killed = await asKilled(file);

@@ -44,7 +44,7 @@ describe('the record of an exchange', () => {
     wait(25);
     const outcome = record.outcome({ status: 200, bytesIn: 3, bytesOut: 4, outcome: 'complete' });
     const facts = {
-      exchange: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      exchange: expect.stringMatching(/^[A-Za-f][\w-]{11}$/),
       client: '127.0.0.1:5',
       method: 'GET',
       reason: 'a ticket',

@@ -11,7 +11,10 @@ test('the line MAC equals HMAC-SHA256, whatever was hashed before', () => {
     property(anyKey, array(anyData, { minLength: 1, maxLength: 4 }), (bytes, texts) => {
       const key = createSecretKey(bytes);
       const mac = createLineMac(key);
-      for (const text of texts) expect(mac(text)).toBe(createHmac('sha256', key).update(text).digest('hex'));
+      for (const text of texts) {
+        for (const encoding of ['hex', 'base64url'] as const)
+          expect(mac(text, encoding)).toBe(createHmac('sha256', key).update(text).digest(encoding));
+      }
     }),
   );
 });
