@@ -113,7 +113,6 @@ interface ScannedRequest {
 interface PlaceholderContext {
   readonly caller: PlaceholderCaller;
   readonly config: {
-    readonly provider: (name: string) => Provider | undefined;
     readonly limits: { readonly placeholder_body_bytes: number };
   };
   /** The grants that the domain offers; null: none. */
@@ -121,6 +120,8 @@ interface PlaceholderContext {
   readonly received: { readonly placeholders: PlaceholdersInHead };
   /** Null: the request has no credential. */
   readonly grant: Grant | null;
+  /** The provider of that grant. */
+  readonly provider: Provider | undefined;
 }
 
 /** @throws SidekeyError `placeholder_misused`: a placeholder in the head is not replaced there */
@@ -152,8 +153,8 @@ export function detectPlaceholders<R extends ScannedRequest>(
   reply: Pick<Reply, 'continue'>,
   onUnexpected: () => void,
 ): R | Promise<R> {
-  const { grant, config, received } = context;
-  const provider = grant === null ? undefined : config.provider(grant.provider);
+  const { received } = context;
+  const provider = context.grant === null ? undefined : context.provider;
   const hasNone = request.body === null && received.placeholders.all.length === 0;
   if (hasNone && provider?.placeholders.includes('websocket') !== true) return request;
   return scannedRequest(request, context, provider, codes, reply, onUnexpected);

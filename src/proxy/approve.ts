@@ -96,10 +96,11 @@ function changed(): SidekeyError {
 }
 
 /** Returns the query without the value of the parameter that carries the credential. */
-function shownQuery(query: string, { facts: { authority, path }, grant, config }: GrantedRequest): string {
-  const placement = config.placementFor(grant.provider, { authority, path });
+function shownQuery(query: string, { placement }: GrantedRequest): string {
   const parameter =
-    placement instanceof SidekeyError ? undefined : schemeOf(placement).queryParameter?.(placement);
+    placement === null || placement instanceof SidekeyError
+      ? undefined
+      : schemeOf(placement).queryParameter?.(placement);
   if (parameter === undefined) return query;
   const name = parameter.toLowerCase();
   return query

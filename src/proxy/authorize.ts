@@ -1,5 +1,6 @@
 import { type Identified, type Identity, readPresented } from '../agents/authentication.ts';
 import { defaultUser, type Grant } from '../grants/grant.ts';
+import type { Placement, Provider } from '../grants/provider.ts';
 import { valuesOf } from '../http/fields.ts';
 import type { BodyFraming } from '../http/framing.ts';
 import { type InboundRequest, readAhead, type Reply } from '../http/message.ts';
@@ -13,7 +14,7 @@ import { type BodyFacts, readBodyFacts } from '../policy/body.ts';
 import { decideRequest, type Decision } from '../policy/decide.ts';
 import type { RequestFacts } from '../policy/request.ts';
 import { pathWithout } from '../schemes/path.ts';
-import { type Destination, pathPrefixesOf } from '../schemes/placement.ts';
+import { pathPrefixesOf } from '../schemes/placement.ts';
 import { type ConnectionPlan, type FieldFacts, planOf } from './plan.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { GivenApproval } from './revalidate.ts';
@@ -69,6 +70,10 @@ export interface Evaluation {
   readonly caller: Identity;
   /** Null: the domain map offers no grant there. */
   readonly candidates: GrantCandidates | null;
+  /** The provider of the selected grant; undefined: none is selected, or it has no definition. */
+  readonly provider: Provider | undefined;
+  /** How that grant's credential is carried, or why it is not; null: no grant is selected. */
+  readonly placement: Placement | SidekeyError | null;
   readonly facts: RequestFacts;
   readonly decision: Decision;
 }
@@ -190,12 +195,23 @@ function allowed(
   services: Pick<ProxyServices, 'audit'>,
   record: ExchangeRecord,
 ): AuthorizedRequest {
-  const { decision, received, config, caller, candidates, facts } = evaluation;
+  const { decision, received, config, caller, candidates, provider, placement, facts } = evaluation;
   record.decided(decision);
   if (decision.outcome === 'deny') throw refusalOf(decision, received);
   if (decision.reported !== null) services.audit.note(record.reported(decision.reported));
   const grant = decision.outcome === 'tunnel' ? null : grantOf(evaluation, decision);
-  return { received, config, caller, candidates, facts, decision, grant, redactedPath };
+  return {
+    received,
+    config,
+    caller,
+    candidates,
+    provider,
+    placement,
+    facts,
+    decision,
+    grant,
+    redactedPath,
+  };
 }
 
 /** A placeholder in a request to a host that is not listed is the more likely mistake. */
@@ -267,10 +283,14 @@ function judge(
   candidates: GrantCandidates | null,
   services: Pick<ProxyServices, 'now'>,
 ): Evaluation {
-  const path = judgedPath(received.target, candidates, config);
-  const facts = factsOf(received, path, caller, candidates, grantLabels, config, services.now());
+  const { target } = received;
+  const selected = candidates?.selected.kind === 'selected' ? candidates.selected.grant : null;
+  const provider = selected === null ? undefined : config.provider(selected.provider);
+  const placement = selected === null ? null : config.placementFor(selected.provider, target);
+  const path = judgedPath(target, placement);
+  const facts = factsOf(received, path, caller, candidates, grantLabels, provider, services.now());
   const decision = decideRequest(config.policy, facts);
-  return { received, config, caller, candidates, facts, decision };
+  return { received, config, caller, candidates, provider, placement, facts, decision };
 }
 
 /** Returns the selected grant of an evaluation. @throws SidekeyError `grant_missing`, `grant_ambiguous` */
@@ -292,17 +312,16 @@ export function factsOf(
   caller: Identity,
   offer: GrantCandidates | null,
   grantLabels: readonly string[],
-  { provider }: Pick<ConfigSnapshot, 'provider'>,
+  provider: Pick<Provider, 'methodOverrideParameters'> | undefined,
   now: number,
 ): RequestFacts {
   const { head, body, upgrades } = inbound;
-  const selected = offer?.selected.kind === 'selected' ? offer.selected.grant : null;
   return {
     authority: target.authority,
     method: head.method,
     methodFields: fieldFacts.methodFields,
     pathFields: fieldFacts.pathFields,
-    methodParameters: (selected !== null && provider(selected.provider)?.methodOverrideParameters) || none,
+    methodParameters: provider?.methodOverrideParameters ?? none,
     upgrades: upgrades ?? fieldFacts.asksForWebSocket,
     path,
     client: plan.address,
@@ -353,12 +372,7 @@ export async function withBodyFacts(received: ReceivedRequest, maxBytes: number)
  * The path that rules judge: without the credential's place, where that of the grant which is meant stands in the path.
  * It is not a part of the requested resource. Only what no upstream reads as anything else counts as one.
  */
-function judgedPath(
-  to: Destination,
-  offer: Pick<GrantCandidates, 'selected'> | null,
-  { placementFor }: Pick<ConfigSnapshot, 'placementFor'>,
-): string {
-  if (offer?.selected.kind !== 'selected') return to.path;
-  const placement = placementFor(offer.selected.grant.provider, to);
-  return placement instanceof SidekeyError ? to.path : pathWithout(to.path, pathPrefixesOf(placement));
+function judgedPath({ path }: Target, placement: Evaluation['placement']): string {
+  if (placement === null || placement instanceof SidekeyError) return path;
+  return pathWithout(path, pathPrefixesOf(placement));
 }

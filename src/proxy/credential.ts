@@ -33,20 +33,20 @@ interface ObtainedCredential {
  * @throws SidekeyError `policy_violation`: the request cannot carry a credential; `too_many_leaks`; why there is no token
  */
 export function obtainCredential(
-  { method, authority, path }: PreparedRequest,
+  { method }: Pick<PreparedRequest, 'method'>,
   authorized: AuthorizedRequest,
   { tokens, leakLimit }: Pick<ProxyServices, 'tokens' | 'leakLimit'>,
 ): ObtainedCredential | null | Promise<ObtainedCredential> {
   if (!isGranted(authorized)) return null;
-  const { grant, config } = authorized;
+  const { grant, placement } = authorized;
   // A response to TRACE is the request itself, with its credential (RFC 9110 §9.3.8).
   if (method === 'TRACE')
     throw new SidekeyError('policy_violation', 'TRACE would show the credential to whoever sent it.');
   const barred = leakLimit.refusal(leakKeyOf(authorized));
   if (barred !== null) throw barred;
-  const placement = orThrow(config.placementFor(grant.provider, { authority, path }));
+  const place = orThrow(placement!);
   const token = tokens.peek(grant.id) ?? tokens.tokenFor(grant.id);
-  return after(token, obtained, placement);
+  return after(token, obtained, place);
 }
 
 function obtained(token: TokenResult, placement: Placement): ObtainedCredential {
@@ -96,7 +96,7 @@ export function applyCredential(
   const leakGuard = leakSearchFor(authorized.decision.leakGuard ?? 'auto', {
     host: authority.host,
     path,
-    places: config.provider(token.grant.provider)?.echoPaths,
+    places: authorized.provider?.echoPaths,
     isShown: schemeOf(placement).isRepeated === true || placeholders?.inContent === true,
   });
   const nonceOrigin = needsProof(sealed.credential, placement) ? originOf(authority) : null;
@@ -255,11 +255,11 @@ function refusedToken({ code, message, hint, retryAfterMs }: RefusedToken): Side
  */
 export function readForScheme(
   request: PreparedRequest,
-  { config, grant }: AuthorizedRequest,
+  { config, grant, placement }: AuthorizedRequest,
   reply: Pick<Reply, 'continue'>,
 ): PreparedRequest | Promise<PreparedRequest> {
-  const placement = grant === null ? null : config.placementFor(grant.provider, request);
-  if (placement === null || placement instanceof SidekeyError || placement.kind === 'own') return request;
+  if (grant === null || placement === null || placement instanceof SidekeyError || placement.kind === 'own')
+    return request;
   const scheme = schemeOf(placement);
   if (scheme.needs === undefined) return request;
   const need = scheme.needs({ ...request, hasBody: hasBody(request) }, placement);

@@ -173,7 +173,7 @@ async function hostOf(
   const offer = offerOf(candidates, domain, caller);
   const { selected } = offer;
   const labels = await labelsOf(caller, offer);
-  const facts = factsOf(received, received.target.path, caller, offer, labels, settings, now());
+  const facts = factsOf(received, received.target.path, caller, offer, labels, undefined, now());
   const list = rules === undefined ? [] : rulesFor(rules, facts);
   return {
     host: pattern.text,

@@ -17,7 +17,7 @@ import { type LeakKey, limitsOf, spendBytes, takeLimits } from './limits.ts';
 import { answerTokenRequest, isTokenRequest } from './token-endpoint.ts';
 import { ExchangeRecord } from './record.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
-import { upstreamRequest, type UpstreamRequest } from './upstream-request.ts';
+import { type PreparedRequest, upstreamRequest, type UpstreamRequest } from './upstream-request.ts';
 
 /** Sends a request to its upstream and streams the response into the reply. */
 export type Forwarder = (
@@ -39,64 +39,66 @@ export async function exchange(
   forward: Forwarder,
   record = new ExchangeRecord(inbound, services.now),
 ): Promise<void> {
-  const { audit } = services;
-  let meter: Meter | undefined;
+  const { audit, placeholders } = services;
+  let meter: Meter | null = null;
   let end: ExchangeResult | SidekeyError;
   try {
-    end = await stages();
-  } catch (error) {
-    end = refusalOf(error, services);
-  }
-  meter?.close();
-  if (meter !== undefined && meter.leaks > 0) reportLeaks(meter.leaks, record, services);
-  // The rest of a body that nobody reads must not stand before the next request.
-  void inbound.body?.return?.();
-  if (end instanceof SidekeyError)
-    audit.note(record.refused(end, refuse(reply, end, inbound.head.method), meter));
-  else audit.note(record.outcome(end));
-
-  function onUnexpected(): void {
-    audit.note(record.unexpectedPlaceholder());
-  }
-
-  // Most stages have their value at hand. An await of it would cost a turn of the microtask queue.
-  async function stages(): Promise<ExchangeResult> {
+    // Most stages have their value at hand. An await of it would cost a turn of the microtask queue.
     let config = services.config();
     if (config instanceof Promise) config = await config;
     const received = receive(inbound, config, services, record); // 1 one authority (RFC 9110 §7.1)
-    if (isOwn(received.target.authority)) return discover(received, reply, config, services, record);
-    let authorized = authorize(received, reply, config, services, record); // 2 the caller, 3 policy
-    if (authorized instanceof Promise) authorized = await authorized;
+    if (isOwn(received.target.authority)) {
+      end = await discover(received, reply, config, services, record);
+    } else {
+      let authorized = authorize(received, reply, config, services, record); // 2 the caller, 3 policy
+      if (authorized instanceof Promise) authorized = await authorized;
 
-    let prepared = upstreamRequest(authorized, reply);
-    if (prepared instanceof Promise) prepared = await prepared;
-    refuseUnexpectedInHead(prepared, authorized, services.placeholders);
-    if (isTokenRequest(prepared, authorized)) {
-      const answered = await answerTokenRequest(prepared, authorized, reply, services, record);
-      if ('status' in answered) return answered;
-      prepared = answered;
-    }
-    prepared = readForScheme(prepared, authorized, reply);
-    if (prepared instanceof Promise) prepared = await prepared;
-    prepared = detectPlaceholders(prepared, authorized, services.placeholders, reply, onUnexpected);
-    if (prepared instanceof Promise) prepared = await prepared;
+      let prepared: PreparedRequest | ExchangeResult | Promise<PreparedRequest>;
+      prepared = upstreamRequest(authorized, reply);
+      if (prepared instanceof Promise) prepared = await prepared;
+      refuseUnexpectedInHead(prepared, authorized, placeholders);
+      if (isTokenRequest(prepared, authorized))
+        prepared = await answerTokenRequest(prepared, authorized, reply, services, record);
+      if ('status' in prepared) end = prepared;
+      else {
+        prepared = readForScheme(prepared, authorized, reply);
+        if (prepared instanceof Promise) prepared = await prepared;
+        prepared = detectPlaceholders(prepared, authorized, placeholders, reply, () =>
+          audit.note(record.unexpectedPlaceholder()),
+        );
+        if (prepared instanceof Promise) prepared = await prepared;
 
-    let credential = obtainCredential(prepared, authorized, services); // 4 memory → store → refresh
-    if (credential instanceof Promise) credential = await credential;
-    if (limitsOf(authorized.decision).length > 0) await takeLimits(authorized, services);
-    let approved = authorized;
-    if (authorized.decision.outcome === 'approve') {
-      approved = await approve(authorized, reply, services, record); //   a person, where a rule asks
-      credential = await obtainCredential(prepared, approved, services);
+        let credential = obtainCredential(prepared, authorized, services); // 4 memory → store → refresh
+        if (credential instanceof Promise) credential = await credential;
+        if (limitsOf(authorized.decision).length > 0) await takeLimits(authorized, services);
+        let approved = authorized;
+        if (authorized.decision.outcome === 'approve') {
+          approved = await approve(authorized, reply, services, record); //   a person, where a rule asks
+          credential = await obtainCredential(prepared, approved, services);
+        }
+        const counted = countUse(approved, credential);
+        if (counted instanceof Promise) await counted;
+        const request = applyCredential(prepared, approved, credential, services); // 5 the only code that sees both
+        const access = record.access(request.credential?.token, services.fingerprint);
+        const written = audit.append(access); // 6 on disk first
+        if (written instanceof Promise) await written;
+        meter = meterOf(request, authorized, services, record);
+        const renewal = new CredentialRenewal(services, record);
+        end = await forward(request, reply, approved.config, meter, renewal); // 7
+      }
     }
-    const counted = countUse(approved, credential);
-    if (counted instanceof Promise) await counted;
-    const request = applyCredential(prepared, approved, credential, services); // 5 the only code that sees both
-    const written = audit.append(record.access(request.credential?.token, services.fingerprint)); // 6 on disk first
-    if (written instanceof Promise) await written;
-    meter = meterOf(request, authorized, services, record);
-    return forward(request, reply, approved.config, meter, new CredentialRenewal(services, record)); // 7
+  } catch (error) {
+    end = refusalOf(error, services);
   }
+  if (meter !== null) {
+    meter.close();
+    if (meter.leaks > 0) reportLeaks(meter.leaks, record, services);
+  }
+  // The rest of a body that nobody reads must not stand before the next request.
+  void inbound.body?.return?.();
+  if (end instanceof SidekeyError)
+    audit.note(record.refused(end, refuse(reply, end, inbound.head.method), meter ?? undefined));
+  else audit.note(record.outcome(end));
 }
 
 function refusalOf(error: unknown, { log }: Pick<ProxyServices, 'log'>): SidekeyError {

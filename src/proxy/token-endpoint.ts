@@ -26,10 +26,9 @@ const renewals: ReadonlySet<string> = new Set([
 /** Reports whether a request is for the token endpoint of its grant's provider (RFC 6749 §3.2). */
 export function isTokenRequest(
   { authority, path, method }: Pick<PreparedRequest, 'authority' | 'path' | 'method'>,
-  { grant, config }: Pick<AuthorizedRequest, 'grant' | 'config'>,
+  { grant, provider }: Pick<AuthorizedRequest, 'grant' | 'provider'>,
 ): boolean {
   if (method !== 'POST' || grant === null) return false;
-  const provider = config.provider(grant.provider);
   const endpoint = provider === undefined ? null : endpointOf(provider);
   return (
     endpoint !== null && sameAuthority(authority, endpoint.authority) && forgiven(path) === endpoint.path
@@ -78,8 +77,7 @@ export async function answerTokenRequest(
   services: ProxyServices,
   record: ExchangeRecord,
 ): Promise<ExchangeResult | PreparedRequest> {
-  const { caller, config, grant } = authorized;
-  const provider = grant === null ? undefined : config.provider(grant.provider);
+  const { caller, config, grant, provider } = authorized;
   if (grant === null) return request;
   if (request.body !== null) reply.continue();
   const body = request.body?.[Symbol.asyncIterator]() as InboundRequest['body'] | undefined;

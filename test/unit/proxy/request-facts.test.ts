@@ -51,7 +51,7 @@ const receivedOf = (inbound: InboundRequest) => {
 };
 const factsFor = async (caller: Identity, offer: GrantCandidates | null, fields: readonly string[] = []) => {
   const labels = await labelsOf(caller, offer);
-  return factsOf(receivedOf(arrivalOf(fields)), '/', caller, offer, labels, { provider: () => undefined }, 0);
+  return factsOf(receivedOf(arrivalOf(fields)), '/', caller, offer, labels, undefined, 0);
 };
 
 describe('the user in rule conditions', () => {
