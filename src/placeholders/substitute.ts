@@ -39,6 +39,9 @@ export interface SubstitutedRequest extends AppliedRequest {
   readonly messages?: (() => Replacement) | undefined;
 }
 
+/** Such a request, apart from its path. */
+export type SubstitutedFields = Omit<SubstitutedRequest, 'path'>;
+
 /**
  * Puts the credential in the place of the placeholders of a request, besides where its scheme put it.
  *

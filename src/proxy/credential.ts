@@ -7,7 +7,7 @@ import { isGuardable } from '../leak-guard/patterns.ts';
 import { after } from '../lib/after.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { asTyped } from '../lib/log.ts';
-import { substitutePlaceholders, type SubstitutedRequest } from '../placeholders/substitute.ts';
+import { type SubstitutedFields, substitutePlaceholders } from '../placeholders/substitute.ts';
 import { leakSearchFor } from '../policy/domain-map.ts';
 import { applyScheme } from '../schemes/apply.ts';
 import { needsProof, originOf, type ProofAnswer, readProofAnswer } from '../schemes/dpop.ts';
@@ -101,29 +101,33 @@ export function applyCredential(
   });
   const nonceOrigin = needsProof(sealed.credential, placement) ? originOf(authority) : null;
   const planned = authorized.received.plan.applied;
-  const applied = applyScheme(
-    { path, fields: leakGuard?.covers === 'all' ? plainRequest(fields) : fields },
-    {
-      sealed,
-      placement,
-      authority,
-      allowPlainHttp: authorized.decision.allowPlainHttp,
-      facts: {
-        method,
-        hasBody: hasBody(prepared),
-        bodyHash: prepared.bodyHash ?? null,
-        body: prepared.wholeBody ?? null,
-        now: services.now(),
-        chunkBytes: config.limits.signed_body_bytes,
-        nonce: nonceOrigin === null ? null : services.nonces.of(nonceOrigin),
-      },
-    },
-    planned,
-  );
-  const substituted: SubstitutedRequest =
-    placeholders === undefined
-      ? applied
-      : substitutePlaceholders(applied, placeholders, sealed.credential, placement);
+  const received = leakGuard?.covers === 'all' ? plainRequest(fields) : fields;
+  let substituted: SubstitutedFields | null =
+    placeholders === undefined ? planned.find(received, sealed, placement, authority) : null;
+  let sentPath = path;
+  if (substituted === null) {
+    const facts = {
+      method,
+      hasBody: hasBody(prepared),
+      bodyHash: prepared.bodyHash ?? null,
+      body: prepared.wholeBody ?? null,
+      now: services.now(),
+      chunkBytes: config.limits.signed_body_bytes,
+      nonce: nonceOrigin === null ? null : services.nonces.of(nonceOrigin),
+    };
+    const { allowPlainHttp } = authorized.decision;
+    const applied = applyScheme(
+      { path, fields: received },
+      { sealed, placement, authority, allowPlainHttp, facts },
+      planned,
+    );
+    const whole =
+      placeholders === undefined
+        ? applied
+        : substitutePlaceholders(applied, placeholders, sealed.credential, placement);
+    sentPath = whole.path;
+    substituted = whole;
+  }
   if (leakGuard?.isAsked === true && substituted.secrets?.texts.every(isGuardable) !== true)
     throw unguardable();
   if (substituted.identity !== undefined) services.certificates.watch(token, substituted.identity);
@@ -131,7 +135,7 @@ export function applyCredential(
     authority,
     protocol: prepared.protocol,
     method,
-    path: substituted.path,
+    path: sentPath,
     fields: substituted.fields,
     planned,
     framing: substituted.reframed ?? prepared.framing,
@@ -149,7 +153,7 @@ export function applyCredential(
     credential: { token, placement, authorized, prepared, nonceOrigin },
     leakGuard,
     // Services repeat the addresses of requests on every page of a list: such a leak is no guess.
-    leakKey: substituted.path === path ? leakKeyOf(authorized) : null,
+    leakKey: sentPath === path ? leakKeyOf(authorized) : null,
   };
 }
 

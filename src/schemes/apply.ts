@@ -38,7 +38,7 @@ export interface CredentialUse {
  * follow `Host`, else they come last. All other fields stay.
  *
  * @param request origin-form path and fields, without hop-by-hop fields
- * @param planned the result for the last request of the connection, for schemes that write the same into each
+ * @param planned keeps the result for the next request of the connection
  * @throws SidekeyError `policy_violation`: the authority is not in the credential's audience, or the credential cannot
  * stand in this request; `insecure_transport`: plain `http` where the domain does not allow it
  */
@@ -47,8 +47,7 @@ export function applyScheme(
   { sealed, placement, authority, facts, allowPlainHttp }: CredentialUse,
   planned?: PlannedFields,
 ): AppliedRequest {
-  const prepared = preparedFor(sealed, placement);
-  const { audience, apply, fixed, replaced, removed, secrets } = prepared;
+  const { audience, apply, fixed, replaced, removed, secrets } = preparedFor(sealed, placement);
   if (!audience.some((pattern) => matchesPattern(pattern, authority))) {
     throw refused(
       `Wrong audience: the credential of this grant may go to ${sealed.audience.join(', ') || 'no host'}, not to ${authorityText(authority)}.`,
@@ -63,17 +62,6 @@ export function applyScheme(
     );
   }
 
-  if (apply === undefined && planned !== undefined) {
-    return {
-      path,
-      fields: planned.of(fields, prepared),
-      conceal: undefined,
-      carriedIn: replaced,
-      secrets,
-      rewriteBody: undefined,
-      identity: undefined,
-    };
-  }
   const changes = apply?.({ authority, path, fields, facts });
   const added = changes?.added ?? [];
   for (let i = 0; i < added.length; i += 2) checkField(added[i]!, added[i + 1]!);
@@ -87,30 +75,60 @@ export function applyScheme(
     rewriteBody: changes?.rewriteBody,
     identity: changes?.identity,
   };
+  if (apply === undefined) planned?.keep(fields, sealed, placement, authority, applied);
   return changes?.body === undefined ? applied : withBody(applied, changes.body);
 }
 
-/** The fields of a connection's last request with its credential. The same fields and credential give the same array. */
+/** A request with the credential in it, apart from its path. */
+export type AppliedFields = Omit<AppliedRequest, 'path'>;
+
+/**
+ * The fields of a connection's last request with its credential, of a scheme that writes the same into each request. The
+ * same received fields, credential, placement and authority give the same fields.
+ */
 export class PlannedFields {
   #received: readonly string[] | null = null;
-  #prepared: Prepared | null = null;
-  #fields: readonly string[] = [];
+  #sealed: SealedCredential | null = null;
+  #placement: Placement | null = null;
+  #authority: Authority | null = null;
+  #applied: AppliedFields | null = null;
   #section: Buffer | null = null;
 
-  /** Returns the fields with those of the credential in their place. */
-  of(received: readonly string[], prepared: Prepared): readonly string[] {
-    if (this.#received !== received || this.#prepared !== prepared) {
-      this.#fields = withFields(received, prepared.removed, prepared.fixed);
-      this.#received = received;
-      this.#prepared = prepared;
-      this.#section = null;
-    }
-    return this.#fields;
+  /** Returns the fields of such a request; null: they are to be applied. Plain `http` is never planned. */
+  find(
+    received: readonly string[],
+    sealed: SealedCredential,
+    placement: Placement,
+    authority: Authority,
+  ): AppliedFields | null {
+    const isSame =
+      received === this.#received &&
+      sealed === this.#sealed &&
+      placement === this.#placement &&
+      authority === this.#authority;
+    return isSame ? this.#applied : null;
   }
 
-  /** Returns the field lines and the empty line behind them. @param fields as `of` returned them; else null is returned */
+  keep(
+    received: readonly string[],
+    sealed: SealedCredential,
+    placement: Placement,
+    authority: Authority,
+    applied: AppliedFields,
+  ): void {
+    // The domain may forbid it for the next request.
+    if (authority.scheme !== 'https') return;
+    this.#received = received;
+    this.#sealed = sealed;
+    this.#placement = placement;
+    this.#authority = authority;
+    this.#applied = applied;
+    this.#section = null;
+  }
+
+  /** Returns the field lines and the empty line behind them; null: these are not the fields of the plan. */
   section(fields: readonly string[]): Buffer | null {
-    if (fields !== this.#fields) return null;
+    if (fields !== this.#applied?.fields) return null;
     return (this.#section ??= fieldSection(fields));
   }
 }

@@ -168,12 +168,9 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     if (socket.destroyed) reply.gone.tell();
     this.#reply = reply;
     this.#answered = request;
-    const inbound = {
-      head,
-      body,
-      client: this.client,
-      ...(body !== null && { trailers: () => body.trailers }),
-    };
+    const { client } = this;
+    const inbound: H1InboundRequest =
+      body === null ? { head, body, client } : { head, body, client, trailers: () => body.trailers };
     void this.#service.exchange(inbound, reply, this).then(this.#onAnswered);
   }
 
