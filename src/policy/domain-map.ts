@@ -30,6 +30,12 @@ export function matchesPattern(pattern: DomainPattern, authority: Authority): bo
   return pattern.wildcard ? authority.host.endsWith(`.${pattern.host}`) : authority.host === pattern.host;
 }
 
+/** Reports whether one of the patterns covers an authority. */
+export function matchesAnyPattern(patterns: readonly DomainPattern[], authority: Authority): boolean {
+  for (const pattern of patterns) if (matchesPattern(pattern, authority)) return true;
+  return false;
+}
+
 /** Returns the hosts without wildcard of entries with a grant, in order. */
 export function exactHosts(domains: readonly Domain[]): string[] {
   return domains
@@ -60,21 +66,41 @@ export function createDomainMap(domains: readonly Domain[]): DomainMap {
 export function createPatternMap<T extends { readonly pattern: DomainPattern }>(
   entries: readonly T[],
 ): PatternMap<T> {
-  const byPattern = new Map(entries.map((entry) => [entry.pattern.text, entry]));
-  const at = (host: string, { scheme, port }: Authority): T | null =>
-    byPattern.get(`${host}:${port}`) ?? (port === defaultPort[scheme] ? byPattern.get(host) : null) ?? null;
+  const exact = new Map<string, AtHost<T>>();
+  const below = new Map<string, AtHost<T>>();
+  for (const entry of entries) {
+    const { host, wildcard, port } = entry.pattern;
+    const map = wildcard ? below : exact;
+    let found = map.get(host);
+    if (found === undefined) map.set(host, (found = { any: null, byPort: null }));
+    if (port === null) found.any = entry;
+    else (found.byPort ??= new Map()).set(port, entry);
+  }
   return {
     entries,
     match(authority) {
-      let entry = at(authority.host, authority);
+      const { host } = authority;
+      let entry = entryAt(exact.get(host), authority);
+      if (below.size === 0) return entry;
       // Addresses have no suffixes: a pattern such as `*.0.0.1` is invalid, so none is found here.
-      for (let dot = authority.host.indexOf('.'); entry === null && dot >= 0;) {
-        entry = at(`*${authority.host.slice(dot)}`, authority);
-        dot = authority.host.indexOf('.', dot + 1);
+      for (let dot = host.indexOf('.'); entry === null && dot >= 0; dot = host.indexOf('.', dot + 1)) {
+        entry = entryAt(below.get(host.slice(dot + 1)), authority);
       }
       return entry;
     },
   };
+}
+
+/** The entries of one host, or of the hosts below it. */
+interface AtHost<T> {
+  /** The entry without a port, for the default port of a scheme. */
+  any: T | null;
+  byPort: Map<number, T> | null;
+}
+
+function entryAt<T>(found: AtHost<T> | undefined, { scheme, port }: Authority): T | null {
+  if (found === undefined) return null;
+  return found.byPort?.get(port) ?? (port === defaultPort[scheme] ? found.any : null);
 }
 
 /** Reports whether an audience includes all hosts of a pattern. An invalid entry includes none. */
@@ -204,11 +230,22 @@ const echoSegment =
 
 /** Reports whether an endpoint echoes requests. A false positive costs only a search. */
 function isEchoEndpoint(host: string, path: string, places: readonly string[]): boolean {
-  if (echoHosts.test(host) || echoSegment.test(path)) return true;
+  if (echoHosts.test(host) || mayEcho(path)) return true;
   if (places.length === 0 && !path.includes('%')) return false;
   const plain = decoded(path);
   return echoSegment.test(plain) || places.some((beginning) => hasPlace(plain, beginning));
 }
+
+/** Tests `echoSegment` where a segment begins like one of its names. */
+function mayEcho(path: string): boolean {
+  for (let at = path.indexOf('/'); at >= 0; at = path.indexOf('/', at + 1)) {
+    if (echoLetters.has(path.charCodeAt(at + 1) | 0x20)) return echoSegment.test(path);
+  }
+  return false;
+}
+
+/** The first letters of `echoSegment`, in lower case. */
+const echoLetters = new Set(Array.from('haedtirp', (letter) => letter.charCodeAt(0)));
 
 function hasPlace(path: string, beginning: string): boolean {
   const at = path.toLowerCase().indexOf(beginning.toLowerCase());

@@ -50,9 +50,7 @@ export interface RuleResult {
 /** Evaluates the rules in order. Never throws. */
 export function evaluateRules(domain: DomainRules, facts: RequestFacts): RuleResult {
   if (domain.readsMethods) {
-    const override = methodOverride(facts, (method) =>
-      domain.rules.some(({ rule }) => rule.conditions.methods?.includes(method) === true),
-    );
+    const override = methodOverride(facts, domain.methods);
     if (override.refused !== null) return twoMethods(domain, override.refused);
     const others = override.methods.filter(({ method }) => method !== facts.method);
     if (others.length > 0) {
@@ -274,6 +272,7 @@ export function compileRules(
   const asks = domain.default === 'approve' || domain.rules.some(({ rule }) => rule.outcome === 'approve');
   return {
     ...domain,
+    methods: new Set(domain.rules.flatMap(({ rule }) => rule.conditions.methods ?? [])),
     readsMethods: asks || reads('methods'),
     readsPath: asks || reads('paths'),
     readsQuery: reads('query'),

@@ -1,7 +1,7 @@
-import { fieldNameAsRead, percentDecoded } from './text.ts';
+import { FieldNames, percentDecoded } from './text.ts';
 
 /** Header fields that some servers and gateways treat as the method, instead of the request line. */
-const fieldNames = new Set([
+const fieldNames = new FieldNames([
   'x-http-method-override',
   'x-http-method',
   'x-method-override',
@@ -12,7 +12,7 @@ const fieldNames = new Set([
 
 /** Reports whether some servers treat the header field as the method. */
 export function overridesMethod(fieldName: string): boolean {
-  return fieldNames.has(fieldNameAsRead(fieldName));
+  return fieldNames.has(fieldName);
 }
 
 /** A parameter of a query or form: its decoded name and value. */
@@ -47,17 +47,17 @@ interface MethodSources {
  * without another meaning. The value of an ambiguous parameter (`?method=flickr.photos.search`) counts if it
  * is a method name.
  *
- * @param isRuled reports whether a rule of the domain names the method
+ * @param ruled methods that rules of the domain name
  */
 export function methodOverride(
   { path, methodFields, methodParameters, body }: MethodSources,
-  isRuled: (method: string) => boolean,
+  ruled: ReadonlySet<string>,
 ): MethodOverride {
-  const [field] = methodFields;
-  if (field !== undefined) return { refused: field };
+  if (methodFields.length > 0) return { refused: methodFields[0]! };
   const mark = path.indexOf('?');
   const form = body?.form;
-  if (mark < 0 && form === undefined) return none;
+  if (form === undefined && (mark < 0 || (methodParameters.length === 0 && !mayName(path, mark + 1))))
+    return none;
   if (form === null) return { refused: 'a form that is too long to be read' };
   const own = new Set(methodParameters.map(core));
   const methods = new Map<string, NamedMethod>();
@@ -66,13 +66,52 @@ export function methodOverride(
     const parameter = core(name);
     const isOwn = own.has(parameter);
     if (!isOwn && !common.has(parameter)) continue;
-    const named = methodsIn(value, isRuled);
+    const named = methodsIn(value, ruled);
     if (isOwn && named.length === 0 && value !== '')
       return { refused: 'a parameter that its provider takes for the method' };
     for (const method of named) methods.set(method, { method, parameter });
   }
   return { refused: null, methods: [...methods.values()] };
 }
+
+/**
+ * Reports whether a parameter of a query may be one of `common` or `overrides`, by the first two letters or digits of its
+ * name. A loop without strings, because most queries name no method. False positives are possible.
+ */
+function mayName(path: string, start: number): boolean {
+  let isName = true;
+  let first = 0;
+  for (let i = start; i < path.length; i += 1) {
+    const code = path.charCodeAt(i);
+    if (code === percent) return true;
+    if (code === ampersand || code === semicolon || code === question) {
+      isName = true;
+      first = 0;
+    } else if (code === equals) {
+      isName = false;
+    } else if (isName && code < 128 && letterOf[code] !== 0) {
+      const letter = letterOf[code]!;
+      if (first !== 0) {
+        if (beginnings.has(first + letter)) return true;
+        isName = false;
+      }
+      first = letter << 7;
+    }
+  }
+  return false;
+}
+
+const percent = 0x25;
+const ampersand = 0x26;
+const semicolon = 0x3b;
+const equals = 0x3d;
+const question = 0x3f;
+
+/** Letters in lower case and digits; 0 for other characters of ASCII. */
+const letterOf = Uint8Array.from({ length: 128 }, (_, code) => {
+  const character = String.fromCharCode(code);
+  return /[A-Za-z0-9]/.test(character) ? character.toLowerCase().charCodeAt(0) : 0;
+});
 
 /** Splits a query at all separators that any server uses, and decodes twice, to find all candidates. */
 export function parametersOf(query: string): readonly Parameter[] {
@@ -97,6 +136,11 @@ const overrides = new Set([
   'httpmethodoverride',
   'methodoverride',
 ]);
+
+/** The first two letters of each of these. */
+const beginnings = new Set(
+  [...common, ...overrides].map((name) => (name.charCodeAt(0) << 7) + name.charCodeAt(1)),
+);
 
 /**
  * Reports whether a parameter is only used for the method: `_method` (WordPress, Rails, Laravel),
@@ -135,9 +179,9 @@ const known: ReadonlySet<string> = new Set(
   ).split(' '),
 );
 
-function methodsIn(value: string, isRuled: (method: string) => boolean): readonly string[] {
+function methodsIn(value: string, ruled: ReadonlySet<string>): readonly string[] {
   return value
     .split(/[^A-Za-z0-9_.-]+/)
     .map((word) => word.toUpperCase())
-    .filter((word) => known.has(word) || isRuled(word));
+    .filter((word) => known.has(word) || ruled.has(word));
 }

@@ -1,5 +1,5 @@
 import {
-  fieldNameAsRead,
+  FieldNames,
   fold,
   type Glob,
   globCovers,
@@ -46,6 +46,54 @@ const encodedTwice = /%(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})/i;
  * without a rewrite.
  */
 export function readPath(target: string): ReadPath | ReadingProblem {
+  return readPlainPath(target) ?? readEncodedPath(target);
+}
+
+const slash = 0x2f;
+const question = 0x3f;
+const dot = 0x2e;
+
+/** Characters of `plain`. */
+const isPlain = 1;
+/** The first character of an index file. */
+const beginsIndex = 2;
+/** A character that gives a path further readings, or that is compared in lower case. */
+const isNotable = 4;
+const pathKinds = Uint8Array.from({ length: 128 }, (_, code) => {
+  const character = String.fromCharCode(code);
+  if (!/[A-Za-z0-9._~!$&'()*+,=:@-]/.test(character)) return 0;
+  return isPlain | (/[id]/.test(character) ? beginsIndex : 0) | (/[A-Z.(]/.test(character) ? isNotable : 0);
+});
+
+/** Reads a path of `plain` segments in one pass, as `readEncodedPath` does. Null: it is another one. */
+function readPlainPath(target: string): ReadPath | null {
+  if (target.charCodeAt(0) !== slash) return null;
+  let start = 1;
+  let count = 1;
+  let kinds = 0;
+  let at = 1;
+  for (; at < target.length; at += 1) {
+    const code = target.charCodeAt(at);
+    if (code === question) break;
+    if (code === slash) {
+      if (at === start) return null;
+      start = at + 1;
+      count += 1;
+      continue;
+    }
+    const kind = code < 128 ? pathKinds[code]! : 0;
+    if (kind === 0 || (code === dot && at === start)) return null;
+    kinds |= kind;
+  }
+  if (at > mostCharacters || count > mostSegments) return null;
+  const written = target.slice(1, at);
+  const segments = count === 1 ? [written] : written.split('/');
+  const mayBeIndex = start < at && (pathKinds[target.charCodeAt(start)]! & beginsIndex) !== 0;
+  const isSimple = (kinds & isNotable) === 0 && !mayBeIndex;
+  return { segments, loose: isSimple ? [withoutLastSlash(segments)] : looseReadings(segments) };
+}
+
+function readEncodedPath(target: string): ReadPath | ReadingProblem {
   const path = target.split('?', 1)[0] ?? '';
   if (!path.startsWith('/')) return { problem: 'does not begin with /' };
   if (path.length > mostCharacters) return tooMany(mostCharacters, 'characters');
@@ -135,7 +183,7 @@ export function isUnread(reading: ReadPath | ReadQuery | ReadingProblem): readin
  * (`SCRIPT_NAME`, `PATH_INFO`); services behind nginx, Traefik, Envoy and Azure, which send the client's path
  * in them.
  */
-const fieldNames = new Set([
+const fieldNames = new FieldNames([
   'x-original-url',
   'x-rewrite-url',
   'x-override-url',
@@ -158,7 +206,7 @@ const fieldNames = new Set([
 
 /** Reports whether some servers treat the header field as the path. */
 export function overridesPath(fieldName: string): boolean {
-  return fieldNames.has(fieldNameAsRead(fieldName));
+  return fieldNames.has(fieldName);
 }
 
 /** A path glob: `*` matches one segment or a part of one, and a segment `**` any number of segments. */
@@ -257,7 +305,7 @@ function segmentGlob(text: string): Glob | typeof anyDepth {
 
 /** Reports whether the glob matches the decoded segments of a path. */
 export function matchesPath(globs: PathGlob['segments'], segments: readonly string[]): boolean {
-  return matchesAll(globs, segments, matchesSegment);
+  return matchesAll(globs, segments, false);
 }
 
 /** Reports whether the glob matches one of the readings, each segment with or without a suffix. */
@@ -265,29 +313,30 @@ export function matchesLoosely(
   globs: PathGlob['loose'],
   readings: ReturnType<typeof looseReadings>,
 ): boolean {
-  return readings.some((segments) => matchesAll(globs, segments, matchesSegmentStem));
+  for (const segments of readings) if (matchesAll(globs, segments, true)) return true;
+  return false;
 }
 
-function matchesAll<S>(
-  globs: PathGlob['segments'],
-  segments: readonly S[],
-  fits: (glob: Glob, segment: S) => boolean,
-): boolean {
+/** @param isLoose matches segments with or without a suffix */
+function matchesAll(globs: PathGlob['segments'], segments: readonly string[], isLoose: boolean): boolean {
   let glob = 0;
   let segment = 0;
-  // Position for backtracking: the last ** takes one segment more. Earlier ones need no retry.
-  let retry: { readonly glob: number; segment: number } | null = null;
+  // Position for backtracking: the last ** takes one segment more. Earlier ones need no retry. -1: there is none.
+  let retryGlob = -1;
+  let retrySegment = 0;
   while (segment < segments.length) {
     const current = globs[glob];
     if (current === anyDepth) {
-      retry = { glob: glob + 1, segment };
       glob += 1;
-    } else if (current !== undefined && fits(current, segments[segment]!)) {
+      retryGlob = glob;
+      retrySegment = segment;
+    } else if (current !== undefined && matchesSegment(current, segments[segment]!, isLoose)) {
       glob += 1;
       segment += 1;
-    } else if (retry !== null) {
-      retry.segment += 1;
-      ({ glob, segment } = retry);
+    } else if (retryGlob >= 0) {
+      retrySegment += 1;
+      glob = retryGlob;
+      segment = retrySegment;
     } else {
       return false;
     }
@@ -297,12 +346,9 @@ function matchesAll<S>(
 }
 
 /** A `*` alone requires a non-empty segment. */
-function matchesSegment(glob: Glob, segment: string): boolean {
-  return glob.text === '*' ? segment !== '' : matchesGlob(glob, segment);
-}
-
-function matchesSegmentStem(glob: Glob, segment: string): boolean {
-  return glob.text === '*' ? segment !== '' : matchesStem(glob, segment);
+function matchesSegment(glob: Glob, segment: string, isLoose: boolean): boolean {
+  if (glob.text === '*') return segment !== '';
+  return isLoose ? matchesStem(glob, segment) : matchesGlob(glob, segment);
 }
 
 /**

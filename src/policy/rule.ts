@@ -120,6 +120,8 @@ export interface DomainRules {
   readonly origin: string;
   /** True if a rule or an approver uses the method: then a request that names a second one is refused. */
   readonly readsMethods: boolean;
+  /** All methods that its rules name. */
+  readonly methods: ReadonlySet<string>;
   /** True if a rule or an approver uses the path, or a rule the query: then an ambiguous one is refused. */
   readonly readsPath: boolean;
   readonly readsQuery: boolean;

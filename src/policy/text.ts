@@ -1,12 +1,36 @@
 import type { Json, JsonObject } from '../lib/json.ts';
 /** Grammar of field lines, for credentials from a provider, in the store, in the config, and at injection. */
 
-const name = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const value = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/;
 
 /** RFC 9110 §5.1: a field name is a token (§5.6.2). */
 export function isFieldName(text: string): boolean {
-  return name.test(text);
+  return text !== '' && (commonKinds(text) & inToken) !== 0;
+}
+
+const inToken = 1;
+/** A letter, a digit or a hyphen. */
+const inPlainName = 2;
+/** As `inPlainName`, without capitals. */
+const inLowerName = 4;
+
+const kindsOf = Uint8Array.from({ length: 128 }, (_, code) => {
+  const character = String.fromCharCode(code);
+  return (
+    (/[!#$%&'*+\-.^_`|~0-9A-Za-z]/.test(character) ? inToken : 0) |
+    (/[A-Za-z0-9-]/.test(character) ? inPlainName : 0) |
+    (/[a-z0-9-]/.test(character) ? inLowerName : 0)
+  );
+});
+
+/** Returns the kinds that all characters of a text have. A loop, because all names of a request are tested. */
+function commonKinds(text: string): number {
+  let kinds = inToken | inPlainName | inLowerName;
+  for (let i = 0; i < text.length && kinds !== 0; i += 1) {
+    const code = text.charCodeAt(i);
+    kinds &= code < 128 ? kindsOf[code]! : 0;
+  }
+  return kinds;
 }
 
 /**
@@ -38,14 +62,40 @@ const reserved = new Set([
 
 /**
  * Normalises a field name like servers behind CGI or WSGI: `_` equals `-` (RFC 3875 §4.1.18), and for
- * lighttpd and Apache before 2.4 so does any other character except letters and digits.
+ * lighttpd and Apache before 2.4 so does any other character except letters and digits. The length stays the same.
  */
 export function fieldNameAsRead(text: string): string {
-  const lower = text.toLowerCase();
-  return plainName.test(text) ? lower : lower.replaceAll(/[^a-z0-9]/g, '-');
+  const kinds = commonKinds(text);
+  if ((kinds & inLowerName) !== 0) return text;
+  return ((kinds & inPlainName) === 0 ? text.replaceAll(/[^A-Za-z0-9]/g, '-') : text).toLowerCase();
 }
 
-const plainName = /^[A-Za-z0-9-]+$/;
+/** A set of field names, for tests of all fields of a request: most names need no string to be ruled out. */
+export class FieldNames {
+  readonly #names: ReadonlySet<string>;
+  /** For each length up to `longest`, the first characters of the names: bits of their lower five bits. */
+  readonly #firsts = new Uint32Array(longest + 1);
+
+  constructor(names: Iterable<string>) {
+    this.#names = new Set(Array.from(names, fieldNameAsRead));
+    for (const name of this.#names) {
+      const first = name.charCodeAt(0);
+      // A hyphen may be written as any other mark.
+      this.#firsts[Math.min(name.length, longest)]! |= first === hyphen ? -1 : 1 << (first & 31);
+    }
+  }
+
+  /** Reports whether some server reads a field name as one of these. */
+  has(text: string): boolean {
+    const firsts = this.#firsts[Math.min(text.length, longest)]!;
+    if (((firsts >>> (text.charCodeAt(0) & 31)) & 1) === 0) return false;
+    return this.#names.has(fieldNameAsRead(text));
+  }
+}
+
+const longest = 32;
+const hyphen = 0x2d;
+
 const bareNames = new Map([...reserved].map((known) => [known.replaceAll('-', ''), known]));
 
 /**
@@ -53,7 +103,7 @@ const bareNames = new Map([...reserved].map((known) => [known.replaceAll('-', ''
  * separators. Null: none.
  */
 export function disguisedField(text: string): string | null {
-  if (plainName.test(text)) return null;
+  if ((commonKinds(text) & inPlainName) !== 0) return null;
   const read = fieldNameAsRead(text);
   const [prefix] = /^-*(?:proxy|sidekey)-(?=.*[a-z0-9])/.exec(read) ?? [];
   if (prefix !== undefined) return `${prefix.replace(/^-+/, '')}*`;

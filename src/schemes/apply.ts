@@ -5,8 +5,8 @@ import { fieldSection } from '../http/h1/write.ts';
 import type { BodyFraming } from '../http/framing.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
-import { type DomainPattern, isPattern, matchesPattern, parsePattern } from '../policy/domain-map.ts';
-import { fieldNameAsRead, isFieldName, isFieldValue, isReservedFieldName } from '../policy/text.ts';
+import { type DomainPattern, isPattern, matchesAnyPattern, parsePattern } from '../policy/domain-map.ts';
+import { FieldNames, isFieldName, isFieldValue, isReservedFieldName } from '../policy/text.ts';
 import { secretsOf } from './credential.ts';
 import { schemeOf } from './placement.ts';
 import {
@@ -48,7 +48,7 @@ export function applyScheme(
   planned?: PlannedFields,
 ): AppliedRequest {
   const { audience, apply, fixed, replaced, removed, secrets } = preparedFor(sealed, placement);
-  if (!audience.some((pattern) => matchesPattern(pattern, authority))) {
+  if (!matchesAnyPattern(audience, authority)) {
     throw refused(
       `Wrong audience: the credential of this grant may go to ${sealed.audience.join(', ') || 'no host'}, not to ${authorityText(authority)}.`,
       'add the host to the audience of the provider, then add the grant again with --replace',
@@ -135,33 +135,40 @@ export class PlannedFields {
 
 function withFields(
   fields: readonly string[],
-  removed: ReadonlySet<string>,
+  removed: FieldNames,
   own: readonly string[],
 ): readonly string[] {
-  const kept: string[] = [];
-  let at = -1;
-  let afterHost = -1;
-  for (let index = 0; index + 1 < fields.length; index += 2) {
-    const name = fields[index] as string;
-    const read = fieldNameAsRead(name);
-    if (removed.has(read)) {
-      if (at < 0) at = kept.length;
-      continue;
-    }
-    kept.push(name, fields[index + 1] as string);
-    if (read === 'host') afterHost = kept.length;
+  const { length } = fields;
+  let first = -1;
+  let count = 0;
+  let afterHost = length;
+  for (let i = 0; i < length; i += 2) {
+    const name = fields[i]!;
+    if (removed.has(name)) {
+      if (first < 0) first = i;
+      count += 2;
+    } else if (name.length === 4 && name.toLowerCase() === 'host') afterHost = i + 2;
   }
-  if (at < 0) at = afterHost < 0 ? kept.length : afterHost;
-  kept.splice(at, 0, ...own);
-  return kept;
+  const ownAt = first < 0 ? afterHost : first;
+  // A copy has the right length where as many fields come as go.
+  const all = fields.slice();
+  let to = ownAt;
+  for (let i = 0; i < own.length; i += 1) all[to++] = own[i]!;
+  for (let i = ownAt; i < length; i += 2) {
+    if (count > 0 && removed.has(fields[i]!)) continue;
+    all[to++] = fields[i]!;
+    all[to++] = fields[i + 1]!;
+  }
+  all.length = to;
+  return all;
 }
 
 interface Prepared extends Pick<PreparedCredential, 'apply'> {
   readonly fixed: readonly string[];
   /** Names, in lower case, of the client's fields that are removed. */
   readonly replaced: ReadonlySet<string>;
-  /** The same names as `fieldNameAsRead` returns them. */
-  readonly removed: ReadonlySet<string>;
+  /** The same names, in all spellings that some server reads as them. */
+  readonly removed: FieldNames;
   readonly audience: readonly DomainPattern[];
   readonly secrets: AppliedRequest['secrets'];
 }
@@ -189,7 +196,7 @@ function prepare(sealed: SealedCredential, placement: Placement): Prepared {
   return {
     fixed: fields.flat(),
     replaced,
-    removed: new Set([...replaced].map(fieldNameAsRead)),
+    removed: new FieldNames(replaced),
     // An invalid entry matches nothing.
     audience: sealed.audience.map(parsePattern).filter(isPattern),
     ...(apply === undefined ? {} : { apply }),

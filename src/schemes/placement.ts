@@ -1,7 +1,7 @@
 import type { InjectPlace, Placement } from '../grants/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
-import { type DomainPattern, isPattern, matchesPattern, parsePattern } from '../policy/domain-map.ts';
+import { type DomainPattern, isPattern, matchesAnyPattern, parsePattern } from '../policy/domain-map.ts';
 import { isUnread, matchesPath, parsePathGlob, type PathGlob, readPath } from '../policy/path.ts';
 import { schemes } from './list.ts';
 import { type AuthScheme, refused } from './scheme.ts';
@@ -38,10 +38,11 @@ export function placementAt(
   places: readonly InjectPlace[],
   { authority, path }: Destination,
 ): Placement | SidekeyError {
+  let read: ReturnType<typeof readPath> | null = null;
   for (const { hosts, paths, as } of parsedPlaces(places)) {
-    if (hosts !== null && !hosts.some((pattern) => matchesPattern(pattern, authority))) continue;
+    if (hosts !== null && !matchesAnyPattern(hosts, authority)) continue;
     if (paths === null) return as;
-    const read = readPath(path);
+    read ??= readPath(path);
     if (isUnread(read)) {
       if (as.kind !== 'own') continue;
       return refused(
@@ -49,7 +50,7 @@ export function placementAt(
         'write the path in its plain form',
       );
     }
-    if (paths.some((glob) => matchesPath(glob.segments, read.segments))) return as;
+    for (const { segments } of paths) if (matchesPath(segments, read.segments)) return as;
   }
   return refused(
     `The provider of this grant does not say how its credential is carried to this path of ${authorityText(authority)}.`,
