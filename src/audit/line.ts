@@ -164,10 +164,16 @@ const plain = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/;
 
 function quote(text: string): string {
   if (plain.test(text)) return `"${text}"`;
-  return JSON.stringify(text).replace(
-    controls,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
+  return escapeControls(JSON.stringify(text));
+}
+
+function escapeControls(json: string): string {
+  return json.replace(controls, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+/** Returns the text of a line that has other fields than the log has it with: its `hash` does not cover them. */
+export function formatLine(line: AuditLine): string {
+  return escapeControls(JSON.stringify(line));
 }
 
 /** A piece of the file, as read. `claim`: node and number that a broken piece names, if readable. */

@@ -1,13 +1,15 @@
 import path from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
 import type { AuditLine } from './event.ts';
+import { endsExchange, joinExchanges } from './join.ts';
 import { lineFields, parseLine, piecesOf } from './line.ts';
 import { type LogSource, snapshotLog } from './log-files.ts';
 import { followLines, maxOpenFiles } from './read.ts';
 import { openSource, PackedDamage, readBackwards, readForwards } from './reader.ts';
 
 /*
- * Reads lines for people and programs. It does not verify them (see `verifyAudit`), and skips what a crash tore.
+ * Reads lines for people and programs. It does not verify them (see `verifyAudit`), and skips what a crash tore. The end of
+ * an exchange has the fields of its access.
  */
 
 interface TailOptions {
@@ -22,10 +24,13 @@ interface TailOptions {
 /** Yields the last lines, oldest first; with `follow` also new ones. Reads from the end of the log. */
 export async function* tailAudit(options: TailOptions): AsyncGenerator<AuditLine> {
   const file = path.resolve(options.file);
-  const { lines, sources } = lastLines(file, options.lines);
-  yield* lines;
-  if (options.follow !== true) return;
-  for await (const bytes of followLines(file, sources, options.signal)) yield* linesIn(bytes);
+  const follow = options.follow === true;
+  const { before, lines, sources } = lastLines(file, options.lines, follow);
+  const join = joinExchanges();
+  for (const line of before) join(line);
+  yield* lines.map(join);
+  if (!follow) return;
+  for await (const bytes of followLines(file, sources, options.signal)) yield* linesIn(bytes).map(join);
 }
 
 /** Fields that a filter compares as they are. */
@@ -79,6 +84,7 @@ export async function* queryRaw(
   options: QueryOptions,
 ): AsyncGenerator<{ readonly line: AuditLine; readonly bytes: Buffer }> {
   const matches = compile(options.filter);
+  const join = joinExchanges();
   const file = path.resolve(options.file);
   for (const source of snapshotLog(file)) {
     const reader = openSource(file, source);
@@ -87,8 +93,10 @@ export async function* queryRaw(
       for await (const chunk of readForwards(reader, source.size)) {
         for (const { bytes } of chunk) {
           for (const piece of piecesOf(bytes)) {
-            const line = parseLine(piece);
-            if (line !== undefined && matches(line)) yield { line, bytes: piece };
+            const parsed = parseLine(piece);
+            if (parsed === undefined) continue;
+            const line = join(parsed);
+            if (matches(line)) yield { line, bytes: piece };
           }
         }
       }
@@ -137,13 +145,44 @@ function linesIn(bytes: Buffer): AuditLine[] {
   return piecesOf(bytes).flatMap((piece) => parseLine(piece) ?? []);
 }
 
-/** Reads the last lines, and returns how far each file was read: to the start of a line. */
-function lastLines(file: string, count: number): { lines: AuditLine[]; sources: LogSource[] } {
+/** Lines before the last ones that are searched for accesses. */
+const lookBack = 4_096;
+
+interface LastLines {
+  /** Accesses before the lines. */
+  readonly before: readonly AuditLine[];
+  readonly lines: readonly AuditLine[];
+  /** How far each file was read: to the start of a line. */
+  readonly sources: readonly LogSource[];
+}
+
+/**
+ * Reads the last lines.
+ * @param more True if the accesses of later lines are needed too.
+ */
+function lastLines(file: string, count: number, more: boolean): LastLines {
   const sources = snapshotLog(file);
-  const groups: AuditLine[][] = [];
+  const lines: AuditLine[] = [];
+  const before: AuditLine[] = [];
+  /** Exchanges whose end is among the lines, and their access is not so far. */
+  const ends = new Set<string>();
   let missing = count;
+  let left = lookBack;
+  const isEnough = () => missing <= 0 && (left <= 0 || (!more && ends.size === 0));
+  function take(line: AuditLine): void {
+    const { event, exchange = '' } = line;
+    if (missing > 0) {
+      missing -= 1;
+      lines.push(line);
+      if (exchange !== '' && endsExchange(line)) ends.add(exchange);
+    } else {
+      left -= 1;
+      if (event === 'access') before.push(line);
+    }
+    if (event === 'access') ends.delete(exchange);
+  }
   for (const [index, source] of [...sources.entries()].toReversed()) {
-    if (missing <= 0 && index < sources.length - maxOpenFiles) break;
+    if (isEnough() && index < sources.length - maxOpenFiles) break;
     const reader = openSource(file, source);
     if (reader === undefined) continue;
     try {
@@ -158,10 +197,8 @@ function lastLines(file: string, count: number): { lines: AuditLine[]; sources: 
             continue;
           }
         }
-        if (missing <= 0) break;
-        const found = linesIn(bytes).slice(-missing);
-        missing -= found.length;
-        groups.push(found);
+        if (isEnough()) break;
+        for (const line of linesIn(bytes).toReversed()) take(line);
       }
       sources[index] = { ...source, size };
     } catch (error) {
@@ -170,7 +207,7 @@ function lastLines(file: string, count: number): { lines: AuditLine[]; sources: 
       reader.close();
     }
   }
-  return { lines: groups.toReversed().flat(), sources };
+  return { before: before.toReversed(), lines: lines.toReversed(), sources };
 }
 
 /** The header line of CSV output (RFC 4180), with its line break. */

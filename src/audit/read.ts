@@ -221,6 +221,41 @@ export async function readLinesFrom(
   }
 }
 
+/** Reads the lines of the last `bytes` bytes before a position, as far as they can be read. */
+export async function readLinesBefore(
+  file: string,
+  { segment, offset }: LogPosition,
+  bytes: number,
+): Promise<readonly AuditLine[]> {
+  const groups: AuditLine[][] = [];
+  let left = bytes;
+  for (const source of snapshotLog(file).toReversed()) {
+    if (source.number > segment) continue;
+    const reader = openSource(file, source);
+    if (reader === undefined) continue;
+    try {
+      const size = Math.min(source.size, reader.size());
+      const end = source.number === segment ? Math.min(offset, size) : size;
+      const start = Math.max(0, end - left);
+      const text = await readFrom(reader, start, end - start);
+      // The first line may be incomplete.
+      const whole = start === 0 ? text : text.subarray(text.indexOf(0x0a) + 1);
+      groups.push(piecesOf(whole).flatMap((piece) => parseLine(withoutNewline(piece)) ?? []));
+      left -= end - start;
+    } catch (error) {
+      if (!(error instanceof PackedDamage)) throw error;
+    } finally {
+      reader.close();
+    }
+    if (left <= 0) break;
+  }
+  return groups.toReversed().flat();
+}
+
+function withoutNewline(piece: Buffer): Buffer {
+  return piece.at(-1) === 0x0a ? piece.subarray(0, -1) : piece;
+}
+
 function isEnded({ path, packed }: LogSource, now: number): boolean {
   if (packed) return true;
   const stats = fs.statSync(path, { throwIfNoEntry: false });

@@ -49,6 +49,8 @@ export class ExchangeRecord {
   readonly #known: Known;
   /** Facts of the selected grant, before its credential is used. */
   #after: Pick<AuditEvent, 'grant' | 'user' | 'provider'> = {};
+  /** Facts of an event that ends the exchange after an access, which has the others (see `joinExchanges`). */
+  readonly #end = { exchange: this.exchange };
   #lack: string | null = null;
   #accessed = false;
   #ending: 'outcome' | 'discovery' | 'token.answered' = 'outcome';
@@ -176,14 +178,14 @@ export class ExchangeRecord {
   /** Event: the end of the exchange. */
   outcome({ status, bytesIn, bytesOut, outcome, code }: ExchangeResult): AuditEvent {
     return {
-      ...this.#known,
+      ...(this.#accessed ? this.#end : this.#known),
       event: this.#ending,
       outcome:
         code !== undefined || outcome === 'gone' ? 'aborted' : outcome === 'complete' ? 'ok' : 'failed',
       code: code ?? (this.#lack === null ? undefined : 'insufficient_scope'),
-      reason: this.#lack ?? this.#known.reason,
+      reason: this.#lack ?? (this.#accessed ? undefined : this.#known.reason),
       status,
-      bytes_in: bytesIn,
+      bytes_in: bytesIn === 0 ? undefined : bytesIn,
       bytes_out: bytesOut,
       duration_ms: this.#now() - this.#begunAt,
       leaks: this.#leaks,
@@ -194,13 +196,14 @@ export class ExchangeRecord {
   refused(error: unknown, status: number, bytes?: Pick<ExchangeResult, 'bytesIn' | 'bytesOut'>): AuditEvent {
     const accessed = this.#accessed;
     return {
-      ...this.#known,
-      ...(accessed ? {} : this.#after),
+      ...(accessed ? this.#end : { ...this.#known, ...this.#after }),
       event: accessed ? 'outcome' : 'denied',
       outcome: accessed ? 'failed' : 'deny',
       code: error instanceof SidekeyError ? error.code : 'internal',
       status,
-      ...(accessed && bytes !== undefined ? { bytes_in: bytes.bytesIn, bytes_out: bytes.bytesOut } : {}),
+      ...(accessed && bytes !== undefined
+        ? { bytes_in: bytes.bytesIn === 0 ? undefined : bytes.bytesIn, bytes_out: bytes.bytesOut }
+        : {}),
       duration_ms: this.#now() - this.#begunAt,
       leaks: this.#leaks,
     };

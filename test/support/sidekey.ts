@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { stringify } from 'yaml';
+import { joinExchanges } from '../../src/audit/join.ts';
 import type { AuditLine } from '../../src/audit/event.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { Credential } from '../../src/grants/credential.ts';
@@ -98,7 +99,8 @@ export async function startSidekey(options: SidekeyOptions = {}): Promise<TestSi
     (await readFile(config.audit.file, 'utf8'))
       .split('\n')
       .filter((line) => line !== '')
-      .map((line) => JSON.parse(line) as AuditLine);
+      .map((line) => JSON.parse(line) as AuditLine)
+      .map(joinExchanges());
   return {
     proxy,
     folder,

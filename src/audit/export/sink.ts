@@ -4,12 +4,15 @@ import { z } from 'zod';
 import { isSystemError } from '../../lib/errors.ts';
 import { pause, type Timers } from '../../lib/timers.ts';
 import type { AuditLine } from '../event.ts';
+import { joinExchanges } from '../join.ts';
+import { formatLine } from '../line.ts';
 import { type FileLock, tryLockFile } from '../log-files.ts';
 import {
   endOfLog,
   type LogPosition,
   type ReadLine,
   readLinesFrom,
+  readLinesBefore,
   type LinesRead,
   startOfLog,
 } from '../read.ts';
@@ -98,6 +101,8 @@ export interface Shipping {
 }
 
 const batchBytes = 262_144;
+/** Bytes before the first line that are searched for accesses. */
+const lookBackBytes = 1_048_576;
 /** Milliseconds between checks of the log. */
 const checkEvery = 1_000;
 /** Milliseconds between attempts to take over from another process. */
@@ -118,6 +123,7 @@ export function startShipping(options: ShipOptions): Shipping {
   const abandoned = new AbortController();
   let state: SinkState | undefined;
   let batchLines = options.batchLines;
+  let join: ReturnType<typeof joinExchanges> | undefined;
 
   function begin(): SinkState {
     const found = readSinkState(file, name);
@@ -143,6 +149,20 @@ export function startShipping(options: ShipOptions): Shipping {
     return next;
   }
 
+  /** Gives the end of an exchange the fields of its access, which may have been delivered long ago. */
+  async function joined(read: LinesRead): Promise<LinesRead> {
+    if (join === undefined) {
+      join = joinExchanges();
+      for (const line of await readLinesBefore(file, read.from, lookBackBytes)) join(line);
+    }
+    const withAccess = join;
+    const lines = read.lines.map((each) => {
+      const line = withAccess(each.line);
+      return line === each.line ? each : { line, text: formatLine(line) };
+    });
+    return { ...read, lines };
+  }
+
   async function deliver({ lines, from }: LinesRead): Promise<void> {
     const late = new AbortController();
     const cancel = timers.after(deliveryTimeout, () => late.abort(new SinkFailure('it took too long')));
@@ -164,7 +184,9 @@ export function startShipping(options: ShipOptions): Shipping {
   async function step(before: SinkState): Promise<number> {
     let read: LinesRead;
     try {
-      read = await readLinesFrom(file, before.position, { lines: batchLines, bytes: batchBytes }, now());
+      read = await joined(
+        await readLinesFrom(file, before.position, { lines: batchLines, bytes: batchBytes }, now()),
+      );
     } catch (cause) {
       return failed(before, new SinkFailure('the log cannot be read', { cause }));
     }

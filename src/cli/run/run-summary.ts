@@ -1,5 +1,6 @@
 import { openView, type View } from '../../app/state.ts';
 import type { AuditLine } from '../../audit/event.ts';
+import { joinExchanges } from '../../audit/join.ts';
 import { type LogPosition, readLinesFrom } from '../../audit/read.ts';
 import type { Context } from '../context.ts';
 import { readQuestion } from '../explain/question.ts';
@@ -231,10 +232,12 @@ interface LinesOfRun {
 /** Returns the lines of a command that are in the audit file now. */
 async function linesOfRun({ file, from, lease, node }: LinesOfRun): Promise<AuditLine[]> {
   const found: AuditLine[] = [];
+  const join = joinExchanges();
   for (let at = from; ;) {
     // Nothing is written to a rotated file any more that is about this command.
     const { lines, next } = await readLinesFrom(file, at, { lines: 10_000, bytes: 4_194_304 }, Infinity);
-    for (const { line } of lines) {
+    for (const read of lines) {
+      const line = join(read.line);
       const isOurs = line.lease === lease || (line.event === 'denied' && line.node === node);
       if (isOurs) found.push(line);
     }

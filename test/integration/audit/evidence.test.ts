@@ -29,24 +29,15 @@ const request = (more: Partial<AuditEvent>): AuditEvent => ({
 
 const exchanges: readonly AuditEvent[] = [
   request({ agent: 'ci', exchange: 'x1', user: 'alice', provider: 'acme', lease: 'l1', outcome: 'allow' }),
-  request({
-    agent: 'ci',
-    exchange: 'x1',
-    event: 'outcome',
-    outcome: 'ok',
-    bytes_in: 3,
-    bytes_out: 7,
-    duration_ms: 10,
-  }),
+  { event: 'outcome', exchange: 'x1', outcome: 'ok', bytes_in: 3, bytes_out: 7, duration_ms: 10 },
   request({ agent: 'ci', exchange: 'x2', user: 'bob', provider: 'other', outcome: 'allow' }),
-  request({
-    agent: 'ci',
-    exchange: 'x2',
+  {
     event: 'outcome',
+    exchange: 'x2',
     outcome: 'failed',
     code: 'upstream_timeout',
     duration_ms: 1_000,
-  }),
+  },
   request({
     agent: 'ci',
     exchange: 'x3',
@@ -69,19 +60,29 @@ const lines = (stdout: string) => stdout.split('\n').filter((line) => line !== '
 
 describe('audit query', () => {
   test.each([
-    [['--user', 'alice'], ['x1']],
-    [['--provider', 'other'], ['x2']],
+    [
+      ['--user', 'alice'],
+      ['x1', 'x1'],
+    ],
+    [
+      ['--provider', 'other'],
+      ['x2', 'x2'],
+    ],
     [
       ['--outcome', 'deny'],
       ['x3', 'x4'],
     ],
-    [['--lease', 'l1'], ['x1']],
+    [
+      ['--lease', 'l1'],
+      ['x1', 'x1'],
+    ],
     [
       ['--exchange', 'x2'],
       ['x2', 'x2'],
     ],
     [['--code', 'rule_denied', '--agent', 'ci'], ['x3']],
     [['--outcome', 'ok', '--user', 'bob'], []],
+    [['--outcome', 'ok', '--user', 'alice', '--event', 'outcome'], ['x1']],
   ])('%j gives %j', async (args, expected) => {
     const at = await homeWith(exchanges);
     const { stdout } = await at.run(['audit', 'query', ...args, '--json']);

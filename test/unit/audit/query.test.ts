@@ -38,6 +38,30 @@ describe('the tail of the log', () => {
     expect(last).toEqual(Array.from({ length: last.length }, (_, index) => `/${31 - last.length + index}`));
   });
 
+  it('gives the end of an exchange the fields of its access, also of one before the last lines', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file);
+    await log.append({ ...access('/long'), exchange: 'long', agent: 'bot', reason: 'a ticket' });
+    await write(log, 8);
+    const stop = new AbortController();
+    const tail = tailAudit({ file, lines: 1, follow: true, signal: stop.signal });
+    expect((await tail.next()).value).toMatchObject({ path: '/8' });
+    await log.append({ event: 'outcome', exchange: 'long', outcome: 'ok', status: 200 });
+    const end = {
+      event: 'outcome',
+      exchange: 'long',
+      agent: 'bot',
+      path: '/long',
+      reason: 'a ticket',
+      outcome: 'ok',
+      status: 200,
+    };
+    expect((await tail.next()).value).toMatchObject(end);
+    stop.abort();
+    await tail.next();
+    for await (const line of tailAudit({ file, lines: 1 })) expect(line).toMatchObject(end);
+  });
+
   it('skips torn lines, and is empty without a log', async () => {
     const file = await writtenLog(2);
     fs.appendFileSync(file, '{"v":1,"seq":3,\n\nnonsense\n{"v":1,"seq":3,"ti');

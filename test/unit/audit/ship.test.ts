@@ -114,6 +114,33 @@ describe('a sink that was offline', () => {
     expect(Math.max(...second.state.batches.map(({ lines }) => lines.length))).toBeLessThanOrEqual(7);
   });
 
+  it('gets the end of an exchange with the fields of its access, also after a restart and at each attempt', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file, { maxBytes: 1_200 });
+    const first = ship(file);
+    await first.idle();
+    await log.append({ event: 'access', exchange: 'long', path: '/long\u202e', outcome: 'allow' });
+    await first.idle();
+    await first.close();
+    await write(log, 4);
+    await log.append({ event: 'outcome', exchange: 'long', outcome: 'ok' });
+    const second = ship(file);
+    await second.idle();
+    const delivered = second.state.batches.flatMap(({ lines }) => lines);
+    const { line, text } = delivered.find((each) => each.line.event === 'outcome') ?? {};
+    expect(line).toMatchObject({ event: 'outcome', path: '/long\u202e', outcome: 'ok' });
+    expect(text).toContain('"path":"/long\\u202e","outcome":"ok"');
+    expect(JSON.parse(text ?? '')).toEqual(line);
+    second.state.fail = new Error('away');
+    await log.append({ event: 'access', exchange: 'x', path: '/x', outcome: 'allow' });
+    await log.append({ event: 'outcome', exchange: 'x', outcome: 'ok' });
+    await second.look();
+    second.state.fail = undefined;
+    await second.look();
+    await second.idle();
+    expect(second.state.taken.slice(-2)).toEqual(['/x', '/x']);
+  });
+
   it('is told which lines it missed after retention removed them', async () => {
     const file = await newLogFile();
     const log = await openLog(file, { maxBytes: 900 });

@@ -34,7 +34,7 @@ function begun(fields: readonly string[] = []) {
 }
 
 describe('the record of an exchange', () => {
-  it('consists of an access and an outcome with one id', () => {
+  it('consists of an access, and an outcome that does not repeat it', () => {
     const { record, wait } = begun(['Sidekey-Reason', 'a ticket']);
     record.target({ authority: authorityOf('api.example') });
     record.path('/a?token=secret');
@@ -61,7 +61,7 @@ describe('the record of an exchange', () => {
     };
     expect(access).toEqual({ ...facts, event: 'access', outcome: 'allow' });
     expect(outcome).toEqual({
-      ...facts,
+      exchange: access.exchange,
       event: 'outcome',
       outcome: 'ok',
       status: 200,
@@ -69,7 +69,6 @@ describe('the record of an exchange', () => {
       bytes_out: 4,
       duration_ms: 25,
     });
-    expect(outcome.exchange).toBe(access.exchange);
   });
 
   it('never contains a query, in any field', () => {
