@@ -51,7 +51,7 @@ const lastWordMs = 500;
 /** Does not listen yet. */
 export function createListener(services: ProxyServices): Listener {
   const open = createOpenConnections(services, services.timers);
-  /** Exchanges end by themselves; tunnels and upgraded connections may not. */
+  /** Exchanges end by themselves; tunnels and upgraded connections may not. Those of `connections` are not in here. */
   const exchanges = new Set<Promise<void>>();
   const takenOver = new Set<Promise<void>>();
   const sockets = new Set<Socket>();
@@ -61,11 +61,13 @@ export function createListener(services: ProxyServices): Listener {
   const sessions = new Set<ClientSession>();
   let closing: Promise<void> | undefined;
 
+  const failed = (error: unknown) => services.log.error({ err: error }, 'a connection failed');
+
   function track(works: Set<Promise<void>>, work: Promise<void>): Promise<void> {
     const end = () => void works.delete(done);
     const done = work.then(end, (error: unknown) => {
       end();
-      services.log.error({ err: error }, 'a connection failed');
+      failed(error);
     });
     works.add(done);
     return done;
@@ -87,6 +89,20 @@ export function createListener(services: ProxyServices): Listener {
     };
   }
 
+  /** One for each client connection of HTTP/1.1. */
+  const forwarders = new WeakMap<Duplex, Forwarder>();
+
+  /** Returns all exchanges that are under way. */
+  function underWay(): readonly Promise<void>[] {
+    const answered = Array.from(connections, (connection) => connection.answered);
+    return [...exchanges, ...answered.filter((each) => each !== null)];
+  }
+
+  /** Resolves when no exchange is under way, also none that begins meanwhile. */
+  async function settled(): Promise<void> {
+    for (let all = underWay(); all.length > 0; all = underWay()) await Promise.allSettled(all);
+  }
+
   const service: Service = {
     timers: services.timers,
     now: () => performance.now(),
@@ -97,15 +113,12 @@ export function createListener(services: ProxyServices): Listener {
       if (answerUnmet(head, reply) || (client.tunnel === null && answerSelf(head, reply))) {
         return Promise.resolve();
       }
-      return track(
-        exchanges,
-        exchange(
-          inbound,
-          reply,
-          services,
-          carrying(forward, () => socket),
-        ),
-      );
+      let forwarder = forwarders.get(socket);
+      if (forwarder === undefined) {
+        forwarder = carrying(forward, () => socket);
+        forwarders.set(socket, forwarder);
+      }
+      return exchange(inbound, reply, services, forwarder);
     },
     takesOver: (head, framing) => head.method === 'CONNECT' || asksForWebSocket(head, framing),
     takeOver(head, { socket, client }, early) {
@@ -123,7 +136,11 @@ export function createListener(services: ProxyServices): Listener {
       if (answerable) refuseOn(socket, why);
       else socket.destroy();
     },
-    left: (connection) => void connections.delete(connection),
+    failed,
+    left(connection) {
+      connections.delete(connection);
+      if (connection.answered !== null) void track(exchanges, connection.answered);
+    },
   };
 
   function serveUpgrade(head: RequestHeadBytes, socket: Duplex, client: Client, early: Buffer): void {
@@ -201,13 +218,13 @@ export function createListener(services: ProxyServices): Listener {
     const closed = new Promise((resolve) => server.close(resolve));
     for (const connection of connections) connection.closeIfIdle();
     for (const session of sessions) session.drain();
-    await within(services.timers, settled(exchanges), drainMs);
+    await within(services.timers, settled(), drainMs);
     // The end of an exchange belongs to its stream; that of a session may still be on its way.
     const drained = Promise.all(Array.from(sessions, (session) => session.drained));
     await within(services.timers, drained, lastWordMs);
     for (const socket of [...sockets, ...tooMany]) socket.destroy();
     // Each still writes its last audit event.
-    await Promise.allSettled([...exchanges, ...takenOver]);
+    await Promise.allSettled([...underWay(), ...takenOver]);
     open.close();
     await closed;
   }
@@ -229,7 +246,7 @@ export function createListener(services: ProxyServices): Listener {
     },
     recheck: () => void open.recheck(),
     async underWay() {
-      await Promise.allSettled(exchanges);
+      await Promise.allSettled(underWay());
     },
     close: (drainMs) => (closing ??= drain(drainMs)),
   };
@@ -262,11 +279,6 @@ function clientOf(socket: Socket, { isTrustedPeer }: Pick<ProxyServices, 'isTrus
     loopback: loopback && (isTrustedPeer?.(socket) ?? true),
     tunnel: null,
   };
-}
-
-/** Resolves when all promises have settled, also those added meanwhile. */
-async function settled(works: ReadonlySet<Promise<void>>): Promise<void> {
-  while (works.size > 0) await Promise.allSettled(works);
 }
 
 const healthy = Buffer.from('{"status":"ok"}\n');

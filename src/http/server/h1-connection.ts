@@ -44,6 +44,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
   /** The current reply and its request. */
   #reply: ClientReply | null = null;
   #answered: Incoming | null = null;
+  #whenAnswered: PromiseWithResolvers<void> | null = null;
   #waiting: Incoming[] = [];
   /** Input is discarded, or belongs to another owner. */
   #isOver = false;
@@ -171,7 +172,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     const { client } = this;
     const inbound: H1InboundRequest =
       body === null ? { head, body, client } : { head, body, client, trailers: () => body.trailers };
-    void this.#service.exchange(inbound, reply, this).then(this.#onAnswered);
+    this.#service.exchange(inbound, reply, this).then(this.#onAnswered, this.#onFailed);
   }
 
   readonly #onDrained = (): void => {
@@ -179,11 +180,24 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     this.#goOn();
   };
 
+  /** Resolves when the current request is answered; null: none is being answered. */
+  get answered(): Promise<void> | null {
+    if (this.#reply === null) return null;
+    return (this.#whenAnswered ??= Promise.withResolvers()).promise;
+  }
+
+  readonly #onFailed = (error: unknown): void => {
+    this.#service.failed(error);
+    this.#onAnswered();
+  };
+
   readonly #onAnswered = (): void => {
     if (this.#reply?.ended === false) this.socket.destroy();
     void this.#answered?.body?.return();
     this.#reply = null;
     this.#answered = null;
+    this.#whenAnswered?.resolve();
+    this.#whenAnswered = null;
     if (this.#isOver) return;
     if (this.#intake.isClosed) this.hangUp();
     else if (this.hasEnded && this.#waiting.length === 0) this.socket.end();
@@ -336,7 +350,7 @@ export interface Service {
   readonly limits: () => Limits;
   /** Reports whether the proxy is stopping. Then each response is the last of its connection. */
   readonly isClosing: () => boolean;
-  /** Answers a request. The next one waits for the promise, which never rejects. */
+  /** Answers a request. The next one waits for the promise. */
   exchange(inbound: H1InboundRequest, reply: ClientReply, from: ClientConnection): Promise<void>;
   /** Reports whether a request takes over the connection: a CONNECT or a WebSocket handshake. */
   takesOver(head: RequestHeadBytes, framing: BodyFraming): boolean;
@@ -347,6 +361,8 @@ export interface Service {
    * socket; else the connection is to be cut.
    */
   refuse(why: SidekeyError, from: ClientConnection, answerable: boolean): void;
-  /** The connection was taken over or closed. */
+  /** The exchange of a request failed, and its client has no answer. */
+  failed(error: unknown): void;
+  /** The connection was taken over or closed. A request of it may still be under way. */
   left(from: ClientConnection): void;
 }

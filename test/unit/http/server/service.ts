@@ -21,6 +21,9 @@ export function serviceOf(
       if (answerable) refuseOn(socket, why);
       else socket.destroy();
     },
+    failed(error) {
+      throw error;
+    },
     left() {},
     ...more,
   };
