@@ -14,7 +14,7 @@ import { decideRequest, type Policy, type Decision } from '../policy/decide.ts';
 import { createDomainMap } from '../policy/domain-map.ts';
 import { describeStep } from '../policy/judge.ts';
 import type { RequestFacts } from '../policy/request.ts';
-import type { RuleOutcome } from '../policy/rule.ts';
+import type { RuleOutcome, RuleStep } from '../policy/rule.ts';
 import type { Context } from './context.ts';
 import { table } from './format.ts';
 
@@ -22,6 +22,7 @@ import { table } from './format.ts';
 interface Tested {
   readonly of: PolicyCase;
   readonly decision: Decision;
+  readonly steps: readonly RuleStep[];
   readonly got: Got;
   readonly passed: boolean;
 }
@@ -62,13 +63,14 @@ async function readText(file: string): Promise<string> {
 }
 
 function testCase(policy: Policy, of: PolicyCase): Tested {
-  const decision = decideRequest(policy, of.facts);
+  const steps: RuleStep[] = [];
+  const decision = decideRequest(policy, of.facts, steps);
   const got = gotOf(decision);
   const passed =
     got.outcome === of.expect &&
     (of.code === null || of.code === got.code) &&
     (of.rule === null || isNamed(decision, of.rule));
-  return { of, decision, got, passed };
+  return { of, decision, steps, got, passed };
 }
 
 function gotOf(decision: Decision): Got {
@@ -101,10 +103,10 @@ function caseTable(all: readonly Tested[]): string {
 }
 
 function summary(count: number, failed: readonly Tested[]): string {
-  const told = failed.map(({ of, decision }) =>
+  const told = failed.map(({ of, decision, steps }) =>
     [
       `Line ${of.line}, ${withoutSecrets(of.request)}: ${decision.reason}.`,
-      ...decision.steps.map((step) => `  ${describeStep(step)}`),
+      ...steps.map((step) => `  ${describeStep(step)}`),
     ].join('\n'),
   );
   const verdict =
@@ -112,14 +114,14 @@ function summary(count: number, failed: readonly Tested[]): string {
   return [...told, verdict].join('\n');
 }
 
-function caseJson({ of, decision, got, passed }: Tested): object {
+function caseJson({ of, decision, steps, got, passed }: Tested): object {
   return {
     line: of.line,
     request: withoutSecrets(of.request),
     passed,
     expected: { outcome: of.expect, rule: of.rule, code: of.code },
     got: { ...got, rule: decision.rule, rule_name: decision.ruleName, reason: decision.reason },
-    steps: decision.steps,
+    steps,
   };
 }
 

@@ -19,7 +19,7 @@ import { type Glob, matchesAny } from './text.ts';
 function graphqlTest({ types, names }: GraphqlCondition): (request: ReadRequest) => ConditionResult {
   const fits = ({ type, name }: GraphqlOperation) =>
     (types === null || types.includes(type)) && (names === null || matchesAny(names, name));
-  return ({ operations }) => bodyVerdictOf(operations(), fits);
+  return (request) => bodyVerdictOf(request.operations(), fits);
 }
 
 /** With methods, `tools` restricts only `tools/call`; without methods, only calls of these tools match. */
@@ -28,7 +28,7 @@ function jsonRpcTest({ methods, tools }: JsonRpcCondition): (request: ReadReques
     if (method === null || (methods !== null && !matchesAny(methods, method))) return false;
     return tools === null || (tool === null ? methods !== null : matchesAny(tools, tool));
   };
-  return ({ calls }) => bodyVerdictOf(calls, fits);
+  return (request) => bodyVerdictOf(request.calls(), fits);
 }
 
 /** Returns yes if all items match, no if none does, else unclear. */
@@ -50,10 +50,7 @@ export const tests: Tests = {
   paths: pathTest,
   agents: (globs) => nameTest(globs, ({ facts }) => facts.agent),
   users: (globs) => nameTest(globs, ({ facts }) => facts.user),
-  labels:
-    (globs) =>
-    ({ facts }) =>
-      verdictOf(facts.labels.some((label) => matchesAny(globs, label))),
+  labels: labelTest,
   clients: clientTest,
   times: timeTest,
   query: queryTest,
@@ -73,8 +70,19 @@ function verdictOf(holds: boolean): ConditionResult {
 /** Methods are case-sensitive, but some servers treat `delete` as `DELETE`. */
 function methodTest(methods: readonly string[]): Test {
   const known = new Set(methods);
-  return ({ facts: { method } }) =>
-    known.has(method) ? 'yes' : known.has(method.toUpperCase()) ? 'unclear' : 'no';
+  return ({ facts: { method } }) => {
+    if (known.has(method)) return 'yes';
+    return !isCapital(method) && known.has(method.toUpperCase()) ? 'unclear' : 'no';
+  };
+}
+
+/** Reports whether a text has nothing but the letters A to Z. */
+function isCapital(text: string): boolean {
+  for (let i = 0; i < text.length; i += 1) {
+    const code = text.charCodeAt(i);
+    if (code < 0x41 || code > 0x5a) return false;
+  }
+  return true;
 }
 
 /** Servers differ in paths that differ only in case, invisible characters or suffixes. */
@@ -82,8 +90,17 @@ function pathTest(globs: readonly PathGlob[]): Test {
   return (request) => {
     const path = request.path();
     if (isUnread(path)) return 'unclear';
-    if (globs.some(({ segments }) => matchesPath(segments, path.segments))) return 'yes';
-    return globs.some(({ loose }) => matchesLoosely(loose, path.loose)) ? 'unclear' : 'no';
+    // Loops without closures, because each rule tests all of its globs.
+    for (const { segments } of globs) if (matchesPath(segments, path.segments)) return 'yes';
+    for (const { loose } of globs) if (matchesLoosely(loose, path.loose)) return 'unclear';
+    return 'no';
+  };
+}
+
+function labelTest(globs: readonly Glob[]): Test {
+  return ({ facts }) => {
+    for (const label of facts.labels) if (matchesAny(globs, label)) return 'yes';
+    return 'no';
   };
 }
 
@@ -97,8 +114,8 @@ function nameTest(globs: readonly Glob[], nameOf: (request: ReadRequest) => stri
 function clientTest(blocks: readonly Cidr[]): Test {
   const lists = { ipv4: new BlockList(), ipv6: new BlockList() };
   for (const { address, prefix, family } of blocks) lists[family].addSubnet(address, prefix, family);
-  return ({ facts }) => {
-    const [address = ''] = plainAddress(facts.client).split('%', 1);
+  const verdict = (client: string): ConditionResult => {
+    const [address = ''] = plainAddress(client).split('%', 1);
     switch (isIP(address)) {
       case 4:
         return verdictOf(lists.ipv4.check(address, 'ipv4'));
@@ -108,13 +125,24 @@ function clientTest(blocks: readonly Cidr[]): Test {
         return 'unclear';
     }
   };
+  // A check takes microseconds, so the last result is kept.
+  let last: { readonly client: string; readonly verdict: ConditionResult } | null = null;
+  return ({ facts: { client } }) => {
+    if (last?.client !== client) last = { client, verdict: verdict(client) };
+    return last.verdict;
+  };
 }
 
 function timeTest(windows: readonly TimeWindow[]): Test {
   const inside = windows.map(createTimeTest);
   return ({ facts: { now } }) => {
-    const answers = inside.map((test) => test(now));
-    return answers.includes(true) ? 'yes' : answers.includes(null) ? 'unclear' : 'no';
+    let verdict: ConditionResult = 'no';
+    for (const test of inside) {
+      const isInside = test(now);
+      if (isInside === true) return 'yes';
+      if (isInside === null) verdict = 'unclear';
+    }
+    return verdict;
   };
 }
 
@@ -133,7 +161,7 @@ function queryTest(wanted: ReadonlyMap<string, readonly Glob[]>): Test {
         if (written !== name && written.toLowerCase() !== lower) continue;
         if (written !== name) other += 1;
         values += given.length;
-        fits += given.filter((value) => matchesAny(globs, value)).length;
+        for (const value of given) if (matchesAny(globs, value)) fits += 1;
       }
       if (fits === 0) return 'no';
       if (fits < values || other > 0) verdict = 'unclear';
@@ -143,10 +171,10 @@ function queryTest(wanted: ReadonlyMap<string, readonly Glob[]>): Test {
 }
 
 function contentTypeTest(globs: readonly Glob[]): Test {
-  return ({ mediaType, facts }) => {
-    const type = mediaType();
+  return (request) => {
+    const type = request.mediaType();
     if (type === undefined) return 'unclear';
-    if (type === null) return facts.contentLength === 0 ? 'no' : 'unclear';
+    if (type === null) return request.facts.contentLength === 0 ? 'no' : 'unclear';
     return verdictOf(matchesAny(globs, type));
   };
 }

@@ -1,9 +1,9 @@
 import type { FailureCode } from '../lib/failures.ts';
 import { type Authority, authorityText, defaultPort } from './authority.ts';
 import { type Domain, type DomainMap, type LeakGuard, matchesPattern } from './domain-map.ts';
-import { evaluateRules, type RuleResult, strictest } from './judge.ts';
+import { evaluateRules, strictest } from './judge.ts';
 import type { RequestFacts } from './request.ts';
-import type { DomainRules, RuleOutcome } from './rule.ts';
+import type { DomainRules, RuleOutcome, RuleResult, RuleStep } from './rule.ts';
 
 /** Facts for decisions; replaced as a whole when the config changes. */
 export interface Policy {
@@ -43,8 +43,8 @@ export interface Denial {
   readonly rule: string;
 }
 
-/** Fields of every decision. `steps` is empty if the domain has no rules. */
-type DecisionBase = Pick<RuleResult, 'rule' | 'ruleName' | 'approvalKey' | 'reason' | 'steps' | 'needsBody'>;
+/** Fields of every decision. */
+type DecisionBase = Pick<RuleResult, 'rule' | 'ruleName' | 'approvalKey' | 'reason' | 'needsBody'>;
 
 /** Conditions under which a request may be forwarded. */
 export interface Permission extends DecisionBase, Pick<RuleResult, 'limits' | 'maxResponse'> {
@@ -60,43 +60,92 @@ export interface ReportedOutcome extends Pick<RuleResult, 'code' | 'reason' | 'h
 }
 
 /** Fields of a decision without rules. */
-const noRules = { ruleName: null, approvalKey: null, steps: [], needsBody: false } as const;
+const noRules = { ruleName: null, approvalKey: null, needsBody: false } as const;
 /** Fields of a permission without rules. */
 const unrestricted = { ...noRules, limits: [], maxResponse: null, mode: 'enforce', reported: null } as const;
 
 /**
  * Decides on a complete request: by the entry of the domain map, then by its rules, which can only restrict
- * it. Pure and total.
+ * it. Pure and total. All requests that the same rule decides get the same frozen decision.
+ *
+ * @param steps takes each rule that was evaluated, in order; the last one decided
  */
-export function decideRequest(policy: Policy, facts: RequestFacts): Decision {
+export function decideRequest(
+  policy: Policy,
+  facts: RequestFacts,
+  steps: RuleStep[] | null = null,
+): Decision {
   const { authority } = facts;
   const domain = policy.domains.match(authority);
   if (domain === null) return decideUnmatched(policy, authority);
-  const decision = decideMatched(domain, authority);
-  return decision.outcome === 'inject' ? applyRules(decision, domain, facts) : decision;
+  const { action } = domain;
+  if (action.kind !== 'grant' || isInsecure(action, authority)) return decideMatched(domain, authority);
+  const { matched, rules, byResult } = compiledDomain(domain, action);
+  if (rules === 'none') return matched;
+  if (rules === 'several') return applyAll(action, matched, domain, facts, steps);
+  const result = evaluateRules(rules, facts, steps);
+  return byResult.get(result) ?? applyResult(action, result, rules.mode);
 }
 
-/** Applies the rules. Report mode does not affect the additional rules. */
-function applyRules(
-  decision: GrantUse & Decision,
+/** The entry of a domain with a grant. */
+type GrantAction = Extract<Domain['action'], { readonly kind: 'grant' }>;
+
+/** Decisions for all requests to a domain with a grant. */
+interface CompiledDomain {
+  /** The decision without rules. */
+  readonly matched: Decision;
+  /** The one set of rules. */
+  readonly rules: DomainRules | 'none' | 'several';
+  /** The decisions of the one set, by its compiled results. */
+  readonly byResult: ReadonlyMap<RuleResult, Decision>;
+}
+
+const compiledDomains = new WeakMap<Domain, CompiledDomain>();
+
+function compiledDomain(domain: Domain, action: GrantAction): CompiledDomain {
+  let compiled = compiledDomains.get(domain);
+  if (compiled === undefined) compiledDomains.set(domain, (compiled = compileDomain(domain, action)));
+  return compiled;
+}
+
+function compileDomain(domain: Domain, action: GrantAction): CompiledDomain {
+  const sets = [...(domain.rules === undefined ? [] : [domain.rules]), ...(domain.additionalRules ?? [])];
+  const [first, ...more] = sets;
+  const rules = first === undefined ? 'none' : more.length === 0 ? first : 'several';
+  return {
+    matched: Object.freeze(decideMatchedGrant(domain, action)),
+    rules,
+    byResult: typeof rules === 'string' ? new Map() : decisionsByResult(action, rules),
+  };
+}
+
+function decisionsByResult(action: GrantAction, { results, defaultResult, mode }: DomainRules) {
+  const all = defaultResult === null ? results : [...results, defaultResult];
+  return new Map(all.map((result) => [result, Object.freeze(applyResult(action, result, mode))]));
+}
+
+/** Applies several sets of rules. Report mode does not affect the additional ones. */
+function applyAll(
+  action: GrantAction,
+  matched: Decision,
   { rules, additionalRules = [] }: Domain,
   facts: RequestFacts,
+  steps: RuleStep[] | null,
 ): Decision {
-  const others = additionalRules.map((each) => evaluateRules(each, facts));
-  const own = rules === undefined ? null : evaluateRules(rules, facts);
-  const enforced = own === null || rules?.mode === 'report' ? others : [own, ...others];
-  const [first, ...more] = enforced;
+  const isReported = rules?.mode === 'report';
+  // The steps are those of the rules that are enforced.
+  const own = rules === undefined ? null : evaluateRules(rules, facts, isReported ? null : steps);
+  const others = additionalRules.map((each) => evaluateRules(each, facts, steps));
+  const [first, ...more] = own === null || isReported ? others : [own, ...others];
   const decided =
-    first === undefined ? null : applyResult(decision, more.reduce(strictest, first), 'enforce');
-  if (own === null || rules?.mode !== 'report') return decided ?? decision;
-  const report = applyResult(decision, own, 'report');
-  if (decided === null) return report;
-  if (decided.outcome === 'deny' || report.outcome === 'deny') return decided;
-  return { ...decided, reported: report.reported };
+    first === undefined ? matched : applyResult(action, more.reduce(strictest, first), 'enforce');
+  if (own === null || !isReported || decided.outcome === 'deny') return decided;
+  const report = applyResult(action, own, 'report');
+  return report.outcome === 'deny' ? decided : { ...decided, reported: report.reported };
 }
 
 function applyResult(
-  { grant, allowPlainHttp, leakGuard, leakLimit }: GrantUse,
+  { grant, allowPlainHttp, leakGuard, leakLimit }: GrantAction,
   { outcome, code, hint, limits, maxResponse, ...base }: RuleResult,
   mode: DomainRules['mode'],
 ): Decision {
@@ -151,27 +200,33 @@ function decideMatched(domain: Domain, authority: Authority): Decision {
         rule,
       };
     case 'grant':
-      if (authority.scheme === 'http' && !action.allowPlainHttp) {
-        return {
-          ...noRules,
-          outcome: 'deny',
-          code: 'insecure_transport',
-          reason: `a credential for ${authorityText(authority)} would travel in the clear over http`,
-          hint: `use https, or set "allow_plain_http: true" on ${domain.origin}`,
-          rule,
-        };
-      }
+      if (!isInsecure(action, authority)) return compiledDomain(domain, action).matched;
       return {
-        ...unrestricted,
-        outcome: 'inject',
-        grant: action.grant,
-        allowPlainHttp: action.allowPlainHttp,
-        leakGuard: action.leakGuard,
-        leakLimit: action.leakLimit,
+        ...noRules,
+        outcome: 'deny',
+        code: 'insecure_transport',
+        reason: `a credential for ${authorityText(authority)} would travel in the clear over http`,
+        hint: `use https, or set "allow_plain_http: true" on ${domain.origin}`,
         rule,
-        reason: `${domain.pattern.text} uses the grant ${action.grant}`,
       };
   }
+}
+
+function isInsecure({ allowPlainHttp }: GrantAction, { scheme }: Authority): boolean {
+  return scheme === 'http' && !allowPlainHttp;
+}
+
+function decideMatchedGrant({ pattern, origin }: Domain, action: GrantAction): Decision {
+  return {
+    ...unrestricted,
+    outcome: 'inject',
+    grant: action.grant,
+    allowPlainHttp: action.allowPlainHttp,
+    leakGuard: action.leakGuard,
+    leakLimit: action.leakLimit,
+    rule: origin,
+    reason: `${pattern.text} uses the grant ${action.grant}`,
+  };
 }
 
 function decideUnmatched(policy: Policy, authority: Authority): Decision {

@@ -4,7 +4,7 @@ import { type Test, tests } from './conditions.ts';
 import { boundOf } from './limits.ts';
 import { methodOverride, type NamedMethod } from './method-override.ts';
 import { isUnread, type ReadingProblem } from './path.ts';
-import { readRequest, type ReadRequest, type RequestFacts } from './request.ts';
+import { ReadRequest, type RequestFacts } from './request.ts';
 import {
   type Check,
   type CompiledRule,
@@ -13,60 +13,50 @@ import {
   type Conditions,
   type DomainRules,
   type Rule,
-  type RuleLimit,
-  type RuleOutcome,
+  type RuleResult,
   type RuleStep,
   type TimeWindow,
   weekdayNames,
 } from './rule.ts';
 
-/** Result of the rules of a domain for one request, with its reason. */
-export interface RuleResult {
-  readonly outcome: RuleOutcome;
-  /** Position in the config of the rule that decided, with its line. */
-  readonly rule: string;
-  /** Name of that rule in the config; null if it has none. */
-  readonly ruleName: string | null;
-  /** For `approve`, the key under which an approval is kept: it changes with the rule. Else null. */
-  readonly approvalKey: string | null;
-  /** The end of a sentence, without any part of the query or the body. */
-  readonly reason: string;
-  /** Set for a denial. */
-  readonly code: FailureCode | null;
-  readonly hint: string | null;
-  /** Limits that count the request before it is sent; empty for a denial. */
-  readonly limits: readonly RuleLimit[];
-  /** Largest response body in bytes; null: no limit. */
-  readonly maxResponse: number | null;
-  /** Each rule that was evaluated, in order; the last one decided. */
-  readonly steps: readonly RuleStep[];
-  /**
-   * True: the result depends on a body that was not read, and is the one for an unreadable body. Read the body and
-   * evaluate again.
-   */
-  readonly needsBody: boolean;
-}
-
-/** Evaluates the rules in order. Never throws. */
-export function evaluateRules(domain: DomainRules, facts: RequestFacts): RuleResult {
+/**
+ * Evaluates the rules in order. Never throws. A rule that matches gives the same frozen result to all requests.
+ *
+ * @param steps takes each rule that was evaluated, in order; the last one decided
+ */
+export function evaluateRules(
+  domain: DomainRules,
+  facts: RequestFacts,
+  steps: RuleStep[] | null = null,
+): RuleResult {
   if (domain.readsMethods) {
     const override = methodOverride(facts, domain.methods);
     if (override.refused !== null) return twoMethods(domain, override.refused);
-    const others = override.methods.filter(({ method }) => method !== facts.method);
-    if (others.length > 0) {
-      return others
-        .map((named) => evaluateAs(domain, facts, named))
-        .reduce(strictest, evaluateFirst(domain, facts));
-    }
+    if (override.methods.length > 0) return evaluateMethods(domain, facts, override.methods, steps);
   }
-  return evaluateFirst(domain, facts);
+  return evaluateFirst(domain, facts, steps);
+}
+
+/** Evaluates by the method of the request line, and by those that parameters name. */
+function evaluateMethods(
+  domain: DomainRules,
+  facts: RequestFacts,
+  methods: readonly NamedMethod[],
+  steps: RuleStep[] | null,
+): RuleResult {
+  let result = evaluateFirst(domain, facts, steps);
+  for (const named of methods) {
+    if (named.method !== facts.method) result = strictest(result, evaluateAs(domain, facts, named, steps));
+  }
+  return result;
 }
 
 /** Evaluates by the method of the request line. A form is read before a person is asked: it may name another method. */
-function evaluateFirst(domain: DomainRules, facts: RequestFacts): RuleResult {
-  const ruling = evaluateOnce(domain, facts);
+function evaluateFirst(domain: DomainRules, facts: RequestFacts, steps: RuleStep[] | null): RuleResult {
+  const result = evaluateOnce(domain, facts, steps);
+  if (result.outcome !== 'approve') return result;
   const isUnreadForm = facts.body === null && facts.contentLength !== 0 && hasForm(facts.contentType);
-  return ruling.outcome === 'approve' && isUnreadForm ? { ...ruling, needsBody: true } : ruling;
+  return isUnreadForm ? { ...result, needsBody: true } : result;
 }
 
 /** Evaluates a request with the method that a parameter names. */
@@ -74,126 +64,141 @@ function evaluateAs(
   domain: DomainRules,
   facts: RequestFacts,
   { method, parameter }: NamedMethod,
+  steps: RuleStep[] | null,
 ): RuleResult {
-  const ruling = evaluateOnce(domain, { ...facts, method });
-  const reason = `${ruling.reason}, for some servers run it as ${method}, which the parameter ${parameter} names`;
-  return { ...ruling, reason };
+  const result = evaluateOnce(domain, { ...facts, method }, steps);
+  const reason = `${result.reason}, for some servers run it as ${method}, which the parameter ${parameter} names`;
+  return { ...result, reason };
 }
 
 /** Evaluates the rules in order, by the method of the facts. */
-function evaluateOnce(domain: DomainRules, facts: RequestFacts): RuleResult {
-  const [pathField] = domain.readsPath ? facts.pathFields : [];
-  if (pathField !== undefined) return twoPaths(domain, pathField);
-  const request = readRequest(facts);
-  const path = domain.readsPath ? request.path() : null;
-  if (path !== null && isUnread(path)) return ambiguousTarget(domain, 'path', path);
-  const query = domain.readsQuery ? request.query() : null;
-  if (query !== null && isUnread(query)) return ambiguousTarget(domain, 'query', query);
-  const steps: RuleStep[] = [];
-  let needsBody = false;
-  for (const compiled of domain.rules) {
-    const found = checkRule(compiled, request);
-    steps.push(found.step);
-    needsBody ||= found.needsBody;
-    if (found.verdict === 'yes') return { ...resultOf(compiled, facts), steps, needsBody };
-    if (found.verdict === 'unclear' && compiled.restricts) {
-      return { ...unclearResult(compiled, found.step), steps, needsBody };
-    }
+function evaluateOnce(domain: DomainRules, facts: RequestFacts, steps: RuleStep[] | null): RuleResult {
+  if (domain.readsPath && facts.pathFields.length > 0) return twoPaths(domain, facts.pathFields[0]!);
+  const request = new ReadRequest(facts);
+  if (domain.readsPath) {
+    const path = request.path();
+    if (isUnread(path)) return ambiguousTarget(domain, 'path', path);
   }
-  const step: RuleStep = {
-    rule: domain.defaultOrigin,
-    name: null,
-    outcome: domain.default,
-    result: 'yes',
-    condition: null,
-  };
-  return { ...defaultResult(domain, request), steps: [...steps, step], needsBody };
-}
-
-interface Answer {
-  readonly verdict: ConditionResult;
-  readonly step: RuleStep;
-  readonly needsBody: boolean;
-}
-
-function checkRule({ checks, matched }: CompiledRule, request: ReadRequest): Answer {
-  let step = matched;
+  if (domain.readsQuery) {
+    const query = request.query();
+    if (isUnread(query)) return ambiguousTarget(domain, 'query', query);
+  }
   let needsBody = false;
+  const { rules, results } = domain;
+  for (let i = 0; i < rules.length; i += 1) {
+    const compiled = rules[i]!;
+    const step = stepOf(compiled, request);
+    steps?.push(step);
+    if (step.result === 'no') continue;
+    if (step.result === 'yes') return withNeed(resultFor(compiled, results[i]!, facts), needsBody);
+    needsBody ||= wantsBody(compiled, request);
+    if (compiled.restricts) return withNeed(unclearResult(compiled, step), needsBody);
+  }
+  steps?.push(domain.defaultStep);
+  return withNeed(domain.defaultResult ?? defaultDenial(domain, request), needsBody);
+}
+
+function withNeed(result: RuleResult, needsBody: boolean): RuleResult {
+  return needsBody ? { ...result, needsBody } : result;
+}
+
+/** Returns the step of the first condition that does not hold, else of the first unclear one, else the match. */
+function stepOf({ checks, matched }: CompiledRule, request: ReadRequest): RuleStep {
+  let step = matched;
   for (const check of checks) {
     const verdict = check.test(request);
-    if (verdict === 'no') return { verdict, step: check.no, needsBody: false };
-    if (verdict === 'yes') continue;
-    if (step === matched) step = check.unclear;
-    needsBody ||=
-      (check.condition === 'graphql' || check.condition === 'jsonrpc') &&
-      request.facts.body === null &&
-      request.facts.contentLength !== 0;
+    if (verdict === 'no') return check.no;
+    if (verdict === 'unclear' && step === matched) step = check.unclear;
   }
-  return { verdict: step.result, step, needsBody };
+  return step;
 }
 
-type RuleResultCore = Omit<RuleResult, 'steps' | 'needsBody'>;
+/** Reports whether a rule is unclear because the body was not read. */
+function wantsBody({ checks }: CompiledRule, request: ReadRequest): boolean {
+  const { body, contentLength } = request.facts;
+  if (body !== null || contentLength === 0) return false;
+  return checks.some(
+    ({ condition, test }) =>
+      (condition === 'graphql' || condition === 'jsonrpc') && test(request) === 'unclear',
+  );
+}
 
-function resultOf({ rule }: CompiledRule, { reason }: RequestFacts): RuleResultCore {
-  const { outcome, origin, limits, maxResponse, requireReason } = rule;
-  const ruled = { rule: origin, ruleName: rule.name };
-  if (outcome === 'deny') {
-    return { ...ruled, ...denial('is denied by a rule', `change or remove ${origin}`) };
-  }
-  if (requireReason && (reason === null || reason.trim() === '')) {
-    return { ...ruled, ...denial('needs a reason', 'send it in the request header Sidekey-Reason') };
-  }
+/** Returns the result of a rule that matches. */
+function resultFor({ rule }: CompiledRule, result: RuleResult, { reason }: RequestFacts): RuleResult {
+  if (!rule.requireReason || result.outcome === 'deny' || (reason !== null && reason.trim() !== ''))
+    return result;
+  return denial(rule, 'needs a reason', 'send it in the request header Sidekey-Reason');
+}
+
+/** Result of a rule for every request that matches. */
+function resultOf(rule: Rule): RuleResult {
+  const { outcome, origin, name, key, limits, maxResponse } = rule;
+  if (outcome === 'deny') return denial(rule, 'is denied by a rule', `change or remove ${origin}`);
   const said = { allow: 'is allowed by', approve: 'needs approval by', tunnel: 'gets no credential by' };
   return {
-    ...ruled,
     outcome,
-    approvalKey: outcome === 'approve' ? rule.key : null,
-    reason: `the request ${said[outcome]} ${rule.name ?? 'a rule'}`,
+    rule: origin,
+    ruleName: name,
+    approvalKey: outcome === 'approve' ? key : null,
+    reason: `the request ${said[outcome]} ${name ?? 'a rule'}`,
     code: null,
     hint: null,
     limits,
     maxResponse,
+    needsBody: false,
   };
 }
 
 function denial(
+  { origin, name }: Pick<Rule, 'origin' | 'name'>,
   what: string,
   hint: string,
   code: FailureCode = 'rule_denied',
-): Pick<RuleResult, 'outcome' | 'approvalKey' | 'reason' | 'code' | 'hint' | 'limits' | 'maxResponse'> {
-  const reason = `the request ${what}`;
-  return { outcome: 'deny', approvalKey: null, reason, code, hint, limits: [], maxResponse: null };
-}
-
-/** Denies because a restricting rule may or may not match. */
-function unclearResult({ rule }: CompiledRule, { condition }: RuleStep): RuleResultCore {
-  const hint = `ask for one thing at a time, in its plain form: ${rule.origin} is about ${condition}`;
+): RuleResult {
   return {
-    rule: rule.origin,
-    ruleName: rule.name,
-    ...denial('can be read in two ways, or only in part', hint),
+    outcome: 'deny',
+    rule: origin,
+    ruleName: name,
+    approvalKey: null,
+    reason: `the request ${what}`,
+    code,
+    hint,
+    limits: [],
+    maxResponse: null,
+    needsBody: false,
   };
 }
 
-function defaultResult(domain: DomainRules, request: ReadRequest): RuleResultCore {
-  const ruled = { rule: domain.defaultOrigin, ruleName: null };
-  if (domain.default === 'deny') {
-    return {
-      ...ruled,
-      ...denial('is matched by no rule', `add to ${domain.origin}: ${ruleFor(request)}`),
-    };
-  }
-  const reason = `no rule matches, and the default is ${domain.default}`;
-  const approvalKey = domain.default === 'approve' ? `${domain.key} default` : null;
+/** Denies because a restricting rule may or may not match. */
+function unclearResult({ rule }: CompiledRule, { condition }: RuleStep): RuleResult {
+  const hint = `ask for one thing at a time, in its plain form: ${rule.origin} is about ${condition}`;
+  return denial(rule, 'can be read in two ways, or only in part', hint);
+}
+
+/** Denies a request without a matching rule. */
+function defaultDenial({ defaultOrigin, origin }: DomainRules, request: ReadRequest): RuleResult {
+  const hint = `add to ${origin}: ${ruleFor(request)}`;
+  return denial({ origin: defaultOrigin, name: null }, 'is matched by no rule', hint);
+}
+
+/** Result of a default other than a denial. */
+function defaultResultOf({
+  default: outcome,
+  defaultOrigin,
+  key,
+}: Pick<DomainRules, 'default' | 'defaultOrigin' | 'key'>): RuleResult | null {
+  if (outcome === 'deny') return null;
   return {
-    ...ruled,
-    outcome: domain.default,
-    approvalKey,
-    reason,
+    outcome,
+    rule: defaultOrigin,
+    ruleName: null,
+    approvalKey: outcome === 'approve' ? `${key} default` : null,
+    reason: `no rule matches, and the default is ${outcome}`,
     code: null,
     hint: null,
     limits: [],
     maxResponse: null,
+    needsBody: false,
   };
 }
 
@@ -234,8 +239,7 @@ function twoPaths(domain: DomainRules, override: string): RuleResult {
 
 /** Denies before any rule is evaluated. */
 function violation({ origin }: DomainRules, what: string, hint: string): RuleResult {
-  const ruled = { rule: origin, ruleName: null, steps: [], needsBody: false };
-  return { ...ruled, ...denial(what, hint, 'policy_violation') };
+  return denial({ origin, name: null }, what, hint, 'policy_violation');
 }
 
 /** Prepares a rule once, so that each request only runs its checks. */
@@ -276,6 +280,15 @@ export function compileRules(
     readsMethods: asks || reads('methods'),
     readsPath: asks || reads('paths'),
     readsQuery: reads('query'),
+    results: domain.rules.map(({ rule }) => Object.freeze(resultOf(rule))),
+    defaultStep: {
+      rule: domain.defaultOrigin,
+      name: null,
+      outcome: domain.default,
+      result: 'yes',
+      condition: null,
+    },
+    defaultResult: Object.freeze(defaultResultOf(domain)),
   };
 }
 
@@ -307,9 +320,10 @@ export function describeRule({ conditions, requireReason, limits, maxResponse }:
 }
 
 /** Returns a rule line that allows just this request: its method, and its path if it is unambiguous. */
-function ruleFor({ facts: { method }, path }: Pick<ReadRequest, 'facts' | 'path'>): string {
+function ruleFor(request: ReadRequest): string {
+  const { method } = request.facts;
   const methods = `methods: [${/^[A-Z-]+$/.test(method) ? method : JSON.stringify(method)}]`;
-  const read = path();
+  const read = request.path();
   const text = isUnread(read) ? '*' : `/${read.segments.join('/')}`;
   // These characters mean more than this path in the config file, or something else.
   if (/[*%;\\?#]|\p{Cc}|[^\x20-\x7e]/u.test(text)) return `- { ${methods} }`;
@@ -323,11 +337,10 @@ function ruleFor({ facts: { method }, path }: Pick<ReadRequest, 'facts' | 'path'
 export function strictest(one: RuleResult, other: RuleResult): RuleResult {
   const first = strictestOutcome(one, other);
   const second = first === one ? other : one;
-  const steps = [...one.steps, ...other.steps];
   if (first.outcome === 'deny') {
     // A denial that is independent of the body is final.
     const isFinal = [one, other].some(({ outcome, needsBody }) => outcome === 'deny' && !needsBody);
-    return { ...first, steps, needsBody: !isFinal };
+    return { ...first, needsBody: !isFinal };
   }
   const needsBody = one.needsBody || other.needsBody;
   if (first.outcome === 'tunnel' && second.outcome === 'approve') {
@@ -339,7 +352,6 @@ export function strictest(one: RuleResult, other: RuleResult): RuleResult {
       hint: `change ${first.rule}, or ${second.rule}`,
       limits: [],
       maxResponse: null,
-      steps,
       needsBody,
     };
   }
@@ -352,7 +364,6 @@ export function strictest(one: RuleResult, other: RuleResult): RuleResult {
     // A rule in both sets counts the request once.
     limits: [...new Set([...one.limits, ...other.limits])],
     maxResponse: bounds.length === 0 ? null : Math.min(...bounds),
-    steps,
     needsBody,
   };
 }

@@ -4,44 +4,54 @@ import { type GraphqlOperation, maxOperations, urlOperations } from './graphql.t
 import { isUnread, type ReadingProblem, readPath, type ReadPath, readQuery, type ReadQuery } from './path.ts';
 
 /** A request under evaluation. Each part is parsed at its first use, and once. */
-export interface ReadRequest {
+export class ReadRequest {
   readonly facts: RequestFacts;
-  readonly path: () => ReadPath | ReadingProblem;
-  readonly query: () => ReadQuery | ReadingProblem;
-  /** Without parameters, in lower case. Null: none is named; undefined: it is no media type. */
-  readonly mediaType: () => string | null | undefined;
+  #path: ReadPath | ReadingProblem | null = null;
+  #query: ReadQuery | ReadingProblem | null = null;
+  #operations: readonly GraphqlOperation[] | null | undefined;
+
+  constructor(facts: RequestFacts) {
+    this.facts = facts;
+  }
+
+  path(): ReadPath | ReadingProblem {
+    return (this.#path ??= readPath(this.facts.path));
+  }
+
+  query(): ReadQuery | ReadingProblem {
+    return (this.#query ??= readQuery(this.facts.path));
+  }
+
+  /** The media type, without parameters, in lower case. Null: none is named; undefined: it is no media type. */
+  mediaType(): string | null | undefined {
+    return mediaTypeOf(this.facts.contentType);
+  }
+
   /** GraphQL operations of the body and the query: servers differ in which they use. Null: unread. */
-  readonly operations: () => readonly GraphqlOperation[] | null;
+  operations(): readonly GraphqlOperation[] | null {
+    if (this.#operations === undefined) this.#operations = this.#readOperations();
+    return this.#operations;
+  }
+
+  #readOperations(): readonly GraphqlOperation[] | null {
+    const { graphql } = bodyOf(this.facts);
+    if (graphql === null) return null;
+    const parameters = this.query();
+    const inUrl = isUnread(parameters) ? null : urlOperations(parameters);
+    if (inUrl === null || graphql.length + inUrl.length > maxOperations) return null;
+    return [...graphql, ...inUrl];
+  }
+
   /** JSON-RPC calls. Null: unread. */
-  readonly calls: readonly JsonRpcCall[] | null;
+  calls(): readonly JsonRpcCall[] | null {
+    return bodyOf(this.facts).jsonrpc;
+  }
 }
 
-/** Prepares the request without parsing. */
-export function readRequest(facts: RequestFacts): ReadRequest {
-  // The content of an upgraded connection is not read.
-  const body = facts.upgrades
-    ? unreadBody
-    : (facts.body ?? (facts.contentLength === 0 ? noBody : unreadBody));
-  const query = once(() => readQuery(facts.path));
-  return {
-    facts,
-    path: once(() => readPath(facts.path)),
-    query,
-    mediaType: once(() => mediaTypeOf(facts.contentType)),
-    operations: once(() => {
-      if (body.graphql === null) return null;
-      const parameters = query();
-      const inUrl = isUnread(parameters) ? null : urlOperations(parameters);
-      if (inUrl === null || body.graphql.length + inUrl.length > maxOperations) return null;
-      return [...body.graphql, ...inUrl];
-    }),
-    calls: body.jsonrpc,
-  };
-}
-
-function once<T>(read: () => T): () => T {
-  let found: { readonly value: T } | null = null;
-  return () => (found ??= { value: read() }).value;
+/** The content of an upgraded connection is not read. */
+function bodyOf({ upgrades, body, contentLength }: RequestFacts): BodyFacts {
+  if (upgrades) return unreadBody;
+  return body ?? (contentLength === 0 ? noBody : unreadBody);
 }
 
 /** A media type with optional parameters (RFC 9110 §8.3.1). */

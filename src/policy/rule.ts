@@ -1,7 +1,8 @@
 import { BlockList } from 'node:net';
+import type { FailureCode } from '../lib/failures.ts';
 import type { Cidr } from './authority.ts';
 import { pathCovers, type PathGlob } from './path.ts';
-import { readRequest, type ReadRequest, type RequestFacts } from './request.ts';
+import { ReadRequest, type RequestFacts } from './request.ts';
 import { type Glob, globCovers } from './text.ts';
 
 /** Outcome of a rule. `tunnel`: forwards the request unchanged, without a credential. */
@@ -125,6 +126,11 @@ export interface DomainRules {
   /** True if a rule or an approver uses the path, or a rule the query: then an ambiguous one is refused. */
   readonly readsPath: boolean;
   readonly readsQuery: boolean;
+  /** Result of each rule for a request that matches, with a reason where the rule requires one. */
+  readonly results: readonly RuleResult[];
+  readonly defaultStep: RuleStep;
+  /** Result of the default; null for a denial, which suggests a rule for the request. */
+  readonly defaultResult: RuleResult | null;
 }
 
 /** A compiled rule. */
@@ -138,6 +144,31 @@ export interface CompiledRule {
    */
   readonly restricts: boolean;
   readonly matched: RuleStep;
+}
+
+/** Result of the rules of a domain for one request, with its reason. */
+export interface RuleResult {
+  readonly outcome: RuleOutcome;
+  /** Position in the config of the rule that decided, with its line. */
+  readonly rule: string;
+  /** Name of that rule in the config; null if it has none. */
+  readonly ruleName: string | null;
+  /** For `approve`, the key under which an approval is kept: it changes with the rule. Else null. */
+  readonly approvalKey: string | null;
+  /** The end of a sentence, without any part of the query or the body. */
+  readonly reason: string;
+  /** Set for a denial. */
+  readonly code: FailureCode | null;
+  readonly hint: string | null;
+  /** Limits that count the request before it is sent; empty for a denial. */
+  readonly limits: readonly RuleLimit[];
+  /** Largest response body in bytes; null: no limit. */
+  readonly maxResponse: number | null;
+  /**
+   * True: the result depends on a body that was not read, and is the one for an unreadable body. Read the body and
+   * evaluate again.
+   */
+  readonly needsBody: boolean;
 }
 
 /** Result of a condition. `unclear`: it holds for one reading or part of the request, but not for another. */
@@ -175,7 +206,7 @@ const aboutCaller: ReadonlySet<ConditionName> = new Set(['agents', 'users', 'lab
  * other callers. Includes rules that are unclear for this caller.
  */
 export function rulesFor({ rules }: Pick<DomainRules, 'rules'>, caller: CallerSide): readonly Rule[] {
-  const request = readRequest({ ...anything, ...caller });
+  const request = new ReadRequest({ ...anything, ...caller });
   return rules
     .filter(({ checks }) =>
       checks.every(({ condition, test }) => !aboutCaller.has(condition) || test(request) !== 'no'),

@@ -196,7 +196,7 @@ function allowed(
   record: ExchangeRecord,
 ): AuthorizedRequest {
   const { decision, received, config, caller, candidates, provider, placement, facts } = evaluation;
-  record.decided(decision);
+  record.decided(decision, facts);
   if (decision.outcome === 'deny') throw refusalOf(decision, received);
   if (decision.reported !== null) services.audit.note(record.reported(decision.reported));
   const grant = decision.outcome === 'tunnel' ? null : grantOf(evaluation, decision);

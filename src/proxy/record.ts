@@ -13,6 +13,7 @@ import type { ExchangeResult, InboundRequest } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { Decision, ReportedOutcome } from '../policy/decide.ts';
+import type { RequestFacts } from '../policy/request.ts';
 import { isPattern, matchesPattern, parsePattern } from '../policy/domain-map.ts';
 import { fold, percentDecoded } from '../policy/text.ts';
 import { pathPrefixesOf } from '../schemes/placement.ts';
@@ -153,7 +154,7 @@ export class ExchangeRecord {
   }
 
   /** The decision of policy. The audit has its outcome alone; the record of `explain` shows its steps. */
-  decided(_decision: Decision): void {}
+  decided(_decision: Decision, _facts: RequestFacts): void {}
 
   /** Event: a request is about to be sent, with this credential. */
   access(

@@ -5,7 +5,7 @@ import { decide, decideRequest, type Policy } from '../../src/policy/decide.ts';
 import { createDomainMap, type Domain } from '../../src/policy/domain-map.ts';
 import { compileRule, compileRules } from '../../src/policy/judge.ts';
 import { isUnread, parsePathGlob, type PathGlob, readPath, readQuery } from '../../src/policy/path.ts';
-import { readRequest, type RequestFacts } from '../../src/policy/request.ts';
+import { ReadRequest, type RequestFacts } from '../../src/policy/request.ts';
 import {
   type Conditions,
   conditionsCover,
@@ -369,7 +369,7 @@ describe('conditions that are said to cover others', () => {
 });
 
 function verdictOf(conditions: Conditions, facts: RequestFacts): ConditionResult {
-  const request = readRequest(facts);
+  const request = new ReadRequest(facts);
   if (isUnread(request.path())) return 'unclear';
   const verdicts = compileRule(ruleOf(conditions, 'allow')).checks.map(({ test }) => test(request));
   return verdicts.includes('no') ? 'no' : verdicts.includes('unclear') ? 'unclear' : 'yes';

@@ -21,6 +21,8 @@ import {
   isPattern,
   parsePattern,
 } from '../../policy/domain-map.ts';
+import type { RequestFacts } from '../../policy/request.ts';
+import type { RuleStep } from '../../policy/rule.ts';
 import { addressOf } from '../../proxy/plan.ts';
 import type { Context } from '../context.ts';
 import { type ConditionOptions, readConditions } from './query.ts';
@@ -260,7 +262,8 @@ function refusedNow(seen: DiscoveredHost, { map, now }: Pick<Standing, 'map' | '
   const authority = { scheme, host: seen.host, port: seen.port ?? (seen.plainHttp ? 80 : 443) } as const;
   return seen.requests.flatMap(({ method, seen: all }) =>
     all.filter(isSayable).flatMap((of): Refused[] => {
-      const decision = decideRequest(policy, {
+      const steps: RuleStep[] = [];
+      const facts: RequestFacts = {
         authority,
         method,
         methodFields: [],
@@ -277,9 +280,10 @@ function refusedNow(seen: DiscoveredHost, { map, now }: Pick<Standing, 'map' | '
         contentLength: null,
         now,
         body: null,
-      });
+      };
+      const decision = decideRequest(policy, facts, steps);
       const isRefused = decision.outcome === 'deny' || decision.reported?.outcome === 'deny';
-      return isRefused ? [{ method, path: of.path, by: decision.steps.length - 1 }] : [];
+      return isRefused ? [{ method, path: of.path, by: steps.length - 1 }] : [];
     }),
   );
 }

@@ -23,10 +23,12 @@ import {
   isAddress,
   parseCidr,
 } from '../../policy/authority.ts';
-import type { Decision } from '../../policy/decide.ts';
+import { decideRequest, type Decision } from '../../policy/decide.ts';
 import { isPattern, matchesPattern, parsePattern } from '../../policy/domain-map.ts';
 import { describeStep } from '../../policy/judge.ts';
 import { boundOf } from '../../policy/limits.ts';
+import type { RequestFacts } from '../../policy/request.ts';
+import type { RuleStep } from '../../policy/rule.ts';
 import { exchange } from '../../proxy/exchange.ts';
 import { ExchangeRecord } from '../../proxy/record.ts';
 import { type ConfigSnapshot, type ProxyServices, snapshotOf } from '../../proxy/services.ts';
@@ -188,7 +190,7 @@ class Explanation {
       },
       identity: ({ agent }) =>
         this.#passed('agent', agent ?? 'none; callers on this machine need no token', 'decision'),
-      decided: (decision) => this.#decisionSteps(decision),
+      decided: (decision, facts) => this.#decisionSteps(decision, facts),
       discovered: () => {
         this.#passed('decision', 'for the proxy itself, which says there what a caller may call');
         this.#outcome = ownOutcome;
@@ -197,10 +199,12 @@ class Explanation {
     });
   }
 
-  #decisionSteps(decision: Decision): void {
+  #decisionSteps(decision: Decision, facts: RequestFacts): void {
     const domain = this.#authority && this.#snapshot.policy.domains.match(this.#authority);
     this.#passed('domain', domain ? `${domain.pattern.text}: ${domain.origin}` : 'no entry covers it');
-    for (const step of decision.steps) this.#steps.push({ step: 'rule', ok: true, text: describeStep(step) });
+    const steps: RuleStep[] = [];
+    decideRequest(this.#snapshot.policy, facts, steps);
+    for (const step of steps) this.#steps.push({ step: 'rule', ok: true, text: describeStep(step) });
     this.#next = 'decision';
     if (decision.outcome !== 'deny') this.#passed('decision', decisionText(decision), 'grant');
   }
@@ -391,7 +395,7 @@ const ownOutcome = 'nowhere: it is answered by Sidekey';
 interface Listeners {
   target(authority: Authority): void;
   identity(caller: Pick<Identity, 'agent'>): void;
-  decided(decision: Decision): void;
+  decided(decision: Decision, facts: RequestFacts): void;
   /** Called if the proxy itself answered the request. */
   discovered(): void;
   refused(refusal: SidekeyError): void;
@@ -415,8 +419,8 @@ class ExplainedRecord extends ExchangeRecord {
     this.#listeners.identity(caller);
   }
 
-  override decided(decision: Decision): void {
-    this.#listeners.decided(decision);
+  override decided(decision: Decision, facts: RequestFacts): void {
+    this.#listeners.decided(decision, facts);
   }
 
   override discovers(): void {

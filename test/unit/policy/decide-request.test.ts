@@ -4,6 +4,7 @@ import { readBodyFacts } from '../../../src/policy/body.ts';
 import { decide, decideRequest, type Policy } from '../../../src/policy/decide.ts';
 import { createDomainMap } from '../../../src/policy/domain-map.ts';
 import { describeStep } from '../../../src/policy/judge.ts';
+import type { RuleStep } from '../../../src/policy/rule.ts';
 import { factsOf } from '../../support/request-facts.ts';
 import { authorityOf } from './policy-for-test.ts';
 
@@ -22,7 +23,6 @@ test('a domain without rules allows every request, with the reason of its entry'
     ...decide(policy, authorityOf('api.example.com')),
     ruleName: null,
     approvalKey: null,
-    steps: [],
     needsBody: false,
     limits: [],
     maxResponse: null,
@@ -41,8 +41,9 @@ test('each step names its rule with the line, and the condition that failed', as
       - name: timed
         times: [{ from: 09:00, to: 17:30, weekdays: [mon-fri], zone: Europe/Berlin }]
 `);
-  const decision = decideRequest(policy, factsOf(url));
-  expect(decision.steps.map(describeStep)).toEqual([
+  const steps: RuleStep[] = [];
+  const decision = decideRequest(policy, factsOf(url), steps);
+  expect(steps.map(describeStep)).toEqual([
     'domains["api.example.com"].rules[0] (sidekey.yaml:6): does not match, because of methods POST, PUT',
     'repos, domains["api.example.com"].rules[1] (sidekey.yaml:7): does not match, because of paths /repos/**',
     'timed, domains["api.example.com"].rules[2] (sidekey.yaml:8): does not match, because of times mon tue wed thu fri 09:00-17:30 Europe/Berlin',

@@ -1,7 +1,7 @@
 /** How often a request is read, however many rules are evaluated: the tests count calls, not time. */
 import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { PathGlob } from '../../../src/policy/path.ts';
-import { type Conditions, noConditions } from '../../../src/policy/rule.ts';
+import { type Conditions, noConditions, type RuleStep } from '../../../src/policy/rule.ts';
 import { parseGlob } from '../../../src/policy/text.ts';
 import { factsOf } from '../../support/request-facts.ts';
 
@@ -50,10 +50,8 @@ const domainOf = (conditions: (index: number) => Partial<Conditions>) =>
 describe('a request evaluated by 50 rules', () => {
   test('has each GraphQL document of its URL parsed once', () => {
     const domain = domainOf((index) => ({ graphql: { types: null, names: [parseGlob(`Secret${index}`)] } }));
-    const { steps } = judging.evaluateRules(
-      domain,
-      factsOf('https://api.example.com/?query={a}&query=mutation+B{b}'),
-    );
+    const steps: RuleStep[] = [];
+    judging.evaluateRules(domain, factsOf('https://api.example.com/?query={a}&query=mutation+B{b}'), steps);
     expect(steps).toHaveLength(51);
     expect(graphql.urlOperations).toHaveBeenCalledTimes(1);
     expect(reading.readQuery).toHaveBeenCalledTimes(1);
@@ -93,7 +91,7 @@ const requestWith = (inBody: number, ...inUrl: readonly number[]) => {
     true,
   );
   const query = inUrl.map((count) => `query=${encodeURIComponent(operations(count))}`).join('&');
-  return requests.readRequest(factsOf(`https://api.example.com/?${query}`, { body, contentLength: 1 }));
+  return new requests.ReadRequest(factsOf(`https://api.example.com/?${query}`, { body, contentLength: 1 }));
 };
 
 describe('the operations of a request', () => {
