@@ -90,16 +90,19 @@ function pathTest(globs: readonly PathGlob[]): Test {
   return (request) => {
     const path = request.path();
     if (isUnread(path)) return 'unclear';
-    // Loops without closures, because each rule tests all of its globs.
-    for (const { segments } of globs) if (matchesPath(segments, path.segments)) return 'yes';
-    for (const { loose } of globs) if (matchesLoosely(loose, path.loose)) return 'unclear';
+    // Indexes, because an iterator creates an object for each glob.
+    for (let i = 0; i < globs.length; i += 1)
+      if (matchesPath(globs[i]!.segments, path.segments)) return 'yes';
+    for (let i = 0; i < globs.length; i += 1)
+      if (matchesLoosely(globs[i]!.loose, path.loose)) return 'unclear';
     return 'no';
   };
 }
 
 function labelTest(globs: readonly Glob[]): Test {
   return ({ facts }) => {
-    for (const label of facts.labels) if (matchesAny(globs, label)) return 'yes';
+    const { labels } = facts;
+    for (let i = 0; i < labels.length; i += 1) if (matchesAny(globs, labels[i]!)) return 'yes';
     return 'no';
   };
 }
@@ -137,8 +140,8 @@ function timeTest(windows: readonly TimeWindow[]): Test {
   const inside = windows.map(createTimeTest);
   return ({ facts: { now } }) => {
     let verdict: ConditionResult = 'no';
-    for (const test of inside) {
-      const isInside = test(now);
+    for (let i = 0; i < inside.length; i += 1) {
+      const isInside = inside[i]!(now);
       if (isInside === true) return 'yes';
       if (isInside === null) verdict = 'unclear';
     }

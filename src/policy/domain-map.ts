@@ -32,7 +32,7 @@ export function matchesPattern(pattern: DomainPattern, authority: Authority): bo
 
 /** Reports whether one of the patterns covers an authority. */
 export function matchesAnyPattern(patterns: readonly DomainPattern[], authority: Authority): boolean {
-  for (const pattern of patterns) if (matchesPattern(pattern, authority)) return true;
+  for (let i = 0; i < patterns.length; i += 1) if (matchesPattern(patterns[i]!, authority)) return true;
   return false;
 }
 

@@ -105,7 +105,8 @@ function withNeed(result: RuleResult, needsBody: boolean): RuleResult {
 /** Returns the step of the first condition that does not hold, else of the first unclear one, else the match. */
 function stepOf({ checks, matched }: CompiledRule, request: ReadRequest): RuleStep {
   let step = matched;
-  for (const check of checks) {
+  for (let i = 0; i < checks.length; i += 1) {
+    const check = checks[i]!;
     const verdict = check.test(request);
     if (verdict === 'no') return check.no;
     if (verdict === 'unclear' && step === matched) step = check.unclear;

@@ -313,7 +313,7 @@ export function matchesLoosely(
   globs: PathGlob['loose'],
   readings: ReturnType<typeof looseReadings>,
 ): boolean {
-  for (const segments of readings) if (matchesAll(globs, segments, true)) return true;
+  for (let i = 0; i < readings.length; i += 1) if (matchesAll(globs, readings[i]!, true)) return true;
   return false;
 }
 

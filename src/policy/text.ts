@@ -225,8 +225,8 @@ function endsStem(text: string, end: number): boolean {
 
 /** Reports whether one of the globs matches. */
 export function matchesAny(globs: readonly Glob[], text: string): boolean {
-  // A loop without a closure, because each rule calls this for all parts of a request.
-  for (const glob of globs) if (matchesGlob(glob, text)) return true;
+  // A loop without a closure or an iterator, because each rule calls this for all parts of a request.
+  for (let i = 0; i < globs.length; i += 1) if (matchesGlob(globs[i]!, text)) return true;
   return false;
 }
 

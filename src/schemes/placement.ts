@@ -39,7 +39,9 @@ export function placementAt(
   { authority, path }: Destination,
 ): Placement | SidekeyError {
   let read: ReturnType<typeof readPath> | null = null;
-  for (const { hosts, paths, as } of parsedPlaces(places)) {
+  const all = parsedPlaces(places);
+  for (let i = 0; i < all.length; i += 1) {
+    const { hosts, paths, as } = all[i]!;
     if (hosts !== null && !matchesAnyPattern(hosts, authority)) continue;
     if (paths === null) return as;
     read ??= readPath(path);
@@ -50,7 +52,8 @@ export function placementAt(
         'write the path in its plain form',
       );
     }
-    for (const { segments } of paths) if (matchesPath(segments, read.segments)) return as;
+    const { segments } = read;
+    if (paths.some((glob) => matchesPath(glob.segments, segments))) return as;
   }
   return refused(
     `The provider of this grant does not say how its credential is carried to this path of ${authorityText(authority)}.`,
