@@ -1,6 +1,6 @@
 import path from 'node:path';
 import type { AuditEvent } from './event.ts';
-import { type ChainHead, chainMac, composeLine, formatEnd } from './line.ts';
+import { type ChainHead, chainMac, formatEnd, LineBatch, unknownEnd } from './line.ts';
 import { type AuditVault, LiveFile, rotate } from './live-file.ts';
 import { type DiskCalls, rotatedAs } from './log-files.ts';
 import { claimSlot } from './writer-slot.ts';
@@ -43,7 +43,8 @@ export interface ChainWriter {
   /** The last line of the chain. */
   last(): ChainHead;
   /**
-   * Writes the events in order; returns how many of them are in the log: fewer than given only if the disk took a part.
+   * Writes the events in order; returns how many of them are in the log. Fewer than given if the disk took only a part, or
+   * if they are too long for one write.
    * @throws if none of them is in the log.
    */
   write(events: readonly TimedEvent[]): number;
@@ -65,7 +66,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   const { file, limits, vault, now, warn } = options;
   const heads = new Map(options.stored);
   const mac = chainMac(vault);
-  const isoTime = cachedIsoTime();
+  const lines = new LineBatch(mac);
   /** Events of the log itself, which precede all others. */
   const own: TimedEvent[] = [];
   /** Rotated files that are being synced and closed. */
@@ -149,7 +150,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     seenEnd = size;
     if (size === knownEnd || live.endsLineAt(size)) return;
     // The newline is written before the check, because the write waits for an unfinished write of another writer.
-    if (live.append('\n') !== 1) throw new Error('The newline after a torn line was not written.');
+    if (live.append(newline) !== 1) throw new Error('The newline after a torn line was not written.');
     const torn = live.tornBytesAt(size, mac);
     if (torn > 0)
       record('audit.repaired', `A torn line of ${torn} bytes was ended: its writer died or met a full disk.`);
@@ -196,30 +197,18 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
    */
   function writeBatch(events: readonly TimedEvent[]): number | undefined {
     const ours = own.length;
-    const batch = ours === 0 ? events : [...own, ...events];
-    if (batch.length === 0) return 0;
-    const batchHeads: ChainHead[] = [];
-    const lines: string[] = [];
-    let head = last;
-    for (const { event, time } of batch) {
-      const line = composeLine(event, isoTime(time), slot.node, head, mac, tellsEnd && head === last);
-      head = line.head;
-      batchHeads.push(head);
-      lines.push(line.text, '\n');
-    }
-    const text = lines.join('');
-    const bytes = live.append(text);
+    if (ours + events.length === 0) return 0;
+    lines.begin(last);
+    for (let at = 0; at < ours + events.length && lines.hasRoom; at += 1)
+      addLine(own[at] ?? events[at - ours]!);
+    const batch = lines.bytes();
+    const bytes = live.append(batch);
     const size = live.sizeWhereNamed();
     if (size === undefined) return undefined;
-    const complete = bytes === Buffer.byteLength(text);
-    const whole = complete ? batch.length : wholeLines(text, bytes);
+    const complete = bytes === batch.length;
+    const whole = complete ? lines.count : lines.wholeLines(bytes);
     if (whole > 0) {
-      advance(
-        batchHeads[whole - 1] ?? last,
-        whole === batch.length ? text : lines.slice(0, 2 * whole).join(''),
-        bytes,
-        size,
-      );
+      advance(whole, bytes, size);
       own.splice(0, whole);
       try {
         writeHead();
@@ -234,23 +223,24 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     return Math.max(0, whole - ours);
   }
 
+  function addLine({ event, time }: TimedEvent): void {
+    const namesEnd = tellsEnd && lines.count === 0;
+    lines.add(event, time, slot.node, namesEnd ? (last.end ?? unknownEnd) : undefined);
+  }
+
   /**
-   * Advances the head of the chain to `head`, the last line of `text`. `bytes` bytes that begin with `text` were
-   * appended, and the file has `size` bytes now. Searches for the text if another writer appended too.
+   * Advances the head of the chain by the first lines of the batch. Of the batch, `bytes` bytes were appended, and the file
+   * has `size` bytes now. Searches for the lines if another writer appended too.
    */
-  function advance(head: ChainHead, text: string, bytes: number, size: bigint): void {
+  function advance(count: number, bytes: number, size: bigint): void {
+    const { length } = lines.bytes(count);
     const begin =
-      size - seenEnd === BigInt(bytes) ? Number(seenEnd) : live.find(text.slice(0, -1), seenEnd, size);
-    const follows = begin !== undefined && last.end === formatEnd(live.number, begin - 1);
-    tellsEnd = !follows;
-    last =
-      begin === undefined
-        ? { seq: head.seq, hash: head.hash }
-        : {
-            seq: head.seq,
-            hash: head.hash,
-            end: formatEnd(live.number, begin + Buffer.byteLength(text) - 1),
-          };
+      size - seenEnd === BigInt(bytes)
+        ? Number(seenEnd)
+        : live.find(lines.bytes(count).subarray(0, -1), seenEnd, size);
+    tellsEnd = begin === undefined || last.end !== formatEnd(live.number, begin - 1);
+    const { seq, hash } = lines.head(count);
+    last = { seq, hash, end: begin === undefined ? undefined : formatEnd(live.number, begin + length - 1) };
   }
 
   function write(events: readonly TimedEvent[]): number {
@@ -291,23 +281,4 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   return { node: () => slot.node, last: () => last, write, sync, close };
 }
 
-/** Counts the complete lines in the first `bytes` bytes; a line may lack its newline. */
-function wholeLines(text: string, bytes: number): number {
-  const written = Buffer.from(text).subarray(0, bytes + 1);
-  let lines = 0;
-  for (let at = written.indexOf(0x0a); at !== -1; at = written.indexOf(0x0a, at + 1)) lines += 1;
-  return lines;
-}
-
-/** Returns a function for the ISO 8601 form of a time, which caches the last one. */
-function cachedIsoTime(): (time: number) => string {
-  let cached = NaN;
-  let text = '';
-  return (time) => {
-    if (time !== cached) {
-      cached = time;
-      text = new Date(time).toISOString();
-    }
-    return text;
-  };
-}
+const newline = Buffer.from('\n');

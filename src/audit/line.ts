@@ -10,7 +10,7 @@
  * continued from an older copy.
  */
 import type { Vault } from '../vault/vault.ts';
-import type { AuditEvent, AuditLine } from './event.ts';
+import type { AuditEvent, AuditLine, EncodedFields, SharedFields } from './event.ts';
 
 /** Length of a hash: 132 bits in base64url. */
 const hashLength = 22;
@@ -63,33 +63,32 @@ const endKey = ',"prev_end":"';
 /** Length of the longest `,"prev_end":"FILE:BYTE"`: 12 digits of a file, 16 of a byte. */
 const endTail = endKey.length + 12 + 1 + 16 + 1;
 
-/** The fields of an event between `event` and `prev`, in order, each with its maximum length in UTF-16 units. */
-const lengths = [
-  ['exchange', 64],
-  ['agent', 256],
-  ['lease', 128],
-  ['approval', 16],
-  ['user', 256],
-  ['grant', 128],
-  ['provider', 128],
-  ['client', 128],
-  ['by', 160],
-  ['method', 64],
-  ['scheme', 16],
-  ['host', 260],
-  ['port', 0],
-  ['path', 2_048],
-  ['outcome', 32],
-  ['code', 64],
-  ['status', 0],
-  ['reason', 512],
-  ['bytes_in', 0],
-  ['bytes_out', 0],
-  ['duration_ms', 0],
-  ['leaks', 0],
-  ['credential', 128],
-] as const satisfies readonly (readonly [Exclude<keyof AuditEvent, 'event'>, number])[];
-const fields = lengths.map(([name, limit]) => ({ name, limit, key: `,"${name}":` }));
+/** The longest text of each field, in UTF-16 units, in the order of a line. Numbers have none. */
+const limits = {
+  exchange: 64,
+  agent: 256,
+  lease: 128,
+  user: 256,
+  grant: 128,
+  provider: 128,
+  client: 128,
+  scheme: 16,
+  host: 260,
+  port: 0,
+  credential: 128,
+  approval: 16,
+  by: 160,
+  method: 64,
+  path: 2_048,
+  outcome: 32,
+  code: 64,
+  status: 0,
+  reason: 512,
+  bytes_in: 0,
+  bytes_out: 0,
+  duration_ms: 0,
+  leaks: 0,
+} as const satisfies Record<Exclude<keyof AuditEvent, 'event' | 'shared'>, number>;
 
 /** The names of all fields of a line that matter outside the chain, in the order of the file. */
 export const lineFields = [
@@ -97,73 +96,258 @@ export const lineFields = [
   'time',
   'node',
   'event',
-  ...lengths.map(([name]) => name),
+  ...(Object.keys(limits) as (keyof typeof limits)[]),
   'prev',
   'hash',
 ] as const;
 
-/**
- * Returns the line of `event`, without its newline, and the new head. Strings are cut at their maximum length, and a
- * path at its first `?` or `#` (query values are never written); numbers that are not finite are omitted.
- *
- * @param time ISO 8601, UTC, milliseconds.
- * @param last The head of the chain; `{ seq: 0, hash: genesis }` for a new one.
- * @param tellsEnd Whether the line names the end of the line before.
- */
-export function composeLine(
-  event: AuditEvent,
-  time: string,
-  node: string,
-  last: ChainHead,
-  mac: ChainMac,
-  tellsEnd = false,
-): { readonly text: string; readonly head: ChainHead } {
-  const seq = last.seq + 1;
-  let at = 0;
-  pieces[at++] = `${opening}${seq},"time":"${time}","node":"${node}","event":${quote(event.event)}`;
-  for (const { name, limit, key } of fields) {
-    const value = event[name];
-    if (value === undefined) continue;
-    if (typeof value === 'number') {
-      if (!Number.isFinite(value)) continue;
-      pieces[at++] = key;
-      pieces[at++] = String(Math.round(value * 1_000) / 1_000);
-    } else {
-      const text = name === 'path' ? withoutQuery(value) : value;
-      const kept = text.length > limit ? text.slice(0, limit) : text;
-      pieces[at++] = key;
-      if (plain.test(kept)) {
-        pieces[at++] = '"';
-        pieces[at++] = kept;
-        pieces[at++] = '"';
-      } else pieces[at++] = quote(kept);
-    }
+/** The bytes of `,"NAME":` for each field. */
+const keys = Object.fromEntries(
+  Object.keys(limits).map((name) => [name, Buffer.from(`,"${name}":`)]),
+) as Readonly<Record<keyof typeof limits, Buffer>>;
+
+/** Bytes of the longest line with its newline: its texts, with escapes of six bytes for each unit, and the rest. */
+const longestLine = 6 * Object.values<number>(limits).reduce((sum, limit) => sum + limit, 0) + 2_048;
+
+/** Bytes of a batch: a line that may not fit begins the next one. */
+const batchBytes = 262_144;
+
+/** JSON text, written as bytes into one buffer that is used again and again. */
+class JsonBytes {
+  readonly bytes: Buffer;
+  end = 0;
+
+  constructor(size: number) {
+    this.bytes = Buffer.allocUnsafeSlow(size);
   }
-  if (tellsEnd) pieces[at++] = `${endKey}${last.end ?? unknownEnd}"`;
-  pieces[at++] = `,"prev":"${prevOf(last.hash)}"`;
-  pieces.length = at;
-  const text = pieces.join('');
-  const hash = mac(text);
-  return { text: `${text}${hashKey}${hash}"}`, head: { seq, hash } };
+
+  /** Copies bytes. Most are few: a loop costs less than a call. */
+  copy(from: Uint8Array): void {
+    const { bytes } = this;
+    let { end } = this;
+    for (let at = 0; at < from.length; at += 1) bytes[end++] = from[at]!;
+    this.end = end;
+  }
+
+  /** Writes ASCII text as it is. */
+  ascii(text: string): void {
+    const { bytes } = this;
+    let { end } = this;
+    for (let at = 0; at < text.length; at += 1) bytes[end++] = text.charCodeAt(at);
+    this.end = end;
+  }
+
+  /** Writes a string with quotes, cut at `limit` units. */
+  text(text: string, limit: number): void {
+    const { bytes, end: begin } = this;
+    const length = Math.min(text.length, limit);
+    let end = begin;
+    bytes[end++] = quoteByte;
+    for (let at = 0; at < length; at += 1) {
+      const code = text.charCodeAt(at);
+      if (code < 0x20 || code > 0x7e || code === quoteByte || code === 0x5c) {
+        this.end = begin + bytes.write(quote(text.slice(0, length)), begin);
+        return;
+      }
+      bytes[end++] = code;
+    }
+    bytes[end++] = quoteByte;
+    this.end = end;
+  }
+
+  /** Writes a number that is not negative, with three decimals at most. */
+  number(value: number): void {
+    if (!Number.isInteger(value) || value < 0 || value >= 1e9) {
+      this.ascii(String(Math.round(value * 1_000) / 1_000));
+      return;
+    }
+    let digits = 1;
+    for (let rest = value; rest >= 10; rest = Math.floor(rest / 10)) digits += 1;
+    const { bytes, end } = this;
+    let rest = value;
+    for (let at = end + digits - 1; at >= end; at -= 1) {
+      bytes[at] = 0x30 + (rest % 10);
+      rest = Math.floor(rest / 10);
+    }
+    this.end = end + digits;
+  }
 }
 
-/** The parts of the current line: joining them costs less than appending one by one. */
-const pieces: string[] = [];
+const quoteByte = 0x22;
+
+function writeText(to: JsonBytes, key: Uint8Array, value: string | undefined, limit: number): void {
+  if (value === undefined) return;
+  to.copy(key);
+  to.text(value, limit);
+}
+
+function writeNumber(to: JsonBytes, key: Uint8Array, value: number | undefined): void {
+  if (value === undefined || !Number.isFinite(value)) return;
+  to.copy(key);
+  to.number(value);
+}
+
+function writeShared(to: JsonBytes, fields: SharedFields): void {
+  writeText(to, keys.agent, fields.agent, limits.agent);
+  writeText(to, keys.lease, fields.lease, limits.lease);
+  writeText(to, keys.user, fields.user, limits.user);
+  writeText(to, keys.grant, fields.grant, limits.grant);
+  writeText(to, keys.provider, fields.provider, limits.provider);
+  writeText(to, keys.client, fields.client, limits.client);
+  writeText(to, keys.scheme, fields.scheme, limits.scheme);
+  writeText(to, keys.host, fields.host, limits.host);
+  writeNumber(to, keys.port, fields.port);
+  writeText(to, keys.credential, fields.credential, limits.credential);
+}
+
+/** Returns the fields as bytes, for the events of one tunnel (see `AuditEvent.shared`). */
+export function encodeShared(fields: SharedFields): EncodedFields {
+  const json = new JsonBytes(longestLine);
+  writeShared(json, fields);
+  return Uint8Array.from(json.bytes.subarray(0, json.end)) as EncodedFields;
+}
+
+/**
+ * Writes the fields of an event after `event`. Strings are cut at their limits, and a path at its first `?` or `#` (query
+ * values are never written); numbers that are not finite are omitted.
+ */
+function writeFields(to: JsonBytes, event: AuditEvent): void {
+  writeText(to, keys.exchange, event.exchange, limits.exchange);
+  if (event.shared === undefined) writeShared(to, event);
+  else to.copy(event.shared);
+  writeText(to, keys.approval, event.approval, limits.approval);
+  writeText(to, keys.by, event.by, limits.by);
+  writeText(to, keys.method, event.method, limits.method);
+  if (event.path !== undefined) writeText(to, keys.path, withoutQuery(event.path), limits.path);
+  writeText(to, keys.outcome, event.outcome, limits.outcome);
+  writeText(to, keys.code, event.code, limits.code);
+  writeNumber(to, keys.status, event.status);
+  writeText(to, keys.reason, event.reason, limits.reason);
+  writeNumber(to, keys.bytes_in, event.bytes_in);
+  writeNumber(to, keys.bytes_out, event.bytes_out);
+  writeNumber(to, keys.duration_ms, event.duration_ms);
+  writeNumber(to, keys.leaks, event.leaks);
+}
+
+/** Composes the lines of a batch, each with its newline, in one buffer. */
+export class LineBatch {
+  readonly #json = new JsonBytes(batchBytes);
+  readonly #mac: ChainMac;
+  /** Where each line ends, after its newline. */
+  readonly #ends: number[] = [];
+  readonly #hashes: string[] = [];
+  /** The number and the hash of the line before the next one. */
+  #seq = 0;
+  #hash = genesis;
+  #firstSeq = 0;
+  #time = NaN;
+  #isoTime = '';
+
+  constructor(mac: ChainMac) {
+    this.#mac = mac;
+  }
+
+  /**
+   * Begins a batch after the head of a chain.
+   * @param last The head of the chain; `{ seq: 0, hash: genesis }` for a new one.
+   */
+  begin({ seq, hash }: ChainHead): void {
+    this.#json.end = 0;
+    this.#ends.length = 0;
+    this.#hashes.length = 0;
+    this.#seq = seq;
+    this.#hash = hash;
+    this.#firstSeq = seq + 1;
+  }
+
+  /** Number of lines. */
+  get count(): number {
+    return this.#ends.length;
+  }
+
+  /** Reports whether any further line fits. */
+  get hasRoom(): boolean {
+    return this.#json.end + longestLine <= batchBytes;
+  }
+
+  /** The bytes of the first `count` lines; valid until the next `begin`. */
+  bytes(count = this.count): Buffer {
+    return this.#json.bytes.subarray(0, this.#ends[count - 1] ?? 0);
+  }
+
+  /** Number of complete lines in the first `bytes` bytes; a line may lack its newline. */
+  wholeLines(bytes: number): number {
+    let whole = 0;
+    while (whole < this.count && this.#ends[whole]! - 1 <= bytes) whole += 1;
+    return whole;
+  }
+
+  /** The head of the chain after the first `count` lines, of at least one. */
+  head(count: number): { readonly seq: number; readonly hash: string } {
+    return { seq: this.#firstSeq + count - 1, hash: this.#hashes[count - 1]! };
+  }
+
+  /**
+   * Adds the line of an event.
+   * @param time Milliseconds since the epoch.
+   * @param node Needs no escapes.
+   * @param previousEnd The end of the line before, if the line names it.
+   */
+  add(event: AuditEvent, time: number, node: string, previousEnd?: string): void {
+    const json = this.#json;
+    const start = json.end;
+    if (time !== this.#time) {
+      this.#time = time;
+      this.#isoTime = new Date(time).toISOString();
+    }
+    json.copy(openingBytes);
+    json.number((this.#seq += 1));
+    json.copy(timeBytes);
+    json.ascii(this.#isoTime);
+    json.copy(nodeBytes);
+    json.ascii(node);
+    json.copy(eventBytes);
+    json.text(event.event, eventLimit);
+    writeFields(json, event);
+    if (previousEnd !== undefined) {
+      json.copy(endBytes);
+      json.ascii(previousEnd);
+      json.bytes[json.end++] = quoteByte;
+    }
+    json.copy(prevBytes);
+    json.ascii(prevOf(this.#hash));
+    json.bytes[json.end++] = quoteByte;
+    this.#hash = this.#mac(json.bytes.subarray(start, json.end));
+    json.copy(hashBytes);
+    json.ascii(this.#hash);
+    json.copy(closing);
+    this.#ends.push(json.end);
+    this.#hashes.push(this.#hash);
+  }
+}
+
+const timeBytes = Buffer.from(',"time":"');
+const nodeBytes = Buffer.from('","node":"');
+const eventBytes = Buffer.from('","event":');
+const endBytes = Buffer.from(endKey);
+const prevBytes = Buffer.from(',"prev":"');
+const hashBytes = Buffer.from(hashKey);
+const closing = Buffer.from('"}\n');
+const eventLimit = 64;
 
 function withoutQuery(path: string): string {
-  const end = path.search(/[?#]/);
-  return end === -1 ? path : path.slice(0, end);
+  for (let at = 0; at < path.length; at += 1) {
+    const code = path.charCodeAt(at);
+    if (code === 0x3f || code === 0x23) return path.slice(0, at);
+  }
+  return path;
 }
 
 // Also escapes C1 controls and bidirectional marks, which JSON does not require: terminals would interpret them
 // (CVE-2021-42574 is the same attack on source code).
 const controls = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 
-/** Text that needs no escapes in a JSON string. */
-const plain = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/;
-
 function quote(text: string): string {
-  if (plain.test(text)) return `"${text}"`;
   return escapeControls(JSON.stringify(text));
 }
 
@@ -215,7 +399,7 @@ export function readPiece(bytes: Buffer, mac: ChainMac): Piece {
     const tail = bytes.toString('latin1', tailAt);
     const hash = tail.slice(-hashLength - 2, -2);
     if (tail.startsWith(`${hashKey}${hash}"}`, end - tailAt) && mac(bytes.subarray(0, end)) === hash) {
-      // Authentic, so it has the shape of `composeLine`.
+      // Authentic, so it has the shape of `LineBatch`.
       const start = /^\{"v":1,"seq":(\d+),"time":"[^"]*","node":"([^"]*)","event":"([^"]*)"/.exec(
         bytes.toString('latin1', 0, Math.min(end, 512)),
       );

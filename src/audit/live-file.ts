@@ -73,18 +73,18 @@ export class LiveFile {
   }
 
   /** Appends; returns how many bytes were written. */
-  append(text: string): number {
-    return this.#calls.write(this.#fd, text);
+  append(bytes: Uint8Array): number {
+    return this.#calls.write(this.#fd, bytes);
   }
 
   /**
-   * Finds text that was appended when the file had `before` bytes. It has `after` bytes now, and others may have appended
+   * Finds bytes that were appended when the file had `before` bytes. It has `after` bytes now, and others may have appended
    * too. Undefined if the file system does not append atomically.
    */
-  find(text: string, before: bigint, after: bigint): number | undefined {
+  find(bytes: Uint8Array, before: bigint, after: bigint): number | undefined {
     const since = Buffer.alloc(Number(after - before));
     const read = fs.readSync(this.#fd, since, 0, since.length, before);
-    const at = since.subarray(0, read).indexOf(text);
+    const at = since.subarray(0, read).indexOf(bytes);
     return at === -1 ? undefined : Number(before) + at;
   }
 

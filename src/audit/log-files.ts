@@ -192,7 +192,7 @@ export function freeBytes(file: string): number | null {
 /** The file system calls that fail on a full or broken disk; tests replace them. */
 export interface DiskCalls {
   /** Appends; returns how many bytes were written, fewer than given if the disk took only a part. */
-  write(fd: number, text: string): number;
+  write(fd: number, bytes: Uint8Array): number;
   /** Overwrites bytes at a position; returns how many were written. */
   writeAt(fd: number, bytes: Uint8Array, position: number): number;
   /** Makes written bytes durable. */
@@ -200,7 +200,7 @@ export interface DiskCalls {
 }
 
 export const disk: DiskCalls = {
-  write: (fd, text) => fs.writeSync(fd, text),
+  write: (fd, bytes) => fs.writeSync(fd, bytes),
   writeAt: (fd, bytes, position) => fs.writeSync(fd, bytes, 0, bytes.length, position),
   sync: promisify(fs.fdatasync),
 };

@@ -9,8 +9,8 @@ import type { AuditVault } from './live-file.ts';
 import { type HeadStore, readStoredHeads, storeHead } from './sealed-heads.ts';
 
 /*
- * The audit log of this process. Events of one turn of the event loop are written with one call; an event of `note` waits
- * some milliseconds for others. When `append` resolves, the operating system has the line, and a crash of the process
+ * The audit log of this process. Events of one turn of the event loop are written with one call; an event of `write` is
+ * written at once if few come, and an event of `note` waits some milliseconds for others. When `append` resolves, the operating system has the line, and a crash of the process
  * cannot lose it. With `fsync: interval` it is durable within a second, so a power cut may lose the last second. With
  * `fsync: always` it is durable when `append` resolves; events that come during a sync share the next write and sync.
  */
@@ -70,6 +70,8 @@ const storeHeadAfter = 10_000;
 const maxNotes = 10_000;
 /** Events written with one call. */
 const maxBatch = 1_024;
+/** Milliseconds after a turn with one event in which `write` does not wait for others. */
+const aloneFor = 5;
 /** Milliseconds that an event of `note` waits for others: nobody waits for it, and separate calls would double the writes. */
 const noteDelay = 20;
 
@@ -129,6 +131,18 @@ function startLog(
   let syncFault: Error | undefined;
   /** The sync that calls of `append` wait for (`fsync: always`); later events wait for the next one. */
   let committing: Promise<void> | undefined;
+  /** When the last turn was written, by `performance.now()`, if one event waited for it. */
+  let aloneAt = -Infinity;
+  /** Takes the result of an event that is written at once. */
+  const atOnce = {
+    failure: undefined as Error | undefined,
+    resolve() {
+      atOnce.failure = undefined;
+    },
+    reject(error: Error) {
+      atOnce.failure = error;
+    },
+  };
 
   function unavailable(cause: unknown): SidekeyError {
     if (cause instanceof SidekeyError) {
@@ -144,17 +158,34 @@ function startLog(
   function enqueue(pending: Pending): void {
     queue.push(pending);
     if (pending.settle === undefined && queue.length < maxBatch) {
-      noteTimer ??= setTimeout(flush, noteDelay).unref();
+      noteTimer ??= setTimeout(() => {
+        noteTimer = undefined;
+        flush();
+      }, noteDelay).unref();
     } else if (!scheduled) {
       scheduled = true;
-      setImmediate(flush);
+      setImmediate(() => {
+        scheduled = false;
+        aloneAt = isOneWaiting() ? performance.now() : -Infinity;
+        flush();
+      });
     }
   }
 
+  /** Reports whether one event waits, beside notes. */
+  function isOneWaiting(): boolean {
+    let count = 0;
+    for (const { settle } of queue) if (settle !== undefined) count += 1;
+    return count === 1;
+  }
+
+  /** Reports whether the next event can be written at once, with the notes before it. */
+  function isAlone(): boolean {
+    if (scheduled || settings.current.fsync === 'always' || committing !== undefined) return false;
+    return queue.length < maxBatch && performance.now() - aloneAt < aloneFor;
+  }
+
   function flush(): void {
-    scheduled = false;
-    clearTimeout(noteTimer);
-    noteTimer = undefined;
     if (queue.length === 0 || committing !== undefined) return;
     const waiting: Pending[] = [];
     try {
@@ -164,7 +195,8 @@ function startLog(
         const written = writer.write(batch);
         unsynced = true;
         storeHeadLater();
-        const done = queue.splice(0, written);
+        const done = written === queue.length ? queue : queue.slice(0, written);
+        queue = written === queue.length ? [] : queue.slice(written);
         if (settings.current.fsync === 'always')
           waiting.push(...done.filter(({ settle }) => settle !== undefined));
         else for (const { settle } of done) settle?.resolve();
@@ -257,6 +289,13 @@ function startLog(
     storedHeadHash = last.hash;
   }
 
+  function append(event: AuditEvent): Promise<void> {
+    if (closed) return Promise.reject(unavailable(new Error('it is closed')));
+    return new Promise((resolve, reject) => {
+      enqueue({ event, time: now(), settle: { resolve, reject } });
+    });
+  }
+
   async function shut(): Promise<void> {
     closed = true;
     clearTimeout(timer);
@@ -291,11 +330,12 @@ function startLog(
     adjust(next) {
       settings.current = next;
     },
-    append(event) {
-      if (closed) return Promise.reject(unavailable(new Error('it is closed')));
-      return new Promise((resolve, reject) => {
-        enqueue({ event, time: now(), settle: { resolve, reject } });
-      });
+    append,
+    write(event) {
+      if (closed || !isAlone()) return append(event);
+      queue.push({ event, time: now(), settle: atOnce });
+      flush();
+      return atOnce.failure && Promise.reject(atOnce.failure);
     },
     note(event: AuditEvent) {
       if (!closed) enqueue({ event, time: now(), settle: undefined });
@@ -352,6 +392,7 @@ export function withOrigin(log: OpenAuditLog, origin: Origin): OpenAuditLog {
       return log.node;
     },
     append: (event) => log.append({ ...origin, ...event }),
+    write: (event) => log.write({ ...origin, ...event }),
     note: (event) => log.note({ ...origin, ...event }),
   };
 }

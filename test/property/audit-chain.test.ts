@@ -5,12 +5,13 @@ import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent } from '../../src/audit/event.ts';
 import { encodeHead, headFile } from '../../src/audit/live-file.ts';
-import { chainMac, composeLine, genesis, type ChainHead } from '../../src/audit/line.ts';
+import { chainMac, genesis, type ChainHead } from '../../src/audit/line.ts';
 import { openAuditLog, type OpenAuditLog } from '../../src/audit/log.ts';
 import { queryAudit } from '../../src/audit/query.ts';
 import { readStoredHeads } from '../../src/audit/sealed-heads.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import { endStoreForTest } from '../unit/audit/head-store-for-test.ts';
+import { composeLine } from '../unit/audit/compose-line.ts';
 import { vaultForTest } from '../unit/audit/vault-for-test.ts';
 
 const vault = vaultForTest();

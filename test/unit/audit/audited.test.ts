@@ -10,6 +10,7 @@ function log(append: () => Promise<void> = async () => {}) {
       await append();
       events.push(event);
     },
+    write: () => undefined,
     note: (event) => void events.push(event),
     close: async () => {},
   };

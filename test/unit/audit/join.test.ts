@@ -29,7 +29,7 @@ describe('the end of an exchange', () => {
       reason,
     });
     expect(Object.keys(joined).join(' ')).toBe(
-      'v seq time node event exchange agent grant method host port path outcome code status reason prev_end prev hash',
+      'v seq time node event exchange agent grant host port method path outcome code status reason prev_end prev hash',
     );
     // A line that is read again.
     expect(join(end).path).toBe('/a');

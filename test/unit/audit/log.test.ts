@@ -69,6 +69,42 @@ describe('append', () => {
     expect(await paths(file)).toEqual(all);
   });
 
+  it('is done at once by `write` after a turn with one event, together with the notes before', async () => {
+    const file = await newLogFile();
+    const { state, calls } = limitedDisk();
+    const log = await openLog(file, { disk: calls });
+    await log.write(access('/1'));
+    log.note(access('/2'));
+    const turns = state.writes;
+    expect(log.write(access('/3'))).toBeUndefined();
+    expect(state.writes).toBe(turns + 1);
+    expect(await paths(file)).toEqual(['/1', '/2', '/3']);
+    // An event that waits for its turn stays before the next one.
+    const waiting = log.append(access('/4'));
+    const next = log.write(access('/5'));
+    expect(next).toBeInstanceOf(Promise);
+    await Promise.all([waiting, next]);
+    // Two in one turn: others may follow.
+    for (const path of ['/6', '/7', '/8']) expect(log.write(access(path))).toBeInstanceOf(Promise);
+    await log.append(access('/9'));
+    expect(await paths(file)).toEqual(Array.from({ length: 9 }, (_, index) => `/${index + 1}`));
+    expect(await problems(file)).toEqual([]);
+  });
+
+  it('fails by `write` as by itself: on a full disk, and after the close', async () => {
+    const file = await newLogFile();
+    const { state, calls } = limitedDisk();
+    const log = await openLog(file, { disk: calls });
+    await log.write(access('/1'));
+    state.room = 0;
+    await expect(log.write(access('/lost'))).rejects.toMatchObject(unavailable);
+    state.room = Infinity;
+    await log.write(access('/2'));
+    expect(await paths(file)).toEqual(['/1', '/2']);
+    await log.close();
+    await expect(log.write(access('/x'))).rejects.toMatchObject(unavailable);
+  });
+
   it('creates files that only their owner may read', async () => {
     const file = join(await newLogFile(), '..', 'made', 'audit.jsonl');
     const log = await openLog(file, { maxBytes: 100 });
@@ -405,7 +441,7 @@ describe('a crash during a write', () => {
     const beside: DiskCalls = {
       ...disk,
       write(fd, text) {
-        if (text.includes('"path":"/1"')) {
+        if (Buffer.from(text).includes('"path":"/1"')) {
           fs.appendFileSync(file, '{"v":1,"seq":2,"time":"2026-01-02T03:04:05.000Z","node":"host/3","ev');
         }
         return disk.write(fd, text);
@@ -429,7 +465,7 @@ describe('a crash during a write', () => {
     const calls: DiskCalls = {
       ...disk,
       write(fd, line) {
-        if (line === '\n') fs.appendFileSync(file, text.slice(half));
+        if (line.length === 1) fs.appendFileSync(file, text.slice(half));
         return disk.write(fd, line);
       },
     };

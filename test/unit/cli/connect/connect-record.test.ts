@@ -10,6 +10,7 @@ function setup(append?: AuditLog['append']) {
   const keep = (event: AuditEvent) => void events.push(event);
   const audit: AuditLog = {
     append: append ?? (async (event) => keep(event)),
+    write: keep,
     note: keep,
     close: async () => undefined,
   };

@@ -1,0 +1,129 @@
+import { describe, expect, it } from 'vitest';
+import type { AuditEvent, SharedFields } from '../../src/audit/event.ts';
+import { chainMac, encodeShared, genesis, lineFields, LineBatch } from '../../src/audit/line.ts';
+import * as fc from '../support/fast-check.ts';
+import { vaultForTest } from '../unit/audit/vault-for-test.ts';
+
+const mac = chainMac(vaultForTest());
+const optional = <T>(values: fc.Arbitrary<T>) => fc.option(values, { nil: undefined });
+const text = optional(
+  fc.oneof(
+    fc.string({ maxLength: 20 }),
+    fc.string({ unit: 'binary', maxLength: 20 }),
+    fc.string({ minLength: 250, maxLength: 2_100 }),
+    fc.constantFrom('\ud800', 'a\u202eb', '"\\\n\u007f', '/a?b#c', '\u{1f600}'.repeat(200)),
+  ),
+);
+const number = optional(
+  fc.oneof(fc.double(), fc.integer(), fc.nat(999), fc.constantFrom(0, -0, 9, 10, 1e9 - 1, 1e9, 2 ** 53, NaN)),
+);
+
+const shared = { agent: text, lease: text, user: text, grant: text, provider: text, client: text };
+const someFields: fc.Arbitrary<SharedFields> = fc.record({
+  ...shared,
+  scheme: text,
+  host: text,
+  port: number,
+  credential: text,
+});
+const otherFields: fc.Arbitrary<AuditEvent> = fc.record({
+  event: fc.constantFrom('access', 'outcome', 'grant.refreshed'),
+  exchange: text,
+  approval: text,
+  by: text,
+  method: text,
+  path: text,
+  outcome: text,
+  code: text,
+  status: number,
+  reason: text,
+  bytes_in: number,
+  bytes_out: number,
+  duration_ms: number,
+  leaks: number,
+});
+
+const limits: Readonly<Record<string, number>> = Object.fromEntries(
+  [
+    'exchange 64, agent 256, lease 128, user 256, grant 128, provider 128, client 128, scheme 16, host 260',
+    'credential 128, approval 16, by 160, method 64, path 2048, outcome 32, code 64, reason 512',
+  ].flatMap((line) =>
+    line
+      .split(', ')
+      .map((each) => each.split(' '))
+      .map(([name, limit]) => [name, Number(limit)]),
+  ),
+);
+
+/** The fields of an event as text, by `JSON.stringify`. */
+function reference(event: AuditEvent): string {
+  const names = lineFields.slice(3, -2) as readonly (keyof Omit<AuditEvent, 'shared'>)[];
+  const parts = names.flatMap((name) => {
+    const value = event[name];
+    if (value === undefined || (typeof value === 'number' && !Number.isFinite(value))) return [];
+    if (typeof value === 'number') return [`"${name}":${Math.round(value * 1_000) / 1_000}`];
+    const kept = (name === 'path' ? value.split(/[?#]/)[0] : value)?.slice(0, limits[name]);
+    const json = JSON.stringify(kept).replace(
+      /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
+      (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    );
+    return [`"${name}":${json}`];
+  });
+  return parts.join(',');
+}
+
+const start = { seq: 0, hash: genesis };
+const time = Date.UTC(2026, 0, 2, 3, 4, 5, 678);
+
+describe('the bytes of lines', () => {
+  it('are those of JSON.stringify, with the shared fields as bytes or not', () => {
+    const one = new LineBatch(mac);
+    const other = new LineBatch(mac);
+    fc.assert(
+      fc.property(fc.array(fc.tuple(otherFields, someFields), { minLength: 1, maxLength: 4 }), (events) => {
+        one.begin(start);
+        other.begin(start);
+        for (const [own, common] of events) {
+          one.add({ ...own, ...common }, time, 'host/1');
+          // Fields beside the bytes do not count.
+          other.add({ ...own, agent: 'mallory', shared: encodeShared(common) }, time, 'host/1');
+        }
+        expect(other.bytes().equals(one.bytes())).toBe(true);
+        const lines = one.bytes().toString().split('\n');
+        for (const [index, [own, common]] of events.entries()) {
+          const [signed = '', hash] = (lines[index] ?? '').split(/,"hash":"(?=[\w-]{22}"\}$)/);
+          expect(hash).toBe(`${mac(signed)}"}`);
+          const prev = (index === 0 ? genesis : one.head(index).hash).slice(0, 11);
+          expect(signed).toBe(
+            `{"v":1,"seq":${index + 1},"time":"2026-01-02T03:04:05.678Z","node":"host/1",` +
+              `${reference({ ...own, ...common })},"prev":"${prev}"`,
+          );
+          expect(one.head(index + 1)).toEqual({ seq: index + 1, hash: hash?.slice(0, 22) });
+        }
+        expect(lines).toHaveLength(events.length + 1);
+      }),
+    );
+  });
+
+  it('fit, however long their texts and however many there are', () => {
+    const batch = new LineBatch(mac);
+    batch.begin(start);
+    const worst = '\u202e'.repeat(10_000);
+    const texts = Object.fromEntries(Object.keys(limits).map((name) => [name, worst]));
+    const event = { ...texts, event: 'access', port: -1 / 3, bytes_in: 1e300, leaks: 1e-7 } as AuditEvent;
+    while (batch.hasRoom) batch.add(event, time, 'h'.repeat(110), '1:5');
+    const lines = batch.bytes().toString().trimEnd().split('\n');
+    expect(lines).toHaveLength(batch.count);
+    for (const line of lines) expect((JSON.parse(line) as AuditEvent).reason).toHaveLength(512);
+    expect(batch.bytes().at(-1)).toBe(0x0a);
+    expect(batch.bytes().length).toBeLessThanOrEqual(262_144);
+    for (let count = 1; count <= batch.count; count += 1) {
+      const { length } = batch.bytes(count);
+      expect([length - 2, length - 1, length].map((bytes) => batch.wholeLines(bytes))).toEqual([
+        count - 1,
+        count,
+        count,
+      ]);
+    }
+  });
+});
