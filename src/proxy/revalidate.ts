@@ -53,12 +53,17 @@ interface Entry extends OpenConnection {
   /** Time at which the clock ends the right, as far as was known when it was last asked for. */
   endsAt: number;
   cutBy: SidekeyError | null;
+  /** Number of the look for new entries before which it began. */
+  readonly look: number;
+  /** The list that contains it, and its index there; null: it has ended. */
+  list: Entry[] | null;
+  index: number;
 }
 
 /** So late a right that somebody took away, or a time window that closed, is noticed at most. */
 const checkEveryMs = 1_000;
-/** So long after its beginning the end of a right is asked for. */
-const soonMs = 20;
+/** The end of a right is asked for after one to two of these intervals from its beginning, in milliseconds. */
+const soonMs = 10;
 /** Time that open exchanges continue without a readable store, in milliseconds. */
 const unaskedMs = 30_000;
 /** Judged in one turn of the event loop: requests go in between. */
@@ -75,20 +80,22 @@ export function createOpenConnections(
   },
   timers: Timers,
 ): OpenConnections {
-  const open = new Set<Entry>();
+  /** Entries whose end is not asked for yet, and the others. */
+  const young: Entry[] = [];
+  const old: Entry[] = [];
   let cancel: (() => void) | null = null;
   /** Time of the next check. */
   let wakesAt = Infinity;
   let looking: Promise<void> | null = null;
   let closed = false;
-  /** Entries that began in this turn. */
-  let begun: Entry[] = [];
+  /** Number of looks for new entries. */
+  let looks = 0;
   let cancelLearning: (() => void) | null = null;
 
   function wakeAt(at: number): void {
     cancel?.();
     cancel = null;
-    if (closed || open.size === 0) return;
+    if (closed || young.length + old.length === 0) return;
     const now = services.now();
     wakesAt = Math.min(Math.max(at, now), now + checkEveryMs);
     cancel = timers.after(wakesAt - now, () => void recheck());
@@ -104,17 +111,17 @@ export function createOpenConnections(
   async function look(): Promise<void> {
     let count = 0;
     // Entries that begin meanwhile are for the next check: a busy proxy would never end this one.
-    const all = Array.from(open);
+    const all = [...young, ...old];
     for (const entry of all) {
       count += 1;
       if (count % atOnce === 0) await nextTurn();
-      if (!open.has(entry) || entry.cutBy !== null) continue;
+      if (entry.list === null || entry.cutBy !== null) continue;
       entry.settle?.();
       const why = await refusalOf(entry);
       if (why !== null) cut(entry, why);
     }
     let next = Infinity;
-    for (const { cutBy, endsAt } of open) if (cutBy === null) next = Math.min(next, endsAt);
+    for (const { cutBy, endsAt } of [...young, ...old]) if (cutBy === null) next = Math.min(next, endsAt);
     wakeAt(next);
   }
 
@@ -123,21 +130,23 @@ export function createOpenConnections(
     return expiryOf(permission, { mode, used }, services);
   }
 
-  /** Asks once, soon after the beginning: the end may come before the first look. Most are over by then, and not asked for. */
-  function learnEndOf(entry: Entry): void {
-    begun.push(entry);
-    if (begun.length > 1) return;
-    cancelLearning = timers.after(soonMs, () => {
-      const all = begun.filter((each) => open.has(each));
-      begun = [];
-      for (const each of all) void learnEnd(each);
-    });
+  /**
+   * Asks once, soon after the beginning: the end may come before the first look. Most are over by then, and not asked for.
+   * Nothing refers to those, so the next collection of V8's young generation frees them.
+   */
+  function learnEnds(): void {
+    looks += 1;
+    for (const entry of young.filter(({ look: begun }) => begun < looks - 1)) {
+      putInto(old, entry);
+      void learnEnd(entry);
+    }
+    cancelLearning = young.length > 0 ? timers.after(soonMs, learnEnds) : null;
   }
 
   async function learnEnd(entry: Entry): Promise<void> {
     const end = await endOf(entry, false).catch(() => Infinity);
     entry.endsAt = Math.min(entry.endsAt, end instanceof SidekeyError ? services.now() : end);
-    if (open.has(entry) && looking === null && entry.endsAt < wakesAt) wakeAt(entry.endsAt);
+    if (entry.list !== null && looking === null && entry.endsAt < wakesAt) wakeAt(entry.endsAt);
   }
 
   /** Returns why it may not stay open; null: it may, until `endsAt` at least. */
@@ -160,7 +169,7 @@ export function createOpenConnections(
   }
 
   function cut(entry: Entry, why: SidekeyError): void {
-    if (!open.has(entry)) return;
+    if (entry.list === null) return;
     entry.cutBy = why;
     services.log.info({ code: why.code, why: why.message }, 'a connection was cut: its right has ended');
     entry.client.destroy();
@@ -174,17 +183,20 @@ export function createOpenConnections(
         judgedAt: services.now(),
         endsAt: Infinity,
         cutBy: null,
+        look: looks,
+        list: null,
+        index: 0,
       };
-      open.add(entry);
+      putInto(young, entry);
       if (cancel === null && looking === null) wakeAt(Infinity);
-      learnEndOf(entry);
+      cancelLearning ??= timers.after(soonMs, learnEnds);
       try {
         const result = await work();
         return entry.cutBy === null ? result : { ...result, code: entry.cutBy.code };
       } catch (error) {
         throw entry.cutBy ?? error;
       } finally {
-        open.delete(entry);
+        remove(entry);
       }
     },
     recheck,
@@ -194,6 +206,27 @@ export function createOpenConnections(
       cancelLearning?.();
     },
   };
+}
+
+/** Adds an entry to a list, and removes it from its former one. */
+function putInto(list: Entry[], entry: Entry): void {
+  remove(entry);
+  entry.list = list;
+  entry.index = list.push(entry) - 1;
+}
+
+/**
+ * Removes an entry from its list, whose last one takes its place. A `Set` would replace its table every hundred entries or
+ * so, and each replaced table keeps alive the next one, and all that it held, until a full collection.
+ */
+function remove(entry: Entry): void {
+  const { list, index } = entry;
+  if (list === null) return;
+  entry.list = null;
+  const last = list.pop()!;
+  if (last === entry) return;
+  list[index] = last;
+  last.index = index;
 }
 
 /** Both ways. */
