@@ -80,7 +80,7 @@ export async function exchange(
         if (counted instanceof Promise) await counted;
         const request = applyCredential(prepared, approved, credential, services); // 5 the only code that sees both
         const access = record.access(request.credential?.token, services.fingerprint);
-        const written = audit.append(access); // 6 on disk first
+        const written = audit.write(access); // 6 on disk first
         if (written instanceof Promise) await written;
         meter = meterOf(request, authorized, services, record);
         const renewal = new CredentialRenewal(services, record);

@@ -9,7 +9,7 @@ import { startUpstream } from '../../support/upstream.ts';
 /** Root may write wherever it likes: the log fails as it would on a full disk, once. */
 function fillDisk(sidekey: TestSidekey): void {
   const full = new SidekeyError('audit_unavailable', 'The disk is full.', { hint: 'free space' });
-  vi.spyOn(sidekey.proxy.state.audit, 'append').mockRejectedValueOnce(full);
+  vi.spyOn(sidekey.proxy.state.audit, 'write').mockRejectedValueOnce(full);
 }
 
 describe('the audit log of a proxy', () => {
