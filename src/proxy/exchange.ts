@@ -70,7 +70,7 @@ export async function exchange(
 
         let credential = obtainCredential(prepared, authorized, services); // 4 memory → store → refresh
         if (credential instanceof Promise) credential = await credential;
-        if (limitsOf(authorized.decision).length > 0) await takeLimits(authorized, services);
+        takeLimits(authorized, services);
         let approved = authorized;
         if (authorized.decision.outcome === 'approve') {
           approved = await approve(authorized, reply, services, record); //   a person, where a rule asks

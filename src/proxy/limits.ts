@@ -25,10 +25,10 @@ interface LimitedRequest {
  *
  * @throws SidekeyError `quota_exceeded`; `store_unavailable` where the count cannot be read
  */
-export async function takeLimits(request: LimitedRequest, { quota, now }: Counting): Promise<void> {
+export function takeLimits(request: LimitedRequest, { quota, now }: Counting): void {
   const limits = limitsOf(request.decision);
   if (limits.length === 0) return;
-  const taken = await quota.take(limits, keyOf(request), now());
+  const taken = quota.take(limits, keyOf(request), now());
   if (!taken.ok) throw limitReached(taken.limit, taken.retryAfterMs);
 }
 
@@ -103,7 +103,7 @@ export function createLeakLimit(quota: Quota, now: () => number): LeakLimit {
       const limit: RuleLimit = { kind: 'rate', per: 'rule', count, perMs: hourMs, burst: count, key };
       try {
         const who = { agent: leakKey.caller.agent, grant: leakKey.grant };
-        const taken = await quota.take([limit], who, now());
+        const taken = quota.take([limit], who, now());
         if (taken.ok) return null;
         ends.set(key, now() + taken.retryAfterMs);
         return tooMany(taken.retryAfterMs);

@@ -238,11 +238,12 @@ export function createPathRedactor(providers: Providers): PathRedactor {
   return ({ authority, path }, offer) => {
     let shown = path;
     let isOffered = false;
-    for (const { provider } of offer?.candidates ?? []) {
-      const places = providers.get(provider)?.inject;
+    const candidates = offer?.candidates ?? [];
+    for (let i = 0; i < candidates.length; i += 1) {
+      const places = providers.get(candidates[i]!.provider)?.inject;
       if (places === undefined) continue;
       isOffered = true;
-      shown = places.reduce(without, shown);
+      for (let n = 0; n < places.length; n += 1) shown = without(shown, places[n]!);
     }
     if (isOffered) return shown;
     everywhere ??= readAll(providers);

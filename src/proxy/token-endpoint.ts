@@ -92,7 +92,7 @@ export async function answerTokenRequest(
   const { grant_type: type } = form;
   if (typeof type !== 'string' || !renewals.has(type)) throw tokenRequestRefused(type);
 
-  await takeLimits(authorized, services);
+  takeLimits(authorized, services);
   const token = await services.tokens.tokenFor(grant.id);
   if (token.kind === 'refused') throw new SidekeyError(token.code, token.message, { hint: token.hint });
   orThrow(await caller.holds(token.grant, { mode: config.agents, used: true }));

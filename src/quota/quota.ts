@@ -25,7 +25,7 @@ export interface Quota {
    * @param now milliseconds since the epoch
    * @throws SidekeyError `store_unavailable` if the usage is unknown: then the request must be refused
    */
-  take(limits: readonly RuleLimit[], key: QuotaKey, now: number): Promise<QuotaResult>;
+  take(limits: readonly RuleLimit[], key: QuotaKey, now: number): QuotaResult;
   /**
    * Charges bytes of a request that was taken, while they are forwarded. They may overdraw the budget; the result says so.
    * Never throws: bytes that cannot be written are kept in memory and charged by the next call; meanwhile a budget is
@@ -50,6 +50,7 @@ export function takeFrom(
   key: QuotaKey,
   now: number,
 ): QuotaResult {
+  if (limits.length === 1) return takeOne(counts, limits[0]!, key, now);
   // By name: two limits that share a count are both charged to it.
   const next = new Map<string, { readonly limit: RuleLimit; readonly count: Count }>();
   let refused: QuotaResult = { ok: true };
@@ -67,6 +68,23 @@ export function takeFrom(
   for (const [name, { limit, count }] of next) counts.write(name, count, staleAt(limit, count));
   return refused;
 }
+
+/** `takeFrom` for one limit, which most rules have. */
+function takeOne(counts: Counts, limit: RuleLimit, key: QuotaKey, now: number): QuotaResult {
+  const name = countName(limit, key);
+  const before = counts.read(name);
+  const count = countAt(limit, before, now);
+  const retryAfterMs = waitFrom(now, limit, count);
+  const isRefused = retryAfterMs > 0;
+  const next = isRefused ? count : charged(count, 1, 0);
+  // Also for a refused request: else time would count again only from where the clock was before.
+  if (!isRefused || (before !== undefined && count.at < before.at)) {
+    counts.write(name, next, staleAt(limit, next));
+  }
+  return isRefused ? { ok: false, retryAfterMs, limit } : taken;
+}
+
+const taken: QuotaResult = Object.freeze({ ok: true });
 
 /** Milliseconds from `now`. A clock behind the count must first catch up with it. */
 function waitFrom(now: number, limit: RuleLimit, count: Count): number {
@@ -137,10 +155,17 @@ const lagMs = 60_000;
 const dayMs = 86_400_000;
 
 /** The name of the count of a limit for a key: stable while the rule exists. */
-export function countName({ kind, key, per }: RuleLimit, { agent, grant }: QuotaKey): string {
-  const counted = { agent, grant, rule: null }[per];
-  return JSON.stringify([kind, key, per, counted]);
+export function countName(limit: RuleLimit, { agent, grant }: QuotaKey): string {
+  const counted = limit.per === 'agent' ? agent : limit.per === 'grant' ? grant : null;
+  const last = lastNames.get(limit);
+  if (last !== undefined && last.counted === counted) return last.name;
+  const name = JSON.stringify([limit.kind, limit.key, limit.per, counted]);
+  lastNames.set(limit, { counted, name });
+  return name;
 }
+
+/** The last name of each limit. */
+const lastNames = new WeakMap<RuleLimit, { readonly counted: string | null; readonly name: string }>();
 
 /** The count at the time `now`. */
 export function countAt(limit: RuleLimit, count: Count | undefined, now: number): Count {

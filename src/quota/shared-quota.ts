@@ -82,7 +82,7 @@ export function createSharedQuota(path: string, { busyTimeoutMs = 1_000 }: Share
   }
 
   return {
-    async take(limits, key, now) {
+    take(limits, key, now) {
       if (limits.length === 0) return { ok: true };
       try {
         return inTransaction(now, (counts) => takeFrom(counts, limits, key, now));

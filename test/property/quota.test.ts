@@ -47,7 +47,7 @@ async function requests(
   let now = begin;
   for (const move of moves) {
     now += move;
-    asked.push({ now, ...(await quota.take(limits, who, now)) });
+    asked.push({ now, ...quota.take(limits, who, now) });
   }
   return asked;
 }
@@ -116,8 +116,8 @@ test('a refused request succeeds after the given wait, and not a millisecond ear
         if (last.ok) return;
         expect(last.retryAfterMs).toBeGreaterThan(0);
         expect(limits).toContainEqual(last.limit);
-        expect(await quota.take(limits, who, last.now + last.retryAfterMs - 1)).toMatchObject({ ok: false });
-        expect(await quota.take(limits, who, last.now + last.retryAfterMs)).toEqual({ ok: true });
+        expect(quota.take(limits, who, last.now + last.retryAfterMs - 1)).toMatchObject({ ok: false });
+        expect(quota.take(limits, who, last.now + last.retryAfterMs)).toEqual({ ok: true });
       },
     ),
   );
@@ -171,7 +171,7 @@ test('the shared quota counts like the quota in memory', async () => {
             const limits = index < script.length / 2 ? [first, day] : [reloaded, day];
             const asker = { agent, grant: 'grant-1' };
             const file = shared[index % 2]!;
-            expect(await file.take(limits, asker, now)).toEqual(await memory.take(limits, asker, now));
+            expect(file.take(limits, asker, now)).toEqual(memory.take(limits, asker, now));
             if (bytes === null) continue;
             for (const quota of [file, memory]) quota.spend(limits, asker, bytes, now);
           }

@@ -27,7 +27,7 @@ export function createMemoryQuota(): MemoryQuota {
     get size() {
       return kept.size;
     },
-    async take(limits, key, now) {
+    take(limits, key, now) {
       if (limits.length > 0) sweep(now);
       return takeFrom(counts, limits, key, now);
     },

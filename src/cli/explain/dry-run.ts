@@ -229,7 +229,7 @@ class Explanation {
       activity: { lacked() {} },
       nonces: { of: () => null, remember() {} },
       audit: { append: async () => {}, write: () => undefined, note() {}, close: async () => {} },
-      quota: { take: async () => ({ ok: true }), spend: () => ({ ok: true }), close() {} },
+      quota: { take: () => ({ ok: true }), spend: () => ({ ok: true }), close() {} },
       leakLimit: { refusal: () => null, count: async () => null },
       approvals: { ask: ({ who }) => this.#approval(who), stands: async () => true },
       fingerprint: () => '',

@@ -55,7 +55,9 @@ describe('leaks', () => {
     const quota = createMemoryQuota();
     const down = {
       ...quota,
-      take: () => Promise.reject(new SidekeyError('store_unavailable', 'The disk is full.')),
+      take: () => {
+        throw new SidekeyError('store_unavailable', 'The disk is full.');
+      },
     };
     expect(
       await counted(
