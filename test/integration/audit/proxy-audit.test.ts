@@ -7,9 +7,9 @@ import { startSidekey, type TestSidekey } from '../../support/sidekey.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
 /** Root may write wherever it likes: the log fails as it would on a full disk, once. */
-function fillDisk(sidekey: TestSidekey): void {
+function fillDisk(sidekey: TestSidekey, how: 'append' | 'write'): void {
   const full = new SidekeyError('audit_unavailable', 'The disk is full.', { hint: 'free space' });
-  vi.spyOn(sidekey.proxy.state.audit, 'write').mockRejectedValueOnce(full);
+  vi.spyOn(sidekey.proxy.state.audit, how).mockRejectedValueOnce(full);
 }
 
 describe('the audit log of a proxy', () => {
@@ -58,7 +58,7 @@ describe('the audit log of a proxy', () => {
     let asked = 0;
     const { upstream, sidekey } = await granted((_request, response) => response.end(String((asked += 1))));
     const client = await openTunnel(sidekey, upstream.authority);
-    fillDisk(sidekey);
+    fillDisk(sidekey, 'write');
     client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
     const answer = await client.response();
     expect(answer).toMatchObject({ status: 503, reason: 'audit_unavailable' });
@@ -69,7 +69,7 @@ describe('the audit log of a proxy', () => {
   test('refuses blind tunnels if it cannot be written', async () => {
     const upstream = await startUpstream((_request, response) => response.end('ok'));
     const sidekey = await startSidekey({ domains: { [upstream.authority]: 'tunnel' } });
-    fillDisk(sidekey);
+    fillDisk(sidekey, 'append');
     await expect(openTunnel(sidekey, upstream.authority)).rejects.toThrow('503 audit_unavailable');
     expect(upstream.connections()).toBe(0);
   });
