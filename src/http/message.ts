@@ -140,8 +140,13 @@ export interface EarlyFrames {
   readonly heard: () => void;
 }
 
-/** Adds bytes to the use of budgets. Returns why no more may pass; null: more may. */
-type Spend = (bytes: number) => SidekeyError | null;
+/** The limits that an exchange counts against. */
+export interface Account {
+  /** Adds bytes to the use of budgets. Returns why no more may pass; null: more may. */
+  spend(bytes: number): SidekeyError | null;
+  /** Counts a leak. Returns why no more requests may be sent; null: they may. */
+  countLeak(): Promise<SidekeyError | null>;
+}
 
 /** Bytes of one exchange after which they are settled. */
 const settlementBytes = 1_048_576;
@@ -156,33 +161,28 @@ export class Meter {
   bytesOut = 0;
   /** Number of times that the credential was found in a response. */
   leaks = 0;
-  readonly #spend: Spend | undefined;
-  readonly #countLeak: (() => Promise<SidekeyError | null>) | undefined;
+  readonly #account: Account | null;
   #settled = 0;
   #refusal: SidekeyError | null = null;
-  #stop: (why: SidekeyError) => void = ignore;
-  #onBytes: (bytesIn: number, bytesOut: number) => void = ignore;
+  #stopped: Stoppable | null = null;
+  #onBytes: ((bytesIn: number, bytesOut: number) => void) | null = null;
 
-  /**
-   * @param spend absent: bytes count against no budget
-   * @param countLeak absent: leaks count against no limit
-   */
-  constructor(spend?: Spend, countLeak?: () => Promise<SidekeyError | null>) {
-    this.#spend = spend;
-    this.#countLeak = countLeak;
+  /** @param account null: bytes and leaks count against no limit */
+  constructor(account: Account | null = null) {
+    this.#account = account;
   }
 
   /** Counts a piece from the client. To be called before the piece is forwarded. */
   received(bytes: number): void {
     this.bytesIn += bytes;
-    this.#onBytes(bytes, 0);
+    this.#onBytes?.(bytes, 0);
     this.#settleInSteps();
   }
 
   /** Counts a piece to the client. To be called before the piece is forwarded. */
   sent(bytes: number): void {
     this.bytesOut += bytes;
-    this.#onBytes(0, bytes);
+    this.#onBytes?.(0, bytes);
     this.#settleInSteps();
   }
 
@@ -190,9 +190,9 @@ export class Meter {
     this.leaks += times;
     if (times === 0) return;
     // The response is redacted already: the exchange does not wait for the count, and ends at the next leak.
-    if (this.#refusal !== null) this.#stop(this.#refusal);
+    if (this.#refusal !== null) this.#stopped?.stop(this.#refusal);
     else
-      void this.#countLeak?.().then((refusal) => {
+      void this.#account?.countLeak().then((refusal) => {
         this.#refusal = refusal;
       });
   }
@@ -200,15 +200,15 @@ export class Meter {
   /** Settles the bytes since the last settlement. */
   settle(): void {
     const bytes = this.bytesIn + this.bytesOut - this.#settled;
-    if (this.#spend === undefined || bytes === 0) return;
+    if (this.#account === null || bytes === 0) return;
     this.#settled += bytes;
-    const refusal = this.#spend(bytes);
-    if (refusal !== null) this.#stop(refusal);
+    const refusal = this.#account.spend(bytes);
+    if (refusal !== null) this.#stopped?.stop(refusal);
   }
 
-  /** Sets the listener that ends the exchange at an overdrawn budget, or too many leaks. It may be called repeatedly. */
-  onOverdrawn(stop: (why: SidekeyError) => void): void {
-    this.#stop = stop;
+  /** Sets the work that is stopped at an overdrawn budget, or too many leaks. It may be stopped repeatedly. */
+  stops(work: Stoppable): void {
+    this.#stopped = work;
   }
 
   /** Sets the listener that is told of each piece. */
@@ -218,7 +218,7 @@ export class Meter {
 
   /** Settles the rest, and stops nobody from then on. */
   close(): void {
-    this.#stop = ignore;
+    this.#stopped = null;
     this.settle();
   }
 
@@ -227,7 +227,10 @@ export class Meter {
   }
 }
 
-function ignore(): void {}
+/** Work that a limit may end. */
+interface Stoppable {
+  stop(why: SidekeyError): void;
+}
 
 /** The first bytes of a body, and the whole body. */
 interface BodyStart {
@@ -301,20 +304,27 @@ export function createGone(): Gone & { tell(): void } {
 
 class GoneSignal implements Gone {
   already = false;
-  #listeners: readonly (() => void)[] = nobody;
+  /** The first listener: there are seldom more. */
+  #first: (() => void) | null = null;
+  #others: readonly (() => void)[] = nobody;
 
   listen(listener: () => void): void {
-    this.#listeners = [...this.#listeners, listener];
+    if (this.#first === null) this.#first = listener;
+    else this.#others = [...this.#others, listener];
   }
 
   forget(listener: () => void): void {
-    this.#listeners = this.#listeners.filter((candidate) => candidate !== listener);
+    if (this.#first === listener) this.#first = null;
+    else if (this.#others.length > 0)
+      this.#others = this.#others.filter((candidate) => candidate !== listener);
   }
 
   tell(): void {
     if (this.already) return;
     this.already = true;
-    for (const listener of this.#listeners) listener();
+    const others = this.#others;
+    this.#first?.();
+    for (const listener of others) listener();
   }
 }
 

@@ -119,7 +119,7 @@ export function keptFor(head: ResponseHeadBytes): number | null {
 /** Calls of a forwarder back into the credential stages, with the request that its upstream refused. */
 export type Credentials = Pick<CredentialRenewal, 'renew' | 'prove' | 'readProof' | 'consentHint'>;
 
-/** One attempt to send a request. */
+/** A request to be sent, and what the attempt to send it needs. Its values change only between attempts. */
 export interface AttemptContext {
   readonly request: UpstreamRequest;
   /** The body as it comes, or the copy that was kept; null: it has no byte. */
@@ -137,6 +137,10 @@ export interface AttemptContext {
   readonly connections: Connections;
   readonly streams: Streams;
   readonly credentials: Credentials;
+  /** The attempt has ended. */
+  ended(end: AttemptEnd): void;
+  /** The upstream has failed before its head. */
+  failed(error: Error): void;
 }
 
 /** The end of an attempt. */

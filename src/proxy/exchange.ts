@@ -1,4 +1,10 @@
-import { type ExchangeResult, type InboundRequest, Meter, type Reply } from '../http/message.ts';
+import {
+  type Account,
+  type ExchangeResult,
+  type InboundRequest,
+  Meter,
+  type Reply,
+} from '../http/message.ts';
 import { refuse } from '../http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { detectPlaceholders, refuseUnexpectedInHead } from '../placeholders/detect.ts';
@@ -19,14 +25,25 @@ import { ExchangeRecord } from './record.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
 import { type PreparedRequest, upstreamRequest, type UpstreamRequest } from './upstream-request.ts';
 
-/** Sends a request to its upstream and streams the response into the reply. */
-export type Forwarder = (
-  request: UpstreamRequest,
-  reply: Reply,
-  config: ConfigSnapshot,
-  meter: Meter,
-  credentials: CredentialRenewal,
-) => Promise<ExchangeResult>;
+/** Sends requests to their upstreams. */
+export interface Forwarder {
+  /** Sends a request, and streams the response into the reply. */
+  send(
+    request: UpstreamRequest,
+    reply: Reply,
+    config: ConfigSnapshot,
+    meter: Meter,
+    credentials: CredentialRenewal,
+  ): Promise<ExchangeResult>;
+  /** Cuts the exchange when its permission ends. Null: nobody watches it. */
+  readonly watch: ((request: UpstreamRequest, meter: Meter) => Watched) | null;
+}
+
+/** An exchange that may be cut. */
+export interface Watched {
+  /** The exchange has ended. Returns why it was cut; null: it was not. */
+  end(): SidekeyError | null;
+}
 
 /**
  * One request and its response. The stages run in this order; each returns its value or throws a SidekeyError, the refusal.
@@ -36,11 +53,12 @@ export async function exchange(
   inbound: InboundRequest,
   reply: Reply,
   services: ProxyServices,
-  forward: Forwarder,
+  forwarder: Forwarder,
   record = new ExchangeRecord(inbound, services.now),
 ): Promise<void> {
   const { audit, placeholders } = services;
   let meter: Meter | null = null;
+  let watched: Watched | null = null;
   let end: ExchangeResult | SidekeyError;
   try {
     // Most stages have their value at hand. An await of it would cost a turn of the microtask queue.
@@ -82,14 +100,17 @@ export async function exchange(
         const access = record.access(request.credential?.token, services.fingerprint);
         const written = audit.write(access); // 6 on disk first
         if (written instanceof Promise) await written;
-        meter = meterOf(request, authorized, services, record);
+        meter = new Meter(new ExchangeAccount(authorized, request.leakKey, services, record));
+        if (forwarder.watch !== null) watched = forwarder.watch(request, meter);
         const renewal = new CredentialRenewal(services, record);
-        end = await forward(request, reply, approved.config, meter, renewal); // 7
+        end = await forwarder.send(request, reply, approved.config, meter, renewal); // 7
       }
     }
   } catch (error) {
     end = refusalOf(error, services);
   }
+  const cut = watched === null ? null : watched.end();
+  if (cut !== null) end = end instanceof SidekeyError ? cut : { ...end, code: cut.code };
   if (meter !== null) {
     meter.close();
     if (meter.leaks > 0) reportLeaks(meter.leaks, record, services);
@@ -108,31 +129,43 @@ function refusalOf(error: unknown, { log }: Pick<ProxyServices, 'log'>): Sidekey
 }
 
 /**
- * Returns the meter of both bodies: bytes count against the limits that the request was taken from, leaks against the leak
- * limit.
- *
- * @param authorized the request as its limits were taken, before a person was asked
+ * Counts the bytes of both bodies against the limits that the request was taken from, and leaks against the leak limit.
  */
-function meterOf(
-  { leakKey }: UpstreamRequest,
-  authorized: AuthorizedRequest,
-  services: ProxyServices,
-  record: ExchangeRecord,
-): Meter {
-  const { audit, leakLimit, log } = services;
-  const isLimited = limitsOf(authorized.decision).length > 0;
-  const countLeak = async (key: LeakKey) => {
+class ExchangeAccount implements Account {
+  readonly #authorized: AuthorizedRequest;
+  readonly #leakKey: LeakKey | null;
+  readonly #services: ProxyServices;
+  readonly #record: ExchangeRecord;
+
+  /** @param authorized the request as its limits were taken, before a person was asked */
+  constructor(
+    authorized: AuthorizedRequest,
+    leakKey: LeakKey | null,
+    services: ProxyServices,
+    record: ExchangeRecord,
+  ) {
+    this.#authorized = authorized;
+    this.#leakKey = leakKey;
+    this.#services = services;
+    this.#record = record;
+  }
+
+  spend(bytes: number): SidekeyError | null {
+    if (limitsOf(this.#authorized.decision).length === 0) return null;
+    return spendBytes(this.#authorized, bytes, this.#services);
+  }
+
+  async countLeak(): Promise<SidekeyError | null> {
+    const key = this.#leakKey;
+    if (key === null) return null;
+    const { audit, leakLimit, log } = this.#services;
     const refusal = await leakLimit.count(key);
     if (refusal?.code === 'too_many_leaks') {
-      audit.note(record.limited());
-      log.warn({ exchange: record.exchange, grant: key.grant }, refusal.message);
+      audit.note(this.#record.limited());
+      log.warn({ exchange: this.#record.exchange, grant: key.grant }, refusal.message);
     }
     return refusal;
-  };
-  return new Meter(
-    isLimited ? (bytes) => spendBytes(authorized, bytes, services) : undefined,
-    leakKey === null ? undefined : () => countLeak(leakKey),
-  );
+  }
 }
 
 function reportLeaks(leaks: number, record: ExchangeRecord, { log }: Pick<ProxyServices, 'log'>): void {

@@ -1,3 +1,4 @@
+import type { Grant } from '../grants/grant.ts';
 import type { RawFields } from '../http/fields.ts';
 import { type BodyReader, createBodyReader, payloadTogether } from '../http/h1/body.ts';
 import { isReusable, responseFraming } from '../http/framing.ts';
@@ -9,7 +10,6 @@ import type { Limits } from '../policy/limits.ts';
 import { type Peer, peerOf } from '../policy/peer.ts';
 import type { ConnectionUser, UpstreamConnection } from '../upstream/h1-connection.ts';
 import {
-  type AttemptEnd,
   ConnectionEnded,
   expectationMs,
   expects,
@@ -159,6 +159,16 @@ class ResponseReading {
  */
 const methodsWithBody: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 
+/** A name for each grant: connections compare it for each request. */
+const owners = new WeakMap<Grant, string>();
+
+/** Returns the owner of the credential: that of the grant. */
+function ownerOf(grant: Grant): string {
+  let owner = owners.get(grant);
+  if (owner === undefined) owners.set(grant, (owner = `grant ${grant.id}`));
+  return owner;
+}
+
 /** One request over one connection, and the response into the reply. */
 export class Attempt implements ConnectionUser, ResponseSink, Transport {
   readonly owner: string;
@@ -178,22 +188,22 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
   constructor(context: AttemptContext) {
     this.#context = context;
     const { facts, grant } = context.request.permission;
-    // The owner of the credential: that of the grant, or the agent's own.
-    this.owner = grant === null ? `agent ${facts.agent ?? ''}` : `grant ${grant.id}`;
+    this.owner = grant === null ? `agent ${facts.agent ?? ''}` : ownerOf(grant);
     this.#peer = peerOf(context.request.authority, context.request.identity);
     this.#isExpecting = expects(context);
     this.#response = new ResponseHandler(context, this);
     this.#reading = new ResponseReading(context.request.method, context.limits, this);
   }
 
-  /** Rejects with a SidekeyError where the upstream fails before its head. */
-  run(): Promise<AttemptEnd> {
+  run(): void {
+    if (!this.#response.begin()) return;
     const { request, connections, fresh } = this.#context;
-    this.#response.begin(() => {
+    try {
       this.#head = requestHead(request, this.#isExpecting);
       connections.request(this.#peer, this, fresh);
-    });
-    return this.#response.end;
+    } catch (error) {
+      this.#response.refuse(error as Error);
+    }
   }
 
   // Events of the connection.

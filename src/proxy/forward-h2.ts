@@ -2,7 +2,6 @@ import { type RawFields, trailerFields } from '../http/fields.ts';
 import { type Peer, peerOf } from '../policy/peer.ts';
 import type { StreamHead, StreamLoss, StreamUser, UpstreamStream } from '../upstream/h2-stream.ts';
 import {
-  type AttemptEnd,
   expectationMs,
   expects,
   uploadOf,
@@ -34,15 +33,16 @@ export class StreamAttempt implements StreamUser, Transport {
     this.#response = new ResponseHandler(context, this);
   }
 
-  /** Rejects with a SidekeyError where the upstream fails before its head. */
-  run(): Promise<AttemptEnd> {
+  run(): void {
+    if (!this.#response.begin()) return;
     const { request, streams, fresh } = this.#context;
-    this.#response.begin(() => {
+    try {
       this.head = streamHead(request, this.#isExpecting);
       this.#isWaiting = true;
       streams.request(this.#peer, this, fresh);
-    });
-    return this.#response.end;
+    } catch (error) {
+      this.#response.refuse(error as Error);
+    }
   }
 
   // Events of the stream.

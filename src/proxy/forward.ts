@@ -1,10 +1,10 @@
 import type { ExchangeResult, Meter, Reply } from '../http/message.ts';
 import type { Protocol } from '../upstream/h2-session.ts';
-import { type AttemptContext, type Credentials, isSafe } from './attempt.ts';
+import { type AttemptContext, type AttemptEnd, type Credentials, isSafe } from './attempt.ts';
 import { Attempt } from './forward-h1.ts';
 import { StreamAttempt } from './forward-h2.ts';
 import type { ConfigSnapshot } from './services.ts';
-import { meteredBody, type UpstreamRequest } from './upstream-request.ts';
+import { meteredBody, type RequestBody, type UpstreamRequest } from './upstream-request.ts';
 
 /**
  * Sends a request over a kept or a new connection or session, and streams the response into the reply. Sends it again where a
@@ -13,59 +13,110 @@ import { meteredBody, type UpstreamRequest } from './upstream-request.ts';
  *
  * Rejects with a SidekeyError where the upstream fails before its head; later failures cut the client's connection.
  */
-export async function forward(
+export function forward(
   first: UpstreamRequest,
   reply: Reply,
-  { connections, streams, limits }: Pick<ConfigSnapshot, 'connections' | 'streams' | 'limits'>,
+  config: Pick<ConfigSnapshot, 'connections' | 'streams' | 'limits'>,
   meter: Meter,
   credentials: Credentials,
 ): Promise<ExchangeResult> {
-  let request = first;
-  const isProved = first.credential !== null && first.credential.nonceOrigin !== null;
-  let mayRenew = first.credential?.token.grant.refreshable === true;
-  let mayProve = isProved;
-  // HTTP/2 without TLS needs prior knowledge on both sides (RFC 9113 §3.3).
-  let protocol: Protocol = first.authority.scheme === 'https' ? first.protocol : 'http/1.1';
-  // An upstream of HTTP/2 says of any request when it has not processed it.
-  const mayRepeat = mayRenew || mayProve || isSafe(first.method) || protocol === 'h2';
-  const bounds = { keep: mayRepeat ? limits.replay_bytes : 0, most: limits.body_bytes };
-  const body = meteredBody(first.body, bounds, meter);
-  let sent: AttemptContext['sent'] = body.stream;
-  let fresh = false;
-  for (;;) {
-    const context: AttemptContext = {
-      request,
-      sent,
-      body,
-      mayRenew,
-      mayProve,
-      fresh,
-      meter,
-      reply,
-      limits,
-      connections,
-      streams,
-      credentials,
-    };
-    const end = await (protocol === 'h2' ? new StreamAttempt(context) : new Attempt(context)).run();
-    if (end.kind === 'done') return end.carried;
-    ({ sent } = end);
+  const { promise, resolve, reject } = Promise.withResolvers<ExchangeResult>();
+  new Forwarding(first, reply, config, meter, credentials, resolve, reject).attempt();
+  return promise;
+}
+
+/** The attempts to send one request. */
+class Forwarding implements AttemptContext {
+  request: UpstreamRequest;
+  sent: AttemptContext['sent'];
+  mayRenew: boolean;
+  mayProve: boolean;
+  fresh = false;
+  readonly body: RequestBody;
+  readonly meter: Meter;
+  readonly reply: Reply;
+  readonly limits: ConfigSnapshot['limits'];
+  readonly connections: ConfigSnapshot['connections'];
+  readonly streams: ConfigSnapshot['streams'];
+  readonly credentials: Credentials;
+  /** Rejects with a SidekeyError where the upstream fails before its head. */
+  readonly failed: (error: Error) => void;
+  readonly #done: (result: ExchangeResult) => void;
+  readonly #isProved: boolean;
+  #protocol: Protocol;
+
+  constructor(
+    request: UpstreamRequest,
+    reply: Reply,
+    { connections, streams, limits }: Pick<ConfigSnapshot, 'connections' | 'streams' | 'limits'>,
+    meter: Meter,
+    credentials: Credentials,
+    done: (result: ExchangeResult) => void,
+    failed: (error: Error) => void,
+  ) {
+    const { credential, authority, method } = request;
+    this.request = request;
+    this.reply = reply;
+    this.limits = limits;
+    this.connections = connections;
+    this.streams = streams;
+    this.meter = meter;
+    this.credentials = credentials;
+    this.failed = failed;
+    this.#done = done;
+    this.#isProved = credential !== null && credential.nonceOrigin !== null;
+    this.mayRenew = credential?.token.grant.refreshable === true;
+    this.mayProve = this.#isProved;
+    // HTTP/2 without TLS needs prior knowledge on both sides (RFC 9113 §3.3).
+    this.#protocol = authority.scheme === 'https' ? request.protocol : 'http/1.1';
+    // An upstream of HTTP/2 says of any request when it has not processed it.
+    const mayRepeat = this.mayRenew || this.mayProve || isSafe(method) || this.#protocol === 'h2';
+    this.body = meteredBody(request.body, mayRepeat ? limits.replay_bytes : 0, limits.body_bytes, meter);
+    this.sent = this.body.stream;
+  }
+
+  attempt(): void {
+    if (this.#protocol === 'h2') new StreamAttempt(this).run();
+    else new Attempt(this).run();
+  }
+
+  ended(end: AttemptEnd): void {
+    if (end.kind === 'done') {
+      this.#done(end.carried);
+      return;
+    }
+    // The connection of this attempt is still being closed.
+    queueMicrotask(() => this.#repeat(end));
+  }
+
+  #repeat(end: Exclude<AttemptEnd, { readonly kind: 'done' }>): void {
+    this.sent = end.sent;
     switch (end.kind) {
       case 'renewed':
-        ({ request } = end);
-        mayRenew = false;
-        continue;
+        this.request = end.request;
+        this.mayRenew = false;
+        this.attempt();
+        return;
       case 'proved':
-        mayProve = false;
+        this.mayProve = false;
         break;
       case 'lost':
-        if (fresh) throw end.error;
-        fresh = true;
+        if (this.fresh) {
+          this.failed(end.error);
+          return;
+        }
+        this.fresh = true;
         break;
       case 'downgraded':
-        protocol = 'http/1.1';
+        this.#protocol = 'http/1.1';
     }
-    // The proof of the last attempt may be known to others.
-    if (isProved) request = credentials.prove(request);
+    try {
+      // The proof of the last attempt may be known to others.
+      if (this.#isProved) this.request = this.credentials.prove(this.request);
+    } catch (error) {
+      this.failed(error as Error);
+      return;
+    }
+    this.attempt();
   }
 }

@@ -74,18 +74,23 @@ export function createListener(services: ProxyServices): Listener {
   }
 
   /**
-   * Forwards an admitted request, and cuts it when its permission ends.
+   * Returns a forwarder whose exchanges are cut when their permission ends.
    *
    * @param isJudgedAnew whether it is also cut when its request would be refused as things are then: it may last
    */
-  function carrying(carry: Forwarder, cuttable: (meter: Meter) => Cuttable, isJudgedAnew = false): Forwarder {
-    return (request, reply, config, meter, credentials) => {
-      const { permission } = request;
-      const refusal = isJudgedAnew
-        ? (policy: Policy, now: number) => requestRefusal(policy, permission, now, services.approvals)
-        : null;
-      const entry = { client: cuttable(meter), permission, refusal, settle: () => meter.settle() };
-      return open.during(entry, () => carry(request, reply, config, meter, credentials));
+  function watching(
+    send: Forwarder['send'],
+    cuttable: (meter: Meter) => Cuttable,
+    isJudgedAnew = false,
+  ): Forwarder {
+    return {
+      send,
+      watch({ permission }, meter) {
+        const refusal = isJudgedAnew
+          ? (policy: Policy, now: number) => requestRefusal(policy, permission, now, services.approvals)
+          : null;
+        return open.begin({ client: cuttable(meter), permission, refusal, meter });
+      },
     };
   }
 
@@ -115,7 +120,7 @@ export function createListener(services: ProxyServices): Listener {
       }
       let forwarder = forwarders.get(socket);
       if (forwarder === undefined) {
-        forwarder = carrying(forward, () => socket);
+        forwarder = watching(forward, () => socket);
         forwarders.set(socket, forwarder);
       }
       return exchange(inbound, reply, services, forwarder);
@@ -145,9 +150,9 @@ export function createListener(services: ProxyServices): Listener {
 
   function serveUpgrade(head: RequestHeadBytes, socket: Duplex, client: Client, early: Buffer): void {
     const frames = listenTo(socket, early);
-    const carry: Forwarder = (request, reply, config, meter, credentials) =>
+    const carry: Forwarder['send'] = (request, reply, config, meter, credentials) =>
       upgrade(request, reply, config, meter, credentials, upgradedSocket(socket, frames));
-    const carrier = carrying(carry, () => socket, true);
+    const carrier = watching(carry, () => socket, true);
     void track(
       takenOver,
       exchange({ head, body: null, client, upgrades: true }, socketReply(socket), services, carrier),
@@ -163,16 +168,16 @@ export function createListener(services: ProxyServices): Listener {
   const streams: SessionService = {
     ...service,
     exchange(inbound, stream) {
-      const carrier = carrying(forward, (meter) => oneStream(stream, meter));
+      const carrier = watching(forward, (meter) => oneStream(stream, meter));
       return track(exchanges, exchange(inbound, stream.reply, services, carrier));
     },
     webSocket(inbound, request) {
-      const carry: Forwarder = (handshake, reply, config, meter, credentials) => {
+      const carry: Forwarder['send'] = (handshake, reply, config, meter, credentials) => {
         // Frames of the tunnel explain the bytes that the client sends: see `isFlood`.
         meter.onBytes(request.passed);
         return upgrade(handshake, reply, config, meter, credentials, streamSide(request));
       };
-      const carrier = carrying(carry, (meter) => oneStream(request, meter), true);
+      const carrier = watching(carry, (meter) => oneStream(request, meter), true);
       return track(takenOver, exchange(inbound, request.reply, services, carrier));
     },
     denied,

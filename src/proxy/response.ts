@@ -43,7 +43,6 @@ export interface Transport {
 export class ResponseHandler {
   readonly #context: AttemptContext;
   readonly #transport: Transport;
-  readonly #end = Promise.withResolvers<AttemptEnd>();
   /** The reply, or the leak guard before it. */
   #into: ReplySink;
   #status = 0;
@@ -60,11 +59,6 @@ export class ResponseHandler {
     this.#into = context.reply;
   }
 
-  /** Rejects with a SidekeyError where the upstream fails before its head. */
-  get end(): Promise<AttemptEnd> {
-    return this.#end.promise;
-  }
-
   /** Reports whether nothing more is forwarded. */
   get isOver(): boolean {
     return this.#isOver;
@@ -75,20 +69,21 @@ export class ResponseHandler {
     return this.#isDraining || (this.#buffered !== null && this.#again === null);
   }
 
-  /** Sends the request, unless its client has left. */
-  begin(send: () => void): void {
+  /** Returns whether the request is to be sent: its client may have left. */
+  begin(): boolean {
     const { reply, meter } = this.#context;
     if (reply.gone.already) {
       this.#finish('gone');
-      return;
+      return false;
     }
     reply.gone.listen(this.#onGone);
-    meter.onOverdrawn((why) => this.stop(why));
-    try {
-      send();
-    } catch (error) {
-      this.#settle(() => this.#end.reject(error));
-    }
+    meter.stops(this);
+    return true;
+  }
+
+  /** The request cannot be sent. */
+  refuse(error: Error): void {
+    if (this.#settle()) this.#context.failed(error);
   }
 
   // The attempt reads the response.
@@ -116,8 +111,14 @@ export class ResponseHandler {
     if (this.#isOver) return;
     const { request, reply, credentials } = this.#context;
     const { status, reason } = head;
-    const proof = credentials.readProof(request, status, (name) => head.values(name));
-    if (this.#isBuffered(status, proof, () => new BufferedResponse(endToEndFields(head), reason))) return;
+    this.#status = status;
+    if (request.credential !== null && request.credential.nonceOrigin !== null) {
+      const proof = credentials.readProof(request, status, (name) => head.values(name));
+      if (this.#isBuffered(status, proof, () => new BufferedResponse(endToEndFields(head), reason))) return;
+    } else if (status === 401) {
+      const buffer = () => new BufferedResponse(endToEndFields(head), reason);
+      if (this.#isBuffered(status, 'nothing', buffer)) return;
+    }
     const hint = isRefusal(status) ? this.#hintOn(head.raw()) : nothing;
     const isUnchanged =
       request.maxResponse === null && request.conceal === undefined && !this.#isGuarded(status);
@@ -186,10 +187,8 @@ export class ResponseHandler {
     const failure = upstreamFailure(error, peerOf(request.authority, request.identity), hasBegun);
     const maySend = !hasBegun && isSafe(request.method) && isConnectionLoss(error);
     const again = isUnprocessed ? body.again() : maySend ? body.whole() : null;
-    this.#settle(() => {
-      if (again === null) this.#end.reject(failure);
-      else this.#end.resolve({ kind: 'lost', error: failure, sent: again.copy });
-    });
+    if (again === null) this.refuse(failure);
+    else if (this.#settle()) this.#context.ended({ kind: 'lost', error: failure, sent: again.copy });
   }
 
   /** The upstream takes the request in HTTP/1.1 alone, and has not processed it. */
@@ -206,7 +205,7 @@ export class ResponseHandler {
     if (this.#context.reply.started) {
       this.#finish('broken', why.code);
       this.#context.reply.abort();
-    } else this.#settle(() => this.#end.reject(why));
+    } else this.refuse(why);
     this.#transport.drop();
   }
 
@@ -273,6 +272,7 @@ export class ResponseHandler {
 
   #forwardable(fields: RawFields): RawFields {
     const { request } = this.#context;
+    if (fields.length === 0) return fields;
     const kept = responseFields(fields, request.carriesGrant);
     return request.conceal?.(kept) ?? kept;
   }
@@ -299,7 +299,7 @@ export class ResponseHandler {
     if (whole === null) this.#transport.stopSending();
     this.#recover(again.copy, this.#renewal(true)).catch((error: Error) => {
       this.#transport.drop();
-      this.#settle(() => this.#end.reject(error));
+      this.refuse(error);
     });
     return true;
   }
@@ -355,7 +355,7 @@ export class ResponseHandler {
   #sendAgain(end: AttemptEnd): void {
     if (this.#isOver) return;
     this.#transport.drop();
-    this.#settle(() => this.#end.resolve(end));
+    if (this.#settle()) this.#context.ended(end);
   }
 
   // The end.
@@ -366,23 +366,18 @@ export class ResponseHandler {
   };
 
   #finish(outcome: ExchangeResult['outcome'], code?: FailureCode): void {
+    if (!this.#settle()) return;
     const { bytesIn, bytesOut } = this.#context.meter;
-    const carried = {
-      status: this.#status,
-      bytesIn,
-      bytesOut,
-      outcome,
-      ...(code === undefined ? {} : { code }),
-    };
-    this.#settle(() => this.#end.resolve({ kind: 'done', carried }));
+    const carried: ExchangeResult = { status: this.#status, bytesIn, bytesOut, outcome };
+    this.#context.ended({ kind: 'done', carried: code === undefined ? carried : { ...carried, code } });
   }
 
-  /** The first end counts. */
-  #settle(then: () => void): void {
-    if (this.#isOver) return;
+  /** Returns whether this is the end of the attempt: the first one counts. */
+  #settle(): boolean {
+    if (this.#isOver) return false;
     this.#isOver = true;
     this.#context.reply.gone.forget(this.#onGone);
-    then();
+    return true;
   }
 }
 

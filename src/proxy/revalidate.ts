@@ -23,8 +23,8 @@ interface OpenConnection {
    * token; what ends by itself goes on under the config that it began with.
    */
   readonly refusal: ((policy: Policy, now: number) => Refusal | Promise<Refusal>) | null;
-  /** Settles what went through since the last look; it may end the work. Absent: nothing is to settle. */
-  readonly settle?: () => void;
+  /** Settles the bytes since the last look; it may end the work. Absent: none are counted. */
+  readonly meter?: { settle(): void };
 }
 
 /** A connection or a stream that can be closed. */
@@ -39,7 +39,9 @@ type Refusal = SidekeyError | null;
 
 /** All that is open, so that what a right let through ends with the right. */
 export interface OpenConnections {
-  /** Does the work, and cuts its connection when the right ends; the cut exchange has the code of the reason. */
+  /** Begins to watch a connection, and cuts it when the right ends. */
+  begin(connection: OpenConnection): { end(): SidekeyError | null };
+  /** Does the work while its connection is watched; the cut exchange has the code of the reason. */
   during(connection: OpenConnection, work: () => Promise<ExchangeResult>): Promise<ExchangeResult>;
   /** Looks at all of them now; resolves when that is done. */
   recheck(): Promise<void>;
@@ -47,17 +49,38 @@ export interface OpenConnections {
   close(): void;
 }
 
-interface Entry extends OpenConnection {
+/** A connection that is watched. */
+class Entry {
+  readonly client: Cuttable;
+  readonly permission: Permission;
+  readonly refusal: OpenConnection['refusal'];
+  readonly meter: OpenConnection['meter'];
   bytes: number;
   judgedAt: number;
   /** Time at which the clock ends the right, as far as was known when it was last asked for. */
-  endsAt: number;
-  cutBy: SidekeyError | null;
+  endsAt = Infinity;
+  cutBy: SidekeyError | null = null;
   /** Number of the look for new entries before which it began. */
   readonly look: number;
   /** The list that contains it, and its index there; null: it has ended. */
-  list: Entry[] | null;
-  index: number;
+  list: Entry[] | null = null;
+  index = 0;
+
+  constructor({ client, permission, refusal, meter }: OpenConnection, now: number, look: number) {
+    this.client = client;
+    this.permission = permission;
+    this.refusal = refusal;
+    this.meter = meter;
+    this.bytes = bytesOf(client);
+    this.judgedAt = now;
+    this.look = look;
+  }
+
+  /** Watches it no more. Returns why it was cut; null: it was not. */
+  end(): SidekeyError | null {
+    remove(this);
+    return this.cutBy;
+  }
 }
 
 /** So late a right that somebody took away, or a time window that closed, is noticed at most. */
@@ -116,7 +139,7 @@ export function createOpenConnections(
       count += 1;
       if (count % atOnce === 0) await nextTurn();
       if (entry.list === null || entry.cutBy !== null) continue;
-      entry.settle?.();
+      entry.meter?.settle();
       const why = await refusalOf(entry);
       if (why !== null) cut(entry, why);
     }
@@ -175,28 +198,25 @@ export function createOpenConnections(
     entry.client.destroy();
   }
 
+  function begin(connection: OpenConnection): Entry {
+    const entry = new Entry(connection, services.now(), looks);
+    putInto(young, entry);
+    if (cancel === null && looking === null) wakeAt(Infinity);
+    cancelLearning ??= timers.after(soonMs, learnEnds);
+    return entry;
+  }
+
   return {
+    begin,
     async during(connection, work) {
-      const entry: Entry = {
-        ...connection,
-        bytes: bytesOf(connection.client),
-        judgedAt: services.now(),
-        endsAt: Infinity,
-        cutBy: null,
-        look: looks,
-        list: null,
-        index: 0,
-      };
-      putInto(young, entry);
-      if (cancel === null && looking === null) wakeAt(Infinity);
-      cancelLearning ??= timers.after(soonMs, learnEnds);
+      const entry = begin(connection);
       try {
         const result = await work();
         return entry.cutBy === null ? result : { ...result, code: entry.cutBy.code };
       } catch (error) {
         throw entry.cutBy ?? error;
       } finally {
-        remove(entry);
+        entry.end();
       }
     },
     recheck,

@@ -116,14 +116,6 @@ export interface RequestBody {
   again(): { readonly copy: AsyncIterable<Buffer> | null } | null;
 }
 
-/** Limits of a request body, in bytes. */
-interface RequestBodyBounds {
-  /** Bytes that are kept; a longer body cannot be sent again. */
-  readonly keep: number;
-  /** Bytes that may come; 0: any number. */
-  readonly most: number;
-}
-
 /** A piece, and what comes behind it. A reference to one keeps all later ones, and nothing else does. */
 interface Link {
   readonly piece: Buffer;
@@ -132,13 +124,22 @@ interface Link {
 
 const nothing = Buffer.alloc(0);
 
-/** Meters a body while it is read; null means none. */
+const noBody: RequestBody = { stream: null, whole: () => ({ copy: null }), again: () => ({ copy: null }) };
+
+/**
+ * Meters a body while it is read.
+ *
+ * @param source null: there is none
+ * @param keep bytes that are kept; a longer body cannot be sent again
+ * @param most bytes that may come; 0: any number
+ */
 export function meteredBody(
   source: AsyncIterable<Buffer> | null,
-  bounds: RequestBodyBounds,
+  keep: number,
+  most: number,
   meter: Meter,
 ): RequestBody {
-  if (source === null) return { stream: null, whole: () => ({ copy: null }), again: () => ({ copy: null }) };
+  if (source === null) return noBody;
   const pieces = source[Symbol.asyncIterator]();
   let first: Link | null = { piece: nothing, next: null };
   let kept: Buffer[] | null = [];
@@ -153,8 +154,8 @@ export function meteredBody(
     }
     bytes += value.length;
     meter.received(value.length);
-    if (bounds.most > 0 && bytes > bounds.most) throw bodyTooLarge(bounds.most);
-    if (bytes > bounds.keep) first = kept = null;
+    if (most > 0 && bytes > most) throw bodyTooLarge(most);
+    if (bytes > keep) first = kept = null;
     else kept?.push(value);
     return { piece: value, next: null };
   }

@@ -87,10 +87,11 @@ export async function upgrade(
     return over;
   }
   client.once('close', left);
-  meter.onOverdrawn(({ code }) => {
+  const stop = ({ code }: SidekeyError) => {
     finish('broken', code);
     side.cut();
-  });
+  };
+  meter.stops({ stop });
   const shake = (sent: RawFields): Promise<Handshake | ExchangeResult> => {
     const head = [...withoutThose(sent), ...side.asks, ...upgrading];
     upstream.write(ownHead(`${method} ${path} HTTP/1.1`, head));

@@ -120,7 +120,7 @@ export function createUpstreams(
   /** Forwards a request of an HTTP/2 client. */
   const carry = (authority: Authority, more: FakeRequest = {}, waits = false) => {
     const client = replyOf(undefined, waits);
-    const meter = new Meter(more.spend);
+    const meter = new Meter(more.account);
     const request = requestOf({
       authority,
       protocol: 'h2',

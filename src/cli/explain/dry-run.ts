@@ -160,7 +160,8 @@ class Explanation {
       this.#describe(request);
       return { status: 200, bytesIn: 0, bytesOut: 0, outcome: 'complete' };
     };
-    await exchange(inbound, silentReply(), this.#services(), forward, this.#record(inbound));
+    const forwarder = { send: forward, watch: null };
+    await exchange(inbound, silentReply(), this.#services(), forwarder, this.#record(inbound));
     if (this.#failure !== null) throw this.#failure;
     if (this.#refusal === null && this.#authority !== null && this.#outcome !== ownOutcome)
       await this.#addressStep(this.#authority);

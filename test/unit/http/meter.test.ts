@@ -9,11 +9,14 @@ const used = new SidekeyError('rate_limited', 'They are used up.');
 function metered(budget = Infinity) {
   const settled: number[] = [];
   const stops: SidekeyError[] = [];
-  const meter = new Meter((bytes) => {
-    settled.push(bytes);
-    return settled.reduce((a, b) => a + b) > budget ? used : null;
+  const meter = new Meter({
+    spend(bytes) {
+      settled.push(bytes);
+      return settled.reduce((a, b) => a + b) > budget ? used : null;
+    },
+    countLeak: async () => null,
   });
-  meter.onOverdrawn((why) => stops.push(why));
+  meter.stops({ stop: (why) => void stops.push(why) });
   return { meter, settled, stops };
 }
 

@@ -1,5 +1,5 @@
 import type { RawFields } from '../../../src/http/fields.ts';
-import { createGone, Meter, type Reply } from '../../../src/http/message.ts';
+import { type Account, createGone, Meter, type Reply } from '../../../src/http/message.ts';
 import { defaultLimits, type Limits } from '../../../src/policy/limits.ts';
 import type { Credentials } from '../../../src/proxy/attempt.ts';
 import { forward } from '../../../src/proxy/forward.ts';
@@ -165,7 +165,7 @@ export function replyOf(gone = createGone(), waits = false) {
 export interface FakeRequest extends Partial<UpstreamRequest> {
   readonly renew?: (isReplayable: boolean) => Promise<Partial<UpstreamRequest> | null>;
   /** Takes bytes off a budget. */
-  readonly spend?: ConstructorParameters<typeof Meter>[0];
+  readonly account?: Account;
 }
 
 const refreshable = { token: { grant: { refreshable: true } }, nonceOrigin: null } as AppliedCredential;
@@ -219,7 +219,7 @@ export function exchangeOf(
 ) {
   const pool = fakeConnections();
   const client = replyOf(createGone(), waits);
-  const meter = new Meter(more.spend);
+  const meter = new Meter(more.account);
   const { connections } = pool;
   const config = { connections, streams: noStreams, limits };
   const carried = forward(requestOf(more), client.reply, config, meter, credentialsOf(more));

@@ -388,7 +388,9 @@ describe('a response over HTTP/2', () => {
       stream.end(Buffer.alloc(2_000_000));
     });
     const over = new SidekeyError('rate_limited', 'No more.');
-    const { carried } = createUpstreams().carry(upstream.authority, { spend: () => over });
+    const { carried } = createUpstreams().carry(upstream.authority, {
+      account: { spend: () => over, countLeak: async () => null },
+    });
     expect(await carried).toMatchObject({ outcome: 'broken', code: 'rate_limited' });
   });
 
