@@ -69,6 +69,7 @@ const pathKinds = Uint8Array.from({ length: 128 }, (_, code) => {
 function readPlainPath(target: string): ReadPath | null {
   if (target.charCodeAt(0) !== slash) return null;
   let start = 1;
+  let before = 1;
   let count = 1;
   let kinds = 0;
   let at = 1;
@@ -77,6 +78,7 @@ function readPlainPath(target: string): ReadPath | null {
     if (code === question) break;
     if (code === slash) {
       if (at === start) return null;
+      before = start;
       start = at + 1;
       count += 1;
       continue;
@@ -88,7 +90,9 @@ function readPlainPath(target: string): ReadPath | null {
   if (at > mostCharacters || count > mostSegments) return null;
   const written = target.slice(1, at);
   const segments = count === 1 ? [written] : written.split('/');
-  const mayBeIndex = start < at && (pathKinds[target.charCodeAt(start)]! & beginsIndex) !== 0;
+  // The last segment without the slash at the end.
+  const last = start < at ? start : before;
+  const mayBeIndex = last < at && (pathKinds[target.charCodeAt(last)]! & beginsIndex) !== 0;
   const isSimple = (kinds & isNotable) === 0 && !mayBeIndex;
   return { segments, loose: isSimple ? [withoutLastSlash(segments)] : looseReadings(segments) };
 }

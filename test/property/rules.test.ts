@@ -1,176 +1,31 @@
 import { describe, expect, it } from 'vitest';
-import { parseCidr } from '../../src/policy/authority.ts';
-import { readBodyFacts } from '../../src/policy/body.ts';
 import { decide, decideRequest, type Policy } from '../../src/policy/decide.ts';
 import { createDomainMap, type Domain } from '../../src/policy/domain-map.ts';
-import { compileRule, compileRules } from '../../src/policy/judge.ts';
-import { isUnread, parsePathGlob, type PathGlob, readPath, readQuery } from '../../src/policy/path.ts';
+import { compileRule } from '../../src/policy/judge.ts';
+import { isUnread, readPath, readQuery } from '../../src/policy/path.ts';
 import { ReadRequest, type RequestFacts } from '../../src/policy/request.ts';
 import {
   type Conditions,
   conditionsCover,
   type DomainRules,
-  noConditions,
   type Rule,
   type ConditionResult,
 } from '../../src/policy/rule.ts';
-import { parseGlob } from '../../src/policy/text.ts';
 import { applyScheme } from '../../src/schemes/apply.ts';
 import * as fc from '../support/fast-check.ts';
-import { patternOf } from '../unit/policy/policy-for-test.ts';
-
-const some = <T>(...items: readonly T[]) => fc.option(fc.subarray([...items], { minLength: 1 }));
-const globsOf = (...texts: readonly string[]) => some(...texts.map(parseGlob));
-const pathGlobs = ['/**', '/a/**', '/a/*', '/a/b', '/A/b', '/*/b', '/'].map(
-  (text) => parsePathGlob(text) as PathGlob,
-);
-const blocks = ['10.0.0.0/8', '10.1.0.0/16', '127.0.0.1', 'fd00::/8'].map((text) => parseCidr(text)!);
-const noTime = { from: 0, to: 1_440, weekdays: [0, 1, 2, 3, 4, 5, 6], zone: 'UTC' };
-
-/** Few values, so that rules and requests meet and overlap. */
-const conditions: fc.Arbitrary<Conditions> = fc.record({
-  methods: some('GET', 'POST'),
-  paths: some(...pathGlobs),
-  query: fc.option(
-    fc
-      .subarray([parseGlob('1'), parseGlob('1*'), parseGlob('*')], { minLength: 1 })
-      .map((globs) => new Map([['q', globs]])),
-  ),
-  contentTypes: globsOf('application/json', 'application/*'),
-  bodySize: fc.option(fc.record({ min: fc.constantFrom(0, 5), max: fc.constantFrom(10, 50, null) })),
-  times: some({ ...noTime, from: 540 }, { ...noTime, weekdays: [1, 2] }, noTime),
-  clients: some(...blocks),
-  agents: globsOf('ci-bot', 'ci-*', '*'),
-  users: globsOf('alice', '*'),
-  labels: globsOf('prod', 'p*'),
-  graphql: fc.option(
-    fc.record({ types: some('query' as const, 'mutation' as const), names: globsOf('A', '*') }),
-  ),
-  jsonrpc: fc.option(fc.record({ methods: globsOf('tools/*', 'ping'), tools: globsOf('x', '*') })),
-});
-/** Most rules have few conditions: else hardly one would match. */
-const fewConditions = fc
-  .tuple(conditions, fc.subarray(Object.keys(noConditions) as (keyof Conditions)[], { maxLength: 2 }))
-  .map(([all, names]): Conditions => ({
-    ...noConditions,
-    ...Object.fromEntries(names.map((name) => [name, all[name]])),
-  }));
-
-const ruleOf = (
-  conditions: Conditions,
-  outcome: Rule['outcome'],
-  maxResponse: number | null = null,
-): Rule => ({
-  name: null,
-  origin: 'here',
-  key: 'rule',
-  outcome,
+import {
+  bodies,
   conditions,
-  requireReason: false,
-  limits: [],
-  maxResponse,
-});
-const outcome = fc.constantFrom('allow' as const, 'deny' as const, 'approve' as const, 'tunnel' as const);
-const rule = fc
-  .tuple(fewConditions, outcome, fc.constantFrom(null, null, 9))
-  .map(([conditions, outcome, most]) => ruleOf(conditions, outcome, outcome === 'deny' ? null : most));
-const rulesOf = (
-  rules: readonly Rule[],
-  initial: Rule['outcome'] = 'deny',
-  mode: DomainRules['mode'] = 'enforce',
-) =>
-  compileRules({
-    rules: rules.map(compileRule),
-    default: initial,
-    key: 'domain',
-    defaultOrigin: 'here',
-    mode,
-    origin: 'here',
-  });
-
-const bodies = [
-  '{"query":"{a}"}',
-  '{"query":"mutation A{a}"}',
-  '[{"query":"{a}"},{"query":"mutation{b}"}]',
-  '{"jsonrpc":"2.0","method":"ping"}',
-  '{"jsonrpc":"2.0","method":"tools/call","params":{"name":"x"}}',
-  'nonsense',
-  '',
-].map((text) =>
-  readBodyFacts({ contentType: 'application/json', contentEncoding: null, bytes: Buffer.from(text) }, true),
-);
-const facts: fc.Arbitrary<RequestFacts> = fc.record({
-  authority: fc.record({
-    scheme: fc.constantFrom('https' as const, 'http' as const),
-    host: fc.constantFrom('api.example.com', 'a.api.example.com', 'b.api.example.com', 'other.example.com'),
-    port: fc.constantFrom(443, 80, 8443),
-  }),
-  method: fc.constantFrom('GET', 'POST', 'get', 'PUT'),
-  methodFields: fc.constantFrom([], [], ['the header X-HTTP-Method']),
-  pathFields: fc.constantFrom([], [], ['the header X-Original-URL']),
-  methodParameters: fc.constantFrom([], ['verb']),
-  upgrades: fc.boolean(),
-  path: fc.constantFrom(
-    '/',
-    '/a/b',
-    '/A/B',
-    '/a/b/',
-    '/a//b',
-    '/a/b?q=1',
-    '/a/b?q=1&q=2',
-    '/a?Q=1&q=1',
-    '/a?q=%zz',
-    '/a?query={a}',
-  ),
-  client: fc.constantFrom('10.1.2.3', '127.0.0.1', '::ffff:10.2.2.3', 'fd00::1', 'none'),
-  agent: fc.constantFrom(null, 'ci-bot', 'bob'),
-  user: fc.constantFrom(null, 'alice'),
-  labels: fc.subarray(['prod', 'other']),
-  reason: fc.constantFrom(null, 'because'),
-  contentType: fc.constantFrom(null, 'application/json', 'text/plain, application/json'),
-  contentLength: fc.constantFrom(null, 0, 7, 20),
-  now: fc.constantFrom(0, 1_795_000_000_000, Number.NaN),
-  body: fc.constantFrom(null, ...bodies),
-});
-
-const patterns = [
-  'api.example.com',
-  '*.api.example.com',
-  'a.api.example.com',
-  '*.example.com',
-  'api.example.com:8443',
-];
-const entry = fc.record({
-  grant: fc.constantFrom('one', 'two'),
-  allowPlainHttp: fc.boolean(),
-  rules: fc.option(
-    fc.tuple(
-      fc.array(rule, { maxLength: 4 }),
-      outcome,
-      fc.constantFrom('enforce' as const, 'report' as const),
-    ),
-  ),
-});
-const policyOf = (domains: readonly Domain[]): Policy => ({
-  domains: createDomainMap(domains),
-  unmatched: 'deny',
-});
-
-/** The same map with its rules, and without. */
-const policies = fc
-  .array(entry, { minLength: patterns.length, maxLength: patterns.length })
-  .map((entries) => {
-    const bare = entries.map(({ grant, allowPlainHttp }, index): Domain => ({
-      pattern: patternOf(patterns[index] ?? ''),
-      action: { kind: 'grant', grant, allowPlainHttp },
-      origin: patterns[index] ?? '',
-    }));
-    const ruled = bare.map((domain, index): Domain => {
-      const rules = entries[index]?.rules ?? null;
-      return rules === null ? domain : { ...domain, rules: rulesOf(...rules) };
-    });
-    return { bare: policyOf(bare), ruled: policyOf(ruled) };
-  });
+  facts,
+  fewConditions,
+  outcome,
+  policies,
+  policyOf,
+  rule,
+  ruleOf,
+  rulesOf,
+} from '../support/random-policies.ts';
+import { patternOf } from '../unit/policy/policy-for-test.ts';
 
 const allows = (rules: DomainRules, request: RequestFacts): boolean => {
   const domain: Domain = {
