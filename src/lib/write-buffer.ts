@@ -20,8 +20,13 @@ export class WriteBuffer {
   /** The gathered bytes, `#size` of them. */
   #gathered: Buffer | null = null;
   #size = 0;
-  /** Bytes that the socket is writing. */
+  /** Bytes given to the socket and not written yet. */
   #given = 0;
+  /** The buffer that the socket is writing, `#writingSize` bytes of it, and those that wait behind it. */
+  #writing: Buffer | null = null;
+  #writingSize = 0;
+  readonly #queued: Buffer[] = [];
+  readonly #queuedSizes: number[] = [];
   #isScheduled = false;
   #onDrain: (() => void)[] = [];
   #onTaken: (() => void) | null = null;
@@ -49,11 +54,36 @@ export class WriteBuffer {
       this.#addInParts(typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece);
     } else if (typeof piece === 'string') this.#size += into.write(piece, this.#size, 'latin1');
     else this.#size += piece.copy(into, this.#size);
-    if (this.#given === 0 && !this.#isScheduled) {
-      this.#isScheduled = true;
-      process.nextTick(this.#flushLater);
-    }
+    this.#schedule();
     return !this.isFull;
+  }
+
+  /**
+   * Returns a buffer with room for `size` bytes from `end` on, to be filled at once and confirmed with `filledTo`; null: they
+   * are too many.
+   */
+  room(size: number): Buffer | null {
+    if (size > largeBytes) return null;
+    const into = this.#bufferFor(size);
+    return this.#size + size > into.length ? null : into;
+  }
+
+  /** Number of gathered bytes: where the free room begins. */
+  get end(): number {
+    return this.#size;
+  }
+
+  /** Adds the bytes that were written into the buffer of `room`, up to `end`. */
+  filledTo(end: number): void {
+    this.#size = end;
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#given > 0 || this.#isScheduled) return;
+    this.#isScheduled = true;
+    if (isGathering) due.push(this);
+    else process.nextTick(this.#flushLater);
   }
 
   /** Writes the gathered bytes. */
@@ -68,10 +98,14 @@ export class WriteBuffer {
       return;
     }
     this.#given += size;
-    this.#socket.write(bytes.subarray(0, size), (error) => {
-      // After an error the system may still read the buffer, so it is not reused.
-      if (error == null) this.#taken(bytes, size);
-    });
+    if (this.#writing === null) {
+      this.#writing = bytes;
+      this.#writingSize = size;
+    } else {
+      this.#queued.push(bytes);
+      this.#queuedSizes.push(size);
+    }
+    this.#socket.write(bytes.subarray(0, size), this.#written);
   }
 
   /** Calls `drained` once when the buffer is not full any more; never if the connection closes first. */
@@ -107,8 +141,23 @@ export class WriteBuffer {
   }
 
   readonly #flushLater = (): void => {
+    this.flushScheduled();
+  };
+
+  /** Writes the gathered bytes at the scheduled time, except during a write. */
+  flushScheduled(): void {
     this.#isScheduled = false;
     if (this.#given === 0) this.flush();
+  }
+
+  /** The socket calls it once for each write, in their order. */
+  readonly #written = (error?: Error | null): void => {
+    const bytes = this.#writing!;
+    const size = this.#writingSize;
+    this.#writing = this.#queued.shift() ?? null;
+    this.#writingSize = this.#queuedSizes.shift() ?? 0;
+    // After an error the system may still read the buffer, so it is not reused.
+    if (error == null) this.#taken(bytes, size);
   };
 
   #taken(bytes: Buffer, size: number): void {
@@ -125,6 +174,30 @@ export class WriteBuffer {
     this.#onDrain = [];
     for (const each of drained) each();
   }
+}
+
+/** Write buffers that are to be flushed at the end of the gathering. */
+let due: WriteBuffer[] = [];
+let spare: WriteBuffer[] = [];
+let isGathering = false;
+
+/**
+ * Begins to gather: buffers are flushed by `endGathering`, which costs less than a tick for each. Both are called in one run
+ * of a callback, and are not nested.
+ */
+export function beginGathering(): void {
+  isGathering = true;
+}
+
+/** Flushes the buffers that got bytes since `beginGathering`. */
+export function endGathering(): void {
+  isGathering = false;
+  if (due.length === 0) return;
+  const flushing = due;
+  due = spare;
+  for (let at = 0; at < flushing.length; at += 1) flushing[at]!.flushScheduled();
+  flushing.length = 0;
+  spare = flushing;
 }
 
 function take(bytes: number): Buffer {

@@ -215,7 +215,10 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
     connection.write(this.#head!);
     this.#head = null;
     const { framing } = request;
-    if (framing.kind === 'none') return;
+    if (framing.kind === 'none') {
+      connection.flush();
+      return;
+    }
     // A server that sends no 100 may not read the body, and need not say so (RFC 9110 §10.1.1).
     this.#isBodyDoubtful = this.#isExpecting || !methodsWithBody.has(request.method);
     if (!this.#isExpecting) reply.continue();

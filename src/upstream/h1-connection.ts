@@ -1,11 +1,13 @@
 import type { OnReadOpts, Socket } from 'node:net';
-import { WriteBuffer } from '../lib/write-buffer.ts';
+import { beginGathering, endGathering, WriteBuffer } from '../lib/write-buffer.ts';
 import { Deadline, type Clock } from '../lib/timers.ts';
 
 /** An HTTP/1.1 connection to an upstream, as its current user sees it. */
 export interface UpstreamConnection {
   /** Copies the bytes; a string is latin1. Returns false if the user must wait for `drained`. */
   write(bytes: string | Buffer): boolean;
+  /** Writes the copied bytes at once. Else they are written before the end of this turn of the event loop. */
+  flush(): void;
   /** Stops reading. Bytes that were read already may still be delivered. */
   pause(): void;
   resume(): void;
@@ -71,6 +73,10 @@ export class PooledConnection implements UpstreamConnection {
   #owner: string | null = null;
   #paused = false;
   #closed = false;
+  /** Milliseconds that it may be idle. Set by its pool when it is released. */
+  maxIdleMs = 0;
+  /** Turns of the event loop until it is idle. Set by its pool. */
+  turnsToIdle = 0;
 
   constructor(pool: ConnectionOwner, clock: Clock) {
     this.#pool = pool;
@@ -114,7 +120,12 @@ export class PooledConnection implements UpstreamConnection {
     this.#deadline.clear();
     this.#user = user;
     this.#owner = user.owner;
-    this.#tell((it) => it.connected(this));
+    // Like `#tell`, without a closure for each request.
+    try {
+      user.connected(this);
+    } catch (error) {
+      this.#failed(user, error as Error);
+    }
   }
 
   /** Closes it after this many milliseconds, unless it gets a user before. */
@@ -128,6 +139,10 @@ export class PooledConnection implements UpstreamConnection {
     if (!this.#waitsForDrain) outbox.onDrain(this.#drained);
     this.#waitsForDrain = true;
     return false;
+  }
+
+  flush(): void {
+    this.#outbox?.flush();
   }
 
   pause(): void {
@@ -166,10 +181,13 @@ export class PooledConnection implements UpstreamConnection {
       return;
     }
     // Like `#tell`, without a closure for each read.
+    beginGathering();
     try {
       user.received(readBuffer, size);
     } catch (error) {
       this.#failed(user, error as Error);
+    } finally {
+      endGathering();
     }
   }
 

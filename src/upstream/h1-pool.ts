@@ -8,12 +8,19 @@ import { adaptOnread, type Dialer } from './dialer.ts';
 import { type ConnectionOwner, type ConnectionUser, PooledConnection } from './h1-connection.ts';
 import { discard } from './tls.ts';
 
+/** A pool, and the peer that its connections lead to. */
+interface PeerEntry<Pool> {
+  readonly peer: Peer;
+  readonly pool: Pool;
+  /** Removes the listener for the end of the client identity. */
+  readonly unwatch: () => void;
+}
+
 /** The pools of one kind of connection, one pool for each peer. */
 export class PoolsByPeer<Pool extends { closeIdle(): void }> {
-  readonly #pools = new Map<string, Pool>();
+  /** The pools of each host. Nearly every host has one, and a request finds it without a string of its own as key. */
+  readonly #byHost = new Map<string, PeerEntry<Pool>[]>();
   readonly #make: (peer: Peer) => Pool;
-  /** Removers of the listeners for the end of client identities. */
-  readonly #unwatch = new Map<string, () => void>();
   #closing: PromiseWithResolvers<void> | null = null;
 
   constructor(make: (peer: Peer) => Pool) {
@@ -22,17 +29,26 @@ export class PoolsByPeer<Pool extends { closeIdle(): void }> {
 
   /** The pool of this peer, created at its first use. */
   at(peer: Peer): Pool {
-    const key = peerKey(peer);
-    let pool = this.#pools.get(key);
-    if (pool === undefined) {
-      this.#pools.set(key, (pool = this.#make(peer)));
-      this.#watchIdentity(key, pool, peer);
-    }
-    return pool;
+    return this.find(peer) ?? this.#add(peer);
   }
 
   find(peer: Peer): Pool | undefined {
-    return this.#pools.get(peerKey(peer));
+    const entries = this.#byHost.get(peer.host);
+    if (entries === undefined) return undefined;
+    for (let at = 0; at < entries.length; at += 1) {
+      const entry = entries[at]!;
+      if (sharesConnections(entry.peer, peer)) return entry.pool;
+    }
+    return undefined;
+  }
+
+  #add(peer: Peer): Pool {
+    const pool = this.#make(peer);
+    const entry = { peer, pool, unwatch: watchIdentity(pool, peer) };
+    const entries = this.#byHost.get(peer.host);
+    if (entries === undefined) this.#byHost.set(peer.host, [entry]);
+    else entries.push(entry);
+    return pool;
   }
 
   /** Reports whether connections to this peer are no longer kept: all pools close, or its client identity has ended. */
@@ -42,39 +58,52 @@ export class PoolsByPeer<Pool extends { closeIdle(): void }> {
 
   /** Removes a pool without connections and waiting users. */
   remove(peer: Peer, pool: Pool): void {
-    const key = peerKey(peer);
-    // A newer pool may have this key by now.
-    if (this.#pools.get(key) === pool) {
-      this.#pools.delete(key);
-      this.#unwatch.get(key)?.();
-      this.#unwatch.delete(key);
+    const entries = this.#byHost.get(peer.host);
+    // A newer pool may be that of this peer by now.
+    const index = entries?.findIndex((entry) => entry.pool === pool) ?? -1;
+    if (entries !== undefined && index >= 0) {
+      entries.splice(index, 1)[0]!.unwatch();
+      if (entries.length === 0) this.#byHost.delete(peer.host);
     }
-    if (this.#pools.size === 0) this.#closing?.resolve();
-  }
-
-  /** Returns when an identity ends, idle connections close at once, the others when they are released. */
-  #watchIdentity(key: string, pool: Pool, { identity }: Peer): void {
-    if (identity === undefined) return;
-    const close = () => pool.closeIdle();
-    identity.ended.addEventListener('abort', close);
-    this.#unwatch.set(key, () => identity.ended.removeEventListener('abort', close));
+    if (this.#byHost.size === 0) this.#closing?.resolve();
   }
 
   /** Closes idle connections and keeps no others. Resolves when the last exchange has ended. */
   close(): Promise<void> {
     if (this.#closing === null) {
       this.#closing = Promise.withResolvers();
-      for (const pool of this.#pools.values()) pool.closeIdle();
-      if (this.#pools.size === 0) this.#closing.resolve();
+      for (const { pool } of [...this.#byHost.values()].flat()) pool.closeIdle();
+      if (this.#byHost.size === 0) this.#closing.resolve();
     }
     return this.#closing.promise;
   }
 }
 
 /**
- * The key of connections that may be shared: the authority, and the client identity that the certificate of a grant
- * gives. All connections of one client have the same trust anchors; a certificate of the config follows from the authority.
+ * Closes the idle connections of a pool when the client identity of its peer ends; the others close when they are released.
+ * Returns what stops that.
  */
+function watchIdentity(pool: { closeIdle(): void }, { identity }: Peer): () => void {
+  if (identity === undefined) return () => {};
+  const close = () => pool.closeIdle();
+  identity.ended.addEventListener('abort', close);
+  return () => identity.ended.removeEventListener('abort', close);
+}
+
+/**
+ * Reports whether two peers may share connections: they have the same authority, and the same client identity of a grant.
+ * All connections of one client have the same trust anchors; a certificate of the config follows from the authority.
+ */
+function sharesConnections(one: Peer, other: Peer): boolean {
+  return (
+    one.host === other.host &&
+    one.port === other.port &&
+    one.scheme === other.scheme &&
+    one.identity?.id === other.identity?.id
+  );
+}
+
+/** Returns the same key for peers that may share connections, and for no others. */
 export function peerKey({ scheme, host, port, identity }: Peer): string {
   const authority = `${scheme}://${host}:${port}`;
   return identity === undefined ? authority : `${authority}#${identity.id}`;
@@ -262,7 +291,8 @@ class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements Conn
   /** Idle connections; the one used last is at the end. */
   readonly #idle: PooledConnection[] = [];
   /** Connections released in this turn of the event loop, or in the one before. */
-  #settling: { readonly connection: PooledConnection; readonly idleMs: number; turns: number }[] = [];
+  readonly #settling: PooledConnection[] = [];
+  readonly #settle = () => this.#settleAll();
 
   protected servedByDialing(): number {
     return this.dialing;
@@ -273,9 +303,9 @@ class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements Conn
   }
 
   request(user: ConnectionUser, fresh: boolean): void {
-    const at = fresh ? -1 : this.#idle.findLastIndex((it) => it.serves(user));
-    if (at >= 0) {
-      this.#idle.splice(at, 1)[0]!.lend(user);
+    const connection = fresh ? null : this.#takeIdle(user);
+    if (connection !== null) {
+      connection.lend(user);
       return;
     }
     // First of all: a pool without waiting users is removed together with its last connection.
@@ -284,6 +314,18 @@ class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements Conn
     if (this.isFull) this.#idle[0]?.destroy();
     this.#dial();
     this.waiting.watch();
+  }
+
+  #takeIdle(user: ConnectionUser): PooledConnection | null {
+    const idle = this.#idle;
+    for (let at = idle.length - 1; at >= 0; at -= 1) {
+      const connection = idle[at]!;
+      if (!connection.serves(user)) continue;
+      idle.copyWithin(at, at + 1);
+      idle.pop();
+      return connection;
+    }
+    return null;
   }
 
   adopt(socket: Socket): void {
@@ -315,8 +357,10 @@ class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements Conn
       connection.destroy();
       return;
     }
-    if (this.#settling.length === 0) setImmediate(() => this.#settle());
-    this.#settling.push({ connection, idleMs: keep, turns: wasPaused ? 2 : 1 });
+    if (this.#settling.length === 0) setImmediate(this.#settle);
+    connection.maxIdleMs = keep;
+    connection.turnsToIdle = wasPaused ? 2 : 1;
+    this.#settling.push(connection);
   }
 
   closed(connection: PooledConnection): void {
@@ -352,19 +396,28 @@ class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements Conn
     this.checkEmpty();
   }
 
-  #settle(): void {
+  #settleAll(): void {
     const settling = this.#settling;
-    this.#settling = [];
-    for (const it of settling) {
-      it.turns -= 1;
-      if (it.turns > 0 && it.connection.isOpen) this.#settling.push(it);
-      else if (it.connection.isOpen) this.#offer(it.connection, it.idleMs);
+    const count = settling.length;
+    let kept = 0;
+    for (let at = 0; at < count; at += 1) {
+      const connection = settling[at]!;
+      connection.turnsToIdle -= 1;
+      if (!connection.isOpen) continue;
+      if (connection.turnsToIdle > 0) settling[kept++] = connection;
+      else this.#offer(connection, connection.maxIdleMs);
     }
-    if (this.#settling.length > 0) setImmediate(() => this.#settle());
+    settling.copyWithin(kept, count).length -= count - kept;
+    if (settling.length > 0) setImmediate(this.#settle);
     this.#dial();
   }
 
   #offer(connection: PooledConnection, idleMs: number): void {
+    if (this.waiting.size === 0 && !this.isClosing) {
+      this.#idle.push(connection);
+      connection.idleFor(idleMs);
+      return;
+    }
     const { first } = this.waiting;
     // A full pool closes a connection that cannot serve its first user, even if it could serve a later one.
     const yields =

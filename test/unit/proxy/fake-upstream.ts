@@ -44,6 +44,7 @@ export function fakeConnection(user: ConnectionUser): FakeConnection {
       sent += bytes.toString('latin1');
       return !it.full;
     },
+    flush() {},
     pause: () => void (paused = true),
     resume: () => void (paused = false),
     deadline(ms) {
