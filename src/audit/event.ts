@@ -110,7 +110,7 @@ export type EncodedFields = Uint8Array & { readonly [encoded]: true };
 /** Fields that are the same in many events of one tunnel. */
 export type SharedFields = Pick<
   AuditEvent,
-  'agent' | 'lease' | 'user' | 'grant' | 'provider' | 'client' | 'scheme' | 'host' | 'port' | 'credential'
+  'agent' | 'lease' | 'user' | 'grant' | 'provider' | 'client' | 'host' | 'port' | 'credential'
 >;
 
 /** The author of a change, and their client. */

@@ -1,5 +1,5 @@
 import type { AuditLine } from './event.ts';
-import { lineFields } from './line.ts';
+import { lineFields, usualOutcome, usualScheme } from './line.ts';
 
 /** Events that end an exchange. After an `access` they have only what that lacks. */
 const endings: ReadonlySet<string> = new Set(['outcome', 'tunnel']);
@@ -28,24 +28,24 @@ const maxOpen = 16_384;
 const maxEnded = 4_096;
 
 /**
- * Returns a function that takes lines in the order of the log and returns each with all its fields: the end of an exchange
- * gets those of its access. A line whose access did not come before, or too long ago, is returned as it is.
+ * Returns a function that takes lines in the order of the log and returns each with all its fields: those that a line leaves
+ * out because they have their usual value, and at the end of an exchange those of its access. An end whose access did not
+ * come before, or too long ago, lacks these.
  */
 export function joinExchanges(): (line: AuditLine) => AuditLine {
   const open = new Map<string, AuditLine>();
   const ended = new Map<string, AuditLine>();
   return (line) => {
-    const { event, exchange } = line;
-    if (exchange === undefined) return line;
+    const { event, exchange = '' } = line;
     if (event === 'access') {
-      keep(open, exchange, line, maxOpen);
-      return line;
+      const access = complete(line, undefined);
+      if (exchange !== '') keep(open, exchange, access, maxOpen);
+      return access;
     }
-    if (!endings.has(event)) return line;
+    if (exchange === '' || !endings.has(event)) return complete(line, undefined);
     const access = open.get(exchange) ?? ended.get(exchange);
-    if (access === undefined) return line;
-    if (open.delete(exchange)) keep(ended, exchange, access, maxEnded);
-    return joined(access, line);
+    if (access !== undefined && open.delete(exchange)) keep(ended, exchange, access, maxEnded);
+    return complete(line, access);
   };
 }
 
@@ -71,12 +71,16 @@ const order: readonly Exclude<keyof AuditLine, 'v'>[] = [
   'hash',
 ];
 
-/** Has the fields in the order of the log. */
-function joined(access: AuditLine, end: AuditLine): AuditLine {
-  const line: Record<string, unknown> = { v: end.v };
+/** Returns the line with its fields in the order of the log, or the line itself if it lacks none. */
+function complete(line: AuditLine, access: AuditLine | undefined): AuditLine {
+  const outcome = line.outcome ?? usualOutcome(line.event);
+  const scheme = line.scheme ?? usualScheme(line.event);
+  if (access === undefined && outcome === line.outcome && scheme === line.scheme) return line;
+  const whole = { ...line, outcome, scheme };
+  const ordered: Record<string, unknown> = { v: line.v };
   for (const name of order) {
-    const value = end[name] ?? (inherited.has(name) ? access[name] : undefined);
-    if (value !== undefined) line[name] = value;
+    const value = whole[name] ?? (inherited.has(name) ? access?.[name] : undefined);
+    if (value !== undefined) ordered[name] = value;
   }
-  return line as unknown as AuditLine;
+  return ordered as unknown as AuditLine;
 }

@@ -72,10 +72,10 @@ const limits = {
   grant: 128,
   provider: 128,
   client: 128,
-  scheme: 16,
   host: 260,
   port: 0,
   credential: 128,
+  scheme: 16,
   approval: 16,
   by: 160,
   method: 64,
@@ -187,6 +187,17 @@ function writeNumber(to: JsonBytes, key: Uint8Array, value: number | undefined):
   to.number(value);
 }
 
+/** Returns the `scheme` of a line that has none. */
+export function usualScheme(event: string): string | undefined {
+  return event === 'access' ? 'https' : undefined;
+}
+
+/** Returns the `outcome` of a line that has none. */
+export function usualOutcome(event: string): string | undefined {
+  if (event === 'access') return 'allow';
+  return event === 'outcome' || event === 'tunnel' ? 'ok' : undefined;
+}
+
 function writeShared(to: JsonBytes, fields: SharedFields): void {
   writeText(to, keys.agent, fields.agent, limits.agent);
   writeText(to, keys.lease, fields.lease, limits.lease);
@@ -194,7 +205,6 @@ function writeShared(to: JsonBytes, fields: SharedFields): void {
   writeText(to, keys.grant, fields.grant, limits.grant);
   writeText(to, keys.provider, fields.provider, limits.provider);
   writeText(to, keys.client, fields.client, limits.client);
-  writeText(to, keys.scheme, fields.scheme, limits.scheme);
   writeText(to, keys.host, fields.host, limits.host);
   writeNumber(to, keys.port, fields.port);
   writeText(to, keys.credential, fields.credential, limits.credential);
@@ -215,11 +225,12 @@ function writeFields(to: JsonBytes, event: AuditEvent): void {
   writeText(to, keys.exchange, event.exchange, limits.exchange);
   if (event.shared === undefined) writeShared(to, event);
   else to.copy(event.shared);
+  if (event.scheme !== usualScheme(event.event)) writeText(to, keys.scheme, event.scheme, limits.scheme);
   writeText(to, keys.approval, event.approval, limits.approval);
   writeText(to, keys.by, event.by, limits.by);
   writeText(to, keys.method, event.method, limits.method);
   if (event.path !== undefined) writeText(to, keys.path, withoutQuery(event.path), limits.path);
-  writeText(to, keys.outcome, event.outcome, limits.outcome);
+  if (event.outcome !== usualOutcome(event.event)) writeText(to, keys.outcome, event.outcome, limits.outcome);
   writeText(to, keys.code, event.code, limits.code);
   writeNumber(to, keys.status, event.status);
   writeText(to, keys.reason, event.reason, limits.reason);

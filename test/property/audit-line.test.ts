@@ -11,7 +11,16 @@ const text = optional(
     fc.string({ maxLength: 20 }),
     fc.string({ unit: 'binary', maxLength: 20 }),
     fc.string({ minLength: 250, maxLength: 2_100 }),
-    fc.constantFrom('\ud800', 'a\u202eb', '"\\\n\u007f', '/a?b#c', '\u{1f600}'.repeat(200)),
+    fc.constantFrom(
+      'https',
+      'ok',
+      'allow',
+      '\ud800',
+      'a\u202eb',
+      '"\\\n\u007f',
+      '/a?b#c',
+      '\u{1f600}'.repeat(200),
+    ),
   ),
 );
 const number = optional(
@@ -21,7 +30,6 @@ const number = optional(
 const shared = { agent: text, lease: text, user: text, grant: text, provider: text, client: text };
 const someFields: fc.Arbitrary<SharedFields> = fc.record({
   ...shared,
-  scheme: text,
   host: text,
   port: number,
   credential: text,
@@ -29,6 +37,7 @@ const someFields: fc.Arbitrary<SharedFields> = fc.record({
 const otherFields: fc.Arbitrary<AuditEvent> = fc.record({
   event: fc.constantFrom('access', 'outcome', 'grant.refreshed'),
   exchange: text,
+  scheme: text,
   approval: text,
   by: text,
   method: text,
@@ -55,11 +64,15 @@ const limits: Readonly<Record<string, number>> = Object.fromEntries(
   ),
 );
 
+const usual: Readonly<Record<string, string>> = { access: 'allow', outcome: 'ok' };
+
 /** The fields of an event as text, by `JSON.stringify`. */
 function reference(event: AuditEvent): string {
   const names = lineFields.slice(3, -2) as readonly (keyof Omit<AuditEvent, 'shared'>)[];
   const parts = names.flatMap((name) => {
     const value = event[name];
+    if (name === 'scheme' && value === 'https' && event.event === 'access') return [];
+    if (name === 'outcome' && value === usual[event.event]) return [];
     if (value === undefined || (typeof value === 'number' && !Number.isFinite(value))) return [];
     if (typeof value === 'number') return [`"${name}":${Math.round(value * 1_000) / 1_000}`];
     const kept = (name === 'path' ? value.split(/[?#]/)[0] : value)?.slice(0, limits[name]);

@@ -16,20 +16,21 @@ describe('the end of an exchange', () => {
     const join = joinExchanges();
     expect(join(begin)).toBe(begin);
     const joined = join({ ...end, prev_end: '1:5' });
-    const { agent, grant, method, host, port, path, reason } = begin;
+    const { agent, grant, method, scheme, host, port, path, reason } = begin;
     expect(joined).toEqual({
       ...end,
       prev_end: '1:5',
       agent,
       grant,
       method,
+      scheme,
       host,
       port,
       path,
       reason,
     });
     expect(Object.keys(joined).join(' ')).toBe(
-      'v seq time node event exchange agent grant host port method path outcome code status reason prev_end prev hash',
+      'v seq time node event exchange agent grant host port scheme method path outcome code status reason prev_end prev hash',
     );
     // A line that is read again.
     expect(join(end).path).toBe('/a');
@@ -48,6 +49,16 @@ describe('the end of an exchange', () => {
     expect(join({ ...end, event: 'tunnel' }).host).toBe('api.example.com');
     const limited = line({ event: 'leak.limited', exchange: 'x1' });
     expect(join(limited)).toBe(limited);
+  });
+
+  it('has the usual outcome and scheme if the log leaves them out', () => {
+    const join = joinExchanges();
+    const { outcome: _outcome, scheme: _scheme, ...short } = begin;
+    expect(join(short)).toEqual(begin);
+    const { outcome: _failed, code: _code, ...ok } = end;
+    expect(join(ok)).toMatchObject({ outcome: 'ok', scheme: 'https', path: '/a' });
+    const change = line({ event: 'proxy.started', host: '127.0.0.1', port: 8080 });
+    expect(join(change)).toBe(change);
   });
 
   it('stays as it is without its access, or after too many others', () => {

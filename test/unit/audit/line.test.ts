@@ -21,7 +21,7 @@ const full: AuditEvent = {
   path: '/a',
   port: 443,
   host: 'api.example.com',
-  scheme: 'https',
+  scheme: 'http',
   method: 'GET',
   client: '127.0.0.1:5',
   by: 'alice (as root)',
@@ -41,7 +41,7 @@ function line(event: AuditEvent): string {
 describe('the text of an audit line', () => {
   it('has the public fields in their order', () => {
     expect(Object.keys(JSON.parse(line(full)) as object).join(' ')).toBe(
-      'v seq time node event exchange agent lease user grant provider client scheme host port credential by method ' +
+      'v seq time node event exchange agent lease user grant provider client host port credential scheme by method ' +
         'path outcome code status reason bytes_in bytes_out duration_ms prev hash',
     );
   });
@@ -57,6 +57,16 @@ describe('the text of an audit line', () => {
       node: 'host/1',
       prev: '00000000000',
     });
+  });
+
+  it('omits the usual outcome, and the usual scheme of an access', () => {
+    const keys = (event: AuditEvent) => Object.keys(JSON.parse(line(event)) as object).slice(5, -2);
+    expect(keys({ event: 'access', outcome: 'allow', scheme: 'https' })).toEqual([]);
+    expect(keys({ event: 'access', outcome: 'ok', scheme: 'http' })).toEqual(['scheme', 'outcome']);
+    expect(keys({ event: 'outcome', outcome: 'ok' })).toEqual([]);
+    expect(keys({ event: 'tunnel', outcome: 'ok' })).toEqual([]);
+    expect(keys({ event: 'denied', outcome: 'deny', scheme: 'https' })).toEqual(['scheme', 'outcome']);
+    expect(keys({ event: 'grant.added', outcome: 'allow' })).toEqual(['outcome']);
   });
 
   it('omits fields that do not apply, and numbers that are not finite', () => {

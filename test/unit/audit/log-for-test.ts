@@ -33,9 +33,11 @@ export function access(path: string): AuditEvent {
     exchange: 'x1',
     agent: 'ci',
     method: 'GET',
+    scheme: 'https',
     host: 'api.example.com',
     port: 443,
     path,
+    outcome: 'allow',
   };
 }
 

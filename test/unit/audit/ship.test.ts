@@ -80,7 +80,9 @@ describe('a new sink', () => {
     await look();
     await idle();
     expect(state.taken).toEqual(paths(4, 7));
-    expect(state.batches[0]?.lines[0]?.text).toBe(fs.readFileSync(file, 'utf8').split('\n')[3]);
+    const inFile = JSON.parse(fs.readFileSync(file, 'utf8').split('\n')[3] ?? '') as object;
+    const delivered = { ...inFile, scheme: 'https', outcome: 'allow' };
+    expect(JSON.parse(state.batches[0]?.lines[0]?.text ?? '')).toEqual(delivered);
     expect(kept(file)).toMatchObject({ delivered: 4, skips: 0, failing: null });
     expect(bytesBehind(file, kept(file).position)).toBe(0);
     expect(fs.statSync(sinkStateFile(file, 'siem')).mode & 0o777).toBe(0o600);
