@@ -38,6 +38,11 @@ function line(event: AuditEvent): string {
   return composeLine(event, time, 'host/1', start, mac).text;
 }
 
+/** The names of the fields between `event` and `prev`. */
+function keys(event: AuditEvent): string[] {
+  return Object.keys(JSON.parse(line(event)) as object).slice(5, -2);
+}
+
 describe('the text of an audit line', () => {
   it('has the public fields in their order', () => {
     expect(Object.keys(JSON.parse(line(full)) as object).join(' ')).toBe(
@@ -60,7 +65,6 @@ describe('the text of an audit line', () => {
   });
 
   it('omits the usual outcome, and the usual scheme of an access', () => {
-    const keys = (event: AuditEvent) => Object.keys(JSON.parse(line(event)) as object).slice(5, -2);
     expect(keys({ event: 'access', outcome: 'allow', scheme: 'https' })).toEqual([]);
     expect(keys({ event: 'access', outcome: 'ok', scheme: 'http' })).toEqual(['scheme', 'outcome']);
     expect(keys({ event: 'outcome', outcome: 'ok' })).toEqual([]);
