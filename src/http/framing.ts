@@ -166,10 +166,9 @@ function announced(head: HeadFields, isHttp10: boolean, isPlain: boolean): numbe
     return head.isPlain(coding, 'chunked') ? inChunks : 'bad_coding';
   }
   if (length < 0) return unannounced;
-  const digits = head.valueAt(length);
   // Some programs do not take a tab for a blank. A number of 15 digits is exact in a double.
-  if (head.hasTabs(length) || !/^[0-9]{1,15}$/.test(digits)) return 'bad_length';
-  return isPlain && digits.length > 1 && digits.startsWith('0') ? 'bad_length' : Number(digits);
+  const bytes = head.hasTabs(length) ? -1 : head.lengthAt(length, isPlain);
+  return bytes < 0 ? 'bad_length' : bytes;
 }
 
 /** The head of a WebSocket frame (RFC 6455 §5.2). */

@@ -44,7 +44,12 @@ export class NameSet {
     if (this.#others.length === 0) return false;
     const at = index * width;
     const { offsets, bytes, base } = table;
-    return this.#others.some((name) => spells(bytes, base + offsets[at + 1]!, base + offsets[at + 2]!, name));
+    const start = base + offsets[at + 1]!;
+    const end = base + offsets[at + 2]!;
+    for (let i = 0; i < this.#others.length; i += 1) {
+      if (spells(bytes, start, end, this.#others[i]!)) return true;
+    }
+    return false;
   }
 }
 
@@ -58,6 +63,8 @@ export interface HeadFields {
   isPlain(index: number, word: string): boolean;
   /** Reports whether there are tabs around a value. */
   hasTabs(index: number): boolean;
+  /** Returns the number that a value of 1 to 15 digits spells; -1: the value is none. `isPlain`: refuses leading zeros. */
+  lengthAt(index: number, isPlain: boolean): number;
 }
 
 /** Fields as strings: those of HTTP/2. */
@@ -85,7 +92,16 @@ export class FieldList implements HeadFields {
   hasTabs(): boolean {
     return false;
   }
+
+  lengthAt(index: number, isPlain: boolean): number {
+    const digits = this.valueAt(index);
+    if (!/^[0-9]{1,15}$/.test(digits)) return -1;
+    return isPlain && digits.length > 1 && digits.startsWith('0') ? -1 : Number(digits);
+  }
 }
+
+/** The byte of the digit 0. */
+const ZERO = 0x30;
 
 /** Number of entries for each field in `FieldTable.offsets`. */
 const width = 5;
@@ -223,6 +239,21 @@ export class FieldTable implements HeadFields {
     const end = this.lineAt(index + 1) - 2;
     for (let i = offsets[at + 4]!; i < end; i += 1) if (bytes[base + i] === HT) return true;
     return false;
+  }
+
+  lengthAt(index: number, isPlain: boolean): number {
+    const { bytes, base, offsets } = this;
+    const start = offsets[index * width + 3]!;
+    const end = offsets[index * width + 4]!;
+    if (end === start || end - start > 15) return -1;
+    if (isPlain && end - start > 1 && bytes[base + start] === ZERO) return -1;
+    let length = 0;
+    for (let i = start; i < end; i += 1) {
+      const digit = bytes[base + i]! - ZERO;
+      if (digit < 0 || digit > 9) return -1;
+      length = length * 10 + digit;
+    }
+    return length;
   }
 }
 

@@ -90,7 +90,7 @@ export class WriteBuffer {
   flush(): void {
     const bytes = this.#gathered;
     const size = this.#size;
-    if (bytes === null) return;
+    if (bytes === null || size === 0) return;
     this.#gathered = null;
     this.#size = 0;
     if (!this.#socket.writable) {

@@ -110,13 +110,14 @@ export class ResponseHandler {
   headRead(head: ResponseHeadBytes): void {
     if (this.#isOver) return;
     const { request, reply, credentials } = this.#context;
-    const { status, reason } = head;
+    const { status } = head;
     this.#status = status;
     if (request.credential !== null && request.credential.nonceOrigin !== null) {
       const proof = credentials.readProof(request, status, (name) => head.values(name));
-      if (this.#isBuffered(status, proof, () => new BufferedResponse(endToEndFields(head), reason))) return;
+      if (this.#isBuffered(status, proof, () => new BufferedResponse(endToEndFields(head), head.reason)))
+        return;
     } else if (status === 401) {
-      const buffer = () => new BufferedResponse(endToEndFields(head), reason);
+      const buffer = () => new BufferedResponse(endToEndFields(head), head.reason);
       if (this.#isBuffered(status, 'nothing', buffer)) return;
     }
     const hint = isRefusal(status) ? this.#hintOn(head.raw()) : nothing;
@@ -124,7 +125,7 @@ export class ResponseHandler {
       request.maxResponse === null && request.conceal === undefined && !this.#isGuarded(status);
     const drop = request.carriesGrant ? notFromGrants : notFromAny;
     if (isUnchanged && reply.forwardHead?.(head, drop, hint) === true) return;
-    this.#forwardHead(status, reason, endToEndFields(head), hint);
+    this.#forwardHead(status, head.reason, endToEndFields(head), hint);
   }
 
   payload(piece: Buffer): void {

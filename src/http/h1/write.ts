@@ -2,6 +2,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { isFieldName } from '../../policy/text.ts';
 import { hopByHop, nominatedBy, notInTrailers, type RawFields } from '../fields.ts';
 import { type FieldTable, NameSet } from '../head.ts';
+import { CR, known, LF } from './scan.ts';
 
 /** Returns the line before a chunk. `size` is at least 1: an empty chunk ends the body. */
 export function chunkStart(size: number): string {
@@ -65,56 +66,87 @@ interface PreparedHead {
   write(target: Buffer, at: number): number;
 }
 
+/** A buffer that a head is written into, in place. `WriteBuffer` is one. */
+export interface HeadTarget {
+  /** Returns a buffer with room for `size` bytes from `end` on; null: they are too many. */
+  room(size: number): Buffer | null;
+  readonly end: number;
+  /** Adds the bytes that were written from `end` on. */
+  filledTo(end: number): void;
+  /** Adds a copy of a piece. */
+  add(piece: Buffer): boolean;
+}
+
 /**
  * Prepares a changed head. The bytes of the original must not change before `write`.
  *
  * @throws SidekeyError `policy_violation` where an added field would be more than one line. The message does not quote it
  */
 export function prepareHead(head: ReadHead, edit: HeadEdit): PreparedHead {
-  return new Prepared(head, edit);
+  const prepared = new Prepared();
+  prepared.prepare(head, edit);
+  return prepared;
 }
 
 /** Like `prepareHead`, into a new buffer. */
 export function headBytes(head: ReadHead, edit: HeadEdit): Buffer {
-  const prepared = prepareHead(head, edit);
-  const bytes = Buffer.allocUnsafe(prepared.size);
-  prepared.write(bytes, 0);
+  shared.prepare(head, edit);
+  const bytes = Buffer.allocUnsafe(shared.size);
+  shared.write(bytes, 0);
   return bytes;
 }
 
+/** Like `prepareHead`, and adds the head to a buffer. */
+export function addHead(into: HeadTarget, head: ReadHead, edit: HeadEdit): void {
+  shared.prepare(head, edit);
+  const room = into.room(shared.size);
+  if (room !== null) into.filledTo(shared.write(room, into.end));
+  else {
+    const bytes = Buffer.allocUnsafe(shared.size);
+    shared.write(bytes, 0);
+    into.add(bytes);
+  }
+}
+
 class Prepared implements PreparedHead {
-  readonly size: number;
-  readonly #head: ReadHead;
-  readonly #keepsLine: boolean;
+  size = 0;
+  #head: ReadHead | null = null;
+  #keepsLine = true;
   /** The first line and what stands behind it; the line as it was read is in `#spans`. */
-  readonly #before: string;
-  readonly #instead: string;
-  readonly #after: string;
-  /** Bytes that are kept, start and end in turn, from `base`. */
+  #before = '';
+  #instead = '';
+  /** The two parts of what stands behind the fields, without the empty line. */
+  #back = '';
+  #lines = '';
+  /** Bytes that are kept, start and end in turn, from `base`: the first `#spanCount` entries. */
   readonly #spans: number[] = [];
+  #spanCount = 0;
   /** Before which of `#spans` the replacement stands. */
   #insteadAt = -1;
 
-  constructor(head: ReadHead, edit: HeadEdit) {
+  prepare(head: ReadHead, edit: HeadEdit): void {
     this.#head = head;
     this.#keepsLine = edit.line === undefined;
     const front = edit.front === undefined ? '' : fieldLines(edit.front);
     this.#instead = edit.replace === undefined ? '' : fieldLines(edit.replace.fields);
-    this.#after = `${edit.back === undefined ? '' : fieldLines(edit.back)}${edit.lines ?? ''}\r\n`;
-    this.#before = `${edit.line === undefined ? '' : `${checked(edit.line)}\r\n`}${front}`;
+    this.#back = edit.back === undefined ? '' : fieldLines(edit.back);
+    this.#lines = edit.lines ?? '';
+    this.#before = edit.line === undefined ? front : `${checked(edit.line)}\r\n${front}`;
     this.#select(edit);
-    let size = this.#before.length + this.#instead.length + this.#after.length;
+    let size = this.#before.length + this.#instead.length + this.#back.length + this.#lines.length + 2;
     if (this.#keepsLine) size += head.lineEnd - head.lineStart;
-    for (let i = 0; i < this.#spans.length; i += 2) size += this.#spans[i + 1]! - this.#spans[i]!;
+    for (let i = 0; i < this.#spanCount; i += 2) size += this.#spans[i + 1]! - this.#spans[i]!;
     this.size = size;
   }
 
   #select(edit: HeadEdit): void {
-    const head = this.#head;
-    const nominated = nominatedBy(head.values('connection'));
+    const head = this.#head!;
+    const nominated = nominatesSome(head) ? nominatedBy(head.values('connection')) : null;
     const { drop } = edit;
     const replaced = edit.replace?.names ?? noNames;
     const bits = hopByHopNames.bits | drop.bits;
+    this.#spanCount = 0;
+    this.#insteadAt = -1;
     let from = -1;
     for (let index = 0; index < head.count; index += 1) {
       const isReplaced = replaced.has(head, index);
@@ -127,29 +159,56 @@ class Prepared implements PreparedHead {
         if (from < 0) from = head.lineAt(index);
         continue;
       }
-      if (from >= 0) this.#spans.push(from, head.lineAt(index));
+      if (from >= 0) this.#span(from, head.lineAt(index));
       from = -1;
-      if (isReplaced && this.#insteadAt < 0) this.#insteadAt = this.#spans.length;
+      if (isReplaced && this.#insteadAt < 0) this.#insteadAt = this.#spanCount;
     }
-    if (from >= 0) this.#spans.push(from, head.lineAt(head.count));
+    if (from >= 0) this.#span(from, head.lineAt(head.count));
     if (this.#insteadAt < 0) this.#insteadAt = 0;
   }
 
+  #span(from: number, to: number): void {
+    this.#spans[this.#spanCount] = from;
+    this.#spans[this.#spanCount + 1] = to;
+    this.#spanCount += 2;
+  }
+
   write(target: Buffer, start: number): number {
-    const { bytes, base, lineStart, lineEnd } = this.#head;
+    const { bytes, base, lineStart, lineEnd } = this.#head!;
     // Node would truncate silently.
     if (target.length - start < this.size)
       throw new RangeError('the head does not fit where it is to be written');
     let at = start;
     if (this.#keepsLine) at += bytes.copy(target, at, base + lineStart, base + lineEnd);
-    at += target.write(this.#before, at, 'latin1');
-    for (let i = 0; i < this.#spans.length; i += 2) {
-      if (i === this.#insteadAt) at += target.write(this.#instead, at, 'latin1');
+    at = put(target, at, this.#before);
+    for (let i = 0; i < this.#spanCount; i += 2) {
+      if (i === this.#insteadAt) at = put(target, at, this.#instead);
       at += bytes.copy(target, at, base + this.#spans[i]!, base + this.#spans[i + 1]!);
     }
-    if (this.#insteadAt === this.#spans.length) at += target.write(this.#instead, at, 'latin1');
-    return at + target.write(this.#after, at, 'latin1');
+    if (this.#insteadAt === this.#spanCount) at = put(target, at, this.#instead);
+    at = put(target, at, this.#back);
+    at = put(target, at, this.#lines);
+    target[at] = CR;
+    target[at + 1] = LF;
+    return at + 2;
   }
+}
+
+/** Used for every head that is written as soon as it is prepared. */
+const shared = new Prepared();
+
+/** Writes a text. Returns where it ends. */
+function put(target: Buffer, at: number, text: string): number {
+  return text === '' ? at : at + target.write(text, at, 'latin1');
+}
+
+/** Reports whether `Connection` has options other than the usual ones, which nominate no field. */
+function nominatesSome(head: FieldTable): boolean {
+  for (let index = 0; index < head.count; index += 1) {
+    if (head.numberAt(index) !== known.connection) continue;
+    if (!head.isPlain(index, 'keep-alive') && !head.isPlain(index, 'close')) return true;
+  }
+  return false;
 }
 
 /**

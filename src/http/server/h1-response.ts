@@ -3,8 +3,8 @@ import type { WriteBuffer } from '../../lib/write-buffer.ts';
 import type { RawFields } from '../fields.ts';
 import { hasResponseBody, responseFraming } from '../framing.ts';
 import { Malformed } from '../h1/scan.ts';
-import { chunkEnd, chunkStart, fieldLines, headBytes, lastChunk } from '../h1/write.ts';
-import type { NameSet, RequestHeadBytes, ResponseHeadBytes } from '../head.ts';
+import { addHead, chunkEnd, chunkStart, fieldLines, type HeadEdit, lastChunk } from '../h1/write.ts';
+import { NameSet, type RequestHeadBytes, type ResponseHeadBytes } from '../head.ts';
 import { createGone, type Gone, type Reply } from '../message.ts';
 
 /** The connection that a reply is written to. */
@@ -95,7 +95,7 @@ export class ClientReply implements Reply {
     const framing = passedFraming(head, method, version);
     if (framing === null) return false;
     const isLast = this.#endsWith(framing);
-    this.#line.outbox.add(passedHead(head, drop, this.#line.connectionLines(isLast), added));
+    addHead(this.#line.outbox, head, editOf(head, drop, this.#line.connectionLines(isLast), added));
     this.#begun(framing, isLast);
     return true;
   }
@@ -229,17 +229,21 @@ function passedFraming(
   return framing.kind === 'chunked' && version === '1.1' ? chunked : null;
 }
 
-/** Returns the bytes of such a head; see `finalHead`. */
-function passedHead(
+/** Returns the changes to such a head; see `finalHead`. */
+function editOf(
   head: ResponseHeadBytes,
   drop: NameSet,
   connection: string,
   added: RawFields = noFields,
-): Buffer {
+): HeadEdit {
   const lines = added.length === 0 ? connection : `${fieldLines(added)}${connection}`;
-  if (head.version === '1.1') return headBytes(head, { drop, lines });
-  return headBytes(head, { line: `HTTP/1.1 ${head.status} ${head.reason}`, drop, lines });
+  if (head.version !== '1.1') return { line: `HTTP/1.1 ${head.status} ${head.reason}`, drop, lines };
+  if (lastEdit.drop !== drop || lastEdit.lines !== lines) lastEdit = { drop, lines };
+  return lastEdit;
 }
+
+/** A cache of the last result: most responses have the same changes. */
+let lastEdit: HeadEdit = { drop: new NameSet([]), lines: '' };
 
 /** The `Connection` line of the last response. */
 export const lastLines = 'Connection: close\r\n';
