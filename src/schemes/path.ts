@@ -70,6 +70,7 @@ function pathWith(target: string, prefixes: readonly string[], token: string): s
  * one segment is no credential, and stays.
  */
 export function pathWithout(target: string, prefixes: readonly string[]): string {
+  if (prefixes.length === 0) return target;
   const prefix = prefixes.find((beginning) => target.startsWith(beginning));
   if (prefix === undefined) return target;
   return `${prefix}${target.slice(prefix.length).replace(credentialText, '')}`;

@@ -17,8 +17,10 @@ export function schemeOf({ kind }: Placement): AuthScheme {
 
 /** Returns the beginnings of paths behind which a placement has the credential. */
 export function pathPrefixesOf(placement: Placement): readonly string[] {
-  return schemeOf(placement).pathPrefixes?.(placement) ?? [];
+  return schemeOf(placement).pathPrefixes?.(placement) ?? noPrefixes;
 }
+
+const noPrefixes: readonly string[] = [];
 
 /** Authority and path that a request is sent to. */
 export interface Destination {
