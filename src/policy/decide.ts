@@ -80,11 +80,12 @@ export function decideRequest(
   if (domain === null) return decideUnmatched(policy, authority);
   const { action } = domain;
   if (action.kind !== 'grant' || isInsecure(action, authority)) return decideMatched(domain, authority);
-  const { matched, rules, byResult } = compiledDomain(domain, action);
-  if (rules === 'none') return matched;
-  if (rules === 'several') return applyAll(action, matched, domain, facts, steps);
+  const compiled = compiledDomain(domain, action);
+  const [rules, others] = compiled.sets;
+  if (rules === undefined) return compiled.matched;
+  if (others !== undefined) return decideByAll(compiled, action, facts, steps);
   const result = evaluateRules(rules, facts, steps);
-  return byResult.get(result) ?? applyResult(action, result, rules.mode);
+  return compiled.byResult.get(result) ?? applyResult(action, result, rules.mode);
 }
 
 /** The entry of a domain with a grant. */
@@ -94,11 +95,18 @@ type GrantAction = Extract<Domain['action'], { readonly kind: 'grant' }>;
 interface CompiledDomain {
   /** The decision without rules. */
   readonly matched: Decision;
-  /** The one set of rules. */
-  readonly rules: DomainRules | 'none' | 'several';
-  /** The decisions of the one set, by its compiled results. */
+  /** All sets of rules: that of the domain, then the additional ones. */
+  readonly sets: readonly DomainRules[];
+  /** True: the first set is in report mode, which does not affect the others. */
+  readonly isReported: boolean;
+  /** For one set: the decisions by its compiled results. */
   readonly byResult: ReadonlyMap<RuleResult, Decision>;
+  /** For two sets: the decisions that were made by their compiled results, at most `mostPairs`. */
+  readonly byPair: Map<RuleResult, Map<RuleResult, Decision>>;
+  pairs: number;
 }
+
+const mostPairs = 1_000;
 
 const compiledDomains = new WeakMap<Domain, CompiledDomain>();
 
@@ -109,13 +117,16 @@ function compiledDomain(domain: Domain, action: GrantAction): CompiledDomain {
 }
 
 function compileDomain(domain: Domain, action: GrantAction): CompiledDomain {
-  const sets = [...(domain.rules === undefined ? [] : [domain.rules]), ...(domain.additionalRules ?? [])];
-  const [first, ...more] = sets;
-  const rules = first === undefined ? 'none' : more.length === 0 ? first : 'several';
+  const { rules, additionalRules = [] } = domain;
+  const sets = rules === undefined ? additionalRules : [rules, ...additionalRules];
+  const [first, second] = sets;
   return {
     matched: Object.freeze(decideMatchedGrant(domain, action)),
-    rules,
-    byResult: typeof rules === 'string' ? new Map() : decisionsByResult(action, rules),
+    sets,
+    isReported: rules?.mode === 'report',
+    byResult: first === undefined || second !== undefined ? new Map() : decisionsByResult(action, first),
+    byPair: new Map(),
+    pairs: 0,
   };
 }
 
@@ -124,23 +135,43 @@ function decisionsByResult(action: GrantAction, { results, defaultResult, mode }
   return new Map(all.map((result) => [result, Object.freeze(applyResult(action, result, mode))]));
 }
 
-/** Applies several sets of rules. Report mode does not affect the additional ones. */
-function applyAll(
+/** Decides by several sets of rules. */
+function decideByAll(
+  compiled: CompiledDomain,
   action: GrantAction,
-  matched: Decision,
-  { rules, additionalRules = [] }: Domain,
   facts: RequestFacts,
   steps: RuleStep[] | null,
 ): Decision {
-  const isReported = rules?.mode === 'report';
+  const { sets, isReported, byPair } = compiled;
   // The steps are those of the rules that are enforced.
-  const own = rules === undefined ? null : evaluateRules(rules, facts, isReported ? null : steps);
-  const others = additionalRules.map((each) => evaluateRules(each, facts, steps));
-  const [first, ...more] = own === null || isReported ? others : [own, ...others];
-  const decided =
-    first === undefined ? matched : applyResult(action, more.reduce(strictest, first), 'enforce');
-  if (own === null || !isReported || decided.outcome === 'deny') return decided;
-  const report = applyResult(action, own, 'report');
+  const first = evaluateRules(sets[0]!, facts, isReported ? null : steps);
+  const second = evaluateRules(sets[1]!, facts, steps);
+  if (sets.length > 2) {
+    const more = sets.slice(2).map((each) => evaluateRules(each, facts, steps));
+    return combine(action, isReported, first, [second, ...more]);
+  }
+  const known = byPair.get(first)?.get(second);
+  if (known !== undefined) return known;
+  const decision = combine(action, isReported, first, [second]);
+  if (!Object.isFrozen(first) || !Object.isFrozen(second) || compiled.pairs >= mostPairs) return decision;
+  let bySecond = byPair.get(first);
+  if (bySecond === undefined) byPair.set(first, (bySecond = new Map()));
+  bySecond.set(second, Object.freeze(decision));
+  compiled.pairs += 1;
+  return decision;
+}
+
+/** Combines the results of several sets. @param isReported the first one is not enforced */
+function combine(
+  action: GrantAction,
+  isReported: boolean,
+  first: RuleResult,
+  others: readonly RuleResult[],
+): Decision {
+  const enforced = isReported ? others : [first, ...others];
+  const decided = applyResult(action, enforced.reduce(strictest), 'enforce');
+  if (!isReported || decided.outcome === 'deny') return decided;
+  const report = applyResult(action, first, 'report');
   return report.outcome === 'deny' ? decided : { ...decided, reported: report.reported };
 }
 
