@@ -12,6 +12,9 @@ import { rolldown, type OutputChunk } from 'rolldown';
 const { values } = parseArgs({ options: { out: { type: 'string', default: 'dist' } } });
 const { out } = values;
 
+/** An import of a module of Node or of the SQLite driver, as rolldown writes it. */
+const importOfOther = /^import (.+) from "(node:[\w/]+|better-sqlite3)";$/gm;
+
 await rm(out, { recursive: true, force: true });
 await using bundle = await rolldown({
   input: { index: 'src/cli/index.ts' },
@@ -24,6 +27,12 @@ await using bundle = await rolldown({
         const chunks = Object.values(files).filter((file) => file.type === 'chunk');
         this.emitFile({ type: 'asset', fileName: 'LICENCES.txt', source: await licencesOf(chunks) });
       },
+    },
+    {
+      name: 'built-in modules',
+      renderChunk: (code) => ({
+        code: code.replace(importOfOther, (_line, names: string, from: string) => taken(names, from)),
+      }),
     },
   ],
 });
@@ -49,4 +58,22 @@ async function licencesOf(chunks: readonly Pick<OutputChunk, 'moduleIds'>[]): Pr
     return `${name}\n\n${(await readFile(join(folder, file), 'utf8')).trim()}\n`;
   });
   return (await Promise.all(texts)).join(`\n${'-'.repeat(80)}\n\n`);
+}
+
+/**
+ * Returns the declarations that replace an import. For an import of its own module, Node reads all exports, and some load
+ * more modules; for an import of a CommonJS module it parses the text for exports (decision 30).
+ */
+function taken(names: string, from: string): string {
+  const module = from.startsWith('node:')
+    ? `process.getBuiltinModule("${from}")`
+    : `process.getBuiltinModule("node:module").createRequire(import.meta.url)("${from}")`;
+  const [, whole, parts] = /^(?:\* as )?([\w$]+)?(?:, )?(?:\{(.+)\})?$/.exec(names) ?? [];
+  if (whole === undefined && parts === undefined)
+    throw new Error(`an import is written in another way: ${names}`);
+  const declared = [
+    ...(whole === undefined ? [] : [whole]),
+    ...(parts === undefined ? [] : [`{${parts.replaceAll(' as ', ': ')}}`]),
+  ];
+  return declared.map((each) => `const ${each} = ${module};`).join(' ');
 }

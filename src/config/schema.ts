@@ -22,6 +22,9 @@ import {
 } from './scalar.ts';
 import { upstreamSchema } from './upstream.ts';
 
+// A start checks few values: generating code for that takes longer than the check.
+z.config({ jitless: true });
+
 /**
  * The schema of the config file, from which types, messages and `config/sidekey.schema.json` are derived.
  * Unknown keys are errors at every level.
