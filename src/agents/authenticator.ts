@@ -68,10 +68,7 @@ export function createAgentAuthenticator({
 }: AuthenticatorParts): AgentAuthenticator {
   const fresh = new Map<string, Fresh>();
   // A tunnel presents one object for all its requests.
-  const identities = new WeakMap<
-    PresentedToken,
-    { readonly rights: PermissionSnapshot; readonly identity: Identity }
-  >();
+  const identities = new WeakMap<PresentedToken, Known>();
   const nobodies = new WeakMap<Selectors, Identity>();
   const assumedTokens = new WeakMap<Selectors, PresentedToken>();
   const rightsInMemory = createPermissionCache(store, now, (rights) => {
@@ -174,8 +171,8 @@ export function createAgentAuthenticator({
   ): Refusal | Promise<Refusal> {
     const at = now();
     if (presented === null) return grantEnded(grant, rights.policy(grant.id), at);
-    const holder = holderOf(presented, rights);
-    if (holder === null) return unknownToken();
+    const holder = knownAs(presented, rights)?.holder;
+    if (holder === undefined) return unknownToken();
     const refused = refusalOf(holder, at);
     if (refused instanceof Promise) return spendLater(refused, rights, grant, holder, at);
     return refused ?? spendAs(holder, grant, rights, at);
@@ -241,16 +238,18 @@ export function createAgentAuthenticator({
     return holderOf(presented, await rightsInMemory.current())?.agent.labels ?? [];
   }
 
-  /** Returns one object for each presented token until the rights change. */
-  function identityOf(holder: Holder, presented: PresentedToken, rights: PermissionSnapshot): Identity {
+  /** Returns the holder of a token and its identity, the same objects until the rights change; null: nobody holds it. */
+  function knownAs(presented: PresentedToken, rights: PermissionSnapshot): Known | null {
     const last = identities.get(presented);
-    if (last?.rights === rights) return last.identity;
-    const identity = newIdentity(holder, presented, rights);
-    identities.set(presented, { rights, identity });
-    return identity;
+    if (last?.rights === rights) return last;
+    const holder = holderOf(presented, rights);
+    if (holder === null) return null;
+    const known = { rights, holder, identity: identityOf(holder, presented, rights) };
+    identities.set(presented, known);
+    return known;
   }
 
-  function newIdentity(holder: Holder, presented: PresentedToken, rights: PermissionSnapshot): Identity {
+  function identityOf(holder: Holder, presented: PresentedToken, rights: PermissionSnapshot): Identity {
     const { agent } = holder;
     const lease = holder.kind === 'lease' ? holder.lease : null;
     return {
@@ -334,9 +333,9 @@ export function createAgentAuthenticator({
     { address, heard }: CallerFacts,
   ): Identified | Promise<Identified> {
     const at = now();
-    const holder = holderOf(presented, rights);
-    if (holder === null) return unknownToken();
-    const identity = identityOf(holder, presented, rights);
+    const known = knownAs(presented, rights);
+    if (known === null) return unknownToken();
+    const { holder, identity } = known;
     heard?.identity(identity);
     const refused = refusalOf(holder, at);
     if (refused instanceof Promise) return identifiedLater(refused, identity, holder, at, address);
@@ -361,6 +360,13 @@ export function createAgentAuthenticator({
 }
 
 type Refusal = SidekeyError | null;
+
+/** The holder of a token by the rights of one moment. */
+interface Known {
+  readonly rights: PermissionSnapshot;
+  readonly holder: Holder;
+  readonly identity: Identity;
+}
 
 const noLabels: readonly string[] = [];
 

@@ -109,6 +109,11 @@ interface ScannedRequest {
   readonly placeholders?: DetectedPlaceholders | undefined;
 }
 
+/** Hears of placeholders that are forwarded. */
+interface UnexpectedPlaceholder {
+  passed(): void;
+}
+
 /** Caller, grant and config that decide about the placeholders of a request. */
 interface PlaceholderContext {
   readonly caller: PlaceholderCaller;
@@ -142,7 +147,7 @@ export function refuseUnexpectedInHead(
  * Adds the detected placeholders to a request; returns the same request where it can have none. A promise where it has a
  * body.
  *
- * @param onUnexpected called for a placeholder in the body that is not replaced there, and is forwarded
+ * @param unexpected told of a placeholder in the body that is not replaced there, and is forwarded
  * @throws SidekeyError `placeholder_misused`: a placeholder in the body is refused; `bad_request`: the client
  * disconnected within its body
  */
@@ -151,13 +156,13 @@ export function detectPlaceholders<R extends ScannedRequest>(
   context: PlaceholderContext,
   codes: PlaceholderCodes,
   reply: Pick<Reply, 'continue'>,
-  onUnexpected: () => void,
+  unexpected: UnexpectedPlaceholder,
 ): R | Promise<R> {
   const { received } = context;
   const provider = context.grant === null ? undefined : context.provider;
   const hasNone = request.body === null && received.placeholders.all.length === 0;
   if (hasNone && provider?.placeholders.includes('websocket') !== true) return request;
-  return scannedRequest(request, context, provider, codes, reply, onUnexpected);
+  return scannedRequest(request, context, provider, codes, reply, unexpected);
 }
 
 async function scannedRequest<R extends ScannedRequest>(
@@ -166,7 +171,7 @@ async function scannedRequest<R extends ScannedRequest>(
   provider: Provider | undefined,
   codes: PlaceholderCodes,
   reply: Pick<Reply, 'continue'>,
-  onUnexpected: () => void,
+  unexpected: UnexpectedPlaceholder,
 ): Promise<R> {
   const inHead = received.placeholders;
   const places = provider?.placeholders ?? [];
@@ -175,7 +180,7 @@ async function scannedRequest<R extends ScannedRequest>(
     const isForeign = found.some((each) => !isOwn(each));
     if (!isForeign && places.includes('body')) return null;
     if (provider?.unexpectedPlaceholders === 'pass') {
-      onUnexpected();
+      unexpected.passed();
       return null;
     }
     if (grant === null) return notFor(authorityText(request.authority));

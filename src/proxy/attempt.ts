@@ -119,6 +119,13 @@ export function keptFor(head: ResponseHeadBytes): number | null {
 /** Calls of a forwarder back into the credential stages, with the request that its upstream refused. */
 export type Credentials = Pick<CredentialRenewal, 'renew' | 'prove' | 'readProof' | 'consentHint'>;
 
+/** Hears how the forwarding of a request has ended, once. */
+export interface Ending {
+  done(result: ExchangeResult): void;
+  /** The upstream has failed before its head. `error` is a SidekeyError, or a fault of Sidekey itself. */
+  failed(error: unknown): void;
+}
+
 /** A request to be sent, and what the attempt to send it needs. Its values change only between attempts. */
 export interface AttemptContext {
   readonly request: UpstreamRequest;

@@ -21,7 +21,7 @@ import type { ProxyServices } from './services.ts';
 import { hasBody, type PreparedRequest, type UpstreamRequest } from './upstream-request.ts';
 
 /** The token of a grant, and how the request carries it. */
-interface ObtainedCredential {
+export interface ObtainedCredential {
   readonly token: ReadyToken;
   readonly placement: Placement;
 }

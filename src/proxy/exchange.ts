@@ -6,15 +6,18 @@ import {
   type Reply,
 } from '../http/message.ts';
 import { refuse } from '../http/problem.ts';
+import { after } from '../lib/after.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { detectPlaceholders, refuseUnexpectedInHead } from '../placeholders/detect.ts';
 import { isOwn } from '../policy/authority.ts';
+import type { Ending } from './attempt.ts';
 import { approve } from './approve.ts';
-import { authorize, type AuthorizedRequest, receive } from './authorize.ts';
+import { authorize, type AuthorizedRequest, receive, type ReceivedRequest } from './authorize.ts';
 import {
   applyCredential,
   countUse,
   CredentialRenewal,
+  type ObtainedCredential,
   obtainCredential,
   readForScheme,
 } from './credential.ts';
@@ -27,14 +30,15 @@ import { type PreparedRequest, upstreamRequest, type UpstreamRequest } from './u
 
 /** Sends requests to their upstreams. */
 export interface Forwarder {
-  /** Sends a request, and streams the response into the reply. */
+  /** Sends a request, streams the response into the reply, and says how that ended. */
   send(
     request: UpstreamRequest,
     reply: Reply,
     config: ConfigSnapshot,
     meter: Meter,
     credentials: CredentialRenewal,
-  ): Promise<ExchangeResult>;
+    ending: Ending,
+  ): void;
   /** Cuts the exchange when its permission ends. Null: nobody watches it. */
   readonly watch: ((request: UpstreamRequest, meter: Meter) => Watched) | null;
 }
@@ -46,80 +50,219 @@ export interface Watched {
 }
 
 /**
- * One request and its response. The stages run in this order; each returns its value or throws a SidekeyError, the refusal.
- * The client always gets an answer or a closed connection, and the audit records which.
+ * One request and its response. The client always gets an answer or a closed connection, and the audit records which.
+ * Resolves when it has ended.
  */
-export async function exchange(
+export function exchange(
   inbound: InboundRequest,
   reply: Reply,
   services: ProxyServices,
   forwarder: Forwarder,
-  record = new ExchangeRecord(inbound, services.now),
+  record?: ExchangeRecord,
 ): Promise<void> {
-  const { audit, placeholders } = services;
-  let meter: Meter | null = null;
-  let watched: Watched | null = null;
-  let end: ExchangeResult | SidekeyError;
-  try {
-    // Most stages have their value at hand. An await of it would cost a turn of the microtask queue.
-    let config = services.config();
-    if (config instanceof Promise) config = await config;
-    const received = receive(inbound, config, services, record); // 1 one authority (RFC 9110 §7.1)
-    if (isOwn(received.target.authority)) {
-      end = await discover(received, reply, config, services, record);
-    } else {
-      let authorized = authorize(received, reply, config, services, record); // 2 the caller, 3 policy
-      if (authorized instanceof Promise) authorized = await authorized;
+  return new Promise((resolve, reject) => {
+    const ended = (error: unknown) => (error === null ? resolve() : reject(error));
+    new Exchange(inbound, reply, services, forwarder, ended, record).run();
+  });
+}
 
-      let prepared: PreparedRequest | ExchangeResult | Promise<PreparedRequest>;
-      prepared = upstreamRequest(authorized, reply);
-      if (prepared instanceof Promise) prepared = await prepared;
-      refuseUnexpectedInHead(prepared, authorized, placeholders);
-      if (isTokenRequest(prepared, authorized))
-        prepared = await answerTokenRequest(prepared, authorized, reply, services, record);
-      if ('status' in prepared) end = prepared;
-      else {
-        prepared = readForScheme(prepared, authorized, reply);
-        if (prepared instanceof Promise) prepared = await prepared;
-        prepared = detectPlaceholders(prepared, authorized, placeholders, reply, () =>
-          audit.note(record.unexpectedPlaceholder()),
-        );
-        if (prepared instanceof Promise) prepared = await prepared;
+/**
+ * The stages of an exchange, in their order. Each has its value at hand, or returns a promise where it waits; it throws a
+ * SidekeyError, the refusal.
+ */
+const stages: readonly ((it: Exchange) => void | Promise<void>)[] = [
+  (it) => after(it.services.config(), withConfig, it),
+  (it) => it.receive(), // 1 one authority (RFC 9110 §7.1)
+  (it) => after(authorize(it.received, it.reply, it.config, it.services, it.record), withDecision, it), // 2, 3
+  (it) => after(upstreamRequest(it.authorized, it.reply), withPrepared, it),
+  (it) => it.answerTokenRequest(),
+  (it) => after(readForScheme(it.prepared, it.authorized, it.reply), withPrepared, it),
+  (it) => after(it.detectPlaceholders(), withPrepared, it),
+  (it) => after(obtainCredential(it.prepared, it.authorized, it.services), withCredential, it), // 4
+  (it) => it.takeLimits(), // and a person, where a rule asks
+  (it) => countUse(it.authorized, it.credential),
+  (it) => it.applyCredential(), // 5 the only code that sees both; 6 on disk first
+  (it) => it.send(), // 7
+];
 
-        let credential = obtainCredential(prepared, authorized, services); // 4 memory → store → refresh
-        if (credential instanceof Promise) credential = await credential;
-        takeLimits(authorized, services);
-        let approved = authorized;
-        if (authorized.decision.outcome === 'approve') {
-          approved = await approve(authorized, reply, services, record); //   a person, where a rule asks
-          credential = await obtainCredential(prepared, approved, services);
+/** An exchange on its way through the stages. No promise is made where no stage waits. */
+export class Exchange implements Ending {
+  readonly inbound: InboundRequest;
+  readonly reply: Reply;
+  readonly services: ProxyServices;
+  readonly record: ExchangeRecord;
+  config!: ConfigSnapshot;
+  received!: ReceivedRequest;
+  authorized!: AuthorizedRequest;
+  prepared!: PreparedRequest;
+  credential: ObtainedCredential | null = null;
+  readonly #forwarder: Forwarder;
+  readonly #ended: (error: unknown) => void;
+  #request!: UpstreamRequest;
+  #account!: ExchangeAccount;
+  #meter: Meter | null = null;
+  #watched: Watched | null = null;
+  #next = 0;
+  #isOver = false;
+
+  /** @param ended called when it has ended; the error is null, or one of Sidekey itself */
+  constructor(
+    inbound: InboundRequest,
+    reply: Reply,
+    services: ProxyServices,
+    forwarder: Forwarder,
+    ended: (error: unknown) => void,
+    record = new ExchangeRecord(inbound, services.now),
+  ) {
+    this.inbound = inbound;
+    this.reply = reply;
+    this.services = services;
+    this.record = record;
+    this.#forwarder = forwarder;
+    this.#ended = ended;
+  }
+
+  /** Runs the stages until one waits. */
+  run(): void {
+    try {
+      while (this.#next < stages.length && !this.#isOver) {
+        const stage = stages[this.#next]!;
+        this.#next += 1;
+        const waits = stage(this);
+        if (waits instanceof Promise) {
+          void runAfter(waits, this);
+          return;
         }
-        const counted = countUse(approved, credential);
-        if (counted instanceof Promise) await counted;
-        const request = applyCredential(prepared, approved, credential, services); // 5 the only code that sees both
-        const access = record.access(request.credential?.token, services.fingerprint);
-        const written = audit.write(access); // 6 on disk first
-        if (written instanceof Promise) await written;
-        meter = new Meter(new ExchangeAccount(authorized, request.leakKey, services, record));
-        if (forwarder.watch !== null) watched = forwarder.watch(request, meter);
-        const renewal = new CredentialRenewal(services, record);
-        end = await forwarder.send(request, reply, approved.config, meter, renewal); // 7
+      }
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  receive(): void | Promise<void> {
+    const { inbound, reply, config, services, record } = this;
+    this.received = receive(inbound, config, services, record);
+    if (!isOwn(this.received.target.authority)) return undefined;
+    return discover(this.received, reply, config, services, record).then((result) => this.done(result));
+  }
+
+  answerTokenRequest(): void | Promise<void> {
+    const { prepared, authorized, reply, services, record } = this;
+    refuseUnexpectedInHead(prepared, authorized, services.placeholders);
+    if (!isTokenRequest(prepared, authorized)) return undefined;
+    return answerTokenRequest(prepared, authorized, reply, services, record).then((answered) => {
+      if ('status' in answered) this.done(answered);
+      else this.prepared = answered;
+    });
+  }
+
+  detectPlaceholders(): PreparedRequest | Promise<PreparedRequest> {
+    const { prepared, authorized, services, reply } = this;
+    return detectPlaceholders(prepared, authorized, services.placeholders, reply, this);
+  }
+
+  /** A placeholder in the body is forwarded. */
+  passed(): void {
+    this.services.audit.note(this.record.unexpectedPlaceholder());
+  }
+
+  takeLimits(): void | Promise<void> {
+    const { authorized, services } = this;
+    takeLimits(authorized, services);
+    this.#account = new ExchangeAccount(authorized, services, this.record);
+    return authorized.decision.outcome === 'approve' ? this.#approve() : undefined;
+  }
+
+  async #approve(): Promise<void> {
+    const { authorized, reply, services, record } = this;
+    this.authorized = await approve(authorized, reply, services, record);
+    this.credential = await obtainCredential(this.prepared, this.authorized, services);
+  }
+
+  applyCredential(): void | Promise<void> {
+    const { prepared, authorized, credential, services } = this;
+    const request = applyCredential(prepared, authorized, credential, services);
+    this.#request = request;
+    return services.audit.write(this.record.access(request.credential?.token, services.fingerprint));
+  }
+
+  send(): void {
+    const { reply, authorized, services, record } = this;
+    const request = this.#request;
+    this.#account.leakKey = request.leakKey;
+    this.#meter = new Meter(this.#account);
+    if (this.#forwarder.watch !== null) this.#watched = this.#forwarder.watch(request, this.#meter);
+    const renewal = new CredentialRenewal(services, record);
+    this.#forwarder.send(request, reply, authorized.config, this.#meter, renewal, this);
+  }
+
+  done(result: ExchangeResult): void {
+    this.#end(result);
+  }
+
+  failed(error: unknown): void {
+    this.#end(refusalOf(error, this.services));
+  }
+
+  #end(result: ExchangeResult | SidekeyError): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    let fault: unknown = null;
+    try {
+      this.#conclude(result);
+    } catch (error) {
+      fault = error;
+    }
+    this.#ended(fault);
+  }
+
+  #conclude(result: ExchangeResult | SidekeyError): void {
+    const { inbound, reply, record } = this;
+    const { audit, log } = this.services;
+    const meter = this.#meter;
+    const cut = this.#watched === null ? null : this.#watched.end();
+    let end = result;
+    if (cut !== null) end = end instanceof SidekeyError ? cut : { ...end, code: cut.code };
+    if (meter !== null) {
+      meter.close();
+      if (meter.leaks > 0) {
+        record.addLeaks(meter.leaks);
+        const { exchange: id } = record;
+        log.warn({ exchange: id, leaks: meter.leaks }, 'a response showed the credential of its request');
       }
     }
+    // The rest of a body that nobody reads must not stand before the next request.
+    void inbound.body?.return?.();
+    if (end instanceof SidekeyError)
+      audit.note(record.refused(end, refuse(reply, end, inbound.head.method), meter ?? undefined));
+    else audit.note(record.outcome(end));
+  }
+}
+
+async function runAfter(waits: Promise<void>, it: Exchange): Promise<void> {
+  try {
+    await waits;
   } catch (error) {
-    end = refusalOf(error, services);
+    it.failed(error);
+    return;
   }
-  const cut = watched === null ? null : watched.end();
-  if (cut !== null) end = end instanceof SidekeyError ? cut : { ...end, code: cut.code };
-  if (meter !== null) {
-    meter.close();
-    if (meter.leaks > 0) reportLeaks(meter.leaks, record, services);
-  }
-  // The rest of a body that nobody reads must not stand before the next request.
-  void inbound.body?.return?.();
-  if (end instanceof SidekeyError)
-    audit.note(record.refused(end, refuse(reply, end, inbound.head.method), meter ?? undefined));
-  else audit.note(record.outcome(end));
+  it.run();
+}
+
+function withConfig(config: ConfigSnapshot, it: Exchange): void {
+  it.config = config;
+}
+
+function withDecision(authorized: AuthorizedRequest, it: Exchange): void {
+  it.authorized = authorized;
+}
+
+function withPrepared(prepared: PreparedRequest, it: Exchange): void {
+  it.prepared = prepared;
+}
+
+function withCredential(credential: ObtainedCredential | null, it: Exchange): void {
+  it.credential = credential;
 }
 
 function refusalOf(error: unknown, { log }: Pick<ProxyServices, 'log'>): SidekeyError {
@@ -132,20 +275,14 @@ function refusalOf(error: unknown, { log }: Pick<ProxyServices, 'log'>): Sidekey
  * Counts the bytes of both bodies against the limits that the request was taken from, and leaks against the leak limit.
  */
 class ExchangeAccount implements Account {
+  leakKey: LeakKey | null = null;
   readonly #authorized: AuthorizedRequest;
-  readonly #leakKey: LeakKey | null;
   readonly #services: ProxyServices;
   readonly #record: ExchangeRecord;
 
   /** @param authorized the request as its limits were taken, before a person was asked */
-  constructor(
-    authorized: AuthorizedRequest,
-    leakKey: LeakKey | null,
-    services: ProxyServices,
-    record: ExchangeRecord,
-  ) {
+  constructor(authorized: AuthorizedRequest, services: ProxyServices, record: ExchangeRecord) {
     this.#authorized = authorized;
-    this.#leakKey = leakKey;
     this.#services = services;
     this.#record = record;
   }
@@ -156,7 +293,7 @@ class ExchangeAccount implements Account {
   }
 
   async countLeak(): Promise<SidekeyError | null> {
-    const key = this.#leakKey;
+    const key = this.leakKey;
     if (key === null) return null;
     const { audit, leakLimit, log } = this.#services;
     const refusal = await leakLimit.count(key);
@@ -166,9 +303,4 @@ class ExchangeAccount implements Account {
     }
     return refusal;
   }
-}
-
-function reportLeaks(leaks: number, record: ExchangeRecord, { log }: Pick<ProxyServices, 'log'>): void {
-  record.addLeaks(leaks);
-  log.warn({ exchange: record.exchange, leaks }, 'a response showed the credential of its request');
 }

@@ -1,6 +1,6 @@
-import type { ExchangeResult, Meter, Reply } from '../http/message.ts';
+import type { Meter, Reply } from '../http/message.ts';
 import type { Protocol } from '../upstream/h2-session.ts';
-import { type AttemptContext, type AttemptEnd, type Credentials, isSafe } from './attempt.ts';
+import { type AttemptContext, type AttemptEnd, type Credentials, type Ending, isSafe } from './attempt.ts';
 import { Attempt } from './forward-h1.ts';
 import { StreamAttempt } from './forward-h2.ts';
 import type { ConfigSnapshot } from './services.ts';
@@ -11,7 +11,7 @@ import { meteredBody, type RequestBody, type UpstreamRequest } from './upstream-
  * kept connection died, the token was renewed, or the upstream wants another DPoP proof or HTTP/1.1. Memory holds the bytes
  * under way and, for a second attempt, a bounded copy of the body.
  *
- * Rejects with a SidekeyError where the upstream fails before its head; later failures cut the client's connection.
+ * It fails with a SidekeyError where the upstream fails before its head; later failures cut the client's connection.
  */
 export function forward(
   first: UpstreamRequest,
@@ -19,10 +19,9 @@ export function forward(
   config: Pick<ConfigSnapshot, 'connections' | 'streams' | 'limits'>,
   meter: Meter,
   credentials: Credentials,
-): Promise<ExchangeResult> {
-  const { promise, resolve, reject } = Promise.withResolvers<ExchangeResult>();
-  new Forwarding(first, reply, config, meter, credentials, resolve, reject).attempt();
-  return promise;
+  ending: Ending,
+): void {
+  new Forwarding(first, reply, config, meter, credentials, ending).attempt();
 }
 
 /** The attempts to send one request. */
@@ -39,9 +38,7 @@ class Forwarding implements AttemptContext {
   readonly connections: ConfigSnapshot['connections'];
   readonly streams: ConfigSnapshot['streams'];
   readonly credentials: Credentials;
-  /** Rejects with a SidekeyError where the upstream fails before its head. */
-  readonly failed: (error: Error) => void;
-  readonly #done: (result: ExchangeResult) => void;
+  readonly #ending: Ending;
   readonly #isProved: boolean;
   #protocol: Protocol;
 
@@ -51,8 +48,7 @@ class Forwarding implements AttemptContext {
     { connections, streams, limits }: Pick<ConfigSnapshot, 'connections' | 'streams' | 'limits'>,
     meter: Meter,
     credentials: Credentials,
-    done: (result: ExchangeResult) => void,
-    failed: (error: Error) => void,
+    ending: Ending,
   ) {
     const { credential, authority, method } = request;
     this.request = request;
@@ -62,8 +58,7 @@ class Forwarding implements AttemptContext {
     this.streams = streams;
     this.meter = meter;
     this.credentials = credentials;
-    this.failed = failed;
-    this.#done = done;
+    this.#ending = ending;
     this.#isProved = credential !== null && credential.nonceOrigin !== null;
     this.mayRenew = credential?.token.grant.refreshable === true;
     this.mayProve = this.#isProved;
@@ -82,11 +77,15 @@ class Forwarding implements AttemptContext {
 
   ended(end: AttemptEnd): void {
     if (end.kind === 'done') {
-      this.#done(end.carried);
+      this.#ending.done(end.carried);
       return;
     }
     // The connection of this attempt is still being closed.
     queueMicrotask(() => this.#repeat(end));
+  }
+
+  failed(error: Error): void {
+    this.#ending.failed(error);
   }
 
   #repeat(end: Exclude<AttemptEnd, { readonly kind: 'done' }>): void {

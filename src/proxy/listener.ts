@@ -13,7 +13,7 @@ import { within } from '../lib/timers.ts';
 import { parseAuthority } from '../policy/authority.ts';
 import type { Policy } from '../policy/decide.ts';
 import { connect } from './connect.ts';
-import { exchange, type Forwarder } from './exchange.ts';
+import { Exchange, exchange, type Forwarder } from './exchange.ts';
 import { forward } from './forward.ts';
 import type { Inside } from './intercept.ts';
 import { createOpenConnections, type Cuttable, requestRefusal } from './revalidate.ts';
@@ -99,7 +99,7 @@ export function createListener(services: ProxyServices): Listener {
 
   /** Returns all exchanges that are under way. */
   function underWay(): readonly Promise<void>[] {
-    const answered = Array.from(connections, (connection) => connection.answered);
+    const answered = Array.from(connections, (connection) => connection.whenAnswered);
     return [...exchanges, ...answered.filter((each) => each !== null)];
   }
 
@@ -113,17 +113,19 @@ export function createListener(services: ProxyServices): Listener {
     now: () => performance.now(),
     limits: () => services.lastConfig().limits,
     isClosing: () => closing !== undefined,
-    exchange(inbound, reply, { socket }) {
+    exchange(inbound, reply, from) {
       const { head, client } = inbound;
+      const { socket } = from;
       if (answerUnmet(head, reply) || (client.tunnel === null && answerSelf(head, reply))) {
-        return Promise.resolve();
+        from.answered(null);
+        return;
       }
       let forwarder = forwarders.get(socket);
       if (forwarder === undefined) {
         forwarder = watching(forward, () => socket);
         forwarders.set(socket, forwarder);
       }
-      return exchange(inbound, reply, services, forwarder);
+      new Exchange(inbound, reply, services, forwarder, from.answered).run();
     },
     takesOver: (head, framing) => head.method === 'CONNECT' || asksForWebSocket(head, framing),
     takeOver(head, { socket, client }, early) {
@@ -144,14 +146,18 @@ export function createListener(services: ProxyServices): Listener {
     failed,
     left(connection) {
       connections.delete(connection);
-      if (connection.answered !== null) void track(exchanges, connection.answered);
+      const { whenAnswered } = connection;
+      if (whenAnswered !== null) void track(exchanges, whenAnswered);
     },
   };
 
   function serveUpgrade(head: RequestHeadBytes, socket: Duplex, client: Client, early: Buffer): void {
     const frames = listenTo(socket, early);
-    const carry: Forwarder['send'] = (request, reply, config, meter, credentials) =>
-      upgrade(request, reply, config, meter, credentials, upgradedSocket(socket, frames));
+    const carry: Forwarder['send'] = (request, reply, config, meter, credentials, ending) =>
+      void upgrade(request, reply, config, meter, credentials, upgradedSocket(socket, frames)).then(
+        (result) => ending.done(result),
+        (error: unknown) => ending.failed(error),
+      );
     const carrier = watching(carry, () => socket, true);
     void track(
       takenOver,
@@ -172,10 +178,13 @@ export function createListener(services: ProxyServices): Listener {
       return track(exchanges, exchange(inbound, stream.reply, services, carrier));
     },
     webSocket(inbound, request) {
-      const carry: Forwarder['send'] = (handshake, reply, config, meter, credentials) => {
+      const carry: Forwarder['send'] = (handshake, reply, config, meter, credentials, ending) => {
         // Frames of the tunnel explain the bytes that the client sends: see `isFlood`.
         meter.onBytes(request.passed);
-        return upgrade(handshake, reply, config, meter, credentials, streamSide(request));
+        void upgrade(handshake, reply, config, meter, credentials, streamSide(request)).then(
+          (result) => ending.done(result),
+          (error: unknown) => ending.failed(error),
+        );
       };
       const carrier = watching(carry, (meter) => oneStream(request, meter), true);
       return track(takenOver, exchange(inbound, request.reply, services, carrier));

@@ -6,8 +6,7 @@ import type { RawFields } from '../../src/http/fields.ts';
 import { createGone, type ExchangeResult, Meter, type Reply } from '../../src/http/message.ts';
 import type { Authority } from '../../src/policy/authority.ts';
 import { defaultLimits } from '../../src/policy/limits.ts';
-import { forward } from '../../src/proxy/forward.ts';
-import { credentialsOf, requestOf } from '../unit/proxy/fake-upstream.ts';
+import { credentialsOf, forwarded, requestOf } from '../unit/proxy/fake-upstream.ts';
 import type { createUpstreams } from './http2-upstream.ts';
 
 /** The smallest client side of a proxy for HTTP/2 clients: every request is for this authority. */
@@ -43,7 +42,7 @@ export async function http2Edge(
       trailers: () => trailers,
     });
     const limits = defaultLimits;
-    const carried = forward(
+    const carried = forwarded(
       request,
       replyOn(stream),
       { connections, streams, limits },

@@ -13,13 +13,18 @@ import { onTestFinished } from 'vitest';
 import { defaultLimits, type Limits } from '../../src/policy/limits.ts';
 import type { Authority } from '../../src/policy/authority.ts';
 import type { RawFields } from '../../src/http/fields.ts';
-import { forward } from '../../src/proxy/forward.ts';
 import { Meter } from '../../src/http/message.ts';
 import { createConnections } from '../../src/upstream/h1-pool.ts';
 import type { Dialer } from '../../src/upstream/dialer.ts';
 import { createStreams } from '../../src/upstream/h2-pool.ts';
 import { createKnownProtocols, createProtocols } from '../../src/upstream/h2-session.ts';
-import { credentialsOf, type FakeRequest, requestOf, replyOf } from '../unit/proxy/fake-upstream.ts';
+import {
+  credentialsOf,
+  type FakeRequest,
+  forwarded,
+  requestOf,
+  replyOf,
+} from '../unit/proxy/fake-upstream.ts';
 import { manualClock } from '../unit/lib/manual-clock.ts';
 import { dialerForTest } from '../unit/upstream/upstream-for-test.ts';
 import { makeTestAuthority } from './certificates.ts';
@@ -128,7 +133,7 @@ export function createUpstreams(
       carriesGrant: false,
       ...more,
     });
-    const carried = forward(
+    const carried = forwarded(
       request,
       client.reply,
       { connections, streams, limits: all },

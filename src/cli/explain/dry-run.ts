@@ -29,7 +29,7 @@ import { describeStep } from '../../policy/judge.ts';
 import { boundOf } from '../../policy/limits.ts';
 import type { RequestFacts } from '../../policy/request.ts';
 import type { RuleStep } from '../../policy/rule.ts';
-import { exchange } from '../../proxy/exchange.ts';
+import { exchange, type Forwarder } from '../../proxy/exchange.ts';
 import { ExchangeRecord } from '../../proxy/record.ts';
 import { type ConfigSnapshot, type ProxyServices, snapshotOf } from '../../proxy/services.ts';
 import type { UpstreamRequest } from '../../proxy/upstream-request.ts';
@@ -156,11 +156,13 @@ class Explanation {
   }
 
   async run(inbound: InboundRequest): Promise<DryRun> {
-    const forward = async (request: UpstreamRequest): Promise<ExchangeResult> => {
-      this.#describe(request);
-      return { status: 200, bytesIn: 0, bytesOut: 0, outcome: 'complete' };
+    const forwarder: Forwarder = {
+      send: (request, _reply, _config, _meter, _credentials, ending) => {
+        this.#describe(request);
+        ending.done({ status: 200, bytesIn: 0, bytesOut: 0, outcome: 'complete' });
+      },
+      watch: null,
     };
-    const forwarder = { send: forward, watch: null };
     await exchange(inbound, silentReply(), this.#services(), forwarder, this.#record(inbound));
     if (this.#failure !== null) throw this.#failure;
     if (this.#refusal === null && this.#authority !== null && this.#outcome !== ownOutcome)

@@ -50,6 +50,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
   #isOver = false;
   hasEnded = false;
   #isPaused = false;
+  #isBeginning = false;
   #waitsForDrain = false;
 
   constructor(socket: Duplex, client: Client, service: Service) {
@@ -149,18 +150,19 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
   /** Answers the next request, and adjusts reading and the deadline. */
   #goOn(): void {
     if (this.#isOver) return;
-    if (this.#reply === null && this.#waiting.length > 0) this.#begin();
+    while (this.#reply === null && this.#waiting.length > 0 && this.#begin());
     this.#hold();
     this.#watch();
   }
 
-  #begin(): void {
+  /** Returns false if the request has to wait. */
+  #begin(): boolean {
     const { socket, outbox } = this;
     // A client that sends requests and reads no responses gets none.
     if (outbox.isFull && !socket.destroyed) {
       if (!this.#waitsForDrain) outbox.onDrain(this.#onDrained);
       this.#waitsForDrain = true;
-      return;
+      return false;
     }
     const request = this.#waiting.shift()!;
     const { head, body } = request;
@@ -172,7 +174,10 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     const { client } = this;
     const inbound: H1InboundRequest =
       body === null ? { head, body, client } : { head, body, client, trailers: () => body.trailers };
-    this.#service.exchange(inbound, reply, this).then(this.#onAnswered, this.#onFailed);
+    this.#isBeginning = true;
+    this.#service.exchange(inbound, reply, this);
+    this.#isBeginning = false;
+    return true;
   }
 
   readonly #onDrained = (): void => {
@@ -181,17 +186,14 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
   };
 
   /** Resolves when the current request is answered; null: none is being answered. */
-  get answered(): Promise<void> | null {
+  get whenAnswered(): Promise<void> | null {
     if (this.#reply === null) return null;
     return (this.#whenAnswered ??= Promise.withResolvers()).promise;
   }
 
-  readonly #onFailed = (error: unknown): void => {
-    this.#service.failed(error);
-    this.#onAnswered();
-  };
-
-  readonly #onAnswered = (): void => {
+  /** The current request is answered. @param error not null: its exchange has failed, and the client has no answer */
+  readonly answered = (error: unknown): void => {
+    if (error !== null) this.#service.failed(error);
     if (this.#reply?.ended === false) this.socket.destroy();
     void this.#answered?.body?.return();
     this.#reply = null;
@@ -201,7 +203,8 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     if (this.#isOver) return;
     if (this.#intake.isClosed) this.hangUp();
     else if (this.hasEnded && this.#waiting.length === 0) this.socket.end();
-    this.#goOn();
+    // Else the loop that has begun the request goes on.
+    if (!this.#isBeginning) this.#goOn();
   };
 
   bodyAwaited(isAwaited: boolean): void {
@@ -350,8 +353,8 @@ export interface Service {
   readonly limits: () => Limits;
   /** Reports whether the proxy is stopping. Then each response is the last of its connection. */
   readonly isClosing: () => boolean;
-  /** Answers a request. The next one waits for the promise. */
-  exchange(inbound: H1InboundRequest, reply: ClientReply, from: ClientConnection): Promise<void>;
+  /** Answers a request, and calls `from.answered` when it is done, perhaps before this returns. The next one waits for that. */
+  exchange(inbound: H1InboundRequest, reply: ClientReply, from: ClientConnection): void;
   /** Reports whether a request takes over the connection: a CONNECT or a WebSocket handshake. */
   takesOver(head: RequestHeadBytes, framing: BodyFraming): boolean;
   /** Takes over the connection, with the bytes behind the head. The socket is paused. */

@@ -1,5 +1,11 @@
 import type { RawFields } from '../../../src/http/fields.ts';
-import { type Account, createGone, Meter, type Reply } from '../../../src/http/message.ts';
+import {
+  type Account,
+  createGone,
+  type ExchangeResult,
+  Meter,
+  type Reply,
+} from '../../../src/http/message.ts';
 import { defaultLimits, type Limits } from '../../../src/policy/limits.ts';
 import type { Credentials } from '../../../src/proxy/attempt.ts';
 import { forward } from '../../../src/proxy/forward.ts';
@@ -212,6 +218,19 @@ export function credentialsOf({ renew }: FakeRequest = {}): Credentials {
   };
 }
 
+/** Forwards a request; resolves or rejects as its end says. */
+export function forwarded(
+  request: UpstreamRequest,
+  reply: Reply,
+  config: Parameters<typeof forward>[2],
+  meter: Meter,
+  credentials: Credentials,
+): Promise<ExchangeResult> {
+  return new Promise((done, failed) => {
+    forward(request, reply, config, meter, credentials, { done, failed });
+  });
+}
+
 /** Begins an exchange; its connection comes when the test gives it. */
 export function exchangeOf(
   more: FakeRequest = {},
@@ -223,7 +242,7 @@ export function exchangeOf(
   const meter = new Meter(more.account);
   const { connections } = pool;
   const config = { connections, streams: noStreams, limits };
-  const carried = forward(requestOf(more), client.reply, config, meter, credentialsOf(more));
+  const carried = forwarded(requestOf(more), client.reply, config, meter, credentialsOf(more));
   carried.catch(() => {});
   return { ...pool, ...client, carried, meter };
 }

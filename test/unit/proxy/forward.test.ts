@@ -1,7 +1,6 @@
 import { describe, expect, it, vi } from 'vitest';
 import { createGone, Meter } from '../../../src/http/message.ts';
 import { defaultLimits } from '../../../src/policy/limits.ts';
-import { forward } from '../../../src/proxy/forward.ts';
 import type { UpstreamRequest } from '../../../src/proxy/upstream-request.ts';
 import {
   bodyOf,
@@ -13,6 +12,7 @@ import {
   replyOf,
   requestOf,
   turn,
+  forwarded,
 } from './fake-upstream.ts';
 
 const unauthorized = 'HTTP/1.1 401 Unauthorized\r\nContent-Length: 12\r\n\r\nwho are you?';
@@ -146,7 +146,7 @@ describe('a client that disconnects', () => {
     const gone = createGone();
     gone.tell();
     const { connections, asked } = fakeConnections();
-    const carried = await forward(
+    const carried = await forwarded(
       requestOf(),
       replyOf(gone).reply,
       { connections, streams: noStreams, limits: defaultLimits },

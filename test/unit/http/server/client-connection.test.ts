@@ -9,9 +9,7 @@ import type { Limits } from '../../../../src/policy/limits.ts';
 import { rawClient } from '../../../support/raw-client.ts';
 import { manualTime, settle } from '../../lib/manual-time.ts';
 import { socketPair } from '../../proxy/socket-pair.ts';
-import { serviceOf } from './service.ts';
-
-type Exchange = Service['exchange'];
+import { type ExchangeForTest as Exchange, serviceOf } from './service.ts';
 
 /** A connection whose requests are answered as the test says, on a clock that the test moves. */
 async function begun(

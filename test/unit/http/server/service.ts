@@ -3,10 +3,13 @@ import { defaultLimits, type Limits } from '../../../../src/policy/limits.ts';
 import type { Service } from '../../../../src/http/server/h1-connection.ts';
 import { refuseOn } from '../../../../src/http/problem.ts';
 
+/** Answers a request; resolves when that is done. */
+export type ExchangeForTest = (...request: Parameters<Service['exchange']>) => Promise<void>;
+
 /** A service that answers as the test says, and refuses as the listener does. */
 export function serviceOf(
-  exchange: Service['exchange'],
-  more: Partial<Service> & { readonly limited?: Partial<Limits> } = {},
+  exchange: ExchangeForTest,
+  more: Partial<Omit<Service, 'exchange'>> & { readonly limited?: Partial<Limits> } = {},
 ): Service {
   const limits = { ...defaultLimits, ...more.limited };
   return {
@@ -14,7 +17,9 @@ export function serviceOf(
     now: () => performance.now(),
     limits: () => limits,
     isClosing: () => false,
-    exchange,
+    exchange(inbound, reply, from) {
+      exchange(inbound, reply, from).then(() => from.answered(null), from.answered);
+    },
     takesOver: ({ method }) => method === 'CONNECT',
     takeOver: (_head, { socket }) => void socket.destroy(),
     refuse(why, { socket }, answerable) {
