@@ -90,7 +90,8 @@ describe('the built package', { timeout: 120_000 }, () => {
     const outside = new Set<string | undefined>();
     for (const name of names.filter((each) => each.endsWith('.js'))) {
       const code = await readFile(join(folder, 'dist', 'cli', name), 'utf8');
-      for (const [, id] of code.matchAll(/^import .*?["']([^"'.][^"']*)["'];$/gm)) outside.add(id);
+      const taken = /(?:^import .*?|createRequire\(import\.meta\.url\)\()["']([^"'.][^"']*)["']\)?;$/gm;
+      for (const [, id] of code.matchAll(taken)) outside.add(id);
     }
     expect([...outside].filter((id) => id?.startsWith('node:') !== true)).toEqual(['better-sqlite3']);
     const licences = await readFile(join(folder, 'dist', 'cli', 'LICENCES.txt'), 'utf8');
