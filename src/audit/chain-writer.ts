@@ -1,6 +1,7 @@
 import path from 'node:path';
 import type { AuditEvent } from './event.ts';
 import { type ChainHead, chainMac, formatEnd, LineBatch, unknownEnd } from './line.ts';
+import { createCheckPace } from '../lib/timers.ts';
 import { type AuditVault, LiveFile, rotate } from './live-file.ts';
 import { type DiskCalls, rotatedAs } from './log-files.ts';
 import { claimSlot } from './writer-slot.ts';
@@ -32,6 +33,8 @@ interface ChainWriterOptions {
   readonly disk: DiskCalls;
   /** The last line of each node by the store. */
   readonly stored?: ReadonlyMap<string, ChainHead> | undefined;
+  /** Reports whether the path is to be checked before the next batch. Default: every 5 ms. */
+  readonly isFileCheckDue?: (() => boolean) | undefined;
   /** Reports failures beside the lines: a rotation or a head record that could not be written. */
   readonly warn: (sentence: string, cause: unknown) => void;
 }
@@ -54,6 +57,8 @@ export interface ChainWriter {
   close(): Promise<void>;
 }
 
+/** Milliseconds after a line until the head record has it: after a kill the record is so far behind at most. */
+const headAfter = 5;
 /** Milliseconds between checks of lock and head record, and between attempts at a rotation that failed. */
 const checkEvery = 1_000;
 
@@ -77,12 +82,14 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
    */
   let tellsEnd = true;
   /** Size of the file after this writer's last batch; later bytes are of other writers. */
-  let knownEnd = 0n;
-  /** Size of the file at the last check. */
-  let seenEnd = 0n;
+  let knownEnd = 0;
+  /** Size of the file at the last check or after the last batch. */
+  let seenEnd = 0;
+  const isFileCheckDue = options.isFileCheckDue ?? createCheckPace(undefined, Infinity);
   /** Time at which the first line of the file was written; undefined while unknown. */
   let begunAt: number | undefined;
-  let headBehind = false;
+  let headFailed = false;
+  let headTimer: NodeJS.Timeout | undefined;
   let checkedAt = now();
   let rotationFailedAt: number | undefined;
 
@@ -116,7 +123,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
 
   /** Claims another slot if the lock file was removed: another process could write the same chain. */
   function keepSlot(): void {
-    if (headBehind) writeHead();
+    if (headFailed) writeHead();
     if (!isDue(checkedAt)) return;
     if (!slot.held()) {
       const lost = slot;
@@ -129,13 +136,32 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   }
 
   function writeHead(): void {
-    headBehind = true;
+    headFailed = true;
     slot.record(last);
-    headBehind = false;
+    headFailed = false;
   }
 
-  /** Reopens the path if it names another file, and ends a torn line. */
+  function writeHeadLater(): void {
+    headTimer ??= setTimeout(() => {
+      headTimer = undefined;
+      try {
+        writeHead();
+      } catch (error) {
+        // The lines are in the log, but their removal would not be found. The next batch writes the record first, or fails.
+        warn('The head record of the audit log could not be written.', error);
+      }
+    }, headAfter).unref();
+  }
+
+  /**
+   * Reopens the path if it names another file, and ends a torn line. Other processes cause both, so it is checked by time: a
+   * file that is rotated gets lines for some milliseconds more, and a line may follow a torn one directly.
+   */
   function keepFile(): void {
+    if (knownEnd !== seenEnd || knownEnd === 0 || isFileCheckDue()) checkFile();
+  }
+
+  function checkFile(): void {
     let size = live.sizeInPlace();
     if (size === undefined) {
       const rotated = rotatedAs(file, live.id) !== undefined;
@@ -145,7 +171,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
           'audit.repaired',
           `The file was removed or replaced while in use; line ${last.seq} was the last before.`,
         );
-      size = live.sizeInPlace() ?? 0n;
+      size = live.sizeInPlace() ?? 0;
     }
     seenEnd = size;
     if (size === knownEnd || live.endsLineAt(size)) return;
@@ -164,8 +190,8 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
       .catch((error: unknown) => warn('The end of a rotated audit file may not be durable.', error))
       .finally(() => closing.delete(closed));
     live = next;
-    knownEnd = 0n;
-    seenEnd = 0n;
+    knownEnd = 0;
+    seenEnd = 0;
     begunAt = undefined;
   }
 
@@ -210,13 +236,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     if (whole > 0) {
       advance(whole, bytes, size);
       own.splice(0, whole);
-      try {
-        writeHead();
-      } catch (error) {
-        // The lines are in the log, but their removal would not be found. The next batch writes the record first,
-        // or fails.
-        warn('The head record of the audit log could not be written.', error);
-      }
+      writeHeadLater();
     }
     if (complete) knownEnd = size;
     seenEnd = size;
@@ -232,12 +252,10 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
    * Advances the head of the chain by the first lines of the batch. Of the batch, `bytes` bytes were appended, and the file
    * has `size` bytes now. Searches for the lines if another writer appended too.
    */
-  function advance(count: number, bytes: number, size: bigint): void {
+  function advance(count: number, bytes: number, size: number): void {
     const { length } = lines.bytes(count);
     const begin =
-      size - seenEnd === BigInt(bytes)
-        ? Number(seenEnd)
-        : live.find(lines.bytes(count).subarray(0, -1), seenEnd, size);
+      size - seenEnd === bytes ? seenEnd : live.find(lines.bytes(count).subarray(0, -1), seenEnd, size);
     tellsEnd = begin === undefined || last.end !== formatEnd(live.number, begin - 1);
     const { seq, hash } = lines.head(count);
     last = { seq, hash, end: begin === undefined ? undefined : formatEnd(live.number, begin + length - 1) };
@@ -250,8 +268,8 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     if (events.length > 0 && isOld()) rotateFile();
     let written = writeBatch(events);
     if (written === undefined) {
-      // The file was removed between the check and the write. The batch is written again, to a new file.
-      keepFile();
+      // The file was removed after the check. The batch is written again, to a new file.
+      checkFile();
       written = writeBatch(events);
     }
     if (written === undefined) throw new Error('it is removed as often as it is created');
@@ -261,6 +279,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   }
 
   async function close(): Promise<void> {
+    clearTimeout(headTimer);
     try {
       await Promise.all([...closing].map((each) => each.catch(() => undefined)));
       await live.close();

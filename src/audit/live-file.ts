@@ -1,7 +1,6 @@
 import fs from 'node:fs';
 import { z } from 'zod';
 import { isSystemError } from '../lib/errors.ts';
-import { createCheckPace } from '../lib/timers.ts';
 import type { Vault } from '../vault/vault.ts';
 import { type ChainMac, piecesOf, readPiece } from './line.ts';
 import {
@@ -53,15 +52,15 @@ export class LiveFile {
   }
 
   /** The size, if the path still names this file. */
-  sizeInPlace(): bigint | undefined {
+  sizeInPlace(): number | undefined {
     const stats = fs.statSync(this.#path, { bigint: true, throwIfNoEntry: false });
-    return fileId(stats) === this.id ? stats?.size : undefined;
+    return stats !== undefined && fileId(stats) === this.id ? Number(stats.size) : undefined;
   }
 
   /** The size; undefined if the file has no name, so that its content is lost. */
-  sizeWhereNamed(): bigint | undefined {
-    const { nlink, size } = fs.fstatSync(this.#fd, { bigint: true });
-    return nlink === 0n ? undefined : size;
+  sizeWhereNamed(): number | undefined {
+    const { nlink, size } = fs.fstatSync(this.#fd);
+    return nlink === 0 ? undefined : size;
   }
 
   /** Returns when its first line was written, in milliseconds since the epoch; undefined if that cannot be read. */
@@ -81,26 +80,26 @@ export class LiveFile {
    * Finds bytes that were appended when the file had `before` bytes. It has `after` bytes now, and others may have appended
    * too. Undefined if the file system does not append atomically.
    */
-  find(bytes: Uint8Array, before: bigint, after: bigint): number | undefined {
-    const since = Buffer.alloc(Number(after - before));
+  find(bytes: Uint8Array, before: number, after: number): number | undefined {
+    const since = Buffer.alloc(after - before);
     const read = fs.readSync(this.#fd, since, 0, since.length, before);
     const at = since.subarray(0, read).indexOf(bytes);
-    return at === -1 ? undefined : Number(before) + at;
+    return at === -1 ? undefined : before + at;
   }
 
   /** Reports whether the byte before `end` is a newline. */
-  endsLineAt(end: bigint): boolean {
-    if (end === 0n) return true;
+  endsLineAt(end: number): boolean {
+    if (end === 0) return true;
     const oneByte = Buffer.alloc(1);
-    fs.readSync(this.#fd, oneByte, 0, 1, end - 1n);
+    fs.readSync(this.#fd, oneByte, 0, 1, end - 1);
     return oneByte[0] === 0x0a;
   }
 
   /** Counts the bytes in the line before `end` that are no line: their writer died in a write. */
-  tornBytesAt(end: bigint, mac: ChainMac): number {
-    const size = Number(fs.fstatSync(this.#fd, { bigint: true }).size);
+  tornBytesAt(end: number, mac: ChainMac): number {
+    const { size } = fs.fstatSync(this.#fd);
     for (const { bytes, at } of readBackwards(plainReader(this.#fd), size)) {
-      if (at >= Number(end)) continue;
+      if (at >= end) continue;
       return piecesOf(bytes)
         .filter((piece) => readPiece(piece, mac).kind !== 'line')
         .reduce((sum, piece) => sum + piece.length, 0);
@@ -166,9 +165,9 @@ const noLinks = ['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK'];
 
 /**
  * The head file, `<file>.head`: how far the chain of each writer was written, so that a cut of the log's end is found. One
- * record of a fixed size for each slot, overwritten after every batch.
+ * record of a fixed size for each slot, overwritten some milliseconds after a line.
  *
- * After a crash a record may be behind the log; then the chain itself shows the later lines. After a power cut it may be
+ * After a kill a record may be behind the log; then the chain itself shows the later lines, unless just these were cut. After a power cut it may be
  * ahead by lines that were not synced: they are lost, and reported. Each record also has the number of slots that have
  * ever had one, so that the removal of a writer's chain together with its record is found. A restored log is not found if
  * its own older head file was restored with it: that takes the heads in the store, or an anchor.
@@ -284,10 +283,8 @@ export function openHead(file: string, slot: number, vault: AuditVault, calls: D
   const id = fileId(fs.fstatSync(fd, { bigint: true }));
   let slots = highestSlot(readHeads(file, vault));
   let size = 0;
-  const isDue = createCheckPace();
   /** Other writers may take slots meanwhile; then the file grows. */
-  function slotsNow(closed: boolean): number {
-    if (!closed && !isDue()) return slots;
+  function slotsNow(): number {
     const now = fs.fstatSync(fd).size;
     if (now !== size || slots * headSize < now) {
       const records = readHeads(file, vault);
@@ -299,7 +296,7 @@ export function openHead(file: string, slot: number, vault: AuditVault, calls: D
   }
   return {
     write(head) {
-      const record = encodeHead({ ...head, slots: slotsNow(head.closed) }, vault);
+      const record = encodeHead({ ...head, slots: slotsNow() }, vault);
       const written = calls.writeAt(fd, record, (slot - 1) * headSize);
       if (written !== headSize)
         throw new Error(`Only ${written} of ${headSize} bytes of a head record were written.`);

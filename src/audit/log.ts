@@ -40,6 +40,8 @@ export interface AuditLogOptions {
   readonly logger?: AuditLogger | undefined;
   /** Default: the real file system; tests make calls fail. */
   readonly disk?: DiskCalls | undefined;
+  /** Reports whether the path is to be checked before the next batch. Default: every 5 ms. */
+  readonly isFileCheckDue?: (() => boolean) | undefined;
 }
 
 /** The settings that can change while the log is open. */
@@ -97,6 +99,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
       host: options.node ?? hostname(),
       disk: options.disk ?? disk,
       stored: stored?.heads,
+      isFileCheckDue: options.isFileCheckDue,
       warn: (sentence, cause) => logger?.warn({ err: cause, file }, sentence),
     });
   } catch (cause) {

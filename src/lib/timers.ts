@@ -158,13 +158,17 @@ const pauseMs = 1;
  * a pause of 1 ms, and every 5 ms under load. A check at each call would cost more than many of the calls.
  *
  * @param monotonic milliseconds on a clock that never goes back
+ * @param pause milliseconds without a call after which the next call is a check; Infinity: 5 ms pass between two checks
  */
-export function createCheckPace(monotonic: () => number = () => performance.now()): () => boolean {
+export function createCheckPace(
+  monotonic: () => number = () => performance.now(),
+  pause: number = pauseMs,
+): () => boolean {
   let checkedAt = -Infinity;
   let calledAt = -Infinity;
   return () => {
     const now = monotonic();
-    const isDue = now - calledAt >= pauseMs || now - checkedAt >= checkEveryMs;
+    const isDue = now - calledAt >= pause || now - checkedAt >= checkEveryMs;
     calledAt = now;
     if (isDue) checkedAt = now;
     return isDue;

@@ -212,7 +212,15 @@ describe('concurrent writers', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(aStep, { maxLength: 20 }), async (steps) => {
         await inFolder(async (file) => {
-          const open = () => openAuditLog({ file, maxBytes: 900, vault, now: () => 0, node: 'host' });
+          const open = () =>
+            openAuditLog({
+              file,
+              maxBytes: 900,
+              isFileCheckDue: () => true,
+              vault,
+              now: () => 0,
+              node: 'host',
+            });
           const logs: OpenAuditLog[] = await Promise.all([open(), open(), open()]);
           let written = 0;
           for (const step of steps) {
@@ -300,7 +308,16 @@ async function writtenByTurns(
   steps: readonly { writer: number; count: number }[],
   store: ReturnType<typeof endStoreForTest>,
 ): Promise<void> {
-  const open = () => openAuditLog({ file, maxBytes: 900, vault, store, now: () => 0, node: 'host' });
+  const open = () =>
+    openAuditLog({
+      file,
+      maxBytes: 900,
+      isFileCheckDue: () => true,
+      vault,
+      store,
+      now: () => 0,
+      node: 'host',
+    });
   const logs = await Promise.all([open(), open(), open()]);
   for (const step of steps) {
     const events = Array.from({ length: step.count }, async () =>

@@ -21,7 +21,8 @@ async function packedLog() {
   const folder = fs.mkdtempSync(join(tmpdir(), 'sidekey-'));
   folders.push(folder);
   const file = join(folder, 'audit.jsonl');
-  const open = () => openAuditLog({ file, maxBytes: 1_200, vault, now: () => 0, node: 'host' });
+  const open = () =>
+    openAuditLog({ file, maxBytes: 1_200, isFileCheckDue: () => true, vault, now: () => 0, node: 'host' });
   const logs = [await open(), await open()];
   for (let n = 0; n < 30; n += 1) {
     await logs[n % 2]?.append({ event: 'access', path: `/${n}`, reason: 'é"\u2028'.repeat(n) });

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { headFile } from '../../src/audit/live-file.ts';
 import {
   allLines,
+  headsWritten,
   openLog,
   problems,
   rewrite,
@@ -126,6 +127,7 @@ describe('a writer that starts after the log was cut', () => {
     await log.close();
     fs.writeFileSync(headFile(file), older);
     await write(await openLog(file), 1, 6);
+    await headsWritten();
     expect(await problems(file)).toEqual(['repeated 3', 'repeated 6']);
   });
 });

@@ -13,7 +13,7 @@ export async function newLogFile(): Promise<string> {
   return join(await tempFolder(), 'audit.jsonl');
 }
 
-/** A log on `file`, closed when the test ends. */
+/** A log on `file`, closed when the test ends. It checks its path before each batch. */
 export async function openLog(file: string, options: Partial<AuditLogOptions> = {}): Promise<OpenAuditLog> {
   const log = await openAuditLog({
     file,
@@ -21,6 +21,7 @@ export async function openLog(file: string, options: Partial<AuditLogOptions> = 
     vault: vaultForTest(),
     now: () => Date.UTC(2026, 0, 2, 3, 4, 5),
     node: 'host',
+    isFileCheckDue: () => true,
     ...options,
   });
   onTestFinished(() => log.close().catch(() => undefined));
@@ -57,6 +58,11 @@ export async function writtenLog(count: number, options: Partial<AuditLogOptions
 
 export function verify(file: string): Promise<Verification> {
   return verifyAudit({ file, vault: vaultForTest() });
+}
+
+/** Waits until the head records have the last lines. */
+export function headsWritten(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 10));
 }
 
 /** All that is wrong with a log, as `kind line`. */

@@ -7,17 +7,19 @@ import {
   access,
   allLines,
   asKilled,
+  headsWritten,
   newLogFile,
   openLog,
   paths,
   problems,
+  rewriteLines,
   verify,
   write,
 } from './log-for-test.ts';
 
 /** A disk that can be made to fail: `room` is how many more bytes it takes. */
 function limitedDisk() {
-  const state = { room: Infinity, syncFails: false, headFails: false, writes: 0 };
+  const state = { room: Infinity, syncFails: false, headFails: false, writes: 0, heads: 0 };
   const calls: DiskCalls = {
     write(fd, text) {
       state.writes += 1;
@@ -28,6 +30,7 @@ function limitedDisk() {
       return fs.writeSync(fd, part);
     },
     writeAt(fd, bytes, position) {
+      state.heads += 1;
       if (state.headFails) throw Object.assign(new Error('io'), { code: 'EIO' });
       return disk.writeAt(fd, bytes, position);
     },
@@ -399,14 +402,68 @@ describe('a head record that cannot be written', () => {
     const log = await openLog(file, { disk: calls, logger });
     state.headFails = true;
     await write(log, 1);
+    await headsWritten();
     expect(warnings).toEqual(['The head record of the audit log could not be written.']);
     await expect(log.append(access('/2'))).rejects.toMatchObject(unavailable);
     expect(await paths(file)).toEqual(['/1']);
     state.headFails = false;
     await write(log, 1, 3);
+    await headsWritten();
     expect(fs.readFileSync(headFile(file), 'utf8')).toContain('"seq":2,');
     expect(await paths(file)).toEqual(['/1', '/3']);
     expect(await problems(file)).toEqual([]);
+  });
+});
+
+describe('between two checks', () => {
+  it('the head record is written once for many lines, and a cut of lines that it has is found', async () => {
+    const file = await newLogFile();
+    const { state, calls } = limitedDisk();
+    const log = await openLog(file, { disk: calls });
+    const before = state.heads;
+    for (let n = 0; n < 20; n += 1) void log.append(access(`/${n}`));
+    await write(log, 3, 20);
+    expect(state.heads).toBe(before);
+    // As after a kill: the chain itself shows lines that the record lacks.
+    expect(await verify(await asKilled(file))).toMatchObject({ ok: true, lines: 23 });
+    await headsWritten();
+    expect(state.heads).toBe(before + 1);
+    const killed = await asKilled(file);
+    rewriteLines(killed, (lines) => lines.slice(0, -1));
+    expect(await problems(killed)).toEqual(['cut 22']);
+  });
+
+  it('lines go to a file that another writer has rotated, and then to the new one', async () => {
+    const file = await newLogFile();
+    const state = { isDue: false };
+    const log = await openLog(file, { isFileCheckDue: () => state.isDue });
+    const other = await openLog(file, { maxBytes: 300 });
+    await write(log, 1);
+    await write(other, 1, 2);
+    expect(fs.existsSync(`${file}.000001`)).toBe(true);
+    await write(log, 2, 3);
+    expect(fs.readFileSync(`${file}.000001`, 'utf8')).toContain('"path":"/4"');
+    state.isDue = true;
+    await write(log, 2, 5);
+    expect(fs.readFileSync(file, 'utf8')).toContain('"path":"/6"');
+    await write(other, 1, 7);
+    await log.close();
+    expect(await paths(file)).toEqual(Array.from({ length: 7 }, (_, index) => `/${index + 1}`));
+    expect(await problems(file)).toEqual([]);
+  });
+
+  it('a file that was removed is noticed with the next line, and a torn line of another writer ends there', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file, { isFileCheckDue: () => false });
+    await write(log, 1);
+    fs.appendFileSync(file, '{"v":1,"seq":7,"ti');
+    await write(log, 2, 2);
+    expect(await paths(file)).toEqual(['/1', '/2', '/3']);
+    expect(await verify(file)).toMatchObject({ ok: true, torn: 1 });
+    fs.rmSync(file);
+    await write(log, 1, 4);
+    expect(await paths(file)).toEqual(['/4']);
+    expect((await allLines(file))[0]).toMatchObject({ event: 'audit.repaired' });
   });
 });
 

@@ -3,7 +3,16 @@ import { describe, expect, it } from 'vitest';
 import { headFile } from '../../../src/audit/live-file.ts';
 import { genesis } from '../../../src/audit/line.ts';
 import { claimSlot } from '../../../src/audit/writer-slot.ts';
-import { allLines, asKilled, newLogFile, openLog, rewriteLines, write, writtenLog } from './log-for-test.ts';
+import {
+  allLines,
+  asKilled,
+  headsWritten,
+  newLogFile,
+  openLog,
+  rewriteLines,
+  write,
+  writtenLog,
+} from './log-for-test.ts';
 import { vaultForTest } from './vault-for-test.ts';
 
 const vault = vaultForTest();
@@ -63,6 +72,7 @@ describe('claiming a slot', () => {
     const file = await newLogFile();
     const log = await openLog(file);
     await write(log, 5);
+    await headsWritten();
     for (const cut of [await asKilled(file), await log.close().then(() => file)]) {
       rewriteLines(cut, (lines) => lines.slice(0, 2));
       const slot = claimSlot(cut, 'host', vault);
