@@ -20,7 +20,7 @@ import { openUpstreamClient } from '../../../src/app/wiring.ts';
 import { home } from '../../support/command-line.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
-import { access, openLog, paths, write } from '../../unit/audit/log-for-test.ts';
+import { access, headsWritten, openLog, paths, write } from '../../unit/audit/log-for-test.ts';
 import { manualTimers } from '../../unit/audit/export/manual-timers.ts';
 import { vaultForTest } from '../../unit/audit/vault-for-test.ts';
 
@@ -339,11 +339,13 @@ describe('anchors', () => {
     }));
     await at.next(every);
     await write(at.log, 2);
+    await headsWritten();
     await at.fire(every);
     await at.next(every);
     await at.fire(every);
     await at.next(every);
     await write(at.log, 1, 3);
+    await headsWritten();
     await at.fire(every);
     await at.next(every);
     const kept = textOf(join(at.folder, 'anchors.jsonl'));
