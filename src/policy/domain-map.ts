@@ -239,13 +239,16 @@ function isEchoEndpoint(host: string, path: string, places: readonly string[]): 
 /** Tests `echoSegment` where a segment begins like one of its names. */
 function mayEcho(path: string): boolean {
   for (let at = path.indexOf('/'); at >= 0; at = path.indexOf('/', at + 1)) {
-    if (echoLetters.has(path.charCodeAt(at + 1) | 0x20)) return echoSegment.test(path);
+    if (((echoLetters >>> (path.charCodeAt(at + 1) & 31)) & 1) !== 0) return echoSegment.test(path);
   }
   return false;
 }
 
-/** The first letters of `echoSegment`, in lower case. */
-const echoLetters = new Set(Array.from('haedtirp', (letter) => letter.charCodeAt(0)));
+/** The first letters of `echoSegment`, as bits of their lower five bits. */
+const echoLetters = Array.from('haedtirp').reduce(
+  (bits, letter) => bits | (1 << (letter.charCodeAt(0) & 31)),
+  0,
+);
 
 function hasPlace(path: string, beginning: string): boolean {
   const at = path.toLowerCase().indexOf(beginning.toLowerCase());

@@ -159,7 +159,7 @@ function withFields(
     all[to++] = fields[i]!;
     all[to++] = fields[i + 1]!;
   }
-  all.length = to;
+  if (all.length > to) all.length = to;
   return all;
 }
 

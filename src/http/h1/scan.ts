@@ -305,12 +305,14 @@ function numberOf(bytes: Buffer, start: number, end: number): number {
 
 /** Returns the number of a name in lower case. */
 export function numberOfText(name: string): number {
+  const first = name.charCodeAt(0);
   if (name.length < byLength.length) {
     const candidates = byLength[name.length]!;
-    for (let i = 0; i < candidates.length; i += 1)
-      if (candidates[i]!.name === name) return candidates[i]!.number;
+    for (let i = 0; i < candidates.length; i += 1) {
+      const candidate = candidates[i]!;
+      if (candidate.name.charCodeAt(0) === first && candidate.name === name) return candidate.number;
+    }
   }
-  const first = name.charCodeAt(0);
   if (first === p && name.startsWith('proxy-')) return known['proxy-'];
   return first === s && name.startsWith('sidekey-') ? known['sidekey-'] : 0;
 }
