@@ -113,13 +113,13 @@ const width = 5;
  */
 export class FieldTable implements HeadFields {
   /** The received bytes. The message begins at `base`, and all offsets count from there. */
-  readonly bytes: Buffer;
-  readonly base: number;
+  bytes: Buffer;
+  base: number;
   /** Number of bytes from `base` on, with the empty line. */
-  readonly extent: number;
+  extent: number;
   /** For each field: the number of its name (see `known`), and the start and end of its name and of its value. */
-  readonly offsets: readonly number[];
-  readonly count: number;
+  offsets: readonly number[];
+  count: number;
   #text: string | null = null;
   #fields: RawFields | null = null;
 
@@ -129,6 +129,23 @@ export class FieldTable implements HeadFields {
     this.extent = extent;
     this.offsets = offsets;
     this.count = offsets.length / width;
+  }
+
+  /** Makes this the table of other fields. `offsets` may have more entries than those of `count` fields. */
+  protected placeFields(
+    bytes: Buffer,
+    base: number,
+    extent: number,
+    offsets: readonly number[],
+    count: number,
+  ): void {
+    this.bytes = bytes;
+    this.base = base;
+    this.extent = extent;
+    this.offsets = offsets;
+    this.count = count;
+    this.#text = null;
+    this.#fields = null;
   }
 
   /** The bytes from `base` on as latin1 text. */
@@ -202,7 +219,8 @@ export class FieldTable implements HeadFields {
   /** Reports whether a comma-separated field (RFC 9110 §5.6.1) of this name has this member. Both in lower case. */
   lists(name: keyof typeof known, member: string): boolean {
     const number = known[name];
-    for (let at = 0; at < this.offsets.length; at += width) {
+    for (let index = 0; index < this.count; index += 1) {
+      const at = index * width;
       if (this.offsets[at] !== number) continue;
       if (this.#hasMember(this.base + this.offsets[at + 3]!, this.base + this.offsets[at + 4]!, member))
         return true;
@@ -340,31 +358,43 @@ function isText(bytes: Buffer, start: number, end: number, text: string): boolea
 
 /** The head of a response of HTTP/1.1, as offsets into the received bytes; see `RequestHeadBytes`. */
 export class ResponseHeadBytes extends FieldTable {
-  readonly version: '1.0' | '1.1';
+  version: '1.0' | '1.1' = '1.1';
   /** 100 to 999. */
-  readonly status: number;
+  status = 0;
   /** Number of bytes of the whole head, with the empty line at its end. */
-  readonly size: number;
+  size = 0;
   /** The offset of the status line from the fields: negative. */
-  readonly lineStart: number;
+  lineStart = 0;
   /** End of the status line, with its CR LF: where the fields begin. */
   readonly lineEnd = 0;
-  readonly #reasonEnd: number;
+  #reasonEnd = 0;
 
-  /** @param start first byte of the message */
-  constructor(
+  constructor() {
+    super(noBytes, 0, 0, noOffsets);
+  }
+
+  /**
+   * Makes this another head, and returns it.
+   *
+   * @param start first byte of the message
+   * @param extent number of bytes of the fields, with the empty line
+   * @param offsets with the entries of `count` fields, or more
+   */
+  place(
     bytes: Buffer,
     start: number,
     line: StatusLineOffsets,
     extent: number,
     offsets: readonly number[],
-  ) {
-    super(bytes, start + line.at, extent, offsets);
+    count: number,
+  ): this {
+    this.placeFields(bytes, start + line.at, extent, offsets, count);
     this.version = line.minor === 1 ? '1.1' : '1.0';
     this.status = line.status;
     this.size = line.at + extent;
     this.lineStart = -line.at;
     this.#reasonEnd = line.reasonEnd - line.at;
+    return this;
   }
 
   /** Reason phrase, unchanged; may be empty. */
@@ -373,6 +403,9 @@ export class ResponseHeadBytes extends FieldTable {
     return this.bytes.toString('latin1', start, this.base + this.#reasonEnd);
   }
 }
+
+const noBytes = Buffer.alloc(0);
+const noOffsets: readonly number[] = [];
 
 /** Offset of the reason phrase in a message: behind `HTTP/1.1 200 `. */
 export const reasonStart = 13;

@@ -47,15 +47,27 @@ export class WriteBuffer {
    * @returns false if the buffer is full
    */
   add(piece: string | Buffer): boolean {
+    if (piece.length > 0) {
+      this.#append(piece);
+      this.#schedule();
+    }
+    return !this.isFull;
+  }
+
+  /** Like `add`, and writes it at once. */
+  addNow(piece: string | Buffer): boolean {
+    if (piece.length > 0) this.#append(piece);
+    this.flush();
+    return !this.isFull;
+  }
+
+  #append(piece: string | Buffer): void {
     const { length } = piece;
-    if (length === 0) return !this.isFull;
     const into = this.#bufferFor(length);
     if (this.#size + length > into.length) {
       this.#addInParts(typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece);
     } else if (typeof piece === 'string') this.#size += into.write(piece, this.#size, 'latin1');
     else this.#size += piece.copy(into, this.#size);
-    this.#schedule();
-    return !this.isFull;
   }
 
   /**

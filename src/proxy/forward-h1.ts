@@ -3,7 +3,7 @@ import type { RawFields } from '../http/fields.ts';
 import { type BodyReader, createBodyReader, payloadTogether } from '../http/h1/body.ts';
 import { isReusable, responseFraming } from '../http/framing.ts';
 import { type ResponseHeadBytes } from '../http/head.ts';
-import { createResponseReader, type HeadReader } from '../http/h1/read-head.ts';
+import { giveBackResponseReader, type HeadReader, takeResponseReader } from '../http/h1/read-head.ts';
 import { Malformed } from '../http/h1/scan.ts';
 import { trailersToPass } from '../http/h1/write.ts';
 import type { Limits } from '../policy/limits.ts';
@@ -57,7 +57,7 @@ class ResponseReading {
     this.#method = method;
     this.#limits = limits;
     this.#sink = sink;
-    this.#heads = createResponseReader(limits);
+    this.#heads = takeResponseReader(limits);
   }
 
   /** Reports whether the final head has come. */
@@ -109,6 +109,7 @@ class ResponseReading {
       this.#body = body;
       this.#mayReuse = isReusable(head, framing);
       this.#sink.head(head);
+      giveBackResponseReader(this.#heads, this.#limits);
       return this.#readBody(body, bytes, at, end);
     }
   }
@@ -212,13 +213,14 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
     const { request, reply, limits } = this.#context;
     this.#connection = connection;
     connection.deadline(this.#isExpecting ? expectationMs : limits.upstream_head);
-    connection.write(this.#head!);
+    const head = this.#head!;
     this.#head = null;
     const { framing } = request;
     if (framing.kind === 'none') {
-      connection.flush();
+      connection.writeNow(head);
       return;
     }
+    connection.write(head);
     // A server that sends no 100 may not read the body, and need not say so (RFC 9110 §10.1.1).
     this.#isBodyDoubtful = this.#isExpecting || !methodsWithBody.has(request.method);
     if (!this.#isExpecting) reply.continue();

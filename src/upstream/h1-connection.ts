@@ -4,10 +4,13 @@ import { Deadline, type Clock } from '../lib/timers.ts';
 
 /** An HTTP/1.1 connection to an upstream, as its current user sees it. */
 export interface UpstreamConnection {
-  /** Copies the bytes; a string is latin1. Returns false if the user must wait for `drained`. */
+  /**
+   * Copies the bytes; a string is latin1. They are written before the end of this turn of the event loop, together with all
+   * others. Returns false if the user must wait for `drained`.
+   */
   write(bytes: string | Buffer): boolean;
-  /** Writes the copied bytes at once. Else they are written before the end of this turn of the event loop. */
-  flush(): void;
+  /** Like `write`, and writes at once: no more bytes follow for now. */
+  writeNow(bytes: string | Buffer): boolean;
   /** Stops reading. Bytes that were read already may still be delivered. */
   pause(): void;
   resume(): void;
@@ -135,14 +138,18 @@ export class PooledConnection implements UpstreamConnection {
 
   write(bytes: string | Buffer): boolean {
     const outbox = this.#outbox;
-    if (outbox === null || outbox.add(bytes)) return true;
+    return outbox === null || outbox.add(bytes) || this.#waitForDrain(outbox);
+  }
+
+  writeNow(bytes: string | Buffer): boolean {
+    const outbox = this.#outbox;
+    return outbox === null || outbox.addNow(bytes) || this.#waitForDrain(outbox);
+  }
+
+  #waitForDrain(outbox: WriteBuffer): false {
     if (!this.#waitsForDrain) outbox.onDrain(this.#drained);
     this.#waitsForDrain = true;
     return false;
-  }
-
-  flush(): void {
-    this.#outbox?.flush();
   }
 
   pause(): void {

@@ -36,7 +36,8 @@ export function payloadTogether(bytes: Buffer, spans: readonly number[]): Buffer
   if (start === undefined) return null;
   let at = start;
   for (let i = 0; i < spans.length; i += 2) {
-    const [from = at, to = at] = [spans[i], spans[i + 1]];
+    const from = spans[i]!;
+    const to = spans[i + 1]!;
     if (from !== at) bytes.copyWithin(at, from, to);
     at += to - from;
   }
@@ -99,11 +100,13 @@ export function createBodyReader(
   }
 }
 
+const noSpans: readonly number[] = [];
+
 /** A body of a known length; Infinity: it ends with its connection. */
 class CountedBody implements BodyReader {
   payload = 0;
   relayEnd = 0;
-  spans: readonly number[] = [];
+  spans = noSpans;
   readonly trailers = null;
   readonly #bytes: number;
   readonly #wantsSpans: boolean;
@@ -400,7 +403,7 @@ class TrailerReader {
 
   /** The trailers, with bytes of their own. */
   table(): FieldTable {
-    return new FieldTable(this.#copy, 0, this.#size, this.#fields.offsets);
+    return new FieldTable(this.#copy, 0, this.#size, this.#fields.takeOffsets());
   }
 
   #append(bytes: Buffer, start: number, end: number): void {

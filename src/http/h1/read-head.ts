@@ -37,12 +37,14 @@ interface FirstLine {
   scan: FieldScanner['scan'];
 }
 
-type HeadClass<Line, Head> = new (
+/** Makes a head of its parts. `offsets` may have more entries than those of `count` fields, and are used again. */
+type MakeHead<Line, Head> = (
   bytes: Buffer,
   start: number,
   line: Line,
   extent: number,
   offsets: readonly number[],
+  count: number,
   copy: FieldTable | null,
 ) => Head;
 
@@ -52,13 +54,13 @@ class TwoPartReader<Line extends FirstLine, Head extends FieldTable> implements 
   #last: FieldTable | null = null;
   readonly #whose: Whose;
   readonly #line: Line;
-  readonly #make: HeadClass<Line, Head>;
+  readonly #make: MakeHead<Line, Head>;
   readonly #limits: HeadLimits;
   readonly #fields: FieldScanner;
   #inFields = false;
   #refusal: Malformed | null = null;
 
-  constructor(whose: Whose, line: Line, make: HeadClass<Line, Head>, limits: HeadLimits) {
+  constructor(whose: Whose, line: Line, make: MakeHead<Line, Head>, limits: HeadLimits) {
     this.#whose = whose;
     this.#line = line;
     this.#make = make;
@@ -79,7 +81,7 @@ class TwoPartReader<Line extends FirstLine, Head extends FieldTable> implements 
       if (outcome === 'done') {
         const last = this.#last;
         if (last !== null && repeats(last, bytes, start + line.at, stop))
-          return this.#whole(bytes, start, last.extent, last.offsets);
+          return this.#whole(bytes, start, last.extent, last.offsets, last.count);
         this.#inFields = true;
         fields.begin(0);
       }
@@ -93,13 +95,14 @@ class TwoPartReader<Line extends FirstLine, Head extends FieldTable> implements 
     if (this.#whose === 'request') {
       const copy = Buffer.allocUnsafeSlow(fields.at);
       bytes.copy(copy, 0, start + line.at, start + line.at + fields.at);
-      this.#last = new FieldTable(copy, 0, fields.at, fields.offsets);
+      this.#last = new FieldTable(copy, 0, fields.at, fields.takeOffsets());
+      return this.#whole(bytes, start, fields.at, this.#last.offsets, fields.count);
     }
-    return this.#whole(bytes, start, fields.at, fields.offsets);
+    return this.#whole(bytes, start, fields.at, fields.offsets, fields.count);
   }
 
-  #whole(bytes: Buffer, start: number, extent: number, offsets: readonly number[]): Head {
-    const head = new this.#make(bytes, start, this.#line, extent, offsets, this.#last);
+  #whole(bytes: Buffer, start: number, extent: number, offsets: readonly number[], count: number): Head {
+    const head = this.#make(bytes, start, this.#line, extent, offsets, count, this.#last);
     this.#line.begin();
     this.#inFields = false;
     this.begun = false;
@@ -114,12 +117,61 @@ function repeats({ bytes: last, extent }: FieldTable, bytes: Buffer, at: number,
 
 /** Reads requests. Their framing is another question: `framing.ts`. */
 export function createRequestReader(limits: HeadLimits): HeadReader<RequestHeadBytes> {
-  return new TwoPartReader('request', new RequestLine(), RequestHeadBytes, limits);
+  return new TwoPartReader('request', new RequestLine(), makeRequest, limits);
+}
+
+function makeRequest(
+  bytes: Buffer,
+  start: number,
+  line: RequestLine,
+  extent: number,
+  offsets: readonly number[],
+  _count: number,
+  copy: FieldTable | null,
+): RequestHeadBytes {
+  return new RequestHeadBytes(bytes, start, line, extent, offsets, copy);
 }
 
 /** Reads responses, interim ones (1xx) too. */
 export function createResponseReader(limits: HeadLimits): HeadReader<ResponseHeadBytes> {
-  return new TwoPartReader('response', new StatusLine(), ResponseHeadBytes, limits);
+  return new TwoPartReader('response', new StatusLine(), makeResponse, limits);
+}
+
+function makeResponse(
+  bytes: Buffer,
+  start: number,
+  line: StatusLine,
+  extent: number,
+  offsets: readonly number[],
+  count: number,
+): ResponseHeadBytes {
+  return new ResponseHeadBytes().place(bytes, start, line, extent, offsets.slice(0, count * 5), count);
+}
+
+/** Readers that are not in use, and the limits that they have. */
+const idleReaders: HeadReader<ResponseHeadBytes>[] = [];
+let idleLimits: HeadLimits | null = null;
+const maxIdleReaders = 256;
+
+/** Like `createResponseReader`. A head is valid until the next call, and until the reader is given back. */
+export function takeResponseReader(limits: HeadLimits): HeadReader<ResponseHeadBytes> {
+  if (idleLimits !== limits) {
+    idleReaders.length = 0;
+    idleLimits = limits;
+  }
+  return idleReaders.pop() ?? createReusedReader(limits);
+}
+
+/** Gives back a reader of `takeResponseReader` whose last head was whole. */
+export function giveBackResponseReader(reader: HeadReader<ResponseHeadBytes>, limits: HeadLimits): void {
+  if (limits === idleLimits && idleReaders.length < maxIdleReaders) idleReaders.push(reader);
+}
+
+function createReusedReader(limits: HeadLimits): HeadReader<ResponseHeadBytes> {
+  const head = new ResponseHeadBytes();
+  const make: MakeHead<StatusLine, ResponseHeadBytes> = (bytes, start, line, extent, offsets, count) =>
+    head.place(bytes, start, line, extent, offsets, count);
+  return new TwoPartReader('response', new StatusLine(), make, limits);
 }
 
 const atBegin = 0;

@@ -12,12 +12,13 @@ const atLastLineFeed = 5;
  * (RFC 9112 §5): no folding, no blank before a colon, no line that ends in anything but CR LF.
  */
 export class FieldScanner {
-  /** Offsets in the form of `FieldTable`, which takes them over. */
-  offsets: number[] = [];
+  /** Offsets in the form of `FieldTable`, for `count` fields. Overwritten after `begin`; see `takeOffsets`. */
+  readonly offsets: number[] = [];
   /** Read position, relative to `base`. */
   at = 0;
+  /** Number of fields so far. */
+  count = 0;
   readonly #most: number;
-  #count = 0;
   #state = atLine;
   #nameStart = 0;
   #nameEnd = 0;
@@ -30,9 +31,8 @@ export class FieldScanner {
 
   /** Begins anew. @param at where the first line begins, from `base` */
   begin(at: number): void {
-    this.offsets = [];
     this.at = at;
-    this.#count = 0;
+    this.count = 0;
     this.#state = atLine;
   }
 
@@ -53,7 +53,7 @@ export class FieldScanner {
           continue;
         }
         if ((kindOf[byte]! & inToken) === 0) return faultAtLine(byte);
-        if (this.#count === this.#most) return 'too_many_fields';
+        if (this.count === this.#most) return 'too_many_fields';
         this.#nameStart = at - base;
         state = inName;
       }
@@ -99,14 +99,19 @@ export class FieldScanner {
     let valueEnd = lineEnd;
     const valueStart = base + this.#valueStart;
     while (valueEnd > valueStart && (bytes[valueEnd - 1] === SP || bytes[valueEnd - 1] === HT)) valueEnd -= 1;
-    this.#count += 1;
-    this.offsets.push(
-      numberOf(bytes, base + this.#nameStart, base + this.#nameEnd),
-      this.#nameStart,
-      this.#nameEnd,
-      this.#valueStart,
-      valueEnd - base,
-    );
+    const { offsets } = this;
+    const to = this.count * 5;
+    offsets[to] = numberOf(bytes, base + this.#nameStart, base + this.#nameEnd);
+    offsets[to + 1] = this.#nameStart;
+    offsets[to + 2] = this.#nameEnd;
+    offsets[to + 3] = this.#valueStart;
+    offsets[to + 4] = valueEnd - base;
+    this.count += 1;
+  }
+
+  /** Returns a copy of the offsets. */
+  takeOffsets(): number[] {
+    return this.offsets.slice(0, this.count * 5);
   }
 }
 

@@ -50,7 +50,7 @@ export function fakeConnection(user: ConnectionUser): FakeConnection {
       sent += bytes.toString('latin1');
       return !it.full;
     },
-    flush() {},
+    writeNow: (bytes) => it.write(bytes),
     pause: () => void (paused = true),
     resume: () => void (paused = false),
     deadline(ms) {
