@@ -15,7 +15,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
 import { clientCertificateHint, clientCertificateRefused, type Peer } from '../policy/peer.ts';
-import { fieldNameAsRead, isFieldName } from '../policy/text.ts';
+import { FieldNames, isFieldName } from '../policy/text.ts';
 import type { UpstreamConnection } from '../upstream/h1-connection.ts';
 import type { Connections } from '../upstream/h1-pool.ts';
 import type { Streams } from '../upstream/h2-pool.ts';
@@ -225,8 +225,8 @@ export function uploadOf({ request, sent }: AttemptContext): UploadBody {
 /** Removes trailers that a recipient could take for the field of the credential. */
 function withoutNamed(trailers: RawFields, names: ReadonlySet<string> | undefined): RawFields {
   if (trailers.length === 0 || names === undefined) return trailers;
-  const removed = new Set([...names].map(fieldNameAsRead));
-  return withoutFields(trailers, (name) => removed.has(fieldNameAsRead(name)));
+  const removed = new FieldNames(names);
+  return withoutFields(trailers, (name) => removed.has(name));
 }
 
 /** Sends one request body to an upstream; reads no more of it than that takes. */

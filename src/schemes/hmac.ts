@@ -4,7 +4,7 @@ import type { Credential } from '../grants/credential.ts';
 import { valuesOf, withoutFields } from '../http/fields.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
-import { fieldNameAsRead } from '../policy/text.ts';
+import { FieldNames } from '../policy/text.ts';
 import { singleValue } from './credential.ts';
 import { readTemplate } from './header.ts';
 import {
@@ -163,7 +163,7 @@ export const hmac: AuthScheme<HmacPlacement, { readonly hmac: HmacPlacement }> =
     const [headers, query] = [placement.headers.map(read), placement.query.map(read)];
     const signing = { placement, secret, sign: readTemplate(placement.sign), headers, query };
     const replaces = headers.map(({ name }) => name.toLowerCase());
-    const removed = new Set(['authorization', ...replaces].map(fieldNameAsRead));
+    const removed = new FieldNames(['authorization', ...replaces]);
     return { fields: [], replaces, apply: (request) => signRequest(request, removed, signing) };
   },
 };
@@ -191,11 +191,11 @@ function read([name, written]: readonly [string, string]): Named {
 
 function signRequest(
   request: UnauthenticatedRequest,
-  removed: ReadonlySet<string>,
+  removed: FieldNames,
   signing: Signing,
 ): RequestChanges {
   const { placement, secret, headers, query } = signing;
-  const kept = withoutFields(request.fields, (name) => removed.has(fieldNameAsRead(name)));
+  const kept = withoutFields(request.fields, (name) => removed.has(name));
   const values = signedValues(placement, secret.key, request.authority, factsOf(request));
   const plain = filled(headers, false, values.sent);
   const path = withParameters(withoutParameters(request.path, query), filled(query, false, values.sent));
