@@ -189,11 +189,7 @@ function read([name, written]: readonly [string, string]): Named {
   return { name, template, hasSignature: namesIn(template).includes('signature') };
 }
 
-function signRequest(
-  request: UnauthenticatedRequest,
-  removed: FieldNames,
-  signing: Signing,
-): RequestChanges {
+function signRequest(request: UnauthenticatedRequest, removed: FieldNames, signing: Signing): RequestChanges {
   const { placement, secret, headers, query } = signing;
   const kept = withoutFields(request.fields, (name) => removed.has(name));
   const values = signedValues(placement, secret.key, request.authority, factsOf(request));
