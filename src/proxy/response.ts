@@ -181,8 +181,9 @@ export class ResponseHandler {
     if (this.#isOver) return;
     const { request, reply, body } = this.#context;
     if (reply.started) {
-      this.#finish('broken');
+      // The end of the exchange destroys a connection whose reply has not ended.
       reply.abort();
+      this.#finish('broken');
       return;
     }
     const failure = upstreamFailure(error, peerOf(request.authority, request.identity), hasBegun);
@@ -204,8 +205,8 @@ export class ResponseHandler {
   stop(why: SidekeyError): void {
     if (this.#isOver) return;
     if (this.#context.reply.started) {
-      this.#finish('broken', why.code);
       this.#context.reply.abort();
+      this.#finish('broken', why.code);
     } else this.refuse(why);
     this.#transport.drop();
   }
