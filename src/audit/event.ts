@@ -131,7 +131,7 @@ export interface AuditLine extends Omit<AuditEvent, 'shared'> {
    * if this line follows that one directly.
    */
   readonly prev_end?: string;
-  /** The first half of `hash` of the line before of the same `node`; zeros for the first line. */
+  /** The first 48 bits of `hash` of the line before of the same `node`; zeros for the first line. */
   readonly prev: string;
   /**
    * HMAC-SHA256 over the line without this field, with a key derived from the master key: its first 132 bits in base64url.

@@ -5,7 +5,7 @@
  * (HMAC-SHA256) over the bytes of the line in the file up to `,"hash":`. Verification never parses and serialises a
  * line, so a difference between two parsers cannot hide an edit.
  *
- * The hash is truncated to 132 bits (RFC 2104, section 5). `prev` is the first half of the hash before it: `prev` has to
+ * The hash is truncated to 132 bits (RFC 2104, section 5). `prev` is the beginning of the hash before it: it has to
  * tell apart only the authentic lines of one chain with one number, and there are several of these only if a chain was
  * continued from an older copy.
  */
@@ -14,8 +14,8 @@ import type { AuditEvent, AuditLine, EncodedFields, SharedFields } from './event
 
 /** Length of a hash: 132 bits in base64url. */
 const hashLength = 22;
-/** Length of a `prev`: 66 bits in base64url. */
-const prevLength = 11;
+/** Length of a `prev`: 48 bits in base64url. */
+const prevLength = 8;
 
 /** The hash before the first line of a chain. */
 export const genesis = '0'.repeat(hashLength);
@@ -121,11 +121,14 @@ class JsonBytes {
     this.bytes = Buffer.allocUnsafeSlow(size);
   }
 
-  /** Copies bytes. Most are few: a loop costs less than a call. */
+  /** Copies bytes. If they are few, a loop costs less than a call. */
   copy(from: Uint8Array): void {
     const { bytes } = this;
     let { end } = this;
-    for (let at = 0; at < from.length; at += 1) bytes[end++] = from[at]!;
+    if (from.length > 32) {
+      bytes.set(from, end);
+      end += from.length;
+    } else for (let at = 0; at < from.length; at += 1) bytes[end++] = from[at]!;
     this.end = end;
   }
 

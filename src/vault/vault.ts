@@ -333,7 +333,7 @@ export function createLineMac(key: KeyObject): Mac {
       reserve(data.length).set(data, blockBytes);
       end += data.length;
     }
-    outer.write(hash('sha256', inner.subarray(0, end), 'hex'), blockBytes, 'hex');
+    outer.write(hash('sha256', inner.subarray(0, end), 'latin1'), blockBytes, 'latin1');
     return hash('sha256', outer, encoding);
   };
 }

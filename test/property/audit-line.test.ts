@@ -106,7 +106,7 @@ describe('the bytes of lines', () => {
         for (const [index, [own, common]] of events.entries()) {
           const [signed = '', hash] = (lines[index] ?? '').split(/,"hash":"(?=[\w-]{22}"\}$)/);
           expect(hash).toBe(`${mac(signed)}"}`);
-          const prev = (index === 0 ? genesis : one.head(index).hash).slice(0, 11);
+          const prev = (index === 0 ? genesis : one.head(index).hash).slice(0, 8);
           expect(signed).toBe(
             `{"v":1,"seq":${index + 1},"time":"2026-01-02T03:04:05.678Z","node":"host/1",` +
               `${reference({ ...own, ...common })},"prev":"${prev}"`,

@@ -60,7 +60,7 @@ describe('the text of an audit line', () => {
       seq: 1,
       time,
       node: 'host/1',
-      prev: '00000000000',
+      prev: '00000000',
     });
   });
 
@@ -107,7 +107,7 @@ describe('the text of an audit line', () => {
     const [signed = '', tail] = second.text.split(',"hash":"');
     expect(tail).toBe(`${mac(signed)}"}`);
     expect(signed).toContain(`"seq":2,`);
-    expect(signed.endsWith(`,"prev":"${first.head.hash.slice(0, 11)}"`)).toBe(true);
+    expect(signed.endsWith(`,"prev":"${first.head.hash.slice(0, 8)}"`)).toBe(true);
   });
 });
 
@@ -120,7 +120,7 @@ describe('reading a piece of the file', () => {
       kind: 'line',
       node: 'host/1',
       seq: 1,
-      prev: '00000000000',
+      prev: '00000000',
       hash,
       event: 'access',
     });

@@ -55,7 +55,7 @@ describe('append', () => {
         node: 'host/1',
         ...access('/a'),
         prev_end: '0:0',
-        prev: '0'.repeat(11),
+        prev: '0'.repeat(8),
         hash: expect.any(String) as string,
       },
     ]);
