@@ -138,8 +138,13 @@ const inChunks = -2;
 
 function framingOfLength(length: number): BodyFraming {
   if (length === inChunks) return chunked;
-  return length === unannounced || length === 0 ? none : { kind: 'length', bytes: length };
+  if (length === unannounced || length === 0) return none;
+  if (lastLength.bytes !== length) lastLength = { kind: 'length', bytes: length };
+  return lastLength;
 }
+
+/** The last result of a length: a response is asked for it twice, and many responses are as long as the one before. */
+let lastLength: { readonly kind: 'length'; readonly bytes: number } = { kind: 'length', bytes: 0 };
 
 /**
  * Returns the length that a head announces, in bytes; `unannounced` or `inChunks`; or its fault.

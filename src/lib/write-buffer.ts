@@ -54,13 +54,6 @@ export class WriteBuffer {
     return !this.isFull;
   }
 
-  /** Like `add`, and writes it at once. */
-  addNow(piece: string | Buffer): boolean {
-    if (piece.length > 0) this.#append(piece);
-    this.flush();
-    return !this.isFull;
-  }
-
   #append(piece: string | Buffer): void {
     const { length } = piece;
     const into = this.#bufferFor(length);
@@ -85,10 +78,11 @@ export class WriteBuffer {
     return this.#size;
   }
 
-  /** Adds the bytes that were written into the buffer of `room`, up to `end`. */
-  filledTo(end: number): void {
+  /** Adds the bytes that were written into the buffer of `room`, up to `end`. `isFlushed`: writes all at once. */
+  filledTo(end: number, isFlushed = false): void {
     this.#size = end;
-    this.#schedule();
+    if (isFlushed) this.flush();
+    else this.#schedule();
   }
 
   #schedule(): void {

@@ -1,14 +1,6 @@
 import { hopByHop, type RawFields, trailerFields, withoutFields } from '../http/fields.ts';
 import { announcesInVain, type BodyFraming } from '../http/framing.ts';
-import {
-  chunkEnd,
-  chunkStart,
-  headWith,
-  isOneLine,
-  lastChunk,
-  ownHead,
-  fieldSection,
-} from '../http/h1/write.ts';
+import { chunkEnd, chunkStart, isOneLine, lastChunk, fieldSection } from '../http/h1/write.ts';
 import type { ResponseHeadBytes } from '../http/head.ts';
 import type { ExchangeResult, Meter, Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
@@ -35,23 +27,21 @@ type SentRequest = Pick<
 >;
 
 /**
- * The head of a request as it is sent in HTTP/1.1, with the fields as they stand.
+ * The field section of a request as it is sent in HTTP/1.1, with the fields as they stand. Its method and path are checked.
  *
  * @param isExpecting whether the upstream is asked for a 100 before the body (RFC 9110 §10.1.1)
  * @throws SidekeyError `bad_request` where it would not be one head of one request
  */
-export function requestHead(
+export function requestSection(
   { method, path, fields, planned, protocol }: SentRequest,
   isExpecting = false,
 ): Buffer {
   checkTarget(path);
+  if (!isOneLine(method)) throw cannotBeForwarded();
   const own = protocol === 'h2' ? withoutTe(fields) : fields;
   const kept = isExpecting ? [...own, 'Expect', '100-continue'] : own;
-  const line = `${method} ${path} HTTP/1.1`;
   try {
-    const section = kept === fields ? (planned?.section(fields) ?? null) : null;
-    if (section !== null) return headWith(line, section);
-    return ownHead(line, kept);
+    return (kept === fields ? planned?.section(fields) : null) ?? fieldSection(kept);
   } catch (cause) {
     throw cannotBeForwarded(cause);
   }
@@ -63,7 +53,7 @@ const secrets = ['authorization', 'cookie'];
 /**
  * The head of a request as it opens a stream of HTTP/2 (RFC 9113 §8.3.1).
  *
- * @throws SidekeyError `bad_request` as `requestHead`
+ * @throws SidekeyError `bad_request` as `requestSection`
  */
 export function streamHead(
   { authority, method, path, fields, framing, carriedIn, conceal }: SentRequest,

@@ -15,7 +15,7 @@ import {
   expects,
   framedFor,
   keptFor,
-  requestHead,
+  requestSection,
   uploadOf,
   type AttemptContext,
   timedOut,
@@ -178,7 +178,8 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
   readonly #response: ResponseHandler;
   readonly #reading: ResponseReading;
   readonly #isExpecting: boolean;
-  #head: Buffer | null = null;
+  /** The fields of the request; null: it is sent, or not to be sent. */
+  #section: Buffer | null = null;
   #connection: UpstreamConnection | null = null;
   #upload: Upload | null = null;
   /** For how long the upstream keeps the connection, as it says. */
@@ -200,7 +201,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
     if (!this.#response.begin()) return;
     const { request, connections, fresh } = this.#context;
     try {
-      this.#head = requestHead(request, this.#isExpecting);
+      this.#section = requestSection(request, this.#isExpecting);
       connections.request(this.#peer, this, fresh);
     } catch (error) {
       this.#response.refuse(error as Error);
@@ -213,14 +214,11 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
     const { request, reply, limits } = this.#context;
     this.#connection = connection;
     connection.deadline(this.#isExpecting ? expectationMs : limits.upstream_head);
-    const head = this.#head!;
-    this.#head = null;
     const { framing } = request;
-    if (framing.kind === 'none') {
-      connection.writeNow(head);
-      return;
-    }
-    connection.write(head);
+    const isAlone = framing.kind === 'none';
+    connection.writeHead(request.method, request.path, this.#section!, isAlone);
+    this.#section = null;
+    if (isAlone) return;
     // A server that sends no 100 may not read the body, and need not say so (RFC 9110 §10.1.1).
     this.#isBodyDoubtful = this.#isExpecting || !methodsWithBody.has(request.method);
     if (!this.#isExpecting) reply.continue();
@@ -316,8 +314,8 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
 
   drop(): void {
     this.#upload?.stop();
-    if (this.#head !== null) this.#context.connections.leave(this.#peer, this);
-    this.#head = null;
+    if (this.#section !== null) this.#context.connections.leave(this.#peer, this);
+    this.#section = null;
     this.#connection?.destroy();
     this.#connection = null;
   }

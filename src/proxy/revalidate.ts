@@ -24,7 +24,7 @@ interface OpenConnection {
    */
   readonly refusal: ((policy: Policy, now: number) => Refusal | Promise<Refusal>) | null;
   /** Settles the bytes since the last look; it may end the work. Absent: none are counted. */
-  readonly meter?: { settle(): void };
+  readonly meter?: { readonly bytesIn: number; readonly bytesOut: number; settle(): void };
 }
 
 /** A connection or a stream that can be closed. */
@@ -71,7 +71,7 @@ class Entry {
     this.permission = permission;
     this.refusal = refusal;
     this.meter = meter;
-    this.bytes = bytesOf(client);
+    this.bytes = bytesOf(this);
     this.judgedAt = now;
     this.look = look;
   }
@@ -175,7 +175,7 @@ export function createOpenConnections(
   /** Returns why it may not stay open; null: it may, until `endsAt` at least. */
   async function refusalOf(entry: Entry): Promise<SidekeyError | null> {
     const now = services.now();
-    const bytes = bytesOf(entry.client);
+    const bytes = bytesOf(entry);
     try {
       const refused = (await entry.refusal?.(services.lastConfig().policy, now)) ?? null;
       if (refused !== null) return refused;
@@ -249,8 +249,10 @@ function remove(entry: Entry): void {
   last.index = index;
 }
 
-/** Both ways. */
-function bytesOf({ bytesRead = 0, bytesWritten = 0 }: Cuttable): number {
+/** Both ways. A socket counts its bytes at a cost that an exchange with a meter does not have. */
+function bytesOf({ client, meter }: Pick<Entry, 'client' | 'meter'>): number {
+  if (meter !== undefined) return meter.bytesIn + meter.bytesOut;
+  const { bytesRead = 0, bytesWritten = 0 } = client;
   return bytesRead + bytesWritten;
 }
 

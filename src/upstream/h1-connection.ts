@@ -1,4 +1,5 @@
 import type { OnReadOpts, Socket } from 'node:net';
+import { addRequestHead } from '../http/h1/write.ts';
 import { beginGathering, endGathering, WriteBuffer } from '../lib/write-buffer.ts';
 import { Deadline, type Clock } from '../lib/timers.ts';
 
@@ -9,8 +10,10 @@ export interface UpstreamConnection {
    * others. Returns false if the user must wait for `drained`.
    */
   write(bytes: string | Buffer): boolean;
-  /** Like `write`, and writes at once: no more bytes follow for now. */
-  writeNow(bytes: string | Buffer): boolean;
+  /**
+   * Copies the head of a request; see `addRequestHead`. `isAlone`: it is written at once, since no bytes follow for now.
+   */
+  writeHead(method: string, target: string, section: Buffer, isAlone: boolean): void;
   /** Stops reading. Bytes that were read already may still be delivered. */
   pause(): void;
   resume(): void;
@@ -141,9 +144,8 @@ export class PooledConnection implements UpstreamConnection {
     return outbox === null || outbox.add(bytes) || this.#waitForDrain(outbox);
   }
 
-  writeNow(bytes: string | Buffer): boolean {
-    const outbox = this.#outbox;
-    return outbox === null || outbox.addNow(bytes) || this.#waitForDrain(outbox);
+  writeHead(method: string, target: string, section: Buffer, isAlone: boolean): void {
+    if (this.#outbox !== null) addRequestHead(this.#outbox, method, target, section, isAlone);
   }
 
   #waitForDrain(outbox: WriteBuffer): false {

@@ -2,7 +2,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { isFieldName } from '../../policy/text.ts';
 import { hopByHop, nominatedBy, notInTrailers, type RawFields } from '../fields.ts';
 import { type FieldTable, NameSet } from '../head.ts';
-import { CR, known, LF } from './scan.ts';
+import { CR, known, LF, SP } from './scan.ts';
 
 /** Returns the line before a chunk. `size` is at least 1: an empty chunk ends the body. */
 export function chunkStart(size: number): string {
@@ -71,10 +71,12 @@ export interface HeadTarget {
   /** Returns a buffer with room for `size` bytes from `end` on; null: they are too many. */
   room(size: number): Buffer | null;
   readonly end: number;
-  /** Adds the bytes that were written from `end` on. */
-  filledTo(end: number): void;
+  /** Adds the bytes that were written from `end` on. `isFlushed`: writes all at once. */
+  filledTo(end: number, isFlushed?: boolean): void;
   /** Adds a copy of a piece. */
   add(piece: Buffer): boolean;
+  /** Writes all at once. */
+  flush(): void;
 }
 
 /**
@@ -197,9 +199,15 @@ class Prepared implements PreparedHead {
 /** Used for every head that is written as soon as it is prepared. */
 const shared = new Prepared();
 
-/** Writes a text. Returns where it ends. */
+/** Number of characters from which a call into V8 costs less than a loop. */
+const longText = 64;
+
+/** Writes a latin1 text. Returns where it ends. */
 function put(target: Buffer, at: number, text: string): number {
-  return text === '' ? at : at + target.write(text, at, 'latin1');
+  const { length } = text;
+  if (length >= longText) return at + target.write(text, at, 'latin1');
+  for (let i = 0; i < length; i += 1) target[at + i] = text.charCodeAt(i);
+  return at + length;
 }
 
 /** Reports whether `Connection` has options other than the usual ones, which nominate no field. */
@@ -220,12 +228,36 @@ export function ownHead(line: string, fields: RawFields): Buffer {
   return Buffer.from(`${checked(line)}\r\n${fieldLines(fields)}\r\n`, 'latin1');
 }
 
-/** Returns a new head with a field section that `fieldSection` has made. @throws SidekeyError as `ownHead` */
-export function headWith(line: string, section: Buffer): Buffer {
-  const head = Buffer.allocUnsafe(line.length + 2 + section.length);
-  head.write(`${checked(line)}\r\n`, 'latin1');
-  section.copy(head, line.length + 2);
-  return head;
+const requestLineEnd = ' HTTP/1.1\r\n';
+
+/**
+ * Adds the head of a request to a buffer.
+ *
+ * @param target without a space; like the method one line: see `isOneLine`
+ * @param section as `fieldSection` returns it
+ * @param isFlushed writes it at once
+ */
+export function addRequestHead(
+  into: HeadTarget,
+  method: string,
+  target: string,
+  section: Buffer,
+  isFlushed: boolean,
+): void {
+  const size = method.length + 1 + target.length + requestLineEnd.length + section.length;
+  const room = into.room(size);
+  if (room === null) {
+    into.add(Buffer.from(`${method} ${target}${requestLineEnd}`, 'latin1'));
+    into.add(section);
+    if (isFlushed) into.flush();
+    return;
+  }
+  let at = put(room, into.end, method);
+  room[at] = SP;
+  at = put(room, at + 1, target);
+  at = put(room, at, requestLineEnd);
+  at += section.copy(room, at);
+  into.filledTo(at, isFlushed);
 }
 
 /** Returns the lines of fields, each with CR LF. */

@@ -41,7 +41,7 @@ export class ClientReply implements Reply {
   /** The client waits for `100 Continue` before it sends its body. */
   #expectsContinue: boolean;
   #isLast = false;
-  #framing: ReplyFraming = { kind: 'none' };
+  #framing: ReplyFraming = none;
   /** Bytes still to be written of a response with a length. */
   #left = 0;
 

@@ -138,7 +138,7 @@ describe('an open connection', () => {
     const right: Permission = { grant: null, caller: { holds: async () => Infinity } };
     const { near } = await socketPair();
     const { promise, resolve } = Promise.withResolvers<ExchangeResult>();
-    const meter = { settle: () => void (settled += 1) };
+    const meter = { bytesIn: 0, bytesOut: 0, settle: () => void (settled += 1) };
     const done = open.during({ client: near, permission: right, refusal: null, meter }, () => promise);
     await time.advance(3_000);
     expect(settled).toBe(3);
