@@ -334,6 +334,20 @@ describe('with fsync: always', () => {
     await closing;
   });
 
+  it('never acknowledges a line at once', async () => {
+    const { calls, begun } = slowDisk();
+    const log = await openLog(await newLogFile(), { disk: calls, fsync: 'always' });
+    for (const path of ['/1', '/2', '/3']) {
+      const written = log.write(access(path));
+      expect(written).toBeInstanceOf(Promise);
+      (await begun(Number(path.slice(1))))?.resolve();
+      await written;
+    }
+    const closing = log.close();
+    (await begun(4))?.resolve();
+    await closing;
+  });
+
   it('refuses lines that are not durable, and recovers together with the disk', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     try {
@@ -450,6 +464,19 @@ describe('between two checks', () => {
     await log.close();
     expect(await paths(file)).toEqual(Array.from({ length: 7 }, (_, index) => `/${index + 1}`));
     expect(await problems(file)).toEqual([]);
+  });
+
+  it('the own torn line is ended', async () => {
+    const file = await newLogFile();
+    const { state, calls } = limitedDisk();
+    const log = await openLog(file, { disk: calls, isFileCheckDue: () => false });
+    await write(log, 1);
+    state.room = 33;
+    await expect(log.append(access('/lost'))).rejects.toMatchObject(unavailable);
+    state.room = Infinity;
+    await write(log, 1, 2);
+    expect((await allLines(file)).map(({ event }) => event)).toEqual(['access', 'audit.repaired', 'access']);
+    expect(await verify(file)).toMatchObject({ ok: true, torn: 1 });
   });
 
   it('a file that was removed is noticed with the next line, and a torn line of another writer ends there', async () => {
