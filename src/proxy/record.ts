@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import type { Identity } from '../agents/authentication.ts';
 import type { Question } from '../approvals/approval.ts';
 import type { AuditEvent } from '../audit/event.ts';
-import { newExchangeId } from '../audit/exchange-id.ts';
+import { newExchangeId } from '../lib/exchange-id.ts';
 import type { SealedCredential } from '../grants/credential.ts';
 import type { Grant } from '../grants/grant.ts';
 import type { InjectPlace, Provider } from '../grants/provider.ts';

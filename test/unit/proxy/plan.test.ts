@@ -1,0 +1,49 @@
+import { describe, expect, test } from 'vitest';
+import { ConnectionPlan } from '../../../src/proxy/plan.ts';
+import { PlannedFields } from '../../../src/schemes/apply.ts';
+import { authorityOf } from '../policy/policy-for-test.ts';
+
+/** `test/property/plan.test.ts` compares what a plan leads to. Here are the checks that no request of it can reach. */
+describe('a connection’s plan', () => {
+  test('has other labels where those of the agent or of the grant are another list', () => {
+    const plan = new ConnectionPlan({ address: '127.0.0.1:4711' });
+    const [agent, grant] = [['a'], ['g']];
+    const both = plan.labels(agent, grant);
+    expect(both).toEqual(['a', 'g']);
+    expect(plan.labels(agent, grant)).toBe(both);
+    expect(plan.labels(['b'], grant)).toEqual(['b', 'g']);
+    expect(plan.labels(agent, ['h'])).toEqual(['a', 'h']);
+  });
+
+  test('has other fields where the authority is another one', () => {
+    const plan = new ConnectionPlan({ address: '127.0.0.1:4711' });
+    const head = { method: 'GET', target: '/', version: '1.1', fields: ['Accept', '*/*'] } as const;
+    expect(plan.forwarded(head, authorityOf('a.example'))).toEqual(['Host', 'a.example', 'Accept', '*/*']);
+    expect(plan.forwarded(head, authorityOf('b.example'))).toEqual(['Host', 'b.example', 'Accept', '*/*']);
+  });
+});
+
+describe('planned fields with a credential', () => {
+  const fields = ['Host', 'a.example'];
+  const sealed = { credential: { type: 'api_key', value: 'secret' }, audience: ['a.example'] } as const;
+  const bearer = { kind: 'bearer' } as const;
+  const applied = { fields: [...fields, 'Authorization', 'Bearer secret'] };
+
+  test('are found for the same objects alone', () => {
+    const planned = new PlannedFields();
+    const authority = authorityOf('a.example');
+    planned.keep(fields, sealed, bearer, authority, applied);
+    expect(planned.find(fields, sealed, bearer, authority)).toBe(applied);
+    expect(planned.find([...fields], sealed, bearer, authority)).toBeNull();
+    expect(planned.find(fields, { ...sealed }, bearer, authority)).toBeNull();
+    expect(planned.find(fields, sealed, { ...bearer }, authority)).toBeNull();
+    expect(planned.find(fields, sealed, bearer, authorityOf('a.example'))).toBeNull();
+  });
+
+  test('are not kept for plain http, which the domain may forbid for the next request', () => {
+    const planned = new PlannedFields();
+    const plain = authorityOf('a.example', 'http');
+    planned.keep(fields, sealed, bearer, plain, applied);
+    expect(planned.find(fields, sealed, bearer, plain)).toBeNull();
+  });
+});
