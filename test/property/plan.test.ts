@@ -10,7 +10,7 @@ import { createDomainMap, type LeakGuard } from '../../src/policy/domain-map.ts'
 import { defaultLimits } from '../../src/policy/limits.ts';
 import { type DomainRules, noConditions } from '../../src/policy/rule.ts';
 import { parseGlob } from '../../src/policy/text.ts';
-import { requestHead } from '../../src/proxy/attempt.ts';
+import { requestSection } from '../../src/proxy/attempt.ts';
 import { authorize, receive } from '../../src/proxy/authorize.ts';
 import { applyCredential, countUse, obtainCredential } from '../../src/proxy/credential.ts';
 import { createPathRedactor, ExchangeRecord } from '../../src/proxy/record.ts';
@@ -234,7 +234,7 @@ async function judge(inbound: InboundRequest, config: ConfigSnapshot, services: 
       facts,
       grant: grant?.id,
       caller: [caller.agent, caller.lease, caller.selectors],
-      head: requestHead(sent).toString('latin1'),
+      head: [sent.method, sent.path, requestSection(sent).toString('latin1')],
       leaks: [sent.leakGuard, sent.leakKey?.grant, sent.secrets?.texts, [...(sent.carriedIn ?? [])]],
       concealed: sent.conceal?.(['Location', sent.path]),
       framing: sent.framing,

@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { SidekeyError } from '../../../src/lib/errors.ts';
+import { defaultLimits } from '../../../src/policy/limits.ts';
 import { ConnectionPlan } from '../../../src/proxy/plan.ts';
 import { PlannedFields } from '../../../src/schemes/apply.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
@@ -11,8 +13,18 @@ describe('a connection’s plan', () => {
     const both = plan.labels(agent, grant);
     expect(both).toEqual(['a', 'g']);
     expect(plan.labels(agent, grant)).toBe(both);
-    expect(plan.labels(['b'], grant)).toEqual(['b', 'g']);
     expect(plan.labels(agent, ['h'])).toEqual(['a', 'h']);
+    expect(plan.labels(['b'], grant)).toEqual(['b', 'g']);
+    expect(plan.labels(agent, grant)).toEqual(['a', 'g']);
+  });
+
+  test('has another framing where the version is another one', () => {
+    const plan = new ConnectionPlan({ address: '127.0.0.1:4711' });
+    const head = { method: 'POST', target: '/', fields: ['Transfer-Encoding', 'chunked'] } as const;
+    const framing = (version: '1.0' | '1.1') =>
+      plan.facts({ ...head, version }, defaultLimits, { find: () => [] }).framing;
+    expect(framing('1.1')).toEqual({ kind: 'chunked' });
+    expect(framing('1.0')).toBeInstanceOf(SidekeyError);
   });
 
   test('has other fields where the authority is another one', () => {
