@@ -88,8 +88,10 @@ export class WriteBuffer {
   #schedule(): void {
     if (this.#given > 0 || this.#isScheduled) return;
     this.#isScheduled = true;
-    if (isGathering) due.push(this);
-    else process.nextTick(this.#flushLater);
+    if (isGathering) {
+      due[dueCount] = this;
+      dueCount += 1;
+    } else process.nextTick(this.#flushLater);
   }
 
   /** Writes the gathered bytes. */
@@ -182,9 +184,9 @@ export class WriteBuffer {
   }
 }
 
-/** Write buffers that are to be flushed at the end of the gathering. */
-let due: WriteBuffer[] = [];
-let spare: WriteBuffer[] = [];
+/** Write buffers that are to be flushed at the end of the gathering: the first `dueCount` entries. */
+const due: (WriteBuffer | null)[] = [];
+let dueCount = 0;
 let isGathering = false;
 
 /**
@@ -198,12 +200,13 @@ export function beginGathering(): void {
 /** Flushes the buffers that got bytes since `beginGathering`. */
 export function endGathering(): void {
   isGathering = false;
-  if (due.length === 0) return;
-  const flushing = due;
-  due = spare;
-  for (let at = 0; at < flushing.length; at += 1) flushing[at]!.flushScheduled();
-  flushing.length = 0;
-  spare = flushing;
+  while (dueCount > 0) {
+    dueCount -= 1;
+    const buffer = due[dueCount]!;
+    // The array keeps its length: V8 would free the memory of an empty one.
+    due[dueCount] = null;
+    buffer.flushScheduled();
+  }
 }
 
 function take(bytes: number): Buffer {

@@ -139,7 +139,11 @@ export function meteredBody(
   most: number,
   meter: Meter,
 ): RequestBody {
-  if (source === null) return noBody;
+  return source === null ? noBody : meteredPieces(source, keep, most, meter);
+}
+
+/** A function of its own, so that a request without a body does not allocate its variables. */
+function meteredPieces(source: AsyncIterable<Buffer>, keep: number, most: number, meter: Meter): RequestBody {
   const pieces = source[Symbol.asyncIterator]();
   let first: Link | null = { piece: nothing, next: null };
   let kept: Buffer[] | null = [];

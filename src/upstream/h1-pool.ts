@@ -291,7 +291,9 @@ class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements Conn
   /** Idle connections; the one used last is at the end. */
   readonly #idle: PooledConnection[] = [];
   /** Connections released in this turn of the event loop, or in the one before. */
-  readonly #settling: PooledConnection[] = [];
+  readonly #settling: (PooledConnection | null)[] = [];
+  /** Number of these. The array keeps its length: V8 would free the memory of an empty one. */
+  #settlingCount = 0;
   readonly #settle = () => this.#settleAll();
 
   protected servedByDialing(): number {
@@ -357,10 +359,11 @@ class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements Conn
       connection.destroy();
       return;
     }
-    if (this.#settling.length === 0) setImmediate(this.#settle);
+    if (this.#settlingCount === 0) setImmediate(this.#settle);
     connection.maxIdleMs = keep;
     connection.turnsToIdle = wasPaused ? 2 : 1;
-    this.#settling.push(connection);
+    this.#settling[this.#settlingCount] = connection;
+    this.#settlingCount += 1;
   }
 
   closed(connection: PooledConnection): void {
@@ -374,7 +377,7 @@ class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements Conn
 
   /** Makes as many connections as users wait for and the limit allows. */
   #dial(): void {
-    while (this.dialing + this.#settling.length < this.waiting.size && !this.isFull) void this.#dialOne();
+    while (this.dialing + this.#settlingCount < this.waiting.size && !this.isFull) void this.#dialOne();
   }
 
   async #dialOne(): Promise<void> {
@@ -398,7 +401,7 @@ class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements Conn
 
   #settleAll(): void {
     const settling = this.#settling;
-    const count = settling.length;
+    const count = this.#settlingCount;
     let kept = 0;
     for (let at = 0; at < count; at += 1) {
       const connection = settling[at]!;
@@ -407,8 +410,11 @@ class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements Conn
       if (connection.turnsToIdle > 0) settling[kept++] = connection;
       else this.#offer(connection, connection.maxIdleMs);
     }
-    settling.copyWithin(kept, count).length -= count - kept;
-    if (settling.length > 0) setImmediate(this.#settle);
+    // Others may have been released meanwhile.
+    for (let at = count; at < this.#settlingCount; at += 1) settling[kept++] = settling[at]!;
+    for (let at = kept; at < this.#settlingCount; at += 1) settling[at] = null;
+    this.#settlingCount = kept;
+    if (kept > 0) setImmediate(this.#settle);
     this.#dial();
   }
 
