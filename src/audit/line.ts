@@ -9,6 +9,7 @@
  * tell apart only the authentic lines of one chain with one number, and there are several of these only if a chain was
  * continued from an older copy.
  */
+import { viewsOf } from '../lib/views.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { AuditEvent, AuditLine, EncodedFields, SharedFields } from './event.ts';
 
@@ -245,7 +246,11 @@ function writeFields(to: JsonBytes, event: AuditEvent): void {
 
 /** Composes the lines of a batch, each with its newline, in one buffer. */
 export class LineBatch {
-  readonly #json = new JsonBytes(batchBytes);
+  readonly #bytes = Buffer.allocUnsafeSlow(batchBytes);
+  #end = 0;
+  /** The current line. */
+  readonly #json = new JsonBytes(longestLine);
+  readonly #view = viewsOf(this.#json.bytes);
   readonly #mac: ChainMac;
   /** Where each line ends, after its newline. */
   readonly #ends: number[] = [];
@@ -266,7 +271,7 @@ export class LineBatch {
    * @param last The head of the chain; `{ seq: 0, hash: genesis }` for a new one.
    */
   begin({ seq, hash }: ChainHead): void {
-    this.#json.end = 0;
+    this.#end = 0;
     this.#ends.length = 0;
     this.#hashes.length = 0;
     this.#seq = seq;
@@ -281,12 +286,12 @@ export class LineBatch {
 
   /** Reports whether any further line fits. */
   get hasRoom(): boolean {
-    return this.#json.end + longestLine <= batchBytes;
+    return this.#end + longestLine <= batchBytes;
   }
 
   /** The bytes of the first `count` lines; valid until the next `begin`. */
   bytes(count = this.count): Buffer {
-    return this.#json.bytes.subarray(0, this.#ends[count - 1] ?? 0);
+    return this.#bytes.subarray(0, this.#ends[count - 1] ?? 0);
   }
 
   /** Number of complete lines in the first `bytes` bytes; a line may lack its newline. */
@@ -309,7 +314,7 @@ export class LineBatch {
    */
   add(event: AuditEvent, time: number, node: string, previousEnd?: string): void {
     const json = this.#json;
-    const start = json.end;
+    json.end = 0;
     if (time !== this.#time) {
       this.#time = time;
       this.#isoTime = new Date(time).toISOString();
@@ -331,11 +336,12 @@ export class LineBatch {
     json.copy(prevBytes);
     json.ascii(prevOf(this.#hash));
     json.bytes[json.end++] = quoteByte;
-    this.#hash = this.#mac(json.bytes.subarray(start, json.end));
+    this.#hash = this.#mac(this.#view(json.end));
     json.copy(hashBytes);
     json.ascii(this.#hash);
     json.copy(closing);
-    this.#ends.push(json.end);
+    this.#bytes.set(this.#view(json.end), this.#end);
+    this.#ends.push((this.#end += json.end));
     this.#hashes.push(this.#hash);
   }
 }

@@ -120,6 +120,8 @@ function startLog(
 ): OpenAuditLog {
   let queue: Pending[] = [];
   let scheduled = false;
+  /** Number of events, beside notes, that came in this turn. */
+  let waitingCount = 0;
   let noteTimer: NodeJS.Timeout | undefined;
   let closing: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -160,6 +162,7 @@ function startLog(
 
   function enqueue(pending: Pending): void {
     queue.push(pending);
+    if (pending.settle !== undefined) waitingCount += 1;
     if (pending.settle === undefined && queue.length < maxBatch) {
       noteTimer ??= setTimeout(() => {
         noteTimer = undefined;
@@ -169,17 +172,11 @@ function startLog(
       scheduled = true;
       setImmediate(() => {
         scheduled = false;
-        aloneAt = isOneWaiting() ? performance.now() : -Infinity;
+        aloneAt = waitingCount === 1 ? performance.now() : -Infinity;
+        waitingCount = 0;
         flush();
       });
     }
-  }
-
-  /** Reports whether one event waits, beside notes. */
-  function isOneWaiting(): boolean {
-    let count = 0;
-    for (const { settle } of queue) if (settle !== undefined) count += 1;
-    return count === 1;
   }
 
   /** Reports whether the next event can be written at once, with the notes before it. */

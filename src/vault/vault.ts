@@ -1,5 +1,6 @@
 import { createCipheriv, createDecipheriv, createHmac, hash, type KeyObject, randomBytes } from 'node:crypto';
 import { SidekeyError } from '../lib/errors.ts';
+import { viewsOf } from '../lib/views.ts';
 import {
   createKeyFile,
   derivedKey,
@@ -310,6 +311,7 @@ export function createLineMac(key: KeyObject): Mac {
   const bytes = key.export();
   if (bytes.length > blockBytes) throw new RangeError('A longer key would have to be hashed first.');
   let inner: Buffer = Buffer.alloc(4_096, 0x36);
+  let innerView = viewsOf(inner);
   const outer = Buffer.alloc(blockBytes + digestBytes, 0x5c);
   for (const [at, byte] of bytes.entries()) {
     inner[at]! ^= byte;
@@ -323,6 +325,7 @@ export function createLineMac(key: KeyObject): Mac {
     inner.copy(wider, 0, 0, blockBytes);
     inner.fill(0);
     inner = wider;
+    innerView = viewsOf(wider);
     return wider;
   }
 
@@ -333,7 +336,7 @@ export function createLineMac(key: KeyObject): Mac {
       reserve(data.length).set(data, blockBytes);
       end += data.length;
     }
-    outer.write(hash('sha256', inner.subarray(0, end), 'latin1'), blockBytes, 'latin1');
+    outer.write(hash('sha256', innerView(end), 'latin1'), blockBytes, 'latin1');
     return hash('sha256', outer, encoding);
   };
 }
