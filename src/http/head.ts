@@ -337,9 +337,7 @@ export class RequestHeadBytes extends FieldTable implements RequestHead {
     this.lineStart = line.start - line.at;
     const methodStart = start + line.start;
     const methodEnd = start + line.methodEnd;
-    this.method =
-      usualMethods.find((method) => isText(bytes, methodStart, methodEnd, method)) ??
-      bytes.toString('latin1', methodStart, methodEnd);
+    this.method = methodIn(bytes, methodStart, methodEnd);
     this.target = bytes.toString('latin1', methodEnd + 1, start + line.targetEnd);
     this.#copy = copy;
   }
@@ -348,6 +346,12 @@ export class RequestHeadBytes extends FieldTable implements RequestHead {
   override get fields(): RawFields {
     return this.#copy === null ? super.fields : this.#copy.fields;
   }
+}
+
+function methodIn(bytes: Buffer, start: number, end: number): string {
+  for (let i = 0; i < usualMethods.length; i += 1)
+    if (isText(bytes, start, end, usualMethods[i]!)) return usualMethods[i]!;
+  return bytes.toString('latin1', start, end);
 }
 
 function isText(bytes: Buffer, start: number, end: number, text: string): boolean {

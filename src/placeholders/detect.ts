@@ -139,8 +139,8 @@ export function refuseUnexpectedInHead(
   const { all } = received.placeholders;
   if (all.length === 0) return;
   const offered = grant === null ? [] : [grant, ...(candidates?.candidates ?? [])];
-  const isUnexpected = all.some((found) => !offered.some(showsGrant([found], caller, codes)));
-  if (isUnexpected) throw notFor(authorityText(authority));
+  for (const found of all)
+    if (!offered.some(showsGrant([found], caller, codes))) throw notFor(authorityText(authority));
 }
 
 /**

@@ -94,8 +94,18 @@ export function createListener(services: ProxyServices): Listener {
     };
   }
 
-  /** One for each client connection of HTTP/1.1. */
   const forwarders = new WeakMap<Duplex, Forwarder>();
+
+  /** Returns the forwarder of a client connection of HTTP/1.1. */
+  function forwarderOf(socket: Duplex): Forwarder {
+    return forwarders.get(socket) ?? newForwarder(socket);
+  }
+
+  function newForwarder(socket: Duplex): Forwarder {
+    const forwarder = watching(forward, () => socket);
+    forwarders.set(socket, forwarder);
+    return forwarder;
+  }
 
   /** Returns all exchanges that are under way. */
   function underWay(): readonly Promise<void>[] {
@@ -115,17 +125,11 @@ export function createListener(services: ProxyServices): Listener {
     isClosing: () => closing !== undefined,
     exchange(inbound, reply, from) {
       const { head, client } = inbound;
-      const { socket } = from;
       if (answerUnmet(head, reply) || (client.tunnel === null && answerSelf(head, reply))) {
         from.answered(null);
         return;
       }
-      let forwarder = forwarders.get(socket);
-      if (forwarder === undefined) {
-        forwarder = watching(forward, () => socket);
-        forwarders.set(socket, forwarder);
-      }
-      new Exchange(inbound, reply, services, forwarder, from.answered).run();
+      new Exchange(inbound, reply, services, forwarderOf(from.socket), from.answered).run();
     },
     takesOver: (head, framing) => head.method === 'CONNECT' || asksForWebSocket(head, framing),
     takeOver(head, { socket, client }, early) {

@@ -44,7 +44,7 @@ export function targetOf(
 ): Target | SidekeyError {
   if (head.version === 'other') return unknownVersion();
   if (hosts.length > 1) return new SidekeyError('bad_request', 'The request has more than one Host field.');
-  const [host] = hosts;
+  const host = hosts[0];
   if (beyondAscii.test(head.target)) return new Malformed('request', 'raw_target');
   const target = tunnel === null ? parseAbsoluteTarget(head.target) : targetInTunnel(head, tunnel);
   if (target === null || !sendablePath.test(target.path)) {
