@@ -252,7 +252,7 @@ export class LineBatch {
   readonly #json = new JsonBytes(longestLine);
   readonly #view = viewsOf(this.#json.bytes);
   readonly #mac: ChainMac;
-  /** Where each line ends, after its newline. */
+  /** The end of each line, after its newline. */
   readonly #ends: number[] = [];
   readonly #hashes: string[] = [];
   /** The number and the hash of the line before the next one. */

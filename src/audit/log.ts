@@ -136,7 +136,7 @@ function startLog(
   let syncFault: Error | undefined;
   /** The sync that calls of `append` wait for (`fsync: always`); later events wait for the next one. */
   let committing: Promise<void> | undefined;
-  /** When the last turn was written, by `performance.now()`, if one event waited for it. */
+  /** Time of the last write of a turn, by `performance.now()`, if one event waited for it. */
   let aloneAt = -Infinity;
   /** Takes the result of an event that is written at once. */
   const atOnce = {

@@ -152,7 +152,7 @@ interface LastLines {
   /** Accesses before the lines. */
   readonly before: readonly AuditLine[];
   readonly lines: readonly AuditLine[];
-  /** How far each file was read: to the start of a line. */
+  /** Position up to which each file was read: the start of a line. */
   readonly sources: readonly LogSource[];
 }
 

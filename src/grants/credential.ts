@@ -234,7 +234,7 @@ export function secretText(credential: Credential): string {
  */
 export interface SealedCredential {
   readonly credential: Credential;
-  /** Domain patterns (`host`, `host:port`, `*.suffix`), see `policy/pattern.ts`. */
+  /** Domain patterns (`host`, `host:port`, `*.suffix`), see `policy/domain-map.ts`. */
   readonly audience: readonly string[];
   /** The account, in the provider's own words (a realm id, a workspace). Not secret. */
   readonly details?: Readonly<Record<string, string>>;

@@ -72,7 +72,7 @@ export interface Evaluation {
   readonly candidates: GrantCandidates | null;
   /** The provider of the selected grant; undefined: none is selected, or it has no definition. */
   readonly provider: Provider | undefined;
-  /** How that grant's credential is carried, or why it is not; null: no grant is selected. */
+  /** The placement of that grant's credential, or why it is not carried; null: no grant is selected. */
   readonly placement: Placement | SidekeyError | null;
   readonly facts: RequestFacts;
   readonly decision: Decision;

@@ -44,7 +44,7 @@ export interface Forwarder {
 }
 
 /** An exchange that may be cut. */
-export interface Watched {
+interface Watched {
   /** The exchange has ended. Returns why it was cut; null: it was not. */
   end(): SidekeyError | null;
 }

@@ -23,7 +23,7 @@ interface LimitedRequest {
 /**
  * Takes one request from the limits of its rule; `spendBytes` takes the bytes. A domain in report mode limits nothing.
  *
- * @throws SidekeyError `quota_exceeded`; `store_unavailable` where the count cannot be read
+ * @throws SidekeyError `rate_limited`; `store_unavailable` where the count cannot be read
  */
 export function takeLimits(request: LimitedRequest, { quota, now }: Counting): void {
   const limits = limitsOf(request.decision);

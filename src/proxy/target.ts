@@ -183,7 +183,7 @@ interface GrantSelector extends Pick<Identity, 'agent' | 'agentUser' | 'lease' |
  * are several, the grant whose placeholder the request has is selected, then the grant of the agent's user, unless the
  * caller names another user.
  */
-export function selectFor(
+function selectFor(
   { agentUser, selectors, reaches, shows }: GrantSelector,
   candidates: readonly Grant[],
   reference: string,

@@ -78,7 +78,7 @@ export function forgivingName(written: string): string {
     .toLowerCase();
 }
 
-/** Names, each with a template of its value: see `policy/template.ts`. */
+/** Names, each with a template of its value: see `Template` in `policy/text.ts`. */
 export type Templates = readonly (readonly [name: string, template: string])[];
 
 /** Schema of a field that may carry a credential. */

@@ -34,7 +34,7 @@ export interface Vault {
   mac(purpose: MacPurpose, data: string | Uint8Array, encoding?: MacEncoding): string;
 }
 
-export type MacEncoding = 'hex' | 'base64url';
+type MacEncoding = 'hex' | 'base64url';
 
 /** Each purpose has a key of its own. */
 export type MacPurpose =

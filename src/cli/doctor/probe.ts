@@ -107,7 +107,7 @@ async function findProgram(name: string, path: string): Promise<string | null> {
 
 /** A probe of a program. */
 interface Probe {
-  /** Name in `clients/table.ts`. */
+  /** Name in `clients/programs.ts`. */
   readonly client: string;
   /** Library of the client, where the client has several probes. */
   readonly library: string | null;

@@ -67,7 +67,7 @@ interface PreparedHead {
 }
 
 /** A buffer that a head is written into, in place. `WriteBuffer` is one. */
-export interface HeadTarget {
+interface HeadTarget {
   /** Returns a buffer with room for `size` bytes from `end` on; null: they are too many. */
   room(size: number): Buffer | null;
   readonly end: number;
