@@ -90,6 +90,12 @@ const notInHost = /[^\p{L}\p{M}\p{N}._-]/u;
 const asciiName = /^[a-z0-9._-]+$/;
 
 /**
+ * A name in canonical form that the URL parser would not change: no label is one of IDNA, and the last one begins with a
+ * letter, so that it is no number. The parser takes a twentieth of the CPU of a new tunnel.
+ */
+const plainName = /^(?:(?!xn--)[a-z0-9_-]{1,63}\.)*(?!xn--)[a-z][a-z0-9_-]{0,62}$/;
+
+/**
  * Returns the canonical form of a host: lower case, IDNA applied (UTS #46, as in WHATWG URL), no trailing
  * dot, an IPv6 address compressed and in brackets. All comparisons of hosts use this form.
  *
@@ -97,6 +103,7 @@ const asciiName = /^[a-z0-9._-]+$/;
  * (`2130706433`, `0x7f.1`, `010.0.0.1`), empty labels, characters that a URL parser removes or decodes.
  */
 export function canonicalHost(text: string): string | null {
+  if (text.length <= 253 && plainName.test(text)) return text;
   if (text.startsWith('[')) {
     return text.endsWith(']') && isIPv6(text.slice(1, -1)) ? urlHost(text) : null;
   }

@@ -52,6 +52,18 @@ describe('the canonical host', () => {
     );
   });
 
+  it('is that of the URL parser', () => {
+    const part = fc.constantFrom('a', 'z', '0', '9', '0x', '-', '_', '.', 'xn--', 'x', 'é', 'com');
+    const text = fc.array(part, { minLength: 1, maxLength: 10 }).map((parts) => parts.join(''));
+    fc.assert(
+      fc.property(text, (written) => {
+        const host = canonicalHost(written);
+        if (host !== null) expect(URL.parse(`https://${written.replace(/\.$/, '')}/`)?.hostname).toBe(host);
+      }),
+      { numRuns: 5_000 },
+    );
+  });
+
   it('holds nothing that ends or splits a host, and nothing upper-case', () => {
     fc.assert(
       fc.property(anyText, (text) => {
