@@ -100,6 +100,8 @@ export interface Reply {
   readonly copies?: true;
   /** False: wait for `onDrain` before the next chunk. */
   write(chunk: Buffer): boolean;
+  /** Like `write`, with a part of a buffer, which it copies. Absent: use `write` instead. */
+  writePart?(bytes: Buffer, start: number, end: number): boolean;
   onDrain(listener: () => void): void;
   /** `flushed` is called when the socket has taken all of it; never where the client left before. */
   end(trailers: RawFields, flushed?: () => void): void;

@@ -47,20 +47,26 @@ export class WriteBuffer {
    * @returns false if the buffer is full
    */
   add(piece: string | Buffer): boolean {
-    if (piece.length > 0) {
-      this.#append(piece);
-      this.#schedule();
-    }
+    if (typeof piece !== 'string') return this.addPart(piece, 0, piece.length);
+    if (piece.length === 0) return !this.isFull;
+    const into = this.#bufferFor(piece.length);
+    if (this.#size + piece.length > into.length) {
+      const bytes = Buffer.from(piece, 'latin1');
+      this.#addInParts(bytes, 0, bytes.length);
+    } else this.#size += into.write(piece, this.#size, 'latin1');
+    this.#schedule();
     return !this.isFull;
   }
 
-  #append(piece: string | Buffer): void {
-    const { length } = piece;
+  /** Like `add`, with a part of a buffer. */
+  addPart(bytes: Buffer, start: number, end: number): boolean {
+    const length = end - start;
+    if (length === 0) return !this.isFull;
     const into = this.#bufferFor(length);
-    if (this.#size + length > into.length) {
-      this.#addInParts(typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece);
-    } else if (typeof piece === 'string') this.#size += into.write(piece, this.#size, 'latin1');
-    else this.#size += piece.copy(into, this.#size);
+    if (this.#size + length > into.length) this.#addInParts(bytes, start, end);
+    else this.#size += bytes.copy(into, this.#size, start, end);
+    this.#schedule();
+    return !this.isFull;
   }
 
   /**
@@ -128,10 +134,10 @@ export class WriteBuffer {
     else this.#onTaken = taken;
   }
 
-  #addInParts(bytes: Buffer): void {
-    for (let at = 0; at < bytes.length;) {
+  #addInParts(bytes: Buffer, start: number, end: number): void {
+    for (let at = start; at < end;) {
       const into = this.#bufferFor(largeBytes);
-      const size = bytes.copy(into, this.#size, at);
+      const size = bytes.copy(into, this.#size, at, end);
       this.#size += size;
       at += size;
       if (this.#size === largeBytes) this.flush();

@@ -23,14 +23,16 @@ import {
 } from './attempt.ts';
 import { ResponseHandler, type Transport } from './response.ts';
 
+const noTrailers: RawFields = [];
+
 /** Events of a response, in their order. */
 interface ResponseSink {
   /** An interim response, good until this returns. */
   interim(head: ResponseHeadBytes): void;
   /** The final head, good until this returns. */
   head(head: ResponseHeadBytes): void;
-  /** A piece of the body without what frames it, good until this returns. */
-  payload(piece: Buffer): void;
+  /** A piece of the body without what frames it: a part of a buffer, good until this returns. */
+  payload(bytes: Buffer, start: number, end: number): void;
   /** The response is whole. */
   whole(trailers: RawFields): void;
 }
@@ -48,6 +50,7 @@ class ResponseReading {
   #partial: Buffer | null = null;
   #partialSize = 0;
   #body: BodyReader | null = null;
+  #isChunked = false;
   #mayReuse = false;
   #over = false;
   /** True if a byte of an answer has come. */
@@ -83,7 +86,7 @@ class ResponseReading {
   end(): boolean {
     if (this.#body === null || this.#over || !this.#body.isWhole) return false;
     this.#over = true;
-    this.#sink.whole([]);
+    this.#sink.whole(noTrailers);
     return true;
   }
 
@@ -105,7 +108,12 @@ class ResponseReading {
         this.#sink.interim(head);
         continue;
       }
-      const body = createBodyReader(framing, { whose: 'response', limits: this.#limits, spans: true });
+      const body = createBodyReader(framing, {
+        whose: 'response',
+        limits: this.#limits,
+        spans: framing.kind === 'chunked',
+      });
+      this.#isChunked = framing.kind === 'chunked';
       this.#body = body;
       this.#mayReuse = isReusable(head, framing);
       this.#sink.head(head);
@@ -122,12 +130,14 @@ class ResponseReading {
     }
     const stop = body.read(bytes, start, end);
     if (typeof stop !== 'number') return stop;
-    const piece = payloadTogether(bytes, body.spans);
-    if (piece !== null) this.#sink.payload(piece);
+    if (this.#isChunked) {
+      const piece = payloadTogether(bytes, body.spans);
+      if (piece !== null) this.#sink.payload(piece, 0, piece.length);
+    } else if (stop > start) this.#sink.payload(bytes, start, stop);
     if (!body.over) return null;
     this.#over = true;
     if (stop < end) this.#mayReuse = false;
-    this.#sink.whole(body.trailers === null ? [] : trailersToPass(body.trailers));
+    this.#sink.whole(body.trailers === null ? noTrailers : trailersToPass(body.trailers));
     return null;
   }
 
@@ -282,8 +292,8 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
     this.#response.headRead(head);
   }
 
-  payload(piece: Buffer): void {
-    this.#response.payloadLent(piece);
+  payload(bytes: Buffer, start: number, end: number): void {
+    this.#response.payloadLent(bytes, start, end);
   }
 
   whole(trailers: RawFields): void {

@@ -136,9 +136,15 @@ export class ResponseHandler {
     }
   }
 
-  /** Like `payload`, with bytes that are valid until this returns. */
-  payloadLent(piece: Buffer): void {
-    const isCopied = this.#buffered === null && this.#context.reply.copies === true;
+  /** Like `payload`, with a part of a buffer that is valid until this returns. */
+  payloadLent(bytes: Buffer, start: number, end: number): void {
+    const { reply } = this.#context;
+    if (this.#buffered === null && this.#into === reply && reply.writePart !== undefined) {
+      if (this.#mayForward(end - start) && !reply.writePart(bytes, start, end)) this.#waitForDrain();
+      return;
+    }
+    const piece = bytes.subarray(start, end);
+    const isCopied = this.#buffered === null && reply.copies === true;
     this.payload(isCopied ? piece : Buffer.from(piece));
   }
 
@@ -231,16 +237,25 @@ export class ResponseHandler {
   }
 
   #forwardPiece(piece: Buffer): void {
-    if (this.#isOver) return;
+    if (this.#mayForward(piece.length) && !this.#into.write(piece)) this.#waitForDrain();
+  }
+
+  /** Counts the bytes of a piece. Returns whether it may be forwarded. */
+  #mayForward(bytes: number): boolean {
+    if (this.#isOver) return false;
     const { request, meter } = this.#context;
     const { maxResponse } = request;
-    if (maxResponse !== null && meter.bytesOut + piece.length > maxResponse) {
+    if (maxResponse !== null && meter.bytesOut + bytes > maxResponse) {
       this.stop(responseTooLarge(maxResponse));
-      return;
+      return false;
     }
-    meter.sent(piece.length);
+    meter.sent(bytes);
     // The meter may have stopped it.
-    if (this.isOver || this.#into.write(piece) || this.#isDraining) return;
+    return !this.isOver;
+  }
+
+  #waitForDrain(): void {
+    if (this.#isDraining) return;
     this.#isDraining = true;
     this.#transport.pause();
     this.#into.onDrain(() => {
@@ -250,7 +265,9 @@ export class ResponseHandler {
   }
 
   #forwardEnd(trailers: RawFields): void {
-    if (!this.#isOver) this.#into.end(this.#forwardable(trailers), () => this.#finish('complete'));
+    if (this.#isOver) return;
+    const kept = trailers.length === 0 ? trailers : this.#forwardable(trailers);
+    this.#into.end(kept, () => this.#finish('complete'));
   }
 
   /** Reports whether the response is searched for the credential. */

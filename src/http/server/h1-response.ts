@@ -114,23 +114,28 @@ export class ClientReply implements Reply {
   }
 
   write(chunk: Buffer): boolean {
+    return this.writePart(chunk, 0, chunk.length);
+  }
+
+  writePart(bytes: Buffer, start: number, end: number): boolean {
     const { kind } = this.#framing;
     const { outbox } = this.#line;
-    if (chunk.length === 0 || kind === 'none' || this.ended) return true;
+    const size = end - start;
+    if (size === 0 || kind === 'none' || this.ended) return true;
     if (kind === 'chunked') {
-      outbox.add(chunkStart(chunk.length));
-      outbox.add(chunk);
+      outbox.add(chunkStart(size));
+      outbox.addPart(bytes, start, end);
       return outbox.add(chunkEnd);
     }
     if (kind === 'length') {
       // A client would read bytes behind the length as another response.
-      if (chunk.length > this.#left) {
+      if (size > this.#left) {
         this.abort();
         return true;
       }
-      this.#left -= chunk.length;
+      this.#left -= size;
     }
-    return outbox.add(chunk);
+    return outbox.addPart(bytes, start, end);
   }
 
   onDrain(listener: () => void): void {
