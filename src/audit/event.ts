@@ -147,8 +147,8 @@ export interface AuditLog {
    */
   append(event: AuditEvent): Promise<void>;
   /**
-   * Writes the event like `append`, at once if it can: returns undefined if the operating system has it, else a promise as
-   * that of `append`.
+   * Writes the event like `append`, at once if it can: returns undefined if the operating system has it, else a promise.
+   * Events of one turn share the promise: it rejects if one of them could not be written, and the others may be in the log.
    */
   write(event: AuditEvent): Promise<void> | undefined;
   /**

@@ -133,11 +133,11 @@ class JsonBytes {
     this.end = end;
   }
 
-  /** Writes ASCII text as it is. */
-  ascii(text: string): void {
+  /** Writes the first `length` characters of ASCII text as they are. */
+  ascii(text: string, length = text.length): void {
     const { bytes } = this;
     let { end } = this;
-    for (let at = 0; at < text.length; at += 1) bytes[end++] = text.charCodeAt(at);
+    for (let at = 0; at < length; at += 1) bytes[end++] = text.charCodeAt(at);
     this.end = end;
   }
 
@@ -334,7 +334,7 @@ export class LineBatch {
       json.bytes[json.end++] = quoteByte;
     }
     json.copy(prevBytes);
-    json.ascii(prevOf(this.#hash));
+    json.ascii(this.#hash, prevLength);
     json.bytes[json.end++] = quoteByte;
     this.#hash = this.#mac(this.#view(json.end));
     json.copy(hashBytes);

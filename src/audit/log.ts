@@ -64,6 +64,23 @@ interface Pending extends TimedEvent {
   readonly settle: { resolve(): void; reject(error: Error): void } | undefined;
 }
 
+/** Events that share a promise: all of them are written, or the promise rejects. */
+class Turn {
+  readonly #settled = Promise.withResolvers<void>();
+  readonly promise = this.#settled.promise;
+  /** Number of events that are not written yet. */
+  left = 0;
+
+  resolve(): void {
+    this.left -= 1;
+    if (this.left === 0) this.#settled.resolve();
+  }
+
+  reject(error: Error): void {
+    this.#settled.reject(error);
+  }
+}
+
 /** Milliseconds between syncs, and between attempts to write events that could not be written. */
 const syncEvery = 1_000;
 /** Milliseconds after a line until the head of its chain is stored: after a kill the store is so far behind at most. */
@@ -122,6 +139,8 @@ function startLog(
   let scheduled = false;
   /** Number of events, beside notes, that came in this turn. */
   let waitingCount = 0;
+  /** The events of `write` that came in this turn. */
+  let turn: Turn | undefined;
   let noteTimer: NodeJS.Timeout | undefined;
   let closing: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -174,6 +193,7 @@ function startLog(
         scheduled = false;
         aloneAt = waitingCount === 1 ? performance.now() : -Infinity;
         waitingCount = 0;
+        turn = undefined;
         flush();
       });
     }
@@ -332,7 +352,13 @@ function startLog(
     },
     append,
     write(event) {
-      if (closed || !isAlone()) return append(event);
+      if (closed) return append(event);
+      if (!isAlone()) {
+        turn ??= new Turn();
+        turn.left += 1;
+        enqueue({ event, time: now(), settle: turn });
+        return turn.promise;
+      }
       queue.push({ event, time: now(), settle: atOnce });
       flush();
       return atOnce.failure && Promise.reject(atOnce.failure);

@@ -50,8 +50,6 @@ export class ExchangeRecord {
   readonly #known: Known;
   /** Facts of the selected grant, before its credential is used. */
   #after: Pick<AuditEvent, 'grant' | 'user' | 'provider'> = {};
-  /** Facts of an event that ends the exchange after an access, which has the others (see `joinExchanges`). */
-  readonly #end = { exchange: this.exchange };
   #lack: string | null = null;
   #accessed = false;
   #ending: 'outcome' | 'discovery' | 'token.answered' = 'outcome';
@@ -176,11 +174,11 @@ export class ExchangeRecord {
     this.#leaks = times;
   }
 
-  /** Event: the end of the exchange. */
+  /** Event: the end of the exchange. After an access it has only what that lacks (see `joinExchanges`). */
   outcome({ status, bytesIn, bytesOut, outcome, code }: ExchangeResult): AuditEvent {
-    return {
-      ...(this.#accessed ? this.#end : this.#known),
+    const end: AuditEvent = {
       event: this.#ending,
+      exchange: this.exchange,
       outcome:
         code !== undefined || outcome === 'gone' ? 'aborted' : outcome === 'complete' ? 'ok' : 'failed',
       code: code ?? (this.#lack === null ? undefined : 'insufficient_scope'),
@@ -191,13 +189,14 @@ export class ExchangeRecord {
       duration_ms: this.#now() - this.#begunAt,
       leaks: this.#leaks,
     };
+    return this.#accessed ? end : { ...this.#known, ...end };
   }
 
   /** Event: the request was refused, or failed after its access was recorded with so many bytes. */
   refused(error: unknown, status: number, bytes?: Pick<ExchangeResult, 'bytesIn' | 'bytesOut'>): AuditEvent {
     const accessed = this.#accessed;
     return {
-      ...(accessed ? this.#end : { ...this.#known, ...this.#after }),
+      ...(accessed ? { exchange: this.exchange } : { ...this.#known, ...this.#after }),
       event: accessed ? 'outcome' : 'denied',
       outcome: accessed ? 'failed' : 'deny',
       code: error instanceof SidekeyError ? error.code : 'internal',

@@ -199,6 +199,20 @@ describe('a full disk', () => {
     }
   });
 
+  it('fails all of the events of `write` that came together, if it takes a part of them', async () => {
+    const file = await newLogFile();
+    const { state, calls } = limitedDisk();
+    const log = await openLog(file, { disk: calls });
+    await Promise.all([log.append(access('/0')), log.append(access('/1'))]);
+    state.room = fs.statSync(file).size - 50;
+    const results = await Promise.allSettled(['/2', '/3', '/4'].map(async (path) => log.write(access(path))));
+    expect(results.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
+    state.room = Infinity;
+    await write(log, 1, 5);
+    expect(await paths(file)).toEqual(['/0', '/1', '/2', '/5']);
+    expect(await verify(file)).toMatchObject({ ok: true, torn: 1 });
+  });
+
   it('counts a line that lacks only its newline as written', async () => {
     const first = await newLogFile();
     const probe = await openLog(first);
