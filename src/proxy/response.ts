@@ -187,9 +187,7 @@ export class ResponseHandler {
     if (this.#isOver) return;
     const { request, reply, body } = this.#context;
     if (reply.started) {
-      // The end of the exchange destroys a connection whose reply has not ended.
-      reply.abort();
-      this.#finish('broken');
+      this.#break();
       return;
     }
     const failure = upstreamFailure(error, peerOf(request.authority, request.identity), hasBegun);
@@ -211,8 +209,7 @@ export class ResponseHandler {
   stop(why: SidekeyError): void {
     if (this.#isOver) return;
     if (this.#context.reply.started) {
-      this.#context.reply.abort();
-      this.#finish('broken', why.code);
+      this.#break(why.code);
     } else this.refuse(why);
     this.#transport.drop();
   }
@@ -384,8 +381,19 @@ export class ResponseHandler {
     this.#transport.drop();
   };
 
-  #finish(outcome: ExchangeResult['outcome'], code?: FailureCode): void {
+  #finish(outcome: ExchangeResult['outcome']): void {
+    if (this.#settle()) this.#report(outcome);
+  }
+
+  /** Cuts the connection of the client, whose response has begun. */
+  #break(code?: FailureCode): void {
     if (!this.#settle()) return;
+    // In this order: an aborted reply tells that its client has gone, and the end of the exchange closes an unended reply.
+    this.#context.reply.abort();
+    this.#report('broken', code);
+  }
+
+  #report(outcome: ExchangeResult['outcome'], code?: FailureCode): void {
     const { bytesIn, bytesOut } = this.#context.meter;
     const carried: ExchangeResult = { status: this.#status, bytesIn, bytesOut, outcome };
     this.#context.ended({ kind: 'done', carried: code === undefined ? carried : { ...carried, code } });
