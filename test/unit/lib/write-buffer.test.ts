@@ -1,6 +1,6 @@
 import { Duplex } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { WriteBuffer } from '../../../src/lib/write-buffer.ts';
+import { beginGathering, endGathering, WriteBuffer } from '../../../src/lib/write-buffer.ts';
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
@@ -121,6 +121,30 @@ describe('the output of a connection', () => {
       await turn();
     }
     expect(new Set(written.map(({ buffer }) => buffer)).size).toBe(1);
+  });
+
+  it('takes bytes that are written in place, and a part of a buffer', async () => {
+    const { outbox, written } = begun();
+    outbox.add('head ');
+    const room = outbox.room(4)!;
+    outbox.filledTo(outbox.end + room.write('room', outbox.end));
+    outbox.addPart(Buffer.from('..part..'), 1, 7);
+    await turn();
+    expect(written.map(String)).toEqual(['head room.part.']);
+    expect(outbox.room(70_000)).toBeNull();
+  });
+
+  it('is written at the end of a gathering, or when it is flushed', () => {
+    const { outbox, written, take } = begun();
+    beginGathering();
+    for (const piece of ['a', 'b']) outbox.add(piece);
+    expect(written).toEqual([]);
+    endGathering();
+    expect(written.map(String)).toEqual(['ab']);
+    take();
+    outbox.filledTo(outbox.room(1)!.write('c', outbox.end), true);
+    expect(written).toHaveLength(2);
+    expect(String(written[1])).toBe('c');
   });
 
   it('reports backpressure, and its end', async () => {
