@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Grant } from '../../../src/grants/grant.ts';
 import type { ExchangeResult } from '../../../src/http/message.ts';
@@ -66,6 +68,22 @@ function setup() {
 }
 
 describe('an open connection', () => {
+  test('is not referred to once it has ended', async () => {
+    const { open } = setup();
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const ended = await (async () => {
+      const permission: Permission = { grant: null, caller: { holds: async () => Infinity } };
+      const client = { destroy() {} };
+      await open.during({ client, permission, refusal: null }, async () => carried);
+      return new WeakRef(client);
+    })();
+    // Another turn: a WeakRef keeps its target until the end of the one that made it.
+    await new Promise((resolve) => setTimeout(resolve));
+    collect();
+    expect(ended.deref()).toBeUndefined();
+  });
+
   test('is cut with a reason within a second after its permission ends, without effect on others', async () => {
     const { time, begin, logged } = setup();
     let end: number | SidekeyError = Infinity;
