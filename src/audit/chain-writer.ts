@@ -291,6 +291,8 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   try {
     write([]);
   } catch (error) {
+    // It would write to a descriptor that is closed.
+    clearTimeout(headTimer);
     void live.close().catch(() => undefined);
     slot.release();
     throw error;
