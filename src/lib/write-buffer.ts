@@ -7,8 +7,30 @@ const largeBytes = 65_536;
 /** Number of unsent bytes from which the buffer counts as full. */
 const fullBytes = 2 * largeBytes;
 
+/** A buffer, and the part of it that was written last: most writes of a connection are as long as the one before. */
+class Slab {
+  readonly bytes: Buffer;
+  #written: Buffer;
+
+  constructor(size: number) {
+    this.bytes = Buffer.allocUnsafeSlow(size);
+    this.#written = this.bytes;
+  }
+
+  /** Length of the last result of `first`. */
+  get lastSize(): number {
+    return this.#written.length;
+  }
+
+  /** Returns the first `size` bytes. */
+  first(size: number): Buffer {
+    if (this.#written.length !== size) this.#written = this.bytes.subarray(0, size);
+    return this.#written;
+  }
+}
+
 /** Free buffers. A new buffer for each piece of a body would make V8 collect its whole heap every 64 MB. */
-const idle = { small: [] as Buffer[], large: [] as Buffer[] };
+const idle = { small: [] as Slab[], large: [] as Slab[] };
 const maxIdle = { small: 256, large: 32 };
 
 /**
@@ -18,15 +40,17 @@ const maxIdle = { small: 256, large: 32 };
 export class WriteBuffer {
   readonly #socket: Duplex;
   /** The gathered bytes, `#size` of them. */
-  #gathered: Buffer | null = null;
+  #gathered: Slab | null = null;
   #size = 0;
   /** Bytes given to the socket and not written yet. */
   #given = 0;
   /** The buffer that the socket is writing, `#writingSize` bytes of it, and those that wait behind it. */
-  #writing: Buffer | null = null;
+  #writing: Slab | null = null;
   #writingSize = 0;
-  readonly #queued: Buffer[] = [];
+  readonly #queued: Slab[] = [];
   readonly #queuedSizes: number[] = [];
+  /** Size of the last write. */
+  #lastSize = 0;
   #isScheduled = false;
   #onDrain: (() => void)[] = [];
   #onTaken: (() => void) | null = null;
@@ -102,24 +126,25 @@ export class WriteBuffer {
 
   /** Writes the gathered bytes. */
   flush(): void {
-    const bytes = this.#gathered;
+    const slab = this.#gathered;
     const size = this.#size;
-    if (bytes === null || size === 0) return;
+    if (slab === null || size === 0) return;
     this.#gathered = null;
     this.#size = 0;
     if (!this.#socket.writable) {
-      giveBack(bytes);
+      giveBack(slab);
       return;
     }
     this.#given += size;
     if (this.#writing === null) {
-      this.#writing = bytes;
+      this.#writing = slab;
       this.#writingSize = size;
     } else {
-      this.#queued.push(bytes);
+      this.#queued.push(slab);
       this.#queuedSizes.push(size);
     }
-    this.#socket.write(bytes.subarray(0, size), this.#written);
+    this.#lastSize = size;
+    this.#socket.write(slab.first(size), this.#written);
   }
 
   /** Calls `drained` once when the buffer is not full any more; never if the connection closes first. */
@@ -146,12 +171,13 @@ export class WriteBuffer {
 
   /** Returns a buffer for more bytes. A large one may have room for only a part of them. */
   #bufferFor(bytes: number): Buffer {
-    const held = (this.#gathered ??= take(bytes));
-    if (this.#size + bytes <= held.length || held.length === largeBytes) return held;
-    const larger = take(largeBytes);
-    held.copy(larger, 0, 0, this.#size);
+    const held = (this.#gathered ??= take(bytes, this.#lastSize));
+    if (this.#size + bytes <= held.bytes.length || held.bytes.length === largeBytes) return held.bytes;
+    const larger = take(largeBytes, 0);
+    held.bytes.copy(larger.bytes, 0, 0, this.#size);
     giveBack(held);
-    return (this.#gathered = larger);
+    this.#gathered = larger;
+    return larger.bytes;
   }
 
   readonly #flushLater = (): void => {
@@ -166,16 +192,16 @@ export class WriteBuffer {
 
   /** The socket calls it once for each write, in their order. */
   readonly #written = (error?: Error | null): void => {
-    const bytes = this.#writing!;
+    const slab = this.#writing!;
     const size = this.#writingSize;
     this.#writing = this.#queued.shift() ?? null;
     this.#writingSize = this.#queuedSizes.shift() ?? 0;
     // After an error the system may still read the buffer, so it is not reused.
-    if (error == null) this.#taken(bytes, size);
+    if (error == null) this.#taken(slab, size);
   };
 
-  #taken(bytes: Buffer, size: number): void {
-    giveBack(bytes);
+  #taken(slab: Slab, size: number): void {
+    giveBack(slab);
     this.#given -= size;
     if (this.#given === 0) this.flush();
     if (this.#given === 0 && this.#onTaken !== null) {
@@ -215,12 +241,26 @@ export function endGathering(): void {
   }
 }
 
-function take(bytes: number): Buffer {
-  if (bytes <= smallBytes) return idle.small.pop() ?? Buffer.allocUnsafeSlow(smallBytes);
-  return idle.large.pop() ?? Buffer.allocUnsafeSlow(largeBytes);
+/** Number of free buffers that are looked at. */
+const looks = 8;
+
+/** Returns a free buffer for so many bytes, or a part of them. @param lastSize preferred of a small one, which has a view */
+function take(bytes: number, lastSize: number): Slab {
+  if (bytes > smallBytes) return idle.large.pop() ?? new Slab(largeBytes);
+  const { small } = idle;
+  const last = small.pop();
+  if (last === undefined) return new Slab(smallBytes);
+  if (last.lastSize === lastSize) return last;
+  for (let at = small.length - 1; at >= 0 && at >= small.length - looks; at -= 1) {
+    const other = small[at]!;
+    if (other.lastSize !== lastSize) continue;
+    small[at] = last;
+    return other;
+  }
+  return last;
 }
 
-function giveBack(bytes: Buffer): void {
-  const kind = bytes.length === smallBytes ? 'small' : 'large';
-  if (idle[kind].length < maxIdle[kind]) idle[kind].push(bytes);
+function giveBack(slab: Slab): void {
+  const kind = slab.bytes.length === smallBytes ? 'small' : 'large';
+  if (idle[kind].length < maxIdle[kind]) idle[kind].push(slab);
 }
