@@ -194,6 +194,30 @@ describe('the authenticator', () => {
     expect(rights.read).toHaveBeenCalledTimes(2);
   });
 
+  it('returns the same identity for a presented token until the rights change', async () => {
+    const { store, register, grant } = await setup();
+    await addAgent(store, 'a', 'one');
+    const presented = basic('a:one');
+    const identify = async () => known(await register.identify(presented, near));
+    const first = await identify();
+    expect(await identify()).toBe(first);
+    await store.activity.note(grant.id, { usedAt: start });
+    expect(await identify()).toBe(first);
+    expect(known(await register.identify(basic('a:one'), near))).not.toBe(first);
+    await addAgent(store, 'b', 'two');
+    const second = await identify();
+    expect(second).not.toBe(first);
+    expect(await identify()).toBe(second);
+  });
+
+  it('returns the same identity for the same selectors of callers without a token', async () => {
+    const { register } = await setup();
+    const presented = basic('+user=alice:');
+    const first = known(await register.identify(presented, near));
+    expect(await register.identify(presented, near)).toBe(first);
+    expect(await register.identify(basic('+user=alice:'), near)).not.toBe(first);
+  });
+
   it('fails when the store is unavailable, also for an agent that it has identified before', async () => {
     const { store, identify, rights } = await setup();
     await addAgent(store, 'a', 'one');
