@@ -182,11 +182,11 @@ describe('the authenticator', () => {
     const { store, identify, rights, grant } = await setup();
     await addAgent(store, 'a', 'one');
     for (let request = 0; request < 10; request += 1) await identify('a:one');
-    await Promise.all(Array.from({ length: 10 }, () => identify('a:one')));
+    await Promise.all(Array.from({ length: 10 }, async () => identify('a:one')));
     expect(rights.read).toHaveBeenCalledTimes(1);
     expect(rights.revision).toHaveBeenCalledTimes(0);
     await store.activity.note(grant.id, { usedAt: start });
-    await Promise.all(Array.from({ length: 10 }, () => identify('a:one')));
+    await Promise.all(Array.from({ length: 10 }, async () => identify('a:one')));
     expect(rights.read).toHaveBeenCalledTimes(1);
     expect(rights.revision).toHaveBeenCalledTimes(1);
     await store.agents.remove('a');
@@ -390,7 +390,7 @@ describe('a lease', () => {
     const { id } = await lease('lease', { maxUses: 5 });
     const callers = [known(await identify('a:lease')), known(await second.identify('a:lease'))];
     const answers = await Promise.all(
-      Array.from({ length: 12 }, (_, index) => callers[index % 2]!.spend(grant)),
+      Array.from({ length: 12 }, async (_, index) => callers[index % 2]!.spend(grant)),
     );
     expect(answers.filter((answer) => answer === null)).toHaveLength(5);
     for (const answer of answers.filter((it) => it !== null)) {
@@ -453,7 +453,7 @@ describe('a permission that ends while a request waits', () => {
     await addAgent(store, 'a', 'one', { labels: ['ci'] });
     await lease('lease');
     const callers = [known(await identify('a:one')), known(await identify('a:lease'))];
-    const now = () => Promise.all(callers.map((caller) => caller.labelsNow()));
+    const now = () => Promise.all(callers.map(async (caller) => caller.labelsNow()));
     expect(await now()).toEqual([['ci'], ['ci']]);
     await store.agents.change('a', { labels: ['prod'] });
     expect(await now()).toEqual([['prod'], ['prod']]);

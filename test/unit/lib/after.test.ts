@@ -2,6 +2,9 @@ import { describe, expect, it, vi } from 'vitest';
 import { after } from '../../../src/lib/after.ts';
 
 const list = (...all: unknown[]) => all;
+const fail = () => {
+  throw new Error('no');
+};
 
 describe('after', () => {
   it('calls the function now and returns its result, where the value is no promise', () => {
@@ -37,9 +40,6 @@ describe('after', () => {
   });
 
   it('throws at once what the function throws, and rejects where the value was a promise', async () => {
-    const fail = () => {
-      throw new Error('no');
-    };
     expect(() => after(1, fail)).toThrow('no');
     await expect(after(Promise.resolve(1), fail)).rejects.toThrow('no');
   });
