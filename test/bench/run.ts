@@ -3,10 +3,11 @@
  * The figure to trust is CPU an exchange: user and system time of the program on the way, which a busy machine hardly
  * changes. Read the ratios, not the absolute figures.
  *
- * Programs to compare with: `apt-get install nginx squid-openssl tinyproxy mitmproxy` and
- * `npm ci --prefix test/bench/peers`; what is not there is named as missing.
+ * Programs to compare with: `apt-get install nginx squid-openssl tinyproxy mitmproxy`, `npm ci --prefix test/bench/peers`, and
+ * small programs around goproxy, hudsucker and proxy.py. A run names those that are missing, with the command that makes them.
  *
- * Options: `--only direct,tunnel,tinyproxy,bump,mitmproxy,mockttp,http-mitm-proxy,http-proxy-3,relay,sidekey,sidekey-workers,sidekey-tunnel`,
+ * Options: `--only` names of subjects, with commas: direct, tunnel, tinyproxy, bump, goproxy, hudsucker, proxy.py, mitmproxy,
+ * sandbox-runtime, mockttp, http-mitm-proxy, http-proxy-3, relay, sidekey, sidekey-workers, sidekey-tunnel;
  * `--rows exchange,single,paced,bulk,tunnels,cold,idle,start`, `--seconds N` a window (default 2), `--rounds N` (default 3),
  * `--warm N` seconds of load on each subject before the first (default 10), `--connections N` (default 64), `--markdown`,
  * `--json FILE` (every sample), `--smoke` (one short round of every section: that it runs at all), `--section

@@ -1,7 +1,7 @@
 import { isInstalled } from './process.ts';
 import type { Ground, Subject } from './subject.ts';
 import { mitmproxy } from './subjects/mitmproxy.ts';
-import { httpMitmProxy, httpProxy3, installedVersion, mockttp, peersCommand } from './subjects/node-peers.ts';
+import { mitmdump, peer } from './subjects/peers.ts';
 import { relay } from './subjects/relay.ts';
 import { sidekey, sidekeyTunnel, sidekeyWorkers } from './subjects/sidekey.ts';
 import { squidBump, squidTunnel } from './subjects/squid.ts';
@@ -13,7 +13,11 @@ export const subjectIds = [
   'tunnel',
   'tinyproxy',
   'bump',
+  'goproxy',
+  'hudsucker',
+  'proxy.py',
   'mitmproxy',
+  'sandbox-runtime',
   'mockttp',
   'http-mitm-proxy',
   'http-proxy-3',
@@ -35,10 +39,14 @@ export function chooseSubjects(
     tunnel: () => installed('squid', 'apt-get install squid-openssl', () => squidTunnel(ground)),
     tinyproxy: () => installed('tinyproxy', 'apt-get install tinyproxy', () => tinyproxy(ground)),
     bump: () => installed('squid', 'apt-get install squid-openssl', () => squidBump(ground)),
-    mitmproxy: () => installed('mitmdump', 'apt-get install mitmproxy', () => mitmproxy(ground)),
-    mockttp: () => packaged('mockttp', () => mockttp(ground)),
-    'http-mitm-proxy': () => packaged('http-mitm-proxy', () => httpMitmProxy(ground)),
-    'http-proxy-3': () => packaged('http-proxy-3', () => httpProxy3(ground)),
+    mitmproxy: () => installed(mitmdump(), 'apt-get install mitmproxy', () => mitmproxy(ground)),
+    goproxy: () => peer('goproxy', ground),
+    hudsucker: () => peer('hudsucker', ground),
+    'proxy.py': () => peer('proxy.py', ground),
+    'sandbox-runtime': () => peer('sandbox-runtime', ground),
+    mockttp: () => peer('mockttp', ground),
+    'http-mitm-proxy': () => peer('http-mitm-proxy', ground),
+    'http-proxy-3': () => peer('http-proxy-3', ground),
     relay: () => relay(ground),
     sidekey: () => sidekey(ground),
     'sidekey-workers': () => sidekeyWorkers(ground),
@@ -67,8 +75,4 @@ export const direct: Subject = {
 
 function installed(program: string, command: string, make: () => Subject): Subject | string {
   return isInstalled(program) ? make() : `${program} is not installed (${command})`;
-}
-
-function packaged(name: string, make: () => Subject): Subject | string {
-  return installedVersion(name) === null ? `not installed (${peersCommand})` : make();
 }

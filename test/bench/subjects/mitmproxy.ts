@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePort, versionOf } from '../process.ts';
 import type { Ground, Subject } from '../subject.ts';
+import { mitmdump } from './peers.ts';
 
 const addon = fileURLToPath(new URL('../peers/mitmproxy-addon.py', import.meta.url));
 
@@ -11,7 +12,7 @@ export function mitmproxy({ rsaAuthority, rootFile, token }: Ground): Subject {
   return {
     id: 'mitmproxy',
     title: 'mitmproxy',
-    what: `mitmproxy ${versionOf('mitmdump', '--version')}, mitmdump with an add-on of a few lines`,
+    what: `mitmproxy ${versionOf(mitmdump(), '--version')}, mitmdump with an add-on of a few lines`,
     adds: true,
     coldReason: null,
     filesPerTunnel: 2,
@@ -28,7 +29,7 @@ export function mitmproxy({ rsaAuthority, rootFile, token }: Ground): Subject {
       };
       const set = Object.entries(settings).flatMap(([name, value]) => ['--set', `${name}=${value}`]);
       return {
-        command: 'mitmdump',
+        command: mitmdump(),
         args: ['-q', '--listen-host', '127.0.0.1', '-p', String(port), ...set, '-s', addon],
         env: { BENCH_TOKEN: token },
         port,
