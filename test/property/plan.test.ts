@@ -45,8 +45,8 @@ const allFields = hosts.map((host) => sections.map((section) => ['Host', host, .
 
 const placements: readonly Placement[] = [
   { kind: 'bearer' },
-  { kind: 'header', name: 'X-Key', template: '{token}' } as never,
-  { kind: 'query', name: 'key' } as never,
+  { kind: 'header', name: 'X-Key', template: '{token}' },
+  { kind: 'query', name: 'key' },
 ];
 
 /** Rules that look at the labels of the grant. */
@@ -206,7 +206,7 @@ async function setup() {
     () => time.advance(3 * minute),
   ];
   return {
-    edit(to: Partial<Settings>) {
+    edit: (to: Partial<Settings>) => {
       edited = { ...edited, ...to };
       config = snapshot();
     },
@@ -247,17 +247,19 @@ async function judge(inbound: InboundRequest, config: ConfigSnapshot, services: 
   }
 }
 
+/** A tunnel to a host, by the user and token of its CONNECT. */
+function inside(user: string | null, host: number, scheme: 'http' | 'https' = 'https') {
+  const presented = readPresented(user === null ? [] : basic(user));
+  const tunnel = { authority: authorityOf(hosts[host]!, scheme), serverName: null, presented };
+  return { client: { address: '127.0.0.1:4711', loopback: true, tunnel }, host, user: null };
+}
+
 /** The tunnels of one run: an agent, its lease, another agent, a stranger, nobody, and requests outside a tunnel. */
 function tunnels(): readonly {
   readonly client: Client;
   readonly host: number;
   readonly user: string | null;
 }[] {
-  const inside = (user: string | null, host: number, scheme: 'http' | 'https' = 'https') => {
-    const presented = readPresented(user === null ? [] : basic(user));
-    const tunnel = { authority: authorityOf(hosts[host]!, scheme), serverName: null, presented };
-    return { client: { address: '127.0.0.1:4711', loopback: true, tunnel }, host, user: null };
-  };
   return [
     inside('ci-bot:one', 0),
     inside('ci-bot:leased', 0),

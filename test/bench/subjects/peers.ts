@@ -55,12 +55,23 @@ const table: readonly Peer[] = [
     id: 'proxy.py',
     what: 'proxy.py 2.4.10, one worker, a plug-in that sets a header',
     command: [join(peers, 'python/venv/bin/proxy')],
-    args: (port, folder, { rootFile }) => [
-      ...['--hostname', '127.0.0.1', '--port', String(port), '--num-workers', '1', '--num-acceptors', '1'],
-      ...['--plugins', 'proxy_py_plugin.SetsHeader', '--ca-file', rootFile, '--ca-cert-dir', folder],
-      ...['--ca-key-file', join(folder, 'ca.key'), '--ca-signing-key-file', join(folder, 'ca.key')],
-      ...['--ca-cert-file', join(folder, 'ca.pem'), '--log-level', 'ERROR'],
-    ],
+    args: (port, folder, { rootFile }) => {
+      const key = join(folder, 'ca.key');
+      const named = {
+        hostname: '127.0.0.1',
+        port: String(port),
+        'num-workers': '1',
+        'num-acceptors': '1',
+        plugins: 'proxy_py_plugin.SetsHeader',
+        'ca-file': rootFile,
+        'ca-cert-dir': folder,
+        'ca-cert-file': join(folder, 'ca.pem'),
+        'ca-key-file': key,
+        'ca-signing-key-file': key,
+        'log-level': 'ERROR',
+      };
+      return Object.entries(named).flatMap(([name, value]) => [`--${name}`, value]);
+    },
     coldReason: noList,
     needs: venv('proxy'),
   },
