@@ -6,10 +6,6 @@ const fail = () => {
   throw new Error('no');
 };
 
-function fail(): never {
-  throw new Error('no');
-}
-
 describe('after', () => {
   it('calls the function now and returns its result, where the value is no promise', () => {
     const then = vi.fn((value: number) => value + 1);
