@@ -4,7 +4,9 @@ import { arch, cpus, release, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { startLoadClient, type LoadClient } from './client.ts';
 import { prepareGround } from './ground.ts';
+import { isQuiet, watchMachine } from './machine.ts';
 import { measures, warm, WrongAnswers, type Measuring, type Plan, type Sample } from './measures.ts';
+import { cpuMicrosOf } from './process.ts';
 import { report } from './report.ts';
 import { Results } from './results.ts';
 import { measureIdle, measureStart, NoFigure } from './spare.ts';
@@ -164,10 +166,25 @@ class Trial {
     this.#spares.set(subject, prepared);
   }
 
-  /** One sample. A peer that fails leaves a gap; wrong answers of anybody, and a failure of Sidekey, fail the run. */
+  /**
+   * One sample, of a window in which the machine was quiet where there is one in `plan.retries` more. A peer that fails
+   * leaves a gap; wrong answers of anybody, and a failure of Sidekey, fail the run.
+   */
   async #take({ id, title }: Subject, measure: string, take: () => Promise<Sample>): Promise<void> {
     try {
-      this.results.add(id, measure, await take());
+      for (let attempt = 0; ; attempt += 1) {
+        const otherWork = watchMachine(() => cpuMicrosOf(process.pid));
+        const sample = await take();
+        const work = otherWork();
+        const isBusy = work === null || !isQuiet(work);
+        if (isBusy && attempt < this.#parts.plan.retries) {
+          this.results.dropped += 1;
+          continue;
+        }
+        if (isBusy) this.results.busy += 1;
+        this.results.add(id, measure, sample);
+        return;
+      }
     } catch (error) {
       this.results.leaveOut(id, measure, said(error));
       if (error instanceof WrongAnswers || id.startsWith('sidekey') || id === 'direct')

@@ -20,6 +20,8 @@ export interface Plan {
   readonly idleCounts: readonly [number, number];
   /** How long idle tunnels may take to open. */
   readonly idlePatience: number;
+  /** Further windows for one in which the machine was busy with other work. */
+  readonly retries: number;
 }
 
 /** One window's figures. `isClientBound`: not the subject but the client was what limited the rate. */

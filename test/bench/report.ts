@@ -1,5 +1,6 @@
 /** The table: a row a figure, a column a subject. */
 import { cpus } from 'node:os';
+import { busyText } from './machine.ts';
 import type { Plan } from './measures.ts';
 import { median, type Results } from './results.ts';
 import type { Subject } from './subject.ts';
@@ -21,9 +22,10 @@ interface Row {
   readonly digits: number;
   /**
    * `median` of the rounds; `best`: the least, for what others on the machine can only add to; `added`: the median of
-   * what the subject has more than the way without a proxy in the same round; or a ratio of bests to another subject.
+   * what the subject has more than the way without a proxy in the same round; `spread`: the least and the largest of the
+   * rounds; or a ratio of bests to another subject.
    */
-  readonly of: 'median' | 'best' | 'added' | { readonly dividedBy: readonly string[] };
+  readonly of: 'median' | 'best' | 'added' | 'spread' | { readonly dividedBy: readonly string[] };
 }
 
 /** What a client without time to spare falsifies. */
@@ -43,10 +45,12 @@ function rows({ connections, perSecond, idleCounts }: Plan): Row[] {
   return [
     row(`exchanges/s at ${connections}`, 'exchange.perSecond', 'median'),
     row('CPU µs an exchange', 'exchange.cpu', 'best', 1),
+    row('  least–most', 'exchange.cpu', 'spread', 1),
     row('  ÷ blind tunnel', 'exchange.cpu', blind, 2),
     row('  ÷ ssl-bump', 'exchange.cpu', bump, 2),
     row('  ÷ bare relay', 'exchange.cpu', bare, 2),
     row('added p50 µs, 1 client', 'single.p50', 'added'),
+    row('  p50 least–most', 'single.p50', 'spread'),
     row('added p99 µs, 1 client', 'single.p99', 'added'),
     row(`added p50 µs, ${perSecond}/s`, 'paced.p50', 'added'),
     row(`added p99 µs, ${perSecond}/s`, 'paced.p99', 'added'),
@@ -55,6 +59,7 @@ function rows({ connections, perSecond, idleCounts }: Plan): Row[] {
     row('10 MB, peak RSS MB', 'bulk.peakMb', 'median'),
     row('new tunnels/s', 'tunnels.perSecond', 'median'),
     row('CPU µs a new tunnel', 'tunnels.cpu', 'best'),
+    row('  least–most', 'tunnels.cpu', 'spread'),
     row('  ÷ ssl-bump', 'tunnels.cpu', bump, 2),
     row('  ÷ bare relay', 'tunnels.cpu', bare, 2),
     row('cold host p50 ms', 'cold.p50', 'median', 1),
@@ -86,6 +91,10 @@ export function report(outcome: Outcome, { markdown }: { readonly markdown: bool
     `Node.js ${process.versions.node}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown CPU'}; upstream: ${server}.`,
     `${rounds} interleaved ${rounds === 1 ? 'round' : 'rounds'}, windows of ${seconds} s, after ${warmSeconds} s of load: medians, CPU of the best window, of all processes of the subject.`,
     '"Added" is added to the way without a proxy, whose own figure stands in brackets.',
+    `A window is measured again where ${busyText}: ${results.dropped} dropped.`,
+    ...(results.busy > 0
+      ? [`The machine was BUSY in ${results.busy} of the windows that the table has: do not quote its CPU.`]
+      : []),
     ...(marked ? ['* The client had no time to spare: it limited the rate, not the subject.'] : []),
     '',
     ...(markdown ? markdownTable(heads, lines) : textTable(heads, lines)),
@@ -106,6 +115,7 @@ function cell(results: Results, { measure, figure, digits, of }: Row, subject: s
   const mark = limitedByClient.has(figure) && results.isClientBound(subject, measure) ? '*' : '';
   if (of === 'median') return `${format(median(all))}${mark}`;
   if (of === 'best') return format(Math.min(...all));
+  if (of === 'spread') return `${format(Math.min(...all))}–${format(Math.max(...all))}`;
   if (of === 'added') {
     const base = results.all('direct', measure, figure);
     if (subject === 'direct') return `(${format(median(base))})${mark}`;

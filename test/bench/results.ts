@@ -4,6 +4,9 @@ import type { Sample } from './measures.ts';
 export class Results {
   readonly #samples = new Map<string, Sample[]>();
   readonly #gaps = new Map<string, string>();
+  /** Windows that were not used, because the machine was busy with other work, and such windows that were. */
+  dropped = 0;
+  busy = 0;
 
   add(subject: string, measure: string, sample: Sample): void {
     const key = `${subject} ${measure}`;

@@ -77,6 +77,7 @@ async function benchCompare(): Promise<void> {
       coldHostsPerRound: smoke ? 3 : 100,
       idleCounts: smoke ? [10, 30] : [1_000, 10_000],
       idlePatience: 40,
+      retries: smoke ? 0 : 3,
     },
     only: values.only === undefined ? null : listed('subject', values.only, subjectIds),
     rows: values.rows === undefined ? null : listed('row', values.rows, rowNames),

@@ -28,7 +28,7 @@ import {
   type Inspector,
   type Share,
 } from './inspector.ts';
-import { isQuiet, limits, watchMachine, type OtherWork } from './machine.ts';
+import { busyText, isQuiet, watchMachine, type OtherWork } from '../machine.ts';
 import { costTable, CostFigures, type CostColumn } from './report.ts';
 import { countSystemCalls, type SystemCalls } from './strace.ts';
 
@@ -123,7 +123,7 @@ class CostBench {
     const { connections } = this.#parts.plan;
     return [
       table(...costTable(this.#figures, connections)),
-      `A CPU window is dropped where other machines take more than ${percent(limits.steal)} of the cores (steal), or other programs here more than ${percent(limits.others)}: ${this.#dropped} dropped.`,
+      `A CPU window is dropped where ${busyText}: ${this.#dropped} dropped.`,
       ...(this.#busy > 0
         ? [`The machine was BUSY in ${this.#busy} of the windows that the table has: do not quote its CPU.`]
         : []),
@@ -385,10 +385,6 @@ function widths({ connections }: CostPlan): readonly (readonly ['many' | 'one', 
     ['many', connections],
     ['one', 1],
   ];
-}
-
-function percent(share: number): string {
-  return `${Math.round(share * 100)} %`;
 }
 
 function isBusyNow(work: OtherWork | null): boolean {

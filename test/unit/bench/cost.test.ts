@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { isQuiet, statOf } from '../../bench/cost/machine.ts';
+import { isQuiet, statOf } from '../../bench/machine.ts';
 import { costTable, CostFigures } from '../../bench/cost/report.ts';
 import { countsOf } from '../../bench/cost/strace.ts';
 

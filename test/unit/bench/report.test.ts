@@ -13,6 +13,7 @@ const plan: Plan = {
   coldHostsPerRound: 1,
   idleCounts: [1_000, 10_000],
   idlePatience: 1,
+  retries: 0,
 };
 
 function subject(id: string, title: string): Subject {
@@ -55,6 +56,7 @@ test('CPU is that of the best window, and its ratio is relative to the best wind
   for (const cpu of [24, 30]) results.add('sidekey', 'exchange', sample({ cpu }));
   const rows = printed(results);
   expect(rows.get('CPU µs an exchange')).toEqual(['–', '12.0', '24.0']);
+  expect(rows.get('least–most')).toEqual(['–', '12.0–14.0', '24.0–30.0']);
   expect(rows.get('÷ blind tunnel')).toEqual(['–', '1.00', '2.00']);
 });
 

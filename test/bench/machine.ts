@@ -11,7 +11,10 @@ export interface OtherWork {
 }
 
 /** A window in which either share is larger is dropped. */
-export const limits: OtherWork = { steal: 0.02, others: 0.05 };
+const limits: OtherWork = { steal: 0.02, others: 0.05 };
+
+/** These limits, as the end of a sentence. */
+export const busyText = `other machines take more than ${limits.steal * 100} % of the cores (steal), or other programs here more than ${limits.others * 100} %`;
 
 export function isQuiet({ steal, others }: OtherWork): boolean {
   return steal <= limits.steal && others <= limits.others;
