@@ -132,6 +132,8 @@ class Explanation {
   #authority: Authority | null = null;
   #sealed: SealedCredential | null = null;
   #refusal: SidekeyError | null = null;
+  /** The reason that the credential is not carried to the request; null: it is. */
+  #misplaced: SidekeyError | null = null;
   #outcome = 'refused';
   #held = false;
   /** An error of the store or the vault, as opposed to a refusal. */
@@ -148,7 +150,7 @@ class Explanation {
       redactPath: ({ path }) => path,
       placementFor: (provider, to) => {
         const placement = snapshot.placementFor(provider, to);
-        if (placement instanceof SidekeyError) this.#next = 'injection';
+        if (placement instanceof SidekeyError) this.#misplaced = placement;
         else this.placement = placement;
         return placement;
       },
@@ -178,7 +180,8 @@ class Explanation {
   }
 
   #refused(refusal: SidekeyError): void {
-    const step = refusal.code === 'lease_expired' ? 'lease' : this.#next;
+    let step = refusal.code === 'lease_expired' ? 'lease' : this.#next;
+    if (refusal === this.#misplaced) step = 'injection';
     this.#steps.push({ step, ok: false, text: refusal.message });
     this.#refusal = refusal;
     this.#outcome = 'refused';
