@@ -151,11 +151,11 @@ export class Deadline {
 const checkEveryMs = 5;
 
 /** Milliseconds without a call after which the next call is a check. */
-const pauseMs = 1;
+const pauseMs = 3;
 
 /**
  * Returns a function that tells when to check a fact that other processes change, such as a file: at the first call after
- * a pause of 1 ms, and every 5 ms under load. A check at each call would cost more than many of the calls.
+ * a pause of 3 ms, and every 5 ms under load. A check at each call would cost more than many of the calls.
  *
  * @param monotonic milliseconds on a clock that never goes back
  * @param pause milliseconds without a call after which the next call is a check; Infinity: 5 ms pass between two checks

@@ -15,7 +15,7 @@ export interface Store {
 
   /**
    * A number that changes with each write: at once after a write of this process, and within 5 ms after a write of
-   * another process. The first call after a pause of 1 ms sees all writes (`createCheckPace`).
+   * another process. The first call after a pause of 3 ms sees all writes (`createCheckPace`).
    */
   epoch(): number;
 
