@@ -95,29 +95,13 @@ export interface AuditEvent {
   readonly leaks?: number | undefined;
   /** A keyed fingerprint of the credential, which cannot be reversed. */
   readonly credential?: string | undefined;
-  /**
-   * The fields of `SharedFields` as bytes, by `encodeShared`: for events of one tunnel, which are many. Fields of that kind
-   * in the event itself are then ignored.
-   */
-  readonly shared?: EncodedFields | undefined;
 }
-
-declare const encoded: unique symbol;
-
-/** Fields of an event as bytes of a line, by `encodeShared`. */
-export type EncodedFields = Uint8Array & { readonly [encoded]: true };
-
-/** Fields that are the same in many events of one tunnel. */
-export type SharedFields = Pick<
-  AuditEvent,
-  'agent' | 'lease' | 'user' | 'grant' | 'provider' | 'client' | 'host' | 'port' | 'credential'
->;
 
 /** The author of a change, and their client. */
 export type Origin = Pick<AuditEvent, 'by' | 'client'>;
 
 /** A line of the audit file. */
-export interface AuditLine extends Omit<AuditEvent, 'shared'> {
+export interface AuditLine extends AuditEvent {
   /** Version of the line format. */
   readonly v: 1;
   /** Counts up by one within a `node`, from 1. */

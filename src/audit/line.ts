@@ -11,7 +11,7 @@
  */
 import { viewsOf } from '../lib/views.ts';
 import type { Vault } from '../vault/vault.ts';
-import type { AuditEvent, AuditLine, EncodedFields, SharedFields } from './event.ts';
+import type { AuditEvent, AuditLine } from './event.ts';
 
 /** Length of a hash: 132 bits in base64url. */
 const hashLength = 22;
@@ -89,7 +89,7 @@ const limits = {
   bytes_out: 0,
   duration_ms: 0,
   leaks: 0,
-} as const satisfies Record<Exclude<keyof AuditEvent, 'event' | 'shared'>, number>;
+} as const satisfies Record<Exclude<keyof AuditEvent, 'event'>, number>;
 
 /** The names of all fields of a line that matter outside the chain, in the order of the file. */
 export const lineFields = [
@@ -202,33 +202,21 @@ export function usualOutcome(event: string): string | undefined {
   return event === 'outcome' || event === 'tunnel' ? 'ok' : undefined;
 }
 
-function writeShared(to: JsonBytes, fields: SharedFields): void {
-  writeText(to, keys.agent, fields.agent, limits.agent);
-  writeText(to, keys.lease, fields.lease, limits.lease);
-  writeText(to, keys.user, fields.user, limits.user);
-  writeText(to, keys.grant, fields.grant, limits.grant);
-  writeText(to, keys.provider, fields.provider, limits.provider);
-  writeText(to, keys.client, fields.client, limits.client);
-  writeText(to, keys.host, fields.host, limits.host);
-  writeNumber(to, keys.port, fields.port);
-  writeText(to, keys.credential, fields.credential, limits.credential);
-}
-
-/** Returns the fields as bytes, for the events of one tunnel (see `AuditEvent.shared`). */
-export function encodeShared(fields: SharedFields): EncodedFields {
-  const json = new JsonBytes(longestLine);
-  writeShared(json, fields);
-  return Uint8Array.from(json.bytes.subarray(0, json.end)) as EncodedFields;
-}
-
 /**
  * Writes the fields of an event after `event`. Strings are cut at their limits, and a path at its first `?` or `#` (query
  * values are never written); numbers that are not finite are omitted.
  */
 function writeFields(to: JsonBytes, event: AuditEvent): void {
   writeText(to, keys.exchange, event.exchange, limits.exchange);
-  if (event.shared === undefined) writeShared(to, event);
-  else to.copy(event.shared);
+  writeText(to, keys.agent, event.agent, limits.agent);
+  writeText(to, keys.lease, event.lease, limits.lease);
+  writeText(to, keys.user, event.user, limits.user);
+  writeText(to, keys.grant, event.grant, limits.grant);
+  writeText(to, keys.provider, event.provider, limits.provider);
+  writeText(to, keys.client, event.client, limits.client);
+  writeText(to, keys.host, event.host, limits.host);
+  writeNumber(to, keys.port, event.port);
+  writeText(to, keys.credential, event.credential, limits.credential);
   if (event.scheme !== usualScheme(event.event)) writeText(to, keys.scheme, event.scheme, limits.scheme);
   writeText(to, keys.approval, event.approval, limits.approval);
   writeText(to, keys.by, event.by, limits.by);
