@@ -62,6 +62,8 @@ export interface ProxyParts {
   readonly isTrustedPeer?: ProxyServices['isTrustedPeer'];
   /** Changes each config before it takes effect. A throw fails the start, and leaves the old config at a reload. */
   readonly adapt?: ((config: Config) => Config) | undefined;
+  /** Socket to accept connections from; absent: a new one at `proxy.listen`. A supervisor has its own. */
+  readonly socket?: SocketHandle | undefined;
   /** Serves in place of this process, which then runs the tasks shared by all workers. Absent: this process serves. */
   readonly supervisor?: Pick<Supervisor, 'listener'> | undefined;
   /** Present in a worker: its socket and its callbacks to the supervisor. */
@@ -245,7 +247,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     await drained;
   });
   const { host, port } = config.proxy.listen;
-  const address = await listener.listen(host, port, worker?.socket);
+  const address = await listener.listen(host, port, worker?.socket ?? parts.socket);
   ownPorts.push(address.port);
 
   function tellConfig(event: AuditEvent): void {

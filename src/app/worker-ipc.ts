@@ -1,12 +1,12 @@
 import { lookup } from 'node:dns/promises';
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import net, { type AddressInfo } from 'node:net';
+import net, { type AddressInfo, isIP } from 'node:net';
 import { join, parse } from 'node:path';
 import { getSystemErrorName } from 'node:util';
 import { z } from 'zod';
 import type { AuditEvent } from '../audit/event.ts';
 import { type FailureCode } from '../lib/failures.ts';
-import { listenFailure } from '../lib/errors.ts';
+import { listenFailure, SidekeyError } from '../lib/errors.ts';
 
 /** A bound socket. Workers accept its connections; its owner accepts none. */
 export interface ListeningSocket {
@@ -25,9 +25,10 @@ export interface SocketHandle {
 /** Function of `node:net` that `node:cluster` binds its shared sockets with; not in Node's types. */
 interface HandleMaker {
   readonly _createServerHandle: (
-    address: string,
+    address: string | null,
     port: number,
-    family: 4 | 6,
+    family: 4 | 6 | -1,
+    descriptor?: number,
   ) => (SocketHandle & Named) | number;
 }
 
@@ -48,19 +49,60 @@ export async function openListeningSocket(host: string, port: number): Promise<L
   const { address, family } = await lookup(host).catch((error: NodeJS.ErrnoException) => {
     throw refuse(error.code ?? 'unknown error');
   });
-  const { _createServerHandle: bind } = net as unknown as HandleMaker;
-  const handle = bind(address, port, family === 6 ? 6 : 4);
+  return named(makeHandle(address, port, family === 6 ? 6 : 4), refuse);
+}
+
+const { _createServerHandle: makeHandle } = net as unknown as HandleMaker;
+
+/** The descriptor of the first socket that a service manager passes (sd_listen_fds(3)). */
+const firstPassed = 3;
+
+/**
+ * Returns the socket that a service manager bound and passed to this process, as systemd does for a `.socket` unit: it keeps
+ * the socket over a restart, so connections wait instead of being refused. Null: none was passed.
+ *
+ * @throws SidekeyError `listen_failed` if the socket is not the one that `proxy.listen` names
+ */
+export function passedSocket(
+  { host, port }: { readonly host: string; readonly port: number },
+  env: NodeJS.ProcessEnv,
+): ListeningSocket | null {
+  if (env['LISTEN_PID'] !== String(process.pid)) return null;
+  if (env['LISTEN_FDS'] !== '1') throw unusable(`${env['LISTEN_FDS']} sockets instead of one`);
+  const socket = named(makeHandle(null, 0, -1, firstPassed), unusable);
+  const passed = socket.address;
+  // A name in proxy.listen, such as localhost, has several addresses.
+  if (passed.port === port && (isIP(host) === 0 || passed.address === host)) return socket;
+  socket.close();
+  throw unusable(`${passed.address}:${passed.port}, and proxy.listen is ${host}:${port}`);
+}
+
+function unusable(reason: string): SidekeyError {
+  return new SidekeyError(
+    'listen_failed',
+    `The service manager passed a socket that cannot be used (${reason}).`,
+    {
+      hint: '"sidekey service install" writes the service again',
+    },
+  );
+}
+
+/** Returns a handle with its address. Closes the handle of a socket that is not bound. */
+function named(
+  handle: (SocketHandle & Named) | number,
+  refuse: (code: string) => SidekeyError,
+): ListeningSocket {
   if (typeof handle === 'number') throw refuse(getSystemErrorName(handle));
-  const bound = {} as AddressInfo;
+  const address = {} as AddressInfo;
   // A port in use is reported here and not by bind.
-  const error = handle.getsockname(bound);
+  const error = handle.getsockname(address);
   if (error !== 0) {
     handle.close();
     throw refuse(getSystemErrorName(error));
   }
   let isOpen = true;
   return {
-    address: bound,
+    address,
     handle,
     close() {
       if (isOpen) handle.close();

@@ -33,6 +33,8 @@ interface SupervisorParts {
   readonly count: number;
   /** Environment of the workers. */
   readonly env: NodeJS.ProcessEnv;
+  /** The socket that a service manager passed; null: the supervisor binds one. */
+  readonly passed: ListeningSocket | null;
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -213,7 +215,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
     listener: (given) => ({
       async listen(host, port) {
         supervised = given;
-        socket = await openListeningSocket(host, port);
+        socket = parts.passed ?? (await openListeningSocket(host, port));
         const first = [...workers];
         for (const worker of first) serve(worker);
         await Promise.all(first.map(({ ready }) => ready));

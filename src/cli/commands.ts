@@ -78,6 +78,40 @@ const runCommands: readonly CommandRow[] = [
     load: async () => (await import('./start.ts')).start,
   },
   {
+    name: 'service',
+    summary: 'run the proxy in the background, from login on',
+    commands: [
+      {
+        name: 'install',
+        summary: 'install the service of your user (systemd or launchd) and start it; again: replace it',
+        examples: ['sidekey service install'],
+        load: async () => (await import('./service/service.ts')).installService,
+      },
+      {
+        name: 'status',
+        summary: 'show whether the service runs; exit code 1 if it does not',
+        examples: ['sidekey service status'],
+        load: async () => (await import('./service/service.ts')).showService,
+      },
+      {
+        name: 'logs',
+        summary: 'show the log of the service',
+        options: [
+          ['-n, --lines <count>', 'number of lines (default: 100)'],
+          ['-f, --follow', 'go on with new lines'],
+        ],
+        examples: ['sidekey service logs --follow'],
+        load: async () => (await import('./service/service.ts')).showLogs,
+      },
+      {
+        name: 'uninstall',
+        summary: 'stop the service and remove it; config and credentials stay',
+        examples: ['sidekey service uninstall'],
+        load: async () => (await import('./service/service.ts')).uninstallService,
+      },
+    ],
+  },
+  {
     name: 'env',
     summary: 'print the variables that send programs through the running proxy',
     options: [

@@ -2,6 +2,8 @@ import { readMachine, workerCount } from '../app/machine.ts';
 import { resolve } from 'node:path';
 import type { StandardOutput } from '../app/audit-upkeep.ts';
 import {
+  type ListeningSocket,
+  passedSocket,
   removeRunning,
   runFileOf,
   type SocketHandle,
@@ -41,7 +43,12 @@ export interface Workers {
 /** Starts the number of workers of the config and the machine; null: a single process serves. */
 export function startWorkers(
   config: Config,
-  { env, log, now }: { readonly env: NodeJS.ProcessEnv; readonly log: Log; readonly now: () => number },
+  {
+    env,
+    log,
+    now,
+    passed,
+  }: Pick<Context, 'env' | 'now'> & { readonly log: Log; readonly passed: ListeningSocket | null },
 ): Workers | null {
   const count = workerCount(config.workers, readMachine(env));
   if (count === 1) return null;
@@ -63,6 +70,7 @@ export function startWorkers(
   const supervisor = startSupervisor({
     count,
     env,
+    passed,
     log,
     now,
     timers: systemTimers,
@@ -182,9 +190,10 @@ export async function start(
   const { env, now } = context;
   const config = await context.config();
   const log = createLog(config.log.level);
-  const workers = startWorkers(config, { env, log, now });
+  const passed = passedSocket(config.proxy.listen, env);
+  const workers = startWorkers(config, { env, log, now, passed });
   try {
-    await serve(context, config, log, workers);
+    await serve(context, config, { log, workers, passed });
   } finally {
     workers?.close();
   }
@@ -193,8 +202,11 @@ export async function start(
 async function serve(
   { env, now, output }: Context,
   config: Config,
-  log: Log,
-  workers: Workers | null,
+  {
+    log,
+    workers,
+    passed,
+  }: { readonly log: Log; readonly workers: Workers | null; readonly passed: ListeningSocket | null },
 ): Promise<void> {
   // Before the proxy runs, SIGHUP has nothing to reload, and must not end the process.
   let running: Proxy | undefined;
@@ -211,6 +223,7 @@ async function serve(
     env,
     origin: atCommandLine(env),
     stdout: behind(welcomed.promise),
+    socket: passed?.handle,
     supervisor: workers?.supervisor,
   });
   const { address, pages, authority } = proxy;

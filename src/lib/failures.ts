@@ -369,6 +369,13 @@ const table = {
     sentence: 'Sidekey cannot listen on the address.',
     hint: 'set an address of this machine',
   },
+  service_failed: {
+    status: 500,
+    exit: exitCode.failure,
+    title: 'Service manager failed',
+    sentence: 'The service manager of the system refused.',
+    hint: 'sidekey service logs',
+  },
   listener_open: {
     status: 500,
     exit: exitCode.badInput,

@@ -9,7 +9,7 @@ import { answerUnmet, ClientConnection, type Service } from '../http/server/h1-c
 import { ClientSession, type SessionService } from '../http/server/h2-session.ts';
 import { type RequestStream, streamSide } from '../http/server/h2-stream.ts';
 import { listenFailure, SidekeyError } from '../lib/errors.ts';
-import { within } from '../lib/timers.ts';
+import { pause, within } from '../lib/timers.ts';
 import { parseAuthority } from '../policy/authority.ts';
 import type { Policy } from '../policy/decide.ts';
 import { connect } from './connect.ts';
@@ -48,6 +48,9 @@ const backlog = 4_096;
 /** Time for a session to end after its last exchange, in milliseconds. */
 const lastWordMs = 500;
 
+/** Milliseconds that a new connection has for its first request when the proxy stops. */
+const firstRequestMs = 100;
+
 /** Does not listen yet. */
 export function createListener(services: ProxyServices): Listener {
   const open = createOpenConnections(services, services.timers);
@@ -60,6 +63,8 @@ export function createListener(services: ProxyServices): Listener {
   const connections = new Set<ClientConnection>();
   const sessions = new Set<ClientSession>();
   let closing: Promise<void> | undefined;
+  /** Time of the last new connection, by `services.now`. */
+  let acceptedAt = -Infinity;
 
   const failed = (error: unknown) => services.log.error({ err: error }, 'a connection failed');
 
@@ -217,6 +222,7 @@ export function createListener(services: ProxyServices): Listener {
 
   // A client may end its side when it has asked, and still wants its answer.
   const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) => {
+    acceptedAt = services.now();
     const most = services.lastConfig().limits.client_connections;
     if (sockets.size < most) {
       keep(sockets, socket);
@@ -234,6 +240,9 @@ export function createListener(services: ProxyServices): Listener {
 
   async function drain(drainMs: number): Promise<void> {
     const closed = new Promise((resolve) => server.close(resolve));
+    // A client that has just connected would lose its first request, and cannot know whether it was sent.
+    const young = acceptedAt + firstRequestMs - services.now();
+    if (sockets.size > 0 && young > 0) await pause(services.timers, Math.min(young, firstRequestMs, drainMs));
     for (const connection of connections) connection.closeIfIdle();
     for (const session of sessions) session.drain();
     await within(services.timers, settled(), drainMs);

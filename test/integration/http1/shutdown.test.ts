@@ -32,6 +32,19 @@ describe('a proxy that stops', () => {
     expect(events.slice(-2)).toEqual(['outcome', 'proxy.stopped']);
   });
 
+  test('answers the first request of a connection that is new', async () => {
+    const sidekey = await startSidekey({ now: () => Date.UTC(2026, 0, 2) });
+    const [fresh, next] = [await openClient(sidekey), await openClient(sidekey)];
+    const request = 'GET /healthz HTTP/1.1\r\nHost: proxy\r\n\r\n';
+    next.send(request);
+    // Connections are accepted in their order.
+    await next.response();
+    const stopped = sidekey.proxy.close();
+    fresh.send(request);
+    expect(await fresh.response()).toMatchObject({ status: 200, headers: { connection: 'close' } });
+    await stopped;
+  });
+
   test('closes idle connections at once, while others are still answered', async () => {
     const begun = Promise.withResolvers<ServerResponse>();
     const { upstream, sidekey } = await granted((_request, response) => begun.resolve(response));
