@@ -19,7 +19,7 @@ COPY package.json LICENSE ./
 COPY config config
 COPY skills skills
 RUN mkdir -m 0700 /data && chown node:node /data
-ENV NODE_ENV=production SIDEKEY_HOME=/data
+ENV NODE_ENV=production SIDEKEY_HOME=/data SIDEKEY_UNMATCHED=deny
 USER node
 VOLUME /data
 EXPOSE 8377

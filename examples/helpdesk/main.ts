@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { dirname, isAbsolute, join, relative } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { obtainTokens, TokenError } from './authorization-code.ts';
@@ -94,8 +94,7 @@ async function serve({ port, data, accessTokenTtl }: Settings): Promise<void> {
       issuer: helpdesk.issuer,
       address: `${loopback}:${helpdesk.port}`,
       accessTokenTtl,
-      caFile: relativeTo(process.cwd(), caFile),
-      caFromConfig: relativeTo(join(projectRoot, 'config'), caFile),
+      caFile,
       options: optionsFor(helpdesk.port, data),
     }),
   );
@@ -113,10 +112,6 @@ async function serve({ port, data, accessTokenTtl }: Settings): Promise<void> {
 function optionsFor(port: number, data: string): string {
   const usual = join(projectRoot, 'data/helpdesk');
   return `${port === 8443 ? '' : ` --port ${port}`}${data === usual ? '' : ` --data ${data}`}`;
-}
-
-function relativeTo(from: string, file: string): string {
-  return file.startsWith(projectRoot) ? relative(from, file) : file;
 }
 
 /** How the helpdesk at this port of this machine is reached. */

@@ -18,25 +18,24 @@ export interface Started {
   /** Where it listens. */
   readonly address: string;
   readonly accessTokenTtl: number;
-  /** Path of the CA certificate from here, and from the folder of the config file. */
+  /** Absolute path of the CA certificate. */
   readonly caFile: string;
-  readonly caFromConfig: string;
   /** Options that the token command needs too. */
   readonly options: string;
 }
 
 /** What a person reads when the helpdesk is up: what runs, the config to change, the commands to go on with. */
 export function startedMessage(started: Started): string {
-  const { issuer, address, accessTokenTtl, caFile, caFromConfig, options } = started;
+  const { issuer, address, accessTokenTtl, caFile, options } = started;
   const { hostname, host, port } = new URL(issuer);
   const authority = port === '' ? `${hostname}:443` : host;
   return `Acme Helpdesk runs at ${issuer} (on ${address}).
   Access tokens live ${accessTokenTtl} seconds. People: alice, bob, carol @acme.test; password demo1234.
   Its CA certificate: ${caFile}. Ctrl-C ends it.
 
-In config/sidekey.yaml there are three lines under "upstream:". Put these in their place:
+In the config file (npx sidekey config path) there are three lines under "upstream:". Put these in their place:
 
-  ca: [${caFromConfig}]
+  ca: [${caFile}]
   resolve: { ${hostname}: 127.0.0.1 }
   private_addresses: [127.0.0.1/32]
 ${authority === builtInAuthority ? '' : ownProvider(started, authority)}
@@ -52,7 +51,7 @@ And in a third one, without a browser; paste the address that comes out of the s
 With a browser it is npx sidekey connect acme alone, once the line "127.0.0.1 ${hostname}" is in the file /etc/hosts
 and you have let the browser go on to a page whose certificate it does not know. Then:
 
-  curl -x http://127.0.0.1:8377 --cacert certs/ca.crt '${issuer}/tickets?assignee=me'
+  npx sidekey run -- curl '${issuer}/tickets?assignee=me'
 
 Without Sidekey it answers 401:
 

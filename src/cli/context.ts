@@ -1,4 +1,3 @@
-import { existsSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { userInfo } from 'node:os';
 import type { State, View } from '../app/state.ts';
@@ -37,7 +36,9 @@ interface ContextParts {
  * other commands start fast.
  */
 export interface Context extends Omit<ContextParts, 'configOption'> {
-  /** Returns the absolute path of the config file. Creates a missing file at the default path. */
+  /** Returns the location of the config file. Creates nothing. */
+  readonly configLocation: () => Promise<ConfigLocation>;
+  /** Returns the absolute path of the config file. Creates a missing file at the default path, and says so. */
   readonly configFile: () => Promise<string>;
   /**
    * Returns the config, for commands that change something or serve. Creates a missing file, as `configFile`
@@ -45,7 +46,7 @@ export interface Context extends Omit<ContextParts, 'configOption'> {
    */
   readonly config: () => Promise<Config>;
   /**
-   * Returns the config, for read-only commands. The shipped default stands in for a missing file at the
+   * Returns the config, for read-only commands. The template stands in for a missing file at the
    * default path.
    */
   readonly readConfig: () => Promise<Config>;
@@ -64,16 +65,18 @@ export interface Context extends Omit<ContextParts, 'configOption'> {
 export function createContext({ configOption, ...parts }: ContextParts): Context {
   const { env, now, output } = parts;
 
-  async function location(): Promise<ConfigLocation> {
-    const { locateConfig, packageRoot } = await import('../config/locate.ts');
-    return locateConfig({ option: configOption(), env, cwd: process.cwd(), packageRoot });
-  }
-
   const context: Context = {
     ...parts,
+    async configLocation() {
+      const { locateConfig } = await import('../config/locate.ts');
+      return locateConfig({ option: configOption(), env, cwd: process.cwd() });
+    },
     async configFile() {
-      const [found, { ensureConfig }] = await Promise.all([location(), import('../config/locate.ts')]);
-      await ensureConfig(found);
+      const [found, { ensureConfig }] = await Promise.all([
+        context.configLocation(),
+        import('../config/locate.ts'),
+      ]);
+      if (await ensureConfig(found, env)) output.say(`Created the config file ${found.file}.`);
       return found.file;
     },
     async config() {
@@ -81,19 +84,16 @@ export function createContext({ configOption, ...parts }: ContextParts): Context
       return loadConfig(file, { env });
     },
     async readConfig() {
-      const [found, { loadConfig, parseConfig }, { defaultConfigText, shippedFile }] = await Promise.all([
-        location(),
+      const [found, { loadConfig, parseConfig }, { defaultConfigText, isToBeMade }] = await Promise.all([
+        context.configLocation(),
         import('../config/load.ts'),
         import('../config/locate.ts'),
       ]);
-      const { file, origin, state } = found;
-      const isOurs = origin === 'home' || origin === 'xdg';
-      if (!isOurs || existsSync(file)) return loadConfig(file, { env });
-      const text = defaultConfigText(readFileSync(shippedFile('sidekey.yaml'), 'utf8'), state);
-      return parseConfig(text, file, { env });
+      if (!isToBeMade(found)) return loadConfig(found.file, { env });
+      return parseConfig(defaultConfigText(found, env), found.file, { env });
     },
     async parsePartialConfig() {
-      const [{ file }, loading] = await Promise.all([location(), import('../config/load.ts')]);
+      const [{ file }, loading] = await Promise.all([context.configLocation(), import('../config/load.ts')]);
       const text = await loading.readConfigText(file).catch(() => null);
       return text === null ? null : loading.parsePartialConfig(text, file, { env });
     },

@@ -33,7 +33,7 @@ export function renderManPage(): string {
     ...exitTexts.flatMap(([exit, meaning]) => ['.TP', `.B ${exit}`, text(meaning)]),
     '.SH FILES',
     text(
-      'A checkout reads config/sidekey.yaml. An installed package reads sidekey/sidekey.yaml in $XDG_CONFIG_HOME.',
+      'The config file: $SIDEKEY_HOME/config/sidekey.yaml, else sidekey/sidekey.yaml in $XDG_CONFIG_HOME.',
     ),
     '.SH SEE ALSO',
     text('The pages in the docs folder of the source repository.'),

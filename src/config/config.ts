@@ -84,7 +84,7 @@ export function resolveConfig(
     proxy: {
       listen: values.proxy.listen,
       authentication: values.proxy.authentication,
-      unmatchedHosts: values.proxy.unmatched_hosts,
+      unmatchedHosts: values.proxy.unmatched,
     },
     workers: values.workers ?? null,
     admin: toAdminConfig(values.admin),

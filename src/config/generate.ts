@@ -7,6 +7,9 @@ import { packageRoot, shippedFile } from './locate.ts';
 import { categories, flowWords } from './provider.ts';
 import { configSchema } from './schema.ts';
 
+/** Relative to `config/`. */
+export const packedProvidersFile = 'providers/.npmignore';
+
 /** Returns the text of the index. Throws if a file of the catalog is invalid. */
 export async function renderEnvironmentIndex(): Promise<string> {
   const catalog = await openCatalog();
@@ -98,6 +101,20 @@ ${rows.join('\n')}
 `;
 }
 
+/**
+ * Returns the ignore file of npm for `config/providers/`: a package has the files of the catalog, and no other that lies
+ * there. Throws as `renderProvidersPage`.
+ */
+export async function renderPackedProviders(): Promise<string> {
+  const { names } = await openCatalog();
+  return [
+    '# Made by npm run pages. A package has no other provider file.',
+    '*',
+    ...names.map((name) => `!${name}.yaml`),
+    '',
+  ].join('\n');
+}
+
 // npm run schema | npm run pages
 if (import.meta.main) {
   const outputs = process.argv.includes('schema')
@@ -106,6 +123,7 @@ if (import.meta.main) {
         [join(packageRoot, 'docs', 'providers.md')]: await renderProvidersPage(),
         [join(packageRoot, 'docs', 'errors.md')]: renderErrorsPage(),
         [shippedFile(environmentIndexFile)]: await renderEnvironmentIndex(),
+        [shippedFile(packedProvidersFile)]: await renderPackedProviders(),
       };
   for (const [file, text] of Object.entries(outputs)) {
     writeFileSync(file, text);

@@ -103,7 +103,7 @@ function readBytes(file: string, name: string): Buffer {
   } catch (cause) {
     if (isSystemError(cause, 'ENOENT', 'ENOTDIR')) {
       throw new SidekeyError('config_missing', `There is no config file ${name}.`, {
-        hint: `start from the shipped one: cp ${shellWord(shippedFile('sidekey.yaml'))} ${shellWord(file)}`,
+        hint: `start from the template: cp ${shellWord(shippedFile('default.yaml'))} ${shellWord(file)}`,
         cause,
       });
     }

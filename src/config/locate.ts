@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { link, mkdir, open, readFile, unlink } from 'node:fs/promises';
-import { dirname, isAbsolute, join, resolve, sep } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { existsSync, readFileSync } from 'node:fs';
+import { link, mkdir, open, unlink } from 'node:fs/promises';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { replaceScalar } from './yaml-splice.ts';
 
@@ -11,7 +11,7 @@ export interface ConfigLocation {
   /** Absolute. */
   readonly file: string;
   /** `option` and `environment` name an existing file; `home` and `xdg` may be created. */
-  readonly origin: 'option' | 'environment' | 'checkout' | 'home' | 'xdg';
+  readonly origin: 'option' | 'environment' | 'home' | 'xdg';
   /**
    * For `xdg`: the folder of the store, the key, the CA and the audit file. Null: state paths are relative to
    * the config file.
@@ -20,31 +20,24 @@ export interface ConfigLocation {
 }
 
 /** Options that determine the location. */
-export interface LocateOptions {
+interface LocateOptions {
   /** `--config FILE`. */
   readonly option?: string | undefined;
   readonly env: NodeJS.ProcessEnv;
   readonly cwd: string;
-  /** The root of this package. */
-  readonly packageRoot: string;
-  /** Reports whether a file exists. Default: the file system. */
-  readonly exists?: (file: string) => boolean;
 }
 
 /**
- * Finds the config file: `--config`, else `SIDEKEY_CONFIG`, else that of the checkout, else below
- * `SIDEKEY_HOME`, else at the XDG paths. Only the first applicable source is used, so that a mistyped name
- * never selects another configuration.
+ * Finds the config file: `--config`, else `SIDEKEY_CONFIG`, else below `SIDEKEY_HOME`, else at the XDG paths. Only the
+ * first applicable source is used, so that a mistyped name never selects another configuration. The folder of the
+ * program is never one of them.
  *
  * @throws SidekeyError `config_missing` if the environment names no home folder.
  */
-export function locateConfig(options: LocateOptions): ConfigLocation {
-  const { option, env, cwd, packageRoot, exists = existsSync } = options;
+export function locateConfig({ option, env, cwd }: LocateOptions): ConfigLocation {
   const at = (file: string): string => resolve(cwd, file);
   if (option !== undefined) return { file: at(option), origin: 'option', state: null };
   if (env['SIDEKEY_CONFIG']) return { file: at(env['SIDEKEY_CONFIG']), origin: 'environment', state: null };
-  const own = join(packageRoot, 'config', 'sidekey.yaml');
-  if (isCheckout(packageRoot, exists) && exists(own)) return { file: own, origin: 'checkout', state: null };
   if (env['SIDEKEY_HOME']) {
     return { file: join(at(env['SIDEKEY_HOME']), 'config', 'sidekey.yaml'), origin: 'home', state: null };
   }
@@ -53,15 +46,6 @@ export function locateConfig(options: LocateOptions): ConfigLocation {
     origin: 'xdg',
     state: join(xdg(env, 'XDG_STATE_HOME', join('.local', 'state')), 'sidekey'),
   };
-}
-
-/**
- * Reports whether the package is a checkout of the sources. An installed package also has the shipped config,
- * read-only.
- */
-function isCheckout(packageRoot: string, exists: (file: string) => boolean): boolean {
-  const isInstalled = resolve(packageRoot).split(sep).includes('node_modules');
-  return !isInstalled && exists(join(packageRoot, 'src', 'cli', 'index.ts'));
 }
 
 /** XDG Base Directory Specification 0.8: a relative path is ignored. */
@@ -75,16 +59,22 @@ function xdg(env: NodeJS.ProcessEnv, name: string, fallback: string): string {
   });
 }
 
+/** Reports whether the file is missing at a path where Sidekey creates it. */
+export function isToBeMade({ file, origin }: ConfigLocation): boolean {
+  return (origin === 'home' || origin === 'xdg') && !existsSync(file);
+}
+
 /**
- * Creates a missing config file at a default path from the shipped default: folders 0700, file 0600. Never
- * changes an existing file, even one created concurrently.
+ * Creates a missing config file at a default path from the template: folders 0700, file 0600. Never changes an
+ * existing file, even one created concurrently.
  *
  * @returns whether a file was created
- * @throws SidekeyError `file_unwritable`
+ * @throws SidekeyError `file_unwritable`, and as `defaultConfigText`
  */
-export async function ensureConfig({ file, origin, state }: ConfigLocation): Promise<boolean> {
-  if ((origin !== 'home' && origin !== 'xdg') || existsSync(file)) return false;
-  const text = defaultConfigText(await readFile(shippedFile('sidekey.yaml'), 'utf8'), state);
+export async function ensureConfig(location: ConfigLocation, env: NodeJS.ProcessEnv): Promise<boolean> {
+  if (!isToBeMade(location)) return false;
+  const { file, state } = location;
+  const text = defaultConfigText(location, env);
   const temporary = join(dirname(file), `.sidekey.yaml.${randomUUID()}`);
   try {
     for (const folder of [dirname(file), state]) {
@@ -120,18 +110,38 @@ export async function ensureConfig({ file, origin, state }: ConfigLocation): Pro
 }
 
 /**
- * Returns the shipped text for another location: without its schema line, and with state paths in `state` if
- * given.
+ * Returns the template as the text of a new config file. `SIDEKEY_UNMATCHED` sets `proxy.unmatched`, and has no effect on
+ * a file that exists: the image sets it to `deny`.
+ *
+ * @throws SidekeyError `input_invalid` if the variable has another value
  */
-export function defaultConfigText(shipped: string, state: string | null): string {
-  const text = shipped.replace(/^# yaml-language-server:.*\n#?\n?/, '');
-  if (state === null) return text;
-  return Object.entries({
-    store: `sqlite:${join(state, 'data', 'sidekey.db')}`,
-    'key.path': join(state, 'data', 'master.key'),
-    'ca.directory': join(state, 'certs'),
-    'audit.file': join(state, 'data', 'audit.jsonl'),
-  }).reduce((edited, [path, value]) => replaceScalar(edited, path.split('.'), value), text);
+export function defaultConfigText({ state }: Pick<ConfigLocation, 'state'>, env: NodeJS.ProcessEnv): string {
+  const unmatched = env['SIDEKEY_UNMATCHED'] || 'tunnel';
+  if (unmatched !== 'tunnel' && unmatched !== 'deny') {
+    throw new SidekeyError('input_invalid', 'SIDEKEY_UNMATCHED is neither deny nor tunnel.', {
+      hint: 'unset it, or set it to deny or tunnel',
+    });
+  }
+  const schema = pathToFileURL(shippedFile('sidekey.schema.json')).href;
+  const text = readFileSync(shippedFile('default.yaml'), 'utf8').replace(
+    '$schema=sidekey.schema.json',
+    () => `$schema=${schema}`,
+  );
+  const values = {
+    'proxy.unmatched': unmatched,
+    ...(state === null
+      ? {}
+      : {
+          store: `sqlite:${join(state, 'data', 'sidekey.db')}`,
+          'key.path': join(state, 'data', 'master.key'),
+          'ca.directory': join(state, 'certs'),
+          'audit.file': join(state, 'data', 'audit.jsonl'),
+        }),
+  };
+  return Object.entries(values).reduce(
+    (edited, [path, value]) => replaceScalar(edited, path.split('.'), value),
+    text,
+  );
 }
 
 /** Shell syntax that is not supported, because no shell runs. */

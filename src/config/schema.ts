@@ -38,9 +38,9 @@ const proxy = z.strictObject({
     description:
       'Whether callers need an agent token: optional (callers on this machine need none) or required (407 without one).',
   }),
-  unmatched_hosts: z.enum(['deny', 'tunnel']).prefault('deny').meta({
+  unmatched: z.enum(['deny', 'tunnel']).prefault('deny').meta({
     description:
-      'Hosts that are not in the map: deny, or tunnel (passed through blind, without a credential).',
+      'Hosts that are not in the map: deny, or tunnel (no credential, not inspected, on the audit record).',
   }),
 });
 

@@ -266,7 +266,7 @@ function decideUnmatched(policy: Policy, authority: Authority): Decision {
     return {
       ...unrestricted,
       outcome: 'tunnel',
-      rule: 'proxy.unmatched_hosts',
+      rule: 'proxy.unmatched',
       reason: `${name} is not listed, and unlisted hosts are tunnelled`,
     };
   }
@@ -276,6 +276,6 @@ function decideUnmatched(policy: Policy, authority: Authority): Decision {
     code: 'domain_not_allowed',
     reason: `${name} is not in the allowed-domains map`,
     hint: `sidekey domain allow ${name} --grant NAME`,
-    rule: 'proxy.unmatched_hosts',
+    rule: 'proxy.unmatched',
   };
 }

@@ -279,7 +279,7 @@ describe('invalid input is refused with a message and a hint, and changes nothin
     await expectRefusal(at, ['grant', 'list'], {
       exit: 2,
       says: 'There is no config file config/sidekey.yaml.',
-      hint: /cp .+sidekey\.yaml /,
+      hint: /cp .+default\.yaml /,
     });
   });
 

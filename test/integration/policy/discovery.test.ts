@@ -235,7 +235,7 @@ describe('content of the discovery document', () => {
 });
 
 test('sidekey.internal is answered by the proxy, also if unlisted hosts are tunnelled', async () => {
-  const sidekey = await setup({ config: { proxy: { listen: '127.0.0.1:0', unmatched_hosts: 'tunnel' } } });
+  const sidekey = await setup({ config: { proxy: { listen: '127.0.0.1:0', unmatched: 'tunnel' } } });
   const client = await openClient(sidekey);
   client.send('CONNECT sidekey.internal:80 HTTP/1.1\r\nHost: sidekey.internal:80\r\n\r\n');
   expect(await client.response('CONNECT')).toMatchObject({ status: 200 });

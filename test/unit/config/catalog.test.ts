@@ -2,7 +2,11 @@ import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { checkProvider, openCatalog } from '../../../src/config/catalog.ts';
-import { renderProvidersPage } from '../../../src/config/generate.ts';
+import {
+  packedProvidersFile,
+  renderPackedProviders,
+  renderProvidersPage,
+} from '../../../src/config/generate.ts';
 import { packageRoot, shippedFile } from '../../../src/config/locate.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
@@ -46,6 +50,10 @@ describe('the shipped catalog', async () => {
   test('matches the page of providers; else run npm run pages', async () => {
     const page = await readFile(join(packageRoot, 'docs', 'providers.md'), 'utf8');
     expect(page).toBe(await renderProvidersPage());
+  });
+
+  test('matches the list of packed providers; else run npm run pages', async () => {
+    expect(await readFile(shippedFile(packedProvidersFile), 'utf8')).toBe(await renderPackedProviders());
   });
 });
 

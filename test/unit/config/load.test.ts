@@ -10,7 +10,7 @@ import { tempFolder } from '../../support/temp-folder.ts';
 
 const fixtures = join(import.meta.dirname, '../../fixtures/config');
 const good = (name: string): string => join(fixtures, 'good', name);
-const shipped = join(import.meta.dirname, '../../../config/sidekey.yaml');
+const shipped = join(import.meta.dirname, '../../../config/default.yaml');
 
 async function failure(promise: Promise<unknown>): Promise<SidekeyError> {
   const error: unknown = await promise.then(

@@ -2,61 +2,40 @@ import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/load.ts';
+import { pathToFileURL } from 'node:url';
 import {
   defaultConfigText,
   ensureConfig,
   locateConfig,
-  type LocateOptions,
+  packageRoot,
+  shippedFile,
 } from '../../../src/config/locate.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
-const installed: LocateOptions = {
-  env: { HOME: '/home/a' },
-  cwd: '/work',
-  packageRoot: '/usr/lib/node_modules/sidekey',
-  exists: () => true,
-};
-const checkout: LocateOptions = { ...installed, packageRoot: '/src/sidekey' };
+const here = { env: { HOME: '/home/a' }, cwd: '/work' };
 
 describe('the path of the config file', () => {
   test('is that of --config first', () => {
     const env = { SIDEKEY_CONFIG: '/etc/sidekey.yaml', SIDEKEY_HOME: '/srv' };
-    expect(locateConfig({ ...checkout, env, option: 'my.yaml' })).toEqual({
+    expect(locateConfig({ ...here, env, option: 'my.yaml' })).toEqual({
       file: '/work/my.yaml',
       origin: 'option',
       state: null,
     });
   });
 
-  test('is that of SIDEKEY_CONFIG before that of the checkout', () => {
+  test('is that of SIDEKEY_CONFIG before that of SIDEKEY_HOME', () => {
     const env = { SIDEKEY_CONFIG: 'my.yaml', SIDEKEY_HOME: '/srv' };
-    expect(locateConfig({ ...checkout, env })).toEqual({
+    expect(locateConfig({ ...here, env })).toEqual({
       file: '/work/my.yaml',
       origin: 'environment',
       state: null,
     });
   });
 
-  test('is that of the checkout before SIDEKEY_HOME', () => {
-    expect(locateConfig({ ...checkout, env: { SIDEKEY_HOME: '/srv' } })).toEqual({
-      file: '/src/sidekey/config/sidekey.yaml',
-      origin: 'checkout',
-      state: null,
-    });
-  });
-
-  test.each([
-    ['for an installed package', installed],
-    [
-      'for a checkout without a config file',
-      { ...checkout, exists: (file: string) => !file.endsWith('.yaml') },
-    ],
-    [
-      'for a container image, which has no sources',
-      { ...checkout, exists: (file: string) => !file.endsWith('.ts') },
-    ],
-  ])('is below SIDEKEY_HOME: %s', (_, options) => {
-    expect(locateConfig({ ...options, env: { SIDEKEY_HOME: 'state', HOME: '/home/a' } })).toEqual({
+  test('is below SIDEKEY_HOME before the XDG folders', () => {
+    const env = { SIDEKEY_HOME: 'state', HOME: '/home/a', XDG_CONFIG_HOME: '/c' };
+    expect(locateConfig({ ...here, env })).toEqual({
       file: '/work/state/config/sidekey.yaml',
       origin: 'home',
       state: null,
@@ -64,23 +43,23 @@ describe('the path of the config file', () => {
   });
 
   test('is below the XDG folders by default', () => {
-    expect(locateConfig(installed)).toEqual({
+    expect(locateConfig(here)).toEqual({
       file: '/home/a/.config/sidekey/sidekey.yaml',
       origin: 'xdg',
       state: '/home/a/.local/state/sidekey',
     });
     const env = { HOME: '/home/a', XDG_CONFIG_HOME: '/c', XDG_STATE_HOME: '/s' };
-    expect(locateConfig({ ...installed, env })).toMatchObject({
+    expect(locateConfig({ ...here, env })).toMatchObject({
       file: '/c/sidekey/sidekey.yaml',
       state: '/s/sidekey',
     });
     // The XDG specification: a relative path is invalid.
     const relative = { HOME: '/home/a', XDG_CONFIG_HOME: 'c', XDG_STATE_HOME: '' };
-    expect(locateConfig({ ...installed, env: relative })).toEqual(locateConfig(installed));
+    expect(locateConfig({ ...here, env: relative })).toEqual(locateConfig(here));
   });
 
   test('is null without a home folder', () => {
-    expect(() => locateConfig({ ...installed, env: {} })).toThrow(
+    expect(() => locateConfig({ ...here, env: {} })).toThrow(
       expect.objectContaining({ code: 'config_missing', hint: expect.stringContaining('SIDEKEY_HOME') }),
     );
   });
@@ -91,8 +70,8 @@ const mode = async (path: string): Promise<number> => (await stat(path)).mode & 
 describe('a missing config', () => {
   test('is created with private mode in the XDG config folder, and its state in the state folder', async () => {
     const home = await tempFolder();
-    const location = locateConfig({ ...installed, env: { HOME: home } });
-    await expect(ensureConfig(location)).resolves.toBe(true);
+    const location = locateConfig({ ...here, env: { HOME: home } });
+    await expect(ensureConfig(location, {})).resolves.toBe(true);
     expect(await mode(location.file)).toBe(0o600);
     expect(await mode(join(home, '.config/sidekey'))).toBe(0o700);
     expect(await mode(join(home, '.local/state/sidekey'))).toBe(0o700);
@@ -108,8 +87,8 @@ describe('a missing config', () => {
 
   test('is created below SIDEKEY_HOME, with its state beside it', async () => {
     const home = await tempFolder();
-    const location = locateConfig({ ...installed, env: { SIDEKEY_HOME: home } });
-    await expect(ensureConfig(location)).resolves.toBe(true);
+    const location = locateConfig({ ...here, env: { SIDEKEY_HOME: home } });
+    await expect(ensureConfig(location, {})).resolves.toBe(true);
     await expect(loadConfig(location.file, { env: {} })).resolves.toMatchObject({
       store: { path: join(home, 'data/sidekey.db') },
       ca: { directory: join(home, 'certs') },
@@ -118,18 +97,18 @@ describe('a missing config', () => {
 
   test('is not created at an explicitly named path', async () => {
     const cwd = await tempFolder();
-    const location = locateConfig({ ...installed, cwd, option: 'sidekye.yaml' });
-    await expect(ensureConfig(location)).resolves.toBe(false);
+    const location = locateConfig({ ...here, cwd, option: 'sidekye.yaml' });
+    await expect(ensureConfig(location, {})).resolves.toBe(false);
     await expect(readdir(cwd)).resolves.toEqual([]);
   });
 
   test('is created once, also by two concurrent processes', async () => {
     const home = await tempFolder();
-    const location = locateConfig({ ...installed, env: { SIDEKEY_HOME: home } });
-    const made = await Promise.all([1, 2, 3, 4].map(() => ensureConfig(location)));
+    const location = locateConfig({ ...here, env: { SIDEKEY_HOME: home } });
+    const made = await Promise.all([1, 2, 3, 4].map(() => ensureConfig(location, {})));
     expect(made.filter(Boolean)).toHaveLength(1);
     await writeFile(location.file, 'version: 1 # mine\n');
-    await expect(ensureConfig(location)).resolves.toBe(false);
+    await expect(ensureConfig(location, {})).resolves.toBe(false);
     await expect(readFile(location.file, 'utf8')).resolves.toBe('version: 1 # mine\n');
     await expect(readdir(join(home, 'config'))).resolves.toEqual(['sidekey.yaml']);
   });
@@ -138,15 +117,43 @@ describe('a missing config', () => {
     const home = await tempFolder();
     await mkdir(join(home, 'a'));
     await writeFile(join(home, 'a/config'), '');
-    const location = locateConfig({ ...installed, env: { SIDEKEY_HOME: join(home, 'a') } });
-    await expect(ensureConfig(location)).rejects.toMatchObject({ code: 'file_unwritable' });
+    const location = locateConfig({ ...here, env: { SIDEKEY_HOME: join(home, 'a') } });
+    await expect(ensureConfig(location, {})).rejects.toMatchObject({ code: 'file_unwritable' });
   });
 });
 
-test('the shipped text for another folder keeps its comments and names no missing schema', () => {
-  const shipped =
-    '# yaml-language-server: $schema=sidekey.schema.json\n#\n# Words.\nversion: 1\nstore: sqlite:../data/sidekey.db # the store\nkey: { source: file, path: ../data/master.key }\nca: { directory: ../certs }\naudit: { file: ../data/audit.jsonl }\n';
-  expect(defaultConfigText(shipped, '/s p/sidekey')).toBe(
-    '# Words.\nversion: 1\nstore: "sqlite:/s p/sidekey/data/sidekey.db" # the store\nkey: { source: file, path: "/s p/sidekey/data/master.key" }\nca: { directory: "/s p/sidekey/certs" }\naudit: { file: "/s p/sidekey/data/audit.jsonl" }\n',
-  );
+describe('the text of a new config', () => {
+  const state = '/s p/sidekey';
+  const text = defaultConfigText({ state }, {});
+
+  test('has the state paths of its location, the comments of the template, and the schema of the program', () => {
+    expect(text).toContain('\nstore: "sqlite:/s p/sidekey/data/sidekey.db"\n');
+    expect(text).toContain('\nkey: { source: file, path: "/s p/sidekey/data/master.key" }\n');
+    expect(text).toContain('\nca: { directory: "/s p/sidekey/certs" }\n');
+    expect(text).toContain('\naudit: { file: "/s p/sidekey/data/audit.jsonl" }\n');
+    expect(text).toContain('\n  # optional: callers on this machine need no agent token.');
+    const schema = pathToFileURL(shippedFile('sidekey.schema.json')).href;
+    expect(text.split('\n')[0]).toBe(`# yaml-language-server: $schema=${schema}`);
+  });
+
+  test('says that unlisted hosts are tunnelled, and with SIDEKEY_UNMATCHED=deny that they are refused', () => {
+    expect(text).toContain('\n  unmatched: tunnel\n');
+    expect(defaultConfigText({ state }, { SIDEKEY_UNMATCHED: 'deny' })).toBe(
+      text.replace('unmatched: tunnel', 'unmatched: deny'),
+    );
+  });
+
+  test('is refused with another value of SIDEKEY_UNMATCHED', () => {
+    expect(() => defaultConfigText({ state }, { SIDEKEY_UNMATCHED: 'allow' })).toThrow(
+      expect.objectContaining({
+        code: 'input_invalid',
+        message: 'SIDEKEY_UNMATCHED is neither deny nor tunnel.',
+      }),
+    );
+  });
+});
+
+test('the Dockerfile sets SIDEKEY_UNMATCHED=deny, so that the config of a container refuses unlisted hosts', async () => {
+  const dockerfile = await readFile(join(packageRoot, 'Dockerfile'), 'utf8');
+  expect(dockerfile).toMatch(/^ENV (?:.* )?SIDEKEY_UNMATCHED=deny(?: |$)/m);
 });

@@ -18,7 +18,7 @@ function uncommented(text: string): string {
 }
 
 test('every example in the shipped config file is valid, also all of them together', async () => {
-  const text = uncommented(readFileSync(shippedFile('sidekey.yaml'), 'utf8'));
+  const text = uncommented(readFileSync(shippedFile('default.yaml'), 'utf8'));
   const config = await parseConfig(text, '/x/config/sidekey.yaml', { env: {}, cwd: '/x' });
   expect(config.domains.map(({ pattern }) => pattern.text)).toEqual([
     'api.github.com',

@@ -43,7 +43,7 @@ describe('a decision', () => {
     expect(decide(policy, authorityOf('other.example.com:8443'))).toMatchObject({
       outcome: 'deny',
       code: 'domain_not_allowed',
-      rule: 'proxy.unmatched_hosts',
+      rule: 'proxy.unmatched',
       hint: 'sidekey domain allow other.example.com:8443 --grant NAME',
     });
   });
@@ -51,7 +51,7 @@ describe('a decision', () => {
   it('tunnels an unlisted host only if the config allows it', () => {
     expect(decide(policyOf({}, 'tunnel'), authorityOf('example.org'))).toMatchObject({
       outcome: 'tunnel',
-      rule: 'proxy.unmatched_hosts',
+      rule: 'proxy.unmatched',
     });
   });
 

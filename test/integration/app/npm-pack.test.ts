@@ -1,0 +1,49 @@
+/** What npm packs of a checkout that somebody has used. */
+import { execFile, spawnSync } from 'node:child_process';
+import { cp, mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+import { openCatalog } from '../../../src/config/catalog.ts';
+import { packageRoot } from '../../../src/config/locate.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+
+const npm = spawnSync('npm', ['--version']).status === 0;
+
+/** The files of a person that may lie in a checkout. */
+const strays = [
+  'config/sidekey.yaml',
+  'config/sidekey.draft-0123abcd.yaml',
+  'config/providers/mine.yaml',
+  'config/data/master.key',
+  'data/sidekey.db',
+  'certs/ca.key',
+];
+
+test.skipIf(!npm)(
+  'a package has the template and the catalog, and no file of a person (needs npm)',
+  async () => {
+    const folder = await tempFolder();
+    for (const name of ['package.json', 'config', 'LICENSE', 'README.md'])
+      await cp(join(packageRoot, name), join(folder, name), { recursive: true });
+    for (const name of strays) {
+      await mkdir(dirname(join(folder, name)), { recursive: true });
+      await writeFile(join(folder, name), 'version: 1\n');
+    }
+    const args = ['pack', '--dry-run', '--json', '--ignore-scripts', '--offline'];
+    const { stdout } = await promisify(execFile)('npm', args, { cwd: folder });
+    const listed = JSON.parse(stdout) as readonly { readonly files: readonly { readonly path: string }[] }[];
+    const { names } = await openCatalog();
+    expect(listed[0]?.files.map(({ path }) => path).toSorted()).toEqual(
+      [
+        'LICENSE',
+        'README.md',
+        'config/default.yaml',
+        'config/environment-index.json',
+        'config/sidekey.schema.json',
+        'package.json',
+        ...names.map((name) => `config/providers/${name}.yaml`),
+      ].toSorted(),
+    );
+  },
+);
