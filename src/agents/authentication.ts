@@ -155,6 +155,6 @@ export interface CallerFacts {
 /** The refusal of somebody who is not known. */
 export function unauthenticated(sentence: string): SidekeyError {
   return new SidekeyError('agent_auth_required', sentence, {
-    hint: 'sidekey agent add NAME --grant GRANT, then HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT',
+    hint: 'sidekey agent create NAME --grant GRANT, then HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT',
   });
 }

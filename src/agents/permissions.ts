@@ -127,7 +127,7 @@ function keyOf(hash: Uint8Array): string {
 
 export function agentDisabled({ name }: AgentRecord): SidekeyError {
   return new SidekeyError('agent_auth_required', `The agent ${name} is disabled.`, {
-    hint: `sidekey agent enable ${name}`,
+    hint: `sidekey agent set ${name} --enable`,
   });
 }
 

@@ -147,7 +147,7 @@ export function readAnchors(text: string, vault: AuditVault): Anchored {
     const read = anchorShape.safeParse(unsealed.kind === 'authentic' ? unsealed.value : null);
     if (!read.success) {
       throw new SidekeyError('input_invalid', `Line ${index + 1} is no anchor of this log, or was changed.`, {
-        hint: 'give what sidekey audit anchor printed, as it was printed',
+        hint: 'give the file that sidekey audit verify --write-anchor FILE wrote, unchanged',
       });
     }
     for (const { node, seq, hash } of read.data.chains) {
@@ -159,7 +159,7 @@ export function readAnchors(text: string, vault: AuditVault): Anchored {
   }
   if (count > 0) return anchored;
   throw new SidekeyError('input_invalid', 'The input has no anchor.', {
-    hint: 'keep one with: sidekey audit anchor >> audit-anchors.jsonl',
+    hint: 'sidekey audit verify --write-anchor audit-anchors.jsonl',
   });
 }
 

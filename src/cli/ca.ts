@@ -1,15 +1,15 @@
-import { open, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { View } from '../app/state.ts';
 import { authorityFiles, readCertificate, readKeyFile } from '../ca/authority-files.ts';
 import { type CertificateAuthority, openAuthority } from '../ca/authority.ts';
 import type { Context } from './context.ts';
 import { dateTime, details, isoTime, relativeTime } from './format.ts';
+import { openOutputFile, type OutputFileOptions, unwritable } from './output-file.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 
-export interface ExportOptions {
+export interface ExportOptions extends OutputFileOptions {
   readonly format: string;
-  readonly out?: string;
   readonly passwordFile?: string;
 }
 
@@ -23,22 +23,22 @@ const javaDefault = 'changeit';
 export async function exportCa(context: Context, options: ExportOptions): Promise<void> {
   const { withView, output, now } = context;
   const format = readFormat(options.format);
-  if (format === 'p12' && options.out === undefined && (output.isTerminal || output.json)) {
-    throw new SidekeyError('input_invalid', 'A p12 is binary, and nothing to be shown.', {
-      hint: 'sidekey ca export --format p12 --out trust.p12',
+  if (format === 'p12' && options.output === undefined && (output.isTerminal || output.json)) {
+    throw new SidekeyError('input_invalid', 'A p12 file is binary: the terminal cannot show it.', {
+      hint: 'sidekey ca export --format p12 --output trust.p12',
     });
   }
   const { certificatePem } = await withView((view) => openCa(view, now));
   const content = await render(format, certificatePem, context, options);
-  if (options.out === undefined) {
+  if (options.output === undefined) {
     if (output.json) output.result({ format, pem: content.toString('latin1') }, '');
     else output.bytes(content);
     return;
   }
-  const file = resolve(options.out);
-  await write(file, content);
-  output.result({ format, file, bytes: content.length }, `Wrote ${options.out}.`);
-  output.say(usage[format](options.out));
+  const file = resolve(options.output);
+  await write(file, content, options.force === true);
+  output.result({ format, file, bytes: content.length }, `Wrote ${options.output}.`);
+  output.say(usage[format](options.output));
 }
 
 type Format = 'pem' | 'bundle' | 'p12';
@@ -97,19 +97,14 @@ async function readPassword(file: string): Promise<string> {
 }
 
 /** Mode 0644: the content is public. */
-async function write(file: string, content: Buffer): Promise<void> {
+async function write(file: string, content: Buffer, force: boolean): Promise<void> {
+  const handle = await openOutputFile(file, force, 0o644);
   try {
-    const handle = await open(file, 'w', 0o644);
-    try {
-      await handle.writeFile(content);
-    } finally {
-      await handle.close();
-    }
+    await handle.writeFile(content);
   } catch (cause) {
-    throw new SidekeyError('file_unwritable', `${file} cannot be written (${systemCode(cause)}).`, {
-      hint: 'name a file in a folder that you can write to',
-      cause,
-    });
+    throw unwritable(file, cause);
+  } finally {
+    await handle.close();
   }
 }
 

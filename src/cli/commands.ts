@@ -41,6 +41,11 @@ const leaseTtl: OptionRow = [
   'lifetime: 15m, 8h; a maximum in the config or a policy shortens it',
 ];
 
+const outputFile: readonly OptionRow[] = [
+  ['-o, --output <file>', 'write to this file instead of standard output'],
+  ['--force', 'replace the file if it exists'],
+];
+
 const localEnd: OptionRow = ['--local', 'do not tell the provider'];
 
 const runCommands: readonly CommandRow[] = [
@@ -147,7 +152,7 @@ const runCommands: readonly CommandRow[] = [
       ['--data-file <file>', 'the body from a file, byte for byte (-: standard input)'],
       ['-L, --location', 'follow redirects; each is decided anew'],
       ['-i, --include', 'print the status line and the headers too'],
-      ['-o, --output <file>', 'write the body to a file'],
+      ...outputFile,
       ['--reason <text>', 'the reason, for the audit log and for a person who approves the request'],
       ['--user <name>', 'use the grant of this user'],
       ['--max-time <seconds>', 'give up after this time (default: never)'],
@@ -181,12 +186,6 @@ const runCommands: readonly CommandRow[] = [
         examples: ['sidekey skill install --for claude --project'],
         load: async () => (await import('./skill.ts')).installSkill,
       },
-      {
-        name: 'show',
-        summary: 'print the page',
-        examples: ['sidekey skill show'],
-        load: async () => (await import('./skill.ts')).showSkill,
-      },
     ],
   },
   {
@@ -211,7 +210,7 @@ const runCommands: readonly CommandRow[] = [
   },
 ];
 
-const statusCommands: readonly CommandRow[] = [
+const healthCommands: readonly CommandRow[] = [
   {
     name: 'status',
     summary: 'show the state of everything; exit code 1 where something needs attention',
@@ -228,6 +227,22 @@ const statusCommands: readonly CommandRow[] = [
     ],
     examples: ['sidekey doctor', 'sidekey doctor --only git python'],
     load: async () => (await import('./doctor/doctor.ts')).doctor,
+  },
+  {
+    name: 'config',
+    summary: 'test the rules of the config file',
+    commands: [
+      {
+        name: 'test',
+        summary: 'compare the decisions of the config with a file of requests and expected decisions',
+        arguments: [['<file>', 'YAML: a list of { request, expect, … }; see docs/rules.md']],
+        examples: [
+          'sidekey config test policy-tests.yaml',
+          'sidekey config test policy-tests.yaml --config staging.yaml --json',
+        ],
+        load: async () => (await import('./config/test.ts')).testConfig,
+      },
+    ],
   },
 ];
 
@@ -438,7 +453,7 @@ const credentialCommands: readonly CommandRow[] = [
   },
 ];
 
-const permissionCommands: readonly CommandRow[] = [
+const accessCommands: readonly CommandRow[] = [
   {
     name: 'domain',
     summary: 'edit the hosts that may be reached, and the grant of each',
@@ -496,8 +511,8 @@ const permissionCommands: readonly CommandRow[] = [
     summary: 'manage the callers of the proxy, and the grants that each may use',
     commands: [
       {
-        name: 'add',
-        summary: 'add an agent, and show its token once',
+        name: 'create',
+        summary: 'create an agent, and show its token once',
         arguments: [['<name>', 'its name in the audit log']],
         options: [
           ...binding,
@@ -507,10 +522,10 @@ const permissionCommands: readonly CommandRow[] = [
           ['--expires <when>', 'end of the token: 90d, or a date'],
         ],
         examples: [
-          'sidekey agent add ci-bot --grant github',
-          'sidekey agent add helper --for alice --provider google slack --expires 90d',
+          'sidekey agent create ci-bot --grant github',
+          'sidekey agent create helper --for alice --provider google slack --expires 90d',
         ],
-        load: async () => (await import('./agent/tokens.ts')).addAgent,
+        load: async () => (await import('./agent/tokens.ts')).createAgent,
       },
       {
         name: 'list',
@@ -527,34 +542,32 @@ const permissionCommands: readonly CommandRow[] = [
       },
       {
         name: 'bind',
-        summary: 'let an agent use more grants',
+        summary: 'let an agent use more grants, or fewer with --remove',
         arguments: agentArgument,
-        options: binding,
+        options: [
+          ...binding,
+          ['--remove', 'remove these bindings, from the next request on'],
+          ['--all', 'with --remove: all bindings'],
+        ],
         examples: [
           'sidekey agent bind ci-bot --grant github alice/google',
-          'sidekey agent bind ci-bot --label staging',
+          'sidekey agent bind ci-bot --remove --provider github',
         ],
         load: async () => (await import('./agent/bindings.ts')).bindAgent,
       },
       {
-        name: 'unbind',
-        summary: 'take grants from an agent, from its next request on',
-        arguments: agentArgument,
-        options: [...binding, ['--all', 'all of them']],
-        examples: ['sidekey agent unbind ci-bot --provider github'],
-        load: async () => (await import('./agent/bindings.ts')).unbindAgent,
-      },
-      {
         name: 'set',
-        summary: 'change the user that an agent acts for, and its labels',
+        summary: 'change the user and the labels of an agent; disable or enable it',
         arguments: agentArgument,
         options: [
           ['--for <user>', 'the user that it acts for'],
           ['--no-for', 'no user'],
           ['--agent-label <label...>', 'its labels; they replace those that it has'],
           ['--no-agent-label', 'no labels'],
+          ['--disable', 'refuse its tokens and leases until it is enabled'],
+          ['--enable', 'accept its tokens and leases again'],
         ],
-        examples: ['sidekey agent set ci-bot --for alice'],
+        examples: ['sidekey agent set ci-bot --for alice', 'sidekey agent set ci-bot --disable'],
         load: async () => (await import('./agent/agents.ts')).setAgent,
       },
       {
@@ -572,20 +585,6 @@ const permissionCommands: readonly CommandRow[] = [
           'sidekey agent rotate ci-bot --token-label laptop --expires 90d',
         ],
         load: async () => (await import('./agent/tokens.ts')).rotateAgent,
-      },
-      {
-        name: 'disable',
-        summary: 'refuse the tokens and leases of an agent until it is enabled',
-        arguments: agentArgument,
-        examples: ['sidekey agent disable ci-bot'],
-        load: async () => (await import('./agent/agents.ts')).disableAgent,
-      },
-      {
-        name: 'enable',
-        summary: 'accept the tokens and leases of a disabled agent again',
-        arguments: agentArgument,
-        examples: ['sidekey agent enable ci-bot'],
-        load: async () => (await import('./agent/agents.ts')).enableAgent,
       },
       {
         name: 'remove',
@@ -617,21 +616,15 @@ const permissionCommands: readonly CommandRow[] = [
       },
       {
         name: 'list',
-        summary: 'list the active leases',
+        summary: 'list the active leases, or show one in full',
+        arguments: [['[lease]', 'its ID, or the first characters of it']],
         options: [
           ['--agent <name>', 'only those of this agent'],
           ['--grant <grant>', 'only those for this grant'],
           ['--all', 'also those that have ended'],
         ],
-        examples: ['sidekey lease list --agent ci-bot --all'],
+        examples: ['sidekey lease list --agent ci-bot --all', 'sidekey lease list 7b1d2d5c'],
         load: async () => (await import('./lease/leases.ts')).listLeases,
-      },
-      {
-        name: 'show',
-        summary: 'show everything about a lease, except its token',
-        arguments: leaseArgument,
-        examples: ['sidekey lease show 7b1d2d5c'],
-        load: async () => (await import('./lease/leases.ts')).showLease,
       },
       {
         name: 'renew',
@@ -694,22 +687,6 @@ const permissionCommands: readonly CommandRow[] = [
     ],
     load: async () => (await import('./explain/explain.ts')).explain,
   },
-  {
-    name: 'policy',
-    summary: 'test the rules of the config file',
-    commands: [
-      {
-        name: 'test',
-        summary: 'compare the decisions of the config with a file of requests and expected decisions',
-        arguments: [['<file>', 'YAML: a list of { request, expect, … }; see docs/rules.md']],
-        examples: [
-          'sidekey policy test policy-tests.yaml',
-          'sidekey policy test policy-tests.yaml --config staging.yaml --json',
-        ],
-        load: async () => (await import('./policy.ts')).testPolicy,
-      },
-    ],
-  },
 ];
 
 const auditCommands: readonly CommandRow[] = [
@@ -733,21 +710,15 @@ const auditCommands: readonly CommandRow[] = [
         summary: 'check that no line was edited, removed or cut off',
         options: [
           ['--anchor <file>', 'also compare with anchors that were kept elsewhere (-: standard input)'],
+          ['--write-anchor <file>', 'append the current end of the log to this file (-: only print it)'],
+          ['--accept', 'record that missing lines are known, as after a restored backup'],
         ],
-        examples: ['sidekey audit verify', 'sidekey audit verify --anchor audit-anchors.jsonl'],
+        examples: [
+          'sidekey audit verify',
+          'sidekey audit verify --anchor audit-anchors.jsonl',
+          'sidekey audit verify --write-anchor - | ssh elsewhere "cat >> audit-anchors.jsonl"',
+        ],
         load: async () => (await import('./audit/verify.ts')).verify,
-      },
-      {
-        name: 'accept',
-        summary: 'record that missing lines are known, as after a restored backup',
-        examples: ['sidekey audit accept'],
-        load: async () => (await import('./audit/verify.ts')).accept,
-      },
-      {
-        name: 'anchor',
-        summary: 'print the current end of the log, to keep elsewhere',
-        examples: ['sidekey audit anchor | ssh elsewhere "cat >> audit-anchors.jsonl"'],
-        load: async () => (await import('./audit/verify.ts')).anchor,
       },
       {
         name: 'query',
@@ -762,27 +733,19 @@ const auditCommands: readonly CommandRow[] = [
       {
         name: 'summary',
         summary: 'show requests, refusals, bytes and durations of each agent and grant',
-        options: conditions,
-        examples: ['sidekey audit summary --since 7d'],
-        load: async () => (await import('./audit/query.ts')).summary,
+        options: [
+          ...conditions,
+          ['--suggest', 'the hosts that were refused, as config entries that would allow them'],
+        ],
+        examples: ['sidekey audit summary --since 7d', 'sidekey audit summary --suggest --agent ci-bot'],
+        load: async () => (await import('./audit/summary.ts')).summary,
       },
       {
         name: 'export',
         summary: 'write the lines exactly as they are in the file',
-        options: [
-          ...conditions,
-          ['--csv', 'as CSV'],
-          ['-o, --output <file>', 'write to a new file (default: standard output)'],
-        ],
+        options: [...conditions, ['--csv', 'as CSV'], ...outputFile],
         examples: ['sidekey audit export --since 2026-11-01 --until 2026-12-01 -o november.jsonl'],
         load: async () => (await import('./audit/query.ts')).exportLines,
-      },
-      {
-        name: 'discover',
-        summary: 'list hosts that were refused, and the config lines that would allow them',
-        options: conditions,
-        examples: ['sidekey audit discover --since 7d --agent ci'],
-        load: async () => (await import('./audit/discover.ts')).discover,
       },
     ],
   },
@@ -805,15 +768,15 @@ const auditCommands: readonly CommandRow[] = [
             "pem: the CA certificate only; bundle: with this machine's roots; p12: the bundle for Java",
             { default: 'pem' },
           ],
-          ['--out <file>', 'write to this file instead of standard output'],
+          ...outputFile,
           [
             '--password-file <file>',
             'password of the p12 (default: SIDEKEY_P12_PASSWORD, then changeit, as Java expects)',
           ],
         ],
         examples: [
-          'sidekey ca export --format bundle --out bundle.pem   # for SSL_CERT_FILE',
-          'sidekey ca export --format p12 --out trust.p12       # for -Djavax.net.ssl.trustStore',
+          'sidekey ca export --format bundle --output bundle.pem   # for SSL_CERT_FILE',
+          'sidekey ca export --format p12 --output trust.p12       # for -Djavax.net.ssl.trustStore',
         ],
         load: async () => (await import('./ca.ts')).exportCa,
       },
@@ -824,8 +787,8 @@ const auditCommands: readonly CommandRow[] = [
 /** The table of commands, under the headings of `sidekey --help`. Help, parser, completion and man page come from it. */
 export const sections: Sections = [
   ['Run:', runCommands],
-  ['Check:', statusCommands],
+  ['Health:', healthCommands],
   ['Credentials:', credentialCommands],
-  ['Permissions:', permissionCommands],
-  ['Audit and trust:', auditCommands],
+  ['Access:', accessCommands],
+  ['Audit and certificates:', auditCommands],
 ];

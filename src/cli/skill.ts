@@ -17,12 +17,6 @@ export interface InstallOptions {
   readonly print?: boolean;
 }
 
-/** `sidekey skill show` */
-export async function showSkill({ output }: Context): Promise<void> {
-  const text = await shippedSkill();
-  output.result({ skill: text }, text);
-}
-
 /**
  * `sidekey skill install`: exit code 1 if a file was skipped because a user wrote or changed it.
  *
@@ -121,7 +115,7 @@ function readAgent(text: string): AgentKind {
   throw new SidekeyError(
     'input_invalid',
     `--for names an unknown agent${near === null ? '.' : `; did you mean ${near}?`}`,
-    { hint: `--for ${skillAgents.join(' | ')}; for any other: sidekey skill show > FILE` },
+    { hint: `--for ${skillAgents.join(' | ')}; for any other: sidekey skill install --print > FILE` },
   );
 }
 

@@ -284,7 +284,7 @@ async function welcome(proxy: Proxy, workers: number, now: number): Promise<stri
   const client = required ? proxyUrl(proxy.address, 'NAME:TOKEN') : url;
   const { lines, missing } = describeMap(config, await proxy.state.grants.list(), now);
   const agents = required && (await proxy.state.store.agentTokens.list()).length === 0;
-  const commands = [...(agents ? ['sidekey agent add NAME --grant GRANT'] : []), ...missing];
+  const commands = [...(agents ? ['sidekey agent create NAME --grant GRANT'] : []), ...missing];
   return [
     'Sidekey is running.',
     '',
@@ -319,7 +319,7 @@ function hasTunnels({ domains, proxy }: Config): boolean {
 }
 
 const bundleLine =
-  '  → sidekey ca export --format bundle --out bundle.pem   (as SSL_CERT_FILE it serves tunnelled hosts too)';
+  '  → sidekey ca export --format bundle --output bundle.pem   (as SSL_CERT_FILE it serves tunnelled hosts too)';
 
 function fromHere(path: string): string {
   return displayName(path, process.cwd());

@@ -128,7 +128,7 @@ function refuseOpenListener({ proxy }: Config, name: string, position: Position)
     'listener_open',
     describeProblem(name, { ...position, path: ['proxy', 'listen'], message }),
     {
-      hint: 'set proxy.authentication: required and make tokens with sidekey agent add NAME, or listen on 127.0.0.1',
+      hint: 'set proxy.authentication: required and make tokens with sidekey agent create NAME, or listen on 127.0.0.1',
     },
   );
 }

@@ -36,7 +36,7 @@ const table = {
     exit: exitCode.notAuthenticated,
     title: 'Agent authentication required',
     sentence: 'The request has no valid agent token.',
-    hint: 'create a token with "sidekey agent add NAME --grant GRANT", then set HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT',
+    hint: 'create a token with "sidekey agent create NAME --grant GRANT", then set HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT',
   },
   domain_not_allowed: {
     status: 403,

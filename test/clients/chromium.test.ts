@@ -28,7 +28,7 @@ test.skipIf(absent)(
     const store = ['-d', `sql:${folder}`];
     await certutil('certutil', [...store, '-N', '--empty-password']);
     const ca = home.at('ca.pem');
-    await home.program(['ca', 'export', '--out', ca]);
+    await home.program(['ca', 'export', '--output', ca]);
     await certutil('certutil', [...store, '-A', '-t', 'C,,', '-n', 'Sidekey', '-i', ca]);
     const script = `${programs}chromium.mjs`;
     const ran = await perform([process.execPath, script, `${upstream.url}/page`, chromium ?? '']);

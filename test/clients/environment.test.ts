@@ -35,7 +35,7 @@ async function stand(agents: 'required' | 'optional'): Promise<Stand> {
   await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
   await at.grant('work', { api_key: token }, ['--provider', 'github', '--audience', upstream.authority]);
   const { url } = await at.start();
-  await at.run(['agent', 'add', 'ci', '--grant', 'work']);
+  await at.run(['agent', 'create', 'ci', '--grant', 'work']);
   const asAgent = agents === 'required' ? ['--agent', 'ci'] : [];
   const env = { PATH: process.env['PATH'] ?? '', GITHUB_TOKEN: 'real-token' };
   const change = (await at.json(['env', '--proxy', url, ...asAgent], { env })) as {

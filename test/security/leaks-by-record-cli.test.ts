@@ -167,7 +167,7 @@ describe('a secret that was handed over', () => {
 
 test('the token of an agent is shown once, and kept nowhere', async () => {
   const at = await home();
-  const { token } = (await at.json(['agent', 'add', 'ci', '--everything'])) as { token: string };
+  const { token } = (await at.json(['agent', 'create', 'ci', '--everything'])) as { token: string };
   const later = await Promise.all([at.run(['agent', 'list']), at.run(['audit', 'tail']), at.run(['status'])]);
   for (const { stdout, stderr } of later) expect(stdout + stderr).not.toContain(token.slice(-20));
   for (const name of await readdir(at.at('data'))) {

@@ -130,7 +130,7 @@ test('no written byte has a secret from the command line, also from a wrong plac
     ['grant', 'show', `:${wrong}`],
     ['grant', 'refresh', `:${wrong}`],
     ['grant', 'revoke', `:${wrong}`],
-    ['agent', 'add', `:${wrong}`],
+    ['agent', 'create', `:${wrong}`],
     ['agent', 'remove', `sidekey_agent_${wrong}`],
     ['domain', 'allow', `user:${wrong}@example.com`, '--grant', 'keyed'],
     ['audit', 'query', '--since', wrong],

@@ -71,7 +71,7 @@ test('no byte that the program writes has a secret of what agents send, in which
   await at.grant('acme', { type: 'api_key', value: key });
   await at.grant('bot', { type: 'api_key', value: botKey }, ['--provider', 'bot']);
   // It prints the token once, for the person to keep: that is what it is for.
-  const agent = (await at.json(['agent', 'add', 'ci', '--everything'])) as { token: string };
+  const agent = (await at.json(['agent', 'create', 'ci', '--everything'])) as { token: string };
   const running = await at.start();
   const ports = await portsOf(running);
   const inside = async (authority: string, head: string, body = '', fields: readonly string[] = []) =>

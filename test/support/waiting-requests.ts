@@ -21,7 +21,7 @@ export interface HomeWithApprovals {
 export async function homeWithApprovals(): Promise<HomeWithApprovals> {
   const at = await home();
   await at.grant('work', { type: 'api_key', value: 'key-secret-0123456789' });
-  await at.run(['agent', 'add', 'ci', '--grant', 'work']);
+  await at.run(['agent', 'create', 'ci', '--grant', 'work']);
   const leaseArgs = ['--agent', 'ci', '--grant', 'work', '--purpose', 'nightly report'];
   const lease = (await at.json(['lease', 'create', ...leaseArgs])) as { id: string };
   const store = await openSqliteStore(at.at('data', 'sidekey.db'), { now: Date.now });

@@ -1,4 +1,5 @@
 import { leaseStanding, reachesGrant } from '../../agents/lease.ts';
+import type { AuditEvent } from '../../audit/event.ts';
 import { recordChange } from '../../audit/log.ts';
 import { bindingJson, bindingText, reachWarning } from './bindings.ts';
 import type { Context } from '../context.ts';
@@ -6,7 +7,7 @@ import { checkName, dateTime, details, isoOrNull, isoTime, lastUse, relativeTime
 import { titleOf } from '../grant/format.ts';
 import { pickAgent, unknownAgent } from '../pick.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import type { AgentTokenRecord } from '../../store/store.ts';
+import type { AgentRecord, AgentTokenRecord } from '../../store/store.ts';
 
 /** `sidekey agent list` */
 export async function listAgents({ withView, output, now }: Context): Promise<void> {
@@ -56,7 +57,7 @@ export async function listAgents({ withView, output, now }: Context): Promise<vo
           ]),
         ),
   );
-  if (agents.length === 0) output.say('  → sidekey agent add NAME --grant GRANT');
+  if (agents.length === 0) output.say('  → sidekey agent create NAME --grant GRANT');
   for (const { name, bindings } of agents)
     for (const line of reachWarning(name, bindings, grants)) output.say(line);
 }
@@ -133,18 +134,25 @@ export interface SetOptions {
   readonly for?: string | false;
   /** New labels; false: no labels. */
   readonly agentLabel?: readonly string[] | false;
+  /** Refuses its tokens and leases from the next request on; nothing is deleted. */
+  readonly disable?: boolean;
+  /** Accepts its unexpired tokens and leases again. */
+  readonly enable?: boolean;
 }
 
-/** `sidekey agent set`: changes the user and the labels of an agent. */
+/** `sidekey agent set`: changes the user and the labels of an agent, and whether it is disabled. */
 export async function setAgent(
-  { withState, output }: Context,
+  { withState, output, now }: Context,
   name: string,
-  { for: user, agentLabel: labels }: SetOptions,
+  { for: user, agentLabel: labels, disable = false, enable = false }: SetOptions,
 ): Promise<void> {
-  if (user === undefined && labels === undefined) {
-    throw new SidekeyError('input_invalid', 'The command names nothing to change.', {
-      hint: `sidekey agent set NAME --for USER | --no-for | --agent-label LABEL | --no-agent-label`,
-    });
+  const isSwitch = disable || enable;
+  if ((user === undefined && labels === undefined && !isSwitch) || (disable && enable)) {
+    throw new SidekeyError(
+      'input_invalid',
+      disable ? 'Give --disable or --enable, not both.' : 'The command names nothing to change.',
+      { hint: 'sidekey agent set --help' },
+    );
   }
   if (typeof user === 'string') checkName('user', user);
   if (Array.isArray(labels)) for (const label of labels) checkName('label', label);
@@ -152,51 +160,37 @@ export async function setAgent(
     ...(user === undefined ? {} : { user: user === false ? null : user }),
     ...(labels === undefined ? {} : { labels: labels === false ? [] : [...new Set(labels)] }),
   };
-  const agent = await withState(async ({ store, audit }) => {
+  const reason = Object.entries(change)
+    .map(([key, value]) => `${key} ${value === null || value.length === 0 ? 'none' : String(value)}`)
+    .join(', ');
+  const { agent, isSwitched } = await withState(async ({ store, audit }) => {
     const before = pickAgent(await store.agents.list(), name);
-    const reason = Object.entries(change)
-      .map(([key, value]) => `${key} ${value === null || value.length === 0 ? 'none' : String(value)}`)
-      .join(', ');
-    await recordChange(audit, { event: 'agent.changed', agent: name, reason }, async () => {
-      if (!(await store.agents.change(name, change))) throw unknownAgent(name, []);
-    });
-    return { ...before, ...change };
+    const record = (event: AuditEvent, changed: Partial<AgentRecord>) =>
+      recordChange(audit, event, async () => {
+        if (!(await store.agents.change(name, changed))) throw unknownAgent(name, []);
+      });
+    if (reason !== '') await record({ event: 'agent.changed', agent: name, reason }, change);
+    const switches = isSwitch && (before.disabledAt !== null) !== disable;
+    if (switches) {
+      const event = disable ? 'agent.disabled' : 'agent.enabled';
+      await record({ event, agent: name }, { disabledAt: disable ? now() : null });
+    }
+    return { agent: { ...before, ...change }, isSwitched: switches };
   });
+  const state = disable ? 'disabled' : 'enabled';
+  const switched = isSwitched
+    ? `The agent ${name} is ${state}${disable ? ': its tokens and leases are refused from now on' : ''}.`
+    : `The agent ${name} is already ${state}.`;
+  const set = `${name} acts for ${agent.user ?? 'no user'}; its labels: ${agent.labels.join(', ') || 'none'}.`;
   output.result(
-    { name, acts_for: agent.user, labels: agent.labels },
-    `${name} acts for ${agent.user ?? 'no user'}; its labels: ${agent.labels.join(', ') || 'none'}.`,
-  );
-}
-
-/**
- * `sidekey agent disable`: its tokens and leases are refused from the next request on; nothing is deleted.
- */
-export async function disableAgent(context: Context, name: string): Promise<void> {
-  await set(context, name, true);
-}
-
-/** `sidekey agent enable`: accepts its unexpired tokens and leases again. */
-export async function enableAgent(context: Context, name: string): Promise<void> {
-  await set(context, name, false);
-}
-
-async function set({ withState, output, now }: Context, name: string, disabled: boolean): Promise<void> {
-  const changed = await withState(async ({ store, audit }) => {
-    const agent = pickAgent(await store.agents.list(), name);
-    if ((agent.disabledAt !== null) === disabled) return false;
-    const event = { event: disabled ? 'agent.disabled' : 'agent.enabled', agent: name } as const;
-    await recordChange(audit, event, async () => {
-      if (!(await store.agents.change(name, { disabledAt: disabled ? now() : null })))
-        throw unknownAgent(name, []);
-    });
-    return true;
-  });
-  const state = disabled ? 'disabled' : 'enabled';
-  output.result(
-    { name, disabled, changed },
-    changed
-      ? `The agent ${name} is ${state}${disabled ? ': its tokens and leases are refused from now on' : ''}.`
-      : `The agent ${name} was ${state} before; nothing has changed.`,
+    {
+      name,
+      acts_for: agent.user,
+      labels: agent.labels,
+      state: (isSwitch ? disable : agent.disabledAt !== null) ? 'disabled' : 'enabled',
+      changed: reason !== '' || isSwitched,
+    },
+    [...(reason === '' ? [] : [set]), ...(isSwitch ? [switched] : [])].join('\n'),
   );
 }
 

@@ -92,7 +92,7 @@ export function reachWarning(
     const who = agent === runAgent ? `${agent}, whose leases "sidekey run" makes,` : agent;
     return [
       `${who} reaches every grant of every user that a domain offers.`,
-      `  → sidekey agent bind ${agent} --grant ${grant}, then: sidekey agent unbind ${agent} --everything`,
+      `  → sidekey agent bind ${agent} --grant ${grant}, then: sidekey agent bind ${agent} --remove --everything`,
     ];
   }
   return [];
@@ -120,17 +120,30 @@ export async function ensureRunAgent(
   }
 }
 
-/** `sidekey agent bind`: adds bindings to the agent. */
-export async function bindAgent(
-  { withState, output, now }: Context,
-  name: string,
-  options: BindOptions,
-): Promise<void> {
+export interface ChangeOptions extends BindOptions {
+  /** Removes the bindings instead of adding them. */
+  readonly remove?: boolean;
+  /** With `remove`: removes all bindings. */
+  readonly all?: boolean;
+}
+
+/** `sidekey agent bind`: adds bindings to the agent, or removes them. */
+export async function bindAgent(context: Context, name: string, options: ChangeOptions): Promise<void> {
+  if (options.remove === true) {
+    await unbindAgent(context, name, options);
+    return;
+  }
+  if (options.all === true) {
+    throw new SidekeyError('input_invalid', '--all needs --remove.', {
+      hint: `sidekey agent bind ${name} --everything`,
+    });
+  }
+  const { withState, output, now } = context;
   const { added, bindings, grants } = await withState(async ({ store, audit, config, ...state }) => {
     pickAgent(await store.agents.list(), name);
     const known = await state.grants.list();
     const wanted = bindingsOf(options, { grants: known, providers: config.providers.names });
-    if (wanted.length === 0) throw saysNothing('bind');
+    if (wanted.length === 0) throw namesNothing('');
     const event = { event: 'agent.bound', agent: name, reason: bindingReason(wanted) } as const;
     const count = await recordChange(audit, event, async () => {
       const answer = await store.bindings.add(name, wanted, now());
@@ -146,16 +159,11 @@ export async function bindAgent(
   for (const line of reachWarning(name, bindings, grants)) output.say(line);
 }
 
-export interface UnbindOptions extends BindOptions {
-  /** Removes all bindings. */
-  readonly all?: boolean;
-}
-
-/** `sidekey agent unbind`: removes bindings from the next request on, also for its leases. */
-export async function unbindAgent(
+/** Removes bindings from the next request on, also for its leases. */
+async function unbindAgent(
   { withState, output }: Context,
   name: string,
-  options: UnbindOptions,
+  options: ChangeOptions,
 ): Promise<void> {
   const { removed, bindings, grants } = await withState(async ({ store, audit, ...state }) => {
     pickAgent(await store.agents.list(), name);
@@ -165,7 +173,7 @@ export async function unbindAgent(
     // A removed grant is known only by its id.
     const named = namedBindings(options, (text) => (bound.has(text) ? text : namedGrant(known, text).id));
     const unwanted = options.all === true ? before : named;
-    if (named.length === 0 && options.all !== true) throw saysNothing('unbind');
+    if (named.length === 0 && options.all !== true) throw namesNothing(' --remove');
     const event = { event: 'agent.unbound', agent: name, reason: bindingReason(unwanted) } as const;
     const count = await recordChange(audit, event, () => store.bindings.remove(name, unwanted));
     return { removed: count, bindings: await store.bindings.list(name), grants: known };
@@ -185,8 +193,8 @@ function reachText(bindings: readonly Binding[], grants: readonly Grant[]): stri
   return bindings.length === 0 ? 'nothing' : bindings.map((each) => bindingText(each, grants)).join(', ');
 }
 
-function saysNothing(command: string): SidekeyError {
+function namesNothing(action: string): SidekeyError {
   return new SidekeyError('input_invalid', 'The command names no grants.', {
-    hint: `sidekey agent ${command} NAME --grant GRANT | --provider PROVIDER | --user USER | --label LABEL | --everything`,
+    hint: `sidekey agent bind NAME${action} --grant GRANT | --provider PROVIDER | --user USER | --label LABEL | --everything`,
   });
 }

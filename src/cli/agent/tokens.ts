@@ -8,7 +8,7 @@ import { pickAgent, unknownAgent } from '../pick.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { AgentRecord, AgentTokenRecord } from '../../store/store.ts';
 
-export interface AddOptions extends BindOptions {
+export interface CreateOptions extends BindOptions {
   /** The user it acts for. */
   readonly for?: string;
   readonly agentLabel?: readonly string[];
@@ -16,11 +16,11 @@ export interface AddOptions extends BindOptions {
   readonly expires?: string;
 }
 
-/** `sidekey agent add`: prints the token, which cannot be retrieved later. */
-export async function addAgent(
+/** `sidekey agent create`: prints the token, which cannot be retrieved later. */
+export async function createAgent(
   { withState, output, now }: Context,
   name: string,
-  options: AddOptions,
+  options: CreateOptions,
 ): Promise<void> {
   checkName('name of the agent', name);
   const agent = newAgent(name, options, now());
@@ -73,7 +73,7 @@ export async function addAgent(
   );
 }
 
-function newAgent(name: string, options: AddOptions, createdAt: number): AgentRecord {
+function newAgent(name: string, options: CreateOptions, createdAt: number): AgentRecord {
   const { for: user = null, agentLabel: labels = [] } = options;
   if (user !== null) checkName('user', user);
   for (const label of labels) checkName('label', label);

@@ -34,7 +34,7 @@ interface Discovered {
 }
 
 /**
- * `sidekey audit discover`: lists requests that were refused, would have been refused, or were tunnelled
+ * `sidekey audit summary --suggest`: lists requests that were refused, would have been refused, or were tunnelled
  * without an entry, with the entries that would allow exactly these.
  */
 export async function discover(context: Context, options: ConditionOptions): Promise<void> {

@@ -1,16 +1,15 @@
-import { type FileHandle, open } from 'node:fs/promises';
 import { openView } from '../../app/state.ts';
 import type { AuditLine } from '../../audit/event.ts';
 import { type AuditFilter, csvHead, csvLine, queryAudit, queryRaw, tailAudit } from '../../audit/query.ts';
-import { summarize, type SummaryRow } from '../../audit/summary.ts';
 import type { Context } from '../context.ts';
-import { dateTime, duration, readTime, table } from '../format.ts';
+import { duration, readTime } from '../format.ts';
 import { titleOf } from '../grant/format.ts';
+import { openOutputFile, type OutputFileOptions } from '../output-file.ts';
 import { onInterrupt } from '../terminal.ts';
 import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
 import type { Grant } from '../../grants/grant.ts';
-import { SidekeyError, systemCode } from '../../lib/errors.ts';
+import { SidekeyError } from '../../lib/errors.ts';
 import { visible } from '../../lib/text.ts';
 import { canonicalHost } from '../../policy/authority.ts';
 
@@ -62,9 +61,8 @@ async function printCsv({ output }: Context, { file, filter, fits }: Conditions)
   }
 }
 
-export interface ExportOptions extends ConditionOptions {
+export interface ExportOptions extends ConditionOptions, OutputFileOptions {
   readonly csv?: boolean;
-  readonly output?: string;
 }
 
 /** Bytes that are buffered before a write. */
@@ -76,7 +74,10 @@ const gathered = 65_536;
  */
 export async function exportLines(context: Context, options: ExportOptions): Promise<void> {
   const { file, filter, fits } = await readConditions(context, options);
-  const target = options.output === undefined ? undefined : await openNew(options.output);
+  const target =
+    options.output === undefined
+      ? undefined
+      : await openOutputFile(options.output, options.force === true, 0o600);
   let pieces: Buffer[] = [];
   let size = 0;
   let count = 0;
@@ -112,19 +113,6 @@ export async function exportLines(context: Context, options: ExportOptions): Pro
     context.output.result(
       { file: options.output, lines: count },
       `${count} ${count === 1 ? 'line is' : 'lines are'} in ${options.output}.`,
-    );
-  }
-}
-
-async function openNew(path: string): Promise<FileHandle> {
-  try {
-    return await open(path, 'wx', 0o600);
-  } catch (cause) {
-    const exists = (cause as NodeJS.ErrnoException).code === 'EEXIST';
-    throw new SidekeyError(
-      exists ? 'already_exists' : 'file_unwritable',
-      exists ? `${path} is there already.` : `${path} cannot be written (${systemCode(cause)}).`,
-      { hint: 'give another path after --output', cause },
     );
   }
 }
@@ -335,47 +323,4 @@ async function readGrants(config: Config, now: () => number): Promise<readonly G
 export function grantNames(grants: readonly Grant[]): (id: string) => string {
   const names = new Map(grants.map((grant) => [grant.id, titleOf(grant)]));
   return (id) => names.get(id) ?? `${id.slice(0, 8)}…`;
-}
-
-/** `sidekey audit summary` */
-export async function summary(context: Context, options: ConditionOptions): Promise<void> {
-  const conditions = await readConditions(context, options);
-  const rows = await summarize(fitting(conditions));
-  context.output.result(
-    rows.map(asJson),
-    rows.length === 0 ? 'No request fits.' : asTable(rows, grantNames(conditions.grants)),
-  );
-}
-
-async function* fitting({ file, filter, fits }: Conditions): AsyncGenerator<AuditLine> {
-  for await (const line of queryAudit({ file, filter })) if (fits(line)) yield line;
-}
-
-function asJson(row: SummaryRow) {
-  const { bytesIn, bytesOut, p50, p99, lastUse, ...rest } = row;
-  const bytes = { bytes_in: bytesIn, bytes_out: bytesOut };
-  return { ...rest, ...bytes, p50_ms: p50, p99_ms: p99, last_use: lastUse };
-}
-
-function asTable(rows: readonly SummaryRow[], grantName: (id: string) => string): string {
-  return table(
-    ['AGENT', 'GRANT', 'REQUESTS', 'REFUSED', 'FAILED', 'IN', 'OUT', 'P50', 'P99', 'LAST USE'],
-    rows.map((row) => [
-      row.agent ?? '-',
-      row.grant === null ? '-' : grantName(row.grant),
-      String(row.requests),
-      String(row.refusals),
-      String(row.failures),
-      bytes(row.bytesIn),
-      bytes(row.bytesOut),
-      row.p50 === null ? '-' : duration(row.p50),
-      row.p99 === null ? '-' : duration(row.p99),
-      dateTime(Date.parse(row.lastUse)),
-    ]),
-  );
-}
-
-function bytes(count: number): string {
-  if (count < 10_000) return `${count} B`;
-  return count < 10_000_000 ? `${Math.round(count / 1_000)} kB` : `${Math.round(count / 1_000_000)} MB`;
 }

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { appendFile, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import {
   formatGap,
@@ -24,11 +24,20 @@ import { dateTime } from '../format.ts';
 /** Maximum number of printed problems; `--json` prints all. */
 const maxListed = 20;
 
+export interface VerifyOptions {
+  /** File with anchors to compare with. */
+  readonly anchor?: string;
+  /** File to append a new anchor to; `-` prints the anchor instead of the findings. */
+  readonly writeAnchor?: string;
+  readonly accept?: boolean;
+}
+
 /** `sidekey audit verify`: exit code 1 if the log has problems. */
-export async function verify(
-  { readConfig, readInput, withView, output }: Context,
-  options: { readonly anchor?: string },
-): Promise<number> {
+export async function verify(context: Context, options: VerifyOptions): Promise<number> {
+  const { readConfig, readInput, withView, output } = context;
+  if (options.accept === true) return accept(context);
+  if (options.writeAnchor !== undefined) await writeAnchor(context, options.writeAnchor);
+  if (options.writeAnchor === '-') return exitCode.ok;
   const config = await readConfig();
   const anchors = options.anchor === undefined ? undefined : await readAnchorText(options.anchor, readInput);
   const { file } = config.audit;
@@ -103,7 +112,7 @@ function describe(found: Verification, file: string, stored: StoredHeads | strin
   if (ok) return [`The audit log is whole: ${extent}.`, ...notes].join('\n');
   if (gaps.length > 0)
     notes.push(
-      'Missing lines stay reported. Where you know the reason (a restored backup): sidekey audit accept',
+      'Missing lines stay reported. Where you know the reason (a restored backup): sidekey audit verify --accept',
     );
   const total = problems.length + found.omitted;
   const listed = problems
@@ -123,7 +132,7 @@ async function readAnchorText(from: string, readInput: () => Promise<string>): P
     return await readFile(from, 'utf8');
   } catch (cause) {
     throw new SidekeyError('input_invalid', `${from} cannot be read (${systemCode(cause)}).`, {
-      hint: 'give the file with what sidekey audit anchor printed, or - for standard input',
+      hint: 'give the file that --write-anchor wrote, or - for standard input',
       cause,
     });
   }
@@ -133,19 +142,31 @@ function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
-/** `sidekey audit anchor`: prints one line of JSON, which the user keeps elsewhere. */
-export async function anchor({ readConfig, output, now }: Context): Promise<void> {
+/** Appends the current end of the log to a file that the user keeps elsewhere, as one line of JSON. */
+async function writeAnchor({ readConfig, output, now }: Context, to: string): Promise<void> {
   const config = await readConfig();
   const vault = await openVault(config.key, { mayCreate: false, store: config.store.path });
-  const { text } = takeAnchor(config.audit.file, vault, now());
-  output.bytes(Buffer.from(`${text}\n`));
+  const line = `${takeAnchor(config.audit.file, vault, now()).text}\n`;
+  if (to === '-') {
+    output.bytes(Buffer.from(line));
+    return;
+  }
+  try {
+    await appendFile(to, line);
+    output.say(`Added an anchor to ${to}. Keep a copy of the file on another machine.`);
+  } catch (cause) {
+    throw new SidekeyError('file_unwritable', `${to} cannot be written (${systemCode(cause)}).`, {
+      hint: 'name a file in a folder that you can write to, or - for standard output',
+      cause,
+    });
+  }
 }
 
 /**
- * `sidekey audit accept`: records that the loss of lines is accepted, so that `verify` no longer reports it.
- * Exit code 1 if the log has other problems, which are still reported.
+ * Records that the loss of lines is accepted, so that `verify` no longer reports it. Exit code 1 if the log
+ * has other problems, which are still reported.
  */
-export function accept({ withState, output }: Context): Promise<number> {
+function accept({ withState, output }: Context): Promise<number> {
   return withState(async ({ audit, store, vault }) => {
     const { file } = audit;
     const stored = await readStoredHeads(store, file, vault);

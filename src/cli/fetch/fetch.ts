@@ -1,10 +1,10 @@
-import { createWriteStream } from 'node:fs';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { exitCode, type FailureCode, failures } from '../../lib/failures.ts';
-import { SidekeyError, systemCode } from '../../lib/errors.ts';
+import { SidekeyError } from '../../lib/errors.ts';
 import { jsonObject } from '../../oauth/http.ts';
 import type { Context } from '../context.ts';
+import { openOutputFile, refuseExisting, unwritable } from '../output-file.ts';
 import { onInterrupt } from '../terminal.ts';
 import { type FetchOptions, type Hop, type Question, readQuestion, readUrl } from './request.ts';
 import { type Answer, askProxy, openEndpoint, placeOf, type Recorded, type ProxyEndpoint } from './send.ts';
@@ -23,6 +23,7 @@ export async function fetchUrl(
   options: FetchOptions,
 ): Promise<number> {
   const { output, stdin } = context;
+  if (options.output !== undefined) await refuseExisting(options.output, options.force === true);
   const question = await readQuestion([first, second], options, stdin);
   if (question.hadAuthorization) {
     output.say('Note: the Authorization that was given is not sent: the credential is that of the grant.');
@@ -83,7 +84,7 @@ class Interrupted extends Error {
 interface Delivery {
   readonly url: string;
   readonly endpoint: ProxyEndpoint;
-  readonly options: Pick<FetchOptions, 'include' | 'output'>;
+  readonly options: Pick<FetchOptions, 'include' | 'output' | 'force'>;
   readonly output: Context['output'];
   readonly signal: AbortSignal;
 }
@@ -123,15 +124,17 @@ async function toOutput(response: IncomingMessage, { output, signal }: Delivery)
 }
 
 /** Returns the number of bytes. The file gets the default mode, as with curl. */
-async function toFile(response: IncomingMessage, file: string, { signal }: Delivery): Promise<number> {
-  const written = createWriteStream(file);
+async function toFile(
+  response: IncomingMessage,
+  file: string,
+  { signal, options }: Delivery,
+): Promise<number> {
+  const written = (await openOutputFile(file, options.force === true)).createWriteStream();
   try {
     await pipeline(chunksOf(response, signal), written);
   } catch (error) {
     if (error instanceof SidekeyError || signal.aborted) throw error;
-    throw new SidekeyError('file_unwritable', `${file} cannot be written (${systemCode(error)}).`, {
-      cause: error,
-    });
+    throw unwritable(file, error);
   }
   return written.bytesWritten;
 }

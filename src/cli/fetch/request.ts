@@ -14,6 +14,8 @@ export interface FetchOptions {
   readonly location?: boolean;
   readonly include?: boolean;
   readonly output?: string;
+  /** Replaces an existing output file. */
+  readonly force?: boolean;
   readonly reason?: string;
   readonly user?: string;
   readonly maxTime?: string;

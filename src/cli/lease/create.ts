@@ -126,7 +126,7 @@ export async function makeLease(
   const agent = pickAgent(rights.agents, order.agent);
   if (agent.disabledAt !== null) {
     throw new SidekeyError('input_invalid', `The agent ${agent.name} is disabled.`, {
-      hint: `sidekey agent enable ${agent.name}`,
+      hint: `sidekey agent set ${agent.name} --enable`,
     });
   }
   const all = await state.grants.list();

@@ -28,11 +28,17 @@ export interface ListOptions {
   readonly all?: boolean;
 }
 
-/** `sidekey lease list` */
+/** `sidekey lease list [LEASE]`: all leases, or one in full. */
 export async function listLeases(
-  { withView, output, now }: Context,
+  context: Context,
+  id: string | undefined,
   { agent, grant, all = false }: ListOptions,
 ): Promise<void> {
+  if (id !== undefined) {
+    await showLease(context, id);
+    return;
+  }
+  const { withView, output, now } = context;
   const { leases, grants } = await withView(async ({ store, ...view }) => ({
     leases: (await store?.leases.list()) ?? [],
     grants: await view.grants(),
@@ -68,8 +74,8 @@ export async function listLeases(
     output.say('  → sidekey lease create --agent AGENT --grant GRANT --ttl 15m --purpose TEXT');
 }
 
-/** `sidekey lease show`. Rejects with errors of `pickLease`. */
-export async function showLease({ withView, output, now }: Context, id: string): Promise<void> {
+/** Rejects with errors of `pickLease`. */
+async function showLease({ withView, output, now }: Context, id: string): Promise<void> {
   const { lease, grants, rights } = await withView(async ({ store, ...view }) => ({
     lease: pickLease((await store?.leases.list()) ?? [], id),
     grants: await view.grants(),

@@ -22,7 +22,7 @@ const tokenIn = (line: string) => /:(sidekey_(?:agent|lease)_[\w-]{43})@/.exec(l
 describe('an agent', () => {
   test('has no binding by default, and the command that binds is shown', async () => {
     const at = await withGrants();
-    const added = await at.run(['agent', 'add', 'ci']);
+    const added = await at.run(['agent', 'create', 'ci']);
     expect(added.stdout).toMatch(/^HTTPS_PROXY=http:\/\/ci:sidekey_agent_[\w-]{43}@127\.0\.0\.1:PORT\n$/);
     expect(added.stderr).toContain('ci reaches nothing: no grant is bound to it.');
     expect(added.stderr).toContain('→ sidekey agent bind ci --grant github');
@@ -31,7 +31,7 @@ describe('an agent', () => {
 
   test('is bound by grant, provider, user and label, and unbound', async () => {
     const at = await withGrants();
-    await at.run(['agent', 'add', 'ci', '--grant', 'alice/work']);
+    await at.run(['agent', 'create', 'ci', '--grant', 'alice/work']);
     expect(await reaches(at, 'ci')).toEqual(['alice/work']);
     expect((await at.run(['agent', 'bind', 'ci', '--user', 'bob'])).stdout).toBe(
       'ci reaches grant alice/work, user bob.\n',
@@ -41,7 +41,7 @@ describe('an agent', () => {
       exit: 0,
       stdout: expect.stringContaining('That was so before.'),
     });
-    await at.run(['agent', 'unbind', 'ci', '--grant', 'alice/work', '--user', 'bob']);
+    await at.run(['agent', 'bind', 'ci', '--remove', '--grant', 'alice/work', '--user', 'bob']);
     await at.run(['agent', 'bind', 'ci', '--label', 'prod']);
     expect(await reaches(at, 'ci')).toEqual([]);
     await at.run(['grant', 'policy', 'github', '--label', 'prod']);
@@ -53,14 +53,18 @@ describe('an agent', () => {
     await at.run(['agent', 'set', 'ci', '--no-for']);
     const all = await at.run(['agent', 'bind', 'ci', '--everything']);
     expect(all.stderr).toContain('ci reaches every grant of every user that a domain offers.');
-    expect(all.stderr).toContain('sidekey agent unbind ci --everything');
+    expect(all.stderr).toContain('sidekey agent bind ci --remove --everything');
     expect((await at.run(['agent', 'list'])).stderr).toContain('ci reaches every grant');
-    expect((await at.run(['agent', 'unbind', 'ci', '--all'])).stdout).toBe('ci reaches nothing.\n');
+    expect(await at.run(['agent', 'bind', 'ci', '--all'])).toMatchObject({
+      exit: 2,
+      stderr: 'sidekey: --all needs --remove.\n  → sidekey agent bind ci --everything\n',
+    });
+    expect((await at.run(['agent', 'bind', 'ci', '--remove', '--all'])).stdout).toBe('ci reaches nothing.\n');
   });
 
   test('is not bound to a missing grant, nor to a grant of another user', async () => {
     const at = await withGrants();
-    await at.run(['agent', 'add', 'ci']);
+    await at.run(['agent', 'create', 'ci']);
     for (const [args, code, said] of [
       [['--grant', 'githb'], 4, 'did you mean github?'],
       [['--grant', 'work'], 2, '--grant alice/work'],
@@ -77,22 +81,27 @@ describe('an agent', () => {
       exit: 2,
       stderr: expect.stringContaining('did you mean ci?'),
     });
-    expect(await at.run(['agent', 'add', 'other', '--grant', 'none'])).toMatchObject({ exit: 4, stdout: '' });
+    expect(await at.run(['agent', 'create', 'other', '--grant', 'none'])).toMatchObject({
+      exit: 4,
+      stdout: '',
+    });
     expect(await at.json(['agent', 'list'])).toHaveLength(1);
   });
 
   test('loses a binding to a grant that was removed by the id that is shown', async () => {
     const at = await withGrants();
-    await at.run(['agent', 'add', 'ci', '--grant', 'github']);
+    await at.run(['agent', 'create', 'ci', '--grant', 'github']);
     await at.run(['grant', 'remove', 'github', '--local']);
     const { stdout } = await at.run(['agent', 'show', 'ci']);
     const [, id = ''] = /grant ([0-9a-f-]{36}) \(removed\)/.exec(stdout) ?? [];
-    expect((await at.run(['agent', 'unbind', 'ci', '--grant', id])).stdout).toBe('ci reaches nothing.\n');
+    expect((await at.run(['agent', 'bind', 'ci', '--remove', '--grant', id])).stdout).toBe(
+      'ci reaches nothing.\n',
+    );
   });
 
   test('has several tokens by label; a new one takes over at once or after a while', async () => {
     const at = await withGrants();
-    const first = tokenIn((await at.run(['agent', 'add', 'ci', '--expires', '90d'])).stdout);
+    const first = tokenIn((await at.run(['agent', 'create', 'ci', '--expires', '90d'])).stdout);
     const laptop = await at.run(['agent', 'rotate', 'ci', '--token-label', 'laptop']);
     expect(laptop.stderr).toContain('It took over from none');
     const rotated = await at.run(['agent', 'rotate', 'ci', '--overlap', '1h']);
@@ -127,12 +136,12 @@ describe('an agent', () => {
 
   test('refuses a token in the place of a label, and does not print it', async () => {
     const at = await withGrants();
-    await at.run(['agent', 'add', 'ci']);
+    await at.run(['agent', 'create', 'ci']);
     const token = 'sidekey_agent_0123456789012345678901234567890123456789012';
     for (const args of [
       ['agent', 'rotate', 'ci', '--token-label', token],
       ['agent', 'show', token],
-      ['lease', 'show', token],
+      ['lease', 'list', token],
       ['lease', 'revoke', token],
     ]) {
       const ran = await at.run(args);
@@ -143,18 +152,38 @@ describe('an agent', () => {
 
   test('is disabled and enabled, and the audit says who did what', async () => {
     const at = await withGrants();
-    await at.run(['agent', 'add', 'ci', '--grant', 'github', '--agent-label', 'nightly', '--for', 'alice']);
-    expect((await at.run(['agent', 'disable', 'ci'])).stdout).toContain('The agent ci is disabled');
-    expect((await at.run(['agent', 'disable', 'ci'])).stdout).toContain('nothing has changed');
+    await at.run([
+      'agent',
+      'create',
+      'ci',
+      '--grant',
+      'github',
+      '--agent-label',
+      'nightly',
+      '--for',
+      'alice',
+    ]);
+    expect((await at.run(['agent', 'set', 'ci', '--disable'])).stdout).toContain('The agent ci is disabled');
+    expect((await at.run(['agent', 'set', 'ci', '--disable'])).stdout).toBe(
+      'The agent ci is already disabled.\n',
+    );
     expect(await at.json(['agent', 'list'])).toMatchObject([
       { name: 'ci', state: 'disabled', acts_for: 'alice', labels: ['nightly'] },
     ]);
     expect(
       await at.run(['lease', 'create', '--agent', 'ci', '--grant', 'github', '--purpose', 'x']),
-    ).toMatchObject({ exit: 2, stderr: expect.stringContaining('sidekey agent enable ci') });
-    await at.run(['agent', 'enable', 'ci']);
+    ).toMatchObject({ exit: 2, stderr: expect.stringContaining('sidekey agent set ci --enable') });
+    expect(await at.json(['agent', 'set', 'ci', '--enable', '--no-for'])).toEqual({
+      name: 'ci',
+      acts_for: null,
+      labels: ['nightly'],
+      state: 'enabled',
+      changed: true,
+    });
+    await at.run(['agent', 'set', 'ci', '--for', 'alice']);
+    expect(await at.run(['agent', 'set', 'ci', '--enable', '--disable'])).toMatchObject({ exit: 2 });
     await at.run(['agent', 'bind', 'ci', '--user', 'bob']);
-    await at.run(['agent', 'unbind', 'ci', '--user', 'bob']);
+    await at.run(['agent', 'bind', 'ci', '--remove', '--user', 'bob']);
     await at.run(['agent', 'set', 'ci', '--no-agent-label']);
     await at.run(['agent', 'rotate', 'ci']);
     await at.run(['agent', 'remove', 'ci', '--token-label', 'main']);
@@ -176,7 +205,9 @@ describe('an agent', () => {
     expect(lines.map(({ event }) => event)).toEqual([
       'agent.added',
       'agent.disabled',
+      'agent.changed',
       'agent.enabled',
+      'agent.changed',
       'agent.bound',
       'agent.unbound',
       'agent.changed',

@@ -10,7 +10,7 @@ async function withAgent(config: object = {}): Promise<Home> {
   const at = await home(config);
   await at.grant('work', key);
   await at.grant('github', key, ['--provider', 'github']);
-  await at.run(['agent', 'add', 'ci', '--provider', 'acme', 'github']);
+  await at.run(['agent', 'create', 'ci', '--provider', 'acme', 'github']);
   return at;
 }
 const create = (at: Home, ...args: readonly string[]): Promise<Ran> =>
@@ -42,7 +42,7 @@ describe('a lease', () => {
     expect((await at.run(['lease', 'list'])).stdout).toMatch(
       /^LEASE .+\n[0-9a-f]{8} +ci +work +active +in \d+ .+ +0 of 10 +never +a report\n$/,
     );
-    const shown = await at.run(['lease', 'show', lease!.id.slice(0, 8)]);
+    const shown = await at.run(['lease', 'list', lease!.id.slice(0, 8)]);
     expect(shown.stdout).toContain('after 5m without a request');
     expect(await audit(at)).toContainEqual(
       expect.objectContaining({
@@ -192,7 +192,7 @@ describe('a lease', () => {
 
   test('is revoked by id, by agent or by grant, permanently', async () => {
     const at = await withAgent();
-    await at.run(['agent', 'add', 'other', '--everything']);
+    await at.run(['agent', 'create', 'other', '--everything']);
     await create(at);
     await create(at);
     await at.run(['lease', 'create', '--agent', 'other', '--grant', 'work', '--purpose', 'theirs']);
@@ -256,7 +256,7 @@ describe('a grant with an expiry', () => {
     const ended = await explain();
     expect(ended.stdout).toContain('grant_expired');
     expect(ended.stdout).toContain('sidekey grant extend work');
-    await at.run(['agent', 'unbind', 'ci', '--all']);
+    await at.run(['agent', 'bind', 'ci', '--remove', '--all']);
     expect((await explain()).stdout).toContain('sidekey agent bind ci --grant work');
   });
 });

@@ -21,9 +21,9 @@ async function withRights(config: object = {}): Promise<Home> {
     '--label',
     'prod',
   ]);
-  await at.run(['agent', 'add', 'ci', '--label', 'prod']);
-  await at.run(['agent', 'add', 'old', '--grant', 'work']);
-  await at.run(['agent', 'add', 'elsewhere', '--grant', 'other']);
+  await at.run(['agent', 'create', 'ci', '--label', 'prod']);
+  await at.run(['agent', 'create', 'old', '--grant', 'work']);
+  await at.run(['agent', 'create', 'elsewhere', '--grant', 'other']);
   return at;
 }
 
@@ -47,7 +47,7 @@ describe('a grant', () => {
     const at = await withRights();
     const [ofCi, ofOld, gone] = [await lease(at, 'ci'), await lease(at, 'old'), await lease(at, 'ci')];
     await at.run(['lease', 'revoke', gone]);
-    await at.run(['agent', 'disable', 'old']);
+    await at.run(['agent', 'set', 'old', '--disable']);
     const { stdout, stderr } = await at.run(['grant', 'show', 'work']);
     expect(stdout).toMatch(/reached by +ci, old \(disabled\), callers on this machine without a token\n/);
     expect(stdout).toMatch(

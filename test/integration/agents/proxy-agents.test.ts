@@ -33,7 +33,7 @@ describe('if agents are required', () => {
       const answer = await client.response();
       expect(answer).toMatchObject({ status: 407, reason: 'agent_auth_required' });
       expect(answer.headers['proxy-authenticate']).toMatch(/^Basic realm=/);
-      expect(problemOf(answer).hint).toContain('sidekey agent add');
+      expect(problemOf(answer).hint).toContain('sidekey agent create');
     }
     expect(upstream.connections()).toBe(0);
   });

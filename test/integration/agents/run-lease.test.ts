@@ -70,17 +70,17 @@ describe.skipIf(curlMissing)('the lease of sidekey run (curl)', () => {
     const place = await runHome();
     const asks = ['curl', '-s', '-o', '/dev/null', '-w', '%{http_code}', `${place.upstream.url}/`];
     await place.at.grant('other', { type: 'api_key', value: 'other-token-0123456789' });
-    await place.at.run(['agent', 'add', 'narrow', '--grant', 'other']);
+    await place.at.run(['agent', 'create', 'narrow', '--grant', 'other']);
     const narrow = await place.run(['--agent', 'narrow', '--', ...asks]);
     expect(narrow).toMatchObject({ stdout: '403', stderr: expect.stringContaining('grant_missing') });
     expect(await place.run(['--agent', 'nobody', '--', ...asks])).toMatchObject({ exit: 2, stdout: '' });
     await place.run(['--quiet', '--', 'true']);
-    await place.at.run(['agent', 'unbind', 'run', '--everything']);
+    await place.at.run(['agent', 'bind', 'run', '--remove', '--everything']);
     expect(await place.run(['--quiet', '--', ...asks])).toMatchObject({ stdout: '403' });
-    await place.at.run(['agent', 'disable', 'run']);
+    await place.at.run(['agent', 'set', 'run', '--disable']);
     expect(await place.run(['--', ...asks])).toMatchObject({
       exit: 2,
-      stderr: expect.stringContaining('sidekey agent enable run'),
+      stderr: expect.stringContaining('sidekey agent set run --enable'),
     });
     const { stdout } = await place.at.run(['agent', 'list']);
     expect(stdout).toMatch(/^run +disabled +- +nothing +0 /m);

@@ -51,16 +51,16 @@ describe('the CA at the command line', () => {
     expect(await at.run(['ca', 'export'])).toEqual({ exit: 0, stdout: pem, stderr: '' });
 
     const bundle = at.at('bundle.pem');
-    const wrote = await at.run(['ca', 'export', '--format', 'bundle', '--out', bundle]);
+    const wrote = await at.run(['ca', 'export', '--format', 'bundle', '--output', bundle]);
     expect(wrote).toMatchObject({ exit: 0, stdout: `Wrote ${bundle}.\n` });
     const text = await readFile(bundle, 'utf8');
     expect(text.startsWith(pem.trim())).toBe(true);
     expect(text.match(/BEGIN CERTIFICATE/g)?.length).toBeGreaterThan(50);
     expect((await stat(bundle)).mode & 0o777).toBe(0o644);
 
-    await at.run(['ca', 'export', '--format', 'p12', '--out', at.at('a.p12')]);
+    await at.run(['ca', 'export', '--format', 'p12', '--output', at.at('a.p12')]);
     expect(await opens(at.at('a.p12'), 'changeit')).toBe(true);
-    await at.run(['ca', 'export', '--format', 'p12', '--out', at.at('b.p12')], {
+    await at.run(['ca', 'export', '--format', 'p12', '--output', at.at('b.p12')], {
       env: { SIDEKEY_P12_PASSWORD: 'from the environment' },
     });
     expect(await opens(at.at('b.p12'), 'from the environment')).toBe(true);
@@ -70,12 +70,26 @@ describe('the CA at the command line', () => {
       'export',
       '--format',
       'p12',
-      '--out',
+      '--output',
       at.at('c.p12'),
       '--password-file',
       at.at('password'),
     ]);
     expect(await opens(at.at('c.p12'), 'from a file')).toBe(true);
+  });
+
+  test('replaces an existing file only with --force', async () => {
+    const at = await homeWithCa();
+    const file = at.at('ca.crt');
+    await writeFile(file, 'mine');
+    const to = ['ca', 'export', '--output', file];
+    expect(await at.run(to)).toMatchObject({
+      exit: 2,
+      stderr: `sidekey: ${file} exists.\n  → give another path after --output, or --force to replace the file\n`,
+    });
+    expect(await readFile(file, 'utf8')).toBe('mine');
+    expect(await at.run([...to, '--force'])).toMatchObject({ exit: 0 });
+    expect(await readFile(file, 'utf8')).toMatch(/^-----BEGIN CERTIFICATE-----/);
   });
 
   test('is not exported to an unusable target', async () => {
@@ -85,12 +99,12 @@ describe('the CA at the command line', () => {
       exit: 2,
       stderr: expect.stringContaining('The format is not pem, bundle or p12.'),
     });
-    expect(await run('--out', at.at('nowhere', 'x.pem'))).toMatchObject({
+    expect(await run('--output', at.at('nowhere', 'x.pem'))).toMatchObject({
       exit: 1,
       stderr: expect.stringContaining('cannot be written (ENOENT)'),
     });
     expect(
-      await run('--format', 'p12', '--out', at.at('x.p12'), '--password-file', at.at('nothing')),
+      await run('--format', 'p12', '--output', at.at('x.p12'), '--password-file', at.at('nothing')),
     ).toMatchObject({ exit: 2, stderr: expect.stringContaining('cannot be read (ENOENT)') });
   });
 });

@@ -59,7 +59,7 @@ describe('several workers', timeout, () => {
           '--audience',
           authority,
         ]);
-        await setup.run(['agent', 'add', 'ci', '--grant', 'work']);
+        await setup.run(['agent', 'create', 'ci', '--grant', 'work']);
       },
     });
     const lease = (await at.json([

@@ -10,7 +10,7 @@ async function homeWithHistory(): Promise<Home> {
   const at = await home();
   await at.grant('work', { type: 'api_key', value: 'secret' });
   await at.run(['domain', 'tunnel', 'example.org']);
-  await at.run(['agent', 'add', 'ci']);
+  await at.run(['agent', 'create', 'ci']);
   return at;
 }
 

@@ -1,4 +1,4 @@
-/** What `audit discover` prints is pasted into the config, loaded, and asked. */
+/** What `audit summary --suggest` prints is pasted into the config, loaded, and asked. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
@@ -64,7 +64,7 @@ const ruled = (rules: readonly object[], more: object = {}) => ({
   domains: { 'API.acme.test': { grant: 'acme', rules, ...more } },
 });
 
-describe('the lines of audit discover, pasted', () => {
+describe('the lines of audit summary --suggest, pasted', () => {
   test.each<
     [name: string, config: object, seen: Partial<AuditEvent>[], allowed: string[], refused: string[]]
   >([
@@ -148,7 +148,7 @@ describe('the lines of audit discover, pasted', () => {
   ])('%s', async (_, config, seen, allowed, refused) => {
     const at = await homeWith(seen, config);
     const before = await asker(at.configFile);
-    const { stdout, exit } = await at.run(['audit', 'discover']);
+    const { stdout, exit } = await at.run(['audit', 'summary', '--suggest']);
     expect(exit).toBe(0);
     await paste(at.configFile, stdout);
     const after = await asker(at.configFile);
@@ -157,7 +157,7 @@ describe('the lines of audit discover, pasted', () => {
     // One of them at least was refused before, or would have been.
     if (!JSON.stringify(config).includes('report'))
       expect(allowed.map(before)).not.toEqual(allowed.map(after));
-    expect(await at.run(['audit', 'discover'])).toMatchObject({
+    expect(await at.run(['audit', 'summary', '--suggest'])).toMatchObject({
       stdout: 'Nothing was refused that an entry of the domain map would allow.\n',
     });
   });
@@ -170,7 +170,7 @@ describe('the lines of audit discover, pasted', () => {
       ],
       ruled([{ paths: ['/graphql'], graphql: { types: ['query'] } }], { mode: 'report' }),
     );
-    const { stdout, stderr } = await at.run(['audit', 'discover']);
+    const { stdout, stderr } = await at.run(['audit', 'summary', '--suggest']);
     expect(stdout.replace(/last \S+/, 'last TIME')).toBe(
       [
         'domains:',
@@ -195,7 +195,7 @@ describe('the lines of audit discover, pasted', () => {
       ].join('\n'),
     );
     expect(stderr).toContain('replace the old one with it');
-    expect(await at.json(['audit', 'discover'])).toMatchObject({
+    expect(await at.json(['audit', 'summary', '--suggest'])).toMatchObject({
       hosts: [
         {
           refusals: { rule_denied: 1 },
@@ -222,7 +222,7 @@ test('requests that a running proxy reported are learned, and enforced from the 
   expect(await ask('POST /repos/1/issues')).toBe(200);
   await sidekey.audited(({ event }) => event === 'outcome');
   let stdout = '';
-  await run(['audit', 'discover', '--config', sidekey.configFile], {
+  await run(['audit', 'summary', '--suggest', '--config', sidekey.configFile], {
     env: {},
     stdin: process.stdin,
     stdout: { write: (text: string) => ((stdout += text), true) },

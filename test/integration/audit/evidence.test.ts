@@ -142,16 +142,18 @@ describe('audit export', () => {
   });
 });
 
-describe('audit anchor', () => {
+describe('audit verify --write-anchor', () => {
   test('prints anchors that find a restored log, from a file or from stdin', async () => {
     const at = await homeWith(exchanges);
     const names = [at.at('data', 'audit.jsonl'), at.at('data', 'audit.jsonl.head')];
     const older = names.map((name) => readFileSync(name));
     await at.run(['domain', 'tunnel', 'example.org']);
-    const { stdout: anchor } = await at.run(['audit', 'anchor']);
+    const { stdout: anchor } = await at.run(['audit', 'verify', '--write-anchor', '-']);
     expect(lines(anchor)).toHaveLength(1);
     const file = at.at('anchors.jsonl');
-    writeFileSync(file, anchor);
+    expect(await at.run(['audit', 'verify', '--write-anchor', file])).toMatchObject({ exit: 0 });
+    writeFileSync(file, anchor, { flag: 'a' });
+    expect(lines(readFileSync(file, 'utf8'))).toHaveLength(2);
     expect(await at.run(['audit', 'verify', '--anchor', file])).toMatchObject({ exit: 0 });
     names.forEach((name, index) => writeFileSync(name, older[index] ?? ''));
     expect(await at.run(['audit', 'verify'])).toMatchObject({ exit: 1 });
@@ -170,7 +172,7 @@ describe('audit anchor', () => {
   });
 });
 
-describe('audit discover', () => {
+describe('audit summary --suggest', () => {
   test('prints YAML entries that allow the seen requests and no more', async () => {
     const unlisted = (path: string, method = 'GET') =>
       request({
@@ -199,7 +201,7 @@ describe('audit discover', () => {
       ],
       { domains: { 'listed.test': 'tunnel' } },
     );
-    const { stdout, stderr } = await at.run(['audit', 'discover']);
+    const { stdout, stderr } = await at.run(['audit', 'summary', '--suggest']);
     expect(parse(stdout)).toEqual({
       domains: {
         'api.other.test': {
@@ -219,6 +221,6 @@ describe('audit discover', () => {
       at.configFile,
       `${readFileSync(at.configFile, 'utf8').replace(/^domains:[^]*?(?=^\S)|^domains:[^]*/m, '')}${stdout.replace('GRANT', 'acme')}`,
     );
-    expect(await at.run(['audit', 'discover', '--agent', 'nobody'])).toMatchObject({ exit: 0 });
+    expect(await at.run(['audit', 'summary', '--suggest', '--agent', 'nobody'])).toMatchObject({ exit: 0 });
   });
 });

@@ -23,7 +23,10 @@ test('verify finds the removal of the log and its head file, also after the next
     stdout: expect.stringContaining('The store names line ') as string,
   });
   const next = await at.run(['domain', 'tunnel', 'example.com']);
-  expect(next).toMatchObject({ exit: 0, stderr: expect.stringContaining('sidekey audit accept') as string });
+  expect(next).toMatchObject({
+    exit: 0,
+    stderr: expect.stringContaining('sidekey audit verify --accept') as string,
+  });
   expect(await verify(at)).toMatchObject({
     exit: 1,
     stdout: expect.stringMatching(/Lines 1 to 4 of \S+ are gone/) as string,
@@ -36,7 +39,7 @@ test('verify treats an accepted loss as known, and keeps reporting its size', as
   await at.run(['domain', 'tunnel', 'example.com']);
   for (const [name, bytes] of older) writeFileSync(name, bytes);
   expect(await verify(at)).toMatchObject({ exit: 1 });
-  const accepted = await at.run(['audit', 'accept']);
+  const accepted = await at.run(['audit', 'verify', '--accept']);
   expect(accepted).toMatchObject({
     exit: 0,
     stdout: expect.stringMatching(/Lines 5 to 5 of \S+ are gone/) as string,

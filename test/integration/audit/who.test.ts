@@ -39,12 +39,12 @@ test('every event of every command that changes something names its author', asy
   await does(['grant', 'add', 'desk', '--provider', 'github'], key);
   await does(['grant', 'policy', 'desk', '--max-ttl', '2d', '--expires', '1d', '--ttl', '1d']);
   await does(['grant', 'extend', 'desk']);
-  await does(['agent', 'add', 'ci', '--grant', 'desk']);
-  await does(['agent', 'unbind', 'ci', '--grant', 'desk']);
+  await does(['agent', 'create', 'ci', '--grant', 'desk']);
+  await does(['agent', 'bind', 'ci', '--remove', '--grant', 'desk']);
   await does(['agent', 'bind', 'ci', '--grant', 'desk']);
   await does(['agent', 'rotate', 'ci']);
-  await does(['agent', 'disable', 'ci']);
-  await does(['agent', 'enable', 'ci']);
+  await does(['agent', 'set', 'ci', '--disable']);
+  await does(['agent', 'set', 'ci', '--enable']);
   const lease = await does(['lease', 'create', '--agent', 'ci', '--grant', 'desk', '--purpose', 'a test']);
   await does(['lease', 'renew', lease['id'] ?? '']);
   await does(['lease', 'revoke', lease['id'] ?? '']);
@@ -88,7 +88,7 @@ test('every event of every command that changes something names its author', asy
 
 test('a proxy names its starter and its config, and the address of the first use of a token', async () => {
   const at = await home({ domains: { 'api.acme.test': 'deny' } });
-  const { token } = (await at.json(['agent', 'add', 'ci', '--everything'])) as { token: string };
+  const { token } = (await at.json(['agent', 'create', 'ci', '--everything'])) as { token: string };
   const running = await at.start();
   const asks = async (password: string) => {
     const client = await openClient({ port: Number(new URL(running.url).port) });

@@ -202,7 +202,7 @@ describe('grants at the command line', () => {
 test('a change that cannot be audited is not made', async () => {
   const at = await home();
   await at.grant('work', oauth);
-  await at.run(['agent', 'add', 'ci']);
+  await at.run(['agent', 'create', 'ci']);
   const audit = at.at('data', 'audit.jsonl');
   await rm(audit);
   // A folder where the file should be: whoever runs this, it cannot be written.
@@ -218,7 +218,7 @@ test('a change that cannot be audited is not made', async () => {
     ['grant', 'add', 'work', '--provider', 'acme', '--replace'],
     ['grant', 'revoke', 'work'],
     ['grant', 'remove', 'work'],
-    ['agent', 'add', 'new'],
+    ['agent', 'create', 'new'],
     ['agent', 'remove', 'ci'],
     ['domain', 'allow', 'example.com', '--grant', 'work'],
   ]) {

@@ -168,7 +168,7 @@ describe('explain', () => {
   test('asks for an agent where the proxy does', async () => {
     const at = await homeWithMap({ proxy: { listen: '127.0.0.1:0', authentication: 'required' } });
     expect(await at.run(['explain', 'https://api.stripe.com/'])).toMatchObject({ exit: 3 });
-    await at.run(['agent', 'add', 'ci', '--everything']);
+    await at.run(['agent', 'create', 'ci', '--everything']);
     expect(await at.run(['explain', 'https://api.stripe.com/', '--agent', 'ci'])).toMatchObject({ exit: 0 });
   });
 });

@@ -38,7 +38,7 @@ describe.skipIf(curlMissing)('sidekey run beside others (curl)', () => {
     expect(place.seen).toEqual([`Bearer ${deskToken}`]);
     expect(await place.at.json(['lease', 'list'])).toEqual([]);
 
-    const agent = (await place.at.json(['agent', 'add', 'ci', '--grant', 'desk'])) as { token: string };
+    const agent = (await place.at.json(['agent', 'create', 'ci', '--grant', 'desk'])) as { token: string };
     const own = url.replace('//', `//ci:${agent.token}@`);
     const withToken = await place.run(['--proxy', 'env:OWN', '--', ...ask], { env: { OWN: own } });
     expect(withToken).toMatchObject({ exit: 0, stdout: 'hello', stderr: '' });

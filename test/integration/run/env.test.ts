@@ -21,7 +21,7 @@ async function place(config: object = {}): Promise<Home> {
     ...config,
   });
   await at.grant('work', key, ['--provider', 'github']);
-  await at.run(['agent', 'add', 'ci', '--grant', 'work']);
+  await at.run(['agent', 'create', 'ci', '--grant', 'work']);
   const state = await openState(await loadConfig(at.configFile, { env: {} }), { log: silent, now: Date.now });
   const { directory, permittedNames } = state.config.ca;
   await openAuthority({ directory, permittedNames, vault: state.vault, now: Date.now });

@@ -145,12 +145,22 @@ describe('the response', () => {
   });
 
   test('is in base64 if it is not text, and in a file with -o', async () => {
-    const { at, upstream } = await fetchHome((_request, response) => response.end(Buffer.from([0xff, 0, 1])));
+    let sent = 0;
+    const { at, upstream } = await fetchHome((_request, response) => {
+      sent += 1;
+      response.end(Buffer.from([0xff, 0, 1]));
+    });
     const envelope = await at.json(['fetch', upstream.url]);
     expect(envelope).toMatchObject({ body_base64: '/wAB' });
     expect(envelope).not.toHaveProperty('body');
     expect(await at.json(['fetch', upstream.url, '-o', 'out'])).toMatchObject({ file: 'out', bytes: 3 });
     expect(await readFile(at.at('out'))).toEqual(Buffer.from([0xff, 0, 1]));
+    expect(await at.run(['fetch', upstream.url, '-o', 'out'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('out exists.'),
+    });
+    expect(sent).toBe(2);
+    expect(await at.run(['fetch', upstream.url, '-o', 'out', '--force'])).toMatchObject({ exit: 0 });
   });
 
   test('that is too large for one object is refused with a hint', async () => {
@@ -278,8 +288,8 @@ describe('the caller', () => {
     const { at, upstream, audit } = await fetchHome((_request, response) => response.end('ok'), {
       proxy: { authentication: 'required' },
     });
-    await at.run(['agent', 'add', 'ci', '--grant', 'desk']);
-    await at.run(['agent', 'add', 'hal', '--provider', 'github']);
+    await at.run(['agent', 'create', 'ci', '--grant', 'desk']);
+    await at.run(['agent', 'create', 'hal', '--provider', 'github']);
     const envelope = await at.json(['fetch', upstream.url, '--agent', 'ci']);
     expect(envelope).toMatchObject({ status: 200, agent: 'ci', lease: expect.any(String) });
     const { lease } = envelope as { lease: string };
@@ -296,7 +306,7 @@ describe('the caller', () => {
     const { at, upstream, audit } = await fetchHome((_request, response) => response.end('ok'), {
       proxy: { authentication: 'required' },
     });
-    const { token } = (await at.json(['agent', 'add', 'ci', '--grant', 'desk'])) as { token: string };
+    const { token } = (await at.json(['agent', 'create', 'ci', '--grant', 'desk'])) as { token: string };
     const { url } = await at.start();
     const proxy = url.replace('//', `//ci:${token}@`);
     expect(await at.run(['fetch', upstream.url, '--proxy', proxy])).toMatchObject({ exit: 0, stdout: 'ok' });

@@ -44,7 +44,7 @@ test.skipIf(curlMissing)(
     expect(await ask()).toMatchObject({ status: 200 });
     expect(seen).toEqual(['Bearer token-1', 'Bearer token-2']);
 
-    const agent = (await at.json(['agent', 'add', 'ci', '--grant', 'desk'])) as {
+    const agent = (await at.json(['agent', 'create', 'ci', '--grant', 'desk'])) as {
       token: string;
       proxy_url: string;
     };

@@ -74,7 +74,7 @@ test('one of an older version is replaced', async () => {
 test('show and --print write nothing', async () => {
   const at = await home();
   const before = await at.everything();
-  expect((await at.run(['skill', 'show'])).stdout).toMatch(/^---\nname: sidekey\n/);
+  expect((await at.run(['skill', 'install', '--print'])).stdout).toMatch(/^---\nname: sidekey\n/);
   expect(isUnchanged((await at.run(['skill', 'install', '--print'])).stdout)).toBe(true);
   expect(await at.everything()).toEqual(before);
 });

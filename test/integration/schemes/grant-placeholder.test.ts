@@ -8,7 +8,7 @@ async function withGrant(config: object = {}): Promise<Home> {
   const at = await home(config);
   await at.grant('work', key, ['--provider', 'github']);
   await at.grant('keys', key);
-  await at.run(['agent', 'add', 'ci', '--grant', 'work']);
+  await at.run(['agent', 'create', 'ci', '--grant', 'work']);
   return at;
 }
 

@@ -236,7 +236,7 @@ describe('the authenticator', () => {
     for (const secret of ['one', 'lease'])
       expect(await identify(`a:${secret}`)).toMatchObject({
         code: 'agent_auth_required',
-        hint: 'sidekey agent enable a',
+        hint: 'sidekey agent set a --enable',
       });
     await store.agents.change('a', { disabledAt: null });
     expect(await identify('a:one')).toMatchObject({ agent: 'a' });

@@ -33,6 +33,8 @@ describe('the table of commands', () => {
     );
     expect(() => program.parse([...path.split(' '), '--help'], { from: 'user' })).toThrow('outputHelp');
     expect(help).toContain(`  ${examples[0]}\n`);
+    for (const part of [`Usage: sidekey ${path} `, '--config <file>', '--json', '--help'])
+      expect(help).toContain(part);
   });
 
   test.each(commands.flatMap(({ row }) => (row.examples ?? []).map((example) => ({ example, row }))))(

@@ -2,12 +2,12 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { parseCases } from '../../../src/cli/policy.ts';
+import { parseCases } from '../../../src/cli/config/test.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { decideRequest } from '../../../src/policy/decide.ts';
 import { createDomainMap } from '../../../src/policy/domain-map.ts';
 
-/** Tables of decisions: `NAME.yaml` is a config file, `NAME.cases.yaml` what it must say, as `sidekey policy test` reads it. */
+/** Tables of decisions: `NAME.yaml` is a config file, `NAME.cases.yaml` what it must say, as `sidekey config test` reads it. */
 const folder = fileURLToPath(new URL('../../fixtures/policy/', import.meta.url));
 const names = (await readdir(folder)).filter((file) => /^[^.]+\.yaml$/.test(file));
 

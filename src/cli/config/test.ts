@@ -1,22 +1,22 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { type ConfigDocument, parseConfigDocument } from '../config/document.ts';
-import { configInvalid, displayName, type Problem } from '../config/problem.ts';
-import { outcome } from '../config/rules.ts';
-import { address, size } from '../config/scalar.ts';
-import { validate } from '../config/validate.ts';
-import { exitCode, type FailureCode, failures } from '../lib/failures.ts';
-import { SidekeyError, systemCode } from '../lib/errors.ts';
-import { text } from '../lib/text.ts';
-import { parseAbsoluteTarget } from '../policy/authority.ts';
-import { readBodyFacts } from '../policy/body.ts';
-import { decideRequest, type Policy, type Decision } from '../policy/decide.ts';
-import { createDomainMap } from '../policy/domain-map.ts';
-import { describeStep } from '../policy/judge.ts';
-import type { RequestFacts } from '../policy/request.ts';
-import type { RuleOutcome, RuleStep } from '../policy/rule.ts';
-import type { Context } from './context.ts';
-import { table } from './format.ts';
+import { type ConfigDocument, parseConfigDocument } from '../../config/document.ts';
+import { configInvalid, displayName, type Problem } from '../../config/problem.ts';
+import { outcome } from '../../config/rules.ts';
+import { address, size } from '../../config/scalar.ts';
+import { validate } from '../../config/validate.ts';
+import { exitCode, type FailureCode, failures } from '../../lib/failures.ts';
+import { SidekeyError, systemCode } from '../../lib/errors.ts';
+import { text } from '../../lib/text.ts';
+import { parseAbsoluteTarget } from '../../policy/authority.ts';
+import { readBodyFacts } from '../../policy/body.ts';
+import { decideRequest, type Policy, type Decision } from '../../policy/decide.ts';
+import { createDomainMap } from '../../policy/domain-map.ts';
+import { describeStep } from '../../policy/judge.ts';
+import type { RequestFacts } from '../../policy/request.ts';
+import type { RuleOutcome, RuleStep } from '../../policy/rule.ts';
+import type { Context } from '../context.ts';
+import { table } from '../format.ts';
 
 /** A case and its result. */
 interface Tested {
@@ -35,10 +35,10 @@ interface Got {
 }
 
 /**
- * `sidekey policy test FILE`: exit code 1 if a case has another decision than expected. Sends and opens
+ * `sidekey config test FILE`: exit code 1 if a case has another decision than expected. Sends and opens
  * nothing.
  */
-export async function testPolicy({ readConfig, output, now }: Context, file: string): Promise<number> {
+export async function testConfig({ readConfig, output, now }: Context, file: string): Promise<number> {
   const config = await readConfig();
   const cases = parseCases(await readText(file), displayName(file, process.cwd()), now());
   const policy: Policy = { domains: createDomainMap(config.domains), unmatched: config.proxy.unmatchedHosts };
@@ -56,7 +56,7 @@ async function readText(file: string): Promise<string> {
     return await readFile(file, 'utf8');
   } catch (cause) {
     throw new SidekeyError('input_invalid', `${file} cannot be read (${systemCode(cause)}).`, {
-      hint: 'sidekey policy test FILE; docs/rules.md describes the file',
+      hint: 'sidekey config test FILE; docs/rules.md describes the file',
       cause,
     });
   }

@@ -1,0 +1,57 @@
+import type { AuditLine } from '../../audit/event.ts';
+import { queryAudit } from '../../audit/query.ts';
+import { summarize, type SummaryRow } from '../../audit/summary.ts';
+import type { Context } from '../context.ts';
+import { dateTime, duration, table } from '../format.ts';
+import { discover } from './discover.ts';
+import { type ConditionOptions, type Conditions, grantNames, readConditions } from './query.ts';
+
+/** `sidekey audit summary` */
+export async function summary(
+  context: Context,
+  options: ConditionOptions & { readonly suggest?: boolean },
+): Promise<void> {
+  if (options.suggest === true) {
+    await discover(context, options);
+    return;
+  }
+  const conditions = await readConditions(context, options);
+  const rows = await summarize(fitting(conditions));
+  context.output.result(
+    rows.map(asJson),
+    rows.length === 0 ? 'No request fits.' : asTable(rows, grantNames(conditions.grants)),
+  );
+}
+
+async function* fitting({ file, filter, fits }: Conditions): AsyncGenerator<AuditLine> {
+  for await (const line of queryAudit({ file, filter })) if (fits(line)) yield line;
+}
+
+function asJson(row: SummaryRow) {
+  const { bytesIn, bytesOut, p50, p99, lastUse, ...rest } = row;
+  const bytes = { bytes_in: bytesIn, bytes_out: bytesOut };
+  return { ...rest, ...bytes, p50_ms: p50, p99_ms: p99, last_use: lastUse };
+}
+
+function asTable(rows: readonly SummaryRow[], grantName: (id: string) => string): string {
+  return table(
+    ['AGENT', 'GRANT', 'REQUESTS', 'REFUSED', 'FAILED', 'IN', 'OUT', 'P50', 'P99', 'LAST USE'],
+    rows.map((row) => [
+      row.agent ?? '-',
+      row.grant === null ? '-' : grantName(row.grant),
+      String(row.requests),
+      String(row.refusals),
+      String(row.failures),
+      bytes(row.bytesIn),
+      bytes(row.bytesOut),
+      row.p50 === null ? '-' : duration(row.p50),
+      row.p99 === null ? '-' : duration(row.p99),
+      dateTime(Date.parse(row.lastUse)),
+    ]),
+  );
+}
+
+function bytes(count: number): string {
+  if (count < 10_000) return `${count} B`;
+  return count < 10_000_000 ? `${Math.round(count / 1_000)} kB` : `${Math.round(count / 1_000_000)} MB`;
+}
