@@ -216,7 +216,7 @@ describe('an agent', () => {
       'agent.removed',
     ]);
     expect(lines[0]?.reason).toMatch(/^grant [0-9a-f-]{36}$/);
-    expect(lines[3]?.reason).toBe('user bob');
+    expect(lines[5]?.reason).toBe('user bob');
     for (const { by, client } of lines) expect([by, client]).toEqual([userInfo().username, 'cli']);
   });
 });
