@@ -1,4 +1,5 @@
 import type { Context } from './context.ts';
+import { exitCode } from '../lib/failures.ts';
 
 /**
  * The handler of a command. Takes the context, the arguments of the command line, and the options. Returns
@@ -34,8 +35,6 @@ export interface CommandRow {
   readonly examples?: readonly string[];
   /** A text at the end of the help. */
   readonly notes?: string;
-  /** True if the group name alone runs this command. */
-  readonly isDefault?: true;
   readonly load?: () => Promise<Handler>;
   readonly commands?: readonly CommandRow[];
 }
@@ -45,8 +44,35 @@ export type Sections = readonly (readonly [heading: string, commands: readonly C
 
 /** Options that every command has. */
 export const commonOptions: readonly OptionRow[] = [
-  ['--config <file>', 'the config file (default: SIDEKEY_CONFIG, then the usual places)'],
+  ['--config <file>', 'the config file, instead of the default'],
   ['--json', 'print results and failures as JSON'],
+];
+
+/** First commands of a new user, for `sidekey --help`. */
+export const firstCommands: readonly (readonly [command: string, summary: string])[] = [
+  ['sidekey connect', 'store a credential, such as: sidekey connect github'],
+  ['sidekey run -- claude', 'run a program whose requests get credentials'],
+  ['sidekey status', 'show the state, and the next step'],
+];
+
+/** Environment variables that the user can set. `docs/cli.md` describes them. */
+export const environmentVariables: readonly (readonly [name: string, summary: string])[] = [
+  ['SIDEKEY_HOME', 'folder of the config, store, CA and audit log'],
+  ['SIDEKEY_CONFIG', 'the config file'],
+  ['SIDEKEY_UNMATCHED', 'deny or tunnel: unlisted hosts in a new config file'],
+  ['SIDEKEY_P12_PASSWORD', 'password of "sidekey ca export --format p12"'],
+  ['NO_COLOR', 'any value: no colors'],
+];
+
+/** Meaning of each exit code. */
+export const exitMeanings: readonly (readonly [exit: number, meaning: string])[] = [
+  [exitCode.ok, 'success'],
+  [exitCode.failure, 'the command failed, or found a problem'],
+  [exitCode.badInput, 'the command line, the config file or the input is not valid'],
+  [exitCode.notAuthenticated, 'the caller is not authenticated'],
+  [exitCode.noUsableGrant, 'there is no usable grant'],
+  [exitCode.upstreamRefused, 'the provider or the upstream server refused the request'],
+  [exitCode.network, 'the network failed'],
 ];
 
 /** Returns the examples of a command; for a group, the first of each command. */

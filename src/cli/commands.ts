@@ -51,7 +51,7 @@ const localEnd: OptionRow = ['--local', 'do not tell the provider'];
 const runCommands: readonly CommandRow[] = [
   {
     name: 'run',
-    summary: 'run a program; its requests get credentials, and it holds none',
+    summary: 'run a program that needs credentials and holds none',
     arguments: [['<command...>', 'the program and its arguments, after --']],
     options: [
       ['--grant <grant...>', 'only these grants: name, ID, or USER/NAME'],
@@ -118,7 +118,7 @@ const runCommands: readonly CommandRow[] = [
   },
   {
     name: 'env',
-    summary: 'print the variables that send programs through the running proxy',
+    summary: 'print the variables that make programs use the proxy',
     options: [
       [
         '--shell <shell>',
@@ -140,7 +140,7 @@ const runCommands: readonly CommandRow[] = [
   },
   {
     name: 'fetch',
-    summary: "send one request with a grant's credential, as through the proxy",
+    summary: "send one request with a grant's credential",
     arguments: [
       ['<grant-or-url>', 'the URL; or the grant before it, where a host offers several'],
       ['[url]', 'the URL, after a grant'],
@@ -168,7 +168,7 @@ const runCommands: readonly CommandRow[] = [
   },
   {
     name: 'skill',
-    summary: 'the page that tells agents how to call APIs through Sidekey',
+    summary: 'install instructions for agents',
     commands: [
       {
         name: 'install',
@@ -190,7 +190,7 @@ const runCommands: readonly CommandRow[] = [
   },
   {
     name: 'completion',
-    summary: 'print a script that completes commands and options in a shell',
+    summary: 'print a completion script for your shell',
     arguments: [['<shell>', 'the shell', ['bash', 'zsh', 'fish']]],
     examples: [
       'source <(sidekey completion bash)   # in ~/.bashrc; zsh: the same in ~/.zshrc, after compinit',
@@ -203,7 +203,7 @@ const runCommands: readonly CommandRow[] = [
   },
   {
     name: 'demo',
-    summary: 'show Sidekey at work with a sample company API (needs a checkout)',
+    summary: 'see Sidekey work with a sample API (needs a checkout)',
     options: [['--once', 'end after the demo instead of staying up']],
     examples: ['sidekey demo --once'],
     load: async () => (await import('./demo.ts')).runDemo,
@@ -213,14 +213,14 @@ const runCommands: readonly CommandRow[] = [
 const healthCommands: readonly CommandRow[] = [
   {
     name: 'status',
-    summary: 'show the state of everything; exit code 1 where something needs attention',
+    summary: 'show health and open problems (exit code 1 if any)',
     options: [['--health', 'only check that the proxy answers, for a health check']],
     examples: ['sidekey status', 'sidekey status --health'],
     load: async () => (await import('./status/status.ts')).status,
   },
   {
     name: 'doctor',
-    summary: 'check the setup, and which programs of this machine work through the proxy',
+    summary: 'check the setup, and the programs that use the proxy',
     options: [
       ['--only <client...>', 'check these programs only, and nothing else'],
       ['--offline', 'send no request to an upstream server'],
@@ -269,7 +269,8 @@ const credentialCommands: readonly CommandRow[] = [
       ['--client-secret <reference>', 'where the client secret is: env:NAME, file:PATH or command:…'],
       ['--set <name=value...>', "a setting in the provider's URLs, such as a workspace"],
       ['--discover', 'ask the API at an https address how to log in, and register a client there'],
-      'With a browser:',
+      'Browser sign-in:',
+      ['--device', 'print a code to enter in the browser of any machine'],
       ['--browser <program>', 'open this browser'],
       ['--no-browser', 'only print the address'],
       ['--port <port>', 'local port for the redirect (0: any)'],
@@ -281,38 +282,40 @@ const credentialCommands: readonly CommandRow[] = [
         'finish what --print-url began, with the address that the browser was redirected to, or the code (-: standard input)',
       ],
       ['--state <state>', 'with --finish and a code: the state that --print-url printed'],
-      'With a login at Auth0 (Token Vault):',
+      'Auth0 (Token Vault):',
       ['--via <grant>', 'the grant of the login, after sidekey connect auth0'],
       ['--connection <name>', 'name of the connection at Auth0, where it is not the usual one'],
       ['--login-hint <id>', 'the account, where several of the connection are connected'],
-      'Without a browser on this machine:',
-      ['--device', 'print a code to enter in any browser'],
+      'Keys and tokens:',
       ['--token', 'paste a key or a personal token, or give it on standard input'],
       ['--import', 'the same with the refresh token that another tool got'],
-      'Without a person:',
+      'Machine to machine:',
       ['--client-credentials', 'ask for a token of the client itself (RFC 6749, section 4.4)'],
       ['--jwt-bearer', 'ask with assertions that a private key signs, such as that of a service account'],
-      ['--token-exchange', 'exchange the token of another service (RFC 8693)'],
+      [
+        '--param <name=value...>',
+        'a parameter of each token request, such as audience=https://api.example.com',
+      ],
       ['--key <file>', 'the private key: PEM, JWK or a service account (-: standard input)'],
       ['--key-id <id>', 'ID of the key at the provider'],
       ['--algorithm <name>', 'signature algorithm: RS256, ES256 …'],
       ['--issuer <name>', 'issuer of the assertion: a client ID or an account'],
       ['--subject <name>', 'subject of the assertion, where it is not the issuer'],
       ['--assertion-audience <uri>', 'audience of the assertion, where it is not the token endpoint'],
+      'GitHub App:',
       ['--app-id <id>', 'ID of a GitHub App, or its client ID'],
       ['--installation-id <id>', 'ID of the installation of the GitHub App'],
+      'AWS:',
       ['--assume-role <arn>', 'get keys of an AWS role, with keys that you paste'],
       ['--external-id <id>', 'external ID that the role requires'],
       ['--region <region>', 'the only AWS region that the keys are used for'],
+      'Token exchange (RFC 8693):',
+      ['--token-exchange', 'exchange the token of another service'],
       ['--subject-token <reference>', 'where the token to exchange is: file:PATH, env:NAME, command:…'],
       ['--subject-token-type <uri>', 'type of that token'],
       ['--actor-token <reference>', 'where the token is of the party that acts for its owner'],
       ['--actor-token-type <uri>', 'type of that token'],
       ['--requested-token-type <uri>', 'type of the token to ask for'],
-      [
-        '--param <name=value...>',
-        'a parameter of each token request, such as audience=https://api.example.com',
-      ],
     ],
     examples: [
       'sidekey connect github',
@@ -456,7 +459,7 @@ const credentialCommands: readonly CommandRow[] = [
 const accessCommands: readonly CommandRow[] = [
   {
     name: 'domain',
-    summary: 'edit the hosts that may be reached, and the grant of each',
+    summary: 'edit the hosts that may be reached, and their grants',
     commands: [
       {
         name: 'list',
@@ -508,7 +511,7 @@ const accessCommands: readonly CommandRow[] = [
   },
   {
     name: 'agent',
-    summary: 'manage the callers of the proxy, and the grants that each may use',
+    summary: 'manage agents, and the grants that each may use',
     commands: [
       {
         name: 'create',
@@ -598,7 +601,7 @@ const accessCommands: readonly CommandRow[] = [
   },
   {
     name: 'lease',
-    summary: 'manage permissions of agents that end by themselves',
+    summary: 'manage temporary permissions of agents',
     commands: [
       {
         name: 'create',
@@ -649,8 +652,8 @@ const accessCommands: readonly CommandRow[] = [
   },
   {
     name: 'approve',
-    summary: 'answer the requests that wait for a person; without arguments in a live list',
-    arguments: [['[id]', 'ID of the request, from the list']],
+    summary: 'answer the requests that wait for a person',
+    arguments: [['[id]', 'ID of the request (default: show a live list)']],
     options: [
       ['--once', 'allow this request only (default)'],
       ['--lease', 'allow all requests that the rule matches, while the lease lasts'],
@@ -664,7 +667,7 @@ const accessCommands: readonly CommandRow[] = [
   },
   {
     name: 'explain',
-    summary: 'show step by step what would happen to a request; send nothing',
+    summary: 'show what would happen to a request; send nothing',
     arguments: [
       ['<method-or-url>', 'the method; or the URL, where the method is GET, or POST with a body'],
       ['[url]', 'the URL, after a method'],
@@ -692,12 +695,11 @@ const accessCommands: readonly CommandRow[] = [
 const auditCommands: readonly CommandRow[] = [
   {
     name: 'audit',
-    summary: 'read and check the audit log; without a command show its last events',
+    summary: 'read and check the audit log',
     commands: [
       {
         name: 'tail',
         summary: 'show the last events',
-        isDefault: true,
         options: [
           ['-n, --lines <count>', 'number of events', { default: '20' }],
           ['-f, --follow', 'also print new events as they come'],
@@ -751,7 +753,7 @@ const auditCommands: readonly CommandRow[] = [
   },
   {
     name: 'ca',
-    summary: 'show and export the certificate authority that clients of the proxy trust',
+    summary: 'show and export the certificate that clients trust',
     commands: [
       {
         name: 'show',

@@ -38,7 +38,7 @@ function commandsOf(table: Sections): readonly Completed[] {
     name: '',
     summary: '',
     commands: rows,
-    options: [['--version', 'show the version']],
+    options: [['-v, --version', 'show the version']],
   } as const;
   return withSubcommands(program, '');
 }

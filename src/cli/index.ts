@@ -1,6 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { Argument, Command, CommanderError, Option } from 'commander';
-import { type CommandRow, commonOptions, examplesOf, type OptionRow } from './command.ts';
+import {
+  type CommandRow,
+  commonOptions,
+  environmentVariables,
+  examplesOf,
+  exitMeanings,
+  firstCommands,
+  type OptionRow,
+} from './command.ts';
 import { sections } from './commands.ts';
 import { createContext } from './context.ts';
 import {
@@ -28,6 +36,8 @@ type Host = Pick<NodeJS.Process, 'env'> & Streams & { readonly stdin: Input };
 export async function run(argv: readonly string[], host: Host = process): Promise<number> {
   let options: CommonOptions = { json: argv.includes('--json') };
   let exit: number = exitCode.ok;
+  /** Help or version. */
+  const shown: string[] = [];
   const output = createOutput(host, () => options.json === true);
   const context = createContext({
     output,
@@ -46,7 +56,7 @@ export async function run(argv: readonly string[], host: Host = process): Promis
       const handler = await row.load?.();
       exit = (await handler?.(context, ...(args as never[]))) ?? exitCode.ok;
     },
-    (text) => host.stdout.write(text),
+    (text) => shown.push(text),
     argv[0],
   );
   if (host === process) {
@@ -58,11 +68,16 @@ export async function run(argv: readonly string[], host: Host = process): Promis
     });
   }
   try {
-    if (argv.every((word) => word === '--json')) program.outputHelp();
-    else await program.parseAsync(argv, { from: 'user' });
+    // "help grant list" as "grant list --help".
+    const words = argv[0] === 'help' && argv.length > 2 ? [...argv.slice(1), '--help'] : argv;
+    await program.parseAsync(words, { from: 'user' });
     return exit;
   } catch (error) {
-    if (error instanceof CommanderError) return exitCode.ok;
+    if (error instanceof CommanderError) {
+      const text = shown.join('').trimEnd();
+      output.result({ [error.code === 'commander.version' ? 'version' : 'help']: text }, text);
+      return exitCode.ok;
+    }
     const failure = failureOf(error);
     output.fail(failure);
     return failure.exit;
@@ -80,16 +95,34 @@ type Action = (row: CommandRow, args: readonly unknown[], common: CommonOptions)
 export function createProgram(act: Action, writeOut: (text: string) => void, first?: string): Command {
   const isKnown = sections.some(([, rows]) => rows.some(({ name }) => name === first));
   const program = new Command('sidekey')
-    .description('Adds credentials to the requests of agents, so that the agents hold none.')
-    .version(packageVersion(), '--version', 'show the version')
+    .description(
+      [
+        'A local proxy that adds credentials to the requests of AI agents. The agents hold none.',
+        ...section('Start here', firstCommands),
+      ].join('\n'),
+    )
+    .optionsGroup('Global options:')
+    .version(packageVersion(), '-v, --version', 'show the version')
     .helpCommand('help [command]', 'show the help of a command')
-    .addHelpText('after', '\n"sidekey COMMAND --help" shows the options and examples of a command.');
+    .addHelpText(
+      'after',
+      [
+        ...section('Environment', environmentVariables),
+        ...section(
+          'Exit codes',
+          exitMeanings.map(([exit, meaning]) => [String(exit), meaning]),
+        ),
+        '',
+        '"sidekey COMMAND --help" shows the options and examples of a command.',
+        'Documentation: docs/README.md in the source repository, and "man sidekey".',
+      ].join('\n'),
+    );
   for (const [heading, rows] of sections) {
     program.commandsGroup(heading);
     for (const row of rows) if (!isKnown || row.name === first) addCommand(program, row, act);
   }
   for (const command of withSubcommands(program)) {
-    command.configureHelp({ subcommandTerm }).optionsGroup('Common options:');
+    command.configureHelp({ subcommandTerm, visibleCommands }).optionsGroup('Global options:');
     for (const [flags, summary] of commonOptions) command.option(flags, summary);
     command
       .helpOption('-h, --help', 'show this help')
@@ -101,8 +134,14 @@ export function createProgram(act: Action, writeOut: (text: string) => void, fir
   return program;
 }
 
+/** Lines of a section of the help. */
+function section(heading: string, rows: readonly (readonly [string, string])[]): readonly string[] {
+  const width = Math.max(...rows.map(([term]) => term.length)) + 2;
+  return ['', `${heading}:`, ...rows.map(([term, summary]) => `  ${term.padEnd(width)}${summary}`)];
+}
+
 function addCommand(parent: Command, row: CommandRow, act: Action): void {
-  const command = parent.command(row.name, { isDefault: row.isDefault === true }).description(row.summary);
+  const command = parent.command(row.name).description(row.summary);
   for (const [name, summary, choices] of row.arguments ?? []) {
     const argument = new Argument(name, summary);
     command.addArgument(choices === undefined ? argument : argument.choices(choices));
@@ -137,17 +176,24 @@ function createOption([flags, summary, details = {}]: OptionRow): Option {
 
 function failureOf(error: unknown): SidekeyError {
   if (error instanceof SidekeyError) return error;
-  return new SidekeyError('internal', `Sidekey failed in a way that it should not: ${errorPhrase(error)}.`, {
+  return new SidekeyError('internal', `Internal error (please report it): ${errorPhrase(error)}.`, {
     cause: error,
   });
 }
 
 /** `add <name>`, without the `[options]` that every command has. */
 function subcommandTerm(command: Command): string {
+  // The list of all commands has names only.
+  if (command.parent?.parent === null) return command.name();
   const names = command.registeredArguments.map((argument) =>
     argument.required ? `<${argument.name()}>` : `[${argument.name()}]`,
   );
   return [command.name(), ...names].join(' ');
+}
+
+/** All but `help`, which `--help` replaces. */
+function visibleCommands(command: Command): Command[] {
+  return command.commands.filter((each) => each.name() !== 'help');
 }
 
 function withSubcommands(command: Command): Command[] {
@@ -178,29 +224,27 @@ function packageVersion(): string {
  * @returns the error itself if it is none, such as after `--help`
  */
 function usageFailure(error: CommanderError, command: Command): CommanderError | SidekeyError {
+  if (error.code === 'commander.help' || error.code === 'commander.helpDisplayed') {
+    // "help nosuch", "nosuch --help"
+    const word = command.args.find((each) => each !== 'help' && !each.startsWith('-'));
+    if (word !== undefined && command.commands.length > 0) return unknownCommand(command, word);
+    // A group alone.
+    if (error.exitCode !== 0) command.outputHelp();
+    return error;
+  }
   if (error.exitCode === 0) return error;
   const hint = `${invocationOf(command)} --help`;
   switch (error.code) {
-    case 'commander.help':
-      return new SidekeyError('input_invalid', needsCommand(command), { hint });
     case 'commander.unknownCommand':
       return unknownCommand(command);
     case 'commander.excessArguments':
-      return isDefaultOfItsGroup(command) && command.parent !== null
-        ? unknownCommand(command.parent)
-        : new SidekeyError('input_invalid', tooMany(command), { hint });
+      return new SidekeyError('input_invalid', tooMany(command), { hint });
     default:
       return new SidekeyError('input_invalid', sentence(error.message), { hint });
   }
 }
 
-function needsCommand(command: Command): string {
-  const what = command.parent === null ? 'A command is' : `After "${pathOf(command)}" a command is`;
-  return `${what} needed: ${namesOf(command)}.`;
-}
-
-function unknownCommand(command: Command): SidekeyError {
-  const [written = ''] = command.args;
+function unknownCommand(command: Command, written = command.args[0] ?? ''): SidekeyError {
   const near = didYouMean(
     written,
     command.commands.map((each) => each.name()),
@@ -209,7 +253,7 @@ function unknownCommand(command: Command): SidekeyError {
   // A word that is similar to a command is not secret.
   const message =
     near === null
-      ? `There is no such command; ${prefix === '' ? 'it' : `after "${prefix.trim()}" it`} is one of ${namesOf(command)}.`
+      ? `There is no such command. ${prefix === '' ? 'Commands' : `Commands of "${prefix.trim()}"`}: ${namesOf(command)}.`
       : `There is no command "${prefix}${written}"; did you mean "${prefix}${near}"?`;
   return new SidekeyError('input_invalid', message, { hint: `${invocationOf(command)} --help` });
 }
@@ -218,11 +262,6 @@ function tooMany(command: Command): string {
   const expected = command.registeredArguments.length;
   const takes = expected === 0 ? 'no arguments' : expected === 1 ? 'one argument' : `${expected} arguments`;
   return `"${pathOf(command)}" takes ${takes}, and was given ${command.args.length}.`;
-}
-
-/** Commander passes an unknown word after a group to the default command of the group. */
-function isDefaultOfItsGroup(command: Command): boolean {
-  return command.parent !== null && command.parent.args[0] !== command.name();
 }
 
 /** `grant add` */

@@ -1,8 +1,14 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../config/locate.ts';
-import { exitCode } from '../lib/failures.ts';
-import { type CommandRow, commonOptions, examplesOf, type OptionRow } from './command.ts';
+import {
+  type CommandRow,
+  commonOptions,
+  environmentVariables,
+  examplesOf,
+  exitMeanings,
+  type OptionRow,
+} from './command.ts';
 import { sections } from './commands.ts';
 
 /** The manual page `sidekey(1)` in the man macros of roff, made from the table of commands. */
@@ -21,16 +27,18 @@ export function renderManPage(): string {
     text(
       'Sidekey is a local forward proxy. It adds credentials to the requests of agents, so that the agents hold none.',
     ),
-    '.SH COMMON OPTIONS',
+    '.SH GLOBAL OPTIONS',
     ...commonOptions.flatMap(optionLines),
     ...optionLines(['-h, --help', 'show the help of a command']),
-    ...optionLines(['--version', 'show the version']),
+    ...optionLines(['-v, --version', 'show the version']),
     ...sections.flatMap(([heading, commands]) => [
       `.SH ${text(heading.replace(/:$/, '').toUpperCase())}`,
       ...commands.flatMap((row) => commandLines(row, 'sidekey')),
     ]),
     '.SH EXIT STATUS',
-    ...exitTexts.flatMap(([exit, meaning]) => ['.TP', `.B ${exit}`, text(meaning)]),
+    ...exitMeanings.flatMap(([exit, meaning]) => ['.TP', `.B ${exit}`, text(sentence(meaning))]),
+    '.SH ENVIRONMENT',
+    ...environmentVariables.flatMap(([name, what]) => ['.TP', `.B ${text(name)}`, text(sentence(what))]),
     '.SH FILES',
     text(
       'The config file: $SIDEKEY_HOME/config/sidekey.yaml, else sidekey/sidekey.yaml in $XDG_CONFIG_HOME.',
@@ -40,16 +48,6 @@ export function renderManPage(): string {
     '',
   ].join('\n');
 }
-
-const exitTexts: readonly (readonly [exit: number, meaning: string])[] = [
-  [exitCode.ok, 'The command did what it was asked to do.'],
-  [exitCode.failure, 'The command failed, or found something that needs attention.'],
-  [exitCode.badInput, 'The command line, the config file or the input is not valid.'],
-  [exitCode.notAuthenticated, 'The caller is not authenticated.'],
-  [exitCode.noUsableGrant, 'There is no usable grant.'],
-  [exitCode.upstreamRefused, 'The provider or the upstream server refused the request.'],
-  [exitCode.network, 'The network failed.'],
-];
 
 function commandLines(row: CommandRow, parent: string): readonly string[] {
   const { name, summary, options = [], commands = [], notes } = row;

@@ -16,7 +16,22 @@ describe('the command line', () => {
     ) as {
       version: string;
     };
-    expect(await runProgram(['--version'], folder)).toEqual({ exit: 0, stdout: `${version}\n`, stderr: '' });
+    for (const option of ['--version', '-v'])
+      expect(await runProgram([option], folder)).toEqual({ exit: 0, stdout: `${version}\n`, stderr: '' });
+    expect(JSON.parse((await runProgram(['--version', '--json'], folder)).stdout)).toEqual({ version });
+  });
+
+  test.each(['grant', 'audit'])('shows the help of the group %s, also as JSON', async (group) => {
+    const folder = await tempFolder();
+    const alone = await runProgram([group], folder);
+    expect(alone).toMatchObject({ exit: 0, stdout: expect.stringMatching(`^Usage: sidekey ${group} `) });
+    for (const words of [
+      [group, '--help'],
+      ['help', group],
+    ])
+      expect(await runProgram(words, folder)).toEqual(alone);
+    const { stdout } = await runProgram([group, '--json'], folder);
+    expect(JSON.parse(stdout)).toEqual({ help: alone.stdout.trimEnd() });
   });
 
   test.each([
@@ -27,11 +42,13 @@ describe('the command line', () => {
       'There is no command "audit verfy"; did you mean "audit verify"?',
       'sidekey audit --help',
     ],
+    [['help', 'grnt'], 'There is no command "grnt"; did you mean "grant"?', 'sidekey --help'],
     [
-      ['grant'],
-      'After "grant" a command is needed: add, list, show, placeholder, refresh, extend, policy, revoke, remove.',
+      ['grant', 'help', 'lst'],
+      'There is no command "grant lst"; did you mean "grant list"?',
       'sidekey grant --help',
     ],
+    [['grnt', '--help'], 'There is no command "grnt"; did you mean "grant"?', 'sidekey --help'],
     [['grant', 'show'], "Missing required argument 'grant'.", 'sidekey grant show --help'],
     [['grant', 'list', '--jsn'], "Unknown option '--jsn'; did you mean --json?", 'sidekey grant list --help'],
     [['grant', 'add', 'x'], "Required option '--provider <name>' not specified.", 'sidekey grant add --help'],
