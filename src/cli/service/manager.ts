@@ -12,7 +12,7 @@ export interface Plan {
 }
 
 /** State of the installed service. */
-export interface ServiceState {
+interface ServiceState {
   readonly running: boolean;
   /** The manager's word: `active (running)`. */
   readonly state: string;
