@@ -60,7 +60,7 @@ const runCommands: readonly CommandRow[] = [
       ['--policy <name...>', 'also refuse what these policies of the config refuse'],
       [
         '--unmatched <action>',
-        'for hosts that are not in the domain map (default: tunnel)',
+        'for unlisted hosts, instead of proxy.unmatched of the config file',
         { choices: ['deny', 'tunnel'] },
       ],
       ['--proxy <url>', 'use this running proxy; env:NAME for a URL with a token'],
@@ -230,8 +230,27 @@ const healthCommands: readonly CommandRow[] = [
   },
   {
     name: 'config',
-    summary: 'test the rules of the config file',
+    summary: 'find, check, edit and test the config file',
     commands: [
+      {
+        name: 'path',
+        summary: 'print the paths of the config file, store, key, CA and audit log, and the reason',
+        examples: ['sidekey config path'],
+        load: async () => (await import('./config/path.ts')).showPaths,
+      },
+      {
+        name: 'check',
+        summary: 'validate the config file as start does; exit code 2 if it is not valid',
+        arguments: [['[file]', 'another file, before it replaces the config file']],
+        examples: ['sidekey config check', 'sidekey config check new.yaml'],
+        load: async () => (await import('./config/path.ts')).checkConfig,
+      },
+      {
+        name: 'edit',
+        summary: 'open the config file in $VISUAL or $EDITOR, and replace it if the result is valid',
+        examples: ['sidekey config edit', "EDITOR='code --wait' sidekey config edit"],
+        load: async () => (await import('./config/edit.ts')).editConfig,
+      },
       {
         name: 'test',
         summary: 'compare the decisions of the config with a file of requests and expected decisions',

@@ -168,24 +168,29 @@ export async function listDomains(
   host: string | undefined,
   { rules = false }: ListOptions,
 ): Promise<void> {
-  const { domains, unmatched, grants } = await withView(async (view) => ({
+  const { domains, unlisted, grants } = await withView(async (view) => ({
     domains: view.config.domains,
-    unmatched: view.config.proxy.unmatchedHosts,
+    unlisted: unlistedHosts(view.config),
     grants: await view.grants(),
   }));
   const at = now();
   const shown = host === undefined ? domains : [domainOf(host, domains)];
-  const rest = unmatched === 'tunnel' ? 'passed through blind' : 'refused';
   const json = shown.map((domain) => domainJson(domain, grants, at));
   if (rules || host !== undefined) {
     output.result(json, shown.map((domain) => inFull(domain, grants, at)).join('\n\n'));
   } else if (domains.length === 0) {
-    output.result(json, `The allowed-domains map is empty: every host is ${rest}.`);
+    output.result(json, `The allowed-domains map is empty.\n${unlisted}`);
+    output.say('  → sidekey domain allow HOST --grant NAME');
   } else {
-    output.result(json, asTable(domains, grants, at));
+    output.result(json, `${asTable(domains, grants, at)}\n\n${unlisted}`);
   }
-  if (domains.length === 0) output.say('  → sidekey domain allow HOST --grant NAME');
-  else if (host === undefined) output.say(`Any other host is ${rest}.`);
+}
+
+/** The rule for hosts that the map does not list, in one sentence. */
+export function unlistedHosts({ proxy }: Pick<Config, 'proxy'>): string {
+  return proxy.unmatchedHosts === 'tunnel'
+    ? 'Unlisted hosts are tunnelled, without a credential (proxy.unmatched: tunnel).'
+    : 'Unlisted hosts are refused (proxy.unmatched: deny).';
 }
 
 /** Returns the entry itself, or the one that covers a host. */

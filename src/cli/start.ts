@@ -1,5 +1,4 @@
 import { readMachine, workerCount } from '../app/machine.ts';
-import { resolve } from 'node:path';
 import type { StandardOutput } from '../app/audit-upkeep.ts';
 import {
   type ListeningSocket,
@@ -14,7 +13,7 @@ import {
 import { startSupervisor, type Supervisor } from '../app/workers.ts';
 import { keptText } from './audit/verify.ts';
 import { atCommandLine, type Context } from './context.ts';
-import { describeAction } from './domain.ts';
+import { describeAction, unlistedHosts } from './domain.ts';
 import { columns, proxyUrl } from './format.ts';
 import { titleOf } from './grant/format.ts';
 import { offeredBy } from './pick.ts';
@@ -279,9 +278,7 @@ function endAtOnceOnTheNext(now: () => number, before: () => void): void {
 async function welcome(proxy: Proxy, workers: number, now: number): Promise<string> {
   const config = proxy.config();
   const url = proxyUrl(proxy.address);
-  const ca = fromHere(proxy.authority.certificateFile);
   const required = config.proxy.authentication === 'required';
-  const client = required ? proxyUrl(proxy.address, 'NAME:TOKEN') : url;
   const { lines, missing } = describeMap(config, await proxy.state.grants.list(), now);
   const agents = required && (await proxy.state.store.agentTokens.list()).length === 0;
   const commands = [...(agents ? ['sidekey agent create NAME --grant GRANT'] : []), ...missing];
@@ -298,28 +295,19 @@ async function welcome(proxy: Proxy, workers: number, now: number): Promise<stri
       ['  config', fromHere(config.file)],
       ['  store', fromHere(config.store.path)],
       ['  audit', `${fromHere(config.audit.file)}   (${keptText(config.audit)})`],
-      ['  CA', ca],
+      ['  CA', fromHere(proxy.authority.certificateFile)],
     ]),
     '',
     ...lines,
-    ...(commands.length === 0 ? [] : ['', 'Missing:', ...commands.map((line) => `  → ${line}`)]),
+    ...(commands.length === 0 ? [] : ['', 'Next step:', ...commands.map((line) => `  → ${line}`)]),
     '',
-    'Use it:',
-    `  curl -x ${client} --cacert ${ca} https://HOST/`,
-    `  export HTTPS_PROXY=${client} SSL_CERT_FILE=${resolve(proxy.authority.certificateFile)}`,
-    ...(hasTunnels(config) ? [bundleLine] : []),
+    'To use it, in another terminal:',
+    '  → sidekey run -- claude   # or codex, git, npm, python3 …',
+    `  → eval "$(sidekey env${required ? ' --agent NAME' : ''})"   # for all programs of a shell`,
     '',
     'Ctrl-C stops it.',
   ].join('\n');
 }
-
-/** Reports whether clients meet certificates of upstream servers, which our CA alone does not cover. */
-function hasTunnels({ domains, proxy }: Config): boolean {
-  return proxy.unmatchedHosts === 'tunnel' || domains.some(({ action }) => action.kind === 'tunnel');
-}
-
-const bundleLine =
-  '  → sidekey ca export --format bundle --output bundle.pem   (as SSL_CERT_FILE it serves tunnelled hosts too)';
 
 function fromHere(path: string): string {
   return displayName(path, process.cwd());
@@ -339,10 +327,9 @@ export function describeMap(
   grants: readonly Grant[],
   now: number,
 ): MapDescription {
-  const rest = proxy.unmatchedHosts === 'tunnel' ? 'passed through blind' : 'refused';
   if (domains.length === 0) {
     return {
-      lines: [`No domain is in the map yet: every host is ${rest}.`],
+      lines: ['The domain map is empty.', unlistedHosts({ proxy })],
       // Connecting puts the provider's hosts into the map.
       missing: [
         grants[0] === undefined
@@ -357,7 +344,7 @@ export function describeMap(
     describeGrants(domain, grants, now),
   ]);
   return {
-    lines: ['Domains:', ...columns(rows), `  any other host is ${rest}`],
+    lines: ['Domains:', ...columns(rows), '', unlistedHosts({ proxy })],
     missing: [...new Set(domains.flatMap((domain) => missingFor(domain, grants, { now, providers })))],
   };
 }

@@ -43,7 +43,7 @@ const table = {
     exit: exitCode.badInput,
     title: 'Domain not allowed',
     sentence: 'No domain of the config allows this host.',
-    hint: 'sidekey domain allow HOST --grant GRANT',
+    hint: 'sidekey domain tunnel HOST (no credential), or sidekey domain allow HOST --grant GRANT',
   },
   rule_denied: {
     status: 403,

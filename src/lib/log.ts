@@ -81,7 +81,7 @@ export function commandName(npmCommand: string | undefined = process.env['npm_co
   return ['exec', 'start', 'run', 'run-script'].includes(npmCommand ?? '') ? 'npx sidekey' : 'sidekey';
 }
 
-/** Replaces `sidekey` at the beginning of a text, or behind an arrow, by the command of this installation. */
+/** Replaces `sidekey` at the beginning of a text, behind an arrow, `, or ` or `$(`, by the command of this installation. */
 export function asTyped(text: string, name: string = commandName()): string {
-  return name === 'sidekey' ? text : text.replace(/(^|→ )sidekey (?=[a-z-])/g, `$1${name} `);
+  return name === 'sidekey' ? text : text.replace(/(^|→ |, or |\$\()sidekey (?=[a-z-])/g, `$1${name} `);
 }

@@ -275,7 +275,7 @@ function decideUnmatched(policy: Policy, authority: Authority): Decision {
     outcome: 'deny',
     code: 'domain_not_allowed',
     reason: `${name} is not in the allowed-domains map`,
-    hint: `sidekey domain allow ${name} --grant NAME`,
+    hint: `sidekey domain tunnel ${name} (no credential), or sidekey domain allow ${name} --grant NAME`,
     rule: 'proxy.unmatched',
   };
 }

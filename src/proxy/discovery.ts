@@ -373,14 +373,14 @@ function ruleLines({ list, mode, readOnly, default: otherwise }: ReachedRules): 
 }
 
 function otherLines({ unmatched, agent }: Reach): string[] {
-  if (unmatched === 'tunnel') return ['Any other host is passed through as it is, without a credential.'];
+  if (unmatched === 'tunnel') return ['Any other host is tunnelled, without a credential.'];
   const more =
     agent === null
       ? ''
       : ` (or, where the host has a grant already: sidekey agent bind ${agent} --grant NAME)`;
   return [
     'Any other host is refused (domain_not_allowed, or grant_missing).',
-    `  if you need one, ask the person for: ${asTyped('sidekey domain allow HOST --grant NAME')}${more}`,
+    `  if you need one, ask the person for: ${asTyped('sidekey domain tunnel HOST, or sidekey domain allow HOST --grant NAME')}${more}`,
   ];
 }
 

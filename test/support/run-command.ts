@@ -61,6 +61,7 @@ export async function runHome(
     listener(request, response);
   });
   const at = await home({
+    proxy: { listen: '127.0.0.1:0', unmatched: 'tunnel' },
     upstream: {
       ca: ['upstream-ca.pem'],
       resolve: { [upstreamHost]: '127.0.0.1' },

@@ -83,7 +83,8 @@ export async function openOwnProxy(
 
 /** Settings of a proxy inside this process. */
 interface OwnSettings {
-  readonly unmatched: Config['proxy']['unmatchedHosts'];
+  /** Default: as the config file says. */
+  readonly unmatched: Config['proxy']['unmatchedHosts'] | undefined;
   /** Policies that each request with a credential must pass besides the rules of its domain. */
   readonly policies: readonly string[];
 }
@@ -98,7 +99,7 @@ function ownConfig(config: Config, { unmatched, policies }: OwnSettings): Config
   const anyPort = { host: '127.0.0.1', port: 0 };
   return {
     ...config,
-    proxy: { ...config.proxy, listen: anyPort, unmatchedHosts: unmatched },
+    proxy: { ...config.proxy, listen: anyPort, unmatchedHosts: unmatched ?? config.proxy.unmatchedHosts },
     workers: 1,
     // Only the webhook contains the URL of the pages.
     admin: { ...config.admin, listen: config.approvals.webhook === null ? null : anyPort },

@@ -89,7 +89,7 @@ async function openEndpoint(
     endsAt: options.ttl === undefined ? null : context.now() + readSpan('--ttl', options.ttl),
   };
   if (options.proxy === undefined) {
-    const { unmatched = 'tunnel', policy: policies = [] } = options;
+    const { unmatched, policy: policies = [] } = options;
     return openOwnProxy(context, { own: { unmatched, policies }, lease }, log);
   }
   refuseOptions(

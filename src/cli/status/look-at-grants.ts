@@ -184,5 +184,12 @@ export async function lookAtDomains(view: View): Promise<Finding> {
     }
   }
   const text = domains.length === 0 ? 'none yet' : String(domains.length);
-  return finding('domains', text, { count: domains.length }, needs);
+  const unmatched = view.config.proxy.unmatchedHosts;
+  const rest = unmatched === 'tunnel' ? 'tunnelled, without a credential' : 'refused';
+  return finding(
+    'domains',
+    `${text}; unlisted hosts are ${rest}`,
+    { count: domains.length, unmatched },
+    needs,
+  );
 }

@@ -109,6 +109,8 @@ describe('the map of domains, edited from the command line', () => {
         'api.github.com  grant work  MISSING',
         '*.example.net   refused     -',
         '',
+        'Unlisted hosts are refused (proxy.unmatched: deny).',
+        '',
       ].join('\n'),
     );
     await at.grant('work', { type: 'api_key', value: 'secret' }, ['--provider', 'github']);
@@ -151,6 +153,8 @@ policies:
       ['api.example.com', 'grant work', '2 rules, else deny (only reported)', 'MISSING'],
       ['*.example.org', 'grant work', 'no rule, else approve', 'MISSING'],
       ['example.net', 'tunnel (blind, no credential)', '-', '-'],
+      [''],
+      ['Unlisted hosts are refused (proxy.unmatched: deny).'],
       [''],
     ]);
     const one = await at.run(['domain', 'list', 'api.example.com']);

@@ -204,7 +204,7 @@ describe('the exit code', () => {
       'https://other.acme.test/',
       2,
       'is not in the allowed-domains map',
-      '→ sidekey domain allow',
+      '→ sidekey domain tunnel',
     ],
     [
       'a grant that is not there',

@@ -16,8 +16,8 @@ const status = (...args: readonly string[]) => [
 ];
 
 describe.skipIf(curlMissing)('refusals of sidekey run (curl)', () => {
-  test('hosts that are not in the map are tunnelled and counted, or refused with a hint', async () => {
-    const { run, upstream, seen } = await runHome(undefined, () => ({ domains: {} }));
+  test('unlisted hosts are tunnelled and counted, or refused with a hint, as the config or --unmatched says', async () => {
+    const { at, run, upstream, seen } = await runHome(undefined, () => ({ domains: {} }));
     const tunnelled = await run(['--', ...status(`${upstream.url}/`)]);
     expect(tunnelled).toMatchObject({
       stdout: '200',
@@ -27,14 +27,19 @@ describe.skipIf(curlMissing)('refusals of sidekey run (curl)', () => {
     const denied = await run(['--unmatched', 'deny', '--', ...status(`${upstream.url}/`)]);
     expect(denied.stdout).toBe('000');
     expect(denied.stderr).toBe(
-      `sidekey: no request with a credential, 1 refused\n  ${upstream.authority} domain_not_allowed → sidekey domain allow ${upstream.authority} --grant NAME\n`,
+      `sidekey: no request with a credential, 1 refused\n  ${upstream.authority} domain_not_allowed → sidekey domain tunnel ${upstream.authority} (no credential), or sidekey domain allow ${upstream.authority} --grant NAME\n`,
     );
+    await writeFile(at.configFile, (await readFile(at.configFile, 'utf8')).replace(': tunnel', ': deny'));
+    expect(await run(['--', ...status(`${upstream.url}/`)])).toMatchObject({
+      stdout: '000',
+      stderr: denied.stderr,
+    });
     const asJson = await run(['--json', '--unmatched', 'deny', '--', ...status(`${upstream.url}/`)]);
     expect(JSON.parse(asJson.stderr)).toMatchObject({
       run: {
         requests: 0,
         refused: 1,
-        refusals: [{ code: 'domain_not_allowed', hint: expect.stringContaining('sidekey domain allow') }],
+        refusals: [{ code: 'domain_not_allowed', hint: expect.stringContaining('sidekey domain tunnel') }],
       },
     });
   });

@@ -53,7 +53,8 @@ describe('the domain map at the start', () => {
         '  lost2.example.com  grant lost                        MISSING',
         '  open.example.com   tunnel (blind, no credential)',
         '  shut.example.com   refused',
-        '  any other host is refused',
+        '',
+        'Unlisted hosts are refused (proxy.unmatched: deny).',
       ],
       missing: [
         'sidekey grant add old --provider github --replace < token.json',
@@ -64,11 +65,14 @@ describe('the domain map at the start', () => {
 
   it('shows the first command when it is empty', () => {
     expect(describeMap(config({}), [], now)).toEqual({
-      lines: ['No domain is in the map yet: every host is refused.'],
+      lines: ['The domain map is empty.', 'Unlisted hosts are refused (proxy.unmatched: deny).'],
       missing: ['sidekey connect github --token'],
     });
     expect(describeMap(config({}, 'tunnel'), [fresh], now)).toEqual({
-      lines: ['No domain is in the map yet: every host is passed through blind.'],
+      lines: [
+        'The domain map is empty.',
+        'Unlisted hosts are tunnelled, without a credential (proxy.unmatched: tunnel).',
+      ],
       missing: ['sidekey domain allow api.github.com --grant work'],
     });
   });

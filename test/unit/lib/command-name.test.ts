@@ -7,6 +7,10 @@ test('commands are shown with npx in a checkout where npm runs the program', () 
   expect(commandName('test')).toBe('sidekey');
   expect(asTyped('sidekey domain list', 'npx sidekey')).toBe('npx sidekey domain list');
   expect(asTyped('To go on:\n  → sidekey start', 'npx sidekey')).toBe('To go on:\n  → npx sidekey start');
+  expect(asTyped('sidekey status, or sidekey doctor', 'npx sidekey')).toBe(
+    'npx sidekey status, or npx sidekey doctor',
+  );
+  expect(asTyped('eval "$(sidekey env)"', 'npx sidekey')).toBe('eval "$(npx sidekey env)"');
 });
 
 test('a word that contains the command name stays unchanged', () => {

@@ -1,0 +1,128 @@
+import { spawn } from 'node:child_process';
+import { readdir, unlink, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { writeConfigAtomically } from '../../config/edit.ts';
+import { digestOf, readConfigText } from '../../config/load.ts';
+import { splitCommandLine } from '../../config/locate.ts';
+import { displayName } from '../../config/problem.ts';
+import { isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
+import { exitCode } from '../../lib/failures.ts';
+import type { Context } from '../context.ts';
+import { loadAsStart } from './path.ts';
+
+/**
+ * `sidekey config edit`: the editor changes a draft beside the config file. A valid draft replaces the file; one with a
+ * mistake is kept, and the next edit of the same file continues it.
+ */
+export async function editConfig(context: Context): Promise<number> {
+  const { env, output } = context;
+  const editor = readEditor(env);
+  const file = await context.configFile();
+  const previous = await readConfigText(file);
+  const draft = await openDraft(context, file, previous);
+  for (;;) {
+    const failure = await runEditor(editor, draft, env).then(() => null, asProblem);
+    const text = await readConfigText(draft);
+    if (text === previous) await unlink(draft);
+    if (failure !== null) throw failure;
+    if (text === previous) {
+      output.result({ changed: false, file }, `${fromHere(file)} is not changed.`);
+      return exitCode.ok;
+    }
+    const problem = await loadAsStart(draft, env).then(() => null, asProblem);
+    if (problem === null) {
+      await writeConfigAtomically(file, text, { env, previous }).catch((error: unknown) => {
+        throw kept(asProblem(error), `your edit is in ${draft}; put it into ${file} by hand`);
+      });
+      await unlink(draft);
+      output.result(
+        { changed: true, file },
+        `Changed ${fromHere(file)}. A running proxy applies it at once.`,
+      );
+      return exitCode.ok;
+    }
+    if (context.ask === null)
+      throw kept(problem, `your edit is in ${draft}; "sidekey config edit" continues it`);
+    output.say(problem.message);
+    const lines = context.openLines();
+    const answer = await lines.next('The config file is not changed. Edit again? [Y/n] ');
+    lines.close();
+    if (answer === null || /^\s*n/i.test(answer)) {
+      output.say(`Your edit is in ${draft}.\n  → sidekey config edit   (continues it)`);
+      return problem.exit;
+    }
+  }
+}
+
+function asProblem(error: unknown): SidekeyError {
+  if (error instanceof SidekeyError) return error;
+  throw error;
+}
+
+function kept(problem: SidekeyError, hint: string): SidekeyError {
+  return new SidekeyError(problem.code, problem.message, { hint, cause: problem });
+}
+
+/** Creates the draft of this version of the file, or returns the one that an earlier edit left. */
+async function openDraft({ output }: Context, file: string, text: string): Promise<string> {
+  const prefix = `${basename(file, '.yaml')}.draft-`;
+  const draft = join(dirname(file), `${prefix}${digestOf(text).slice(0, 8)}.yaml`);
+  try {
+    await writeFile(draft, text, { flag: 'wx', mode: 0o600 });
+  } catch (cause) {
+    if (!isSystemError(cause, 'EEXIST')) {
+      throw new SidekeyError(
+        'file_unwritable',
+        `The draft ${draft} cannot be written (${systemCode(cause)}).`,
+        {
+          hint: 'make the folder of the config file writable',
+          cause,
+        },
+      );
+    }
+    output.say(`Continuing your edit in ${draft}.`);
+  }
+  for (const name of await readdir(dirname(file))) {
+    if (name.startsWith(prefix) && name !== basename(draft)) {
+      output.say(
+        `${join(dirname(file), name)} is an edit of an older version. Delete it when you no longer need it.`,
+      );
+    }
+  }
+  return draft;
+}
+
+function readEditor(env: NodeJS.ProcessEnv): readonly string[] {
+  const variable = env['VISUAL'] ? 'VISUAL' : 'EDITOR';
+  const words = splitCommandLine(env[variable] || (process.platform === 'win32' ? 'notepad' : 'vi'));
+  if (!('problem' in words)) return words;
+  throw new SidekeyError('input_invalid', `${variable} ${words.problem}.`, {
+    hint: 'EDITOR=nano sidekey config edit',
+  });
+}
+
+/** Ctrl-C is for the editor. */
+function ignore(): void {}
+
+async function runEditor([program = '', ...words]: readonly string[], draft: string, env: NodeJS.ProcessEnv) {
+  process.on('SIGINT', ignore);
+  const ended = Promise.withResolvers<number | string>();
+  spawn(program, [...words, draft], { env, stdio: 'inherit' })
+    .once('error', (error) =>
+      ended.resolve(
+        isSystemError(error, 'ENOENT') ? 'is not installed' : `cannot be started (${systemCode(error)})`,
+      ),
+    )
+    .once('close', (code, signal) => ended.resolve(code ?? `was ended by ${signal}`));
+  const end = await ended.promise;
+  process.off('SIGINT', ignore);
+  if (end === 0) return;
+  const what = typeof end === 'number' ? `ended with exit code ${end}` : end;
+  throw new SidekeyError('input_invalid', `The editor ${program} ${what}. The config file is not changed.`, {
+    hint: 'set VISUAL or EDITOR to another editor: EDITOR=nano sidekey config edit',
+  });
+}
+
+function fromHere(file: string): string {
+  return displayName(file, process.cwd());
+}

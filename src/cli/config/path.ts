@@ -1,0 +1,86 @@
+import { displayName } from '../../config/problem.ts';
+import type { Config } from '../../config/config.ts';
+import { loadConfig } from '../../config/load.ts';
+import { type ConfigLocation, isToBeMade } from '../../config/locate.ts';
+import { type Context, withUpstreamClient } from '../context.ts';
+import { unlistedHosts } from '../domain.ts';
+import { columns } from '../format.ts';
+
+/** `sidekey config path`: also of an invalid file, as far as its parts are valid. */
+export async function showPaths(context: Context): Promise<void> {
+  const { readConfig, parsePartialConfig, configLocation, env, output } = context;
+  const location = await configLocation();
+  const { config, lost } = await readConfig().then(
+    (whole) => ({ config: whole, lost: new Set<string>() }),
+    async (error: unknown) => {
+      const partial = await parsePartialConfig();
+      if (partial === null) throw error;
+      return partial;
+    },
+  );
+  const places = {
+    store: lost.has('store') ? null : config.store.path,
+    key: lost.has('key') ? null : placeOfKey(config),
+    ca: lost.has('ca') ? null : config.ca.directory,
+    audit: lost.has('audit') ? null : config.audit.file,
+  };
+  const { file, origin } = location;
+  const exists = !isToBeMade(location);
+  output.result(
+    { config: file, exists, origin, ...places },
+    [
+      ...columns([
+        ['config', `${file}${exists ? '' : '   (not created yet)'}`],
+        ...Object.entries(places).map(([name, place]) => [
+          name === 'ca' ? 'CA' : name,
+          place ?? 'unknown: this part of the config file is not valid',
+        ]),
+      ]),
+      '',
+      reasonFor(location, env),
+    ].join('\n'),
+  );
+  if (lost.size > 0) output.say('The config file is not valid:\n  → sidekey config check');
+}
+
+function placeOfKey({ key }: Config): string {
+  return key.source === 'file' ? key.path : `the environment variable ${key.name}`;
+}
+
+function reasonFor({ origin }: ConfigLocation, env: NodeJS.ProcessEnv): string {
+  switch (origin) {
+    case 'option':
+      return '--config names the config file, and that file names the other paths.';
+    case 'environment':
+      return 'SIDEKEY_CONFIG names the config file, and that file names the other paths.';
+    case 'home':
+      return `SIDEKEY_HOME is ${env['SIDEKEY_HOME']}. The config file names the other paths.`;
+    case 'xdg':
+      return 'This is the default (XDG). SIDEKEY_HOME=FOLDER takes another folder, for all of them.';
+  }
+}
+
+/** `sidekey config check [FILE]`. @throws SidekeyError as `sidekey start` */
+export async function checkConfig(context: Context, named: string | undefined): Promise<void> {
+  const { env, output } = context;
+  const location = named === undefined ? await context.configLocation() : null;
+  if (location !== null && isToBeMade(location)) {
+    const text = `There is no config file ${location.file} yet; "sidekey start" creates it.`;
+    output.result({ ok: true, file: location.file, exists: false }, text);
+    return;
+  }
+  const config = await loadAsStart(named ?? location?.file ?? '', env);
+  const { domains, proxy, file } = config;
+  const count = `${domains.length} ${domains.length === 1 ? 'domain' : 'domains'}`;
+  output.result(
+    { ok: true, file, exists: true, domains: domains.length, unmatched: proxy.unmatchedHosts },
+    `${displayName(file, process.cwd())} is valid: ${count}.\n${unlistedHosts(config)}`,
+  );
+}
+
+/** Validates a config file and the certificates and keys that it names. */
+export async function loadAsStart(file: string, env: NodeJS.ProcessEnv): Promise<Config> {
+  const config = await loadConfig(file, { env });
+  await withUpstreamClient(config, env, () => Promise.resolve());
+  return config;
+}

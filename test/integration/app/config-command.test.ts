@@ -1,0 +1,202 @@
+/** `sidekey config path`, `check` and `edit`. */
+import { hash } from 'node:crypto';
+import { cp, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { packageRoot } from '../../../src/config/locate.ts';
+import { type Home, home, runProgram } from '../../support/command-line.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+
+describe('config path', () => {
+  test('prints every path, and that --config names the file', async () => {
+    const at = await home();
+    const { exit, stdout } = await at.run(['config', 'path']);
+    expect({ exit, stdout }).toEqual({
+      exit: 0,
+      stdout: [
+        `config  ${at.configFile}`,
+        `store   ${at.at('data', 'sidekey.db')}`,
+        `key     ${at.at('data', 'master.key')}`,
+        `CA      ${at.at('certs')}`,
+        `audit   ${at.at('data', 'audit.jsonl')}`,
+        '',
+        '--config names the config file, and that file names the other paths.',
+        '',
+      ].join('\n'),
+    });
+    await expect(at.json(['config', 'path'])).resolves.toEqual({
+      config: at.configFile,
+      exists: true,
+      origin: 'option',
+      store: at.at('data', 'sidekey.db'),
+      key: at.at('data', 'master.key'),
+      ca: at.at('certs'),
+      audit: at.at('data', 'audit.jsonl'),
+    });
+  });
+
+  test('of an invalid file prints the paths of its valid parts', async () => {
+    const at = await home({ store: 'mysql:x', audit: { file: 'log.jsonl' } });
+    const { exit, stdout, stderr } = await at.run(['config', 'path']);
+    expect(exit).toBe(0);
+    expect(stdout).toContain('store   unknown: this part of the config file is not valid\n');
+    expect(stdout).toContain(`audit   ${at.at('config', 'log.jsonl')}\n`);
+    expect(stderr).toBe('The config file is not valid:\n  → sidekey config check\n');
+  });
+});
+
+describe('config check', () => {
+  test('counts the domains of a valid file, and says the rule for unlisted hosts', async () => {
+    const at = await home({ domains: { 'a.example.com': 'deny' } });
+    await expect(at.run(['config', 'check'])).resolves.toEqual({
+      exit: 0,
+      stdout:
+        'config/sidekey.yaml is valid: 1 domain.\nUnlisted hosts are refused (proxy.unmatched: deny).\n',
+      stderr: '',
+    });
+  });
+
+  test('names file, line and column of a mistake in another file, with exit code 2', async () => {
+    const at = await home();
+    await writeFile(at.at('config', 'new.yaml'), 'version: 1\nproxy:\n  unmatched: dney\n');
+    const { exit, stdout, stderr } = await at.run(['config', 'check', 'config/new.yaml']);
+    expect({ exit, stdout }).toEqual({ exit: 2, stdout: '' });
+    expect(stderr).toContain('config/new.yaml:3:14: proxy.unmatched: must be one of deny, tunnel.');
+  });
+
+  test('refuses a file whose trust anchors cannot be read, as start does', async () => {
+    const at = await home({
+      upstream: { client_certificates: { 'a.example.com': { cert: 'no.crt', key: 'no.key' } } },
+    });
+    const { exit, stderr } = await at.run(['config', 'check']);
+    expect({ exit, stderr }).toEqual({
+      exit: 2,
+      stderr: expect.stringContaining('no.crt cannot be read (ENOENT)'),
+    });
+  });
+});
+
+/** An editor that replaces a text once, and exits with a code. */
+async function editor(from: string, to: string, exit = 0): Promise<Record<string, string>> {
+  const script = join(await tempFolder(), 'editor.mjs');
+  await writeFile(
+    script,
+    `import { readFileSync, writeFileSync } from 'node:fs';
+const file = process.argv.at(-1);
+writeFileSync(file, readFileSync(file, 'utf8').replace(${JSON.stringify(from)}, ${JSON.stringify(to)}));
+process.exit(${exit});
+`,
+  );
+  return { VISUAL: `'${process.execPath}' '${script}'`, EDITOR: 'not-used' };
+}
+
+const filesOf = (at: Home) => readdir(dirname(at.configFile));
+
+describe('config edit', () => {
+  const config = { proxy: { listen: '127.0.0.1:0', unmatched: 'deny' } };
+
+  test('replaces the file by a valid edit, and leaves no draft', async () => {
+    const at = await home(config);
+    const env = await editor('deny', 'tunnel');
+    expect(await at.run(['config', 'edit'], { env })).toEqual({
+      exit: 0,
+      stdout: 'Changed config/sidekey.yaml. A running proxy applies it at once.\n',
+      stderr: '',
+    });
+    expect(await readFile(at.configFile, 'utf8')).toContain('unmatched: tunnel');
+    expect(await filesOf(at)).toEqual(['sidekey.yaml']);
+  });
+
+  test('keeps the file and a private draft after a mistake; the next edit continues the draft', async () => {
+    const at = await home(config);
+    const before = await readFile(at.configFile, 'utf8');
+    const failed = await at.run(['config', 'edit'], { env: await editor('deny', 'dney') });
+    const draft = (await filesOf(at)).find((name) => name.includes('draft')) ?? '';
+    expect(failed).toEqual({
+      exit: 2,
+      stdout: '',
+      stderr: `sidekey: config/${draft}:4:14: proxy.unmatched: must be one of deny, tunnel.\n  → your edit is in ${at.at('config', draft)}; "sidekey config edit" continues it\n`,
+    });
+    expect(await readFile(at.configFile, 'utf8')).toBe(before);
+    expect((await stat(at.at('config', draft))).mode & 0o777).toBe(0o600);
+    const env = await editor('dney', 'tunnel');
+    expect(await at.run(['config', 'edit'], { env })).toMatchObject({
+      exit: 0,
+      stderr: `Continuing your edit in ${at.at('config', draft)}.\n`,
+    });
+    expect(await readFile(at.configFile, 'utf8')).toBe(before.replace('deny', 'tunnel'));
+    expect(await filesOf(at)).toEqual(['sidekey.yaml']);
+  });
+
+  test('does not overwrite a change that was made during the edit, and keeps the draft', async () => {
+    const at = await home(config);
+    const script = join(await tempFolder(), 'both.mjs');
+    await writeFile(
+      script,
+      `import { appendFileSync } from 'node:fs';
+appendFileSync(process.argv.at(-1), 'log: { level: warn }\\n');
+appendFileSync(${JSON.stringify(at.configFile)}, 'log: { level: error }\\n');
+`,
+    );
+    const { exit, stderr } = await at.run(['config', 'edit'], {
+      env: { EDITOR: `'${process.execPath}' '${script}'` },
+    });
+    const draft = (await filesOf(at)).find((name) => name.includes('draft')) ?? '';
+    expect({ exit, stderr }).toEqual({
+      exit: 1,
+      stderr: `sidekey: config/sidekey.yaml was changed by somebody else at the same time.\n  → your edit is in ${at.at('config', draft)}; put it into ${at.configFile} by hand\n`,
+    });
+    expect(await readFile(at.configFile, 'utf8')).toMatch(/level: error \}\n$/);
+    expect(await readFile(at.at('config', draft), 'utf8')).toMatch(/level: warn \}\n$/);
+    const next = await at.run(['config', 'edit'], { env: await editor('error', 'info') });
+    expect(next).toMatchObject({
+      exit: 0,
+      stderr: expect.stringContaining(`${draft} is an edit of an older version.`),
+    });
+  });
+
+  test('changes nothing if the editor changes nothing, fails, or is not installed', async () => {
+    const at = await home(config);
+    const before = await at.everything();
+    expect(await at.run(['config', 'edit'], { env: await editor('x', 'x') })).toMatchObject({
+      exit: 0,
+      stdout: 'config/sidekey.yaml is not changed.\n',
+    });
+    const failed = await at.run(['config', 'edit'], { env: await editor('x', 'x', 3) });
+    expect(failed).toMatchObject({ exit: 2, stderr: expect.stringContaining('ended with exit code 3.') });
+    const missing = await at.run(['config', 'edit'], { env: { EDITOR: join(at.folder, 'nosuch') } });
+    expect(missing).toMatchObject({ exit: 2, stderr: expect.stringContaining('nosuch is not installed.') });
+    expect(await at.everything()).toEqual(before);
+  });
+});
+
+test('connect in a checkout creates the config of the person, says where, and writes nothing into the checkout', async () => {
+  const checkout = await tempFolder();
+  for (const name of ['config', 'src', 'package.json'])
+    await cp(join(packageRoot, name), join(checkout, name), { recursive: true });
+  await symlink(join(packageRoot, 'node_modules'), join(checkout, 'node_modules'));
+  const before = await filesIn(checkout);
+  const person = await tempFolder();
+  const connected = await runProgram(['connect', 'openai', '--token'], checkout, {
+    entryFile: join(checkout, 'src', 'sidekey.js'),
+    env: { HOME: person },
+    input: 'sk-0123456789abcdef',
+  });
+  const file = join(person, '.config', 'sidekey', 'sidekey.yaml');
+  expect(connected).toMatchObject({
+    exit: 0,
+    stderr: expect.stringContaining(`Created the config file ${file}.\n`),
+  });
+  expect(await readFile(file, 'utf8')).toContain('  api.openai.com: { grant: openai }\n');
+  expect(await filesIn(checkout)).toEqual(before);
+});
+
+/** Every file of a checkout with its content; only the libraries are left out. */
+async function filesIn(folder: string): Promise<Readonly<Record<string, string>>> {
+  const names = (await readdir(folder, { recursive: true, withFileTypes: true }))
+    .filter((entry) => entry.isFile() && !entry.parentPath.includes('node_modules'))
+    .map(({ parentPath, name }) => join(parentPath, name));
+  return Object.fromEntries(
+    await Promise.all(names.map(async (name) => [name, hash('sha256', await readFile(name))] as const)),
+  );
+}
