@@ -12,14 +12,13 @@ import { rolldown, type OutputChunk } from 'rolldown';
 const { values } = parseArgs({ options: { out: { type: 'string', default: 'dist' } } });
 const { out } = values;
 
-/** An import of a module of Node or of the SQLite driver, as rolldown writes it. */
-const importOfOther = /^import (.+) from "(node:[\w/]+|better-sqlite3)";$/gm;
+/** An import of a module of Node, as rolldown writes it. */
+const importOfOther = /^import (.+) from "(node:[\w/]+)";$/gm;
 
 await rm(out, { recursive: true, force: true });
 await using bundle = await rolldown({
   input: { index: 'src/cli/index.ts' },
   platform: 'node',
-  external: /^better-sqlite3(\/|$)/,
   plugins: [
     {
       name: 'licences',
@@ -62,12 +61,10 @@ async function licencesOf(chunks: readonly Pick<OutputChunk, 'moduleIds'>[]): Pr
 
 /**
  * Returns the declarations that replace an import. For an import of its own module, Node reads all exports, and some load
- * more modules; for an import of a CommonJS module it parses the text for exports (decision 30).
+ * more modules (decision 30).
  */
 function taken(names: string, from: string): string {
-  const module = from.startsWith('node:')
-    ? `process.getBuiltinModule("${from}")`
-    : `process.getBuiltinModule("node:module").createRequire(import.meta.url)("${from}")`;
+  const module = `process.getBuiltinModule("${from}")`;
   const [, whole, parts] = /^(?:\* as )?([\w$]+)?(?:, )?(?:\{(.+)\})?$/.exec(names) ?? [];
   if (whole === undefined && parts === undefined)
     throw new Error(`an import is written in another way: ${names}`);

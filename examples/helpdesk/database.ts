@@ -1,8 +1,8 @@
 import { chmodSync, closeSync, openSync } from 'node:fs';
-import Database from 'better-sqlite3';
+import { DatabaseSync } from 'node:sqlite';
 
 /** An open SQLite database. */
-export type SqliteDatabase = Database.Database;
+export type SqliteDatabase = DatabaseSync;
 
 /** Opens the helpdesk's database; without a path it lives in memory. A file is the owner's alone (it holds tokens). */
 export function openDatabase(path?: string): SqliteDatabase {
@@ -11,7 +11,7 @@ export function openDatabase(path?: string): SqliteDatabase {
     closeSync(openSync(path, 'a', 0o600));
     chmodSync(path, 0o600);
   }
-  const database = new Database(path ?? ':memory:');
-  if (path !== undefined) database.pragma('journal_mode = WAL');
+  const database = new DatabaseSync(path ?? ':memory:');
+  if (path !== undefined) database.exec('pragma journal_mode = wal');
   return database;
 }

@@ -163,7 +163,7 @@ async function serve(listener: Listener, database: SqliteDatabase, setup: Setup)
       closed = true;
       await listener.close();
       requests.removeAllListeners();
-      database.close();
+      if (database.isOpen) database.close();
     },
   };
 }

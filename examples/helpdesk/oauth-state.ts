@@ -46,20 +46,14 @@ export function openOAuthState(database: SqliteDatabase): OAuthState {
   database.exec(schema);
   const statement = {
     upsert: database.prepare(`INSERT OR REPLACE INTO oauth_state VALUES (?, ?, ?, ?, ?, ?)`),
-    find: database
-      .prepare<unknown[], string>(`SELECT payload FROM oauth_state WHERE kind = ? AND id = ?`)
-      .pluck(),
-    findByUid: database
-      .prepare<unknown[], string>(`SELECT payload FROM oauth_state WHERE kind = ? AND uid = ?`)
-      .pluck(),
+    find: database.prepare(`SELECT payload FROM oauth_state WHERE kind = ? AND id = ?`),
+    findByUid: database.prepare(`SELECT payload FROM oauth_state WHERE kind = ? AND uid = ?`),
     consume: database.prepare(
       `UPDATE oauth_state SET payload = json_set(payload, '$.consumed', ?)
        WHERE kind = ? AND id = ? AND json_extract(payload, '$.consumed') IS NULL`,
     ),
     destroy: database.prepare(`DELETE FROM oauth_state WHERE kind = ? AND id = ?`),
-    grantOf: database
-      .prepare<unknown[], string | null>(`SELECT grant_id FROM oauth_state WHERE kind = ? AND id = ?`)
-      .pluck(),
+    grantOf: database.prepare(`SELECT grant_id FROM oauth_state WHERE kind = ? AND id = ?`),
     destroyOfGrant: database.prepare(`DELETE FROM oauth_state WHERE kind = ? AND grant_id = ?`),
     destroyWholeGrant: database.prepare(
       `DELETE FROM oauth_state WHERE grant_id = :grant OR (kind = 'Grant' AND id = :grant)`,
@@ -75,16 +69,16 @@ export function openOAuthState(database: SqliteDatabase): OAuthState {
   const adapter = (kind: string): StateAdapter => ({
     async upsert(id, payload, expiresIn) {
       const expiresAt = expiresIn === undefined ? null : epochSeconds() + expiresIn;
-      const { grantId = null, uid = null } = payload;
+      const [grantId, uid] = [textOf(payload['grantId']), textOf(payload['uid'])];
       statement.upsert.run(kind, id, JSON.stringify(payload), grantId, uid, expiresAt);
       writes += 1;
       if (writes % writesBetweenSweeps === 0) statement.sweep.run(epochSeconds());
     },
     async find(id) {
-      return parse(statement.find.get(kind, id));
+      return parse(statement.find.get(kind, id)?.['payload']);
     },
     async findByUid(uid) {
-      return parse(statement.findByUid.get(kind, uid));
+      return parse(statement.findByUid.get(kind, uid)?.['payload']);
     },
     async findByUserCode() {
       return undefined; // the device flow is off
@@ -93,7 +87,7 @@ export function openOAuthState(database: SqliteDatabase): OAuthState {
       if (statement.consume.run(epochSeconds(), kind, id).changes === 1) return;
       // Two requests read the same code or refresh token before either used it up. The provider has let both
       // pass; one use is what is promised, so the second ends the grant (RFC 9700 §4.14.2).
-      const grant = statement.grantOf.get(kind, id);
+      const grant = statement.grantOf.get(kind, id)?.['grant_id'];
       if (typeof grant === 'string') statement.destroyWholeGrant.run({ grant });
       throw new InvalidGrant(`${kind} was used twice`);
     },
@@ -107,11 +101,15 @@ export function openOAuthState(database: SqliteDatabase): OAuthState {
 
   return {
     adapter,
-    expireAccessTokens: () => statement.expire.run(epochSeconds()).changes,
-    revokeAccessTokens: () => statement.revoke.run().changes,
+    expireAccessTokens: () => Number(statement.expire.run(epochSeconds()).changes),
+    revokeAccessTokens: () => Number(statement.revoke.run().changes),
   };
 }
 
-function parse(payload: string | null | undefined): Record<string, unknown> | undefined {
+function parse(payload: unknown): Record<string, unknown> | undefined {
   return typeof payload === 'string' ? (JSON.parse(payload) as Record<string, unknown>) : undefined;
+}
+
+function textOf(value: unknown): string | null {
+  return typeof value === 'string' ? value : null;
 }

@@ -71,26 +71,25 @@ export function openTickets(database: SqliteDatabase, now: () => number): Ticket
     `INSERT INTO tickets (title, description, team, status, priority, assignee, reporter, created_at, updated_at)
      VALUES (:title, :description, :team, :status, :priority, :assignee, :reporter, :created_at, :updated_at)`,
   );
-  const select = database.prepare<unknown[], Ticket>(`SELECT * FROM tickets WHERE id = ?`);
+  const select = database.prepare(`SELECT * FROM tickets WHERE id = ?`);
 
-  const get = (id: number): Ticket | null => select.get(id) ?? null;
+  const get = (id: number): Ticket | null => (select.get(id) as Ticket | undefined) ?? null;
 
-  database.transaction(() => {
-    const { total } = database
-      .prepare<unknown[], { total: number }>(`SELECT count(*) AS total FROM tickets`)
-      .get()!;
-    if (total === 0) for (const ticket of seedTickets) insert.run(ticket);
-  })();
+  database.exec('BEGIN IMMEDIATE');
+  const { total } = database.prepare(`SELECT count(*) AS total FROM tickets`).get()!;
+  if (total === 0) for (const ticket of seedTickets) insert.run({ ...ticket });
+  database.exec('COMMIT');
 
   return {
     list(filter) {
-      const given = Object.entries(filter).filter(([, value]) => value !== undefined);
+      const given = Object.entries(filter).filter(
+        (each): each is [string, string | null] => each[1] !== undefined,
+      );
       // Column names come from the type of the filter, never from the request.
       const conditions = given.map(([column]) => `${column} = ?`).join(' AND ') || 'TRUE';
       const values = given.map(([, value]) => value);
-      return database
-        .prepare<unknown[], Ticket>(`SELECT * FROM tickets WHERE ${conditions} ORDER BY id`)
-        .all(...values);
+      const matching = database.prepare(`SELECT * FROM tickets WHERE ${conditions} ORDER BY id`);
+      return matching.all(...values) as unknown as readonly Ticket[];
     },
     get,
     create(ticket) {
@@ -102,7 +101,8 @@ export function openTickets(database: SqliteDatabase, now: () => number): Ticket
       const fields = changeable.filter((field) => change[field] !== undefined);
       const assignments = [...fields, 'updated_at'].map((field) => `${field} = :${field}`).join(', ');
       const update = database.prepare(`UPDATE tickets SET ${assignments} WHERE id = :id`);
-      const { changes } = update.run({ ...change, id, updated_at: timestamp() });
+      const values = Object.fromEntries(fields.map((field) => [field, change[field] ?? null]));
+      const { changes } = update.run({ ...values, id, updated_at: timestamp() });
       return changes === 0 ? null : get(id);
     },
   };

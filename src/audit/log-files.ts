@@ -1,9 +1,9 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import Database from 'better-sqlite3';
-import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
+import { isSystemError, SidekeyError } from '../lib/errors.ts';
 import { isPrivate } from '../lib/os.ts';
+import { closeDatabase, openDatabase, sqliteCode } from '../lib/sqlite.ts';
 import { shellWord } from '../lib/text.ts';
 
 /**
@@ -223,20 +223,18 @@ export interface FileLock {
  * @throws if the file cannot be created or is no lock file.
  */
 export function tryLockFile(path: string): FileLock | undefined {
-  const db = new Database(path, { timeout: 0 });
+  const db = openDatabase(path, { create: true, timeout: 0 });
   try {
-    db.pragma('journal_mode = MEMORY');
-    db.pragma('locking_mode = EXCLUSIVE');
-    db.exec('BEGIN EXCLUSIVE');
+    db.exec('pragma journal_mode = memory; pragma locking_mode = exclusive; begin exclusive');
     fs.chmodSync(path, 0o600);
     const id = fileIdAt(path);
     return {
       held: () => fileIdAt(path) === id,
-      release: () => db.close(),
+      release: () => closeDatabase(db),
     };
   } catch (error) {
-    db.close();
-    if (systemCode(error).startsWith('SQLITE_BUSY')) return undefined;
+    closeDatabase(db);
+    if (sqliteCode(error) === 'BUSY') return undefined;
     throw error;
   }
 }

@@ -1,9 +1,16 @@
 import { randomBytes } from 'node:crypto';
 import { type BigIntStats, closeSync, linkSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join, parse, resolve } from 'node:path';
-import Database from 'better-sqlite3';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { isPrivate } from '../lib/os.ts';
+import {
+  closeDatabase,
+  type Database,
+  immediately,
+  openDatabase,
+  pragma,
+  sqliteCode,
+} from '../lib/sqlite.ts';
 import { shellWord } from '../lib/text.ts';
 import type { RuleLimit } from '../policy/rule.ts';
 import {
@@ -70,9 +77,9 @@ export function createSharedQuota(path: string, { busyTimeoutMs = 1_000 }: Share
   function inTransaction<T>(now: number, work: (counts: Counts) => T): T {
     if (closed) throw new Error('it was closed');
     opened ??= openCounts(openQuotaFile(location, busyTimeoutMs));
-    const { file, counts, sweep, transaction } = opened;
+    const { file, counts, sweep } = opened;
     if (!file.isInPlace()) throw new Error('it was moved or replaced while it was in use');
-    const result = transaction(() => {
+    const result = immediately(file.database, () => {
       sweep(now);
       for (const { limit, key, bytes } of owed.values()) spendFrom(counts, [limit], key, bytes, now);
       return work(counts);
@@ -103,7 +110,7 @@ export function createSharedQuota(path: string, { busyTimeoutMs = 1_000 }: Share
     },
     close() {
       closed = true;
-      opened?.file.database.close();
+      if (opened !== null) closeDatabase(opened.file.database);
       opened = null;
     },
   };
@@ -113,40 +120,32 @@ interface OpenCounts {
   readonly file: QuotaFile;
   readonly counts: Counts;
   readonly sweep: (now: number) => void;
-  readonly transaction: <T>(work: () => T) => T;
 }
 
 function openCounts(file: QuotaFile): OpenCounts {
   const { database } = file;
-  const read = database.prepare<[string], Count>('select at, used, unit, bytes from counts where name = ?');
-  const write = database.prepare<[string, number, number, number, number, number]>(
+  const read = database.prepare('select at, used, unit, bytes from counts where name = ?');
+  const write = database.prepare(
     `insert into counts (name, at, used, unit, bytes, stale) values (?, ?, ?, ?, ?, ?)
      on conflict (name) do update set
        at = excluded.at, used = excluded.used, unit = excluded.unit, bytes = excluded.bytes, stale = excluded.stale`,
   );
-  const forget = database.prepare<[number]>('delete from counts where stale <= ?');
-  // Created once: creating it costs as much as running it.
-  const run = database.transaction((work: () => unknown) => work());
+  const forget = database.prepare('delete from counts where stale <= ?');
   return {
     file,
     counts: {
-      read: (name) => read.get(name),
+      read: (name) => read.get(name) as Count | undefined,
       write: (name, { at, used, unit, bytes }, stale) => void write.run(name, at, used, unit, bytes, stale),
     },
     sweep: sweepEveryMinute((now) => void forget.run(now)),
-    transaction<T>(work: () => T): T {
-      let result: { readonly of: T } | undefined;
-      run.immediate(() => (result = { of: work() }));
-      if (result === undefined) throw new Error('it did not run the transaction');
-      return result.of;
-    },
   };
 }
 
 function unavailable(location: string, cause: unknown): SidekeyError {
   if (cause instanceof SidekeyError) return cause;
-  const code = systemCode(cause);
-  const why = code === 'unknown error' && cause instanceof Error ? cause.message : code;
+  const code = sqliteCode(cause);
+  const known = code === null ? systemCode(cause) : `SQLITE_${code}`;
+  const why = known === 'unknown error' && cause instanceof Error ? cause.message : known;
   return new SidekeyError(
     'store_unavailable',
     `What is left of the limits of rules cannot be read: ${location} cannot be used (${why}).`,
@@ -171,7 +170,7 @@ export function quotaFileOf(storePath: string): string {
 
 /** An open file of counts. */
 interface QuotaFile {
-  readonly database: Database.Database;
+  readonly database: Database;
   /** Reports whether the path still names this file. If not, other processes count in another one. */
   isInPlace(): boolean;
 }
@@ -191,11 +190,11 @@ function openQuotaFile(path: string, busyTimeoutMs: number): QuotaFile {
       hint: `chmod 600 ${shellWord(path)}`,
     });
   }
-  const database = new Database(path, { fileMustExist: true, timeout: busyTimeoutMs });
+  const database = openDatabase(path, { timeout: busyTimeoutMs });
   try {
     if (
-      database.pragma('application_id', { simple: true }) !== applicationId ||
-      database.pragma('user_version', { simple: true }) !== tableVersion
+      pragma(database, 'application_id') !== applicationId ||
+      pragma(database, 'user_version') !== tableVersion
     ) {
       throw new Error('it is not a file of counts of this version');
     }
@@ -208,7 +207,7 @@ function openQuotaFile(path: string, busyTimeoutMs: number): QuotaFile {
       },
     };
   } catch (error) {
-    database.close();
+    closeDatabase(database);
     throw error;
   }
 }
@@ -217,16 +216,16 @@ function look(path: string): BigIntStats | undefined {
   return statSync(path, { bigint: true, throwIfNoEntry: false });
 }
 
-function configure(database: Database.Database): void {
+function configure(database: Database): void {
   // With a write-ahead log, a process that dies in the middle of a write loses only that write.
-  if (database.pragma('journal_mode = wal', { simple: true }) !== 'wal') {
+  if (pragma(database, 'journal_mode = wal') !== 'wal') {
     throw new Error('the file system has no shared memory');
   }
   // Writes of a dead process are with the system: only a power cut loses them. With `normal` a cut loses the counts since
   // the last checkpoint and leaves a sound file; with `off` it may corrupt the file, which then refuses all requests. The
   // price is one sync in a thousand writes (https://sqlite.org/pragma.html#pragma_synchronous).
-  database.pragma('synchronous = normal');
-  database.pragma('trusted_schema = off');
+  database.exec('pragma synchronous = normal');
+  database.exec('pragma trusted_schema = off');
 }
 
 /** Builds the file under another name and links it into place: the first of several concurrent processes wins. */
@@ -237,10 +236,9 @@ function create(path: string, busyTimeoutMs: number): void {
   try {
     // SQLite gives the log files the mode of the database.
     closeSync(openSync(draft, 'wx', 0o600));
-    const database = new Database(draft, { fileMustExist: true, timeout: busyTimeoutMs });
+    const database = openDatabase(draft, { timeout: busyTimeoutMs });
     try {
-      database.pragma(`application_id = ${applicationId}`);
-      database.pragma(`user_version = ${tableVersion}`);
+      database.exec(`pragma application_id = ${applicationId}; pragma user_version = ${tableVersion}`);
       configure(database);
       database.exec(`
         create table counts (
@@ -254,7 +252,7 @@ function create(path: string, busyTimeoutMs: number): void {
         create index counts_stale on counts (stale);
       `);
     } finally {
-      database.close();
+      closeDatabase(database);
     }
     try {
       linkSync(draft, path);

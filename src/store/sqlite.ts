@@ -1,10 +1,19 @@
 import { randomBytes } from 'node:crypto';
 import { access, constants, type FileHandle, link, mkdir, open, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import Database from 'better-sqlite3';
+import type { SQLInputValue } from 'node:sqlite';
 import { CamelCasePlugin, Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement } from 'kysely';
 import { isSystemError, SidekeyError } from '../lib/errors.ts';
 import { isPrivate, isWritableByAll, syncFolder } from '../lib/os.ts';
+import {
+  closeDatabase,
+  type Database,
+  isDuplicate,
+  openDatabase,
+  pragma,
+  type SqliteCode,
+  sqliteCode,
+} from '../lib/sqlite.ts';
 import { shellWord } from '../lib/text.ts';
 import { createCheckPace } from '../lib/timers.ts';
 import { sqlStore, unsyncedMark } from './sql-store.ts';
@@ -52,7 +61,7 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
     synced: log.synced,
     close: async () => {
       await log.close();
-      database.close();
+      closeDatabase(database);
     },
   });
 }
@@ -97,24 +106,24 @@ let ownChanges = 0;
  * of this process itself. The pragma takes some microseconds, so under load it runs every 5 ms (`createCheckPace`). A
  * caller that must see all commits of other processes, such as a refresh, writes first, which changes the epoch.
  */
-function watch(database: Database.Database): { database: SqliteDatabase; epoch: () => number } {
+function watch(database: Database): { database: SqliteDatabase; epoch: () => number } {
   const statements = new Map<string, SqliteStatement>();
-  const dataVersion = database.prepare<[], number>('pragma data_version').pluck();
-  let seen = dataVersion.get();
+  const dataVersion = database.prepare('pragma data_version');
+  const versionNow = () => dataVersion.get()?.['data_version'];
+  let seen = versionNow();
   let foreignChanges = 0;
   const isDue = createCheckPace();
 
   function counted(sql: string): SqliteStatement {
-    const statement = database.prepare(sql);
-    if (statement.readonly) return statement;
+    const statement = statementOf(database, sql);
+    if (isQuery(sql)) return statement;
     const run = sql.endsWith(unsyncedMark)
       ? withoutSync(statement)
-      : (parameters: readonly unknown[]) => statement.run(...parameters);
+      : (parameters: readonly unknown[]) => statement.run(parameters);
     return {
-      reader: statement.reader,
-      iterate: (parameters) => statement.iterate(...parameters),
+      ...statement,
       all(parameters) {
-        const rows = statement.all(...parameters);
+        const rows = statement.all(parameters);
         ownChanges += 1;
         return rows;
       },
@@ -127,13 +136,13 @@ function watch(database: Database.Database): { database: SqliteDatabase; epoch: 
   }
 
   /** Runs a statement with `synchronous = normal`. SQLite refuses to change that setting within a transaction. */
-  function withoutSync(statement: Database.Statement) {
-    return (parameters: readonly unknown[]) => {
-      database.pragma('synchronous = normal');
+  function withoutSync(statement: Pick<SqliteStatement, 'run'>): SqliteStatement['run'] {
+    return (parameters) => {
+      database.exec('pragma synchronous = normal');
       try {
-        return statement.run(...parameters);
+        return statement.run(parameters);
       } finally {
-        database.pragma('synchronous = full');
+        database.exec('pragma synchronous = full');
       }
     };
   }
@@ -141,7 +150,7 @@ function watch(database: Database.Database): { database: SqliteDatabase; epoch: 
   return {
     database: {
       close: () => {
-        database.close();
+        closeDatabase(database);
       },
       prepare(sql) {
         const prepared = statements.get(sql) ?? counted(sql);
@@ -151,12 +160,32 @@ function watch(database: Database.Database): { database: SqliteDatabase; epoch: 
     },
     epoch() {
       if (isDue()) {
-        const version = dataVersion.get();
+        const version = versionNow();
         if (version !== seen) foreignChanges += 1;
         seen = version;
       }
       return ownChanges + foreignChanges;
     },
+  };
+}
+
+/** Reports whether a statement of Kysely only reads. */
+function isQuery(sql: string): boolean {
+  return sql.startsWith('select');
+}
+
+function bound(parameters: readonly unknown[]): SQLInputValue[] {
+  return parameters as SQLInputValue[];
+}
+
+/** Prepares a statement for Kysely. */
+function statementOf(database: Database, sql: string): SqliteStatement {
+  const statement = database.prepare(sql);
+  return {
+    reader: statement.columns().length > 0,
+    all: (parameters) => statement.all(...bound(parameters)),
+    run: (parameters) => statement.run(...bound(parameters)),
+    iterate: (parameters) => statement.iterate(...bound(parameters)),
   };
 }
 
@@ -176,13 +205,7 @@ interface SqliteFileOptions {
  * @param path absolute
  * @throws SidekeyError `store_damaged`, `store_newer`, `store_unavailable`, `permissions_unsafe`, `file_unwritable`
  */
-export async function openSqliteFile(path: string, options: SqliteFileOptions): Promise<Database.Database> {
-  if (path !== path.trim()) {
-    // The driver trims file names, so it would open a different file from the one that is checked here.
-    throw new SidekeyError('file_unwritable', `The store's path "${path}" begins or ends with a space.`, {
-      hint: 'Set "store" in the configuration to a path without that space.',
-    });
-  }
+export async function openSqliteFile(path: string, options: SqliteFileOptions): Promise<Database> {
   // The log is checked before the database: a process that creates the store links the database before its log exists.
   const hasLog = (await sizeOf(`${path}-wal`)) > 0;
   const size = await sizeOf(path);
@@ -195,7 +218,7 @@ export async function openSqliteFile(path: string, options: SqliteFileOptions): 
   if (size === missing) await create(path, options);
   if (size === 0) throw damagedStore(path, 'the file is empty');
   await checkStoreFiles(path);
-  let database: Database.Database | undefined;
+  let database: Database | undefined;
   try {
     const state = await judge(path, options);
     // SQLite reads a truncated last page as if zeros followed. If there is a log, a partly written page is valid.
@@ -204,7 +227,7 @@ export async function openSqliteFile(path: string, options: SqliteFileOptions): 
     if (state === 'behind') await upgrade(database, options.migrations);
     return database;
   } catch (error) {
-    database?.close();
+    if (database !== undefined) closeDatabase(database);
     const meaning = sqliteFault(path, error);
     throw meaning === 'duplicate' ? error : meaning;
   }
@@ -254,7 +277,7 @@ async function create(path: string, options: SqliteFileOptions): Promise<void> {
     await syncFolder(folder);
   } catch (error) {
     if (error instanceof SidekeyError) throw error;
-    if (!(error instanceof Database.SqliteError)) throw unwritable(path, error);
+    if (sqliteCode(error) === null) throw unwritable(path, error);
     const meaning = sqliteFault(path, error);
     throw meaning === 'duplicate' ? error : meaning;
   }
@@ -263,19 +286,18 @@ async function create(path: string, options: SqliteFileOptions): Promise<void> {
 async function build(draft: string, options: SqliteFileOptions): Promise<void> {
   const database = connect(draft, options.busyTimeoutMs);
   try {
-    database.pragma(`page_size = ${pageSize}`);
-    database.pragma(`application_id = ${applicationId}`);
+    database.exec(`pragma page_size = ${pageSize}; pragma application_id = ${applicationId}`);
     await migrate(queriesOf(database), options.migrations);
   } finally {
-    database.close();
+    closeDatabase(database);
   }
 }
 
-function connect(path: string, busyTimeoutMs: number): Database.Database {
-  const database = new Database(path, { fileMustExist: true, timeout: busyTimeoutMs });
+function connect(path: string, busyTimeoutMs: number): Database {
+  const database = openDatabase(path, { timeout: busyTimeoutMs });
   try {
     // With a write-ahead log, several processes can read while one writes.
-    const mode = database.pragma('journal_mode = wal', { simple: true });
+    const mode = pragma(database, 'journal_mode = wal');
     if (mode !== 'wal') {
       throw new SidekeyError(
         'store_unavailable',
@@ -287,26 +309,22 @@ function connect(path: string, busyTimeoutMs: number): Database.Database {
     }
     // A rotated refresh token must survive a power cut, so every commit waits for the disk. The default of this build
     // of SQLite, `normal`, syncs only at checkpoints. `fullfsync` has an effect only on macOS.
-    database.pragma('synchronous = full');
-    database.pragma('fullfsync = on');
-    database.pragma('foreign_keys = on');
+    database.exec('pragma synchronous = full');
+    database.exec('pragma fullfsync = on');
+    database.exec('pragma foreign_keys = on');
     // A schema that somebody else wrote may use only innocuous functions (https://sqlite.org/pragma.html).
-    database.pragma('trusted_schema = off');
+    database.exec('pragma trusted_schema = off');
     return database;
   } catch (error) {
-    database.close();
+    closeDatabase(database);
     throw error;
   }
 }
 
 async function judge(path: string, options: SqliteFileOptions): Promise<'behind' | 'current'> {
-  const database = new Database(path, {
-    fileMustExist: true,
-    readonly: true,
-    timeout: options.busyTimeoutMs,
-  });
+  const database = openDatabase(path, { readOnly: true, timeout: options.busyTimeoutMs });
   try {
-    if (database.pragma('application_id', { simple: true }) !== applicationId) {
+    if (pragma(database, 'application_id') !== applicationId) {
       throw new SidekeyError(
         'store_damaged',
         `The file ${path} is a database of another program, not a store.`,
@@ -315,7 +333,7 @@ async function judge(path: string, options: SqliteFileOptions): Promise<'behind'
         },
       );
     }
-    const check = database.pragma('quick_check(1)', { simple: true });
+    const check = pragma(database, 'quick_check(1)');
     if (check !== 'ok') throw damagedStore(path, 'its pages do not fit together', check);
     const state = await schemaState(queriesOf(database), options.migrations);
     if (state === 'newer') {
@@ -330,7 +348,7 @@ async function judge(path: string, options: SqliteFileOptions): Promise<'behind'
     if (state === 'none') throw damagedStore(path, 'it has no tables of a store');
     return state;
   } finally {
-    database.close();
+    closeDatabase(database);
   }
 }
 
@@ -338,20 +356,24 @@ async function judge(path: string, options: SqliteFileOptions): Promise<'behind'
  * Runs the missing migrations in one transaction. It takes the write lock first, so only one of several processes runs
  * them. A crash leaves the store unchanged.
  */
-async function upgrade(database: Database.Database, migrations: Migrations): Promise<void> {
+async function upgrade(database: Database, migrations: Migrations): Promise<void> {
   database.exec('begin immediate');
   try {
     await migrate(queriesOf(database), migrations);
     database.exec('commit');
   } catch (error) {
-    if (database.inTransaction) database.exec('rollback');
+    if (database.isTransaction) database.exec('rollback');
     throw error;
   }
 }
 
 /** Returns queries on a connection that the caller closes. `destroy` is never called, because it would close it too. */
-function queriesOf(database: Database.Database): Kysely<Schema> {
-  return new Kysely<Schema>({ dialect: new SqliteDialect({ database }) });
+function queriesOf(database: Database): Kysely<Schema> {
+  return new Kysely<Schema>({
+    dialect: new SqliteDialect({
+      database: { close: () => {}, prepare: (sql) => statementOf(database, sql) },
+    }),
+  });
 }
 
 /**
@@ -426,10 +448,10 @@ function unwritable(path: string, cause: unknown): SidekeyError {
  */
 export function sqliteFault(location: string, error: unknown): 'duplicate' | SidekeyError {
   if (error instanceof SidekeyError) return error;
-  const code = error instanceof Database.SqliteError ? error.code : '';
-  if (code === 'SQLITE_CONSTRAINT_UNIQUE' || code === 'SQLITE_CONSTRAINT_PRIMARYKEY') return 'duplicate';
-  // SQLITE_ERROR: the SQL does not fit the tables. The queries are fixed, so the tables are not those of a store.
-  if (/^SQLITE_(CORRUPT|NOTADB|FORMAT|ERROR)/.test(code))
+  if (isDuplicate(error)) return 'duplicate';
+  const code = sqliteCode(error);
+  // ERROR: the SQL does not fit the tables. The queries are fixed, so the tables are not those of a store.
+  if (code === 'CORRUPT' || code === 'NOTADB' || code === 'FORMAT' || code === 'ERROR')
     return damagedStore(location, 'it cannot be read', error);
   return new SidekeyError('store_unavailable', `The store at ${location} cannot be used${reason(code)}.`, {
     hint: 'Nothing was lost: try again when the cause is gone.',
@@ -449,17 +471,17 @@ function damagedStore(location: string, why: string, cause?: unknown): SidekeyEr
   );
 }
 
-const reasons: readonly (readonly [code: string, reason: string])[] = [
-  ['SQLITE_BUSY', 'another program has locked it'],
-  ['SQLITE_LOCKED', 'another program has locked it'],
-  ['SQLITE_FULL', 'the disk is full'],
-  ['SQLITE_READONLY', 'it is read-only'],
-  ['SQLITE_CANTOPEN', 'the file cannot be opened'],
-  ['SQLITE_IOERR', 'the disk reports an error'],
-  ['SQLITE_NOMEM', 'there is not enough memory'],
-];
+const reasons: Readonly<Partial<Record<SqliteCode, string>>> = {
+  BUSY: 'another program has locked it',
+  LOCKED: 'another program has locked it',
+  FULL: 'the disk is full',
+  READONLY: 'it is read-only',
+  CANTOPEN: 'the file cannot be opened',
+  IOERR: 'the disk reports an error',
+  NOMEM: 'there is not enough memory',
+};
 
-function reason(code: string): string {
-  const found = reasons.find(([prefix]) => code.startsWith(prefix));
-  return found === undefined ? '' : `: ${found[1]}`;
+function reason(code: SqliteCode | null): string {
+  const found = code === null ? undefined : reasons[code];
+  return found === undefined ? '' : `: ${found}`;
 }

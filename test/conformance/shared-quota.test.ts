@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
+import { DatabaseSync } from 'node:sqlite';
 import { createSharedQuota } from '../../src/quota/shared-quota.ts';
 import { quotaConformance, type QuotaUnderTest } from './quota.ts';
 import type { Quota } from '../../src/quota/quota.ts';
@@ -22,12 +22,10 @@ async function open(connections: number): Promise<QuotaUnderTest> {
     quota,
     counts() {
       if (!existsSync(path)) return 0;
-      const database = new Database(path, { readonly: true });
-      const { count } = database
-        .prepare<[], { count: number }>('select count(*) as count from counts')
-        .get()!;
+      const database = new DatabaseSync(path, { readOnly: true });
+      const { count } = database.prepare('select count(*) as count from counts').get()!;
       database.close();
-      return count;
+      return Number(count);
     },
     async cleanup() {
       quota.close();

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
+import { DatabaseSync } from 'node:sqlite';
 import { expect, test } from 'vitest';
 import { sessionId } from '../../src/cli/connect/flows/print-url.ts';
 import { acmeHome } from '../support/connect-home.ts';
@@ -16,7 +16,7 @@ test('the session of one consent does not open in the place of another', async (
   const alice = await printed('alice');
   const callback = await at.consent(mallory.consent_url);
 
-  const store = new Database(join(at.folder, 'data', 'sidekey.db'));
+  const store = new DatabaseSync(join(at.folder, 'data', 'sidekey.db'));
   const sealedOf = store.prepare('select sealed from sessions where id = ?');
   const { sealed } = sealedOf.get(sessionId(alice.state)) as { sealed: Buffer };
   store.prepare('update sessions set sealed = ? where id = ?').run(sealed, sessionId(mallory.state));

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import Database from 'better-sqlite3';
+import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, test } from 'vitest';
 import { openRegistry } from '../../src/grants/registry.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
@@ -27,7 +27,7 @@ describe('a person who can write to the store but has no key', () => {
     );
     expect(await registry.open(id)).toMatchObject({ grant: { user: 'alice' } });
 
-    const database = new Database(path);
+    const database = new DatabaseSync(path);
     database.prepare(`update grants set "${column}" = ? where id = ?`).run(value, id);
     database.close();
     // Changes by other processes are seen after 5 ms (docs/agents-and-leases.md).

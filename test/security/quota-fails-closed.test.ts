@@ -4,7 +4,7 @@
  */
 import { chmod, mkdir, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import Database from 'better-sqlite3';
+import { DatabaseSync } from 'node:sqlite';
 import { expect, onTestFinished, test } from 'vitest';
 import type { RuleLimit } from '../../src/policy/rule.ts';
 import type { QuotaKey, Quota } from '../../src/quota/quota.ts';
@@ -49,7 +49,7 @@ async function refuses(quota: Quota, path: string): Promise<void> {
 }
 
 const edit = (path: string, sql: string) => {
-  const database = new Database(path);
+  const database = new DatabaseSync(path);
   database.exec(sql);
   database.close();
 };
@@ -95,8 +95,8 @@ test('a place where no file can be made refuses', async () => {
 test('a file that is locked refuses, and counts on when it is free', async () => {
   const path = await used();
   const quota = openAt(path);
-  const other = new Database(path);
-  onTestFinished(() => void other.close());
+  const other = new DatabaseSync(path);
+  onTestFinished(() => other.close());
   other.exec('begin immediate');
   await refuses(quota, path);
   other.exec('rollback');
@@ -109,8 +109,8 @@ test('bytes that could not be written are paid before the next request', async (
   const path = await place();
   const quota = openAt(path);
   expect(take(quota, [bytes])).toEqual({ ok: true });
-  const other = new Database(path);
-  onTestFinished(() => void other.close());
+  const other = new DatabaseSync(path);
+  onTestFinished(() => other.close());
   other.exec('begin immediate');
   quota.spend([bytes], ci, 600, now);
   quota.spend([bytes], ci, 400, now);
@@ -139,8 +139,8 @@ test('a wait for another process’s write blocks what streams once, and not at 
   const path = await used();
   const quota = createSharedQuota(path, { busyTimeoutMs: 100 });
   onTestFinished(() => quota.close());
-  const other = new Database(path);
-  onTestFinished(() => void other.close());
+  const other = new DatabaseSync(path);
+  onTestFinished(() => other.close());
   other.exec('begin immediate');
   const begun = performance.now();
   for (let step = 0; step < 50; step += 1) quota.spend([bytes], ci, 1, now);

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
+import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
 import { describe, expect, it } from 'vitest';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import type { GrantRecord, Store } from '../../src/store/store.ts';
@@ -24,8 +24,8 @@ async function openToken(store: Store, id: string): Promise<string> {
 }
 
 /** What somebody does who can write to the file, and has no key. */
-function meddle(path: string, sql: string, ...values: unknown[]): void {
-  const database = new Database(path);
+function meddle(path: string, sql: string, ...values: SQLInputValue[]): void {
+  const database = new DatabaseSync(path);
   database.prepare(sql).run(...values);
   database.close();
 }

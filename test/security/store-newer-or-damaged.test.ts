@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { access, mkdir, readFile, readdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
+import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it } from 'vitest';
 import type { FailureCode } from '../../src/lib/failures.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
@@ -34,7 +34,7 @@ async function expectLeftAlone(path: string, code: FailureCode): Promise<void> {
 describe('a store that cannot be read is never taken for an empty one, nor written to', () => {
   it('when a newer version wrote it', async () => {
     const path = await someStore();
-    const database = new Database(path);
+    const database = new DatabaseSync(path);
     database.exec(`insert into kysely_migration values ('0999-later', '2030-01-01T00:00:00.000Z')`);
     database.close();
     await expectLeftAlone(path, 'store_newer');
@@ -42,7 +42,7 @@ describe('a store that cannot be read is never taken for an empty one, nor writt
 
   it('when a newer version wrote it and was killed, so that its log still has the news', async () => {
     const path = await someStore();
-    const newer = new Database(path);
+    const newer = new DatabaseSync(path);
     newer.exec(`insert into kysely_migration values ('0999-later', '2030-01-01T00:00:00.000Z')`);
     // Copied under the open connection: what a kill leaves behind.
     const copy = join(await tempFolder(), 'sidekey.db');
@@ -103,7 +103,7 @@ describe('a store that cannot be read is never taken for an empty one, nor writt
   it('when it is a database of another program, even one that names its migrations as ours', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     await writeFile(path, '', { mode: 0o600 });
-    const database = new Database(path);
+    const database = new DatabaseSync(path);
     database.exec('create table kysely_migration (name text, timestamp text)');
     database.exec(`insert into kysely_migration values ('0001-first', '2026-01-01T00:00:00.000Z')`);
     database.close();
@@ -112,11 +112,11 @@ describe('a store that cannot be read is never taken for an empty one, nor writt
 
   it('when it has our mark but none of our tables', async () => {
     const path = await someStore();
-    const database = new Database(path);
+    const database = new DatabaseSync(path);
     database.exec('delete from kysely_migration');
     database.close();
     await expectLeftAlone(path, 'store_damaged');
-    const again = new Database(path);
+    const again = new DatabaseSync(path);
     again.exec('drop table kysely_migration');
     again.close();
     await expectLeftAlone(path, 'store_damaged');
@@ -124,7 +124,7 @@ describe('a store that cannot be read is never taken for an empty one, nor writt
 
   it('when the database was moved away and its log was left', async () => {
     const path = await someStore();
-    const connection = new Database(path);
+    const connection = new DatabaseSync(path);
     connection.exec(`delete from grants`);
     const log = await readFile(`${path}-wal`);
     connection.close();
@@ -145,7 +145,7 @@ describe('a store that cannot be read is never taken for an empty one, nor writt
   it('when a grant in it has a state that Sidekey never writes', async () => {
     const path = await someStore();
     const store = await openSqliteStore(path, { now });
-    const database = new Database(path);
+    const database = new DatabaseSync(path);
     database.exec(`update grants set state = 'usable' where name = 'grant-3'`);
     database.close();
     await expect(store.grants.list()).rejects.toMatchObject({ code: 'store_damaged' });

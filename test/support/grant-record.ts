@@ -17,7 +17,7 @@ export function grantRecord(fields: Partial<GrantRecord> = {}): GrantRecord {
     revision: 1,
     createdAt: 1_700_000_000_000,
     updatedAt: 1_700_000_000_001,
-    sealed: Buffer.from('sealed'),
+    sealed: new TextEncoder().encode('sealed'),
     ...fields,
   };
 }

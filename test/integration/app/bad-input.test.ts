@@ -3,7 +3,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import Database from 'better-sqlite3';
+import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { home, program as path, type Home, type RunOptions } from '../../support/command-line.ts';
 
@@ -213,7 +213,7 @@ describe('invalid input is refused with a message and a hint, and changes nothin
   test('a store of a newer version', async () => {
     const at = await home();
     await at.grant('acme', oauth);
-    const database = new Database(at.at('data', 'sidekey.db'));
+    const database = new DatabaseSync(at.at('data', 'sidekey.db'));
     database.exec(`insert into kysely_migration values ('0999-later', '2030-01-01T00:00:00.000Z')`);
     database.close();
     const expected = {

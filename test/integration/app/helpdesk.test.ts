@@ -442,7 +442,7 @@ describe('the helpdesk rotates refresh tokens', () => {
 
   it('lets one of two uses pass that were both read before either was used up', async () => {
     const database = openDatabase();
-    onTestFinished(() => void database.close());
+    onTestFinished(() => database.close());
     const { adapter } = openOAuthState(database);
     const [grants, refreshTokens, accessTokens] = ['Grant', 'RefreshToken', 'AccessToken'].map(adapter);
     await grants!.upsert('g', {}, 60);
@@ -460,7 +460,7 @@ describe('the helpdesk rotates refresh tokens', () => {
     const file = join(await temporaryDirectory(), '..', 'helpdesk.db');
     const { connection, token } = await signedIn(bothScopes, alice, { database: file });
     const database = openDatabase(file);
-    onTestFinished(() => void database.close());
+    onTestFinished(() => database.close());
     database.exec(`DELETE FROM oauth_state WHERE kind = 'Grant'`);
     expect(await call(connection, '/tickets', { token })).toMatchObject({ status: 401 });
   });

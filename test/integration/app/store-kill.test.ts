@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import Database from 'better-sqlite3';
+import { DatabaseSync } from 'node:sqlite';
+import { pragma } from '../../../src/lib/sqlite.ts';
 import { describe, expect, it } from 'vitest';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import { grantRecord } from '../../support/grant-record.ts';
@@ -55,8 +56,8 @@ describe('a process killed during writes', () => {
       await store.close();
     }
 
-    const database = new Database(path, { readonly: true });
-    expect(database.pragma('integrity_check', { simple: true })).toBe('ok');
+    const database = new DatabaseSync(path, { readOnly: true });
+    expect(pragma(database, 'integrity_check')).toBe('ok');
     database.close();
   });
 });

@@ -66,8 +66,8 @@ describe.skipIf(!hasPseudoTerminal)('sidekey approve in a terminal (needs script
     const { at, store } = await homeWithApprovals();
     const list = live(at);
     await list.until((screen) => screen.includes('Nothing waits for you.'));
-    const { default: Database } = await import('better-sqlite3');
-    const database = new Database(store.location);
+    const { DatabaseSync } = await import('node:sqlite');
+    const database = new DatabaseSync(store.location);
     database.exec('drop table questions');
     database.close();
     const { exit, before, after } = await list.ended;

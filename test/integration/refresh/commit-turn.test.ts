@@ -1,7 +1,7 @@
 /** Between the last byte of a token endpoint's answer and the commit lies no turn of the event loop, so nothing else. */
 import { connect } from 'node:tls';
 import { gzipSync } from 'node:zlib';
-import Database from 'better-sqlite3';
+import { DatabaseSync } from 'node:sqlite';
 import { Agent, fetch as undiciFetch } from 'undici';
 import { expect, onTestFinished, test } from 'vitest';
 import { renew } from '../../../src/oauth/renewal.ts';
@@ -78,10 +78,11 @@ test.each(['with a length', 'in chunks', 'in two pieces', 'packed where that is 
             const [{ revision }] = args;
             const replaced = store.grants.replace(...args);
             // What a kill would leave: another connection sees it, though this one still waits for the disk.
-            const other = new Database(store.location, { readonly: true });
-            const onDisk = other.prepare<[], number>('select revision from grants').pluck();
-            for (let n = 0; n < 1_000 && onDisk.get() !== revision; n += 1) await Promise.resolve();
-            expect(onDisk.get()).toBe(revision);
+            const other = new DatabaseSync(store.location, { readOnly: true });
+            const select = other.prepare('select revision from grants');
+            const onDisk = () => select.get()?.['revision'];
+            for (let n = 0; n < 1_000 && onDisk() !== revision; n += 1) await Promise.resolve();
+            expect(onDisk()).toBe(revision);
             other.close();
             committedAt.push(watched.turn() - watched.lastByteAt());
             return replaced;

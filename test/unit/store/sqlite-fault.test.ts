@@ -1,10 +1,13 @@
-import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { sqliteFault } from '../../../src/store/sqlite.ts';
 
-const meaningOf = (code: string): string => {
-  const cause = new Database.SqliteError('detail', code);
+/** An error as node:sqlite throws it. */
+const sqliteError = (errcode: number) =>
+  Object.assign(new Error('detail'), { code: 'ERR_SQLITE_ERROR', errcode, errstr: 'detail' });
+
+const meaningOf = (errcode: number): string => {
+  const cause = sqliteError(errcode);
   const meaning = sqliteFault('/data/sidekey.db', cause);
   if (meaning === 'duplicate') return meaning;
   expect(meaning.cause).toBe(cause);
@@ -14,26 +17,26 @@ const meaningOf = (code: string): string => {
 
 describe('an SQLite error', () => {
   it.each([
-    ['SQLITE_CONSTRAINT_UNIQUE', 'duplicate'],
-    ['SQLITE_CONSTRAINT_PRIMARYKEY', 'duplicate'],
-    ['SQLITE_CORRUPT', 'store_damaged'],
-    ['SQLITE_CORRUPT_INDEX', 'store_damaged'],
-    ['SQLITE_NOTADB', 'store_damaged'],
-    ['SQLITE_ERROR', 'store_damaged'],
-    ['SQLITE_BUSY', 'store_unavailable'],
-    ['SQLITE_BUSY_SNAPSHOT', 'store_unavailable'],
-    ['SQLITE_IOERR_WRITE', 'store_unavailable'],
-    ['SQLITE_FULL', 'store_unavailable'],
-    ['SQLITE_CANTOPEN', 'store_unavailable'],
-    ['SQLITE_READONLY_DBMOVED', 'store_unavailable'],
-    ['SQLITE_CONSTRAINT_NOTNULL', 'store_unavailable'],
-    ['SQLITE_SOMETHING_NEW', 'store_unavailable'],
-  ])('%s becomes %s', (code, expected) => {
+    ['SQLITE_CONSTRAINT_UNIQUE', 2067, 'duplicate'],
+    ['SQLITE_CONSTRAINT_PRIMARYKEY', 1555, 'duplicate'],
+    ['SQLITE_CORRUPT', 11, 'store_damaged'],
+    ['SQLITE_CORRUPT_INDEX', 779, 'store_damaged'],
+    ['SQLITE_NOTADB', 26, 'store_damaged'],
+    ['SQLITE_ERROR', 1, 'store_damaged'],
+    ['SQLITE_BUSY', 5, 'store_unavailable'],
+    ['SQLITE_BUSY_SNAPSHOT', 517, 'store_unavailable'],
+    ['SQLITE_IOERR_WRITE', 778, 'store_unavailable'],
+    ['SQLITE_FULL', 13, 'store_unavailable'],
+    ['SQLITE_CANTOPEN', 14, 'store_unavailable'],
+    ['SQLITE_READONLY_DBMOVED', 1032, 'store_unavailable'],
+    ['SQLITE_CONSTRAINT_NOTNULL', 1299, 'store_unavailable'],
+    ['SQLITE_SOMETHING_NEW', 99, 'store_unavailable'],
+  ])('%s (%i) becomes %s', (_name, code, expected) => {
     expect(meaningOf(code)).toBe(expected);
   });
 
   it('has a hint for known causes', () => {
-    const full = sqliteFault('/data/sidekey.db', new Database.SqliteError('detail', 'SQLITE_FULL'));
+    const full = sqliteFault('/data/sidekey.db', sqliteError(13));
     expect(full).toMatchObject({
       message: 'The store at /data/sidekey.db cannot be used: the disk is full.',
     });

@@ -1,6 +1,6 @@
 import { chmod, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
+import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it } from 'vitest';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import { grantRecord } from '../../support/grant-record.ts';
@@ -28,7 +28,7 @@ describe('a SQLite store', () => {
   it('that another program has locked fails for writes, and works after the lock is released', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     const store = await openSqliteStore(path, { now, busyTimeoutMs: 0 });
-    const other = new Database(path);
+    const other = new DatabaseSync(path);
     other.exec('begin immediate');
     const record = grantRecord();
     await expect(store.grants.insert(record)).rejects.toMatchObject({
@@ -47,7 +47,7 @@ describe('a SQLite store', () => {
     const path = join(await tempFolder(), 'sidekey.db');
     const store = await openSqliteStore(path, { now });
     expect(await store.grants.list()).toEqual([]);
-    const other = new Database(path);
+    const other = new DatabaseSync(path);
     other.exec('drop table grants');
     other.close();
     await expect(store.grants.list()).rejects.toMatchObject({ code: 'store_damaged' });
