@@ -9,15 +9,18 @@ COPY runtime runtime
 RUN npm ci --ignore-scripts
 COPY tsconfig.json build.ts ./
 COPY src src
+COPY config config
+COPY skills skills
+COPY LICENSE ./
 RUN npm run build && npm prune --omit=dev --ignore-scripts
+# The image has the files of the package, and nothing else that lies in these folders.
+RUN npm pack --ignore-scripts --pack-destination /tmp && mkdir /package && \
+    tar -xzf /tmp/sidekey-*.tgz -C /package --strip-components=1
 
 FROM ${NODE}
 WORKDIR /app
 COPY --from=build /app/node_modules node_modules
-COPY --from=build /app/dist dist
-COPY package.json LICENSE ./
-COPY config config
-COPY skills skills
+COPY --from=build /package ./
 RUN mkdir -m 0700 /data && chown node:node /data
 ENV NODE_ENV=production SIDEKEY_HOME=/data SIDEKEY_UNMATCHED=deny
 USER node

@@ -351,7 +351,7 @@ function clientFacts({ upstream, limits }: Config): string {
 }
 
 /** Returns the changed keys that take effect at the next start alone. */
-function laterKeys(running: Config, next: Config): string[] {
+export function laterKeys(running: Config, next: Config): string[] {
   const now = startFacts(running);
   const then = startFacts(next);
   return (Object.keys(now) as (keyof typeof now)[]).filter(

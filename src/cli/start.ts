@@ -301,7 +301,7 @@ async function welcome(proxy: Proxy, workers: number, now: number): Promise<stri
     ...lines,
     ...(commands.length === 0 ? [] : ['', 'Next step:', ...commands.map((line) => `  → ${line}`)]),
     '',
-    'To use it, in another terminal:',
+    'Then, in another terminal:',
     '  → sidekey run -- claude   # or codex, git, npm, python3 …',
     `  → eval "$(sidekey env${required ? ' --agent NAME' : ''})"   # for all programs of a shell`,
     '',

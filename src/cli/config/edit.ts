@@ -2,11 +2,12 @@ import { spawn } from 'node:child_process';
 import { readdir, unlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { writeConfigAtomically } from '../../config/edit.ts';
-import { digestOf, readConfigText } from '../../config/load.ts';
+import { digestOf, parseConfig, readConfigText } from '../../config/load.ts';
 import { splitCommandLine } from '../../config/locate.ts';
 import { displayName } from '../../config/problem.ts';
 import { isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
 import { exitCode } from '../../lib/failures.ts';
+import { laterKeys } from '../../main.ts';
 import type { Context } from '../context.ts';
 import { loadAsStart } from './path.ts';
 
@@ -29,27 +30,32 @@ export async function editConfig(context: Context): Promise<number> {
       output.result({ changed: false, file }, `${fromHere(file)} is not changed.`);
       return exitCode.ok;
     }
-    const problem = await loadAsStart(draft, env).then(() => null, asProblem);
-    if (problem === null) {
+    const config = await loadAsStart(draft, env).catch(asProblem);
+    if (!(config instanceof SidekeyError)) {
       await writeConfigAtomically(file, text, { env, previous }).catch((error: unknown) => {
         throw kept(asProblem(error), `your edit is in ${draft}; put it into ${file} by hand`);
       });
       await unlink(draft);
+      const before = await parseConfig(previous, file, { env }).catch(() => config);
+      const restart = laterKeys(before, config);
       output.result(
-        { changed: true, file },
-        `Changed ${fromHere(file)}. A running proxy applies it at once.`,
+        { changed: true, file, restart },
+        [
+          `Changed ${fromHere(file)}. A running proxy applies it to the next request.`,
+          ...(restart.length === 0 ? [] : [`Only a restart applies: ${restart.join(', ')}.`]),
+        ].join('\n'),
       );
       return exitCode.ok;
     }
     if (context.ask === null)
-      throw kept(problem, `your edit is in ${draft}; "sidekey config edit" continues it`);
-    output.say(problem.message);
+      throw kept(config, `your edit is in ${draft}; "sidekey config edit" continues it`);
+    output.say(config.message);
     const lines = context.openLines();
     const answer = await lines.next('The config file is not changed. Edit again? [Y/n] ');
     lines.close();
     if (answer === null || /^\s*n/i.test(answer)) {
       output.say(`Your edit is in ${draft}.\n  → sidekey config edit   (continues it)`);
-      return problem.exit;
+      return config.exit;
     }
   }
 }

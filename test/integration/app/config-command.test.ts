@@ -100,11 +100,17 @@ describe('config edit', () => {
     const env = await editor('deny', 'tunnel');
     expect(await at.run(['config', 'edit'], { env })).toEqual({
       exit: 0,
-      stdout: 'Changed config/sidekey.yaml. A running proxy applies it at once.\n',
+      stdout: 'Changed config/sidekey.yaml. A running proxy applies it to the next request.\n',
       stderr: '',
     });
     expect(await readFile(at.configFile, 'utf8')).toContain('unmatched: tunnel');
     expect(await filesOf(at)).toEqual(['sidekey.yaml']);
+  });
+
+  test('names the changed keys that only a restart applies', async () => {
+    const at = await home(config);
+    const { stdout } = await at.run(['config', 'edit'], { env: await editor(':0', ':8399') });
+    expect(stdout.split('\n')[1]).toBe('Only a restart applies: proxy.listen.');
   });
 
   test('keeps the file and a private draft after a mistake; the next edit continues the draft', async () => {

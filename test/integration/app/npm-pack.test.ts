@@ -1,6 +1,6 @@
 /** What npm packs of a checkout that somebody has used. */
 import { execFile, spawnSync } from 'node:child_process';
-import { cp, mkdir, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
@@ -19,6 +19,13 @@ const strays = [
   'data/sidekey.db',
   'certs/ca.key',
 ];
+
+test('an image has the files of the package, and copies no folder of a checkout', async () => {
+  const dockerfile = await readFile(join(packageRoot, 'Dockerfile'), 'utf8');
+  const last = dockerfile.slice(dockerfile.lastIndexOf('\nFROM '));
+  const copied = Array.from(last.matchAll(/^(?:COPY|ADD) (.*)$/gm), ([, what]) => what);
+  expect(copied).toEqual(['--from=build /app/node_modules node_modules', '--from=build /package ./']);
+});
 
 test.skipIf(!npm)(
   'a package has the template and the catalog, and no file of a person (needs npm)',
