@@ -176,7 +176,7 @@ export function grantEnded(grant: Grant, policy: GrantPolicy | null, now: number
   const at = policy?.expiresAt ?? null;
   if (at === null || now < at) return null;
   const whose = grant.user === defaultUser ? '' : ` --user ${grant.user}`;
-  return new SidekeyError('grant_expired', `The grant ${grant.name} was given until ${time(at)}.`, {
+  return new SidekeyError('grant_expired', `The grant ${grant.name} expired ${time(at)}.`, {
     hint: `sidekey grant extend ${grant.name}${whose}`,
   });
 }

@@ -179,7 +179,7 @@ function readPart(
   } catch (cause) {
     throw invalid(`cannot be read (${systemCode(cause)})`, cause);
   }
-  if (content === null) throw invalid('is no regular file');
+  if (content === null) throw invalid('is not a regular file');
   if (content.bytes.length > maxChainBytes) throw invalid('is larger than 1 MiB');
   // Windows has no file mode.
   if (isSecret && process.platform !== 'win32' && (content.mode & 0o007) !== 0) {

@@ -188,21 +188,21 @@ export function walkChains(
     if (chain === undefined) chains.set(node, (chain = { ...newChain(node, place), first: seq }));
     const anchor = anchored.get(node)?.get(seq);
     if (anchor !== undefined && anchor.hash !== piece.hash) {
-      const why = `is not the one that the anchor of ${anchor.time} names: the log was put back and written anew.`;
+      const why = `does not match the anchor of ${anchor.time}: the log was replaced by an older copy and continued.`;
       report(place, 'repeated', `${line} ${why}`);
     }
     const head = heads.get(node);
     if (head?.seq === seq && head.hash !== piece.hash)
-      report(place, 'repeated', `${line} is not the one that its head record was written for.`);
+      report(place, 'repeated', `${line} does not match its head record.`);
     if (seq <= chain.last) {
       if (extent !== undefined) disturb(extent.number, Math.max(chain.file, extent.number));
-      if (fill(chain, seq, seq)) report(place, 'reordered', `${line} stands after line ${chain.last}.`);
-      else report(place, 'repeated', `${line} stands in the log a second time.`);
+      if (fill(chain, seq, seq)) report(place, 'reordered', `${line} is after line ${chain.last}.`);
+      else report(place, 'repeated', `${line} is in the log a second time.`);
       return;
     }
     const storedHead = stored.get(node);
     if (storedHead?.seq === seq && storedHead.hash !== piece.hash)
-      report(place, 'repeated', `${line} is not the one that the store names.`);
+      report(place, 'repeated', `${line} does not match the store.`);
     if (extent !== undefined && seq === chain.last + 1 && piece.prev === prevOf(chain.hash)) {
       locate(chain, piece.prevEnd, extent);
     } else {
@@ -313,7 +313,7 @@ export function walkChains(
       else if (to <= (heads.get(node)?.seq ?? 0))
         report(at, 'cut', `${gone}: the log was cut after line ${last} of it.`);
       else {
-        const why = 'lines were removed, or an older copy of the log was put back.';
+        const why = 'lines were removed, or an older copy of the log was restored.';
         const ends = `and the log ends at line ${last} of it`;
         report(at, 'cut', `The store names line ${to} of ${node}, ${ends}: ${why}`);
       }
@@ -330,7 +330,7 @@ export function walkChains(
         const where = last === 0 ? 'has none of it' : `ends at line ${last} of it`;
         report(at, 'cut', `The anchor of ${time} names line ${seq} of ${node}, and the log ${where}.`);
       } else if (seq === start?.seq && start.hash !== hash) {
-        const why = `is not the one that the anchor of ${time} names.`;
+        const why = `does not match the anchor of ${time}.`;
         report(at, 'repeated', `The last removed line of ${node} ${why}`);
       }
     }
@@ -342,7 +342,7 @@ export function walkChains(
       // Only the first one of a file: the others moved because of it.
       disturb(file, file);
       const why = 'lines of several writers were moved, or bytes were added or removed before it.';
-      report(place, 'reordered', `${line} stands elsewhere than it was written: ${why}`);
+      report(place, 'reordered', `${line} is not where it was written: ${why}`);
     }
   }
 

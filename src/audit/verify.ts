@@ -217,7 +217,7 @@ function oldHeadProblems(
     const { node, seq } = record.head;
     if ((heads.get(node)?.seq ?? 0) <= seq) return [];
     if (JSON.stringify(after[index]) !== JSON.stringify(record)) return [];
-    const sentence = `The head record of ${node} ends at line ${seq}, and the log does not: an older record was put back.`;
+    const sentence = `The head record of ${node} ends at line ${seq}, and the log does not: an older record was restored.`;
     return [{ file: headFile(file), line: index + 1, kind: 'repeated', sentence }];
   });
 }

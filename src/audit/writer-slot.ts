@@ -154,7 +154,7 @@ function recover(
 }
 
 function logBehind(node: string, { seq }: ChainHead): string {
-  return `The store names line ${seq} of ${node}, and the log ends before it: lines were removed, or an older copy of the log was put back. "sidekey audit verify" tells which, and "sidekey audit verify --accept" records that they are gone.`;
+  return `The store names line ${seq} of ${node}, and the log ends before it: lines were removed, or an older copy of the log was restored. "sidekey audit verify" tells which, and "sidekey audit verify --accept" records that they are gone.`;
 }
 
 /** Finds the last authentic line of `node` with at least this `seq`. */

@@ -93,7 +93,7 @@ export function encode(value: Asn1): Buffer {
  */
 export function decode(bytes: Uint8Array): Asn1 {
   const value = asn1.fromDer(latin1(bytes), { decodeBitStrings: false });
-  if (!encode(value).equals(bytes)) throw new Error('These bytes are no DER.');
+  if (!encode(value).equals(bytes)) throw new Error('These bytes are not DER.');
   return value;
 }
 

@@ -55,7 +55,7 @@ export async function readCertificate(files: AuthorityFiles): Promise<X509Certif
     return new X509Certificate(await readFile(files.certificate));
   } catch (cause) {
     if (isMissing(cause)) return null;
-    throw unreadable(files, files.certificate, 'is no certificate that can be read', cause);
+    throw unreadable(files, files.certificate, 'is not a certificate that can be read', cause);
   }
 }
 
@@ -82,7 +82,7 @@ export async function readKeyFile(files: AuthorityFiles): Promise<KeyFile | null
     return parseKeyFile(await handle.readFile('utf8'));
   } catch (cause) {
     if (cause instanceof SidekeyError) throw cause;
-    throw unreadable(files, files.key, 'is no CA key that can be read', cause);
+    throw unreadable(files, files.key, 'is not a CA key that can be read', cause);
   } finally {
     await handle.close();
   }

@@ -281,7 +281,7 @@ export function generalNameOf(host: string): GeneralName {
   if (canonicalHost(host) !== host) {
     throw new SidekeyError(
       'bad_request',
-      `No certificate is made for ${JSON.stringify(host)}: it is no host.`,
+      `No certificate is made for ${JSON.stringify(host)}: it is not a host.`,
       {
         hint: 'Ask for one host name or IP address, in lower case, without a wildcard.',
       },

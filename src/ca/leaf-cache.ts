@@ -216,9 +216,13 @@ export function issueLeaf(authority: CertificateAuthority, host: string, now: nu
     });
   }
   if (now < authority.notBefore) {
-    throw new SidekeyError('clock_wrong', `This machine's clock stands before ${authority.name} begins.`, {
-      hint: 'Set the clock.',
-    });
+    throw new SidekeyError(
+      'clock_wrong',
+      `The clock of this machine is earlier than the start of ${authority.name}.`,
+      {
+        hint: 'Set the clock.',
+      },
+    );
   }
   if (now >= authority.notAfter) {
     throw new SidekeyError('ca_mismatch', `${authority.name} has ended.`, {

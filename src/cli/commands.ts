@@ -150,7 +150,7 @@ const runCommands: readonly CommandRow[] = [
       ['-H, --header <field>', "a header, 'Name: value'; may be given several times", { repeated: true }],
       ['-d, --data <text>', 'the body, as JSON unless a Content-Type is given; @FILE or @- as --data-file'],
       ['--data-file <file>', 'the body from a file, byte for byte (-: standard input)'],
-      ['-L, --location', 'follow redirects; each is decided anew'],
+      ['-L, --location', 'follow redirects; each is checked like a new request'],
       ['-i, --include', 'print the status line and the headers too'],
       ...outputFile,
       ['--reason <text>', 'the reason, for the audit log and for a person who approves the request'],
@@ -496,7 +496,7 @@ const accessCommands: readonly CommandRow[] = [
           ['--grant <name>', 'the grant', { required: true }],
           [
             '--allow-plain-http',
-            'also over plain http, where anybody on the network can read the credential',
+            'also over plain http, where everyone on the network can read the credential',
           ],
         ],
         examples: [

@@ -41,7 +41,7 @@ export async function allow(
     warnings: (state, config) => warningsFor(state, config, host, grant),
   });
   if (allowPlainHttp) {
-    context.output.say('Note: over plain http everybody on the way can read the credential.');
+    context.output.say('Note: over plain http everyone on the network can read the credential.');
   }
 }
 
@@ -121,7 +121,7 @@ function sentenceFor({ change, pattern }: DomainEdit, summary: string, file: str
       return `Removed ${pattern} from ${file}.`;
     case 'unchanged':
     case 'absent':
-      return `${pattern} is in ${file} like that already: ${summary}.`;
+      return `${pattern} is in ${file} already: ${summary}. Nothing changed.`;
   }
 }
 

@@ -32,7 +32,7 @@ export function pickGrant(grants: readonly Grant[], { grant: reference, user }: 
 
 /** Error for a grant that another process removed in the meantime. */
 export function grantGone(): SidekeyError {
-  return new SidekeyError('grant_missing', 'The grant was removed by somebody else at the same time.', {
+  return new SidekeyError('grant_missing', 'The grant was removed at the same time.', {
     hint: 'sidekey grant list',
   });
 }

@@ -56,11 +56,11 @@ export async function installSkill(context: Context, options: InstallOptions): P
   );
   if (found.length === 0) {
     output.say(
-      `None of these agents was found, so the page is in the folder that many read: ${skillAgents.join(', ')}. Name one with --for.`,
+      `No known agent found; installed for all agents that read .agents/skills. Use --for ${skillAgents.join('|')}.`,
     );
   }
   if (!done.some(({ what }) => what === 'kept')) return;
-  output.say('A file that somebody else wrote or changed was left alone.\n  → sidekey skill install --force');
+  output.say('You or another program changed that file.\n  → sidekey skill install --force   replaces it');
   return exitCode.failure;
 }
 
@@ -69,8 +69,8 @@ type Placed = 'written' | 'updated' | 'same' | 'kept';
 const said: Readonly<Record<Placed, string>> = {
   written: 'Wrote',
   updated: 'Updated',
-  same: 'Is there already:',
-  kept: 'Left alone:',
+  same: 'Already installed:',
+  kept: 'Not changed:',
 };
 
 async function place(file: string, text: string, force: boolean): Promise<Placed> {

@@ -179,7 +179,7 @@ export function withheld({
     set,
     notes: [...Map.groupBy(missing, ({ provider }) => provider)].map(
       ([provider, names]) =>
-        `${names.map(({ name }) => name).join(', ')} ${names.length === 1 ? 'is' : 'are'} withheld, and no grant of ${provider} takes the place: sidekey connect ${provider}`,
+        `${names.map(({ name }) => name).join(', ')} ${names.length === 1 ? 'was' : 'were'} removed, and there is no ${provider} grant to replace ${names.length === 1 ? 'it' : 'them'}: sidekey connect ${provider}`,
     ),
   };
 }

@@ -230,7 +230,7 @@ function readPem(file: string, variable: string, notes: string[]): string {
   };
   try {
     const content = readRegularFile(file, maxBytes);
-    if (content === null) return note('is no file');
+    if (content === null) return note('is not a file');
     if (content.bytes.length > maxBytes) return note('is larger than 16 MiB');
     const text = content.bytes.toString('latin1');
     return text.includes('-----BEGIN CERTIFICATE-----') ? text : note('has no certificate in it');

@@ -13,7 +13,7 @@ function span(description: string, least: number): z.ZodType<number, string> {
   const told = { description, examples: ['30d', '1y'], pattern: pattern.source, kind: 'a time, such as 30d' };
   return text<number>(told, (value) => {
     const [, count, unit] = pattern.exec(value) ?? [];
-    if (count === undefined) return { problem: 'is no time such as 12h, 30d, 8w or 1y' };
+    if (count === undefined) return { problem: 'is not a time such as 12h, 30d, 8w or 1y' };
     const milliseconds = Number(count) * units[unit as keyof typeof units];
     return milliseconds < least ? { problem: `is less than ${formatDuration(least)}` } : milliseconds;
   });
@@ -81,7 +81,7 @@ const sink = z
       z.strictObject({
         type: z.literal('webhook'),
         name: sinkName,
-        url: receiver('Where lines are POSTed, as they stand in the file.'),
+        url: receiver('URL that receives the lines of the file by POST.'),
         secret: secretReference('The secret that signs each POST.').optional(),
         batch,
       }),
@@ -101,7 +101,7 @@ const sink = z
         issue.code === 'invalid_union' ? 'must be stdout, syslog, webhook or otlp' : undefined,
     },
   )
-  .meta({ description: 'Where lines go besides the file.' });
+  .meta({ description: 'Additional receivers of the lines.' });
 
 const anchor = z
   .strictObject({
@@ -113,7 +113,7 @@ const anchor = z
   .refine(({ file, webhook }) => file !== undefined || webhook !== undefined, {
     message: 'needs a file or a webhook',
   })
-  .meta({ description: 'Keeps the head of the log elsewhere, for sidekey audit verify --anchor.' });
+  .meta({ description: 'Sends the head of the log to another place, for sidekey audit verify --anchor.' });
 
 /** The keys of `audit`. */
 export const auditSchema = z.strictObject({
@@ -138,7 +138,7 @@ export const auditSchema = z.strictObject({
     '512MiB',
   ),
   compress: z.boolean().prefault(true).meta({
-    description: 'Whether rotated files are compressed. They are verified and queried all the same.',
+    description: 'Whether rotated files are compressed. They can still be verified and queried.',
   }),
   fsync: z.enum(['always', 'interval']).prefault('interval').meta({
     description:
@@ -157,7 +157,7 @@ export const auditSchema = z.strictObject({
       }
     })
     .meta({
-      description: 'Where lines go besides the file. A sink that is slow or dead never holds up the file.',
+      description: 'Additional receivers of the lines. A slow or dead sink does not delay the file.',
     }),
 });
 

@@ -103,7 +103,7 @@ function named(folder: string, files: readonly string[]): Map<string, string> {
       .map((file) => {
         const name = file.replace(/\.yaml$/, '');
         if (name === file || !isName(name)) {
-          const message = 'is no provider: the name must be that of the provider, and end in .yaml';
+          const message = 'is not a provider file: its name must be NAME.yaml';
           throw wrong(join(folder, file), [{ line: 1, column: 1, path: [], message }]);
         }
         return [name, join(folder, file)] as const;
@@ -144,7 +144,7 @@ function readText(path: string): string {
     }
     throw unreadable(shown, `cannot be read (${systemCode(cause)})`, cause);
   }
-  if (content === null) throw unreadable(displayName(path, process.cwd()), 'is no regular file');
+  if (content === null) throw unreadable(displayName(path, process.cwd()), 'is not a regular file');
   try {
     if (content.bytes.length <= maxConfigBytes) {
       return new TextDecoder('utf-8', { fatal: true }).decode(content.bytes);

@@ -141,7 +141,7 @@ function findKeyProblems(document: Document.Parsed, at: (offset: number) => Posi
         if (first !== undefined) {
           problems.push({ ...position, path, message: `is here twice, first on line ${first.line}` });
         } else if (key === '__proto__') {
-          problems.push({ ...position, path, message: 'is no name for anything' });
+          problems.push({ ...position, path, message: 'is not a name for anything' });
         }
         firstOf.set(key, first ?? position);
       }
@@ -222,7 +222,7 @@ function describe(error: YAMLError): string {
     case 'BLOCK_AS_IMPLICIT_KEY':
       return 'a key must end, with its colon, on the line that it begins on';
     case 'BLOCK_IN_FLOW':
-      return 'a block cannot stand between { } or [ ]';
+      return 'a block cannot be inside { } or [ ]';
     case 'MISSING_CHAR':
       return 'a closing quote or bracket, a colon or a comma is missing';
     case 'RESOURCE_EXHAUSTION':

@@ -195,7 +195,7 @@ export async function writeConfigAtomically(
   await parseConfig(text, path, options);
   const current = await readConfigText(path, options);
   if (options.previous !== undefined && current !== options.previous) {
-    throw new SidekeyError('file_unwritable', `${name} was changed by somebody else at the same time.`, {
+    throw new SidekeyError('file_unwritable', `${name} was changed by another program at the same time.`, {
       hint: 'run the command again',
     });
   }

@@ -109,7 +109,7 @@ function readBytes(file: string, name: string): Buffer {
     }
     throw unreadable(name, `cannot be read (${systemCode(cause)})`, cause);
   }
-  if (content === null) throw unreadable(name, 'is no regular file');
+  if (content === null) throw unreadable(name, 'is not a regular file');
   return content.bytes;
 }
 

@@ -10,7 +10,7 @@ import { domainPattern, endpoint, endpointTemplate, plainText } from './scalar.t
 /** Deviations of a provider's OAuth from the RFCs, as its definition has them. `Dialect` explains each. */
 
 const parameterName = text<string>({ description: 'The name of a parameter.' }, (value) =>
-  /^[A-Za-z][A-Za-z0-9_.-]{0,63}$/.test(value) ? value : { problem: 'is no name of a parameter' },
+  /^[A-Za-z][A-Za-z0-9_.-]{0,63}$/.test(value) ? value : { problem: 'is not a name of a parameter' },
 );
 
 const parameters = z.record(parameterName, plainText('Its value.'));
@@ -37,17 +37,17 @@ const headers = z.record(
   text<string>({ description: 'A field name.' }, (value) =>
     isFieldName(value) && !isReservedFieldName(value) && value.toLowerCase() !== 'authorization'
       ? value
-      : { problem: 'is no field that can be set here' },
+      : { problem: 'is not a field that can be set here' },
   ),
   plainText('Its value.'),
 );
 
 const answerField = text<string>({ description: 'A field name.' }, (value) =>
-  isFieldName(value) ? value : { problem: 'is no field name' },
+  isFieldName(value) ? value : { problem: 'is not a field name' },
 );
 
 const member = text<string>({ description: 'A member of a JSON answer; dots lead into objects.' }, (value) =>
-  /^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/.test(value) ? value : { problem: 'is no path of members' },
+  /^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/.test(value) ? value : { problem: 'is not a path of members' },
 );
 
 /** Longer than timers allow: refresh tokens expire after months. */
@@ -56,7 +56,7 @@ const days = text<number>(
   (value) =>
     /^[1-9][0-9]{0,3}d$/.test(value)
       ? Number(value.slice(0, -1)) * 86_400_000
-      : { problem: 'is no number of days such as 90d' },
+      : { problem: 'is not a number of days such as 90d' },
 );
 
 export const dialectDefinition = z
@@ -70,10 +70,10 @@ export const dialectDefinition = z
     pkce: z.boolean().optional().meta({ description: 'false: the provider refuses PKCE (RFC 7636).' }),
     authorization_parameters: ownParameters
       .optional()
-      .meta({ description: 'Sent besides those of the RFC to the authorization endpoint.' }),
+      .meta({ description: 'Additional parameters for the authorization endpoint.' }),
     token_parameters: ownParameters
       .optional()
-      .meta({ description: 'Sent besides those of the RFC with every token request.' }),
+      .meta({ description: 'Additional parameters of every token request.' }),
     token_headers: headers.optional().meta({ description: 'Sent with every token request.' }),
     token_body: z.enum(['form', 'json']).optional().meta({ description: 'Default: form (RFC 6749 §4.1.3).' }),
     send_scope_on_refresh: z
@@ -126,7 +126,7 @@ export const dialectDefinition = z
       .strictObject({
         method: z.enum(['POST', 'DELETE', 'GET']).optional().meta({ description: 'Default: POST.' }),
         url: endpointTemplate(
-          'Where, if it is not the revocation_endpoint; {client_id} stands for the client.',
+          'Where, if it is not the revocation_endpoint; {client_id} is replaced by the client ID.',
           'client_id',
         ).optional(),
         body: z.enum(['form', 'json', 'none']).optional().meta({ description: 'Default: form.' }),
@@ -138,7 +138,7 @@ export const dialectDefinition = z
             'client: as at the token endpoint. basic: client id and secret. bearer: the access token itself.',
         }),
         token: z.enum(['refresh_token', 'access_token']).optional().meta({
-          description: 'Which token is sent, so that the whole grant ends. Default: the refresh token.',
+          description: 'Which token is sent to end the grant. Default: the refresh token.',
         }),
         ok_field: member
           .optional()
@@ -163,7 +163,7 @@ export const dialectDefinition = z
           .meta({ description: 'Fields with which the refusal is for something else.' }),
       })
       .optional()
-      .meta({ description: 'How the API says that a token lacks a scope, besides RFC 6750.' }),
+      .meta({ description: 'How the API reports that a token lacks a scope, in addition to RFC 6750.' }),
   })
   .transform((written): Dialect => ({
     scopeSeparator: written.scope_separator ?? ' ',
@@ -311,5 +311,6 @@ export const injectDefinition = z
       : [{ hosts: null, paths: null, as: placementOf(written) }],
   )
   .meta({
-    description: 'How a credential stands in a request; a list says it for each place. Default: bearer.',
+    description:
+      'The place of the credential in a request; a list has one entry for each place. Default: bearer.',
   });

@@ -78,13 +78,16 @@ export function defineProviders(options: DefineProvidersOptions): {
     };
     const route = routeIn(written);
     if (route !== undefined && base !== undefined) {
-      problem([...path, 'extends'], `stands beside ${route}: a copy keeps where tokens come from and go`);
+      problem(
+        [...path, 'extends'],
+        `cannot be used with ${route}: a copy keeps its endpoints and its audience`,
+      );
     }
     if (base !== undefined && !catalog.names.includes(base)) {
       const near = didYouMean(base, catalog.names);
       problem(
         [...path, 'extends'],
-        `is no provider of the catalog${near === null ? '' : `; did you mean ${near}?`}`,
+        `is not a provider of the catalog${near === null ? '' : `; did you mean ${near}?`}`,
       );
     }
     const builtIn = route === undefined ? catalog.get(base ?? name, values) : undefined;

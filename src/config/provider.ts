@@ -22,7 +22,7 @@ import { environmentName } from './secret-reference.ts';
 const partName = text<string>({ description: 'The name of a part.' }, (value) =>
   /^[a-z][a-z0-9_]{0,31}$/.test(value)
     ? value
-    : { problem: 'is no name of a part: lower case and underscores' },
+    : { problem: 'is not a name of a part: lower case and underscores' },
 );
 
 const prefix = z
@@ -45,10 +45,11 @@ const part = z.strictObject({
     .meta({ description: 'How such values begin, so that a wrong paste is seen.' }),
 });
 
-const template = plainText('Text in which {part} stands for a part; {{ and }} for braces.').refine(
-  (written) => parseTemplate(written) !== null,
-  { error: 'has a brace that belongs to no name; write {{ or }} for one' },
-);
+const template = plainText(
+  'Text; {part} is replaced by a part of the credential, {{ and }} by braces.',
+).refine((written) => parseTemplate(written) !== null, {
+  error: 'has a brace that belongs to no name; write {{ or }} for one',
+});
 
 const tokenInjection = z.union(
   [
@@ -60,7 +61,7 @@ const tokenInjection = z.union(
         text<string>({ description: 'A field name.' }, (value) =>
           isFieldName(value) && !isReservedFieldName(value)
             ? value
-            : { problem: 'is no field that a credential may become' },
+            : { problem: 'is not a field that a credential may become' },
         ),
         template,
       ),
@@ -95,7 +96,7 @@ const tokenDefinition = z
     prefixes: z.array(prefix).optional().meta({ description: 'Of the one part, where parts are not named.' }),
     inject: tokenInjection
       .optional()
-      .meta({ description: 'How the parts stand in a request. Default: the one part, as inject says.' }),
+      .meta({ description: 'The place of each part in a request. Default: one part, placed by inject.' }),
   })
   .superRefine(({ parts, prefixes, inject }, context) => {
     const names = Object.keys(parts ?? { token: null });
@@ -107,7 +108,7 @@ const tokenDefinition = z
       context.addIssue({
         code: 'custom',
         path: [],
-        message: 'has several parts, so inject must say where each stands',
+        message: 'has several parts, so inject must name the place of each',
       });
     }
     const used = namesUsed(inject) ?? names.slice(0, 1);
@@ -144,7 +145,7 @@ const tokenDefinition = z
 const scope = text<string>({ description: 'One scope.' }, (value) =>
   /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(value)
     ? value
-    : { problem: 'is no scope (RFC 6749 §3.3): one entry of the list for each' },
+    : { problem: 'is not a scope (RFC 6749 §3.3): one entry of the list for each' },
 );
 
 /**
@@ -153,7 +154,7 @@ const scope = text<string>({ description: 'One scope.' }, (value) =>
  */
 const placeholder = text<string>(
   {
-    description: 'What stands in for the credential: of its form, with the word placeholder in it, or zeros.',
+    description: 'Placeholder for the credential: of its form, with the word placeholder in it, or zeros.',
   },
   (value) => {
     if (!/^[\x21-\x7e]+(?: [\x21-\x7e]+)*$/.test(value)) {
@@ -231,7 +232,7 @@ const redirectUri = text<string>(
   (value) => {
     const url = /^[\x21-\x7e]+$/.test(value) ? URL.parse(value) : null;
     if (url === null || url.hash !== '' || url.username !== '' || url.password !== '')
-      return { problem: 'is no URL' };
+      return { problem: 'is not a URL' };
     if (url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url.hostname))) return value;
     return { problem: 'is neither https nor a URL of this machine, such as http://127.0.0.1:8765/callback' };
   },
@@ -250,12 +251,12 @@ const fields = {
       text<string>({ description: 'The name, as it stands in braces.' }, (value) =>
         /^[a-z][a-z0-9_]{0,31}$/.test(value)
           ? value
-          : { problem: 'is no name of a setting: lower case and underscores' },
+          : { problem: 'is not a name of a setting: lower case and underscores' },
       ),
       setting,
     )
     .optional()
-    .meta({ description: 'What differs between customers: {name} in URLs and hosts stands for it.' }),
+    .meta({ description: 'What differs between customers: written {name} in URLs and hosts.' }),
   authorization_endpoint: endpoint('Where a person gives consent (RFC 6749 §3.1).').optional(),
   device_authorization_endpoint: endpoint('Where a device flow begins (RFC 8628 §3.1).').optional(),
   token_endpoint: endpoint('Where tokens are issued and refreshed (RFC 6749 §3.2).').optional(),
@@ -297,13 +298,13 @@ const fields = {
   inject: injectDefinition.optional(),
   placeholders: z.array(z.enum(placeholderPlaces)).optional().meta({
     description:
-      'Where the placeholder of a caller becomes the credential besides the fields that inject takes over; header means any field. What a service keeps and shows, a caller could read the credential from. Default: nowhere; with inject: placeholder everywhere.',
+      'Where a placeholder becomes the credential, in addition to the fields that inject sets; header means any field. What a service keeps and shows, a caller could read the credential from. Default: nowhere; with inject: placeholder everywhere.',
   }),
   dpop: dpopDefinition.optional(),
   method_override_parameters: z
     .array(
       text<string>({ description: 'The name of a parameter.', examples: ['verb'] }, (value) =>
-        /^[!-~]*[A-Za-z0-9][!-~]*$/.test(value) ? value : { problem: 'is no name of a parameter' },
+        /^[!-~]*[A-Za-z0-9][!-~]*$/.test(value) ? value : { problem: 'is not a name of a parameter' },
       ),
     )
     .min(1)
@@ -314,7 +315,7 @@ const fields = {
     }),
   unexpected_placeholders: z.enum(['refuse', 'pass']).optional().meta({
     description:
-      'What becomes of a request whose body has a placeholder that stands for nothing there; pass is for services that are told whole conversations. Default: refuse.',
+      'What becomes of a request whose body has a placeholder that Sidekey does not replace there; pass is for services that receive complete conversations. Default: refuse.',
   }),
   echo_paths: z
     .array(
@@ -323,7 +324,7 @@ const fields = {
         (value) =>
           /^(\/[A-Za-z0-9._-]+)+\/?$/.test(value)
             ? value
-            : { problem: 'is no beginning of a path, such as /debug' },
+            : { problem: 'is not a beginning of a path, such as /debug' },
       ),
     )
     .min(1)
@@ -345,7 +346,7 @@ const fields = {
       url: webPage('The page where a client (an “app”) is registered.'),
       steps: z.array(plainText('One step.')).min(1).meta({
         description:
-          'What to do there, a sentence each; {redirect_uri} stands for the redirect URI of connect.',
+          'What to do there, a sentence each; {redirect_uri} is replaced by the redirect URI of connect.',
       }),
     })
     .optional()
@@ -358,7 +359,7 @@ const fields = {
           text<string>({ description: 'A field name.' }, (value) =>
             isFieldName(value) && !isReservedFieldName(value)
               ? value
-              : { problem: 'is no field that can be set here' },
+              : { problem: 'is not a field that can be set here' },
           ),
           plainText('Its value.'),
         )
@@ -372,14 +373,14 @@ const fields = {
   environment: z
     .record(
       text<string>({ description: 'The name of the variable.', examples: ['GITHUB_TOKEN'] }, (value) =>
-        environmentName.test(value) ? value : { problem: 'is no name of an environment variable' },
+        environmentName.test(value) ? value : { problem: 'is not a name of an environment variable' },
       ),
       placeholder.nullable(),
     )
     .optional()
     .meta({
       description:
-        'The environment variables that programs read this credential from, which programs behind Sidekey do not get; each with what stands in for it, or null where nothing has to.',
+        'The environment variables that programs read this credential from, which programs behind Sidekey do not get; each with its placeholder, or null for none.',
     }),
   notes: z
     .array(plainText('One sentence.'))
@@ -396,7 +397,7 @@ export const providerSchema = z
     settings: z
       .record(z.string(), plainText('The value.'))
       .optional()
-      .meta({ description: 'Values for the settings of the provider: what {name} stands for.' }),
+      .meta({ description: 'Values for the settings of the provider: the text that replaces {name}.' }),
     client_secret: secretReference(
       'Where the client secret is: env:NAME, file:PATH or command:…. Never the secret itself.',
     ).optional(),

@@ -169,7 +169,7 @@ export function readSettings(definition: unknown, values: Readonly<Record<string
     const known = names.length === 0 ? 'there are none' : `there are ${names.join(', ')}`;
     problems.push({
       path: [name],
-      message: `is no setting of this provider; ${near === null ? known : `did you mean ${near}?`}`,
+      message: `is not a setting of this provider; ${near === null ? known : `did you mean ${near}?`}`,
     });
   }
   const settings = declared.map(([name, written]): Setting => {

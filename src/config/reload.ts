@@ -195,14 +195,14 @@ async function inodeOf(folder: string): Promise<bigint | null> {
 
 function gone(path: string): SidekeyError {
   return new SidekeyError('config_missing', `The config file ${path} is gone; the last one stays in force.`, {
-    hint: 'put the file back; it is taken over as soon as it is there',
+    hint: 'restore the file; Sidekey loads it at once',
   });
 }
 
 function cannotWatch(folder: string, cause: unknown): SidekeyError {
   return new SidekeyError(
     'internal',
-    `The folder ${folder} cannot be watched; it is looked at now and then.`,
+    `The folder ${folder} cannot be watched; Sidekey checks it from time to time.`,
     {
       hint: 'raise the limit of the system (Linux: fs.inotify.max_user_watches), or send SIGHUP after a change',
       cause,

@@ -101,7 +101,7 @@ export function defineRules(
         const origin = at(['policies', policy], 'key');
         return compileRules({
           // Separate counters: with common ones, a domain that also uses the policy would count a request twice.
-          ...withApprovalKeys({ text: `${text} besides` }, rules),
+          ...withApprovalKeys({ text: `${text} and others` }, rules),
           default: 'deny',
           defaultOrigin: origin,
           mode: 'enforce',

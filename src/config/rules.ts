@@ -31,7 +31,7 @@ function method(description: string): z.ZodType<string, string> {
   const told = { description, examples: ['GET', 'POST'], pattern: "^[!#$%&'*+.^_`|~0-9A-Z-]+$" };
   return text<string>(told, (value) => {
     if (/^[!#$%&'*+.^_`|~0-9A-Z-]+$/.test(value)) return value;
-    return { problem: 'is no method in capitals, such as GET' };
+    return { problem: 'is not a method in capitals, such as GET' };
   });
 }
 
@@ -48,7 +48,7 @@ function mediaType(description: string): z.ZodType<Glob, string> {
   return text<Glob>({ description, examples: ['application/json', 'text/*'] }, (value) =>
     /^[!#$&^_.+*0-9A-Za-z-]+\/[!#$&^_.+*0-9A-Za-z-]+$/.test(value)
       ? parseGlob(value.toLowerCase())
-      : { problem: 'is no media type such as application/json, without parameters' },
+      : { problem: 'is not a media type such as application/json, without parameters' },
   );
 }
 
@@ -56,7 +56,7 @@ function mediaType(description: string): z.ZodType<Glob, string> {
 function clientBlock(description: string): z.ZodType<Cidr, string> {
   return text<Cidr>({ description, examples: ['10.1.2.0/24', '::1'] }, (value) => {
     const block = parseCidr(value);
-    if (block === null) return { problem: 'is no address and no block such as 10.1.2.0/24' };
+    if (block === null) return { problem: 'is not an address or a block such as 10.1.2.0/24' };
     // Client addresses are in plain form, so such a block would match none.
     return plainAddress(block.address) === block.address
       ? block
@@ -74,7 +74,9 @@ function timeOfDay(description: string): z.ZodType<number, string> {
   return text<number>({ ...told, kind: 'a time of day such as 09:00' }, (value) => {
     const [, hours, minutes] = /^([01][0-9]|2[0-4]):([0-5][0-9])$/.exec(value) ?? [];
     const minute = Number(hours) * 60 + Number(minutes);
-    return hours !== undefined && minute <= 1_440 ? minute : { problem: 'is no time of day such as 09:00' };
+    return hours !== undefined && minute <= 1_440
+      ? minute
+      : { problem: 'is not a time of day such as 09:00' };
   });
 }
 
@@ -85,7 +87,7 @@ function weekdays(description: string): z.ZodType<readonly number[], string> {
     const [from, to, ...more] = value.split('-').map((name) => weekdayNames.findIndex((day) => day === name));
     const last = to ?? from;
     if (from === undefined || last === undefined || more.length > 0 || from < 0 || last < 0) {
-      return { problem: 'is no day such as mon, and no range of days such as mon-fri' };
+      return { problem: 'is not a day such as mon, or a range of days such as mon-fri' };
     }
     return Array.from({ length: ((last - from + 7) % 7) + 1 }, (_, index) => (from + index) % 7);
   });
@@ -94,7 +96,7 @@ function weekdays(description: string): z.ZodType<readonly number[], string> {
 /** IANA name of a time zone. */
 function zone(description: string): z.ZodType<string, string> {
   return text<string>({ description, examples: ['Europe/Berlin', 'UTC'] }, (value) =>
-    isZone(value) ? value : { problem: 'is no time zone such as Europe/Berlin or UTC' },
+    isZone(value) ? value : { problem: 'is not a time zone such as Europe/Berlin or UTC' },
   );
 }
 
@@ -111,7 +113,7 @@ function rate(description: string): z.ZodType<{ readonly count: number; readonly
       const [, count, period = ''] = /^([1-9][0-9]{0,8})\/([0-9]*[a-z]+)$/.exec(value) ?? [];
       const perMs = parseDuration(/^[0-9]/.test(period) ? period : `1${period}`);
       return count === undefined || perMs === null || perMs === 0
-        ? { problem: 'is no rate such as 60/1m' }
+        ? { problem: 'is not a rate such as 60/1m' }
         : { count: Number(count), perMs };
     },
   );
@@ -236,7 +238,7 @@ const conditionShape = {
   agents: some(glob('The name of an agent.'), 'Agents.').optional(),
   users: some(
     glob('The name of a user.'),
-    "Users: whose grant is used, or for whom the agent acts where the grant is nobody's in particular.",
+    'Users: the owner of the grant, or the user of the agent if the grant has no owner.',
   ).optional(),
   labels: some(glob('A label.'), 'Labels of the agent or the grant; one of them is enough.').optional(),
   graphql: graphql.optional().meta({ description: 'Every operation of a GraphQL request.' }),
@@ -330,15 +332,15 @@ interface PolicyReference {
 /** Rules of a domain, in which `{ policy: NAME }` includes those of a policy. */
 export const ruleList = some(
   z
-    .strictObject({ policy: name('The policy whose rules stand here.').optional(), ...ruleShape })
+    .strictObject({ policy: name('The policy whose rules apply here.').optional(), ...ruleShape })
     .transform(({ policy, ...written }, context): RuleDefinition | PolicyReference => {
       if (policy === undefined) return define(written, context);
       for (const [key, value] of Object.entries(written)) {
         if (value === undefined) continue;
-        const message = 'stands beside policy, which brings rules of its own';
+        const message = 'cannot be used with policy, which has its own rules';
         context.addIssue({ code: 'custom', path: [key], message });
       }
       return { policy };
     }),
-  'Rules, the first that matches counts; { policy: NAME } stands for the rules of a policy.',
+  'Rules; the first match decides. { policy: NAME } inserts the rules of a policy.',
 ).max(mostRules, tooMany);

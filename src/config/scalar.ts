@@ -35,7 +35,7 @@ export function duration(description: string, least = 0, most = longestDuration)
   return text<number>(told, (value) => {
     const milliseconds = parseDuration(value);
     if (milliseconds === null)
-      return { problem: 'is no duration such as 250ms, 10s, 5m or 1h, of 24 days at most' };
+      return { problem: 'is not a duration such as 250ms, 10s, 5m or 1h, of 24 days at most' };
     if (milliseconds > most) return { problem: `is more than ${formatDuration(most)}` };
     return milliseconds < least ? { problem: `is less than ${formatDuration(least)}` } : milliseconds;
   });
@@ -46,7 +46,7 @@ export function size(description: string, least = 0): z.ZodType<number, string |
   const told = { description, examples: ['64KiB', '10MB'], pattern: sizePattern.source };
   const withUnit = text<number>(told, (value) => {
     const bytes = parseSize(value);
-    if (bytes === null) return { problem: 'is no size such as 64KiB, 10MB or 100MiB' };
+    if (bytes === null) return { problem: 'is not a size such as 64KiB, 10MB or 100MiB' };
     return bytes < least ? { problem: `is less than ${formatSize(least)}` } : bytes;
   });
   return z
@@ -61,14 +61,14 @@ export function name(description: string): z.ZodType<string, string> {
   return text<string>({ description, pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$' }, (value) =>
     isName(value)
       ? value
-      : { problem: 'is no name: letters, digits, dots, dashes and underscores, 64 at most' },
+      : { problem: 'is not a name: letters, digits, dots, dashes and underscores, 64 at most' },
   );
 }
 
 /** A name of an environment variable. */
 export function variable(description: string): z.ZodType<string, string> {
   return text<string>({ description, pattern: environmentName.source }, (value) =>
-    environmentName.test(value) ? value : { problem: 'is no name of an environment variable' },
+    environmentName.test(value) ? value : { problem: 'is not a name of an environment variable' },
   );
 }
 
@@ -106,7 +106,7 @@ export function domainPattern(description: string): z.ZodType<DomainPattern, str
 export function hostName(description: string): z.ZodType<string, string> {
   return text<string>({ description }, (value) => {
     const host = canonicalHost(value);
-    if (host === null) return { problem: 'is no host name' };
+    if (host === null) return { problem: 'is not a host name' };
     return isAddress(host) ? { problem: 'is an address; a host name is meant here' } : host;
   });
 }
@@ -116,7 +116,7 @@ export function permittedName(description: string): z.ZodType<string, string> {
   return text<string>({ description, examples: ['acme.test', '10.1.2.0/24'] }, (value) => {
     if (parseCidr(value) !== null) return value;
     return (
-      canonicalHost(value) ?? { problem: 'is no host name, no address and no block such as 10.1.2.0/24' }
+      canonicalHost(value) ?? { problem: 'is not a host name, an address or a block such as 10.1.2.0/24' }
     );
   });
 }
@@ -124,7 +124,7 @@ export function permittedName(description: string): z.ZodType<string, string> {
 /** An IP address, without brackets, port or zone. */
 export function address(description: string): z.ZodType<string, string> {
   return text<string>({ description, examples: ['10.1.2.3', 'fd00::1'] }, (value) =>
-    isIP(value) === 0 || value.includes('%') ? { problem: 'is no IP address' } : value,
+    isIP(value) === 0 || value.includes('%') ? { problem: 'is not an IP address' } : value,
   );
 }
 
@@ -138,7 +138,7 @@ const widest = { ipv4: 8, ipv6: 7 } as const;
 export function addressBlock(description: string): z.ZodType<string, string> {
   return text<string>({ description, examples: ['10.1.2.0/24', '192.168.1.10', 'fd00::/8'] }, (value) => {
     const block = parseCidr(value);
-    if (block === null) return { problem: 'is no address and no block such as 10.1.2.0/24' };
+    if (block === null) return { problem: 'is not an address or a block such as 10.1.2.0/24' };
     if (block.prefix < widest[block.family]) {
       return {
         problem: 'would turn the guard off; list the blocks that are needed, /8 (IPv6: /7) at widest',
@@ -180,7 +180,7 @@ export function issuer(description: string): z.ZodType<string, string> {
 
 function readUrl(value: string): string | { readonly problem: string } {
   const url = uriText.test(value) ? URL.parse(value) : null;
-  if (url === null) return { problem: 'is no URL' };
+  if (url === null) return { problem: 'is not a URL' };
   if (url.protocol !== 'https:') return { problem: 'is not https; secrets and tokens travel there' };
   if (url.username !== '' || url.password !== '') return { problem: 'has user information' };
   if (value.includes('#')) return { problem: 'has a fragment' };
@@ -240,7 +240,7 @@ export function plainText(description: string): z.ZodType<string, string> {
 export function webPage(description: string): z.ZodType<string, string> {
   return text<string>({ description, pattern: '^https://' }, (value) => {
     const url = /^[\x21-\x7e]+$/.test(value) ? URL.parse(value) : null;
-    if (url?.protocol !== 'https:') return { problem: 'is no https URL' };
+    if (url?.protocol !== 'https:') return { problem: 'is not an https URL' };
     return url.username === '' && url.password === '' ? value : { problem: 'has user information' };
   });
 }
@@ -253,7 +253,7 @@ export function receiver(description: string): z.ZodType<string, string> {
 /** Validates a URL for `receiver`: https or loopback, without user information and fragment. */
 export function readReceiver(value: string): string | { readonly problem: string } {
   const url = /^[\x21-\x7e]+$/.test(value) ? URL.parse(value) : null;
-  if (url === null) return { problem: 'is no URL' };
+  if (url === null) return { problem: 'is not a URL' };
   if (url.username !== '' || url.password !== '') return { problem: 'has user information' };
   if (url.hash !== '') return { problem: 'has a fragment' };
   if (canonicalHost(url.hostname) === null) return { problem: 'has a host that is not one' };

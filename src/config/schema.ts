@@ -162,9 +162,7 @@ export const configSchema = z
       .strictObject({
         directory: pathText('The folder of the CA; it is made on the first run.').prefault('../certs'),
         permitted_names: z
-          .array(
-            permittedName('A name, which stands for itself and everything below it; an address or a block.'),
-          )
+          .array(permittedName('A name, with all names below it; an address or a block.'))
           .prefault([])
           .meta({ description: 'The only names that the CA may sign for; none: any.' }),
       })
@@ -175,7 +173,7 @@ export const configSchema = z
       .strictObject({
         refresh_before_expiry: duration('How long before its end a token is refreshed.').prefault('5m'),
         background_refresh: duration(
-          'How long after its last use a grant’s token is still refreshed before anybody asks for it; 0s: never, each is refreshed on use.',
+          'How long after its last use a grant’s token is still refreshed before a request needs it; 0s: only on use.',
         ).prefault('1d'),
       })
       .prefault({})
@@ -203,7 +201,7 @@ export const configSchema = z
     providers: z
       .record(keyOf(name('name'), 'The name of the provider.'), providerSchema)
       .prefault({})
-      .meta({ description: 'Providers besides the built-in ones, or in their place.' }),
+      .meta({ description: 'Your own providers; one with the name of a built-in provider replaces it.' }),
     limits: limits.prefault({}).meta({ description: 'Limits and timeouts.' }),
     log: z
       .strictObject({

@@ -16,7 +16,7 @@ interface ReferenceProblem {
   readonly problem: string;
 }
 
-const forms = 'write env:NAME, file:PATH or command:…, so that the secret itself stands elsewhere';
+const forms = 'write env:NAME, file:PATH or command:…, so that the config file does not contain the secret';
 
 /** Name of an environment variable, as shells take it (POSIX.1-2024, XBD 3.216). */
 export const environmentName = /^[A-Za-z_][A-Za-z0-9_]*$/;
@@ -40,7 +40,7 @@ export function parseSecretReference(text: string): SecretReference | ReferenceP
       return 'problem' in argv ? argv : { kind, argv };
     }
     default:
-      return { problem: `is no reference to a secret; ${forms}` };
+      return { problem: `is not a reference to a secret; ${forms}` };
   }
 }
 
@@ -78,7 +78,7 @@ export async function readSecret(reference: SecretReference, options: ReadSecret
   const value = await read(reference, options, say);
   if (value === '') {
     throw new SidekeyError('secret_missing', say('is empty'), {
-      hint: 'an empty text is no secret: put the secret there',
+      hint: 'it is empty: put the secret there',
     });
   }
   if (/\p{Cc}/u.test(value)) {

@@ -38,7 +38,7 @@ const proxyUrl = text<Authority>(
       };
     }
     const target = parseAbsoluteTarget(value);
-    if (target === null) return { problem: 'is no URL of a host and a port' };
+    if (target === null) return { problem: 'is not a URL of a host and a port' };
     return target.path === '/'
       ? target.authority
       : { problem: 'has a path; write the host and the port alone' };
@@ -107,7 +107,7 @@ export const upstreamSchema = z.strictObject({
   ca: z
     .array(pathText('A PEM file.'))
     .prefault([])
-    .meta({ description: 'PEM files with trust anchors besides the system’s.' }),
+    .meta({ description: 'PEM files with trust anchors, in addition to those of the system.' }),
   resolve: z
     .record(keyOf(hostName('host'), 'A host name.'), address('The address to dial for that host.'))
     .prefault({})
@@ -115,7 +115,7 @@ export const upstreamSchema = z.strictObject({
   private_addresses: z
     .array(addressBlock('An address or a block of addresses.'))
     .prefault([])
-    .meta({ description: 'Addresses that may be dialed besides public ones.' }),
+    .meta({ description: 'Addresses that may be dialed, in addition to public ones.' }),
   proxy: proxy.optional(),
   no_proxy: z
     .array(exception)

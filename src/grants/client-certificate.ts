@@ -70,7 +70,7 @@ function certificateIn(pem: string, index: number): X509Certificate {
   try {
     return new X509Certificate(pem);
   } catch {
-    throw unusable(`Certificate ${index + 1} of the input cannot be read.`, 'it is damaged; get it anew');
+    throw unusable(`Certificate ${index + 1} of the input cannot be read.`, 'it is damaged; export it again');
   }
 }
 

@@ -124,7 +124,7 @@ function parse(text: string): JsonObject {
   if (bare === '') throw invalid('the input is empty; a credential as JSON is expected on standard input');
   if (/^(?:Bearer\s+)?[^\s[{"]\S*$/i.test(bare)) {
     throw invalid(
-      'the input is not JSON; it may be a token by itself',
+      'the input is not JSON; it may be a plain token',
       looksLikeJwt(bare) ? shapes.jwt : shapes.api_key,
       'wrap it',
     );
@@ -340,7 +340,7 @@ function readExpiresAt(value: number | string, now: number): Expiry {
   if (at === null) {
     return {
       problem:
-        'is no time; write seconds or milliseconds since the epoch, or ISO 8601 with a zone, such as 2027-01-31T12:00:00Z',
+        'is not a time; write seconds or milliseconds since the epoch, or ISO 8601 with a zone, such as 2027-01-31T12:00:00Z',
     };
   }
   return checkExpiry(at, now);
@@ -349,7 +349,7 @@ function readExpiresAt(value: number | string, now: number): Expiry {
 /** `expires_in`: seconds from now (RFC 6749 §5.1), as a number or a text. */
 function readExpiresIn(value: number | string, now: number): Expiry {
   const seconds = typeof value === 'number' ? value : numeric(value);
-  if (seconds === null) return { problem: 'is no number; write seconds from now' };
+  if (seconds === null) return { problem: 'is not a number; write seconds from now' };
   if (seconds <= 0) return { problem: 'must be more than 0; leave it out where the token has no end' };
   return checkExpiry(now + seconds * 1000, now);
 }

@@ -36,7 +36,7 @@ export const shapes: Readonly<Record<Type, string>> = {
 export function checkedToken(value: string, place: string, shape: string): string {
   if (!isFieldValue(value)) {
     throw invalid(
-      `${place} holds a character that cannot stand in a header field; only visible ASCII can`,
+      `${place} has a character that a header field cannot have; only visible ASCII is allowed`,
       shape,
     );
   }
@@ -79,7 +79,7 @@ export function checkedKeys({ accessKeyId, secretAccessKey, sessionToken }: AwsK
 /** The name of a region, `eu-west-1`; S3-compatible services have their own, such as `auto`. */
 export function checkedRegion(region: string): string {
   if (/^[a-z0-9-]{1,64}$/.test(region)) return region;
-  throw invalid('the region is no name of one, such as eu-west-1', shapes.aws);
+  throw invalid('the region is not a name such as eu-west-1', shapes.aws);
 }
 
 /** `input_invalid`, with a hint that shows the shape. */

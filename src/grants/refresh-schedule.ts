@@ -127,7 +127,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
         if (at !== null) next = Math.min(next, at);
       }
     } catch (error) {
-      logger.warn({ err: error }, 'The grants could not be looked at for refreshes that are due.');
+      logger.warn({ err: error }, 'The grants could not be checked for due refreshes.');
       next = now() + faultMs;
     }
     return next;

@@ -186,9 +186,13 @@ function badName(what: string): SidekeyError {
 /** A credential without an audience could go nowhere; one that cannot be read would match nothing. */
 function assertAudience(audience: readonly string[]): void {
   if (audience.length > 0 && audience.every((text) => isPattern(parsePattern(text)))) return;
-  throw new SidekeyError('input_invalid', 'The audience of the grant is empty or holds what is no host.', {
-    hint: 'set the audience of the provider to the hosts that its credential may be sent to',
-  });
+  throw new SidekeyError(
+    'input_invalid',
+    'The audience of the grant is empty or has an entry that is not a host.',
+    {
+      hint: 'set the audience of the provider to the hosts that its credential may be sent to',
+    },
+  );
 }
 
 /** A grant and its credential in the clear. */

@@ -267,7 +267,7 @@ export async function readAhead(body: AsyncIterableIterator<Buffer> | null, max:
     }
   } catch (cause) {
     if (cause instanceof SidekeyError) throw cause;
-    throw new SidekeyError('bad_request', 'The request body ended before it was whole.', { cause });
+    throw new SidekeyError('bad_request', 'The request body ended before it was complete.', { cause });
   }
   async function* again(): AsyncGenerator<Buffer> {
     yield* read;

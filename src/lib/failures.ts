@@ -70,15 +70,15 @@ const table = {
     status: 403,
     exit: exitCode.badInput,
     title: 'Nobody approved',
-    sentence: 'A rule wants a person to approve this request, and nobody did.',
+    sentence: 'A rule requires a person to approve this request, and no one did.',
     hint: 'send the request again, and approve it with "sidekey approve"',
   },
   placeholder_misused: {
     status: 403,
     exit: exitCode.badInput,
     title: 'Placeholder out of place',
-    sentence: 'A placeholder stands where no credential may stand.',
-    hint: '"sidekey grant placeholder NAME" says where it may stand',
+    sentence: 'A placeholder is in a place where no credential is allowed.',
+    hint: '"sidekey grant placeholder NAME" shows where it is allowed',
   },
   policy_violation: {
     status: 403,

@@ -118,7 +118,7 @@ class Reader {
       const nameAt = this.#at;
       if (this.#text[nameAt] !== '"') throw this.#unexpected('a field name in double quotes');
       const name = this.#string();
-      if (fields.has(name)) throw new Stop('a field stands twice in the same object', nameAt);
+      if (fields.has(name)) throw new Stop('a field is twice in the same object', nameAt);
       this.#skip();
       if (!this.#take(':')) throw this.#unexpected('a colon');
       this.#skip();
@@ -149,7 +149,7 @@ class Reader {
     for (let at = start + 1; ; at += 1) {
       const code = this.#text.charCodeAt(at);
       if (Number.isNaN(code)) throw new Stop('a string has no closing quote', start);
-      if (code < 0x20) throw new Stop('a line break or other control character stands inside a string', at);
+      if (code < 0x20) throw new Stop('a line break or other control character is inside a string', at);
       if (code === 0x22) {
         this.#at = at + 1;
         return JSON.parse(this.#text.slice(start, this.#at)) as string;

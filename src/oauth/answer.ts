@@ -95,7 +95,7 @@ function readTokens(body: JsonObject, place: JsonObject, reading: TokenReading):
   const accessToken = memberAt(place, names.accessToken);
   const refreshToken = memberAt(place, names.refreshToken);
   if (!isToken(accessToken) || !(isAbsent(refreshToken) || isToken(refreshToken))) {
-    return transient('the token endpoint sent a token that is no line of visible ASCII');
+    return transient('the token endpoint sent a token that is not a line of visible ASCII');
   }
   const type = memberAt(place, 'token_type');
   const isBound = reading.isProven === true && typeof type === 'string' && type.toLowerCase() === 'dpop';

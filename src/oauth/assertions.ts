@@ -172,7 +172,7 @@ export async function exchangeToken(request: TokenExchangeRequest, io: TokenIo):
     return {
       kind: 'error',
       error: 'unsupported_token_type',
-      description: 'the provider issued a token that is no access token',
+      description: 'the provider issued a token that is not an access token',
     };
   }
   return answer;

@@ -240,10 +240,10 @@ function bareCode(
   { provider, codeVerifier, acceptBareCode }: CallbackExpectation,
 ): CheckedCallback {
   if (acceptBareCode !== true || codeVerifier === null) {
-    throw foreign(provider, 'a code by itself does not say which flow it belongs to');
+    throw foreign(provider, 'the code alone does not tell which flow it belongs to');
   }
   if (provider.dialect.accountParameters.length > 0) {
-    throw foreign(provider, 'a code by itself does not say which account it is for');
+    throw foreign(provider, 'the code alone does not tell which account it is for');
   }
   return { code, details: {} };
 }
@@ -283,7 +283,7 @@ function foreign(provider: Provider, reason: string): SidekeyError {
   return new SidekeyError(
     'bad_request',
     `The callback does not belong to this flow with the provider "${provider.name}": ${reason}.`,
-    { hint: 'begin again, finish in the same browser, and paste the whole address where you paste it' },
+    { hint: 'begin again, finish in the same browser, and paste the complete address' },
   );
 }
 
@@ -292,7 +292,7 @@ function unreadable(): SidekeyError {
     'input_invalid',
     'That is neither the address that the browser came back to nor a code.',
     {
-      hint: 'paste the whole address, from http to its end; it has "code=" in it',
+      hint: 'paste the complete address; it contains "code="',
     },
   );
 }

@@ -156,7 +156,7 @@ export async function pollForTokens(
 const expired: DeviceOutcome = {
   kind: 'error',
   error: 'expired_token',
-  description: 'nobody gave consent in time',
+  description: 'no one gave consent in time',
 };
 
 function readAuthorization(body: JsonObject, begun: number): DeviceAuthorization | null {

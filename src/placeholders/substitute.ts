@@ -252,7 +252,7 @@ export function hasValue(credential: Credential): boolean {
 /** Refusal: a placeholder stands where its provider allows none. */
 export function misplaced(place: PlaceholderPlace, where: string): SidekeyError {
   return misused(
-    `A placeholder stands in ${where}, where the credential of this grant is not put.`,
+    `A placeholder is in ${where}, where the credential of this grant is not used.`,
     `leave it out, or where the API wants it there, say so in the provider: placeholders: [${place}]`,
   );
 }
@@ -268,7 +268,7 @@ export function foreign(where: string): SidekeyError {
 /** Refusal: a placeholder was sent to a host where its grant is not used. */
 export function notFor(host: string): SidekeyError {
   return misused(
-    `A placeholder was sent to ${host}, and it stands for nothing there.`,
+    `A placeholder was sent to ${host}, where Sidekey does not replace it.`,
     'send it to the hosts of its grant alone (http://sidekey.internal/ lists them); if this is one: sidekey domain allow HOST --grant NAME',
   );
 }
@@ -276,7 +276,7 @@ export function notFor(host: string): SidekeyError {
 /** Refusal: the length of the body was sent before its placeholder was found. */
 export function tooLate(bytes: number): SidekeyError {
   return misused(
-    `A placeholder stands behind the first ${bytes} bytes of a body whose length was given.`,
+    `A placeholder is after the first ${bytes} bytes of a body with a length.`,
     'send it before, or the body in chunks, or raise limits.placeholder_body_bytes',
   );
 }
@@ -286,7 +286,7 @@ export function tokenRequestRefused(grantType: unknown): SidekeyError {
   const isNamed = typeof grantType === 'string' && /^[\w:.-]{1,80}$/.test(grantType);
   const what = isNamed ? `grant_type ${grantType}` : 'no grant_type that is known';
   return misused(
-    `A token request with ${what} shows a placeholder, which stands for a token that is there already.`,
+    `A token request with ${what} has a placeholder, and the token that it replaces exists already.`,
     'use the placeholder as the token; a person consents with sidekey connect',
   );
 }
@@ -301,7 +301,7 @@ function withoutValue(): SidekeyError {
 
 /** Refusal: the credential cannot stand in the place of its placeholder. */
 function unfit(where: string): SidekeyError {
-  return misused(`The credential of this grant holds a byte that must not stand in ${where}.`);
+  return misused(`The credential of this grant has a byte that ${where} cannot have.`);
 }
 
 function misused(sentence: string, hint?: string): SidekeyError {

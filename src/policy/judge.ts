@@ -212,7 +212,7 @@ function ambiguousTarget(
     return violation(
       domain,
       `has a ${part} that is too long to be judged: it ${problem}`,
-      `ask for less at a time; the rules of ${domain.origin} look at the whole ${part}`,
+      `ask for less at a time; the rules of ${domain.origin} read the complete ${part}`,
     );
   }
   return violation(
@@ -302,7 +302,7 @@ export function describeStep({ rule, name, outcome, result, condition }: RuleSte
     case 'no':
       return `${subject}: does not match, because of ${condition}`;
     case 'unclear':
-      return `${subject}: nobody can tell, because of ${condition}`;
+      return `${subject}: unknown, because of ${condition}`;
   }
 }
 

@@ -73,14 +73,14 @@ export const limitTable = {
     unit: 'bytes',
     least: 0,
     code: 'body_too_large',
-    what: 'a request body that the credential stands in; it is read first',
+    what: 'a request body that receives the credential; it is read first',
   },
   placeholder_body_bytes: {
     default: 1_048_576,
     unit: 'bytes',
     least: 1_024,
     code: 'placeholder_misused',
-    what: 'of a request body with a length, in which placeholders may stand: how much is read ahead to find one',
+    what: 'of a request body with a length that may have placeholders: how much is read ahead to find one',
   },
   replay_bytes: {
     default: 65_536,

@@ -51,7 +51,7 @@ const alerts: readonly (readonly [name: RegExp, says: string, hint: string])[] =
   [
     /ALERT_(BAD|UNSUPPORTED)_CERTIFICATE$|ALERT_(NO_CERTIFICATE|CERTIFICATE_UNKNOWN|ACCESS_DENIED|HANDSHAKE_FAILURE|DECRYPT_ERROR)$/,
     'it does not say why',
-    'see that it is the one that the service knows you by: sidekey grant show NAME',
+    'check that the service knows this certificate: sidekey grant show NAME',
   ],
 ];
 

@@ -90,7 +90,7 @@ function unchanged(then: GrantedRequest, now: Evaluation): GrantedRequest {
 }
 
 function changed(): SidekeyError {
-  return new SidekeyError('rule_denied', 'What was approved is no longer what would be done.', {
+  return new SidekeyError('rule_denied', 'The request changed after it was approved.', {
     hint: 'send the request again',
   });
 }
@@ -134,21 +134,21 @@ function refusalOf(
     case 'unanswered':
       return new SidekeyError(
         'approval_missing',
-        `${asBeginning(reason)}, and nobody answered within ${verdict.waitedMs / 1_000} s.`,
+        `${asBeginning(reason)}, and no one answered within ${verdict.waitedMs / 1_000} s.`,
         { hint: 'run "sidekey approve" in a terminal, send the request again, and answer it there' },
       );
     case 'gone':
-      return new SidekeyError('approval_missing', 'The client left before anybody answered.', {
+      return new SidekeyError('approval_missing', 'The client left before anyone answered.', {
         hint: 'let the client wait longer than approvals.timeout',
       });
     case 'removed':
       return new SidekeyError(
         'approval_missing',
-        'The agent, the lease or the grant of the request was removed before anybody answered.',
+        'The agent, the lease or the grant of the request was removed before anyone answered.',
         { hint: 'sidekey agent list; sidekey lease list --all; sidekey grant list' },
       );
     case 'stopping':
-      return new SidekeyError('approval_missing', 'The proxy stops, and nobody had answered.', {
+      return new SidekeyError('approval_missing', 'The proxy stopped before anyone answered.', {
         hint: 'send the request again when it runs',
       });
     case 'too_many':

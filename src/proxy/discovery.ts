@@ -305,7 +305,7 @@ function reachText(reach: Reach): string {
   const { hosts, tunnels, denied } = reach;
   const lines = [
     'This is Sidekey. It adds credentials to the requests that you send through it.',
-    'You hold no key and need none. Send requests without Authorization, and never ask anybody for a key.',
+    'You hold no key and need none. Send requests without Authorization, and never ask anyone for a key.',
     '',
     ...whoLines(reach),
     '',
@@ -352,7 +352,7 @@ function grantLines(grant: ReachedGrant, isChosen: boolean): string[] {
   const { name, user, provider, scopes, state, endsAt, problem } = grant;
   const whose = user === defaultUser ? '' : ` of the user ${user}`;
   return [
-    `  grant ${name}${whose} (${provider}): ${problem === null ? state : 'of no use now'}` +
+    `  grant ${name}${whose} (${provider}): ${problem === null ? state : 'not usable now'}` +
       `${endsAt === null ? '' : `, yours until ${time(endsAt)}`}${isChosen ? ', used unless you name another' : ''}`,
     ...(scopes.length === 0 ? [] : [`    scopes ${scopes.join(' ')}`]),
     ...(problem === null ? [] : problemLines(problem)),

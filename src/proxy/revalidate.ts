@@ -406,10 +406,10 @@ async function approvalRefusal(
   approvals: StandingApprovals,
 ): Promise<SidekeyError | null> {
   if (approval === undefined) {
-    return new SidekeyError('approval_missing', 'A rule wants a person to be asked now, and nobody was.');
+    return new SidekeyError('approval_missing', 'A rule now requires approval, and there is none.');
   }
   const isOver = approval.standing && !(await approvals.stands(approval.id));
-  return isOver ? new SidekeyError('approval_missing', 'The yes that let it in stands no longer.') : null;
+  return isOver ? new SidekeyError('approval_missing', 'The approval that allowed it has ended.') : null;
 }
 
 /** Returns why policy would not let a blind tunnel begin; null: it would. */

@@ -150,7 +150,7 @@ function unavailable(location: string, cause: unknown): SidekeyError {
     'store_unavailable',
     `What is left of the limits of rules cannot be read: ${location} cannot be used (${why}).`,
     {
-      hint: `If it stays so: stop Sidekey, rm -f ${[location, `${location}-wal`, `${location}-shm`].map(shellWord).join(' ')}, and start it again. All counts begin anew then.`,
+      hint: `If it stays so: stop Sidekey, rm -f ${[location, `${location}-wal`, `${location}-shm`].map(shellWord).join(' ')}, and start it again. All counts start at 0 then.`,
       cause,
     },
   );

@@ -226,7 +226,7 @@ function checkField(name: string, value: string): void {
   }
   if (!isFieldValue(value)) {
     throw refused(
-      'The stored credential holds a byte that must not stand in a header field.',
+      'The stored credential has a byte that a header field cannot have.',
       'add the grant again with --replace',
     );
   }

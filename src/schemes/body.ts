@@ -27,7 +27,7 @@ export const json: AuthScheme<JsonPlacement, { readonly json: readonly string[] 
         },
         (value) => {
           const path = value.startsWith('/') ? value.slice(1).split('/') : [value];
-          if (path.includes('') || /\p{Cc}/u.test(value)) return { problem: 'is no name of a member' };
+          if (path.includes('') || /\p{Cc}/u.test(value)) return { problem: 'is not a name of a member' };
           if (!value.startsWith('/')) return path;
           if (/~(?![01])/.test(value)) return { problem: 'has a ~ that is neither ~0 nor ~1 (RFC 6901)' };
           return path.map((name) => name.replaceAll('~1', '/').replaceAll('~0', '~'));
@@ -68,7 +68,7 @@ function inBody(): Pick<AuthScheme<BodyPlacement>, 'accepts' | 'isRepeated' | 'n
       return {
         of: 'whole',
         limit: 'injected_body_bytes',
-        what: 'A request body that the credential stands in',
+        what: 'A request body that receives the credential',
         check: (body) => void bodyWith(body, placement, 'token'),
       };
     },
@@ -106,12 +106,12 @@ function assertTakes(
   const { what, type, name } = wordsOf(placement);
   const hint = `send ${what} with Content-Type: ${type}; Sidekey writes ${name} into it`;
   if (!hasBody) {
-    throw refused(`The credential of this grant stands in the body, and the request has none.`, hint);
+    throw refused(`The credential of this grant goes into the body, and the request has none.`, hint);
   }
   const codings = valuesOf(fields, 'content-encoding').join(', ').trim().toLowerCase();
   if (codings !== '' && codings !== 'identity') {
     throw refused(
-      'The credential of this grant stands in the body, and that of the request is compressed.',
+      'The credential of this grant goes into the body, and the body of the request is compressed.',
       'send it without Content-Encoding',
     );
   }
@@ -120,7 +120,7 @@ function assertTakes(
   const found = types.length > 1 ? null : mediaTypeOf(written);
   const fits = placement.kind === 'json' ? jsonType.test(found ?? '') : found === type;
   if (!fits)
-    throw refused(`The credential of this grant stands in ${what}, and the request has another body.`, hint);
+    throw refused(`The credential of this grant goes into ${what}, and the request has another body.`, hint);
 }
 
 /** A body with room for the credential. */
@@ -157,7 +157,7 @@ function open(body: Buffer, placement: BodyPlacement): Opened {
   }
   const { what, name } = wordsOf(placement);
   throw refused(
-    `The credential of this grant stands in the body, and that of the request ${rewritten.problem}.`,
+    `The credential of this grant goes into the body, and the body of the request ${rewritten.problem}.`,
     `send ${what} that can be read in one way alone; Sidekey writes ${name} into it`,
   );
 }
@@ -170,7 +170,7 @@ function jsonWith(body: Buffer, path: readonly string[], token: string): Buffer 
     // Only some parsers accept JSON with a byte order mark (RFC 8259 §8.1).
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body);
   } catch {
-    return { problem: 'is no UTF-8' };
+    return { problem: 'is not UTF-8' };
   }
   const rewritten = withMember(text, path, token);
   return 'problem' in rewritten ? rewritten : Buffer.from(rewritten.text);
@@ -277,9 +277,9 @@ export function withMember(text: string, path: readonly string[], value: string)
     JSON.parse(text);
     isObject = text[startOfValue(text)] === '{';
   } catch {
-    return { problem: 'is no JSON' };
+    return { problem: 'is not JSON' };
   }
-  if (!isObject) return { problem: 'is no JSON object' };
+  if (!isObject) return { problem: 'is not a JSON object' };
   const rewritten = placed(text, path, value);
   if ('problem' in rewritten) return rewritten;
   // It has one reading now, and no two servers find different members in it (RFC 8259 §4).

@@ -23,7 +23,7 @@ export const cookie: AuthScheme<CookiePlacement, { readonly cookie: string }> = 
     z.strictObject({
       cookie: text<string>(
         { description: 'The cookie that carries the credential.', examples: ['session'] },
-        (value) => (isFieldName(value) ? value : { problem: 'is no name of a cookie' }),
+        (value) => (isFieldName(value) ? value : { problem: 'is not a name of a cookie' }),
       ),
     }),
   ],
@@ -35,7 +35,7 @@ export const cookie: AuthScheme<CookiePlacement, { readonly cookie: string }> = 
     const token = singleValue(credential);
     if (!cookieValue.test(token)) {
       throw refused(
-        'The stored credential holds a byte that must not stand in a cookie.',
+        'The stored credential has a byte that a cookie cannot have.',
         'add the grant again with --replace, with the value of the cookie alone',
       );
     }

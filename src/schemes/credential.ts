@@ -30,7 +30,7 @@ export function singleValue(credential: Credential): string {
       );
     case 'client_certificate':
       throw refused(
-        'The certificate of this grant is shown in TLS handshakes, and never stands in a request.',
+        'The certificate of this grant is shown in TLS handshakes only, not in requests.',
         'in the provider: inject: client_certificate',
       );
   }

@@ -29,7 +29,7 @@ export const dpop: AuthScheme<DpopPlacement> = {
     if (isBound(credential)) return boundToken(credential);
     if (credential.type === 'oauth2') {
       throw refused(
-        'The token of this grant is bound to no key, and its provider wants one that is (dpop).',
+        'The token of this grant is bound to no key, and its provider requires one that is (dpop).',
         'sidekey grant refresh NAME --force, or connect it again; where the provider binds no tokens, take dpop out of its definition',
       );
     }

@@ -45,7 +45,7 @@ export const header: AuthScheme<HeaderPlacement, { readonly header: string; read
     z.strictObject({
       header: fieldName('The header field that carries the credential.'),
       prefix: text<string>(
-        { description: 'What stands before the credential, with its space.', examples: ['Token '] },
+        { description: 'The text before the credential, with its space.', examples: ['Token '] },
         (value) => (/^[\x20-\x7e]*$/.test(value) ? value : { problem: 'has characters other than ASCII' }),
       ).prefault(''),
     }),
@@ -70,7 +70,7 @@ function userName(description: string): z.ZodType<string, string> {
   return text<string>({ description, examples: ['x-access-token'] }, (value) =>
     /^[\x21-\x39\x3b-\x7e]+$/.test(value)
       ? value
-      : { problem: 'is no user name: visible ASCII without a colon' },
+      : { problem: 'is not a user name: visible ASCII without a colon' },
   );
 }
 
@@ -83,9 +83,9 @@ export const basic: AuthScheme<
   syntax: '{ basic: USER }',
   schemas: [
     z.strictObject({
-      basic: userName('Authorization: Basic … (RFC 7617): the user name that stands before the credential.'),
+      basic: userName('Authorization: Basic … (RFC 7617): the user name before the credential.'),
       pair_username: userName(
-        'For a credential that is a user name and a password: what stands in the place of its user name. Default: its own stays.',
+        'For a credential that is a user name and a password: the user name to send instead of its own. Default: its own.',
       ).optional(),
     }),
   ],
@@ -117,7 +117,7 @@ export const headers: AuthScheme<HeadersPlacement, { readonly headers: Templates
       headers: templates(
         fieldName('A field that is added.'),
         templateText(
-          'Its value: {token} stands for the credential, or {username} and {password} for one that is both; {{ and }} for braces.',
+          'Its value: {token} is replaced by the credential ({username} and {password} for a pair), {{ and }} by braces.',
           (name) => credentialNames.includes(name),
           fieldValueProblem,
         ),

@@ -84,7 +84,7 @@ export type Templates = readonly (readonly [name: string, template: string])[];
 /** Schema of a field that may carry a credential. */
 export function fieldName(description: string): z.ZodType<string, string> {
   return text<string>({ description, examples: ['X-Api-Key'] }, (value) => {
-    if (!isFieldName(value)) return { problem: 'is no name of a header field' };
+    if (!isFieldName(value)) return { problem: 'is not a name of a header field' };
     return isReservedFieldName(value) ? { problem: 'is a field that a credential may not become' } : value;
   });
 }
@@ -92,7 +92,7 @@ export function fieldName(description: string): z.ZodType<string, string> {
 /** Schema of a parameter of a query or a form. */
 export function parameterName(description: string): z.ZodType<string, string> {
   return text<string>({ description }, (value) =>
-    /^[A-Za-z0-9_.-]+$/.test(value) ? value : { problem: 'is no name of a parameter' },
+    /^[A-Za-z0-9_.-]+$/.test(value) ? value : { problem: 'is not a name of a parameter' },
   );
 }
 
@@ -111,8 +111,7 @@ export function templateText(
     const template = parseTemplate(value);
     if (template === null) return { problem: 'has a brace that belongs to no name; write {{ or }} for one' };
     const unknown = namesIn(template).find((name) => !isKnown(name));
-    if (unknown !== undefined)
-      return { problem: `names {${unknown}}, which does not stand for anything here` };
+    if (unknown !== undefined) return { problem: `names {${unknown}}, which has no meaning here` };
     const problem = problemOf(fillTemplate(template, () => 'x'));
     return problem === null ? value : { problem };
   });
@@ -120,7 +119,7 @@ export function templateText(
 
 /** Returns the problem of a field value; null: none. */
 export function fieldValueProblem(sample: string): string | null {
-  return isFieldValue(sample) ? null : 'is no value of a header field: ASCII without blanks around it';
+  return isFieldValue(sample) ? null : 'is not a value of a header field: ASCII without blanks around it';
 }
 
 /** Schema of templates by name. Names are compared without case. */

@@ -22,7 +22,7 @@ export const path: AuthScheme<PathPlacement, { readonly path: readonly string[] 
           text<string>({ description: 'The beginning of a path, up to the credential.' }, (value) =>
             /^(\/[A-Za-z0-9._-]+)+\/?$/.test(value)
               ? value
-              : { problem: 'is no beginning of a path, such as /bot' },
+              : { problem: 'is not a beginning of a path, such as /bot' },
           ),
         )
         .min(1),
@@ -50,14 +50,14 @@ function pathWith(target: string, prefixes: readonly string[], token: string): s
   const prefix = prefixes.find((beginning) => target.startsWith(beginning));
   if (prefix === undefined) {
     throw refused(
-      `The credential of this grant stands in the path, which must begin with ${prefixes.join(' or ')}.`,
+      `The credential of this grant goes into the path, which must start with ${prefixes.join(' or ')}.`,
       `leave the credential out, and Sidekey puts it in: ${prefixes[0]}/…`,
     );
   }
   // Readers of a path remove a segment of dots alone.
   if (!segmentText.test(token) || /^\.+$/.test(token)) {
     throw refused(
-      'The stored credential holds a byte that must not stand in a path.',
+      'The stored credential has a byte that a path cannot have.',
       'add the grant again with --replace',
     );
   }

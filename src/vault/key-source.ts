@@ -179,7 +179,7 @@ async function checkFolders(path: string): Promise<void> {
 
 function unreadable(path: string, cause: unknown): SidekeyError {
   return new SidekeyError('key_invalid', `The key file ${path} cannot be read.`, {
-    hint: `Make ${path} readable for the user that runs Sidekey, and for nobody else.`,
+    hint: `Make ${path} readable only by the user that runs Sidekey.`,
     cause,
   });
 }

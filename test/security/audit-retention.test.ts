@@ -112,7 +112,7 @@ describe('an older log that is restored with its own head records', () => {
     expect((await verifyAudit({ file, vault, anchored })).first).toMatchObject({
       kind: 'repeated',
       line: 6,
-      sentence: expect.stringContaining('put back and written anew') as string,
+      sentence: expect.stringContaining('replaced by an older copy and continued') as string,
     });
   });
 

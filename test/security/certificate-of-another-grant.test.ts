@@ -158,7 +158,7 @@ describe('the certificate of a grant', () => {
     const answer = await proxiedGet(sidekey.url, upstream.url);
     expect(answer).toMatchObject({
       status: 403,
-      body: expect.stringContaining('never stands in a request') as string,
+      body: expect.stringContaining('in TLS handshakes only') as string,
     });
     expect(upstream.connections()).toBe(0);
   });

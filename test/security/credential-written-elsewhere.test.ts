@@ -227,7 +227,7 @@ test.each(['two words', 'semi;colon-01234', 'com,ma-0123456', 'quo"te-0123456', 
     const answer = await ask('HTTP/1.1');
     expect(problemOf(answer)).toMatchObject({
       code: 'policy_violation',
-      detail: 'The stored credential holds a byte that must not stand in a cookie.',
+      detail: 'The stored credential has a byte that a cookie cannot have.',
     });
     expect(answer.body + sidekey.logged() + JSON.stringify(await sidekey.audit())).not.toContain(value);
     expect(seen).toEqual([]);

@@ -154,7 +154,7 @@ export async function bindAgent(context: Context, name: string, options: ChangeO
   });
   output.result(
     { name, changed: added > 0, bindings: bindings.map(bindingJson) },
-    `${name} reaches ${reachText(bindings, grants)}.${added === 0 ? ' That was so before.' : ''}`,
+    `${name} reaches ${reachText(bindings, grants)}.${added === 0 ? ' Nothing changed.' : ''}`,
   );
   for (const line of reachWarning(name, bindings, grants)) output.say(line);
 }
@@ -180,7 +180,7 @@ async function unbindAgent(
   });
   output.result(
     { name, changed: removed > 0, bindings: bindings.map(bindingJson) },
-    `${name} reaches ${reachText(bindings, grants)}.${removed === 0 ? ' Nothing of that was bound to it.' : ''}`,
+    `${name} reaches ${reachText(bindings, grants)}.${removed === 0 ? ' It had none of these bindings.' : ''}`,
   );
 }
 

@@ -70,7 +70,7 @@ export function blockOf(question: Question, now: number, room: Room): string[] {
 export function standingBlock(yes: StandingApproval, now: number, room: Room): string[] {
   const { id, until, at, by, rule, ruleName } = yes;
   return [
-    `${id} stands ${until === null ? 'as long as the lease' : `until ${dateTime(until)} (${relativeTime(until, now)})`}`,
+    `${id} is in force ${until === null ? 'while the lease lasts' : `until ${dateTime(until)} (${relativeTime(until, now)})`}`,
     ...facts(room, [
       ['for', beyondText(yes), room.lines],
       ['rule', ruleText(rule, ruleName), 1],

@@ -202,7 +202,7 @@ export function livePage(
 }
 
 const idle = [
-  'Nothing waits for you.',
+  'No requests waiting.',
   '',
   'A request that meets a rule with "outcome: approve" appears here.',
   'What was approved for longer: sidekey approve --list',

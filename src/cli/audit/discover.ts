@@ -64,7 +64,7 @@ export async function discover(context: Context, options: ConditionOptions): Pro
       : `domains:\n${entries.map(asText).join('')}`.trimEnd(),
   );
   if (entries.length === 0 || output.json) return;
-  output.say('Paste the entries that agents may reach. Replace GRANT with the name of a grant.');
+  output.say('Copy the entries that you want to allow. Replace GRANT with the name of a grant.');
   if (entries.some(({ lines }) => lines.replaces !== null)) {
     output.say('An entry that exists in the map is printed in full: replace the old one with it.');
   }

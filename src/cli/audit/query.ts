@@ -177,21 +177,23 @@ export interface Conditions {
   readonly filter: AuditFilter;
   /** Reports whether a line is about one of the named grants. */
   readonly fits: (line: { readonly grant?: string | undefined }) => boolean;
-  /** All grants, for their names; empty with `--json`, which prints ids. */
+  /** All grants, for their names; empty for a list of events as JSON, which has ids. */
   readonly grants: readonly Grant[];
 }
 
 /**
  * Parses the filter options. A grant is a name or an id; a name matches all grants of that name.
  *
+ * @param names true if the result needs the grants
  * @throws SidekeyError `input_invalid` for an invalid time; `grant_missing`
  */
 export async function readConditions(
   { readConfig, output, now }: Context,
   options: ConditionOptions,
+  { names = !output.json }: { readonly names?: boolean } = {},
 ): Promise<Conditions> {
   const config = await readConfig();
-  const grants = options.grant === undefined && output.json ? [] : await readGrants(config, now);
+  const grants = options.grant === undefined && !names ? [] : await readGrants(config, now);
   const wanted = options.grant === undefined ? null : grantIds(options.grant, grants);
   const { host, event, agent, user, by, provider, outcome, lease, exchange, code } = options;
   return {
@@ -231,7 +233,7 @@ function timeOf(option: string, text: string | undefined, now: number): number |
   if (text === undefined) return undefined;
   const at = readTime(text, now);
   if (at !== null) return at;
-  throw new SidekeyError('input_invalid', `${option} is no time.`, {
+  throw new SidekeyError('input_invalid', `${option} is not a time.`, {
     hint: 'write how long ago (30m, 2h, 7d), a date (2026-11-21) or a time (2026-11-21T06:00Z)',
   });
 }

@@ -15,11 +15,12 @@ export async function summary(
     await discover(context, options);
     return;
   }
-  const conditions = await readConditions(context, options);
+  const conditions = await readConditions(context, options, { names: true });
   const rows = await summarize(fitting(conditions));
+  const grantName = grantNames(conditions.grants);
   context.output.result(
-    rows.map(asJson),
-    rows.length === 0 ? 'No request fits.' : asTable(rows, grantNames(conditions.grants)),
+    rows.map((row) => asJson(row, grantName)),
+    rows.length === 0 ? 'No requests found.' : asTable(rows, grantName),
   );
 }
 
@@ -27,10 +28,11 @@ async function* fitting({ file, filter, fits }: Conditions): AsyncGenerator<Audi
   for await (const line of queryAudit({ file, filter })) if (fits(line)) yield line;
 }
 
-function asJson(row: SummaryRow) {
-  const { bytesIn, bytesOut, p50, p99, lastUse, ...rest } = row;
+function asJson(row: SummaryRow, grantName: (id: string) => string) {
+  const { agent, grant, bytesIn, bytesOut, p50, p99, lastUse, ...rest } = row;
   const bytes = { bytes_in: bytesIn, bytes_out: bytesOut };
-  return { ...rest, ...bytes, p50_ms: p50, p99_ms: p99, last_use: lastUse };
+  const names = { agent, grant, grant_name: grant === null ? null : grantName(grant) };
+  return { ...names, ...rest, ...bytes, p50_ms: p50, p99_ms: p99, last_use: lastUse };
 }
 
 function asTable(rows: readonly SummaryRow[], grantName: (id: string) => string): string {

@@ -61,7 +61,7 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
         lines: 0,
         files: 0,
         removed: 0,
-        removedAt: null,
+        removed_at: null,
         compared: stored !== undefined,
         gaps: [],
         accepted: 0,
@@ -78,7 +78,8 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
   const vault = await openVault(config.key, { mayCreate: false, store: config.store.path });
   const anchored = anchors === undefined ? undefined : readAnchors(anchors, vault);
   const found = await verifyAudit({ file, vault, anchored, stored });
-  output.result(found, describe(found, file, stored ?? whyNot));
+  const { removedAt, ...rest } = found;
+  output.result({ ...rest, removed_at: removedAt }, describe(found, file, stored ?? whyNot));
   return found.ok ? exitCode.ok : exitCode.failure;
 }
 
@@ -94,22 +95,20 @@ function describe(found: Verification, file: string, stored: StoredHeads | strin
     torn === 0
       ? []
       : [
-          `${count(torn, 'unfinished write')} of a crash or a full disk ${torn === 1 ? 'is' : 'are'} in it; nothing is missing for that.`,
+          `${count(torn, 'unfinished write')} of a crash or a full disk ${torn === 1 ? 'is' : 'are'} in it; no line is missing.`,
         ];
   const notes = [...tornNote];
   if (accepted > 0)
     notes.push(
-      `${count(accepted, 'line')} ${accepted === 1 ? 'is' : 'are'} gone whose loss was accepted (audit query --event audit.accepted).`,
+      `${count(accepted, 'line')} ${accepted === 1 ? 'is' : 'are'} missing, and the loss was accepted (sidekey audit query --event audit.accepted).`,
     );
   if (typeof stored === 'string')
     notes.push(
-      `The ends of its chains were not compared with the store (${withoutStop(stored)}): that the log was removed or put back as it was is not found.`,
+      `The log was not compared with the store (${withoutStop(stored)}). A log that was removed or replaced by an older copy is not detected.`,
     );
   else if (stored.heads.size === 0)
-    notes.push(
-      'The store has no ends of this log to compare with: nothing was written to it with this store yet.',
-    );
-  if (ok) return [`The audit log is whole: ${extent}.`, ...notes].join('\n');
+    notes.push('The log was not compared with the store: the store has no record of this log yet.');
+  if (ok) return [`The audit log is intact: ${extent}.`, ...notes].join('\n');
   if (gaps.length > 0)
     notes.push(
       'Missing lines stay reported. Where you know the reason (a restored backup): sidekey audit verify --accept',
@@ -120,7 +119,7 @@ function describe(found: Verification, file: string, stored: StoredHeads | strin
     .map(({ file: at, line, sentence }) => `  ${displayName(at, process.cwd())}:${line}: ${sentence}`);
   if (total > maxListed) listed.push(`  … and ${total - maxListed} more.`);
   return [
-    `The audit log ${displayName(file, process.cwd())} is not whole: ${count(total, 'problem')} in ${extent}.`,
+    `The audit log ${displayName(file, process.cwd())} is damaged: ${count(total, 'problem')} in ${extent}.`,
     ...listed,
     ...notes,
   ].join('\n');

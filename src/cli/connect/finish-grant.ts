@@ -59,7 +59,7 @@ export function connectedPage({ title }: Provider, { grant, warnings }: Connecte
   return {
     title: `${title} is connected`,
     says: [
-      `The grant is called ${titleOf(grant)}.${grant.refreshable ? ' Sidekey renews its token by itself.' : ''}`,
+      `The grant is called ${titleOf(grant)}.${grant.refreshable ? ' Sidekey renews its token.' : ''}`,
       ...warnings.map(({ sentence }) => sentence),
       'You may close this window.',
     ],
@@ -137,7 +137,7 @@ export async function finishGrant(request: FinishRequest, obtained: Obtained): P
   }
   if (!grant.refreshable && grant.expiresAt !== null && credential.type === 'oauth2') {
     warn(
-      `There is no refresh token: the token ends ${relativeTime(grant.expiresAt, context.now())}, and then it takes a new consent.`,
+      `There is no refresh token: the token ends ${relativeTime(grant.expiresAt, context.now())}, and then you must consent again.`,
       replaceCommand(grant, [], provider, credential),
     );
   }
@@ -148,7 +148,10 @@ export async function finishGrant(request: FinishRequest, obtained: Obtained): P
     return { edits: [], blocked: [] };
   });
   for (const { pattern, says } of blocked) {
-    warn(`The map says of ${pattern} already: ${says}. It was left as it is.`, allowCommand(pattern, name));
+    warn(
+      `The allowed-domains map has ${pattern} already (${says}); not changed.`,
+      allowCommand(pattern, name),
+    );
   }
   return { grant, replaced, audience, details, edits, ungranted, warnings };
 }

@@ -46,10 +46,10 @@ export async function readQuestion(
   const who = readUserName(agent ?? '');
   if (who === null) throw wrong('A selector in --agent is none.', '--agent NAME+grant=GRANT+user=USER');
   const address = isIP(client);
-  if (address === 0) throw wrong('--client is no IP address.', '--client 10.1.2.3');
+  if (address === 0) throw wrong('--client is not an IP address.', '--client 10.1.2.3');
   const at = options.at === undefined ? now() : readTime(options.at, now());
   if (at === null)
-    throw wrong('--at is no time.', '--at 2026-11-21T09:00:00+01:00, or --at 2h for two hours ago');
+    throw wrong('--at is not a time.', '--at 2026-11-21T09:00:00+01:00, or --at 2h for two hours ago');
   const body = await bodyOf(options, readInput);
   const { method, url } = readTarget(...words, body);
   const host = /^https?:\/\/([^/?#]*)/i.exec(url)?.[1] ?? '';
@@ -92,7 +92,7 @@ function readTarget(
   if (second === undefined && isMethod && first === first.toUpperCase()) {
     throw wrong('The URL is missing.', example);
   }
-  if (second !== undefined && !isMethod) throw wrong('What stands before the URL is no method.', example);
+  if (second !== undefined && !isMethod) throw wrong('The word before the URL is not a method.', example);
   const usual = body.length === 0 ? 'GET' : 'POST';
   const [method, written] = second === undefined ? [usual, first] : [first.toUpperCase(), second];
   return { method, url: written.includes('://') ? written : `https://${written}` };

@@ -73,7 +73,7 @@ async function ask(
 
 function timeLimit(ms: number | null, stop: AbortController): NodeJS.Timeout | undefined {
   if (ms === null) return undefined;
-  const sentence = `There was no whole answer within ${ms / 1_000} s.`;
+  const sentence = `The response was not complete after ${ms / 1_000} s.`;
   return setTimeout(() => stop.abort(new SidekeyError('upstream_timeout', sentence)), ms);
 }
 
@@ -163,7 +163,7 @@ async function* chunksOf(response: IncomingMessage, signal: AbortSignal): AsyncG
     yield* response as AsyncIterable<Buffer>;
   } catch (cause) {
     if (signal.aborted) throw signal.reason;
-    throw new SidekeyError('upstream_protocol', 'The connection ended before the answer was whole.', {
+    throw new SidekeyError('upstream_protocol', 'The connection ended before the response was complete.', {
       cause,
     });
   }

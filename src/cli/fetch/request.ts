@@ -203,7 +203,7 @@ const ofOurs: Readonly<Record<string, string>> = {
   'transfer-encoding': 'it follows from the body',
   connection: 'leave it out',
   expect: 'leave it out',
-  upgrade: 'leave it out; use a client for that behind the proxy',
+  upgrade: 'leave it out, and use a program that supports it, with the proxy',
 };
 
 function refused(sentence: string, hint: string): SidekeyError {

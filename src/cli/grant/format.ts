@@ -248,7 +248,7 @@ function nextWords({ what, at }: Next, { type }: Pick<Grant, 'type'>, now: numbe
     case 'end':
       return `the ${type === 'client_certificate' ? 'certificate' : 'token'} ends ${then}, and nothing can renew it`;
     case 'consent':
-      return 'nothing, until somebody consents anew';
+      return 'nothing, until you consent again';
     case 'nothing':
       return 'nothing';
   }

@@ -71,7 +71,7 @@ export async function createLease(
 export function readUses(option: string, text: string): number {
   if (/^[1-9][0-9]{0,8}$/.test(text)) return Number(text);
   throw new SidekeyError('input_invalid', `${option} is not a number of requests.`, {
-    hint: `a whole number from 1 on: ${option} 10`,
+    hint: `a number from 1: ${option} 10`,
   });
 }
 
@@ -209,13 +209,13 @@ export function whatEndsBefore(
     const name = grantReference(grant);
     const state = stateNow(grant, now);
     if (state !== 'active')
-      return [`The grant ${name} is ${state.replace('_', ' ')}: the lease is of no use for it now.`];
+      return [`The grant ${name} is ${state.replace('_', ' ')}: the lease cannot use it now.`];
     const end = policies.find(({ grantId }) => grantId === grant.id)?.expiresAt ?? null;
     return [
       ...(end !== null && end < expiresAt
         ? [
             end <= now
-              ? `The grant ${name} was given until ${relativeTime(end, now)}: the lease is of no use for it now.`
+              ? `The grant ${name} expired ${relativeTime(end, now)}: the lease cannot use it now.`
               : `The lease outlives the grant ${name}, which ends ${relativeTime(end, now)}.`,
           ]
         : []),

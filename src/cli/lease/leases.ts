@@ -53,7 +53,7 @@ export async function listLeases(
   output.result(
     shown.map((lease) => leaseJson(lease, at)),
     shown.length === 0
-      ? 'There are no such leases.'
+      ? 'No leases found.'
       : table(
           ['LEASE', 'AGENT', 'GRANTS', 'STATE', 'ENDS', 'USES', 'LAST USED', 'PURPOSE'],
           shown.map((lease) => [
@@ -69,7 +69,8 @@ export async function listLeases(
         ),
   );
   const ended = fitting.length - shown.length;
-  if (ended > 0) output.say(`${ended} that ended ${ended === 1 ? 'is' : 'are'} shown with --all.`);
+  if (ended > 0)
+    output.say(`${ended} ended ${ended === 1 ? 'lease is' : 'leases are'} hidden; --all shows them.`);
   if (leases.length === 0)
     output.say('  → sidekey lease create --agent AGENT --grant GRANT --ttl 15m --purpose TEXT');
 }
@@ -163,7 +164,7 @@ export async function renewLease(
   if (capped !== null) output.say(capped);
   for (const warning of warnings) output.say(warning);
   if (leaseStanding(lease, at).state === 'used_up') {
-    output.say(`It is used up all the same.\n  → sidekey lease renew ${id} --uses ${lease.maxUses}`);
+    output.say(`The lease has no uses left.\n  → sidekey lease renew ${id} --uses ${lease.maxUses}`);
   }
 }
 

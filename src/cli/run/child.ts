@@ -60,7 +60,7 @@ function isNowhere(program: string, { PATH = '' }: NodeJS.ProcessEnv): boolean {
 function failed({ program, env }: Command, cause: Error): ChildEnd {
   const code = systemCode(cause);
   if (code === 'ENOENT' || (code === 'EACCES' && isNowhere(program, env))) {
-    const error = new SidekeyError('not_found', `There is no program ${program} to run.`, {
+    const error = new SidekeyError('not_found', `Program not found: ${program}.`, {
       hint: program.includes('/') ? 'check the path' : 'check its name, and PATH',
       cause,
     });

@@ -56,7 +56,7 @@ export async function run(
     } finally {
       // The lease expires soon anyway, and the exit code of the command takes precedence.
       await endpoint.close().catch((error: unknown) => {
-        kept.log.warn({ err: error }, 'the lease of the command could not be revoked; it ends by itself');
+        kept.log.warn({ err: error }, 'the lease of the command could not be revoked; it expires');
       });
       process.off('exit', revokeAtExit);
     }

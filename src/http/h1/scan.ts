@@ -178,7 +178,7 @@ export const faults = {
   trailers_too_large: 'has trailers that are too large',
   too_many_trailers: 'has too many trailers',
   // Connections.
-  bytes_behind_last: 'is the last of its connection, and bytes stand behind it',
+  bytes_behind_last: 'is the last of its connection, and bytes follow it',
 } as const satisfies Record<string, string>;
 
 /** The name of a fault. */

@@ -103,7 +103,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
       if (stop.body === null) this.#refuse(stop.why);
       else if (stop.body !== due?.body || this.#reply?.started === true) this.#refuse(stop.why, false);
     } else if (this.#isBusy) {
-      const sentence = 'A request that takes the connection over stands behind one that is not answered yet.';
+      const sentence = 'A request that takes over the connection follows one that is not answered yet.';
       this.#refuse(new SidekeyError('bad_request', sentence));
     } else {
       this.#detach();
@@ -134,7 +134,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     const isSecure = this.client.tunnel?.authority.scheme === 'https';
     if (this.#intake.body !== null || (this.#isBusy && isSecure)) this.socket.destroy();
     else if (this.#intake.inHead && !this.#intake.isBlank) {
-      this.#refuse(new SidekeyError('bad_request', 'The head of the request did not come whole.'));
+      this.#refuse(new SidekeyError('bad_request', 'The head of the request is incomplete.'));
     } else if (!this.#isBusy) this.socket.end();
     else if (this.#reply?.isHeld === true && !this.#reply.ended) this.#reply.gone.tell();
   };

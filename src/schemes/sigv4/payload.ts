@@ -35,7 +35,7 @@ export function payloadOf(stated: readonly string[], service: string, hasBody: b
       return { kind: 'chunks', value, hasTrailers: true };
     case 'STREAMING-AWS4-HMAC-SHA256-EVENTS':
       throw refused(
-        'The request streams events that are signed one by one, which Sidekey does not sign anew.',
+        'The request streams events that are signed one by one, which Sidekey cannot sign again.',
         'use the batch form of the call',
       );
     default:

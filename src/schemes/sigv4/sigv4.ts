@@ -45,7 +45,7 @@ type SigV4Placement = {
 /** Schema of a part of the scope of a signature. */
 function signingName(description: string): z.ZodType<string, string> {
   return text<string>({ description }, (value) =>
-    /^[A-Za-z0-9-]{1,64}$/.test(value) ? value : { problem: 'is no name of a service or a region' },
+    /^[A-Za-z0-9-]{1,64}$/.test(value) ? value : { problem: 'is not a name of a service or a region' },
   );
 }
 
@@ -198,7 +198,7 @@ function inQuery(
   now: number,
 ): Signed {
   if (payload.kind !== 'stated') {
-    throw refused('A presigned URL signs its body in a way that Sidekey does not sign anew.');
+    throw refused('A presigned URL signs its body in a way that Sidekey cannot sign again.');
   }
   const fields = withoutReplaced(request.fields);
   const signed = signedNames(fields, signedHeaders, false);

@@ -39,7 +39,7 @@ describe('an agent', () => {
     expect(await reaches(at, 'ci')).toEqual(['alice/work', 'bob/work']);
     expect(await at.run(['agent', 'bind', 'ci', '--user', 'bob'])).toMatchObject({
       exit: 0,
-      stdout: expect.stringContaining('That was so before.'),
+      stdout: expect.stringContaining('Nothing changed.'),
     });
     await at.run(['agent', 'bind', 'ci', '--remove', '--grant', 'alice/work', '--user', 'bob']);
     await at.run(['agent', 'bind', 'ci', '--label', 'prod']);

@@ -342,7 +342,7 @@ describe('explain', () => {
   test.each([
     [['--header', 'nonsense'], 'A --header is not valid.'],
     [['--header', 'Proxy-Authorization: Basic c2VjcmV0'], 'Who asks is not said by a header'],
-    [['--client', 'nowhere'], '--client is no IP address.'],
+    [['--client', 'nowhere'], '--client is not an IP address.'],
     [['--agent', 'a+b'], 'A selector in --agent is none.'],
     [['--data', 'a', '--data-file', '-'], '--data and --data-file are both given.'],
     [['--data-file', 'none.json'], 'none.json cannot be read (ENOENT).'],

@@ -16,7 +16,7 @@ describe.skipIf(!hasPseudoTerminal)('sidekey approve in a terminal (needs script
   test('shows held requests, accepts an answer by key, and restores the terminal', async () => {
     const { at, store, ask, events } = await homeWithApprovals();
     const list = live(at);
-    await list.until((screen) => screen.includes('Nothing waits for you.'));
+    await list.until((screen) => screen.includes('No requests waiting.'));
     const { id } = await ask({ reason: 'a duplicate' });
     await list.until((screen) => screen.includes(`> ${id}`));
     // The first presses may come too soon after the request, and are asked for again as the page changes.
@@ -65,7 +65,7 @@ describe.skipIf(!hasPseudoTerminal)('sidekey approve in a terminal (needs script
   test('restores the terminal if the store is gone', async () => {
     const { at, store } = await homeWithApprovals();
     const list = live(at);
-    await list.until((screen) => screen.includes('Nothing waits for you.'));
+    await list.until((screen) => screen.includes('No requests waiting.'));
     const { DatabaseSync } = await import('node:sqlite');
     const database = new DatabaseSync(store.location);
     database.exec('drop table questions');

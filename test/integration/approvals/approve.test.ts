@@ -215,7 +215,7 @@ describe('the list of approvals', () => {
       );
       expect(stdout).toContain(`  lease    ${who.leased.lease?.slice(0, 8)} "nightly report"\n`);
       expect(stdout).toContain(`  → sidekey approve ${leased.id} [--lease]\n`);
-      expect(stdout).toMatch(new RegExp(`^${standing.id} stands until .+ \\(in 8 h\\)$`, 'm'));
+      expect(stdout).toMatch(new RegExp(`^${standing.id} is in force until .+ \\(in 8 h\\)$`, 'm'));
       expect(stdout).toContain(`  → sidekey approve --revoke ${standing.id}\n`);
       expect(stdout).not.toContain(`${standing.id} waits`);
     }

@@ -81,14 +81,14 @@ describe('sidekey audit', () => {
     const unknown = await at.run(['audit', 'query', '--grant', 'other']);
     expect(unknown).toMatchObject({ exit: 4, stdout: '' });
     const wrong = await at.run(['audit', 'query', '--since', 'yesterday']);
-    expect(wrong).toMatchObject({ exit: 2, stderr: expect.stringContaining('--since is no time.') });
+    expect(wrong).toMatchObject({ exit: 2, stderr: expect.stringContaining('--since is not a time.') });
   });
 
   test('verifies a sound log, and locates problems in another one', async () => {
     const at = await homeWithHistory();
     expect(await at.run(['audit', 'verify'])).toEqual({
       exit: 0,
-      stdout: 'The audit log is whole: 5 lines in 1 file, 1 writer.\n',
+      stdout: 'The audit log is intact: 5 lines in 1 file, 1 writer.\n',
       stderr: '',
     });
     const file = at.at('data', 'audit.jsonl');
@@ -97,7 +97,7 @@ describe('sidekey audit', () => {
     const edited = await at.run(['audit', 'verify']);
     expect(edited.exit).toBe(1);
     expect(edited.stdout).toMatch(
-      /^The audit log data\/audit\.jsonl is not whole: 1 problem in .+\n {2}data\/audit\.jsonl:4: Line 4 of .+ was changed after it was written\.\n$/,
+      /^The audit log data\/audit\.jsonl is damaged: 1 problem in .+\n {2}data\/audit\.jsonl:4: Line 4 of .+ was changed after it was written\.\n$/,
     );
     await writeFile(file, text.split('\n').slice(0, 4).join('\n').concat('\n'));
     const cut = await at.run(['audit', 'verify', '--json']);

@@ -63,7 +63,7 @@ test.skipIf(!canLimit).each([
     const denied = await at.run(['audit', 'query', '--code', 'audit_unavailable', '--json']);
     expect(denied.stdout.trimEnd().split('\n')).toHaveLength(3);
     const verified = await at.run(['audit', 'verify']);
-    expect(verified).toMatchObject({ exit: 0, stdout: expect.stringContaining('is whole') as string });
+    expect(verified).toMatchObject({ exit: 0, stdout: expect.stringContaining('is intact') as string });
   },
   30_000,
 );

@@ -162,7 +162,7 @@ describe('connect --print-url, and --finish in another process', () => {
       exit: 2,
       stdout: '',
       stderr:
-        'sidekey: No consent waits for that answer: it was finished already, or its time is up.\n' +
+        'sidekey: No consent is waiting for that answer: it is finished, or it timed out.\n' +
         '  → begin again: sidekey connect PROVIDER --print-url\n',
     });
     expect(at.helpdesk.tokenRequestCount('authorization_code')).toBe(1);

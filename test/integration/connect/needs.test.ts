@@ -136,7 +136,7 @@ describe('settings given on the command line', () => {
     const at = await acmeHome();
     const text = await readFile(at.configFile, 'utf8');
     const ran = await at.run(['connect', 'acme', '--client-secret', 'hunter2']);
-    expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining('is no reference to a secret') });
+    expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining('is not a reference to a secret') });
     expect(ran.stderr).not.toContain('hunter2');
     expect(await readFile(at.configFile, 'utf8')).toBe(text);
   });

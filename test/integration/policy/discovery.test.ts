@@ -200,7 +200,7 @@ describe('content of the discovery document', () => {
         },
       ],
     });
-    expect(text).toContain('of no use now');
+    expect(text).toContain('not usable now');
     expect(text).toContain('ask the person for: sidekey grant add acme');
   });
 

@@ -126,7 +126,7 @@ describe('explain', () => {
     });
     expect(await at.run(['explain', 'https://a.example.com', 'GET'])).toMatchObject({
       exit: 2,
-      stderr: expect.stringContaining('What stands before the URL is no method.'),
+      stderr: expect.stringContaining('The word before the URL is not a method.'),
     });
   });
 

@@ -30,7 +30,7 @@ const ways: readonly { readonly how: string; readonly way: Way; readonly retryAf
   { how: 'hangs', way: () => undefined },
   { how: 'closes the connection', way: (request) => void request.socket.destroy() },
   {
-    how: 'answers what is no JSON',
+    how: 'answers what is not JSON',
     way: (_request, response) => {
       response.setHeader('content-type', 'application/json').end('{"access_token": ');
     },

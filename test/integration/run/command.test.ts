@@ -74,7 +74,7 @@ describe('sidekey run', () => {
     await writeFile(at.at('plain.txt'), 'no program');
     await chmod(at.at('plain.txt'), 0o600);
     const missing = await run(['--', 'no-such-program-anywhere', 'x']);
-    expect(missing).toMatchObject({ exit: 127, stderr: expect.stringContaining('There is no program') });
+    expect(missing).toMatchObject({ exit: 127, stderr: expect.stringContaining('Program not found: ') });
     // The system says otherwise where a folder of the PATH may not be looked into.
     await mkdir(at.at('closed'), { mode: 0o000 });
     const env = { PATH: `${at.at('closed')}:${process.env['PATH']}` };

@@ -22,7 +22,7 @@ test('it is put where the agents that are there look, and nowhere else', async (
   const text = await read(at.at('.claude/skills/sidekey/SKILL.md'));
   expect(text).toMatch(/^---\nname: sidekey\n/);
   expect(isUnchanged(text)).toBe(true);
-  expect((await at.run(['skill', 'install', '--for', 'claude'])).stdout).toMatch(/^Is there already: /);
+  expect((await at.run(['skill', 'install', '--for', 'claude'])).stdout).toMatch(/^Already installed: /);
 });
 
 test('is written to the common folder if no other exists', async () => {

@@ -313,7 +313,7 @@ describe('a later start', () => {
     await writeFile(options.key, text.replace('sidekey-ca-key/1', 'sidekey-ca-key/2'));
     expect(await refusal(options)).toMatchObject({
       code: 'ca_mismatch',
-      message: `${options.key} is no CA key that can be read.`,
+      message: `${options.key} is not a CA key that can be read.`,
     });
   });
 

@@ -1,8 +1,12 @@
 import { describe, expect, it, test } from 'vitest';
-import { type CommandRow, examplesOf } from '../../../src/cli/command.ts';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type CommandRow, environmentVariables, examplesOf, exitMeanings } from '../../../src/cli/command.ts';
 import { sections } from '../../../src/cli/commands.ts';
 import { createProgram } from '../../../src/cli/index.ts';
 import { skillAgents } from '../../../src/cli/skill.ts';
+import { packageRoot } from '../../../src/config/locate.ts';
+import { exitCode } from '../../../src/lib/failures.ts';
 
 const commands = sections.flatMap(([, rows]) => rows.flatMap((row) => flat(row, row.name)));
 
@@ -59,5 +63,23 @@ describe('the table of commands', () => {
     const install = commands.find(({ path }) => path === 'skill install');
     const [, summary] = install?.row.options?.[0] ?? [];
     expect(summary).toContain(`: ${skillAgents.join(', ')} (`);
+  });
+});
+
+describe('docs/cli.md', () => {
+  const page = readFileSync(join(packageRoot, 'docs', 'cli.md'), 'utf8');
+
+  it('has a row for each exit code, with the meaning that the help shows', () => {
+    const rows = Array.from(page.matchAll(/^\| (\d+) +\| (.*?) +\|$/gm), ([, code, meaning]) => [
+      Number(code),
+      meaning,
+    ]);
+    expect(rows).toEqual(exitMeanings);
+    expect(exitMeanings.map(([code]) => code)).toEqual(Object.values(exitCode));
+  });
+
+  it('has a row for each environment variable of the help', () => {
+    const rows = Array.from(page.matchAll(/^\| `([A-Z0-9_]+)` +\|/gm), ([, name]) => name);
+    expect(rows).toEqual(environmentVariables.map(([name]) => name));
   });
 });

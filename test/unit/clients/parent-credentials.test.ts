@@ -21,7 +21,7 @@ describe('credentials in the environment of the parent', () => {
     expect(ask({ parent: { OPENAI_API_KEY: 'real', PATH: '/bin' } })).toEqual({
       remove: ['OPENAI_API_KEY'],
       set: {},
-      notes: ['OPENAI_API_KEY is withheld, and no grant of openai takes the place: sidekey connect openai'],
+      notes: ['OPENAI_API_KEY was removed, and there is no openai grant to replace it: sidekey connect openai'],
     });
   });
 

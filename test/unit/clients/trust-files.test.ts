@@ -87,7 +87,7 @@ describe('the trust files', () => {
     });
     expect(trust.notes).toEqual([
       `SSL_CERT_FILE names ${folder}/missing.pem, which cannot be read (ENOENT): nothing of it is trusted.`,
-      `CURL_CA_BUNDLE names ${folder}, which is no file: nothing of it is trusted.`,
+      `CURL_CA_BUNDLE names ${folder}, which is not a file: nothing of it is trusted.`,
       expect.stringMatching(/^PIP_CERT names .* has no certificate in it/),
     ]);
     expect((await fingerprintsIn(trust.bundleFile)).length).toBeGreaterThan(50);

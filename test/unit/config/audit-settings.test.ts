@@ -102,7 +102,7 @@ it('sinks of every kind are read, with references in the place of secrets', asyn
 
 it.each([
   ['{ keep: 30 }', 'audit.keep: must be a time, such as 30d'],
-  ['{ keep: 30m }', 'audit.keep: is no time such as 12h, 30d, 8w or 1y'],
+  ['{ keep: 30m }', 'audit.keep: is not a time such as 12h, 30d, 8w or 1y'],
   ['{ keep_files: 0 }', 'audit.keep_files: '],
   ['{ fsync: never }', 'audit.fsync: '],
   ['{ anchor: { every: 5m } }', 'audit.anchor: needs a file or a webhook'],
@@ -116,7 +116,7 @@ it.each([
   ['{ sinks: [{ type: webhook, url: "https://u:p@siem.example/" }] }', 'url: has user information'],
   [
     '{ sinks: [{ type: webhook, url: "https://siem.example/", secret: abc }] }',
-    'secret: is no reference to a secret',
+    'secret: is not a reference to a secret',
   ],
   ['{ sinks: [{ type: otlp, url: "https://c/", headers: { "a b": "env:X" } }] }', 'headers'],
   ['{ sinks: [{ type: syslog, address: "udp://host" }] }', 'address: must be udp://HOST:514'],

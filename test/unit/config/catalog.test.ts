@@ -69,7 +69,7 @@ describe('an invalid provider file is refused', () => {
       `title: Corp\n${title}audience: [corp.test]\n`,
       /2:1: title: is here twice/,
     ],
-    ['with another kind of file', 'corp.yml', `${title}audience: [corp.test]\n`, /end in \.yaml/],
+    ['with another kind of file', 'corp.yml', `${title}audience: [corp.test]\n`, /NAME\.yaml/],
   ])('%s', async (_, file, text, message) => {
     const own = join(await tempFolder(), 'providers');
     await mkdir(own);

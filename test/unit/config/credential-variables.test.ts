@@ -97,7 +97,7 @@ describe('credential variables of configured providers', () => {
   });
 
   test.each([
-    [{ 'A-B': null }, 'is no name of an environment variable'],
+    [{ 'A-B': null }, 'is not a name of an environment variable'],
     [{ A: 'ghp_16C7e42F292c6912E7710c838347Ae178B4a' }, 'it must be seen to be no secret'],
     [{ A: ' placeholder' }, 'spaces around it'],
     [{ A: 'placeholder\u00e9' }, 'other than ASCII'],

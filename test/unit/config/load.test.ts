@@ -174,7 +174,7 @@ describe('an unreadable config file', () => {
     await writeFile(join(cwd, 'large.yaml'), `version: 1\n#${'x'.repeat(1_048_576)}`);
     const message = async (file: string): Promise<string> =>
       (await failure(loadConfig(file, { env: {}, cwd }))).message;
-    expect(await message('folder.yaml')).toBe('The config file folder.yaml is no regular file.');
+    expect(await message('folder.yaml')).toBe('The config file folder.yaml is not a regular file.');
     expect(await message('latin1.yaml')).toBe('latin1.yaml:1:1: is not UTF-8 text.');
     expect(await message('large.yaml')).toBe('large.yaml:1:1: is larger than 1 MiB.');
     // The limit cuts a character: the problem is the size, and not the encoding.
@@ -191,7 +191,7 @@ describe('an unreadable config file', () => {
     await promisify(execFile)('mkfifo', [join(cwd, 'sidekey.yaml')]);
     expect(await failure(loadConfig('sidekey.yaml', { env: {}, cwd }))).toMatchObject({
       code: 'config_invalid',
-      message: 'The config file sidekey.yaml is no regular file.',
+      message: 'The config file sidekey.yaml is not a regular file.',
       hint: 'make sidekey.yaml a file that the user of this process can read',
     });
   });
@@ -203,7 +203,7 @@ describe('an unreadable config file', () => {
     await promisify(execFile)('mkfifo', [join(cwd, 'providers/x.yaml')]);
     expect(await failure(loadConfig('sidekey.yaml', { env: {}, cwd }))).toMatchObject({
       code: 'config_invalid',
-      message: expect.stringMatching(/providers\/x\.yaml is no regular file\.$/) as string,
+      message: expect.stringMatching(/providers\/x\.yaml is not a regular file\.$/) as string,
     });
   });
 

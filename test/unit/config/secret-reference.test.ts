@@ -60,7 +60,7 @@ describe('a file: reference', () => {
     await expect(read('file:acme', { cwd })).rejects.toMatchObject(failure);
   });
 
-  test('to a missing path, or to one that is no file, is missing', async () => {
+  test('to a missing path, or to one that is not a file, is missing', async () => {
     const cwd = await tempFolder();
     await promisify(execFile)('mkfifo', ['-m', '600', join(cwd, 'fifo')]);
     for (const path of ['none', '.', 'fifo']) {
@@ -144,10 +144,10 @@ describe('a command: reference', () => {
 
 describe('a text that is no reference is refused', () => {
   test.each([
-    ['hunter2', /is no reference to a secret/],
-    ['', /is no reference to a secret/],
-    ['ENV:NAME', /is no reference to a secret/],
-    ['vault:secret/acme', /is no reference to a secret/],
+    ['hunter2', /is not a reference to a secret/],
+    ['', /is not a reference to a secret/],
+    ['ENV:NAME', /is not a reference to a secret/],
+    ['vault:secret/acme', /is not a reference to a secret/],
     ['env:', /no name/],
     ['env:NOT-A-NAME', /no name/],
     ['file:', /no path/],

@@ -126,9 +126,9 @@ describe('an oauth2 credential', () => {
       { access_token: 'a', expires_at: '2027-01-01T00:00:00' },
       'ISO 8601 with a zone',
     ],
-    ['a day that does not exist', { access_token: 'a', expires_at: '2027-02-30T00:00:00Z' }, 'is no time'],
+    ['a day that does not exist', { access_token: 'a', expires_at: '2027-02-30T00:00:00Z' }, 'is not a time'],
     ['an invalid expiry', { access_token: 'a', expires_at: true }, 'must be a number or a string'],
-    ['an invalid lifetime', { access_token: 'a', expires_in: 'soon' }, '"expires_in" is no number'],
+    ['an invalid lifetime', { access_token: 'a', expires_in: 'soon' }, '"expires_in" is not a number'],
     [
       'an http endpoint',
       { access_token: 'a', token_uri: 'http://a.test/' },
@@ -144,7 +144,7 @@ describe('an oauth2 credential', () => {
     ['an empty token', { access_token: '' }, '"access_token" is empty'],
     ['a trailing line break', { access_token: 'abc\n' }, 'holds a control character, such as a line break'],
     ['a trailing space', { refresh_token: 'abc ' }, 'begins or ends with a space'],
-    ['a token that is not ASCII', { access_token: 'abcé' }, 'cannot stand in a header field'],
+    ['a token that is not ASCII', { access_token: 'abcé' }, 'a header field cannot have'],
     ['a huge token', { access_token: 'a'.repeat(65_537) }, '"access_token" is larger than 64 KiB'],
     ['a huge refresh token', { refresh_token: 'é'.repeat(40_000) }, '"refresh_token" is larger than 64 KiB'],
     [
@@ -267,7 +267,7 @@ describe('a credential of another type', () => {
     ],
     [
       { access_key_id: 'AKIAIOSFODNN7EXAMPLE', secret_access_key: 'a', region: 'Europe' },
-      'the region is no name of one',
+      'the region is not a name',
     ],
     [{}, 'the input holds no credential'],
     [{ type: null }, 'the input holds no credential'],
@@ -286,8 +286,8 @@ describe('input that is no credential', () => {
     ['{\n  "value": k}', '(line 2, column 12)'],
     ["{'value': 'k'}", 'a field name in double quotes is expected (line 1, column 2)'],
     ['{"value": "k",}', 'a field name in double quotes is expected (line 1, column 15)'],
-    ['{"value": "a\nb"}', 'control character stands inside a string (line 1, column 13)'],
-    ['{"value": "a", "value": "b"}', 'a field stands twice in the same object (line 1, column 16)'],
+    ['{"value": "a\nb"}', 'control character is inside a string (line 1, column 13)'],
+    ['{"value": "a", "value": "b"}', 'a field is twice in the same object (line 1, column 16)'],
     ['{"value": "k"} x', 'more after the end of the value (line 1, column 16)'],
     [' '.repeat(1_048_577), 'larger than 1 MiB'],
   ])('is refused: %j', (input, message) => {
@@ -298,7 +298,7 @@ describe('input that is no credential', () => {
 
   test('is refused with the JSON to write when it is a bare token', () => {
     expect(problem('ghp_abcdefgh\n')).toMatchObject({
-      message: 'The input is not JSON; it may be a token by itself.',
+      message: 'The input is not JSON; it may be a plain token.',
       hint: 'wrap it: {"type":"api_key","value":"…"}',
     });
     expect(problem('Bearer ghp_abcdefgh').hint).toContain('wrap it');

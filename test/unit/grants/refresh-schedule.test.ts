@@ -493,7 +493,7 @@ describe('a failure', () => {
     await store.activity.note(grant.id, { usedAt: start });
     await at.time.advance(2 * minute);
     expect(warnings).toEqual(
-      Array.from({ length: 4 }, () => 'The grants could not be looked at for refreshes that are due.'),
+      Array.from({ length: 4 }, () => 'The grants could not be checked for due refreshes.'),
     );
     away = false;
     await at.time.advance(2 * minute);

@@ -58,7 +58,7 @@ describe('add', () => {
     [{ ...meta, user: '' }, ['acme.test'], 'The user of the grant is not valid.'],
     [{ ...meta, provider: 'a b' }, ['acme.test'], 'The provider of the grant is not valid.'],
     [meta, [], 'The audience of the grant is empty'],
-    [meta, ['acme.test', '*'], 'holds what is no host'],
+    [meta, ['acme.test', '*'], 'has an entry that is not a host'],
   ])('refuses unusable values: %#', async (grant, audience, message) => {
     const [{ registry }] = await openedStores(1);
     await expect(registry.add(grant, { credential: key, audience })).rejects.toMatchObject({

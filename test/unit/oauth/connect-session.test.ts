@@ -47,6 +47,6 @@ test.each<[string, unknown]>([
   expect(readSession(Buffer.from(JSON.stringify(value)))).toBeNull();
 });
 
-test('text that is no JSON is refused', () => {
+test('text that is not JSON is refused', () => {
   expect(readSession(Buffer.from('{'))).toBeNull();
 });

@@ -176,7 +176,7 @@ describe('a response with tokens', () => {
     { refresh_token: 'a\0' },
   ])('is refused when the token cannot be a field value: %j', async (changes) => {
     expect(reasonOf(await ask(Response.json({ ...tokens, ...changes })))).toContain(
-      'no line of visible ASCII',
+      'not a line of visible ASCII',
     );
   });
 
@@ -260,7 +260,7 @@ describe('a transient failure', () => {
     [() => new Response('[]'), 'without JSON'],
     [() => new Response(null, { status: 204 }), 'without JSON'],
     [() => Response.json({ error: { code: 400 } }, { status: 400 }), 'without an OAuth error'],
-    [() => Response.json({}), 'no line of visible ASCII'],
+    [() => Response.json({}), 'not a line of visible ASCII'],
     [() => Response.json({ message: 'the-refresh-token?' }, { status: 400 }), 'OAuth error: [redacted]?'],
     [() => Response.json({ error: 'temporarily_unavailable' }, { status: 400 }), 'temporarily_unavailable'],
     [() => Response.json({ error: 'slow_down' }, { status: 400 }), 'slow_down'],

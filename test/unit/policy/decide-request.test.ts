@@ -116,7 +116,7 @@ test.each([
       outcome: 'deny',
       code: 'policy_violation',
       reason: `the request has a ${part} that is too long to be judged: it ${problem}`,
-      hint: `ask for less at a time; the rules of domains["api.example.com"].rules (sidekey.yaml:3) look at the whole ${part}`,
+      hint: `ask for less at a time; the rules of domains["api.example.com"].rules (sidekey.yaml:3) read the complete ${part}`,
     });
   },
 );

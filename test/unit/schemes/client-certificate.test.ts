@@ -46,7 +46,7 @@ describe('a request with a client certificate', () => {
     expect(
       problem({ sealed: { credential: { type: 'api_key', value: 'k' }, audience: ['bank.example'] } }),
     ).toThrow(/this grant has none/);
-    expect(problem({ placement: { kind: 'bearer' } })).toThrow(/never stands in a request/);
+    expect(problem({ placement: { kind: 'bearer' } })).toThrow(/in TLS handshakes only/);
   });
 });
 

@@ -50,7 +50,7 @@ describe('a scheme with one file and one line in the list', () => {
 
   test('is checked by its own schema, and named in messages', async () => {
     await expect(provider({ inject: { 'x-demo': 'no name' } })).rejects.toThrow(
-      'is no name of a header field',
+      'is not a name of a header field',
     );
     await expect(provider({ inject: 3 })).rejects.toThrow('{ x-demo: NAME }');
   });

@@ -236,13 +236,13 @@ function readPasted(
   if (callback.kind === 'code') {
     if (takesBareCode) return callback;
     throw new SidekeyError('input_invalid', 'This provider needs more than the code.', {
-      hint: 'paste the whole address that the browser came to, from http to its end',
+      hint: 'paste the complete address from the address bar of the browser',
     });
   }
   const said = callback.parameters.getAll('state');
   if (said.length === 1 && said[0] === state) return callback;
   throw new SidekeyError('bad_request', 'What was pasted is the answer to another consent.', {
-    hint: 'open the address that was shown last, and paste the one that the browser comes to then',
+    hint: 'open the address that was shown last, then paste the address that the browser ends at',
   });
 }
 

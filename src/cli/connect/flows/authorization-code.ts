@@ -190,11 +190,11 @@ async function listen(mayFail: boolean, open: () => Promise<Loopback>): Promise<
 }
 
 const elsewhere =
-  'Afterwards the browser must come back to this machine.\n  → to use one on another, run this command with --paste, and bring the answer here';
+  'The browser must run on this machine.\n  → for a browser on another machine, run this command with --paste';
 
 function howToPaste({ isTerminal }: Lines): string {
   const where = isTerminal ? 'paste it here' : 'write it to standard input';
-  return `Afterwards the browser may show an error: on another machine nothing is at the address that it comes to.\n  → copy that address, and ${where}\n`;
+  return `If the browser ends on an error page, copy its address.\n  → ${where}\n`;
 }
 
 /** Prints the consent URL and opens it. Returns whether there was a browser to try. */

@@ -60,7 +60,7 @@ export async function printUrl(request: Omit<ConnectRequest, 'upstream' | 'signa
   );
   output.say(
     [
-      `Open this address in a browser. Afterwards the browser goes to ${redirectUri}?…, which may show an error: that does not matter.`,
+      `Open this address in a browser. The browser ends at ${redirectUri}?…, which may be an error page. Copy that address.`,
       `Copy that address, and end with it ${relativeTime(expiresAt, at).replace(/^in /, 'within ')}:`,
       `  → sidekey connect --finish 'ADDRESS'`,
       `  → sidekey connect --finish CODE --state ${begun.state}   (with the code alone)`,
@@ -120,7 +120,7 @@ function stateOf(callback: Callback, said: string | undefined): string {
     const state = written ?? said;
     if (state !== undefined) return state;
     throw new SidekeyError('input_invalid', 'The answer does not name its consent.', {
-      hint: 'give the whole address, or add --state with what --print-url printed',
+      hint: 'give the complete address, or add --state with the value that --print-url printed',
     });
   }
   throw new SidekeyError('bad_request', 'The address has another state than --state says.', {
@@ -174,7 +174,7 @@ async function takeSession({ store, vault }: Sessions, state: string, now: numbe
   if (session !== null) return session;
   throw new SidekeyError(
     'not_found',
-    'No consent waits for that answer: it was finished already, or its time is up.',
+    'No consent is waiting for that answer: it is finished, or it timed out.',
     {
       hint: 'begin again: sidekey connect PROVIDER --print-url',
     },

@@ -133,7 +133,7 @@ export const importToken: Obtain = async (request) => {
   const text =
     ask === null
       ? await context.readInput()
-      : await ask('Paste the refresh token, or the whole token response in one line (it is not shown)', {
+      : await ask('Paste the refresh token, or the complete token response in one line (input is hidden)', {
           secret: true,
         });
   const credential = read(text, now);

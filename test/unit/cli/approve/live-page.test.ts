@@ -83,7 +83,7 @@ describe('the page of the live list', () => {
   it('shows what to expect when the list is empty', () => {
     const page = livePage({ ...emptyList, note: 'Denied x.' }, time, size);
     expect(page).toMatchObject({ shown: null });
-    expect(page.lines[0]).toBe('Nothing waits for you.');
+    expect(page.lines[0]).toBe('No requests waiting.');
     expect(page.lines.at(-1)).toBe('Denied x.');
   });
 });

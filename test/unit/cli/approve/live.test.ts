@@ -77,7 +77,7 @@ describe('the live list in a terminal', () => {
   it('shows new and removed requests, and the time left for each', async () => {
     const list = opened();
     await settle();
-    expect(list.page()).toContain('Nothing waits for you.');
+    expect(list.page()).toContain('No requests waiting.');
     list.waiting.push(entry('aaaa0000'));
     list.epoch += 1;
     await list.wait(200);
@@ -87,7 +87,7 @@ describe('the live list in a terminal', () => {
     expect(list.page()).toContain('aaaa0000   2:41');
     // It was not withdrawn: its time limit has passed.
     await list.wait(161_000);
-    expect(list.page()).toContain('Nothing waits for you.');
+    expect(list.page()).toContain('No requests waiting.');
     await list.press('q');
     expect(await list.left).toEqual([]);
     expect(list.isClosed).toBe(true);
