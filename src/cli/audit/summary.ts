@@ -6,7 +6,7 @@ import { dateTime, duration, table } from '../format.ts';
 import { discover } from './discover.ts';
 import { type ConditionOptions, type Conditions, grantNames, readConditions } from './query.ts';
 
-/** `sidekey audit summary` */
+/** `sidekey audit summary`: as JSON with the names of grants that still exist. */
 export async function summary(
   context: Context,
   options: ConditionOptions & { readonly suggest?: boolean },
@@ -17,10 +17,10 @@ export async function summary(
   }
   const conditions = await readConditions(context, options, { names: true });
   const rows = await summarize(fitting(conditions));
-  const grantName = grantNames(conditions.grants);
+  const names = new Map(conditions.grants.map(({ id, name }) => [id, name]));
   context.output.result(
-    rows.map((row) => asJson(row, grantName)),
-    rows.length === 0 ? 'No requests found.' : asTable(rows, grantName),
+    rows.map((row) => asJson(row, names.get(row.grant ?? '') ?? null)),
+    rows.length === 0 ? 'No requests found.' : asTable(rows, grantNames(conditions.grants)),
   );
 }
 
@@ -28,11 +28,19 @@ async function* fitting({ file, filter, fits }: Conditions): AsyncGenerator<Audi
   for await (const line of queryAudit({ file, filter })) if (fits(line)) yield line;
 }
 
-function asJson(row: SummaryRow, grantName: (id: string) => string) {
+function asJson(row: SummaryRow, grantName: string | null) {
   const { agent, grant, bytesIn, bytesOut, p50, p99, lastUse, ...rest } = row;
   const bytes = { bytes_in: bytesIn, bytes_out: bytesOut };
-  const names = { agent, grant, grant_name: grant === null ? null : grantName(grant) };
-  return { ...names, ...rest, ...bytes, p50_ms: p50, p99_ms: p99, last_use: lastUse };
+  return {
+    agent,
+    grant,
+    grant_name: grantName,
+    ...rest,
+    ...bytes,
+    p50_ms: p50,
+    p99_ms: p99,
+    last_use: lastUse,
+  };
 }
 
 function asTable(rows: readonly SummaryRow[], grantName: (id: string) => string): string {

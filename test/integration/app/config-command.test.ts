@@ -150,7 +150,7 @@ appendFileSync(${JSON.stringify(at.configFile)}, 'log: { level: error }\\n');
     const draft = (await filesOf(at)).find((name) => name.includes('draft')) ?? '';
     expect({ exit, stderr }).toEqual({
       exit: 1,
-      stderr: `sidekey: config/sidekey.yaml was changed by somebody else at the same time.\n  → your edit is in ${at.at('config', draft)}; put it into ${at.configFile} by hand\n`,
+      stderr: `sidekey: config/sidekey.yaml was changed by another program at the same time.\n  → your edit is in ${at.at('config', draft)}; put it into ${at.configFile} by hand\n`,
     });
     expect(await readFile(at.configFile, 'utf8')).toMatch(/level: error \}\n$/);
     expect(await readFile(at.at('config', draft), 'utf8')).toMatch(/level: warn \}\n$/);

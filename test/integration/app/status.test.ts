@@ -126,7 +126,7 @@ describe('status', () => {
     [
       'a value that is none',
       (text: string) => text.replace('4m', 'soon'),
-      /:\d+:\d+: tokens\.refresh_before_expiry: is no duration/,
+      /:\d+:\d+: tokens\.refresh_before_expiry: is not a duration/,
     ],
     [
       'YAML that is broken',

@@ -41,6 +41,6 @@ test('a held request is refused at once when its grant is removed', async () => 
   for (const { id } of await grants.list()) await grants.remove(id);
   const refused = await client.response();
   expect(refused.headers['sidekey-error']).toBe('approval_missing');
-  expect(refused.body).toContain('was removed before anybody answered');
+  expect(refused.body).toContain('was removed before anyone answered');
   expect(seen).toEqual([]);
 });

@@ -110,6 +110,7 @@ describe('audit summary', () => {
       {
         agent: 'ci',
         grant: null,
+        grant_name: null,
         requests: 2,
         refusals: 1,
         failures: 1,
@@ -123,7 +124,24 @@ describe('audit summary', () => {
     ]);
     const { stdout } = await at.run(['audit', 'summary', '--agent', 'ci']);
     expect(stdout).toMatch(/^AGENT {2}GRANT {2}REQUESTS .+\nci {5}- {6}2 {9}1 {8}1 .+Z\n$/);
-    expect((await at.run(['audit', 'summary', '--agent', 'nobody'])).stdout).toBe('No request fits.\n');
+    expect((await at.run(['audit', 'summary', '--agent', 'nobody'])).stdout).toBe('No requests found.\n');
+  });
+});
+
+describe('audit summary --json', () => {
+  test('has the name of a grant beside its ID, as long as the grant exists', async () => {
+    const at = await home();
+    await at.grant('work', { type: 'api_key', value: 'secret' });
+    const [{ id } = { id: '' }] = (await at.json(['grant', 'list'])) as { id: string }[];
+    const state = await openState(await loadConfig(at.configFile, { env: {} }), {
+      log: silent,
+      now: Date.now,
+    });
+    await state.audit.append(request({ exchange: 'x1', grant: id, outcome: 'allow' }));
+    await state.close();
+    expect(await at.json(['audit', 'summary'])).toMatchObject([{ grant: id, grant_name: 'work' }]);
+    await at.run(['grant', 'remove', 'work', '--local']);
+    expect(await at.json(['audit', 'summary'])).toMatchObject([{ grant: id, grant_name: null }]);
   });
 });
 

@@ -47,7 +47,7 @@ test('verify treats an accepted loss as known, and keeps reporting its size', as
   const whole = await verify(at);
   expect(whole).toMatchObject({
     exit: 0,
-    stdout: expect.stringContaining('1 line is gone whose loss was accepted') as string,
+    stdout: expect.stringContaining('1 line is missing, and the loss was accepted') as string,
   });
   const { stdout } = await at.run(['audit', 'query', '--event', 'audit.accepted', '--json']);
   expect(JSON.parse(stdout)).toMatchObject({ by: expect.any(String) as string, client: 'cli' });
@@ -64,6 +64,6 @@ test('verify reports for a copy of the log that there is no store to compare it 
   if (key !== undefined) cpSync(at.at(String(key)), copy.at(String(key)));
   expect(await verify(copy)).toMatchObject({
     exit: 0,
-    stdout: expect.stringContaining('were not compared with the store') as string,
+    stdout: expect.stringContaining('was not compared with the store') as string,
   });
 });

@@ -148,7 +148,7 @@ describe('connect, with a browser on this machine', () => {
     expect(second.result.id).not.toBe(first.result.id);
     expect(second.result).toMatchObject({ name: 'second', domains: [] });
     expect(second.result['warnings']).toEqual([
-      `The map says of ${at.authority} already: grant acme. It was left as it is.`,
+      `The allowed-domains map has ${at.authority} already (grant acme); not changed.`,
     ]);
   });
 
@@ -180,7 +180,7 @@ describe('connect, and the allowed-domains map', () => {
     const { result } = await connected(at);
     expect(result).toMatchObject({
       domains: [],
-      warnings: [`The map says of ${at.authority} already: refused. It was left as it is.`],
+      warnings: [`The allowed-domains map has ${at.authority} already (refused); not changed.`],
     });
     expect(await readFile(at.configFile, 'utf8')).toBe(text);
   });
