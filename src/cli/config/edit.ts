@@ -19,6 +19,7 @@ export async function editConfig(context: Context): Promise<number> {
   const { env, output } = context;
   const editor = readEditor(env);
   const file = await context.configFile();
+  const name = displayName(file, process.cwd());
   const previous = await readConfigText(file);
   const draft = await openDraft(context, file, previous);
   for (;;) {
@@ -27,7 +28,7 @@ export async function editConfig(context: Context): Promise<number> {
     if (text === previous) await unlink(draft);
     if (failure !== null) throw failure;
     if (text === previous) {
-      output.result({ changed: false, file }, `${fromHere(file)} is not changed.`);
+      output.result({ changed: false, file }, `${name} is not changed.`);
       return exitCode.ok;
     }
     const config = await loadAsStart(draft, env).catch(asProblem);
@@ -41,7 +42,7 @@ export async function editConfig(context: Context): Promise<number> {
       output.result(
         { changed: true, file, restart },
         [
-          `Changed ${fromHere(file)}. A running proxy applies it to the next request.`,
+          `Changed ${name}. A running proxy applies it to the next request.`,
           ...(restart.length === 0 ? [] : [`Only a restart applies: ${restart.join(', ')}.`]),
         ].join('\n'),
       );
@@ -77,21 +78,15 @@ async function openDraft({ output }: Context, file: string, text: string): Promi
     await writeFile(draft, text, { flag: 'wx', mode: 0o600 });
   } catch (cause) {
     if (!isSystemError(cause, 'EEXIST')) {
-      throw new SidekeyError(
-        'file_unwritable',
-        `The draft ${draft} cannot be written (${systemCode(cause)}).`,
-        {
-          hint: 'make the folder of the config file writable',
-          cause,
-        },
-      );
+      const message = `The draft ${draft} cannot be written (${systemCode(cause)}).`;
+      throw new SidekeyError('file_unwritable', message, { hint: 'make its folder writable', cause });
     }
     output.say(`Continuing your edit in ${draft}.`);
   }
   for (const name of await readdir(dirname(file))) {
     if (name.startsWith(prefix) && name !== basename(draft)) {
       output.say(
-        `${join(dirname(file), name)} is an edit of an older version. Delete it when you no longer need it.`,
+        `${join(dirname(file), name)} is an edit of an older version. Delete it when it is of no use.`,
       );
     }
   }
@@ -102,9 +97,8 @@ function readEditor(env: NodeJS.ProcessEnv): readonly string[] {
   const variable = env['VISUAL'] ? 'VISUAL' : 'EDITOR';
   const words = splitCommandLine(env[variable] || (process.platform === 'win32' ? 'notepad' : 'vi'));
   if (!('problem' in words)) return words;
-  throw new SidekeyError('input_invalid', `${variable} ${words.problem}.`, {
-    hint: 'EDITOR=nano sidekey config edit',
-  });
+  const hint = 'EDITOR=nano sidekey config edit';
+  throw new SidekeyError('input_invalid', `${variable} ${words.problem}.`, { hint });
 }
 
 /** Ctrl-C is for the editor. */
@@ -127,8 +121,4 @@ async function runEditor([program = '', ...words]: readonly string[], draft: str
   throw new SidekeyError('input_invalid', `The editor ${program} ${what}. The config file is not changed.`, {
     hint: 'set VISUAL or EDITOR to another editor: EDITOR=nano sidekey config edit',
   });
-}
-
-function fromHere(file: string): string {
-  return displayName(file, process.cwd());
 }

@@ -1,4 +1,5 @@
 import type { View } from '../../app/state.ts';
+import { unlistedHosts } from '../domain.ts';
 import { relativeTime } from '../format.ts';
 import { clocksOf, failureOf, refreshCommand, titleOf } from '../grant/format.ts';
 import { boundKeyOf, isUnbound, lackedBy } from '../grant/show.ts';
@@ -184,12 +185,6 @@ export async function lookAtDomains(view: View): Promise<Finding> {
     }
   }
   const text = domains.length === 0 ? 'none yet' : String(domains.length);
-  const unmatched = view.config.proxy.unmatchedHosts;
-  const rest = unmatched === 'tunnel' ? 'tunnelled, without a credential' : 'refused';
-  return finding(
-    'domains',
-    `${text}; unlisted hosts are ${rest}`,
-    { count: domains.length, unmatched },
-    needs,
-  );
+  const facts = { count: domains.length, unmatched: view.config.proxy.unmatchedHosts };
+  return finding('domains', `${text}. ${unlistedHosts(view.config)}`, facts, needs);
 }

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { packageRoot } from '../../../src/config/locate.ts';
 import { type Home, home, runProgram } from '../../support/command-line.ts';
+import { begin } from '../../support/connect-home.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 describe('config path', () => {
@@ -46,12 +47,11 @@ describe('config path', () => {
 });
 
 describe('config check', () => {
-  test('counts the domains of a valid file, and says the rule for unlisted hosts', async () => {
+  test('accepts a valid file, and says the rule for unlisted hosts', async () => {
     const at = await home({ domains: { 'a.example.com': 'deny' } });
     await expect(at.run(['config', 'check'])).resolves.toEqual({
       exit: 0,
-      stdout:
-        'config/sidekey.yaml is valid: 1 domain.\nUnlisted hosts are refused (proxy.unmatched: deny).\n',
+      stdout: 'config/sidekey.yaml is valid.\nUnlisted hosts are refused (proxy.unmatched: deny).\n',
       stderr: '',
     });
   });
@@ -132,6 +132,32 @@ describe('config edit', () => {
     });
     expect(await readFile(at.configFile, 'utf8')).toBe(before.replace('deny', 'tunnel'));
     expect(await filesOf(at)).toEqual(['sidekey.yaml']);
+  });
+
+  test('asks at a terminal whether to edit again: yes opens the same draft, no keeps it', async () => {
+    const at = await home(config);
+    const before = await readFile(at.configFile, 'utf8');
+    const edit = async () =>
+      begin(['config', 'edit', '--config', at.configFile], at.folder, {
+        terminal: true,
+        env: await editor('deny', 'dney'),
+      });
+    const question = 'The config file is not changed. Edit again? [Y/n] ';
+    const first = await edit();
+    await first.said(question);
+    first.stdin.write('n\n');
+    const declined = await first.done;
+    expect(declined).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('→ sidekey config edit   (continues it)'),
+    });
+    const second = await edit();
+    await second.said(question);
+    const draft = (await filesOf(at)).find((name) => name.includes('draft')) ?? '';
+    await writeFile(at.at('config', draft), before.replace('deny', 'tunnel'));
+    second.stdin.write('\n');
+    expect(await second.done).toMatchObject({ exit: 0 });
+    expect(await readFile(at.configFile, 'utf8')).toBe(before.replace('deny', 'tunnel'));
   });
 
   test('does not overwrite a change that was made during the edit, and keeps the draft', async () => {

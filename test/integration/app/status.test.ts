@@ -57,7 +57,7 @@ describe('status', () => {
           String.raw`✓ store    data/sidekey\.db, 1 grant, 0 agents`,
           String.raw`✓ key      [0-9a-f]{16} \(data/master\.key\)`,
           String.raw`✓ CA       certs/ca\.crt, Sidekey CA [0-9a-f]{8}, ends in 10 y`,
-          '✓ domains  1; unlisted hosts are refused',
+          String.raw`✓ domains  1\. Unlisted hosts are refused \(proxy\.unmatched: deny\)\.`,
           '✓ grants   1 active',
           String.raw`✓ audit    data/audit\.jsonl, \d+ bytes, last event \d+ s ago, keeps 400d or 2GiB by default \(audit\.keep\)\n$`,
         ].join('\n'),
