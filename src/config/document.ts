@@ -40,8 +40,13 @@ export interface Position {
 /**
  * Parses YAML 1.2 with the core schema: no tags, no merge keys, no `%YAML 1.1`, one document, unique keys.
  * The parser's own messages are not used, because some of them contain the text, which may have secrets.
+ *
+ * @param empty problem of an empty text
  */
-export function parseConfigDocument(text: string): ConfigDocument {
+export function parseConfigDocument(
+  text: string,
+  empty = 'is empty; it needs at least the line version: 1',
+): ConfigDocument {
   const lines = new LineCounter();
   const at = (offset: number): Position => {
     const { line, col } = lines.linePos(offset);
@@ -56,12 +61,12 @@ export function parseConfigDocument(text: string): ConfigDocument {
   if (Buffer.byteLength(text) > maxConfigBytes) return broken('is larger than 1 MiB');
   try {
     const document = parseDocument(text, yamlOptions(lines));
-    const faults = findFaults(document, at);
+    const faults = findFaults(document, text, at);
     if (faults.length > 0) {
       return { value: undefined, readable: false, problems: faults, position: () => at(0) };
     }
     const value: unknown = document.toJS({ maxAliasCount: 100 });
-    if (value === null) return broken('has nothing in it; it must say version: 1 at least');
+    if (value === null) return broken(empty);
     return {
       value,
       readable: true,
@@ -77,12 +82,21 @@ export function parseConfigDocument(text: string): ConfigDocument {
 }
 
 /** Finds invalid or unsupported YAML: the first problem of each line. */
-function findFaults(document: Document.Parsed, at: (offset: number) => Position): Problem[] {
-  const faults = [...document.errors, ...document.warnings].map((error): Problem => ({
-    ...at(error.pos[0]),
-    path: [],
-    message: describe(error),
-  }));
+function findFaults(document: Document.Parsed, text: string, at: (offset: number) => Position): Problem[] {
+  /** Start of each quote, brace and bracket, by its end. The parser reports one that is not closed at its end. */
+  const opened = new Map<number, number>();
+  visit(document, {
+    Node(_, { range, ...node }) {
+      const isBracket = 'flow' in node && node.flow === true;
+      if (range != null && (isBracket || /^["']/.test(text[range[0]] ?? ''))) opened.set(range[1], range[0]);
+    },
+  });
+  const faults = [...document.errors, ...document.warnings].map((error): Problem => {
+    const isOpen = error.code === 'BAD_INDENT' || error.code === 'MISSING_CHAR';
+    const start = isOpen ? opened.get(error.pos[0]) : undefined;
+    const message = start === undefined ? describe(error) : `this ${text[start]} is not closed`;
+    return { ...at(start ?? error.pos[0]), path: [], message };
+  });
   if (document.directives.yaml.version !== '1.2') {
     faults.push({ line: 1, column: 1, path: [], message: 'only YAML 1.2 is read here' });
   }
@@ -203,7 +217,7 @@ function describe(error: YAMLError): string {
     case 'TAB_AS_INDENT':
       return 'a tab is used to indent; use spaces';
     case 'BAD_INDENT':
-      return 'the indentation does not fit what is around it';
+      return 'the indentation does not match the lines around it';
     case 'TAG_RESOLVE_FAILED':
       return 'a tag (!…) is not read here';
     case 'MULTIPLE_DOCS':

@@ -73,10 +73,13 @@ function describe(issue: z.core.$ZodRawIssue): string | undefined {
       return issue.input === null
         ? `is empty; ${kinds[issue.expected] ?? issue.expected} is expected, or take the key out`
         : `must be ${kinds[issue.expected] ?? issue.expected}, but is ${kindOf(issue.input)}`;
-    case 'invalid_value':
-      return issue.input === undefined
-        ? 'is missing'
-        : `must be ${issue.values.length > 1 ? 'one of ' : ''}${issue.values.map(String).join(', ')}`;
+    case 'invalid_value': {
+      if (issue.input === undefined) return 'is missing';
+      const known = issue.values.map(String);
+      const meant = typeof issue.input === 'string' ? didYouMean(issue.input, known) : null;
+      const choice = `must be ${known.length > 1 ? 'one of ' : ''}${known.join(', ')}`;
+      return meant === null ? choice : `${choice}; did you mean ${meant}?`;
+    }
     case 'too_small':
       return `must be at least ${issue.minimum}`;
     case 'too_big':

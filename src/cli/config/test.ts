@@ -194,12 +194,17 @@ type Written = z.output<typeof schema>[number];
  * @throws SidekeyError `config_invalid` with every problem, each with its line and column
  */
 export function parseCases(content: string, name: string, now: number): readonly PolicyCase[] {
-  const document = parseConfigDocument(content);
+  const document = parseConfigDocument(content, 'has no test cases; write a list of { request, expect }');
   if (!document.readable) throw configInvalid(name, document.problems);
   const checked = validate<readonly Written[]>(schema, document);
   const problems = [...document.problems, ...('problems' in checked ? checked.problems : [])];
   if ('problems' in checked || problems.length > 0) throw configInvalid(name, problems);
-  const empty: Problem = { line: 1, column: 1, path: [], message: 'has no case' };
+  const empty: Problem = {
+    line: 1,
+    column: 1,
+    path: [],
+    message: 'has no test cases; write a list of { request, expect }',
+  };
   if (checked.value.length === 0) throw configInvalid(name, [empty]);
   return checked.value.map((written, index) => caseOf(written, index, document, now));
 }

@@ -61,7 +61,7 @@ describe('config check', () => {
     await writeFile(at.at('config', 'new.yaml'), 'version: 1\nproxy:\n  unmatched: dney\n');
     const { exit, stdout, stderr } = await at.run(['config', 'check', 'config/new.yaml']);
     expect({ exit, stdout }).toEqual({ exit: 2, stdout: '' });
-    expect(stderr).toContain('config/new.yaml:3:14: proxy.unmatched: must be one of deny, tunnel.');
+    expect(stderr).toContain('config/new.yaml:3:14: proxy.unmatched: must be one of deny, tunnel; did you mean deny?');
   });
 
   test('refuses a file whose trust anchors cannot be read, as start does', async () => {
@@ -121,7 +121,7 @@ describe('config edit', () => {
     expect(failed).toEqual({
       exit: 2,
       stdout: '',
-      stderr: `sidekey: config/${draft}:4:14: proxy.unmatched: must be one of deny, tunnel.\n  → your edit is in ${at.at('config', draft)}; "sidekey config edit" continues it\n`,
+      stderr: `sidekey: config/${draft}:4:14: proxy.unmatched: must be one of deny, tunnel; did you mean deny?\n  → your edit is in ${at.at('config', draft)}; "sidekey config edit" continues it\n`,
     });
     expect(await readFile(at.configFile, 'utf8')).toBe(before);
     expect((await stat(at.at('config', draft))).mode & 0o777).toBe(0o600);

@@ -105,7 +105,8 @@ test.each([
     'cases.yaml:1:62: [0].code: is not an error code of a refusal.',
   ],
   ['- { request: GET https://a.example.com/, expects: deny }', null],
-  ['[]', 'cases.yaml:1:1: has no case.'],
+  ['[]', 'cases.yaml:1:1: has no test cases; write a list of { request, expect }.'],
+  ['', 'cases.yaml:1:1: has no test cases; write a list of { request, expect }.'],
   ['{}', 'cases.yaml:1:1: must be a list, but is a map.'],
 ])('a file that is wrong is refused with its place: %s', async (cases, message) => {
   const at = await homeWithCases(cases);
