@@ -24,7 +24,8 @@ test('an image has the files of the package, and copies no folder of a checkout'
   const dockerfile = await readFile(join(packageRoot, 'Dockerfile'), 'utf8');
   const last = dockerfile.slice(dockerfile.lastIndexOf('\nFROM '));
   const copied = Array.from(last.matchAll(/^(?:COPY|ADD) (.*)$/gm), ([, what]) => what);
-  expect(copied).toEqual(['--from=build /app/node_modules node_modules', '--from=build /package ./']);
+  expect(copied).toEqual(['--from=build /image /']);
+  expect(dockerfile).not.toMatch(/^COPY (?!--from).*\/image/m);
 });
 
 test.skipIf(!npm)(
