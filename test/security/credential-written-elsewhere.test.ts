@@ -328,7 +328,7 @@ test('a secret that signs does not take the place of its placeholder', () => {
     );
     return substitutePlaceholders(applied, placeholders, credential, plan);
   };
-  expect(() => injecting(['X-Mine', placeholder])).toThrow('where the credential of this grant is not put');
+  expect(() => injecting(['X-Mine', placeholder])).toThrow('where the credential of this grant is not used');
   expect(injecting(['Authorization', `Bearer ${placeholder}`]).fields.join(' ')).not.toContain(bearerToken);
   expect(injecting([]).messages).toBeUndefined();
 });

@@ -259,6 +259,6 @@ async function endGrant<T>(
 /** The end of a sentence about a grant that was ended here. */
 function thereToo({ kind }: ProviderRevocation): string {
   return kind === 'ended'
-    ? ', here and at the provider: its credential is of no use any more.'
-    : ': its credential is sent nowhere any more.';
+    ? ', here and at the provider: its credential is no longer valid.'
+    : ': Sidekey no longer sends its credential.';
 }

@@ -50,7 +50,7 @@ describe.each(['revoke', 'remove'])('grant %s', (command) => {
     const ran = await at.run(['grant', command, 'acme']);
     expect(ran).toMatchObject({
       exit: 0,
-      stdout: expect.stringContaining('here and at the provider: its credential is of no use any more.'),
+      stdout: expect.stringContaining('here and at the provider: its credential is no longer valid.'),
     });
     expect(seen).toEqual(['/revoke']);
     expect(await events(at)).toContain(command === 'revoke' ? 'grant.revoked' : 'grant.removed');

@@ -146,7 +146,7 @@ describe('grants at the command line', () => {
     const removed = await at.run(['grant', 'remove', 'work']);
     expect(removed).toMatchObject({
       exit: 0,
-      stdout: 'Removed work: its credential is sent nowhere any more.\n',
+      stdout: 'Removed work: Sidekey no longer sends its credential.\n',
     });
     expect(removed.stderr).toContain('→ sidekey domain remove helpdesk.acme.test:8443');
     const events = (await readFile(at.at('data', 'audit.jsonl'), 'utf8')).trim().split('\n');

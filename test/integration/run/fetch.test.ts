@@ -234,10 +234,10 @@ describe('the exit code', () => {
     expect(broken).toMatchObject({
       exit: 6,
       stdout: 'half',
-      stderr: expect.stringContaining('before the answer was whole'),
+      stderr: expect.stringContaining('before the response was complete'),
     });
     const slow = await at.run(['fetch', `${upstream.url}/slow`, '--max-time', '0.2']);
-    expect(slow).toMatchObject({ exit: 6, stderr: expect.stringContaining('no whole answer within 0.2 s') });
+    expect(slow).toMatchObject({ exit: 6, stderr: expect.stringContaining('not complete after 0.2 s') });
     await upstream.close();
     expect(await at.run(['fetch', upstream.url])).toMatchObject({ exit: 6 });
   });
