@@ -202,6 +202,13 @@ const runCommands: readonly CommandRow[] = [
     },
   },
   {
+    name: 'upgrade',
+    summary: 'install the newest version with npm',
+    options: [['--check', 'change nothing; exit code 1 if there is a newer version']],
+    examples: ['sidekey upgrade --check'],
+    load: async () => (await import('./upgrade.ts')).upgrade,
+  },
+  {
     name: 'demo',
     summary: 'see Sidekey work with a sample API (needs a checkout)',
     options: [['--once', 'end after the demo instead of staying up']],

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { Argument, Command, CommanderError, Option } from 'commander';
 import {
   type CommandRow,
@@ -20,6 +19,7 @@ import {
   readInput,
   type Streams,
 } from './terminal.ts';
+import { packageVersion } from './version.ts';
 import { didYouMean } from '../lib/text.ts';
 import { errorPhrase, SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';
@@ -208,13 +208,6 @@ function exitQuietlyOnClosedOutput(): void {
   });
   // A closed standard error must not change the exit code either.
   process.stderr.on('error', () => {});
-}
-
-function packageVersion(): string {
-  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
-  return typeof manifest === 'object' && manifest !== null && 'version' in manifest
-    ? String(manifest.version)
-    : '';
 }
 
 /**
