@@ -26,7 +26,7 @@ test.each(elsewhere)('a built-in provider does not get %s', async (line) => {
 test.each(elsewhere)('a copy does not get %s', async (line) => {
   await expect(load(`corp: { extends: gitlab, ${line} }`)).rejects.toMatchObject({
     code: 'config_invalid',
-    message: expect.stringContaining('a copy keeps where tokens come from and go'),
+    message: expect.stringContaining('a copy keeps its endpoints and its audience'),
   });
 });
 

@@ -211,7 +211,9 @@ describe('a lease', () => {
     expect((await leases(at)).map(({ purpose }) => purpose)).toEqual(['not work']);
     expect((await at.run(['lease', 'revoke', '--agent', 'other'])).stdout).toContain('Revoked one lease');
     expect(await leases(at)).toEqual([]);
-    expect((await at.run(['lease', 'list'])).stderr).toContain('4 ended leases are hidden; --all shows them.');
+    expect((await at.run(['lease', 'list'])).stderr).toContain(
+      '4 ended leases are hidden; --all shows them.',
+    );
     expect((await leases(at, '--all')).map(({ state }) => state)).toEqual(Array(4).fill('revoked'));
     for (const args of [[], ['x', '--agent', 'ci'], ['--agent', 'ci', '--grant', 'work']])
       expect(await at.run(['lease', 'revoke', ...args])).toMatchObject({ exit: 2 });

@@ -61,7 +61,9 @@ describe('config check', () => {
     await writeFile(at.at('config', 'new.yaml'), 'version: 1\nproxy:\n  unmatched: dney\n');
     const { exit, stdout, stderr } = await at.run(['config', 'check', 'config/new.yaml']);
     expect({ exit, stdout }).toEqual({ exit: 2, stdout: '' });
-    expect(stderr).toContain('config/new.yaml:3:14: proxy.unmatched: must be one of deny, tunnel; did you mean deny?');
+    expect(stderr).toContain(
+      'config/new.yaml:3:14: proxy.unmatched: must be one of deny, tunnel; did you mean deny?',
+    );
   });
 
   test('refuses a file whose trust anchors cannot be read, as start does', async () => {

@@ -29,7 +29,7 @@ test('is written to the common folder if no other exists', async () => {
   const at = await home();
   const { stdout, stderr } = await at.run(['skill', 'install']);
   expect(stdout).toBe('Wrote .agents/skills/sidekey/SKILL.md (agents)\n');
-  expect(stderr).toContain('None of these agents was found');
+  expect(stderr).toContain('No known agent found');
 });
 
 test.each([
@@ -52,7 +52,7 @@ test('a file that a person wrote or changed is left alone, unless --force is giv
   const install = (...more: string[]) => at.run(['skill', 'install', '--for', 'claude', ...more]);
   await mkdir(dirname(file), { recursive: true });
   await writeFile(file, 'my own');
-  expect(await install()).toMatchObject({ exit: 1, stdout: expect.stringMatching(/^Left alone: /) });
+  expect(await install()).toMatchObject({ exit: 1, stdout: expect.stringMatching(/^Not changed: /) });
   expect(await read(file)).toBe('my own');
   expect(await install('--force')).toMatchObject({ exit: 0, stdout: expect.stringMatching(/^Updated /) });
   const ours = await read(file);
