@@ -66,7 +66,7 @@ const runCommands: readonly CommandRow[] = [
       ['--proxy <url>', 'use this running proxy; env:NAME for a URL with a token'],
       ['--keep <name...>', 'leave these variables in the environment of the program'],
       ['--log <file>', 'append the log of Sidekey to this file'],
-      ['--quiet', 'print no summary at the end'],
+      ['--quiet', 'print neither the line before the start nor the summary at the end'],
     ],
     examples: [
       'sidekey run -- claude',

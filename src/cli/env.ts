@@ -10,6 +10,7 @@ import { cappedText, leaseClockText, type MadeLease, makeLease } from './lease/c
 import { offeredBy, offeredFirst } from './pick.ts';
 import type { ProxyEndpoint } from './run/proxy-endpoint.ts';
 import { renderVariables, type Shell, shellOf, shells, withheld } from '../clients/environment.ts';
+import { withoutNpx } from '../clients/npx.ts';
 import { parentNotes, trustVariables, writeTrustFiles } from '../clients/trust-files.ts';
 import { clientVariables, withoutProxy } from '../clients/variables.ts';
 import { credentialVariables } from '../config/catalog.ts';
@@ -18,7 +19,6 @@ import type { Grant } from '../grants/grant.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { shellWord } from '../lib/text.ts';
 import { anyone, leaseHolder, mintFor } from '../placeholders/codes.ts';
-import type { Domain } from '../policy/domain-map.ts';
 
 export interface EnvOptions {
   readonly shell?: string;
@@ -70,10 +70,11 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
     noProxy: withoutProxy(config.domains, place),
   });
   const reached = offeredFirst(config.domains, made?.grants ?? grants);
+  const offered = new Set(config.domains.flatMap((domain) => offeredBy(domain, reached)));
   const credentials = withheld({
     parent,
     providers: credentialVariables(config.providers),
-    reachable: reachableProviders(config.domains, reached),
+    reachable: grantNames(reached.filter((grant) => offered.has(grant))),
     references: environmentReferences(config),
     // Without a vault there are no grants.
     mint: vault === null ? undefined : mintFor(holder, reached, placeholderCodes(vault)),
@@ -84,7 +85,7 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
   const notes = [
     ...trust.notes,
     ...parentNotes({ parent, proxy: place, domains: config.domains, chained }),
-    ...credentials.notes,
+    ...(credentials.note === null ? [] : [credentials.note]),
     ...shellNotes(shell, change.remove, folder),
   ];
   if (output.json) {
@@ -148,14 +149,6 @@ function proxyPlace(listen: ProxyPlace, option: string | undefined): ProxyPlace 
   return { host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port === '' ? 80 : Number(url.port) };
 }
 
-/**
- * Returns the providers of the credentials that a caller gets: a domain offers a grant of the provider, and
- * the caller reaches it.
- */
-function reachableProviders(domains: readonly Domain[], grants: readonly Grant[]): ReadonlySet<string> {
-  return new Set(domains.flatMap((domain) => offeredBy(domain, grants)).map(({ provider }) => provider));
-}
-
 const otherNames: Readonly<Record<string, Shell>> = { sh: 'bash', zsh: 'bash', pwsh: 'powershell' };
 
 /** @throws SidekeyError `input_invalid` */
@@ -198,9 +191,18 @@ function trustFolder(directory: string, parent: NodeJS.ProcessEnv): string {
   return join(base, key === '' ? 'default' : hash('sha256', key).slice(0, 12));
 }
 
+/** Returns the name of the first grant of each provider, in the order of the grants. */
+function grantNames(grants: readonly Grant[]): ReadonlyMap<string, string> {
+  const names = new Map<string, string>();
+  for (const { provider, name } of grants) if (!names.has(provider)) names.set(provider, name);
+  return names;
+}
+
 /** Environment of a command. */
 interface CommandEnvironment {
   readonly env: NodeJS.ProcessEnv;
+  /** Line on the credentials that were taken out, before the command starts; null: there were none. */
+  readonly taken: string | null;
   /** Sentences about it for a person. */
   readonly notes: readonly string[];
   /** Removes the trust files. */
@@ -208,27 +210,27 @@ interface CommandEnvironment {
 }
 
 /**
- * Returns the parent's environment with the proxy variables, and without credentials.
+ * Returns the parent's environment with the proxy variables, and without credentials and what npx added.
  *
  * @param keep names of variables that are always kept
  * @throws SidekeyError `file_unwritable`
  */
 export async function commandEnvironment(
-  parent: NodeJS.ProcessEnv,
+  inherited: NodeJS.ProcessEnv,
   { proxy, authorityPem, config, lease }: ProxyEndpoint,
   keep: readonly string[],
 ): Promise<CommandEnvironment> {
+  const parent = withoutNpx(inherited);
   const folder = await privateFolder();
   try {
     const { domains, providers, upstream } = config();
     const trust = await writeTrustFiles(folder, { authorityPem, parent });
     const variables = clientVariables({ parent, proxy, trust, noProxy: withoutProxy(domains, proxy) });
     const grants = offeredFirst(domains, lease?.grants ?? []);
-    const reachable = new Set(grants.map(({ provider }) => provider));
     const taken = withheld({
       parent,
       providers: credentialVariables(providers),
-      reachable,
+      reachable: lease === null ? null : grantNames(grants),
       references: environmentReferences(config()),
       keep,
       mint: lease === null ? undefined : mintFor(leaseHolder(lease.id), grants, lease.placeholders),
@@ -237,11 +239,8 @@ export async function commandEnvironment(
     for (const name of taken.remove) delete env[name];
     return {
       env,
-      notes: [
-        ...trust.notes,
-        ...parentNotes({ parent, proxy, domains, chained: upstream.proxy !== null }),
-        ...taken.notes,
-      ],
+      notes: [...trust.notes, ...parentNotes({ parent, proxy, domains, chained: upstream.proxy !== null })],
+      taken: taken.note,
       close: () => remove(folder),
     };
   } catch (error) {

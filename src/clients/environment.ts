@@ -106,10 +106,10 @@ export interface WithheldFacts {
   /** All known providers, with the variables that hold their credentials. */
   readonly providers: readonly Pick<Provider, 'name' | 'environment'>[];
   /**
-   * Names of providers for which the child reaches a grant; the first of several with the same variable gets
-   * it.
+   * Providers for which the child reaches a grant, with the name of the grant; the first of several with the
+   * same variable gets it. Null: not known, because the token of the child is not ours.
    */
-  readonly reachable: ReadonlySet<string>;
+  readonly reachable: ReadonlyMap<string, string> | null;
   /** Variables with secrets of Sidekey: `environmentReferences` of the config. */
   readonly references?: readonly string[];
   /** Creates the placeholders of the child; absent: placeholders of the provider definition. */
@@ -123,8 +123,8 @@ interface Withheld {
   readonly remove: readonly string[];
   /** Placeholders: they have the form that clients expect, but grant nothing. */
   readonly set: Readonly<Record<string, string>>;
-  /** A sentence for each provider whose credential was removed without a replacement. */
-  readonly notes: readonly string[];
+  /** One line on the variables of the parent that were taken, and on what stands in; null: none was taken. */
+  readonly note: string | null;
 }
 
 /** Variables of Sidekey that hold no secret. */
@@ -146,40 +146,52 @@ export function withheld({
   const known = providers.flatMap(({ name: provider, environment }) =>
     environment.filter(({ name }) => !kept.has(name)).map((variable) => ({ ...variable, provider })),
   );
-  const order = [...reachable].toReversed();
+  const order = [...(reachable?.keys() ?? [])].toReversed();
+  // The last of several providers with the same variable takes precedence.
+  const ranked = known.toSorted((one, other) => order.indexOf(one.provider) - order.indexOf(other.provider));
   const set = Object.fromEntries(
-    known
-      // The last of several providers with the same variable takes precedence.
-      .toSorted((one, other) => order.indexOf(one.provider) - order.indexOf(other.provider))
-      .flatMap(({ name, placeholder, provider }) =>
-        placeholder !== null && reachable.has(provider) ? [[name, mint(provider, placeholder)] as const] : [],
-      ),
+    ranked.flatMap(({ name, placeholder, provider }) =>
+      placeholder !== null && reachable?.has(provider) === true
+        ? [[name, mint(provider, placeholder)] as const]
+        : [],
+    ),
   );
-  const isTaken = (name: string) => parent[name] !== undefined && parent[name] !== '';
   const ours = Object.keys(parent).filter(
     (name) => name.startsWith('SIDEKEY_') && !harmless.includes(name) && !kept.has(name),
   );
-  const taken = [
-    ...known.map(({ name }) => name),
-    ...references.filter((name) => !kept.has(name)),
-    ...ours,
-  ].filter(isTaken);
-  const byName = Map.groupBy(
-    known.filter(({ name }) => isTaken(name)),
-    ({ name }) => name,
+  const taken = new Set(
+    [...known.map(({ name }) => name), ...references.filter((name) => !kept.has(name)), ...ours]
+      .filter((name) => parent[name] !== undefined && parent[name] !== '')
+      .toSorted(),
   );
-  const missing = [...byName].flatMap(([name, owners]) => {
-    const [first] = owners;
-    return first === undefined || owners.some(({ provider }) => reachable.has(provider))
-      ? []
-      : [{ name, provider: first.provider }];
+  const words = [...taken].map((name) => {
+    const owners = ranked.filter((each) => each.name === name).map(({ provider }) => provider);
+    const owner = owners.findLast((each) => reachable?.has(each)) ?? owners[0];
+    return { name, ...standIn(name, owner, { set, reachable }) };
+  });
+  const parts = [...Map.groupBy(words, ({ text }) => text)].map(([text, alike]) => {
+    const names = alike.map(({ name }) => name).join(', ');
+    const [{ isRemoved } = { isRemoved: true }] = alike;
+    if (isRemoved) return `removed ${names}${text}`;
+    return `${names} ${alike.length === 1 ? 'is a placeholder' : 'are placeholders'}${text}`;
   });
   return {
-    remove: [...new Set(taken)].filter((name) => set[name] === undefined).toSorted(),
+    remove: [...taken].filter((name) => set[name] === undefined),
     set,
-    notes: [...Map.groupBy(missing, ({ provider }) => provider)].map(
-      ([provider, names]) =>
-        `${names.map(({ name }) => name).join(', ')} ${names.length === 1 ? 'was' : 'were'} removed, and there is no ${provider} grant to replace ${names.length === 1 ? 'it' : 'them'}: sidekey connect ${provider}`,
-    ),
+    note: parts.length === 0 ? null : parts.join('; '),
   };
+}
+
+function standIn(
+  name: string,
+  provider: string | undefined,
+  { set, reachable }: Pick<WithheldFacts, 'reachable'> & Pick<Withheld, 'set'>,
+): { readonly isRemoved: boolean; readonly text: string } {
+  if (provider === undefined) return { isRemoved: true, text: ' (for Sidekey only)' };
+  const grant = reachable?.get(provider);
+  if (set[name] !== undefined) return { isRemoved: false, text: ` for the grant ${grant}` };
+  if (grant !== undefined) return { isRemoved: true, text: ` (the proxy adds the grant ${grant})` };
+  if (reachable === null) return { isRemoved: true, text: '' };
+  const way = `sidekey connect ${provider} --from-env ${name}`;
+  return { isRemoved: true, text: ` (no ${provider} grant → ${way})` };
 }

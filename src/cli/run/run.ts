@@ -50,7 +50,9 @@ export async function run(
     let notes: readonly string[] = [];
     try {
       const given = await commandEnvironment(env, endpoint, options.keep ?? []);
-      notes = given.notes;
+      const { taken } = given;
+      notes = output.json && taken !== null ? [...given.notes, taken] : given.notes;
+      if (taken !== null && options.quiet !== true) output.say(`sidekey: ${taken}`);
       end = await startChild({ program, words, env: given.env }, signals);
       await given.close();
     } finally {

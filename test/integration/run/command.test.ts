@@ -31,7 +31,7 @@ describe('sidekey run', () => {
         ],
         { env: { ACME_KEY: 'mine', GITHUB_TOKEN: 'ghp_of-the-parent', KEPT: 'yes' } },
       );
-      expect({ exit, stderr: stderr.split('\n')[0] }).toEqual({
+      expect({ exit, stderr: stderr.split('\n')[1] }).toEqual({
         exit: 0,
         stderr: 'sidekey: 1 request with a credential',
       });
@@ -40,7 +40,7 @@ describe('sidekey run', () => {
       expect(stdout).toContain('KEPT=yes\n');
       expect(stdout).not.toContain(deskToken);
       expect(stdout).not.toContain('ghp_of-the-parent');
-      expect(stderr).toContain('sidekey connect github');
+      expect(stderr).toMatch(/^sidekey: removed GITHUB_TOKEN .*sidekey connect github/);
       const [created] = await place.events('lease.created');
       expect(created).toMatchObject({ agent: 'run', reason: expect.stringMatching(/^run: sh \(/) });
     },

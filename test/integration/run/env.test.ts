@@ -90,7 +90,7 @@ describe('the variables of a running proxy', () => {
     expect(setBy(ran.stdout)['GITHUB_TOKEN']).toMatch(minted);
     expect(ran.stdout).not.toContain('STRIPE');
     expect(ran.stderr).toContain(
-      'OPENAI_API_KEY was removed, and there is no openai grant to replace it: sidekey connect openai',
+      'removed OPENAI_API_KEY (no openai grant → sidekey connect openai --from-env OPENAI_API_KEY)',
     );
     expect(ran.stderr).toContain('HTTPS_PROXY names corp.example:3128');
     expect(ran.stdout + ran.stderr).not.toMatch(/real-/);
@@ -131,7 +131,7 @@ describe('the variables of a running proxy', () => {
       set: { HTTPS_PROXY: proxy },
       remove: ['OPENAI_API_KEY'],
       lease: null,
-      notes: [expect.stringContaining('OPENAI_API_KEY was removed')],
+      notes: [expect.stringContaining('removed OPENAI_API_KEY')],
     });
   });
 

@@ -14,40 +14,46 @@ const providers = [
   { name: 'openai', environment: [{ name: 'OPENAI_API_KEY', placeholder: 'sk-placeholder' }] },
 ];
 const ask = (facts: Partial<WithheldFacts>) =>
-  withheld({ parent: {}, providers, reachable: new Set(), ...facts });
+  withheld({ parent: {}, providers, reachable: new Map(), ...facts });
 
 describe('credentials in the environment of the parent', () => {
-  test('are removed also without a grant, and the note has the connect command', () => {
+  test('are removed also without a grant, and the note has the command that moves the credential in', () => {
     expect(ask({ parent: { OPENAI_API_KEY: 'real', PATH: '/bin' } })).toEqual({
       remove: ['OPENAI_API_KEY'],
       set: {},
-      notes: ['OPENAI_API_KEY was removed, and there is no openai grant to replace it: sidekey connect openai'],
+      note: 'removed OPENAI_API_KEY (no openai grant → sidekey connect openai --from-env OPENAI_API_KEY)',
     });
   });
 
   test('are replaced by a placeholder when a grant exists, also when the parent had none', () => {
-    const { remove, set, notes } = ask({
+    const { remove, set, note } = ask({
       parent: { GITHUB_TOKEN: 'real', GH_ENTERPRISE_TOKEN: 'real' },
-      reachable: new Set(['github']),
+      reachable: new Map([['github', 'work']]),
     });
     expect(set).toEqual({ GITHUB_TOKEN: 'ghp_placeholder', GH_TOKEN: 'ghp_placeholder' });
     expect(remove).toEqual(['GH_ENTERPRISE_TOKEN']);
-    expect(notes).toEqual([]);
+    expect(note).toBe(
+      'removed GH_ENTERPRISE_TOKEN (the proxy adds the grant work); GITHUB_TOKEN is a placeholder for the grant work',
+    );
   });
 
   test('in a variable of several providers are replaced for the provider that is reachable', () => {
-    const facts = { parent: { GITHUB_TOKEN: 'real' }, reachable: new Set(['github-app']) };
-    expect(ask(facts)).toEqual({ remove: [], set: { GITHUB_TOKEN: 'ghs_placeholder' }, notes: [] });
+    const facts = { parent: { GITHUB_TOKEN: 'real' }, reachable: new Map([['github-app', 'bot']]) };
+    expect(ask(facts)).toEqual({
+      remove: [],
+      set: { GITHUB_TOKEN: 'ghs_placeholder' },
+      note: 'GITHUB_TOKEN is a placeholder for the grant bot',
+    });
   });
 
   test('stay unchanged when they are to be kept', () => {
     const kept = ask({
       parent: { GITHUB_TOKEN: 'real', SIDEKEY_X: 'real', REF: 'real' },
-      reachable: new Set(['github']),
+      reachable: new Map([['github', 'work']]),
       references: ['REF'],
       keep: ['GITHUB_TOKEN', 'SIDEKEY_X', 'REF'],
     });
-    expect(kept).toEqual({ remove: [], set: { GH_TOKEN: 'ghp_placeholder' }, notes: [] });
+    expect(kept).toEqual({ remove: [], set: { GH_TOKEN: 'ghp_placeholder' }, note: null });
   });
 });
 
@@ -66,6 +72,12 @@ test('secrets of Sidekey itself are removed: references of the config, and SIDEK
     'SIDEKEY_ANYTHING',
     'SIDEKEY_P12_PASSWORD',
   ]);
+});
+
+test('the note names no grant when the token of the child is not ours', () => {
+  expect(ask({ parent: { OPENAI_API_KEY: 'real', SIDEKEY_X: '1' }, reachable: null }).note).toBe(
+    'removed OPENAI_API_KEY; removed SIDEKEY_X (for Sidekey only)',
+  );
 });
 
 test('no value is repeated in a note', () => {

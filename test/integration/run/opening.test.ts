@@ -1,0 +1,84 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { delimiter } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { program } from '../../support/command-line.ts';
+import { runHome } from '../../support/run-command.ts';
+
+describe('the line before the program starts', () => {
+  const env = { ANTHROPIC_API_KEY: 'real', SIDEKEY_OWN: 'real' };
+  const line =
+    'sidekey: removed ANTHROPIC_API_KEY (no anthropic grant → sidekey connect anthropic --from-env ANTHROPIC_API_KEY); removed SIDEKEY_OWN (for Sidekey only)\n';
+
+  test('names the keys that were taken out, before the output of the program', async () => {
+    const { run } = await runHome();
+    const ran = await run(['--', 'sh', '-c', 'echo "[$ANTHROPIC_API_KEY]" >&2'], { env });
+    expect(ran.stderr).toBe(`${line}[]\nsidekey: no request came through the proxy\n`);
+  });
+
+  test('is not printed with --quiet; with --json it is a note of the summary', async () => {
+    const { run } = await runHome();
+    expect((await run(['--quiet', '--', 'true'], { env })).stderr).toBe('');
+    const ran = await run(['--json', '--', 'sh', '-c', 'echo began >&2'], { env });
+    const [first, summary = ''] = ran.stderr.split('\n');
+    expect(first).toBe('began');
+    expect(JSON.parse(summary)).toMatchObject({ notes: [line.slice('sidekey: '.length).trim()] });
+  });
+});
+
+const npmMissing = spawnSync('npm', ['--version']).status !== 0;
+
+describe.skipIf(npmMissing)('the environment of the program (npm)', () => {
+  const inner = 'sidekey run --quiet --config config/sidekey.yaml -- env -0';
+
+  /** Environments of a call of npm, and of the program that it starts through `sidekey run`. */
+  async function started(args: readonly string[], extra: Readonly<Record<string, string>> = {}) {
+    const { at } = await runHome();
+    const bin = at.at('node_modules', '.bin');
+    await mkdir(bin, { recursive: true });
+    await writeFile(`${bin}/sidekey`, `#!/bin/sh\nexec '${process.execPath}' '${program}' "$@"\n`);
+    await chmod(`${bin}/sidekey`, 0o755);
+    await writeFile(at.at('package.json'), JSON.stringify({ scripts: { agent: inner } }));
+    await writeFile(at.at('.npmrc'), 'fund=false\n');
+    const before = { PATH: process.env['PATH'] ?? '', HOME: at.folder, TMPDIR: at.folder, ...extra };
+    const stdout = execFileSync('npm', args, {
+      cwd: at.folder,
+      env: before,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const after = Object.fromEntries(
+      stdout
+        .split('\0')
+        .filter((entry) => entry !== '')
+        .map((entry) => [entry.slice(0, entry.indexOf('=')), entry.slice(entry.indexOf('=') + 1)]),
+    );
+    return { before, after, folder: at.folder };
+  }
+  const viaNpx = (extra?: Readonly<Record<string, string>>) => started(['exec', '--yes', '-c', inner], extra);
+
+  test('has nothing of npx: its settings, INIT_CWD, and its entries of the PATH', async () => {
+    const { before, after } = await viaNpx();
+    expect(after['PATH']).toBe(before.PATH);
+    const ours = ['NPM_CONFIG_CAFILE', 'npm_config_fund'];
+    const left = Object.keys(after).filter((name) => /^npm_/i.test(name) && !ours.includes(name));
+    expect(left).toEqual([]);
+    for (const name of ['INIT_CWD', 'NODE', 'EDITOR', 'COLOR']) expect(after).not.toHaveProperty(name);
+  });
+
+  test('has the settings of npm that the person made, in either case', async () => {
+    const own = {
+      npm_config_registry: 'https://registry.corp.test/',
+      NPM_CONFIG_TAG: 'beta',
+      npm_config_cache: '/var/tmp/cache',
+      EDITOR: 'nano',
+    };
+    expect((await viaNpx(own)).after).toMatchObject(own);
+  });
+
+  test('of npm run is unchanged, because scripts use the programs of their package', async () => {
+    const { after, folder } = await started(['run', '--silent', 'agent']);
+    expect(after['PATH']?.split(delimiter)).toContain(`${folder}/node_modules/.bin`);
+    expect(after).toMatchObject({ npm_lifecycle_event: 'agent' });
+  });
+});
