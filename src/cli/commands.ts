@@ -50,6 +50,15 @@ const localEnd: OptionRow = ['--local', 'do not tell the provider'];
 
 const runCommands: readonly CommandRow[] = [
   {
+    name: 'init',
+    summary: 'set Sidekey up: connect the keys of this machine, install instructions for agents',
+    options: [['--yes', 'ask nothing: connect all that is found, install no service']],
+    examples: ['sidekey init', 'sidekey init --yes'],
+    notes:
+      'Looks for keys in variables, .env, gh, aws, docker and .netrc. A key stays where it was found. Run it again at any time: it leaves alone what is done.',
+    load: async () => (await import('./init/init.ts')).init,
+  },
+  {
     name: 'run',
     summary: 'run a program that needs credentials and holds none',
     arguments: [['<command...>', 'the program and its arguments, after --']],

@@ -92,7 +92,8 @@ async function place(file: string, text: string, force: boolean): Promise<Placed
   }
 }
 
-async function agentsAt(scope: SkillScope, base: string): Promise<readonly AgentKind[]> {
+/** Returns the agents that a project or a user has. */
+export async function agentsAt(scope: SkillScope, base: string): Promise<readonly AgentKind[]> {
   const there = await Promise.all(
     skillAgents.map(async (agent) => {
       const marks = await Promise.all(marksOf(agent, scope, base).map(isThere));

@@ -156,6 +156,22 @@ export interface Lines {
   close(): void;
 }
 
+/** Asks a yes-or-no question. An empty answer is the default; the end of the input is a no. */
+export async function confirm(
+  openLines: () => Lines,
+  question: string,
+  byDefault: boolean,
+): Promise<boolean> {
+  const lines = openLines();
+  try {
+    const answer = await lines.next(`${question} ${byDefault ? '[Y/n]' : '[y/N]'} `);
+    if (answer === null) return false;
+    return answer.trim() === '' ? byDefault : /^\s*y/i.test(answer);
+  } finally {
+    lines.close();
+  }
+}
+
 /** Maximum length of a line; a longer one is cut. No URL in a browser is as long. */
 const maxLineLength = 65_536;
 

@@ -9,6 +9,7 @@ import { isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { laterKeys } from '../../main.ts';
 import type { Context } from '../context.ts';
+import { confirm } from '../terminal.ts';
 import { loadAsStart } from './path.ts';
 
 /**
@@ -51,10 +52,8 @@ export async function editConfig(context: Context): Promise<number> {
     if (context.ask === null)
       throw kept(config, `your edit is in ${draft}; "sidekey config edit" continues it`);
     output.say(config.message);
-    const lines = context.openLines();
-    const answer = await lines.next('The config file is not changed. Edit again? [Y/n] ');
-    lines.close();
-    if (answer === null || /^\s*n/i.test(answer)) {
+    const again = await confirm(context.openLines, 'The config file is not changed. Edit again?', true);
+    if (!again) {
       output.say(`Your edit is in ${draft}.\n  → sidekey config edit   (continues it)`);
       return config.exit;
     }
