@@ -135,7 +135,7 @@ async function giveAnswer(
   const asked = await store.approvals.get(id);
   if (asked === null || asked.answer !== null) return null;
   // Another answer came first, or the question has just ended.
-  const over = new SidekeyError('approval_over', `The request ${id} waits no longer.`, {
+  const over = new SidekeyError('approval_over', `The request ${id} is no longer waiting.`, {
     hint: 'sidekey approve --list',
   });
   try {

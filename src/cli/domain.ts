@@ -364,8 +364,8 @@ function conditionJson<K extends ConditionName>(conditions: Pick<Conditions, K>,
 export const leakGuardTexts: Readonly<
   Record<LeakGuard, { readonly inMap: string; readonly inFull: string }>
 > = {
-  auto: { inMap: '', inFull: 'taken out of error pages and echo endpoints' },
-  redact: { inMap: ', leaks redacted', inFull: 'taken out of every response' },
+  auto: { inMap: '', inFull: 'removed from error pages and echo endpoints' },
+  redact: { inMap: ', leaks redacted', inFull: 'removed from every response' },
   refuse: { inMap: ', leaks refused', inFull: 'a response that has one is refused' },
-  off: { inMap: ', leaks not looked for', inFull: 'not looked for' },
+  off: { inMap: ', leaks not searched', inFull: 'not searched' },
 };

@@ -31,8 +31,8 @@ const maxSpanMs = 10 * 366 * spanUnits.d;
 export function readSpan(option: string, text: string): number {
   const milliseconds = spanOf(text);
   if (milliseconds !== null) return milliseconds;
-  throw new SidekeyError('input_invalid', `${option} is not a time span.`, {
-    hint: 'a number and its unit, such as 90s, 15m, 8h, 30d or 2w, of ten years at most',
+  throw new SidekeyError('input_invalid', `${option} is not a duration.`, {
+    hint: 'use a number and a unit: 90s, 15m, 8h, 30d or 2w; at most ten years',
   });
 }
 

@@ -16,7 +16,7 @@ interface ReferenceProblem {
   readonly problem: string;
 }
 
-const forms = 'write env:NAME, file:PATH or command:…, so that the config file does not contain the secret';
+const forms = 'write env:NAME, file:PATH or command:…, never the secret itself';
 
 /** Name of an environment variable, as shells take it (POSIX.1-2024, XBD 3.216). */
 export const environmentName = /^[A-Za-z_][A-Za-z0-9_]*$/;

@@ -69,7 +69,7 @@ const table = {
   approval_missing: {
     status: 403,
     exit: exitCode.badInput,
-    title: 'Nobody approved',
+    title: 'Not approved',
     sentence: 'A rule requires a person to approve this request, and no one did.',
     hint: 'send the request again, and approve it with "sidekey approve"',
   },
@@ -168,7 +168,7 @@ const table = {
     status: 424,
     exit: exitCode.noUsableGrant,
     title: 'Grant needs a new consent',
-    sentence: 'The provider wants a new consent of a person.',
+    sentence: 'The provider requires a person to consent again.',
     hint: 'sidekey connect PROVIDER',
   },
   too_many_leaks: {
@@ -283,7 +283,7 @@ const table = {
     exit: exitCode.badInput,
     title: 'No configuration',
     sentence: 'A config file does not exist.',
-    hint: 'check its path, or write one: sidekey start makes the first',
+    hint: 'check its path, or write one: sidekey start creates the first one',
   },
   secret_missing: {
     status: 500,
@@ -400,14 +400,14 @@ const table = {
   provider_refused: {
     status: 502,
     exit: exitCode.upstreamRefused,
-    title: 'The provider said no',
+    title: 'Refused by the provider',
     sentence: 'The provider refused the request.',
     hint: 'check the client of the provider in the config',
   },
   consent_missing: {
     status: 424,
     exit: exitCode.failure,
-    title: 'Nobody consented',
+    title: 'No consent',
     sentence: 'No consent was given.',
     hint: 'begin again: sidekey connect PROVIDER',
   },

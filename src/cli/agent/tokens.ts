@@ -32,7 +32,7 @@ export async function createAgent(
   const { listen, authentication, bindings, grants } = await withState(
     async ({ store, audit, config, ...state }) => {
       if ((await store.agents.get(name)) !== null) {
-        throw new SidekeyError('already_exists', `There is an agent ${name} already.`, {
+        throw new SidekeyError('already_exists', `The agent ${name} exists already.`, {
           hint: `its token cannot be shown again; for a new one: sidekey agent rotate ${name}`,
         });
       }
@@ -61,13 +61,13 @@ export async function createAgent(
   );
   output.say(
     [
-      `The token of ${name} is in that line, and is shown only once: the store keeps only its hash.`,
+      `Copy the token of ${name} from that line now: it is shown only once.`,
       ...(bindings.length === 0
         ? []
         : [`It reaches: ${bindings.map((it) => bindingText(it, grants)).join(', ')}.`]),
       ...reachWarning(name, bindings, grants),
       ...(authentication === 'optional'
-        ? ['While proxy.authentication is optional, callers on this machine may leave it out.']
+        ? ['While proxy.authentication is optional, programs on this machine need no token.']
         : []),
     ].join('\n'),
   );
@@ -123,12 +123,12 @@ export async function rotateAgent(
     { name, token, proxy_url: url, label, expires_at: isoOrNull(expiresAt), replaced: ending },
     `HTTPS_PROXY=${url}`,
   );
-  const old = ending === 1 ? 'The token before it' : `The ${ending} tokens before it`;
+  const old = ending === 1 ? 'The previous token' : `The ${ending} previous tokens`;
   output.say(
     [
-      `The new token of ${name} is in that line, and is shown only once.`,
+      `Copy the new token of ${name} from that line now: it is shown only once.`,
       ending === 0
-        ? 'It took over from none; the others stay as they are.'
+        ? 'It replaces no other token.'
         : `${old} ${overlap === undefined ? 'ended' : `will end in ${overlap}`}.`,
     ].join('\n'),
   );

@@ -79,9 +79,13 @@ function readId(text: string): string {
 }
 
 function unclear(): SidekeyError {
-  return new SidekeyError('input_invalid', 'Say one thing: an answer to one request, --list or --revoke.', {
-    hint: 'sidekey approve ID [--once | --lease | --for SPAN | --deny]',
-  });
+  return new SidekeyError(
+    'input_invalid',
+    'Give an answer to one request, --list or --revoke, not more than one of them.',
+    {
+      hint: 'sidekey approve ID [--once | --lease | --for SPAN | --deny]',
+    },
+  );
 }
 
 /** `sidekey approve ID`. @throws as `say` */
@@ -126,7 +130,7 @@ async function listApprovals({ withView, output, now }: Context): Promise<void> 
       waiting: waiting.map((question) => questionJson(question, at)),
       standing: standing.map(standingJson),
     },
-    blocks.length === 0 ? 'No request waits, and no approval is in force.' : blocks.join('\n\n'),
+    blocks.length === 0 ? 'No requests waiting, no approvals in force.' : blocks.join('\n\n'),
   );
 }
 
@@ -150,7 +154,7 @@ async function revokeOne({ withState, output, env, now }: Context, id: string): 
       return revoked;
     });
   });
-  output.result(standingJson(ended), `Ended ${id}: ${beyondText(ended)} waits for a person again.`);
+  output.result(standingJson(ended), `Ended ${id}: ${beyondText(ended)} needs approval again.`);
 }
 
 function nothingStands(id: string): SidekeyError {
@@ -203,7 +207,7 @@ function sentenceOf(approval: Approval, said: ApprovalResponse): string {
   const { id } = approval;
   if (said === 'deny') return `Denied ${id}: the request is refused.`;
   if (said === 'once') return `Allowed ${id}: this request only.`;
-  const until = said === 'lease' ? 'as long as the lease lives' : `for ${spanText(said.forMs)}`;
+  const until = said === 'lease' ? 'while the lease lasts' : `for ${spanText(said.forMs)}`;
   return `Allowed ${id}, and ${beyondText(approval)}, ${until}.`;
 }
 
@@ -213,7 +217,7 @@ function stillWaiting(approval: Approval | null, id: string, at: number): Approv
   if (approval === null) {
     throw new SidekeyError(
       'not_found',
-      `No request ${id} waits: its time was over, its client left, or it has another id.`,
+      `No request ${id} is waiting: it timed out, its client left, or the ID is wrong.`,
       { hint },
     );
   }
@@ -232,11 +236,11 @@ function stillWaiting(approval: Approval | null, id: string, at: number): Approv
     );
   }
   if (isWaiting(approval, at)) return approval;
-  throw new SidekeyError('approval_over', `It is too late: the request ${id} waits no longer.`, { hint });
+  throw new SidekeyError('approval_over', `Too late: the request ${id} is no longer waiting.`, { hint });
 }
 
 function underNoLease({ id }: Approval): SidekeyError {
-  return new SidekeyError('input_invalid', `The request ${id} comes under no lease.`, {
+  return new SidekeyError('input_invalid', `The request ${id} has no lease.`, {
     hint: `sidekey approve ${id} --for 15m`,
   });
 }

@@ -205,7 +205,7 @@ const idle = [
   'No requests waiting.',
   '',
   'A request that meets a rule with "outcome: approve" appears here.',
-  'What was approved for longer: sidekey approve --list',
+  'Approvals in force: sidekey approve --list',
   '',
   'q leaves',
 ];
@@ -230,7 +230,7 @@ function keysOf(entry: Approval): string[] {
   const beyond = beyondText(entry);
   return [
     '  y  yes, to this request only',
-    ...(entry.who.lease === null ? [] : [`  l  yes, to ${beyond}, while that lives`]),
+    ...(entry.who.lease === null ? [] : [`  l  yes, to ${beyond}, while the lease lasts`]),
     entry.who.lease === null ? `  t  yes, to ${beyond}, for a time` : '  t  the same, for a time',
     '  n  no      up, down  choose another      q  leave',
   ];
@@ -295,7 +295,7 @@ export function update(list: LiveList, waiting: readonly Approval[], now: number
   if (entries.some(({ id }) => id === list.selected)) return { ...list, entries };
   const at = list.entries.findIndex(({ id }) => id === list.selected);
   const next = entries[Math.min(Math.max(at, 0), entries.length - 1)];
-  const note = list.asking === null ? list.note : `${list.asking.id} waits no longer.`;
+  const note = list.asking === null ? list.note : `${list.asking.id} is no longer waiting.`;
   return { entries, selected: next?.id ?? null, movedAt: now, asking: null, note };
 }
 
@@ -337,7 +337,7 @@ export function press(
   if (settled >= 0 && settled < settleMs)
     return stay({ note: 'The list has just changed: look, and press again.' });
   if (key === 't') return stay({ asking: { id: entry.id, span: '' } });
-  if (key === 'l' && entry.who.lease === null) return stay({ note: `${entry.id} comes under no lease.` });
+  if (key === 'l' && entry.who.lease === null) return stay({ note: `${entry.id} has no lease.` });
   const said = ({ y: 'once', l: 'lease', n: 'deny' } as const)[key];
   return { list: { ...list, note: null }, act: { kind: 'answer', id: entry.id, said } };
 }

@@ -23,7 +23,7 @@ export async function query(
 ): Promise<void> {
   const { output } = context;
   if (options.csv === true && output.json) {
-    throw new SidekeyError('input_invalid', '--csv and --json are two forms of the same.', {
+    throw new SidekeyError('input_invalid', '--csv and --json exclude each other.', {
       hint: 'give one of them',
     });
   }
@@ -48,7 +48,7 @@ export async function query(
     held.push(line);
     if (held.length === aligned) printHeld();
   }
-  if (held?.length === 0) output.say(`Nothing in ${displayName(file, process.cwd())} fits.`);
+  if (held?.length === 0) output.say(`No events found in ${displayName(file, process.cwd())}.`);
   printHeld();
 }
 
@@ -112,7 +112,7 @@ export async function exportLines(context: Context, options: ExportOptions): Pro
   if (options.output !== undefined) {
     context.output.result(
       { file: options.output, lines: count },
-      `${count} ${count === 1 ? 'line is' : 'lines are'} in ${options.output}.`,
+      `Wrote ${count} ${count === 1 ? 'line' : 'lines'} to ${options.output}.`,
     );
   }
 }
@@ -225,7 +225,7 @@ function grantIds(reference: string, grants: readonly Grant[]): ReadonlySet<stri
     return new Set([reference.toLowerCase()]);
   }
   throw new SidekeyError('grant_missing', `There is no grant ${reference}.`, {
-    hint: 'sidekey grant list; of a grant that was removed, give the id',
+    hint: 'sidekey grant list; for a removed grant, give its ID',
   });
 }
 

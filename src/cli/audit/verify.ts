@@ -110,9 +110,7 @@ function describe(found: Verification, file: string, stored: StoredHeads | strin
     notes.push('The log was not compared with the store: the store has no record of this log yet.');
   if (ok) return [`The audit log is intact: ${extent}.`, ...notes].join('\n');
   if (gaps.length > 0)
-    notes.push(
-      'Missing lines stay reported. Where you know the reason (a restored backup): sidekey audit verify --accept',
-    );
+    notes.push('If you know why lines are missing, such as a restored backup: sidekey audit verify --accept');
   const total = problems.length + found.omitted;
   const listed = problems
     .slice(0, maxListed)

@@ -262,7 +262,7 @@ export function timeoutOf(text: string | undefined, otherwise: number): number {
   if (text === undefined) return otherwise;
   const ms = parseDuration(text);
   if (ms !== null && ms > 0) return ms;
-  throw new SidekeyError('input_invalid', '--timeout is not a time span.', {
-    hint: 'a whole number and a unit, such as 90s, 10m or 1h; at most 24d',
+  throw new SidekeyError('input_invalid', '--timeout is not a duration.', {
+    hint: 'use a number and a unit: 90s, 10m or 1h; at most 24d',
   });
 }

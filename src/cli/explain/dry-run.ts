@@ -198,7 +198,7 @@ class Explanation {
         this.#passed('agent', agent ?? 'none; callers on this machine need no token', 'decision'),
       decided: (decision, facts) => this.#decisionSteps(decision, facts),
       discovered: () => {
-        this.#passed('decision', 'for the proxy itself, which says there what a caller may call');
+        this.#passed('decision', 'for the proxy itself, which lists what the caller may use');
         this.#outcome = ownOutcome;
       },
       refused: (refusal) => this.#refused(refusal),
@@ -311,12 +311,12 @@ class Explanation {
       case 'unchanged':
         throw new SidekeyError('internal', 'No token was refused, yet it was kept.');
       case 'usable': {
-        const due = standing.due ? '; a new one is fetched meanwhile' : '';
+        const due = standing.due ? '; a new one is fetched in the background' : '';
         this.#passed('token', `valid, expires: ${expiryOf(grant, at)}${due}`);
         break;
       }
       case 'needed':
-        this.#passed('token', 'none that is valid: a new one is fetched before the request leaves');
+        this.#passed('token', 'no valid token: a new one is fetched before the request is sent');
         break;
     }
     const { sealed } = standing.opened;
@@ -351,7 +351,7 @@ class Explanation {
   }
 
   #describe({ carriesGrant, credential, permission, fields, carriedIn }: UpstreamRequest): void {
-    this.#outcome = 'as it is, without a credential';
+    this.#outcome = 'unchanged, without a credential';
     const { grant } = permission;
     if (!carriesGrant || grant === null || this.placement === null) return;
     if (credential === null) {
@@ -395,7 +395,7 @@ class Explanation {
   }
 }
 
-const ownOutcome = 'nowhere: it is answered by Sidekey';
+const ownOutcome = 'answered by Sidekey itself';
 
 /** Listeners for the stages of an exchange. */
 interface Listeners {

@@ -37,7 +37,7 @@ function verdictOf({ refusal, outcome, held }: DryRun): string {
     const { status, code, message, hint } = refusal;
     return `Refused with ${status} ${code}: ${message}${hint === undefined ? '' : `\n  → ${hint}`}`;
   }
-  return held ? `Held until a person says yes, then let through: ${outcome}.` : `Let through: ${outcome}.`;
+  return held ? `Held until a person approves it, then allowed: ${outcome}.` : `Allowed: ${outcome}.`;
 }
 
 function jsonOf({ method, url, agent, lease }: Question, { steps, refusal, outcome, held }: DryRun): object {

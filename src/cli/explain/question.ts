@@ -44,7 +44,7 @@ export async function readQuestion(
 ): Promise<Question> {
   const { agent, user, grant, lease, client = '127.0.0.1' } = options;
   const who = readUserName(agent ?? '');
-  if (who === null) throw wrong('A selector in --agent is none.', '--agent NAME+grant=GRANT+user=USER');
+  if (who === null) throw wrong('A selector in --agent is not valid.', '--agent NAME+grant=GRANT+user=USER');
   const address = isIP(client);
   if (address === 0) throw wrong('--client is not an IP address.', '--client 10.1.2.3');
   const at = options.at === undefined ? now() : readTime(options.at, now());
@@ -105,10 +105,7 @@ function readHeader(text: string): RawFields {
     throw wrong('A --header is not valid.', `--header 'Sidekey-Reason: ticket 7'`);
   }
   if (name.toLowerCase() === 'proxy-authorization') {
-    throw wrong(
-      'Who asks is not said by a header, where it would show a token.',
-      '--agent NAME, or --lease ID',
-    );
+    throw wrong('Name the caller with --agent or --lease, not in a header.', '--agent NAME, or --lease ID');
   }
   return [name, value];
 }

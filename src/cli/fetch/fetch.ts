@@ -26,7 +26,7 @@ export async function fetchUrl(
   if (options.output !== undefined) await refuseExisting(options.output, options.force === true);
   const question = await readQuestion([first, second], options, stdin);
   if (question.hadAuthorization) {
-    output.say('Note: the Authorization that was given is not sent: the credential is that of the grant.');
+    output.say('Note: your Authorization header is not sent: Sidekey sends the credential of the grant.');
   }
   const stop = new AbortController();
   const giveBack = onInterrupt(() => stop.abort(new Interrupted()));
@@ -147,7 +147,7 @@ async function whole(response: IncomingMessage, { signal }: Delivery): Promise<B
     if (length > maxInlineBytes) {
       throw new SidekeyError(
         'input_invalid',
-        `The answer is larger than ${maxInlineBytes} bytes, too large for one object.`,
+        `The response is larger than ${maxInlineBytes} bytes, too large for --json.`,
         {
           hint: 'sidekey fetch --json -o FILE URL, or without --json',
         },
@@ -250,7 +250,7 @@ function resolved(location: string, from: string): string {
     const text = Buffer.from(location, 'latin1').toString('utf8');
     return readUrl(new URL(text, from).href);
   } catch {
-    throw new SidekeyError('upstream_protocol', 'The redirect leads to no http or https URL.');
+    throw new SidekeyError('upstream_protocol', 'The redirect does not lead to an http or https URL.');
   }
 }
 
@@ -275,7 +275,7 @@ async function refusedBy(response: IncomingMessage): Promise<SidekeyError | null
   const problem = jsonObject(Buffer.concat(chunks).toString('utf8'));
   const detail = textOf(problem?.['detail']) ?? `The proxy refused the request (${code}).`;
   const after = response.headers['retry-after'];
-  const again = after === undefined ? '' : ` The same may work in ${after} s.`;
+  const again = after === undefined ? '' : ` Try again in ${after} s.`;
   return new SidekeyError(code, `${detail}${again}`, { hint: textOf(problem?.['hint']) ?? undefined });
 }
 

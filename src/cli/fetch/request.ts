@@ -188,19 +188,19 @@ function readHeaderField(text: string): readonly [name: string, value: string] {
   }
   const lower = name.toLowerCase();
   const instead = ofOurs[lower];
-  if (instead !== undefined) throw refused(`${name} is not given as a header.`, instead);
+  if (instead !== undefined) throw refused(`${name} cannot be set with --header.`, instead);
   // Header values are bytes; text is sent as UTF-8.
   return [name, Buffer.from(value, 'utf8').toString('latin1')];
 }
 
 /** Fields that Sidekey writes: authentication, address and framing. */
 const ofOurs: Readonly<Record<string, string>> = {
-  'proxy-authorization': 'say who asks by --agent NAME, or in the user information of --proxy',
+  'proxy-authorization': 'use --agent NAME, or put the user into the URL of --proxy',
   'sidekey-grant': 'sidekey fetch GRANT URL',
   'sidekey-reason': '--reason TEXT',
-  host: 'the URL says the host',
-  'content-length': 'it follows from the body',
-  'transfer-encoding': 'it follows from the body',
+  host: 'the URL sets it',
+  'content-length': 'Sidekey sets it',
+  'transfer-encoding': 'Sidekey sets it',
   connection: 'leave it out',
   expect: 'leave it out',
   upgrade: 'leave it out, and use a program that supports it, with the proxy',

@@ -252,7 +252,7 @@ function failureOf(error: unknown, { host, port }: ProxyPlace, signal: AbortSign
   if (signal.aborted) return signal.reason;
   return new SidekeyError(
     'upstream_unreachable',
-    `The proxy at ${host}:${port} gave no answer (${systemCode(error)}).`,
+    `The proxy at ${host}:${port} did not answer (${systemCode(error)}).`,
     { hint: 'sidekey status', cause: error },
   );
 }

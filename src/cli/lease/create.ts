@@ -59,7 +59,7 @@ export async function createLease(
   const capped = cappedText(ttl, options.ttl);
   output.say(
     [
-      `The token of the lease ${lease.id} is in that line, and is shown only once.`,
+      `Copy the token of the lease ${lease.id} from that line now: it is shown only once.`,
       leaseClockText(lease, at),
       ...(capped === null ? [] : [capped]),
       ...warnings,
@@ -79,7 +79,7 @@ function readPurpose(text: string): string {
   const purpose = text.trim();
   if (purpose !== '' && purpose.length <= maxPurposeLength && visible(purpose) === purpose) return purpose;
   throw new SidekeyError('input_invalid', 'The purpose is empty, too long, or has control characters.', {
-    hint: `say in up to ${maxPurposeLength} characters what the lease is for: --purpose "nightly report"`,
+    hint: `describe the purpose in up to ${maxPurposeLength} characters: --purpose "nightly report"`,
   });
 }
 
@@ -245,7 +245,7 @@ export function ttlFor(asked: number | null, grants: readonly Grant[], facts: Tt
 export function cappedText({ ttlMs, cappedBy }: GrantedTtl, asked: string | undefined): string | null {
   if (cappedBy === null) return null;
   const wanted = asked === undefined ? 'the usual time' : asked;
-  return `It lasts ${spanText(ttlMs)} instead of ${wanted}: more is not allowed by ${cappedBy}.`;
+  return `It lasts ${spanText(ttlMs)} instead of ${wanted}, the maximum of ${cappedBy}.`;
 }
 
 function levelsOf(grant: Grant, { config, policies }: TtlFacts): LeaseTtlLevel[] {

@@ -130,7 +130,7 @@ export async function renewLease(
     const before = pickLease(await store.leases.list(), id);
     if (before.revokedAt !== null) throw leaseEnded(before, { state: 'revoked', at: before.revokedAt });
     if (moreUses > 0 && before.maxUses === null) {
-      throw new SidekeyError('input_invalid', 'The lease has no maximum of uses: more mean nothing.', {
+      throw new SidekeyError('input_invalid', 'The lease has no maximum of uses, so --uses has no effect.', {
         hint: `sidekey lease renew ${id}`,
       });
     }

@@ -103,9 +103,9 @@ describe('an agent', () => {
     const at = await withGrants();
     const first = tokenIn((await at.run(['agent', 'create', 'ci', '--expires', '90d'])).stdout);
     const laptop = await at.run(['agent', 'rotate', 'ci', '--token-label', 'laptop']);
-    expect(laptop.stderr).toContain('It took over from none');
+    expect(laptop.stderr).toContain('It replaces no other token');
     const rotated = await at.run(['agent', 'rotate', 'ci', '--overlap', '1h']);
-    expect(rotated.stderr).toContain('The token before it will end in 1h.');
+    expect(rotated.stderr).toContain('The previous token will end in 1h.');
     expect(new Set([first, tokenIn(laptop.stdout), tokenIn(rotated.stdout)]).size).toBe(3);
     const tokens = async () =>
       (
@@ -120,7 +120,7 @@ describe('an agent', () => {
       'laptop true',
       'main true',
     ]);
-    expect((await at.run(['agent', 'rotate', 'ci'])).stderr).toContain('The 2 tokens before it ended.');
+    expect((await at.run(['agent', 'rotate', 'ci'])).stderr).toContain('The 2 previous tokens ended.');
     expect((await tokens()).map(({ live }) => live)).toEqual([false, true, false, true]);
     expect((await at.run(['agent', 'remove', 'ci', '--token-label', 'laptop'])).stdout).toBe(
       'Revoked the token laptop of ci.\n',

@@ -81,10 +81,10 @@ describe('a lease', () => {
   });
 
   test.each([
-    ['--ttl', '0s', 'is not a time span'],
-    ['--ttl', '-5m', 'is not a time span'],
-    ['--ttl', '99999w', 'is not a time span'],
-    ['--idle', 'soon', 'is not a time span'],
+    ['--ttl', '0s', 'is not a duration'],
+    ['--ttl', '-5m', 'is not a duration'],
+    ['--ttl', '99999w', 'is not a duration'],
+    ['--idle', 'soon', 'is not a duration'],
     ['--max-uses', '0', 'is not a number of requests'],
     ['--max-uses', '1.5', 'is not a number of requests'],
     ['--purpose', ' ', 'The purpose is empty'],
@@ -141,7 +141,7 @@ describe('a lease', () => {
       '--ttl',
       '9h',
     ]);
-    expect(told.stderr).toContain('It lasts 2h instead of 9h: more is not allowed by the provider github.');
+    expect(told.stderr).toContain('It lasts 2h instead of 9h, the maximum of the provider github.');
     expect((await at.run(['grant', 'policy', 'github', '--max-lease-ttl', 'none'])).stdout).not.toContain(
       'at most',
     );
@@ -177,7 +177,7 @@ describe('a lease', () => {
     const renewed = await at.run(['lease', 'renew', id.slice(0, 8), '--ttl', '2h', '--uses', '5']);
     expect(renewed.stdout).toMatch(/^Renewed the lease .+ It ends in 60 min, or after 7 requests\.\n$/);
     expect(renewed.stderr).toContain(
-      'It lasts 1h instead of 2h: more is not allowed by leases.max_ttl of the config.',
+      'It lasts 1h instead of 2h, the maximum of leases.max_ttl of the config.',
     );
     await at.run(['lease', 'renew', id, '--ttl', '1m']);
     expect((await leases(at))[0]?.expires_in).toBeGreaterThan(3_500);

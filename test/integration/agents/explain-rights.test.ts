@@ -318,7 +318,7 @@ describe('explain', () => {
     expect(told.rows).toContain(
       '✓ approval: a person is asked, and the request waits up to 90s for the answer',
     );
-    // A person says yes for as long as the lease lives, to a request of the proxy itself.
+    // A person says yes for while the lease lasts, to a request of the proxy itself.
     const answered = at.ask('DELETE', 'robot:lease');
     let waiting = await at.store.approvals.waiting(start);
     while (waiting.length === 0) {
@@ -341,9 +341,9 @@ describe('explain', () => {
 
   test.each([
     [['--header', 'nonsense'], 'A --header is not valid.'],
-    [['--header', 'Proxy-Authorization: Basic c2VjcmV0'], 'Who asks is not said by a header'],
+    [['--header', 'Proxy-Authorization: Basic c2VjcmV0'], 'Name the caller with --agent or --lease'],
     [['--client', 'nowhere'], '--client is not an IP address.'],
-    [['--agent', 'a+b'], 'A selector in --agent is none.'],
+    [['--agent', 'a+b'], 'A selector in --agent is not valid.'],
     [['--data', 'a', '--data-file', '-'], '--data and --data-file are both given.'],
     [['--data-file', 'none.json'], 'none.json cannot be read (ENOENT).'],
   ])('refuses what is no request: %j', async (args, sentence) => {

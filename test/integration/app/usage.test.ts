@@ -130,7 +130,7 @@ describe('agents', () => {
     );
     expect(await at.run(['agent', 'create', 'ci'])).toMatchObject({
       exit: 2,
-      stderr: expect.stringContaining('There is an agent ci already.'),
+      stderr: expect.stringContaining('The agent ci exists already.'),
     });
     expect(await at.run(['agent', 'create', 'no such: name'])).toMatchObject({
       exit: 2,

@@ -65,7 +65,7 @@ describe('an answer at the command line', () => {
     const leased = await ask({ who: who.leased });
     const { stdout } = await at.run(['approve', leased.id, '--lease']);
     expect(stdout).toContain(
-      `all that the rule matches of ci under the lease ${who.leased.lease?.slice(0, 8)} with the grant work, as long as the lease lives`,
+      `all that the rule matches of ci under the lease ${who.leased.lease?.slice(0, 8)} with the grant work, while the lease lasts`,
     );
     const local = await ask({ who: who.local });
     expect((await at.run(['approve', local.id, '--for', '1h'])).stdout).toContain(
@@ -93,11 +93,11 @@ describe('an answer at the command line', () => {
     const standing = await ask();
     await at.run(['approve', standing.id, '--for', '1h']);
     for (const [id, exit, code, words, hint] of [
-      [late.id, 1, 'approval_over', 'It is too late', '--list'],
+      [late.id, 1, 'approval_over', 'Too late: ', '--list'],
       [answered.id, 1, 'approval_over', 'was answered before: no, by bob\\u001b[2J.', '--list'],
       [standing.id, 1, 'approval_over', `was answered before: yes, by ${by}.`, `--revoke ${standing.id}`],
-      [withdrawn.id, 2, 'not_found', 'its time was over, its client left', '--list'],
-      ['zzzzzzzz', 2, 'not_found', 'No request zzzzzzzz waits', '--list'],
+      [withdrawn.id, 2, 'not_found', 'it timed out, its client left', '--list'],
+      ['zzzzzzzz', 2, 'not_found', 'No request zzzzzzzz is waiting', '--list'],
     ] as const) {
       const refused = await at.run(['approve', id]);
       expect(refused).toMatchObject({ exit, stdout: '' });
@@ -114,7 +114,7 @@ describe('an answer at the command line', () => {
     const { id } = await ask();
     const refused = await at.run(['approve', id, '--lease']);
     expect(refused).toMatchObject({ exit: 2, stdout: '' });
-    expect(refused.stderr).toContain(`The request ${id} comes under no lease.`);
+    expect(refused.stderr).toContain(`The request ${id} has no lease.`);
     expect(refused.stderr).toContain(`→ sidekey approve ${id} --for 15m`);
     expect(await store.approvals.waiting(Date.now())).toHaveLength(1);
     expect(await events()).toEqual([]);
@@ -277,7 +277,7 @@ describe('the list of approvals', () => {
     const before = await at.everything();
     expect(await at.run(['approve'])).toEqual({
       exit: 0,
-      stdout: 'No request waits, and no approval is in force.\n',
+      stdout: 'No requests waiting, no approvals in force.\n',
       stderr: '',
     });
     expect(await at.everything()).toEqual(before);

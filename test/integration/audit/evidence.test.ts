@@ -152,7 +152,7 @@ describe('audit export', () => {
     expect((await at.run(['audit', 'export'])).stdout).toBe(text);
     const file = at.at('out.jsonl');
     const ran = await at.run(['audit', 'export', '--outcome', 'deny', '-o', file]);
-    expect(ran.stdout).toContain('2 lines are in');
+    expect(ran.stdout).toContain('Wrote 2 lines to');
     expect(readFileSync(file, 'utf8')).toBe(text.split('\n').slice(6, 8).join('\n').concat('\n'));
     expect(statSync(file).mode & 0o777).toBe(0o600);
     expect(await at.run(['audit', 'export', '-o', file])).toMatchObject({ exit: 2 });

@@ -187,7 +187,7 @@ describe('the port', () => {
     ['--redirect-uri', 'http://example.com/callback', 'plain http'],
     ['--redirect-uri', 'https://example.com/callback', 'no answer arrives here'],
     ['--redirect-uri', 'javascript:alert(1)', 'a scheme that no provider sends a browser to'],
-    ['--timeout', 'soon', '--timeout is not a time span.'],
+    ['--timeout', 'soon', '--timeout is not a duration.'],
     ['--scopes', ' , ', '--scopes contains an invalid scope.'],
     ['--scopes', 'read"tickets', '--scopes contains an invalid scope.'],
   ])('%s %s is refused, and nobody is asked', async (option, value, sentence) => {

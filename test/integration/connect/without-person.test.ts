@@ -282,8 +282,8 @@ describe('connect --token-exchange', () => {
   });
 
   test.each([
-    ['a token in argv', ['--subject-token', 'hunter2'], '', /--subject-token is no reference/],
-    ['an actor in argv', ['--actor-token', 'hunter2'], 'x', /--actor-token is no reference/],
+    ['a token in argv', ['--subject-token', 'hunter2'], '', /--subject-token is not a reference/],
+    ['an actor in argv', ['--actor-token', 'hunter2'], 'x', /--actor-token is not a reference/],
     [
       'a type that is none',
       ['--subject-token-type', 'hunter2'],

@@ -163,7 +163,7 @@ policies:
       ['entry', where('domains["api.example.com"]', 3)],
       ['action', 'grant work'],
       ['grant now', 'MISSING'],
-      ['leaks', 'taken out of error pages and echo endpoints'],
+      ['leaks', 'removed from error pages and echo endpoints'],
       ['rules', '2 rules, else deny (only reported)'],
       ['1', 'allow', '-', 'methods GET; paths /v1/**', where('domains["api.example.com"].rules[0]', 7)],
       [

@@ -64,10 +64,10 @@ describe('explain', () => {
         '  ✓  token      valid, expires: no end',
         '  ✓  audience   api.stripe.com is within api.stripe.com, files.stripe.com',
         '  ✓  injection  Authorization: Bearer … (as the provider stripe says)',
-        '  ✓  leaks      taken out of error pages and echo endpoints',
+        '  ✓  leaks      removed from error pages and echo endpoints',
         '  ✓  address    looked up when it is dialed; only public ones and upstream.private_addresses are',
         '',
-        'Let through: with the credential of stripe.',
+        'Allowed: with the credential of stripe.',
         '',
       ].join('\n'),
     });
@@ -111,8 +111,8 @@ describe('explain', () => {
       { exit: 2, said: 'domain_not_allowed', at: 'decision' },
       { exit: 2, said: 'insecure_transport', at: 'decision' },
       { exit: 0, said: 'with the credential of wide', at: 'address' },
-      { exit: 0, said: 'as it is, without a credential', at: 'address' },
-      { exit: 0, said: 'as it is, without a credential', at: 'address' },
+      { exit: 0, said: 'unchanged, without a credential', at: 'address' },
+      { exit: 0, said: 'unchanged, without a credential', at: 'address' },
       { exit: 2, said: 'bad_request', at: 'authority' },
       { exit: 3, said: 'agent_auth_required', at: 'agent' },
     ]);
@@ -156,7 +156,7 @@ describe('explain', () => {
     expect(due.steps).toContainEqual({
       step: 'token',
       ok: true,
-      text: 'none that is valid: a new one is fetched before the request leaves',
+      text: 'no valid token: a new one is fetched before the request is sent',
     });
     await at.run(['grant', 'revoke', 'desk']);
     const revoked = await at.run(['explain', url]);

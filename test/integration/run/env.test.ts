@@ -170,7 +170,7 @@ describe('no variables are printed, and no lease is created', () => {
     [['--grant', 'work'], '--grant needs --agent'],
     [['--ttl', '5m'], '--ttl needs --agent'],
     [['--agent', 'nobody'], 'There is no agent nobody'],
-    [['--agent', 'ci', '--ttl', 'soon'], 'is not a time span'],
+    [['--agent', 'ci', '--ttl', 'soon'], 'is not a duration'],
     [['--proxy', 'socks5://127.0.0.1:1'], 'is not the URL of a proxy'],
     [['--proxy', 'http://h:1/path'], 'is not the URL of a proxy'],
     [['--proxy', 'http://ci:sidekey_lease_x@127.0.0.1:1'], 'has user information in it'],

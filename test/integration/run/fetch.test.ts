@@ -32,7 +32,7 @@ describe('a request', () => {
     expect(ran).toEqual({
       exit: 0,
       stdout: 'hello\n',
-      stderr: expect.stringMatching(/^Note: the Authorization that was given is not sent/),
+      stderr: expect.stringMatching(/^Note: your Authorization header is not sent/),
     });
     expect(ran.stderr).not.toContain('of-the-caller');
     expect(seen).toHaveLength(1);
@@ -338,7 +338,7 @@ test.each([
   [['fetch', 'ftp://a.test/'], 'The URL is not valid'],
   [['fetch', 'a b', 'https://a.test/'], 'The word before the URL is not the name of a grant'],
   [['fetch', 'a.test', '-H', 'no header secret-1'], 'A --header is not valid'],
-  [['fetch', 'a.test', '-H', 'Proxy-Authorization: Basic secret-1'], 'is not given as a header'],
+  [['fetch', 'a.test', '-H', 'Proxy-Authorization: Basic secret-1'], 'cannot be set with --header'],
   [['fetch', 'a.test', '-X', 'CONNECT'], '--request is not a method'],
   [['fetch', 'a.test', '-d', '@none'], 'none cannot be read (ENOENT)'],
   [['fetch', 'a.test', '-d', 'x', '--data-file', 'y'], 'both given'],

@@ -50,7 +50,7 @@ test('explain says it of a request', async () => {
     /✓ +injection +Authorization: Basic x-access-token:… \(as the provider github says\)\n[^]*with the credential of github/,
   );
   expect(await step('https://github.com/acme/widgets')).toMatch(
-    /✓ +injection +no credential; the client’s own Authorization is forwarded[^]*Let through: as it is, without a credential/,
+    /✓ +injection +no credential; the client’s own Authorization is forwarded[^]*Allowed: unchanged, without a credential/,
   );
   expect(await step('https://auth.docker.io/elsewhere')).toMatch(
     /✗ +injection +policy_violation[^]*does not say how its credential is carried/,

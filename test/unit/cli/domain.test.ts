@@ -13,7 +13,7 @@ it('the description of an entry names its leak_guard when it is not the default'
     'grant g',
     'grant g, leaks redacted',
     'grant g, leaks refused',
-    'grant g, leaks not looked for',
+    'grant g, leaks not searched',
   ]);
 });
 

@@ -49,7 +49,7 @@ describe('the live list', () => {
   });
 
   it('refuses the lease as reach when the request has no lease', () => {
-    expect(pressed(listOf(a), ['l'])).toMatchObject({ act: null, list: { note: 'a comes under no lease.' } });
+    expect(pressed(listOf(a), ['l'])).toMatchObject({ act: null, list: { note: 'a has no lease.' } });
   });
 
   it.each([
@@ -114,7 +114,7 @@ describe('a key just after the list has changed', () => {
   it('does not apply a duration to another request: the input ends with its request', () => {
     const asking = pressed(listOf(a, b), ['t', '1', 'h']).list;
     const list = update(asking, [b], later);
-    expect(list).toMatchObject({ asking: null, selected: 'b', note: 'a waits no longer.' });
+    expect(list).toMatchObject({ asking: null, selected: 'b', note: 'a is no longer waiting.' });
     expect(pressed(list, ['return'], later + settleMs).act).toBeNull();
   });
 

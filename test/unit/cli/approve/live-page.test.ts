@@ -35,7 +35,7 @@ describe('the page of the live list', () => {
       '',
       '  y  yes, to this request only',
       '  l  yes, to all that the rule matches of ci under the lease 7b1d2d5c with the',
-      '     grant github, while that lives',
+      '     grant github, while the lease lasts',
       '  t  the same, for a time',
       '  n  no      up, down  choose another      q  leave',
     ]);

@@ -39,6 +39,6 @@ test('a time limit is written in words', () => {
   expect(timeoutOf(undefined, 7)).toBe(7);
   expect(timeoutOf('90s', 7)).toBe(90_000);
   for (const text of ['', '0s', '5', 'm', '-1m', '60d']) {
-    expect(() => timeoutOf(text, 7)).toThrow('--timeout is not a time span.');
+    expect(() => timeoutOf(text, 7)).toThrow('--timeout is not a duration.');
   }
 });

@@ -55,7 +55,7 @@ test('a stream body is not sent a second time', () => {
 test.each(['ftp://b.test/', 'https://user:pass@b.test/', 'javascript:alert(1)', 'https://'])(
   'a redirect to %s is refused',
   (location) => {
-    expect(() => nextHop(hop(), 302, location)).toThrow('leads to no http or https URL');
+    expect(() => nextHop(hop(), 302, location)).toThrow('does not lead to an http or https URL');
   },
 );
 
