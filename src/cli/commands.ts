@@ -258,7 +258,10 @@ const healthCommands: readonly CommandRow[] = [
         name: 'check',
         summary: 'validate the config file as start does; exit code 2 if it is not valid',
         arguments: [['[file]', 'another file, before it replaces the config file']],
-        examples: ['sidekey config check', 'sidekey config check new.yaml'],
+        options: [
+          ['--provider <file>', 'validate a provider file of your own instead, such as providers/acme.yaml'],
+        ],
+        examples: ['sidekey config check', 'sidekey config check --provider providers/acme.yaml'],
         load: async () => (await import('./config/path.ts')).checkConfig,
       },
       {
@@ -479,13 +482,6 @@ const credentialCommands: readonly CommandRow[] = [
         arguments: [['<provider>', 'its name']],
         examples: ['sidekey provider show github'],
         load: async () => (await import('./provider.ts')).showProvider,
-      },
-      {
-        name: 'check',
-        summary: 'check a provider file of your own',
-        arguments: [['<file>', 'a file such as providers/acme.yaml']],
-        examples: ['sidekey provider check config/providers/acme.yaml'],
-        load: async () => (await import('./provider.ts')).checkProviderFile,
       },
     ],
   },

@@ -132,7 +132,7 @@ function writtenPlaces(places: Provider['inject']): unknown {
 }
 
 /**
- * `sidekey provider check FILE`: validates a file of the catalog.
+ * `sidekey config check --provider FILE`: validates a file of the catalog.
  *
  * @throws SidekeyError `config_missing`, `config_invalid` with every problem and its place
  */
@@ -149,10 +149,10 @@ export async function checkProviderFile({ output }: Context, path: string): Prom
   }
   if (problems.length > 0) throw configInvalid(path, problems);
   const { title, audience } = entry.definition;
-  output.result({ file: path, name, valid: true }, `${path} is right: ${name} (${title}).`);
+  output.result({ file: path, name, valid: true }, `${path} is valid: ${name} (${title}).`);
   output.say(
     `Its credential may be sent to ${audience.map(({ text }) => text).join(', ')}.\n` +
-      '  → put it into the folder "providers" beside the config file; it overrides a built-in one of that name',
+      '  → put it into the folder "providers" next to the config file; it replaces a built-in provider of that name',
   );
 }
 

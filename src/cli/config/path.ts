@@ -5,6 +5,7 @@ import { type ConfigLocation, isToBeMade } from '../../config/locate.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { unlistedHosts } from '../domain.ts';
 import { columns } from '../format.ts';
+import { checkProviderFile } from '../provider.ts';
 
 /** `sidekey config path`: also of an invalid file, as far as its parts are valid. */
 export async function showPaths(context: Context): Promise<void> {
@@ -61,7 +62,15 @@ function reasonFor({ origin }: ConfigLocation, env: NodeJS.ProcessEnv): string {
 }
 
 /** `sidekey config check [FILE]`. @throws SidekeyError as `sidekey start` */
-export async function checkConfig(context: Context, named: string | undefined): Promise<void> {
+export async function checkConfig(
+  context: Context,
+  named: string | undefined,
+  { provider }: { readonly provider?: string },
+): Promise<void> {
+  if (provider !== undefined) {
+    await checkProviderFile(context, provider);
+    return;
+  }
   const { env, output } = context;
   const location = named === undefined ? await context.configLocation() : null;
   if (location !== null && isToBeMade(location)) {

@@ -1,6 +1,6 @@
 /** `sidekey config path`, `check` and `edit`. */
 import { hash } from 'node:crypto';
-import { cp, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { appendFile, copyFile, cp, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { packageRoot } from '../../../src/config/locate.ts';
@@ -64,6 +64,22 @@ describe('config check', () => {
     expect(stderr).toContain(
       'config/new.yaml:3:14: proxy.unmatched: must be one of deny, tunnel; did you mean deny?',
     );
+  });
+
+  test('validates a provider file with --provider', async () => {
+    const at = await home();
+    const file = at.at('acme-2.yaml');
+    await copyFile(join(packageRoot, 'config', 'providers', 'acme.yaml'), file);
+    expect(await at.json(['config', 'check', '--provider', file])).toEqual({
+      file,
+      name: 'acme-2',
+      valid: true,
+    });
+    await appendFile(file, 'nope: 1\n');
+    expect(await at.run(['config', 'check', '--provider', file])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('nope: is not a key here') as string,
+    });
   });
 
   test('refuses a file whose trust anchors cannot be read, as start does', async () => {
