@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import type { Context } from './context.ts';
 import { exitCode } from '../lib/failures.ts';
 
@@ -79,4 +80,12 @@ export const exitMeanings: readonly (readonly [exit: number, meaning: string])[]
 /** Returns the examples of a command; for a group, the first of each command. */
 export function examplesOf({ examples = [], commands = [] }: CommandRow): readonly string[] {
   return [...examples, ...commands.flatMap((command) => examplesOf(command).slice(0, 1))];
+}
+
+/** Returns the version of this program. */
+export function packageVersion(): string {
+  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  return typeof manifest === 'object' && manifest !== null && 'version' in manifest
+    ? String(manifest.version)
+    : '';
 }

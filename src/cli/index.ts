@@ -7,6 +7,7 @@ import {
   exitMeanings,
   firstCommands,
   type OptionRow,
+  packageVersion,
 } from './command.ts';
 import { sections } from './commands.ts';
 import { createContext } from './context.ts';
@@ -19,7 +20,6 @@ import {
   readInput,
   type Streams,
 } from './terminal.ts';
-import { packageVersion } from './version.ts';
 import { didYouMean } from '../lib/text.ts';
 import { errorPhrase, SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';

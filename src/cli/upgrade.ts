@@ -5,7 +5,7 @@ import { packageRoot } from '../config/locate.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';
 import type { Context } from './context.ts';
-import { packageVersion } from './version.ts';
+import { packageVersion } from './command.ts';
 
 /**
  * `sidekey upgrade`: installs the newest version where npm installed this one, and says what to do elsewhere. With

@@ -18,7 +18,7 @@ export interface FoundLogin {
 }
 
 /** The machine, as tests replace it. */
-export interface Machine {
+interface Machine {
   readonly env: NodeJS.ProcessEnv;
   readonly home: string;
   readonly folder: string;
