@@ -46,6 +46,11 @@ const outputFile: readonly OptionRow[] = [
   ['--force', 'replace the file if it exists'],
 ];
 
+const storeOptions: readonly OptionRow[] = [
+  ['--store <kind...>', 'only these: system, browsers, java'],
+  ['--yes', 'do not ask'],
+];
+
 const localEnd: OptionRow = ['--local', 'do not tell the provider'];
 
 const runCommands: readonly CommandRow[] = [
@@ -784,7 +789,7 @@ const auditCommands: readonly CommandRow[] = [
   },
   {
     name: 'ca',
-    summary: 'show and export the certificate that clients trust',
+    summary: 'show, export and install the certificate that clients trust',
     commands: [
       {
         name: 'show',
@@ -812,6 +817,21 @@ const auditCommands: readonly CommandRow[] = [
           'sidekey ca export --format p12 --output trust.p12       # for -Djavax.net.ssl.trustStore',
         ],
         load: async () => (await import('./ca.ts')).exportCa,
+      },
+      {
+        name: 'install',
+        summary:
+          'add it to the trust stores of the system, of Chromium and Firefox, and of Java; says what it changes, and asks',
+        options: storeOptions,
+        examples: ['sidekey ca install', 'sidekey ca install --store browsers --yes'],
+        load: async () => (await import('./ca-install.ts')).installCa,
+      },
+      {
+        name: 'uninstall',
+        summary: 'remove from the trust stores what install added',
+        options: storeOptions,
+        examples: ['sidekey ca uninstall'],
+        load: async () => (await import('./ca-install.ts')).uninstallCa,
       },
     ],
   },

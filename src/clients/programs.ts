@@ -386,7 +386,7 @@ export const clients: readonly Client[] = [
     variables: [],
     notes: [
       'It takes no proxy password from variables: it needs a port that requires no token.',
-      'Its roots come from ~/.pki/nssdb. Add the CA with: certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n Sidekey -i CA_FILE (libnss3-tools).',
+      'Its roots come from ~/.pki/nssdb: sidekey ca install --store browsers (needs certutil of libnss3-tools).',
     ],
     seen: [{ what: 'Chromium', test: 'chromium' }],
   },

@@ -1,0 +1,149 @@
+import { X509Certificate } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import { authorityFiles } from '../ca/authority-files.ts';
+import type { CertificateAuthority } from '../ca/authority.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { exitCode } from '../lib/failures.ts';
+import { shellWord } from '../lib/text.ts';
+import { openCa } from './ca.ts';
+import { type Call, findStores, isWritable, runCalls, storeKinds, type TrustStore } from './ca-stores.ts';
+import type { Context } from './context.ts';
+
+export interface StoreOptions {
+  readonly store?: readonly string[];
+  readonly yes?: boolean;
+}
+
+/** `sidekey ca install`: returns the exit code. */
+export function installCa(context: Context, options: StoreOptions): Promise<number> {
+  return changeStores(context, options, 'install');
+}
+
+/** `sidekey ca uninstall`: returns the exit code. */
+export function uninstallCa(context: Context, options: StoreOptions): Promise<number> {
+  return changeStores(context, options, 'uninstall');
+}
+
+type Change = 'install' | 'uninstall';
+
+/** Result for one store: `unchanged` has the certificate already, or does not have it. */
+type Outcome = 'changed' | 'unchanged' | 'needs_root' | 'failed';
+
+async function changeStores(context: Context, options: StoreOptions, change: Change): Promise<number> {
+  const { withView, output, env, now } = context;
+  const kinds = readKinds(options.store ?? storeKinds);
+  const { authority, keyFile } = await withView(async (view) => ({
+    authority: await openCa(view, now),
+    keyFile: authorityFiles(view.config.ca.directory).key,
+  }));
+  const found = await findStores({ platform: process.platform, env }, installable(authority));
+  const stores = await Promise.all(
+    found.filter(({ kind }) => kinds.has(kind)).map((store) => examine(store, change)),
+  );
+  if (stores.length === 0) {
+    throw new SidekeyError('not_found', `No trust store of this kind was found: ${[...kinds].join(', ')}.`, {
+      hint: 'on Debian: apt install ca-certificates libnss3-tools; for Java, set JAVA_HOME',
+    });
+  }
+  const due = stores.filter(({ outcome }) => outcome === 'changed');
+  if (due.length > 0) {
+    const verb = change === 'install' ? 'Adds' : 'Removes';
+    output.say(`${verb} ${authority.name} ${change === 'install' ? 'to' : 'from'}:`);
+    output.say(due.map(({ store }) => `  ${store.title}`).join('\n'));
+    if (change === 'install') output.say(await risk(authority, keyFile));
+    if (options.yes !== true) await confirm(context, change);
+  }
+  const results: Examined[] = [];
+  for (const each of stores) results.push(each.outcome === 'changed' ? await apply(each, change, env) : each);
+  output.result(
+    {
+      stores: results.map(({ store: { kind, title }, outcome, command }) => ({
+        kind,
+        title,
+        outcome,
+        command,
+      })),
+    },
+    results.map((result) => sentence(result, change)).join('\n'),
+  );
+  const isDone = results.every(({ outcome }) => outcome === 'changed' || outcome === 'unchanged');
+  return isDone ? exitCode.ok : exitCode.failure;
+}
+
+/** @throws SidekeyError `input_invalid` */
+function readKinds(names: readonly string[]): ReadonlySet<string> {
+  const unknown = names.find((name) => !storeKinds.some((kind) => kind === name));
+  if (unknown === undefined) return new Set(names);
+  throw new SidekeyError('input_invalid', `--store ${unknown}: there is no such kind of store.`, {
+    hint: `one of ${storeKinds.join(', ')}`,
+  });
+}
+
+function installable({ certificateFile, certificatePem, fingerprint }: CertificateAuthority) {
+  const sha1 = new X509Certificate(certificatePem).fingerprint.replaceAll(':', '').toLowerCase();
+  return { file: certificateFile, pem: certificatePem, sha256: fingerprint, sha1 };
+}
+
+interface Examined {
+  readonly store: TrustStore;
+  readonly outcome: Outcome;
+  /** Command for a person, where this process cannot make the change; null: not needed. */
+  readonly command: string | null;
+}
+
+async function examine(store: TrustStore, change: Change): Promise<Examined> {
+  if ((await store.has()) === (change === 'install')) return { store, outcome: 'unchanged', command: null };
+  if (await isWritable(store)) return { store, outcome: 'changed', command: null };
+  return { store, outcome: 'needs_root', command: commandOf(store[change], 'sudo ') };
+}
+
+function commandOf(calls: readonly Call[], before: string): string {
+  return calls.map((words) => `${before}${words.map(shellWord).join(' ')}`).join(' && ');
+}
+
+async function apply(examined: Examined, change: Change, env: NodeJS.ProcessEnv): Promise<Examined> {
+  const { store } = examined;
+  const isCalled = await runCalls(store[change], env).then(
+    () => true,
+    () => false,
+  );
+  // Some programs succeed and change nothing.
+  if (isCalled && (await store.has()) === (change === 'install')) return examined;
+  return { store, outcome: 'failed', command: commandOf(store[change], '') };
+}
+
+/** Explains in one line who trusts what, and how the key is kept. */
+async function risk({ permittedNames }: CertificateAuthority, keyFile: string): Promise<string> {
+  const mode = ((await stat(keyFile)).mode & 0o777).toString(8).padStart(4, '0');
+  const names =
+    permittedNames.length === 0 ? 'any host' : `only ${permittedNames.map(({ text }) => text).join(', ')}`;
+  return `Risk: programs that use these stores will trust certificates of this CA for ${names}. Its key is ${keyFile} (mode ${mode}, encrypted).`;
+}
+
+/** @throws SidekeyError `input_invalid` without a terminal or a yes */
+async function confirm({ ask }: Context, change: Change): Promise<void> {
+  if (ask === null) {
+    throw new SidekeyError('input_invalid', 'There is no terminal to ask; nothing was changed.', {
+      hint: `sidekey ca ${change} --yes`,
+    });
+  }
+  const answer = await ask('Continue? (yes/no)', { secret: false });
+  if (/^y(es)?$/i.test(answer)) return;
+  throw new SidekeyError('input_invalid', 'You did not answer yes; nothing was changed.', {
+    hint: `sidekey ca ${change} --yes`,
+  });
+}
+
+function sentence({ store: { title }, outcome, command }: Examined, change: Change): string {
+  const done = change === 'install' ? 'Installed in' : 'Removed from';
+  switch (outcome) {
+    case 'changed':
+      return `${done} ${title}.`;
+    case 'unchanged':
+      return `${change === 'install' ? 'Already installed in' : 'Not installed in'} ${title}.`;
+    case 'needs_root':
+      return `Not changed: ${title} belongs to root. Run:\n  ${command}`;
+    case 'failed':
+      return `Failed: ${title}. Run this to see why:\n  ${command}`;
+  }
+}

@@ -1,0 +1,218 @@
+import { execFile } from 'node:child_process';
+import { access, constants, readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { delimiter, dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { systemCode } from '../lib/errors.ts';
+
+const execute = promisify(execFile);
+
+/** Program and arguments. */
+export type Call = readonly [string, ...string[]];
+
+/** Kinds of trust stores, as `--store` names them. */
+export const storeKinds = ['system', 'browsers', 'java'] as const;
+
+/** A store of certificates that programs of this machine trust. */
+export interface TrustStore {
+  readonly kind: (typeof storeKinds)[number];
+  /** Name for a person, with the path. */
+  readonly title: string;
+  /** Calls that add the certificate. */
+  readonly install: readonly Call[];
+  /** Calls that remove what `install` added. */
+  readonly uninstall: readonly Call[];
+  /** Reports whether the entry of `install` is there. */
+  readonly has: () => Promise<boolean>;
+  /** File or folder that a change writes; null: the system asks the user by itself. */
+  readonly writes: string | null;
+}
+
+/** Certificate to install. */
+export interface Installable {
+  /** Path of the PEM file. */
+  readonly file: string;
+  readonly pem: string;
+  /** SHA-256 and SHA-1 of the certificate, in lower-case hex. */
+  readonly sha256: string;
+  readonly sha1: string;
+}
+
+/** A machine: the variables `HOME`, `PATH` and `JAVA_HOME` decide where stores are. */
+export interface Machine {
+  readonly platform: NodeJS.Platform;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** Returns the stores of the machine. */
+export async function findStores(machine: Machine, certificate: Installable): Promise<readonly TrustStore[]> {
+  return [
+    ...(await systemStore(machine, certificate)),
+    ...(await browserStores(machine, certificate)),
+    ...(await javaStores(machine, certificate)),
+  ];
+}
+
+/** Runs the calls in order. Rejects with the error of the first that fails. */
+export async function runCalls(calls: readonly Call[], env: NodeJS.ProcessEnv): Promise<void> {
+  for (const [program, ...words] of calls) await execute(program, words, { env, timeout: 120_000 });
+}
+
+/** Reports whether this process may change a store. */
+export async function isWritable({ writes }: Pick<TrustStore, 'writes'>): Promise<boolean> {
+  if (writes === null) return true;
+  const code = await access(writes, constants.W_OK).then(() => null, systemCode);
+  // A missing folder is created in its parent.
+  return code === null || (code === 'ENOENT' && (await isWritable({ writes: dirname(writes) })));
+}
+
+/** Folders of added roots, with the program that applies them: Debian and Alpine, Fedora, Arch, openSUSE. */
+const anchorFolders = [
+  { folder: '/usr/local/share/ca-certificates', apply: 'update-ca-certificates' },
+  { folder: '/etc/pki/ca-trust/source/anchors', apply: 'update-ca-trust' },
+  { folder: '/etc/ca-certificates/trust-source/anchors', apply: 'update-ca-trust' },
+  { folder: '/etc/pki/trust/anchors', apply: 'update-ca-certificates' },
+] as const;
+
+async function systemStore({ platform, env }: Machine, cert: Installable): Promise<TrustStore[]> {
+  const kind = 'system' as const;
+  if (platform === 'darwin') {
+    const keychain = join(env['HOME'] ?? '', 'Library', 'Keychains', 'login.keychain-db');
+    return [
+      {
+        kind,
+        title: `the login keychain (${keychain})`,
+        install: [['security', 'add-trusted-cert', '-r', 'trustRoot', '-k', keychain, cert.file]],
+        uninstall: [
+          ['security', 'remove-trusted-cert', cert.file],
+          ['security', 'delete-certificate', '-Z', cert.sha1.toUpperCase(), keychain],
+        ],
+        has: () =>
+          printed(['security', 'find-certificate', '-a', '-Z', keychain], env, cert.sha1.toUpperCase()),
+        writes: null,
+      },
+    ];
+  }
+  if (platform === 'win32') {
+    return [
+      {
+        kind,
+        title: 'the root certificates of your Windows user',
+        install: [['certutil', '-user', '-addstore', 'Root', cert.file]],
+        uninstall: [['certutil', '-user', '-delstore', 'Root', cert.sha1]],
+        has: () => printed(['certutil', '-user', '-verifystore', 'Root', cert.sha1], env, ''),
+        writes: null,
+      },
+    ];
+  }
+  for (const { folder, apply } of anchorFolders) {
+    const program = (await exists(folder)) ? await findProgram(apply, env) : null;
+    if (program === null) continue;
+    const file = join(folder, `${entryName(cert)}.crt`);
+    return [
+      {
+        kind,
+        title: `the system's store (${file})`,
+        install: [['install', '-m', '644', cert.file, file], [program]],
+        // Without --fresh, update-ca-certificates leaves its links to a removed file.
+        uninstall: [['rm', '-f', file], apply === 'update-ca-trust' ? [program] : [program, '--fresh']],
+        has: async () => (await readFile(file, 'utf8').catch(() => '')) === cert.pem,
+        writes: folder,
+      },
+    ];
+  }
+  return [];
+}
+
+/** NSS databases: the one that Chromium reads, and those of the profiles of Firefox. */
+async function browserStores({ platform, env }: Machine, cert: Installable): Promise<TrustStore[]> {
+  const home = env['HOME'] ?? '';
+  // Elsewhere the browsers read the store of the system; Windows has another program of this name.
+  const certutil = platform === 'linux' && home !== '' ? await findProgram('certutil', env) : null;
+  if (certutil === null) return [];
+  const profiles = [
+    join(home, '.mozilla', 'firefox'),
+    join(home, 'snap', 'firefox', 'common', '.mozilla', 'firefox'),
+  ];
+  const found = await Promise.all(profiles.map(databasesIn));
+  const chromium = join(home, '.pki', 'nssdb');
+  return Promise.all(
+    [chromium, ...found.flat()].map(async (folder) => {
+      const database = ['-d', `sql:${folder}`];
+      const entry = ['-n', entryName(cert)];
+      const create: Call[] = (await exists(join(folder, 'cert9.db')))
+        ? []
+        : [
+            ['mkdir', '-p', '-m', '700', folder],
+            [certutil, ...database, '-N', '--empty-password'],
+          ];
+      return {
+        kind: 'browsers' as const,
+        title: `${folder === chromium ? 'Chromium' : 'Firefox'} (${folder})`,
+        install: [...create, [certutil, ...database, '-A', ...entry, '-t', 'C,,', '-i', cert.file]] as const,
+        uninstall: [[certutil, ...database, '-D', ...entry]] as const,
+        has: () => printed([certutil, ...database, '-L', ...entry], env, ''),
+        writes: folder,
+      };
+    }),
+  );
+}
+
+async function databasesIn(folder: string): Promise<string[]> {
+  const names = await readdir(folder).catch(() => []);
+  const withDatabase = await Promise.all(names.map((name) => exists(join(folder, name, 'cert9.db'))));
+  return names.filter((_name, index) => withDatabase[index]).map((name) => join(folder, name));
+}
+
+/** `cacerts` of `JAVA_HOME`, or else of the `java` on the `PATH`. */
+async function javaStores({ env }: Machine, cert: Installable): Promise<TrustStore[]> {
+  const java = await findProgram('java', env);
+  const home = env['JAVA_HOME'] ?? (java === null ? null : dirname(dirname(await realpath(java))));
+  if (home === null || home === '') return [];
+  const own = join(home, 'bin', 'keytool');
+  const keytool = (await exists(own)) ? own : await findProgram('keytool', env);
+  const file = join(home, 'lib', 'security', 'cacerts');
+  if (keytool === null || !(await exists(file))) return [];
+  // The password that Java ships with: it keys an integrity check and is no secret.
+  const store = ['-keystore', file, '-storepass', 'changeit', '-alias', entryName(cert)] as const;
+  return [
+    {
+      kind: 'java',
+      title: `Java (${file})`,
+      install: [[keytool, '-importcert', '-noprompt', ...store, '-file', cert.file]],
+      uninstall: [[keytool, '-delete', ...store]],
+      has: () => printed([keytool, '-list', ...store], env, ''),
+      writes: file,
+    },
+  ];
+}
+
+/** Name of the entry in every store; another CA has another. */
+function entryName({ sha256 }: Installable): string {
+  return `sidekey-${sha256.slice(0, 16)}`;
+}
+
+/** Reports whether a call succeeds and prints a text. */
+async function printed([program, ...words]: Call, env: NodeJS.ProcessEnv, text: string): Promise<boolean> {
+  const ran = await execute(program, words, { env, timeout: 60_000 }).catch(() => null);
+  return ran?.stdout.includes(text) === true;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => null)) !== null;
+}
+
+/** Returns the path of a program; administrators' programs are found although users do not have their folder. */
+async function findProgram(name: string, { PATH = '' }: NodeJS.ProcessEnv): Promise<string | null> {
+  for (const folder of [...PATH.split(delimiter), '/usr/sbin', '/sbin']) {
+    const file = join(folder, name);
+    if (
+      folder !== '' &&
+      (await access(file, constants.X_OK).then(
+        () => true,
+        () => false,
+      ))
+    )
+      return file;
+  }
+  return null;
+}
