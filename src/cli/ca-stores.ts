@@ -28,7 +28,7 @@ export interface TrustStore {
 }
 
 /** Certificate to install. */
-export interface Installable {
+interface Installable {
   /** Path of the PEM file. */
   readonly file: string;
   readonly pem: string;
@@ -38,7 +38,7 @@ export interface Installable {
 }
 
 /** A machine: the variables `HOME`, `PATH` and `JAVA_HOME` decide where stores are. */
-export interface Machine {
+interface Machine {
   readonly platform: NodeJS.Platform;
   readonly env: NodeJS.ProcessEnv;
 }
