@@ -3,7 +3,7 @@ export const usage = `Acme Helpdesk, a sample company API with its own OAuth ser
 
   npm run helpdesk                              starts it on https://helpdesk.acme.test:8443
   npm run -s helpdesk -- consent USER ADDRESS   logs in and agrees as alice, bob or carol; prints where the browser ends
-  npm run -s helpdesk -- token USER > FILE      prints a token of one of them, for sidekey grant add
+  npm run -s helpdesk -- token USER > FILE      prints a token of one of them, for sidekey grant import
 
 Options
   --port N        port on 127.0.0.1 (8443)

@@ -1,3 +1,4 @@
+import { formatDuration } from '../config/scalar.ts';
 import { defaultUser, type Grant } from '../grants/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type {
@@ -175,10 +176,19 @@ export function usedUp({ id, agent, maxUses }: Lease): SidekeyError {
 export function grantEnded(grant: Grant, policy: GrantPolicy | null, now: number): SidekeyError | null {
   const at = policy?.expiresAt ?? null;
   if (at === null || now < at) return null;
-  const whose = grant.user === defaultUser ? '' : ` --user ${grant.user}`;
   return new SidekeyError('grant_expired', `The grant ${grant.name} expired ${time(at)}.`, {
-    hint: `sidekey grant extend ${grant.name}${whose}`,
+    hint: laterCommand(grant, policy),
   });
+}
+
+/** Lifetime that the hint names where nothing is set: 30 days. */
+const usualTtlMs = 30 * 86_400_000;
+
+/** The command that moves the expiry of a grant to a later time: by its default, or by its maximum, or by 30 days. */
+export function laterCommand({ name, user }: Grant, policy: GrantPolicy | null): string {
+  const whose = user === defaultUser ? '' : ` --user ${user}`;
+  const span = policy?.defaultTtlMs ?? Math.min(policy?.maxTtlMs ?? Infinity, usualTtlMs);
+  return `sidekey grant set ${name}${whose} --ttl ${formatDuration(span)}`;
 }
 
 function ended(sentence: string, hint: string): SidekeyError {

@@ -6,7 +6,7 @@ const binding: readonly OptionRow[] = [
   ['--grant <grant...>', 'these grants: name, ID, or USER/NAME'],
   ['--provider <provider...>', 'every grant of these providers'],
   ['--user <user...>', 'every grant of these users'],
-  ['--label <label...>', 'every grant with one of these labels (sidekey grant policy)'],
+  ['--label <label...>', 'every grant with one of these labels (sidekey grant set)'],
   ['--everything', 'every grant of every user'],
 ];
 
@@ -297,7 +297,11 @@ const credentialCommands: readonly CommandRow[] = [
     options: [
       ['--name <name>', "name of the grant (default: the provider's name)"],
       ['--user <name>', 'owner of the account'],
-      ['--scopes <scopes>', 'scopes to ask for, with commas or spaces between'],
+      [
+        '--scope <scope>',
+        'a scope to ask for; may be given several times, or hold several with commas or spaces',
+        { repeated: true },
+      ],
       ['--timeout <time>', 'time to wait for the consent: 90s, 10m (default: 5m; 1h with --print-url)'],
       ['--verify', 'send a harmless request with the credential, and store it only where it is accepted'],
       'Allowed domains:',
@@ -362,7 +366,7 @@ const credentialCommands: readonly CommandRow[] = [
     ],
     examples: [
       'sidekey connect github',
-      'sidekey connect google --name work --scopes "openid https://www.googleapis.com/auth/calendar.readonly"',
+      'sidekey connect google --name work --scope "openid https://www.googleapis.com/auth/calendar.readonly"',
       'sidekey connect slack --client-id ID --client-secret env:SLACK_CLIENT_SECRET',
       'sidekey connect acme --paste',
       'sidekey connect acme --print-url --json',
@@ -376,7 +380,7 @@ const credentialCommands: readonly CommandRow[] = [
     summary: 'manage the stored credentials',
     commands: [
       {
-        name: 'add',
+        name: 'import',
         summary: 'store a credential, read as JSON from standard input',
         arguments: [['<name>', 'name of the grant']],
         options: [
@@ -386,11 +390,11 @@ const credentialCommands: readonly CommandRow[] = [
           ['--replace', 'replace the grant of that name'],
         ],
         examples: [
-          'sidekey grant add github --provider github < token.json',
-          'pass show work/stripe.json | sidekey grant add stripe --provider stripe',
+          'sidekey grant import github --provider github < token.json',
+          'pass show work/stripe.json | sidekey grant import stripe --provider stripe',
         ],
         notes: ['The JSON is one of:', ...Object.values(shapes)].join('\n  '),
-        load: async () => (await import('./grant/add.ts')).addGrant,
+        load: async () => (await import('./grant/import.ts')).importGrants,
       },
       {
         name: 'list',
@@ -402,22 +406,18 @@ const credentialCommands: readonly CommandRow[] = [
         name: 'show',
         summary: 'show everything about a grant, except its secret',
         arguments: grantArgument,
-        options: [grantOwner],
-        examples: ['sidekey grant show github'],
-        load: async () => (await import('./grant/show.ts')).showGrant,
-      },
-      {
-        name: 'placeholder',
-        summary: 'print a placeholder that a program can hold in place of the credential',
-        arguments: grantArgument,
         options: [
           grantOwner,
-          ['--agent <name>', 'for this agent, under any of its leases'],
-          ['--lease <id>', 'for the holder of this lease only'],
-          ['--form <form>', "provider, plain or jwt (default: the form of the provider's credentials)"],
+          ['--placeholder', 'print a placeholder that a program can hold in place of the credential'],
+          ['--agent <name>', 'placeholder for this agent, under any of its leases'],
+          ['--lease <id>', 'placeholder for the holder of this lease only'],
+          [
+            '--form <form>',
+            "of the placeholder: provider, plain or jwt (default: as the provider's credentials)",
+          ],
         ],
-        examples: ['sidekey grant placeholder github --agent ci'],
-        load: async () => (await import('./grant/placeholder.ts')).showPlaceholder,
+        examples: ['sidekey grant show github', 'sidekey grant show github --placeholder --agent ci'],
+        load: async () => (await import('./grant/show.ts')).showGrant,
       },
       {
         name: 'refresh',
@@ -428,29 +428,24 @@ const credentialCommands: readonly CommandRow[] = [
         load: async () => (await import('./grant/refresh.ts')).refreshGrant,
       },
       {
-        name: 'extend',
-        summary: 'move the end that was set for a grant',
-        arguments: grantArgument,
-        options: [grantOwner, ['--ttl <span>', 'time from now, within the maximum of its policy']],
-        examples: ['sidekey grant extend github --ttl 30d'],
-        load: async () => (await import('./grant/refresh.ts')).extendGrant,
-      },
-      {
-        name: 'policy',
-        summary: 'set the lifetime and the labels of a grant and its leases; show them without options',
+        name: 'set',
+        summary: 'change the expiry, the lease times and the labels of a grant',
         arguments: grantArgument,
         options: [
           grantOwner,
-          ['--expires <when>', 'the end of the grant itself: 30d, a date, or none'],
-          ['--ttl <span>', 'default of "grant extend"; none: no default'],
-          ['--max-ttl <span>', 'maximum of "grant extend"'],
-          ['--lease-ttl <span>', 'default lifetime of leases'],
-          ['--max-lease-ttl <span>', 'maximum lifetime of leases'],
+          ['--expires <when>', 'expiry of the grant itself: 30d, a date, or none'],
+          ['--ttl <span>', 'the same, from now on; hints about the end repeat it, also beside --expires'],
+          ['--max-ttl <span>', 'maximum of --expires and --ttl; none: no maximum'],
+          ['--lease-ttl <span>', 'default lifetime of leases; none: that of the config'],
+          ['--max-lease-ttl <span>', 'maximum lifetime of leases; none: that of the config'],
           ['--label <label...>', 'its labels; they replace those that it has'],
           ['--no-label', 'no labels'],
         ],
-        examples: ['sidekey grant policy github --expires 30d --max-lease-ttl 1h --label staging'],
-        load: async () => (await import('./grant/refresh.ts')).grantPolicy,
+        examples: [
+          'sidekey grant set github --expires 30d --max-lease-ttl 1h --label staging',
+          'sidekey grant set github --ttl 30d',
+        ],
+        load: async () => (await import('./grant/set.ts')).setGrant,
       },
       {
         name: 'revoke',

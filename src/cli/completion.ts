@@ -13,7 +13,7 @@ export async function printCompletion({ output }: Context, shell: Shell, table: 
 /** A command or group with its completions. */
 interface Completed {
   /**
-   * Path of the command, such as ` grant add`; empty for the program itself. The scripts build the same text
+   * Path of the command, such as ` grant import`; empty for the program itself. The scripts build the same text
    * from the words of the line.
    */
   readonly path: string;

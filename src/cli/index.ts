@@ -257,13 +257,13 @@ function tooMany(command: Command): string {
   return `"${pathOf(command)}" takes ${takes}, and was given ${command.args.length}.`;
 }
 
-/** `grant add` */
+/** `grant import` */
 function pathOf(command: Command): string {
   if (command.parent === null) return '';
   return `${pathOf(command.parent)} ${command.name()}`.trim();
 }
 
-/** `sidekey grant add` */
+/** `sidekey grant import` */
 function invocationOf(command: Command): string {
   return command.parent === null ? command.name() : `${invocationOf(command.parent)} ${command.name()}`;
 }

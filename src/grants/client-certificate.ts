@@ -88,7 +88,7 @@ function keyIn(pem: string, passphrase: Json | undefined): KeyObject {
       throw unusable('The passphrase does not open the private key.', 'see that "passphrase" is right');
     throw unusable(
       'The private key is encrypted.',
-      'have openssl ask for the passphrase: { cat client.crt; openssl pkey -in client.key; } | sidekey grant add NAME --provider PROVIDER',
+      'have openssl ask for the passphrase: { cat client.crt; openssl pkey -in client.key; } | sidekey grant import NAME --provider PROVIDER',
     );
   }
 }

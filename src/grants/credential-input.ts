@@ -19,7 +19,7 @@ import type { Credential } from './credential.ts';
 import { type Json, type JsonObject, readJson } from '../lib/json.ts';
 
 /**
- * Reads the standard input of `sidekey grant add`. Its messages say which field is wrong and where, and never show
+ * Reads the standard input of `sidekey grant import`. Its messages say which field is wrong and where, and never show
  * what stands in it.
  */
 

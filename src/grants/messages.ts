@@ -73,7 +73,7 @@ export function consentCommand(
   const command = replaceCommand(grant, [], provider, credential);
   if (scopes.length === 0) return command;
   return takesScopes(provider, credential)
-    ? `${command} --scopes ${shellWord(scopes.join(' '))}`
+    ? `${command} --scope ${shellWord(scopes.join(' '))}`
     : `${command} (the new one needs: ${scopes.map(shellWord).join(' ')})`;
 }
 

@@ -138,9 +138,9 @@ function refused(grant: Grant, code: RefusedToken['code'], message: string, hint
 
 /**
  * The command that puts a new credential in the place of a grant's: `sidekey connect` where the provider has a way to
- * it, else `sidekey grant add --replace` with a credential from elsewhere.
+ * it, else `sidekey grant import --replace` with a credential from elsewhere.
  *
- * @param audience the hosts that it may be sent to; none: those of the provider. With hosts it is always `grant add`
+ * @param audience the hosts that it may be sent to; none: those of the provider. With hosts it is always `grant import`
  * @param provider its definition; undefined: it is not known
  * @param credential what it holds, where that is known: it says by which way it came
  */
@@ -163,7 +163,7 @@ export function replaceCommand(
   }
   const file = type === 'client_certificate' ? 'client.pem' : 'token.json';
   const hosts = audience.length === 0 ? '' : ` --audience ${audience.map(shellWord).join(' ')}`;
-  return `sidekey grant add ${name}${owner} --provider ${providerName} --replace${hosts} < ${file}`;
+  return `sidekey grant import ${name}${owner} --provider ${providerName} --replace${hosts} < ${file}`;
 }
 
 const withoutPeople: ReadonlySet<Flow> = new Set([

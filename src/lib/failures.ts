@@ -78,7 +78,7 @@ const table = {
     exit: exitCode.badInput,
     title: 'Placeholder out of place',
     sentence: 'A placeholder is in a place where no credential is allowed.',
-    hint: '"sidekey grant placeholder NAME" shows where it is allowed',
+    hint: '"sidekey grant show NAME --placeholder" shows where it is allowed',
   },
   policy_violation: {
     status: 403,
@@ -106,7 +106,7 @@ const table = {
     exit: exitCode.noUsableGrant,
     title: 'Grant expired',
     sentence: 'The credential of the grant has expired and cannot be refreshed.',
-    hint: 'sidekey connect PROVIDER, or sidekey grant add NAME --replace',
+    hint: 'sidekey connect PROVIDER, or sidekey grant import NAME --replace',
   },
   grant_revoked: {
     status: 403,

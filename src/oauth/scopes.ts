@@ -191,7 +191,7 @@ export function scopesToAskFor(
   return scopes.toSorted((a, b) => rank(a) - rank(b)).slice(0, 1);
 }
 
-/** Scopes have no commas for `connect --scopes`, and in some providers' lists. */
+/** Scopes have no commas for `connect --scope`, and in some providers' lists. */
 function scopesOf(text: string, isClean: (scope: string) => boolean): readonly string[] {
   const scopes: string[] = [];
   let length = 0;

@@ -36,12 +36,12 @@ const alerts: readonly (readonly [name: RegExp, says: string, hint: string])[] =
   [
     /ALERT_CERTIFICATE_EXPIRED$/,
     'it has expired, or the clocks differ',
-    'sidekey grant show NAME says when it ends; for a new one: sidekey grant add NAME --provider PROVIDER --replace',
+    'sidekey grant show NAME says when it ends; for a new one: sidekey grant import NAME --provider PROVIDER --replace',
   ],
   [
     /ALERT_CERTIFICATE_REVOKED$/,
     'its issuer has revoked it',
-    'get a new one, and: sidekey grant add NAME --provider PROVIDER --replace',
+    'get a new one, and: sidekey grant import NAME --provider PROVIDER --replace',
   ],
   [
     /ALERT_CERTIFICATE_REQUIRED$/,

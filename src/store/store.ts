@@ -244,12 +244,12 @@ export interface LeaseRecord extends Lease {
   readonly tokenHash: Uint8Array;
 }
 
-/** The policy of a grant, which is not sealed. Spans are in milliseconds; null: not set. */
+/** The settings of a grant, which are not sealed. Spans are in milliseconds; null: not set. */
 export interface GrantPolicy {
   readonly grantId: string;
   /** The end of the grant itself, independent of its tokens. */
   readonly expiresAt: number | null;
-  /** The default and the maximum time by which `grant extend` moves that end. */
+  /** The span that `grant set --ttl` set last, and the maximum from the time of a change. */
   readonly defaultTtlMs: number | null;
   readonly maxTtlMs: number | null;
   /** The default and the maximum life of its leases. */

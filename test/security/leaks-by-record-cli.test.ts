@@ -50,7 +50,7 @@ async function homeWithSecrets(): Promise<{ at: Home; said: Ran[] }> {
   for (const [name, credential] of credentials) {
     // The first as the program that people run; the rest within this process, which is many times as fast.
     const add = said.length === 0 ? at.program : at.run;
-    said.push(await add(['grant', 'add', name, '--provider', 'acme'], { input: JSON.stringify(credential) }));
+    said.push(await add(['grant', 'import', name, '--provider', 'acme'], { input: JSON.stringify(credential) }));
   }
   expect(said.map(({ exit }) => exit)).toEqual([0, 0, 0, 0]);
   return { at, said };
@@ -79,7 +79,7 @@ describe('a secret that was handed over', () => {
     }
     for (const [name, credential] of credentials) {
       const input = JSON.stringify(credential);
-      const add = ['grant', 'add', name, '--provider', 'acme'];
+      const add = ['grant', 'import', name, '--provider', 'acme'];
       said.push(await at.run([...add, '--replace'], { input }));
       const refused = [
         input,
@@ -110,16 +110,16 @@ describe('a secret that was handed over', () => {
     await at.grant('key', { type: 'api_key', value: 'other' });
     const { key } = secrets;
     const said = await Promise.all([
-      at.run(['grant', 'add', 'work', key, '--provider', 'acme']),
-      at.run(['grant', 'add', 'work', '--provider', 'acme', `--token=${key}`]),
+      at.run(['grant', 'import', 'work', key, '--provider', 'acme']),
+      at.run(['grant', 'import', 'work', '--provider', 'acme', `--token=${key}`]),
       at.run([key]),
       at.run(['grant', key]),
       at.run(['audit', key]),
       at.run(['audit', 'query', '--since', key]),
       at.run(['audit', 'tail', '-n', key]),
-      at.run(['grant', 'add', `:${key}`, '--provider', 'acme']),
-      at.run(['grant', 'add', 'work', '--user', `:${key}`, '--provider', 'acme']),
-      at.run(['grant', 'add', 'work', '--provider', `:${key}`]),
+      at.run(['grant', 'import', `:${key}`, '--provider', 'acme']),
+      at.run(['grant', 'import', 'work', '--user', `:${key}`, '--provider', 'acme']),
+      at.run(['grant', 'import', 'work', '--provider', `:${key}`]),
       at.run(['grant', 'show', `:${key}`]),
       at.run(['agent', 'remove', `sidekey_agent_${key}`]),
       at.run(['ca', 'export', '--format', key]),
@@ -138,7 +138,7 @@ describe('a secret that was handed over', () => {
       const at = await home();
       const child = spawn(
         process.execPath,
-        [program, 'grant', 'add', 'work', '--provider', 'acme', '--config', at.configFile],
+        [program, 'grant', 'import', 'work', '--provider', 'acme', '--config', at.configFile],
         { stdio: ['pipe', 'ignore', 'ignore'], env: { PATH: process.env['PATH'] } },
       );
       // It waits for the rest of its input: so long everybody can look at it.
@@ -156,7 +156,7 @@ describe('a secret that was handed over', () => {
     const at = await home();
     // A config folder that vanishes under way, a store that is a device: whatever happens, it is told in one line.
     await writeFile(at.configFile, 'version: 1\nstore: sqlite:/dev/null/x.db\n');
-    const ran = await at.program(['grant', 'add', 'work', '--provider', 'acme'], {
+    const ran = await at.program(['grant', 'import', 'work', '--provider', 'acme'], {
       input: JSON.stringify({ type: 'api_key', value: secrets.key }),
     });
     expect(ran.exit).toBeGreaterThan(0);

@@ -52,8 +52,8 @@ describe('a crash shows no secret', () => {
        };\n`,
     );
     for (const args of [
-      ['grant', 'add', 'work', '--provider', 'keyed'],
-      ['grant', 'add', 'work', '--provider', 'keyed', '--json'],
+      ['grant', 'import', 'work', '--provider', 'keyed'],
+      ['grant', 'import', 'work', '--provider', 'keyed', '--json'],
     ]) {
       const ran = await at.program(args, {
         input: JSON.stringify({ type: 'api_key', value: secret }),

@@ -63,7 +63,7 @@ test('no written byte has a secret from the command line, also from a wrong plac
   // Each well, and then in ways that are refused.
   for (const [name, credential] of Object.entries(credentials)) {
     const input = JSON.stringify(credential);
-    const add = ['grant', 'add', name, '--provider', 'keyed'];
+    const add = ['grant', 'import', name, '--provider', 'keyed'];
     const stored = at.keep(add.join(' '), await at.program(add, { input }));
     expect([name, stored.exit, stored.stderr]).toMatchObject([name, 0, expect.anything()]);
     for (const wrong of [
@@ -122,11 +122,11 @@ test('no written byte has a secret from the command line, also from a wrong plac
   const places = [
     [wrong],
     ['grant', wrong],
-    ['grant', 'add', `:${wrong}`, '--provider', 'keyed'],
-    ['grant', 'add', 'work', wrong, '--provider', 'keyed'],
-    ['grant', 'add', 'work', '--provider', `:${wrong}`],
-    ['grant', 'add', 'work', '--provider', 'keyed', `--token=${wrong}`],
-    ['grant', 'add', 'work', '--provider', 'keyed', '--user', `:${wrong}`],
+    ['grant', 'import', `:${wrong}`, '--provider', 'keyed'],
+    ['grant', 'import', 'work', wrong, '--provider', 'keyed'],
+    ['grant', 'import', 'work', '--provider', `:${wrong}`],
+    ['grant', 'import', 'work', '--provider', 'keyed', `--token=${wrong}`],
+    ['grant', 'import', 'work', '--provider', 'keyed', '--user', `:${wrong}`],
     ['grant', 'show', `:${wrong}`],
     ['grant', 'refresh', `:${wrong}`],
     ['grant', 'revoke', `:${wrong}`],

@@ -4,7 +4,7 @@ import { recordChange } from '../../audit/log.ts';
 import type { ConnectOptions, Obtained } from './request.ts';
 import type { Context } from '../context.ts';
 import { describeAction } from '../domain.ts';
-import { findExact, hostPattern } from '../grant/add.ts';
+import { findExact, hostPattern } from '../grant/import.ts';
 import { titleOf } from '../grant/format.ts';
 import { offeredBy } from '../pick.ts';
 import { allowDomain, type DomainEdit, writeConfigAtomically } from '../../config/edit.ts';

@@ -64,7 +64,7 @@ export async function connect(
     const secret = ownSecret(configured, found?.clientSecret ?? null, existing);
     const provider = withSecret(configured, secret);
     const plan = planDomains(options, provider, existing?.sealed.audience ?? null);
-    const scopes = scopesToAsk(options.scopes, provider, existing?.grant ?? null);
+    const scopes = scopesToAsk(options.scope, provider, existing?.grant ?? null);
     const asked = { context, state, provider, name, user, scopes, existing, options };
     if (options.printUrl === true && flow === 'authorization_code') {
       await (await import('./flows/print-url.ts')).printUrl(asked);

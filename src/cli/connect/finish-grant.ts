@@ -9,7 +9,7 @@ import type { FinishPage } from './browser/browser.ts';
 import type { ConnectRequest, Obtained } from './request.ts';
 import type { Context } from '../context.ts';
 import { details as lines, relativeTime } from '../format.ts';
-import { keepGrant } from '../grant/add.ts';
+import { keepGrant } from '../grant/import.ts';
 import { accountOf, expiryOf, grantCommand, grantJson, scopesOf, titleOf } from '../grant/format.ts';
 import { displayName } from '../../config/problem.ts';
 import { type Grant, stateNow } from '../../grants/grant.ts';

@@ -169,19 +169,19 @@ function setting(text: string, { name, title, settings }: Provider): readonly [n
  * Returns the scopes to request: those of the option, else of the provider, and those of the existing grant,
  * which a new consent replaces.
  *
- * @param written scopes with commas or spaces between
+ * @param written texts of scopes with commas or spaces between
  * @throws SidekeyError `input_invalid` for an invalid scope (RFC 6749 §3.3)
  */
 export function scopesToAsk(
-  written: string | undefined,
+  written: readonly string[] | undefined,
   provider: Pick<Provider, 'scopes'>,
   existing: Pick<Grant, 'scopes' | 'state' | 'type'> | null,
 ): readonly string[] {
-  const named = written?.split(/[\s,]+/).filter((scope) => scope !== '');
+  const named = written?.flatMap((text) => text.split(/[\s,]+/)).filter((scope) => scope !== '');
   const wrong = named?.every(isScope) === false;
   if (wrong || named?.length === 0) {
-    throw new SidekeyError('input_invalid', '--scopes contains an invalid scope.', {
-      hint: 'names with spaces or commas between them, such as --scopes "repo read:org"',
+    throw new SidekeyError('input_invalid', '--scope contains an invalid scope.', {
+      hint: 'such as --scope repo --scope read:org, or --scope "repo read:org"',
     });
   }
   // Removed scopes are not requested again.

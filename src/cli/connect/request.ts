@@ -27,8 +27,8 @@ import type { UpstreamClient } from '../../upstream/client.ts';
 export interface ConnectOptions {
   readonly name?: string;
   readonly user?: string;
-  /** Scopes with commas or spaces between. */
-  readonly scopes?: string;
+  /** Scopes; each text may hold several with commas or spaces between. */
+  readonly scope?: readonly string[];
   readonly allowedDomains?: readonly string[];
   /** True if hosts outside of the provider's audience may be named. */
   readonly widen?: boolean;

@@ -21,21 +21,21 @@ import type { OpenedGrant } from '../../grants/registry.ts';
 import { withoutStop } from '../../lib/text.ts';
 import type { GrantActivity, GrantPolicy } from '../../store/store.ts';
 
-/** Rows of the policy of a grant; null: nothing is set. */
-export function policyRows(policy: GrantPolicy | null, now: number) {
+/** Rows of the settings of a grant; null: nothing is set. */
+export function settingsRows(policy: GrantPolicy | null, now: number) {
   const { expiresAt = null, labels = [] } = policy ?? {};
   return {
-    'given until': expiresAt === null ? null : `${relativeTime(expiresAt, now)} (${dateTime(expiresAt)})`,
-    'extended by': spanOrNull(policy?.defaultTtlMs),
-    'extended at most': spanOrNull(policy?.maxTtlMs),
-    'leases last': spanOrNull(policy?.leaseDefaultMs),
-    'leases at most': spanOrNull(policy?.leaseMaxMs),
+    expires: expiresAt === null ? null : `${relativeTime(expiresAt, now)} (${dateTime(expiresAt)})`,
+    'default ttl': spanOrNull(policy?.defaultTtlMs),
+    'maximum ttl': spanOrNull(policy?.maxTtlMs),
+    'lease ttl': spanOrNull(policy?.leaseDefaultMs),
+    'maximum lease ttl': spanOrNull(policy?.leaseMaxMs),
     labels: labels.length === 0 ? null : labels.join(', '),
   } as const satisfies Readonly<Record<string, string | null>>;
 }
 
-/** Policy for `--json`: times are ISO 8601, spans are seconds. */
-export function policyJson(policy: GrantPolicy | null): Readonly<Record<string, unknown>> {
+/** Settings for `--json`: times are ISO 8601, spans are seconds. */
+export function settingsJson(policy: GrantPolicy | null): Readonly<Record<string, unknown>> {
   return {
     expires_at: isoOrNull(policy?.expiresAt ?? null),
     default_ttl: secondsOrNull(policy?.defaultTtlMs),
@@ -48,8 +48,8 @@ export function policyJson(policy: GrantPolicy | null): Readonly<Record<string, 
 
 /** Changed values for the audit log: `max_lease_ttl 3600 (was null)`. Spans are seconds, as in JSON. */
 export function changeText(before: GrantPolicy | null, after: GrantPolicy): string {
-  const was = policyJson(before);
-  return Object.entries(policyJson(after))
+  const was = settingsJson(before);
+  return Object.entries(settingsJson(after))
     .map(([key, value]) => [key, JSON.stringify(value), JSON.stringify(was[key])])
     .filter(([, now, then]) => now !== then)
     .map(([key, now, then]) => `${key} ${now} (was ${then})`)
@@ -64,7 +64,7 @@ function secondsOrNull(milliseconds: number | null | undefined): number | null {
   return milliseconds == null ? null : milliseconds / 1_000;
 }
 
-/** Rows of `grant show` and `grant add`; none where the credential is no certificate. */
+/** Rows of `grant show` and `grant import`; none where the credential is no certificate. */
 export function certificateRows(credential: Credential, now: number): Readonly<Record<string, string>> {
   const facts = certificateFacts(credential);
   if (facts === null) return {};
@@ -103,7 +103,7 @@ export function certificateMisfit(
   if (!isCertificate && isShown && kinds.every((kind) => kind === 'client_certificate')) {
     return {
       sentence: `The provider ${name} expects a client certificate, and this credential is none.`,
-      hint: `cat client.crt client.key | sidekey grant add NAME --provider ${name} --replace`,
+      hint: `cat client.crt client.key | sidekey grant import NAME --provider ${name} --replace`,
     };
   }
   return null;
@@ -126,7 +126,7 @@ export function titleOf({ name, user }: Grant): string {
 
 /** A command about a grant: `sidekey grant remove github --user alice`. */
 export function grantCommand(
-  what: 'refresh' | 'extend' | 'remove',
+  what: 'refresh' | 'remove',
   { name, user }: Pick<Grant, 'name' | 'user'>,
 ): string {
   return `sidekey grant ${what} ${name}${user === defaultUser ? '' : ` --user ${user}`}`;
@@ -135,6 +135,12 @@ export function grantCommand(
 /** The command that refreshes a grant even if it is not due. */
 export function refreshCommand(grant: Grant): string {
   return `${grantCommand('refresh', grant)} --force`;
+}
+
+/** The state; `expired` also after the expiry that was set for the grant itself. */
+export function stateOf(grant: Grant, policy: GrantPolicy | null, now: number): Grant['state'] {
+  const state = stateNow(grant, now);
+  return state === 'active' && policy?.expiresAt != null && policy.expiresAt <= now ? 'expired' : state;
 }
 
 /** The scopes as one text; `-` where there are none. */
@@ -155,7 +161,11 @@ export function accountOf(details: Readonly<Record<string, string>>): string | n
 }
 
 /** A grant for programs. Times are ISO 8601, spans are seconds. */
-export function grantJson(grant: Grant, now: number): Readonly<Record<string, unknown>> {
+export function grantJson(
+  grant: Grant,
+  now: number,
+  policy: GrantPolicy | null = null,
+): Readonly<Record<string, unknown>> {
   const { id, name, user, provider, type, stateReason, scopes, expiresAt, refreshable } = grant;
   return {
     id,
@@ -163,7 +173,7 @@ export function grantJson(grant: Grant, now: number): Readonly<Record<string, un
     user,
     provider,
     type,
-    state: stateNow(grant, now),
+    state: stateOf(grant, policy, now),
     state_reason: stateReason,
     scopes,
     expires_at: expiresAt === null ? null : isoTime(expiresAt),
@@ -185,7 +195,7 @@ export function clockRows(
   return {
     obtained: obtainedAt === null ? null : when(obtainedAt, now),
     'due for refresh': dueAt === null ? null : dueAt <= now ? 'now' : when(dueAt, now),
-    expires: expiryOf(grant, now),
+    'token expires': expiryOf(grant, now),
     'refresh token': refreshTokenWords(clocks, now),
     'last refresh': refreshedAt === null ? null : when(refreshedAt, now),
     'last use': usedAt === null ? 'never' : when(usedAt, now),

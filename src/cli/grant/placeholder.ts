@@ -24,7 +24,7 @@ export interface PlaceholderOptions {
 }
 
 /**
- * `sidekey grant placeholder`: for programs that read their credential from a file instead of a variable. The
+ * `sidekey grant show --placeholder`: for programs that read their credential from a file instead of a variable. The
  * placeholder is not secret, and nothing is stored.
  */
 export async function showPlaceholder(
@@ -56,7 +56,7 @@ async function holderOf(
   if (agent === undefined && id === undefined) {
     if (config.proxy.authentication === 'optional') return anyone;
     throw new SidekeyError('input_invalid', 'The proxy requires a token (proxy.authentication).', {
-      hint: `sidekey grant placeholder ${grant.name} --agent NAME`,
+      hint: `sidekey grant show ${grant.name} --placeholder --agent NAME`,
     });
   }
   const rights = await store?.rights.read();

@@ -1,27 +1,8 @@
 import type { State } from '../../app/state.ts';
 import { refreshParts } from '../../app/wiring.ts';
-import { recordChange } from '../../audit/log.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
-import {
-  checkName,
-  dateTime,
-  details,
-  isoOrNull,
-  readEnd,
-  readSpan,
-  relativeTime,
-  spanText,
-} from '../format.ts';
-import {
-  changeText,
-  expiryOf,
-  grantJson,
-  policyJson,
-  policyRows,
-  refreshCommand,
-  scopesOf,
-  titleOf,
-} from './format.ts';
+import { details } from '../format.ts';
+import { expiryOf, grantJson, refreshCommand, scopesOf, titleOf } from './format.ts';
 import { grantGone, pickGrant } from '../pick.ts';
 import { onInterrupt } from '../terminal.ts';
 import { clockOf, type Credential, secretText } from '../../grants/credential.ts';
@@ -32,7 +13,6 @@ import type { OpenedGrant } from '../../grants/registry.ts';
 import { failedToken, replaceCommand, standingOf } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { systemTimers } from '../../lib/timers.ts';
-import type { GrantPolicy } from '../../store/store.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
 
 /**
@@ -168,154 +148,6 @@ export function refreshGapOf(credential: Credential, provider: Provider): Refres
     };
   }
   return null;
-}
-
-export interface ExtendOptions {
-  readonly user?: string;
-  readonly ttl?: string;
-}
-
-/**
- * `sidekey grant extend`: extends the end of a grant, counted from now, within its maximum. Never shortens
- * it, and does not affect the tokens of the provider.
- *
- * @throws SidekeyError errors of `pickGrant`; `input_invalid` if it has no such end, or no time is given or
- * set
- */
-export async function extendGrant(
-  { withState, output, now }: Context,
-  reference: string,
-  { user, ttl: span }: ExtendOptions,
-): Promise<void> {
-  const at = now();
-  const asked = span === undefined ? null : readSpan('--ttl', span);
-  const { grant, before, expiresAt, capped } = await withState(async ({ store, audit, grants }) => {
-    const found = pickGrant(await grants.list(), { grant: reference, user });
-    const policy = await store.grantPolicies.get(found.id);
-    const end = policy?.expiresAt ?? null;
-    if (end === null) {
-      throw new SidekeyError(
-        'input_invalid',
-        `No end was set for ${titleOf(found)}: there is nothing to extend.`,
-        {
-          hint: `to set one: sidekey grant policy ${reference} --expires 30d`,
-        },
-      );
-    }
-    const maxMs = policy?.maxTtlMs ?? null;
-    const wanted = asked ?? policy?.defaultTtlMs ?? maxMs;
-    if (wanted === null) {
-      throw new SidekeyError('input_invalid', 'The new end of the grant is missing.', {
-        hint: `sidekey grant extend ${reference} --ttl 30d`,
-      });
-    }
-    const isCapped = maxMs !== null && maxMs < wanted;
-    const next = Math.max(end, at + (isCapped ? maxMs : wanted));
-    const event = { event: 'grant.extended', grant: found.id, user: found.user } as const;
-    await recordChange(audit, event, async () => {
-      if (!(await store.grantPolicies.set(found.id, { expiresAt: next }))) throw grantGone();
-    });
-    return { grant: found, before: end, expiresAt: next, capped: isCapped ? maxMs : null };
-  });
-  const changed = expiresAt > before;
-  const when = `${relativeTime(expiresAt, at)} (${dateTime(expiresAt)})`;
-  output.result(
-    {
-      id: grant.id,
-      name: grant.name,
-      user: grant.user,
-      expires_at: isoOrNull(expiresAt),
-      changed,
-      capped: capped !== null,
-    },
-    changed ? `${titleOf(grant)} ends ${when}.` : `${titleOf(grant)} ends ${when} as before: that is later.`,
-  );
-  if (capped !== null) {
-    output.say(`More than ${spanText(capped)} from now is not allowed by the policy of the grant.`);
-  }
-}
-
-/** Options of `grant policy`; `none` removes a value. */
-export interface PolicyOptions {
-  readonly user?: string;
-  readonly expires?: string;
-  readonly ttl?: string;
-  readonly maxTtl?: string;
-  readonly leaseTtl?: string;
-  readonly maxLeaseTtl?: string;
-  /** New labels; false: no labels. */
-  readonly label?: readonly string[] | false;
-}
-
-/** `sidekey grant policy`: sets the policy of a grant, or prints it without options. */
-export async function grantPolicy(
-  { withState, withView, output, now }: Context,
-  reference: string,
-  options: PolicyOptions,
-): Promise<void> {
-  const at = now();
-  const change = changeOf(options, at);
-  const asked = { grant: reference, user: options.user };
-  const { grant, policy } =
-    Object.keys(change).length === 0
-      ? await withView(async ({ store, grants }) => {
-          const found = pickGrant(await grants(), asked);
-          return { grant: found, policy: (await store?.grantPolicies.get(found.id)) ?? null };
-        })
-      : await withState(async ({ store, audit, grants }) => {
-          const found = pickGrant(await grants.list(), asked);
-          const before = await store.grantPolicies.get(found.id);
-          const reason = changeText(before, { ...(before ?? noPolicy(found.id)), ...change });
-          const event = { event: 'grant.policy_changed', grant: found.id, user: found.user, reason } as const;
-          await recordChange(audit, event, async () => {
-            if (!(await store.grantPolicies.set(found.id, change))) throw grantGone();
-          });
-          return { grant: found, policy: await store.grantPolicies.get(found.id) };
-        });
-  const { 'given until': end, labels, ...spans } = policyRows(policy, at);
-  output.result(
-    { id: grant.id, name: grant.name, user: grant.user, ...policyJson(policy) },
-    details(titleOf(grant), { 'given until': end ?? 'no end', ...spans, labels: labels ?? 'none' }),
-  );
-}
-
-function changeOf(
-  { expires, ttl, maxTtl, leaseTtl, maxLeaseTtl, label }: PolicyOptions,
-  now: number,
-): Partial<Omit<GrantPolicy, 'grantId'>> {
-  if (Array.isArray(label)) for (const each of label) checkName('label', each);
-  const change = {
-    ...(expires === undefined
-      ? {}
-      : { expiresAt: expires === 'none' ? null : readEnd('--expires', expires, now) }),
-    ...(ttl === undefined ? {} : { defaultTtlMs: spanOrNone('--ttl', ttl) }),
-    ...(maxTtl === undefined ? {} : { maxTtlMs: spanOrNone('--max-ttl', maxTtl) }),
-    ...(leaseTtl === undefined ? {} : { leaseDefaultMs: spanOrNone('--lease-ttl', leaseTtl) }),
-    ...(maxLeaseTtl === undefined ? {} : { leaseMaxMs: spanOrNone('--max-lease-ttl', maxLeaseTtl) }),
-    ...(label === undefined ? {} : { labels: label === false ? [] : [...new Set(label)] }),
-  };
-  const max = change.maxTtlMs ?? null;
-  if (max !== null && change.expiresAt != null && change.expiresAt > now + max) {
-    throw new SidekeyError('input_invalid', '--expires is later than --max-ttl allows.', {
-      hint: `--expires ${spanText(max)}, or a longer --max-ttl`,
-    });
-  }
-  return change;
-}
-
-function spanOrNone(option: string, text: string): number | null {
-  return text === 'none' ? null : readSpan(option, text);
-}
-
-function noPolicy(grantId: string): GrantPolicy {
-  const unset = {
-    expiresAt: null,
-    defaultTtlMs: null,
-    maxTtlMs: null,
-    leaseDefaultMs: null,
-    leaseMaxMs: null,
-  };
-  return { grantId, ...unset, labels: [] };
 }
 
 interface CommandParts {

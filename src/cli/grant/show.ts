@@ -1,5 +1,5 @@
 import { isLeaseFor, leaseStanding, reachesGrant } from '../../agents/lease.ts';
-import { grantEnded } from '../../agents/permissions.ts';
+import { grantEnded, laterCommand } from '../../agents/permissions.ts';
 import type { Context } from '../context.ts';
 import { dateTime, details, isoOrNull, isoTime, lastUse, relativeTime, shortId, table } from '../format.ts';
 import {
@@ -10,23 +10,25 @@ import {
   clockRows,
   clocksOf,
   expiryOf,
-  grantCommand,
   grantJson,
-  policyJson,
-  policyRows,
+  settingsJson,
+  settingsRows,
   renewedBy,
   scopesOf,
+  stateOf,
   titleOf,
 } from './format.ts';
+import { type PlaceholderOptions, showPlaceholder } from './placeholder.ts';
 import { leaseEndText } from '../lease/create.ts';
 import { domainsOf, grantGone, pickGrant } from '../pick.ts';
 import { carriedAs } from '../provider.ts';
 import type { Credential, DpopAlgorithm } from '../../grants/credential.ts';
-import { type Grant, stateNow } from '../../grants/grant.ts';
+import type { Grant } from '../../grants/grant.ts';
 import { consentCommand } from '../../grants/messages.ts';
 import type { Provider } from '../../grants/provider.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { replaceCommand } from '../../grants/token-result.ts';
+import { SidekeyError } from '../../lib/errors.ts';
 import { isScope, ungrantedScopes } from '../../oauth/scopes.ts';
 import { createFingerprint } from '../../schemes/apply.ts';
 import { proofKey } from '../../schemes/dpop-proof.ts';
@@ -34,10 +36,18 @@ import type { AgentRecord, GrantActivity, LeaseRecord, Rights } from '../../stor
 
 /** `sidekey grant show`. Rejects with errors of `pickGrant` and the vault. */
 export async function showGrant(
-  { withView, output, now }: Context,
+  context: Context,
   reference: string,
-  { user }: { readonly user?: string },
+  { placeholder, ...options }: PlaceholderOptions & { readonly placeholder?: boolean },
 ): Promise<void> {
+  const { user, ...forPlaceholder } = options;
+  if (placeholder === true) return showPlaceholder(context, reference, options);
+  if (Object.keys(forPlaceholder).length > 0) {
+    throw new SidekeyError('input_invalid', '--agent, --lease and --form belong to --placeholder.', {
+      hint: `sidekey grant show ${reference} --placeholder`,
+    });
+  }
+  const { withView, output, now } = context;
   const at = now();
   const found = await withView(async (view) => {
     const grants = await view.grants();
@@ -73,7 +83,7 @@ export async function showGrant(
   const { policy, reached, proxy, certificate, boundKey, bound } = found;
   output.result(
     {
-      ...grantJson(grant, at),
+      ...grantJson(grant, at, policy),
       lacked_scopes: lackedJson(lacked),
       ...clockJson(clocks),
       renewed_by: renewed,
@@ -83,7 +93,7 @@ export async function showGrant(
       audience,
       fingerprint,
       domains,
-      policy: policyJson(policy),
+      settings: settingsJson(policy),
       reached_by: reachedByJson(reached),
     },
     details(grant.name, {
@@ -93,7 +103,7 @@ export async function showGrant(
       account: accountOf(account),
       type: grant.type,
       ...certificate.rows,
-      state: stateNow(grant, at),
+      state: stateOf(grant, policy, at),
       because: grant.stateReason,
       scopes: scopesOf(grant),
       'missing scopes': lackedText(lacked, at),
@@ -103,7 +113,7 @@ export async function showGrant(
       audience: audience.join(', '),
       'used by': domains.length === 0 ? 'no domain' : domains.join(', '),
       ...reachedByRows(reached, proxy, at),
-      ...policyRows(policy, at),
+      ...settingsRows(policy, at),
       fingerprint,
       created: `${dateTime(grant.createdAt)} (${relativeTime(grant.createdAt, at)})`,
       updated: `${dateTime(grant.updatedAt)} (${relativeTime(grant.updatedAt, at)})`,
@@ -122,49 +132,52 @@ const nearMs = 7 * 86_400_000;
 
 /** `sidekey grant list` */
 export async function listGrants({ withView, output, now }: Context): Promise<void> {
-  const { grants, usedAt, givenUntil } = await withView(async (view) => {
+  const { grants, usedAt, policyOf } = await withView(async (view) => {
     const activity = (await view.store?.activity.list()) ?? [];
     const uses = new Map(activity.map((each) => [each.grantId, each.usedAt]));
     const policies = (await view.store?.grantPolicies.list()) ?? [];
-    const ends = new Map(policies.map((policy) => [policy.grantId, policy.expiresAt]));
+    const byGrant = new Map(policies.map((policy) => [policy.grantId, policy]));
     return {
       grants: await view.grants(),
       usedAt: (id: string) => uses.get(id) ?? null,
-      givenUntil: (id: string) => ends.get(id) ?? null,
+      policyOf: (id: string) => byGrant.get(id) ?? null,
     };
   });
   const at = now();
-  const ending = grants.map((grant) => ({ grant, end: givenUntil(grant.id) }));
-  const isGiven = ending.some(({ end }) => end !== null);
-  const rows = grants.map((grant) => [
+  const ending = grants.map((grant) => {
+    const policy = policyOf(grant.id);
+    return { grant, policy, end: policy?.expiresAt ?? null };
+  });
+  const hasEnds = ending.some(({ end }) => end !== null);
+  const rows = ending.map(({ grant, policy, end }) => [
     grant.name,
     grant.provider,
     grant.user,
-    stateNow(grant, at),
+    stateOf(grant, policy, at),
     scopesOf(grant),
     expiryOf(grant, at),
     lastUse(usedAt(grant.id), at),
-    ...(isGiven ? [endText(givenUntil(grant.id), at)] : []),
+    ...(hasEnds ? [endText(end, at)] : []),
   ]);
   output.result(
-    grants.map((grant) => ({
-      ...grantJson(grant, at),
+    ending.map(({ grant, policy, end }) => ({
+      ...grantJson(grant, at, policy),
       used_at: isoOrNull(usedAt(grant.id)),
-      given_until: isoOrNull(givenUntil(grant.id)),
+      grant_expires_at: isoOrNull(end),
     })),
     grants.length === 0
       ? 'There are no grants yet.'
-      : table(isGiven ? [...headings, 'GIVEN UNTIL'] : headings, rows),
+      : table(hasEnds ? [...headings, 'EXPIRES'] : headings, rows),
   );
   if (grants.length === 0) output.say('  → sidekey connect PROVIDER');
-  for (const { grant, end } of ending) {
+  for (const { grant, policy, end } of ending) {
     if (end === null || end - at > nearMs) continue;
-    const how = end <= at ? 'was given until' : 'ends';
-    output.say(`${titleOf(grant)} ${how} ${relativeTime(end, at)}.\n  → ${grantCommand('extend', grant)}`);
+    const verb = end <= at ? 'expired' : 'expires';
+    output.say(`${titleOf(grant)} ${verb} ${relativeTime(end, at)}.\n  → ${laterCommand(grant, policy)}`);
   }
 }
 
-const headings = ['NAME', 'PROVIDER', 'USER', 'STATE', 'SCOPES', 'EXPIRES', 'LAST USED'];
+const headings = ['NAME', 'PROVIDER', 'USER', 'STATE', 'SCOPES', 'TOKEN EXPIRES', 'LAST USED'];
 
 function endText(end: number | null, now: number): string {
   return end === null ? 'no end' : relativeTime(end, now);

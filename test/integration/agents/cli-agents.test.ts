@@ -44,7 +44,7 @@ describe('an agent', () => {
     await at.run(['agent', 'bind', 'ci', '--remove', '--grant', 'alice/work', '--user', 'bob']);
     await at.run(['agent', 'bind', 'ci', '--label', 'prod']);
     expect(await reaches(at, 'ci')).toEqual([]);
-    await at.run(['grant', 'policy', 'github', '--label', 'prod']);
+    await at.run(['grant', 'set', 'github', '--label', 'prod']);
     expect(await reaches(at, 'ci')).toEqual(['default/github']);
     await at.run(['agent', 'bind', 'ci', '--provider', 'acme']);
     expect(await reaches(at, 'ci')).toEqual(['default/github', 'alice/work', 'bob/work']);

@@ -123,11 +123,11 @@ describe('a lease', () => {
     expect(await lasting(['work'], '--ttl', '9h')).toEqual([28_800, config_]);
     expect(await lasting(['github'])).toEqual([180, null]);
     expect(await lasting(['work', 'github'], '--ttl', '9h')).toEqual([7_200, provider]);
-    await at.run(['grant', 'policy', 'github', '--lease-ttl', '4m', '--max-lease-ttl', '1h']);
+    await at.run(['grant', 'set', 'github', '--lease-ttl', '4m', '--max-lease-ttl', '1h']);
     expect(await lasting(['github'])).toEqual([240, null]);
     expect(await lasting(['github', 'work'])).toEqual([240, null]);
     expect(await lasting(['github'], '--ttl', '9h')).toEqual([3_600, grant]);
-    await at.run(['grant', 'policy', 'github', '--max-lease-ttl', '3h']);
+    await at.run(['grant', 'set', 'github', '--max-lease-ttl', '3h']);
     expect(await lasting(['github'], '--ttl', '9h')).toEqual([7_200, provider]);
     const told = await at.run([
       'lease',
@@ -142,8 +142,8 @@ describe('a lease', () => {
       '9h',
     ]);
     expect(told.stderr).toContain('It lasts 2h instead of 9h, the maximum of the provider github.');
-    expect((await at.run(['grant', 'policy', 'github', '--max-lease-ttl', 'none'])).stdout).not.toContain(
-      'at most',
+    expect((await at.run(['grant', 'set', 'github', '--max-lease-ttl', 'none'])).stdout).not.toContain(
+      'maximum lease ttl',
     );
   });
 
@@ -162,7 +162,7 @@ describe('a lease', () => {
       ['--provider', 'acme'],
     );
     expect((await make('renewable', '15m')).stderr).not.toContain('outlives');
-    await at.run(['grant', 'policy', 'work', '--expires', '10m']);
+    await at.run(['grant', 'set', 'work', '--expires', '10m']);
     expect((await make('work', '15m')).stderr).toContain(
       'The lease outlives the grant work, which ends in 10 min.',
     );
@@ -222,29 +222,34 @@ describe('a lease', () => {
 });
 
 describe('a grant with an expiry', () => {
-  test('is extended within its maximum, never shortened', async () => {
+  test('moves to --expires or --ttl, and never beyond its maximum', async () => {
     const at = await withAgent();
-    expect(await at.run(['grant', 'extend', 'work', '--ttl', '30d'])).toMatchObject({
+    expect(await at.run(['grant', 'set', 'work'])).toMatchObject({
       exit: 2,
-      stderr: expect.stringContaining('sidekey grant policy work --expires 30d'),
+      stderr: expect.stringContaining('sidekey grant set work --expires 30d'),
     });
-    await at.run(['grant', 'policy', 'work', '--expires', '1h', '--max-ttl', '30d']);
-    expect((await at.run(['grant', 'extend', 'work', '--ttl', '10d'])).stdout).toMatch(/^work ends in 10 d /);
-    const capped = await at.run(['grant', 'extend', 'work', '--ttl', '60d']);
-    expect(capped.stdout).toMatch(/^work ends in 30 d /);
-    expect(capped.stderr).toContain('More than 30d from now is not allowed');
-    expect((await at.run(['grant', 'extend', 'work', '--ttl', '1h'])).stdout).toContain('as before');
-    await at.run(['grant', 'policy', 'work', '--ttl', '40d', '--max-ttl', 'none']);
-    expect((await at.run(['grant', 'extend', 'work'])).stdout).toMatch(/^work ends in 40 d /);
-    expect(await at.run(['grant', 'policy', 'work', '--expires', '9d', '--max-ttl', '8d'])).toMatchObject({
+    await at.run(['grant', 'set', 'work', '--expires', '1h', '--max-ttl', '30d']);
+    expect((await at.run(['grant', 'set', 'work', '--ttl', '10d'])).stdout).toMatch(/\n *expires +in 10 d /);
+    for (const option of ['--ttl', '--expires']) {
+      const refused = await at.run(['grant', 'set', 'work', option, '60d']);
+      expect(refused.exit).toBe(2);
+      expect(refused.stderr).toContain('The expiry is later than the maximum of 30d from now.');
+    }
+    expect((await at.run(['grant', 'show', 'work'])).stdout).toMatch(/\n *expires +in 10 d /);
+    await at.run(['grant', 'set', 'work', '--ttl', '40d', '--max-ttl', 'none']);
+    expect((await at.run(['grant', 'show', 'work'])).stdout).toMatch(/\n *expires +in 40 d /);
+    expect(await at.run(['grant', 'set', 'work', '--expires', '9d', '--max-ttl', '8d'])).toMatchObject({
       exit: 2,
     });
-    const events = await audit(at);
-    expect(events.filter(({ event }) => event === 'grant.extended')).toHaveLength(4);
-    const changes = events.filter(({ event }) => event === 'grant.policy_changed');
+    expect((await at.run(['grant', 'set', 'work', '--expires', 'none'])).stdout).toMatch(
+      /\n *expires +no end\n/,
+    );
+    const changes = (await audit(at)).filter(({ event }) => event === 'grant.changed');
     expect(changes.map(({ reason }) => reason)).toEqual([
       expect.stringMatching(/^expires_at "20.+" \(was null\), max_ttl 2592000 \(was null\)$/),
-      'default_ttl 3456000 (was null), max_ttl null (was 2592000)',
+      expect.stringMatching(/^expires_at "20.+" \(was "20.+"\), default_ttl 864000 \(was null\)$/),
+      expect.stringMatching(/, default_ttl 3456000 \(was 864000\), max_ttl null \(was 2592000\)$/),
+      expect.stringMatching(/^expires_at null \(was "20.+"\)$/),
     ]);
   });
 
@@ -257,7 +262,12 @@ describe('a grant with an expiry', () => {
     await store.close();
     const ended = await explain();
     expect(ended.stdout).toContain('grant_expired');
-    expect(ended.stdout).toContain('sidekey grant extend work');
+    expect(ended.stdout).toContain('sidekey grant set work --ttl 30d');
+    const [, listed] = (await at.json(['grant', 'list'])) as object[];
+    expect(listed).toMatchObject({ name: 'work', state: 'expired' });
+    expect((await at.run(['grant', 'list'])).stderr).toMatch(
+      /^work expired .+ ago\.\n {2}→ sidekey grant set work --ttl 30d\n$/,
+    );
     await at.run(['agent', 'bind', 'ci', '--remove', '--all']);
     expect((await explain()).stdout).toContain('sidekey agent bind ci --grant work');
   });

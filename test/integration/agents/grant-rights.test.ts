@@ -10,7 +10,7 @@ async function withRights(config: object = {}): Promise<Home> {
   await at.grant('other', key);
   await at.run([
     'grant',
-    'policy',
+    'set',
     'work',
     '--expires',
     '2d',
@@ -53,13 +53,13 @@ describe('a grant', () => {
     expect(stdout).toMatch(
       new RegExp(String.raw`active leases +${ofCi.slice(0, 8)} of ci, ends in 15 min\n`),
     );
-    expect(stdout).toMatch(/given until +in (?:2 d|48 h) \(\d{4}-/);
-    expect(stdout).toMatch(/extended by +7d\n/);
-    expect(stdout).toMatch(/leases at most +1h\n/);
+    expect(stdout).toMatch(/expires +in (?:2 d|48 h) \(\d{4}-/);
+    expect(stdout).toMatch(/default ttl +7d\n/);
+    expect(stdout).toMatch(/maximum lease ttl +1h\n/);
     expect(stdout).toMatch(/labels +prod\n/);
-    expect(stderr).not.toContain('grant extend');
+    expect(stderr).not.toContain('grant set');
     expect(await at.json(['grant', 'show', 'work'])).toMatchObject({
-      policy: {
+      settings: {
         default_ttl: 604_800,
         max_ttl: null,
         default_lease_ttl: null,
@@ -75,7 +75,7 @@ describe('a grant', () => {
       },
     });
     expect(stdout).not.toContain(ofOld.slice(0, 8));
-    expect((await at.run(['grant', 'show', 'other'])).stdout).not.toContain('given until');
+    expect((await at.run(['grant', 'show', 'other'])).stdout).not.toMatch(/^expires/m);
   });
 
   test('that only agents may use is marked as such', async () => {
@@ -85,16 +85,16 @@ describe('a grant', () => {
     expect((await at.run(['grant', 'show', 'other'])).stdout).toMatch(/reached by +no agent\n/);
   });
 
-  test('that expires soon is marked in the list, with the command that extends it', async () => {
+  test('that expires soon is marked in the list, with the command that moves its expiry', async () => {
     const at = await withRights();
     const { stdout, stderr } = await at.run(['grant', 'list']);
-    expect(stdout).toMatch(/^NAME .+ GIVEN UNTIL\nother .+ no end\nwork .+ in 2 d\n$/);
-    expect(stderr).toBe('work ends in 2 d.\n  → sidekey grant extend work\n');
+    expect(stdout).toMatch(/^NAME .+ EXPIRES\nother .+ no end\nwork .+ in 2 d\n$/);
+    expect(stderr).toBe('work expires in 2 d.\n  → sidekey grant set work --ttl 7d\n');
     expect(await at.json(['grant', 'list'])).toMatchObject([
-      { name: 'other', given_until: null },
-      { name: 'work', given_until: expect.stringMatching(/Z$/) as string },
+      { name: 'other', grant_expires_at: null },
+      { name: 'work', grant_expires_at: expect.stringMatching(/Z$/) as string },
     ]);
-    await at.run(['grant', 'policy', 'work', '--expires', '30d']);
+    await at.run(['grant', 'set', 'work', '--expires', '30d']);
     expect((await at.run(['grant', 'list'])).stderr).toBe('');
   });
 });

@@ -183,7 +183,7 @@ describe('a lease', () => {
     advance(60_000);
     const ended = await ask(client);
     expect(ended).toMatchObject({ status: 403, reason: 'grant_expired' });
-    expect(problemOf(ended).hint).toContain('grant extend home --user alice');
+    expect(problemOf(ended).hint).toContain('grant set home --user alice --ttl ');
     await store.grantPolicies.set(grants.home.id, { expiresAt: start + 2_000_000 });
     expect(await ask(client)).toMatchObject({ status: 200 });
     advance(840_000);

@@ -46,7 +46,7 @@ async function expectRefusal(
   expect(await everything()).toEqual(before);
 }
 
-const addAcme = ['grant', 'add', 'acme', '--provider', 'acme'];
+const addAcme = ['grant', 'import', 'acme', '--provider', 'acme'];
 const oauth = { access_token: 'access-secret', refresh_token: 'refresh-secret', expires_in: 3600 };
 
 describe('invalid input is refused with a message and a hint, and changes nothing', () => {
@@ -73,7 +73,7 @@ describe('invalid input is refused with a message and a hint, and changes nothin
   test('an unknown provider', async () => {
     await expectRefusal(
       await home(),
-      ['grant', 'add', 'work', '--provider', 'githib'],
+      ['grant', 'import', 'work', '--provider', 'githib'],
       { exit: 2, says: 'There is no provider githib; did you mean github?', hint: 'sidekey provider list' },
       { input: JSON.stringify(oauth) },
     );
@@ -94,7 +94,7 @@ describe('invalid input is refused with a message and a hint, and changes nothin
     const before = await readFile(at.at('data', 'sidekey.db'));
     const ran = await at.program(addAcme, { input: JSON.stringify(oauth) });
     expect(ran).toMatchObject({ exit: 2, stdout: '' });
-    expect(ran.stderr).toMatch(/There is a grant acme already\.\n {2}→ sidekey grant add acme .+ --replace/);
+    expect(ran.stderr).toMatch(/There is a grant acme already\.\n {2}→ sidekey grant import acme .+ --replace/);
     expect((await readFile(at.at('data', 'sidekey.db'))).equals(before)).toBe(true);
   });
 
@@ -170,7 +170,7 @@ describe('invalid input is refused with a message and a hint, and changes nothin
     await rm(at.at('data', 'master.key'));
     await expectRefusal(
       at,
-      ['grant', 'add', 'other', '--provider', 'acme'],
+      ['grant', 'import', 'other', '--provider', 'acme'],
       { exit: 2, says: /The key file .+master\.key is missing/, hint: 'from your backup' },
       { input: JSON.stringify(oauth) },
     );

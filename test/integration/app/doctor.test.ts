@@ -129,7 +129,7 @@ test('an upstream that needs the certificate of a grant is not contacted without
   });
   await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
   const { certificate, privateKey } = certificateOf('agents');
-  await at.run(['grant', 'add', 'payments', '--provider', 'bank'], { input: certificate + privateKey });
+  await at.run(['grant', 'import', 'payments', '--provider', 'bank'], { input: certificate + privateKey });
   const { checks } = await look(at);
   expect(checks['upstreams']).toMatchObject({ ok: true, hosts: {} });
   expect(upstream.connections()).toBe(0);

@@ -85,7 +85,7 @@ describe('status', () => {
       {
         about: 'domains',
         sentence: 'other.example.com is not within the audience of old: helpdesk.acme.test:8443.',
-        hint: 'sidekey grant add old --provider acme --replace --audience helpdesk.acme.test:8443 other.example.com < token.json',
+        hint: 'sidekey grant import old --provider acme --replace --audience helpdesk.acme.test:8443 other.example.com < token.json',
       },
       {
         about: 'domains',

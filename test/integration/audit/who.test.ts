@@ -36,9 +36,8 @@ test('every event of every command that changes something names its author', asy
     return JSON.parse(ran.stdout) as Record<string, string>;
   };
   const key = JSON.stringify({ type: 'api_key', value: 'key-0123456789' });
-  await does(['grant', 'add', 'desk', '--provider', 'github'], key);
-  await does(['grant', 'policy', 'desk', '--max-ttl', '2d', '--expires', '1d', '--ttl', '1d']);
-  await does(['grant', 'extend', 'desk']);
+  await does(['grant', 'import', 'desk', '--provider', 'github'], key);
+  await does(['grant', 'set', 'desk', '--max-ttl', '2d', '--expires', '1d', '--ttl', '1d']);
   await does(['agent', 'create', 'ci', '--grant', 'desk']);
   await does(['agent', 'bind', 'ci', '--remove', '--grant', 'desk']);
   await does(['agent', 'bind', 'ci', '--grant', 'desk']);
@@ -58,8 +57,7 @@ test('every event of every command that changes something names its author', asy
     'key.created',
     'store.created',
     'grant.added',
-    'grant.policy_changed',
-    'grant.extended',
+    'grant.changed',
     'agent.added',
     'agent.unbound',
     'agent.bound',

@@ -99,7 +99,7 @@ describe('a login at Auth0', () => {
 describe('an account that is connected by it', () => {
   test('goes through the browser, and becomes a grant of its own provider', async () => {
     const at = await place();
-    const ran = await at.connect('google', '--via', 'auth0', '--scopes', 'calendar');
+    const ran = await at.connect('google', '--via', 'auth0', '--scope', 'calendar');
     expect(ran).toMatchObject({ exit: 0, page: expect.stringContaining('Google is connected') });
     expect(at.auth0.faults).toEqual([]);
     expect(at.auth0.calls).toEqual([
@@ -125,7 +125,7 @@ describe('an account that is connected by it', () => {
 
   test('is used as it is if it has the scopes', async () => {
     const at = await place({ accounts: [work] });
-    const ran = await at.connect('google', '--via', 'auth0', '--scopes', 'email');
+    const ran = await at.connect('google', '--via', 'auth0', '--scope', 'email');
     expect(ran).toMatchObject({ exit: 0, page: '' });
     expect(at.auth0.calls).toEqual(['account_token', 'GET accounts', 'exchange']);
     expect(at.auth0.faults).toEqual([]);
@@ -136,7 +136,7 @@ describe('an account that is connected by it', () => {
     const at = await place({ accounts: [work] });
     const gone = { error: 'federated_connection_refresh_token_flow_failed' };
     at.auth0.refuse('exchange', { status: 401, body: gone });
-    const ran = await at.connect('google', '--via', 'auth0', '--scopes', 'email');
+    const ran = await at.connect('google', '--via', 'auth0', '--scope', 'email');
     expect(ran).toMatchObject({ exit: 0, page: expect.stringContaining('Google is connected') });
     expect(at.auth0.calls).toEqual([
       'account_token',
@@ -150,9 +150,9 @@ describe('an account that is connected by it', () => {
 
   test('keeps its grant and its scopes when more scopes are requested', async () => {
     const at = await place({ accounts: [work] });
-    await at.connect('google', '--via', 'auth0', '--scopes', 'email');
+    await at.connect('google', '--via', 'auth0', '--scope', 'email');
     const before = await at.grant('google');
-    const ran = await at.connect('google', '--via', 'auth0', '--scopes', 'calendar');
+    const ran = await at.connect('google', '--via', 'auth0', '--scope', 'calendar');
     expect(ran.exit).toBe(0);
     const after = await at.grant('google');
     expect(after['id']).toBe(before['id']);
@@ -164,13 +164,13 @@ describe('an account that is connected by it', () => {
 
   test('has the scopes that another program requested, after it is connected again', async () => {
     const at = await place({ accounts: [{ ...work, scopes: [...openid, 'drive'] }] });
-    await at.connect('google', '--via', 'auth0', '--scopes', 'calendar');
+    await at.connect('google', '--via', 'auth0', '--scope', 'calendar');
     expect(at.auth0.accounts[0]?.scopes.toSorted()).toEqual(['calendar', 'drive', ...openid].toSorted());
   });
 
   test('of a connection without scopes is connected without scopes', async () => {
     const at = await place();
-    const ran = await at.connect('github', '--via', 'auth0', '--scopes', 'repo');
+    const ran = await at.connect('github', '--via', 'auth0', '--scope', 'repo');
     expect(ran.exit).toBe(0);
     expect(at.auth0.bodies.find((body) => 'code_challenge' in body)).not.toHaveProperty('scopes');
     expect(ran.stderr).toContain('accepts no scopes');
@@ -180,7 +180,7 @@ describe('an account that is connected by it', () => {
   test('with fewer scopes than requested is reported', async () => {
     const at = await place();
     at.auth0.withhold('calendar');
-    const ran = await at.connect('google', '--via', 'auth0', '--scopes', 'calendar');
+    const ran = await at.connect('google', '--via', 'auth0', '--scope', 'calendar');
     expect(ran.exit).toBe(0);
     expect(ran.stderr).toContain('Asked for calendar too');
   });
@@ -198,9 +198,9 @@ describe('an account that is connected by it', () => {
 
   test('is selected from several by the login hint, now and at the next refresh', async () => {
     const at = await place({ accounts: [work, { ...work, id: 'cac_home', hint: 'home' }] });
-    const any = await at.connect('google', '--via', 'auth0', '--scopes', 'email');
+    const any = await at.connect('google', '--via', 'auth0', '--scope', 'email');
     expect(any.stderr).toContain('--login-hint');
-    const one = await at.connect('google', '--via', 'auth0', '--scopes', 'email', '--login-hint', 'work');
+    const one = await at.connect('google', '--via', 'auth0', '--scope', 'email', '--login-hint', 'work');
     expect(one.exit).toBe(0);
     expect((await at.run(['grant', 'refresh', 'google', '--force'])).exit).toBe(0);
     expect(at.auth0.bodies.slice(-2)).toMatchObject([{ login_hint: 'work' }, { login_hint: 'work' }]);
@@ -209,7 +209,7 @@ describe('an account that is connected by it', () => {
 
   test('is connected in the browser if the named account lacks the scopes', async () => {
     const at = await place({ accounts: [work, { ...work, id: 'cac_home', scopes: openid, hint: 'home' }] });
-    const ran = await at.connect('google', '--via', 'auth0', '--scopes', 'email', '--login-hint', 'home');
+    const ran = await at.connect('google', '--via', 'auth0', '--scope', 'email', '--login-hint', 'home');
     expect(ran.exit).toBe(0);
     expect(at.auth0.calls).toEqual([
       'account_token',
@@ -252,7 +252,7 @@ describe('an account that is connected by it', () => {
   test('accepts the answer by hand without a browser, as query or as fragment', async () => {
     const at = await place();
     for (const mark of ['?', '#']) {
-      const command = at.begin('connect', 'google', '--via', 'auth0', '--scopes', `scope${mark}`, '--paste');
+      const command = at.begin('connect', 'google', '--via', 'auth0', '--scope', `scope${mark}`, '--paste');
       const { location } = await at.auth0.browse(await command.consentUrl());
       command.stdin.end(`${location?.replace('?', mark) ?? ''}\n`);
       expect(await command.done).toMatchObject({ exit: 0 });
@@ -262,7 +262,7 @@ describe('an account that is connected by it', () => {
 
   test('is refreshed by the same exchange, and needs a new consent after it is disconnected', async () => {
     const at = await place({ accounts: [work] });
-    await at.connect('google', '--via', 'auth0', '--scopes', 'email');
+    await at.connect('google', '--via', 'auth0', '--scope', 'email');
     at.auth0.calls.length = 0;
     expect(await at.run(['grant', 'refresh', 'google', '--force'])).toMatchObject({ exit: 0 });
     expect(at.auth0.calls).toEqual(['exchange']);
@@ -270,7 +270,7 @@ describe('an account that is connected by it', () => {
     expect(await at.run(['grant', 'refresh', 'google', '--force'])).toMatchObject({ exit: 4 });
     expect(await at.grant('google')).toMatchObject({ state: 'reauth_required' });
     expect(await at.grant('auth0')).toMatchObject({ state: 'active' });
-    expect(await at.connect('google', '--via', 'auth0', '--scopes', 'email')).toMatchObject({ exit: 0 });
+    expect(await at.connect('google', '--via', 'auth0', '--scope', 'email')).toMatchObject({ exit: 0 });
     expect(await at.grant('google')).toMatchObject({ state: 'active' });
   });
 });
@@ -320,7 +320,7 @@ describe('a failed consent connects nothing', () => {
   ] as const)('when %s is answered with %j', async (step, refusal, exit) => {
     const at = await place();
     at.auth0.refuse(step, refusal);
-    const ran = await at.connect('google', '--via', 'auth0', '--scopes', 'calendar');
+    const ran = await at.connect('google', '--via', 'auth0', '--scope', 'calendar');
     expect(ran.exit).toBe(exit);
     expect(ran.stderr).toMatch(/\n {2}→ /);
     expect(await at.run(['grant', 'show', 'google'])).toMatchObject({ exit: 4 });
@@ -331,7 +331,7 @@ describe('a failed consent connects nothing', () => {
     const none = await at.connect('google', '--via', 'auth0');
     expect(none).toMatchObject({ exit: 4 });
     expect(none.stderr).toContain('→ log in first: sidekey connect auth0');
-    await at.run(['grant', 'add', 'other', '--provider', 'desk'], { input: '{"access_token":"x"}' });
+    await at.run(['grant', 'import', 'other', '--provider', 'desk'], { input: '{"access_token":"x"}' });
     const other = await at.connect('google', '--via', 'other');
     expect(other).toMatchObject({ exit: 2 });
     expect(other.stderr).toContain('other is not a login at Auth0');
@@ -367,7 +367,7 @@ describe('a refresh token that works once', () => {
   test('is not lost on the way to the My Account API', async () => {
     const at = await place({ rotates: true });
     for (const scope of ['a', 'b', 'c']) {
-      expect(await at.connect('google', '--via', 'auth0', '--scopes', scope)).toMatchObject({ exit: 0 });
+      expect(await at.connect('google', '--via', 'auth0', '--scope', scope)).toMatchObject({ exit: 0 });
     }
     expect(at.auth0.refreshToken()).toBe('auth0-refresh-4');
     expect(await at.run(['grant', 'refresh', 'auth0', '--force'])).toMatchObject({ exit: 0 });
@@ -404,10 +404,10 @@ async function disconnect(at: Place, name: string) {
 describe('disconnecting an account', () => {
   test('is left to a person if several accounts are possible', async () => {
     const at = await place({ accounts: [work, { ...work, id: 'cac_home', hint: 'home' }] });
-    const ran = await at.connect('google', '--via', 'auth0', '--scopes', 'email', '--login-hint', 'home');
+    const ran = await at.connect('google', '--via', 'auth0', '--scope', 'email', '--login-hint', 'home');
     expect(ran.exit).toBe(0);
     await expect(disconnect(at, 'google')).rejects.toMatchObject({ code: 'input_invalid' });
-    await at.connect('google', '--via', 'auth0', '--scopes', 'calendar', '--name', 'other');
+    await at.connect('google', '--via', 'auth0', '--scope', 'calendar', '--name', 'other');
     await expect(disconnect(at, 'other')).rejects.toMatchObject({ code: 'input_invalid' });
     expect(at.auth0.accounts).toHaveLength(2);
   });
@@ -415,7 +415,7 @@ describe('disconnecting an account', () => {
   test('removes its tokens at Auth0, and no others', async () => {
     const other = { ...work, id: 'cac_other', connection: 'github', scopes: [] };
     const at = await place({ accounts: [work, other] });
-    await at.connect('google', '--via', 'auth0', '--scopes', 'email');
+    await at.connect('google', '--via', 'auth0', '--scope', 'email');
     expect(await disconnect(at, 'google')).toEqual({ kind: 'disconnected' });
     expect(at.auth0.accounts.map(({ id }) => id)).toEqual(['cac_other']);
     expect(await disconnect(at, 'google')).toEqual({ kind: 'gone' });
@@ -424,7 +424,7 @@ describe('disconnecting an account', () => {
 
   test('does not affect another grant or another account of the connection', async () => {
     const at = await place({ accounts: [work] });
-    await at.connect('google', '--via', 'auth0', '--scopes', 'email');
+    await at.connect('google', '--via', 'auth0', '--scope', 'email');
     at.auth0.accounts.splice(0, 1, { ...work, id: 'cac_newer' });
     expect(await disconnect(at, 'google')).toEqual({ kind: 'gone' });
     expect(at.auth0.accounts).toHaveLength(1);

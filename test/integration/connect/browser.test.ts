@@ -121,7 +121,7 @@ describe('connect, with a browser on this machine', () => {
   test('again, with more scopes: asks for all of them, and keeps the id', async () => {
     const at = await acmeHome();
     const first = await connected(at);
-    const again = await connected(at, ['--scopes', 'write:tickets']);
+    const again = await connected(at, ['--scope', 'write:tickets']);
     expect(new URL(again.consentUrl).searchParams.get('scope')).toBe('write:tickets openid read:tickets');
     expect(again.result).toMatchObject({ id: first.result.id, replaced: true, domains: [] });
     expect(again.result.scopes.toSorted()).toEqual(['openid', 'read:tickets', 'write:tickets']);
@@ -134,7 +134,7 @@ describe('connect, with a browser on this machine', () => {
 
   test('after a revocation makes the grant active, and does not request revoked scopes', async () => {
     const at = await acmeHome();
-    const first = await connected(at, ['--scopes', 'read:tickets,write:tickets']);
+    const first = await connected(at, ['--scope', 'read:tickets,write:tickets']);
     await at.run(['grant', 'revoke', 'acme']);
     const again = await connected(at);
     expect(new URL(again.consentUrl).searchParams.get('scope')).toBe('openid read:tickets');
@@ -154,7 +154,7 @@ describe('connect, with a browser on this machine', () => {
 
   test('says which scopes were asked for and not granted', async () => {
     const at = await acmeHome();
-    const { result, page } = await connected(at, ['--scopes', 'openid read:tickets admin:tickets']);
+    const { result, page } = await connected(at, ['--scope', 'openid read:tickets admin:tickets']);
     expect(result).toMatchObject({
       scopes: ['openid', 'read:tickets'],
       ungranted_scopes: ['admin:tickets'],

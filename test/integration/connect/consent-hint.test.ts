@@ -8,7 +8,7 @@ import { bearerToken, startSidekey, type SidekeyOptions } from '../../support/si
 import { startH2Upstream, startRawUpstream, startUpstream, type Upstream } from '../../support/upstream.ts';
 
 const lacking = 'Bearer realm="Acme", error="insufficient_scope", scope="read write"';
-const hint = "sidekey connect acme --scopes 'read write'";
+const hint = "sidekey connect acme --scope 'read write'";
 const get = (authority: string) => `GET /a?b=c HTTP/1.1\r\nHost: ${authority}\r\n\r\n`;
 
 const oauth2: OAuth2Credential = oauth2Credential({ accessToken: bearerToken });
@@ -135,7 +135,7 @@ describe('a 403 for want of a scope', () => {
     const { client, sidekey } = await answering(head, {
       provider: { dialect: { insufficient_scope: refusal } },
     });
-    expect((await client.response()).headers['sidekey-hint']).toBe('sidekey connect acme --scopes read:org');
+    expect((await client.response()).headers['sidekey-hint']).toBe('sidekey connect acme --scope read:org');
     expect(await sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({
       reason: 'the grant lacks one of: admin:org read:org',
     });
@@ -145,7 +145,7 @@ describe('a 403 for want of a scope', () => {
     const { client, sidekey, grant } = await answering(
       `HTTP/1.1 403 No\r\nWWW-Authenticate: Bearer error="insufficient_scope", scope="${bearerToken} read", resource_metadata="https://a.example/${bearerToken}"\r\n`,
     );
-    expect((await client.response()).headers['sidekey-hint']).toBe('sidekey connect acme --scopes read');
+    expect((await client.response()).headers['sidekey-hint']).toBe('sidekey connect acme --scope read');
     await sidekey.audited(({ event }) => event === 'outcome');
     await sidekey.proxy.state.activity.flush();
     const stored = await sidekey.proxy.state.store.activity.get(grant.id);
@@ -159,7 +159,7 @@ describe('a 403 for want of a scope', () => {
       `HTTP/1.1 403 No\r\nWWW-Authenticate: Bearer error="insufficient_scope", scope="${scopes} ${many}"\r\n`,
     );
     const found = (await client.response()).headers['sidekey-hint'] ?? '';
-    expect(found).toMatch(/^sidekey connect acme --scopes '[\x20-\x7e]*'$/);
+    expect(found).toMatch(/^sidekey connect acme --scope '[\x20-\x7e]*'$/);
     expect(found).toContain(String.raw`'a;id $(id) ${'`id`'} '\''q'\'' --widen 1 s0 `);
     expect(found.length).toBeLessThan(200);
   });
@@ -233,7 +233,7 @@ describe('a 401 that is looked into', () => {
   test('gets the hint if it is forwarded after the refresh', async () => {
     const { answer, sidekey, seen } = await refreshed(503);
     expect(answer).toMatchObject({ status: 401, body: 'no' });
-    expect(answer.headers['sidekey-hint']).toBe('sidekey connect acme --scopes read');
+    expect(answer.headers['sidekey-hint']).toBe('sidekey connect acme --scope read');
     expect(seen).toHaveLength(1);
     const outcome = await sidekey.audited(({ event }) => event === 'outcome');
     expect(outcome).toMatchObject({ reason: 'the grant lacks: read' });
@@ -242,7 +242,7 @@ describe('a 401 that is looked into', () => {
   test('leaves its hint behind where another token gets another answer', async () => {
     const { answer, sidekey, seen } = await refreshed(200);
     expect(answer).toMatchObject({ status: 403, body: 'no' });
-    expect(answer.headers['sidekey-hint']).toBe('sidekey connect acme --scopes write');
+    expect(answer.headers['sidekey-hint']).toBe('sidekey connect acme --scope write');
     expect(seen).toHaveLength(2);
     const outcome = await sidekey.audited(({ event }) => event === 'outcome');
     expect(outcome).toMatchObject({ reason: 'the grant lacks: write' });

@@ -128,7 +128,7 @@ describe('connect --print-url, and --finish in another process', () => {
 
   test('ends with the address alone, as it was begun', async () => {
     const at = await acmeHome();
-    const begun = await printed(at, '--name', 'desk', '--user', 'alice', '--scopes', 'read:tickets');
+    const begun = await printed(at, '--name', 'desk', '--user', 'alice', '--scope', 'read:tickets');
     const callback = await at.consent(begun.consent_url);
     const ran = await at.run(['connect', '--finish', callback.href, '--json']);
     expect(ran.exit, ran.stderr).toBe(0);

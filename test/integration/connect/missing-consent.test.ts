@@ -30,7 +30,7 @@ test('a scope that is missing is named with its command, which asks for it besid
   const refused = await write();
   expect(refused.status).toBe(403);
   const hint = refused.headers['sidekey-hint'] ?? '';
-  expect(hint).toBe('sidekey connect acme --scopes write:tickets');
+  expect(hint).toBe('sidekey connect acme --scope write:tickets');
 
   expect(await shown()).toMatchObject({
     state: 'active',

@@ -188,8 +188,8 @@ describe('the port', () => {
     ['--redirect-uri', 'https://example.com/callback', 'no answer arrives here'],
     ['--redirect-uri', 'javascript:alert(1)', 'a scheme that no provider sends a browser to'],
     ['--timeout', 'soon', '--timeout is not a duration.'],
-    ['--scopes', ' , ', '--scopes contains an invalid scope.'],
-    ['--scopes', 'read"tickets', '--scopes contains an invalid scope.'],
+    ['--scope', ' , ', '--scope contains an invalid scope.'],
+    ['--scope', 'read"tickets', '--scope contains an invalid scope.'],
   ])('%s %s is refused, and nobody is asked', async (option, value, sentence) => {
     const ran = await (await acmeHome()).run(['connect', 'acme', '--no-browser', option, value]);
     expect(ran).toMatchObject({ exit: 2, stdout: '' });

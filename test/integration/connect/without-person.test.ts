@@ -34,7 +34,7 @@ describe('connect --client-credentials', () => {
       client_secret: 'env:DESK_SECRET',
     });
     const env = { DESK_SECRET: server.clientSecret };
-    const connected = await at.json(['connect', 'desk', '--client-credentials', '--scopes', 'read'], { env });
+    const connected = await at.json(['connect', 'desk', '--client-credentials', '--scope', 'read'], { env });
     expect(connected).toMatchObject({
       provider: 'desk',
       state: 'active',
@@ -132,7 +132,7 @@ describe('connect --jwt-bearer', () => {
   test('takes a service account as its file says it, and signs anew each time', async () => {
     const at = await homeWithProvider(numbered, signing);
     await writeFile(at.at('key.json'), account(at.url), { mode: 0o600 });
-    const args = ['connect', 'desk', '--jwt-bearer', '--key', 'key.json', '--scopes', 'read write'];
+    const args = ['connect', 'desk', '--jwt-bearer', '--key', 'key.json', '--scope', 'read write'];
     const connected = await at.run(args);
     expect(connected, connected.stderr).toMatchObject({ exit: 0 });
     expect(await at.json(['grant', 'refresh', 'desk', '--force'])).toMatchObject({

@@ -150,7 +150,7 @@ describe('a refresh token with an end of its own', () => {
       {
         about: 'grants',
         sentence: 'desk needs a new consent in 2 h.',
-        hint: expect.stringMatching(/^sidekey (connect|grant add) desk/),
+        hint: expect.stringMatching(/^sidekey (connect|grant import) desk/),
       },
     ]);
   });

@@ -18,7 +18,7 @@ test.each([
   ['exchange', { type: 'api_key', value: 'no-hex-digits' }],
 ])('a credential that %s cannot carry is kept with a warning: %j', async (provider, credential) => {
   const at = await home({ providers });
-  const ran = await at.run(['grant', 'add', 'work', '--provider', provider], {
+  const ran = await at.run(['grant', 'import', 'work', '--provider', provider], {
     input: JSON.stringify(credential),
   });
   expect(ran.exit).toBe(0);
@@ -29,7 +29,7 @@ test.each([
 test('one that fits, or has no token yet, is kept without that warning', async () => {
   const at = await home({ providers });
   const key = JSON.stringify({ type: 'api_key', value: 'one-word-0123456789' });
-  const ran = await at.run(['grant', 'add', 'work', '--provider', 'shop'], { input: key });
+  const ran = await at.run(['grant', 'import', 'work', '--provider', 'shop'], { input: key });
   expect(ran.exit).toBe(0);
   expect(ran.stderr).not.toContain('No request can carry it');
 });

@@ -12,7 +12,7 @@ const oauth = {
 describe('grants at the command line', () => {
   test('are stored, and shown without their secrets', async () => {
     const at = await home();
-    const added = await at.run(['grant', 'add', 'work', '--provider', 'acme'], {
+    const added = await at.run(['grant', 'import', 'work', '--provider', 'acme'], {
       input: JSON.stringify(oauth),
     });
     expect(added).toMatchObject({ exit: 0 });
@@ -23,8 +23,8 @@ describe('grants at the command line', () => {
 
     expect((await at.run(['grant', 'list'])).stdout).toBe(
       [
-        'NAME  PROVIDER  USER     STATE   SCOPES                      EXPIRES    LAST USED',
-        'work  acme      default  active  read:tickets write:tickets  in 60 min  never',
+        'NAME  PROVIDER  USER     STATE   SCOPES                      TOKEN EXPIRES  LAST USED',
+        'work  acme      default  active  read:tickets write:tickets  in 60 min      never',
         '',
       ].join('\n'),
     );
@@ -60,7 +60,7 @@ describe('grants at the command line', () => {
       audience: ['helpdesk.acme.test:8443'],
       fingerprint: expect.stringMatching(/^[0-9a-f]{16}$/),
       domains: [],
-      policy: {
+      settings: {
         expires_at: null,
         default_ttl: null,
         max_ttl: null,
@@ -165,7 +165,7 @@ describe('grants at the command line', () => {
     const ran = await at.run(
       [
         'grant',
-        'add',
+        'import',
         'work',
         '--provider',
         'acme',
@@ -183,13 +183,13 @@ describe('grants at the command line', () => {
       audience: ['helpdesk.acme.test:8443', 'other.example.com'],
     });
     expect(
-      await at.run(['grant', 'add', 'x', '--provider', 'acme', '--audience', 'https://x/'], { input: '{}' }),
+      await at.run(['grant', 'import', 'x', '--provider', 'acme', '--audience', 'https://x/'], { input: '{}' }),
     ).toMatchObject({ exit: 2, stderr: expect.stringContaining('is a URL; write the host alone') });
   });
 
   test('with an unusable refresh token are refused, or accepted with a warning if there is a token', async () => {
     const at = await home();
-    const add = ['grant', 'add', 'g', '--provider', 'google'];
+    const add = ['grant', 'import', 'g', '--provider', 'google'];
     const alone = await at.run(add, { input: '{"refresh_token":"refresh-secret"}' });
     expect(alone).toMatchObject({ exit: 2, stdout: '' });
     expect(alone.stderr).toContain('nothing says for which client');
@@ -214,8 +214,8 @@ test('a change that cannot be audited is not made', async () => {
   const before = await kept();
   const input = JSON.stringify(oauth);
   for (const args of [
-    ['grant', 'add', 'new', '--provider', 'acme'],
-    ['grant', 'add', 'work', '--provider', 'acme', '--replace'],
+    ['grant', 'import', 'new', '--provider', 'acme'],
+    ['grant', 'import', 'work', '--provider', 'acme', '--replace'],
     ['grant', 'revoke', 'work'],
     ['grant', 'remove', 'work'],
     ['agent', 'create', 'new'],

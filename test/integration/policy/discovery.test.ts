@@ -196,12 +196,12 @@ describe('content of the discovery document', () => {
       grants: [
         {
           state: 'reauth_required',
-          problem: { code: 'reauth_required', hint: expect.stringContaining('sidekey grant add acme') },
+          problem: { code: 'reauth_required', hint: expect.stringContaining('sidekey grant import acme') },
         },
       ],
     });
     expect(text).toContain('not usable now');
-    expect(text).toContain('ask the person for: sidekey grant add acme');
+    expect(text).toContain('ask the person for: sidekey grant import acme');
   });
 
   test('several grants have a hint for selection, and a caller without a token sees a missing one', async () => {

@@ -81,7 +81,7 @@ describe('the map of domains, edited from the command line', () => {
     expect(ran.stderr).toBe(
       [
         'Note: The credential of work may be sent to api.github.com, uploads.github.com, github.com, ghcr.io, npm.pkg.github.com only; requests to other hosts are refused (policy_violation).',
-        "  → sidekey grant add work --provider github --replace --audience api.github.com uploads.github.com github.com ghcr.io npm.pkg.github.com '*.example.com' < token.json",
+        "  → sidekey grant import work --provider github --replace --audience api.github.com uploads.github.com github.com ghcr.io npm.pkg.github.com '*.example.com' < token.json",
         '',
       ].join('\n'),
     );

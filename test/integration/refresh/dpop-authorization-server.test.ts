@@ -230,7 +230,7 @@ describe('a definition that comes to want bound tokens later', () => {
     expect((await at.run(['status'])).stdout).toContain('is not bound to a key');
     expect((await at.run(['grant', 'show', 'desk'])).stdout).toContain('no key, though the provider');
     // Such a token is not taken any more, but for what gets another.
-    const again = await at.run(['grant', 'add', 'desk', '--provider', 'desk', '--replace'], {
+    const again = await at.run(['grant', 'import', 'desk', '--provider', 'desk', '--replace'], {
       input: '{"access_token":"of-elsewhere"}',
     });
     expect(again).toMatchObject({

@@ -98,7 +98,7 @@ describe('grant refresh', () => {
     const ran = await at.run(['grant', 'refresh', 'desk', '--force']);
     expect(ran).toMatchObject({ exit: 4, stdout: '' });
     expect(ran.stderr).toMatch(
-      /The grant "desk" needs a new consent: .+\n {2}→ sidekey grant add desk .+ --replace/,
+      /The grant "desk" needs a new consent: .+\n {2}→ sidekey grant import desk .+ --replace/,
     );
     expect(await at.json(['grant', 'show', 'desk'])).toMatchObject({ state: 'reauth_required' });
     expect(await event(at)).toMatchObject({ event: 'grant.reauth_required' });

@@ -145,7 +145,7 @@ describe('a program that refreshes its token by itself', () => {
     setup.helpdesk.failTokenEndpoint(() => ({ status: 400, body: { error: 'invalid_grant' } }));
     const answer = await setup.post(refresh(setup.placeholder), form);
     expect(answer).toMatchObject({ status: 424, reason: 'reauth_required' });
-    expect(problemOf(answer).hint).toContain('sidekey grant add acme');
+    expect(problemOf(answer).hint).toContain('sidekey grant import acme');
   });
 
   test.each(['authorization_code', 'password', ''])(

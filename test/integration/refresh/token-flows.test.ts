@@ -82,7 +82,7 @@ describe('a token', () => {
       agent.send(ticketsRequest(authority));
       const answer = await agent.response();
       expect(answer).toMatchObject({ status: 424, reason: 'reauth_required' });
-      expect(problemOf(answer).hint).toContain('sidekey grant add acme');
+      expect(problemOf(answer).hint).toContain('sidekey grant import acme');
     }
     expect(helpdesk.tokenRequestCount('refresh_token')).toBe(1);
     expect(tokens).toEqual([]);

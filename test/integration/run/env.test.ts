@@ -114,7 +114,7 @@ describe('the variables of a running proxy', () => {
       ['app', 'github-app'],
     ] as const)
       await at.grant(name, key, ['--provider', provider]);
-    const alone = (await at.run(['grant', 'placeholder', 'work'])).stdout.trim();
+    const alone = (await at.run(['grant', 'show', '--placeholder', 'work'])).stdout.trim();
     const set = async () => setBy((await at.run(['env', '--proxy', proxy])).stdout)['GITHUB_TOKEN'];
     expect(await set()).toBe(alone);
     const domains = { 'api.github.com': { grant: 'work' }, 'uploads.github.com': { grant: 'app' } };

@@ -12,7 +12,7 @@ const bank = (more: object = {}) =>
     domains: { 'bank.example': { grant: 'bank' } },
     providers: { bank: { audience: ['bank.example'], inject: 'client_certificate', ...more } },
   });
-const add = ['grant', 'add', 'bank', '--provider', 'bank'];
+const add = ['grant', 'import', 'bank', '--provider', 'bank'];
 
 test('a certificate and its key are taken in from their files, and shown without the key', async () => {
   const at = await bank();
@@ -72,7 +72,7 @@ test('connect has no prompt for it, and says the command', async () => {
   const at = await bank();
   expect(await at.run(['connect', 'bank'])).toMatchObject({
     exit: 2,
-    stderr: expect.stringContaining('cat client.crt client.key | sidekey grant add bank --provider bank'),
+    stderr: expect.stringContaining('cat client.crt client.key | sidekey grant import bank --provider bank'),
   });
 });
 
@@ -108,7 +108,7 @@ test('status names one that is about to end, and says nothing of one that is not
       sentence: expect.stringMatching(
         /^The client certificate of bank \(CN=upstream of a test, serial 01[0-9A-F]+\) ends in 10 d\.$/,
       ) as string,
-      hint: 'sidekey grant add bank --provider bank --replace < client.pem',
+      hint: 'sidekey grant import bank --provider bank --replace < client.pem',
     },
   ]);
 });

@@ -191,7 +191,7 @@ describe('the certificate of a grant', () => {
     expect(JSON.parse((answer as { body: string }).body)).toMatchObject({
       code: 'grant_expired',
       detail: 'The grant "bank" has expired: its certificate has ended.',
-      hint: 'sidekey grant add bank --provider bank --replace < client.pem',
+      hint: 'sidekey grant import bank --provider bank --replace < client.pem',
     });
     expect(upstream.connections()).toBe(0);
   });

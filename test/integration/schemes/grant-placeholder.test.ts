@@ -13,7 +13,7 @@ async function withGrant(config: object = {}): Promise<Home> {
 }
 
 const made = async (at: Home, ...words: readonly string[]) => {
-  const ran = await at.run(['grant', 'placeholder', ...words]);
+  const ran = await at.run(['grant', 'show', '--placeholder', ...words]);
   expect(ran).toMatchObject({ exit: 0, stderr: '' });
   return ran.stdout.trim();
 };
@@ -61,7 +61,7 @@ describe('a placeholder', () => {
     [['work', '--lease', 'abcd'], 'There is no lease abcd'],
   ])('is refused for %j', async (words, sentence) => {
     const at = await withGrant();
-    const ran = await at.run(['grant', 'placeholder', ...words]);
+    const ran = await at.run(['grant', 'show', '--placeholder', ...words]);
     expect(ran.stdout).toBe('');
     expect(ran.stderr).toContain(sentence);
     expect(ran.exit).not.toBe(0);
@@ -69,6 +69,6 @@ describe('a placeholder', () => {
 
   test('without a token is none where everybody has to show one', async () => {
     const at = await withGrant({ proxy: { listen: '127.0.0.1:0', authentication: 'required' } });
-    expect((await at.run(['grant', 'placeholder', 'work'])).stderr).toContain('--agent NAME');
+    expect((await at.run(['grant', 'show', '--placeholder', 'work'])).stderr).toContain('--agent NAME');
   });
 });

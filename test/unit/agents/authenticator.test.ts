@@ -479,7 +479,7 @@ describe('a permission that ends while a request waits', () => {
     for (const caller of callers) {
       expect(await caller.spend(grant)).toMatchObject({
         code: 'grant_expired',
-        hint: 'sidekey grant extend work --user alice',
+        hint: 'sidekey grant set work --user alice --ttl 30d',
       });
     }
     expect(await nobody.spend(other)).toBeNull();

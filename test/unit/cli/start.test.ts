@@ -57,7 +57,7 @@ describe('the domain map at the start', () => {
         'Unlisted hosts are refused (proxy.unmatched: deny).',
       ],
       missing: [
-        'sidekey grant add old --provider github --replace < token.json',
+        'sidekey grant import old --provider github --replace < token.json',
         'sidekey connect PROVIDER --name lost',
       ],
     });

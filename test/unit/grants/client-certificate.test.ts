@@ -89,7 +89,7 @@ describe('a client certificate and its key', () => {
   test('are refused without the passphrase, with the command that prompts for it', () => {
     const { message, hint } = problem(() => read(cert + locked));
     expect(message).toBe('The private key is encrypted.');
-    expect(hint).toContain('openssl pkey -in client.key; } | sidekey grant add');
+    expect(hint).toContain('openssl pkey -in client.key; } | sidekey grant import');
     expect(problem(() => json(cert, locked, { passphrase: 'another' })).message).toBe(
       'The passphrase does not open the private key.',
     );

@@ -31,9 +31,9 @@ describe('the hint of a missing scope', () => {
     expect(found).toEqual({
       scopes: ['write', 'admin'],
       reason: 'the grant lacks: write admin',
-      hint: "sidekey connect acme --name work --scopes 'write admin'",
+      hint: "sidekey connect acme --name work --scope 'write admin'",
     });
-    expect(scopesToAsk('write admin', consent, grant)).toEqual(['write', 'admin', 'read']);
+    expect(scopesToAsk(['write admin'], consent, grant)).toEqual(['write', 'admin', 'read']);
   });
 
   test('says when the scope is not named, and when the API describes itself', () => {
@@ -60,13 +60,13 @@ describe('the hint of a missing scope', () => {
       'grant of an unknown provider',
       oauth2(),
       undefined,
-      'sidekey grant add work --provider acme --replace < token.json (the new one needs: write)',
+      'sidekey grant import work --provider acme --replace < token.json (the new one needs: write)',
     ],
     [
       'grant by client credentials',
       oauth2({ refreshToken: null, renewal: { kind: 'client_credentials', scope: null, parameters: {} } }),
       consent,
-      'sidekey connect acme --name work --client-credentials --scopes write',
+      'sidekey connect acme --name work --client-credentials --scope write',
     ],
   ])('for a %s names the command that replaces its credential', (_what, credential, provider, command) => {
     const { type } = credential;
@@ -79,7 +79,7 @@ describe('the hint of a missing scope', () => {
     const words = execFileSync('/bin/sh', ['-c', `printf '%s\\n' ${command.replace('sidekey ', '')}`], {
       encoding: 'utf8',
     });
-    expect(words).toBe(`connect\nacme\n--name\nwork\n--scopes\n${scopes.join(' ')}\n`);
+    expect(words).toBe(`connect\nacme\n--name\nwork\n--scope\n${scopes.join(' ')}\n`);
   });
 
   test.each<[credential: Credential, echoed: string]>([

@@ -28,7 +28,7 @@ test.each([
   ['a provider without a flow', aProvider({ flows: [], token: null })],
 ])('the command takes a credential from standard input for %s', (_what, provider) => {
   expect(replaceCommand(grant, [], provider)).toBe(
-    'sidekey grant add acme --provider acme --replace < token.json',
+    'sidekey grant import acme --provider acme --replace < token.json',
   );
 });
 
@@ -46,7 +46,7 @@ test.each([
   [
     'a key of a provider without keys is read from standard input',
     { flows: ['authorization_code'], token: null },
-    'sidekey grant add acme --provider acme --replace < token.json',
+    'sidekey grant import acme --provider acme --replace < token.json',
   ],
 ] as const)('%s', (_what, provider, command) => {
   expect(replaceCommand({ ...grant, type: 'api_key' }, [], aProvider(provider))).toBe(command);
@@ -55,14 +55,14 @@ test.each([
 test('the command for a consented grant does not use client credentials', () => {
   const robots = aProvider({ flows: ['client_credentials'] });
   expect(replaceCommand(grant, [], robots, oauth2())).toBe(
-    'sidekey grant add acme --provider acme --replace < token.json',
+    'sidekey grant import acme --provider acme --replace < token.json',
   );
   expect(replaceCommand(grant, [], robots, oauth2({ refreshToken: null }))).toBe('sidekey connect acme');
 });
 
 test('the command for a wider audience keeps the stored credential', () => {
   expect(replaceCommand(grant, ['a.test'], consent)).toBe(
-    'sidekey grant add acme --provider acme --replace --audience a.test < token.json',
+    'sidekey grant import acme --provider acme --replace --audience a.test < token.json',
   );
 });
 

@@ -55,7 +55,7 @@ function pastedToken({ name, token, flows, inject }: Provider): PastedToken {
       'input_invalid',
       `The provider ${name} expects a client certificate, which cannot be pasted.`,
       {
-        hint: `cat client.crt client.key | sidekey grant add ${name} --provider ${name}`,
+        hint: `cat client.crt client.key | sidekey grant import ${name} --provider ${name}`,
       },
     );
   }
@@ -65,7 +65,7 @@ function pastedToken({ name, token, flows, inject }: Provider): PastedToken {
     return { label: 'key or token', url: null, steps: [], parts: [part], inject: { kind: 'inject' } };
   }
   throw new SidekeyError('input_invalid', `The provider ${name} has no keys that are pasted.`, {
-    hint: `sidekey connect ${name}, or hand over a token that you have: sidekey grant add ${name} --provider ${name} < token.json`,
+    hint: `sidekey connect ${name}, or hand over a token that you have: sidekey grant import ${name} --provider ${name} < token.json`,
   });
 }
 
@@ -85,7 +85,7 @@ export function keysIn(parts: PastedParts): AwsKeys {
   return checkedKeys({ accessKeyId, secretAccessKey, sessionToken: null });
 }
 
-/** Returns the parts as a credential, with the checks of `grant add`. */
+/** Returns the parts as a credential, with the checks of `grant import`. */
 function credentialOf(parts: PastedParts, { inject }: PastedToken): Credential {
   const fill = (template: string): string =>
     fillTemplate(parseTemplate(template) ?? [], (name) => parts[name] ?? '');
@@ -154,7 +154,7 @@ function read(text: string, now: () => number): OAuth2Credential {
   const { credential } = readCredential(isToken ? JSON.stringify({ refresh_token: bare }) : text, { now });
   if (credential.type === 'oauth2' && credential.refreshToken !== null) return credential;
   throw new SidekeyError('input_invalid', 'The input contains no refresh token.', {
-    hint: 'an access token or a key alone is stored with sidekey grant add NAME --provider PROVIDER < token.json',
+    hint: 'an access token or a key alone is stored with sidekey grant import NAME --provider PROVIDER < token.json',
   });
 }
 

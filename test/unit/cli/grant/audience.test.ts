@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { chooseAudience } from '../../../../src/cli/grant/add.ts';
+import { chooseAudience } from '../../../../src/cli/grant/import.ts';
 import type { Provider } from '../../../../src/grants/provider.ts';
 import { aProvider } from '../../../support/provider.ts';
 

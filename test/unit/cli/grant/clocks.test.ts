@@ -137,7 +137,7 @@ describe('the clocks of a grant', () => {
     expect(rows).toEqual({
       obtained: '6 min ago (2027-01-15 07:54:00Z)',
       'due for refresh': 'in 49 min (2027-01-15 08:49:00Z)',
-      expires: 'in 54 min',
+      'token expires': 'in 54 min',
       'refresh token':
         'dies in 30 d (2027-02-14 07:54:00Z) unless it is used before; a new consent is needed in 80 d (2027-04-05 08:00:00Z)',
       'last refresh': '6 min ago (2027-01-15 07:54:00Z)',
@@ -179,7 +179,7 @@ describe('the clocks of a grant', () => {
   it('leave out unknown times', () => {
     const { rows } = at({ other: { type: 'api_key', value: 'x' } });
     expect(Object.entries(rows).filter(([, value]) => value !== null)).toEqual([
-      ['expires', 'no end'],
+      ['token expires', 'no end'],
       ['last use', 'never'],
       ['next', 'nothing'],
     ]);

@@ -20,7 +20,7 @@ const lacked = (credential: Credential, scopes: readonly string[], updatedAt = a
 
 test('missing scopes are shown until a later consent, and a refresh does not clear them', () => {
   const refreshedSince = lacked(oauth2({ consentedAt: at - 1 }), ['write'], at + 5);
-  expect(refreshedSince).toEqual({ at, scopes: ['write'], command: 'sidekey connect acme --scopes write' });
+  expect(refreshedSince).toEqual({ at, scopes: ['write'], command: 'sidekey connect acme --scope write' });
   expect(lacked(oauth2({ consentedAt: at }), ['write'])).toBeNull();
 });
 

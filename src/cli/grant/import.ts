@@ -26,15 +26,15 @@ import { shellWord } from '../../lib/text.ts';
 import { type DomainPattern, isPattern, isWithin, parsePattern } from '../../policy/domain-map.ts';
 import { fieldsFor } from '../../schemes/apply.ts';
 
-export interface AddOptions {
+export interface ImportOptions {
   readonly provider: string;
   readonly user?: string;
   readonly audience?: readonly string[];
   readonly replace?: boolean;
 }
 
-/** `sidekey grant add`: checks everything before it writes. */
-export async function addGrant(context: Context, name: string, options: AddOptions): Promise<void> {
+/** `sidekey grant import`: checks everything before it writes. */
+export async function importGrants(context: Context, name: string, options: ImportOptions): Promise<void> {
   const { output, now } = context;
   const user = options.user ?? defaultUser;
   checkName('name of the grant', name);

@@ -1,0 +1,93 @@
+import { recordChange } from '../../audit/log.ts';
+import type { Context } from '../context.ts';
+import { checkName, details, readEnd, readSpan, spanText } from '../format.ts';
+import { changeText, settingsJson, settingsRows, titleOf } from './format.ts';
+import { grantGone, pickGrant } from '../pick.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { noPolicy } from '../../store/schema.ts';
+import type { GrantPolicy } from '../../store/store.ts';
+
+/** Options of `grant set`; `none` removes a value. */
+export interface SetOptions {
+  readonly user?: string;
+  readonly expires?: string;
+  readonly ttl?: string;
+  readonly maxTtl?: string;
+  readonly leaseTtl?: string;
+  readonly maxLeaseTtl?: string;
+  /** New labels; false: no labels. */
+  readonly label?: readonly string[] | false;
+}
+
+type Change = Partial<Omit<GrantPolicy, 'grantId'>>;
+
+/**
+ * `sidekey grant set`: changes the expiry, the lease times and the labels of a grant. `--ttl` sets the expiry,
+ * unless `--expires` does, and is kept, so that the hint about an expired grant repeats it.
+ *
+ * @throws SidekeyError errors of `pickGrant`; `input_invalid` if nothing is to change, or the expiry is later than
+ * the maximum
+ */
+export async function setGrant(
+  { withState, output, now }: Context,
+  reference: string,
+  options: SetOptions,
+): Promise<void> {
+  const at = now();
+  const change = changeOf(options, at);
+  if (Object.keys(change).length === 0) {
+    throw new SidekeyError('input_invalid', 'No option says what to change.', {
+      hint: `sidekey grant set ${reference} --expires 30d; sidekey grant show ${reference} shows the present values`,
+    });
+  }
+  const { grant, policy } = await withState(async ({ store, audit, grants }) => {
+    const found = pickGrant(await grants.list(), { grant: reference, user: options.user });
+    const before = await store.grantPolicies.get(found.id);
+    const after = { ...(before ?? noPolicy(found.id)), ...change };
+    checkMaximum(change, after.maxTtlMs, at);
+    const event = { event: 'grant.changed', grant: found.id, user: found.user } as const;
+    await recordChange(audit, { ...event, reason: changeText(before, after) }, async () => {
+      if (!(await store.grantPolicies.set(found.id, change))) throw grantGone();
+    });
+    return { grant: found, policy: after };
+  });
+  const { expires, labels, ...rest } = settingsRows(policy, at);
+  output.result(
+    { id: grant.id, name: grant.name, user: grant.user, ...settingsJson(policy) },
+    details(titleOf(grant), { expires: expires ?? 'no end', ...rest, labels: labels ?? 'none' }),
+  );
+}
+
+/** @throws SidekeyError `input_invalid` */
+function changeOf({ expires, ttl, maxTtl, leaseTtl, maxLeaseTtl, label }: SetOptions, now: number): Change {
+  if (Array.isArray(label)) for (const each of label) checkName('label', each);
+  const span = ttl === undefined ? undefined : spanOrNone('--ttl', ttl);
+  return {
+    ...(span === undefined
+      ? {}
+      : { defaultTtlMs: span, ...(span === null ? {} : { expiresAt: now + span }) }),
+    ...(expires === undefined
+      ? {}
+      : { expiresAt: expires === 'none' ? null : readEnd('--expires', expires, now) }),
+    ...(maxTtl === undefined ? {} : { maxTtlMs: spanOrNone('--max-ttl', maxTtl) }),
+    ...(leaseTtl === undefined ? {} : { leaseDefaultMs: spanOrNone('--lease-ttl', leaseTtl) }),
+    ...(maxLeaseTtl === undefined ? {} : { leaseMaxMs: spanOrNone('--max-lease-ttl', maxLeaseTtl) }),
+    ...(label === undefined ? {} : { labels: label === false ? [] : [...new Set(label)] }),
+  };
+}
+
+/** @throws SidekeyError `input_invalid` if the new expiry is later than the maximum */
+function checkMaximum({ expiresAt = null }: Change, max: number | null, now: number): void {
+  if (max === null || expiresAt === null || expiresAt <= now + max) return;
+  throw new SidekeyError(
+    'input_invalid',
+    `The expiry is later than the maximum of ${spanText(max)} from now.`,
+    {
+      hint: `--expires ${spanText(max)}, or a longer --max-ttl`,
+    },
+  );
+}
+
+function spanOrNone(option: string, text: string): number | null {
+  return text === 'none' ? null : readSpan(option, text);
+}
