@@ -394,7 +394,7 @@ function grantRefusal(
   at: number,
 ): SidekeyError | null {
   if (!reaches(holder, grant, rights))
-    return new SidekeyError('grant_missing', 'The grant was taken from this agent.', {
+    return new SidekeyError('grant_missing', 'This agent may no longer use the grant.', {
       hint: `"sidekey agent show ${holder.agent.name}" shows the grants that it may use`,
     });
   return grantEnded(grant, rights.policy(grant.id), at);
@@ -406,7 +406,7 @@ function withoutMaximum(holder: Holder): Holder {
 }
 
 function noToken(): SidekeyError {
-  return unauthenticated('This proxy serves known agents alone.');
+  return unauthenticated('This proxy accepts only known agents.');
 }
 
 function unknownToken(): SidekeyError {

@@ -168,6 +168,6 @@ export async function openCa(view: View, now: () => number): Promise<Certificate
   const authority = await openExistingCa(view, now);
   if (authority !== null) return authority;
   throw new SidekeyError('not_found', `There is no CA in ${view.config.ca.directory} yet.`, {
-    hint: 'sidekey start makes it',
+    hint: 'sidekey start creates it',
   });
 }

@@ -128,8 +128,8 @@ function refusalOf(
 ): SidekeyError {
   switch (verdict.kind) {
     case 'denied':
-      return new SidekeyError('approval_denied', 'A person was asked, and said no.', {
-        hint: `do not try again without asking them; ${rule} wants the approval`,
+      return new SidekeyError('approval_denied', 'A person denied this request.', {
+        hint: `do not try again without asking them; ${rule} requires the approval`,
       });
     case 'unanswered':
       return new SidekeyError(

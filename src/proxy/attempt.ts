@@ -289,7 +289,7 @@ function endOf(trailers: RawFields): Buffer {
 }
 
 function notAsLong(): SidekeyError {
-  return new SidekeyError('bad_request', 'The request body is not as long as its Content-Length says.');
+  return new SidekeyError('bad_request', 'The length of the request body differs from its Content-Length.');
 }
 
 /**

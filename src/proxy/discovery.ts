@@ -36,9 +36,13 @@ export async function discover(
   }
   record.path(path);
   if (method !== 'GET' && method !== 'HEAD') {
-    throw new SidekeyError('method_not_allowed', `${ownHost} says what you may call, and takes nothing.`, {
-      hint: `GET http://${ownHost}/`,
-    });
+    throw new SidekeyError(
+      'method_not_allowed',
+      `${ownHost} shows what you may call, and accepts only GET and HEAD.`,
+      {
+        hint: `GET http://${ownHost}/`,
+      },
+    );
   }
   const reach = await reachOf({ received, caller }, config, services);
   const isJson = path === '/index.json' || prefersJson(valuesOf(fields, 'accept').join(','));

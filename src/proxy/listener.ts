@@ -142,7 +142,7 @@ export function createListener(services: ProxyServices): Listener {
       else if (client.tunnel === null)
         void track(takenOver, connect(head, socket, early, client, services, open, serveInside));
       else {
-        const refusal = new SidekeyError('bad_request', 'A CONNECT inside a CONNECT is not carried.');
+        const refusal = new SidekeyError('bad_request', 'A CONNECT inside a CONNECT is not supported.');
         denied(client, refusal);
         refuseOn(socket, refusal);
       }

@@ -411,7 +411,7 @@ export class ResponseHandler {
 function responseTooLarge(bytes: number): SidekeyError {
   return new SidekeyError(
     'rule_denied',
-    `A rule lets ${bytes} bytes of a response through here, and this one has more.`,
+    `The response is larger than the ${bytes} bytes that a rule allows.`,
     {
       hint: 'ask for less, or raise max_response of the rule',
     },

@@ -259,7 +259,7 @@ function bytesOf({ client, meter }: Pick<Entry, 'client' | 'meter'>): number {
 function asFailure(error: unknown): SidekeyError {
   return error instanceof SidekeyError
     ? error
-    : new SidekeyError('internal', 'The right could not be judged.', { cause: error });
+    : new SidekeyError('internal', 'The permission could not be checked.', { cause: error });
 }
 
 /** The certificates of grants that connections may have been made with. */

@@ -77,7 +77,7 @@ export function targetOf(
  */
 export function connectTargetOf({ target: text, fields, version }: RequestHead): Authority | SidekeyError {
   const target = parseConnectTarget(text);
-  if (target === null) return new SidekeyError('bad_request', 'CONNECT names no host and port.');
+  if (target === null) return new SidekeyError('bad_request', 'CONNECT has no host and port.');
   if (version === 'other') return unknownVersion();
   if (valuesOf(fields, 'host').length > 1)
     return new SidekeyError('bad_request', 'The request has more than one Host field.');

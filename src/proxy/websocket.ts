@@ -57,7 +57,7 @@ export async function upgrade(
   if (maxResponse !== null) {
     throw new SidekeyError(
       'rule_denied',
-      'A rule bounds responses here, and those of a WebSocket have no end.',
+      'A rule limits the size of responses here, and a WebSocket has no limit.',
       {
         hint: 'give WebSockets a rule of their own, without max_response',
       },
@@ -66,7 +66,7 @@ export async function upgrade(
   if (search?.isAsked === true) {
     throw new SidekeyError(
       'policy_violation',
-      'Responses are guarded here, and frames of a WebSocket cannot be.',
+      'The leak guard of this domain cannot search the frames of a WebSocket.',
       {
         hint: 'set leak_guard: auto or off on the domain if its responses cannot contain the credential',
       },

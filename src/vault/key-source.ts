@@ -80,7 +80,7 @@ export async function readKeyFile(path: string): Promise<KeyObject | null> {
     const key = parse(bytes.subarray(0, bytesRead));
     if (key === null) {
       throw new SidekeyError('key_invalid', `The file ${path} does not hold a Sidekey master key.`, {
-        hint: `Put the key file back from your backup: ${path}`,
+        hint: `Restore the key file from your backup: ${path}`,
       });
     }
     return key;
@@ -115,14 +115,14 @@ export async function createKeyFile(path: string): Promise<KeyObject> {
     await syncFolder(folder);
   } catch (error) {
     if (error instanceof SidekeyError) throw error;
-    throw new SidekeyError('file_unwritable', `The key file ${path} cannot be made.`, {
+    throw new SidekeyError('file_unwritable', `The key file ${path} cannot be created.`, {
       hint: `Make ${folder} a folder that you can write to, or set another "key" path in the configuration.`,
       cause: error,
     });
   }
   const key = await readKeyFile(path);
   if (key !== null) return key;
-  throw new SidekeyError('key_invalid', `The key file ${path} was removed as soon as it was made.`, {
+  throw new SidekeyError('key_invalid', `The key file ${path} was removed right after it was created.`, {
     hint: 'find what removes it, then start again',
   });
 }
@@ -204,7 +204,7 @@ export function masterKey(bytes: Uint8Array): KeyObject {
     );
   }
   if (bytes.every((byte) => byte === 0)) {
-    throw new SidekeyError('key_invalid', 'The master key is all zeros, which is no key.');
+    throw new SidekeyError('key_invalid', 'The master key is all zeros.');
   }
   return createSecretKey(bytes);
 }

@@ -122,7 +122,7 @@ async function keyFrom(source: KeySource, options: OpenVaultOptions): Promise<Ke
   throw new SidekeyError(
     'key_invalid',
     `The key file ${source.path} is missing, and the store at ${options.store} needs the key it was sealed with.`,
-    { hint: `Put the key file back from your backup: ${source.path}` },
+    { hint: `Restore the key file from your backup: ${source.path}` },
   );
 }
 

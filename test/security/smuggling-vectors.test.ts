@@ -221,7 +221,7 @@ test('a CONNECT inside a tunnel has nothing behind it read', async () => {
   const setup = await startSetup('https');
   expect(await refused(setup, 'CONNECT <host> HTTP/1.1\r\nHost: <host>\r\n\r\n<hidden>')).toEqual({
     passed: [],
-    answers: ['400 A CONNECT inside a CONNECT is not carried.'],
+    answers: ['400 A CONNECT inside a CONNECT is not supported.'],
   });
 });
 

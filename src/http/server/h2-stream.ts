@@ -326,7 +326,7 @@ export class RequestStream implements ReplyOwner, BodyOwner {
   #refusal(): SidekeyError | null {
     if (this.#head.method !== 'CONNECT') return null;
     if (this.#protocol === null) {
-      return new SidekeyError('bad_request', 'A CONNECT inside a CONNECT is not carried.');
+      return new SidekeyError('bad_request', 'A CONNECT inside a CONNECT is not supported.');
     }
     if (this.#protocol === 'websocket' && !this.stream.endAfterHeaders) return null;
     return new SidekeyError('bad_request', 'A CONNECT for another protocol than WebSocket is not carried.');

@@ -27,7 +27,7 @@ describe('the CA at the command line', () => {
         exit: 2,
         stdout: '',
         stderr: expect.stringMatching(
-          /^sidekey: There is no CA in .+certs yet\.\n {2}→ sidekey start makes it\n$/,
+          /^sidekey: There is no CA in .+certs yet\.\n {2}→ sidekey start creates it\n$/,
         ),
       });
     }

@@ -107,7 +107,7 @@ describe('a request that needs approval', () => {
     await answer(id, { outcome: 'denied' });
     const refused = await client.response();
     expect([refused.status, refused.headers['sidekey-error']]).toEqual([403, 'approval_denied']);
-    expect(refused.body).toContain('A person was asked, and said no.');
+    expect(refused.body).toContain('A person denied this request.');
     expect(seen).toEqual([]);
     expect(await sidekey.audited(({ event }) => event === 'denied')).toMatchObject({
       code: 'approval_denied',

@@ -192,6 +192,6 @@ describe('no variables are printed, and no lease is created', () => {
     );
     expect((await at.run(['env'])).stderr).toContain('→ sidekey env --agent NAME --grant GRANT');
     const empty = await home();
-    expect((await empty.run(['env', '--proxy', proxy])).stderr).toContain('→ sidekey start makes it');
+    expect((await empty.run(['env', '--proxy', proxy])).stderr).toContain('→ sidekey start creates it');
   });
 });

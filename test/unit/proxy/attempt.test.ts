@@ -58,7 +58,7 @@ describe('a request', () => {
     const connection = give();
     await expect(carried).rejects.toMatchObject({
       code: 'bad_request',
-      message: 'The request body is not as long as its Content-Length says.',
+      message: 'The length of the request body differs from its Content-Length.',
     });
     expect(connection.destroyed).toBe(true);
   });
