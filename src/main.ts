@@ -1,7 +1,7 @@
 import { type AssumedToken, createAgentAuthenticator, createSignIns } from './agents/authenticator.ts';
 import { type StandardOutput, startAuditUpkeep } from './app/audit-upkeep.ts';
 import { tuneGarbageCollection } from './app/machine.ts';
-import { openState, placeholderCodes, type State } from './app/state.ts';
+import { instanceOf, openState, placeholderCodes, type State } from './app/state.ts';
 import { openApprovalService, openUpstreamClient, refreshParts } from './app/wiring.ts';
 import type { Pages, SocketHandle } from './app/worker-ipc.ts';
 import { type ConfigEvents, createConfigEvents, type Supervisor } from './app/workers.ts';
@@ -206,33 +206,36 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     return loading === null ? settings : loading.then(() => settings);
   }
   const serve = () =>
-    createListener({
-      config: newestSettings,
-      lastConfig: () => settings,
-      agents: createAgentAuthenticator({
-        store,
+    createListener(
+      {
+        config: newestSettings,
+        lastConfig: () => settings,
+        agents: createAgentAuthenticator({
+          store,
+          now,
+          uses,
+          signIns: createSignIns(audit),
+          assumed: parts.assumed,
+        }),
+        grants,
+        certificates: identities,
+        tokens,
+        activity,
+        nonces: createNonces(),
+        audit,
+        quota,
+        leakLimit: createLeakLimit(quota, now),
+        approvals: approvals.queue,
+        fingerprint: createFingerprint((secret) => vault.mac('credential-fingerprint', secret)),
+        placeholders: placeholderCodes(vault),
+        leafFor: (host) => leaves.secureContextFor(host),
+        log,
         now,
-        uses,
-        signIns: createSignIns(audit),
-        assumed: parts.assumed,
-      }),
-      grants,
-      certificates: identities,
-      tokens,
-      activity,
-      nonces: createNonces(),
-      audit,
-      quota,
-      leakLimit: createLeakLimit(quota, now),
-      approvals: approvals.queue,
-      fingerprint: createFingerprint((secret) => vault.mac('credential-fingerprint', secret)),
-      placeholders: placeholderCodes(vault),
-      leafFor: (host) => leaves.secureContextFor(host),
-      log,
-      now,
-      isTrustedPeer: parts.isTrustedPeer,
-      timers: systemTimers,
-    });
+        isTrustedPeer: parts.isTrustedPeer,
+        timers: systemTimers,
+      },
+      instanceOf(vault),
+    );
   const supervise = supervisor?.listener({
     config: () => config,
     pages: { url: approvals.url, port: approvals.port },

@@ -86,6 +86,11 @@ async function openVerifiedVault(config: Config, store: Store, made: AuditEvent[
   return vault;
 }
 
+/** Returns a name of the key of a vault, which tells one Sidekey from another. It is no secret. */
+export function instanceOf(vault: Pick<Vault, 'mac'>): string {
+  return vault.mac('instance', '').slice(0, 16);
+}
+
 /** Creates the placeholder codes of a vault's key: all processes with that key share them. */
 export function placeholderCodes(vault: Pick<Vault, 'mac'>): PlaceholderCodes {
   return createPlaceholderCodes((text) => vault.mac('placeholder', text));

@@ -17,6 +17,7 @@ import { describeAction, unlistedHosts } from './domain.ts';
 import { columns, proxyUrl } from './format.ts';
 import { titleOf } from './grant/format.ts';
 import { offeredBy } from './pick.ts';
+import { askHealth } from './status/finding.ts';
 import type { Config } from '../config/config.ts';
 import { parseConfig } from '../config/load.ts';
 import { displayName } from '../config/problem.ts';
@@ -224,6 +225,8 @@ async function serve(
     stdout: behind(welcomed.promise),
     socket: passed?.handle,
     supervisor: workers?.supervisor,
+  }).catch(async (error: unknown) => {
+    throw await whoListens(error, config);
   });
   const { address, pages, authority } = proxy;
   workers?.serveAt(address.port);
@@ -245,6 +248,17 @@ async function serve(
     await proxy.close();
   }
   output.say('Stopped.');
+}
+
+/** Returns the error of a port in use, with the fact that a Sidekey uses it; any other error as it is. */
+async function whoListens(error: unknown, { proxy: { listen } }: Config): Promise<unknown> {
+  if (!(error instanceof SidekeyError) || error.code !== 'port_in_use') return error;
+  const { kind } = await askHealth(listen);
+  if (kind !== 'serving') return error;
+  return new SidekeyError('port_in_use', `Another Sidekey serves at ${listen.host}:${listen.port}.`, {
+    hint: '"sidekey status" says whether it has this store; stop it, or set proxy.listen to another port',
+    cause: error,
+  });
 }
 
 /** Returns standard output, delayed until a promise resolves. */

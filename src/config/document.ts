@@ -87,7 +87,7 @@ function findFaults(document: Document.Parsed, text: string, at: (offset: number
   const opened = new Map<number, number>();
   visit(document, {
     Node(_, { range, ...node }) {
-      const isBracket = 'flow' in node && node.flow === true;
+      const isBracket = 'flow' in node && node.flow;
       if (range != null && (isBracket || /^["']/.test(text[range[0]] ?? ''))) opened.set(range[1], range[0]);
     },
   });

@@ -51,9 +51,14 @@ const lastWordMs = 500;
 /** Milliseconds that a new connection has for its first request when the proxy stops. */
 const firstRequestMs = 100;
 
-/** Does not listen yet. */
-export function createListener(services: ProxyServices): Listener {
+/**
+ * Does not listen yet.
+ *
+ * @param instance tells this Sidekey from others, in the answer to a health check
+ */
+export function createListener(services: ProxyServices, instance: string): Listener {
   const open = createOpenConnections(services, services.timers);
+  const healthy = Buffer.from(`${JSON.stringify({ status: 'ok', instance })}\n`);
   /** Exchanges end by themselves; tunnels and upgraded connections may not. Those of `connections` are not in here. */
   const exchanges = new Set<Promise<void>>();
   const takenOver = new Set<Promise<void>>();
@@ -130,7 +135,7 @@ export function createListener(services: ProxyServices): Listener {
     isClosing: () => closing !== undefined,
     exchange(inbound, reply, from) {
       const { head, client } = inbound;
-      if (answerUnmet(head, reply) || (client.tunnel === null && answerSelf(head, reply))) {
+      if (answerUnmet(head, reply) || (client.tunnel === null && answerSelf(head, reply, healthy))) {
         from.answered(null);
         return;
       }
@@ -308,13 +313,11 @@ function clientOf(socket: Socket, { isTrustedPeer }: Pick<ProxyServices, 'isTrus
   };
 }
 
-const healthy = Buffer.from('{"status":"ok"}\n');
-
 /**
  * Answers a request to the proxy itself: an origin-form target outside a tunnel. Says whether it was such a request.
- * `GET /healthz` is for health checks; it tells nothing but that the proxy serves.
+ * `GET /healthz` is for health checks; it tells nothing but that this Sidekey serves.
  */
-function answerSelf({ method, target, fields: own }: RequestHead, reply: Reply): boolean {
+function answerSelf({ method, target, fields: own }: RequestHead, reply: Reply, healthy: Buffer): boolean {
   if (!target.startsWith('/')) return false;
   if (target === '/healthz' && (method === 'GET' || method === 'HEAD')) {
     const fields = ['Content-Type', 'application/json', 'Content-Length', String(healthy.length)];

@@ -45,6 +45,7 @@ export type MacPurpose =
   | 'audit-end'
   | 'credential-fingerprint'
   | 'approval-link'
+  | 'instance'
   | 'placeholder';
 
 const context = 'store/key-check';
@@ -140,6 +141,7 @@ export function createVault(master: KeyObject): Vault {
     'audit-end': macWith(derivedKey(master, 'audit-end')),
     'credential-fingerprint': macWith(derivedKey(master, 'credential-fingerprint')),
     'approval-link': macWith(derivedKey(master, 'approval-link')),
+    instance: macWith(derivedKey(master, 'instance')),
     placeholder: macWith(derivedKey(master, 'placeholder')),
   };
   return Object.freeze({

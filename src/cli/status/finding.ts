@@ -63,7 +63,8 @@ export async function attempt(name: Finding['name'], looking: () => Promise<Find
 
 /** Answer at the address in the config. */
 type Health =
-  | { readonly kind: 'serving' }
+  /** `instance`: see `instanceOf`. */
+  | { readonly kind: 'serving'; readonly instance: string }
   /** Nothing listens there, or the answer is late. */
   | { readonly kind: 'silent'; readonly why: string }
   /** Another program answers. */
@@ -100,8 +101,8 @@ export function askHealth({ host, port }: Config['proxy']['listen']): Promise<He
         if (text.length > 1_000) response.destroy();
       });
       response.on('close', () => {
-        const ours = response.statusCode === 200 && text.trim() === '{"status":"ok"}';
-        resolve({ kind: ours ? 'serving' : 'stranger' });
+        const [, instance] = /^\{"status":"ok","instance":"([0-9a-f]{16})"\}$/.exec(text.trim()) ?? [];
+        resolve(instance === undefined ? { kind: 'stranger' } : { kind: 'serving', instance });
       });
     });
   });

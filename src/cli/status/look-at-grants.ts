@@ -176,6 +176,8 @@ export async function lookAtDomains(view: View): Promise<Finding> {
       });
     }
     for (const grant of offered) {
+      // Its audience went with its credential; `lookAtGrants` says that it was revoked.
+      if (grant.state === 'revoked') continue;
       const audience = (await registry?.read(grant.id))?.sealed.audience ?? [];
       if (isWithin(audience, pattern)) continue;
       needs.push({

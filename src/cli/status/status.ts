@@ -1,5 +1,6 @@
-import { statSync } from 'node:fs';
-import { openView, type View } from '../../app/state.ts';
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { instanceOf, openView, type View } from '../../app/state.ts';
 import { readRunning, runFileOf } from '../../app/worker-ipc.ts';
 import type { AuditLine } from '../../audit/event.ts';
 import { readSinkState } from '../../audit/export/sink.ts';
@@ -16,7 +17,8 @@ import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
 import type { PartialConfig } from '../../config/load.ts';
 import { exitCode } from '../../lib/failures.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
+import { shellWord } from '../../lib/text.ts';
 
 /** `sidekey status`: exit code 1 if there are problems. */
 export async function status(context: Context, options: { readonly health?: boolean }): Promise<number> {
@@ -92,7 +94,7 @@ export async function look(config: Config, now: () => number): Promise<readonly 
   const file = displayName(config.file, process.cwd());
   return withoutRepeats([
     finding('config', `${file}, valid`, { file: config.file }),
-    await lookAtProxy(config),
+    await lookAtProxy(config, await ownInstance(config, now)),
     ...(await lookInside(config, now)),
     await lookAtAudit(config, now()),
   ]);
@@ -104,7 +106,8 @@ export async function lookAtBroken(
   { config, lost }: PartialConfig,
   now: () => number,
 ): Promise<readonly Finding[]> {
-  const proxy = lost.has('proxy') ? null : await lookAtProxy(config);
+  const instance = lost.has('store') || lost.has('key') ? null : await ownInstance(config, now);
+  const proxy = lost.has('proxy') ? null : await lookAtProxy(config, instance);
   const serves = proxy?.facts['health'] === 'serving';
   const found = broken('config', error);
   const inForce = serves
@@ -165,12 +168,38 @@ function withoutRepeats(findings: readonly Finding[]): readonly Finding[] {
   });
 }
 
-async function lookAtProxy({ proxy: { listen, authentication: agents }, store }: Config): Promise<Finding> {
+/** Returns the `instance` of a proxy of this config; empty: it never ran. Null: the store or the key cannot be read. */
+async function ownInstance(config: Config, now: () => number): Promise<string | null> {
+  try {
+    const view = await openView(config, { now });
+    try {
+      const vault = await view.vault();
+      return vault === null ? '' : instanceOf(vault);
+    } finally {
+      await view.close();
+    }
+  } catch {
+    return null;
+  }
+}
+
+/** @param instance see `ownInstance` */
+async function lookAtProxy(
+  { file, proxy: { listen, authentication: agents }, store }: Config,
+  instance: string | null,
+): Promise<Finding> {
   const health = await askHealth(listen);
   const url = proxyUrl(listen);
   const facts = { listen, agents, health: health.kind };
   switch (health.kind) {
     case 'serving': {
+      if (instance !== null && health.instance !== instance) {
+        const sentence = `Another Sidekey answers at ${url}: it has another store than ${displayName(file, process.cwd())} says.`;
+        const hint = 'stop it, set proxy.listen to another port, or name its config file with --config';
+        return finding('proxy', `another Sidekey serves at ${url}`, { ...facts, health: 'other' }, [
+          { sentence, hint },
+        ]);
+      }
       const running = readRunning(runFileOf(store.path, listen.port));
       if (running === null) return finding('proxy', `serving at ${url}`, facts);
       const { pid, workers } = running;
@@ -195,10 +224,17 @@ async function lookAtProxy({ proxy: { listen, authentication: agents }, store }:
 
 async function lookAtStore({ store, config, grants }: View): Promise<Finding> {
   if (store === null) {
-    return finding('store', `${fromHere(config.store.path)}, not made yet`, {
-      path: config.store.path,
-      exists: false,
-    });
+    const { path } = config.store;
+    const facts = { path, exists: false };
+    // The log of a store that never was has no line.
+    if ((statSync(config.audit.file, { throwIfNoEntry: false })?.size ?? 0) === 0)
+      return finding('store', `${fromHere(path)}, not created yet`, facts);
+    return finding('store', `${fromHere(path)}, missing`, facts, [
+      {
+        sentence: `The store ${fromHere(path)} is missing, and the audit log of it is there: its grants are lost.`,
+        hint: 'restore the store from a backup, or connect again: sidekey connect PROVIDER (this begins a new store)',
+      },
+    ]);
   }
   const [all, agents] = [await grants(), await store.agents.list()];
   return finding(
@@ -216,7 +252,11 @@ async function lookAtStore({ store, config, grants }: View): Promise<Finding> {
 async function lookAtKey({ vault, config: { key } }: View): Promise<Finding> {
   const from = key.source === 'file' ? fromHere(key.path) : `env:${key.name}`;
   const opened = await vault();
-  if (opened === null) return finding('key', `${from}, not made yet`, { source: key.source, key_id: null });
+  if (opened === null) {
+    const isThere = key.source === 'file' && existsSync(key.path);
+    const text = isThere ? `${from}, not used by a store yet` : `${from}, not created yet`;
+    return finding('key', text, { source: key.source, key_id: null });
+  }
   return finding('key', `${opened.keyId} (${from})`, { source: key.source, key_id: opened.keyId });
 }
 
@@ -224,7 +264,7 @@ async function lookAtCa(view: View, now: () => number): Promise<Finding> {
   const authority = await openExistingCa(view, now);
   const { directory } = view.config.ca;
   if (authority === null) {
-    return finding('CA', `${fromHere(directory)}, not made yet`, { directory, exists: false });
+    return finding('CA', `${fromHere(directory)}, not created yet`, { directory, exists: false });
   }
   const { name, certificateFile, fingerprint, notAfter } = authority;
   const facts = {
@@ -284,12 +324,25 @@ export function lookAtAudit({ audit }: Config, now: number): Promise<Finding> {
         sinks: Object.fromEntries(looked.map(({ name, facts }) => [name, facts])),
       },
       [
+        ...writeNeeds(file),
         ...spaceNeeds(audit, free),
         ...looked.flatMap(({ need }) => need ?? []),
         ...(await leakNeeds(file, now)),
       ],
     );
   });
+}
+
+/** Requests are refused where the log cannot be written. */
+function writeNeeds(file: string): Need[] {
+  try {
+    accessSync(existsSync(file) ? file : dirname(file), constants.W_OK);
+    return [];
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return [];
+    const sentence = `The audit log ${auditFromHere(file)} cannot be written (${systemCode(error)}): every request is refused.`;
+    return [{ sentence, hint: `make it writable for this user: chmod u+w ${shellWord(file)}` }];
+  }
 }
 
 function spaceNeeds({ file, warnFreeBytes }: Config['audit'], free: number | null): Need[] {

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createServer as createTcpServer } from 'node:net';
-import { chmod, readFile, writeFile } from 'node:fs/promises';
+import { chmod, readFile, rm, writeFile } from 'node:fs/promises';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { stringify } from 'yaml';
 import { home, type Home } from '../../support/command-line.ts';
@@ -34,10 +34,59 @@ describe('status', () => {
     expect(ran.exit).toBe(1);
     expect(ran.stdout).toMatch(/✓ config +config\/sidekey\.yaml, valid/);
     expect(ran.stdout).toMatch(/✗ proxy +not running at http:\/\/127\.0\.0\.1:\d+ \(ECONNREFUSED\)/);
-    expect(ran.stdout).toMatch(/✓ store +data\/sidekey\.db, not made yet/);
+    expect(ran.stdout).toMatch(/✓ store +data\/sidekey\.db, not created yet/);
     expect(ran.stdout).toMatch(/Needs attention:\n {2}No proxy answers at .+\n {4}→ sidekey start\n$/);
     expect(await at.everything()).toEqual(before);
   });
+
+  test('reports another Sidekey on its port, and so does a start', async () => {
+    const port = await freePort();
+    const other = await home({ proxy: { listen: `127.0.0.1:${port}` } });
+    await other.start();
+    const at = await home({ proxy: { listen: `127.0.0.1:${port}` } });
+    await at.run(['agent', 'create', 'ci']);
+    const ran = await at.run(['status']);
+    expect(ran.exit).toBe(1);
+    expect(ran.stdout).toContain(`✗ proxy    another Sidekey serves at http://127.0.0.1:${port}`);
+    expect(await other.run(['status'])).toMatchObject({ exit: 0 });
+    expect((await at.program(['start'])).stderr).toContain(`Another Sidekey serves at 127.0.0.1:${port}.`);
+  });
+
+  test('reports a store that is gone, and not that it was never there', async () => {
+    const at = await home();
+    await at.grant('desk', { type: 'api_key', value: 'secret' });
+    for (const name of ['sidekey.db', 'sidekey.db-wal', 'sidekey.db-shm'])
+      await rm(at.at('data', name), { force: true });
+    const { stdout } = await at.run(['status']);
+    expect(stdout).toMatch(/✗ store +data\/sidekey\.db, missing/);
+    expect(stdout).toMatch(/✓ key +data\/master\.key, not used by a store yet/);
+    expect(stdout).toContain('its grants are lost');
+  });
+
+  test('reports a revoked grant with one line', async () => {
+    const at = await home({
+      domains: { 'helpdesk.acme.test:8443': { grant: 'desk' }, 'acme.test': { grant: 'desk' } },
+    });
+    const hosts = ['--audience', 'helpdesk.acme.test:8443', 'acme.test'];
+    await at.grant('desk', { type: 'api_key', value: 'secret' }, ['--provider', 'acme', ...hosts]);
+    await at.run(['grant', 'revoke', 'desk', '--local']);
+    const needs = (await needsOf(at)).filter(({ about }) => about !== 'proxy');
+    expect(needs.map(({ sentence }) => sentence)).toEqual([expect.stringContaining('desk was revoked')]);
+  });
+
+  test.skipIf(process.getuid?.() === 0)(
+    'reports an audit log that cannot be written (not as root)',
+    async () => {
+      const at = await home();
+      await at.run(['agent', 'create', 'ci']);
+      await chmod(at.at('data', 'audit.jsonl'), 0o400);
+      const needs = (await needsOf(at)).filter(({ about }) => about === 'audit');
+      const sentence = expect.stringContaining(
+        'cannot be written (EACCES): every request is refused',
+      ) as string;
+      expect(needs).toEqual([expect.objectContaining({ sentence })]);
+    },
+  );
 
   test('reports a healthy running proxy', async () => {
     const port = await freePort();
