@@ -143,10 +143,12 @@ const runCommands: readonly CommandRow[] = [
       ['--grant <grant...>', 'the lease is for these grants (default: all that the agent reaches)'],
       ['--ttl <span>', 'lifetime of the lease: 15m, 8h'],
       ['--keep <name...>', 'leave these variables alone, though they hold a credential'],
+      ['--unset', 'print what restores the variables of this shell, with the values that they had'],
     ],
     examples: [
       'eval "$(sidekey env)"',
       'sidekey env --shell fish | source',
+      'eval "$(sidekey env --unset)"',
       'eval "$(sidekey env --agent claude --grant github --ttl 8h)"',
       'sidekey env --shell docker > agent.env   # docker run --env-file agent.env …',
     ],

@@ -9,7 +9,15 @@ import { proxyUrl, reachable, readSpan } from './format.ts';
 import { cappedText, leaseClockText, type MadeLease, makeLease } from './lease/create.ts';
 import { offeredBy, offeredFirst } from './pick.ts';
 import type { ProxyEndpoint } from './run/proxy-endpoint.ts';
-import { renderVariables, type Shell, shellOf, shells, withheld } from '../clients/environment.ts';
+import {
+  changedNames,
+  renderRestored,
+  renderVariables,
+  type Shell,
+  shellOf,
+  shells,
+  withheld,
+} from '../clients/environment.ts';
 import { withoutNpx } from '../clients/npx.ts';
 import { parentNotes, trustVariables, writeTrustFiles } from '../clients/trust-files.ts';
 import { clientVariables, withoutProxy } from '../clients/variables.ts';
@@ -27,6 +35,7 @@ export interface EnvOptions {
   readonly grant?: readonly string[];
   readonly ttl?: string;
   readonly keep?: readonly string[];
+  readonly unset?: boolean;
 }
 
 /**
@@ -37,6 +46,10 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
   const { withView, output, env: parent, now } = context;
   const at = now();
   const shell = options.shell === undefined ? shellOf(parent, process.platform) : readShell(options.shell);
+  if (options.unset === true) {
+    printRestored(context, shell);
+    return;
+  }
   const ttlMs = options.ttl === undefined ? null : readSpan('--ttl', options.ttl);
   const { agent } = options;
   const idle = (['grant', 'ttl'] as const).find((name) => agent === undefined && options[name] !== undefined);
@@ -92,9 +105,28 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
     output.result({ ...change, lease: made?.lease.id ?? null, notes }, '');
     return;
   }
-  output.bytes(Buffer.from(renderVariables(shell, change)));
+  output.bytes(Buffer.from(renderVariables(shell, change, parent[changedNames])));
   const words = [...(made === null ? [] : leaseWords(made, options.ttl, at)), ...notes];
   if (words.length > 0) output.say(words.join('\n'));
+}
+
+/**
+ * Prints what takes the variables back. The lease stays: other shells may have its token.
+ *
+ * @throws SidekeyError `not_found`
+ */
+function printRestored({ output, env }: Context, shell: Shell): void {
+  const text = renderRestored(shell, env[changedNames]);
+  if (text === null) {
+    throw new SidekeyError('not_found', 'This shell has no variables of sidekey env.', {
+      hint: 'eval "$(sidekey env)" sets them',
+    });
+  }
+  output.bytes(Buffer.from(text));
+  if (URL.parse(env['HTTPS_PROXY'] ?? '')?.password)
+    output.say(
+      'The lease of this shell stays valid until its end: sidekey lease list, sidekey lease revoke ID',
+    );
 }
 
 function leaseFor(

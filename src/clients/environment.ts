@@ -14,24 +14,56 @@ interface VariableChange {
   readonly remove: readonly string[];
 }
 
+/** Variable of a shell with the names that `env` changed there, so that `--unset` can restore them. */
+export const changedNames = 'SIDEKEY_ENV';
+
 /**
  * Returns text that makes the change in a shell, or in a file that a program reads. `bash` suits every POSIX
- * shell, including zsh. `dotenv` and `docker` cannot remove a variable.
+ * shell, including zsh. `dotenv` and `docker` cannot remove a variable. A shell keeps the former values in
+ * variables that are not exported, because they may be credentials.
  *
+ * @param before value of `changedNames` in the shell
  * @throws SidekeyError `input_invalid` if a name is invalid, or the form cannot hold a value
  */
-export function renderVariables(shell: Shell, { set, remove }: VariableChange): string {
+export function renderVariables(shell: Shell, { set, remove }: VariableChange, before = ''): string {
   const pairs = Object.entries(set);
-  for (const name of [...remove, ...pairs.map(([name]) => name)]) {
-    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) throw unfit(shell, 'A variable', 'has a name that is none');
-  }
+  const names = [...remove, ...pairs.map(([name]) => name)];
+  if (!names.every(isVariableName)) throw unfit(shell, 'A variable', 'has a name that is none');
   for (const [name, value] of pairs) {
     if (value.includes('\0')) throw unfit(shell, name, 'has a NUL in it');
   }
   if (shell === 'json') return `${JSON.stringify({ set, remove }, null, 2)}\n`;
-  const { unset, assign } = forms[shell];
-  const lines = [...remove.flatMap(unset), ...pairs.map(([name, value]) => assign(name, value))];
+  const { unset, assign, save } = forms[shell];
+  const known = namesIn(before);
+  const saved = save === undefined ? [] : names.filter((name) => !known.includes(name));
+  const lines = [
+    ...saved.flatMap((name) => save?.(name) ?? []),
+    ...remove.flatMap(unset),
+    ...pairs.map(([name, value]) => assign(name, value)),
+    ...(save === undefined ? [] : [assign(changedNames, [...known, ...saved].join(' '))]),
+  ];
   return lines.map((line) => `${line}\n`).join('');
+}
+
+/**
+ * Returns text that restores the variables that `renderVariables` changed in a shell; null: it changed none.
+ *
+ * @param before value of `changedNames` in the shell
+ * @throws SidekeyError `input_invalid` if the form is no shell
+ */
+export function renderRestored(shell: Shell, before = ''): string | null {
+  const restore = shell === 'json' ? undefined : forms[shell].restore;
+  if (restore === undefined) throw unfit(shell, '--unset', 'is for a shell');
+  const names = namesIn(before);
+  return names.length === 0 ? null : [...names, changedNames].map((name) => `${restore(name)}\n`).join('');
+}
+
+function namesIn(text: string): readonly string[] {
+  return text.split(' ').filter(isVariableName);
+}
+
+function isVariableName(name: string): boolean {
+  return /^[A-Za-z_][A-Za-z0-9_]*$/.test(name);
 }
 
 /** Returns the shell of the user: from `$SHELL`, or the default of the platform. */
@@ -45,21 +77,34 @@ export function shellOf(env: NodeJS.ProcessEnv, platform: NodeJS.Platform): Shel
 interface Form {
   readonly unset: (name: string) => string[];
   readonly assign: (name: string, value: string) => string;
+  /** Keeps the value that a variable has, and brings it back; a variable without a kept value is removed. */
+  readonly save?: (name: string) => string;
+  readonly restore?: (name: string) => string;
 }
 
 const forms: Readonly<Record<Exclude<Shell, 'json'>, Form>> = {
   bash: {
     unset: (name) => [`unset ${name}`],
     assign: (name, value) => `export ${name}=${posixWord(value)}`,
+    save: (name) => `[ -z "\${${name}+x}" ] || _sidekey_was_${name}="$${name}"`,
+    restore: (name) =>
+      `if [ -n "\${_sidekey_was_${name}+x}" ]; then export ${name}="$_sidekey_was_${name}"; else unset ${name}; fi; unset _sidekey_was_${name}`,
   },
   fish: {
     unset: (name) => [`set -e ${name}`],
     // fish unescapes only `\\` and `\'` in single quotes.
     assign: (name, value) => `set -gx ${name} '${value.replaceAll(/[\\']/g, '\\$&')}'`,
+    // fish takes a variable whose name ends with PATH for a list, hence the underscore at the end.
+    save: (name) => `if set -q ${name}; set -g _sidekey_was_${name}_ "$${name}"; end`,
+    restore: (name) =>
+      `if set -q _sidekey_was_${name}_; set -gx ${name} "$_sidekey_was_${name}_"; else; set -e ${name}; end; set -e _sidekey_was_${name}_`,
   },
   powershell: {
     unset: (name) => [`Remove-Item Env:${name} -ErrorAction Ignore`],
     // PowerShell treats typographic quotes as straight ones (about_Quoting_Rules).
+    save: (name) => `$global:_sidekey_was_${name} = $env:${name}`,
+    restore: (name) =>
+      `$env:${name} = Get-Variable _sidekey_was_${name} -Scope Global -ValueOnly -ErrorAction Ignore; Remove-Variable _sidekey_was_${name} -Scope Global -ErrorAction Ignore`,
     assign: (name, value) => `$env:${name} = '${value.replaceAll(/['\u2018-\u201b]/g, '$&$&')}'`,
   },
   dotenv: {
@@ -128,7 +173,7 @@ interface Withheld {
 }
 
 /** Variables of Sidekey that hold no secret. */
-const harmless = ['SIDEKEY_CONFIG', 'SIDEKEY_HOME', 'SIDEKEY_BROWSER'];
+const harmless = ['SIDEKEY_CONFIG', 'SIDEKEY_HOME', 'SIDEKEY_BROWSER', changedNames];
 
 /**
  * Removes credentials from an environment: those of all known providers, with or without a grant, and those

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import * as fc from '../support/fast-check.ts';
 import { describe, expect, test } from 'vitest';
-import { renderVariables } from '../../src/clients/environment.ts';
+import { renderRestored, renderVariables } from '../../src/clients/environment.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 /** Whatever an environment can hold: no NUL, and no half of a surrogate pair, which has no bytes. */
@@ -94,6 +94,50 @@ describe.each([
   );
 });
 
+describe.each([
+  ['dash', 'bash'],
+  ['bash', 'bash'],
+  ['zsh', 'bash'],
+  ['fish', 'fish'],
+] as const)('%s', (program, shell) => {
+  const set = { T_NEW: '1', T_PATH: '/b', T_EMPTY: 'x', T_LINES: 'x' };
+  // Without a locale fish changes what it inherits beyond ASCII, with or without our text.
+  const { T_UNICODE: _, ...ascii } = adversarial;
+  const before = { ...ascii, T_PATH: '/a:/b', T_SECRET: 'real', T_KEPT: 'y' };
+  const names = 'T_SECRET T_NEW T_PATH T_EMPTY T_LINES';
+  const changed = () => renderVariables(shell, { set, remove: ['T_SECRET'] });
+  const missing = spawnSync(program, ['-c', ':']).error !== undefined;
+
+  test.skipIf(missing)(`restores each variable, also after a second change (${program})`, async () => {
+    const second = renderVariables(shell, { set: { T_NEW: '2', T_PATH: '/c' }, remove: ['T_KEPT'] }, names);
+    const restored = renderRestored(shell, `${names} T_KEPT`) ?? '';
+    const read = await readBy(program, changed() + second + restored, before);
+    expect(read).toMatchObject(before);
+    expect(read).not.toHaveProperty('T_NEW');
+    expect(read).not.toHaveProperty('SIDEKEY_ENV');
+  });
+
+  test.skipIf(missing)(`exports no former value, which may be a credential (${program})`, async () => {
+    const read = await readBy(program, changed(), before);
+    expect(read).toMatchObject({ ...set, SIDEKEY_ENV: names });
+    expect(Object.values(read)).not.toContain('real');
+  });
+
+  test.skipIf(missing)(
+    `removes the variables in a shell that has not kept former values (${program})`,
+    async () => {
+      const read = await readBy(program, renderRestored(shell, names) ?? '', { ...set, T_KEPT: 'y' });
+      expect(Object.keys(read).filter((name) => name.startsWith('T_'))).toEqual(['T_KEPT']);
+    },
+  );
+});
+
+test('nothing is restored without the names, and a file has nothing to restore', () => {
+  expect(renderRestored('bash', '')).toBeNull();
+  expect(renderRestored('bash', '$(touch pwned) ;')).toBeNull();
+  expect(() => renderRestored('docker', 'A')).toThrow('--unset is for a shell, which docker cannot say');
+});
+
 /**
  * PowerShell's single-quoted strings as about_Quoting_Rules has them: each of five characters is the quote, and two in a
  * row stand for one. It comes from nowhere that CI can have it from, so nobody runs it here.
@@ -115,7 +159,11 @@ function readByPowerShell(text: string): Record<string, string> {
 test('PowerShell reads each value as it was, by its rules of quoting', () => {
   fc.assert(
     fc.property(environment, (set) => {
-      expect(readByPowerShell(renderVariables('powershell', { set, remove: [] }))).toEqual(set);
+      const names = Object.keys(set);
+      const text = renderVariables('powershell', { set, remove: [] });
+      const saving = names.map((name) => `$global:_sidekey_was_${name} = $env:${name}\n`).join('');
+      expect(text.startsWith(saving)).toBe(true);
+      expect(readByPowerShell(text.slice(saving.length))).toEqual({ ...set, SIDEKEY_ENV: names.join(' ') });
     }),
     { examples: [[{ ...adversarial }]] },
   );

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -5,7 +6,7 @@ import { parse, stringify } from 'yaml';
 import { openAuthority } from '../../../src/ca/authority.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { openState } from '../../../src/app/state.ts';
-import { home, type Home } from '../../support/command-line.ts';
+import { home, type Home, program } from '../../support/command-line.ts';
 
 const key = { api_key: 'key-secret-0123456789' };
 const silent = { error() {}, warn() {}, info() {}, debug() {} };
@@ -86,7 +87,7 @@ describe('the variables of a running proxy', () => {
       HTTPS_PROXY: 'http://user:real-password@corp.example:3128',
     };
     const ran = await at.run(['env', '--proxy', proxy, '--keep', 'STRIPE_API_KEY'], { env });
-    expect(ran.stdout).toMatch(/^unset HOOK\nunset OPENAI_API_KEY\nunset SIDEKEY_P12_PASSWORD\nexport /);
+    expect(ran.stdout).toMatch(/^unset HOOK\nunset OPENAI_API_KEY\nunset SIDEKEY_P12_PASSWORD\nexport /m);
     expect(setBy(ran.stdout)['GITHUB_TOKEN']).toMatch(minted);
     expect(ran.stdout).not.toContain('STRIPE');
     expect(ran.stderr).toContain(
@@ -123,6 +124,28 @@ describe('the variables of a running proxy', () => {
       stringify({ ...(parse(await readFile(at.configFile, 'utf8')) as object), domains }),
     );
     expect(await set()).toBe(alone);
+  });
+
+  test('are taken back by --unset, and the lease stays', async () => {
+    const at = await place();
+    const print = `'${process.execPath}' -e 'console.log(JSON.stringify(process.env))'`;
+    const sidekey = `'${process.execPath}' '${program}' env --config '${at.configFile}'`;
+    const env = { PATH: process.env['PATH'], HOME: at.folder, OPENAI_API_KEY: 'real', NO_PROXY: 'corp.test' };
+    const script = `${print}; eval "$(${sidekey} --proxy ${proxy} --agent ci)"; ${print}; eval "$(${sidekey} --unset)"; ${print}`;
+    const { stdout, stderr } = spawnSync('sh', ['-c', script], { env, encoding: 'utf8' });
+    const [before, during, after] = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as NodeJS.ProcessEnv);
+    expect(during).not.toHaveProperty('OPENAI_API_KEY');
+    expect(during).toMatchObject({ NO_PROXY: expect.stringContaining('corp.test,localhost') });
+    expect(after).toEqual(before);
+    expect(stderr).toContain('The lease of this shell stays valid until its end: sidekey lease list');
+    expect(await at.json(['lease', 'list'])).toMatchObject([{ agent: 'ci', state: 'active' }]);
+    expect(await at.run(['env', '--unset'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('This shell has no variables of sidekey env.'),
+    });
   });
 
   test('are JSON for programs', async () => {
