@@ -1,7 +1,7 @@
 import { lstat, readdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { InjectPlace, PastedToken, PlaceholderPlace, Provider, Setting } from '../grants/provider.ts';
-import { isSystemError, SidekeyError } from '../lib/errors.ts';
+import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { isWritableByAll } from '../lib/os.ts';
 import { didYouMean, shellWord } from '../lib/text.ts';
 import { canonicalHost } from '../policy/authority.ts';
@@ -103,7 +103,8 @@ interface Placing extends Pick<Carriage, 'inject'> {
  * that is in a shared folder such as /tmp, another user could create the folder for definitions beside it.
  *
  * @param me user id of this process
- * @throws SidekeyError `permissions_unsafe` if an untrusted user owns or can write to the folder or a file
+ * @throws SidekeyError `permissions_unsafe` if an untrusted user owns or can write to the folder or a file;
+ * `config_missing` if the folder cannot be read
  */
 export async function ownProviderFiles(
   folder: string,
@@ -114,7 +115,10 @@ export async function ownProviderFiles(
     files = await readdir(folder);
   } catch (error) {
     if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return [];
-    throw error;
+    throw new SidekeyError('config_missing', `The folder ${folder} cannot be read (${systemCode(error)}).`, {
+      hint: 'run Sidekey as the user that owns it, or set SIDEKEY_HOME to a folder of your own',
+      cause: error,
+    });
   }
   const trusted = [me, 0, (await stat(dirname(folder))).uid];
   for (const path of [folder, ...files.map((file) => join(folder, file))]) {

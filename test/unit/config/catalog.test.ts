@@ -1,4 +1,4 @@
-import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { checkProvider, openCatalog } from '../../../src/config/catalog.ts';
@@ -151,5 +151,15 @@ describe('a placeholder for a value that differs between customers', () => {
 
   test('is refused when its name is misspelt', async () => {
     expect((await corp({ shopp: 'acme' }))?.problems[0]?.message).toMatch(/did you mean shop\?/);
+  });
+});
+
+test('a folder of provider files that cannot be read is named, with the way out', async () => {
+  const folder = join(await tempFolder(), 'providers');
+  await symlink(folder, folder);
+  await expect(openCatalog({ own: folder })).rejects.toMatchObject({
+    code: 'config_missing',
+    message: `The folder ${folder} cannot be read (ELOOP).`,
+    hint: expect.stringContaining('SIDEKEY_HOME') as string,
   });
 });
