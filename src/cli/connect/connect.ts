@@ -5,6 +5,7 @@ import {
   assertClient,
   assertSettings,
   configuredProvider,
+  defineProvider,
   type FoundProvider,
   scopesToAsk,
 } from './provider.ts';
@@ -46,6 +47,9 @@ export async function connect(
   }
   const found = options.discover === true ? await discovered(context, named, options) : null;
   const providerName = found?.provider.name ?? named;
+  if (options.authUrl !== undefined || options.tokenUrl !== undefined) {
+    await defineProvider(context, providerName, options);
+  }
   const name = options.name ?? providerName;
   const user = options.user ?? defaultUser;
   checkName('name of the grant', name);

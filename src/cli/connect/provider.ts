@@ -11,6 +11,8 @@ import { discover, type Discovered, registerClient, type RegisteredClient } from
 import { isScope } from '../../oauth/scopes.ts';
 import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
+import { checkName } from '../format.ts';
+import { hostPattern } from '../grant/import.ts';
 import { findProvider } from '../pick.ts';
 import { connectCommand } from '../provider.ts';
 import { keptReference } from './allowed-domains.ts';
@@ -280,22 +282,10 @@ export async function discoverProvider(
     const discovered = await discover(address, io);
     return { found: discovered, client: await clientFor(discovered, options, io) };
   });
-  const file = await context.configFile();
-  const previous = await readConfigText(file);
-  let text = previous;
-  for (const [path, value] of definitionOf(found, client, host)) {
-    text = putValue(text, ['providers', name, ...path], value);
-  }
-  const provider = findProvider((await parseConfig(text, file, { env })).providers, name);
-  const event = {
-    event: 'provider.changed',
-    provider: name,
+  const { provider, file } = await addDefinition(context, name, definitionOf(found, client, host), {
     host,
     reason: `discovered at ${found.issuer}`,
-  } as const;
-  await context.withState(({ audit }) =>
-    recordChange(audit, event, () => writeConfigAtomically(file, text, { env, previous })),
-  );
+  });
   output.say(
     `Found at ${found.issuer}, and kept in ${displayName(file, process.cwd())} as providers.${name}.` +
       (client === null ? '' : ` Sidekey registered itself there as the client ${client.clientId}.`),
@@ -308,6 +298,75 @@ export async function discoverProvider(
     );
   }
   return { provider, clientSecret: client?.clientSecret ?? null };
+}
+
+type Definition = readonly (readonly [path: readonly string[], value: EntryValue])[];
+
+/** Writes a new provider to the config file. The audit log records it first. */
+async function addDefinition(
+  context: Context,
+  name: string,
+  definition: Definition,
+  facts: { readonly host?: string; readonly reason: string },
+): Promise<{ readonly provider: Provider; readonly file: string }> {
+  const { env } = context;
+  const file = await context.configFile();
+  const previous = await readConfigText(file);
+  let text = previous;
+  for (const [path, value] of definition) text = putValue(text, ['providers', name, ...path], value);
+  const provider = findProvider((await parseConfig(text, file, { env })).providers, name);
+  const event = { event: 'provider.changed', provider: name, ...facts } as const;
+  await context.withState(({ audit }) =>
+    recordChange(audit, event, () => writeConfigAtomically(file, text, { env, previous })),
+  );
+  return { provider, file };
+}
+
+/**
+ * `connect NAME --auth-url URL --token-url URL`: writes an OAuth service without a definition to the config file. Only
+ * the hosts of `--allowed-domains` get its tokens. A definition with the same endpoints is used as it is.
+ *
+ * @throws SidekeyError `input_invalid`, `already_exists`, `config_invalid`, `file_unwritable`, `audit_unavailable`
+ */
+export async function defineProvider(
+  context: Context,
+  name: string,
+  { authUrl, tokenUrl, allowedDomains = [], scope, clientSecret }: ConnectOptions,
+): Promise<void> {
+  checkName('name of the provider', name);
+  if (tokenUrl === undefined) {
+    throw wrong('--auth-url needs --token-url', 'the provider documents both addresses');
+  }
+  for (const [option, url] of Object.entries({ '--auth-url': authUrl, '--token-url': tokenUrl })) {
+    if (url === undefined || parseAbsoluteTarget(url)?.authority.scheme === 'https') continue;
+    throw wrong(`${option} is not an https address`, `${option} https://login.example.com/oauth/…`);
+  }
+  const { providers } = await context.config();
+  if (providers.names.includes(name)) {
+    const { authorizationEndpoint, tokenEndpoint } = findProvider(providers, name);
+    const isSame = authorizationEndpoint === (authUrl ?? null) && tokenEndpoint === tokenUrl;
+    if (isSame && providers.own.includes(name)) return;
+    throw new SidekeyError('already_exists', `There is a provider ${name} already, with other addresses.`, {
+      hint: 'call this one by another name, or leave --auth-url and --token-url out',
+    });
+  }
+  if (allowedDomains.length === 0) {
+    throw wrong('No option names the hosts that may receive its tokens', '--allowed-domains api.example.com');
+  }
+  const audience = allowedDomains.map((text) => hostPattern('--allowed-domains', text).text);
+  const { file } = await addDefinition(
+    context,
+    name,
+    [
+      ...optional('authorization_endpoint', authUrl ?? null),
+      [['token_endpoint'], tokenUrl],
+      ...optional('client_auth', clientSecret === undefined ? 'none' : null),
+      ...(scope === undefined ? [] : [[['scopes'], scopesToAsk(scope, { scopes: [] }, null)] as const]),
+      [['audience'], audience],
+    ],
+    { reason: 'defined at the command line' },
+  );
+  context.output.say(`Kept in ${displayName(file, process.cwd())} as providers.${name}.`);
 }
 
 function nameFor(host: string, named: string | undefined): string {
@@ -355,11 +414,7 @@ async function clientFor(
   );
 }
 
-function definitionOf(
-  found: Discovered,
-  client: RegisteredClient | null,
-  host: string,
-): readonly (readonly [path: readonly string[], value: EntryValue])[] {
+function definitionOf(found: Discovered, client: RegisteredClient | null, host: string): Definition {
   return [
     ...optional('authorization_endpoint', found.authorizationEndpoint),
     ...optional('device_authorization_endpoint', found.deviceAuthorizationEndpoint),

@@ -62,6 +62,9 @@ export interface ConnectOptions {
   readonly token?: boolean;
   readonly verify?: boolean;
   readonly discover?: boolean;
+  /** Endpoints of a service without a provider definition; kept in the config file. */
+  readonly authUrl?: string;
+  readonly tokenUrl?: string;
   /** The grant that is a login at Auth0. */
   readonly via?: string;
   /** Connection at Auth0, where its name is not the usual one. */

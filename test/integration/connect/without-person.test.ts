@@ -341,3 +341,45 @@ describe('connect --installation-id', () => {
     expect(at.asked).toEqual([]);
   });
 });
+
+describe('connect NAME --token-url', () => {
+  const urls = ['--auth-url', 'https://id.acme.test/authorize', '--token-url'];
+
+  test('keeps the definition, and the next connect needs only the name', async () => {
+    const at = await homeWithProvider(numbered);
+    const env = { ACME_SECRET: 'the-secret-of-acme' };
+    const given = ['--client-credentials', '--client-id', 'robot', '--client-secret', 'env:ACME_SECRET'];
+    const scopes = ['--scope', 'read', '--scope', 'write,admin'];
+    const ran = await at.run(
+      ['connect', 'crm', ...urls, `${at.url}/t`, ...given, ...scopes, '--allowed-domains', 'api.acme.test'],
+      { env },
+    );
+    expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining('Connected crm.') });
+    expect(at.asked[0]).toMatchObject({ path: '/t', form: { scope: 'read write admin' } });
+    expect(await at.json(['provider', 'show', 'crm'])).toMatchObject({ audience: ['api.acme.test'] });
+    const again = ['connect', 'crm', '--client-credentials'];
+    expect(await at.run(again, { env })).toMatchObject({ exit: 0 });
+    expect(await at.run([...again, ...urls, `${at.url}/t`], { env })).toMatchObject({ exit: 0 });
+  });
+
+  test.each([
+    [['crm', '--auth-url', 'https://id.acme.test/a'], '--auth-url needs --token-url.'],
+    [['crm', '--token-url', 'http://id.acme.test/t'], '--token-url is not an https address.'],
+    [['crm', '--token-url', 'https://id.acme.test/t'], 'No option names the hosts'],
+    [
+      ['crm', '--token-url', 'https://id.acme.test/t', '--allowed-domains', 'a b'],
+      '--allowed-domains: "a b"',
+    ],
+    [
+      ['desk', '--token-url', 'https://evil.test/t'],
+      'There is a provider desk already, with other addresses.',
+    ],
+    [['github', '--token-url', 'https://evil.test/t'], 'There is a provider github already'],
+  ])('%j is refused, and the config file stays', async (args, sentence) => {
+    const at = await homeWithProvider(numbered);
+    const before = await readFile(at.configFile, 'utf8');
+    const ran = await at.run(['connect', ...args, '--client-credentials']);
+    expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining(sentence) });
+    expect(await readFile(at.configFile, 'utf8')).toBe(before);
+  });
+});
