@@ -1,12 +1,13 @@
+import { grantEnded } from '../../agents/permissions.ts';
 import type { View } from '../../app/state.ts';
 import { unlistedHosts } from '../domain.ts';
 import { relativeTime } from '../format.ts';
-import { clocksOf, failureOf, refreshCommand, titleOf } from '../grant/format.ts';
+import { clocksOf, failureOf, refreshCommand, stateOf, titleOf } from '../grant/format.ts';
 import { boundKeyOf, isUnbound, lackedBy } from '../grant/show.ts';
 import { domainsOf, offeredBy } from '../pick.ts';
 import { type Finding, finding, type Need } from './finding.ts';
 import { certificateFacts } from '../../grants/client-certificate.ts';
-import { type Grant, type GrantState, stateNow } from '../../grants/grant.ts';
+import type { Grant, GrantState } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
 import { endWords, replaceCommand } from '../../grants/token-result.ts';
 import { withoutStop } from '../../lib/text.ts';
@@ -17,12 +18,14 @@ import type { GrantActivity } from '../../store/store.ts';
 export async function lookAtGrants(view: View, now: number): Promise<Finding> {
   const grants = await view.grants();
   const activity = new Map((await view.store?.activity.list())?.map((each) => [each.grantId, each]));
+  const policies = new Map((await view.store?.grantPolicies.list())?.map((each) => [each.grantId, each]));
   const counts = new Map<GrantState, number>();
   const needs: Need[] = [];
   const lacking: string[] = [];
   const bound: string[] = [];
   for (const grant of grants) {
-    const state = stateNow(grant, now);
+    const policy = policies.get(grant.id) ?? null;
+    const state = stateOf(grant, policy, now);
     counts.set(state, (counts.get(state) ?? 0) + 1);
     const isUsed = domainsOf(grant, grants, view.config.domains).length > 0;
     if (await lacks(view, grant, activity.get(grant.id))) lacking.push(titleOf(grant));
@@ -32,8 +35,12 @@ export async function lookAtGrants(view: View, now: number): Promise<Finding> {
       if (binding === 'unbound') needs.push(unboundNeed(grant));
       needs.push(...(await refreshNeeds(view, grant, activity.get(grant.id) ?? null, now)));
     } else if (state !== 'revoked' || isUsed) {
-      const provider = view.config.providers.get(grant.provider);
-      needs.push({ sentence: needOf(grant, state), hint: replaceCommand(grant, [], provider) });
+      const ended = grantEnded(grant, policy, now);
+      const need = {
+        sentence: needOf(grant, state),
+        hint: replaceCommand(grant, [], view.config.providers.get(grant.provider)),
+      };
+      needs.push(ended === null ? need : { sentence: ended.message, hint: ended.hint });
     }
   }
   const text = [...counts].map(([state, number]) => `${number} ${state}`).join(', ');

@@ -2,6 +2,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createServer as createTcpServer } from 'node:net';
 import { chmod, readFile, rm, writeFile } from 'node:fs/promises';
+import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { stringify } from 'yaml';
 import { home, type Home } from '../../support/command-line.ts';
@@ -61,6 +62,24 @@ describe('status', () => {
     expect(stdout).toMatch(/✗ store +data\/sidekey\.db, missing/);
     expect(stdout).toMatch(/✓ key +data\/master\.key, not used by a store yet/);
     expect(stdout).toContain('its grants are lost');
+  });
+
+  test('counts a grant as expired whose end has come, and names the command', async () => {
+    const at = await home();
+    await at.grant('desk', { type: 'api_key', value: 'secret' });
+    await at.run(['grant', 'set', 'desk', '--expires', '1h']);
+    const database = new DatabaseSync(at.at('data', 'sidekey.db'));
+    database.exec('update grant_policies set expires_at = 1');
+    database.close();
+    expect((await at.run(['status'])).stdout).toMatch(/✗ grants +1 expired/);
+    const needs = (await needsOf(at)).filter(({ about }) => about === 'grants');
+    expect(needs).toEqual([
+      {
+        about: 'grants',
+        sentence: expect.stringContaining('desk expired'),
+        hint: expect.stringContaining('grant set desk'),
+      },
+    ]);
   });
 
   test('reports a revoked grant with one line', async () => {
