@@ -122,7 +122,8 @@ function printRestored({ output, env }: Context, shell: Shell): void {
       hint: 'eval "$(sidekey env)" sets them',
     });
   }
-  output.bytes(Buffer.from(text));
+  if (output.json) output.result({ text }, '');
+  else output.bytes(Buffer.from(text));
   if (URL.parse(env['HTTPS_PROXY'] ?? '')?.password)
     output.say(
       'The lease of this shell stays valid until its end: sidekey lease list, sidekey lease revoke ID',

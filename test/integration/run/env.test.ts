@@ -142,6 +142,9 @@ describe('the variables of a running proxy', () => {
     expect(after).toEqual(before);
     expect(stderr).toContain('The lease of this shell stays valid until its end: sidekey lease list');
     expect(await at.json(['lease', 'list'])).toMatchObject([{ agent: 'ci', state: 'active' }]);
+    expect(await at.json(['env', '--unset'], { env: { SIDEKEY_ENV: 'NO_PROXY' } })).toEqual({
+      text: expect.stringContaining('unset NO_PROXY'),
+    });
     expect(await at.run(['env', '--unset'])).toMatchObject({
       exit: 2,
       stderr: expect.stringContaining('This shell has no variables of sidekey env.'),
