@@ -1,4 +1,4 @@
-/** No credential leaves that the audit file does not know of: the probe of `connect --verify` went out unrecorded. */
+/** No credential leaves that the audit file does not know of: the probe of `connect` went out unrecorded. */
 import { expect, test } from 'vitest';
 import type { AuditEvent } from '../../src/audit/event.ts';
 import { assertWorks } from '../../src/cli/connect/verify.ts';
@@ -19,7 +19,6 @@ async function probed(record: (event: AuditEvent, seen: readonly string[]) => Pr
   const client = await testUpstreamClient();
   const works = assertWorks(
     {
-      context: { output: { say: () => undefined } },
       state: {
         audit: { append: (event) => record(event, seen), note: (event) => void noted.push(event) },
       },
@@ -33,6 +32,7 @@ async function probed(record: (event: AuditEvent, seen: readonly string[]) => Pr
       signal: AbortSignal.timeout(5_000),
     },
     { credential: { type: 'api_key', value: '123:Secret' }, audience },
+    { isIssued: false, isWanted: true },
   );
   return { works: await works.catch((error: unknown) => error), seen, noted, port: upstream.port };
 }
@@ -43,7 +43,7 @@ test('a probe is recorded before it leaves, without the credential', async () =>
     expect(seenBefore).toEqual([]);
     events.push(event);
   });
-  expect(works).toBeUndefined();
+  expect(works).toMatchObject({ verified: true });
   expect(seen).toEqual(['/bot123:Secret/getMe?a=1']);
   const facts = {
     user: 'alice',

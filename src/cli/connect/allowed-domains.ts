@@ -124,7 +124,8 @@ export async function allowDomains(
       edits.push(edit);
     } else if (!offeredBy(there, all).some(({ id }) => id === grant.id)) {
       const by = there.pattern.text === entry ? '' : ` (by ${there.pattern.text})`;
-      blocked.push({ pattern: entry, says: `${describeAction(there)}${by}` });
+      const verb = there.action.kind === 'grant' ? 'already uses the' : 'is already set to';
+      blocked.push({ pattern: entry, says: `${verb} ${describeAction(there)}${by}` });
     }
   }
   if (edits.length === 0) return { edits, blocked };

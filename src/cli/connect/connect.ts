@@ -21,7 +21,10 @@ import {
 import { assertWorks } from './verify.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { checkName } from '../format.ts';
-import { defaultUser } from '../../grants/grant.ts';
+import { titleOf } from '../grant/format.ts';
+import { confirm } from '../terminal.ts';
+import { defaultUser, stateNow } from '../../grants/grant.ts';
+import type { OpenedGrant } from '../../grants/registry.ts';
 import type { Flow, Provider } from '../../grants/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { systemTimers } from '../../lib/timers.ts';
@@ -41,10 +44,10 @@ export async function connect(
     throw new SidekeyError('input_invalid', '--state belongs to --finish.', { hint: 'leave it out' });
   }
   if (named === undefined) {
-    throw new SidekeyError('input_invalid', 'Which provider?', {
-      hint: 'sidekey connect PROVIDER; sidekey provider list shows them',
-    });
+    const { chooseProvider } = await import('./choose.ts');
+    return connect(context, await chooseProvider(context), options);
   }
+  const given = options.fromEnv === undefined ? context : fromVariable(context, options.fromEnv);
   const found = options.discover === true ? await discovered(context, named, options) : null;
   const providerName = found?.provider.name ?? named;
   if (options.authUrl !== undefined || options.tokenUrl !== undefined) {
@@ -57,19 +60,29 @@ export async function connect(
   const timeout = timeoutOf(options.timeout, defaultTimeoutMs);
 
   const configured = await configuredProvider(context, providerName, options);
-  const flow = chooseFlow(options, configured);
+  const flow = chooseFlow(options, configured, context.ask !== null);
   assertSettings(configured);
   if (flow === 'authorization_code') {
-    await assertClient(configured, redirectUriToRegister(options, configured));
+    await assertClient(configured, redirectUriToRegister(options, configured), context.ask !== null);
   }
 
   const connected = await context.withState(async (state): Promise<Connected | null> => {
     const existing = await existingGrant(state, { name, user, provider: configured.name });
-    const secret = ownSecret(configured, found?.clientSecret ?? null, existing);
+    await assertReplaces(context, existing, options);
+    const kept = ownSecret(configured, found?.clientSecret ?? null, existing);
+    const secret =
+      kept === null && flow === 'authorization_code' && options.printUrl !== true
+        ? await typedSecret(context, configured)
+        : kept;
     const provider = withSecret(configured, secret);
     const plan = planDomains(options, provider, existing?.sealed.audience ?? null);
-    const scopes = scopesToAsk(options.scope, provider, existing?.grant ?? null);
-    const asked = { context, state, provider, name, user, scopes, existing, options };
+    const asksScopes = context.ask !== null && options.scope === undefined && existing === null;
+    const written =
+      asksScopes && (flow === 'authorization_code' || flow === 'device_code')
+        ? await (await import('./choose.ts')).chooseScopes(context, provider)
+        : options.scope;
+    const scopes = scopesToAsk(written, provider, existing?.grant ?? null);
+    const asked = { context: given, state, provider, name, user, scopes, existing, options };
     if (options.printUrl === true && flow === 'authorization_code') {
       await (await import('./flows/print-url.ts')).printUrl(asked);
       return null;
@@ -79,8 +92,12 @@ export async function connect(
       const request: ConnectRequest = { ...asked, upstream, signal: consentTimeout.signal };
       const keep = async (obtained: Obtained) => {
         const { credential, ...rest } = sealingSecret(obtained, provider, secret);
-        if (options.verify === true) await assertWorks(request, { credential, audience: plan.audience });
-        return finishGrant({ ...request, plan }, { credential, ...rest });
+        const verification = await assertWorks(
+          request,
+          { credential, audience: plan.audience },
+          { isIssued: flow !== 'token' && flow !== 'import', isWanted: options.verify !== false },
+        );
+        return finishGrant({ ...request, plan, verification }, { credential, ...rest });
       };
       return noting(request, existing, async () =>
         flow === 'authorization_code' ? byCode(request, keep) : keep(await (await obtainBy(flow))(request)),
@@ -88,7 +105,52 @@ export async function connect(
     });
     return connecting.finally(() => consentTimeout.end());
   });
-  if (connected !== null) await report(context, configured, connected);
+  if (connected === null) return;
+  await report(context, configured, connected);
+  if (options.fromEnv !== undefined) {
+    context.output.say(
+      `${options.fromEnv} is still set, and programs that you start can read it.\n  → unset ${options.fromEnv}, and delete it from the files of your shell (~/.profile, ~/.bashrc, ~/.zshrc)`,
+    );
+  }
+}
+
+/**
+ * `--from-env`: the context with the variable as standard input.
+ *
+ * @throws SidekeyError `input_invalid` if it is not set
+ */
+function fromVariable(context: Context, name: string): Context {
+  // The text may be the key itself.
+  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) || !context.env[name]) {
+    throw new SidekeyError('input_invalid', 'The variable of --from-env is not set in this shell.', {
+      hint: 'name a variable that is exported: sidekey connect openai --from-env OPENAI_API_KEY',
+    });
+  }
+  const value = context.env[name];
+  return { ...context, ask: null, readInput: () => Promise.resolve(value) };
+}
+
+/** Asks for the secret of a client that has none in the config file. It is sealed with the grant. */
+async function typedSecret({ ask }: Context, provider: Provider): Promise<string | null> {
+  const { clientSecret, clientAuth, title } = provider;
+  if (ask === null || clientSecret !== null || clientAuth === 'none') return null;
+  return (await ask(`Client secret at ${title} (it is not shown)`, { secret: true })).trim() || null;
+}
+
+/** Asks before the credential of a working grant is replaced, which may be that of another account. */
+async function assertReplaces(
+  { openLines, now, ask }: Context,
+  existing: OpenedGrant | null,
+  options: ConnectOptions,
+): Promise<void> {
+  if (ask === null || existing === null || stateNow(existing.grant, now()) !== 'active') return;
+  const { name, provider } = existing.grant;
+  const question = `${titleOf(existing.grant)} is connected already. Replace its credential?`;
+  // More scopes belong to the same account.
+  if (options.scope !== undefined || (await confirm(openLines, question, false))) return;
+  throw new SidekeyError('already_exists', `${name} was left as it is.`, {
+    hint: `a second account: sidekey connect ${provider} --name work`,
+  });
 }
 
 async function discovered(
@@ -146,6 +208,7 @@ const choices: readonly (readonly [
   ['--assume-role', 'aws_role', ({ assumeRole }) => assumeRole !== undefined],
   ['--via', 'auth0_connection', ({ via }) => via !== undefined],
   ['--token', 'token', ({ token }) => token === true],
+  ['--from-env', 'token', ({ fromEnv }) => fromEnv !== undefined],
   ['--import', 'import', (options) => options.import === true],
 ];
 
@@ -159,14 +222,22 @@ const browserOptions: readonly (readonly [option: string, isSaid: (options: Opti
 ];
 
 /**
- * Returns the flow of the options, else the default of the provider.
+ * Returns the flow of the options, else the default of the provider: a pasted key where a consent needs a client that
+ * is not registered.
  *
+ * @param asks true if a person can be asked
  * @throws SidekeyError `input_invalid` if the options name two
  */
-export function chooseFlow(options: Options, { flows }: Pick<Provider, 'flows'>): ConnectFlow {
+export function chooseFlow(
+  options: Options,
+  { flows, token, clientId }: Pick<Provider, 'flows' | 'token' | 'clientId'>,
+  asks: boolean,
+): ConnectFlow {
   const [first, second] = choices.filter(([, , isSaid]) => isSaid(options));
   const inBrowser = browserOptions.find(([, isSaid]) => isSaid(options));
-  if (first === undefined) return inBrowser === undefined ? (flows[0] ?? 'token') : 'authorization_code';
+  if (first === undefined && inBrowser !== undefined) return 'authorization_code';
+  if (first === undefined)
+    return asks && token !== null && clientId === null ? 'token' : (flows[0] ?? 'token');
   const [option, flow] = first;
   if (second !== undefined) throw conflicting(option, second[0]);
   // An account at Auth0 is connected by one process.

@@ -7,21 +7,27 @@ import {
 } from './allowed-domains.ts';
 import type { FinishPage } from './browser/browser.ts';
 import type { ConnectRequest, Obtained } from './request.ts';
+import type { Verification } from './verify.ts';
 import type { Context } from '../context.ts';
 import { details as lines, relativeTime } from '../format.ts';
 import { keepGrant } from '../grant/import.ts';
 import { accountOf, expiryOf, grantCommand, grantJson, scopesOf, titleOf } from '../grant/format.ts';
 import { displayName } from '../../config/problem.ts';
 import { type Grant, stateNow } from '../../grants/grant.ts';
-import type { Provider } from '../../grants/provider.ts';
+import type { Probe, Provider } from '../../grants/provider.ts';
 import { replaceCommand } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { shellWord } from '../../lib/text.ts';
 import { ungrantedScopes } from '../../oauth/scopes.ts';
 
 /** Prints the result of a connect. */
-export async function report(context: Context, { title }: Provider, connected: Connected): Promise<void> {
+export async function report(
+  context: Context,
+  { title, probe }: Provider,
+  connected: Connected,
+): Promise<void> {
   const { output, now, configFile } = context;
-  const { grant, replaced, audience, details, edits, ungranted, warnings } = connected;
+  const { grant, replaced, audience, details, edits, ungranted, warnings, verification } = connected;
   const at = now();
   const file = await configFile();
   const said = edits.every(({ change }) => change === 'added') ? 'added to' : 'now in';
@@ -30,6 +36,7 @@ export async function report(context: Context, { title }: Provider, connected: C
       ...grantJson(grant, at),
       audience,
       account: details,
+      verified: verification.verified,
       replaced,
       ungranted_scopes: ungranted,
       domains: edits.map(({ pattern }) => pattern),
@@ -41,6 +48,7 @@ export async function report(context: Context, { title }: Provider, connected: C
       user: grant.user,
       account: accountOf(details),
       state: stateNow(grant, at),
+      check: verification.says,
       scopes: scopesOf(grant),
       expires: `${expiryOf(grant, at)}${grant.refreshable && grant.expiresAt !== null ? ', and is renewed before' : ''}`,
       audience: audience.join(', '),
@@ -48,10 +56,35 @@ export async function report(context: Context, { title }: Provider, connected: C
         edits.length === 0
           ? null
           : `${edits.map(({ pattern }) => pattern).join(', ')} (${said} ${displayName(file, process.cwd())})`,
-    }),
+    }) + nextSteps(grant, probe, audience),
   );
   for (const { sentence, hint } of warnings)
     output.say(`Note: ${sentence}${hint === null ? '' : `\n  → ${hint}`}`);
+}
+
+/** Returns the first call, and for a second account the ways to choose it. */
+function nextSteps({ name, provider }: Grant, probe: Probe | null, audience: readonly string[]): string {
+  const isSecond = name !== provider;
+  const call = probe === null || probe.json !== null ? null : probe.url;
+  const selected = isSecond ? ` --grant ${name}` : '';
+  const fields = Object.entries(probe?.headers ?? {}).map(
+    ([key, text]) => ` -H ${shellWord(`${key}: ${text}`)}`,
+  );
+  const [host] = call === null ? audience.filter((text) => !text.includes('*')) : [new URL(call).host];
+  return [
+    ...(call === null
+      ? []
+      : ['The first call:', `  → sidekey fetch ${shellWord(call)}${fields.join('')}${selected}`]),
+    ...(isSecond
+      ? [
+          `To use this account: "+grant=${name}" in the user name of the proxy, or`,
+          `  → sidekey run --grant ${name} -- COMMAND`,
+          ...(host === undefined ? [] : [`  → ${allowCommand(host, name)}   (for every request to it)`]),
+        ]
+      : []),
+  ]
+    .map((line) => `\n${line}`)
+    .join('');
 }
 
 /** Page for the browser after a successful connect. */
@@ -83,10 +116,12 @@ export interface Connected {
   /** Requested scopes that were not granted. */
   readonly ungranted: readonly string[];
   readonly warnings: readonly Warning[];
+  readonly verification: Verification;
 }
 
 type FinishRequest = Pick<ConnectRequest, 'context' | 'state' | 'provider' | 'name' | 'user' | 'scopes'> & {
   readonly plan: DomainPlan;
+  readonly verification: Verification;
 };
 
 /**
@@ -148,10 +183,16 @@ export async function finishGrant(request: FinishRequest, obtained: Obtained): P
     return { edits: [], blocked: [] };
   });
   for (const { pattern, says } of blocked) {
-    warn(
-      `The allowed-domains map has ${pattern} already (${says}); not changed.`,
-      allowCommand(pattern, name),
-    );
+    warn(`${pattern} ${says}; not changed.`, allowCommand(pattern, name));
   }
-  return { grant, replaced, audience, details, edits, ungranted, warnings };
+  return {
+    grant,
+    replaced,
+    audience,
+    details,
+    edits,
+    ungranted,
+    warnings,
+    verification: request.verification,
+  };
 }

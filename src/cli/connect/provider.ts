@@ -38,9 +38,10 @@ export function assertSettings({ name, title, settings }: Provider): void {
  * Checks that a consent in a browser is possible.
  *
  * @param redirectUri the redirect URI to register
+ * @param asks true if the client secret can be typed
  * @throws SidekeyError `input_invalid`, `config_invalid`; errors of the client secret
  */
-export async function assertClient(provider: Provider, redirectUri: string): Promise<void> {
+export async function assertClient(provider: Provider, redirectUri: string, asks: boolean): Promise<void> {
   const { name, title, authorizationEndpoint, tokenEndpoint, clientId } = provider;
   if (authorizationEndpoint === null) {
     throw new SidekeyError('input_invalid', `${title} gives no consent in a browser.`, {
@@ -52,14 +53,14 @@ export async function assertClient(provider: Provider, redirectUri: string): Pro
       hint: `set providers.${name}.token_endpoint`,
     });
   }
-  if (clientId === null) throw noClient(provider, redirectUri);
+  if (clientId === null) throw noClient(provider, redirectUri, asks);
   // Read before the consent, because the code expires soon.
   await provider.clientSecret?.();
 }
 
-function noClient(provider: Provider, redirectUri: string): SidekeyError {
+function noClient(provider: Provider, redirectUri: string, asks: boolean): SidekeyError {
   const { name, title, clientRegistration, clientAuth } = provider;
-  const secret = clientAuth === 'none' ? '' : ` --client-secret env:${variableFor(name)}`;
+  const secret = clientAuth === 'none' || asks ? '' : ` --client-secret env:${variableFor(name)}`;
   const command = `sidekey connect ${name} --client-id ID${secret} --redirect-uri ${redirectUri}${redirectUri.startsWith('https:') ? ' --paste' : ''}`;
   const steps =
     clientRegistration === null
@@ -69,11 +70,24 @@ function noClient(provider: Provider, redirectUri: string): SidekeyError {
           ...clientRegistration.steps.map((step) => step.replaceAll('{redirect_uri}', redirectUri)),
         ];
   const lines = steps.map((step, index) => `${index + 1}. ${step}`).join('\n    ');
-  const others = otherWays(provider);
+  // Without a client, a code for a device cannot be requested either.
+  const others = otherWays({
+    ...provider,
+    token: null,
+    flows: provider.flows.filter((flow) => flow !== 'device_code'),
+  });
   return new SidekeyError(
     'input_invalid',
     `Sidekey is not registered at ${title} yet: providers.${name} has no client_id.`,
-    { hint: [lines, command, ...(others === null ? [] : [others])].join('\n  → ') },
+    {
+      hint: [
+        // The key works at once.
+        ...(provider.token === null ? [] : [connectCommand(name, 'token')]),
+        lines,
+        command,
+        ...(others === null ? [] : [others]),
+      ].join('\n  → '),
+    },
   );
 }
 
@@ -88,8 +102,8 @@ function variableFor(name: string): string {
 /** Returns the commands for flows without a browser; null: there are none. */
 function otherWays({ name, flows, token }: Provider): string | null {
   const others = [
-    ...flows.filter((flow) => flow !== 'authorization_code' && flow !== 'auth0_connection'),
     ...(token === null ? [] : (['token'] as const)),
+    ...flows.filter((flow) => flow !== 'authorization_code' && flow !== 'auth0_connection'),
   ];
   if (others.length === 0) return null;
   return others.map((flow) => connectCommand(name, flow)).join('\n  → ');

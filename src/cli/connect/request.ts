@@ -60,7 +60,10 @@ export interface ConnectOptions {
   readonly tokenExchange?: boolean;
   readonly import?: boolean;
   readonly token?: boolean;
+  /** False: the credential is stored unverified. */
   readonly verify?: boolean;
+  /** The environment variable with the key. */
+  readonly fromEnv?: string;
   readonly discover?: boolean;
   /** Endpoints of a service without a provider definition; kept in the config file. */
   readonly authUrl?: string;

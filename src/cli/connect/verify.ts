@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { AuditLog } from '../../audit/event.ts';
 import type { ConnectRequest } from './request.ts';
-import type { Context } from '../context.ts';
 import type { SealedCredential } from '../../grants/credential.ts';
 import type { Probe, Provider } from '../../grants/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
@@ -21,10 +20,13 @@ import type { UpstreamClient } from '../../upstream/client.ts';
 /** Result of a probe. */
 type Verified =
   | { readonly kind: 'works'; readonly status: number }
-  /** The provider accepts the request but rejects the credential. */
+  /** The provider answers, but does not accept the credential. */
   | { readonly kind: 'refused'; readonly status: number }
-  /** The probe proved nothing; the reason is the end of a sentence. */
-  | { readonly kind: 'unknown'; readonly reason: string };
+  /** Another status: the probe proved nothing. */
+  | { readonly kind: 'unclear'; readonly status: number }
+  | { readonly kind: 'unreachable'; readonly reason: string }
+  /** The definition of the provider has no request that carries the credential. */
+  | { readonly kind: 'no_request' };
 
 const maxResponseBytes = 1_048_576;
 
@@ -41,9 +43,8 @@ export async function verify(
   { upstream, signal }: { readonly upstream: UpstreamClient; readonly signal: AbortSignal },
 ): Promise<Verified> {
   const { probe } = provider;
-  if (probe === null) return { kind: 'unknown', reason: 'no harmless call is known that would show it' };
-  const target = parseAbsoluteTarget(probe.url);
-  if (target === null) return { kind: 'unknown', reason: 'the call that would show it has no valid URL' };
+  const target = probe === null ? null : parseAbsoluteTarget(probe.url);
+  if (probe === null || target === null) return { kind: 'no_request' };
   const json = probe.json === null ? null : JSON.stringify(probe.json);
   const facts = {
     method: methodOf(probe),
@@ -55,8 +56,7 @@ export async function verify(
   };
   const plan = placementAt(provider.inject, target);
   if (plan instanceof SidekeyError) throw plan;
-  if (plan.kind === 'own')
-    return { kind: 'unknown', reason: 'the call that would show it does not carry it' };
+  if (plan.kind === 'own') return { kind: 'no_request' };
   const sent = ['Accept', 'application/json', ...Object.entries(probe.headers).flat()];
   if (json !== null) sent.push('Content-Type', 'application/json');
   const { origin } = new URL(probe.url);
@@ -93,15 +93,15 @@ export async function verify(
     const { status } = response;
     const answer = await readBounded(response.body, maxResponseBytes);
     if (status === 401 || status === 403) return { kind: 'refused', status };
-    if (status < 200 || status > 299)
-      return { kind: 'unknown', reason: `it was answered with HTTP ${status}` };
+    if (status < 200 || status > 299) return { kind: 'unclear', status };
     if (probe.okField !== null) {
       const says = jsonObject(answer?.toString('utf8') ?? '');
       if (says === null || memberAt(says, probe.okField) !== true) return { kind: 'refused', status };
     }
     return { kind: 'works', status };
   } catch (error) {
-    return { kind: 'unknown', reason: findSidekeyError(error)?.message ?? describeFault(error) };
+    signal.throwIfAborted();
+    return { kind: 'unreachable', reason: findSidekeyError(error)?.message ?? describeFault(error) };
   }
 }
 
@@ -114,32 +114,61 @@ async function written(body: Buffer, rewrite: AppliedRequest['rewriteBody']): Pr
 }
 
 interface VerifyRequest extends Pick<ConnectRequest, 'provider' | 'user' | 'upstream' | 'signal'> {
-  readonly context: { readonly output: Pick<Context['output'], 'say'> };
   readonly state: { readonly audit: Pick<AuditLog, 'append' | 'note'> };
 }
 
+/** How a new credential was verified. */
+export interface Verification {
+  readonly verified: boolean;
+  /** A line of the result. */
+  readonly says: string;
+}
+
 /**
- * `--verify`: refuses a credential that the provider rejects. Warns if the probe proved nothing.
+ * Verifies a new credential.
  *
- * @throws SidekeyError `provider_refused`, `audit_unavailable`; as `verify`
+ * @param how isIssued: the provider issued it for this call; only HTTP 401 refuses it then, because its scopes or
+ * its kind may not cover the request of the probe. isWanted: false for `--no-verify`
+ * @throws SidekeyError `provider_refused`, `upstream_unreachable`, `audit_unavailable`; as `verify`
  */
-export async function assertWorks(request: VerifyRequest, sealed: SealedCredential): Promise<void> {
-  const { context, provider } = request;
-  const verified = await recorded(request, () => verify(provider, sealed, request));
-  switch (verified.kind) {
+export async function assertWorks(
+  request: VerifyRequest,
+  sealed: SealedCredential,
+  { isIssued, isWanted }: { readonly isIssued: boolean; readonly isWanted: boolean },
+): Promise<Verification> {
+  if (!isWanted) return { verified: false, says: 'not verified: --no-verify' };
+  const { name, title } = request.provider;
+  const result = await recorded(request, () => verify(request.provider, sealed, request));
+  switch (result.kind) {
     case 'works':
-      context.output.say(`${provider.title} accepts the credential (HTTP ${verified.status}).`);
-      return;
-    case 'refused':
+      return { verified: true, says: `${title} accepts the credential (HTTP ${result.status})` };
+    case 'no_request':
+      return { verified: false, says: `not verified: ${name} has no request to check with` };
+    case 'unreachable':
       throw new SidekeyError(
-        'provider_refused',
-        `${provider.title} does not accept the credential (HTTP ${verified.status}); nothing was stored.`,
-        { hint: 'see that it is the right one, that it is not revoked, and that it may do this' },
+        'upstream_unreachable',
+        `${title} cannot be reached to verify the credential, and nothing was stored: ${withoutStop(result.reason)}.`,
+        { hint: 'try again later, or store it without the check: --no-verify' },
       );
-    case 'unknown':
-      context.output.say(
-        `Note: whether ${provider.title} accepts the credential is not known: ${withoutStop(verified.reason)}.`,
-      );
+    case 'refused':
+    case 'unclear':
+      if (isIssued && result.status !== 401) {
+        const says = `not verified: ${title} issued the token, and answered the check with HTTP ${result.status}`;
+        return { verified: false, says };
+      }
+      throw result.kind === 'refused'
+        ? new SidekeyError(
+            'provider_refused',
+            `${title} does not accept the credential (HTTP ${result.status}); nothing was stored.`,
+            {
+              hint: 'check that it is the right one and not revoked; if it may only not make this check: --no-verify',
+            },
+          )
+        : new SidekeyError(
+            'provider_refused',
+            `${title} answered the check of the credential with HTTP ${result.status}; nothing was stored.`,
+            { hint: 'try again later, or store it without the check: --no-verify' },
+          );
   }
 }
 
@@ -163,7 +192,7 @@ async function recorded(
     host,
     port,
     path: plan instanceof SidekeyError ? path : pathWithout(path, pathPrefixesOf(plan)),
-    reason: 'connect --verify',
+    reason: 'connect',
   };
   await state.audit.append({ ...event, event: 'access', outcome: 'allow' });
   let verified: Verified | undefined;
@@ -171,7 +200,7 @@ async function recorded(
     verified = await send();
     return verified;
   } finally {
-    const status = verified === undefined || verified.kind === 'unknown' ? undefined : verified.status;
+    const status = verified !== undefined && 'status' in verified ? verified.status : undefined;
     state.audit.note({ ...event, event: 'outcome', outcome: status === undefined ? 'failed' : 'ok', status });
   }
 }

@@ -80,15 +80,14 @@ function grantNames(context: Context): Promise<ReadonlySet<string>> {
 /** Connects a found credential as `connect --token` does. It stays at its place. */
 function connectFound(context: Context, { provider, input }: FoundLogin): Promise<boolean> {
   const given = { ...quiet(context), ask: null, readInput: () => Promise.resolve(input) };
-  return step(context, () => connect(given, provider, { token: true, verify: true }));
+  return step(context, () => connect(given, provider, { token: true }));
 }
 
 async function connectNamed(context: Context, done: Done): Promise<void> {
   const lines = context.openLines();
   const name = (await lines.next('Connect which service, such as github or openai? (Enter: none) '))?.trim();
   lines.close();
-  if (name && (await step(context, () => connect(quiet(context), name, { verify: true }))))
-    done.connected.push(name);
+  if (name && (await step(context, () => connect(quiet(context), name, {})))) done.connected.push(name);
 }
 
 /** Runs a step. Its failure is said, and ends no other step. */

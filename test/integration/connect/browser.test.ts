@@ -41,6 +41,7 @@ describe('connect, with a browser on this machine', () => {
         '  provider  acme: Acme Helpdesk',
         '  user      default',
         '  state     active',
+        '  check     not verified: acme has no request to check with',
         '  scopes    openid read:tickets',
         '  expires   in TIME, and is renewed before',
         `  audience  ${at.authority}`,
@@ -147,9 +148,7 @@ describe('connect, with a browser on this machine', () => {
     const second = await connected(at, ['--name', 'second']);
     expect(second.result.id).not.toBe(first.result.id);
     expect(second.result).toMatchObject({ name: 'second', domains: [] });
-    expect(second.result['warnings']).toEqual([
-      `The allowed-domains map has ${at.authority} already (grant acme); not changed.`,
-    ]);
+    expect(second.result['warnings']).toEqual([`${at.authority} already uses the grant acme; not changed.`]);
   });
 
   test('says which scopes were asked for and not granted', async () => {
@@ -180,7 +179,7 @@ describe('connect, and the allowed-domains map', () => {
     const { result } = await connected(at);
     expect(result).toMatchObject({
       domains: [],
-      warnings: [`The allowed-domains map has ${at.authority} already (refused); not changed.`],
+      warnings: [`${at.authority} is already set to refused; not changed.`],
     });
     expect(await readFile(at.configFile, 'utf8')).toBe(text);
   });

@@ -32,7 +32,8 @@ describe('a missing requirement is reported before any consent', () => {
   test('the provider', async () => {
     expect(await (await home()).run(['connect'])).toMatchObject({
       exit: 2,
-      stderr: 'sidekey: Which provider?\n  → sidekey connect PROVIDER; sidekey provider list shows them\n',
+      stderr:
+        'sidekey: connect needs the name of a provider.\n  → sidekey connect github --token, for example; "sidekey provider list" shows all providers\n',
     });
   });
 
@@ -61,11 +62,11 @@ describe('a missing requirement is reported before any consent', () => {
       [
         'Kept in config/sidekey.yaml: providers.shop (settings.shop).',
         'sidekey: Sidekey is not registered at Shop yet: providers.shop has no client_id.',
+        '  → sidekey connect shop --token',
         '  → 1. Open https://example.com/apps',
         '    2. Create an app with the redirect URI http://127.0.0.1:8765/callback.',
         '    3. Copy the client id.',
         '  → sidekey connect shop --client-id ID --client-secret env:SHOP_CLIENT_SECRET --redirect-uri http://127.0.0.1:8765/callback',
-        '  → sidekey connect shop --token',
         '',
       ].join('\n'),
     );
@@ -86,7 +87,7 @@ describe('a missing requirement is reported before any consent', () => {
     expect(ran.exit).toBe(2);
     expect(ran.stderr).toContain('sidekey: Shop gives no consent in a browser.\n');
     expect(ran.stderr).toContain(
-      '→ sidekey connect shop --client-credentials\n  → sidekey connect shop --token\n',
+      '→ sidekey connect shop --token\n  → sidekey connect shop --client-credentials\n',
     );
   });
 

@@ -57,11 +57,11 @@ describe('connect --token', () => {
       ),
     );
     const input = 'access_key_id=AKIAIOSFODNN7EXAMPLE\nsecret_access_key=the/real+secret\n';
-    const command = ['connect', 'corp', '--token', '--verify', '--region', 'eu-west-3'];
+    const command = ['connect', 'corp', '--token', '--region', 'eu-west-3'];
     const ran = await at.run(command, { input });
     expect(ran).toMatchObject({
       exit: 0,
-      stderr: expect.stringContaining('accepts the credential (HTTP 200)'),
+      stdout: expect.stringContaining('accepts the credential (HTTP 200)'),
     });
     expect(ran.stdout + ran.stderr).not.toContain('real+secret');
     expect(await stored(at)).toMatchObject([{ name: 'corp', type: 'aws' }]);
@@ -97,12 +97,12 @@ describe('connect --token', () => {
     );
     const input = 'access_key_id=AKIAIOSFODNN7EXAMPLE\nsecret_access_key=the/real+secret\n';
     const role = 'arn:aws:iam::123456789012:role/agents';
-    const ran = await at.run(['connect', 'corp', '--assume-role', role, '--external-id', 'x1', '--verify'], {
+    const ran = await at.run(['connect', 'corp', '--assume-role', role, '--external-id', 'x1'], {
       input,
     });
     expect(ran).toMatchObject({
       exit: 0,
-      stderr: expect.stringContaining('accepts the credential (HTTP 200)'),
+      stdout: expect.stringContaining('accepts the credential (HTTP 200)'),
     });
     expect(ran.stdout + ran.stderr).not.toMatch(/real\+secret|of\/the\+role|token==/);
     expect(new URLSearchParams(asked[0])).toEqual(
@@ -129,9 +129,9 @@ describe('connect --token', () => {
       },
     );
     const input = 'sid=AC1\nauth=s3cret\n';
-    expect(await at.run(['connect', 'corp', '--token', '--verify'], { input })).toMatchObject({
+    expect(await at.run(['connect', 'corp', '--token'], { input })).toMatchObject({
       exit: 0,
-      stderr: expect.stringContaining('accepts the credential (HTTP 200)'),
+      stdout: expect.stringContaining('accepts the credential (HTTP 200)'),
     });
   });
 
@@ -161,16 +161,16 @@ describe('connect --token', () => {
   });
 });
 
-describe('connect --verify', () => {
+describe('the verification of a new credential', () => {
   test('stores nothing that the provider does not take', async () => {
     const { at } = await keyed({}, ({ authorization }) => authorization === 'Bearer good');
-    const ran = await at.run(['connect', 'corp', '--token', '--verify'], { input: 'bad' });
+    const ran = await at.run(['connect', 'corp', '--token'], { input: 'bad' });
     expect(ran).toMatchObject({
       exit: 5,
       stderr: expect.stringContaining('does not accept the credential (HTTP 401)'),
     });
     expect(await stored(at)).toEqual([]);
-    expect(await at.run(['connect', 'corp', '--token', '--verify'], { input: 'good' })).toMatchObject({
+    expect(await at.run(['connect', 'corp', '--token'], { input: 'good' })).toMatchObject({
       exit: 0,
     });
     expect(await stored(at)).toHaveLength(1);
@@ -182,21 +182,61 @@ describe('connect --verify', () => {
     const probe = { url: `${upstream.url}/me`, ok_field: 'user.active' };
     const text = await readFile(at.configFile, 'utf8');
     await writeFile(at.configFile, text.replace(/probe:\n\s+url: .*\n/, `probe: ${JSON.stringify(probe)}\n`));
-    expect(await at.run(['connect', 'corp', '--token', '--verify'], { input: 'key' })).toMatchObject({
+    expect(await at.run(['connect', 'corp', '--token'], { input: 'key' })).toMatchObject({
       exit: 5,
     });
   });
 
-  test('stores a credential that cannot be verified, and reports that', async () => {
+  test('stores nothing where the provider cannot be reached, and names --no-verify', async () => {
     const { at, upstream } = await keyed({}, () => true);
     await upstream.close();
-    const ran = await at.run(['connect', 'corp', '--token', '--verify'], { input: 'key' });
-    expect(ran).toMatchObject({ exit: 0, stderr: expect.stringContaining('is not known') });
+    const ran = await at.run(['connect', 'corp', '--token'], { input: 'key' });
+    expect(ran).toMatchObject({ exit: 6, stderr: expect.stringContaining('--no-verify') });
+    expect(await stored(at)).toEqual([]);
+    const blind = await at.run(['connect', 'corp', '--token', '--no-verify'], { input: 'key' });
+    expect(blind).toMatchObject({ exit: 0, stdout: expect.stringContaining('not verified: --no-verify') });
+    expect(await stored(at)).toHaveLength(1);
+  });
+
+  test('is left out where the provider has no request for it', async () => {
+    const { at, upstream } = await keyed({}, () => true);
+    const text = await readFile(at.configFile, 'utf8');
+    await writeFile(at.configFile, text.replace(/probe:\n\s+url: .*\n/, '\n'));
+    const ran = await at.run(['connect', 'corp', '--token'], { input: 'key' });
+    expect(ran).toMatchObject({
+      exit: 0,
+      stdout: expect.stringContaining('not verified: corp has no request to check with'),
+    });
+    expect(upstream.connections()).toBe(0);
+  });
+
+  test('takes a key from a variable, and says how to remove it from there', async () => {
+    const { at } = await keyed({}, ({ authorization }) => authorization === 'Bearer good-key');
+    const ran = await at.run(['connect', 'corp', '--from-env', 'CORP_KEY'], {
+      env: { CORP_KEY: 'good-key' },
+    });
+    expect(ran).toMatchObject({ exit: 0, stderr: expect.stringContaining('unset CORP_KEY') });
+    expect(ran.stdout + ran.stderr).not.toContain('good-key');
+    expect(await at.run(['connect', 'corp', '--from-env', 'NOT_SET'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('is not set in this shell'),
+    });
+  });
+
+  test('sends no key in the form of another provider', async () => {
+    const { at } = await keyed({}, () => true);
+    const ran = await at.run(['connect', 'github', '--token'], { input: 'sk-ant-api03-0000' });
+    expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining('connect anthropic --token') });
+    expect(await at.run(['connect', 'corp', '--token'], { input: 'abc def' })).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('contains no spaces'),
+    });
+    expect(await stored(at)).toEqual([]);
   });
 
   test('sends the credential nowhere but to its audience', async () => {
     const { at, upstream } = await keyed({ audience: ['api.example.com'] }, () => true);
-    const ran = await at.run(['connect', 'corp', '--token', '--verify'], { input: 'key' });
+    const ran = await at.run(['connect', 'corp', '--token'], { input: 'key' });
     expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining('Wrong audience') });
     expect(upstream.connections()).toBe(0);
     expect(await stored(at)).toEqual([]);

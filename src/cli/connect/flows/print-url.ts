@@ -12,6 +12,7 @@ import { existingGrant, planDomains } from '../allowed-domains.ts';
 import { redirectOf, writtenRedirectUri } from '../browser/browser.ts';
 import { finishGrant, report } from '../finish-grant.ts';
 import { type ConnectOptions, type ConnectRequest, noting, timeoutOf } from '../request.ts';
+import { assertWorks } from '../verify.ts';
 import { obtainByCode } from './authorization-code.ts';
 
 const defaultTimeoutMs = 3_600_000;
@@ -72,7 +73,7 @@ export async function printUrl(request: Omit<ConnectRequest, 'upstream' | 'signa
 export async function finishConsent(
   context: Context,
   named: string | undefined,
-  { finish = '', state: said }: Pick<ConnectOptions, 'finish' | 'state'>,
+  { finish = '', state: said, verify }: Pick<ConnectOptions, 'finish' | 'state' | 'verify'>,
 ): Promise<void> {
   const callback = parseCallback(finish === '-' ? await context.readInput() : finish);
   const stateOfFlow = stateOf(callback, said);
@@ -101,12 +102,14 @@ export async function finishConsent(
     );
     const connected = await withUpstreamClient(state.config, context.env, (upstream) => {
       const request = { context, state, upstream, provider, name, user, scopes };
-      return noting(request, existing, async () =>
-        finishGrant(
-          { ...request, plan },
-          await obtainByCode(request, { ...session, acceptBareCode: true }, callback),
-        ),
-      );
+      return noting(request, existing, async () => {
+        const obtained = await obtainByCode(request, { ...session, acceptBareCode: true }, callback);
+        const sealed = { credential: obtained.credential, audience: plan.audience };
+        const signal = AbortSignal.timeout(state.config.limits.refresh_timeout);
+        const how = { isIssued: true, isWanted: verify !== false };
+        const verification = await assertWorks({ ...request, signal }, sealed, how);
+        return finishGrant({ ...request, plan, verification }, obtained);
+      });
     });
     return { provider, connected };
   });

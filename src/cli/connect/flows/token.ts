@@ -22,7 +22,7 @@ import { fillTemplate, parseTemplate } from '../../../schemes/parameters.ts';
  */
 export const pasteToken: Obtain = async (request) => {
   const { options, provider } = request;
-  const parts = await askedParts(request);
+  const parts = await askedParts(request, (asked) => assertOwnForm(asked, request));
   const credential = credentialOf(parts, pastedToken(provider));
   if (options.region === undefined) return { credential, scopes: [] };
   if (credential.type === 'aws') {
@@ -33,14 +33,48 @@ export const pasteToken: Obtain = async (request) => {
   });
 };
 
+/**
+ * Refuses a key in the form of another provider, or of several words. Sent for verification, the first would be shown to a
+ * foreign service.
+ *
+ * @throws SidekeyError `input_invalid`
+ */
+function assertOwnForm(parts: PastedParts, { provider, state }: ConnectRequest): void {
+  const [part, ...more] = pastedToken(provider).parts;
+  const value = parts[part?.name ?? ''];
+  if (part === undefined || value === undefined || more.length > 0) return;
+  if (/\s/.test(value)) {
+    throw new SidekeyError('input_invalid', `A ${part.label} contains no spaces or line breaks.`, {
+      hint: 'paste the value alone, without "Bearer" or a name before it',
+    });
+  }
+  if (part.prefixes.length === 0 || part.prefixes.some(({ prefix }) => value.startsWith(prefix))) return;
+  const { providers } = state.config;
+  const [other] = providers.names
+    .flatMap((name) => {
+      const token = providers.get(name)?.token;
+      const prefixes = token?.parts.length === 1 ? (token.parts[0]?.prefixes ?? []) : [];
+      return prefixes.map(({ prefix, wrongKind }) => ({ name, prefix, isOwn: !wrongKind }));
+    })
+    .filter(({ prefix, isOwn }) => isOwn && prefix.length > 2 && value.startsWith(prefix))
+    .toSorted((a, b) => b.prefix.length - a.prefix.length);
+  if (other === undefined) return;
+  throw new SidekeyError(
+    'input_invalid',
+    `This has the form of a key of ${other.name}, not of ${provider.title} (${other.prefix}…).`,
+    { hint: `sidekey connect ${other.name} --token` },
+  );
+}
+
 /** Prompts for the parts of the token. */
-export async function askedParts({
-  context,
-  provider,
-}: Pick<ConnectRequest, 'context' | 'provider'>): Promise<PastedParts> {
+export async function askedParts(
+  { context, provider }: Pick<ConnectRequest, 'context' | 'provider'>,
+  check?: (parts: PastedParts) => void,
+): Promise<PastedParts> {
   const token = pastedToken(provider);
   const parts =
     context.ask === null ? readParts(await context.readInput(), token) : await askParts(context, token);
+  check?.(parts);
   for (const part of token.parts) {
     const doubt = doubtOf(parts[part.name] ?? '', part);
     if (doubt !== null) context.output.say(`Note: ${doubt}`);

@@ -22,7 +22,7 @@ test.each<[ConnectOptions, readonly Flow[], ConnectFlow]>([
   [{ device: true }, ['authorization_code'], 'device_code'],
   [{ via: 'auth0', browser: 'firefox' }, flows, 'auth0_connection'],
 ])('%j of a provider with %j: %s', (options, offered, flow) => {
-  expect(chooseFlow(options, { flows: offered })).toBe(flow);
+  expect(chooseFlow(options, { flows: offered, token: null, clientId: null }, true)).toBe(flow);
 });
 
 test.each<[ConnectOptions, string]>([
@@ -30,5 +30,14 @@ test.each<[ConnectOptions, string]>([
   [{ device: true, paste: true }, '--device and --paste do not go together.'],
   [{ clientCredentials: true, browser: false }, '--client-credentials and --browser do not go together.'],
 ])('%j is refused', (options, message) => {
-  expect(() => chooseFlow(options, { flows })).toThrow(message);
+  expect(() => chooseFlow(options, { flows, token: null, clientId: null }, true)).toThrow(message);
+});
+
+test.each([
+  ['a person, and no client is registered', null, true, 'token'],
+  ['a person, and a client is registered', 'id', true, 'authorization_code'],
+  ['a program, which reads an answer with the ways', null, false, 'authorization_code'],
+] as const)('the default of a provider with keys for %s', (_case, clientId, asks, flow) => {
+  const token = { label: 'key', url: null, steps: [], parts: [], inject: { kind: 'inject' } } as const;
+  expect(chooseFlow({}, { flows: ['authorization_code'], token, clientId }, asks)).toBe(flow);
 });

@@ -1,0 +1,85 @@
+import { homedir } from 'node:os';
+import type { Context } from '../context.ts';
+import { findLogins } from '../init/find-logins.ts';
+import type { Provider } from '../../grants/provider.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+
+const maxMatches = 12;
+
+/**
+ * Asks for a provider: those with a credential on this machine first, and a search of the catalog.
+ *
+ * @throws SidekeyError `input_invalid` if nobody can be asked, or the answer is empty
+ */
+export async function chooseProvider(context: Context): Promise<string> {
+  const { ask, env, openLines, output } = context;
+  if (ask === null) throw noChoice();
+  const { providers } = await context.config();
+  const found = findLogins({ env, home: env['HOME'] ?? homedir(), folder: process.cwd() }, providers);
+  if (found.length > 0) {
+    output.say(
+      ['Found on this machine:', ...found.map(({ provider, place }) => `  ${provider}: ${place}`)].join('\n'),
+    );
+  }
+  const lines = openLines();
+  try {
+    for (;;) {
+      const text = (await lines.next('Connect which provider? (its name, or a part of it) '))
+        ?.trim()
+        .toLowerCase();
+      if (!text) throw noChoice();
+      const matches = providers.names.filter((name) => name.includes(text));
+      if (matches.includes(text)) return text;
+      const [only, ...others] = matches;
+      if (only !== undefined && others.length === 0) return only;
+      const shown = matches.slice(0, maxMatches).join(', ');
+      output.say(
+        only === undefined
+          ? `No provider has ${JSON.stringify(text)} in its name.`
+          : `${shown}${matches.length > maxMatches ? `, and ${matches.length - maxMatches} more` : ''}`,
+      );
+    }
+  } finally {
+    lines.close();
+  }
+}
+
+/**
+ * Asks for the scopes of a consent, from the catalog of the provider.
+ *
+ * @returns the scopes; undefined: those that the provider is connected with by default
+ * @throws SidekeyError `input_invalid` for a number that is not shown
+ */
+export async function chooseScopes(
+  { openLines, output }: Context,
+  { title, scopes, knownScopes }: Provider,
+): Promise<readonly string[] | undefined> {
+  if (knownScopes.length === 0) return undefined;
+  output.say(
+    [
+      `Which access to ${title}?`,
+      ...knownScopes.map(
+        ({ name, what }, index) =>
+          `  ${index + 1}. ${what}: ${name}${scopes.includes(name) ? ' (default)' : ''}`,
+      ),
+    ].join('\n'),
+  );
+  const lines = openLines();
+  const text = (await lines.next('Numbers with commas, added to the default (Enter: the default): ')) ?? '';
+  lines.close();
+  const chosen = text.split(/[\s,]+/).filter((number) => number !== '');
+  if (chosen.length === 0) return undefined;
+  const names = chosen.map((number) => knownScopes[Number(number) - 1]?.name);
+  if (names.includes(undefined)) {
+    throw new SidekeyError('input_invalid', `Only 1 to ${knownScopes.length} can be chosen.`, {
+      hint: 'run the command again, or name the scopes: --scope "SCOPE SCOPE"',
+    });
+  }
+  return [...new Set([...scopes, ...names.filter((name) => name !== undefined)])];
+}
+
+function noChoice(): SidekeyError {
+  return new SidekeyError('input_invalid', 'connect needs the name of a provider.', {
+    hint: 'sidekey connect github --token, for example; "sidekey provider list" shows all providers',
+  });
+}
