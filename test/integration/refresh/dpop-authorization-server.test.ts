@@ -87,14 +87,14 @@ describe('at an authorization server that wants a nonce in each proof', () => {
     const server = await startDpopServer();
     const at = await deskAt(server, app(server));
     const command = begin(
-      ['connect', 'desk', '--no-browser', '--port', '0', '--verify', '--config', at.configFile],
+      ['connect', 'desk', '--no-browser', '--port', '0', '--config', at.configFile],
       at.folder,
     );
     const url = await command.consentUrl();
     await visit(await consent(server, url));
     const ran = await command.done;
     expect(ran.exit, ran.stderr).toBe(0);
-    expect(ran.stderr).toContain('The Desk accepts the credential (HTTP 200)');
+    expect(ran.stdout).toContain('The Desk accepts the credential (HTTP 200)');
 
     const { dpop } = await shown(at);
     expect(dpop).toEqual({ algorithm: 'ES256', thumbprint: expect.any(String), token_bound: true });
