@@ -390,19 +390,24 @@ const credentialCommands: readonly CommandRow[] = [
     commands: [
       {
         name: 'import',
-        summary: 'store a credential, read as JSON from standard input',
-        arguments: [['<name>', 'name of the grant']],
+        summary: 'store credentials that you have, from standard input or a file',
+        arguments: [['[name]', "name of the grant (default: the provider's name)"]],
         options: [
-          ['--provider <name>', 'the service that it is for (sidekey provider list)', { required: true }],
+          ['--provider <name>', 'the service that it is for (default: the name of the grant)'],
+          ['--file <file>', 'read this file instead of standard input'],
           ['--user <name>', 'owner of the account'],
           ['--audience <host...>', "hosts that it may be sent to, instead of the provider's"],
           ['--replace', 'replace the grant of that name'],
         ],
         examples: [
-          'sidekey grant import github --provider github < token.json',
-          'pass show work/stripe.json | sidekey grant import stripe --provider stripe',
+          'sidekey grant import github < token.json',
+          'pass show work/stripe | sidekey grant import stripe-work --provider stripe',
+          'sidekey grant import --file grants.json',
         ],
-        notes: ['The JSON is one of:', ...Object.values(shapes)].join('\n  '),
+        notes: [
+          'The input is a key or token alone, PEM, or JSON of these forms. An array stores several; each has a "name" and may have a "provider" and a "user":',
+          ...Object.values(shapes),
+        ].join('\n  '),
         load: async () => (await import('./grant/import.ts')).importGrants,
       },
       {

@@ -1,9 +1,10 @@
 import { once } from 'node:events';
+import { open } from 'node:fs/promises';
 import { createInterface, emitKeypressEvents } from 'node:readline';
 import { Writable } from 'node:stream';
-import { SidekeyError } from '../lib/errors.ts';
+import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { asTyped } from '../lib/log.ts';
-import { visible } from '../lib/text.ts';
+import { shellWord, visible } from '../lib/text.ts';
 
 /**
  * Prompts the user. Secret: input is not echoed.
@@ -256,6 +257,43 @@ export async function readInput(stdin: Input): Promise<string> {
     chunks.push(bytes);
   }
   return Buffer.concat(chunks).toString('utf8');
+}
+
+/**
+ * Reads the file of an option that holds a secret.
+ *
+ * @throws SidekeyError `input_invalid`
+ */
+export async function readSecretFile(
+  option: string,
+  path: string,
+  output: Pick<Output, 'say'>,
+): Promise<string> {
+  const unreadable = (why: string) =>
+    new SidekeyError('input_invalid', `The file of ${option} cannot be read (${why}).`, {
+      hint: `check ${option} ${shellWord(path)}`,
+    });
+  let file;
+  try {
+    file = await open(path, 'r');
+  } catch (cause) {
+    throw unreadable(systemCode(cause));
+  }
+  try {
+    const stat = await file.stat();
+    if (!stat.isFile()) throw unreadable('it is not a file');
+    if (stat.size > maxInputBytes) throw unreadable('it is larger than 1 MiB');
+    if (process.platform !== 'win32' && (stat.mode & 0o007) !== 0) {
+      output.say(
+        `Note: every user of this machine can read ${path}. Sidekey keeps the secret sealed; the file is not needed any more.\n  → rm ${shellWord(path)}`,
+      );
+    }
+    return await file.readFile('utf8');
+  } catch (cause) {
+    throw cause instanceof SidekeyError ? cause : unreadable(systemCode(cause));
+  } finally {
+    await file.close();
+  }
 }
 
 /** Results on stdout, messages on stderr; with `--json` both as JSON. */

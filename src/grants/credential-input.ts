@@ -1,4 +1,5 @@
-import type { SidekeyError } from '../lib/errors.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { isName } from './grant.ts';
 import { isFieldName, isReservedFieldName } from '../policy/text.ts';
 import type { Field } from '../schemes/scheme.ts';
 import { isPem, readClientCertificate } from './client-certificate.ts';
@@ -19,7 +20,7 @@ import type { Credential } from './credential.ts';
 import { type Json, type JsonObject, readJson } from '../lib/json.ts';
 
 /**
- * Reads the standard input of `sidekey grant import`. Its messages say which field is wrong and where, and never show
+ * Reads the input of `sidekey grant import`. Its messages say which field is wrong and where, and never show
  * what stands in it.
  */
 
@@ -60,13 +61,84 @@ const belongs: Readonly<Record<Type, ReadonlySet<FieldName>>> = {
  * fields that are null count as left out. A whole token response (RFC 6749 §5.1) may be given as it is: its
  * `id_token` is not kept, and `expires_at` counts before `expires_in`, which says nothing about when it began.
  * Numbers for `expires_at` below 1e11 are seconds, from there on milliseconds. A client certificate and its key may also
- * be given as PEM, as they lie in their files.
+ * be given as PEM, as they lie in their files, and a key or token alone, with or without `Bearer`.
  *
  * @throws SidekeyError `input_invalid`, with a hint that shows the shape.
  */
 export function readCredential(text: string, { now }: { now: () => number }): CredentialInput {
   if (isPem(text)) return plain(readClientCertificate({ certificate: text, privateKey: text }, now()));
-  const fields = fieldsOf(parse(text));
+  const bare = bareToken(text);
+  if (bare !== null) return readObject(new Map([['value', bare]]), now);
+  const value = parse(text);
+  if (isObject(value)) return readObject(value, now);
+  throw typeof value === 'string'
+    ? invalid('the input is a JSON string, not an object', shapes.api_key, 'wrap it')
+    : invalid('the input is JSON, but not an object');
+}
+
+/** A credential with the members beside it that name its grant. */
+export interface CredentialEntry extends CredentialInput {
+  readonly name: string | null;
+  readonly user: string | null;
+  readonly provider: string | null;
+}
+
+/**
+ * Reads one credential, or a JSON array of objects. An object may also have the members `name`, `user` and `provider`.
+ *
+ * @throws SidekeyError as `readCredential`; of an array it names the entry
+ */
+export function readEntries(text: string, { now }: { now: () => number }): readonly CredentialEntry[] {
+  const nobody = { name: null, user: null, provider: null };
+  if (isPem(text) || bareToken(text) !== null) return [{ ...nobody, ...readCredential(text, { now }) }];
+  const value = parse(text);
+  if (isObject(value)) return [readEntry(value, now)];
+  if (!Array.isArray(value)) return [{ ...nobody, ...readCredential(text, { now }) }];
+  if (value.length === 0) throw invalid('the array is empty');
+  return value.map((entry: Json, index) =>
+    inEntry(index, isObject(entry) ? entry.get('name') : null, () => {
+      if (!isObject(entry)) throw invalid('this is not an object');
+      return readEntry(entry, now);
+    }),
+  );
+}
+
+/** Calls a function, and names the entry of an array in its error: `Entry 2 (slack): …`. */
+export function inEntry<T>(index: number, name: Json | undefined, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    if (!(error instanceof SidekeyError)) throw error;
+    const words = typeof name === 'string' && isName(name) ? ` (${name})` : '';
+    throw new SidekeyError(error.code, `Entry ${index + 1}${words}: ${error.message}`, { hint: error.hint });
+  }
+}
+
+function readEntry(object: JsonObject, now: () => number): CredentialEntry {
+  const rest = new Map(object);
+  const member = (name: string): string | null => {
+    const value = rest.get(name) ?? null;
+    rest.delete(name);
+    if (value === null || typeof value === 'string') return value;
+    throw invalid(`"${name}" must be a string`);
+  };
+  const [name, user, provider] = [member('name'), member('user'), member('provider')];
+  return { name, user, provider, ...readObject(rest, now) };
+}
+
+function isObject(value: Json): value is JsonObject {
+  return value instanceof Map;
+}
+
+/** Returns a token that stands alone, without `Bearer`; null: the text is something else. */
+function bareToken(text: string): string | null {
+  const [, token = null] = /^(?:Bearer\s+)?([^\s[{"]\S*)$/i.exec(text.replace(/^\uFEFF/, '').trim()) ?? [];
+  return token === null || /^(?:null|true|false|bearer)$/i.test(token) ? null : token;
+}
+
+function readObject(object: JsonObject, clock: () => number): CredentialInput {
+  const fields = fieldsOf(object);
+  const now = clock();
   const type = typeOf(fields);
   for (const [name, { written }] of fields) {
     if (name !== 'type' && !belongs[type].has(name)) {
@@ -75,7 +147,7 @@ export function readCredential(text: string, { now }: { now: () => number }): Cr
   }
   switch (type) {
     case 'oauth2':
-      return oauth2(fields, now());
+      return oauth2(fields, now);
     case 'api_key':
       return plain({ type, value: token(fields, one(fields, ['value', 'api_key'], type), type) });
     case 'jwt': {
@@ -105,7 +177,7 @@ export function readCredential(text: string, { now }: { now: () => number }): Cr
       const valueOf = (name: FieldName) => fields.get(name)?.value;
       const [certificate, privateKey] = [valueOf('certificate'), valueOf('private_key')];
       return plain(
-        readClientCertificate({ certificate, privateKey, passphrase: valueOf('passphrase') }, now()),
+        readClientCertificate({ certificate, privateKey, passphrase: valueOf('passphrase') }, now),
       );
     }
   }
@@ -118,29 +190,14 @@ interface Written {
 }
 type Fields = ReadonlyMap<FieldName, Written>;
 
-function parse(text: string): JsonObject {
+function parse(text: string): Json {
   if (text.length > maxText) throw invalid('the input is larger than 1 MiB, which no credential is');
-  const bare = text.replace(/^\uFEFF/, '').trim();
-  if (bare === '') throw invalid('the input is empty; a credential as JSON is expected on standard input');
-  if (/^(?:Bearer\s+)?[^\s[{"]\S*$/i.test(bare)) {
-    throw invalid(
-      'the input is not JSON; it may be a plain token',
-      looksLikeJwt(bare) ? shapes.jwt : shapes.api_key,
-      'wrap it',
-    );
-  }
+  if (text.replace(/^\uFEFF/, '').trim() === '') throw invalid('the input is empty');
   const reading = readJson(text);
-  if (!reading.ok) {
-    throw invalid(
-      `the input is not valid JSON: ${reading.problem} (line ${reading.line}, column ${reading.column})`,
-    );
-  }
-  if (!(reading.value instanceof Map)) {
-    throw typeof reading.value === 'string'
-      ? invalid('the input is a JSON string, not an object', shapes.api_key, 'wrap it')
-      : invalid('the input is JSON, but not an object');
-  }
-  return reading.value as JsonObject;
+  if (reading.ok) return reading.value;
+  throw invalid(
+    `the input is not valid JSON: ${reading.problem} (line ${reading.line}, column ${reading.column})`,
+  );
 }
 
 function fieldsOf(object: JsonObject): Fields {

@@ -15,7 +15,9 @@ import {
 } from './format.ts';
 import { refreshGapOf } from './refresh.ts';
 import { domainsOf, findProvider, grantGone } from '../pick.ts';
-import { readCredential } from '../../grants/credential-input.ts';
+import { type CredentialEntry, inEntry, readEntries } from '../../grants/credential-input.ts';
+import { readSecretFile } from '../terminal.ts';
+import type { Config } from '../../config/config.ts';
 import { type Credential, isRefreshable, type SealedCredential } from '../../grants/credential.ts';
 import { defaultUser, type Grant, hasEnded, stateNow } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
@@ -27,25 +29,142 @@ import { type DomainPattern, isPattern, isWithin, parsePattern } from '../../pol
 import { fieldsFor } from '../../schemes/apply.ts';
 
 export interface ImportOptions {
-  readonly provider: string;
+  readonly provider?: string;
+  readonly file?: string;
   readonly user?: string;
   readonly audience?: readonly string[];
   readonly replace?: boolean;
 }
 
-/** `sidekey grant import`: checks everything before it writes. */
-export async function importGrants(context: Context, name: string, options: ImportOptions): Promise<void> {
+/** `sidekey grant import`: checks every credential of the input before it writes the first. */
+export async function importGrants(
+  context: Context,
+  name: string | undefined,
+  options: ImportOptions,
+): Promise<void> {
   const { output, now } = context;
-  const user = options.user ?? defaultUser;
+  const { providers } = await context.readConfig();
+  const { file } = options;
+  const text =
+    file === undefined || file === '-'
+      ? await context.readInput()
+      : await readSecretFile('--file', file, output);
+  const entries = readEntries(text, { now });
+  const isOne = entries.length === 1;
+  if (!isOne && (name !== undefined || options.audience !== undefined)) {
+    const what = name === undefined ? '--audience' : 'The argument NAME';
+    throw new SidekeyError(
+      'input_invalid',
+      `${what} is for one credential, and the input has ${entries.length}.`,
+      {
+        hint: 'leave it out; each object has a "name", and a "provider" where that is another word',
+      },
+    );
+  }
+  const prepared = entries.map((entry, index) =>
+    isOne
+      ? prepare(entry, name, options, providers)
+      : inEntry(index, entry.name, () => prepare(entry, undefined, options, providers)),
+  );
+  const stored = await context.withState(async (state) => {
+    const seen = new Set<string>();
+    for (const { wanted } of prepared) {
+      const key = JSON.stringify([wanted.user, wanted.name]);
+      if (seen.has(key)) {
+        throw new SidekeyError('input_invalid', `The name ${wanted.name} is twice in the input.`, {
+          hint: 'name each credential with "name"',
+        });
+      }
+      seen.add(key);
+      const existing = options.replace === true ? null : await findExact(state.grants, wanted);
+      if (existing !== null) throw alreadyThere(existing, wanted);
+    }
+    const kept: KeptGrant[] = [];
+    for (const { wanted, credential, audience } of prepared) {
+      const keepsOut = (existing: Grant) =>
+        options.replace === true ? null : alreadyThere(existing, wanted);
+      const rest = { event: 'grant.added', keepsOut, now } as const;
+      kept.push(await keepGrant(state, wanted, { credential, audience }, rest));
+    }
+    const all = await state.grants.list();
+    return kept.map(({ grant, replaced }, index) => {
+      const domains = domainsOf(grant, all, state.config.domains).map(({ pattern }) => pattern.text);
+      return { ...prepared[index]!, grant, replaced, domains };
+    });
+  });
+
+  const at = now();
+  const told = stored.map(({ grant, replaced, domains, credential, audience, warnings }) => {
+    if (hasEnded(grant, at) && !grant.refreshable) {
+      warnings.push(
+        'Its token has ended already, and there is no refresh token.\n  → import it again with --replace',
+      );
+    }
+    return {
+      json: {
+        ...grantJson(grant, at),
+        ...certificateJson(credential),
+        audience,
+        domains,
+        replaced,
+        warnings,
+      },
+      text: details(
+        replaced ? `Replaced the credential of ${titleOf(grant)}.` : `Stored ${titleOf(grant)}.`,
+        {
+          provider: grant.provider,
+          user: grant.user,
+          type: grant.type,
+          ...certificateRows(credential, at),
+          state: stateNow(grant, at),
+          scopes: scopesOf(grant),
+          expires: expiryOf(grant, at),
+          'refresh token': grant.refreshable ? 'yes' : 'no',
+          audience: audience.join(', '),
+        },
+      ),
+    };
+  });
+  output.result(
+    isOne ? told[0]?.json : told.map(({ json }) => json),
+    told.map(({ text }) => text).join('\n'),
+  );
+  for (const { grant, domains, audience, warnings } of stored) {
+    for (const warning of warnings) output.say(`Note: ${isOne ? '' : `${titleOf(grant)}: `}${warning}`);
+    if (domains.length > 0) continue;
+    const [host = 'HOST'] = audience;
+    output.say(`No domain uses it yet:\n  → sidekey domain allow ${shellWord(host)} --grant ${grant.name}`);
+  }
+}
+
+/** A credential that may be stored. */
+interface Prepared {
+  readonly wanted: NewGrant;
+  readonly credential: Credential;
+  readonly audience: readonly string[];
+  readonly warnings: string[];
+}
+
+/** @throws SidekeyError `input_invalid`, `provider_unknown` */
+function prepare(
+  entry: CredentialEntry,
+  argument: string | undefined,
+  options: ImportOptions,
+  providers: Config['providers'],
+): Prepared {
+  const word = entry.provider ?? options.provider ?? argument ?? entry.name;
+  if (word === null) {
+    throw new SidekeyError('input_invalid', 'The provider of the credential is missing.', {
+      hint: 'sidekey grant import NAME --provider PROVIDER; sidekey provider list shows them',
+    });
+  }
+  const name = argument ?? entry.name ?? word;
+  const user = options.user ?? entry.user ?? defaultUser;
   checkName('name of the grant', name);
   checkName('name of the user', user);
-  const { providers } = await context.readConfig();
-  const provider = findProvider(providers, options.provider);
+  const provider = findProvider(providers, word);
   const audience = chooseAudience(options.audience, provider);
-  const read = readCredential(await context.readInput(), { now });
-  const { scopes } = read;
-  const credential = withoutUnbound(read.credential, provider);
-
+  const credential = withoutUnbound(entry.credential, provider);
   const warnings: string[] = [];
   const warn = (sentence: string, hint: string) => warnings.push(`${sentence}\n  → ${hint}`);
   const gap = refreshGapOf(credential, provider);
@@ -65,49 +184,12 @@ export async function importGrants(context: Context, name: string, options: Impo
   if (wider.length > 0 && provider.audience.length > 0) {
     warn(
       `The credential may now also be sent to ${wider.join(', ')}, which the provider ${provider.name} does not name.`,
-      'if this is not intended, add it again with --replace and without --audience',
+      'if this is not intended, import it again with --replace and without --audience',
     );
   }
 
-  const wanted = { name, user, provider: provider.name, scopes };
-  const { grant, replaced, domains } = await context.withState(async (state) => {
-    const stored = await keepGrant(
-      state,
-      wanted,
-      { credential, audience },
-      {
-        event: 'grant.added',
-        keepsOut: (existing) => (options.replace === true ? null : alreadyThere(existing, wanted)),
-        now,
-      },
-    );
-    const uses = domainsOf(stored.grant, await state.grants.list(), state.config.domains);
-    return { ...stored, domains: uses.map(({ pattern }) => pattern.text) };
-  });
-
-  const at = now();
-  if (hasEnded(grant, at) && !grant.refreshable) {
-    warn('Its token has ended already, and there is no refresh token.', 'add it again with --replace');
-  }
-  output.result(
-    { ...grantJson(grant, at), ...certificateJson(credential), audience, domains, replaced, warnings },
-    details(replaced ? `Replaced the credential of ${titleOf(grant)}.` : `Stored ${titleOf(grant)}.`, {
-      provider: grant.provider,
-      user: grant.user,
-      type: grant.type,
-      ...certificateRows(credential, at),
-      state: stateNow(grant, at),
-      scopes: scopesOf(grant),
-      expires: expiryOf(grant, at),
-      'refresh token': grant.refreshable ? 'yes' : 'no',
-      audience: audience.join(', '),
-    }),
-  );
-  for (const warning of warnings) output.say(`Note: ${warning}`);
-  if (domains.length === 0) {
-    const [host = 'HOST'] = audience;
-    output.say(`No domain uses it yet:\n  → sidekey domain allow ${shellWord(host)} --grant ${name}`);
-  }
+  const wanted = { name, user, provider: provider.name, scopes: entry.scopes };
+  return { wanted, credential, audience, warnings };
 }
 
 /**

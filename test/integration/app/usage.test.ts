@@ -51,7 +51,7 @@ describe('the command line', () => {
     [['grnt', '--help'], 'There is no command "grnt"; did you mean "grant"?', 'sidekey --help'],
     [['grant', 'show'], "Missing required argument 'grant'.", 'sidekey grant show --help'],
     [['grant', 'list', '--jsn'], "Unknown option '--jsn'; did you mean --json?", 'sidekey grant list --help'],
-    [['grant', 'import', 'x'], "Required option '--provider <name>' not specified.", 'sidekey grant import --help'],
+    [['lease', 'create'], "Required option '--agent <name>' not specified.", 'sidekey lease create --help'],
   ])('%j is bad input, with a hint', async (args, sentence, hint) => {
     const folder = await tempFolder();
     const ran = await runProgram(args, folder);

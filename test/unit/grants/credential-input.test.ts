@@ -296,13 +296,11 @@ describe('input that is no credential', () => {
     expect(error.hint).toContain('"type":"');
   });
 
-  test('is refused with the JSON to write when it is a bare token', () => {
-    expect(problem('ghp_abcdefgh\n')).toMatchObject({
-      message: 'The input is not JSON; it may be a plain token.',
-      hint: 'wrap it: {"type":"api_key","value":"…"}',
-    });
-    expect(problem('Bearer ghp_abcdefgh').hint).toContain('wrap it');
-    expect(problem(jwt({})).hint).toBe('wrap it: {"type":"jwt","value":"…"}');
+  test('is a key or a JWT when it is a bare token, with or without Bearer', () => {
+    const read = (text: string) => readCredential(text, { now: () => 0 }).credential;
+    expect(read('ghp_abcdefgh\n')).toEqual({ type: 'api_key', value: 'ghp_abcdefgh' });
+    expect(read('Bearer ghp_abcdefgh')).toEqual({ type: 'api_key', value: 'ghp_abcdefgh' });
+    expect(read(jwt({ exp: 9 }))).toMatchObject({ type: 'jwt', expiresAt: 9_000 });
   });
 
   test('is refused with a suggestion when a field is unknown', () => {
@@ -320,7 +318,6 @@ describe('input that is no credential', () => {
   });
 
   test.each([
-    'SECRETSECRETSECRET',
     '{"value": SECRETSECRETSECRET}',
     '{"SECRETSECRETSECRETSECRETSECRETSECRET": 1}',
     '{"SECRET SECRET": 1}',

@@ -1,14 +1,13 @@
-import { open } from 'node:fs/promises';
 import { keptReference } from '../allowed-domains.ts';
 import { askedParts, keysIn } from './token.ts';
 import { parametersOf } from '../provider.ts';
 import { type ConnectOptions, firstToken, type Obtain } from '../request.ts';
 import type { Context } from '../../context.ts';
+import { readSecretFile } from '../../terminal.ts';
 import { checkedRegion, checkedString } from '../../../grants/credential-shape.ts';
 import type { SigningKey } from '../../../grants/credential.ts';
 import type { Provider } from '../../../grants/provider.ts';
-import { SidekeyError, systemCode } from '../../../lib/errors.ts';
-import { shellWord } from '../../../lib/text.ts';
+import { SidekeyError } from '../../../lib/errors.ts';
 import { joinScopes } from '../../../oauth/scopes.ts';
 import { readSigningKey } from '../../../oauth/signing-key.ts';
 
@@ -193,8 +192,6 @@ interface HandedKey {
   readonly account: ServiceAccount | null;
 }
 
-const maxKeyBytes = 65_536;
-
 /**
  * Reads `--key`: PEM, a JWK, or the JSON of a service account; `-` is standard input.
  *
@@ -209,7 +206,7 @@ async function readKeyFile(
       hint: 'name its file with --key FILE, or hand it over on standard input with --key -',
     });
   }
-  const text = path === '-' ? await readInput() : await readWhole(path, output);
+  const text = path === '-' ? await readInput() : await readSecretFile('--key', path, output);
   const account = serviceAccountOf(text);
   if (account === null) return { key: readSigningKey(text, { keyId, algorithm }), account };
   const { privateKey, privateKeyId, ...rest } = account;
@@ -217,36 +214,6 @@ async function readKeyFile(
     key: readSigningKey(privateKey, { keyId: keyId ?? privateKeyId ?? undefined, algorithm }),
     account: rest,
   };
-}
-
-async function readWhole(path: string, output: Context['output']): Promise<string> {
-  let file;
-  try {
-    file = await open(path, 'r');
-  } catch (cause) {
-    throw unreadable(path, systemCode(cause));
-  }
-  try {
-    const stat = await file.stat();
-    if (!stat.isFile()) throw unreadable(path, 'it is not a file');
-    if (stat.size > maxKeyBytes) throw unreadable(path, 'it is larger than 64 KiB');
-    if (process.platform !== 'win32' && (stat.mode & 0o007) !== 0) {
-      output.say(
-        `Note: every user of this machine can read ${path}. Sidekey keeps the key sealed; the file is not needed any more.\n  → rm ${shellWord(path)}`,
-      );
-    }
-    return await file.readFile('utf8');
-  } catch (cause) {
-    throw cause instanceof SidekeyError ? cause : unreadable(path, systemCode(cause));
-  } finally {
-    await file.close();
-  }
-}
-
-function unreadable(path: string, why: string): SidekeyError {
-  return new SidekeyError('input_invalid', `The file of the private key cannot be read (${why}).`, {
-    hint: `check --key ${shellWord(path)}`,
-  });
 }
 
 /** Parses the JSON of a service account; null: it has another format. */
