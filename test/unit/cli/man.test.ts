@@ -25,7 +25,7 @@ describe('the manual page', () => {
       env: { ...process.env, MANWIDTH: '80', MAN_KEEP_FORMATTING: '' },
     });
     expect(shown).toMatch(/^SIDEKEY\(1\)/);
-    expect(shown).toContain('sidekey grant import <name>');
+    expect(shown).toContain('sidekey grant import [name]');
     expect(shown).toContain('--unmatched action');
   });
 });

@@ -297,10 +297,9 @@ describe('input that is no credential', () => {
   });
 
   test('is a key or a JWT when it is a bare token, with or without Bearer', () => {
-    const read = (text: string) => readCredential(text, { now: () => 0 }).credential;
-    expect(read('ghp_abcdefgh\n')).toEqual({ type: 'api_key', value: 'ghp_abcdefgh' });
-    expect(read('Bearer ghp_abcdefgh')).toEqual({ type: 'api_key', value: 'ghp_abcdefgh' });
-    expect(read(jwt({ exp: 9 }))).toMatchObject({ type: 'jwt', expiresAt: 9_000 });
+    expect(read('ghp_abcdefgh\n').credential).toEqual({ type: 'api_key', value: 'ghp_abcdefgh' });
+    expect(read('Bearer ghp_abcdefgh').credential).toEqual({ type: 'api_key', value: 'ghp_abcdefgh' });
+    expect(read(jwt({ exp: 9 })).credential).toMatchObject({ type: 'jwt', expiresAt: 9_000 });
   });
 
   test('is refused with a suggestion when a field is unknown', () => {
