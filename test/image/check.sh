@@ -60,7 +60,7 @@ echo 'health check: passed, by busybox'
 in_container() { podman exec sidekey "$@"; }
 in_container sidekey --version || fail 'sidekey does not start in it'
 in_container sidekey domain list --json >/dev/null || fail 'its config is not valid'
-printf 'sk-test-0123456789abcdef' | podman exec --interactive sidekey sidekey connect openai --token --json >/dev/null ||
+printf 'sk-test-0123456789abcdef' | podman exec --interactive sidekey sidekey connect openai --token --no-verify --json >/dev/null ||
   fail 'a credential does not get in'
 in_container sidekey grant list --json | grep -q '"openai"' || fail 'the grant is not there'
 echo 'a credential gets in: podman exec -i sidekey sidekey connect openai --token'
