@@ -50,7 +50,9 @@ async function homeWithSecrets(): Promise<{ at: Home; said: Ran[] }> {
   for (const [name, credential] of credentials) {
     // The first as the program that people run; the rest within this process, which is many times as fast.
     const add = said.length === 0 ? at.program : at.run;
-    said.push(await add(['grant', 'import', name, '--provider', 'acme'], { input: JSON.stringify(credential) }));
+    said.push(
+      await add(['grant', 'import', name, '--provider', 'acme'], { input: JSON.stringify(credential) }),
+    );
   }
   expect(said.map(({ exit }) => exit)).toEqual([0, 0, 0, 0]);
   return { at, said };

@@ -199,7 +199,10 @@ describe('explain', () => {
       '✓ lease: active, ends in 5 min (2026-11-20 09:05:00Z); at most 5m between two requests; 3 of 10 uses',
       '✓ agent: robot',
     ]);
-    expect(await at.store.leases.get(lease.id)).toEqual({ ...lease, tokenHash: new Uint8Array(lease.tokenHash) });
+    expect(await at.store.leases.get(lease.id)).toEqual({
+      ...lease,
+      tokenHash: new Uint8Array(lease.tokenHash),
+    });
     expect(await at.explain([at.url, '--lease', 'ffffffff'])).toMatchObject({ exit: 2 });
   });
 

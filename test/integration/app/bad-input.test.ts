@@ -94,7 +94,9 @@ describe('invalid input is refused with a message and a hint, and changes nothin
     const before = await readFile(at.at('data', 'sidekey.db'));
     const ran = await at.program(addAcme, { input: JSON.stringify(oauth) });
     expect(ran).toMatchObject({ exit: 2, stdout: '' });
-    expect(ran.stderr).toMatch(/There is a grant acme already\.\n {2}→ sidekey grant import acme .+ --replace/);
+    expect(ran.stderr).toMatch(
+      /There is a grant acme already\.\n {2}→ sidekey grant import acme .+ --replace/,
+    );
     expect((await readFile(at.at('data', 'sidekey.db'))).equals(before)).toBe(true);
   });
 

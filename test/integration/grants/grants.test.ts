@@ -183,7 +183,9 @@ describe('grants at the command line', () => {
       audience: ['helpdesk.acme.test:8443', 'other.example.com'],
     });
     expect(
-      await at.run(['grant', 'import', 'x', '--provider', 'acme', '--audience', 'https://x/'], { input: JSON.stringify(oauth) }),
+      await at.run(['grant', 'import', 'x', '--provider', 'acme', '--audience', 'https://x/'], {
+        input: JSON.stringify(oauth),
+      }),
     ).toMatchObject({ exit: 2, stderr: expect.stringContaining('is a URL; write the host alone') });
   });
 

@@ -39,7 +39,9 @@ it('an expiry is shown with its effect', () => {
 it('the user is shown when it is not the default one', () => {
   expect(titleOf(grant())).toBe('github');
   expect(titleOf(grant({ user: 'alice' }))).toBe('github (user alice)');
-  expect(replaceCommand(grant())).toBe('sidekey grant import github --provider github --replace < token.json');
+  expect(replaceCommand(grant())).toBe(
+    'sidekey grant import github --provider github --replace < token.json',
+  );
   expect(replaceCommand(grant({ user: 'alice' }), ['a.example.com', '*.b.example.com'])).toBe(
     "sidekey grant import github --user alice --provider github --replace --audience a.example.com '*.b.example.com' < token.json",
   );
