@@ -117,7 +117,7 @@ interface VerifyRequest extends Pick<ConnectRequest, 'provider' | 'user' | 'upst
   readonly state: { readonly audit: Pick<AuditLog, 'append' | 'note'> };
 }
 
-/** How a new credential was verified. */
+/** The way in which a new credential was verified. */
 export interface Verification {
   readonly verified: boolean;
   /** A line of the result. */
