@@ -52,7 +52,6 @@ export const commonOptions: readonly OptionRow[] = [
 /** First commands of a new user, for `sidekey --help`. */
 export const firstCommands: readonly (readonly [command: string, summary: string])[] = [
   ['sidekey init', 'connect the keys of this machine, and set up agents'],
-  ['sidekey init', 'connect the keys of this machine'],
   ['sidekey connect', 'connect a service, such as: sidekey connect github'],
   ['sidekey run -- claude', 'run a program whose requests get credentials'],
   ['sidekey status', 'show the state, and the next step'],

@@ -1,7 +1,13 @@
 import { describe, expect, it, test } from 'vitest';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type CommandRow, environmentVariables, examplesOf, exitMeanings } from '../../../src/cli/command.ts';
+import {
+  type CommandRow,
+  environmentVariables,
+  examplesOf,
+  exitMeanings,
+  firstCommands,
+} from '../../../src/cli/command.ts';
 import { sections } from '../../../src/cli/commands.ts';
 import { createProgram } from '../../../src/cli/index.ts';
 import { skillAgents } from '../../../src/cli/skill.ts';
@@ -53,6 +59,13 @@ describe('the table of commands', () => {
       expect(ran).toEqual([row]);
     },
   );
+
+  it('has each first command of the help once', () => {
+    for (const [index, [line]] of firstCommands.entries()) {
+      expect(commands.map(({ path }) => path)).toContain(wordsOf(line)[0]);
+      expect(firstCommands.findIndex(([other]) => other === line)).toBe(index);
+    }
+  });
 
   it('loads every handler', async () => {
     const handlers = await Promise.all(commands.flatMap(({ row }) => row.load?.() ?? []));
