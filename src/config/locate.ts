@@ -10,10 +10,10 @@ import { replaceScalar } from './yaml-splice.ts';
 export interface ConfigLocation {
   /** Absolute. */
   readonly file: string;
-  /** `option` and `environment` name an existing file; `home` and `xdg` may be created. */
-  readonly origin: 'option' | 'environment' | 'home' | 'xdg';
+  /** `option` and `environment` name an existing file; `home` and `default` may be created. */
+  readonly origin: 'option' | 'environment' | 'home' | 'default';
   /**
-   * For `xdg`: the folder of the store, the key, the CA and the audit file. Null: state paths are relative to
+   * For `default`: the folder of the store, the key, the CA and the audit file. Null: state paths are relative to
    * the config file.
    */
   readonly state: string | null;
@@ -25,31 +25,41 @@ interface LocateOptions {
   readonly option?: string | undefined;
   readonly env: NodeJS.ProcessEnv;
   readonly cwd: string;
+  /** Default: that of this process. */
+  readonly platform?: NodeJS.Platform;
 }
 
 /**
- * Finds the config file: `--config`, else `SIDEKEY_CONFIG`, else below `SIDEKEY_HOME`, else at the XDG paths. Only the
- * first applicable source is used, so that a mistyped name never selects another configuration. The folder of the
+ * Finds the config file: `--config`, else `SIDEKEY_CONFIG`, else below `SIDEKEY_HOME`, else at the XDG paths, or on
+ * Windows in AppData. Only the first applicable source is used, so that a mistyped name never selects another configuration. The folder of the
  * program is never one of them.
  *
  * @throws SidekeyError `config_missing` if the environment names no home folder.
  */
-export function locateConfig({ option, env, cwd }: LocateOptions): ConfigLocation {
+export function locateConfig(options: LocateOptions): ConfigLocation {
+  const { option, env, cwd, platform = process.platform } = options;
   const at = (file: string): string => resolve(cwd, file);
   if (option !== undefined) return { file: at(option), origin: 'option', state: null };
   if (env['SIDEKEY_CONFIG']) return { file: at(env['SIDEKEY_CONFIG']), origin: 'environment', state: null };
   if (env['SIDEKEY_HOME']) {
     return { file: join(at(env['SIDEKEY_HOME']), 'config', 'sidekey.yaml'), origin: 'home', state: null };
   }
+  const isWindows = platform === 'win32';
+  const config = isWindows
+    ? folderOf(env, 'APPDATA', join('AppData', 'Roaming'))
+    : folderOf(env, 'XDG_CONFIG_HOME', '.config');
+  const state = isWindows
+    ? folderOf(env, 'LOCALAPPDATA', join('AppData', 'Local'))
+    : folderOf(env, 'XDG_STATE_HOME', join('.local', 'state'));
   return {
-    file: join(xdg(env, 'XDG_CONFIG_HOME', '.config'), 'sidekey', 'sidekey.yaml'),
-    origin: 'xdg',
-    state: join(xdg(env, 'XDG_STATE_HOME', join('.local', 'state')), 'sidekey'),
+    file: join(config, 'sidekey', 'sidekey.yaml'),
+    origin: 'default',
+    state: join(state, 'sidekey'),
   };
 }
 
-/** XDG Base Directory Specification 0.8: a relative path is ignored. */
-function xdg(env: NodeJS.ProcessEnv, name: string, fallback: string): string {
+/** The folder that a variable names. A relative path is ignored (XDG Base Directory Specification 0.8). */
+function folderOf(env: NodeJS.ProcessEnv, name: string, fallback: string): string {
   const named = env[name];
   if (named !== undefined && isAbsolute(named)) return named;
   const home = env['HOME'] || env['USERPROFILE'];
@@ -61,7 +71,7 @@ function xdg(env: NodeJS.ProcessEnv, name: string, fallback: string): string {
 
 /** Reports whether the file is missing at a path where Sidekey creates it. */
 export function isToBeMade({ file, origin }: ConfigLocation): boolean {
-  return (origin === 'home' || origin === 'xdg') && !existsSync(file);
+  return (origin === 'home' || origin === 'default') && !existsSync(file);
 }
 
 /**

@@ -56,8 +56,8 @@ function reasonFor({ origin }: ConfigLocation, env: NodeJS.ProcessEnv): string {
       return 'SIDEKEY_CONFIG names the config file, and that file names the other paths.';
     case 'home':
       return `SIDEKEY_HOME is ${env['SIDEKEY_HOME']}. The config file names the other paths.`;
-    case 'xdg':
-      return 'This is the default (XDG). SIDEKEY_HOME=FOLDER takes another folder, for all of them.';
+    case 'default':
+      return 'This is the default. SIDEKEY_HOME=FOLDER takes another folder, for all of them.';
   }
 }
 

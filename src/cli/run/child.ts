@@ -1,7 +1,9 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync } from 'node:child_process';
 import { closeSync, constants as files, existsSync, openSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { delimiter, join } from 'node:path';
+// Finds and quotes the .cmd files of Windows, such as npm.cmd; elsewhere it is that of Node.js.
+import spawn from 'cross-spawn';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
 
 /** End of a child process. */

@@ -12,7 +12,7 @@ import {
 } from '../../../src/config/locate.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
-const here = { env: { HOME: '/home/a' }, cwd: '/work' };
+const here = { env: { HOME: '/home/a' }, cwd: '/work', platform: 'linux' } as const;
 
 describe('the path of the config file', () => {
   test('is that of --config first', () => {
@@ -45,7 +45,7 @@ describe('the path of the config file', () => {
   test('is below the XDG folders by default', () => {
     expect(locateConfig(here)).toEqual({
       file: '/home/a/.config/sidekey/sidekey.yaml',
-      origin: 'xdg',
+      origin: 'default',
       state: '/home/a/.local/state/sidekey',
     });
     const env = { HOME: '/home/a', XDG_CONFIG_HOME: '/c', XDG_STATE_HOME: '/s' };
@@ -56,6 +56,20 @@ describe('the path of the config file', () => {
     // The XDG specification: a relative path is invalid.
     const relative = { HOME: '/home/a', XDG_CONFIG_HOME: 'c', XDG_STATE_HOME: '' };
     expect(locateConfig({ ...here, env: relative })).toEqual(locateConfig(here));
+  });
+
+  test('is in AppData on Windows, with the state in its local part', () => {
+    const env = { USERPROFILE: '/users/a', APPDATA: '/users/a/Roaming', LOCALAPPDATA: '/users/a/Local' };
+    const windows = { ...here, platform: 'win32' } as const;
+    expect(locateConfig({ ...windows, env })).toEqual({
+      file: '/users/a/Roaming/sidekey/sidekey.yaml',
+      origin: 'default',
+      state: '/users/a/Local/sidekey',
+    });
+    expect(locateConfig({ ...windows, env: { USERPROFILE: '/users/a' } })).toMatchObject({
+      file: '/users/a/AppData/Roaming/sidekey/sidekey.yaml',
+      state: '/users/a/AppData/Local/sidekey',
+    });
   });
 
   test('is null without a home folder', () => {
