@@ -13,7 +13,7 @@ if (major < 24 || (major === 24 && minor < 15)) {
 }
 
 // A checkout runs its sources; a package carries them compiled, because Node strips no types below node_modules.
-const here = fileURLToPath(new URL('.', import.meta.url));
+const here = new URL('.', import.meta.url).pathname;
 const isSource = here.endsWith('/src/');
 const isInstalled = here.includes('/node_modules/');
 let entry = './cli/index.js';

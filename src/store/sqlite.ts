@@ -74,7 +74,8 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
 function writeAheadLog(location: string): { synced: () => Promise<void>; close: () => Promise<void> } {
   let opened: Promise<FileHandle> | null = null;
   async function openLog(): Promise<FileHandle> {
-    const file = await open(`${location}-wal`, 'r');
+    // Windows syncs only a file that is open for writing.
+    const file = await open(`${location}-wal`, 'r+');
     await syncFolder(dirname(location));
     return file;
   }
