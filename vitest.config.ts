@@ -1,4 +1,7 @@
 import { defineConfig } from 'vitest/config';
+import { posixOnly } from './test/windows/posix-only.ts';
+
+const isWindows = process.platform === 'win32';
 
 export default defineConfig({
   test: {
@@ -7,6 +10,7 @@ export default defineConfig({
     isolate: false,
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    exclude: isWindows ? posixOnly : [],
     // Hints name the program as it is typed: the same whether the tests are run by `npm test` or by `npx vitest`.
     env: { npm_command: '' },
     projects: [
@@ -23,7 +27,10 @@ export default defineConfig({
         // They wait for other processes half of the time.
         test: {
           name: 'system',
-          include: ['test/{integration,security,clients,browser}/**/*.test.ts'],
+          include: [
+            'test/{integration,security,clients,browser}/**/*.test.ts',
+            ...(isWindows ? ['test/windows/*.test.ts'] : []),
+          ],
           maxWorkers: '150%',
         },
       },

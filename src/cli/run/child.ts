@@ -26,11 +26,15 @@ interface Command {
 export function runChild({ program, words, env }: Command, signals: Signals): Promise<ChildEnd> {
   return new Promise((resolve) => {
     const child = spawn(program, words, { stdio: 'inherit', env, shell: false });
+    let handBack = () => {};
     child.once('error', (cause) => {
-      if (child.pid === undefined) resolve(failed({ program, words, env }, cause));
+      // On Windows, cmd.exe has started, and has not found the program.
+      if (child.pid !== undefined && systemCode(cause) !== 'ENOENT') return;
+      handBack();
+      resolve(failed({ program, words, env }, cause));
     });
     if (child.pid === undefined) return;
-    const handBack = hold(child, signals);
+    handBack = hold(child, signals);
     child.once('exit', (code, signal) => {
       handBack();
       resolve(signal === null ? { kind: 'exit', code: code ?? 1 } : { kind: 'signal', signal });

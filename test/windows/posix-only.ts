@@ -1,0 +1,66 @@
+/**
+ * Files whose tests need more of POSIX than Windows has, for `npm test` there. They concern functions that exist on Windows
+ * too; those functions are also covered by the other tests.
+ */
+export const posixOnly: readonly string[] = [
+  // Mode bits, owners and symbolic links.
+  'app/run-file',
+  'audit/head',
+  'audit/log',
+  'audit/pack',
+  'ca/authority',
+  'ca/bundle',
+  'clients/trust-files',
+  'config/catalog',
+  'config/load',
+  'config/locate',
+  'config/regular-file',
+  'config/secret-reference',
+  'config/sources',
+  'config/watch',
+  'config/write-config',
+  'lib/private-file',
+  'store/sqlite',
+  'store/sqlite-file',
+  'store/store-permissions',
+  'vault/file',
+  // Paths with slashes, in what is expected.
+  'cli/find-logins',
+  'clients/tables',
+  'config/audit-settings',
+  'config/problem',
+  'docs-links',
+  'lib/error-facts',
+  // Removal of a file that is open.
+  'audit/file-lock',
+  'audit/ship',
+  'audit/writer-slot',
+  // Programs: sh, sleep, openssl, getconf.
+  'cli/connect/browser',
+  'grants/lock-holder',
+  'grants/missing-consent',
+  'lib/shell-word',
+  'upstream/client-certificates',
+  'upstream/dial',
+  // Options of V8 that differ.
+  'app/machine-gc',
+]
+  .map((name) => `test/unit/${name}.test.ts`)
+  .concat(
+    [
+      'connect/browser',
+      'connect/elsewhere',
+      'connect/needs',
+      'connect/refusals',
+      'connect/without-person',
+      'grants/grant-activity',
+      'grants/grant-import',
+      'run/ca-install',
+      'run/command',
+      'run/env',
+      'run/fetch',
+      'run/opening',
+      'run/signals',
+      'run/skill',
+    ].map((name) => `test/integration/${name}.test.ts`),
+  );
