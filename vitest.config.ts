@@ -10,7 +10,7 @@ export default defineConfig({
     isolate: false,
     testTimeout: 60_000,
     hookTimeout: 60_000,
-    exclude: isWindows ? posixOnly : [],
+    exclude: isWindows ? [...posixOnly] : [],
     // Hints name the program as it is typed: the same whether the tests are run by `npm test` or by `npx vitest`.
     env: { npm_command: '' },
     projects: [

@@ -11,7 +11,7 @@ if [ -z "${SIDEKEY_WINDOWS_INSIDE-}" ]; then
   # Its mounts end with it, and so do the processes of Wine.
   SIDEKEY_WINDOWS_INSIDE=1 exec unshare --mount --pid --fork --kill-child bash "$0" "$results"
 fi
-trap 'rm -rf --one-file-system "$work"' EXIT
+trap 'umount --lazy "$work"/base/{proc,dev}; rm -rf --one-file-system "$work"' EXIT
 
 mirror=$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | sed -n '/^Debian /{s///p;q}')
 base=$work/base

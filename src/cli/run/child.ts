@@ -26,17 +26,17 @@ interface Command {
 export function runChild({ program, words, env }: Command, signals: Signals): Promise<ChildEnd> {
   return new Promise((resolve) => {
     const child = spawn(program, words, { stdio: 'inherit', env, shell: false });
-    let handBack = () => {};
+    let handBack: (() => void) | null = null;
     child.once('error', (cause) => {
       // On Windows, cmd.exe has started, and has not found the program.
       if (child.pid !== undefined && systemCode(cause) !== 'ENOENT') return;
-      handBack();
+      handBack?.();
       resolve(failed({ program, words, env }, cause));
     });
     if (child.pid === undefined) return;
     handBack = hold(child, signals);
     child.once('exit', (code, signal) => {
-      handBack();
+      handBack?.();
       resolve(signal === null ? { kind: 'exit', code: code ?? 1 } : { kind: 'signal', signal });
     });
   });
