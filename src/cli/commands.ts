@@ -305,6 +305,7 @@ const credentialCommands: readonly CommandRow[] = [
         { repeated: true },
       ],
       ['--timeout <time>', 'time to wait for the consent: 90s, 10m (default: 5m; 1h with --print-url)'],
+      ['--replace', 'replace the credential of a grant that works, without asking'],
       ['--no-verify', 'store the credential without asking the provider whether it is accepted'],
       'Allowed domains:',
       [

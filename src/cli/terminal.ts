@@ -9,14 +9,17 @@ import { shellWord, visible } from '../lib/text.ts';
 /**
  * Prompts the user. Secret: input is not echoed.
  *
- * @throws SidekeyError `input_invalid` if the input is empty or cancelled
+ * @throws SidekeyError `input_invalid` if the input is cancelled, or empty and not optional
  */
-export type Ask = (question: string, how: { readonly secret: boolean }) => Promise<string>;
+export type Ask = (
+  question: string,
+  how: { readonly secret: boolean; readonly isOptional?: boolean },
+) => Promise<string>;
 
 /** Returns the prompt; null: standard input is no terminal. The question is written to stderr. */
 export function createAsk(stdin: Input, stderr: Streams['stderr']): Ask | null {
   if (stdin.isTTY !== true) return null;
-  return async (question, { secret }) => {
+  return async (question, { secret, isOptional = false }) => {
     // Line editing echoes to a discarding stream.
     const shown = new Writable({
       write(chunk: Buffer, _encoding, done) {
@@ -24,12 +27,14 @@ export function createAsk(stdin: Input, stderr: Streams['stderr']): Ask | null {
         done();
       },
     });
-    if (secret) stderr.write(`${question}: `);
     const lines = openLines(stdin, shown, () => lines.close());
-    const line = (await lines.next(`${question}: `))?.trim() ?? '';
+    const next = lines.next(`${question}: `);
+    // After the echo is off: an answer that is pasted at once must not be shown.
+    if (secret) stderr.write(`${question}: `);
+    const line = (await next)?.trim();
     lines.close();
     if (secret) stderr.write('\n');
-    if (line !== '') return line;
+    if (line !== undefined && (line !== '' || isOptional)) return line;
     throw new SidekeyError('input_invalid', 'Nothing was entered.', { hint: 'run the command again' });
   };
 }

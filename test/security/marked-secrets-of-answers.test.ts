@@ -175,14 +175,17 @@ test('no written byte has a secret of a token endpoint’s answer, also if the a
     );
     // The same where a person asks for it, and where the refresh token comes from another tool.
     await at.say(['grant', 'refresh', name], { env });
-    await at.say(['connect', 'acme', '--name', `${name}-2`, '--import', '--no-domains'], {
+    await at.say(['connect', 'acme', '--name', `${name}-2`, '--import', '--no-domains', '--replace'], {
       env,
       input: refresh,
     });
-    await at.say(['connect', 'acme', '--name', `${name}-3`, '--import', '--no-domains', '--json'], {
-      env,
-      input: JSON.stringify({ ...credential, token_type: own }),
-    });
+    await at.say(
+      ['connect', 'acme', '--name', `${name}-3`, '--import', '--no-domains', '--replace', '--json'],
+      {
+        env,
+        input: JSON.stringify({ ...credential, token_type: own }),
+      },
+    );
     const revoke = await at.say(['grant', 'revoke', name], { env });
     expect(revoke.stderr).not.toContain('should not');
   }

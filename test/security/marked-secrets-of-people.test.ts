@@ -78,38 +78,60 @@ test('no written byte has a secret from the command line, also from a wrong plac
       Object.values(credential).join('\n'),
     ]) {
       await at.say([...add, '--json'], { input: wrong });
-      await at.say(['connect', 'keyed', '--token', '--no-domains', '--name', `${name}-2`], {
+      await at.say(['connect', 'keyed', '--token', '--no-domains', '--replace', '--name', `${name}-2`], {
         input: wrong,
       });
-      await at.say(['connect', 'acme', '--import', '--no-domains', '--name', `${name}-3`], {
+      await at.say(['connect', 'acme', '--import', '--no-domains', '--replace', '--name', `${name}-3`], {
         input: wrong,
         env,
       });
     }
   }
   const more: readonly (readonly [args: readonly string[], input?: string])[] = [
-    [['connect', 'keyed', '--token', '--no-domains', '--name', 'pasted'], tokenMark('pasted key')],
-    [['connect', 'keyed', '--token', '--no-domains'], `${mark('first line')}\n${mark('second line')}`],
-    [['connect', 'acme', '--client-credentials', '--no-domains']],
-    [['connect', 'acme', '--jwt-bearer', '--key', '-', '--issuer', 'me', '--no-domains'], pem],
     [
-      ['connect', 'acme', '--jwt-bearer', '--key', '-', '--issuer', 'me', '--no-domains'],
+      ['connect', 'keyed', '--token', '--no-domains', '--replace', '--name', 'pasted'],
+      tokenMark('pasted key'),
+    ],
+    [
+      ['connect', 'keyed', '--token', '--no-domains', '--replace'],
+      `${mark('first line')}\n${mark('second line')}`,
+    ],
+    [['connect', 'acme', '--client-credentials', '--no-domains', '--replace']],
+    [['connect', 'acme', '--jwt-bearer', '--key', '-', '--issuer', 'me', '--no-domains', '--replace'], pem],
+    [
+      ['connect', 'acme', '--jwt-bearer', '--key', '-', '--issuer', 'me', '--no-domains', '--replace'],
       pem.replace(/A/g, '!'),
     ],
     [
-      ['connect', 'acme', '--jwt-bearer', '--key', '-', '--issuer', 'me', '--no-domains'],
+      ['connect', 'acme', '--jwt-bearer', '--key', '-', '--issuer', 'me', '--no-domains', '--replace'],
       `-----BEGIN PRIVATE KEY-----\n${mark('no key')}\n-----END PRIVATE KEY-----\n`,
     ],
     [
-      ['connect', 'acme', '--jwt-bearer', '--key', '-', '--issuer', 'me', '--no-domains'],
+      ['connect', 'acme', '--jwt-bearer', '--key', '-', '--issuer', 'me', '--no-domains', '--replace'],
       JSON.stringify({ kty: 'RSA', n: mark('modulus'), d: mark('exponent'), e: 'AQAB' }),
     ],
-    [['connect', 'acme', '--token-exchange', '--subject-token', 'env:SUBJECT', '--no-domains']],
-    [['connect', 'acme', '--token-exchange', '--subject-token', mark('literal subject'), '--no-domains']],
-    [['connect', 'acme', '--finish', '-', '--no-domains'], `http://127.0.0.1/?code=${mark('code')}&state=x`],
-    [['connect', 'acme', '--finish', '-', '--no-domains'], mark('bare code')],
-    [['connect', 'acme', '--paste', '--no-domains'], `https://x.test/cb?code=${mark('pasted code')}&state=x`],
-    [['connect', 'acme', '--client-secret', mark('literal client secret'), '--no-domains']],
+    [['connect', 'acme', '--token-exchange', '--subject-token', 'env:SUBJECT', '--no-domains', '--replace']],
+    [
+      [
+        'connect',
+        'acme',
+        '--token-exchange',
+        '--subject-token',
+        mark('literal subject'),
+        '--no-domains',
+        '--replace',
+      ],
+    ],
+    [
+      ['connect', 'acme', '--finish', '-', '--no-domains', '--replace'],
+      `http://127.0.0.1/?code=${mark('code')}&state=x`,
+    ],
+    [['connect', 'acme', '--finish', '-', '--no-domains', '--replace'], mark('bare code')],
+    [
+      ['connect', 'acme', '--paste', '--no-domains', '--replace'],
+      `https://x.test/cb?code=${mark('pasted code')}&state=x`,
+    ],
+    [['connect', 'acme', '--client-secret', mark('literal client secret'), '--no-domains', '--replace']],
   ];
   for (const [args, input] of more) {
     const ran = await at.run(args, { env, ...(input === undefined ? {} : { input }) });
@@ -222,8 +244,8 @@ test('no written byte has a secret from a wrong place of the config, or of a ref
     for (const args of [
       ['status'],
       ['status', '--json'],
-      ['connect', 'acme', '--client-credentials', '--no-domains'],
-      ['connect', 'acme', '--print-url', '--no-domains', '--json'],
+      ['connect', 'acme', '--client-credentials', '--no-domains', '--replace'],
+      ['connect', 'acme', '--print-url', '--no-domains', '--replace', '--json'],
       ['provider', 'show', 'acme'],
       ['domain', 'list'],
       ['domain', 'allow', 'y.test', '--grant', 'y'],

@@ -7,7 +7,16 @@ import { expect, test } from 'vitest';
 import { acmeHome, visit, type AcmeHome } from '../support/connect-home.ts';
 
 async function connected(at: AcmeHome, ...more: readonly string[]): Promise<unknown> {
-  const command = at.begin(['connect', 'acme', '--port', '0', '--no-browser', '--json', ...more]);
+  const command = at.begin([
+    'connect',
+    'acme',
+    '--port',
+    '0',
+    '--no-browser',
+    '--json',
+    '--replace',
+    ...more,
+  ]);
   await visit(await at.consent(await command.consentUrl()));
   return JSON.parse((await command.done).stdout);
 }

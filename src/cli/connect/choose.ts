@@ -48,7 +48,6 @@ export async function chooseProvider(context: Context): Promise<string> {
  * Asks for the scopes of a consent, from the catalog of the provider.
  *
  * @returns the scopes; undefined: those that the provider is connected with by default
- * @throws SidekeyError `input_invalid` for a number that is not shown
  */
 export async function chooseScopes(
   { openLines, output }: Context,
@@ -65,17 +64,19 @@ export async function chooseScopes(
     ].join('\n'),
   );
   const lines = openLines();
-  const text = (await lines.next('Numbers with commas, added to the default (Enter: the default): ')) ?? '';
-  lines.close();
-  const chosen = text.split(/[\s,]+/).filter((number) => number !== '');
-  if (chosen.length === 0) return undefined;
-  const names = chosen.map((number) => knownScopes[Number(number) - 1]?.name);
-  if (names.includes(undefined)) {
-    throw new SidekeyError('input_invalid', `Only 1 to ${knownScopes.length} can be chosen.`, {
-      hint: 'run the command again, or name the scopes: --scope "SCOPE SCOPE"',
-    });
+  try {
+    for (;;) {
+      const text =
+        (await lines.next('Numbers with commas, added to the default (Enter: the default): ')) ?? '';
+      const chosen = text.split(/[\s,]+/).filter((number) => number !== '');
+      if (chosen.length === 0) return undefined;
+      const names = chosen.flatMap((number) => knownScopes[Number(number) - 1]?.name ?? []);
+      if (names.length === chosen.length) return [...new Set([...scopes, ...names])];
+      output.say(`Enter numbers from 1 to ${knownScopes.length}.`);
+    }
+  } finally {
+    lines.close();
   }
-  return [...new Set([...scopes, ...names.filter((name) => name !== undefined)])];
 }
 
 function noChoice(): SidekeyError {

@@ -130,26 +130,32 @@ function fromVariable(context: Context, name: string): Context {
   return { ...context, ask: null, readInput: () => Promise.resolve(value) };
 }
 
-/** Asks for the secret of a client that has none in the config file. It is sealed with the grant. */
+/** Asks for the secret of a client that has none in the config file; null: a public client. It is sealed with the grant. */
 async function typedSecret({ ask }: Context, provider: Provider): Promise<string | null> {
   const { clientSecret, clientAuth, title } = provider;
-  if (ask === null || clientSecret !== null || clientAuth === 'none') return null;
-  return (await ask(`Client secret at ${title} (it is not shown)`, { secret: true })).trim() || null;
+  if (ask === null || clientSecret !== null || clientAuth === 'none' || clientAuth === 'private_key_jwt')
+    return null;
+  const question = `Client secret at ${title} (not shown; Enter if the client has none)`;
+  return (await ask(question, { secret: true, isOptional: true })) || null;
 }
 
-/** Asks before the credential of a working grant is replaced, which may be that of another account. */
+/**
+ * Asks before the credential of a working grant is replaced, which may be that of another account.
+ *
+ * @throws SidekeyError `already_exists` if the answer is no, or nobody can be asked
+ */
 async function assertReplaces(
   { openLines, now, ask }: Context,
   existing: OpenedGrant | null,
-  options: ConnectOptions,
+  { scope, replace }: ConnectOptions,
 ): Promise<void> {
-  if (ask === null || existing === null || stateNow(existing.grant, now()) !== 'active') return;
-  const { name, provider } = existing.grant;
-  const question = `${titleOf(existing.grant)} is connected already. Replace its credential?`;
   // More scopes belong to the same account.
-  if (options.scope !== undefined || (await confirm(openLines, question, false))) return;
-  throw new SidekeyError('already_exists', `${name} was left as it is.`, {
-    hint: `a second account: sidekey connect ${provider} --name work`,
+  if (existing === null || replace === true || scope !== undefined) return;
+  if (stateNow(existing.grant, now()) !== 'active') return;
+  const sentence = `${titleOf(existing.grant)} is connected already.`;
+  if (ask !== null && (await confirm(openLines, `${sentence} Replace its credential?`, false))) return;
+  throw new SidekeyError('already_exists', `${sentence} Its credential was not changed.`, {
+    hint: 'for a second account, add --name NAME; to replace the credential, add --replace',
   });
 }
 

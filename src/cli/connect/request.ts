@@ -29,6 +29,8 @@ export interface ConnectOptions {
   readonly user?: string;
   /** Scopes; each text may hold several with commas or spaces between. */
   readonly scope?: readonly string[];
+  /** True: the credential of a working grant is replaced without a question. */
+  readonly replace?: boolean;
   readonly allowedDomains?: readonly string[];
   /** True if hosts outside of the provider's audience may be named. */
   readonly widen?: boolean;

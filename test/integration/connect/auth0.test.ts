@@ -236,7 +236,7 @@ describe('an account that is connected by it', () => {
     ];
     expect(await at.connect(...first)).toMatchObject({ exit: 0 });
     const { id: via } = await at.grant('auth0');
-    const again = await at.connect('desk', '--via', String(via), '--no-domains');
+    const again = await at.connect('desk', '--via', String(via), '--no-domains', '--replace');
     expect(again).toMatchObject({ exit: 0, page: '' });
     const exchanges = at.auth0.bodies.filter((body) => 'subject_token' in body);
     expect(exchanges).toMatchObject([
@@ -245,7 +245,7 @@ describe('an account that is connected by it', () => {
     ]);
     // By another login it is another account, of whatever name.
     await at.connect('auth0', '--name', 'second', '--no-domains');
-    const elsewhere = await at.connect('desk', '--via', 'second', '--no-domains');
+    const elsewhere = await at.connect('desk', '--via', 'second', '--no-domains', '--replace');
     expect(elsewhere).toMatchObject({ exit: 2, stderr: expect.stringContaining('--connection NAME') });
   });
 

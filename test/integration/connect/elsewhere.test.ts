@@ -147,7 +147,7 @@ describe('connect --print-url, and --finish in another process', () => {
     const code = (await at.consent(first.consent_url)).searchParams.get('code') ?? '';
     const ran = await at.run(['connect', '--finish', code, '--state', first.state]);
     expect(ran.exit, ran.stderr).toBe(0);
-    const second = await printed(at);
+    const second = await printed(at, '--replace');
     const { href } = await at.consent(second.consent_url);
     const again = await at.run(['connect', 'acme', '--finish', '-'], { input: `${href}\n` });
     expect(again.stdout).toContain('Connected acme again.');

@@ -115,7 +115,7 @@ describe('connect --token', () => {
       }),
     );
     expect(await stored(at)).toMatchObject([{ type: 'oauth2', refreshable: true }]);
-    const wrong = await at.run(['connect', 'corp', '--assume-role', 'agents'], { input });
+    const wrong = await at.run(['connect', 'corp', '--replace', '--assume-role', 'agents'], { input });
     expect(wrong).toMatchObject({ exit: 2, stderr: expect.stringContaining('not the ARN of a role') });
   });
 

@@ -61,7 +61,7 @@ describe('connect --client-credentials', () => {
       { grant_type: 'client_credentials', audience: 'https://api.acme.test' },
       { grant_type: 'client_credentials', audience: 'https://api.acme.test' },
     ]);
-    const again = await at.json(args, { env });
+    const again = await at.json([...args, '--replace'], { env });
     expect(again).toMatchObject({ id: (first as { id: string }).id, replaced: true });
   });
 
@@ -357,7 +357,7 @@ describe('connect NAME --token-url', () => {
     expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining('Connected crm.') });
     expect(at.asked[0]).toMatchObject({ path: '/t', form: { scope: 'read write admin' } });
     expect(await at.json(['provider', 'show', 'crm'])).toMatchObject({ audience: ['api.acme.test'] });
-    const again = ['connect', 'crm', '--client-credentials'];
+    const again = ['connect', 'crm', '--client-credentials', '--replace'];
     expect(await at.run(again, { env })).toMatchObject({ exit: 0 });
     expect(await at.run([...again, ...urls, `${at.url}/t`], { env })).toMatchObject({ exit: 0 });
   });

@@ -133,7 +133,9 @@ describe('at an authorization server that wants a nonce in each proof', () => {
     const server = await startDpopServer();
     const at = await deskAt(server, app(server));
     const connect = async () => {
-      const printed = (await at.json(['connect', 'desk', '--print-url'])) as { consent_url: string };
+      const printed = (await at.json(['connect', 'desk', '--print-url', '--replace'])) as {
+        consent_url: string;
+      };
       const { href } = await consent(server, printed.consent_url);
       const ran = await at.run(['connect', '--finish', href]);
       expect(ran.exit, ran.stderr).toBe(0);
