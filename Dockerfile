@@ -22,7 +22,6 @@ RUN apt-get -qq update \
 
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-COPY runtime runtime
 RUN npm ci --ignore-scripts \
  && install -m 0755 "$(find node_modules -path '*/bin/node' -size +1M | head -n 1)" /image/usr/bin/node \
  && strip --strip-all /image/usr/bin/node

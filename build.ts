@@ -5,7 +5,7 @@ import { rolldown, type OutputChunk } from 'rolldown';
 
 /**
  * `npm run build`: the program and the libraries that it uses, in a few files. A start that reads many hundreds of them
- * takes twice as long (decision 30). The driver of SQLite has native code, and stays a package of its own.
+ * takes twice as long (decision 30). The demo is another entry, with the sample API.
  *
  * Options: `--out FOLDER` (default: `dist`).
  */
@@ -17,7 +17,11 @@ const importOfOther = /^import (.+) from "(node:[\w/]+)";$/gm;
 
 await rm(out, { recursive: true, force: true });
 await using bundle = await rolldown({
-  input: { index: 'src/cli/index.ts' },
+  input: {
+    index: 'src/cli/index.ts',
+    demo: 'examples/demo.ts',
+    'fetch-agent': 'examples/demo/fetch-agent.ts',
+  },
   platform: 'node',
   plugins: [
     {
@@ -53,8 +57,10 @@ async function licencesOf(chunks: readonly Pick<OutputChunk, 'moduleIds'>[]): Pr
   const texts = [...new Set(folders)].toSorted().map(async (folder) => {
     const name = folder.replace(/^.*\/node_modules\//, '');
     const file = (await readdir(folder)).find((each) => /^licen[cs]e/i.test(each));
-    if (file === undefined) throw new Error(`${name} has no licence to pass on`);
-    return `${name}\n\n${(await readFile(join(folder, file), 'utf8')).trim()}\n`;
+    if (file !== undefined) return `${name}\n\n${(await readFile(join(folder, file), 'utf8')).trim()}\n`;
+    const { license, author } = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8'));
+    if (typeof license !== 'string') throw new Error(`${name} has no licence to pass on`);
+    return `${name}\n\n${license}${author ? `, ${author.name ?? author}` : ''}\n`;
   });
   return (await Promise.all(texts)).join(`\n${'-'.repeat(80)}\n\n`);
 }

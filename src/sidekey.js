@@ -1,26 +1,75 @@
 #!/usr/bin/env node
-// The program's door. Plain JavaScript that old versions of Node can read, so that they can be told so.
+// The launcher. Plain JavaScript that Node.js 20 can read: an older one than 24.15 starts the Node.js of the package.
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import module from 'node:module';
+import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
-if (major < 24 || (major === 24 && minor < 15)) {
-  process.stderr.write(
-    `Sidekey needs Node.js 24.15 or later, and this is ${process.versions.node}. ` +
-      'In a checkout "npm ci" brings one: use "npm start" or "npx sidekey".\n',
-  );
-  process.exit(1);
+if (major > 24 || (major === 24 && minor >= 15)) await start();
+else startNewer();
+
+async function start() {
+  // A checkout runs its sources; a package carries them compiled, because Node strips no types below node_modules.
+  const here = new URL('.', import.meta.url).pathname;
+  const isSource = here.endsWith('/src/');
+  const isInstalled = here.includes('/node_modules/');
+  let entry = './cli/index.js';
+  if (isSource && isInstalled) entry = '../dist/cli/index.js';
+  if (isSource && !isInstalled) entry = './cli/index.ts';
+  // Not in the shared temporary folder, where others could put code for us to run: whoever may write here may change the
+  // program too. Where nobody may, there is no cache, and a start takes longer.
+  module.enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/sidekey', import.meta.url)));
+  const { run } = await import(entry);
+  process.exitCode = await run(process.argv.slice(2));
 }
 
-// A checkout runs its sources; a package carries them compiled, because Node strips no types below node_modules.
-const here = new URL('.', import.meta.url).pathname;
-const isSource = here.endsWith('/src/');
-const isInstalled = here.includes('/node_modules/');
-let entry = './cli/index.js';
-if (isSource && isInstalled) entry = '../dist/cli/index.js';
-if (isSource && !isInstalled) entry = './cli/index.ts';
-// Not in the shared temporary folder, where others could put code for us to run: whoever may write here may change the
-// program too. Where nobody may, there is no cache, and a start takes longer.
-module.enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/sidekey', import.meta.url)));
-const { run } = await import(entry);
-process.exitCode = await run(process.argv.slice(2));
+/** Runs this program with the Node.js that npm installed with it as an optional dependency. */
+function startNewer() {
+  const node = newerNode();
+  if (node === null) return fail('npm has not installed the Node.js that comes with Sidekey');
+  // The dynamic linker that the binary names: a system of musl, such as Alpine, has another one.
+  const linker = { x64: '/lib64/ld-linux-x86-64.so.2', arm64: '/lib/ld-linux-aarch64.so.1' }[process.arch];
+  if (process.platform === 'linux' && linker !== undefined && !existsSync(linker)) {
+    return fail('the one that comes with Sidekey needs the GNU C library, which this system does not have');
+  }
+  const args = [fileURLToPath(import.meta.url), ...process.argv.slice(2)];
+  if (process.execve !== undefined && process.platform !== 'win32') {
+    // It warns that it is experimental.
+    process.removeAllListeners('warning');
+    process.execve(node, [node, ...args], process.env);
+  }
+  const child = spawn(node, args, { stdio: 'inherit' });
+  child.once('error', (error) => fail(`the one that comes with Sidekey does not start (${error.code})`));
+  // A terminal sends its signals to the child too; it decides what comes of them.
+  for (const signal of ['SIGINT', 'SIGQUIT']) process.on(signal, () => {});
+  for (const signal of ['SIGTERM', 'SIGHUP', 'SIGUSR2', 'SIGCONT', 'SIGWINCH'])
+    process.on(signal, () => child.kill(signal));
+  child.once('exit', (code, signal) => {
+    if (signal === null) process.exit(code);
+    process.removeAllListeners(signal);
+    process.kill(process.pid, signal);
+    process.exitCode = 128 + constants.signals[signal];
+  });
+}
+
+function newerNode() {
+  const name = process.platform === 'darwin' && process.arch === 'arm64' ? 'node-bin' : 'node';
+  const platform = process.platform === 'win32' ? 'win' : process.platform;
+  const program = process.platform === 'win32' ? 'node.exe' : 'node';
+  try {
+    const { resolve } = module.createRequire(import.meta.url);
+    return resolve(`${name}-${platform}-${process.arch}/bin/${program}`);
+  } catch {
+    return null;
+  }
+}
+
+function fail(why) {
+  process.stderr.write(
+    `sidekey: Sidekey needs Node.js 24.15 or later; this is ${process.versions.node}, and ${why}.\n` +
+      '  → install a current Node.js, then run the same command again\n',
+  );
+  process.exitCode = 1;
+}

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
-import { delimiter, isAbsolute, join } from 'node:path';
+import { delimiter, extname, isAbsolute, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DemoFailure } from './claim.ts';
 
@@ -51,10 +51,10 @@ export function curlAgent({ proxyUrl, caFile }: AgentPlace, curl: string): Agent
 
 export function fetchAgent({ proxyUrl, caFile }: AgentPlace): Agent {
   const environment = { HTTPS_PROXY: proxyUrl, NODE_EXTRA_CA_CERTS: caFile, NODE_USE_ENV_PROXY: '1' };
-  const program = fileURLToPath(new URL('fetch-agent.ts', import.meta.url));
+  const program = fileURLToPath(new URL(`fetch-agent${extname(import.meta.url)}`, import.meta.url));
   return {
     environment,
-    commandFor: (url) => `node examples/demo/fetch-agent.ts '${url}'`,
+    commandFor: (url) => `node ${relative(process.cwd(), program)} '${url}'`,
     run: (url, signal) => runAgent(process.execPath, [program, url], environment, signal),
   };
 }

@@ -1,3 +1,4 @@
+import { commandName } from '../../src/lib/log.ts';
 import type { Screen } from './screen.ts';
 import type { Stage } from './stage.ts';
 
@@ -9,7 +10,7 @@ export function showWhatToTry(
 ): void {
   const curl = `curl -x ${proxyUrl} --cacert ${proxy.authority.certificateFile}`;
   const tickets = `${helpdesk.issuer}/tickets`;
-  const config = `--config ${configFile}`;
+  const [config, sidekey] = [`--config ${configFile}`, commandName()];
   screen.title('It stays up.', `Paste into another terminal, in this folder. Tokens live ${ttl} s now.`);
   const say = (what: string, ...command: readonly string[]): void =>
     screen.lines('', screen.paint('dim', `# ${what}`), ...command);
@@ -22,11 +23,11 @@ export function showWhatToTry(
   );
   say(
     'see who did what, that nobody changed it, why a request would pass, and the grant',
-    `npx sidekey audit tail ${config}`,
-    `npx sidekey audit verify ${config}`,
-    `npx sidekey explain ${config} \\`,
+    `${sidekey} audit tail ${config}`,
+    `${sidekey} audit verify ${config}`,
+    `${sidekey} explain ${config} \\`,
     `  ${tickets}`,
-    `npx sidekey grant list ${config}`,
+    `${sidekey} grant list ${config}`,
   );
   screen.lines('', 'Ctrl-C ends it and removes its folder.');
 }

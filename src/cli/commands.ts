@@ -226,7 +226,7 @@ const runCommands: readonly CommandRow[] = [
   },
   {
     name: 'demo',
-    summary: 'see Sidekey work with a sample API (needs a checkout)',
+    summary: 'see Sidekey work with a sample API',
     options: [['--once', 'end after the demo instead of staying up']],
     examples: ['sidekey demo --once'],
     load: async () => (await import('./demo.ts')).runDemo,

