@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
-import type { AuditLine } from './event.ts';
+import type { AuditEventName, AuditLine } from './event.ts';
 import { endsExchange, joinExchanges } from './join.ts';
 import { lineFields, parseLine, piecesOf } from './line.ts';
 import { type LogSource, snapshotLog } from './log-files.ts';
@@ -16,6 +16,8 @@ interface TailOptions {
   readonly file: string;
   /** Number of last lines; 0: only new ones. */
   readonly lines: number;
+  /** Leaves out housekeeping, and the access of an exchange that has ended: its end has the same fields. */
+  readonly brief?: boolean | undefined;
   /** Continues with new lines until `signal` aborts. */
   readonly follow?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -25,12 +27,29 @@ interface TailOptions {
 export async function* tailAudit(options: TailOptions): AsyncGenerator<AuditLine> {
   const file = path.resolve(options.file);
   const follow = options.follow === true;
-  const { before, lines, sources } = lastLines(file, options.lines, follow);
+  const { before, lines, sources } = lastLines(file, options, follow);
   const join = joinExchanges();
   for (const line of before) join(line);
   yield* lines.map(join);
   if (!follow) return;
-  for await (const bytes of followLines(file, sources, options.signal)) yield* linesIn(bytes).map(join);
+  for await (const bytes of followLines(file, sources, options.signal)) {
+    for (const line of linesIn(bytes).map(join))
+      if (options.brief !== true || (line.event !== 'access' && !isHousekeeping(line))) yield line;
+  }
+}
+
+const housekeeping: ReadonlySet<string> = new Set([
+  'agent.signed_in',
+  'audit.pruned',
+  'audit.rotated',
+  'grant.connecting',
+  'proxy.started',
+  'proxy.stopped',
+] satisfies AuditEventName[]);
+
+/** Reports whether a line records only that a process began or ended, or a lease of `sidekey run` or `fetch`. */
+function isHousekeeping({ event, reason = '' }: AuditLine): boolean {
+  return housekeeping.has(event) || (event.startsWith('lease.') && /^(run: |sidekey fetch)/.test(reason));
 }
 
 /** Fields that a filter compares as they are. */
@@ -160,7 +179,11 @@ interface LastLines {
  * Reads the last lines.
  * @param more True if the accesses of later lines are needed too.
  */
-function lastLines(file: string, count: number, more: boolean): LastLines {
+function lastLines(
+  file: string,
+  { lines: count, brief = false }: Pick<TailOptions, 'lines' | 'brief'>,
+  more: boolean,
+): LastLines {
   const sources = snapshotLog(file);
   const lines: AuditLine[] = [];
   const before: AuditLine[] = [];
@@ -171,12 +194,13 @@ function lastLines(file: string, count: number, more: boolean): LastLines {
   const isEnough = () => missing <= 0 && (left <= 0 || (!more && ends.size === 0));
   function take(line: AuditLine): void {
     const { event, exchange = '' } = line;
-    if (missing > 0) {
+    const isLeftOut = brief && (isHousekeeping(line) || (event === 'access' && ends.has(exchange)));
+    if (missing > 0 && !isLeftOut) {
       missing -= 1;
       lines.push(line);
       if (exchange !== '' && endsExchange(line)) ends.add(exchange);
     } else {
-      left -= 1;
+      if (missing <= 0) left -= 1;
       if (event === 'access') before.push(line);
     }
     if (event === 'access') ends.delete(exchange);

@@ -4,7 +4,8 @@ import type { View } from '../app/state.ts';
 import { authorityFiles, readCertificate, readKeyFile } from '../ca/authority-files.ts';
 import { type CertificateAuthority, openAuthority } from '../ca/authority.ts';
 import type { Context } from './context.ts';
-import { dateTime, details, isoTime, relativeTime } from './format.ts';
+import { details } from './display.ts';
+import { dateTime, isoTime, relativeTime } from './format.ts';
 import { openOutputFile, type OutputFileOptions, unwritable } from './output-file.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 
@@ -122,7 +123,7 @@ export async function showCa({ withView, output, now }: Context): Promise<void> 
       not_after: isoTime(notAfter),
       permitted_names: names,
     },
-    details(name, {
+    details(output.display, name, {
       certificate: certificateFile,
       'SHA-256': fingerprintText(fingerprint),
       begins: dateTime(notBefore),

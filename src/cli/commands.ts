@@ -748,7 +748,8 @@ const auditCommands: readonly CommandRow[] = [
         summary: 'show the last events',
         options: [
           ['-n, --lines <count>', 'number of events', { default: '20' }],
-          ['-f, --follow', 'also print new events as they come'],
+          ['-f, --follow', 'also print new events as they come, requests when they end'],
+          ['-a, --all', 'also starts and stops, leases of run, and accesses (--json: always all)'],
         ],
         examples: ['sidekey audit tail -n 50 -f'],
         load: async () => (await import('./audit/query.ts')).tail,

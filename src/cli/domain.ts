@@ -25,7 +25,8 @@ import {
 import { describeRule, describeWindow } from '../policy/judge.ts';
 import type { ConditionName, Conditions, DomainRules, Rule } from '../policy/rule.ts';
 import type { Context } from './context.ts';
-import { columns, details, table } from './format.ts';
+import { columns, details, type Display, table } from './display.ts';
+import { counted } from './format.ts';
 import { titleOf } from './grant/format.ts';
 import { offeredBy, standingFor } from './pick.ts';
 
@@ -177,12 +178,12 @@ export async function listDomains(
   const shown = host === undefined ? domains : [domainOf(host, domains)];
   const json = shown.map((domain) => domainJson(domain, grants, at));
   if (rules || host !== undefined) {
-    output.result(json, shown.map((domain) => inFull(domain, grants, at)).join('\n\n'));
+    output.result(json, shown.map((domain) => inFull(output.display, domain, grants, at)).join('\n\n'));
   } else if (domains.length === 0) {
-    output.result(json, `The allowed-domains map is empty.\n${unlisted}`);
-    output.say('  → sidekey domain allow HOST --grant NAME');
+    const next = '  → sidekey domain allow HOST --grant NAME';
+    output.result(json, `The allowed-domains map is empty.\n${unlisted}\n${next}`);
   } else {
-    output.result(json, `${asTable(domains, grants, at)}\n\n${unlisted}`);
+    output.result(json, `${asTable(output.display, domains, grants, at)}\n\n${unlisted}`);
   }
 }
 
@@ -210,10 +211,16 @@ function domainOf(text: string, domains: readonly Domain[]): Domain {
   });
 }
 
-function asTable(domains: readonly Domain[], grants: readonly Grant[], now: number): string {
+function asTable(
+  display: Display,
+  domains: readonly Domain[],
+  grants: readonly Grant[],
+  now: number,
+): string {
   const isRuled = domains.some(({ rules }) => rules !== undefined);
   const headings = ['DOMAIN', 'ACTION', ...(isRuled ? ['RULES'] : []), 'GRANT NOW'];
   return table(
+    display,
     headings,
     domains.map((domain) => [
       domain.pattern.text,
@@ -221,19 +228,20 @@ function asTable(domains: readonly Domain[], grants: readonly Grant[], now: numb
       ...(isRuled ? [rulesSummary(domain.rules)] : []),
       grantsOf(domain, grants, now),
     ]),
+    { least: ['RULES', 'ACTION'] },
   );
 }
 
-function inFull(domain: Domain, grants: readonly Grant[], now: number): string {
+function inFull(display: Display, domain: Domain, grants: readonly Grant[], now: number): string {
   const { pattern, action, origin, rules } = domain;
-  const told = details(pattern.text, {
+  const told = details(display, pattern.text, {
     entry: origin,
     action: describeAction(domain),
     'grant now': action.kind === 'grant' ? grantsOf(domain, grants, now) : null,
     leaks: action.kind === 'grant' ? leakGuardTexts[action.leakGuard ?? 'auto'].inFull : null,
     rules: action.kind === 'grant' ? (rules === undefined ? 'none: everything' : rulesSummary(rules)) : null,
   });
-  return [told, ...(rules === undefined ? [] : ruleLines(rules))].join('\n');
+  return [told, ...(rules === undefined ? [] : ruleLines(display, rules))].join('\n');
 }
 
 function grantsOf(domain: Domain, grants: readonly Grant[], now: number): string {
@@ -283,12 +291,12 @@ export function describeAction({ action }: Domain): string {
 function rulesSummary(rules: DomainRules | undefined): string {
   if (rules === undefined) return '-';
   const { length } = rules.rules;
-  const count = length === 0 ? 'no rule' : `${length} ${length === 1 ? 'rule' : 'rules'}`;
+  const count = length === 0 ? 'no rule' : counted(length, 'rule');
   return `${count}, else ${rules.default}${rules.mode === 'report' ? ' (only reported)' : ''}`;
 }
 
 /** Formats the rules in evaluation order, one on each line, and the default last. */
-function ruleLines(rules: DomainRules): string[] {
+function ruleLines(display: Display, rules: DomainRules): string[] {
   const rows = rules.rules.map(({ rule }, index) => [
     `  ${index + 1}`,
     rule.outcome,
@@ -296,7 +304,10 @@ function ruleLines(rules: DomainRules): string[] {
     describeRule(rule),
     rule.origin,
   ]);
-  return columns([...rows, ['  else', rules.default, '-', 'what no rule matches', rules.defaultOrigin]]);
+  return columns(display, [
+    ...rows,
+    ['  else', rules.default, '-', 'what no rule matches', rules.defaultOrigin],
+  ]);
 }
 
 /** Conditions as in the config file, for `--json`. */

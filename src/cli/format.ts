@@ -1,7 +1,6 @@
 import { isIP } from 'node:net';
 import { isName } from '../grants/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { visible } from '../lib/text.ts';
 
 /**
  * Checks the name of a grant, a user or an agent. The error does not contain the text, which may be a
@@ -101,11 +100,11 @@ function span(milliseconds: number): string {
   return `${Math.round(seconds / size)} ${unit}`;
 }
 
-/** Formats a time in UTC, as in the audit file: `2026-11-21 06:01:22Z`. */
+/** Formats a time of this machine's zone, as `readTime` parses it: `2026-11-21 06:01:22`. */
 export function dateTime(at: number): string {
-  return isoTime(at)
+  return isoTime(at - new Date(at).getTimezoneOffset() * 60_000)
     .replace('T', ' ')
-    .replace(/\.\d+Z$/, 'Z');
+    .replace(/\.\d+Z$/, '');
 }
 
 /** ISO 8601 in UTC, for programs; empty where the number is no time that a date can hold. */
@@ -127,14 +126,15 @@ const written =
   /^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})?)?$/;
 
 /**
- * Parses a time: `2h` (ago), `2026-11-21`, `2026-11-21T06:00Z`; UTC if it has no zone. Null if it is invalid.
+ * Parses a time: `2h` (ago), `2026-11-21`, `2026-11-21T06:00Z`; in this machine's zone if it names none. Null if it is
+ * invalid.
  */
 export function readTime(text: string, now: number): number | null {
   const [, count, unit] = ago.exec(text) ?? [];
   if (count !== undefined) return now - Number(count) * units[unit as keyof typeof units];
   if (!written.test(text)) return null;
-  const zoned = /(?:[Zz]|[+-][0-9]{2}:[0-9]{2})$/.test(text) || text.length === 10;
-  const at = Date.parse(`${text.replace(/[t ]/, 'T')}${zoned ? '' : 'Z'}`);
+  // A date alone would be one of UTC.
+  const at = Date.parse(text.length === 10 ? `${text}T00:00` : text.replace(/[t ]/, 'T'));
   return Number.isNaN(at) ? null : at;
 }
 
@@ -148,32 +148,9 @@ export function isoOrNull(at: number | null): string | null {
   return at === null ? null : isoTime(at);
 }
 
-/** Rows under headings. */
-export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
-  return columns([headings, ...rows]).join('\n');
-}
-
-/** Rows as lines, each column as wide as its widest cell. */
-export function columns(rows: readonly (readonly string[])[]): string[] {
-  const lines = rows.map((row) => row.map(visible));
-  const count = Math.max(0, ...lines.map((line) => line.length));
-  const widths = Array.from({ length: count }, (_, column) =>
-    Math.max(...lines.map((line) => line[column]?.length ?? 0)),
-  );
-  return lines.map((line) =>
-    line
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  );
-}
-
-/** Names and values, a line each, below a title; a value that is null is left out. */
-export function details(title: string, facts: Readonly<Record<string, string | null>>): string {
-  const rows = Object.entries(facts).flatMap(([name, value]) =>
-    value === null ? [] : [[`  ${name}`, value]],
-  );
-  return [visible(title), ...columns(rows)].join('\n');
+/** `1 grant`, `2 grants`. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
 /** Returns the first characters of an id, as its short form. */

@@ -7,7 +7,8 @@ import type { Flow, InjectPlace, Placement, Provider, TokenInjection } from '../
 import { SidekeyError } from '../lib/errors.ts';
 import { schemeOf } from '../schemes/placement.ts';
 import type { Context } from './context.ts';
-import { columns, details, table } from './format.ts';
+import { columns, type Display, details, table } from './display.ts';
+import { counted } from './format.ts';
 import { findProvider } from './pick.ts';
 
 /** Returns the place of a credential in a request, for people, with `…` for the credential. */
@@ -172,7 +173,8 @@ export async function listProviders({ readConfig, output }: Context, text?: stri
   }
   output.result(
     found.map(providerJson),
-    table(
+    `${table(
+      output.display,
       ['NAME', 'TITLE', 'CATEGORY', 'CONNECT WITH', 'NEEDS FIRST'],
       found.map((provider) => [
         provider.name,
@@ -181,9 +183,9 @@ export async function listProviders({ readConfig, output }: Context, text?: stri
         waysOf(provider),
         needs(provider),
       ]),
-    ),
+      { least: ['CATEGORY', 'TITLE', 'NEEDS FIRST', 'CONNECT WITH'], floor: 18 },
+    )}\n\n${counted(found.length, 'provider')}; sidekey provider show NAME says how to connect to one.`,
   );
-  output.say(`\n${found.length} providers; sidekey provider show NAME says how to connect to one.`);
 }
 
 function fits({ name, title, category }: Provider, text: string): boolean {
@@ -205,7 +207,7 @@ export async function showProvider({ readConfig, output }: Context, name: string
   const provider = findProvider((await readConfig()).providers, name);
   const { clientId, clientSecret, clientAuth, scopes, token, dialect } = provider;
   const secret = clientSecret === null ? 'without a secret' : `with a secret, sent as ${clientAuth}`;
-  const facts = details(`${name} (${provider.title})`, {
+  const facts = details(output.display, `${name} (${provider.title})`, {
     audience: provider.audience.join(', ') || null,
     'carried as': carriedEverywhereAs(provider.inject) ?? 'depends on the place, see below',
     placeholders: provider.placeholders.join(', ') || null,
@@ -221,10 +223,10 @@ export async function showProvider({ readConfig, output }: Context, name: string
     'pasted as': token === null ? null : pastedAs(token.inject, provider.inject),
     'proved by': provider.probe?.url ?? null,
   });
-  output.result(providerJson(provider), [facts, ...sections(provider)].join('\n\n'));
+  output.result(providerJson(provider), [facts, ...sections(output.display, provider)].join('\n\n'));
 }
 
-function sections(provider: Provider): string[] {
+function sections(display: Display, provider: Provider): string[] {
   const { settings, knownScopes, notes, token, clientRegistration: at } = provider;
   const isByPlace = carriedEverywhereAs(provider.inject) === null;
   return [
@@ -235,6 +237,7 @@ function sections(provider: Provider): string[] {
     section(
       'Settings',
       columns(
+        display,
         settings.map(({ name, description, value, example }) => [
           name,
           value ?? `(none; ${example})`,
@@ -242,7 +245,13 @@ function sections(provider: Provider): string[] {
         ]),
       ),
     ),
-    section('Scopes to ask for', columns(knownScopes.map(({ name, what }) => [name, what]))),
+    section(
+      'Scopes to ask for',
+      columns(
+        display,
+        knownScopes.map(({ name, what }) => [name, what]),
+      ),
+    ),
     section(token === null ? '' : `To get the ${token.label}`, [
       ...(token?.url == null ? [] : [token.url]),
       ...(token?.steps ?? []),

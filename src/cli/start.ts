@@ -14,7 +14,8 @@ import { startSupervisor, type Supervisor } from '../app/workers.ts';
 import { keptText } from './audit/verify.ts';
 import { atCommandLine, type Context } from './context.ts';
 import { describeAction, unlistedHosts } from './domain.ts';
-import { columns, proxyUrl } from './format.ts';
+import { columns, type Display } from './display.ts';
+import { proxyUrl } from './format.ts';
 import { titleOf } from './grant/format.ts';
 import { offeredBy } from './pick.ts';
 import { askHealth } from './status/finding.ts';
@@ -231,7 +232,7 @@ async function serve(
   const { address, pages, authority } = proxy;
   workers?.serveAt(address.port);
   const count = workers?.count ?? 1;
-  const welcomeText = await welcome(proxy, count, now());
+  const welcomeText = await welcome(output.display, proxy, count, now());
   // Before the welcome text: its reader may send a signal at once.
   const stopped = stopSignal();
   output.result(
@@ -289,17 +290,17 @@ function endAtOnceOnTheNext(now: () => number, before: () => void): void {
 }
 
 /** Text at start: addresses, files, the domain map, missing commands, and lines to paste. */
-async function welcome(proxy: Proxy, workers: number, now: number): Promise<string> {
+async function welcome(display: Display, proxy: Proxy, workers: number, now: number): Promise<string> {
   const config = proxy.config();
   const url = proxyUrl(proxy.address);
   const required = config.proxy.authentication === 'required';
-  const { lines, missing } = describeMap(config, await proxy.state.grants.list(), now);
+  const { lines, missing } = describeMap(display, config, await proxy.state.grants.list(), now);
   const agents = required && (await proxy.state.store.agentTokens.list()).length === 0;
   const commands = [...(agents ? ['sidekey agent create NAME --grant GRANT'] : []), ...missing];
   return [
     'Sidekey is running.',
     '',
-    ...columns([
+    ...columns(display, [
       [
         '  proxy',
         `${url}   (${required ? 'callers need an agent token' : 'callers on this machine need no token'})`,
@@ -337,6 +338,7 @@ type MapConfig = Pick<Config, 'domains' | 'proxy'> & Partial<Pick<Config, 'provi
 
 /** Describes the map as it works with these grants; `now` in milliseconds since the epoch. */
 export function describeMap(
+  display: Display,
   { domains, proxy, providers }: MapConfig,
   grants: readonly Grant[],
   now: number,
@@ -358,7 +360,7 @@ export function describeMap(
     describeGrants(domain, grants, now),
   ]);
   return {
-    lines: ['Domains:', ...columns(rows), '', unlistedHosts({ proxy })],
+    lines: ['Domains:', ...columns(display, rows), '', unlistedHosts({ proxy })],
     missing: [...new Set(domains.flatMap((domain) => missingFor(domain, grants, { now, providers })))],
   };
 }

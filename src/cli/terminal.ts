@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { open } from 'node:fs/promises';
 import { createInterface, emitKeypressEvents } from 'node:readline';
 import { Writable } from 'node:stream';
+import { createDisplay, type Display, hasColors, wrapMessage } from './display.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { asTyped } from '../lib/log.ts';
 import { shellWord, visible } from '../lib/text.ts';
@@ -85,8 +86,7 @@ export function createScreen(
   env: NodeJS.ProcessEnv,
 ): OpenScreen | null {
   if (stdin.isTTY !== true || stdout.isTTY !== true || env['TERM'] === 'dumb') return null;
-  // https://no-color.org: any value but the empty one
-  const style = (env['NO_COLOR'] ?? '') === '' ? { on: '\u001b[1m', off: '\u001b[0m' } : { on: '', off: '' };
+  const style = hasColors(env) ? { on: '\u001b[1m', off: '\u001b[0m' } : { on: '', off: '' };
   return ({ key, resize }) => {
     let isOpen = true;
     let isPaste = false;
@@ -310,6 +310,8 @@ export interface Output {
   bytes(content: Uint8Array): void;
   /** Standard output is a terminal. */
   readonly isTerminal: boolean;
+  /** Display of the results. */
+  readonly display: Display;
   /** Resolves when the output is written, so that a long result is not buffered in memory. */
   drained(): Promise<void>;
   /** Prints a message beside the result; nothing with `--json`. */
@@ -323,11 +325,19 @@ export interface Output {
 /** Streams to write to; a test gives its own. */
 export interface Streams {
   readonly stdout: Pick<NodeJS.WriteStream, 'write'> & Partial<NodeJS.WriteStream>;
-  readonly stderr: Pick<NodeJS.WriteStream, 'write'>;
+  readonly stderr: Pick<NodeJS.WriteStream, 'write'> & Partial<NodeJS.WriteStream>;
 }
 
 /** Creates an output for these streams; calls `json` each time, because the command line is parsed later. */
-export function createOutput({ stdout, stderr }: Streams, json: () => boolean): Output {
+export function createOutput(
+  { stdout, stderr, env }: Streams & { readonly env: NodeJS.ProcessEnv },
+  json: () => boolean,
+): Output {
+  const messages = createDisplay(stderr, env);
+  const formatted = (text: string) =>
+    wrapMessage(shown(text), messages).replace(/^(?:Note|Warning):/gm, (word) =>
+      messages.paint('yellow', word),
+    );
   const output: Output = {
     get json() {
       return json();
@@ -339,11 +349,12 @@ export function createOutput({ stdout, stderr }: Streams, json: () => boolean): 
       stdout.write(content);
     },
     isTerminal: stdout.isTTY === true,
+    display: createDisplay(stdout, env),
     async drained() {
       if (stdout.writableNeedDrain === true) await once(stdout as NodeJS.WriteStream, 'drain');
     },
     say(text) {
-      if (!json()) stderr.write(`${shown(asTyped(text))}\n`);
+      if (!json()) stderr.write(`${formatted(asTyped(text))}\n`);
     },
     note(value, text) {
       if (json()) stderr.write(`${jsonText(value)}\n`);
@@ -354,7 +365,7 @@ export function createOutput({ stdout, stderr }: Streams, json: () => boolean): 
       stderr.write(
         json()
           ? `${jsonText({ error: { code, message, hint } })}\n`
-          : `sidekey: ${shown(message)}\n  → ${shown(hint)}\n`,
+          : `${formatted(`sidekey: ${message}`).replace('sidekey:', (name) => messages.paint('red', name))}\n${formatted(`  → ${hint}`)}\n`,
       );
     },
   };
@@ -376,5 +387,3 @@ function jsonText(value: unknown): string {
       .join(''),
   );
 }
-
-/** Formats text in columns. Escapes control characters, because cells may contain untrusted text. */

@@ -2,7 +2,7 @@
  * What a decision costs with 1, 100 and 10,000 domains, each with the rules of a policy: nanoseconds. It must not grow with
  * the map. A part of `npm run bench`; alone: `npm run bench -- --section decide`.
  */
-import { table } from '../../src/cli/format.ts';
+import { createDisplay, table } from '../../src/cli/display.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { decideRequest, type Policy } from '../../src/policy/decide.ts';
 import { createDomainMap } from '../../src/policy/domain-map.ts';
@@ -88,5 +88,7 @@ export async function benchDecide({ smoke }: { readonly smoke: boolean }): Promi
   console.log(
     'A decision behind four rules: the domain, the path as upstream reads it, and each rule in turn.',
   );
-  console.log(table(['domains', 'ns/decision', '÷ one domain', 'ms to load the config'], rows));
+  console.log(
+    table(createDisplay({}, {}), ['domains', 'ns/decision', '÷ one domain', 'ms to load the config'], rows),
+  );
 }

@@ -3,7 +3,7 @@
  * request and response, microseconds a megabyte of a chunked body. A part of `npm run bench`; alone:
  * `npm run bench -- --section h1`.
  */
-import { table } from '../../src/cli/format.ts';
+import { createDisplay, table } from '../../src/cli/display.ts';
 import { requestFields, responseFields, valuesOf } from '../../src/http/fields.ts';
 import { createBodyReader } from '../../src/http/h1/body.ts';
 import { framingOf, isReusable, persists, requestFraming, responseFraming } from '../../src/http/framing.ts';
@@ -223,6 +223,6 @@ export function benchH1({ smoke }: { readonly smoke: boolean }): Promise<void> {
     ];
   });
   console.log('HTTP/1.1, by the codec and by Node’s own parser, with the header rules over its strings.');
-  console.log(table(['what', 'codec', 'node', 'codec ÷ node'], rows));
+  console.log(table(createDisplay({}, {}), ['what', 'codec', 'node', 'codec ÷ node'], rows));
   return Promise.resolve();
 }

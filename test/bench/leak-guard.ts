@@ -4,7 +4,7 @@
  * `npm run bench -- --section leak-guard`.
  */
 import { hash } from 'node:crypto';
-import { table } from '../../src/cli/format.ts';
+import { createDisplay, table } from '../../src/cli/display.ts';
 import { type GuardedSecrets, matcherFor } from '../../src/leak-guard/patterns.ts';
 import { Redactor } from '../../src/leak-guard/redactor.ts';
 import { leakSearchFor, isCovered } from '../../src/policy/domain-map.ts';
@@ -100,7 +100,9 @@ export function benchLeakGuard({ smoke }: { readonly smoke: boolean }): Promise<
   let none = Infinity;
   for (let round = 0; round < rounds; round += 1) none = Math.min(none, asked(smoke ? 1_000 : 100_000));
   console.log('Leak guard: a body that is looked into, beside a copy of it.');
-  console.log(table(['body', 'guarded', 'copied', 'guarded ÷ copied', 'made once'], rows));
+  console.log(
+    table(createDisplay({}, {}), ['body', 'guarded', 'copied', 'guarded ÷ copied', 'made once'], rows),
+  );
   const ratio = speeds.get('JSON 40')! / speeds.get('escapes 40')!;
   console.log(`Text made for the search takes ${ratio.toFixed(0)} times the time of JSON.`);
   console.log(`A response that is not looked into: ${none.toFixed(0)} ns.`);

@@ -3,7 +3,7 @@
  * A section of `npm run bench`; alone: `npm run bench -- --section schemes`.
  */
 import { createHmac } from 'node:crypto';
-import { table } from '../../src/cli/format.ts';
+import { createDisplay, table } from '../../src/cli/display.ts';
 import {
   type Credential,
   type DpopAlgorithm,
@@ -182,6 +182,7 @@ export function benchSchemes({ smoke }: { readonly smoke: boolean }): Promise<vo
   console.log('Authentication schemes: cost of injection into a request with ten fields.');
   console.log(
     table(
+      createDisplay({}, {}),
       ['scheme', 'time per request', '÷ bearer'],
       schemes.map(({ name }, i) => [name, time(costs[i]!), (costs[i]! / costs[0]!).toFixed(1)]),
     ),
@@ -209,6 +210,7 @@ export function benchSchemes({ smoke }: { readonly smoke: boolean }): Promise<vo
   console.log('Placeholders: cost of search and replacement.');
   console.log(
     table(
+      createDisplay({}, {}),
       ['operation', 'cost'],
       [
         ['search in a head without a placeholder', time(search)],

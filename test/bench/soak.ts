@@ -9,7 +9,7 @@ import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { table } from '../../src/cli/format.ts';
+import { createDisplay, table } from '../../src/cli/display.ts';
 import { openSocket } from './connection.ts';
 import { freePort, type Running, startProgram } from './process.ts';
 import { prepareInstance, type Stand, startInstance } from './stand.ts';
@@ -146,7 +146,13 @@ function report(bytes: number, mark: number, passages: Readonly<Record<string, P
     atMark.toFixed(0),
     atEnd.toFixed(0),
   ]);
-  console.log(table(['way', 'MB/s', 'MB before', `most MB, first ${size(mark)}`, 'most MB, in all'], rows));
+  console.log(
+    table(
+      createDisplay({}, {}),
+      ['way', 'MB/s', 'MB before', `most MB, first ${size(mark)}`, 'most MB, in all'],
+      rows,
+    ),
+  );
   for (const [way, { atMark, atEnd }] of Object.entries(passages)) {
     if (atEnd > atMark + mayGrow)
       throw new Error(

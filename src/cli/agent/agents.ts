@@ -3,7 +3,8 @@ import type { AuditEvent } from '../../audit/event.ts';
 import { recordChange } from '../../audit/log.ts';
 import { bindingJson, bindingText, reachWarning } from './bindings.ts';
 import type { Context } from '../context.ts';
-import { checkName, dateTime, details, isoOrNull, isoTime, lastUse, relativeTime, table } from '../format.ts';
+import { details, table } from '../display.ts';
+import { checkName, dateTime, isoOrNull, isoTime, lastUse, relativeTime } from '../format.ts';
 import { titleOf } from '../grant/format.ts';
 import { pickAgent, unknownAgent } from '../pick.ts';
 import { SidekeyError } from '../../lib/errors.ts';
@@ -42,8 +43,9 @@ export async function listAgents({ withView, output, now }: Context): Promise<vo
       created_at: isoTime(agent.createdAt),
     })),
     agents.length === 0
-      ? 'There are no agents yet.'
+      ? 'There are no agents yet.\n  → sidekey agent create NAME --grant GRANT'
       : table(
+          output.display,
           ['NAME', 'STATE', 'ACTS FOR', 'REACHES', 'TOKENS', 'LEASES', 'LAST USED', 'CREATED'],
           agents.map((agent) => [
             agent.name,
@@ -55,9 +57,9 @@ export async function listAgents({ withView, output, now }: Context): Promise<vo
             lastUse(agent.usedAt, at),
             relativeTime(agent.createdAt, at),
           ]),
+          { least: ['CREATED', 'ACTS FOR', 'REACHES', 'LEASES'] },
         ),
   );
-  if (agents.length === 0) output.say('  → sidekey agent create NAME --grant GRANT');
   for (const { name, bindings } of agents)
     for (const line of reachWarning(name, bindings, grants)) output.say(line);
 }
@@ -104,7 +106,7 @@ export async function showAgent({ withView, output, now }: Context, name: string
       created_at: isoTime(agent.createdAt),
     },
     [
-      details(name, {
+      details(output.display, name, {
         state: agent.disabledAt === null ? 'enabled' : `disabled ${relativeTime(agent.disabledAt, at)}`,
         'acts for': agent.user ?? 'no user',
         labels: agent.labels.length === 0 ? null : agent.labels.join(', '),
@@ -116,6 +118,7 @@ export async function showAgent({ withView, output, now }: Context, name: string
       }),
       '',
       table(
+        output.display,
         ['TOKEN', 'CREATED', 'ENDS', 'LAST USED'],
         tokens.map((token) => [
           token.label,

@@ -5,6 +5,7 @@ import {
   type StandingApproval,
   unshownText,
 } from '../../approvals/approval.ts';
+import { fitting, widthOf } from '../display.ts';
 import { dateTime, isoOrNull, isoTime, relativeTime, shortId } from '../format.ts';
 import { defaultUser } from '../../grants/grant.ts';
 import { untrusted } from '../../lib/text.ts';
@@ -173,18 +174,6 @@ export function shorten(text: string, most: number): string {
   return `${fitting(text, room - end)}${left}${fittingEnd(text, end)}`;
 }
 
-/** Returns the beginning of a text, in at most `most` columns. */
-export function fitting(text: string, most: number): string {
-  let taken = '';
-  let width = 0;
-  for (const character of text) {
-    width += widthOf(character);
-    if (width > most) break;
-    taken += character;
-  }
-  return taken;
-}
-
 function fittingEnd(text: string, most: number): string {
   const characters = Array.from(text);
   let width = 0;
@@ -207,17 +196,6 @@ export function wrap(text: string, columns: number): string[] {
     rest = rest.slice(line.length);
   } while (rest !== '');
   return lines;
-}
-
-/** East Asian wide characters and emoji take two columns; ambiguous characters count as two. */
-const wide =
-  /[\u1100-\u115f\u2e80-\ua4cf\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{16fe0}-\u{1b2ff}\u{1f000}-\u{1faff}\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}/u;
-
-/** Returns the maximum number of columns of the text. */
-export function widthOf(text: string): number {
-  let width = 0;
-  for (const character of text) width += wide.test(character) ? 2 : 1;
-  return width;
 }
 
 /**

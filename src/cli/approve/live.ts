@@ -5,13 +5,12 @@ import {
   type ApprovalResponse,
   beyondText,
   blockOf,
-  fitting,
   remaining,
   requestText,
-  widthOf,
   wrap,
 } from './format.ts';
 import { atCommandLine, type Context } from '../context.ts';
+import { ending, fitting, wrapWords } from '../display.ts';
 import { readSpan, spanText } from '../format.ts';
 import { onInterrupt, type OpenScreen, type Page } from '../terminal.ts';
 import { SidekeyError } from '../../lib/errors.ts';
@@ -222,8 +221,7 @@ function headOf(count: number, first: number, listed: number): string {
 function rowOf(entry: Approval, isSelected: boolean, now: number, columns: number): string {
   const agent = agentText(entry.who);
   const row = `${isSelected ? '>' : ' '} ${entry.id}  ${remaining(entry, now).padStart(5)}  ${agent}  ${requestText(entry)}`;
-  const fit = fitting(row, columns);
-  return fit === row ? row : `${fitting(row, columns - 1)}…`;
+  return ending(row, columns);
 }
 
 function keysOf(entry: Approval): string[] {
@@ -246,14 +244,7 @@ function askingLines(entry: Approval, span: string): string[] {
 
 /** Wraps a sentence at word boundaries; lines after the first are indented. */
 function sentence(text: string, columns: number): string[] {
-  const lines = [''];
-  for (const word of text.split(/(?<=[^ ]) /)) {
-    const line = lines.at(-1) ?? '';
-    const longer = line === '' ? word : `${line} ${word}`;
-    if (line === '' || widthOf(longer) <= columns) lines[lines.length - 1] = longer;
-    else lines.push(`     ${word}`);
-  }
-  return lines.flatMap((line) => wrap(line, columns));
+  return wrapWords(text, columns, '     ').flatMap((line) => wrap(line, columns));
 }
 
 /** Times are milliseconds since the epoch. */

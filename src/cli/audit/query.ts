@@ -2,7 +2,8 @@ import { openView } from '../../app/state.ts';
 import type { AuditLine } from '../../audit/event.ts';
 import { type AuditFilter, csvHead, csvLine, queryAudit, queryRaw, tailAudit } from '../../audit/query.ts';
 import type { Context } from '../context.ts';
-import { duration, readTime } from '../format.ts';
+import { createTable, type Display } from '../display.ts';
+import { dateTime, duration, readTime } from '../format.ts';
 import { titleOf } from '../grant/format.ts';
 import { openOutputFile, type OutputFileOptions } from '../output-file.ts';
 import { onInterrupt } from '../terminal.ts';
@@ -10,7 +11,6 @@ import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
 import type { Grant } from '../../grants/grant.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import { visible } from '../../lib/text.ts';
 import { canonicalHost } from '../../policy/authority.ts';
 
 /** Number of lines that are buffered to align their columns. Later lines are printed immediately. */
@@ -32,9 +32,9 @@ export async function query(
   const { file, filter, fits, grants } = conditions;
   const nameOf = grantNames(grants);
   let held: AuditLine[] | null = [];
-  let format = lineFormat([], nameOf);
+  let format = lineFormat(output.display, [], nameOf);
   const printHeld = () => {
-    format = lineFormat(held ?? [], nameOf);
+    format = lineFormat(output.display, held ?? [], nameOf);
     for (const line of held ?? []) output.result(line, format(line));
     held = null;
   };
@@ -120,28 +120,30 @@ export async function exportLines(context: Context, options: ExportOptions): Pro
 /** `sidekey audit tail` */
 export async function tail(
   { readConfig, output, now }: Context,
-  options: { readonly lines: string; readonly follow?: boolean },
+  options: { readonly lines: string; readonly follow?: boolean; readonly all?: boolean },
 ): Promise<void> {
   const lines = readCount(options.lines);
+  // Programs get every event.
+  const brief = !output.json && options.all !== true;
   const config = await readConfig();
   const { file } = config.audit;
   const last: AuditLine[] = [];
   const stop = new AbortController();
   const follow = options.follow === true;
   const nameOf = grantNames(output.json ? [] : await readGrants(config, now));
-  let format = lineFormat([], nameOf);
+  let format = lineFormat(output.display, [], nameOf);
   const print = (line: AuditLine) => output.result(line, format(line));
 
   if (!follow) {
-    for await (const line of tailAudit({ file, lines })) last.push(line);
-    format = lineFormat(last, nameOf);
+    for await (const line of tailAudit({ file, lines, brief })) last.push(line);
+    format = lineFormat(output.display, last, nameOf);
     for (const line of last) print(line);
     if (last.length === 0) output.say(`Nothing was recorded in ${displayName(file, process.cwd())} yet.`);
     return;
   }
   const giveBack = onInterrupt(() => stop.abort());
   try {
-    for await (const line of tailAudit({ file, lines, follow, signal: stop.signal })) print(line);
+    for await (const line of tailAudit({ file, lines, brief, follow, signal: stop.signal })) print(line);
   } finally {
     giveBack();
   }
@@ -238,42 +240,44 @@ function timeOf(option: string, text: string | undefined, now: number): number |
   });
 }
 
-/** Formats an event as a line of text. */
+/** Formats an event as a line of text; the first one below the headings. */
 type LineFormat = (line: AuditLine) => string;
 
-/** Maximum width of the path column, so that a long path does not displace the other columns. */
-const widestPadded = 60;
+const headings = ['TIME', 'EVENT', 'AGENT', 'REQUEST', 'GRANT', 'RESULT', 'TOOK'];
+
+/** A longer path does not displace the other columns. */
+const shape = { least: ['TOOK', 'AGENT', 'GRANT', 'RESULT', 'REQUEST'], floor: 20, widest: 60 };
 
 /**
- * Returns a formatter for time, event, agent, subject, grant, outcome and duration, in columns as wide as the
- * widest so far.
+ * Returns a formatter for events, in columns as wide as the widest so far.
  *
  * @param first lines that are already known: their columns are aligned from the start
  * @param grantName returns the name of the grant with that id
  */
-export function lineFormat(first: readonly AuditLine[], grantName: (id: string) => string): LineFormat {
-  const widths: number[] = [];
-  const grow = (cells: readonly string[]) => {
-    for (const [column, { length }] of cells.entries()) {
-      widths[column] = Math.max(widths[column] ?? 0, Math.min(length, widestPadded));
-    }
-  };
-  const cellsOf = (line: AuditLine) => cells(line, grantName).map(visible);
-  for (const line of first) grow(cellsOf(line));
+export function lineFormat(
+  display: Display,
+  first: readonly AuditLine[],
+  grantName: (id: string) => string,
+): LineFormat {
+  const events = createTable(display, headings, shape);
+  const cellsOf = (line: AuditLine) => cells(line, grantName, display.width === Infinity);
+  for (const line of first) events.add(cellsOf(line));
+  let isBegun = false;
   return (line) => {
     const shown = cellsOf(line);
-    grow(shown);
-    return shown
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd();
+    events.add(shown);
+    const head = isBegun ? [] : [events.head()];
+    isBegun = true;
+    return [...head, events.line(shown)].join('\n');
   };
 }
 
-function cells(line: AuditLine, grantName: (id: string) => string): string[] {
+function cells(line: AuditLine, grantName: (id: string) => string, isDated: boolean): string[] {
   const { time, event, agent, grant, duration_ms: took } = line;
+  const [date, clock] = dateTime(Date.parse(time)).split(' ');
+  const isToday = date === dateTime(Date.now()).split(' ')[0];
   return [
-    time.replace('T', ' ').replace(/\.\d+Z$/, 'Z'),
+    !isDated && isToday ? `${clock}` : `${date} ${clock}`,
     event,
     agent ?? '-',
     subject(line),

@@ -2,7 +2,8 @@ import type { AuditLine } from '../../audit/event.ts';
 import { queryAudit } from '../../audit/query.ts';
 import { summarize, type SummaryRow } from '../../audit/summary.ts';
 import type { Context } from '../context.ts';
-import { dateTime, duration, table } from '../format.ts';
+import { type Display, table } from '../display.ts';
+import { dateTime, duration } from '../format.ts';
 import { discover } from './discover.ts';
 import { type ConditionOptions, type Conditions, grantNames, readConditions } from './query.ts';
 
@@ -20,7 +21,9 @@ export async function summary(
   const names = new Map(conditions.grants.map(({ id, name }) => [id, name]));
   context.output.result(
     rows.map((row) => asJson(row, names.get(row.grant ?? '') ?? null)),
-    rows.length === 0 ? 'No requests found.' : asTable(rows, grantNames(conditions.grants)),
+    rows.length === 0
+      ? 'No requests found.'
+      : asTable(context.output.display, rows, grantNames(conditions.grants)),
   );
 }
 
@@ -43,8 +46,9 @@ function asJson(row: SummaryRow, grantName: string | null) {
   };
 }
 
-function asTable(rows: readonly SummaryRow[], grantName: (id: string) => string): string {
+function asTable(display: Display, rows: readonly SummaryRow[], grantName: (id: string) => string): string {
   return table(
+    display,
     ['AGENT', 'GRANT', 'REQUESTS', 'REFUSED', 'FAILED', 'IN', 'OUT', 'P50', 'P99', 'LAST USE'],
     rows.map((row) => [
       row.agent ?? '-',
@@ -58,6 +62,7 @@ function asTable(rows: readonly SummaryRow[], grantName: (id: string) => string)
       row.p99 === null ? '-' : duration(row.p99),
       dateTime(Date.parse(row.lastUse)),
     ]),
+    { least: ['P99', 'OUT', 'IN', 'P50', 'FAILED'] },
   );
 }
 

@@ -4,7 +4,7 @@ import { loadConfig } from '../../config/load.ts';
 import { type ConfigLocation, isToBeMade } from '../../config/locate.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { unlistedHosts } from '../domain.ts';
-import { columns } from '../format.ts';
+import { columns } from '../display.ts';
 import { checkProviderFile } from '../provider.ts';
 
 /** `sidekey config path`: also of an invalid file, as far as its parts are valid. */
@@ -30,7 +30,7 @@ export async function showPaths(context: Context): Promise<void> {
   output.result(
     { config: file, exists, origin, ...places },
     [
-      ...columns([
+      ...columns(output.display, [
         ['config', `${file}${exists ? '' : '   (not created yet)'}`],
         ...Object.entries(places).map(([name, place]) => [
           name === 'ca' ? 'CA' : name,

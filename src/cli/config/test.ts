@@ -16,7 +16,7 @@ import { describeStep } from '../../policy/judge.ts';
 import type { RequestFacts } from '../../policy/request.ts';
 import type { RuleOutcome, RuleStep } from '../../policy/rule.ts';
 import type { Context } from '../context.ts';
-import { table } from '../format.ts';
+import { type Display, table } from '../display.ts';
 
 /** A case and its result. */
 interface Tested {
@@ -46,7 +46,7 @@ export async function testConfig({ readConfig, output, now }: Context, file: str
   const failed = all.filter(({ passed }) => !passed);
   output.result(
     { passed: all.length - failed.length, failed: failed.length, cases: all.map(caseJson) },
-    [caseTable(all), '', summary(all.length, failed)].join('\n'),
+    [caseTable(output.display, all), '', summary(all.length, failed)].join('\n'),
   );
   return failed.length === 0 ? exitCode.ok : exitCode.failure;
 }
@@ -90,7 +90,7 @@ function wanted({ expect, rule, code }: PolicyCase): string {
   return [expect, code, rule === null ? null : `by ${rule}`].filter((part) => part !== null).join(' ');
 }
 
-function caseTable(all: readonly Tested[]): string {
+function caseTable(display: Display, all: readonly Tested[]): string {
   const rows = all.map(({ of, decision, got, passed }) => [
     passed ? '✓' : '✗',
     String(of.line),
@@ -99,7 +99,9 @@ function caseTable(all: readonly Tested[]): string {
     [got.outcome, got.code, got.reported ? '(report)' : null].filter((part) => part !== null).join(' '),
     decision.ruleName === null ? decision.rule : `${decision.ruleName}, ${decision.rule}`,
   ]);
-  return table(['', 'line', 'request', 'expected', 'got', 'by'], rows);
+  return table(display, ['', 'LINE', 'REQUEST', 'EXPECTED', 'GOT', 'BY'], rows, {
+    least: ['BY', 'EXPECTED', 'REQUEST'],
+  });
 }
 
 function summary(count: number, failed: readonly Tested[]): string {

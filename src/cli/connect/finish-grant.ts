@@ -9,7 +9,8 @@ import type { FinishPage } from './browser/browser.ts';
 import type { ConnectRequest, Obtained } from './request.ts';
 import type { Verification } from './verify.ts';
 import type { Context } from '../context.ts';
-import { details as lines, relativeTime } from '../format.ts';
+import { details as lines } from '../display.ts';
+import { relativeTime } from '../format.ts';
 import { keepGrant } from '../grant/import.ts';
 import { accountOf, expiryOf, grantCommand, grantJson, scopesOf, titleOf } from '../grant/format.ts';
 import { displayName } from '../../config/problem.ts';
@@ -42,7 +43,7 @@ export async function report(
       domains: edits.map(({ pattern }) => pattern),
       warnings: warnings.map(({ sentence }) => sentence),
     },
-    lines(replaced ? `Connected ${titleOf(grant)} again.` : `Connected ${titleOf(grant)}.`, {
+    lines(output.display, replaced ? `Connected ${titleOf(grant)} again.` : `Connected ${titleOf(grant)}.`, {
       id: grant.id,
       provider: title === grant.provider ? title : `${grant.provider}: ${title}`,
       user: grant.user,

@@ -1,7 +1,7 @@
 import { type Context, withUpstreamClient } from '../context.ts';
 import { askUpstreams, lookAtClock, lookAtPermissions, upstreamsFound, withProbeFixture } from './checks.ts';
 import { probeClients, type Probed } from './probe.ts';
-import { columns } from '../format.ts';
+import { columns, type Display, wrapMessage } from '../display.ts';
 import { broken, type Finding, type Need } from '../status/finding.ts';
 import { findAll } from '../status/status.ts';
 import { clients } from '../../clients/programs.ts';
@@ -46,7 +46,7 @@ export async function doctor(context: Context, options: DoctorOptions): Promise<
       notes,
       needs,
     },
-    describe(findings, probed, notes, needs),
+    describe(output.display, findings, probed, notes, needs),
   );
   return ok ? exitCode.ok : exitCode.failure;
 }
@@ -116,6 +116,7 @@ function knownClients(names: readonly string[]): ReadonlySet<string> {
 }
 
 function describe(
+  display: Display,
   findings: readonly Finding[],
   probed: readonly Probed[],
   notes: readonly string[],
@@ -128,9 +129,13 @@ function describe(
     ),
   ];
   return [
-    ...columns(findings.map(({ name, ok, text }) => [ok ? 'ok' : '!', name, text])),
+    ...columns(
+      display,
+      findings.map(({ name, ok, text }) => [ok ? 'ok' : '!', name, text]),
+    ),
     ...(findings.length === 0 ? [] : ['']),
     ...columns(
+      display,
       installed.map((each) => [
         each.verdict === 'works' ? 'ok' : '!',
         titleOf(each),
@@ -142,7 +147,10 @@ function describe(
     '',
     ...(needs.length === 0
       ? ['All is well.']
-      : needs.flatMap(({ sentence, hint }) => [`! ${sentence}`, ...(hint === null ? [] : [`  → ${hint}`])])),
+      : needs.flatMap(({ sentence, hint }) => [
+          `${display.paint('red', '!')} ${wrapMessage(`! ${sentence}`, display).slice(2)}`,
+          ...(hint === null ? [] : [wrapMessage(`  → ${hint}`, display)]),
+        ])),
   ].join('\n');
 }
 

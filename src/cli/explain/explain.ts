@@ -1,7 +1,7 @@
 import type { Context } from '../context.ts';
 import { type ExplainOptions, type Question, readQuestion } from './question.ts';
 import { type DryRun, dryRun } from './dry-run.ts';
-import { columns } from '../format.ts';
+import { columns, type Display, wrapMessage } from '../display.ts';
 import { exitCode, failures } from '../../lib/failures.ts';
 
 /**
@@ -18,18 +18,23 @@ export async function explain(
 ): Promise<number> {
   const question = await readQuestion(context, [first, second], options);
   const run = await context.withView((view) => dryRun(view, question));
-  context.output.result(jsonOf(question, run), describe(question, run));
+  context.output.result(jsonOf(question, run), describe(context.output.display, question, run));
   if (run.held) return failures.approval_missing.exit;
   return run.refusal?.exit ?? exitCode.ok;
 }
 
-function describe({ method, url }: Question, run: DryRun): string {
+function describe(display: Display, { method, url }: Question, run: DryRun): string {
   const rows = run.steps.map(({ step, ok, text }) => [
     `  ${ok ? '✓' : '✗'}`,
     step,
     ok ? text : (run.refusal?.code ?? text),
   ]);
-  return [`${method} ${withoutSecrets(url)}`, ...columns(rows), '', verdictOf(run)].join('\n');
+  return [
+    `${method} ${withoutSecrets(url)}`,
+    ...columns(display, rows),
+    '',
+    wrapMessage(verdictOf(run), display),
+  ].join('\n');
 }
 
 function verdictOf({ refusal, outcome, held }: DryRun): string {

@@ -3,7 +3,8 @@ import type { State } from '../../app/state.ts';
 import type { AuditEventName } from '../../audit/event.ts';
 import { recordChange } from '../../audit/log.ts';
 import type { Context } from '../context.ts';
-import { checkName, details } from '../format.ts';
+import { details } from '../display.ts';
+import { checkName } from '../format.ts';
 import {
   certificateJson,
   certificateMisfit,
@@ -110,6 +111,7 @@ export async function importGrants(
         warnings,
       },
       text: details(
+        output.display,
         replaced ? `Replaced the credential of ${titleOf(grant)}.` : `Stored ${titleOf(grant)}.`,
         {
           provider: grant.provider,

@@ -1,7 +1,7 @@
 import type { State } from '../../app/state.ts';
 import { refreshParts } from '../../app/wiring.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
-import { details } from '../format.ts';
+import { details } from '../display.ts';
 import { expiryOf, grantJson, refreshCommand, scopesOf, titleOf } from './format.ts';
 import { grantGone, pickGrant } from '../pick.ts';
 import { onInterrupt } from '../terminal.ts';
@@ -48,7 +48,10 @@ export async function refreshGrant(
   const at = now();
   output.result(
     { ...grantJson(grant, at), renewed: outcome === 'renewed' },
-    details(sentences[outcome](titleOf(grant)), { scopes: scopesOf(grant), expires: expiryOf(grant, at) }),
+    details(output.display, sentences[outcome](titleOf(grant)), {
+      scopes: scopesOf(grant),
+      expires: expiryOf(grant, at),
+    }),
   );
   if (outcome === 'not due') output.say(`  → ${refreshCommand(grant)}`);
 }

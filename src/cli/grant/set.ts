@@ -1,6 +1,7 @@
 import { recordChange } from '../../audit/log.ts';
 import type { Context } from '../context.ts';
-import { checkName, details, readEnd, readSpan, spanText } from '../format.ts';
+import { details } from '../display.ts';
+import { checkName, readEnd, readSpan, spanText } from '../format.ts';
 import { changeText, settingsJson, settingsRows, titleOf } from './format.ts';
 import { grantGone, pickGrant } from '../pick.ts';
 import { SidekeyError } from '../../lib/errors.ts';
@@ -54,7 +55,11 @@ export async function setGrant(
   const { expires, labels, ...rest } = settingsRows(policy, at);
   output.result(
     { id: grant.id, name: grant.name, user: grant.user, ...settingsJson(policy) },
-    details(titleOf(grant), { expires: expires ?? 'no end', ...rest, labels: labels ?? 'none' }),
+    details(output.display, titleOf(grant), {
+      expires: expires ?? 'no end',
+      ...rest,
+      labels: labels ?? 'none',
+    }),
   );
 }
 

@@ -1,7 +1,8 @@
 import { isLeaseFor, leaseStanding, reachesGrant } from '../../agents/lease.ts';
 import { grantEnded, laterCommand } from '../../agents/permissions.ts';
 import type { Context } from '../context.ts';
-import { dateTime, details, isoOrNull, isoTime, lastUse, relativeTime, shortId, table } from '../format.ts';
+import { details, table } from '../display.ts';
+import { dateTime, isoOrNull, isoTime, lastUse, relativeTime, shortId } from '../format.ts';
 import {
   accountOf,
   certificateJson,
@@ -96,7 +97,7 @@ export async function showGrant(
       settings: settingsJson(policy),
       reached_by: reachedByJson(reached),
     },
-    details(grant.name, {
+    details(output.display, grant.name, {
       id: grant.id,
       provider: grant.provider,
       user: grant.user,
@@ -159,6 +160,11 @@ export async function listGrants({ withView, output, now }: Context): Promise<vo
     lastUse(usedAt(grant.id), at),
     ...(hasEnds ? [endText(end, at)] : []),
   ]);
+  const near = ending.flatMap(({ grant, policy, end }) => {
+    if (end === null || end - at > nearMs) return [];
+    const verb = end <= at ? 'expired' : 'expires';
+    return [`${titleOf(grant)} ${verb} ${relativeTime(end, at)}.`, `  → ${laterCommand(grant, policy)}`];
+  });
   output.result(
     ending.map(({ grant, policy, end }) => ({
       ...grantJson(grant, at, policy),
@@ -166,15 +172,14 @@ export async function listGrants({ withView, output, now }: Context): Promise<vo
       grant_expires_at: isoOrNull(end),
     })),
     grants.length === 0
-      ? 'There are no grants yet.'
-      : table(hasEnds ? [...headings, 'EXPIRES'] : headings, rows),
+      ? 'There are no grants yet.\n  → sidekey connect PROVIDER'
+      : [
+          table(output.display, hasEnds ? [...headings, 'EXPIRES'] : headings, rows, {
+            least: ['USER', 'LAST USED', 'SCOPES', 'PROVIDER', 'TOKEN EXPIRES'],
+          }),
+          ...near,
+        ].join('\n'),
   );
-  if (grants.length === 0) output.say('  → sidekey connect PROVIDER');
-  for (const { grant, policy, end } of ending) {
-    if (end === null || end - at > nearMs) continue;
-    const verb = end <= at ? 'expired' : 'expires';
-    output.say(`${titleOf(grant)} ${verb} ${relativeTime(end, at)}.\n  → ${laterCommand(grant, policy)}`);
-  }
 }
 
 const headings = ['NAME', 'PROVIDER', 'USER', 'STATE', 'SCOPES', 'TOKEN EXPIRES', 'LAST USED'];

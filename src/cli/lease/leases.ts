@@ -3,7 +3,8 @@ import { leaseEnded } from '../../agents/permissions.ts';
 import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
 import type { Context } from '../context.ts';
-import { dateTime, details, lastUse, readSpan, relativeTime, shortId, spanText, table } from '../format.ts';
+import { details, table } from '../display.ts';
+import { counted, dateTime, lastUse, readSpan, relativeTime, shortId, spanText } from '../format.ts';
 import {
   cappedText,
   leaseClockText,
@@ -50,11 +51,18 @@ export async function listLeases(
       (agent === undefined || lease.agent === agent) && (grantId === null || isLeaseFor(lease, grantId)),
   );
   const shown = all ? fitting : fitting.filter((lease) => leaseStanding(lease, at).state === 'active');
-  output.result(
-    shown.map((lease) => leaseJson(lease, at)),
+  const ended = fitting.length - shown.length;
+  const below = [
+    ended > 0 ? `${counted(ended, 'ended lease')} hidden; --all shows ${ended === 1 ? 'it' : 'them'}.` : null,
+    leases.length === 0
+      ? '  → sidekey lease create --agent AGENT --grant GRANT --ttl 15m --purpose TEXT'
+      : null,
+  ].filter((line) => line !== null);
+  const text =
     shown.length === 0
       ? 'No leases found.'
       : table(
+          output.display,
           ['LEASE', 'AGENT', 'GRANTS', 'STATE', 'ENDS', 'USES', 'LAST USED', 'PURPOSE'],
           shown.map((lease) => [
             shortId(lease.id),
@@ -66,13 +74,12 @@ export async function listLeases(
             lastUse(lease.usedAt, at),
             lease.purpose,
           ]),
-        ),
+          { least: ['USES', 'LAST USED', 'GRANTS', 'PURPOSE'] },
+        );
+  output.result(
+    shown.map((lease) => leaseJson(lease, at)),
+    [text, ...below].join('\n'),
   );
-  const ended = fitting.length - shown.length;
-  if (ended > 0)
-    output.say(`${ended} ended ${ended === 1 ? 'lease is' : 'leases are'} hidden; --all shows them.`);
-  if (leases.length === 0)
-    output.say('  → sidekey lease create --agent AGENT --grant GRANT --ttl 15m --purpose TEXT');
 }
 
 /** Rejects with errors of `pickLease`. */
@@ -89,7 +96,7 @@ async function showLease({ withView, output, now }: Context, id: string): Promis
   const warnings = state === 'active' ? whatEndsBefore(lease.expiresAt, own, rights?.policies ?? [], at) : [];
   output.result(
     { ...leaseJson(lease, at), warnings },
-    details(lease.id, {
+    details(output.display, lease.id, {
       agent: lease.agent,
       grants: leaseGrantsText(lease, grants),
       purpose: lease.purpose,

@@ -313,6 +313,7 @@ export async function holdLease(
     begun,
   );
   const { id, agent } = made.lease;
+  const subject = { agent, lease: id, reason: order.purpose };
   let renewAt = nextTry(begun, made.lease.expiresAt);
   let looking: Promise<void> | undefined;
   let ending: Promise<void> | undefined;
@@ -346,7 +347,7 @@ export async function holdLease(
     const own = ownGrants(before, grants, rights);
     const { ttlMs } = ttlFor(span(at), own, { config: config(), policies: rights.policies });
     const expiresAt = Math.max(before.expiresAt, at + ttlMs);
-    await recordChange(state.audit, { event: 'lease.renewed', agent, lease: id }, () =>
+    await recordChange(state.audit, { event: 'lease.renewed', ...subject }, () =>
       state.store.leases.renew(id, { at, expiresAt, moreUses: 0 }),
     );
     return nextTry(at, at + ttlMs);
@@ -360,7 +361,7 @@ export async function holdLease(
   async function end(): Promise<void> {
     stop();
     await looking;
-    await recordChange(state.audit, { event: 'lease.revoked', agent, lease: id }, () =>
+    await recordChange(state.audit, { event: 'lease.revoked', ...subject }, () =>
       state.store.leases.revoke({ id }, now()),
     );
   }

@@ -10,7 +10,8 @@ import { bytesBehind } from '../../audit/read.ts';
 import { keptText } from '../audit/verify.ts';
 import { openExistingCa } from '../ca.ts';
 import type { Context } from '../context.ts';
-import { columns, isoTime, proxyUrl, relativeTime } from '../format.ts';
+import { columns, type Display, wrapMessage } from '../display.ts';
+import { counted, isoTime, proxyUrl, relativeTime } from '../format.ts';
 import { askHealth, attempt, broken, type Finding, finding, type Need } from './finding.ts';
 import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
 import type { Config } from '../../config/config.ts';
@@ -34,7 +35,7 @@ export async function status(context: Context, options: { readonly health?: bool
         needs.map((need) => ({ about: name.toLowerCase(), ...need })),
       ),
     },
-    describe(findings),
+    describe(output.display, findings),
   );
   return ok ? exitCode.ok : exitCode.failure;
 }
@@ -77,14 +78,17 @@ async function health({ readConfig, parsePartialConfig, output }: Context): Prom
   return ok ? exitCode.ok : exitCode.failure;
 }
 
-function describe(findings: readonly Finding[]): string {
+function describe(display: Display, findings: readonly Finding[]): string {
   const rows = findings.map(({ name, ok, text }) => [`${ok ? '✓' : '✗'} ${name}`, text]);
   const needs = findings.flatMap((finding) => finding.needs);
   const told = needs.flatMap(({ sentence, hint }) => [
-    ...sentence.split('\n').map((line) => `  ${line}`),
-    ...(hint === null ? [] : [`    → ${hint}`]),
+    ...sentence.split('\n').map((line) => wrapMessage(`  ${line}`, display)),
+    ...(hint === null ? [] : [wrapMessage(`    → ${hint}`, display)]),
   ]);
-  return [...columns(rows), ...(told.length === 0 ? [] : ['', 'Needs attention:', ...told])].join('\n');
+  return [
+    ...columns(display, rows),
+    ...(told.length === 0 ? [] : ['', display.paint('yellow', 'Needs attention:'), ...told]),
+  ].join('\n');
 }
 
 const soonMs = 30 * 86_400_000;
@@ -203,7 +207,7 @@ async function lookAtProxy(
       const running = readRunning(runFileOf(store.path, listen.port));
       if (running === null) return finding('proxy', `serving at ${url}`, facts);
       const { pid, workers } = running;
-      const text = `serving at ${url}, pid ${pid} with ${count(workers.length, 'worker')}`;
+      const text = `serving at ${url}, pid ${pid} with ${counted(workers.length, 'worker')}`;
       return finding('proxy', text, { ...facts, pid, workers });
     }
     case 'unknown':
@@ -239,7 +243,7 @@ async function lookAtStore({ store, config, grants }: View): Promise<Finding> {
   const [all, agents] = [await grants(), await store.agents.list()];
   return finding(
     'store',
-    `${fromHere(store.location)}, ${count(all.length, 'grant')}, ${count(agents.length, 'agent')}`,
+    `${fromHere(store.location)}, ${counted(all.length, 'grant')}, ${counted(agents.length, 'agent')}`,
     {
       path: store.location,
       exists: true,
@@ -287,10 +291,6 @@ async function lookAtCa(view: View, now: () => number): Promise<Finding> {
 
 function fromHere(path: string): string {
   return displayName(path, process.cwd());
-}
-
-function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
 /** Checks the audit log: its size, its last write, and its sinks. */

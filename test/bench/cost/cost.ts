@@ -6,7 +6,7 @@
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { table } from '../../../src/cli/format.ts';
+import { createDisplay, table } from '../../../src/cli/display.ts';
 import { startLoadClient, type LoadClient } from '../client.ts';
 import type { LoadFigures } from '../client-main.ts';
 import { prepareGround } from '../ground.ts';
@@ -122,7 +122,7 @@ class CostBench {
   lines(): string[] {
     const { connections } = this.#parts.plan;
     return [
-      table(...costTable(this.#figures, connections)),
+      table(createDisplay({}, {}), ...costTable(this.#figures, connections)),
       `A CPU window is dropped where ${busyText}: ${this.#dropped} dropped.`,
       ...(this.#busy > 0
         ? [`The machine was BUSY in ${this.#busy} of the windows that the table has: do not quote its CPU.`]
@@ -408,6 +408,7 @@ function callsText({ stand }: Instance, calls: SystemCalls, exchanges: number): 
 function sharesTable(shares: readonly Share[], top: number, exchanges: number): string {
   const all = sumOf(shares);
   return table(
+    createDisplay({}, {}),
     ['function', 'an exchange', 'share', 'where'],
     shares
       .slice(0, top)

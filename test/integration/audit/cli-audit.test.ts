@@ -24,15 +24,15 @@ describe('sidekey audit', () => {
   test('shows the last events in columns, or as they are in the file', async () => {
     const at = await homeWithHistory();
     const { stdout } = await at.run(['audit', 'tail']);
-    const time = String.raw`\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ`;
+    const time = String.raw`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`;
     expect(stdout).toMatch(
       new RegExp(
         [
-          `^${time}  key\\.created     -   -            -     master key \\w+, by \\S+`,
-          `${time}  store\\.created   -   -            -     sealed with the master key \\w+, by \\S+`,
-          `${time}  grant\\.added     -   acme         work  ok, by \\S+`,
-          `${time}  domain\\.changed  -   example\\.org  -     tunnel, by \\S+`,
-          `${time}  agent\\.added     ci  -            -     \\w+, by \\S+\n$`,
+          `^TIME +EVENT +AGENT +REQUEST +GRANT +RESULT +TOOK\n${time}  key\\.created     -      -            -      master key \\w+, by \\S+`,
+          `${time}  store\\.created   -      -            -      sealed with the master key \\w+, by \\S+`,
+          `${time}  grant\\.added     -      acme         work   ok, by \\S+`,
+          `${time}  domain\\.changed  -      example\\.org  -      tunnel, by \\S+`,
+          `${time}  agent\\.added     ci     -            -      \\w+, by \\S+\n$`,
         ].join('\n'),
       ),
     );

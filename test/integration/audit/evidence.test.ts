@@ -123,7 +123,7 @@ describe('audit summary', () => {
       expect.objectContaining({ agent: '=cmd|x', requests: 0, refusals: 1, p50_ms: null }),
     ]);
     const { stdout } = await at.run(['audit', 'summary', '--agent', 'ci']);
-    expect(stdout).toMatch(/^AGENT {2}GRANT {2}REQUESTS .+\nci {5}- {6}2 {9}1 {8}1 .+Z\n$/);
+    expect(stdout).toMatch(/^AGENT {2}GRANT {2}REQUESTS .+\nci {5}- {6}2 {9}1 {8}1 .+\d\n$/);
     expect((await at.run(['audit', 'summary', '--agent', 'nobody'])).stdout).toBe('No requests found.\n');
   });
 });

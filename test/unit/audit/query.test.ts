@@ -62,6 +62,38 @@ describe('the tail of the log', () => {
     for await (const line of tailAudit({ file, lines: 1 })) expect(line).toMatchObject(end);
   });
 
+  it('in brief has one line for an exchange that has ended, and no housekeeping', async () => {
+    const file = await newLogFile();
+    const log = await openLog(file);
+    const ended = { event: 'outcome', exchange: 'a', outcome: 'ok', status: 200 } as const;
+    await log.append({ event: 'proxy.started' });
+    await log.append({ event: 'lease.created', lease: 'x', reason: 'run: curl (for work)' });
+    await log.append({ event: 'lease.created', lease: 'y', reason: 'nightly' });
+    await log.append({ ...access('/ended'), exchange: 'a' });
+    await log.append({ ...access('/open'), exchange: 'b' });
+    await log.append(ended);
+    await log.append({ event: 'lease.revoked', lease: 'x', reason: 'run: curl' });
+    await log.append({ event: 'proxy.stopped' });
+    const briefly = async (lines: number) => {
+      const found: string[] = [];
+      for await (const { event, path = '' } of tailAudit({ file, lines, brief: true }))
+        found.push(`${event} ${path}`.trim());
+      return found;
+    };
+    expect(await briefly(20)).toEqual(['lease.created', 'access /open', 'outcome /ended']);
+    expect(await briefly(2)).toEqual(['access /open', 'outcome /ended']);
+
+    const stop = new AbortController();
+    const tail = tailAudit({ file, lines: 0, brief: true, follow: true, signal: stop.signal });
+    const next = tail.next();
+    await log.append({ event: 'proxy.started' });
+    await log.append({ ...access('/new'), exchange: 'c' });
+    await log.append({ ...ended, exchange: 'c' });
+    expect((await next).value).toMatchObject({ event: 'outcome', path: '/new' });
+    stop.abort();
+    await tail.next();
+  });
+
   it('skips torn lines, and is empty without a log', async () => {
     const file = await writtenLog(2);
     fs.appendFileSync(file, '{"v":1,"seq":3,\n\nnonsense\n{"v":1,"seq":3,"ti');

@@ -10,7 +10,10 @@ function output(json: boolean) {
       return true;
     },
   });
-  return { written, output: createOutput({ stdout: stream('out'), stderr: stream('err') }, () => json) };
+  return {
+    written,
+    output: createOutput({ stdout: stream('out'), stderr: stream('err'), env: {} }, () => json),
+  };
 }
 
 const failure = new SidekeyError('not_found', 'There is no\u001b such thing.\nNor this.', {

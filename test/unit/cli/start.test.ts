@@ -1,10 +1,13 @@
 import { describe, expect, it } from 'vitest';
+import { createDisplay } from '../../../src/cli/display.ts';
 import { describeMap } from '../../../src/cli/start.ts';
 import type { Config } from '../../../src/config/config.ts';
 import { type Domain, isPattern, parsePattern } from '../../../src/policy/domain-map.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 
 const now = 1_800_000_000_000;
+
+const plain = createDisplay({}, {});
 
 function config(domains: Record<string, Domain['action']>, unmatched: 'deny' | 'tunnel' = 'deny') {
   const proxy: Config['proxy'] = {
@@ -43,7 +46,7 @@ describe('the domain map at the start', () => {
       'open.example.com': { kind: 'tunnel' },
       'shut.example.com': { kind: 'deny' },
     });
-    expect(describeMap(map, [ended, fresh], now)).toEqual({
+    expect(describeMap(plain, map, [ended, fresh], now)).toEqual({
       lines: [
         'Domains:',
         '  api.example.com    grant work                        work, active',
@@ -64,11 +67,11 @@ describe('the domain map at the start', () => {
   });
 
   it('shows the first command when it is empty', () => {
-    expect(describeMap(config({}), [], now)).toEqual({
+    expect(describeMap(plain, config({}), [], now)).toEqual({
       lines: ['The domain map is empty.', 'Unlisted hosts are refused (proxy.unmatched: deny).'],
       missing: ['sidekey connect github --token'],
     });
-    expect(describeMap(config({}, 'tunnel'), [fresh], now)).toEqual({
+    expect(describeMap(plain, config({}, 'tunnel'), [fresh], now)).toEqual({
       lines: [
         'The domain map is empty.',
         'Unlisted hosts are tunnelled, without a credential (proxy.unmatched: tunnel).',

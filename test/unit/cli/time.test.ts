@@ -19,8 +19,10 @@ describe('a time as text', () => {
     expect(relativeTime(now + offset, now)).toBe(text);
   });
 
-  it('is in UTC, as in the audit file', () => {
-    expect(dateTime(now + 22_900)).toBe('2026-11-21 06:00:22Z');
+  it('is local for people, in UTC for programs', () => {
+    const local = new Date(2026, 10, 21, 6, 0, 22, 900).getTime();
+    expect(dateTime(local)).toBe('2026-11-21 06:00:22');
+    expect(readTime(dateTime(local), now)).toBe(local - 900);
     expect(isoTime(now)).toBe('2026-11-21T06:00:00.000Z');
     expect(isoTime(Number.MAX_VALUE)).toBe('');
   });
@@ -42,9 +44,9 @@ describe('a time that a person enters', () => {
     ['2 h', now - 7_200_000],
     ['7d', now - 604_800_000],
     ['2w', now - 1_209_600_000],
-    ['2026-11-20', Date.UTC(2026, 10, 20)],
-    ['2026-11-20T18:30', Date.UTC(2026, 10, 20, 18, 30)],
-    ['2026-11-20 18:30:05', Date.UTC(2026, 10, 20, 18, 30, 5)],
+    ['2026-11-20', new Date(2026, 10, 20).getTime()],
+    ['2026-11-20T18:30', new Date(2026, 10, 20, 18, 30).getTime()],
+    ['2026-11-20 18:30:05', new Date(2026, 10, 20, 18, 30, 5).getTime()],
     ['2026-11-20T18:30Z', Date.UTC(2026, 10, 20, 18, 30)],
     ['2026-11-20T18:30:05.250+02:00', Date.UTC(2026, 10, 20, 16, 30, 5, 250)],
   ])('%s', (text, at) => {

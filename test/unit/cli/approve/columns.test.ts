@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { fitting, shorten, widthOf, wrap } from '../../../../src/cli/approve/format.ts';
+import { shorten, wrap } from '../../../../src/cli/approve/format.ts';
+import { fitting, widthOf } from '../../../../src/cli/display.ts';
 
 describe('text in columns', () => {
   it('is shortened in its middle, with a mark', () => {

@@ -1,11 +1,22 @@
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent, AuditLine } from '../../../../src/audit/event.ts';
+import { createDisplay } from '../../../../src/cli/display.ts';
 import { lineFormat } from '../../../../src/cli/audit/query.ts';
+
+const pipe = createDisplay({}, {});
 
 let seq = 0;
 function line(event: AuditEvent): AuditLine {
   seq += 1;
-  return { v: 1, seq, time: '2026-11-21T06:00:00.123Z', node: 'n/1', prev: '', hash: '', ...event };
+  return {
+    v: 1,
+    seq,
+    time: new Date(2026, 10, 21, 6, 0, 0, 123).toISOString(),
+    node: 'n/1',
+    prev: '',
+    hash: '',
+    ...event,
+  };
 }
 
 const request = {
@@ -18,7 +29,8 @@ const request = {
   grant: 'id-1',
 } as const;
 
-const told = (...lines: AuditLine[]) => lines.map(lineFormat(lines, (id) => (id === 'id-1' ? 'work' : id)));
+const told = (...lines: AuditLine[]) =>
+  lines.map(lineFormat(pipe, lines, (id) => (id === 'id-1' ? 'work' : id)));
 
 describe('an audit event as text', () => {
   it('of a request shows agent, request, grant and result', () => {
@@ -40,10 +52,11 @@ describe('an audit event as text', () => {
         line({ ...request, event: 'outcome', outcome: 'aborted', status: 200, duration_ms: 61_000 }),
       ),
     ).toEqual([
-      '2026-11-21 06:00:00Z  access   ci  GET api.example.com/user       work  allow',
-      '2026-11-21 06:00:00Z  outcome  ci  GET api.example.com/user       work  200                   12 ms',
-      '2026-11-21 06:00:00Z  denied   -   GET api.example.com:8443/user  -     deny 403 rule_denied  1 ms',
-      '2026-11-21 06:00:00Z  outcome  ci  GET api.example.com/user       work  aborted 200           61.0 s',
+      'TIME                 EVENT    AGENT  REQUEST                        GRANT  RESULT                TOOK\n' +
+        '2026-11-21 06:00:00  access   ci     GET api.example.com/user       work   allow',
+      '2026-11-21 06:00:00  outcome  ci     GET api.example.com/user       work   200                   12 ms',
+      '2026-11-21 06:00:00  denied   -      GET api.example.com:8443/user  -      deny 403 rule_denied  1 ms',
+      '2026-11-21 06:00:00  outcome  ci     GET api.example.com/user       work   aborted 200           61.0 s',
     ]);
   });
 
@@ -62,10 +75,11 @@ describe('an audit event as text', () => {
         line({ event: 'config.reloaded' }),
       ),
     ).toEqual([
-      '2026-11-21 06:00:00Z  domain.changed   -  *.example.com  -     tunnel',
-      '2026-11-21 06:00:00Z  grant.refreshed  -  google         work  ok                     30 ms',
-      '2026-11-21 06:00:00Z  grant.added      -  google         id-2  failed already_exists',
-      '2026-11-21 06:00:00Z  config.reloaded  -  -              -     ok',
+      'TIME                 EVENT            AGENT  REQUEST        GRANT  RESULT                 TOOK\n' +
+        '2026-11-21 06:00:00  domain.changed   -      *.example.com  -      tunnel',
+      '2026-11-21 06:00:00  grant.refreshed  -      google         work   ok                     30 ms',
+      '2026-11-21 06:00:00  grant.added      -      google         id-2   failed already_exists',
+      '2026-11-21 06:00:00  config.reloaded  -      -              -      ok',
     ]);
   });
 
@@ -91,5 +105,24 @@ describe('an audit event as text', () => {
     const [text] = told(line({ ...request, path: '/\u001b[2J', event: 'access' }));
     expect(text).toContain(String.raw`/\u001b[2J`);
     expect(text).not.toContain('\u001b');
+  });
+
+  it('on a narrow terminal is one line that fits, and keeps the request and its result', () => {
+    const terminal = createDisplay({ isTTY: true, columns: 80 }, { NO_COLOR: '1' });
+    const lines = [
+      line({ ...request, event: 'outcome', outcome: 'ok', status: 200, duration_ms: 12 }),
+      line({
+        ...request,
+        path: `/${'long/'.repeat(40)}`,
+        event: 'denied',
+        outcome: 'deny',
+        status: 403,
+        code: 'rule_denied',
+      }),
+    ];
+    const [first, second] = lines.map(lineFormat(terminal, lines, () => 'a-grant-with-a-long-name'));
+    expect(first).toMatch(/^TIME +EVENT +REQUEST +RESULT\n.+ outcome +GET api\.example\.com\/user +200$/);
+    expect(second).toMatch(/^2026-11-21 06:00:00 {2}denied {3}GET api\.example\S+… {2}deny 403 rule_denied$/);
+    expect(second?.length).toBeLessThanOrEqual(80);
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { lastUse } from '../../../../src/cli/format.ts';
+import { dateTime, lastUse } from '../../../../src/cli/format.ts';
 import { clockJson, clockRows, type Clocks, clocksOf, failureOf } from '../../../../src/cli/grant/format.ts';
 import { plainDialect } from '../../../../src/config/provider-dialect.ts';
 import type { Credential, OAuth2Credential } from '../../../../src/grants/credential.ts';
@@ -135,13 +135,12 @@ describe('the clocks of a grant', () => {
       dialect: { refreshTokenIdleTimeoutMs: 30 * day, refreshTokenLifetimeMs: 90 * day },
     });
     expect(rows).toEqual({
-      obtained: '6 min ago (2027-01-15 07:54:00Z)',
-      'due for refresh': 'in 49 min (2027-01-15 08:49:00Z)',
+      obtained: `6 min ago (${dateTime(Date.parse('2027-01-15T07:54:00Z'))})`,
+      'due for refresh': `in 49 min (${dateTime(Date.parse('2027-01-15T08:49:00Z'))})`,
       'token expires': 'in 54 min',
-      'refresh token':
-        'dies in 30 d (2027-02-14 07:54:00Z) unless it is used before; a new consent is needed in 80 d (2027-04-05 08:00:00Z)',
-      'last refresh': '6 min ago (2027-01-15 07:54:00Z)',
-      'last use': '3 min ago (2027-01-15 07:57:00Z)',
+      'refresh token': `dies in 30 d (${dateTime(Date.parse('2027-02-14T07:54:00Z'))}) unless it is used before; a new consent is needed in 80 d (${dateTime(Date.parse('2027-04-05T08:00:00Z'))})`,
+      'last refresh': `6 min ago (${dateTime(Date.parse('2027-01-15T07:54:00Z'))})`,
+      'last use': `3 min ago (${dateTime(Date.parse('2027-01-15T07:57:00Z'))})`,
       'last error': '60 s ago: Down',
       next: 'a running proxy refreshes the token in 49 min',
     });
