@@ -211,9 +211,7 @@ describe('a lease', () => {
     expect((await leases(at)).map(({ purpose }) => purpose)).toEqual(['not work']);
     expect((await at.run(['lease', 'revoke', '--agent', 'other'])).stdout).toContain('Revoked one lease');
     expect(await leases(at)).toEqual([]);
-    expect((await at.run(['lease', 'list'])).stderr).toContain(
-      '4 ended leases are hidden; --all shows them.',
-    );
+    expect((await at.run(['lease', 'list'])).stdout).toContain('4 ended leases hidden; --all shows them.');
     expect((await leases(at, '--all')).map(({ state }) => state)).toEqual(Array(4).fill('revoked'));
     for (const args of [[], ['x', '--agent', 'ci'], ['--agent', 'ci', '--grant', 'work']])
       expect(await at.run(['lease', 'revoke', ...args])).toMatchObject({ exit: 2 });
@@ -265,8 +263,8 @@ describe('a grant with an expiry', () => {
     expect(ended.stdout).toContain('sidekey grant set work --ttl 30d');
     const [, listed] = (await at.json(['grant', 'list'])) as object[];
     expect(listed).toMatchObject({ name: 'work', state: 'expired' });
-    expect((await at.run(['grant', 'list'])).stderr).toMatch(
-      /^work expired .+ ago\.\n {2}→ sidekey grant set work --ttl 30d\n$/,
+    expect((await at.run(['grant', 'list'])).stdout).toMatch(
+      /\nwork expired .+ ago\.\n {2}→ sidekey grant set work --ttl 30d\n$/,
     );
     await at.run(['agent', 'bind', 'ci', '--remove', '--all']);
     expect((await explain()).stdout).toContain('sidekey agent bind ci --grant work');

@@ -1,6 +1,7 @@
 /** What `explain` says of agents, leases, grants and rules is what the running proxy answers: the same codes and words. */
 import { Readable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
+import { dateTime } from '../../../src/cli/format.ts';
 import { run } from '../../../src/cli/index.ts';
 import { everything, type Binding } from '../../../src/agents/lease.ts';
 import { hashToken } from '../../../src/agents/authentication.ts';
@@ -196,7 +197,7 @@ describe('explain', () => {
     });
     expect(told.rows?.slice(1, 4)).toEqual([
       `✓ lease: ${lease.id} of robot, for alice/work: nightly report`,
-      '✓ lease: active, ends in 5 min (2026-11-20 09:05:00Z); at most 5m between two requests; 3 of 10 uses',
+      `✓ lease: active, ends in 5 min (${dateTime(Date.parse('2026-11-20T09:05:00Z'))}); at most 5m between two requests; 3 of 10 uses`,
       '✓ agent: robot',
     ]);
     expect(await at.store.leases.get(lease.id)).toEqual({

@@ -95,7 +95,7 @@ describe('providers', () => {
     expect(
       some.stdout
         .split('\n')
-        .slice(1, -1)
+        .slice(1, -3)
         .every((line) => line.startsWith('microsoft')),
     ).toBe(true);
     expect(await at.run(['provider', 'list', 'zzz'])).toMatchObject({

@@ -78,8 +78,8 @@ describe('grants at the command line', () => {
     const ran = await at.run(['grant', 'list']);
     expect(ran).toEqual({
       exit: 0,
-      stdout: 'There are no grants yet.\n',
-      stderr: '  → sidekey connect PROVIDER\n',
+      stdout: 'There are no grants yet.\n  → sidekey connect PROVIDER\n',
+      stderr: '',
     });
     expect(await at.json(['grant', 'list'])).toEqual([]);
     expect(await at.everything()).toEqual(before);

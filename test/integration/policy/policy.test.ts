@@ -33,7 +33,7 @@ test('decisions as expected are a table, and exit code 0; nothing is made', asyn
     exit: 0,
     stderr: '',
     stdout: [
-      '   line  request                            expected                   got               by',
+      '   LINE  REQUEST                            EXPECTED                   GOT               BY',
       `✓  1     GET https://api.example.com/v1/x   allow by read              allow             read, ${ruleAt(0, 8)}`,
       `✓  2     POST api.example.com/v1/x          deny rule_denied by write  deny rule_denied  write, ${ruleAt(1, 13)}`,
       `✓  3     POST https://api.example.com/v1/x  allow                      allow             write, ${ruleAt(1, 13)}`,
