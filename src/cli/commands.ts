@@ -399,6 +399,7 @@ const credentialCommands: readonly CommandRow[] = [
           ['--user <name>', 'owner of the account'],
           ['--audience <host...>', "hosts that it may be sent to, instead of the provider's"],
           ['--replace', 'replace the grant of that name'],
+          ['--no-verify', 'store the credentials without asking the providers whether they are accepted'],
         ],
         examples: [
           'sidekey grant import github < token.json',

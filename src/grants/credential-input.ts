@@ -103,15 +103,20 @@ export function readEntries(text: string, { now }: { now: () => number }): reado
   );
 }
 
-/** Calls a function, and names the entry of an array in its error: `Entry 2 (slack): …`. */
+/** Calls a function, and names the entry of an array in its error. */
 export function inEntry<T>(index: number, name: Json | undefined, act: () => T): T {
   try {
     return act();
   } catch (error) {
-    if (!(error instanceof SidekeyError)) throw error;
-    const words = typeof name === 'string' && isName(name) ? ` (${name})` : '';
-    throw new SidekeyError(error.code, `Entry ${index + 1}${words}: ${error.message}`, { hint: error.hint });
+    throw entryError(index, name, error);
   }
+}
+
+/** Returns the error with the entry of an array in its sentence: `Entry 2 (slack): …`. */
+export function entryError(index: number, name: Json | undefined, error: unknown): unknown {
+  if (!(error instanceof SidekeyError)) return error;
+  const words = typeof name === 'string' && isName(name) ? ` (${name})` : '';
+  return new SidekeyError(error.code, `Entry ${index + 1}${words}: ${error.message}`, { hint: error.hint });
 }
 
 function readEntry(object: JsonObject, now: () => number): CredentialEntry {

@@ -92,7 +92,7 @@ export async function home(config: object = {}): Promise<Home> {
       return JSON.parse(stdout);
     },
     async grant(name, credential, args = ['--provider', 'acme']) {
-      const { exit, stderr } = await runCommand(['grant', 'import', name, ...args], {
+      const { exit, stderr } = await runCommand(['grant', 'import', name, '--no-verify', ...args], {
         input: JSON.stringify(credential),
       });
       if (exit !== 0) throw new Error(stderr);

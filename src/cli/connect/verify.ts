@@ -192,7 +192,7 @@ async function recorded(
     host,
     port,
     path: plan instanceof SidekeyError ? path : pathWithout(path, pathPrefixesOf(plan)),
-    reason: 'connect',
+    reason: 'verification',
   };
   await state.audit.append({ ...event, event: 'access', outcome: 'allow' });
   let verified: Verified | undefined;

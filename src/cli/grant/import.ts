@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto';
 import type { State } from '../../app/state.ts';
 import type { AuditEventName } from '../../audit/event.ts';
 import { recordChange } from '../../audit/log.ts';
-import type { Context } from '../context.ts';
+import { assertWorks, type Verification } from '../connect/verify.ts';
+import { type Context, withUpstreamClient } from '../context.ts';
 import { details } from '../display.ts';
 import { checkName } from '../format.ts';
 import {
@@ -16,10 +17,10 @@ import {
 } from './format.ts';
 import { refreshGapOf } from './refresh.ts';
 import { domainsOf, findProvider, grantGone } from '../pick.ts';
-import { type CredentialEntry, inEntry, readEntries } from '../../grants/credential-input.ts';
+import { type CredentialEntry, entryError, inEntry, readEntries } from '../../grants/credential-input.ts';
 import { readSecretFile } from '../terminal.ts';
 import type { Config } from '../../config/config.ts';
-import { type Credential, isRefreshable, type SealedCredential } from '../../grants/credential.ts';
+import { clockOf, type Credential, isRefreshable, type SealedCredential } from '../../grants/credential.ts';
 import { defaultUser, type Grant, hasEnded, stateNow } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
 import { type NewGrant, openRegistry, type Registry } from '../../grants/registry.ts';
@@ -35,9 +36,11 @@ export interface ImportOptions {
   readonly user?: string;
   readonly audience?: readonly string[];
   readonly replace?: boolean;
+  /** False: the credentials are stored without asking their providers. */
+  readonly verify?: boolean;
 }
 
-/** `sidekey grant import`: checks every credential of the input before it writes the first. */
+/** `sidekey grant import`: verifies every credential of the input before it writes the first. */
 export async function importGrants(
   context: Context,
   name: string | undefined,
@@ -80,6 +83,7 @@ export async function importGrants(
       const existing = options.replace === true ? null : await findExact(state.grants, wanted);
       if (existing !== null) throw alreadyThere(existing, wanted);
     }
+    const checks = await verifyAll(context, state, prepared, options.verify !== false);
     const kept: KeptGrant[] = [];
     for (const { wanted, credential, audience } of prepared) {
       const keepsOut = (existing: Grant) =>
@@ -90,12 +94,12 @@ export async function importGrants(
     const all = await state.grants.list();
     return kept.map(({ grant, replaced }, index) => {
       const domains = domainsOf(grant, all, state.config.domains).map(({ pattern }) => pattern.text);
-      return { ...prepared[index]!, grant, replaced, domains };
+      return { ...prepared[index]!, ...checks[index]!, grant, replaced, domains };
     });
   });
 
   const at = now();
-  const told = stored.map(({ grant, replaced, domains, credential, audience, warnings }) => {
+  const told = stored.map(({ grant, replaced, domains, credential, audience, warnings, verified, says }) => {
     if (hasEnded(grant, at) && !grant.refreshable) {
       warnings.push(
         'Its token has ended already, and there is no refresh token.\n  → import it again with --replace',
@@ -108,6 +112,7 @@ export async function importGrants(
         audience,
         domains,
         replaced,
+        verified,
         warnings,
       },
       text: details(
@@ -119,6 +124,7 @@ export async function importGrants(
           type: grant.type,
           ...certificateRows(credential, at),
           state: stateNow(grant, at),
+          check: says,
           scopes: scopesOf(grant),
           expires: expiryOf(grant, at),
           'refresh token': grant.refreshable ? 'yes' : 'no',
@@ -139,11 +145,65 @@ export async function importGrants(
   }
 }
 
+/**
+ * Verifies the credentials one after the other. Those that no request can carry now are left out.
+ *
+ * @throws SidekeyError as `assertWorks`, with the number of the entry if there are several
+ */
+function verifyAll(
+  context: Context,
+  state: State,
+  prepared: readonly Prepared[],
+  isWanted: boolean,
+): Promise<readonly Verification[]> {
+  const { config } = state;
+  return withUpstreamClient(config, context.env, async (upstream) => {
+    if (isWanted && prepared.length > 1) context.output.say(`Verifying ${prepared.length} credentials …`);
+    const checks: Verification[] = [];
+    for (const [index, { wanted, provider, credential, audience, isUnusable }] of prepared.entries()) {
+      const why = isUnusable ? 'no request can carry it' : whyNotNow(credential, audience, provider, context);
+      if (isWanted && why !== null) {
+        checks.push({ verified: false, says: `not verified: ${why}` });
+        continue;
+      }
+      const signal = AbortSignal.timeout(config.limits.refresh_timeout);
+      const request = { provider, user: wanted.user, upstream, signal, state };
+      const check = assertWorks(request, { credential, audience }, { isIssued: false, isWanted });
+      checks.push(
+        await check.catch((error: unknown) => {
+          throw prepared.length === 1 ? error : entryError(index, wanted.name, error);
+        }),
+      );
+    }
+    return checks;
+  });
+}
+
+/** Returns why a credential cannot be verified now; null: it can. */
+function whyNotNow(
+  credential: Credential,
+  audience: readonly string[],
+  { probe }: Provider,
+  { now }: Pick<Context, 'now'>,
+): string | null {
+  // Only the proxy shows certificates.
+  if (credential.type === 'client_certificate') return 'it is a certificate';
+  const clock = clockOf(credential, now(), 0);
+  if (clock === 'absent') return 'it has no access token yet';
+  if (clock === 'ended') return 'its token has ended';
+  const host = probe === null ? null : new URL(probe.url).host;
+  if (host === null || isWithin(audience, hostPattern('probe', host))) return null;
+  return `the check goes to ${host}, which is not in its audience`;
+}
+
 /** A credential that may be stored. */
 interface Prepared {
   readonly wanted: NewGrant;
+  readonly provider: Provider;
   readonly credential: Credential;
   readonly audience: readonly string[];
+  /** True if no request can carry it as the provider says. */
+  readonly isUnusable: boolean;
   readonly warnings: string[];
 }
 
@@ -191,7 +251,8 @@ function prepare(
   }
 
   const wanted = { name, user, provider: provider.name, scopes: entry.scopes };
-  return { wanted, credential, audience, warnings };
+  const isUnusable = misfit !== null || uncarried !== null;
+  return { wanted, provider, credential, audience, isUnusable, warnings };
 }
 
 /**

@@ -1,6 +1,7 @@
 import { chmod, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { home } from '../../support/command-line.ts';
+import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 
 const many = [
   {
@@ -17,7 +18,7 @@ const many = [
 describe('grant import', () => {
   test('stores each credential of an array, with names in camelCase', async () => {
     const at = await home();
-    const ran = await at.run(['grant', 'import', '--json'], { input: JSON.stringify(many) });
+    const ran = await at.run(['grant', 'import', '--no-verify', '--json'], { input: JSON.stringify(many) });
     expect(ran.exit).toBe(0);
     expect(JSON.parse(ran.stdout)).toMatchObject([
       { name: 'work', provider: 'acme', type: 'oauth2', refreshable: true },
@@ -56,7 +57,7 @@ describe('grant import', () => {
     const at = await home();
     await writeFile(at.at('token'), 'Bearer ghp_0123456789\n');
     await chmod(at.at('token'), 0o644);
-    const ran = await at.run(['grant', 'import', 'github', '--file', at.at('token')]);
+    const ran = await at.run(['grant', 'import', 'github', '--no-verify', '--file', at.at('token')]);
     expect(ran).toMatchObject({ exit: 0, stdout: expect.stringMatching(/^Stored github\.\n/) });
     expect(ran.stderr).toContain('every user of this machine can read');
     const missing = await at.run(['grant', 'import', 'github', '--file', at.at('nothing')]);
@@ -64,5 +65,102 @@ describe('grant import', () => {
       exit: 2,
       stderr: expect.stringContaining('The file of --file cannot be read (ENOENT).'),
     });
+  });
+});
+
+/** A home with the provider corp, whose API knows the key `good`. */
+async function corpHome() {
+  const asked: (string | undefined)[] = [];
+  const upstream = await startUpstream(({ headers: { authorization } }, response) => {
+    asked.push(authorization);
+    response.writeHead(authorization === 'Bearer good' ? 200 : 401).end('{}');
+  });
+  const at = await home({
+    upstream: {
+      ca: ['upstream-ca.pem'],
+      resolve: { [upstreamHost]: '127.0.0.1' },
+      private_addresses: ['127.0.0.1/32'],
+    },
+    providers: {
+      corp: {
+        title: 'Corp',
+        audience: [upstream.authority],
+        token_endpoint: `${upstream.url}/token`,
+        probe: { url: `${upstream.url}/me` },
+      },
+      shop: {
+        audience: [upstream.authority],
+        probe: { url: `${upstream.url}/me` },
+        inject: { cookie: 'sid' },
+      },
+    },
+  });
+  await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
+  return { at, asked, upstream };
+}
+
+describe('the verification of imported credentials', () => {
+  test('stores nothing if the provider refuses one of many, and names that one', async () => {
+    const { at, asked } = await corpHome();
+    const input = JSON.stringify([
+      { name: 'first', provider: 'corp', value: 'good' },
+      { name: 'second', provider: 'corp', value: 'bad' },
+    ]);
+    const ran = await at.run(['grant', 'import'], { input });
+    expect(ran).toMatchObject({
+      exit: 5,
+      stderr: expect.stringContaining('Entry 2 (second): Corp does not accept the credential (HTTP 401)'),
+    });
+    expect(asked).toEqual(['Bearer good', 'Bearer bad']);
+    expect(await at.json(['grant', 'list'])).toEqual([]);
+    const { stdout } = await at.run(['audit', 'query', '--event', 'access', '--json']);
+    expect(stdout.match(/"reason":"verification"/g)).toHaveLength(2);
+  });
+
+  test('is said of a credential that the provider accepts', async () => {
+    const { at } = await corpHome();
+    const ran = await at.run(['grant', 'import', 'corp'], { input: 'good' });
+    expect(ran).toMatchObject({
+      exit: 0,
+      stdout: expect.stringContaining('Corp accepts the credential (HTTP 200)'),
+    });
+  });
+
+  test('is left out by --no-verify', async () => {
+    const { at, asked } = await corpHome();
+    const ran = await at.run(['grant', 'import', 'corp', '--no-verify'], { input: 'bad' });
+    expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining('not verified: --no-verify') });
+    expect(asked).toEqual([]);
+  });
+
+  test('stores nothing if the provider cannot be reached', async () => {
+    const { at, upstream } = await corpHome();
+    await upstream.close();
+    const ran = await at.run(['grant', 'import', 'corp'], { input: 'good' });
+    expect(ran).toMatchObject({ exit: 6, stderr: expect.stringContaining('--no-verify') });
+    expect(await at.json(['grant', 'list'])).toEqual([]);
+  });
+
+  test.each([
+    ['a refresh token alone', { refresh_token: 'r', client_id: 'c' }, [], 'it has no access token yet'],
+    [
+      'a token that has ended',
+      { access_token: 'a', refresh_token: 'r', client_id: 'c', expires_at: Date.now() / 1_000 - 60 },
+      [],
+      'its token has ended',
+    ],
+    [
+      'a key for other hosts',
+      { value: 'good' },
+      ['--audience', 'api.acme.test'],
+      'which is not in its audience',
+    ],
+    ['a key that fits no request', { value: 'two words' }, ['--provider', 'shop'], 'no request can carry it'],
+  ])('sends nothing of %s, and says so', async (_what, credential, args, why) => {
+    const { at, asked } = await corpHome();
+    const ran = await at.run(['grant', 'import', 'corp', ...args], { input: JSON.stringify(credential) });
+    expect(ran, ran.stderr).toMatchObject({ exit: 0, stdout: expect.stringContaining('not verified: ') });
+    expect(ran.stdout).toContain(why);
+    expect(asked).toEqual([]);
   });
 });

@@ -191,7 +191,7 @@ describe('grants at the command line', () => {
 
   test('with an unusable refresh token are refused, or accepted with a warning if there is a token', async () => {
     const at = await home();
-    const add = ['grant', 'import', 'g', '--provider', 'google'];
+    const add = ['grant', 'import', 'g', '--provider', 'google', '--no-verify'];
     const alone = await at.run(add, { input: '{"refresh_token":"refresh-secret"}' });
     expect(alone).toMatchObject({ exit: 2, stdout: '' });
     expect(alone.stderr).toContain('nothing says for which client');
