@@ -55,9 +55,10 @@ for version in 20 22 24 26; do
   echo "Node.js $("$bin/node" --version): installed without a warning; --version, run, demo and start work"
 done
 
-old=$work/20/package/bin
-PATH=$old:$PATH "$old/node" "$npm_cli" install --global --omit=optional --prefix "$work/bare" "$package" >"$work/log" 2>&1 || fail "npm install: $(tail -n 5 "$work/log")"
+# As on a platform for which there is no binary package.
+old=$work/20
+rm -r "$old"/prefix/lib/node_modules/sidekey/node_modules
 code=0
-said=$(PATH=$old:$PATH "$work/bare/bin/sidekey" --version 2>&1) || code=$?
+said=$(PATH=$old/package/bin:$PATH "$old/prefix/bin/sidekey" --version 2>&1) || code=$?
 [[ $code = 1 && $said == *'needs Node.js 24.15'*'npm has not installed'* ]] || fail "without the optional Node.js: exit code $code, $said"
 echo 'without the optional Node.js, an old one is told so'
