@@ -46,8 +46,10 @@ const answerField = text<string>({ description: 'A field name.' }, (value) =>
   isFieldName(value) ? value : { problem: 'is not a field name' },
 );
 
-const member = text<string>({ description: 'A member of a JSON answer; dots lead into objects.' }, (value) =>
-  /^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/.test(value) ? value : { problem: 'is not a path of members' },
+export const member = text<string>(
+  { description: 'A member of a JSON answer; dots lead into objects.' },
+  (value) =>
+    /^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/.test(value) ? value : { problem: 'is not a path of members' },
 );
 
 /** Longer than timers allow: refresh tokens expire after months. */

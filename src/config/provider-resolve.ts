@@ -181,6 +181,7 @@ function build(
             headers: probe.headers ?? {},
             json: probe.json ?? null,
             okField: probe.ok_field ?? null,
+            accountFields: probe.account_fields ?? [],
           },
     notes: definition.notes ?? [],
     environment: environmentOf(definition),

@@ -4,7 +4,7 @@ import { text } from '../lib/text.ts';
 import { isLoopback } from '../policy/authority.ts';
 import { isFieldName, isReservedFieldName } from '../policy/text.ts';
 import { namesIn, parseTemplate } from '../schemes/parameters.ts';
-import { dialectDefinition, dpopDefinition, injectDefinition } from './provider-dialect.ts';
+import { dialectDefinition, dpopDefinition, injectDefinition, member } from './provider-dialect.ts';
 import {
   domainPattern,
   duration,
@@ -367,6 +367,9 @@ const fields = {
       /** Such as a GraphQL query. */
       json: z.record(z.string(), z.unknown()).optional().meta({ description: 'Sent as JSON with POST.' }),
       ok_field: plainText('A member of the JSON answer that is true where the credential works.').optional(),
+      account_fields: z.array(member).optional().meta({
+        description: 'Members of the JSON answer that say which account it is, such as user.email.',
+      }),
     })
     .optional()
     .meta({ description: 'A harmless call that proves the credential.' }),

@@ -19,6 +19,8 @@ export interface OAuth2Credential {
   readonly tokenEndpoint: string | null;
   /** The time at which a person last consented, in milliseconds since the epoch; absent: not known. */
   readonly consentedAt?: number;
+  /** The flow of `connect` that obtained it; absent: none did. */
+  readonly flow?: string;
   /** The way to a new access token without a refresh token. */
   readonly renewal?: Renewal;
   /** The key that its tokens are bound to (RFC 9449); absent: to none. */

@@ -146,6 +146,8 @@ export interface Probe {
   readonly json: Readonly<Record<string, unknown>> | null;
   /** A member of the JSON answer that must be true; null: the status alone says it. */
   readonly okField: string | null;
+  /** Members of the JSON answer that name the account. */
+  readonly accountFields: readonly string[];
 }
 
 /**

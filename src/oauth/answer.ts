@@ -172,7 +172,7 @@ function readEnd(value: unknown, obtainedAt: number): number | null {
 }
 
 /** Returns the members that name the account. A member that contains a secret is always left out. */
-function readDetails(
+export function readDetails(
   body: JsonObject,
   paths: readonly string[],
   secrets: readonly string[],

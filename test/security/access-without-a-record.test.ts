@@ -14,7 +14,13 @@ async function probed(record: (event: AuditEvent, seen: readonly string[]) => Pr
     seen.push(request.url ?? '');
     response.end('{}');
   });
-  const probe = { url: `${upstream.url}/bot/getMe?a=1`, headers: {}, json: null, okField: null };
+  const probe = {
+    url: `${upstream.url}/bot/getMe?a=1`,
+    headers: {},
+    json: null,
+    okField: null,
+    accountFields: [],
+  };
   const audience = [upstream.authority];
   const client = await testUpstreamClient();
   const works = assertWorks(

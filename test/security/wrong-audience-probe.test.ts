@@ -14,12 +14,18 @@ test('a probe is sent to the host with the checked audience, for any path', asyn
     seen.push(`${request.headers.host} ${request.url} ${request.headers.authorization}`);
     response.end('{}');
   });
-  const probe = { url: `${upstream.url}//elsewhere.test/me`, headers: {}, json: null, okField: null };
+  const probe = {
+    url: `${upstream.url}//elsewhere.test/me`,
+    headers: {},
+    json: null,
+    okField: null,
+    accountFields: [],
+  };
   const verified = await verify(
     aProvider({ audience: [upstream.authority], probe }),
     { credential: { type: 'api_key', value: 'key' }, audience: [upstream.authority] },
     { upstream: await testUpstreamClient(), signal: AbortSignal.timeout(5_000) },
   );
   expect(seen).toEqual([`${upstream.authority} //elsewhere.test/me Bearer key`]);
-  expect(verified).toEqual({ kind: 'works', status: 200 });
+  expect(verified).toEqual({ kind: 'works', status: 200, details: {} });
 });

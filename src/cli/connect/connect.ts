@@ -97,7 +97,7 @@ export async function connect(
           { credential, audience: plan.audience },
           { isIssued: flow !== 'token' && flow !== 'import', isWanted: options.verify !== false },
         );
-        return finishGrant({ ...request, plan, verification }, { credential, ...rest });
+        return finishGrant({ ...request, flow, plan, verification }, { credential, ...rest });
       };
       return noting(request, existing, async () =>
         flow === 'authorization_code' ? byCode(request, keep) : keep(await (await obtainBy(flow))(request)),

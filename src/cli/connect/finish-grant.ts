@@ -11,7 +11,7 @@ import type { Verification } from './verify.ts';
 import type { Context } from '../context.ts';
 import { details as lines } from '../display.ts';
 import { relativeTime } from '../format.ts';
-import { keepGrant } from '../grant/import.ts';
+import { detailed, keepGrant } from '../grant/import.ts';
 import { accountOf, expiryOf, grantCommand, grantJson, scopesOf, titleOf } from '../grant/format.ts';
 import { displayName } from '../../config/problem.ts';
 import { type Grant, stateNow } from '../../grants/grant.ts';
@@ -121,6 +121,8 @@ export interface Connected {
 }
 
 type FinishRequest = Pick<ConnectRequest, 'context' | 'state' | 'provider' | 'name' | 'user' | 'scopes'> & {
+  /** The flow that obtained the credential. */
+  readonly flow: string;
   readonly plan: DomainPlan;
   readonly verification: Verification;
 };
@@ -132,13 +134,16 @@ type FinishRequest = Pick<ConnectRequest, 'context' | 'state' | 'provider' | 'na
  * @throws SidekeyError `already_exists`, `audit_unavailable`; errors of `keepGrant`
  */
 export async function finishGrant(request: FinishRequest, obtained: Obtained): Promise<Connected> {
-  const { context, state, provider, name, user, plan } = request;
-  const { credential, scopes, details = {} } = obtained;
+  const { context, state, provider, name, user, plan, flow } = request;
+  const { scopes } = obtained;
+  const credential =
+    obtained.credential.type === 'oauth2' ? { ...obtained.credential, flow } : obtained.credential;
+  const details = { ...request.verification.details, ...obtained.details };
   const { audience, widened, grown, kept } = plan;
   const { grant, replaced } = await keepGrant(
     state,
     { name, user, provider: provider.name, scopes },
-    { credential, audience, ...(Object.keys(details).length === 0 ? {} : { details }) },
+    { credential, audience, ...detailed(details) },
     {
       event: 'grant.connected',
       reason: widened.length === 0 ? undefined : `widened to ${widened.join(', ')}`,

@@ -4,12 +4,14 @@ import type { ConnectRequest } from './request.ts';
 import type { SealedCredential } from '../../grants/credential.ts';
 import type { Probe, Provider } from '../../grants/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { readDetails } from '../../oauth/answer.ts';
 import { describeFault, findSidekeyError } from '../../oauth/description.ts';
 import { jsonObject, memberAt, readBounded } from '../../oauth/http.ts';
 import { withoutStop } from '../../lib/text.ts';
 import { parseAbsoluteTarget } from '../../policy/authority.ts';
 import { applyScheme } from '../../schemes/apply.ts';
 import type { AppliedRequest } from '../../schemes/scheme.ts';
+import { secretsOf } from '../../schemes/credential.ts';
 import { createNonces } from '../../schemes/dpop-proof.ts';
 import { needsProof, readProofAnswer } from '../../schemes/dpop.ts';
 import { pathWithout } from '../../schemes/path.ts';
@@ -17,9 +19,11 @@ import { pathPrefixesOf, placementAt } from '../../schemes/placement.ts';
 import { sha256 } from '../../schemes/sigv4/signature.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
 
+type Details = NonNullable<SealedCredential['details']>;
+
 /** Result of a probe. */
 type Verified =
-  | { readonly kind: 'works'; readonly status: number }
+  | { readonly kind: 'works'; readonly status: number; readonly details: Details }
   /** The provider answers, but does not accept the credential. */
   | { readonly kind: 'refused'; readonly status: number }
   /** Another status: the probe proved nothing. */
@@ -94,11 +98,11 @@ export async function verify(
     const answer = await readBounded(response.body, maxResponseBytes);
     if (status === 401 || status === 403) return { kind: 'refused', status };
     if (status < 200 || status > 299) return { kind: 'unclear', status };
-    if (probe.okField !== null) {
-      const says = jsonObject(answer?.toString('utf8') ?? '');
-      if (says === null || memberAt(says, probe.okField) !== true) return { kind: 'refused', status };
-    }
-    return { kind: 'works', status };
+    const says = jsonObject(answer?.toString('utf8') ?? '');
+    if (probe.okField !== null && (says === null || memberAt(says, probe.okField) !== true))
+      return { kind: 'refused', status };
+    const details = says === null ? {} : readDetails(says, probe.accountFields, secretsOf(sealed.credential));
+    return { kind: 'works', status, details };
   } catch (error) {
     signal.throwIfAborted();
     return { kind: 'unreachable', reason: findSidekeyError(error)?.message ?? describeFault(error) };
@@ -122,6 +126,8 @@ export interface Verification {
   readonly verified: boolean;
   /** A line of the result. */
   readonly says: string;
+  /** The account, as the answer names it. */
+  readonly details?: Details;
 }
 
 /**
@@ -141,7 +147,11 @@ export async function assertWorks(
   const result = await recorded(request, () => verify(request.provider, sealed, request));
   switch (result.kind) {
     case 'works':
-      return { verified: true, says: `${title} accepts the credential (HTTP ${result.status})` };
+      return {
+        verified: true,
+        says: `${title} accepts the credential (HTTP ${result.status})`,
+        details: result.details,
+      };
     case 'no_request':
       return { verified: false, says: `not verified: ${name} has no request to check with` };
     case 'unreachable':

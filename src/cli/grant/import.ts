@@ -7,6 +7,7 @@ import { type Context, withUpstreamClient } from '../context.ts';
 import { details } from '../display.ts';
 import { checkName } from '../format.ts';
 import {
+  accountOf,
   certificateJson,
   certificateMisfit,
   certificateRows,
@@ -85,21 +86,23 @@ export async function importGrants(
     }
     const checks = await verifyAll(context, state, prepared, options.verify !== false);
     const kept: KeptGrant[] = [];
-    for (const { wanted, credential, audience } of prepared) {
+    for (const [index, { wanted, credential, audience }] of prepared.entries()) {
       const keepsOut = (existing: Grant) =>
         options.replace === true ? null : alreadyThere(existing, wanted);
       const rest = { event: 'grant.added', keepsOut, now } as const;
-      kept.push(await keepGrant(state, wanted, { credential, audience }, rest));
+      kept.push(
+        await keepGrant(state, wanted, { credential, audience, ...detailed(checks[index]?.details) }, rest),
+      );
     }
     const all = await state.grants.list();
     return kept.map(({ grant, replaced }, index) => {
       const domains = domainsOf(grant, all, state.config.domains).map(({ pattern }) => pattern.text);
-      return { ...prepared[index]!, ...checks[index]!, grant, replaced, domains };
+      return { ...prepared[index]!, check: checks[index]!, grant, replaced, domains };
     });
   });
 
   const at = now();
-  const told = stored.map(({ grant, replaced, domains, credential, audience, warnings, verified, says }) => {
+  const told = stored.map(({ grant, replaced, domains, credential, audience, warnings, check }) => {
     if (hasEnded(grant, at) && !grant.refreshable) {
       warnings.push(
         'Its token has ended already, and there is no refresh token.\n  → import it again with --replace',
@@ -109,10 +112,11 @@ export async function importGrants(
       json: {
         ...grantJson(grant, at),
         ...certificateJson(credential),
+        account: check.details ?? {},
         audience,
         domains,
         replaced,
-        verified,
+        verified: check.verified,
         warnings,
       },
       text: details(
@@ -121,10 +125,11 @@ export async function importGrants(
         {
           provider: grant.provider,
           user: grant.user,
+          account: accountOf(check.details ?? {}),
           type: grant.type,
           ...certificateRows(credential, at),
           state: stateNow(grant, at),
-          check: says,
+          check: check.says,
           scopes: scopesOf(grant),
           expires: expiryOf(grant, at),
           'refresh token': grant.refreshable ? 'yes' : 'no',
@@ -374,6 +379,11 @@ export async function keepGrant(
     replaceWhatever(state.grants, id, wanted, dated),
   );
   return { grant, replaced: true };
+}
+
+/** Returns the member that names the account, if there are details. */
+export function detailed(details: SealedCredential['details'] = {}): Pick<SealedCredential, 'details'> {
+  return Object.keys(details).length === 0 ? {} : { details };
 }
 
 /** Adds the time of consent: some refresh tokens end a fixed time after it. */

@@ -65,6 +65,7 @@ export async function showGrant(
     return {
       grant,
       account: sealed.details ?? {},
+      client: clientOf(sealed.credential, provider),
       certificate: { json: certificateJson(sealed.credential), rows: certificateRows(sealed.credential, at) },
       clocks: clocksOf(opened, { activity, dialect: provider?.dialect ?? null, tokens, now: at }),
       lacked: lackedBy(opened, activity, provider),
@@ -81,7 +82,7 @@ export async function showGrant(
     };
   });
   const { grant, account, clocks, lacked, renewed, audience, fingerprint, domains, consentCommand } = found;
-  const { policy, reached, proxy, certificate, boundKey, bound } = found;
+  const { policy, reached, proxy, certificate, boundKey, bound, client } = found;
   output.result(
     {
       ...grantJson(grant, at, policy),
@@ -90,6 +91,8 @@ export async function showGrant(
       renewed_by: renewed,
       dpop: boundKeyJson(boundKey),
       account,
+      grant_type: client.grantType,
+      client_id: client.id,
       ...certificate.json,
       audience,
       fingerprint,
@@ -103,6 +106,8 @@ export async function showGrant(
       user: grant.user,
       account: accountOf(account),
       type: grant.type,
+      'grant type': client.grantType?.replaceAll('_', ' ') ?? null,
+      'client id': client.id,
       ...certificate.rows,
       state: stateOf(grant, policy, at),
       because: grant.stateReason,
@@ -126,6 +131,13 @@ export async function showGrant(
   if (clocks.next.what === 'consent') output.say(`  → ${consentCommand}`);
   if (lacked !== null) output.say(`  → ${lacked.command}`);
   if (domains.length === 0) output.say(`  → sidekey domain allow HOST --grant ${grant.name}`);
+}
+
+/** Returns how an OAuth token was obtained, and for which client; null: there is none, or it is not known. */
+function clientOf(credential: Credential, provider: Provider | undefined) {
+  if (credential.type !== 'oauth2') return { grantType: null, id: null };
+  const { flow, renewal, clientId } = credential;
+  return { grantType: flow ?? renewal?.kind ?? null, id: clientId ?? provider?.clientId ?? null };
 }
 
 /** Time before an end from which a warning is printed. */

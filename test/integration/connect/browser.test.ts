@@ -106,6 +106,18 @@ describe('connect, with a browser on this machine', () => {
     });
   });
 
+  test('keeps the grant type and the client id over a refresh', async () => {
+    const at = await acmeHome();
+    await connected(at);
+    await at.json(['grant', 'refresh', 'acme', '--force']);
+    expect(await at.json(['grant', 'show', 'acme'])).toMatchObject({
+      grant_type: 'authorization_code',
+      client_id: 'sidekey',
+    });
+    const { stdout } = await at.run(['grant', 'show', 'acme']);
+    expect(stdout).toMatch(/grant type +authorization code\n +client id +sidekey\n/);
+  });
+
   test('asks with PKCE, and comes back to the numeric loopback address', async () => {
     const { consentUrl } = await connected(await acmeHome());
     const asked = Object.fromEntries(new URL(consentUrl).searchParams);

@@ -151,6 +151,7 @@ describe('connect --print-url, and --finish in another process', () => {
     const { href } = await at.consent(second.consent_url);
     const again = await at.run(['connect', 'acme', '--finish', '-'], { input: `${href}\n` });
     expect(again.stdout).toContain('Connected acme again.');
+    expect(await at.json(['grant', 'show', 'acme'])).toMatchObject({ grant_type: 'authorization_code' });
   });
 
   test('works once', async () => {

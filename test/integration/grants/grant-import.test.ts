@@ -73,7 +73,9 @@ async function corpHome() {
   const asked: (string | undefined)[] = [];
   const upstream = await startUpstream(({ headers: { authorization } }, response) => {
     asked.push(authorization);
-    response.writeHead(authorization === 'Bearer good' ? 200 : 401).end('{}');
+    response
+      .writeHead(authorization === 'Bearer good' ? 200 : 401)
+      .end('{"user":{"login":"alice"},"nothing":null,"key":"good"}');
   });
   const at = await home({
     upstream: {
@@ -86,7 +88,7 @@ async function corpHome() {
         title: 'Corp',
         audience: [upstream.authority],
         token_endpoint: `${upstream.url}/token`,
-        probe: { url: `${upstream.url}/me` },
+        probe: { url: `${upstream.url}/me`, account_fields: ['user.login', 'nothing', 'key'] },
       },
       shop: {
         audience: [upstream.authority],
@@ -124,6 +126,13 @@ describe('the verification of imported credentials', () => {
       exit: 0,
       stdout: expect.stringContaining('Corp accepts the credential (HTTP 200)'),
     });
+  });
+
+  test('names the account for grant show, and leaves out a field with the credential', async () => {
+    const { at } = await corpHome();
+    const { stdout } = await at.run(['grant', 'import', 'corp'], { input: 'good' });
+    expect(stdout).toMatch(/account +user\.login alice\n/);
+    expect(await at.json(['grant', 'show', 'corp'])).toMatchObject({ account: { 'user.login': 'alice' } });
   });
 
   test('is left out by --no-verify', async () => {

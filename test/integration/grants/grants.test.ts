@@ -43,6 +43,8 @@ describe('grants at the command line', () => {
       refreshable: true,
       renewed_by: 'refresh_token',
       dpop: null,
+      grant_type: null,
+      client_id: 'sidekey-public',
       obtained_at: expect.stringMatching(/^\d{4}-.+Z$/),
       refresh_due_at: expect.stringMatching(/^\d{4}-.+Z$/),
       refresh_token_dies_at: null,

@@ -108,7 +108,7 @@ export async function finishConsent(
         const signal = AbortSignal.timeout(state.config.limits.refresh_timeout);
         const how = { isIssued: true, isWanted: verify !== false };
         const verification = await assertWorks({ ...request, signal }, sealed, how);
-        return finishGrant({ ...request, plan, verification }, obtained);
+        return finishGrant({ ...request, flow: 'authorization_code', plan, verification }, obtained);
       });
     });
     return { provider, connected };
