@@ -79,6 +79,8 @@ interface WorkerParts {
   readonly config: ConfigEvents['own'];
   /** Called on the request path when a request got a credential: takes nanoseconds. */
   readonly used: () => void;
+  /** Gives the supervisor's pages the body of a request that waits for a person. */
+  readonly showBody: (id: string, body: string | null) => void;
 }
 
 /**
@@ -181,6 +183,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       now,
       env,
       pages: worker?.pages,
+      showBody: worker?.showBody,
     }),
     (it) => it.close(),
   );
@@ -242,6 +245,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     audit,
     configEvents,
     used: () => schedule?.used(),
+    showBody: (id, body) => approvals.queue.showBody(id, body),
   });
   const listener = opened.adopt(supervise ?? serve(), async (it) => {
     const drained = it.close(config.limits.drain);

@@ -31,6 +31,8 @@ interface ApprovalServiceParts {
   readonly env: NodeJS.ProcessEnv;
   /** Address of pages that another process serves; absent: this process serves them. */
   readonly pages?: Pick<ApprovalService, 'url' | 'port'> | undefined;
+  /** Receives the bodies that those pages show. */
+  readonly showBody?: ApprovalQueue['showBody'] | undefined;
 }
 
 /** Asks people and receives their answers. */
@@ -51,7 +53,7 @@ interface ApprovalService {
  */
 export async function openApprovalService(
   { store, vault, audit }: Pick<State, 'store' | 'vault' | 'audit'>,
-  { config, fetch, log, now, env, pages: elsewhere }: ApprovalServiceParts,
+  { config, fetch, log, now, env, pages: elsewhere, showBody }: ApprovalServiceParts,
 ): Promise<ApprovalService> {
   const links = createApprovalLinks(vault);
   const { admin } = config();
@@ -76,6 +78,7 @@ export async function openApprovalService(
     newId: () => newApprovalId(),
     limits: () => config().approvals,
     announce: teller.announce,
+    showBody,
   });
   let pages: AdminServer | null = null;
   if (admin.listen !== null && elsewhere === undefined) {

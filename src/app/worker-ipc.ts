@@ -149,6 +149,8 @@ export type ToSupervisor =
   | { readonly kind: 'config'; readonly event: AuditEvent }
   /** Requests got credentials; sent from time to time. */
   | { readonly kind: 'used' }
+  /** The body of a request that waits for a person; null: it no longer waits. */
+  | { readonly kind: 'body'; readonly id: string; readonly body: string | null }
   /** The worker got SIGTERM and accepts no more connections. */
   | { readonly kind: 'leaving' };
 

@@ -52,6 +52,8 @@ interface Supervised {
   readonly configEvents: Pick<ConfigEvents, 'ofWorker'>;
   /** Called when a request of any worker got a credential. */
   readonly used: () => void;
+  /** Receives the body of a request of any worker that waits for a person. */
+  readonly showBody: (id: string, body: string | null) => void;
 }
 
 /** The workers, from the view of the supervisor. */
@@ -95,6 +97,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
     const worker = startWorker(parts.env, now, {
       config: (event) => supervised?.configEvents.ofWorker(event),
       used: () => supervised?.used(),
+      body: (id, body) => supervised?.showBody(id, body),
       serves(copy) {
         if (spare === null && closing === undefined) spare = copy;
         else copy.close();
@@ -324,6 +327,7 @@ interface WorkerEnd {
 interface WorkerNews {
   config(event: Extract<ToSupervisor, { kind: 'config' }>['event']): void;
   used(): void;
+  body(id: string, body: string | null): void;
   /** The worker serves; the receiver closes `copy`, a handle of its socket. */
   serves(copy: SocketHandle): void;
   leaving(): void;
@@ -365,6 +369,9 @@ function startWorker(env: NodeJS.ProcessEnv, now: () => number, news: WorkerNews
         break;
       case 'used':
         news.used();
+        break;
+      case 'body':
+        news.body(said.id, said.body);
         break;
       case 'leaving':
         isLeaving = true;

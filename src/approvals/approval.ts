@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import type { AuditEvent } from '../audit/event.ts';
 import { parseAuthority } from '../policy/authority.ts';
@@ -8,6 +9,16 @@ import { parseAuthority } from '../policy/authority.ts';
  * Maximum length of a path, and of a query, in UTF-16 units. A longer one cannot be shown in full, so nobody is asked.
  */
 export const longestPath = 2_048;
+
+/** Maximum bytes of a body that is shown. A person who sees only its beginning cannot approve its end. */
+export const longestBody = 4_096;
+
+/** Returns the text of a body, for a person; null: there is none, it is too long, or it is no text. */
+export function bodyText(body: Buffer): string | null {
+  if (body.length === 0 || body.length > longestBody || !isUtf8(body)) return null;
+  const text = body.toString('utf8');
+  return /[^\P{Cc}\t\r\n]/u.test(text) ? null : text;
+}
 
 /** A request that waits for the answer of a person. */
 export interface Question {
@@ -31,7 +42,7 @@ export interface Question {
   readonly path: string;
   /** The query, without the value of a credential that it carries; null: there is none. */
   readonly query: string | null;
-  /** Announced length of the body in bytes, which is not shown; null: unknown length. */
+  /** Announced length of the body in bytes; null: unknown length. The store never has the body. */
   readonly bodyBytes: number | null;
   /** The grant whose credential would be added. */
   readonly grantName: string;

@@ -168,10 +168,19 @@ export type ApprovalResult =
 export interface ApprovalQueue {
   /**
    * Waits for a person, unless a standing approval exists. Awaits `onAsked` before anybody can see the question;
-   * `onAsked` may refuse by throwing.
+   * `onAsked` may refuse by throwing. `body` is kept in memory alone.
    * @throws SidekeyError `store_unavailable`: nobody can be asked
    */
-  ask(asked: Asked, leaving: Gone, onAsked: (question: Question) => Promise<void>): Promise<ApprovalResult>;
+  ask(
+    asked: Asked,
+    leaving: Gone,
+    onAsked: (question: Question) => Promise<void>,
+    body?: string | null,
+  ): Promise<ApprovalResult>;
+  /** Keeps the body of a question in memory until it is told null. */
+  showBody(id: string, body: string | null): void;
+  /** Null: the request has no body that can be shown, or another process has it. */
+  body(id: string): string | null;
   /** Resolves to true if a standing approval is neither expired nor revoked. */
   stands(id: string): Promise<boolean>;
   /** Resolves to null if the question does not exist. */
@@ -195,6 +204,8 @@ interface QueueParts {
   readonly newId: () => string;
   /** The present limits of the config. */
   readonly limits: () => { readonly timeoutMs: number; readonly maxPending: number };
+  /** Receives bodies where another process serves the pages; absent: this queue keeps them. */
+  readonly showBody?: ApprovalQueue['showBody'] | undefined;
   /** Called with each question that can be answered; the returned function is called when the question has ended. */
   readonly announce?: (question: Question) => () => void;
 }
@@ -205,6 +216,9 @@ const retentionMs = 86_400_000;
 /** Least time between two removals of ended questions, in milliseconds. */
 const cleanupMs = 60_000;
 
+/** Maximum number of bodies in memory, of 4 KiB each. */
+const maxBodies = 1_000;
+
 /** Creates the queue of one process. */
 export function createApprovalQueue(parts: QueueParts): ApprovalQueue {
   const { store, now, limits } = parts;
@@ -214,6 +228,16 @@ export function createApprovalQueue(parts: QueueParts): ApprovalQueue {
   const counts = new Map<string | null, number>();
   let forgotAt = -cleanupMs;
   let closed = false;
+
+  const bodies = new Map<string, string>();
+
+  function showBody(id: string, body: string | null): void {
+    if (body !== null) bodies.set(id, body);
+    else bodies.delete(id);
+    // A worker that was killed does not take its bodies back.
+    const [oldest] = bodies.size > maxBodies ? bodies.keys() : [];
+    if (oldest !== undefined) bodies.delete(oldest);
+  }
 
   function countOf(agent: string | null, change: 1 | -1): void {
     const count = (counts.get(agent) ?? 0) + change;
@@ -237,6 +261,7 @@ export function createApprovalQueue(parts: QueueParts): ApprovalQueue {
     asked: Asked,
     leaving: Gone,
     onAsked: (question: Question) => Promise<void>,
+    body: string | null,
   ): Promise<ApprovalResult> {
     const askedAt = now();
     const { timeoutMs } = limits();
@@ -250,10 +275,13 @@ export function createApprovalQueue(parts: QueueParts): ApprovalQueue {
     await onAsked(question);
     await forgetOld(askedAt);
     await store.approvals.ask(question);
+    const { id } = question;
+    const show = parts.showBody ?? showBody;
+    if (body !== null) show(id, body);
     const over = parts.announce?.(question);
     const how = await pending.until(question, leaving);
+    if (body !== null) show(id, null);
     over?.();
-    const { id } = question;
     // Nobody can answer the question after this, so no unused approval remains.
     const answer = how.kind === 'answer' ? how.answer : await pending.withdraw(id);
     if (how.kind !== 'answer' && how.kind !== 'late') return { kind: how.kind };
@@ -265,7 +293,7 @@ export function createApprovalQueue(parts: QueueParts): ApprovalQueue {
   }
 
   async function ask(
-    ...[asked, leaving, onAsked]: Parameters<ApprovalQueue['ask']>
+    ...[asked, leaving, onAsked, body = null]: Parameters<ApprovalQueue['ask']>
   ): Promise<ApprovalResult> {
     const { who } = asked;
     const standing = await store.approvals.standing(who, now());
@@ -277,7 +305,7 @@ export function createApprovalQueue(parts: QueueParts): ApprovalQueue {
     if (Math.max(all, counts.get(who.agent) ?? 0) >= maxPending) return { kind: 'too_many', maxPending };
     countOf(who.agent, 1);
     try {
-      return await submit(asked, leaving, onAsked);
+      return await submit(asked, leaving, onAsked, body);
     } finally {
       countOf(who.agent, -1);
     }
@@ -293,6 +321,8 @@ export function createApprovalQueue(parts: QueueParts): ApprovalQueue {
     },
     stands: async (id) => (await store.approvals.listStanding(now())).some((yes) => yes.id === id),
     get: (id) => store.approvals.get(id),
+    showBody,
+    body: (id) => bodies.get(id) ?? null,
     async answer(id, answer) {
       const answered = await giveAnswer(parts, id, answer);
       if (answered !== null) pending.answered(id, answer);

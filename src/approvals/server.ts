@@ -150,7 +150,7 @@ function write(
 
 /** Parts of the approval pages. */
 interface ApprovalRouteParts {
-  readonly queue: Pick<ApprovalQueue, 'get' | 'answer'>;
+  readonly queue: Pick<ApprovalQueue, 'get' | 'answer' | 'body'>;
   readonly links: Pick<ApprovalLinks, 'verify'>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -185,7 +185,7 @@ export async function approvalRoute(
   };
   const approval = await get();
   if (approval === null) return overPage(null);
-  if (form === null) return shown(approval, now());
+  if (form === null) return shown(approval, queue.body(link.id), now());
   const at = now();
   const said = new URLSearchParams(form).getAll('answer');
   const choice = choicesOf(approval, at).find(({ value }) => said.length === 1 && said[0] === value);
@@ -202,9 +202,9 @@ export async function approvalRoute(
   return after?.answer ? answeredPage(after, after.answer, false, 409) : overPage(after ?? approval);
 }
 
-function shown(approval: Approval, now: number): PageAnswer {
+function shown(approval: Approval, body: string | null, now: number): PageAnswer {
   if (approval.answer !== null) return answeredPage(approval, approval.answer, false, 200);
-  return isWaiting(approval, now) ? questionPage(approval, now) : overPage(approval);
+  return isWaiting(approval, now) ? questionPage(approval, now, body) : overPage(approval);
 }
 
 /** Label of each button, and its effect. */
@@ -243,6 +243,8 @@ function whose({ who }: Approval): string {
  */
 
 const style = `
+:root { --yes: #1a7f4b; --no: #c2362b; }
+@media (prefers-color-scheme: dark) { :root { --yes: #4cc38a; --no: #f2766d; } }
 body { padding-block: 1rem; }
 main { width: min(42rem, calc(100vw - 2rem)); padding: 1.5rem 1.75rem; }
 .from { margin-bottom: .5rem; }
@@ -257,22 +259,28 @@ dd { margin: 0; min-width: 0; }
 form div { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .6rem; }
 form p { margin: 1rem 0 .5rem; color: var(--soft); font-size: .9rem; }
 button { padding: .55rem .9rem; border: 1px solid var(--line); border-radius: .4rem; background: var(--ground); color: inherit; font: inherit; text-align: left; cursor: pointer; }
+pre { white-space: pre-wrap; }
+pre.what { margin: .2rem 0 0; max-height: 16rem; }
+button[value=once] { background: var(--yes); border-color: var(--yes); color: var(--paper); }
+button[value=no] { border-color: var(--no); color: var(--no); }
+button[value] span { color: inherit; }
 button:hover, button:focus-visible { border-color: var(--ink); }
 button:focus-visible { outline: 2px solid var(--ink); outline-offset: 2px; }
 button b, button span { display: block; }
-button span { color: var(--soft); font-size: .85rem; line-height: 1.4; }
+button span { font-size: .85rem; line-height: 1.4; }
 @media (max-width: 30rem) { main { padding: 1.25rem; } dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .4rem; } }
 `;
 
 /** Renders a pending request with its buttons. The browser reloads the page when the request expires. */
-export function questionPage(approval: Approval, now: number): PageAnswer {
+export function questionPage(approval: Approval, now: number, body: string | null = null): PageAnswer {
   const { expiresAt } = approval;
   const left = Math.ceil((expiresAt - now) / 1_000);
-  const body = markup`${requestLine(approval)} ${reasonOf(approval)}
-    ${factsOf(approval, `${timeText(left)} left, until ${clock(expiresAt)}; then it is refused`)}
+  const shownBody = body === null ? [] : [bodyOf(body)];
+  const content = markup`${requestLine(approval)} ${shownBody} ${reasonOf(approval)}
+    ${factsOf(body === null ? approval : { ...approval, bodyBytes: 0 }, `${timeText(left)} left, until ${clock(expiresAt)}; then it is refused`)}
     ${answerForm(approval, now)}`;
   const answer = page(
-    { kind: 'asks', title: `May ${askerOf(approval)} send this request?`, body, style },
+    { kind: 'asks', title: `May ${askerOf(approval)} send this request?`, body: content, style },
     200,
   );
   return { ...answer, headers: { ...answer.headers, refresh: String(left + 1) } };
@@ -316,6 +324,16 @@ function page(it: Omit<Page, 'from'>, status: number): PageAnswer {
 
 function askerOf({ who }: Approval): string {
   return who.agent === null ? 'a caller without a token' : untrusted(who.agent);
+}
+
+/** Lines are kept, so that a text cannot be pushed out of sight at the side. */
+function bodyOf(body: string): Markup {
+  const lines = body.split(/\r?\n/);
+  const size = `${Buffer.byteLength(body).toLocaleString('en-US')} bytes, ${lines.length} ${lines.length === 1 ? 'line' : 'lines'}`;
+  return markup`<figure>
+    <figcaption>Its body, ${size}:</figcaption>
+    <pre class="what">${lines.map(untrusted).join('\n')}</pre>
+  </figure>`;
 }
 
 function reasonOf({ reason }: Approval): Markup {

@@ -9,18 +9,14 @@ export interface Display {
   readonly paint: (style: 'green' | 'red' | 'yellow' | 'bold', text: string) => string;
 }
 
-/** Reports whether a terminal may have colors (https://no-color.org: any value but the empty one). */
-export function hasColors(env: NodeJS.ProcessEnv): boolean {
-  return (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb';
-}
-
 /** Returns the display of a stream; reads its width each time, because a window can change. */
 export function createDisplay(
   stream: { readonly isTTY?: boolean; readonly columns?: number },
   env: NodeJS.ProcessEnv,
 ): Display {
   const isTerminal = stream.isTTY === true;
-  const isColored = isTerminal && hasColors(env);
+  // https://no-color.org: any value but the empty one
+  const isColored = isTerminal && (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb';
   return {
     get width() {
       if (!isTerminal) return Infinity;

@@ -163,6 +163,7 @@ async function begin(
         saidUsed = time;
         void say({ kind: 'used' });
       },
+      showBody: (id, body) => void say({ kind: 'body', id, body }),
     },
   });
 }

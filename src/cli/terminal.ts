@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { open } from 'node:fs/promises';
 import { createInterface, emitKeypressEvents } from 'node:readline';
 import { Writable } from 'node:stream';
-import { createDisplay, type Display, hasColors, wrapMessage } from './display.ts';
+import { createDisplay, type Display, wrapMessage } from './display.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { asTyped } from '../lib/log.ts';
 import { shellWord, visible } from '../lib/text.ts';
@@ -56,6 +56,8 @@ export interface Page {
   readonly lines: readonly string[];
   /** Index of the bold line; null: none. */
   readonly bold: number | null;
+  /** Colors of lines, by their index. */
+  readonly colors?: ReadonlyMap<number, 'green' | 'red'>;
 }
 
 export interface Listener {
@@ -86,7 +88,7 @@ export function createScreen(
   env: NodeJS.ProcessEnv,
 ): OpenScreen | null {
   if (stdin.isTTY !== true || stdout.isTTY !== true || env['TERM'] === 'dumb') return null;
-  const style = hasColors(env) ? { on: '\u001b[1m', off: '\u001b[0m' } : { on: '', off: '' };
+  const { paint } = createDisplay(stdout, env);
   return ({ key, resize }) => {
     let isOpen = true;
     let isPaste = false;
@@ -123,11 +125,11 @@ export function createScreen(
     const size = () => ({ columns: stdout.columns ?? 80, rows: stdout.rows ?? 24 });
     return {
       size,
-      draw({ lines, bold }) {
+      draw({ lines, bold, colors }) {
         if (!isOpen) return;
         const shown = lines.slice(0, size().rows).map((line, index) => {
-          const text = visible(line);
-          return `${index === bold ? `${style.on}${text}${style.off}` : text}\u001b[K`;
+          const style = index === bold ? 'bold' : colors?.get(index);
+          return `${style === undefined ? visible(line) : paint(style, visible(line))}\u001b[K`;
         });
         stdout.write(`\u001b[H${shown.join('\r\n')}\u001b[J`);
       },

@@ -1,4 +1,4 @@
-import { longestPath } from '../approvals/approval.ts';
+import { bodyText, longestPath } from '../approvals/approval.ts';
 import type { ApprovalResult } from '../approvals/queue.ts';
 import { readText } from '../http/fields.ts';
 import type { Reply } from '../http/message.ts';
@@ -16,6 +16,7 @@ import {
   grantOf,
   isGranted,
 } from './authorize.ts';
+import type { PreparedRequest } from './upstream-request.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { ProxyServices } from './services.ts';
 
@@ -28,6 +29,7 @@ import type { ProxyServices } from './services.ts';
  */
 export async function approve(
   authorized: AuthorizedRequest,
+  { askedBody }: Pick<PreparedRequest, 'askedBody'>,
   reply: Pick<Reply, 'hold'>,
   services: ProxyServices,
   record: ExchangeRecord,
@@ -70,6 +72,7 @@ export async function approve(
     },
     reply.hold(),
     (question) => services.audit.append(record.asked(question, decision.reason)),
+    askedBody === undefined ? null : shownBody(askedBody, authorized),
   );
   if (verdict.kind !== 'allowed') throw refusalOf(verdict, decision);
   record.approved(verdict.id);
@@ -111,6 +114,12 @@ function shownQuery(query: string, { placement }: GrantedRequest): string {
       return isCarried && pair.includes('=') ? `${written}=…` : pair;
     })
     .join('');
+}
+
+/** Returns the body as a text without the value that the credential replaces; null: it cannot be shown. */
+function shownBody(body: Buffer, { placement }: GrantedRequest): string | null {
+  if (placement === null || placement instanceof SidekeyError) return bodyText(body);
+  return bodyText(schemeOf(placement).maskBody?.(body, placement) ?? body);
 }
 
 /** A person who sees only the beginning of a path or a query cannot approve its end. */

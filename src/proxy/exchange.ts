@@ -174,8 +174,8 @@ export class Exchange implements Ending {
   }
 
   async #approve(): Promise<void> {
-    const { authorized, reply, services, record } = this;
-    this.authorized = await approve(authorized, reply, services, record);
+    const { authorized, prepared, reply, services, record } = this;
+    this.authorized = await approve(authorized, prepared, reply, services, record);
     this.credential = await obtainCredential(this.prepared, this.authorized, services);
   }
 

@@ -1,3 +1,4 @@
+import { longestBody } from '../approvals/approval.ts';
 import type { Placement } from '../grants/provider.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
 import type { RawFields } from '../http/fields.ts';
@@ -32,6 +33,8 @@ export interface PreparedRequest {
   readonly placeholders?: DetectedPlaceholders;
   /** SHA-256 of the body in hex, where a scheme needs it. */
   readonly bodyHash?: string;
+  /** The body as the client sent it, where a person is asked and it is short. */
+  readonly askedBody?: Buffer;
   /** All of the body, where a scheme needs it. */
   readonly wholeBody?: Buffer;
 }
@@ -78,7 +81,10 @@ export function upstreamRequest(
   const { body } = received;
   if (decision.outcome !== 'approve' || body === null) return preparedRequest(body, received);
   reply.continue();
-  return wholeBody(body, config.limits.approval_body_bytes).then((whole) => preparedRequest(whole, received));
+  return wholeBody(body, config.limits.approval_body_bytes).then(({ bytes, body: whole }) => ({
+    ...preparedRequest(whole, received),
+    ...(bytes.length <= longestBody ? { askedBody: bytes } : {}),
+  }));
 }
 
 function preparedRequest(
@@ -184,12 +190,11 @@ function meteredPieces(source: AsyncIterable<Buffer>, keep: number, most: number
  * @throws SidekeyError `body_too_large` where it has more than `most` bytes; `bad_request` where the client left in it
  */
 async function wholeBody(
-  body: AsyncIterableIterator<Buffer> | null,
+  body: AsyncIterableIterator<Buffer>,
   most: number,
-): Promise<AsyncIterableIterator<Buffer> | null> {
-  if (body === null) return null;
+): Promise<Awaited<ReturnType<typeof readAhead>>> {
   const peeked = await readAhead(body, most);
-  if (peeked.isWhole && peeked.bytes.length <= most) return peeked.body;
+  if (peeked.isWhole && peeked.bytes.length <= most) return peeked;
   throw new SidekeyError(
     'body_too_large',
     `A request body that waits for approval has at most ${most} bytes.`,

@@ -59,10 +59,14 @@ export const form: AuthScheme<FormPlacement, { readonly form: string }> = {
 };
 
 /** Members that both have. */
-function inBody(): Pick<AuthScheme<BodyPlacement>, 'accepts' | 'isRepeated' | 'needs' | 'prepare'> {
+function inBody(): Pick<
+  AuthScheme<BodyPlacement>,
+  'accepts' | 'isRepeated' | 'maskBody' | 'needs' | 'prepare'
+> {
   return {
     accepts: () => 'single',
     isRepeated: true,
+    maskBody: (body, placement) => bodyWith(body, placement, '(hidden)'),
     needs(request, placement) {
       assertTakes(request, placement);
       return {

@@ -37,6 +37,8 @@ export interface AuthScheme<P extends Placement = Placement, W = unknown> {
   pathPrefixes?(placement: P): readonly string[];
   /** Parameter of the query that is the credential. */
   queryParameter?(placement: P): string;
+  /** Returns the body without the value that the credential replaces. */
+  maskBody?(body: Buffer, placement: P): Buffer;
   /** Returns a request that can carry the credential; absent: an empty one can. */
   sample?(placement: P): SampleRequest;
   /**

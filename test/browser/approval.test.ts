@@ -19,9 +19,9 @@ async function picture(page: BrowserPage, name: string): Promise<void> {
 }
 
 /** The page of a request that waits. */
-async function opened(request: string, fields: readonly string[] = []) {
+async function opened(request: string, fields: readonly string[] = [], body = '') {
   const place = await startApprovalProxy();
-  const client = await place.send(request, fields);
+  const client = await place.send(request, fields, body);
   const { message } = await place.told();
   const browser = await browserProgram(chromium ?? '', []);
   spawn(browser.program, [message.link ?? ''], { stdio: 'ignore' });
@@ -37,10 +37,15 @@ describe.skipIf(chromium === null)(`the page of a question, in a real browser${w
   test('says what waits, and a click lets it go on', { timeout: 60_000 }, async () => {
     const reason =
       'Sidekey-Reason: The ticket is a duplicate of 4711, and the customer asked to have it removed.';
-    const { client, page, seen } = await opened('DELETE /api/v2/tickets/7', [reason]);
+    const body = '{\n  "reason": "duplicate",\n  "notify": ["carol@acme.test"]\n}';
+    const { client, page, seen } = await opened('DELETE /api/v2/tickets/7', [reason], body);
     const text = await page.shows('left, until');
     expect(text).toContain('May a caller without a token send this request?');
     expect(text).toContain('The ticket is a duplicate of 4711');
+    expect(text).toContain('carol@acme.test');
+    const colorOf = (value: string) =>
+      page.evaluate(`getComputedStyle(document.querySelector('button[value="${value}"]')).backgroundColor`);
+    expect(await colorOf('once')).not.toBe(await colorOf('no'));
     await picture(page, 'asked');
     await page.evaluate('scrollTo(0, 9999)');
     await picture(page, 'asked-end');

@@ -18,7 +18,7 @@ export interface ApprovalProxy {
   /** Requests that the upstream received: `DELETE /x`. */
   readonly seen: readonly string[];
   /** Sends `DELETE /x` with further fields; the response follows when the approval is answered. */
-  readonly send: (request: string, fields?: readonly string[]) => Promise<RawClient>;
+  readonly send: (request: string, fields?: readonly string[], body?: string) => Promise<RawClient>;
   /** Resolves with the message to the webhook with this number. */
   readonly told: (count?: number) => Promise<Told>;
 }
@@ -57,10 +57,11 @@ export async function startApprovalProxy({
   return {
     sidekey,
     seen,
-    async send(request, fields = []) {
+    async send(request, fields = [], body = '') {
       const client = await openTunnel(sidekey, upstream.authority);
       const head = [`${request} HTTP/1.1`, `Host: ${upstream.authority}`, ...fields];
-      client.send(`${head.join('\r\n')}\r\n\r\n`);
+      if (body !== '') head.push(`Content-Length: ${Buffer.byteLength(body)}`);
+      client.send(`${head.join('\r\n')}\r\n\r\n${body}`);
       return client;
     },
     async told(count = 1) {

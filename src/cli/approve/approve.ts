@@ -6,6 +6,7 @@ import {
   isWaiting,
   readApprovalId,
 } from '../../approvals/approval.ts';
+import { createApprovalLinks } from '../../approvals/webhook.ts';
 import { recordChange } from '../../audit/log.ts';
 import {
   type ApprovalResponse,
@@ -16,7 +17,7 @@ import {
   standingJson,
 } from './format.ts';
 import { atCommandLine, type Context } from '../context.ts';
-import { readSpan, spanText } from '../format.ts';
+import { proxyUrl, readSpan, spanText } from '../format.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 
 export interface ApproveOptions {
@@ -99,23 +100,30 @@ async function answerOne(
   output.result(questionJson(approval, now()), sentence);
 }
 
-/** Columns of a list without a live view. */
-const width = 100;
-
 /**
  * `sidekey approve --list`: prints pending requests and standing approvals, with the commands that answer or
  * revoke them.
  */
 async function listApprovals({ withView, output, now }: Context): Promise<void> {
   const at = now();
-  const { waiting, standing } = await withView(async ({ store }) => ({
-    waiting: (await store?.approvals.waiting(at)) ?? [],
-    standing: (await store?.approvals.listStanding(at)) ?? [],
-  }));
+  const width = Math.min(100, output.display.width);
+  const { waiting, standing, pageOf } = await withView(async ({ store, config: { admin }, vault }) => {
+    const { listen } = admin;
+    // A port that is chosen at start is not known.
+    const url = listen === null || listen.port === 0 ? null : (admin.url ?? proxyUrl(listen));
+    const opened = url === null ? null : await vault();
+    const links = opened === null ? null : createApprovalLinks(opened);
+    return {
+      waiting: (await store?.approvals.waiting(at)) ?? [],
+      standing: (await store?.approvals.listStanding(at)) ?? [],
+      pageOf: (question: Approval) => (links === null ? [] : [`  page     ${url}${links.pathFor(question)}`]),
+    };
+  });
   const blocks = [
     ...waiting.map((question) =>
       [
         ...blockOf(question, at, { width, lines: 6 }),
+        ...pageOf(question),
         `  → sidekey approve ${question.id}${question.who.lease === null ? '' : ' [--lease]'}`,
         `  → sidekey approve ${question.id} --for 15m`,
         `  → sidekey approve ${question.id} --deny`,

@@ -171,10 +171,13 @@ export function livePage(
   if (entry === undefined) {
     return { lines: [...idle.flatMap((line) => wrap(line, columns)), ...note], bold: 0, shown: null };
   }
-  const below = [
+  const block = [
     '',
     ...blockOf(entry, now, { width: columns, lines: 4 }).flatMap((line) => wrap(line, columns)),
     '',
+  ];
+  const below = [
+    ...block,
     ...(list.asking === null ? keysOf(entry) : askingLines(entry, list.asking.span)).flatMap((line) =>
       sentence(line, columns),
     ),
@@ -188,6 +191,15 @@ export function livePage(
   // Keeps the cursor on the page, and the page full.
   const first = Math.max(0, Math.min(at - Math.floor(room / 2), list.entries.length - room));
   const listed = list.entries.slice(first, first + room);
+  const keys = 2 + listed.length + block.length;
+  const colors = new Map(
+    below
+      .slice(block.length)
+      .flatMap((line, index) => [
+        ...(/^ {2}[ylt] {2}/.test(line) ? [[keys + index, 'green'] as const] : []),
+        ...(line.startsWith('  n  ') ? [[keys + index, 'red'] as const] : []),
+      ]),
+  );
   return {
     lines: [
       fitting(headOf(list.entries.length, first, listed.length), columns),
@@ -196,6 +208,7 @@ export function livePage(
       ...below,
     ],
     bold: 2 + at - first,
+    colors,
     shown: entry.id,
   };
 }
@@ -230,7 +243,8 @@ function keysOf(entry: Approval): string[] {
     '  y  yes, to this request only',
     ...(entry.who.lease === null ? [] : [`  l  yes, to ${beyond}, while the lease lasts`]),
     entry.who.lease === null ? `  t  yes, to ${beyond}, for a time` : '  t  the same, for a time',
-    '  n  no      up, down  choose another      q  leave',
+    '  n  no, refuse it',
+    '  up, down  choose another      q  leave',
   ];
 }
 

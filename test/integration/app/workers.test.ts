@@ -3,12 +3,14 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
+import { json } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { home, program } from '../../support/command-line.ts';
 import { proxiedGet } from '../../support/proxied-get.ts';
 import { ask, pollDelay, startTwoWorkers } from '../../support/two-workers.ts';
 import { startTokenServer } from '../../support/token-server.ts';
+import { startUpstream } from '../../support/upstream.ts';
 
 const timeout = { timeout: 120_000 };
 
@@ -140,18 +142,30 @@ describe('several workers', timeout, () => {
   });
 
   test('hold requests for approval, and the answer reaches the right worker', async () => {
+    const links: string[] = [];
+    const chat = await startUpstream((request, response) => {
+      void json(request).then((message) => links.push((message as { link: string }).link));
+      response.end();
+    });
     const { at, upstream, spread } = await startTwoWorkers({
-      config: { admin: { listen: '127.0.0.1:0' } },
+      config: {
+        admin: { listen: '127.0.0.1:0' },
+        approvals: { webhook: { url: `${chat.url}/hook` } },
+      },
       domain: { rules: [{ methods: ['DELETE'], outcome: 'approve' }, { methods: ['GET'] }] },
     });
     const clients = await spread();
     for (const { client } of [clients[0]!, clients.at(-1)!]) {
-      client.send(`DELETE / HTTP/1.1\r\nHost: ${upstream.authority}\r\nContent-Length: 0\r\n\r\n`);
+      client.send(`DELETE / HTTP/1.1\r\nHost: ${upstream.authority}\r\nContent-Length: 9\r\n\r\nbody-mark`);
     }
     let waiting: readonly { readonly id: string }[] = [];
     while (waiting.length < 2) {
       ({ waiting } = (await at.json(['approve', '--list'])) as { waiting: typeof waiting });
     }
+    // The pages are in another process than the requests.
+    while (links.length < 2) await pollDelay();
+    for (const link of links)
+      while (!(await (await fetch(link)).text()).includes('body-mark')) await pollDelay();
     for (const { id } of waiting) expect(await at.run(['approve', id])).toMatchObject({ exit: 0 });
     expect((await clients[0]!.client.response()).status).toBe(200);
     expect((await clients.at(-1)!.client.response()).status).toBe(200);

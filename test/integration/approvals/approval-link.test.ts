@@ -1,6 +1,6 @@
 /** A person is told by a webhook, and answers by its link: what they, the client and upstream each see. */
 import { createHmac } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { startApprovalProxy } from '../../support/approval-proxy.ts';
@@ -37,6 +37,38 @@ describe('a webhook link', () => {
     expect((await client.response()).status).toBe(200);
     expect(seen).toEqual(['DELETE /tickets/7?why=shown']);
     expect(await (await fetch(message.link ?? '')).text()).toContain('Already allowed');
+  });
+
+  test('shows a short text body, which no file has, until the request is answered', async () => {
+    const { sidekey, seen, send, told } = await startApprovalProxy();
+    const json = ['Content-Type: application/json'];
+    const client = await send('DELETE /tickets', json, '{"ids": [7, 9],\n "note": "<b>body-mark</b>"}');
+    const { message } = await told();
+    const page = async () => (await fetch(message.link ?? '')).text();
+    expect(await page()).toContain('Its body, 44 bytes, 2 lines:');
+    expect(await page()).toMatch(/\[7, 9\],\n .*&lt;b.*body-mark/);
+    expect(await page()).not.toContain('<b>body-mark');
+    expect(JSON.stringify(message)).not.toContain('body-mark');
+    expect((await answer(message.link, 'once')).status).toBe(200);
+    expect((await client.response()).status).toBe(200);
+    expect(seen).toEqual(['DELETE /tickets']);
+    expect(await page()).not.toContain('body-mark');
+    for (const name of await readdir(sidekey.folder, { recursive: true })) {
+      const file = join(sidekey.folder, name);
+      if ((await stat(file)).isFile()) expect(await readFile(file, 'latin1')).not.toContain('body-mark');
+    }
+  });
+
+  test.each([
+    ['is long', 'x'.repeat(4_097)],
+    ['is no text', 'a\u0000b'],
+  ])('does not show a body that %s', async (_, body) => {
+    const { send, told } = await startApprovalProxy();
+    await send('DELETE /tickets', [], body);
+    const { message } = await told();
+    const page = await (await fetch(message.link ?? '')).text();
+    expect(page).not.toContain('Its body');
+    expect(page).toContain('bytes of body, which is not shown');
   });
 
   test('denies the request, and the client gets the refusal', async () => {

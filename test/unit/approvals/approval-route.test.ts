@@ -105,6 +105,7 @@ test('a wrong signature for a pending approval gets the same response as for an 
   const other = question({ id: 'zzzzzzzz', who: { grantId: 'g-1' } });
   const looked: string[] = [];
   const queue = {
+    body: () => null,
     get: async (id: string) => (looked.push(id), null),
     answer: async (id: string) => (looked.push(id), null),
   };

@@ -2,7 +2,7 @@ import type { Answer, Approval, Question } from '../../../src/approvals/approval
 import type { ApprovalQueue } from '../../../src/approvals/queue.ts';
 
 /** A queue in memory that keeps the answers it was given. */
-export interface QueueForTest extends Pick<ApprovalQueue, 'get' | 'answer'> {
+export interface QueueForTest extends Pick<ApprovalQueue, 'get' | 'answer' | 'body'> {
   readonly said: readonly Answer[];
   /** Withdraws the approval, as when the client leaves: later answers are refused. */
   withdraw(id: string): void;
@@ -14,6 +14,7 @@ export function queueForTest(...questions: readonly Question[]): QueueForTest {
   const said: Answer[] = [];
   return {
     said,
+    body: () => null,
     get: async (id) => approvals.get(id) ?? null,
     async answer(id, answer) {
       said.push(answer);

@@ -1,7 +1,7 @@
 import type { AuditEvent } from '../../../src/audit/event.ts';
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { Question, Reach } from '../../../src/approvals/approval.ts';
-import { createApprovalQueue, type Asked } from '../../../src/approvals/queue.ts';
+import { type ApprovalQueue, createApprovalQueue, type Asked } from '../../../src/approvals/queue.ts';
 import type { Gone } from '../../../src/http/message.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { grantRecord } from '../../support/grant-record.ts';
@@ -48,7 +48,11 @@ function asked(agent: string | null = null, ruleKey = 'rule'): Asked {
   };
 }
 
-function queue({ maxPending = 2, timeoutMs = 60_000 } = {}) {
+function queue({
+  maxPending = 2,
+  timeoutMs = 60_000,
+  showBody,
+}: { maxPending?: number; timeoutMs?: number; showBody?: ApprovalQueue['showBody'] } = {}) {
   let count = 0;
   const shown: Question[] = [];
   const recorded: AuditEvent[] = [];
@@ -58,6 +62,7 @@ function queue({ maxPending = 2, timeoutMs = 60_000 } = {}) {
     audit: { append: async (event) => void recorded.push(event), note: (event) => void recorded.push(event) },
     now: time.now,
     timers: time.timers,
+    showBody,
     newId: () => `0000000${(count += 1)}`,
     limits: () => ({ timeoutMs, maxPending }),
     announce: (question) => {
@@ -66,8 +71,8 @@ function queue({ maxPending = 2, timeoutMs = 60_000 } = {}) {
     },
   });
   /** A pending approval that can be answered. */
-  const ask = async (what = asked(), leaving: Gone = never) => {
-    const verdict = made.ask(what, leaving, async () => undefined);
+  const ask = async (what = asked(), leaving: Gone = never, body: string | null = null) => {
+    const verdict = made.ask(what, leaving, async () => undefined, body);
     const before = shown.length;
     while (shown.length === before) await new Promise((resolve) => setImmediate(resolve));
     return { verdict, id: shown.at(-1)?.id ?? '' };
@@ -90,6 +95,29 @@ describe('a pending approval', () => {
     ]);
     await time.advance(100);
     expect(time.waiting()).toBe(0);
+  });
+
+  test('has its body in memory until it is decided', async () => {
+    const at = queue();
+    const { verdict, id } = await at.ask(asked(), never, 'the body');
+    expect(at.queue.body(id)).toBe('the body');
+    expect(JSON.stringify([await store.approvals.get(id), at.shown, at.recorded])).not.toContain('the body');
+    await at.queue.answer(id, yes());
+    await verdict;
+    expect(at.queue.body(id)).toBeNull();
+  });
+
+  test('gives its body to the process that serves the pages', async () => {
+    const passed: unknown[] = [];
+    const worker = queue({ showBody: (...all) => void passed.push(all) });
+    const other = await worker.ask(asked(), never, 'another');
+    expect(worker.queue.body(other.id)).toBeNull();
+    await worker.queue.answer(other.id, yes());
+    await other.verdict;
+    expect(passed).toEqual([
+      [other.id, 'another'],
+      [other.id, null],
+    ]);
   });
 
   test('is decided within 100 ms when it is answered in another process', async () => {

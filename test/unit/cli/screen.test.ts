@@ -79,7 +79,7 @@ describe('a full-screen page', () => {
     const { written, screen } = terminal({ env });
     screen?.draw({ lines: ['one', 'two'], bold: 1 });
     await settle();
-    expect(written.text.includes('\u001b[1mtwo\u001b[0m')).toBe(isBold);
+    expect(written.text.includes('\u001b[1mtwo\u001b[22m')).toBe(isBold);
     screen?.close();
   });
 

@@ -37,8 +37,17 @@ describe('the page of the live list', () => {
       '  l  yes, to all that the rule matches of ci under the lease 7b1d2d5c with the',
       '     grant github, while the lease lasts',
       '  t  the same, for a time',
-      '  n  no      up, down  choose another      q  leave',
+      '  n  no, refuse it',
+      '  up, down  choose another      q  leave',
     ]);
+    expect([...(page.colors ?? [])].map(([index, color]) => [page.lines[index]?.slice(0, 4), color])).toEqual(
+      [
+        ['  y ', 'green'],
+        ['  l ', 'green'],
+        ['  t ', 'green'],
+        ['  n ', 'red'],
+      ],
+    );
   });
 
   it('shows the query, and says that a body exists and is not shown', () => {
