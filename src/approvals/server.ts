@@ -1,8 +1,9 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { refusalOf } from '../http/problem.ts';
 import { listenFailure, SidekeyError } from '../lib/errors.ts';
-import { markup, type Markup, type Page, type PageAnswer, renderPage } from '../lib/html.ts';
-import type { Log } from '../lib/log.ts';
+import { markup, type Markup, type Page, type PageAnswer, renderPage, wantsPage } from '../lib/html.ts';
+import { asTyped, type Log } from '../lib/log.ts';
 import { untrusted } from '../lib/text.ts';
 import { type Timers, within } from '../lib/timers.ts';
 import { type Answer, type Approval, isWaiting, type Reach, unshownText } from './approval.ts';
@@ -94,7 +95,7 @@ async function serve(request: IncomingMessage, response: ServerResponse, parts: 
     const status = error instanceof SidekeyError ? error.status : 500;
     answer = plainPage(status, 'Sidekey cannot answer now', ['Try again in a moment; the log says why.']);
   }
-  await write(request, response, answer ?? { status: 404, headers: {}, body: '' });
+  await write(request, response, answer ?? otherPage(request));
 }
 
 async function answerTo(request: IncomingMessage, parts: AdminParts): Promise<PageAnswer | null> {
@@ -107,6 +108,17 @@ async function answerTo(request: IncomingMessage, parts: AdminParts): Promise<Pa
   const form = await formOf(request);
   if (form === null) return plainPage(413, 'This is not an answer', ['The form is too long.']);
   return approvalRoute({ path, form, from }, parts);
+}
+
+/** Answers a request that is not for a link: a page for browsers, a problem document for programs. */
+function otherPage({ url = '', headers: { accept } }: IncomingMessage): PageAnswer {
+  const isLink = url.startsWith('/approve');
+  if (wantsPage(accept)) return isLink ? unknownPage() : url === '/' ? homePage(200) : homePage(404);
+  const why = isLink ? 'This approval link is not valid.' : 'This port serves the pages of approvals only.';
+  const { status, body } = refusalOf(
+    new SidekeyError('not_found', why, { hint: 'open the whole link, or answer with: sidekey approve' }),
+  );
+  return { status, headers: { 'content-type': 'application/problem+json' }, body: body.toString() };
 }
 
 /** Returns the body of a request; null if it is too long. */
@@ -308,9 +320,16 @@ export function overPage(approval: Approval | null): PageAnswer {
 /** Renders the page for a link with an invalid signature. */
 function unknownPage(): PageAnswer {
   return plainPage(404, 'This link is not valid', [
-    'It is incomplete, or was made by another installation.',
-    'The command sidekey approve lists the pending requests.',
+    'A part of it is missing or changed, or another installation made it.',
+    'Copy the whole link from the message, or answer in a terminal: sidekey approve',
   ]);
+}
+
+/** Renders the page for a person who opens the port without a link. */
+function homePage(status: number): PageAnswer {
+  const body = markup`<p>Each request that waits for an answer has a link of its own. Open that link: it is in the message that you got, and in the output of this command:</p>
+    <p><code>${asTyped('sidekey approve --list')}</code></p>`;
+  return page({ kind: 'done', title: 'Approvals of Sidekey', body }, status);
 }
 
 /** Renders sentences about a failure. */

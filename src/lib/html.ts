@@ -82,6 +82,11 @@ export interface Markup {
 
 type Part = string | number | Markup | readonly Markup[];
 
+/** Reports whether an `Accept` field is that of a browser, which shows a page. */
+export function wantsPage(accept: string | undefined): boolean {
+  return accept !== undefined && /(?:^|[, ])text\/html/i.test(accept);
+}
+
 /** An HTML template tag. It escapes all values except markup, and joins lists of markup by lines. */
 export function markup(texts: TemplateStringsArray, ...parts: readonly Part[]): Markup {
   return {

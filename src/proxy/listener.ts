@@ -9,6 +9,8 @@ import { answerUnmet, ClientConnection, type Service } from '../http/server/h1-c
 import { ClientSession, type SessionService } from '../http/server/h2-session.ts';
 import { type RequestStream, streamSide } from '../http/server/h2-stream.ts';
 import { listenFailure, SidekeyError } from '../lib/errors.ts';
+import { markup, type PageAnswer, renderPage, wantsPage } from '../lib/html.ts';
+import { asTyped } from '../lib/log.ts';
 import { pause, within } from '../lib/timers.ts';
 import { parseAuthority } from '../policy/authority.ts';
 import type { Policy } from '../policy/decide.ts';
@@ -326,6 +328,14 @@ function answerSelf({ method, target, fields: own }: RequestHead, reply: Reply, 
     reply.end([]);
     return true;
   }
+  if ((method === 'GET' || method === 'HEAD') && wantsPage(valuesOf(own, 'accept')[0])) {
+    const { status, headers, body } = selfPage(target === '/' ? 200 : 404);
+    const fields = [...Object.entries(headers).flat(), 'Content-Length', String(Buffer.byteLength(body))];
+    reply.head(status, status === 200 ? 'OK' : 'Not Found', fields);
+    if (method !== 'HEAD') reply.write(Buffer.from(body));
+    reply.end([]);
+    return true;
+  }
   const [host = ''] = valuesOf(own, 'host');
   const name = parseAuthority(host, 'http') === null ? 'a web server' : `the server of ${host}`;
   const why = new SidekeyError('bad_request', `This is a proxy, and not ${name}.`, {
@@ -333,6 +343,17 @@ function answerSelf({ method, target, fields: own }: RequestHead, reply: Reply, 
   });
   refuse(reply, why, method);
   return true;
+}
+
+/** The page for a person who opens the proxy in a browser. */
+function selfPage(status: number): PageAnswer {
+  const commands = ['sidekey run -- claude', 'eval "$(sidekey env)"', 'sidekey status'].map(
+    (command) => markup`<p><code>${asTyped(command)}</code></p>`,
+  );
+  const body = markup`<p>This address is an HTTP proxy, not a web site. Programs use it to send requests with your credentials.</p>
+    <p>Start a program behind the proxy, set up a shell, or show the state:</p>
+    ${commands}`;
+  return renderPage({ kind: 'done', from: 'Sidekey', title: 'The Sidekey proxy is running', body }, status);
 }
 
 /**

@@ -53,7 +53,7 @@ test('a signature of another question, cut, guessed, or of another key answers n
   expect(bodies[0]).not.toContain('tickets');
   for (const url of [link.slice(0, -1), `${link}A`, base, `${link}/`]) {
     const answer = await post(url);
-    expect([answer.status, await answer.text()]).toEqual([404, '']);
+    expect([answer.status, await answer.json()]).toMatchObject([404, { code: 'not_found' }]);
   }
   const { store } = here.sidekey.proxy.state;
   const waiting = await store.approvals.waiting(Date.now());

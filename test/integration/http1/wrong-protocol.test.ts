@@ -45,6 +45,20 @@ describe('at the plain port', () => {
       hint: expect.stringContaining('HTTPS_PROXY'),
     });
   });
+
+  test('a browser gets a page that says what the proxy is', async () => {
+    const sidekey = await startSidekey();
+    const client = await openClient(sidekey);
+    for (const [path, status] of [
+      ['/', 200],
+      ['/path', 404],
+    ] as const) {
+      client.send(`GET ${path} HTTP/1.1\r\nHost: x\r\nAccept: text/html,*/*;q=0.8\r\n\r\n`);
+      const page = await client.response();
+      expect([page.status, page.headers['content-type']]).toEqual([status, 'text/html; charset=utf-8']);
+      expect(page.body).toContain('This address is an HTTP proxy');
+    }
+  });
 });
 
 describe('inside a tunnel', () => {

@@ -65,16 +65,38 @@ test.each([
   ['GET', '/approve/k7w2m9qd'],
   ['GET', '/favicon.ico'],
   ['POST', '/'],
-])('%s %s gets 404', async (method, path) => {
+])('%s %s gets a problem document', async (method, path) => {
   const { base } = await serving();
   const answer = await fetch(base + path, { method });
-  expect([answer.status, await answer.text()]).toEqual([404, '']);
+  expect(answer.headers.get('content-type')).toBe('application/problem+json');
+  expect([answer.status, await answer.json()]).toEqual([
+    404,
+    expect.objectContaining({ code: 'not_found', hint: expect.stringContaining('approve') }),
+  ]);
 });
 
-test.each(['PUT', 'DELETE', 'OPTIONS', 'PATCH'])('%s of a link gets 404', async (method) => {
+test.each([
+  ['/', 200, 'Approvals of Sidekey'],
+  ['/nosuch', 404, 'Approvals of Sidekey'],
+  ['/approve/k7w2m9qd', 404, 'This link is not valid'],
+  ['/approve/k7w2m9qd/cut', 404, 'This link is not valid'],
+])('a browser that opens %s gets a page with the way out', async (path, status, title) => {
+  const { base } = await serving();
+  const answer = await fetch(base + path, { headers: { accept: 'text/html,*/*;q=0.8' } });
+  const page = await answer.text();
+  expect([answer.status, answer.headers.get('content-type')]).toEqual([status, 'text/html; charset=utf-8']);
+  expect(page).toContain(title);
+  expect(page).toMatch(/sidekey(?:\.js)? approve/);
+});
+
+test.each(['PUT', 'DELETE', 'OPTIONS', 'PATCH'])('%s of a link gets a problem document', async (method) => {
   const { queue, url } = await serving();
   const answer = await fetch(url, { method });
-  expect([answer.status, await answer.text()]).toEqual([404, '']);
+  expect(answer.headers.get('content-type')).toBe('application/problem+json');
+  expect([answer.status, await answer.json()]).toEqual([
+    404,
+    expect.objectContaining({ code: 'not_found', hint: expect.stringContaining('approve') }),
+  ]);
   expect(queue.said).toEqual([]);
 });
 
