@@ -305,6 +305,7 @@ const credentialCommands: readonly CommandRow[] = [
         { repeated: true },
       ],
       ['--timeout <time>', 'time to wait for the consent: 90s, 10m (default: 5m; 1h with --print-url)'],
+      ['--meta <key=value>', 'metadata of the grant; may be given several times', { repeated: true }],
       ['--replace', 'replace the credential of a grant that works, without asking'],
       ['--no-verify', 'store the credential without asking the provider whether it is accepted'],
       'Allowed domains:',
@@ -445,7 +446,7 @@ const credentialCommands: readonly CommandRow[] = [
       },
       {
         name: 'set',
-        summary: 'change the expiry, the lease times and the labels of a grant',
+        summary: 'change the expiry, the lease times, the labels and the metadata of a grant',
         arguments: grantArgument,
         options: [
           grantOwner,
@@ -456,6 +457,11 @@ const credentialCommands: readonly CommandRow[] = [
           ['--max-lease-ttl <span>', 'maximum lifetime of leases; none: that of the config'],
           ['--label <label...>', 'its labels; they replace those that it has'],
           ['--no-label', 'no labels'],
+          [
+            '--meta <key=value>',
+            'add metadata; KEY= removes the key; may be given several times',
+            { repeated: true },
+          ],
         ],
         examples: [
           'sidekey grant set github --expires 30d --max-lease-ttl 1h --label staging',

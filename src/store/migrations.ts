@@ -16,6 +16,7 @@ export function migrations(types: ColumnTypes): Migrations {
     '0005-lacked-scopes': lackedScopes(),
     '0006-audit-ends': auditEnds(types),
     '0007-approval-query': approvalQuery(),
+    '0008-metadata': metadata(),
   };
 }
 
@@ -260,6 +261,18 @@ function approvalQuery(): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {
       await db.schema.alterTable('questions').addColumn('query', 'text').execute();
+    },
+  };
+}
+
+/** The metadata of a grant: a JSON array of `KEY=VALUE`. */
+function metadata(): Migration {
+  return {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema
+        .alterTable('grant_policies')
+        .addColumn('metadata', 'text', (column) => column.notNull().defaultTo('[]'))
+        .execute();
     },
   };
 }

@@ -257,6 +257,8 @@ export interface GrantPolicy {
   readonly leaseMaxMs: number | null;
   /** For bindings and rules. */
   readonly labels: readonly string[];
+  /** Values of the user by key, for people and scripts. */
+  readonly metadata: Readonly<Record<string, string>>;
 }
 
 /** All rights at one moment; tokens and leases in order of creation. */

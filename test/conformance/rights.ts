@@ -286,6 +286,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         leaseDefaultMs: null,
         leaseMaxMs: null,
         labels: [],
+        metadata: {},
       };
 
       it('keeps what is set and what was set before', async () => {
@@ -298,6 +299,17 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await store.grantPolicies.get(record.id)).toEqual({ ...policy, maxTtlMs: 6 });
         expect(await store.grantPolicies.set(record.id, { maxTtlMs: null })).toBe(true);
         expect(await store.grantPolicies.list()).toEqual([policy]);
+      });
+
+      it('keeps metadata of any text until it is set anew', async () => {
+        const { id } = grantRecord();
+        await store.grants.insert(grantRecord({ id }));
+        const metadata = { team: 'infra', note: 'a "b" = ü' };
+        await store.grantPolicies.set(id, { metadata });
+        await store.grantPolicies.set(id, { labels: ['prod'] });
+        expect(await store.grantPolicies.get(id)).toMatchObject({ metadata, labels: ['prod'] });
+        await store.grantPolicies.set(id, { metadata: {} });
+        expect((await store.grantPolicies.get(id))?.metadata).toEqual({});
       });
 
       it('goes with its grant, and is kept of none that is not there', async () => {

@@ -22,6 +22,7 @@ import { assertWorks } from './verify.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { checkName } from '../format.ts';
 import { titleOf } from '../grant/format.ts';
+import { changePolicy, metadataOf } from '../grant/set.ts';
 import { confirm } from '../terminal.ts';
 import { defaultUser, stateNow } from '../../grants/grant.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
@@ -58,6 +59,7 @@ export async function connect(
   checkName('name of the grant', name);
   checkName('name of the user', user);
   const timeout = timeoutOf(options.timeout, defaultTimeoutMs);
+  const metadata = metadataOf(options.meta ?? []);
 
   const configured = await configuredProvider(context, providerName, options);
   const flow = chooseFlow(options, configured, context.ask !== null);
@@ -84,6 +86,7 @@ export async function connect(
     const scopes = scopesToAsk(written, provider, existing?.grant ?? null);
     const asked = { context: given, state, provider, name, user, scopes, existing, options };
     if (options.printUrl === true && flow === 'authorization_code') {
+      if (options.meta !== undefined) throw conflicting('--print-url', '--meta');
       await (await import('./flows/print-url.ts')).printUrl(asked);
       return null;
     }
@@ -97,7 +100,13 @@ export async function connect(
           { credential, audience: plan.audience },
           { isIssued: flow !== 'token' && flow !== 'import', isWanted: options.verify !== false },
         );
-        return finishGrant({ ...request, flow, plan, verification }, { credential, ...rest });
+        const connected = await finishGrant(
+          { ...request, flow, plan, verification },
+          { credential, ...rest },
+        );
+        if (options.meta !== undefined)
+          await changePolicy(state, connected.grant, { metadata }, context.now());
+        return connected;
       };
       return noting(request, existing, async () =>
         flow === 'authorization_code' ? byCode(request, keep) : keep(await (await obtainBy(flow))(request)),

@@ -31,6 +31,8 @@ export interface ConnectOptions {
   readonly scope?: readonly string[];
   /** True: the credential of a working grant is replaced without a question. */
   readonly replace?: boolean;
+  /** `KEY=VALUE` for the grant. */
+  readonly meta?: readonly string[];
   readonly allowedDomains?: readonly string[];
   /** True if hosts outside of the provider's audience may be named. */
   readonly widen?: boolean;

@@ -23,7 +23,8 @@ import type { GrantActivity, GrantPolicy } from '../../store/store.ts';
 
 /** Rows of the settings of a grant; null: nothing is set. */
 export function settingsRows(policy: GrantPolicy | null, now: number) {
-  const { expiresAt = null, labels = [] } = policy ?? {};
+  const { expiresAt = null, labels = [], metadata = {} } = policy ?? {};
+  const pairs = Object.entries(metadata).map(([key, value]) => `${key}=${value}`);
   return {
     expires: expiresAt === null ? null : `${relativeTime(expiresAt, now)} (${dateTime(expiresAt)})`,
     'default ttl': spanOrNull(policy?.defaultTtlMs),
@@ -31,6 +32,7 @@ export function settingsRows(policy: GrantPolicy | null, now: number) {
     'lease ttl': spanOrNull(policy?.leaseDefaultMs),
     'maximum lease ttl': spanOrNull(policy?.leaseMaxMs),
     labels: labels.length === 0 ? null : labels.join(', '),
+    metadata: pairs.length === 0 ? null : pairs.join(', '),
   } as const satisfies Readonly<Record<string, string | null>>;
 }
 
@@ -43,6 +45,7 @@ export function settingsJson(policy: GrantPolicy | null): Readonly<Record<string
     default_lease_ttl: secondsOrNull(policy?.leaseDefaultMs),
     max_lease_ttl: secondsOrNull(policy?.leaseMaxMs),
     labels: policy?.labels ?? [],
+    metadata: policy?.metadata ?? {},
   };
 }
 

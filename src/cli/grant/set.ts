@@ -1,9 +1,11 @@
+import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
 import type { Context } from '../context.ts';
 import { details } from '../display.ts';
 import { checkName, readEnd, readSpan, spanText } from '../format.ts';
 import { changeText, settingsJson, settingsRows, titleOf } from './format.ts';
 import { grantGone, pickGrant } from '../pick.ts';
+import { type Grant, isName } from '../../grants/grant.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { noPolicy } from '../../store/schema.ts';
 import type { GrantPolicy } from '../../store/store.ts';
@@ -18,13 +20,15 @@ export interface SetOptions {
   readonly maxLeaseTtl?: string;
   /** New labels; false: no labels. */
   readonly label?: readonly string[] | false;
+  /** `KEY=VALUE`; without a value the key is removed. */
+  readonly meta?: readonly string[];
 }
 
 type Change = Partial<Omit<GrantPolicy, 'grantId'>>;
 
 /**
- * `sidekey grant set`: changes the expiry, the lease times and the labels of a grant. `--ttl` sets the expiry,
- * unless `--expires` does, and is kept, so that the hint about an expired grant repeats it.
+ * `sidekey grant set`: changes the expiry, the lease times, the labels and the metadata of a grant. `--ttl`
+ * sets the expiry, unless `--expires` does, and is kept, so that the hint about an expired grant repeats it.
  *
  * @throws SidekeyError errors of `pickGrant`; `input_invalid` if nothing is to change, or the expiry is later than
  * the maximum
@@ -41,16 +45,9 @@ export async function setGrant(
       hint: `sidekey grant set ${reference} --expires 30d; sidekey grant show ${reference} shows the present values`,
     });
   }
-  const { grant, policy } = await withState(async ({ store, audit, grants }) => {
-    const found = pickGrant(await grants.list(), { grant: reference, user: options.user });
-    const before = await store.grantPolicies.get(found.id);
-    const after = { ...(before ?? noPolicy(found.id)), ...change };
-    checkMaximum(change, after.maxTtlMs, at);
-    const event = { event: 'grant.changed', grant: found.id, user: found.user } as const;
-    await recordChange(audit, { ...event, reason: changeText(before, after) }, async () => {
-      if (!(await store.grantPolicies.set(found.id, change))) throw grantGone();
-    });
-    return { grant: found, policy: after };
+  const { grant, policy } = await withState(async (state) => {
+    const found = pickGrant(await state.grants.list(), { grant: reference, user: options.user });
+    return { grant: found, policy: await changePolicy(state, found, change, at) };
   });
   const { expires, labels, ...rest } = settingsRows(policy, at);
   output.result(
@@ -63,8 +60,52 @@ export async function setGrant(
   );
 }
 
+/**
+ * Changes the settings of a grant, and returns the new ones. The metadata of the change is added to that of the grant;
+ * an empty value removes its key.
+ *
+ * @throws SidekeyError `input_invalid`, `audit_unavailable`, `grant_missing`
+ */
+export async function changePolicy(
+  { store, audit }: Pick<State, 'store' | 'audit'>,
+  { id, user }: Pick<Grant, 'id' | 'user'>,
+  change: Change,
+  at: number,
+): Promise<GrantPolicy> {
+  const before = (await store.grantPolicies.get(id)) ?? noPolicy(id);
+  const pairs = Object.entries({ ...before.metadata, ...change.metadata });
+  const metadata = Object.fromEntries(pairs.filter(([, value]) => value !== ''));
+  const after = { ...before, ...change, metadata };
+  checkMaximum(change, after.maxTtlMs, at);
+  const event = { event: 'grant.changed', grant: id, user, reason: changeText(before, after) } as const;
+  await recordChange(audit, event, async () => {
+    if (!(await store.grantPolicies.set(id, { ...change, metadata }))) throw grantGone();
+  });
+  return after;
+}
+
+/**
+ * Parses `--meta KEY=VALUE`.
+ *
+ * @throws SidekeyError `input_invalid`
+ */
+export function metadataOf(written: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    written.map((text) => {
+      const [, key = '', value] = /^([^=]*)=(\P{Cc}{0,256})$/u.exec(text) ?? [];
+      if (value !== undefined && isName(key)) return [key, value];
+      throw new SidekeyError('input_invalid', '--meta is not KEY=VALUE, or longer than 256 characters.', {
+        hint: '--meta team=infra; --meta team= removes the key',
+      });
+    }),
+  );
+}
+
 /** @throws SidekeyError `input_invalid` */
-function changeOf({ expires, ttl, maxTtl, leaseTtl, maxLeaseTtl, label }: SetOptions, now: number): Change {
+function changeOf(
+  { expires, ttl, maxTtl, leaseTtl, maxLeaseTtl, label, meta }: SetOptions,
+  now: number,
+): Change {
   if (Array.isArray(label)) for (const each of label) checkName('label', each);
   const span = ttl === undefined ? undefined : spanOrNone('--ttl', ttl);
   return {
@@ -78,6 +119,7 @@ function changeOf({ expires, ttl, maxTtl, leaseTtl, maxLeaseTtl, label }: SetOpt
     ...(leaseTtl === undefined ? {} : { leaseDefaultMs: spanOrNone('--lease-ttl', leaseTtl) }),
     ...(maxLeaseTtl === undefined ? {} : { leaseMaxMs: spanOrNone('--max-lease-ttl', maxLeaseTtl) }),
     ...(label === undefined ? {} : { labels: label === false ? [] : [...new Set(label)] }),
+    ...(meta === undefined ? {} : { metadata: metadataOf(meta) }),
   };
 }
 

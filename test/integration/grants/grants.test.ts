@@ -69,6 +69,7 @@ describe('grants at the command line', () => {
         default_lease_ttl: null,
         max_lease_ttl: null,
         labels: [],
+        metadata: {},
       },
       reached_by: { agents: [], active_leases: [] },
     });

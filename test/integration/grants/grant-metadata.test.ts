@@ -1,0 +1,62 @@
+import { describe, expect, test } from 'vitest';
+import { home, type Home } from '../../support/command-line.ts';
+import { acmeHome } from '../../support/connect-home.ts';
+
+const metadataOf = async (at: Home, name: string) =>
+  ((await at.json(['grant', 'show', name])) as { settings: { metadata: object } }).settings.metadata;
+
+const set = (at: Home, ...args: readonly string[]) => at.run(['grant', 'set', 'work', ...args]);
+
+describe('the metadata of a grant', () => {
+  test('is added and removed by key, and shown', async () => {
+    const at = await home();
+    await at.grant('work', { api_key: 'key' });
+    await set(at, '--label', 'prod');
+    const { stdout } = await set(at, '--meta', 'team=infra', '--meta', 'ticket=https://a.test/?x=1, y');
+    expect(stdout).toMatch(/metadata +team=infra, ticket=https:\/\/a\.test\/\?x=1, y\n/);
+    expect(await set(at, '--meta', 'team=web', '--meta', 'ticket=')).toMatchObject({ exit: 0 });
+    expect(await metadataOf(at, 'work')).toEqual({ team: 'web' });
+    expect((await at.run(['grant', 'show', 'work'])).stdout).toMatch(/metadata +team=web\n/);
+    await set(at, '--label', 'other');
+    expect(await metadataOf(at, 'work')).toEqual({ team: 'web' });
+    const audited = await at.run(['audit', 'query', '--event', 'grant.changed']);
+    expect(audited.stdout).toContain('team');
+    await set(at, '--meta', 'team=');
+    expect(await metadataOf(at, 'work')).toEqual({});
+  });
+
+  test.each(['team', '=infra', 'a b=c', 'team=a\nb', 'team=\u001b[2J', `team=${'x'.repeat(257)}`])(
+    'is not set to %j',
+    async (text) => {
+      const at = await home();
+      await at.grant('work', { api_key: 'key' });
+      expect(await set(at, '--meta', text)).toMatchObject({
+        exit: 2,
+        stderr: expect.stringContaining('--meta is not KEY=VALUE'),
+      });
+      expect(await metadataOf(at, 'work')).toEqual({});
+    },
+  );
+
+  test('is given to connect, and stays when the credential is replaced', async () => {
+    const at = await home();
+    const connect = ['connect', 'openai', '--token', '--no-verify', '--replace'];
+    const input = 'sk-0123456789';
+    expect(await at.run([...connect, '--meta', 'team=infra'], { input })).toMatchObject({ exit: 0 });
+    expect(await at.run([...connect, '--meta', 'cost=7'], { input })).toMatchObject({ exit: 0 });
+    expect(await metadataOf(at, 'openai')).toEqual({ team: 'infra', cost: '7' });
+    const wrong = await at.run(['connect', 'anthropic', '--token', '--no-verify', '--meta', 'team'], {
+      input,
+    });
+    expect(wrong.exit).toBe(2);
+    expect(await at.json(['grant', 'list'])).toHaveLength(1);
+  });
+
+  test('does not go with a consent elsewhere', async () => {
+    const at = await acmeHome();
+    expect(await at.run(['connect', 'acme', '--print-url', '--meta', 'team=infra'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('--print-url and --meta do not go together'),
+    });
+  });
+});
