@@ -5,7 +5,7 @@ import type { AuditEvent, AuditLog } from '../audit/event.ts';
 import { ticketMaterialBytes } from '../ca/leaf-cache.ts';
 import type { Config } from '../config/config.ts';
 import { textOf } from '../config/load.ts';
-import { door } from '../config/locate.ts';
+import { door } from '../lib/package-files.ts';
 import { refuseOn } from '../http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';

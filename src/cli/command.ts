@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageRoot, packageText } from '../lib/package-files.ts';
 import type { Context } from './context.ts';
 import { exitCode } from '../lib/failures.ts';
 
@@ -84,7 +85,7 @@ export function examplesOf({ examples = [], commands = [] }: CommandRow): readon
 
 /** Returns the version of this program. */
 export function packageVersion(): string {
-  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  const manifest: unknown = JSON.parse(packageText(join(packageRoot, 'package.json')));
   return typeof manifest === 'object' && manifest !== null && 'version' in manifest
     ? String(manifest.version)
     : '';

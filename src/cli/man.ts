@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { packageRoot } from '../config/locate.ts';
+import { packageRoot } from '../lib/package-files.ts';
 import {
   type CommandRow,
   commonOptions,

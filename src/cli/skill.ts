@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { packageRoot } from '../config/locate.ts';
+import { packageRoot, packageText } from '../lib/package-files.ts';
 import { displayName } from '../config/problem.ts';
 import { didYouMean } from '../lib/text.ts';
 import { exitCode } from '../lib/failures.ts';
@@ -24,7 +24,7 @@ export interface InstallOptions {
  */
 export async function installSkill(context: Context, options: InstallOptions): Promise<number | void> {
   const { output, env } = context;
-  const text = markedSkill(await shippedSkill());
+  const text = markedSkill(shippedSkill());
   if (options.print === true) {
     output.result({ skill: text }, text);
     return;
@@ -120,8 +120,8 @@ function readAgent(text: string): AgentKind {
   );
 }
 
-function shippedSkill(): Promise<string> {
-  return readFile(join(packageRoot, 'skills', 'sidekey', 'SKILL.md'), 'utf8');
+function shippedSkill(): string {
+  return packageText(join(packageRoot, 'skills', 'sidekey', 'SKILL.md'));
 }
 
 /** Line of the front matter with the digest, which identifies an unchanged installed file. */

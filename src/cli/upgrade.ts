@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { existsSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { packageRoot } from '../config/locate.ts';
+import { packageRoot } from '../lib/package-files.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';
 import type { Context } from './context.ts';

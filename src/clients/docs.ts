@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { packageRoot } from '../config/locate.ts';
+import { packageRoot } from '../lib/package-files.ts';
 import { clients } from './programs.ts';
 import { variables, type ClientVariable, type VariableValue } from './variables.ts';
 

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
@@ -7,7 +6,7 @@ import type { Provider, Setting } from '../grants/provider.ts';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { isPattern, isWithin, parsePattern } from '../policy/domain-map.ts';
 import { type ConfigDocument, maxConfigBytes, parseConfigDocument } from './document.ts';
-import { shippedFile } from './locate.ts';
+import { embeddedFiles, embeddedText, packageText, shippedFile } from '../lib/package-files.ts';
 import { configInvalid, displayName, type Path, type Problem } from './problem.ts';
 import { dpopMisfit } from './provider-dialect.ts';
 import { type CatalogProvider, catalogProviderSchema } from './provider.ts';
@@ -66,7 +65,8 @@ interface CatalogFolders {
  */
 export async function openCatalog({ shipped, own }: CatalogFolders = {}): Promise<Catalog> {
   const folder = shipped ?? shippedFile('providers');
-  const shippedFiles = await readdir(folder).catch((cause: unknown) => {
+  const files = embeddedFiles(folder) ?? readdir(folder);
+  const shippedFiles = await Promise.resolve(files).catch((cause: unknown) => {
     throw new SidekeyError('config_missing', `The built-in providers are not in ${folder}.`, {
       hint: 'install Sidekey again; the folder is part of it',
       cause,
@@ -131,6 +131,8 @@ export function readProviderFile(path: string): ProviderFile {
 }
 
 function readText(path: string): string {
+  const embedded = embeddedText(path);
+  if (embedded !== null) return embedded;
   let content: ReturnType<typeof readRegularFile>;
   try {
     content = readRegularFile(path, maxConfigBytes);
@@ -296,7 +298,7 @@ let index: EnvironmentIndex | undefined;
 
 /** Reads the index once; it is part of the program. */
 function readEnvironmentIndex(): EnvironmentIndex {
-  index ??= JSON.parse(readFileSync(shippedFile(environmentIndexFile), 'utf8')) as EnvironmentIndex;
+  index ??= JSON.parse(packageText(shippedFile(environmentIndexFile))) as EnvironmentIndex;
   return index;
 }
 

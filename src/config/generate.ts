@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { failures } from '../lib/failures.ts';
 import { type CatalogEntry, environmentIndexFile, openCatalog } from './catalog.ts';
-import { packageRoot, shippedFile } from './locate.ts';
+import { packageRoot, shippedFile } from '../lib/package-files.ts';
 import { categories, flowWords } from './provider.ts';
 import { configSchema } from './schema.ts';
 

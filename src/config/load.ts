@@ -4,7 +4,7 @@ import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { shellWord } from '../lib/text.ts';
 import { openCatalog } from './catalog.ts';
 import { maxConfigBytes, parseConfigDocument, type Position } from './document.ts';
-import { shippedFile } from './locate.ts';
+import { embeddedText, shippedFile } from '../lib/package-files.ts';
 import { configInvalid, deepFreeze, describeProblem, displayName } from './problem.ts';
 import { readRegularFile } from './reload.ts';
 import { type Config, findOwnHost, findSameKeys, resolveConfig } from './config.ts';
@@ -95,6 +95,14 @@ export async function readConfigText(file: string, { cwd }: Pick<LoadOptions, 'c
   }
 }
 
+/** Returns how to make a config file. The executable has no file to copy. */
+function startOf(file: string): string {
+  const template = shippedFile('default.yaml');
+  return embeddedText(template) === null
+    ? `start from the template: cp ${shellWord(template)} ${shellWord(file)}`
+    : `make it with the line "version: 1": ${shellWord(file)}`;
+}
+
 /** Reads at most one byte more than the maximum size. */
 function readBytes(file: string, name: string): Buffer {
   let content: ReturnType<typeof readRegularFile>;
@@ -103,7 +111,7 @@ function readBytes(file: string, name: string): Buffer {
   } catch (cause) {
     if (isSystemError(cause, 'ENOENT', 'ENOTDIR')) {
       throw new SidekeyError('config_missing', `There is no config file ${name}.`, {
-        hint: `start from the template: cp ${shellWord(shippedFile('default.yaml'))} ${shellWord(file)}`,
+        hint: startOf(file),
         cause,
       });
     }

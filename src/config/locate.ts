@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { link, mkdir, open, unlink } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { embeddedText, packageText, shippedFile } from '../lib/package-files.ts';
 import { replaceScalar } from './yaml-splice.ts';
 
 /** Location of the config file, and its origin. */
@@ -132,11 +133,13 @@ export function defaultConfigText({ state }: Pick<ConfigLocation, 'state'>, env:
       hint: 'unset it, or set it to deny or tunnel',
     });
   }
-  const schema = pathToFileURL(shippedFile('sidekey.schema.json')).href;
-  const text = readFileSync(shippedFile('default.yaml'), 'utf8').replace(
-    '$schema=sidekey.schema.json',
-    () => `$schema=${schema}`,
-  );
+  const schema = shippedFile('sidekey.schema.json');
+  const template = packageText(shippedFile('default.yaml'));
+  // An editor cannot read a schema inside of the executable.
+  const text =
+    embeddedText(schema) === null
+      ? template.replace('$schema=sidekey.schema.json', () => `$schema=${pathToFileURL(schema).href}`)
+      : template.replace(/^.*\$schema=.*\n/m, '');
   const values = {
     'proxy.unmatched': unmatched,
     ...(state === null
@@ -193,15 +196,4 @@ export function splitCommandLine(text: string): readonly string[] | { readonly p
   if (quote !== null) return { problem: 'has a quote that is not closed' };
   if (word !== null) words.push(word);
   return words.length === 0 ? { problem: 'names no command' } : words;
-}
-
-/** Root of this package, with the folder `config/`; the same relative path from `src/` and `dist/`. */
-export const packageRoot: string = fileURLToPath(new URL('../..', import.meta.url));
-
-/** Entry point of the program, in the sources or compiled. */
-export const door: string = fileURLToPath(new URL('../sidekey.js', import.meta.url));
-
-/** Returns the path of a file in the package's `config/` folder. */
-export function shippedFile(name: string): string {
-  return fileURLToPath(new URL(`../../config/${name}`, import.meta.url));
 }

@@ -2,7 +2,7 @@ import { globSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
-import { packageRoot } from '../../src/config/locate.ts';
+import { packageRoot } from '../../src/lib/package-files.ts';
 import { configSchema } from '../../src/config/schema.ts';
 
 const pages = ['README.md', ...globSync('docs/*.md', { cwd: packageRoot })];

@@ -1,7 +1,7 @@
 import { existsSync, globSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { packageRoot } from '../../src/config/locate.ts';
+import { packageRoot } from '../../src/lib/package-files.ts';
 
 /** Pages for people, relative to the package. */
 const pages = ['*.md', 'docs/**/*.md', 'examples/**/*.md', 'skills/**/*.md']

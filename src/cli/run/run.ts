@@ -14,7 +14,7 @@ import {
   type ProxyEndpoint,
 } from './proxy-endpoint.ts';
 import { reportRun } from './run-summary.ts';
-import { door } from '../../config/locate.ts';
+import { door } from '../../lib/package-files.ts';
 import { errorPhrase, SidekeyError, systemCode } from '../../lib/errors.ts';
 import { createLog, type Log } from '../../lib/log.ts';
 import { shellWord, visible } from '../../lib/text.ts';

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join, sep } from 'node:path';
-import { door } from '../../config/locate.ts';
+import { door } from '../../lib/package-files.ts';
 import { listenFailure, SidekeyError } from '../../lib/errors.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { pause, systemTimers } from '../../lib/timers.ts';

@@ -3,7 +3,7 @@ import { hash } from 'node:crypto';
 import { appendFile, copyFile, cp, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { packageRoot } from '../../../src/config/locate.ts';
+import { packageRoot } from '../../../src/lib/package-files.ts';
 import { type Home, home, runProgram } from '../../support/command-line.ts';
 import { begin } from '../../support/connect-home.ts';
 import { tempFolder } from '../../support/temp-folder.ts';

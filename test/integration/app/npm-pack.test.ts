@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { openCatalog } from '../../../src/config/catalog.ts';
-import { packageRoot } from '../../../src/config/locate.ts';
+import { packageRoot } from '../../../src/lib/package-files.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const npm = spawnSync('npm', ['--version']).status === 0;

@@ -11,7 +11,7 @@ import {
 import { sections } from '../../../src/cli/commands.ts';
 import { createProgram } from '../../../src/cli/index.ts';
 import { skillAgents } from '../../../src/cli/skill.ts';
-import { packageRoot } from '../../../src/config/locate.ts';
+import { packageRoot } from '../../../src/lib/package-files.ts';
 import { exitCode } from '../../../src/lib/failures.ts';
 
 const commands = sections.flatMap(([, rows]) => rows.flatMap((row) => flat(row, row.name)));

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { clients } from '../../../src/clients/programs.ts';
 import { renderClientsPage } from '../../../src/clients/docs.ts';
-import { packageRoot } from '../../../src/config/locate.ts';
+import { packageRoot } from '../../../src/lib/package-files.ts';
 
 test('the page of clients matches the tables; else run npm run clients', async () => {
   expect(await readFile(join(packageRoot, 'docs', 'clients.md'), 'utf8')).toBe(renderClientsPage());

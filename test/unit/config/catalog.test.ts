@@ -7,7 +7,7 @@ import {
   renderPackedProviders,
   renderProvidersPage,
 } from '../../../src/config/generate.ts';
-import { packageRoot, shippedFile } from '../../../src/config/locate.ts';
+import { packageRoot, shippedFile } from '../../../src/lib/package-files.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const promised = ['acme', 'airtable', 'anthropic', 'api-key', 'asana', 'auth0', 'bitbucket', 'box', 'cloudflare', 'datadog', 'digitalocean', 'discord', 'docusign', 'dropbox', 'figma', 'gemini', 'github', 'github-app', 'gitlab', 'gmail', 'google', 'google-calendar', 'google-drive', 'hubspot', 'huggingface', 'intercom', 'jira', 'linear', 'linkedin', 'mailgun', 'microsoft', 'mistral', 'netlify', 'notion', 'okta', 'openai', 'pagerduty', 'plaid', 'quickbooks', 'reddit', 'replicate', 'salesforce', 'sendgrid', 'sentry', 'shopify', 'slack', 'spotify', 'stripe', 'telegram', 'trello', 'twilio', 'twitch', 'vercel', 'x', 'xero', 'youtube', 'zendesk', 'zoom']; // prettier-ignore

@@ -5,7 +5,7 @@ import { stringify } from 'yaml';
 import { credentialVariables, environmentIndexFile, openCatalog } from '../../../src/config/catalog.ts';
 import { renderEnvironmentIndex } from '../../../src/config/generate.ts';
 import { environmentReferences, loadConfig } from '../../../src/config/load.ts';
-import { shippedFile } from '../../../src/config/locate.ts';
+import { shippedFile } from '../../../src/lib/package-files.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 async function configOf(config: object, own: Readonly<Record<string, object>> = {}) {

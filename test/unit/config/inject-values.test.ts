@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { parseConfig } from '../../../src/config/load.ts';
-import { packageRoot } from '../../../src/config/locate.ts';
+import { packageRoot } from '../../../src/lib/package-files.ts';
 
 async function provider(definition: object) {
   const text = stringify({ version: 1, providers: { corp: { audience: ['api.corp.test'], ...definition } } });

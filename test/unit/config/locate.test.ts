@@ -3,13 +3,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/load.ts';
 import { pathToFileURL } from 'node:url';
-import {
-  defaultConfigText,
-  ensureConfig,
-  locateConfig,
-  packageRoot,
-  shippedFile,
-} from '../../../src/config/locate.ts';
+import { defaultConfigText, ensureConfig, locateConfig } from '../../../src/config/locate.ts';
+import { packageRoot, shippedFile } from '../../../src/lib/package-files.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const here = { env: { HOME: '/home/a' }, cwd: '/work', platform: 'linux' } as const;

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { parseConfig } from '../../../src/config/load.ts';
-import { shippedFile } from '../../../src/config/locate.ts';
+import { shippedFile } from '../../../src/lib/package-files.ts';
 
 /** An example line: a key or an item of a list, and not a sentence. */
 const example = /^# (?= *(?:["\w*.:-]+:(?: |$)|- ))/;

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
-import { shippedFile } from '../../../src/config/locate.ts';
+import { shippedFile } from '../../../src/lib/package-files.ts';
 import { renderJsonSchema } from '../../../src/config/generate.ts';
 import { limitTable } from '../../../src/policy/limits.ts';
 
