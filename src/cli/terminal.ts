@@ -2,10 +2,11 @@ import { once } from 'node:events';
 import { open } from 'node:fs/promises';
 import { createInterface, emitKeypressEvents } from 'node:readline';
 import { Writable } from 'node:stream';
-import { createDisplay, type Display, wrapMessage } from './display.ts';
+import { createDisplay, type Display, ending, wrapMessage } from './display.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { asTyped } from '../lib/log.ts';
 import { shellWord, visible } from '../lib/text.ts';
+import { systemTimers, type Timers } from '../lib/timers.ts';
 
 /**
  * Prompts the user. Secret: input is not echoed.
@@ -318,6 +319,10 @@ export interface Output {
   drained(): Promise<void>;
   /** Prints a message beside the result; nothing with `--json`. */
   say(text: string): void;
+  /**
+   * Shows a text, with the seconds, while work takes longer than one: on a terminal alone. Output of the work replaces it.
+   */
+  during<T>(text: string, work: () => Promise<T>): Promise<T>;
   /** Prints a message that must come before the result, on stderr: as text, or with `--json` as one line of JSON. */
   note(value: unknown, text: string): void;
   /** Prints an error with its hint. */
@@ -334,20 +339,29 @@ export interface Streams {
 export function createOutput(
   { stdout, stderr, env }: Streams & { readonly env: NodeJS.ProcessEnv },
   json: () => boolean,
+  timers: Timers = systemTimers,
 ): Output {
   const messages = createDisplay(stderr, env);
   const formatted = (text: string) =>
     wrapMessage(shown(text), messages).replace(/^(?:Note|Warning):/gm, (word) =>
       messages.paint('yellow', word),
     );
+  let isShown = false;
+  /** Erases the text of `during`. */
+  const erase = () => {
+    if (isShown) stderr.write('\r\u001b[K');
+    isShown = false;
+  };
   const output: Output = {
     get json() {
       return json();
     },
     result(value, text) {
+      erase();
       stdout.write(json() ? `${jsonText(value)}\n` : `${asTyped(text).replace(/\n*$/, '')}\n`);
     },
     bytes(content) {
+      erase();
       stdout.write(content);
     },
     isTerminal: stdout.isTTY === true,
@@ -356,13 +370,33 @@ export function createOutput(
       if (stdout.writableNeedDrain === true) await once(stdout as NodeJS.WriteStream, 'drain');
     },
     say(text) {
+      erase();
       if (!json()) stderr.write(`${formatted(asTyped(text))}\n`);
+    },
+    async during(text, work) {
+      if (json() || stderr.isTTY !== true || env['TERM'] === 'dumb') return work();
+      let seconds = 0;
+      const tick = () => {
+        seconds += 1;
+        erase();
+        stderr.write(`${ending(visible(text), messages.width - 10)} (${seconds} s)`);
+        isShown = true;
+        cancel = timers.after(1_000, tick);
+      };
+      let cancel = timers.after(1_000, tick);
+      try {
+        return await work();
+      } finally {
+        cancel();
+        erase();
+      }
     },
     note(value, text) {
       if (json()) stderr.write(`${jsonText(value)}\n`);
       else output.say(text);
     },
     fail({ code, message, hint: written }) {
+      erase();
       const hint = asTyped(written);
       stderr.write(
         json()

@@ -18,7 +18,9 @@ export async function upgrade(
   { check = false }: { readonly check?: boolean },
 ): Promise<number | void> {
   const installed = packageVersion();
-  const newest = (await npm(['view', 'sidekey', 'version'], env)).trim();
+  const newest = (
+    await output.during('Asking npm for the newest version', () => npm(['view', 'sidekey', 'version'], env))
+  ).trim();
   const facts = { installed, newest, newer: isNewer(newest, installed) };
   if (!facts.newer) {
     output.result(facts, `Sidekey ${installed} is the newest version.`);

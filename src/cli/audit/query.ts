@@ -3,7 +3,7 @@ import type { AuditLine } from '../../audit/event.ts';
 import { type AuditFilter, csvHead, csvLine, queryAudit, queryRaw, tailAudit } from '../../audit/query.ts';
 import type { Context } from '../context.ts';
 import { createTable, type Display } from '../display.ts';
-import { dateTime, duration, readTime } from '../format.ts';
+import { counted, dateTime, duration, readTime } from '../format.ts';
 import { titleOf } from '../grant/format.ts';
 import { openOutputFile, type OutputFileOptions } from '../output-file.ts';
 import { onInterrupt } from '../terminal.ts';
@@ -112,7 +112,7 @@ export async function exportLines(context: Context, options: ExportOptions): Pro
   if (options.output !== undefined) {
     context.output.result(
       { file: options.output, lines: count },
-      `Wrote ${count} ${count === 1 ? 'line' : 'lines'} to ${options.output}.`,
+      `Wrote ${counted(count, 'line')} to ${options.output}.`,
     );
   }
 }

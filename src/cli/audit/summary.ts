@@ -17,7 +17,7 @@ export async function summary(
     return;
   }
   const conditions = await readConditions(context, options, { names: true });
-  const rows = await summarize(fitting(conditions));
+  const rows = await context.output.during('Reading the audit log', () => summarize(fitting(conditions)));
   const names = new Map(conditions.grants.map(({ id, name }) => [id, name]));
   context.output.result(
     rows.map((row) => asJson(row, names.get(row.grant ?? '') ?? null)),

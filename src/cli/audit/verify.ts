@@ -19,7 +19,7 @@ import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import { withoutStop } from '../../lib/text.ts';
 import { openVault } from '../../vault/vault.ts';
 import type { Context } from '../context.ts';
-import { dateTime } from '../format.ts';
+import { counted, dateTime } from '../format.ts';
 
 /** Maximum number of printed problems; `--json` prints all. */
 const maxListed = 20;
@@ -77,7 +77,9 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
   }
   const vault = await openVault(config.key, { mayCreate: false, store: config.store.path });
   const anchored = anchors === undefined ? undefined : readAnchors(anchors, vault);
-  const found = await verifyAudit({ file, vault, anchored, stored });
+  const found = await output.during('Verifying the audit log', () =>
+    verifyAudit({ file, vault, anchored, stored }),
+  );
   const { removedAt, ...rest } = found;
   output.result({ ...rest, removed_at: removedAt }, describe(found, file, stored ?? whyNot));
   return found.ok ? exitCode.ok : exitCode.failure;
@@ -89,18 +91,18 @@ const unreadableStore: ReadonlySet<string> = new Set(['store_damaged', 'store_ne
 function describe(found: Verification, file: string, stored: StoredHeads | string): string {
   const { ok, lines, files, removed, removedAt, torn, chains, problems, accepted, gaps } = found;
   const when = removedAt === null ? '' : `, the last on ${dateTime(Date.parse(removedAt))}`;
-  const gone = removed === 0 ? '' : `, after ${count(removed, 'file')} that retention removed${when}`;
-  const extent = `${count(lines, 'line')} in ${count(files, 'file')}, ${count(chains.length, 'writer')}${gone}`;
+  const gone = removed === 0 ? '' : `, after ${counted(removed, 'file')} that retention removed${when}`;
+  const extent = `${counted(lines, 'line')} in ${counted(files, 'file')}, ${counted(chains.length, 'writer')}${gone}`;
   const tornNote =
     torn === 0
       ? []
       : [
-          `${count(torn, 'unfinished write')} of a crash or a full disk ${torn === 1 ? 'is' : 'are'} in it; no line is missing.`,
+          `${counted(torn, 'unfinished write')} of a crash or a full disk ${torn === 1 ? 'is' : 'are'} in it; no line is missing.`,
         ];
   const notes = [...tornNote];
   if (accepted > 0)
     notes.push(
-      `${count(accepted, 'line')} ${accepted === 1 ? 'is' : 'are'} missing, and the loss was accepted (sidekey audit query --event audit.accepted).`,
+      `${counted(accepted, 'line')} ${accepted === 1 ? 'is' : 'are'} missing, and the loss was accepted (sidekey audit query --event audit.accepted).`,
     );
   if (typeof stored === 'string')
     notes.push(
@@ -117,7 +119,7 @@ function describe(found: Verification, file: string, stored: StoredHeads | strin
     .map(({ file: at, line, sentence }) => `  ${displayName(at, process.cwd())}:${line}: ${sentence}`);
   if (total > maxListed) listed.push(`  … and ${total - maxListed} more.`);
   return [
-    `The audit log ${displayName(file, process.cwd())} is damaged: ${count(total, 'problem')} in ${extent}.`,
+    `The audit log ${displayName(file, process.cwd())} is damaged: ${counted(total, 'problem')} in ${extent}.`,
     ...listed,
     ...notes,
   ].join('\n');
@@ -133,10 +135,6 @@ async function readAnchorText(from: string, readInput: () => Promise<string>): P
       cause,
     });
   }
-}
-
-function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
 /** Appends the current end of the log to a file that the user keeps elsewhere, as one line of JSON. */

@@ -95,11 +95,16 @@ export async function connect(
       const request: ConnectRequest = { ...asked, upstream, signal: consentTimeout.signal };
       const keep = async (obtained: Obtained) => {
         const { credential, ...rest } = sealingSecret(obtained, provider, secret);
-        const verification = await assertWorks(
-          request,
-          { credential, audience: plan.audience },
-          { isIssued: flow !== 'token' && flow !== 'import', isWanted: options.verify !== false },
-        );
+        const check = () =>
+          assertWorks(
+            request,
+            { credential, audience: plan.audience },
+            { isIssued: flow !== 'token' && flow !== 'import', isWanted: options.verify !== false },
+          );
+        // A person may still be asked for the address of a consent.
+        const verification = await (flow === 'authorization_code'
+          ? check()
+          : context.output.during(`Verifying the credential at ${provider.title}`, check));
         const connected = await finishGrant(
           { ...request, flow, plan, verification },
           { credential, ...rest },

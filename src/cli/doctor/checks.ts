@@ -6,7 +6,7 @@ import { tailAudit } from '../../audit/query.ts';
 import { authorityFiles } from '../../ca/authority-files.ts';
 import { newToken } from '../agent/tokens.ts';
 import type { Context } from '../context.ts';
-import { proxyUrl } from '../format.ts';
+import { counted, proxyUrl } from '../format.ts';
 import { offeredBy } from '../pick.ts';
 import { type Finding, finding, type Need } from '../status/finding.ts';
 import { writeTrustFiles } from '../../clients/trust-files.ts';
@@ -53,9 +53,7 @@ export async function lookAtClock(
   }
   return finding(
     'clock',
-    offset === null
-      ? 'nothing speaks against it'
-      : `within ${Math.ceil(Math.abs(offset) / 1_000)} s of the upstreams`,
+    offset === null ? 'no problem found' : `within ${Math.ceil(Math.abs(offset) / 1_000)} s of the upstreams`,
     facts,
   );
 }
@@ -76,7 +74,7 @@ interface Guarded {
 export async function lookAtPermissions(config: Config): Promise<Finding> {
   const looked = await Promise.all(guarded(config).map(lookAt));
   const there = looked.filter(({ isThere }) => isThere).length;
-  const text = `${there} ${there === 1 ? 'file' : 'files'} looked at`;
+  const text = `${counted(there, 'file')} checked`;
   return finding(
     'permissions',
     text,

@@ -18,7 +18,8 @@ export interface DoctorOptions {
 export async function doctor(context: Context, options: DoctorOptions): Promise<number> {
   const { output } = context;
   const only = options.only === undefined ? null : knownClients(options.only);
-  const findings = only === null ? await checkSetup(context, options) : [];
+  const findings =
+    only === null ? await output.during('Checking the setup', () => checkSetup(context, options)) : [];
   const config = await context.readConfig().catch(() => null);
   const { probed, notes } = await probe(context, config, only);
   const needs = [
@@ -93,11 +94,12 @@ async function probe(
   config: Config | null,
   only: ReadonlySet<string> | null,
 ): Promise<{ readonly probed: readonly Probed[]; readonly notes: readonly string[] }> {
-  context.output.say('Asking the programs that are installed…');
-  return withProbeFixture(context, config ?? { proxy: defaults }, async (fixture) => ({
-    probed: await probeClients(fixture, only),
-    notes: fixture.notes,
-  }));
+  return context.output.during('Testing the installed programs', () =>
+    withProbeFixture(context, config ?? { proxy: defaults }, async (fixture) => ({
+      probed: await probeClients(fixture, only),
+      notes: fixture.notes,
+    })),
+  );
 }
 
 const defaults: Config['proxy'] = {

@@ -5,7 +5,7 @@ import { recordChange } from '../../audit/log.ts';
 import { assertWorks, type Verification } from '../connect/verify.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { details } from '../display.ts';
-import { checkName } from '../format.ts';
+import { checkName, counted } from '../format.ts';
 import {
   accountOf,
   certificateJson,
@@ -84,7 +84,9 @@ export async function importGrants(
       const existing = options.replace === true ? null : await findExact(state.grants, wanted);
       if (existing !== null) throw alreadyThere(existing, wanted);
     }
-    const checks = await verifyAll(context, state, prepared, options.verify !== false);
+    const checks = await output.during(`Verifying ${counted(prepared.length, 'credential')}`, () =>
+      verifyAll(context, state, prepared, options.verify !== false),
+    );
     const kept: KeptGrant[] = [];
     for (const [index, { wanted, credential, audience }] of prepared.entries()) {
       const keepsOut = (existing: Grant) =>
@@ -163,7 +165,6 @@ function verifyAll(
 ): Promise<readonly Verification[]> {
   const { config } = state;
   return withUpstreamClient(config, context.env, async (upstream) => {
-    if (isWanted && prepared.length > 1) context.output.say(`Verifying ${prepared.length} credentials …`);
     const checks: Verification[] = [];
     for (const [index, { wanted, provider, credential, audience, isUnusable }] of prepared.entries()) {
       const why = isUnusable ? 'no request can carry it' : whyNotNow(credential, audience, provider, context);

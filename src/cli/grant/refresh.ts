@@ -37,8 +37,10 @@ export async function refreshGrant(
       return { grant: opened.grant, outcome: 'not due' as const };
     }
     const unwanted = force ? secretText(credential) : null;
-    const outcome = await withUpstreamClient(config, context.env, (upstream) =>
-      attemptOnce(opened.grant.id, unwanted, commandParts({ context, state, upstream })),
+    const outcome = await output.during('Asking the provider for a token', () =>
+      withUpstreamClient(config, context.env, (upstream) =>
+        attemptOnce(opened.grant.id, unwanted, commandParts({ context, state, upstream })),
+      ),
     );
     return {
       grant: await settled(outcome, opened, state),

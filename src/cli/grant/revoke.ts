@@ -249,7 +249,7 @@ async function endGrant<T>(
     const here = await endHere();
     const there: ProviderRevocation = local
       ? { kind: 'not told', sentence: 'The provider was not told.' }
-      : await revokeAtProvider(context, state, opened);
+      : await context.output.during('Telling the provider', () => revokeAtProvider(context, state, opened));
     return { here, there };
   } finally {
     if (taken === 'taken') await lock.release(id);

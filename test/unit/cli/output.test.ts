@@ -57,3 +57,65 @@ describe('the output of a command', () => {
     ]);
   });
 });
+
+/** A terminal, and timers that the test runs. */
+function watched({ isTTY = true, json = false, env = {} } = {}) {
+  let text = '';
+  const stream = {
+    isTTY,
+    columns: 30,
+    write: (part: string | Uint8Array) => ((text += String(part)), true),
+  };
+  const waiting = new Set<() => void>();
+  const timers = {
+    after(_ms: number, run: () => void) {
+      waiting.add(run);
+      return () => void waiting.delete(run);
+    },
+  };
+  const second = () => {
+    const due = Array.from(waiting);
+    waiting.clear();
+    for (const run of due) run();
+  };
+  const to = createOutput({ stdout: stream, stderr: stream, env }, () => json, timers);
+  return { to, second, waiting, written: () => text };
+}
+
+describe('the progress of a command', () => {
+  it('shows the seconds from the first one on, gives way to a message, and is erased at the end', async () => {
+    const { to, second, waiting, written } = watched();
+    const work = Promise.withResolvers<number>();
+    const done = to.during('Reading a log that is long', () => work.promise);
+    expect(written()).toBe('');
+    second();
+    expect(written()).toBe('Reading a log that… (1 s)');
+    to.say('Half of it.');
+    second();
+    work.resolve(7);
+    expect(await done).toBe(7);
+    expect(written().replaceAll('\r\u001b[K', '<')).toBe(
+      'Reading a log that… (1 s)<Half of it.\nReading a log that… (2 s)<',
+    );
+    expect(waiting.size).toBe(0);
+  });
+
+  it('is erased before a failure, which is passed on', async () => {
+    const { to, second, waiting, written } = watched();
+    const work = Promise.withResolvers<number>();
+    const done = to.during('Asking', () => work.promise);
+    second();
+    work.reject(new Error('no'));
+    await expect(done).rejects.toThrow('no');
+    expect(written()).toBe('Asking (1 s)\r\u001b[K');
+    expect(waiting.size).toBe(0);
+  });
+
+  it.each([{ isTTY: false }, { json: true }, { env: { TERM: 'dumb' } }])(
+    'is not shown with %j',
+    async (where) => {
+      const { to, waiting } = watched(where);
+      await to.during('Asking', async () => expect(waiting.size).toBe(0));
+    },
+  );
+});
