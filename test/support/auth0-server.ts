@@ -135,6 +135,11 @@ export async function startAuth0(options: Auth0Options = {}): Promise<Auth0Serve
     const body = await text(request);
     try {
       if (url.pathname === '/oauth/token') return await token(request, response, body);
+      if (url.pathname === '/.well-known/openid-configuration') {
+        const issuer = `https://${request.headers.host}/`;
+        return send(response, 200, { issuer, token_endpoint: `${issuer}oauth/token` });
+      }
+      if (url.pathname === '/userinfo') return send(response, 200, { email: 'alice@acme.test' });
       if (url.pathname === '/authorize') return login(url, response);
       if (url.pathname === '/connect') return consent(url, response);
       if (url.pathname.startsWith('/me/')) return api(request, response, url, body);

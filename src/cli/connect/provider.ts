@@ -59,17 +59,10 @@ export async function assertClient(provider: Provider, redirectUri: string, asks
 }
 
 function noClient(provider: Provider, redirectUri: string, asks: boolean): SidekeyError {
-  const { name, title, clientRegistration, clientAuth } = provider;
+  const { name, title, clientAuth } = provider;
   const secret = clientAuth === 'none' || asks ? '' : ` --client-secret env:${variableFor(name)}`;
   const command = `sidekey connect ${name} --client-id ID${secret} --redirect-uri ${redirectUri}${redirectUri.startsWith('https:') ? ' --paste' : ''}`;
-  const steps =
-    clientRegistration === null
-      ? [`Register a client (an “app”) at ${title}, with the redirect URI ${redirectUri}`]
-      : [
-          `Open ${clientRegistration.url}`,
-          ...clientRegistration.steps.map((step) => step.replaceAll('{redirect_uri}', redirectUri)),
-        ];
-  const lines = steps.map((step, index) => `${index + 1}. ${step}`).join('\n    ');
+  const lines = registrationSteps(provider, redirectUri).join('\n    ');
   // Without a client, a code for a device cannot be requested either.
   const others = otherWays({
     ...provider,
@@ -89,6 +82,21 @@ function noClient(provider: Provider, redirectUri: string, asks: boolean): Sidek
       ].join('\n  → '),
     },
   );
+}
+
+/** Returns the numbered steps that register a client. */
+export function registrationSteps(
+  { title, clientRegistration }: Pick<Provider, 'title' | 'clientRegistration'>,
+  redirectUri: string,
+): string[] {
+  const steps =
+    clientRegistration === null
+      ? [`Register a client (an “app”) at ${title}, with the redirect URI ${redirectUri}`]
+      : [
+          `Open ${clientRegistration.url}`,
+          ...clientRegistration.steps.map((step) => step.replaceAll('{redirect_uri}', redirectUri)),
+        ];
+  return steps.map((step, index) => `${index + 1}. ${step}`);
 }
 
 /** `SLACK_CLIENT_SECRET` */

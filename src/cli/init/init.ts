@@ -26,7 +26,12 @@ interface Done {
  * service. Each step asks; with `--yes` all are taken but the service. A repeated call leaves alone what is done. Exit code
  * 1: a credential was refused, or nothing is connected.
  */
-export async function init(context: Context, { yes = false }: InitOptions): Promise<number | void> {
+export async function init(
+  context: Context,
+  service: 'auth0' | undefined,
+  { yes = false }: InitOptions,
+): Promise<number | void> {
+  if (service !== undefined) return (await import('./auth0.ts')).initAuth0(context);
   const { ask, env, openLines, output } = context;
   if (ask === null && !yes) {
     throw new SidekeyError('input_invalid', 'init asks questions, and standard input is not a terminal.', {
