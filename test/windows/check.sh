@@ -13,6 +13,7 @@ if [ -z "${SIDEKEY_WINDOWS_INSIDE-}" ]; then
 fi
 trap 'umount --lazy "$work"/base/{proc,dev}; rm -rf --one-file-system "$work"' EXIT
 
+# shellcheck disable=SC2016 # apt's own variables.
 mirror=$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' | sed -n '/^Debian /{s///p;q}')
 base=$work/base
 debootstrap --variant=minbase trixie "$base" "$mirror" >"$work/log" || { tail -n 3 "$work/log" >&2; exit 1; }
