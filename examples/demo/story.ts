@@ -38,7 +38,7 @@ export async function tellStory(parts: StoryParts): Promise<void> {
 function introduce({ stage, screen }: StoryParts): void {
   const { folder, helpdesk, proxy, proxyUrl } = stage;
   const { store, audit } = proxy.config();
-  screen.title('Sidekey', 'An agent calls a company API without a credential. The API receives one.');
+  screen.title('Sidekey', 'An agent calls an API without a credential. The API receives one.');
   screen.step('A company API with an OAuth server of its own');
   screen.field('Acme Helpdesk', `${helpdesk.issuer}, on ${helpdesk.host}`);
   screen.step('Sidekey on its embedded defaults');
@@ -61,7 +61,7 @@ async function consent({ stage, screen, clock }: StoryParts): Promise<Grant> {
   const lifetime = Math.round((credential.expiresAt - credential.obtainedAt) / 1_000);
   screen.step('Alice signs in and consents: authorization code with PKCE');
   screen.field('grant', `${grant.name}, of ${alice.user}: ${grant.scopes.join(' ')}`);
-  screen.field('tokens', `an access token for ${lifetime} s and a refresh token, sealed in the store`);
+  screen.field('tokens', `an access token for ${lifetime} s and a refresh token, both sealed`);
   return grant;
 }
 
@@ -130,7 +130,7 @@ async function refresh(parts: StoryParts, grant: Grant, first: Call): Promise<Ca
     'expired',
     `after ${Math.round(lifetimeOf(ended) / 1_000)} s. The agent sends the same again:`,
   );
-  screen.field('token endpoint', '1 refresh; the refresh token is used up, and the new one stored');
+  screen.field('token endpoint', '1 refresh; the used refresh token was replaced');
   const bearer = screen.paint(['bold', 'green'], `Authorization: Bearer ${shortened(call.token)}`);
   screen.field('API received', `${bearer} instead of ${shortened(first.token)}`);
   screen.field('came back', `200, ${call.tickets.length} tickets`);
@@ -146,10 +146,7 @@ async function lookBack({ stage, screen }: StoryParts, calls: readonly Call[]): 
   const tokens = calls.map(({ token }) => token);
   const { files, holding } = await searchFiles(folder, tokens);
   claim(holding.length === 0, `A token lies in the clear in ${holding.join(', ')}.`);
-  screen.field(
-    'checked',
-    `audit chain of ${lines} lines unbroken; in none of ${files} files a token in the clear`,
-  );
+  screen.field('checked', `audit chain of ${lines} lines intact; ${files} files, no token in clear`);
 }
 
 /** Waits until the stored token has ended, whichever it is by then, and answers it. */

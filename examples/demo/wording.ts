@@ -32,7 +32,8 @@ export function auditField({ audit, access, outcome }: Call): readonly string[] 
     ...(refreshed === undefined
       ? []
       : [`grant.refreshed  ${refreshed.provider}, of ${refreshed.user}, in ${refreshed.duration_ms} ms`]),
-    `access   ${user}, ${method} ${host}:${port}${path}, credential ${credential}`,
+    `access   ${user}, credential ${credential}`,
+    `         ${method} ${host}:${port}${path}`,
     `outcome  ${outcome.status}, ${outcome.bytes_out} bytes, ${outcome.duration_ms} ms`,
   ];
 }

@@ -241,7 +241,7 @@ function inFull(display: Display, domain: Domain, grants: readonly Grant[], now:
     leaks: action.kind === 'grant' ? leakGuardTexts[action.leakGuard ?? 'auto'].inFull : null,
     rules: action.kind === 'grant' ? (rules === undefined ? 'none: everything' : rulesSummary(rules)) : null,
   });
-  return [told, ...(rules === undefined ? [] : ruleLines(display, rules))].join('\n');
+  return [told, ...(rules === undefined ? [] : ['', ...ruleLines(display, rules)])].join('\n');
 }
 
 function grantsOf(domain: Domain, grants: readonly Grant[], now: number): string {
@@ -298,16 +298,13 @@ function rulesSummary(rules: DomainRules | undefined): string {
 /** Formats the rules in evaluation order, one on each line, and the default last. */
 function ruleLines(display: Display, rules: DomainRules): string[] {
   const rows = rules.rules.map(({ rule }, index) => [
-    `  ${index + 1}`,
+    String(index + 1),
     rule.outcome,
     rule.name ?? '-',
-    describeRule(rule),
-    rule.origin,
+    `${describeRule(rule)}, from ${rule.origin}`,
   ]);
-  return columns(display, [
-    ...rows,
-    ['  else', rules.default, '-', 'what no rule matches', rules.defaultOrigin],
-  ]);
+  const rest = ['else', rules.default, '-', `what no rule matches, from ${rules.defaultOrigin}`];
+  return columns(display, [['RULE', 'OUTCOME', 'NAME', 'REQUESTS'], ...rows, rest]);
 }
 
 /** Conditions as in the config file, for `--json`. */

@@ -118,8 +118,6 @@ export function duration(milliseconds: number): string {
   return milliseconds < 1_000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1_000).toFixed(1)} s`;
 }
 
-const units = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 } as const;
-
 const ago = /^([0-9]{1,9}) ?(s|m|h|d|w)$/;
 
 const written =
@@ -131,7 +129,7 @@ const written =
  */
 export function readTime(text: string, now: number): number | null {
   const [, count, unit] = ago.exec(text) ?? [];
-  if (count !== undefined) return now - Number(count) * units[unit as keyof typeof units];
+  if (count !== undefined) return now - Number(count) * spanUnits[unit as keyof typeof spanUnits];
   if (!written.test(text)) return null;
   // A date alone would be one of UTC.
   const at = Date.parse(text.length === 10 ? `${text}T00:00` : text.replace(/[t ]/, 'T'));

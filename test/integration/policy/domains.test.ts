@@ -165,15 +165,21 @@ policies:
       ['grant now', 'MISSING'],
       ['leaks', 'removed from error pages and echo endpoints'],
       ['rules', '2 rules, else deny (only reported)'],
-      ['1', 'allow', '-', 'methods GET; paths /v1/**', where('domains["api.example.com"].rules[0]', 7)],
+      [''],
+      ['RULE', 'OUTCOME', 'NAME', 'REQUESTS'],
+      [
+        '1',
+        'allow',
+        '-',
+        `methods GET; paths /v1/**, from ${where('domains["api.example.com"].rules[0]', 7)}`,
+      ],
       [
         '2',
         'allow',
         'slow',
-        'methods POST; query state=open; times mon tue wed thu fri 09:00-17:30 UTC; clients 10.0.0.0/8; with a reason; at most 60 requests every 1 min per agent; responses of at most 1000 bytes',
-        where('policies.writes[0]', 13),
+        `methods POST; query state=open; times mon tue wed thu fri 09:00-17:30 UTC; clients 10.0.0.0/8; with a reason; at most 60 requests every 1 min per agent; responses of at most 1000 bytes, from ${where('policies.writes[0]', 13)}`,
       ],
-      ['else', 'deny', '-', 'what no rule matches', where('domains["api.example.com"].rules', 6)],
+      ['else', 'deny', '-', `what no rule matches, from ${where('domains["api.example.com"].rules', 6)}`],
       [''],
     ]);
     expect((await at.run(['domain', 'list', '--rules'])).stdout).toContain(one.stdout.trimEnd());
