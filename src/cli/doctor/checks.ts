@@ -222,7 +222,7 @@ interface Answered {
 /** Number of requests at a time. */
 const width = 8;
 
-const timeoutMs = 10_000;
+const timeoutMs = 5_000;
 
 /**
  * Requests `/` of each host of the map without a wildcard, without a credential, with the name look-up,

@@ -18,10 +18,12 @@ export interface DoctorOptions {
 export async function doctor(context: Context, options: DoctorOptions): Promise<number> {
   const { output } = context;
   const only = options.only === undefined ? null : knownClients(options.only);
-  const findings =
-    only === null ? await output.during('Checking the setup', () => checkSetup(context, options)) : [];
   const config = await context.readConfig().catch(() => null);
-  const { probed, notes } = await probe(context, config, only);
+  const what = only === null ? 'Checking the setup and the installed programs' : 'Testing the programs';
+  const [findings, { probed, notes: ofFiles }] = await output.during(what, () =>
+    Promise.all([only === null ? checkSetup(context, options) : [], probe(context, config, only)]),
+  );
+  const notes = [...ofFiles, ...probed.flatMap((each) => noteOn(each) ?? [])];
   const needs = [
     ...findings.flatMap(({ name, needs: each }) =>
       each.map((need) => ({ about: name.toLowerCase(), ...need })),
@@ -94,12 +96,10 @@ async function probe(
   config: Config | null,
   only: ReadonlySet<string> | null,
 ): Promise<{ readonly probed: readonly Probed[]; readonly notes: readonly string[] }> {
-  return context.output.during('Testing the installed programs', () =>
-    withProbeFixture(context, config ?? { proxy: defaults }, async (fixture) => ({
-      probed: await probeClients(fixture, only),
-      notes: fixture.notes,
-    })),
-  );
+  return withProbeFixture(context, config ?? { proxy: defaults }, async (fixture) => ({
+    probed: await probeClients(fixture, only),
+    notes: fixture.notes,
+  }));
 }
 
 const defaults: Config['proxy'] = {
@@ -139,7 +139,7 @@ function describe(
     ...columns(
       display,
       installed.map((each) => [
-        each.verdict === 'works' ? 'ok' : '!',
+        each.verdict === 'works' ? 'ok' : noteOn(each) === null ? '!' : '-',
         titleOf(each),
         words[each.verdict ?? 'failed'],
       ]),
@@ -165,21 +165,34 @@ const words = {
   slow: 'takes too long',
 } as const;
 
+/** Returns a note on what is no fault of this machine; null: there is none. */
+function noteOn({ client, library, verdict }: Probed): string | null {
+  const title = titleOf({ client, library });
+  if (verdict === 'slow') return `${title} did not end in time: sidekey doctor --only ${client.name}`;
+  if (verdict !== 'untrusted' || trustVariables(client) !== '') return null;
+  return `${title} does not trust Sidekey's CA. It ignores the CA variables: sidekey ca install --store browsers`;
+}
+
+/** Lists the variables that name roots for a program. */
+function trustVariables({ variables }: Probed['client']): string {
+  return variables.filter((name) => /CA|CERT|ROOT|JAVA|PHP|WGET|HGRC|APT/.test(name)).join(', ');
+}
+
 /** Advice for a program that does not work. */
-function adviceFor({ client, library, verdict, said }: Probed): Need | null {
+function adviceFor(probed: Probed): Need | null {
+  const { client, library, verdict, said } = probed;
+  if (noteOn(probed) !== null) return null;
   const title = titleOf({ client, library });
   const notes = client.notes.join(' ');
-  const trust = client.variables
-    .filter((name) => /CA|CERT|ROOT|JAVA|PHP|WGET|HGRC|APT/.test(name))
-    .join(', ');
   const quoted = said === null ? '' : ` It said: ${said}`;
   switch (verdict) {
     case null:
     case 'works':
+    case 'slow':
       return null;
     case 'untrusted':
       return {
-        sentence: `${title} reaches the proxy and does not trust its CA, though ${trust === '' ? 'no variable tells it' : `${trust} names it`}.${quoted}`,
+        sentence: `${title} reaches the proxy and does not trust its CA, though ${trustVariables(client)} names it.${quoted}`,
         hint: notes === '' ? 'look for a setting of the program that overrides the variable' : notes,
       };
     case 'unproxied':
@@ -194,11 +207,6 @@ function adviceFor({ client, library, verdict, said }: Probed): Need | null {
       };
     case 'failed':
       return { sentence: `${title} failed, and its output does not mention the proxy.${quoted}`, hint: null };
-    case 'slow':
-      return {
-        sentence: `${title} did not end in time.${quoted}`,
-        hint: 'try again: the first run of a compiler is slow',
-      };
   }
 }
 

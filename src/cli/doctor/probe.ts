@@ -16,8 +16,9 @@ export interface Probed {
 }
 
 const width = 4;
-/** Time-out of a probe: a compiler may build its library first. */
-const timeoutMs = 180_000;
+/** Time-out of a probe among all, and of one that `--only` names: a compiler may build its library first. */
+const timeoutMs = 8_000;
+const longTimeoutMs = 180_000;
 
 /** Start of the page of the proxy, as text and as JSON. Its name alone also occurs in error messages. */
 const page = /This is Sidekey\.|\{"sidekey":1,/;
@@ -35,7 +36,8 @@ export async function probeClients(
   let next = 0;
   const worker = async () => {
     for (let at = next++; at < chosen.length; at = next++) {
-      found[at] = await probe(chosen[at]!, join(fixture.folder, `probe-${at}`), fixture);
+      const ms = only === null ? timeoutMs : longTimeoutMs;
+      found[at] = await probe(chosen[at]!, join(fixture.folder, `probe-${at}`), fixture, ms);
     }
   };
   await Promise.all(Array.from({ length: width }, worker));
@@ -46,6 +48,7 @@ async function probe(
   { client: name, library, program, words, files = {}, needs, reached = page, env = () => ({}) }: Probe,
   folder: string,
   { url, env: given }: ProbeFixture,
+  ms: number,
 ): Promise<Probed> {
   const client = clients.find((each) => each.name === name);
   if (client === undefined) throw new Error(`no client ${name}`);
@@ -53,10 +56,10 @@ async function probe(
   if (path === null) return { client, library, verdict: null, said: null };
   await mkdir(folder, { mode: 0o700 });
   const surroundings = { cwd: folder, env: { ...given, ...env(folder) } };
-  if (needs !== undefined && (await ended(path, needs, surroundings)).exit !== 0)
+  if (needs !== undefined && (await ended(path, needs, surroundings, ms)).exit !== 0)
     return { client, library, verdict: null, said: null };
   for (const [file, content] of Object.entries(files)) await writeFile(join(folder, file), content);
-  const end = await ended(path, words(url, folder), surroundings);
+  const end = await ended(path, words(url, folder), surroundings, ms);
   const verdict = verdictOf(end, reached);
   return { client, library, verdict, said: verdict === 'works' ? null : lastWords(end) };
 }
@@ -66,6 +69,7 @@ function ended(
   path: string,
   words: readonly string[],
   { cwd, env }: { readonly cwd: string; readonly env: NodeJS.ProcessEnv },
+  ms: number,
 ): Promise<ProbeEnd> {
   return new Promise((resolve) => {
     const written = { stdout: '', stderr: '' };
@@ -75,7 +79,7 @@ function ended(
     const timer = setTimeout(() => {
       timedOut = true;
       if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
-    }, timeoutMs);
+    }, ms);
     for (const name of ['stdout', 'stderr'] as const) {
       child[name].setEncoding('utf8').on('data', (text: string) => {
         if (written[name].length < 100_000) written[name] += text;

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { certificateOf, startCertificateUpstream } from '../../support/certificate-grants.ts';
 import { home } from '../../support/command-line.ts';
+import { findChromium } from '../../support/chromium.ts';
 import { curlMissing } from '../../support/curl.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 
@@ -184,3 +185,16 @@ test('a stopped proxy is no fault, because sidekey run starts its own', async ()
   const at = await home();
   expect((await look(at)).checks['proxy']).toMatchObject({ ok: true });
 });
+
+test.skipIf((await findChromium()) === null)(
+  'a browser that does not know the CA is noted with the command that adds it, and is no fault (chromium)',
+  async () => {
+    const at = await home();
+    const { exit, stdout } = await at.run(['doctor', '--only', 'chromium'], {
+      env: { PATH: path, HOME: at.folder },
+    });
+    expect(stdout).toMatch(/^- +Chromium +does not trust the CA$/m);
+    expect(stdout).toContain('It ignores the CA variables: sidekey ca install --store browsers');
+    expect([exit, stdout]).toEqual([0, expect.stringContaining('All is well.')]);
+  },
+);
