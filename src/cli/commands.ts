@@ -757,7 +757,7 @@ const auditCommands: readonly CommandRow[] = [
         options: [
           ['-n, --lines <count>', 'number of events', { default: '20' }],
           ['-f, --follow', 'also print new events as they come, requests when they end'],
-          ['-a, --all', 'also starts and stops, leases of run, and accesses (--json: always all)'],
+          ['--all', 'also starts and stops, leases of run, and accesses (--json: always all)'],
         ],
         examples: ['sidekey audit tail -n 50 -f'],
         load: async () => (await import('./audit/query.ts')).tail,
