@@ -59,24 +59,32 @@ console.log(`status: ${executable.toFixed(0)} ms as executable, ${built.toFixed(
 process.exitCode = executable > 1.2 * built ? 1 : 0;
 JS
 
-# The installer, against a server of this machine: right, cut, changed, incomplete.
+# The installer, against a server of this machine: right, cut, changed, incomplete, one that does not run.
 python3 -u -m http.server --bind 127.0.0.1 --directory "$work" 0 >"$work/server" 2>&1 &
 server=$!
 until grep -q 'port' "$work/server"; do sleep 0.1; done
 port=$(sed -n 's/.* port \([0-9]*\) .*/\1/p' "$work/server" | head -n 1)
-mkdir "$work/right" "$work/cut" "$work/other"
+mkdir "$work/right" "$work/cut" "$work/changed" "$work/other" "$work/broken" "$work/uname"
 cp "$out/$name" "$out/SHA256SUMS" "$work/right/"
 cp "$out/SHA256SUMS" "$work/cut/"
 head -c 1000000 "$out/$name" >"$work/cut/$name"
+cp "$out/SHA256SUMS" "$out/$name" "$work/changed/"
+printf x | dd of="$work/changed/$name" bs=1 seek=1000000 conv=notrunc status=none
+printf '#!/bin/sh\necho libatomic.so.1 is missing >&2\nexit 127\n' >"$work/broken/$name"
+(cd "$work/broken" && sha256sum "$name" >SHA256SUMS)
 echo "$(printf %064d 0)  sidekey-plan9-x64" >"$work/other/SHA256SUMS"
-for case in cut:SHA256SUMS other:'has no' missing:'cannot be downloaded'; do
+for case in cut:SHA256SUMS changed:SHA256SUMS broken:'libatomic.so.1 is missing' other:'has no' missing:'cannot be downloaded'; do
   ! PREFIX=$work/prefix sh packaging/install.sh "http://127.0.0.1:$port/${case%%:*}" >"$work/log" 2>&1 || fail "the installer accepts: ${case%%:*}"
   grep -q "${case#*:}" "$work/log" || fail "the installer says of ${case%%:*}: $(cat "$work/log")"
-  [ ! -e "$work/prefix/bin" ] || fail "the installer wrote, though: ${case%%:*}"
+  [ -z "$(find "$work/prefix" -type f 2>/dev/null)" ] || fail "the installer wrote, though: ${case%%:*}"
 done
+printf '#!/bin/sh\necho Plan9\n' >"$work/uname/uname"
+chmod 0755 "$work/uname/uname"
+! PATH=$work/uname:$PATH PREFIX=$work/prefix sh packaging/install.sh "http://127.0.0.1:$port/right" >"$work/log" 2>&1 || fail 'the installer accepts an unknown system'
+grep -q 'no executable for Plan9' "$work/log" || fail "the installer says of an unknown system: $(cat "$work/log")"
 PREFIX=$work/prefix sh packaging/install.sh "http://127.0.0.1:$port/right" >/dev/null || fail 'the installer'
 [ "$("$work/prefix/bin/sidekey" --version)" = "$version" ] || fail 'the installed executable'
-echo 'install.sh: installs the right file; refuses a cut one, a missing one, and one without a checksum'
+echo 'install.sh: installs the right file; refuses a cut, a changed and a missing one, one without a checksum, one that does not run, and an unknown system'
 
 npm run --silent formula -- https://example.com/releases/0 >"$work/sidekey.rb" && ruby -c "$work/sidekey.rb" >/dev/null || fail 'the formula'
 grep -q "$(sha256sum "$out/$name" | cut -d' ' -f1)" "$work/sidekey.rb" || fail 'the formula has another checksum'

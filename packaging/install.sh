@@ -49,10 +49,16 @@ fi
 
 mkdir -p "$prefix/bin"
 chmod 0755 "$folder/$name"
-# A running executable cannot be written, but replaced.
-mv "$folder/$name" "$prefix/bin/.sidekey.new"
-mv "$prefix/bin/.sidekey.new" "$prefix/bin/sidekey"
-echo "Installed $("$prefix/bin/sidekey" --version) as $prefix/bin/sidekey."
+# A running executable cannot be written, but replaced. It is tried first, in its folder, because programs may not run in /tmp.
+new=$prefix/bin/.sidekey.new
+mv "$folder/$name" "$new"
+version=$("$new" --version 2>&1) || {
+  rm -f "$new"
+  fail "the executable does not run here; nothing was installed: $version
+  → on Linux it needs the GNU C library, libstdc++ and libatomic (Debian and Ubuntu: apt-get install libstdc++6 libatomic1)"
+}
+mv "$new" "$prefix/bin/sidekey"
+echo "Installed $version as $prefix/bin/sidekey."
 case :$PATH: in
   *:"$prefix/bin":*) ;;
   *) echo "Add $prefix/bin to your PATH." ;;
