@@ -19,6 +19,7 @@ import { proxyUrl } from './format.ts';
 import { titleOf } from './grant/format.ts';
 import { offeredBy } from './pick.ts';
 import { askHealth } from './status/finding.ts';
+import { auditEndNeeds } from './status/status.ts';
 import type { Config } from '../config/config.ts';
 import { parseConfig } from '../config/load.ts';
 import { displayName } from '../config/problem.ts';
@@ -217,6 +218,8 @@ async function serve(
     void running.reload();
     workers?.supervisor.reload();
   });
+  // Before this process writes: its lines hide a changed end.
+  const auditNeeds = await auditEndNeeds(config, now);
   // The welcome text precedes all audit lines.
   const welcomed = Promise.withResolvers<void>();
   const proxy = await startProxy(config, {
@@ -240,6 +243,7 @@ async function serve(
     { listen: address, workers: count, pages, config: config.file, ca: authority.certificateFile },
     welcomeText,
   );
+  for (const { sentence, hint } of auditNeeds) output.say(`Warning: ${sentence}\n  → ${hint}`);
   welcomed.resolve();
   running = proxy;
   try {

@@ -1,12 +1,14 @@
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { instanceOf, openView, type View } from '../../app/state.ts';
 import { readRunning, runFileOf } from '../../app/worker-ipc.ts';
 import type { AuditLine } from '../../audit/event.ts';
 import { readSinkState } from '../../audit/export/sink.ts';
+import { checkEnds } from '../../audit/ends.ts';
 import { freeBytes, rotatedFiles } from '../../audit/log-files.ts';
 import { tailAudit } from '../../audit/query.ts';
 import { bytesBehind } from '../../audit/read.ts';
+import { readStoredHeads } from '../../audit/sealed-heads.ts';
 import { keptText } from '../audit/verify.ts';
 import { openExistingCa } from '../ca.ts';
 import type { Context } from '../context.ts';
@@ -15,6 +17,7 @@ import { counted, isoTime, proxyUrl, relativeTime } from '../format.ts';
 import { askHealth, attempt, broken, type Finding, finding, type Need } from './finding.ts';
 import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
 import type { Config } from '../../config/config.ts';
+import type { Vault } from '../../vault/vault.ts';
 import { displayName } from '../../config/problem.ts';
 import type { PartialConfig } from '../../config/load.ts';
 import { exitCode } from '../../lib/failures.ts';
@@ -173,18 +176,8 @@ function withoutRepeats(findings: readonly Finding[]): readonly Finding[] {
 }
 
 /** Returns the `instance` of a proxy of this config; empty: it never ran. Null: the store or the key cannot be read. */
-async function ownInstance(config: Config, now: () => number): Promise<string | null> {
-  try {
-    const view = await openView(config, { now });
-    try {
-      const vault = await view.vault();
-      return vault === null ? '' : instanceOf(vault);
-    } finally {
-      await view.close();
-    }
-  } catch {
-    return null;
-  }
+function ownInstance(config: Config, now: () => number): Promise<string | null> {
+  return withVault(config, now, (vault) => (vault === null ? '' : instanceOf(vault)));
 }
 
 /** @param instance see `ownInstance` */
@@ -294,7 +287,8 @@ function fromHere(path: string): string {
 }
 
 /** Checks the audit log: its size, its last write, and its sinks. */
-export function lookAtAudit({ audit }: Config, now: number): Promise<Finding> {
+export function lookAtAudit(config: Config, now: number): Promise<Finding> {
+  const { audit } = config;
   const { file, sinks } = audit;
   return attempt('audit', async () => {
     const rotated = rotatedFiles(file);
@@ -325,12 +319,44 @@ export function lookAtAudit({ audit }: Config, now: number): Promise<Finding> {
       },
       [
         ...writeNeeds(file),
+        ...(await auditEndNeeds(config, () => now)),
         ...spaceNeeds(audit, free),
         ...looked.flatMap(({ need }) => need ?? []),
         ...(await leakNeeds(file, now)),
       ],
     );
   });
+}
+
+/** Checks the end of the audit log against its head record and the store, without a walk of the log. */
+export async function auditEndNeeds(config: Config, now: () => number): Promise<Need[]> {
+  const { file } = config.audit;
+  const fault = await withVault(config, now, async (vault, { store }) => {
+    if (vault === null) return null;
+    const stored = store === null ? undefined : await readStoredHeads(store, resolve(file), vault);
+    return checkEnds(file, vault, stored);
+  });
+  if (fault === null) return [];
+  const sentence = `The audit log ${auditFromHere(file)} was changed after it was written. ${fault}`;
+  return [{ sentence, hint: 'sidekey audit verify' }];
+}
+
+/** Returns what `use` returns; null if the store or the key cannot be read, as other findings say. */
+async function withVault<T>(
+  config: Config,
+  now: () => number,
+  use: (vault: Vault | null, view: View) => Promise<T> | T,
+): Promise<T | null> {
+  try {
+    const view = await openView(config, { now });
+    try {
+      return await use(await view.vault(), view);
+    } finally {
+      await view.close();
+    }
+  } catch {
+    return null;
+  }
 }
 
 /** Requests are refused where the log cannot be written. */

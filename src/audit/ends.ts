@@ -1,0 +1,101 @@
+import path from 'node:path';
+import type { Gap } from './chain.ts';
+import { type AuditVault, readHeads } from './live-file.ts';
+import {
+  type ChainHead,
+  chainMac,
+  parseLine,
+  type Piece,
+  piecesOf,
+  prevOf,
+  readPiece,
+  unknownEnd,
+} from './line.ts';
+import { snapshotLog } from './log-files.ts';
+import { maxLineBytes, openSource, readBackwards } from './reader.ts';
+import { parseGap, readRetention, type StoredHeads } from './sealed-heads.ts';
+
+/** Number of last lines that are checked. */
+const linesBack = 200;
+
+/**
+ * Checks the end of the log at `file`: the head records, the last line of each chain, and the last lines of the newest file.
+ * It reads few lines of a log of any size, so it misses damage before them, which `verifyAudit` finds.
+ *
+ * @param stored The heads in the store, read before the call; absent: no store is available.
+ * @returns a sentence about the first fault; null: none was found
+ */
+export function checkEnds(file: string, vault: AuditVault, stored: StoredHeads | undefined): string | null {
+  const log = path.resolve(file);
+  const records = readHeads(log, vault);
+  if (records.some(({ kind }) => kind === 'broken')) return 'Its head record was changed.';
+  if (stored !== undefined && stored.damaged.length > 0) return 'Its end in the store was changed.';
+  const heads: (ChainHead & { readonly node: string })[] = [
+    ...records.flatMap((record) => (record.kind === 'head' ? [record.head] : [])),
+    ...Array.from(stored?.heads ?? [], ([node, head]) => ({ node, ...head })),
+  ];
+  for (const head of heads) {
+    const isThere = endsWith(log, head, vault);
+    // Retention may have removed the file since.
+    if (!isThere && !isRemoved(log, head, vault))
+      return `Line ${head.seq} of ${head.node} was edited or cut.`;
+  }
+  return checkLastLines(log, vault);
+}
+
+/** Reports whether the line of a head is in the log, where the head says. */
+function endsWith(log: string, { node, seq, hash, end }: ChainHead & { node: string }, vault: AuditVault) {
+  if (end === undefined || end === unknownEnd) return true;
+  const [number, byte] = end.split(':').map(Number) as [number, number];
+  const source = snapshotLog(log).find((each) => each.number === number);
+  const reader = source === undefined ? undefined : openSource(log, source);
+  if (reader === undefined) return false;
+  try {
+    if (reader.size() < byte) return false;
+    const { value: last } = readBackwards(reader, byte).next();
+    if (last === undefined || last.bytes.length > maxLineBytes) return false;
+    const piece = readPiece(last.bytes, chainMac(vault));
+    return piece.kind === 'line' && piece.node === node && piece.seq === seq && piece.hash === hash;
+  } finally {
+    reader.close();
+  }
+}
+
+function isRemoved(log: string, { end = unknownEnd }: ChainHead, vault: AuditVault): boolean {
+  const retention = readRetention(log, vault);
+  return retention.kind === 'record' && Number(end.split(':', 1)[0]) <= retention.record.removed;
+}
+
+/** Checks the last lines: each must be authentic, and follow the line before it of its chain. */
+function checkLastLines(log: string, vault: AuditVault): string | null {
+  const mac = chainMac(vault);
+  const source = snapshotLog(log).at(-1);
+  const reader = source === undefined ? undefined : openSource(log, source);
+  if (reader === undefined) return null;
+  const later = new Map<string, Extract<Piece, { kind: 'line' }>>();
+  const accepted: Gap[] = [];
+  let lines = 0;
+  try {
+    for (const { bytes } of readBackwards(reader, reader.size())) {
+      for (const text of piecesOf(bytes).toReversed()) {
+        const piece = readPiece(text, mac);
+        if (piece.kind === 'torn') continue;
+        if (piece.kind !== 'line') return 'A line near its end was edited.';
+        const gap = piece.event === 'audit.accepted' ? parseGap(parseLine(text)?.reason ?? '') : undefined;
+        if (gap !== undefined) accepted.push(gap);
+        const next = later.get(piece.node);
+        later.set(piece.node, piece);
+        if (next === undefined || next.prev === prevOf(piece.hash)) continue;
+        const [from, to] = [piece.seq + 1, next.seq - 1];
+        const isAccepted = accepted.some(
+          (each) => each.node === piece.node && each.from <= from && to <= each.to,
+        );
+        if (!isAccepted) return `Lines ${from} to ${to} of ${piece.node} are gone.`;
+      }
+      if ((lines += 1) === linesBack) return null;
+    }
+    return null;
+  } finally {
+    reader.close();
+  }
+}
