@@ -87,4 +87,7 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-process.exitCode = await main(process.argv.slice(2));
+// Without an await of the module, which the main of the executable cannot have.
+void main(process.argv.slice(2)).then((code) => {
+  process.exitCode = code;
+});

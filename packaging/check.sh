@@ -16,6 +16,7 @@ npm run --silent executable
 out=packaging/out
 name=sidekey-linux-$(node -p process.arch)
 version=$(node -p 'require("./package.json").version')
+for part in undici 'OpenSSL' 'V8'; do grep -q "$part" "$out/LICENCES.txt" || fail "no licence of $part"; done
 (cd "$out" && sha256sum --quiet --check SHA256SUMS) || fail 'a checksum is wrong'
 grep -q '"CycloneDX"' "$out/sidekey.cdx.json" && grep -q 'node-forge' "$out/sidekey.cdx.json" || fail 'the bill of materials is incomplete'
 
@@ -24,6 +25,11 @@ try() {
   export SIDEKEY_HOME=$work/state
   rm -rf "$SIDEKEY_HOME"
   [ "$("$1" --version)" = "$version" ] || fail "$1 --version"
+  # With curl, and with the demo's own client.
+  for path in "$PATH" /nonexistent; do
+    PATH=$path "$1" demo --once >"$work/log" 2>&1 || fail "$1 demo: $(tail -n 5 "$work/log")"
+    grep -q 'chain of .* intact' "$work/log" || fail "$1 demo: $(tail -n 5 "$work/log")"
+  done
   "$1" provider show github | grep -q api.github.com || fail "$1 provider show"
   printf 'github_pat_0123456789012345678901234567890123456789' | "$1" connect github --token --no-verify >/dev/null 2>&1 || fail "$1 connect"
   code=0
@@ -40,7 +46,7 @@ try() {
   unset SIDEKEY_HOME
 }
 try "$PWD/$out/$name"
-echo "executable: $(($(stat -c %s "$out/$name") / 1000000)) MB; connect, run and two workers work"
+echo "executable: $(($(stat -c %s "$out/$name") / 1000000)) MB; demo, connect, run and two workers work"
 
 # The time of the executable beside that of the package.
 node_modules/.bin/node --input-type=module - "$out/$name" <<'JS' || fail 'the executable starts more slowly than 1.2 times the package'

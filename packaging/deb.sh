@@ -28,7 +28,7 @@ CHANGELOG
   echo 'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/'
   printf '\nFiles: *\nCopyright: 2026 Sidekey developers\nLicense: Apache-2.0\n On Debian systems, the text is in /usr/share/common-licenses/Apache-2.0.\n'
   printf '\nFiles: usr/bin/sidekey\nCopyright: Node.js contributors, and the authors of the libraries named below\nLicense: MIT and others\n'
-  sed 's/^[[:space:]]*$/./; s/^/ /' dist/cli/LICENCES.txt
+  sed 's/^[[:space:]]*$/./; s/^/ /' packaging/out/LICENCES.txt
 } | put /dev/stdin doc/sidekey/copyright
 put /dev/stdin lintian/overrides/sidekey <<'OVERRIDES'
 # Node.js is inside of the executable, with the libraries that it brings.
@@ -39,6 +39,9 @@ sidekey: spelling-error-in-binary
 sidekey: missing-depends-on-sensible-utils
 # node-forge can be used under the BSD license instead.
 sidekey: copyright-file-contains-full-gpl-license
+# The licence texts of Node.js and of what is in it are passed on as they are.
+sidekey: copyright-file-contains-full-apache-2-license
+sidekey: old-fsf-address-in-copyright-file
 # DEBEMAIL is the address of who publishes the package.
 sidekey: bogus-mail-host
 sidekey: bogus-mail-host-in-debian-changelog

@@ -1,13 +1,14 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chmodSync, copyFileSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { rolldown } from 'rolldown';
 
 /**
  * `npm run executable`: one file that is Sidekey, with Node.js and the files of the package inside
- * (https://nodejs.org/api/single-executable-applications.html), and `SHA256SUMS` and a bill of materials beside it.
+ * (https://nodejs.org/api/single-executable-applications.html), and `SHA256SUMS`, a bill of materials
+ * and the licences beside it. Needs `npm run build` first, which collects those of the libraries.
  *
  * Options: `--out FOLDER` (default: `packaging/out`).
  */
@@ -51,9 +52,14 @@ execFileSync(process.execPath, ['--build-sea', config], { stdio: ['ignore', 'ign
 chmodSync(join(out, name), 0o755);
 for (const each of [main, config, node]) rmSync(each);
 
+// The licence of Node.js has those of what is in it, such as OpenSSL and V8. It lies in the folder above that of the program.
+const ofNode = readFileSync(join(dirname(dirname(process.execPath)), 'LICENSE'), 'utf8');
+const parts = [readFileSync('dist/cli/LICENCES.txt', 'utf8'), `Node.js\n\n${ofNode}`];
+writeFileSync(join(out, 'LICENCES.txt'), parts.join(`\n${'-'.repeat(80)}\n\n`));
+
 const sbom = execFileSync('npm', ['sbom', '--sbom-format', 'cyclonedx'], { maxBuffer: 1 << 28 });
 writeFileSync(join(out, 'sidekey.cdx.json'), sbom);
-const sums = [name, 'sidekey.cdx.json'].map((file) => {
+const sums = [name, 'LICENCES.txt', 'sidekey.cdx.json'].map((file) => {
   const digest = createHash('sha256')
     .update(readFileSync(join(out, file)))
     .digest('hex');

@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { delimiter, extname, isAbsolute, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isExecutable, packageRoot } from '../../src/lib/package-files.ts';
 import { DemoFailure } from './claim.ts';
 
 /** A client that knows of a proxy and of its CA, and of nothing else. */
@@ -51,10 +52,15 @@ export function curlAgent({ proxyUrl, caFile }: AgentPlace, curl: string): Agent
 
 export function fetchAgent({ proxyUrl, caFile }: AgentPlace): Agent {
   const environment = { HTTPS_PROXY: proxyUrl, NODE_EXTRA_CA_CERTS: caFile, NODE_USE_ENV_PROXY: '1' };
-  const program = fileURLToPath(new URL(`fetch-agent${extname(import.meta.url)}`, import.meta.url));
+  const program = isExecutable
+    ? join(packageRoot, 'examples', 'demo', 'fetch-agent.ts')
+    : fileURLToPath(new URL(`fetch-agent${extname(import.meta.url)}`, import.meta.url));
   return {
     environment,
-    commandFor: (url) => `node ${relative(process.cwd(), program)} '${url}'`,
+    commandFor: (url) =>
+      isExecutable
+        ? `'${process.execPath}' '${program}' '${url}'`
+        : `node ${relative(process.cwd(), program)} '${url}'`,
     run: (url, signal) => runAgent(process.execPath, [program, url], environment, signal),
   };
 }

@@ -12,12 +12,17 @@ subscribe('undici:client:sendHeaders', (message) => {
   tell('>', String(message.headers).trimEnd().split('\r\n'));
 });
 
-const response = await fetch(process.argv[2] ?? '');
-tell('<', [
-  `HTTP/1.1 ${response.status} ${response.statusText}`,
-  ...[...response.headers].map(([name, value]) => `${name}: ${value}`),
-]);
-process.stdout.write(await response.text());
+void show();
+
+// Without an await of the module, which the main of the executable cannot have.
+async function show(): Promise<void> {
+  const response = await fetch(process.argv[2] ?? '');
+  tell('<', [
+    `HTTP/1.1 ${response.status} ${response.statusText}`,
+    ...[...response.headers].map(([name, value]) => `${name}: ${value}`),
+  ]);
+  process.stdout.write(await response.text());
+}
 
 function tell(mark: '>' | '<', head: readonly string[]): void {
   process.stderr.write([...head, ''].map((line) => `${mark} ${line}\n`).join(''));

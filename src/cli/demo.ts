@@ -2,24 +2,18 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { packageRoot } from '../lib/package-files.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { isExecutable, packageRoot } from '../lib/package-files.ts';
 import { exitCode } from '../lib/failures.ts';
 import type { Context } from './context.ts';
 
 const built = fileURLToPath(new URL('demo.js', import.meta.url));
-const script = existsSync(built) ? built : join(packageRoot, 'examples', 'demo.ts');
+const script = !isExecutable && existsSync(built) ? built : join(packageRoot, 'examples', 'demo.ts');
 
 /** `sidekey demo`: runs a program of its own, which has a sample API. */
 export async function runDemo(
   _context: Context,
   { once = false }: { readonly once?: boolean },
 ): Promise<number> {
-  if (!existsSync(script)) {
-    throw new SidekeyError('not_found', 'The demo is not part of the executable.', {
-      hint: 'npx sidekey demo',
-    });
-  }
   const child = spawn(process.execPath, [script, ...(once ? ['--once'] : [])], { stdio: 'inherit' });
   process.on('SIGINT', leaveToTheDemo);
   const pass = () => void child.kill('SIGTERM');

@@ -4,7 +4,7 @@ import { getAsset, getAssetKeys, isSea } from 'node:sea';
 import { fileURLToPath } from 'node:url';
 
 // As one executable, the program has its files inside: https://nodejs.org/api/single-executable-applications.html
-const isExecutable = isSea();
+export const isExecutable: boolean = isSea();
 
 /** Root of this package, with the folder `config/`. In the executable, no such path exists. */
 export const packageRoot: string = isExecutable

@@ -41,7 +41,7 @@ for version in 20 22 24 26; do
   said=$(sidekey run --quiet -- sh -c 'cat; exit 7' <<<'the input' 2>"$work/log") || code=$?
   [ "$code $said" = '7 the input' ] || fail "run with Node.js $version: exit code $code, $said $(cat "$work/log")"
   sidekey demo --once >"$work/log" 2>&1 || fail "demo with Node.js $version: $(tail -n 5 "$work/log")"
-  grep -q 'chain of .* unbroken' "$work/log" || fail "demo with Node.js $version: $(tail -n 5 "$work/log")"
+  grep -q 'chain of .* intact' "$work/log" || fail "demo with Node.js $version: $(tail -n 5 "$work/log")"
 
   # A signal to the command is one to the program.
   printf 'version: 1\nproxy: { listen: 127.0.0.1:0 }\n' >"$work/$version/sidekey.yaml"
