@@ -1,4 +1,4 @@
-import { defineConfig } from 'vitest/config';
+import { configDefaults, defineConfig } from 'vitest/config';
 import { posixOnly } from './test/windows/posix-only.ts';
 
 const isWindows = process.platform === 'win32';
@@ -10,7 +10,7 @@ export default defineConfig({
     isolate: false,
     testTimeout: 60_000,
     hookTimeout: 60_000,
-    exclude: isWindows ? [...posixOnly] : [],
+    exclude: [...configDefaults.exclude, ...(isWindows ? posixOnly : [])],
     // Hints name the program as it is typed: the same whether the tests are run by `npm test` or by `npx vitest`.
     env: { npm_command: '' },
     projects: [
