@@ -144,13 +144,17 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   function writeHeadLater(): void {
     headTimer ??= setTimeout(() => {
       headTimer = undefined;
-      try {
-        writeHead();
-      } catch (error) {
-        // The lines are in the log, but their removal would not be found. The next batch writes the record first, or fails.
-        warn('The head record of the audit log could not be written.', error);
-      }
+      writeHeadNow();
     }, headAfter).unref();
+  }
+
+  function writeHeadNow(): void {
+    try {
+      writeHead();
+    } catch (error) {
+      // The lines are in the log, but their removal would not be found. The next batch writes the record first, or fails.
+      warn('The head record of the audit log could not be written.', error);
+    }
   }
 
   /**
@@ -211,6 +215,8 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
       openNext();
       rotationFailedAt = undefined;
       writeBatch([]);
+      // Retention may remove the rotated file before the timer ends: a record before its lines would look restored.
+      writeHeadNow();
     } catch (error) {
       rotationFailedAt = now();
       warn(`The audit log ${file} could not be rotated and grows on.`, error);

@@ -1,5 +1,5 @@
 import fs from 'node:fs';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { rotatedFiles, rotatedName } from '../../../src/audit/log-files.ts';
 import type { OpenAuditLog } from '../../../src/audit/log.ts';
 import { packRotated, removeExpired } from '../../../src/audit/retention.ts';
@@ -115,6 +115,16 @@ describe('retention', () => {
       removedAt: new Date(now).toISOString(),
     });
     expect(await remove(file, log, now, null, null, 1e9)).toBe(0);
+  });
+
+  it('leaves a log that verifies if it follows the lines before any timer of their writer', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const file = await newLogFile();
+    const log = await openLog(file, { maxBytes: 900 });
+    await write(log, 30);
+    expect(await remove(file, log, 0, null, 5)).toBeGreaterThan(0);
+    expect(await problems(file)).toEqual([]);
   });
 
   it('treats an accepted loss as known when it removes the files around it', async () => {
