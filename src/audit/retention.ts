@@ -35,6 +35,7 @@ import {
   writeRetention,
 } from './sealed-heads.ts';
 import { walkSource } from './verify.ts';
+import { completeHeads } from './writer-slot.ts';
 
 /** Limits for rotated files; a file is removed when it exceeds one of them. Null: no limit. */
 interface RetentionLimits {
@@ -168,6 +169,7 @@ async function remove(
   const names = expired.map((source) => path.basename(source.path));
   const which = names.length === 1 ? names[0] : `${names[0]} to ${names.at(-1)}`;
   const what = `Retention removed ${which} with ${lines} ${lines === 1 ? 'line' : 'lines'}`;
+  completeHeads(file, vault, before.chains, heads);
   await audit.append({
     event: 'audit.pruned',
     reason:

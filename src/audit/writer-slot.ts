@@ -11,7 +11,7 @@ import {
   readHeads,
 } from './live-file.ts';
 import { type ChainHead, chainMac, type ChainMac, formatEnd, genesis, piecesOf, readPiece } from './line.ts';
-import { disk, type DiskCalls, snapshotLog, tryLockFile } from './log-files.ts';
+import { disk, type DiskCalls, type FileLock, snapshotLog, tryLockFile } from './log-files.ts';
 import { openSource, PackedDamage, readBackwards } from './reader.ts';
 import { readRetention } from './sealed-heads.ts';
 
@@ -56,47 +56,81 @@ export function claimSlot(
   for (let slot = 1; slot <= maxSlots; slot += 1) {
     const lock = tryLockFile(`${file}.${slot}.lock`);
     if (lock === undefined) continue;
-    let head: HeadWriter | undefined;
-    try {
-      const isNewFile = !fs.existsSync(headFile(file));
-      const records = readHeads(file, vault);
-      const record = records[slot - 1] ?? { kind: 'none' };
-      const isNewSlot = record.kind === 'none' && highestSlot(records) < slot;
-      head = openHead(file, slot, vault, calls);
-      const chain = recover(file, `${plainHost(host)}/${slot}`, isNewSlot ? null : record, vault, stored);
-      const writer = head;
-      const write = ({ seq, hash, end }: ChainHead, closed: boolean) =>
-        writer.write({ node: chain.node, seq, hash, end, closed });
-      // Durable before the first line: after a power cut, a record that still says `closed` would hide that line.
-      write(chain.last, false);
-      writer.sync(isNewFile);
-      return {
-        slot,
-        ...chain,
-        record: (last) => write(last, false),
-        held: () => lock.held() && writer.inPlace(),
-        release(last) {
-          try {
-            if (last !== undefined) {
-              write(last, true);
-              writer.sync(false);
-            }
-          } finally {
-            writer.close();
-            lock.release();
-          }
-        },
-      };
-    } catch (error) {
-      head?.close();
-      lock.release();
-      throw error;
-    }
+    return openSlot(file, slot, lock, host, vault, calls, stored);
   }
   const sentence = `More than ${maxSlots} processes write to the audit log ${file}.`;
   throw new SidekeyError('audit_unavailable', sentence, {
     hint: 'end some of them, or set another file in audit.file for a part of them',
   });
+}
+
+function openSlot(
+  file: string,
+  slot: number,
+  lock: FileLock,
+  host: string,
+  vault: AuditVault,
+  calls: DiskCalls,
+  stored: ReadonlyMap<string, ChainHead>,
+): WriterSlot {
+  let head: HeadWriter | undefined;
+  try {
+    const isNewFile = !fs.existsSync(headFile(file));
+    const records = readHeads(file, vault);
+    const record = records[slot - 1] ?? { kind: 'none' };
+    const isNewSlot = record.kind === 'none' && highestSlot(records) < slot;
+    head = openHead(file, slot, vault, calls);
+    const chain = recover(file, `${plainHost(host)}/${slot}`, isNewSlot ? null : record, vault, stored);
+    const writer = head;
+    const write = ({ seq, hash, end }: ChainHead, closed: boolean) =>
+      writer.write({ node: chain.node, seq, hash, end, closed });
+    // Durable before the first line: after a power cut, a record that still says `closed` would hide that line.
+    write(chain.last, false);
+    writer.sync(isNewFile);
+    return {
+      slot,
+      ...chain,
+      record: (last) => write(last, false),
+      held: () => lock.held() && writer.inPlace(),
+      release(last) {
+        try {
+          if (last !== undefined) {
+            write(last, true);
+            writer.sync(false);
+          }
+        } finally {
+          writer.close();
+          lock.release();
+        }
+      },
+    };
+  } catch (error) {
+    head?.close();
+    lock.release();
+    throw error;
+  }
+}
+
+/**
+ * Brings the head records of dead writers up to the lines that retention is about to remove: a writer that is killed
+ * directly after a line leaves a record before it. A record that is older than what was removed before was restored, and
+ * stays: `verifyAudit` reports it. A writer that runs writes its record itself.
+ */
+export function completeHeads(
+  file: string,
+  vault: AuditVault,
+  before: ReadonlyMap<string, ChainHead>,
+  removed: ReadonlyMap<string, ChainHead>,
+): void {
+  for (const [index, record] of readHeads(file, vault).entries()) {
+    if (record.kind !== 'head' || record.head.closed) continue;
+    const { node, seq } = record.head;
+    if (seq < (before.get(node)?.seq ?? 0) || seq >= (removed.get(node)?.seq ?? 0)) continue;
+    const lock = tryLockFile(`${file}.${index + 1}.lock`);
+    if (lock === undefined) continue;
+    const slot = openSlot(file, index + 1, lock, '', vault, disk, new Map());
+    slot.release(slot.last);
+  }
 }
 
 type Recovered = Pick<WriterSlot, 'node' | 'last' | 'findings' | 'behind'>;

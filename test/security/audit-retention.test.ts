@@ -1,10 +1,20 @@
 import fs from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { encodeHead, headFile, headSize } from '../../src/audit/live-file.ts';
+import { genesis } from '../../src/audit/line.ts';
 import { readAnchors, retentionFile, takeAnchor } from '../../src/audit/sealed-heads.ts';
 import { rotatedFiles, rotatedName } from '../../src/audit/log-files.ts';
 import { removeExpired } from '../../src/audit/retention.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
-import { newLogFile, openLog, problems, rewrite, verify, write } from '../unit/audit/log-for-test.ts';
+import {
+  asKilled,
+  newLogFile,
+  openLog,
+  problems,
+  rewrite,
+  verify,
+  write,
+} from '../unit/audit/log-for-test.ts';
 import { vaultForTest } from '../unit/audit/vault-for-test.ts';
 
 const vault = vaultForTest();
@@ -58,6 +68,32 @@ describe('an attacker who deletes files and imitates retention', () => {
     ]);
     await keep(1);
     expect((await verify(file)).ok).toBe(false);
+  });
+
+  it('cannot have an older head record of a dead writer completed by retention', async () => {
+    const used = await newLogFile();
+    for (const each of [await openLog(used), await openLog(used)]) await write(each, 1);
+    const file = await asKilled(used);
+    const audit = await openLog(file, { maxBytes: 900 });
+    const other = await openLog(file);
+    const keep = (keepFiles: number) =>
+      removeExpired({ file, vault, audit, keepMs: null, keepFiles, keepBytes: null, now: 0 });
+    await write(audit, 30);
+    expect(await keep(4)).toBeGreaterThan(0);
+    await write(other, 1);
+    await write(audit, 9);
+    await other.close();
+    expect(await problems(file)).toEqual([]);
+    const heads = fs.readFileSync(headFile(file));
+    encodeHead({ node: 'host/2', seq: 0, hash: genesis, closed: false, slots: 2 }, vault).copy(
+      heads,
+      headSize,
+    );
+    fs.writeFileSync(headFile(file), heads);
+    expect(await problems(file)).toEqual(['repeated 1']);
+    await write(audit, 9);
+    expect(await keep(1)).toBeGreaterThan(0);
+    expect(await problems(file)).toEqual(['repeated 1']);
   });
 
   it('cannot cause a removal by older file times', async () => {

@@ -4,7 +4,7 @@ import { rotatedFiles, rotatedName } from '../../../src/audit/log-files.ts';
 import type { OpenAuditLog } from '../../../src/audit/log.ts';
 import { packRotated, removeExpired } from '../../../src/audit/retention.ts';
 import { formatGap, retentionFile } from '../../../src/audit/sealed-heads.ts';
-import { allLines, newLogFile, openLog, paths, problems, verify, write } from './log-for-test.ts';
+import { allLines, asKilled, newLogFile, openLog, paths, problems, verify, write } from './log-for-test.ts';
 import { vaultForTest } from './vault-for-test.ts';
 
 const day = 86_400_000;
@@ -124,6 +124,22 @@ describe('retention', () => {
     const log = await openLog(file, { maxBytes: 900 });
     await write(log, 30);
     expect(await remove(file, log, 0, null, 5)).toBeGreaterThan(0);
+    expect(await problems(file)).toEqual([]);
+  });
+
+  it('leaves a log that verifies if it removes the last line of a writer that was killed after it', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const used = await newLogFile();
+    for (const log of [await openLog(used), await openLog(used)]) await write(log, 1);
+    const file = await asKilled(used);
+    const log = await openLog(file, { maxBytes: 900 });
+    await write(log, 30);
+    expect(await remove(file, log, 0, null, 2)).toBeGreaterThan(0);
+    expect(await problems(file)).toEqual([]);
+    const other = await openLog(file);
+    await write(other, 1);
+    expect(other.node).toBe('host/2');
     expect(await problems(file)).toEqual([]);
   });
 
