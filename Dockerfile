@@ -26,6 +26,7 @@ RUN npm ci --ignore-scripts \
  && install -m 0755 "$(find node_modules -path '*/bin/node' -size +1M | head -n 1)" /image/usr/bin/node \
  && strip --strip-all /image/usr/bin/node
 COPY tsconfig.json build.ts ./
+COPY examples examples
 COPY src src
 COPY config config
 COPY skills skills
