@@ -81,7 +81,12 @@ export function commandName(npmCommand: string | undefined = process.env['npm_co
   return ['exec', 'start', 'run', 'run-script'].includes(npmCommand ?? '') ? 'npx sidekey' : 'sidekey';
 }
 
-/** Replaces `sidekey` at the beginning of a text, behind an arrow, `, or ` or `$(`, by the command of this installation. */
+/**
+ * Replaces `sidekey` at the beginning of a text, and behind an arrow, a quote, `, or `, `then: ` or `$(`, by the command of this
+ * installation.
+ */
 export function asTyped(text: string, name: string = commandName()): string {
-  return name === 'sidekey' ? text : text.replace(/(^|→ |, or |\$\()sidekey (?=[a-z-])/g, `$1${name} `);
+  return name === 'sidekey'
+    ? text
+    : text.replace(/(^|→ |, or |then: |"|\$\()sidekey (?=[a-z-])/g, `$1${name} `);
 }

@@ -10,6 +10,10 @@ test('commands are shown with npx in a checkout where npm runs the program', () 
   expect(asTyped('sidekey status, or sidekey doctor', 'npx sidekey')).toBe(
     'npx sidekey status, or npx sidekey doctor',
   );
+  expect(asTyped('sidekey agent bind, then: sidekey agent list', 'npx sidekey')).toBe(
+    'npx sidekey agent bind, then: npx sidekey agent list',
+  );
+  expect(asTyped('as "sidekey status" says', 'npx sidekey')).toBe('as "npx sidekey status" says');
   expect(asTyped('eval "$(sidekey env)"', 'npx sidekey')).toBe('eval "$(npx sidekey env)"');
 });
 
