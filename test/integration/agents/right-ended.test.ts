@@ -10,7 +10,9 @@ import { startUpstream } from '../../support/upstream.ts';
 
 const basic = (userInfo: string) => `Proxy-Authorization: Basic ${Buffer.from(userInfo).toString('base64')}`;
 /** Hours and minutes, UTC. */
+/** A time of day as a rule has it: the end of the day is 24:00. */
 const clock = (ms: number) => new Date(ms).toISOString().slice(11, 16);
+const clockEnd = (ms: number) => clock(ms).replace('00:00', '24:00');
 const ok = (_request: unknown, response: ServerResponse) => response.end('ok');
 
 /** An upstream with WebSockets at every path and an endless response at `/stream`, and a proxy with a grant for it. */
@@ -181,7 +183,10 @@ describe('a WebSocket', () => {
         [upstream.authority]: {
           grant: 'acme',
           rules: [
-            { times: [{ from: clock(now()), to: clock(now() + 3_600_000), zone: 'UTC' }], outcome: 'allow' },
+            {
+              times: [{ from: clock(now()), to: clockEnd(now() + 3_600_000), zone: 'UTC' }],
+              outcome: 'allow',
+            },
           ],
           default: 'deny',
         },
