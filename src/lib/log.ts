@@ -74,12 +74,14 @@ function describeError(error: unknown, depth = 0): object {
 }
 
 /**
- * Returns the command that runs this program: `npx sidekey` where npm started it, since `sidekey` is not on the PATH then.
- * npm sets `npm_command` for its children (`exec` is npx).
+ * Returns the command that runs this program: `npx sidekey` where npm started it, and in a checkout, which runs the sources;
+ * `sidekey` is not on the PATH then. npm sets `npm_command` for its children (`exec` is npx).
  */
-export function commandName(npmCommand: string | undefined = process.env['npm_command']): string {
-  return ['exec', 'start', 'run', 'run-script'].includes(npmCommand ?? '') ? 'npx sidekey' : 'sidekey';
+export function commandName(npmCommand: string = process.env['npm_command'] ?? sourceCommand): string {
+  return ['exec', 'start', 'run', 'run-script'].includes(npmCommand) ? 'npx sidekey' : 'sidekey';
 }
+
+const sourceCommand = import.meta.url.endsWith('.ts') ? 'exec' : '';
 
 /**
  * Replaces `sidekey` at the beginning of a text, and behind an arrow, a quote, `, or `, `then: ` or `$(`, by the command of this

@@ -21,7 +21,7 @@ export interface Ran {
 export interface RunOptions {
   /** Standard input; default: empty. */
   readonly input?: string;
-  readonly env?: Readonly<Record<string, string>>;
+  readonly env?: Readonly<Record<string, string | undefined>>;
   /** Another build of the program; default: the sources. Not for runs within the process of the test. */
   readonly entryFile?: string;
 }
@@ -130,7 +130,7 @@ export async function startProgram(
 ): Promise<Running> {
   const child = spawn(process.execPath, [entryFile, ...args], {
     cwd,
-    env: { PATH: process.env['PATH'], HOME: cwd, ...env },
+    env: { PATH: process.env['PATH'], npm_command: '', HOME: cwd, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let stdout = '';
@@ -192,7 +192,7 @@ export function runProgram(
     const child = execFile(
       process.execPath,
       [entryFile, ...args],
-      { cwd, env: { PATH: process.env['PATH'], HOME: cwd, ...env }, encoding: 'utf8' },
+      { cwd, env: { PATH: process.env['PATH'], npm_command: '', HOME: cwd, ...env }, encoding: 'utf8' },
       (error, stdout, stderr) => {
         if (error !== null && typeof error.code !== 'number') reject(error);
         else resolve({ exit: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });

@@ -35,7 +35,7 @@ export function runInTerminal(
   const outer = `stty rows 30 cols 100; stty -g | sed s/^/before=/; sh -c ${shellWord(inner)}; echo exit=$?; stty -g | sed s/^/after=/`;
   const child = spawn('script', ['--quiet', '--return', '--command', outer, '/dev/null'], {
     cwd,
-    env: { PATH: process.env['PATH'], HOME: cwd, TERM: 'xterm', SHELL: '/bin/sh', ...env },
+    env: { PATH: process.env['PATH'], npm_command: '', HOME: cwd, TERM: 'xterm', SHELL: '/bin/sh', ...env },
     stdio: ['pipe', 'pipe', 'ignore'],
   });
   let text = '';

@@ -99,7 +99,7 @@ function startRun(
 ): RunningCommand {
   const child = spawn(process.execPath, [program, 'run', '--config', configFile, ...args], {
     cwd: folder,
-    env: { PATH: process.env['PATH'], HOME: folder, TMPDIR: folder, ...env },
+    env: { PATH: process.env['PATH'], npm_command: '', HOME: folder, TMPDIR: folder, ...env },
     stdio: ['pipe', 'pipe', 'pipe'],
     // Its own session, without the terminal of the person who runs the tests.
     detached: true,

@@ -21,6 +21,12 @@ describe('the command line', () => {
     expect(JSON.parse((await runProgram(['--version', '--json'], folder)).stdout)).toEqual({ version });
   });
 
+  test('names the command as npx in a checkout, where `sidekey` is not on the PATH', async () => {
+    const env = { npm_command: undefined };
+    const { stderr } = await runProgram(['strat'], await tempFolder(), { env });
+    expect(stderr).toContain('→ npx sidekey --help');
+  });
+
   test.each(['grant', 'audit'])('shows the help of the group %s, also as JSON', async (group) => {
     const folder = await tempFolder();
     const alone = await runProgram([group], folder);
