@@ -54,21 +54,14 @@ function isHousekeeping({ event, reason = '' }: AuditLine): boolean {
 
 /** Fields that a filter compares as they are. */
 const exactFields = [
-  'node',
   'exchange',
   'agent',
   'lease',
   'user',
-  'grant',
   'provider',
-  'client',
-  'method',
   'host',
-  'port',
   'outcome',
   'code',
-  'status',
-  'credential',
 ] as const satisfies readonly (keyof AuditLine)[];
 
 /** The conditions for a line, all of which it must fulfil. */
@@ -80,6 +73,8 @@ export interface AuditFilter extends Partial<Pick<AuditLine, (typeof exactFields
   readonly event?: string | undefined;
   /** The author of a change: the user, or the user before `sudo`. */
   readonly by?: string | undefined;
+  /** Ids of grants, one of which the line names. */
+  readonly grants?: ReadonlySet<string> | undefined;
 }
 
 interface QueryOptions {
@@ -128,7 +123,7 @@ export async function* queryRaw(
 }
 
 function compile(filter: AuditFilter): (line: AuditLine) => boolean {
-  const { since = -Infinity, until = Infinity, event, by } = filter;
+  const { since = -Infinity, until = Infinity, event, by, grants } = filter;
   const isTimed = since !== -Infinity || until !== Infinity;
   const exact = exactFields.filter((name) => filter[name] !== undefined);
   return (line) => {
@@ -142,6 +137,7 @@ function compile(filter: AuditFilter): (line: AuditLine) => boolean {
       if (!fits) return false;
     }
     if (by !== undefined && !isBy(line, by)) return false;
+    if (grants?.has(line.grant ?? '') === false) return false;
     return exact.every((name) => line[name] === filter[name]);
   };
 }

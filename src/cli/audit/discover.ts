@@ -6,7 +6,6 @@ import {
   pathGlobs,
   type SeenRequest,
 } from '../../audit/summary.ts';
-import type { AuditLine } from '../../audit/event.ts';
 import { queryAudit } from '../../audit/query.ts';
 import type { Config } from '../../config/config.ts';
 import { parseConfigDocument } from '../../config/document.ts';
@@ -39,11 +38,11 @@ interface Discovered {
  */
 export async function discover(context: Context, options: ConditionOptions): Promise<void> {
   const { output, readConfig, env, now } = context;
-  const { file, filter, fits } = await readConditions(context, options);
+  const conditions = await readConditions(context, options);
   const config = await readConfig();
   const map = createDomainMap(config.domains);
   const hosts = await discoverHosts(
-    fitting(queryAudit({ file, filter }), fits),
+    queryAudit(conditions),
     (scheme, host, port) => map.match({ scheme, host, port }) !== null,
   );
   const standing = await standingConfig(config, { env, now: now() });
@@ -68,13 +67,6 @@ export async function discover(context: Context, options: ConditionOptions): Pro
   if (entries.some(({ lines }) => lines.replaces !== null)) {
     output.say('An entry that exists in the map is printed in full: replace the old one with it.');
   }
-}
-
-async function* fitting(
-  lines: AsyncIterable<AuditLine>,
-  fits: (line: AuditLine) => boolean,
-): AsyncGenerator<AuditLine> {
-  for await (const line of lines) if (fits(line)) yield line;
 }
 
 function hostJson({ lastSeen, refusals, reports, requests, ...rest }: DiscoveredHost): object {

@@ -27,9 +27,8 @@ export async function query(
       hint: 'give one of them',
     });
   }
-  const conditions = await readConditions(context, options);
-  if (options.csv === true) return printCsv(context, conditions);
-  const { file, filter, fits, grants } = conditions;
+  if (options.csv === true) return exportLines(context, options);
+  const { file, filter, grants } = await readConditions(context, options);
   const nameOf = grantNames(grants);
   let held: AuditLine[] | null = [];
   let format = lineFormat(output.display, [], nameOf);
@@ -39,7 +38,6 @@ export async function query(
     held = null;
   };
   for await (const line of queryAudit({ file, filter })) {
-    if (!fits(line)) continue;
     if (held === null) {
       output.result(line, format(line));
       await output.drained();
@@ -50,15 +48,6 @@ export async function query(
   }
   if (held?.length === 0) output.say(`No events found in ${displayName(file, process.cwd())}.`);
   printHeld();
-}
-
-async function printCsv({ output }: Context, { file, filter, fits }: Conditions): Promise<void> {
-  output.bytes(Buffer.from(csvHead));
-  for await (const line of queryAudit({ file, filter })) {
-    if (!fits(line)) continue;
-    output.bytes(Buffer.from(csvLine(line)));
-    await output.drained();
-  }
 }
 
 export interface ExportOptions extends ConditionOptions, OutputFileOptions {
@@ -73,7 +62,7 @@ const gathered = 65_536;
  * CSV.
  */
 export async function exportLines(context: Context, options: ExportOptions): Promise<void> {
-  const { file, filter, fits } = await readConditions(context, options);
+  const conditions = await readConditions(context, options);
   const target =
     options.output === undefined
       ? undefined
@@ -97,8 +86,7 @@ export async function exportLines(context: Context, options: ExportOptions): Pro
   };
   try {
     if (options.csv === true) await put(Buffer.from(csvHead));
-    for await (const { line, bytes } of queryRaw({ file, filter })) {
-      if (!fits(line)) continue;
+    for await (const { line, bytes } of queryRaw(conditions)) {
       count += 1;
       await put(
         options.csv === true ? Buffer.from(csvLine(line)) : Buffer.concat([bytes, Buffer.from('\n')]),
@@ -174,11 +162,9 @@ export interface ConditionOptions {
 }
 
 /** Parsed filter options. */
-export interface Conditions {
+interface Conditions {
   readonly file: string;
   readonly filter: AuditFilter;
-  /** Reports whether a line is about one of the named grants. */
-  readonly fits: (line: { readonly grant?: string | undefined }) => boolean;
   /** All grants, for their names; empty for a list of events as JSON, which has ids. */
   readonly grants: readonly Grant[];
 }
@@ -196,25 +182,17 @@ export async function readConditions(
 ): Promise<Conditions> {
   const config = await readConfig();
   const grants = options.grant === undefined && !names ? [] : await readGrants(config, now);
-  const wanted = options.grant === undefined ? null : grantIds(options.grant, grants);
-  const { host, event, agent, user, by, provider, outcome, lease, exchange, code } = options;
+  const wanted = options.grant === undefined ? undefined : grantIds(options.grant, grants);
+  const { since, until, host } = options;
   return {
     file: config.audit.file,
     filter: {
-      since: timeOf('--since', options.since, now()),
-      until: timeOf('--until', options.until, now()),
+      ...options,
+      since: timeOf('--since', since, now()),
+      until: timeOf('--until', until, now()),
       host: host === undefined ? undefined : (canonicalHost(host) ?? host),
-      event,
-      agent,
-      user,
-      by,
-      provider,
-      outcome,
-      lease,
-      exchange,
-      code,
+      grants: wanted,
     },
-    fits: ({ grant }) => wanted === null || (grant !== undefined && wanted.has(grant)),
     grants,
   };
 }

@@ -1,11 +1,10 @@
-import type { AuditLine } from '../../audit/event.ts';
 import { queryAudit } from '../../audit/query.ts';
 import { summarize, type SummaryRow } from '../../audit/summary.ts';
 import type { Context } from '../context.ts';
 import { type Display, table } from '../display.ts';
 import { dateTime, duration } from '../format.ts';
 import { discover } from './discover.ts';
-import { type ConditionOptions, type Conditions, grantNames, readConditions } from './query.ts';
+import { type ConditionOptions, grantNames, readConditions } from './query.ts';
 
 /** `sidekey audit summary`: as JSON with the names of grants that still exist. */
 export async function summary(
@@ -17,7 +16,7 @@ export async function summary(
     return;
   }
   const conditions = await readConditions(context, options, { names: true });
-  const rows = await context.output.during('Reading the audit log', () => summarize(fitting(conditions)));
+  const rows = await context.output.during('Reading the audit log', () => summarize(queryAudit(conditions)));
   const names = new Map(conditions.grants.map(({ id, name }) => [id, name]));
   context.output.result(
     rows.map((row) => asJson(row, names.get(row.grant ?? '') ?? null)),
@@ -25,10 +24,6 @@ export async function summary(
       ? 'No requests found.'
       : asTable(context.output.display, rows, grantNames(conditions.grants)),
   );
-}
-
-async function* fitting({ file, filter, fits }: Conditions): AsyncGenerator<AuditLine> {
-  for await (const line of queryAudit({ file, filter })) if (fits(line)) yield line;
 }
 
 function asJson(row: SummaryRow, grantName: string | null) {
