@@ -8,7 +8,7 @@ import { untrusted } from '../lib/text.ts';
 import { type Timers, within } from '../lib/timers.ts';
 import { type Answer, type Approval, isWaiting, type Reach, unshownText } from './approval.ts';
 import type { ApprovalQueue } from './queue.ts';
-import { type ApprovalLinks, parseLinkPath } from './webhook.ts';
+import { type ApprovalLinks, parseLinkPath, sealHeader } from './webhook.ts';
 
 /** HTTP/1.1 server of the approval pages, without TLS: for this machine, or behind a reverse proxy with TLS. */
 
@@ -163,7 +163,7 @@ function write(
 /** Parts of the approval pages. */
 interface ApprovalRouteParts {
   readonly queue: Pick<ApprovalQueue, 'get' | 'answer' | 'body'>;
-  readonly links: Pick<ApprovalLinks, 'verify'>;
+  readonly links: Pick<ApprovalLinks, 'verify' | 'sealOf'>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -191,6 +191,7 @@ export async function approvalRoute(
   // Verified before any look-up, so that a client without a valid link cannot reach the store.
   const link = links.verify(parts);
   if (link === null) return unknownPage();
+  if (parts.isBody) return bodyAnswer(link, queue.body(link.id), links);
   const get = async () => {
     const found = await queue.get(link.id);
     return found?.expiresAt === link.expiresAt ? found : null;
@@ -212,6 +213,17 @@ export async function approvalRoute(
   // Another answer came first, or the question has ended.
   const after = await get();
   return after?.answer ? answeredPage(after, after.answer, false, 409) : overPage(after ?? approval);
+}
+
+/** Returns a body for `sidekey approve`, with proof that this is no other program on the port. */
+function bodyAnswer(
+  link: Parameters<ApprovalLinks['sealOf']>[0],
+  body: string | null,
+  links: Pick<ApprovalLinks, 'sealOf'>,
+): PageAnswer {
+  const seal = body === null ? {} : { [sealHeader]: links.sealOf(link, body) };
+  const headers = { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store', ...seal };
+  return { status: body === null ? 404 : 200, headers, body: body ?? '' };
 }
 
 function shown(approval: Approval, body: string | null, now: number): PageAnswer {

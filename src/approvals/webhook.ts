@@ -120,25 +120,32 @@ export function createApprovalTeller(options: ApprovalTellerOptions): ApprovalTe
 
 /** Links for answers to questions. The holder of a link may answer, so logs, errors and audit lines contain no link. */
 
+/** Response header with `ApprovalLinks.sealOf`. */
+export const sealHeader = 'sidekey-seal';
+
 /** Question of a link. A later question may have the same id with another `expiresAt`. */
 type Linked = Pick<Question, 'id' | 'expiresAt'>;
 
 /** Creates and verifies links. */
 export interface ApprovalLinks {
-  /** Returns `/approve/ID/SIGNATURE`. */
-  pathFor(question: Linked): string;
+  /** Returns `/approve/ID/SIGNATURE`. With `body`: the path of its body alone, `/approve/body/ID/SIGNATURE`. */
+  pathFor(question: Linked, part?: 'body'): string;
   /** Returns the question of a link; null: an invalid signature. Takes constant time. */
   verify(link: LinkParts): Linked | null;
+  /** Returns an HMAC that proves that a process with the key sent this body. */
+  sealOf(question: Linked, body: string): string;
 }
 
 /** A path that has the form of a link. */
 interface LinkParts {
   readonly id: string;
+  /** Its holder may read the body of the question, and not answer. */
+  readonly isBody: boolean;
   /** Time at which the question ends (6 bytes), and an HMAC over that and the id (32 bytes), in base64url. */
   readonly signature: string;
 }
 
-const linkPath = /^\/approve\/([0-9a-z]{8})\/([A-Za-z0-9_-]{51})$/;
+const linkPath = /^\/approve\/(body\/)?([0-9a-z]{8})\/([A-Za-z0-9_-]{51})$/;
 /** Length of the encoded end of the question, in characters of base64url. */
 const endLength = 8;
 
@@ -147,20 +154,22 @@ const endLength = 8;
  * look-up. Signatures have 256 bits, so failed attempts are not counted.
  */
 export function createApprovalLinks(vault: Pick<Vault, 'mac'>): ApprovalLinks {
-  const signatureOf = ({ id, expiresAt }: Linked) => {
+  const signatureOf = ({ id, expiresAt }: Linked, isBody: boolean) => {
     const end = Buffer.alloc(6);
     end.writeUIntBE(expiresAt, 0, 6);
+    const signed = `${isBody ? 'body ' : ''}${id} ${expiresAt}`;
     return (
-      end.toString('base64url') +
-      Buffer.from(vault.mac('approval-link', `${id} ${expiresAt}`), 'hex').toString('base64url')
+      end.toString('base64url') + Buffer.from(vault.mac('approval-link', signed), 'hex').toString('base64url')
     );
   };
   return {
-    pathFor: (question) => `/approve/${question.id}/${signatureOf(question)}`,
-    verify({ id, signature }) {
+    pathFor: (question, part) =>
+      `/approve/${part === 'body' ? 'body/' : ''}${question.id}/${signatureOf(question, part === 'body')}`,
+    sealOf: ({ id, expiresAt }, body) => vault.mac('approval-link', `text ${id} ${expiresAt} ${body}`),
+    verify({ id, isBody, signature }) {
       const expiresAt = Buffer.from(signature.slice(0, endLength), 'base64url').readUIntBE(0, 6);
       // Compares the texts, because several base64url texts decode to the same bytes.
-      const [given, right] = [Buffer.from(signature), Buffer.from(signatureOf({ id, expiresAt }))];
+      const [given, right] = [Buffer.from(signature), Buffer.from(signatureOf({ id, expiresAt }, isBody))];
       return given.length === right.length && timingSafeEqual(given, right) ? { id, expiresAt } : null;
     },
   };
@@ -168,8 +177,8 @@ export function createApprovalLinks(vault: Pick<Vault, 'mac'>): ApprovalLinks {
 
 /** Returns the parts of a link; null if the path does not have its form. */
 export function parseLinkPath(path: string): LinkParts | null {
-  const [, id, signature] = linkPath.exec(path) ?? [];
-  return id === undefined || signature === undefined ? null : { id, signature };
+  const [, body, id, signature] = linkPath.exec(path) ?? [];
+  return id === undefined || signature === undefined ? null : { id, isBody: body !== undefined, signature };
 }
 
 /** JSON message of the webhook. Its member names are public. */

@@ -6,7 +6,6 @@ import {
   isWaiting,
   readApprovalId,
 } from '../../approvals/approval.ts';
-import { createApprovalLinks } from '../../approvals/webhook.ts';
 import { recordChange } from '../../audit/log.ts';
 import {
   type ApprovalResponse,
@@ -17,8 +16,9 @@ import {
   standingJson,
 } from './format.ts';
 import { atCommandLine, type Context } from '../context.ts';
-import { proxyUrl, readSpan, spanText } from '../format.ts';
+import { readSpan, spanText } from '../format.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { approvalPages } from './pages.ts';
 
 export interface ApproveOptions {
   readonly once?: boolean;
@@ -107,28 +107,26 @@ async function answerOne(
 async function listApprovals({ withView, output, now }: Context): Promise<void> {
   const at = now();
   const width = Math.min(100, output.display.width);
-  const { waiting, standing, pageOf } = await withView(async ({ store, config: { admin }, vault }) => {
-    const { listen } = admin;
-    // A port that is chosen at start is not known.
-    const url = listen === null || listen.port === 0 ? null : (admin.url ?? proxyUrl(listen));
-    const opened = url === null ? null : await vault();
-    const links = opened === null ? null : createApprovalLinks(opened);
+  const { waiting, standing, pages } = await withView(async ({ store, config: { admin }, vault }) => {
+    const opened = await vault();
     return {
       waiting: (await store?.approvals.waiting(at)) ?? [],
       standing: (await store?.approvals.listStanding(at)) ?? [],
-      pageOf: (question: Approval) => (links === null ? [] : [`  page     ${url}${links.pathFor(question)}`]),
+      pages: opened && approvalPages(admin, opened),
     };
   });
+  const questions = waiting.map(async (question) => {
+    const body = (await pages?.bodyOf(question)) ?? null;
+    return [
+      ...blockOf(question, at, { width, lines: 6, body }),
+      ...(pages === null ? [] : [`  page     ${pages.pageOf(question)}`]),
+      `  → sidekey approve ${question.id}${question.who.lease === null ? '' : ' [--lease]'}`,
+      `  → sidekey approve ${question.id} --for 15m`,
+      `  → sidekey approve ${question.id} --deny`,
+    ].join('\n');
+  });
   const blocks = [
-    ...waiting.map((question) =>
-      [
-        ...blockOf(question, at, { width, lines: 6 }),
-        ...pageOf(question),
-        `  → sidekey approve ${question.id}${question.who.lease === null ? '' : ' [--lease]'}`,
-        `  → sidekey approve ${question.id} --for 15m`,
-        `  → sidekey approve ${question.id} --deny`,
-      ].join('\n'),
-    ),
+    ...(await Promise.all(questions)),
     ...standing.map((yes) =>
       [...standingBlock(yes, at, { width, lines: 2 }), `  → sidekey approve --revoke ${yes.id}`].join('\n'),
     ),

@@ -14,6 +14,8 @@ import { untrusted } from '../../lib/text.ts';
 interface Room {
   readonly width: number;
   readonly lines: number;
+  /** Body of the request, which is shown in full. */
+  readonly body?: string | null;
 }
 
 /** Formats the remaining time of a request: `2:41`. */
@@ -48,12 +50,14 @@ function nameText(name: string): string {
 /** Formats all facts of a question, one on each line. Texts of agents are indented to the same column. */
 export function blockOf(question: Question, now: number, room: Room): string[] {
   const { id, who, client, grantName, grantUser, provider, reason, purpose, rule, ruleName } = question;
+  const { body = null } = room;
   const user = grantUser === defaultUser ? '' : ` of ${untrusted(grantUser)}`;
   return [
     `${id} waits ${remaining(question, now)} more`,
     ...facts(room, [
       ['request', requestText(question), room.lines],
-      ['with', unshownText({ ...question, query: null }), 1],
+      ['with', unshownText({ query: null, bodyBytes: body === null ? question.bodyBytes : 0 }), 1],
+      ['body', body && body.split(/\r?\n/).map(untrusted).join('\n'), Infinity],
       ['agent', `${who.agent === null ? agentText(who) : untrusted(who.agent)}, at ${untrusted(client)}`, 1],
       [
         'lease',
@@ -99,9 +103,10 @@ function facts(
   return rows.flatMap(([label, text, lines]) =>
     text === null
       ? []
-      : wrap(shorten(text, across * lines), across).map(
-          (line, index) => `${(index === 0 ? `  ${label}` : '').padEnd(labelWidth)}${line}`,
-        ),
+      : shorten(text, across * lines)
+          .split('\n')
+          .flatMap((line) => wrap(line, across))
+          .map((line, index) => `${(index === 0 ? `  ${label}` : '').padEnd(labelWidth)}${line}`),
   );
 }
 

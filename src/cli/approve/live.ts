@@ -12,6 +12,7 @@ import {
 import { atCommandLine, type Context } from '../context.ts';
 import { ending, fitting, wrapWords } from '../display.ts';
 import { readSpan, spanText } from '../format.ts';
+import { type ApprovalPages, approvalPages } from './pages.ts';
 import { onInterrupt, type OpenScreen, type Page } from '../terminal.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { systemTimers, type Timers } from '../../lib/timers.ts';
@@ -34,6 +35,7 @@ export async function live(
     watch({
       openScreen,
       store: state.store,
+      bodyOf: approvalPages(state.config.admin, state.vault)?.bodyOf ?? (async () => null),
       answer: async (id, said) => (await respond(state, { id, said, by, at: now() })).sentence,
       now,
       timers: systemTimers,
@@ -46,6 +48,7 @@ export async function live(
 export interface WatchParts {
   readonly openScreen: OpenScreen;
   readonly store: { epoch(): number; readonly approvals: Pick<Store['approvals'], 'waiting'> };
+  readonly bodyOf: ApprovalPages['bodyOf'];
   /** Returns the result as a sentence. Rejects with SidekeyError if the question cannot be answered. */
   readonly answer: (id: string, said: ApprovalResponse) => Promise<string>;
   /** Milliseconds since the epoch. */
@@ -64,6 +67,7 @@ const lookEvery = 200;
 export async function watch({
   openScreen,
   store,
+  bodyOf,
   answer,
   now,
   timers,
@@ -75,6 +79,9 @@ export async function watch({
   let seen: number | null = null;
   /** ID of the entry that the screen shows in full. */
   let shown: string | null = null;
+  /** Bodies of the entries that were selected, by ID; null: none can be shown. */
+  const bodies = new Map<string, string | null>();
+  let reading: string | null = null;
   let drawn = '';
   let isAnswering = false;
   let answered = Promise.resolve();
@@ -85,11 +92,23 @@ export async function watch({
   const giveBack = listen(left.resolve);
 
   function draw(anew = false): void {
-    const page = livePage(list, now(), screen.size());
-    ({ shown } = page);
+    const entry = list.entries.find(({ id }) => id === list.selected);
+    const body = entry === undefined ? null : bodies.get(entry.id);
+    if (entry !== undefined && body === undefined) readBody(entry);
+    const page = livePage(list, now(), screen.size(), body);
+    shown = body === undefined ? null : page.shown;
     const text = page.lines.join('\n');
     if (anew || text !== drawn) screen.draw(page);
     drawn = text;
+  }
+
+  function readBody(entry: Approval): void {
+    if (reading === entry.id) return;
+    reading = entry.id;
+    void bodyOf(entry).then((body) => {
+      bodies.set(entry.id, body);
+      if (!isOver) draw();
+    });
   }
 
   async function look(): Promise<void> {
@@ -97,6 +116,8 @@ export async function watch({
     const waiting = epoch === seen ? list.entries : await store.approvals.waiting(now());
     seen = epoch;
     list = update(list, waiting, now());
+    const selected = list.entries.find(({ id }) => id === list.selected);
+    if (selected !== undefined && !bodies.has(selected.id)) bodies.set(selected.id, await bodyOf(selected));
     draw();
   }
 
@@ -159,12 +180,14 @@ interface LivePage extends Page {
   readonly shown: string | null;
 }
 
-/** @param now milliseconds since the epoch */
+/** @param now milliseconds since the epoch @param body of the selected entry, shown in full or not at all */
 export function livePage(
   list: LiveList,
   now: number,
-  { columns, rows }: { readonly columns: number; readonly rows: number },
+  size: { readonly columns: number; readonly rows: number },
+  body: string | null = null,
 ): LivePage {
+  const { columns, rows } = size;
   const at = list.entries.findIndex(({ id }) => id === list.selected);
   const entry = list.entries[at];
   const note = list.note === null ? [] : sentence(list.note, columns);
@@ -173,7 +196,7 @@ export function livePage(
   }
   const block = [
     '',
-    ...blockOf(entry, now, { width: columns, lines: 4 }).flatMap((line) => wrap(line, columns)),
+    ...blockOf(entry, now, { width: columns, lines: 4, body }).flatMap((line) => wrap(line, columns)),
     '',
   ];
   const below = [
@@ -184,6 +207,10 @@ export function livePage(
     ...note,
   ];
   const room = rows - below.length - 2;
+  if (room < 1 && body !== null) {
+    const note = 'Its body needs a larger window. It is also in: sidekey approve --list';
+    return livePage({ ...list, note: list.note ?? note }, now, size);
+  }
   if (room < 1) {
     const small = `${list.entries.length} waiting. Make the window larger to answer (q leaves).`;
     return { lines: wrap(small, columns).slice(0, rows), bold: 0, shown: null };

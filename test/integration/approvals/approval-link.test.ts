@@ -3,7 +3,9 @@ import { createHmac } from 'node:crypto';
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { freePort } from '../../bench/process.ts';
 import { startApprovalProxy } from '../../support/approval-proxy.ts';
+import { runProgram } from '../../support/command-line.ts';
 
 const answer = (link: string | null, said: string) =>
   fetch(link ?? 'none:', { method: 'POST', body: new URLSearchParams({ answer: said }) });
@@ -37,6 +39,18 @@ describe('a webhook link', () => {
     expect((await client.response()).status).toBe(200);
     expect(seen).toEqual(['DELETE /tickets/7?why=shown']);
     expect(await (await fetch(message.link ?? '')).text()).toContain('Already allowed');
+  });
+
+  test('leads to a page whose text body sidekey approve --list shows too', async () => {
+    const port = await freePort();
+    const { sidekey, send, told } = await startApprovalProxy({ admin: { listen: `127.0.0.1:${port}` } });
+    await send('DELETE /tickets', ['Content-Type: text/plain'], 'to: bob\nall of them');
+    await told();
+    const { stdout } = await runProgram(
+      ['approve', '--list', '--config', sidekey.configFile],
+      sidekey.folder,
+    );
+    expect(stdout).toMatch(/\n {2}body {5}to: bob\n {11}all of them\n/);
   });
 
   test('shows a short text body, which no file has, until the request is answered', async () => {

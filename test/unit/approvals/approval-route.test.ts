@@ -100,6 +100,20 @@ test('an answer after the deadline, or after the client has left, is refused', a
   expect([page?.status, again.said]).toEqual([410, []]);
 });
 
+test('the link of a body returns the body with a seal, and is no answer', async () => {
+  const { asked, queue, go } = at();
+  const path = links.pathFor(asked, 'body');
+  expect(await go(null, path)).toMatchObject({ status: 404, body: '' });
+  Object.assign(queue, { body: () => 'to: bob' });
+  const answer = await go('answer=once', path);
+  expect(answer).toMatchObject({ status: 200, body: 'to: bob' });
+  expect(answer.headers).toMatchObject({
+    'content-type': 'text/plain; charset=utf-8',
+    'sidekey-seal': links.sealOf(asked, 'to: bob'),
+  });
+  expect(queue.said).toEqual([]);
+});
+
 test('a wrong signature for a pending approval gets the same response as for an unknown one, without a store lookup', async () => {
   const { asked, path } = at();
   const other = question({ id: 'zzzzzzzz', who: { grantId: 'g-1' } });

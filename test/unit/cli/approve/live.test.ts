@@ -26,6 +26,7 @@ function opened(...waiting: Approval[]) {
       it.waiting.splice(0, Infinity, ...it.waiting.filter((each) => each.id !== id));
       return `Answered ${id}.`;
     },
+    bodyOf: async (_id: string): Promise<string | null> => null,
     interrupt: () => {},
     listener: { key: () => {}, resize: () => {} } as Listener,
     page: () => drawn.at(-1) ?? '',
@@ -59,6 +60,7 @@ function opened(...waiting: Approval[]) {
         },
       },
     },
+    bodyOf: async (asked) => it.bodyOf(asked.id),
     answer(id, what) {
       said.push([id, what]);
       return it.answer(id);
@@ -116,6 +118,33 @@ describe('the live list in a terminal', () => {
     await list.press('t', '1', 'h', 'return', 'q');
     expect(list.said[1]).toEqual(['aaaa0000', { forMs: 3_600_000 }]);
     expect(await list.left).toEqual(['Answered bbbb0000.', 'Answered aaaa0000.']);
+  });
+
+  it('shows the body of the selected request, and ignores keys until it is known', async () => {
+    const list = opened({ ...entry('aaaa0000'), bodyBytes: 9 });
+    const body = Promise.withResolvers<string | null>();
+    list.bodyOf = () => body.promise;
+    await list.wait(settleMs);
+    await list.press('y');
+    expect(list.said).toEqual([]);
+    body.resolve('one\r\n\u001b[2J');
+    await settle();
+    expect(list.page()).toMatch(/\n {2}body {5}one\n {11}\S*\[2J\n/);
+    await list.press('y', 'q');
+    expect(list.said).toEqual([['aaaa0000', 'once']]);
+  });
+
+  it('says so if the window is too small for the body', async () => {
+    const list = opened({ ...entry('aaaa0000'), bodyBytes: 100 });
+    list.bodyOf = async () => 'line\n'.repeat(20);
+    await list.wait(settleMs);
+    expect(list.page()).not.toContain('line');
+    expect(list.page()).toContain('100 bytes of body, which is not shown');
+    expect(list.page()).toContain('Its body needs a larger window.');
+    list.size = { columns: 80, rows: 60 };
+    list.listener.resize();
+    expect(list.page()).toContain('body     line');
+    await list.press('q');
   });
 
   it('ignores keys while an answer is being written, and ends only after it', async () => {
