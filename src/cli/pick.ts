@@ -2,7 +2,7 @@ import type { Lease } from '../agents/lease.ts';
 import type { Providers } from '../config/providers.ts';
 import { defaultUser, type Grant, isName, selectGrant } from '../grants/grant.ts';
 import type { Provider } from '../grants/provider.ts';
-import { didYouMean } from '../lib/text.ts';
+import { orMeant } from '../lib/text.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Domain } from '../policy/domain-map.ts';
 import type { AgentRecord } from '../store/store.ts';
@@ -51,12 +51,8 @@ function missing(
       hint: 'sidekey grant list',
     });
   }
-  const near = didYouMean(
-    grant,
-    grants.map(({ name }) => name),
-  );
-  const meant = near === null ? '.' : `; did you mean ${near}?`;
-  return new SidekeyError('grant_missing', `There is no grant${shown}${meant}`, {
+  const names = grants.map(({ name }) => name);
+  return new SidekeyError('grant_missing', `There is no grant${shown}${orMeant(grant, names)}`, {
     hint: grants.length === 0 ? 'sidekey connect PROVIDER' : 'sidekey grant list',
   });
 }
@@ -133,14 +129,11 @@ export function pickAgent(agents: readonly AgentRecord[], name: string): AgentRe
 
 /** Error for an agent that does not exist. */
 export function unknownAgent(name: string, known: readonly string[]): SidekeyError {
-  const near = didYouMean(name, known);
   // An invalid name may be a misplaced token.
   const shown = isName(name) && !/^sidekey_(?:agent|lease)_/.test(name) ? ` ${name}` : ' of that name';
-  return new SidekeyError(
-    'not_found',
-    `There is no agent${shown}${near === null ? '.' : `; did you mean ${near}?`}`,
-    { hint: 'sidekey agent list' },
-  );
+  return new SidekeyError('not_found', `There is no agent${shown}${orMeant(name, known)}`, {
+    hint: 'sidekey agent list',
+  });
 }
 
 /** Minimum length of a partial ID. */
@@ -174,12 +167,13 @@ export function pickLease<L extends Lease>(leases: readonly L[], id: string): L 
 export function findProvider(providers: Providers, name: string): Provider {
   const provider = providers.get(name);
   if (provider !== undefined) return provider;
-  const near = didYouMean(name, providers.names);
   // An invalid name may be a misplaced secret.
   const shown = isName(name) ? ` ${name}` : ' of that name';
   throw new SidekeyError(
     'provider_unknown',
-    `There is no provider${shown}${near === null ? '.' : `; did you mean ${near}?`}`,
-    { hint: 'sidekey provider list shows them; your own go under "providers" in the config file' },
+    `There is no provider${shown}${orMeant(name, providers.names)}`,
+    {
+      hint: 'sidekey provider list shows them; your own go under "providers" in the config file',
+    },
   );
 }

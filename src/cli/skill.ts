@@ -4,7 +4,7 @@ import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { packageRoot, packageText } from '../lib/package-files.ts';
 import { displayName } from '../config/problem.ts';
-import { didYouMean } from '../lib/text.ts';
+import { orMeant } from '../lib/text.ts';
 import { exitCode } from '../lib/failures.ts';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import type { Context } from './context.ts';
@@ -112,12 +112,9 @@ function isThere(path: string): Promise<boolean> {
 
 function readAgent(text: string): AgentKind {
   if (isAgentKind(text)) return text;
-  const near = didYouMean(text, skillAgents);
-  throw new SidekeyError(
-    'input_invalid',
-    `--for names an unknown agent${near === null ? '.' : `; did you mean ${near}?`}`,
-    { hint: `--for ${skillAgents.join(' | ')}; for any other: sidekey skill install --print > FILE` },
-  );
+  throw new SidekeyError('input_invalid', `--for names an unknown agent${orMeant(text, skillAgents)}`, {
+    hint: `--for ${skillAgents.join(' | ')}; for any other: sidekey skill install --print > FILE`,
+  });
 }
 
 function shippedSkill(): string {

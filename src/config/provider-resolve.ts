@@ -1,6 +1,6 @@
 import { dirname } from 'node:path';
 import { placeholderPlaces, type Provider, type Setting } from '../grants/provider.ts';
-import { didYouMean } from '../lib/text.ts';
+import { orMeant } from '../lib/text.ts';
 import type { Catalog, CatalogEntry } from './catalog.ts';
 import type { ConfigDocument } from './document.ts';
 import { displayName, formatPath, type Path, type Problem } from './problem.ts';
@@ -84,11 +84,7 @@ export function defineProviders(options: DefineProvidersOptions): {
       );
     }
     if (base !== undefined && !catalog.names.includes(base)) {
-      const near = didYouMean(base, catalog.names);
-      problem(
-        [...path, 'extends'],
-        `is not a provider of the catalog${near === null ? '' : `; did you mean ${near}?`}`,
-      );
+      problem([...path, 'extends'], `is not a provider of the catalog${orMeant(base, catalog.names, '')}`);
     }
     const builtIn = route === undefined ? catalog.get(base ?? name, values) : undefined;
     for (const wrong of builtIn?.problems ?? []) problem([...path, 'settings', ...wrong.path], wrong.message);

@@ -1,5 +1,5 @@
 import { createHash, hash } from 'node:crypto';
-import { didYouMean } from '../lib/text.ts';
+import { orMeant } from '../lib/text.ts';
 import type { DomainPattern } from '../policy/domain-map.ts';
 import { compileRule, compileRules } from '../policy/judge.ts';
 import { type CompiledRule, conditionsCover, type DomainRules, type RuleLimit } from '../policy/rule.ts';
@@ -79,8 +79,7 @@ export function defineRules(
       if (!('policy' in entry)) return [place(entry, here)];
       const policy = shared.get(entry.policy);
       if (policy !== undefined) return policy.map((rule) => ({ ...rule, use: here }));
-      const near = didYouMean(entry.policy, [...shared.keys()]);
-      problem([...here, 'policy'], `is not one of policies${near === null ? '' : `; did you mean ${near}?`}`);
+      problem([...here, 'policy'], `is not one of policies${orMeant(entry.policy, [...shared.keys()], '')}`);
       return [];
     });
     if (rules.length > maxExpanded) {

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { ConfigDocument } from './document.ts';
-import { didYouMean } from '../lib/text.ts';
+import { orMeant } from '../lib/text.ts';
 import type { Path, Problem } from './problem.ts';
 
 /**
@@ -76,9 +76,8 @@ function describe(issue: z.core.$ZodRawIssue): string | undefined {
     case 'invalid_value': {
       if (issue.input === undefined) return 'is missing';
       const known = issue.values.map(String);
-      const meant = typeof issue.input === 'string' ? didYouMean(issue.input, known) : null;
       const choice = `must be ${known.length > 1 ? 'one of ' : ''}${known.join(', ')}`;
-      return meant === null ? choice : `${choice}; did you mean ${meant}?`;
+      return typeof issue.input === 'string' ? `${choice}${orMeant(issue.input, known, '')}` : choice;
     }
     case 'too_small':
       return `must be at least ${issue.minimum}`;
@@ -94,9 +93,7 @@ function describe(issue: z.core.$ZodRawIssue): string | undefined {
 }
 
 function unknownKey(key: string, known: readonly string[]): string {
-  const meant = didYouMean(key, known);
-  if (meant !== null) return `is not a key here; did you mean ${meant}?`;
-  return `is not a key here; there are ${known.join(', ')}`;
+  return `is not a key here${orMeant(key, known, `; there are ${known.join(', ')}`)}`;
 }
 
 function knownKeys(schema: unknown): readonly string[] {

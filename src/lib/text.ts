@@ -46,6 +46,12 @@ export function didYouMean(text: string, known: readonly string[]): string | nul
   return scored[0]?.name ?? null;
 }
 
+/** Returns the end of a sentence about an unknown name: `; did you mean NAME?`, or `otherwise`. */
+export function orMeant(text: string, known: readonly string[], otherwise = '.'): string {
+  const near = didYouMean(text, known);
+  return near === null ? otherwise : `; did you mean ${near}?`;
+}
+
 /** Counts insertions, deletions, changes of a letter and swaps of neighbours (optimal string alignment distance). */
 export function editDistance(a: string, b: string): number {
   // Bounds the work.

@@ -5,7 +5,7 @@ import type { Context } from '../context.ts';
 import { checkName } from '../format.ts';
 import { grantReference, namedGrant, pickAgent, unknownAgent } from '../pick.ts';
 import type { Grant } from '../../grants/grant.ts';
-import { didYouMean } from '../../lib/text.ts';
+import { orMeant } from '../../lib/text.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 
 /** Bindings of an agent, as options of the command line. */
@@ -33,11 +33,12 @@ export function bindingsOf(options: BindOptions, { grants, providers }: Bindable
   for (const { kind, value } of bindings) {
     if (kind !== 'provider' || providers.includes(value) || grants.some((grant) => grant.provider === value))
       continue;
-    const near = didYouMean(value, providers);
     throw new SidekeyError(
       'provider_unknown',
-      `There is no provider of that name${near === null ? '' : `; did you mean ${near}`}.`,
-      { hint: 'sidekey provider list' },
+      `There is no provider of that name${orMeant(value, providers)}`,
+      {
+        hint: 'sidekey provider list',
+      },
     );
   }
   return bindings;

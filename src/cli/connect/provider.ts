@@ -6,7 +6,7 @@ import { type EntryValue, putValue } from '../../config/yaml-splice.ts';
 import { type Grant, isName } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import { didYouMean, shellWord } from '../../lib/text.ts';
+import { orMeant, shellWord } from '../../lib/text.ts';
 import { discover, type Discovered, registerClient, type RegisteredClient } from '../../oauth/discovery.ts';
 import { isScope } from '../../oauth/scopes.ts';
 import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
@@ -179,12 +179,11 @@ function setting(text: string, { name, title, settings }: Provider): readonly [n
   }
   const names = settings.map((known) => known.name);
   if (names.includes(key)) return [key, value];
-  const near = didYouMean(key, names);
   throw new SidekeyError(
     'input_invalid',
     names.length === 0
       ? `${title} has nothing to set.`
-      : `${title} has no setting ${key}${near === null ? '' : `; did you mean ${near}?`}`,
+      : `${title} has no setting ${key}${orMeant(key, names, '')}`,
     { hint: names.length === 0 ? 'leave --set out' : `sidekey provider show ${name} says which there are` },
   );
 }

@@ -10,7 +10,7 @@ import type { Grant } from '../../grants/grant.ts';
 import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import { isOwnUser } from '../../lib/os.ts';
-import { didYouMean } from '../../lib/text.ts';
+import { orMeant } from '../../lib/text.ts';
 import { systemTimers, type Timers } from '../../lib/timers.ts';
 import { startProxy } from '../../main.ts';
 import type { PlaceholderCodes } from '../../placeholders/codes.ts';
@@ -122,12 +122,9 @@ function withPolicies(domain: Domain, names: readonly string[], policies: Polici
 }
 
 function unknownPolicy(name: string, known: readonly string[]): SidekeyError {
-  const near = didYouMean(name, known);
-  return new SidekeyError(
-    'input_invalid',
-    `The config has no policy of that name${near === null ? '' : `; did you mean ${near}?`}${near === null ? '.' : ''}`,
-    { hint: known.length === 0 ? 'add it under policies in the config file' : `one of ${known.join(', ')}` },
-  );
+  return new SidekeyError('input_invalid', `The config has no policy of that name${orMeant(name, known)}`, {
+    hint: known.length === 0 ? 'add it under policies in the config file' : `one of ${known.join(', ')}`,
+  });
 }
 
 /** Proxy that the command uses. */
