@@ -83,7 +83,7 @@ async function change({ env, output, ...context }: Context, wanted: Change): Pro
   const previous = await readConfigText(file);
   await parseConfig(previous, file, { env });
   const edited = wanted.edit(previous);
-  const name = displayName(file, process.cwd());
+  const name = displayName(file);
   if (edited.change === 'absent') {
     throw new SidekeyError('not_found', `${edited.pattern} is not in the map of ${name}.`, {
       hint: 'sidekey domain list',

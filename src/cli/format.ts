@@ -151,5 +151,11 @@ export function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
+/** `9999 bytes`, `10 kB`, `12 MB`. */
+export function sizeText(bytes: number, unit = 'bytes'): string {
+  if (bytes < 10_000) return `${bytes} ${unit}`;
+  return bytes < 10_000_000 ? `${Math.round(bytes / 1_000)} kB` : `${Math.round(bytes / 1_000_000)} MB`;
+}
+
 /** Returns the first characters of an id, as its short form. */
 export const shortId = (id: string): string => id.slice(0, 8);

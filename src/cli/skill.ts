@@ -48,10 +48,7 @@ export async function installSkill(context: Context, options: InstallOptions): P
   output.result(
     done,
     done
-      .map(
-        ({ file, agents: whose, what }) =>
-          `${said[what]} ${displayName(file, process.cwd())} (${whose.join(', ')})`,
-      )
+      .map(({ file, agents: whose, what }) => `${said[what]} ${displayName(file)} (${whose.join(', ')})`)
       .join('\n'),
   );
   if (found.length === 0) {

@@ -312,10 +312,10 @@ async function welcome(display: Display, proxy: Proxy, workers: number, now: num
       ],
       ...(workers === 1 ? [] : [['  workers', `${workers} processes`]]),
       ...(proxy.pages === null ? [] : [['  pages', `${proxy.pages}   (where links to approve lead)`]]),
-      ['  config', fromHere(config.file)],
-      ['  store', fromHere(config.store.path)],
-      ['  audit', `${fromHere(config.audit.file)}   (${keptText(config.audit)})`],
-      ['  CA', fromHere(proxy.authority.certificateFile)],
+      ['  config', displayName(config.file)],
+      ['  store', displayName(config.store.path)],
+      ['  audit', `${displayName(config.audit.file)}   (${keptText(config.audit)})`],
+      ['  CA', displayName(proxy.authority.certificateFile)],
     ]),
     '',
     ...lines,
@@ -327,10 +327,6 @@ async function welcome(display: Display, proxy: Proxy, workers: number, now: num
     '',
     'Ctrl-C stops it.',
   ].join('\n');
-}
-
-function fromHere(path: string): string {
-  return displayName(path, process.cwd());
 }
 
 /** Description of the allowed-domains map, with commands for missing grants. */

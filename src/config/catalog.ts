@@ -137,7 +137,7 @@ function readText(path: string): string {
   try {
     content = readRegularFile(path, maxConfigBytes);
   } catch (cause) {
-    const shown = displayName(path, process.cwd());
+    const shown = displayName(path);
     if (isSystemError(cause, 'ENOENT', 'ENOTDIR')) {
       throw new SidekeyError('config_missing', `There is no provider file ${shown}.`, {
         hint: 'check the path',
@@ -146,7 +146,7 @@ function readText(path: string): string {
     }
     throw unreadable(shown, `cannot be read (${systemCode(cause)})`, cause);
   }
-  if (content === null) throw unreadable(displayName(path, process.cwd()), 'is not a regular file');
+  if (content === null) throw unreadable(displayName(path), 'is not a regular file');
   try {
     if (content.bytes.length <= maxConfigBytes) {
       return new TextDecoder('utf-8', { fatal: true }).decode(content.bytes);
@@ -197,7 +197,7 @@ export function settle(file: ProviderFile, values: Readonly<Record<string, strin
 }
 
 function wrong(path: string, problems: readonly Problem[]): SidekeyError {
-  return configInvalid(displayName(path, process.cwd()), problems);
+  return configInvalid(displayName(path), problems);
 }
 
 /** An inconsistency between the parts of a definition, which the schema cannot check. */

@@ -83,7 +83,7 @@ export function textOf(config: Config): string | null {
  * @throws SidekeyError `config_missing`, `config_invalid`
  */
 export async function readConfigText(file: string, { cwd }: Pick<LoadOptions, 'cwd'> = {}): Promise<string> {
-  const name = displayName(file, cwd ?? process.cwd());
+  const name = displayName(file, cwd);
   const bytes = readBytes(file, name);
   if (bytes.length > maxConfigBytes) {
     throw configInvalid(name, [{ line: 1, column: 1, path: [], message: 'is larger than 1 MiB' }]);

@@ -68,7 +68,7 @@ export function formatPath(path: Path): string {
 }
 
 /** Returns the name of a file for messages: relative to `cwd` if it is below. */
-export function displayName(file: string, cwd: string): string {
+export function displayName(file: string, cwd = process.cwd()): string {
   const name = relative(cwd, file);
   return name === '' || name.startsWith('..') ? file : name;
 }

@@ -122,7 +122,7 @@ export function defineProviders(options: DefineProvidersOptions): {
 }
 
 function placeOf({ file, document }: CatalogEntry): Place {
-  return { document, file, name: displayName(file, process.cwd()), path: [] };
+  return { document, file, name: displayName(file), path: [] };
 }
 
 function build(

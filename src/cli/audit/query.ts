@@ -46,7 +46,7 @@ export async function query(
     held.push(line);
     if (held.length === aligned) printHeld();
   }
-  if (held?.length === 0) output.say(`No events found in ${displayName(file, process.cwd())}.`);
+  if (held?.length === 0) output.say(`No events found in ${displayName(file)}.`);
   printHeld();
 }
 
@@ -126,7 +126,7 @@ export async function tail(
     for await (const line of tailAudit({ file, lines, brief })) last.push(line);
     format = lineFormat(output.display, last, nameOf);
     for (const line of last) print(line);
-    if (last.length === 0) output.say(`Nothing was recorded in ${displayName(file, process.cwd())} yet.`);
+    if (last.length === 0) output.say(`Nothing was recorded in ${displayName(file)} yet.`);
     return;
   }
   const giveBack = onInterrupt(() => stop.abort());

@@ -2,7 +2,7 @@ import { queryAudit } from '../../audit/query.ts';
 import { summarize, type SummaryRow } from '../../audit/summary.ts';
 import type { Context } from '../context.ts';
 import { type Display, table } from '../display.ts';
-import { dateTime, duration } from '../format.ts';
+import { dateTime, duration, sizeText } from '../format.ts';
 import { discover } from './discover.ts';
 import { type ConditionOptions, grantNames, readConditions } from './query.ts';
 
@@ -51,17 +51,12 @@ function asTable(display: Display, rows: readonly SummaryRow[], grantName: (id: 
       String(row.requests),
       String(row.refusals),
       String(row.failures),
-      bytes(row.bytesIn),
-      bytes(row.bytesOut),
+      sizeText(row.bytesIn, 'B'),
+      sizeText(row.bytesOut, 'B'),
       row.p50 === null ? '-' : duration(row.p50),
       row.p99 === null ? '-' : duration(row.p99),
       dateTime(Date.parse(row.lastUse)),
     ]),
     { least: ['P99', 'OUT', 'IN', 'P50', 'FAILED'] },
   );
-}
-
-function bytes(count: number): string {
-  if (count < 10_000) return `${count} B`;
-  return count < 10_000_000 ? `${Math.round(count / 1_000)} kB` : `${Math.round(count / 1_000_000)} MB`;
 }

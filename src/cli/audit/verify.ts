@@ -71,7 +71,7 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
         problems: [],
         omitted: 0,
       },
-      `Nothing was recorded in ${displayName(file, process.cwd())} yet.`,
+      `Nothing was recorded in ${displayName(file)} yet.`,
     );
     return exitCode.ok;
   }
@@ -116,10 +116,10 @@ function describe(found: Verification, file: string, stored: StoredHeads | strin
   const total = problems.length + found.omitted;
   const listed = problems
     .slice(0, maxListed)
-    .map(({ file: at, line, sentence }) => `  ${displayName(at, process.cwd())}:${line}: ${sentence}`);
+    .map(({ file: at, line, sentence }) => `  ${displayName(at)}:${line}: ${sentence}`);
   if (total > maxListed) listed.push(`  … and ${total - maxListed} more.`);
   return [
-    `The audit log ${displayName(file, process.cwd())} is damaged: ${counted(total, 'problem')} in ${extent}.`,
+    `The audit log ${displayName(file)} is damaged: ${counted(total, 'problem')} in ${extent}.`,
     ...listed,
     ...notes,
   ].join('\n');
@@ -168,7 +168,7 @@ function accept({ withState, output }: Context): Promise<number> {
     const { gaps, problems } = await verifyAudit({ file, vault, stored });
     for (const gap of gaps) await audit.append({ event: 'audit.accepted', reason: formatGap(gap) });
     const after = gaps.length === 0 ? problems : (await verifyAudit({ file, vault, stored })).problems;
-    const name = displayName(file, process.cwd());
+    const name = displayName(file);
     const told = gaps.map((gap) => `  ${formatGap(gap)}`);
     const text =
       gaps.length === 0

@@ -20,7 +20,7 @@ export async function editConfig(context: Context): Promise<number> {
   const { env, output } = context;
   const editor = readEditor(env);
   const file = await context.configFile();
-  const name = displayName(file, process.cwd());
+  const name = displayName(file);
   const previous = await readConfigText(file);
   const draft = await openDraft(context, file, previous);
   for (;;) {

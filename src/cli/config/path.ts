@@ -79,7 +79,7 @@ export async function checkConfig(
     return;
   }
   const config = await loadAsStart(named ?? location?.file ?? '', env);
-  const text = `${displayName(config.file, process.cwd())} is valid.\n${unlistedHosts(config)}`;
+  const text = `${displayName(config.file)} is valid.\n${unlistedHosts(config)}`;
   output.result({ ok: true, file: config.file, exists: true, unmatched: config.proxy.unmatchedHosts }, text);
 }
 

@@ -40,7 +40,7 @@ interface Got {
  */
 export async function testConfig({ readConfig, output, now }: Context, file: string): Promise<number> {
   const config = await readConfig();
-  const cases = parseCases(await readText(file), displayName(file, process.cwd()), now());
+  const cases = parseCases(await readText(file), displayName(file), now());
   const policy: Policy = { domains: createDomainMap(config.domains), unmatched: config.proxy.unmatchedHosts };
   const all = cases.map((of) => testCase(policy, of));
   const failed = all.filter(({ passed }) => !passed);

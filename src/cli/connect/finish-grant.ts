@@ -56,7 +56,7 @@ export async function report(
       domains:
         edits.length === 0
           ? null
-          : `${edits.map(({ pattern }) => pattern).join(', ')} (${said} ${displayName(file, process.cwd())})`,
+          : `${edits.map(({ pattern }) => pattern).join(', ')} (${said} ${displayName(file)})`,
     }) + nextSteps(grant, probe, audience),
   );
   for (const { sentence, hint } of warnings)

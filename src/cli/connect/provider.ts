@@ -145,7 +145,7 @@ export async function configuredProvider(
     await context.withState(({ audit }) =>
       recordChange(audit, event, () => writeConfigAtomically(file, text, { env, previous })),
     );
-    output.say(`Kept in ${displayName(file, process.cwd())}: providers.${name} (${changed.join(', ')}).`);
+    output.say(`Kept in ${displayName(file)}: providers.${name} (${changed.join(', ')}).`);
   }
   return edited;
 }
@@ -308,7 +308,7 @@ export async function discoverProvider(
     reason: `discovered at ${found.issuer}`,
   });
   output.say(
-    `Found at ${found.issuer}, and kept in ${displayName(file, process.cwd())} as providers.${name}.` +
+    `Found at ${found.issuer}, and kept in ${displayName(file)} as providers.${name}.` +
       (client === null ? '' : ` Sidekey registered itself there as the client ${client.clientId}.`),
   );
   const server = new URL(found.tokenEndpoint).host;
@@ -387,7 +387,7 @@ export async function defineProvider(
     ],
     { reason: 'defined at the command line' },
   );
-  context.output.say(`Kept in ${displayName(file, process.cwd())} as providers.${name}.`);
+  context.output.say(`Kept in ${displayName(file)} as providers.${name}.`);
 }
 
 function nameFor(host: string, named: string | undefined): string {

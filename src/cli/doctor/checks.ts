@@ -100,7 +100,7 @@ async function lookAt({
   holds,
   isSecret,
 }: Guarded): Promise<{ readonly isThere: boolean; readonly need: Need | null }> {
-  const name = displayName(path, process.cwd());
+  const name = displayName(path);
   try {
     const { mode, uid, isDirectory } = await stat(path).then((found) => ({
       mode: found.mode,

@@ -13,7 +13,7 @@ import { keptText } from '../audit/verify.ts';
 import { openExistingCa } from '../ca.ts';
 import type { Context } from '../context.ts';
 import { columns, type Display, wrapMessage } from '../display.ts';
-import { counted, isoTime, proxyUrl, relativeTime } from '../format.ts';
+import { counted, isoTime, proxyUrl, relativeTime, sizeText } from '../format.ts';
 import { askHealth, attempt, broken, type Finding, finding, type Need } from './finding.ts';
 import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
 import type { Config } from '../../config/config.ts';
@@ -98,7 +98,7 @@ const soonMs = 30 * 86_400_000;
 
 /** Checks all dependencies of a running proxy independently. */
 export async function look(config: Config, now: () => number): Promise<readonly Finding[]> {
-  const file = displayName(config.file, process.cwd());
+  const file = displayName(config.file);
   return withoutRepeats([
     finding('config', `${file}, valid`, { file: config.file }),
     await lookAtProxy(config, await ownInstance(config, now)),
@@ -128,7 +128,7 @@ export async function lookAtBroken(
   return withoutRepeats([
     {
       ...found,
-      text: `${fromHere(config.file)}, not valid: ${inForce}`,
+      text: `${displayName(config.file)}, not valid: ${inForce}`,
       facts: { ...found.facts, file: config.file, not_known: [...lost].toSorted() },
     },
     ...rest,
@@ -191,7 +191,7 @@ async function lookAtProxy(
   switch (health.kind) {
     case 'serving': {
       if (instance !== null && health.instance !== instance) {
-        const sentence = `Another Sidekey answers at ${url}: it has another store than ${displayName(file, process.cwd())} says.`;
+        const sentence = `Another Sidekey answers at ${url}: it has another store than ${displayName(file)} says.`;
         const hint = 'stop it, set proxy.listen to another port, or name its config file with --config';
         return finding('proxy', `another Sidekey serves at ${url}`, { ...facts, health: 'other' }, [
           { sentence, hint },
@@ -225,10 +225,10 @@ async function lookAtStore({ store, config, grants }: View): Promise<Finding> {
     const facts = { path, exists: false };
     // The log of a store that never was has no line.
     if ((statSync(config.audit.file, { throwIfNoEntry: false })?.size ?? 0) === 0)
-      return finding('store', `${fromHere(path)}, not created yet`, facts);
-    return finding('store', `${fromHere(path)}, missing`, facts, [
+      return finding('store', `${displayName(path)}, not created yet`, facts);
+    return finding('store', `${displayName(path)}, missing`, facts, [
       {
-        sentence: `The store ${fromHere(path)} is missing, and the audit log of it is there: its grants are lost.`,
+        sentence: `The store ${displayName(path)} is missing, and the audit log of it is there: its grants are lost.`,
         hint: 'restore the store from a backup, or connect again: sidekey connect PROVIDER (this begins a new store)',
       },
     ]);
@@ -236,7 +236,7 @@ async function lookAtStore({ store, config, grants }: View): Promise<Finding> {
   const [all, agents] = [await grants(), await store.agents.list()];
   return finding(
     'store',
-    `${fromHere(store.location)}, ${counted(all.length, 'grant')}, ${counted(agents.length, 'agent')}`,
+    `${displayName(store.location)}, ${counted(all.length, 'grant')}, ${counted(agents.length, 'agent')}`,
     {
       path: store.location,
       exists: true,
@@ -247,7 +247,7 @@ async function lookAtStore({ store, config, grants }: View): Promise<Finding> {
 }
 
 async function lookAtKey({ vault, config: { key } }: View): Promise<Finding> {
-  const from = key.source === 'file' ? fromHere(key.path) : `env:${key.name}`;
+  const from = key.source === 'file' ? displayName(key.path) : `env:${key.name}`;
   const opened = await vault();
   if (opened === null) {
     const isThere = key.source === 'file' && existsSync(key.path);
@@ -261,7 +261,7 @@ async function lookAtCa(view: View, now: () => number): Promise<Finding> {
   const authority = await openExistingCa(view, now);
   const { directory } = view.config.ca;
   if (authority === null) {
-    return finding('CA', `${fromHere(directory)}, not created yet`, { directory, exists: false });
+    return finding('CA', `${displayName(directory)}, not created yet`, { directory, exists: false });
   }
   const { name, certificateFile, fingerprint, notAfter } = authority;
   const facts = {
@@ -272,7 +272,7 @@ async function lookAtCa(view: View, now: () => number): Promise<Finding> {
     not_after: isoTime(notAfter),
   };
   const ends = relativeTime(notAfter, now());
-  const text = `${fromHere(certificateFile)}, ${name}, ends ${ends}`;
+  const text = `${displayName(certificateFile)}, ${name}, ends ${ends}`;
   if (notAfter - now() > soonMs) return finding('CA', text, facts);
   return finding('CA', text, facts, [
     {
@@ -280,10 +280,6 @@ async function lookAtCa(view: View, now: () => number): Promise<Finding> {
       hint: `move the files in ${directory} away: the next start makes a new CA, which clients have to trust`,
     },
   ]);
-}
-
-function fromHere(path: string): string {
-  return displayName(path, process.cwd());
 }
 
 /** Checks the audit log: its size, its last write, and its sinks. */
@@ -300,7 +296,7 @@ export function lookAtAudit(config: Config, now: number): Promise<Finding> {
     const at = last === null ? null : Date.parse(last.time);
     const when = at === null ? 'nothing recorded yet' : `last event ${relativeTime(at, now)}`;
     const looked = sinks.map(({ name }) => lookAtSink(file, name, now));
-    const parts = [auditFromHere(file), ...(bytes === 0 ? [] : [sizeText(bytes)]), when, keptText(audit)];
+    const parts = [displayName(file), ...(bytes === 0 ? [] : [sizeText(bytes)]), when, keptText(audit)];
     const free = freeBytes(file);
     if (sinks.length > 0) parts.push(looked.map(({ text }) => text).join(', '));
     return finding(
@@ -337,7 +333,7 @@ export async function auditEndNeeds(config: Config, now: () => number): Promise<
     return checkEnds(file, vault, stored);
   });
   if (fault === null) return [];
-  const sentence = `The audit log ${auditFromHere(file)} was changed after it was written. ${fault}`;
+  const sentence = `The audit log ${displayName(file)} was changed after it was written. ${fault}`;
   return [{ sentence, hint: 'sidekey audit verify' }];
 }
 
@@ -366,7 +362,7 @@ function writeNeeds(file: string): Need[] {
     return [];
   } catch (error) {
     if (isSystemError(error, 'ENOENT')) return [];
-    const sentence = `The audit log ${auditFromHere(file)} cannot be written (${systemCode(error)}): every request is refused.`;
+    const sentence = `The audit log ${displayName(file)} cannot be written (${systemCode(error)}): every request is refused.`;
     return [{ sentence, hint: `make it writable for this user: chmod u+w ${shellWord(file)}` }];
   }
 }
@@ -375,7 +371,7 @@ function spaceNeeds({ file, warnFreeBytes }: Config['audit'], free: number | nul
   if (free === null || free >= warnFreeBytes) return [];
   return [
     {
-      sentence: `Only ${sizeText(free)} are free on the disk of ${auditFromHere(file)}. When it is full, requests are refused.`,
+      sentence: `Only ${sizeText(free)} are free on the disk of ${displayName(file)}. When it is full, requests are refused.`,
       hint: 'free space there, or set audit.keep or audit.keep_size to less',
     },
   ];
@@ -441,13 +437,4 @@ function lookAtSink(file: string, name: string, now: number): LookedAt {
     facts,
     need: { sentence, hint: 'see audit.sinks in the config file; it is tried again by itself' },
   };
-}
-
-function auditFromHere(path: string): string {
-  return displayName(path, process.cwd());
-}
-
-function sizeText(bytes: number): string {
-  if (bytes < 10_000) return `${bytes} bytes`;
-  return bytes < 10_000_000 ? `${Math.round(bytes / 1_000)} kB` : `${Math.round(bytes / 1_000_000)} MB`;
 }
