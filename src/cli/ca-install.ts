@@ -8,6 +8,7 @@ import { shellWord } from '../lib/text.ts';
 import { openCa } from './ca.ts';
 import { type Call, findStores, isWritable, runCalls, storeKinds, type TrustStore } from './ca-stores.ts';
 import type { Context } from './context.ts';
+import { confirm } from './terminal.ts';
 
 export interface StoreOptions {
   readonly store?: readonly string[];
@@ -51,7 +52,7 @@ async function changeStores(context: Context, options: StoreOptions, change: Cha
     output.say(`${verb} ${authority.name} ${change === 'install' ? 'to' : 'from'}:`);
     output.say(due.map(({ store }) => `  ${store.title}`).join('\n'));
     if (change === 'install') output.say(await risk(authority, keyFile));
-    if (options.yes !== true) await confirm(context, change);
+    if (options.yes !== true) await assertWanted(context, change);
   }
   const results: Examined[] = [];
   for (const each of stores) results.push(each.outcome === 'changed' ? await apply(each, change, env) : each);
@@ -121,15 +122,10 @@ async function risk({ permittedNames }: CertificateAuthority, keyFile: string): 
 }
 
 /** @throws SidekeyError `input_invalid` without a terminal or a yes */
-async function confirm({ ask }: Context, change: Change): Promise<void> {
-  if (ask === null) {
-    throw new SidekeyError('input_invalid', 'There is no terminal to ask; nothing was changed.', {
-      hint: `sidekey ca ${change} --yes`,
-    });
-  }
-  const answer = await ask('Continue? (yes/no)', { secret: false });
-  if (/^y(es)?$/i.test(answer)) return;
-  throw new SidekeyError('input_invalid', 'You did not answer yes; nothing was changed.', {
+async function assertWanted({ ask, openLines }: Context, change: Change): Promise<void> {
+  if (ask !== null && (await confirm(openLines, 'Continue?', false))) return;
+  const why = ask === null ? 'There is no terminal to ask' : 'You did not answer yes';
+  throw new SidekeyError('input_invalid', `${why}; nothing was changed.`, {
     hint: `sidekey ca ${change} --yes`,
   });
 }

@@ -6,13 +6,15 @@ import { SidekeyError } from '../../lib/errors.ts';
 
 const maxMatches = 12;
 
+const optional = { secret: false, isOptional: true } as const;
+
 /**
  * Asks for a provider: those with a credential on this machine first, and a search of the catalog.
  *
  * @throws SidekeyError `input_invalid` if nobody can be asked, or the answer is empty
  */
 export async function chooseProvider(context: Context): Promise<string> {
-  const { ask, env, openLines, output } = context;
+  const { ask, env, output } = context;
   if (ask === null) throw noChoice();
   const { providers } = await context.config();
   const found = findLogins({ env, home: env['HOME'] ?? homedir(), folder: process.cwd() }, providers);
@@ -21,26 +23,20 @@ export async function chooseProvider(context: Context): Promise<string> {
       ['Found on this machine:', ...found.map(({ provider, place }) => `  ${provider}: ${place}`)].join('\n'),
     );
   }
-  const lines = openLines();
-  try {
-    for (;;) {
-      const text = (await lines.next('Connect which provider? (its name, or a part of it) '))
-        ?.trim()
-        .toLowerCase();
-      if (!text) throw noChoice();
-      const matches = providers.names.filter((name) => name.includes(text));
-      if (matches.includes(text)) return text;
-      const [only, ...others] = matches;
-      if (only !== undefined && others.length === 0) return only;
-      const shown = matches.slice(0, maxMatches).join(', ');
-      output.say(
-        only === undefined
-          ? `No provider has ${JSON.stringify(text)} in its name.`
-          : `${shown}${matches.length > maxMatches ? `, and ${matches.length - maxMatches} more` : ''}`,
-      );
-    }
-  } finally {
-    lines.close();
+  for (;;) {
+    const written = await ask('Connect which provider? (its name, or a part of it)', optional);
+    if (written === '') throw noChoice();
+    const text = written.toLowerCase();
+    const matches = providers.names.filter((name) => name.includes(text));
+    if (matches.includes(text)) return text;
+    const [only, ...others] = matches;
+    if (only !== undefined && others.length === 0) return only;
+    const shown = matches.slice(0, maxMatches).join(', ');
+    output.say(
+      only === undefined
+        ? `No provider has ${JSON.stringify(text)} in its name.`
+        : `${shown}${matches.length > maxMatches ? `, and ${matches.length - maxMatches} more` : ''}`,
+    );
   }
 }
 
@@ -50,10 +46,10 @@ export async function chooseProvider(context: Context): Promise<string> {
  * @returns the scopes; undefined: those that the provider is connected with by default
  */
 export async function chooseScopes(
-  { openLines, output }: Context,
+  { ask, output }: Context,
   { title, scopes, knownScopes }: Provider,
 ): Promise<readonly string[] | undefined> {
-  if (knownScopes.length === 0) return undefined;
+  if (ask === null || knownScopes.length === 0) return undefined;
   output.say(
     [
       `Which access to ${title}?`,
@@ -63,19 +59,13 @@ export async function chooseScopes(
       ),
     ].join('\n'),
   );
-  const lines = openLines();
-  try {
-    for (;;) {
-      const text =
-        (await lines.next('Numbers with commas, added to the default (Enter: the default): ')) ?? '';
-      const chosen = text.split(/[\s,]+/).filter((number) => number !== '');
-      if (chosen.length === 0) return undefined;
-      const names = chosen.flatMap((number) => knownScopes[Number(number) - 1]?.name ?? []);
-      if (names.length === chosen.length) return [...new Set([...scopes, ...names])];
-      output.say(`Enter numbers from 1 to ${knownScopes.length}.`);
-    }
-  } finally {
-    lines.close();
+  for (;;) {
+    const text = await ask('Numbers with commas, added to the default (Enter: the default)', optional);
+    const chosen = text.split(/[\s,]+/).filter((number) => number !== '');
+    if (chosen.length === 0) return undefined;
+    const names = chosen.flatMap((number) => knownScopes[Number(number) - 1]?.name ?? []);
+    if (names.length === chosen.length) return [...new Set([...scopes, ...names])];
+    output.say(`Enter numbers from 1 to ${knownScopes.length}.`);
   }
 }
 

@@ -78,7 +78,7 @@ export async function connect(
         : kept;
     const provider = withSecret(configured, secret);
     const plan = planDomains(options, provider, existing?.sealed.audience ?? null);
-    const asksScopes = context.ask !== null && options.scope === undefined && existing === null;
+    const asksScopes = options.scope === undefined && existing === null;
     const written =
       asksScopes && (flow === 'authorization_code' || flow === 'device_code')
         ? await (await import('./choose.ts')).chooseScopes(context, provider)

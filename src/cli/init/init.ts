@@ -4,7 +4,7 @@ import { exitCode } from '../../lib/failures.ts';
 import { connect } from '../connect/connect.ts';
 import type { Context } from '../context.ts';
 import { agentsAt, installSkill } from '../skill.ts';
-import { confirm } from '../terminal.ts';
+import { type Ask, confirm } from '../terminal.ts';
 import { findLogins, type FoundLogin } from './find-logins.ts';
 
 export interface InitOptions {
@@ -59,7 +59,8 @@ export async function init(
   }
   if (found.length === 0)
     output.say('No credential was found in variables, .env, gh, aws, docker or .netrc.');
-  if (names.size + done.connected.length === 0 && ask !== null && !yes) await connectNamed(context, done);
+  if (names.size + done.connected.length === 0 && ask !== null && !yes)
+    await connectNamed(context, ask, done);
 
   const agents = await agentsAt('user', home);
   if (agents.length > 0 && (await isWanted(`Install the instructions for ${agents.join(', ')}?`))) {
@@ -88,11 +89,11 @@ function connectFound(context: Context, { provider, input }: FoundLogin): Promis
   return step(context, () => connect(given, provider, { token: true }));
 }
 
-async function connectNamed(context: Context, done: Done): Promise<void> {
-  const lines = context.openLines();
-  const name = (await lines.next('Connect which service, such as github or openai? (Enter: none) '))?.trim();
-  lines.close();
-  if (name && (await step(context, () => connect(quiet(context), name, {})))) done.connected.push(name);
+async function connectNamed(context: Context, ask: Ask, done: Done): Promise<void> {
+  const question = 'Connect which service, such as github or openai? (Enter: none)';
+  const name = await ask(question, { secret: false, isOptional: true });
+  if (name !== '' && (await step(context, () => connect(quiet(context), name, {}))))
+    done.connected.push(name);
 }
 
 /** Runs a step. Its failure is said, and ends no other step. */
