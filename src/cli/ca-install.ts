@@ -6,7 +6,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';
 import { shellWord } from '../lib/text.ts';
 import { openCa } from './ca.ts';
-import { type Call, findStores, isWritable, runCalls, storeKinds, type TrustStore } from './ca-stores.ts';
+import { findStores, isWritable, runCalls, storeKinds, type TrustStore } from './ca-stores.ts';
 import type { Context } from './context.ts';
 import { confirm } from './terminal.ts';
 
@@ -15,12 +15,12 @@ export interface StoreOptions {
   readonly yes?: boolean;
 }
 
-/** `sidekey ca install`: returns the exit code. */
+/** `sidekey ca install` */
 export function installCa(context: Context, options: StoreOptions): Promise<number> {
   return changeStores(context, options, 'install');
 }
 
-/** `sidekey ca uninstall`: returns the exit code. */
+/** `sidekey ca uninstall` */
 export function uninstallCa(context: Context, options: StoreOptions): Promise<number> {
   return changeStores(context, options, 'uninstall');
 }
@@ -38,35 +38,28 @@ async function changeStores(context: Context, options: StoreOptions, change: Cha
     keyFile: authorityFiles(view.config.ca.directory).key,
   }));
   const found = await findStores({ platform: process.platform, env }, installable(authority));
-  const stores = await Promise.all(
-    found.filter(({ kind }) => kinds.has(kind)).map((store) => examine(store, change)),
-  );
+  const stores = found.filter(({ kind }) => kinds.has(kind));
   if (stores.length === 0) {
     throw new SidekeyError('not_found', `No trust store of this kind was found: ${[...kinds].join(', ')}.`, {
       hint: 'on Debian: apt install ca-certificates libnss3-tools; for Java, set JAVA_HOME',
     });
   }
-  const due = stores.filter(({ outcome }) => outcome === 'changed');
+  const plans = await Promise.all(stores.map((store) => planFor(store, change)));
+  const due = stores.filter((_, index) => plans[index] === 'changed');
   if (due.length > 0) {
     const verb = change === 'install' ? 'Adds' : 'Removes';
     output.say(`${verb} ${authority.name} ${change === 'install' ? 'to' : 'from'}:`);
-    output.say(due.map(({ store }) => `  ${store.title}`).join('\n'));
+    output.say(due.map(({ title }) => `  ${title}`).join('\n'));
     if (change === 'install') output.say(await risk(authority, keyFile));
     if (options.yes !== true) await assertWanted(context, change);
   }
-  const results: Examined[] = [];
-  for (const each of stores) results.push(each.outcome === 'changed' ? await apply(each, change, env) : each);
-  output.result(
-    {
-      stores: results.map(({ store: { kind, title }, outcome, command }) => ({
-        kind,
-        title,
-        outcome,
-        command,
-      })),
-    },
-    results.map((result) => sentence(result, change)).join('\n'),
-  );
+  const results: Result[] = [];
+  for (const [index, store] of stores.entries()) {
+    const { kind, title } = store;
+    const outcome = plans[index] === 'changed' ? await apply(store, change, env) : plans[index]!;
+    results.push({ kind, title, outcome, command: commandFor(store[change], outcome) });
+  }
+  output.result({ stores: results }, results.map((result) => sentence(result, change)).join('\n'));
   const isDone = results.every(({ outcome }) => outcome === 'changed' || outcome === 'unchanged');
   return isDone ? exitCode.ok : exitCode.failure;
 }
@@ -85,32 +78,27 @@ function installable({ certificateFile, certificatePem, fingerprint }: Certifica
   return { file: certificateFile, pem: certificatePem, sha256: fingerprint, sha1 };
 }
 
-interface Examined {
-  readonly store: TrustStore;
+interface Result extends Pick<TrustStore, 'kind' | 'title'> {
   readonly outcome: Outcome;
   /** Command for a person, where this process cannot make the change; null: not needed. */
   readonly command: string | null;
 }
 
-async function examine(store: TrustStore, change: Change): Promise<Examined> {
-  if ((await store.has()) === (change === 'install')) return { store, outcome: 'unchanged', command: null };
-  if (await isWritable(store)) return { store, outcome: 'changed', command: null };
-  return { store, outcome: 'needs_root', command: commandOf(store[change], 'sudo ') };
+async function planFor(store: TrustStore, change: Change): Promise<Outcome> {
+  if ((await store.has()) === (change === 'install')) return 'unchanged';
+  return (await isWritable(store)) ? 'changed' : 'needs_root';
 }
 
-function commandOf(calls: readonly Call[], before: string): string {
-  return calls.map((words) => `${before}${words.map(shellWord).join(' ')}`).join(' && ');
-}
-
-async function apply(examined: Examined, change: Change, env: NodeJS.ProcessEnv): Promise<Examined> {
-  const { store } = examined;
-  const isCalled = await runCalls(store[change], env).then(
-    () => true,
-    () => false,
-  );
+async function apply(store: TrustStore, change: Change, env: NodeJS.ProcessEnv): Promise<Outcome> {
+  const isCalled = await runCalls(store[change], env);
   // Some programs succeed and change nothing.
-  if (isCalled && (await store.has()) === (change === 'install')) return examined;
-  return { store, outcome: 'failed', command: commandOf(store[change], '') };
+  return isCalled && (await store.has()) === (change === 'install') ? 'changed' : 'failed';
+}
+
+function commandFor(calls: TrustStore[Change], outcome: Outcome): string | null {
+  if (outcome !== 'needs_root' && outcome !== 'failed') return null;
+  const before = outcome === 'failed' ? '' : 'sudo ';
+  return calls.map((words) => `${before}${words.map(shellWord).join(' ')}`).join(' && ');
 }
 
 /** Explains in one line who trusts what, and how the key is kept. */
@@ -130,7 +118,7 @@ async function assertWanted({ ask, openLines }: Context, change: Change): Promis
   });
 }
 
-function sentence({ store: { title }, outcome, command }: Examined, change: Change): string {
+function sentence({ title, outcome, command }: Result, change: Change): string {
   const done = change === 'install' ? 'Installed in' : 'Removed from';
   switch (outcome) {
     case 'changed':

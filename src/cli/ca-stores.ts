@@ -1,13 +1,7 @@
-import { execFile } from 'node:child_process';
 import { access, constants, readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { delimiter, dirname, join } from 'node:path';
-import { promisify } from 'node:util';
 import { systemCode } from '../lib/errors.ts';
-
-const execute = promisify(execFile);
-
-/** Program and arguments. */
-export type Call = readonly [string, ...string[]];
+import { type Call, findProgram, runProgram } from './programs.ts';
 
 /** Kinds of trust stores, as `--store` names them. */
 export const storeKinds = ['system', 'browsers', 'java'] as const;
@@ -52,9 +46,10 @@ export async function findStores(machine: Machine, certificate: Installable): Pr
   ];
 }
 
-/** Runs the calls in order. Rejects with the error of the first that fails. */
-export async function runCalls(calls: readonly Call[], env: NodeJS.ProcessEnv): Promise<void> {
-  for (const [program, ...words] of calls) await execute(program, words, { env, timeout: 120_000 });
+/** Runs the calls in order until one fails; reports whether all succeeded. */
+export async function runCalls(calls: readonly Call[], env: NodeJS.ProcessEnv): Promise<boolean> {
+  for (const call of calls) if ((await runProgram(call, { env, timeout: 120_000 }))?.code !== 0) return false;
+  return true;
 }
 
 /** Reports whether this process may change a store. */
@@ -105,7 +100,7 @@ async function systemStore({ platform, env }: Machine, cert: Installable): Promi
     ];
   }
   for (const { folder, apply } of anchorFolders) {
-    const program = (await exists(folder)) ? await findProgram(apply, env) : null;
+    const program = (await exists(folder)) ? await programOf(apply, env) : null;
     if (program === null) continue;
     const file = join(folder, `${entryName(cert)}.crt`);
     return [
@@ -127,7 +122,7 @@ async function systemStore({ platform, env }: Machine, cert: Installable): Promi
 async function browserStores({ platform, env }: Machine, cert: Installable): Promise<TrustStore[]> {
   const home = env['HOME'] ?? '';
   // Elsewhere the browsers read the store of the system; Windows has another program of this name.
-  const certutil = platform === 'linux' && home !== '' ? await findProgram('certutil', env) : null;
+  const certutil = platform === 'linux' && home !== '' ? await programOf('certutil', env) : null;
   if (certutil === null) return [];
   const profiles = [
     join(home, '.mozilla', 'firefox'),
@@ -165,11 +160,11 @@ async function databasesIn(folder: string): Promise<string[]> {
 
 /** `cacerts` of `JAVA_HOME`, or else of the `java` on the `PATH`. */
 async function javaStores({ env }: Machine, cert: Installable): Promise<TrustStore[]> {
-  const java = await findProgram('java', env);
+  const java = await programOf('java', env);
   const home = env['JAVA_HOME'] ?? (java === null ? null : dirname(dirname(await realpath(java))));
   if (home === null || home === '') return [];
   const own = join(home, 'bin', 'keytool');
-  const keytool = (await exists(own)) ? own : await findProgram('keytool', env);
+  const keytool = (await exists(own)) ? own : await programOf('keytool', env);
   const file = join(home, 'lib', 'security', 'cacerts');
   if (keytool === null || !(await exists(file))) return [];
   // The password that Java ships with: it keys an integrity check and is no secret.
@@ -192,27 +187,16 @@ function entryName({ sha256 }: Installable): string {
 }
 
 /** Reports whether a call succeeds and prints a text. */
-async function printed([program, ...words]: Call, env: NodeJS.ProcessEnv, text: string): Promise<boolean> {
-  const ran = await execute(program, words, { env, timeout: 60_000 }).catch(() => null);
-  return ran?.stdout.includes(text) === true;
+async function printed(call: Call, env: NodeJS.ProcessEnv, text: string): Promise<boolean> {
+  const ended = await runProgram(call, { env, timeout: 60_000 });
+  return ended?.code === 0 && ended.stdout.includes(text);
 }
 
 async function exists(path: string): Promise<boolean> {
   return (await stat(path).catch(() => null)) !== null;
 }
 
-/** Returns the path of a program; administrators' programs are found although users do not have their folder. */
-async function findProgram(name: string, { PATH = '' }: NodeJS.ProcessEnv): Promise<string | null> {
-  for (const folder of [...PATH.split(delimiter), '/usr/sbin', '/sbin']) {
-    const file = join(folder, name);
-    if (
-      folder !== '' &&
-      (await access(file, constants.X_OK).then(
-        () => true,
-        () => false,
-      ))
-    )
-      return file;
-  }
-  return null;
+/** Finds a program; also those of administrators, whose folders users do not have on their `PATH`. */
+function programOf(name: string, { PATH = '' }: NodeJS.ProcessEnv): Promise<string | null> {
+  return findProgram(name, [PATH, '/usr/sbin', '/sbin'].join(delimiter));
 }

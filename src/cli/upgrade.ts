@@ -1,10 +1,10 @@
-import { execFile, spawn } from 'node:child_process';
 import { existsSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { packageRoot } from '../lib/package-files.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';
 import type { Context } from './context.ts';
+import { runProgram, showProgram } from './programs.ts';
 import { packageVersion } from './command.ts';
 
 /**
@@ -18,15 +18,15 @@ export async function upgrade(
   { check = false }: { readonly check?: boolean },
 ): Promise<number | void> {
   const installed = packageVersion();
-  const newest = (
-    await output.during('Asking npm for the newest version', () => npm(['view', 'sidekey', 'version'], env))
-  ).trim();
+  const newest = await output.during('Asking npm for the newest version', () =>
+    npm(['view', 'sidekey', 'version'], env),
+  );
   const facts = { installed, newest, newer: isNewer(newest, installed) };
   if (!facts.newer) {
     output.result(facts, `Sidekey ${installed} is the newest version.`);
     return;
   }
-  const command = ['install', '--global', `sidekey@${newest}`];
+  const command = ['npm', 'install', '--global', `sidekey@${newest}`] as const;
   if (check) {
     const how = (await isGlobal(env)) ? 'sidekey upgrade' : elsewhere();
     output.result(facts, `Sidekey ${newest} is available; this is ${installed}.\n  → ${how}`);
@@ -36,19 +36,11 @@ export async function upgrade(
     const sentence = `npm has not installed this copy of Sidekey ${installed}, so it cannot be replaced by ${newest}.`;
     throw new SidekeyError('input_invalid', sentence, { hint: elsewhere() });
   }
-  output.say(`npm ${command.join(' ')}`);
-  const exit = await new Promise<number>((resolve, reject) => {
-    // Standard output is for the result.
-    const child = spawn('npm', command, {
-      env,
-      stdio: ['ignore', 2, 2],
-      shell: process.platform === 'win32',
-    });
-    child.once('error', reject).once('close', (code) => resolve(code ?? exitCode.failure));
-  });
-  if (exit !== 0) {
+  output.say(command.join(' '));
+  // Standard output is for the result.
+  if ((await showProgram(command, { env, stdio: ['ignore', 2, 2], shell })) !== 0) {
     throw new SidekeyError('file_unwritable', `npm could not install Sidekey ${newest}.`, {
-      hint: `read its message above, then: npm ${command.join(' ')}`,
+      hint: `read its message above, then: ${command.join(' ')}`,
     });
   }
   output.result(
@@ -56,6 +48,9 @@ export async function upgrade(
     `Sidekey ${newest} is installed. A running proxy continues with ${installed} until its next start.\n  → sidekey service install   (restarts the service)`,
   );
 }
+
+// On Windows, npm is a script.
+const shell = process.platform === 'win32';
 
 /** The way to a newer version for a copy that npm did not install globally. */
 function elsewhere(): string {
@@ -65,26 +60,22 @@ function elsewhere(): string {
 }
 
 async function isGlobal(env: NodeJS.ProcessEnv): Promise<boolean> {
-  const root = (await npm(['root', '--global'], env)).trim();
+  const root = await npm(['root', '--global'], env);
   return existsSync(root) && realpathSync(root) === dirname(realpathSync(packageRoot));
 }
 
 /** Returns the output of npm, which knows the registry, the proxy and the login of this machine. */
-function npm(args: readonly string[], env: NodeJS.ProcessEnv): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const windows = process.platform === 'win32';
-    execFile('npm', [...args], { env, encoding: 'utf8', shell: windows }, (error, stdout, stderr) => {
-      if (error === null) return resolve(stdout);
-      const why = error.code === 'ENOENT' ? 'npm is not installed' : /npm error code (\w+)/.exec(stderr)?.[1];
-      const sentence = `The newest version is not known (${why ?? 'npm failed'}).`;
-      reject(
-        new SidekeyError('upstream_unreachable', sentence, {
-          hint: 'npm view sidekey version',
-          cause: error,
-        }),
-      );
-    });
-  });
+async function npm(args: readonly string[], env: NodeJS.ProcessEnv): Promise<string> {
+  const ended = await runProgram(['npm', ...args], { env, shell });
+  if (ended?.code === 0) return ended.stdout.trim();
+  const why = ended === null ? 'npm is not installed' : /npm error code (\w+)/.exec(ended.stderr)?.[1];
+  throw new SidekeyError(
+    'upstream_unreachable',
+    `The newest version is not known (${why ?? 'npm failed'}).`,
+    {
+      hint: 'npm view sidekey version',
+    },
+  );
 }
 
 /** Compares `major.minor.patch`; a pre-release is older than its release (semver.org, section 11). */

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readdir, unlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { writeConfigAtomically } from '../../config/edit.ts';
@@ -105,18 +106,15 @@ function ignore(): void {}
 
 async function runEditor([program = '', ...words]: readonly string[], draft: string, env: NodeJS.ProcessEnv) {
   process.on('SIGINT', ignore);
-  const ended = Promise.withResolvers<number | string>();
-  spawn(program, [...words, draft], { env, stdio: 'inherit' })
-    .once('error', (error) =>
-      ended.resolve(
-        isSystemError(error, 'ENOENT') ? 'is not installed' : `cannot be started (${systemCode(error)})`,
-      ),
-    )
-    .once('close', (code, signal) => ended.resolve(code ?? `was ended by ${signal}`));
-  const end = await ended.promise;
+  const editing = once(spawn(program, [...words, draft], { env, stdio: 'inherit' }), 'close');
+  const what = await editing.then(
+    ([code, signal]) =>
+      code === 0 ? null : code === null ? `was ended by ${signal}` : `ended with exit code ${code}`,
+    (error: unknown) =>
+      isSystemError(error, 'ENOENT') ? 'is not installed' : `cannot be started (${systemCode(error)})`,
+  );
   process.off('SIGINT', ignore);
-  if (end === 0) return;
-  const what = typeof end === 'number' ? `ended with exit code ${end}` : end;
+  if (what === null) return;
   throw new SidekeyError('input_invalid', `The editor ${program} ${what}. The config file is not changed.`, {
     hint: 'set VISUAL or EDITOR to another editor: EDITOR=nano sidekey config edit',
   });

@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
-import { constants } from 'node:fs';
-import { access, mkdir, writeFile } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type Client, clients } from '../../clients/programs.ts';
+import { findProgram } from '../programs.ts';
 import type { ProbeFixture } from './checks.ts';
 
 /** Result of one probe. */
@@ -94,19 +94,6 @@ function ended(
       resolve({ exit, ...written, timedOut });
     });
   });
-}
-
-async function findProgram(name: string, path: string): Promise<string | null> {
-  for (const folder of path.split(delimiter)) {
-    if (folder === '') continue;
-    const file = join(folder, name);
-    const isThere = await access(file, constants.X_OK).then(
-      () => true,
-      () => false,
-    );
-    if (isThere) return file;
-  }
-  return null;
 }
 
 /** A probe of a program. */

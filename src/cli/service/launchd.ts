@@ -17,19 +17,19 @@ export function launchd(home: string, uid: number, env: NodeJS.ProcessEnv): Serv
       for (const folder of [dirname(file), dirname(log)]) await mkdir(folder, { recursive: true });
       await writeFile(file, plistText(plan, log), { mode: 0o600 });
       // It is not loaded yet, or in an older form.
-      await tryRun('launchctl', ['bootout', `${domain}/${label}`], env);
-      await runTool('launchctl', ['bootstrap', domain, file], env);
+      await tryRun(['launchctl', 'bootout', `${domain}/${label}`], env);
+      await runTool(['launchctl', 'bootstrap', domain, file], env);
       return [file];
     },
     async uninstall() {
       if (!existsSync(file)) return [];
-      await tryRun('launchctl', ['bootout', `${domain}/${label}`], env);
+      await tryRun(['launchctl', 'bootout', `${domain}/${label}`], env);
       await rm(file);
       return [file];
     },
     async state() {
       if (!existsSync(file)) return null;
-      const { code, stdout } = await tryRun('launchctl', ['print', `${domain}/${label}`], env);
+      const { code, stdout } = await tryRun(['launchctl', 'print', `${domain}/${label}`], env);
       const state = /^\tstate = (.*)$/m.exec(stdout)?.[1] ?? 'not loaded';
       const pid = Number(/^\tpid = (\d+)$/m.exec(stdout)?.[1] ?? 0) || null;
       return { running: code === 0 && state === 'running', state, pid, since: null, file };

@@ -1,5 +1,5 @@
-import { execFile } from 'node:child_process';
 import { SidekeyError } from '../../lib/errors.ts';
+import { type Call, type Ended, runProgram } from '../programs.ts';
 
 /** The service to install. */
 export interface Plan {
@@ -32,39 +32,24 @@ export interface ServiceManager {
   /** Null: it is not installed. */
   state(): Promise<ServiceState | null>;
   /** Returns the program that prints the log, with its arguments. */
-  logs(lines: number, follow: boolean): readonly [string, ...string[]];
-}
-
-/** Result of a program. */
-interface Ended {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
+  logs(lines: number, follow: boolean): Call;
 }
 
 /** Runs a program of the service manager. @throws SidekeyError `service_failed` if it is not there */
-export function tryRun(program: string, args: readonly string[], env: NodeJS.ProcessEnv): Promise<Ended> {
-  return new Promise((resolve, reject) => {
-    execFile(program, [...args], { env, encoding: 'utf8' }, (error, stdout, stderr) => {
-      if (error?.code === 'ENOENT') {
-        const sentence = `This system has no ${program}, which manages services.`;
-        const hint = 'start Sidekey with the service manager of your system: sidekey start --config FILE';
-        reject(new SidekeyError('service_failed', sentence, { hint }));
-      } else resolve({ code: typeof error?.code === 'number' ? error.code : error ? 1 : 0, stdout, stderr });
-    });
+export async function tryRun(call: Call, env: NodeJS.ProcessEnv): Promise<Ended> {
+  const ended = await runProgram(call, { env });
+  if (ended !== null) return ended;
+  throw new SidekeyError('service_failed', `This system has no ${call[0]}, which manages services.`, {
+    hint: 'start Sidekey with the service manager of your system: sidekey start --config FILE',
   });
 }
 
 /** Runs a program of the service manager. @throws SidekeyError `service_failed` with its last words */
-export async function runTool(
-  program: string,
-  args: readonly string[],
-  env: NodeJS.ProcessEnv,
-): Promise<string> {
-  const { code, stdout, stderr } = await tryRun(program, args, env);
+export async function runTool(call: Call, env: NodeJS.ProcessEnv): Promise<string> {
+  const { code, stdout, stderr } = await tryRun(call, env);
   if (code === 0) return stdout;
   const said = stderr.trim().split('\n').at(-1) || `exit code ${code}`;
-  throw new SidekeyError('service_failed', `"${[program, ...args].join(' ')}" failed: ${said}`, {
+  throw new SidekeyError('service_failed', `"${call.join(' ')}" failed: ${said}`, {
     hint: 'sidekey service logs',
   });
 }

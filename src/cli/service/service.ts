@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
@@ -9,6 +8,7 @@ import { exitCode } from '../../lib/failures.ts';
 import { pause, systemTimers } from '../../lib/timers.ts';
 import type { Context } from '../context.ts';
 import { isoTime, proxyUrl, relativeTime } from '../format.ts';
+import { showProgram } from '../programs.ts';
 import { askHealth } from '../status/finding.ts';
 import { launchd } from './launchd.ts';
 import type { ServiceManager } from './manager.ts';
@@ -124,11 +124,7 @@ export async function showLogs(
       hint: 'sidekey service logs --lines 200',
     });
   }
-  const [program, ...args] = managerOf(env).logs(Number(lines), follow);
-  const child = spawn(program, args, { stdio: 'inherit', env });
-  return await new Promise((resolve, reject) => {
-    child.once('error', reject).once('close', (code) => resolve(code ?? exitCode.failure));
-  });
+  return showProgram(managerOf(env).logs(Number(lines), follow), { stdio: 'inherit', env });
 }
 
 /** @throws SidekeyError `service_failed` on a system without systemd or launchd */

@@ -13,7 +13,7 @@ const socketUnit = 'sidekey.socket';
 export function systemd(folder: string, env: NodeJS.ProcessEnv): ServiceManager {
   const units = join(folder, 'systemd', 'user');
   const files = [join(units, socketUnit), join(units, serviceUnit)];
-  const control = (...args: string[]) => runTool('systemctl', ['--user', ...args], env);
+  const control = (...args: string[]) => runTool(['systemctl', '--user', ...args], env);
 
   return {
     async install(plan) {
@@ -36,7 +36,7 @@ export function systemd(folder: string, env: NodeJS.ProcessEnv): ServiceManager 
       for (const file of there) await rm(file);
       await control('daemon-reload');
       // A failed unit stays listed otherwise.
-      await tryRun('systemctl', ['--user', 'reset-failed', serviceUnit, socketUnit], env);
+      await tryRun(['systemctl', '--user', 'reset-failed', serviceUnit, socketUnit], env);
       return there;
     },
     async state() {
