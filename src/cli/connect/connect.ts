@@ -22,7 +22,7 @@ import { assertWorks } from './verify.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { checkName } from '../format.ts';
 import { titleOf } from '../grant/format.ts';
-import { changePolicy, metadataOf } from '../grant/set.ts';
+import { metadataOf } from '../grant/set.ts';
 import { confirm } from '../terminal.ts';
 import { defaultUser, stateNow } from '../../grants/grant.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
@@ -105,13 +105,7 @@ export async function connect(
         const verification = await (flow === 'authorization_code'
           ? check()
           : context.output.during(`Verifying the credential at ${provider.title}`, check));
-        const connected = await finishGrant(
-          { ...request, flow, plan, verification },
-          { credential, ...rest },
-        );
-        if (options.meta !== undefined)
-          await changePolicy(state, connected.grant, { metadata }, context.now());
-        return connected;
+        return finishGrant({ ...request, flow, plan, verification, metadata }, { credential, ...rest });
       };
       return noting(request, existing, async () =>
         flow === 'authorization_code' ? byCode(request, keep) : keep(await (await obtainBy(flow))(request)),

@@ -13,6 +13,7 @@ import { details as lines } from '../display.ts';
 import { relativeTime } from '../format.ts';
 import { detailed, keepGrant } from '../grant/import.ts';
 import { accountOf, expiryOf, grantCommand, grantJson, scopesOf, titleOf } from '../grant/format.ts';
+import { changePolicy } from '../grant/set.ts';
 import { displayName } from '../../config/problem.ts';
 import { type Grant, stateNow } from '../../grants/grant.ts';
 import type { Probe, Provider } from '../../grants/provider.ts';
@@ -125,6 +126,8 @@ type FinishRequest = Pick<ConnectRequest, 'context' | 'state' | 'provider' | 'na
   readonly flow: string;
   readonly plan: DomainPlan;
   readonly verification: Verification;
+  /** `--meta`; empty: none. */
+  readonly metadata: Readonly<Record<string, string>>;
 };
 
 /**
@@ -138,7 +141,10 @@ export async function finishGrant(request: FinishRequest, obtained: Obtained): P
   const { scopes } = obtained;
   const credential =
     obtained.credential.type === 'oauth2' ? { ...obtained.credential, flow } : obtained.credential;
-  const details = { ...request.verification.details, ...obtained.details };
+  // The answer to the verification may repeat the token response under other names.
+  const known = new Set(Object.values(obtained.details ?? {}));
+  const more = Object.entries(request.verification.details ?? {}).filter(([, value]) => !known.has(value));
+  const details = { ...Object.fromEntries(more), ...obtained.details };
   const { audience, widened, grown, kept } = plan;
   const { grant, replaced } = await keepGrant(
     state,
@@ -151,6 +157,8 @@ export async function finishGrant(request: FinishRequest, obtained: Obtained): P
       now: context.now,
     },
   );
+  const { metadata } = request;
+  if (Object.keys(metadata).length > 0) await changePolicy(state, grant, { metadata }, context.now());
   // The credential is new, so the earlier failure no longer applies.
   if (replaced && credential.type === 'oauth2') void state.activity.refreshed(grant.id);
   const warnings: Warning[] = [];

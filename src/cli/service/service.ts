@@ -1,8 +1,8 @@
-import { existsSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { dirname, isAbsolute, join, sep } from 'node:path';
-import { door } from '../../lib/package-files.ts';
+import { basename, delimiter, dirname, isAbsolute, join, sep } from 'node:path';
+import { door, isExecutable } from '../../lib/package-files.ts';
 import { listenFailure, SidekeyError } from '../../lib/errors.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { pause, systemTimers } from '../../lib/timers.ts';
@@ -44,7 +44,14 @@ export async function installService(context: Context): Promise<void> {
   const variables = join(dirname(config.file), 'service.env');
   await mkdir(dirname(config.store.path), { recursive: true, mode: 0o700 });
   const files = await manager.install({
-    command: [process.execPath, `--env-file-if-exists=${variables}`, door, 'start', '--config', config.file],
+    command: [
+      lasting(process.execPath, env['PATH'] ?? ''),
+      `--env-file-if-exists=${variables}`,
+      ...(isExecutable ? [] : [door]),
+      'start',
+      '--config',
+      config.file,
+    ],
     environment: env['PATH'] === undefined ? {} : { PATH: env['PATH'] },
     listen,
     stopMs: config.limits.drain + stopGraceMs,
@@ -59,6 +66,20 @@ export async function installService(context: Context): Promise<void> {
       `  variables for env: references of the config: ${variables}${existsSync(variables) ? '' : ' (not there yet; make it with mode 0600)'}`,
       'Next: sidekey service status, sidekey service logs',
     ].join('\n'),
+  );
+}
+
+/**
+ * Returns the path of a program on the PATH where that leads to the same file: a package manager such as Homebrew has each
+ * version in a folder of its own, and keeps the link.
+ */
+function lasting(program: string, path: string): string {
+  const links = path.split(delimiter).filter(isAbsolute);
+  const file = realpathSync(program);
+  return (
+    links
+      .map((folder) => join(folder, basename(program)))
+      .find((link) => existsSync(link) && realpathSync(link) === file) ?? program
   );
 }
 

@@ -130,8 +130,11 @@ describe('connect --print-url, and --finish in another process', () => {
     const at = await acmeHome();
     const begun = await printed(at, '--name', 'desk', '--user', 'alice', '--scope', 'read:tickets');
     const callback = await at.consent(begun.consent_url);
-    const ran = await at.run(['connect', '--finish', callback.href, '--json']);
+    const ran = await at.run(['connect', '--finish', callback.href, '--meta', 'team=infra', '--json']);
     expect(ran.exit, ran.stderr).toBe(0);
+    expect(await at.json(['grant', 'show', 'desk'])).toMatchObject({
+      settings: { metadata: { team: 'infra' } },
+    });
     expect(JSON.parse(ran.stdout)).toMatchObject({
       name: 'desk',
       user: 'alice',
@@ -169,7 +172,7 @@ describe('connect --print-url, and --finish in another process', () => {
     expect(at.helpdesk.tokenRequestCount('authorization_code')).toBe(1);
   });
 
-  test('ends when or it timed out', async () => {
+  test('is over after its time', async () => {
     const at = await acmeHome();
     const { href } = await at.consent((await printed(at, '--timeout', '1ms')).consent_url);
     const ran = await at.run(['connect', '--finish', href]);

@@ -4,9 +4,9 @@
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { symlink, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { openListeningSocket } from '../../../src/app/worker-ipc.ts';
 import { home, type Ran, program } from '../../support/command-line.ts';
@@ -83,8 +83,14 @@ describe.skipIf(why !== null)(
       const text = { version: 1, proxy: { listen: `127.0.0.1:${port}` }, admin: { listen: '127.0.0.1:0' } };
       await writeFile(at.configFile, JSON.stringify(text));
       const run = await session(await tempFolder());
+      // As a package manager links a program whose file has a version in its path.
+      const links = await tempFolder();
+      const link = join(links, basename(process.execPath));
+      await symlink(process.execPath, link);
       const sidekey = (args: string) =>
-        run(`'${process.execPath}' '${program}' service ${args} --json --config '${at.configFile}'`);
+        run(
+          `PATH='${links}:'"$PATH" '${process.execPath}' '${program}' service ${args} --json --config '${at.configFile}'`,
+        );
 
       const before = await sidekey('status');
       expect([before.exit, JSON.parse(before.stdout)]).toEqual([1, { installed: false }]);
@@ -92,6 +98,8 @@ describe.skipIf(why !== null)(
       expect(installed).toMatchObject({ exit: 0, stderr: '' });
       expect(JSON.parse((await sidekey('status')).stdout)).toMatchObject({ installed: true, running: true });
       expect(await status(port)).toBe(200);
+      const { file } = JSON.parse((await sidekey('status')).stdout) as { file: string };
+      expect(readFileSync(file, 'utf8')).toMatch(new RegExp(`^ExecStart="?${link}\\b`, 'm'));
 
       const restarting = { now: true };
       const restart = run('systemctl --user restart sidekey.service').finally(() => (restarting.now = false));

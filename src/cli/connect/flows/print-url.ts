@@ -10,6 +10,7 @@ import { isoTime, relativeTime } from '../../format.ts';
 import { findProvider } from '../../pick.ts';
 import { existingGrant, planDomains } from '../allowed-domains.ts';
 import { redirectOf, writtenRedirectUri } from '../browser/browser.ts';
+import { metadataOf } from '../../grant/set.ts';
 import { finishGrant, report } from '../finish-grant.ts';
 import { type ConnectOptions, type ConnectRequest, noting, timeoutOf } from '../request.ts';
 import { assertWorks } from '../verify.ts';
@@ -73,8 +74,9 @@ export async function printUrl(request: Omit<ConnectRequest, 'upstream' | 'signa
 export async function finishConsent(
   context: Context,
   named: string | undefined,
-  { finish = '', state: said, verify }: Pick<ConnectOptions, 'finish' | 'state' | 'verify'>,
+  { finish = '', state: said, verify, meta }: Pick<ConnectOptions, 'finish' | 'state' | 'verify' | 'meta'>,
 ): Promise<void> {
+  const metadata = metadataOf(meta ?? []);
   const callback = parseCallback(finish === '-' ? await context.readInput() : finish);
   const stateOfFlow = stateOf(callback, said);
   const { provider, connected } = await context.withState(async (state) => {
@@ -108,7 +110,10 @@ export async function finishConsent(
         const signal = AbortSignal.timeout(state.config.limits.refresh_timeout);
         const how = { isIssued: true, isWanted: verify !== false };
         const verification = await assertWorks({ ...request, signal }, sealed, how);
-        return finishGrant({ ...request, flow: 'authorization_code', plan, verification }, obtained);
+        return finishGrant(
+          { ...request, flow: 'authorization_code', plan, verification, metadata },
+          obtained,
+        );
       });
     });
     return { provider, connected };
