@@ -6,7 +6,7 @@ import {
   assertSettings,
   configuredProvider,
   defineProvider,
-  type FoundProvider,
+  discoverProvider,
   scopesToAsk,
 } from './provider.ts';
 import {
@@ -18,7 +18,6 @@ import {
   startConsentTimeout,
   timeoutOf,
 } from './request.ts';
-import { assertWorks } from './verify.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { checkName } from '../format.ts';
 import { titleOf } from '../grant/format.ts';
@@ -49,7 +48,7 @@ export async function connect(
     return connect(context, await chooseProvider(context), options);
   }
   const given = options.fromEnv === undefined ? context : fromVariable(context, options.fromEnv);
-  const found = options.discover === true ? await discovered(context, named, options) : null;
+  const found = options.discover === true ? await discoverProvider(context, named, options) : null;
   const providerName = found?.provider.name ?? named;
   if (options.authUrl !== undefined || options.tokenUrl !== undefined) {
     await defineProvider(context, providerName, options);
@@ -94,22 +93,14 @@ export async function connect(
     const connecting = withUpstreamClient(state.config, context.env, (upstream) => {
       const request: ConnectRequest = { ...asked, upstream, signal: consentTimeout.signal };
       const keep = async (obtained: Obtained) => {
-        const { credential, ...rest } = sealingSecret(obtained, provider, secret);
-        const check = () =>
-          assertWorks(
-            request,
-            { credential, audience: plan.audience },
-            { isIssued: flow !== 'token' && flow !== 'import', isWanted: options.verify !== false },
-          );
-        // A person may still be asked for the address of a consent.
-        const verification = await (flow === 'authorization_code'
-          ? check()
-          : context.output.during(`Verifying the credential at ${provider.title}`, check));
-        return finishGrant({ ...request, flow, plan, verification, metadata }, { credential, ...rest });
+        const sealing = sealingSecret(obtained, provider, secret);
+        return finishGrant({ ...request, flow, plan, verify: options.verify, metadata }, sealing);
       };
-      return noting(request, existing, async () =>
-        flow === 'authorization_code' ? byCode(request, keep) : keep(await (await obtainBy(flow))(request)),
-      );
+      return noting(request, existing, async () => {
+        if (flow !== 'authorization_code') return keep(await (await obtainers[flow]())(request));
+        const { byAuthorizationCode } = await import('./flows/authorization-code.ts');
+        return byAuthorizationCode(request, keep, (connected) => connectedPage(provider, connected));
+      });
     });
     return connecting.finally(() => consentTimeout.end());
   });
@@ -167,24 +158,6 @@ async function assertReplaces(
   });
 }
 
-async function discovered(
-  context: Context,
-  address: string,
-  options: ConnectOptions,
-): Promise<FoundProvider> {
-  const { discoverProvider } = await import('./provider.ts');
-  return discoverProvider(context, address, options);
-}
-
-/** Stores the credential before the browser receives the last page. */
-async function byCode(
-  request: ConnectRequest,
-  keep: (obtained: Obtained) => Promise<Connected>,
-): Promise<Connected> {
-  const { byAuthorizationCode } = await import('./flows/authorization-code.ts');
-  return byAuthorizationCode(request, keep, (connected) => connectedPage(request.provider, connected));
-}
-
 /** Flows without a browser, each imported at its first use. */
 const obtainers: { readonly [flow in Exclude<ConnectFlow, 'authorization_code'>]: () => Promise<Obtain> } = {
   device_code: async () => (await import('./flows/device.ts')).obtainByDevice,
@@ -197,11 +170,6 @@ const obtainers: { readonly [flow in Exclude<ConnectFlow, 'authorization_code'>]
   token: async () => (await import('./flows/token.ts')).pasteToken,
   import: async () => (await import('./flows/token.ts')).importToken,
 };
-
-/** Loads a flow. */
-function obtainBy(flow: keyof typeof obtainers): Promise<Obtain> {
-  return obtainers[flow]();
-}
 
 /** A flow: one of OAuth, or a credential that the user supplies. */
 export type ConnectFlow = Flow | 'token' | 'import';

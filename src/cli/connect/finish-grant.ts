@@ -7,7 +7,7 @@ import {
 } from './allowed-domains.ts';
 import type { FinishPage } from './browser/browser.ts';
 import type { ConnectRequest, Obtained } from './request.ts';
-import type { Verification } from './verify.ts';
+import { assertWorks, type Verification } from './verify.ts';
 import type { Context } from '../context.ts';
 import { details as lines } from '../display.ts';
 import { relativeTime } from '../format.ts';
@@ -121,31 +121,38 @@ export interface Connected {
   readonly verification: Verification;
 }
 
-type FinishRequest = Pick<ConnectRequest, 'context' | 'state' | 'provider' | 'name' | 'user' | 'scopes'> & {
+type FinishRequest = Omit<ConnectRequest, 'existing' | 'options'> & {
   /** The flow that obtained the credential. */
   readonly flow: string;
   readonly plan: DomainPlan;
-  readonly verification: Verification;
+  /** False: the credential is stored unverified. */
+  readonly verify: boolean | undefined;
   /** `--meta`; empty: none. */
   readonly metadata: Readonly<Record<string, string>>;
 };
 
 /**
- * Stores the credential, and allows the hosts of the provider. If the map cannot be written, the grant is
+ * Verifies and stores the credential, and allows the hosts of the provider. If the map cannot be written, the grant is
  * kept.
  *
- * @throws SidekeyError `already_exists`, `audit_unavailable`; errors of `keepGrant`
+ * @throws SidekeyError `already_exists`, `audit_unavailable`; errors of `assertWorks` and `keepGrant`
  */
 export async function finishGrant(request: FinishRequest, obtained: Obtained): Promise<Connected> {
   const { context, state, provider, name, user, plan, flow } = request;
   const { scopes } = obtained;
+  const { audience, widened, grown, kept } = plan;
+  const how = { isIssued: flow !== 'token' && flow !== 'import', isWanted: request.verify !== false };
+  const check = () => assertWorks(request, { credential: obtained.credential, audience }, how);
+  // A person may still be asked for the address of a consent.
+  const verification = await (flow === 'authorization_code'
+    ? check()
+    : context.output.during(`Verifying the credential at ${provider.title}`, check));
   const credential =
     obtained.credential.type === 'oauth2' ? { ...obtained.credential, flow } : obtained.credential;
   // The answer to the verification may repeat the token response under other names.
   const known = new Set(Object.values(obtained.details ?? {}));
-  const more = Object.entries(request.verification.details ?? {}).filter(([, value]) => !known.has(value));
+  const more = Object.entries(verification.details ?? {}).filter(([, value]) => !known.has(value));
   const details = { ...Object.fromEntries(more), ...obtained.details };
-  const { audience, widened, grown, kept } = plan;
   const { grant, replaced } = await keepGrant(
     state,
     { name, user, provider: provider.name, scopes },
@@ -207,6 +214,6 @@ export async function finishGrant(request: FinishRequest, obtained: Obtained): P
     edits,
     ungranted,
     warnings,
-    verification: request.verification,
+    verification,
   };
 }

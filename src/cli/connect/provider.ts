@@ -259,7 +259,7 @@ function wrong(what: string, hint: string): SidekeyError {
 }
 
 /** A discovered provider, with the secret of the registered client, which no file contains. */
-export interface FoundProvider {
+interface FoundProvider {
   readonly provider: Provider;
   /** Secret of the registered client; null: it has none. */
   readonly clientSecret: string | null;

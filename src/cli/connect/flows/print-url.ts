@@ -13,7 +13,6 @@ import { redirectOf, writtenRedirectUri } from '../browser/browser.ts';
 import { metadataOf } from '../../grant/set.ts';
 import { finishGrant, report } from '../finish-grant.ts';
 import { type ConnectOptions, type ConnectRequest, noting, timeoutOf } from '../request.ts';
-import { assertWorks } from '../verify.ts';
 import { obtainByCode } from './authorization-code.ts';
 
 const defaultTimeoutMs = 3_600_000;
@@ -106,14 +105,9 @@ export async function finishConsent(
       const request = { context, state, upstream, provider, name, user, scopes };
       return noting(request, existing, async () => {
         const obtained = await obtainByCode(request, { ...session, acceptBareCode: true }, callback);
-        const sealed = { credential: obtained.credential, audience: plan.audience };
         const signal = AbortSignal.timeout(state.config.limits.refresh_timeout);
-        const how = { isIssued: true, isWanted: verify !== false };
-        const verification = await assertWorks({ ...request, signal }, sealed, how);
-        return finishGrant(
-          { ...request, flow: 'authorization_code', plan, verification, metadata },
-          obtained,
-        );
+        const flow = 'authorization_code';
+        return finishGrant({ ...request, signal, flow, plan, verify, metadata }, obtained);
       });
     });
     return { provider, connected };
