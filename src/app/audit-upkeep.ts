@@ -1,5 +1,6 @@
 import fs from 'node:fs';
 import { dirname } from 'node:path';
+import { promisify } from 'node:util';
 import type { AuditLog } from '../audit/event.ts';
 import { otlpSink, post, signature, webhookSink } from '../audit/export/http.ts';
 import {
@@ -328,12 +329,8 @@ function sinkTransports({ upstream, stdout = process.stdout }: SinkParts): SinkT
       tls ? dialer.connect({ scheme: 'https', host, port }) : dialer.connect({ scheme: 'http', host, port }),
     openDatagrams: datagrams,
     connectLocal,
-    writeStdout: (text) =>
-      new Promise((resolve, reject) => {
-        stdout.write(text, (error) => {
-          if (error === undefined || error === null) resolve();
-          else reject(error);
-        });
-      }),
+    writeStdout: promisify(
+      (text: string, written: (error?: Error | null) => void) => void stdout.write(text, written),
+    ),
   };
 }

@@ -1,8 +1,17 @@
+import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { refusalOf } from '../http/problem.ts';
 import { listenFailure, SidekeyError } from '../lib/errors.ts';
-import { markup, type Markup, type Page, type PageAnswer, renderPage, wantsPage } from '../lib/html.ts';
+import {
+  markup,
+  type Markup,
+  type Page,
+  type PageAnswer,
+  renderPage,
+  sendPage,
+  wantsPage,
+} from '../lib/html.ts';
 import { asTyped, type Log } from '../lib/log.ts';
 import { untrusted } from '../lib/text.ts';
 import { type Timers, within } from '../lib/timers.ts';
@@ -58,14 +67,11 @@ export function createAdminServer(parts: AdminParts): AdminServer {
   let closing: Promise<void> | undefined;
   return {
     async listen(host, port) {
-      await new Promise<void>((resolve, reject) => {
-        const failed = (cause: Error) =>
-          reject(listenFailure(cause, { host, port, setting: 'admin.listen' }));
-        server.once('error', failed).listen({ host, port, exclusive: true }, () => {
-          server.off('error', failed);
-          resolve();
-        });
-      });
+      await once(server.listen({ host, port, exclusive: true }), 'listening').catch(
+        (cause: NodeJS.ErrnoException) => {
+          throw listenFailure(cause, { host, port, setting: 'admin.listen' });
+        },
+      );
       const { address, port: actual } = server.address() as AddressInfo;
       return { host: address, port: actual };
     },
@@ -95,7 +101,9 @@ async function serve(request: IncomingMessage, response: ServerResponse, parts: 
     const status = error instanceof SidekeyError ? error.status : 500;
     answer = plainPage(status, 'Sidekey cannot answer now', ['Try again in a moment; the log says why.']);
   }
-  await write(request, response, answer ?? otherPage(request));
+  // The rest of a too long form is not read, so the connection cannot be reused.
+  if (!request.complete) response.shouldKeepAlive = false;
+  await sendPage(request, response, answer ?? otherPage(request));
 }
 
 async function answerTo(request: IncomingMessage, parts: AdminParts): Promise<PageAnswer | null> {
@@ -136,26 +144,6 @@ async function formOf(request: IncomingMessage): Promise<string | null> {
 function peerOf({ remoteAddress = '', remotePort = 0 }: Socket): string {
   const address = remoteAddress.replace(/^::ffff:/, '');
   return `${address.includes(':') ? `[${address}]` : address}:${remotePort}`;
-}
-
-/** Sends a response. Resolves when it is sent, or the connection is closed. */
-function write(
-  request: IncomingMessage,
-  response: ServerResponse,
-  { status, headers, body }: PageAnswer,
-): Promise<void> {
-  return new Promise((resolve) => {
-    if (response.destroyed) {
-      resolve();
-      return;
-    }
-    response.once('close', () => resolve());
-    const length = Buffer.byteLength(body);
-    // The rest of a too long form is not read, so the connection cannot be reused.
-    const connection = request.complete ? {} : { connection: 'close' };
-    response.writeHead(status, { ...headers, ...connection, 'content-length': length });
-    response.end(request.method === 'HEAD' ? undefined : body);
-  });
 }
 
 /** Routes of a link: `GET` returns the question, `POST` takes the answer of a person. */

@@ -1,4 +1,5 @@
 import fs from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { constants, crc32, deflateRaw, inflateRawSync } from 'node:zlib';
 import { isSystemError } from '../lib/errors.ts';
@@ -50,13 +51,7 @@ export function plainReader(fd: number): LogReader {
   return {
     size: () => fs.fstatSync(fd).size,
     readSync: (into, at) => fs.readSync(fd, into, 0, into.length, at),
-    read: (into, at) =>
-      new Promise((resolve, reject) => {
-        fs.read(fd, into, 0, into.length, at, (error, count) => {
-          if (error === null) resolve(count);
-          else reject(error);
-        });
-      }),
+    read: async (into, at) => (await promisify(fs.read)(fd, into, 0, into.length, at)).bytesRead,
     close: () => fs.closeSync(fd),
   };
 }
@@ -69,16 +64,10 @@ function packedReader(fd: number): LogReader {
     size: () => (text.damage === undefined ? text.size : Number.MAX_SAFE_INTEGER),
     readSync: (into, at) => text.read(into, at),
     // Inflating a block takes a millisecond of this thread; other work runs between the blocks.
-    read: (into, at) =>
-      new Promise((resolve, reject) => {
-        setImmediate(() => {
-          try {
-            resolve(text.read(into, at));
-          } catch (error) {
-            reject(error);
-          }
-        });
-      }),
+    async read(into, at) {
+      await setImmediate();
+      return text.read(into, at);
+    },
     close: () => fs.closeSync(fd),
   };
 }

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 
 /** A page for a browser. */
 export interface Page {
@@ -73,6 +74,19 @@ ${body}
     'cross-origin-opener-policy': 'same-origin',
   };
   return { status, headers, body: html };
+}
+
+/** Sends a page. Resolves when it is sent, or the connection is closed. */
+export async function sendPage(
+  { method }: IncomingMessage,
+  response: ServerResponse,
+  { status, headers, body }: PageAnswer,
+): Promise<void> {
+  if (response.destroyed) return;
+  const closed = new Promise((resolve) => response.once('close', resolve));
+  response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) });
+  response.end(method === 'HEAD' ? undefined : body);
+  await closed;
 }
 
 /** Escaped HTML. Only `markup` creates it. */

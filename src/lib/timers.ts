@@ -17,10 +17,6 @@ export const systemTimers: Timers = {
 /** Resolves after `ms` milliseconds, or as soon as the signal is aborted. */
 export function pause(timers: Timers, ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    if (signal?.aborted === true) {
-      resolve();
-      return;
-    }
     const cancel = timers.after(ms, done);
     function done(): void {
       cancel();
@@ -28,6 +24,7 @@ export function pause(timers: Timers, ms: number, signal?: AbortSignal): Promise
       resolve();
     }
     signal?.addEventListener('abort', done, { once: true });
+    if (signal?.aborted === true) done();
   });
 }
 
@@ -41,37 +38,23 @@ export function within<T>(
   ms: number,
   signal?: AbortSignal,
 ): Promise<T | 'late'> {
-  return new Promise((resolve, reject) => {
-    const cancel = timers.after(ms, () => {
-      settle(() => {
-        resolve('late');
-      });
-    });
-    function onAbort(): void {
-      settle(() => {
-        reject(signal?.reason as Error);
-      });
-    }
-    function settle(how: () => void): void {
-      cancel();
-      signal?.removeEventListener('abort', onAbort);
-      how();
-    }
-    signal?.addEventListener('abort', onAbort, { once: true });
-    promise.then(
-      (value) => {
-        settle(() => {
-          resolve(value);
-        });
-      },
-      (error: Error) => {
-        settle(() => {
-          reject(error);
-        });
-      },
-    );
-    if (signal?.aborted === true) onAbort();
-  });
+  const { promise: late, resolve } = Promise.withResolvers<'late'>();
+  const cancel = timers.after(ms, () => resolve('late'));
+  return unlessAborted(Promise.race([promise, late]), signal).finally(cancel);
+}
+
+/** Settles as a promise does, or rejects with the signal's reason as soon as that is aborted. The work is not cancelled. */
+export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const onAbort = () => reject(signal.reason as Error);
+  signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  try {
+    return await Promise.race([aborted, promise]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
 }
 
 /** A monotonic clock with timers. */

@@ -1,6 +1,7 @@
 import type * as oauth from 'oauth4webapi';
 import type { DpopKey } from '../grants/credential.ts';
 import { describeFault, findSidekeyError } from './description.ts';
+import { unlessAborted } from '../lib/timers.ts';
 import type { Nonces } from '../schemes/dpop-proof.ts';
 
 /** Requests for documents other than tokens: bounded, without redirects, over the guarded dialer. */
@@ -218,21 +219,6 @@ function readRetryAfter(text: string | null, now: number): number | null {
 
 function transient(reason: string, retryAfterMs: number | null = null): EndpointFailure {
   return { kind: 'transient', reason, retryAfterMs };
-}
-
-/** Settles when the signal is aborted, also if the awaited work ignores it. */
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => {
-      reject(signal.reason as Error);
-    };
-    if (signal.aborted) onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => {
-      signal.removeEventListener('abort', onAbort);
-    });
-  });
 }
 
 /** A body to its end; null: it is larger than `maxBytes`, and the rest is not read. Rejects with what the body does. */

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { valuesOf } from '../http/fields.ts';
@@ -265,16 +266,10 @@ export function createListener(services: ProxyServices, instance: string): Liste
 
   return {
     async listen(host, port, socket) {
-      await new Promise<void>((resolve, reject) => {
-        const failed = (cause: Error) =>
-          reject(listenFailure(cause, { host, port, setting: 'proxy.listen' }));
-        const listens = () => {
-          server.off('error', failed);
-          resolve();
-        };
-        server.once('error', failed);
-        if (socket === undefined) server.listen({ host, port, backlog }, listens);
-        else server.listen(socket, backlog, listens);
+      if (socket === undefined) server.listen({ host, port, backlog });
+      else server.listen(socket, backlog);
+      await once(server, 'listening').catch((cause: NodeJS.ErrnoException) => {
+        throw listenFailure(cause, { host, port, setting: 'proxy.listen' });
       });
       return server.address() as AddressInfo;
     },

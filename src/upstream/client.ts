@@ -1,4 +1,5 @@
 import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { SidekeyError } from '../lib/errors.ts';
@@ -181,12 +182,8 @@ export async function openDatagrams(route: Router, host: string, port: number): 
  * Connects to a Unix-domain socket, such as that of a log collector. The path comes from the config, never from a request.
  * Rejects with the system's error.
  */
-export function connectLocal(path: string): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ path });
-    socket.once('error', reject).once('connect', () => {
-      socket.off('error', reject);
-      resolve(socket);
-    });
-  });
+export async function connectLocal(path: string): Promise<Socket> {
+  const socket = connect({ path });
+  await once(socket, 'connect');
+  return socket;
 }

@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import type { Socket } from 'node:net';
 import { z } from 'zod';
 import { isSystemError } from '../../lib/errors.ts';
-import { pause, type Timers } from '../../lib/timers.ts';
+import { pause, type Timers, unlessAborted } from '../../lib/timers.ts';
 import type { AuditLine } from '../event.ts';
 import { joinExchanges } from '../join.ts';
 import { formatLine } from '../line.ts';
@@ -167,14 +167,9 @@ export function startShipping(options: ShipOptions): Shipping {
     const late = new AbortController();
     const cancel = timers.after(deliveryTimeout, () => late.abort(new SinkFailure('it took too long')));
     const both = AbortSignal.any([abandoned.signal, late.signal]);
-    const overdue = new Promise<never>((_, reject) => {
-      const stop = () => reject(both.reason as Error);
-      if (both.aborted) stop();
-      else both.addEventListener('abort', stop, { once: true });
-    });
     try {
       // Also ends the wait for a sink that ignores the signal.
-      await Promise.race([sink.deliver({ lines, id: `${from.segment}-${from.offset}` }, both), overdue]);
+      await unlessAborted(sink.deliver({ lines, id: `${from.segment}-${from.offset}` }, both), both);
     } finally {
       cancel();
     }

@@ -1,10 +1,11 @@
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type FinishPage, loopbackUri, pageAnswer, type RedirectTarget, defaultPort } from './browser.ts';
 import type { Lines } from '../../terminal.ts';
 import { isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts';
-import type { PageAnswer } from '../../../lib/html.ts';
+import { type PageAnswer, sendPage } from '../../../lib/html.ts';
 import { type Callback, parseCallback } from '../../../oauth/authorization-code.ts';
 
 /** The expected callback. */
@@ -69,9 +70,10 @@ export async function openLoopback(target: LoopbackTarget): Promise<Loopback> {
   const servers: Server[] = [];
   const underWay = new Set<Promise<void>>();
   const serve = (request: IncomingMessage, response: ServerResponse): void => {
+    response.shouldKeepAlive = false;
     const done = answerTo(request)
       .catch(() => nothingHere())
-      .then((answer) => write(response, request.method === 'HEAD', answer));
+      .then((answer) => sendPage(request, response, answer));
     underWay.add(done);
     void done.finally(() => underWay.delete(done));
   };
@@ -126,30 +128,10 @@ async function listening(
   const server = createServer({ requestTimeout: 10_000, headersTimeout: 10_000 }, serve);
   server.maxConnections = 256;
   const attempt = (wanted: number) =>
-    new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ host, port: wanted, exclusive: true }, () => {
-        server.off('error', reject);
-        resolve();
-      });
-    });
+    once(server.listen({ host, port: wanted, exclusive: true }), 'listening');
   if (port !== null) await attempt(port);
   else await attempt(defaultPort).catch(() => attempt(0));
   return server;
-}
-
-/** Resolves when the response is sent, or the connection is closed. */
-function write(
-  response: ServerResponse,
-  isHead: boolean,
-  { status, headers, body }: PageAnswer,
-): Promise<void> {
-  return new Promise((resolve) => {
-    response.once('close', () => resolve());
-    const length = Buffer.byteLength(body);
-    response.writeHead(status, { ...headers, 'content-length': length, connection: 'close' });
-    response.end(isHead ? undefined : body);
-  });
 }
 
 function isSame(said: readonly string[], state: string): boolean {
