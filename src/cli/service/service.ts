@@ -1,14 +1,14 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { basename, delimiter, dirname, isAbsolute, join, sep } from 'node:path';
+import { basename, dirname, isAbsolute, join, sep } from 'node:path';
 import { door, isExecutable } from '../../lib/package-files.ts';
 import { listenFailure, SidekeyError } from '../../lib/errors.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { pause, systemTimers } from '../../lib/timers.ts';
 import type { Context } from '../context.ts';
 import { isoTime, proxyUrl, relativeTime } from '../format.ts';
-import { showProgram } from '../programs.ts';
+import { findProgram, showProgram } from '../programs.ts';
 import { askHealth } from '../status/finding.ts';
 import { launchd } from './launchd.ts';
 import type { ServiceManager } from './manager.ts';
@@ -45,7 +45,7 @@ export async function installService(context: Context): Promise<void> {
   await mkdir(dirname(config.store.path), { recursive: true, mode: 0o700 });
   const files = await manager.install({
     command: [
-      lasting(process.execPath, env['PATH'] ?? ''),
+      await lasting(process.execPath, env['PATH'] ?? ''),
       `--env-file-if-exists=${variables}`,
       ...(isExecutable ? [] : [door]),
       'start',
@@ -73,14 +73,10 @@ export async function installService(context: Context): Promise<void> {
  * Returns the path of a program on the PATH where that leads to the same file: a package manager such as Homebrew has each
  * version in a folder of its own, and keeps the link.
  */
-function lasting(program: string, path: string): string {
-  const links = path.split(delimiter).filter(isAbsolute);
-  const file = realpathSync(program);
-  return (
-    links
-      .map((folder) => join(folder, basename(program)))
-      .find((link) => existsSync(link) && realpathSync(link) === file) ?? program
-  );
+async function lasting(program: string, path: string): Promise<string> {
+  const link = await findProgram(basename(program), path);
+  if (link === null || !isAbsolute(link)) return program;
+  return realpathSync(link) === realpathSync(program) ? link : program;
 }
 
 /** Waits until the proxy answers. @throws SidekeyError `service_failed` */
