@@ -29,6 +29,8 @@ export type ArgumentRow = readonly [name: string, summary: string, choices?: rea
 /** A command or a group of commands. */
 export interface CommandRow {
   readonly name: string;
+  /** Another name, which the help shows behind the first. */
+  readonly alias?: string;
   readonly summary: string;
   readonly arguments?: readonly ArgumentRow[];
   /** A text between the rows is a heading for the rows after it. */

@@ -416,16 +416,11 @@ const credentialCommands: readonly CommandRow[] = [
       },
       {
         name: 'list',
-        summary: 'list the grants, without their secrets',
-        examples: ['sidekey grant list'],
-        load: async () => (await import('./grant/show.ts')).listGrants,
-      },
-      {
-        name: 'show',
-        summary: 'show everything about a grant, except its secret',
-        arguments: grantArgument,
+        alias: 'show',
+        summary: 'list the grants, or show everything about one, except its secret',
+        arguments: [['[grant]', 'its name or ID']],
         options: [
-          grantOwner,
+          ['--user <name>', 'only the grants of this owner'],
           ['--placeholder', 'print a placeholder that a program can hold in place of the credential'],
           ['--agent <name>', 'placeholder for this agent, under any of its leases'],
           ['--lease <id>', 'placeholder for the holder of this lease only'],
@@ -434,8 +429,12 @@ const credentialCommands: readonly CommandRow[] = [
             "of the placeholder: provider, plain or jwt (default: as the provider's credentials)",
           ],
         ],
-        examples: ['sidekey grant show github', 'sidekey grant show github --placeholder --agent ci'],
-        load: async () => (await import('./grant/show.ts')).showGrant,
+        examples: [
+          'sidekey grant list',
+          'sidekey grant show github',
+          'sidekey grant show github --placeholder --agent ci',
+        ],
+        load: async () => (await import('./grant/show.ts')).listGrants,
       },
       {
         name: 'refresh',
@@ -517,6 +516,7 @@ const accessCommands: readonly CommandRow[] = [
     commands: [
       {
         name: 'list',
+        alias: 'show',
         summary: 'show the allowed-domains map',
         arguments: [['[host]', 'only the entry that covers this host, with its rules']],
         options: [['--rules', 'also the rules of each entry, in the order in which they are applied']],
@@ -586,16 +586,11 @@ const accessCommands: readonly CommandRow[] = [
       },
       {
         name: 'list',
-        summary: 'list the agents, and the grants that each reaches',
-        examples: ['sidekey agent list'],
+        alias: 'show',
+        summary: 'list the agents and the grants that each reaches, or show one in full',
+        arguments: [['[name]', 'its name']],
+        examples: ['sidekey agent list', 'sidekey agent show ci-bot'],
         load: async () => (await import('./agent/agents.ts')).listAgents,
-      },
-      {
-        name: 'show',
-        summary: 'show everything about an agent, except its tokens',
-        arguments: agentArgument,
-        examples: ['sidekey agent show ci-bot'],
-        load: async () => (await import('./agent/agents.ts')).showAgent,
       },
       {
         name: 'bind',
@@ -673,6 +668,7 @@ const accessCommands: readonly CommandRow[] = [
       },
       {
         name: 'list',
+        alias: 'show',
         summary: 'list the active leases, or show one in full',
         arguments: [['[lease]', 'its ID, or the first characters of it']],
         options: [

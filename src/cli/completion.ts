@@ -44,7 +44,10 @@ function commandsOf(table: Sections): readonly Completed[] {
 }
 
 function withSubcommands(row: CommandRow, path: string): Completed[] {
-  const { summary, options = [], commands = [] } = row;
+  const { summary, options = [] } = row;
+  const commands = (row.commands ?? []).flatMap((each) =>
+    each.alias === undefined ? [each] : [each, { ...each, name: each.alias }],
+  );
   const own = options.filter((option) => typeof option !== 'string');
   const shown = [...own, ...commonOptions, ['-h, --help', 'show the help'] as const];
   return [

@@ -142,6 +142,7 @@ function section(heading: string, rows: readonly (readonly [string, string])[]):
 
 function addCommand(parent: Command, row: CommandRow, act: Action): void {
   const command = parent.command(row.name).description(row.summary);
+  if (row.alias !== undefined) command.alias(row.alias);
   for (const [name, summary, choices] of row.arguments ?? []) {
     const argument = new Argument(name, summary);
     command.addArgument(choices === undefined ? argument : argument.choices(choices));
@@ -188,7 +189,7 @@ function subcommandTerm(command: Command): string {
   const names = command.registeredArguments.map((argument) =>
     argument.required ? `<${argument.name()}>` : `[${argument.name()}]`,
   );
-  return [command.name(), ...names].join(' ');
+  return [[command.name(), ...command.aliases()].join('|'), ...names].join(' ');
 }
 
 /** All but `help`, which `--help` replaces. */
@@ -240,7 +241,7 @@ function usageFailure(error: CommanderError, command: Command): CommanderError |
 function unknownCommand(command: Command, written = command.args[0] ?? ''): SidekeyError {
   const near = didYouMean(
     written,
-    command.commands.map((each) => each.name()),
+    command.commands.flatMap((each) => [each.name(), ...each.aliases()]),
   );
   const prefix = command.parent === null ? '' : `${pathOf(command)} `;
   // A word that is similar to a command is not secret.

@@ -50,7 +50,7 @@ export function renderManPage(): string {
 }
 
 function commandLines(row: CommandRow, parent: string): readonly string[] {
-  const { name, summary, options = [], commands = [], notes } = row;
+  const { name, alias, summary, options = [], commands = [], notes } = row;
   const invocation = `${parent} ${name}`;
   if (commands.length > 0) {
     return [
@@ -61,7 +61,7 @@ function commandLines(row: CommandRow, parent: string): readonly string[] {
   }
   const args = row.arguments ?? [];
   return [
-    `.SS ${[invocation, ...args.map(([argument]) => argument)].map(text).join(' ')}`,
+    `.SS ${[alias === undefined ? invocation : `${invocation}|${alias}`, ...args.map(([argument]) => argument)].map(text).join(' ')}`,
     text(sentence(summary)),
     ...args.flatMap(([argument, what]) => [
       '.TP',

@@ -10,8 +10,10 @@ import { pickAgent, unknownAgent } from '../pick.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { AgentRecord, AgentTokenRecord } from '../../store/store.ts';
 
-/** `sidekey agent list` */
-export async function listAgents({ withView, output, now }: Context): Promise<void> {
+/** `sidekey agent list`: all agents, or one in full. @throws SidekeyError `not_found` */
+export async function listAgents(context: Context, name: string | undefined): Promise<void> {
+  if (name !== undefined) return showAgent(context, name);
+  const { withView, output, now } = context;
   const { rights, grants } = await withView(async ({ store, grants: all }) => ({
     rights: (await store?.rights.read()) ?? null,
     grants: await all(),
@@ -64,8 +66,8 @@ export async function listAgents({ withView, output, now }: Context): Promise<vo
     for (const line of reachWarning(name, bindings, grants)) output.say(line);
 }
 
-/** `sidekey agent show`: prints the reachable grants and the tokens. @throws SidekeyError `not_found` */
-export async function showAgent({ withView, output, now }: Context, name: string): Promise<void> {
+/** Prints the reachable grants and the tokens. */
+async function showAgent({ withView, output, now }: Context, name: string): Promise<void> {
   const at = now();
   const { agent, bindings, tokens, leases, reached, grants } = await withView(async (view) => {
     const rights = (await view.store?.rights.read()) ?? null;

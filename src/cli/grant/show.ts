@@ -36,18 +36,7 @@ import { proofKey } from '../../schemes/dpop-proof.ts';
 import type { AgentRecord, GrantActivity, LeaseRecord, Rights } from '../../store/store.ts';
 
 /** `sidekey grant show`. Rejects with errors of `pickGrant` and the vault. */
-export async function showGrant(
-  context: Context,
-  reference: string,
-  { placeholder, ...options }: PlaceholderOptions & { readonly placeholder?: boolean },
-): Promise<void> {
-  const { user, ...forPlaceholder } = options;
-  if (placeholder === true) return showPlaceholder(context, reference, options);
-  if (Object.keys(forPlaceholder).length > 0) {
-    throw new SidekeyError('input_invalid', '--agent, --lease and --form belong to --placeholder.', {
-      hint: `sidekey grant show ${reference} --placeholder`,
-    });
-  }
+async function showGrant(context: Context, reference: string, user: string | undefined): Promise<void> {
   const { withView, output, now } = context;
   const at = now();
   const found = await withView(async (view) => {
@@ -143,15 +132,34 @@ function clientOf(credential: Credential, provider: Provider | undefined) {
 /** Time before an end from which a warning is printed. */
 const nearMs = 7 * 86_400_000;
 
-/** `sidekey grant list` */
-export async function listGrants({ withView, output, now }: Context): Promise<void> {
+/**
+ * `sidekey grant list`: all grants, those of a user, or one in full. Rejects with errors of `pickGrant` and the vault.
+ */
+export async function listGrants(
+  context: Context,
+  reference: string | undefined,
+  { placeholder, ...options }: PlaceholderOptions & { readonly placeholder?: boolean },
+): Promise<void> {
+  const { user, ...forPlaceholder } = options;
+  if (reference !== undefined && placeholder === true) return showPlaceholder(context, reference, options);
+  if (placeholder === true || Object.keys(forPlaceholder).length > 0) {
+    throw new SidekeyError(
+      'input_invalid',
+      '--agent, --lease and --form belong to --placeholder, which needs a grant.',
+      {
+        hint: `sidekey grant show ${reference ?? 'GRANT'} --placeholder`,
+      },
+    );
+  }
+  if (reference !== undefined) return showGrant(context, reference, user);
+  const { withView, output, now } = context;
   const { grants, usedAt, policyOf } = await withView(async (view) => {
     const activity = (await view.store?.activity.list()) ?? [];
     const uses = new Map(activity.map((each) => [each.grantId, each.usedAt]));
     const policies = (await view.store?.grantPolicies.list()) ?? [];
     const byGrant = new Map(policies.map((policy) => [policy.grantId, policy]));
     return {
-      grants: await view.grants(),
+      grants: (await view.grants()).filter((grant) => user === undefined || grant.user === user),
       usedAt: (id: string) => uses.get(id) ?? null,
       policyOf: (id: string) => byGrant.get(id) ?? null,
     };

@@ -55,7 +55,7 @@ describe('the command line', () => {
       'sidekey grant --help',
     ],
     [['grnt', '--help'], 'There is no command "grnt"; did you mean "grant"?', 'sidekey --help'],
-    [['grant', 'show'], "Missing required argument 'grant'.", 'sidekey grant show --help'],
+    [['provider', 'show'], "Missing required argument 'provider'.", 'sidekey provider show --help'],
     [['grant', 'list', '--jsn'], "Unknown option '--jsn'; did you mean --json?", 'sidekey grant list --help'],
     [['lease', 'create'], "Required option '--agent <name>' not specified.", 'sidekey lease create --help'],
   ])('%j is bad input, with a hint', async (args, sentence, hint) => {

@@ -43,7 +43,8 @@ describe('the table of commands', () => {
     );
     expect(() => program.parse([...path.split(' '), '--help'], { from: 'user' })).toThrow('outputHelp');
     expect(help).toContain(`  ${examples[0]}\n`);
-    for (const part of [`Usage: sidekey ${path} `, '--config <file>', '--json', '--help'])
+    const names = row.alias === undefined ? path : `${path}|${row.alias}`;
+    for (const part of [`Usage: sidekey ${names} `, '--config <file>', '--json', '--help'])
       expect(help).toContain(part);
   });
 
