@@ -201,13 +201,9 @@ function anchorOnce(anchor: AnchorConfig, parts: UpkeepParts): () => Promise<voi
 }
 
 async function appendDurably(file: string, text: string): Promise<void> {
-  const handle = await fs.promises.open(file, 'a', 0o600);
-  try {
-    await handle.write(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+  await using handle = await fs.promises.open(file, 'a', 0o600);
+  await handle.write(text);
+  await handle.sync();
 }
 
 /** Output of the stdout sink. */

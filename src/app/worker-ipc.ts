@@ -7,6 +7,7 @@ import { z } from 'zod';
 import type { AuditEvent } from '../audit/event.ts';
 import { type FailureCode } from '../lib/failures.ts';
 import { listenFailure, SidekeyError } from '../lib/errors.ts';
+import { isRunning } from '../lib/os.ts';
 
 /** A bound socket. Workers accept its connections; its owner accepts none. */
 export interface ListeningSocket {
@@ -178,7 +179,7 @@ export function writeRunning(file: string, running: Running): void {
 export function readRunning(file: string): Running | null {
   try {
     const { pid, workers } = shape.parse(JSON.parse(readFileSync(file, 'utf8')));
-    return isThere(pid) ? { pid, workers: workers.filter(isThere) } : null;
+    return isRunning(pid) ? { pid, workers: workers.filter(isRunning) } : null;
   } catch {
     return null;
   }
@@ -187,13 +188,4 @@ export function readRunning(file: string): Running | null {
 /** Deletes the run file. */
 export function removeRunning(file: string): void {
   rmSync(file, { force: true });
-}
-
-function isThere(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    // The process exists and belongs to another user.
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }

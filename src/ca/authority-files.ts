@@ -1,8 +1,8 @@
-import { randomUUID, X509Certificate } from 'node:crypto';
-import { type FileHandle, link, mkdir, open, readFile, stat, unlink } from 'node:fs/promises';
+import { X509Certificate } from 'node:crypto';
+import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
-import { isPrivate, isWritableByAll, syncFolder } from '../lib/os.ts';
+import { createFile, isPrivate, isWritableByAll, syncFolder } from '../lib/os.ts';
 import { shellWord } from '../lib/text.ts';
 
 /** Paths of the files of a CA. */
@@ -133,43 +133,18 @@ function parseKeyFile(text: string): KeyFile {
   return { certificate: new X509Certificate(certificate), sealed: Buffer.from(sealed, 'base64') };
 }
 
-/**
- * Creates a file atomically: writes a temporary file and links it to the path. Unlike a rename, a link fails if the
- * path exists. So one of two processes succeeds, and an existing file is never replaced. Returns false if the file
- * exists.
- */
 async function writeOnce(path: string, text: string, mode: number): Promise<boolean> {
-  const temporary = `${path}.${randomUUID()}.tmp`;
   try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    const handle = await open(temporary, 'wx', mode);
-    try {
-      await handle.chmod(mode); // The umask may have removed bits.
-      await handle.writeFile(text);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await link(temporary, path);
+    const isMade = await createFile(path, text, mode);
     // Not every system can sync a folder. Only durability depends on it.
     await syncFolder(dirname(path)).catch(() => undefined);
-    return true;
+    return isMade;
   } catch (cause) {
-    if (isSystemError(cause, 'EEXIST') && (await exists(path))) return false;
     throw new SidekeyError('file_unwritable', `Cannot write ${path}${reason(cause)}.`, {
       hint: `Let this user write to ${dirname(path)}, or set ca.directory to another place on a local disk.`,
       cause,
     });
-  } finally {
-    await unlink(temporary).catch(() => undefined);
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    (found) => found.isFile(),
-    () => false,
-  );
 }
 
 function unreadable(files: AuthorityFiles, path: string, problem: string, cause: unknown): SidekeyError {

@@ -1,4 +1,5 @@
-import { access, constants, readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { access, constants, readdir, readFile, realpath } from 'node:fs/promises';
 import { delimiter, dirname, join } from 'node:path';
 import { systemCode } from '../lib/errors.ts';
 import { type Call, findProgram, runProgram } from './programs.ts';
@@ -100,7 +101,7 @@ async function systemStore({ platform, env }: Machine, cert: Installable): Promi
     ];
   }
   for (const { folder, apply } of anchorFolders) {
-    const program = (await exists(folder)) ? await programOf(apply, env) : null;
+    const program = existsSync(folder) ? await programOf(apply, env) : null;
     if (program === null) continue;
     const file = join(folder, `${entryName(cert)}.crt`);
     return [
@@ -134,7 +135,7 @@ async function browserStores({ platform, env }: Machine, cert: Installable): Pro
     [chromium, ...found.flat()].map(async (folder) => {
       const database = ['-d', `sql:${folder}`];
       const entry = ['-n', entryName(cert)];
-      const create: Call[] = (await exists(join(folder, 'cert9.db')))
+      const create: Call[] = existsSync(join(folder, 'cert9.db'))
         ? []
         : [
             ['mkdir', '-p', '-m', '700', folder],
@@ -154,8 +155,7 @@ async function browserStores({ platform, env }: Machine, cert: Installable): Pro
 
 async function databasesIn(folder: string): Promise<string[]> {
   const names = await readdir(folder).catch(() => []);
-  const withDatabase = await Promise.all(names.map((name) => exists(join(folder, name, 'cert9.db'))));
-  return names.filter((_name, index) => withDatabase[index]).map((name) => join(folder, name));
+  return names.map((name) => join(folder, name)).filter((path) => existsSync(join(path, 'cert9.db')));
 }
 
 /** `cacerts` of `JAVA_HOME`, or else of the `java` on the `PATH`. */
@@ -164,9 +164,9 @@ async function javaStores({ env }: Machine, cert: Installable): Promise<TrustSto
   const home = env['JAVA_HOME'] ?? (java === null ? null : dirname(dirname(await realpath(java))));
   if (home === null || home === '') return [];
   const own = join(home, 'bin', 'keytool');
-  const keytool = (await exists(own)) ? own : await programOf('keytool', env);
+  const keytool = existsSync(own) ? own : await programOf('keytool', env);
   const file = join(home, 'lib', 'security', 'cacerts');
-  if (keytool === null || !(await exists(file))) return [];
+  if (keytool === null || !existsSync(file)) return [];
   // The password that Java ships with: it keys an integrity check and is no secret.
   const store = ['-keystore', file, '-storepass', 'changeit', '-alias', entryName(cert)] as const;
   return [
@@ -190,10 +190,6 @@ function entryName({ sha256 }: Installable): string {
 async function printed(call: Call, env: NodeJS.ProcessEnv, text: string): Promise<boolean> {
   const ended = await runProgram(call, { env, timeout: 60_000 });
   return ended?.code === 0 && ended.stdout.includes(text);
-}
-
-async function exists(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => null)) !== null;
 }
 
 /** Finds a program; also those of administrators, whose folders users do not have on their `PATH`. */

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { packageRoot, packageText } from '../lib/package-files.ts';
@@ -36,7 +37,7 @@ export async function installSkill(context: Context, options: InstallOptions): P
   }
   const scope: SkillScope = options.project === true ? 'project' : 'user';
   const base = scope === 'project' ? process.cwd() : (env['HOME'] ?? homedir());
-  const found = options.for?.map(readAgent) ?? (await agentsAt(scope, base));
+  const found = options.for?.map(readAgent) ?? agentsAt(scope, base);
   // The folder that most agents read.
   const agents = found.length > 0 ? found : (['agents'] as const);
   const files = [...new Set(agents.map((agent) => skillFile(agent, scope, base)))];
@@ -90,20 +91,9 @@ async function place(file: string, text: string, force: boolean): Promise<Placed
 }
 
 /** Returns the agents that a project or a user has. */
-export async function agentsAt(scope: SkillScope, base: string): Promise<readonly AgentKind[]> {
-  const there = await Promise.all(
-    skillAgents.map(async (agent) => {
-      const marks = await Promise.all(marksOf(agent, scope, base).map(isThere));
-      return marks.includes(true) ? [agent] : [];
-    }),
-  );
-  return there.flat();
-}
-
-function isThere(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
+export function agentsAt(scope: SkillScope, base: string): readonly AgentKind[] {
+  return skillAgents.filter((agent) =>
+    places[agent].marks[scope].some((mark) => existsSync(join(base, mark))),
   );
 }
 
@@ -209,9 +199,4 @@ type SkillScope = 'project' | 'user';
 /** The file that an agent reads, below the folder of the project or the home of the user. */
 function skillFile(agent: AgentKind, scope: SkillScope, base: string): string {
   return join(base, places[agent][scope], 'sidekey', 'SKILL.md');
-}
-
-/** Files that show that the agent is used. */
-function marksOf(agent: AgentKind, scope: SkillScope, base: string): readonly string[] {
-  return places[agent].marks[scope].map((mark) => join(base, mark));
 }

@@ -214,16 +214,14 @@ async function replaceFile(target: string, text: string): Promise<void> {
   const { mode, uid, gid } = await stat(target);
   const temporary = join(dirname(target), `.${basename(target)}.${randomUUID()}`);
   try {
-    const handle = await open(temporary, 'wx', 0o600);
-    try {
+    {
+      await using handle = await open(temporary, 'wx', 0o600);
       await handle.writeFile(text);
       const made = await handle.stat();
       // Only root can change the owner. For other users a failure is ignored.
       if (made.uid !== uid || made.gid !== gid) await handle.chown(uid, gid).catch(() => undefined);
       await handle.chmod(mode & 0o777);
       await handle.sync();
-    } finally {
-      await handle.close();
     }
     await rename(temporary, target);
   } finally {

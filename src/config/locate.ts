@@ -1,9 +1,9 @@
-import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { link, mkdir, open, unlink } from 'node:fs/promises';
-import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { mkdir } from 'node:fs/promises';
+import { isAbsolute, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { createFile } from '../lib/os.ts';
 import { embeddedText, packageText, shippedFile } from '../lib/package-files.ts';
 import { replaceScalar } from './yaml-splice.ts';
 
@@ -86,26 +86,9 @@ export async function ensureConfig(location: ConfigLocation, env: NodeJS.Process
   if (!isToBeMade(location)) return false;
   const { file, state } = location;
   const text = defaultConfigText(location, env);
-  const temporary = join(dirname(file), `.sidekey.yaml.${randomUUID()}`);
   try {
-    for (const folder of [dirname(file), state]) {
-      if (folder !== null) await mkdir(folder, { recursive: true, mode: 0o700 });
-    }
-    const handle = await open(temporary, 'wx', 0o600);
-    try {
-      await handle.writeFile(text);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    // Unlike rename, link fails if the name exists.
-    return await link(temporary, file).then(
-      () => true,
-      (cause: NodeJS.ErrnoException) => {
-        if (cause.code === 'EEXIST') return false;
-        throw cause;
-      },
-    );
+    if (state !== null) await mkdir(state, { recursive: true, mode: 0o700 });
+    return await createFile(file, text, 0o600);
   } catch (cause) {
     throw new SidekeyError(
       'file_unwritable',
@@ -115,8 +98,6 @@ export async function ensureConfig(location: ConfigLocation, env: NodeJS.Process
         cause,
       },
     );
-  } finally {
-    await unlink(temporary).catch(() => undefined);
   }
 }
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { isSystemError } from '../lib/errors.ts';
+import { isRunning } from '../lib/os.ts';
 import { pause, type Timers } from '../lib/timers.ts';
 import type { Store } from '../store/store.ts';
 
@@ -178,7 +178,7 @@ export function newHolder(pid = process.pid): string {
 export function holderStateOf(holder: string): HolderState {
   const named = readHolder(holder);
   if (named === null || place === null || named.place !== place) return 'unknown';
-  if (!isThere(named.pid)) return 'dead';
+  if (!isRunning(named.pid)) return 'dead';
   const stat = readStat(named.pid);
   // Hidden from us (`hidepid`), or just gone.
   if (stat === null) return 'unknown';
@@ -205,15 +205,6 @@ function readHolder(holder: string): NamedHolder | null {
   return typeof at === 'string' && Number.isSafeInteger(pid) && Number(pid) > 0 && typeof start === 'string'
     ? { place: at, pid: Number(pid), start }
     : null;
-}
-
-function isThere(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return !isSystemError(error, 'ESRCH');
-  }
 }
 
 /** proc_pid_stat(5): fields 3 and 22, counted from behind the name, which may hold anything. */

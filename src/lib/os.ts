@@ -1,6 +1,9 @@
 import { readFileSync } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { link, mkdir, open, unlink } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';
+import { basename, dirname, join } from 'node:path';
+import { isSystemError } from './errors.ts';
 
 // Windows has no mode bits; the access list of the folder applies.
 const hasModes = process.platform !== 'win32';
@@ -21,11 +24,40 @@ export function isWritableByAll(mode: number): boolean {
  */
 export async function syncFolder(folder: string): Promise<void> {
   if (!hasModes) return;
-  const handle = await open(folder, 'r');
+  await using handle = await open(folder, 'r');
+  await handle.sync();
+}
+
+/**
+ * Creates a file, and its folder (0700) where that is missing. The file appears whole and on the disk, or not at all: unlike a
+ * rename, a link fails if the path exists, so one of several processes succeeds. Returns false if the file exists.
+ */
+export async function createFile(path: string, content: string | Uint8Array, mode: number): Promise<boolean> {
+  const draft = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   try {
-    await handle.sync();
+    {
+      await using file = await open(draft, 'wx', mode);
+      await file.chmod(mode); // The umask may have removed bits.
+      await file.writeFile(content);
+      await file.sync();
+    }
+    await link(draft, path);
+    return true;
+  } catch (error) {
+    if (isSystemError(error, 'EEXIST')) return false;
+    throw error;
   } finally {
-    await handle.close();
+    await unlink(draft).catch(() => undefined);
+  }
+}
+
+/** Reports whether a process exists, of any user. */
+export function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return !isSystemError(error, 'ESRCH');
   }
 }
 

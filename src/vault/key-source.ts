@@ -1,8 +1,8 @@
 import { createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto';
-import { type FileHandle, link, mkdir, open, realpath, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { type FileHandle, mkdir, open, realpath, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { isSystemError, SidekeyError } from '../lib/errors.ts';
-import { isPrivate, isWritableByAll, syncFolder } from '../lib/os.ts';
+import { createFile, isPrivate, isWritableByAll, syncFolder } from '../lib/os.ts';
 import { shellWord } from '../lib/text.ts';
 
 /**
@@ -100,18 +100,12 @@ export async function readKeyFile(path: string): Promise<KeyObject | null> {
  */
 export async function createKeyFile(path: string): Promise<KeyObject> {
   const folder = dirname(path);
-  const draft = join(folder, `.${basename(path)}.${randomBytes(6).toString('hex')}`);
+  const key = randomBytes(keyLength);
+  const text = Buffer.from([...introduction, key.toString('base64url'), ''].join('\n'));
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await checkFolders(path);
-    try {
-      await writeKey(draft);
-      await link(draft, path).catch((error: unknown) => {
-        if (!isSystemError(error, 'EEXIST')) throw error;
-      });
-    } finally {
-      await rm(draft, { force: true });
-    }
+    await createFile(path, text, 0o600);
     await syncFolder(folder);
   } catch (error) {
     if (error instanceof SidekeyError) throw error;
@@ -119,26 +113,15 @@ export async function createKeyFile(path: string): Promise<KeyObject> {
       hint: `Make ${folder} a folder that you can write to, or set another "key" path in the configuration.`,
       cause: error,
     });
-  }
-  const key = await readKeyFile(path);
-  if (key !== null) return key;
-  throw new SidekeyError('key_invalid', `The key file ${path} was removed right after it was created.`, {
-    hint: 'find what removes it, then start again',
-  });
-}
-
-async function writeKey(path: string): Promise<void> {
-  const key = randomBytes(keyLength);
-  const text = Buffer.from([...introduction, key.toString('base64url'), ''].join('\n'));
-  const file = await open(path, 'wx', 0o600);
-  try {
-    await file.writeFile(text);
-    await file.sync();
   } finally {
     key.fill(0);
     text.fill(0);
-    await file.close();
   }
+  const stored = await readKeyFile(path);
+  if (stored !== null) return stored;
+  throw new SidekeyError('key_invalid', `The key file ${path} was removed right after it was created.`, {
+    hint: 'find what removes it, then start again',
+  });
 }
 
 /** Lines that begin with `#` are for people; of the others there is one, the key. */

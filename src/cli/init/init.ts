@@ -62,7 +62,7 @@ export async function init(
   if (names.size + done.connected.length === 0 && ask !== null && !yes)
     await connectNamed(context, ask, done);
 
-  const agents = await agentsAt('user', home);
+  const agents = agentsAt('user', home);
   if (agents.length > 0 && (await isWanted(`Install the instructions for ${agents.join(', ')}?`))) {
     done.skill = await step(context, async () => void (await installSkill(quiet(context), { user: true })));
   }
