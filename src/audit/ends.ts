@@ -48,17 +48,13 @@ function endsWith(log: string, { node, seq, hash, end }: ChainHead & { node: str
   if (end === undefined || end === unknownEnd) return true;
   const [number, byte] = end.split(':').map(Number) as [number, number];
   const source = snapshotLog(log).find((each) => each.number === number);
-  const reader = source === undefined ? undefined : openSource(log, source);
+  using reader = source === undefined ? undefined : openSource(log, source);
   if (reader === undefined) return false;
-  try {
-    if (reader.size() < byte) return false;
-    const { value: last } = readBackwards(reader, byte).next();
-    if (last === undefined || last.bytes.length > maxLineBytes) return false;
-    const piece = readPiece(last.bytes, chainMac(vault));
-    return piece.kind === 'line' && piece.node === node && piece.seq === seq && piece.hash === hash;
-  } finally {
-    reader.close();
-  }
+  if (reader.size() < byte) return false;
+  const { value: last } = readBackwards(reader, byte).next();
+  if (last === undefined || last.bytes.length > maxLineBytes) return false;
+  const piece = readPiece(last.bytes, chainMac(vault));
+  return piece.kind === 'line' && piece.node === node && piece.seq === seq && piece.hash === hash;
 }
 
 function isRemoved(log: string, { end = unknownEnd }: ChainHead, vault: AuditVault): boolean {
@@ -70,32 +66,28 @@ function isRemoved(log: string, { end = unknownEnd }: ChainHead, vault: AuditVau
 function checkLastLines(log: string, vault: AuditVault): string | null {
   const mac = chainMac(vault);
   const source = snapshotLog(log).at(-1);
-  const reader = source === undefined ? undefined : openSource(log, source);
+  using reader = source === undefined ? undefined : openSource(log, source);
   if (reader === undefined) return null;
   const later = new Map<string, Extract<Piece, { kind: 'line' }>>();
   const accepted: Gap[] = [];
   let lines = 0;
-  try {
-    for (const { bytes } of readBackwards(reader, reader.size())) {
-      for (const text of piecesOf(bytes).toReversed()) {
-        const piece = readPiece(text, mac);
-        if (piece.kind === 'torn') continue;
-        if (piece.kind !== 'line') return 'A line near its end was edited.';
-        const gap = piece.event === 'audit.accepted' ? parseGap(parseLine(text)?.reason ?? '') : undefined;
-        if (gap !== undefined) accepted.push(gap);
-        const next = later.get(piece.node);
-        later.set(piece.node, piece);
-        if (next === undefined || next.prev === prevOf(piece.hash)) continue;
-        const [from, to] = [piece.seq + 1, next.seq - 1];
-        const isAccepted = accepted.some(
-          (each) => each.node === piece.node && each.from <= from && to <= each.to,
-        );
-        if (!isAccepted) return `Lines ${from} to ${to} of ${piece.node} are gone.`;
-      }
-      if ((lines += 1) === linesBack) return null;
+  for (const { bytes } of readBackwards(reader, reader.size())) {
+    for (const text of piecesOf(bytes).toReversed()) {
+      const piece = readPiece(text, mac);
+      if (piece.kind === 'torn') continue;
+      if (piece.kind !== 'line') return 'A line near its end was edited.';
+      const gap = piece.event === 'audit.accepted' ? parseGap(parseLine(text)?.reason ?? '') : undefined;
+      if (gap !== undefined) accepted.push(gap);
+      const next = later.get(piece.node);
+      later.set(piece.node, piece);
+      if (next === undefined || next.prev === prevOf(piece.hash)) continue;
+      const [from, to] = [piece.seq + 1, next.seq - 1];
+      const isAccepted = accepted.some(
+        (each) => each.node === piece.node && each.from <= from && to <= each.to,
+      );
+      if (!isAccepted) return `Lines ${from} to ${to} of ${piece.node} are gone.`;
     }
-    return null;
-  } finally {
-    reader.close();
+    if ((lines += 1) === linesBack) return null;
   }
+  return null;
 }

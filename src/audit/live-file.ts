@@ -136,28 +136,24 @@ export class LiveFile {
  * next rotation completes it.
  */
 export function rotate(file: string, id: string): string | undefined {
-  const lock = tryLockFile(`${file}.rotate.lock`);
+  using lock = tryLockFile(`${file}.rotate.lock`);
   if (lock === undefined) return undefined;
-  try {
-    if (fileIdAt(file) !== id) return undefined;
-    const newest = rotatedFiles(file).at(-1);
-    if (newest !== undefined && fileIdAt(newest.path) === id) {
-      fs.unlinkSync(file);
-      return newest.path;
-    }
-    const target = rotatedName(file, (newest?.number ?? 0) + 1);
-    try {
-      fs.linkSync(file, target);
-    } catch (error) {
-      if (!isSystemError(error, ...noLinks) || fs.existsSync(target)) throw error;
-      fs.renameSync(file, target);
-      return target;
-    }
+  if (fileIdAt(file) !== id) return undefined;
+  const newest = rotatedFiles(file).at(-1);
+  if (newest !== undefined && fileIdAt(newest.path) === id) {
     fs.unlinkSync(file);
-    return target;
-  } finally {
-    lock.release();
+    return newest.path;
   }
+  const target = rotatedName(file, (newest?.number ?? 0) + 1);
+  try {
+    fs.linkSync(file, target);
+  } catch (error) {
+    if (!isSystemError(error, ...noLinks) || fs.existsSync(target)) throw error;
+    fs.renameSync(file, target);
+    return target;
+  }
+  fs.unlinkSync(file);
+  return target;
 }
 
 /** Errors of file systems without hard links (FAT, some network and user-space ones). */

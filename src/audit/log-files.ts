@@ -206,7 +206,7 @@ export const disk: DiskCalls = {
 };
 
 /** A lock that this process holds. */
-export interface FileLock {
+export interface FileLock extends Disposable {
   /** Reports whether the path still names the lock file. If not, another process may hold a lock of this name. */
   held(): boolean;
   /** Releases the lock. The file remains: removing it would race with its next holder. */
@@ -231,6 +231,7 @@ export function tryLockFile(path: string): FileLock | undefined {
     return {
       held: () => fileIdAt(path) === id,
       release: () => closeDatabase(db),
+      [Symbol.dispose]: () => closeDatabase(db),
     };
   } catch (error) {
     closeDatabase(db);

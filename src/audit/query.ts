@@ -101,7 +101,7 @@ export async function* queryRaw(
   const join = joinExchanges();
   const file = path.resolve(options.file);
   for (const source of snapshotLog(file)) {
-    const reader = openSource(file, source);
+    using reader = openSource(file, source);
     if (reader === undefined) continue;
     try {
       for await (const chunk of readForwards(reader, source.size)) {
@@ -116,8 +116,6 @@ export async function* queryRaw(
       }
     } catch (error) {
       throw unreadable(source, error);
-    } finally {
-      reader.close();
     }
   }
 }
@@ -203,7 +201,7 @@ function lastLines(
   }
   for (const [index, source] of [...sources.entries()].toReversed()) {
     if (isEnough() && index < sources.length - maxOpenFiles) break;
-    const reader = openSource(file, source);
+    using reader = openSource(file, source);
     if (reader === undefined) continue;
     try {
       let size = Math.min(source.size, reader.size());
@@ -223,8 +221,6 @@ function lastLines(
       sources[index] = { ...source, size };
     } catch (error) {
       throw unreadable(source, error);
-    } finally {
-      reader.close();
     }
   }
   return { before: before.toReversed(), lines: lines.toReversed(), sources };

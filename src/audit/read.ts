@@ -231,7 +231,7 @@ export async function readLinesBefore(
   let left = bytes;
   for (const source of snapshotLog(file).toReversed()) {
     if (source.number > segment) continue;
-    const reader = openSource(file, source);
+    using reader = openSource(file, source);
     if (reader === undefined) continue;
     try {
       const size = Math.min(source.size, reader.size());
@@ -244,8 +244,6 @@ export async function readLinesBefore(
       left -= end - start;
     } catch (error) {
       if (!(error instanceof PackedDamage)) throw error;
-    } finally {
-      reader.close();
     }
     if (left <= 0) break;
   }
@@ -269,7 +267,7 @@ async function readSource(
   limits: ReadLimits,
   isLast: boolean,
 ): Promise<{ lines: ReadLine[]; end: number; ended: boolean } | 'damaged'> {
-  const reader = openSource(file, source);
+  using reader = openSource(file, source);
   if (reader === undefined) return { lines: [], end: offset, ended: true };
   try {
     const size = Math.min(source.size, reader.size());
@@ -299,8 +297,6 @@ async function readSource(
   } catch (error) {
     if (error instanceof PackedDamage) return 'damaged';
     throw error;
-  } finally {
-    reader.close();
   }
 }
 

@@ -6,7 +6,7 @@ import { isSystemError } from '../lib/errors.ts';
 import { fileId, type LogSource, packedName, rotatedName } from './log-files.ts';
 
 /** A file of the log, open for reading. A packed file has the same offsets as before it was packed. */
-export interface LogReader {
+export interface LogReader extends Disposable {
   /** Bytes of text in the file now. */
   size(): number;
   /**
@@ -53,6 +53,7 @@ export function plainReader(fd: number): LogReader {
     readSync: (into, at) => fs.readSync(fd, into, 0, into.length, at),
     read: async (into, at) => (await promisify(fs.read)(fd, into, 0, into.length, at)).bytesRead,
     close: () => fs.closeSync(fd),
+    [Symbol.dispose]: () => fs.closeSync(fd),
   };
 }
 
@@ -69,6 +70,7 @@ function packedReader(fd: number): LogReader {
       return text.read(into, at);
     },
     close: () => fs.closeSync(fd),
+    [Symbol.dispose]: () => fs.closeSync(fd),
   };
 }
 

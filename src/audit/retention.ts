@@ -67,22 +67,18 @@ interface RetentionOptions extends RetentionLimits {
 export async function removeExpired(options: RetentionOptions): Promise<number> {
   const { file, vault } = options;
   if (options.keepMs === null && options.keepFiles === null && options.keepBytes === null) return 0;
-  const lock = tryLockFile(`${file}.retain.lock`);
+  using lock = tryLockFile(`${file}.retain.lock`);
   if (lock === undefined) return 0;
-  try {
-    const state = readRetention(file, vault);
-    if (state.kind === 'broken' || state.kind === 'other-key') return 0;
-    const before = state.kind === 'record' ? state.record : nothingRemoved;
-    // Completes a removal that was interrupted after its record.
-    unlinkUpTo(file, before.removed);
-    const expired = expiredFiles(options, before);
-    const newest = expired.at(-1);
-    if (newest === undefined) return 0;
-    await remove(options, before, expired, newest.number);
-    return expired.length;
-  } finally {
-    lock.release();
-  }
+  const state = readRetention(file, vault);
+  if (state.kind === 'broken' || state.kind === 'other-key') return 0;
+  const before = state.kind === 'record' ? state.record : nothingRemoved;
+  // Completes a removal that was interrupted after its record.
+  unlinkUpTo(file, before.removed);
+  const expired = expiredFiles(options, before);
+  const newest = expired.at(-1);
+  if (newest === undefined) return 0;
+  await remove(options, before, expired, newest.number);
+  return expired.length;
 }
 
 function expiredFiles(
@@ -116,7 +112,7 @@ function expiredFiles(
  * file: a process that sets it back would make retention remove a file too early.
  */
 function lastLineAt(file: string, source: LogSource, mac: ChainMac): number | undefined {
-  const reader = openSource(file, source);
+  using reader = openSource(file, source);
   if (reader === undefined) return undefined;
   try {
     for (const { bytes } of readBackwards(reader, Math.min(source.size, reader.size()))) {
@@ -128,8 +124,6 @@ function lastLineAt(file: string, source: LogSource, mac: ChainMac): number | un
   } catch (error) {
     if (error instanceof PackedDamage) return undefined;
     throw error;
-  } finally {
-    reader.close();
   }
 }
 
@@ -207,22 +201,18 @@ const settledAfterMs = 60_000;
 export async function packRotated(file: string, now: number, signal?: AbortSignal): Promise<number> {
   const plain = rotatedFiles(file).filter(({ packed }) => !packed);
   if (plain.length === 0) return 0;
-  const lock = tryLockFile(`${file}.pack.lock`);
+  using lock = tryLockFile(`${file}.pack.lock`);
   if (lock === undefined) return 0;
-  try {
-    let count = 0;
-    for (const rotated of plain) {
-      const stats = fs.statSync(rotated.path, { throwIfNoEntry: false });
-      // Two names: its rotation was interrupted, and lines are still appended to it.
-      if (stats === undefined || stats.size === 0 || stats.nlink > 1 || now - stats.mtimeMs < settledAfterMs)
-        continue;
-      await pack(file, rotated, signal);
-      count += 1;
-    }
-    return count;
-  } finally {
-    lock.release();
+  let count = 0;
+  for (const rotated of plain) {
+    const stats = fs.statSync(rotated.path, { throwIfNoEntry: false });
+    // Two names: its rotation was interrupted, and lines are still appended to it.
+    if (stats === undefined || stats.size === 0 || stats.nlink > 1 || now - stats.mtimeMs < settledAfterMs)
+      continue;
+    await pack(file, rotated, signal);
+    count += 1;
   }
+  return count;
 }
 
 async function pack(
@@ -232,34 +222,24 @@ async function pack(
 ): Promise<void> {
   const target = packedName(file, number);
   const draft = `${target}.new`;
-  const reader = plainReader(fs.openSync(path, 'r'));
-  try {
-    fs.rmSync(draft, { force: true });
-    const to = await fs.promises.open(draft, 'wx', 0o600);
-    let packed: number;
-    try {
-      packed = await packFrom(reader, 0, to, signal);
-      await to.sync();
-    } finally {
-      await to.close();
-    }
-    const { mtime } = fs.statSync(path);
-    fs.utimesSync(draft, mtime, mtime);
-    fs.renameSync(draft, target);
-    syncFolder(target);
-    // The plain file counts until its name is removed; lines appended until then are packed after it.
-    fs.unlinkSync(path);
-    if (reader.size() > packed) {
-      const more = await fs.promises.open(target, 'a');
-      try {
-        await packFrom(reader, packed, more);
-        await more.sync();
-      } finally {
-        await more.close();
-      }
-    }
-  } finally {
-    reader.close();
+  using reader = plainReader(fs.openSync(path, 'r'));
+  fs.rmSync(draft, { force: true });
+  let packed: number;
+  {
+    await using to = await fs.promises.open(draft, 'wx', 0o600);
+    packed = await packFrom(reader, 0, to, signal);
+    await to.sync();
+  }
+  const { mtime } = fs.statSync(path);
+  fs.utimesSync(draft, mtime, mtime);
+  fs.renameSync(draft, target);
+  syncFolder(target);
+  // The plain file counts until its name is removed; lines appended until then are packed after it.
+  fs.unlinkSync(path);
+  if (reader.size() > packed) {
+    await using more = await fs.promises.open(target, 'a');
+    await packFrom(reader, packed, more);
+    await more.sync();
   }
 }
 

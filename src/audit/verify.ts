@@ -143,7 +143,7 @@ export async function walkSource(
   mac: ChainMac,
   walk: ChainWalk,
 ): Promise<Problem[]> {
-  const reader = openSource(file, source);
+  using reader = openSource(file, source);
   if (reader === undefined) return [];
   const problems: Problem[] = [];
   let last = 0;
@@ -167,8 +167,6 @@ export async function walkSource(
     if (!(error instanceof PackedDamage)) throw error;
     const sentence = `The packed file was changed after it was written (${error.message}): it cannot be read from here on.`;
     problems.push({ file: source.path, line: last + 1, kind: 'edited', sentence });
-  } finally {
-    reader.close();
   }
   return problems;
 }

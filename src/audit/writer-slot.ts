@@ -195,7 +195,7 @@ function logBehind(node: string, { seq }: ChainHead): string {
 function newestLine(file: string, node: string, mac: ChainMac, minSeq: number): ChainHead | undefined {
   const name = Buffer.from(`"node":"${node}"`);
   for (const source of snapshotLog(file).toReversed()) {
-    const reader = openSource(file, source);
+    using reader = openSource(file, source);
     if (reader === undefined) continue;
     try {
       for (const { bytes, at } of readBackwards(reader, Math.min(source.size, reader.size()))) {
@@ -210,8 +210,6 @@ function newestLine(file: string, node: string, mac: ChainMac, minSeq: number): 
     } catch (error) {
       // `verifyAudit` reports a damaged packed file; it must not stop the next writer.
       if (!(error instanceof PackedDamage)) throw error;
-    } finally {
-      reader.close();
     }
   }
   return undefined;
