@@ -12,7 +12,6 @@ export interface TrustStore {
   readonly kind: (typeof storeKinds)[number];
   /** Name for a person, with the path. */
   readonly title: string;
-  /** Calls that add the certificate. */
   readonly install: readonly Call[];
   /** Calls that remove what `install` added. */
   readonly uninstall: readonly Call[];
@@ -22,9 +21,7 @@ export interface TrustStore {
   readonly writes: string | null;
 }
 
-/** Certificate to install. */
 interface Installable {
-  /** Path of the PEM file. */
   readonly file: string;
   readonly pem: string;
   /** SHA-256 and SHA-1 of the certificate, in lower-case hex. */
@@ -38,7 +35,6 @@ interface Machine {
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** Returns the stores of the machine. */
 export async function findStores(machine: Machine, certificate: Installable): Promise<readonly TrustStore[]> {
   return [
     ...(await systemStore(machine, certificate)),
@@ -186,7 +182,6 @@ function entryName({ sha256 }: Installable): string {
   return `sidekey-${sha256.slice(0, 16)}`;
 }
 
-/** Reports whether a call succeeds and prints a text. */
 async function printed(call: Call, env: NodeJS.ProcessEnv, text: string): Promise<boolean> {
   const ended = await runProgram(call, { env, timeout: 60_000 });
   return ended?.code === 0 && ended.stdout.includes(text);

@@ -29,7 +29,6 @@ export function createDisplay(
 /** Columns between two cells. */
 const gap = 2;
 
-/** Options of a table. */
 interface TableShape {
   /** Headings of the columns that are shortened on a narrow terminal; if that is not enough, the first ones are left out. */
   readonly least?: readonly string[];

@@ -157,5 +157,4 @@ export function sizeText(bytes: number, unit = 'bytes'): string {
   return bytes < 10_000_000 ? `${Math.round(bytes / 1_000)} kB` : `${Math.round(bytes / 1_000_000)} MB`;
 }
 
-/** Returns the first characters of an id, as its short form. */
 export const shortId = (id: string): string => id.slice(0, 8);

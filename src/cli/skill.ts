@@ -134,7 +134,6 @@ export function isUnchanged(text: string): boolean {
  * to the home folder.
  */
 interface Places {
-  /** Folders of skills. */
   readonly project: string;
   readonly user: string;
   /** Files that exist where the agent is used. */
@@ -184,10 +183,8 @@ const places = {
   },
 } as const satisfies Readonly<Record<string, Places>>;
 
-/** An agent whose places are known. */
 type AgentKind = keyof typeof places;
 
-/** Their names. */
 export const skillAgents = Object.keys(places) as readonly AgentKind[];
 
 function isAgentKind(text: string): text is AgentKind {

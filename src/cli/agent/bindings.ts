@@ -185,7 +185,6 @@ async function unbindAgent(
   );
 }
 
-/** Returns the JSON form of a binding. */
 export function bindingJson({ kind, value }: Binding): Binding {
   return { kind, value };
 }

@@ -134,13 +134,11 @@ export async function rotateAgent(
   );
 }
 
-/** A new token, and the record of it in the store. */
 interface NewToken {
   readonly secret: string;
   readonly record: AgentTokenRecord;
 }
 
-/** Default label of a token. */
 const defaultTokenLabel = 'main';
 
 /**

@@ -103,11 +103,9 @@ interface Suggestion {
   readonly entry: 'tunnel' | Readonly<Record<string, unknown>>;
   /** Position of the entry that this one replaces; null: it is new. */
   readonly replaces: string | null;
-  /** Comments for the user. */
   readonly notes: readonly string[];
 }
 
-/** The current config. */
 interface Standing {
   readonly config: Config;
   readonly map: DomainMap;

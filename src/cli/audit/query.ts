@@ -144,7 +144,6 @@ function readCount(text: string): number {
   });
 }
 
-/** Filter options of the command line. */
 export interface ConditionOptions {
   readonly since?: string;
   readonly until?: string;
@@ -161,7 +160,6 @@ export interface ConditionOptions {
   readonly code?: string;
 }
 
-/** Parsed filter options. */
 interface Conditions {
   readonly file: string;
   readonly filter: AuditFilter;

@@ -22,7 +22,6 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { shellWord } from '../../lib/text.ts';
 import { ungrantedScopes } from '../../oauth/scopes.ts';
 
-/** Prints the result of a connect. */
 export async function report(
   context: Context,
   { title, probe }: Provider,
@@ -89,7 +88,6 @@ function nextSteps({ name, provider }: Grant, probe: Probe | null, audience: rea
     .join('');
 }
 
-/** Page for the browser after a successful connect. */
 export function connectedPage({ title }: Provider, { grant, warnings }: Connected): Omit<FinishPage, 'kind'> {
   return {
     title: `${title} is connected`,
@@ -101,7 +99,6 @@ export function connectedPage({ title }: Provider, { grant, warnings }: Connecte
   };
 }
 
-/** A warning for the user, with a remedy. */
 interface Warning {
   readonly sentence: string;
   readonly hint: string | null;

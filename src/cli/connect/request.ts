@@ -23,7 +23,6 @@ import { withoutStop } from '../../lib/text.ts';
 import { scopesIn } from '../../oauth/scopes.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
 
-/** Options of `sidekey connect`. */
 export interface ConnectOptions {
   readonly name?: string;
   readonly user?: string;

@@ -21,7 +21,6 @@ import type { UpstreamClient } from '../../upstream/client.ts';
 
 type Details = NonNullable<SealedCredential['details']>;
 
-/** Result of a probe. */
 type Verified =
   | { readonly kind: 'works'; readonly status: number; readonly details: Details }
   /** The provider answers, but does not accept the credential. */

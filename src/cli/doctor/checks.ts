@@ -142,11 +142,8 @@ async function lookAt({
  * A proxy for the probes, with its own CA, store and audit log, so that those of the user are not changed.
  */
 export interface ProbeFixture {
-  /** URL that the probes request. */
   readonly url: string;
-  /** The environment of the probes. */
   readonly env: NodeJS.ProcessEnv;
-  /** Folder for files of the probes. */
   readonly folder: string;
   /** Notes about the trust files, for a person. */
   readonly notes: readonly string[];

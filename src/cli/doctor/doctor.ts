@@ -178,7 +178,6 @@ function trustVariables({ variables }: Probed['client']): string {
   return variables.filter((name) => /CA|CERT|ROOT|JAVA|PHP|WGET|HGRC|APT/.test(name)).join(', ');
 }
 
-/** Advice for a program that does not work. */
 function adviceFor(probed: Probed): Need | null {
   const { client, library, verdict, said } = probed;
   if (noteOn(probed) !== null) return null;

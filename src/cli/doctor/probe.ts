@@ -5,7 +5,6 @@ import { type Client, clients } from '../../clients/programs.ts';
 import { findProgram } from '../programs.ts';
 import type { ProbeFixture } from './checks.ts';
 
-/** Result of one probe. */
 export interface Probed {
   readonly client: Client;
   readonly library: string | null;
@@ -96,7 +95,6 @@ function ended(
   });
 }
 
-/** A probe of a program. */
 interface Probe {
   /** Name in `clients/programs.ts`. */
   readonly client: string;
@@ -293,7 +291,6 @@ const probes: readonly Probe[] = [
   },
 ];
 
-/** Result of a probe process. */
 interface ProbeEnd {
   readonly exit: number | null;
   readonly stdout: string;

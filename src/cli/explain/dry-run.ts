@@ -46,7 +46,6 @@ import { pickLease } from '../pick.ts';
 import { carriedAs } from '../provider.ts';
 import type { Question } from './question.ts';
 
-/** One step of an exchange. */
 interface Step {
   readonly step: StepName;
   readonly ok: boolean;
@@ -397,7 +396,6 @@ class Explanation {
 
 const ownOutcome = 'answered by Sidekey itself';
 
-/** Listeners for the stages of an exchange. */
 interface Listeners {
   target(authority: Authority): void;
   identity(caller: Pick<Identity, 'agent'>): void;

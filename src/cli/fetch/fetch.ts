@@ -208,7 +208,6 @@ function inlined(bytes: Buffer): { body: string } | { body_base64: string } {
   }
 }
 
-/** Maximum number of consecutive redirects. */
 const maxRedirects = 20;
 
 /** Fields that a redirect to another host keeps: none can contain a key or select a grant. */

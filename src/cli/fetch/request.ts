@@ -117,7 +117,6 @@ function wrong(sentence: string, hint: string): SidekeyError {
   return new SidekeyError('input_invalid', sentence, { hint });
 }
 
-/** Source of a request body. */
 export interface BodySource {
   /** Bytes; null: unknown. */
   readonly length: number | null;

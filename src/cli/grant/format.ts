@@ -80,7 +80,6 @@ export function certificateRows(credential: Credential, now: number): Readonly<R
   };
 }
 
-/** Certificate for `--json`. */
 export function certificateJson(credential: Credential): Readonly<Record<string, unknown>> {
   const facts = certificateFacts(credential);
   if (facts === null) return {};
@@ -314,7 +313,6 @@ interface ClockParts {
   readonly now: number;
 }
 
-/** Returns the clocks of the grant at `now`. */
 export function clocksOf(opened: OpenedGrant, parts: ClockParts): Clocks {
   const { grant, sealed } = opened;
   const { credential } = sealed;

@@ -334,7 +334,6 @@ function carriageMisfit(credential: Credential, { inject }: Pick<Provider, 'inje
 }
 
 interface KeepOptions {
-  /** Name of the audit event. */
   readonly event: Extract<AuditEventName, 'grant.added' | 'grant.connected'>;
   /** Reason for the audit file, if it is more than a replacement. */
   readonly reason?: string | undefined;
@@ -344,7 +343,6 @@ interface KeepOptions {
   readonly now: () => number;
 }
 
-/** A grant as it is stored now. */
 interface KeptGrant {
   readonly grant: Grant;
   /** The credential replaced an older one, and the grant kept its ID. */

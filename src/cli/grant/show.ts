@@ -214,7 +214,6 @@ interface Lacked {
   readonly at: number;
   /** None: the upstream did not name them. */
   readonly scopes: readonly string[];
-  /** Command that asks for the scopes. */
   readonly command: string;
 }
 

@@ -101,7 +101,6 @@ function refusalText({ host, port, code, count, hint }: RefusalWithHint): string
   return `  ${where} ${code}${often}${hint === null ? '' : ` → ${hint}`}`;
 }
 
-/** A refusal, with a remedy. */
 interface RefusalWithHint {
   readonly host: string;
   readonly port: number | null;
@@ -111,7 +110,6 @@ interface RefusalWithHint {
 }
 
 interface HintFacts {
-  /** Config of the proxy that refused. */
   readonly config: Config;
   readonly lease: string;
 }
@@ -177,7 +175,6 @@ interface RequestCounts {
   readonly tunnelled: readonly string[];
   /** Allowed requests that failed here or at the upstream server. */
   readonly failed: number;
-  /** Requests that were refused. */
   readonly refused: number;
   /** Each kind of refusal once, in order of first occurrence. */
   readonly refusals: readonly Refused[];
@@ -190,7 +187,6 @@ interface Refused {
   readonly count: number;
 }
 
-/** Counts the lines of one command. */
 export function countRequests(lines: Iterable<AuditLine>): RequestCounts {
   const requests = new Set<string>();
   const tunnelled = new Set<string>();
@@ -219,7 +215,6 @@ export function countRequests(lines: Iterable<AuditLine>): RequestCounts {
 }
 
 interface LinesOfRun {
-  /** The audit file. */
   readonly file: string;
   readonly from: LogPosition;
   readonly lease: string;

@@ -1,7 +1,6 @@
 import { SidekeyError } from '../../lib/errors.ts';
 import { type Call, type Ended, runProgram } from '../programs.ts';
 
-/** The service to install. */
 export interface Plan {
   /** Program and arguments. All paths are absolute. */
   readonly command: readonly string[];
@@ -11,7 +10,6 @@ export interface Plan {
   readonly stopMs: number;
 }
 
-/** State of the installed service. */
 interface ServiceState {
   readonly running: boolean;
   /** The manager's word: `active (running)`. */
@@ -19,7 +17,6 @@ interface ServiceState {
   readonly pid: number | null;
   /** Start in milliseconds since the epoch; null: unknown, or it does not run. */
   readonly since: number | null;
-  /** The file that defines the service. */
   readonly file: string;
 }
 

@@ -291,7 +291,6 @@ export function writtenRedirectUri(target: RedirectTarget): string {
   return loopbackUri(target, target.port === null || target.port === 0 ? defaultPort : target.port);
 }
 
-/** Returns the redirect URI of a loopback target with a port. */
 export function loopbackUri(
   { host, path }: Extract<RedirectTarget, { readonly kind: 'loopback' }>,
   port: number,

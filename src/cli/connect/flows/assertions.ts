@@ -185,7 +185,6 @@ interface ServiceAccount {
   readonly tokenUri: string;
 }
 
-/** A key in its stored form. */
 interface HandedKey {
   readonly key: SigningKey;
   /** Service account, as Google exports it; null: the file has the key alone. */

@@ -38,12 +38,9 @@ import { scopesIn, ungrantedScopes } from '../../../oauth/scopes.ts';
 
 export type LoginParts = Pick<ConnectRequest, 'context' | 'state' | 'upstream'>;
 
-/** A login. */
 export interface Auth0Login {
   readonly grant: Grant;
-  /** The provider of the login. */
   readonly provider: Provider;
-  /** The command that renews the login. */
   readonly again: string;
 }
 
@@ -396,7 +393,6 @@ function noToken({ provider }: ConnectRequest, said: string): SidekeyError {
   );
 }
 
-/** Result of disconnecting an account. */
 type Disconnected =
   /** Auth0 has deleted its tokens, but does not revoke them at the account's own provider. */
   | { readonly kind: 'disconnected' }

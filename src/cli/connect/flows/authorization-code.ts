@@ -85,13 +85,10 @@ interface BrowserConsent<T> {
    * thrown.
    */
   readonly finish: (callback: Callback, redirectUri: string) => Promise<T>;
-  /** Page for the browser after success. */
   readonly page: (result: T) => Omit<FinishPage, 'kind'>;
 }
 
-/** A started consent. */
 interface BegunConsent extends PasteExpectation {
-  /** URL of the consent page. */
   readonly url: string;
 }
 

@@ -206,9 +206,7 @@ export interface ConnectSession {
   readonly codeVerifier: string | null;
   /** See `Authorization`; absent: as null. */
   readonly proofKey?: DpopKey | null;
-  /** The requested scopes. */
   readonly scopes: readonly string[];
-  /** Name and user of the grant. */
   readonly name: string;
   readonly user: string;
   /** Domain patterns for the map; null: those of the provider. */

@@ -66,7 +66,6 @@ function assertOwnForm(parts: PastedParts, { provider, state }: ConnectRequest):
   );
 }
 
-/** Prompts for the parts of the token. */
 export async function askedParts(
   { context, provider }: Pick<ConnectRequest, 'context' | 'provider'>,
   check?: (parts: PastedParts) => void,
@@ -113,7 +112,6 @@ async function askParts({ ask, output }: Context, token: PastedToken): Promise<P
   return parts;
 }
 
-/** Returns the parts as AWS keys. */
 export function keysIn(parts: PastedParts): AwsKeys {
   const { access_key_id: accessKeyId = '', secret_access_key: secretAccessKey = '' } = parts;
   return checkedKeys({ accessKeyId, secretAccessKey, sessionToken: null });
