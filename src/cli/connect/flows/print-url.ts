@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { z } from 'zod';
 import type { State } from '../../../app/state.ts';
 import type { DpopKey } from '../../../grants/credential.ts';
 import type { Provider } from '../../../grants/provider.ts';
@@ -188,33 +189,30 @@ function contextOf(id: string): string {
   return `connect-session/${id}`;
 }
 
-/**
- * The state of an authorization code flow that waits for its callback, where that may be another process: its
- * text, which is sealed in the store, and the name that it is found by.
- */
-
-/** A started flow, and its next step. */
-export interface ConnectSession {
-  readonly provider: string;
-  /** The endpoints and the client of the consent: none of it may change. */
-  readonly authorizationEndpoint: string;
-  readonly tokenEndpoint: string;
-  readonly clientId: string;
-  readonly redirectUri: string;
-  readonly state: string;
+/** A started flow, which waits for its callback; that may be of another process. It is sealed in the store. */
+const sessionShape = z.object({
+  provider: z.string(),
+  // The endpoints and the client of the consent: none of it may change.
+  authorizationEndpoint: z.string(),
+  tokenEndpoint: z.string(),
+  clientId: z.string(),
+  redirectUri: z.string(),
+  state: z.string(),
   /** Null: the flow has no PKCE. */
-  readonly codeVerifier: string | null;
+  codeVerifier: z.string().nullable(),
   /** See `Authorization`; absent: as null. */
-  readonly proofKey?: DpopKey | null;
-  readonly scopes: readonly string[];
-  readonly name: string;
-  readonly user: string;
+  proofKey: z.custom<DpopKey>(isDpopKey).nullable().exactOptional(),
+  scopes: z.array(z.string()).readonly(),
+  name: z.string(),
+  user: z.string(),
   /** Domain patterns for the map; null: those of the provider. */
-  readonly allowedDomains: readonly string[] | null;
-  readonly widen: boolean;
+  allowedDomains: z.array(z.string()).readonly().nullable(),
+  widen: z.boolean(),
   /** False: the allowed-domains map is left alone. */
-  readonly domains: boolean;
-}
+  domains: z.boolean(),
+});
+
+export type ConnectSession = z.infer<typeof sessionShape>;
 
 const version = 1;
 
@@ -232,37 +230,8 @@ export function writeSession(session: ConnectSession): Uint8Array {
 export function readSession(bytes: Uint8Array): ConnectSession | null {
   try {
     const { v, ...session } = JSON.parse(Buffer.from(bytes).toString('utf8')) as Record<string, unknown>;
-    return v === version && isSession(session) ? session : null;
+    return v === version ? sessionShape.parse(session) : null;
   } catch {
     return null;
   }
-}
-
-const texts = [
-  'provider',
-  'authorizationEndpoint',
-  'tokenEndpoint',
-  'clientId',
-  'redirectUri',
-  'state',
-  'name',
-  'user',
-] as const satisfies readonly (keyof ConnectSession)[];
-
-function isSession(value: object): value is ConnectSession {
-  const fields: Readonly<Record<string, unknown>> = { ...value };
-  const { codeVerifier, proofKey = null, scopes, allowedDomains, widen, domains } = fields;
-  return (
-    texts.every((name) => typeof fields[name] === 'string') &&
-    (codeVerifier === null || typeof codeVerifier === 'string') &&
-    (proofKey === null || isDpopKey(proofKey)) &&
-    isTexts(scopes) &&
-    (allowedDomains === null || isTexts(allowedDomains)) &&
-    typeof widen === 'boolean' &&
-    typeof domains === 'boolean'
-  );
-}
-
-function isTexts(value: unknown): boolean {
-  return Array.isArray(value) && value.every((item) => typeof item === 'string');
 }
