@@ -97,7 +97,7 @@ export function placeholderCodes(vault: Pick<Vault, 'mac'>): PlaceholderCodes {
 }
 
 /** Store of a config, opened to read: creates nothing, and needs neither key nor audit file to list grants. */
-export interface View {
+export interface View extends AsyncDisposable {
   readonly config: Config;
   /** Null: no store exists yet. */
   readonly store: Store | null;
@@ -133,6 +133,7 @@ export async function openView(config: Config, { now }: { readonly now: () => nu
       return openRegistry({ store, vault: opened, now });
     },
     close: async () => store?.close(),
+    [Symbol.asyncDispose]: async () => store?.close(),
   };
   return view;
 }

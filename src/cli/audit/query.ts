@@ -290,12 +290,8 @@ function result({ event, outcome, status, code, reason, method, by }: AuditLine)
  */
 async function readGrants(config: Config, now: () => number): Promise<readonly Grant[]> {
   try {
-    const view = await openView(config, { now });
-    try {
-      return await view.grants();
-    } finally {
-      await view.close();
-    }
+    await using view = await openView(config, { now });
+    return await view.grants();
   } catch {
     return [];
   }

@@ -52,31 +52,40 @@ export async function openOwnProxy(
     // Some programs cannot get proxy credentials from their environment.
     assumed: { agent, tokenHash: hashToken(secret) },
   });
+  const state = { ...proxy.state, audit: withOrigin(proxy.state.audit, origin) };
+  const config = () => proxy.config();
+  const held = await withLease({ state, config, log, now, timers: systemTimers }, wanted, secret, proxy);
+  return {
+    proxy: { ...proxy.address, url: proxyUrl(proxy.address, `${agent}:${secret}`) },
+    authorityPem: proxy.authority.certificatePem,
+    config,
+    node: proxy.state.audit.node,
+    ...held,
+  };
+}
+
+/** Holds a lease for the command. Closes what it belongs to with it, or if there is none. */
+async function withLease(
+  parts: HoldParts,
+  { agent, grants, purpose, endsAt }: LeaseSettings,
+  secret: string,
+  opened: Pick<ProxyEndpoint, 'close'>,
+): Promise<Pick<ProxyEndpoint, 'lease' | 'close'>> {
   try {
-    const state = { ...proxy.state, audit: withOrigin(proxy.state.audit, origin) };
-    if (wanted.agent === null) await ensureRunAgent(state, now());
-    const { grants, purpose, endsAt } = wanted;
-    const lease = await holdLease(
-      { state, config: () => proxy.config(), log, now, timers: systemTimers },
-      { agent, grants, purpose, secret },
-      endsAt,
-    );
+    if (agent === null) await ensureRunAgent(parts.state, parts.now());
+    const lease = await holdLease(parts, { agent: agent ?? runAgent, grants, purpose, secret }, endsAt);
     return {
-      proxy: { ...proxy.address, url: proxyUrl(proxy.address, `${agent}:${secret}`) },
-      authorityPem: proxy.authority.certificatePem,
-      config: () => proxy.config(),
       lease,
-      node: proxy.state.audit.node,
       async close() {
         try {
           await lease.end();
         } finally {
-          await proxy.close();
+          await opened.close();
         }
       },
     };
   } catch (error) {
-    await proxy.close();
+    await opened.close();
     throw error;
   }
 }
@@ -198,7 +207,7 @@ function placeOf(text: string): ProxyPlace {
 export async function openRunningProxy(
   { config: loadConfig, env, now }: Pick<Context, 'config' | 'env' | 'now'>,
   { host, port, userInfo }: ProxyPlace,
-  { agent: named, grants, purpose, endsAt }: LeaseSettings,
+  wanted: LeaseSettings,
   log: Log,
 ): Promise<ProxyEndpoint> {
   await assertServes({ host, port });
@@ -210,41 +219,17 @@ export async function openRunningProxy(
     return { ...endpoint, proxy: { host, port, url }, lease: null, close: async () => {} };
   }
   const state = await openState(config, { log, now, origin: atCommandLine(env) });
-  try {
-    if (named === null) await ensureRunAgent(state, now());
-    const agent = named ?? runAgent;
-    const secret = newSecret('lease');
-    const lease = await holdLease(
-      { state, config: () => config, log, now, timers: systemTimers },
-      { agent, grants, purpose, secret },
-      endsAt,
-    );
-    return {
-      ...endpoint,
-      proxy: { host, port, url: proxyUrl({ host, port }, `${agent}:${secret}`) },
-      lease,
-      async close() {
-        try {
-          await lease.end();
-        } finally {
-          await state.close();
-        }
-      },
-    };
-  } catch (error) {
-    await state.close();
-    throw error;
-  }
+  const secret = newSecret('lease');
+  const parts = { state, config: () => config, log, now, timers: systemTimers };
+  const held = await withLease(parts, wanted, secret, state);
+  const url = proxyUrl({ host, port }, `${wanted.agent ?? runAgent}:${secret}`);
+  return { ...endpoint, proxy: { host, port, url }, ...held };
 }
 
 /** @throws as `openCa` */
 async function authorityOf(config: Config, now: () => number): Promise<CertificateAuthority> {
-  const view = await openView(config, { now });
-  try {
-    return await openCa(view, now);
-  } finally {
-    await view.close();
-  }
+  await using view = await openView(config, { now });
+  return await openCa(view, now);
 }
 
 async function assertServes(place: Pick<ProxyPlace, 'host' | 'port'>): Promise<void> {

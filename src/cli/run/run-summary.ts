@@ -123,17 +123,13 @@ async function withHints(
   { config, lease }: HintFacts,
 ): Promise<readonly RefusalWithHint[]> {
   if (refusals.length === 0) return [];
-  const view = asItWas(await openView(config, { now: Date.now }), lease);
-  try {
-    const found: RefusalWithHint[] = [];
-    for (const { line, count } of refusals) {
-      const { host = '', port = null, code = 'internal' } = line;
-      found.push({ host, port, code, count, hint: await hintFor(line, view, lease) });
-    }
-    return found;
-  } finally {
-    await view.close();
+  await using view = asItWas(await openView(config, { now: Date.now }), lease);
+  const found: RefusalWithHint[] = [];
+  for (const { line, count } of refusals) {
+    const { host = '', port = null, code = 'internal' } = line;
+    found.push({ host, port, code, count, hint: await hintFor(line, view, lease) });
   }
+  return found;
 }
 
 /** Ignores that the lease was revoked afterwards. */
