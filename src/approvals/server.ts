@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { refusalOf } from '../http/problem.ts';
+import { readBounded } from '../lib/body.ts';
 import { listenFailure, SidekeyError } from '../lib/errors.ts';
 import {
   markup,
@@ -131,14 +132,8 @@ function otherPage({ url = '', headers: { accept } }: IncomingMessage): PageAnsw
 
 /** Returns the body of a request; null if it is too long. */
 async function formOf(request: IncomingMessage): Promise<string | null> {
-  const pieces: Buffer[] = [];
-  let size = 0;
-  for await (const piece of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    size += piece.length;
-    if (size > maxFormBytes) return null;
-    pieces.push(piece);
-  }
-  return Buffer.concat(pieces).toString('utf8');
+  const body = request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+  return (await readBounded(body, maxFormBytes))?.toString('utf8') ?? null;
 }
 
 function peerOf({ remoteAddress = '', remotePort = 0 }: Socket): string {

@@ -99,14 +99,10 @@ async function readPassword(file: string): Promise<string> {
 
 /** Mode 0644: the content is public. */
 async function write(file: string, content: Buffer, force: boolean): Promise<void> {
-  const handle = await openOutputFile(file, force, 0o644);
-  try {
-    await handle.writeFile(content);
-  } catch (cause) {
+  await using handle = await openOutputFile(file, force, 0o644);
+  await handle.writeFile(content).catch((cause: unknown) => {
     throw unwritable(file, cause);
-  } finally {
-    await handle.close();
-  }
+  });
 }
 
 /** `sidekey ca show`. Rejects with what `openCa` throws. */

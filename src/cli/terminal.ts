@@ -4,6 +4,7 @@ import { createInterface, emitKeypressEvents } from 'node:readline';
 import { Writable } from 'node:stream';
 import { createDisplay, type Display, ending, wrapMessage } from './display.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { readBounded } from '../lib/body.ts';
 import { asTyped } from '../lib/log.ts';
 import { shellWord, visible } from '../lib/text.ts';
 import { systemTimers, type Timers } from '../lib/timers.ts';
@@ -255,16 +256,9 @@ export async function readInput(stdin: Input): Promise<string> {
       },
     );
   }
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of stdin) {
-    const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
-    length += bytes.length;
-    if (length > maxInputBytes)
-      throw new SidekeyError('input_invalid', 'Standard input holds more than 1 MiB.');
-    chunks.push(bytes);
-  }
-  return Buffer.concat(chunks).toString('utf8');
+  const bytes = await readBounded(stdin as AsyncIterable<Buffer>, maxInputBytes);
+  if (bytes === null) throw new SidekeyError('input_invalid', 'Standard input holds more than 1 MiB.');
+  return bytes.toString('utf8');
 }
 
 /**
@@ -281,13 +275,8 @@ export async function readSecretFile(
     new SidekeyError('input_invalid', `The file of ${option} cannot be read (${why}).`, {
       hint: `check ${option} ${shellWord(path)}`,
     });
-  let file;
   try {
-    file = await open(path, 'r');
-  } catch (cause) {
-    throw unreadable(systemCode(cause));
-  }
-  try {
+    await using file = await open(path, 'r');
     const stat = await file.stat();
     if (!stat.isFile()) throw unreadable('it is not a file');
     if (stat.size > maxInputBytes) throw unreadable('it is larger than 1 MiB');
@@ -299,8 +288,6 @@ export async function readSecretFile(
     return await file.readFile('utf8');
   } catch (cause) {
     throw cause instanceof SidekeyError ? cause : unreadable(systemCode(cause));
-  } finally {
-    await file.close();
   }
 }
 

@@ -1,6 +1,7 @@
 import type * as oauth from 'oauth4webapi';
 import type { DpopKey } from '../grants/credential.ts';
 import { describeFault, findSidekeyError } from './description.ts';
+import { readBounded } from '../lib/body.ts';
 import { unlessAborted } from '../lib/timers.ts';
 import type { Nonces } from '../schemes/dpop-proof.ts';
 
@@ -219,20 +220,4 @@ function readRetryAfter(text: string | null, now: number): number | null {
 
 function transient(reason: string, retryAfterMs: number | null = null): EndpointFailure {
   return { kind: 'transient', reason, retryAfterMs };
-}
-
-/** A body to its end; null: it is larger than `maxBytes`, and the rest is not read. Rejects with what the body does. */
-export async function readBounded(
-  body: AsyncIterable<Uint8Array> | null,
-  maxBytes: number,
-): Promise<Buffer<ArrayBuffer> | null> {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  // Leaving the loop early cancels the body.
-  for await (const chunk of body ?? []) {
-    length += chunk.byteLength;
-    if (length > maxBytes) return null;
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
 }

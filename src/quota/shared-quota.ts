@@ -236,8 +236,8 @@ function create(path: string, busyTimeoutMs: number): void {
   try {
     // SQLite gives the log files the mode of the database.
     closeSync(openSync(draft, 'wx', 0o600));
-    const database = openDatabase(draft, { timeout: busyTimeoutMs });
-    try {
+    {
+      using database = openDatabase(draft, { timeout: busyTimeoutMs });
       database.exec(`pragma application_id = ${applicationId}; pragma user_version = ${tableVersion}`);
       configure(database);
       database.exec(`
@@ -251,8 +251,6 @@ function create(path: string, busyTimeoutMs: number): void {
         ) strict, without rowid;
         create index counts_stale on counts (stale);
       `);
-    } finally {
-      closeDatabase(database);
     }
     try {
       linkSync(draft, path);

@@ -285,13 +285,9 @@ async function create(path: string, options: SqliteFileOptions): Promise<void> {
 }
 
 async function build(draft: string, options: SqliteFileOptions): Promise<void> {
-  const database = connect(draft, options.busyTimeoutMs);
-  try {
-    database.exec(`pragma page_size = ${pageSize}; pragma application_id = ${applicationId}`);
-    await migrate(queriesOf(database), options.migrations);
-  } finally {
-    closeDatabase(database);
-  }
+  using database = connect(draft, options.busyTimeoutMs);
+  database.exec(`pragma page_size = ${pageSize}; pragma application_id = ${applicationId}`);
+  await migrate(queriesOf(database), options.migrations);
 }
 
 function connect(path: string, busyTimeoutMs: number): Database {
@@ -323,34 +319,26 @@ function connect(path: string, busyTimeoutMs: number): Database {
 }
 
 async function judge(path: string, options: SqliteFileOptions): Promise<'behind' | 'current'> {
-  const database = openDatabase(path, { readOnly: true, timeout: options.busyTimeoutMs });
-  try {
-    if (pragma(database, 'application_id') !== applicationId) {
-      throw new SidekeyError(
-        'store_damaged',
-        `The file ${path} is a database of another program, not a store.`,
-        {
-          hint: 'Set "store" in the configuration to a file of its own.',
-        },
-      );
-    }
-    const check = pragma(database, 'quick_check(1)');
-    if (check !== 'ok') throw damagedStore(path, 'its pages do not fit together', check);
-    const state = await schemaState(queriesOf(database), options.migrations);
-    if (state === 'newer') {
-      throw new SidekeyError(
-        'store_newer',
-        `The store at ${path} was written by a newer version of Sidekey.`,
-        {
-          hint: 'Use that version, or restore a backup that this one made.',
-        },
-      );
-    }
-    if (state === 'none') throw damagedStore(path, 'it has no tables of a store');
-    return state;
-  } finally {
-    closeDatabase(database);
+  using database = openDatabase(path, { readOnly: true, timeout: options.busyTimeoutMs });
+  if (pragma(database, 'application_id') !== applicationId) {
+    throw new SidekeyError(
+      'store_damaged',
+      `The file ${path} is a database of another program, not a store.`,
+      {
+        hint: 'Set "store" in the configuration to a file of its own.',
+      },
+    );
   }
+  const check = pragma(database, 'quick_check(1)');
+  if (check !== 'ok') throw damagedStore(path, 'its pages do not fit together', check);
+  const state = await schemaState(queriesOf(database), options.migrations);
+  if (state === 'newer') {
+    throw new SidekeyError('store_newer', `The store at ${path} was written by a newer version of Sidekey.`, {
+      hint: 'Use that version, or restore a backup that this one made.',
+    });
+  }
+  if (state === 'none') throw damagedStore(path, 'it has no tables of a store');
+  return state;
 }
 
 /**

@@ -1,5 +1,5 @@
 import { createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, realpath, stat } from 'node:fs/promises';
+import { mkdir, open, realpath, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isSystemError, SidekeyError } from '../lib/errors.ts';
 import { createFile, isPrivate, isWritableByAll, syncFolder } from '../lib/os.ts';
@@ -58,15 +58,9 @@ const introduction = [
  * be read or holds no key.
  */
 export async function readKeyFile(path: string): Promise<KeyObject | null> {
-  let file: FileHandle;
-  try {
-    file = await open(path, 'r');
-  } catch (error) {
-    if (isSystemError(error, 'ENOENT')) return null;
-    throw unreadable(path, error);
-  }
   const bytes = Buffer.alloc(maxLength + 1);
   try {
+    await using file = await open(path, 'r');
     // Judged on the open file, so that it is the very one that is then read.
     const found = await file.stat();
     if (!found.isFile()) throw unreadable(path, 'not a regular file');
@@ -86,10 +80,10 @@ export async function readKeyFile(path: string): Promise<KeyObject | null> {
     return key;
   } catch (error) {
     if (error instanceof SidekeyError) throw error;
+    if (isSystemError(error, 'ENOENT')) return null;
     throw unreadable(path, error);
   } finally {
     bytes.fill(0);
-    await file.close();
   }
 }
 

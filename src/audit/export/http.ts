@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto';
+import { readBounded } from '../../lib/body.ts';
 import type { AuditLine } from '../event.ts';
 import type { ReadLine } from '../read.ts';
 import { severityOf, type Sink, SinkFailure, type SinkTransports } from './sink.ts';
@@ -193,7 +194,7 @@ export async function post(
   let text: string;
   try {
     response = await fetch(url, { method: 'POST', headers, body, signal });
-    text = await readBounded(response);
+    text = (await readBounded(response.body, maxAnswerBytes))?.toString('utf8') ?? '';
   } catch (cause) {
     throw new SinkFailure(`${host} gave no answer (${reasonOf(cause)})`, { cause });
   }
@@ -202,18 +203,6 @@ export async function post(
     retryAfterMs: retryAfter(response.headers.get('retry-after'), now),
     tooLarge: response.status === 413,
   });
-}
-
-async function readBounded(response: Response): Promise<string> {
-  const pieces: Uint8Array[] = [];
-  let size = 0;
-  for await (const piece of response.body ?? []) {
-    size += piece.length;
-    // Leaving the loop cancels the rest.
-    if (size > maxAnswerBytes) break;
-    pieces.push(piece);
-  }
-  return Buffer.concat(pieces).toString('utf8');
 }
 
 function retryAfter(value: string | null, now: number): number | undefined {

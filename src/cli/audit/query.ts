@@ -63,7 +63,7 @@ const gathered = 65_536;
  */
 export async function exportLines(context: Context, options: ExportOptions): Promise<void> {
   const conditions = await readConditions(context, options);
-  const target =
+  await using target =
     options.output === undefined
       ? undefined
       : await openOutputFile(options.output, options.force === true, 0o600);
@@ -84,19 +84,13 @@ export async function exportLines(context: Context, options: ExportOptions): Pro
     size += bytes.length;
     if (size >= gathered) await flush();
   };
-  try {
-    if (options.csv === true) await put(Buffer.from(csvHead));
-    for await (const { line, bytes } of queryRaw(conditions)) {
-      count += 1;
-      await put(
-        options.csv === true ? Buffer.from(csvLine(line)) : Buffer.concat([bytes, Buffer.from('\n')]),
-      );
-    }
-    await flush();
-    await target?.sync();
-  } finally {
-    await target?.close();
+  if (options.csv === true) await put(Buffer.from(csvHead));
+  for await (const { line, bytes } of queryRaw(conditions)) {
+    count += 1;
+    await put(options.csv === true ? Buffer.from(csvLine(line)) : Buffer.concat([bytes, Buffer.from('\n')]));
   }
+  await flush();
+  await target?.sync();
   if (options.output !== undefined) {
     context.output.result(
       { file: options.output, lines: count },
@@ -115,7 +109,6 @@ export async function tail(
   const brief = !output.json && options.all !== true;
   const config = await readConfig();
   const { file } = config.audit;
-  const last: AuditLine[] = [];
   const stop = new AbortController();
   const follow = options.follow === true;
   const nameOf = grantNames(output.json ? [] : await readGrants(config, now));
@@ -123,6 +116,7 @@ export async function tail(
   const print = (line: AuditLine) => output.result(line, format(line));
 
   if (!follow) {
+    const last: AuditLine[] = [];
     for await (const line of tailAudit({ file, lines, brief })) last.push(line);
     format = lineFormat(output.display, last, nameOf);
     for (const line of last) print(line);

@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { exitCode, type FailureCode, failures } from '../../lib/failures.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { readBounded } from '../../lib/body.ts';
 import { jsonObject } from '../../oauth/http.ts';
 import type { Context } from '../context.ts';
 import { openOutputFile, refuseExisting, unwritable } from '../output-file.ts';
@@ -140,22 +141,15 @@ async function toFile(
 }
 
 async function whole(response: IncomingMessage, { signal }: Delivery): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of chunksOf(response, signal)) {
-    length += chunk.length;
-    if (length > maxInlineBytes) {
-      throw new SidekeyError(
-        'input_invalid',
-        `The response is larger than ${maxInlineBytes} bytes, too large for --json.`,
-        {
-          hint: 'sidekey fetch --json -o FILE URL, or without --json',
-        },
-      );
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
+  const body = await readBounded(chunksOf(response, signal), maxInlineBytes);
+  if (body !== null) return body;
+  throw new SidekeyError(
+    'input_invalid',
+    `The response is larger than ${maxInlineBytes} bytes, too large for --json.`,
+    {
+      hint: 'sidekey fetch --json -o FILE URL, or without --json',
+    },
+  );
 }
 
 async function* chunksOf(response: IncomingMessage, signal: AbortSignal): AsyncGenerator<Buffer> {
@@ -264,14 +258,8 @@ async function refusedBy(response: IncomingMessage): Promise<SidekeyError | null
   const said = response.headers['sidekey-error'];
   if (said === undefined) return null;
   const code = typeof said === 'string' && Object.hasOwn(failures, said) ? (said as FailureCode) : 'internal';
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    length += chunk.length;
-    if (length > maxProblemBytes) break;
-    chunks.push(chunk);
-  }
-  const problem = jsonObject(Buffer.concat(chunks).toString('utf8'));
+  const body = await readBounded(response as AsyncIterable<Buffer>, maxProblemBytes);
+  const problem = jsonObject(body?.toString('utf8') ?? '');
   const detail = textOf(problem?.['detail']) ?? `The proxy refused the request (${code}).`;
   const after = response.headers['retry-after'];
   const again = after === undefined ? '' : ` Try again in ${after} s.`;
