@@ -119,15 +119,11 @@ async function assertWanted({ ask, openLines }: Context, change: Change): Promis
 }
 
 function sentence({ title, outcome, command }: Result, change: Change): string {
-  const done = change === 'install' ? 'Installed in' : 'Removed from';
-  switch (outcome) {
-    case 'changed':
-      return `${done} ${title}.`;
-    case 'unchanged':
-      return `${change === 'install' ? 'Already installed in' : 'Not installed in'} ${title}.`;
-    case 'needs_root':
-      return `Not changed: ${title} belongs to root. Run:\n  ${command}`;
-    case 'failed':
-      return `Failed: ${title}. Run this to see why:\n  ${command}`;
-  }
+  const isInstall = change === 'install';
+  return {
+    changed: `${isInstall ? 'Installed in' : 'Removed from'} ${title}.`,
+    unchanged: `${isInstall ? 'Already installed in' : 'Not installed in'} ${title}.`,
+    needs_root: `Not changed: ${title} belongs to root. Run:\n  ${command}`,
+    failed: `Failed: ${title}. Run this to see why:\n  ${command}`,
+  }[outcome];
 }

@@ -1,5 +1,6 @@
 import { type CommandRow, commonOptions, type OptionRow, type Sections } from './command.ts';
 import type { Context } from './context.ts';
+import { shellQuoted } from '../lib/text.ts';
 
 /** A shell that `sidekey completion` writes a script for. */
 export type Shell = 'bash' | 'zsh' | 'fish';
@@ -75,7 +76,7 @@ function patternsOf(commands: readonly Completed[], wanted: 'text' | 'file'): st
     .flatMap(({ path, options }) =>
       options
         .filter(({ value }) => value === wanted)
-        .flatMap(({ flags }) => flags.map((flag) => quoted(`${path} ${flag}`))),
+        .flatMap(({ flags }) => flags.map((flag) => shellQuoted(`${path} ${flag}`))),
     )
     .join('|');
 }
@@ -89,12 +90,7 @@ function choicesOf(commands: readonly Completed[]): readonly (readonly [after: s
 }
 
 const pathsOf = (commands: readonly Completed[]): string =>
-  commands.flatMap(({ path }) => (path === '' ? [] : [quoted(path)])).join('|');
-
-/** Quotes a word so that no shell expands it. */
-function quoted(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
-}
+  commands.flatMap(({ path }) => (path === '' ? [] : [shellQuoted(path)])).join('|');
 
 function bash(commands: readonly Completed[]): string {
   const words = ({ subcommands, options, choices }: Completed): string =>
@@ -114,11 +110,11 @@ _sidekey() {
   done
   case "$command $before" in
 ${choicesOf(commands)
-  .map(([after, values]) => `    ${quoted(after)}) words=${quoted(values)} ;;`)
+  .map(([after, values]) => `    ${shellQuoted(after)}) words=${shellQuoted(values)} ;;`)
   .join('\n')}
     ${patternsOf(commands, 'file')}|${patternsOf(commands, 'text')}) return ;;
     *) case "$command" in
-${commands.map((command) => `      ${quoted(command.path)}) words=${quoted(words(command))} ;;`).join('\n')}
+${commands.map((command) => `      ${shellQuoted(command.path)}) words=${shellQuoted(words(command))} ;;`).join('\n')}
     esac ;;
   esac
   COMPREPLY=($(compgen -W "$words" -- "$current"))
@@ -128,7 +124,7 @@ complete -o default -F _sidekey sidekey`;
 
 /** Formats words with descriptions for `_describe` of zsh. */
 const described = (rows: readonly (readonly [word: string, summary: string])[]): string =>
-  rows.map(([word, summary]) => quoted(`${word}:${summary}`)).join(' ');
+  rows.map(([word, summary]) => shellQuoted(`${word}:${summary}`)).join(' ');
 
 function zsh(commands: readonly Completed[]): string {
   const names = ({ subcommands, choices }: Completed) =>
@@ -156,14 +152,14 @@ _sidekey() {
   done
   case "$command \${words[CURRENT-1]}" in
 ${choicesOf(commands)
-  .map(([after, values]) => `    (${quoted(after)}) compadd -- ${values}; return ;;`)
+  .map(([after, values]) => `    (${shellQuoted(after)}) compadd -- ${values}; return ;;`)
   .join('\n')}
     (${patternsOf(commands, 'file')}) _files; return ;;
     (${patternsOf(commands, 'text')}) _message value; return ;;
   esac
   case "$command" in
 ${commands
-  .map((each) => `    (${quoted(each.path)}) names=(${names(each)}) options=(${options(each)}) ;;`)
+  .map((each) => `    (${shellQuoted(each.path)}) names=(${names(each)}) options=(${options(each)}) ;;`)
   .join('\n')}
   esac
   if [[ \${words[CURRENT]} == -* ]]; then
@@ -179,10 +175,10 @@ if [[ \${funcstack[1]} == _sidekey ]]; then _sidekey "$@"; else compdef _sidekey
 
 function fish(commands: readonly Completed[]): string {
   const lines = commands.flatMap(({ path, subcommands, options, choices }) => {
-    const at = `complete -c sidekey -n ${quoted(`__sidekey_at "${path}"`)}`;
+    const at = `complete -c sidekey -n ${shellQuoted(`__sidekey_at "${path}"`)}`;
     return [
       ...subcommands.map(({ name, summary }) => `${at} -f -a ${name} -d ${fishQuoted(summary)}`),
-      ...(choices.length === 0 ? [] : [`${at} -f -a ${quoted(choices.join(' '))}`]),
+      ...(choices.length === 0 ? [] : [`${at} -f -a ${shellQuoted(choices.join(' '))}`]),
       ...options.map(({ flags, summary, value }) => {
         const names = flags.map((flag) =>
           flag.startsWith('--') ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`,
@@ -194,7 +190,7 @@ function fish(commands: readonly Completed[]): string {
               ? ' -r -F'
               : value === 'text'
                 ? ' -x'
-                : ` -x -a ${quoted(value.join(' '))}`;
+                : ` -x -a ${shellQuoted(value.join(' '))}`;
         return `${at} ${names.join(' ')}${takes} -d ${fishQuoted(summary)}`;
       }),
     ];

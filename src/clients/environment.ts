@@ -1,5 +1,6 @@
 import type { Provider } from '../grants/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { shellQuoted } from '../lib/text.ts';
 import type { Mint } from '../placeholders/codes.ts';
 
 /** Names of the syntaxes in which variables can be written. */
@@ -85,7 +86,7 @@ interface Form {
 const forms: Readonly<Record<Exclude<Shell, 'json'>, Form>> = {
   bash: {
     unset: (name) => [`unset ${name}`],
-    assign: (name, value) => `export ${name}=${posixWord(value)}`,
+    assign: (name, value) => `export ${name}=${shellQuoted(value)}`,
     save: (name) => `[ -z "\${${name}+x}" ] || _sidekey_was_${name}="$${name}"`,
     restore: (name) =>
       `if [ -n "\${_sidekey_was_${name}+x}" ]; then export ${name}="$_sidekey_was_${name}"; else unset ${name}; fi; unset _sidekey_was_${name}`,
@@ -120,11 +121,6 @@ const forms: Readonly<Record<Exclude<Shell, 'json'>, Form>> = {
     },
   },
 };
-
-/** Quotes a value for a POSIX shell, where all characters in single quotes are literal. */
-function posixWord(value: string): string {
-  return `'${value.replaceAll("'", `'\\''`)}'`;
-}
 
 /**
  * Quotes a value for files that have no standard. All readers take single-quoted values literally. A value

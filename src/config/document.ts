@@ -8,9 +8,12 @@ import {
   parseDocument,
   visit,
   type Document,
+  type DocumentOptions,
   type Node,
   type Pair,
   type ParsedNode,
+  type ParseOptions,
+  type SchemaOptions,
   type YAMLError,
   type YAMLMap,
 } from 'yaml';
@@ -115,17 +118,7 @@ function findFaults(document: Document.Parsed, text: string, at: (offset: number
 }
 
 /** Options for parsing any config text. */
-export function yamlOptions(lines: LineCounter): {
-  readonly version: '1.2';
-  readonly schema: 'core';
-  readonly merge: false;
-  readonly resolveKnownTags: false;
-  readonly stringKeys: true;
-  readonly uniqueKeys: false;
-  readonly prettyErrors: false;
-  readonly logLevel: 'error';
-  readonly lineCounter: LineCounter;
-} {
+export function yamlOptions(lines: LineCounter): ParseOptions & DocumentOptions & SchemaOptions {
   return {
     version: '1.2',
     schema: 'core',

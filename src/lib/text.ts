@@ -2,7 +2,12 @@ import { z } from 'zod';
 
 /** Quotes a text as one word of a POSIX shell where it needs quotes. */
 export function shellWord(text: string): string {
-  return /^[A-Za-z0-9_./:@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+  return /^[A-Za-z0-9_./:@%+,-]+$/.test(text) ? text : shellQuoted(text);
+}
+
+/** Quotes a text for a POSIX shell, where all characters in single quotes are literal. */
+export function shellQuoted(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 /** Escapes the control characters of untrusted text, so that it cannot control a terminal. */

@@ -49,16 +49,12 @@ function placeOfKey({ key }: Config): string {
 }
 
 function reasonFor({ origin }: ConfigLocation, env: NodeJS.ProcessEnv): string {
-  switch (origin) {
-    case 'option':
-      return '--config names the config file, and that file names the other paths.';
-    case 'environment':
-      return 'SIDEKEY_CONFIG names the config file, and that file names the other paths.';
-    case 'home':
-      return `SIDEKEY_HOME is ${env['SIDEKEY_HOME']}. The config file names the other paths.`;
-    case 'default':
-      return 'This is the default. SIDEKEY_HOME=FOLDER takes another folder, for all of them.';
-  }
+  return {
+    option: '--config names the config file, and that file names the other paths.',
+    environment: 'SIDEKEY_CONFIG names the config file, and that file names the other paths.',
+    home: `SIDEKEY_HOME is ${env['SIDEKEY_HOME']}. The config file names the other paths.`,
+    default: 'This is the default. SIDEKEY_HOME=FOLDER takes another folder, for all of them.',
+  }[origin];
 }
 
 /** `sidekey config check [FILE]`. @throws SidekeyError as `sidekey start` */

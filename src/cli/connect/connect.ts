@@ -177,30 +177,26 @@ export type ConnectFlow = Flow | 'token' | 'import';
 type Options = Omit<ConnectOptions, 'name' | 'user'>;
 
 /** Options that choose a flow, as they are typed. */
-const choices: readonly (readonly [
-  option: string,
-  flow: ConnectFlow,
-  isSaid: (options: Options) => boolean,
-])[] = [
-  ['--device', 'device_code', ({ device }) => device === true],
-  ['--client-credentials', 'client_credentials', ({ clientCredentials }) => clientCredentials === true],
-  ['--jwt-bearer', 'jwt_bearer', ({ jwtBearer }) => jwtBearer === true],
-  ['--token-exchange', 'token_exchange', ({ tokenExchange }) => tokenExchange === true],
-  ['--installation-id', 'github_installation', ({ installationId }) => installationId !== undefined],
-  ['--assume-role', 'aws_role', ({ assumeRole }) => assumeRole !== undefined],
-  ['--via', 'auth0_connection', ({ via }) => via !== undefined],
-  ['--token', 'token', ({ token }) => token === true],
-  ['--from-env', 'token', ({ fromEnv }) => fromEnv !== undefined],
-  ['--import', 'import', (options) => options.import === true],
+const choices: readonly (readonly [option: string, flow: ConnectFlow, name: keyof Options])[] = [
+  ['--device', 'device_code', 'device'],
+  ['--client-credentials', 'client_credentials', 'clientCredentials'],
+  ['--jwt-bearer', 'jwt_bearer', 'jwtBearer'],
+  ['--token-exchange', 'token_exchange', 'tokenExchange'],
+  ['--installation-id', 'github_installation', 'installationId'],
+  ['--assume-role', 'aws_role', 'assumeRole'],
+  ['--via', 'auth0_connection', 'via'],
+  ['--token', 'token', 'token'],
+  ['--from-env', 'token', 'fromEnv'],
+  ['--import', 'import', 'import'],
 ];
 
 /** Options of a consent in a browser; they require a flow with a browser, and choose it by default. */
-const browserOptions: readonly (readonly [option: string, isSaid: (options: Options) => boolean])[] = [
-  ['--print-url', ({ printUrl }) => printUrl === true],
-  ['--paste', ({ paste }) => paste === true],
-  ['--browser', ({ browser }) => browser !== undefined],
-  ['--port', ({ port }) => port !== undefined],
-  ['--redirect-uri', ({ redirectUri }) => redirectUri !== undefined],
+const browserOptions: readonly (readonly [option: string, name: keyof Options])[] = [
+  ['--print-url', 'printUrl'],
+  ['--paste', 'paste'],
+  ['--browser', 'browser'],
+  ['--port', 'port'],
+  ['--redirect-uri', 'redirectUri'],
 ];
 
 /**
@@ -215,8 +211,8 @@ export function chooseFlow(
   { flows, token, clientId }: Pick<Provider, 'flows' | 'token' | 'clientId'>,
   asks: boolean,
 ): ConnectFlow {
-  const [first, second] = choices.filter(([, , isSaid]) => isSaid(options));
-  const inBrowser = browserOptions.find(([, isSaid]) => isSaid(options));
+  const [first, second] = choices.filter(([, , name]) => options[name] !== undefined);
+  const inBrowser = browserOptions.find(([, name]) => options[name] !== undefined);
   if (first === undefined && inBrowser !== undefined) return 'authorization_code';
   if (first === undefined)
     return asks && token !== null && clientId === null ? 'token' : (flows[0] ?? 'token');

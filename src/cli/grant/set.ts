@@ -107,20 +107,18 @@ function changeOf(
   now: number,
 ): Change {
   if (Array.isArray(label)) for (const each of label) checkName('label', each);
-  const span = ttl === undefined ? undefined : spanOrNone('--ttl', ttl);
-  return {
-    ...(span === undefined
-      ? {}
-      : { defaultTtlMs: span, ...(span === null ? {} : { expiresAt: now + span }) }),
-    ...(expires === undefined
-      ? {}
-      : { expiresAt: expires === 'none' ? null : readEnd('--expires', expires, now) }),
-    ...(maxTtl === undefined ? {} : { maxTtlMs: spanOrNone('--max-ttl', maxTtl) }),
-    ...(leaseTtl === undefined ? {} : { leaseDefaultMs: spanOrNone('--lease-ttl', leaseTtl) }),
-    ...(maxLeaseTtl === undefined ? {} : { leaseMaxMs: spanOrNone('--max-lease-ttl', maxLeaseTtl) }),
-    ...(label === undefined ? {} : { labels: label === false ? [] : [...new Set(label)] }),
-    ...(meta === undefined ? {} : { metadata: metadataOf(meta) }),
+  const span = spanOrNone('--ttl', ttl);
+  const end = span == null ? undefined : now + span;
+  const change = {
+    defaultTtlMs: span,
+    expiresAt: expires === undefined ? end : expires === 'none' ? null : readEnd('--expires', expires, now),
+    maxTtlMs: spanOrNone('--max-ttl', maxTtl),
+    leaseDefaultMs: spanOrNone('--lease-ttl', leaseTtl),
+    leaseMaxMs: spanOrNone('--max-lease-ttl', maxLeaseTtl),
+    labels: label === undefined ? undefined : label === false ? [] : [...new Set(label)],
+    metadata: meta && metadataOf(meta),
   };
+  return Object.fromEntries(Object.entries(change).filter(([, value]) => value !== undefined));
 }
 
 /** @throws SidekeyError `input_invalid` if the new expiry is later than the maximum */
@@ -135,6 +133,6 @@ function checkMaximum({ expiresAt = null }: Change, max: number | null, now: num
   );
 }
 
-function spanOrNone(option: string, text: string): number | null {
-  return text === 'none' ? null : readSpan(option, text);
+function spanOrNone(option: string, text: string | undefined): number | null | undefined {
+  return text === undefined ? undefined : text === 'none' ? null : readSpan(option, text);
 }

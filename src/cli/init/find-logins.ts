@@ -29,10 +29,8 @@ interface Machine {
  * `.netrc`. The first one of a provider counts. Reads files and asks `gh`, and sends nothing.
  */
 export function findLogins(machine: Machine, providers: Providers): readonly FoundLogin[] {
-  const found = new Map<string, FoundLogin>();
-  for (const login of allLogins(machine, providers))
-    if (!found.has(login.provider)) found.set(login.provider, login);
-  return [...found.values()];
+  const found = Map.groupBy(allLogins(machine, providers), ({ provider }) => provider);
+  return Array.from(found.values(), ([first]) => first!);
 }
 
 function* allLogins(machine: Machine, providers: Providers): Generator<FoundLogin> {

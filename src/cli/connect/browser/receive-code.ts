@@ -141,47 +141,39 @@ function isSame(said: readonly string[], state: string): boolean {
   );
 }
 
-const nothingHere = (): PageAnswer =>
-  pageAnswer({ kind: 'failed', title: 'Nothing is here', says: ['This address is of no use.'] }, 404);
+const failed = (status: number, title: string, ...says: readonly string[]): PageAnswer =>
+  pageAnswer({ kind: 'failed', title, says }, status);
+
+const nothingHere = () => failed(404, 'Nothing is here', 'This address is of no use.');
 
 function onlyGet(): PageAnswer {
-  const answer = pageAnswer(
-    {
-      kind: 'failed',
-      title: 'Not understood',
-      says: ['Only a browser that comes back from a provider is answered here.'],
-    },
-    405,
-  );
+  const says = 'Only a browser that comes back from a provider is answered here.';
+  const answer = failed(405, 'Not understood', says);
   return { ...answer, headers: { ...answer.headers, allow: 'GET' } };
 }
 
-const notOfThisFlow = (): PageAnswer =>
-  pageAnswer({
-    kind: 'failed',
-    title: 'Not the answer that is waited for',
-    says: [
-      'This address does not belong to the consent that Sidekey waits for. Nothing was changed, and Sidekey still waits.',
-      'Go on in the window that Sidekey opened, or run the command again.',
-    ],
-  });
+const notOfThisFlow = () =>
+  failed(
+    400,
+    'Not the answer that is waited for',
+    'This address does not belong to the consent that Sidekey waits for. Nothing was changed, and Sidekey still waits.',
+    'Go on in the window that Sidekey opened, or run the command again.',
+  );
 
-const launchedAlready = (): PageAnswer =>
-  pageAnswer({
-    kind: 'failed',
-    title: 'Opened already',
-    says: [
-      'This link works once, and has been opened already.',
-      'If that was not you, end the command in the terminal with Ctrl-C, and begin again.',
-    ],
-  });
+const launchedAlready = () =>
+  failed(
+    400,
+    'Opened already',
+    'This link works once, and has been opened already.',
+    'If that was not you, end the command in the terminal with Ctrl-C, and begin again.',
+  );
 
-const onlyOnce = (): PageAnswer =>
-  pageAnswer({
-    kind: 'failed',
-    title: 'Answered already',
-    says: ['This answer has arrived once, and counts once. The terminal says what came of it.'],
-  });
+const onlyOnce = () =>
+  failed(
+    400,
+    'Answered already',
+    'This answer has arrived once, and counts once. The terminal says what came of it.',
+  );
 
 function failure(error: unknown, host: string, port: number): SidekeyError {
   if (isSystemError(error, 'EADDRINUSE')) {
