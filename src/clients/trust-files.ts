@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, realpath, rename, stat, unlink, writeFile } from 'node:fs/promises';
 import { isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
@@ -317,6 +318,5 @@ async function defaultsBeside(program: string): Promise<readonly string[]> {
       join(library, version, packages, 'mercurial', 'defaultrc'),
     ),
   );
-  const there = await Promise.all(folders.map((folder) => stat(folder).then(Boolean, () => false)));
-  return folders.filter((_, index) => there[index]);
+  return folders.filter((folder) => existsSync(folder));
 }

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtempDisposable, readFile, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { AuditLine } from '../../audit/event.ts';
@@ -95,6 +95,8 @@ function guarded({ file, store, key, ca, audit }: Config): readonly Guarded[] {
   ];
 }
 
+const wrong = (sentence: string, hint: string) => ({ isThere: true, need: { sentence, hint } });
+
 async function lookAt({
   path,
   holds,
@@ -102,39 +104,21 @@ async function lookAt({
 }: Guarded): Promise<{ readonly isThere: boolean; readonly need: Need | null }> {
   const name = displayName(path);
   try {
-    const { mode, uid, isDirectory } = await stat(path).then((found) => ({
-      mode: found.mode,
-      uid: found.uid,
-      isDirectory: found.isDirectory(),
-    }));
+    const found = await stat(path);
     const self = process.getuid?.();
-    if (self !== undefined && self !== 0 && uid !== self)
-      return {
-        isThere: true,
-        need: {
-          sentence: `${name}, which holds ${holds}, belongs to another user.`,
-          hint: `chown "$USER" ${shellWord(name)}`,
-        },
-      };
-    const isOpen = isSecret ? !isPrivate(mode) : isWritableByAll(mode);
+    if (self !== undefined && self !== 0 && found.uid !== self) {
+      const sentence = `${name}, which holds ${holds}, belongs to another user.`;
+      return wrong(sentence, `chown "$USER" ${shellWord(name)}`);
+    }
+    const isOpen = isSecret ? !isPrivate(found.mode) : isWritableByAll(found.mode);
     if (!isOpen) return { isThere: true, need: null };
-    const least = isSecret ? (isDirectory ? '700' : '600') : 'o-w';
-    return {
-      isThere: true,
-      need: {
-        sentence: `Others may ${isSecret ? 'read' : 'write'} ${name}, which holds ${holds}.`,
-        hint: `chmod ${least} ${shellWord(name)}`,
-      },
-    };
+    const least = isSecret ? (found.isDirectory() ? '700' : '600') : 'o-w';
+    const sentence = `Others may ${isSecret ? 'read' : 'write'} ${name}, which holds ${holds}.`;
+    return wrong(sentence, `chmod ${least} ${shellWord(name)}`);
   } catch (error) {
     if (isSystemError(error, 'ENOENT')) return { isThere: false, need: null };
-    return {
-      isThere: true,
-      need: {
-        sentence: `${name}, which holds ${holds}, cannot be looked at (${systemCode(error)}).`,
-        hint: 'let this user into its folder',
-      },
-    };
+    const sentence = `${name}, which holds ${holds}, cannot be looked at (${systemCode(error)}).`;
+    return wrong(sentence, 'let this user into its folder');
   }
 }
 
@@ -157,39 +141,36 @@ export async function withProbeFixture<T>(
   { proxy: { authentication } }: Pick<Config, 'proxy'>,
   use: (fixture: ProbeFixture) => Promise<T>,
 ): Promise<T> {
-  const folder = await mkdtemp(join(tmpdir(), 'sidekey-doctor-'));
+  await using temporary = await mkdtempDisposable(join(tmpdir(), 'sidekey-doctor-'));
+  const folder = temporary.path;
+  const file = join(folder, 'sidekey.yaml');
+  // JSON is YAML too.
+  await writeFile(file, JSON.stringify(settings(authentication)), { mode: 0o600 });
+  const quiet = { error() {}, warn() {}, info() {}, debug() {} };
+  const running = await startProxy(await loadConfig(file, { env: {} }), { log: quiet, now, env: {} });
   try {
-    const file = join(folder, 'sidekey.yaml');
-    // JSON is YAML too.
-    await writeFile(file, JSON.stringify(settings(authentication)), { mode: 0o600 });
-    const quiet = { error() {}, warn() {}, info() {}, debug() {} };
-    const running = await startProxy(await loadConfig(file, { env: {} }), { log: quiet, now, env: {} });
-    try {
-      const token = newToken(agent, { label: 'main', expiresAt: null, at: now() });
-      await running.state.store.agents.insert(
-        { name: agent, user: null, labels: [], disabledAt: null, createdAt: now() },
-        { tokens: [token.record], bindings: [] },
-      );
-      const authorityPem = await readFile(running.authority.certificateFile, 'utf8');
-      const trust = await writeTrustFiles(join(folder, 'trust'), { authorityPem, parent: env });
-      const { host, port } = running.address;
-      const variables = clientVariables({
-        parent: env,
-        proxy: { url: proxyUrl(running.address, `${agent}:${token.secret}`), host, port },
-        trust,
-        noProxy: [],
-      });
-      return await use({
-        url: `https://${ownHost}/`,
-        env: { ...env, ...variables },
-        folder,
-        notes: trust.notes,
-      });
-    } finally {
-      await running.close();
-    }
+    const token = newToken(agent, { label: 'main', expiresAt: null, at: now() });
+    await running.state.store.agents.insert(
+      { name: agent, user: null, labels: [], disabledAt: null, createdAt: now() },
+      { tokens: [token.record], bindings: [] },
+    );
+    const authorityPem = await readFile(running.authority.certificateFile, 'utf8');
+    const trust = await writeTrustFiles(join(folder, 'trust'), { authorityPem, parent: env });
+    const { host, port } = running.address;
+    const variables = clientVariables({
+      parent: env,
+      proxy: { url: proxyUrl(running.address, `${agent}:${token.secret}`), host, port },
+      trust,
+      noProxy: [],
+    });
+    return await use({
+      url: `https://${ownHost}/`,
+      env: { ...env, ...variables },
+      folder,
+      notes: trust.notes,
+    });
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    await running.close();
   }
 }
 
