@@ -1,6 +1,6 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid } from '../lib/errors.ts';
 import { visible } from '../lib/text.ts';
 import type { ClientCertificateCredential, Credential } from './credential.ts';
 import type { Json } from '../lib/json.ts';
@@ -30,17 +30,17 @@ export function isPem(text: string): boolean {
 export function readClientCertificate(parts: CertificateParts, now: number): ClientCertificateCredential {
   const certificates = blocksOf(parts.certificate, (label) => label === 'CERTIFICATE').map(certificateIn);
   if (certificates.length === 0) {
-    throw unusable('There is no certificate in the input.', 'a BEGIN CERTIFICATE block is expected');
+    throw inputInvalid('There is no certificate in the input.', 'a BEGIN CERTIFICATE block is expected');
   }
   const [written, ...more] = blocksOf(parts.privateKey, (label) => label.endsWith('PRIVATE KEY'));
   if (written === undefined)
-    throw unusable('There is no private key in the input.', 'a BEGIN … PRIVATE KEY block is expected');
+    throw inputInvalid('There is no private key in the input.', 'a BEGIN … PRIVATE KEY block is expected');
   if (more.length > 0)
-    throw unusable('There is more than one private key in the input.', 'leave one of them');
+    throw inputInvalid('There is more than one private key in the input.', 'leave one of them');
   const key = keyIn(written, parts.passphrase);
   const own = certificates.find((certificate) => certificate.checkPrivateKey(key));
   if (own === undefined) {
-    throw unusable(
+    throw inputInvalid(
       'The private key belongs to no certificate of the input.',
       'openssl x509 -in client.crt -noout -pubkey and openssl pkey -in client.key -pubout print the same for a pair',
     );
@@ -70,23 +70,27 @@ function certificateIn(pem: string, index: number): X509Certificate {
   try {
     return new X509Certificate(pem);
   } catch {
-    throw unusable(`Certificate ${index + 1} of the input cannot be read.`, 'it is damaged; export it again');
+    throw inputInvalid(
+      `Certificate ${index + 1} of the input cannot be read.`,
+      'it is damaged; export it again',
+    );
   }
 }
 
 function keyIn(pem: string, passphrase: Json | undefined): KeyObject {
   if (passphrase !== undefined && typeof passphrase !== 'string')
-    throw unusable('"passphrase" must be a string.', 'leave it out where the key has none');
+    throw inputInvalid('"passphrase" must be a string.', 'leave it out where the key has none');
   try {
     return createPrivateKey({ key: pem, ...(passphrase === undefined ? {} : { passphrase }) });
   } catch (error) {
     // Its own words are left out, and the cause with them: they are about a key.
     const code = error instanceof Error && 'code' in error ? String(error.code) : '';
     const isLocked = /PASSPHRASE|BAD_DECRYPT|INTERRUPTED_OR_CANCELLED/.test(code);
-    if (!isLocked) throw unusable('The private key cannot be read.', 'PKCS #8, PKCS #1 or SEC 1 is expected');
+    if (!isLocked)
+      throw inputInvalid('The private key cannot be read.', 'PKCS #8, PKCS #1 or SEC 1 is expected');
     if (passphrase !== undefined)
-      throw unusable('The passphrase does not open the private key.', 'see that "passphrase" is right');
-    throw unusable(
+      throw inputInvalid('The passphrase does not open the private key.', 'see that "passphrase" is right');
+    throw inputInvalid(
       'The private key is encrypted.',
       'have openssl ask for the passphrase: { cat client.crt; openssl pkey -in client.key; } | sidekey grant import NAME --provider PROVIDER',
     );
@@ -99,10 +103,10 @@ const clientUses: ReadonlySet<string> = new Set(['1.3.6.1.5.5.7.3.2', '2.5.29.37
 function assertGood(own: X509Certificate, now: number): void {
   const [from, until] = [own.validFromDate, own.validToDate];
   if (now >= until.getTime()) {
-    throw unusable(`The certificate has expired: it ended at ${until.toISOString()}.`, 'get a new one');
+    throw inputInvalid(`The certificate has expired: it ended at ${until.toISOString()}.`, 'get a new one');
   }
   if (now < from.getTime()) {
-    throw unusable(
+    throw inputInvalid(
       `The certificate is not valid yet: it begins at ${from.toISOString()}.`,
       'add it then; until then the one before it is good',
     );
@@ -110,7 +114,7 @@ function assertGood(own: X509Certificate, now: number): void {
   // Extended key usage; Node has it under this name. Absent: any use.
   const uses = own.keyUsage as readonly string[] | undefined;
   if (uses !== undefined && !uses.some((use) => clientUses.has(use))) {
-    throw unusable(
+    throw inputInvalid(
       'The certificate is not for clients: its extended key usage does not have clientAuth.',
       'ask its issuer for a client certificate',
     );
@@ -138,15 +142,11 @@ function assertTaken({ certificate, privateKey }: ClientCertificateCredential): 
     createSecureContext({ cert: certificate, key: privateKey, ca: [], minVersion: 'TLSv1.2' });
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : '';
-    throw unusable(
+    throw inputInvalid(
       `The certificate and its key cannot be used for TLS${code}.`,
       'get new ones, of today’s sizes',
     );
   }
-}
-
-function unusable(sentence: string, hint: string): SidekeyError {
-  return new SidekeyError('input_invalid', sentence, { hint });
 }
 
 interface CertificateFacts {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { isRunning } from '../lib/os.ts';
+import { isRunning, processStat } from '../lib/os.ts';
 import { pause, type Timers } from '../lib/timers.ts';
 import type { Store } from '../store/store.ts';
 
@@ -170,7 +170,7 @@ function readPlace(): string | null {
 
 /** A name that no other holder has. `pid`: the process that holds it. */
 export function newHolder(pid = process.pid): string {
-  const start = place === null ? null : (readStat(pid)?.start ?? null);
+  const start = place === null ? null : (processStat(pid)?.start ?? null);
   return JSON.stringify({ id: randomUUID(), place, pid, start });
 }
 
@@ -179,7 +179,7 @@ export function holderStateOf(holder: string): HolderState {
   const named = readHolder(holder);
   if (named === null || place === null || named.place !== place) return 'unknown';
   if (!isRunning(named.pid)) return 'dead';
-  const stat = readStat(named.pid);
+  const stat = processStat(named.pid);
   // Hidden from us (`hidepid`), or just gone.
   if (stat === null) return 'unknown';
   // A zombie runs no more; only its exit status waits.
@@ -205,16 +205,4 @@ function readHolder(holder: string): NamedHolder | null {
   return typeof at === 'string' && Number.isSafeInteger(pid) && Number(pid) > 0 && typeof start === 'string'
     ? { place: at, pid: Number(pid), start }
     : null;
-}
-
-/** proc_pid_stat(5): fields 3 and 22, counted from behind the name, which may hold anything. */
-function readStat(pid: number): { readonly state: string; readonly start: string } | null {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    const [state, start] = [fields[0], fields[19]];
-    return state === undefined || start === undefined ? null : { state, start };
-  } catch {
-    return null;
-  }
 }

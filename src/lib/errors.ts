@@ -42,6 +42,11 @@ export class SidekeyError extends Error {
   }
 }
 
+/** Returns the failure for input that is not valid. */
+export function inputInvalid(sentence: string, hint: string): SidekeyError {
+  return new SidekeyError('input_invalid', sentence, { hint });
+}
+
 /** Returns a value that is no failure. @throws the failure */
 export function orThrow<T>(value: T | SidekeyError): T {
   if (value instanceof SidekeyError) throw value;

@@ -61,6 +61,18 @@ export function isRunning(pid: number): boolean {
   }
 }
 
+/** State and start of a process on Linux (proc_pid_stat(5)), counted from behind its name, which may hold anything. */
+export function processStat(pid: number): { readonly state: string; readonly start: string } | null {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    const [state, start] = [fields[0], fields[19]];
+    return state === undefined || start === undefined ? null : { state, start };
+  } catch {
+    return null;
+  }
+}
+
 /** Addresses of a local TCP connection, in the form of `net.Socket`. */
 interface Ends {
   readonly remoteAddress?: string | undefined;

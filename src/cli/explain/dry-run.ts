@@ -44,7 +44,7 @@ import { expiryOf, titleOf } from '../grant/format.ts';
 import { leaseGrantsText, leaseStateText, usesText } from '../lease/create.ts';
 import { pickLease } from '../pick.ts';
 import { carriedAs } from '../provider.ts';
-import type { Question } from './question.ts';
+import { once, type Question } from './question.ts';
 
 interface Step {
   readonly step: StepName;
@@ -103,10 +103,6 @@ export async function dryRun(view: View, question: Question): Promise<DryRun> {
   const fields = [...head.fields, ...sample.fields, 'Content-Length', String(sample.body.length)];
   const inbound = { ...question.inbound, head: { ...head, fields }, body: once(sample.body) };
   return new Explanation(view, question, asked).run(inbound);
-}
-
-async function* once(body: Buffer): AsyncGenerator<Buffer> {
-  yield body;
 }
 
 /** The store records that the question names. */

@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import { readUserName } from '../../agents/authentication.ts';
 import type { RawFields } from '../../http/fields.ts';
 import type { InboundRequest, Selectors } from '../../http/message.ts';
-import { SidekeyError, systemCode } from '../../lib/errors.ts';
+import { inputInvalid, SidekeyError, systemCode } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
 import { readTime } from '../format.ts';
 
@@ -44,12 +44,13 @@ export async function readQuestion(
 ): Promise<Question> {
   const { agent, user, grant, lease, client = '127.0.0.1' } = options;
   const who = readUserName(agent ?? '');
-  if (who === null) throw wrong('A selector in --agent is not valid.', '--agent NAME+grant=GRANT+user=USER');
+  if (who === null)
+    throw inputInvalid('A selector in --agent is not valid.', '--agent NAME+grant=GRANT+user=USER');
   const address = isIP(client);
-  if (address === 0) throw wrong('--client is not an IP address.', '--client 10.1.2.3');
+  if (address === 0) throw inputInvalid('--client is not an IP address.', '--client 10.1.2.3');
   const at = options.at === undefined ? now() : readTime(options.at, now());
   if (at === null)
-    throw wrong('--at is not a time.', '--at 2026-11-21T09:00:00+01:00, or --at 2h for two hours ago');
+    throw inputInvalid('--at is not a time.', '--at 2026-11-21T09:00:00+01:00, or --at 2h for two hours ago');
   const body = await bodyOf(options, readInput);
   const { method, url } = readTarget(...words, body);
   const host = /^https?:\/\/([^/?#]*)/i.exec(url)?.[1] ?? '';
@@ -90,9 +91,10 @@ function readTarget(
   const isMethod = /^[A-Za-z]{1,32}$/.test(first);
   // A word in capitals is a method without a URL; a host is in lower case.
   if (second === undefined && isMethod && first === first.toUpperCase()) {
-    throw wrong('The URL is missing.', example);
+    throw inputInvalid('The URL is missing.', example);
   }
-  if (second !== undefined && !isMethod) throw wrong('The word before the URL is not a method.', example);
+  if (second !== undefined && !isMethod)
+    throw inputInvalid('The word before the URL is not a method.', example);
   const usual = body.length === 0 ? 'GET' : 'POST';
   const [method, written] = second === undefined ? [usual, first] : [first.toUpperCase(), second];
   return { method, url: written.includes('://') ? written : `https://${written}` };
@@ -102,17 +104,20 @@ function readTarget(
 function readHeader(text: string): RawFields {
   const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/.exec(text) ?? [];
   if (name === undefined || value === undefined || /\p{Cc}/u.test(value)) {
-    throw wrong('A --header is not valid.', `--header 'Sidekey-Reason: ticket 7'`);
+    throw inputInvalid('A --header is not valid.', `--header 'Sidekey-Reason: ticket 7'`);
   }
   if (name.toLowerCase() === 'proxy-authorization') {
-    throw wrong('Name the caller with --agent or --lease, not in a header.', '--agent NAME, or --lease ID');
+    throw inputInvalid(
+      'Name the caller with --agent or --lease, not in a header.',
+      '--agent NAME, or --lease ID',
+    );
   }
   return [name, value];
 }
 
 async function bodyOf({ data, dataFile }: ExplainOptions, readInput: Context['readInput']): Promise<Buffer> {
   if (data !== undefined && dataFile !== undefined) {
-    throw wrong('--data and --data-file are both given.', 'give one of them');
+    throw inputInvalid('--data and --data-file are both given.', 'give one of them');
   }
   if (data !== undefined) return Buffer.from(data, 'utf8');
   if (dataFile === undefined) return Buffer.alloc(0);
@@ -127,10 +132,6 @@ async function bodyOf({ data, dataFile }: ExplainOptions, readInput: Context['re
   }
 }
 
-async function* once(body: Buffer): AsyncGenerator<Buffer> {
+export async function* once(body: Buffer): AsyncGenerator<Buffer> {
   yield body;
-}
-
-function wrong(sentence: string, hint: string): SidekeyError {
-  return new SidekeyError('input_invalid', sentence, { hint });
 }

@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { isName } from '../../grants/grant.ts';
-import { SidekeyError, systemCode } from '../../lib/errors.ts';
+import { inputInvalid, SidekeyError, systemCode } from '../../lib/errors.ts';
 import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
 import type { Input } from '../terminal.ts';
 
@@ -50,11 +50,12 @@ export async function readQuestion(
 ): Promise<Question> {
   const [grant, written] = words[1] === undefined ? [null, words[0]] : [words[0], words[1]];
   if (grant !== null && !isName(grant))
-    throw wrong('The word before the URL is not the name of a grant.', 'sidekey grant list');
+    throw inputInvalid('The word before the URL is not the name of a grant.', 'sidekey grant list');
   const { user = null, reason, request } = options;
-  if (user !== null && !isName(user)) throw wrong('--user is not the name of a user.', 'sidekey grant list');
+  if (user !== null && !isName(user))
+    throw inputInvalid('--user is not the name of a user.', 'sidekey grant list');
   if (reason !== undefined && (reason.trim() === '' || /\p{Cc}/u.test(reason))) {
-    throw wrong('The reason is empty, or has control characters.', "--reason 'ticket 7'");
+    throw inputInvalid('The reason is empty, or has control characters.', "--reason 'ticket 7'");
   }
   const url = readUrl(written);
   const body = await bodySourceOf(options, stdin);
@@ -91,7 +92,7 @@ export function readUrl(text: string): string {
   const [whole = ''] = (text.includes('://') ? text : `https://${text}`).split('#', 1);
   const target = parseAbsoluteTarget(whole);
   if (target === null) {
-    throw wrong(
+    throw inputInvalid(
       'The URL is not valid, or contains a user name.',
       'sidekey fetch https://api.example.com/path',
     );
@@ -104,17 +105,13 @@ export function readUrl(text: string): string {
 
 function readMethod(text: string): string {
   if (/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$/.test(text) && text.toUpperCase() !== 'CONNECT') return text;
-  throw wrong('--request is not a method.', '-X PATCH');
+  throw inputInvalid('--request is not a method.', '-X PATCH');
 }
 
 function readSeconds(text: string): number {
   const seconds = /^\d{1,7}(?:\.\d{1,3})?$/.test(text) ? Number(text) : 0;
   if (seconds > 0) return seconds * 1_000;
-  throw wrong('--max-time is not a number of seconds.', '--max-time 30');
-}
-
-function wrong(sentence: string, hint: string): SidekeyError {
-  return new SidekeyError('input_invalid', sentence, { hint });
+  throw inputInvalid('--max-time is not a number of seconds.', '--max-time 30');
 }
 
 export interface BodySource {
@@ -183,11 +180,11 @@ async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
 function readHeaderField(text: string): readonly [name: string, value: string] {
   const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/s.exec(text) ?? [];
   if (name === undefined || value === undefined || /\p{Cc}/u.test(value)) {
-    throw refused('A --header is not valid.', `--header 'Accept: text/html'`);
+    throw inputInvalid('A --header is not valid.', `--header 'Accept: text/html'`);
   }
   const lower = name.toLowerCase();
   const instead = ofOurs[lower];
-  if (instead !== undefined) throw refused(`${name} cannot be set with --header.`, instead);
+  if (instead !== undefined) throw inputInvalid(`${name} cannot be set with --header.`, instead);
   // Header values are bytes; text is sent as UTF-8.
   return [name, Buffer.from(value, 'utf8').toString('latin1')];
 }
@@ -204,7 +201,3 @@ const ofOurs: Readonly<Record<string, string>> = {
   expect: 'leave it out',
   upgrade: 'leave it out, and use a program that supports it, with the proxy',
 };
-
-function refused(sentence: string, hint: string): SidekeyError {
-  return new SidekeyError('input_invalid', sentence, { hint });
-}

@@ -1,10 +1,11 @@
 import { type ChildProcess, execFileSync } from 'node:child_process';
-import { closeSync, constants as files, existsSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants as files, existsSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
 import { delimiter, join } from 'node:path';
 // Finds and quotes the .cmd files of Windows, such as npm.cmd; elsewhere it is that of Node.js.
 import spawn from 'cross-spawn';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
+import { processStat } from '../../lib/os.ts';
 
 /** End of a child process. */
 export type ChildEnd =
@@ -136,12 +137,8 @@ export function stopWith({ pid }: Pick<ChildProcess, 'pid'>): () => void {
 
 /** Reports whether a signal has stopped a process; a debugger does not count. */
 function isStopped(pid: number): boolean {
+  if (process.platform === 'linux') return processStat(pid)?.state === 'T';
   try {
-    if (process.platform === 'linux') {
-      // The program name is in parentheses, and may contain any character (proc_pid_stat(5)).
-      const [, state] = /^.*\) (\S)/s.exec(readFileSync(`/proc/${pid}/stat`, 'latin1')) ?? [];
-      return state === 'T';
-    }
     return execFileSync('ps', ['-o', 'state=', '-p', String(pid)], { encoding: 'latin1' }).startsWith('T');
   } catch {
     // It has ended.

@@ -69,16 +69,7 @@ export function summaryText({ counts, refusals, notes }: RunSummary): string {
 
 function summaryJson({ counts, refusals, notes }: RunSummary): object {
   return {
-    run:
-      counts === null
-        ? null
-        : {
-            requests: counts.requests,
-            tunnelled: counts.tunnelled,
-            failed: counts.failed,
-            refused: counts.refused,
-            refusals,
-          },
+    run: counts === null ? null : { ...counts, refusals },
     notes,
   };
 }
