@@ -107,6 +107,11 @@ export function dateTime(at: number): string {
     .replace(/\.\d+Z$/, '');
 }
 
+/** `in 4 min (2026-11-21 06:01:22)` */
+export function when(at: number, now: number): string {
+  return `${relativeTime(at, now)} (${dateTime(at)})`;
+}
+
 /** ISO 8601 in UTC, for programs; empty where the number is no time that a date can hold. */
 export function isoTime(at: number): string {
   const date = new Date(at);

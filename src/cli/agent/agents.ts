@@ -1,4 +1,4 @@
-import { leaseStanding, reachesGrant } from '../../agents/lease.ts';
+import { leaseStanding } from '../../agents/lease.ts';
 import type { AuditEvent } from '../../audit/event.ts';
 import { recordChange } from '../../audit/log.ts';
 import { bindingJson, bindingText, reachWarning } from './bindings.ts';
@@ -6,6 +6,7 @@ import type { Context } from '../context.ts';
 import { details, table } from '../display.ts';
 import { checkName, dateTime, isoOrNull, isoTime, lastUse, relativeTime } from '../format.ts';
 import { titleOf } from '../grant/format.ts';
+import { ownGrants } from '../lease/create.ts';
 import { pickAgent, unknownAgent } from '../pick.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { AgentRecord, AgentTokenRecord } from '../../store/store.ts';
@@ -72,16 +73,14 @@ async function showAgent({ withView, output, now }: Context, name: string): Prom
   const { agent, bindings, tokens, leases, reached, grants } = await withView(async (view) => {
     const rights = (await view.store?.rights.read()) ?? null;
     const found = pickAgent(rights?.agents ?? [], name);
-    const bound = rights?.bindings.filter((binding) => binding.agent === name) ?? [];
-    const labels = new Map(rights?.policies.map((policy) => [policy.grantId, policy.labels]));
     const all = await view.grants();
     return {
       agent: found,
-      bindings: bound,
+      bindings: rights?.bindings.filter((binding) => binding.agent === name) ?? [],
       tokens: rights?.tokens.filter((token) => token.agent === name) ?? [],
       leases: rights?.leases.filter((lease) => lease.agent === name) ?? [],
       grants: all,
-      reached: all.filter((grant) => reachesGrant(bound, found.user, grant, labels.get(grant.id) ?? [])),
+      reached: ownGrants({ agent: name, grants: null }, all, rights),
     };
   });
   const active = leases.filter((lease) => leaseStanding(lease, at).state === 'active');

@@ -39,7 +39,7 @@ import type { LeaseRecord } from '../../store/store.ts';
 import { createResolver } from '../../upstream/resolve.ts';
 import { isLive } from '../agent/agents.ts';
 import { leakGuardTexts } from '../domain.ts';
-import { dateTime, relativeTime, spanText } from '../format.ts';
+import { dateTime, relativeTime, spanText, when } from '../format.ts';
 import { expiryOf, titleOf } from '../grant/format.ts';
 import { leaseGrantsText, leaseStateText, usesText } from '../lease/create.ts';
 import { pickLease } from '../pick.ts';
@@ -515,7 +515,7 @@ function clocksText(lease: LeaseRecord, now: number): string {
   const standing = leaseStanding(lease, now);
   const at = standing.state === 'active' ? standing.endsAt : lease.expiresAt;
   return [
-    `${leaseStateText(lease, now)}, ends ${relativeTime(at, now)} (${dateTime(at)})`,
+    `${leaseStateText(lease, now)}, ends ${when(at, now)}`,
     ...(lease.idleMs === null ? [] : [`at most ${spanText(lease.idleMs)} between two requests`]),
     ...(lease.maxUses === null ? [] : [`${usesText(lease)} uses`]),
   ].join('; ');

@@ -1,4 +1,4 @@
-import { dateTime, isoOrNull, isoTime, relativeTime, spanText } from '../format.ts';
+import { dateTime, isoOrNull, isoTime, relativeTime, spanText, when } from '../format.ts';
 import type { Config } from '../../config/config.ts';
 import { certificateFacts } from '../../grants/client-certificate.ts';
 import {
@@ -26,7 +26,7 @@ export function settingsRows(policy: GrantPolicy | null, now: number) {
   const { expiresAt = null, labels = [], metadata = {} } = policy ?? {};
   const pairs = Object.entries(metadata).map(([key, value]) => `${key}=${value}`);
   return {
-    expires: expiresAt === null ? null : `${relativeTime(expiresAt, now)} (${dateTime(expiresAt)})`,
+    expires: expiresAt === null ? null : when(expiresAt, now),
     'default ttl': spanOrNull(policy?.defaultTtlMs),
     'maximum ttl': spanOrNull(policy?.maxTtlMs),
     'lease ttl': spanOrNull(policy?.leaseDefaultMs),
@@ -264,10 +264,6 @@ function nextWords({ what, at }: Next, { type }: Pick<Grant, 'type'>, now: numbe
     case 'nothing':
       return 'nothing';
   }
-}
-
-function when(at: number, now: number): string {
-  return `${relativeTime(at, now)} (${dateTime(at)})`;
 }
 
 /** Times in milliseconds since the epoch; null: there is none, or it is not known. */

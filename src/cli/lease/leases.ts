@@ -4,7 +4,7 @@ import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
 import type { Context } from '../context.ts';
 import { details, table } from '../display.ts';
-import { counted, dateTime, lastUse, readSpan, relativeTime, shortId, spanText } from '../format.ts';
+import { counted, lastUse, readSpan, shortId, spanText, when } from '../format.ts';
 import {
   cappedText,
   leaseClockText,
@@ -90,7 +90,6 @@ async function showLease({ withView, output, now }: Context, id: string): Promis
     rights: (await store?.rights.read()) ?? null,
   }));
   const at = now();
-  const when = (time: number) => `${relativeTime(time, at)} (${dateTime(time)})`;
   const own = ownGrants(lease, grants, rights);
   const state = leaseStateText(lease, at);
   const warnings = state === 'active' ? whatEndsBefore(lease.expiresAt, own, rights?.policies ?? [], at) : [];
@@ -102,12 +101,12 @@ async function showLease({ withView, output, now }: Context, id: string): Promis
       purpose: lease.purpose,
       state,
       ends: leaseEndText(lease, at),
-      'at the latest': when(lease.expiresAt),
+      'at the latest': when(lease.expiresAt, at),
       'idle end': lease.idleMs === null ? null : `after ${spanText(lease.idleMs)} without a request`,
       uses: lease.maxUses === null ? null : usesText(lease),
       'last use': lastUse(lease.usedAt, at),
-      renewed: lease.renewedAt === null ? null : when(lease.renewedAt),
-      created: when(lease.createdAt),
+      renewed: lease.renewedAt === null ? null : when(lease.renewedAt, at),
+      created: when(lease.createdAt, at),
     }),
   );
   for (const warning of warnings) output.say(warning);
