@@ -196,45 +196,32 @@ export function openLines(
   interrupted = (): void => void process.kill(process.pid, 'SIGINT'),
 ): Lines {
   const isTerminal = stdin.isTTY === true;
-  const read: string[] = [];
-  let waiting: ((line: string | null) => void) | null = null;
-  let isOver = false;
   let reader: ReturnType<typeof createInterface> | null = null;
-
-  function answer(line: string | null): void {
-    const resolve = waiting;
-    waiting = null;
-    if (resolve !== null) resolve(line);
-    else if (line !== null) read.push(line);
-  }
-  function end(): void {
-    isOver = true;
-    answer(null);
-  }
+  let read: NodeJS.AsyncIterator<string> | null = null;
+  let isWaiting = false;
+  let isClosed = false;
   return {
     isTerminal,
-    next(question) {
-      const [line] = read.splice(0, 1);
-      if (line !== undefined || isOver) return Promise.resolve(line ?? null);
-      if (reader === null) {
-        reader = createInterface({
-          input: stdin,
-          ...(isTerminal ? { output: terminal, terminal: true } : {}),
-        });
-        reader.on('line', (text) => answer(text.slice(0, maxLineLength)));
-        reader.once('close', end);
-        reader.on('SIGINT', interrupted);
-      }
+    async next(question) {
+      if (reader === null && isClosed) return null;
+      reader ??= createInterface({
+        input: stdin,
+        ...(isTerminal ? { output: terminal, terminal: true } : {}),
+      })
+        .on('SIGINT', interrupted)
+        .once('close', () => (isClosed = true));
+      read ??= reader[Symbol.asyncIterator]();
       reader.setPrompt(question);
-      if (isTerminal) reader.prompt();
-      return new Promise((resolve) => {
-        waiting = resolve;
-      });
+      if (isTerminal && !isClosed) reader.prompt();
+      isWaiting = true;
+      const { value, done } = await read.next();
+      isWaiting = false;
+      return done === true ? null : value.slice(0, maxLineLength);
     },
     close() {
       // Later output begins on a new line.
-      if (isTerminal && waiting !== null) terminal.write('\n');
-      end();
+      if (isTerminal && isWaiting) terminal.write('\n');
+      isClosed = true;
       reader?.close();
       if (reader !== null) stdin.pause();
     },
