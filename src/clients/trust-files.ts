@@ -301,11 +301,8 @@ async function usualPath(parent: NodeJS.ProcessEnv): Promise<readonly string[]> 
 }
 
 async function programOnPath(path: string): Promise<string | null> {
-  const files = path
-    .split(delimiter)
-    .filter((folder) => isAbsolute(folder))
-    .map((folder) => join(folder, 'hg'));
-  for (const file of files) if (await isFile(file)) return file;
+  const folders = path.split(delimiter).filter((folder) => isAbsolute(folder));
+  for (const folder of folders) if (await isFile(join(folder, 'hg'))) return join(folder, 'hg');
   return null;
 }
 

@@ -106,9 +106,7 @@ export async function openLoopback(target: LoopbackTarget): Promise<Loopback> {
         await Promise.all(underWay);
         await Promise.all(
           servers.map((server) => {
-            const closed = new Promise<void>((resolve) => {
-              server.close(() => resolve());
-            });
+            const closed = server[Symbol.asyncDispose]();
             server.closeAllConnections();
             return closed;
           }),
