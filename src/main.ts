@@ -1,7 +1,7 @@
 import { type AssumedToken, createAgentAuthenticator, createSignIns } from './agents/authenticator.ts';
 import { type StandardOutput, startAuditUpkeep } from './app/audit-upkeep.ts';
 import { tuneGarbageCollection } from './app/machine.ts';
-import { instanceOf, openState, placeholderCodes, type State } from './app/state.ts';
+import { instanceOf, openState, placeholderCodes, reportContext, type State } from './app/state.ts';
 import { openApprovalService, openUpstreamClient, refreshParts } from './app/wiring.ts';
 import type { Pages, SocketHandle } from './app/worker-ipc.ts';
 import { type ConfigEvents, createConfigEvents, type Supervisor } from './app/workers.ts';
@@ -13,6 +13,7 @@ import { digestOf, loadConfig, readConfigText } from './config/load.ts';
 import { summaryOf } from './config/problem.ts';
 import { followConfig, watchConfig } from './config/reload.ts';
 import { createUseNotes } from './grants/activity.ts';
+import { allUnreadable } from './grants/references.ts';
 import { startRefreshSchedule } from './grants/refresh-schedule.ts';
 import { createTokenSource } from './grants/token-source.ts';
 import { SidekeyError } from './lib/errors.ts';
@@ -208,6 +209,13 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     const loading = followed.newest();
     return loading === null ? settings : loading.then(() => settings);
   }
+  async function report(): Promise<string> {
+    // A grant that was just connected, with the definition that was written for it.
+    await followed.check();
+    schedule?.look();
+    const found = Buffer.from(JSON.stringify(await allUnreadable(refreshing)));
+    return Buffer.from(vault.seal(reportContext, found)).toString('base64');
+  }
   const serve = () =>
     createListener(
       {
@@ -238,6 +246,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
         timers: systemTimers,
       },
       instanceOf(vault),
+      report,
     );
   const supervise = supervisor?.listener({
     config: () => config,

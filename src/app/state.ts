@@ -91,6 +91,9 @@ export function instanceOf(vault: Pick<Vault, 'mac'>): string {
   return vault.mac('instance', '').slice(0, 16);
 }
 
+/** Context of the sealed report of a running proxy: anyone may ask for it, and only a holder of the key reads it. */
+export const reportContext = 'report of the running proxy';
+
 /** Creates the placeholder codes of a vault's key: all processes with that key share them. */
 export function placeholderCodes(vault: Pick<Vault, 'mac'>): PlaceholderCodes {
   return createPlaceholderCodes((text) => vault.mac('placeholder', text));

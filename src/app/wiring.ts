@@ -220,7 +220,8 @@ export function refreshParts(
       const { renew } = await import('../oauth/renewal.ts');
       return renew(request, { fetch: fetch(), now, signal, proofKey, nonces });
     },
-    readSecret: (reference) => readReferenced(reference, { env, configFile: config().file }),
+    readSecret: (reference, isTrial) =>
+      readReferenced(reference, { env, cwd: dirname(config().file), isTrial }),
     now,
     skewMs: initial.tokens.skewMs,
     limits: initial.limits,
@@ -235,15 +236,12 @@ export function refreshParts(
  *
  * @throws SidekeyError as `readSecret`; `input_invalid` if it is not a reference
  */
-async function readReferenced(
-  reference: string,
-  { env, configFile }: { readonly env: NodeJS.ProcessEnv; readonly configFile: string },
-): Promise<string> {
+async function readReferenced(reference: string, options: Parameters<typeof readSecret>[1]): Promise<string> {
   const parsed = parseSecretReference(reference);
   if (!isReference(parsed)) {
     throw new SidekeyError('input_invalid', `The secret reference of the grant ${parsed.problem}.`, {
       hint: 'connect the grant again, with file:PATH, env:NAME or command:… as the reference',
     });
   }
-  return readSecret(parsed, { env, cwd: dirname(configFile) });
+  return readSecret(parsed, options);
 }

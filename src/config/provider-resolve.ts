@@ -223,5 +223,6 @@ function secretReader(
   const path: Path = [...place.path, 'client_secret'];
   const { line, column } = place.document.position(path);
   const where = `${place.name}:${line}:${column}: ${formatPath(path)}`;
-  return async () => readSecret(reference, { env, cwd: dirname(place.file), where });
+  return async (isTrial) =>
+    readSecret(reference, { env, cwd: dirname(place.file), where: isTrial ? undefined : where, isTrial });
 }

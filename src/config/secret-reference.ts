@@ -58,6 +58,8 @@ export interface ReadSecretOptions {
   readonly where?: string | undefined;
   /** Time-out of a command in milliseconds. Default: 10 s. */
   readonly timeoutMs?: number | undefined;
+  /** True: a running proxy tries whether it could read it. A command counts as readable: it may ask a person. */
+  readonly isTrial?: boolean | undefined;
 }
 
 /** Maximum length of a secret. */
@@ -111,8 +113,10 @@ async function read(reference: SecretReference, options: ReadSecretOptions, say:
     case 'env': {
       const value = options.env[reference.name];
       if (value === undefined) {
+        const where =
+          options.isTrial === true ? 'of the proxy, and start it again' : 'that Sidekey starts in';
         throw new SidekeyError('secret_missing', say('is not set'), {
-          hint: `set ${reference.name} in the environment that Sidekey starts in`,
+          hint: `set ${reference.name} in the environment ${where}`,
         });
       }
       return value;
@@ -120,6 +124,7 @@ async function read(reference: SecretReference, options: ReadSecretOptions, say:
     case 'file':
       return decode(readSecretFile(resolve(options.cwd, reference.path), say), say).replace(/\r?\n$/, '');
     case 'command':
+      if (options.isTrial === true) return 'not run';
       return decode(await runSecretCommand(reference.argv, options, say), say).trim();
   }
 }

@@ -22,8 +22,8 @@ export interface Provider {
   /** True if every authorization response names the issuer, so that one without it is refused (RFC 9207 §2.4). */
   readonly namesIssuer: boolean;
   readonly clientId: string | null;
-  /** Read from its reference when it is needed; null: a public client. */
-  readonly clientSecret: (() => Promise<string>) | null;
+  /** Read from its reference when it is needed, or to see whether it could be (`isTrial`); null: a public client. */
+  readonly clientSecret: ((isTrial?: boolean) => Promise<string>) | null;
   readonly clientAuth: ClientAuth;
   /** The one that the client is registered with; null: any port of the loopback address will do (RFC 8252 §7.3). */
   readonly redirectUri: string | null;

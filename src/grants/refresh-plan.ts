@@ -25,10 +25,10 @@ export type RefreshPlan =
 export interface PlanParts {
   readonly providers: (name: string) => Provider | undefined;
   /**
-   * The secret that a reference (`file:`, `env:`, `command:`) names, read now.
+   * The secret that a reference (`file:`, `env:`, `command:`) names, read now. `isTrial`: only to see whether it could be.
    * @throws SidekeyError `secret_missing`, `permissions_unsafe`, `input_invalid`
    */
-  readonly readSecret: (reference: string) => Promise<string>;
+  readonly readSecret: (reference: string, isTrial?: boolean) => Promise<string>;
   /** The registry that reads the login which the grant depends on. */
   readonly registry: Pick<Registry, 'read'>;
 }

@@ -1,3 +1,4 @@
+import { asTyped } from '../lib/log.ts';
 import { systemTimers, type Timers } from '../lib/timers.ts';
 import type { Store } from '../store/store.ts';
 import type { ActivityNotes } from './activity.ts';
@@ -5,6 +6,8 @@ import { dueAt, type OAuth2Credential, type SealedCredential } from './credentia
 import type { Grant } from './grant.ts';
 import type { Dialect, Provider } from './provider.ts';
 import { type AheadOutcome, placeOf } from './refresh-flights.ts';
+import { unreadableReferences } from './references.ts';
+import type { PlanParts } from './refresh-plan.ts';
 import type { OpenedGrant, Registry } from './registry.ts';
 import type { TokenSource } from './token-source.ts';
 
@@ -24,11 +27,12 @@ export interface RefreshSchedule {
 }
 
 interface ScheduleParts {
-  readonly registry: Pick<Registry, 'list' | 'open'>;
+  readonly registry: Pick<Registry, 'list' | 'open' | 'read'>;
   readonly store: Pick<Store, 'activity' | 'epoch' | 'grantPolicies'>;
   readonly tokens: Pick<TokenSource, 'refreshAhead'>;
   readonly activity: Pick<ActivityNotes, 'unwrittenUse'>;
   readonly providers: (name: string) => Provider | undefined;
+  readonly readSecret: PlanParts['readSecret'];
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly skewMs: number;
@@ -189,6 +193,9 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
       held: null,
     };
     entries.set(grant.id, entry);
+    for (const { code, sentence, hint } of opened === null ? [] : await unreadableReferences(opened, parts)) {
+      logger.warn({ grant: grant.id, code, hint: asTyped(hint) }, sentence);
+    }
     return entry;
   }
 

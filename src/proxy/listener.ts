@@ -54,14 +54,22 @@ const lastWordMs = 500;
 /** Milliseconds that a new connection has for its first request when the proxy stops. */
 const firstRequestMs = 100;
 
+const reportTarget = '/healthz?report';
+
 /**
  * Does not listen yet.
  *
  * @param instance tells this Sidekey from others, in the answer to a health check
+ * @param report what the health check of a command adds: sealed, because anyone may ask for it
  */
-export function createListener(services: ProxyServices, instance: string): Listener {
+export function createListener(
+  services: ProxyServices,
+  instance: string,
+  report: () => Promise<string>,
+): Listener {
   const open = createOpenConnections(services, services.timers);
-  const healthy = Buffer.from(`${JSON.stringify({ status: 'ok', instance })}\n`);
+  const health = (sealed?: string) => Buffer.from(`${JSON.stringify({ status: 'ok', instance, sealed })}\n`);
+  const healthy = health();
   /** Exchanges end by themselves; tunnels and upgraded connections may not. Those of `connections` are not in here. */
   const exchanges = new Set<Promise<void>>();
   const takenOver = new Set<Promise<void>>();
@@ -138,6 +146,12 @@ export function createListener(services: ProxyServices, instance: string): Liste
     isClosing: () => closing !== undefined,
     exchange(inbound, reply, from) {
       const { head, client } = inbound;
+      if (client.tunnel === null && head.target === reportTarget) {
+        // The proxy serves, also where its store is away.
+        const body = report().then(health, () => healthy);
+        void body.then((it) => answerSelf(head, reply, it)).then(() => from.answered(null), from.answered);
+        return;
+      }
       if (answerUnmet(head, reply) || (client.tunnel === null && answerSelf(head, reply, healthy))) {
         from.answered(null);
         return;
@@ -316,7 +330,7 @@ function clientOf(socket: Socket, { isTrustedPeer }: Pick<ProxyServices, 'isTrus
  */
 function answerSelf({ method, target, fields: own }: RequestHead, reply: Reply, healthy: Buffer): boolean {
   if (!target.startsWith('/')) return false;
-  if (target === '/healthz' && (method === 'GET' || method === 'HEAD')) {
+  if ((target === '/healthz' || target === reportTarget) && (method === 'GET' || method === 'HEAD')) {
     const fields = ['Content-Type', 'application/json', 'Content-Length', String(healthy.length)];
     reply.head(200, 'OK', [...fields, 'Cache-Control', 'no-store']);
     if (method !== 'HEAD') reply.write(healthy);

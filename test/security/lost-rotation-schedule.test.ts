@@ -28,6 +28,7 @@ async function scheduled(at: ProcessesForTest, wrapStore?: (store: Store) => Sto
     ...process,
     tokens: process.source,
     providers: () => provider,
+    readSecret: () => Promise.reject(new Error('no grant has a reference')),
     now: at.time.now,
     skewMs: 300_000,
     keepFreshMs: day,

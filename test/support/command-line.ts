@@ -38,6 +38,8 @@ export interface Running {
   readonly kill: () => Promise<void>;
   /** Resolves with the result of the process when it has ended. */
   readonly ended: Promise<Ran>;
+  /** Resolves with the first line of standard error that contains this. */
+  readonly logged: (text: string) => Promise<string>;
 }
 
 /** A folder with a config for the program. */
@@ -139,6 +141,16 @@ export async function startProgram(
   const ended = new Promise<Ran>((resolve) => {
     child.once('close', (code) => resolve({ exit: code ?? -1, stdout, stderr }));
   });
+  const logged = (text: string) =>
+    new Promise<string>((resolve, reject) => {
+      const look = () => {
+        const line = stderr.split('\n').find((each, at, all) => at < all.length - 1 && each.includes(text));
+        if (line !== undefined) resolve(line);
+      };
+      child.stderr.on('data', look);
+      void ended.then(() => reject(new Error(`The program ended, and logged only: ${stderr}`)));
+      look();
+    });
   const stop = () => {
     child.kill('SIGTERM');
     return ended;
@@ -156,7 +168,15 @@ export async function startProgram(
     void ended.then(() => reject(new Error(stderr)));
   });
   const { listen, ca } = JSON.parse(first) as { listen: { port: number }; ca: string };
-  return { url: `http://127.0.0.1:${listen.port}`, caFile: ca, pid: child.pid ?? 0, stop, kill, ended };
+  return {
+    url: `http://127.0.0.1:${listen.port}`,
+    caFile: ca,
+    pid: child.pid ?? 0,
+    stop,
+    kill,
+    ended,
+    logged,
+  };
 }
 
 /** Runs a command in this process, with an empty environment, in this folder. */

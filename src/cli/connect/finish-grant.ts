@@ -14,6 +14,7 @@ import { relativeTime } from '../format.ts';
 import { detailed, keepGrant } from '../grant/import.ts';
 import { accountOf, expiryOf, grantCommand, grantJson, scopesOf, titleOf } from '../grant/format.ts';
 import { changePolicy } from '../grant/set.ts';
+import { askUnreadable } from '../status/finding.ts';
 import { displayName } from '../../config/problem.ts';
 import { type Grant, stateNow } from '../../grants/grant.ts';
 import type { Probe, Provider } from '../../grants/provider.ts';
@@ -202,6 +203,9 @@ export async function finishGrant(request: FinishRequest, obtained: Obtained): P
   });
   for (const { pattern, says } of blocked) {
     warn(`${pattern} ${says}; not changed.`, allowCommand(pattern, name));
+  }
+  for (const { grant: id, sentence, hint } of await askUnreadable(state.config, state.vault)) {
+    if (id === grant.id) warn(sentence, hint);
   }
   return {
     grant,

@@ -1,7 +1,10 @@
 import { get } from 'node:http';
+import { reportContext } from '../../app/state.ts';
 import type { Config } from '../../config/config.ts';
+import type { UnreadableReference } from '../../grants/references.ts';
 import { failures } from '../../lib/failures.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import type { Vault } from '../../vault/vault.ts';
 import { reachable } from '../format.ts';
 
 /** One finding of a check. */
@@ -63,8 +66,8 @@ export async function attempt(name: Finding['name'], looking: () => Promise<Find
 
 /** Answer at the address in the config. */
 type Health =
-  /** `instance`: see `instanceOf`. */
-  | { readonly kind: 'serving'; readonly instance: string }
+  /** `instance`: see `instanceOf`. `sealed`: the report, where it was asked for. */
+  | { readonly kind: 'serving'; readonly instance: string; readonly sealed: string | undefined }
   /** Nothing listens there, or the answer is late. */
   | { readonly kind: 'silent'; readonly why: string }
   /** Another program answers. */
@@ -74,14 +77,32 @@ type Health =
 
 const timeoutMs = 1_000;
 
+/** Returns the references that the running proxy cannot read; none if no proxy with this key runs. Never rejects. */
+export async function askUnreadable(
+  { proxy: { listen } }: Pick<Config, 'proxy'>,
+  vault: Vault,
+): Promise<readonly UnreadableReference[]> {
+  const health = await askHealth(listen, '/healthz?report');
+  if (health.kind !== 'serving') return [];
+  try {
+    const report = vault.open(reportContext, Buffer.from(health.sealed ?? '', 'base64'));
+    return JSON.parse(report.toString('utf8')) as readonly UnreadableReference[];
+  } catch {
+    return [];
+  }
+}
+
 /** Asks `GET /healthz`. Never rejects. */
-export function askHealth({ host, port }: Config['proxy']['listen']): Promise<Health> {
+export function askHealth(
+  { host, port }: Config['proxy']['listen'],
+  path: '/healthz' | '/healthz?report' = '/healthz',
+): Promise<Health> {
   if (port === 0) return Promise.resolve({ kind: 'unknown' });
   return new Promise((resolve) => {
     const request = get({
       host: reachable(host),
       port,
-      path: '/healthz',
+      path,
       agent: false,
       signal: AbortSignal.timeout(timeoutMs),
     });
@@ -98,11 +119,13 @@ export function askHealth({ host, port }: Config['proxy']['listen']): Promise<He
       response.on('error', () => resolve({ kind: 'silent', why: 'the answer broke off' }));
       response.on('data', (piece: string) => {
         text += piece;
-        if (text.length > 1_000) response.destroy();
+        if (text.length > 1_000_000) response.destroy();
       });
       response.on('close', () => {
-        const [, instance] = /^\{"status":"ok","instance":"([0-9a-f]{16})"\}$/.exec(text.trim()) ?? [];
-        resolve(instance === undefined ? { kind: 'stranger' } : { kind: 'serving', instance });
+        const [, instance, sealed] =
+          /^\{"status":"ok","instance":"([0-9a-f]{16})"(?:,"sealed":"([\w+/=]+)")?\}$/.exec(text.trim()) ??
+          [];
+        resolve(instance === undefined ? { kind: 'stranger' } : { kind: 'serving', instance, sealed });
       });
     });
   });

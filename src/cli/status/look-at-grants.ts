@@ -5,7 +5,7 @@ import { relativeTime } from '../format.ts';
 import { clocksOf, failureOf, refreshCommand, stateOf, titleOf } from '../grant/format.ts';
 import { boundKeyOf, isUnbound, lackedBy } from '../grant/show.ts';
 import { domainsOf, offeredBy } from '../pick.ts';
-import { type Finding, finding, type Need } from './finding.ts';
+import { askUnreadable, type Finding, finding, type Need } from './finding.ts';
 import { certificateFacts } from '../../grants/client-certificate.ts';
 import type { Grant, GrantState } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
@@ -19,6 +19,8 @@ export async function lookAtGrants(view: View, now: number): Promise<Finding> {
   const grants = await view.grants();
   const activity = new Map((await view.store?.activity.list())?.map((each) => [each.grantId, each]));
   const policies = new Map((await view.store?.grantPolicies.list())?.map((each) => [each.grantId, each]));
+  const vault = await view.vault();
+  const unreadable = vault === null ? [] : await askUnreadable(view.config, vault);
   const counts = new Map<GrantState, number>();
   const needs: Need[] = [];
   const lacking: string[] = [];
@@ -33,6 +35,10 @@ export async function lookAtGrants(view: View, now: number): Promise<Finding> {
       const binding = await bindingOf(view, grant);
       if (binding === 'bound') bound.push(titleOf(grant));
       if (binding === 'unbound') needs.push(unboundNeed(grant));
+      const unread = unreadable.filter((each) => each.grant === grant.id);
+      needs.push(...unread.map(({ sentence, hint }) => ({ sentence, hint })));
+      // A refresh by the command line would not help the proxy.
+      if (unread.length > 0) continue;
       needs.push(...(await refreshNeeds(view, grant, activity.get(grant.id) ?? null, now)));
     } else if (state !== 'revoked' || isUsed) {
       const ended = grantEnded(grant, policy, now);

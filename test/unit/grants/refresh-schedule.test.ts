@@ -53,6 +53,7 @@ async function running(
       },
     },
     activity,
+    readSecret: () => Promise.reject(new Error('no grant has a reference')),
     providers: parts.providers ?? ((name) => (name === 'acme' ? acme : undefined)),
     now: at.time.now,
     skewMs: 5 * minute,

@@ -1,0 +1,59 @@
+import { SidekeyError } from '../lib/errors.ts';
+import type { FailureCode } from '../lib/failures.ts';
+import { withoutStop } from '../lib/text.ts';
+import { type PlanParts, planRefresh } from './refresh-plan.ts';
+import type { OpenedGrant, Registry } from './registry.ts';
+import { replaceCommand } from './token-result.ts';
+
+/** A reference of a grant that this process cannot read. It has names, and no value. */
+export interface UnreadableReference {
+  /** Id of the grant. */
+  readonly grant: string;
+  readonly code: FailureCode;
+  readonly sentence: string;
+  readonly hint: string;
+}
+
+/** Returns the references that the next refresh of a grant could not read. Runs no command, and asks no provider. */
+export async function unreadableReferences(
+  { grant, sealed: { credential } }: OpenedGrant,
+  { registry, providers, readSecret }: PlanParts,
+): Promise<readonly UnreadableReference[]> {
+  if (credential.type !== 'oauth2') return [];
+  const found: UnreadableReference[] = [];
+  const trying = (reading: Promise<string>, otherwise: string): Promise<string> =>
+    reading.catch((error: unknown) => {
+      if (!(error instanceof SidekeyError)) throw error;
+      const sentence = `The running proxy cannot renew the grant "${grant.name}": ${withoutStop(error.message)}.`;
+      found.push({ grant: grant.id, code: error.code, sentence, hint: `${error.hint}; or ${otherwise}` });
+      return '';
+    });
+  const again = replaceCommand(grant, [], providers(grant.provider), credential);
+  await planRefresh(
+    { provider: grant.provider, scopes: grant.scopes, credential },
+    {
+      registry,
+      readSecret: (reference) => trying(readSecret(reference, true), `name another one: ${again} --replace`),
+      providers(name) {
+        const provider = providers(name);
+        const read = provider?.clientSecret ?? null;
+        const otherwise = `change providers.${name}.client_secret: sidekey config edit`;
+        const clientSecret = read && (() => trying(read(true), otherwise));
+        // Without `dpop`: a plan makes the key that is missing.
+        return provider && { ...provider, dpop: null, clientSecret };
+      },
+    },
+  );
+  return found;
+}
+
+/** Returns the unreadable references of all grants. */
+export async function allUnreadable(
+  parts: PlanParts & { readonly registry: Pick<Registry, 'list'> },
+): Promise<readonly UnreadableReference[]> {
+  const grants = await parts.registry.list();
+  // A grant that cannot be opened is a fault of the store or the key, which others report.
+  const opened = await Promise.all(grants.map(({ id }) => parts.registry.read(id).catch(() => null)));
+  const there = opened.filter((each) => each !== null);
+  return (await Promise.all(there.map((each) => unreadableReferences(each, parts)))).flat();
+}
