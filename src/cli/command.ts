@@ -55,7 +55,7 @@ export const commonOptions: readonly OptionRow[] = [
 /** First commands of a new user, for `sidekey --help`. */
 export const firstCommands: readonly (readonly [command: string, summary: string])[] = [
   ['sidekey init', 'connect the keys of this machine, and set up agents'],
-  ['sidekey connect', 'connect a service, such as: sidekey connect github'],
+  ['sidekey connect', 'connect a service, such as github'],
   ['sidekey run -- claude', 'run a program whose requests get credentials'],
   ['sidekey status', 'show the state, and the next step'],
 ];

@@ -58,7 +58,10 @@ const runCommands: readonly CommandRow[] = [
     name: 'init',
     summary: 'set Sidekey up: connect the keys of this machine, install instructions for agents',
     arguments: [['[service]', 'log in at your Auth0 tenant instead, for Token Vault', ['auth0']]],
-    options: [['--yes', 'ask nothing: connect all that is found, install no service']],
+    options: [
+      ['--yes', 'ask nothing: connect all that is found, install no service'],
+      ['--no-verify', 'store the credentials without asking the providers whether they are accepted'],
+    ],
     examples: ['sidekey init', 'sidekey init --yes', 'sidekey init auth0'],
     notes:
       'Looks for keys in variables, .env, gh, aws, docker and .netrc. A key stays where it was found. Run it again at any time: it leaves alone what is done.',

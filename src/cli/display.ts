@@ -144,12 +144,12 @@ export function columns({ width, paint }: Display, rows: readonly (readonly stri
       widthOf(text) <= width || line.length < count || width - before < 20
         ? [text]
         : wrapWords(text, width, ' '.repeat(before));
-    return [first.replace(marks, (mark) => paint(/✓|ok/.test(mark) ? 'green' : 'red', mark)), ...rest];
+    return [first.replace(marks, (mark) => paint(mark.includes('✓') ? 'green' : 'red', mark)), ...rest];
   });
 }
 
 /** Result of a check at the beginning of a line. */
-const marks = /^ *(?:✓|✗|ok|!)(?= )/;
+const marks = /^ *[✓✗](?= )/;
 
 /** Names and values, a line each, below a title; a value that is null is left out. */
 export function details(

@@ -3,9 +3,10 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { packageRoot, packageText } from '../lib/package-files.ts';
+import { door, packageRoot, packageText } from '../lib/package-files.ts';
 import { displayName } from '../config/problem.ts';
-import { orMeant } from '../lib/text.ts';
+import { asTyped, commandName } from '../lib/log.ts';
+import { orMeant, shellWord } from '../lib/text.ts';
 import { exitCode } from '../lib/failures.ts';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import type { Context } from './context.ts';
@@ -25,7 +26,9 @@ export interface InstallOptions {
  */
 export async function installSkill(context: Context, options: InstallOptions): Promise<number | void> {
   const { output, env } = context;
-  const text = markedSkill(shippedSkill());
+  // An agent works in any folder, so npx is no way there.
+  const command = commandName() === 'sidekey' ? 'sidekey' : `node ${shellWord(door)}`;
+  const text = markedSkill(asTyped(shippedSkill(), command));
   if (options.print === true) {
     output.result({ skill: text }, text);
     return;

@@ -1,5 +1,7 @@
 import { type DestinationStream, pino } from 'pino';
 import { errorFacts } from './errors.ts';
+import { door, packageRoot } from './package-files.ts';
+import { shellWord } from './text.ts';
 
 /** The methods of pino that are used. */
 export interface Log {
@@ -74,21 +76,16 @@ function describeError(error: unknown, depth = 0): object {
 }
 
 /**
- * Returns the command that runs this program: `npx sidekey` where npm started it, and in a checkout, which runs the sources;
- * `sidekey` is not on the PATH then. npm sets `npm_command` for its children (`exec` is npx).
+ * Returns the command that runs this program: `npx sidekey` where npm started it (npm sets `npm_command` for its children;
+ * `exec` is npx) and in the folder of a checkout, `node PATH` elsewhere with the sources. `sidekey` is not on the PATH then.
  */
-export function commandName(npmCommand: string = process.env['npm_command'] ?? sourceCommand): string {
-  return ['exec', 'start', 'run', 'run-script'].includes(npmCommand) ? 'npx sidekey' : 'sidekey';
+export function commandName(npmCommand: string | undefined = process.env['npm_command']): string {
+  if (['exec', 'start', 'run', 'run-script'].includes(npmCommand ?? '')) return 'npx sidekey';
+  if (npmCommand !== undefined || !import.meta.url.endsWith('.ts')) return 'sidekey';
+  return process.cwd() === packageRoot.replace(/[/\\]$/, '') ? 'npx sidekey' : `node ${shellWord(door)}`;
 }
 
-const sourceCommand = import.meta.url.endsWith('.ts') ? 'exec' : '';
-
-/**
- * Replaces `sidekey` at the beginning of a text, and behind an arrow, a quote, `, or `, `then: ` or `$(`, by the command of this
- * installation.
- */
+/** Replaces `sidekey` before a word by the command of this installation. The name of the product is `Sidekey`. */
 export function asTyped(text: string, name: string = commandName()): string {
-  return name === 'sidekey'
-    ? text
-    : text.replace(/(^|→ |, or |then: |"|\$\()sidekey (?=[a-z-])/g, `$1${name} `);
+  return name === 'sidekey' ? text : text.replace(/(?<![\w./-]|npx )sidekey (?=[a-z-])/g, `${name} `);
 }

@@ -1,6 +1,7 @@
 import { homedir } from 'node:os';
 import type { Context } from '../context.ts';
-import { findLogins } from '../init/find-logins.ts';
+import { findLogins, type FoundLogin } from '../init/find-logins.ts';
+import { confirm } from '../terminal.ts';
 import type { Provider } from '../../grants/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 
@@ -11,10 +12,13 @@ const optional = { secret: false, isOptional: true } as const;
 /**
  * Asks for a provider: those with a credential on this machine first, and a search of the catalog.
  *
+ * @returns the provider, and the credential on this machine that is to be used; null: none
  * @throws SidekeyError `input_invalid` if nobody can be asked, or the answer is empty
  */
-export async function chooseProvider(context: Context): Promise<string> {
-  const { ask, env, output } = context;
+export async function chooseProvider(
+  context: Context,
+): Promise<{ readonly name: string; readonly login: FoundLogin | null }> {
+  const { ask, env, openLines, output } = context;
   if (ask === null) throw noChoice();
   const { providers } = await context.config();
   const found = findLogins({ env, home: env['HOME'] ?? homedir(), folder: process.cwd() }, providers);
@@ -28,9 +32,12 @@ export async function chooseProvider(context: Context): Promise<string> {
     if (written === '') throw noChoice();
     const text = written.toLowerCase();
     const matches = providers.names.filter((name) => name.includes(text));
-    if (matches.includes(text)) return text;
-    const [only, ...others] = matches;
-    if (only !== undefined && others.length === 0) return only;
+    const [only, ...others] = matches.includes(text) ? [text] : matches;
+    if (only !== undefined && others.length === 0) {
+      const login = found.find(({ provider }) => provider === only);
+      const isUsed = login !== undefined && (await confirm(openLines, `Use ${login.place}?`, true));
+      return { name: only, login: isUsed ? login : null };
+    }
     const shown = matches.slice(0, maxMatches).join(', ');
     output.say(
       only === undefined

@@ -22,6 +22,7 @@ import { type Context, withUpstreamClient } from '../context.ts';
 import { checkName } from '../format.ts';
 import { titleOf } from '../grant/format.ts';
 import { metadataOf } from '../grant/set.ts';
+import { withLogin } from '../init/find-logins.ts';
 import { confirm } from '../terminal.ts';
 import { defaultUser, stateNow } from '../../grants/grant.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
@@ -45,7 +46,10 @@ export async function connect(
   }
   if (named === undefined) {
     const { chooseProvider } = await import('./choose.ts');
-    return connect(context, await chooseProvider(context), options);
+    const { name, login } = await chooseProvider(context);
+    return login === null
+      ? connect(context, name, options)
+      : connect(withLogin(context, login), name, { ...options, token: true });
   }
   const given = options.fromEnv === undefined ? context : fromVariable(context, options.fromEnv);
   const found = options.discover === true ? await discoverProvider(context, named, options) : null;

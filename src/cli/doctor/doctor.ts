@@ -23,7 +23,10 @@ export async function doctor(context: Context, options: DoctorOptions): Promise<
   const [findings, { probed, notes: ofFiles }] = await output.during(what, () =>
     Promise.all([only === null ? checkSetup(context, options) : [], probe(context, config, only)]),
   );
-  const notes = [...ofFiles, ...probed.flatMap((each) => noteOn(each) ?? [])];
+  const notes: Need[] = [
+    ...ofFiles.map((sentence) => ({ sentence, hint: null })),
+    ...probed.flatMap((each) => noteOn(each) ?? []),
+  ];
   const needs = [
     ...findings.flatMap(({ name, needs: each }) =>
       each.map((need) => ({ about: name.toLowerCase(), ...need })),
@@ -121,7 +124,7 @@ function describe(
   display: Display,
   findings: readonly Finding[],
   probed: readonly Probed[],
-  notes: readonly string[],
+  notes: readonly Need[],
   needs: readonly Need[],
 ): string {
   const installed = probed.filter(({ verdict }) => verdict !== null);
@@ -133,27 +136,30 @@ function describe(
   return [
     ...columns(
       display,
-      findings.map(({ name, ok, text }) => [ok ? 'ok' : '!', name, text]),
+      findings.map(({ name, ok, text }) => [ok ? '✓' : '✗', name, text]),
     ),
     ...(findings.length === 0 ? [] : ['']),
     ...columns(
       display,
       installed.map((each) => [
-        each.verdict === 'works' ? 'ok' : noteOn(each) === null ? '!' : '-',
+        each.verdict === 'works' ? '✓' : noteOn(each) === null ? '✗' : '-',
         titleOf(each),
         words[each.verdict ?? 'failed'],
       ]),
     ),
-    ...(absent.length === 0 ? [] : [`not here: ${absent.join(', ')}`]),
-    ...(notes.length === 0 ? [] : ['', ...notes]),
+    ...(absent.length === 0 ? [] : [`not installed: ${absent.join(', ')}`]),
     '',
-    ...(needs.length === 0
-      ? ['All is well.']
-      : needs.flatMap(({ sentence, hint }) => [
-          `${display.paint('red', '!')} ${wrapMessage(`! ${sentence}`, display).slice(2)}`,
-          ...(hint === null ? [] : [wrapMessage(`  → ${hint}`, display)]),
-        ])),
+    ...notes.flatMap((note) => needLines('-', note, display)),
+    ...needs.flatMap((need) => needLines(display.paint('red', '✗'), need, display)),
+    ...(needs.length > 0 ? [] : [notes.length === 0 ? 'No problem found.' : 'No problem found in Sidekey.']),
   ].join('\n');
+}
+
+function needLines(mark: string, { sentence, hint }: Need, display: Display): readonly string[] {
+  return [
+    `${mark} ${wrapMessage(`- ${sentence}`, display).slice(2)}`,
+    ...(hint === null ? [] : [wrapMessage(`  → ${hint}`, display)]),
+  ];
 }
 
 const words = {
@@ -166,11 +172,15 @@ const words = {
 } as const;
 
 /** Returns a note on what is no fault of this machine; null: there is none. */
-function noteOn({ client, library, verdict }: Probed): string | null {
+function noteOn({ client, library, verdict }: Probed): Need | null {
   const title = titleOf({ client, library });
-  if (verdict === 'slow') return `${title} did not end in time: sidekey doctor --only ${client.name}`;
+  if (verdict === 'slow')
+    return { sentence: `${title} did not end in time.`, hint: `sidekey doctor --only ${client.name}` };
   if (verdict !== 'untrusted' || trustVariables(client) !== '') return null;
-  return `${title} does not trust Sidekey's CA. It ignores the CA variables: sidekey ca install --store browsers`;
+  return {
+    sentence: `${title} does not trust Sidekey's CA, and ignores the CA variables.`,
+    hint: 'sidekey ca install --store browsers',
+  };
 }
 
 /** Lists the variables that name roots for a program. */

@@ -5,6 +5,7 @@ import { parseEnv } from 'node:util';
 import { credentialVariables } from '../../config/catalog.ts';
 import type { Providers } from '../../config/providers.ts';
 import { readJson } from '../../lib/json.ts';
+import type { Context } from '../context.ts';
 
 /** A credential that is on this machine. */
 export interface FoundLogin {
@@ -15,6 +16,11 @@ export interface FoundLogin {
   readonly remove: string | null;
   /** The input of `connect PROVIDER --token`: the value, or an object of its parts. */
   readonly input: string;
+}
+
+/** Returns a context whose standard input is a found credential, for `connect --token`. */
+export function withLogin(context: Context, { input }: FoundLogin): Context {
+  return { ...context, ask: null, readInput: () => Promise.resolve(input) };
 }
 
 /** The machine, as tests replace it. */

@@ -5,18 +5,21 @@ import { connect } from '../connect/connect.ts';
 import type { Context } from '../context.ts';
 import { agentsAt, installSkill } from '../skill.ts';
 import { type Ask, confirm } from '../terminal.ts';
-import { findLogins, type FoundLogin } from './find-logins.ts';
+import { findLogins, type FoundLogin, withLogin } from './find-logins.ts';
 
 export interface InitOptions {
   readonly yes?: boolean;
+  readonly verify?: boolean;
 }
 
 /** Result of `sidekey init`. */
 interface Done {
   readonly config: string;
   readonly connected: string[];
-  /** Providers that were found and not connected: declined, or refused. */
-  readonly left: string[];
+  /** Providers that were found and declined. */
+  readonly declined: string[];
+  /** Providers that were found and could not be connected. */
+  readonly failed: string[];
   skill: boolean;
   service: boolean;
 }
@@ -29,7 +32,7 @@ interface Done {
 export async function init(
   context: Context,
   service: 'auth0' | undefined,
-  { yes = false }: InitOptions,
+  { yes = false, verify = true }: InitOptions,
 ): Promise<number | void> {
   if (service !== undefined) return (await import('./auth0.ts')).initAuth0(context);
   const { ask, env, openLines, output } = context;
@@ -43,7 +46,8 @@ export async function init(
   const done: Done = {
     config: await context.configFile(),
     connected: [],
-    left: [],
+    declined: [],
+    failed: [],
     skill: false,
     service: false,
   };
@@ -54,8 +58,11 @@ export async function init(
   const found = findLogins({ env, home, folder: process.cwd() }, providers);
   for (const login of found.filter(({ provider }) => !names.has(provider))) {
     const isTaken = await isWanted(`Connect ${login.provider} with ${login.place}?`);
-    if (isTaken && (await connectFound(context, login))) done.connected.push(login.provider);
-    else done.left.push(login.provider);
+    if (yes) output.say(`Connecting ${login.provider} with ${login.place}:`);
+    const connectIt = () =>
+      connect(withLogin(quiet(context), login), login.provider, { token: true, verify });
+    const list = !isTaken ? done.declined : (await step(context, connectIt)) ? done.connected : done.failed;
+    list.push(login.provider);
   }
   if (found.length === 0)
     output.say('No credential was found in variables, .env, gh, aws, docker or .netrc.');
@@ -72,7 +79,7 @@ export async function init(
   }
   const first = [...names, ...done.connected][0];
   output.result(done, lastWords(done, found, first));
-  return first === undefined || done.left.length > 0 ? exitCode.failure : exitCode.ok;
+  return first === undefined || done.failed.length > 0 ? exitCode.failure : exitCode.ok;
 }
 
 /** The names of the usable grants. */
@@ -81,12 +88,6 @@ function grantNames(context: Context): Promise<ReadonlySet<string>> {
     const all = await grants.list();
     return new Set(all.filter(({ state }) => state === 'active').map(({ provider }) => provider));
   });
-}
-
-/** Connects a found credential as `connect --token` does. It stays at its place. */
-function connectFound(context: Context, { provider, input }: FoundLogin): Promise<boolean> {
-  const given = { ...quiet(context), ask: null, readInput: () => Promise.resolve(input) };
-  return step(context, () => connect(given, provider, { token: true }));
 }
 
 async function connectNamed(context: Context, ask: Ask, done: Done): Promise<void> {
@@ -119,7 +120,9 @@ function quiet(context: Context): Context {
 
 function lastWords(done: Done, found: readonly FoundLogin[], first: string | undefined): string {
   const taken = found.filter(({ provider, remove }) => done.connected.includes(provider) && remove !== null);
+  const failed = found.filter(({ provider }) => done.failed.includes(provider));
   return [
+    ...failed.map(({ provider, place }) => `Not connected: ${provider} (${place}); see above.`),
     first === undefined ? 'Nothing is connected yet.' : 'Sidekey is ready.',
     `  config   ${done.config}`,
     ...(taken.length === 0 ? [] : ['', 'The keys are still where they were. Agents can read them there:']),

@@ -194,7 +194,7 @@ test.skipIf((await findChromium()) === null)(
       env: { PATH: path, HOME: at.folder },
     });
     expect(stdout).toMatch(/^- +Chromium +does not trust the CA$/m);
-    expect(stdout).toContain('It ignores the CA variables: sidekey ca install --store browsers');
-    expect([exit, stdout]).toEqual([0, expect.stringContaining('All is well.')]);
+    expect(stdout).toContain('ignores the CA variables.\n  → sidekey ca install --store browsers\n');
+    expect([exit, stdout]).toEqual([0, expect.stringContaining('No problem found in Sidekey.')]);
   },
 );

@@ -43,7 +43,8 @@ describe('init --yes', () => {
     expect(JSON.parse(ran.stdout)).toEqual({
       config: at.configFile,
       connected: ['corp'],
-      left: [],
+      declined: [],
+      failed: [],
       skill: true,
       service: false,
     });
@@ -64,7 +65,7 @@ describe('init --yes', () => {
     await at.run(['init', '--yes'], { env });
     const [grants, config] = [await at.json(['grant', 'list']), await readFile(at.configFile, 'utf8')];
     const { exit, stdout } = await at.run(['init', '--yes', '--json'], { env });
-    expect([exit, JSON.parse(stdout)]).toMatchObject([0, { connected: [], left: [] }]);
+    expect([exit, JSON.parse(stdout)]).toMatchObject([0, { connected: [], failed: [] }]);
     expect(await at.json(['grant', 'list'])).toEqual(grants);
     expect(await readFile(at.configFile, 'utf8')).toBe(config);
   });
@@ -74,7 +75,7 @@ describe('init --yes', () => {
     const { exit, stdout, stderr } = await at.run(['init', '--yes', '--json'], {
       env: { ...env, CORP_KEY: 'wrong' },
     });
-    expect([exit, JSON.parse(stdout)]).toMatchObject([1, { connected: [], left: ['corp'], skill: true }]);
+    expect([exit, JSON.parse(stdout)]).toMatchObject([1, { connected: [], failed: ['corp'], skill: true }]);
     expect(stderr).toContain('401');
     expect(await at.json(['grant', 'list'])).toEqual([]);
   });

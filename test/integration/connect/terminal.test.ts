@@ -77,8 +77,8 @@ describe.skipIf(!hasPseudoTerminal)(
       type('git\r');
       await until((text) => /\bgithub\b.*\bgitlab\b/.test(text));
       type('corp\r');
-      await until((text) => text.includes('(it is not shown):'));
-      type(`${key}\r`);
+      await until((text) => text.includes('Use CORP_KEY in the environment? [Y/n]'));
+      type('\r');
       expect((await ended).exit).toBe(0);
       expect(screen()).toContain('Connected corp-api.');
       expect(screen()).not.toContain(key);

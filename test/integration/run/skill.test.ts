@@ -2,7 +2,8 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { expect, test } from 'vitest';
 import { isUnchanged } from '../../../src/cli/skill.ts';
-import { home } from '../../support/command-line.ts';
+import { home, program, runProgram } from '../../support/command-line.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
 
 const read = (file: string) => readFile(file, 'utf8');
 
@@ -77,6 +78,13 @@ test('show and --print write nothing', async () => {
   expect((await at.run(['skill', 'install', '--print'])).stdout).toMatch(/^---\nname: sidekey\n/);
   expect(isUnchanged((await at.run(['skill', 'install', '--print'])).stdout)).toBe(true);
   expect(await at.everything()).toEqual(before);
+});
+
+test('in a checkout, the page names the program by its path, which works in any folder', async () => {
+  const env = { npm_command: undefined };
+  const { stdout } = await runProgram(['skill', 'install', '--print'], await tempFolder(), { env });
+  expect(stdout).toContain(`\nnode ${program} fetch `);
+  expect(stdout).not.toMatch(/[`\n]sidekey /);
 });
 
 test.each([

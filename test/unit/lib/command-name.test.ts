@@ -17,7 +17,15 @@ test('commands are shown with npx in a checkout where npm runs the program', () 
   expect(asTyped('eval "$(sidekey env)"', 'npx sidekey')).toBe('eval "$(npx sidekey env)"');
 });
 
-test('a word that contains the command name stays unchanged', () => {
-  expect(asTyped('sidekey: it failed', 'npx sidekey')).toBe('sidekey: it failed');
-  expect(asTyped('the file sidekey is there', 'npx sidekey')).toBe('the file sidekey is there');
+test('only the command is replaced, wherever it stands in a sentence', () => {
+  for (const text of [
+    'sidekey: it failed',
+    'the file /etc/sidekey is there',
+    'npx sidekey status',
+    'name: sidekey',
+  ])
+    expect(asTyped(text, 'npx sidekey')).toBe(text);
+  expect(asTyped('begin again: sidekey connect acme (`sidekey status` shows it)', 'npx sidekey')).toBe(
+    'begin again: npx sidekey connect acme (`npx sidekey status` shows it)',
+  );
 });
