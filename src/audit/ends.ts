@@ -37,8 +37,7 @@ export function checkEnds(file: string, vault: AuditVault, stored: StoredHeads |
   for (const head of heads) {
     const isThere = endsWith(log, head, vault);
     // Retention may have removed the file since.
-    if (!isThere && !isRemoved(log, head, vault))
-      return `Line ${head.seq} of ${head.node} was edited or cut.`;
+    if (!isThere && !isRemoved(log, head, vault)) return 'It does not end where its head record says.';
   }
   return checkLastLines(log, vault);
 }

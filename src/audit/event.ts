@@ -3,57 +3,61 @@
  * included.
  */
 
-export type AuditEventName =
-  | 'access'
-  | 'outcome'
-  | 'denied'
-  | 'tunnel'
-  | 'discovery'
-  | 'token.answered'
-  | 'placeholder.passed'
-  | 'grant.added'
-  | 'grant.connecting'
-  | 'grant.connected'
-  | 'grant.refreshed'
-  | 'grant.refresh_failed'
-  | 'grant.reauth_required'
-  | 'grant.expired'
-  | 'grant.revoked'
-  | 'grant.removed'
-  | 'grant.changed'
-  | 'agent.signed_in'
-  | 'agent.added'
-  | 'agent.bound'
-  | 'agent.unbound'
-  | 'agent.changed'
-  | 'agent.rotated'
-  | 'agent.token_revoked'
-  | 'agent.disabled'
-  | 'agent.enabled'
-  | 'agent.removed'
-  | 'lease.created'
-  | 'lease.renewed'
-  | 'lease.revoked'
-  | 'approval.allowed'
-  | 'approval.denied'
-  | 'approval.revoked'
-  | 'domain.changed'
-  | 'provider.changed'
-  | 'config.reloaded'
-  | 'config.rejected'
-  | 'store.created'
-  | 'key.created'
-  | 'ca.created'
-  | 'leak.limited'
-  | 'policy.reported'
-  | 'approval.asked'
-  | 'proxy.started'
-  | 'proxy.stopped'
-  | 'worker.crashed'
-  | 'audit.repaired'
-  | 'audit.rotated'
-  | 'audit.pruned'
-  | 'audit.accepted';
+/** All names of events. */
+export const auditEventNames = [
+  'access',
+  'outcome',
+  'denied',
+  'tunnel',
+  'discovery',
+  'token.answered',
+  'placeholder.passed',
+  'grant.added',
+  'grant.connecting',
+  'grant.connected',
+  'grant.refreshed',
+  'grant.refresh_failed',
+  'grant.reauth_required',
+  'grant.expired',
+  'grant.revoked',
+  'grant.removed',
+  'grant.changed',
+  'agent.signed_in',
+  'agent.added',
+  'agent.bound',
+  'agent.unbound',
+  'agent.changed',
+  'agent.rotated',
+  'agent.token_revoked',
+  'agent.disabled',
+  'agent.enabled',
+  'agent.removed',
+  'lease.created',
+  'lease.renewed',
+  'lease.revoked',
+  'approval.allowed',
+  'approval.denied',
+  'approval.revoked',
+  'domain.changed',
+  'provider.changed',
+  'config.reloaded',
+  'config.rejected',
+  'store.created',
+  'key.created',
+  'ca.created',
+  'leak.limited',
+  'policy.reported',
+  'approval.asked',
+  'proxy.started',
+  'proxy.stopped',
+  'worker.crashed',
+  'audit.repaired',
+  'audit.rotated',
+  'audit.pruned',
+  'audit.accepted',
+] as const;
+
+export type AuditEventName = (typeof auditEventNames)[number];
 
 /** An event. The log adds `v`, `seq`, `time`, `node`, `prev_end`, `prev` and `hash`; fields that do not apply are absent. */
 export interface AuditEvent {

@@ -131,7 +131,7 @@ function compile(filter: AuditFilter): (line: AuditLine) => boolean {
       if (!(time >= since && time < until)) return false;
     }
     if (event !== undefined) {
-      const fits = event.endsWith('*') ? line.event.startsWith(event.slice(0, -1)) : line.event === event;
+      const fits = isEventOf(event, line.event);
       if (!fits) return false;
     }
     if (by !== undefined && !isBy(line, by)) return false;
@@ -228,6 +228,11 @@ function lastLines(
 
 /** The header line of CSV output (RFC 4180), with its line break. */
 export const csvHead = `${lineFields.join(',')}\r\n`;
+
+/** Reports whether a condition, such as `grant.*`, covers an event of this name. */
+export function isEventOf(condition: string, name: string): boolean {
+  return condition.endsWith('*') ? name.startsWith(condition.slice(0, -1)) : name === condition;
+}
 
 /** Returns the CSV line of an event, with its line break. */
 export function csvLine(line: AuditLine): string {

@@ -187,7 +187,7 @@ export function wrapMessage(text: string, { width }: Pick<Display, 'width'>): st
     .flatMap((line) =>
       widthOf(line) <= width || isCommand.test(line)
         ? [line]
-        : wrapWords(line, width, /^ *(?:[→·!] )?/.exec(line)?.[0].replace(/[^ ]/g, ' ') ?? ''),
+        : wrapWords(line, width, /^ *(?:[→·-] )?/.exec(line)?.[0].replace(/[^ ]/g, ' ') ?? ''),
     )
     .join('\n');
 }

@@ -69,7 +69,8 @@ export async function run(argv: readonly string[], host: Host = process): Promis
   }
   try {
     // "help grant list" as "grant list --help".
-    const words = argv[0] === 'help' && argv.length > 2 ? [...argv.slice(1), '--help'] : argv;
+    const written = argv[0] === 'version' || argv[0] === '-V' ? ['--version', ...argv.slice(1)] : argv;
+    const words = argv[0] === 'help' && argv.length > 2 ? [...argv.slice(1), '--help'] : written;
     await program.parseAsync(words, { from: 'user' });
     return exit;
   } catch (error) {

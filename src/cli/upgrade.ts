@@ -54,9 +54,13 @@ const shell = process.platform === 'win32';
 
 /** The way to a newer version for a copy that npm did not install globally. */
 function elsewhere(): string {
-  return existsSync(join(packageRoot, '.git'))
-    ? 'git pull && npm ci'
-    : 'install it the way you installed this one: docs/upkeep.md';
+  return isCheckout() ? gitUpgrade : 'install it the way you installed this one: docs/upkeep.md';
+}
+
+const gitUpgrade = 'git pull && npm ci';
+
+function isCheckout(): boolean {
+  return existsSync(join(packageRoot, '.git'));
 }
 
 async function isGlobal(env: NodeJS.ProcessEnv): Promise<boolean> {
@@ -73,7 +77,7 @@ async function npm(args: readonly string[], env: NodeJS.ProcessEnv): Promise<str
     'upstream_unreachable',
     `The newest version is not known (${why ?? 'npm failed'}).`,
     {
-      hint: 'npm view sidekey version',
+      hint: isCheckout() ? gitUpgrade : 'check the network and the registry: npm config get registry',
     },
   );
 }

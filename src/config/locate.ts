@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { isAbsolute, join, resolve } from 'node:path';
+import { isAbsolute, join, resolve, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { createFile } from '../lib/os.ts';
@@ -132,10 +132,12 @@ export function defaultConfigText({ state }: Pick<ConfigLocation, 'state'>, env:
           'audit.file': join(state, 'data', 'audit.jsonl'),
         }),
   };
-  return Object.entries(values).reduce(
-    (edited, [path, value]) => replaceScalar(edited, path.split('.'), value),
+  const edited = Object.entries(values).reduce(
+    (all, [path, value]) => replaceScalar(all, path.split('.'), value),
     text,
   );
+  // The examples in comments name the same files.
+  return state === null ? edited : edited.replaceAll('../data/', () => `${join(state, 'data')}${sep}`);
 }
 
 /** Shell syntax that is not supported, because no shell runs. */

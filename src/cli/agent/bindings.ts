@@ -90,9 +90,9 @@ export function reachWarning(
     ];
   }
   if (bindings.some(({ kind }) => kind === 'everything')) {
-    const who = agent === runAgent ? `${agent}, whose leases "sidekey run" makes,` : agent;
+    const who = agent === runAgent ? `The agent ${agent} (of "sidekey run")` : `The agent ${agent}`;
     return [
-      `${who} reaches every grant of every user that a domain offers.`,
+      `${who} may use all grants in the domain map, of every user.`,
       `  → sidekey agent bind ${agent} --grant ${grant}, then: sidekey agent bind ${agent} --remove --everything`,
     ];
   }

@@ -107,6 +107,7 @@ async function answerOne(
 async function listApprovals({ withView, output, now }: Context): Promise<void> {
   const at = now();
   const width = Math.min(100, output.display.width);
+  const lines = output.isTerminal ? 6 : Infinity;
   const { waiting, standing, pages } = await withView(async ({ store, config: { admin }, vault }) => {
     const opened = await vault();
     return {
@@ -118,9 +119,10 @@ async function listApprovals({ withView, output, now }: Context): Promise<void> 
   const questions = waiting.map(async (question) => {
     const body = (await pages?.bodyOf(question)) ?? null;
     return [
-      ...blockOf(question, at, { width, lines: 6, body }),
+      ...blockOf(question, at, { width, lines, body }),
       ...(pages === null ? [] : [`  page     ${pages.pageOf(question)}`]),
-      `  → sidekey approve ${question.id}${question.who.lease === null ? '' : ' [--lease]'}`,
+      `  → sidekey approve ${question.id}`,
+      ...(question.who.lease === null ? [] : [`  → sidekey approve ${question.id} --lease`]),
       `  → sidekey approve ${question.id} --for 15m`,
       `  → sidekey approve ${question.id} --deny`,
     ].join('\n');

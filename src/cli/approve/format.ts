@@ -66,7 +66,7 @@ export function blockOf(question: Question, now: number, room: Room): string[] {
       ],
       ['grant', `${untrusted(grantName)}${user} (${untrusted(provider)})`, 1],
       ['reason', reason === null ? null : quoted(reason), Math.ceil(room.lines / 2)],
-      ['rule', ruleText(rule, ruleName), 1],
+      ['rule', ruleText(rule, ruleName), Math.ceil(room.lines / 3)],
     ]),
   ];
 }

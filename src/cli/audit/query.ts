@@ -1,6 +1,14 @@
 import { openView } from '../../app/state.ts';
-import type { AuditLine } from '../../audit/event.ts';
-import { type AuditFilter, csvHead, csvLine, queryAudit, queryRaw, tailAudit } from '../../audit/query.ts';
+import { auditEventNames, type AuditLine } from '../../audit/event.ts';
+import {
+  type AuditFilter,
+  csvHead,
+  csvLine,
+  isEventOf,
+  queryAudit,
+  queryRaw,
+  tailAudit,
+} from '../../audit/query.ts';
 import type { Context } from '../context.ts';
 import { createTable, type Display } from '../display.ts';
 import { counted, dateTime, duration, readTime } from '../format.ts';
@@ -11,6 +19,7 @@ import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
 import type { Grant } from '../../grants/grant.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { orMeant } from '../../lib/text.ts';
 import { canonicalHost } from '../../policy/authority.ts';
 
 /** Number of lines that are buffered to align their columns. Later lines are printed immediately. */
@@ -175,7 +184,12 @@ export async function readConditions(
   const config = await readConfig();
   const grants = options.grant === undefined && !names ? [] : await readGrants(config, now);
   const wanted = options.grant === undefined ? undefined : grantIds(options.grant, grants);
-  const { since, until, host } = options;
+  const { since, until, host, event } = options;
+  if (event !== undefined && !auditEventNames.some((name) => isEventOf(event, name))) {
+    throw new SidekeyError('input_invalid', `--event names no event${orMeant(event, auditEventNames)}`, {
+      hint: `one of ${auditEventNames.join(', ')}; 'grant.*' names several`,
+    });
+  }
   return {
     file: config.audit.file,
     filter: {

@@ -125,7 +125,8 @@ export async function connect(
 function fromVariable(context: Context, name: string): Context {
   // The text may be the key itself.
   if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) || !context.env[name]) {
-    throw new SidekeyError('input_invalid', 'The variable of --from-env is not set in this shell.', {
+    const shown = /^[A-Z][A-Z0-9_]{0,40}$/.test(name) ? name : 'The variable of --from-env';
+    throw new SidekeyError('input_invalid', `${shown} is not set in this shell.`, {
       hint: 'name a variable that is exported: sidekey connect openai --from-env OPENAI_API_KEY',
     });
   }

@@ -210,7 +210,7 @@ function notTold(provider: Provider | undefined): ProviderRevocation {
   const where = provider?.token?.url ?? null;
   return {
     kind: 'not told',
-    sentence: `${title} has no revocation endpoint: revoke the credential there too, where others may know it${where === null ? '' : ` (${where})`}.`,
+    sentence: `${title} has no revocation endpoint: revoke the credential there too, where others may know it${where === null ? '' : ` (${where.replace(/\/new$/, '')})`}.`,
   };
 }
 

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, dirname, isAbsolute, join, sep } from 'node:path';
 import { door, isExecutable } from '../../lib/package-files.ts';
-import { listenFailure, SidekeyError } from '../../lib/errors.ts';
+import { SidekeyError } from '../../lib/errors.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { pause, systemTimers } from '../../lib/timers.ts';
 import type { Context } from '../context.ts';
@@ -38,8 +38,9 @@ export async function installService(context: Context): Promise<void> {
   const { listen } = config.proxy;
   const installed = await manager.state();
   if (installed?.running !== true && (await askHealth(listen)).kind === 'serving') {
-    const cause = Object.assign(new Error('in use'), { code: 'EADDRINUSE' });
-    throw listenFailure(cause, { ...listen, setting: 'proxy.listen' });
+    throw new SidekeyError('port_in_use', `A Sidekey already serves at ${listen.host}:${listen.port}.`, {
+      hint: 'end it with Ctrl-C where you started it, then: sidekey service install',
+    });
   }
   const variables = join(dirname(config.file), 'service.env');
   await mkdir(dirname(config.store.path), { recursive: true, mode: 0o700 });

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { SidekeyError } from '../../lib/errors.ts';
 import { type Plan, runTool, type ServiceManager, tryRun } from './manager.ts';
 
 const serviceUnit = 'sidekey.service';
@@ -18,7 +19,16 @@ export function systemd(folder: string, env: NodeJS.ProcessEnv): ServiceManager 
   return {
     async install(plan) {
       // Before a file is written: without a user manager nothing is left behind.
-      await control('daemon-reload');
+      const { code, stderr } = await tryRun(['systemctl', '--user', 'daemon-reload'], env);
+      if (code !== 0) {
+        throw new SidekeyError(
+          'service_failed',
+          `systemd has no session of this user here: ${stderr.trim()}`,
+          {
+            hint: 'log in as this user (su and docker exec begin no session), or: sidekey start',
+          },
+        );
+      }
       await mkdir(units, { recursive: true });
       await writeFile(files[0]!, socketText(plan));
       await writeFile(files[1]!, serviceText(plan));

@@ -363,7 +363,10 @@ function writeNeeds(file: string): Need[] {
   } catch (error) {
     if (isSystemError(error, 'ENOENT')) return [];
     const sentence = `The audit log ${displayName(file)} cannot be written (${systemCode(error)}): every request is refused.`;
-    return [{ sentence, hint: `make it writable for this user: chmod u+w ${shellWord(file)}` }];
+    const isOwn = statSync(file, { throwIfNoEntry: false })?.uid === process.getuid?.();
+    return [
+      { sentence, hint: isOwn ? `chmod u+w ${shellWord(file)}` : `sudo chown "$USER" ${shellWord(file)}` },
+    ];
   }
 }
 

@@ -52,9 +52,9 @@ describe('an agent', () => {
     expect(await reaches(at, 'ci')).toEqual(['bob/work']);
     await at.run(['agent', 'set', 'ci', '--no-for']);
     const all = await at.run(['agent', 'bind', 'ci', '--everything']);
-    expect(all.stderr).toContain('ci reaches every grant of every user that a domain offers.');
+    expect(all.stderr).toContain('The agent ci may use all grants in the domain map, of every user.');
     expect(all.stderr).toContain('sidekey agent bind ci --remove --everything');
-    expect((await at.run(['agent', 'list'])).stderr).toContain('ci reaches every grant');
+    expect((await at.run(['agent', 'list'])).stderr).toContain('The agent ci may use all grants');
     expect(await at.run(['agent', 'bind', 'ci', '--all'])).toMatchObject({
       exit: 2,
       stderr: 'sidekey: --all needs --remove.\n  → sidekey agent bind ci --everything\n',

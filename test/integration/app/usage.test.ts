@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
-import { home, runProgram } from '../../support/command-line.ts';
+import { home, program, runProgram } from '../../support/command-line.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 describe('the command line', () => {
@@ -21,10 +21,10 @@ describe('the command line', () => {
     expect(JSON.parse((await runProgram(['--version', '--json'], folder)).stdout)).toEqual({ version });
   });
 
-  test('names the command as npx in a checkout, where `sidekey` is not on the PATH', async () => {
+  test('names the command by its path in a checkout, where `sidekey` is not on the PATH', async () => {
     const env = { npm_command: undefined };
     const { stderr } = await runProgram(['strat'], await tempFolder(), { env });
-    expect(stderr).toContain('→ npx sidekey --help');
+    expect(stderr).toContain(`→ node ${program} --help`);
   });
 
   test.each(['grant', 'audit'])('shows the help of the group %s, also as JSON', async (group) => {

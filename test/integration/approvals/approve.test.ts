@@ -214,7 +214,9 @@ describe('the list of approvals', () => {
         ].join('\n'),
       );
       expect(stdout).toContain(`  lease    ${who.leased.lease?.slice(0, 8)} "nightly report"\n`);
-      expect(stdout).toContain(`  → sidekey approve ${leased.id} [--lease]\n`);
+      expect(stdout).toContain(
+        `  → sidekey approve ${leased.id}\n  → sidekey approve ${leased.id} --lease\n`,
+      );
       expect(stdout).toMatch(new RegExp(`^${standing.id} is in force until .+ \\(in 8 h\\)$`, 'm'));
       expect(stdout).toContain(`  → sidekey approve --revoke ${standing.id}\n`);
       expect(stdout).not.toContain(`${standing.id} waits`);

@@ -130,7 +130,13 @@ describe('the variables of a running proxy', () => {
     const at = await place();
     const print = `'${process.execPath}' -e 'console.log(JSON.stringify(process.env))'`;
     const sidekey = `'${process.execPath}' '${program}' env --config '${at.configFile}'`;
-    const env = { PATH: process.env['PATH'], HOME: at.folder, OPENAI_API_KEY: 'real', NO_PROXY: 'corp.test' };
+    const env = {
+      PATH: process.env['PATH'],
+      npm_command: '',
+      HOME: at.folder,
+      OPENAI_API_KEY: 'real',
+      NO_PROXY: 'corp.test',
+    };
     const script = `${print}; eval "$(${sidekey} --proxy ${proxy} --agent ci)"; ${print}; eval "$(${sidekey} --unset)"; ${print}`;
     const { stdout, stderr } = spawnSync('sh', ['-c', script], { env, encoding: 'utf8' });
     const [before, during, after] = stdout

@@ -32,7 +32,7 @@ test('every example in the shipped config file is valid, also all of them togeth
     ['GET', 'HEAD'],
     ['POST'],
   ]);
-  expect(config.leases).toEqual({ defaultTtlMs: 900_000, maxTtlMs: 28_800_000 });
+  expect(config.leases).toEqual({ defaultTtlMs: 900_000, maxTtlMs: 86_400_000 });
   expect(config.audit.sinks).toHaveLength(1);
   expect(config.providers.get('intranet')?.audience).toEqual(['tickets.example.com']);
 });
