@@ -1,4 +1,5 @@
-import { get } from 'node:http';
+import { once } from 'node:events';
+import { get, type IncomingMessage } from 'node:http';
 import { reportContext } from '../../app/state.ts';
 import type { Config } from '../../config/config.ts';
 import type { UnreadableReference } from '../../grants/references.ts';
@@ -88,45 +89,31 @@ export async function askUnreadable(
     const report = vault.open(reportContext, Buffer.from(health.sealed ?? '', 'base64'));
     return JSON.parse(report.toString('utf8')) as readonly UnreadableReference[];
   } catch {
+    // Another Sidekey, with another key.
     return [];
   }
 }
 
 /** Asks `GET /healthz`. Never rejects. */
-export function askHealth(
+export async function askHealth(
   { host, port }: Config['proxy']['listen'],
   path: '/healthz' | '/healthz?report' = '/healthz',
 ): Promise<Health> {
-  if (port === 0) return Promise.resolve({ kind: 'unknown' });
-  return new Promise((resolve) => {
-    const request = get({
-      host: reachable(host),
-      port,
-      path,
-      agent: false,
-      signal: AbortSignal.timeout(timeoutMs),
-    });
-    request.once('error', (error: NodeJS.ErrnoException) => {
-      const late = error.name === 'AbortError' || error.name === 'TimeoutError';
-      resolve({
-        kind: 'silent',
-        why: late ? `no answer within ${timeoutMs} ms` : (error.code ?? error.message),
-      });
-    });
-    request.once('response', (response) => {
-      let text = '';
-      response.setEncoding('utf8');
-      response.on('error', () => resolve({ kind: 'silent', why: 'the answer broke off' }));
-      response.on('data', (piece: string) => {
-        text += piece;
-        if (text.length > 1_000_000) response.destroy();
-      });
-      response.on('close', () => {
-        const [, instance, sealed] =
-          /^\{"status":"ok","instance":"([0-9a-f]{16})"(?:,"sealed":"([\w+/=]+)")?\}$/.exec(text.trim()) ??
-          [];
-        resolve(instance === undefined ? { kind: 'stranger' } : { kind: 'serving', instance, sealed });
-      });
-    });
-  });
+  if (port === 0) return { kind: 'unknown' };
+  const signal = AbortSignal.timeout(timeoutMs);
+  try {
+    const request = get({ host: reachable(host), port, path, agent: false, signal });
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    let text = '';
+    for await (const piece of response.setEncoding('utf8')) {
+      text += piece;
+      if (text.length > 1_000_000) break;
+    }
+    const [, instance, sealed] =
+      /^\{"status":"ok","instance":"([0-9a-f]{16})"(?:,"sealed":"([\w+/=]+)")?\}$/.exec(text.trim()) ?? [];
+    return instance === undefined ? { kind: 'stranger' } : { kind: 'serving', instance, sealed };
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    return { kind: 'silent', why: signal.aborted ? `no answer within ${timeoutMs} ms` : (code ?? message) };
+  }
 }

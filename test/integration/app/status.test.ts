@@ -49,6 +49,8 @@ describe('status', () => {
     const ran = await at.run(['status']);
     expect(ran.exit).toBe(1);
     expect(ran.stdout).toContain(`✗ proxy    another Sidekey serves at http://127.0.0.1:${port}`);
+    // Its report opens with another key.
+    expect(ran.stdout).toMatch(/✓ grants +none/);
     expect(await other.run(['status'])).toMatchObject({ exit: 0 });
     expect((await at.program(['start'])).stderr).toContain(`Another Sidekey serves at 127.0.0.1:${port}.`);
   });
