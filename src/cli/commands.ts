@@ -211,14 +211,14 @@ const runCommands: readonly CommandRow[] = [
   {
     name: 'completion',
     summary: 'print a completion script for your shell',
-    arguments: [['<shell>', 'the shell', ['bash', 'zsh', 'fish']]],
+    arguments: [['[shell]', 'the shell (default: that of the variable SHELL)', ['bash', 'zsh', 'fish']]],
     examples: [
       'source <(sidekey completion bash)   # in ~/.bashrc; zsh: the same in ~/.zshrc, after compinit',
       'sidekey completion fish > ~/.config/fish/completions/sidekey.fish',
     ],
     load: async () => {
       const { printCompletion } = await import('./completion.ts');
-      return (context, shell: Shell) => printCompletion(context, shell, sections);
+      return (context, shell: Shell | undefined) => printCompletion(context, shell, sections);
     },
   },
   {

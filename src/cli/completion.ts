@@ -1,14 +1,38 @@
+import { basename } from 'node:path';
 import { type CommandRow, commonOptions, type OptionRow, type Sections } from './command.ts';
 import type { Context } from './context.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import { shellQuoted } from '../lib/text.ts';
 
 /** A shell that `sidekey completion` writes a script for. */
 export type Shell = 'bash' | 'zsh' | 'fish';
 
-/** `sidekey completion SHELL`: prints the completion script, generated from the table of commands. */
-export async function printCompletion({ output }: Context, shell: Shell, table: Sections): Promise<void> {
+/**
+ * `sidekey completion`: prints the completion script, generated from the table of commands.
+ *
+ * @throws SidekeyError `input_invalid` if no shell is given, and `SHELL` names no known one
+ */
+export async function printCompletion(
+  { env, output }: Context,
+  given: Shell | undefined,
+  table: Sections,
+): Promise<void> {
+  const shell = given ?? basename(env['SHELL'] ?? '');
+  if (!isShell(shell)) {
+    throw new SidekeyError(
+      'input_invalid',
+      'Which shell? The variable SHELL names none of bash, zsh and fish.',
+      {
+        hint: 'sidekey completion bash',
+      },
+    );
+  }
   const script = writers[shell](commandsOf(table));
   output.result({ shell, script }, script);
+}
+
+function isShell(name: string): name is Shell {
+  return Object.hasOwn(writers, name);
 }
 
 /** A command or group with its completions. */

@@ -187,7 +187,7 @@ export async function readConditions(
   const { since, until, host, event } = options;
   if (event !== undefined && !auditEventNames.some((name) => isEventOf(event, name))) {
     throw new SidekeyError('input_invalid', `--event names no event${orMeant(event, auditEventNames)}`, {
-      hint: `one of ${auditEventNames.join(', ')}; 'grant.*' names several`,
+      hint: "such as denied, grant.connected or 'lease.*'; docs/audit.md lists them",
     });
   }
   return {
