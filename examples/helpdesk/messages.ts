@@ -43,7 +43,8 @@ Then, in a second terminal (a Sidekey that runs already takes the change over by
 
   npm start
 
-And in a third one, without a browser; paste the address that comes out of the second command into the first:
+And in a third one, without a browser. Press Enter at the question about access; the second command prints the address to
+paste into the first:
 
   npx sidekey connect acme --paste
   npm run -s helpdesk -- consent alice${options} 'ADDRESS'

@@ -176,7 +176,7 @@ export function usedUp({ id, agent, maxUses }: Lease): SidekeyError {
 export function grantEnded(grant: Grant, policy: GrantPolicy | null, now: number): SidekeyError | null {
   const at = policy?.expiresAt ?? null;
   if (at === null || now < at) return null;
-  return new SidekeyError('grant_expired', `The grant ${grant.name} expired ${time(at)}.`, {
+  return new SidekeyError('grant_expired', `The grant ${grant.name} expired at ${time(at)}.`, {
     hint: laterCommand(grant, policy),
   });
 }
@@ -195,6 +195,7 @@ function ended(sentence: string, hint: string): SidekeyError {
   return new SidekeyError('lease_expired', sentence, { hint });
 }
 
+/** Formats a time as `2026-11-24 00:47:57 UTC`: the reader may be in another time zone. */
 function time(at: number): string {
-  return new Date(at).toISOString();
+  return `${new Date(at).toISOString().slice(0, 19).replace('T', ' ')} UTC`;
 }

@@ -120,7 +120,11 @@ async function listApprovals({ withView, output, now }: Context): Promise<void> 
     const body = (await pages?.bodyOf(question)) ?? null;
     return [
       ...blockOf(question, at, { width, lines, body }),
-      ...(pages === null ? [] : [`  page     ${pages.pageOf(question)}`]),
+      ...(pages === null
+        ? question.bodyBytes === 0
+          ? []
+          : ['  body     with admin.listen in the config file, a short text is shown here']
+        : [`  page     ${pages.pageOf(question)}`]),
       `  → sidekey approve ${question.id}`,
       ...(question.who.lease === null ? [] : [`  → sidekey approve ${question.id} --lease`]),
       `  → sidekey approve ${question.id} --for 15m`,

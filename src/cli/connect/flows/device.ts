@@ -71,9 +71,14 @@ async function deviceRequest(provider: Provider, scopes: readonly string[]): Pro
   }
   if (tokenEndpoint === null || clientId === null) {
     const key = tokenEndpoint === null ? 'token_endpoint' : 'client_id';
-    const option = key === 'client_id' ? `, or: sidekey connect ${name} --device --client-id ID` : '';
+    const page = provider.clientRegistration?.url;
+    const from = page === undefined ? '' : ` (from ${page})`;
+    const other = provider.token === null ? '' : `; with a key instead: sidekey connect ${name} --token`;
     throw new SidekeyError('config_invalid', `The provider "${name}" has no ${key}.`, {
-      hint: `set providers.${name}.${key}${option}`,
+      hint:
+        key === 'client_id'
+          ? `sidekey connect ${name} --device --client-id ID${from}${other}`
+          : `set providers.${name}.${key}`,
     });
   }
   const clientSecret = (await provider.clientSecret?.()) ?? null;
