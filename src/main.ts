@@ -1,7 +1,14 @@
 import { type AssumedToken, createAgentAuthenticator, createSignIns } from './agents/authenticator.ts';
 import { type StandardOutput, startAuditUpkeep } from './app/audit-upkeep.ts';
 import { tuneGarbageCollection } from './app/machine.ts';
-import { instanceOf, openState, placeholderCodes, reportContext, type State } from './app/state.ts';
+import {
+  instanceOf,
+  openState,
+  placeholderCodes,
+  reportContext,
+  reportTarget,
+  type State,
+} from './app/state.ts';
 import { openApprovalService, openUpstreamClient, refreshParts } from './app/wiring.ts';
 import type { Pages, SocketHandle } from './app/worker-ipc.ts';
 import { type ConfigEvents, createConfigEvents, type Supervisor } from './app/workers.ts';
@@ -246,7 +253,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
         timers: systemTimers,
       },
       instanceOf(vault),
-      report,
+      { target: reportTarget(vault), read: report },
     );
   const supervise = supervisor?.listener({
     config: () => config,

@@ -91,7 +91,15 @@ export function instanceOf(vault: Pick<Vault, 'mac'>): string {
   return vault.mac('instance', '').slice(0, 16);
 }
 
-/** Context of the sealed report of a running proxy: anyone may ask for it, and only a holder of the key reads it. */
+/**
+ * Returns the target of the health check with the report of a running proxy. Only holders of the key know it: each question
+ * opens all grants, which is work.
+ */
+export function reportTarget(vault: Pick<Vault, 'mac'>): string {
+  return `/healthz?report=${vault.mac('instance', 'report')}`;
+}
+
+/** Context of the sealed report: another program may listen at the address of the proxy. */
 export const reportContext = 'report of the running proxy';
 
 /** Creates the placeholder codes of a vault's key: all processes with that key share them. */

@@ -1,3 +1,4 @@
+import { timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -54,22 +55,21 @@ const lastWordMs = 500;
 /** Milliseconds that a new connection has for its first request when the proxy stops. */
 const firstRequestMs = 100;
 
-const reportTarget = '/healthz?report';
-
 /**
  * Does not listen yet.
  *
  * @param instance tells this Sidekey from others, in the answer to a health check
- * @param report what the health check of a command adds: sealed, because anyone may ask for it
+ * @param report what the health check of a command adds, and the target that only commands know
  */
 export function createListener(
   services: ProxyServices,
   instance: string,
-  report: () => Promise<string>,
+  report: { readonly target: string; readonly read: () => Promise<string> },
 ): Listener {
   const open = createOpenConnections(services, services.timers);
   const health = (sealed?: string) => Buffer.from(`${JSON.stringify({ status: 'ok', instance, sealed })}\n`);
   const healthy = health();
+  const reportTarget = Buffer.from(report.target);
   /** Exchanges end by themselves; tunnels and upgraded connections may not. Those of `connections` are not in here. */
   const exchanges = new Set<Promise<void>>();
   const takenOver = new Set<Promise<void>>();
@@ -146,10 +146,12 @@ export function createListener(
     isClosing: () => closing !== undefined,
     exchange(inbound, reply, from) {
       const { head, client } = inbound;
-      if (client.tunnel === null && head.target === reportTarget) {
+      if (client.tunnel === null && isSame(reportTarget, head.target)) {
         // The proxy serves, also where its store is away.
-        const body = report().then(health, () => healthy);
-        void body.then((it) => answerSelf(head, reply, it)).then(() => from.answered(null), from.answered);
+        const body = report.read().then(health, () => healthy);
+        void body
+          .then((it) => answerHealth(head.method, reply, it))
+          .then(() => from.answered(null), from.answered);
         return;
       }
       if (answerUnmet(head, reply) || (client.tunnel === null && answerSelf(head, reply, healthy))) {
@@ -324,17 +326,26 @@ function clientOf(socket: Socket, { isTrustedPeer }: Pick<ProxyServices, 'isTrus
   };
 }
 
+function answerHealth(method: string, reply: Reply, healthy: Buffer): void {
+  const fields = ['Content-Type', 'application/json', 'Content-Length', String(healthy.length)];
+  reply.head(200, 'OK', [...fields, 'Cache-Control', 'no-store']);
+  if (method !== 'HEAD') reply.write(healthy);
+  reply.end([]);
+}
+
+/** Compares in constant time. */
+function isSame(secret: Buffer, text: string): boolean {
+  return text.length === secret.length && timingSafeEqual(Buffer.from(text, 'latin1'), secret);
+}
+
 /**
  * Answers a request to the proxy itself: an origin-form target outside a tunnel. Says whether it was such a request.
  * `GET /healthz` is for health checks; it tells nothing but that this Sidekey serves.
  */
 function answerSelf({ method, target, fields: own }: RequestHead, reply: Reply, healthy: Buffer): boolean {
   if (!target.startsWith('/')) return false;
-  if ((target === '/healthz' || target === reportTarget) && (method === 'GET' || method === 'HEAD')) {
-    const fields = ['Content-Type', 'application/json', 'Content-Length', String(healthy.length)];
-    reply.head(200, 'OK', [...fields, 'Cache-Control', 'no-store']);
-    if (method !== 'HEAD') reply.write(healthy);
-    reply.end([]);
+  if (target === '/healthz' && (method === 'GET' || method === 'HEAD')) {
+    answerHealth(method, reply, healthy);
     return true;
   }
   if ((method === 'GET' || method === 'HEAD') && wantsPage(valuesOf(own, 'accept')[0])) {

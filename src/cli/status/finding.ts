@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { get, type IncomingMessage } from 'node:http';
-import { reportContext } from '../../app/state.ts';
+import { reportContext, reportTarget } from '../../app/state.ts';
 import type { Config } from '../../config/config.ts';
 import type { UnreadableReference } from '../../grants/references.ts';
 import { failures } from '../../lib/failures.ts';
@@ -83,7 +83,7 @@ export async function askUnreadable(
   { proxy: { listen } }: Pick<Config, 'proxy'>,
   vault: Vault,
 ): Promise<readonly UnreadableReference[]> {
-  const health = await askHealth(listen, '/healthz?report');
+  const health = await askHealth(listen, reportTarget(vault));
   if (health.kind !== 'serving') return [];
   try {
     const report = vault.open(reportContext, Buffer.from(health.sealed ?? '', 'base64'));
@@ -97,7 +97,7 @@ export async function askUnreadable(
 /** Asks `GET /healthz`. Never rejects. */
 export async function askHealth(
   { host, port }: Config['proxy']['listen'],
-  path: '/healthz' | '/healthz?report' = '/healthz',
+  path = '/healthz',
 ): Promise<Health> {
   if (port === 0) return { kind: 'unknown' };
   const signal = AbortSignal.timeout(timeoutMs);

@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
+import { openView, reportTarget } from '../../../src/app/state.ts';
+import { loadConfig } from '../../../src/config/load.ts';
 import { homeWithProvider, type Answer } from '../../support/provider-home.ts';
 import { freePort } from '../../unit/upstream/upstream-for-test.ts';
 
@@ -110,12 +112,18 @@ test('a command reference is not run before its secret is needed', async () => {
   expect(existsSync(at.at('config', 'ran'))).toBe(false);
 });
 
-test('the report of the proxy shows no name to a caller without the key', async () => {
+test('the report of the proxy is sealed, and made for a caller with the key alone', async () => {
   const at = await deskHome('env:DESK_SECRET');
   await at.connect();
   const { url } = await at.start();
+  const view = await openView(await loadConfig(at.configFile, { env: {} }), { now: Date.now });
+  const vault = await view.vault();
+  await view.close();
+  const target = vault === null ? '' : reportTarget(vault);
   const plain = (await (await fetch(`${url}/healthz`)).json()) as object;
-  const report = (await (await fetch(`${url}/healthz?report`)).json()) as { readonly sealed: string };
+  const report = (await (await fetch(`${url}${target}`)).json()) as { readonly sealed: string };
   expect(report).toEqual({ ...plain, sealed: expect.stringMatching(/^[\w+/=]{100,}$/) });
   expect(Buffer.from(report.sealed, 'base64').toString('latin1')).not.toMatch(/desk|secret/i);
+  for (const other of ['/healthz?report', `${target.slice(0, -1)}~`, `${target.slice(0, -1)}%C3%BC`])
+    expect((await fetch(`${url}${other}`)).status).not.toBe(200);
 });
