@@ -146,7 +146,7 @@ function unusable(at: URL, reason: string): SidekeyError {
   return new SidekeyError(
     'provider_refused',
     `${at.host} says how to log in, and it cannot be used: ${reason}.`,
-    { hint: 'tell whoever runs it, or set the endpoints under "providers" in the config file' },
+    { hint: 'tell its operator, or set the endpoints under "providers" in the config file' },
   );
 }
 

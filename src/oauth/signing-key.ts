@@ -80,7 +80,7 @@ function open(text: string): KeyObject {
       {
         hint: isEncrypted
           ? 'decrypt it first: openssl pkey -in KEY -out PLAIN_KEY'
-          : 'a private key is PEM (PKCS#8, or of RSA or EC by itself), or a JWK with its "d"',
+          : 'a private key is PEM (PKCS#8, PKCS#1 or SEC 1), or a JWK with its "d"',
       },
     );
   }

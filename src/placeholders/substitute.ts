@@ -294,7 +294,7 @@ export function tokenRequestRefused(grantType: unknown): SidekeyError {
 /** Refusal: the credential has no single value. */
 function withoutValue(): SidekeyError {
   return misused(
-    'The credential of this grant is no single value, so its placeholder stands for nothing here.',
+    'The credential of this grant is no single value, so no placeholder can stand for it here.',
     'leave the placeholder out: Sidekey adds the credential in its own way',
   );
 }

@@ -41,7 +41,7 @@ export function obtainCredential(
   const { grant, placement } = authorized;
   // A response to TRACE is the request itself, with its credential (RFC 9110 §9.3.8).
   if (method === 'TRACE')
-    throw new SidekeyError('policy_violation', 'TRACE would show the credential to whoever sent it.');
+    throw new SidekeyError('policy_violation', 'TRACE would show the credential to its sender.');
   const barred = leakLimit.refusal(leakKeyOf(authorized));
   if (barred !== null) throw barred;
   const place = orThrow(placement!);

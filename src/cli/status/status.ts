@@ -438,6 +438,6 @@ function lookAtSink(file: string, name: string, now: number): LookedAt {
     name,
     text,
     facts,
-    need: { sentence, hint: 'see audit.sinks in the config file; it is tried again by itself' },
+    need: { sentence, hint: 'see audit.sinks in the config file; Sidekey tries again automatically' },
   };
 }

@@ -243,7 +243,7 @@ function failurePage({ title }: ConsentRequest['provider'], error: unknown): Fin
     kind: 'failed',
     title: `${title} is not connected`,
     says: [
-      known?.message ?? 'Sidekey failed in a way that it should not.',
+      known?.message ?? 'Internal error; the log of Sidekey names the place.',
       ...(known?.hint === undefined ? [] : [asTyped(`→ ${known.hint}`)]),
       'The terminal says the same. You may close this window.',
     ],
