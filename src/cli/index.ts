@@ -11,6 +11,7 @@ import {
 } from './command.ts';
 import { sections } from './commands.ts';
 import { createContext } from './context.ts';
+import { wrapMessage } from './display.ts';
 import {
   createAsk,
   createOutput,
@@ -156,7 +157,7 @@ function addCommand(parent: Command, row: CommandRow, act: Action): void {
   const examples = examplesOf(row);
   const heading = examples.length === 1 ? 'Example:' : 'Examples:';
   command.addHelpText('after', ['', heading, ...examples.map((line) => `  ${line}`)].join('\n'));
-  if (row.notes !== undefined) command.addHelpText('after', `\n${row.notes}`);
+  if (row.notes !== undefined) command.addHelpText('after', `\n${wrapMessage(row.notes, { width: 80 })}`);
   if (row.load !== undefined) {
     command.action((...args: unknown[]) =>
       act(row, args.slice(0, -1), command.optsWithGlobals<CommonOptions>()),
