@@ -11,13 +11,10 @@ if (major > 24 || (major === 24 && minor >= 15)) await start();
 else startNewer();
 
 async function start() {
-  // A checkout runs its sources; a package carries them compiled, because Node strips no types below node_modules.
-  const here = new URL('.', import.meta.url).pathname;
-  const isSource = here.endsWith('/src/');
-  const isInstalled = here.includes('/node_modules/');
-  let entry = './cli/index.js';
-  if (isSource && isInstalled) entry = '../dist/cli/index.js';
-  if (isSource && !isInstalled) entry = './cli/index.ts';
+  // A checkout has its sources, a package has them compiled: Node strips no types below node_modules.
+  const entry = ['./cli/index.ts', './cli/index.js', '../dist/cli/index.js'].find((each) =>
+    existsSync(new URL(each, import.meta.url)),
+  );
   // Not in the shared temporary folder, where others could put code for us to run: whoever may write here may change the
   // program too. Where nobody may, there is no cache, and a start takes longer.
   module.enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/sidekey', import.meta.url)));
