@@ -257,7 +257,7 @@ const healthCommands: readonly CommandRow[] = [
   },
   {
     name: 'config',
-    summary: 'find, check, edit and test the config file',
+    summary: 'find, check and edit the config file',
     commands: [
       {
         name: 'path',
@@ -270,9 +270,17 @@ const healthCommands: readonly CommandRow[] = [
         summary: 'validate the config file as start does; exit code 2 if it is not valid',
         arguments: [['[file]', 'another file, before it replaces the config file']],
         options: [
+          [
+            '--tests <file>',
+            'also compare the decisions with a list of requests and expected decisions (docs/rules.md)',
+          ],
           ['--provider <file>', 'validate a provider file of your own instead, such as providers/acme.yaml'],
         ],
-        examples: ['sidekey config check', 'sidekey config check --provider providers/acme.yaml'],
+        examples: [
+          'sidekey config check',
+          'sidekey config check --tests policy-tests.yaml',
+          'sidekey config check --provider providers/acme.yaml',
+        ],
         load: async () => (await import('./config/path.ts')).checkConfig,
       },
       {
@@ -280,16 +288,6 @@ const healthCommands: readonly CommandRow[] = [
         summary: 'open the config file in $VISUAL or $EDITOR, and replace it if the result is valid',
         examples: ['sidekey config edit', "EDITOR='code --wait' sidekey config edit"],
         load: async () => (await import('./config/edit.ts')).editConfig,
-      },
-      {
-        name: 'test',
-        summary: 'compare the decisions of the config with a file of requests and expected decisions',
-        arguments: [['<file>', 'YAML: a list of { request, expect, … }; see docs/rules.md']],
-        examples: [
-          'sidekey config test policy-tests.yaml',
-          'sidekey config test policy-tests.yaml --config staging.yaml --json',
-        ],
-        load: async () => (await import('./config/test.ts')).testConfig,
       },
     ],
   },
@@ -778,9 +776,16 @@ const auditCommands: readonly CommandRow[] = [
       },
       {
         name: 'query',
-        summary: 'print the events that meet every condition',
-        options: [...conditions, ['--csv', 'as CSV']],
+        summary: 'print the events that meet every condition, or write them to a file',
+        options: [
+          ...conditions,
+          ['--csv', 'as CSV'],
+          ['--raw', 'the lines exactly as in the log, so that their hashes can be verified'],
+          ['-o, --output <file>', 'write to this file: the lines as with --raw, or --csv'],
+          ['--force', 'replace the file if it exists'],
+        ],
         examples: [
+          'sidekey audit query --since 2026-11-01 --until 2026-12-01 -o november.jsonl',
           'sidekey audit query --since 24h --event denied',
           'sidekey audit query --grant github --json | jq .host',
         ],
@@ -795,13 +800,6 @@ const auditCommands: readonly CommandRow[] = [
         ],
         examples: ['sidekey audit summary --since 7d', 'sidekey audit summary --suggest --agent ci-bot'],
         load: async () => (await import('./audit/summary.ts')).summary,
-      },
-      {
-        name: 'export',
-        summary: 'write the lines exactly as they are in the file',
-        options: [...conditions, ['--csv', 'as CSV'], ...outputFile],
-        examples: ['sidekey audit export --since 2026-11-01 --until 2026-12-01 -o november.jsonl'],
-        load: async () => (await import('./audit/query.ts')).exportLines,
       },
     ],
   },

@@ -26,17 +26,13 @@ import { canonicalHost } from '../../policy/authority.ts';
 const aligned = 500;
 
 /** `sidekey audit query` */
-export async function query(
-  context: Context,
-  options: ConditionOptions & { readonly csv?: boolean },
-): Promise<void> {
+export async function query(context: Context, options: QueryOptions): Promise<void> {
   const { output } = context;
-  if (options.csv === true && output.json) {
-    throw new SidekeyError('input_invalid', '--csv and --json exclude each other.', {
-      hint: 'give one of them',
-    });
+  const { csv = false, raw = false } = options;
+  if (csv && (raw || (output.json && options.output === undefined))) {
+    throw new SidekeyError('input_invalid', '--csv excludes --json and --raw.', { hint: 'give one of them' });
   }
-  if (options.csv === true) return exportLines(context, options);
+  if (csv || raw || options.output !== undefined) return exportLines(context, options);
   const { file, filter, grants } = await readConditions(context, options);
   const nameOf = grantNames(grants);
   let held: AuditLine[] | null = [];
@@ -59,18 +55,16 @@ export async function query(
   printHeld();
 }
 
-export interface ExportOptions extends ConditionOptions, OutputFileOptions {
+export interface QueryOptions extends ConditionOptions, OutputFileOptions {
   readonly csv?: boolean;
+  readonly raw?: boolean;
 }
 
 /** Bytes that are buffered before a write. */
 const gathered = 65_536;
 
-/**
- * `sidekey audit export`: writes the lines byte for byte, so that their hashes can still be verified; or as
- * CSV.
- */
-export async function exportLines(context: Context, options: ExportOptions): Promise<void> {
+/** Writes the lines byte for byte, so that their hashes can still be verified; or as CSV. */
+async function exportLines(context: Context, options: QueryOptions): Promise<void> {
   const conditions = await readConditions(context, options);
   await using target =
     options.output === undefined

@@ -57,17 +57,18 @@ function reasonFor({ origin }: ConfigLocation, env: NodeJS.ProcessEnv): string {
   }[origin];
 }
 
-/** `sidekey config check [FILE]`. @throws SidekeyError as `sidekey start` */
+/** `sidekey config check [FILE]`: exit code 1 if a test fails. @throws SidekeyError as `sidekey start` */
 export async function checkConfig(
   context: Context,
   named: string | undefined,
-  { provider }: { readonly provider?: string },
-): Promise<void> {
-  if (provider !== undefined) {
-    await checkProviderFile(context, provider);
-    return;
-  }
+  { provider, tests }: { readonly provider?: string; readonly tests?: string },
+): Promise<number | void> {
+  if (provider !== undefined) return checkProviderFile(context, provider);
   const { env, output } = context;
+  if (tests !== undefined) {
+    const config = await (named === undefined ? context.readConfig() : loadAsStart(named, env));
+    return (await import('./test.ts')).testConfig(context, config, tests);
+  }
   const location = named === undefined ? await context.configLocation() : null;
   if (location !== null && isToBeMade(location)) {
     const text = `There is no config file ${location.file} yet; "sidekey start" creates it.`;

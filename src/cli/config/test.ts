@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
+import type { Config } from '../../config/config.ts';
 import { type ConfigDocument, parseConfigDocument } from '../../config/document.ts';
 import { configInvalid, displayName, type Problem } from '../../config/problem.ts';
 import { outcome } from '../../config/rules.ts';
@@ -35,11 +36,14 @@ interface Got {
 }
 
 /**
- * `sidekey config test FILE`: exit code 1 if a case has another decision than expected. Sends and opens
+ * `sidekey config check --tests FILE`: exit code 1 if a case has another decision than expected. Sends and opens
  * nothing.
  */
-export async function testConfig({ readConfig, output, now }: Context, file: string): Promise<number> {
-  const config = await readConfig();
+export async function testConfig(
+  { output, now }: Pick<Context, 'output' | 'now'>,
+  config: Config,
+  file: string,
+): Promise<number> {
   const cases = parseCases(await readText(file), displayName(file), now());
   const policy: Policy = { domains: createDomainMap(config.domains), unmatched: config.proxy.unmatchedHosts };
   const all = cases.map((of) => testCase(policy, of));
@@ -56,7 +60,7 @@ async function readText(file: string): Promise<string> {
     return await readFile(file, 'utf8');
   } catch (cause) {
     throw new SidekeyError('input_invalid', `${file} cannot be read (${systemCode(cause)}).`, {
-      hint: 'sidekey config test FILE; docs/rules.md describes the file',
+      hint: 'sidekey config check --tests FILE; docs/rules.md describes the file',
       cause,
     });
   }

@@ -145,18 +145,18 @@ describe('audit summary --json', () => {
   });
 });
 
-describe('audit export', () => {
+describe('audit query --raw and --output', () => {
   test('writes the lines byte for byte, to a new private file or to stdout', async () => {
     const at = await homeWith(exchanges);
     const text = readFileSync(at.at('data', 'audit.jsonl'), 'utf8');
-    expect((await at.run(['audit', 'export'])).stdout).toBe(text);
+    expect((await at.run(['audit', 'query', '--raw'])).stdout).toBe(text);
     const file = at.at('out.jsonl');
-    const ran = await at.run(['audit', 'export', '--outcome', 'deny', '-o', file]);
+    const ran = await at.run(['audit', 'query', '--outcome', 'deny', '-o', file]);
     expect(ran.stdout).toContain('Wrote 2 lines to');
     expect(readFileSync(file, 'utf8')).toBe(text.split('\n').slice(6, 8).join('\n').concat('\n'));
     expect(statSync(file).mode & 0o777).toBe(0o600);
-    expect(await at.run(['audit', 'export', '-o', file])).toMatchObject({ exit: 2 });
-    expect((await at.run(['audit', 'export', '--csv', '--code', 'none'])).stdout).toMatch(/^seq,.*\r\n$/);
+    expect(await at.run(['audit', 'query', '-o', file])).toMatchObject({ exit: 2 });
+    expect((await at.run(['audit', 'query', '--csv', '--code', 'none'])).stdout).toMatch(/^seq,.*\r\n$/);
   });
 });
 

@@ -28,7 +28,7 @@ test('decisions as expected are a table, and exit code 0; nothing is made', asyn
 - { request: POST https://api.example.com/v1/x, reason: ticket 7, expect: allow }
 `);
   const before = await at.everything();
-  const ran = await at.run(['config', 'test', 'cases.yaml']);
+  const ran = await at.run(['config', 'check', '--tests', 'cases.yaml']);
   expect(ran).toEqual({
     exit: 0,
     stderr: '',
@@ -52,7 +52,7 @@ test('a decision that is another makes exit code 1, and says every step of it', 
 - { request: GET https://api.example.com/v1//x, expect: deny, code: rule_denied }
 - { request: GET https://api.example.com/v1/x, expect: allow }
 `);
-  const ran = await at.run(['config', 'test', 'cases.yaml']);
+  const ran = await at.run(['config', 'check', '--tests', 'cases.yaml']);
   expect(ran.exit).toBe(1);
   expect(ran.stdout).toContain(
     [
@@ -63,7 +63,7 @@ test('a decision that is another makes exit code 1, and says every step of it', 
     ].join('\n'),
   );
   expect(ran.stdout).toContain('4 of 5 not as expected.');
-  expect(await at.json(['config', 'test', 'cases.yaml'])).toMatchObject({
+  expect(await at.json(['config', 'check', '--tests', 'cases.yaml'])).toMatchObject({
     passed: 1,
     failed: 4,
     cases: [
@@ -81,7 +81,7 @@ test('rules in report mode are evaluated and not enforced', async () => {
     domains: { 'api.example.com': { ...domains['api.example.com'], mode: 'report' } },
   });
   await writeFile(at.at('cases.yaml'), '- { request: PUT https://api.example.com/, expect: deny }\n');
-  const { exit, stdout } = await at.run(['config', 'test', 'cases.yaml']);
+  const { exit, stdout } = await at.run(['config', 'check', '--tests', 'cases.yaml']);
   expect(exit).toBe(0);
   expect(stdout).toContain('deny rule_denied (report)');
 });
@@ -110,14 +110,14 @@ test.each([
   ['{}', 'cases.yaml:1:1: must be a list, but is a map.'],
 ])('a file that is wrong is refused with its place: %s', async (cases, message) => {
   const at = await homeWithCases(cases);
-  const { exit, stdout, stderr } = await at.run(['config', 'test', 'cases.yaml']);
+  const { exit, stdout, stderr } = await at.run(['config', 'check', '--tests', 'cases.yaml']);
   expect({ exit, stdout }).toEqual({ exit: 2, stdout: '' });
   expect(stderr).toContain(message ?? 'cases.yaml:1:');
 });
 
 test('a file that is not there is bad input', async () => {
   const at = await home();
-  expect(await at.run(['config', 'test', 'none.yaml'])).toMatchObject({
+  expect(await at.run(['config', 'check', '--tests', 'none.yaml'])).toMatchObject({
     exit: 2,
     stderr: expect.stringContaining('none.yaml cannot be read (ENOENT)') as string,
   });
