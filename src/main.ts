@@ -34,6 +34,8 @@ import { createCertificateWatch } from './proxy/revalidate.ts';
 import { createSharedQuota, quotaFileOf } from './quota/shared-quota.ts';
 import { createFingerprint } from './schemes/apply.ts';
 import { createNonces } from './schemes/dpop-proof.ts';
+import type { RunCommand } from './api/parts.ts';
+import type { Service } from './api/service.ts';
 import type { UpstreamClient } from './upstream/client.ts';
 
 /** A running proxy. */
@@ -74,8 +76,20 @@ export interface ProxyParts {
   readonly socket?: SocketHandle | undefined;
   /** Serves in place of this process, which then runs the tasks shared by all workers. Absent: this process serves. */
   readonly supervisor?: Pick<Supervisor, 'listener'> | undefined;
+  /** Runs commands for the API; absent: there is no API. */
+  readonly commands?: ((running: RunningParts) => RunCommand) | undefined;
   /** Present in a worker: its socket and its callbacks to the supervisor. */
   readonly worker?: WorkerParts | undefined;
+}
+
+/** The running proxy, for commands. */
+interface RunningParts {
+  readonly state: State;
+  /** Returns the config in force. */
+  readonly config: () => Promise<Config>;
+  readonly env: NodeJS.ProcessEnv;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
 }
 
 /** Parts of a worker (decision 26). */
@@ -192,10 +206,44 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       env,
       pages: worker?.pages,
       showBody: worker?.showBody,
+      service: parts.commands && ((request, response) => service(request, response)),
     }),
     (it) => it.close(),
   );
   if (approvals.port !== null) ownPorts.push(approvals.port);
+  let loaded: Promise<Service> | undefined;
+  /** Loads the service at its first request: a start without one is faster. */
+  async function service(...message: Parameters<Service['handle']>): Promise<void> {
+    loaded ??= openService();
+    return (await loaded).handle(...message);
+  }
+  async function openService(): Promise<Service> {
+    const [{ createService }, { authenticator }] = await Promise.all([
+      import('./api/service.ts'),
+      import('./api/caller.ts'),
+    ]);
+    const running = {
+      state,
+      config: async () => {
+        await followed.newest();
+        return config;
+      },
+      env,
+      now,
+    };
+    const serviceParts = {
+      ...state,
+      ...running,
+      tokens,
+      approvals: approvals.queue,
+      fetch: () => upstream.fetch,
+      url: () => approvals.url ?? '',
+      log,
+      timers: systemTimers,
+      runCommand: parts.commands!(running),
+    };
+    return createService(serviceParts, authenticator(serviceParts));
+  }
   const tickets = createTicketKeys(parts.ticketMaterial);
   const leaves = createLeafCache({ authority: () => authority, now, tickets });
   const ahead = createLeafPrefetch({

@@ -1,7 +1,7 @@
 import { dirname } from 'node:path';
 import { newApprovalId } from '../approvals/approval.ts';
 import { type ApprovalQueue, createApprovalQueue } from '../approvals/queue.ts';
-import type { AdminServer } from '../approvals/server.ts';
+import type { AdminServer, ServiceHandler } from '../approvals/server.ts';
 import { createApprovalLinks, createApprovalTeller } from '../approvals/webhook.ts';
 import type { Config } from '../config/config.ts';
 import { readRegularFile } from '../config/reload.ts';
@@ -33,6 +33,8 @@ interface ApprovalServiceParts {
   readonly pages?: Pick<ApprovalService, 'url' | 'port'> | undefined;
   /** Receives the bodies that those pages show. */
   readonly showBody?: ApprovalQueue['showBody'] | undefined;
+  /** Answers the other requests on the address of the pages. */
+  readonly service?: ServiceHandler | undefined;
 }
 
 /** Asks people and receives their answers. */
@@ -53,7 +55,7 @@ interface ApprovalService {
  */
 export async function openApprovalService(
   { store, vault, audit }: Pick<State, 'store' | 'vault' | 'audit'>,
-  { config, fetch, log, now, env, pages: elsewhere, showBody }: ApprovalServiceParts,
+  { config, fetch, log, now, env, pages: elsewhere, showBody, service }: ApprovalServiceParts,
 ): Promise<ApprovalService> {
   const links = createApprovalLinks(vault);
   const { admin } = config();
@@ -84,7 +86,7 @@ export async function openApprovalService(
   if (admin.listen !== null && elsewhere === undefined) {
     // Loads Node's HTTP; a start without pages is faster without it.
     const { createAdminServer } = await import('../approvals/server.ts');
-    pages = createAdminServer({ queue, links, now, log, timers: systemTimers });
+    pages = createAdminServer({ queue, links, now, log, timers: systemTimers, service });
     const { host, port } = await pages.listen(admin.listen.host, admin.listen.port);
     listensOn = port;
     url = admin.url ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`;

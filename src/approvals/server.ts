@@ -26,7 +26,12 @@ import { type ApprovalLinks, parseLinkPath, sealHeader } from './webhook.ts';
 interface AdminParts extends ApprovalRouteParts {
   readonly log: Pick<Log, 'warn'>;
   readonly timers: Timers;
+  /** Answers all requests that are not for a link; absent: they are refused. */
+  readonly service?: ServiceHandler | undefined;
 }
+
+/** Answers a request of the listener. Never rejects. */
+export type ServiceHandler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
 /** The server of the approval pages. */
 export interface AdminServer {
@@ -39,7 +44,7 @@ export interface AdminServer {
 /** Maximum bytes of a form; the longest valid one has 12. */
 const maxFormBytes = 1_024;
 /** Maximum number of connections. */
-const maxConnections = 64;
+const maxConnections = 256;
 /** Milliseconds that a closing server waits for responses in progress. */
 const lastPatience = 1_000;
 
@@ -94,6 +99,9 @@ export function createAdminServer(parts: AdminParts): AdminServer {
 async function serve(request: IncomingMessage, response: ServerResponse, parts: AdminParts): Promise<void> {
   let answer: PageAnswer | null;
   try {
+    const isLink = /^\/approve(?:[/?]|$)/.test(request.url ?? '');
+    if (parts.service !== undefined && !isLink && request.url !== '/')
+      return await parts.service(request, response);
     answer = await answerTo(request, parts);
   } catch (error) {
     if (request.destroyed && !request.complete) return;

@@ -97,7 +97,7 @@ export async function* queryAudit(options: QueryOptions): AsyncGenerator<AuditLi
 export async function* queryRaw(
   options: QueryOptions,
 ): AsyncGenerator<{ readonly line: AuditLine; readonly bytes: Buffer }> {
-  const matches = compile(options.filter);
+  const matches = auditMatcher(options.filter);
   const join = joinExchanges();
   const file = path.resolve(options.file);
   for (const source of snapshotLog(file)) {
@@ -120,7 +120,8 @@ export async function* queryRaw(
   }
 }
 
-function compile(filter: AuditFilter): (line: AuditLine) => boolean {
+/** Returns the function that tells whether a line fulfils all conditions. */
+export function auditMatcher(filter: AuditFilter): (line: AuditLine) => boolean {
   const { since = -Infinity, until = Infinity, event, by, grants } = filter;
   const isTimed = since !== -Infinity || until !== Infinity;
   const exact = exactFields.filter((name) => filter[name] !== undefined);

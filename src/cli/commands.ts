@@ -98,7 +98,10 @@ const runCommands: readonly CommandRow[] = [
     summary: 'start the proxy, and serve until Ctrl-C',
     options: [['--worker', 'serve for the process that has started this one', { hidden: true }]],
     examples: ['sidekey start', 'sidekey start --config /etc/sidekey/sidekey.yaml'],
-    load: async () => (await import('./start.ts')).start,
+    load: async () => {
+      const { start } = await import('./start.ts');
+      return (context, options: { readonly worker?: boolean }) => start(context, options, sections);
+    },
   },
   {
     name: 'service',

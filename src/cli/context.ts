@@ -14,6 +14,8 @@ interface ContextParts {
   readonly env: NodeJS.ProcessEnv;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Author of an answer to a request that waits, for people: `alice at the command line`. */
+  readonly answeredBy: string;
   /**
    * Reads all of standard input as text. Rejects with SidekeyError `input_invalid` if it is a terminal or
    * larger than 1 MiB.

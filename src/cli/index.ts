@@ -10,7 +10,7 @@ import {
   packageVersion,
 } from './command.ts';
 import { sections } from './commands.ts';
-import { createContext } from './context.ts';
+import { atCommandLine, createContext } from './context.ts';
 import { wrapMessage } from './display.ts';
 import {
   createAsk,
@@ -44,6 +44,7 @@ export async function run(argv: readonly string[], host: Host = process): Promis
     output,
     env: host.env,
     now: Date.now,
+    answeredBy: `${atCommandLine(host.env).by} at the command line`,
     readInput: () => readInput(host.stdin),
     stdin: host.stdin,
     openLines: () => openLines(host.stdin, host.stderr as NodeJS.WritableStream),

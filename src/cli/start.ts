@@ -12,12 +12,14 @@ import {
 } from '../app/worker-ipc.ts';
 import { startSupervisor, type Supervisor } from '../app/workers.ts';
 import { keptText } from './audit/verify.ts';
+import type { Sections } from './command.ts';
 import { atCommandLine, type Context } from './context.ts';
 import { describeAction, unlistedHosts } from './domain.ts';
 import { columns, type Display } from './display.ts';
 import { proxyUrl } from './format.ts';
 import { titleOf } from './grant/format.ts';
 import { offeredBy } from './pick.ts';
+import { createCommandRunner } from './remote.ts';
 import { askHealth } from './status/finding.ts';
 import { auditEndNeeds } from './status/status.ts';
 import type { Config } from '../config/config.ts';
@@ -33,7 +35,7 @@ import { type Proxy, startProxy } from '../main.ts';
 import type { Domain } from '../policy/domain-map.ts';
 
 /** Workers, and the state file that lists them. */
-export interface Workers {
+interface Workers {
   readonly supervisor: Supervisor;
   readonly count: number;
   /** They serve on this port. */
@@ -43,7 +45,7 @@ export interface Workers {
 }
 
 /** Starts the number of workers of the config and the machine; null: a single process serves. */
-export function startWorkers(
+function startWorkers(
   config: Config,
   {
     env,
@@ -104,7 +106,7 @@ type Serve = Extract<ToWorker, { readonly kind: 'serve' }>;
  * Runs one of several serving processes. The supervisor sends its settings over the channel. Standard input is a pipe
  * that the supervisor holds: when it closes, the process finishes its exchanges and exits.
  */
-export async function serveAsWorker({ env, now }: Context): Promise<number> {
+async function serveAsWorker({ env, now }: Context): Promise<number> {
   if (process.send === undefined) {
     throw new SidekeyError('input_invalid', 'Only "sidekey start" starts a worker.', {
       hint: 'sidekey start',
@@ -187,7 +189,8 @@ function leave(exit: number): number {
 /** `sidekey start`: serves until a signal ends it. */
 export async function start(
   context: Context,
-  { worker }: { readonly worker?: boolean } = {},
+  { worker }: { readonly worker?: boolean },
+  sections: Sections,
 ): Promise<number | void> {
   if (worker === true) return serveAsWorker(context);
   const { env, now } = context;
@@ -196,7 +199,7 @@ export async function start(
   const passed = passedSocket(config.proxy.listen, env);
   const workers = startWorkers(config, { env, log, now, passed });
   try {
-    await serve(context, config, { log, workers, passed });
+    await serve(context, config, { log, workers, passed, sections });
   } finally {
     workers?.close();
   }
@@ -209,7 +212,13 @@ async function serve(
     log,
     workers,
     passed,
-  }: { readonly log: Log; readonly workers: Workers | null; readonly passed: ListeningSocket | null },
+    sections,
+  }: {
+    readonly log: Log;
+    readonly workers: Workers | null;
+    readonly passed: ListeningSocket | null;
+    readonly sections: Sections;
+  },
 ): Promise<void> {
   // Before the proxy runs, SIGHUP has nothing to reload, and must not end the process.
   let running: Proxy | undefined;
@@ -230,6 +239,7 @@ async function serve(
     stdout: behind(welcomed.promise),
     socket: passed?.handle,
     supervisor: workers?.supervisor,
+    commands: (parts) => createCommandRunner(sections, parts),
   }).catch(async (error: unknown) => {
     throw await whoListens(error, config);
   });

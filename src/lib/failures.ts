@@ -418,6 +418,43 @@ const table = {
     sentence: 'The audit log does not verify.',
     hint: 'sidekey audit verify',
   },
+
+  // Failures of requests to the API.
+  api_auth_required: {
+    status: 401,
+    exit: exitCode.notAuthenticated,
+    title: 'Authentication required',
+    sentence: 'The request has no valid API key, and no valid session.',
+    hint: 'create a key with "sidekey api-key create NAME --role ROLE", and send it as X-API-Key',
+  },
+  scope_missing: {
+    status: 403,
+    exit: exitCode.badInput,
+    title: 'Scope missing',
+    sentence: 'The key or the person lacks the scope of this request.',
+    hint: 'use another key, or create one: sidekey api-key create NAME --role ROLE',
+  },
+  precondition_failed: {
+    status: 412,
+    exit: exitCode.failure,
+    title: 'Changed in the meantime',
+    sentence: 'Somebody changed it since it was read.',
+    hint: 'read it again, and repeat the change with its new ETag',
+  },
+  precondition_required: {
+    status: 428,
+    exit: exitCode.badInput,
+    title: 'If-Match is required',
+    sentence: 'The change must name the state that it is for.',
+    hint: 'read it first, and send its ETag as If-Match',
+  },
+  idempotency_conflict: {
+    status: 409,
+    exit: exitCode.badInput,
+    title: 'Idempotency-Key in use',
+    sentence: 'This Idempotency-Key belongs to another request.',
+    hint: 'use a new key for each request',
+  },
 } as const satisfies Record<string, Failure>;
 
 /** Stable name of a failure. */

@@ -225,6 +225,11 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
         run(async () => {
           await db.insertInto('sessions').values(session).execute();
         }),
+      get: (id) =>
+        run(async () => {
+          const row = await db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst();
+          return row ?? null;
+        }),
       take: (id) =>
         run(async () => {
           const row = await db.deleteFrom('sessions').where('id', '=', id).returningAll().executeTakeFirst();

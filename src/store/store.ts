@@ -72,9 +72,11 @@ export interface Store {
     release(name: string, holder: string): Promise<void>;
   };
 
-  /** Pending consents: `connect --print-url` and `--finish` are two processes. */
+  /** Sealed records with an end: pending consents, sign-ins of people, answers that may be repeated. */
   readonly sessions: {
     insert(session: SessionRecord): Promise<void>;
+    /** Null: there is none. */
+    get(id: string): Promise<SessionRecord | null>;
     /** Removes and returns the session, for one of several concurrent callers. Null: there is none. */
     take(id: string): Promise<SessionRecord | null>;
     /** Removes those that ended before this time, in milliseconds since the epoch. */
@@ -130,13 +132,13 @@ export interface AuditEndRecord {
   readonly sealed: Uint8Array;
 }
 
-/** A pending consent. */
+/** A sealed record with an end. */
 export interface SessionRecord {
-  /** Derived irreversibly from the state (RFC 6749 §10.12). */
+  /** Derived irreversibly from the secret of the session, such as the state of a consent (RFC 6749 §10.12). */
   readonly id: string;
   /** Milliseconds since the epoch. */
   readonly expiresAt: number;
-  /** The sealed state of the flow, bound to this id. */
+  /** The sealed content, bound to this id. */
   readonly sealed: Uint8Array;
 }
 

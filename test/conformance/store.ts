@@ -322,6 +322,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       it('gives a session back as it was written, once', async () => {
         await store.sessions.insert(session({ expiresAt: 8_640_000_000_000_000 }));
         const second = await subject.second();
+        expect((await second.sessions.get('session-1'))?.expiresAt).toBe(8_640_000_000_000_000);
         const taken = await second.sessions.take('session-1');
         expect(taken && { ...taken, sealed: hex(taken.sealed) }).toEqual({
           id: 'session-1',
@@ -330,6 +331,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         });
         expect(taken?.sealed).toBeInstanceOf(Uint8Array);
         expect(await store.sessions.take('session-1')).toBeNull();
+        expect(await store.sessions.get('session-1')).toBeNull();
       });
 
       it('goes to exactly one of those who race for it', async () => {
@@ -619,6 +621,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           () => store.locks.look('x'),
           () => store.locks.release('x', 'one'),
           () => store.sessions.insert({ id: 'x', expiresAt: 1, sealed: Buffer.from('x') }),
+          () => store.sessions.get('x'),
           () => store.sessions.take('x'),
           () => store.sessions.removeEnded(1),
           () => store.activity.get('x'),

@@ -23,7 +23,7 @@ const layers: readonly (readonly string[])[] = [
   ['store', 'quota', 'oauth', 'ca', 'audit', 'config', 'upstream'],
   ['grants'],
   ['agents', 'approvals', 'placeholders'],
-  ['proxy'],
+  ['proxy', 'api'],
   ['clients'],
   ['app'],
   ['main.ts'],

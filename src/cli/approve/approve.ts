@@ -15,7 +15,7 @@ import {
   standingBlock,
   standingJson,
 } from './format.ts';
-import { atCommandLine, type Context } from '../context.ts';
+import type { Context } from '../context.ts';
 import { readSpan, spanText } from '../format.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { approvalPages } from './pages.ts';
@@ -91,12 +91,13 @@ function unclear(): SidekeyError {
 
 /** `sidekey approve ID`. @throws as `say` */
 async function answerOne(
-  { withState, output, env, now }: Context,
+  { withState, output, answeredBy, now }: Context,
   id: string,
   said: ApprovalResponse,
 ): Promise<void> {
-  const by = `${atCommandLine(env).by} at the command line`;
-  const { approval, sentence } = await withState((state) => respond(state, { id, said, by, at: now() }));
+  const { approval, sentence } = await withState((state) =>
+    respond(state, { id, said, by: answeredBy, at: now() }),
+  );
   output.result(questionJson(approval, now()), sentence);
 }
 
@@ -147,7 +148,7 @@ async function listApprovals({ withView, output, now }: Context): Promise<void> 
 }
 
 /** `sidekey approve --revoke ID`: takes effect on the next request. @throws SidekeyError `not_found` */
-async function revokeOne({ withState, output, env, now }: Context, id: string): Promise<void> {
+async function revokeOne({ withState, output, answeredBy, now }: Context, id: string): Promise<void> {
   const ended = await withState(async ({ store, audit }) => {
     const found = (await store.approvals.listStanding(now())).find((each) => each.id === id);
     if (found === undefined) throw nothingStands(id);
@@ -158,7 +159,7 @@ async function revokeOne({ withState, output, env, now }: Context, id: string): 
       agent: agent ?? undefined,
       lease: lease ?? undefined,
       grant: grantId,
-      reason: `${atCommandLine(env).by} at the command line`,
+      reason: answeredBy,
     } as const;
     return recordChange(audit, event, async () => {
       const revoked = await store.approvals.revoke(id);

@@ -40,11 +40,12 @@ interface Got {
  * nothing.
  */
 export async function testConfig(
-  { output, now }: Pick<Context, 'output' | 'now'>,
+  { output, now, readInput }: Pick<Context, 'output' | 'now' | 'readInput'>,
   config: Config,
   file: string,
 ): Promise<number> {
-  const cases = parseCases(await readText(file), displayName(file), now());
+  const text = file === '-' ? await readInput() : await readText(file);
+  const cases = parseCases(text, file === '-' ? 'standard input' : displayName(file), now());
   const policy: Policy = { domains: createDomainMap(config.domains), unmatched: config.proxy.unmatchedHosts };
   const all = cases.map((of) => testCase(policy, of));
   const failed = all.filter(({ passed }) => !passed);

@@ -1,0 +1,32 @@
+import { hash } from 'node:crypto';
+import { SidekeyError } from '../lib/errors.ts';
+
+/** Members that change without a change by a person; they do not count. */
+const moving: ReadonlySet<string> = new Set([
+  'expires_in',
+  'used_at',
+  'refreshed_at',
+  'refresh_due_at',
+  'next',
+  'uses',
+  'active_leases',
+  'live_tokens',
+]);
+
+/** Returns the entity tag of an answer (RFC 9110 §8.8.3): weak, because members that move by themselves are left out. */
+export function etagOf(value: unknown): string {
+  const text =
+    JSON.stringify(value, (name, member: unknown) => (moving.has(name) ? undefined : member)) ?? '';
+  return `W/"${hash('sha256', text, 'base64url').slice(0, 22)}"`;
+}
+
+/**
+ * Compares the `If-Match` of a change with the tag of the present state. A weak tag is accepted, as GET sent it.
+ *
+ * @throws SidekeyError `precondition_failed`
+ */
+export function preconditionOf(wanted: string, present: string): void {
+  const tags = wanted.split(',').map((tag) => tag.trim());
+  if (tags.includes('*') || tags.includes(present)) return;
+  throw new SidekeyError('precondition_failed');
+}

@@ -1,0 +1,109 @@
+import { hash } from 'node:crypto';
+import { SidekeyError } from '../lib/errors.ts';
+import { isSystemError } from '../lib/errors.ts';
+import type { Caller } from './caller.ts';
+import type { ServiceParts } from './parts.ts';
+
+/** Milliseconds for which the answer to a key is kept. */
+const keptMs = 86_400_000;
+
+interface KeyedRequest {
+  /** `Idempotency-Key`. */
+  readonly key: string;
+  readonly caller: Pick<Caller, 'name'>;
+  readonly path: string;
+  readonly bytes: Uint8Array;
+}
+
+/** An answer that is kept, sealed, because it may hold a new token. */
+interface Kept {
+  readonly request: string;
+  /** Null: the first request is still under way, or its process ended. */
+  readonly answer: { readonly status: number; readonly type: string; readonly body: string } | null;
+}
+
+interface Idempotency {
+  /**
+   * Does the work of a request once, and repeats its answer for 24 hours. An answer with an error is not kept.
+   *
+   * @throws SidekeyError `idempotency_conflict`, `input_invalid`
+   */
+  once(request: KeyedRequest, work: () => Promise<Response>): Promise<Response>;
+}
+
+/** Binds a seal to its record. */
+function contextOf(id: string): string {
+  return `idempotency/${id}`;
+}
+
+/** Creates the guard of `Idempotency-Key`. Its records are in the store, for all processes. */
+export function createIdempotency({
+  store: { sessions },
+  vault,
+  now,
+}: Pick<ServiceParts, 'store' | 'vault' | 'now'>): Idempotency {
+  const write = (id: string, kept: Kept) =>
+    sessions.insert({
+      id,
+      expiresAt: now() + keptMs,
+      sealed: vault.seal(contextOf(id), Buffer.from(JSON.stringify(kept))),
+    });
+
+  return {
+    async once({ key, caller, path, bytes }, work) {
+      if (!/^[\x21-\x7e]{1,255}$/.test(key)) {
+        throw new SidekeyError('input_invalid', 'The Idempotency-Key is not 1 to 255 printable characters.', {
+          hint: 'use a random UUID',
+        });
+      }
+      await sessions.removeEnded(now());
+      const id = hash('sha256', JSON.stringify(['idempotency', caller.name, path, key]));
+      const request = hash('sha256', bytes);
+      const before = await sessions.get(id);
+      if (before !== null) {
+        return repeated(
+          JSON.parse(Buffer.from(vault.open(contextOf(id), before.sealed)).toString('utf8')),
+          request,
+        );
+      }
+      try {
+        await write(id, { request, answer: null });
+      } catch (error) {
+        if (isTaken(error)) throw underWay();
+        throw error;
+      }
+      let response: Response;
+      try {
+        response = await work();
+      } catch (error) {
+        await sessions.take(id);
+        throw error;
+      }
+      const body = await response.clone().text();
+      await sessions.take(id);
+      const type = response.headers.get('content-type') ?? '';
+      await write(id, { request, answer: { status: response.status, type, body } });
+      return response;
+    },
+  };
+}
+
+/** Reports whether another request inserted the record first. */
+function isTaken(error: unknown): boolean {
+  return (
+    (error instanceof SidekeyError && error.code === 'internal') || isSystemError(error, 'SQLITE_CONSTRAINT')
+  );
+}
+
+function underWay(): SidekeyError {
+  return new SidekeyError('idempotency_conflict', 'A request with this Idempotency-Key is still under way.', {
+    hint: 'send it again in a moment',
+  });
+}
+
+function repeated({ request, answer }: Kept, wanted: string): Response {
+  if (request !== wanted) throw new SidekeyError('idempotency_conflict');
+  if (answer === null) throw underWay();
+  const headers = { 'content-type': answer.type, 'idempotency-replayed': 'true' };
+  return new Response(answer.body === '' ? null : answer.body, { status: answer.status, headers });
+}

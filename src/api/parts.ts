@@ -1,0 +1,60 @@
+import type { OpenAuditLog } from '../audit/log.ts';
+import type { Origin } from '../audit/event.ts';
+import type { ApprovalQueue } from '../approvals/queue.ts';
+import type { Config } from '../config/config.ts';
+import type { ActivityNotes } from '../grants/activity.ts';
+import type { Registry } from '../grants/registry.ts';
+import type { TokenSource } from '../grants/token-source.ts';
+import type { Log } from '../lib/log.ts';
+import type { Timers } from '../lib/timers.ts';
+import type { Store } from '../store/store.ts';
+import type { Vault } from '../vault/vault.ts';
+
+/** The running proxy, as the API sees it. */
+export interface ServiceParts {
+  readonly store: Store;
+  readonly vault: Vault;
+  readonly grants: Registry;
+  readonly audit: OpenAuditLog;
+  readonly activity: ActivityNotes;
+  readonly tokens: TokenSource;
+  readonly approvals: ApprovalQueue;
+  /** Returns the config in force, after a change of the file has been read. */
+  readonly config: () => Promise<Config>;
+  /** Returns the guarded `fetch` in force. */
+  readonly fetch: () => typeof fetch;
+  /** Returns the public base address, without a trailing slash. */
+  readonly url: () => string;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Log;
+  readonly timers: Timers;
+  readonly env: NodeJS.ProcessEnv;
+  readonly runCommand: RunCommand;
+}
+
+/** A command of the command line with its arguments and options, as the parser would give them. */
+export interface CommandCall {
+  /** Words of the command: `grant list`. */
+  readonly command: string;
+  readonly args?: readonly unknown[];
+  readonly options?: Readonly<Record<string, unknown>>;
+  /** Standard input of the command. */
+  readonly input?: string | undefined;
+}
+
+/** Result of a command. */
+export interface CommandResult {
+  /** The value that `--json` prints; the last one, if it prints several. */
+  readonly value: unknown;
+  /** Bytes that the command wrote, such as a certificate. */
+  readonly bytes: Buffer;
+}
+
+/**
+ * Runs a command in the running proxy.
+ *
+ * @param origin author of its audit events
+ * @throws SidekeyError of the command
+ */
+export type RunCommand = (call: CommandCall, origin: Origin) => Promise<CommandResult>;

@@ -1,0 +1,81 @@
+import type { z } from 'zod';
+import type { Origin } from '../audit/event.ts';
+import type { Caller } from './caller.ts';
+import type { CommandCall, ServiceParts } from './parts.ts';
+import type { Scope } from './scopes.ts';
+
+/** Routes of the API: data that the service serves and the OpenAPI document is made of. */
+
+/** A request to a route, validated. */
+export interface Given<Query, Body> {
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: Query;
+  readonly body: Body;
+  readonly caller: Caller;
+  /** `If-Match` of a change. */
+  readonly ifMatch: string | undefined;
+  readonly signal: AbortSignal;
+}
+
+interface Route<Query = never, Body = never> {
+  readonly method: 'get' | 'post' | 'put' | 'patch' | 'delete';
+  /** Path with parameters in braces: `/v2/grants/{grant}`. */
+  readonly path: string;
+  /** `operationId` of the OpenAPI document. */
+  readonly id: string;
+  readonly tag: string;
+  readonly summary: string;
+  readonly scope: Scope;
+  /**
+   * Returns the user whose things the request touches; null: nothing of a single user. Callers that are limited to a user
+   * may use only routes that have it.
+   */
+  readonly owner?: (given: Given<Query, Body>, parts: ServiceParts) => string | null | Promise<string | null>;
+  readonly query?: z.ZodType<Query>;
+  readonly body?: z.ZodType<Body>;
+  /** Status of the answer; default: 200. */
+  readonly status?: 201 | 202 | 204;
+  /** Shape of the answer; of a list, of one entry. */
+  readonly result?: z.ZodType;
+  /** Media type of an answer that is no JSON. */
+  readonly media?: string;
+  /** Present for a list, which is answered in pages: returns the key of an entry. */
+  readonly list?: (entry: never) => string;
+  /** Commands of the command line that the route stands for. */
+  readonly commands?: readonly string[];
+  /** Returns the answer, or a response that is no JSON. */
+  readonly handle: (given: Given<Query, Body>, parts: ServiceParts) => Promise<unknown>;
+}
+
+/** A route of any types. */
+export type AnyRoute = Route;
+
+/** Types a route. */
+export function route<Query, Body>(row: Route<Query, Body>): AnyRoute {
+  return row as unknown as AnyRoute;
+}
+
+/** Returns the author of a change by the API, for the audit. */
+export function originOf({ name, address }: Pick<Caller, 'name' | 'address'>): Origin {
+  return { by: name, client: `api:${address}` };
+}
+
+/** A route whose work is that of a command. */
+interface CommandRoute<Query, Body> extends Omit<Route<Query, Body>, 'handle' | 'commands'> {
+  /** The commands that `call` may name. */
+  readonly commands: readonly string[];
+  readonly call: (given: Given<Query, Body>) => CommandCall;
+}
+
+/** Returns a route that answers with the JSON of a command. */
+export function commandRoute<Query, Body>({ call, ...row }: CommandRoute<Query, Body>): AnyRoute {
+  return route<Query, Body>({
+    ...row,
+    async handle(given, { runCommand }) {
+      const { value, bytes } = await runCommand(call(given), originOf(given.caller));
+      return row.media === undefined
+        ? value
+        : new Response(new Uint8Array(bytes), { headers: { 'content-type': row.media } });
+    },
+  });
+}

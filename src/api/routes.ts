@@ -1,0 +1,22 @@
+import type { AnyRoute } from './route.ts';
+import { accessRoutes } from './routes/access.ts';
+import { approvalRoutes } from './routes/approvals.ts';
+import { auditRoutes } from './routes/audit.ts';
+import { domainRoutes } from './routes/domains.ts';
+import { grantRoutes } from './routes/grants.ts';
+import { systemRoutes } from './routes/system.ts';
+import { tokenRoutes } from './routes/tokens.ts';
+
+/**
+ * All routes of the API, in the order of the OpenAPI document. A test compares them with the table of commands: each command
+ * has a route, or a reason to have none.
+ */
+export const routes: readonly AnyRoute[] = [
+  ...tokenRoutes,
+  ...grantRoutes,
+  ...domainRoutes,
+  ...accessRoutes,
+  ...approvalRoutes,
+  ...auditRoutes,
+  ...systemRoutes,
+];

@@ -1,0 +1,98 @@
+import { z } from 'zod';
+import { type AnyRoute, commandRoute } from '../route.ts';
+import { span, time, timeOrNull } from '../schemas.ts';
+
+/** Routes of requests that wait for a person, and of approvals that are in force. */
+
+const approval = z
+  .strictObject({
+    id: z.string(),
+    exchange: z.string(),
+    asked_at: time,
+    expires_at: time,
+    expires_in: z.int(),
+    agent: z.string().nullable(),
+    client: z.string(),
+    lease: z.string().nullable(),
+    purpose: z.string().nullable().describe('Unchecked text of the agent.'),
+    method: z.string(),
+    scheme: z.enum(['http', 'https']),
+    authority: z.string(),
+    path: z.string(),
+    query: z.string().nullable(),
+    has_query: z.boolean(),
+    body_bytes: z.int().nullable(),
+    grant: z.string(),
+    grant_name: z.string(),
+    user: z.string(),
+    provider: z.string(),
+    reason: z.string().nullable().describe('Unchecked text of the agent.'),
+    rule: z.string(),
+    rule_name: z.string().nullable(),
+    answer: z
+      .strictObject({
+        outcome: z.enum(['allowed', 'denied']),
+        reach: z.enum(['once', 'lease', 'until']).nullable(),
+        until: timeOrNull,
+        at: time,
+        by: z.string(),
+      })
+      .nullable(),
+  })
+  .meta({ id: 'Approval' });
+
+const standing = z
+  .strictObject({
+    id: z.string(),
+    agent: z.string().nullable(),
+    lease: z.string().nullable(),
+    grant: z.string(),
+    grant_name: z.string(),
+    rule: z.string(),
+    rule_name: z.string().nullable(),
+    until: timeOrNull,
+    at: time,
+    by: z.string(),
+  })
+  .meta({ id: 'StandingApproval' });
+
+const one = { tag: 'Approvals', path: '/v2/approvals/{approval}', commands: ['approve'] } as const;
+
+export const approvalRoutes: readonly AnyRoute[] = [
+  commandRoute({
+    ...one,
+    method: 'get',
+    path: '/v2/approvals',
+    id: 'listApprovals',
+    summary: 'List the requests that wait for a person, and the approvals that are in force.',
+    scope: 'approvals:read',
+    result: z.strictObject({ waiting: z.array(approval), standing: z.array(standing) }),
+    call: () => ({ command: 'approve', options: { list: true } }),
+  }),
+  commandRoute({
+    ...one,
+    method: 'post',
+    id: 'answerApproval',
+    summary: 'Answer a request that waits.',
+    scope: 'approvals:write',
+    body: z.discriminatedUnion('answer', [
+      z.strictObject({ answer: z.enum(['once', 'lease', 'deny']) }),
+      z.strictObject({ answer: z.literal('for'), span }),
+    ]),
+    result: approval,
+    call: ({ params, body }) => ({
+      command: 'approve',
+      args: [params['approval']],
+      options: body.answer === 'for' ? { for: body.span } : { [body.answer]: true },
+    }),
+  }),
+  commandRoute({
+    ...one,
+    method: 'delete',
+    id: 'revokeApproval',
+    summary: 'End an approval that is in force.',
+    scope: 'approvals:write',
+    result: standing,
+    call: ({ params }) => ({ command: 'approve', options: { revoke: params['approval'] } }),
+  }),
+];

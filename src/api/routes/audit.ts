@@ -1,0 +1,216 @@
+import { z } from 'zod';
+import type { AuditLine } from '../../audit/event.ts';
+import { type AuditFilter, auditMatcher, queryAudit, tailAudit } from '../../audit/query.ts';
+import { seriesOf } from '../../audit/series.ts';
+import type { ServiceParts } from '../parts.ts';
+import { type Page, pageOf, pageQuery, pageShape } from '../paging.ts';
+import { type AnyRoute, commandRoute, type Given, route } from '../route.ts';
+import { text, time } from '../schemas.ts';
+
+/** Routes of the audit log. */
+
+/** Conditions for lines, all of which must be met. */
+const conditions = z.strictObject({
+  since: time.optional().describe('At or after this time.'),
+  until: time.optional().describe('Before this time.'),
+  event: text.optional().describe('An event, or several with a star: `grant.*`.'),
+  agent: text.optional(),
+  grant: z.uuid().optional(),
+  user: text.optional().describe('The owner of the grant.'),
+  by: text.optional().describe('The person or the key that made a change.'),
+  provider: text.optional(),
+  host: text.optional(),
+  outcome: z.enum(['allow', 'deny', 'ok', 'failed', 'aborted']).optional(),
+  lease: text.optional(),
+  exchange: text.optional(),
+  code: text.optional(),
+});
+
+type Conditions = z.output<typeof conditions>;
+
+const line = z
+  .looseObject({ v: z.literal(1), seq: z.int(), time, node: z.string(), event: z.string(), hash: z.string() })
+  .meta({ id: 'AuditLine', description: 'A line of the audit log (docs/audit.md).' });
+
+/** A caller that is limited to a user reads the lines of the grants of that user. */
+function ownerOf({ caller, query }: Given<{ readonly user?: string | undefined }, unknown>): string | null {
+  return query.user ?? caller.user;
+}
+
+function filterOf({ caller, query }: Given<Conditions, unknown>): AuditFilter {
+  const { since, until, grant, user, ...exact } = query;
+  return {
+    ...exact,
+    user: user ?? caller.user ?? undefined,
+    since: since === undefined ? undefined : Date.parse(since),
+    until: until === undefined ? undefined : Date.parse(until),
+    grants: grant === undefined ? undefined : new Set([grant]),
+  };
+}
+
+/** Names a line. */
+function keyOf({ node, seq }: Pick<AuditLine, 'node' | 'seq'>): string {
+  return `${node}:${seq}`;
+}
+
+/** Lines that a page is cut from at most. */
+const maxMatches = 20_000;
+
+async function listEvents(
+  given: Given<Conditions & { order?: 'asc' | 'desc' }, never>,
+  { config }: ServiceParts,
+) {
+  const { order = 'desc', ...query } = given.query;
+  const { limit, cursor, ...own } = query as Conditions & Page;
+  const { audit } = await config();
+  let found: AuditLine[] = [];
+  for await (const each of queryAudit({ file: audit.file, filter: filterOf({ ...given, query: own }) })) {
+    found.push(each);
+    // The newest are kept: an older range is asked for with `until`.
+    if (found.length >= 2 * maxMatches) found = found.slice(-maxMatches);
+  }
+  const lines = order === 'asc' ? found : found.toReversed();
+  return pageOf(lines, keyOf, { limit, cursor });
+}
+
+/** Milliseconds between comments that keep a stream open. */
+const beatMs = 15_000;
+
+/** Streams lines as server-sent events. The id of an event names its line, from which a browser goes on by itself. */
+async function streamEvents(
+  given: Given<Conditions & { readonly lines?: number | undefined }, never>,
+  { config, timers }: ServiceParts,
+): Promise<Response> {
+  const { lines = 0, ...query } = given.query;
+  const matches = auditMatcher(filterOf({ ...given, query }));
+  const { audit } = await config();
+  const stop = new AbortController();
+  given.signal.addEventListener('abort', () => stop.abort());
+  const events = tailAudit({ file: audit.file, lines, follow: true, signal: stop.signal });
+  const encoder = new TextEncoder();
+  const body = new ReadableStream<Uint8Array>({
+    start(controller) {
+      const put = (piece: string) => controller.enqueue(encoder.encode(piece));
+      const beat = () => {
+        put(': \n\n');
+        cancel = timers.after(beatMs, beat);
+      };
+      let cancel = timers.after(beatMs, beat);
+      put(': \n\n');
+      const send = async () => {
+        try {
+          for await (const each of events)
+            if (matches(each)) put(`id: ${keyOf(each)}\ndata: ${JSON.stringify(each)}\n\n`);
+        } finally {
+          cancel();
+        }
+      };
+      send().then(
+        () => controller.close(),
+        (error: unknown) => controller.error(error),
+      );
+    },
+    cancel: () => stop.abort(),
+  });
+  return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
+}
+
+const one = { method: 'get', tag: 'Audit', scope: 'audit:read' } as const;
+
+export const auditRoutes: readonly AnyRoute[] = [
+  route({
+    ...one,
+    path: '/v2/audit/events',
+    id: 'listAuditEvents',
+    summary: 'List the events that meet every condition, the newest first.',
+    query: pageQuery(conditions.extend({ order: z.enum(['asc', 'desc']).optional() })) as z.ZodType<
+      Conditions & { order?: 'asc' | 'desc' }
+    >,
+    owner: ownerOf,
+    result: pageShape(line),
+    commands: ['audit query', 'audit tail'],
+    handle: listEvents,
+  }),
+  route({
+    ...one,
+    path: '/v2/audit/stream',
+    id: 'streamAuditEvents',
+    summary: 'Stream the events that meet every condition, as server-sent events.',
+    query: conditions.extend({
+      lines: z.coerce
+        .number()
+        .int()
+        .min(0)
+        .max(1_000)
+        .optional()
+        .describe('Number of last events before the new ones.'),
+    }),
+    owner: ownerOf,
+    media: 'text/event-stream',
+    commands: ['audit tail'],
+    handle: streamEvents,
+  }),
+  commandRoute({
+    ...one,
+    path: '/v2/audit/verify',
+    id: 'verifyAudit',
+    summary: 'Check that no line was edited, removed or cut off.',
+    result: z.looseObject({ ok: z.boolean(), lines: z.int(), problems: z.array(z.unknown()) }),
+    commands: ['audit verify'],
+    call: () => ({ command: 'audit verify' }),
+  }),
+  commandRoute({
+    ...one,
+    path: '/v2/audit/summary',
+    id: 'summarizeAudit',
+    summary: 'Count requests, refusals, bytes and durations of each agent and grant.',
+    query: conditions,
+    result: z.array(
+      z.looseObject({ agent: z.string().nullable(), grant: z.string().nullable(), requests: z.int() }),
+    ),
+    commands: ['audit summary'],
+    call: ({ query }) => ({ command: 'audit summary', options: query }),
+  }),
+  route({
+    ...one,
+    path: '/v2/metrics',
+    id: 'getMetrics',
+    summary: 'Count exchanges, refusals, failures and refreshes over time, with the latencies.',
+    query: z.strictObject({
+      since: time,
+      until: time.optional(),
+      step: z.coerce
+        .number()
+        .int()
+        .min(1)
+        .max(86_400)
+        .optional()
+        .describe('Seconds of a bucket; default: 60 buckets.'),
+    }),
+    result: z
+      .strictObject({
+        step: z.number(),
+        buckets: z.array(
+          z.strictObject({
+            time,
+            exchanges: z.int(),
+            refusals: z.int(),
+            failures: z.int(),
+            refreshes: z.int(),
+            p50_ms: z.number().nullable(),
+            p99_ms: z.number().nullable(),
+          }),
+        ),
+      })
+      .meta({ id: 'Metrics' }),
+    async handle({ query: { since, until, step } }, { config, now }) {
+      const { audit } = await config();
+      const range = { since: Date.parse(since), until: until === undefined ? now() : Date.parse(until) };
+      return seriesOf(
+        queryAudit({ file: audit.file, filter: range }),
+        range,
+        step === undefined ? null : step * 1_000,
+      );
+    },
+  }),
+];

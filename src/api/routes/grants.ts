@@ -1,0 +1,182 @@
+import { z } from 'zod';
+import type { Caller } from '../caller.ts';
+import type { ServiceParts } from '../parts.ts';
+import { type AnyRoute, commandRoute, type Given } from '../route.ts';
+import {
+  addedGrant,
+  grant,
+  grantInList,
+  grantSettings,
+  name,
+  refreshedGrant,
+  removedGrant,
+  revokedGrant,
+  span,
+  text,
+} from '../schemas.ts';
+
+/** Routes of grants. A grant is named by its id, or by its name and, where several have it, its user. */
+
+const user = name.optional().describe('The owner, where several users have a grant of that name.');
+
+const ofUser = z.strictObject({ user });
+
+/** Returns the owner of the grant that a request names. */
+async function ownerOf(
+  { params, query }: Given<{ readonly user?: string | undefined }, unknown>,
+  { grants }: ServiceParts,
+): Promise<string | null> {
+  const found = (await grants.list()).filter(
+    ({ id, name: of }) => id === params['grant'] || of === params['grant'],
+  );
+  const [only, ...more] = found.filter((each) => query.user === undefined || each.user === query.user);
+  return only !== undefined && more.length === 0 ? only.user : null;
+}
+
+/** A caller that is limited to a user sees the grants of that user. */
+function userOf({ user: limited }: Caller, asked: string | undefined): string | undefined {
+  return asked ?? limited ?? undefined;
+}
+
+const one = {
+  tag: 'Grants',
+  path: '/v2/grants/{grant}',
+  query: ofUser,
+  owner: ownerOf,
+} as const;
+
+const spanOrNone = z.union([span, z.literal('none')]).optional();
+
+export const grantRoutes: readonly AnyRoute[] = [
+  commandRoute({
+    method: 'get',
+    path: '/v2/grants',
+    id: 'listGrants',
+    tag: 'Grants',
+    summary: 'List the grants.',
+    scope: 'grants:read',
+    query: z.strictObject({ user: name.optional().describe('Only the grants of this owner.') }),
+    owner: ({ query, caller }) => userOf(caller, query.user) ?? null,
+    result: grantInList,
+    list: ({ id }: z.output<typeof grantInList>) => id,
+    commands: ['grant list'],
+    call: ({ query, caller }) => ({ command: 'grant list', options: { user: userOf(caller, query.user) } }),
+  }),
+  commandRoute({
+    ...one,
+    method: 'get',
+    id: 'getGrant',
+    summary: 'Show a grant, without its secret.',
+    scope: 'grants:read',
+    result: grant,
+    commands: ['grant list'],
+    call: ({ params, query }) => ({ command: 'grant list', args: [params['grant']], options: query }),
+  }),
+  commandRoute({
+    method: 'post',
+    path: '/v2/grants',
+    id: 'addGrant',
+    tag: 'Grants',
+    summary: 'Store a credential that exists, after it was verified.',
+    scope: 'grants:write',
+    body: z.strictObject({
+      name: name.optional(),
+      provider: name,
+      user: name.optional(),
+      credential: z
+        .union([z.string().min(1), z.record(z.string(), z.unknown())])
+        .describe('A key or token, PEM, or JSON as `sidekey grant import` takes it.'),
+      audience: z.array(text).min(1).optional(),
+      replace: z.boolean().optional(),
+      verify: z.boolean().optional().describe('False: store it without asking the provider.'),
+    }),
+    status: 201,
+    result: addedGrant,
+    owner: ({ body, caller }) => userOf(caller, body.user) ?? null,
+    commands: ['grant import'],
+    call: ({ body: { name: as, provider, user: of, credential, ...options }, caller }) => ({
+      command: 'grant import',
+      args: [as ?? provider],
+      options: { ...options, provider, user: userOf(caller, of) },
+      input: typeof credential === 'string' ? credential : JSON.stringify(credential),
+    }),
+  }),
+  commandRoute({
+    ...one,
+    method: 'patch',
+    id: 'changeGrant',
+    summary: 'Change the expiry, the lease times, the labels and the metadata of a grant.',
+    scope: 'grants:write',
+    body: z.strictObject({
+      expires: text.optional().describe('30d, a date, or none.'),
+      ttl: span.optional(),
+      max_ttl: spanOrNone,
+      lease_ttl: spanOrNone,
+      max_lease_ttl: spanOrNone,
+      labels: z.array(name).optional(),
+      metadata: z
+        .record(name, z.string().max(256))
+        .optional()
+        .describe('Added; an empty value removes its key.'),
+    }),
+    result: grantSettings,
+    commands: ['grant set'],
+    call: ({ params, query, body }) => ({
+      command: 'grant set',
+      args: [params['grant']],
+      options: {
+        ...query,
+        expires: body.expires,
+        ttl: body.ttl,
+        maxTtl: body.max_ttl,
+        leaseTtl: body.lease_ttl,
+        maxLeaseTtl: body.max_lease_ttl,
+        label: body.labels === undefined || body.labels.length > 0 ? body.labels : false,
+        meta: body.metadata && Object.entries(body.metadata).map(([key, value]) => `${key}=${value}`),
+      },
+    }),
+  }),
+  commandRoute({
+    ...one,
+    method: 'post',
+    path: '/v2/grants/{grant}/refresh',
+    id: 'refreshGrant',
+    summary: 'Get a new token where the stored one is due or has ended.',
+    scope: 'grants:write',
+    body: z.strictObject({ force: z.boolean().optional() }),
+    result: refreshedGrant,
+    commands: ['grant refresh'],
+    call: ({ params, query, body }) => ({
+      command: 'grant refresh',
+      args: [params['grant']],
+      options: { ...query, ...body },
+    }),
+  }),
+  commandRoute({
+    ...one,
+    method: 'post',
+    path: '/v2/grants/{grant}/revoke',
+    id: 'revokeGrant',
+    summary: 'End a grant, here and at the provider; it stays in the list.',
+    scope: 'grants:write',
+    body: z.strictObject({ local: z.boolean().optional().describe('True: do not tell the provider.') }),
+    result: revokedGrant,
+    commands: ['grant revoke'],
+    call: ({ params, query, body }) => ({
+      command: 'grant revoke',
+      args: [params['grant']],
+      options: { ...query, ...body },
+    }),
+  }),
+  commandRoute({
+    ...one,
+    method: 'delete',
+    id: 'removeGrant',
+    summary: 'End a grant, here and at the provider, and delete it.',
+    scope: 'grants:write',
+    query: z.strictObject({ user, local: z.stringbool().optional() }),
+    result: removedGrant,
+    commands: ['grant remove'],
+    call: ({ params, query }) => ({ command: 'grant remove', args: [params['grant']], options: query }),
+  }),
+];

@@ -1,0 +1,218 @@
+import { z } from 'zod';
+import { writeConfigAtomically } from '../../config/edit.ts';
+import { parseConfig, readConfigText } from '../../config/load.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { etagOf, preconditionOf } from '../etag.ts';
+import { type AnyRoute, commandRoute, originOf, route } from '../route.ts';
+import { name, span, text, time } from '../schemas.ts';
+
+/** Routes of the proxy itself: health, config, certificates, environment. */
+
+const need = z.looseObject({
+  about: z.string().optional(),
+  sentence: z.string(),
+  hint: z.string().nullable(),
+});
+
+const health = z
+  .looseObject({ ok: z.boolean(), needs: z.array(need) })
+  .meta({ id: 'Status', description: 'Findings, and a sentence with a way out for each problem.' });
+
+const configText = z
+  .strictObject({ file: z.string(), text: z.string() })
+  .meta({ id: 'Config', description: 'The text of the config file. Secrets stand in it as references.' });
+
+const configRoutes: readonly AnyRoute[] = [
+  route({
+    method: 'get',
+    path: '/v2/config',
+    id: 'getConfig',
+    tag: 'Config',
+    summary: 'Read the text of the config file.',
+    scope: 'config:read',
+    result: configText,
+    async handle(_given, { config }) {
+      const { file } = await config();
+      return { file, text: await readConfigText(file) };
+    },
+  }),
+  route({
+    method: 'put',
+    path: '/v2/config',
+    id: 'putConfig',
+    tag: 'Config',
+    summary: 'Replace the text of the config file, if it is valid. Requires If-Match.',
+    scope: 'config:write',
+    body: z.strictObject({ text: z.string().max(1_048_576) }),
+    result: configText,
+    commands: ['config edit'],
+    async handle({ body, caller, ifMatch }, { config, env, audit }) {
+      const { file } = await config();
+      const previous = await readConfigText(file);
+      if (ifMatch === undefined) throw new SidekeyError('precondition_required');
+      preconditionOf(ifMatch, etagOf({ file, text: previous }));
+      await parseConfig(body.text, file, { env });
+      await audit.append({ event: 'config.changed', ...originOf(caller) });
+      await writeConfigAtomically(file, body.text, { env, previous });
+      return { file, text: body.text };
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v2/config/check',
+    id: 'checkConfig',
+    tag: 'Config',
+    summary: 'Validate a text before it replaces the config file.',
+    scope: 'config:read',
+    body: z.strictObject({ text: z.string().max(1_048_576) }),
+    result: z.strictObject({ ok: z.literal(true) }),
+    commands: ['config check'],
+    async handle({ body }, { config, env }) {
+      await parseConfig(body.text, (await config()).file, { env });
+      return { ok: true };
+    },
+  }),
+  commandRoute({
+    method: 'post',
+    path: '/v2/config/test',
+    id: 'testConfig',
+    tag: 'Config',
+    summary:
+      'Compare the decisions of the config with a list of requests and expected decisions (docs/rules.md).',
+    scope: 'config:read',
+    body: z.strictObject({ cases: z.string().max(1_048_576).describe('YAML.') }),
+    result: z.looseObject({ passed: z.int(), failed: z.int() }),
+    commands: ['config check'],
+    call: ({ body }) => ({ command: 'config check', options: { tests: '-' }, input: body.cases }),
+  }),
+  commandRoute({
+    method: 'get',
+    path: '/v2/config/paths',
+    id: 'getPaths',
+    tag: 'Config',
+    summary: 'Show the paths of the config file, store, key, CA and audit log.',
+    scope: 'config:read',
+    result: z.looseObject({ config: z.string() }),
+    commands: ['config path'],
+    call: () => ({ command: 'config path' }),
+  }),
+];
+
+const healthRoutes: readonly AnyRoute[] = [
+  commandRoute({
+    method: 'get',
+    path: '/v2/status',
+    id: 'getStatus',
+    tag: 'Status',
+    summary: 'Show health and open problems.',
+    scope: 'status:read',
+    result: health,
+    commands: ['status'],
+    call: () => ({ command: 'status' }),
+  }),
+  commandRoute({
+    method: 'post',
+    path: '/v2/doctor',
+    id: 'runDoctor',
+    tag: 'Status',
+    summary: 'Check the setup, and the programs of this machine that use the proxy.',
+    scope: 'config:write',
+    body: z.strictObject({ only: z.array(text).min(1).optional(), offline: z.boolean().optional() }),
+    result: z.looseObject({ ok: z.boolean(), needs: z.array(need) }),
+    commands: ['doctor'],
+    call: ({ body }) => ({ command: 'doctor', options: body }),
+  }),
+  commandRoute({
+    method: 'get',
+    path: '/v2/ca',
+    id: 'getCa',
+    tag: 'Clients',
+    summary: 'Show the certificate that clients trust.',
+    scope: 'status:read',
+    result: z.strictObject({
+      name: z.string(),
+      certificate: z.string(),
+      fingerprint_sha256: z.string(),
+      not_before: time,
+      not_after: time,
+      permitted_names: z.array(z.string()),
+    }),
+    commands: ['ca show'],
+    call: () => ({ command: 'ca show' }),
+  }),
+  commandRoute({
+    method: 'get',
+    path: '/v2/ca/certificate',
+    id: 'exportCa',
+    tag: 'Clients',
+    summary: 'Export the certificates that clients trust, as PEM; none of it is secret.',
+    scope: 'status:read',
+    query: z.strictObject({
+      format: z
+        .enum(['pem', 'bundle'])
+        .optional()
+        .describe('pem: the CA certificate only; bundle: with the roots of the machine.'),
+    }),
+    result: z.strictObject({ format: z.string(), pem: z.string() }),
+    commands: ['ca export'],
+    call: ({ query }) => ({ command: 'ca export', options: { format: query.format ?? 'pem' } }),
+  }),
+  commandRoute({
+    method: 'post',
+    path: '/v2/environment',
+    id: 'getEnvironment',
+    tag: 'Clients',
+    summary: 'Return the variables that make programs use the proxy; with `agent` for a new lease.',
+    scope: 'access:write',
+    body: z.strictObject({
+      proxy: text.optional().describe('Address of the proxy, where it is not the one in the config.'),
+      agent: name.optional(),
+      grants: z.array(text).min(1).optional(),
+      ttl: span.optional(),
+    }),
+    result: z.strictObject({
+      set: z.record(z.string(), z.string()),
+      remove: z.array(z.string()),
+      lease: z.string().nullable(),
+      notes: z.array(z.string()),
+    }),
+    commands: ['env'],
+    call: ({ body: { grants, ...options } }) => ({
+      command: 'env',
+      options: { ...options, shell: 'json', grant: grants },
+    }),
+  }),
+  commandRoute({
+    method: 'post',
+    path: '/v2/requests',
+    id: 'sendRequest',
+    tag: 'Clients',
+    summary: "Send one request with a grant's credential, through the same checks as any other.",
+    scope: 'requests:send',
+    body: z.strictObject({
+      method: z.string().max(32).optional(),
+      url: text,
+      headers: z.array(text).optional().describe('`Name: value`.'),
+      body: z.string().optional(),
+      grant: text.optional(),
+      user: name.optional(),
+      agent: name.optional().describe('Act as this agent, under a lease that ends with the request.'),
+      reason: text.optional(),
+    }),
+    result: z.looseObject({ status: z.int() }),
+    commands: ['fetch'],
+    call: ({ body: { method, url, headers, body, grant, ...options } }) => ({
+      command: 'fetch',
+      args: grant === undefined ? [url] : [grant, url],
+      options: {
+        ...options,
+        request: method,
+        header: headers,
+        ...(body === undefined ? {} : { dataFile: '-' }),
+      },
+      input: body,
+    }),
+  }),
+];
+
+export const systemRoutes: readonly AnyRoute[] = [...healthRoutes, ...configRoutes];

@@ -1,0 +1,229 @@
+import { z } from 'zod';
+import type { OAuth2Credential } from '../../grants/credential.ts';
+import { type Grant, stateNow } from '../../grants/grant.ts';
+import type { OpenedGrant } from '../../grants/registry.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import type { ServiceParts } from '../parts.ts';
+import { type AnyRoute, type Given, originOf, route } from '../route.ts';
+import { name, text, time, timeOrNull } from '../schemas.ts';
+
+/**
+ * Routes of the tokens of users, with the shapes of Agents Gateway: a program that was written for those runs with another
+ * base address. A token is a grant; its integration key is the name of the grant. The value comes back only to a caller
+ * with the scope `tokens:read`, and each time is recorded.
+ */
+
+const tokenData = z.looseObject({
+  access_token: text.optional(),
+  refresh_token: text.optional(),
+  token_type: text.optional(),
+  expires_in: z.number().optional(),
+  scope: text.optional(),
+  client_id: text.optional(),
+  client_secret: text.optional(),
+  api_key: text.optional(),
+  jwt: text.optional(),
+});
+
+const metadata = {
+  user_id: z.string(),
+  integration_key: z.string(),
+  grant_id: z.uuid(),
+  provider: z.string(),
+  token_type: z.string(),
+  scopes: z.array(z.string()),
+  state: z.string(),
+  expires_at: timeOrNull,
+  is_expired: z.boolean(),
+  created_at: time,
+  updated_at: time,
+};
+
+const tokenMetadata = z.strictObject(metadata).meta({ id: 'TokenMetadata' });
+
+const token = z
+  .strictObject({
+    ...metadata,
+    refreshed: z.boolean(),
+    token_data: z
+      .record(z.string(), z.unknown())
+      .optional()
+      .describe('Present with the scope `tokens:read`.'),
+    placeholder: z.string().optional().describe('Stands for the token in requests through the proxy.'),
+  })
+  .meta({ id: 'Token' });
+
+function metadataOf(grant: Grant, now: number) {
+  return {
+    user_id: grant.user,
+    integration_key: grant.name,
+    grant_id: grant.id,
+    provider: grant.provider,
+    token_type: grant.type,
+    scopes: grant.scopes,
+    state: stateNow(grant, now),
+    expires_at: grant.expiresAt === null ? null : new Date(grant.expiresAt).toISOString(),
+    is_expired: grant.expiresAt !== null && grant.expiresAt <= now,
+    created_at: new Date(grant.createdAt).toISOString(),
+    updated_at: new Date(grant.updatedAt).toISOString(),
+  };
+}
+
+/** @throws SidekeyError `not_found` */
+async function find(
+  { params }: Pick<Given<never, never>, 'params'>,
+  { grants }: Pick<ServiceParts, 'grants'>,
+): Promise<Grant> {
+  const found = (await grants.find(params['integration_key'] ?? '')).find(
+    (grant) => grant.user === params['user'] && grant.name === params['integration_key'],
+  );
+  if (found !== undefined) return found;
+  throw new SidekeyError('not_found', 'The user has no token of that integration key.', {
+    hint: 'GET /v2/users/{user}/tokens lists the keys',
+  });
+}
+
+const owner = ({ params }: Pick<Given<never, never>, 'params'>): string => params['user'] ?? '';
+
+const every = { tag: 'Tokens', path: '/v2/users/{user}/tokens', owner } as const;
+const one = { tag: 'Tokens', path: '/v2/users/{user}/tokens/{integration_key}', owner } as const;
+
+/** Returns a token after a refresh where it is due. */
+async function readToken(given: Given<unknown, unknown>, parts: ServiceParts) {
+  const { id, revision } = await find(given, parts);
+  const held = await parts.tokens.tokenFor(id, { signal: given.signal });
+  if (held.kind === 'refused') throw new SidekeyError(held.code, held.message, { hint: held.hint });
+  return answerOf(given, parts, id, revision);
+}
+
+async function answerOf(given: Given<unknown, unknown>, parts: ServiceParts, id: string, revision: number) {
+  const opened = await parts.grants.open(id);
+  if (opened === null) throw new SidekeyError('not_found');
+  const { grant } = opened;
+  return {
+    ...metadataOf(grant, parts.now()),
+    refreshed: grant.revision !== revision,
+    ...(await valueOf(given, parts, opened)),
+  };
+}
+
+/** Returns the value for a caller that may read it, after that is recorded; else a placeholder. */
+async function valueOf(
+  { caller }: Given<unknown, unknown>,
+  { audit, runCommand }: ServiceParts,
+  { grant, sealed: { credential } }: OpenedGrant,
+) {
+  const origin = originOf(caller);
+  if (!caller.scopes.has('tokens:read')) {
+    const options = { placeholder: true };
+    const { value } = await runCommand({ command: 'grant list', args: [grant.id], options }, origin);
+    return value as { readonly placeholder: string };
+  }
+  const { id, user, provider } = grant;
+  await audit.append({ event: 'token.read', grant: id, user, provider, ...origin });
+  if (credential.type === 'oauth2') return { token_data: oauthData(credential, grant) };
+  const { type: _type, ...values } = credential;
+  return { token_data: values };
+}
+
+/** Leaves out what belongs to the client: the refresh token alone renews the grant. */
+function oauthData({ accessToken, dpop }: OAuth2Credential, { scopes, expiresAt }: Grant) {
+  return {
+    access_token: accessToken,
+    token_type: dpop === undefined ? 'Bearer' : 'DPoP',
+    scope: scopes.join(' '),
+    expires_at: expiresAt === null ? null : new Date(expiresAt).toISOString(),
+  };
+}
+
+export const tokenRoutes: readonly AnyRoute[] = [
+  route({
+    ...every,
+    method: 'post',
+    id: 'createToken',
+    summary: 'Store a token of a user.',
+    scope: 'tokens:write',
+    body: z.strictObject({
+      integration_key: name,
+      provider: name,
+      token_type: z.enum(['oauth2', 'api_key', 'jwt']),
+      token_data: tokenData,
+      scopes: z.array(text).optional(),
+      expires_at: time.optional(),
+    }),
+    status: 201,
+    result: tokenMetadata,
+    async handle({ params, body, caller }, parts) {
+      const { integration_key, provider, token_type, token_data, scopes, expires_at } = body;
+      const { scope = scopes?.join(' '), ...data } = token_data;
+      const secret = token_type === 'jwt' && data.jwt === undefined ? { jwt: data.access_token } : data;
+      const credential = {
+        type: token_type,
+        ...secret,
+        ...(scope === undefined ? {} : { scope }),
+        expires_at,
+      };
+      await parts.runCommand(
+        {
+          command: 'grant import',
+          args: [integration_key],
+          // As the shapes have it: the call of a program that was written for them does not wait for a provider.
+          options: { provider, user: params['user'], verify: false },
+          input: JSON.stringify(credential),
+        },
+        originOf(caller),
+      );
+      const created = await find({ params: { ...params, integration_key } }, parts);
+      return metadataOf(created, parts.now());
+    },
+  }),
+  route({
+    ...every,
+    method: 'get',
+    id: 'listTokens',
+    summary: 'List the tokens of a user, without their values.',
+    scope: 'grants:read',
+    result: tokenMetadata,
+    list: ({ grant_id }: z.output<typeof tokenMetadata>) => grant_id,
+    async handle({ params }, { grants, now }) {
+      const own = (await grants.list()).filter(({ user }) => user === params['user']);
+      return own.map((grant) => metadataOf(grant, now()));
+    },
+  }),
+  route({
+    ...one,
+    method: 'get',
+    id: 'getToken',
+    summary: 'Show a token, refreshed first where it is due.',
+    scope: 'grants:read',
+    result: token,
+    handle: readToken,
+  }),
+  route({
+    ...one,
+    method: 'post',
+    path: '/v2/users/{user}/tokens/{integration_key}/refresh',
+    id: 'refreshToken',
+    summary: 'Get a new token from the provider in any case.',
+    scope: 'tokens:write',
+    result: token,
+    async handle(given, parts) {
+      const { id, revision } = await find(given, parts);
+      const call = { command: 'grant refresh', args: [id], options: { force: true } };
+      await parts.runCommand(call, originOf(given.caller));
+      return answerOf(given, parts, id, revision);
+    },
+  }),
+  route({
+    ...one,
+    method: 'delete',
+    id: 'deleteToken',
+    summary: 'End a token, here and at the provider, and delete it.',
+    scope: 'tokens:write',
+    status: 204,
+    async handle(given, parts) {
+      const { id } = await find(given, parts);
+      await parts.runCommand({ command: 'grant remove', args: [id] }, originOf(given.caller));
+    },
+  }),
+];

@@ -1,0 +1,242 @@
+import { z } from 'zod';
+import { isName } from '../grants/grant.ts';
+
+/** Shapes of the API that several routes share. Times are ISO 8601, spans are seconds. */
+
+export const name = z
+  .string()
+  .refine(isName, 'is not 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first')
+  .meta({ description: 'Letters, digits, dots, dashes and underscores.', examples: ['github'] });
+
+/** Span as in the config file. */
+export const span = z
+  .string()
+  .regex(/^\d+[smhdw]$/, 'is not a span such as 15m or 8h')
+  .meta({ examples: ['8h'] });
+
+export const text = z.string().max(2_048);
+
+export const time = z.iso.datetime();
+
+export const timeOrNull = time.nullable();
+
+const texts = z.array(z.string());
+
+const state = z.enum(['active', 'expired', 'revoked', 'reauth_required']);
+
+const grantMembers = {
+  id: z.uuid(),
+  name: z.string(),
+  user: z.string().describe('The user whose account it is.'),
+  provider: z.string(),
+  type: z.string(),
+  state,
+  state_reason: z.string().nullable(),
+  scopes: texts,
+  expires_at: timeOrNull.describe('End of the stored token.'),
+  expires_in: z.int().nullable(),
+  refreshable: z.boolean(),
+  revision: z.int(),
+  created_at: time,
+  updated_at: time,
+};
+
+const settingsMembers = {
+  expires_at: timeOrNull.describe('End of the grant itself.'),
+  default_ttl: z.number().nullable(),
+  max_ttl: z.number().nullable(),
+  default_lease_ttl: z.number().nullable(),
+  max_lease_ttl: z.number().nullable(),
+  labels: texts,
+  metadata: z.record(z.string(), z.string()),
+};
+
+const account = z.record(z.string(), z.string()).describe('The account, as the provider names it.');
+
+/** Members of a grant that has a client certificate. */
+const certificate = z
+  .strictObject({
+    subject: z.string(),
+    issuer: z.string(),
+    serial: z.string(),
+    sha256: z.string(),
+    valid_from: time,
+    valid_until: time,
+    issuers_sent: z.int(),
+  })
+  .optional();
+
+export const grantInList = z
+  .strictObject({
+    ...grantMembers,
+    account: account.optional(),
+    used_at: timeOrNull,
+    grant_expires_at: timeOrNull,
+  })
+  .meta({ id: 'GrantInList' });
+
+export const grant = z
+  .strictObject({
+    ...grantMembers,
+    lacked_scopes: z.unknown(),
+    obtained_at: timeOrNull,
+    refresh_due_at: timeOrNull,
+    refresh_token_dies_at: timeOrNull,
+    consent_ends_at: timeOrNull,
+    used_at: timeOrNull,
+    refreshed_at: timeOrNull,
+    failed_at: timeOrNull,
+    failure: z.string().nullable(),
+    next: z.strictObject({ what: z.string(), at: timeOrNull }),
+    renewed_by: z.string().nullable(),
+    dpop: z.unknown(),
+    account,
+    grant_type: z.string().nullable(),
+    client_id: z.string().nullable(),
+    audience: texts.describe('Hosts that its credential may be sent to.'),
+    fingerprint: z.string().nullable(),
+    domains: texts,
+    settings: z.strictObject(settingsMembers),
+    reached_by: z.strictObject({
+      agents: z.array(z.strictObject({ name: z.string(), state: z.string() })),
+      active_leases: z.array(z.strictObject({ id: z.string(), agent: z.string() })),
+    }),
+    certificate,
+  })
+  .meta({ id: 'Grant' });
+
+export const addedGrant = z
+  .strictObject({
+    ...grantMembers,
+    account,
+    audience: texts,
+    domains: texts,
+    replaced: z.boolean(),
+    verified: z.boolean(),
+    warnings: texts,
+    certificate,
+  })
+  .meta({ id: 'AddedGrant' });
+
+export const grantSettings = z
+  .strictObject({ id: z.uuid(), name: z.string(), user: z.string(), ...settingsMembers })
+  .meta({ id: 'GrantSettings' });
+
+export const refreshedGrant = z
+  .strictObject({ ...grantMembers, renewed: z.boolean() })
+  .meta({ id: 'RefreshedGrant' });
+
+const atProvider = z
+  .string()
+  .nullable()
+  .describe('Result of the revocation at the provider: `ended`, `not told`, `failed`.');
+
+export const revokedGrant = z
+  .strictObject({ ...grantMembers, changed: z.boolean(), at_provider: atProvider })
+  .meta({ id: 'RevokedGrant' });
+
+export const removedGrant = z
+  .strictObject({
+    id: z.uuid(),
+    name: z.string(),
+    user: z.string(),
+    removed: z.literal(true),
+    at_provider: atProvider,
+    domains: texts.describe('Domains that have no grant any more.'),
+  })
+  .meta({ id: 'RemovedGrant' });
+
+/** A choice of grants, for an agent. */
+const binding = z
+  .strictObject({
+    kind: z.enum(['grant', 'provider', 'user', 'label', 'everything']),
+    value: z.string().nullable(),
+  })
+  .meta({ id: 'Binding' });
+
+const agentMembers = {
+  name: z.string(),
+  state: z.enum(['enabled', 'disabled']),
+  acts_for: z.string().nullable(),
+  labels: texts,
+  bindings: z.array(binding),
+};
+
+export const agentInList = z
+  .strictObject({
+    ...agentMembers,
+    live_tokens: z.int(),
+    active_leases: z.int(),
+    used_at: timeOrNull,
+    created_at: time,
+  })
+  .meta({ id: 'AgentInList' });
+
+export const agent = z
+  .strictObject({
+    ...agentMembers,
+    reaches: z.array(
+      z.strictObject({ id: z.uuid(), name: z.string(), user: z.string(), provider: z.string() }),
+    ),
+    tokens: z.array(
+      z.strictObject({
+        id: z.uuid(),
+        label: z.string(),
+        live: z.boolean(),
+        created_at: time,
+        expires_at: timeOrNull,
+        revoked_at: timeOrNull,
+        used_at: timeOrNull,
+      }),
+    ),
+    active_leases: texts,
+    used_at: timeOrNull,
+    created_at: time,
+  })
+  .meta({ id: 'Agent' });
+
+export const createdAgent = z
+  .strictObject({
+    name: z.string(),
+    token: z.string().describe('Shown only once.'),
+    proxy_url: z.string(),
+    expires_at: timeOrNull,
+    acts_for: z.string().nullable(),
+    labels: texts,
+    bindings: z.array(binding),
+  })
+  .meta({ id: 'CreatedAgent' });
+
+export const boundAgent = z
+  .strictObject({ name: z.string(), changed: z.boolean(), bindings: z.array(binding) })
+  .meta({ id: 'BoundAgent' });
+
+const leaseMembers = {
+  id: z.uuid(),
+  agent: z.string(),
+  grants: texts.nullable().describe('IDs; null: all that its agent reaches.'),
+  purpose: z.string(),
+  state: z.enum(['active', 'expired', 'used_up', 'revoked']),
+  expires_at: time,
+  ends_at: timeOrNull,
+  expires_in: z.int(),
+  idle: z.number().nullable(),
+  max_uses: z.int().nullable(),
+  uses: z.int().nullable(),
+  used_at: timeOrNull,
+  renewed_at: timeOrNull,
+  revoked_at: timeOrNull,
+  created_at: time,
+};
+
+export const lease = z.strictObject(leaseMembers).meta({ id: 'Lease' });
+
+export const createdLease = z
+  .strictObject({
+    ...leaseMembers,
+    token: z.string().describe('Shown only once.'),
+    proxy_url: z.string(),
+    capped_by: z.string().nullable(),
+    warnings: texts,
+  })
+  .meta({ id: 'CreatedLease' });

@@ -1,0 +1,239 @@
+import { getRequestListener, type HttpBindings } from '@hono/node-server';
+import { type Context, Hono } from 'hono';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { z } from 'zod';
+import { refusalOf } from '../http/problem.ts';
+import { readBounded } from '../lib/body.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import type { Caller } from './caller.ts';
+import { etagOf, preconditionOf } from './etag.ts';
+import { createIdempotency } from './idempotency.ts';
+import { openApiDocument } from './openapi.ts';
+import { type Page, pageOf, pageQuery } from './paging.ts';
+import type { ServiceParts } from './parts.ts';
+import type { AnyRoute, Given } from './route.ts';
+import { routes } from './routes.ts';
+
+/** The service on the admin listener: the API, and the pages for browsers. */
+export interface Service {
+  /** Answers a request. Never rejects. */
+  readonly handle: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
+}
+
+/** Authenticates a request. @throws SidekeyError */
+type Authenticate = (headers: Headers, address: string) => Promise<Caller>;
+
+type Bindings = { Bindings: HttpBindings };
+
+const maxBodyBytes = 1_048_576;
+
+/** Header fields of each answer: it is not cached, framed, sniffed, or read by pages of other origins. */
+const guards: Readonly<Record<string, string>> = {
+  'cache-control': 'no-store',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'cross-origin-resource-policy': 'same-origin',
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+};
+
+/** Creates the service. It opens nothing. */
+export function createService(parts: ServiceParts, authenticate: Authenticate): Service {
+  const app = new Hono<Bindings>();
+  const serve = servingOf(parts, authenticate);
+  app.use(async (context, next) => {
+    assertHost(context, parts.url());
+    await next();
+    for (const [name, value] of Object.entries(guards))
+      if (!context.res.headers.has(name)) context.res.headers.set(name, value);
+  });
+  for (const row of routes) {
+    app.on(row.method.toUpperCase(), row.path.replace(/\{(\w+)\}/g, ':$1'), (context) => serve(row, context));
+  }
+  app.get('/openapi.json', (context) => context.json(openApiDocument(routes, parts.url())));
+  app.notFound(({ req }) => problem(unknownPath(req.method, req.path)));
+  app.onError((error) => {
+    if (!(error instanceof SidekeyError)) parts.log.error({ err: error }, 'an API request failed');
+    return problem(error);
+  });
+  const handle = getRequestListener(app.fetch, { overrideGlobalObjects: false });
+  return {
+    async handle(request, response) {
+      await handle(request, response);
+    },
+  };
+}
+
+/** Returns the answer for an error: a problem document, as the proxy sends it. */
+function problem(error: unknown): Response {
+  const { status, fields, body } = refusalOf(error);
+  const headers = new Headers(guards);
+  for (let i = 0; i < fields.length; i += 2) headers.set(fields[i] ?? '', fields[i + 1] ?? '');
+  if (status === 401) headers.set('www-authenticate', 'Bearer realm="Sidekey"');
+  return new Response(new Uint8Array(body), { status, headers });
+}
+
+/** Names the methods of a path, if it has any. */
+function unknownPath(method: string, path: string): SidekeyError {
+  const others = routes
+    .filter((row) => patternOf(row.path).test(path))
+    .map((row) => row.method.toUpperCase());
+  if (others.length > 0) {
+    return new SidekeyError('method_not_allowed', `${method} is not a method of this resource.`, {
+      hint: `its methods: ${others.join(', ')}`,
+    });
+  }
+  return new SidekeyError('not_found', 'The API has no such resource.', {
+    hint: 'GET /openapi.json lists them',
+  });
+}
+
+function patternOf(path: string): RegExp {
+  return new RegExp(`^${path.replaceAll('.', String.raw`\.`).replace(/\{\w+\}/g, '[^/]+')}$`);
+}
+
+/**
+ * Refuses a request for another host: a page whose name was rebound to this address has its own name in the field.
+ *
+ * @throws SidekeyError `authority_mismatch`
+ */
+function assertHost({ req, env }: Context<Bindings>, url: string): void {
+  const host = req.header('host')?.toLowerCase() ?? '';
+  const { localPort } = env.incoming.socket;
+  const own = new URL(url).host;
+  const local = ['127.0.0.1', 'localhost', '[::1]'].map((name) => `${name}:${localPort}`);
+  if (host === own || local.includes(host)) return;
+  throw new SidekeyError('authority_mismatch', 'The request is for another host than that of this service.', {
+    hint: `use ${url}, or set admin.url to the address that people use`,
+  });
+}
+
+function servingOf(parts: ServiceParts, authenticate: Authenticate) {
+  const idempotency = createIdempotency(parts);
+  /** Writes happen one after the other, so that no write is lost between a check and its effect. */
+  let lastWrite: Promise<unknown> = Promise.resolve();
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const done = lastWrite.then(work, work);
+    lastWrite = done.catch(() => undefined);
+    return done;
+  };
+
+  return async (row: AnyRoute, context: Context<Bindings>): Promise<Response> => {
+    const { req, env } = context;
+    const { remoteAddress = '', remotePort = 0 } = env.incoming.socket;
+    const address = `${remoteAddress.replace(/^::ffff:/, '')}:${remotePort}`;
+    const caller = await authenticate(req.raw.headers, address);
+    if (!caller.scopes.has(row.scope)) {
+      throw new SidekeyError('scope_missing', `${caller.name} does not have the scope ${row.scope}.`);
+    }
+    const bytes = row.method === 'get' ? Buffer.alloc(0) : await bodyOf(req.raw);
+    const given = await readRequest(row, context, caller, bytes);
+    await assertOwner(row, given, parts);
+    if (row.method === 'get') return answerOf(row, given, await row.handle(given, parts), req);
+    const change = () =>
+      inTurn(async () => {
+        await assertUnchanged(row, given);
+        return answerOf(row, given, await row.handle(given, parts), req);
+      });
+    const key = row.method === 'post' ? req.header('idempotency-key') : undefined;
+    return key === undefined ? change() : idempotency.once({ key, caller, path: req.path, bytes }, change);
+  };
+
+  /** @throws SidekeyError `precondition_failed` */
+  async function assertUnchanged(row: AnyRoute, given: Given<never, never>) {
+    const { ifMatch: wanted } = given;
+    if (wanted === undefined || row.method === 'post') return;
+    const reading = routes.find(({ method, path }) => method === 'get' && path === row.path);
+    if (reading === undefined) return;
+    preconditionOf(wanted, etagOf(await reading.handle({ ...given, query: {} as never }, parts)));
+  }
+}
+
+/** @throws SidekeyError `body_too_large` */
+async function bodyOf({ body }: Request): Promise<Buffer> {
+  if (body === null) return Buffer.alloc(0);
+  const read = await readBounded(body, maxBodyBytes);
+  if (read !== null) return read;
+  throw new SidekeyError('body_too_large', 'The body is larger than 1 MiB.', { hint: 'send less at once' });
+}
+
+/** @throws SidekeyError `input_invalid` */
+async function readRequest(
+  row: AnyRoute,
+  { req }: Context<Bindings>,
+  caller: Caller,
+  bytes: Buffer,
+): Promise<Given<never, never>> {
+  const query = row.list === undefined ? row.query : pageQuery(row.query);
+  return {
+    params: req.param(),
+    query: (query === undefined ? {} : checked(query, queryOf(req.queries()), 'query')) as never,
+    body: (row.body === undefined ? undefined : checked(row.body, jsonOf(bytes), 'body')) as never,
+    caller,
+    ifMatch: req.header('if-match'),
+    signal: req.raw.signal,
+  };
+}
+
+function queryOf(queries: Readonly<Record<string, readonly string[]>>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(queries).map(([name, values]) => [name, values.length === 1 ? values[0] : values]),
+  );
+}
+
+function jsonOf(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString('utf8')) as unknown;
+  } catch {
+    throw new SidekeyError('input_invalid', 'The body is not JSON.', {
+      hint: 'send a JSON object, and Content-Type: application/json',
+    });
+  }
+}
+
+/** Names the first member that is not valid; values are not repeated, since they may be secrets. */
+function checked(schema: z.ZodType, value: unknown, part: string): unknown {
+  const result = schema.safeParse(value, { reportInput: false });
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const place = [part, ...(issue?.path ?? [])].join('.');
+  throw new SidekeyError('input_invalid', `${place}: ${issue?.message ?? 'is not valid'}.`, {
+    hint: 'GET /openapi.json describes the request',
+  });
+}
+
+/**
+ * Refuses a caller that is limited to a user what belongs to another one, or to nobody.
+ *
+ * @throws SidekeyError `not_found`, as for a thing that does not exist; `scope_missing`
+ */
+async function assertOwner(row: AnyRoute, given: Given<never, never>, parts: ServiceParts): Promise<void> {
+  const { caller } = given;
+  if (caller.user === null && caller.role !== 'user') return;
+  if (row.owner === undefined) {
+    throw new SidekeyError('scope_missing', `${caller.name} may only use what belongs to its user.`);
+  }
+  const owner = await row.owner(given, parts);
+  if (owner !== null && owner === caller.user) return;
+  throw new SidekeyError('not_found', 'There is nothing of that name for this caller.', {
+    hint: 'GET /v2/grants lists the grants of the caller',
+  });
+}
+
+function answerOf(
+  row: AnyRoute,
+  { query }: Given<Page, unknown>,
+  value: unknown,
+  req: Context['req'],
+): Response {
+  if (value instanceof Response) return value;
+  if (row.status === 204) return new Response(null, { status: 204 });
+  const body = row.list === undefined ? value : pageOf(value as readonly never[], row.list, query);
+  const text = JSON.stringify(body);
+  const headers = new Headers({ 'content-type': 'application/json' });
+  if (row.method === 'get') {
+    const etag = etagOf(body);
+    headers.set('etag', etag);
+    if (req.header('if-none-match') === etag) return new Response(null, { status: 304, headers });
+  }
+  return new Response(text, { status: row.status ?? 200, headers });
+}
