@@ -39,6 +39,8 @@ export const auditEventNames = [
   'approval.allowed',
   'approval.denied',
   'approval.revoked',
+  'api_key.created',
+  'api_key.revoked',
   'domain.changed',
   'provider.changed',
   'config.changed',

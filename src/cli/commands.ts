@@ -1,5 +1,6 @@
 import type { ArgumentRow, CommandRow, OptionRow, Sections } from './command.ts';
 import type { Shell } from './completion.ts';
+import { roles } from '../api/scopes.ts';
 import { shapes } from '../grants/credential-shape.ts';
 
 const binding: readonly OptionRow[] = [
@@ -701,6 +702,47 @@ const accessCommands: readonly CommandRow[] = [
         ],
         examples: ['sidekey lease revoke 7b1d2d5c', 'sidekey lease revoke --agent ci-bot'],
         load: async () => (await import('./lease/leases.ts')).revokeLeases,
+      },
+    ],
+  },
+  {
+    name: 'api-key',
+    summary: 'manage the keys of programs that call the API',
+    commands: [
+      {
+        name: 'create',
+        summary: 'create a key, and show it once',
+        arguments: [['<name>', 'its name in the audit log']],
+        options: [
+          ['--role <role>', 'what it may do (docs/api.md)', { required: true, choices: roles }],
+          [
+            '--scope <scope>',
+            'only this scope of the role; may be given several times. tokens:read returns secrets, and no role has it',
+            { repeated: true },
+          ],
+          ['--user <name>', 'only for the grants of this user'],
+          ['--expires <when>', 'its end: 90d, a date, or none', { default: '90d' }],
+        ],
+        examples: [
+          'sidekey api-key create backend --role operator',
+          'sidekey api-key create app --role user --user alice --expires 30d',
+        ],
+        load: async () => (await import('./api-key.ts')).createApiKey,
+      },
+      {
+        name: 'list',
+        alias: 'show',
+        summary: 'list the keys, or show one',
+        arguments: [['[name]', 'its name']],
+        examples: ['sidekey api-key list'],
+        load: async () => (await import('./api-key.ts')).listApiKeys,
+      },
+      {
+        name: 'revoke',
+        summary: 'end a key at once',
+        arguments: [['<name>', 'its name']],
+        examples: ['sidekey api-key revoke backend'],
+        load: async () => (await import('./api-key.ts')).revokeApiKey,
       },
     ],
   },

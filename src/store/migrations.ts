@@ -17,6 +17,7 @@ export function migrations(types: ColumnTypes): Migrations {
     '0006-audit-ends': auditEnds(types),
     '0007-approval-query': approvalQuery(),
     '0008-metadata': metadata(),
+    '0009-api-keys': apiKeys(types),
   };
 }
 
@@ -272,6 +273,26 @@ function metadata(): Migration {
       await db.schema
         .alterTable('grant_policies')
         .addColumn('metadata', 'text', (column) => column.notNull().defaultTo('[]'))
+        .execute();
+    },
+  };
+}
+
+/** Keys of the API; `schema.ts` explains the columns. */
+function apiKeys(types: ColumnTypes): Migration {
+  return {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema
+        .createTable('api_keys')
+        .addColumn('name', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('hash', types.binary, (column) => column.notNull().unique())
+        .addColumn('role', 'text', (column) => column.notNull())
+        .addColumn('scopes', 'text')
+        .addColumn('user', 'text')
+        .addColumn('person', 'text')
+        .addColumn('created_at', 'bigint', (column) => column.notNull())
+        .addColumn('expires_at', 'bigint')
+        .addColumn('used_at', 'bigint')
         .execute();
     },
   };

@@ -4,6 +4,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import type {
   AgentRecord,
   AgentTokenRecord,
+  ApiKeyRecord,
   AuditEndRecord,
   BindingRecord,
   GrantActivity,
@@ -38,11 +39,14 @@ export interface Schema {
   grantActivity: ActivityRow;
   questions: QuestionRow;
   auditEnds: AuditEndRecord;
+  apiKeys: ApiKeyRow;
 }
 
 /** A record with some members in the form of their columns. */
 type Stored<Record, Columns> = Omit<Record, keyof Columns> & Columns;
 
+/** A key of the API; `scopes` is a JSON array of texts; null: all of the role. */
+export type ApiKeyRow = Stored<ApiKeyRecord, { scopes: string | null }>;
 /** A grant; `scopes` is a JSON array of texts. */
 export type GrantRow = Stored<
   GrantRecord,

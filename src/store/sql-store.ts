@@ -9,6 +9,7 @@ import {
 import type { Grant } from '../grants/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { sqlRights } from './agents.ts';
+import { sqlApiKeys } from './api-keys.ts';
 import { sqlApprovals } from './approvals.ts';
 import {
   type ActivityRow,
@@ -304,6 +305,8 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
             .execute();
         }),
     },
+
+    apiKeys: sqlApiKeys(db, run),
 
     close() {
       closing ??= Promise.allSettled(pending).then(close);

@@ -103,6 +103,20 @@ export interface Store {
     put(end: AuditEndRecord): Promise<void>;
   };
 
+  /** Keys of the API. */
+  readonly apiKeys: {
+    /** @throws SidekeyError `already_exists` if the name is taken. */
+    insert(key: ApiKeyRecord): Promise<void>;
+    /** Returns the key with this hash; null: there is none. */
+    find(hash: Uint8Array): Promise<ApiKeyRecord | null>;
+    /** In order of name. */
+    list(): Promise<ApiKeyRecord[]>;
+    /** Returns whether there was such a key. */
+    remove(name: string): Promise<boolean>;
+    /** Records a use; the later of two is kept. */
+    noteUse(name: string, at: number): Promise<void>;
+  };
+
   /** Finishes the calls in progress and closes. Idempotent. */
   close(): Promise<void>;
 }
@@ -130,6 +144,27 @@ export interface AuditEndRecord {
   readonly seq: number;
   /** The sealed end, bound to this log and node. */
   readonly sealed: Uint8Array;
+}
+
+/** A key of the API. */
+export interface ApiKeyRecord {
+  /** Unique. */
+  readonly name: string;
+  /** SHA-256 of the key. A key has 256 random bits, so a plain hash is enough (no dictionary to try). */
+  readonly hash: Uint8Array;
+  /** A `Role` of the API; kept as text, so that the store knows no roles. */
+  readonly role: string;
+  /** Null: all scopes of the role. */
+  readonly scopes: readonly string[] | null;
+  /** The only user whose things it may touch; null: all users. */
+  readonly user: string | null;
+  /** The person whose key it is; null: it belongs to nobody. */
+  readonly person: string | null;
+  readonly createdAt: number;
+  /** Null: it does not expire. */
+  readonly expiresAt: number | null;
+  /** To about a minute; null: never. */
+  readonly usedAt: number | null;
 }
 
 /** A sealed record with an end. */
