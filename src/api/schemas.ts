@@ -51,7 +51,11 @@ const settingsMembers = {
   metadata: z.record(z.string(), z.string()),
 };
 
-const account = z.record(z.string(), z.string()).describe('The account, as the provider names it.');
+const account = z.string().nullable().describe('E-mail address or name of the account at the provider.');
+
+const accountDetails = z
+  .record(z.string(), z.string())
+  .describe('Each name of the account, as the provider has it.');
 
 /** Members of a grant that has a client certificate. */
 const certificate = z
@@ -69,7 +73,7 @@ const certificate = z
 export const grantInList = z
   .strictObject({
     ...grantMembers,
-    account: account.optional(),
+    account,
     used_at: timeOrNull,
     grant_expires_at: timeOrNull,
   })
@@ -91,6 +95,7 @@ export const grant = z
     renewed_by: z.string().nullable(),
     dpop: z.unknown(),
     account,
+    account_details: accountDetails,
     grant_type: z.string().nullable(),
     client_id: z.string().nullable(),
     audience: texts.describe('Hosts that its credential may be sent to.'),
@@ -109,6 +114,7 @@ export const addedGrant = z
   .strictObject({
     ...grantMembers,
     account,
+    account_details: accountDetails,
     audience: texts,
     domains: texts,
     replaced: z.boolean(),

@@ -7,6 +7,7 @@ import type { Config } from '../config/config.ts';
 import { readRegularFile } from '../config/reload.ts';
 import { isReference, parseSecretReference, readSecret } from '../config/secret-reference.ts';
 import type { ClientCertificateConfig, UpstreamProxyConfig } from '../config/upstream.ts';
+import { accountOf } from '../grants/credential.ts';
 import type { RefreshParts } from '../grants/refresh.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
@@ -54,7 +55,7 @@ interface ApprovalService {
  * @throws SidekeyError `port_in_use`, `listen_failed`
  */
 export async function openApprovalService(
-  { store, vault, audit }: Pick<State, 'store' | 'vault' | 'audit'>,
+  { store, vault, grants, audit }: Pick<State, 'store' | 'vault' | 'grants' | 'audit'>,
   { config, fetch, log, now, env, pages: elsewhere, showBody, service }: ApprovalServiceParts,
 ): Promise<ApprovalService> {
   const links = createApprovalLinks(vault);
@@ -86,7 +87,15 @@ export async function openApprovalService(
   if (admin.listen !== null && elsewhere === undefined) {
     // Loads Node's HTTP; a start without pages is faster without it.
     const { createAdminServer } = await import('../approvals/server.ts');
-    pages = createAdminServer({ queue, links, now, log, timers: systemTimers, service });
+    pages = createAdminServer({
+      queue,
+      links,
+      account: async (id) => accountOf((await grants.open(id))?.sealed.details),
+      now,
+      log,
+      timers: systemTimers,
+      service,
+    });
     const { host, port } = await pages.listen(admin.listen.host, admin.listen.port);
     listensOn = port;
     url = admin.url ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`;

@@ -155,6 +155,8 @@ function peerOf({ remoteAddress = '', remotePort = 0 }: Socket): string {
 interface ApprovalRouteParts {
   readonly queue: Pick<ApprovalQueue, 'get' | 'answer' | 'body'>;
   readonly links: Pick<ApprovalLinks, 'verify' | 'sealOf'>;
+  /** Returns the name of the account of a grant; null: nothing names it. */
+  readonly account: (grantId: string) => Promise<string | null>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -175,7 +177,7 @@ interface ApprovalRequest {
  */
 export async function approvalRoute(
   { path, form, from }: ApprovalRequest,
-  { queue, links, now }: ApprovalRouteParts,
+  { queue, links, account, now }: ApprovalRouteParts,
 ): Promise<PageAnswer | null> {
   const parts = parseLinkPath(path);
   if (parts === null) return null;
@@ -189,7 +191,9 @@ export async function approvalRoute(
   };
   const approval = await get();
   if (approval === null) return overPage(null);
-  if (form === null) return shown(approval, queue.body(link.id), now());
+  if (form === null) {
+    return shown(approval, queue.body(link.id), now(), await account(approval.who.grantId));
+  }
   const at = now();
   const said = new URLSearchParams(form).getAll('answer');
   const choice = choicesOf(approval, at).find(({ value }) => said.length === 1 && said[0] === value);
@@ -217,9 +221,9 @@ function bodyAnswer(
   return { status: body === null ? 404 : 200, headers, body: body ?? '' };
 }
 
-function shown(approval: Approval, body: string | null, now: number): PageAnswer {
+function shown(approval: Approval, body: string | null, now: number, account: string | null): PageAnswer {
   if (approval.answer !== null) return answeredPage(approval, approval.answer, false, 200);
-  return isWaiting(approval, now) ? questionPage(approval, now, body) : overPage(approval);
+  return isWaiting(approval, now) ? questionPage(approval, now, body, account) : overPage(approval);
 }
 
 /** Label of each button, and its effect. */
@@ -287,12 +291,17 @@ button span { font-size: .85rem; line-height: 1.4; }
 `;
 
 /** Renders a pending request with its buttons. The browser reloads the page when the request expires. */
-export function questionPage(approval: Approval, now: number, body: string | null = null): PageAnswer {
+export function questionPage(
+  approval: Approval,
+  now: number,
+  body: string | null = null,
+  account: string | null = null,
+): PageAnswer {
   const { expiresAt } = approval;
   const left = Math.ceil((expiresAt - now) / 1_000);
   const shownBody = body === null ? [] : [bodyOf(body)];
   const content = markup`${requestLine(approval)} ${shownBody} ${reasonOf(approval)}
-    ${factsOf(body === null ? approval : { ...approval, bodyBytes: 0 }, `${timeText(left)} left, until ${clock(expiresAt)}; then it is refused`)}
+    ${factsOf(body === null ? approval : { ...approval, bodyBytes: 0 }, `${timeText(left)} left, until ${clock(expiresAt)}; then it is refused`, account)}
     ${answerForm(approval, now)}`;
   const answer = page(
     { kind: 'asks', title: `May ${askerOf(approval)} send this request?`, body: content, style },
@@ -366,13 +375,14 @@ function reasonOf({ reason }: Approval): Markup {
   </figure>`;
 }
 
-function factsOf(approval: Approval, time: string): Markup {
+function factsOf(approval: Approval, time: string, account: string | null): Markup {
   const { who, purpose, grantName, grantUser, provider, client, rule, ruleName } = approval;
   const facts: readonly (readonly [string, string | null])[] = [
     ['With', unshownText({ ...approval, query: null })],
     ['Who', `${askerOf(approval)}, from ${client}`],
     ['Lease', who.lease && `${who.lease}${purpose === null ? '' : `, made for: ${purpose}`}`],
     ['Grant', `${grantName} (${provider}) of the user ${grantUser}`],
+    ['Account', account],
     ['Rule', ruleName === null ? rule : `${ruleName}, ${rule}`],
     ['Time', time],
   ];

@@ -10,7 +10,7 @@ import {
 } from '../config/edit.ts';
 import { parseConfig, readConfigText } from '../config/load.ts';
 import { displayName } from '../config/problem.ts';
-import { type Grant, stateNow } from '../grants/grant.ts';
+import { type Grant, stateNow, titleOf } from '../grants/grant.ts';
 import { replaceCommand } from '../grants/token-result.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Cidr, parseAuthority } from '../policy/authority.ts';
@@ -27,7 +27,6 @@ import type { ConditionName, Conditions, DomainRules, Rule } from '../policy/rul
 import type { Context } from './context.ts';
 import { columns, details, type Display, table } from './display.ts';
 import { counted } from './format.ts';
-import { titleOf } from './grant/format.ts';
 import { offeredBy, standingFor } from './pick.ts';
 
 /** `sidekey domain allow` */

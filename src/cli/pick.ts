@@ -31,12 +31,6 @@ export function pickGrant(grants: readonly Grant[], { grant: reference, user }: 
 }
 
 /** Error for a grant that another process removed in the meantime. */
-export function grantGone(): SidekeyError {
-  return new SidekeyError('grant_missing', 'The grant was removed at the same time.', {
-    hint: 'sidekey grant list',
-  });
-}
-
 function missing(
   grants: readonly Grant[],
   named: readonly Grant[],

@@ -261,6 +261,9 @@ const fields = {
   device_authorization_endpoint: endpoint('Where a device flow begins (RFC 8628 §3.1).').optional(),
   token_endpoint: endpoint('Where tokens are issued and refreshed (RFC 6749 §3.2).').optional(),
   revocation_endpoint: endpoint('Where tokens are revoked (RFC 7009).').optional(),
+  userinfo_endpoint: endpoint(
+    'Where the name of an account is asked for after a consent (OpenID Connect Core §5.3).',
+  ).optional(),
   issuer: issuer('The issuer, checked in authorization responses (RFC 9207).').optional(),
   authorization_response_iss_parameter_supported: z.boolean().optional().meta({
     description:

@@ -242,6 +242,16 @@ export interface SealedCredential {
   readonly details?: Readonly<Record<string, string>>;
 }
 
+/** Names of details, in the order in which they name an account for people. */
+const accountNames = ['email', 'name', 'preferred_username', 'login', 'username'];
+
+/** Returns the name of an account for people: its e-mail address, else its name; null: nothing names it. */
+export function accountOf(details: SealedCredential['details'] = {}): string | null {
+  const found = Object.entries(details);
+  const named = accountNames.flatMap((name) => found.filter(([path]) => path.split('.').at(-1) === name));
+  return [...named, ...found][0]?.[1] ?? null;
+}
+
 /** The clock of a token: fresh, due for a refresh, or ended. Pure; times in milliseconds since the epoch. */
 
 /**

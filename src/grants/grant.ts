@@ -104,3 +104,8 @@ export function stateNow(grant: Grant, now: number): GrantState {
 export function hasEnded({ expiresAt }: Grant, now: number): boolean {
   return expiresAt !== null && expiresAt <= now;
 }
+
+/** `github`, or `github (user alice)`. */
+export function titleOf({ name, user }: Pick<Grant, 'name' | 'user'>): string {
+  return user === defaultUser ? name : `${name} (user ${user})`;
+}

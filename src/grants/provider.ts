@@ -17,6 +17,8 @@ export interface Provider {
   readonly deviceAuthorizationEndpoint: string | null;
   readonly tokenEndpoint: string | null;
   readonly revocationEndpoint: string | null;
+  /** OpenID Connect Core §5.3; null: none is known. */
+  readonly userinfoEndpoint: string | null;
   /** RFC 8414 `issuer`, checked in the authorization response (RFC 9207) where it is known. */
   readonly issuer: string | null;
   /** True if every authorization response names the issuer, so that one without it is refused (RFC 9207 §2.4). */

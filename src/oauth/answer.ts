@@ -35,6 +35,8 @@ export interface Tokens {
   readonly scope: string | null;
   /** The members that the dialect names, by their paths; those that the answer has. */
   readonly details: Readonly<Record<string, string>>;
+  /** The claims of the ID token; absent: the answer has none. */
+  readonly identity?: Identity;
   /** RFC 8693 §2.2.1; null: the provider did not say. */
   readonly issuedTokenType: string | null;
   /** The access token is bound to the key that was proved (RFC 9449 §5); absent: to none. */
@@ -122,8 +124,30 @@ function readTokens(body: JsonObject, place: JsonObject, reading: TokenReading):
     scope: scopes?.join(' ') ?? null,
     details: readDetails(body, dialect.accountFields, [...secrets, accessToken, kept ?? '']),
     issuedTokenType: typeof issued === 'string' && issued !== '' ? describe(issued, secrets) : null,
+    ...identityIn(memberAt(body, 'id_token'), [...secrets, accessToken, kept ?? '']),
     ...(isBound ? { isBound } : {}),
   };
+}
+
+/** Claims of an account (OpenID Connect Core §5.1). None is a secret, and none grants a right. */
+export type Identity = Readonly<Record<string, string>>;
+
+/** The claims that are kept. */
+const claims = ['email', 'name', 'preferred_username', 'picture', 'sub'];
+
+/** Returns the claims in an object. `secrets`: texts that no claim may contain. */
+export function claimsIn(object: JsonObject, secrets: readonly string[]): Identity {
+  const { picture, ...found } = readDetails(object, claims, secrets);
+  // An address that was cut is another one.
+  const isAddress = picture === object['picture'] && URL.parse(picture ?? '')?.protocol === 'https:';
+  return picture === undefined || !isAddress ? found : { ...found, picture };
+}
+
+/** Reads an ID token of the token endpoint, whose TLS proves the issuer (OpenID Connect Core §3.1.3.7, 6). */
+function identityIn(idToken: unknown, secrets: readonly string[]): Pick<Tokens, 'identity'> {
+  if (typeof idToken !== 'string') return {};
+  const payload = Buffer.from(idToken.split('.')[1] ?? '', 'base64url').toString('utf8');
+  return { identity: claimsIn(jsonObject(payload) ?? {}, secrets) };
 }
 
 /** Returns the object with the tokens: at the dialect's path if an access token is there, else the top level. */
@@ -230,6 +254,8 @@ export interface Consented {
   readonly scopes: readonly string[];
   /** The account, as the provider's dialect names it. */
   readonly details: Readonly<Record<string, string>>;
+  /** The claims of the ID token; absent: there is none. */
+  readonly identity?: Identity;
 }
 
 interface Proved {
@@ -243,7 +269,16 @@ interface Proved {
  * @throws SidekeyError `provider_refused`: a key was proved, and the token is bound to none
  */
 export function consented(tokens: Tokens, asked: readonly string[], proved: Proved | null = null): Consented {
-  const { accessToken, refreshToken, expiresAt, obtainedAt, scope, details, isBound = false } = tokens;
+  const {
+    accessToken,
+    refreshToken,
+    expiresAt,
+    obtainedAt,
+    scope,
+    details,
+    identity,
+    isBound = false,
+  } = tokens;
   const granted = tokens.scopes ?? asked;
   const key = proved?.proofKey ?? null;
   if (proved !== null && key !== null && !isBound) throw unbound(proved.provider);
@@ -262,6 +297,7 @@ export function consented(tokens: Tokens, asked: readonly string[], proved: Prov
     credential: boundBy(credential, key, isBound),
     scopes: refreshToken === null ? granted : withOfflineAccess(granted, asked),
     details,
+    ...(identity === undefined ? {} : { identity }),
   };
 }
 

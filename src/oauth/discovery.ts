@@ -16,6 +16,7 @@ export interface Discovered {
   readonly tokenEndpoint: string;
   readonly deviceAuthorizationEndpoint: string | null;
   readonly revocationEndpoint: string | null;
+  readonly userinfoEndpoint: string | null;
   readonly registrationEndpoint: string | null;
   /** The scopes that the API names; none: the provider chooses. */
   readonly scopes: readonly string[];
@@ -69,6 +70,7 @@ export async function discover(address: string, io: DocumentIo): Promise<Discove
     tokenEndpoint,
     deviceAuthorizationEndpoint: endpoint('device_authorization_endpoint'),
     revocationEndpoint: endpoint('revocation_endpoint'),
+    userinfoEndpoint: endpoint('userinfo_endpoint'),
     registrationEndpoint: endpoint('registration_endpoint'),
     // All that the server knows would be more than anybody needs for this API.
     scopes: texts(api?.scopes_supported),

@@ -1,11 +1,11 @@
 /** No credential leaves that the audit file does not know of: the probe of `connect` went out unrecorded. */
 import { expect, test } from 'vitest';
 import type { AuditEvent } from '../../src/audit/event.ts';
-import { assertWorks } from '../../src/cli/connect/verify.ts';
 import { SidekeyError } from '../../src/lib/errors.ts';
 import { aProvider } from '../support/provider.ts';
 import { testUpstreamClient } from '../support/upstream-fetch.ts';
 import { startUpstream } from '../support/upstream.ts';
+import { assertWorks } from '../../src/grants/verify.ts';
 
 async function probed(record: (event: AuditEvent, seen: readonly string[]) => Promise<void>) {
   const seen: string[] = [];

@@ -3,10 +3,10 @@
  * `--verify` must go to the authority that the audience was checked for.
  */
 import { expect, test } from 'vitest';
-import { verify } from '../../src/cli/connect/verify.ts';
 import { aProvider } from '../support/provider.ts';
 import { testUpstreamClient } from '../support/upstream-fetch.ts';
 import { startUpstream } from '../support/upstream.ts';
+import { verify } from '../../src/grants/verify.ts';
 
 test('a probe is sent to the host with the checked audience, for any path', async () => {
   const seen: string[] = [];

@@ -39,7 +39,7 @@ export interface Begun {
 
 export interface AcmeOptions {
   /** Merged over the provider in the config file. */
-  readonly provider?: object;
+  readonly provider?: object | ((issuer: string) => object);
   readonly config?: object;
   readonly helpdesk?: HelpdeskOptions;
 }
@@ -72,7 +72,7 @@ export async function acmeHome({
         client_secret: 'env:ACME_SECRET',
         scopes: ['openid', 'read:tickets'],
         audience: [authority],
-        ...provider,
+        ...(typeof provider === 'function' ? provider(helpdesk.issuer) : provider),
       },
     },
     ...config,

@@ -13,6 +13,7 @@ export function aProvider(over: Partial<Provider> = {}): Provider {
     deviceAuthorizationEndpoint: null,
     tokenEndpoint: null,
     revocationEndpoint: null,
+    userinfoEndpoint: null,
     issuer: null,
     namesIssuer: false,
     clientId: null,

@@ -5,11 +5,11 @@ import { bindingJson, bindingText, reachWarning } from './bindings.ts';
 import type { Context } from '../context.ts';
 import { details, table } from '../display.ts';
 import { checkName, dateTime, isoOrNull, isoTime, lastUse, relativeTime } from '../format.ts';
-import { titleOf } from '../grant/format.ts';
 import { ownGrants } from '../lease/create.ts';
 import { pickAgent, unknownAgent } from '../pick.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { AgentRecord, AgentTokenRecord } from '../../store/store.ts';
+import { titleOf } from '../../grants/grant.ts';
 
 /** `sidekey agent list`: all agents, or one in full. @throws SidekeyError `not_found` */
 export async function listAgents(context: Context, name: string | undefined): Promise<void> {

@@ -12,12 +12,11 @@ import {
 import type { Context } from '../context.ts';
 import { createTable, type Display } from '../display.ts';
 import { counted, dateTime, duration, readTime } from '../format.ts';
-import { titleOf } from '../grant/format.ts';
 import { openOutputFile, type OutputFileOptions } from '../output-file.ts';
 import { onInterrupt } from '../terminal.ts';
 import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
-import type { Grant } from '../../grants/grant.ts';
+import { type Grant, titleOf } from '../../grants/grant.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { orMeant } from '../../lib/text.ts';
 import { canonicalHost } from '../../policy/authority.ts';

@@ -1,18 +1,16 @@
 import { resolve } from 'node:path';
 import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
-import type { ConnectOptions, Obtained } from './request.ts';
+import type { ConnectOptions } from './request.ts';
 import type { Context } from '../context.ts';
 import { describeAction } from '../domain.ts';
-import { findExact, hostPattern } from '../grant/import.ts';
-import { titleOf } from '../grant/format.ts';
+import { hostPattern } from '../grant/import.ts';
 import { offeredBy } from '../pick.ts';
 import { allowDomain, type DomainEdit, writeConfigAtomically } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { isReference, parseSecretReference } from '../../config/secret-reference.ts';
 import type { Grant } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
-import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { shellWord } from '../../lib/text.ts';
 import { type Domain, type DomainPattern, isWithin } from '../../policy/domain-map.ts';
@@ -159,60 +157,6 @@ function patternOf(text: string): DomainPattern {
 /** Returns the command that adds an entry to the map. */
 export function allowCommand(pattern: string, grant: string): string {
   return `sidekey domain allow ${shellWord(pattern)} --grant ${grant}`;
-}
-
-/**
- * Returns the grant that is reconnected; null: there is none of that name.
- *
- * @throws SidekeyError `already_exists` if it belongs to another provider
- */
-export async function existingGrant(
-  { grants }: Pick<State, 'grants'>,
-  wanted: Pick<Grant, 'name' | 'user' | 'provider'>,
-): Promise<OpenedGrant | null> {
-  const found = await findExact(grants, wanted);
-  if (found === null) return null;
-  const refusal = refuseOtherProvider(found, wanted.provider);
-  if (refusal !== null) throw refusal;
-  return grants.read(found.id);
-}
-
-/** A consent never changes the provider of a grant. */
-export function refuseOtherProvider(existing: Grant, provider: string): SidekeyError | null {
-  if (existing.provider === provider) return null;
-  return new SidekeyError(
-    'already_exists',
-    `There is a grant ${titleOf(existing)} already, of the provider ${existing.provider}.`,
-    { hint: 'call this one by another name: --name NAME' },
-  );
-}
-
-/**
- * Returns the client secret: that of a new registration, else the one sealed with the existing grant. Null:
- * the provider definition is complete.
- */
-export function ownSecret(
-  provider: Pick<Provider, 'clientId' | 'clientSecret'>,
-  registered: string | null,
-  existing: OpenedGrant | null,
-): string | null {
-  if (registered !== null || provider.clientSecret !== null) return registered;
-  const credential = existing?.sealed.credential;
-  return credential?.type === 'oauth2' && credential.clientId === provider.clientId
-    ? credential.clientSecret
-    : null;
-}
-
-/** Returns the provider with that client secret. */
-export function withSecret(provider: Provider, secret: string | null): Provider {
-  return secret === null ? provider : { ...provider, clientSecret: async () => secret };
-}
-
-/** Adds the client secret to an obtained credential, because later refreshes need it. */
-export function sealingSecret(obtained: Obtained, { clientId }: Provider, secret: string | null): Obtained {
-  const { credential } = obtained;
-  if (secret === null || credential.type !== 'oauth2') return obtained;
-  return { ...obtained, credential: { ...credential, clientId, clientSecret: secret } };
 }
 
 /**

@@ -1,4 +1,4 @@
-import { existingGrant, ownSecret, planDomains, sealingSecret, withSecret } from './allowed-domains.ts';
+import { planDomains } from './allowed-domains.ts';
 import { redirectUriToRegister } from './browser/browser.ts';
 import { type Connected, connectedPage, report, finishGrant } from './finish-grant.ts';
 import {
@@ -12,23 +12,22 @@ import {
 import {
   type ConnectOptions,
   type ConnectRequest,
-  noting,
   type Obtain,
-  type Obtained,
   startConsentTimeout,
   timeoutOf,
 } from './request.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { checkName } from '../format.ts';
-import { titleOf } from '../grant/format.ts';
 import { metadataOf } from '../grant/set.ts';
 import { withLogin } from '../init/find-logins.ts';
 import { confirm } from '../terminal.ts';
-import { defaultUser, stateNow } from '../../grants/grant.ts';
+import { defaultUser, stateNow, titleOf } from '../../grants/grant.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import type { Flow, Provider } from '../../grants/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { systemTimers } from '../../lib/timers.ts';
+import { existingGrant, ownSecret, sealingSecret, withSecret, type Obtained } from '../../grants/keep.ts';
+import { noting } from '../../grants/connected.ts';
 
 const defaultTimeoutMs = 300_000;
 

@@ -1,27 +1,23 @@
-import {
-  allowCommand,
-  allowDomains,
-  type DomainChanges,
-  type DomainPlan,
-  refuseOtherProvider,
-} from './allowed-domains.ts';
+import { allowCommand, allowDomains, type DomainChanges, type DomainPlan } from './allowed-domains.ts';
 import type { FinishPage } from './browser/browser.ts';
-import type { ConnectRequest, Obtained } from './request.ts';
-import { assertWorks, type Verification } from './verify.ts';
+import type { ConnectRequest } from './request.ts';
 import type { Context } from '../context.ts';
 import { details as lines } from '../display.ts';
 import { relativeTime } from '../format.ts';
-import { detailed, keepGrant } from '../grant/import.ts';
-import { accountOf, expiryOf, grantCommand, grantJson, scopesOf, titleOf } from '../grant/format.ts';
+import { accountText, expiryOf, grantCommand, grantJson, scopesOf } from '../grant/format.ts';
 import { changePolicy } from '../grant/set.ts';
 import { askUnreadable } from '../status/finding.ts';
 import { displayName } from '../../config/problem.ts';
-import { type Grant, stateNow } from '../../grants/grant.ts';
+import { type Grant, stateNow, titleOf } from '../../grants/grant.ts';
 import type { Probe, Provider } from '../../grants/provider.ts';
 import { replaceCommand } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import { shellWord } from '../../lib/text.ts';
+import { shellWord, withoutStop } from '../../lib/text.ts';
+import { storeGrant } from '../../grants/connected.ts';
 import { ungrantedScopes } from '../../oauth/scopes.ts';
+import type { Obtained } from '../../grants/keep.ts';
+import type { Verification } from '../../grants/verify.ts';
+import { accountOf } from '../../grants/credential.ts';
 
 export async function report(
   context: Context,
@@ -37,7 +33,8 @@ export async function report(
     {
       ...grantJson(grant, at),
       audience,
-      account: details,
+      account: accountOf(details),
+      account_details: details,
       verified: verification.verified,
       replaced,
       ungranted_scopes: ungranted,
@@ -48,7 +45,7 @@ export async function report(
       id: grant.id,
       provider: title === grant.provider ? title : `${grant.provider}: ${title}`,
       user: grant.user,
-      account: accountOf(details),
+      account: accountText(details),
       state: stateNow(grant, at),
       check: verification.says,
       scopes: scopesOf(grant),
@@ -133,42 +130,31 @@ type FinishRequest = Omit<ConnectRequest, 'existing' | 'options'> & {
  * Verifies and stores the credential, and allows the hosts of the provider. If the map cannot be written, the grant is
  * kept.
  *
- * @throws SidekeyError `already_exists`, `audit_unavailable`; errors of `assertWorks` and `keepGrant`
+ * @throws SidekeyError errors of `storeGrant`
  */
 export async function finishGrant(request: FinishRequest, obtained: Obtained): Promise<Connected> {
-  const { context, state, provider, name, user, plan, flow } = request;
-  const { scopes } = obtained;
+  const { context, state, provider, name, plan, flow } = request;
+  const { credential, scopes } = obtained;
   const { audience, widened, grown, kept } = plan;
-  const how = { isIssued: flow !== 'token' && flow !== 'import', isWanted: request.verify !== false };
-  const check = () => assertWorks(request, { credential: obtained.credential, audience }, how);
-  // A person may still be asked for the address of a consent.
-  const verification = await (flow === 'authorization_code'
-    ? check()
-    : context.output.during(`Verifying the credential at ${provider.title}`, check));
-  const credential =
-    obtained.credential.type === 'oauth2' ? { ...obtained.credential, flow } : obtained.credential;
-  // The answer to the verification may repeat the token response under other names.
-  const known = new Set(Object.values(obtained.details ?? {}));
-  const more = Object.entries(verification.details ?? {}).filter(([, value]) => !known.has(value));
-  const details = { ...Object.fromEntries(more), ...obtained.details };
-  const { grant, replaced } = await keepGrant(
-    state,
-    { name, user, provider: provider.name, scopes },
-    { credential, audience, ...detailed(details) },
+  const { grant, replaced, details, verification, unknown } = await storeGrant(
     {
-      event: 'grant.connected',
+      ...request,
+      audience,
       reason: widened.length === 0 ? undefined : `widened to ${widened.join(', ')}`,
-      keepsOut: (existing) => refuseOtherProvider(existing, provider.name),
       now: context.now,
     },
+    obtained,
+    // A person may still be asked for the address of a consent.
+    flow === 'authorization_code'
+      ? undefined
+      : (check) => context.output.during(`Verifying the credential at ${provider.title}`, check),
   );
   const { metadata } = request;
   if (Object.keys(metadata).length > 0) await changePolicy(state, grant, { metadata }, context.now());
-  // The credential is new, so the earlier failure no longer applies.
-  if (replaced && credential.type === 'oauth2') void state.activity.refreshed(grant.id);
   const warnings: Warning[] = [];
   const warn = (sentence: string, hint: string | null) => warnings.push({ sentence, hint });
 
+  if (unknown !== null) warn(`The account could not be asked for: ${withoutStop(unknown)}.`, null);
   // No scopes are requested for a pasted token.
   const ungranted = credential.type === 'oauth2' ? ungrantedScopes(request.scopes, scopes) : [];
   if (ungranted.length > 0) {

@@ -441,6 +441,8 @@ function definitionOf(found: Discovered, client: RegisteredClient | null, host: 
     ...optional('device_authorization_endpoint', found.deviceAuthorizationEndpoint),
     [['token_endpoint'], found.tokenEndpoint],
     ...optional('revocation_endpoint', found.revocationEndpoint),
+    // It serves tokens with that scope alone.
+    ...optional('userinfo_endpoint', found.scopes.includes('openid') ? found.userinfoEndpoint : null),
     [['issuer'], found.issuer],
     ...(found.namesIssuer ? [[['authorization_response_iss_parameter_supported'], true] as const] : []),
     ...optional('client_id', client?.clientId ?? null),

@@ -1,16 +1,9 @@
 import type { State } from '../../app/state.ts';
-import { isRecorded } from '../../audit/log.ts';
 import type { Context } from '../context.ts';
 import { commandParts } from '../grant/refresh.ts';
 import { onInterrupt } from '../terminal.ts';
 import { formatDuration, parseDuration } from '../../config/scalar.ts';
-import {
-  boundBy,
-  type Credential,
-  type OAuth2Credential,
-  type Renewal,
-  withoutToken,
-} from '../../grants/credential.ts';
+import { boundBy, type OAuth2Credential, type Renewal, withoutToken } from '../../grants/credential.ts';
 import { whatToCheck } from '../../grants/messages.ts';
 import type { Provider } from '../../grants/provider.ts';
 import { planRefresh } from '../../grants/refresh-plan.ts';
@@ -22,6 +15,7 @@ import { withDescription } from '../../oauth/description.ts';
 import { withoutStop } from '../../lib/text.ts';
 import { scopesIn } from '../../oauth/scopes.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
+import type { Obtained } from '../../grants/keep.ts';
 
 export interface ConnectOptions {
   readonly name?: string;
@@ -124,15 +118,6 @@ export interface ConnectRequest {
   readonly signal: AbortSignal;
 }
 
-/** Result of a flow. */
-export interface Obtained {
-  readonly credential: Credential;
-  /** Scopes that the provider granted. */
-  readonly scopes: readonly string[];
-  /** See `SealedCredential`. */
-  readonly details?: Readonly<Record<string, string>>;
-}
-
 /**
  * A flow that obtains a credential. Rejects with SidekeyError: `provider_refused`, `input_invalid`, `config_invalid` …
  */
@@ -201,29 +186,6 @@ export async function renewNow(request: ConnectRequest, credential: OAuth2Creden
 function refused(title: string, why: string, hint: string): SidekeyError {
   const detail = why === '' ? '' : ` (${withoutStop(why)})`;
   return new SidekeyError('provider_refused', `${title} gave no token${detail}.`, { hint });
-}
-
-/**
- * Connects a grant. Records the attempt before the provider or the user is asked, and its failure.
- *
- * @throws SidekeyError `audit_unavailable`; errors of `connect`
- */
-export async function noting<T>(
-  { state, provider, user }: Pick<ConnectRequest, 'state' | 'provider' | 'user'>,
-  existing: OpenedGrant | null,
-  connect: () => Promise<T>,
-): Promise<T> {
-  const event = { grant: existing?.grant.id, user, provider: provider.name } as const;
-  await state.audit.append({ ...event, event: 'grant.connecting' });
-  try {
-    return await connect();
-  } catch (error) {
-    if (!isRecorded(error)) {
-      const code = error instanceof SidekeyError ? error.code : 'internal';
-      state.audit.note({ ...event, event: 'grant.connected', outcome: 'failed', code });
-    }
-    throw error;
-  }
 }
 
 /** Time limit for the user. */

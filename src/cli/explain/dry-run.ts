@@ -4,7 +4,7 @@ import { leaseStanding } from '../../agents/lease.ts';
 import type { View } from '../../app/state.ts';
 import type { Config } from '../../config/config.ts';
 import { keysText, type SealedCredential } from '../../grants/credential.ts';
-import { type Grant, matches, stateNow } from '../../grants/grant.ts';
+import { type Grant, matches, stateNow, titleOf } from '../../grants/grant.ts';
 import type { Placement } from '../../grants/provider.ts';
 import { expiredToken, standingOf, type TokenResult } from '../../grants/token-result.ts';
 import {
@@ -40,7 +40,7 @@ import { createResolver } from '../../upstream/resolve.ts';
 import { isLive } from '../agent/agents.ts';
 import { leakGuardTexts } from '../domain.ts';
 import { dateTime, relativeTime, spanText, when } from '../format.ts';
-import { expiryOf, titleOf } from '../grant/format.ts';
+import { expiryOf } from '../grant/format.ts';
 import { leaseGrantsText, leaseStateText, usesText } from '../lease/create.ts';
 import { pickLease } from '../pick.ts';
 import { carriedAs } from '../provider.ts';

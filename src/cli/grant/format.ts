@@ -2,6 +2,7 @@ import { dateTime, isoOrNull, isoTime, relativeTime, spanText, when } from '../f
 import type { Config } from '../../config/config.ts';
 import { certificateFacts } from '../../grants/client-certificate.ts';
 import {
+  accountOf,
   clockOf,
   type Credential,
   dueAt,
@@ -121,11 +122,6 @@ export function expiryOf(grant: Grant, now: number): string {
   return hasEnded(grant, now) && stateNow(grant, now) === 'active' ? `${when} (refreshed on use)` : when;
 }
 
-/** `github`, or `github (user alice)`. */
-export function titleOf({ name, user }: Grant): string {
-  return user === defaultUser ? name : `${name} (user ${user})`;
-}
-
 /** A command about a grant: `sidekey grant remove github --user alice`. */
 export function grantCommand(
   what: 'refresh' | 'remove',
@@ -156,10 +152,13 @@ export function renewedBy(credential: Credential): 'refresh_token' | Renewal['ki
   return credential.renewal?.kind ?? (credential.refreshToken === null ? null : 'refresh_token');
 }
 
-/** Account name of the provider; null: it returns none. */
-export function accountOf(details: Readonly<Record<string, string>>): string | null {
-  const words = Object.entries(details).map(([name, value]) => `${name} ${value}`);
-  return words.length === 0 ? null : words.join(', ');
+/** The account with what else the provider says of it: `alice@acme.test (name Alice Adams)`; null: nothing names it. */
+export function accountText(details: Readonly<Record<string, string>>): string | null {
+  const account = accountOf(details);
+  const more = Object.entries(details)
+    .filter(([name, value]) => value !== account && name !== 'picture')
+    .map(([name, value]) => `${name} ${value}`);
+  return account === null || more.length === 0 ? account : `${account} (${more.join(', ')})`;
 }
 
 /** A grant for programs. Times are ISO 8601, spans are seconds. */

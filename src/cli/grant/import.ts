@@ -1,35 +1,32 @@
-import { randomUUID } from 'node:crypto';
 import type { State } from '../../app/state.ts';
-import type { AuditEventName } from '../../audit/event.ts';
-import { recordChange } from '../../audit/log.ts';
-import { assertWorks, type Verification } from '../connect/verify.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { details } from '../display.ts';
 import { checkName, counted } from '../format.ts';
 import {
-  accountOf,
+  accountText,
   certificateJson,
   certificateMisfit,
   certificateRows,
   expiryOf,
   grantJson,
   scopesOf,
-  titleOf,
 } from './format.ts';
 import { refreshGapOf } from './refresh.ts';
-import { domainsOf, findProvider, grantGone } from '../pick.ts';
+import { domainsOf, findProvider } from '../pick.ts';
 import { type CredentialEntry, entryError, inEntry, readEntries } from '../../grants/credential-input.ts';
 import { readSecretFile } from '../terminal.ts';
 import type { Config } from '../../config/config.ts';
-import { clockOf, type Credential, isRefreshable, type SealedCredential } from '../../grants/credential.ts';
-import { defaultUser, type Grant, hasEnded, stateNow } from '../../grants/grant.ts';
+import { clockOf, type Credential, isRefreshable, accountOf } from '../../grants/credential.ts';
+import { defaultUser, type Grant, hasEnded, stateNow, titleOf } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
-import { type NewGrant, openRegistry, type Registry } from '../../grants/registry.ts';
+import type { NewGrant } from '../../grants/registry.ts';
 import { replaceCommand } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { shellWord } from '../../lib/text.ts';
 import { type DomainPattern, isPattern, isWithin, parsePattern } from '../../policy/domain-map.ts';
 import { fieldsFor } from '../../schemes/apply.ts';
+import { detailed, findExact, keepGrant, type KeptGrant } from '../../grants/keep.ts';
+import { assertWorks, type Verification } from '../../grants/verify.ts';
 
 export interface ImportOptions {
   readonly provider?: string;
@@ -114,7 +111,8 @@ export async function importGrants(
       json: {
         ...grantJson(grant, at),
         ...certificateJson(credential),
-        account: check.details ?? {},
+        account: accountOf(check.details),
+        account_details: check.details ?? {},
         audience,
         domains,
         replaced,
@@ -127,7 +125,7 @@ export async function importGrants(
         {
           provider: grant.provider,
           user: grant.user,
-          account: accountOf(check.details ?? {}),
+          account: accountText(check.details ?? {}),
           type: grant.type,
           ...certificateRows(credential, at),
           state: stateNow(grant, at),
@@ -331,85 +329,4 @@ function carriageMisfit(credential: Credential, { inject }: Pick<Provider, 'inje
     }
   }
   return misfit;
-}
-
-interface KeepOptions {
-  readonly event: Extract<AuditEventName, 'grant.added' | 'grant.connected'>;
-  /** Reason for the audit file, if it is more than a replacement. */
-  readonly reason?: string | undefined;
-  /** Returns the reason that an existing grant must not be replaced; null: it may be replaced. */
-  readonly keepsOut: (existing: Grant) => SidekeyError | null;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-}
-
-interface KeptGrant {
-  readonly grant: Grant;
-  /** The credential replaced an older one, and the grant kept its ID. */
-  readonly replaced: boolean;
-}
-
-/**
- * Stores a credential of a user. A grant of the same name and user keeps its id, and becomes `active`. The
- * audit log records it first.
- *
- * @throws SidekeyError of `keepsOut`; `audit_unavailable`; errors of `Registry`
- */
-export async function keepGrant(
-  state: State,
-  wanted: NewGrant,
-  sealed: SealedCredential,
-  { event: name, reason, keepsOut, now }: KeepOptions,
-): Promise<KeptGrant> {
-  const { user, provider } = wanted;
-  const dated = withConsent(sealed, now());
-  const existing = await findExact(state.grants, wanted);
-  const refusal = existing === null ? null : keepsOut(existing);
-  if (refusal !== null) throw refusal;
-  const id = existing?.id ?? randomUUID();
-  const event = { event: name, grant: id, user, provider } as const;
-  if (existing === null) {
-    const registry = openRegistry({ store: state.store, vault: state.vault, now, newId: () => id });
-    const grant = await recordChange(state.audit, { ...event, reason }, () => registry.add(wanted, dated));
-    return { grant, replaced: false };
-  }
-  const why = reason === undefined ? 'replaced' : `replaced; ${reason}`;
-  const grant = await recordChange(state.audit, { ...event, reason: why }, () =>
-    replaceWhatever(state.grants, id, wanted, dated),
-  );
-  return { grant, replaced: true };
-}
-
-/** Returns the member that names the account, if there are details. */
-export function detailed(details: SealedCredential['details'] = {}): Pick<SealedCredential, 'details'> {
-  return Object.keys(details).length === 0 ? {} : { details };
-}
-
-/** Adds the time of consent: some refresh tokens end a fixed time after it. */
-function withConsent(sealed: SealedCredential, consentedAt: number): SealedCredential {
-  const { credential } = sealed;
-  return credential.type === 'oauth2' ? { ...sealed, credential: { ...credential, consentedAt } } : sealed;
-}
-
-/** Returns the grant of a user with exactly that name; null: none. */
-export async function findExact(
-  grants: Registry,
-  { name, user }: Pick<Grant, 'name' | 'user'>,
-): Promise<Grant | null> {
-  return (await grants.list()).find((grant) => grant.name === name && grant.user === user) ?? null;
-}
-
-/** Replaces the credential. It takes precedence over one that a refresh stored at the same time. */
-async function replaceWhatever(
-  grants: Registry,
-  id: string,
-  { provider, scopes }: NewGrant,
-  sealed: SealedCredential,
-): Promise<Grant> {
-  for (;;) {
-    const stored = await grants.read(id);
-    if (stored === null) throw grantGone();
-    const grant = await grants.replaceCredential(stored.grant, sealed, { provider, scopes });
-    if (grant !== null) return grant;
-  }
 }

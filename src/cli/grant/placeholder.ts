@@ -1,7 +1,7 @@
 import { placeholderCodes, type View } from '../../app/state.ts';
 import type { Context } from '../context.ts';
 import { ownGrants } from '../lease/create.ts';
-import { grantGone, pickAgent, pickGrant, pickLease } from '../pick.ts';
+import { pickAgent, pickGrant, pickLease } from '../pick.ts';
 import type { Grant } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
@@ -15,6 +15,7 @@ import {
   plainForm,
   readForm,
 } from '../../placeholders/codes.ts';
+import { grantGone } from '../../grants/keep.ts';
 
 export interface PlaceholderOptions {
   readonly user?: string;

@@ -2,11 +2,11 @@ import type { State } from '../../app/state.ts';
 import { refreshParts } from '../../app/wiring.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { details } from '../display.ts';
-import { expiryOf, grantJson, refreshCommand, scopesOf, titleOf } from './format.ts';
-import { grantGone, pickGrant } from '../pick.ts';
+import { expiryOf, grantJson, refreshCommand, scopesOf } from './format.ts';
+import { pickGrant } from '../pick.ts';
 import { onInterrupt } from '../terminal.ts';
 import { clockOf, type Credential, secretText } from '../../grants/credential.ts';
-import type { Grant } from '../../grants/grant.ts';
+import { type Grant, titleOf } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
 import { type AttemptOutcome, createRefreshAttempts, type RefreshParts } from '../../grants/refresh.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
@@ -14,6 +14,7 @@ import { failedToken, replaceCommand, standingOf } from '../../grants/token-resu
 import { SidekeyError } from '../../lib/errors.ts';
 import { systemTimers } from '../../lib/timers.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
+import { grantGone } from '../../grants/keep.ts';
 
 /**
  * `sidekey grant refresh`: one attempt, with the address guard and the lock of the proxy. A token that is not

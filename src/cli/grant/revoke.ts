@@ -2,10 +2,10 @@ import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
 import { connectionOf, disconnectAccount } from '../connect/flows/auth0.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
-import { grantJson, titleOf } from './format.ts';
-import { domainsOf, grantGone, pickGrant } from '../pick.ts';
+import { grantJson } from './format.ts';
+import { domainsOf, pickGrant } from '../pick.ts';
 import type { OAuth2Credential } from '../../grants/credential.ts';
-import type { Grant } from '../../grants/grant.ts';
+import { type Grant, titleOf } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
 import { createRefreshLock } from '../../grants/refresh-lock.ts';
 import { clientOf } from '../../grants/refresh-plan.ts';
@@ -17,6 +17,7 @@ import { shellWord, withoutStop } from '../../lib/text.ts';
 import { systemTimers } from '../../lib/timers.ts';
 import { revoke } from '../../oauth/revocation.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
+import { grantGone } from '../../grants/keep.ts';
 
 /**
  * `sidekey grant revoke`: ends the credential locally, and at the provider. Exit code 5 if revocation at the

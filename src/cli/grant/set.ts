@@ -3,12 +3,13 @@ import { recordChange } from '../../audit/log.ts';
 import type { Context } from '../context.ts';
 import { details } from '../display.ts';
 import { checkName, readEnd, readSpan, spanText } from '../format.ts';
-import { changeText, settingsJson, settingsRows, titleOf } from './format.ts';
-import { grantGone, pickGrant } from '../pick.ts';
-import { type Grant, isName } from '../../grants/grant.ts';
+import { changeText, settingsJson, settingsRows } from './format.ts';
+import { pickGrant } from '../pick.ts';
+import { type Grant, isName, titleOf } from '../../grants/grant.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { noPolicy } from '../../store/schema.ts';
 import type { GrantPolicy } from '../../store/store.ts';
+import { grantGone } from '../../grants/keep.ts';
 
 /** Options of `grant set`; `none` removes a value. */
 export interface SetOptions {

@@ -4,7 +4,7 @@ import type { Context } from '../context.ts';
 import { details, table } from '../display.ts';
 import { dateTime, isoOrNull, isoTime, lastUse, relativeTime, shortId } from '../format.ts';
 import {
-  accountOf,
+  accountText,
   certificateJson,
   certificateRows,
   clockJson,
@@ -17,14 +17,14 @@ import {
   renewedBy,
   scopesOf,
   stateOf,
-  titleOf,
 } from './format.ts';
 import { type PlaceholderOptions, showPlaceholder } from './placeholder.ts';
 import { leaseEndText } from '../lease/create.ts';
-import { domainsOf, grantGone, pickGrant } from '../pick.ts';
+import { domainsOf, pickGrant } from '../pick.ts';
 import { carriedAs } from '../provider.ts';
-import type { Credential, DpopAlgorithm } from '../../grants/credential.ts';
-import type { Grant } from '../../grants/grant.ts';
+import { accountOf, type Credential, type DpopAlgorithm } from '../../grants/credential.ts';
+import type { View } from '../../app/state.ts';
+import { type Grant, titleOf } from '../../grants/grant.ts';
 import { consentCommand } from '../../grants/messages.ts';
 import type { Provider } from '../../grants/provider.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
@@ -34,6 +34,7 @@ import { isScope, ungrantedScopes } from '../../oauth/scopes.ts';
 import { createFingerprint } from '../../schemes/apply.ts';
 import { proofKey } from '../../schemes/dpop-proof.ts';
 import type { AgentRecord, GrantActivity, LeaseRecord, Rights } from '../../store/store.ts';
+import { grantGone } from '../../grants/keep.ts';
 
 /** `sidekey grant show`. Rejects with errors of `pickGrant` and the vault. */
 async function showGrant(context: Context, reference: string, user: string | undefined): Promise<void> {
@@ -79,7 +80,8 @@ async function showGrant(context: Context, reference: string, user: string | und
       ...clockJson(clocks),
       renewed_by: renewed,
       dpop: boundKeyJson(boundKey),
-      account,
+      account: accountOf(account),
+      account_details: account,
       grant_type: client.grantType,
       client_id: client.id,
       ...certificate.json,
@@ -93,7 +95,7 @@ async function showGrant(context: Context, reference: string, user: string | und
       id: grant.id,
       provider: grant.provider,
       user: grant.user,
-      account: accountOf(account),
+      account: accountText(account),
       type: grant.type,
       'grant type': client.grantType?.replaceAll('_', ' ') ?? null,
       'client id': client.id,
@@ -153,13 +155,15 @@ export async function listGrants(
   }
   if (reference !== undefined) return showGrant(context, reference, user);
   const { withView, output, now } = context;
-  const { grants, usedAt, policyOf } = await withView(async (view) => {
+  const { grants, usedAt, policyOf, accounts } = await withView(async (view) => {
     const activity = (await view.store?.activity.list()) ?? [];
     const uses = new Map(activity.map((each) => [each.grantId, each.usedAt]));
     const policies = (await view.store?.grantPolicies.list()) ?? [];
     const byGrant = new Map(policies.map((policy) => [policy.grantId, policy]));
+    const listed = (await view.grants()).filter((grant) => user === undefined || grant.user === user);
     return {
-      grants: (await view.grants()).filter((grant) => user === undefined || grant.user === user),
+      grants: listed,
+      accounts: await accountsOf(view, listed),
       usedAt: (id: string) => uses.get(id) ?? null,
       policyOf: (id: string) => byGrant.get(id) ?? null,
     };
@@ -174,6 +178,7 @@ export async function listGrants(
     grant.name,
     grant.provider,
     grant.user,
+    ...(accounts.size === 0 ? [] : [accounts.get(grant.id) ?? '-']),
     stateOf(grant, policy, at),
     scopesOf(grant),
     expiryOf(grant, at),
@@ -188,21 +193,42 @@ export async function listGrants(
   output.result(
     ending.map(({ grant, policy, end }) => ({
       ...grantJson(grant, at, policy),
+      account: accounts.get(grant.id) ?? null,
       used_at: isoOrNull(usedAt(grant.id)),
       grant_expires_at: isoOrNull(end),
     })),
     grants.length === 0
       ? 'There are no grants yet.\n  → sidekey connect PROVIDER'
       : [
-          table(output.display, hasEnds ? [...headings, 'EXPIRES'] : headings, rows, {
-            least: ['USER', 'LAST USED', 'SCOPES', 'PROVIDER', 'TOKEN EXPIRES'],
+          table(output.display, headings(accounts.size > 0, hasEnds), rows, {
+            least: ['USER', 'ACCOUNT', 'LAST USED', 'SCOPES', 'PROVIDER', 'TOKEN EXPIRES'],
           }),
           ...near,
         ].join('\n'),
   );
 }
 
-const headings = ['NAME', 'PROVIDER', 'USER', 'STATE', 'SCOPES', 'TOKEN EXPIRES', 'LAST USED'];
+function headings(hasAccounts: boolean, hasEnds: boolean): string[] {
+  const account = hasAccounts ? ['ACCOUNT'] : [];
+  const end = hasEnds ? ['EXPIRES'] : [];
+  return ['NAME', 'PROVIDER', 'USER', ...account, 'STATE', 'SCOPES', 'TOKEN EXPIRES', 'LAST USED', ...end];
+}
+
+/** Returns the names of accounts by the ids of their grants. A grant that cannot be opened has none here. */
+async function accountsOf(
+  view: Pick<View, 'registry'>,
+  grants: readonly Grant[],
+): Promise<ReadonlyMap<string, string>> {
+  const accounts = new Map<string, string>();
+  // The list needs no key, so that it also serves who looks for the reason of a failure.
+  const registry = await view.registry().catch(() => null);
+  for (const { id } of registry === null ? [] : grants) {
+    const opened = await registry?.read(id).catch(() => null);
+    const account = accountOf(opened?.sealed.details);
+    if (account !== null) accounts.set(id, account);
+  }
+  return accounts;
+}
 
 function endText(end: number | null, now: number): string {
   return end === null ? 'no end' : relativeTime(end, now);

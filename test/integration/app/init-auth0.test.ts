@@ -52,7 +52,7 @@ test.skipIf(!hasPseudoTerminal)(
     expect(await at.json(['grant', 'show', 'auth0'])).toMatchObject({
       state: 'active',
       refreshable: true,
-      account: { email: 'alice@acme.test' },
+      account: 'alice@acme.test',
     });
 
     const again = run();

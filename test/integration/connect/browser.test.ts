@@ -40,6 +40,7 @@ describe('connect, with a browser on this machine', () => {
         '  id        ID',
         '  provider  acme: Acme Helpdesk',
         '  user      default',
+        '  account   alice',
         '  state     active',
         '  check     not verified: acme has no request to check with',
         '  scopes    openid read:tickets',

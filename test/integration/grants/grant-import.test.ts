@@ -131,8 +131,11 @@ describe('the verification of imported credentials', () => {
   test('names the account for grant show, and leaves out a field with the credential', async () => {
     const { at } = await corpHome();
     const { stdout } = await at.run(['grant', 'import', 'corp'], { input: 'good' });
-    expect(stdout).toMatch(/account +user\.login alice\n/);
-    expect(await at.json(['grant', 'show', 'corp'])).toMatchObject({ account: { 'user.login': 'alice' } });
+    expect(stdout).toMatch(/account +alice\n/);
+    expect(await at.json(['grant', 'show', 'corp'])).toMatchObject({
+      account: 'alice',
+      account_details: { 'user.login': 'alice' },
+    });
   });
 
   test('is left out by --no-verify', async () => {

@@ -9,6 +9,7 @@ import { question } from '../../support/question.ts';
 import { queueForTest } from './queue-for-test.ts';
 
 const from = '127.0.0.1:4711';
+const account = async () => 'alice@acme.test';
 const links = createApprovalLinks(createVault(masterKey(randomBytes(32))));
 
 function at(fields: Partial<Question> = {}, agent: string | null = 'ci-bot', lease: string | null = 'l-1') {
@@ -17,7 +18,7 @@ function at(fields: Partial<Question> = {}, agent: string | null = 'ci-bot', lea
   let now = asked.askedAt + 1_000;
   const path = links.pathFor(asked);
   const go = async (form: string | null, where = path) => {
-    const page = await approvalRoute({ path: where, form, from }, { queue, links, now: () => now });
+    const page = await approvalRoute({ path: where, form, from }, { queue, links, account, now: () => now });
     if (page === null) throw new Error('no page');
     return page;
   };
@@ -44,6 +45,10 @@ test('the button "no" denies', async () => {
   const { queue, go, now } = at();
   expect((await go('answer=no')).body).toContain('<h1>Refused</h1>');
   expect(queue.said).toEqual([{ at: now, by: 'the link, from 127.0.0.1:4711', outcome: 'denied' }]);
+});
+
+test('the question names the account of the grant', async () => {
+  expect((await at().go(null)).body).toContain('alice@acme.test');
 });
 
 test('GET does not answer', async () => {
@@ -95,7 +100,7 @@ test('an answer after the deadline, or after the client has left, is refused', a
   expect(left.queue.said).toEqual([]);
   // A new approval with the same id is a different one.
   const again = queueForTest({ ...left.asked, expiresAt: left.asked.expiresAt + 1 });
-  const parts = { queue: again, links, now: () => left.now };
+  const parts = { queue: again, links, account, now: () => left.now };
   const page = await approvalRoute({ path: left.path, form: 'answer=once', from }, parts);
   expect([page?.status, again.said]).toEqual([410, []]);
 });
@@ -132,7 +137,7 @@ test('a wrong signature for a pending approval gets the same response as for an 
   for (const where of wrong) {
     for (const form of [null, 'answer=once', 'answer=nonsense']) {
       answers.push(
-        await approvalRoute({ path: where, form, from }, { queue, links, now: () => asked.askedAt }),
+        await approvalRoute({ path: where, form, from }, { queue, links, account, now: () => asked.askedAt }),
       );
     }
   }
@@ -143,6 +148,6 @@ test('a wrong signature for a pending approval gets the same response as for an 
 
 test('a path that is no link gets 404', async () => {
   const { queue } = at();
-  const parts = { queue, links, now: Date.now };
+  const parts = { queue, links, account, now: Date.now };
   expect(await approvalRoute({ path: '/', form: null, from }, parts)).toBeNull();
 });

@@ -12,6 +12,7 @@ import { masterKey } from '../../../src/vault/key-source.ts';
 import { question } from '../../support/question.ts';
 import { queueForTest, type QueueForTest } from './queue-for-test.ts';
 
+const account = async () => null;
 const links = createApprovalLinks(createVault(masterKey(randomBytes(32))));
 
 async function serving(change: Partial<QueueForTest> = {}) {
@@ -22,7 +23,7 @@ async function serving(change: Partial<QueueForTest> = {}) {
   const log = {
     warn: (fields: object, message: string) => logged.push(`${message} ${JSON.stringify(fields)}`),
   };
-  const server = createAdminServer({ queue, links, now: () => now, log, timers: systemTimers });
+  const server = createAdminServer({ queue, links, account, now: () => now, log, timers: systemTimers });
   onTestFinished(() => server.close());
   const { host, port } = await server.listen('127.0.0.1', 0);
   const base = `http://${host}:${port}`;
@@ -153,6 +154,7 @@ test('a port in use is reported with the setting to change', async () => {
   const other = createAdminServer({
     queue: queueForTest(),
     links,
+    account,
     now: Date.now,
     log: { warn: () => undefined },
     timers: systemTimers,

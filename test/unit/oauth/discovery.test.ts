@@ -58,6 +58,7 @@ describe('discovery', () => {
       tokenEndpoint: `${login}/token`,
       deviceAuthorizationEndpoint: `${login}/device`,
       revocationEndpoint: `${login}/revoke`,
+      userinfoEndpoint: null,
       registrationEndpoint: `${login}/register`,
       scopes: ['read'],
       authMethods: ['none', 'client_secret_basic'],

@@ -1,11 +1,10 @@
 /** A grant that is a login at Auth0, and what can be done with it: ask for tokens of accounts, and for the accounts. */
 import { consentInBrowser } from './authorization-code.ts';
-import type { ConnectRequest, Obtain, Obtained } from '../request.ts';
-import { titleOf } from '../../grant/format.ts';
+import type { ConnectRequest, Obtain } from '../request.ts';
 import { commandParts } from '../../grant/refresh.ts';
-import { grantGone, pickGrant } from '../../pick.ts';
+import { pickGrant } from '../../pick.ts';
 import { type Renewal, withoutToken } from '../../../grants/credential.ts';
-import { type Grant, isName } from '../../../grants/grant.ts';
+import { type Grant, isName, titleOf } from '../../../grants/grant.ts';
 import type { Provider } from '../../../grants/provider.ts';
 import { planRefresh, type RefreshPlan } from '../../../grants/refresh-plan.ts';
 import { type UseOutcome, useRefreshToken } from '../../../grants/refresh-token-use.ts';
@@ -35,6 +34,7 @@ import {
 import { type TokenIo } from '../../../oauth/http.ts';
 import { withDescription } from '../../../oauth/description.ts';
 import { scopesIn, ungrantedScopes } from '../../../oauth/scopes.ts';
+import { grantGone, type Obtained } from '../../../grants/keep.ts';
 
 export type LoginParts = Pick<ConnectRequest, 'context' | 'state' | 'upstream'>;
 

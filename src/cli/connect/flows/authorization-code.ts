@@ -15,7 +15,8 @@ import {
   writtenRedirectUri,
 } from '../browser/browser.ts';
 import { askForAnswer, type Loopback, openLoopback, type PasteExpectation } from '../browser/receive-code.ts';
-import type { ConnectRequest, Obtained } from '../request.ts';
+import type { ConnectRequest } from '../request.ts';
+import type { Obtained } from '../../../grants/keep.ts';
 
 /**
  * Runs a consent in a browser (RFC 6749 §4.1, RFC 7636, RFC 8252). Unlike other flows it stores the

@@ -9,12 +9,14 @@ import { isDpopKey } from '../../../schemes/dpop-proof.ts';
 import { type Context, withUpstreamClient } from '../../context.ts';
 import { isoTime, relativeTime } from '../../format.ts';
 import { findProvider } from '../../pick.ts';
-import { existingGrant, planDomains } from '../allowed-domains.ts';
+import { planDomains } from '../allowed-domains.ts';
 import { redirectOf, writtenRedirectUri } from '../browser/browser.ts';
 import { metadataOf } from '../../grant/set.ts';
 import { finishGrant, report } from '../finish-grant.ts';
-import { type ConnectOptions, type ConnectRequest, noting, timeoutOf } from '../request.ts';
+import { type ConnectOptions, type ConnectRequest, timeoutOf } from '../request.ts';
 import { obtainByCode } from './authorization-code.ts';
+import { existingGrant } from '../../../grants/keep.ts';
+import { noting } from '../../../grants/connected.ts';
 
 const defaultTimeoutMs = 3_600_000;
 

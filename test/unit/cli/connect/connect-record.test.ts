@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import type { AuditEvent, AuditLog } from '../../../../src/audit/event.ts';
 import { recordChange } from '../../../../src/audit/log.ts';
-import { noting } from '../../../../src/cli/connect/request.ts';
 import { SidekeyError } from '../../../../src/lib/errors.ts';
 import { aProvider } from '../../../support/provider.ts';
+import { noting } from '../../../../src/grants/connected.ts';
 
 function setup(append?: AuditLog['append']) {
   const events: AuditEvent[] = [];

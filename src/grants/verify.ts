@@ -1,24 +1,23 @@
 import { randomUUID } from 'node:crypto';
-import type { AuditLog } from '../../audit/event.ts';
-import type { ConnectRequest } from './request.ts';
-import type { SealedCredential } from '../../grants/credential.ts';
-import type { Probe, Provider } from '../../grants/provider.ts';
-import { SidekeyError } from '../../lib/errors.ts';
-import { readDetails } from '../../oauth/answer.ts';
-import { describeFault, findSidekeyError } from '../../oauth/description.ts';
-import { jsonObject, memberAt } from '../../oauth/http.ts';
-import { readBounded } from '../../lib/body.ts';
-import { withoutStop } from '../../lib/text.ts';
-import { parseAbsoluteTarget } from '../../policy/authority.ts';
-import { applyScheme } from '../../schemes/apply.ts';
-import type { AppliedRequest } from '../../schemes/scheme.ts';
-import { secretsOf } from '../../schemes/credential.ts';
-import { createNonces } from '../../schemes/dpop-proof.ts';
-import { needsProof, readProofAnswer } from '../../schemes/dpop.ts';
-import { pathWithout } from '../../schemes/path.ts';
-import { pathPrefixesOf, placementAt } from '../../schemes/placement.ts';
-import { sha256 } from '../../schemes/sigv4/signature.ts';
-import type { UpstreamClient } from '../../upstream/client.ts';
+import type { AuditEvent, AuditLog } from '../audit/event.ts';
+import type { SealedCredential } from './credential.ts';
+import type { Probe, Provider } from './provider.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { readDetails } from '../oauth/answer.ts';
+import { describeFault, findSidekeyError } from '../oauth/description.ts';
+import { jsonObject, memberAt } from '../oauth/http.ts';
+import { readBounded } from '../lib/body.ts';
+import { withoutStop } from '../lib/text.ts';
+import { parseAbsoluteTarget } from '../policy/authority.ts';
+import { applyScheme } from '../schemes/apply.ts';
+import type { AppliedRequest } from '../schemes/scheme.ts';
+import { secretsOf } from '../schemes/credential.ts';
+import { createNonces } from '../schemes/dpop-proof.ts';
+import { needsProof, readProofAnswer } from '../schemes/dpop.ts';
+import { pathWithout } from '../schemes/path.ts';
+import { pathPrefixesOf, placementAt } from '../schemes/placement.ts';
+import { sha256 } from '../schemes/sigv4/signature.ts';
+import type { UpstreamClient } from '../upstream/client.ts';
 
 type Details = NonNullable<SealedCredential['details']>;
 
@@ -44,7 +43,7 @@ const maxResponseBytes = 1_048_576;
 export async function verify(
   provider: Provider,
   sealed: SealedCredential,
-  { upstream, signal }: { readonly upstream: UpstreamClient; readonly signal: AbortSignal },
+  { upstream, signal }: Pick<VerifyRequest, 'upstream' | 'signal'>,
 ): Promise<Verified> {
   const { probe } = provider;
   const target = probe === null ? null : parseAbsoluteTarget(probe.url);
@@ -117,8 +116,14 @@ async function written(body: Buffer, rewrite: AppliedRequest['rewriteBody']): Pr
   return Buffer.concat(pieces);
 }
 
-interface VerifyRequest extends Pick<ConnectRequest, 'provider' | 'user' | 'upstream' | 'signal'> {
+/** A new credential of a user. */
+export interface VerifyRequest {
   readonly state: { readonly audit: Pick<AuditLog, 'append' | 'note'> };
+  readonly provider: Provider;
+  readonly user: string;
+  /** Client behind the address guard. */
+  readonly upstream: Pick<UpstreamClient, 'fetch'>;
+  readonly signal: AbortSignal;
 }
 
 /** The way in which a new credential was verified. */
@@ -182,35 +187,39 @@ export async function assertWorks(
   }
 }
 
-/** Records the access before the credential is sent. */
-async function recorded(
-  { provider, user, state }: Pick<VerifyRequest, 'provider' | 'user' | 'state'>,
-  send: () => Promise<Verified>,
-): Promise<Verified> {
-  const { probe } = provider;
+/** Records the access of the probe before the credential is sent. */
+async function recorded(request: VerifyRequest, send: () => Promise<Verified>): Promise<Verified> {
+  const { probe, inject } = request.provider;
   const target = probe === null ? null : parseAbsoluteTarget(probe.url);
   if (probe === null || target === null) return send();
-  const { scheme, host, port } = target.authority;
-  const plan = placementAt(provider.inject, target);
+  const plan = placementAt(inject, target);
   const [path = ''] = target.path.split('?', 1);
-  const event = {
-    exchange: randomUUID(),
-    user,
-    provider: provider.name,
-    method: methodOf(probe),
-    scheme,
-    host,
-    port,
-    path: plan instanceof SidekeyError ? path : pathWithout(path, pathPrefixesOf(plan)),
-    reason: 'verification',
-  };
+  const shown = plan instanceof SidekeyError ? path : pathWithout(path, pathPrefixesOf(plan));
+  const access = { method: methodOf(probe), ...target.authority, path: shown, reason: 'verification' };
+  return recordAccess(request, access, send, (verified) =>
+    'status' in verified ? verified.status : undefined,
+  );
+}
+
+/**
+ * Records an access of Sidekey itself before a credential is sent, and its outcome.
+ *
+ * @throws SidekeyError `audit_unavailable`; errors of `send`
+ */
+export async function recordAccess<T>(
+  { provider, user, state }: Pick<VerifyRequest, 'provider' | 'user' | 'state'>,
+  access: Pick<AuditEvent, 'method' | 'scheme' | 'host' | 'port' | 'path' | 'reason'>,
+  send: () => Promise<T>,
+  statusOf: (answer: T) => number | undefined,
+): Promise<T> {
+  const event = { ...access, exchange: randomUUID(), user, provider: provider.name };
   await state.audit.append({ ...event, event: 'access', outcome: 'allow' });
-  let verified: Verified | undefined;
+  let status: number | undefined;
   try {
-    verified = await send();
-    return verified;
+    const answer = await send();
+    status = statusOf(answer);
+    return answer;
   } finally {
-    const status = verified !== undefined && 'status' in verified ? verified.status : undefined;
     state.audit.note({ ...event, event: 'outcome', outcome: status === undefined ? 'failed' : 'ok', status });
   }
 }

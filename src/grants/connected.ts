@@ -1,0 +1,132 @@
+import { isRecorded } from '../audit/log.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { askUserinfo, type IdentityAnswer } from '../oauth/identity.ts';
+import { parseAbsoluteTarget } from '../policy/authority.ts';
+import type { ActivityNotes } from './activity.ts';
+import type { Grant } from './grant.ts';
+import { detailed, keepGrant, type KeepState, type Obtained, refuseOtherProvider } from './keep.ts';
+import type { OpenedGrant } from './registry.ts';
+import { assertWorks, recordAccess, type Verification, type VerifyRequest } from './verify.ts';
+
+/** The end of a flow: the credential is verified, its account asked for, and both are stored as a grant. */
+
+/** A grant to store. */
+interface StoreRequest extends VerifyRequest {
+  readonly state: KeepState & { readonly activity: ActivityNotes };
+  readonly name: string;
+  /** The audience to seal. */
+  readonly audience: readonly string[];
+  /** The flow that obtained the credential. */
+  readonly flow: string;
+  /** False: the credential is stored unverified. */
+  readonly verify: boolean | undefined;
+  /** Reason for the audit log. */
+  readonly reason?: string | undefined;
+  /** Returns the reason that the grant of that name must not be replaced by this account; absent: it may be. */
+  readonly refusesAccount?: (details: Details) => SidekeyError | null;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+type Details = Readonly<Record<string, string>>;
+
+/** A stored grant. */
+interface Stored {
+  readonly grant: Grant;
+  /** True if a grant of that name existed; it kept its id. */
+  readonly replaced: boolean;
+  readonly details: Details;
+  readonly verification: Verification;
+  /** The reason that the account is not known: the end of a sentence. Null: it is, or nothing tells it. */
+  readonly unknown: string | null;
+}
+
+/**
+ * Verifies and stores a credential with the name of its account.
+ *
+ * @param checking runs the check of the credential
+ * @throws SidekeyError `already_exists`, `audit_unavailable`; errors of `assertWorks` and `keepGrant`
+ */
+export async function storeGrant(
+  request: StoreRequest,
+  obtained: Obtained,
+  checking: <T>(check: () => Promise<T>) => Promise<T> = (check) => check(),
+): Promise<Stored> {
+  const { state, provider, name, user, flow, audience } = request;
+  const { scopes } = obtained;
+  const how = { isIssued: flow !== 'token' && flow !== 'import', isWanted: request.verify !== false };
+  const verification = await checking(() =>
+    assertWorks(request, { credential: obtained.credential, audience }, how),
+  );
+  const identity = await identityOf(request, obtained);
+  const credential =
+    obtained.credential.type === 'oauth2' ? { ...obtained.credential, flow } : obtained.credential;
+  const named = { ...identity.claims, ...obtained.details };
+  // The answer to the verification may repeat the token response under other names.
+  const known = new Set(Object.values(named));
+  const more = Object.entries(verification.details ?? {}).filter(([, value]) => !known.has(value));
+  const details = { ...Object.fromEntries(more), ...named };
+  const refusal = request.refusesAccount?.(details) ?? null;
+  if (refusal !== null) throw refusal;
+  const { grant, replaced } = await keepGrant(
+    state,
+    { name, user, provider: provider.name, scopes },
+    { credential, audience, ...detailed(details) },
+    {
+      event: 'grant.connected',
+      reason: request.reason,
+      keepsOut: (existing) => refuseOtherProvider(existing, provider.name),
+      now: request.now,
+    },
+  );
+  // The credential is new, so the earlier failure no longer applies.
+  if (replaced && credential.type === 'oauth2') void state.activity.refreshed(grant.id);
+  return { grant, replaced, details, verification, unknown: identity.unknown };
+}
+
+/** Returns the account of a person's consent. The answer of the userinfo endpoint has precedence over the ID token. */
+async function identityOf(
+  request: StoreRequest,
+  { credential, identity = {} }: Obtained,
+): Promise<Pick<Stored, 'unknown'> & { readonly claims: Details }> {
+  const { provider, flow, upstream, signal, now } = request;
+  const endpoint = provider.userinfoEndpoint;
+  const target = endpoint === null ? null : parseAbsoluteTarget(endpoint);
+  const isConsent = flow === 'authorization_code' || flow === 'device_code';
+  if (!isConsent || credential.type !== 'oauth2' || endpoint === null || target === null) {
+    return { claims: identity, unknown: null };
+  }
+  const [path = ''] = target.path.split('?', 1);
+  const answer = await recordAccess<IdentityAnswer>(
+    request,
+    { method: 'GET', ...target.authority, path, reason: 'account' },
+    () => askUserinfo(endpoint, credential, identity['sub'], { fetch: upstream.fetch, now, signal }),
+    ({ status }) => status,
+  );
+  return answer.kind === 'known'
+    ? { claims: { ...identity, ...answer.claims }, unknown: null }
+    : { claims: identity, unknown: answer.reason };
+}
+
+/**
+ * Connects a grant. Records the attempt before the provider or the user is asked, and its failure.
+ *
+ * @throws SidekeyError `audit_unavailable`; errors of `connect`
+ */
+export async function noting<T>(
+  { state, provider, user }: Pick<VerifyRequest, 'state' | 'provider' | 'user'>,
+  existing: OpenedGrant | null,
+  connect: () => Promise<T>,
+): Promise<T> {
+  const event = { grant: existing?.grant.id, user, provider: provider.name } as const;
+  await state.audit.append({ ...event, event: 'grant.connecting' });
+  try {
+    return await connect();
+  } catch (error) {
+    if (!isRecorded(error)) {
+      const code = error instanceof SidekeyError ? error.code : 'internal';
+      state.audit.note({ ...event, event: 'grant.connected', outcome: 'failed', code });
+    }
+    throw error;
+  }
+}

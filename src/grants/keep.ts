@@ -1,0 +1,171 @@
+import { randomUUID } from 'node:crypto';
+import type { AuditEventName, AuditLog } from '../audit/event.ts';
+import { recordChange } from '../audit/log.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import type { Store } from '../store/store.ts';
+import type { Vault } from '../vault/vault.ts';
+import type { Identity } from '../oauth/answer.ts';
+import type { Credential, SealedCredential } from './credential.ts';
+import { type Grant, titleOf } from './grant.ts';
+import type { Provider } from './provider.ts';
+import { type NewGrant, openRegistry, type OpenedGrant, type Registry } from './registry.ts';
+
+/** Open parts of a state that storing a grant needs. */
+export interface KeepState {
+  readonly store: Store;
+  readonly vault: Vault;
+  readonly grants: Registry;
+  readonly audit: AuditLog;
+}
+
+/** Result of a flow. */
+export interface Obtained {
+  readonly credential: Credential;
+  /** Scopes that the provider granted. */
+  readonly scopes: readonly string[];
+  /** See `SealedCredential`. */
+  readonly details?: Readonly<Record<string, string>>;
+  /** See `Consented`. */
+  readonly identity?: Identity;
+}
+
+interface KeepOptions {
+  readonly event: Extract<AuditEventName, 'grant.added' | 'grant.connected'>;
+  /** Reason for the audit file, if it is more than a replacement. */
+  readonly reason?: string | undefined;
+  /** Returns the reason that an existing grant must not be replaced; null: it may be replaced. */
+  readonly keepsOut: (existing: Grant) => SidekeyError | null;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+export interface KeptGrant {
+  readonly grant: Grant;
+  /** The credential replaced an older one, and the grant kept its ID. */
+  readonly replaced: boolean;
+}
+
+/**
+ * Stores a credential of a user. A grant of the same name and user keeps its id, and becomes `active`. The
+ * audit log records it first.
+ *
+ * @throws SidekeyError of `keepsOut`; `audit_unavailable`; errors of `Registry`
+ */
+export async function keepGrant(
+  state: KeepState,
+  wanted: NewGrant,
+  sealed: SealedCredential,
+  { event: name, reason, keepsOut, now }: KeepOptions,
+): Promise<KeptGrant> {
+  const { user, provider } = wanted;
+  const dated = withConsent(sealed, now());
+  const existing = await findExact(state.grants, wanted);
+  const refusal = existing === null ? null : keepsOut(existing);
+  if (refusal !== null) throw refusal;
+  const id = existing?.id ?? randomUUID();
+  const event = { event: name, grant: id, user, provider } as const;
+  if (existing === null) {
+    const registry = openRegistry({ store: state.store, vault: state.vault, now, newId: () => id });
+    const grant = await recordChange(state.audit, { ...event, reason }, () => registry.add(wanted, dated));
+    return { grant, replaced: false };
+  }
+  const why = reason === undefined ? 'replaced' : `replaced; ${reason}`;
+  const grant = await recordChange(state.audit, { ...event, reason: why }, () =>
+    replaceWhatever(state.grants, id, wanted, dated),
+  );
+  return { grant, replaced: true };
+}
+
+/** Returns the member that names the account, if there are details. */
+export function detailed(details: SealedCredential['details'] = {}): Pick<SealedCredential, 'details'> {
+  return Object.keys(details).length === 0 ? {} : { details };
+}
+
+/** Adds the time of consent: some refresh tokens end a fixed time after it. */
+function withConsent(sealed: SealedCredential, consentedAt: number): SealedCredential {
+  const { credential } = sealed;
+  return credential.type === 'oauth2' ? { ...sealed, credential: { ...credential, consentedAt } } : sealed;
+}
+
+/** Returns the grant of a user with exactly that name; null: none. */
+export async function findExact(
+  grants: Registry,
+  { name, user }: Pick<Grant, 'name' | 'user'>,
+): Promise<Grant | null> {
+  return (await grants.list()).find((grant) => grant.name === name && grant.user === user) ?? null;
+}
+
+/** Replaces the credential. It takes precedence over one that a refresh stored at the same time. */
+async function replaceWhatever(
+  grants: Registry,
+  id: string,
+  { provider, scopes }: NewGrant,
+  sealed: SealedCredential,
+): Promise<Grant> {
+  for (;;) {
+    const stored = await grants.read(id);
+    if (stored === null) throw grantGone();
+    const grant = await grants.replaceCredential(stored.grant, sealed, { provider, scopes });
+    if (grant !== null) return grant;
+  }
+}
+
+/**
+ * Returns the grant that is reconnected; null: there is none of that name.
+ *
+ * @throws SidekeyError `already_exists` if it belongs to another provider
+ */
+export async function existingGrant(
+  { grants }: Pick<KeepState, 'grants'>,
+  wanted: Pick<Grant, 'name' | 'user' | 'provider'>,
+): Promise<OpenedGrant | null> {
+  const found = await findExact(grants, wanted);
+  if (found === null) return null;
+  const refusal = refuseOtherProvider(found, wanted.provider);
+  if (refusal !== null) throw refusal;
+  return grants.read(found.id);
+}
+
+/** A consent never changes the provider of a grant. */
+export function refuseOtherProvider(existing: Grant, provider: string): SidekeyError | null {
+  if (existing.provider === provider) return null;
+  return new SidekeyError(
+    'already_exists',
+    `There is a grant ${titleOf(existing)} already, of the provider ${existing.provider}.`,
+    { hint: 'call this one by another name: --name NAME' },
+  );
+}
+
+/**
+ * Returns the client secret: that of a new registration, else the one sealed with the existing grant. Null:
+ * the provider definition is complete.
+ */
+export function ownSecret(
+  provider: Pick<Provider, 'clientId' | 'clientSecret'>,
+  registered: string | null,
+  existing: OpenedGrant | null,
+): string | null {
+  if (registered !== null || provider.clientSecret !== null) return registered;
+  const credential = existing?.sealed.credential;
+  return credential?.type === 'oauth2' && credential.clientId === provider.clientId
+    ? credential.clientSecret
+    : null;
+}
+
+/** Returns the provider with that client secret. */
+export function withSecret(provider: Provider, secret: string | null): Provider {
+  return secret === null ? provider : { ...provider, clientSecret: async () => secret };
+}
+
+/** Adds the client secret to an obtained credential, because later refreshes need it. */
+export function sealingSecret(obtained: Obtained, { clientId }: Provider, secret: string | null): Obtained {
+  const { credential } = obtained;
+  if (secret === null || credential.type !== 'oauth2') return obtained;
+  return { ...obtained, credential: { ...credential, clientId, clientSecret: secret } };
+}
+
+export function grantGone(): SidekeyError {
+  return new SidekeyError('grant_missing', 'The grant was removed at the same time.', {
+    hint: 'sidekey grant list',
+  });
+}
