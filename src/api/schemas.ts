@@ -237,6 +237,12 @@ const leaseMembers = {
 
 export const lease = z.strictObject(leaseMembers).meta({ id: 'Lease' });
 
+export const leaseInFull = z.strictObject({ ...leaseMembers, warnings: texts }).meta({ id: 'LeaseInFull' });
+
+export const renewedLease = z
+  .strictObject({ ...leaseMembers, capped_by: z.string().nullable(), warnings: texts })
+  .meta({ id: 'RenewedLease' });
+
 export const createdLease = z
   .strictObject({
     ...leaseMembers,

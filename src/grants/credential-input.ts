@@ -48,8 +48,8 @@ const belongs: Readonly<Record<Type, ReadonlySet<FieldName>>> = {
     'client_secret',
     'token_endpoint',
   ]),
-  api_key: new Set(['value', 'api_key']),
-  jwt: new Set(['value', 'jwt']),
+  api_key: new Set(['value', 'api_key', 'scope']),
+  jwt: new Set(['value', 'jwt', 'scope']),
   basic: new Set(['username', 'password']),
   headers: new Set(['headers']),
   aws: new Set(['access_key_id', 'secret_access_key', 'session_token', 'region']),
@@ -154,10 +154,13 @@ function readObject(object: JsonObject, clock: () => number): CredentialInput {
     case 'oauth2':
       return oauth2(fields, now);
     case 'api_key':
-      return plain({ type, value: token(fields, one(fields, ['value', 'api_key'], type), type) });
+      return {
+        credential: { type, value: token(fields, one(fields, ['value', 'api_key'], type), type) },
+        scopes: scopesOf(fields),
+      };
     case 'jwt': {
       const value = token(fields, one(fields, ['value', 'jwt'], type), type);
-      return plain({ type, value, expiresAt: jwtExpiry(value) });
+      return { credential: { type, value, expiresAt: jwtExpiry(value) }, scopes: scopesOf(fields) };
     }
     case 'basic': {
       const username = string(fields, one(fields, ['username'], type), type);

@@ -54,6 +54,8 @@ export interface SidekeyOptions {
   readonly ticketMaterial?: Uint8Array;
   /** The local callers that need no token. */
   readonly isTrustedPeer?: ProxyParts['isTrustedPeer'];
+  /** Runs commands for the API. */
+  readonly commands?: ProxyParts['commands'];
 }
 
 export const bearerToken = 'token-of-the-grant-0123456789';
@@ -92,6 +94,7 @@ export async function startSidekey(options: SidekeyOptions = {}): Promise<TestSi
     env,
     ticketMaterial: options.ticketMaterial,
     isTrustedPeer: options.isTrustedPeer,
+    commands: options.commands,
   });
   onTestFinished(() => proxy.close());
 

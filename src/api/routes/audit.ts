@@ -90,7 +90,8 @@ async function streamEvents(
   const encoder = new TextEncoder();
   const body = new ReadableStream<Uint8Array>({
     start(controller) {
-      const put = (piece: string) => controller.enqueue(encoder.encode(piece));
+      // A client that has left has closed the controller.
+      const put = (piece: string) => stop.signal.aborted || controller.enqueue(encoder.encode(piece));
       const beat = () => {
         put(': \n\n');
         cancel = timers.after(beatMs, beat);
@@ -98,17 +99,12 @@ async function streamEvents(
       let cancel = timers.after(beatMs, beat);
       put(': \n\n');
       const send = async () => {
-        try {
-          for await (const each of events)
-            if (matches(each)) put(`id: ${keyOf(each)}\ndata: ${JSON.stringify(each)}\n\n`);
-        } finally {
-          cancel();
-        }
+        for await (const each of events)
+          if (matches(each)) put(`id: ${keyOf(each)}\ndata: ${JSON.stringify(each)}\n\n`);
       };
-      send().then(
-        () => controller.close(),
-        (error: unknown) => controller.error(error),
-      );
+      void send()
+        .catch((error: unknown) => stop.signal.aborted || controller.error(error))
+        .finally(() => cancel());
     },
     cancel: () => stop.abort(),
   });

@@ -50,7 +50,9 @@ const explanation = z
     held: z.boolean().describe('True: a person is asked.'),
     outcome: z.string(),
     code: z.string().optional(),
-    hint: z.string().nullable().optional(),
+    status: z.int().optional(),
+    message: z.string().optional(),
+    hint: z.string().optional(),
     steps: z.array(z.looseObject({ step: z.string(), ok: z.boolean(), text: z.string() })),
   })
   .meta({ id: 'Explanation' });

@@ -157,12 +157,9 @@ export const tokenRoutes: readonly AnyRoute[] = [
       const { integration_key, provider, token_type, token_data, scopes, expires_at } = body;
       const { scope = scopes?.join(' '), ...data } = token_data;
       const secret = token_type === 'jwt' && data.jwt === undefined ? { jwt: data.access_token } : data;
-      const credential = {
-        type: token_type,
-        ...secret,
-        ...(scope === undefined ? {} : { scope }),
-        expires_at,
-      };
+      const isOAuth = token_type === 'oauth2';
+      const end = isOAuth ? { expires_at } : {};
+      const credential = { type: token_type, ...secret, ...(scope === undefined ? {} : { scope }), ...end };
       await parts.runCommand(
         {
           command: 'grant import',
@@ -174,6 +171,11 @@ export const tokenRoutes: readonly AnyRoute[] = [
         originOf(caller),
       );
       const created = await find({ params: { ...params, integration_key } }, parts);
+      if (!isOAuth && expires_at !== undefined) {
+        // A key has no end of its own: the grant gets it.
+        const call = { command: 'grant set', args: [created.id], options: { expires: expires_at } };
+        await parts.runCommand(call, originOf(caller));
+      }
       return metadataOf(created, parts.now());
     },
   }),

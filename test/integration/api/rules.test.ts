@@ -1,0 +1,179 @@
+import { describe, expect, it } from 'vitest';
+import { startService } from '../../support/service.ts';
+
+const agent = (name: string) => ({ body: { name } });
+
+describe('Idempotency-Key', () => {
+  it('repeats the first answer, also its secret, and does the work once', async () => {
+    const { call } = await startService();
+    const request = { ...agent('ci'), headers: { 'idempotency-key': 'k1' } };
+    const first = await call('POST /v2/agents', request);
+    const second = await call('POST /v2/agents', request);
+    expect(first.status).toBe(201);
+    expect(second.body).toEqual(first.body);
+    expect(second.headers.get('idempotency-replayed')).toBe('true');
+    expect((await call('GET /v2/agents')).body.data).toHaveLength(1);
+  });
+
+  it('refuses another request with the same key, and keeps the keys of callers apart', async () => {
+    const { call, key } = await startService();
+    const headers = { 'idempotency-key': 'k1' };
+    await call('POST /v2/agents', { ...agent('a'), headers });
+    expect((await call('POST /v2/agents', { ...agent('b'), headers })).body.code).toBe(
+      'idempotency_conflict',
+    );
+    expect((await call('POST /v2/agents', { ...agent('b'), headers, key: await key() })).status).toBe(201);
+  });
+
+  it('keeps no answer of an error', async () => {
+    const { call } = await startService();
+    const headers = { 'idempotency-key': 'k1' };
+    const order = { body: { agent: 'ci', grants: ['x'], purpose: 'p' }, headers };
+    expect((await call('POST /v2/leases', order)).status).toBe(404);
+    await call('POST /v2/agents', agent('ci'));
+    expect((await call('POST /v2/leases', order)).body.code).toBe('grant_missing');
+  });
+
+  it('does the work of two requests at once only once', async () => {
+    const { call } = await startService();
+    const request = { ...agent('ci'), headers: { 'idempotency-key': 'k1' } };
+    const answers = await Promise.all([1, 2, 3].map(() => call('POST /v2/agents', request)));
+    expect(answers.filter(({ status }) => status === 201).length).toBeGreaterThan(0);
+    for (const { status, body } of answers) {
+      if (status !== 201) expect(body.code).toBe('idempotency_conflict');
+    }
+    expect((await call('GET /v2/agents')).body.data).toHaveLength(1);
+  });
+});
+
+describe('If-Match', () => {
+  it('refuses a change of what somebody else changed since, and accepts it with the new tag', async () => {
+    const { call, sidekey } = await startService();
+    await sidekey.grant(['api.example.com'], { name: 'desk' });
+    const tag = async () => (await call('GET /v2/grants/desk')).headers.get('etag') ?? '';
+    const before = await tag();
+    expect((await call('PATCH /v2/grants/desk', { body: { labels: ['a'] } })).status).toBe(200);
+    const late = { body: { labels: ['b'] }, headers: { 'if-match': before } };
+    expect((await call('PATCH /v2/grants/desk', late)).body.code).toBe('precondition_failed');
+    const fresh = { body: { labels: ['b'] }, headers: { 'if-match': await tag() } };
+    expect((await call('PATCH /v2/grants/desk', fresh)).status).toBe(200);
+  });
+
+  it('lets one of two concurrent changes through', async () => {
+    const { call, sidekey } = await startService();
+    await sidekey.grant(['api.example.com'], { name: 'desk' });
+    const tag = (await call('GET /v2/grants/desk')).headers.get('etag') ?? '';
+    const answers = await Promise.all(
+      ['a', 'b'].map((label) =>
+        call('PATCH /v2/grants/desk', { body: { labels: [label] }, headers: { 'if-match': tag } }),
+      ),
+    );
+    expect(answers.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([200, 412]);
+  });
+
+  it('is required to replace the config, and an edit of the file in between is kept', async () => {
+    const { call } = await startService();
+    const { body, headers } = await call('GET /v2/config');
+    expect((await call('PUT /v2/config', { body: { text: body.text } })).body.code).toBe(
+      'precondition_required',
+    );
+    const wrong = { body: { text: 'version: 9\n' }, headers: { 'if-match': headers.get('etag') ?? '' } };
+    expect((await call('PUT /v2/config', wrong)).body.code).toBe('config_invalid');
+    expect((await call('GET /v2/config')).body.text).toBe(body.text);
+  });
+
+  it('has a counterpart that saves the answer: If-None-Match', async () => {
+    const { call } = await startService();
+    const tag = (await call('GET /v2/agents')).headers.get('etag') ?? '';
+    expect((await call('GET /v2/agents', { headers: { 'if-none-match': tag } })).status).toBe(304);
+  });
+});
+
+describe('a list', () => {
+  it('has pages without repetition, also when an entry is removed in between', async () => {
+    const { call } = await startService();
+    for (const name of ['a', 'b', 'c', 'd', 'e']) await call('POST /v2/agents', agent(name));
+    const seen: string[] = [];
+    let cursor: string | null = null;
+    do {
+      const query: string = cursor === null ? '' : `&cursor=${cursor}`;
+      const { body } = await call(`GET /v2/agents?limit=2${query}`);
+      seen.push(...body.data.map(({ name }: { name: string }) => name));
+      if (cursor === null) await call('DELETE /v2/agents/a');
+      cursor = body.next_cursor;
+    } while (cursor !== null);
+    expect(seen).toEqual(['a', 'b', 'c', 'd', 'e']);
+  });
+
+  it('refuses a cursor that is none, and a limit out of bounds', async () => {
+    const { call } = await startService();
+    for (const query of ['cursor=x', 'limit=0', 'limit=201', 'limit=x', 'color=red']) {
+      expect((await call(`GET /v2/agents?${query}`)).body.code, query).toBe('input_invalid');
+    }
+  });
+});
+
+describe('an error of the API', () => {
+  it('names the member that is not valid, and not its value', async () => {
+    const { call } = await startService();
+    const { status, body, headers } = await call('POST /v2/agents', {
+      body: { name: 'bad name', secret: 'x' },
+    });
+    expect(status).toBe(400);
+    expect(headers.get('content-type')).toBe('application/problem+json');
+    expect(body.detail).toMatch(/^body\.name: /);
+    expect(JSON.stringify(body)).not.toContain('bad name');
+  });
+
+  it('says what a path without a route has instead', async () => {
+    const { call } = await startService();
+    expect((await call('PUT /v2/grants')).body).toMatchObject({
+      code: 'method_not_allowed',
+      hint: 'its methods: GET, POST',
+    });
+    expect((await call('GET /v3/grants')).body.code).toBe('not_found');
+    expect((await call('POST /v2/agents', { body: 'x'.repeat(1_048_577) })).body.code).toBe('body_too_large');
+  });
+});
+
+describe('the stream of the audit log', () => {
+  it('sends the last lines and new ones that meet the conditions', async () => {
+    const { call, url, key } = await startService();
+    await call('POST /v2/agents', agent('before'));
+    const stop = new AbortController();
+    const response = await fetch(`${url}/v2/audit/stream?event=agent.added&lines=50`, {
+      headers: { 'x-api-key': await key() },
+      signal: stop.signal,
+    });
+    expect(response.headers.get('content-type')).toBe('text/event-stream');
+    let text = '';
+    const reader = response.body!.getReader();
+    const until = async (part: string) => {
+      while (!text.includes(part)) text += new TextDecoder().decode((await reader.read()).value);
+    };
+    await until('"agent":"before"');
+    await call('POST /v2/agents', agent('after'));
+    await until('"agent":"after"');
+    expect(text).not.toContain('proxy.started');
+    expect(text).toMatch(/^id: .+:\d+$/m);
+    stop.abort();
+  });
+
+  it('has only the lines of its user for a key for one user', async () => {
+    const { call, url, key } = await startService();
+    for (const user of ['bob', 'alice']) {
+      const token_data = { api_key: 'ghp_0123456789abcdef0123456789abcdef0123' };
+      const body = { integration_key: 'gh', provider: 'github', token_type: 'api_key', token_data };
+      await call(`POST /v2/users/${user}/tokens`, { body });
+    }
+    const headers = { 'x-api-key': await key({ role: 'user', user: 'alice' }) };
+    const response = await fetch(`${url}/v2/audit/stream?lines=50`, { headers });
+    let text = '';
+    const reader = response.body!.getReader();
+    while (!text.includes('grant.added')) text += new TextDecoder().decode((await reader.read()).value);
+    await reader.cancel();
+    expect(text).toContain('"user":"alice"');
+    expect(text).not.toContain('bob');
+    expect((await fetch(`${url}/v2/audit/stream?user=bob`, { headers })).status).toBe(404);
+  });
+});
