@@ -236,6 +236,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       ...running,
       tokens,
       approvals: approvals.queue,
+      quota,
       fetch: () => upstream.fetch,
       url: () => approvals.url ?? '',
       log,

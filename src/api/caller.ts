@@ -1,8 +1,10 @@
 import { hashToken } from '../agents/authentication.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import type { ApiKeyRecord } from '../store/store.ts';
+import type { RuleLimit } from '../policy/rule.ts';
+import type { ApiKeyRecord, PersonRecord } from '../store/store.ts';
 import type { ServiceParts } from './parts.ts';
 import { roles, type Scope, scopesOf, type Role } from './scopes.ts';
+import { createWebSessions } from './web-session.ts';
 
 /** The authenticated caller of a request to the API. */
 export interface Caller {
@@ -19,32 +21,84 @@ export interface Caller {
 /** Milliseconds between records of the use of a key. */
 const usedEveryMs = 60_000;
 
+/** Failures of one address within a minute, over all processes. */
+const maxFailures = 20;
+
 /**
- * Returns the function that authenticates requests. The store is asked for the hash of the key, so the time of the answer
- * says nothing about the keys that exist.
+ * Returns the function that authenticates requests: by a key, or by the cookie of a person. The store is asked for hashes,
+ * so the time of the answer says nothing about the secrets that exist.
  */
-export function authenticator({ store, now }: Pick<ServiceParts, 'store' | 'now'>) {
-  return async (headers: Headers, address: string): Promise<Caller> => {
-    const key = keyOf(headers);
-    const record = key === null ? null : await store.apiKeys.find(hashToken(key));
-    if (record === null) throw new SidekeyError('api_auth_required');
-    const { name, user, expiresAt, usedAt } = record;
+export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now' | 'quota' | 'url'>) {
+  const { store, now, quota } = parts;
+  const sessions = createWebSessions(parts);
+
+  async function byKey(key: string): Promise<Omit<Caller, 'address'> | null> {
+    const record = await store.apiKeys.find(hashToken(key));
+    if (record === null) return null;
+    const { name, user, expiresAt, usedAt, person } = record;
     const at = now();
-    const role = roles.find((each) => each === record.role);
-    if (role === undefined || (expiresAt !== null && expiresAt <= at)) {
-      throw new SidekeyError('api_auth_required');
-    }
+    const role = roleOf(record.role);
+    const owner = person === null ? null : await store.people.get(person);
+    // A key outlives neither its person nor the role of the person.
+    const isOrphan = person !== null && owner?.disabledAt !== null;
+    if (role === null || isOrphan || (expiresAt !== null && expiresAt <= at)) return null;
     if (usedAt === null || at - usedAt >= usedEveryMs) await store.apiKeys.noteUse(name, at);
-    return { name: `key ${name}`, role, scopes: scopesFor(role, record), user, address };
+    const most = owner === null ? scopesOf(role) : scopesOf(roleOf(owner.role) ?? 'user');
+    const own = [...scopesFor(role, record)].filter((scope) => most.has(scope) || scope === 'tokens:read');
+    return { name: `key ${name}`, role, scopes: new Set(own), user: (owner && userOf(owner)) ?? user };
+  }
+
+  return async (headers: Headers, address: string, method = 'GET'): Promise<Caller> => {
+    const [key, ...more] = keysOf(headers);
+    if (key !== undefined) {
+      const found = more.length > 0 ? null : await byKey(key);
+      if (found !== null) return { ...found, address };
+      throw refused(address);
+    }
+    const person = await sessions.personOf(headers, method);
+    const role = person === null ? null : roleOf(person.role);
+    if (person === null || role === null) throw refused(address);
+    return { name: person.name, role, scopes: scopesOf(role), user: userOf(person), address };
   };
+
+  /** Counts the failure. An address with many gets another answer; a valid key is accepted from it all the same. */
+  function refused(address: string): SidekeyError {
+    const key = `api sign-in ${address.replace(/:\d+$/, '')}`;
+    const limit: RuleLimit = {
+      kind: 'rate',
+      per: 'rule',
+      count: maxFailures,
+      perMs: 60_000,
+      burst: maxFailures,
+      key,
+    };
+    const taken = quota.take([limit], { agent: null, grant: '' }, now());
+    if (taken.ok) return new SidekeyError('api_auth_required');
+    return new SidekeyError(
+      'rate_limited',
+      'There were too many requests without a valid key from this address.',
+      {
+        hint: 'wait, and send a valid key',
+        retryAfterMs: taken.retryAfterMs,
+      },
+    );
+  }
 }
 
-/** Returns the key of a request; null: none, or two different ones. */
-function keyOf(headers: Headers): string | null {
-  const [, bearer] = /^Bearer +(\S+) *$/i.exec(headers.get('authorization') ?? '') ?? [];
-  const keys = new Set([headers.get('x-api-key'), bearer].filter((key) => key != null));
-  const [key] = keys;
-  return key !== undefined && keys.size === 1 && key.startsWith('sk_') ? key : null;
+function roleOf(text: string): Role | null {
+  return roles.find((each) => each === text) ?? null;
+}
+
+/** Returns the only user whose things a person may touch; null: all. */
+function userOf({ name, role, user }: PersonRecord): string | null {
+  return role === 'user' ? (user ?? name) : user;
+}
+
+/** Returns the different keys of a request. */
+function keysOf(headers: Headers): readonly string[] {
+  const authorization = headers.get('authorization');
+  const [, bearer] = /^Bearer +(\S+) *$/i.exec(authorization ?? '') ?? [];
+  return [...new Set([headers.get('x-api-key'), bearer ?? authorization].filter((key) => key !== null))];
 }
 
 /** Returns the scopes of a key: those of its role, or the part of them that it lists. */

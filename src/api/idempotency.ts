@@ -1,6 +1,5 @@
 import { hash } from 'node:crypto';
 import { SidekeyError } from '../lib/errors.ts';
-import { isSystemError } from '../lib/errors.ts';
 import type { Caller } from './caller.ts';
 import type { ServiceParts } from './parts.ts';
 
@@ -42,12 +41,11 @@ export function createIdempotency({
   vault,
   now,
 }: Pick<ServiceParts, 'store' | 'vault' | 'now'>): Idempotency {
-  const write = (id: string, kept: Kept) =>
-    sessions.insert({
-      id,
-      expiresAt: now() + keptMs,
-      sealed: vault.seal(contextOf(id), Buffer.from(JSON.stringify(kept))),
-    });
+  const recordOf = (id: string, kept: Kept) => ({
+    id,
+    expiresAt: now() + keptMs,
+    sealed: vault.seal(contextOf(id), Buffer.from(JSON.stringify(kept))),
+  });
 
   return {
     async once({ key, caller, path, bytes }, work) {
@@ -67,9 +65,9 @@ export function createIdempotency({
         );
       }
       try {
-        await write(id, { request, answer: null });
+        await sessions.insert(recordOf(id, { request, answer: null }));
       } catch (error) {
-        if (isTaken(error)) throw underWay();
+        if (error instanceof SidekeyError && error.code === 'already_exists') throw underWay();
         throw error;
       }
       let response: Response;
@@ -80,19 +78,11 @@ export function createIdempotency({
         throw error;
       }
       const body = await response.clone().text();
-      await sessions.take(id);
       const type = response.headers.get('content-type') ?? '';
-      await write(id, { request, answer: { status: response.status, type, body } });
+      await sessions.put(recordOf(id, { request, answer: { status: response.status, type, body } }));
       return response;
     },
   };
-}
-
-/** Reports whether another request inserted the record first. */
-function isTaken(error: unknown): boolean {
-  return (
-    (error instanceof SidekeyError && error.code === 'internal') || isSystemError(error, 'SQLITE_CONSTRAINT')
-  );
 }
 
 function underWay(): SidekeyError {

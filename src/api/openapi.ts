@@ -26,7 +26,7 @@ export function openApiDocument(routes: readonly AnyRoute[], url: string): Json 
       operationId: row.id,
       tags: [row.tag],
       summary: row.summary,
-      description: `Scope: \`${row.scope}\`.`,
+      description: row.scope === null ? 'Scope: none.' : `Scope: \`${row.scope}\`.`,
       parameters: [...pathParameters(row.path), ...queryParameters(row, shape), ...headerParameters(row)],
       ...(row.body === undefined
         ? {}

@@ -7,6 +7,7 @@ import type { Registry } from '../grants/registry.ts';
 import type { TokenSource } from '../grants/token-source.ts';
 import type { Log } from '../lib/log.ts';
 import type { Timers } from '../lib/timers.ts';
+import type { Quota } from '../quota/quota.ts';
 import type { Store } from '../store/store.ts';
 import type { Vault } from '../vault/vault.ts';
 
@@ -19,6 +20,8 @@ export interface ServiceParts {
   readonly activity: ActivityNotes;
   readonly tokens: TokenSource;
   readonly approvals: ApprovalQueue;
+  /** Counts over all processes. */
+  readonly quota: Quota;
   /** Returns the config in force, after a change of the file has been read. */
   readonly config: () => Promise<Config>;
   /** Returns the guarded `fetch` in force. */

@@ -25,7 +25,8 @@ interface Route<Query = never, Body = never> {
   readonly id: string;
   readonly tag: string;
   readonly summary: string;
-  readonly scope: Scope;
+  /** Scope that the caller needs; null: every caller may. */
+  readonly scope: Scope | null;
   /**
    * Returns the user whose things the request touches; null: nothing of a single user. Callers that are limited to a user
    * may use only routes that have it.

@@ -4,6 +4,7 @@ import { approvalRoutes } from './routes/approvals.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { domainRoutes } from './routes/domains.ts';
 import { grantRoutes } from './routes/grants.ts';
+import { callerRoutes } from './routes/people.ts';
 import { systemRoutes } from './routes/system.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 
@@ -19,4 +20,5 @@ export const routes: readonly AnyRoute[] = [
   ...approvalRoutes,
   ...auditRoutes,
   ...systemRoutes,
+  ...callerRoutes,
 ];

@@ -13,6 +13,7 @@ import { type Page, pageOf, pageQuery } from './paging.ts';
 import type { ServiceParts } from './parts.ts';
 import type { AnyRoute, Given } from './route.ts';
 import { routes } from './routes.ts';
+import { addSignIn } from './sign-in.ts';
 
 /** The service on the admin listener: the API, and the pages for browsers. */
 export interface Service {
@@ -21,7 +22,7 @@ export interface Service {
 }
 
 /** Authenticates a request. @throws SidekeyError */
-type Authenticate = (headers: Headers, address: string) => Promise<Caller>;
+type Authenticate = (headers: Headers, address: string, method: string) => Promise<Caller>;
 
 type Bindings = { Bindings: HttpBindings };
 
@@ -49,6 +50,7 @@ export function createService(parts: ServiceParts, authenticate: Authenticate): 
   for (const row of routes) {
     app.on(row.method.toUpperCase(), row.path.replace(/\{(\w+)\}/g, ':$1'), (context) => serve(row, context));
   }
+  addSignIn(app as unknown as Hono, parts);
   app.get('/openapi.json', (context) => context.json(openApiDocument(routes, parts.url())));
   app.notFound(({ req }) => problem(unknownPath(req.method, req.path)));
   app.onError((error) => {
@@ -121,8 +123,8 @@ function servingOf(parts: ServiceParts, authenticate: Authenticate) {
     const { req, env } = context;
     const { remoteAddress = '', remotePort = 0 } = env.incoming.socket;
     const address = `${remoteAddress.replace(/^::ffff:/, '')}:${remotePort}`;
-    const caller = await authenticate(req.raw.headers, address);
-    if (!caller.scopes.has(row.scope)) {
+    const caller = await authenticate(req.raw.headers, address, req.method);
+    if (row.scope !== null && !caller.scopes.has(row.scope)) {
       throw new SidekeyError('scope_missing', `${caller.name} does not have the scope ${row.scope}.`);
     }
     const bytes = row.method === 'get' ? Buffer.alloc(0) : await bodyOf(req.raw);

@@ -13,6 +13,7 @@ export interface CreateOptions {
   readonly role: string;
   readonly scope?: readonly string[];
   readonly user?: string;
+  readonly person?: string;
   readonly expires: string;
 }
 
@@ -20,7 +21,7 @@ export interface CreateOptions {
 export async function createApiKey(
   { withState, output, now }: Context,
   name: string,
-  { role, scope, user, expires }: CreateOptions,
+  { role, scope, user, person, expires }: CreateOptions,
 ): Promise<void> {
   checkName('name of the key', name);
   if (user !== undefined) checkName('name of the user', user);
@@ -44,15 +45,20 @@ export async function createApiKey(
     role,
     scopes: scope ?? null,
     user: user ?? null,
-    person: null,
+    person: person ?? null,
     createdAt: at,
     expiresAt: expires === 'none' ? null : readEnd('--expires', expires, at),
     usedAt: null,
   };
   const reason = `${name}, role ${role}${scope === undefined ? '' : `, scopes ${scope.join(' ')}`}`;
-  await withState(({ store, audit }) =>
-    recordChange(audit, { event: 'api_key.created', user, reason }, () => store.apiKeys.insert(key)),
-  );
+  await withState(async ({ store, audit }) => {
+    if (person !== undefined && (await store.people.get(person)) === null) {
+      throw new SidekeyError('not_found', 'There is no person of that name.', {
+        hint: 'sidekey person list',
+      });
+    }
+    await recordChange(audit, { event: 'api_key.created', user, reason }, () => store.apiKeys.insert(key));
+  });
   output.result({ ...keyJson(key), key: secret }, secret);
   output.say(
     [
@@ -111,12 +117,13 @@ function unknownKey(name: string, all: readonly ApiKeyRecord[]): SidekeyError {
   });
 }
 
-function keyJson({ name, role, scopes, user, createdAt, expiresAt, usedAt }: ApiKeyRecord) {
+function keyJson({ name, role, scopes, user, person, createdAt, expiresAt, usedAt }: ApiKeyRecord) {
   return {
     name,
     role,
     scopes,
     user,
+    person,
     created_at: isoTime(createdAt),
     expires_at: isoOrNull(expiresAt),
     used_at: isoOrNull(usedAt),

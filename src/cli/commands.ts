@@ -721,6 +721,10 @@ const accessCommands: readonly CommandRow[] = [
             { repeated: true },
           ],
           ['--user <name>', 'only for the grants of this user'],
+          [
+            '--person <name>',
+            'the person whose key it is: it ends with the person, and has at most that role',
+          ],
           ['--expires <when>', 'its end: 90d, a date, or none', { default: '90d' }],
         ],
         examples: [
@@ -743,6 +747,60 @@ const accessCommands: readonly CommandRow[] = [
         arguments: [['<name>', 'its name']],
         examples: ['sidekey api-key revoke backend'],
         load: async () => (await import('./api-key.ts')).revokeApiKey,
+      },
+    ],
+  },
+  {
+    name: 'person',
+    summary: 'manage the people who sign in at the pages',
+    commands: [
+      {
+        name: 'create',
+        summary: 'create a person',
+        arguments: [['<name>', 'the name in the audit log']],
+        options: [
+          ['--role <role>', 'what the person may do (docs/api.md)', { required: true, choices: roles }],
+          [
+            '--user <name>',
+            'only for the grants of this user; of the role user, by default that of the same name',
+          ],
+        ],
+        examples: ['sidekey person create alice --role operator'],
+        load: async () => (await import('./person.ts')).createPerson,
+      },
+      {
+        name: 'list',
+        alias: 'show',
+        summary: 'list the people, or show one',
+        arguments: [['[name]', 'the name']],
+        examples: ['sidekey person list'],
+        load: async () => (await import('./person.ts')).listPeople,
+      },
+      {
+        name: 'set',
+        summary: 'change the role of a person; disable or enable the person',
+        arguments: [['<name>', 'the name']],
+        options: [
+          ['--role <role>', 'the new role', { choices: roles }],
+          ['--disable', 'refuse sessions and keys of the person'],
+          ['--enable', 'accept them again'],
+        ],
+        examples: ['sidekey person set alice --role auditor', 'sidekey person set alice --disable'],
+        load: async () => (await import('./person.ts')).setPerson,
+      },
+      {
+        name: 'remove',
+        summary: 'remove a person with passkeys and sessions',
+        arguments: [['<name>', 'the name']],
+        examples: ['sidekey person remove alice'],
+        load: async () => (await import('./person.ts')).removePerson,
+      },
+      {
+        name: 'link',
+        summary: 'print an address that signs a person in, once',
+        arguments: [['<name>', 'the name']],
+        examples: ['sidekey person link alice'],
+        load: async () => (await import('./person.ts')).linkPerson,
       },
     ],
   },

@@ -18,6 +18,7 @@ export function migrations(types: ColumnTypes): Migrations {
     '0007-approval-query': approvalQuery(),
     '0008-metadata': metadata(),
     '0009-api-keys': apiKeys(types),
+    '0010-people': people(types),
   };
 }
 
@@ -292,6 +293,34 @@ function apiKeys(types: ColumnTypes): Migration {
         .addColumn('person', 'text')
         .addColumn('created_at', 'bigint', (column) => column.notNull())
         .addColumn('expires_at', 'bigint')
+        .addColumn('used_at', 'bigint')
+        .execute();
+    },
+  };
+}
+
+/** People who sign in at the pages, and their passkeys; `schema.ts` explains the columns. */
+function people(types: ColumnTypes): Migration {
+  return {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema
+        .createTable('people')
+        .addColumn('name', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('role', 'text', (column) => column.notNull())
+        .addColumn('user', 'text')
+        .addColumn('disabled_at', 'bigint')
+        .addColumn('created_at', 'bigint', (column) => column.notNull())
+        .execute();
+      await db.schema
+        .createTable('passkeys')
+        .addColumn('id', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('person', 'text', (column) =>
+          column.notNull().references('people.name').onDelete('cascade'),
+        )
+        .addColumn('public_key', types.binary, (column) => column.notNull())
+        .addColumn('counter', 'bigint', (column) => column.notNull())
+        .addColumn('label', 'text', (column) => column.notNull())
+        .addColumn('created_at', 'bigint', (column) => column.notNull())
         .addColumn('used_at', 'bigint')
         .execute();
     },

@@ -11,6 +11,8 @@ import type {
   GrantPolicy,
   GrantRecord,
   LeaseRecord,
+  PasskeyRecord,
+  PersonRecord,
   SessionRecord,
 } from './store.ts';
 
@@ -40,6 +42,9 @@ export interface Schema {
   questions: QuestionRow;
   auditEnds: AuditEndRecord;
   apiKeys: ApiKeyRow;
+  people: PersonRecord;
+  /** Removed with their person. */
+  passkeys: PasskeyRecord;
 }
 
 /** A record with some members in the form of their columns. */

@@ -9,7 +9,7 @@ import {
 import type { Grant } from '../grants/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { sqlRights } from './agents.ts';
-import { sqlApiKeys } from './api-keys.ts';
+import { sqlApiKeys, sqlPeople } from './callers.ts';
 import { sqlApprovals } from './approvals.ts';
 import {
   type ActivityRow,
@@ -223,8 +223,21 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
 
     sessions: {
       insert: (session) =>
+        run(
+          async () => {
+            await db.insertInto('sessions').values(session).execute();
+          },
+          () => new SidekeyError('already_exists', 'There is a session of that id already.'),
+        ),
+      put: (session) =>
         run(async () => {
-          await db.insertInto('sessions').values(session).execute();
+          await db
+            .insertInto('sessions')
+            .values(session)
+            .onConflict((conflict) =>
+              conflict.column('id').doUpdateSet({ expiresAt: session.expiresAt, sealed: session.sealed }),
+            )
+            .execute();
         }),
       get: (id) =>
         run(async () => {
@@ -307,6 +320,7 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
     },
 
     apiKeys: sqlApiKeys(db, run),
+    people: sqlPeople(db, run),
 
     close() {
       closing ??= Promise.allSettled(pending).then(close);

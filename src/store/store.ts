@@ -74,7 +74,10 @@ export interface Store {
 
   /** Sealed records with an end: pending consents, sign-ins of people, answers that may be repeated. */
   readonly sessions: {
+    /** @throws SidekeyError `already_exists` if the id is taken. */
     insert(session: SessionRecord): Promise<void>;
+    /** Inserts the session, or replaces the one with its id. */
+    put(session: SessionRecord): Promise<void>;
     /** Null: there is none. */
     get(id: string): Promise<SessionRecord | null>;
     /** Removes and returns the session, for one of several concurrent callers. Null: there is none. */
@@ -116,6 +119,9 @@ export interface Store {
     /** Records a use; the later of two is kept. */
     noteUse(name: string, at: number): Promise<void>;
   };
+
+  /** People who sign in at the pages. */
+  readonly people: PeopleStore;
 
   /** Finishes the calls in progress and closes. Idempotent. */
   close(): Promise<void>;
@@ -165,6 +171,56 @@ export interface ApiKeyRecord {
   readonly expiresAt: number | null;
   /** To about a minute; null: never. */
   readonly usedAt: number | null;
+}
+
+/** A person who signs in at the pages. */
+export interface PersonRecord {
+  /** Unique. */
+  readonly name: string;
+  /** A `Role` of the API; kept as text, so that the store knows no roles. */
+  readonly role: string;
+  /** The only user whose things the person may touch; null: as the role says. */
+  readonly user: string | null;
+  /** Null: the person may sign in. */
+  readonly disabledAt: number | null;
+  readonly createdAt: number;
+}
+
+/** A passkey of a person (WebAuthn). */
+export interface PasskeyRecord {
+  /** Credential ID, in base64url. */
+  readonly id: string;
+  readonly person: string;
+  /** COSE key. */
+  readonly publicKey: Uint8Array;
+  /** Signature counter of the authenticator; 0: it has none. */
+  readonly counter: number;
+  readonly label: string;
+  readonly createdAt: number;
+  readonly usedAt: number | null;
+}
+
+interface PeopleStore {
+  /** @throws SidekeyError `already_exists` if the name is taken. */
+  insert(person: PersonRecord): Promise<void>;
+  get(name: string): Promise<PersonRecord | null>;
+  /** In order of name. */
+  list(): Promise<PersonRecord[]>;
+  /** Returns whether there is such a person. */
+  change(name: string, change: Partial<Pick<PersonRecord, 'role' | 'user' | 'disabledAt'>>): Promise<boolean>;
+  /** Removes a person with the passkeys. Returns whether there was one. */
+  remove(name: string): Promise<boolean>;
+  readonly passkeys: {
+    /** @throws SidekeyError `already_exists` if the id is taken. */
+    insert(passkey: PasskeyRecord): Promise<void>;
+    get(id: string): Promise<PasskeyRecord | null>;
+    /** In order of creation. */
+    list(person: string): Promise<PasskeyRecord[]>;
+    /** Records a sign-in. */
+    used(id: string, use: { readonly counter: number; readonly at: number }): Promise<void>;
+    /** Returns whether the person had such a passkey. */
+    remove(person: string, id: string): Promise<boolean>;
+  };
 }
 
 /** A sealed record with an end. */

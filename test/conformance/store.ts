@@ -355,9 +355,16 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       it('is kept as it was when another comes with its id', async () => {
         await store.sessions.insert(session());
         await expect(store.sessions.insert(session({ sealed: Buffer.from('x') }))).rejects.toMatchObject({
-          code: 'internal',
+          code: 'already_exists',
         });
         expect(hex((await store.sessions.take('session-1'))?.sealed)).toBe('00ff0a');
+      });
+
+      it('is replaced by a put, and made by one', async () => {
+        await store.sessions.put(session());
+        await (await subject.second()).sessions.put(session({ sealed: Buffer.from('x'), expiresAt: 9 }));
+        const found = await store.sessions.take('session-1');
+        expect([found?.expiresAt, hex(found?.sealed)]).toEqual([9, '78']);
       });
 
       it('goes when it has ended, and not before', async () => {
@@ -366,6 +373,65 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         await store.sessions.removeEnded(time);
         expect(await store.sessions.take('ended')).toBeNull();
         expect(await store.sessions.take('ending')).not.toBeNull();
+      });
+    });
+
+    describe('API keys', () => {
+      it('are found by their hash, listed by name, and gone after removal', async () => {
+        await store.apiKeys.insert(apiKey('b'));
+        await store.apiKeys.insert({ ...apiKey('a'), scopes: null });
+        const second = await subject.second();
+        expect(await second.apiKeys.find(Buffer.from('hash of b'))).toMatchObject({
+          name: 'b',
+          scopes: ['grants:read'],
+        });
+        expect(await second.apiKeys.find(Buffer.from('hash'))).toBeNull();
+        expect((await second.apiKeys.list()).map(({ name, scopes }) => [name, scopes])).toEqual([
+          ['a', null],
+          ['b', ['grants:read']],
+        ]);
+        expect([await second.apiKeys.remove('b'), await store.apiKeys.remove('b')]).toEqual([true, false]);
+        expect(await store.apiKeys.find(Buffer.from('hash of b'))).toBeNull();
+      });
+
+      it('keep their name, and the later of two uses', async () => {
+        await store.apiKeys.insert(apiKey('a'));
+        const twin = { ...apiKey('a'), hash: Buffer.from('other') };
+        await expect(store.apiKeys.insert(twin)).rejects.toMatchObject({ code: 'already_exists' });
+        await store.apiKeys.noteUse('a', time + 9);
+        await store.apiKeys.noteUse('a', time + 3);
+        expect((await store.apiKeys.list())[0]?.usedAt).toBe(time + 9);
+      });
+    });
+
+    describe('people', () => {
+      it('are changed and removed by name', async () => {
+        await store.people.insert(person('bob'));
+        await store.people.insert(person('alice'));
+        await expect(store.people.insert(person('bob'))).rejects.toMatchObject({ code: 'already_exists' });
+        expect(await store.people.change('bob', { role: 'auditor', disabledAt: 5 })).toBe(true);
+        expect(await store.people.change('eve', { role: 'auditor' })).toBe(false);
+        expect((await store.people.list()).map(({ name, role }) => `${name} ${role}`)).toEqual([
+          'alice user',
+          'bob auditor',
+        ]);
+        expect([await store.people.remove('bob'), await store.people.remove('bob')]).toEqual([true, false]);
+        expect(await store.people.get('bob')).toBeNull();
+      });
+
+      it('have passkeys, which are removed with them', async () => {
+        const { passkeys } = store.people;
+        await store.people.insert(person('alice'));
+        await passkeys.insert(passkey('k1', 'alice'));
+        await expect(passkeys.insert(passkey('k1', 'alice'))).rejects.toMatchObject({
+          code: 'already_exists',
+        });
+        await passkeys.used('k1', { counter: 7, at: time + 1 });
+        expect(await passkeys.get('k1')).toMatchObject({ person: 'alice', counter: 7, usedAt: time + 1 });
+        expect(hex((await passkeys.list('alice'))[0]?.publicKey)).toBe('00ff');
+        expect(await passkeys.remove('bob', 'k1')).toBe(false);
+        await store.people.remove('alice');
+        expect(await passkeys.get('k1')).toBeNull();
       });
     });
 
@@ -622,6 +688,8 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           () => store.locks.release('x', 'one'),
           () => store.sessions.insert({ id: 'x', expiresAt: 1, sealed: Buffer.from('x') }),
           () => store.sessions.get('x'),
+          () => store.apiKeys.list(),
+          () => store.people.list(),
           () => store.sessions.take('x'),
           () => store.sessions.removeEnded(1),
           () => store.activity.get('x'),
@@ -655,3 +723,33 @@ function end(node: string, seq: number, log = '/a.jsonl'): AuditEndRecord {
 async function told(from: Store, log = '/a.jsonl'): Promise<(string | null)[]> {
   return (await from.auditHeads.list(log)).map(({ sealed }) => text(sealed));
 }
+
+const apiKey = (name: string) => ({
+  name,
+  hash: Buffer.from(`hash of ${name}`),
+  role: 'operator',
+  scopes: ['grants:read'],
+  user: 'alice',
+  person: null,
+  createdAt: 1_000,
+  expiresAt: 2_000,
+  usedAt: null,
+});
+
+const person = (name: string) => ({
+  name,
+  role: 'user',
+  user: null,
+  disabledAt: null,
+  createdAt: 1_000,
+});
+
+const passkey = (id: string, of: string) => ({
+  id,
+  person: of,
+  publicKey: Buffer.from([0, 255]),
+  counter: 1,
+  label: 'laptop',
+  createdAt: 1_000,
+  usedAt: null,
+});

@@ -48,7 +48,8 @@ describe('the API', () => {
     expect(bodies.size).toBe(1);
     for (const { method, path } of routes) {
       const { status } = await call(`${method.toUpperCase()} ${pathOf(path, 'desk')}`, { key: null });
-      expect(status, `${method} ${path}`).toBe(401);
+      // After many failures the answer is another one.
+      expect([401, 429], `${method} ${path}`).toContain(status);
     }
   });
 
@@ -124,7 +125,9 @@ describe('the API', () => {
         // Lists and providers have an answer for anybody, without anything of another user.
         if (answer.status < 300) {
           expect(JSON.stringify(answer.body), id).not.toContain('bob');
-          expect(['listGrants', 'listProviders', 'getProvider', 'listAuditEvents'], id).toContain(id);
+          expect(['listGrants', 'listProviders', 'getProvider', 'listAuditEvents', 'getMe'], id).toContain(
+            id,
+          );
         } else expect([400, 403, 404], `${request}: ${JSON.stringify(answer.body)}`).toContain(answer.status);
       }
       expect((await call(`GET /v2/grants/${bobs}`, { key: own })).body.code).toBe('not_found');

@@ -57,7 +57,7 @@ export async function startService(options: SidekeyOptions = {}): Promise<TestSe
     count += 1;
     const secret = `sk_${count}-${crypto.randomUUID()}`;
     await sidekey.proxy.state.store.apiKeys.insert({
-      name: `key-${count}`,
+      name: `key-${secret.slice(-12)}`,
       role: 'operator',
       scopes: null,
       user: null,
@@ -70,7 +70,7 @@ export async function startService(options: SidekeyOptions = {}): Promise<TestSe
     });
     return secret;
   };
-  const operator = await key({ name: 'tester' });
+  const operator = await key({ name: `tester-${crypto.randomUUID()}` });
   return {
     sidekey,
     url,

@@ -4,8 +4,7 @@ import { parseConfig, readConfigText } from '../../config/load.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { etagOf, preconditionOf } from '../etag.ts';
 import { type AnyRoute, commandRoute, originOf, route } from '../route.ts';
-import { name, span, text, time, timeOrNull } from '../schemas.ts';
-import { roles, scopes, scopesOf } from '../scopes.ts';
+import { name, span, text, time } from '../schemas.ts';
 
 /** Routes of the proxy itself: health, config, certificates, environment. */
 
@@ -216,74 +215,4 @@ const healthRoutes: readonly AnyRoute[] = [
   }),
 ];
 
-const keyMembers = {
-  name: z.string(),
-  role: z.enum(roles),
-  scopes: z.array(z.string()).nullable(),
-  user: z.string().nullable(),
-  created_at: time,
-  expires_at: timeOrNull,
-  used_at: timeOrNull,
-};
-
-const apiKey = z.strictObject(keyMembers).meta({ id: 'ApiKey' });
-
-const keyRoutes: readonly AnyRoute[] = [
-  commandRoute({
-    method: 'get',
-    path: '/v2/api-keys',
-    id: 'listApiKeys',
-    tag: 'Keys',
-    summary: 'List the keys of the API.',
-    scope: 'config:read',
-    result: apiKey,
-    list: ({ name: of }: z.output<typeof apiKey>) => of,
-    commands: ['api-key list'],
-    call: () => ({ command: 'api-key list' }),
-  }),
-  commandRoute({
-    method: 'post',
-    path: '/v2/api-keys',
-    id: 'createApiKey',
-    tag: 'Keys',
-    summary: 'Create a key with at most the scopes of the caller. The answer has it, once.',
-    scope: 'config:write',
-    body: z.strictObject({
-      name,
-      role: z.enum(roles),
-      scopes: z.array(z.enum(scopes)).optional(),
-      user: name.optional(),
-      expires: text.optional().describe('90d (the default), a date, or none.'),
-    }),
-    status: 201,
-    result: z.strictObject({ ...keyMembers, key: z.string() }).meta({ id: 'CreatedApiKey' }),
-    commands: ['api-key create'],
-    call({ body: { name: as, scopes: listed, ...options }, caller }) {
-      const beyond = (listed ?? [...scopesOf(options.role)]).find((scope) => !caller.scopes.has(scope));
-      if (beyond !== undefined) {
-        throw new SidekeyError(
-          'scope_missing',
-          `${caller.name} does not have the scope ${beyond}, and cannot give it.`,
-        );
-      }
-      return {
-        command: 'api-key create',
-        args: [as],
-        options: { expires: '90d', ...options, scope: listed },
-      };
-    },
-  }),
-  commandRoute({
-    method: 'delete',
-    path: '/v2/api-keys/{key}',
-    id: 'revokeApiKey',
-    tag: 'Keys',
-    summary: 'End a key at once.',
-    scope: 'config:write',
-    result: z.strictObject({ name: z.string(), revoked: z.literal(true) }),
-    commands: ['api-key revoke'],
-    call: ({ params }) => ({ command: 'api-key revoke', args: [params['key']] }),
-  }),
-];
-
-export const systemRoutes: readonly AnyRoute[] = [...healthRoutes, ...configRoutes, ...keyRoutes];
+export const systemRoutes: readonly AnyRoute[] = [...healthRoutes, ...configRoutes];

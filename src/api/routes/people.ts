@@ -1,0 +1,217 @@
+import { z } from 'zod';
+import { SidekeyError } from '../../lib/errors.ts';
+import type { Caller } from '../caller.ts';
+import { type AnyRoute, commandRoute, originOf, route } from '../route.ts';
+import { name, text, time, timeOrNull } from '../schemas.ts';
+import { type Role, roles, type Scope, scopes, scopesOf } from '../scopes.ts';
+import { makeSignInLink } from '../web-session.ts';
+
+/** Routes of API keys and people. */
+
+/** Refuses a caller to give scopes that it does not have. @throws SidekeyError `scope_missing` */
+function assertHas(given: readonly Scope[], { name: who, scopes: own }: Caller): void {
+  const beyond = given.find((scope) => !own.has(scope));
+  if (beyond === undefined) return;
+  throw new SidekeyError('scope_missing', `${who} does not have the scope ${beyond}, and cannot give it.`);
+}
+
+const keyMembers = {
+  name: z.string(),
+  role: z.enum(roles),
+  scopes: z.array(z.string()).nullable(),
+  user: z.string().nullable(),
+  person: z.string().nullable(),
+  created_at: time,
+  expires_at: timeOrNull,
+  used_at: timeOrNull,
+};
+
+const apiKey = z.strictObject(keyMembers).meta({ id: 'ApiKey' });
+
+const keyRoutes: readonly AnyRoute[] = [
+  commandRoute({
+    method: 'get',
+    path: '/v2/api-keys',
+    id: 'listApiKeys',
+    tag: 'Keys',
+    summary: 'List the keys of the API.',
+    scope: 'config:read',
+    result: apiKey,
+    list: ({ name: of }: z.output<typeof apiKey>) => of,
+    commands: ['api-key list'],
+    call: () => ({ command: 'api-key list' }),
+  }),
+  commandRoute({
+    method: 'post',
+    path: '/v2/api-keys',
+    id: 'createApiKey',
+    tag: 'Keys',
+    summary: 'Create a key with at most the scopes of the caller. The answer has it, once.',
+    scope: 'config:write',
+    body: z.strictObject({
+      name,
+      role: z.enum(roles),
+      scopes: z.array(z.enum(scopes)).optional(),
+      user: name.optional(),
+      person: name.optional(),
+      expires: text.optional().describe('90d (the default), a date, or none.'),
+    }),
+    status: 201,
+    result: z.strictObject({ ...keyMembers, key: z.string() }).meta({ id: 'CreatedApiKey' }),
+    commands: ['api-key create'],
+    call({ body: { name: as, scopes: listed, ...options }, caller }) {
+      assertHas(listed ?? [...scopesOf(options.role)], caller);
+      return {
+        command: 'api-key create',
+        args: [as],
+        options: { expires: '90d', ...options, scope: listed },
+      };
+    },
+  }),
+  commandRoute({
+    method: 'delete',
+    path: '/v2/api-keys/{key}',
+    id: 'revokeApiKey',
+    tag: 'Keys',
+    summary: 'End a key at once.',
+    scope: 'config:write',
+    result: z.strictObject({ name: z.string(), revoked: z.literal(true) }),
+    commands: ['api-key revoke'],
+    call: ({ params }) => ({ command: 'api-key revoke', args: [params['key']] }),
+  }),
+];
+
+const person = z
+  .strictObject({
+    name: z.string(),
+    role: z.enum(roles),
+    user: z.string().nullable(),
+    state: z.enum(['enabled', 'disabled']),
+    passkeys: z.array(
+      z.strictObject({ id: z.string(), label: z.string(), created_at: time, used_at: timeOrNull }),
+    ),
+    created_at: time,
+  })
+  .meta({ id: 'Person' });
+
+const one = { tag: 'People', path: '/v2/people/{person}' } as const;
+
+function assertWithin(role: Role | undefined, caller: Caller): void {
+  if (role !== undefined) assertHas([...scopesOf(role)], caller);
+}
+
+const peopleRoutes: readonly AnyRoute[] = [
+  route({
+    method: 'get',
+    path: '/v2/me',
+    id: 'getMe',
+    tag: 'People',
+    summary: 'Show the caller.',
+    scope: null,
+    owner: ({ caller }) => caller.user,
+    result: z
+      .strictObject({
+        name: z.string(),
+        role: z.enum(roles),
+        user: z.string().nullable(),
+        scopes: z.array(z.enum(scopes)),
+      })
+      .meta({ id: 'Me' }),
+    handle: async ({ caller: { name: as, role, user, scopes: own } }) => ({
+      name: as,
+      role,
+      user,
+      scopes: [...own],
+    }),
+  }),
+  commandRoute({
+    method: 'get',
+    path: '/v2/people',
+    id: 'listPeople',
+    tag: 'People',
+    summary: 'List the people who sign in at the pages.',
+    scope: 'config:read',
+    result: person,
+    list: ({ name: of }: z.output<typeof person>) => of,
+    commands: ['person list'],
+    call: () => ({ command: 'person list' }),
+  }),
+  commandRoute({
+    ...one,
+    method: 'get',
+    id: 'getPerson',
+    summary: 'Show a person.',
+    scope: 'config:read',
+    result: person,
+    commands: ['person list'],
+    call: ({ params }) => ({ command: 'person list', args: [params['person']] }),
+  }),
+  commandRoute({
+    method: 'post',
+    path: '/v2/people',
+    id: 'createPerson',
+    tag: 'People',
+    summary: 'Create a person.',
+    scope: 'config:write',
+    body: z.strictObject({ name, role: z.enum(roles), user: name.optional() }),
+    status: 201,
+    result: person,
+    commands: ['person create'],
+    call({ body: { name: as, ...options }, caller }) {
+      assertWithin(options.role, caller);
+      return { command: 'person create', args: [as], options };
+    },
+  }),
+  commandRoute({
+    ...one,
+    method: 'patch',
+    id: 'changePerson',
+    summary: 'Change the role of a person; disable or enable the person.',
+    scope: 'config:write',
+    body: z.strictObject({ role: z.enum(roles).optional(), disabled: z.boolean().optional() }),
+    result: person,
+    commands: ['person set'],
+    call({ params, body: { role, disabled }, caller }) {
+      assertWithin(role, caller);
+      const state = disabled === undefined ? {} : disabled ? { disable: true } : { enable: true };
+      return { command: 'person set', args: [params['person']], options: { role, ...state } };
+    },
+  }),
+  commandRoute({
+    ...one,
+    method: 'delete',
+    id: 'removePerson',
+    summary: 'Remove a person with passkeys and sessions.',
+    scope: 'config:write',
+    result: z.strictObject({ name: z.string(), removed: z.literal(true) }),
+    commands: ['person remove'],
+    call: ({ params }) => ({ command: 'person remove', args: [params['person']] }),
+  }),
+  route({
+    ...one,
+    method: 'post',
+    path: '/v2/people/{person}/link',
+    id: 'linkPerson',
+    summary: 'Make an address that signs a person in, once, within 10 minutes.',
+    scope: 'config:write',
+    result: z.strictObject({ name: z.string(), url: z.string(), expires_at: time }),
+    commands: ['person link'],
+    async handle({ params, caller }, parts) {
+      const found = await parts.store.people.get(params['person'] ?? '');
+      if (found === null || found.disabledAt !== null) {
+        throw new SidekeyError('not_found', 'There is no enabled person of that name.', {
+          hint: 'GET /v2/people',
+        });
+      }
+      assertWithin(
+        roles.find((role) => role === found.role),
+        caller,
+      );
+      await parts.audit.append({ event: 'person.linked', reason: found.name, ...originOf(caller) });
+      const { path, expiresAt } = await makeSignInLink(parts, found.name);
+      return { name: found.name, url: parts.url() + path, expires_at: new Date(expiresAt).toISOString() };
+    },
+  }),
+];
+
+export const callerRoutes: readonly AnyRoute[] = [...keyRoutes, ...peopleRoutes];

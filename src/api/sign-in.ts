@@ -1,0 +1,59 @@
+import type { Hono } from 'hono';
+import { markup, type PageAnswer, renderPage } from '../lib/html.ts';
+import { asTyped } from '../lib/log.ts';
+import type { ServiceParts } from './parts.ts';
+import { assertSameOrigin, createWebSessions, takeSignInLink } from './web-session.ts';
+
+/**
+ * Pages that sign people in and out. A link is used up by a `POST` alone, because programs that forward links open them.
+ *
+ * @param app the service, whose other routes are independent of these
+ */
+export function addSignIn(app: Pick<Hono, 'get' | 'post'>, parts: ServiceParts): void {
+  const { audit } = parts;
+  const sessions = createWebSessions(parts);
+
+  app.get('/sign-in/:link', () =>
+    pageOf('asks', 200, 'Sign in to Sidekey', [
+      'This link works once. Sign in only if you asked for it.',
+      markup`<form method="post"><button><b>Sign in</b></button></form>`,
+    ]),
+  );
+
+  app.post('/sign-in/:link', async ({ req }) => {
+    // Otherwise a page could sign a person in as somebody else.
+    assertSameOrigin(req.raw.headers, 'POST');
+    const person = await takeSignInLink(parts, req.param('link'));
+    if (person === null) {
+      return pageOf('failed', 410, 'This link is not valid any more', [
+        'It was used before, or is older than 10 minutes.',
+        markup`For a new one: <code>${asTyped('sidekey person link NAME')}</code>`,
+      ]);
+    }
+    await sessions.end(req.raw.headers);
+    await audit.append({ event: 'person.signed_in', by: person.name, reason: 'by a link' });
+    return redirected('/', await sessions.begin(person.name));
+  });
+
+  app.post('/sign-out', async ({ req }) => {
+    const person = await sessions.personOf(req.raw.headers, 'POST');
+    const cookie = await sessions.end(req.raw.headers);
+    if (person !== null) await audit.append({ event: 'person.signed_out', by: person.name });
+    return redirected('/', cookie);
+  });
+}
+
+function redirected(to: string, cookie: string): Response {
+  return new Response(null, { status: 303, headers: { location: to, 'set-cookie': cookie } });
+}
+
+function pageOf(
+  kind: 'asks' | 'failed',
+  status: number,
+  title: string,
+  parts: readonly Parameters<typeof markup>[1][],
+): Response {
+  const body = markup`${parts.map((part) => markup`<p>${part}</p>`)}`;
+  const answer: PageAnswer = renderPage({ kind, from: 'Sidekey', title, body }, status);
+  return new Response(answer.body, { status: answer.status, headers: answer.headers });
+}

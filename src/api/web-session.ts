@@ -1,0 +1,146 @@
+import { hash, randomBytes } from 'node:crypto';
+import { SidekeyError } from '../lib/errors.ts';
+import type { PersonRecord } from '../store/store.ts';
+import type { ServiceParts } from './parts.ts';
+
+/**
+ * Sessions of people in browsers. The cookie has a random secret; the store has its hash, and the sealed name of the person.
+ * A session ends 12 hours after its last use, and 7 days after the sign-in.
+ */
+
+const idleMs = 12 * 3_600_000;
+const wholeMs = 7 * 86_400_000;
+/** Milliseconds after which a use is recorded. */
+const notedEveryMs = 600_000;
+const linkMs = 600_000;
+
+interface Session {
+  readonly person: string;
+  readonly createdAt: number;
+  readonly seenAt: number;
+}
+
+interface WebSessions {
+  /**
+   * Returns the person of a request; null: nobody is signed in.
+   *
+   * @throws SidekeyError `authority_mismatch` if a page of another origin sent it
+   */
+  personOf(headers: Headers, method: string): Promise<PersonRecord | null>;
+  /** Begins a session, with a new secret, and returns the field `Set-Cookie`. */
+  begin(person: string): Promise<string>;
+  /** Ends the session of a request, and returns the field that removes the cookie. */
+  end(headers: Headers): Promise<string>;
+}
+
+type SessionParts = Pick<ServiceParts, 'store' | 'vault' | 'now' | 'url'>;
+
+/** Returns the sessions of a store. */
+export function createWebSessions({ store, vault, now, url }: SessionParts): WebSessions {
+  // The prefix makes browsers refuse the cookie of another path, or of a subdomain.
+  const isSecure = () => url().startsWith('https:');
+  const cookieName = () => (isSecure() ? '__Host-sidekey' : 'sidekey');
+  const field = (value: string, seconds: number) =>
+    `${cookieName()}=${value}; Path=/; Max-Age=${seconds}; HttpOnly; SameSite=Strict${isSecure() ? '; Secure' : ''}`;
+  const keep = (id: string, session: Session) =>
+    store.sessions.put({
+      id,
+      expiresAt: Math.min(session.createdAt + wholeMs, session.seenAt + idleMs),
+      sealed: vault.seal(contextOf(id), Buffer.from(JSON.stringify(session))),
+    });
+  const idOf = (headers: Headers) => {
+    const secret = cookieOf(headers, cookieName());
+    return secret === null ? null : sessionId('web-session', secret);
+  };
+  return {
+    async personOf(headers, method) {
+      const id = idOf(headers);
+      const record = id === null ? null : await store.sessions.get(id);
+      const at = now();
+      if (id === null || record === null || record.expiresAt <= at) return null;
+      assertSameOrigin(headers, method);
+      const session = JSON.parse(
+        Buffer.from(vault.open(contextOf(id), record.sealed)).toString('utf8'),
+      ) as Session;
+      const person = await store.people.get(session.person);
+      if (person === null || person.disabledAt !== null) return null;
+      if (at - session.seenAt >= notedEveryMs) await keep(id, { ...session, seenAt: at });
+      return person;
+    },
+    async begin(person) {
+      await store.sessions.removeEnded(now());
+      const secret = randomBytes(32).toString('base64url');
+      await keep(sessionId('web-session', secret), { person, createdAt: now(), seenAt: now() });
+      return field(secret, wholeMs / 1_000);
+    },
+    async end(headers) {
+      const id = idOf(headers);
+      if (id !== null) await store.sessions.take(id);
+      return field('', 0);
+    },
+  };
+}
+
+/**
+ * Refuses a request that a page of another origin sent (cross-site request forgery). Browsers send `Origin` with each
+ * request that is no GET, and `Sec-Fetch-Site` with each.
+ *
+ * @throws SidekeyError `authority_mismatch`
+ */
+export function assertSameOrigin(headers: Headers, method: string): void {
+  const site = headers.get('sec-fetch-site');
+  const origin = headers.get('origin');
+  const isOwn = origin !== null && URL.parse(origin)?.host === headers.get('host');
+  const isSafe = method === 'GET' || method === 'HEAD';
+  if ((isSafe || isOwn) && (site === null || site === 'same-origin' || (isSafe && site === 'none'))) return;
+  throw new SidekeyError('authority_mismatch', 'A page of another origin sent this request.', {
+    hint: 'open the page of Sidekey itself',
+  });
+}
+
+function cookieOf(headers: Headers, name: string): string | null {
+  const pairs = (headers.get('cookie') ?? '').split(';').map((pair) => pair.trim());
+  const found = pairs
+    .filter((pair) => pair.startsWith(`${name}=`))
+    .map((pair) => pair.slice(name.length + 1));
+  // Two cookies of one name: one is not ours.
+  return found.length === 1 && /^[\w-]{43}$/.test(found[0] ?? '') ? (found[0] ?? null) : null;
+}
+
+/** Returns the id of a record, which does not reveal the secret to a reader of the store. */
+function sessionId(kind: string, secret: string): string {
+  return hash('sha256', `${kind}/${secret}`);
+}
+
+/** Binds a seal to its record. */
+function contextOf(id: string): string {
+  return `web-session/${id}`;
+}
+
+/** Makes a link that signs a person in once, within 10 minutes; returns its path. */
+export async function makeSignInLink(
+  { store, vault, now }: Pick<ServiceParts, 'store' | 'vault' | 'now'>,
+  person: string,
+): Promise<{ readonly path: string; readonly expiresAt: number }> {
+  const at = now();
+  await store.sessions.removeEnded(at);
+  const secret = randomBytes(32).toString('base64url');
+  const id = sessionId('sign-in', secret);
+  const expiresAt = at + linkMs;
+  await store.sessions.insert({ id, expiresAt, sealed: vault.seal(contextOf(id), Buffer.from(person)) });
+  return { path: `/sign-in/${secret}`, expiresAt };
+}
+
+/** Uses up a link, and returns its person; null: it is not valid, or was used before. */
+export async function takeSignInLink(
+  { store, vault, now }: Pick<ServiceParts, 'store' | 'vault' | 'now'>,
+  secret: string,
+): Promise<PersonRecord | null> {
+  const id = sessionId('sign-in', secret);
+  const record = await store.sessions.take(id);
+  if (record === null || record.expiresAt <= now()) return null;
+  const person = await store.people.get(
+    Buffer.from(vault.open(contextOf(id), record.sealed)).toString('utf8'),
+  );
+  return person?.disabledAt === null ? person : null;
+}

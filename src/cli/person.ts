@@ -1,0 +1,183 @@
+import { makeSignInLink } from '../api/web-session.ts';
+import { recordChange } from '../audit/log.ts';
+import type { Config } from '../config/config.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { orMeant } from '../lib/text.ts';
+import type { PasskeyRecord, PersonRecord } from '../store/store.ts';
+import type { Context } from './context.ts';
+import { table } from './display.ts';
+import { checkName, isoOrNull, isoTime, proxyUrl, relativeTime } from './format.ts';
+
+export interface CreateOptions {
+  readonly role: string;
+  readonly user?: string;
+}
+
+/** `sidekey person create` */
+export async function createPerson(
+  { withState, output, now }: Context,
+  name: string,
+  { role, user }: CreateOptions,
+): Promise<void> {
+  checkName('name of the person', name);
+  if (user !== undefined) checkName('name of the user', user);
+  const person: PersonRecord = { name, role, user: user ?? null, disabledAt: null, createdAt: now() };
+  await withState(({ store, audit }) =>
+    recordChange(audit, { event: 'person.created', user, reason: `${name}, role ${role}` }, () =>
+      store.people.insert(person),
+    ),
+  );
+  output.result(personJson(person), `Created the person ${name} with the role ${role}.`);
+  output.say(`To sign in:\n  → sidekey person link ${name}`);
+}
+
+/** `sidekey person list`: all people, or one. @throws SidekeyError `not_found` */
+export async function listPeople(
+  { withView, output, now }: Context,
+  name: string | undefined,
+): Promise<void> {
+  const people = await withView(async ({ store }) => {
+    const all = (await store?.people.list()) ?? [];
+    if (name !== undefined && !all.some((person) => person.name === name)) throw unknownPerson(name, all);
+    const shown = all.filter((person) => name === undefined || person.name === name);
+    return Promise.all(
+      shown.map(async (person) => ({
+        person,
+        passkeys: (await store?.people.passkeys.list(person.name)) ?? [],
+      })),
+    );
+  });
+  const json = people.map(({ person, passkeys }) => personJson(person, passkeys));
+  output.result(
+    name === undefined ? json : json[0],
+    people.length === 0
+      ? 'There are no people yet.\n  → sidekey person create NAME --role operator'
+      : table(
+          output.display,
+          ['NAME', 'ROLE', 'USER', 'STATE', 'PASSKEYS', 'CREATED'],
+          people.map(({ person, passkeys }) => [
+            person.name,
+            person.role,
+            person.user ?? '-',
+            person.disabledAt === null ? 'enabled' : 'disabled',
+            String(passkeys.length),
+            relativeTime(person.createdAt, now()),
+          ]),
+          { least: ['CREATED', 'USER'] },
+        ),
+  );
+}
+
+export interface SetOptions {
+  readonly role?: string;
+  readonly disable?: boolean;
+  readonly enable?: boolean;
+}
+
+/** `sidekey person set` */
+export async function setPerson(
+  { withState, output, now }: Context,
+  name: string,
+  { role, disable = false, enable = false }: SetOptions,
+): Promise<void> {
+  if (disable && enable) {
+    throw new SidekeyError('input_invalid', '--disable and --enable exclude each other.', {
+      hint: 'give one of them',
+    });
+  }
+  const change = {
+    ...(role === undefined ? {} : { role }),
+    ...(disable ? { disabledAt: now() } : enable ? { disabledAt: null } : {}),
+  };
+  if (Object.keys(change).length === 0) {
+    throw new SidekeyError('input_invalid', 'No option says what to change.', {
+      hint: `sidekey person set ${name} --role auditor; --disable; --enable`,
+    });
+  }
+  const person = await withState(async ({ store, audit }) => {
+    const all = await store.people.list();
+    const before = all.find((each) => each.name === name);
+    if (before === undefined) throw unknownPerson(name, all);
+    const after = { ...before, ...change };
+    const state = after.disabledAt === null ? 'enabled' : 'disabled';
+    const event = { event: 'person.changed', reason: `${name}, role ${after.role}, ${state}` } as const;
+    await recordChange(audit, event, async () => {
+      if (!(await store.people.change(name, change))) throw unknownPerson(name, []);
+    });
+    return after;
+  });
+  output.result(personJson(person), `Changed ${name}; it takes effect on the next request.`);
+}
+
+/** `sidekey person remove`: ends the sessions and the keys of the person too. @throws SidekeyError `not_found` */
+export async function removePerson({ withState, output }: Context, name: string): Promise<void> {
+  await withState(async ({ store, audit }) => {
+    const all = await store.people.list();
+    if (!all.some((person) => person.name === name)) throw unknownPerson(name, all);
+    await recordChange(audit, { event: 'person.removed', reason: name }, async () => {
+      if (!(await store.people.remove(name))) throw unknownPerson(name, []);
+    });
+  });
+  output.result(
+    { name, removed: true },
+    `Removed ${name}: the sessions and keys of ${name} are refused from now on.`,
+  );
+}
+
+/** `sidekey person link`: prints an address that signs the person in, once. */
+export async function linkPerson({ withState, output, now }: Context, name: string): Promise<void> {
+  const { url, expiresAt } = await withState(async ({ store, vault, audit, config }) => {
+    const base = pagesUrl(config);
+    const all = await store.people.list();
+    const person = all.find((each) => each.name === name);
+    if (person === undefined) throw unknownPerson(name, all);
+    if (person.disabledAt !== null) {
+      throw new SidekeyError('input_invalid', `${name} is disabled.`, {
+        hint: `sidekey person set ${name} --enable`,
+      });
+    }
+    await audit.append({ event: 'person.linked', reason: name });
+    const link = await makeSignInLink({ store, vault, now }, name);
+    return { url: base + link.path, expiresAt: link.expiresAt };
+  });
+  output.result({ name, url, expires_at: isoTime(expiresAt) }, url);
+  output.say(
+    `Who opens it first is signed in as ${name}. It works once, and ends ${relativeTime(expiresAt, now())}.`,
+  );
+}
+
+/** @throws SidekeyError `input_invalid` if no pages are served, or their port is not known */
+function pagesUrl({ admin }: Pick<Config, 'admin'>): string {
+  if (admin.listen === null || (admin.url === null && admin.listen.port === 0)) {
+    throw new SidekeyError('input_invalid', 'The config file names no address of the pages.', {
+      hint: 'set "admin: { listen: 127.0.0.1:8378 }" in the config file, and start the proxy again',
+    });
+  }
+  return admin.url ?? proxyUrl(admin.listen);
+}
+
+function unknownPerson(name: string, all: readonly PersonRecord[]): SidekeyError {
+  const names = all.map((person) => person.name);
+  return new SidekeyError('not_found', `There is no person of that name${orMeant(name, names)}`, {
+    hint: 'sidekey person list',
+  });
+}
+
+function personJson(
+  { name, role, user, disabledAt, createdAt }: PersonRecord,
+  passkeys: readonly PasskeyRecord[] = [],
+) {
+  return {
+    name,
+    role,
+    user,
+    state: disabledAt === null ? 'enabled' : 'disabled',
+    passkeys: passkeys.map(({ id, label, createdAt: made, usedAt }) => ({
+      id,
+      label,
+      created_at: isoTime(made),
+      used_at: isoOrNull(usedAt),
+    })),
+    created_at: isoTime(createdAt),
+  };
+}

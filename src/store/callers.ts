@@ -1,0 +1,123 @@
+import type { Kysely } from 'kysely';
+import { SidekeyError } from '../lib/errors.ts';
+import type { Run } from './agents.ts';
+import { type ApiKeyRow, parseTexts, type Schema } from './schema.ts';
+import type { ApiKeyRecord, Store } from './store.ts';
+
+/** Queries for the keys of the API. */
+export function sqlApiKeys(db: Kysely<Schema>, run: Run): Store['apiKeys'] {
+  const all = () => db.selectFrom('apiKeys').selectAll();
+  return {
+    insert: (key) =>
+      run(
+        async () => {
+          const scopes = key.scopes === null ? null : JSON.stringify(key.scopes);
+          await db
+            .insertInto('apiKeys')
+            .values({ ...key, scopes })
+            .execute();
+        },
+        () =>
+          new SidekeyError('already_exists', `There is an API key ${key.name} already.`, {
+            hint: `use another name, or: sidekey api-key revoke ${key.name}`,
+          }),
+      ),
+    find: (hash) =>
+      run(async () => {
+        const row = await all().where('hash', '=', hash).executeTakeFirst();
+        return row === undefined ? null : fromRow(row);
+      }),
+    list: () => run(async () => (await all().orderBy('name').execute()).map(fromRow)),
+    remove: (name) =>
+      run(async () => {
+        const { numDeletedRows } = await db
+          .deleteFrom('apiKeys')
+          .where('name', '=', name)
+          .executeTakeFirstOrThrow();
+        return numDeletedRows > 0n;
+      }),
+    noteUse: (name, at) =>
+      run(async () => {
+        await db
+          .updateTable('apiKeys')
+          .set({ usedAt: at })
+          .where('name', '=', name)
+          .where((row) => row.or([row('usedAt', 'is', null), row('usedAt', '<', at)]))
+          .execute();
+      }),
+  };
+}
+
+function fromRow(row: ApiKeyRow): ApiKeyRecord {
+  const { scopes, name } = row;
+  return { ...row, scopes: scopes === null ? null : parseTexts(scopes, `the API key "${name}"`, 'scopes') };
+}
+
+/** Queries for people and their passkeys. */
+export function sqlPeople(db: Kysely<Schema>, run: Run): Store['people'] {
+  const passkeys = () => db.selectFrom('passkeys').selectAll();
+  return {
+    insert: (person) =>
+      run(
+        async () => {
+          await db.insertInto('people').values(person).execute();
+        },
+        () =>
+          new SidekeyError('already_exists', `There is a person ${person.name} already.`, {
+            hint: `sidekey person set ${person.name} --role ROLE`,
+          }),
+      ),
+    get: (name) =>
+      run(async () => {
+        const row = await db.selectFrom('people').selectAll().where('name', '=', name).executeTakeFirst();
+        return row ?? null;
+      }),
+    list: () => run(() => db.selectFrom('people').selectAll().orderBy('name').execute()),
+    change: (name, change) =>
+      run(async () => {
+        const { numUpdatedRows } = await db
+          .updateTable('people')
+          .set(change)
+          .where('name', '=', name)
+          .executeTakeFirstOrThrow();
+        return numUpdatedRows > 0n;
+      }),
+    remove: (name) =>
+      run(async () => {
+        const { numDeletedRows } = await db
+          .deleteFrom('people')
+          .where('name', '=', name)
+          .executeTakeFirstOrThrow();
+        return numDeletedRows > 0n;
+      }),
+    passkeys: {
+      insert: (passkey) =>
+        run(
+          async () => {
+            await db.insertInto('passkeys').values(passkey).execute();
+          },
+          () => new SidekeyError('already_exists', 'This passkey is registered already.'),
+        ),
+      get: (id) =>
+        run(async () => {
+          const row = await passkeys().where('id', '=', id).executeTakeFirst();
+          return row ?? null;
+        }),
+      list: (person) =>
+        run(() => passkeys().where('person', '=', person).orderBy('createdAt').orderBy('id').execute()),
+      used: (id, { counter, at }) =>
+        run(async () => {
+          await db.updateTable('passkeys').set({ counter, usedAt: at }).where('id', '=', id).execute();
+        }),
+      remove: (person, id) =>
+        run(async () => {
+          const { numDeletedRows } = await db
+            .deleteFrom('passkeys')
+            .where('person', '=', person)
+            .where('id', '=', id)
+            .executeTakeFirstOrThrow();
+          return numDeletedRows > 0n;
+        }),
+    },
+  };
+}

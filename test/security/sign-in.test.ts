@@ -1,0 +1,189 @@
+import { describe, expect, it } from 'vitest';
+import { makeSignInLink } from '../../src/api/web-session.ts';
+import { startService, type TestService } from '../support/service.ts';
+
+/** A service with a person, and a browser of the person: a keeper of cookies that sends what browsers send. */
+async function withPerson(role = 'operator', now = Date.now) {
+  const service = await startService({ now });
+  const { call, sidekey, url } = service;
+  await call('POST /v2/people', { body: { name: 'alice', role } });
+  const link = async () => (await makeSignInLink({ ...sidekey.proxy.state, now }, 'alice')).path;
+  const own = { origin: url, 'sec-fetch-site': 'same-origin' };
+  const signIn = async (headers: Readonly<Record<string, string>> = own) =>
+    call(`POST ${await link()}`, { key: null, headers });
+  return { ...service, link, own, signIn };
+}
+
+const cookieOf = ({ headers }: Awaited<ReturnType<TestService['call']>>) =>
+  (headers.get('set-cookie') ?? '').split(';')[0] ?? '';
+
+describe('a sign-in link', () => {
+  it('shows a page with GET and stays valid; signs in with POST, once', async () => {
+    const { call, link, own } = await withPerson();
+    const path = await link();
+    for (const _ of [1, 2]) {
+      const page = await call(`GET ${path}`, { key: null });
+      expect(page.status).toBe(200);
+      expect(page.headers.get('set-cookie')).toBeNull();
+    }
+    const first = await call(`POST ${path}`, { key: null, headers: own });
+    expect(first.status).toBe(303);
+    expect(first.headers.get('set-cookie')).toMatch(
+      /^sidekey=[\w-]{43}; Path=\/; Max-Age=604800; HttpOnly; SameSite=Strict$/,
+    );
+    expect((await call(`POST ${path}`, { key: null, headers: own })).status).toBe(410);
+    const me = await call('GET /v2/me', { key: null, headers: { cookie: cookieOf(first) } });
+    expect(me.body).toMatchObject({ name: 'alice', role: 'operator', user: null });
+  });
+
+  it('is refused after ten minutes, and of a person who is disabled', async () => {
+    let at = Date.now();
+    const { call, link, own } = await withPerson('operator', () => at);
+    const late = await link();
+    at += 600_001;
+    expect((await call(`POST ${late}`, { key: null, headers: own })).status).toBe(410);
+    const path = await link();
+    await call('PATCH /v2/people/alice', { body: { disabled: true } });
+    expect((await call(`POST ${path}`, { key: null, headers: own })).status).toBe(410);
+  });
+
+  it('signs nobody in for a page of another origin', async () => {
+    const { call, link, signIn } = await withPerson();
+    for (const headers of [
+      { origin: 'https://evil.example' },
+      { origin: 'null' },
+      { 'sec-fetch-site': 'cross-site' },
+      {},
+    ]) {
+      expect((await call(`POST ${await link()}`, { key: null, headers })).body.code).toBe(
+        'authority_mismatch',
+      );
+    }
+    expect((await signIn()).status).toBe(303);
+  });
+});
+
+describe('a session', () => {
+  it('has a new secret after each sign-in, and the one before ends', async () => {
+    const { call, link, signIn, own } = await withPerson();
+    const planted = `sidekey=${'a'.repeat(43)}`;
+    const first = cookieOf(await signIn({ ...own, cookie: planted }));
+    expect(first).not.toBe(planted);
+    expect((await call('GET /v2/me', { key: null, headers: { cookie: planted } })).status).toBe(401);
+    const second = cookieOf(
+      await call(`POST ${await link()}`, { key: null, headers: { ...own, cookie: first } }),
+    );
+    expect((await call('GET /v2/me', { key: null, headers: { cookie: first } })).status).toBe(401);
+    expect((await call('GET /v2/me', { key: null, headers: { cookie: second } })).status).toBe(200);
+  });
+
+  it('changes nothing for a page of another origin', async () => {
+    const { call, signIn, own } = await withPerson();
+    const cookie = cookieOf(await signIn());
+    const attempt = (headers: Readonly<Record<string, string>>) =>
+      call('POST /v2/agents', { key: null, headers: { cookie, ...headers }, body: { name: 'evil' } });
+    for (const headers of [
+      {},
+      { origin: 'https://evil.example' },
+      { origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' },
+      { ...own, 'sec-fetch-site': 'same-site' },
+      { origin: own.origin, 'sec-fetch-site': 'cross-site' },
+    ]) {
+      expect((await attempt(headers)).body.code).toBe('authority_mismatch');
+    }
+    const read = await call('GET /v2/agents', {
+      key: null,
+      headers: { cookie, 'sec-fetch-site': 'cross-site' },
+    });
+    expect(read.body.code).toBe('authority_mismatch');
+    expect((await attempt(own)).status).toBe(201);
+  });
+
+  it('ends 12 hours after its last use, 7 days after the sign-in, and at a sign-out', async () => {
+    let at = Date.now();
+    const { call, signIn, own } = await withPerson('operator', () => at);
+    const hour = 3_600_000;
+    const cookie = cookieOf(await signIn());
+    const status = async () => (await call('GET /v2/me', { key: null, headers: { cookie } })).status;
+    for (let used = 0; used < 16; used += 1) {
+      at += 10 * hour;
+      expect(await status()).toBe(200);
+    }
+    at += 9 * hour;
+    expect(await status()).toBe(401);
+    const idle = cookieOf(await signIn());
+    at += 12 * hour + 1;
+    expect((await call('GET /v2/me', { key: null, headers: { cookie: idle } })).status).toBe(401);
+    const open = cookieOf(await signIn());
+    const out = await call('POST /sign-out', { key: null, headers: { ...own, cookie: open } });
+    expect(out.headers.get('set-cookie')).toContain('Max-Age=0');
+    expect((await call('GET /v2/me', { key: null, headers: { cookie: open } })).status).toBe(401);
+  });
+
+  it('ends with the person, and loses what a new role does not have', async () => {
+    const { call, signIn, own } = await withPerson();
+    const cookie = cookieOf(await signIn());
+    const headers = { ...own, cookie };
+    await call('PATCH /v2/people/alice', { body: { role: 'auditor' } });
+    expect((await call('POST /v2/agents', { key: null, headers, body: { name: 'x' } })).body.code).toBe(
+      'scope_missing',
+    );
+    await call('PATCH /v2/people/alice', { body: { disabled: true } });
+    expect((await call('GET /v2/me', { key: null, headers })).status).toBe(401);
+    await call('PATCH /v2/people/alice', { body: { disabled: false } });
+    await call('DELETE /v2/people/alice');
+    expect((await call('GET /v2/me', { key: null, headers })).status).toBe(401);
+  });
+
+  it('of the role user shows the grants of that user only', async () => {
+    const { call, signIn, sidekey } = await withPerson('user');
+    for (const user of ['alice', 'bob']) await sidekey.grant(['api.example.com'], { user, name: 'desk' });
+    const { body } = await call('GET /v2/grants', {
+      key: null,
+      headers: { cookie: cookieOf(await signIn()) },
+    });
+    expect(body.data.map(({ user }: { user: string }) => user)).toEqual(['alice']);
+  });
+});
+
+describe('an API key of a person', () => {
+  it('loses what the person loses, and ends with the person', async () => {
+    const { call, key } = await withPerson();
+    const mine = await key({ person: 'alice' });
+    expect((await call('POST /v2/agents', { key: mine, body: { name: 'a' } })).status).toBe(201);
+    await call('PATCH /v2/people/alice', { body: { role: 'auditor' } });
+    expect((await call('POST /v2/agents', { key: mine, body: { name: 'b' } })).body.code).toBe(
+      'scope_missing',
+    );
+    expect((await call('GET /v2/agents', { key: mine })).status).toBe(200);
+    await call('PATCH /v2/people/alice', { body: { disabled: true } });
+    expect((await call('GET /v2/agents', { key: mine })).status).toBe(401);
+    await call('DELETE /v2/people/alice');
+    expect((await call('GET /v2/agents', { key: mine })).status).toBe(401);
+  });
+
+  it('cannot give a role that it does not have', async () => {
+    const { call, key } = await withPerson();
+    const narrow = await key({ scopes: ['config:write'] });
+    const body = { name: 'eve', role: 'operator' };
+    expect((await call('POST /v2/people', { key: narrow, body })).body.code).toBe('scope_missing');
+    expect((await call('POST /v2/people/alice/link', { key: narrow })).body.code).toBe('scope_missing');
+    const change = { role: 'operator' };
+    expect((await call('PATCH /v2/people/alice', { key: narrow, body: change })).body.code).toBe(
+      'scope_missing',
+    );
+  });
+});
+
+describe('many requests without a valid key', () => {
+  it('from one address are slowed down over all processes; a valid key is still accepted', async () => {
+    const { call, sidekey } = await startService();
+    for (let i = 0; i < 20; i += 1) expect((await call('GET /v2/me', { key: `sk_${i}` })).status).toBe(401);
+    const { status, headers } = await call('GET /v2/me', { key: 'sk_x' });
+    expect(status).toBe(429);
+    expect(Number(headers.get('retry-after'))).toBeGreaterThan(0);
+    expect((await call('GET /v2/me')).status).toBe(200);
+    const other = await startService({ folder: sidekey.folder });
+    expect((await other.call('GET /v2/me', { key: 'sk_y' })).status).toBe(429);
+  });
+});
