@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, test } from 'vitest';
-import { sessionId } from '../../src/cli/connect/flows/print-url.ts';
+import { kind } from '../../src/cli/connect/flows/print-url.ts';
+import { sessionId } from '../../src/grants/sessions.ts';
 import { acmeHome } from '../support/connect-home.ts';
 
 /** Whoever can write to the store must not be able to make one person's consent end as another's. */
@@ -18,8 +19,8 @@ test('the session of one consent does not open in the place of another', async (
 
   const store = new DatabaseSync(join(at.folder, 'data', 'sidekey.db'));
   const sealedOf = store.prepare('select sealed from sessions where id = ?');
-  const { sealed } = sealedOf.get(sessionId(alice.state)) as { sealed: Buffer };
-  store.prepare('update sessions set sealed = ? where id = ?').run(sealed, sessionId(mallory.state));
+  const { sealed } = sealedOf.get(sessionId(kind, alice.state)) as { sealed: Buffer };
+  store.prepare('update sessions set sealed = ? where id = ?').run(sealed, sessionId(kind, mallory.state));
   store.close();
 
   const ran = await at.run(['connect', '--finish', callback.href]);

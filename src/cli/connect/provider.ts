@@ -8,6 +8,7 @@ import type { Provider } from '../../grants/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { orMeant, shellWord } from '../../lib/text.ts';
 import { discover, type Discovered, registerClient, type RegisteredClient } from '../../oauth/discovery.ts';
+import { registrationSteps, scopesFor } from '../../grants/consent.ts';
 import { isScope } from '../../oauth/scopes.ts';
 import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
@@ -82,21 +83,6 @@ function noClient(provider: Provider, redirectUri: string, asks: boolean): Sidek
       ].join('\n  → '),
     },
   );
-}
-
-/** Returns the numbered steps that register a client. */
-export function registrationSteps(
-  { title, clientRegistration }: Pick<Provider, 'title' | 'clientRegistration'>,
-  redirectUri: string,
-): string[] {
-  const steps =
-    clientRegistration === null
-      ? [`Register a client (an “app”) at ${title}, with the redirect URI ${redirectUri}`]
-      : [
-          `Open ${clientRegistration.url}`,
-          ...clientRegistration.steps.map((step) => step.replaceAll('{redirect_uri}', redirectUri)),
-        ];
-  return steps.map((step, index) => `${index + 1}. ${step}`);
 }
 
 /** `SLACK_CLIENT_SECRET` */
@@ -207,9 +193,7 @@ export function scopesToAsk(
       hint: 'such as --scope repo --scope read:org, or --scope "repo read:org"',
     });
   }
-  // Removed scopes are not requested again.
-  const keeps = existing !== null && existing.type === 'oauth2' && existing.state !== 'revoked';
-  return [...new Set([...(named ?? provider.scopes), ...(keeps ? existing.scopes : [])])];
+  return scopesFor(named, provider, existing);
 }
 
 /** Parameters that flows set, and parameters that would expose a secret in argv. */

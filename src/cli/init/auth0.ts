@@ -2,9 +2,9 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { discover } from '../../oauth/discovery.ts';
 import { redirectUriToRegister } from '../connect/browser/browser.ts';
 import { connect } from '../connect/connect.ts';
-import { registrationSteps } from '../connect/provider.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { findProvider } from '../pick.ts';
+import { registrationSteps } from '../../grants/consent.ts';
 
 /**
  * `sidekey init auth0`: says what must be set in the tenant, asks for its domain and client, checks the domain, writes

@@ -1,11 +1,8 @@
-import { hash } from 'node:crypto';
 import { z } from 'zod';
-import type { State } from '../../../app/state.ts';
-import type { DpopKey } from '../../../grants/credential.ts';
-import type { Provider } from '../../../grants/provider.ts';
+import { assertUnchanged, consentShape, pendingConsent } from '../../../grants/consent.ts';
+import { type SessionParts, sessionsOf } from '../../../grants/sessions.ts';
 import { SidekeyError } from '../../../lib/errors.ts';
 import { authorizationUrl, type Callback, parseCallback } from '../../../oauth/authorization-code.ts';
-import { isDpopKey } from '../../../schemes/dpop-proof.ts';
 import { type Context, withUpstreamClient } from '../../context.ts';
 import { isoTime, relativeTime } from '../../format.ts';
 import { findProvider } from '../../pick.ts';
@@ -30,26 +27,14 @@ export async function printUrl(request: Omit<ConnectRequest, 'upstream' | 'signa
   const begun = await authorizationUrl({ provider, redirectUri, scopes });
   const subject = { user, provider: provider.name, grant: request.existing?.grant.id } as const;
   await state.audit.append({ event: 'grant.connecting', ...subject, reason: 'a consent elsewhere' });
-  await keepSession(
-    state,
-    {
-      provider: provider.name,
-      authorizationEndpoint: provider.authorizationEndpoint ?? '',
-      tokenEndpoint: provider.tokenEndpoint ?? '',
-      clientId: provider.clientId ?? '',
-      redirectUri,
-      state: begun.state,
-      codeVerifier: begun.codeVerifier,
-      proofKey: begun.proofKey,
-      scopes,
-      name,
-      user,
-      allowedDomains: options.allowedDomains ?? null,
-      widen: options.widen === true,
-      domains: options.domains !== false,
-    },
-    { expiresAt, now: at },
-  );
+  const rest = { redirectUri, scopes, name, user };
+  const pending = {
+    ...pendingConsent(provider, begun, rest),
+    allowedDomains: options.allowedDomains ?? null,
+    widen: options.widen === true,
+    domains: options.domains !== false,
+  };
+  await sessionsOf(kind, sessionShape, { ...state, now }).put(begun.state, pending, expiresAt);
   output.result(
     {
       provider: provider.name,
@@ -82,7 +67,7 @@ export async function finishConsent(
   const callback = parseCallback(finish === '-' ? await context.readInput() : finish);
   const stateOfFlow = stateOf(callback, said);
   const { provider, connected } = await context.withState(async (state) => {
-    const session = await takeSession(state, stateOfFlow, context.now());
+    const session = await takeSession({ ...state, now: context.now }, stateOfFlow);
     const { name, user, scopes } = session;
     if (named !== undefined && named !== session.provider) {
       throw new SidekeyError(
@@ -93,7 +78,8 @@ export async function finishConsent(
         },
       );
     }
-    const provider = unchanged(findProvider(state.config.providers, session.provider), session);
+    const provider = findProvider(state.config.providers, session.provider);
+    assertUnchanged(provider, session);
     const existing = await existingGrant(state, { name, user, provider: provider.name });
     const plan = planDomains(
       {
@@ -134,48 +120,12 @@ function stateOf(callback: Callback, said: string | undefined): string {
 }
 
 /**
- * Refuses a changed provider: a code is exchanged only by the client and at the server that requested it (RFC
- * 9207 §1, mix-up).
- */
-function unchanged(provider: Provider, session: ConnectSession): Provider {
-  const isSame =
-    provider.authorizationEndpoint === session.authorizationEndpoint &&
-    provider.tokenEndpoint === session.tokenEndpoint &&
-    provider.clientId === session.clientId;
-  if (isSame) return provider;
-  throw new SidekeyError(
-    'bad_request',
-    `The provider ${provider.name} was changed since the consent began.`,
-    {
-      hint: `begin again: sidekey connect ${provider.name} --print-url`,
-    },
-  );
-}
-
-type Sessions = Pick<State, 'store' | 'vault'>;
-
-/** Stores a started flow, sealed, until `expiresAt` (milliseconds since the epoch). */
-async function keepSession(
-  { store, vault }: Sessions,
-  session: ConnectSession,
-  { expiresAt, now }: { readonly expiresAt: number; readonly now: number },
-): Promise<void> {
-  await store.sessions.removeEnded(now);
-  const id = sessionId(session.state);
-  await store.sessions.insert({ id, expiresAt, sealed: vault.seal(contextOf(id), writeSession(session)) });
-}
-
-/**
  * Removes and returns the flow of a state.
  *
- * @throws SidekeyError `not_found` if there is none; errors of `Vault.open`
+ * @throws SidekeyError `not_found` if there is none; errors of `Sessions.take`
  */
-async function takeSession({ store, vault }: Sessions, state: string, now: number): Promise<ConnectSession> {
-  const id = sessionId(state);
-  const record = await store.sessions.take(id);
-  const session =
-    record === null || record.expiresAt <= now ? null : readSession(vault.open(contextOf(id), record.sealed));
-  await store.sessions.removeEnded(now);
+async function takeSession(parts: SessionParts, state: string): Promise<ConnectSession> {
+  const session = await sessionsOf(kind, sessionShape, parts).take(state);
   if (session !== null) return session;
   throw new SidekeyError(
     'not_found',
@@ -186,27 +136,11 @@ async function takeSession({ store, vault }: Sessions, state: string, now: numbe
   );
 }
 
-/** Binds a seal to its session. */
-function contextOf(id: string): string {
-  return `connect-session/${id}`;
-}
+/** Kind of the records of `--print-url`. */
+export const kind = 'connect-session';
 
-/** A started flow, which waits for its callback; that may be of another process. It is sealed in the store. */
-const sessionShape = z.object({
-  provider: z.string(),
-  // The endpoints and the client of the consent: none of it may change.
-  authorizationEndpoint: z.string(),
-  tokenEndpoint: z.string(),
-  clientId: z.string(),
-  redirectUri: z.string(),
-  state: z.string(),
-  /** Null: the flow has no PKCE. */
-  codeVerifier: z.string().nullable(),
-  /** See `Authorization`; absent: as null. */
-  proofKey: z.custom<DpopKey>(isDpopKey).nullable().exactOptional(),
-  scopes: z.array(z.string()).readonly(),
-  name: z.string(),
-  user: z.string(),
+/** A started flow, which waits for its callback. It is sealed in the store. */
+const sessionShape = consentShape.extend({
   /** Domain patterns for the map; null: those of the provider. */
   allowedDomains: z.array(z.string()).readonly().nullable(),
   widen: z.boolean(),
@@ -214,26 +148,4 @@ const sessionShape = z.object({
   domains: z.boolean(),
 });
 
-export type ConnectSession = z.infer<typeof sessionShape>;
-
-const version = 1;
-
-/** Returns the id of a session, which does not reveal the state to a reader of the store (RFC 6749 §10.12). */
-export function sessionId(state: string): string {
-  return hash('sha256', state);
-}
-
-/** Returns the text that is sealed. */
-export function writeSession(session: ConnectSession): Uint8Array {
-  return Buffer.from(JSON.stringify({ v: version, ...session }), 'utf8');
-}
-
-/** Parses the sealed text; null where it has another form, such as that of another version. */
-export function readSession(bytes: Uint8Array): ConnectSession | null {
-  try {
-    const { v, ...session } = JSON.parse(Buffer.from(bytes).toString('utf8')) as Record<string, unknown>;
-    return v === version ? sessionShape.parse(session) : null;
-  } catch {
-    return null;
-  }
-}
+type ConnectSession = z.infer<typeof sessionShape>;

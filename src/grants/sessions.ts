@@ -1,0 +1,56 @@
+import { hash } from 'node:crypto';
+import type { z } from 'zod';
+import type { Store } from '../store/store.ts';
+import type { Vault } from '../vault/vault.ts';
+
+/** Sealed records with an end. Each is found by a secret text that the store does not have. */
+interface Sessions<T> {
+  /** @param expiresAt milliseconds since the epoch */
+  put(key: string, value: T, expiresAt: number): Promise<void>;
+  /** Null: there is none, it has ended, or another version wrote it. */
+  get(key: string): Promise<T | null>;
+  /** Removes and returns it, for one of several concurrent callers. */
+  take(key: string): Promise<T | null>;
+}
+
+/** Parts that records are kept with. */
+export interface SessionParts {
+  readonly store: Pick<Store, 'sessions'>;
+  readonly vault: Pick<Vault, 'seal' | 'open'>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+const version = 1;
+
+/** Returns the id of a record, which does not reveal its key to a reader of the store (RFC 6749 §10.12). */
+export function sessionId(kind: string, key: string): string {
+  return hash('sha256', `${kind}/${key}`);
+}
+
+/**
+ * Returns the records of a kind. Its methods reject with errors of the store, and of `Vault.open` for a record that was
+ * put in the place of another.
+ */
+export function sessionsOf<T>(
+  kind: string,
+  shape: z.ZodType<T>,
+  { store: { sessions }, vault, now }: SessionParts,
+): Sessions<T> {
+  const read = (record: Awaited<ReturnType<typeof sessions.get>>): T | null => {
+    if (record === null || record.expiresAt <= now()) return null;
+    const text = Buffer.from(vault.open(`${kind}/${record.id}`, record.sealed)).toString('utf8');
+    const { v, value } = JSON.parse(text) as { readonly v?: unknown; readonly value?: unknown };
+    return v === version ? (shape.safeParse(value).data ?? null) : null;
+  };
+  return {
+    async put(key, value, expiresAt) {
+      await sessions.removeEnded(now());
+      const id = sessionId(kind, key);
+      const text = Buffer.from(JSON.stringify({ v: version, value }), 'utf8');
+      await sessions.insert({ id, expiresAt, sealed: vault.seal(`${kind}/${id}`, text) });
+    },
+    get: async (key) => read(await sessions.get(sessionId(kind, key))),
+    take: async (key) => read(await sessions.take(sessionId(kind, key))),
+  };
+}
