@@ -432,5 +432,15 @@ export function laterKeys(running: Config, next: Config): string[] {
 }
 
 function startFacts({ proxy, workers, admin, store, key, ca, audit, tokens }: Config) {
-  return { 'proxy.listen': proxy.listen, workers, admin, store, key, ca, 'audit.file': audit.file, tokens };
+  const { listen, url } = admin;
+  return {
+    'proxy.listen': proxy.listen,
+    workers,
+    admin: { listen, url },
+    store,
+    key,
+    ca,
+    'audit.file': audit.file,
+    tokens,
+  };
 }

@@ -2,6 +2,7 @@ import type { AnyRoute } from './route.ts';
 import { accessRoutes } from './routes/access.ts';
 import { approvalRoutes } from './routes/approvals.ts';
 import { auditRoutes } from './routes/audit.ts';
+import { connectRoutes } from './routes/connect-sessions.ts';
 import { domainRoutes } from './routes/domains.ts';
 import { grantRoutes } from './routes/grants.ts';
 import { callerRoutes } from './routes/people.ts';
@@ -15,6 +16,7 @@ import { tokenRoutes } from './routes/tokens.ts';
 export const routes: readonly AnyRoute[] = [
   ...tokenRoutes,
   ...grantRoutes,
+  ...connectRoutes,
   ...domainRoutes,
   ...accessRoutes,
   ...approvalRoutes,

@@ -6,6 +6,7 @@ import { refusalOf } from '../http/problem.ts';
 import { readBounded } from '../lib/body.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Caller } from './caller.ts';
+import { connectPages } from './connect/pages.ts';
 import { etagOf, preconditionOf } from './etag.ts';
 import { createIdempotency } from './idempotency.ts';
 import { openApiDocument } from './openapi.ts';
@@ -51,6 +52,7 @@ export function createService(parts: ServiceParts, authenticate: Authenticate): 
     app.on(row.method.toUpperCase(), row.path.replace(/\{(\w+)\}/g, ':$1'), (context) => serve(row, context));
   }
   addSignIn(app as unknown as Hono, parts);
+  app.route('/connect', connectPages(parts));
   app.get('/openapi.json', (context) => context.json(openApiDocument(routes, parts.url())));
   app.notFound(({ req }) => problem(unknownPath(req.method, req.path)));
   app.onError((error) => {

@@ -59,6 +59,18 @@ export const adminSchema = z
       'Where the pages for people listen: ADDRESS:PORT. Default: nothing listens.',
     ).optional(),
     url: reach.optional(),
+    return_urls: z
+      .array(
+        text<string>(
+          {
+            description: 'An address with a path; it covers the paths below it too.',
+            examples: ['https://app.example.com/connected'],
+          },
+          (value) => (value.includes('?') ? { problem: 'has a query' } : readReceiver(value)),
+        ),
+      )
+      .prefault([])
+      .meta({ description: 'Where connect sessions may send the browser of a person. Default: nowhere.' }),
   })
   .superRefine(({ listen, url }, context) => {
     if (listen === undefined) {
@@ -98,6 +110,8 @@ export interface AdminConfig {
   readonly listen: ListenAddress | null;
   /** Prefix of links, without a trailing slash; null: `http://HOST:PORT` of the listener. */
   readonly url: string | null;
+  /** Addresses to which connect sessions may send a browser, without a query. */
+  readonly returnUrls: readonly string[];
 }
 
 /** Converts validated values to settings. */
@@ -114,6 +128,6 @@ export function toApprovalsConfig({
 }
 
 /** Converts validated values to settings. */
-export function toAdminConfig({ listen, url }: z.output<typeof adminSchema>): AdminConfig {
-  return { listen: listen ?? null, url: url ?? null };
+export function toAdminConfig({ listen, url, return_urls }: z.output<typeof adminSchema>): AdminConfig {
+  return { listen: listen ?? null, url: url ?? null, returnUrls: return_urls };
 }

@@ -404,6 +404,13 @@ const table = {
     sentence: 'The provider refused the request.',
     hint: 'check the client of the provider in the config',
   },
+  consent_declined: {
+    status: 403,
+    exit: exitCode.upstreamRefused,
+    title: 'Consent declined',
+    sentence: 'The person, or the provider, said no to the consent.',
+    hint: 'begin again, and allow it; an administrator may have to allow it first',
+  },
   consent_missing: {
     status: 424,
     exit: exitCode.failure,

@@ -11,6 +11,12 @@ export interface Page {
   readonly body: Markup;
   /** Additional CSS. */
   readonly style?: string;
+  /** The only script of the page; see `scriptValue`. */
+  readonly script?: string;
+  /** Origins to which a sent form may be redirected, besides that of the page; `https:` means all with TLS. */
+  readonly formTargets?: readonly string[];
+  /** True for a page in a popup: it keeps the connection to the page that opened it. */
+  readonly keepsOpener?: boolean;
 }
 
 /** A complete response of an HTTP server. */
@@ -36,16 +42,18 @@ p:last-child { margin-bottom: 0; color: var(--soft); }
 `;
 
 /**
- * Renders a page as a response. The page loads nothing, runs no script, and is not framed or cached. It sends no referrer,
+ * Renders a page as a response. The page loads nothing, runs no script but its own, and is not framed or cached. It sends no referrer,
  * since its address may hold a secret. Only a page that asks can send a form, to its own origin.
  */
-export function renderPage({ kind, from, title, body, style = '' }: Page, status: number): PageAnswer {
+export function renderPage(it: Page, status: number): PageAnswer {
+  const { kind, from, title, body, style = '', script = '', formTargets = [], keepsOpener = false } = it;
   const rules = shell + style;
   const policy = [
     "default-src 'none'",
     `style-src 'sha256-${hash('sha256', rules, 'base64')}'`,
+    ...(script === '' ? [] : [`script-src 'sha256-${hash('sha256', script, 'base64')}'`]),
     "base-uri 'none'",
-    `form-action ${kind === 'asks' ? "'self'" : "'none'"}`,
+    `form-action ${kind === 'asks' ? ["'self'", ...formTargets].join(' ') : "'none'"}`,
     "frame-ancestors 'none'",
   ];
   const { html } = markup`<!doctype html>
@@ -62,6 +70,7 @@ export function renderPage({ kind, from, title, body, style = '' }: Page, status
 <h1>${title}</h1>
 ${body}
 </main>
+${script === '' ? [] : [markup`<script>${{ html: script }}</script>`]}
 </body>
 </html>
 `;
@@ -71,7 +80,7 @@ ${body}
     'referrer-policy': 'no-referrer',
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
-    'cross-origin-opener-policy': 'same-origin',
+    'cross-origin-opener-policy': keepsOpener ? 'unsafe-none' : 'same-origin',
   };
   return { status, headers, body: html };
 }
@@ -95,6 +104,11 @@ export interface Markup {
 }
 
 type Part = string | number | Markup | readonly Markup[];
+
+/** Returns a value as an expression of a script within a page. */
+export function scriptValue(value: unknown): string {
+  return JSON.stringify(value).replaceAll('<', String.raw`\u003c`);
+}
 
 /** Reports whether an `Accept` field is that of a browser, which shows a page. */
 export function wantsPage(accept: string | undefined): boolean {

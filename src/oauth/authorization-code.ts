@@ -268,7 +268,7 @@ function saidNo(provider: Provider, error: string, description: string): Sidekey
   const detail = withDescription(error, description);
   return denials.has(error)
     ? new SidekeyError(
-        'provider_refused',
+        'consent_declined',
         `You, or the provider "${provider.name}", said no to the consent (${detail}).`,
         { hint: 'begin again, and allow it; an administrator may have to allow it first' },
       )

@@ -45,6 +45,7 @@ export type MacPurpose =
   | 'audit-end'
   | 'credential-fingerprint'
   | 'approval-link'
+  | 'connect-signature'
   | 'instance'
   | 'placeholder';
 
@@ -141,6 +142,7 @@ export function createVault(master: KeyObject): Vault {
     'audit-end': macWith(derivedKey(master, 'audit-end')),
     'credential-fingerprint': macWith(derivedKey(master, 'credential-fingerprint')),
     'approval-link': macWith(derivedKey(master, 'approval-link')),
+    'connect-signature': macWith(derivedKey(master, 'connect-signature')),
     instance: macWith(derivedKey(master, 'instance')),
     placeholder: macWith(derivedKey(master, 'placeholder')),
   };

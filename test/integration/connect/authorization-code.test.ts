@@ -105,7 +105,7 @@ describe('a consent at the helpdesk', () => {
   test('is reported as refused if the person refuses it', async () => {
     const { helpdesk, exchange } = await consented({}, { ...alice, decision: 'deny' });
     await expect(exchangeCode(exchange)).rejects.toMatchObject({
-      code: 'provider_refused',
+      code: 'consent_declined',
       message: expect.stringMatching(/^You, or the provider "acme", said no to the consent \(access_denied/),
     });
     expect(helpdesk.tokenRequestCount('authorization_code')).toBe(0);

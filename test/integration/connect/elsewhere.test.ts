@@ -200,7 +200,7 @@ describe('connect --print-url, and --finish in another process', () => {
     expect(ran).toMatchObject({ exit: 5, stderr: expect.stringContaining('said no to the consent') });
     expect(await at.json(['audit', 'query', '--event', 'grant.connected'])).toMatchObject({
       outcome: 'failed',
-      code: 'provider_refused',
+      code: 'consent_declined',
     });
     expect((await at.run(['connect', '--finish', denied])).exit).toBe(2);
   });

@@ -34,7 +34,7 @@ describe('a consent that is not given', () => {
     expect(page.status).toBe(400);
     expect(page.body).toContain(sentence.replaceAll('"', '&quot;'));
     expect(await at.json(['grant', 'list'])).toEqual([]);
-    expect(await failed(at)).toMatchObject({ outcome: 'failed', code: 'provider_refused', provider: 'acme' });
+    expect(await failed(at)).toMatchObject({ outcome: 'failed', code: 'consent_declined', provider: 'acme' });
   });
 
   test('has its text escaped on the page', async () => {

@@ -30,7 +30,7 @@ describe('the callback of a connected account', () => {
     ['no state', `${at}?connect_code=abc`, 'bad_request'],
     ['another issuer', `${at}?connect_code=abc&state=the-state&iss=https://evil.test/`, 'bad_request'],
     ['two codes', `${at}?connect_code=abc&connect_code=def&state=the-state`, 'bad_request'],
-    ['an error', `${at}?error=access_denied&state=the-state`, 'provider_refused'],
+    ['an error', `${at}?error=access_denied&state=the-state`, 'consent_declined'],
     ['no parameters', `${at}?state=the-state`, 'input_invalid'],
   ])('is refused with %s', (_what, text, code) => {
     expect(() => codeIn(text)).toThrow(expect.objectContaining({ code }));

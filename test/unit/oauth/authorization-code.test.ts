@@ -222,7 +222,7 @@ describe('the code exchange', () => {
   test('reports the error of the user or the provider', async () => {
     const denied = await flow({ error: 'access_denied', error_description: 'The user said\nno' });
     await expect(denied.exchanged).rejects.toMatchObject({
-      code: 'provider_refused',
+      code: 'consent_declined',
       message: 'You, or the provider "acme", said no to the consent (access_denied: The user said no).',
     });
     const refused = await flow(

@@ -97,7 +97,7 @@ describe('a callback', () => {
   test.each(['access_denied', 'user_cancelled_login'])('with %s is a refusal by the user', (error) => {
     expect(() => check(`?error=${error}&state=the-state&error_description=No%0Athe-verifier`)).toThrow(
       expect.objectContaining({
-        code: 'provider_refused',
+        code: 'consent_declined',
         message: `You, or the provider "acme", said no to the consent (${error}: No [redacted]).`,
       }),
     );

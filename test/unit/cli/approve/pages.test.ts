@@ -22,7 +22,9 @@ async function readFrom(seal: string, expected = links.pathFor(asked, 'body')) {
   onTestFinished(() => void server.close());
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const { port } = server.address() as AddressInfo;
-  return approvalPages({ listen: { host: '127.0.0.1', port }, url: null }, vault)?.bodyOf(asked);
+  return approvalPages({ listen: { host: '127.0.0.1', port }, url: null, returnUrls: [] }, vault)?.bodyOf(
+    asked,
+  );
 }
 
 test('a body is read from the page server of this installation', async () => {
@@ -37,12 +39,14 @@ test('a body is not believed without the seal of this installation', async () =>
 });
 
 test('a request without a body, and one whose proxy does not answer, have no body', async () => {
-  const pages = approvalPages({ listen: { host: '127.0.0.1', port: 1 }, url: null }, vault);
+  const pages = approvalPages({ listen: { host: '127.0.0.1', port: 1 }, url: null, returnUrls: [] }, vault);
   expect(await pages?.bodyOf(asked)).toBeNull();
   expect(await pages?.bodyOf({ ...asked, bodyBytes: 0 })).toBeNull();
 });
 
 test('no pages are known without admin.listen, or with a port that is chosen at start', () => {
-  expect(approvalPages({ listen: null, url: null }, vault)).toBeNull();
-  expect(approvalPages({ listen: { host: '127.0.0.1', port: 0 }, url: null }, vault)).toBeNull();
+  expect(approvalPages({ listen: null, url: null, returnUrls: [] }, vault)).toBeNull();
+  expect(
+    approvalPages({ listen: { host: '127.0.0.1', port: 0 }, url: null, returnUrls: [] }, vault),
+  ).toBeNull();
 });

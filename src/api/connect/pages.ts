@@ -1,0 +1,209 @@
+import type { HttpBindings } from '@hono/node-server';
+import { type Context, Hono } from 'hono';
+import { getCookie, setCookie } from 'hono/cookie';
+import type { ContentfulStatusCode } from 'hono/utils/http-status';
+import { SidekeyError } from '../../lib/errors.ts';
+import { markup, type Markup, type Page, renderPage, scriptValue } from '../../lib/html.ts';
+import { untrusted } from '../../lib/text.ts';
+import type { ServiceParts } from '../parts.ts';
+import { beginConsent, cookieName, type Finished, finishConsent } from './consent.ts';
+import { type ConnectSession, endSession, providerOf, recordsOf } from './sessions.ts';
+import { publicJwk, signResult } from './signature.ts';
+
+/** Pages of connect sessions: the link with its button, the callback of providers, and the end. */
+
+type Call = Context<{ Bindings: HttpBindings }>;
+
+/** Milliseconds for which a signed result is valid. */
+const resultMs = 300_000;
+
+/** Returns the pages, for `/connect`. */
+export function connectPages(parts: ServiceParts): Hono<{ Bindings: HttpBindings }> {
+  const app = new Hono<{ Bindings: HttpBindings }>();
+  app.get('/jwks.json', (context) => context.json({ keys: [publicJwk(parts.vault)] }));
+  app.get('/callback', (context) => callback(context, parts));
+  // A GET changes nothing: programs that look at mail open links too.
+  app.get('/:token', async (context) => {
+    const session = await recordsOf(parts).links.get(context.req.param('token'));
+    return session === null ? usedPage(context) : linkPage(context, session, parts);
+  });
+  app.post('/:token', (context) => begin(context, parts));
+  app.onError((error, context) => {
+    if (!(error instanceof SidekeyError))
+      parts.log.error({ err: error }, 'a page of a connect session failed');
+    const failure = error instanceof SidekeyError ? error : new SidekeyError('internal');
+    return failedPage(context, 'This did not work', failure.message, failure.status);
+  });
+  return app;
+}
+
+/** The use of a link: it begins the consent in this browser, or ends the session. */
+async function begin(context: Call, parts: ServiceParts): Promise<Response> {
+  const { req } = context;
+  // The page of another origin cannot press the button: it would connect the account of whoever looks at it.
+  if (req.header('sec-fetch-site') !== 'same-origin') {
+    return failedPage(context, 'Open the link again', 'The button counts only on the page of the link.', 403);
+  }
+  const session = await recordsOf(parts).links.take(req.param('token') ?? '');
+  if (session === null) return usedPage(context);
+  const { answer } = await req.parseBody();
+  const fail = async (error: SidekeyError) => {
+    const end = { error: { code: error.code, detail: error.message } };
+    await endSession(session, end, parts);
+    return endPage(context, { session, end }, parts);
+  };
+  if (answer === 'no')
+    return fail(new SidekeyError('consent_declined', 'You said no; nothing was connected.'));
+  try {
+    const { url, cookie } = await beginConsent(session, clientOf(context), parts);
+    setCookie(context, ...cookie, {
+      path: '/',
+      httpOnly: true,
+      // The provider sends the browser back from another site.
+      sameSite: 'Lax',
+      secure: parts.url().startsWith('https:'),
+      maxAge: Math.ceil((session.expiresAt - parts.now()) / 1_000),
+    });
+    return context.redirect(url, 303);
+  } catch (error) {
+    if (error instanceof SidekeyError) return fail(error);
+    throw error;
+  }
+}
+
+async function callback(context: Call, parts: ServiceParts): Promise<Response> {
+  const { searchParams: parameters } = new URL(context.req.url);
+  const name = cookieName(parameters.get('state') ?? '', parts);
+  const secret = getCookie(context, name);
+  const finished =
+    secret === undefined ? null : await finishConsent(parameters, secret, clientOf(context), parts);
+  if (finished === null) {
+    return failedPage(
+      context,
+      'No consent waits for this answer',
+      'It was begun in another browser, is answered already, or took too long. Nothing was connected.',
+      400,
+    );
+  }
+  setCookie(context, name, '', { path: '/', maxAge: 0, secure: name.startsWith('__Host-') });
+  return endPage(context, finished, parts);
+}
+
+function clientOf({ env }: Call): string {
+  const { remoteAddress = '', remotePort = 0 } = env.incoming.socket;
+  return `${remoteAddress.replace(/^::ffff:/, '')}:${remotePort}`;
+}
+
+const style = `
+ul { margin: 0 0 .75rem; padding-left: 1.2rem; }
+li span { color: var(--soft); }
+form { display: flex; gap: .6rem; margin: 1.25rem 0; flex-wrap: wrap; }
+button { padding: .55rem .9rem; border: 1px solid var(--line); border-radius: .4rem; background: var(--ground); color: inherit; font: inherit; cursor: pointer; }
+button[value=yes] { background: var(--mark-yes, #1a7f4b); border-color: #1a7f4b; color: #fff; }
+button:hover, button:focus-visible { border-color: var(--ink); }
+button:focus-visible { outline: 2px solid var(--ink); outline-offset: 2px; }
+`;
+
+async function linkPage(context: Call, session: ConnectSession, parts: ServiceParts): Promise<Response> {
+  const { title, knownScopes, name } = await providerOf(session.provider, parts);
+  const { scopes, user, by, returnUrl } = session;
+  const items = scopes.map((scope) => {
+    const what = knownScopes.find((known) => known.name === scope)?.what;
+    return markup`<li>${untrusted(scope)}${what === undefined ? [] : [markup` <span>${what}</span>`]}</li>`;
+  });
+  const asked = items.length === 0 ? [] : [markup`<p>It asks for:</p><ul>${items}</ul>`];
+  const back = returnUrl === null ? [] : [markup` Then you return to <b>${new URL(returnUrl).host}</b>.`];
+  const body = markup`<p>${untrusted(by)} asks to use your account at ${title} (${name}) as the user <b>${untrusted(user)}</b>.${back}</p>
+    ${asked}
+    <form method="post">
+      <button name="answer" value="yes">Continue to ${title}</button>
+      <button name="answer" value="no">No</button>
+    </form>
+    <p>Continue only if you began this yourself: who sent you the link gets the use of your account.</p>`;
+  // A provider that knows the person sends the browser on at once, and back.
+  const formTargets = ['https:', ...(returnUrl === null ? [] : [new URL(returnUrl).origin])];
+  return pageOf(
+    context,
+    {
+      kind: 'asks',
+      title: `Connect ${title}?`,
+      body,
+      style,
+      formTargets,
+      keepsOpener: session.popupOrigin !== null,
+    },
+    200,
+  );
+}
+
+/** The end of a session: tells the page that opened a popup, or sends the browser back. */
+async function endPage(context: Call, { session, end }: Finished, parts: ServiceParts): Promise<Response> {
+  const { id, returnUrl, popupOrigin, user, provider, name } = session;
+  const isConnected = 'grantId' in end;
+  const outcome = isConnected
+    ? { status: 'connected', grant_id: end.grantId }
+    : { status: 'failed', error: end.error.code };
+  const now = parts.now();
+  const signature = signResult(parts.vault, {
+    iss: parts.url(),
+    aud: popupOrigin ?? (returnUrl === null ? undefined : new URL(returnUrl).origin),
+    session: id,
+    user,
+    provider,
+    ...outcome,
+    iat: Math.floor(now / 1_000),
+    exp: Math.floor((now + resultMs) / 1_000),
+  });
+  const back = returnUrl === null ? null : new URL(returnUrl);
+  const { status: _status, ...shown } = outcome;
+  for (const [key, value] of Object.entries({ session: id, ...shown, signature }))
+    back?.searchParams.set(key, value);
+  const { title } = await providerOf(provider, parts).catch(() => ({ title: provider }));
+  const message = {
+    type: 'sidekey.connect',
+    session: id,
+    ...outcome,
+    ...(isConnected ? {} : { detail: end.error.detail }),
+    signature,
+  };
+  const link = back === null ? [] : [markup`<p><a href="${back.href}">Back to ${back.host}</a></p>`];
+  const says = isConnected
+    ? markup`<p>The grant is called ${untrusted(name)}.</p>`
+    : markup`<p>${untrusted(end.error.detail)} (${end.error.code})</p>`;
+  const result: Omit<Page, 'from'> = {
+    kind: isConnected ? 'done' : 'failed',
+    title: isConnected ? `${title} is connected` : `${title} is not connected`,
+    body: markup`${says}${link}<p>You may close this window.</p>`,
+  };
+  if (popupOrigin === null) {
+    // No redirect: browsers hold the form-action of the provider's page against the whole chain that follows its form.
+    if (back !== null) context.header('refresh', `0;url=${back.href}`);
+    return pageOf(context, result, 200);
+  }
+  const told = `opener.postMessage(${scriptValue(message)}, ${scriptValue(popupOrigin)}); close();`;
+  const otherwise = back === null ? '' : ` else location.replace(${scriptValue(back.href)});`;
+  return pageOf(
+    context,
+    { ...result, script: `if (opener) { ${told} }${otherwise}`, keepsOpener: true },
+    200,
+  );
+}
+
+function usedPage(context: Call): Response {
+  return failedPage(
+    context,
+    'This link is used or too old',
+    'A link works once, for 15 minutes. Ask whoever sent it for a new one.',
+    410,
+  );
+}
+
+function failedPage(context: Call, title: string, says: string, status: number): Response {
+  const body: Markup = markup`<p>${untrusted(says)}</p>`;
+  return pageOf(context, { kind: 'failed', title, body }, status);
+}
+
+function pageOf(context: Call, page: Omit<Page, 'from'>, status: number): Response {
+  const { headers, body } = renderPage({ ...page, from: 'Sidekey' }, status);
+  return context.body(body, status as ContentfulStatusCode, headers);
+}

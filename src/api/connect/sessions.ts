@@ -1,0 +1,201 @@
+import { randomBytes } from 'node:crypto';
+import { z } from 'zod';
+import { consentShape, registrationSteps, scopesFor } from '../../grants/consent.ts';
+import { existingGrant, ownSecret } from '../../grants/keep.ts';
+import type { Provider } from '../../grants/provider.ts';
+import { sessionsOf } from '../../grants/sessions.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { orMeant } from '../../lib/text.ts';
+import type { ServiceParts } from '../parts.ts';
+import { returnUrl } from './return-url.ts';
+
+/**
+ * Connect sessions: an application asks for a grant of a person, and the person consents in a browser. The link of a session
+ * is a secret, and works once; its result is found by the id.
+ */
+
+/** Milliseconds for a person to consent. */
+const sessionMs = 900_000;
+/** Milliseconds for which the end of a session can be read. */
+const keptMs = 86_400_000;
+
+const policyShape = z.object({
+  ttl: z.string().exactOptional(),
+  maxTtl: z.string().exactOptional(),
+  leaseTtl: z.string().exactOptional(),
+  maxLeaseTtl: z.string().exactOptional(),
+  /** As options of `grant set`. */
+  label: z.array(z.string()).exactOptional(),
+  meta: z.array(z.string()).exactOptional(),
+});
+
+const sessionShape = z.object({
+  id: z.string(),
+  provider: z.string(),
+  user: z.string(),
+  /** Name of the grant. */
+  name: z.string(),
+  scopes: z.array(z.string()),
+  /** Null: the browser shows the end of the session. */
+  returnUrl: z.string().nullable(),
+  /** Origin of the page that may learn the result; null: none. */
+  popupOrigin: z.string().nullable(),
+  policy: policyShape,
+  /** Name of the API key. */
+  by: z.string(),
+  expiresAt: z.number(),
+});
+
+/** A session, as its application wants it. */
+export type ConnectSession = z.infer<typeof sessionShape>;
+
+const endShape = z.union([
+  z.object({ grantId: z.string() }),
+  z.object({ error: z.object({ code: z.string(), detail: z.string() }) }),
+]);
+
+/** The end of a session. */
+export type SessionEnd = z.infer<typeof endShape>;
+
+/** Returns the records of sessions. */
+export function recordsOf(parts: ServiceParts) {
+  return {
+    /** By the token of the link, until it is used. */
+    links: sessionsOf('connect-link', sessionShape, parts),
+    /** By id. */
+    begun: sessionsOf('connect-begun', sessionShape, parts),
+    ends: sessionsOf('connect-end', endShape, parts),
+    /** By the state of the consent and the secret of the browser that began it. */
+    consents: sessionsOf('connect-consent', consentShape.extend({ session: sessionShape }), parts),
+  };
+}
+
+/** Address to which providers send browsers. */
+export function callbackUrl({ url }: Pick<ServiceParts, 'url'>): string {
+  return `${url()}/connect/callback`;
+}
+
+/** A request for a session. */
+interface Wanted extends Pick<ConnectSession, 'provider' | 'user' | 'policy' | 'by'> {
+  readonly scopes: readonly string[] | undefined;
+  readonly name: string | undefined;
+  readonly returnUrl: string | undefined;
+  readonly popupOrigin: string | undefined;
+}
+
+/**
+ * Creates a session. Nothing is asked of the provider.
+ *
+ * @returns the session, and the token of its link
+ * @throws SidekeyError `provider_unknown`, `config_invalid`, `input_invalid`, `already_exists`; errors of the client secret
+ */
+export async function createSession(
+  wanted: Wanted,
+  parts: ServiceParts,
+): Promise<{ readonly session: ConnectSession; readonly token: string }> {
+  const { user, policy, by, name = wanted.provider } = wanted;
+  const provider = await providerOf(wanted.provider, parts);
+  const existing = await existingGrant(parts, { name, user, provider: provider.name });
+  await assertClient(provider, callbackUrl(parts), ownSecret(provider, null, existing) !== null);
+  const { returnUrls } = (await parts.config()).admin;
+  const back = wanted.returnUrl === undefined ? null : returnUrl(wanted.returnUrl, returnUrls);
+  if (back === null && wanted.returnUrl !== undefined) throw unregistered('return_url');
+  const popupOrigin = wanted.popupOrigin ?? null;
+  if (popupOrigin !== null && !returnUrls.some((each) => new URL(each).origin === popupOrigin)) {
+    throw unregistered('popup_origin');
+  }
+  const id = `cs_${randomBytes(16).toString('base64url')}`;
+  const expiresAt = parts.now() + sessionMs;
+  const scopes = [...scopesFor(wanted.scopes, provider, existing?.grant ?? null)];
+  const facts = { id, provider: provider.name, user, name, scopes, policy, by, expiresAt };
+  const session = { ...facts, returnUrl: back?.href ?? null, popupOrigin };
+  const token = `${id}.${randomBytes(32).toString('base64url')}`;
+  const { links, begun } = recordsOf(parts);
+  await begun.put(id, session, expiresAt + keptMs);
+  await links.put(token, session, expiresAt);
+  return { session, token };
+}
+
+/** A session, and its state at present. */
+type SessionStatus = {
+  readonly session: ConnectSession;
+  readonly status: 'pending' | 'connected' | 'failed' | 'expired';
+  readonly end: SessionEnd | null;
+};
+
+/** @throws SidekeyError `not_found` */
+export async function statusOf(id: string, parts: ServiceParts): Promise<SessionStatus> {
+  const { begun, ends } = recordsOf(parts);
+  const session = await begun.get(id);
+  if (session === null) {
+    throw new SidekeyError('not_found', 'There is no connect session of this id.', {
+      hint: 'the end of a session can be read for a day: POST /v2/connect-sessions begins another',
+    });
+  }
+  const end = await ends.get(id);
+  if (end !== null) return { session, end, status: 'grantId' in end ? 'connected' : 'failed' };
+  return { session, end, status: session.expiresAt <= parts.now() ? 'expired' : 'pending' };
+}
+
+/** Keeps the end of a session. */
+export async function endSession(
+  { id }: ConnectSession,
+  end: SessionEnd,
+  parts: ServiceParts,
+): Promise<void> {
+  await recordsOf(parts).ends.put(id, end, parts.now() + keptMs);
+}
+
+/** @throws SidekeyError `provider_unknown` */
+export async function providerOf(name: string, { config }: Pick<ServiceParts, 'config'>): Promise<Provider> {
+  const { providers } = await config();
+  const provider = providers.get(name);
+  if (provider !== undefined) return provider;
+  throw new SidekeyError(
+    'provider_unknown',
+    `There is no provider ${name}${orMeant(name, providers.names)}`,
+    {
+      hint: 'GET /v2/providers lists them',
+    },
+  );
+}
+
+/** @throws SidekeyError `config_invalid`: a consent at this provider is not possible; errors of the client secret */
+async function assertClient(provider: Provider, redirectUri: string, hasSecret: boolean): Promise<void> {
+  const { name, title, authorizationEndpoint, tokenEndpoint, clientId, settings } = provider;
+  const open = settings.filter(({ value }) => value === null).map((each) => each.name);
+  if (open.length > 0) {
+    throw invalid(
+      `${title} needs to know: ${open.join(', ')}.`,
+      `set providers.${name}.settings in the config file`,
+    );
+  }
+  if (authorizationEndpoint === null || tokenEndpoint === null) {
+    throw invalid(`${title} gives no consent in a browser.`, 'store its key: POST /v2/users/{user}/tokens');
+  }
+  if (clientId === null) {
+    throw invalid(
+      `Sidekey is not registered at ${title} yet: providers.${name} has no client_id.`,
+      [
+        ...registrationSteps(provider, redirectUri),
+        `set providers.${name}.client_id and client_secret in the config file`,
+      ].join('\n  → '),
+    );
+  }
+  if (!hasSecret) await provider.clientSecret?.();
+}
+
+function invalid(message: string, hint: string): SidekeyError {
+  return new SidekeyError('config_invalid', message, { hint });
+}
+
+function unregistered(member: 'return_url' | 'popup_origin'): SidekeyError {
+  const what = member === 'return_url' ? 'an address' : 'the origin of an address';
+  return new SidekeyError(
+    'input_invalid',
+    `${member} is not ${what} of admin.return_urls in its normal form.`,
+    {
+      hint: 'add it to admin.return_urls in the config file: scheme, host, port and the beginning of the path must match',
+    },
+  );
+}

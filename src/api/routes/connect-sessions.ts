@@ -1,0 +1,123 @@
+import { z } from 'zod';
+import { isScope } from '../../oauth/scopes.ts';
+import { createSession, statusOf } from '../connect/sessions.ts';
+import { type AnyRoute, route } from '../route.ts';
+import { name, span, text, time } from '../schemas.ts';
+
+/** Routes of connect sessions. */
+
+const scope = z.string().refine(isScope, 'is not a scope (RFC 6749 §3.3)');
+
+const grantPolicy = z
+  .strictObject({
+    ttl: span.optional(),
+    max_ttl: span.optional(),
+    lease_ttl: span.optional(),
+    max_lease_ttl: span.optional(),
+    labels: z.array(name).optional(),
+    metadata: z.record(name, z.string().regex(/^\P{Cc}{0,256}$/u)).optional(),
+  })
+  .refine(
+    ({ ttl, max_ttl: max }) => ttl === undefined || max === undefined || secondsOf(ttl) <= secondsOf(max),
+    {
+      error: 'has a ttl that is longer than its max_ttl',
+    },
+  );
+
+const units: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400, w: 604_800 };
+
+function secondsOf(text: string): number {
+  return Number(text.slice(0, -1)) * (units[text.slice(-1)] ?? 1);
+}
+
+/** Returns options of `grant set`. */
+function policyOptions(policy: z.output<typeof grantPolicy> = {}) {
+  const {
+    ttl,
+    max_ttl: maxTtl,
+    lease_ttl: leaseTtl,
+    max_lease_ttl: maxLeaseTtl,
+    labels: label,
+    metadata,
+  } = policy;
+  const meta = metadata && Object.entries(metadata).map((pair) => pair.join('='));
+  const options = { ttl, maxTtl, leaseTtl, maxLeaseTtl, label, meta };
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
+
+const base = { tag: 'Connect sessions', path: '/v2/connect-sessions' } as const;
+
+export const connectRoutes: readonly AnyRoute[] = [
+  route({
+    ...base,
+    method: 'post',
+    id: 'createConnectSession',
+    summary: 'Begin a session in which a person connects an account in a browser.',
+    scope: 'grants:write',
+    owner: ({ body }) => body.user,
+    body: z.strictObject({
+      provider: name,
+      user: name,
+      scopes: z.array(scope).min(1).max(100).optional(),
+      name: name.optional().describe('Name of the grant; default: that of the provider.'),
+      return_url: text
+        .optional()
+        .describe('One of `admin.return_urls`, with a path and a query of your own.'),
+      popup_origin: text.optional().describe('Origin of the page that opens a popup.'),
+      grant_policy: grantPolicy.optional(),
+    }),
+    status: 201,
+    result: z
+      .strictObject({
+        id: z.string(),
+        connect_url: z.url().describe('Works once.'),
+        session_token: z.string(),
+        expires_at: time,
+      })
+      .meta({ id: 'CreatedConnectSession' }),
+    async handle({ body, caller }, parts) {
+      const { provider, user, scopes, grant_policy: policy } = body;
+      const wanted = {
+        provider,
+        user,
+        scopes,
+        name: body.name,
+        by: caller.name,
+        policy: policyOptions(policy),
+      };
+      const addresses = { returnUrl: body.return_url, popupOrigin: body.popup_origin };
+      const { session, token } = await createSession({ ...wanted, ...addresses }, parts);
+      return {
+        id: session.id,
+        connect_url: `${parts.url()}/connect/${token}`,
+        session_token: token,
+        expires_at: new Date(session.expiresAt).toISOString(),
+      };
+    },
+  }),
+  route({
+    ...base,
+    path: '/v2/connect-sessions/{id}',
+    method: 'get',
+    id: 'getConnectSession',
+    summary: 'Show the state of a session; it can be read for a day.',
+    scope: 'grants:read',
+    owner: async ({ params }, parts) => (await statusOf(params['id'] ?? '', parts)).session.user,
+    result: z
+      .strictObject({
+        id: z.string(),
+        status: z.enum(['pending', 'connected', 'failed', 'expired']),
+        provider: z.string(),
+        user: z.string(),
+        grant_id: z.uuid().optional(),
+        error: z.strictObject({ code: z.string(), detail: z.string() }).optional(),
+      })
+      .meta({ id: 'ConnectSession' }),
+    async handle({ params }, parts) {
+      const { session, status, end } = await statusOf(params['id'] ?? '', parts);
+      const { id, provider, user } = session;
+      const outcome = end === null ? {} : 'grantId' in end ? { grant_id: end.grantId } : end;
+      return { id, status, provider, user, ...outcome };
+    },
+  }),
+];

@@ -1,0 +1,99 @@
+/** A proxy with its API, the sample company as a provider, and a browser for the pages of connect sessions. */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import { consentAs, type Person } from '../../examples/helpdesk/consent.ts';
+import { createCookieJar } from '../../examples/helpdesk/cookie-jar.ts';
+import { startHelpdesk } from '../../examples/helpdesk/helpdesk.ts';
+import { alice } from './connect-home.ts';
+import { startService } from './service.ts';
+import { tempFolder } from './temp-folder.ts';
+
+export interface ConnectOptions {
+  /** Merged over the provider in the config. */
+  readonly provider?: object;
+  readonly now?: () => number;
+  readonly returnUrls?: readonly string[];
+}
+
+/** The address of the application that asks for grants. */
+export const back = 'https://app.acme.test/connected';
+
+export async function startConnecting({ provider = {}, now, returnUrls = [back] }: ConnectOptions = {}) {
+  const helpdesk = await startHelpdesk({ redirectUris: ['http://127.0.0.1/connect/callback'] });
+  onTestFinished(() => helpdesk.close());
+  const { issuer, host, port } = helpdesk;
+  const folder = await tempFolder();
+  await writeFile(join(folder, 'helpdesk-ca.pem'), helpdesk.caCertificate);
+  const service = await startService({
+    folder,
+    ...(now === undefined ? {} : { now }),
+    config: {
+      admin: { listen: '127.0.0.1:0', return_urls: returnUrls },
+      upstream: {
+        ca: ['helpdesk-ca.pem'],
+        resolve: { 'helpdesk.acme.test': '127.0.0.1' },
+        private_addresses: ['127.0.0.1/32'],
+      },
+      providers: {
+        acme: {
+          title: 'Acme Helpdesk',
+          authorization_endpoint: `${issuer}/authorize`,
+          token_endpoint: `${issuer}/token`,
+          userinfo_endpoint: `${issuer}/userinfo`,
+          issuer,
+          client_id: 'sidekey-public',
+          scopes: ['openid', 'email'],
+          audience: [`helpdesk.acme.test:${port}`],
+          ...provider,
+        },
+      },
+    },
+  });
+  const { call } = service;
+  return {
+    ...service,
+    helpdesk,
+    /** Begins a session of alice. */
+    async session(body: object = {}) {
+      const request = { provider: 'acme', user: 'alice', return_url: back, ...body };
+      const answer = await call('POST /v2/connect-sessions', { body: request });
+      return answer.body as { id: string; connect_url: string; session_token: string; code: string };
+    },
+    /** Returns a new browser. */
+    browser() {
+      const jar = createCookieJar();
+      const open = async (
+        url: string,
+        init: Omit<RequestInit, 'headers'> & { headers?: Record<string, string> } = {},
+      ) => {
+        const headers = { cookie: jar.headerFor(new URL(url).pathname), ...init.headers };
+        const response = await fetch(url, { redirect: 'manual', ...init, headers });
+        jar.store(response.headers.getSetCookie());
+        return { status: response.status, headers: response.headers, body: await response.text() };
+      };
+      const press = (url: string, answer = 'yes') =>
+        open(url, {
+          method: 'POST',
+          body: new URLSearchParams({ answer }),
+          headers: { 'sec-fetch-site': 'same-origin' },
+        });
+      return {
+        open,
+        press,
+        /** Presses the button of a link, and consents; returns the address of the callback. */
+        async consent(url: string, person: Person = alice): Promise<string> {
+          const pressed = await press(url);
+          const location = pressed.headers.get('location') ?? '';
+          const connection = { issuer, ca: helpdesk.caCertificate, connectTo: { host, port } };
+          return (await consentAs(new URL(location), person, connection)).href;
+        },
+      };
+    },
+  };
+}
+
+/** Returns the address to which a page sends the browser. */
+export function returned({ headers }: { readonly headers: Headers }): URL {
+  return new URL((headers.get('refresh') ?? '').replace('0;url=', ''));
+}
