@@ -50,6 +50,11 @@ await bundle.write({
   codeSplitting: { groups: [{ name: 'serve', test: /\/src\/cli\/start\.ts$/ }] },
 });
 await copyFile('src/sidekey.js', join(out, 'sidekey.js'));
+{
+  // For applications that bundle it; the running proxy serves the source at /connect.js.
+  await using script = await rolldown({ input: 'src/sdk/connect/connect.ts', platform: 'browser' });
+  await script.write({ file: join(out, 'connect.js'), minify: true });
+}
 
 /** The licences of libraries, which want to go where the code goes. */
 async function licencesOf(chunks: readonly Pick<OutputChunk, 'moduleIds'>[]): Promise<string> {

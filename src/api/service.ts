@@ -52,7 +52,7 @@ export function createService(parts: ServiceParts, authenticate: Authenticate): 
     app.on(row.method.toUpperCase(), row.path.replace(/\{(\w+)\}/g, ':$1'), (context) => serve(row, context));
   }
   addSignIn(app as unknown as Hono, parts);
-  app.route('/connect', connectPages(parts));
+  app.route('/', connectPages(parts));
   app.get('/openapi.json', (context) => context.json(openApiDocument(routes, parts.url())));
   app.notFound(({ req }) => problem(unknownPath(req.method, req.path)));
   app.onError((error) => {

@@ -40,6 +40,8 @@ export interface BrowserPage {
   readonly darkened: (isDark: boolean) => Promise<void>;
   /** PNG. */
   readonly screenshot: () => Promise<Buffer>;
+  /** Resolves with the next window that the page opens. */
+  readonly popup: () => Promise<BrowserPage>;
   /** Messages of the page on the console, and refused loads. */
   readonly complaints: readonly string[];
 }
@@ -104,6 +106,13 @@ async function debuggingAddress(folder: string, profile: string): Promise<string
 
 type Result = Record<string, unknown>;
 
+/** Event of the DevTools protocol; `sessionId` names the page. */
+interface Event {
+  readonly method: string;
+  readonly params: Result;
+  readonly sessionId: string | undefined;
+}
+
 async function openPage(address: string): Promise<BrowserPage> {
   const socket = new WebSocket(address);
   onTestFinished(() => socket.close());
@@ -112,14 +121,14 @@ async function openPage(address: string): Promise<BrowserPage> {
     socket.once('error', reject);
   });
   const waiting = new Map<number, (answer: Result) => void>();
-  const listeners = new Set<(event: { readonly method: string; readonly params: Result }) => void>();
-  const complaints: string[] = [];
+  const listeners = new Set<(event: Event) => void>();
   let last = 0;
   socket.on('message', (data: Buffer) => {
-    const message = JSON.parse(data.toString()) as Result & { id?: number; method?: string; params?: Result };
+    const message = JSON.parse(data.toString()) as Partial<Event> & Result & { id?: number };
     if (message.id !== undefined) waiting.get(message.id)?.(message);
     else
-      for (const listen of listeners) listen({ method: message.method ?? '', params: message.params ?? {} });
+      for (const listen of listeners)
+        listen({ method: message.method ?? '', params: message.params ?? {}, sessionId: message.sessionId });
   });
   const send = (method: string, params: Result = {}, sessionId?: string): Promise<Result> => {
     last += 1;
@@ -141,44 +150,62 @@ async function openPage(address: string): Promise<BrowserPage> {
     });
     void send('Target.setDiscoverTargets', { discover: true });
   });
-  const { sessionId } = await send('Target.attachToTarget', { targetId: target, flatten: true });
-  const inPage = (method: string, params: Result = {}) => send(method, params, sessionId as string);
-  listeners.add(({ method, params }) => {
-    if (method === 'Log.entryAdded') complaints.push(JSON.stringify(params['entry']));
-    if (method === 'Runtime.exceptionThrown') complaints.push(JSON.stringify(params['exceptionDetails']));
-  });
-  for (const domain of ['Page', 'Runtime', 'Log']) await inPage(`${domain}.enable`);
+  return attached(target);
 
-  const page: BrowserPage = {
-    complaints,
-    async evaluate(expression) {
-      const { result } = await inPage('Runtime.evaluate', { expression, returnByValue: true });
-      return (result as { value?: unknown }).value;
-    },
-    async shows(text) {
-      for (;;) {
-        const changed = new Promise<void>((resolve) => {
-          const listen = ({ method }: { readonly method: string }) => {
-            if (method !== 'Page.loadEventFired') return;
+  async function attached(targetId: string): Promise<BrowserPage> {
+    const complaints: string[] = [];
+    const { sessionId } = await send('Target.attachToTarget', { targetId, flatten: true });
+    const inPage = (method: string, params: Result = {}) => send(method, params, sessionId as string);
+    listeners.add(({ method, params, sessionId: from }) => {
+      if (from !== sessionId) return;
+      if (method === 'Log.entryAdded') complaints.push(JSON.stringify(params['entry']));
+      if (method === 'Runtime.exceptionThrown') complaints.push(JSON.stringify(params['exceptionDetails']));
+    });
+    for (const domain of ['Page', 'Runtime', 'Log']) await inPage(`${domain}.enable`);
+
+    const page: BrowserPage = {
+      complaints,
+      async evaluate(expression) {
+        const asked = { expression, returnByValue: true, userGesture: true };
+        const { result } = await inPage('Runtime.evaluate', asked);
+        return (result as { value?: unknown }).value;
+      },
+      async shows(text) {
+        for (;;) {
+          const changed = new Promise<void>((resolve) => {
+            const listen = ({ method, sessionId: from }: Event) => {
+              if (method !== 'Page.loadEventFired' || from !== sessionId) return;
+              listeners.delete(listen);
+              resolve();
+            };
+            listeners.add(listen);
+          });
+          const shown = String(await page.evaluate('document.body?.innerText ?? ""').catch(() => ''));
+          if (shown.includes(text)) return shown;
+          await changed;
+        }
+      },
+      address: async () => String(await page.evaluate('location.href')),
+      async darkened(isDark) {
+        const features = [{ name: 'prefers-color-scheme', value: isDark ? 'dark' : 'light' }];
+        await inPage('Emulation.setEmulatedMedia', { features });
+      },
+      async screenshot() {
+        const { data } = await inPage('Page.captureScreenshot', { format: 'png' });
+        return Buffer.from(String(data), 'base64');
+      },
+      popup: () =>
+        new Promise((resolve, reject) => {
+          const listen = ({ method, params }: Event) => {
+            const info = params['targetInfo'] as
+              { type?: string; targetId?: string; openerId?: string } | undefined;
+            if (method !== 'Target.targetCreated' || info?.openerId !== targetId) return;
             listeners.delete(listen);
-            resolve();
+            attached(info.targetId ?? '').then(resolve, reject);
           };
           listeners.add(listen);
-        });
-        const shown = String(await page.evaluate('document.body?.innerText ?? ""').catch(() => ''));
-        if (shown.includes(text)) return shown;
-        await changed;
-      }
-    },
-    address: async () => String(await page.evaluate('location.href')),
-    async darkened(isDark) {
-      const features = [{ name: 'prefers-color-scheme', value: isDark ? 'dark' : 'light' }];
-      await inPage('Emulation.setEmulatedMedia', { features });
-    },
-    async screenshot() {
-      const { data } = await inPage('Page.captureScreenshot', { format: 'png' });
-      return Buffer.from(String(data), 'base64');
-    },
-  };
-  return page;
+        }),
+    };
+    return page;
+  }
 }

@@ -65,7 +65,9 @@ function unused(
 describe('the exports of src', () => {
   it('are each imported by another file', () => {
     const others = ['test', 'examples'].flatMap(filesOf);
-    expect(unused(sourceFiles(), others)).toEqual([]);
+    // The programs of others import the SDKs.
+    const found = unused(sourceFiles(), others).filter((name) => !name.startsWith('sdk/'));
+    expect(found).toEqual([]);
   });
 });
 

@@ -24,6 +24,7 @@ const layers: readonly (readonly string[])[] = [
   ['grants'],
   ['agents', 'approvals', 'placeholders'],
   ['proxy', 'api'],
+  ['sdk'],
   ['clients'],
   ['app'],
   ['main.ts'],

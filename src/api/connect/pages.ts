@@ -2,8 +2,11 @@ import type { HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { getCookie, setCookie } from 'hono/cookie';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
+import { stripTypeScriptTypes } from 'node:module';
+import { join } from 'node:path';
 import { SidekeyError } from '../../lib/errors.ts';
 import { markup, type Markup, type Page, renderPage, scriptValue } from '../../lib/html.ts';
+import { packageRoot, packageText } from '../../lib/package-files.ts';
 import { untrusted } from '../../lib/text.ts';
 import type { ServiceParts } from '../parts.ts';
 import { beginConsent, cookieName, type Finished, finishConsent } from './consent.ts';
@@ -17,17 +20,30 @@ type Call = Context<{ Bindings: HttpBindings }>;
 /** Milliseconds for which a signed result is valid. */
 const resultMs = 300_000;
 
-/** Returns the pages, for `/connect`. */
+/** Returns the library that opens a session in a popup, as browsers run it. */
+function connectScript(): string {
+  return stripTypeScriptTypes(packageText(join(packageRoot, 'src', 'sdk', 'connect', 'connect.ts')));
+}
+
+/** Returns the pages. */
 export function connectPages(parts: ServiceParts): Hono<{ Bindings: HttpBindings }> {
   const app = new Hono<{ Bindings: HttpBindings }>();
-  app.get('/jwks.json', (context) => context.json({ keys: [publicJwk(parts.vault)] }));
-  app.get('/callback', (context) => callback(context, parts));
+  app.get('/connect/jwks.json', (context) => context.json({ keys: [publicJwk(parts.vault)] }));
+  app.get('/connect.js', (context) =>
+    context.body(connectScript(), 200, {
+      'content-type': 'text/javascript; charset=utf-8',
+      'cache-control': 'no-cache',
+      'access-control-allow-origin': '*',
+      'cross-origin-resource-policy': 'cross-origin',
+    }),
+  );
+  app.get('/connect/callback', (context) => callback(context, parts));
   // A GET changes nothing: programs that look at mail open links too.
-  app.get('/:token', async (context) => {
+  app.get('/connect/:token', async (context) => {
     const session = await recordsOf(parts).links.get(context.req.param('token'));
     return session === null ? usedPage(context) : linkPage(context, session, parts);
   });
-  app.post('/:token', (context) => begin(context, parts));
+  app.post('/connect/:token', (context) => begin(context, parts));
   app.onError((error, context) => {
     if (!(error instanceof SidekeyError))
       parts.log.error({ err: error }, 'a page of a connect session failed');
@@ -99,7 +115,7 @@ ul { margin: 0 0 .75rem; padding-left: 1.2rem; }
 li span { color: var(--soft); }
 form { display: flex; gap: .6rem; margin: 1.25rem 0; flex-wrap: wrap; }
 button { padding: .55rem .9rem; border: 1px solid var(--line); border-radius: .4rem; background: var(--ground); color: inherit; font: inherit; cursor: pointer; }
-button[value=yes] { background: var(--mark-yes, #1a7f4b); border-color: #1a7f4b; color: #fff; }
+button[value=yes] { background: #1a7f4b; border-color: #1a7f4b; color: #fff; }
 button:hover, button:focus-visible { border-color: var(--ink); }
 button:focus-visible { outline: 2px solid var(--ink); outline-offset: 2px; }
 `;
@@ -113,7 +129,7 @@ async function linkPage(context: Call, session: ConnectSession, parts: ServicePa
   });
   const asked = items.length === 0 ? [] : [markup`<p>It asks for:</p><ul>${items}</ul>`];
   const back = returnUrl === null ? [] : [markup` Then you return to <b>${new URL(returnUrl).host}</b>.`];
-  const body = markup`<p>${untrusted(by)} asks to use your account at ${title} (${name}) as the user <b>${untrusted(user)}</b>.${back}</p>
+  const body = markup`<p>${untrusted(by.replace(/^key /, ''))} asks to use your account at ${title} (${name}) as the user <b>${untrusted(user)}</b>.${back}</p>
     ${asked}
     <form method="post">
       <button name="answer" value="yes">Continue to ${title}</button>

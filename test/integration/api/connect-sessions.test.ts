@@ -48,7 +48,7 @@ describe('a connect session', () => {
     const browser = at.browser();
     const page = await browser.open(link!);
     expect(page.status).toBe(200);
-    expect(page.body).toMatch(/key tester\S* asks to use your account at Acme Helpdesk/);
+    expect(page.body).toMatch(/<p>tester\S* asks to use your account at Acme Helpdesk/);
     for (const text of ['read:tickets', 'app.acme.test', '<b>alice</b>']) expect(page.body).toContain(text);
     const callback = await browser.consent(link!);
     const end = await browser.open(callback);

@@ -1,0 +1,182 @@
+import { spawn } from 'node:child_process';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { startConnecting } from '../support/connect-session.ts';
+import { type BrowserPage, browserProgram, findChromium } from '../support/chromium.ts';
+
+const chromium = await findChromium();
+const why = chromium === null ? ' (skipped: no chromium, chromium-browser or google-chrome on PATH)' : '';
+/** Where pictures of the pages go, to be looked at; nothing: none are kept. */
+const pictures = process.env['SIDEKEY_PICTURES'] ?? '';
+
+async function picture(page: BrowserPage, name: string): Promise<void> {
+  if (pictures === '') return;
+  for (const isDark of [false, true]) {
+    await page.darkened(isDark);
+    await writeFile(join(pictures, `${name}-${isDark ? 'dark' : 'light'}.png`), await page.screenshot());
+  }
+}
+
+/** A page of an application, of another origin than Sidekey's. */
+async function startApp(): Promise<{ readonly origin: string }> {
+  const server = createServer((request, response) => {
+    response.setHeader('content-type', 'text/html; charset=utf-8');
+    response.end(
+      `<!doctype html><title>App</title><p>The application ${request.url === '/' ? '' : 'again'}</p>`,
+    );
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void server.close());
+  return { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
+}
+
+/** The application in a browser, with a session that it began for alice. */
+async function inBrowser(body: object = {}) {
+  const { origin } = await startApp();
+  const at = await startConnecting({ returnUrls: [`${origin}/`] });
+  const session = await at.session({ return_url: `${origin}/back`, popup_origin: origin, ...body });
+  const { program, page: opened } = await browserProgram(chromium ?? '', ['helpdesk.acme.test']);
+  const started = spawn(program, [`${origin}/`], { stdio: 'ignore' });
+  onTestFinished(() => void started.kill('SIGKILL'));
+  const page = await opened();
+  await page.shows('The application');
+  /** Calls `connect`, and keeps what it reports in `reports`. */
+  const connect = () =>
+    page.evaluate(`
+      globalThis.reports = [];
+      import('${at.url}/connect.js').then(({ connect }) => connect({
+        sessionToken: '${session.session_token}',
+        baseUrl: '${at.url}',
+        onSuccess: (result) => reports.push({ success: result }),
+        onError: (failure) => reports.push({ failure }),
+        onExit: () => reports.push({ exit: true }),
+      }));`);
+  /** Resolves with what was reported. */
+  const reported = async (): Promise<unknown> => {
+    for (;;) {
+      const found = (await page.evaluate('globalThis.reports')) as readonly unknown[];
+      if (found.length > 0) return found;
+    }
+  };
+  return { at, origin, page, session, connect, reported };
+}
+
+/** Sends a message to the page that opened this one. */
+async function tell(from: BrowserPage, message: object): Promise<void> {
+  await from.evaluate(`opener.postMessage(${JSON.stringify(message)}, '*')`);
+}
+
+async function consentIn(page: BrowserPage): Promise<void> {
+  await page.shows('asks to use your account');
+  await page.evaluate(`document.querySelector('[value=yes]').click()`);
+  await page.shows('Sign in');
+  await page.evaluate(`
+    document.querySelector('[name=email]').value = 'alice@acme.test';
+    document.querySelector('[name=password]').value = 'demo1234';
+    document.querySelector('form').requestSubmit();
+  `);
+  await page.shows('to use your Acme account?');
+  await page.evaluate(`document.querySelector('[value=allow]').click()`);
+}
+
+describe.skipIf(chromium === null)(`a connect session in Chromium${why}`, { timeout: 30_000 }, () => {
+  test('in a popup reports its result to the page that opened it, and closes', async () => {
+    const { at, page, session, connect, reported } = await inBrowser();
+    const opened = page.popup();
+    await connect();
+    const popup = await opened;
+    await popup.shows('asks to use your account');
+    await picture(popup, 'connect-link');
+    await consentIn(popup);
+    const [{ success }] = (await reported()) as [{ success: { grantId: string } }];
+    expect(success).toMatchObject({
+      session: session.id,
+      signature: expect.stringMatching(/^[\w-]+\.[\w-]+\.[\w-]+$/),
+    });
+    const { body } = await at.call(`GET /v2/connect-sessions/${session.id}`);
+    expect(body).toMatchObject({ status: 'connected', grant_id: success.grantId });
+    expect(popup.complaints).toEqual([]);
+    expect(page.complaints.filter((each) => !each.includes('favicon'))).toEqual([]);
+  });
+
+  test('in a popup reports that the person declines', async () => {
+    const { page, connect, reported } = await inBrowser();
+    const opened = page.popup();
+    await connect();
+    const popup = await opened;
+    await popup.shows('asks to use your account');
+    await popup.evaluate(`document.querySelector('[value=no]').click()`);
+    expect(await reported()).toMatchObject([{ failure: { code: 'consent_declined' } }]);
+  });
+
+  test('whose popup is closed reports an exit', async () => {
+    const { page, connect, reported } = await inBrowser();
+    const opened = page.popup();
+    await connect();
+    const popup = await opened;
+    await popup.shows('asks to use your account');
+    await popup.evaluate('window.close()').catch(() => undefined);
+    expect(await reported()).toEqual([{ exit: true }]);
+  });
+
+  test('believes no message of another origin, window or session', async () => {
+    const { at, page, session, connect, reported } = await inBrowser();
+    const { origin: elsewhere } = await startApp();
+    const forged = { type: 'sidekey.connect', session: session.id, status: 'connected', grant_id: 'forged' };
+    const opened = page.popup();
+    await connect();
+    const popup = await opened;
+    await popup.shows('asks to use your account');
+    await tell(popup, { ...forged, session: 'cs_other' });
+    // Another window with a page of Sidekey.
+    const second = page.popup();
+    await page.evaluate(`void window.open('${at.url}/connect/jwks.json')`);
+    const other = await second;
+    await other.shows('keys');
+    await tell(other, forged);
+    await popup.evaluate(`location.assign('${elsewhere}/')`);
+    await popup.shows('The application');
+    await tell(popup, forged);
+    await popup.evaluate(`location.assign('${session.connect_url}')`);
+    await popup.shows('asks to use your account');
+    await popup.evaluate(`document.querySelector('[value=no]').click()`);
+    expect(await reported()).toMatchObject([{ failure: { session: session.id } }]);
+  });
+
+  test('tells nothing to a page of another origin than that of the session', async () => {
+    const { page, connect, reported } = await inBrowser();
+    const { origin: elsewhere } = await startApp();
+    await page.evaluate(`location.assign('${elsewhere}/elsewhere')`);
+    await page.shows('again');
+    const opened = page.popup();
+    await connect();
+    const popup = await opened;
+    await popup.shows('asks to use your account');
+    await popup.evaluate(`document.querySelector('[value=no]').click()`);
+    expect(await reported()).toEqual([{ exit: true }]);
+  });
+
+  test('whose popup is blocked goes on in the page, and comes back to the return address', async () => {
+    const { at, origin, page, session, connect } = await inBrowser();
+    await page.evaluate('window.open = () => null');
+    await connect();
+    await consentIn(page);
+    await page.shows('The application again');
+    const address = new URL(await page.address());
+    expect(`${address.origin}${address.pathname}`).toBe(`${origin}/back`);
+    const { body } = await at.call(`GET /v2/connect-sessions/${session.id}`);
+    expect(address.searchParams.get('grant_id')).toBe(body.grant_id);
+  });
+
+  test('without a popup comes back to the return address', async () => {
+    const { page, origin, session } = await inBrowser({ popup_origin: undefined });
+    await page.evaluate(`location.assign('${session.connect_url}')`);
+    await consentIn(page);
+    await page.shows('The application again');
+    expect(await page.address()).toContain(`${origin}/back?session=${session.id}&grant_id=`);
+    expect(page.complaints.filter((each) => !each.includes('favicon'))).toEqual([]);
+  });
+});
