@@ -3,20 +3,46 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { startConnecting } from '../support/connect-session.ts';
-import { type BrowserPage, browserProgram, findChromium } from '../support/chromium.ts';
+import { type BrowserPage, browserProgram, findChromium, findProgram } from '../support/chromium.ts';
+import { type FirefoxPage, openFirefox } from '../support/firefox.ts';
 
+type Page = FirefoxPage & Partial<BrowserPage>;
+
+/** Opens a page in a browser; null: the browser is not on this machine. */
+type Open = ((url: string) => Promise<Page>) | null;
+
+const host = 'helpdesk.acme.test';
 const chromium = await findChromium();
-const why = chromium === null ? ' (skipped: no chromium, chromium-browser or google-chrome on PATH)' : '';
+const firefox = await findProgram(['firefox-esr', 'firefox']);
+const browsers: readonly (readonly [name: string, why: string, open: Open])[] = [
+  [
+    'Chromium',
+    chromium === null ? ' (skipped: no chromium, chromium-browser or google-chrome on PATH)' : '',
+    chromium === null
+      ? null
+      : async (url) => {
+          const { program, page } = await browserProgram(chromium, [host]);
+          const started = spawn(program, [url], { stdio: 'ignore' });
+          onTestFinished(() => void started.kill('SIGKILL'));
+          return page();
+        },
+  ],
+  [
+    'Firefox',
+    firefox === null ? ' (skipped: no firefox-esr or firefox on PATH)' : '',
+    firefox === null ? null : (url) => openFirefox(firefox, url, [host]),
+  ],
+];
 /** Where pictures of the pages go, to be looked at; nothing: none are kept. */
 const pictures = process.env['SIDEKEY_PICTURES'] ?? '';
 
-async function picture(page: BrowserPage, name: string): Promise<void> {
-  if (pictures === '') return;
+async function picture({ darkened, screenshot }: Page, name: string): Promise<void> {
+  if (pictures === '' || darkened === undefined || screenshot === undefined) return;
   for (const isDark of [false, true]) {
-    await page.darkened(isDark);
-    await writeFile(join(pictures, `${name}-${isDark ? 'dark' : 'light'}.png`), await page.screenshot());
+    await darkened(isDark);
+    await writeFile(join(pictures, `${name}-${isDark ? 'dark' : 'light'}.png`), await screenshot());
   }
 }
 
@@ -34,14 +60,11 @@ async function startApp(): Promise<{ readonly origin: string }> {
 }
 
 /** The application in a browser, with a session that it began for alice. */
-async function inBrowser(body: object = {}) {
+async function inBrowser(open: Open, body: object = {}) {
   const { origin } = await startApp();
   const at = await startConnecting({ returnUrls: [`${origin}/`] });
   const session = await at.session({ return_url: `${origin}/back`, popup_origin: origin, ...body });
-  const { program, page: opened } = await browserProgram(chromium ?? '', ['helpdesk.acme.test']);
-  const started = spawn(program, [`${origin}/`], { stdio: 'ignore' });
-  onTestFinished(() => void started.kill('SIGKILL'));
-  const page = await opened();
+  const page = await open!(`${origin}/`);
   await page.shows('The application');
   /** Calls `connect`, and keeps what it reports in `reports`. */
   const connect = () =>
@@ -64,12 +87,17 @@ async function inBrowser(body: object = {}) {
   return { at, origin, page, session, connect, reported };
 }
 
+/** Leaves out the picture that browsers load by themselves, and that the policy of the pages refuses. */
+function complaintsOf({ complaints }: Page): readonly string[] {
+  return complaints.filter((each) => !each.includes('favicon'));
+}
+
 /** Sends a message to the page that opened this one. */
-async function tell(from: BrowserPage, message: object): Promise<void> {
+async function tell(from: Page, message: object): Promise<void> {
   await from.evaluate(`opener.postMessage(${JSON.stringify(message)}, '*')`);
 }
 
-async function consentIn(page: BrowserPage): Promise<void> {
+async function consentIn(page: Page): Promise<void> {
   await page.shows('asks to use your account');
   await page.evaluate(`document.querySelector('[value=yes]').click()`);
   await page.shows('Sign in');
@@ -82,9 +110,11 @@ async function consentIn(page: BrowserPage): Promise<void> {
   await page.evaluate(`document.querySelector('[value=allow]').click()`);
 }
 
-describe.skipIf(chromium === null)(`a connect session in Chromium${why}`, { timeout: 30_000 }, () => {
+describe.each(browsers)('a connect session in %s%s', { timeout: 30_000 }, (_name, _why, open) => {
+  const test = it.skipIf(open === null);
+
   test('in a popup reports its result to the page that opened it, and closes', async () => {
-    const { at, page, session, connect, reported } = await inBrowser();
+    const { at, page, session, connect, reported } = await inBrowser(open);
     const opened = page.popup();
     await connect();
     const popup = await opened;
@@ -98,12 +128,12 @@ describe.skipIf(chromium === null)(`a connect session in Chromium${why}`, { time
     });
     const { body } = await at.call(`GET /v2/connect-sessions/${session.id}`);
     expect(body).toMatchObject({ status: 'connected', grant_id: success.grantId });
-    expect(popup.complaints).toEqual([]);
-    expect(page.complaints.filter((each) => !each.includes('favicon'))).toEqual([]);
+    expect(complaintsOf(popup)).toEqual([]);
+    expect(complaintsOf(page)).toEqual([]);
   });
 
   test('in a popup reports that the person declines', async () => {
-    const { page, connect, reported } = await inBrowser();
+    const { page, connect, reported } = await inBrowser(open);
     const opened = page.popup();
     await connect();
     const popup = await opened;
@@ -113,7 +143,7 @@ describe.skipIf(chromium === null)(`a connect session in Chromium${why}`, { time
   });
 
   test('whose popup is closed reports an exit', async () => {
-    const { page, connect, reported } = await inBrowser();
+    const { page, connect, reported } = await inBrowser(open);
     const opened = page.popup();
     await connect();
     const popup = await opened;
@@ -123,7 +153,7 @@ describe.skipIf(chromium === null)(`a connect session in Chromium${why}`, { time
   });
 
   test('believes no message of another origin, window or session', async () => {
-    const { at, page, session, connect, reported } = await inBrowser();
+    const { at, page, session, connect, reported } = await inBrowser(open);
     const { origin: elsewhere } = await startApp();
     const forged = { type: 'sidekey.connect', session: session.id, status: 'connected', grant_id: 'forged' };
     const opened = page.popup();
@@ -147,7 +177,7 @@ describe.skipIf(chromium === null)(`a connect session in Chromium${why}`, { time
   });
 
   test('tells nothing to a page of another origin than that of the session', async () => {
-    const { page, connect, reported } = await inBrowser();
+    const { page, connect, reported } = await inBrowser(open);
     const { origin: elsewhere } = await startApp();
     await page.evaluate(`location.assign('${elsewhere}/elsewhere')`);
     await page.shows('again');
@@ -160,7 +190,7 @@ describe.skipIf(chromium === null)(`a connect session in Chromium${why}`, { time
   });
 
   test('whose popup is blocked goes on in the page, and comes back to the return address', async () => {
-    const { at, origin, page, session, connect } = await inBrowser();
+    const { at, origin, page, session, connect } = await inBrowser(open);
     await page.evaluate('window.open = () => null');
     await connect();
     await consentIn(page);
@@ -172,11 +202,11 @@ describe.skipIf(chromium === null)(`a connect session in Chromium${why}`, { time
   });
 
   test('without a popup comes back to the return address', async () => {
-    const { page, origin, session } = await inBrowser({ popup_origin: undefined });
+    const { page, origin, session } = await inBrowser(open, { popup_origin: undefined });
     await page.evaluate(`location.assign('${session.connect_url}')`);
     await consentIn(page);
     await page.shows('The application again');
     expect(await page.address()).toContain(`${origin}/back?session=${session.id}&grant_id=`);
-    expect(page.complaints.filter((each) => !each.includes('favicon'))).toEqual([]);
+    expect(complaintsOf(page)).toEqual([]);
   });
 });

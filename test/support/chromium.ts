@@ -8,8 +8,16 @@ import { tempFolder } from './temp-folder.ts';
 const names = ['chromium', 'chromium-browser', 'google-chrome'];
 
 /** The path of Chromium on this machine; null: none. */
-export async function findChromium(path = process.env['PATH'] ?? ''): Promise<string | null> {
-  for (const name of names) {
+export function findChromium(path?: string): Promise<string | null> {
+  return findProgram(names, path);
+}
+
+/** The path of the first of these programs that is there; null: none. */
+export async function findProgram(
+  programs: readonly string[],
+  path = process.env['PATH'] ?? '',
+): Promise<string | null> {
+  for (const name of programs) {
     for (const folder of path.split(delimiter).filter((each) => each !== '')) {
       const file = join(folder, name);
       const isThere = await access(file, constants.X_OK).then(

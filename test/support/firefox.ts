@@ -1,0 +1,152 @@
+import { spawn } from 'node:child_process';
+import { readFile, rm, watch, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import { WebSocket } from 'ws';
+import type { BrowserPage } from './chromium.ts';
+import { tempFolder } from './temp-folder.ts';
+
+/** A page in Firefox, driven over WebDriver BiDi (https://w3c.github.io/webdriver-bidi/). */
+export type FirefoxPage = Pick<BrowserPage, 'evaluate' | 'shows' | 'popup' | 'address' | 'complaints'>;
+
+type Result = Record<string, unknown>;
+
+interface Event {
+  readonly method: string;
+  readonly params: Result;
+}
+
+/** @param resolve hosts that are at 127.0.0.1 */
+export async function openFirefox(
+  program: string,
+  url: string,
+  resolve: readonly string[],
+): Promise<FirefoxPage> {
+  const profile = await tempFolder();
+  const preferences = {
+    'network.dns.localDomains': resolve.join(','),
+    'browser.shell.checkDefaultBrowser': false,
+    'datareporting.policy.dataSubmissionEnabled': false,
+    'app.update.enabled': false,
+  };
+  const lines = Object.entries(preferences).map(
+    (pair) => `user_pref(${pair.map((it) => JSON.stringify(it)).join()});`,
+  );
+  await writeFile(join(profile, 'user.js'), lines.join('\n'));
+  const flags = [
+    '--headless',
+    '--no-remote',
+    '--profile',
+    profile,
+    '--remote-debugging-port',
+    '0',
+    'about:blank',
+  ];
+  const child = spawn(program, flags, { stdio: 'ignore', detached: true });
+  onTestFinished(async () => {
+    // Its child processes are in its group.
+    process.kill(-child.pid!, 'SIGKILL');
+    await rm(profile, { recursive: true, force: true, maxRetries: 20 });
+  });
+  const socket = new WebSocket(await address(profile));
+  onTestFinished(() => socket.close());
+  await new Promise((opened, failed) => socket.once('open', opened).once('error', failed));
+
+  const waiting = new Map<number, (answer: Result) => void>();
+  const listeners = new Set<(event: Event) => void>();
+  let last = 0;
+  socket.on('message', (data: Buffer) => {
+    const message = JSON.parse(data.toString()) as Partial<Event> & { id?: number };
+    if (message.id != null) waiting.get(message.id)?.(message);
+    else
+      for (const listen of listeners) listen({ method: message.method ?? '', params: message.params ?? {} });
+  });
+  const send = (method: string, params: Result = {}): Promise<Result> => {
+    last += 1;
+    const id = last;
+    socket.send(JSON.stringify({ id, method, params }));
+    return new Promise((done, failed) => {
+      waiting.set(id, (answer) => {
+        waiting.delete(id);
+        if (answer['type'] === 'success') done(answer['result'] as Result);
+        else failed(new Error(`${method}: ${JSON.stringify(answer)}`));
+      });
+    });
+  };
+  await send('session.new', { capabilities: { alwaysMatch: { acceptInsecureCerts: true } } });
+  const events = ['browsingContext.contextCreated', 'browsingContext.load', 'log.entryAdded'];
+  await send('session.subscribe', { events });
+  const { contexts } = (await send('browsingContext.getTree')) as { contexts: { context: string }[] };
+  const context = contexts[0]?.context ?? '';
+  const page = pageOf(context);
+  await send('browsingContext.navigate', { context, url, wait: 'complete' });
+  return page;
+
+  function pageOf(context: string): FirefoxPage {
+    const complaints: string[] = [];
+    listeners.add(({ method, params }) => {
+      const source = params['source'] as { context?: string } | undefined;
+      if (method === 'log.entryAdded' && source?.context === context && params['level'] === 'error')
+        complaints.push(String(params['text']));
+    });
+    const page: FirefoxPage = {
+      complaints,
+      async evaluate(expression) {
+        // As text, since values of the protocol have a form of their own.
+        const code = `JSON.stringify((0, eval)(${JSON.stringify(expression)}) ?? null)`;
+        const asked = { expression: code, target: { context }, awaitPromise: false, userActivation: true };
+        const { result, exceptionDetails } = await send('script.evaluate', asked);
+        if (exceptionDetails !== undefined) throw new Error(JSON.stringify(exceptionDetails));
+        return JSON.parse((result as { value?: string }).value ?? 'null') as unknown;
+      },
+      async shows(text) {
+        for (;;) {
+          const changed = new Promise<void>((loaded) => {
+            const listen = ({ method, params }: Event) => {
+              if (method !== 'browsingContext.load' || params['context'] !== context) return;
+              listeners.delete(listen);
+              loaded();
+            };
+            listeners.add(listen);
+          });
+          const asked = {
+            expression: `document.body?.innerText ?? ''`,
+            target: { context },
+            awaitPromise: false,
+          };
+          const { result } = await send('script.evaluate', asked).catch((): Result => ({}));
+          const shown = (result as { value?: string } | undefined)?.value ?? '';
+          if (shown.includes(text)) return shown;
+          await changed;
+        }
+      },
+      address: async () => String(await page.evaluate('location.href')),
+      popup: () =>
+        new Promise((opened) => {
+          const listen = ({ method, params }: Event) => {
+            if (method !== 'browsingContext.contextCreated' || params['originalOpener'] !== context) return;
+            listeners.delete(listen);
+            opened(pageOf(String(params['context'])) as BrowserPage);
+          };
+          listeners.add(listen);
+        }),
+    };
+    return page;
+  }
+}
+
+/** Reads the address that Firefox writes to a file when it listens. */
+async function address(profile: string): Promise<string> {
+  const read = async () => {
+    const text = await readFile(join(profile, 'WebDriverBiDiServer.json'), 'utf8').catch(() => '');
+    if (!text.includes('}')) return null;
+    const { ws_host: host, ws_port: port } = JSON.parse(text) as { ws_host: string; ws_port: number };
+    return `ws://${host}:${port}/session`;
+  };
+  const changes = watch(profile, { signal: AbortSignal.timeout(20_000) });
+  for (let found = await read(); ; found = await read()) {
+    if (found !== null) return found;
+    const { done } = await changes[Symbol.asyncIterator]().next();
+    if (done) throw new Error('Firefox did not start.');
+  }
+}
