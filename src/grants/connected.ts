@@ -3,6 +3,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { askUserinfo, type IdentityAnswer } from '../oauth/identity.ts';
 import { parseAbsoluteTarget } from '../policy/authority.ts';
 import type { ActivityNotes } from './activity.ts';
+import { accountOf } from './credential.ts';
 import type { Grant } from './grant.ts';
 import { detailed, keepGrant, type KeepState, type Obtained, refuseOtherProvider } from './keep.ts';
 import type { OpenedGrant } from './registry.ts';
@@ -74,7 +75,7 @@ export async function storeGrant(
     { credential, audience, ...detailed(details) },
     {
       event: 'grant.connected',
-      reason: request.reason,
+      reason: reasonOf(request, details),
       keepsOut: (existing) => refuseOtherProvider(existing, provider.name),
       now: request.now,
     },
@@ -82,6 +83,15 @@ export async function storeGrant(
   // The credential is new, so the earlier failure no longer applies.
   if (replaced && credential.type === 'oauth2') void state.activity.refreshed(grant.id);
   return { grant, replaced, details, verification, unknown: identity.unknown };
+}
+
+function reasonOf({ reason }: StoreRequest, details: Details): string | undefined {
+  const account = accountOf(details);
+  const parts = [
+    ...(account === null ? [] : [`account ${account}`]),
+    ...(reason === undefined ? [] : [reason]),
+  ];
+  return parts.length === 0 ? undefined : parts.join('; ');
 }
 
 /** Returns the account of a person's consent. The answer of the userinfo endpoint has precedence over the ID token. */

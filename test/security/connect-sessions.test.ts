@@ -1,5 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import { connectPages } from '../../src/api/connect/pages.ts';
 import { returnUrl } from '../../src/api/connect/return-url.ts';
+import { createSession } from '../../src/api/connect/sessions.ts';
+import type { ServiceParts } from '../../src/api/parts.ts';
 import { back, returned, startConnecting } from '../support/connect-session.ts';
 
 const hostile = '<script>alert(1)</script>"\'><img src=x onerror=alert(1)>\u202E';
@@ -68,6 +71,31 @@ describe('the consent of a connect session', () => {
     expect(asked.get('code_challenge_method')).toBe('S256');
     const again = await Promise.all([browser.press(link), browser.open(link)]);
     expect(again.map(({ status }) => status)).toEqual([410, 410]);
+  });
+
+  test('keeps its cookie from other hosts and connections without TLS', async () => {
+    const publicUrl = 'https://sidekey.acme.test';
+    const { sidekey } = await startConnecting();
+    const { state, config } = sidekey.proxy;
+    const running = { ...state, config: async () => config(), url: () => publicUrl, now: Date.now };
+    const parts = running as unknown as ServiceParts;
+    const none = { scopes: undefined, name: undefined, returnUrl: undefined, popupOrigin: undefined };
+    const { token } = await createSession(
+      { ...none, provider: 'acme', user: 'alice', by: 'key backend', policy: {} },
+      parts,
+    );
+    const body = new URLSearchParams({ answer: 'yes' });
+    const asked = { method: 'POST', headers: { 'sec-fetch-site': 'same-origin' }, body };
+    const pressed = await connectPages(parts).request(`/connect/${token}`, asked, {
+      incoming: { socket: {} },
+    });
+    expect(pressed.headers.getSetCookie()).toEqual([
+      expect.stringMatching(
+        /^__Host-sidekey-connect-\w+=[\w-]{43}; Max-Age=\d+; Path=\/; HttpOnly; Secure; SameSite=Lax$/,
+      ),
+    ]);
+    const to = new URL(pressed.headers.get('location')!);
+    expect(to.searchParams.get('redirect_uri')).toBe(`${publicUrl}/connect/callback`);
   });
 
   test('has pages that no other page frames, that run no script, and leave no trace', async () => {

@@ -28,9 +28,10 @@ function connectScript(): string {
 /** Returns the pages. */
 export function connectPages(parts: ServiceParts): Hono<{ Bindings: HttpBindings }> {
   const app = new Hono<{ Bindings: HttpBindings }>();
+  let script: string | undefined;
   app.get('/connect/jwks.json', (context) => context.json({ keys: [publicJwk(parts.vault)] }));
   app.get('/connect.js', (context) =>
-    context.body(connectScript(), 200, {
+    context.body((script ??= connectScript()), 200, {
       'content-type': 'text/javascript; charset=utf-8',
       'cache-control': 'no-cache',
       'access-control-allow-origin': '*',

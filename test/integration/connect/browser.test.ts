@@ -142,7 +142,7 @@ describe('connect, with a browser on this machine', () => {
     expect(await at.json(['grant', 'list'])).toHaveLength(1);
     expect(await events(at, '--event', 'grant.connected')).toMatchObject([
       { grant: first.result.id },
-      { grant: first.result.id, reason: 'replaced' },
+      { grant: first.result.id, reason: 'replaced; account alice' },
     ]);
   });
 
@@ -243,7 +243,7 @@ describe('connect, and the allowed-domains map', () => {
       ],
     });
     expect(await events(at, '--event', 'grant.connected')).toMatchObject([
-      { reason: 'widened to tickets.example.com' },
+      { reason: 'account alice; widened to tickets.example.com' },
     ]);
     // What was widened once stays when the consent is given anew, and needs no second word.
     const again = await connected(at, ['--allowed-domains', 'tickets.example.com', '--replace']);
