@@ -76,8 +76,13 @@ describe('the consent of a connect session', () => {
   test('keeps its cookie from other hosts and connections without TLS', async () => {
     const publicUrl = 'https://sidekey.acme.test';
     const { sidekey } = await startConnecting();
-    const { state, config } = sidekey.proxy;
-    const running = { ...state, config: async () => config(), url: () => publicUrl, now: Date.now };
+    const { proxy } = sidekey;
+    const running = {
+      ...proxy.state,
+      config: async () => proxy.config(),
+      url: () => publicUrl,
+      now: Date.now,
+    };
     const parts = running as unknown as ServiceParts;
     const none = { scopes: undefined, name: undefined, returnUrl: undefined, popupOrigin: undefined };
     const { token } = await createSession(
