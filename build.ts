@@ -51,7 +51,7 @@ await bundle.write({
 });
 await copyFile('src/sidekey.js', join(out, 'sidekey.js'));
 {
-  // For applications that bundle it; the running proxy serves the source at /connect.js.
+  // For applications that bundle it; the running proxy serves it at /connect.js.
   await using script = await rolldown({ input: 'src/sdk/connect/connect.ts', platform: 'browser' });
   await script.write({ file: join(out, 'connect.js'), minify: true });
 }

@@ -29,7 +29,7 @@ const files = [
   'config/*.{yaml,json}',
   'config/providers/*.yaml',
   'skills/sidekey/SKILL.md',
-  'src/sdk/connect/connect.ts',
+  'dist/connect.js',
   'man/*.1',
 ];
 const assets = files.flatMap((pattern) => globSync(pattern)).filter((file) => file !== 'config/sidekey.yaml');

@@ -22,7 +22,9 @@ const resultMs = 300_000;
 
 /** Returns the library that opens a session in a popup, as browsers run it. */
 function connectScript(): string {
-  return stripTypeScriptTypes(packageText(join(packageRoot, 'src', 'sdk', 'connect', 'connect.ts')));
+  return import.meta.url.endsWith('.ts')
+    ? stripTypeScriptTypes(packageText(join(packageRoot, 'src', 'sdk', 'connect', 'connect.ts')))
+    : packageText(join(packageRoot, 'dist', 'connect.js'));
 }
 
 /** Returns the pages. */
