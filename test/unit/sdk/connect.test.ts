@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { stripTypeScriptTypes } from 'node:module';
+import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 import { expect, test } from 'vitest';
 
@@ -8,7 +9,7 @@ const mostBytes = 5 * 1_024;
 
 test('the library for popups has at most 5 KB, as it is served and as it is built', async () => {
   const served = stripTypeScriptTypes(await readFile(source, 'utf8'));
-  await using bundle = await rolldown({ input: source.pathname, platform: 'browser' });
+  await using bundle = await rolldown({ input: fileURLToPath(source), platform: 'browser' });
   const { output } = await bundle.generate({ minify: true });
   expect(output).toHaveLength(1);
   for (const code of [served, output[0].code]) {
