@@ -49,6 +49,10 @@ await bundle.write({
   // All that serves is one file; what a command needs beyond that is in files of its own.
   codeSplitting: { groups: [{ name: 'serve', test: /\/src\/cli\/start\.ts$/ }] },
 });
+await using pages = await rolldown({ input: 'src/pages/app.ts', platform: 'browser' });
+await pages.write({ file: join(out, 'pages', 'app.js'), minify: true, codeSplitting: false });
+for (const file of ['index.html', 'style.css'])
+  await copyFile(join('src/pages', file), join(out, 'pages', file));
 await copyFile('src/sidekey.js', join(out, 'sidekey.js'));
 {
   // For applications that bundle it; the running proxy serves it at /connect.js.

@@ -30,6 +30,7 @@ const files = [
   'config/providers/*.yaml',
   'skills/sidekey/SKILL.md',
   'dist/connect.js',
+  'dist/pages/*',
   'man/*.1',
 ];
 const assets = files.flatMap((pattern) => globSync(pattern)).filter((file) => file !== 'config/sidekey.yaml');

@@ -14,6 +14,7 @@ import { type Page, pageOf, pageQuery } from './paging.ts';
 import type { ServiceParts } from './parts.ts';
 import type { AnyRoute, Given } from './route.ts';
 import { routes } from './routes.ts';
+import { addPages } from './pages.ts';
 import { addSignIn } from './sign-in.ts';
 
 /** The service on the admin listener: the API, and the pages for browsers. */
@@ -34,7 +35,8 @@ const guards: Readonly<Record<string, string>> = {
   'cache-control': 'no-store',
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
   'cross-origin-resource-policy': 'same-origin',
-  'referrer-policy': 'no-referrer',
+  // With "no-referrer", browsers send no Origin with a form, and it could not be told from a form of another page.
+  'referrer-policy': 'same-origin',
   'x-content-type-options': 'nosniff',
 };
 
@@ -53,6 +55,7 @@ export function createService(parts: ServiceParts, authenticate: Authenticate): 
   }
   addSignIn(app as unknown as Hono, parts);
   app.route('/', connectPages(parts));
+  addPages(app as unknown as Hono);
   app.get('/openapi.json', (context) => context.json(openApiDocument(routes, parts.url())));
   app.notFound(({ req }) => problem(unknownPath(req.method, req.path)));
   app.onError((error) => {
@@ -62,6 +65,8 @@ export function createService(parts: ServiceParts, authenticate: Authenticate): 
   const handle = getRequestListener(app.fetch, { overrideGlobalObjects: false });
   return {
     async handle(request, response) {
+      // A request may wait for a person, and a stream has no end.
+      request.socket.setTimeout(0);
       await handle(request, response);
     },
   };
@@ -113,13 +118,7 @@ function assertHost({ req, env }: Context<Bindings>, url: string): void {
 
 function servingOf(parts: ServiceParts, authenticate: Authenticate) {
   const idempotency = createIdempotency(parts);
-  /** Writes happen one after the other, so that no write is lost between a check and its effect. */
-  let lastWrite: Promise<unknown> = Promise.resolve();
-  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
-    const done = lastWrite.then(work, work);
-    lastWrite = done.catch(() => undefined);
-    return done;
-  };
+  const inTurn = createTurns();
 
   return async (row: AnyRoute, context: Context<Bindings>): Promise<Response> => {
     const { req, env } = context;
@@ -133,13 +132,16 @@ function servingOf(parts: ServiceParts, authenticate: Authenticate) {
     const given = await readRequest(row, context, caller, bytes);
     await assertOwner(row, given, parts);
     if (row.method === 'get') return answerOf(row, given, await row.handle(given, parts), req);
-    const change = () =>
-      inTurn(async () => {
-        await assertUnchanged(row, given);
-        return answerOf(row, given, await row.handle(given, parts), req);
-      });
+    const change = async () => {
+      await assertUnchanged(row, given);
+      return answerOf(row, given, await row.handle(given, parts), req);
+    };
     const key = row.method === 'post' ? req.header('idempotency-key') : undefined;
-    return key === undefined ? change() : idempotency.once({ key, caller, path: req.path, bytes }, change);
+    if (key !== undefined) return idempotency.once({ key, caller, path: req.path, bytes }, change);
+    // What is created needs no turn, and may wait for a person.
+    return row.method === 'post'
+      ? change()
+      : inTurn(row.scope === 'config:write' ? 'config' : req.path, change);
   };
 
   /** @throws SidekeyError `precondition_failed` */
@@ -150,6 +152,24 @@ function servingOf(parts: ServiceParts, authenticate: Authenticate) {
     if (reading === undefined) return;
     preconditionOf(wanted, etagOf(await reading.handle({ ...given, query: {} as never }, parts)));
   }
+}
+
+/**
+ * Returns a function that does the works of one name one after the other, so that no change is lost between a check and its
+ * effect.
+ */
+function createTurns(): <T>(name: string, work: () => Promise<T>) => Promise<T> {
+  const last = new Map<string, Promise<unknown>>();
+  return (name, work) => {
+    const done = (last.get(name) ?? Promise.resolve()).then(work, work);
+    const settled = done.then(
+      () => undefined,
+      () => undefined,
+    );
+    last.set(name, settled);
+    void settled.then(() => last.get(name) === settled && last.delete(name));
+    return done;
+  };
 }
 
 /** @throws SidekeyError `body_too_large` */

@@ -55,5 +55,7 @@ function pageOf(
 ): Response {
   const body = markup`${parts.map((part) => markup`<p>${part}</p>`)}`;
   const answer: PageAnswer = renderPage({ kind, from: 'Sidekey', title, body }, status);
-  return new Response(answer.body, { status: answer.status, headers: answer.headers });
+  // See `guards` of the service.
+  const headers = { ...answer.headers, 'referrer-policy': 'same-origin' };
+  return new Response(answer.body, { status: answer.status, headers });
 }

@@ -100,8 +100,7 @@ async function serve(request: IncomingMessage, response: ServerResponse, parts: 
   let answer: PageAnswer | null;
   try {
     const isLink = /^\/approve(?:[/?]|$)/.test(request.url ?? '');
-    if (parts.service !== undefined && !isLink && request.url !== '/')
-      return await parts.service(request, response);
+    if (parts.service !== undefined && !isLink) return await parts.service(request, response);
     answer = await answerTo(request, parts);
   } catch (error) {
     if (request.destroyed && !request.complete) return;

@@ -46,6 +46,8 @@ export interface BrowserPage {
   readonly shows: (text: string) => Promise<string>;
   readonly address: () => Promise<string>;
   readonly darkened: (isDark: boolean) => Promise<void>;
+  /** Sets the size of the window, in CSS pixels. */
+  readonly resized: (width: number, height: number) => Promise<void>;
   /** PNG. */
   readonly screenshot: () => Promise<Buffer>;
   /** Resolves with the next window that the page opens. */
@@ -174,29 +176,34 @@ async function openPage(address: string): Promise<BrowserPage> {
     const page: BrowserPage = {
       complaints,
       async evaluate(expression) {
-        const asked = { expression, returnByValue: true, userGesture: true };
-        const { result } = await inPage('Runtime.evaluate', asked);
+        const asked = { expression, returnByValue: true, awaitPromise: true, userGesture: true };
+        const { result, exceptionDetails } = await inPage('Runtime.evaluate', asked);
+        if (exceptionDetails !== undefined) throw new Error(JSON.stringify(exceptionDetails).slice(0, 2_000));
         return (result as { value?: unknown }).value;
       },
       async shows(text) {
+        const expression = `new Promise((resolve) => {
+          const look = () => {
+            const shown = document.body?.innerText ?? '';
+            if (shown.includes(${JSON.stringify(text)})) resolve(shown);
+          };
+          new MutationObserver(look).observe(document, { subtree: true, childList: true, characterData: true });
+          look();
+        })`;
         for (;;) {
-          const changed = new Promise<void>((resolve) => {
-            const listen = ({ method, sessionId: from }: Event) => {
-              if (method !== 'Page.loadEventFired' || from !== sessionId) return;
-              listeners.delete(listen);
-              resolve();
-            };
-            listeners.add(listen);
-          });
-          const shown = String(await page.evaluate('document.body?.innerText ?? ""').catch(() => ''));
-          if (shown.includes(text)) return shown;
-          await changed;
+          // A page that is left takes its promise along.
+          const shown = await page.evaluate(expression).catch(() => null);
+          if (typeof shown === 'string') return shown;
         }
       },
       address: async () => String(await page.evaluate('location.href')),
       async darkened(isDark) {
         const features = [{ name: 'prefers-color-scheme', value: isDark ? 'dark' : 'light' }];
         await inPage('Emulation.setEmulatedMedia', { features });
+      },
+      async resized(width, height) {
+        const screen = { width, height, deviceScaleFactor: 1, mobile: false };
+        await inPage('Emulation.setDeviceMetricsOverride', screen);
       },
       async screenshot() {
         const { data } = await inPage('Page.captureScreenshot', { format: 'png' });

@@ -14,6 +14,8 @@ const sharedTypes = [
 
 /** The layers, bottom first. A folder imports itself and the layers below it; folders of one layer do not import each other. */
 const layers: readonly (readonly string[])[] = [
+  // Run in browsers.
+  ['pages'],
   ['lib'],
   ['policy'],
   sharedTypes,

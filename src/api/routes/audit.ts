@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { AuditLine } from '../../audit/event.ts';
 import { type AuditFilter, auditMatcher, queryAudit, tailAudit } from '../../audit/query.ts';
 import { seriesOf } from '../../audit/series.ts';
+import { within } from '../../lib/timers.ts';
 import type { ServiceParts } from '../parts.ts';
 import { type Page, pageOf, pageQuery, pageShape } from '../paging.ts';
 import { type AnyRoute, commandRoute, type Given, route } from '../route.ts';
@@ -88,23 +89,20 @@ async function streamEvents(
   given.signal.addEventListener('abort', () => stop.abort());
   const events = tailAudit({ file: audit.file, lines, follow: true, signal: stop.signal });
   const encoder = new TextEncoder();
+  let next = events.next();
   const body = new ReadableStream<Uint8Array>({
-    start(controller) {
-      // A client that has left has closed the controller.
-      const put = (piece: string) => stop.signal.aborted || controller.enqueue(encoder.encode(piece));
-      const beat = () => {
-        put(': \n\n');
-        cancel = timers.after(beatMs, beat);
-      };
-      let cancel = timers.after(beatMs, beat);
-      put(': \n\n');
-      const send = async () => {
-        for await (const each of events)
-          if (matches(each)) put(`id: ${keyOf(each)}\ndata: ${JSON.stringify(each)}\n\n`);
-      };
-      void send()
-        .catch((error: unknown) => stop.signal.aborted || controller.error(error))
-        .finally(() => cancel());
+    start: (controller) => controller.enqueue(encoder.encode(': \n\n')),
+    // Pulled, so that a client that does not read fills no memory.
+    async pull(controller) {
+      for (;;) {
+        const found = await within(timers, next, beatMs);
+        if (found === 'late') return controller.enqueue(encoder.encode(': \n\n'));
+        if (found.done === true) return controller.close();
+        const { value: each } = found;
+        next = events.next();
+        if (!matches(each)) continue;
+        return controller.enqueue(encoder.encode(`id: ${keyOf(each)}\ndata: ${JSON.stringify(each)}\n\n`));
+      }
     },
     cancel: () => stop.abort(),
   });

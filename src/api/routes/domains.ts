@@ -1,6 +1,7 @@
 import { z } from 'zod';
-import { type AnyRoute, commandRoute } from '../route.ts';
+import { type AnyRoute, commandRoute, route } from '../route.ts';
 import { text } from '../schemas.ts';
+import { allowDomain, removeDomain, setDomain } from '../../config/edit.ts';
 
 /** Routes of the allowed-domains map, of providers, and of explanations. */
 
@@ -69,6 +70,30 @@ export const domainRoutes: readonly AnyRoute[] = [
     list: ({ domain: key }: z.output<typeof domain>) => key,
     commands: ['domain list'],
     call: () => ({ command: 'domain list' }),
+  }),
+  route({
+    method: 'post',
+    path: '/v2/domains/preview',
+    id: 'previewDomain',
+    tag: 'Domains',
+    summary: 'Return the text of the config file after a change of the map; write nothing.',
+    scope: 'config:read',
+    body: z.strictObject({
+      text: z.string().max(1_048_576).describe('Text of the config file.'),
+      host: text,
+      action: z.enum(['grant', 'tunnel', 'deny', 'remove']),
+      grant: text.optional(),
+    }),
+    result: z.strictObject({ text: z.string(), change: z.string() }),
+    async handle({ body: { text: before, host, action, grant = '' } }) {
+      const edited =
+        action === 'grant'
+          ? allowDomain(before, host, grant, { allowPlainHttp: false })
+          : action === 'remove'
+            ? removeDomain(before, host)
+            : setDomain(before, host, action);
+      return { text: edited.text, change: edited.change };
+    },
   }),
   commandRoute({
     ...domains,

@@ -89,6 +89,8 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
     await ok('PUT /v2/domains/b.example.com', { action: 'deny' });
     await ok('PUT /v2/domains/c.example.com', { action: 'grant', grant: 'acme', allow_plain_http: true });
     expect((await ok('GET /v2/domains/a.example.com'))[0].action).toBe('tunnel');
+    const preview = { text: 'version: 1\n', host: 'd.example.com', action: 'deny' };
+    expect((await ok('POST /v2/domains/preview', preview)).text).toContain('d.example.com: deny');
     await ok('DELETE /v2/domains/a.example.com');
     expect((await ok('GET /v2/providers?text=acme')).data[0].name).toBe('acme');
     await ok('GET /v2/providers/github');

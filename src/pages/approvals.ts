@@ -1,0 +1,123 @@
+import { call, path, type View } from './api.ts';
+import { action, facts, fill, h, table, time } from './dom.ts';
+
+interface Waiting {
+  readonly id: string;
+  readonly agent: string | null;
+  readonly method: string;
+  readonly scheme: string;
+  readonly authority: string;
+  readonly path: string;
+  readonly query: string | null;
+  readonly grant_name: string;
+  readonly lease: string | null;
+  readonly purpose: string | null;
+  readonly reason: string | null;
+  readonly rule: string;
+  readonly rule_name: string | null;
+  readonly expires_at: string;
+}
+
+interface Standing {
+  readonly id: string;
+  readonly agent: string | null;
+  readonly grant_name: string;
+  readonly rule: string;
+  readonly rule_name: string | null;
+  readonly until: string | null;
+  readonly by: string;
+}
+
+interface Approvals {
+  readonly waiting: readonly Waiting[];
+  readonly standing: readonly Standing[];
+}
+
+const everyMs = 2_000;
+
+/** Requests that wait for a person. The list is read anew every two seconds while the page is visible. */
+export const approvals: View = async (main, me, signal) => {
+  const mayAnswer = me.scopes.includes('approvals:write');
+  let known = '';
+  const read = async () => {
+    const found = await call<Approvals>('GET /v2/approvals');
+    // Buttons must not move under the pointer, so only a change is drawn.
+    const ids = JSON.stringify([found.waiting.map(({ id }) => id), found.standing.map(({ id }) => id)]);
+    if (ids === known || signal.aborted) return;
+    known = ids;
+    draw(found);
+  };
+  const answer = (id: string, body: unknown) => async () => {
+    await call(path`POST /v2/approvals/${id}`, body);
+    await read();
+  };
+  const draw = ({ waiting, standing }: Approvals) =>
+    fill(
+      main,
+      h(
+        'div',
+        { 'aria-live': 'polite' },
+        waiting.length === 0 ? h('p', { class: 'none' }, 'No request waits.') : null,
+      ),
+      ...waiting.map((each) =>
+        h(
+          'article',
+          {},
+          h('h2', {}, `${each.agent ?? 'A caller without a token'} asks`),
+          h(
+            'pre',
+            {},
+            h(
+              'code',
+              {},
+              `${each.method} ${each.scheme}://${each.authority}${each.path}${each.query === null ? '' : `?${each.query}`}`,
+            ),
+          ),
+          facts({
+            reason: each.reason === null ? null : h('q', {}, each.reason),
+            purpose: each.purpose === null ? null : h('q', {}, each.purpose),
+            credential: each.grant_name,
+            rule: each.rule_name ?? each.rule,
+            'is refused': time(each.expires_at),
+          }),
+          mayAnswer &&
+            h(
+              'p',
+              {},
+              action('Yes, once', answer(each.id, { answer: 'once' }), 'good'),
+              action('No', answer(each.id, { answer: 'deny' }), 'danger'),
+              action('Yes, for 15 minutes', answer(each.id, { answer: 'for', span: '15m' }), 'quiet'),
+              each.lease !== null &&
+                action('Yes, for the lease', answer(each.id, { answer: 'lease' }), 'quiet'),
+            ),
+        ),
+      ),
+      h('h2', {}, 'In force'),
+      table(
+        'Approvals in force',
+        ['Agent', 'Credential', 'Rule', 'Ends', 'By', 'Actions'],
+        standing.map((each) => [
+          each.agent ?? 'any caller',
+          each.grant_name,
+          each.rule_name ?? each.rule,
+          time(each.until, 'with the lease'),
+          each.by,
+          mayAnswer &&
+            action(
+              'End',
+              async () => {
+                await call(path`DELETE /v2/approvals/${each.id}`);
+                await read();
+              },
+              'quiet',
+            ),
+        ]),
+        'No approval is in force.',
+      ),
+    );
+  await read();
+  const timer = setInterval(() => {
+    if (document.visibilityState === 'visible') void read().catch(() => undefined);
+  }, everyMs);
+  signal.addEventListener('abort', () => clearInterval(timer));
+};

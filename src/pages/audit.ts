@@ -1,0 +1,126 @@
+import { call, type View } from './api.ts';
+import { action, choice, field, fill, form, h, table, time } from './dom.ts';
+
+interface Line {
+  readonly time: string;
+  readonly event: string;
+  readonly agent?: string;
+  readonly by?: string;
+  readonly method?: string;
+  readonly host?: string;
+  readonly path?: string;
+  readonly provider?: string;
+  readonly status?: number;
+  readonly outcome?: string;
+  readonly code?: string;
+  readonly reason?: string;
+  readonly duration_ms?: number;
+}
+
+interface Page {
+  readonly data: readonly Line[];
+  readonly next_cursor: string | null;
+}
+
+const maxLive = 200;
+
+/** The audit log: filters, new lines as they come, and the check of its chains. */
+export const audit: View = async (main, _me, signal) => {
+  let query = new URLSearchParams();
+  let lines: readonly Line[] = [];
+  let stream: EventSource | null = null;
+  const list = h('div', {});
+  const verdict = h('span', { role: 'status' });
+
+  const draw = (cursor: string | null) =>
+    fill(
+      list,
+      table(
+        'Events',
+        ['Time', 'Event', 'Who', 'Request', 'Result', 'Reason'],
+        lines.map(cells),
+        'No event fits.',
+      ),
+      cursor !== null && action('Older events', () => read(cursor), 'quiet'),
+    );
+  const read = async (cursor: string | null) => {
+    const page = await call<Page>(
+      `GET /v2/audit/events?${query}${cursor === null ? '' : `&cursor=${cursor}`}`,
+    );
+    lines = cursor === null ? page.data : [...lines, ...page.data];
+    draw(page.next_cursor);
+  };
+  const follow = async () => {
+    stream?.close();
+    stream = live.checked ? new EventSource(`/v2/audit/stream?${query}`) : null;
+    stream?.addEventListener('message', ({ data }) => {
+      lines = [JSON.parse(String(data)) as Line, ...lines].slice(0, maxLive);
+      draw(null);
+    });
+    await read(null);
+  };
+  const live = h('input', { type: 'checkbox', checked: true, onchange: follow });
+  signal.addEventListener('abort', () => stream?.close());
+
+  fill(
+    main,
+    form(
+      'Filter',
+      [
+        field('Event', 'event', { placeholder: 'denied, grant.*' }),
+        field('Agent', 'agent'),
+        field('Host', 'host'),
+        field('User', 'user'),
+        choice('Outcome', 'outcome', ['', 'allow', 'deny', 'ok', 'failed', 'aborted']),
+      ],
+      async (values) => {
+        query = new URLSearchParams(values);
+        await follow();
+      },
+    ),
+    h(
+      'p',
+      {},
+      h('label', { class: 'inline' }, live, ' show new events'),
+      action(
+        'Verify the log',
+        async () => {
+          const {
+            ok,
+            lines: count,
+            problems,
+          } = await call<{ ok: boolean; lines: number; problems: readonly unknown[] }>(
+            'GET /v2/audit/verify',
+          );
+          fill(
+            verdict,
+            ok
+              ? `Verified: ${count} lines, none edited, removed or cut off.`
+              : `Not intact: ${problems.length} problems. `,
+            !ok && h('code', {}, 'sidekey audit verify'),
+          );
+        },
+        'quiet',
+      ),
+      verdict,
+    ),
+    list,
+  );
+  await follow();
+};
+
+function cells(line: Line): (Node | string | number)[] {
+  const request =
+    line.method === undefined
+      ? (line.host ?? line.provider ?? '')
+      : `${line.method} ${line.host}${line.path ?? ''}`;
+  const result = [line.outcome, line.status, line.code].filter((part) => part !== undefined).join(' ');
+  return [
+    time(line.time) as Node,
+    line.event,
+    line.agent ?? line.by ?? '–',
+    request,
+    result,
+    line.reason ?? '',
+  ];
+}

@@ -1,0 +1,172 @@
+import { all, call, type Me, path, type View } from './api.ts';
+import { action, badge, type Child, facts, field, fill, form, h, table, time } from './dom.ts';
+
+interface Listed {
+  readonly id: string;
+  readonly name: string;
+  readonly user: string;
+  readonly provider: string;
+  readonly state: string;
+  readonly account?: Readonly<Record<string, string>> | string | null;
+  readonly expires_at: string | null;
+  readonly refreshable: boolean;
+  readonly used_at: string | null;
+}
+
+interface Shown extends Listed {
+  readonly state_reason: string | null;
+  readonly scopes: readonly string[];
+  readonly audience: readonly string[];
+  readonly domains: readonly string[];
+  readonly failure: string | null;
+  readonly settings: { readonly expires_at: string | null; readonly max_ttl: number | null };
+}
+
+interface Line {
+  readonly time: string;
+  readonly event: string;
+  readonly agent?: string;
+  readonly method?: string;
+  readonly host?: string;
+  readonly path?: string;
+  readonly status?: number;
+  readonly outcome?: string;
+  readonly reason?: string;
+}
+
+/** Accounts: a person sees their own, an operator all. `#grants/ID` shows one. */
+export const grants: View = async (main, me) => {
+  const [, id] = location.hash.split('/');
+  if (id !== undefined && id !== '') return one(main, me, decodeURIComponent(id));
+  const list = await all<Listed>('/v2/grants');
+  const rank = ({ state }: Listed) => (state === 'active' ? 1 : 0);
+  const isOne = me.user !== null;
+  fill(
+    main,
+    table(
+      'Connected accounts',
+      ['Name', 'Account', ...(isOne ? [] : ['User']), 'Service', 'State', 'Token ends', 'Last use'],
+      list
+        .toSorted((a, b) => rank(a) - rank(b))
+        .map((grant) => [
+          h('a', { href: `#grants/${grant.id}` }, grant.name),
+          accountOf(grant),
+          ...(isOne ? [] : [grant.user]),
+          grant.provider,
+          badge(grant.state),
+          grant.refreshable ? 'is renewed' : time(grant.expires_at, 'no end'),
+          time(grant.used_at),
+        ]),
+      ['No account is connected yet. ', h('code', {}, 'sidekey connect PROVIDER')],
+    ),
+  );
+};
+
+function accountOf({ account = null }: Listed): Child {
+  return account === null || typeof account === 'string' ? account : Object.values(account).join(', ');
+}
+
+async function one(main: HTMLElement, me: Me, id: string): Promise<void> {
+  const it = path`/v2/grants/${id}`;
+  const [grant, used] = await Promise.all([
+    call<Shown>(`GET ${it}`),
+    me.scopes.includes('audit:read')
+      ? call<{ data: Line[] }>(path`GET /v2/audit/events?grant=${id}&limit=50`)
+      : { data: [] },
+  ]);
+  const again = () => one(main, me, id);
+  const mayChange = me.scopes.includes('grants:write');
+  const change = (request: string, body?: unknown) => async () => {
+    await call(request, body);
+    await again();
+  };
+  const { max_ttl: most, expires_at: end } = grant.settings;
+  fill(
+    main,
+    h('p', {}, h('a', { href: '#grants' }, 'All accounts')),
+    h('h2', {}, grant.name, ' ', badge(grant.state)),
+    facts({
+      account: accountOf(grant),
+      user: grant.user,
+      service: grant.provider,
+      problem: grant.state_reason ?? grant.failure,
+      scopes: grant.scopes.join(' '),
+      'token ends': grant.refreshable ? 'is renewed before its end' : time(grant.expires_at, 'no end'),
+      'access ends': time(end, 'no end'),
+      'last use': time(grant.used_at),
+      'may be sent to': grant.audience.join(', '),
+    }),
+    mayChange &&
+      grant.state !== 'revoked' && [
+        h('h3', {}, 'Change'),
+        form(
+          'Set the end',
+          [
+            field(
+              most === null ? 'Access ends in' : `Access ends in (at most ${Math.floor(most / 86_400)} days)`,
+              'expires',
+              {
+                placeholder: '30d',
+                required: true,
+              },
+            ),
+          ],
+          async ({ expires = '' }) => change(`PATCH ${it}`, { expires })(),
+        ),
+        h(
+          'p',
+          {},
+          grant.refreshable &&
+            action('Renew the token now', change(`POST ${it}/refresh`, { force: true }), 'quiet'),
+          confirmed(
+            'End it here and at the service',
+            `End ${grant.name}? Programs lose this access at once.`,
+            change(`POST ${it}/revoke`, {}),
+          ),
+        ),
+      ],
+    h('h3', {}, 'Who used it, when, for what'),
+    table(
+      'Uses',
+      ['Time', 'Agent', 'Request', 'Result', 'Reason'],
+      used.data
+        .filter(({ event }) => event !== 'access')
+        .map((line) => [
+          time(line.time),
+          line.agent ?? '–',
+          line.method === undefined ? line.event : `${line.method} ${line.host}${line.path ?? ''}`,
+          line.status ?? line.outcome ?? '',
+          line.reason ?? '',
+        ]),
+      'Nobody has used it yet.',
+    ),
+  );
+}
+
+/** Returns a button that asks before its work. */
+export function confirmed(label: string, question: string, work: () => Promise<unknown>): HTMLElement {
+  const dialog: HTMLDialogElement = h(
+    'dialog',
+    { 'aria-label': question },
+    h('p', {}, question),
+    h(
+      'p',
+      {},
+      action(
+        label,
+        async () => {
+          await work();
+          dialog.close();
+        },
+        'danger',
+      ),
+      h('button', { type: 'button', class: 'quiet', onclick: () => dialog.close() }, 'Cancel'),
+    ),
+  );
+  return h(
+    'span',
+    {},
+    h('button', { type: 'button', class: 'danger', onclick: () => dialog.showModal() }, label),
+    dialog,
+  );
+}

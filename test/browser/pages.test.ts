@@ -1,0 +1,171 @@
+import { spawn } from 'node:child_process';
+import { readFile, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { makeSignInLink } from '../../src/api/web-session.ts';
+import { browserProgram, findChromium, type BrowserPage } from '../support/chromium.ts';
+import { startService } from '../support/service.ts';
+import { startUpstream } from '../support/upstream.ts';
+
+const chromium = await findChromium();
+const why = chromium === null ? ' (skipped: no chromium, chromium-browser or google-chrome on PATH)' : '';
+/** Where pictures of the pages go, to be looked at; nothing: none are kept. */
+const pictures = process.env['SIDEKEY_PICTURES'] ?? '';
+const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/** A service with content, and a browser in which a person is signed in. */
+async function opened(role = 'operator') {
+  const upstream = await startUpstream((_request, response) => void response.end('{}'));
+  const service = await startService({
+    domains: { [upstream.authority]: { grant: 'desk' }, 'example.org': 'tunnel' },
+  });
+  const { call, sidekey, url } = service;
+  await sidekey.grant([upstream.authority], { name: 'desk' });
+  await sidekey.grant([upstream.authority], { name: 'mine', user: 'alice' });
+  await sidekey.grant([upstream.authority], { name: 'theirs', user: 'bob' });
+  await call('POST /v2/agents', { body: { name: 'ci', grants: ['desk'] } });
+  await call('POST /v2/leases', { body: { agent: 'ci', grants: ['desk'], purpose: 'nightly report' } });
+  await call('POST /v2/requests', {
+    body: { url: `https://${upstream.authority}/x`, grant: 'desk', reason: 'ticket 7' },
+  });
+  await call('POST /v2/people', { body: { name: 'alice', role } });
+  const { path } = await makeSignInLink({ ...sidekey.proxy.state, now: Date.now }, 'alice');
+  const browser = await browserProgram(chromium ?? '', []);
+  spawn(browser.program, [url + path], { stdio: 'ignore' });
+  const page = await browser.page();
+  await page.shows('This link works once');
+  await page.evaluate(`document.querySelector('button').click()`);
+  await page.shows('Sign out');
+  return { ...service, page, upstream };
+}
+
+async function goTo(page: BrowserPage, name: string, text: string): Promise<void> {
+  await page.evaluate(`location.hash = '${name}'`);
+  await page.shows(text);
+}
+
+/** Pictures in both themes, wide and narrow; and what axe finds, in both themes. */
+async function examined(page: BrowserPage, name: string): Promise<void> {
+  for (const isDark of [false, true]) {
+    await page.darkened(isDark);
+    for (const width of [1_200, 360]) {
+      await page.resized(width, 800);
+      expect(
+        await page.evaluate('document.documentElement.scrollWidth <= document.documentElement.clientWidth'),
+        `${name} fits ${width} pixels`,
+      ).toBe(true);
+      if (pictures !== '') {
+        await writeFile(
+          join(pictures, `${name}-${isDark ? 'dark' : 'light'}-${width}.png`),
+          await page.screenshot(),
+        );
+      }
+    }
+    await page.resized(1_200, 800);
+    const found = await page.evaluate(`(async () => {
+      if (!window.axe) { ${axe} }
+      const { violations } = await axe.run(document, { resultTypes: ['violations'] });
+      return violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => id + ': ' + html.slice(0, 200)));
+    })()`);
+    expect(found, `${name}, ${isDark ? 'dark' : 'light'}`).toEqual([]);
+  }
+}
+
+describe.skipIf(chromium === null)(`the pages of the operator, in a real browser${why}`, () => {
+  test('show each view, which fits 360 pixels and is accessible', { timeout: 120_000 }, async () => {
+    const { page, url } = await opened();
+    for (const [name, text] of [
+      ['overview', 'Token refreshes'],
+      ['grants', 'theirs'],
+      ['approvals', 'No approval is in force.'],
+      ['access', 'Who may use what'],
+      ['domains', 'What would happen to a request?'],
+      ['audit', 'agent.added'],
+      ['people', 'API keys'],
+    ] as const) {
+      await goTo(page, name, text);
+      await examined(page, name);
+    }
+    expect(page.complaints.filter((each) => each.includes('Content Security Policy'))).toEqual([]);
+    expect(await page.evaluate('document.cookie')).toBe('');
+    await page.evaluate(
+      `[...document.querySelectorAll('button')].find((it) => it.textContent === 'Sign out').click()`,
+    );
+    await page.shows('Sign in to Sidekey');
+    await examined(page, 'signed-out');
+    expect(await page.address()).toBe(`${url}/`);
+  });
+
+  test('change the map after the difference was shown', { timeout: 60_000 }, async () => {
+    const { page, call } = await opened();
+    await goTo(page, 'domains', 'Change the map');
+    await page.evaluate(`(() => {
+      const form = [...document.forms].find((it) => it.elements.host);
+      form.elements.host.value = 'api.example.com';
+      form.elements.action.value = 'tunnel';
+      form.requestSubmit();
+    })()`);
+
+    const text = await page.shows('This would change');
+    expect(text).toContain('+   api.example.com: tunnel');
+    expect((await call('GET /v2/domains')).body.data).toHaveLength(2);
+    await examined(page, 'domains-change');
+    await page.evaluate(click('Write it'));
+    await page.shows('api.example.com\ttunnel');
+    expect((await call('GET /v2/domains')).body.data).toHaveLength(3);
+    await page.evaluate(`(() => {
+      const form = [...document.forms].find((it) => it.elements.url);
+      form.elements.url.value = 'https://other.example.com/';
+      form.requestSubmit();
+    })()`);
+    await page.shows('sidekey domain tunnel');
+  });
+
+  test('answer a request that waits', { timeout: 60_000 }, async () => {
+    const { page, call, sidekey, upstream } = await opened();
+    const config = (await call('GET /v2/config')).body.text as string;
+    const ruled = config.replace(/grant: desk/, 'grant: desk\n    default: approve');
+    const tag = (await call('GET /v2/config')).headers.get('etag') ?? '';
+    expect(
+      (await call('PUT /v2/config', { body: { text: ruled }, headers: { 'if-match': tag } })).status,
+    ).toBe(200);
+    await goTo(page, 'approvals', 'No request waits.');
+    const sent = call('POST /v2/requests', {
+      body: { url: `https://${upstream.authority}/y`, grant: 'desk', reason: '<img src=x onerror=alert(1)>' },
+    });
+    const text = await page.shows('Yes, once');
+    expect(text).toContain('<img src=x onerror=alert(1)>');
+    await examined(page, 'approvals-waiting');
+    await page.evaluate(click('Yes, once'));
+    expect((await sent).body.status).toBe(200);
+    await page.shows('No request waits.');
+    expect((await sidekey.audit()).find(({ event }) => event === 'approval.allowed')?.reason).toContain(
+      'alice',
+    );
+    expect(await page.evaluate('document.images.length')).toBe(0);
+  });
+});
+
+describe.skipIf(chromium === null)(`the pages of a user, in a real browser${why}`, () => {
+  test('show own accounts and their uses, and end one', { timeout: 60_000 }, async () => {
+    const { page, call } = await opened('user');
+    const text = await page.shows('mine');
+    expect(text).toContain('Your accounts');
+    expect(text).not.toContain('theirs');
+    expect(text).not.toContain('Overview');
+    await page.evaluate(`document.querySelector('td a').click()`);
+    await page.shows('Who used it, when, for what');
+    await examined(page, 'wallet');
+    await page.evaluate(click('End it here and at the service'));
+    await page.evaluate(`document.querySelector('dialog[open] button.danger').click()`);
+    await page.shows('revoked');
+    expect((await call('GET /v2/grants/mine')).body.state).toBe('revoked');
+    expect((await call('GET /v2/grants/theirs')).body.state).toBe('active');
+  });
+});
+
+/** An expression that clicks the first button with this label. */
+function click(label: string): string {
+  return `[...document.querySelectorAll('button')].find((it) => it.textContent === ${JSON.stringify(label)}).click()`;
+}
