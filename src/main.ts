@@ -9,7 +9,7 @@ import {
   reportTarget,
   type State,
 } from './app/state.ts';
-import { openApprovalService, openUpstreamClient, refreshParts } from './app/wiring.ts';
+import { openApprovalService, openProposals, openUpstreamClient, refreshParts } from './app/wiring.ts';
 import type { Pages, SocketHandle } from './app/worker-ipc.ts';
 import { type ConfigEvents, createConfigEvents, type Supervisor } from './app/workers.ts';
 import type { AuditEvent, Origin } from './audit/event.ts';
@@ -293,6 +293,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
         quota,
         leakLimit: createLeakLimit(quota, now),
         approvals: approvals.queue,
+        proposals: openProposals(state, { config: () => config, now }),
         fingerprint: createFingerprint((secret) => vault.mac('credential-fingerprint', secret)),
         placeholders: placeholderCodes(vault),
         leafFor: (host) => leaves.secureContextFor(host),

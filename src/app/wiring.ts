@@ -1,6 +1,7 @@
 import { dirname } from 'node:path';
 import { newApprovalId } from '../approvals/approval.ts';
 import { type ApprovalQueue, createApprovalQueue } from '../approvals/queue.ts';
+import { createProposals, type Proposals } from '../approvals/proposals.ts';
 import type { AdminServer, ServiceHandler } from '../approvals/server.ts';
 import { createApprovalLinks, createApprovalTeller } from '../approvals/webhook.ts';
 import type { Config } from '../config/config.ts';
@@ -108,6 +109,21 @@ export async function openApprovalService(
       await Promise.all([pages?.close(), queue.close(), teller.close()]);
     },
   };
+}
+
+/** Opens the changes that agents propose. */
+export function openProposals(
+  { store, audit }: Pick<State, 'store' | 'audit'>,
+  { config, now }: Pick<ApprovalServiceParts, 'config' | 'now'>,
+): Proposals {
+  return createProposals({
+    store,
+    audit,
+    now,
+    newId: () => newApprovalId(),
+    limits: () => config().approvals,
+    restrict: () => config().restrict,
+  });
 }
 
 /** Options of `openUpstreamClient`. */

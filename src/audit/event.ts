@@ -47,6 +47,9 @@ export const auditEventNames = [
   'person.linked',
   'person.signed_in',
   'person.signed_out',
+  'proposal.made',
+  'proposal.accepted',
+  'proposal.declined',
   'domain.changed',
   'provider.changed',
   'config.changed',
@@ -77,7 +80,7 @@ export interface AuditEvent {
   readonly agent?: string | undefined;
   readonly lease?: string | undefined;
   readonly user?: string | undefined;
-  /** Id of the approval that was requested for the exchange or that covers it. */
+  /** Id of the approval or the proposal that was made for the exchange or that covers it. */
   readonly approval?: string | undefined;
   /** Id of the grant. */
   readonly grant?: string | undefined;

@@ -35,6 +35,8 @@ const agentArgument: readonly ArgumentRow[] = [['<name>', 'its name']];
 
 const leaseArgument: readonly ArgumentRow[] = [['<lease>', 'its ID, or the first characters of it']];
 
+const proposalArgument: readonly ArgumentRow[] = [['<id>', 'ID of the proposal']];
+
 const hostArgument: readonly ArgumentRow[] = [['<host>', 'host, host:port or *.suffix']];
 
 const leaseTtl: OptionRow = [
@@ -818,6 +820,44 @@ const accessCommands: readonly CommandRow[] = [
     ],
     examples: ['sidekey approve', 'sidekey approve k3f9q2xa --for 15m', 'sidekey approve --revoke k3f9q2xa'],
     load: async () => (await import('./approve/approve.ts')).approve,
+  },
+  {
+    name: 'proposal',
+    summary: 'answer the domains, grants and scopes that agents ask for',
+    commands: [
+      {
+        name: 'list',
+        summary: 'list the proposals of the last day, and those in force',
+        examples: ['sidekey proposal list'],
+        load: async () => (await import('./proposal.ts')).listProposals,
+      },
+      {
+        name: 'show',
+        summary: 'show a proposal, and what a yes changes',
+        arguments: proposalArgument,
+        examples: ['sidekey proposal show k3f9q2xa'],
+        load: async () => (await import('./proposal.ts')).showProposal,
+      },
+      {
+        name: 'accept',
+        summary: 'accept a proposal; for a grant or scopes, print the command that connects it',
+        arguments: proposalArgument,
+        options: [
+          ['--once', 'allow the domain for one request within an hour (default)'],
+          ['--lease', 'allow the domain until the lease of the agent ends'],
+          ['--for-good', 'add the domain to the config file'],
+        ],
+        examples: ['sidekey proposal accept k3f9q2xa --lease'],
+        load: async () => (await import('./proposal.ts')).acceptProposal,
+      },
+      {
+        name: 'decline',
+        summary: 'decline a proposal, or end a yes that is not for good',
+        arguments: proposalArgument,
+        examples: ['sidekey proposal decline k3f9q2xa'],
+        load: async () => (await import('./proposal.ts')).declineProposal,
+      },
+    ],
   },
   {
     name: 'explain',

@@ -125,7 +125,7 @@ function sentenceFor({ change, pattern }: DomainEdit, summary: string, file: str
   }
 }
 
-async function warningsFor(
+export async function warningsFor(
   { grants }: State,
   { providers }: Config,
   host: string,

@@ -43,6 +43,8 @@ export interface Config {
   readonly leases: { readonly defaultTtlMs: number; readonly maxTtlMs: number };
   readonly upstream: UpstreamConfig;
   readonly domains: readonly Domain[];
+  /** Restricts an entry as this proxy restricts those of the file. Not part of the file; absent: it restricts none. */
+  readonly restrict?: ((domain: Domain) => Domain) | undefined;
   /** Named rules of the file. */
   readonly policies: Policies;
   /** The built-in catalog and the providers of the file, by name. */

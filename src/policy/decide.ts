@@ -1,6 +1,12 @@
 import type { FailureCode } from '../lib/failures.ts';
-import { type Authority, authorityText, defaultPort } from './authority.ts';
-import { type Domain, type DomainMap, type LeakGuard, matchesPattern } from './domain-map.ts';
+import { type Authority, authorityText, defaultPort, ownHost } from './authority.ts';
+import {
+  type Domain,
+  type DomainMap,
+  type LeakGuard,
+  matchesPattern,
+  type PatternMap,
+} from './domain-map.ts';
 import { evaluateRules, strictest } from './judge.ts';
 import type { RequestFacts } from './request.ts';
 import type { DomainRules, RuleOutcome, RuleResult, RuleStep } from './rule.ts';
@@ -10,6 +16,9 @@ export interface Policy {
   readonly domains: DomainMap;
   readonly unmatched: 'deny' | 'tunnel';
 }
+
+/** The rule of decisions on hosts that no entry of the map covers. */
+export const unlistedRule = 'proxy.unmatched';
 
 /** Decision of policy on one request. */
 export type Decision =
@@ -32,6 +41,9 @@ interface GrantUse {
    */
   readonly leakLimit?: number | undefined;
 }
+
+/** End of hints: the way of an agent to a change that a person may make. */
+export const howToPropose = `an agent proposes it: POST http://${ownHost}/proposals`;
 
 /** Refusal by policy. */
 export interface Denial {
@@ -208,11 +220,19 @@ export function decide(policy: Policy, authority: Authority): Decision {
  * an intercepted tunnel are decided separately.
  */
 export function decideConnect(policy: Policy, target: Authority): Decision {
-  const plain: Authority = { ...target, scheme: 'http' };
-  // Both schemes match the same entries, except that a default port also matches entries without a port.
-  const domain = policy.domains.match(target.port === defaultPort.http ? plain : target);
+  const domain = connectDomain(policy, target);
   if (domain === null) return decideUnmatched(policy, target);
-  return decideMatched(domain, matchesPattern(domain.pattern, target) ? target : plain);
+  const isMatched = matchesPattern(domain.pattern, target);
+  return decideMatched(domain, isMatched ? target : { ...target, scheme: 'http' });
+}
+
+/** Returns the entry of the map for a CONNECT; null: there is none. */
+export function connectDomain<T extends Domain>(
+  { domains }: { readonly domains: PatternMap<T> },
+  target: Authority,
+): T | null {
+  // Both schemes match the same entries, except that a default port also matches entries without a port.
+  return domains.match(target.port === defaultPort.http ? { ...target, scheme: 'http' } : target);
 }
 
 function decideMatched(domain: Domain, authority: Authority): Decision {
@@ -266,7 +286,7 @@ function decideUnmatched(policy: Policy, authority: Authority): Decision {
     return {
       ...unrestricted,
       outcome: 'tunnel',
-      rule: 'proxy.unmatched',
+      rule: unlistedRule,
       reason: `${name} is not listed, and unlisted hosts are tunnelled`,
     };
   }
@@ -275,7 +295,7 @@ function decideUnmatched(policy: Policy, authority: Authority): Decision {
     outcome: 'deny',
     code: 'domain_not_allowed',
     reason: `${name} is not in the allowed-domains map`,
-    hint: `sidekey domain tunnel ${name} (no credential), or sidekey domain allow ${name} --grant NAME`,
-    rule: 'proxy.unmatched',
+    hint: `sidekey domain tunnel ${name} (no credential), or sidekey domain allow ${name} --grant NAME; ${howToPropose}`,
+    rule: unlistedRule,
   };
 }

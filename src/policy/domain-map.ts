@@ -44,7 +44,7 @@ export function exactHosts(domains: readonly Domain[]): string[] {
 }
 
 /** A map from patterns to entries. */
-interface PatternMap<T> {
+export interface PatternMap<T> {
   /** All entries in their order. */
   readonly entries: readonly T[];
   /**

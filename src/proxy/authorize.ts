@@ -1,4 +1,5 @@
 import { type Identified, type Identity, readPresented } from '../agents/authentication.ts';
+import type { ProposedPolicy } from '../approvals/proposals.ts';
 import { defaultUser, type Grant } from '../grants/grant.ts';
 import type { Placement, Provider } from '../grants/provider.ts';
 import { valuesOf } from '../http/fields.ts';
@@ -11,11 +12,12 @@ import { placeholdersInHead, type PlaceholdersInHead, showsGrant } from '../plac
 import { notFor } from '../placeholders/substitute.ts';
 import { authorityText } from '../policy/authority.ts';
 import { type BodyFacts, readBodyFacts } from '../policy/body.ts';
-import { decideRequest, type Decision } from '../policy/decide.ts';
+import { decideRequest, type Decision, unlistedRule } from '../policy/decide.ts';
 import type { RequestFacts } from '../policy/request.ts';
 import { pathWithout } from '../schemes/path.ts';
 import { pathPrefixesOf } from '../schemes/placement.ts';
 import { type ConnectionPlan, type FieldFacts, planOf } from './plan.ts';
+import { acceptedFor, type AcceptedProposal } from './proposed.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { GivenApproval } from './revalidate.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
@@ -76,6 +78,8 @@ export interface Evaluation {
   readonly placement: Placement | SidekeyError | null;
   readonly facts: RequestFacts;
   readonly decision: Decision;
+  /** Null: the config decided. */
+  readonly accepted: AcceptedProposal | null;
 }
 
 /**
@@ -195,8 +199,9 @@ function allowed(
   services: Pick<ProxyServices, 'audit'>,
   record: ExchangeRecord,
 ): AuthorizedRequest {
-  const { decision, received, config, caller, candidates, provider, placement, facts } = evaluation;
+  const { decision, received, config, caller, candidates, provider, placement, facts, accepted } = evaluation;
   record.decided(decision, facts);
+  if (accepted !== null) record.approved(accepted.proposal);
   if (decision.outcome === 'deny') throw refusalOf(decision, received);
   if (decision.reported !== null) services.audit.note(record.reported(decision.reported));
   const grant = decision.outcome === 'tunnel' ? null : grantOf(evaluation, decision);
@@ -209,6 +214,7 @@ function allowed(
     placement,
     facts,
     decision,
+    accepted,
     grant,
     redactedPath,
   };
@@ -225,6 +231,8 @@ function refusalOf(
     : denial;
 }
 
+type EvaluationServices = Pick<ProxyServices, 'grants' | 'now' | 'placeholders' | 'proposals'>;
+
 /**
  * Judges a request by the config, grants, labels and time of this moment. A request that has waited, for its body or for a
  * person, is judged again: its sender decides how long it waits. Not a promise where everything is in memory.
@@ -234,7 +242,7 @@ function refusalOf(
 export function evaluate(
   received: ReceivedRequest,
   config: ConfigSnapshot,
-  services: Pick<ProxyServices, 'agents' | 'grants' | 'now' | 'placeholders'>,
+  services: Pick<ProxyServices, 'agents' | 'grants' | 'now' | 'placeholders' | 'proposals'>,
   record: Pick<ExchangeRecord, 'identity'>,
 ): Evaluation | Promise<Evaluation> {
   const caller = authenticate(received, config, services, record);
@@ -245,7 +253,7 @@ function evaluateCaller(
   caller: Identity,
   received: ReceivedRequest,
   config: ConfigSnapshot,
-  services: Pick<ProxyServices, 'grants' | 'now' | 'placeholders'>,
+  services: EvaluationServices,
 ): Evaluation | Promise<Evaluation> {
   const { target, plan, placeholders } = received;
   const shows =
@@ -259,7 +267,7 @@ function evaluateOffer(
   received: ReceivedRequest,
   config: ConfigSnapshot,
   caller: Identity,
-  services: Pick<ProxyServices, 'now'>,
+  services: EvaluationServices,
 ): Evaluation | Promise<Evaluation> {
   return after(labelsOf(caller, candidates), judge, received, config, caller, candidates, services);
 }
@@ -281,8 +289,8 @@ function judge(
   config: ConfigSnapshot,
   caller: Identity,
   candidates: GrantCandidates | null,
-  services: Pick<ProxyServices, 'now'>,
-): Evaluation {
+  services: EvaluationServices,
+): Evaluation | Promise<Evaluation> {
   const { target } = received;
   const selected = candidates?.selected.kind === 'selected' ? candidates.selected.grant : null;
   const provider = selected === null ? undefined : config.provider(selected.provider);
@@ -290,7 +298,27 @@ function judge(
   const path = judgedPath(target, placement);
   const facts = factsOf(received, path, caller, candidates, grantLabels, provider, services.now());
   const decision = decideRequest(config.policy, facts);
-  return { received, config, caller, candidates, provider, placement, facts, decision };
+  const accepted = null;
+  const evaluation = { received, config, caller, candidates, provider, placement, facts, decision, accepted };
+  if (decision.rule !== unlistedRule) return evaluation;
+  const entryOf = ({ domains }: ProposedPolicy) => domains.match(target.authority);
+  return after(acceptedFor(caller, entryOf, services.proposals), evaluateAccepted, evaluation, services);
+}
+
+/** Evaluates a request to an unlisted host by what a person accepted for its caller. */
+function evaluateAccepted(
+  accepted: AcceptedProposal | null,
+  evaluation: Evaluation,
+  services: EvaluationServices,
+): Evaluation | Promise<Evaluation> {
+  if (accepted === null) return evaluation;
+  const { received, config, caller } = evaluation;
+  const proposed = evaluateCaller(caller, received, { ...config, policy: accepted.policy }, services);
+  return after(proposed, withAccepted, accepted);
+}
+
+function withAccepted(evaluation: Evaluation, accepted: AcceptedProposal): Evaluation {
+  return { ...evaluation, accepted };
 }
 
 /** Returns the selected grant of an evaluation. @throws SidekeyError `grant_missing`, `grant_ambiguous` */

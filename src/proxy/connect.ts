@@ -7,9 +7,10 @@ import { denialOf, refusalOf, refuseOn } from '../http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { asTyped } from '../lib/log.ts';
 import { type Authority, isOwn } from '../policy/authority.ts';
-import { decideConnect, type Policy } from '../policy/decide.ts';
+import { connectDomain, decideConnect, type Policy } from '../policy/decide.ts';
 import type { NegotiatedProtocol } from '../upstream/h2-session.ts';
 import { type Inside, intercept } from './intercept.ts';
+import { acceptedFor, policyNow, useProposal } from './proposed.ts';
 import { ExchangeRecord } from './record.ts';
 import { type OpenConnections, tunnelRefusal } from './revalidate.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
@@ -57,14 +58,22 @@ export async function connect(
 
     // Requests for the proxy itself are answered inside and never dialed.
     const own = isOwn(target);
-    const decision = own ? ({ outcome: 'inject' } as const) : decideConnect(settings.policy, target);
+    const isListed = own || connectDomain(settings.policy, target) !== null;
+    const accepted = isListed
+      ? null
+      : await acceptedFor(identity, (it) => connectDomain(it, target), services.proposals);
+    const policy = accepted?.policy ?? settings.policy;
+    const decision = own ? ({ outcome: 'inject' } as const) : decideConnect(policy, target);
     switch (decision.outcome) {
       case 'deny':
         throw denialOf(decision);
       case 'tunnel': {
+        if (accepted !== null) record.approved(accepted.proposal);
+        if (accepted?.isOnce === true) await useProposal(accepted, target, services);
         await services.audit.append(record.access());
         const permission = { caller: identity, grant: null };
-        const refusal = (policy: Policy) => tunnelRefusal(policy, target);
+        const refusal = async (now: Policy) =>
+          tunnelRefusal(await policyNow(now, accepted, target, services.proposals), target);
         // The dial too: what ends the right meanwhile cuts it as it cuts the open ones.
         const result = await open.during({ client: socket, permission, refusal }, async () => {
           const upstream = await settings.dialer.connectBlind(target);
@@ -85,7 +94,9 @@ export async function connect(
         const inside = await intercept(socket, target, {
           leafFor: () => leaf,
           spoken: () =>
-            own ? ownSpoken : spokenBy({ ...target, scheme: 'https' }, identity, settings, services),
+            own
+              ? ownSpoken
+              : spokenBy({ ...target, scheme: 'https' }, identity, { ...settings, policy }, services),
           failed: (why) => (failure ??= why),
           timeoutMs: settings.limits.client_handshake,
         });

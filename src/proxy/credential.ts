@@ -1,3 +1,4 @@
+import type { Identity } from '../agents/authentication.ts';
 import { missingConsent } from '../grants/messages.ts';
 import type { Placement } from '../grants/provider.ts';
 import type { ReadyToken, RefusedToken, TokenResult } from '../grants/token-result.ts';
@@ -8,6 +9,7 @@ import { after } from '../lib/after.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { asTyped } from '../lib/log.ts';
 import { type SubstitutedFields, substitutePlaceholders } from '../placeholders/substitute.ts';
+import { howToPropose } from '../policy/decide.ts';
 import { leakSearchFor } from '../policy/domain-map.ts';
 import { applyScheme } from '../schemes/apply.ts';
 import { needsProof, originOf, type ProofAnswer, readProofAnswer } from '../schemes/dpop.ts';
@@ -16,6 +18,7 @@ import type { BodyNeed } from '../schemes/scheme.ts';
 import { sha256 } from '../schemes/sigv4/signature.ts';
 import { type AuthorizedRequest, type GrantedRequest, isGranted } from './authorize.ts';
 import { responseBound } from './limits.ts';
+import { useProposal } from './proposed.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { ProxyServices } from './services.ts';
 import { hasBody, type PreparedRequest, type UpstreamRequest } from './upstream-request.ts';
@@ -61,10 +64,19 @@ function obtained(token: TokenResult, placement: Placement): ObtainedCredential 
  * @throws SidekeyError as `Identity.spend`
  */
 export function countUse(
-  { caller }: AuthorizedRequest,
+  { caller, accepted, received }: AuthorizedRequest,
   credential: ObtainedCredential | null,
+  services: Pick<ProxyServices, 'proposals'>,
 ): void | Promise<void> {
-  return credential === null ? undefined : after(caller.spend(credential.token.grant), throwIfRefused);
+  if (accepted?.isOnce === true) {
+    const used = useProposal(accepted, received.target.authority, services);
+    return credential === null ? used : used.then(() => spend(caller, credential));
+  }
+  return credential === null ? undefined : spend(caller, credential);
+}
+
+function spend({ spend }: Identity, { token }: ObtainedCredential): void | Promise<void> {
+  return after(spend(token.grant), throwIfRefused);
 }
 
 function throwIfRefused(refused: SidekeyError | null): void {
@@ -82,8 +94,8 @@ export function applyCredential(
   credential: ObtainedCredential | null,
   services: Pick<ProxyServices, 'nonces' | 'now' | 'certificates'>,
 ): UpstreamRequest {
-  const { caller, facts, decision, config, approval } = authorized;
-  const permission = { caller, facts, grant: credential?.token.grant ?? null, approval };
+  const { caller, facts, decision, config, approval, accepted } = authorized;
+  const permission = { caller, facts, grant: credential?.token.grant ?? null, approval, accepted };
   const maxResponse = responseBound(decision);
   if (credential === null || credential.placement.kind === 'own' || !isGranted(authorized)) {
     const carriesGrant = credential !== null;
@@ -229,7 +241,8 @@ export class CredentialRenewal {
       this.#record.lacks(missing.reason);
       this.#services.activity.lacked(token.grant.id, missing.scopes);
     }
-    return ['Sidekey-Hint', asTyped(missing.hint)];
+    const way = missing.scopes === null ? '' : `; ${howToPropose}`;
+    return ['Sidekey-Hint', `${asTyped(missing.hint)}${way}`];
   }
 }
 

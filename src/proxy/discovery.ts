@@ -1,4 +1,5 @@
 import type { Identity } from '../agents/authentication.ts';
+import { proposalExample } from '../approvals/proposals.ts';
 import { defaultUser, type Grant, type GrantState, selectGrant, stateNow } from '../grants/grant.ts';
 import { expiredToken, stateRefusal } from '../grants/token-result.ts';
 import { valuesOf } from '../http/fields.ts';
@@ -11,6 +12,8 @@ import type { Domain } from '../policy/domain-map.ts';
 import { describeRule } from '../policy/judge.ts';
 import { areReadOnly, type DomainRules, type Rule, type RuleOutcome, rulesFor } from '../policy/rule.ts';
 import { authenticate, factsOf, labelsOf, type ReceivedRequest } from './authorize.ts';
+import { answerProposals, isProposalPath } from './proposals.ts';
+import { proposerOf } from './proposed.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
 import { offerOf, unselected } from './target.ts';
@@ -31,6 +34,11 @@ export async function discover(
   const caller = await authenticate(received, config, services, record);
   const { method, fields } = inbound.head;
   const [path = ''] = target.path.split('?', 1);
+  if (isProposalPath(path)) {
+    record.path(path);
+    const { status, value } = await answerProposals(path, received, reply, caller, config, services);
+    return answer(reply, method, status, 'application/json', `${JSON.stringify(value)}\n`);
+  }
   if (path !== '/' && path !== '/index.json') {
     throw new SidekeyError('not_found', `${ownHost} has no such page.`, { hint: `GET http://${ownHost}/` });
   }
@@ -46,13 +54,19 @@ export async function discover(
   }
   const reach = await reachOf({ received, caller }, config, services);
   const isJson = path === '/index.json' || prefersJson(valuesOf(fields, 'accept').join(','));
-  const body = Buffer.from(isJson ? `${JSON.stringify(reachJson(reach))}\n` : reachText(reach));
-  const type = isJson ? 'application/json' : 'text/plain; charset=utf-8';
+  return isJson
+    ? answer(reply, method, 200, 'application/json', `${JSON.stringify(reachJson(reach))}\n`)
+    : answer(reply, method, 200, 'text/plain; charset=utf-8', reachText(reach));
+}
+
+function answer(reply: Reply, method: string, status: 200 | 202, type: string, text: string): ExchangeResult {
+  const body = Buffer.from(text);
   const about = ['Content-Type', type, 'Content-Length', String(body.length), 'Vary', 'Accept'];
-  reply.head(200, 'OK', [...about, 'Cache-Control', 'no-store', 'X-Content-Type-Options', 'nosniff']);
-  if (method === 'GET') reply.write(body);
+  const fields = [...about, 'Cache-Control', 'no-store', 'X-Content-Type-Options', 'nosniff'];
+  reply.head(status, status === 202 ? 'Accepted' : 'OK', fields);
+  if (method !== 'HEAD') reply.write(body);
   reply.end([]);
-  return { status: 200, bytesIn: 0, bytesOut: method === 'GET' ? body.length : 0, outcome: 'complete' };
+  return { status, bytesIn: 0, bytesOut: method === 'HEAD' ? 0 : body.length, outcome: 'complete' };
 }
 
 /**
@@ -133,12 +147,14 @@ interface Problem {
 async function reachOf(
   asked: Asked,
   settings: Pick<ConfigSnapshot, 'policy' | 'agents' | 'provider'>,
-  services: Pick<ProxyServices, 'grants' | 'now'>,
+  services: Pick<ProxyServices, 'grants' | 'now' | 'proposals'>,
 ): Promise<Reach> {
   const { caller } = asked;
   const { domains, unmatched } = settings.policy;
+  const accepted = (await services.proposals.policyFor(proposerOf(caller)))?.domains.entries ?? [];
+  const entries: readonly Domain[] = [...domains.entries, ...accepted];
   const hosts: ReachedHost[] = [];
-  for (const domain of domains.entries) {
+  for (const domain of entries) {
     const host = await hostOf(domain, asked, settings, services);
     if (host !== null) hosts.push(host);
   }
@@ -149,8 +165,8 @@ async function reachOf(
     lease: caller.lease === null ? null : { id: caller.lease.id, purpose: caller.lease.purpose },
     endsAt: finiteOrNull(right),
     hosts,
-    tunnels: namesOf(domains.entries, 'tunnel'),
-    denied: namesOf(domains.entries, 'deny'),
+    tunnels: namesOf(entries, 'tunnel'),
+    denied: namesOf(entries, 'deny'),
     unmatched,
   };
 }
@@ -385,6 +401,7 @@ function otherLines({ unmatched, agent }: Reach): string[] {
   return [
     'Any other host is refused (domain_not_allowed, or grant_missing).',
     `  if you need one, ask the person for: ${asTyped('sidekey domain tunnel HOST, or sidekey domain allow HOST --grant NAME')}${more}`,
+    `  or propose it, with a reason: curl --json '${proposalExample}' http://${ownHost}/proposals`,
   ];
 }
 

@@ -80,7 +80,7 @@ const stages: readonly ((it: Exchange) => void | Promise<void>)[] = [
   (it) => after(it.detectPlaceholders(), withPrepared, it),
   (it) => after(obtainCredential(it.prepared, it.authorized, it.services), withCredential, it), // 4
   (it) => it.takeLimits(), // and a person, where a rule asks
-  (it) => countUse(it.authorized, it.credential),
+  (it) => countUse(it.authorized, it.credential, it.services),
   (it) => it.applyCredential(), // 5 the only code that sees both; 6 on disk first
   (it) => it.send(), // 7
 ];

@@ -20,6 +20,7 @@ import { connect } from './connect.ts';
 import { Exchange, exchange, type Forwarder } from './exchange.ts';
 import { forward } from './forward.ts';
 import type { Inside } from './intercept.ts';
+import { policyNow } from './proposed.ts';
 import { createOpenConnections, type Cuttable, requestRefusal } from './revalidate.ts';
 import type { ProxyServices } from './services.ts';
 import { isWebSocket, listenTo, upgrade, upgradedSocket } from './websocket.ts';
@@ -108,7 +109,11 @@ export function createListener(
       send,
       watch({ permission }, meter) {
         const refusal = isJudgedAnew
-          ? (policy: Policy, now: number) => requestRefusal(policy, permission, now, services.approvals)
+          ? async (policy: Policy, now: number) => {
+              const { accepted = null, facts } = permission;
+              const inForce = await policyNow(policy, accepted, facts.authority, services.proposals);
+              return requestRefusal(inForce, permission, now, services.approvals);
+            }
           : null;
         return open.begin({ client: cuttable(meter), permission, refusal, meter });
       },

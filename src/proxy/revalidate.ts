@@ -12,6 +12,7 @@ import { type Authority, authorityText } from '../policy/authority.ts';
 import { decideConnect, decideRequest, type Policy } from '../policy/decide.ts';
 import type { RequestFacts } from '../policy/request.ts';
 import type { GrantIdentity } from '../schemes/scheme.ts';
+import type { AcceptedProposal } from './proposed.ts';
 
 /** Something that lasts: a blind tunnel, a WebSocket, a response that streams. */
 interface OpenConnection {
@@ -332,6 +333,8 @@ export interface RequestPermission extends Permission {
   readonly facts: RequestFacts;
   /** The yes of a person that it has; absent: nobody was asked. */
   readonly approval?: GivenApproval | undefined;
+  /** The accepted proposal that let it through; absent: the config did. */
+  readonly accepted?: AcceptedProposal | null;
 }
 
 /** Approval by a person. */

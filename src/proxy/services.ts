@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
 import type { AgentAuthenticator } from '../agents/authentication.ts';
+import type { Proposals } from '../approvals/proposals.ts';
 import type { ApprovalQueue } from '../approvals/queue.ts';
 import type { AuditLog } from '../audit/event.ts';
 import type { Config } from '../config/config.ts';
@@ -47,6 +48,8 @@ export interface ProxyServices {
   readonly quota: Quota;
   readonly leakLimit: LeakLimit;
   readonly approvals: Pick<ApprovalQueue, 'ask' | 'stands'>;
+  /** Changes that callers ask a person for. Asked for a host only where the map does not list it. */
+  readonly proposals: Proposals;
   /** Returns the keyed hash that names a credential in the audit. */
   readonly fingerprint: (sealed: SealedCredential) => string;
   readonly placeholders: PlaceholderCodes;

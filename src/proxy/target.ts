@@ -16,7 +16,7 @@ import {
   parseConnectTarget,
   sameAuthority,
 } from '../policy/authority.ts';
-import type { Policy } from '../policy/decide.ts';
+import { howToPropose, type Policy } from '../policy/decide.ts';
 import type { Domain } from '../policy/domain-map.ts';
 
 /** Authority of a request, and its raw path and query. */
@@ -216,7 +216,7 @@ export function unselected(
         : `sidekey lease create --agent ${agent} --grant ${grant ?? reference} --purpose TEXT`;
     const whose = agent === null ? '' : ` for the agent ${agent}${lease === null ? '' : ' under this lease'}`;
     return new SidekeyError('grant_missing', `There is no grant ${wanted}${beyond}${whose}.`, {
-      hint: agent === null ? add : `${bind} (or, where there is none yet: ${add})`,
+      hint: `${agent === null ? add : `${bind} (or, where there is none yet: ${add})`}; ${howToPropose}`,
     });
   }
   const names = selected.candidates.map(describe).join(', ');

@@ -180,8 +180,9 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
   };
 }
 
-/** Ends the approvals of a lease. */
+/** Ends the approvals of a lease, and what was accepted for it. */
 async function endApprovals(inside: Kysely<Schema>, lease: string): Promise<void> {
+  await inside.updateTable('proposals').set({ until: 0 }).where('lease', '=', lease).execute();
   await inside.updateTable('questions').set({ stands: 0 }).where('lease', '=', lease).execute();
 }
 

@@ -19,6 +19,7 @@ export function migrations(types: ColumnTypes): Migrations {
     '0008-metadata': metadata(),
     '0009-api-keys': apiKeys(types),
     '0010-people': people(types),
+    '0011-proposals': proposals(),
   };
 }
 
@@ -321,6 +322,30 @@ function people(types: ColumnTypes): Migration {
         .addColumn('counter', 'bigint', (column) => column.notNull())
         .addColumn('label', 'text', (column) => column.notNull())
         .addColumn('created_at', 'bigint', (column) => column.notNull())
+        .addColumn('used_at', 'bigint')
+        .execute();
+    },
+  };
+}
+
+/** Changes that agents propose; `schema.ts` explains the columns. */
+function proposals(): Migration {
+  return {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema
+        .createTable('proposals')
+        .addColumn('id', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('agent', 'text', (column) => column.references('agents.name').onDelete('cascade'))
+        .addColumn('lease', 'text', (column) => column.references('leases.id').onDelete('cascade'))
+        .addColumn('change', 'text', (column) => column.notNull())
+        .addColumn('reason', 'text', (column) => column.notNull())
+        .addColumn('client', 'text', (column) => column.notNull())
+        .addColumn('asked_at', 'bigint', (column) => column.notNull())
+        .addColumn('expires_at', 'bigint', (column) => column.notNull())
+        .addColumn('answered_at', 'bigint')
+        .addColumn('answered_by', 'text')
+        .addColumn('outcome', 'text')
+        .addColumn('until', 'bigint')
         .addColumn('used_at', 'bigint')
         .execute();
     },

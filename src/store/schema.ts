@@ -1,4 +1,5 @@
 import type { Asking, Question } from '../approvals/approval.ts';
+import type { Proposal } from '../approvals/proposal.ts';
 import type { Binding } from '../agents/lease.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type {
@@ -40,6 +41,7 @@ export interface Schema {
   sessions: SessionRecord;
   grantActivity: ActivityRow;
   questions: QuestionRow;
+  proposals: ProposalRow;
   auditEnds: AuditEndRecord;
   apiKeys: ApiKeyRow;
   people: PersonRecord;
@@ -87,6 +89,16 @@ export type QuestionRow = Stored<
     stands: number;
   }
 >;
+
+/** A proposal and its answer; `change` is JSON. Removed with its agent and its lease. */
+export type ProposalRow = Omit<Proposal, 'change' | 'answer'> & {
+  readonly change: string;
+  readonly answeredAt: number | null;
+  readonly answeredBy: string | null;
+  readonly outcome: string | null;
+  /** End of a yes for one exchange, or of one for a lease that ended and was renewed. Null: no such end. */
+  readonly until: number | null;
+};
 
 /**
  * Conversion of agents, bindings, leases and policies to rows and back. Each function `from…` throws SidekeyError

@@ -11,6 +11,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { sqlRights } from './agents.ts';
 import { sqlApiKeys, sqlPeople } from './callers.ts';
 import { sqlApprovals } from './approvals.ts';
+import { sqlProposals } from './proposals.ts';
 import {
   type ActivityRow,
   compare,
@@ -164,6 +165,8 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
     ...sqlRights(db, run, now),
 
     approvals: sqlApprovals(db, run),
+
+    proposals: sqlProposals(db, run),
 
     locks: {
       acquire: (name, holder, ttlMs) =>

@@ -1,5 +1,6 @@
 import type { Binding, Lease } from '../agents/lease.ts';
 import type { Answer, Approval, Asking, Question, StandingApproval } from '../approvals/approval.ts';
+import type { Proposal, ProposalAnswer } from '../approvals/proposal.ts';
 import type { Grant } from '../grants/grant.ts';
 
 /**
@@ -51,6 +52,9 @@ export interface Store {
 
   /** Pending requests, and their answers. */
   readonly approvals: ApprovalStore;
+
+  /** Changes that agents propose, and their answers. */
+  readonly proposals: ProposalStore;
 
   /**
    * Locks over all processes of the store, with an expiry, so that a dead holder blocks only for a limited
@@ -290,6 +294,30 @@ export interface ApprovalStore {
   /** Revokes an approval. Null: there is none of that id. */
   revoke(id: string): Promise<StandingApproval | null>;
   /** Deletes questions that ended before this time, except standing approvals. */
+  removeEnded(before: number): Promise<void>;
+}
+
+/** The part of the store for changes that agents propose. All times are milliseconds since the epoch. */
+export interface ProposalStore {
+  /**
+   * Inserts a proposal, truncating its reason to 1,024 characters, and returns it. If the same caller has the same change
+   * in force, declined or waiting, returns that one. Null: `maxWaiting` proposals of the agent wait.
+   * @throws SidekeyError `not_found` if the agent or the lease is gone
+   */
+  propose(proposal: Proposal, maxWaiting: number): Promise<Proposal | null>;
+  get(id: string): Promise<Proposal | null>;
+  /** In order of asking. */
+  list(): Promise<Proposal[]>;
+  /**
+   * Answers a proposal that waits at `answer.at`; declines one whose yes is not for good; completes `connect` with
+   * `connected`. Null: it cannot have this answer, and nothing was written.
+   */
+  answer(id: string, answer: ProposalAnswer): Promise<Proposal | null>;
+  /** Returns the domains with a yes for a lease or for one exchange that is in force at this time. */
+  inForce(at: number): Promise<Proposal[]>;
+  /** Uses up a yes for one exchange. Returns false if it is not in force at this time. */
+  use(id: string, at: number): Promise<boolean>;
+  /** Deletes proposals that ended before this time, except those in force. */
   removeEnded(before: number): Promise<void>;
 }
 

@@ -170,6 +170,7 @@ async function setup() {
 
   const services = {
     agents: createAgentAuthenticator({ store, now: time.now, uses: { used() {} } }),
+    proposals: { policyFor: () => null },
     grants: registry,
     tokens: source,
     placeholders: codes,
@@ -225,7 +226,7 @@ async function judge(inbound: InboundRequest, config: ConfigSnapshot, services: 
     const authorized = await authorize(received, reply, config, services, record);
     const prepared = await upstreamRequest(authorized, reply);
     const credential = await obtainCredential(prepared, authorized, services);
-    await countUse(authorized, credential);
+    await countUse(authorized, credential, services);
     const sent = applyCredential(prepared, authorized, credential, services);
     const { decision, redactedPath, grant, caller, facts } = authorized;
     return {

@@ -180,7 +180,7 @@ export async function startProgram(
 }
 
 /** Runs a command in this process, with an empty environment, in this folder. */
-async function runHere(
+export async function runHere(
   args: readonly string[],
   cwd: string,
   { input = '', env = {} }: RunOptions = {},

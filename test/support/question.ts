@@ -1,4 +1,5 @@
 import { type Answer, newApprovalId, type Question, type Reach } from '../../src/approvals/approval.ts';
+import { type Proposal, proposalLifeMs } from '../../src/approvals/proposal.ts';
 
 /** A pending approval with three minutes left, of a local caller without a token, with the given fields. */
 export function question(
@@ -41,4 +42,22 @@ export function yes(at: number, reach: Reach = { kind: 'once' }): Answer {
 /** A denial by bob. */
 export function no(at: number): Answer {
   return { at, by: 'bob in a terminal', outcome: 'denied' };
+}
+
+/** A proposal of a tunnel by a local caller without a token, with the given fields. */
+export function proposal(fields: Partial<Proposal> = {}): Proposal {
+  const askedAt = fields.askedAt ?? Date.now();
+  return {
+    id: newApprovalId(),
+    agent: null,
+    lease: null,
+    change: { kind: 'domain', host: 'api.example.com', grant: null },
+    reason: 'ticket 7',
+    client: '127.0.0.1:4711',
+    askedAt,
+    expiresAt: askedAt + proposalLifeMs,
+    answer: null,
+    usedAt: null,
+    ...fields,
+  };
 }

@@ -9,6 +9,7 @@ const sharedTypes = [
   'grants/provider.ts',
   'agents/lease.ts',
   'approvals/approval.ts',
+  'approvals/proposal.ts',
   'audit/event.ts',
 ];
 

@@ -18,6 +18,7 @@ import {
 import type { Context } from '../context.ts';
 import { readSpan, spanText } from '../format.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { countWaiting, waitingText } from '../proposal.ts';
 import { approvalPages } from './pages.ts';
 
 export interface ApproveOptions {
@@ -109,14 +110,17 @@ async function listApprovals({ withView, output, now }: Context): Promise<void> 
   const at = now();
   const width = Math.min(100, output.display.width);
   const lines = output.isTerminal ? 6 : Infinity;
-  const { waiting, standing, pages } = await withView(async ({ store, config: { admin }, vault }) => {
-    const opened = await vault();
-    return {
-      waiting: (await store?.approvals.waiting(at)) ?? [],
-      standing: (await store?.approvals.listStanding(at)) ?? [],
-      pages: opened && approvalPages(admin, opened),
-    };
-  });
+  const { waiting, standing, pages, proposals } = await withView(
+    async ({ store, config: { admin }, vault }) => {
+      const opened = await vault();
+      return {
+        waiting: (await store?.approvals.waiting(at)) ?? [],
+        standing: (await store?.approvals.listStanding(at)) ?? [],
+        pages: opened && approvalPages(admin, opened),
+        proposals: (await store?.proposals.list()) ?? [],
+      };
+    },
+  );
   const questions = waiting.map(async (question) => {
     const body = (await pages?.bodyOf(question)) ?? null;
     return [
@@ -142,8 +146,12 @@ async function listApprovals({ withView, output, now }: Context): Promise<void> 
     {
       waiting: waiting.map((question) => questionJson(question, at)),
       standing: standing.map(standingJson),
+      proposals: countWaiting(proposals, at),
     },
-    blocks.length === 0 ? 'No requests waiting, no approvals in force.' : blocks.join('\n\n'),
+    [
+      blocks.length === 0 ? 'No requests waiting, no approvals in force.' : blocks.join('\n\n'),
+      ...(countWaiting(proposals, at) === 0 ? [] : ['', waitingText(proposals, at)]),
+    ].join('\n'),
   );
 }
 

@@ -2,6 +2,7 @@ import type { Identity } from '../../agents/authentication.ts';
 import { type AuthenticatorParts, createAgentAuthenticator } from '../../agents/authenticator.ts';
 import { leaseStanding } from '../../agents/lease.ts';
 import type { View } from '../../app/state.ts';
+import { createProposedPolicies } from '../../approvals/proposals.ts';
 import type { Config } from '../../config/config.ts';
 import { keysText, type SealedCredential } from '../../grants/credential.ts';
 import { type Grant, matches, stateNow, titleOf } from '../../grants/grant.ts';
@@ -23,7 +24,7 @@ import {
   isAddress,
   parseCidr,
 } from '../../policy/authority.ts';
-import { decideRequest, type Decision } from '../../policy/decide.ts';
+import { decideRequest, type Decision, unlistedRule } from '../../policy/decide.ts';
 import { isPattern, matchesPattern, parsePattern } from '../../policy/domain-map.ts';
 import { describeStep } from '../../policy/judge.ts';
 import { boundOf } from '../../policy/limits.ts';
@@ -202,7 +203,9 @@ class Explanation {
 
   #decisionSteps(decision: Decision, facts: RequestFacts): void {
     const domain = this.#authority && this.#snapshot.policy.domains.match(this.#authority);
-    this.#passed('domain', domain ? `${domain.pattern.text}: ${domain.origin}` : 'no entry covers it');
+    const isListed = domain || decision.rule === unlistedRule;
+    const otherwise = isListed ? 'no entry covers it' : `no entry covers it; allowed by ${decision.rule}`;
+    this.#passed('domain', domain ? `${domain.pattern.text}: ${domain.origin}` : otherwise);
     const steps: RuleStep[] = [];
     decideRequest(this.#snapshot.policy, facts, steps);
     for (const step of steps) this.#steps.push({ step: 'rule', ok: true, text: describeStep(step) });
@@ -233,6 +236,7 @@ class Explanation {
       quota: { take: () => ({ ok: true }), spend: () => ({ ok: true }), close() {} },
       leakLimit: { refusal: () => null, count: async () => null },
       approvals: { ask: ({ who }) => this.#approval(who), stands: async () => true },
+      proposals: this.#proposals(),
       fingerprint: () => '',
       placeholders: { make: () => '', find: () => [], isOf: () => false },
       leafFor() {
@@ -246,6 +250,26 @@ class Explanation {
       },
       now: () => at,
       timers: { after: () => () => {} },
+    };
+  }
+
+  /** Reads the proposals of the store, and makes and uses none. */
+  #proposals(): ProxyServices['proposals'] {
+    const { store, config } = this.#view;
+    const { at } = this.#question;
+    const nothing = { answer: null, usedAt: null };
+    const empty = { policyFor: () => null };
+    const policies =
+      store === null
+        ? empty
+        : createProposedPolicies({ store, now: () => at, restrict: () => config.restrict });
+    return {
+      ...policies,
+      propose: async (asked) => ({ ...asked, ...nothing, id: '', askedAt: at, expiresAt: at }),
+      get: async (id) => (await store?.proposals.get(id)) ?? null,
+      list: async () => (await store?.proposals.list()) ?? [],
+      connected: async (proposal) => proposal,
+      use: async () => true,
     };
   }
 

@@ -106,6 +106,7 @@ interface OwnSettings {
  */
 function ownConfig(config: Config, { unmatched, policies }: OwnSettings): Config {
   const anyPort = { host: '127.0.0.1', port: 0 };
+  const restrict = (domain: Domain) => withPolicies(domain, policies, config.policies);
   return {
     ...config,
     proxy: { ...config.proxy, listen: anyPort, unmatchedHosts: unmatched ?? config.proxy.unmatchedHosts },
@@ -115,7 +116,8 @@ function ownConfig(config: Config, { unmatched, policies }: OwnSettings): Config
     audit: { ...config.audit, sinks: config.audit.sinks.filter(({ type }) => type !== 'stdout') },
     // After the command has ended there are no exchanges to wait for.
     limits: { ...config.limits, drain: 0 },
-    domains: config.domains.map((domain) => withPolicies(domain, policies, config.policies)),
+    domains: config.domains.map(restrict),
+    restrict,
   };
 }
 

@@ -18,6 +18,7 @@ export interface Finding {
     | 'CA'
     | 'domains'
     | 'grants'
+    | 'proposals'
     | 'audit'
     | 'permissions'
     | 'clock'

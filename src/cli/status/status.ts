@@ -12,6 +12,7 @@ import { readStoredHeads } from '../../audit/sealed-heads.ts';
 import { keptText } from '../audit/verify.ts';
 import { openExistingCa } from '../ca.ts';
 import type { Context } from '../context.ts';
+import { countWaiting, waitingText } from '../proposal.ts';
 import { columns, type Display, wrapMessage } from '../display.ts';
 import { counted, isoTime, proxyUrl, relativeTime, sizeText } from '../format.ts';
 import { askHealth, attempt, broken, type Finding, finding, type Need } from './finding.ts';
@@ -159,6 +160,7 @@ async function lookInside(
     for (const { name, on, looking } of looks) {
       if (!on.some((key) => lost.has(key))) findings.push(await attempt(name, looking));
     }
+    findings.push(...(await lookAtProposals(view, now())));
     return findings;
   } finally {
     await view.close();
@@ -244,6 +246,16 @@ async function lookAtStore({ store, config, grants }: View): Promise<Finding> {
       agents: agents.length,
     },
   );
+}
+
+/** No finding where no proposal waits: a proposal is no problem. */
+async function lookAtProposals({ store }: View, now: number): Promise<readonly Finding[]> {
+  if (store === null) return [];
+  const looked = await attempt('proposals', async () => {
+    const all = await store.proposals.list();
+    return finding('proposals', waitingText(all, now) ?? '', { waiting: countWaiting(all, now) });
+  });
+  return looked.text === '' ? [] : [looked];
 }
 
 async function lookAtKey({ vault, config: { key } }: View): Promise<Finding> {

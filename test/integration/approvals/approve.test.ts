@@ -183,7 +183,7 @@ describe('a standing approval', () => {
     const { id } = await ask({ who: who.leased });
     await at.run(['approve', id, '--for', '8h']);
     await at.run(['lease', 'revoke', '--agent', 'ci']);
-    expect(await at.json(['approve', '--list'])).toEqual({ waiting: [], standing: [] });
+    expect(await at.json(['approve', '--list'])).toEqual({ waiting: [], standing: [], proposals: 0 });
   });
 });
 
@@ -271,6 +271,7 @@ describe('the list of approvals', () => {
           by,
         },
       ],
+      proposals: 0,
     });
   });
 

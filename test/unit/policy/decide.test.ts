@@ -44,7 +44,7 @@ describe('a decision', () => {
       outcome: 'deny',
       code: 'domain_not_allowed',
       rule: 'proxy.unmatched',
-      hint: 'sidekey domain tunnel other.example.com:8443 (no credential), or sidekey domain allow other.example.com:8443 --grant NAME',
+      hint: 'sidekey domain tunnel other.example.com:8443 (no credential), or sidekey domain allow other.example.com:8443 --grant NAME; an agent proposes it: POST http://sidekey.internal/proposals',
     });
   });
 
@@ -101,7 +101,7 @@ describe('a decision at CONNECT', () => {
   it('denies another port of a listed host', () => {
     expect(at(policyOf({ 'a.example': grant }), 'a.example:8443')).toMatchObject({
       outcome: 'deny',
-      hint: 'sidekey domain tunnel a.example:8443 (no credential), or sidekey domain allow a.example:8443 --grant NAME',
+      hint: 'sidekey domain tunnel a.example:8443 (no credential), or sidekey domain allow a.example:8443 --grant NAME; an agent proposes it: POST http://sidekey.internal/proposals',
     });
   });
 

@@ -1,0 +1,77 @@
+import type { Identity } from '../agents/authentication.ts';
+import type { Proposer } from '../approvals/proposal.ts';
+import type { ProposedDomain, ProposedPolicy, Proposals } from '../approvals/proposals.ts';
+import { after } from '../lib/after.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { type Authority, authorityText } from '../policy/authority.ts';
+import { connectDomain, type Policy } from '../policy/decide.ts';
+
+/** The accepted proposal that lets a request or a tunnel to a host through that the map does not list. */
+export interface AcceptedProposal extends Pick<ProposedDomain, 'proposal' | 'isOnce'> {
+  readonly proposer: Proposer;
+  /** The policy that it was decided by. */
+  readonly policy: ProposedPolicy;
+}
+
+type ProposalReader = Pick<Proposals, 'policyFor'>;
+
+/** Returns the caller as the store knows it. */
+export function proposerOf({ agent, lease }: Pick<Identity, 'agent' | 'lease'>): Proposer {
+  return { agent, lease: lease?.id ?? null };
+}
+
+/**
+ * Returns the accepted proposal of a caller for a host that the config does not list; null: there is none.
+ *
+ * @param entryOf looks the host up
+ */
+export function acceptedFor(
+  caller: Pick<Identity, 'agent' | 'lease'>,
+  entryOf: (policy: ProposedPolicy) => ProposedDomain | null,
+  proposals: ProposalReader,
+): AcceptedProposal | null | Promise<AcceptedProposal | null> {
+  const proposer = proposerOf(caller);
+  return after(proposals.policyFor(proposer), acceptedIn, entryOf, proposer);
+}
+
+function acceptedIn(
+  policy: ProposedPolicy | null,
+  entryOf: (policy: ProposedPolicy) => ProposedDomain | null,
+  proposer: Proposer,
+): AcceptedProposal | null {
+  const entry = policy === null ? null : entryOf(policy);
+  if (policy === null || entry === null) return null;
+  return { proposal: entry.proposal, isOnce: entry.isOnce, policy, proposer };
+}
+
+/**
+ * Uses up a yes for one exchange, right before its bytes leave.
+ *
+ * @throws SidekeyError `domain_not_allowed`: another exchange has used it, or it has ended; `store_unavailable`
+ */
+export async function useProposal(
+  { proposal }: AcceptedProposal,
+  target: Authority,
+  { proposals }: { readonly proposals: Pick<Proposals, 'use'> },
+): Promise<void> {
+  if (await proposals.use(proposal)) return;
+  const sentence = `The proposal ${proposal} allowed one request to ${authorityText(target)}, and that was sent.`;
+  throw new SidekeyError('domain_not_allowed', sentence, { hint: 'propose it again' });
+}
+
+/**
+ * Returns the policy for what an accepted proposal let through: that of the config, where its map lists the host by now;
+ * else that of the proposals in force. A yes for one exchange holds to the end of the exchange.
+ *
+ * @throws SidekeyError `store_unavailable`
+ */
+export async function policyNow(
+  policy: Policy,
+  accepted: AcceptedProposal | null,
+  target: Authority,
+  proposals: ProposalReader,
+): Promise<Policy> {
+  if (accepted === null || connectDomain(policy, target) !== null) return policy;
+  if (accepted.isOnce) return accepted.policy;
+  return (await proposals.policyFor(accepted.proposer)) ?? policy;
+}

@@ -1,0 +1,221 @@
+import { type ExpressionBuilder, type Kysely } from 'kysely';
+import {
+  maxReasonLength,
+  onceMs,
+  type Proposal,
+  type ProposalOutcome,
+  type ProposedChange,
+  replacedBy,
+} from '../approvals/proposal.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import type { Run } from './agents.ts';
+import { damaged, type ProposalRow, type Schema } from './schema.ts';
+import type { ProposalStore } from './store.ts';
+
+/** Queries for proposals. Each write is one statement, so only one of several concurrent answers and uses takes effect. */
+
+type Row = ExpressionBuilder<Schema, 'proposals'>;
+
+/** Returns the queries of `ProposalStore`. None changes a right of an agent (see `rightsChange`). */
+export function sqlProposals(db: Kysely<Schema>, run: Run): ProposalStore {
+  return {
+    propose: (proposal, maxWaiting) =>
+      run(async () => {
+        const row = toProposalRow(proposal);
+        const { numInsertedOrUpdatedRows } = await insertion(db, row, maxWaiting).executeTakeFirstOrThrow();
+        if (numInsertedOrUpdatedRows === 1n) return fromProposalRow(row);
+        const same = db.selectFrom('proposals').selectAll().where(isSame(row));
+        const found = await same.orderBy('askedAt', 'desc').executeTakeFirst();
+        if (found === undefined && !(await proposerExists(db, row))) throw nobodyProposes();
+        return first(found);
+      }),
+    get: (id) =>
+      run(async () =>
+        first(await db.selectFrom('proposals').selectAll().where('id', '=', id).executeTakeFirst()),
+      ),
+    list: () =>
+      run(async () => {
+        const rows = await db.selectFrom('proposals').selectAll().orderBy('askedAt').orderBy('id').execute();
+        return rows.map(fromProposalRow);
+      }),
+    answer: (id, answer) =>
+      run(async () => {
+        const { at, by, outcome } = answer;
+        const row = await db
+          .updateTable('proposals')
+          .set({
+            answeredAt: at,
+            answeredBy: by,
+            outcome,
+            until: outcome === 'once' ? at + onceMs : null,
+            usedAt: null,
+          })
+          .where('id', '=', id)
+          .where((it) => it.or([isWaiting(it, at), it('outcome', 'in', replacedBy(outcome))]))
+          // Without a lease the yes would never end.
+          .$if(outcome === 'lease', (query) => query.where('lease', 'is not', null))
+          .returningAll()
+          .executeTakeFirst();
+        return first(row);
+      }),
+    inForce: (at) =>
+      run(async () => {
+        const rows = await db
+          .selectFrom('proposals')
+          .selectAll()
+          .where((it) => isInForce(it, at))
+          .orderBy('answeredAt')
+          .orderBy('id')
+          .execute();
+        return rows.map(fromProposalRow);
+      }),
+    use: (id, at) =>
+      run(async () => {
+        const { numUpdatedRows } = await db
+          .updateTable('proposals')
+          .set({ usedAt: at })
+          .where('id', '=', id)
+          .where((it) => isUnused(it, at))
+          .executeTakeFirstOrThrow();
+        return numUpdatedRows === 1n;
+      }),
+    removeEnded: (before) =>
+      run(async () => {
+        await db
+          .deleteFrom('proposals')
+          .where('expiresAt', '<', before)
+          .where((it) => it.or([it('outcome', 'is', null), it.not(isStanding(it, before))]))
+          .execute();
+      }),
+  };
+}
+
+const first = (row: ProposalRow | undefined) => (row === undefined ? null : fromProposalRow(row));
+
+function isWaiting(row: Row, at: number) {
+  return row.and([row('outcome', 'is', null), row('expiresAt', '>', at)]);
+}
+
+/** A yes for one exchange that was not used. */
+function isUnused(row: Row, at: number) {
+  return row.and([row('outcome', '=', 'once'), row('usedAt', 'is', null), row('until', '>', at)]);
+}
+
+/** A yes that is not for good, and has not ended, except by the end of its lease. */
+function isStanding(row: Row, at: number) {
+  const forLease = row.and([row('outcome', '=', 'lease'), row('until', 'is', null)]);
+  return row.or([isUnused(row, at), forLease]);
+}
+
+function isInForce(row: Row, at: number) {
+  const live = row
+    .selectFrom('leases')
+    .select('leases.id')
+    .whereRef('leases.id', '=', 'proposals.lease')
+    .where('leases.revokedAt', 'is', null)
+    .where('leases.expiresAt', '>', at);
+  return row.and([isStanding(row, at), row.or([row('lease', 'is', null), row.exists(live)])]);
+}
+
+/** The same change for the same caller, which waits, was declined, or is in force. */
+function isSame({ agent, lease, change, askedAt: at }: ProposalRow) {
+  return (row: Row) =>
+    row.and([
+      row('agent', 'is not distinct from', agent),
+      row('lease', 'is not distinct from', lease),
+      row('change', '=', change),
+      row.or([
+        isWaiting(row, at),
+        row.and([row('outcome', 'in', ['declined', 'connect']), row('expiresAt', '>', at)]),
+        isStanding(row, at),
+      ]),
+    ]);
+}
+
+/** Inserts nothing if there is the same proposal, too many wait, or the caller is gone, in the same statement. */
+function insertion(db: Kysely<Schema>, row: ProposalRow, maxWaiting: number) {
+  const columns = Object.keys(row) as (keyof ProposalRow)[];
+  const { agent, lease, askedAt } = row;
+  const same = db.selectFrom('proposals').select('id').where(isSame(row));
+  const waiting = db
+    .selectFrom('proposals')
+    .select(({ fn }) => fn.countAll<number>().as('count'))
+    .where('agent', 'is not distinct from', agent)
+    .where((it) => isWaiting(it, askedAt));
+  return db
+    .insertInto('proposals')
+    .columns(columns)
+    .expression(
+      db
+        .selectNoFrom((it) => columns.map((column) => it.val(row[column]).as(column)))
+        .where((it) => it.not(it.exists(same)))
+        .where((it) => it(waiting, '<', maxWaiting))
+        .$if(agent !== null, (query) => query.where((it) => it.exists(agentOf(db, row))))
+        .$if(lease !== null, (query) => query.where((it) => it.exists(leaseOf(db, row)))),
+    );
+}
+
+const agentOf = (db: Kysely<Schema>, { agent }: ProposalRow) =>
+  db.selectFrom('agents').select('name').where('name', '=', agent);
+const leaseOf = (db: Kysely<Schema>, { lease }: ProposalRow) =>
+  db.selectFrom('leases').select('id').where('id', '=', lease);
+
+async function proposerExists(db: Kysely<Schema>, row: ProposalRow): Promise<boolean> {
+  const { agent, lease } = row;
+  if (agent !== null && (await agentOf(db, row).executeTakeFirst()) === undefined) return false;
+  return lease === null || (await leaseOf(db, row).executeTakeFirst()) !== undefined;
+}
+
+function nobodyProposes(): SidekeyError {
+  return new SidekeyError('not_found', 'The agent or the lease that the proposal comes from is gone.', {
+    hint: 'sidekey agent list; sidekey lease list --all',
+  });
+}
+
+function toProposalRow({ change, answer, reason, ...proposal }: Proposal): ProposalRow {
+  return {
+    ...proposal,
+    change: JSON.stringify(change),
+    reason: reason.slice(0, maxReasonLength).toWellFormed(),
+    answeredAt: answer?.at ?? null,
+    answeredBy: answer?.by ?? null,
+    outcome: answer?.outcome ?? null,
+    until: null,
+  };
+}
+
+const outcomes: readonly ProposalOutcome[] = [
+  'declined',
+  'once',
+  'lease',
+  'for_good',
+  'connect',
+  'connected',
+];
+
+/** Returns the proposal of a row. @throws SidekeyError `store_damaged` for values that Sidekey never writes */
+function fromProposalRow(row: ProposalRow): Proposal {
+  const { change, answeredAt, answeredBy, outcome: written, until: _until, ...proposal } = row;
+  const place = `the proposal ${row.id}`;
+  const outcome = outcomes.find((each) => each === written);
+  if (written !== null && outcome === undefined) throw damaged(place, 'outcome');
+  if (outcome === undefined) return { ...proposal, change: changeOf(change, place), answer: null };
+  if (answeredAt === null || answeredBy === null) throw damaged(place, 'answered_at');
+  const answer = { at: answeredAt, by: answeredBy, outcome };
+  return { ...proposal, change: changeOf(change, place), answer };
+}
+
+/** Sidekey wrote the members in canonical form; a text of another form grants nothing. */
+function changeOf(json: string, place: string): ProposedChange {
+  try {
+    const change = JSON.parse(json) as ProposedChange;
+    const texts: readonly unknown[] =
+      change.kind === 'domain'
+        ? [change.host, change.grant ?? '']
+        : [change.kind === 'grant' ? change.provider : change.grant, ...change.scopes];
+    if (texts.every((text) => typeof text === 'string')) return change;
+  } catch (error) {
+    throw damaged(place, 'change', error);
+  }
+  throw damaged(place, 'change');
+}

@@ -1,0 +1,163 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { onceMs, type Proposal, type ProposalOutcome } from '../../src/approvals/proposal.ts';
+import type { Store } from '../../src/store/store.ts';
+import { proposal } from '../support/question.ts';
+import { agentRecord, leaseRecord } from '../support/rights.ts';
+import type { StoreUnderTest } from './store.ts';
+
+const host = (text: string) => ({ kind: 'domain', host: text, grant: null }) as const;
+
+/** Requirements on every implementation of `Store` for proposals. */
+export function proposalsConformance(
+  name: string,
+  open: (now: () => number) => Promise<StoreUnderTest>,
+): void {
+  describe(`${name} as a store of proposals`, () => {
+    const time = 1_700_000_000_000;
+    const lease = leaseRecord({ createdAt: time - 1_000, expiresAt: time + 10_000 });
+    let subject: StoreUnderTest;
+    let store: Store;
+
+    beforeEach(async () => {
+      subject = await open(() => time);
+      store = subject.store;
+      await store.agents.insert(agentRecord());
+      await store.leases.insert(lease);
+    });
+    afterEach(() => subject.cleanup());
+
+    const made = async (fields: Partial<Proposal> = {}) => {
+      const wanted = proposal({ agent: 'claude', askedAt: time, ...fields });
+      expect(await store.proposals.propose(wanted, 20)).toEqual(wanted);
+      return wanted;
+    };
+    const answer = (id: string, outcome: ProposalOutcome, at = time) =>
+      store.proposals.answer(id, { at, by: 'alice', outcome });
+
+    it('gives a proposal back as it was made, to other processes too', async () => {
+      const all = [
+        await made({ reason: 'x\n\u001b[2J', lease: lease.id }),
+        await made({ askedAt: time + 1, change: { kind: 'grant', provider: 'github', scopes: ['a', 'b'] } }),
+        await made({ askedAt: time + 2, agent: null, change: { kind: 'scope', grant: 'g', scopes: ['a'] } }),
+      ];
+      const second = await subject.second();
+      expect(await second.proposals.list()).toEqual(all);
+      expect(await second.proposals.get(all[0]!.id)).toEqual(all[0]);
+      expect(await second.proposals.get('none')).toBeNull();
+    });
+
+    it('truncates a reason at a character boundary', async () => {
+      const wanted = proposal({ reason: `x${'😀'.repeat(5_000)}` });
+      const { reason } = (await store.proposals.propose(wanted, 1))!;
+      expect([reason.length, reason.isWellFormed()]).toEqual([1_024, true]);
+    });
+
+    it('returns the same proposal of the same caller, and makes one for another caller', async () => {
+      const { id } = await made();
+      const again = proposal({ agent: 'claude', askedAt: time + 1, reason: 'another' });
+      expect((await store.proposals.propose(again, 20))?.id).toBe(id);
+      await made({ lease: lease.id });
+      await made({ agent: null });
+      await made({ change: host('other.example.com') });
+    });
+
+    it('returns a declined one until its end, and makes a new one then', async () => {
+      const { id, expiresAt } = await made();
+      await answer(id, 'declined');
+      const ids: unknown[] = [];
+      for (const askedAt of [expiresAt - 1, expiresAt])
+        ids.push((await store.proposals.propose(proposal({ agent: 'claude', askedAt }), 20))?.id);
+      expect(ids).toEqual([id, expect.not.stringMatching(id)]);
+    });
+
+    it('refuses more than so many waiting ones of an agent, and counts no others', async () => {
+      const first = await made({ change: host('a.example') });
+      await made({ change: host('b.example') });
+      await made({ agent: null });
+      const third = proposal({ agent: 'claude', askedAt: time, change: host('c.example') });
+      expect(await store.proposals.propose(third, 2)).toBeNull();
+      expect(await store.proposals.list()).toHaveLength(3);
+      await answer(first.id, 'declined');
+      expect(await store.proposals.propose(third, 2)).toEqual(third);
+    });
+
+    it('takes none of a missing agent or lease, and removes those of a removed one', async () => {
+      for (const fields of [{ agent: 'nobody' }, { agent: 'claude', lease: 'none' }]) {
+        const refused = store.proposals.propose(proposal(fields), 20);
+        await expect(refused).rejects.toMatchObject({ code: 'not_found' });
+      }
+      await made();
+      await made({ agent: null });
+      await store.agents.remove('claude');
+      expect(await store.proposals.list()).toHaveLength(1);
+    });
+
+    it('takes one answer, until the proposal ends', async () => {
+      const { id, expiresAt } = await made();
+      expect(await answer(id, 'for_good', expiresAt)).toBeNull();
+      expect(await answer(id, 'for_good', expiresAt - 1)).toMatchObject({
+        answer: { at: expiresAt - 1, by: 'alice', outcome: 'for_good' },
+      });
+      for (const outcome of ['once', 'lease', 'declined', 'connected'] as const)
+        expect(await answer(id, outcome)).toBeNull();
+      expect(await answer('none', 'declined')).toBeNull();
+    });
+
+    it('declines a yes that is not for good, and completes a connection', async () => {
+      const once = await made();
+      await answer(once.id, 'once');
+      expect(await answer(once.id, 'declined')).toMatchObject({ answer: { outcome: 'declined' } });
+      expect(await answer(once.id, 'connected')).toBeNull();
+      const grant = await made({ change: { kind: 'grant', provider: 'github', scopes: [] } });
+      await answer(grant.id, 'connect');
+      expect(await answer(grant.id, 'once')).toBeNull();
+      expect(await answer(grant.id, 'connected', grant.expiresAt + 1)).not.toBeNull();
+      expect(await answer(grant.id, 'declined')).toBeNull();
+    });
+
+    it('lets a yes for one exchange be used once, within its hour, by one of several', async () => {
+      const { id } = await made();
+      expect(await store.proposals.use(id, time)).toBe(false);
+      await answer(id, 'once');
+      expect(await store.proposals.inForce(time + onceMs)).toEqual([]);
+      expect(await store.proposals.use(id, time + onceMs)).toBe(false);
+      const second = await subject.second();
+      const used = await Promise.all([store, second].map((each) => each.proposals.use(id, time + 1)));
+      expect(used.filter(Boolean)).toEqual([true]);
+      expect(await store.proposals.inForce(time)).toEqual([]);
+      expect(await store.proposals.get(id)).toMatchObject({ usedAt: time + 1 });
+      const again = proposal({ agent: 'claude', askedAt: time + 2 });
+      expect(await store.proposals.propose(again, 20)).toEqual(again);
+    });
+
+    it('has a yes for a lease in force until the lease ends, and not again after its renewal', async () => {
+      const { id } = await made({ lease: lease.id });
+      await answer(id, 'lease');
+      expect(await store.proposals.inForce(time + 9_999)).toMatchObject([{ id }]);
+      expect(await store.proposals.inForce(time + 10_000)).toEqual([]);
+      await store.leases.renew(lease.id, { at: time + 20_000, expiresAt: time + 90_000, moreUses: 0 });
+      expect(await store.proposals.inForce(time + 20_000)).toEqual([]);
+    });
+
+    it('takes no yes for a lease where there is none', async () => {
+      const { id } = await made();
+      expect(await answer(id, 'lease')).toBeNull();
+      expect(await answer(id, 'once')).not.toBeNull();
+    });
+
+    it('deletes those that ended, and keeps those in force', async () => {
+      const standing = await made({ lease: lease.id });
+      const over = await made();
+      const declined = await made({ change: host('a.example') });
+      const live = await made({ change: host('b.example'), expiresAt: time + 999_999_999 });
+      await answer(standing.id, 'lease');
+      await answer(declined.id, 'declined');
+      await store.proposals.removeEnded(over.expiresAt);
+      expect(await store.proposals.list()).toHaveLength(4);
+      await store.proposals.removeEnded(over.expiresAt + 1);
+      expect((await store.proposals.list()).map(({ id }) => id).toSorted()).toEqual(
+        [standing.id, live.id].toSorted(),
+      );
+    });
+  });
+}
