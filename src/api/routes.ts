@@ -6,6 +6,7 @@ import { connectRoutes } from './routes/connect-sessions.ts';
 import { domainRoutes } from './routes/domains.ts';
 import { grantRoutes } from './routes/grants.ts';
 import { callerRoutes } from './routes/people.ts';
+import { proposalRoutes } from './routes/proposals.ts';
 import { systemRoutes } from './routes/system.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 
@@ -20,6 +21,7 @@ export const routes: readonly AnyRoute[] = [
   ...domainRoutes,
   ...accessRoutes,
   ...approvalRoutes,
+  ...proposalRoutes,
   ...auditRoutes,
   ...systemRoutes,
   ...callerRoutes,

@@ -66,7 +66,11 @@ export const approvalRoutes: readonly AnyRoute[] = [
     id: 'listApprovals',
     summary: 'List the requests that wait for a person, and the approvals that are in force.',
     scope: 'approvals:read',
-    result: z.strictObject({ waiting: z.array(approval), standing: z.array(standing) }),
+    result: z.strictObject({
+      waiting: z.array(approval),
+      standing: z.array(standing),
+      proposals: z.int().describe('Number of proposals that wait.'),
+    }),
     call: () => ({ command: 'approve', options: { list: true } }),
   }),
   commandRoute({

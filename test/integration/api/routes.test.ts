@@ -3,6 +3,8 @@ import { routes } from '../../../src/api/routes.ts';
 import type { CommandRow } from '../../../src/cli/command.ts';
 import { sections } from '../../../src/cli/commands.ts';
 import { answered, startService } from '../../support/service.ts';
+import type { ProposedChange } from '../../../src/approvals/proposal.ts';
+import { proposal } from '../../support/question.ts';
 import { startUpstream } from '../../support/upstream.ts';
 import { startTokenServer } from '../../support/token-server.ts';
 
@@ -130,7 +132,21 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
     // Requests, approvals, audit
     const sent = await ok('POST /v2/requests', { url: `https://${upstream.authority}/x`, reason: 'test' });
     expect(sent.status).toBe(200);
-    expect(await ok('GET /v2/approvals')).toEqual({ waiting: [], standing: [] });
+    expect(await ok('GET /v2/approvals')).toEqual({ waiting: [], standing: [], proposals: 0 });
+    const proposed = async (change: ProposedChange) => {
+      const made = proposal({ change, agent: 'ci' });
+      await sidekey.proxy.state.store.proposals.propose(made, 9);
+      return `/v2/proposals/${made.id}`;
+    };
+    const domain = await proposed({ kind: 'domain', host: 'new.example.com', grant: 'acme' });
+    expect((await ok(`GET ${domain}`)).diff).toContain('new.example.com');
+    expect((await ok('GET /v2/proposals')).data).toHaveLength(1);
+    expect((await ok(`POST ${domain}/accept-for-good`)).answer.outcome).toBe('for_good');
+    const scopes = await proposed({ kind: 'scope', grant: 'acme', scopes: ['b'] });
+    expect((await ok(`POST ${scopes}/accept`, {})).commands).toHaveLength(1);
+    const grant = await proposed({ kind: 'grant', provider: 'github', scopes: [] });
+    expect((await ok(`POST ${grant}/decline`)).status).toBe('declined');
+    expect((await call(`POST ${grant}/accept`, { body: {} })).status).toBe(409);
     expect(
       (await ok('GET /v2/audit/events?event=grant.*')).data.map((line: { event: string }) => line.event),
     ).toContain('grant.added');
