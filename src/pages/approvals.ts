@@ -1,5 +1,6 @@
 import { call, path, type View } from './api.ts';
 import { action, facts, fill, h, table, time } from './dom.ts';
+import { type Proposal, proposalArticle, waitingProposals } from './proposals.ts';
 
 interface Waiting {
   readonly id: string;
@@ -35,16 +36,25 @@ interface Approvals {
 
 const everyMs = 2_000;
 
-/** Requests that wait for a person. The list is read anew every two seconds while the page is visible. */
+/** Requests and proposals that wait for a person. The list is read anew every two seconds while the page is visible. */
 export const approvals: View = async (main, me, signal) => {
   const mayAnswer = me.scopes.includes('approvals:write');
   let known = '';
+  let proposals: readonly Proposal[] = [];
   const read = async () => {
-    const found = await call<Approvals>('GET /v2/approvals');
+    const [found, proposed] = await Promise.all([
+      call<Approvals>('GET /v2/approvals'),
+      waitingProposals(proposals),
+    ]);
     // Buttons must not move under the pointer, so only a change is drawn.
-    const ids = JSON.stringify([found.waiting.map(({ id }) => id), found.standing.map(({ id }) => id)]);
+    const ids = JSON.stringify([
+      found.waiting.map(({ id }) => id),
+      found.standing.map(({ id }) => id),
+      proposed.map(({ id, answer }) => [id, answer]),
+    ]);
     if (ids === known || signal.aborted) return;
     known = ids;
+    proposals = proposed;
     draw(found);
   };
   const answer = (id: string, body: unknown) => async () => {
@@ -57,7 +67,7 @@ export const approvals: View = async (main, me, signal) => {
       h(
         'div',
         { 'aria-live': 'polite' },
-        waiting.length === 0 ? h('p', { class: 'none' }, 'No request waits.') : null,
+        waiting.length + proposals.length === 0 ? h('p', { class: 'none' }, 'No request waits.') : null,
       ),
       ...waiting.map((each) =>
         h(
@@ -92,6 +102,7 @@ export const approvals: View = async (main, me, signal) => {
             ),
         ),
       ),
+      ...proposals.map((each) => proposalArticle(each, me.scopes, read)),
       h('h2', {}, 'In force'),
       table(
         'Approvals in force',

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { makeSignInLink } from '../../src/api/web-session.ts';
 import { browserProgram, findChromium, type BrowserPage } from '../support/chromium.ts';
+import { curl } from '../support/curl.ts';
 import { startService } from '../support/service.ts';
 import { startUpstream } from '../support/upstream.ts';
 
@@ -144,6 +145,36 @@ describe.skipIf(chromium === null)(`the pages of the operator, in a real browser
       'alice',
     );
     expect(await page.evaluate('document.images.length')).toBe(0);
+  });
+
+  test('answer proposals, with the difference of the config file', { timeout: 60_000 }, async () => {
+    const { page, call, sidekey } = await opened();
+    await goTo(page, 'approvals', 'No request waits.');
+    const reason = '<img src=x onerror=alert(1)>';
+    const own = 'http://sidekey.internal/proposals';
+    const propose = (proposal: object) =>
+      curl('-x', sidekey.url, '--json', JSON.stringify({ ...proposal, reason }), own);
+    expect((await propose({ domain: { host: 'api.example.net', action: 'tunnel' } })).status).toBe(202);
+    expect((await propose({ grant: { provider: 'github', scopes: ['repo'] } })).status).toBe(202);
+
+    await page.shows('a grant of github');
+    const text = await page.shows('the domain api.example.net');
+    expect(text).toContain(reason);
+    expect(text).toContain('+  api.example.net: tunnel');
+    expect(text).toContain('sidekey connect github');
+    await examined(page, 'proposals');
+    expect(await page.evaluate('document.images.length')).toBe(0);
+    await page.evaluate(click('Yes, for good'));
+    await page.lacks('the domain api.example.net');
+    expect((await call('GET /v2/domains')).body.data).toHaveLength(3);
+    await page.evaluate(click('No'));
+    await page.shows('No request waits.');
+    expect((await sidekey.audit()).map(({ event, reason: by }) => `${event} ${by}`)).toEqual(
+      expect.arrayContaining([
+        expect.stringMatching(/^proposal\.accepted .*api\.example\.net.*alice/),
+        expect.stringMatching(/^proposal\.declined .*github.*alice/),
+      ]),
+    );
   });
 });
 

@@ -44,6 +44,8 @@ export interface BrowserPage {
   readonly evaluate: (expression: string) => Promise<unknown>;
   /** Resolves with the text of the page when it contains this. */
   readonly shows: (text: string) => Promise<string>;
+  /** Resolves when the page does not contain this any more. */
+  readonly lacks: (text: string) => Promise<void>;
   readonly address: () => Promise<string>;
   readonly darkened: (isDark: boolean) => Promise<void>;
   /** Sets the size of the window, in CSS pixels. */
@@ -173,6 +175,23 @@ async function openPage(address: string): Promise<BrowserPage> {
     });
     for (const domain of ['Page', 'Runtime', 'Log']) await inPage(`${domain}.enable`);
 
+    /** Resolves with the text of the page when a condition on `shown`, the text, holds. */
+    async function textWhere(condition: string): Promise<string> {
+      const expression = `new Promise((resolve) => {
+        const look = () => {
+          const shown = document.body?.innerText ?? '';
+          if (${condition}) resolve(shown);
+        };
+        new MutationObserver(look).observe(document, { subtree: true, childList: true, characterData: true });
+        look();
+      })`;
+      for (;;) {
+        // A page that is left takes its promise along.
+        const shown = await page.evaluate(expression).catch(() => null);
+        if (typeof shown === 'string') return shown;
+      }
+    }
+
     const page: BrowserPage = {
       complaints,
       async evaluate(expression) {
@@ -181,20 +200,9 @@ async function openPage(address: string): Promise<BrowserPage> {
         if (exceptionDetails !== undefined) throw new Error(JSON.stringify(exceptionDetails).slice(0, 2_000));
         return (result as { value?: unknown }).value;
       },
-      async shows(text) {
-        const expression = `new Promise((resolve) => {
-          const look = () => {
-            const shown = document.body?.innerText ?? '';
-            if (shown.includes(${JSON.stringify(text)})) resolve(shown);
-          };
-          new MutationObserver(look).observe(document, { subtree: true, childList: true, characterData: true });
-          look();
-        })`;
-        for (;;) {
-          // A page that is left takes its promise along.
-          const shown = await page.evaluate(expression).catch(() => null);
-          if (typeof shown === 'string') return shown;
-        }
+      shows: (text) => textWhere(`shown.includes(${JSON.stringify(text)})`),
+      async lacks(text) {
+        await textWhere(`!shown.includes(${JSON.stringify(text)})`);
       },
       address: async () => String(await page.evaluate('location.href')),
       async darkened(isDark) {
