@@ -433,11 +433,11 @@ export function laterKeys(running: Config, next: Config): string[] {
 }
 
 function startFacts({ proxy, workers, admin, store, key, ca, audit, tokens }: Config) {
-  const { listen, url } = admin;
+  const { listen, url, tls } = admin;
   return {
     'proxy.listen': proxy.listen,
     workers,
-    admin: { listen, url },
+    admin: { listen, url, tls },
     store,
     key,
     ca,

@@ -88,7 +88,7 @@ export async function openApprovalService(
   if (admin.listen !== null && elsewhere === undefined) {
     // Loads Node's HTTP; a start without pages is faster without it.
     const { createAdminServer } = await import('../approvals/server.ts');
-    pages = createAdminServer({
+    pages = await createAdminServer({
       queue,
       links,
       account: async (id) => accountOf((await grants.open(id))?.sealed.details),
@@ -96,10 +96,12 @@ export async function openApprovalService(
       log,
       timers: systemTimers,
       service,
+      tls: admin.tls ?? undefined,
     });
     const { host, port } = await pages.listen(admin.listen.host, admin.listen.port);
     listensOn = port;
-    url = admin.url ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+    const scheme = admin.tls === null ? 'http' : 'https';
+    url = admin.url ?? `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
   }
   return {
     queue,

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { refusalOf } from '../http/problem.ts';
 import { readBounded } from '../lib/body.ts';
@@ -17,10 +17,16 @@ import { asTyped, type Log } from '../lib/log.ts';
 import { untrusted } from '../lib/text.ts';
 import { type Timers, within } from '../lib/timers.ts';
 import { type Answer, type Approval, isWaiting, type Reach, unshownText } from './approval.ts';
+import {
+  type Certificate,
+  type CertificateFiles,
+  followCertificate,
+  readCertificate,
+} from './certificate.ts';
 import type { ApprovalQueue } from './queue.ts';
 import { type ApprovalLinks, parseLinkPath, sealHeader } from './webhook.ts';
 
-/** HTTP/1.1 server of the approval pages, without TLS: for this machine, or behind a reverse proxy with TLS. */
+/** HTTP/1.1 server of the approval pages and the API, with the TLS of `admin.tls`, or without. */
 
 /** Parts of the server. */
 interface AdminParts extends ApprovalRouteParts {
@@ -28,6 +34,8 @@ interface AdminParts extends ApprovalRouteParts {
   readonly timers: Timers;
   /** Answers all requests that are not for a link; absent: they are refused. */
   readonly service?: ServiceHandler | undefined;
+  /** Absent: no TLS. */
+  readonly tls?: CertificateFiles | undefined;
 }
 
 /** Answers a request of the listener. Never rejects. */
@@ -48,24 +56,33 @@ const maxConnections = 256;
 /** Milliseconds that a closing server waits for responses in progress. */
 const lastPatience = 1_000;
 
-/** Creates the server, which does not listen yet. */
-export function createAdminServer(parts: AdminParts): AdminServer {
+const serverOptions = {
+  maxHeaderSize: 16_384,
+  headersTimeout: 5_000,
+  requestTimeout: 10_000,
+  keepAliveTimeout: 5_000,
+  connectionsCheckingInterval: 1_000,
+  shouldUpgradeCallback: () => false,
+};
+
+type Handler = (request: IncomingMessage, response: ServerResponse) => void;
+
+/**
+ * Creates the server, which does not listen yet.
+ *
+ * @throws SidekeyError `config_invalid` for a certificate that cannot be used
+ */
+export async function createAdminServer(parts: AdminParts): Promise<AdminServer> {
   const underWay = new Set<Promise<void>>();
-  const server = createServer(
-    {
-      maxHeaderSize: 16_384,
-      headersTimeout: 5_000,
-      requestTimeout: 10_000,
-      keepAliveTimeout: 5_000,
-      connectionsCheckingInterval: 1_000,
-      shouldUpgradeCallback: () => false,
-    },
-    (request, response) => {
-      const work = serve(request, response, parts);
-      underWay.add(work);
-      void work.finally(() => underWay.delete(work));
-    },
-  );
+  const handler: Handler = (request, response) => {
+    const work = serve(request, response, parts);
+    underWay.add(work);
+    void work.finally(() => underWay.delete(work));
+  };
+  const { server, following } =
+    parts.tls === undefined
+      ? { server: createServer(serverOptions, handler), following: null }
+      : await createTlsServer(parts.tls, handler, parts);
   server.maxConnections = maxConnections;
   // Closes the connection of a client that does not read its response.
   server.setTimeout(30_000);
@@ -83,6 +100,7 @@ export function createAdminServer(parts: AdminParts): AdminServer {
     },
     close() {
       closing ??= (async () => {
+        following?.[Symbol.dispose]();
         const closed = new Promise<void>((resolve) => {
           server.close(() => resolve());
         });
@@ -93,6 +111,25 @@ export function createAdminServer(parts: AdminParts): AdminServer {
       return closing;
     },
   };
+}
+
+const minVersion = 'TLSv1.2';
+
+/** Creates a server with TLS, which uses a renewed certificate without a restart. */
+async function createTlsServer(
+  files: CertificateFiles,
+  handler: Handler,
+  { log, timers }: Pick<AdminParts, 'log' | 'timers'>,
+): Promise<{ readonly server: Server; readonly following: Disposable }> {
+  // Loads Node's TLS server; a start without one is faster.
+  const { createServer: createSecureServer } = await import('node:https');
+  const first = await readCertificate(files);
+  const server = createSecureServer(
+    { ...serverOptions, ...first, minVersion, handshakeTimeout: 5_000 },
+    handler,
+  );
+  const use = (certificate: Certificate) => server.setSecureContext({ ...certificate, minVersion });
+  return { server, following: followCertificate(files, first, { use, log, timers }) };
 }
 
 /** Answers a request. Never rejects. */

@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import type { AdminConfig } from '../config/approvals.ts';
 import { isName } from '../grants/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 
@@ -77,6 +78,16 @@ export function proxyUrl(
   const reached = reachable(host);
   const name = isIP(reached) === 6 ? `[${reached}]` : reached;
   return `http://${userInfo === undefined ? '' : `${userInfo}@`}${name}:${port === 0 ? 'PORT' : port}`;
+}
+
+/** Returns the address of the admin listener on this machine, without a trailing slash. */
+export function localAdminUrl({ listen, tls }: Listening): string {
+  const url = proxyUrl(listen);
+  return tls === null ? url : url.replace('http:', 'https:');
+}
+
+interface Listening extends Pick<AdminConfig, 'tls'> {
+  readonly listen: NonNullable<AdminConfig['listen']>;
 }
 
 /** Formats a time relative to now: `in 4 min`, `2 h ago`. */

@@ -6,7 +6,7 @@ import { orMeant } from '../lib/text.ts';
 import type { PasskeyRecord, PersonRecord } from '../store/store.ts';
 import type { Context } from './context.ts';
 import { table } from './display.ts';
-import { checkName, isoOrNull, isoTime, proxyUrl, relativeTime } from './format.ts';
+import { checkName, isoOrNull, isoTime, localAdminUrl, relativeTime } from './format.ts';
 
 export interface CreateOptions {
   readonly role: string;
@@ -153,7 +153,7 @@ function pagesUrl({ admin }: Pick<Config, 'admin'>): string {
       hint: 'set "admin: { listen: 127.0.0.1:8378 }" in the config file, and start the proxy again',
     });
   }
-  return admin.url ?? proxyUrl(admin.listen);
+  return admin.url ?? localAdminUrl({ ...admin, listen: admin.listen });
 }
 
 function unknownPerson(name: string, all: readonly PersonRecord[]): SidekeyError {

@@ -6,6 +6,7 @@ import {
   listenAddress,
   type ListenAddress,
   readReceiver,
+  pathText,
   receiver,
   secretReference,
 } from './scalar.ts';
@@ -53,12 +54,19 @@ const reach = text<string>(
 );
 
 /** The keys of `admin`. */
-export const adminSchema = z
+const adminKeys = z
   .strictObject({
     listen: listenAddress(
       'Where the pages for people listen: ADDRESS:PORT. Default: nothing listens.',
     ).optional(),
     url: reach.optional(),
+    tls: z
+      .strictObject({
+        cert: pathText('A PEM file with the certificate, and its chain behind it.'),
+        key: pathText('A PEM file with its private key, without a passphrase.'),
+      })
+      .optional()
+      .meta({ description: 'The certificate of the listener. Default: plain http.' }),
     return_urls: z
       .array(
         text<string>(
@@ -72,21 +80,32 @@ export const adminSchema = z
       .prefault([])
       .meta({ description: 'Where connect sessions may send the browser of a person. Default: nowhere.' }),
   })
-  .superRefine(({ listen, url }, context) => {
+  .superRefine(({ listen, url, tls }, context) => {
     if (listen === undefined) {
-      if (url !== undefined) {
+      if (url !== undefined || tls !== undefined) {
         context.addIssue({
           code: 'custom',
-          path: ['url'],
+          path: [url === undefined ? 'tls' : 'url'],
           message: 'leads nowhere: admin.listen is not set',
         });
       }
       return;
     }
+    if (tls !== undefined && url?.startsWith('http:') === true) {
+      context.addIssue({ code: 'custom', path: ['url'], message: 'is plain http, but admin.tls is set' });
+    }
     if (isLoopbackListen(listen) || url?.startsWith('https:') === true) return;
     const message = `other machines can reach ${listen.host}, and a link is a right to answer, which must not travel in the clear; set admin.url to the https address that people use, or listen on 127.0.0.1`;
     context.addIssue({ code: 'custom', path: ['listen'], message });
   });
+
+/** `admin`. */
+export const adminSchema = z
+  .union([z.literal('off'), adminKeys], {
+    error: (issue) =>
+      issue.code === 'invalid_union' ? 'must be off or { listen: ADDRESS:PORT }' : undefined,
+  })
+  .meta({ description: 'The listener of the pages for people and of the API; off: none.' });
 
 /** Settings of approvals. */
 export interface ApprovalsConfig {
@@ -110,6 +129,8 @@ export interface AdminConfig {
   readonly listen: ListenAddress | null;
   /** Prefix of links, without a trailing slash; null: `http://HOST:PORT` of the listener. */
   readonly url: string | null;
+  /** Absolute paths of PEM files; null: no TLS. */
+  readonly tls: { readonly cert: string; readonly key: string } | null;
   /** Addresses to which connect sessions may send a browser, without a query. */
   readonly returnUrls: readonly string[];
 }
@@ -128,6 +149,16 @@ export function toApprovalsConfig({
 }
 
 /** Converts validated values to settings. */
-export function toAdminConfig({ listen, url, return_urls }: z.output<typeof adminSchema>): AdminConfig {
-  return { listen: listen ?? null, url: url ?? null, returnUrls: return_urls };
+export function toAdminConfig(
+  values: z.output<typeof adminSchema>,
+  absolute: (path: string) => string,
+): AdminConfig {
+  if (values === 'off') return { listen: null, url: null, tls: null, returnUrls: [] };
+  const { listen = null, url = null, tls, return_urls: returnUrls } = values;
+  return {
+    listen,
+    url,
+    tls: tls === undefined ? null : { cert: absolute(tls.cert), key: absolute(tls.key) },
+    returnUrls,
+  };
 }

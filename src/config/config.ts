@@ -89,7 +89,7 @@ export function resolveConfig(
       unmatchedHosts: values.proxy.unmatched,
     },
     workers: values.workers ?? null,
-    admin: toAdminConfig(values.admin),
+    admin: toAdminConfig(values.admin, absolute),
     approvals: toApprovalsConfig(values.approvals),
     store: { kind: values.store.kind, path: absolute(values.store.path) },
     key: values.key.source === 'file' ? { source: 'file', path: absolute(values.key.path) } : values.key,

@@ -152,7 +152,7 @@ export const configSchema = z
         description:
           'How many processes serve on the one port: a number, or auto (as many as there are cores for it). Default: 1; in a container auto.',
       }),
-    admin: adminSchema.prefault({}).meta({ description: 'The pages for people.' }),
+    admin: adminSchema.prefault({}),
     approvals: approvalsSchema.prefault({}).meta({
       description: 'Requests that a rule with the outcome approve holds until a person answers.',
     }),

@@ -1,8 +1,12 @@
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import { text } from 'node:stream/consumers';
 import type { Question } from '../../approvals/approval.ts';
 import { createApprovalLinks, sealHeader } from '../../approvals/webhook.ts';
 import type { AdminConfig } from '../../config/approvals.ts';
 import type { Vault } from '../../vault/vault.ts';
-import { proxyUrl } from '../format.ts';
+import { localAdminUrl } from '../format.ts';
 
 /** Pages that a running proxy serves on `admin.listen`. */
 export interface ApprovalPages {
@@ -16,25 +20,44 @@ export interface ApprovalPages {
 const patience = 1_000;
 
 /** Returns null where the address is not known: no `admin.listen`, or a port that is chosen at start. */
-export function approvalPages({ listen, url }: AdminConfig, vault: Pick<Vault, 'mac'>): ApprovalPages | null {
+export function approvalPages(
+  { listen, url, tls }: AdminConfig,
+  vault: Pick<Vault, 'mac'>,
+): ApprovalPages | null {
   if (listen === null || listen.port === 0) return null;
   const links = createApprovalLinks(vault);
-  const local = proxyUrl(listen);
+  const local = localAdminUrl({ listen, tls });
   return {
     pageOf: (question) => (url ?? local) + links.pathFor(question),
     async bodyOf(question) {
       if (question.bodyBytes === 0) return null;
       try {
-        const answer = await fetch(local + links.pathFor(question, 'body'), {
-          redirect: 'error',
-          signal: AbortSignal.timeout(patience),
-        });
-        const body = await answer.text();
+        const { body, seal } = await answerOf(local + links.pathFor(question, 'body'), tls);
         // Another program may have the port.
-        return answer.headers.get(sealHeader) === links.sealOf(question, body) ? body : null;
+        return seal === links.sealOf(question, body) ? body : null;
       } catch {
         return null;
       }
     },
   };
+}
+
+/** Reads a page. With TLS, its certificate is that of the file, and its names are those for other machines. */
+async function answerOf(
+  url: string,
+  tls: AdminConfig['tls'],
+): Promise<{ readonly body: string; readonly seal: unknown }> {
+  const options = { agent: false, signal: AbortSignal.timeout(patience) };
+  const { get } = await import(tls === null ? 'node:http' : 'node:https');
+  const sent: ClientRequest =
+    tls === null
+      ? get(url, options)
+      : get(url, {
+          ...options,
+          ca: await readFile(tls.cert),
+          allowPartialTrustChain: true,
+          checkServerIdentity: () => undefined,
+        });
+  const [answer] = (await once(sent, 'response')) as [IncomingMessage];
+  return { body: await text(answer), seal: answer.headers[sealHeader] };
 }

@@ -23,7 +23,14 @@ async function serving(change: Partial<QueueForTest> = {}) {
   const log = {
     warn: (fields: object, message: string) => logged.push(`${message} ${JSON.stringify(fields)}`),
   };
-  const server = createAdminServer({ queue, links, account, now: () => now, log, timers: systemTimers });
+  const server = await createAdminServer({
+    queue,
+    links,
+    account,
+    now: () => now,
+    log,
+    timers: systemTimers,
+  });
   onTestFinished(() => server.close());
   const { host, port } = await server.listen('127.0.0.1', 0);
   const base = `http://${host}:${port}`;
@@ -151,7 +158,7 @@ test('Upgrade is ignored and CONNECT is refused', async () => {
 
 test('a port in use is reported with the setting to change', async () => {
   const { host, port } = await serving();
-  const other = createAdminServer({
+  const other = await createAdminServer({
     queue: queueForTest(),
     links,
     account,

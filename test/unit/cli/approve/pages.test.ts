@@ -1,13 +1,18 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { createApprovalLinks } from '../../../../src/approvals/webhook.ts';
 import { approvalPages } from '../../../../src/cli/approve/pages.ts';
 import { masterKey } from '../../../../src/vault/key-source.ts';
 import { createVault } from '../../../../src/vault/vault.ts';
+import { makeTestAuthority } from '../../../support/certificates.ts';
 import { question } from '../../../support/question.ts';
+import { tempFolder } from '../../../support/temp-folder.ts';
 
 const vault = createVault(masterKey(randomBytes(32)));
 const links = createApprovalLinks(vault);
@@ -22,9 +27,10 @@ async function readFrom(seal: string, expected = links.pathFor(asked, 'body')) {
   onTestFinished(() => void server.close());
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const { port } = server.address() as AddressInfo;
-  return approvalPages({ listen: { host: '127.0.0.1', port }, url: null, returnUrls: [] }, vault)?.bodyOf(
-    asked,
-  );
+  return approvalPages(
+    { listen: { host: '127.0.0.1', port }, url: null, tls: null, returnUrls: [] },
+    vault,
+  )?.bodyOf(asked);
 }
 
 test('a body is read from the page server of this installation', async () => {
@@ -39,14 +45,37 @@ test('a body is not believed without the seal of this installation', async () =>
 });
 
 test('a request without a body, and one whose proxy does not answer, have no body', async () => {
-  const pages = approvalPages({ listen: { host: '127.0.0.1', port: 1 }, url: null, returnUrls: [] }, vault);
+  const pages = approvalPages(
+    { listen: { host: '127.0.0.1', port: 1 }, url: null, tls: null, returnUrls: [] },
+    vault,
+  );
   expect(await pages?.bodyOf(asked)).toBeNull();
   expect(await pages?.bodyOf({ ...asked, bodyBytes: 0 })).toBeNull();
 });
 
+test('a body is read over TLS from a server with the certificate of the config alone', async () => {
+  const authority = makeTestAuthority('admin');
+  const own = authority.issue(['sidekey.example.com']);
+  const folder = await tempFolder();
+  const server = createTlsServer(own, (_request, response) => {
+    response.setHeader('sidekey-seal', links.sealOf(asked, 'to: bob')).end('to: bob');
+  });
+  onTestFinished(() => void server.close());
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const { port } = server.address() as AddressInfo;
+  const read = async (name: string, cert: string) => {
+    const tls = { cert: join(folder, name), key: join(folder, 'key.pem') };
+    await writeFile(tls.cert, cert);
+    const listen = { host: '127.0.0.1', port };
+    return approvalPages({ listen, url: null, tls, returnUrls: [] }, vault)?.bodyOf(asked);
+  };
+  expect(await read('own.pem', own.cert)).toBe('to: bob');
+  expect(await read('other.pem', makeTestAuthority('other').issue(['sidekey.example.com']).cert)).toBeNull();
+});
+
 test('no pages are known without admin.listen, or with a port that is chosen at start', () => {
-  expect(approvalPages({ listen: null, url: null, returnUrls: [] }, vault)).toBeNull();
+  expect(approvalPages({ listen: null, url: null, tls: null, returnUrls: [] }, vault)).toBeNull();
   expect(
-    approvalPages({ listen: { host: '127.0.0.1', port: 0 }, url: null, returnUrls: [] }, vault),
+    approvalPages({ listen: { host: '127.0.0.1', port: 0 }, url: null, tls: null, returnUrls: [] }, vault),
   ).toBeNull();
 });
