@@ -320,7 +320,7 @@ async function welcome(display: Display, proxy: Proxy, workers: number, now: num
         `${url}   (${required ? 'callers need an agent token' : 'callers on this machine need no token'})`,
       ],
       ...(workers === 1 ? [] : [['  workers', `${workers} processes`]]),
-      ...(proxy.pages === null ? [] : [['  pages', `${proxy.pages}   (where links to approve lead)`]]),
+      ...(proxy.pages === null ? [] : [['  pages', `${proxy.pages}   (dashboard and API)`]]),
       ['  config', displayName(config.file)],
       ['  store', displayName(config.store.path)],
       ['  audit', `${displayName(config.audit.file)}   (${keptText(config.audit)})`],
