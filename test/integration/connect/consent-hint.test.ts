@@ -1,6 +1,7 @@
 import { oauth2Credential } from '../../support/oauth2-credential.ts';
 import { describe, expect, test } from 'vitest';
 import type { OAuth2Credential } from '../../../src/grants/credential.ts';
+import { howToPropose } from '../../../src/policy/decide.ts';
 import { onHeads } from '../../support/granted.ts';
 import { ask, openSession } from '../../support/h2-client.ts';
 import { openTunnel } from '../../support/raw-client.ts';
@@ -8,7 +9,8 @@ import { bearerToken, startSidekey, type SidekeyOptions } from '../../support/si
 import { startH2Upstream, startRawUpstream, startUpstream, type Upstream } from '../../support/upstream.ts';
 
 const lacking = 'Bearer realm="Acme", error="insufficient_scope", scope="read write"';
-const hint = "sidekey connect acme --scope 'read write'";
+const hintFor = (scope: string) => `sidekey connect acme --scope ${scope}; ${howToPropose}`;
+const hint = hintFor("'read write'");
 const get = (authority: string) => `GET /a?b=c HTTP/1.1\r\nHost: ${authority}\r\n\r\n`;
 
 const oauth2: OAuth2Credential = oauth2Credential({ accessToken: bearerToken });
@@ -135,7 +137,7 @@ describe('a 403 for want of a scope', () => {
     const { client, sidekey } = await answering(head, {
       provider: { dialect: { insufficient_scope: refusal } },
     });
-    expect((await client.response()).headers['sidekey-hint']).toBe('sidekey connect acme --scope read:org');
+    expect((await client.response()).headers['sidekey-hint']).toBe(hintFor('read:org'));
     expect(await sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({
       reason: 'the grant lacks one of: admin:org read:org',
     });
@@ -145,7 +147,7 @@ describe('a 403 for want of a scope', () => {
     const { client, sidekey, grant } = await answering(
       `HTTP/1.1 403 No\r\nWWW-Authenticate: Bearer error="insufficient_scope", scope="${bearerToken} read", resource_metadata="https://a.example/${bearerToken}"\r\n`,
     );
-    expect((await client.response()).headers['sidekey-hint']).toBe('sidekey connect acme --scope read');
+    expect((await client.response()).headers['sidekey-hint']).toBe(hintFor('read'));
     await sidekey.audited(({ event }) => event === 'outcome');
     await sidekey.proxy.state.activity.flush();
     const stored = await sidekey.proxy.state.store.activity.get(grant.id);
@@ -159,9 +161,9 @@ describe('a 403 for want of a scope', () => {
       `HTTP/1.1 403 No\r\nWWW-Authenticate: Bearer error="insufficient_scope", scope="${scopes} ${many}"\r\n`,
     );
     const found = (await client.response()).headers['sidekey-hint'] ?? '';
-    expect(found).toMatch(/^sidekey connect acme --scope '[\x20-\x7e]*'$/);
+    expect(found).toMatch(/^sidekey connect acme --scope '[\x20-\x7e]*'; an agent proposes it: POST \S+$/);
     expect(found).toContain(String.raw`'a;id $(id) ${'`id`'} '\''q'\'' --widen 1 s0 `);
-    expect(found.length).toBeLessThan(200);
+    expect(found.length).toBeLessThan(200 + howToPropose.length);
   });
 
   test('with control bytes in a challenge is a malformed response', async () => {
@@ -233,7 +235,7 @@ describe('a 401 that is looked into', () => {
   test('gets the hint if it is forwarded after the refresh', async () => {
     const { answer, sidekey, seen } = await refreshed(503);
     expect(answer).toMatchObject({ status: 401, body: 'no' });
-    expect(answer.headers['sidekey-hint']).toBe('sidekey connect acme --scope read');
+    expect(answer.headers['sidekey-hint']).toBe(hintFor('read'));
     expect(seen).toHaveLength(1);
     const outcome = await sidekey.audited(({ event }) => event === 'outcome');
     expect(outcome).toMatchObject({ reason: 'the grant lacks: read' });
@@ -242,7 +244,7 @@ describe('a 401 that is looked into', () => {
   test('leaves its hint behind where another token gets another answer', async () => {
     const { answer, sidekey, seen } = await refreshed(200);
     expect(answer).toMatchObject({ status: 403, body: 'no' });
-    expect(answer.headers['sidekey-hint']).toBe('sidekey connect acme --scope write');
+    expect(answer.headers['sidekey-hint']).toBe(hintFor('write'));
     expect(seen).toHaveLength(2);
     const outcome = await sidekey.audited(({ event }) => event === 'outcome');
     expect(outcome).toMatchObject({ reason: 'the grant lacks: write' });

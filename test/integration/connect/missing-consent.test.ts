@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { howToPropose } from '../../../src/policy/decide.ts';
 import { acmeHome } from '../../support/connect-home.ts';
 
 interface Envelope {
@@ -29,8 +30,8 @@ test('a scope that is missing is named with its command, which asks for it besid
   expect(await shown()).toMatchObject({ lacked_scopes: null });
   const refused = await write();
   expect(refused.status).toBe(403);
-  const hint = refused.headers['sidekey-hint'] ?? '';
-  expect(hint).toBe('sidekey connect acme --scope write:tickets');
+  const hint = 'sidekey connect acme --scope write:tickets';
+  expect(refused.headers['sidekey-hint']).toBe(`${hint}; ${howToPropose}`);
 
   expect(await shown()).toMatchObject({
     state: 'active',
