@@ -32,7 +32,7 @@ git clone --quiet . "$base/sidekey" 2>/dev/null || cp -a . "$base/sidekey"
   npm ci --os=win32 --cpu=x64 --ignore-scripts --silent
 )
 cat >"$base/run.sh" <<'INSIDE'
-export HOME=/root WINEPREFIX=/prefix WINEDEBUG=-all XDG_RUNTIME_DIR=/tmp
+export HOME=/root WINEPREFIX=/prefix WINEDEBUG=-all XDG_RUNTIME_DIR=/tmp NO_COLOR=1
 unset NODE_EXTRA_CA_CERTS SSL_CERT_FILE
 wine wineboot --init >/dev/null 2>&1
 wine winecfg -v win10 >/dev/null 2>&1
