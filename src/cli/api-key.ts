@@ -7,7 +7,7 @@ import { orMeant } from '../lib/text.ts';
 import type { ApiKeyRecord } from '../store/store.ts';
 import type { Context } from './context.ts';
 import { table } from './display.ts';
-import { checkName, isoOrNull, isoTime, lastUse, readEnd, relativeTime } from './format.ts';
+import { checkName, isoOrNull, isoTime, lastUse, pagesUrl, readEnd, relativeTime } from './format.ts';
 
 export interface CreateOptions {
   readonly role: string;
@@ -51,19 +51,22 @@ export async function createApiKey(
     usedAt: null,
   };
   const reason = `${name}, role ${role}${scope === undefined ? '' : `, scopes ${scope.join(' ')}`}`;
-  await withState(async ({ store, audit }) => {
+  const pages = await withState(async ({ store, audit, config }) => {
     if (person !== undefined && (await store.people.get(person)) === null) {
       throw new SidekeyError('not_found', 'There is no person of that name.', {
         hint: 'sidekey person list',
       });
     }
     await recordChange(audit, { event: 'api_key.created', user, reason }, () => store.apiKeys.insert(key));
+    return pagesUrl(config.admin);
   });
   output.result({ ...keyJson(key), key: secret }, secret);
   output.say(
     [
       `Copy the key ${name} from that line now: it is shown only once. It ends ${endText(key, at)}.`,
-      `  → curl -H 'X-API-Key: KEY' http://127.0.0.1:8378/v2/grants   (admin.listen in the config file)`,
+      pages === null
+        ? 'The config file names no address of the API: set "admin: { listen: 127.0.0.1:8378 }", and start the proxy again.'
+        : `  → curl -H 'X-API-Key: KEY' ${pages}/v2/grants`,
     ].join('\n'),
   );
 }

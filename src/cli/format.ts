@@ -86,6 +86,12 @@ export function localAdminUrl({ listen, tls }: Listening): string {
   return tls === null ? url : url.replace('http:', 'https:');
 }
 
+/** Returns the address of the pages, without a trailing slash. Null: there are none, or their port is chosen at start. */
+export function pagesUrl({ listen, url, tls }: AdminConfig): string | null {
+  if (listen === null || (url === null && listen.port === 0)) return null;
+  return url ?? localAdminUrl({ listen, tls });
+}
+
 interface Listening extends Pick<AdminConfig, 'tls'> {
   readonly listen: NonNullable<AdminConfig['listen']>;
 }

@@ -6,7 +6,7 @@ import { orMeant } from '../lib/text.ts';
 import type { PasskeyRecord, PersonRecord } from '../store/store.ts';
 import type { Context } from './context.ts';
 import { table } from './display.ts';
-import { checkName, isoOrNull, isoTime, localAdminUrl, relativeTime } from './format.ts';
+import { checkName, isoOrNull, isoTime, pagesUrl, relativeTime } from './format.ts';
 
 export interface CreateOptions {
   readonly role: string;
@@ -127,7 +127,7 @@ export async function removePerson({ withState, output }: Context, name: string)
 /** `sidekey person link`: prints an address that signs the person in, once. */
 export async function linkPerson({ withState, output, now }: Context, name: string): Promise<void> {
   const { url, expiresAt } = await withState(async ({ store, vault, audit, config }) => {
-    const base = pagesUrl(config);
+    const base = knownPagesUrl(config);
     const all = await store.people.list();
     const person = all.find((each) => each.name === name);
     if (person === undefined) throw unknownPerson(name, all);
@@ -147,13 +147,12 @@ export async function linkPerson({ withState, output, now }: Context, name: stri
 }
 
 /** @throws SidekeyError `input_invalid` if no pages are served, or their port is not known */
-function pagesUrl({ admin }: Pick<Config, 'admin'>): string {
-  if (admin.listen === null || (admin.url === null && admin.listen.port === 0)) {
-    throw new SidekeyError('input_invalid', 'The config file names no address of the pages.', {
-      hint: 'set "admin: { listen: 127.0.0.1:8378 }" in the config file, and start the proxy again',
-    });
-  }
-  return admin.url ?? localAdminUrl({ ...admin, listen: admin.listen });
+function knownPagesUrl({ admin }: Pick<Config, 'admin'>): string {
+  const url = pagesUrl(admin);
+  if (url !== null) return url;
+  throw new SidekeyError('input_invalid', 'The config file names no address of the pages.', {
+    hint: 'set "admin: { listen: 127.0.0.1:8378 }" in the config file, and start the proxy again',
+  });
 }
 
 function unknownPerson(name: string, all: readonly PersonRecord[]): SidekeyError {

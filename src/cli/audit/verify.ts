@@ -193,5 +193,5 @@ export function keptText({ keepMs, keepFiles, keepBytes, keepsByDefault }: Audit
     ...(keepBytes === null ? [] : [formatSize(keepBytes)]),
   ];
   if (limits.length === 0) return 'keeps all';
-  return `keeps ${limits.join(' or ')}${keepsByDefault ? ' by default (audit.keep)' : ''}`;
+  return `keeps ${limits.join(' or ')}${keepsByDefault ? ', the default of audit.keep' : ''}`;
 }

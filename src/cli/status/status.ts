@@ -14,7 +14,7 @@ import { openExistingCa } from '../ca.ts';
 import type { Context } from '../context.ts';
 import { countWaiting, waitingText } from '../proposal.ts';
 import { columns, type Display, wrapMessage } from '../display.ts';
-import { counted, isoTime, proxyUrl, relativeTime, sizeText } from '../format.ts';
+import { counted, isoTime, pagesUrl, proxyUrl, relativeTime, sizeText } from '../format.ts';
 import { askHealth, attempt, broken, type Finding, finding, type Need } from './finding.ts';
 import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
 import type { Config } from '../../config/config.ts';
@@ -184,7 +184,7 @@ function ownInstance(config: Config, now: () => number): Promise<string | null> 
 
 /** @param instance see `ownInstance` */
 async function lookAtProxy(
-  { file, proxy: { listen, authentication: agents }, store }: Config,
+  { file, proxy: { listen, authentication: agents }, store, admin }: Config,
   instance: string | null,
 ): Promise<Finding> {
   const health = await askHealth(listen);
@@ -200,9 +200,11 @@ async function lookAtProxy(
         ]);
       }
       const running = readRunning(runFileOf(store.path, listen.port));
-      if (running === null) return finding('proxy', `serving at ${url}`, facts);
+      const pages = pagesUrl(admin);
+      const serving = `serving at ${url}${pages === null ? '' : `, pages at ${pages}`}`;
+      if (running === null) return finding('proxy', serving, facts);
       const { pid, workers } = running;
-      const text = `serving at ${url}, pid ${pid} with ${counted(workers.length, 'worker')}`;
+      const text = `${serving}, pid ${pid} with ${counted(workers.length, 'worker')}`;
       return finding('proxy', text, { ...facts, pid, workers });
     }
     case 'unknown':

@@ -110,9 +110,10 @@ describe('status', () => {
   );
 
   test('reports a healthy running proxy', async () => {
-    const port = await freePort();
+    const [port, pages] = [await freePort(), await freePort()];
     const at = await home({
       proxy: { listen: `127.0.0.1:${port}` },
+      admin: { listen: `127.0.0.1:${pages}` },
       domains: { 'helpdesk.acme.test:8443': { grant: 'desk' } },
     });
     await at.grant('desk', { type: 'api_key', value: 'secret' });
@@ -123,13 +124,13 @@ describe('status', () => {
       new RegExp(
         [
           String.raw`^✓ config   config/sidekey\.yaml, valid`,
-          `✓ proxy    serving at http://127.0.0.1:${port}`,
+          `✓ proxy    serving at http://127.0.0.1:${port}, pages at http://127.0.0.1:${pages}`,
           String.raw`✓ store    data/sidekey\.db, 1 grant, 0 agents`,
           String.raw`✓ key      [0-9a-f]{16} \(data/master\.key\)`,
           String.raw`✓ CA       certs/ca\.crt, Sidekey CA [0-9a-f]{8}, ends in 10 y`,
           String.raw`✓ domains  1\. Unlisted hosts are refused \(proxy\.unmatched: deny\)\.`,
           '✓ grants   1 active',
-          String.raw`✓ audit    data/audit\.jsonl, \d+ bytes, last event \d+ s ago, keeps 400d or 2GiB by default \(audit\.keep\)\n$`,
+          String.raw`✓ audit    data/audit\.jsonl, \d+ bytes, last event \d+ s ago, keeps 400d or 2GiB, the default of audit\.keep\n$`,
         ].join('\n'),
       ),
     );
