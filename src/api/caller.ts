@@ -14,6 +14,8 @@ export interface Caller {
   readonly scopes: ReadonlySet<Scope>;
   /** The only user whose grants it may touch; null: all users. */
   readonly user: string | null;
+  /** The person who is signed in; null: the caller has a key. */
+  readonly person: string | null;
   /** Address and port of the client. */
   readonly address: string;
 }
@@ -32,7 +34,7 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
   const { store, now, quota } = parts;
   const sessions = createWebSessions(parts);
 
-  async function byKey(key: string): Promise<Omit<Caller, 'address'> | null> {
+  async function byKey(key: string): Promise<Omit<Caller, 'address' | 'person'> | null> {
     const record = await store.apiKeys.find(hashToken(key));
     if (record === null) return null;
     const { name, user, expiresAt, usedAt, person } = record;
@@ -52,13 +54,14 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
     const [key, ...more] = keysOf(headers);
     if (key !== undefined) {
       const found = more.length > 0 ? null : await byKey(key);
-      if (found !== null) return { ...found, address };
+      if (found !== null) return { ...found, person: null, address };
       throw refused(address);
     }
     const person = await sessions.personOf(headers, method);
     const role = person === null ? null : roleOf(person.role);
     if (person === null || role === null) throw refused(address);
-    return { name: person.name, role, scopes: scopesOf(role), user: userOf(person), address };
+    const { name } = person;
+    return { name, role, scopes: scopesOf(role), user: userOf(person), person: name, address };
   };
 
   /** Counts the failure. An address with many gets another answer; a valid key is accepted from it all the same. */

@@ -14,6 +14,8 @@ export interface Given<Query, Body> {
   readonly caller: Caller;
   /** `If-Match` of a change. */
   readonly ifMatch: string | undefined;
+  /** `Origin`: the page that sent the request. */
+  readonly origin: string | null;
   readonly signal: AbortSignal;
 }
 

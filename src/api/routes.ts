@@ -5,6 +5,7 @@ import { auditRoutes } from './routes/audit.ts';
 import { connectRoutes } from './routes/connect-sessions.ts';
 import { domainRoutes } from './routes/domains.ts';
 import { grantRoutes } from './routes/grants.ts';
+import { passkeyRoutes } from './routes/passkeys.ts';
 import { callerRoutes } from './routes/people.ts';
 import { proposalRoutes } from './routes/proposals.ts';
 import { systemRoutes } from './routes/system.ts';
@@ -25,4 +26,5 @@ export const routes: readonly AnyRoute[] = [
   ...auditRoutes,
   ...systemRoutes,
   ...callerRoutes,
+  ...passkeyRoutes,
 ];

@@ -1,10 +1,9 @@
 import { getRequestListener, type HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { z } from 'zod';
 import { refusalOf } from '../http/problem.ts';
-import { readBounded } from '../lib/body.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { bodyOf, checked, jsonOf } from './body.ts';
 import type { Caller } from './caller.ts';
 import { connectPages } from './connect/pages.ts';
 import { etagOf, preconditionOf } from './etag.ts';
@@ -27,8 +26,6 @@ export interface Service {
 type Authenticate = (headers: Headers, address: string, method: string) => Promise<Caller>;
 
 type Bindings = { Bindings: HttpBindings };
-
-const maxBodyBytes = 1_048_576;
 
 /** Header fields of each answer: it is not cached, framed, sniffed, or read by pages of other origins. */
 const guards: Readonly<Record<string, string>> = {
@@ -172,14 +169,6 @@ function createTurns(): <T>(name: string, work: () => Promise<T>) => Promise<T> 
   };
 }
 
-/** @throws SidekeyError `body_too_large` */
-async function bodyOf({ body }: Request): Promise<Buffer> {
-  if (body === null) return Buffer.alloc(0);
-  const read = await readBounded(body, maxBodyBytes);
-  if (read !== null) return read;
-  throw new SidekeyError('body_too_large', 'The body is larger than 1 MiB.', { hint: 'send less at once' });
-}
-
 /** @throws SidekeyError `input_invalid` */
 async function readRequest(
   row: AnyRoute,
@@ -194,6 +183,7 @@ async function readRequest(
     body: (row.body === undefined ? undefined : checked(row.body, jsonOf(bytes), 'body')) as never,
     caller,
     ifMatch: req.header('if-match'),
+    origin: req.header('origin') ?? null,
     signal: req.raw.signal,
   };
 }
@@ -202,27 +192,6 @@ function queryOf(queries: Readonly<Record<string, readonly string[]>>): Record<s
   return Object.fromEntries(
     Object.entries(queries).map(([name, values]) => [name, values.length === 1 ? values[0] : values]),
   );
-}
-
-function jsonOf(bytes: Buffer): unknown {
-  try {
-    return JSON.parse(bytes.toString('utf8')) as unknown;
-  } catch {
-    throw new SidekeyError('input_invalid', 'The body is not JSON.', {
-      hint: 'send a JSON object, and Content-Type: application/json',
-    });
-  }
-}
-
-/** Names the first member that is not valid; values are not repeated, since they may be secrets. */
-function checked(schema: z.ZodType, value: unknown, part: string): unknown {
-  const result = schema.safeParse(value, { reportInput: false });
-  if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const place = [part, ...(issue?.path ?? [])].join('.');
-  throw new SidekeyError('input_invalid', `${place}: ${issue?.message ?? 'is not valid'}.`, {
-    hint: 'GET /openapi.json describes the request',
-  });
 }
 
 /**

@@ -1,8 +1,16 @@
+import type { AuthenticationResponseJSON } from '@simplewebauthn/server';
 import type { Hono } from 'hono';
+import { z } from 'zod';
+import { SidekeyError } from '../lib/errors.ts';
 import { markup, type PageAnswer, renderPage } from '../lib/html.ts';
 import { asTyped } from '../lib/log.ts';
+import { bodyOf, checked, jsonOf } from './body.ts';
 import type { ServiceParts } from './parts.ts';
+import { createPasskeys } from './passkeys.ts';
 import { assertSameOrigin, createWebSessions, takeSignInLink } from './web-session.ts';
+
+/** `AuthenticationResponseJSON` of WebAuthn level 3. */
+const assertion = z.looseObject({ id: z.string(), response: z.looseObject({ clientDataJSON: z.string() }) });
 
 /**
  * Pages that sign people in and out. A link is used up by a `POST` alone, because programs that forward links open them.
@@ -12,6 +20,31 @@ import { assertSameOrigin, createWebSessions, takeSignInLink } from './web-sessi
 export function addSignIn(app: Pick<Hono, 'get' | 'post'>, parts: ServiceParts): void {
   const { audit } = parts;
   const sessions = createWebSessions(parts);
+  const passkeys = createPasskeys(parts);
+
+  app.post('/sign-in/passkey/options', async ({ req }) => {
+    const { headers } = req.raw;
+    assertSameOrigin(headers, 'POST');
+    return Response.json(await passkeys.requestOptions(headers.get('origin')));
+  });
+
+  app.post('/sign-in/passkey', async ({ req }) => {
+    const { headers } = req.raw;
+    assertSameOrigin(headers, 'POST');
+    const answer = checked(assertion, jsonOf(await bodyOf(req.raw)), 'body') as AuthenticationResponseJSON;
+    const person = await passkeys.personOf(headers.get('origin'), answer);
+    if (person === null) {
+      throw new SidekeyError('api_auth_required', 'This passkey signs nobody in here.', {
+        hint: 'use another one, or a link: sidekey person link NAME',
+      });
+    }
+    await sessions.end(headers);
+    await audit.append({ event: 'person.signed_in', by: person.name, reason: 'by a passkey' });
+    return new Response(null, {
+      status: 204,
+      headers: { 'set-cookie': await sessions.begin(person.name) },
+    });
+  });
 
   app.get('/sign-in/:link', () =>
     pageOf('asks', 200, 'Sign in to Sidekey', [

@@ -63,7 +63,8 @@ export function createWebSessions({ store, vault, now, url }: SessionParts): Web
         Buffer.from(vault.open(contextOf(id), record.sealed)).toString('utf8'),
       ) as Session;
       const person = await store.people.get(session.person);
-      if (person === null || person.disabledAt !== null) return null;
+      // The person of that name may be another one than signed in.
+      if (person === null || person.disabledAt !== null || session.createdAt < person.createdAt) return null;
       if (at - session.seenAt >= notedEveryMs) await keep(id, { ...session, seenAt: at });
       return person;
     },
@@ -108,7 +109,7 @@ function cookieOf(headers: Headers, name: string): string | null {
 }
 
 /** Returns the id of a record, which does not reveal the secret to a reader of the store. */
-function sessionId(kind: string, secret: string): string {
+export function sessionId(kind: string, secret: string): string {
   return hash('sha256', `${kind}/${secret}`);
 }
 
@@ -142,5 +143,6 @@ export async function takeSignInLink(
   const person = await store.people.get(
     Buffer.from(vault.open(contextOf(id), record.sealed)).toString('utf8'),
   );
-  return person?.disabledAt === null ? person : null;
+  const isOf = person !== null && person.disabledAt === null && record.expiresAt - linkMs >= person.createdAt;
+  return isOf ? person : null;
 }

@@ -3,9 +3,10 @@ import { ApiError, call, type Me, type View } from './api.ts';
 import { approvals } from './approvals.ts';
 import { audit } from './audit.ts';
 import { domains } from './domains.ts';
-import { failure, fill, h } from './dom.ts';
+import { action, failure, fill, h } from './dom.ts';
 import { grants } from './grants.ts';
 import { overview } from './overview.ts';
+import { passkeys, signInWithPasskey } from './passkeys.ts';
 import { people } from './people.ts';
 
 /** The pages of Sidekey: navigation, and the view that the fragment of the address names. */
@@ -13,8 +14,8 @@ import { people } from './people.ts';
 interface Entry {
   readonly name: string;
   readonly title: string;
-  /** Scope that the view needs. */
-  readonly scope: string;
+  /** Scope that the view needs; null: none. */
+  readonly scope: string | null;
   readonly view: View;
 }
 
@@ -26,6 +27,7 @@ const entries: readonly Entry[] = [
   { name: 'domains', title: 'Domains', scope: 'config:read', view: domains },
   { name: 'audit', title: 'Audit', scope: 'audit:read', view: audit },
   { name: 'people', title: 'People', scope: 'config:read', view: people },
+  { name: 'passkeys', title: 'Passkeys', scope: null, view: passkeys },
 ];
 
 let shown = new AbortController();
@@ -34,7 +36,7 @@ async function show(me: Me, main: HTMLElement, nav: HTMLElement): Promise<void> 
   shown.abort();
   shown = new AbortController();
   const { signal } = shown;
-  const allowed = entries.filter(({ scope }) => me.scopes.includes(scope));
+  const allowed = entries.filter(({ scope }) => scope === null || me.scopes.includes(scope));
   const wanted = location.hash.slice(1).split('/')[0];
   const entry = allowed.find(({ name }) => name === wanted) ?? allowed[0];
   if (entry === undefined) {
@@ -67,6 +69,7 @@ function signedOut(): HTMLElement {
     'main',
     { class: 'sign-in' },
     h('h1', {}, 'Sign in to Sidekey'),
+    'PublicKeyCredential' in globalThis && h('p', {}, action('Sign in with a passkey', signInWithPasskey)),
     h('p', {}, 'Open the link that the operator gives you. It works once. The operator prints it with:'),
     h('pre', {}, h('code', {}, 'sidekey person create NAME --role operator\nsidekey person link NAME')),
   );

@@ -47,6 +47,7 @@ export type MacPurpose =
   | 'approval-link'
   | 'connect-signature'
   | 'instance'
+  | 'passkey'
   | 'placeholder';
 
 const context = 'store/key-check';
@@ -143,6 +144,7 @@ export function createVault(master: KeyObject): Vault {
     'credential-fingerprint': macWith(derivedKey(master, 'credential-fingerprint')),
     'approval-link': macWith(derivedKey(master, 'approval-link')),
     'connect-signature': macWith(derivedKey(master, 'connect-signature')),
+    passkey: macWith(derivedKey(master, 'passkey')),
     instance: macWith(derivedKey(master, 'instance')),
     placeholder: macWith(derivedKey(master, 'placeholder')),
   };

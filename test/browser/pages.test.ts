@@ -16,7 +16,7 @@ const pictures = process.env['SIDEKEY_PICTURES'] ?? '';
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 /** A service with content, and a browser in which a person is signed in. */
-async function opened(role = 'operator') {
+async function opened(role = 'operator', host = '127.0.0.1') {
   const upstream = await startUpstream((_request, response) => void response.end('{}'));
   const service = await startService({
     domains: { [upstream.authority]: { grant: 'desk' }, 'example.org': 'tunnel' },
@@ -32,8 +32,8 @@ async function opened(role = 'operator') {
   });
   await call('POST /v2/people', { body: { name: 'alice', role } });
   const { path } = await makeSignInLink({ ...sidekey.proxy.state, now: Date.now }, 'alice');
-  const browser = await browserProgram(chromium ?? '', []);
-  spawn(browser.program, [url + path], { stdio: 'ignore' });
+  const browser = await browserProgram(chromium ?? '', ['localhost']);
+  spawn(browser.program, [url.replace('127.0.0.1', host) + path], { stdio: 'ignore' });
   const page = await browser.page();
   await page.shows('This link works once');
   await page.evaluate(`document.querySelector('button').click()`);
@@ -96,6 +96,39 @@ describe.skipIf(chromium === null)(`the pages of the operator, in a real browser
     await page.shows('Sign in to Sidekey');
     await examined(page, 'signed-out');
     expect(await page.address()).toBe(`${url}/`);
+  });
+
+  test('sign in with a passkey that was added', { timeout: 60_000 }, async () => {
+    const { page, sidekey } = await opened('user', 'localhost');
+    await page.authenticator();
+    await goTo(page, 'passkeys', 'You have no passkeys yet.');
+    const add = (label: string) =>
+      page.evaluate(`(() => {
+        const form = [...document.forms].find((it) => it.elements.label);
+        form.elements.label.value = '${label}';
+        form.requestSubmit();
+      })()`);
+    await add('laptop');
+    await page.shows('laptop');
+    await add('again');
+    await page.shows('This device has a passkey of yours already.');
+    await examined(page, 'passkeys');
+    await page.evaluate(click('Sign out'));
+    await page.shows('Sign in to Sidekey');
+    await page.evaluate(click('Sign in with a passkey'));
+    await page.shows('Sign out');
+    await goTo(page, 'passkeys', 'laptop');
+    expect((await sidekey.audit()).findLast(({ event }) => event === 'person.signed_in')).toMatchObject({
+      by: 'alice',
+      reason: 'by a passkey',
+    });
+    await page.evaluate(click('Remove'));
+    await page.evaluate(`document.querySelector('dialog[open] .danger').click()`);
+    await page.shows('You have no passkeys yet.');
+    await page.evaluate(click('Sign out'));
+    await page.shows('Sign in to Sidekey');
+    await page.evaluate(click('Sign in with a passkey'));
+    await page.shows('This passkey signs nobody in here.');
   });
 
   test('change the map after the difference was shown', { timeout: 60_000 }, async () => {

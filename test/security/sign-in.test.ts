@@ -135,6 +135,18 @@ describe('a session', () => {
     expect((await call('GET /v2/me', { key: null, headers })).status).toBe(401);
   });
 
+  it('and a link end with the person, though another one gets the name', async () => {
+    let at = Date.now();
+    const { call, signIn, link, own } = await withPerson('operator', () => at);
+    const cookie = cookieOf(await signIn());
+    const path = await link();
+    at += 1_000;
+    await call('DELETE /v2/people/alice');
+    await call('POST /v2/people', { body: { name: 'alice', role: 'operator' } });
+    expect((await call('GET /v2/me', { key: null, headers: { cookie } })).status).toBe(401);
+    expect((await call(`POST ${path}`, { key: null, headers: own })).status).toBe(410);
+  });
+
   it('of the role user shows the grants of that user only', async () => {
     const { call, signIn, sidekey } = await withPerson('user');
     for (const user of ['alice', 'bob']) await sidekey.grant(['api.example.com'], { user, name: 'desk' });

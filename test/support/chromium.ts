@@ -52,6 +52,8 @@ export interface BrowserPage {
   readonly resized: (width: number, height: number) => Promise<void>;
   /** PNG. */
   readonly screenshot: () => Promise<Buffer>;
+  /** Adds a platform authenticator that verifies its person at once. */
+  readonly authenticator: () => Promise<void>;
   /** Resolves with the next window that the page opens. */
   readonly popup: () => Promise<BrowserPage>;
   /** Messages of the page on the console, and refused loads. */
@@ -216,6 +218,18 @@ async function openPage(address: string): Promise<BrowserPage> {
       async screenshot() {
         const { data } = await inPage('Page.captureScreenshot', { format: 'png' });
         return Buffer.from(String(data), 'base64');
+      },
+      async authenticator() {
+        await inPage('WebAuthn.enable');
+        const options = {
+          protocol: 'ctap2',
+          transport: 'internal',
+          hasResidentKey: true,
+          hasUserVerification: true,
+          isUserVerified: true,
+          automaticPresenceSimulation: true,
+        };
+        await inPage('WebAuthn.addVirtualAuthenticator', { options });
       },
       popup: () =>
         new Promise((resolve, reject) => {

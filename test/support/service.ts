@@ -24,6 +24,8 @@ interface CallOptions {
   readonly headers?: Readonly<Record<string, string>>;
   /** Null: no key. */
   readonly key?: string | null;
+  /** Another base address of the service. */
+  readonly base?: string;
 }
 
 interface Answer {
@@ -75,9 +77,9 @@ export async function startService(options: SidekeyOptions = {}): Promise<TestSe
     sidekey,
     url,
     key,
-    async call(request, { body, headers = {}, key: other = operator } = {}) {
+    async call(request, { body, headers = {}, key: other = operator, base = url } = {}) {
       const [method = '', path = ''] = request.split(' ');
-      const response = await fetch(url + path, {
+      const response = await fetch(base + path, {
         method,
         redirect: 'manual',
         headers: {
@@ -90,7 +92,7 @@ export async function startService(options: SidekeyOptions = {}): Promise<TestSe
       const text = await response.text();
       const json: unknown =
         text !== '' && /json/.test(response.headers.get('content-type') ?? '') ? JSON.parse(text) : text;
-      const route = routeOf(method, new URL(path, url).pathname);
+      const route = routeOf(method, new URL(path, base).pathname);
       if (route !== undefined && response.ok) {
         answered.add(route.id);
         expect(response.status, request).toBe(route.status ?? 200);

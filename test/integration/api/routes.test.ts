@@ -208,6 +208,10 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
       'revokeApproval',
       'createConnectSession',
       'getConnectSession',
+      'listPasskeys',
+      'createPasskeyOptions',
+      'addPasskey',
+      'removePasskey',
     ];
     expect(routes.map(({ id }) => id).filter((id) => !answered.has(id) && !elsewhere.includes(id))).toEqual(
       [],

@@ -1,0 +1,41 @@
+import type { z } from 'zod';
+import { readBounded } from '../lib/body.ts';
+import { SidekeyError } from '../lib/errors.ts';
+
+/** Bodies of requests. */
+
+const maxBodyBytes = 1_048_576;
+
+/** Reads a whole body. @throws SidekeyError `body_too_large` */
+export async function bodyOf({ body }: Request): Promise<Buffer> {
+  if (body === null) return Buffer.alloc(0);
+  const read = await readBounded(body, maxBodyBytes);
+  if (read !== null) return read;
+  throw new SidekeyError('body_too_large', 'The body is larger than 1 MiB.', { hint: 'send less at once' });
+}
+
+/** Parses a body. @throws SidekeyError `input_invalid` */
+export function jsonOf(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString('utf8')) as unknown;
+  } catch {
+    throw new SidekeyError('input_invalid', 'The body is not JSON.', {
+      hint: 'send a JSON object, and Content-Type: application/json',
+    });
+  }
+}
+
+/**
+ * Validates a part of a request. Values are not repeated, since they may be secrets.
+ *
+ * @throws SidekeyError `input_invalid` that names the first member that is not valid
+ */
+export function checked(schema: z.ZodType, value: unknown, part: string): unknown {
+  const result = schema.safeParse(value, { reportInput: false });
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const place = [part, ...(issue?.path ?? [])].join('.');
+  throw new SidekeyError('input_invalid', `${place}: ${issue?.message ?? 'is not valid'}.`, {
+    hint: 'GET /openapi.json describes the request',
+  });
+}

@@ -1,0 +1,72 @@
+import { all, ApiError, call, path } from './api.ts';
+import { field, fill, form, h, table, time } from './dom.ts';
+import { confirmed } from './grants.ts';
+
+/** Passkeys (WebAuthn level 3): sign-in, and the list of the signed-in person. */
+
+interface Passkey {
+  readonly id: string;
+  readonly label: string;
+  readonly created_at: string;
+  readonly used_at: string | null;
+}
+
+/** Asks the authenticator. @throws ApiError if the person or the browser declined */
+async function asked(ceremony: () => Promise<Credential | null>): Promise<unknown> {
+  try {
+    const credential = await ceremony();
+    if (credential !== null) return (credential as PublicKeyCredential).toJSON();
+  } catch (error) {
+    if ((error as Error).name === 'InvalidStateError') {
+      throw new ApiError(0, { detail: 'This device has a passkey of yours already.' });
+    }
+  }
+  throw new ApiError(0, { detail: 'No passkey was chosen.', hint: 'try again, or use another device' });
+}
+
+/** Signs a person in, and loads the page again. */
+export async function signInWithPasskey(): Promise<void> {
+  const options = await call<PublicKeyCredentialRequestOptionsJSON>('POST /sign-in/passkey/options');
+  const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(options);
+  await call('POST /sign-in/passkey', await asked(() => navigator.credentials.get({ publicKey })));
+  location.reload();
+}
+
+async function add(label: string): Promise<void> {
+  const options = await call<PublicKeyCredentialCreationOptionsJSON>('POST /v2/me/passkeys/options');
+  const publicKey = PublicKeyCredential.parseCreationOptionsFromJSON(options);
+  const response = await asked(() => navigator.credentials.create({ publicKey }));
+  await call('POST /v2/me/passkeys', { label, response });
+}
+
+/** The passkeys of the signed-in person. */
+export async function passkeys(main: HTMLElement): Promise<void> {
+  const own = await all<Passkey>('/v2/me/passkeys');
+  const again = () => passkeys(main);
+  fill(
+    main,
+    h('p', {}, 'A passkey signs you in without a link. Your device asks for a PIN, a finger or your face.'),
+    table(
+      'Your passkeys',
+      ['Name', 'Added', 'Last use', 'Actions'],
+      own.map(({ id, label, created_at, used_at }) => [
+        label,
+        time(created_at),
+        time(used_at),
+        confirmed('Remove', `Remove the passkey ${label}? It signs you in no longer.`, async () => {
+          await call(path`DELETE /v2/me/passkeys/${id}`);
+          await again();
+        }),
+      ]),
+      'You have no passkeys yet.',
+    ),
+    form(
+      'Add a passkey',
+      [field('Name', 'label', { required: true, maxlength: 60, placeholder: 'laptop' })],
+      async ({ label = '' }) => {
+        await add(label);
+        await again();
+      },
+    ),
+  );
+}

@@ -1,0 +1,149 @@
+import { describe, expect, it } from 'vitest';
+import { makeSignInLink } from '../../src/api/web-session.ts';
+import { createAuthenticator, type Facts } from '../support/authenticator.ts';
+import { startService, type TestService } from '../support/service.ts';
+
+type Answer = Awaited<ReturnType<TestService['call']>>;
+
+const cookieOf = ({ headers }: Answer) => (headers.get('set-cookie') ?? '').split(';')[0] ?? '';
+
+/** A service at `localhost` with people who are signed in, and an authenticator of alice. */
+async function withPeople(now = Date.now) {
+  const service = await startService({ now });
+  const page = service.url.replace('127.0.0.1', 'localhost');
+  const ask = (
+    request: string,
+    body?: unknown,
+    headers: Readonly<Record<string, string>> = {},
+    base = page,
+  ) =>
+    service.call(request, {
+      key: null,
+      base,
+      ...(body === undefined ? {} : { body }),
+      headers: { origin: base, 'sec-fetch-site': 'same-origin', ...headers },
+    });
+  const signedIn = async (name: string) => {
+    await service.call('POST /v2/people', { body: { name, role: 'operator' } });
+    const { path } = await makeSignInLink({ ...service.sidekey.proxy.state, now }, name);
+    return { cookie: cookieOf(await ask(`POST ${path}`)) };
+  };
+  const alice = await signedIn('alice');
+  const authenticator = createAuthenticator(page);
+  const challenge = async (request: string, headers = {}) =>
+    (await ask(request, undefined, headers)).body.challenge as string;
+  const creation = (who = alice) => challenge('POST /v2/me/passkeys/options', who);
+  const request = () => challenge('POST /sign-in/passkey/options');
+  const add = async (facts: Facts = {}, of = creation()) =>
+    ask('POST /v2/me/passkeys', { label: 'laptop', response: authenticator.create(await of, facts) }, alice);
+  const signIn = async (facts: Facts = {}, of = request()) =>
+    ask('POST /sign-in/passkey', authenticator.get(await of, facts));
+  return { ...service, page, ask, signedIn, alice, authenticator, creation, request, add, signIn };
+}
+
+describe('a passkey', () => {
+  it('signs its person in with a new session, and is in the audit log', async () => {
+    const { add, signIn, ask, alice, sidekey } = await withPeople();
+    const added = await add();
+    expect(added.status).toBe(201);
+    const session = await signIn();
+    expect(session.status).toBe(204);
+    expect(session.headers.get('set-cookie')).toMatch(/; HttpOnly; SameSite=Strict$/);
+    const cookie = cookieOf(session);
+    expect(cookie).not.toBe(alice.cookie);
+    expect((await ask('GET /v2/me', undefined, { cookie })).body.name).toBe('alice');
+    const [listed] = (await ask('GET /v2/me/passkeys', undefined, { cookie })).body.data;
+    expect(listed).toMatchObject({ label: 'laptop', used_at: expect.stringMatching(/Z$/) });
+    expect((await ask(`DELETE /v2/me/passkeys/${listed.id}`, undefined, { cookie })).status).toBe(204);
+    expect((await signIn()).status).toBe(401);
+    expect((await sidekey.audit()).map(({ event, by, reason }) => `${event} ${by}: ${reason}`)).toEqual(
+      expect.arrayContaining([
+        'person.changed alice: alice, passkey added: laptop',
+        'person.signed_in alice: by a passkey',
+        'person.changed alice: alice, passkey removed: laptop',
+      ]),
+    );
+  });
+
+  it('of a page with another origin or another host is neither added nor accepted', async () => {
+    const { add, signIn, page } = await withPeople();
+    const elsewhere: readonly Facts[] = [
+      { origin: 'https://evil.example' },
+      { rpId: 'evil.example' },
+      { origin: page.replace('http:', 'https:') },
+    ];
+    for (const facts of elsewhere) expect((await add(facts)).body.code).toBe('input_invalid');
+    expect((await add()).status).toBe(201);
+    for (const facts of elsewhere) expect((await signIn(facts)).status).toBe(401);
+    expect((await signIn()).status).toBe(204);
+  });
+
+  it('without a PIN, a finger or a face is neither added nor accepted', async () => {
+    const { add, signIn } = await withPeople();
+    expect((await add({ isVerified: false })).body.code).toBe('input_invalid');
+    expect((await add()).status).toBe(201);
+    expect((await signIn({ isVerified: false })).status).toBe(401);
+  });
+
+  it('with a challenge that was used, is too old, forged or of another person is refused', async () => {
+    let at = Date.now();
+    const { add, signIn, creation, request, signedIn } = await withPeople(() => at);
+    const bob = await signedIn('bob');
+    expect((await add({}, creation(bob))).body.code).toBe('input_invalid');
+    expect((await add({}, request())).body.code).toBe('input_invalid');
+    const first = await creation();
+    expect((await add({}, Promise.resolve(first))).status).toBe(201);
+    expect((await add({}, Promise.resolve(first))).body.code).toBe('input_invalid');
+
+    const used = await request();
+    expect((await signIn({}, Promise.resolve(used))).status).toBe(204);
+    expect((await signIn({}, Promise.resolve(used))).status).toBe(401);
+    expect((await signIn({}, creation())).status).toBe(401);
+    const forged = Buffer.from(await request(), 'base64url');
+    forged[20] = (forged[20] ?? 0) ^ 1;
+    expect((await signIn({}, Promise.resolve(forged.toString('base64url')))).status).toBe(401);
+    const late = await request();
+    at += 300_000;
+    expect((await signIn({}, Promise.resolve(late))).status).toBe(401);
+    expect((await signIn()).status).toBe(204);
+  });
+
+  it('that was copied, by its counter, is refused', async () => {
+    const { add, signIn } = await withPeople();
+    await add({ counter: 5 });
+    expect((await signIn({ counter: 9 })).status).toBe(204);
+    expect((await signIn({ counter: 9 })).status).toBe(401);
+    expect((await signIn({ counter: 10 })).status).toBe(204);
+  });
+
+  it('of a person who is disabled or removed signs nobody in', async () => {
+    const { add, signIn, call } = await withPeople();
+    await add();
+    await call('PATCH /v2/people/alice', { body: { disabled: true } });
+    expect((await signIn()).status).toBe(401);
+    await call('PATCH /v2/people/alice', { body: { disabled: false } });
+    expect((await signIn()).status).toBe(204);
+    await call('DELETE /v2/people/alice');
+    await call('POST /v2/people', { body: { name: 'alice', role: 'operator' } });
+    expect((await signIn()).status).toBe(401);
+  });
+
+  it('is not used by a page of another origin, or by a key', async () => {
+    const { add, authenticator, request, ask, call } = await withPeople();
+    await add();
+    const answer = authenticator.get(await request());
+    const crossing = { origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' };
+    expect((await ask('POST /sign-in/passkey', answer, crossing)).body.code).toBe('authority_mismatch');
+    expect((await ask('POST /sign-in/passkey/options', undefined, crossing)).body.code).toBe(
+      'authority_mismatch',
+    );
+    expect((await call('GET /v2/me/passkeys')).body.code).toBe('scope_missing');
+  });
+
+  it('needs a page with a name', async () => {
+    const { ask, url, page } = await withPeople();
+    const { status, body } = await ask('POST /sign-in/passkey/options', undefined, {}, url);
+    expect(status).toBe(400);
+    expect(body.hint).toContain(page);
+  });
+});
