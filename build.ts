@@ -1,6 +1,7 @@
+import { execFile } from 'node:child_process';
 import { copyFile, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { parseArgs, promisify } from 'node:util';
 import { rolldown, type OutputChunk } from 'rolldown';
 
 /**
@@ -58,6 +59,25 @@ await copyFile('src/sidekey.js', join(out, 'sidekey.js'));
   // For applications that bundle it; the running proxy serves it at /connect.js.
   await using script = await rolldown({ input: 'src/sdk/connect/connect.ts', platform: 'browser' });
   await script.write({ file: join(out, 'connect.js'), minify: true });
+}
+{
+  // `sidekey/client`, for programs: its own modules alone, and their types.
+  await using client = await rolldown({
+    input: 'src/sdk/client/client.ts',
+    platform: 'neutral',
+    external: /^node:/,
+  });
+  await client.write({ dir: join(out, 'sdk', 'client'), chunkFileNames: '[name].js' });
+  const emitted = [
+    '--declaration',
+    '--emitDeclarationOnly',
+    '--noEmit',
+    'false',
+    '--outDir',
+    join(out, 'sdk'),
+  ];
+  const compiler = 'node_modules/typescript/bin/tsc';
+  await promisify(execFile)(process.execPath, [compiler, '--project', 'src/sdk/tsconfig.json', ...emitted]);
 }
 
 /** The licences of libraries, which want to go where the code goes. */

@@ -1,9 +1,12 @@
+import { join } from 'node:path';
 import { configDefaults, defineConfig } from 'vitest/config';
 import { posixOnly } from './test/windows/posix-only.ts';
 
 const isWindows = process.platform === 'win32';
 
 export default defineConfig({
+  // The package itself, as the examples import it.
+  resolve: { alias: { 'sidekey/client': join(import.meta.dirname, 'src/sdk/client/client.ts') } },
   test: {
     pool: 'forks',
     // Files share a worker and its modules: to load them anew for each file costs a quarter of the time.

@@ -1,9 +1,12 @@
+import { getRequestListener } from '@hono/node-server';
 import { spawn } from 'node:child_process';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { createPopupApp } from '../../examples/sdk/popup/app.ts';
+import { createClient } from '../../src/sdk/client/client.ts';
 import { startConnecting } from '../support/connect-session.ts';
 import { type BrowserPage, browserProgram, findChromium, findProgram } from '../support/chromium.ts';
 import { type FirefoxPage, openFirefox } from '../support/firefox.ts';
@@ -87,6 +90,19 @@ async function inBrowser(open: Open, body: object = {}) {
   return { at, origin, page, session, connect, reported };
 }
 
+/** The example of an application with a popup. */
+async function startPopupApp(): Promise<{ readonly origin: string }> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void server.close());
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const at = await startConnecting({ returnUrls: [`${origin}/`] });
+  const client = createClient({ baseUrl: at.url, apiKey: await at.key() });
+  const listener = getRequestListener(createPopupApp(client, at.url), { overrideGlobalObjects: false });
+  server.on('request', (request, response) => void listener(request, response));
+  return { origin };
+}
+
 /** Leaves out the picture that browsers load by themselves, and that the policy of the pages refuses. */
 function complaintsOf({ complaints }: Page): readonly string[] {
   return complaints.filter((each) => !each.includes('favicon'));
@@ -130,6 +146,16 @@ describe.each(browsers)('a connect session in %s%s', { timeout: 30_000 }, (_name
     expect(body).toMatchObject({ status: 'connected', grant_id: success.grantId });
     expect(complaintsOf(popup)).toEqual([]);
     expect(complaintsOf(page)).toEqual([]);
+  });
+
+  test('in the popup of the example connects the account', async () => {
+    const app = await startPopupApp();
+    const page = await open!(`${app.origin}/`);
+    await page.shows('Not connected yet.');
+    const opened = page.popup();
+    await page.evaluate(`document.querySelector('#connect').click()`);
+    await consentIn(await opened);
+    await page.shows('Acme is connected.');
   });
 
   test('in a popup reports that the person declines', async () => {

@@ -43,6 +43,11 @@ for version in 20 22 24 26; do
   sidekey demo --once >"$work/log" 2>&1 || fail "demo with Node.js $version: $(tail -n 5 "$work/log")"
   grep -q 'chain of .* intact' "$work/log" || fail "demo with Node.js $version: $(tail -n 5 "$work/log")"
 
+  # The client of the API, as a program imports it.
+  said=$(cd "$prefix/lib/node_modules/sidekey" && "$bin/node" --input-type=module -e \
+    'import { createClient } from "sidekey/client"; await createClient({ apiKey: "k", baseUrl: "http://127.0.0.1:9" }).getMe().catch(({ code }) => console.log(code));') || fail "the client with Node.js $version"
+  [ "$said" = unreachable ] || fail "the client with Node.js $version: $said"
+
   # A signal to the command is one to the program.
   printf 'version: 1\nproxy: { listen: 127.0.0.1:0 }\n' >"$work/$version/sidekey.yaml"
   (PATH=$prefix/bin:$bin:$PATH exec sidekey start --config "$work/$version/sidekey.yaml") >"$work/log" 2>&1 &
@@ -54,6 +59,20 @@ for version in 20 22 24 26; do
   [ "$code" = 0 ] || fail "start with Node.js $version ends with $code after SIGTERM: $(tail -n 5 "$work/log")"
   echo "Node.js $("$bin/node" --version): installed without a warning; --version, run, demo and start work"
 done
+
+# The types of the client, as a program compiles them.
+cat >"$work/program.mts" <<'PROGRAM'
+import { createClient } from 'sidekey/client';
+import { connect } from 'sidekey/connect';
+const lease = await createClient().createLease({ agent: 'ci', grants: ['github'], purpose: 'nightly report' });
+export const token: string = lease.token;
+// @ts-expect-error a member that is not there
+await createClient().createLease({ agen: 'ci' });
+export { connect };
+PROGRAM
+mkdir -p "$work/node_modules" && ln -s "$work/26/prefix/lib/node_modules/sidekey" "$work/node_modules/sidekey"
+"$work/clone/node_modules/.bin/tsc" --noEmit --strict --module nodenext --target es2024 --lib es2024,dom --types '' "$work/program.mts" || fail 'the types of the client'
+echo 'sidekey/client and sidekey/connect: types are right'
 
 # As on a platform for which there is no binary package.
 old=$work/20

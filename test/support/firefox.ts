@@ -100,24 +100,29 @@ export async function openFirefox(
         return JSON.parse((result as { value?: string }).value ?? 'null') as unknown;
       },
       async shows(text) {
+        const expression = `new Promise((resolve) => {
+          const look = () => {
+            const shown = document.body?.innerText ?? '';
+            if (shown.includes(${JSON.stringify(text)})) resolve(shown);
+          };
+          new MutationObserver(look).observe(document, { subtree: true, childList: true, characterData: true });
+          look();
+        })`;
         for (;;) {
-          const changed = new Promise<void>((loaded) => {
+          const asked = { expression, target: { context }, awaitPromise: true };
+          // The promise of a page that is left has no end.
+          const loaded = new Promise<Result>((done) => {
             const listen = ({ method, params }: Event) => {
               if (method !== 'browsingContext.load' || params['context'] !== context) return;
               listeners.delete(listen);
-              loaded();
+              done({});
             };
             listeners.add(listen);
           });
-          const asked = {
-            expression: `document.body?.innerText ?? ''`,
-            target: { context },
-            awaitPromise: false,
-          };
-          const { result } = await send('script.evaluate', asked).catch((): Result => ({}));
-          const shown = (result as { value?: string } | undefined)?.value ?? '';
-          if (shown.includes(text)) return shown;
-          await changed;
+          const looked = send('script.evaluate', asked).catch((): Result => ({}));
+          const { result } = await Promise.race([looked, loaded]);
+          const shown = (result as { value?: string } | undefined)?.value;
+          if (shown !== undefined) return shown;
         }
       },
       address: async () => String(await page.evaluate('location.href')),

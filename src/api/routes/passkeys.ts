@@ -24,7 +24,7 @@ const response = z.looseObject({
 });
 
 const own = {
-  tag: 'People',
+  tag: 'Passkeys',
   path: '/v2/me/passkeys',
   scope: null,
   owner: ({ caller }: { readonly caller: Caller }) => caller.user,

@@ -79,7 +79,7 @@ export const proposalRoutes: readonly AnyRoute[] = [
     summary: 'Accept a proposal: a domain once or for the lease; a grant or scopes, to be connected.',
     scope: 'approvals:write',
     body: z.strictObject({
-      reach: z.enum(['once', 'lease']).optional().describe('Of a domain; default: once.'),
+      reach: z.enum(['once', 'lease']).optional().describe('For a domain; default: once.'),
     }),
     result: proposalWithEffect,
     commands: ['proposal accept'],

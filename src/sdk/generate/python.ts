@@ -1,0 +1,155 @@
+import { type Api, membersOf, nameOf, type Operation, type Schema } from './document.ts';
+
+/** The generated part of the Python SDK. */
+
+const scalars: Readonly<Record<string, string>> = {
+  string: 'str',
+  number: 'float',
+  integer: 'int',
+  boolean: 'bool',
+  null: 'None',
+};
+
+/** Classes of the schemas that have no name of their own, by their name. */
+type Classes = Map<string, string>;
+
+/** @param name the name of the class, if the schema needs one */
+function typeOf(schema: Schema, name: string, classes: Classes): string {
+  const { $ref, enum: values, anyOf, oneOf = anyOf, type, items } = schema;
+  if ($ref !== undefined) return nameOf($ref);
+  if ('const' in schema) return literal([schema.const]);
+  if (values !== undefined) return literal(values);
+  if (oneOf !== undefined)
+    return union(oneOf.map((each, index) => typeOf(each, `${name}${index + 1}`, classes)));
+  if (Array.isArray(type))
+    return union(type.map((each: string) => typeOf({ ...schema, type: each }, name, classes)));
+  if (type === 'array') return `list[${typeOf(items ?? {}, `${name}Item`, classes)}]`;
+  if (type === 'object') return objectType(schema, name, classes);
+  return scalars[String(type)] ?? 'Any';
+}
+
+function objectType(schema: Schema, name: string, classes: Classes): string {
+  const { properties = {}, required = [], additionalProperties: more = true, description } = schema;
+  const entries = Object.entries(properties);
+  if (entries.length === 0)
+    return `dict[str, ${typeof more === 'object' ? typeOf(more, `${name}Value`, classes) : 'Any'}]`;
+  // Reserves the place before those of the members, which are resolved late.
+  classes.set(name, '');
+  const lines = entries.map(([member, each]) => {
+    const type = typeOf(each, name + pascal(member), classes);
+    return `    ${member}: ${required.includes(member) ? type : `NotRequired[${type}]`}\n`;
+  });
+  const doc = description === undefined ? '' : `    """${description}"""\n\n`;
+  classes.set(name, `class ${name}(TypedDict):\n${doc}${lines.join('')}`);
+  return name;
+}
+
+function literal(values: readonly unknown[]): string {
+  const texts = values.map((each) =>
+    each === true ? 'True' : each === false ? 'False' : each === null ? 'None' : JSON.stringify(each),
+  );
+  return `Literal[${texts.join(', ')}]`;
+}
+
+function union(types: readonly string[]): string {
+  return [...new Set(types)].join(' | ');
+}
+
+function pascal(text: string): string {
+  return text.replace(/(?:^|_)(\w)/g, (_all, letter: string) => letter.toUpperCase());
+}
+
+function snake(text: string): string {
+  return text.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/** Returns the method of an operation, for the client that waits and for the asynchronous one. */
+function methodsOf(
+  operation: Operation,
+  classes: Classes,
+): { readonly sync: string; readonly async: string } {
+  const { id, method, path, summary, inPath, inQuery, body, result, kind } = operation;
+  const all = [...inPath, ...inQuery, ...(body === undefined ? [] : membersOf(body))];
+  const parameters = all
+    .toSorted((a, b) => Number(b.required) - Number(a.required))
+    .map(({ name, schema, required }) => {
+      const type = typeOf(schema, pascal(id) + pascal(name), classes);
+      return `${name}: ${type}${required ? '' : ' = UNSET'}`;
+    });
+  const signature = ['self', ...(parameters.length === 0 ? [] : ['*', ...parameters])].join(', ');
+  const type = result === undefined ? 'None' : typeOf(result, `${pascal(id)}Result`, classes);
+  const given = all.map(({ name }) => `"${name}": ${name}`).join(', ');
+  const call = `("${id}", {${given}})`;
+  const doc = `        """${summary} \`\`${method} ${path}\`\`"""\n`;
+  const head = `def ${snake(id)}(${signature})`;
+  if (kind !== 'one') {
+    const verb = kind === 'list' ? '_pages' : '_stream';
+    return {
+      sync: `    ${head} -> Iterator[${type}]:\n${doc}        return self.${verb}${call}\n`,
+      async: `    ${head} -> AsyncIterator[${type}]:\n${doc}        return self.${verb}${call}\n`,
+    };
+  }
+  return {
+    sync: `    ${head} -> ${type}:\n${doc}        return self._call${call}\n`,
+    async: `    async ${head} -> ${type}:\n${doc}        return await self._call${call}\n`,
+  };
+}
+
+export function renderPython({ schemas, operations }: Api): string {
+  const classes: Classes = new Map();
+  const aliases: string[] = [];
+  for (const [name, schema] of Object.entries(schemas)) {
+    const type = typeOf(schema, name, classes);
+    if (type !== name) aliases.push(`${name} = ${type}\n`);
+  }
+  const methods = operations.map((each) => methodsOf(each, classes));
+  const rows = operations.map(({ id, method, path, inQuery }) => {
+    const query = inQuery.map(({ name }) => `"${name}"`).join(', ');
+    return `    "${id}": ("${method}", "${path}", [${query}]),\n`;
+  });
+  return `# Made by "npm run sdk" from the OpenAPI document.
+# ruff: noqa: E501
+# mypy: disable-error-code="no-any-return"
+from __future__ import annotations
+
+from typing import Any, AsyncIterator, Iterator, Literal, NotRequired, TypedDict
+
+#: Value of a parameter that is not sent.
+UNSET: Any = object()
+
+
+${[...classes.values()].join('\n\n')}${aliases.length === 0 ? '' : `\n\n${aliases.join('')}`}
+
+#: Method, path and query of each operation.
+OPERATIONS: dict[str, tuple[str, str, list[str]]] = {
+${rows.join('')}}
+
+
+class Operations:
+    """Methods of the client, one for each operation of the API."""
+
+    def _call(self, operation: str, given: dict[str, Any]) -> Any:
+        raise NotImplementedError
+
+    def _pages(self, operation: str, given: dict[str, Any]) -> Iterator[Any]:
+        raise NotImplementedError
+
+    def _stream(self, operation: str, given: dict[str, Any]) -> Iterator[Any]:
+        raise NotImplementedError
+
+${methods.map(({ sync }) => sync).join('\n')}
+
+class AsyncOperations:
+    """Methods of the asynchronous client, one for each operation of the API."""
+
+    async def _call(self, operation: str, given: dict[str, Any]) -> Any:
+        raise NotImplementedError
+
+    def _pages(self, operation: str, given: dict[str, Any]) -> AsyncIterator[Any]:
+        raise NotImplementedError
+
+    def _stream(self, operation: str, given: dict[str, Any]) -> AsyncIterator[Any]:
+        raise NotImplementedError
+
+${methods.map((each) => each.async).join('\n')}`;
+}

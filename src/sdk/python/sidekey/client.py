@@ -1,0 +1,319 @@
+"""The clients: one that waits, and one for asyncio. Both have the same methods."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import sys
+import threading
+import time
+import webbrowser
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any, AsyncIterator, Callable, Iterator, Mapping, NamedTuple
+
+import httpx
+
+from .operations import UNSET, AsyncOperations, Operations
+from .transport import (
+    ApiRequest,
+    SidekeyError,
+    connection_of,
+    failure_of,
+    request_of,
+    unreachable,
+    wait_before_retry,
+)
+
+LOOK_EVERY = 1.0
+
+
+class Connected(NamedTuple):
+    grant_id: str
+    provider: str
+    user: str
+
+
+def _envelope(method: str, url: str, options: Mapping[str, Any]) -> ApiRequest:
+    body = options["body"]
+    given = {
+        "method": method,
+        "url": url,
+        "grant": options["grant_id"] or UNSET,
+        "user": options["user"] or UNSET,
+        "agent": options["agent"] or UNSET,
+        "reason": options["reason"] or UNSET,
+        "headers": [f"{name}: {value}" for name, value in (options["headers"] or {}).items()],
+        "body": UNSET if body is None else body if isinstance(body, str) else json.dumps(body),
+    }
+    return request_of("sendRequest", given, is_repeatable=method in ("GET", "HEAD"))
+
+
+def _opened(method: str, url: str, envelope: Mapping[str, Any]) -> httpx.Response:
+    encoded = envelope.get("body_base64")
+    dropped = ("content-length", "transfer-encoding")
+    fields = [
+        (name, each)
+        for name, value in envelope["headers"].items()
+        if name not in dropped
+        for each in (value if isinstance(value, list) else [value])
+    ]
+    return httpx.Response(
+        envelope["status"],
+        headers=fields,
+        content=envelope.get("body", "").encode() if encoded is None else base64.b64decode(encoded),
+        request=httpx.Request(method, url),
+    )
+
+
+def _environment(found: Mapping[str, Any], base: Mapping[str, str] | None) -> dict[str, str]:
+    kept = {name: value for name, value in (os.environ if base is None else base).items() if name not in found["remove"]}
+    return {**kept, **found["set"]}
+
+
+def _outcome(session: Mapping[str, Any]) -> Connected | None:
+    """Returns None while the session waits for the person."""
+    if session["status"] == "connected":
+        return Connected(session["grant_id"], session["provider"], session["user"])
+    error = session.get("error")
+    if error is not None:
+        raise SidekeyError(error["detail"], code=error["code"], hint="connect again")
+    if session["status"] == "pending":
+        return None
+    hint = "connect again, and open the address within 15 minutes"
+    raise SidekeyError("Nobody connected an account in time.", code="session_expired", hint=hint)
+
+
+def _show(url: str) -> None:
+    """Prints an address, and opens a browser if there is one.
+
+    Other users of the machine can read the arguments of a program, so the browser gets an address that leads to the
+    real one, once.
+    """
+    print(f"To connect the account, open this address. It works once:\n{url}", file=sys.stderr)
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return
+
+    class Lead(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(303)
+            self.send_header("location", url)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Lead)
+
+    def serve() -> None:
+        with server:
+            server.handle_request()
+
+    threading.Thread(target=serve, daemon=True).start()
+    webbrowser.open(f"http://127.0.0.1:{server.server_port}/")
+
+
+class Sidekey(Operations):
+    """Client of the API. Defaults: ``SIDEKEY_API_URL`` or http://127.0.0.1:8378, and ``SIDEKEY_API_KEY``."""
+
+    def __init__(
+        self, base_url: str | None = None, api_key: str | None = None, *, allow_plain_http: bool = False
+    ) -> None:
+        self._http = httpx.Client(**connection_of(base_url, api_key, allow_plain_http))
+
+    def __enter__(self) -> Sidekey:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        grant_id: str | None = None,
+        reason: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        user: str | None = None,
+        agent: str | None = None,
+    ) -> httpx.Response:
+        """Sends a request with the credential of a grant, through the checks of the proxy."""
+        options = {
+            "grant_id": grant_id, "reason": reason, "headers": headers, "body": body, "user": user, "agent": agent,
+        }  # fmt: skip
+        return _opened(method, url, self._send(_envelope(method, url, options)))
+
+    def connect(
+        self,
+        provider: str,
+        user: str,
+        *,
+        scopes: list[str] = UNSET,
+        name: str = UNSET,
+        on_url: Callable[[str], None] = _show,
+    ) -> Connected:
+        """Lets a person connect an account in a browser, and waits until it is done."""
+        begun = self.create_connect_session(provider=provider, user=user, scopes=scopes, name=name)
+        on_url(begun["connect_url"])
+        while (connected := _outcome(self.get_connect_session(id=begun["id"]))) is None:
+            time.sleep(LOOK_EVERY)
+        return connected
+
+    def proxy_env(
+        self,
+        *,
+        proxy: str = UNSET,
+        agent: str = UNSET,
+        grants: list[str] = UNSET,
+        ttl: str = UNSET,
+        base: Mapping[str, str] | None = None,
+    ) -> dict[str, str]:
+        """Returns the environment of a program that uses the proxy: ``subprocess.run(…, env=sidekey.proxy_env())``."""
+        return _environment(self.get_environment(proxy=proxy, agent=agent, grants=grants, ttl=ttl), base)
+
+    def _call(self, operation: str, given: dict[str, Any]) -> Any:
+        return self._send(request_of(operation, given))
+
+    def _pages(self, operation: str, given: dict[str, Any]) -> Iterator[Any]:
+        cursor = UNSET
+        while cursor is not None:
+            page = self._send(request_of(operation, {**given, "cursor": cursor}))
+            yield from page["data"]
+            cursor = page["next_cursor"]
+
+    def _stream(self, operation: str, given: dict[str, Any]) -> Iterator[Any]:
+        request = request_of(operation, given)
+        with self._http.stream(request.method, request.path, params=request.params) as response:
+            if not response.is_success:
+                response.read()
+                raise failure_of(response)
+            for line in response.iter_lines():
+                if line.startswith("data: "):
+                    yield json.loads(line[6:])
+
+    def _send(self, request: ApiRequest) -> Any:
+        method, path, params, body, _, headers = request
+        retries = 0
+        while True:
+            try:
+                response = self._http.request(method, path, params=params, json=body, headers=headers)
+                if response.is_success:
+                    return response.json() if response.content else None
+                failure = failure_of(response)
+            except httpx.TransportError as error:
+                failure = unreachable(str(self._http.base_url))
+                failure.__cause__ = error
+            wait = wait_before_retry(request, failure, retries)
+            if wait is None:
+                raise failure
+            time.sleep(wait)
+            retries += 1
+
+
+class AsyncSidekey(AsyncOperations):
+    """Client of the API for asyncio, with the methods of ``Sidekey``."""
+
+    def __init__(
+        self, base_url: str | None = None, api_key: str | None = None, *, allow_plain_http: bool = False
+    ) -> None:
+        self._http = httpx.AsyncClient(**connection_of(base_url, api_key, allow_plain_http))
+
+    async def __aenter__(self) -> AsyncSidekey:
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        grant_id: str | None = None,
+        reason: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        user: str | None = None,
+        agent: str | None = None,
+    ) -> httpx.Response:
+        """Sends a request with the credential of a grant, through the checks of the proxy."""
+        options = {
+            "grant_id": grant_id, "reason": reason, "headers": headers, "body": body, "user": user, "agent": agent,
+        }  # fmt: skip
+        return _opened(method, url, await self._send(_envelope(method, url, options)))
+
+    async def connect(
+        self,
+        provider: str,
+        user: str,
+        *,
+        scopes: list[str] = UNSET,
+        name: str = UNSET,
+        on_url: Callable[[str], None] = _show,
+    ) -> Connected:
+        """Lets a person connect an account in a browser, and waits until it is done."""
+        begun = await self.create_connect_session(provider=provider, user=user, scopes=scopes, name=name)
+        on_url(begun["connect_url"])
+        while (connected := _outcome(await self.get_connect_session(id=begun["id"]))) is None:
+            await asyncio.sleep(LOOK_EVERY)
+        return connected
+
+    async def proxy_env(
+        self,
+        *,
+        proxy: str = UNSET,
+        agent: str = UNSET,
+        grants: list[str] = UNSET,
+        ttl: str = UNSET,
+        base: Mapping[str, str] | None = None,
+    ) -> dict[str, str]:
+        """Returns the environment of a program that uses the proxy."""
+        return _environment(await self.get_environment(proxy=proxy, agent=agent, grants=grants, ttl=ttl), base)
+
+    async def _call(self, operation: str, given: dict[str, Any]) -> Any:
+        return await self._send(request_of(operation, given))
+
+    async def _pages(self, operation: str, given: dict[str, Any]) -> AsyncIterator[Any]:
+        cursor = UNSET
+        while cursor is not None:
+            page = await self._send(request_of(operation, {**given, "cursor": cursor}))
+            for entry in page["data"]:
+                yield entry
+            cursor = page["next_cursor"]
+
+    async def _stream(self, operation: str, given: dict[str, Any]) -> AsyncIterator[Any]:
+        request = request_of(operation, given)
+        async with self._http.stream(request.method, request.path, params=request.params) as response:
+            if not response.is_success:
+                await response.aread()
+                raise failure_of(response)
+            async for line in response.aiter_lines():
+                if line.startswith("data: "):
+                    yield json.loads(line[6:])
+
+    async def _send(self, request: ApiRequest) -> Any:
+        method, path, params, body, _, headers = request
+        retries = 0
+        while True:
+            try:
+                response = await self._http.request(method, path, params=params, json=body, headers=headers)
+                if response.is_success:
+                    return response.json() if response.content else None
+                failure = failure_of(response)
+            except httpx.TransportError as error:
+                failure = unreachable(str(self._http.base_url))
+                failure.__cause__ = error
+            wait = wait_before_retry(request, failure, retries)
+            if wait is None:
+                raise failure
+            await asyncio.sleep(wait)
+            retries += 1

@@ -1,0 +1,140 @@
+"""HTTP of the clients: a request, its retries, and its failures."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import random
+import re
+import uuid
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from .operations import OPERATIONS, UNSET
+
+MAX_RETRIES = 3
+FIRST_WAIT = 0.25
+#: A longer ``Retry-After`` is left to the caller.
+MAX_WAIT = 30
+
+
+class SidekeyError(Exception):
+    """A failure, with the way out.
+
+    ``code`` is stable: docs/errors.md lists those of the service; ``unreachable``: the service did not answer.
+    ``status`` is that of the answer (0: there was none). ``retry_after`` is in seconds.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        status: int = 0,
+        hint: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+        self.hint = hint
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        sentence = super().__str__()
+        return sentence if self.hint is None else f"{sentence} ({self.hint})"
+
+
+class ApiRequest(NamedTuple):
+    method: str
+    path: str
+    params: httpx.QueryParams
+    body: dict[str, Any] | None
+    #: Whether a request whose answer was lost may be sent again.
+    is_repeatable: bool
+    headers: dict[str, str]
+
+
+def request_of(operation: str, given: dict[str, Any], *, is_repeatable: bool | None = None) -> ApiRequest:
+    """Returns the request of an operation. Members that the path and the query do not have are the body."""
+    method, template, query = OPERATIONS[operation]
+    rest = {name: value for name, value in given.items() if value is not UNSET}
+    path = re.sub(r"\{(\w+)\}", lambda match: quote(str(rest.pop(match[1])), safe=""), template)
+    params: list[tuple[str, str | int | float | bool | None]] = []
+    for name in [*query, "cursor"]:
+        value = rest.pop(name, None)
+        for each in value if isinstance(value, list) else [] if value is None else [value]:
+            params.append((name, str(each).lower() if isinstance(each, bool) else str(each)))
+    # With a random key, a retry does not do the work twice.
+    headers = {"idempotency-key": str(uuid.uuid4())} if method == "POST" and is_repeatable is None else {}
+    return ApiRequest(
+        method,
+        path,
+        httpx.QueryParams(params),
+        None if method in ("GET", "DELETE") else rest,
+        (method == "GET" or bool(headers)) if is_repeatable is None else is_repeatable,
+        headers,
+    )
+
+
+def failure_of(response: httpx.Response) -> SidekeyError:
+    """Returns the failure of an answer whose body was read."""
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = {}
+    if not isinstance(problem, dict):
+        problem = {}
+    after = response.headers.get("retry-after", "")
+    return SidekeyError(
+        problem.get("detail") or f"The service answered {response.status_code}.",
+        code=problem.get("code") or "unexpected_answer",
+        status=response.status_code,
+        hint=problem.get("hint"),
+        retry_after=float(after) if after.isdigit() else None,
+    )
+
+
+def unreachable(url: str) -> SidekeyError:
+    hint = "is it running, with admin.listen? sidekey status"
+    return SidekeyError(f"{url} does not answer.", code="unreachable", hint=hint)
+
+
+def wait_before_retry(request: ApiRequest, failure: SidekeyError, retries: int) -> float | None:
+    """Returns the seconds to wait; None: the failure is final."""
+    is_worth_it = (
+        # It was refused before any work.
+        failure.status == 429
+        # The first attempt is still under way.
+        or (failure.code == "idempotency_conflict" and retries > 0)
+        or (request.is_repeatable and failure.status in (0, 502, 503, 504))
+    )
+    if not is_worth_it or retries == MAX_RETRIES or (failure.retry_after or 0) > MAX_WAIT:
+        return None
+    if failure.retry_after is not None:
+        return failure.retry_after
+    return FIRST_WAIT * float(2**retries) * (1 + random.random())
+
+
+def connection_of(base_url: str | None, api_key: str | None, allow_plain_http: bool) -> dict[str, Any]:
+    """Returns the arguments of an httpx client."""
+    url = base_url or os.environ.get("SIDEKEY_API_URL") or "http://127.0.0.1:8378"
+    key = api_key or os.environ.get("SIDEKEY_API_KEY")
+    if not key:
+        hint = "set SIDEKEY_API_KEY to the output of: sidekey api-key create NAME --role operator"
+        raise SidekeyError("The client has no API key.", code="input_invalid", hint=hint)
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not _is_this_machine(parts.hostname or "") and not allow_plain_http:
+        hint = "use https, or set allow_plain_http in a network that you trust"
+        raise SidekeyError("The key would go to another machine in the clear.", code="input_invalid", hint=hint)
+    # The key goes to this address alone.
+    return {"base_url": url, "headers": {"authorization": f"Bearer {key}"}, "follow_redirects": False, "timeout": None}
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,180 @@
+import { execFile, spawn } from 'node:child_process';
+import { promisify } from 'node:util';
+import { describe, expect, test, vi } from 'vitest';
+import { createClient } from '../../../src/sdk/client/client.ts';
+import { openBrowser } from '../../../src/sdk/client/open-browser.ts';
+import { startConnecting } from '../../support/connect-session.ts';
+import { startService } from '../../support/service.ts';
+import { startUpstream } from '../../support/upstream.ts';
+
+async function withClient() {
+  const upstream = await startUpstream((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      response.setHeader('x-method', request.method ?? '');
+      if (request.url === '/bytes') return void response.end(Buffer.of(0xff, 0, 0xfe));
+      if (request.url === '/none') return void response.writeHead(204).end();
+      const { authorization = '', 'x-own': own = '' } = request.headers;
+      response.end(
+        JSON.stringify({ authorization: authorization.length, own, body: Buffer.concat(chunks).toString() }),
+      );
+    });
+  });
+  const service = await startService({ domains: { [upstream.authority]: { grant: 'desk' } } });
+  await service.sidekey.grant([upstream.authority], { name: 'desk' });
+  const client = createClient({ baseUrl: service.url, apiKey: await service.key() });
+  return { ...service, upstream, client };
+}
+
+describe('the client', () => {
+  test('calls operations, and lists all entries over pages', async () => {
+    const { client } = await withClient();
+    expect((await client.getMe()).role).toBe('operator');
+    for (const name of ['a', 'b', 'c']) await client.createAgent({ name });
+    const names: string[] = [];
+    for await (const { name } of client.listAgents({ limit: 1 })) names.push(name);
+    expect(names).toEqual(['a', 'b', 'c']);
+    const created = await client.createToken({
+      user: 'alice',
+      integration_key: 'gh',
+      provider: 'github',
+      token_type: 'api_key',
+      token_data: { api_key: 'ghp_0123456789abcdef0123456789abcdef0123' },
+    });
+    expect(created.integration_key).toBe('gh');
+    expect(await client.deleteToken({ user: 'alice', integration_key: 'gh' })).toBeUndefined();
+    await expect(client.getToken({ user: 'alice', integration_key: 'gh' })).rejects.toMatchObject({
+      code: 'not_found',
+      status: 404,
+      hint: expect.any(String) as string,
+    });
+  });
+
+  test('does the work of a request once, though its answer was lost', async () => {
+    const { url, key } = await withClient();
+    let calls = 0;
+    const lossy = async (address: string | URL | Request, init?: RequestInit) => {
+      const response = await fetch(address, init);
+      calls += 1;
+      if (calls === 1) throw new TypeError('the connection was lost');
+      return response;
+    };
+    const client = createClient({ baseUrl: url, apiKey: await key(), fetch: lossy });
+    expect((await client.createAgent({ name: 'ci' })).token).toMatch(/^sidekey_agent_/);
+    expect(calls).toBe(2);
+    const names: string[] = [];
+    for await (const { name } of client.listAgents()) names.push(name);
+    expect(names).toEqual(['ci']);
+  });
+
+  test('changes a resource only while it has the ETag that was read', async () => {
+    const { client } = await withClient();
+    let etag = '';
+    const onHeaders = (headers: Headers) => void (etag = headers.get('etag') ?? '');
+    const { text } = await client.getConfig({}, { onHeaders });
+    await client.putConfig({ text: `# mine\n${text}` }, { ifMatch: etag });
+    await expect(client.putConfig({ text }, { ifMatch: etag })).rejects.toMatchObject({ status: 412 });
+  });
+
+  test('streams the audit log until it is aborted', async () => {
+    const { client } = await withClient();
+    const stop = new AbortController();
+    const seen: string[] = [];
+    const stream = async () => {
+      for await (const { event } of client.streamAuditEvents({ lines: 1 }, { signal: stop.signal })) {
+        seen.push(event);
+        if (event === 'agent.added') stop.abort();
+        else await client.createAgent({ name: 'ci' });
+      }
+    };
+    await expect(stream()).rejects.toThrow('aborted');
+    expect(seen.at(-1)).toBe('agent.added');
+  });
+
+  test('sends a request with the credential of a grant', async () => {
+    const { client, upstream, sidekey } = await withClient();
+    const url = `https://${upstream.authority}/`;
+    const reason = 'ticket 7';
+    const answer = await client.request('POST', url, {
+      grantId: 'desk',
+      reason,
+      headers: { 'X-Own': '1' },
+      body: { a: 1 },
+    });
+    expect(answer.headers.get('x-method')).toBe('POST');
+    expect(await answer.json()).toEqual({ authorization: 36, own: '1', body: '{"a":1}' });
+    expect(await (await client.request('PUT', url, { body: 'text' })).json()).toMatchObject({ body: 'text' });
+    expect(new Uint8Array(await (await client.request('GET', `${url}bytes`)).arrayBuffer())).toEqual(
+      Uint8Array.of(0xff, 0, 0xfe),
+    );
+    expect((await client.request('GET', `${url}none`)).status).toBe(204);
+    expect((await sidekey.audit()).filter(({ event }) => event === 'access')[0]).toMatchObject({
+      reason,
+    });
+    await expect(client.request('GET', 'https://other.example.com/')).rejects.toMatchObject({
+      code: 'domain_not_allowed',
+    });
+  });
+
+  test('makes the environment of a program that uses the proxy under a lease', async () => {
+    const { client, upstream, sidekey } = await withClient();
+    await client.createAgent({ name: 'ci', grants: ['desk'] });
+    const env = await client.proxyEnv({ proxy: sidekey.url, agent: 'ci', grants: ['desk'], ttl: '5m' });
+    expect(env['PATH']).toBe(process.env['PATH']);
+    const { stdout } = await promisify(execFile)('curl', ['-sS', `https://${upstream.authority}/`], {
+      env,
+    });
+    expect(JSON.parse(stdout)).toMatchObject({ authorization: 36 });
+    expect((await sidekey.audit()).findLast(({ event }) => event === 'access')).toMatchObject({
+      agent: 'ci',
+      lease: expect.any(String) as string,
+    });
+    const other = await client.proxyEnv({ proxy: sidekey.url, base: { KEPT: '1', LOST: undefined } });
+    expect(other).toMatchObject({ KEPT: '1' });
+    expect(other).not.toHaveProperty('LOST');
+  });
+});
+
+describe('connect', () => {
+  test('waits until the person has connected the account', async () => {
+    const at = await startConnecting();
+    const client = createClient({ baseUrl: at.url, apiKey: await at.key() });
+    const connected = await client.connect({
+      provider: 'acme',
+      user: 'alice',
+      async onUrl(url) {
+        const browser = at.browser();
+        await browser.open(await browser.consent(url));
+      },
+    });
+    expect(connected).toMatchObject({ provider: 'acme', user: 'alice' });
+    expect((await client.getGrant({ grant: connected.grantId })).user).toBe('alice');
+  });
+
+  test('fails where the person declines', async () => {
+    const at = await startConnecting();
+    const client = createClient({ baseUrl: at.url, apiKey: await at.key() });
+    const onUrl = async (url: string) => void (await at.browser().press(url, 'no'));
+    await expect(client.connect({ provider: 'acme', user: 'alice', onUrl })).rejects.toMatchObject({
+      code: 'consent_declined',
+    });
+  });
+});
+
+test('a browser is opened with an address that leads to the real one, once', async () => {
+  const start = vi.fn((_program: string, _args: readonly string[]) => spawn(process.execPath, ['--version']));
+  await openBrowser('https://sidekey.example.com/connect/secret', { platform: 'linux', env: {}, start });
+  expect(start).not.toHaveBeenCalled();
+  await openBrowser('https://sidekey.example.com/connect/secret', {
+    platform: 'linux',
+    env: { DISPLAY: ':0' },
+    start,
+  });
+  const [program, [address = ''] = []] = start.mock.calls[0] ?? [];
+  expect(program).toBe('xdg-open');
+  expect(address).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/$/);
+  const response = await fetch(address, { redirect: 'manual' });
+  expect(response.headers.get('location')).toBe('https://sidekey.example.com/connect/secret');
+  await expect(fetch(address)).rejects.toThrow();
+});

@@ -1,0 +1,156 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { text } from 'node:stream/consumers';
+import { gzipSync } from 'node:zlib';
+import { describe, expect, test } from 'vitest';
+import { missing } from '../../clients/support/stage.ts';
+import { startConnecting } from '../../support/connect-session.ts';
+import { startService, type TestService } from '../../support/service.ts';
+import { startUpstream } from '../../support/upstream.ts';
+
+const root = join(import.meta.dirname, '../../..');
+// The system's own, which has the packages of the system.
+const python = '/usr/bin/python3';
+const absent = missing(python, '-c', 'import httpx');
+const why = absent === false ? '' : ` (skipped: ${absent})`;
+
+/** Starts a Python program with the SDK. */
+async function start(
+  service: Pick<TestService, 'url' | 'key'>,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+) {
+  const child = spawn(python, args, {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: {
+      PYTHONPATH: `${join(root, 'src/sdk/python')}:${join(root, 'examples/sdk/python')}`,
+      PYTHONDONTWRITEBYTECODE: '1',
+      SIDEKEY_API_URL: service.url,
+      SIDEKEY_API_KEY: await service.key(),
+      ...env,
+    },
+  });
+  const complaints = text(child.stderr);
+  const ended = once(child, 'close') as Promise<[number]>;
+  return {
+    lines: createInterface(child.stdout)[Symbol.asyncIterator](),
+    async done() {
+      const [exit] = await ended;
+      expect(exit, await complaints).toBe(0);
+    },
+  };
+}
+
+async function linesOf(started: Awaited<ReturnType<typeof start>>): Promise<unknown[]> {
+  const values: unknown[] = [];
+  for await (const line of started.lines) values.push(JSON.parse(line));
+  await started.done();
+  return values;
+}
+
+async function withTickets() {
+  const upstream = await startUpstream((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      if (request.url === '/bytes') return void response.end(Buffer.of(0xff, 0, 0xfe));
+      if (request.url === '/tickets') return void response.end('[{"id":1},{"id":2}]');
+      if (request.url === '/gzip')
+        return void response.setHeader('content-encoding', 'gzip').end(gzipSync('packed'));
+      const { authorization = '', 'x-own': own = '' } = request.headers;
+      const body = Buffer.concat(chunks).toString();
+      response.end(JSON.stringify({ authorization: authorization.length, own, body }));
+    });
+  });
+  const service = await startService({ domains: { [upstream.authority]: { grant: 'desk' } } });
+  await service.sidekey.grant([upstream.authority], { name: 'desk' });
+  return { ...service, url: service.url, upstream };
+}
+
+/** Facts that a client tells of the story. */
+const expected = (name: string) => ({
+  me: 'operator',
+  agents: [`${name}-a`, `${name}-b`, `${name}-c`],
+  missing: ['not_found', 404, true, false],
+  posted: [200, { authorization: 36, own: '1', body: '{"a": 1}' }],
+  bytes: [255, 0, 254],
+  gzip: 'packed',
+  refused: ['domain_not_allowed', 403, true, false],
+  env: ['1', true],
+  event: 'access',
+  repr: false,
+});
+
+describe.skipIf(absent !== false)(`the Python clients${why}`, () => {
+  test('call operations, list, fail, stream, and send requests: both in the same way', async () => {
+    const service = await withTickets();
+    const { sidekey, upstream } = service;
+    const env = { UPSTREAM: `https://${upstream.authority}/`, PROXY: sidekey.url };
+    const told = await linesOf(
+      await start(service, ['test/integration/sdk/programs/story.py', 'story'], env),
+    );
+    expect(told).toEqual([expected('sync'), expected('async')]);
+  });
+
+  test('wait until the person has connected the account', async () => {
+    const at = await startConnecting();
+    const started = await start(at, ['test/integration/sdk/programs/story.py', 'connect']);
+    for (let clients = 0; clients < 2; clients += 1) {
+      const { value: link } = await started.lines.next();
+      const browser = at.browser();
+      await browser.open(await browser.consent(String(link)));
+      const { value: line } = await started.lines.next();
+      expect(JSON.parse(String(line))).toMatchObject({ provider: 'acme', user: 'alice' });
+    }
+    await started.done();
+  });
+
+  test('are refused without a key, and to another machine in the clear', async () => {
+    const service = await startService();
+    const program = `
+import json, sidekey
+seen = []
+for arguments in ({}, {"base_url": "http://10.0.0.1"}, {"base_url": "http://sidekey.example.com"}):
+    for client in (sidekey.Sidekey, sidekey.AsyncSidekey):
+        try:
+            client(**arguments)
+        except sidekey.SidekeyError as error:
+            seen.append(error.code)
+sidekey.Sidekey("http://10.0.0.1", "sk_1", allow_plain_http=True)
+print(json.dumps(seen))`;
+    const [seen] = await linesOf(await start(service, ['-c', program], { SIDEKEY_API_KEY: '' }));
+    expect(seen).toHaveLength(6);
+    const [others] = await linesOf(await start(service, ['-c', program]));
+    expect(others).toEqual(Array.from({ length: 4 }, () => 'input_invalid'));
+  });
+
+  test('the notebook runs', async () => {
+    const service = await withTickets();
+    const args = ['test/integration/sdk/programs/notebook.py', 'examples/sdk/python/notebook.ipynb'];
+    const env = { TICKETS_URL: `https://${service.upstream.authority}/tickets` };
+    expect(await linesOf(await start(service, args, env))).toEqual([2]);
+  });
+
+  test('the tool of a model sends requests as its agent, and reads why one is refused', async () => {
+    const service = await withTickets();
+    await service.call('POST /v2/agents', { body: { name: 'helper', grants: ['desk'] } });
+    const program = `
+import json, os
+from http_tool import HttpTool
+from sidekey import Sidekey
+tool = HttpTool(Sidekey(), agent="helper")
+print(json.dumps(tool.invoke({"method": "GET", "url": os.environ["TICKETS_URL"], "reason": "report"})))
+print(json.dumps(tool.invoke({"method": "GET", "url": "https://other.example.com/", "reason": "report"})))`;
+    const env = { TICKETS_URL: `https://${service.upstream.authority}/tickets` };
+    const [answer, refused] = await linesOf(await start(service, ['-c', program], env));
+    expect(answer).toBe('200\n[{"id":1},{"id":2}]');
+    expect(refused).toMatch(/^Refused \(domain_not_allowed\): .*sidekey domain/);
+    expect((await service.sidekey.audit()).find(({ event }) => event === 'access')).toMatchObject({
+      agent: 'helper',
+      reason: 'report',
+    });
+  });
+});

@@ -1,0 +1,139 @@
+import { describe, expect, it, vi } from 'vitest';
+import { createClient, SidekeyError } from '../../../src/sdk/client/client.ts';
+
+const problem = (status: number, headers: Readonly<Record<string, string>> = {}, code = 'x') =>
+  Response.json({ code, detail: 'No.', hint: 'do this' }, { status, headers });
+
+/** A client whose service gives these answers, one after the other; an error: the connection is lost. */
+function answering(...answers: readonly (Response | Error)[]) {
+  const rest = [...answers];
+  const fetch = vi.fn(async (_url: string, _init: RequestInit): Promise<Response> => {
+    const next = rest.shift() ?? new Error('no answer left');
+    if (next instanceof Error) throw next;
+    return next;
+  });
+  const client = createClient({
+    apiKey: 'sk_secret',
+    baseUrl: 'http://127.0.0.1:1/',
+    fetch: fetch as unknown as typeof globalThis.fetch,
+  });
+  const sent = () => fetch.mock.calls.map(([url, init]) => ({ url, ...init }));
+  return { client, sent };
+}
+
+const lost = new TypeError('fetch failed');
+const now = { 'retry-after': '0' };
+
+describe('a request', () => {
+  it('puts the parts of the input into path, query and body', async () => {
+    const { client, sent } = answering(Response.json({}), Response.json({}));
+    await client.changeGrant({ grant: 'a/b', user: 'alice', labels: ['x'] });
+    await client.getMe();
+    expect(sent()).toMatchObject([
+      {
+        url: 'http://127.0.0.1:1/v2/grants/a%2Fb?user=alice',
+        method: 'PATCH',
+        body: '{"labels":["x"]}',
+        redirect: 'error',
+      },
+      { url: 'http://127.0.0.1:1/v2/me', method: 'GET' },
+    ]);
+  });
+
+  it('is sent again after 429, 503 and a lost connection, with the same key', async () => {
+    const { client, sent } = answering(
+      problem(503, now),
+      problem(429, now),
+      problem(503, now),
+      Response.json({}),
+    );
+    await client.createAgent({ name: 'ci' });
+    const keys = sent().map(({ headers }) => (headers as Record<string, string>)['idempotency-key']);
+    expect(keys).toHaveLength(4);
+    expect(new Set(keys).size).toBe(1);
+    expect(keys[0]).toMatch(/^[0-9a-f-]{36}$/);
+    const reading = answering(lost, Response.json({}));
+    await reading.client.getMe();
+    expect(reading.sent()).toHaveLength(2);
+  });
+
+  it('is not sent again if that could do its work twice', async () => {
+    for (const answer of [lost, problem(503, now)]) {
+      const { client, sent } = answering(answer);
+      await expect(client.removeDomain({ host: 'x.example' })).rejects.toThrow(SidekeyError);
+      await expect(client.request('POST', 'https://x.example/')).rejects.toThrow(SidekeyError);
+      expect(sent()).toHaveLength(2);
+    }
+  });
+
+  it('fails at last, and at once where the wait would be long or the request is refused', async () => {
+    const weary = answering(...Array.from({ length: 9 }, () => problem(503, now)));
+    await expect(weary.client.getMe()).rejects.toMatchObject({ status: 503 });
+    expect(weary.sent()).toHaveLength(4);
+    for (const answer of [problem(429, { 'retry-after': '60' }), problem(403), problem(500)]) {
+      const { client, sent } = answering(answer);
+      await expect(client.getMe()).rejects.toThrow('No.');
+      expect(sent()).toHaveLength(1);
+    }
+  });
+
+  it('waits for its first attempt, if that is still under way', async () => {
+    const { client, sent } = answering(lost, problem(409, now, 'idempotency_conflict'), Response.json({}));
+    await client.createAgent({ name: 'ci' });
+    expect(sent()).toHaveLength(3);
+    const other = answering(problem(409, now, 'idempotency_conflict'));
+    await expect(other.client.createAgent({ name: 'ci' })).rejects.toMatchObject({ status: 409 });
+  });
+
+  it('ends with its signal', async () => {
+    const stop = new AbortController();
+    const fetch = vi.fn(async () => {
+      setImmediate(() => stop.abort(new Error('enough')));
+      return problem(503, { 'retry-after': '20' });
+    });
+    const client = createClient({ apiKey: 'k', fetch });
+    await expect(client.getMe({}, { signal: stop.signal })).rejects.toThrow('enough');
+    expect(fetch).toHaveBeenCalledTimes(1);
+  });
+});
+
+describe('a failure', () => {
+  it('has the code, the hint and the time of the service', async () => {
+    const { client } = answering(problem(429, { 'retry-after': '60' }, 'rate_limited'));
+    await expect(client.getMe()).rejects.toMatchObject({
+      name: 'SidekeyError',
+      message: 'No.',
+      code: 'rate_limited',
+      status: 429,
+      hint: 'do this',
+      retryAfter: 60,
+    });
+  });
+
+  it('of an answer that is no problem document has its status', async () => {
+    const { client } = answering(new Response('<html>', { status: 404 }));
+    await expect(client.getMe()).rejects.toMatchObject({ code: 'unexpected_answer', status: 404 });
+  });
+
+  it('never has the key', async () => {
+    for (const answer of [lost, problem(403)]) {
+      const { client } = answering(answer, answer, answer, answer);
+      const failure = (await client.removeDomain({ host: 'x' }).catch((error: unknown) => error)) as Error;
+      expect(`${failure.stack} ${JSON.stringify(failure)} ${JSON.stringify(client)}`).not.toContain(
+        'sk_secret',
+      );
+    }
+  });
+});
+
+describe('a client', () => {
+  it('is refused without a key, and to another machine in the clear', () => {
+    expect(() => createClient({ apiKey: '' })).toThrow('no API key');
+    for (const baseUrl of ['http://sidekey.example.com', 'http://10.0.0.1', 'http://127.0.0.1.example.com']) {
+      expect(() => createClient({ apiKey: 'k', baseUrl })).toThrow('in the clear');
+      expect(() => createClient({ apiKey: 'k', baseUrl, allowPlainHttp: true })).not.toThrow();
+    }
+    for (const baseUrl of ['https://sidekey.example.com', 'http://localhost:8378', 'http://[::1]:8378'])
+      expect(() => createClient({ apiKey: 'k', baseUrl })).not.toThrow();
+  });
+});
