@@ -71,7 +71,7 @@ await createClient().createLease({ agen: 'ci' });
 export { connect };
 PROGRAM
 mkdir -p "$work/node_modules" && ln -s "$work/26/prefix/lib/node_modules/sidekey" "$work/node_modules/sidekey"
-"$work/clone/node_modules/.bin/tsc" --noEmit --strict --module nodenext --target es2024 --lib es2024,dom --types '' "$work/program.mts" || fail 'the types of the client'
+(cd "$work" && clone/node_modules/.bin/tsc --noEmit --strict --module nodenext --target es2024 --lib es2024,dom --types "" program.mts) || fail 'the types of the client'
 echo 'sidekey/client and sidekey/connect: types are right'
 
 # As on a platform for which there is no binary package.
