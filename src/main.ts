@@ -84,6 +84,8 @@ export interface ProxyParts {
 
 /** The running proxy, for commands. */
 interface RunningParts {
+  /** Resolves with the address of the proxy when it listens. */
+  readonly listening: Promise<Proxy['address']>;
   readonly state: State;
   /** Returns the config in force. */
   readonly config: () => Promise<Config>;
@@ -136,6 +138,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   });
 
   const ownPorts: number[] = [];
+  const listening = Promise.withResolvers<Proxy['address']>();
   let config = initial;
   let upstream: UpstreamClient = await openUpstreamClient(config, { env, ownPorts: () => ownPorts });
   /** Replaced upstream clients that exchanges still use. */
@@ -223,6 +226,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       import('./api/caller.ts'),
     ]);
     const running = {
+      listening: listening.promise,
       state,
       config: async () => {
         await followed.newest();
@@ -322,6 +326,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   const { host, port } = config.proxy.listen;
   const address = await listener.listen(host, port, worker?.socket ?? parts.socket);
   ownPorts.push(address.port);
+  listening.resolve({ host: address.address, port: address.port });
 
   function tellConfig(event: AuditEvent): void {
     if (worker === undefined) configEvents.own(event);

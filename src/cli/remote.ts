@@ -12,6 +12,8 @@ import type { Output } from './terminal.ts';
 
 /** Parts of the running proxy. */
 interface RunningParts {
+  /** Resolves with the address of the proxy when it listens. */
+  readonly listening: Promise<{ readonly host: string; readonly port: number }>;
   readonly state: State;
   /** Returns the config in force. */
   readonly config: () => Promise<Config>;
@@ -78,7 +80,7 @@ function collectingOutput(): { readonly output: Output; readonly result: () => C
 }
 
 function contextOf(
-  { state, config, env, now }: RunningParts,
+  { listening, state, config, env, now }: RunningParts,
   output: Output,
   input: string,
   origin: Parameters<RunCommand>[1],
@@ -93,6 +95,7 @@ function contextOf(
     ask: null,
     openLines: () => ({ isTerminal: false, next: async () => null, close() {} }),
     openScreen: null,
+    listening,
     configOption: () => state.config.file,
   });
   return {

@@ -6,6 +6,7 @@ import type { AuditLine } from '../../audit/event.ts';
 import { recordChange } from '../../audit/log.ts';
 import { tailAudit } from '../../audit/query.ts';
 import { atCommandLine, type Context, plainLog } from '../context.ts';
+import { reachable } from '../format.ts';
 import type { BodySource, Hop } from './request.ts';
 import { makeLease } from '../lease/create.ts';
 import type { Config } from '../../config/config.ts';
@@ -33,8 +34,8 @@ interface EndpointOptions {
 }
 
 /**
- * Returns the named proxy; else that of the environment, if it is a Sidekey; else a proxy of the command's
- * own. An agent behind Sidekey thus uses its own rights, not those of a user who can read the store.
+ * Returns the named proxy; else that which this process serves, for the API; else that of the environment, if it is a
+ * Sidekey; else a proxy of the command's own. An agent behind Sidekey thus uses its own rights, not those of a user who can read the store.
  *
  * @throws SidekeyError `input_invalid`, and as `ownProxy`
  */
@@ -54,6 +55,7 @@ export async function openEndpoint(
       hint: '--proxy http://NAME:TOKEN@127.0.0.1:8377; for another machine use curl -x, which speaks TLS through it',
     });
   }
+  if (context.listening !== undefined) return servedHere(context, await context.listening, agent ?? null);
   const given = agent === undefined ? await fromEnvironment(context.env) : null;
   if (given !== null) return given;
   return ownProxy(context, await context.config(), agent ?? null);
@@ -297,6 +299,33 @@ async function recordedBy(
   };
 }
 
+/** Returns the proxy that this process serves. @throws SidekeyError `agent_auth_required` */
+async function servedHere(
+  { withState, now }: Pick<Context, 'withState' | 'now'>,
+  { host, port }: Proxy['address'],
+  agent: string | null,
+): Promise<ProxyEndpoint> {
+  return withState(async (state) => {
+    assertMayAsk(state.config, agent);
+    const lease = agent === null ? null : await leaseForRequest(state, state.config, agent, now);
+    return {
+      host: reachable(host),
+      port,
+      userInfo: lease?.secret ?? '',
+      recorded: (client) => seen(state, client),
+      close: async () => lease?.revoke(),
+    };
+  });
+}
+
+/** @throws SidekeyError `agent_auth_required` */
+function assertMayAsk({ proxy }: Config, agent: string | null): void {
+  if (agent !== null || proxy.authentication !== 'required') return;
+  throw new SidekeyError('agent_auth_required', 'This config requires an agent.', {
+    hint: 'sidekey fetch --agent NAME URL',
+  });
+}
+
 /**
  * Starts a proxy in this process, on its own port, with the map, rules, store and audit file of the config.
  * The port of the config is not used.
@@ -309,11 +338,7 @@ async function ownProxy(
   config: Config,
   agent: string | null,
 ): Promise<ProxyEndpoint> {
-  if (agent === null && config.proxy.authentication === 'required') {
-    throw new SidekeyError('agent_auth_required', 'This config requires an agent.', {
-      hint: 'sidekey fetch --agent NAME URL',
-    });
-  }
+  assertMayAsk(config, agent);
   // Imported only here: a request through a running proxy does not need it.
   const { startProxy } = await import('../../main.ts');
   const proxy = await startProxy(config, {
@@ -332,7 +357,7 @@ async function ownProxy(
     return {
       ...proxy.address,
       userInfo: lease?.secret ?? '',
-      recorded: (client) => seen(proxy, client),
+      recorded: (client) => seen(proxy.state, client),
       async close() {
         try {
           await lease?.revoke();
@@ -358,7 +383,6 @@ function onOwnPort(config: Config, authentication: Config['proxy']['authenticati
   };
 }
 
-async function seen(proxy: Proxy, client: string): Promise<Recorded | null> {
-  const { state } = proxy;
+async function seen(state: Pick<State, 'config' | 'grants'>, client: string): Promise<Recorded | null> {
   return recordedBy(client, { file: state.config.audit.file, grants: await state.grants.list() });
 }
