@@ -11,11 +11,12 @@
  * `--rows exchange,single,paced,bulk,tunnels,cold,idle,start`, `--seconds N` a window (default 2), `--rounds N` (default 3),
  * `--warm N` seconds of load on each subject before the first (default 10), `--connections N` (default 64), `--markdown`,
  * `--json FILE` (every sample), `--smoke` (one short round of every section: that it runs at all), `--section
- * compare|decide|h1|leak-guard|schemes|cost|soak|all` (default: compare, the table), `--gigabytes N` of the soak each way (default 0.5), `--top N`
+ * compare|decide|h1|leak-guard|schemes|cost|api|soak|all` (default: compare, the table), `--gigabytes N` of the soak each way (default 0.5), `--top N`
  * entries of each profile of the section cost (default: none).
  */
 import { parseArgs } from 'node:util';
 import { compare, rowNames } from './compare.ts';
+import { benchApi } from './api.ts';
 import { benchCost } from './cost/cost.ts';
 import { benchDecide } from './decide.ts';
 import { benchLeakGuard } from './leak-guard.ts';
@@ -57,6 +58,8 @@ const sections: Readonly<Record<string, () => Promise<void>>> = {
       retries: smoke ? 0 : 5,
       top: Number(values.top),
     }),
+  api: () =>
+    benchApi({ seconds: smoke ? 0.2 : Number(values.seconds), rounds: smoke ? 1 : Number(values.rounds) }),
   soak: () => benchSoak({ gigabytes: smoke ? 0.1 : Number(values.gigabytes) }),
 };
 const section = values.section ?? (smoke ? 'all' : 'compare');

@@ -38,6 +38,17 @@ export function sidekeyWorkers(ground: Ground): Subject {
   };
 }
 
+/** With the API on a port. */
+export function sidekeyApi(ground: Ground, apiPort: number, workers: number): Subject {
+  return {
+    ...sidekey(ground),
+    id: `sidekey-api-${workers}`,
+    title: workers === 1 ? '1 process' : `${workers} workers`,
+    prepare: (folder) =>
+      prepare(ground, folder, guarded, workers, entryFile, { admin: { listen: `127.0.0.1:${apiPort}` } }),
+  };
+}
+
 /** The sources, for measurements that count files and functions. */
 export function sidekeySources(ground: Ground): Subject {
   return {
@@ -78,6 +89,7 @@ async function prepare(
   domain: object | string,
   workers = 1,
   program = entryFile,
+  more: object = {},
 ): Promise<Prepared> {
   const { host, token } = ground;
   await chmod(folder, 0o700);
@@ -111,6 +123,7 @@ async function prepare(
     },
     ...(domain === 'tunnel' ? {} : { policies }),
     domains: Object.fromEntries(authorities.map((authority) => [authority, domain])),
+    ...more,
   };
   await writeFile(configFile, stringify(config), { mode: 0o600 });
   const secret = await fill(configFile, token, authorities);
