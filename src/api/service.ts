@@ -3,6 +3,7 @@ import { type Context, Hono } from 'hono';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { refusalOf } from '../http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import type { FailureCode } from '../lib/failures.ts';
 import { bodyOf, checked, jsonOf } from './body.ts';
 import type { Caller } from './caller.ts';
 import { connectPages } from './connect/pages.ts';
@@ -54,7 +55,7 @@ export function createService(parts: ServiceParts, authenticate: Authenticate): 
   app.route('/', connectPages(parts));
   addPages(app as unknown as Hono);
   app.get('/openapi.json', (context) => context.json(openApiDocument(routes, parts.url())));
-  app.notFound(({ req }) => problem(unknownPath(req.method, req.path)));
+  app.notFound(({ req }) => unknownPath(req.method, req.path));
   app.onError((error) => {
     if (!(error instanceof SidekeyError)) parts.log.error({ err: error }, 'an API request failed');
     return problem(error);
@@ -69,28 +70,36 @@ export function createService(parts: ServiceParts, authenticate: Authenticate): 
   };
 }
 
+/** Statuses other than those of the proxy: in a request to the API, these are faults of the request. */
+const ownStatus: Partial<Record<FailureCode, number>> = { config_invalid: 422, provider_unknown: 404 };
+
 /** Returns the answer for an error: a problem document, as the proxy sends it. */
 function problem(error: unknown): Response {
-  const { status, fields, body } = refusalOf(error);
+  const { fields, ...refusal } = refusalOf(error);
+  const status = (error instanceof SidekeyError ? ownStatus[error.code] : undefined) ?? refusal.status;
+  const body = JSON.stringify({ ...(JSON.parse(refusal.body.toString()) as object), status });
   const headers = new Headers(guards);
   for (let i = 0; i < fields.length; i += 2) headers.set(fields[i] ?? '', fields[i + 1] ?? '');
+  headers.delete('content-length');
   if (status === 401) headers.set('www-authenticate', 'Bearer realm="Sidekey"');
-  return new Response(new Uint8Array(body), { status, headers });
+  return new Response(body, { status, headers });
 }
 
-/** Names the methods of a path, if it has any. */
-function unknownPath(method: string, path: string): SidekeyError {
-  const others = routes
+/** Returns the refusal of a path without a route, or without one of this method. */
+function unknownPath(method: string, path: string): Response {
+  const methods = routes
     .filter((row) => patternOf(row.path).test(path))
     .map((row) => row.method.toUpperCase());
-  if (others.length > 0) {
-    return new SidekeyError('method_not_allowed', `${method} is not a method of this resource.`, {
-      hint: `its methods: ${others.join(', ')}`,
-    });
+  if (methods.length === 0) {
+    const hint = 'GET /openapi.json lists them';
+    return problem(new SidekeyError('not_found', 'The API has no such resource.', { hint }));
   }
-  return new SidekeyError('not_found', 'The API has no such resource.', {
-    hint: 'GET /openapi.json lists them',
-  });
+  const hint = `its methods: ${methods.join(', ')}`;
+  const answer = problem(
+    new SidekeyError('method_not_allowed', `${method} is not a method of this resource.`, { hint }),
+  );
+  answer.headers.set('allow', methods.join(', '));
+  return answer;
 }
 
 function patternOf(path: string): RegExp {

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { refusalOf } from '../http/problem.ts';
+import { refusalOf, refuseOn } from '../http/problem.ts';
 import { readBounded } from '../lib/body.ts';
 import { listenFailure, SidekeyError } from '../lib/errors.ts';
 import {
@@ -83,6 +83,11 @@ export async function createAdminServer(parts: AdminParts): Promise<AdminServer>
     parts.tls === undefined
       ? { server: createServer(serverOptions, handler), following: null }
       : await createTlsServer(parts.tls, handler, parts);
+  server.on('clientError', (error: NodeJS.ErrnoException, client) => {
+    const sentence =
+      error.code === 'HPE_HEADER_OVERFLOW' ? 'The head of the request is larger than 16 KiB.' : undefined;
+    refuseOn(client, new SidekeyError('bad_request', sentence));
+  });
   server.maxConnections = maxConnections;
   // Closes the connection of a client that does not read its response.
   server.setTimeout(30_000);

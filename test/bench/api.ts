@@ -57,7 +57,7 @@ export async function benchApi(options: Options): Promise<void> {
     ];
     console.log(table(createDisplay({}, {}), headings, rows));
   } finally {
-    client.stop();
+    await client.stop();
     await Promise.all(running.map((program) => program.stop()));
     await rm(folder, { recursive: true, force: true });
   }

@@ -2,13 +2,12 @@ import { getRequestListener } from '@hono/node-server';
 import { spawn } from 'node:child_process';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { createPopupApp } from '../../examples/sdk/popup/app.ts';
 import { createClient } from '../../src/sdk/client/client.ts';
 import { startConnecting } from '../support/connect-session.ts';
 import { type BrowserPage, browserProgram, findChromium, findProgram } from '../support/chromium.ts';
+import { examined } from '../support/examined.ts';
 import { type FirefoxPage, openFirefox } from '../support/firefox.ts';
 
 type Page = FirefoxPage & Partial<BrowserPage>;
@@ -38,17 +37,6 @@ const browsers: readonly (readonly [name: string, why: string, open: Open])[] = 
     firefox === null ? null : (url) => openFirefox(firefox, url, [host]),
   ],
 ];
-/** Where pictures of the pages go, to be looked at; nothing: none are kept. */
-const pictures = process.env['SIDEKEY_PICTURES'] ?? '';
-
-async function picture({ darkened, screenshot }: Page, name: string): Promise<void> {
-  if (pictures === '' || darkened === undefined || screenshot === undefined) return;
-  for (const isDark of [false, true]) {
-    await darkened(isDark);
-    await writeFile(join(pictures, `${name}-${isDark ? 'dark' : 'light'}.png`), await screenshot());
-  }
-}
-
 /** A page of an application, of another origin than Sidekey's. */
 async function startApp(): Promise<{ readonly origin: string }> {
   const server = createServer((request, response) => {
@@ -135,7 +123,6 @@ describe.each(browsers)('a connect session in %s%s', { timeout: 30_000 }, (_name
     await connect();
     const popup = await opened;
     await popup.shows('asks to use your account');
-    await picture(popup, 'connect-link');
     await consentIn(popup);
     const [{ success }] = (await reported()) as [{ success: { grantId: string } }];
     expect(success).toMatchObject({
@@ -234,5 +221,23 @@ describe.each(browsers)('a connect session in %s%s', { timeout: 30_000 }, (_name
     await page.shows('The application again');
     expect(await page.address()).toContain(`${origin}/back?session=${session.id}&grant_id=`);
     expect(complaintsOf(page)).toEqual([]);
+  });
+});
+
+describe.skipIf(chromium === null)('the pages of a connect session', { timeout: 60_000 }, () => {
+  const open = browsers[0]?.[2] ?? null;
+
+  it('fit 360 pixels and are accessible: the link, its end, and a link that is not valid', async () => {
+    const at = await startConnecting();
+    const session = await at.session({ return_url: undefined });
+    const page = (await open!(session.connect_url)) as BrowserPage;
+    await page.shows('asks to use your account');
+    await examined(page, 'connect-link');
+    await consentIn(page);
+    await page.shows('is connected');
+    await examined(page, 'connect-end');
+    await page.evaluate(`location.assign('${session.connect_url}')`);
+    await page.shows('This link is used or too old');
+    await examined(page, 'connect-gone');
   });
 });

@@ -1,19 +1,14 @@
 import { spawn } from 'node:child_process';
-import { readFile, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
-import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { makeSignInLink } from '../../src/api/web-session.ts';
 import { browserProgram, findChromium, type BrowserPage } from '../support/chromium.ts';
 import { curl } from '../support/curl.ts';
+import { examined } from '../support/examined.ts';
 import { startService } from '../support/service.ts';
 import { startUpstream } from '../support/upstream.ts';
 
 const chromium = await findChromium();
 const why = chromium === null ? ' (skipped: no chromium, chromium-browser or google-chrome on PATH)' : '';
-/** Where pictures of the pages go, to be looked at; nothing: none are kept. */
-const pictures = process.env['SIDEKEY_PICTURES'] ?? '';
-const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 /** A service with content, and a browser in which a person is signed in. */
 async function opened(role = 'operator', host = '127.0.0.1') {
@@ -44,33 +39,6 @@ async function opened(role = 'operator', host = '127.0.0.1') {
 async function goTo(page: BrowserPage, name: string, text: string): Promise<void> {
   await page.evaluate(`location.hash = '${name}'`);
   await page.shows(text);
-}
-
-/** Pictures in both themes, wide and narrow; and what axe finds, in both themes. */
-async function examined(page: BrowserPage, name: string): Promise<void> {
-  for (const isDark of [false, true]) {
-    await page.darkened(isDark);
-    for (const width of [1_200, 360]) {
-      await page.resized(width, 800);
-      expect(
-        await page.evaluate('document.documentElement.scrollWidth <= document.documentElement.clientWidth'),
-        `${name} fits ${width} pixels`,
-      ).toBe(true);
-      if (pictures !== '') {
-        await writeFile(
-          join(pictures, `${name}-${isDark ? 'dark' : 'light'}-${width}.png`),
-          await page.screenshot(),
-        );
-      }
-    }
-    await page.resized(1_200, 800);
-    const found = await page.evaluate(`(async () => {
-      if (!window.axe) { ${axe} }
-      const { violations } = await axe.run(document, { resultTypes: ['violations'] });
-      return violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => id + ': ' + html.slice(0, 200)));
-    })()`);
-    expect(found, `${name}, ${isDark ? 'dark' : 'light'}`).toEqual([]);
-  }
 }
 
 describe.skipIf(chromium === null)(`the pages of the operator, in a real browser${why}`, () => {

@@ -15,7 +15,7 @@ const grantPolicy = z
     lease_ttl: span.optional(),
     max_lease_ttl: span.optional(),
     labels: z.array(name).optional(),
-    metadata: z.record(name, z.string().regex(/^\P{Cc}{0,256}$/u)).optional(),
+    metadata: z.record(name, z.string().regex(/^[ -~\u00a0-\uffff]{0,256}$/)).optional(),
   })
   .refine(
     ({ ttl, max_ttl: max }) => ttl === undefined || max === undefined || secondsOf(ttl) <= secondsOf(max),

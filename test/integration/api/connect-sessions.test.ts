@@ -176,7 +176,7 @@ test('a session for a provider without a client says how to register one', async
   const { status, body } = await call('POST /v2/connect-sessions', {
     body: { provider: 'github', user: 'alice' },
   });
-  expect(status).toBe(500);
+  expect(status).toBe(422);
   expect(body).toMatchObject({ code: 'config_invalid', detail: expect.stringContaining('client_id') });
   expect(body.hint).toContain(`${url}/connect/callback`);
   const unknown = await call('POST /v2/connect-sessions', { body: { provider: 'githb', user: 'alice' } });

@@ -1,3 +1,5 @@
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
 import { startService } from '../../support/service.ts';
 
@@ -127,12 +129,43 @@ describe('an error of the API', () => {
 
   it('says what a path without a route has instead', async () => {
     const { call } = await startService();
-    expect((await call('PUT /v2/grants')).body).toMatchObject({
-      code: 'method_not_allowed',
-      hint: 'its methods: GET, POST',
-    });
+    const { body, headers } = await call('PUT /v2/grants');
+    expect(body).toMatchObject({ code: 'method_not_allowed', hint: 'its methods: GET, POST' });
+    expect(headers.get('allow')).toBe('GET, POST');
     expect((await call('GET /v3/grants')).body.code).toBe('not_found');
     expect((await call('POST /v2/agents', { body: 'x'.repeat(1_048_577) })).body.code).toBe('body_too_large');
+  });
+});
+
+describe('a fault of the request', () => {
+  it('is no fault of the server: an unknown provider, and a config that is not valid', async () => {
+    const { call } = await startService();
+    const cases = [
+      ['GET /v2/providers/none', undefined, 404],
+      ['POST /v2/config/check', { text: '' }, 422],
+      ['POST /v2/config/test', { cases: '' }, 422],
+      ['POST /v2/connect-sessions', { provider: 'github', user: 'alice' }, 422],
+    ] as const;
+    for (const [request, body, status] of cases) {
+      const answer = await call(request, body === undefined ? {} : { body });
+      expect([answer.status, answer.body.status], request).toEqual([status, status]);
+    }
+  });
+
+  it('has a problem document also where it is no HTTP, or its head is too large', async () => {
+    const { url } = await startService();
+    const { port } = new URL(url);
+    for (const [head, sentence] of [
+      [`GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`, 'larger than 16 KiB'],
+      ['\0\r\n\r\n', 'not well-formed HTTP'],
+    ] as const) {
+      const socket = connect(Number(port), '127.0.0.1');
+      socket.write(head);
+      const answer = await text(socket);
+      expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+      expect(answer).toContain('application/problem+json');
+      expect(answer).toContain(sentence);
+    }
   });
 });
 

@@ -107,7 +107,9 @@ describe('the table of failures', () => {
   });
 
   it('contains every code that is raised', () => {
-    const raised = sources.flatMap(([file, text]) =>
+    // The SDK has an error of its own, which repeats the codes of the service.
+    const own = sources.filter(([file]) => !file.startsWith('sdk/client/'));
+    const raised = own.flatMap(([file, text]) =>
       [...text.matchAll(/new SidekeyError\(\s*'([^']*)'/g)].map(([, name = '']) => ({ file, name })),
     );
     expect(raised.length).toBeGreaterThan(50);
