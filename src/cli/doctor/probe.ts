@@ -312,7 +312,8 @@ const untrusted =
 /** Only the proxy resolves the name: a program that looks it up bypasses the proxy. */
 const unproxied =
   /resolve|ENOTFOUND|EAI_AGAIN|name or service|no such host|getaddrinfo|nodename|UnknownHost|ERR_NAME|dns error|lookup|UnresolvedAddress|ConnectException/i;
-const unauthenticated = /407|agent_auth_required|proxy authentication/i;
+/** No time, place or thread ID of a log line, as Chromium prints them, is a status. */
+const unauthenticated = /(?<![\d:./])407(?![\d:./\]])|agent_auth_required|proxy authentication/i;
 
 /** @param page output of a program that reached the proxy */
 export function verdictOf({ exit, stdout, stderr, timedOut }: ProbeEnd, page: RegExp): Verdict {

@@ -15,6 +15,7 @@ describe('the verdict on the error text of a program', () => {
     ['javax.net.ssl.SSLHandshakeException: PKIX path building failed', 'untrusted'],
     ['tls: failed to verify certificate: x509: certificate signed by unknown authority', 'untrusted'],
     ['Page load failed: net::ERR_CERT_AUTHORITY_INVALID', 'untrusted'],
+    ['[17068:20407:1124/114407.407961:ERROR:bus.cc:407] net::ERR_CERT_AUTHORITY_INVALID', 'untrusted'],
     ['curl: (6) Could not resolve host: own.internal', 'unproxied'],
     ['TypeError: fetch failed … getaddrinfo ENOTFOUND own.internal', 'unproxied'],
     ['dial tcp: lookup own.internal: no such host', 'unproxied'],
