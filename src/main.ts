@@ -22,6 +22,7 @@ import { followConfig, watchConfig } from './config/reload.ts';
 import { createUseNotes } from './grants/activity.ts';
 import { allUnreadable } from './grants/references.ts';
 import { startRefreshSchedule } from './grants/refresh-schedule.ts';
+import { removeGrantsOfEndedLeases } from './grants/lease-grants.ts';
 import { createTokenSource } from './grants/token-source.ts';
 import { SidekeyError } from './lib/errors.ts';
 import type { Log } from './lib/log.ts';
@@ -124,6 +125,9 @@ export async function startProxy(config: Config, parts: ProxyParts): Promise<Pro
   }
 }
 
+/** Milliseconds between deletions of the credentials of ended leases, which nobody can use in between. */
+const leaseUpkeepMs = 60_000;
+
 async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposableStack): Promise<Proxy> {
   const { log, now, env, supervisor, worker } = parts;
   const state = opened.adopt(await openState(initial, { log, now }), (it) => it.close());
@@ -164,6 +168,14 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
           (it) => it.close(),
         )
       : null;
+  if (worker === undefined) {
+    const ending = setInterval(() => {
+      removeGrantsOfEndedLeases(state, now()).catch((error: unknown) =>
+        log.warn({ err: error }, 'the grants of ended leases were not removed'),
+      );
+    }, leaseUpkeepMs).unref();
+    opened.defer(() => clearInterval(ending));
+  }
   // Before the sinks close, so that they deliver it.
   opened.defer(() => (serving ? audit.append({ event: 'proxy.stopped' }) : undefined));
   let settings = snapshotOf(config, upstream);

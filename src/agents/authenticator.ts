@@ -280,7 +280,7 @@ export function createAgentAuthenticator({
       labels: [],
       lease: null,
       selectors,
-      reaches: () => true,
+      reaches: ({ lease }) => lease === null,
       labelsNow: () => noLabels,
       grantLabels,
       spend: (grant) => spend(grant, null),
@@ -374,8 +374,9 @@ function selectorsIn(shown: Exclude<Presented, { readonly kind: 'malformed' }>):
   return shown.kind === 'nothing' ? noSelectors : shown.selectors;
 }
 
-/** A lease is limited to the grants that are bound to its agent. */
+/** A lease is limited to the grants that are bound to its agent, and to its own. */
 function reaches(holder: Holder, grant: Grant, rights: PermissionSnapshot): boolean {
+  if (grant.lease !== null) return holder.kind === 'lease' && holder.lease.id === grant.lease;
   if (holder.kind === 'lease' && !isLeaseFor(holder.lease, grant.id)) return false;
   return agentReaches(holder.agent, grant, rights);
 }

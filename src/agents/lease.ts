@@ -138,12 +138,12 @@ function bindingReaches(
   }
 }
 
-/** Reports whether any of an agent's bindings reaches a grant; see `bindingReaches`. */
+/** Reports whether any of an agent's bindings reaches a grant; see `bindingReaches`. None reaches a grant of a lease. */
 export function reachesGrant(
   bindings: readonly Binding[],
   actsFor: string | null,
   grant: Grant,
   labels: readonly string[],
 ): boolean {
-  return bindings.some((binding) => bindingReaches(binding, actsFor, grant, labels));
+  return grant.lease === null && bindings.some((binding) => bindingReaches(binding, actsFor, grant, labels));
 }

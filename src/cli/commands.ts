@@ -664,7 +664,11 @@ const accessCommands: readonly CommandRow[] = [
         summary: 'let an agent use grants for a while, and show the token once',
         options: [
           ['--agent <name>', 'the agent', { required: true }],
-          ['--grant <grant...>', 'for these grants: name, ID, or USER/NAME', { required: true }],
+          ['--grant <grant...>', 'for these grants: name, ID, or USER/NAME'],
+          [
+            '--credentials <file>',
+            'with credentials of its own, which end with it: JSON as for grant import; - is standard input',
+          ],
           ['--purpose <text>', 'the purpose, for the audit log', { required: true }],
           leaseTtl,
           ['--idle <span>', 'end it when it is not used for this time'],

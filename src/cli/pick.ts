@@ -104,7 +104,7 @@ export function namedGrant(grants: readonly Grant[], text: string): Grant {
 }
 
 /** Returns the unambiguous `--grant` value of a grant. */
-export function grantReference({ name, user }: Grant): string {
+export function grantReference({ name, user }: Pick<Grant, 'name' | 'user'>): string {
   return user === defaultUser ? name : `${user}/${name}`;
 }
 

@@ -34,6 +34,8 @@ export interface Grant {
   readonly expiresAt: number | null;
   /** True if a new token can be requested: by a refresh token, or another way. */
   readonly refreshable: boolean;
+  /** Id of the lease that alone may use the grant, and with which it ends; null: it belongs to no lease. */
+  readonly lease: string | null;
   /** Counts the writes of the sealed credential; part of the context of the seal. */
   readonly revision: number;
   /** Milliseconds since the epoch. */

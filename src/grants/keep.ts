@@ -37,6 +37,8 @@ interface KeepOptions {
   readonly keepsOut: (existing: Grant) => SidekeyError | null;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Id of a new grant; absent: a random one. */
+  readonly newId?: string;
 }
 
 export interface KeptGrant {
@@ -55,14 +57,14 @@ export async function keepGrant(
   state: KeepState,
   wanted: NewGrant,
   sealed: SealedCredential,
-  { event: name, reason, keepsOut, now }: KeepOptions,
+  { event: name, reason, keepsOut, now, newId }: KeepOptions,
 ): Promise<KeptGrant> {
   const { user, provider } = wanted;
   const dated = withConsent(sealed, now());
   const existing = await findExact(state.grants, wanted);
   const refusal = existing === null ? null : keepsOut(existing);
   if (refusal !== null) throw refusal;
-  const id = existing?.id ?? randomUUID();
+  const id = existing?.id ?? newId ?? randomUUID();
   const event = { event: name, grant: id, user, provider } as const;
   if (existing === null) {
     const registry = openRegistry({ store: state.store, vault: state.vault, now, newId: () => id });

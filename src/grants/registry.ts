@@ -16,6 +16,8 @@ export interface NewGrant {
   readonly user: string;
   readonly provider: string;
   readonly scopes: readonly string[];
+  /** See `Grant`; absent: none. */
+  readonly lease?: string;
 }
 
 /**
@@ -110,6 +112,7 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
           stateReason: null,
           expiresAt: null,
           refreshable: false,
+          lease: grant.lease ?? null,
           revision: 1,
           createdAt: at,
           updatedAt: at,

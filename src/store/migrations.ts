@@ -20,6 +20,7 @@ export function migrations(types: ColumnTypes): Migrations {
     '0009-api-keys': apiKeys(types),
     '0010-people': people(types),
     '0011-proposals': proposals(),
+    '0012-grants-of-leases': grantsOfLeases(),
   };
 }
 
@@ -347,6 +348,18 @@ function proposals(): Migration {
         .addColumn('outcome', 'text')
         .addColumn('until', 'bigint')
         .addColumn('used_at', 'bigint')
+        .execute();
+    },
+  };
+}
+
+/** Grants of a lease, which end with it. */
+function grantsOfLeases(): Migration {
+  return {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema
+        .alterTable('grants')
+        .addColumn('lease', 'text', (column) => column.references('leases.id').onDelete('cascade'))
         .execute();
     },
   };

@@ -14,6 +14,7 @@ export function grantRecord(fields: Partial<GrantRecord> = {}): GrantRecord {
     scopes: ['repo', 'read:org'],
     expiresAt: 1_800_000_000_000,
     refreshable: true,
+    lease: null,
     revision: 1,
     createdAt: 1_700_000_000_000,
     updatedAt: 1_700_000_000_001,

@@ -227,7 +227,12 @@ const leaseRoutes: readonly AnyRoute[] = [
     scope: 'access:write',
     body: z.strictObject({
       agent: name,
-      grants: z.array(text).min(1).describe('Name, ID, or USER/NAME.'),
+      grants,
+      credentials: z
+        .array(z.strictObject({ provider: name, name: name.optional(), credential: z.looseObject({}) }))
+        .min(1)
+        .optional()
+        .describe('Credentials that only this lease may use. They are not verified, and end with it.'),
       purpose: z.string().min(1).max(200),
       ttl: span.optional(),
       idle: span.optional(),
@@ -236,9 +241,13 @@ const leaseRoutes: readonly AnyRoute[] = [
     status: 201,
     result: createdLease,
     commands: ['lease create'],
-    call: ({ body: { agent: of, grants: some, purpose, ttl, idle, max_uses } }) => ({
+    call: ({ body: { agent: of, grants: some, credentials, purpose, ttl, idle, max_uses } }) => ({
       command: 'lease create',
+      input: JSON.stringify(
+        credentials?.map(({ credential, ...rest }) => ({ ...credential, ...rest })) ?? [],
+      ),
       options: {
+        ...(credentials === undefined ? {} : { credentials: '-' }),
         agent: of,
         grant: some,
         purpose,

@@ -201,7 +201,7 @@ function whyNotNow(
 }
 
 /** A credential that may be stored. */
-interface Prepared {
+export interface Prepared {
   readonly wanted: NewGrant;
   readonly provider: Provider;
   readonly credential: Credential;
@@ -212,7 +212,7 @@ interface Prepared {
 }
 
 /** @throws SidekeyError `input_invalid`, `provider_unknown` */
-function prepare(
+export function prepare(
   entry: CredentialEntry,
   argument: string | undefined,
   options: ImportOptions,
@@ -275,7 +275,10 @@ function withoutUnbound(credential: Credential, provider: Provider): Credential 
   );
 }
 
-function alreadyThere(existing: Grant, wanted: Pick<Grant, 'name' | 'user' | 'provider'>): SidekeyError {
+export function alreadyThere(
+  existing: Grant,
+  wanted: Pick<Grant, 'name' | 'user' | 'provider'>,
+): SidekeyError {
   return new SidekeyError('already_exists', `There is a grant ${titleOf(existing)} already.`, {
     hint: replaceCommand(wanted),
   });

@@ -296,7 +296,8 @@ function reachedBy(grant: Grant, rights: Rights | null, now: number): ReachedBy 
   const leases = rights.leases.filter(
     (lease) =>
       isLeaseFor(lease, grant.id) &&
-      agents.some(({ name, disabledAt }) => name === lease.agent && disabledAt === null) &&
+      (grant.lease === lease.id ||
+        agents.some(({ name, disabledAt }) => name === lease.agent && disabledAt === null)) &&
       leaseStanding(lease, now).state === 'active',
   );
   return { agents, leases };

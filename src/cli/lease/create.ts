@@ -20,10 +20,13 @@ import { type Grant, stateNow } from '../../grants/grant.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { visible } from '../../lib/text.ts';
 import type { AgentRecord, GrantPolicy, LeaseRecord, Rights } from '../../store/store.ts';
+import { type OwnCredential, readOwnCredentials, storeOwnCredentials } from './own-credentials.ts';
 
 export interface CreateOptions {
   readonly agent: string;
-  readonly grant: readonly string[];
+  readonly grant?: readonly string[];
+  /** A file with credentials of the lease's own; `-`: standard input. */
+  readonly credentials?: string;
   readonly purpose: string;
   readonly ttl?: string;
   readonly idle?: string;
@@ -33,23 +36,29 @@ export interface CreateOptions {
 const maxPurposeLength = 200;
 
 /** `sidekey lease create`: prints the token, which cannot be retrieved later. */
-export async function createLease(
-  { withState, output, now }: Context,
-  options: CreateOptions,
-): Promise<void> {
+export async function createLease(context: Context, options: CreateOptions): Promise<void> {
+  const { withState, output, now } = context;
   const at = now();
   const order = {
+    id: randomUUID(),
     agent: options.agent,
-    grants: options.grant,
+    grants: options.grant ?? [],
     purpose: readPurpose(options.purpose),
     ttlMs: options.ttl === undefined ? null : readSpan('--ttl', options.ttl),
     idleMs: options.idle === undefined ? null : readSpan('--idle', options.idle),
     maxUses: options.maxUses === undefined ? null : readUses('--max-uses', options.maxUses),
   };
-  const { lease, secret, grants, policies, ttl, listen } = await withState(async (state) => ({
-    ...(await makeLease(state, order, at)),
-    listen: state.config.proxy.listen,
-  }));
+  const own = await readOwnCredentials(context, order.id, options.credentials);
+  if (order.grants.length === 0 && own.length === 0) {
+    throw new SidekeyError('input_invalid', 'The lease has neither a grant nor a credential of its own.', {
+      hint: '--grant GRANT, or --credentials FILE',
+    });
+  }
+  const { lease, secret, grants, policies, ttl, listen } = await withState(async (state) => {
+    const made = await makeLease(state, { ...order, own }, at);
+    await storeOwnCredentials(state, made.lease, own, at);
+    return { ...made, listen: state.config.proxy.listen };
+  });
   const warnings = whatEndsBefore(lease.expiresAt, grants, policies, at);
   const url = proxyUrl(listen, `${lease.agent}:${secret}`);
   output.result(
@@ -95,6 +104,10 @@ export interface LeaseOrder {
   readonly maxUses: number | null;
   /** Its token, if it already exists. */
   readonly secret?: string;
+  /** Its id, if it is known already. */
+  readonly id?: string;
+  /** Credentials that only this lease may use, and that end with it. */
+  readonly own?: readonly OwnCredential[];
 }
 
 /** A new lease with its token. */
@@ -134,12 +147,13 @@ export async function makeLease(
   const grants = order.grants === null ? reached : chosenOf(agent, order.grants, all, reached);
   // Without a grant there is no default lifetime.
   const ttlMs = grants.length === 0 ? (order.ttlMs ?? config.leases.defaultTtlMs) : order.ttlMs;
-  const ttl = ttlFor(ttlMs, grants, { config, policies: rights.policies });
+  const owned = (order.own ?? []).map(({ id, wanted }) => ({ ...wanted, id }));
+  const ttl = ttlFor(ttlMs, [...grants, ...owned], { config, policies: rights.policies });
   const lease: LeaseRecord = {
-    id: randomUUID(),
+    id: order.id ?? randomUUID(),
     agent: agent.name,
     tokenHash: hashToken(secret),
-    grants: order.grants === null ? null : grants.map(({ id }) => id),
+    grants: order.grants === null ? null : [...grants, ...owned].map(({ id }) => id),
     purpose: order.purpose,
     createdAt: at,
     expiresAt: at + ttl.ttlMs,
@@ -233,8 +247,10 @@ interface TtlFacts {
   readonly policies: readonly GrantPolicy[];
 }
 
+type LeasedGrant = Pick<Grant, 'id' | 'name' | 'user' | 'provider'>;
+
 /** Lifetime of a lease for these grants; `asked` in milliseconds, null: the default. */
-export function ttlFor(asked: number | null, grants: readonly Grant[], facts: TtlFacts): GrantedTtl {
+export function ttlFor(asked: number | null, grants: readonly LeasedGrant[], facts: TtlFacts): GrantedTtl {
   return grantedTtl(
     asked,
     grants.map((grant) => levelsOf(grant, facts)),
@@ -248,7 +264,7 @@ export function cappedText({ ttlMs, cappedBy }: GrantedTtl, asked: string | unde
   return `It lasts ${spanText(ttlMs)} instead of ${wanted}, the maximum of ${cappedBy}.`;
 }
 
-function levelsOf(grant: Grant, { config, policies }: TtlFacts): LeaseTtlLevel[] {
+function levelsOf(grant: LeasedGrant, { config, policies }: TtlFacts): LeaseTtlLevel[] {
   const policy = policies.find(({ grantId }) => grantId === grant.id);
   const provider = config.providers.get(grant.provider);
   const { defaultTtlMs, maxTtlMs } = config.leases;

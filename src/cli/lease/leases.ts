@@ -19,6 +19,7 @@ import {
   whatEndsBefore,
 } from './create.ts';
 import { namedGrant, pickAgent, pickLease } from '../pick.ts';
+import { removeGrantsOfEndedLeases } from '../../grants/lease-grants.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { LeaseChoice } from '../../store/store.ts';
 
@@ -193,9 +194,11 @@ export async function revokeLeases(
   }
   const revoked = await withState(async (state) => {
     const { which, event } = await choiceOf(state, id, options);
-    return recordChange(state.audit, { event: 'lease.revoked', ...event }, () =>
+    const ended = await recordChange(state.audit, { event: 'lease.revoked', ...event }, () =>
       state.store.leases.revoke(which, now()),
     );
+    await removeGrantsOfEndedLeases(state, now());
+    return ended;
   });
   const count = revoked.length;
   output.result(

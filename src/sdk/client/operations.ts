@@ -1009,7 +1009,15 @@ export interface Operations {
     /** Letters, digits, dots, dashes and underscores. */
     readonly agent: string;
     /** Name, ID, or USER/NAME. */
-    readonly grants: readonly string[];
+    readonly grants?: readonly string[] | undefined;
+    /** Credentials that only this lease may use. They are not verified, and end with it. */
+    readonly credentials?: readonly ({
+      /** Letters, digits, dots, dashes and underscores. */
+      readonly provider: string;
+      /** Letters, digits, dots, dashes and underscores. */
+      readonly name?: string | undefined;
+      readonly credential: Readonly<Record<string, unknown>>;
+    })[] | undefined;
     readonly purpose: string;
     readonly ttl?: string | undefined;
     readonly idle?: string | undefined;

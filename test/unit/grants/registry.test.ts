@@ -41,6 +41,7 @@ describe('add', () => {
       type: 'oauth2',
       state: 'active',
       stateReason: null,
+      lease: null,
       scopes: ['read'],
       expiresAt: start + 3_600_000,
       refreshable: true,

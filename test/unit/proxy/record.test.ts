@@ -12,6 +12,7 @@ const grant: Grant = {
   type: 'oauth2',
   state: 'active',
   stateReason: null,
+  lease: null,
   scopes: [],
   expiresAt: null,
   refreshable: true,

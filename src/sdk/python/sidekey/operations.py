@@ -740,6 +740,12 @@ class RotateAgentResult(TypedDict):
     replaced: int
 
 
+class CreateLeaseCredentialsItem(TypedDict):
+    provider: str
+    name: NotRequired[str]
+    credential: dict[str, Any]
+
+
 class RevokeLeaseResult(TypedDict):
     revoked: list[str]
 
@@ -1037,9 +1043,9 @@ class Operations:
         """List the active leases; with `all` also those that have ended. ``GET /v2/leases``"""
         return self._pages("listLeases", {"agent": agent, "grant": grant, "all": all, "limit": limit})
 
-    def create_lease(self, *, agent: str, grants: list[str], purpose: str, ttl: str = UNSET, idle: str = UNSET, max_uses: int = UNSET) -> CreatedLease:
+    def create_lease(self, *, agent: str, purpose: str, grants: list[str] = UNSET, credentials: list[CreateLeaseCredentialsItem] = UNSET, ttl: str = UNSET, idle: str = UNSET, max_uses: int = UNSET) -> CreatedLease:
         """Let an agent use grants for a while. The answer has the token, once. ``POST /v2/leases``"""
-        return self._call("createLease", {"agent": agent, "grants": grants, "purpose": purpose, "ttl": ttl, "idle": idle, "max_uses": max_uses})
+        return self._call("createLease", {"agent": agent, "grants": grants, "credentials": credentials, "purpose": purpose, "ttl": ttl, "idle": idle, "max_uses": max_uses})
 
     def get_lease(self, *, lease: str) -> LeaseInFull:
         """Show a lease. ``GET /v2/leases/{lease}``"""
@@ -1326,9 +1332,9 @@ class AsyncOperations:
         """List the active leases; with `all` also those that have ended. ``GET /v2/leases``"""
         return self._pages("listLeases", {"agent": agent, "grant": grant, "all": all, "limit": limit})
 
-    async def create_lease(self, *, agent: str, grants: list[str], purpose: str, ttl: str = UNSET, idle: str = UNSET, max_uses: int = UNSET) -> CreatedLease:
+    async def create_lease(self, *, agent: str, purpose: str, grants: list[str] = UNSET, credentials: list[CreateLeaseCredentialsItem] = UNSET, ttl: str = UNSET, idle: str = UNSET, max_uses: int = UNSET) -> CreatedLease:
         """Let an agent use grants for a while. The answer has the token, once. ``POST /v2/leases``"""
-        return await self._call("createLease", {"agent": agent, "grants": grants, "purpose": purpose, "ttl": ttl, "idle": idle, "max_uses": max_uses})
+        return await self._call("createLease", {"agent": agent, "grants": grants, "credentials": credentials, "purpose": purpose, "ttl": ttl, "idle": idle, "max_uses": max_uses})
 
     async def get_lease(self, *, lease: str) -> LeaseInFull:
         """Show a lease. ``GET /v2/leases/{lease}``"""

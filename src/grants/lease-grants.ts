@@ -1,0 +1,23 @@
+import { leaseStanding } from '../agents/lease.ts';
+import { recordChange } from '../audit/log.ts';
+import type { KeepState } from './keep.ts';
+
+/**
+ * Removes the grants of leases that are over. No caller could use them since the end of the lease; this deletes their
+ * credentials. A lease that is used up keeps them, because it can be renewed.
+ *
+ * @param now milliseconds since the epoch
+ */
+export async function removeGrantsOfEndedLeases(
+  { store, grants, audit }: Pick<KeepState, 'store' | 'grants' | 'audit'>,
+  now: number,
+): Promise<void> {
+  for (const { id, user, provider, lease: leaseId } of await grants.list()) {
+    if (leaseId === null) continue;
+    const lease = await store.leases.get(leaseId);
+    const state = lease === null ? 'revoked' : leaseStanding(lease, now).state;
+    if (state !== 'revoked' && state !== 'expired') continue;
+    const event = { event: 'grant.removed', grant: id, user, provider, lease: leaseId } as const;
+    await recordChange(audit, { ...event, reason: 'its lease ended' }, () => grants.remove(id));
+  }
+}

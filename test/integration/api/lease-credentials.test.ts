@@ -1,0 +1,106 @@
+import { describe, expect, test } from 'vitest';
+import { removeGrantsOfEndedLeases } from '../../../src/grants/lease-grants.ts';
+import { openTunnel } from '../../support/raw-client.ts';
+import { startService } from '../../support/service.ts';
+import { startUpstream } from '../../support/upstream.ts';
+
+const start = Date.now();
+
+/** A proxy with an agent that reaches everything, and a lease of another agent with a credential of its own. */
+async function setup() {
+  const seen: (string | undefined)[] = [];
+  const upstream = await startUpstream((request, response) => {
+    seen.push(request.headers.authorization);
+    response.end('ok');
+  });
+  let time = start;
+  const service = await startService({
+    domains: { [upstream.authority]: { grant: 'acme' } },
+    config: { providers: { acme: { audience: [upstream.authority] } } },
+    now: () => time,
+  });
+  const { call, sidekey } = service;
+  await call('POST /v2/agents', { body: { name: 'ci' } });
+  const { body: other } = await call('POST /v2/agents', { body: { name: 'other', everything: true } });
+  const credential = { provider: 'acme', credential: { api_key: 'key-of-the-session-0123' } };
+  const lease = (...credentials: readonly object[]) =>
+    call('POST /v2/leases', { body: { agent: 'ci', purpose: 'a session', ttl: '15m', credentials } });
+  const made = await lease(credential);
+  const ask = async (userInfo: string | null) => {
+    const proxy =
+      userInfo === null ? [] : [`Proxy-Authorization: Basic ${Buffer.from(userInfo).toString('base64')}`];
+    const client = await openTunnel(sidekey, upstream.authority, { fields: proxy }).catch(() => null);
+    client?.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    return (await client?.response())?.reason ?? 'refused at CONNECT';
+  };
+  const { grants } = sidekey.proxy.state;
+  return {
+    ...service,
+    lease,
+    made,
+    other,
+    ask,
+    seen,
+    credential,
+    grants,
+    advance: (ms: number) => (time += ms),
+  };
+}
+
+describe('a credential of a lease', () => {
+  test('serves the holder of the lease, and nobody else', async () => {
+    const { made, other, ask, seen, grants } = await setup();
+    expect(made.status).toBe(201);
+    expect(await grants.list()).toMatchObject([
+      { provider: 'acme', lease: made.body.id, name: `acme-${made.body.id.slice(0, 8)}` },
+    ]);
+    expect(await ask(`ci:${made.body.token}`)).toBe('OK');
+    expect(seen).toEqual(['Bearer key-of-the-session-0123']);
+    expect(await ask(`other:${other.token}`)).not.toBe('OK');
+    expect(await ask(null)).not.toBe('OK');
+    expect(seen).toHaveLength(1);
+  });
+
+  test('is deleted when the lease is revoked', async () => {
+    const { call, made, ask, grants, sidekey } = await setup();
+    await call(`POST /v2/leases/${made.body.id}/revoke`, { body: {} });
+    expect(await ask(`ci:${made.body.token}`)).not.toBe('OK');
+    expect(await grants.list()).toEqual([]);
+    expect(await sidekey.audit()).toContainEqual(
+      expect.objectContaining({ event: 'grant.removed', lease: made.body.id, reason: 'its lease ended' }),
+    );
+  });
+
+  test('is deleted after the end of the lease, and not before', async () => {
+    const { sidekey, grants, advance } = await setup();
+    const { state } = sidekey.proxy;
+    await removeGrantsOfEndedLeases(state, start);
+    expect(await grants.list()).toHaveLength(1);
+    advance(900_000);
+    await removeGrantsOfEndedLeases(state, start + 900_000);
+    expect(await grants.list()).toEqual([]);
+  });
+
+  test('whose name is taken ends the lease, and leaves none of its credentials', async () => {
+    const { lease, credential, grants, call } = await setup();
+    const named = { ...credential, name: 'taken' };
+    const refused = await lease(credential, named, named);
+    expect(refused).toMatchObject({ status: 409, body: { code: 'already_exists' } });
+    expect(await grants.list()).toHaveLength(1);
+    const { body } = await call('GET /v2/leases');
+    expect(body.data).toHaveLength(1);
+  });
+
+  test('of an unknown provider is refused before there is a lease', async () => {
+    const { lease, call } = await setup();
+    const refused = await lease({ provider: 'nobody', credential: { api_key: 'k-0123456789' } });
+    expect(refused).toMatchObject({ status: 404, body: { code: 'provider_unknown' } });
+    expect((await call('GET /v2/leases')).body.data).toHaveLength(1);
+  });
+});
+
+test('a lease without a grant and without a credential is refused', async () => {
+  const { lease } = await setup();
+  const { status, body } = await lease();
+  expect([status, body.code]).toEqual([400, 'input_invalid']);
+});
