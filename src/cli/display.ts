@@ -216,8 +216,12 @@ export function fitting(text: string, most: number): string {
 const wide =
   /[\u1100-\u115f\u2e80-\ua4cf\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{16fe0}-\u{1b2ff}\u{1f000}-\u{1faff}\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}/u;
 
+/** Almost every text: a test of each character would take longer than the rest of a command. */
+const narrow = /^[ -~]*$/;
+
 /** Returns the maximum number of columns of the text. */
 export function widthOf(text: string): number {
+  if (narrow.test(text)) return text.length;
   let width = 0;
   for (const character of text) width += wide.test(character) ? 2 : 1;
   return width;

@@ -5,6 +5,7 @@ import { withOrigin } from '../audit/log.ts';
 import type { Config } from '../config/config.ts';
 import type { CommandRow, OptionRow, Sections } from './command.ts';
 import { type Context, createContext } from './context.ts';
+import type { Rights, Store } from '../store/store.ts';
 import { createDisplay } from './display.ts';
 import type { Output } from './terminal.ts';
 
@@ -24,16 +25,42 @@ interface RunningParts {
 
 /** Returns the function that runs commands. They use the open state of the proxy, and nobody can be asked. */
 export function createCommandRunner(sections: Sections, running: RunningParts): RunCommand {
+  const handlers = new Map<CommandRow, Handler>();
+  const state = { ...running.state, store: withKnownRights(running.state.store) };
   return async ({ command, args = [], options = {}, input = '' }: CommandCall, origin) => {
     const row = rowOf(sections, command);
-    const handler = await row.load?.();
+    const handler = handlers.get(row) ?? (await row.load?.());
     if (handler === undefined) throw new Error(`"${command}" is no command`);
+    handlers.set(row, handler);
     const { output, result } = collectingOutput();
-    const context = contextOf(running, output, input, origin);
+    const context = contextOf({ ...running, state }, output, input, origin);
     // The parser gives every argument, and the defaults of options.
     const given = (row.arguments ?? []).map((_, index) => args[index]);
     await handler(context, ...([...given, { ...defaultsOf(row), ...options }] as never[]));
     return result();
+  };
+}
+
+type Handler = Awaited<ReturnType<NonNullable<CommandRow['load']>>>;
+
+/** Returns the store with rights that are read again only after a write: they are five queries. */
+function withKnownRights(store: Store): Store {
+  let known: { readonly rights: Promise<Rights>; readonly epoch: number } | null = null;
+  return {
+    ...store,
+    rights: {
+      ...store.rights,
+      async read(endedAfter) {
+        if (endedAfter !== undefined) return store.rights.read(endedAfter);
+        // Asked before the rows: a change in between makes them count as old, never as new.
+        const epoch = store.epoch();
+        if (known?.epoch !== epoch) known = { rights: store.rights.read(), epoch };
+        return known.rights.catch((error: unknown) => {
+          known = null;
+          throw error;
+        });
+      },
+    },
   };
 }
 
