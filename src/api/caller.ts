@@ -16,6 +16,12 @@ export interface Caller {
   readonly user: string | null;
   /** The person who is signed in; null: the caller has a key. */
   readonly person: string | null;
+  /** The person with whom the caller ends: the one who is signed in, or that of the key; null: there is none. */
+  readonly owner: string | null;
+  /** Time at which the key ends, in milliseconds since the epoch; null: it has no end, or the caller is a person. */
+  readonly expiresAt: number | null;
+  /** Tells the caller from a former one of the same name. */
+  readonly id: string;
   /** Address and port of the client. */
   readonly address: string;
 }
@@ -37,17 +43,26 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
   async function byKey(key: string): Promise<Omit<Caller, 'address' | 'person'> | null> {
     const record = await store.apiKeys.find(hashToken(key));
     if (record === null) return null;
-    const { name, user, expiresAt, usedAt, person } = record;
+    const { name, user, expiresAt, usedAt, person, createdAt } = record;
     const at = now();
     const role = roleOf(record.role);
     const owner = person === null ? null : await store.people.get(person);
-    // A key outlives neither its person nor the role of the person.
-    const isOrphan = person !== null && owner?.disabledAt !== null;
+    // A key outlives neither its person nor the role of the person; a new person of that name is another one.
+    const isOrphan =
+      person !== null && (owner === null || owner.disabledAt !== null || createdAt < owner.createdAt);
     if (role === null || isOrphan || (expiresAt !== null && expiresAt <= at)) return null;
     if (usedAt === null || at - usedAt >= usedEveryMs) await store.apiKeys.noteUse(name, at);
     const most = owner === null ? scopesOf(role) : scopesOf(roleOf(owner.role) ?? 'user');
     const own = [...scopesFor(role, record)].filter((scope) => most.has(scope) || scope === 'tokens:read');
-    return { name: `key ${name}`, role, scopes: new Set(own), user: (owner && userOf(owner)) ?? user };
+    return {
+      name: `key ${name}`,
+      role,
+      scopes: new Set(own),
+      user: (owner && userOf(owner)) ?? user,
+      owner: person,
+      expiresAt,
+      id: `key ${name} ${createdAt}`,
+    };
   }
 
   return async (headers: Headers, address: string, method = 'GET'): Promise<Caller> => {
@@ -60,8 +75,19 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
     const person = await sessions.personOf(headers, method);
     const role = person === null ? null : roleOf(person.role);
     if (person === null || role === null) throw refused(address);
-    const { name } = person;
-    return { name, role, scopes: scopesOf(role), user: userOf(person), person: name, address };
+    const { name, createdAt } = person;
+    const id = `person ${name} ${createdAt}`;
+    return {
+      name,
+      role,
+      scopes: scopesOf(role),
+      user: userOf(person),
+      person: name,
+      owner: name,
+      expiresAt: null,
+      id,
+      address,
+    };
   };
 
   /** Counts the failure. An address with many gets another answer; a valid key is accepted from it all the same. */

@@ -5,12 +5,15 @@ import type { ServiceParts } from './parts.ts';
 
 /** Milliseconds for which the answer to a key is kept. */
 const keptMs = 86_400_000;
+/** Milliseconds after which a request without an answer is over: its process ended. */
+const underWayMs = 3_600_000;
 
 interface KeyedRequest {
   /** `Idempotency-Key`. */
   readonly key: string;
-  readonly caller: Pick<Caller, 'name'>;
-  readonly path: string;
+  readonly caller: Pick<Caller, 'id'>;
+  /** Path and query. */
+  readonly target: string;
   readonly bytes: Uint8Array;
 }
 
@@ -43,19 +46,19 @@ export function createIdempotency({
 }: Pick<ServiceParts, 'store' | 'vault' | 'now'>): Idempotency {
   const recordOf = (id: string, kept: Kept) => ({
     id,
-    expiresAt: now() + keptMs,
+    expiresAt: now() + (kept.answer === null ? underWayMs : keptMs),
     sealed: vault.seal(contextOf(id), Buffer.from(JSON.stringify(kept))),
   });
 
   return {
-    async once({ key, caller, path, bytes }, work) {
+    async once({ key, caller, target, bytes }, work) {
       if (!/^[\x21-\x7e]{1,255}$/.test(key)) {
         throw new SidekeyError('input_invalid', 'The Idempotency-Key is not 1 to 255 printable characters.', {
           hint: 'use a random UUID',
         });
       }
       await sessions.removeEnded(now());
-      const id = hash('sha256', JSON.stringify(['idempotency', caller.name, path, key]));
+      const id = hash('sha256', JSON.stringify(['idempotency', caller.id, target, key]));
       const request = hash('sha256', bytes);
       const before = await sessions.get(id);
       if (before !== null) {

@@ -27,7 +27,11 @@ export function openApiDocument(routes: readonly AnyRoute[], url: string): Json 
       tags: [row.tag],
       summary: row.summary,
       description: row.scope === null ? 'Scope: none.' : `Scope: \`${row.scope}\`.`,
-      parameters: [...pathParameters(row.path), ...queryParameters(row, shape), ...headerParameters(row)],
+      parameters: [
+        ...pathParameters(row.path),
+        ...queryParameters(row, shape),
+        ...headerParameters(row, routes),
+      ],
       ...(row.body === undefined
         ? {}
         : {
@@ -102,8 +106,10 @@ function queryParameters({ query, list }: AnyRoute, shape: Shape): Json[] {
   }));
 }
 
-function headerParameters({ method }: AnyRoute): Json[] {
+function headerParameters({ method, path, isRepeatable }: AnyRoute, routes: readonly AnyRoute[]): Json[] {
   const name = method === 'post' ? 'Idempotency-Key' : method === 'get' ? 'If-None-Match' : 'If-Match';
+  const hasTag = routes.some((row) => row.method === 'get' && row.path === path);
+  if (isRepeatable === true || (name === 'If-Match' && !hasTag)) return [];
   return [{ name, in: 'header', required: false, schema: { type: 'string' } }];
 }
 

@@ -17,6 +17,10 @@ export interface Given<Query, Body> {
   /** `Origin`: the page that sent the request. */
   readonly origin: string | null;
   readonly signal: AbortSignal;
+  /** `Last-Event-ID` of a stream that goes on. */
+  readonly lastEventId: string | undefined;
+  /** Resolves with whether the caller may still use the route: a stream outlives neither its key nor its person. */
+  readonly isStillAllowed: () => Promise<boolean>;
 }
 
 interface Route<Query = never, Body = never> {
@@ -44,6 +48,10 @@ interface Route<Query = never, Body = never> {
   readonly media?: string;
   /** Present for a list, which is answered in pages: returns the key of an entry. */
   readonly list?: (entry: never) => string;
+  /** True: the work of a POST may be done again, so its answer, which may have a secret, is not kept. */
+  readonly isRepeatable?: boolean;
+  /** True: it reads the whole audit log, so such requests take turns. */
+  readonly isLong?: boolean;
   /** Commands of the command line that the route stands for. */
   readonly commands?: readonly string[];
   /** Returns the answer, or a response that is no JSON. */
@@ -67,15 +75,15 @@ export function originOf({ name, address }: Pick<Caller, 'name' | 'address'>): O
 interface CommandRoute<Query, Body> extends Omit<Route<Query, Body>, 'handle' | 'commands'> {
   /** The commands that `call` may name. */
   readonly commands: readonly string[];
-  readonly call: (given: Given<Query, Body>) => CommandCall;
+  readonly call: (given: Given<Query, Body>, parts: ServiceParts) => CommandCall | Promise<CommandCall>;
 }
 
 /** Returns a route that answers with the JSON of a command. */
 export function commandRoute<Query, Body>({ call, ...row }: CommandRoute<Query, Body>): AnyRoute {
   return route<Query, Body>({
     ...row,
-    async handle(given, { runCommand }) {
-      const { value, bytes } = await runCommand(call(given), originOf(given.caller));
+    async handle(given, parts) {
+      const { value, bytes } = await parts.runCommand(await call(given, parts), originOf(given.caller));
       return row.media === undefined
         ? value
         : new Response(new Uint8Array(bytes), { headers: { 'content-type': row.media } });

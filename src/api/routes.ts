@@ -28,3 +28,8 @@ export const routes: readonly AnyRoute[] = [
   ...callerRoutes,
   ...passkeyRoutes,
 ];
+
+/** Returns the route that reads what a change is of, for its ETag; undefined: there is none. */
+export function readingOf({ path: of }: Pick<AnyRoute, 'path'>): AnyRoute | undefined {
+  return routes.find(({ method, path }) => method === 'get' && path === of);
+}

@@ -13,7 +13,7 @@ import { openApiDocument } from './openapi.ts';
 import { type Page, pageOf, pageQuery } from './paging.ts';
 import type { ServiceParts } from './parts.ts';
 import type { AnyRoute, Given } from './route.ts';
-import { routes } from './routes.ts';
+import { readingOf, routes } from './routes.ts';
 import { addPages } from './pages.ts';
 import { addSignIn } from './sign-in.ts';
 
@@ -131,19 +131,26 @@ function servingOf(parts: ServiceParts, authenticate: Authenticate) {
     const { remoteAddress = '', remotePort = 0 } = env.incoming.socket;
     const address = `${remoteAddress.replace(/^::ffff:/, '')}:${remotePort}`;
     const caller = await authenticate(req.raw.headers, address, req.method);
-    if (row.scope !== null && !caller.scopes.has(row.scope)) {
+    if (!allows(row, caller)) {
       throw new SidekeyError('scope_missing', `${caller.name} does not have the scope ${row.scope}.`);
     }
     const bytes = row.method === 'get' ? Buffer.alloc(0) : await bodyOf(req.raw);
-    const given = await readRequest(row, context, caller, bytes);
+    const isStillAllowed = async () => {
+      const now = await authenticate(req.raw.headers, address, req.method).catch(() => null);
+      return now !== null && now.id === caller.id && now.user === caller.user && allows(row, now);
+    };
+    const given = { ...(await readRequest(row, context, caller, bytes)), isStillAllowed };
     await assertOwner(row, given, parts);
-    if (row.method === 'get') return answerOf(row, given, await row.handle(given, parts), req);
+    const read = async () => answerOf(row, given, await row.handle(given, parts), req);
+    if (row.method === 'get') return row.isLong === true ? inTurn('audit', read) : read();
     const change = async () => {
       await assertUnchanged(row, given);
       return answerOf(row, given, await row.handle(given, parts), req);
     };
-    const key = row.method === 'post' ? req.header('idempotency-key') : undefined;
-    if (key !== undefined) return idempotency.once({ key, caller, path: req.path, bytes }, change);
+    const key =
+      row.method === 'post' && row.isRepeatable !== true ? req.header('idempotency-key') : undefined;
+    const { pathname, search } = new URL(req.url);
+    if (key !== undefined) return idempotency.once({ key, caller, target: pathname + search, bytes }, change);
     // What is created needs no turn, and may wait for a person.
     return row.method === 'post'
       ? change()
@@ -154,10 +161,18 @@ function servingOf(parts: ServiceParts, authenticate: Authenticate) {
   async function assertUnchanged(row: AnyRoute, given: Given<never, never>) {
     const { ifMatch: wanted } = given;
     if (wanted === undefined || row.method === 'post') return;
-    const reading = routes.find(({ method, path }) => method === 'get' && path === row.path);
-    if (reading === undefined) return;
-    preconditionOf(wanted, etagOf(await reading.handle({ ...given, query: {} as never }, parts)));
+    const reading = readingOf(row);
+    if (reading === undefined) {
+      throw new SidekeyError('input_invalid', 'This resource has no ETag, so If-Match cannot hold.', {
+        hint: 'send the request without If-Match',
+      });
+    }
+    preconditionOf(wanted, etagOf(await reading.handle(given, parts)));
   }
+}
+
+function allows({ scope }: AnyRoute, { scopes }: Caller): boolean {
+  return scope === null || scopes.has(scope);
 }
 
 /**
@@ -184,7 +199,7 @@ async function readRequest(
   { req }: Context<Bindings>,
   caller: Caller,
   bytes: Buffer,
-): Promise<Given<never, never>> {
+): Promise<Omit<Given<never, never>, 'isStillAllowed'>> {
   const query = row.list === undefined ? row.query : pageQuery(row.query);
   return {
     params: req.param(),
@@ -194,6 +209,7 @@ async function readRequest(
     ifMatch: req.header('if-match'),
     origin: req.header('origin') ?? null,
     signal: req.raw.signal,
+    lastEventId: req.header('last-event-id'),
   };
 }
 

@@ -15,13 +15,15 @@ export interface CreateOptions {
   readonly user?: string;
   readonly person?: string;
   readonly expires: string;
+  /** Time at which the key ends at the latest, in milliseconds since the epoch: the end of the key that creates it. */
+  readonly notAfter?: number;
 }
 
 /** `sidekey api-key create`: prints the key, which cannot be retrieved later. */
 export async function createApiKey(
   { withState, output, now }: Context,
   name: string,
-  { role, scope, user, person, expires }: CreateOptions,
+  { role, scope, user, person, expires, notAfter = Infinity }: CreateOptions,
 ): Promise<void> {
   checkName('name of the key', name);
   if (user !== undefined) checkName('name of the user', user);
@@ -39,6 +41,7 @@ export async function createApiKey(
   // The prefix is for secret scanners.
   const secret = `sk_${randomBytes(32).toString('base64url')}`;
   const at = now();
+  const end = Math.min(notAfter, expires === 'none' ? Infinity : readEnd('--expires', expires, at));
   const key: ApiKeyRecord = {
     name,
     hash: hashToken(secret),
@@ -47,7 +50,7 @@ export async function createApiKey(
     user: user ?? null,
     person: person ?? null,
     createdAt: at,
-    expiresAt: expires === 'none' ? null : readEnd('--expires', expires, at),
+    expiresAt: end === Infinity ? null : end,
     usedAt: null,
   };
   const reason = `${name}, role ${role}${scope === undefined ? '' : `, scopes ${scope.join(' ')}`}`;

@@ -99,7 +99,8 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
         user: grant.user,
         provider: grant.provider,
       })) {
-        if (!isName(name)) throw badName(what);
+        // A name in the form of an id would be taken for another grant.
+        if (!isName(name) || (what === 'name' && uuid.test(name))) throw badName(what);
       }
       assertAudience(sealed.audience);
       const at = now();
@@ -179,6 +180,8 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
   };
   return registry;
 }
+
+const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 function badName(what: string): SidekeyError {
   return new SidekeyError('input_invalid', `The ${what} of the grant is not valid.`, {

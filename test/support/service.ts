@@ -64,7 +64,7 @@ export async function startService(options: SidekeyOptions = {}): Promise<TestSe
       scopes: null,
       user: null,
       person: null,
-      createdAt: 1,
+      createdAt: Date.now(),
       expiresAt: null,
       usedAt: null,
       ...record,

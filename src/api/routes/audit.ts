@@ -77,7 +77,23 @@ async function listEvents(
 /** Milliseconds between comments that keep a stream open. */
 const beatMs = 15_000;
 
-/** Streams lines as server-sent events. The id of an event names its line, from which a browser goes on by itself. */
+/**
+ * Returns the newest lines after the one with this key; none where it is not in the log any more.
+ */
+async function linesAfter(key: string, file: string, filter: AuditFilter): Promise<readonly AuditLine[]> {
+  let after: AuditLine[] | null = null;
+  for await (const each of queryAudit({ file, filter: { since: filter.since } })) {
+    if (keyOf(each) === key) after = [];
+    else after?.push(each);
+    if ((after?.length ?? 0) >= 2 * maxMatches) after = after!.slice(-maxMatches);
+  }
+  return (after ?? []).filter(auditMatcher(filter));
+}
+
+/**
+ * Streams lines as server-sent events, as long as the caller may read them. The id of an event names its line; with it as
+ * `Last-Event-ID`, the stream goes on behind that line.
+ */
 async function streamEvents(
   given: Given<Conditions & { readonly lines?: number | undefined }, never>,
   { config, timers }: ServiceParts,
@@ -87,21 +103,37 @@ async function streamEvents(
   const { audit } = await config();
   const stop = new AbortController();
   given.signal.addEventListener('abort', () => stop.abort());
-  const events = tailAudit({ file: audit.file, lines, follow: true, signal: stop.signal });
+  const { lastEventId, isStillAllowed } = given;
+  const follow = { file: audit.file, follow: true, signal: stop.signal } as const;
+  const events = tailAudit({ ...follow, lines: lastEventId === undefined ? lines : 0 });
   const encoder = new TextEncoder();
   let next = events.next();
+  // Read after the tail has begun, so that no line is missed; those of both come once.
+  const missed =
+    lastEventId === undefined
+      ? []
+      : [...(await linesAfter(lastEventId, audit.file, filterOf({ ...given, query })))];
+  const sent = new Set(missed.map(keyOf));
+  const textOf = (each: AuditLine) => encoder.encode(`id: ${keyOf(each)}\ndata: ${JSON.stringify(each)}\n\n`);
+  const end = (controller: ReadableStreamDefaultController) => {
+    stop.abort();
+    controller.close();
+  };
   const body = new ReadableStream<Uint8Array>({
     start: (controller) => controller.enqueue(encoder.encode(': \n\n')),
     // Pulled, so that a client that does not read fills no memory.
     async pull(controller) {
       for (;;) {
+        const before = missed.shift();
+        if (before !== undefined) return controller.enqueue(textOf(before));
         const found = await within(timers, next, beatMs);
+        if (!(await isStillAllowed())) return end(controller);
         if (found === 'late') return controller.enqueue(encoder.encode(': \n\n'));
         if (found.done === true) return controller.close();
         const { value: each } = found;
         next = events.next();
-        if (!matches(each)) continue;
-        return controller.enqueue(encoder.encode(`id: ${keyOf(each)}\ndata: ${JSON.stringify(each)}\n\n`));
+        if (!matches(each) || sent.delete(keyOf(each))) continue;
+        return controller.enqueue(textOf(each));
       }
     },
     cancel: () => stop.abort(),
@@ -147,6 +179,7 @@ export const auditRoutes: readonly AnyRoute[] = [
   commandRoute({
     ...one,
     path: '/v2/audit/verify',
+    isLong: true,
     id: 'verifyAudit',
     summary: 'Check that no line was edited, removed or cut off.',
     result: z.looseObject({ ok: z.boolean(), lines: z.int(), problems: z.array(z.unknown()) }),
@@ -156,6 +189,7 @@ export const auditRoutes: readonly AnyRoute[] = [
   commandRoute({
     ...one,
     path: '/v2/audit/summary',
+    isLong: true,
     id: 'summarizeAudit',
     summary: 'Count requests, refusals, bytes and durations of each agent and grant.',
     query: conditions,
@@ -168,6 +202,7 @@ export const auditRoutes: readonly AnyRoute[] = [
   route({
     ...one,
     path: '/v2/metrics',
+    isLong: true,
     id: 'getMetrics',
     summary: 'Count exchanges, refusals, failures and refreshes over time, with the latencies.',
     query: z.strictObject({

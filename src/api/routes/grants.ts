@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { SidekeyError } from '../../lib/errors.ts';
 import type { Caller } from '../caller.ts';
 import type { ServiceParts } from '../parts.ts';
 import { type AnyRoute, commandRoute, type Given } from '../route.ts';
@@ -21,21 +22,45 @@ const user = name.optional().describe('The owner, where several users have a gra
 
 const ofUser = z.strictObject({ user });
 
+type OfUser = { readonly user?: string | undefined };
+
 /** Returns the owner of the grant that a request names. */
 async function ownerOf(
-  { params, query }: Given<{ readonly user?: string | undefined }, unknown>,
+  { params, query: { user: asked }, caller }: Given<OfUser, unknown>,
   { grants }: ServiceParts,
 ): Promise<string | null> {
+  const wanted = userOf(caller, asked);
   const found = (await grants.list()).filter(
     ({ id, name: of }) => id === params['grant'] || of === params['grant'],
   );
-  const [only, ...more] = found.filter((each) => query.user === undefined || each.user === query.user);
+  const [only, ...more] = found.filter((each) => wanted === undefined || each.user === wanted);
   return only !== undefined && more.length === 0 ? only.user : null;
 }
 
 /** A caller that is limited to a user sees the grants of that user. */
 function userOf({ user: limited }: Caller, asked: string | undefined): string | undefined {
   return asked ?? limited ?? undefined;
+}
+
+/** Returns the query; a caller that is limited to a user names the grants of that user. */
+function own<Query extends OfUser>({
+  query,
+  caller,
+}: Pick<Given<Query, unknown>, 'query' | 'caller'>): Query {
+  return { ...query, user: userOf(caller, query.user) };
+}
+
+/**
+ * Refuses a caller that is limited to a user a change of what the operator decides: maxima, and labels and metadata, by
+ * which agents are bound.
+ *
+ * @throws SidekeyError `scope_missing`
+ */
+function assertOwnSettings(body: object, { name: who, user: limited }: Caller): void {
+  const own = ['expires', 'ttl', 'lease_ttl', 'scopes'];
+  const beyond = limited === null ? undefined : Object.keys(body).find((each) => !own.includes(each));
+  if (beyond === undefined) return;
+  throw new SidekeyError('scope_missing', `${who} cannot change ${beyond}: an operator decides it.`);
 }
 
 const one = {
@@ -70,7 +95,11 @@ export const grantRoutes: readonly AnyRoute[] = [
     scope: 'grants:read',
     result: grant,
     commands: ['grant list'],
-    call: ({ params, query }) => ({ command: 'grant list', args: [params['grant']], options: query }),
+    call: ({ params, ...given }) => ({
+      command: 'grant list',
+      args: [params['grant']],
+      options: own(given),
+    }),
   }),
   commandRoute({
     method: 'post',
@@ -121,20 +150,23 @@ export const grantRoutes: readonly AnyRoute[] = [
     }),
     result: grantSettings,
     commands: ['grant set'],
-    call: ({ params, query, body }) => ({
-      command: 'grant set',
-      args: [params['grant']],
-      options: {
-        ...query,
-        expires: body.expires,
-        ttl: body.ttl,
-        maxTtl: body.max_ttl,
-        leaseTtl: body.lease_ttl,
-        maxLeaseTtl: body.max_lease_ttl,
-        label: body.labels === undefined || body.labels.length > 0 ? body.labels : false,
-        meta: body.metadata && Object.entries(body.metadata).map(([key, value]) => `${key}=${value}`),
-      },
-    }),
+    call({ params, body, ...given }) {
+      assertOwnSettings(body, given.caller);
+      return {
+        command: 'grant set',
+        args: [params['grant']],
+        options: {
+          ...own(given),
+          expires: body.expires,
+          ttl: body.ttl,
+          maxTtl: body.max_ttl,
+          leaseTtl: body.lease_ttl,
+          maxLeaseTtl: body.max_lease_ttl,
+          label: body.labels === undefined || body.labels.length > 0 ? body.labels : false,
+          meta: body.metadata && Object.entries(body.metadata).map(([key, value]) => `${key}=${value}`),
+        },
+      };
+    },
   }),
   commandRoute({
     ...one,
@@ -146,10 +178,10 @@ export const grantRoutes: readonly AnyRoute[] = [
     body: z.strictObject({ force: z.boolean().optional() }),
     result: refreshedGrant,
     commands: ['grant refresh'],
-    call: ({ params, query, body }) => ({
+    call: ({ params, body, ...given }) => ({
       command: 'grant refresh',
       args: [params['grant']],
-      options: { ...query, ...body },
+      options: { ...own(given), ...body },
     }),
   }),
   commandRoute({
@@ -162,10 +194,10 @@ export const grantRoutes: readonly AnyRoute[] = [
     body: z.strictObject({ local: z.boolean().optional().describe('True: do not tell the provider.') }),
     result: revokedGrant,
     commands: ['grant revoke'],
-    call: ({ params, query, body }) => ({
+    call: ({ params, body, ...given }) => ({
       command: 'grant revoke',
       args: [params['grant']],
-      options: { ...query, ...body },
+      options: { ...own(given), ...body },
     }),
   }),
   commandRoute({
@@ -177,6 +209,10 @@ export const grantRoutes: readonly AnyRoute[] = [
     query: z.strictObject({ user, local: z.stringbool().optional() }),
     result: removedGrant,
     commands: ['grant remove'],
-    call: ({ params, query }) => ({ command: 'grant remove', args: [params['grant']], options: query }),
+    call: ({ params, ...given }) => ({
+      command: 'grant remove',
+      args: [params['grant']],
+      options: own(given),
+    }),
   }),
 ];

@@ -3,7 +3,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import type { Caller } from '../caller.ts';
 import { type AnyRoute, commandRoute, originOf, route } from '../route.ts';
 import { name, text, time, timeOrNull } from '../schemas.ts';
-import { type Role, roles, type Scope, scopes, scopesOf } from '../scopes.ts';
+import { roles, type Scope, scopes, scopesOf } from '../scopes.ts';
 import { makeSignInLink } from '../web-session.ts';
 
 /** Routes of API keys and people. */
@@ -60,11 +60,23 @@ const keyRoutes: readonly AnyRoute[] = [
     result: z.strictObject({ ...keyMembers, key: z.string() }).meta({ id: 'CreatedApiKey' }),
     commands: ['api-key create'],
     call({ body: { name: as, scopes: listed, ...options }, caller }) {
+      const { person: of = caller.owner ?? undefined } = options;
       assertHas(listed ?? [...scopesOf(options.role)], caller);
+      if (caller.owner !== null && of !== caller.owner) {
+        throw new SidekeyError('scope_missing', `${caller.name} cannot create keys of other people.`, {
+          hint: 'sidekey api-key create NAME --person PERSON',
+        });
+      }
       return {
         command: 'api-key create',
         args: [as],
-        options: { expires: '90d', ...options, scope: listed },
+        options: {
+          expires: '90d',
+          ...options,
+          person: of,
+          scope: listed,
+          notAfter: caller.expiresAt ?? undefined,
+        },
       };
     },
   }),
@@ -77,7 +89,11 @@ const keyRoutes: readonly AnyRoute[] = [
     scope: 'config:write',
     result: z.strictObject({ name: z.string(), revoked: z.literal(true) }),
     commands: ['api-key revoke'],
-    call: ({ params }) => ({ command: 'api-key revoke', args: [params['key']] }),
+    async call({ params, caller }, { store }) {
+      const found = (await store.apiKeys.list()).find((key) => key.name === params['key']);
+      assertWithin(found?.role, caller);
+      return { command: 'api-key revoke', args: [params['key']] };
+    },
   }),
 ];
 
@@ -96,8 +112,10 @@ const person = z
 
 const one = { tag: 'People', path: '/v2/people/{person}' } as const;
 
-function assertWithin(role: Role | undefined, caller: Caller): void {
-  if (role !== undefined) assertHas([...scopesOf(role)], caller);
+/** Refuses a caller a change of one who has more scopes. @throws SidekeyError `scope_missing` */
+function assertWithin(role: string | undefined, caller: Caller): void {
+  const known = roles.find((each) => each === role);
+  if (known !== undefined) assertHas([...scopesOf(known)], caller);
 }
 
 const peopleRoutes: readonly AnyRoute[] = [
@@ -171,7 +189,8 @@ const peopleRoutes: readonly AnyRoute[] = [
     body: z.strictObject({ role: z.enum(roles).optional(), disabled: z.boolean().optional() }),
     result: person,
     commands: ['person set'],
-    call({ params, body: { role, disabled }, caller }) {
+    async call({ params, body: { role, disabled }, caller }, { store }) {
+      assertWithin((await store.people.get(params['person'] ?? ''))?.role, caller);
       assertWithin(role, caller);
       const state = disabled === undefined ? {} : disabled ? { disable: true } : { enable: true };
       return { command: 'person set', args: [params['person']], options: { role, ...state } };
@@ -185,7 +204,10 @@ const peopleRoutes: readonly AnyRoute[] = [
     scope: 'config:write',
     result: z.strictObject({ name: z.string(), removed: z.literal(true) }),
     commands: ['person remove'],
-    call: ({ params }) => ({ command: 'person remove', args: [params['person']] }),
+    async call({ params, caller }, { store }) {
+      assertWithin((await store.people.get(params['person'] ?? ''))?.role, caller);
+      return { command: 'person remove', args: [params['person']] };
+    },
   }),
   route({
     ...one,
@@ -203,10 +225,7 @@ const peopleRoutes: readonly AnyRoute[] = [
           hint: 'GET /v2/people',
         });
       }
-      assertWithin(
-        roles.find((role) => role === found.role),
-        caller,
-      );
+      assertWithin(found.role, caller);
       await parts.audit.append({ event: 'person.linked', reason: found.name, ...originOf(caller) });
       const { path, expiresAt } = await makeSignInLink(parts, found.name);
       return { name: found.name, url: parts.url() + path, expires_at: new Date(expiresAt).toISOString() };

@@ -1,3 +1,4 @@
+import { parseDocument, visit } from 'yaml';
 import { z } from 'zod';
 import { writeConfigAtomically } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
@@ -21,6 +22,37 @@ const health = z
 const configText = z
   .strictObject({ file: z.string(), text: z.string() })
   .meta({ id: 'Config', description: 'The text of the config file. Secrets stand in it as references.' });
+
+/** Returns the references of a config to programs and files. */
+function referencesIn(text: string): ReadonlySet<string> {
+  const found = new Set<string>();
+  visit(parseDocument(text), {
+    Scalar(_key, { value }) {
+      if (typeof value === 'string' && /^(?:command|file):/.test(value)) found.add(value);
+    },
+  });
+  return found;
+}
+
+/**
+ * Refuses a new reference to a program or a file: who may edit the config by the API may not run programs of the machine,
+ * nor read its files.
+ *
+ * @throws SidekeyError `scope_missing`
+ */
+function assertNoNewReference(text: string, previous: string, file: string): void {
+  const known = referencesIn(previous);
+  const added = [...referencesIn(text)].find((reference) => !known.has(reference));
+  if (added === undefined) return;
+  const kind = added.slice(0, added.indexOf(':') + 1);
+  throw new SidekeyError(
+    'scope_missing',
+    `The API adds no reference to the config that begins with ${kind}`,
+    {
+      hint: `edit ${file} on its machine: sidekey config edit`,
+    },
+  );
+}
 
 const configRoutes: readonly AnyRoute[] = [
   route({
@@ -52,6 +84,7 @@ const configRoutes: readonly AnyRoute[] = [
       if (ifMatch === undefined) throw new SidekeyError('precondition_required');
       preconditionOf(ifMatch, etagOf({ file, text: previous }));
       await parseConfig(body.text, file, { env });
+      assertNoNewReference(body.text, previous, file);
       await audit.append({ event: 'config.changed', ...originOf(caller) });
       await writeConfigAtomically(file, body.text, { env, previous });
       return { file, text: body.text };

@@ -53,7 +53,13 @@ const token = z
   })
   .meta({ id: 'Token' });
 
-function metadataOf(grant: Grant, now: number) {
+async function metadataOf(grant: Grant, { store, now }: Pick<ServiceParts, 'store' | 'now'>) {
+  const policies = await store.grantPolicies.list();
+  const set = policies.find(({ grantId }) => grantId === grant.id)?.expiresAt ?? null;
+  // A token ends with its grant at the latest.
+  const end = Math.min(grant.expiresAt ?? Infinity, set ?? Infinity);
+  const hasEnded = end <= now();
+  const state = stateNow(grant, now());
   return {
     user_id: grant.user,
     integration_key: grant.name,
@@ -61,9 +67,9 @@ function metadataOf(grant: Grant, now: number) {
     provider: grant.provider,
     token_type: grant.type,
     scopes: grant.scopes,
-    state: stateNow(grant, now),
-    expires_at: grant.expiresAt === null ? null : new Date(grant.expiresAt).toISOString(),
-    is_expired: grant.expiresAt !== null && grant.expiresAt <= now,
+    state: set !== null && set <= now() && state === 'active' ? 'expired' : state,
+    expires_at: end === Infinity ? null : new Date(end).toISOString(),
+    is_expired: hasEnded,
     created_at: new Date(grant.createdAt).toISOString(),
     updated_at: new Date(grant.updatedAt).toISOString(),
   };
@@ -101,7 +107,7 @@ async function answerOf(given: Given<unknown, unknown>, parts: ServiceParts, id:
   if (opened === null) throw new SidekeyError('not_found');
   const { grant } = opened;
   return {
-    ...metadataOf(grant, parts.now()),
+    ...(await metadataOf(grant, parts)),
     refreshed: grant.revision !== revision,
     ...(await valueOf(given, parts, opened)),
   };
@@ -155,6 +161,11 @@ export const tokenRoutes: readonly AnyRoute[] = [
     result: tokenMetadata,
     async handle({ params, body, caller }, parts) {
       const { integration_key, provider, token_type, token_data, scopes, expires_at } = body;
+      if (expires_at !== undefined && Date.parse(expires_at) <= parts.now()) {
+        throw new SidekeyError('input_invalid', 'expires_at is in the past.', {
+          hint: 'leave it out for a token without an end',
+        });
+      }
       const { scope = scopes?.join(' '), ...data } = token_data;
       const secret = token_type === 'jwt' && data.jwt === undefined ? { jwt: data.access_token } : data;
       const isOAuth = token_type === 'oauth2';
@@ -176,7 +187,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
         const call = { command: 'grant set', args: [created.id], options: { expires: expires_at } };
         await parts.runCommand(call, originOf(caller));
       }
-      return metadataOf(created, parts.now());
+      return metadataOf(created, parts);
     },
   }),
   route({
@@ -187,9 +198,9 @@ export const tokenRoutes: readonly AnyRoute[] = [
     scope: 'grants:read',
     result: tokenMetadata,
     list: ({ grant_id }: z.output<typeof tokenMetadata>) => grant_id,
-    async handle({ params }, { grants, now }) {
-      const own = (await grants.list()).filter(({ user }) => user === params['user']);
-      return own.map((grant) => metadataOf(grant, now()));
+    async handle({ params }, parts) {
+      const own = (await parts.grants.list()).filter(({ user }) => user === params['user']);
+      return Promise.all(own.map((grant) => metadataOf(grant, parts)));
     },
   }),
   route({
@@ -208,6 +219,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
     id: 'refreshToken',
     summary: 'Get a new token from the provider in any case.',
     scope: 'tokens:write',
+    isRepeatable: true,
     result: token,
     async handle(given, parts) {
       const { id, revision } = await find(given, parts);

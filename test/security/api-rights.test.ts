@@ -1,0 +1,273 @@
+import { readFile } from 'node:fs/promises';
+import { describe, expect, it } from 'vitest';
+import { authenticator } from '../../src/api/caller.ts';
+import { startService, type TestService } from '../support/service.ts';
+
+/** A service with a key that belongs to a person of this role. */
+async function withPerson(role = 'operator') {
+  const service = await startService();
+  const { people } = service.sidekey.proxy.state.store;
+  const person = { name: 'pat', role, user: null, disabledAt: null };
+  await people.insert({ ...person, createdAt: Date.now() });
+  return { ...service, people, person, own: await service.key({ person: 'pat' }) };
+}
+
+const token = (fields: object = {}) => ({
+  integration_key: 'gh',
+  provider: 'github',
+  token_type: 'api_key',
+  token_data: { api_key: 'ghp_0123456789abcdef0123456789abcdef0123' },
+  ...fields,
+});
+
+const createKey = (service: TestService, key: string, body: object = {}) =>
+  service.call('POST /v2/api-keys', { key, body: { name: 'new', role: 'operator', ...body } });
+
+describe('a key', () => {
+  it('that the key of a person creates ends with the person', async () => {
+    const service = await withPerson();
+    const made = await createKey(service, service.own, { expires: 'none' });
+    expect(made).toMatchObject({ status: 201, body: { person: 'pat' } });
+    expect((await service.call('GET /v2/grants', { key: made.body.key })).status).toBe(200);
+    await service.people.change('pat', { role: 'auditor' });
+    expect((await service.call('POST /v2/agents', { key: made.body.key, body: { name: 'x' } })).status).toBe(
+      403,
+    );
+    await service.people.remove('pat');
+    expect((await service.call('GET /v2/grants', { key: made.body.key })).status).toBe(401);
+  });
+
+  it('of a person creates none for another person', async () => {
+    const service = await withPerson();
+    await service.people.insert({ ...service.person, name: 'other', createdAt: Date.now() });
+    const refused = await createKey(service, service.own, { person: 'other' });
+    expect(refused.body.code).toBe('scope_missing');
+  });
+
+  it('with an end creates none that lasts longer', async () => {
+    const service = await startService();
+    const expiresAt = Date.now() + 60_000;
+    const { body } = await createKey(service, await service.key({ expiresAt }), { expires: 'none' });
+    expect(Date.parse(body.expires_at)).toBe(expiresAt);
+  });
+
+  it('of a person who was removed stays refused for a new person of that name', async () => {
+    const { call, own, people, person } = await withPerson();
+    await people.remove('pat');
+    await people.insert({ ...person, createdAt: Date.now() + 1_000 });
+    expect((await call('GET /v2/grants', { key: own })).status).toBe(401);
+  });
+
+  it('of a person for one user sees nothing of another user', async () => {
+    const { call, own, sidekey } = await withPerson('user');
+    await sidekey.grant(['api.example.com'], { user: 'bob', name: 'desk', provider: 'github' });
+    expect((await call('GET /v2/grants', { key: own })).body.data).toEqual([]);
+    expect((await call('GET /v2/grants/desk', { key: own })).status).toBe(404);
+  });
+
+  it('with fewer scopes cannot end or change who has more', async () => {
+    const { call, key } = await withPerson();
+    await key({ name: 'root' });
+    const narrow = await key({ scopes: ['config:write'] });
+    for (const [request, body] of [
+      ['DELETE /v2/api-keys/root', {}],
+      ['DELETE /v2/people/pat', {}],
+      ['PATCH /v2/people/pat', { disabled: true }],
+      ['POST /v2/people/pat/link', {}],
+    ] as const) {
+      expect((await call(request, { key: narrow, body })).body.code, request).toBe('scope_missing');
+    }
+  });
+
+  it('is looked up by its SHA-256 alone, so no comparison depends on its bytes', async () => {
+    const { sidekey, url, key } = await startService();
+    const { state } = sidekey.proxy;
+    const asked: Uint8Array[] = [];
+    const find = (hash: Uint8Array) => {
+      asked.push(hash);
+      return state.store.apiKeys.find(hash);
+    };
+    const store = { ...state.store, apiKeys: { ...state.store.apiKeys, find } };
+    const quota = { take: () => ({ ok: true }) as const, spend: () => ({ ok: true }) as const, close() {} };
+    const authenticate = authenticator({ ...state, store, quota, now: Date.now, url: () => url });
+    const secret = await key();
+    await authenticate(new Headers({ 'x-api-key': secret }), '127.0.0.1:1');
+    await expect(authenticate(new Headers({ 'x-api-key': `${secret}x` }), '127.0.0.1:1')).rejects.toThrow();
+    expect(asked.map(({ length }) => length)).toEqual([32, 32]);
+    expect(Buffer.compare(asked[0]!, asked[1]!)).not.toBe(0);
+  });
+});
+
+describe('a caller that is limited to a user', () => {
+  it('cannot lift what the operator has set for a grant', async () => {
+    const { call, key, sidekey } = await startService();
+    await sidekey.grant(['api.example.com'], { user: 'alice', name: 'desk', provider: 'github' });
+    await call('PATCH /v2/grants/desk?user=alice', { body: { max_ttl: '1d', max_lease_ttl: '1h' } });
+    const alice = await key({ role: 'user', user: 'alice' });
+    for (const body of [
+      { max_ttl: 'none', expires: '900d' },
+      { max_lease_ttl: 'none' },
+      { labels: ['prod'] },
+      { metadata: { team: 'x' } },
+    ]) {
+      const { body: refused } = await call('PATCH /v2/grants/desk', { key: alice, body });
+      expect(refused.code, JSON.stringify(body)).toBe('scope_missing');
+    }
+    const { status } = await call('PATCH /v2/grants/desk', { key: alice, body: { expires: '12h' } });
+    expect(status).toBe(200);
+  });
+
+  it('names the own grant, although another user has one of that name', async () => {
+    const { call, key, sidekey } = await startService();
+    for (const user of ['alice', 'bob'])
+      await sidekey.grant(['api.example.com'], { user, name: 'desk', provider: 'github' });
+    const alice = await key({ role: 'user', user: 'alice' });
+    const { status, body } = await call('GET /v2/grants/desk', { key: alice });
+    expect([status, body.user]).toEqual([200, 'alice']);
+  });
+
+  it('cannot name a grant like the id of another one', async () => {
+    const { call } = await startService();
+    const body = token({ integration_key: crypto.randomUUID() });
+    expect((await call('POST /v2/users/alice/tokens', { body })).status).toBe(400);
+  });
+});
+
+describe('Idempotency-Key', () => {
+  it('tells requests with another query apart', async () => {
+    const { call, sidekey } = await startService();
+    for (const user of ['alice', 'bob'])
+      await sidekey.grant(['api.example.com'], { user, name: 'desk', provider: 'github' });
+    const options = { body: { local: true }, headers: { 'idempotency-key': 'k' } };
+    await call('POST /v2/grants/desk/revoke?user=alice', options);
+    const second = await call('POST /v2/grants/desk/revoke?user=bob', options);
+    expect(second.headers.get('idempotency-replayed')).toBeNull();
+    expect((await call('GET /v2/grants')).body.data.map(({ state }: { state: string }) => state)).toEqual([
+      'revoked',
+      'revoked',
+    ]);
+  });
+
+  it('gives the answer of a former key to no new key of that name', async () => {
+    const { call, key, sidekey } = await startService();
+    const headers = { 'idempotency-key': 'k' };
+    const first = await key({ name: 'ci', createdAt: 1 });
+    await call('POST /v2/agents', { key: first, headers, body: { name: 'a' } });
+    await sidekey.proxy.state.store.apiKeys.remove('ci');
+    const second = await call('POST /v2/agents', {
+      key: await key({ name: 'ci', createdAt: 2 }),
+      headers,
+      body: { name: 'a' },
+    });
+    expect(second).toMatchObject({ status: 409, body: { code: 'already_exists' } });
+  });
+});
+
+describe('the stream of the audit log', () => {
+  it('ends when its key is revoked, before another line', async () => {
+    const { call, url, key } = await startService();
+    const response = await fetch(`${url}/v2/audit/stream?event=agent.added`, {
+      headers: { 'x-api-key': await key({ name: 'reader' }) },
+    });
+    const reader = response.body!.getReader();
+    await reader.read();
+    await call('DELETE /v2/api-keys/reader');
+    await call('POST /v2/agents', { body: { name: 'after' } });
+    expect(await reader.read()).toEqual({ done: true, value: undefined });
+  });
+
+  it('goes on behind the line that Last-Event-ID names', async () => {
+    const { call, url, key } = await startService();
+    const headers = { 'x-api-key': await key() };
+    for (const name of ['one', 'two', 'three']) await call('POST /v2/agents', { body: { name } });
+    const { data } = (await call('GET /v2/audit/events?event=agent.added&order=asc')).body;
+    const id = `${data[0].node}:${data[0].seq}`;
+    const response = await fetch(`${url}/v2/audit/stream?event=agent.added`, {
+      headers: { ...headers, 'last-event-id': id },
+    });
+    const reader = response.body!.getReader();
+    let text = '';
+    const until = async (part: string) => {
+      while (!text.includes(part)) text += new TextDecoder().decode((await reader.read()).value);
+    };
+    await until('"agent":"three"');
+    await call('POST /v2/agents', { body: { name: 'four' } });
+    await until('"agent":"four"');
+    await reader.cancel();
+    expect(text.match(/"agent":"(\w+)"/g)).toEqual(
+      ['two', 'three', 'four'].map((name) => `"agent":"${name}"`),
+    );
+  });
+});
+
+describe('the end of a token', () => {
+  it('is shown for a token that has no clock of its own', async () => {
+    const { call } = await startService();
+    const expires_at = new Date(Date.now() + 3_600_000).toISOString();
+    const made = await call('POST /v2/users/alice/tokens', { body: token({ expires_at }) });
+    expect(made.body).toMatchObject({ is_expired: false });
+    expect(Math.abs(Date.parse(made.body.expires_at) - Date.parse(expires_at))).toBeLessThan(1_000);
+  });
+
+  it('in the past is refused, and nothing is stored', async () => {
+    const { call } = await startService();
+    const body = token({ expires_at: '2020-01-01T00:00:00Z' });
+    expect((await call('POST /v2/users/alice/tokens', { body })).status).toBe(400);
+    expect((await call('GET /v2/users/alice/tokens')).body.data).toEqual([]);
+  });
+});
+
+describe('If-Match', () => {
+  it('compares the grant of the user that the query names', async () => {
+    const { call, sidekey } = await startService();
+    for (const user of ['alice', 'bob'])
+      await sidekey.grant(['api.example.com'], { user, name: 'desk', provider: 'github' });
+    const path = '/v2/grants/desk?user=alice';
+    const etag = (await call(`GET ${path}`)).headers.get('etag') ?? '';
+    const change = { body: { expires: '1d' }, headers: { 'if-match': etag } };
+    expect((await call(`PATCH ${path}`, change)).status).toBe(200);
+    expect((await call(`PATCH ${path}`, change)).status).toBe(412);
+  });
+
+  it('is refused for a resource that has no ETag', async () => {
+    const { call, key } = await startService();
+    await key({ name: 'x' });
+    const { status } = await call('DELETE /v2/api-keys/x', { headers: { 'if-match': '"1"' } });
+    expect(status).toBe(400);
+  });
+});
+
+describe('the config', () => {
+  it.each(['command:touch /tmp/x', 'file:/etc/passwd'])('takes no new %s from the API', async (reference) => {
+    const { call, sidekey } = await startService();
+    const { body, headers } = await call('GET /v2/config');
+    const text = `${body.text}\nproviders:\n  own: { token_endpoint: "https://a.example/t", audience: [a.example], client_id: x, client_secret: "${reference}" }\n`;
+    const put = { body: { text }, headers: { 'if-match': headers.get('etag') ?? '' } };
+    expect((await call('PUT /v2/config', put)).body.code).toBe('scope_missing');
+    expect(await readFile(sidekey.configFile, 'utf8')).toBe(body.text);
+  });
+
+  it('keeps a reference that the file has', async () => {
+    const secret = 'file:secret.txt';
+    const provider = { token_endpoint: 'https://a.example/t', audience: ['a.example'], client_id: 'x' };
+    const { call } = await startService({
+      config: { providers: { own: { ...provider, client_secret: secret } } },
+    });
+    const { body, headers } = await call('GET /v2/config');
+    const put = {
+      body: { text: `${body.text}\n# kept\n` },
+      headers: { 'if-match': headers.get('etag') ?? '' },
+    };
+    expect((await call('PUT /v2/config', put)).status).toBe(200);
+  });
+});
+
+describe('a page of Sidekey', () => {
+  it.each(['/', '/ui/app.js', '/ui/style.css'])('%s is framed by no other page', async (path) => {
+    const { url } = await startService();
+    const { headers } = await fetch(url + path);
+    const policy = headers.get('content-security-policy') ?? '';
+    for (const part of ["default-src 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'"])
+      expect(policy).toContain(part);
+  });
+});
