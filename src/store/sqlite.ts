@@ -2,7 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { access, constants, type FileHandle, link, mkdir, open, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { SQLInputValue } from 'node:sqlite';
-import { CamelCasePlugin, Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement } from 'kysely';
+import {
+  CamelCasePlugin,
+  Kysely,
+  sql,
+  type SqliteDatabase,
+  SqliteDialect,
+  type SqliteStatement,
+} from 'kysely';
 import { isSystemError, SidekeyError } from '../lib/errors.ts';
 import { isPrivate, isWritableByAll, syncFolder } from '../lib/os.ts';
 import {
@@ -56,6 +63,7 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
     }),
     location,
     now: options.now,
+    lockClock: () => sql.val(Math.ceil(options.now())),
     epoch: watched.epoch,
     fault: (error) => sqliteFault(location, error),
     synced: log.synced,
