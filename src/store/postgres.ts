@@ -30,7 +30,7 @@ interface PostgresStoreOptions {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** The most connections for queries. One more listens for changes. Default: 8. */
-  readonly connections?: number;
+  readonly connections?: number | undefined;
   /** Migrations of this program. Default: `postgresMigrations`. */
   readonly migrations?: Migrations;
   /** Clock of locks. Default: that of the database. */
