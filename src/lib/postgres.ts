@@ -1,6 +1,7 @@
+import type { EventEmitter } from 'node:events';
 import { getCACertificates } from 'node:tls';
 import { readFileSync } from 'node:fs';
-import type { Client, Pool, PoolConfig } from 'pg';
+import type { Client, ClientConfig, Pool, PoolConfig } from 'pg';
 import { SidekeyError, systemCode } from './errors.ts';
 
 /** A PostgreSQL database, without the password. */
@@ -148,19 +149,36 @@ function getTypeParser(type: number): (text: string) => unknown {
   return type === bytea ? (text) => Buffer.from(text.slice(2), 'hex') : String;
 }
 
+/** Part of a client of `pg` that its types leave out. */
+interface Connected {
+  readonly connection: EventEmitter & { readonly stream: { destroy(): void } };
+}
+
 /** Opens a pool, which connects at the first statement. */
 export async function openPool(access: PostgresAccess, max: number): Promise<Pool> {
-  const { default: pg } = await import('pg');
-  const pool = new pg.Pool({ ...postgresSettings(access), max, idleTimeoutMillis: 60_000 });
-  // An idle connection was lost: the next statement makes a new one.
-  pool.on('error', () => {});
+  const { Pool: PgPool } = (await import('pg')).default;
+  const settings = { ...postgresSettings(access), max, idleTimeoutMillis: 60_000 };
+  const pool = new PgPool({ ...settings, Client: await clientClass() });
+  // A connection was lost, idle or in use: its statement fails, and the next one makes a new connection.
+  pool.on('error', () => {}).on('connect', (client) => client.on('error', () => {}));
   return pool;
 }
 
 /** Returns a connection to be opened. */
 export async function openClient(access: PostgresAccess): Promise<Client> {
+  return new (await clientClass())(postgresSettings(access));
+}
+
+async function clientClass(): Promise<typeof Client> {
   const { default: pg } = await import('pg');
-  return new pg.Client(postgresSettings(access));
+  return class extends pg.Client {
+    constructor(settings?: string | ClientConfig) {
+      super(settings);
+      const { connection } = this as unknown as Connected;
+      // The driver leaves the socket open after a refusal by this side, such as for want of a password.
+      connection.on('error', () => connection.stream.destroy());
+    }
+  };
 }
 
 /** Returns the SQLSTATE of an error of the server (PostgreSQL, appendix A); null for any other error. */
