@@ -66,7 +66,7 @@ async function start(): Promise<PostgresServer> {
   for (let tries = 0; ; tries += 1) {
     const port = await freePort();
     if (await serve(folder, data, port, run)) return { folder, port };
-    if (tries === 3) throw new Error(readFileSync(join(folder, 'log'), 'utf8'));
+    if (tries === 3) throw new Error(logOf(folder));
   }
 }
 
@@ -98,11 +98,16 @@ async function serve(folder: string, data: string, port: number, run: object): P
       await admin({ folder, port }, 'select 1');
       return true;
     } catch {
-      if (readFileSync(join(folder, 'log'), 'utf8').includes('could not bind')) break;
+      if (logOf(folder).includes('could not bind')) break;
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
   return false;
+}
+
+function logOf(folder: string): string {
+  const log = join(folder, 'log');
+  return existsSync(log) ? readFileSync(log, 'utf8') : '';
 }
 
 function freePort(): Promise<number> {
