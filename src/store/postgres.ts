@@ -19,6 +19,7 @@ import {
   sqlState,
 } from '../lib/postgres.ts';
 import { type Clock, systemClock } from '../lib/timers.ts';
+import type { StoreTables } from './copy.ts';
 import { migrate, type Migrations, schemaState } from './migrations.ts';
 import { watchChanges } from './postgres-epoch.ts';
 import { postgresMigrations } from './postgres-migrations.ts';
@@ -58,14 +59,7 @@ export async function openPostgresStore(
     const clock = options.clock ?? systemClock;
     const changes = await watchChanges(access, { pool, location, clock });
     return sqlStore({
-      db: new Kysely<Schema>({
-        dialect: new PostgresDialect({ pool: counted(pool, changes.changed) }),
-        plugins: [
-          new CamelCasePlugin(),
-          // PostgreSQL has no empty list.
-          new HandleEmptyInListsPlugin({ strategy: replaceWithNoncontingentExpression }),
-        ],
-      }),
+      db: queriesOf(counted(pool, changes.changed)),
       location,
       now: options.now,
       lockClock: options.lockClock ?? databaseClock,
@@ -83,6 +77,31 @@ export async function openPostgresStore(
     const meaning = error instanceof SidekeyError ? error : postgresFault(location, error);
     throw typeof meaning === 'string' ? error : meaning;
   }
+}
+
+/** Opens the tables of a store for a copy. @throws as `openPostgresStore` */
+export async function openPostgresTables(access: PostgresAccess): Promise<StoreTables> {
+  const location = postgresLocation(access.address);
+  const pool = await openPool(access, 2);
+  try {
+    await prepare(pool, location, postgresMigrations);
+  } catch (error) {
+    await pool.end();
+    const meaning = error instanceof SidekeyError ? error : postgresFault(location, error);
+    throw typeof meaning === 'string' ? error : meaning;
+  }
+  return { location, db: queriesOf(counted(pool, () => {})), close: () => pool.end() };
+}
+
+function queriesOf(pool: PostgresPool): Kysely<Schema> {
+  return new Kysely<Schema>({
+    dialect: new PostgresDialect({ pool }),
+    plugins: [
+      new CamelCasePlugin(),
+      // PostgreSQL has no empty list.
+      new HandleEmptyInListsPlugin({ strategy: replaceWithNoncontingentExpression }),
+    ],
+  });
 }
 
 /** Reports each write and commit of the pool to `changed`, after it was acknowledged. */

@@ -23,6 +23,7 @@ import {
 } from '../lib/sqlite.ts';
 import { shellWord } from '../lib/text.ts';
 import { createCheckPace } from '../lib/timers.ts';
+import type { StoreTables } from './copy.ts';
 import { sqlStore, unsyncedMark } from './sql-store.ts';
 import { migrate, migrations, type Migrations, schemaState } from './migrations.ts';
 import type { Schema } from './schema.ts';
@@ -72,6 +73,14 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
       closeDatabase(database);
     },
   });
+}
+
+/** Opens the tables of a store for a copy. @throws as `openSqliteStore` */
+export async function openSqliteTables(path: string): Promise<StoreTables> {
+  const location = resolve(path);
+  const database = await openSqliteFile(location, { migrations: sqliteMigrations, busyTimeoutMs: 2_000 });
+  const db = queriesOf(database).withPlugin(new CamelCasePlugin());
+  return { location, db, close: () => Promise.resolve(closeDatabase(database)) };
 }
 
 /**
