@@ -63,7 +63,7 @@ function readPlace(text: string, password: SecretReference | null): StoreConfig 
   if (text.startsWith('sqlite:')) return { kind: 'sqlite', path: text.slice('sqlite:'.length) };
   const address = parsePostgresUrl(text);
   if (!('problem' in address)) return { kind: 'postgres', address, password, connections: undefined };
-  const sentence = /^postgres/.test(text)
+  const sentence = text.startsWith('postgres')
     ? `A store ${address.problem}.`
     : 'A store is sqlite:PATH, postgres://USER@HOST/DATABASE or config.';
   throw inputInvalid(

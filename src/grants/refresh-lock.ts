@@ -44,7 +44,7 @@ interface RefreshLock {
    */
   ask<T>(grantId: string, question: (signal: AbortSignal) => Promise<T>): Promise<T | null>;
   /** Asks the store whether no other holder has taken the lock since. Rejects with what the store throws. */
-  isHeld(grantId: string): Promise<boolean>;
+  readonly isHeld: (grantId: string) => Promise<boolean>;
   /** Never rejects: where it fails, the lock ends by itself. */
   release(grantId: string): Promise<void>;
 }

@@ -26,6 +26,9 @@ interface Usage {
 
 type Usages = Map<string, Usage>;
 
+/** A quota that sends what is not exchanged when it closes. */
+type NodesQuota = Omit<Quota, 'close'> & { close(): Promise<void> };
+
 /** Milliseconds between two exchanges: the others may admit what they have left for so long. */
 const exchangeEveryMs = 250;
 
@@ -40,7 +43,7 @@ const maxBatch = 1_000;
  * the totals of all every 250 ms. So a limit admits at most what is left of it, and what the other processes admit within
  * one exchange. Without the database, requests are refused with `store_unavailable` after 5 s.
  */
-export function createNodesQuota(access: PostgresAccess, clock: Clock = systemClock): Quota {
+export function createNodesQuota(access: PostgresAccess, clock: Clock = systemClock): NodesQuota {
   const known = new Map<string, { readonly count: Count; readonly stale: number }>();
   const local: Counts = {
     read: (name) => known.get(name)?.count,

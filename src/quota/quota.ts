@@ -33,7 +33,7 @@ export interface Quota {
    */
   spend(limits: readonly RuleLimit[], key: QuotaKey, bytes: number, now: number): QuotaResult;
   /** Closes the file or the database; counts that other processes share remain. Idempotent. */
-  close(): void | Promise<void>;
+  close(): void;
 }
 
 /** A store of counts. No other process writes between a read and the following writes. */

@@ -44,7 +44,8 @@ const batch = 500;
  * meanwhile
  */
 export async function copyStore(from: StoreTables, to: StoreTables): Promise<number> {
-  const [source, target] = [from.db as unknown as Untyped, to.db as unknown as Untyped];
+  const source = from.db as unknown as Untyped;
+  const target = to.db as unknown as Untyped;
   await checkTarget(from, to);
   for (const table of tables) {
     if ((await sumOf(source, table)).hash === (await sumOf(target, table)).hash) continue;

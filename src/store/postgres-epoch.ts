@@ -20,9 +20,9 @@ export const maxOutageMs = 900_000;
 /** Counts the changes of a database, by this process and others. */
 interface ChangeCount {
   /** See `Store.epoch`. @throws SidekeyError `store_unavailable` after an outage of `maxOutageMs` */
-  epoch(): number;
+  readonly epoch: () => number;
   /** Counts a change that this process made. */
-  changed(): void;
+  readonly changed: () => void;
   close(): Promise<void>;
 }
 
@@ -39,7 +39,7 @@ export async function watchChanges(
   let reachedAt = clock.now();
   let failure: unknown = null;
   let stopped = false;
-  let cancel = () => {};
+  let cancel: (() => void) | null = null;
   let turn = Promise.resolve();
 
   async function listen(): Promise<void> {
@@ -100,7 +100,7 @@ export async function watchChanges(
     changed: () => (count += 1),
     async close() {
       stopped = true;
-      cancel();
+      cancel?.();
       await turn;
       await listening?.end();
     },

@@ -174,7 +174,8 @@ export function postgresFault(location: string, error: unknown): Fault {
   if (state === '23505') return 'duplicate';
   if (conflicts.includes(state)) return 'again';
   // Missing tables and columns: the queries are fixed. XX001, XX002: corrupted data or index.
-  const isDamaged = state !== null && (/^XX00[12]$/.test(state) || (/^42/.test(state) && state !== '42501'));
+  const isDamaged =
+    state !== null && (/^XX00[12]$/.test(state) || (state.startsWith('42') && state !== '42501'));
   if (!isDamaged) return postgresUnavailable(location, error);
   return new SidekeyError(
     'store_damaged',

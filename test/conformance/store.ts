@@ -629,7 +629,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         for (const write of writes) {
           const before = store.epoch();
           await write();
-          await changeOf(store, before);
+          await changeOf(store, before, subject.epochWithinMs);
           seen.add(store.epoch());
         }
         expect(seen.size).toBe(writes.length + 1);
@@ -652,15 +652,10 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         for (let revision = 1; revision < 20; revision += 1) {
           const before = second.epoch();
           await store.grants.replace({ ...record, revision: revision + 1 }, revision);
-          await changeOf(second, before);
+          await changeOf(second, before, subject.epochWithinMs);
           expect((await second.grants.get(record.id))?.revision).toBe(revision + 1);
         }
       });
-
-      async function changeOf(from: Store, before: number): Promise<void> {
-        const { epochWithinMs: timeout } = subject;
-        await vi.waitFor(() => expect(from.epoch()).not.toBe(before), { timeout, interval: 1 });
-      }
     });
 
     describe('close', () => {
@@ -725,6 +720,10 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
 /** A record with its bytes as text, so that a `Buffer` and a `Uint8Array` compare as equal. */
 function plain(record: GrantRecord | null): unknown {
   return record && { ...record, sealed: hex(record.sealed) };
+}
+
+async function changeOf(from: Store, before: number, timeout: number): Promise<void> {
+  await vi.waitFor(() => expect(from.epoch()).not.toBe(before), { timeout, interval: 1 });
 }
 
 function hex(bytes: Uint8Array | undefined): string | undefined {

@@ -9,21 +9,17 @@ export interface CutProxy {
   /** Lets connections hang: nothing passes, and nothing ends, until `mend`. */
   freeze(): void;
   mend(): void;
-  /** The number of connections that were accepted and passed on. */
-  connections(): number;
 }
 
 /** Relays a port of 127.0.0.1 to another one. */
 export async function cutProxy(port: number): Promise<CutProxy> {
   let state: 'open' | 'cut' | 'frozen' = 'open';
-  let passed = 0;
   const sockets = new Set<Socket>();
   const server = createServer((client) => {
     sockets.add(client);
     client.on('error', () => {}).on('close', () => sockets.delete(client));
     if (state === 'cut') client.destroy();
     if (state !== 'open') return;
-    passed += 1;
     const upstream = connect(port, '127.0.0.1');
     sockets.add(upstream);
     upstream
@@ -50,6 +46,5 @@ export async function cutProxy(port: number): Promise<CutProxy> {
       if (state === 'frozen') end();
       state = 'open';
     },
-    connections: () => passed,
   };
 }

@@ -4,7 +4,7 @@ import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, writeFil
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import pg from 'pg';
+import { Client, type QueryResult } from 'pg';
 import type { PostgresAddress } from '../../src/lib/postgres.ts';
 
 /** The folder of the programs of PostgreSQL; null: it is not installed. */
@@ -124,8 +124,8 @@ export async function admin(
   { folder, port }: PostgresServer,
   text: string,
   database = 'postgres',
-): Promise<pg.QueryResult> {
-  const client = new pg.Client({ host: folder, port, user: 'sidekey', database });
+): Promise<QueryResult> {
+  const client = new Client({ host: folder, port, user: 'sidekey', database });
   await client.connect();
   try {
     return await client.query(text);
@@ -138,9 +138,9 @@ export async function admin(
 export interface PostgresDatabase {
   readonly address: PostgresAddress;
   /** Runs statements in it, as the superuser. */
-  query(text: string): Promise<pg.QueryResult>;
+  readonly query: (text: string) => Promise<QueryResult>;
   /** Ends its connections and removes it. */
-  drop(): Promise<void>;
+  readonly drop: () => Promise<void>;
 }
 
 /** Creates an empty database, or a copy of one without connections. The caller drops it. */

@@ -5,7 +5,7 @@ import { hour, oauth2, processesForTest, start, storedRefreshToken, tokenOf } fr
 /** The store of a node that can be stopped: then none of its heartbeats arrives, until it continues. */
 function stoppable() {
   let stopped = Promise.resolve();
-  let wake = () => {};
+  let wake: (() => void) | null = null;
   return {
     wrapStore: (store: Store): Store => ({
       ...store,
@@ -21,7 +21,7 @@ function stoppable() {
       const { promise, resolve } = Promise.withResolvers<void>();
       [stopped, wake] = [promise, resolve];
     },
-    wake: () => wake(),
+    wake: () => wake?.(),
   };
 }
 

@@ -20,16 +20,16 @@ async function nodes() {
   const proxy = await cutProxy((await postgresServer()).port);
   const behind = { ...access, address: { ...access.address, host: '127.0.0.1', port: proxy.port } };
   const time = manualTime(0);
-  const clock = { now: time.now, after: time.timers.after };
+  const clock = { now: time.now, after: (ms: number, run: () => void) => time.timers.after(ms, run) };
   /** Resolves when the database holds this many requests or bytes. */
   const holds = (column: 'used' | 'bytes', sum: number) =>
     expect
       .poll(async () => (await database.query(`select sum(${column})::int as sum from counts`)).rows[0]?.sum)
       .toBe(sum);
   return {
-    open() {
+    open: () => {
       const quota = createNodesQuota(behind, clock);
-      onTestFinished(async () => quota.close());
+      onTestFinished(() => quota.close());
       return quota;
     },
     exchange: () => time.advance(250),

@@ -37,7 +37,11 @@ function place(open: () => Promise<Store>, tables: () => Promise<StoreTables>): 
   return {
     async within(use) {
       const store = await open();
-      return use(store).finally(() => store.close());
+      try {
+        return await use(store);
+      } finally {
+        await store.close();
+      }
     },
     tables,
   };
@@ -45,7 +49,12 @@ function place(open: () => Promise<Store>, tables: () => Promise<StoreTables>): 
 
 async function copied(from: Place, to: Place): Promise<number> {
   const [a, b] = [await from.tables(), await to.tables()];
-  return copyStore(a, b).finally(() => Promise.all([a.close(), b.close()]));
+  try {
+    return await copyStore(a, b);
+  } finally {
+    await a.close();
+    await b.close();
+  }
 }
 
 const grants = Array.from({ length: 1_203 }, (_, index) =>

@@ -37,6 +37,21 @@ async function behindProxy(options: Parameters<typeof open>[1] = {}) {
 const changes = (store: Store, before: number) =>
   vi.waitFor(() => expect(store.epoch()).not.toBe(before), { timeout: 1_000, interval: 5 });
 
+const proposal = (id: string) => ({
+  id,
+  agent: null,
+  lease: null,
+  reason: 'r',
+  client: 'c',
+  askedAt: 1,
+  expiresAt: 1_000,
+  answer: null,
+  usedAt: null,
+  change: { kind: 'domain' as const, host: `${id}.test`, grant: null },
+});
+
+const error = (code: string) => Object.assign(new Error('says "hunter2"'), { severity: 'ERROR', code });
+
 describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissing ?? ''}`, () => {
   it('is migrated by one of several processes that start at once', async () => {
     const { address, query } = await emptyDatabase();
@@ -198,18 +213,6 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
   it('never takes more proposals than may wait, from nodes that propose at once', async () => {
     const { address } = await emptyDatabase();
     const stores = await Promise.all([1, 2, 3].map(() => open({ address, password: null })));
-    const proposal = (id: string) => ({
-      id,
-      agent: null,
-      lease: null,
-      reason: 'r',
-      client: 'c',
-      askedAt: 1,
-      expiresAt: 1_000,
-      answer: null,
-      usedAt: null,
-      change: { kind: 'domain' as const, host: `${id}.test`, grant: null },
-    });
     const asked = Array.from({ length: 12 }, (_, index) =>
       stores[index % 3]!.proposals.propose(proposal(`p${index}`) as never, 4),
     );
@@ -218,8 +221,6 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
 });
 
 describe('an error of PostgreSQL', () => {
-  const error = (code: string) => Object.assign(new Error('says "hunter2"'), { severity: 'ERROR', code });
-
   it.each(['23505'])('of a violated unique constraint is a duplicate', (code) => {
     expect(postgresFault('here', error(code))).toBe('duplicate');
   });
@@ -240,6 +241,6 @@ describe('an error of PostgreSQL', () => {
   ])('%s is %s, with a way out and without the text of the server', (code, expected) => {
     const fault = postgresFault('here', error(code));
     expect(fault).toMatchObject({ code: expected });
-    expect(String((fault as Error).message)).not.toContain('hunter2');
+    expect((fault as Error).message).not.toContain('hunter2');
   });
 });
