@@ -11,7 +11,7 @@ export interface PostgresAddress {
   readonly host: string;
   readonly port: number;
   readonly database: string;
-  /** Whether the connection is TLS with a verified certificate; false only on this machine. */
+  /** True: TLS with a verified certificate. False only for a server on this machine. */
   readonly tls: boolean;
   /** PEM file of the only certificate authorities that count; null: those of the system and of Node.js. */
   readonly rootCertificate: string | null;
