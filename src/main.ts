@@ -9,7 +9,13 @@ import {
   reportTarget,
   type State,
 } from './app/state.ts';
-import { openApprovalService, openProposals, openUpstreamClient, refreshParts } from './app/wiring.ts';
+import {
+  openApprovalService,
+  openProposals,
+  openQuota,
+  openUpstreamClient,
+  refreshParts,
+} from './app/wiring.ts';
 import type { Pages, SocketHandle } from './app/worker-ipc.ts';
 import { type ConfigEvents, createConfigEvents, type Supervisor } from './app/workers.ts';
 import type { AuditEvent, Origin } from './audit/event.ts';
@@ -32,7 +38,6 @@ import { type ConfigSnapshot, type ProxyServices, snapshotOf } from './proxy/ser
 import { createLeakLimit } from './proxy/limits.ts';
 import { createListener } from './proxy/listener.ts';
 import { createCertificateWatch } from './proxy/revalidate.ts';
-import { createSharedQuota, quotaFileOf } from './quota/shared-quota.ts';
 import { createFingerprint } from './schemes/apply.ts';
 import { createNonces } from './schemes/dpop-proof.ts';
 import type { RunCommand } from './api/parts.ts';
@@ -130,7 +135,7 @@ const leaseUpkeepMs = 60_000;
 
 async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposableStack): Promise<Proxy> {
   const { log, now, env, supervisor, worker } = parts;
-  const state = opened.adopt(await openState(initial, { log, now }), (it) => it.close());
+  const state = opened.adopt(await openState(initial, { log, now, env }), (it) => it.close());
   const { store, vault, grants, audit, activity } = state;
   let serving = false;
   const authority = await openAuthority({
@@ -210,7 +215,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
           (it) => it.close(),
         )
       : null;
-  const quota = opened.adopt(createSharedQuota(quotaFileOf(initial.store.path)), (it) => it.close());
+  const quota = opened.adopt(await openQuota(initial, env), (it) => it.close());
   const uses = opened.adopt(createUseNotes({ store, now, timers: systemTimers }), (it) => it.close());
   const approvals = opened.adopt(
     await openApprovalService(state, {

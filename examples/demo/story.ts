@@ -1,3 +1,4 @@
+import { storeName } from '../../src/config/store-place.ts';
 import { relative } from 'node:path';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import type { OAuth2Credential } from '../../src/grants/credential.ts';
@@ -45,7 +46,7 @@ function introduce({ stage, screen }: StoryParts): void {
   screen.field('proxy', proxyUrl);
   screen.field('state', `${folder}/`);
   const here = (file: string): string => relative(folder, file);
-  screen.field('', [store.path, audit.file, proxy.authority.certificateFile].map(here).join(', '));
+  screen.field('', [storeName(store), audit.file, proxy.authority.certificateFile].map(here).join(', '));
 }
 
 async function consent({ stage, screen, clock }: StoryParts): Promise<Grant> {

@@ -1,14 +1,17 @@
 import { stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { AuditEvent, Origin } from '../audit/event.ts';
 import { withOrigin, openAuditLog, type OpenAuditLog } from '../audit/log.ts';
 import type { Config } from '../config/config.ts';
+import { readSecret } from '../config/secret-reference.ts';
+import type { StoreConfig } from '../config/store-place.ts';
 import { type ActivityNotes, createActivityNotes } from '../grants/activity.ts';
 import type { Grant } from '../grants/grant.ts';
 import { grantOf, openRegistry, type Registry } from '../grants/registry.ts';
 import type { Log } from '../lib/log.ts';
+import type { PostgresAccess } from '../lib/postgres.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { createPlaceholderCodes, type PlaceholderCodes } from '../placeholders/codes.ts';
-import { openSqliteStore } from '../store/sqlite.ts';
 import type { Store } from '../store/store.ts';
 import { keyCheckName, openVault, sealKeyCheck, type Vault, verifyKeyCheck } from '../vault/vault.ts';
 
@@ -28,6 +31,8 @@ export interface StateParts {
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Environment of `env:` references. Default: that of the process. */
+  readonly env?: NodeJS.ProcessEnv | undefined;
   /** Origin of all events; absent: each event has its own. */
   readonly origin?: Origin | undefined;
 }
@@ -36,10 +41,10 @@ export interface StateParts {
  * Opens the store, the vault and the audit log of a config, and creates them on the first run. The key is verified against
  * the store before anything is read or written with it.
  *
- * @throws errors of `openSqliteStore`, `openVault` and `openAuditLog`; SidekeyError `key_mismatch` for a wrong key
+ * @throws errors of `openStore`, `openVault` and `openAuditLog`; SidekeyError `key_mismatch` for a wrong key
  */
-export async function openState(config: Config, { log, now, origin }: StateParts): Promise<State> {
-  const store = await openSqliteStore(config.store.path, { now });
+export async function openState(config: Config, { log, now, env, origin }: StateParts): Promise<State> {
+  const store = await openStore(config, { now, env });
   try {
     const made: AuditEvent[] = [];
     const vault = await openVerifiedVault(config, store, made);
@@ -66,6 +71,33 @@ export async function openState(config: Config, { log, now, origin }: StateParts
     await store.close();
     throw error;
   }
+}
+
+/**
+ * Opens the store of a config, and creates it if it is missing. Loads the module of its kind alone.
+ *
+ * @throws errors of `openSqliteStore` or `openPostgresStore`
+ */
+export async function openStore(
+  { file, store }: Pick<Config, 'file' | 'store'>,
+  { now, env }: Pick<StateParts, 'now' | 'env'>,
+): Promise<Store> {
+  if (store.kind === 'sqlite') {
+    const { openSqliteStore } = await import('../store/sqlite.ts');
+    return openSqliteStore(store.path, { now });
+  }
+  const { openPostgresStore } = await import('../store/postgres.ts');
+  return openPostgresStore(accessOf({ file, store }, env), { now, connections: store.connections });
+}
+
+/** Returns the way into the database of a config. */
+export function accessOf(
+  { file, store }: { readonly file: string; readonly store: Extract<StoreConfig, { kind: 'postgres' }> },
+  env: NodeJS.ProcessEnv = process.env,
+): PostgresAccess {
+  const { address, password } = store;
+  const options = { env, cwd: dirname(file), where: 'store.password' };
+  return { address, password: password === null ? null : () => readSecret(password, options) };
 }
 
 /** Opens the vault, and adds an event to `made` for each thing it created. A new key is created only for a store without sealed records. */
@@ -127,10 +159,11 @@ export interface View extends AsyncDisposable {
 /**
  * Opens the store of a config for reading.
  *
- * @throws errors of `openSqliteStore`: an unreadable store is not a missing one
+ * @throws errors of `openStore`: an unreadable store is not a missing one
  */
-export async function openView(config: Config, { now }: { readonly now: () => number }): Promise<View> {
-  const store = (await isThere(config.store.path)) ? await openSqliteStore(config.store.path, { now }) : null;
+export async function openView(config: Config, parts: Pick<StateParts, 'now' | 'env'>): Promise<View> {
+  const { now } = parts;
+  const store = (await isThere(config.store)) ? await openStore(config, parts) : null;
   let vault: Promise<Vault | null> | undefined;
   const view: View = {
     config,
@@ -149,8 +182,13 @@ export async function openView(config: Config, { now }: { readonly now: () => nu
   return view;
 }
 
-/** Reports a write-ahead log without its database as present: opening it reports the damage. */
-async function isThere(path: string): Promise<boolean> {
+/**
+ * Reports a write-ahead log without its database as present: opening it reports the damage. A database of PostgreSQL is
+ * there, because a person created it.
+ */
+async function isThere(store: Config['store']): Promise<boolean> {
+  if (store.kind === 'postgres') return true;
+  const { path } = store;
   const found = await Promise.all(
     [path, `${path}-wal`].map((file) =>
       stat(file).then(

@@ -14,11 +14,13 @@ import { SidekeyError, systemCode } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { shellWord } from '../lib/text.ts';
 import { systemTimers } from '../lib/timers.ts';
+import type { Quota } from '../quota/quota.ts';
+import { createSharedQuota, quotaFileOf } from '../quota/shared-quota.ts';
 import { createNonces } from '../schemes/dpop-proof.ts';
 import { createUpstreamClient, type UpstreamClient } from '../upstream/client.ts';
 import type { ParentProxy } from '../upstream/parent-proxy.ts';
 import type { ClientCertificate } from '../upstream/tls.ts';
-import type { State } from './state.ts';
+import { accessOf, type State } from './state.ts';
 
 /** Parts of the approval service. */
 interface ApprovalServiceParts {
@@ -220,6 +222,16 @@ function readPart(
     });
   }
   return content.bytes;
+}
+
+/** Opens the usage of limits: of this machine beside a store in a file, of all nodes in a database. */
+export async function openQuota(
+  { file, store }: Pick<Config, 'file' | 'store'>,
+  env: NodeJS.ProcessEnv,
+): Promise<Quota> {
+  if (store.kind === 'sqlite') return createSharedQuota(quotaFileOf(store.path));
+  const { createNodesQuota } = await import('../quota/nodes-quota.ts');
+  return createNodesQuota(accessOf({ file, store }, env));
 }
 
 /** Parts of a refresh that change while the process runs. */

@@ -56,6 +56,7 @@ export const auditEventNames = [
   'config.reloaded',
   'config.rejected',
   'store.created',
+  'store.copied',
   'key.created',
   'ca.created',
   'leak.limited',

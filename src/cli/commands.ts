@@ -712,6 +712,28 @@ const accessCommands: readonly CommandRow[] = [
     ],
   },
   {
+    name: 'store',
+    summary: 'move the store',
+    commands: [
+      {
+        name: 'copy',
+        summary: 'copy a store to another one, and compare both',
+        arguments: [
+          ['<from>', 'config, sqlite:PATH or postgres://USER@HOST/DATABASE'],
+          ['<to>', 'the same; empty, or an earlier copy'],
+        ],
+        options: [
+          ['--password <reference>', 'where the database password is: env:NAME, file:PATH or command:…'],
+        ],
+        examples: [
+          'sidekey store copy config postgres://sidekey@db.example.com/sidekey --password env:DB_PASSWORD',
+          'sidekey store copy config sqlite:copy.db',
+        ],
+        load: async () => (await import('./store.ts')).copy,
+      },
+    ],
+  },
+  {
     name: 'api-key',
     summary: 'manage the keys of programs that call the API',
     commands: [

@@ -22,6 +22,7 @@ import { createCommandRunner } from './remote.ts';
 import { askHealth } from './status/finding.ts';
 import { auditEndNeeds } from './status/status.ts';
 import type { Config } from '../config/config.ts';
+import { machineFilesOf, storeName } from '../config/store-place.ts';
 import { parseConfig } from '../config/load.ts';
 import { displayName } from '../config/problem.ts';
 import { type Grant, stateNow, titleOf } from '../grants/grant.ts';
@@ -86,7 +87,7 @@ function startWorkers(
     supervisor,
     count,
     serveAt(port) {
-      file = runFileOf(config.store.path, port);
+      file = runFileOf(machineFilesOf(config), port);
       write();
     },
     close() {
@@ -322,7 +323,7 @@ async function welcome(display: Display, proxy: Proxy, workers: number, now: num
       ...(workers === 1 ? [] : [['  workers', `${workers} processes`]]),
       ...(proxy.pages === null ? [] : [['  pages', `${proxy.pages}   (dashboard and API)`]]),
       ['  config', displayName(config.file)],
-      ['  store', displayName(config.store.path)],
+      ['  store', displayName(storeName(config.store))],
       ['  audit', `${displayName(config.audit.file)}   (${keptText(config.audit)})`],
       ['  CA', displayName(proxy.authority.certificateFile)],
     ]),

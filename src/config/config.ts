@@ -12,6 +12,7 @@ import { defineProviders } from './provider-resolve.ts';
 import type { Providers } from './providers.ts';
 import { defineRules, type Policies } from './rules-resolve.ts';
 import type { ConfigValues } from './schema.ts';
+import type { StoreConfig } from './store-place.ts';
 import { toUpstreamConfig, type UpstreamConfig } from './upstream.ts';
 
 /** One validated, frozen configuration. All paths are absolute; all durations are milliseconds. */
@@ -29,7 +30,7 @@ export interface Config {
   readonly workers: number | 'auto' | null;
   readonly admin: AdminConfig;
   readonly approvals: ApprovalsConfig;
-  readonly store: { readonly kind: 'sqlite'; readonly path: string };
+  readonly store: StoreConfig;
   readonly key: KeySourceConfig;
   readonly ca: { readonly directory: string; readonly permittedNames: readonly string[] };
   readonly audit: AuditConfig;
@@ -91,7 +92,7 @@ export function resolveConfig(
     workers: values.workers ?? null,
     admin: toAdminConfig(values.admin, absolute),
     approvals: toApprovalsConfig(values.approvals),
-    store: { kind: values.store.kind, path: absolute(values.store.path) },
+    store: toStore(values.store, absolute),
     key: values.key.source === 'file' ? { source: 'file', path: absolute(values.key.path) } : values.key,
     ca: { directory: absolute(values.ca.directory), permittedNames: values.ca.permitted_names },
     audit: toAuditConfig(values.audit, absolute),
@@ -109,6 +110,18 @@ export function resolveConfig(
     log: values.log,
   };
   return { config, problems: [...problems, ...rules.problems] };
+}
+
+function toStore(values: ConfigValues['store'], absolute: (path: string) => string): StoreConfig {
+  const { url, password, connections } =
+    'kind' in values ? { url: values, password: undefined, connections: undefined } : values;
+  if (url.kind === 'sqlite') return { kind: 'sqlite', path: absolute(url.path) };
+  const { rootCertificate } = url.address;
+  const address = {
+    ...url.address,
+    rootCertificate: rootCertificate === null ? null : absolute(rootCertificate),
+  };
+  return { kind: 'postgres', address, password: password ?? null, connections };
 }
 
 function withRules(domain: Domain, rules: DomainRules | null): Domain {

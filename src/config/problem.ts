@@ -69,6 +69,7 @@ export function formatPath(path: Path): string {
 
 /** Returns the name of a file for messages: relative to `cwd` if it is below. */
 export function displayName(file: string, cwd = process.cwd()): string {
+  if (file.includes('://')) return file;
   const name = relative(cwd, file);
   return name === '' || name.startsWith('..') ? file : name;
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { parsePostgresUrl, type PostgresAddress } from '../lib/postgres.ts';
 import { text } from '../lib/text.ts';
 import { leakGuards } from '../policy/domain-map.ts';
 import { type LimitName, limitTable } from '../policy/limits.ts';
@@ -17,6 +18,7 @@ import {
   pathText,
   permittedName,
   readPath,
+  secretReference,
   size,
   variable,
 } from './scalar.ts';
@@ -44,17 +46,19 @@ const proxy = z.strictObject({
   }),
 });
 
-const store = text<{ readonly kind: 'sqlite'; readonly path: string }>(
+const storeText = text<StoreValues>(
   {
-    description: 'Where grants are kept: sqlite:PATH.',
-    examples: ['sqlite:../data/sidekey.db'],
-    pattern: '^sqlite:.+$',
+    description: 'Where grants are kept: sqlite:PATH, or postgres://USER@HOST/DATABASE.',
+    examples: ['sqlite:../data/sidekey.db', 'postgres://sidekey@db.example.com/sidekey'],
+    pattern: '^(sqlite:|postgres(ql)?://).+$',
   },
   (value) => {
     if (/^postgres(ql)?:/i.test(value)) {
-      return { problem: 'is PostgreSQL; this version has SQLite only: write sqlite:PATH' };
+      const address = parsePostgresUrl(value);
+      return 'problem' in address ? address : { kind: 'postgres', address };
     }
-    if (!value.startsWith('sqlite:')) return { problem: 'must be sqlite:PATH' };
+    if (!value.startsWith('sqlite:'))
+      return { problem: 'must be sqlite:PATH or postgres://USER@HOST/DATABASE' };
     const path = readPath(value.slice('sqlite:'.length));
     if (typeof path !== 'string') return path;
     if (path.startsWith('//')) return { problem: 'must be sqlite:PATH, without the slashes of a URL' };
@@ -63,6 +67,34 @@ const store = text<{ readonly kind: 'sqlite'; readonly path: string }>(
       : { kind: 'sqlite', path };
   },
 );
+
+type StoreValues =
+  | { readonly kind: 'sqlite'; readonly path: string }
+  | { readonly kind: 'postgres'; readonly address: PostgresAddress };
+
+const store = z
+  .union(
+    [
+      storeText,
+      z.strictObject({
+        url: storeText,
+        password: secretReference('Where the password of the database user is.').optional(),
+        connections: z.int().min(1).max(1_000).optional().meta({
+          description: 'The most connections of one process for queries; one more listens. Default: 8.',
+        }),
+      }),
+    ],
+    { error: storeProblem },
+  )
+  .meta({
+    description: 'sqlite:PATH, postgres://USER@HOST/DATABASE, or { url: postgres://…, password: env:NAME }.',
+  });
+
+/** A union says of a text only that it fits nothing; this says why. */
+function storeProblem({ input }: { readonly input: unknown }): string {
+  const read = typeof input === 'string' ? storeText.safeParse(input) : null;
+  return read?.error?.issues[0]?.message ?? 'must be sqlite:PATH, postgres://… or { url, password }';
+}
 
 const key = z
   .discriminatedUnion(

@@ -58,8 +58,15 @@ const pausesMs = [20, 50, 100, 200, 400, 800];
 /** Another write may come between reading and writing; so many in a row do not. */
 const maxOvertakings = 32;
 
-/** Tokens that the store did not take are kept here, in memory, for as long as this is. */
-export function createRefreshCommits(registry: Registry, timers: Timers): RefreshCommits {
+/**
+ * Tokens that the store did not take are kept here, in memory, for as long as this is.
+ * @param isHeld asks the store whether the lock of a grant is still this process's
+ */
+export function createRefreshCommits(
+  registry: Registry,
+  timers: Timers,
+  isHeld: (grantId: string) => Promise<boolean>,
+): RefreshCommits {
   const keptTokens = new Map<string, NewTokens>();
 
   async function store(base: OAuthGrant, next: OAuth2Credential): Promise<OpenedGrant | null> {
@@ -75,7 +82,11 @@ export function createRefreshCommits(registry: Registry, timers: Timers): Refres
   async function again(grantId: string, tokens: NewTokens): Promise<OAuthGrant | null> {
     const stored = oauthGrant(await registry.read(grantId));
     if (stored === null) return null;
-    return isSame(stored.credential, tokens.next) || belongsOn(stored.credential, tokens) ? stored : null;
+    if (isSame(stored.credential, tokens.next)) return stored;
+    if (!belongsOn(stored.credential, tokens)) return null;
+    // Clocks of machines differ. The fence: who took the lock since has newer tokens of the same refresh token.
+    const isRotated = tokens.next.refreshToken !== tokens.usedRefreshToken;
+    return isRotated || (await isHeld(grantId)) ? stored : null;
   }
 
   return {

@@ -2,6 +2,7 @@
  * The refreshes of this process: one at a time for each grant; and their last results, so that a provider that fails or
  * refuses is not called again by every request.
  */
+import { SidekeyError } from '../lib/errors.ts';
 import { secretText } from './credential.ts';
 import type { Provider } from './provider.ts';
 import { createRefreshAttempts, type AttemptOutcome, type RefreshParts } from './refresh.ts';
@@ -59,6 +60,13 @@ export interface RefreshFailure {
   readonly reason: string;
   /** Milliseconds until the next attempt; 0: it is under way. */
   readonly retryAfterMs: number;
+}
+
+/** Reason of a failure for want of the store. */
+export const storeAway = 'the store cannot be reached';
+
+function isStoreAway(error: unknown): boolean {
+  return error instanceof SidekeyError && error.code === 'store_unavailable';
 }
 
 /** A provider's no. */
@@ -161,7 +169,11 @@ export function createRefreshFlights(parts: RefreshFlightsParts): RefreshFlights
         backoff.failed(placeOf(opened), outcome.reason, outcome.retryAfterMs);
         return;
       case 'fault':
-        backoff.failed(placeOf(opened), 'the store or the vault failed', null);
+        backoff.failed(
+          placeOf(opened),
+          isStoreAway(outcome.error) ? storeAway : 'the store or the vault failed',
+          null,
+        );
         logger?.warn(
           { grant: id, err: outcome.error },
           'A token refresh failed before the provider was asked.',

@@ -43,6 +43,8 @@ interface RefreshLock {
    * with what `question` rejects with, and with what the store throws.
    */
   ask<T>(grantId: string, question: (signal: AbortSignal) => Promise<T>): Promise<T | null>;
+  /** Asks the store whether no other holder has taken the lock since. Rejects with what the store throws. */
+  readonly isHeld: (grantId: string) => Promise<boolean>;
   /** Never rejects: where it fails, the lock ends by itself. */
   release(grantId: string): Promise<void>;
 }
@@ -73,7 +75,9 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
           await locks.release(name, other.holder);
           break;
         case 'running':
-          // Late with its heartbeat on a busy machine, but at it: a second use of the refresh token would cost the grant.
+        case 'elsewhere':
+          // Late with its heartbeat, on a busy machine or while the database was away, but perhaps at it: a second use of
+          // the refresh token would cost the grant.
           if (other.leftMs > -lockMs) return false;
           break;
         case 'stopped':
@@ -112,8 +116,14 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
         if ((await isMoot?.()) === true) return 'moot';
       }
     },
+    isHeld: (grantId) => locks.renew(nameOf(grantId), holder, heartbeatMs),
     async ask(grantId, question) {
-      if (!(await locks.renew(nameOf(grantId), holder, heartbeatMs))) return null;
+      let askedAt: number;
+      do {
+        askedAt = now();
+        if (!(await locks.renew(nameOf(grantId), holder, heartbeatMs))) return null;
+        // The process was stopped meanwhile: another may have taken the lock since the answer.
+      } while (now() - askedAt >= heartbeatMs);
       const timeout = new AbortController();
       const cancel = timers.after(requestMs, () => {
         timeout.abort(new DOMException('The token endpoint did not answer in time.', 'TimeoutError'));
@@ -147,9 +157,10 @@ function nameOf(grantId: string): string {
  * - `dead`: it never comes back.
  * - `running`: it is there, though it may be late.
  * - `stopped`: it is there, and does nothing until somebody continues it (SIGSTOP, a debugger).
- * - `unknown`: it is elsewhere, or its name does not say.
+ * - `elsewhere`: it is on another machine or in another container.
+ * - `unknown`: its name does not say.
  */
-type HolderState = 'dead' | 'running' | 'stopped' | 'unknown';
+type HolderState = 'dead' | 'running' | 'stopped' | 'elsewhere' | 'unknown';
 
 /**
  * The scope in which process ids are unique; null: this system does not say, so a holder is known by its heartbeat
@@ -177,7 +188,8 @@ export function newHolder(pid = process.pid): string {
 /** Returns the state of the process that a holder's name names. */
 export function holderStateOf(holder: string): HolderState {
   const named = readHolder(holder);
-  if (named === null || place === null || named.place !== place) return 'unknown';
+  if (named === null || place === null) return 'unknown';
+  if (named.place !== place) return 'elsewhere';
   if (!isRunning(named.pid)) return 'dead';
   const stat = processStat(named.pid);
   // Hidden from us (`hidepid`), or just gone.

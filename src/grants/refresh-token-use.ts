@@ -71,7 +71,11 @@ export async function useRefreshToken<T>(
     const { opened, refreshToken } = usable(await parts.registry.read(grantId), use, begun);
     const outcome = await lock.ask(grantId, (signal) => use.ask(opened, refreshToken, { signal }));
     if (outcome === null) throw busy();
-    return await settle(use, { opened, refreshToken }, outcome, { ...parts, begun });
+    return await settle(use, { opened, refreshToken }, outcome, {
+      ...parts,
+      begun,
+      isHeld: lock.isHeld,
+    });
   } finally {
     await lock.release(grantId);
   }
@@ -89,15 +93,22 @@ function busy(): SidekeyError {
   });
 }
 
+interface SettleParts {
+  /** Start of the use, in milliseconds since the epoch. */
+  readonly begun: number;
+  /** Asks whether the lock of a grant is still this one's. */
+  readonly isHeld: (grantId: string) => Promise<boolean>;
+}
+
 /** Stores the provider's response before anybody sees it. */
 async function settle<T>(
   use: RefreshTokenUse<T>,
   { opened, refreshToken }: Usable,
   outcome: UseOutcome<T>,
-  { begun, ...parts }: RefreshTokenUseParts & { readonly begun: number },
+  { begun, isHeld, ...parts }: RefreshTokenUseParts & SettleParts,
 ): Promise<T> {
   const { grant, credential } = opened;
-  const commits = createRefreshCommits(parts.registry, parts.timers);
+  const commits = createRefreshCommits(parts.registry, parts.timers, isHeld);
   const notes = createRefreshNotes(parts);
   if (outcome.kind === 'invalid_grant') {
     const reason = `the provider refused the refresh token: ${outcome.description}`;

@@ -79,8 +79,8 @@ const othersFailureMs = 20_000;
 /** Each call makes a holder of its own: a process makes one. */
 export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
   const { registry, store, now, timers } = parts;
-  const commits = createRefreshCommits(registry, timers);
   const lock = createRefreshLock(parts);
+  const commits = createRefreshCommits(registry, timers, lock.isHeld);
   const notes = createRefreshNotes(parts);
 
   /** The grant, where there is something left to do; null where somebody was faster, or it is not to be. */

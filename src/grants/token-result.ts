@@ -19,7 +19,12 @@ export interface RefusedToken {
   readonly kind: 'refused';
   readonly code: Extract<
     FailureCode,
-    'grant_missing' | 'grant_expired' | 'grant_revoked' | 'reauth_required' | 'refresh_failed'
+    | 'grant_missing'
+    | 'grant_expired'
+    | 'grant_revoked'
+    | 'reauth_required'
+    | 'refresh_failed'
+    | 'store_unavailable'
   >;
   /** One sentence without a secret. */
   readonly message: string;

@@ -12,6 +12,7 @@ import {
   createRefreshFlights,
   type RefreshFailure,
   type RefreshFlightsParts,
+  storeAway,
 } from './refresh-flights.ts';
 import type { OpenedGrant } from './registry.ts';
 import {
@@ -229,7 +230,8 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
 }
 
 function notNow({ grant }: OpenedGrant, { reason, retryAfterMs }: RefreshFailure): RefusedToken {
-  return { ...failedToken(grant, reason), retryAfterMs };
+  const refused = { ...failedToken(grant, reason), retryAfterMs };
+  return reason === storeAway ? { ...refused, code: 'store_unavailable' } : refused;
 }
 
 /** One for each opened grant. */

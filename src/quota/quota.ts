@@ -32,7 +32,7 @@ export interface Quota {
    * overdrawn when they alone exceed it.
    */
   spend(limits: readonly RuleLimit[], key: QuotaKey, bytes: number, now: number): QuotaResult;
-  /** Closes the file; counts that other processes share remain. Idempotent. */
+  /** Closes the file or the database; counts that other processes share remain. Idempotent. */
   close(): void;
 }
 
@@ -207,7 +207,7 @@ export function charged(count: Count, requests: number, bytes: number): Count {
 }
 
 /** Returns the time from which a count equals no count for every clock, in milliseconds since the epoch. */
-function staleAt(limit: RuleLimit, { at, used }: Count): number {
+export function staleAt(limit: RuleLimit, { at, used }: Count): number {
   return (limit.kind === 'rate' ? at + Math.ceil(used / limit.count) : nextDay(at)) + lagMs;
 }
 

@@ -87,8 +87,10 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
         run(async () => {
           if (uses.length === 0) return;
           const horizon = Math.ceil(now()) + wrongClockMs;
+          // In one order, so that two processes do not wait for each other.
+          const ordered = uses.toSorted((a, b) => compare(a.kind, b.kind) || compare(a.id, b.id));
           await db.transaction().execute(async (inside) => {
-            for (const { kind, id, at } of uses) {
+            for (const { kind, id, at } of ordered) {
               await inside
                 .updateTable(kind === 'token' ? 'agentTokens' : 'leases')
                 .set({ usedAt: at })
@@ -381,15 +383,24 @@ function rightsChange(db: Kysely<Schema>, run: Run): Change {
     run(
       () =>
         db.transaction().execute(async (inside) => {
-          await inside
-            .updateTable('revisions')
-            .set((row) => ({ value: row('value', '+', 1) }))
-            .where('name', '=', 'rights')
-            .execute();
+          await oneAtATime(inside, 1);
           return write(inside);
         }),
       duplicate,
     );
+}
+
+/**
+ * Makes concurrent transactions that call this run one after the other: the first statement takes the write lock of
+ * SQLite, and the lock of a row in PostgreSQL, whose later statements see what was committed before.
+ * @param changes added to the revision of rights
+ */
+export async function oneAtATime(inside: Transaction<Schema>, changes = 0): Promise<void> {
+  await inside
+    .updateTable('revisions')
+    .set((row) => ({ value: row('value', '+', changes) }))
+    .where('name', '=', 'rights')
+    .execute();
 }
 
 /** Returns the number of changes of rights. */

@@ -1,7 +1,7 @@
 import type { Kysely } from 'kysely';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Run } from './agents.ts';
-import { type ApiKeyRow, parseTexts, type Schema } from './schema.ts';
+import { type ApiKeyRow, compare, parseTexts, type Schema } from './schema.ts';
 import type { ApiKeyRecord, Store } from './store.ts';
 
 /** Queries for the keys of the API. */
@@ -27,7 +27,7 @@ export function sqlApiKeys(db: Kysely<Schema>, run: Run): Store['apiKeys'] {
         const row = await all().where('hash', '=', hash).executeTakeFirst();
         return row === undefined ? null : fromRow(row);
       }),
-    list: () => run(async () => (await all().orderBy('name').execute()).map(fromRow)),
+    list: () => run(async () => byName(await all().execute()).map(fromRow)),
     remove: (name) =>
       run(async () => {
         const { numDeletedRows } = await db
@@ -46,6 +46,11 @@ export function sqlApiKeys(db: Kysely<Schema>, run: Run): Store['apiKeys'] {
           .execute();
       }),
   };
+}
+
+/** Sorts here: databases differ in their collation of text. */
+function byName<Row extends { readonly name: string }>(rows: readonly Row[]): Row[] {
+  return rows.toSorted((a, b) => compare(a.name, b.name));
 }
 
 function fromRow(row: ApiKeyRow): ApiKeyRecord {
@@ -72,7 +77,7 @@ export function sqlPeople(db: Kysely<Schema>, run: Run): Store['people'] {
         const row = await db.selectFrom('people').selectAll().where('name', '=', name).executeTakeFirst();
         return row ?? null;
       }),
-    list: () => run(() => db.selectFrom('people').selectAll().orderBy('name').execute()),
+    list: () => run(async () => byName(await db.selectFrom('people').selectAll().execute())),
     change: (name, change) =>
       run(async () => {
         const { numUpdatedRows } = await db

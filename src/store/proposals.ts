@@ -8,11 +8,11 @@ import {
   replacedBy,
 } from '../approvals/proposal.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import type { Run } from './agents.ts';
+import { oneAtATime, type Run } from './agents.ts';
 import { damaged, type ProposalRow, type Schema } from './schema.ts';
 import type { ProposalStore } from './store.ts';
 
-/** Queries for proposals. Each write is one statement, so only one of several concurrent answers and uses takes effect. */
+/** Queries for proposals. Each write is one statement or one transaction, so only one of several concurrent answers and uses takes effect. */
 
 type Row = ExpressionBuilder<Schema, 'proposals'>;
 
@@ -20,15 +20,22 @@ type Row = ExpressionBuilder<Schema, 'proposals'>;
 export function sqlProposals(db: Kysely<Schema>, run: Run): ProposalStore {
   return {
     propose: (proposal, maxWaiting) =>
-      run(async () => {
-        const row = toProposalRow(proposal);
-        const { numInsertedOrUpdatedRows } = await insertion(db, row, maxWaiting).executeTakeFirstOrThrow();
-        if (numInsertedOrUpdatedRows === 1n) return fromProposalRow(row);
-        const same = db.selectFrom('proposals').selectAll().where(isSame(row));
-        const found = await same.orderBy('askedAt', 'desc').executeTakeFirst();
-        if (found === undefined && !(await proposerExists(db, row))) throw nobodyProposes();
-        return first(found);
-      }),
+      run(() =>
+        db.transaction().execute(async (inside) => {
+          await oneAtATime(inside);
+          const row = toProposalRow(proposal);
+          const { numInsertedOrUpdatedRows } = await insertion(
+            inside,
+            row,
+            maxWaiting,
+          ).executeTakeFirstOrThrow();
+          if (numInsertedOrUpdatedRows === 1n) return fromProposalRow(row);
+          const same = inside.selectFrom('proposals').selectAll().where(isSame(row));
+          const found = await same.orderBy('askedAt', 'desc').executeTakeFirst();
+          if (found === undefined && !(await proposerExists(inside, row))) throw nobodyProposes();
+          return first(found);
+        }),
+      ),
     get: (id) =>
       run(async () =>
         first(await db.selectFrom('proposals').selectAll().where('id', '=', id).executeTakeFirst()),

@@ -29,6 +29,9 @@ import type { ActivityChange, GrantActivity, GrantRecord, Store } from './store.
  */
 const maxLockMs = 300_000;
 
+/** The number of attempts at a query that is in conflict with others. */
+const maxAttempts = 4;
+
 /** The comment at the end of a statement that does not wait for the disk. */
 export const unsyncedMark = '/* unsynced */';
 
@@ -40,6 +43,9 @@ export const unsyncedMark = '/* unsynced */';
  */
 const unsynced = sql.raw(unsyncedMark);
 
+/** `again`: nothing was written, and the same query will see what it was in conflict with. */
+export type Fault = 'duplicate' | 'again' | SidekeyError;
+
 interface SqlStoreParts {
   readonly db: Kysely<Schema>;
   readonly location: string;
@@ -47,8 +53,10 @@ interface SqlStoreParts {
   readonly now: () => number;
   /** See `Store.epoch`. May throw errors of the driver. */
   readonly epoch: () => number;
-  /** Classifies an error of the driver: a violated unique constraint, or a fault. */
-  readonly fault: (error: unknown) => 'duplicate' | SidekeyError;
+  /** Clock of locks, in milliseconds since the epoch: the same for all processes of the store. */
+  readonly lockClock: () => Expression<number>;
+  /** Classifies an error of the driver: a violated unique constraint, a conflict with a concurrent write, or a fault. */
+  readonly fault: (error: unknown) => Fault;
   /** Resolves when the writes of `grants.replace` are on the disk. */
   readonly synced: () => Promise<void>;
   /** Closes the connection, once. */
@@ -56,7 +64,8 @@ interface SqlStoreParts {
 }
 
 /** Returns the queries of the store for any SQL database. Each is one statement or one transaction, and thus atomic. */
-export function sqlStore({ db, location, now, epoch, fault, synced, close }: SqlStoreParts): Store {
+export function sqlStore(parts: SqlStoreParts): Store {
+  const { db, location, now, lockClock, epoch, fault, synced, close } = parts;
   const pending = new Set<Promise<unknown>>();
   let closing: Promise<void> | null = null;
 
@@ -64,7 +73,11 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
     if (closing !== null) throw new SidekeyError('store_unavailable', `The store at ${location} is closed.`);
   }
 
-  async function run<Result>(query: () => Promise<Result>, duplicate?: () => SidekeyError): Promise<Result> {
+  async function run<Result>(
+    query: () => Promise<Result>,
+    duplicate?: () => SidekeyError,
+    attempt = 1,
+  ): Promise<Result> {
     assertOpen();
     const answer = query();
     pending.add(answer);
@@ -72,7 +85,8 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
       return await answer;
     } catch (error) {
       const meaning = error instanceof SidekeyError ? error : fault(error);
-      if (meaning !== 'duplicate') throw meaning;
+      if (meaning === 'again' && attempt < maxAttempts) return await run(query, duplicate, attempt + 1);
+      if (typeof meaning !== 'string') throw meaning;
       throw (
         duplicate?.() ??
         new SidekeyError('internal', `The store at ${location} has this already.`, { cause: error })
@@ -90,8 +104,8 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
       try {
         return epoch();
       } catch (error) {
-        const meaning = fault(error);
-        throw meaning === 'duplicate' ? error : meaning;
+        const meaning = error instanceof SidekeyError ? error : fault(error);
+        throw typeof meaning === 'string' ? error : meaning;
       }
     },
 
@@ -171,8 +185,8 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
     locks: {
       acquire: (name, holder, ttlMs) =>
         run(async () => {
-          const time = Math.ceil(now());
-          const lock = { holder, expiresAt: endOfLock(time, ttlMs) };
+          const lock = { holder, expiresAt: endOfLock(lockClock(), ttlMs) };
+          const time = lockClock();
           // A single statement, so that no other process can write in between.
           const result = await db
             .insertInto('locks')
@@ -185,7 +199,7 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
                   row.or([
                     row('locks.holder', '=', holder),
                     row('locks.expiresAt', '<=', time),
-                    row('locks.expiresAt', '>', time + maxLockMs),
+                    row('locks.expiresAt', '>', sql<number>`${time} + ${sql.lit(maxLockMs)}`),
                   ]),
                 ),
             )
@@ -197,7 +211,7 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
         run(async () => {
           const result = await db
             .updateTable('locks')
-            .set({ expiresAt: endOfLock(Math.ceil(now()), ttlMs) })
+            .set({ expiresAt: endOfLock(lockClock(), ttlMs) })
             .where('name', '=', name)
             .where('holder', '=', holder)
             .modifyEnd(unsynced)
@@ -208,10 +222,10 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
         run(async () => {
           const row = await db
             .selectFrom('locks')
-            .select(['holder', 'expiresAt'])
+            .select(['holder', sql<number>`expires_at - ${lockClock()}`.as('leftMs')])
             .where('name', '=', name)
             .executeTakeFirst();
-          return row === undefined ? null : { holder: row.holder, leftMs: row.expiresAt - Math.ceil(now()) };
+          return row ?? null;
         }),
       release: (name, holder) =>
         run(async () => {
@@ -332,8 +346,8 @@ export function sqlStore({ db, location, now, epoch, fault, synced, close }: Sql
   };
 }
 
-function endOfLock(time: number, ttlMs: number): number {
-  if (ttlMs > 0 && ttlMs <= maxLockMs) return time + Math.ceil(ttlMs);
+function endOfLock(time: Expression<number>, ttlMs: number): Expression<number> {
+  if (ttlMs > 0 && ttlMs <= maxLockMs) return sql<number>`${time} + ${sql.lit(Math.ceil(ttlMs))}`;
   throw new SidekeyError('internal', `A lock lasts between 1 and ${maxLockMs} ms, not ${ttlMs}.`);
 }
 

@@ -2,7 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { access, constants, type FileHandle, link, mkdir, open, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { SQLInputValue } from 'node:sqlite';
-import { CamelCasePlugin, Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement } from 'kysely';
+import {
+  CamelCasePlugin,
+  Kysely,
+  sql,
+  type SqliteDatabase,
+  SqliteDialect,
+  type SqliteStatement,
+} from 'kysely';
 import { isSystemError, SidekeyError } from '../lib/errors.ts';
 import { isPrivate, isWritableByAll, syncFolder } from '../lib/os.ts';
 import {
@@ -16,6 +23,7 @@ import {
 } from '../lib/sqlite.ts';
 import { shellWord } from '../lib/text.ts';
 import { createCheckPace } from '../lib/timers.ts';
+import type { StoreTables } from './copy.ts';
 import { sqlStore, unsyncedMark } from './sql-store.ts';
 import { migrate, migrations, type Migrations, schemaState } from './migrations.ts';
 import type { Schema } from './schema.ts';
@@ -56,6 +64,7 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
     }),
     location,
     now: options.now,
+    lockClock: () => sql.val(Math.ceil(options.now())),
     epoch: watched.epoch,
     fault: (error) => sqliteFault(location, error),
     synced: log.synced,
@@ -64,6 +73,14 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
       closeDatabase(database);
     },
   });
+}
+
+/** Opens the tables of a store for a copy. @throws as `openSqliteStore` */
+export async function openSqliteTables(path: string): Promise<StoreTables> {
+  const location = resolve(path);
+  const database = await openSqliteFile(location, { migrations: sqliteMigrations, busyTimeoutMs: 2_000 });
+  const db = queriesOf(database).withPlugin(new CamelCasePlugin());
+  return { location, db, close: () => Promise.resolve(closeDatabase(database)) };
 }
 
 /**

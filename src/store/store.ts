@@ -15,8 +15,10 @@ export interface Store {
   readonly location: string;
 
   /**
-   * A number that changes with each write: at once after a write of this process, and within 5 ms after a write of
-   * another process. The first call after a pause of 3 ms sees all writes (`createCheckPace`).
+   * A number that changes with each write of a grant, a right, a question or a proposal: at once after a write of this
+   * process. After a write of another process: in SQLite within 5 ms, and the first call after a pause of 3 ms sees all
+   * writes (`createCheckPace`); in PostgreSQL within 1 s. While PostgreSQL is away it stays, for 15 minutes.
+   * @throws SidekeyError `store_unavailable`: what was read before may be old
    */
   epoch(): number;
 

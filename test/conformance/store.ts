@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { AuditEndRecord, GrantRecord, SessionRecord, Store } from '../../src/store/store.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { agentRecord } from '../support/rights.ts';
@@ -9,6 +9,8 @@ export interface StoreUnderTest {
   readonly store: Store;
   /** Another connection to the same store, closed by `cleanup`. */
   readonly second: () => Promise<Store>;
+  /** Milliseconds within which a connection sees the epoch change with a write of another one. */
+  readonly epochWithinMs: number;
   readonly cleanup: () => Promise<void>;
 }
 
@@ -85,7 +87,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       });
 
       it('keeps texts of every script, quotes and control characters among them', async () => {
-        const odd = `ünï "quoted" 'single' 日本語 🗝️ \u0000 \n; drop table grants --`;
+        const odd = `ünï "quoted" 'single' 日本語 🗝️ \u0001 \n; drop table grants --`;
         const record = grantRecord({ stateReason: odd, scopes: [odd, ''], provider: odd });
         await store.grants.insert(record);
         expect(plain(await store.grants.get(record.id))).toEqual(plain(record));
@@ -609,7 +611,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(store.epoch()).toBe(epoch);
       });
 
-      it('changes with each write, of this connection and of another', async () => {
+      it('changes with each write that matters for decisions, of this connection and of another', async () => {
         const second = await subject.second();
         const record = grantRecord();
         const seen = new Set([store.epoch()]);
@@ -620,25 +622,37 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           () => second.agents.insert(agentRecord()),
           () => second.agents.remove('claude'),
           () => store.meta.putIfAbsent('key_check', Buffer.from('x')),
-          () => second.activity.note(record.id, { usedAt: time }),
+          () => second.grantPolicies.set(record.id, { labels: ['x'] }),
           () => store.auditHeads.put({ log: '/a', node: 'a/1', seq: 1, sealed: Buffer.from('x') }),
           () => second.grants.remove(record.id),
         ];
         for (const write of writes) {
+          const before = store.epoch();
           await write();
+          await changeOf(store, before, subject.epochWithinMs);
           seen.add(store.epoch());
         }
         expect(seen.size).toBe(writes.length + 1);
       });
 
-      it('changes for the other connection in the moment in which a write is acknowledged', async () => {
+      it('changes at once with a write of this connection', async () => {
+        const record = grantRecord();
+        await store.grants.insert(record);
+        for (let revision = 1; revision < 20; revision += 1) {
+          const before = store.epoch();
+          await store.grants.replace({ ...record, revision: revision + 1 }, revision);
+          expect(store.epoch()).not.toBe(before);
+        }
+      });
+
+      it('changes for the other connection in time, and what is read then is what was written', async () => {
         const second = await subject.second();
         const record = grantRecord();
         await store.grants.insert(record);
         for (let revision = 1; revision < 20; revision += 1) {
           const before = second.epoch();
           await store.grants.replace({ ...record, revision: revision + 1 }, revision);
-          expect(second.epoch()).not.toBe(before);
+          await changeOf(second, before, subject.epochWithinMs);
           expect((await second.grants.get(record.id))?.revision).toBe(revision + 1);
         }
       });
@@ -706,6 +720,10 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
 /** A record with its bytes as text, so that a `Buffer` and a `Uint8Array` compare as equal. */
 function plain(record: GrantRecord | null): unknown {
   return record && { ...record, sealed: hex(record.sealed) };
+}
+
+async function changeOf(from: Store, before: number, timeout: number): Promise<void> {
+  await vi.waitFor(() => expect(from.epoch()).not.toBe(before), { timeout, interval: 1 });
 }
 
 function hex(bytes: Uint8Array | undefined): string | undefined {

@@ -22,7 +22,7 @@ describe('a right that is taken away', () => {
       return client.response();
     };
     expect(await ask()).toMatchObject({ status: 200 });
-    const elsewhere = await openSqliteStore(sidekey.proxy.config().store.path, { now: Date.now });
+    const elsewhere = await openSqliteStore(sidekey.proxy.state.store.location, { now: Date.now });
     await elsewhere.agents.remove('robot');
     await elsewhere.close();
     expect(await ask()).toMatchObject({ status: 407, reason: 'agent_auth_required' });
@@ -105,7 +105,7 @@ describe('a right that is taken away', () => {
         return client.response();
       };
       expect(await ask()).toMatchObject({ status: 200 });
-      const elsewhere = await openSqliteStore(sidekey.proxy.config().store.path, { now: Date.now });
+      const elsewhere = await openSqliteStore(sidekey.proxy.state.store.location, { now: Date.now });
       await takeAway(elsewhere);
       await elsewhere.close();
       expect(await ask()).toMatchObject({ status, reason });

@@ -17,6 +17,8 @@ export async function sqliteUnderTest(now: () => number): Promise<StoreUnderTest
   return {
     store: await open(),
     second: open,
+    // The first call of `epoch` after a pause sees all writes.
+    epochWithinMs: 0,
     cleanup: async () => {
       for (const store of opened) await store.close();
       await rm(folder, { recursive: true });

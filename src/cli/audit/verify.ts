@@ -13,6 +13,7 @@ import { headFile } from '../../audit/live-file.ts';
 import { type Verification, verifyAudit } from '../../audit/verify.ts';
 import type { AuditConfig } from '../../config/audit.ts';
 import { displayName } from '../../config/problem.ts';
+import { storeName } from '../../config/store-place.ts';
 import { formatDuration, formatSize } from '../../config/scalar.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
@@ -75,7 +76,7 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
     );
     return exitCode.ok;
   }
-  const vault = await openVault(config.key, { mayCreate: false, store: config.store.path });
+  const vault = await openVault(config.key, { mayCreate: false, store: storeName(config.store) });
   const anchored = anchors === undefined ? undefined : readAnchors(anchors, vault);
   const found = await output.during('Verifying the audit log', () =>
     verifyAudit({ file, vault, anchored, stored }),
@@ -140,7 +141,7 @@ async function readAnchorText(from: string, readInput: () => Promise<string>): P
 /** Appends the current end of the log to a file that the user keeps elsewhere, as one line of JSON. */
 async function writeAnchor({ readConfig, output, now }: Context, to: string): Promise<void> {
   const config = await readConfig();
-  const vault = await openVault(config.key, { mayCreate: false, store: config.store.path });
+  const vault = await openVault(config.key, { mayCreate: false, store: storeName(config.store) });
   const line = `${takeAnchor(config.audit.file, vault, now()).text}\n`;
   if (to === '-') {
     output.bytes(Buffer.from(line));

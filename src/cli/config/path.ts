@@ -1,5 +1,6 @@
 import { displayName } from '../../config/problem.ts';
 import type { Config } from '../../config/config.ts';
+import { storeName } from '../../config/store-place.ts';
 import { loadConfig } from '../../config/load.ts';
 import { type ConfigLocation, isToBeMade } from '../../config/locate.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
@@ -20,7 +21,7 @@ export async function showPaths(context: Context): Promise<void> {
     },
   );
   const places = {
-    store: lost.has('store') ? null : config.store.path,
+    store: lost.has('store') ? null : storeName(config.store),
     key: lost.has('key') ? null : placeOfKey(config),
     ca: lost.has('ca') ? null : config.ca.directory,
     audit: lost.has('audit') ? null : config.audit.file,

@@ -86,8 +86,9 @@ export async function lookAtPermissions(config: Config): Promise<Finding> {
 function guarded({ file, store, key, ca, audit }: Config): readonly Guarded[] {
   return [
     { path: file, holds: 'the config', isSecret: false },
-    { path: store.path, holds: 'the store', isSecret: true },
-    { path: `${store.path}-wal`, holds: 'the store', isSecret: true },
+    ...(store.kind === 'sqlite'
+      ? [store.path, `${store.path}-wal`].map((path) => ({ path, holds: 'the store', isSecret: true }))
+      : []),
     ...(key.source === 'file' ? [{ path: key.path, holds: 'the master key', isSecret: true }] : []),
     { path: authorityFiles(ca.directory).key, holds: 'the key of the CA', isSecret: true },
     { path: ca.directory, holds: 'the CA', isSecret: false },

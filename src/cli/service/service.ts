@@ -2,6 +2,7 @@ import { existsSync, realpathSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, dirname, isAbsolute, join, sep } from 'node:path';
+import { machineFilesOf } from '../../config/store-place.ts';
 import { door, isExecutable } from '../../lib/package-files.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { exitCode } from '../../lib/failures.ts';
@@ -43,7 +44,7 @@ export async function installService(context: Context): Promise<void> {
     });
   }
   const variables = join(dirname(config.file), 'service.env');
-  await mkdir(dirname(config.store.path), { recursive: true, mode: 0o700 });
+  await mkdir(dirname(machineFilesOf(config)), { recursive: true, mode: 0o700 });
   const files = await manager.install({
     command: [
       await lasting(process.execPath, env['PATH'] ?? ''),

@@ -18,6 +18,7 @@ import { counted, isoTime, pagesUrl, proxyUrl, relativeTime, sizeText } from '..
 import { askHealth, attempt, broken, type Finding, finding, type Need } from './finding.ts';
 import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
 import type { Config } from '../../config/config.ts';
+import { machineFilesOf, storeName } from '../../config/store-place.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { displayName } from '../../config/problem.ts';
 import type { PartialConfig } from '../../config/load.ts';
@@ -183,10 +184,9 @@ function ownInstance(config: Config, now: () => number): Promise<string | null> 
 }
 
 /** @param instance see `ownInstance` */
-async function lookAtProxy(
-  { file, proxy: { listen, authentication: agents }, store, admin }: Config,
-  instance: string | null,
-): Promise<Finding> {
+async function lookAtProxy(config: Config, instance: string | null): Promise<Finding> {
+  const { file, admin, proxy } = config;
+  const { listen, authentication: agents } = proxy;
   const health = await askHealth(listen);
   const url = proxyUrl(listen);
   const facts = { listen, agents, health: health.kind };
@@ -199,7 +199,7 @@ async function lookAtProxy(
           { sentence, hint },
         ]);
       }
-      const running = readRunning(runFileOf(store.path, listen.port));
+      const running = readRunning(runFileOf(machineFilesOf(config), listen.port));
       const pages = pagesUrl(admin);
       const serving = `serving at ${url}${pages === null ? '' : `, pages at ${pages}`}`;
       if (running === null) return finding('proxy', serving, facts);
@@ -225,7 +225,7 @@ async function lookAtProxy(
 
 async function lookAtStore({ store, config, grants }: View): Promise<Finding> {
   if (store === null) {
-    const { path } = config.store;
+    const path = storeName(config.store);
     const facts = { path, exists: false };
     // The log of a store that never was has no line.
     if ((statSync(config.audit.file, { throwIfNoEntry: false })?.size ?? 0) === 0)

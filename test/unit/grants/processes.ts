@@ -62,7 +62,10 @@ export interface ProcessesForTest {
   readonly time: ManualTime;
   readonly provider: RotatingProvider;
   readonly process: (
-    parts?: Partial<TokenSourceParts> & { wrapStore?: (store: Store) => Store },
+    parts?: Partial<TokenSourceParts> & {
+      wrapStore?: (store: Store) => Store;
+      openStore?: () => Promise<Store>;
+    },
   ) => Promise<Process>;
   /** Adds a grant named `acme`. */
   readonly add: (registry: Registry, credential: Credential) => Promise<Grant>;
@@ -79,11 +82,12 @@ export async function processesForTest(
     lifetimeMs: options.lifetimeMs ?? hour,
     rotates: options.rotates ?? true,
   });
+  const openFile = () => openSqliteStore(join(folder, 'store', 'sidekey.db'), { now: time.now });
   return {
     time,
     provider,
-    async process({ wrapStore = (store: Store) => store, ...parts } = {}) {
-      const store = wrapStore(await openSqliteStore(join(folder, 'store', 'sidekey.db'), { now: time.now }));
+    async process({ wrapStore = (store: Store) => store, openStore = openFile, ...parts } = {}) {
+      const store = wrapStore(await openStore());
       onTestFinished(() => store.close());
       const registry = openRegistry({ store, vault, now: time.now });
       const events: AuditEvent[] = [];

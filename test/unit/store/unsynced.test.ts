@@ -1,4 +1,4 @@
-import { DummyDriver, Kysely, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler } from 'kysely';
+import { DummyDriver, Kysely, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler, sql } from 'kysely';
 import { describe, expect, it } from 'vitest';
 import type { Schema } from '../../../src/store/schema.ts';
 import { sqlStore, unsyncedMark } from '../../../src/store/sql-store.ts';
@@ -22,6 +22,7 @@ function recordedStore() {
     db,
     location: 'nowhere',
     now: () => 1_700_000_000_000,
+    lockClock: () => sql.val(1_700_000_000_000),
     epoch: () => 0,
     fault: (error) => {
       throw error;

@@ -1,0 +1,73 @@
+import { stat } from 'node:fs/promises';
+import { accessOf } from '../app/state.ts';
+import { isReference, parseSecretReference, type SecretReference } from '../config/secret-reference.ts';
+import type { StoreConfig } from '../config/store-place.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
+import { parsePostgresUrl } from '../lib/postgres.ts';
+import { copyStore, type StoreTables } from '../store/copy.ts';
+import type { Context } from './context.ts';
+import { counted } from './format.ts';
+
+/** `sidekey store copy FROM TO`. */
+export async function copy(
+  context: Context,
+  fromText: string,
+  toText: string,
+  { password }: { readonly password?: string },
+): Promise<void> {
+  const { output, withState, readConfig, env } = context;
+  const { store: configured, file } = await readConfig();
+  const reference = password === undefined ? null : readReference(password);
+  const place = (text: string) => (text === 'config' ? configured : readPlace(text, reference));
+  const [fromPlace, toPlace] = [place(fromText), place(toText)];
+  if (fromPlace.kind === 'sqlite' && (await stat(fromPlace.path).catch(() => null)) === null) {
+    throw new SidekeyError('not_found', `There is no store at ${fromPlace.path}.`, {
+      hint: 'sidekey config path shows where the store is',
+    });
+  }
+  const open = async (at: StoreConfig): Promise<StoreTables> =>
+    at.kind === 'sqlite'
+      ? (await import('../store/sqlite.ts')).openSqliteTables(at.path)
+      : (await import('../store/postgres.ts')).openPostgresTables(accessOf({ file, store: at }, env));
+  const from = await open(fromPlace);
+  try {
+    const to = await open(toPlace);
+    try {
+      if (from.location === to.location)
+        throw inputInvalid('FROM and TO are the same store.', 'name two stores');
+      const rows = await output.during('Copying the store', () => copyStore(from, to));
+      const reason = `${from.location} to ${to.location}`;
+      await withState(({ audit }) => audit.append({ event: 'store.copied', reason }));
+      output.result(
+        { from: from.location, to: to.location, rows },
+        [
+          `Copied and compared ${counted(rows, 'row')}: ${reason}.`,
+          `To use the copy, set "store" in the config file, and start Sidekey again.`,
+        ].join('\n'),
+      );
+    } finally {
+      await to.close();
+    }
+  } finally {
+    await from.close();
+  }
+}
+
+function readReference(text: string): SecretReference {
+  const reference = parseSecretReference(text);
+  if (isReference(reference)) return reference;
+  throw inputInvalid(`--password ${reference.problem}.`, 'sidekey store copy FROM TO --password env:NAME');
+}
+
+function readPlace(text: string, password: SecretReference | null): StoreConfig {
+  if (text.startsWith('sqlite:')) return { kind: 'sqlite', path: text.slice('sqlite:'.length) };
+  const address = parsePostgresUrl(text);
+  if (!('problem' in address)) return { kind: 'postgres', address, password, connections: undefined };
+  const sentence = text.startsWith('postgres')
+    ? `A store ${address.problem}.`
+    : 'A store is sqlite:PATH, postgres://USER@HOST/DATABASE or config.';
+  throw inputInvalid(
+    sentence,
+    'sidekey store copy config postgres://sidekey@db.example.com/sidekey --password env:NAME',
+  );
+}

@@ -1,0 +1,233 @@
+import type { EventEmitter } from 'node:events';
+import { getCACertificates } from 'node:tls';
+import { readFileSync } from 'node:fs';
+import type { Client, ClientConfig, Pool, PoolConfig } from 'pg';
+import { SidekeyError, systemCode } from './errors.ts';
+
+/** A PostgreSQL database, without the password. */
+export interface PostgresAddress {
+  readonly user: string;
+  /** A name, an IP address without brackets, or the folder of a Unix socket. */
+  readonly host: string;
+  readonly port: number;
+  readonly database: string;
+  /** True: TLS with a verified certificate. False only for a server on this machine. */
+  readonly tls: boolean;
+  /** PEM file of the only certificate authorities that count; null: those of the system and of Node.js. */
+  readonly rootCertificate: string | null;
+}
+
+/** A database, and the way in. */
+export interface PostgresAccess {
+  readonly address: PostgresAddress;
+  /** Read for each new connection, so that a changed password takes effect. Null: the server asks for none. */
+  readonly password: (() => Promise<string>) | null;
+}
+
+const form = 'postgres://USER@HOST/DATABASE';
+
+/**
+ * Parses `postgres://USER@HOST:PORT/DATABASE`, with the options `sslmode`, `sslrootcert` and `host` (the folder of a
+ * Unix socket) of libpq. `problem` is the end of a sentence, and never repeats a password.
+ */
+export function parsePostgresUrl(text: string): PostgresAddress | { readonly problem: string } {
+  const url = /^postgres(?:ql)?:\/\/[\x21-\x7e]*$/.test(text) ? URL.parse(text) : null;
+  if (url === null) return { problem: `must be ${form}` };
+  if (url.password !== '') {
+    return { problem: 'has a password in it; write store: { url: …, password: env:NAME }, or file:PATH' };
+  }
+  const [user, named, database] = [url.username, url.hostname, url.pathname.slice(1)].map(decoded);
+  if (!user || !database || database.includes('/')) return { problem: `must be ${form}` };
+  const unknown = [...url.searchParams.keys()].find(
+    (key) => !['sslmode', 'sslrootcert', 'host'].includes(key),
+  );
+  if (unknown !== undefined) {
+    return { problem: `has the option ${unknown}; known are sslmode, sslrootcert and host` };
+  }
+  const socket = url.searchParams.get('host');
+  if (socket !== null && (named !== '' || !socket.startsWith('/'))) {
+    return { problem: 'has a host option that is not the folder of a Unix socket, or a host beside it' };
+  }
+  const host = socket ?? named?.replace(/^\[(.*)\]$/, '$1');
+  if (!host) return { problem: `must be ${form}` };
+  const isHere = isOnThisMachine(host);
+  const mode = url.searchParams.get('sslmode') ?? (isHere ? 'disable' : 'verify-full');
+  if (mode !== 'disable' && mode !== 'verify-full') {
+    return { problem: `has sslmode=${mode}, which does not verify the server; write sslmode=verify-full` };
+  }
+  if (mode === 'disable' && !isHere) {
+    return {
+      problem:
+        'turns TLS off for another machine, where everybody on the way can read it; leave sslmode out, and name the CA of the server with sslrootcert=PATH if it is not a public one',
+    };
+  }
+  return {
+    user,
+    host,
+    port: url.port === '' ? 5_432 : Number(url.port),
+    database,
+    tls: mode === 'verify-full',
+    rootCertificate: url.searchParams.get('sslrootcert'),
+  };
+}
+
+function decoded(part: string): string | null {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return null;
+  }
+}
+
+function isOnThisMachine(host: string): boolean {
+  return host.startsWith('/') || host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+/** Formats an address for messages. */
+export function postgresLocation({ user, host, port, database }: PostgresAddress): string {
+  const where = host.startsWith('/') ? '' : `${host.includes(':') ? `[${host}]` : host}:${port}`;
+  const socket = host.startsWith('/') ? `?host=${host}` : '';
+  return `postgres://${encodeURIComponent(user)}@${where}/${encodeURIComponent(database)}${socket}`;
+}
+
+/** Milliseconds after which a connection attempt, a wait for a free connection, or a statement fails. */
+const timeouts = { connect: 5_000, statement: 10_000 } as const;
+
+/**
+ * Returns the settings of `pg` for an access. Each value is given, so that no `PG…` variable and no `~/.pgpass` has an
+ * effect on it.
+ *
+ * @throws SidekeyError `config_invalid` if the root certificate cannot be read
+ */
+function postgresSettings({ address, password }: PostgresAccess): PoolConfig {
+  const { user, host, port, database, tls } = address;
+  return {
+    user,
+    host,
+    port,
+    database,
+    password: password ?? refuse(address),
+    ssl: tls ? { ca: anchorsOf(address), rejectUnauthorized: true } : false,
+    application_name: 'sidekey',
+    connectionTimeoutMillis: timeouts.connect,
+    statement_timeout: timeouts.statement,
+    // A statement whose server is gone without a word.
+    query_timeout: timeouts.statement + 1_000,
+    idle_in_transaction_session_timeout: timeouts.statement,
+    keepAlive: true,
+    types: { getTypeParser },
+  };
+}
+
+function anchorsOf({ rootCertificate: path }: PostgresAddress): string | string[] {
+  if (path === null) return [...getCACertificates('bundled'), ...getCACertificates('system')];
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new SidekeyError('config_invalid', `sslrootcert: ${path} cannot be read (${systemCode(cause)}).`, {
+      hint: 'name the PEM file of the certificate authority that signs for the server',
+      cause,
+    });
+  }
+}
+
+function refuse(address: PostgresAddress): () => never {
+  return () => {
+    const sentence = `The server of ${postgresLocation(address)} asks for a password, and none is set.`;
+    throw new SidekeyError('secret_missing', sentence, {
+      hint: 'write store: { url: postgres://…, password: env:NAME } in the config file, or file:PATH or command:…',
+    });
+  };
+}
+
+/** Object ids of types (`pg_type.dat`). */
+const [bytea, int8, int4] = [17, 20, 23];
+
+/** Numbers of the store are below 2^53. */
+function getTypeParser(type: number): (text: string) => unknown {
+  if (type === int8 || type === int4) return Number;
+  return type === bytea ? (text) => Buffer.from(text.slice(2), 'hex') : String;
+}
+
+/** Part of a client of `pg` that its types leave out. */
+interface Connected {
+  readonly connection: EventEmitter & { readonly stream: { destroy(): void } };
+}
+
+/** Opens a pool, which connects at the first statement. */
+export async function openPool(access: PostgresAccess, max: number): Promise<Pool> {
+  const { Pool: PgPool } = (await import('pg')).default;
+  const settings = { ...postgresSettings(access), max, idleTimeoutMillis: 60_000 };
+  const pool = new PgPool({ ...settings, Client: await clientClass() });
+  // A connection was lost, idle or in use: its statement fails, and the next one makes a new connection.
+  pool.on('error', () => {}).on('connect', (client) => client.on('error', () => {}));
+  return pool;
+}
+
+/** Returns a connection to be opened. */
+export async function openClient(access: PostgresAccess): Promise<Client> {
+  return new (await clientClass())(postgresSettings(access));
+}
+
+async function clientClass(): Promise<typeof Client> {
+  const { default: pg } = await import('pg');
+  return class extends pg.Client {
+    constructor(settings?: string | ClientConfig) {
+      super(settings);
+      const { connection } = this as unknown as Connected;
+      // The driver leaves the socket open after a refusal by this side, such as for want of a password.
+      connection.on('error', () => connection.stream.destroy());
+    }
+  };
+}
+
+/** Returns the SQLSTATE of an error of the server (PostgreSQL, appendix A); null for any other error. */
+export function sqlState(error: unknown): string | null {
+  const isOfServer = error instanceof Error && 'severity' in error && 'code' in error;
+  return isOfServer && typeof error.code === 'string' ? error.code : null;
+}
+
+/** Returns the failure of a database that cannot be used now. */
+export function postgresUnavailable(location: string, error: unknown): SidekeyError {
+  if (error instanceof SidekeyError) return error;
+  const state = sqlState(error);
+  const known = state === null ? undefined : (states[state] ?? states[state.slice(0, 2)]);
+  const { why, hint } = known ?? { why: reasonOf(error, state), hint: undefined };
+  return new SidekeyError('store_unavailable', `The store at ${location} cannot be used: ${why}.`, {
+    hint: hint ?? 'Nothing was lost: check that the server runs and can be reached from here.',
+    cause: error,
+  });
+}
+
+interface Reason {
+  readonly why: string;
+  readonly hint?: string;
+}
+
+const states: Readonly<Record<string, Reason | undefined>> = {
+  '28': {
+    why: 'the server refuses this user or its password',
+    hint: 'check the user in "store", its password, and pg_hba.conf of the server',
+  },
+  '3D000': { why: 'there is no such database', hint: 'create it: createdb --owner=USER DATABASE' },
+  '42501': {
+    why: 'the user lacks a privilege',
+    hint: 'docs/postgresql.md lists the privileges; a new version needs the owner of the tables for its first start',
+  },
+  '25006': { why: 'it is read-only, perhaps a replica', hint: 'name the primary in "store"' },
+  '53300': {
+    why: 'it has too many connections',
+    hint: 'lower "connections" in "store", or raise max_connections of the server',
+  },
+  '53100': { why: 'its disk is full' },
+  '57': { why: 'the server stops, starts, or ended the statement' },
+};
+
+/** Messages of the driver may quote a statement, so only their kind is told. */
+function reasonOf(error: unknown, state: string | null): string {
+  if (state !== null) return `SQLSTATE ${state}`;
+  const code = systemCode(error);
+  if (code !== 'unknown error') return code;
+  const isTls = error instanceof Error && /SSL|certificate|altnames/i.test(error.message);
+  return isTls ? 'the server has no TLS, or its certificate is not valid for it' : 'the connection was lost';
+}

@@ -1,0 +1,159 @@
+import { createHash } from 'node:crypto';
+import { type Kysely, sql } from 'kysely';
+import { SidekeyError } from '../lib/errors.ts';
+import type { Schema } from './schema.ts';
+
+/** The tables of an open store. */
+export interface StoreTables {
+  readonly location: string;
+  readonly db: Kysely<Schema>;
+  close(): Promise<void>;
+}
+
+/** Columns of the primary keys, in an order in which each row comes after those that it refers to. */
+const keys = {
+  meta: ['name'],
+  agents: ['name'],
+  agentTokens: ['id'],
+  bindings: ['agent', 'kind', 'value'],
+  leases: ['id'],
+  grants: ['id'],
+  grantPolicies: ['grantId'],
+  grantActivity: ['grantId'],
+  questions: ['id'],
+  proposals: ['id'],
+  sessions: ['id'],
+  auditEnds: ['log', 'node'],
+  apiKeys: ['name'],
+  people: ['name'],
+  passkeys: ['id'],
+} as const satisfies Partial<Record<keyof Schema, readonly string[]>>;
+
+type Table = keyof typeof keys;
+type Row = Record<string, unknown>;
+/** Tables and columns are chosen at run time. */
+type Untyped = Kysely<Record<string, Row>>;
+
+const tables = Object.keys(keys) as Table[];
+const batch = 500;
+
+/**
+ * Makes the tables of `to` equal to those of `from`, table by table, each in one transaction; tables that are equal are
+ * left out, so a copy that was broken off continues. Locks are not copied. Returns the number of rows.
+ * @throws SidekeyError `input_invalid` if `to` is another store, has newer grants than `from`, or `from` has changed
+ * meanwhile
+ */
+export async function copyStore(from: StoreTables, to: StoreTables): Promise<number> {
+  const source = from.db as unknown as Untyped;
+  const target = to.db as unknown as Untyped;
+  await checkTarget(from, to);
+  for (const table of tables) {
+    if ((await sumOf(source, table)).hash === (await sumOf(target, table)).hash) continue;
+    await target.transaction().execute(async (inside) => {
+      await inside.deleteFrom(table).execute();
+      for await (const rows of pagesOf(source, table)) await inside.insertInto(table).values(rows).execute();
+    });
+  }
+  // Caches of processes that use the target already read the rights again.
+  await to.db
+    .updateTable('revisions')
+    .set((row) => ({ value: row('value', '+', 1) }))
+    .execute();
+  let count = 0;
+  for (const table of tables) {
+    const [a, b] = [await sumOf(source, table), await sumOf(target, table)];
+    if (a.hash !== b.hash) throw changed(from, to, table, a.count, b.count);
+    count += a.count;
+  }
+  return count;
+}
+
+/** A copy must neither mix two stores nor bring back refresh tokens that were used since. */
+async function checkTarget(from: StoreTables, to: StoreTables): Promise<void> {
+  const known = new Map(
+    (await from.db.selectFrom('meta').selectAll().execute()).map((row) => [row.name, row.value]),
+  );
+  if (known.size === 0) {
+    throw new SidekeyError('input_invalid', `The store at ${from.location} is empty.`, {
+      hint: 'name the store that is in use as the first argument: sidekey store copy FROM TO',
+    });
+  }
+  for (const { name, value } of await to.db.selectFrom('meta').selectAll().execute()) {
+    const own = known.get(name);
+    if (own !== undefined && Buffer.compare(own, value) === 0) continue;
+    throw new SidekeyError(
+      'input_invalid',
+      `The store at ${to.location} is another store, with a key check of its own.`,
+      {
+        hint: 'copy to an empty database, or to a file that does not exist',
+      },
+    );
+  }
+  const revisions = new Map<string, number>();
+  for (const { id, revision } of await from.db.selectFrom('grants').select(['id', 'revision']).execute())
+    revisions.set(id, revision);
+  for (const { id, name, revision } of await to.db
+    .selectFrom('grants')
+    .select(['id', 'name', 'revision'])
+    .execute()) {
+    if (revision <= (revisions.get(id) ?? Infinity)) continue;
+    throw new SidekeyError(
+      'input_invalid',
+      `The grant ${name} is newer at ${to.location} than at ${from.location}.`,
+      {
+        hint: 'copy the other way round, or to an empty store: an old refresh token may be used up',
+      },
+    );
+  }
+}
+
+function changed(from: StoreTables, to: StoreTables, table: Table, a: number, b: number): SidekeyError {
+  return new SidekeyError(
+    'input_invalid',
+    `The table ${table} of ${from.location} changed while it was copied (${a} rows, and ${b} at ${to.location}).`,
+    { hint: 'stop the proxies that use either store, and run the command again' },
+  );
+}
+
+/** Reads a table in pages, in the order of its key. */
+async function* pagesOf(db: Untyped, table: Table): AsyncGenerator<Row[]> {
+  const columns = keys[table].map((name) => sql.ref(name));
+  const key = sql`(${sql.join(columns)})`;
+  let last: Row | undefined;
+  for (;;) {
+    const values = last && keys[table].map((name) => sql.val(last?.[name]));
+    const rows: Row[] = await db
+      .selectFrom(table)
+      .selectAll()
+      .$if(values !== undefined, (query) => query.where(sql<boolean>`${key} > (${sql.join(values ?? [])})`))
+      .orderBy(sql.join(columns))
+      .limit(batch)
+      .execute();
+    if (rows.length > 0) yield rows;
+    if (rows.length < batch) return;
+    last = rows.at(-1);
+  }
+}
+
+/** Returns the number of rows and the sum of their hashes, which does not depend on their order: collations differ. */
+async function sumOf(db: Untyped, table: Table): Promise<{ readonly count: number; readonly hash: string }> {
+  let count = 0;
+  let sum = 0n;
+  for await (const rows of pagesOf(db, table)) {
+    count += rows.length;
+    for (const row of rows) sum += BigInt(`0x${createHash('sha256').update(canonical(row)).digest('hex')}`);
+  }
+  return { count, hash: `${count} ${sum.toString(16)}` };
+}
+
+function canonical(row: Row): string {
+  const members = Object.entries(row).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return JSON.stringify(
+    members.map(([name, value]) => [
+      name,
+      value instanceof Uint8Array ? Buffer.from(value).toString('base64') : value,
+    ]),
+    // PostgreSQL keeps no NUL in a text.
+    (_name, value: unknown) => (typeof value === 'string' ? value.replaceAll('\0', '\ufffd') : value),
+  );
+}

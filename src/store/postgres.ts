@@ -1,0 +1,188 @@
+import {
+  CamelCasePlugin,
+  type Expression,
+  HandleEmptyInListsPlugin,
+  Kysely,
+  PostgresDialect,
+  type PostgresPool,
+  type PostgresPoolClient,
+  replaceWithNoncontingentExpression,
+  sql,
+} from 'kysely';
+import type { Pool } from 'pg';
+import { SidekeyError } from '../lib/errors.ts';
+import {
+  openPool,
+  type PostgresAccess,
+  postgresLocation,
+  postgresUnavailable,
+  sqlState,
+} from '../lib/postgres.ts';
+import { type Clock, systemClock } from '../lib/timers.ts';
+import type { StoreTables } from './copy.ts';
+import { migrate, type Migrations, schemaState } from './migrations.ts';
+import { watchChanges } from './postgres-epoch.ts';
+import { postgresMigrations } from './postgres-migrations.ts';
+import type { Schema } from './schema.ts';
+import { type Fault, sqlStore } from './sql-store.ts';
+import type { Store } from './store.ts';
+
+interface PostgresStoreOptions {
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** The most connections for queries. One more listens for changes. Default: 8. */
+  readonly connections?: number | undefined;
+  /** Migrations of this program. Default: `postgresMigrations`. */
+  readonly migrations?: Migrations;
+  /** Clock of locks. Default: that of the database. */
+  readonly lockClock?: () => Expression<number>;
+  /** Clock of outages. Default: that of the process. */
+  readonly clock?: Clock;
+}
+
+/** Milliseconds since the epoch, by the clock of the database. */
+const databaseClock = () => sql<number>`floor(extract(epoch from clock_timestamp()) * 1000)::bigint`;
+
+/**
+ * Opens the store in a PostgreSQL database, and creates its tables if there are none. Processes of any number of machines
+ * may open it at the same time; one of them runs missing migrations.
+ * @throws SidekeyError `store_damaged`, `store_newer`, `store_unavailable`, `secret_missing`, `config_invalid`
+ */
+export async function openPostgresStore(
+  access: PostgresAccess,
+  options: PostgresStoreOptions,
+): Promise<Store> {
+  const location = postgresLocation(access.address);
+  const pool = await openPool(access, options.connections ?? 8);
+  try {
+    await prepare(pool, location, options.migrations ?? postgresMigrations);
+    const clock = options.clock ?? systemClock;
+    const changes = await watchChanges(access, { pool, location, clock });
+    return sqlStore({
+      db: queriesOf(counted(pool, changes.changed)),
+      location,
+      now: options.now,
+      lockClock: options.lockClock ?? databaseClock,
+      epoch: changes.epoch,
+      fault: (error) => postgresFault(location, error),
+      // A commit waits for the disk.
+      synced: () => Promise.resolve(),
+      close: async () => {
+        await changes.close();
+        await pool.end();
+      },
+    });
+  } catch (error) {
+    await pool.end().catch(() => undefined);
+    const meaning = error instanceof SidekeyError ? error : postgresFault(location, error);
+    throw typeof meaning === 'string' ? error : meaning;
+  }
+}
+
+/** Opens the tables of a store for a copy. @throws as `openPostgresStore` */
+export async function openPostgresTables(access: PostgresAccess): Promise<StoreTables> {
+  const location = postgresLocation(access.address);
+  const pool = await openPool(access, 2);
+  try {
+    await prepare(pool, location, postgresMigrations);
+  } catch (error) {
+    await pool.end();
+    const meaning = error instanceof SidekeyError ? error : postgresFault(location, error);
+    throw typeof meaning === 'string' ? error : meaning;
+  }
+  return { location, db: queriesOf(counted(pool, () => {})), close: () => pool.end() };
+}
+
+function queriesOf(pool: PostgresPool): Kysely<Schema> {
+  return new Kysely<Schema>({
+    dialect: new PostgresDialect({ pool }),
+    plugins: [
+      new CamelCasePlugin(),
+      // PostgreSQL has no empty list.
+      new HandleEmptyInListsPlugin({ strategy: replaceWithNoncontingentExpression }),
+    ],
+  });
+}
+
+/** Reports each write and commit of the pool to `changed`, after it was acknowledged. */
+function counted(pool: Pool, changed: () => void): PostgresPool {
+  return {
+    options: {},
+    end: () => pool.end(),
+    async connect() {
+      const client = await pool.connect();
+      let isBroken = false;
+      const query = async (text: string, parameters: readonly unknown[]) => {
+        try {
+          const result = await client.query(text, parameters.map(storable));
+          if (!/^(?:select|begin)/.test(text)) changed();
+          return result;
+        } catch (error) {
+          // The connection did not answer, or leads to a server that is a replica now.
+          if ([null, '25006'].includes(sqlState(error))) isBroken = true;
+          throw error;
+        }
+      };
+      return {
+        query: query as unknown as PostgresPoolClient['query'],
+        release: () => client.release(isBroken),
+      };
+    },
+  };
+}
+
+/** PostgreSQL keeps no NUL in a text. */
+function storable(parameter: unknown): unknown {
+  return typeof parameter === 'string' ? parameter.replaceAll('\0', '\ufffd') : parameter;
+}
+
+/** Checks the tables, and creates or upgrades them. The migrator takes an advisory lock of the database. */
+async function prepare(pool: Pool, location: string, known: Migrations): Promise<void> {
+  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
+  const state = await schemaState(db, known).catch((error: unknown) => {
+    if (sqlState(error) === undefinedTable) return 'none' as const;
+    throw error;
+  });
+  if (state === 'newer') {
+    throw new SidekeyError(
+      'store_newer',
+      `The store at ${location} was written by a newer version of Sidekey.`,
+      {
+        hint: 'Use that version, or restore a backup that this one made.',
+      },
+    );
+  }
+  if (state === 'current') return;
+  await migrate(db, known).catch((error: unknown) => {
+    if (sqlState(error) !== duplicateTable) throw error;
+    throw new SidekeyError('store_damaged', `The database ${location} has tables of another program.`, {
+      hint: 'Give Sidekey a database of its own: createdb --owner=USER sidekey',
+      cause: error,
+    });
+  });
+}
+
+/** SQLSTATEs (PostgreSQL, appendix A). */
+const undefinedTable = '42P01';
+const duplicateTable = '42P07';
+/** Deadlock; serialization failure; a referenced row was removed after the query had read it. */
+const conflicts: readonly unknown[] = ['40P01', '40001', '23503'];
+
+/** Classifies an error of PostgreSQL. After an unknown error the store is unusable, and never treated as empty. */
+export function postgresFault(location: string, error: unknown): Fault {
+  const state = sqlState(error);
+  if (state === '23505') return 'duplicate';
+  if (conflicts.includes(state)) return 'again';
+  // Missing tables and columns: the queries are fixed. XX001, XX002: corrupted data or index.
+  const isDamaged =
+    state !== null && (/^XX00[12]$/.test(state) || (state.startsWith('42') && state !== '42501'));
+  if (!isDamaged) return postgresUnavailable(location, error);
+  return new SidekeyError(
+    'store_damaged',
+    `The store at ${location} is damaged: it cannot be read (${state}).`,
+    {
+      hint: 'Restore the database from a backup, or name an empty one to begin with an empty store.',
+      cause: error,
+    },
+  );
+}

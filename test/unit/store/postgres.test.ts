@@ -1,0 +1,246 @@
+import { copyFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import type { PostgresAccess } from '../../../src/lib/postgres.ts';
+import { openPostgresStore, postgresFault } from '../../../src/store/postgres.ts';
+import { maxOutageMs } from '../../../src/store/postgres-epoch.ts';
+import { postgresMigrations } from '../../../src/store/postgres-migrations.ts';
+import type { Store } from '../../../src/store/store.ts';
+import { cutProxy } from '../../support/cut-proxy.ts';
+import { grantRecord } from '../../support/grant-record.ts';
+import { createDatabase, postgresMissing, postgresServer } from '../../support/postgres.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+import { agentRecord } from '../../support/rights.ts';
+
+const now = () => 1_700_000_000_000;
+
+async function emptyDatabase() {
+  const database = await createDatabase();
+  onTestFinished(() => database.drop());
+  return database;
+}
+
+async function open(access: PostgresAccess, options: Partial<Parameters<typeof openPostgresStore>[1]> = {}) {
+  const store = await openPostgresStore(access, { now, ...options });
+  onTestFinished(() => store.close());
+  return store;
+}
+
+/** A store behind a connection that can be cut. */
+async function behindProxy(options: Parameters<typeof open>[1] = {}) {
+  const [{ address }, { port }] = [await emptyDatabase(), await postgresServer()];
+  const proxy = await cutProxy(port);
+  const behind = { ...address, host: '127.0.0.1', port: proxy.port };
+  return { proxy, address, store: await open({ address: behind, password: null }, options) };
+}
+
+const changes = (store: Store, before: number) =>
+  vi.waitFor(() => expect(store.epoch()).not.toBe(before), { timeout: 1_000, interval: 5 });
+
+const proposal = (id: string) => ({
+  id,
+  agent: null,
+  lease: null,
+  reason: 'r',
+  client: 'c',
+  askedAt: 1,
+  expiresAt: 1_000,
+  answer: null,
+  usedAt: null,
+  change: { kind: 'domain' as const, host: `${id}.test`, grant: null },
+});
+
+const error = (code: string) => Object.assign(new Error('says "hunter2"'), { severity: 'ERROR', code });
+
+describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissing ?? ''}`, () => {
+  it('is migrated by one of several processes that start at once', async () => {
+    const { address, query } = await emptyDatabase();
+    const stores = await Promise.all(Array.from({ length: 6 }, () => open({ address, password: null })));
+    await stores[0]!.grants.insert(grantRecord());
+    expect(await stores[5]!.grants.list()).toHaveLength(1);
+    const { rows } = await query('select count(*)::int as count from kysely_migration');
+    expect(rows[0].count).toBe(Object.keys(postgresMigrations).length);
+  });
+
+  it('of a newer version is refused', async () => {
+    const { address } = await emptyDatabase();
+    const later = { ...postgresMigrations, '9999-later': { up: () => Promise.resolve() } };
+    await open({ address, password: null }, { migrations: later });
+    await expect(open({ address, password: null })).rejects.toMatchObject({ code: 'store_newer' });
+  });
+
+  it('is not made among the tables of another program, which stay as they are', async () => {
+    const { address, query } = await emptyDatabase();
+    await query('create table grants (ours text)');
+    await expect(open({ address, password: null })).rejects.toMatchObject({ code: 'store_damaged' });
+    const { rows } = await query(
+      `select table_name from information_schema.tables where table_name = 'meta'`,
+    );
+    expect(rows).toEqual([]);
+  });
+
+  it('keeps a text with NUL, which becomes U+FFFD', async () => {
+    const { address } = await emptyDatabase();
+    const store = await open({ address, password: null });
+    const record = grantRecord({ stateReason: 'a\0b' });
+    await store.grants.insert(record);
+    expect((await store.grants.get(record.id))?.stateReason).toBe('a\ufffdb');
+  });
+
+  it('without its server says so without a password, and names the place', async () => {
+    const address = {
+      user: 'u',
+      host: '127.0.0.1',
+      port: 1,
+      database: 'd',
+      tls: false,
+      rootCertificate: null,
+    };
+    const opening = open({ address, password: () => Promise.resolve('hunter2') });
+    await expect(opening).rejects.toMatchObject({
+      code: 'store_unavailable',
+      message: expect.stringContaining('ECONNREFUSED'),
+    });
+    await expect(opening).rejects.toThrow('postgres://u@127.0.0.1:1/d');
+  });
+
+  it('is opened with the password that the server asks for, and with no other', async () => {
+    const [{ address, query }, { port }] = [await emptyDatabase(), await postgresServer()];
+    const role = `do $$ begin create role locked login superuser password 'right'; exception when others then null; end $$`;
+    await query(role);
+    const locked = { ...address, user: 'locked', host: '127.0.0.1', port };
+    vi.stubEnv('PGPASSWORD', 'right');
+    onTestFinished(() => void vi.unstubAllEnvs());
+    await expect(open({ address: locked, password: null })).rejects.toMatchObject({ code: 'secret_missing' });
+    const wrong = open({ address: locked, password: () => Promise.resolve('hunter2') });
+    await expect(wrong).rejects.toMatchObject({
+      code: 'store_unavailable',
+      message: expect.not.stringContaining('hunter2'),
+    });
+    await expect(wrong).rejects.toThrow('refuses this user or its password');
+    await open({ address: locked, password: () => Promise.resolve('right') });
+  });
+
+  it('is opened over TLS with the certificate of its host alone', async () => {
+    const [{ address }, { port, folder }] = [await emptyDatabase(), await postgresServer()];
+    const rootCertificate = join(await tempFolder(), 'root.pem');
+    copyFileSync(join(folder, 'data', 'server.crt'), rootCertificate);
+    const over = (host: string, root: string | null) =>
+      open({ address: { ...address, host, port, tls: true, rootCertificate: root }, password: null });
+    const refused = { code: 'store_unavailable' };
+    await expect(over('localhost', null)).rejects.toMatchObject(refused);
+    await expect(over('127.0.0.1', rootCertificate)).rejects.toMatchObject(refused);
+    await (await over('localhost', rootCertificate)).grants.list();
+    await expect(over('localhost', '/nowhere.pem')).rejects.toMatchObject({ code: 'config_invalid' });
+  });
+
+  it('fails while the database is away, keeps its epoch, and mends itself', async () => {
+    const { proxy, store, address } = await behindProxy();
+    const elsewhere = await open({ address, password: null });
+    await store.grants.insert(grantRecord());
+    // The own write, and the notification of it.
+    await vi.waitFor(() => expect(store.epoch()).toBe(2));
+    const before = store.epoch();
+    proxy.cut();
+    await expect(store.grants.list()).rejects.toMatchObject({ code: 'store_unavailable' });
+    await expect(store.agents.insert(agentRecord())).rejects.toMatchObject({ code: 'store_unavailable' });
+    await elsewhere.agents.insert(agentRecord());
+    expect(store.epoch()).toBe(before);
+    proxy.mend();
+    expect(await store.grants.list()).toHaveLength(1);
+    await changes(store, before);
+  });
+
+  it('hears of no change while nothing passes, and of all once it does', async () => {
+    const { proxy, store, address } = await behindProxy();
+    const elsewhere = await open({ address, password: null });
+    const before = store.epoch();
+    proxy.freeze();
+    await elsewhere.agents.insert(agentRecord());
+    expect(store.epoch()).toBe(before);
+    proxy.mend();
+    await changes(store, before);
+    expect(await store.agents.list()).toHaveLength(1);
+  });
+
+  it('hears of changes after the connection that listens has ended', async () => {
+    const { address, query } = await emptyDatabase();
+    const [store, elsewhere] = [
+      await open({ address, password: null }),
+      await open({ address, password: null }),
+    ];
+    await query(
+      `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query like 'listen%' or query = 'select 1'`,
+    );
+    for (let round = 0; round < 5; round += 1) {
+      const before = store.epoch();
+      await elsewhere.agents.insert(agentRecord({ name: `agent-${round}` }));
+      await changes(store, before);
+    }
+  });
+
+  it('counts for 15 minutes without the database, and then no longer', async () => {
+    let time = 0;
+    const { proxy, store } = await behindProxy({
+      clock: {
+        now: () => time,
+        after: (ms, run) => {
+          const timer = setTimeout(run, ms);
+          return () => clearTimeout(timer);
+        },
+      },
+    });
+    proxy.cut();
+    time = maxOutageMs;
+    expect(() => store.epoch()).not.toThrow();
+    time += 1;
+    expect(() => store.epoch()).toThrow(expect.objectContaining({ code: 'store_unavailable' }));
+    proxy.mend();
+    await vi.waitFor(() => store.epoch(), { timeout: 5_000, interval: 10 });
+  });
+
+  it('has its locks on the clock of the database, whatever the clocks of its nodes say', async () => {
+    const { address } = await emptyDatabase();
+    const ahead = await open({ address, password: null }, { now: () => Date.now() + 300_000 });
+    const behind = await open({ address, password: null }, { now: () => Date.now() - 300_000 });
+    expect(await behind.locks.acquire('refresh/1', 'behind', 10_000)).toBe(true);
+    expect(await ahead.locks.acquire('refresh/1', 'ahead', 10_000)).toBe(false);
+    const left = (await ahead.locks.look('refresh/1'))!.leftMs;
+    expect(left).toBeGreaterThan(0);
+    expect(left).toBeLessThanOrEqual(10_000);
+  });
+
+  it('never takes more proposals than may wait, from nodes that propose at once', async () => {
+    const { address } = await emptyDatabase();
+    const stores = await Promise.all([1, 2, 3].map(() => open({ address, password: null })));
+    const asked = Array.from({ length: 12 }, (_, index) =>
+      stores[index % 3]!.proposals.propose(proposal(`p${index}`) as never, 4),
+    );
+    expect((await Promise.all(asked)).filter((it) => it !== null)).toHaveLength(4);
+  });
+});
+
+describe('an error of PostgreSQL', () => {
+  it.each(['23505'])('of a violated unique constraint is a duplicate', (code) => {
+    expect(postgresFault('here', error(code))).toBe('duplicate');
+  });
+
+  it.each(['40P01', '40001', '23503'])('%s is a conflict, after which the query is tried again', (code) => {
+    expect(postgresFault('here', error(code))).toBe('again');
+  });
+
+  it.each([
+    ['42P01', 'store_damaged'],
+    ['XX001', 'store_damaged'],
+    ['57P01', 'store_unavailable'],
+    ['25006', 'store_unavailable'],
+    ['53300', 'store_unavailable'],
+    ['42501', 'store_unavailable'],
+    ['28P01', 'store_unavailable'],
+    ['99999', 'store_unavailable'],
+  ])('%s is %s, with a way out and without the text of the server', (code, expected) => {
+    const fault = postgresFault('here', error(code));
+    expect(fault).toMatchObject({ code: expected });
+    expect((fault as Error).message).not.toContain('hunter2');
+  });
+});
