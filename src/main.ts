@@ -1,5 +1,6 @@
 import { type AssumedToken, createAgentAuthenticator, createSignIns } from './agents/authenticator.ts';
 import { type StandardOutput, startAuditUpkeep } from './app/audit-upkeep.ts';
+import { createBackground } from './app/background.ts';
 import { tuneGarbageCollection } from './app/machine.ts';
 import {
   instanceOf,
@@ -217,6 +218,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       : null;
   const quota = opened.adopt(await openQuota(initial, env), (it) => it.close());
   const uses = opened.adopt(createUseNotes({ store, now, timers: systemTimers }), (it) => it.close());
+  const background = opened.adopt(createBackground(), (it) => it.close());
   const approvals = opened.adopt(
     await openApprovalService(state, {
       config: () => config,
@@ -263,6 +265,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       log,
       timers: systemTimers,
       runCommand: parts.commands!(running),
+      inBackground: background.run,
     };
     return createService(serviceParts, authenticator(serviceParts));
   }

@@ -34,6 +34,8 @@ export interface ServiceParts {
   readonly timers: Timers;
   readonly env: NodeJS.ProcessEnv;
   readonly runCommand: RunCommand;
+  /** Begins a work that never rejects. Its signal is aborted when the proxy stops, with a SidekeyError as the reason. */
+  readonly inBackground: (work: (signal: AbortSignal) => Promise<void>) => void;
 }
 
 /** A command of the command line with its arguments and options, as the parser would give them. */

@@ -35,7 +35,7 @@ export interface DeviceAuthorization {
   readonly intervalMs: number;
 }
 
-interface PollIo extends TokenIo {
+export interface PollIo extends TokenIo {
   /** Resolves after that time, or as soon as the signal is aborted. */
   readonly pause: (ms: number, signal?: AbortSignal) => Promise<void>;
 }

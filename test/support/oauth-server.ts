@@ -15,6 +15,12 @@ interface DeviceCode {
 
 declare module 'oidc-provider/lib/provider.js' {
   interface Provider {
+    use(
+      serve: (
+        context: { readonly oidc?: { readonly route: string }; readonly body: object },
+        next: () => Promise<void>,
+      ) => Promise<void>,
+    ): void;
     readonly DeviceCode: { findByUserCode(code: string): Promise<DeviceCode | undefined> };
   }
 }
@@ -25,8 +31,8 @@ export interface OAuthServer {
   readonly issuer: string;
   readonly clientId: string;
   readonly clientSecret: string;
-  /** Enters a user code and gives consent, as a person does. */
-  readonly approve: (userCode: string) => Promise<void>;
+  /** Enters a user code and gives consent, as a person does; default: alice. */
+  readonly approve: (userCode: string, person?: string) => Promise<void>;
   readonly deny: (userCode: string) => Promise<void>;
 }
 
@@ -40,8 +46,12 @@ const client = {
   token_endpoint_auth_method: 'client_secret_basic',
 };
 
-/** Starts the server; closed when the test ends. */
-export async function startOAuthServer(): Promise<OAuthServer> {
+/**
+ * Starts the server; closed when the test ends.
+ *
+ * @param interval seconds between two questions of a device; default: none is named, so they are five
+ */
+export async function startOAuthServer({ interval }: { interval?: number } = {}): Promise<OAuthServer> {
   const later = Promise.withResolvers<RequestListener>();
   const { url: issuer } = await startUpstream((request, response) => {
     void later.promise.then((serve) => serve(request, response));
@@ -71,6 +81,10 @@ export async function startOAuthServer(): Promise<OAuthServer> {
     findAccount: (_context: unknown, id: string) => ({ accountId: id, claims: () => ({ sub: id }) }),
     interactions: { url: () => '/' },
   });
+  provider.use(async (context, next) => {
+    await next();
+    if (context.oidc?.route === 'device_authorization') Object.assign(context.body, { interval });
+  });
   const callback = provider.callback();
   later.resolve((request, response) => void callback(request, response));
 
@@ -84,12 +98,12 @@ export async function startOAuthServer(): Promise<OAuthServer> {
     issuer,
     clientId: client.client_id,
     clientSecret: client.client_secret,
-    async approve(userCode) {
+    async approve(userCode, person = 'alice') {
       const code = await codeOf(userCode);
-      const grant = new provider.Grant({ accountId: 'alice', clientId: client.client_id });
+      const grant = new provider.Grant({ accountId: person, clientId: client.client_id });
       code.scope = code.params.scope ?? '';
       grant.addOIDCScope(code.scope);
-      code.accountId = 'alice';
+      code.accountId = person;
       code.grantId = await grant.save();
       await code.save();
     },

@@ -3,7 +3,8 @@ import type { Origin } from '../../audit/event.ts';
 import { withOrigin } from '../../audit/log.ts';
 import { noting, storeGrant } from '../../grants/connected.ts';
 import { assertUnchanged, pendingConsent } from '../../grants/consent.ts';
-import { existingGrant, ownSecret, sealingSecret, withSecret } from '../../grants/keep.ts';
+import { existingGrant, type Obtained, ownSecret, sealingSecret, withSecret } from '../../grants/keep.ts';
+import type { Provider } from '../../grants/provider.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { authorizationUrl, exchangeCode } from '../../oauth/authorization-code.ts';
@@ -42,13 +43,7 @@ export async function beginConsent(
   const provider = await providerOf(session.provider, parts);
   const redirectUri = callbackUrl(parts);
   const begun = await authorizationUrl({ provider, redirectUri, scopes });
-  const event = {
-    event: 'grant.connecting',
-    user,
-    provider: provider.name,
-    ...originOf(session, client),
-  } as const;
-  await parts.audit.append({ ...event, reason: `connect session ${session.id}` });
+  await recordBegin(session, client, parts);
   const secret = randomBytes(32).toString('base64url');
   const pending = pendingConsent(provider, begun, { redirectUri, scopes, name, user });
   await recordsOf(parts).consents.put(`${begun.state}.${secret}`, { ...pending, session }, session.expiresAt);
@@ -82,23 +77,52 @@ export async function finishConsent(
 ): Promise<Finished | null> {
   const consent = await recordsOf(parts).consents.take(`${parameters.get('state')}.${secret}`);
   if (consent === null) return null;
-  const { session, user, name } = consent;
+  const { session } = consent;
+  const obtain = async (provider: Provider) => {
+    assertUnchanged(provider, consent);
+    const callback = { kind: 'parameters', parameters } as const;
+    const signal = AbortSignal.timeout((await parts.config()).limits.refresh_timeout);
+    return exchangeCode({ ...consent, fetch: parts.fetch(), now: parts.now, signal, provider, callback });
+  };
+  return {
+    session,
+    end: await concludeSession({ session, client, flow: 'authorization_code', obtain }, parts),
+  };
+}
+
+/** A session whose person is asked for consent. */
+interface Asking {
+  readonly session: ConnectSession;
+  /** Address of the client. */
+  readonly client: string;
+  readonly flow: 'authorization_code' | 'device_code';
+  /** Returns the tokens of the consent. The provider has its client secret. */
+  readonly obtain: (provider: Provider) => Promise<Obtained>;
+}
+
+/**
+ * Stores the result of a consent as the grant of its session, under the policy of the session, and ends the session.
+ *
+ * @throws SidekeyError errors of the store
+ */
+export async function concludeSession(asking: Asking, parts: ServiceParts): Promise<SessionEnd> {
+  const { session, client, flow, obtain } = asking;
+  const { user, name } = session;
   const origin = originOf(session, client);
   const state = { ...parts, audit: withOrigin(parts.audit, origin) };
   const connecting = async () => {
     const found = await providerOf(session.provider, parts);
-    assertUnchanged(found, consent);
-    const existing = await existingGrant(parts, { name, user, provider: found.name });
-    const own = ownSecret(found, null, existing);
+    const wanted = { name, user, provider: found.name };
+    const before = await existingGrant(parts, wanted);
+    const own = ownSecret(found, null, before);
     const provider = withSecret(found, own);
-    const upstream = { fetch: parts.fetch() };
-    const signal = AbortSignal.timeout((await parts.config()).limits.refresh_timeout);
-    return noting({ state, provider, user }, existing, async () => {
-      const callback = { kind: 'parameters', parameters } as const;
-      const io = { fetch: upstream.fetch, now: parts.now, signal };
-      const obtained = await exchangeCode({ ...consent, ...io, provider, callback });
+    return noting({ state, provider, user }, before, async () => {
+      const obtained = await obtain(provider);
+      // The person may have taken minutes: another session may have stored the grant of another account.
+      const existing = await existingGrant(parts, wanted);
+      const upstream = { fetch: parts.fetch() };
+      const signal = AbortSignal.timeout((await parts.config()).limits.refresh_timeout);
       const audience = [...new Set([...provider.audience, ...(existing?.sealed.audience ?? [])])];
-      const flow = 'authorization_code';
       const refusesAccount = (details: Readonly<Record<string, string>>) => otherAccount(existing, details);
       const request = { state, provider, user, name, upstream, signal, audience, flow, refusesAccount };
       const sealing = sealingSecret(obtained, provider, own);
@@ -118,7 +142,18 @@ export async function finishConsent(
     },
   );
   await endSession(session, end, parts);
-  return { session, end };
+  return end;
+}
+
+/** Records that a provider is asked for consent. @throws SidekeyError `audit_unavailable` */
+export async function recordBegin(
+  session: ConnectSession,
+  client: string,
+  { audit }: Pick<ServiceParts, 'audit'>,
+): Promise<void> {
+  const { id, user, provider } = session;
+  const reason = `connect session ${id}`;
+  await audit.append({ event: 'grant.connecting', user, provider, reason, ...originOf(session, client) });
 }
 
 function originOf({ by }: ConnectSession, client: string): Origin {

@@ -76,11 +76,11 @@ export function callbackUrl({ url }: Pick<ServiceParts, 'url'>): string {
 }
 
 /** A request for a session. */
-interface Wanted extends Pick<ConnectSession, 'provider' | 'user' | 'policy' | 'by'> {
+export interface Wanted extends Pick<ConnectSession, 'provider' | 'user' | 'policy' | 'by'> {
   readonly scopes: readonly string[] | undefined;
   readonly name: string | undefined;
-  readonly returnUrl: string | undefined;
-  readonly popupOrigin: string | undefined;
+  readonly returnUrl?: string | undefined;
+  readonly popupOrigin?: string | undefined;
 }
 
 /**
@@ -93,10 +93,32 @@ export async function createSession(
   wanted: Wanted,
   parts: ServiceParts,
 ): Promise<{ readonly session: ConnectSession; readonly token: string }> {
+  const session = await newSession(wanted, 'browser', parts);
+  const token = `${session.id}.${randomBytes(32).toString('base64url')}`;
+  await keepSession(session, parts);
+  await recordsOf(parts).links.put(token, session, session.expiresAt);
+  return { session, token };
+}
+
+/** Keeps a session for as long as its state can be read. */
+export async function keepSession(session: ConnectSession, parts: ServiceParts): Promise<void> {
+  await recordsOf(parts).begun.put(session.id, session, session.expiresAt + keptMs);
+}
+
+/**
+ * Returns a session that can be begun.
+ *
+ * @throws SidekeyError see `createSession`
+ */
+export async function newSession(
+  wanted: Wanted,
+  flow: keyof typeof consentEndpoints,
+  parts: ServiceParts,
+): Promise<ConnectSession> {
   const { user, policy, by, name = wanted.provider } = wanted;
   const provider = await providerOf(wanted.provider, parts);
   const existing = await existingGrant(parts, { name, user, provider: provider.name });
-  await assertClient(provider, callbackUrl(parts), ownSecret(provider, null, existing) !== null);
+  await assertClient(provider, flow, callbackUrl(parts), ownSecret(provider, null, existing) !== null);
   const { returnUrls } = (await parts.config()).admin;
   const back = wanted.returnUrl === undefined ? null : returnUrl(wanted.returnUrl, returnUrls);
   if (back === null && wanted.returnUrl !== undefined) throw unregistered('return_url');
@@ -108,12 +130,7 @@ export async function createSession(
   const expiresAt = parts.now() + sessionMs;
   const scopes = [...scopesFor(wanted.scopes, provider, existing?.grant ?? null)];
   const facts = { id, provider: provider.name, user, name, scopes, policy, by, expiresAt };
-  const session = { ...facts, returnUrl: back?.href ?? null, popupOrigin };
-  const token = `${id}.${randomBytes(32).toString('base64url')}`;
-  const { links, begun } = recordsOf(parts);
-  await begun.put(id, session, expiresAt + keptMs);
-  await links.put(token, session, expiresAt);
-  return { session, token };
+  return { ...facts, returnUrl: back?.href ?? null, popupOrigin };
 }
 
 /** A session, and its state at present. */
@@ -133,7 +150,9 @@ export async function statusOf(id: string, parts: ServiceParts): Promise<Session
     });
   }
   const end = await ends.get(id);
-  if (end !== null) return { session, end, status: 'grantId' in end ? 'connected' : 'failed' };
+  if (end !== null && 'grantId' in end) return { session, end, status: 'connected' };
+  if (end !== null && end.error.code !== 'consent_missing') return { session, end, status: 'failed' };
+  if (end !== null) return { session, end, status: 'expired' };
   return { session, end, status: session.expiresAt <= parts.now() ? 'expired' : 'pending' };
 }
 
@@ -160,9 +179,17 @@ export async function providerOf(name: string, { config }: Pick<ServiceParts, 'c
   );
 }
 
+/** Endpoints at which a consent begins. */
+const consentEndpoints = { browser: 'authorizationEndpoint', device: 'deviceAuthorizationEndpoint' } as const;
+
 /** @throws SidekeyError `config_invalid`: a consent at this provider is not possible; errors of the client secret */
-async function assertClient(provider: Provider, redirectUri: string, hasSecret: boolean): Promise<void> {
-  const { name, title, authorizationEndpoint, tokenEndpoint, clientId, settings } = provider;
+async function assertClient(
+  provider: Provider,
+  flow: keyof typeof consentEndpoints,
+  redirectUri: string,
+  hasSecret: boolean,
+): Promise<void> {
+  const { name, title, tokenEndpoint, clientId, settings } = provider;
   const open = settings.filter(({ value }) => value === null).map((each) => each.name);
   if (open.length > 0) {
     throw invalid(
@@ -170,8 +197,13 @@ async function assertClient(provider: Provider, redirectUri: string, hasSecret: 
       `set providers.${name}.settings in the config file`,
     );
   }
-  if (authorizationEndpoint === null || tokenEndpoint === null) {
-    throw invalid(`${title} gives no consent in a browser.`, 'store its key: POST /v2/users/{user}/tokens');
+  if (provider[consentEndpoints[flow]] === null || tokenEndpoint === null) {
+    throw flow === 'browser'
+      ? invalid(`${title} gives no consent in a browser.`, 'store its key: POST /v2/users/{user}/tokens')
+      : invalid(
+          `${title} gives no consent on another device.`,
+          `POST /v2/connect-sessions; where it has one: set providers.${name}.device_authorization_endpoint`,
+        );
   }
   if (clientId === null) {
     throw invalid(

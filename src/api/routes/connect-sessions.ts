@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { isScope } from '../../oauth/scopes.ts';
+import { createDeviceSession } from '../connect/device.ts';
 import { createSession, statusOf } from '../connect/sessions.ts';
-import { type AnyRoute, route } from '../route.ts';
+import { type AnyRoute, type Given, route } from '../route.ts';
 import { name, span, text, time } from '../schemas.ts';
 
 /** Routes of connect sessions. */
@@ -45,6 +46,19 @@ function policyOptions(policy: z.output<typeof grantPolicy> = {}) {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
 
+const wanted = z.strictObject({
+  provider: name,
+  user: name,
+  scopes: z.array(scope).min(1).max(100).optional(),
+  name: name.optional().describe('Name of the grant; default: that of the provider.'),
+  grant_policy: grantPolicy.optional(),
+});
+
+function wantedOf({ body, caller }: Pick<Given<never, z.output<typeof wanted>>, 'body' | 'caller'>) {
+  const { provider, user, scopes, name: grant, grant_policy: policy } = body;
+  return { provider, user, scopes, name: grant, by: caller.name, policy: policyOptions(policy) };
+}
+
 const base = { tag: 'Connect sessions', path: '/v2/connect-sessions' } as const;
 
 export const connectRoutes: readonly AnyRoute[] = [
@@ -55,16 +69,11 @@ export const connectRoutes: readonly AnyRoute[] = [
     summary: 'Begin a session in which a person connects an account in a browser.',
     scope: 'grants:write',
     owner: ({ body }) => body.user,
-    body: z.strictObject({
-      provider: name,
-      user: name,
-      scopes: z.array(scope).min(1).max(100).optional(),
-      name: name.optional().describe('Name of the grant; default: that of the provider.'),
+    body: wanted.extend({
       return_url: text
         .optional()
         .describe('One of `admin.return_urls`, with a path and a query of your own.'),
       popup_origin: text.optional().describe('Origin of the page that opens a popup.'),
-      grant_policy: grantPolicy.optional(),
     }),
     status: 201,
     result: z
@@ -75,23 +84,46 @@ export const connectRoutes: readonly AnyRoute[] = [
         expires_at: time,
       })
       .meta({ id: 'CreatedConnectSession' }),
-    async handle({ body, caller }, parts) {
-      const { provider, user, scopes, grant_policy: policy } = body;
-      const wanted = {
-        provider,
-        user,
-        scopes,
-        name: body.name,
-        by: caller.name,
-        policy: policyOptions(policy),
-      };
-      const addresses = { returnUrl: body.return_url, popupOrigin: body.popup_origin };
-      const { session, token } = await createSession({ ...wanted, ...addresses }, parts);
+    async handle(given, parts) {
+      const { return_url: returnUrl, popup_origin: popupOrigin } = given.body;
+      const { session, token } = await createSession({ ...wantedOf(given), returnUrl, popupOrigin }, parts);
       return {
         id: session.id,
         connect_url: `${parts.url()}/connect/${token}`,
         session_token: token,
         expires_at: new Date(session.expiresAt).toISOString(),
+      };
+    },
+  }),
+  route({
+    ...base,
+    path: '/v2/connect-sessions/device',
+    method: 'post',
+    id: 'createDeviceSession',
+    summary: 'Begin a session in which a person types a code on another device.',
+    scope: 'grants:write',
+    owner: ({ body }) => body.user,
+    body: wanted,
+    status: 201,
+    result: z
+      .strictObject({
+        id: z.string(),
+        user_code: z.string(),
+        verification_uri: z.url().describe('The person opens it, and types the code.'),
+        verification_uri_complete: z.url().nullable().describe('The same with the code in it.'),
+        expires_at: time,
+        interval: z.number().describe('Seconds between two questions to the provider.'),
+      })
+      .meta({ id: 'DeviceSession' }),
+    async handle(given, parts) {
+      const { session, codes } = await createDeviceSession(wantedOf(given), given.caller.address, parts);
+      return {
+        id: session.id,
+        user_code: codes.userCode,
+        verification_uri: codes.verificationUri,
+        verification_uri_complete: codes.verificationUriComplete,
+        expires_at: new Date(session.expiresAt).toISOString(),
+        interval: codes.intervalMs / 1_000,
       };
     },
   }),

@@ -1,4 +1,4 @@
-import type { Operations } from './operations.ts';
+import type { DeviceSession, Operations } from './operations.ts';
 import { SidekeyError, wait } from './transport.ts';
 
 /** The person's part of a connect session, for a program without a page of its own. */
@@ -10,8 +10,15 @@ export interface ConnectOptions {
   readonly scopes?: readonly string[];
   /** Name of the grant; default: that of the provider. */
   readonly name?: string;
+  /**
+   * True: the person types a code on another device. False: the person opens an address. Default `auto`: a code where this
+   * machine has no browser, `onUrl` is absent, and the provider has a device flow (RFC 8628).
+   */
+  readonly device?: boolean | 'auto';
   /** Shows the address to the person; default: prints it on standard error, and opens a browser if there is one. */
   readonly onUrl?: (url: string) => void | Promise<void>;
+  /** Shows the code to the person; default: prints it on standard error. */
+  readonly onCode?: (session: DeviceSession) => void | Promise<void>;
   readonly signal?: AbortSignal;
 }
 
@@ -21,33 +28,61 @@ export interface Connected {
   readonly user: string;
 }
 
+type Sessions = Pick<Operations, 'createConnectSession' | 'createDeviceSession' | 'getConnectSession'>;
+
 const lookEveryMs = 1_000;
 
 /** @throws SidekeyError of the session; `session_expired` if nobody connected an account in time */
 export async function connectIn(
-  api: Pick<Operations, 'createConnectSession' | 'getConnectSession'>,
-  { onUrl = show, signal, ...wanted }: ConnectOptions,
+  api: Sessions,
+  { device = 'auto', onUrl, onCode = showCode, signal, ...wanted }: ConnectOptions,
 ): Promise<Connected> {
-  const { id, connect_url: url } = await api.createConnectSession(wanted, { signal });
-  await onUrl(url);
+  const isByAddress = device === 'auto' ? onUrl !== undefined || (await browserHere()) !== null : !device;
+  const codes = isByAddress
+    ? null
+    : await api.createDeviceSession(wanted, { signal }).catch((error: unknown) => {
+        if (device === 'auto' && error instanceof SidekeyError && noDeviceFlow.has(error.code)) return null;
+        throw error;
+      });
+  const { id, connect_url: url = '' } =
+    codes === null ? await api.createConnectSession(wanted, { signal }) : { id: codes.id };
+  await (codes === null ? (onUrl ?? showUrl)(url) : onCode(codes));
   for (;;) {
     const session = await api.getConnectSession({ id }, { signal });
     const { status, provider, user, grant_id: grantId, error } = session;
     if (status === 'connected' && grantId !== undefined) return { grantId, provider, user };
-    if (error !== undefined)
+    if (status === 'failed' && error !== undefined)
       throw new SidekeyError(error.detail, { code: error.code, hint: 'connect again' });
     if (status !== 'pending') {
-      const hint = 'connect again, and open the address within 15 minutes';
-      throw new SidekeyError('Nobody connected an account in time.', { code: 'session_expired', hint });
+      const hint = 'connect again, and answer within 15 minutes';
+      const detail = error?.detail ?? 'Nobody connected an account in time.';
+      throw new SidekeyError(detail, { code: 'session_expired', hint });
     }
     await wait(lookEveryMs, signal);
   }
 }
 
+/** Codes of failures after which an address may do: the provider has no device flow, or none for this client. */
+const noDeviceFlow = new Set(['config_invalid', 'provider_refused']);
+
+/** Returns the function that opens a browser of this machine; null: there is none, or the program runs in one. */
+async function browserHere(): Promise<((url: string) => Promise<void>) | null> {
+  if (globalThis.process?.versions?.node === undefined) return null;
+  const { browserOf } = await import('./open-browser.ts');
+  return browserOf();
+}
+
 /** Prints an address, and opens a browser if there is one. */
-async function show(url: string): Promise<void> {
+async function showUrl(url: string): Promise<void> {
   console.error(`To connect the account, open this address. It works once:\n${url}`);
-  if (globalThis.process?.versions?.node === undefined) return;
-  const { openBrowser } = await import('./open-browser.ts');
-  await openBrowser(url);
+  await (
+    await browserHere()
+  )?.(url);
+}
+
+function showCode(session: DeviceSession): void {
+  const { user_code: code, verification_uri: uri, verification_uri_complete: complete } = session;
+  const direct =
+    complete === null ? '' : `\nOr open this address, and see that it shows the same code:\n${complete}`;
+  console.error(`To connect the account, open ${uri} on any device, and type the code ${code}${direct}`);
 }

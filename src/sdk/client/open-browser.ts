@@ -21,22 +21,24 @@ export interface Machine extends Pick<NodeJS.Process, 'platform' | 'env'> {
 const here: Machine = { platform: process.platform, env: process.env, start: spawn };
 
 /**
- * Opens an address in the browser of this machine; does nothing where there is none. Other users of the machine can read
- * the arguments of a program, so the browser gets an address that leads to the real one, once.
+ * Returns the function that opens an address in the browser of this machine; null: there is none. Other users of the machine
+ * can read the arguments of a program, so the browser gets an address that leads to the real one, once.
  */
-export async function openBrowser(url: string, { platform, env, start }: Machine = here): Promise<void> {
+export function browserOf({ platform, env, start }: Machine = here): ((url: string) => Promise<void>) | null {
   const [program, ...args] = commands[platform] ?? [];
   const hasScreen = platform !== 'linux' || (env['DISPLAY'] ?? env['WAYLAND_DISPLAY'] ?? '') !== '';
-  if (program === undefined || !hasScreen) return;
-  const server = createServer((_request, response) => {
-    response.writeHead(303, { location: url, connection: 'close' }).end();
-    server.close();
-  });
-  server.listen(0, '127.0.0.1').unref();
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  const child = start(program, [...args, `http://127.0.0.1:${port}/`], { stdio: 'ignore', detached: true });
-  child.unref();
-  // The address was printed: a browser that does not start is no failure.
-  child.once('error', () => server.close());
+  if (program === undefined || !hasScreen) return null;
+  return async (url) => {
+    const server = createServer((_request, response) => {
+      response.writeHead(303, { location: url, connection: 'close' }).end();
+      server.close();
+    });
+    server.listen(0, '127.0.0.1').unref();
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const child = start(program, [...args, `http://127.0.0.1:${port}/`], { stdio: 'ignore', detached: true });
+    child.unref();
+    // The address was printed: a browser that does not start is no failure.
+    child.once('error', () => server.close());
+  };
 }

@@ -255,6 +255,18 @@ export interface CreatedConnectSession {
   readonly expires_at: string;
 }
 
+export interface DeviceSession {
+  readonly id: string;
+  readonly user_code: string;
+  /** The person opens it, and types the code. */
+  readonly verification_uri: string;
+  /** The same with the code in it. */
+  readonly verification_uri_complete: string | null;
+  readonly expires_at: string;
+  /** Seconds between two questions to the provider. */
+  readonly interval: number;
+}
+
 export interface ConnectSession {
   readonly id: string;
   readonly status: 'pending' | 'connected' | 'failed' | 'expired';
@@ -811,10 +823,6 @@ export interface Operations {
     readonly scopes?: readonly string[] | undefined;
     /** Name of the grant; default: that of the provider. */
     readonly name?: string | undefined;
-    /** One of `admin.return_urls`, with a path and a query of your own. */
-    readonly return_url?: string | undefined;
-    /** Origin of the page that opens a popup. */
-    readonly popup_origin?: string | undefined;
     readonly grant_policy?: {
       readonly ttl?: string | undefined;
       readonly max_ttl?: string | undefined;
@@ -823,7 +831,30 @@ export interface Operations {
       readonly labels?: readonly string[] | undefined;
       readonly metadata?: Readonly<Record<string, string>> | undefined;
     } | undefined;
+    /** One of `admin.return_urls`, with a path and a query of your own. */
+    readonly return_url?: string | undefined;
+    /** Origin of the page that opens a popup. */
+    readonly popup_origin?: string | undefined;
   }), options?: CallOptions): Promise<CreatedConnectSession>;
+
+  /** Begin a session in which a person types a code on another device. `POST /v2/connect-sessions/device` */
+  createDeviceSession(input: ({
+    /** Letters, digits, dots, dashes and underscores. */
+    readonly provider: string;
+    /** Letters, digits, dots, dashes and underscores. */
+    readonly user: string;
+    readonly scopes?: readonly string[] | undefined;
+    /** Name of the grant; default: that of the provider. */
+    readonly name?: string | undefined;
+    readonly grant_policy?: {
+      readonly ttl?: string | undefined;
+      readonly max_ttl?: string | undefined;
+      readonly lease_ttl?: string | undefined;
+      readonly max_lease_ttl?: string | undefined;
+      readonly labels?: readonly string[] | undefined;
+      readonly metadata?: Readonly<Record<string, string>> | undefined;
+    } | undefined;
+  }), options?: CallOptions): Promise<DeviceSession>;
 
   /** Show the state of a session; it can be read for a day. `GET /v2/connect-sessions/{id}` */
   getConnectSession(input: {
@@ -1375,6 +1406,7 @@ export const operations: Readonly<Record<keyof Operations, Operation>> = {
   refreshGrant: ['POST', '/v2/grants/{grant}/refresh', 'one', ['user']],
   revokeGrant: ['POST', '/v2/grants/{grant}/revoke', 'one', ['user']],
   createConnectSession: ['POST', '/v2/connect-sessions', 'one', []],
+  createDeviceSession: ['POST', '/v2/connect-sessions/device', 'one', []],
   getConnectSession: ['GET', '/v2/connect-sessions/{id}', 'one', []],
   listDomains: ['GET', '/v2/domains', 'list', ['limit']],
   previewDomain: ['POST', '/v2/domains/preview', 'one', []],

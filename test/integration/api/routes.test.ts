@@ -208,6 +208,7 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
       'answerApproval',
       'revokeApproval',
       'createConnectSession',
+      'createDeviceSession',
       'getConnectSession',
       'listPasskeys',
       'createPasskeyOptions',

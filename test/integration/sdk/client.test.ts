@@ -2,8 +2,9 @@ import { execFile, spawn } from 'node:child_process';
 import { promisify } from 'node:util';
 import { describe, expect, test, vi } from 'vitest';
 import { createClient } from '../../../src/sdk/client/client.ts';
-import { openBrowser } from '../../../src/sdk/client/open-browser.ts';
+import { browserOf } from '../../../src/sdk/client/open-browser.ts';
 import { startConnecting } from '../../support/connect-session.ts';
+import { startDevice } from '../../support/device-session.ts';
 import { startService } from '../../support/service.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
@@ -164,17 +165,37 @@ describe('connect', () => {
 
 test('a browser is opened with an address that leads to the real one, once', async () => {
   const start = vi.fn((_program: string, _args: readonly string[]) => spawn(process.execPath, ['--version']));
-  await openBrowser('https://sidekey.example.com/connect/secret', { platform: 'linux', env: {}, start });
-  expect(start).not.toHaveBeenCalled();
-  await openBrowser('https://sidekey.example.com/connect/secret', {
-    platform: 'linux',
-    env: { DISPLAY: ':0' },
-    start,
-  });
+  expect(browserOf({ platform: 'linux', env: {}, start })).toBeNull();
+  const open = browserOf({ platform: 'linux', env: { DISPLAY: ':0' }, start });
+  await open?.('https://sidekey.example.com/connect/secret');
   const [program, [address = ''] = []] = start.mock.calls[0] ?? [];
   expect(program).toBe('xdg-open');
   expect(address).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/$/);
   const response = await fetch(address, { redirect: 'manual' });
   expect(response.headers.get('location')).toBe('https://sidekey.example.com/connect/secret');
   await expect(fetch(address)).rejects.toThrow();
+});
+
+test('an account is connected with a code on another device', async () => {
+  const { url, key, server, call } = await startDevice();
+  const client = createClient({ baseUrl: url, apiKey: await key() });
+  const connected = await client.connect({
+    provider: 'desk',
+    user: 'alice',
+    device: true,
+    onCode: ({ user_code: code }) => server.approve(code),
+  });
+  expect(connected).toEqual({ grantId: expect.any(String), provider: 'desk', user: 'alice' });
+  expect((await call('GET /v2/grants')).body.data).toMatchObject([{ id: connected.grantId, user: 'alice' }]);
+});
+
+test('a code that the person declines is a failure with its code', async () => {
+  const { url, key, server } = await startDevice();
+  const client = createClient({ baseUrl: url, apiKey: await key() });
+  const onCode = ({ user_code: code }: { readonly user_code: string }) => server.deny(code);
+  await expect(
+    client.connect({ provider: 'desk', user: 'alice', device: true, onCode }),
+  ).rejects.toMatchObject({
+    code: 'consent_declined',
+  });
 });

@@ -15,7 +15,7 @@ from typing import Any, AsyncIterator, Callable, Iterator, Mapping, NamedTuple
 
 import httpx
 
-from .operations import UNSET, AsyncOperations, Operations
+from .operations import UNSET, AsyncOperations, DeviceSession, Operations
 from .transport import (
     ApiRequest,
     SidekeyError,
@@ -74,15 +74,37 @@ def _environment(found: Mapping[str, Any], base: Mapping[str, str] | None) -> di
 
 def _outcome(session: Mapping[str, Any]) -> Connected | None:
     """Returns None while the session waits for the person."""
-    if session["status"] == "connected":
-        return Connected(session["grant_id"], session["provider"], session["user"])
     error = session.get("error")
-    if error is not None:
-        raise SidekeyError(error["detail"], code=error["code"], hint="connect again")
-    if session["status"] == "pending":
-        return None
-    hint = "connect again, and open the address within 15 minutes"
-    raise SidekeyError("Nobody connected an account in time.", code="session_expired", hint=hint)
+    match session["status"]:
+        case "pending":
+            return None
+        case "connected":
+            return Connected(session["grant_id"], session["provider"], session["user"])
+        case "failed":
+            raise SidekeyError(error["detail"], code=error["code"], hint="connect again")
+    detail = "Nobody connected an account in time." if error is None else error["detail"]
+    raise SidekeyError(detail, code="session_expired", hint="connect again, and answer within 15 minutes")
+
+
+# Codes of failures after which an address may do: the provider has no device flow, or none for this client.
+NO_DEVICE_FLOW = ("config_invalid", "provider_refused")
+
+
+def _is_by_address(device: bool | None, on_url: Callable[[str], None]) -> bool:
+    """Tells whether the person opens an address, and types no code."""
+    return on_url is not _show or _has_browser() if device is None else not device
+
+
+def _has_browser() -> bool:
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _show_code(session: DeviceSession) -> None:
+    """Prints a code."""
+    complete = session["verification_uri_complete"]
+    direct = "" if complete is None else f"\nOr open this address, and see that it shows the same code:\n{complete}"
+    where = f"open {session['verification_uri']} on any device, and type the code {session['user_code']}"
+    print(f"To connect the account, {where}{direct}", file=sys.stderr)
 
 
 def _show(url: str) -> None:
@@ -92,7 +114,7 @@ def _show(url: str) -> None:
     real one, once.
     """
     print(f"To connect the account, open this address. It works once:\n{url}", file=sys.stderr)
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    if not _has_browser():
         return
 
     class Lead(BaseHTTPRequestHandler):
@@ -156,11 +178,27 @@ class Sidekey(Operations):
         *,
         scopes: list[str] = UNSET,
         name: str = UNSET,
+        device: bool | None = None,
         on_url: Callable[[str], None] = _show,
+        on_code: Callable[[DeviceSession], None] = _show_code,
     ) -> Connected:
-        """Lets a person connect an account in a browser, and waits until it is done."""
-        begun = self.create_connect_session(provider=provider, user=user, scopes=scopes, name=name)
-        on_url(begun["connect_url"])
+        """Lets a person connect an account, and waits until it is done.
+
+        ``device``: true: the person types a code on another device; false: opens an address; None: types a code where
+        this machine has no browser, ``on_url`` is absent, and the provider has a device flow.
+        """
+        wanted = {"provider": provider, "user": user, "scopes": scopes, "name": name}
+        begun = None
+        if not _is_by_address(device, on_url):
+            try:
+                begun = self.create_device_session(**wanted)
+                on_code(begun)
+            except SidekeyError as error:
+                if device or error.code not in NO_DEVICE_FLOW:
+                    raise
+        if begun is None:
+            begun = self.create_connect_session(**wanted)
+            on_url(begun["connect_url"])
         while (connected := _outcome(self.get_connect_session(id=begun["id"]))) is None:
             time.sleep(LOOK_EVERY)
         return connected
@@ -258,11 +296,23 @@ class AsyncSidekey(AsyncOperations):
         *,
         scopes: list[str] = UNSET,
         name: str = UNSET,
+        device: bool | None = None,
         on_url: Callable[[str], None] = _show,
+        on_code: Callable[[DeviceSession], None] = _show_code,
     ) -> Connected:
-        """Lets a person connect an account in a browser, and waits until it is done."""
-        begun = await self.create_connect_session(provider=provider, user=user, scopes=scopes, name=name)
-        on_url(begun["connect_url"])
+        """Lets a person connect an account, and waits until it is done: see ``Sidekey.connect``."""
+        wanted = {"provider": provider, "user": user, "scopes": scopes, "name": name}
+        begun = None
+        if not _is_by_address(device, on_url):
+            try:
+                begun = await self.create_device_session(**wanted)
+                on_code(begun)
+            except SidekeyError as error:
+                if device or error.code not in NO_DEVICE_FLOW:
+                    raise
+        if begun is None:
+            begun = await self.create_connect_session(**wanted)
+            on_url(begun["connect_url"])
         while (connected := _outcome(await self.get_connect_session(id=begun["id"]))) is None:
             await asyncio.sleep(LOOK_EVERY)
         return connected

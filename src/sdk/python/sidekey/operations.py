@@ -240,6 +240,15 @@ class CreatedConnectSession(TypedDict):
     expires_at: str
 
 
+class DeviceSession(TypedDict):
+    id: str
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str | None
+    expires_at: str
+    interval: float
+
+
 class ConnectSession(TypedDict):
     id: str
     status: Literal["pending", "connected", "failed", "expired"]
@@ -707,6 +716,15 @@ class CreateConnectSessionGrantPolicy(TypedDict):
     metadata: NotRequired[dict[str, str]]
 
 
+class CreateDeviceSessionGrantPolicy(TypedDict):
+    ttl: NotRequired[str]
+    max_ttl: NotRequired[str]
+    lease_ttl: NotRequired[str]
+    max_lease_ttl: NotRequired[str]
+    labels: NotRequired[list[str]]
+    metadata: NotRequired[dict[str, str]]
+
+
 class PreviewDomainResult(TypedDict):
     text: str
     change: str
@@ -852,6 +870,7 @@ OPERATIONS: dict[str, tuple[str, str, list[str]]] = {
     "refreshGrant": ("POST", "/v2/grants/{grant}/refresh", ["user"]),
     "revokeGrant": ("POST", "/v2/grants/{grant}/revoke", ["user"]),
     "createConnectSession": ("POST", "/v2/connect-sessions", []),
+    "createDeviceSession": ("POST", "/v2/connect-sessions/device", []),
     "getConnectSession": ("GET", "/v2/connect-sessions/{id}", []),
     "listDomains": ("GET", "/v2/domains", ["limit"]),
     "previewDomain": ("POST", "/v2/domains/preview", []),
@@ -971,9 +990,13 @@ class Operations:
         """End a grant, here and at the provider; it stays in the list. ``POST /v2/grants/{grant}/revoke``"""
         return self._call("revokeGrant", {"grant": grant, "user": user, "local": local})
 
-    def create_connect_session(self, *, provider: str, user: str, scopes: list[str] = UNSET, name: str = UNSET, return_url: str = UNSET, popup_origin: str = UNSET, grant_policy: CreateConnectSessionGrantPolicy = UNSET) -> CreatedConnectSession:
+    def create_connect_session(self, *, provider: str, user: str, scopes: list[str] = UNSET, name: str = UNSET, grant_policy: CreateConnectSessionGrantPolicy = UNSET, return_url: str = UNSET, popup_origin: str = UNSET) -> CreatedConnectSession:
         """Begin a session in which a person connects an account in a browser. ``POST /v2/connect-sessions``"""
-        return self._call("createConnectSession", {"provider": provider, "user": user, "scopes": scopes, "name": name, "return_url": return_url, "popup_origin": popup_origin, "grant_policy": grant_policy})
+        return self._call("createConnectSession", {"provider": provider, "user": user, "scopes": scopes, "name": name, "grant_policy": grant_policy, "return_url": return_url, "popup_origin": popup_origin})
+
+    def create_device_session(self, *, provider: str, user: str, scopes: list[str] = UNSET, name: str = UNSET, grant_policy: CreateDeviceSessionGrantPolicy = UNSET) -> DeviceSession:
+        """Begin a session in which a person types a code on another device. ``POST /v2/connect-sessions/device``"""
+        return self._call("createDeviceSession", {"provider": provider, "user": user, "scopes": scopes, "name": name, "grant_policy": grant_policy})
 
     def get_connect_session(self, *, id: str) -> ConnectSession:
         """Show the state of a session; it can be read for a day. ``GET /v2/connect-sessions/{id}``"""
@@ -1260,9 +1283,13 @@ class AsyncOperations:
         """End a grant, here and at the provider; it stays in the list. ``POST /v2/grants/{grant}/revoke``"""
         return await self._call("revokeGrant", {"grant": grant, "user": user, "local": local})
 
-    async def create_connect_session(self, *, provider: str, user: str, scopes: list[str] = UNSET, name: str = UNSET, return_url: str = UNSET, popup_origin: str = UNSET, grant_policy: CreateConnectSessionGrantPolicy = UNSET) -> CreatedConnectSession:
+    async def create_connect_session(self, *, provider: str, user: str, scopes: list[str] = UNSET, name: str = UNSET, grant_policy: CreateConnectSessionGrantPolicy = UNSET, return_url: str = UNSET, popup_origin: str = UNSET) -> CreatedConnectSession:
         """Begin a session in which a person connects an account in a browser. ``POST /v2/connect-sessions``"""
-        return await self._call("createConnectSession", {"provider": provider, "user": user, "scopes": scopes, "name": name, "return_url": return_url, "popup_origin": popup_origin, "grant_policy": grant_policy})
+        return await self._call("createConnectSession", {"provider": provider, "user": user, "scopes": scopes, "name": name, "grant_policy": grant_policy, "return_url": return_url, "popup_origin": popup_origin})
+
+    async def create_device_session(self, *, provider: str, user: str, scopes: list[str] = UNSET, name: str = UNSET, grant_policy: CreateDeviceSessionGrantPolicy = UNSET) -> DeviceSession:
+        """Begin a session in which a person types a code on another device. ``POST /v2/connect-sessions/device``"""
+        return await self._call("createDeviceSession", {"provider": provider, "user": user, "scopes": scopes, "name": name, "grant_policy": grant_policy})
 
     async def get_connect_session(self, *, id: str) -> ConnectSession:
         """Show the state of a session; it can be read for a day. ``GET /v2/connect-sessions/{id}``"""

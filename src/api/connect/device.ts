@@ -1,0 +1,73 @@
+import { existingGrant, ownSecret, withSecret } from '../../grants/keep.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { pause } from '../../lib/timers.ts';
+import { beginDeviceConsent } from '../../oauth/device-consent.ts';
+import type { DeviceAuthorization } from '../../oauth/device-code.ts';
+import type { RuleLimit } from '../../policy/rule.ts';
+import type { ServiceParts } from '../parts.ts';
+import { concludeSession, recordBegin } from './consent.ts';
+import { type ConnectSession, keepSession, newSession, providerOf, type Wanted } from './sessions.ts';
+
+/** A session without a browser: the person types a code on another device (RFC 8628), and this process waits for them. */
+interface DeviceSession {
+  readonly session: ConnectSession;
+  /** Codes for the person. */
+  readonly codes: DeviceAuthorization;
+}
+
+/** Sessions of a user within 15 minutes: each asks the provider again and again. */
+const maxBegun = 20;
+
+/**
+ * Begins a session: asks the provider for the codes, and then for the tokens until the person has answered.
+ *
+ * @param client address of the caller
+ * @throws SidekeyError errors of `newSession` and `beginDeviceConsent`; `rate_limited`, `audit_unavailable`
+ */
+export async function createDeviceSession(
+  wanted: Wanted,
+  client: string,
+  parts: ServiceParts,
+): Promise<DeviceSession> {
+  const draft = await newSession(wanted, 'device', parts);
+  const found = await providerOf(draft.provider, parts);
+  assertFew(draft.user, parts);
+  const existing = await existingGrant(parts, draft);
+  await recordBegin(draft, client, parts);
+  // The upstream client changes with the config file.
+  const fetch: typeof globalThis.fetch = (...message) => parts.fetch()(...message);
+  const signal = AbortSignal.timeout((await parts.config()).limits.refresh_timeout);
+  const { codes, tokens } = await beginDeviceConsent(
+    withSecret(found, ownSecret(found, null, existing)),
+    draft.scopes,
+    { fetch, now: parts.now, signal },
+  );
+  const session = { ...draft, expiresAt: codes.expiresAt };
+  await keepSession(session, parts);
+  parts.inBackground(async (stopping) => {
+    const obtain = () =>
+      tokens({ signal: stopping, pause: (ms, signalled) => pause(parts.timers, ms, signalled) });
+    await concludeSession({ session, client, flow: 'device_code', obtain }, parts).catch((error: unknown) =>
+      parts.log.error({ err: error }, 'the end of a connect session was not stored'),
+    );
+  });
+  return { session, codes };
+}
+
+/** @throws SidekeyError `rate_limited` */
+function assertFew(user: string, { quota, now }: Pick<ServiceParts, 'quota' | 'now'>): void {
+  const limit: RuleLimit = {
+    kind: 'rate',
+    per: 'rule',
+    count: maxBegun,
+    perMs: 900_000,
+    burst: maxBegun,
+    key: `device session ${user}`,
+  };
+  const taken = quota.take([limit], { agent: null, grant: '' }, now());
+  if (taken.ok) return;
+  throw new SidekeyError('rate_limited', 'The user has too many device sessions.', {
+    hint: 'let the person finish the one that was begun last, or wait',
+    retryAfterMs: taken.retryAfterMs,
+  });
+}
