@@ -68,7 +68,7 @@ async function changeStores(context: Context, options: StoreOptions, change: Cha
 function readKinds(names: readonly string[]): ReadonlySet<string> {
   const unknown = names.find((name) => !storeKinds.some((kind) => kind === name));
   if (unknown === undefined) return new Set(names);
-  throw new SidekeyError('input_invalid', `--store ${unknown}: there is no such kind of store.`, {
+  throw new SidekeyError('input_invalid', `Unknown store "${unknown}".`, {
     hint: `one of ${storeKinds.join(', ')}`,
   });
 }

@@ -76,7 +76,7 @@ function open(text: string): KeyObject {
       'input_invalid',
       isEncrypted
         ? 'The private key is encrypted with a passphrase.'
-        : 'What should be a private key is none that can be read.',
+        : 'The private key cannot be read.',
       {
         hint: isEncrypted
           ? 'decrypt it first: openssl pkey -in KEY -out PLAIN_KEY'

@@ -86,7 +86,7 @@ async function openDraft({ output }: Context, file: string, text: string): Promi
   for (const name of await readdir(dirname(file))) {
     if (name.startsWith(prefix) && name !== basename(draft)) {
       output.say(
-        `${join(dirname(file), name)} is an edit of an older version. Delete it when it is of no use.`,
+        `${join(dirname(file), name)} is an edit of an older version. Delete it if you do not need it.`,
       );
     }
   }

@@ -198,7 +198,7 @@ describe('connect --jwt-bearer', () => {
     ['no key', [], '', /The private key is missing/],
     ['a file that is not there', ['--key', 'nowhere.pem'], '', /cannot be read \(ENOENT\)/],
     ['a folder', ['--key', '.'], '', /cannot be read/],
-    ['no key in it', ['--key', '-', '--issuer', 'i'], 'hunter2', /none that can be read/],
+    ['no key in it', ['--key', '-', '--issuer', 'i'], 'hunter2', /cannot be read/],
     ['half a service account', ['--key', '-'], '{"private_key":"hunter2"}', /lacks its client_email/],
     ['nobody who signs', ['--key', '-'], key.privateKey, /issuer of the assertions is missing/],
   ])('with %s is refused', async (_what, args, input, message) => {

@@ -163,6 +163,6 @@ test('a kind of store that does not exist is refused', async () => {
   const { at, user } = await place();
   expect(await change(at, ['install', '--store', 'chrome'], { HOME: user })).toMatchObject({
     exit: 2,
-    stderr: 'sidekey: --store chrome: there is no such kind of store.\n  → one of system, browsers, java\n',
+    stderr: 'sidekey: Unknown store "chrome".\n  → one of system, browsers, java\n',
   });
 });
