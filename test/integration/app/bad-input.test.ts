@@ -271,7 +271,7 @@ describe('invalid input is refused with a message and a hint, and changes nothin
     await writeFile(at.configFile, text);
     const commands = [['start'], ['grant', 'list'], ['domain', 'deny', 'example.com'], ['audit', 'tail']];
     await Promise.all(
-      commands.map((args) => expectRefusal(at, args, { exit: 2, says, hint: 'nothing was applied' })),
+      commands.map((args) => expectRefusal(at, args, { exit: 2, says, hint: 'change th' })),
     );
   });
 
