@@ -147,11 +147,9 @@ export async function openExistingCa(view: View, now: () => number): Promise<Cer
   if (certificate === null && key === null) return null;
   const vault = await view.vault();
   if (vault === null) {
-    throw new SidekeyError(
-      'ca_mismatch',
-      `The CA in ${directory} cannot be used: its store is missing.`,
-      { hint: `restore the store, or delete ${directory} to make a new CA` },
-    );
+    throw new SidekeyError('ca_mismatch', `The CA in ${directory} cannot be used: its store is missing.`, {
+      hint: `restore the store, or delete ${directory} to make a new CA`,
+    });
   }
   return openAuthority({ directory, vault, permittedNames, now });
 }

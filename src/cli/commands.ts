@@ -328,10 +328,7 @@ const credentialCommands: readonly CommandRow[] = [
       ['--client-secret <reference>', 'where the client secret is: env:NAME, file:PATH or command:…'],
       ['--set <name=value...>', "a setting in the provider's URLs, such as a workspace"],
       ['--auth-url <url>', 'authorization endpoint of an OAuth service that is no provider yet'],
-      [
-        '--token-url <url>',
-        'token endpoint of that service (with --allowed-domains)',
-      ],
+      ['--token-url <url>', 'token endpoint of that service (with --allowed-domains)'],
       ['--discover', 'ask the API at an https address how to log in, and register a client there'],
       'Browser sign-in:',
       ['--device', 'print a code to enter in the browser of any machine'],

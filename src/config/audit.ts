@@ -49,9 +49,7 @@ const syslogAddress = text<SyslogAddress>(
   },
 );
 
-const sinkName = name(
-  'Name in status and of its state file. Default: its type.',
-).optional();
+const sinkName = name('Name in status and of its state file. Default: its type.').optional();
 const batch = z
   .int()
   .min(1)

@@ -93,7 +93,10 @@ const tokenDefinition = z
       .record(partName, part)
       .optional()
       .meta({ description: 'Parts to paste. Default: one secret, named token.' }),
-    prefixes: z.array(prefix).optional().meta({ description: 'Beginnings of the one part, if parts is absent.' }),
+    prefixes: z
+      .array(prefix)
+      .optional()
+      .meta({ description: 'Beginnings of the one part, if parts is absent.' }),
     inject: tokenInjection
       .optional()
       .meta({ description: 'The place of each part in a request. Default: one part, placed by inject.' }),

@@ -55,7 +55,10 @@ describe.skipIf(!has('certutil'))('the store of browsers (certutil)', () => {
   test('is unchanged after the answer no, which is no error', async () => {
     const { at, user } = await place();
     const words = ['ca', 'install', '--store', 'browsers', '--config', at.configFile];
-    const command = begin(words, at.folder, { terminal: true, env: { HOME: user, PATH: process.env['PATH'] ?? '' } });
+    const command = begin(words, at.folder, {
+      terminal: true,
+      env: { HOME: user, PATH: process.env['PATH'] ?? '' },
+    });
     await command.said('Continue?');
     command.stdin.write('n\n');
     const { exit, stderr } = await command.done;

@@ -128,7 +128,9 @@ describe('an audit event as text', () => {
     ];
     const [first, second] = lines.map(lineFormat(terminal, lines, () => 'a-grant-with-a-long-name'));
     expect(first).toMatch(/^TIME +EVENT +AGENT +REQUEST +RESULT\n.+ outcome +ci +GET api\.example\S+ +200$/);
-    expect(second).toMatch(/^2026-11-21 06:00:00 {2}denied {3}ci {5}GET api\.example\S+… {2}deny 403 rule_denied$/);
+    expect(second).toMatch(
+      /^2026-11-21 06:00:00 {2}denied {3}ci {5}GET api\.example\S+… {2}deny 403 rule_denied$/,
+    );
     expect(second?.length).toBeLessThanOrEqual(80);
   });
 });
