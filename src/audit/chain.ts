@@ -308,7 +308,9 @@ export function walkChains(
   function reportHoles({ node, last, at, holes }: Chain): Gap[] {
     return holes.map(({ from, to, before }) => {
       const lines =
-        from === to ? `Line ${from} of ${node} is missing` : `Lines ${from} to ${to} of ${node} are missing`;
+        from === to
+          ? `Line ${from} (writer ${node}) is missing`
+          : `Lines ${from} to ${to} (writer ${node}) are missing`;
       if (before !== END) report(before, 'missing', `${lines} before this line.`);
       else if (to <= (heads.get(node)?.seq ?? 0))
         report(at, 'cut', `${lines}: the log was cut after line ${last} of it.`);

@@ -247,9 +247,9 @@ function unknownCommand(command: Command, written = command.args[0] ?? ''): Side
     command.commands.flatMap((each) => [each.name(), ...each.aliases()]),
   );
   const prefix = command.parent === null ? '' : `${pathOf(command)} `;
-  // A word of lower-case letters, or one that is similar to a command, is not secret.
+  // A short word of lower-case letters, or one that is similar to a command, is not secret.
   const named =
-    near !== null || /^[a-z-]{1,20}$/.test(written) ? `command "${prefix}${written}"` : 'such command';
+    near !== null || /^[a-z]{1,12}$/.test(written) ? `command "${prefix}${written}"` : 'such command';
   const known = prefix === '' ? '.' : `. Commands of "${prefix.trim()}": ${namesOf(command)}.`;
   const message = `There is no ${named}${near === null ? known : `; did you mean "${prefix}${near}"?`}`;
   return new SidekeyError('input_invalid', message, { hint: `${invocationOf(command)} --help` });
