@@ -265,7 +265,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       log,
       timers: systemTimers,
       runCommand: parts.commands!(running),
-      inBackground: background.run,
+      inBackground: (work) => background.run(work),
     };
     return createService(serviceParts, authenticator(serviceParts));
   }

@@ -8,6 +8,7 @@ import { caFileIn, openDataDirectory } from './data-directory.ts';
 import { demoClientSecret, startHelpdesk } from './helpdesk.ts';
 import { startedMessage, usage } from './messages.ts';
 import { scopes } from './provider.ts';
+import { makeSidekeyHome } from './sidekey-home.ts';
 import { users } from './users.ts';
 
 const issuerHost = 'helpdesk.acme.test';
@@ -95,6 +96,7 @@ async function serve({ port, data, accessTokenTtl }: Settings): Promise<void> {
       address: `${loopback}:${helpdesk.port}`,
       accessTokenTtl,
       caFile,
+      sidekeyHome: makeSidekeyHome(data, { issuer: helpdesk.issuer, caFile }),
       options: optionsFor(helpdesk.port, data),
     }),
   );
@@ -167,7 +169,7 @@ function explain(error: unknown): [sentence: string, exit: number] {
   const { code = '', message = String(error) } = (error ?? {}) as { code?: string; message?: string };
   switch (code) {
     case 'EADDRINUSE':
-      return ['The port is in use. Take another one: npm run helpdesk -- --port 9443', 1];
+      return ['The port is in use. Take any free one: npm run helpdesk -- --port 0', 1];
     case 'EACCES':
       return [`Not allowed: ${message}`, 1];
     case 'ECONNREFUSED':

@@ -20,60 +20,36 @@ export interface Started {
   readonly accessTokenTtl: number;
   /** Absolute path of the CA certificate. */
   readonly caFile: string;
+  /** Folder for `SIDEKEY_HOME`, whose config knows this helpdesk. */
+  readonly sidekeyHome: string;
   /** Options that the token command needs too. */
   readonly options: string;
 }
 
-/** What a person reads when the helpdesk is up: what runs, the config to change, the commands to go on with. */
+/** What a person reads when the helpdesk is up: what runs, and the commands to go on with. */
 export function startedMessage(started: Started): string {
-  const { issuer, address, accessTokenTtl, caFile, options } = started;
-  const { hostname, host, port } = new URL(issuer);
-  const authority = port === '' ? `${hostname}:443` : host;
+  const { issuer, address, accessTokenTtl, caFile, sidekeyHome, options } = started;
+  const { hostname, port } = new URL(issuer);
   return `Acme Helpdesk runs at ${issuer} (on ${address}).
   Access tokens live ${accessTokenTtl} seconds. People: alice, bob, carol @acme.test; password demo1234.
   Its CA certificate: ${caFile}. Ctrl-C ends it.
 
-In the config file (npx sidekey config path) there are three lines under "upstream:". Put these in their place:
+In a second terminal, with a Sidekey of its own (its config knows the helpdesk; yours is not changed):
 
-  ca: [${caFile}]
-  resolve: { ${hostname}: 127.0.0.1 }
-  private_addresses: [127.0.0.1/32]
-${authority === builtInAuthority ? '' : ownProvider(started, authority)}
-Then, in a second terminal (a Sidekey that runs already takes the change over by itself):
-
-  npm start
-
-And in a third one, without a browser. Press Enter at the question about access; the second command prints the address to
-paste into the first:
-
-  npx sidekey connect acme --paste
-  npm run -s helpdesk -- consent alice${options} 'ADDRESS'
-
-With a browser it is npx sidekey connect acme alone, once the line "127.0.0.1 ${hostname}" is in the file /etc/hosts
-and you have let the browser go on to a page whose certificate it does not know. Then:
-
+  export SIDEKEY_HOME=${shellWord(sidekeyHome)}
+  npx sidekey connect acme --finish "$(npm run -s helpdesk -- consent alice${options} "$(npx sidekey connect acme --print-url)")"
   npx sidekey run -- curl '${issuer}/tickets?assignee=me'
+
+The second command consents as alice, as a person would in a browser. To use a browser: npx sidekey connect acme, once the
+line "127.0.0.1 ${hostname}" is in the file /etc/hosts; the browser warns of the certificate, which you have to accept.
 
 Without Sidekey it answers 401:
 
-  curl --resolve ${authority}:127.0.0.1 --cacert ${caFile} ${issuer}/tickets
+  curl --resolve ${hostname}:${port || '443'}:127.0.0.1 --cacert ${shellWord(caFile)} ${issuer}/tickets
 
 `;
 }
 
-/** Where `config/providers/acme.yaml` says that the helpdesk is. */
-const builtInAuthority = 'helpdesk.acme.test:8443';
-
-function ownProvider({ issuer }: Started, authority: string): string {
-  return `
-The built-in provider acme is for ${builtInAuthority}. Add one for this port, at the end of the same file:
-
-providers:
-  acme:
-    authorization_endpoint: ${issuer}/authorize
-    token_endpoint: ${issuer}/token
-    client_id: sidekey-public
-    scopes: [openid, read:tickets, write:tickets]
-    audience: [${authority}]
-`;
+function shellWord(text: string): string {
+  return /^[\w/.:-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
 }

@@ -183,11 +183,15 @@ export function grantEnded(grant: Grant, policy: GrantPolicy | null, now: number
 
 /** Lifetime that the hint names where nothing is set: 30 days. */
 const usualTtlMs = 30 * 86_400_000;
+/** A shorter default is not repeated: the grant would expire before it is used. */
+const leastTtlMs = 3_600_000;
 
 /** The command that moves the expiry of a grant to a later time: by its default, or by its maximum, or by 30 days. */
 export function laterCommand({ name, user }: Grant, policy: GrantPolicy | null): string {
   const whose = user === defaultUser ? '' : ` --user ${user}`;
-  const span = policy?.defaultTtlMs ?? Math.min(policy?.maxTtlMs ?? Infinity, usualTtlMs);
+  const { defaultTtlMs = null, maxTtlMs = null } = policy ?? {};
+  const wanted = defaultTtlMs !== null && defaultTtlMs >= leastTtlMs ? defaultTtlMs : usualTtlMs;
+  const span = Math.min(maxTtlMs ?? Infinity, wanted);
   return `sidekey grant set ${name}${whose} --ttl ${formatDuration(span)}`;
 }
 
@@ -195,7 +199,7 @@ function ended(sentence: string, hint: string): SidekeyError {
   return new SidekeyError('lease_expired', sentence, { hint });
 }
 
-/** Formats a time as `2026-11-24 00:47:57 UTC`: the reader may be in another time zone. */
+/** Formats a local time with its zone, because the reader may be in another: `2026-11-24 01:47:57 CET`. */
 function time(at: number): string {
-  return `${new Date(at).toISOString().slice(0, 19).replace('T', ' ')} UTC`;
+  return new Date(at).toLocaleString('sv', { dateStyle: 'short', timeStyle: 'long' });
 }

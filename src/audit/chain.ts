@@ -307,11 +307,13 @@ export function walkChains(
 
   function reportHoles({ node, last, at, holes }: Chain): Gap[] {
     return holes.map(({ from, to, before }) => {
-      const gone =
-        from === to ? `Line ${from} of ${node} is gone` : `Lines ${from} to ${to} of ${node} are gone`;
-      if (before !== END) report(before, 'missing', `${gone} from before this line.`);
+      const lines =
+        from === to
+          ? `Line ${from} (writer ${node}) is missing`
+          : `Lines ${from} to ${to} (writer ${node}) are missing`;
+      if (before !== END) report(before, 'missing', `${lines} before this line.`);
       else if (to <= (heads.get(node)?.seq ?? 0))
-        report(at, 'cut', `${gone}: the log was cut after line ${last} of it.`);
+        report(at, 'cut', `${lines}: the log was cut after line ${last} of it.`);
       else {
         const why = 'lines were removed, or an older copy of the log was restored.';
         const ends = `and the log ends at line ${last} of it`;

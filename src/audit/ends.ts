@@ -37,7 +37,7 @@ export function checkEnds(file: string, vault: AuditVault, stored: StoredHeads |
   for (const head of heads) {
     const isThere = endsWith(log, head, vault);
     // Retention may have removed the file since.
-    if (!isThere && !isRemoved(log, head, vault)) return 'It does not end where its head record says.';
+    if (!isThere && !isRemoved(log, head, vault)) return 'Lines at its end are missing or were changed.';
   }
   return checkLastLines(log, vault);
 }

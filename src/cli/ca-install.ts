@@ -5,7 +5,7 @@ import type { CertificateAuthority } from '../ca/authority.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';
 import { shellWord } from '../lib/text.ts';
-import { openCa } from './ca.ts';
+import { openCa, openExistingCa } from './ca.ts';
 import { findStores, isWritable, runCalls, storeKinds, type TrustStore } from './ca-stores.ts';
 import type { Context } from './context.ts';
 import { confirm } from './terminal.ts';
@@ -34,9 +34,13 @@ async function changeStores(context: Context, options: StoreOptions, change: Cha
   const { withView, output, env, now } = context;
   const kinds = readKinds(options.store ?? storeKinds);
   const { authority, keyFile } = await withView(async (view) => ({
-    authority: await openCa(view, now),
+    authority: change === 'install' ? await openCa(view, now) : await openExistingCa(view, now),
     keyFile: authorityFiles(view.config.ca.directory).key,
   }));
+  if (authority === null) {
+    output.result({ stores: [] }, 'There is no CA yet. Nothing was changed.');
+    return exitCode.ok;
+  }
   const found = await findStores({ platform: process.platform, env }, installable(authority));
   const stores = found.filter(({ kind }) => kinds.has(kind));
   if (stores.length === 0) {
@@ -51,7 +55,10 @@ async function changeStores(context: Context, options: StoreOptions, change: Cha
     output.say(`${verb} ${authority.name} ${change === 'install' ? 'to' : 'from'}:`);
     output.say(due.map(({ title }) => `  ${title}`).join('\n'));
     if (change === 'install') output.say(await risk(authority, keyFile));
-    if (options.yes !== true) await assertWanted(context, change);
+    if (options.yes !== true && !(await isWanted(context, change))) {
+      output.say('Nothing was changed.');
+      return exitCode.failure;
+    }
   }
   const results: Result[] = [];
   for (const [index, store] of stores.entries()) {
@@ -68,7 +75,7 @@ async function changeStores(context: Context, options: StoreOptions, change: Cha
 function readKinds(names: readonly string[]): ReadonlySet<string> {
   const unknown = names.find((name) => !storeKinds.some((kind) => kind === name));
   if (unknown === undefined) return new Set(names);
-  throw new SidekeyError('input_invalid', `--store ${unknown}: there is no such kind of store.`, {
+  throw new SidekeyError('input_invalid', `Unknown store "${unknown}".`, {
     hint: `one of ${storeKinds.join(', ')}`,
   });
 }
@@ -109,11 +116,10 @@ async function risk({ permittedNames }: CertificateAuthority, keyFile: string): 
   return `Risk: programs that use these stores will trust certificates of this CA for ${names}. Its key is ${keyFile} (mode ${mode}, encrypted).`;
 }
 
-/** @throws SidekeyError `input_invalid` without a terminal or a yes */
-async function assertWanted({ ask, openLines }: Context, change: Change): Promise<void> {
-  if (ask !== null && (await confirm(openLines, 'Continue?', false))) return;
-  const why = ask === null ? 'There is no terminal to ask' : 'You did not answer yes';
-  throw new SidekeyError('input_invalid', `${why}; nothing was changed.`, {
+/** @throws SidekeyError `input_invalid` without a terminal */
+async function isWanted({ ask, openLines }: Context, change: Change): Promise<boolean> {
+  if (ask !== null) return confirm(openLines, 'Continue?', false);
+  throw new SidekeyError('input_invalid', 'There is no terminal to ask; nothing was changed.', {
     hint: `sidekey ca ${change} --yes`,
   });
 }

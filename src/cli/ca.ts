@@ -124,7 +124,7 @@ export async function showCa({ withView, output, now }: Context): Promise<void> 
       'SHA-256': fingerprintText(fingerprint),
       begins: dateTime(notBefore),
       ends: `${dateTime(notAfter)} (${relativeTime(notAfter, now())})`,
-      'signs for': names.length === 0 ? 'any name' : names.join(', '),
+      'valid for': names.length === 0 ? 'any host name' : names.join(', '),
     }),
   );
 }
@@ -147,11 +147,9 @@ export async function openExistingCa(view: View, now: () => number): Promise<Cer
   if (certificate === null && key === null) return null;
   const vault = await view.vault();
   if (vault === null) {
-    throw new SidekeyError(
-      'ca_mismatch',
-      `There is a CA in ${directory}, but no store that was made with its key.`,
-      { hint: 'set "store" and "key" in the config file to those that the CA was made with' },
-    );
+    throw new SidekeyError('ca_mismatch', `The CA in ${directory} cannot be used: its store is missing.`, {
+      hint: `restore the store, or delete ${directory} to make a new CA`,
+    });
   }
   return openAuthority({ directory, vault, permittedNames, now });
 }

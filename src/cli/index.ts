@@ -247,11 +247,11 @@ function unknownCommand(command: Command, written = command.args[0] ?? ''): Side
     command.commands.flatMap((each) => [each.name(), ...each.aliases()]),
   );
   const prefix = command.parent === null ? '' : `${pathOf(command)} `;
-  // A word that is similar to a command is not secret.
-  const message =
-    near === null
-      ? `There is no such command. ${prefix === '' ? 'Commands' : `Commands of "${prefix.trim()}"`}: ${namesOf(command)}.`
-      : `There is no command "${prefix}${written}"; did you mean "${prefix}${near}"?`;
+  // A short word of lower-case letters, or one that is similar to a command, is not secret.
+  const named =
+    near !== null || /^[a-z]{1,12}$/.test(written) ? `command "${prefix}${written}"` : 'such command';
+  const known = prefix === '' ? '.' : `. Commands of "${prefix.trim()}": ${namesOf(command)}.`;
+  const message = `There is no ${named}${near === null ? known : `; did you mean "${prefix}${near}"?`}`;
   return new SidekeyError('input_invalid', message, { hint: `${invocationOf(command)} --help` });
 }
 

@@ -73,6 +73,11 @@ async function npm(args: readonly string[], env: NodeJS.ProcessEnv): Promise<str
   const ended = await runProgram(['npm', ...args], { env, shell });
   if (ended?.code === 0) return ended.stdout.trim();
   const why = ended === null ? 'npm is not installed' : /npm error code (\w+)/.exec(ended.stderr)?.[1];
+  if (why === 'E404') {
+    throw new SidekeyError('not_found', 'Sidekey is not published in the registry of npm.', {
+      hint: isCheckout() ? gitUpgrade : 'npm config get registry',
+    });
+  }
   throw new SidekeyError(
     'upstream_unreachable',
     `The newest version is not known (${why ?? 'npm failed'}).`,

@@ -49,9 +49,7 @@ const syslogAddress = text<SyslogAddress>(
   },
 );
 
-const sinkName = name(
-  'What it is called in status and in the name of its state file. Default: its type.',
-).optional();
+const sinkName = name('Name in status and of its state file. Default: its type.').optional();
 const batch = z
   .int()
   .min(1)
@@ -192,8 +190,6 @@ export interface AuditConfig {
   readonly keepMs: number | null;
   readonly keepFiles: number | null;
   readonly keepBytes: number | null;
-  /** True if the file sets no retention, so that the default applies. */
-  readonly keepsByDefault: boolean;
   /** Number of free bytes below which a warning is logged. */
   readonly warnFreeBytes: number;
   readonly compress: boolean;
@@ -228,7 +224,6 @@ export function toAuditConfig(
     keepMs: keepsByDefault ? defaultKeepMs : keep,
     keepFiles,
     keepBytes: keepsByDefault ? defaultKeepBytes : keepBytes,
-    keepsByDefault,
     warnFreeBytes: values.min_free_space,
     compress: values.compress,
     fsync: values.fsync,

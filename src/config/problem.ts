@@ -41,7 +41,7 @@ export function configInvalid(name: string, problems: readonly Problem[]): Confi
   const more = ordered.length > 1 ? ` (and ${ordered.length - 1} more)` : '';
   return new ConfigInvalid(
     lines.join('\n'),
-    `change ${ordered.length === 1 ? 'that line' : 'those lines'} of ${name}; nothing was applied`,
+    `change ${ordered.length === 1 ? 'that line' : 'those lines'} of ${name}`,
     first === undefined ? `${name} is not valid.` : `${describeProblem(name, { ...first, path: [] })}${more}`,
   );
 }

@@ -27,8 +27,8 @@ const partName = text<string>({ description: 'The name of a part.' }, (value) =>
 
 const prefix = z
   .strictObject({
-    prefix: plainText('What it begins with.'),
-    label: plainText('What kind of credential begins so.'),
+    prefix: plainText('Beginning of such a value.'),
+    label: plainText('Kind of credential that begins so.'),
     wrong_kind: z
       .boolean()
       .prefault(false)
@@ -37,12 +37,12 @@ const prefix = z
   .transform(({ wrong_kind: wrongKind, ...known }) => ({ ...known, wrongKind }));
 
 const part = z.strictObject({
-  label: plainText('What it is, for the prompt.'),
+  label: plainText('Name in the prompt.'),
   secret: z.boolean().prefault(true).meta({ description: 'false: it may be shown, as a user name may.' }),
   prefixes: z
     .array(prefix)
     .prefault([])
-    .meta({ description: 'How such values begin, so that a wrong paste is seen.' }),
+    .meta({ description: 'Beginnings of such values, to detect a wrong paste.' }),
 });
 
 const template = plainText(
@@ -83,17 +83,20 @@ function namesUsed(written: z.output<typeof tokenInjection> | undefined): readon
 
 const tokenDefinition = z
   .strictObject({
-    label: plainText('What the provider calls it, such as API key.'),
+    label: plainText('Name that the provider uses, such as API key.'),
     url: webPage('The page where it is made.').optional(),
     steps: z
       .array(plainText('One step.'))
       .optional()
-      .meta({ description: 'How it is made, a sentence each.' }),
+      .meta({ description: 'Steps to create it, a sentence each.' }),
     parts: z
       .record(partName, part)
       .optional()
-      .meta({ description: 'What has to be pasted. Default: one secret, named token.' }),
-    prefixes: z.array(prefix).optional().meta({ description: 'Of the one part, where parts are not named.' }),
+      .meta({ description: 'Parts to paste. Default: one secret, named token.' }),
+    prefixes: z
+      .array(prefix)
+      .optional()
+      .meta({ description: 'Beginnings of the one part, if parts is absent.' }),
     inject: tokenInjection
       .optional()
       .meta({ description: 'The place of each part in a request. Default: one part, placed by inject.' }),
@@ -214,9 +217,9 @@ export const categories = [
 
 /** Customer-specific part of a URL or host: `{name}` in the other fields. */
 const setting = z.strictObject({
-  description: plainText('What it is, and where it is found: the end of a sentence.'),
-  example: plainText('What it looks like; it must make the other fields valid.'),
-  default: plainText('What it is where nothing is said.').optional(),
+  description: plainText('Meaning, and place to find it: the end of a sentence.'),
+  example: plainText('Example; it must make the other fields valid.'),
+  default: plainText('Value if none is set.').optional(),
   format: z.enum(['label', 'host', 'segment']).prefault('label').meta({
     description: 'label: one label of a host name. host: a whole host. segment: one segment of a path.',
   }),
@@ -240,7 +243,7 @@ const redirectUri = text<string>(
 
 const fields = {
   title: plainText('The name for people.').optional(),
-  category: z.enum(categories).optional().meta({ description: 'What kind of service it is.' }),
+  category: z.enum(categories).optional().meta({ description: 'Kind of service.' }),
   docs: z
     .array(webPage('A page of the provider’s own documentation.'))
     .min(1)
@@ -256,7 +259,7 @@ const fields = {
       setting,
     )
     .optional()
-    .meta({ description: 'What differs between customers: written {name} in URLs and hosts.' }),
+    .meta({ description: 'Settings that differ between customers: written {name} in URLs and hosts.' }),
   authorization_endpoint: endpoint('Where a person gives consent (RFC 6749 §3.1).').optional(),
   device_authorization_endpoint: endpoint('Where a device flow begins (RFC 8628 §3.1).').optional(),
   token_endpoint: endpoint('Where tokens are issued and refreshed (RFC 6749 §3.2).').optional(),
@@ -276,7 +279,7 @@ const fields = {
   }),
   redirect_uri_type: z.enum(['loopback', 'localhost', 'https']).optional().meta({
     description:
-      'What redirect URIs it takes. loopback (default): http://127.0.0.1 with any port. localhost: http://localhost with the port that is registered. https: only https.',
+      'Redirect URIs that the provider accepts. loopback (default): http://127.0.0.1 with any port. localhost: http://localhost with the port that is registered. https: only https.',
   }),
   flows: z
     .array(z.enum(flows))
@@ -285,7 +288,7 @@ const fields = {
     .meta({ description: 'The ways to a token that the provider offers, the usual one first.' }),
   scopes: z.array(scope).optional().meta({ description: 'The scopes to ask for.' }),
   known_scopes: z
-    .record(scope, plainText('What the scope is for.'))
+    .record(scope, plainText('Purpose of the scope.'))
     .optional()
     .meta({ description: 'Scopes that can be asked for, with what each is for.' }),
   audience: z
@@ -301,7 +304,7 @@ const fields = {
   inject: injectDefinition.optional(),
   placeholders: z.array(z.enum(placeholderPlaces)).optional().meta({
     description:
-      'Where a placeholder becomes the credential, in addition to the fields that inject sets; header means any field. What a service keeps and shows, a caller could read the credential from. Default: nowhere; with inject: placeholder everywhere.',
+      'Where a placeholder becomes the credential, in addition to the fields that inject sets; header means any field. A caller could read the credential from fields that a service keeps and shows. Default: nowhere; with inject: placeholder everywhere.',
   }),
   dpop: dpopDefinition.optional(),
   method_override_parameters: z
@@ -318,7 +321,7 @@ const fields = {
     }),
   unexpected_placeholders: z.enum(['refuse', 'pass']).optional().meta({
     description:
-      'What becomes of a request whose body has a placeholder that Sidekey does not replace there; pass is for services that receive complete conversations. Default: refuse.',
+      'Outcome of a request whose body has a placeholder that Sidekey does not replace there; pass is for services that receive complete conversations. Default: refuse.',
   }),
   echo_paths: z
     .array(
@@ -349,7 +352,7 @@ const fields = {
       url: webPage('The page where a client (an “app”) is registered.'),
       steps: z.array(plainText('One step.')).min(1).meta({
         description:
-          'What to do there, a sentence each; {redirect_uri} is replaced by the redirect URI of connect.',
+          'Steps there, a sentence each; {redirect_uri} is replaced by the redirect URI of connect.',
       }),
     })
     .optional()
@@ -391,7 +394,7 @@ const fields = {
   notes: z
     .array(plainText('One sentence.'))
     .optional()
-    .meta({ description: 'What a person should know before, such as tokens that do not renew.' }),
+    .meta({ description: 'Facts for a person to know before, such as tokens that do not renew.' }),
 } as const;
 
 /** A provider as the config file defines it. */

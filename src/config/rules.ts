@@ -166,7 +166,7 @@ const limit = z
   .strictObject({
     per: z.enum(scopes).prefault('rule').meta({
       description:
-        'What is counted together: the requests of an agent, of a grant, or all that the rule matches.',
+        'Requests that are counted together: those of an agent, of a grant, or all that the rule matches.',
     }),
     rate: rate('So many requests in that time.').optional(),
     burst: z
@@ -223,7 +223,7 @@ const conditionShape = {
     'Paths: * is a segment or a part of one, ** any number of segments. Paths that servers read in different ways are refused.',
   ).optional(),
   query: z
-    .record(parameter, some(glob('A value.'), 'What its values may be; each of them must fit.'))
+    .record(parameter, some(glob('A value.'), 'Permitted values; each value must match.'))
     .optional()
     .meta({ description: 'Parameters of the query that must be there, and what they may be.' }),
   content_types: some(mediaType('A media type.'), 'Media types of the request body.').optional(),
@@ -246,7 +246,7 @@ const conditionShape = {
 };
 
 const ruleShape = {
-  name: name('What decisions, tests and the audit call the rule.').optional(),
+  name: name('Name of the rule in decisions, tests and the audit log.').optional(),
   outcome: outcome(
     'allow (the default), deny, approve (a person is asked) or tunnel (no credential).',
   ).optional(),

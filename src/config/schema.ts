@@ -125,7 +125,7 @@ const domain = z
           .meta({ description: 'Also over plain http, where everybody on the way can read the credential.' }),
         leak_guard: z.enum(leakGuards).optional().meta({
           description:
-            'What becomes of responses that show the credential: auto (error pages and echo endpoints are redacted), redact (all are), refuse, off. Default: auto.',
+            'How responses that show the credential are handled: auto (error pages and echo endpoints are redacted), redact (all are), refuse, off. Default: auto.',
         }),
         leak_limit: z.int().min(1).max(1_000_000).optional().meta({
           description:
@@ -133,7 +133,7 @@ const domain = z
         }),
         rules: ruleList.optional(),
         default: outcome(
-          'What happens to a request that no rule matches. Default: deny where there are rules.',
+          'Outcome of a request that no rule matches. Default: deny where there are rules.',
         ).optional(),
         mode: z.enum(['enforce', 'report']).optional().meta({
           description:
@@ -243,7 +243,7 @@ export const configSchema = z
           .meta({ description: 'The least severe messages that are written.' }),
       })
       .prefault({})
-      .meta({ description: 'What is logged.' }),
+      .meta({ description: 'Logging.' }),
   })
   .meta({ title: 'Sidekey configuration' });
 

@@ -99,7 +99,12 @@ describe('a writer that starts after the log was cut', () => {
     rewriteLines(file, (lines) => lines.slice(0, 3));
     await write(await openLog(file), 2, 6);
     expect((await verify(file)).problems).toEqual([
-      { file, line: 4, kind: 'missing', sentence: 'Lines 4 to 5 of host/1 are gone from before this line.' },
+      {
+        file,
+        line: 4,
+        kind: 'missing',
+        sentence: 'Lines 4 to 5 (writer host/1) are missing before this line.',
+      },
     ]);
   });
 

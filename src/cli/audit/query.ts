@@ -223,7 +223,7 @@ type LineFormat = (line: AuditLine) => string;
 const headings = ['TIME', 'EVENT', 'AGENT', 'REQUEST', 'GRANT', 'RESULT', 'TOOK'];
 
 /** A longer path does not displace the other columns. */
-const shape = { least: ['TOOK', 'AGENT', 'GRANT', 'RESULT', 'REQUEST'], floor: 20, widest: 60 };
+const shape = { least: ['TOOK', 'GRANT', 'AGENT', 'RESULT', 'REQUEST'], floor: 20, widest: 60 };
 
 /**
  * Returns a formatter for events, in columns as wide as the widest so far.
@@ -259,7 +259,7 @@ function cells(line: AuditLine, grantName: (id: string) => string, isDated: bool
     agent ?? '-',
     subject(line),
     grant === undefined ? '-' : grantName(grant),
-    result(line),
+    result(line).replace(/(?<=\bgrant )[0-9a-f]{8}-[0-9a-f-]{27}\b/g, grantName),
     took === undefined ? '' : duration(took),
   ];
 }

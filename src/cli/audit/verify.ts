@@ -187,12 +187,12 @@ function accept({ withState, output }: Context): Promise<number> {
 }
 
 /** Describes all retention limits of the audit log. */
-export function keptText({ keepMs, keepFiles, keepBytes, keepsByDefault }: AuditConfig): string {
+export function keptText({ keepMs, keepFiles, keepBytes }: AuditConfig): string {
   const limits = [
     ...(keepMs === null ? [] : [formatDuration(keepMs)]),
     ...(keepFiles === null ? [] : [`${keepFiles} files`]),
     ...(keepBytes === null ? [] : [formatSize(keepBytes)]),
   ];
   if (limits.length === 0) return 'keeps all';
-  return `keeps ${limits.join(' or ')}${keepsByDefault ? ', the default of audit.keep' : ''}`;
+  return `keeps ${limits.join(' or ')}`;
 }

@@ -19,7 +19,7 @@ import { loadAsStart } from './path.ts';
  */
 export async function editConfig(context: Context): Promise<number> {
   const { env, output } = context;
-  const editor = readEditor(env);
+  const editor = readEditor(context);
   const file = await context.configFile();
   const name = displayName(file);
   const previous = await readConfigText(file);
@@ -86,15 +86,21 @@ async function openDraft({ output }: Context, file: string, text: string): Promi
   for (const name of await readdir(dirname(file))) {
     if (name.startsWith(prefix) && name !== basename(draft)) {
       output.say(
-        `${join(dirname(file), name)} is an edit of an older version. Delete it when it is of no use.`,
+        `${join(dirname(file), name)} is an edit of an older version. Delete it if you do not need it.`,
       );
     }
   }
   return draft;
 }
 
-function readEditor(env: NodeJS.ProcessEnv): readonly string[] {
+/** @throws SidekeyError `input_invalid`; also without a terminal, where the default editor would wait forever */
+function readEditor({ env, ask }: Context): readonly string[] {
   const variable = env['VISUAL'] ? 'VISUAL' : 'EDITOR';
+  if (ask === null && !env[variable]) {
+    throw new SidekeyError('input_invalid', 'There is no terminal for an editor.', {
+      hint: 'edit the file that "sidekey config path" names',
+    });
+  }
   const words = splitCommandLine(env[variable] || (process.platform === 'win32' ? 'notepad' : 'vi'));
   if (!('problem' in words)) return words;
   const hint = 'EDITOR=nano sidekey config edit';

@@ -6,6 +6,7 @@ import { type ConfigLocation, isToBeMade } from '../../config/locate.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { unlistedHosts } from '../domain.ts';
 import { columns } from '../display.ts';
+import { exitCode } from '../../lib/failures.ts';
 import { checkProviderFile } from '../provider.ts';
 
 /** `sidekey config path`: also of an invalid file, as far as its parts are valid. */
@@ -72,9 +73,9 @@ export async function checkConfig(
   }
   const location = named === undefined ? await context.configLocation() : null;
   if (location !== null && isToBeMade(location)) {
-    const text = `There is no config file ${location.file} yet; "sidekey start" creates it.`;
-    output.result({ ok: true, file: location.file, exists: false }, text);
-    return;
+    const text = `There is no config file ${location.file} yet.\n  → sidekey init`;
+    output.result({ ok: false, file: location.file, exists: false }, text);
+    return exitCode.failure;
   }
   const config = await loadAsStart(named ?? location?.file ?? '', env);
   const text = `${displayName(config.file)} is valid.\n${unlistedHosts(config)}`;

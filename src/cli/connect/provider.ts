@@ -131,7 +131,7 @@ export async function configuredProvider(
     await context.withState(({ audit }) =>
       recordChange(audit, event, () => writeConfigAtomically(file, text, { env, previous })),
     );
-    output.say(`Kept in ${displayName(file)}: providers.${name} (${changed.join(', ')}).`);
+    output.say(`Saved ${changed.join(', ')} of providers.${name} in ${displayName(file)}.`);
   }
   return edited;
 }
@@ -336,7 +336,7 @@ async function addDefinition(
 export async function defineProvider(
   context: Context,
   name: string,
-  { authUrl, tokenUrl, allowedDomains = [], scope, clientSecret }: ConnectOptions,
+  { authUrl, tokenUrl, allowedDomains = [], scope, clientId, clientSecret }: ConnectOptions,
 ): Promise<void> {
   checkName('name of the provider', name);
   if (tokenUrl === undefined) {
@@ -356,7 +356,11 @@ export async function defineProvider(
     });
   }
   if (allowedDomains.length === 0) {
-    throw wrong('No option names the hosts that may receive its tokens', '--allowed-domains api.example.com');
+    const urls = authUrl === undefined ? '' : ` --auth-url ${shellWord(authUrl)}`;
+    throw wrong(
+      'No option names the hosts that may receive its tokens',
+      `sidekey connect ${name}${urls} --token-url ${shellWord(tokenUrl)} --allowed-domains api.example.com`,
+    );
   }
   const audience = allowedDomains.map((text) => hostPattern('--allowed-domains', text).text);
   const { file } = await addDefinition(
@@ -371,7 +375,9 @@ export async function defineProvider(
     ],
     { reason: 'defined at the command line' },
   );
-  context.output.say(`Kept in ${displayName(file)} as providers.${name}.`);
+  // `configuredProvider` says so otherwise.
+  if ((clientId ?? clientSecret) === undefined)
+    context.output.say(`Saved providers.${name} in ${displayName(file)}.`);
 }
 
 function nameFor(host: string, named: string | undefined): string {

@@ -8,6 +8,7 @@ import { clients } from '../../clients/programs.ts';
 import type { Config } from '../../config/config.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { didYouMean, orMeant } from '../../lib/text.ts';
 
 export interface DoctorOptions {
   readonly only?: readonly string[];
@@ -90,7 +91,7 @@ async function checkSetup(context: Context, { offline }: DoctorOptions): Promise
 
 function silentIsFine(found: Finding): Finding {
   return found.name === 'proxy' && found.facts['health'] === 'silent'
-    ? { ...found, ok: true, needs: [] }
+    ? { ...found, ok: true, text: `${found.text}; "sidekey run" starts its own`, needs: [] }
     : found;
 }
 
@@ -115,8 +116,9 @@ const defaults: Config['proxy'] = {
 function knownClients(names: readonly string[]): ReadonlySet<string> {
   const unknown = names.find((name) => !clients.some((client) => client.name === name));
   if (unknown === undefined) return new Set(names);
-  throw new SidekeyError('input_invalid', `There is no client ${unknown}.`, {
-    hint: `one of ${clients.map(({ name }) => name).join(', ')}`,
+  const known = clients.map(({ name }) => name);
+  throw new SidekeyError('input_invalid', `There is no client ${unknown}${orMeant(unknown, known)}`, {
+    hint: didYouMean(unknown, known) === null ? `one of ${known.join(', ')}` : 'sidekey doctor --only NAME',
   });
 }
 
@@ -136,7 +138,11 @@ function describe(
   return [
     ...columns(
       display,
-      findings.map(({ name, ok, text }) => [ok ? '✓' : '✗', name, text]),
+      findings.map(({ name, ok, text, facts }) => [
+        facts['health'] === 'silent' ? '-' : ok ? '✓' : '✗',
+        name,
+        text,
+      ]),
     ),
     ...(findings.length === 0 ? [] : ['']),
     ...columns(
@@ -168,14 +174,17 @@ const words = {
   unproxied: 'bypasses the proxy',
   unauthenticated: 'shows no token',
   failed: 'fails',
-  slow: 'takes too long',
+  slow: 'did not end in time',
 } as const;
 
 /** Returns a note on what is no fault of this machine; null: there is none. */
 function noteOn({ client, library, verdict }: Probed): Need | null {
   const title = titleOf({ client, library });
   if (verdict === 'slow')
-    return { sentence: `${title} did not end in time.`, hint: `sidekey doctor --only ${client.name}` };
+    return {
+      sentence: `${title} did not end in time, so it was not tested. This waits longer:`,
+      hint: `sidekey doctor --only ${client.name}`,
+    };
   if (verdict !== 'untrusted' || trustVariables(client) !== '') return null;
   return {
     sentence: `${title} does not trust Sidekey's CA, and ignores the CA variables.`,

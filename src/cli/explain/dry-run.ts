@@ -331,7 +331,9 @@ class Explanation {
         throw new SidekeyError('internal', 'No token was refused, yet it was kept.');
       case 'usable': {
         const due = standing.due ? '; a new one is fetched in the background' : '';
-        this.#passed('token', `valid, expires: ${expiryOf(grant, at)}${due}`);
+        const unknown = grant.refreshable ? 'expiry not known' : 'no expiry';
+        const expiry = grant.expiresAt === null ? unknown : `expires ${expiryOf(grant, at)}`;
+        this.#passed('token', `valid, ${expiry}${due}`);
         break;
       }
       case 'needed':
@@ -374,7 +376,7 @@ class Explanation {
     const { grant } = permission;
     if (!carriesGrant || grant === null || this.placement === null) return;
     if (credential === null) {
-      this.#passed('injection', `${carriedAs(this.placement)} (as the provider ${grant.provider} says)`);
+      this.#passed('injection', `${carriedAs(this.placement)} (set by the provider ${grant.provider})`);
       return;
     }
     const names = fields.filter((name, i) => i % 2 === 0 && carriedIn?.has(name.toLowerCase()) === true);
@@ -394,7 +396,7 @@ class Explanation {
       this.#passed(
         'address',
         proxy === null
-          ? 'looked up when it is dialed; only public ones and upstream.private_addresses are'
+          ? 'resolved when the connection opens; only public addresses and those in upstream.private_addresses are allowed'
           : `looked up by ${proxy}, unless upstream.no_proxy has the host; no address guard holds there`,
       );
       return;
@@ -582,6 +584,6 @@ function howCarried({ type, provider }: Grant): string {
     case 'headers':
       return 'the headers that the grant names';
     default:
-      return `as the provider ${provider} says`;
+      return `set by the provider ${provider}`;
   }
 }

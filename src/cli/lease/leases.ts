@@ -41,8 +41,9 @@ export async function listLeases(
     return;
   }
   const { withView, output, now } = context;
-  const { leases, grants } = await withView(async ({ store, ...view }) => ({
+  const { leases, grants, agents } = await withView(async ({ store, ...view }) => ({
     leases: (await store?.leases.list()) ?? [],
+    agents: (await store?.agents.list())?.length ?? 0,
     grants: await view.grants(),
   }));
   const at = now();
@@ -56,7 +57,7 @@ export async function listLeases(
   const below = [
     ended > 0 ? `${counted(ended, 'ended lease')} hidden; --all shows ${ended === 1 ? 'it' : 'them'}.` : null,
     leases.length === 0
-      ? '  → sidekey lease create --agent AGENT --grant GRANT --ttl 15m --purpose TEXT'
+      ? `  → sidekey ${agents === 0 ? 'agent create AGENT' : 'lease create --agent AGENT --grant GRANT --ttl 15m --purpose TEXT'}`
       : null,
   ].filter((line) => line !== null);
   const text =

@@ -110,10 +110,7 @@ export async function uninstallService({ env, output }: Context): Promise<void> 
 /** `sidekey service status`: exit code 1 if the service is not installed or does not run. */
 export async function showService({ env, now, output }: Context): Promise<number | void> {
   const state = await managerOf(env).state();
-  if (state === null) {
-    output.result({ installed: false }, 'The service is not installed.\n  → sidekey service install');
-    return exitCode.failure;
-  }
+  if (state === null) return notInstalled(output);
   const { running, state: word, pid, since, file } = state;
   const facts = [word, ...(pid === null ? [] : [`process ${pid}`])];
   if (since !== null) facts.push(`started ${relativeTime(since, now())}`);
@@ -128,6 +125,11 @@ export async function showService({ env, now, output }: Context): Promise<number
   return running ? undefined : exitCode.failure;
 }
 
+function notInstalled(output: Context['output']): number {
+  output.result({ installed: false }, 'The service is not installed.\n  → sidekey service install');
+  return exitCode.failure;
+}
+
 export interface LogsOptions {
   readonly lines?: string;
   readonly follow?: boolean;
@@ -135,7 +137,7 @@ export interface LogsOptions {
 
 /** `sidekey service logs` */
 export async function showLogs(
-  { env }: Context,
+  { env, output }: Context,
   { lines = '100', follow = false }: LogsOptions,
 ): Promise<number> {
   if (!/^[1-9][0-9]{0,6}$/.test(lines)) {
@@ -143,7 +145,9 @@ export async function showLogs(
       hint: 'sidekey service logs --lines 200',
     });
   }
-  return showProgram(managerOf(env).logs(Number(lines), follow), { stdio: 'inherit', env });
+  const manager = managerOf(env);
+  if ((await manager.state()) === null) return notInstalled(output);
+  return showProgram(manager.logs(Number(lines), follow), { stdio: 'inherit', env });
 }
 
 /** @throws SidekeyError `service_failed` on a system without systemd or launchd */

@@ -131,7 +131,7 @@ async function refreshNeeds(
       sentence:
         unusedAt <= now
           ? `The refresh token of ${titleOf(grant)} has probably died: it was not used for too long.`
-          : `The refresh token of ${titleOf(grant)} dies ${relativeTime(unusedAt, now)} unless it is used; a running proxy would use it.`,
+          : `The refresh token of ${titleOf(grant)} dies ${relativeTime(unusedAt, now)} unless it is used before; a running proxy uses it.`,
       hint: refreshCommand(grant),
     });
   }
@@ -178,15 +178,13 @@ export async function lookAtDomains(view: View): Promise<Finding> {
   const { domains } = view.config;
   const [grants, registry] = [await view.grants(), await view.registry()];
   const needs: Need[] = [];
+  const missing = new Map<string, string[]>();
   for (const domain of domains) {
     const { pattern, action } = domain;
     if (action.kind !== 'grant') continue;
     const offered = offeredBy(domain, grants);
     if (offered.length === 0) {
-      needs.push({
-        sentence: `${pattern.text} uses the grant ${action.grant}, and there is none of that name.`,
-        hint: `sidekey connect PROVIDER --name ${action.grant}`,
-      });
+      missing.set(action.grant, [...(missing.get(action.grant) ?? []), pattern.text]);
     }
     for (const grant of offered) {
       // Its audience went with its credential; `lookAtGrants` says that it was revoked.
@@ -198,6 +196,13 @@ export async function lookAtDomains(view: View): Promise<Finding> {
         hint: replaceCommand(grant, [...audience, pattern.text]),
       });
     }
+  }
+  for (const [grant, hosts] of missing) {
+    const isProvider = view.config.providers.names.includes(grant);
+    needs.push({
+      sentence: `${hosts.join(', ')} ${hosts.length === 1 ? 'uses' : 'use'} the grant ${grant}, which does not exist.`,
+      hint: `sidekey connect ${isProvider ? grant : `PROVIDER --name ${grant}`}`,
+    });
   }
   const text = domains.length === 0 ? 'none yet' : String(domains.length);
   const facts = { count: domains.length, unmatched: view.config.proxy.unmatchedHosts };

@@ -14,7 +14,7 @@ import { openExistingCa } from '../ca.ts';
 import type { Context } from '../context.ts';
 import { countWaiting, waitingText } from '../proposal.ts';
 import { columns, type Display, wrapMessage } from '../display.ts';
-import { counted, isoTime, pagesUrl, proxyUrl, relativeTime, sizeText } from '../format.ts';
+import { counted, dateTime, isoTime, pagesUrl, proxyUrl, relativeTime, sizeText } from '../format.ts';
 import { askHealth, attempt, broken, type Finding, finding, type Need } from './finding.ts';
 import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
 import type { Config } from '../../config/config.ts';
@@ -93,6 +93,9 @@ function describe(display: Display, findings: readonly Finding[]): string {
   return [
     ...columns(display, rows),
     ...(told.length === 0 ? [] : ['', display.paint('yellow', 'Needs attention:'), ...told]),
+    ...(findings.some(({ name, text }) => name === 'grants' && text === 'none')
+      ? ['', 'Nothing is connected yet.', '  → sidekey init']
+      : []),
   ].join('\n');
 }
 
@@ -137,6 +140,9 @@ export async function lookAtBroken(
   ]);
 }
 
+/** The parts that open all others. */
+const sealed: ReadonlySet<string> = new Set(['store', 'key']);
+
 /** @param lost keys of the invalid parts of the config: checks that need them are skipped */
 async function lookInside(
   config: Config,
@@ -159,7 +165,9 @@ async function lookInside(
   try {
     const findings: Finding[] = [];
     for (const { name, on, looking } of looks) {
-      if (!on.some((key) => lost.has(key))) findings.push(await attempt(name, looking));
+      // Without the store or the key, the later checks would repeat the same fault.
+      const isOpen = name === 'key' || !findings.some((each) => !each.ok && sealed.has(each.name));
+      if (isOpen && !on.some((key) => lost.has(key))) findings.push(await attempt(name, looking));
     }
     findings.push(...(await lookAtProposals(view, now())));
     return findings;
@@ -192,7 +200,11 @@ async function lookAtProxy(config: Config, instance: string | null): Promise<Fin
   const facts = { listen, agents, health: health.kind };
   switch (health.kind) {
     case 'serving': {
-      if (instance !== null && health.instance !== instance) {
+      if (instance === null) {
+        const text = `a Sidekey serves at ${url}; without the store and the key it is not known whether it is this one`;
+        return { ...finding('proxy', text, { ...facts, health: 'unverified' }), ok: false };
+      }
+      if (health.instance !== instance) {
         const sentence = `Another Sidekey answers at ${url}: it has another store than ${displayName(file)} says.`;
         const hint = 'stop it, set proxy.listen to another port, or name its config file with --config';
         return finding('proxy', `another Sidekey serves at ${url}`, { ...facts, health: 'other' }, [
@@ -232,7 +244,7 @@ async function lookAtStore({ store, config, grants }: View): Promise<Finding> {
       return finding('store', `${displayName(path)}, not created yet`, facts);
     return finding('store', `${displayName(path)}, missing`, facts, [
       {
-        sentence: `The store ${displayName(path)} is missing, and the audit log of it is there: its grants are lost.`,
+        sentence: `The store ${displayName(path)} is missing, but its audit log exists. Its grants are lost.`,
         hint: 'restore the store from a backup, or connect again: sidekey connect PROVIDER (this begins a new store)',
       },
     ]);
@@ -265,7 +277,7 @@ async function lookAtKey({ vault, config: { key } }: View): Promise<Finding> {
   const opened = await vault();
   if (opened === null) {
     const isThere = key.source === 'file' && existsSync(key.path);
-    const text = isThere ? `${from}, not used by a store yet` : `${from}, not created yet`;
+    const text = isThere ? `${from}, exists, but no store uses it` : `${from}, not created yet`;
     return finding('key', text, { source: key.source, key_id: null });
   }
   return finding('key', `${opened.keyId} (${from})`, { source: key.source, key_id: opened.keyId });
@@ -285,12 +297,11 @@ async function lookAtCa(view: View, now: () => number): Promise<Finding> {
     fingerprint_sha256: fingerprint,
     not_after: isoTime(notAfter),
   };
-  const ends = relativeTime(notAfter, now());
-  const text = `${displayName(certificateFile)}, ${name}, ends ${ends}`;
+  const text = `${displayName(certificateFile)}, ${name}, expires ${dateTime(notAfter).slice(0, 10)}`;
   if (notAfter - now() > soonMs) return finding('CA', text, facts);
   return finding('CA', text, facts, [
     {
-      sentence: `The CA ends ${ends}.`,
+      sentence: `The CA expires ${relativeTime(notAfter, now())}.`,
       hint: `move the files in ${directory} away: the next start makes a new CA, which clients have to trust`,
     },
   ]);

@@ -29,6 +29,13 @@ const audit = async (at: Home) =>
     .map((line) => JSON.parse(line) as { event: string; lease?: string; agent?: string; reason?: string });
 
 describe('a lease', () => {
+  test('of no agent yet begins with an agent', async () => {
+    const at = await home();
+    expect((await at.run(['lease', 'list'])).stdout).toContain('→ sidekey agent create AGENT\n');
+    await at.run(['agent', 'create', 'ci']);
+    expect((await at.run(['lease', 'list'])).stdout).toContain('→ sidekey lease create --agent AGENT');
+  });
+
   test('is printed once as a line to paste, and expires', async () => {
     const at = await withAgent();
     const made = await create(at, '--ttl', '15m', '--idle', '5m', '--max-uses', '10');

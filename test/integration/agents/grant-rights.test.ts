@@ -95,6 +95,9 @@ describe('a grant', () => {
       { name: 'other', grant_expires_at: null },
       { name: 'work', grant_expires_at: expect.stringMatching(/Z$/) as string },
     ]);
+    await at.run(['grant', 'set', 'work', '--ttl', '2s']);
+    // A lifetime of seconds is not proposed again.
+    expect((await at.run(['grant', 'list'])).stdout).toMatch(/→ sidekey grant set work --ttl 30d\n$/);
     await at.run(['grant', 'set', 'work', '--expires', '30d']);
     expect((await at.run(['grant', 'list'])).stderr).toBe('');
   });

@@ -64,6 +64,15 @@ describe('config check', () => {
     expect(stderr).toContain(
       'config/new.yaml:3:14: proxy.unmatched: must be one of deny, tunnel; did you mean deny?',
     );
+    expect(stderr).toMatch(/ {2}→ change that line of config\/new\.yaml\n$/);
+  });
+
+  test('fails where the config file is not created yet', async () => {
+    const folder = await tempFolder();
+    expect(await runProgram(['config', 'check'], folder, { env: { HOME: folder } })).toMatchObject({
+      exit: 1,
+      stdout: expect.stringMatching(/^There is no config file \S+ yet\.\n {2}→ .* init\n$/),
+    });
   });
 
   test('validates a provider file with --provider', async () => {
@@ -216,6 +225,9 @@ appendFileSync(${JSON.stringify(at.configFile)}, 'log: { level: error }\\n');
     expect(failed).toMatchObject({ exit: 2, stderr: expect.stringContaining('ended with exit code 3.') });
     const missing = await at.run(['config', 'edit'], { env: { EDITOR: join(at.folder, 'nosuch') } });
     expect(missing).toMatchObject({ exit: 2, stderr: expect.stringContaining('nosuch is not installed.') });
+    // Nobody could leave the default editor.
+    const none = await at.run(['config', 'edit'], { env: { EDITOR: undefined, VISUAL: undefined } });
+    expect(none).toMatchObject({ exit: 2, stderr: expect.stringContaining('no terminal for an editor') });
     expect(await at.everything()).toEqual(before);
   });
 });

@@ -1,4 +1,5 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { certificateOf, startCertificateUpstream } from '../../support/certificate-grants.ts';
@@ -74,8 +75,10 @@ test('an unknown client name is refused, with the known ones', async () => {
   const at = await home();
   expect(await at.run(['doctor', '--only', 'crul'])).toMatchObject({
     exit: 2,
-    stderr: expect.stringContaining('curl, wget'),
+    stderr: 'sidekey: There is no client crul; did you mean curl?\n  → sidekey doctor --only NAME\n',
   });
+  const { stderr } = await at.run(['doctor', '--only', 'nosuch']);
+  expect(stderr).toContain('no client nosuch.\n  → one of curl, wget');
 });
 
 /** All checks, and no program to be asked. */
@@ -198,3 +201,14 @@ test.skipIf((await findChromium()) === null)(
     expect([exit, stdout]).toEqual([0, expect.stringContaining('No problem found in Sidekey.')]);
   },
 );
+
+test('a proxy that does not run has no tick, and is no fault', async () => {
+  const server = createServer();
+  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  const at = await home({ proxy: { listen: `127.0.0.1:${port}` } });
+  const { exit, stdout } = await at.run(['doctor', '--offline'], { env: { PATH: at.folder } });
+  expect(exit).toBe(0);
+  expect(stdout).toMatch(/^- +proxy +not running at .*; "sidekey run" starts its own$/m);
+});

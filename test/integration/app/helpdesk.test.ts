@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { Agent } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -28,6 +28,8 @@ import {
   type ReceivedRequest,
 } from '../../../examples/helpdesk/helpdesk.ts';
 import { openOAuthState } from '../../../examples/helpdesk/oauth-state.ts';
+import { makeSidekeyHome } from '../../../examples/helpdesk/sidekey-home.ts';
+import { runProgram } from '../../support/command-line.ts';
 
 const alice = { user: 'alice@acme.test', password: 'demo1234' };
 const redirectUri = 'http://127.0.0.1:49152/callback';
@@ -818,9 +820,6 @@ describe('the helpdesk run by hand', () => {
   it('says how to go on, prints tokens that work, and keeps CA, tickets and grants over a restart', async () => {
     const data = await temporaryDirectory();
     const first = await serving(data);
-    expect(first.message).toContain(`audience: [helpdesk.acme.test:${first.port}]`);
-    expect(first.message).toContain(`ca: [${data}/ca.crt]`);
-    expect(first.message).toContain('npx sidekey connect acme --paste');
     const printed = await finished(run('token', 'bob', '--port', first.port, '--data', data));
     expect(printed).toMatchObject({ err: '', exit: 0 });
     const token = JSON.parse(printed.out) as Record<string, string>;
@@ -850,6 +849,28 @@ describe('the helpdesk run by hand', () => {
     });
     const mine = await call(connection, '/tickets?assignee=me', { token: tokens.access_token });
     expect(ticketIds(mine)).toEqual([3, 7, 10]);
+  });
+
+  it('makes a home for Sidekey in which connect needs no edit of a file, and keeps it', async () => {
+    const data = await temporaryDirectory();
+    const { message, port } = await serving(data);
+    const env = { SIDEKEY_HOME: /export SIDEKEY_HOME=(\S+)/.exec(message)?.[1] };
+    expect(env.SIDEKEY_HOME).toBe(join(data, `sidekey-${port}`));
+    const sidekey = (...args: string[]) => runProgram(args, data, { env });
+    const { stdout: url } = await sidekey('connect', 'acme', '--print-url');
+    const agreed = await finished(run('consent', 'alice', '--port', port, '--data', data, url.trim()));
+    expect(await sidekey('connect', 'acme', '--finish', agreed.out.trim())).toMatchObject({ exit: 0 });
+    const config = await readFile(join(data, `sidekey-${port}`, 'config', 'sidekey.yaml'), 'utf8');
+    expect(config).toContain(`helpdesk.acme.test:${port}: { grant: acme }`);
+    makeSidekeyHome(data, { issuer: `https://helpdesk.acme.test:${port}`, caFile: join(data, 'ca.crt') });
+    expect(await readFile(join(data, `sidekey-${port}`, 'config', 'sidekey.yaml'), 'utf8')).toBe(config);
+  });
+
+  it('names a free port where the port is in use', async () => {
+    const { helpdesk } = await start();
+    const data = await temporaryDirectory();
+    const { err, exit } = await finished(run('--port', String(helpdesk.port), '--data', data));
+    expect([exit, err]).toEqual([1, expect.stringContaining('npm run helpdesk -- --port 0')]);
   });
 
   it.each([

@@ -9,9 +9,10 @@ import { tempFolder } from '../../support/temp-folder.ts';
 
 const npmMissing = spawnSync('npm', ['--version']).status !== 0;
 
-/** Runs the command where the registry has this version; null: it has none. */
+/** Runs the command where the registry has this version; null: it has none; offline: it fails. */
 async function upgrade(newest: string | null, args: readonly string[] = []): Promise<Ran> {
   const server = createServer((request, response) => {
+    if (newest === 'offline') return void response.writeHead(503).end('{}');
     if (request.url !== '/sidekey' || newest === null) return void response.writeHead(404).end('{}');
     const version = { name: 'sidekey', version: newest, dist: { tarball: 'http://127.0.0.1:9/none.tgz' } };
     const found = { name: 'sidekey', 'dist-tags': { latest: newest }, versions: { [newest]: version } };
@@ -53,9 +54,14 @@ describe.skipIf(npmMissing)('the upgrade (npm)', { timeout: 60_000 }, () => {
     expect([exit, stderr]).toEqual([2, expect.stringContaining('npm has not installed this copy')]);
   });
 
-  test('ends with exit code 6 if the registry has no answer', async () => {
+  test('says so where the registry has no such package', async () => {
     const { exit, stderr } = await upgrade(null, ['--check']);
-    expect([exit, stderr]).toEqual([6, expect.stringContaining('The newest version is not known (E404).')]);
+    expect([exit, stderr]).toEqual([2, expect.stringContaining('Sidekey is not published in the registry')]);
+  });
+
+  test('ends with exit code 6 if the registry has no answer', async () => {
+    const { exit, stderr } = await upgrade('offline', ['--check']);
+    expect([exit, stderr]).toEqual([6, expect.stringContaining('The newest version is not known (E503).')]);
   });
 });
 

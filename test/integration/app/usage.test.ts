@@ -55,6 +55,8 @@ describe('the command line', () => {
       'sidekey grant --help',
     ],
     [['grnt', '--help'], 'There is no command "grnt"; did you mean "grant"?', 'sidekey --help'],
+    [['help', 'nosuch'], 'There is no command "nosuch".', 'sidekey --help'],
+    [['sk-0123456789abcdef'], 'There is no such command.', 'sidekey --help'],
     [['provider', 'show'], "Missing required argument 'provider'.", 'sidekey provider show --help'],
     [['grant', 'list', '--jsn'], "Unknown option '--jsn'; did you mean --json?", 'sidekey grant list --help'],
     [['lease', 'create'], "Required option '--agent <name>' not specified.", 'sidekey lease create --help'],

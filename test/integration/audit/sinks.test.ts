@@ -401,7 +401,7 @@ describe('the proxy', () => {
 
 describe('stored state of a sink', () => {
   test.each([
-    [{}, 'keeps 400d or 2GiB, the default of audit.keep'],
+    [{}, 'keeps 400d or 2GiB'],
     [{ keep: 'forever' }, 'keeps all'],
     [{ keep: '90d', keep_files: 7 }, 'keeps 90d or 7 files'],
   ])('is said of %j: %s', async (audit, text) => {

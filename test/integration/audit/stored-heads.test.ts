@@ -29,7 +29,7 @@ test('verify finds the removal of the log and its head file, also after the next
   });
   expect(await verify(at)).toMatchObject({
     exit: 1,
-    stdout: expect.stringMatching(/Lines 1 to 4 of \S+ are gone/) as string,
+    stdout: expect.stringMatching(/Lines 1 to 4 \(writer \S+\) are missing/) as string,
   });
 });
 

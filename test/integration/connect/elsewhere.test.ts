@@ -126,6 +126,14 @@ describe('connect --print-url, and --finish in another process', () => {
     expect(left).toBeLessThan(3_660_000);
   });
 
+  test('says each step once to a person', async () => {
+    const at = await acmeHome();
+    const { stderr } = await at.run(['connect', 'acme', '--print-url']);
+    expect(stderr).toMatch(
+      /^Open this .+\nCopy the address of that page\. Within 60 min, run:\n {2}→ sidekey /,
+    );
+  });
+
   test('ends with the address alone, as it was begun', async () => {
     const at = await acmeHome();
     const begun = await printed(at, '--name', 'desk', '--user', 'alice', '--scope', 'read:tickets');

@@ -60,7 +60,7 @@ describe('a missing requirement is reported before any consent', () => {
     expect(ran).toMatchObject({ exit: 2, stdout: '' });
     expect(ran.stderr).toBe(
       [
-        'Kept in config/sidekey.yaml: providers.shop (settings.shop).',
+        'Saved settings.shop of providers.shop in config/sidekey.yaml.',
         'sidekey: Sidekey is not registered at Shop yet: providers.shop has no client_id.',
         '  → sidekey connect shop --token',
         '  → 1. Open https://example.com/apps',

@@ -198,7 +198,7 @@ describe('connect --jwt-bearer', () => {
     ['no key', [], '', /The private key is missing/],
     ['a file that is not there', ['--key', 'nowhere.pem'], '', /cannot be read \(ENOENT\)/],
     ['a folder', ['--key', '.'], '', /cannot be read/],
-    ['no key in it', ['--key', '-', '--issuer', 'i'], 'hunter2', /none that can be read/],
+    ['no key in it', ['--key', '-', '--issuer', 'i'], 'hunter2', /cannot be read/],
     ['half a service account', ['--key', '-'], '{"private_key":"hunter2"}', /lacks its client_email/],
     ['nobody who signs', ['--key', '-'], key.privateKey, /issuer of the assertions is missing/],
   ])('with %s is refused', async (_what, args, input, message) => {
@@ -355,6 +355,9 @@ describe('connect NAME --token-url', () => {
       { env },
     );
     expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining('Connected crm.') });
+    expect(ran.stderr.match(/Saved .*/g)).toEqual([
+      'Saved client_id, client_secret, client_auth of providers.crm in config/sidekey.yaml.',
+    ]);
     expect(at.asked[0]).toMatchObject({ path: '/t', form: { scope: 'read write admin' } });
     expect(await at.json(['provider', 'show', 'crm'])).toMatchObject({ audience: ['api.acme.test'] });
     const again = ['connect', 'crm', '--client-credentials', '--replace'];
@@ -365,7 +368,10 @@ describe('connect NAME --token-url', () => {
   test.each([
     [['crm', '--auth-url', 'https://id.acme.test/a'], '--auth-url needs --token-url.'],
     [['crm', '--token-url', 'http://id.acme.test/t'], '--token-url is not an https address.'],
-    [['crm', '--token-url', 'https://id.acme.test/t'], 'No option names the hosts'],
+    [
+      ['crm', '--token-url', 'https://id.acme.test/t'],
+      '→ sidekey connect crm --token-url https://id.acme.test/t --allowed-domains api.example.com\n',
+    ],
     [
       ['crm', '--token-url', 'https://id.acme.test/t', '--allowed-domains', 'a b'],
       '--allowed-domains: "a b"',

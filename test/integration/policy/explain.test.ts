@@ -61,11 +61,11 @@ describe('explain', () => {
         '  ✓  domain     api.stripe.com: domains["api.stripe.com"] (config/sidekey.yaml:11)',
         '  ✓  decision   inject: api.stripe.com uses the grant stripe',
         '  ✓  grant      stripe: provider stripe, active',
-        '  ✓  token      valid, expires: no end',
+        '  ✓  token      valid, no expiry',
         '  ✓  audience   api.stripe.com is within api.stripe.com, files.stripe.com',
-        '  ✓  injection  Authorization: Bearer … (as the provider stripe says)',
+        '  ✓  injection  Authorization: Bearer … (set by the provider stripe)',
         '  ✓  leaks      removed from error pages and echo endpoints',
-        '  ✓  address    looked up when it is dialed; only public ones and upstream.private_addresses are',
+        '  ✓  address    resolved when the connection opens; only public addresses and those in upstream.private_addresses are allowed',
         '',
         'Allowed: with the credential of stripe.',
         '',
@@ -135,7 +135,7 @@ describe('explain', () => {
     const injection = async (url: string) =>
       ((await at.json(['explain', url])) as Explained).steps.find(({ step }) => step === 'injection')?.text;
     expect(await injection('https://api.anthropic.com/v1/messages')).toBe(
-      'x-api-key: … (as the provider anthropic says)',
+      'x-api-key: … (set by the provider anthropic)',
     );
     expect(await injection('https://plain.example.com/')).toBe(
       'Authorization: Basic … (user name and password)',

@@ -106,7 +106,7 @@ describe('at an authorization server that wants a nonce in each proof', () => {
     );
     expect((await at.run(['status'])).stdout).toContain('bound to a key (DPoP): desk');
     expect((await at.run(['explain', `${server.issuer}/me`])).stdout).toContain(
-      'Authorization: DPoP …, with a proof for each request (as the provider desk says)',
+      'Authorization: DPoP …, with a proof for each request (set by the provider desk)',
     );
 
     const answers = await asked(at, server, 2);

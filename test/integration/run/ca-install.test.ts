@@ -4,6 +4,7 @@ import { cp, mkdir, realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type Home, home, program } from '../../support/command-line.ts';
+import { begin } from '../../support/connect-home.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const has = (name: string) => spawnSync('sh', ['-c', `command -v ${name}`]).status === 0;
@@ -49,6 +50,20 @@ describe.skipIf(!has('certutil'))('the store of browsers (certutil)', () => {
       exit: 0,
       stdout: expect.stringMatching(/^Not installed in Chromium/),
     });
+  });
+
+  test('is unchanged after the answer no, which is no error', async () => {
+    const { at, user } = await place();
+    const words = ['ca', 'install', '--store', 'browsers', '--config', at.configFile];
+    const command = begin(words, at.folder, {
+      terminal: true,
+      env: { HOME: user, PATH: process.env['PATH'] ?? '' },
+    });
+    await command.said('Continue?');
+    command.stdin.write('n\n');
+    const { exit, stderr } = await command.done;
+    expect([exit, stderr]).toEqual([1, expect.stringMatching(/Nothing was changed\.\n$/)]);
+    expect(existsSync(join(user, '.pki'))).toBe(false);
   });
 
   test('is unchanged without --yes where there is no terminal', async () => {
@@ -159,10 +174,18 @@ test.skipIf(!canSwitch)(
   },
 );
 
+test('uninstall without a CA has nothing to do', async () => {
+  const at = await home();
+  expect(await at.run(['ca', 'uninstall', '--yes'])).toMatchObject({
+    exit: 0,
+    stdout: 'There is no CA yet. Nothing was changed.\n',
+  });
+});
+
 test('a kind of store that does not exist is refused', async () => {
   const { at, user } = await place();
   expect(await change(at, ['install', '--store', 'chrome'], { HOME: user })).toMatchObject({
     exit: 2,
-    stderr: 'sidekey: --store chrome: there is no such kind of store.\n  → one of system, browsers, java\n',
+    stderr: 'sidekey: Unknown store "chrome".\n  → one of system, browsers, java\n',
   });
 });

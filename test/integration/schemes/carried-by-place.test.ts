@@ -47,7 +47,7 @@ test('explain says it of a request', async () => {
       .join('\n');
   };
   expect(await step('https://github.com/acme/widgets.git/info/refs?service=git-upload-pack')).toMatch(
-    /✓ +injection +Authorization: Basic x-access-token:… \(as the provider github says\)\n[^]*with the credential of github/,
+    /✓ +injection +Authorization: Basic x-access-token:… \(set by the provider github\)\n[^]*with the credential of github/,
   );
   expect(await step('https://github.com/acme/widgets')).toMatch(
     /✓ +injection +no credential; the client’s own Authorization is forwarded[^]*Allowed: unchanged, without a credential/,

@@ -47,7 +47,7 @@ describe('verifying the chains', () => {
   it('reports lines missing at the beginning and in the middle', () => {
     expect(walk([a2, a3], { a: 3 }).told).toEqual(['missing log 1']);
     expect(walk([a1, a3, a4], { a: 4 }).told).toEqual(['missing log 2']);
-    expect(walk([a1, a4], { a: 4 }).problems[0]?.sentence).toContain('Lines 2 to 3 of a are gone');
+    expect(walk([a1, a4], { a: 4 }).problems[0]?.sentence).toContain('Lines 2 to 3 (writer a) are missing');
   });
 
   it('reports truncation by the head, including of a whole chain', () => {

@@ -42,19 +42,19 @@ describe('the end of a log', () => {
   test('that lost its last line is found', async () => {
     const file = await writtenLog(5);
     rewriteLines(file, (lines) => lines.slice(0, -1));
-    expect(check(file)).toBe('It does not end where its head record says.');
+    expect(check(file)).toBe('Lines at its end are missing or were changed.');
   });
 
   test('whose last line was edited is found', async () => {
     const file = await writtenLog(5);
     rewrite(file, (text) => text.replace('"path":"/5"', '"path":"/6"'));
-    expect(check(file)).toMatch(/does not end where/);
+    expect(check(file)).toMatch(/at its end are missing/);
   });
 
   test('that was removed is found', async () => {
     const file = await writtenLog(5);
     fs.rmSync(file);
-    expect(check(file)).toMatch(/does not end where/);
+    expect(check(file)).toMatch(/at its end are missing/);
   });
 
   test('that was removed with its head record is found with the store', async () => {
@@ -63,7 +63,7 @@ describe('the end of a log', () => {
     for (const name of [file, `${file}.head`]) fs.rmSync(name);
     expect(check(file)).toBeNull();
     const stored = await readStoredHeads(store, file, vaultForTest());
-    expect(checkEnds(file, vaultForTest(), stored)).toMatch(/does not end where/);
+    expect(checkEnds(file, vaultForTest(), stored)).toMatch(/at its end are missing/);
   });
 
   test('whose head record was changed is found', async () => {

@@ -65,7 +65,7 @@ describe('verifying a log', () => {
         file: `${file}.000002`,
         line: 2,
         kind: 'missing',
-        sentence: expect.stringMatching(/^Line \d+ of host\/1 is gone/) as string,
+        sentence: expect.stringMatching(/^Line \d+ \(writer host\/1\) is missing/) as string,
       },
     ]);
   });

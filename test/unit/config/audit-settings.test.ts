@@ -17,7 +17,6 @@ it('the default retention is 400 days and 2 GiB, without sinks', async () => {
     keepMs: 400 * 86_400_000,
     keepFiles: null,
     keepBytes: 2_147_483_648,
-    keepsByDefault: true,
     warnFreeBytes: 536_870_912,
     compress: true,
     fsync: 'interval',
@@ -27,7 +26,7 @@ it('the default retention is 400 days and 2 GiB, without sinks', async () => {
 });
 
 it('a configured retention limit removes the default limits', async () => {
-  const none = { keepMs: null, keepFiles: null, keepBytes: null, keepsByDefault: false };
+  const none = { keepMs: null, keepFiles: null, keepBytes: null };
   expect(await read('{ keep: forever }')).toMatchObject({ ...none, maxAgeMs: null });
   expect(await read('{ keep_files: 5 }')).toMatchObject({ ...none, keepFiles: 5 });
   expect(await read('{ keep_size: 1GiB }')).toMatchObject({ ...none, keepBytes: 1_073_741_824 });

@@ -83,6 +83,12 @@ describe('an audit event as text', () => {
     ]);
   });
 
+  it('of bindings names their grants', () => {
+    const reason = 'grant 63a13916-0000-4000-8000-000000000000, user alice';
+    const event = line({ event: 'agent.added', agent: 'ci', reason });
+    expect(lineFormat(pipe, [event], () => 'work')(event)).toMatch(/ grant work, user alice$/);
+  });
+
   it('marks plain http, and leaves out the default port', () => {
     const [plain, other] = told(
       line({ ...request, scheme: 'http', port: 80, event: 'access' }),
@@ -121,8 +127,10 @@ describe('an audit event as text', () => {
       }),
     ];
     const [first, second] = lines.map(lineFormat(terminal, lines, () => 'a-grant-with-a-long-name'));
-    expect(first).toMatch(/^TIME +EVENT +REQUEST +RESULT\n.+ outcome +GET api\.example\.com\/user +200$/);
-    expect(second).toMatch(/^2026-11-21 06:00:00 {2}denied {3}GET api\.example\S+… {2}deny 403 rule_denied$/);
+    expect(first).toMatch(/^TIME +EVENT +AGENT +REQUEST +RESULT\n.+ outcome +ci +GET api\.example\S+ +200$/);
+    expect(second).toMatch(
+      /^2026-11-21 06:00:00 {2}denied {3}ci {5}GET api\.example\S+… {2}deny 403 rule_denied$/,
+    );
     expect(second?.length).toBeLessThanOrEqual(80);
   });
 });
