@@ -265,7 +265,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       log,
       timers: systemTimers,
       runCommand: parts.commands!(running),
-      inBackground: (work) => background.run(work),
+      inBackground: (work: Parameters<typeof background.run>[0]) => background.run(work),
     };
     return createService(serviceParts, authenticator(serviceParts));
   }
