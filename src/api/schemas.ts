@@ -125,7 +125,7 @@ export const addedGrant = z
   .meta({ id: 'AddedGrant' });
 
 export const grantSettings = z
-  .strictObject({ id: z.uuid(), name: z.string(), user: z.string(), ...settingsMembers })
+  .strictObject({ id: z.uuid(), name: z.string(), user: z.string(), scopes: texts, ...settingsMembers })
   .meta({ id: 'GrantSettings' });
 
 export const refreshedGrant = z

@@ -450,7 +450,7 @@ const credentialCommands: readonly CommandRow[] = [
       },
       {
         name: 'set',
-        summary: 'change the expiry, the lease times, the labels and the metadata of a grant',
+        summary: 'change the expiry, the lease times, the labels, the metadata or the scopes of a grant',
         arguments: grantArgument,
         options: [
           grantOwner,
@@ -464,6 +464,11 @@ const credentialCommands: readonly CommandRow[] = [
           [
             '--meta <key=value>',
             'add metadata; KEY= removes the key; may be given several times',
+            { repeated: true },
+          ],
+          [
+            '--scope <scope>',
+            'a scope that it keeps, of those that it has; as for connect',
             { repeated: true },
           ],
         ],

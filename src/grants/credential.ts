@@ -13,6 +13,8 @@ export interface OAuth2Credential {
   /** The time at which `accessToken` was obtained, in milliseconds since the epoch: its lifetime bounds the skew. */
   readonly obtainedAt: number;
   readonly scope: string | null;
+  /** True if a person took scopes away: a refresh names those that are left, or it would bring them all (RFC 6749 §6). */
+  readonly isNarrowed?: boolean;
   /** The client and the endpoint; each overrides the provider definition. */
   readonly clientId: string | null;
   readonly clientSecret: string | null;

@@ -152,7 +152,9 @@ async function planRefreshToken({ credential, scopes }: Renewable, side: OtherSi
   if (refreshToken === null) {
     throw new Impossible('there is no refresh token', 'add the grant again with --replace');
   }
-  const { refreshEndpoint: endpoint, dialect } = side;
+  const { refreshEndpoint: endpoint } = side;
+  const dialect =
+    credential.isNarrowed === true ? { ...side.dialect, sendScopeOnRefresh: true } : side.dialect;
   return { kind: 'refresh_token', endpoint, client: await side.client(), dialect, refreshToken, scopes };
 }
 

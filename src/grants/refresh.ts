@@ -6,6 +6,7 @@ import type { AuditEvent } from '../audit/event.ts';
 import type { Timers } from '../lib/timers.ts';
 import { withDescription } from '../oauth/description.ts';
 import type { RenewalOutcome, RenewalRequest } from '../oauth/renewal.ts';
+import { scopesIn, ungrantedScopes } from '../oauth/scopes.ts';
 import type { Store } from '../store/store.ts';
 import { type ActivityNotes, createRefreshNotes } from './activity.ts';
 import { boundBy, clockOf, type DpopKey, isRefreshable } from './credential.ts';
@@ -45,6 +46,8 @@ interface AttemptOptions {
   readonly patient: boolean;
   /** A recent failure of another process counts as this attempt's where it is later than this. Left out: none does. */
   readonly adoptsSince?: number | undefined;
+  /** Scopes that are left for the new token, and those after it; left out: as before. */
+  readonly narrowTo?: readonly string[] | undefined;
   /** Aborted when the process stops: what only waits gives up; a call to the provider finishes. */
   readonly stopping: AbortSignal;
 }
@@ -103,10 +106,11 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
 
   async function attempt(grantId: string, options: AttemptOptions): Promise<AttemptOutcome> {
     try {
+      const { narrowTo } = options;
       const seen = unfinished(await registry.open(grantId), options.unwanted);
       if (seen === null) return { kind: 'settled' };
       // Before the lock: a secret may come from a command that takes its time.
-      const plan = await planFor(seen);
+      const plan = await planFor(seen, narrowTo);
       const begun = now();
       const { adoptsSince = Infinity } = options;
       const known = await failureSince(grantId, Math.max(adoptsSince, begun - othersFailureMs));
@@ -122,8 +126,8 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         // The last holder of the lock has just tried.
         const failure = await failureSince(grantId, begun);
         if (failure !== null) return transient(failure);
-        const current = (await stillHolds(plan, seen, opened)) ? plan : await planFor(opened);
-        return await refreshOnce(opened, current);
+        const current = (await stillHolds(plan, seen, opened)) ? plan : await planFor(opened, narrowTo);
+        return await refreshOnce(opened, current, narrowTo);
       } finally {
         await lock.release(grantId);
       }
@@ -132,9 +136,13 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     }
   }
 
-  function planFor({ grant, credential }: OAuthGrant): Promise<RefreshPlan> {
+  function planFor({ grant, credential }: OAuthGrant, narrowTo?: readonly string[]): Promise<RefreshPlan> {
     const { provider, scopes } = grant;
-    return planRefresh({ provider, scopes, credential }, parts);
+    const asked =
+      narrowTo === undefined
+        ? { scopes, credential }
+        : { scopes: narrowTo, credential: { ...credential, isNarrowed: true } };
+    return planRefresh({ provider, ...asked }, parts);
   }
 
   /** Neither the grant nor the login that it lives on was written since the plan was made. */
@@ -164,7 +172,11 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     }
   }
 
-  async function refreshOnce(opened: OAuthGrant, plan: RefreshPlan): Promise<AttemptOutcome> {
+  async function refreshOnce(
+    opened: OAuthGrant,
+    plan: RefreshPlan,
+    narrowTo?: readonly string[],
+  ): Promise<AttemptOutcome> {
     const { grant, credential } = opened;
     const begun = now();
     const kept = commits.kept(grant.id, credential);
@@ -188,6 +200,8 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
           expiresAt: outcome.expiresAt,
           obtainedAt: outcome.obtainedAt,
           scope: outcome.scope ?? credential.scope,
+          // Only where the provider says so: some leave the parameter unread.
+          ...(narrowTo && isWithin(scopesIn(outcome.scope), narrowTo) ? { isNarrowed: true } : {}),
         };
         const bound = boundBy(next, plan.proofKey, outcome.isBound === true);
         return commit(opened, { usedRefreshToken: credential.refreshToken, next: bound }, begun);
@@ -208,13 +222,14 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         );
         return refuse(opened, reason, replaceCommand(login, [], parts.providers(login.provider)), begun);
       }
-      case 'refused':
-        return refuse(
-          opened,
-          withDescription(`the provider refused the refresh with ${outcome.error}`, outcome.description),
-          whatToCheck(plan.request, grant.provider, outcome.error),
-          begun,
-        );
+      case 'refused': {
+        const said = `the provider refused the refresh with ${outcome.error}`;
+        const reason = withDescription(said, outcome.description);
+        const hint = whatToCheck(plan.request, grant.provider, outcome.error);
+        // The refusal of fewer scopes says nothing about the grant.
+        if (narrowTo !== undefined) return { kind: 'refused', reason, hint, revision: grant.revision };
+        return refuse(opened, reason, hint, begun);
+      }
       case 'transient':
         await notes.failed(grant, begun, outcome.reason);
         return outcome;
@@ -275,6 +290,11 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       }
     },
   };
+}
+
+/** Returns whether the provider named scopes, and only some of these. */
+export function isWithin(scopes: readonly string[] | null, limit: readonly string[]): boolean {
+  return scopes !== null && ungrantedScopes(scopes, limit).length === 0;
 }
 
 function transient(reason: string): AttemptOutcome {

@@ -48,6 +48,7 @@ function isCredential(value: unknown): value is Credential {
           isTextOrNull(value[name]),
         ) &&
         (value['consentedAt'] === undefined || typeof value['consentedAt'] === 'number') &&
+        (value['isNarrowed'] === undefined || typeof value['isNarrowed'] === 'boolean') &&
         (value['flow'] === undefined || isText(value['flow'])) &&
         (value['renewal'] === undefined || isRenewal(value['renewal'])) &&
         (value['dpop'] === undefined || isDpopBinding(value['dpop']))

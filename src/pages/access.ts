@@ -1,4 +1,5 @@
 import { all, call, path, type Me } from './api.ts';
+import type { Domain } from './domains.ts';
 import { action, badge, fill, h, table, time } from './dom.ts';
 
 interface Agent {
@@ -10,8 +11,16 @@ interface Agent {
   readonly used_at: string | null;
 }
 
-interface AgentInFull extends Agent {
-  readonly reaches: readonly { readonly id: string; readonly name: string; readonly user: string }[];
+interface Caller {
+  readonly name: string;
+  readonly state: string;
+  /** Null: every grant. */
+  readonly reaches: readonly { readonly id: string }[] | null;
+}
+
+interface Status {
+  readonly proxy: { readonly agents: string };
+  readonly domains: { readonly unmatched: string };
 }
 
 interface Lease {
@@ -24,13 +33,18 @@ interface Lease {
   readonly used_at: string | null;
 }
 
-/** Agents, their leases, and which agent may use which grant. */
+/** Agents, their leases, and which agent may call which domain. */
 export async function access(main: HTMLElement, me: Me): Promise<void> {
-  const [agents, leases] = await Promise.all([all<Agent>('/v2/agents'), all<Lease>('/v2/leases')]);
-  const inFull = await Promise.all(agents.map(({ name }) => call<AgentInFull>(path`GET /v2/agents/${name}`)));
-  const grants = [
-    ...new Map(inFull.flatMap(({ reaches }) => reaches.map((grant) => [grant.id, grant]))).values(),
-  ].toSorted((a, b) => a.name.localeCompare(b.name));
+  const [agents, leases, domains, status] = await Promise.all([
+    all<Agent>('/v2/agents'),
+    all<Lease>('/v2/leases'),
+    all<Domain>('/v2/domains'),
+    call<Status>('GET /v2/status'),
+  ]);
+  const callers = await Promise.all(agents.map(({ name }) => call<Caller>(path`GET /v2/agents/${name}`)));
+  if (status.proxy.agents === 'optional') {
+    callers.push({ name: 'no token, on this machine', state: 'enabled', reaches: null });
+  }
   const mayChange = me.scopes.includes('access:write');
   const again = (work: () => Promise<unknown>) => async () => {
     await work();
@@ -76,15 +90,47 @@ export async function access(main: HTMLElement, me: Me): Promise<void> {
       ]),
       'No lease is active.',
     ),
-    h('h2', {}, 'Who may use what'),
-    table(
-      'Agents and the grants that they reach',
-      ['Agent', ...grants.map(({ name, user }) => (user === 'default' ? name : `${user}/${name}`))],
-      inFull.map(({ name, reaches }) => [
-        name,
-        ...grants.map(({ id }) => (reaches.some((grant) => grant.id === id) ? 'yes' : '–')),
-      ]),
-      'No agent reaches a grant.',
+    h('h2', {}, 'Who may call what'),
+    h(
+      'div',
+      { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Who may call what' },
+      table(
+        'Domains, and the callers that get a credential there',
+        ['Domain', ...callers.map(({ name }) => name)],
+        domains
+          .filter(({ action: what }) => what === 'grant')
+          .map((domain) => [domain.domain, ...callers.map((caller) => answerFor(caller, domain))]),
+        'No domain has a grant.',
+      ),
+    ),
+    h(
+      'p',
+      { class: 'none' },
+      status.domains.unmatched === 'deny'
+        ? 'Domains that are not in the map are refused.'
+        : 'Domains that are not in the map are reached by everybody, without a credential.',
     ),
   );
+}
+
+/** Returns whether a caller gets a credential at a domain, and of which grant: `yes`, `by the rules`, `asks`. */
+function answerFor(
+  { state, reaches }: Caller,
+  { grants = [], rules = [], default: rest = 'allow', mode }: Domain,
+): string {
+  const own = grants.filter(({ id }) => reaches === null || reaches.some((grant) => grant.id === id));
+  const usable = own.filter((grant) => grant.state === 'active');
+  const outcomes = mode === 'report' ? ['allow'] : [...rules.map(({ outcome }) => outcome), rest];
+  const may = ['allow', 'approve'].filter((each) => outcomes.includes(each));
+  if (state !== 'enabled' || own.length === 0 || may.length === 0) return '–';
+  const names = (usable.length > 0 ? usable : own).map(({ name, user }) =>
+    user === 'default' ? name : `${user}/${name}`,
+  );
+  if (usable.length === 0) return `no: ${names.join(', ')} ${own[0]!.state.replaceAll('_', ' ')}`;
+  const ways = [
+    outcomes.every((each) => each === 'allow') && 'yes',
+    new Set(outcomes).size > 1 && 'by the rules',
+    may.includes('approve') && 'asks a person',
+  ].filter((way) => way !== false);
+  return `${ways.join(', ')}: ${names.join(', ')}`;
 }

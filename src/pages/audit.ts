@@ -71,10 +71,14 @@ export const audit: View = async (main, _me, signal) => {
         field('Agent', 'agent'),
         field('Host', 'host'),
         field('User', 'user'),
+        field('Changed by', 'by'),
+        field('Code', 'code', { placeholder: 'rule_denied' }),
+        field('Since', 'since', { type: 'datetime-local' }),
         choice('Outcome', 'outcome', ['', 'allow', 'deny', 'ok', 'failed', 'aborted']),
       ],
-      async (values) => {
+      async ({ since, ...values }) => {
         query = new URLSearchParams(values);
+        if (since !== undefined) query.set('since', new Date(since).toISOString());
         await follow();
       },
     ),

@@ -2,11 +2,17 @@ import { all, call, send, type Me } from './api.ts';
 import { action, badge, choice, field, fill, form, h, table } from './dom.ts';
 import { diff } from './diff.ts';
 
-interface Domain {
+/** An entry of the allowed-domains map. */
+export interface Domain {
   readonly domain: string;
   readonly action: string;
   readonly grant?: string;
-  readonly grants?: readonly { readonly name: string; readonly state: string }[];
+  readonly grants?: readonly {
+    readonly id: string;
+    readonly name: string;
+    readonly user: string;
+    readonly state: string;
+  }[];
   readonly mode?: string;
   readonly default?: string;
   readonly rules?: readonly { readonly outcome: string; readonly text: string }[];

@@ -1,5 +1,5 @@
 import { all, call, type Me, path, type View } from './api.ts';
-import { action, badge, type Child, facts, field, fill, form, h, table, time } from './dom.ts';
+import { action, badge, facts, field, fill, form, h, table, time } from './dom.ts';
 
 interface Listed {
   readonly id: string;
@@ -7,13 +7,14 @@ interface Listed {
   readonly user: string;
   readonly provider: string;
   readonly state: string;
-  readonly account?: Readonly<Record<string, string>> | string | null;
+  readonly account: string | null;
   readonly expires_at: string | null;
   readonly refreshable: boolean;
   readonly used_at: string | null;
 }
 
 interface Shown extends Listed {
+  readonly account_details: Readonly<Record<string, string>>;
   readonly state_reason: string | null;
   readonly scopes: readonly string[];
   readonly audience: readonly string[];
@@ -50,7 +51,7 @@ export const grants: View = async (main, me) => {
         .toSorted((a, b) => rank(a) - rank(b))
         .map((grant) => [
           h('a', { href: `#grants/${grant.id}` }, grant.name),
-          accountOf(grant),
+          grant.account,
           ...(isOne ? [] : [grant.user]),
           grant.provider,
           badge(grant.state),
@@ -62,8 +63,12 @@ export const grants: View = async (main, me) => {
   );
 };
 
-function accountOf({ account = null }: Listed): Child {
-  return account === null || typeof account === 'string' ? account : Object.values(account).join(', ');
+/** Names of the account beside its first. The picture is left out: to load it would tell the provider who looks at this page, and when. */
+function otherNames({ account, account_details: details }: Shown): string {
+  return Object.entries(details)
+    .filter(([name, value]) => name !== 'picture' && value !== account)
+    .map(([name, value]) => `${name === 'sub' ? 'id' : name.replaceAll('_', ' ')} ${value}`)
+    .join(', ');
 }
 
 async function one(main: HTMLElement, me: Me, id: string): Promise<void> {
@@ -86,7 +91,8 @@ async function one(main: HTMLElement, me: Me, id: string): Promise<void> {
     h('p', {}, h('a', { href: '#grants' }, 'All accounts')),
     h('h2', {}, grant.name, ' ', badge(grant.state)),
     facts({
-      account: accountOf(grant),
+      account: grant.account,
+      'also known as': otherNames(grant),
       user: grant.user,
       service: grant.provider,
       problem: grant.state_reason ?? grant.failure,
@@ -113,6 +119,7 @@ async function one(main: HTMLElement, me: Me, id: string): Promise<void> {
           ],
           async ({ expires = '' }) => change(`PATCH ${it}`, { expires })(),
         ),
+        grant.scopes.length > 1 && narrowing(grant, again),
         h(
           'p',
           {},
@@ -140,6 +147,55 @@ async function one(main: HTMLElement, me: Me, id: string): Promise<void> {
         ]),
       'Nobody has used it yet.',
     ),
+  );
+}
+
+/** Returns a form that takes scopes away. Where the provider does not reduce a token, only a new consent does. */
+function narrowing(grant: Shown, again: () => Promise<void>): HTMLElement {
+  const it = path`/v2/grants/${grant.id}`;
+  const anew = h('div', { role: 'status' });
+  const consent = async (scopes: readonly string[]) => {
+    const { name, user, provider } = grant;
+    const begin = async () =>
+      call<{ connect_url: string }>('POST /v2/connect-sessions', { name, user, provider, scopes });
+    // Fails where no consent is possible, before anything is lost. The scopes of a grant that has not ended are added.
+    await begin();
+    await call(`POST ${it}/revoke`, {});
+    location.assign((await begin()).connect_url);
+  };
+  return h(
+    'div',
+    {},
+    form(
+      'Keep only these scopes',
+      grant.scopes
+        .filter((scope) => scope !== 'offline_access')
+        .map((scope) =>
+          h(
+            'label',
+            { class: 'inline' },
+            h('input', { type: 'checkbox', name: scope, checked: true }),
+            ` ${scope}`,
+          ),
+        ),
+      async (values) => {
+        const scopes = Object.keys(values);
+        try {
+          await call(`PATCH ${it}`, { scopes });
+        } catch (error) {
+          if (scopes.length > 0) {
+            const question = `End ${grant.name}, and consent again with ${scopes.join(' ')} only?`;
+            fill(
+              anew,
+              confirmed('End it and consent again', question, () => consent(scopes)),
+            );
+          }
+          throw new Error((error as Error).message, { cause: error });
+        }
+        await again();
+      },
+    ),
+    anew,
   );
 }
 

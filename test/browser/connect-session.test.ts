@@ -1,42 +1,16 @@
 import { getRequestListener } from '@hono/node-server';
-import { spawn } from 'node:child_process';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { createPopupApp } from '../../examples/sdk/popup/app.ts';
 import { createClient } from '../../src/sdk/client/client.ts';
 import { startConnecting } from '../support/connect-session.ts';
-import { type BrowserPage, browserProgram, findChromium, findProgram } from '../support/chromium.ts';
+import type { BrowserPage } from '../support/chromium.ts';
+import { browsers, type Open, type Page } from '../support/browsers.ts';
 import { examined } from '../support/examined.ts';
-import { type FirefoxPage, openFirefox } from '../support/firefox.ts';
-
-type Page = FirefoxPage & Partial<BrowserPage>;
-
-/** Opens a page in a browser; null: the browser is not on this machine. */
-type Open = ((url: string) => Promise<Page>) | null;
 
 const host = 'helpdesk.acme.test';
-const chromium = await findChromium();
-const firefox = await findProgram(['firefox-esr', 'firefox']);
-const browsers: readonly (readonly [name: string, why: string, open: Open])[] = [
-  [
-    'Chromium',
-    chromium === null ? ' (skipped: no chromium, chromium-browser or google-chrome on PATH)' : '',
-    chromium === null
-      ? null
-      : async (url) => {
-          const { program, page } = await browserProgram(chromium, [host]);
-          const started = spawn(program, [url], { stdio: 'ignore' });
-          onTestFinished(() => void started.kill('SIGKILL'));
-          return page();
-        },
-  ],
-  [
-    'Firefox',
-    firefox === null ? ' (skipped: no firefox-esr or firefox on PATH)' : '',
-    firefox === null ? null : (url) => openFirefox(firefox, url, [host]),
-  ],
-];
+
 /** A page of an application, of another origin than Sidekey's. */
 async function startApp(): Promise<{ readonly origin: string }> {
   const server = createServer((request, response) => {
@@ -55,7 +29,7 @@ async function inBrowser(open: Open, body: object = {}) {
   const { origin } = await startApp();
   const at = await startConnecting({ returnUrls: [`${origin}/`] });
   const session = await at.session({ return_url: `${origin}/back`, popup_origin: origin, ...body });
-  const page = await open!(`${origin}/`);
+  const page = await open!(`${origin}/`, [host]);
   await page.shows('The application');
   /** Calls `connect`, and keeps what it reports in `reports`. */
   const connect = () =>
@@ -137,7 +111,7 @@ describe.each(browsers)('a connect session in %s%s', { timeout: 30_000 }, (_name
 
   test('in the popup of the example connects the account', async () => {
     const app = await startPopupApp();
-    const page = await open!(`${app.origin}/`);
+    const page = await open!(`${app.origin}/`, [host]);
     await page.shows('Not connected yet.');
     const opened = page.popup();
     await page.evaluate(`document.querySelector('#connect').click()`);
@@ -224,13 +198,13 @@ describe.each(browsers)('a connect session in %s%s', { timeout: 30_000 }, (_name
   });
 });
 
-describe.skipIf(chromium === null)('the pages of a connect session', { timeout: 60_000 }, () => {
-  const open = browsers[0]?.[2] ?? null;
+const [, why, chromium] = browsers[0]!;
 
+describe.skipIf(chromium === null)(`the pages of a connect session${why}`, { timeout: 60_000 }, () => {
   it('fit 360 pixels and are accessible: the link, its end, and a link that is not valid', async () => {
     const at = await startConnecting();
     const session = await at.session({ return_url: undefined });
-    const page = (await open!(session.connect_url)) as BrowserPage;
+    const page = (await chromium!(session.connect_url, [host])) as BrowserPage;
     await page.shows('asks to use your account');
     await examined(page, 'connect-link');
     await consentIn(page);

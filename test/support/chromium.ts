@@ -38,6 +38,10 @@ export interface BrowserProgram {
   readonly page: () => Promise<BrowserPage>;
 }
 
+/** Keys that tests press, with their codes. */
+const keys = { Tab: 9, Enter: 13, Escape: 27, ' ': 32 } as const;
+type Key = keyof typeof keys;
+
 /** One page, driven over the DevTools protocol. */
 export interface BrowserPage {
   /** The result of an expression in the page, converted from JSON. */
@@ -47,6 +51,8 @@ export interface BrowserPage {
   /** Resolves when the page does not contain this any more. */
   readonly lacks: (text: string) => Promise<void>;
   readonly address: () => Promise<string>;
+  /** Presses a key, where the focus is. */
+  readonly press: (key: Key) => Promise<void>;
   readonly darkened: (isDark: boolean) => Promise<void>;
   /** Sets the size of the window, in CSS pixels. */
   readonly resized: (width: number, height: number) => Promise<void>;
@@ -184,7 +190,7 @@ async function openPage(address: string): Promise<BrowserPage> {
           const shown = document.body?.innerText ?? '';
           if (${condition}) resolve(shown);
         };
-        new MutationObserver(look).observe(document, { subtree: true, childList: true, characterData: true });
+        new MutationObserver(look).observe(document, { subtree: true, childList: true, characterData: true, attributes: true });
         look();
       })`;
       for (;;) {
@@ -207,6 +213,12 @@ async function openPage(address: string): Promise<BrowserPage> {
         await textWhere(`!shown.includes(${JSON.stringify(text)})`);
       },
       address: async () => String(await page.evaluate('location.href')),
+      async press(key) {
+        const text = key === 'Enter' ? '\r' : key === ' ' ? key : undefined;
+        const pressed = { key, code: key === ' ' ? 'Space' : key, windowsVirtualKeyCode: keys[key], text };
+        await inPage('Input.dispatchKeyEvent', { type: 'keyDown', ...pressed });
+        await inPage('Input.dispatchKeyEvent', { type: 'keyUp', ...pressed, text: undefined });
+      },
       async darkened(isDark) {
         const features = [{ name: 'prefers-color-scheme', value: isDark ? 'dark' : 'light' }];
         await inPage('Emulation.setEmulatedMedia', { features });

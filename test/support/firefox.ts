@@ -7,7 +7,10 @@ import type { BrowserPage } from './chromium.ts';
 import { tempFolder } from './temp-folder.ts';
 
 /** A page in Firefox, driven over WebDriver BiDi (https://w3c.github.io/webdriver-bidi/). */
-export type FirefoxPage = Pick<BrowserPage, 'evaluate' | 'shows' | 'popup' | 'address' | 'complaints'>;
+export type FirefoxPage = Pick<
+  BrowserPage,
+  'evaluate' | 'shows' | 'lacks' | 'popup' | 'address' | 'complaints'
+>;
 
 type Result = Record<string, unknown>;
 
@@ -89,6 +92,34 @@ export async function openFirefox(
       if (method === 'log.entryAdded' && source?.context === context && params['level'] === 'error')
         complaints.push(String(params['text']));
     });
+    /** Resolves with the text of the page when a condition on `shown`, the text, holds. */
+    async function textWhere(condition: string): Promise<string> {
+      const expression = `new Promise((resolve) => {
+          const look = () => {
+            const shown = document.body?.innerText ?? '';
+            if (${condition}) resolve(shown);
+          };
+          new MutationObserver(look).observe(document, { subtree: true, childList: true, characterData: true, attributes: true });
+          look();
+        })`;
+      for (;;) {
+        const asked = { expression, target: { context }, awaitPromise: true };
+        // The promise of a page that is left has no end.
+        const loaded = new Promise<Result>((done) => {
+          const listen = ({ method, params }: Event) => {
+            if (method !== 'browsingContext.load' || params['context'] !== context) return;
+            listeners.delete(listen);
+            done({});
+          };
+          listeners.add(listen);
+        });
+        const looked = send('script.evaluate', asked).catch((): Result => ({}));
+        const { result } = await Promise.race([looked, loaded]);
+        const shown = (result as { value?: string } | undefined)?.value;
+        if (shown !== undefined) return shown;
+      }
+    }
+
     const page: FirefoxPage = {
       complaints,
       async evaluate(expression) {
@@ -99,31 +130,9 @@ export async function openFirefox(
         if (exceptionDetails !== undefined) throw new Error(JSON.stringify(exceptionDetails));
         return JSON.parse((result as { value?: string }).value ?? 'null') as unknown;
       },
-      async shows(text) {
-        const expression = `new Promise((resolve) => {
-          const look = () => {
-            const shown = document.body?.innerText ?? '';
-            if (shown.includes(${JSON.stringify(text)})) resolve(shown);
-          };
-          new MutationObserver(look).observe(document, { subtree: true, childList: true, characterData: true });
-          look();
-        })`;
-        for (;;) {
-          const asked = { expression, target: { context }, awaitPromise: true };
-          // The promise of a page that is left has no end.
-          const loaded = new Promise<Result>((done) => {
-            const listen = ({ method, params }: Event) => {
-              if (method !== 'browsingContext.load' || params['context'] !== context) return;
-              listeners.delete(listen);
-              done({});
-            };
-            listeners.add(listen);
-          });
-          const looked = send('script.evaluate', asked).catch((): Result => ({}));
-          const { result } = await Promise.race([looked, loaded]);
-          const shown = (result as { value?: string } | undefined)?.value;
-          if (shown !== undefined) return shown;
-        }
+      shows: (text) => textWhere(`shown.includes(${JSON.stringify(text)})`),
+      async lacks(text) {
+        await textWhere(`!shown.includes(${JSON.stringify(text)})`);
       },
       address: async () => String(await page.evaluate('location.href')),
       popup: () =>

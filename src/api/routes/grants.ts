@@ -134,7 +134,7 @@ export const grantRoutes: readonly AnyRoute[] = [
     ...one,
     method: 'patch',
     id: 'changeGrant',
-    summary: 'Change the expiry, the lease times, the labels and the metadata of a grant.',
+    summary: 'Change the expiry, the lease times, the labels, the metadata or the scopes of a grant.',
     scope: 'grants:write',
     body: z.strictObject({
       expires: text.optional().describe('30d, a date, or none.'),
@@ -147,6 +147,7 @@ export const grantRoutes: readonly AnyRoute[] = [
         .record(name, z.string().max(256))
         .optional()
         .describe('Added; an empty value removes its key.'),
+      scopes: z.array(text).min(1).optional().describe('Those that it keeps, of the present ones.'),
     }),
     result: grantSettings,
     commands: ['grant set'],
@@ -163,6 +164,7 @@ export const grantRoutes: readonly AnyRoute[] = [
           leaseTtl: body.lease_ttl,
           maxLeaseTtl: body.max_lease_ttl,
           label: body.labels === undefined || body.labels.length > 0 ? body.labels : false,
+          scope: body.scopes,
           meta: body.metadata && Object.entries(body.metadata).map(([key, value]) => `${key}=${value}`),
         },
       };

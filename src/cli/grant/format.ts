@@ -124,7 +124,7 @@ export function expiryOf(grant: Grant, now: number): string {
 
 /** A command about a grant: `sidekey grant remove github --user alice`. */
 export function grantCommand(
-  what: 'refresh' | 'remove',
+  what: 'refresh' | 'remove' | 'revoke',
   { name, user }: Pick<Grant, 'name' | 'user'>,
 ): string {
   return `sidekey grant ${what} ${name}${user === defaultUser ? '' : ` --user ${user}`}`;

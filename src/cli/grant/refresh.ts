@@ -1,17 +1,25 @@
 import type { State } from '../../app/state.ts';
 import { refreshParts } from '../../app/wiring.ts';
+import { recordChange } from '../../audit/log.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { details } from '../display.ts';
-import { expiryOf, grantJson, refreshCommand, scopesOf } from './format.ts';
+import { expiryOf, grantCommand, grantJson, refreshCommand, renewedBy, scopesOf } from './format.ts';
 import { pickGrant } from '../pick.ts';
 import { onInterrupt } from '../terminal.ts';
 import { clockOf, type Credential, secretText } from '../../grants/credential.ts';
 import { type Grant, titleOf } from '../../grants/grant.ts';
+import { consentCommand } from '../../grants/messages.ts';
 import type { Provider } from '../../grants/provider.ts';
-import { type AttemptOutcome, createRefreshAttempts, type RefreshParts } from '../../grants/refresh.ts';
+import {
+  type AttemptOutcome,
+  createRefreshAttempts,
+  isWithin,
+  type RefreshParts,
+} from '../../grants/refresh.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { failedToken, replaceCommand, standingOf } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { withoutStop } from '../../lib/text.ts';
 import { systemTimers } from '../../lib/timers.ts';
 import type { UpstreamClient } from '../../upstream/client.ts';
 import { grantGone } from '../../grants/keep.ts';
@@ -65,17 +73,68 @@ const sentences = {
   'not due': (title: string) => `${title} is not due for a refresh, so it was left as it is.`,
 } as const;
 
+/**
+ * Takes scopes away from a grant: a refresh names those that are left (RFC 6749 §6), as each later one does.
+ *
+ * @returns the grant with the scopes that the provider named
+ * @throws SidekeyError `input_invalid` if it lacks a scope or has no refresh token; `provider_refused` if the provider
+ * leaves the scopes as they are; errors of a refresh
+ */
+export async function narrowGrant(
+  context: Context,
+  state: State,
+  picked: Grant,
+  named: readonly string[],
+): Promise<Grant> {
+  const { grants, config, audit } = state;
+  const opened = await grants.read(picked.id);
+  if (opened === null) throw grantGone();
+  const { grant, sealed } = opened;
+  const { id, user, scopes: before } = grant;
+  const other = named.find((scope) => !before.includes(scope));
+  if (other !== undefined) {
+    throw new SidekeyError('input_invalid', `${titleOf(grant)} does not have the scope ${other}.`, {
+      hint:
+        before.length === 0 ? 'its scopes are set at the provider' : `one or more of: ${before.join(' ')}`,
+    });
+  }
+  // Without it the refresh token may end.
+  const left = before.filter((scope) => named.includes(scope) || scope === 'offline_access');
+  if (left.length === before.length) return grant;
+  const consent = consentCommand(grant, named, config.providers.get(grant.provider), sealed.credential);
+  const way = { hint: `${grantCommand('revoke', grant)}; ${consent}` };
+  const kept = `The scopes of ${titleOf(grant)} stay as they are`;
+  if (renewedBy(sealed.credential) !== 'refresh_token') {
+    throw new SidekeyError('input_invalid', `${kept}: it has no refresh token.`, way);
+  }
+  await refreshable(state, grant, context.now());
+  const reason = `scopes ${left.join(' ')} (was ${before.join(' ')})`;
+  return recordChange(audit, { event: 'grant.changed', grant: id, user, reason }, async () => {
+    const outcome = await withUpstreamClient(config, context.env, (upstream) =>
+      attemptOnce(id, secretText(sealed.credential), commandParts({ context, state, upstream }), left),
+    );
+    if (outcome.kind === 'refused') {
+      throw new SidekeyError('provider_refused', `${kept}: ${withoutStop(outcome.reason)}.`, way);
+    }
+    const after = await settled(outcome, opened, state);
+    if (isWithin(after.scopes, left)) return after;
+    throw new SidekeyError('provider_refused', `${kept}: the provider did not reduce them.`, way);
+  });
+}
+
 /** Ctrl-C ends the wait. A sent request completes, or its rotated refresh token would be lost. */
 async function attemptOnce(
   id: string,
   unwanted: string | null,
   parts: RefreshParts,
+  narrowTo?: readonly string[],
 ): Promise<AttemptOutcome> {
   const attempts = createRefreshAttempts(parts);
   const stopping = new AbortController();
   const giveBack = onInterrupt(() => stopping.abort());
   try {
-    const outcome = await attempts.attempt(id, { unwanted, patient: true, stopping: stopping.signal });
+    const stop = stopping.signal;
+    const outcome = await attempts.attempt(id, { unwanted, narrowTo, patient: true, stopping: stop });
     await attempts.flush();
     return outcome;
   } finally {

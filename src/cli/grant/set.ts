@@ -3,7 +3,9 @@ import { recordChange } from '../../audit/log.ts';
 import type { Context } from '../context.ts';
 import { details } from '../display.ts';
 import { checkName, readEnd, readSpan, spanText } from '../format.ts';
-import { changeText, settingsJson, settingsRows } from './format.ts';
+import { scopesToAsk } from '../connect/provider.ts';
+import { changeText, scopesOf, settingsJson, settingsRows } from './format.ts';
+import { narrowGrant } from './refresh.ts';
 import { pickGrant } from '../pick.ts';
 import { type Grant, isName, titleOf } from '../../grants/grant.ts';
 import { SidekeyError } from '../../lib/errors.ts';
@@ -23,37 +25,53 @@ export interface SetOptions {
   readonly label?: readonly string[] | false;
   /** `KEY=VALUE`; without a value the key is removed. */
   readonly meta?: readonly string[];
+  /** Scopes that it keeps. */
+  readonly scope?: readonly string[];
 }
 
 type Change = Partial<Omit<GrantPolicy, 'grantId'>>;
 
 /**
- * `sidekey grant set`: changes the expiry, the lease times, the labels and the metadata of a grant. `--ttl`
+ * `sidekey grant set`: changes the expiry, the lease times, the labels, the metadata or the scopes of a grant. `--ttl`
  * sets the expiry, unless `--expires` does, and is kept, so that the hint about an expired grant repeats it.
  *
- * @throws SidekeyError errors of `pickGrant`; `input_invalid` if nothing is to change, or the expiry is later than
+ * @throws SidekeyError errors of `pickGrant` and `narrowGrant`; `input_invalid` if nothing is to change, or the expiry is later than
  * the maximum
  */
-export async function setGrant(
-  { withState, output, now }: Context,
-  reference: string,
-  options: SetOptions,
-): Promise<void> {
+export async function setGrant(context: Context, reference: string, options: SetOptions): Promise<void> {
+  const { output, now } = context;
   const at = now();
   const change = changeOf(options, at);
-  if (Object.keys(change).length === 0) {
+  const isEmpty = Object.keys(change).length === 0;
+  const scopes = options.scope && scopesToAsk(options.scope, { scopes: [] }, null);
+  // Of two changes, one could fail.
+  if (scopes !== undefined && !isEmpty) {
+    throw new SidekeyError('input_invalid', 'The scopes are changed without other settings.', {
+      hint: `sidekey grant set ${reference} --scope '${scopes.join(' ')}'`,
+    });
+  }
+  if (isEmpty && scopes === undefined) {
     throw new SidekeyError('input_invalid', 'No option says what to change.', {
       hint: `sidekey grant set ${reference} --expires 30d; sidekey grant show ${reference} shows the present values`,
     });
   }
-  const { grant, policy } = await withState(async (state) => {
+  const { grant, policy } = await context.withState(async (state) => {
     const found = pickGrant(await state.grants.list(), { grant: reference, user: options.user });
-    return { grant: found, policy: await changePolicy(state, found, change, at) };
+    if (scopes === undefined) return { grant: found, policy: await changePolicy(state, found, change, at) };
+    const narrowed = await narrowGrant(context, state, found, scopes);
+    return { grant: narrowed, policy: (await state.store.grantPolicies.get(found.id)) ?? noPolicy(found.id) };
   });
   const { expires, labels, ...rest } = settingsRows(policy, at);
   output.result(
-    { id: grant.id, name: grant.name, user: grant.user, ...settingsJson(policy) },
+    {
+      id: grant.id,
+      name: grant.name,
+      user: grant.user,
+      scopes: grant.scopes,
+      ...settingsJson(policy),
+    },
     details(output.display, titleOf(grant), {
+      scopes: scopesOf(grant),
       expires: expires ?? 'no end',
       ...rest,
       labels: labels ?? 'none',

@@ -184,6 +184,7 @@ export interface GrantSettings {
   readonly id: string;
   readonly name: string;
   readonly user: string;
+  readonly scopes: readonly string[];
   /** End of the grant itself. */
   readonly expires_at: string | null;
   readonly default_ttl: number | null;
@@ -774,7 +775,7 @@ export interface Operations {
     readonly user?: string | undefined;
   }, options?: CallOptions): Promise<Grant>;
 
-  /** Change the expiry, the lease times, the labels and the metadata of a grant. `PATCH /v2/grants/{grant}` */
+  /** Change the expiry, the lease times, the labels, the metadata or the scopes of a grant. `PATCH /v2/grants/{grant}` */
   changeGrant(input: {
     readonly grant: string;
     readonly user?: string | undefined;
@@ -788,6 +789,8 @@ export interface Operations {
     readonly labels?: readonly string[] | undefined;
     /** Added; an empty value removes its key. */
     readonly metadata?: Readonly<Record<string, string>> | undefined;
+    /** Those that it keeps, of the present ones. */
+    readonly scopes?: readonly string[] | undefined;
   }), options?: CallOptions): Promise<GrantSettings>;
 
   /** End a grant, here and at the provider, and delete it. `DELETE /v2/grants/{grant}` */

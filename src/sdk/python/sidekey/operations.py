@@ -118,6 +118,7 @@ class GrantSettings(TypedDict):
     id: str
     name: str
     user: str
+    scopes: list[str]
     expires_at: str | None
     default_ttl: float | None
     max_ttl: float | None
@@ -974,9 +975,9 @@ class Operations:
         """Show a grant, without its secret. ``GET /v2/grants/{grant}``"""
         return self._call("getGrant", {"grant": grant, "user": user})
 
-    def change_grant(self, *, grant: str, user: str = UNSET, expires: str = UNSET, ttl: str = UNSET, max_ttl: str | Literal["none"] = UNSET, lease_ttl: str | Literal["none"] = UNSET, max_lease_ttl: str | Literal["none"] = UNSET, labels: list[str] = UNSET, metadata: dict[str, str] = UNSET) -> GrantSettings:
-        """Change the expiry, the lease times, the labels and the metadata of a grant. ``PATCH /v2/grants/{grant}``"""
-        return self._call("changeGrant", {"grant": grant, "user": user, "expires": expires, "ttl": ttl, "max_ttl": max_ttl, "lease_ttl": lease_ttl, "max_lease_ttl": max_lease_ttl, "labels": labels, "metadata": metadata})
+    def change_grant(self, *, grant: str, user: str = UNSET, expires: str = UNSET, ttl: str = UNSET, max_ttl: str | Literal["none"] = UNSET, lease_ttl: str | Literal["none"] = UNSET, max_lease_ttl: str | Literal["none"] = UNSET, labels: list[str] = UNSET, metadata: dict[str, str] = UNSET, scopes: list[str] = UNSET) -> GrantSettings:
+        """Change the expiry, the lease times, the labels, the metadata or the scopes of a grant. ``PATCH /v2/grants/{grant}``"""
+        return self._call("changeGrant", {"grant": grant, "user": user, "expires": expires, "ttl": ttl, "max_ttl": max_ttl, "lease_ttl": lease_ttl, "max_lease_ttl": max_lease_ttl, "labels": labels, "metadata": metadata, "scopes": scopes})
 
     def remove_grant(self, *, grant: str, user: str = UNSET, local: str = UNSET) -> RemovedGrant:
         """End a grant, here and at the provider, and delete it. ``DELETE /v2/grants/{grant}``"""
@@ -1267,9 +1268,9 @@ class AsyncOperations:
         """Show a grant, without its secret. ``GET /v2/grants/{grant}``"""
         return await self._call("getGrant", {"grant": grant, "user": user})
 
-    async def change_grant(self, *, grant: str, user: str = UNSET, expires: str = UNSET, ttl: str = UNSET, max_ttl: str | Literal["none"] = UNSET, lease_ttl: str | Literal["none"] = UNSET, max_lease_ttl: str | Literal["none"] = UNSET, labels: list[str] = UNSET, metadata: dict[str, str] = UNSET) -> GrantSettings:
-        """Change the expiry, the lease times, the labels and the metadata of a grant. ``PATCH /v2/grants/{grant}``"""
-        return await self._call("changeGrant", {"grant": grant, "user": user, "expires": expires, "ttl": ttl, "max_ttl": max_ttl, "lease_ttl": lease_ttl, "max_lease_ttl": max_lease_ttl, "labels": labels, "metadata": metadata})
+    async def change_grant(self, *, grant: str, user: str = UNSET, expires: str = UNSET, ttl: str = UNSET, max_ttl: str | Literal["none"] = UNSET, lease_ttl: str | Literal["none"] = UNSET, max_lease_ttl: str | Literal["none"] = UNSET, labels: list[str] = UNSET, metadata: dict[str, str] = UNSET, scopes: list[str] = UNSET) -> GrantSettings:
+        """Change the expiry, the lease times, the labels, the metadata or the scopes of a grant. ``PATCH /v2/grants/{grant}``"""
+        return await self._call("changeGrant", {"grant": grant, "user": user, "expires": expires, "ttl": ttl, "max_ttl": max_ttl, "lease_ttl": lease_ttl, "max_lease_ttl": max_lease_ttl, "labels": labels, "metadata": metadata, "scopes": scopes})
 
     async def remove_grant(self, *, grant: str, user: str = UNSET, local: str = UNSET) -> RemovedGrant:
         """End a grant, here and at the provider, and delete it. ``DELETE /v2/grants/{grant}``"""
