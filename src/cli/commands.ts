@@ -72,7 +72,7 @@ const runCommands: readonly CommandRow[] = [
   },
   {
     name: 'run',
-    summary: 'run a program that needs credentials and holds none',
+    summary: 'run a program; the proxy adds its credentials',
     arguments: [['<command...>', 'the program and its arguments, after --']],
     options: [
       ['--grant <grant...>', 'only these grants: name, ID, or USER/NAME'],
@@ -198,7 +198,7 @@ const runCommands: readonly CommandRow[] = [
     commands: [
       {
         name: 'install',
-        summary: 'write the page where agents look for it; a file that a person wrote stays',
+        summary: 'install the instructions where agents read them; never replaces a file that you wrote',
         options: [
           [
             '--for <agent...>',
@@ -219,7 +219,7 @@ const runCommands: readonly CommandRow[] = [
     summary: 'print a completion script for your shell',
     arguments: [['[shell]', 'the shell (default: that of the variable SHELL)', ['bash', 'zsh', 'fish']]],
     examples: [
-      'source <(sidekey completion bash)   # in ~/.bashrc; zsh: the same in ~/.zshrc, after compinit',
+      'source <(sidekey completion bash)   # in ~/.bashrc; zsh: ~/.zshrc',
       'sidekey completion fish > ~/.config/fish/completions/sidekey.fish',
     ],
     load: async () => {
@@ -330,7 +330,7 @@ const credentialCommands: readonly CommandRow[] = [
       ['--auth-url <url>', 'authorization endpoint of an OAuth service that is no provider yet'],
       [
         '--token-url <url>',
-        'its token endpoint; --allowed-domains names the hosts that may receive its tokens',
+        'token endpoint of that service (with --allowed-domains)',
       ],
       ['--discover', 'ask the API at an https address how to log in, and register a client there'],
       'Browser sign-in:',
@@ -353,7 +353,7 @@ const credentialCommands: readonly CommandRow[] = [
       'Keys and tokens:',
       ['--token', 'paste a key or a personal token, or give it on standard input'],
       ['--from-env <name>', 'take the key from this environment variable'],
-      ['--import', 'the same with the refresh token that another tool got'],
+      ['--import', 'paste a refresh token from another tool'],
       'Machine to machine:',
       ['--client-credentials', 'ask for a token of the client itself (RFC 6749, section 4.4)'],
       ['--jwt-bearer', 'ask with assertions that a private key signs, such as that of a service account'],
@@ -445,7 +445,7 @@ const credentialCommands: readonly CommandRow[] = [
       },
       {
         name: 'refresh',
-        summary: 'get a new token from the provider where the stored one is due or has ended',
+        summary: 'renew the token if it is about to expire or has expired',
         arguments: grantArgument,
         options: [grantOwner, ['--force', 'get a new token in any case']],
         examples: ['sidekey grant refresh google --user alice --force'],
@@ -458,7 +458,7 @@ const credentialCommands: readonly CommandRow[] = [
         options: [
           grantOwner,
           ['--expires <when>', 'expiry of the grant itself: 30d, a date, or none'],
-          ['--ttl <span>', 'the same, from now on; hints about the end repeat it, also beside --expires'],
+          ['--ttl <span>', 'expire after this time from now'],
           ['--max-ttl <span>', 'maximum of --expires and --ttl; none: no maximum'],
           ['--lease-ttl <span>', 'default lifetime of leases; none: that of the config'],
           ['--max-lease-ttl <span>', 'maximum lifetime of leases; none: that of the config'],
@@ -833,7 +833,7 @@ const accessCommands: readonly CommandRow[] = [
       },
       {
         name: 'show',
-        summary: 'show a proposal, and what a yes changes',
+        summary: 'show a proposal, and what accepting it changes',
         arguments: proposalArgument,
         examples: ['sidekey proposal show k3f9q2xa'],
         load: async () => (await import('./proposal.ts')).showProposal,
@@ -852,7 +852,7 @@ const accessCommands: readonly CommandRow[] = [
       },
       {
         name: 'decline',
-        summary: 'decline a proposal, or end a yes that is not for good',
+        summary: 'decline a proposal, or cancel a temporary approval',
         arguments: proposalArgument,
         examples: ['sidekey proposal decline k3f9q2xa'],
         load: async () => (await import('./proposal.ts')).declineProposal,
