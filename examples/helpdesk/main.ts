@@ -167,7 +167,7 @@ function explain(error: unknown): [sentence: string, exit: number] {
   const { code = '', message = String(error) } = (error ?? {}) as { code?: string; message?: string };
   switch (code) {
     case 'EADDRINUSE':
-      return ['The port is in use. Take another one: npm run helpdesk -- --port 9443', 1];
+      return ['The port is in use. Name a free one: npm run helpdesk -- --port PORT', 1];
     case 'EACCES':
       return [`Not allowed: ${message}`, 1];
     case 'ECONNREFUSED':

@@ -161,7 +161,8 @@ function addCommand(parent: Command, row: CommandRow, act: Action): void {
   const examples = examplesOf(row);
   const heading = examples.length === 1 ? 'Example:' : 'Examples:';
   command.addHelpText('after', ['', heading, ...examples.map(folded)].join('\n'));
-  if (row.notes !== undefined) command.addHelpText('after', `\n${wrapMessage(row.notes, { width: helpWidth })}`);
+  if (row.notes !== undefined)
+    command.addHelpText('after', `\n${wrapMessage(row.notes, { width: helpWidth })}`);
   if (row.load !== undefined) {
     command.action((...args: unknown[]) =>
       act(row, args.slice(0, -1), command.optsWithGlobals<CommonOptions>()),

@@ -38,6 +38,8 @@ export interface ImportOptions {
   readonly verify?: boolean;
 }
 
+const question = 'Paste the credential (it is not shown); after JSON or PEM, an empty line';
+
 /** `sidekey grant import`: verifies every credential of the input before it writes the first. */
 export async function importGrants(
   context: Context,
@@ -49,7 +51,7 @@ export async function importGrants(
   const { file } = options;
   const text =
     file === undefined || file === '-'
-      ? await context.readInput()
+      ? ((await context.ask?.(question, { secret: true, hasLines: true })) ?? (await context.readInput()))
       : await readSecretFile('--file', file, output);
   const entries = readEntries(text, { now });
   const isOne = entries.length === 1;
