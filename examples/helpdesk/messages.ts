@@ -50,7 +50,7 @@ paste into the first:
   npm run -s helpdesk -- consent alice${options} 'ADDRESS'
 
 With a browser it is npx sidekey connect acme alone, once the line "127.0.0.1 ${hostname}" is in the file /etc/hosts
-and you have let the browser go on to a page whose certificate it does not know. Then:
+and you have accepted the certificate warning in the browser. Then:
 
   npx sidekey run -- curl '${issuer}/tickets?assignee=me'
 

@@ -209,7 +209,7 @@ function piecesOf(line: string): readonly string[] {
     .flatMap((part) => (isCommand.test(part) ? [part] : part.split(/(?<=[^ ]) /)));
 }
 
-const isCommand = /sidekey(?:\.js)? [a-z-]|[|<$]|^ *→ [a-z]+ [-\/~]/;
+const isCommand = /sidekey(?:\.js)? [a-z-]|[|<$]|^ *→ [a-z]+ [-/~]/;
 
 /** Returns a text in at most `most` columns; a shortened one ends in `…`. */
 export function ending(text: string, most: number): string {

@@ -142,7 +142,7 @@ export async function linkPerson({ withState, output, now }: Context, name: stri
   });
   output.result({ name, url, expires_at: isoTime(expiresAt) }, url);
   output.say(
-    `Who opens it first is signed in as ${name}. It works once, and ends ${relativeTime(expiresAt, now())}.`,
+    `The first person to open it is signed in as ${name}. It works once and expires ${relativeTime(expiresAt, now())}.`,
   );
 }
 

@@ -39,7 +39,7 @@ export interface Discovered {
 export async function discover(address: string, io: DocumentIo): Promise<Discovered> {
   const url = httpsUrl(address);
   if (url === null) {
-    throw new SidekeyError('input_invalid', 'What is to be discovered is not an https URL.', {
+    throw new SidekeyError('input_invalid', '--discover needs an https URL.', {
       hint: 'write the address of the API or of its login server, such as https://api.example.com',
     });
   }

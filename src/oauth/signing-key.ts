@@ -74,9 +74,7 @@ function open(text: string): KeyObject {
     const isEncrypted = /ENCRYPTED/.test(text);
     throw new SidekeyError(
       'input_invalid',
-      isEncrypted
-        ? 'The private key is encrypted with a passphrase.'
-        : 'What should be a private key is none that can be read.',
+      isEncrypted ? 'The private key is encrypted with a passphrase.' : 'The private key cannot be read.',
       {
         hint: isEncrypted
           ? 'decrypt it first: openssl pkey -in KEY -out PLAIN_KEY'

@@ -239,7 +239,7 @@ function prepare(
   if (gap !== null) {
     const hasToken = credential.type === 'oauth2' && credential.accessToken !== null;
     if (!hasToken) throw new SidekeyError('input_invalid', gap.sentence, { hint: gap.hint });
-    warn(`${gap.sentence} The access token is used until it ends.`, gap.hint);
+    warn(`${gap.sentence} The access token works until it expires.`, gap.hint);
   }
   const misfit = certificateMisfit(credential, provider);
   const uncarried = misfit === null ? carriageMisfit(credential, provider) : null;

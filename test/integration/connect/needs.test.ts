@@ -60,8 +60,8 @@ describe('a missing requirement is reported before any consent', () => {
     expect(ran).toMatchObject({ exit: 2, stdout: '' });
     expect(ran.stderr).toBe(
       [
-        'Kept in config/sidekey.yaml: providers.shop (settings.shop).',
-        'sidekey: Sidekey is not registered at Shop yet: providers.shop has no client_id.',
+        'Saved settings.shop of providers.shop in config/sidekey.yaml.',
+        'sidekey: You need an OAuth client of your own at Shop: providers.shop has no client_id.',
         '  → sidekey connect shop --token',
         '  → 1. Open https://example.com/apps',
         '    2. Create an app with the redirect URI http://127.0.0.1:8765/callback.',

@@ -94,6 +94,25 @@ test('a second account leaves the first one the default, and a request can choos
   expect(JSON.stringify(domain)).toContain('corp-api');
 });
 
+test('a client secret that is not set leaves the config file as it was', async () => {
+  const at = await corpHome();
+  const before = await readFile(at.configFile, 'utf8');
+  const urls = ['--auth-url', 'https://id.example.com/a', '--token-url', 'https://id.example.com/t'];
+  const client = ['--client-id', 'me', '--client-secret', 'env:NOT_SET_ANYWHERE'];
+  for (const args of [
+    ['corp-api', ...client],
+    ['desk', ...urls, ...client, '--allowed-domains', 'a.example'],
+  ]) {
+    const { exit, stderr } = await at.run(['connect', ...args]);
+    expect([exit, stderr]).toEqual([2, expect.stringContaining('NOT_SET_ANYWHERE')]);
+    expect(await readFile(at.configFile, 'utf8')).toBe(before);
+  }
+  const { stderr } = await at.run(['connect', 'desk', ...urls]);
+  expect(stderr).toContain(`→ sidekey connect desk ${urls.join(' ')} --allowed-domains api.example.com`);
+  const defined = ['--client-id', 'me', '--allowed-domains', 'a.example', '--print-url'];
+  expect((await at.run(['connect', 'desk', ...urls, ...defined])).stderr.match(/Saved /g)).toHaveLength(1);
+});
+
 test('the only account under a name of its own gets the hosts, and nothing is to be chosen', async () => {
   const at = await corpHome();
   const only = await at.run(['connect', 'corp-api', '--token', '--name', 'work'], { input: key });

@@ -142,7 +142,7 @@ function isSame(said: readonly string[], state: string): boolean {
 const failed = (status: number, title: string, ...says: readonly string[]): PageAnswer =>
   pageAnswer({ kind: 'failed', title, says }, status);
 
-const nothingHere = () => failed(404, 'Nothing is here', 'This address is of no use.');
+const nothingHere = () => failed(404, 'Nothing is here', 'There is no page at this address.');
 
 function onlyGet(): PageAnswer {
   const says = 'Only a browser that comes back from a provider is answered here.';

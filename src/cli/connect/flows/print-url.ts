@@ -50,7 +50,7 @@ export async function printUrl(request: Omit<ConnectRequest, 'upstream' | 'signa
   output.say(
     [
       `Open this address in a browser. The browser ends at ${redirectUri}?…, which may be an error page. Copy that address.`,
-      `Copy that address, and end with it ${relativeTime(expiresAt, at).replace(/^in /, 'within ')}:`,
+      `${relativeTime(expiresAt, at).replace(/^in /, 'Within ')}, run:`,
       `  → sidekey connect --finish 'ADDRESS'`,
       `  → sidekey connect --finish CODE --state ${begun.state}   (with the code alone)`,
     ].join('\n'),

@@ -105,7 +105,7 @@ describe('the next event of a grant', () => {
     const idle = { dialect: { refreshTokenIdleTimeoutMs: 30 * day } };
     expect(next(idle)).toEqual({ what: 'keep_alive', at: now - 6 * minute + 15 * day });
     expect(nextText(idle)).toBe(
-      'a running proxy uses the refresh token in 15 d, so that it does not die unused',
+      'a running proxy refreshes it in 15 d, so that it does not expire',
     );
   });
 
