@@ -7,7 +7,10 @@ import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
-if (major > 24 || (major === 24 && minor >= 15)) await start();
+const root = new URL('..', import.meta.url);
+if (existsSync(new URL('src/cli/index.ts', root)) && !existsSync(new URL('node_modules/commander', root)))
+  say('the libraries of this checkout are not installed', `npm ci --prefix ${fileURLToPath(root)}`);
+else if (major > 24 || (major === 24 && minor >= 15)) await start();
 else startNewer();
 
 async function start() {
@@ -64,9 +67,13 @@ function newerNode() {
 }
 
 function fail(why) {
-  process.stderr.write(
-    `sidekey: Sidekey needs Node.js 24.15 or later; this is ${process.versions.node}, and ${why}.\n` +
-      '  → install a current Node.js, then run the same command again\n',
+  say(
+    `Sidekey needs Node.js 24.15 or later; this is ${process.versions.node}, and ${why}`,
+    'install a current Node.js, then run the same command again',
   );
+}
+
+function say(sentence, hint) {
+  process.stderr.write(`sidekey: ${sentence}.\n  → ${hint}\n`);
   process.exitCode = 1;
 }

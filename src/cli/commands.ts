@@ -219,7 +219,7 @@ const runCommands: readonly CommandRow[] = [
     summary: 'print a completion script for your shell',
     arguments: [['[shell]', 'the shell (default: that of the variable SHELL)', ['bash', 'zsh', 'fish']]],
     examples: [
-      'source <(sidekey completion bash)   # in ~/.bashrc; zsh: the same in ~/.zshrc, after compinit',
+      'source <(sidekey completion bash)   # in ~/.bashrc; zsh: ~/.zshrc',
       'sidekey completion fish > ~/.config/fish/completions/sidekey.fish',
     ],
     load: async () => {
@@ -490,8 +490,8 @@ const credentialCommands: readonly CommandRow[] = [
         name: 'remove',
         summary: 'end a grant, here and at the provider, and delete it',
         arguments: grantArgument,
-        options: [grantOwner, localEnd],
-        examples: ['sidekey grant remove github'],
+        options: [grantOwner, localEnd, ['--domains', 'remove the domains too that only this grant served']],
+        examples: ['sidekey grant remove github --domains'],
         load: async () => (await import('./grant/revoke.ts')).removeGrant,
       },
     ],

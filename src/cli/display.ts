@@ -163,11 +163,14 @@ export function details(
   return [display.paint('bold', visible(title)), ...columns(display, rows)].join('\n');
 }
 
-/** Splits a text into lines of at most `width` columns, between words; lines after the first begin with `indent`. */
-export function wrapWords(text: string, width: number, indent: string): string[] {
+/**
+ * Splits a text into lines of at most `width` columns, between its words or the given parts; lines after the first begin with
+ * `indent`.
+ */
+export function wrapWords(text: string | readonly string[], width: number, indent: string): string[] {
   const lines: string[] = [];
   let line = '';
-  for (const word of text.split(/(?<=[^ ]) /)) {
+  for (const word of typeof text === 'string' ? text.split(/(?<=[^ ]) /) : text) {
     const longer = line === '' ? word : `${line} ${word}`;
     if (line === '' || widthOf(longer) <= width) line = longer;
     else {
@@ -179,21 +182,34 @@ export function wrapWords(text: string, width: number, indent: string): string[]
 }
 
 /**
- * Wraps each line of a message at its words. A line with a command stays whole, so that it can be copied.
+ * Wraps each line of a message at its words. A command stays whole, so that it can be copied.
  */
 export function wrapMessage(text: string, { width }: Pick<Display, 'width'>): string {
   return text
     .split('\n')
     .flatMap((line) =>
-      widthOf(line) <= width || isCommand.test(line)
+      widthOf(line) <= width
         ? [line]
-        : wrapWords(line, width, /^ *(?:[→·-] )?/.exec(line)?.[0].replace(/[^ ]/g, ' ') ?? ''),
+        : wrapWords(
+            isHint.test(line) ? piecesOf(line) : line,
+            width,
+            /^ *(?:[→·-] )?/.exec(line)?.[0].replace(/[^ ]/g, ' ') ?? '',
+          ),
     )
     .join('\n');
 }
 
 /** A line of a message with a command. */
-const isCommand = /^ *(?:npx )?sidekey |→.*(?:sidekey |[|<$])/;
+const isHint = /^ *(?:(?:npx )?sidekey |→)/;
+
+/** Splits a hint into words and whole commands: a command ends at a comma, a semicolon, a colon or a parenthesis. */
+function piecesOf(line: string): readonly string[] {
+  return line
+    .split(/(?<=[,;:]) | (?=\()/)
+    .flatMap((part) => (isCommand.test(part) ? [part] : part.split(/(?<=[^ ]) /)));
+}
+
+const isCommand = /sidekey(?:\.js)? [a-z-]|[|<$]|^ *→ [a-z]+ [-/~]/;
 
 /** Returns a text in at most `most` columns; a shortened one ends in `…`. */
 export function ending(text: string, most: number): string {

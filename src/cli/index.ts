@@ -11,7 +11,7 @@ import {
 } from './command.ts';
 import { sections } from './commands.ts';
 import { atCommandLine, createContext } from './context.ts';
-import { wrapMessage } from './display.ts';
+import { wrapMessage, wrapWords } from './display.ts';
 import {
   createAsk,
   createOutput,
@@ -87,6 +87,9 @@ export async function run(argv: readonly string[], host: Host = process): Promis
   }
 }
 
+/** Columns of the help. */
+const helpWidth = 80;
+
 /** Runs a command with its arguments and options, and the common options. */
 type Action = (row: CommandRow, args: readonly unknown[], common: CommonOptions) => Promise<void>;
 
@@ -157,13 +160,21 @@ function addCommand(parent: Command, row: CommandRow, act: Action): void {
   for (const each of row.commands ?? []) addCommand(command, each, act);
   const examples = examplesOf(row);
   const heading = examples.length === 1 ? 'Example:' : 'Examples:';
-  command.addHelpText('after', ['', heading, ...examples.map((line) => `  ${line}`)].join('\n'));
-  if (row.notes !== undefined) command.addHelpText('after', `\n${wrapMessage(row.notes, { width: 80 })}`);
+  command.addHelpText('after', ['', heading, ...examples.map(folded)].join('\n'));
+  if (row.notes !== undefined)
+    command.addHelpText('after', `\n${wrapMessage(row.notes, { width: helpWidth })}`);
   if (row.load !== undefined) {
     command.action((...args: unknown[]) =>
       act(row, args.slice(0, -1), command.optsWithGlobals<CommonOptions>()),
     );
   }
+}
+
+/** Folds an example before its options, as a shell reads it. */
+function folded(line: string): string {
+  const parts = `  ${line}`.split(/ (?=--?[a-z]|'|\| )/);
+  // It fits with "npx " too.
+  return wrapWords(parts, helpWidth - 6, ' '.repeat(6)).join(' \\\n');
 }
 
 function createOption([flags, summary, details = {}]: OptionRow): Option {

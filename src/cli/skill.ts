@@ -26,9 +26,7 @@ export interface InstallOptions {
  */
 export async function installSkill(context: Context, options: InstallOptions): Promise<number | void> {
   const { output, env } = context;
-  // An agent works in any folder, so npx is no way there.
-  const command = commandName() === 'sidekey' ? 'sidekey' : `node ${shellWord(door)}`;
-  const text = markedSkill(asTyped(shippedSkill(), command));
+  const text = ownSkill();
   if (options.print === true) {
     output.result({ skill: text }, text);
     return;
@@ -63,6 +61,23 @@ export async function installSkill(context: Context, options: InstallOptions): P
   if (!done.some(({ what }) => what === 'kept')) return;
   output.say('You or another program changed that file.\n  → sidekey skill install --force   replaces it');
   return exitCode.failure;
+}
+
+/** Returns the files that `skill install` would write for the agents of a user; a file that a person wrote is none of them. */
+export async function missingSkills(home: string): Promise<readonly string[]> {
+  const files = [...new Set(agentsAt('user', home).map((agent) => skillFile(agent, 'user', home)))];
+  const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
+  return files.filter((_file, index) => {
+    const text = texts[index] ?? '';
+    return text === '' || (text !== ownSkill() && isUnchanged(text));
+  });
+}
+
+/** The text that is installed, with the command of this installation. */
+function ownSkill(): string {
+  // An agent works in any folder, so npx is no way there.
+  const command = commandName() === 'sidekey' ? 'sidekey' : `node ${shellWord(door)}`;
+  return markedSkill(asTyped(shippedSkill(), command));
 }
 
 type Placed = 'written' | 'updated' | 'same' | 'kept';

@@ -10,19 +10,19 @@ import { shellWord, visible } from '../lib/text.ts';
 import { systemTimers, type Timers } from '../lib/timers.ts';
 
 /**
- * Prompts the user. Secret: input is not echoed.
+ * Prompts the user. Secret: input is not echoed. hasLines: JSON or PEM is read up to an empty line or Ctrl-D.
  *
  * @throws SidekeyError `input_invalid` if the input is cancelled, or empty and not optional
  */
 export type Ask = (
   question: string,
-  how: { readonly secret: boolean; readonly isOptional?: boolean },
+  how: { readonly secret: boolean; readonly isOptional?: boolean; readonly hasLines?: boolean },
 ) => Promise<string>;
 
 /** Returns the prompt; null: standard input is no terminal. The question is written to stderr. */
 export function createAsk(stdin: Input, stderr: Streams['stderr']): Ask | null {
   if (stdin.isTTY !== true) return null;
-  return async (question, { secret, isOptional = false }) => {
+  return async (question, { secret, isOptional = false, hasLines = false }) => {
     // Line editing echoes to a discarding stream.
     const shown = new Writable({
       write(chunk: Buffer, _encoding, done) {
@@ -34,7 +34,11 @@ export function createAsk(stdin: Input, stderr: Streams['stderr']): Ask | null {
     const next = lines.next(`${question}: `);
     // After the echo is off: an answer that is pasted at once must not be shown.
     if (secret) stderr.write(`${question}: `);
-    const line = (await next)?.trim();
+    let line = (await next)?.trim();
+    if (hasLines && /^[[{]|^-----BEGIN /.test(line ?? '')) {
+      for (let more = await lines.next(''); (more ?? '').trim() !== ''; more = await lines.next(''))
+        line += `\n${more}`;
+    }
     lines.close();
     if (secret) stderr.write('\n');
     if (line !== undefined && (line !== '' || isOptional)) return line;

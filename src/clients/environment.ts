@@ -164,9 +164,12 @@ interface Withheld {
   readonly remove: readonly string[];
   /** Placeholders: they have the form that clients expect, but grant nothing. */
   readonly set: Readonly<Record<string, string>>;
-  /** One line on the variables of the parent that were taken, and on what stands in; null: none was taken. */
+  /** One line on the variables of the parent that were taken or look like secrets, and on what stands in; null: none. */
   readonly note: string | null;
 }
+
+/** Names of variables that hold secrets. */
+const secretName = /(?:^|_)(?:PASSWORD|PASSWD|SECRET|SECRET_KEY|TOKEN|API_?KEY|PRIVATE_KEY)$/;
 
 /** Variables of Sidekey that hold no secret. */
 const harmless = ['SIDEKEY_CONFIG', 'SIDEKEY_HOME', 'SIDEKEY_BROWSER', changedNames];
@@ -216,6 +219,16 @@ export function withheld({
     if (isRemoved) return `removed ${names}${text}`;
     return `${names} ${alike.length === 1 ? 'is a placeholder' : 'are placeholders'}${text}`;
   });
+  const left = Object.keys(parent).filter(
+    (name) =>
+      secretName.test(name) &&
+      !taken.has(name) &&
+      !kept.has(name) &&
+      set[name] === undefined &&
+      parent[name] !== '',
+  );
+  if (left.length > 0)
+    parts.push(`kept ${left.join(', ')}, which no provider takes and the program can read`);
   return {
     remove: [...taken].filter((name) => set[name] === undefined),
     set,
@@ -233,6 +246,8 @@ function standIn(
   if (set[name] !== undefined) return { isRemoved: false, text: ` for the grant ${grant}` };
   if (grant !== undefined) return { isRemoved: true, text: ` (the proxy adds the grant ${grant})` };
   if (reachable === null) return { isRemoved: true, text: '' };
-  const way = `sidekey connect ${provider} --from-env ${name}`;
+  // Keys of AWS are two variables.
+  const way =
+    provider === 'aws' ? 'sidekey connect aws --token' : `sidekey connect ${provider} --from-env ${name}`;
   return { isRemoved: true, text: ` (no ${provider} grant → ${way})` };
 }

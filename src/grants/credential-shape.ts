@@ -86,7 +86,10 @@ export function checkedRegion(region: string): string {
 export function invalid(message: string, shape?: string, verb = 'expected'): SidekeyError {
   const sentence = `${message.charAt(0).toUpperCase()}${message.slice(1)}${message.endsWith('?') ? '' : '.'}`;
   return new SidekeyError('input_invalid', sentence, {
-    hint: shape === undefined ? `expected one of: ${Object.values(shapes).join(' ')}` : `${verb}: ${shape}`,
+    hint:
+      shape === undefined
+        ? `give a key or token alone, PEM, or JSON such as ${shapes.oauth2}; all forms: sidekey grant import --help`
+        : `${verb}: ${shape}`,
   });
 }
 

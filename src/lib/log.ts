@@ -1,3 +1,5 @@
+import { realpathSync } from 'node:fs';
+import { basename, delimiter, join } from 'node:path';
 import { type DestinationStream, pino } from 'pino';
 import { errorFacts } from './errors.ts';
 import { door, packageRoot } from './package-files.ts';
@@ -76,13 +78,32 @@ function describeError(error: unknown, depth = 0): object {
 }
 
 /**
- * Returns the command that runs this program: `npx sidekey` where npm started it (npm sets `npm_command` for its children;
- * `exec` is npx) and in the folder of a checkout, `node PATH` elsewhere with the sources. `sidekey` is not on the PATH then.
+ * Returns the command that runs this program: `sidekey` if it is on the PATH. Else `npx sidekey` where npm started it (npm
+ * sets `npm_command` for its children; `exec` is npx) and in the folder of a checkout, `node PATH` elsewhere with the sources.
  */
-export function commandName(npmCommand: string | undefined = process.env['npm_command']): string {
+export function commandName(
+  npmCommand: string | undefined = process.env['npm_command'],
+  isOnPath: boolean = (isInstalled ??= isLinked(process.env['PATH'] ?? '')),
+): string {
+  if (isOnPath) return 'sidekey';
   if (['exec', 'start', 'run', 'run-script'].includes(npmCommand ?? '')) return 'npx sidekey';
   if (npmCommand !== undefined || !import.meta.url.endsWith('.ts')) return 'sidekey';
   return process.cwd() === packageRoot.replace(/[/\\]$/, '') ? 'npx sidekey' : `node ${shellWord(door)}`;
+}
+
+/** `isLinked` for the PATH of this process, after the first question: refusals ask often. */
+let isInstalled: boolean | undefined;
+
+/** Reports whether `sidekey` on a PATH is this program, outside of the folders that npm adds for its children. */
+export function isLinked(path: string): boolean {
+  return path.split(delimiter).some((folder) => {
+    if (folder === '' || basename(folder) === '.bin') return false;
+    try {
+      return realpathSync(join(folder, 'sidekey')) === realpathSync(door);
+    } catch {
+      return false;
+    }
+  });
 }
 
 /** Replaces `sidekey` before a word by the command of this installation. The name of the product is `Sidekey`. */

@@ -6,7 +6,7 @@ import type { Context } from '../context.ts';
 import { describeAction } from '../domain.ts';
 import { hostPattern } from '../grant/import.ts';
 import { offeredBy } from '../pick.ts';
-import { allowDomain, type DomainEdit, writeConfigAtomically } from '../../config/edit.ts';
+import { allowDomain, type DomainEdit, removeDomain, writeConfigAtomically } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { isReference, parseSecretReference } from '../../config/secret-reference.ts';
 import type { Grant } from '../../grants/grant.ts';
@@ -91,11 +91,16 @@ export interface DomainChanges {
   readonly edits: readonly DomainEdit[];
   /** Existing entries that were not changed but block requests with the grant. */
   readonly blocked: readonly { readonly pattern: string; readonly says: string }[];
+  /** The grant or the provider that the new entries name. */
+  readonly reference: string;
+  /** Other active grants of the provider. */
+  readonly others: readonly Grant[];
 }
 
 /**
  * Writes all entries to the map of the config file, or none. An entry that the user did not name never
- * overrides an existing decision about its hosts.
+ * overrides an existing decision about its hosts. For a second account it names the provider: a grant of that name stays the
+ * default, and a request can choose the other.
  *
  * @throws SidekeyError `config_invalid`, `file_unwritable`, `audit_unavailable`
  */
@@ -105,18 +110,22 @@ export async function allowDomains(
   grant: Grant,
   { entries, named }: Pick<DomainPlan, 'entries' | 'named'>,
 ): Promise<DomainChanges> {
-  if (entries.length === 0) return { edits: [], blocked: [] };
+  const all = await grants.list();
+  const others = all.filter(
+    ({ id, provider, state }) => id !== grant.id && provider === grant.provider && state === 'active',
+  );
+  const reference = named || others.length === 0 ? grant.name : grant.provider;
+  if (entries.length === 0) return { edits: [], blocked: [], reference, others };
   const file = await configFile();
   const previous = await readConfigText(file);
   const { domains } = await parseConfig(previous, file, { env });
-  const all = await grants.list();
   const edits: DomainEdit[] = [];
   const blocked: { pattern: string; says: string }[] = [];
   let text = previous;
   for (const entry of entries) {
     const there = named ? undefined : decidedBy(domains, patternOf(entry));
     if (there === undefined) {
-      const edit = allowDomain(text, entry, grant.name);
+      const edit = allowDomain(text, entry, reference);
       if (edit.change === 'unchanged') continue;
       ({ text } = edit);
       edits.push(edit);
@@ -126,16 +135,46 @@ export async function allowDomains(
       blocked.push({ pattern: entry, says: `${verb} ${describeAction(there)}${by}` });
     }
   }
-  if (edits.length === 0) return { edits, blocked };
+  if (edits.length > 0) await write({ file, previous, text, env, audit }, edits, `grant ${reference}`);
+  return { edits, blocked, reference, others };
+}
+
+/** Removes entries from the map of the config file, all or none. @throws as `allowDomains` */
+export async function dropDomains(
+  { configFile, env }: Pick<Context, 'configFile' | 'env'>,
+  { audit }: Pick<State, 'audit'>,
+  patterns: readonly string[],
+): Promise<void> {
+  const file = await configFile();
+  const previous = await readConfigText(file);
+  let text = previous;
+  const edits = patterns.map((pattern) => {
+    const edit = removeDomain(text, pattern);
+    ({ text } = edit);
+    return edit;
+  });
+  await write({ file, previous, text, env, audit }, edits, 'removed');
+}
+
+interface Written extends Pick<State, 'audit'>, Pick<Context, 'env'> {
+  readonly file: string;
+  readonly previous: string;
+  readonly text: string;
+}
+
+/** Writes a text that must load. The audit log records each entry first. */
+async function write(
+  { file, previous, text, env, audit }: Written,
+  edits: readonly DomainEdit[],
+  reason: string,
+): Promise<void> {
   await parseConfig(text, file, { env });
-  const write = () => writeConfigAtomically(file, text, { env, previous });
   await edits.reduceRight<() => Promise<void>>(
     (next, { pattern }) =>
       () =>
-        recordChange(audit, { event: 'domain.changed', host: pattern, reason: `grant ${grant.name}` }, next),
-    write,
+        recordChange(audit, { event: 'domain.changed', host: pattern, reason }, next),
+    () => writeConfigAtomically(file, text, { env, previous }),
   )();
-  return { edits, blocked };
 }
 
 /** Returns the narrowest existing entry that covers the hosts of a pattern. */

@@ -1,6 +1,6 @@
 import { homedir } from 'node:os';
 import type { Context } from '../context.ts';
-import { findLogins, type FoundLogin } from '../init/find-logins.ts';
+import { findLogins, type FoundLogin, workFolder } from '../init/find-logins.ts';
 import { confirm } from '../terminal.ts';
 import type { Provider } from '../../grants/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
@@ -9,27 +9,43 @@ const maxMatches = 12;
 
 const optional = { secret: false, isOptional: true } as const;
 
+/** The provider, and the credential on this machine that is to be used; null: none. */
+interface Choice {
+  readonly name: string;
+  readonly login: FoundLogin | null;
+}
+
 /**
  * Asks for a provider: those with a credential on this machine first, and a search of the catalog.
  *
- * @returns the provider, and the credential on this machine that is to be used; null: none
  * @throws SidekeyError `input_invalid` if nobody can be asked, or the answer is empty
  */
-export async function chooseProvider(
-  context: Context,
-): Promise<{ readonly name: string; readonly login: FoundLogin | null }> {
-  const { ask, env, openLines, output } = context;
-  if (ask === null) throw noChoice();
+export async function chooseProvider(context: Context): Promise<Choice> {
+  const { env, output } = context;
+  if (context.ask === null) throw noChoice();
   const { providers } = await context.config();
-  const found = findLogins({ env, home: env['HOME'] ?? homedir(), folder: process.cwd() }, providers);
+  const machine = { env, home: env['HOME'] ?? homedir(), folder: workFolder(env) };
+  const found = findLogins(machine, providers);
   if (found.length > 0) {
     output.say(
       ['Found on this machine:', ...found.map(({ provider, place }) => `  ${provider}: ${place}`)].join('\n'),
     );
   }
+  const choice = await askProvider(context, 'Connect which provider? (its name, or a part of it)', found);
+  if (choice === null) throw noChoice();
+  return choice;
+}
+
+/** Asks for a provider until the catalog has the one that is meant; null: the answer is empty or no. */
+export async function askProvider(
+  { ask, openLines, output, ...context }: Context,
+  question: string,
+  found: readonly FoundLogin[] = [],
+): Promise<Choice | null> {
+  const { providers } = await context.config();
   for (;;) {
-    const written = await ask('Connect which provider? (its name, or a part of it)', optional);
-    if (written === '') throw noChoice();
+    const written = (await ask?.(question, optional)) ?? '';
+    if (/^(?:|no?|none)$/i.test(written)) return null;
     const text = written.toLowerCase();
     const matches = providers.names.filter((name) => name.includes(text));
     const [only, ...others] = matches.includes(text) ? [text] : matches;

@@ -55,15 +55,20 @@ export async function report(
         edits.length === 0
           ? null
           : `${edits.map(({ pattern }) => pattern).join(', ')} (${said} ${displayName(file)})`,
-    }) + nextSteps(grant, probe, audience),
+    }) + nextSteps(connected, probe),
   );
   for (const { sentence, hint } of warnings)
     output.say(`Note: ${sentence}${hint === null ? '' : `\n  → ${hint}`}`);
 }
 
 /** Returns the first call, and for a second account the ways to choose it. */
-function nextSteps({ name, provider }: Grant, probe: Probe | null, audience: readonly string[]): string {
-  const isSecond = name !== provider;
+function nextSteps(
+  { grant: { name }, audience, edits, others, reference }: Connected,
+  probe: Probe | null,
+): string {
+  const first = others.find((grant) => grant.name === reference);
+  // An entry that was there may name another grant; a note says so.
+  const isSecond = name !== reference && (first !== undefined || edits.length > 0);
   const call = probe === null || probe.json !== null ? null : probe.url;
   const selected = isSecond ? ` --grant ${name}` : '';
   const fields = Object.entries(probe?.headers ?? {}).map(
@@ -76,8 +81,11 @@ function nextSteps({ name, provider }: Grant, probe: Probe | null, audience: rea
       : ['The first call:', `  → sidekey fetch ${shellWord(call)}${fields.join('')}${selected}`]),
     ...(isSecond
       ? [
-          `To use this account: "+grant=${name}" in the user name of the proxy, or`,
+          first === undefined
+            ? `No grant is called ${reference}: each request must choose an account.`
+            : `The grant ${first.name} stays the default. To use this account:`,
           `  → sidekey run --grant ${name} -- COMMAND`,
+          `  → "+grant=${name}" in the user name of the proxy`,
           ...(host === undefined ? [] : [`  → ${allowCommand(host, name)}   (for every request to it)`]),
         ]
       : []),
@@ -110,6 +118,8 @@ export interface Connected {
   readonly audience: readonly string[];
   readonly details: Readonly<Record<string, string>>;
   readonly edits: DomainChanges['edits'];
+  readonly reference: string;
+  readonly others: readonly Grant[];
   /** Requested scopes that were not granted. */
   readonly ungranted: readonly string[];
   readonly warnings: readonly Warning[];
@@ -181,12 +191,13 @@ export async function finishGrant(request: FinishRequest, obtained: Obtained): P
       replaceCommand(grant, [], provider, credential),
     );
   }
-  const { edits, blocked } = await allowDomains(context, state, grant, plan).catch((error: unknown) => {
+  const changes = await allowDomains(context, state, grant, plan).catch((error: unknown): DomainChanges => {
     if (!(error instanceof SidekeyError)) throw error;
     const [first = 'HOST'] = plan.entries;
     warn(`The allowed-domains map is as it was: ${error.message}`, allowCommand(first, name));
-    return { edits: [], blocked: [] };
+    return { edits: [], blocked: [], reference: name, others: [] };
   });
+  const { edits, blocked, reference, others } = changes;
   for (const { pattern, says } of blocked) {
     warn(`${pattern} ${says}; not changed.`, allowCommand(pattern, name));
   }
@@ -199,6 +210,8 @@ export async function finishGrant(request: FinishRequest, obtained: Obtained): P
     audience,
     details,
     edits,
+    reference,
+    others,
     ungranted,
     warnings,
     verification,

@@ -72,7 +72,7 @@ function noClient(provider: Provider, redirectUri: string, asks: boolean): Sidek
   });
   return new SidekeyError(
     'input_invalid',
-    `Sidekey is not registered at ${title} yet: providers.${name} has no client_id.`,
+    `You need an OAuth client of your own at ${title}: providers.${name} has no client_id.`,
     {
       hint: [
         // The key works at once.
@@ -126,6 +126,8 @@ export async function configuredProvider(
   const provider = findProvider((await parseConfig(previous, file, { env })).providers, name);
   const { text, changed } = setProvider(previous, name, editFrom(options, provider));
   const edited = findProvider((await parseConfig(text, file, { env })).providers, name);
+  // A secret that cannot be read changes nothing.
+  if (clientSecret !== undefined) await edited.clientSecret?.();
   if (changed.length > 0) {
     const event = { event: 'provider.changed', provider: name, reason: changed.join(', ') } as const;
     await context.withState(({ audit }) =>
@@ -320,6 +322,7 @@ async function addDefinition(
   let text = previous;
   for (const [path, value] of definition) text = putValue(text, ['providers', name, ...path], value);
   const provider = findProvider((await parseConfig(text, file, { env })).providers, name);
+  await provider.clientSecret?.();
   const event = { event: 'provider.changed', provider: name, ...facts } as const;
   await context.withState(({ audit }) =>
     recordChange(audit, event, () => writeConfigAtomically(file, text, { env, previous })),
@@ -356,10 +359,13 @@ export async function defineProvider(
     });
   }
   if (allowedDomains.length === 0) {
-    const urls = authUrl === undefined ? '' : ` --auth-url ${shellWord(authUrl)}`;
+    const urls = Object.entries({ '--auth-url': authUrl, '--token-url': tokenUrl });
+    const written = urls.flatMap(([option, url]) =>
+      url === undefined ? [] : [`${option} ${shellWord(url)}`],
+    );
     throw wrong(
       'No option names the hosts that may receive its tokens',
-      `sidekey connect ${name}${urls} --token-url ${shellWord(tokenUrl)} --allowed-domains api.example.com`,
+      `sidekey connect ${name} ${written.join(' ')} --allowed-domains api.example.com`,
     );
   }
   const audience = allowedDomains.map((text) => hostPattern('--allowed-domains', text).text);
@@ -369,15 +375,18 @@ export async function defineProvider(
     [
       ...optional('authorization_endpoint', authUrl ?? null),
       [['token_endpoint'], tokenUrl],
+      ...optional('client_id', clientId ?? null),
+      ...optional(
+        'client_secret',
+        clientSecret === undefined ? null : keptReference('--client-secret', clientSecret),
+      ),
       ...optional('client_auth', clientSecret === undefined ? 'none' : null),
       ...(scope === undefined ? [] : [[['scopes'], scopesToAsk(scope, { scopes: [] }, null)] as const]),
       [['audience'], audience],
     ],
     { reason: 'defined at the command line' },
   );
-  // `configuredProvider` says so otherwise.
-  if ((clientId ?? clientSecret) === undefined)
-    context.output.say(`Saved providers.${name} in ${displayName(file)}.`);
+  context.output.say(`Saved providers.${name} in ${displayName(file)}.`);
 }
 
 function nameFor(host: string, named: string | undefined): string {

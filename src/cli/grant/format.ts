@@ -250,7 +250,7 @@ function nextWords({ what, at }: Next, { type }: Pick<Grant, 'type'>, now: numbe
     case 'refresh_ahead':
       return `a running proxy refreshes the token ${then}`;
     case 'keep_alive':
-      return `a running proxy uses the refresh token ${then}, so that it does not die unused`;
+      return `a running proxy refreshes it ${then}, so that it does not expire`;
     case 'refresh_on_use':
       if (at === null) return 'the token is refreshed when an API refuses it';
       return at <= now

@@ -38,6 +38,8 @@ export interface ImportOptions {
   readonly verify?: boolean;
 }
 
+const question = 'Paste the credential (it is not shown); after JSON or PEM, an empty line';
+
 /** `sidekey grant import`: verifies every credential of the input before it writes the first. */
 export async function importGrants(
   context: Context,
@@ -49,7 +51,7 @@ export async function importGrants(
   const { file } = options;
   const text =
     file === undefined || file === '-'
-      ? await context.readInput()
+      ? ((await context.ask?.(question, { secret: true, hasLines: true })) ?? (await context.readInput()))
       : await readSecretFile('--file', file, output);
   const entries = readEntries(text, { now });
   const isOne = entries.length === 1;
@@ -237,7 +239,7 @@ export function prepare(
   if (gap !== null) {
     const hasToken = credential.type === 'oauth2' && credential.accessToken !== null;
     if (!hasToken) throw new SidekeyError('input_invalid', gap.sentence, { hint: gap.hint });
-    warn(`${gap.sentence} The access token is used until it ends.`, gap.hint);
+    warn(`${gap.sentence} The access token works until it expires.`, gap.hint);
   }
   const misfit = certificateMisfit(credential, provider);
   const uncarried = misfit === null ? carriageMisfit(credential, provider) : null;

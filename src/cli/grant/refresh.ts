@@ -202,13 +202,13 @@ export function refreshGapOf(credential: Credential, provider: Provider): Refres
   const { name } = provider;
   if ((credential.tokenEndpoint ?? provider.tokenEndpoint) === null) {
     return {
-      sentence: `The refresh token is of no use: nothing says where the provider ${name} issues tokens.`,
+      sentence: `Sidekey cannot use the refresh token: the provider ${name} has no token endpoint.`,
       hint: `add "token_endpoint" to the JSON, or set providers.${name}.token_endpoint in the config file`,
     };
   }
   if ((credential.clientId ?? provider.clientId) === null) {
     return {
-      sentence: `The refresh token is of no use: nothing says for which client the provider ${name} issued it.`,
+      sentence: `Sidekey cannot use the refresh token: the client that it belongs to is unknown.`,
       hint: `add "client_id" (and "client_secret") to the JSON, or set providers.${name}.client_id in the config file`,
     };
   }

@@ -1,5 +1,6 @@
 import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
+import { dropDomains } from '../connect/allowed-domains.ts';
 import { connectionOf, disconnectAccount } from '../connect/flows/auth0.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { grantJson } from './format.ts';
@@ -74,7 +75,7 @@ async function revokeOne(grants: Registry, id: string): Promise<Grant> {
 export async function removeGrant(
   context: Context,
   reference: string,
-  options: EndOptions,
+  options: EndOptions & { readonly domains?: boolean },
 ): Promise<number | void> {
   const { withState, output } = context;
   const { grant, domains, there, stranded } = await withState(async (state) => {
@@ -95,7 +96,9 @@ export async function removeGrant(
     const orphaned = domainsOf(picked, all, config.domains).filter(
       (domain) => !left.some((other) => domainsOf(other, left, [domain]).length > 0),
     );
-    return { grant: picked, domains: orphaned.map(({ pattern }) => pattern.text), there, stranded };
+    const domains = orphaned.map(({ pattern }) => pattern.text);
+    if (options.domains === true && domains.length > 0) await dropDomains(context, state, domains);
+    return { grant: picked, domains, there, stranded };
   });
   output.result(
     { id: grant.id, name: grant.name, user: grant.user, removed: true, at_provider: there.kind, domains },
@@ -107,7 +110,9 @@ export async function removeGrant(
       `Grants that lived on this login get no new tokens any more: ${stranded.map(titleOf).join(', ')}.`,
     );
   }
-  if (domains.length > 0) {
+  if (options.domains === true && domains.length > 0)
+    output.say(`Removed from the map: ${domains.join(', ')}.`);
+  else if (domains.length > 0) {
     output.say(`Requests to ${domains.join(', ')} are refused now: no grant is left for them.`);
     for (const domain of domains) output.say(`  → sidekey domain remove ${shellWord(domain)}`);
   }

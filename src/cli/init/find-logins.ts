@@ -23,6 +23,11 @@ export function withLogin(context: Context, { input }: FoundLogin): Context {
   return { ...context, ask: null, readInput: () => Promise.resolve(input) };
 }
 
+/** Returns the folder where the person stands: npm runs scripts in that of the package. */
+export function workFolder(env: NodeJS.ProcessEnv): string {
+  return env['INIT_CWD'] ?? process.cwd();
+}
+
 /** The machine, as tests replace it. */
 interface Machine {
   readonly env: NodeJS.ProcessEnv;

@@ -1,11 +1,13 @@
 import { homedir } from 'node:os';
+import { stripVTControlCharacters } from 'node:util';
 import { SidekeyError } from '../../lib/errors.ts';
 import { exitCode } from '../../lib/failures.ts';
+import { shellWord } from '../../lib/text.ts';
 import { connect } from '../connect/connect.ts';
 import type { Context } from '../context.ts';
-import { agentsAt, installSkill } from '../skill.ts';
-import { type Ask, confirm } from '../terminal.ts';
-import { findLogins, type FoundLogin, withLogin } from './find-logins.ts';
+import { agentsAt, installSkill, missingSkills } from '../skill.ts';
+import { confirm } from '../terminal.ts';
+import { findLogins, type FoundLogin, withLogin, workFolder } from './find-logins.ts';
 
 export interface InitOptions {
   readonly yes?: boolean;
@@ -20,6 +22,8 @@ interface Done {
   readonly declined: string[];
   /** Providers that were found and could not be connected. */
   readonly failed: string[];
+  /** Providers that were connected before. */
+  readonly before: readonly string[];
   skill: boolean;
   service: boolean;
 }
@@ -48,64 +52,69 @@ export async function init(
     connected: [],
     declined: [],
     failed: [],
+    before: [...(await connectedProviders(context))],
     skill: false,
     service: false,
   };
 
   const home = env['HOME'] ?? homedir();
+  const folder = workFolder(env);
   const { providers } = await context.config();
-  const names = await grantNames(context);
-  const found = findLogins({ env, home, folder: process.cwd() }, providers);
+  const names = new Set(done.before);
+  if (names.size > 0) output.say(`Connected already: ${done.before.join(', ')}.`);
+  const found = findLogins({ env, home, folder }, providers);
+  let isOffline = false;
   for (const login of found.filter(({ provider }) => !names.has(provider))) {
     const isTaken = await isWanted(`Connect ${login.provider} with ${login.place}?`);
     if (yes) output.say(`Connecting ${login.provider} with ${login.place}:`);
     const connectIt = () =>
       connect(withLogin(quiet(context), login), login.provider, { token: true, verify });
-    const list = !isTaken ? done.declined : (await step(context, connectIt)) ? done.connected : done.failed;
+    const error = isTaken ? await step(context, connectIt) : null;
+    isOffline ||= error?.exit === exitCode.network;
+    const list = !isTaken ? done.declined : error === null ? done.connected : done.failed;
     list.push(login.provider);
   }
   if (found.length === 0)
-    output.say('No credential was found in variables, .env, gh, aws, docker or .netrc.');
-  if (names.size + done.connected.length === 0 && ask !== null && !yes)
-    await connectNamed(context, ask, done);
+    output.say(`No credential was found in variables, ${folder}/.env, gh, aws, docker or .netrc.`);
+  if (names.size + done.connected.length === 0 && ask !== null && !yes) {
+    const { askProvider } = await import('../connect/choose.ts');
+    const chosen = await askProvider(context, 'Connect which service, such as github? (Enter: none)');
+    if (chosen !== null && (await step(context, () => connect(quiet(context), chosen.name, {}))) === null)
+      done.connected.push(chosen.name);
+  }
 
   const agents = agentsAt('user', home);
-  if (agents.length > 0 && (await isWanted(`Install the instructions for ${agents.join(', ')}?`))) {
-    done.skill = await step(context, async () => void (await installSkill(quiet(context), { user: true })));
+  const files = await missingSkills(home);
+  if (files.length > 0 && (await isWanted(`Install the instructions for ${agents.join(', ')}?`))) {
+    const install = async () => void (await installSkill(quiet(context), { user: true }));
+    done.skill = (await step(context, install)) === null;
   }
-  if (await isWanted('Run the proxy in the background, from login on?', false)) {
-    const { installService } = await import('../service/service.ts');
-    done.service = await step(context, () => installService(quiet(context)));
-  }
+  const services = await import('../service/service.ts');
+  const isServed = await services.isInstalled(env);
+  if (!isServed && (await isWanted('Run the proxy in the background, from login on?', false)))
+    done.service = (await step(context, () => services.installService(quiet(context)))) === null;
   const first = [...names, ...done.connected][0];
-  output.result(done, lastWords(done, found, first));
+  output.result(done, lastWords(done, { found, first, files, isOffline }));
   return first === undefined || done.failed.length > 0 ? exitCode.failure : exitCode.ok;
 }
 
-/** The names of the usable grants. */
-function grantNames(context: Context): Promise<ReadonlySet<string>> {
+/** The providers of the usable grants. */
+function connectedProviders(context: Context): Promise<ReadonlySet<string>> {
   return context.withState(async ({ grants }) => {
     const all = await grants.list();
     return new Set(all.filter(({ state }) => state === 'active').map(({ provider }) => provider));
   });
 }
 
-async function connectNamed(context: Context, ask: Ask, done: Done): Promise<void> {
-  const question = 'Connect which service, such as github or openai? (Enter: none)';
-  const name = await ask(question, { secret: false, isOptional: true });
-  if (name !== '' && (await step(context, () => connect(quiet(context), name, {}))))
-    done.connected.push(name);
-}
-
-/** Runs a step. Its failure is said, and ends no other step. */
-async function step({ output }: Context, run: () => Promise<void>): Promise<boolean> {
+/** Runs a step, and returns its failure, which is said and ends no other step; null: none. */
+async function step({ output }: Context, run: () => Promise<void>): Promise<SidekeyError | null> {
   try {
     await run();
-    return true;
+    return null;
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
     output.fail(error);
-    return false;
+    return error;
   }
 }
 
@@ -114,13 +123,32 @@ function quiet(context: Context): Context {
   const { output } = context;
   return {
     ...context,
-    output: { ...output, result: (_value, text) => output.say(text.split('\n', 1)[0] ?? '') },
+    output: {
+      ...output,
+      result: (_value, text) => output.say(stripVTControlCharacters(text.split('\n', 1)[0] ?? '')),
+    },
   };
 }
 
-function lastWords(done: Done, found: readonly FoundLogin[], first: string | undefined): string {
+interface Outcome {
+  readonly found: readonly FoundLogin[];
+  /** A provider with a grant; absent: there is none. */
+  readonly first: string | undefined;
+  /** Files of the instructions, if they were installed now. */
+  readonly files: readonly string[];
+  /** A credential could not be verified, because the network failed. */
+  readonly isOffline: boolean;
+}
+
+function lastWords(done: Done, { found, first, files, isOffline }: Outcome): string {
   const taken = found.filter(({ provider, remove }) => done.connected.includes(provider) && remove !== null);
   const failed = found.filter(({ provider }) => done.failed.includes(provider));
+  const next = isOffline ? 'sidekey init --no-verify' : 'sidekey connect github';
+  const undo = [
+    ...done.connected.map((name) => `sidekey grant remove ${name} --domains`),
+    ...(done.skill ? files.map((file) => `rm ${shellWord(file)}`) : []),
+    ...(done.service ? ['sidekey service uninstall'] : []),
+  ];
   return [
     ...failed.map(({ provider, place }) => `Not connected: ${provider} (${place}); see above.`),
     first === undefined ? 'Nothing is connected yet.' : 'Sidekey is ready.',
@@ -129,9 +157,8 @@ function lastWords(done: Done, found: readonly FoundLogin[], first: string | und
     ...taken.map(({ provider, remove }) => `  ${provider}: ${remove}`),
     '',
     first === undefined ? 'Next step:' : 'The first call:',
-    first === undefined ? '  → sidekey connect github' : '  → sidekey run -- claude',
+    `  → ${first === undefined ? next : 'sidekey run -- claude'}`,
     ...(done.service ? ['  → eval "$(sidekey env)"'] : []),
-    '',
-    `To undo: "sidekey grant remove NAME"${done.service ? ', "sidekey service uninstall"' : ''}. To repeat: "sidekey init".`,
+    ...(undo.length === 0 ? [] : ['', 'To undo:', ...undo.map((line) => `  → ${line}`)]),
   ].join('\n');
 }

@@ -93,6 +93,16 @@ async function answers({ now }: Context, listen: Parameters<typeof askHealth>[0]
   }
 }
 
+/** Reports whether the service is installed; false on a system without a service manager. */
+export async function isInstalled(env: NodeJS.ProcessEnv): Promise<boolean> {
+  try {
+    return (await managerOf(env).state()) !== null;
+  } catch (error) {
+    if (!(error instanceof SidekeyError)) throw error;
+    return false;
+  }
+}
+
 /** `sidekey service uninstall` */
 export async function uninstallService({ env, output }: Context): Promise<void> {
   const files = await managerOf(env).uninstall();

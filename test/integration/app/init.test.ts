@@ -45,6 +45,7 @@ describe('init --yes', () => {
       connected: ['corp'],
       declined: [],
       failed: [],
+      before: [],
       skill: true,
       service: false,
     });
@@ -98,7 +99,9 @@ test.skipIf(!hasPseudoTerminal)(
     await until((text) => text.includes('Connect corp with CORP_KEY in the environment? [Y/n]'));
     type('n\r');
     await until((text) => text.includes('Connect which service'));
-    type('\r');
+    type('nosuch\r');
+    await until((text) => text.includes('No provider has "nosuch" in its name.'));
+    type('n\r');
     await until((text) => text.includes('Install the instructions for claude? [Y/n]'));
     type('no\r');
     await until((text) => text.includes('from login on? [y/N]'));
@@ -109,3 +112,70 @@ test.skipIf(!hasPseudoTerminal)(
     expect(await readdir(at.at('home', '.claude'))).toEqual([]);
   },
 );
+
+test.skipIf(!hasPseudoTerminal)(
+  'init in a terminal (script of util-linux) shows no escape codes, and its undo leaves nothing',
+  { timeout: 60_000 },
+  async () => {
+    const { at, env } = await machine();
+    const before = await readFile(at.configFile, 'utf8');
+    const { PATH: _path, ...variables } = env;
+    const command = [process.execPath, program, 'init', '--config', at.configFile];
+    const { until, type, screen, ended } = runInTerminal(command, { cwd: at.folder, env: variables });
+    await until((text) => text.includes('Connect corp with'));
+    type('\r');
+    await until((text) => text.includes('Install the instructions for claude? [Y/n]'));
+    expect(screen()).toContain('Connected corp.');
+    expect(screen()).not.toContain('u001b');
+    type('\r');
+    await until((text) => text.includes('from login on? [y/N]'));
+    type('\r');
+    expect((await ended).exit).toBe(0);
+    const file = at.at('home', '.claude/skills/sidekey/SKILL.md');
+    const undo = screen().slice(screen().indexOf('To undo:')).replaceAll('\r', '');
+    expect(undo).toContain('grant remove corp --domains\n');
+    expect(undo).toContain(`rm ${file}\n`);
+    expect(undo).not.toContain('uninstall');
+    await at.run(['grant', 'remove', 'corp', '--domains']);
+    expect(await readFile(at.configFile, 'utf8')).not.toContain('corp }');
+    expect(before).not.toContain('corp }');
+
+    const again = runInTerminal([...command], { cwd: at.folder, env: variables });
+    await again.until((text) => text.includes('Connect corp with'));
+    again.type('\r');
+    // The instructions are there.
+    await again.until((text) => text.includes('from login on? [y/N]'));
+    expect(again.screen()).not.toContain('Install the instructions');
+    again.type('\r');
+    await again.ended;
+  },
+);
+
+test('init says what was connected before, and offers nothing to undo then', async () => {
+  const { at, env } = await machine();
+  await at.run(['init', '--yes'], { env });
+  const { stdout, stderr } = await at.run(['init', '--yes'], { env });
+  expect(stderr).toContain('Connected already: corp.');
+  expect(stdout).not.toContain('To undo');
+});
+
+test('init without the network names the way that stores without a check', async () => {
+  const { at, env } = await machine();
+  const config = (await readFile(at.configFile, 'utf8')).replace(
+    'private_addresses',
+    'proxy: http://127.0.0.1:9\n  private_addresses',
+  );
+  await writeFile(at.configFile, config);
+  const { exit, stdout } = await at.run(['init', '--yes'], { env });
+  expect([exit, stdout]).toEqual([1, expect.stringContaining('→ sidekey init --no-verify')]);
+});
+
+test('init looks for .env where the person stands when npm runs it in the folder of the package', async () => {
+  const { at, env } = await machine();
+  await mkdir(at.at('project'));
+  await writeFile(at.at('project', '.env'), `CORP_KEY=${key}\n`);
+  const { CORP_KEY: _key, ...bare } = env;
+  const standing = { ...bare, INIT_CWD: at.at('project') };
+  const { stdout } = await at.run(['init', '--yes', '--json'], { env: standing });
+  expect(JSON.parse(stdout)).toMatchObject({ connected: ['corp'] });
+});

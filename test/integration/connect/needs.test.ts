@@ -61,7 +61,7 @@ describe('a missing requirement is reported before any consent', () => {
     expect(ran.stderr).toBe(
       [
         'Saved settings.shop of providers.shop in config/sidekey.yaml.',
-        'sidekey: Sidekey is not registered at Shop yet: providers.shop has no client_id.',
+        'sidekey: You need an OAuth client of your own at Shop: providers.shop has no client_id.',
         '  → sidekey connect shop --token',
         '  → 1. Open https://example.com/apps',
         '    2. Create an app with the redirect URI http://127.0.0.1:8765/callback.',

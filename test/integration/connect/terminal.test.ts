@@ -63,6 +63,63 @@ async function bytesOf(folder: string): Promise<string> {
   return contents.join('\n');
 }
 
+/** A credential as a person pastes it. */
+const pasted = { bare: `${key}\r`, json: `{\r  "type": "api_key",\r  "value": "${key}"\r}\r\r` };
+
+test.skipIf(!hasPseudoTerminal).each(Object.entries(pasted))(
+  'grant import in a terminal (script of util-linux) takes a pasted credential (%s) and does not show it',
+  { timeout: 60_000 },
+  async (_form, keys) => {
+    const at = await corpHome();
+    const command = [process.execPath, program, 'grant', 'import', 'corp-api', '--config', at.configFile];
+    const { until, type, screen, ended } = runInTerminal(command, { cwd: at.folder });
+    await until((text) => text.includes('Paste the credential (it is not shown)'));
+    type(keys);
+    expect((await ended).exit).toBe(0);
+    expect(screen()).toContain('accepts the credential');
+    expect(screen()).not.toContain(key);
+    expect(await storedNames(at)).toEqual(['corp-api']);
+  },
+);
+
+test('a second account leaves the first one the default, and a request can choose it', async () => {
+  const at = await corpHome();
+  await at.run(['grant', 'import', 'corp-api'], { input: key });
+  const second = await at.run(['connect', 'corp-api', '--token', '--name', 'work'], { input: secondKey });
+  expect(await readFile(at.configFile, 'utf8')).toContain('{ grant: corp-api }');
+  expect(second.stdout).toContain('The grant corp-api stays the default.');
+  expect(second.stdout).toContain('→ sidekey run --grant work -- COMMAND');
+  expect(second.stdout).toContain('+grant=work');
+  const [domain] = (await at.json(['domain', 'list'])) as readonly { pattern: string }[];
+  expect(JSON.stringify(domain)).toContain('corp-api');
+});
+
+test('a client secret that is not set leaves the config file as it was', async () => {
+  const at = await corpHome();
+  const before = await readFile(at.configFile, 'utf8');
+  const urls = ['--auth-url', 'https://id.example.com/a', '--token-url', 'https://id.example.com/t'];
+  const client = ['--client-id', 'me', '--client-secret', 'env:NOT_SET_ANYWHERE'];
+  for (const args of [
+    ['corp-api', ...client],
+    ['desk', ...urls, ...client, '--allowed-domains', 'a.example'],
+  ]) {
+    const { exit, stderr } = await at.run(['connect', ...args]);
+    expect([exit, stderr]).toEqual([2, expect.stringContaining('NOT_SET_ANYWHERE')]);
+    expect(await readFile(at.configFile, 'utf8')).toBe(before);
+  }
+  const { stderr } = await at.run(['connect', 'desk', ...urls]);
+  expect(stderr).toContain(`→ sidekey connect desk ${urls.join(' ')} --allowed-domains api.example.com`);
+  const defined = ['--client-id', 'me', '--allowed-domains', 'a.example', '--print-url'];
+  expect((await at.run(['connect', 'desk', ...urls, ...defined])).stderr.match(/Saved /g)).toHaveLength(1);
+});
+
+test('the only account under a name of its own gets the hosts, and nothing is to be chosen', async () => {
+  const at = await corpHome();
+  const only = await at.run(['connect', 'corp-api', '--token', '--name', 'work'], { input: key });
+  expect(await readFile(at.configFile, 'utf8')).toContain('{ grant: work }');
+  expect(only.stdout).not.toContain('+grant=');
+});
+
 describe.skipIf(!hasPseudoTerminal)(
   'connect in a terminal (script of util-linux)',
   { timeout: 60_000 },

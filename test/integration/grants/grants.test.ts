@@ -198,10 +198,10 @@ describe('grants at the command line', () => {
     const add = ['grant', 'import', 'g', '--provider', 'google', '--no-verify'];
     const alone = await at.run(add, { input: '{"refresh_token":"refresh-secret"}' });
     expect(alone).toMatchObject({ exit: 2, stdout: '' });
-    expect(alone.stderr).toContain('nothing says for which client');
+    expect(alone.stderr).toContain('the client that it belongs to is unknown');
     const both = await at.run(add, { input: '{"refresh_token":"refresh-secret","access_token":"access"}' });
     expect(both.exit).toBe(0);
-    expect(both.stderr).toContain('The access token is used until it ends.');
+    expect(both.stderr).toContain('The access token works until it expires.');
   });
 });
 

@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import { describe, expect, test } from 'vitest';
-import { createAsk } from '../../../src/cli/terminal.ts';
+import { createAsk, readInput } from '../../../src/cli/terminal.ts';
 
 function terminal(isTTY = true) {
   const stdin = Object.assign(new PassThrough(), { isTTY, setRawMode() {} });
@@ -48,5 +48,13 @@ describe('a prompt at the terminal', () => {
 
   test('is null when standard input is no terminal', () => {
     expect(terminal(false).ask).toBeNull();
+  });
+});
+
+test('all of standard input is not read from a terminal, and the refusal names a file', async () => {
+  const { stdin } = terminal();
+  await expect(readInput(stdin)).rejects.toMatchObject({
+    code: 'input_invalid',
+    hint: expect.stringContaining('< token.json') as string,
   });
 });

@@ -108,4 +108,14 @@ describe('a table on a terminal', () => {
       `one two three\nfour\n${command}\n  → ask the\n    owner of\n    it`,
     );
   });
+
+  it('wraps the words round a command, and the command stays whole', () => {
+    const text = '  → sidekey domain tunnel a.example (no credential), or sidekey domain allow a.example';
+    expect(wrapMessage(text, { width: 40 })).toBe(
+      '  → sidekey domain tunnel a.example (no\n    credential),\n    or sidekey domain allow a.example',
+    );
+    expect(wrapMessage('  → name the variable: node /srv/sidekey.js connect a', { width: 24 })).toBe(
+      '  → name the variable:\n    node /srv/sidekey.js connect a',
+    );
+  });
 });

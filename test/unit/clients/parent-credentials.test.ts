@@ -83,3 +83,13 @@ test('the note names no grant when the token of the child is not ours', () => {
 test('no value is repeated in a note', () => {
   expect(JSON.stringify(ask({ parent: { OPENAI_API_KEY: 'real-secret' } }))).not.toContain('real-secret');
 });
+
+test('keys of AWS are connected by a paste of both, and a secret of no provider is named', () => {
+  const providers = [{ name: 'aws', environment: [{ name: 'AWS_SECRET_ACCESS_KEY', placeholder: null }] }];
+  const parent = { AWS_SECRET_ACCESS_KEY: 'one-secret', DB_PASSWORD: 'other-secret', PATH: '/bin' };
+  const { note, remove } = withheld({ parent, providers, reachable: new Map() });
+  expect(remove).toEqual(['AWS_SECRET_ACCESS_KEY']);
+  expect(note).toBe(
+    'removed AWS_SECRET_ACCESS_KEY (no aws grant → sidekey connect aws --token); kept DB_PASSWORD, which no provider takes and the program can read',
+  );
+});

@@ -1,10 +1,27 @@
+import { mkdir, symlink, writeFile } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { asTyped, commandName } from '../../../src/lib/log.ts';
+import { asTyped, commandName, isLinked } from '../../../src/lib/log.ts';
+import { door } from '../../../src/lib/package-files.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+
+test('commands are shown without npx where sidekey on the PATH is this program', async () => {
+  expect(commandName('start', true)).toBe('sidekey');
+  const folder = await tempFolder();
+  for (const name of ['linked', 'other', '.bin']) await mkdir(join(folder, name));
+  await symlink(door, join(folder, 'linked', 'sidekey'));
+  await symlink(door, join(folder, '.bin', 'sidekey'));
+  await writeFile(join(folder, 'other', 'sidekey'), '');
+  const path = (...names: string[]) => names.map((name) => join(folder, name)).join(delimiter);
+  expect(isLinked(path('other', 'linked'))).toBe(true);
+  // npm adds .bin for its children alone.
+  expect(isLinked(path('other', '.bin', 'none'))).toBe(false);
+});
 
 test('commands are shown with npx in a checkout where npm runs the program', () => {
-  expect(commandName('exec')).toBe('npx sidekey');
-  expect(commandName('start')).toBe('npx sidekey');
-  expect(commandName('test')).toBe('sidekey');
+  expect(commandName('exec', false)).toBe('npx sidekey');
+  expect(commandName('start', false)).toBe('npx sidekey');
+  expect(commandName('test', false)).toBe('sidekey');
   expect(asTyped('sidekey domain list', 'npx sidekey')).toBe('npx sidekey domain list');
   expect(asTyped('To go on:\n  → sidekey start', 'npx sidekey')).toBe('To go on:\n  → npx sidekey start');
   expect(asTyped('sidekey status, or sidekey doctor', 'npx sidekey')).toBe(

@@ -125,7 +125,7 @@ const arn = /^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,576}$/;
 export const obtainByAwsRole: Obtain = async (request) => {
   const { assumeRole: roleArn, externalId, region } = request.options;
   if (roleArn === undefined) {
-    throw new SidekeyError('input_invalid', 'Which role?', {
+    throw new SidekeyError('input_invalid', 'No option names the role.', {
       hint: `sidekey connect ${request.provider.name} --assume-role ARN, or --token for the key of a user`,
     });
   }
