@@ -6,7 +6,7 @@ import { openSqliteStore, openSqliteTables } from '../../../src/store/sqlite.ts'
 import type { Store } from '../../../src/store/store.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { createDatabase, postgresMissing } from '../../support/postgres.ts';
-import { agentRecord } from '../../support/rights.ts';
+import { agentRecord, leaseRecord } from '../../support/rights.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const now = () => 1_700_000_000_000;
@@ -74,6 +74,9 @@ async function fill(store: Store): Promise<void> {
       { kind: 'user', value: 'Zoe' },
     ],
   });
+  const lease = leaseRecord({ agent: agentRecord().name });
+  await store.leases.insert(lease);
+  await store.grants.insert(grantRecord({ name: 'of-a-lease', lease: lease.id }));
   await store.activity.note(grants[0]!.id, { failedAt: now(), failure: 'a\0b' });
   await store.auditHeads.put({ log: '/a', node: 'a/1', seq: 1, sealed: Buffer.from('x') });
 }
@@ -86,7 +89,7 @@ describe.skipIf(postgresMissing !== null)(`a copy of a store${postgresMissing ??
     const [file, database, back] = [await inFile(), await inPostgres(), await inFile()];
     await file.within(fill);
     const rows = await copied(file, database);
-    expect(rows).toBe(1 + grants.length + 1 + 2 + 1 + 1);
+    expect(rows).toBe(1 + grants.length + 1 + 2 + 1 + 1 + 2);
     expect(await copied(database, back)).toBe(rows);
     expect(await copied(file, database)).toBe(rows);
     expect(await back.within(ids)).toEqual(await file.within(ids));
