@@ -144,6 +144,7 @@ describe('settings given on the command line', () => {
 
   test('the path of a secret is relative to the working directory', async () => {
     const at = await acmeHome();
+    await writeFile(at.at('secret.txt'), 'client-secret-0123456789', { mode: 0o600 });
     await at.run(['connect', 'acme', '--print-url', '--client-secret', 'file:secret.txt']);
     expect(await readFile(at.configFile, 'utf8')).toContain(`client_secret: file:${at.folder}/secret.txt\n`);
   });

@@ -355,9 +355,7 @@ describe('connect NAME --token-url', () => {
       { env },
     );
     expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining('Connected crm.') });
-    expect(ran.stderr.match(/Saved .*/g)).toEqual([
-      'Saved client_id, client_secret, client_auth of providers.crm in config/sidekey.yaml.',
-    ]);
+    expect(ran.stderr.match(/Saved .*/g)).toEqual(['Saved providers.crm in config/sidekey.yaml.']);
     expect(at.asked[0]).toMatchObject({ path: '/t', form: { scope: 'read write admin' } });
     expect(await at.json(['provider', 'show', 'crm'])).toMatchObject({ audience: ['api.acme.test'] });
     const again = ['connect', 'crm', '--client-credentials', '--replace'];
