@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { AuditEvent, Origin } from '../audit/event.ts';
@@ -44,7 +45,15 @@ export interface StateParts {
  * @throws errors of `openStore`, `openVault` and `openAuditLog`; SidekeyError `key_mismatch` for a wrong key
  */
 export async function openState(config: Config, { log, now, env, origin }: StateParts): Promise<State> {
+  const isLost =
+    !(await isThere(config.store)) && (statSync(config.audit.file, { throwIfNoEntry: false })?.size ?? 0) > 0;
   const store = await openStore(config, { now, env });
+  if (isLost) {
+    log.warn(
+      { store: store.location },
+      'the store is missing, and its audit log exists: a new store without grants was made; restore yours from a backup',
+    );
+  }
   try {
     const made: AuditEvent[] = [];
     const vault = await openVerifiedVault(config, store, made);

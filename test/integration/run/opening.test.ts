@@ -1,6 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
-import { delimiter } from 'node:path';
+import { chmod, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { program } from '../../support/command-line.ts';
 import { runHome } from '../../support/run-command.ts';
@@ -24,6 +24,17 @@ describe('the line before the program starts', () => {
     expect(first).toBe('began');
     expect(JSON.parse(summary)).toMatchObject({ notes: [line.slice('sidekey: '.length).trim()] });
   });
+});
+
+test('a store that is gone, although its audit log is there, is made anew and said', async () => {
+  const { run, at } = await runHome();
+  await run(['--quiet', '--', 'true']);
+  const folder = at.at('data');
+  for (const name of await readdir(folder)) if (name.startsWith('sidekey.db')) await rm(join(folder, name));
+  expect((await run(['--', 'true'])).stderr).toContain(
+    'the store is missing, and its audit log exists: a new store without grants was made',
+  );
+  expect((await run(['--', 'true'])).stderr).not.toContain('the store is missing');
 });
 
 const npmMissing = spawnSync('npm', ['--version']).status !== 0;
