@@ -41,6 +41,7 @@ export async function startConnecting({ provider = {}, now, returnUrls = [back] 
           authorization_endpoint: `${issuer}/authorize`,
           token_endpoint: `${issuer}/token`,
           userinfo_endpoint: `${issuer}/userinfo`,
+          revocation_endpoint: `${issuer}/revoke`,
           issuer,
           client_id: 'sidekey-public',
           scopes: ['openid', 'email'],
