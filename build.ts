@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { copyFile, readFile, readdir, rm } from 'node:fs/promises';
+import { copyFile, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { rolldown, type OutputChunk } from 'rolldown';
@@ -56,11 +56,6 @@ for (const file of ['index.html', 'style.css'])
   await copyFile(join('src/pages', file), join(out, 'pages', file));
 await copyFile('src/sidekey.js', join(out, 'sidekey.js'));
 {
-  // For applications that bundle it; the running proxy serves it at /connect.js.
-  await using script = await rolldown({ input: 'src/sdk/connect/connect.ts', platform: 'browser' });
-  await script.write({ file: join(out, 'connect.js'), minify: true });
-}
-{
   // `sidekey/client`, for programs: its own modules alone, and their types.
   await using client = await rolldown({
     input: 'src/sdk/client/client.ts',
@@ -78,6 +73,27 @@ await copyFile('src/sidekey.js', join(out, 'sidekey.js'));
   ];
   const compiler = 'node_modules/typescript/bin/tsc';
   await promisify(execFile)(process.execPath, [compiler, '--project', 'src/sdk/tsconfig.json', ...emitted]);
+}
+{
+  // The package `@sidekey/connect`, for applications that bundle it; the running proxy serves it at /connect.js.
+  const folder = join(out, 'connect');
+  await using script = await rolldown({ input: 'src/sdk/connect/connect.ts', platform: 'browser' });
+  await script.write({ dir: folder, minify: true });
+  await rename(join(out, 'sdk', 'connect', 'connect.d.ts'), join(folder, 'connect.d.ts'));
+  await rm(join(out, 'sdk', 'connect'), { recursive: true });
+  await copyFile('LICENSE', join(folder, 'LICENSE'));
+  const { version, license } = JSON.parse(await readFile('package.json', 'utf8'));
+  const described = {
+    name: '@sidekey/connect',
+    version,
+    description: 'Opens a connect session of Sidekey in a popup',
+    license,
+    type: 'module',
+    sideEffects: false,
+    exports: { '.': { types: './connect.d.ts', default: './connect.js' } },
+    publishConfig: { access: 'public' },
+  };
+  await writeFile(join(folder, 'package.json'), `${JSON.stringify(described, null, 2)}\n`);
 }
 
 /** The licences of libraries, which want to go where the code goes. */

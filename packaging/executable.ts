@@ -29,7 +29,7 @@ const files = [
   'config/*.{yaml,json}',
   'config/providers/*.yaml',
   'skills/sidekey/SKILL.md',
-  'dist/connect.js',
+  'dist/connect/connect.js',
   'dist/pages/*',
   'man/*.1',
 ];

@@ -64,15 +64,24 @@ done
 cat >"$work/program.mts" <<'PROGRAM'
 import { createClient } from 'sidekey/client';
 import { connect } from 'sidekey/connect';
+import { connect as same } from '@sidekey/connect';
 const lease = await createClient().createLease({ agent: 'ci', grants: ['github'], purpose: 'nightly report' });
 export const token: string = lease.token;
 // @ts-expect-error a member that is not there
 await createClient().createLease({ agen: 'ci' });
-export { connect };
+export { connect, same };
 PROGRAM
 mkdir -p "$work/node_modules" && ln -s "$work/26/prefix/lib/node_modules/sidekey" "$work/node_modules/sidekey"
+# The package for pages, packed and unpacked as npm does it.
+(cd "$work/clone/dist/connect" && npm pack --silent --pack-destination "$work" >/dev/null) || fail 'npm pack of @sidekey/connect'
+mkdir -p "$work/node_modules/@sidekey/connect"
+tar -xzf "$work"/sidekey-connect-*.tgz -C "$work/node_modules/@sidekey/connect" --strip-components=1
+[ "$(wc -c <"$work/node_modules/@sidekey/connect/connect.js")" -le 5120 ] || fail '@sidekey/connect has more than 5 KB'
+said=$(cd "$work" && "$work/26/package/bin/node" --input-type=module -e \
+  'import * as all from "@sidekey/connect"; console.log(Object.keys(all).join());') || fail '@sidekey/connect is not imported'
+[ "$said" = connect ] || fail "@sidekey/connect exports: $said"
 (cd "$work" && clone/node_modules/.bin/tsc --noEmit --strict --module nodenext --target es2024 --lib es2024,dom --types "" program.mts) || fail 'the types of the client'
-echo 'sidekey/client and sidekey/connect: types are right'
+echo 'sidekey/client, sidekey/connect and @sidekey/connect: types are right'
 
 # As on a platform for which there is no binary package.
 old=$work/20

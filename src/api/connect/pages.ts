@@ -24,7 +24,7 @@ const resultMs = 300_000;
 function connectScript(): string {
   return import.meta.url.endsWith('.ts')
     ? stripTypeScriptTypes(packageText(join(packageRoot, 'src', 'sdk', 'connect', 'connect.ts')))
-    : packageText(join(packageRoot, 'dist', 'connect.js'));
+    : packageText(join(packageRoot, 'dist', 'connect', 'connect.js'));
 }
 
 /** Returns the pages. */
