@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { promisify } from 'node:util';
-import { describe, expect, test, vi } from 'vitest';
-import { createClient } from '../../../src/sdk/client/client.ts';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { createClient, type DeviceSession } from '../../../src/sdk/client/client.ts';
 import { browserOf } from '../../../src/sdk/client/open-browser.ts';
 import { startConnecting } from '../../support/connect-session.ts';
 import { startDevice } from '../../support/device-session.ts';
@@ -163,6 +163,56 @@ describe('connect', () => {
   });
 });
 
+describe('connect on another device', () => {
+  const asks = { provider: 'desk', user: 'alice', device: true } as const;
+
+  test('waits until the person has typed the code', async () => {
+    const at = await startDevice();
+    const client = createClient({ baseUrl: at.url, apiKey: await at.key() });
+    const onCode = ({ user_code: code }: DeviceSession) => at.server.approve(code);
+    const { grantId } = await client.connect({ ...asks, onCode });
+    expect((await client.getGrant({ grant: grantId })).account).toBe('alice');
+    const no = ({ user_code: code }: DeviceSession) => at.server.deny(code);
+    await expect(client.connect({ ...asks, onCode: no })).rejects.toMatchObject({ code: 'consent_declined' });
+  });
+
+  test('fails where nobody types the code, and where the provider has no device flow', async () => {
+    const clock = { now: Date.now() };
+    const at = await startDevice({}, () => clock.now);
+    const client = createClient({ baseUrl: at.url, apiKey: await at.key() });
+    const onCode = () => void (clock.now += 600_000);
+    await expect(client.connect({ ...asks, onCode })).rejects.toMatchObject({ code: 'session_expired' });
+    const other = await startConnecting();
+    const without = createClient({ baseUrl: other.url, apiKey: await other.key() });
+    await expect(without.connect({ ...asks, provider: 'acme' })).rejects.toMatchObject({
+      code: 'config_invalid',
+    });
+  });
+
+  test('is the default without a browser, or else the address is printed', async () => {
+    const printed = vi.spyOn(console, 'error').mockImplementation(() => undefined);
+    onTestFinished(() => printed.mockRestore());
+    for (const name of ['DISPLAY', 'WAYLAND_DISPLAY']) vi.stubEnv(name, undefined);
+    onTestFinished(() => void vi.unstubAllEnvs());
+    const at = await startDevice();
+    const client = createClient({ baseUrl: at.url, apiKey: await at.key() });
+    const onCode = ({ user_code: code }: DeviceSession) => at.server.approve(code);
+    await client.connect({ provider: 'desk', user: 'alice', onCode });
+    expect(printed).not.toHaveBeenCalled();
+    const stop = new AbortController();
+    printed.mockImplementation(() => stop.abort());
+    const stopped = { user: 'alice', signal: stop.signal };
+    await expect(client.connect({ provider: 'desk', ...stopped })).rejects.toThrow();
+    expect(printed.mock.lastCall?.[0]).toMatch(/\/device on any device, and type the code [A-Z-]{9}\n/);
+    const other = await startConnecting();
+    const without = createClient({ baseUrl: other.url, apiKey: await other.key() });
+    const last = new AbortController();
+    printed.mockImplementation(() => last.abort());
+    await expect(without.connect({ provider: 'acme', user: 'alice', signal: last.signal })).rejects.toThrow();
+    expect(printed.mock.lastCall?.[0]).toContain(`${other.url}/connect/cs_`);
+  });
+});
+
 test('a browser is opened with an address that leads to the real one, once', async () => {
   const start = vi.fn((_program: string, _args: readonly string[]) => spawn(process.execPath, ['--version']));
   expect(browserOf({ platform: 'linux', env: {}, start })).toBeNull();
@@ -174,28 +224,4 @@ test('a browser is opened with an address that leads to the real one, once', asy
   const response = await fetch(address, { redirect: 'manual' });
   expect(response.headers.get('location')).toBe('https://sidekey.example.com/connect/secret');
   await expect(fetch(address)).rejects.toThrow();
-});
-
-test('an account is connected with a code on another device', async () => {
-  const { url, key, server, call } = await startDevice();
-  const client = createClient({ baseUrl: url, apiKey: await key() });
-  const connected = await client.connect({
-    provider: 'desk',
-    user: 'alice',
-    device: true,
-    onCode: ({ user_code: code }) => server.approve(code),
-  });
-  expect(connected).toEqual({ grantId: expect.any(String), provider: 'desk', user: 'alice' });
-  expect((await call('GET /v2/grants')).body.data).toMatchObject([{ id: connected.grantId, user: 'alice' }]);
-});
-
-test('a code that the person declines is a failure with its code', async () => {
-  const { url, key, server } = await startDevice();
-  const client = createClient({ baseUrl: url, apiKey: await key() });
-  const onCode = ({ user_code: code }: { readonly user_code: string }) => server.deny(code);
-  await expect(
-    client.connect({ provider: 'desk', user: 'alice', device: true, onCode }),
-  ).rejects.toMatchObject({
-    code: 'consent_declined',
-  });
 });

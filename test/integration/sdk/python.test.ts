@@ -7,6 +7,7 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { missing } from '../../clients/support/stage.ts';
 import { startConnecting } from '../../support/connect-session.ts';
+import { startDevice } from '../../support/device-session.ts';
 import { startService, type TestService } from '../../support/service.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
@@ -36,6 +37,7 @@ async function start(
   const complaints = text(child.stderr);
   const ended = once(child, 'close') as Promise<[number]>;
   return {
+    complaints,
     lines: createInterface(child.stdout)[Symbol.asyncIterator](),
     async done() {
       const [exit] = await ended;
@@ -106,6 +108,51 @@ describe.skipIf(absent !== false)(`the Python clients${why}`, () => {
       expect(JSON.parse(String(line))).toMatchObject({ provider: 'acme', user: 'alice' });
     }
     await started.done();
+  });
+
+  test('without a browser, and where they are told to, wait until the person has typed a code', async () => {
+    const at = await startDevice();
+    const started = await start(at, ['test/integration/sdk/programs/story.py', 'device']);
+    for (let connections = 0; connections < 4; connections += 1) {
+      const { value: code } = await started.lines.next();
+      await at.server.approve(String(code));
+      const { value: line } = await started.lines.next();
+      expect(JSON.parse(String(line))).toMatchObject({ provider: 'desk', user: 'alice' });
+    }
+    await started.done();
+  });
+
+  test('pass on a failure of the function that shows the code, and begin nothing else', async () => {
+    const at = await startDevice();
+    const program = `
+import sidekey
+def fail(_): raise sidekey.SidekeyError("no screen", code="provider_refused")
+try:
+    sidekey.Sidekey().connect("desk", "alice", on_code=fail)
+except sidekey.SidekeyError as error:
+    print('"' + str(error) + '"')`;
+    expect(await linesOf(await start(at, ['-c', program]))).toEqual(['no screen']);
+  });
+
+  test('print the address where the provider has no device flow', async () => {
+    const at = await startConnecting();
+    const program = `
+import sidekey
+class Stop(Exception): pass
+def stop(**_): raise Stop
+client = sidekey.Sidekey()
+client.get_connect_session = stop
+try:
+    client.connect("acme", "alice")
+except Stop:
+    print('"stopped"')
+try:
+    client.connect("acme", "alice", device=True)
+except sidekey.SidekeyError as error:
+    print('"' + error.code + '"')`;
+    const started = await start(at, ['-c', program]);
+    expect(await linesOf(started)).toEqual(['stopped', 'config_invalid']);
+    expect(await started.complaints).toContain(`${at.url}/connect/cs_`);
   });
 
   test('are refused without a key, and to another machine in the clear', async () => {

@@ -188,15 +188,16 @@ class Sidekey(Operations):
         this machine has no browser, ``on_url`` is absent, and the provider has a device flow.
         """
         wanted = {"provider": provider, "user": user, "scopes": scopes, "name": name}
-        begun = None
+        begun: Any = None
         if not _is_by_address(device, on_url):
             try:
                 begun = self.create_device_session(**wanted)
-                on_code(begun)
             except SidekeyError as error:
                 if device or error.code not in NO_DEVICE_FLOW:
                     raise
-        if begun is None:
+        if begun is not None:
+            on_code(begun)
+        else:
             begun = self.create_connect_session(**wanted)
             on_url(begun["connect_url"])
         while (connected := _outcome(self.get_connect_session(id=begun["id"]))) is None:
@@ -302,15 +303,16 @@ class AsyncSidekey(AsyncOperations):
     ) -> Connected:
         """Lets a person connect an account, and waits until it is done: see ``Sidekey.connect``."""
         wanted = {"provider": provider, "user": user, "scopes": scopes, "name": name}
-        begun = None
+        begun: Any = None
         if not _is_by_address(device, on_url):
             try:
                 begun = await self.create_device_session(**wanted)
-                on_code(begun)
             except SidekeyError as error:
                 if device or error.code not in NO_DEVICE_FLOW:
                     raise
-        if begun is None:
+        if begun is not None:
+            on_code(begun)
+        else:
             begun = await self.create_connect_session(**wanted)
             on_url(begun["connect_url"])
         while (connected := _outcome(await self.get_connect_session(id=begun["id"]))) is None:

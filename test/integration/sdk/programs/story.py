@@ -64,8 +64,14 @@ async def connect(sidekey):
     print(json.dumps(connected._asdict()), flush=True)
 
 
+async def device(sidekey):
+    for asked in (None, True):
+        connected = await settled(sidekey.connect("desk", "alice", device=asked, on_code=lambda codes: print(codes["user_code"], flush=True)))
+        print(json.dumps(connected._asdict()), flush=True)
+
+
 async def main():
-    part = connect if sys.argv[1] == "connect" else None
+    part = {"connect": connect, "device": device}.get(sys.argv[1])
     with Sidekey() as sidekey:
         await (part(sidekey) if part else story(sidekey, "sync"))
     async with AsyncSidekey() as sidekey:
