@@ -4,7 +4,7 @@ import { type CallOptions, createTransport, type Send, SidekeyError } from './tr
 
 /**
  * The client of the API (docs/sdk.md): `import { createClient } from 'sidekey/client'`. It has no dependency, and runs in
- * Node.js from 20, Bun, Deno and browsers.
+ * Node.js from 20, Bun, Deno, and pages of the same origin as the API.
  */
 
 export type * from './operations.ts';

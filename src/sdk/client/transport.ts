@@ -1,4 +1,4 @@
-/** HTTP of the client: a request, its retries, and its failures. Runs in Node.js, Bun, Deno and browsers. */
+/** HTTP of the client: a request, its retries, and its failures. Runs in Node.js, Bun, Deno and pages. */
 
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined;

@@ -1,54 +1,48 @@
-import { execFile } from 'node:child_process';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { text } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
-import { startService } from '../../support/service.ts';
+import { startDevice } from '../../support/device-session.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+import { facts } from './programs/story.ts';
 
-const folder = join(import.meta.dirname, '../../clients/runtimes');
-const program = join(folder, 'client.ts');
+const program = join(import.meta.dirname, 'programs/tell.ts');
+const installed = join(import.meta.dirname, '../../clients/runtimes/node_modules');
+const denoFlags = ['run', '--no-prompt', '--no-config', '--no-lock', '--allow-env', '--allow-net=127.0.0.1'];
 
-/** The program of a package; a reason to skip where `npm ci --prefix test/clients/runtimes` was not run. */
-function installed(name: string, file: string): { readonly path: string; readonly absent: string | false } {
-  try {
-    const found = createRequire(join(folder, 'package.json')).resolve(`${name}/package.json`);
-    return { path: join(dirname(found), file), absent: false };
-  } catch {
-    return { path: '', absent: `${name} is not installed (npm ci --prefix test/clients/runtimes)` };
-  }
-}
-
-const deno = installed('@deno/linux-x64-glibc', 'deno');
-const bun = installed('@oven/bun-linux-x64', 'bin/bun');
-const runtimes = [
-  {
-    name: 'Deno',
-    ...deno,
-    args: ['run', '--no-config', '--allow-net', '--allow-env', '--allow-read', program],
-  },
-  { name: 'Bun', ...bun, args: ['run', program] },
+const runtimes: readonly (readonly [name: string, command: string, args: readonly string[]])[] = [
+  ['Node.js', process.execPath, []],
+  ['Bun', join(installed, '@oven/bun-linux-x64/bin/bun'), ['run']],
+  ['Deno', join(installed, '@deno/linux-x64-glibc/deno'), denoFlags],
 ];
 
-for (const { name, path, absent, args } of runtimes) {
-  const why = absent === false ? '' : ` (skipped: ${absent})`;
-  test.skipIf(absent !== false)(
-    `the client lists, fails, streams and makes an environment in ${name}${why}`,
-    async () => {
-      const { sidekey, url, key } = await startService();
-      await sidekey.grant(['api.example.com'], { name: 'desk', provider: 'github' });
-      const env = {
-        PATH: '/usr/bin',
-        HOME: sidekey.folder,
-        SIDEKEY_API_URL: url,
-        SIDEKEY_API_KEY: await key(),
-      };
-      const { stdout } = await promisify(execFile)(path, args, { env, cwd: sidekey.folder });
-      expect(JSON.parse(stdout)).toEqual({
-        names: ['desk'],
-        refused: 'grant_missing',
-        streamed: 'proxy.started',
-        proxy: 'string',
-      });
-    },
-  );
+for (const [name, command, args] of runtimes) {
+  const isHere = existsSync(command);
+  const why = isHere ? '' : ' (skipped: npm ci --prefix test/clients/runtimes has not installed it here)';
+  test.skipIf(!isHere)(`the client calls, lists, fails, streams and connects in ${name}${why}`, async () => {
+    const at = await startDevice();
+    const home = await tempFolder();
+    const child = spawn(command, [...args, program], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: {
+        HOME: home,
+        DENO_NO_UPDATE_CHECK: '1',
+        SIDEKEY_API_URL: at.url,
+        SIDEKEY_API_KEY: await at.key(),
+        ACCOUNT_URL: `${at.server.issuer}/me`,
+      },
+    });
+    const complaints = text(child.stderr);
+    const ended = once(child, 'close');
+    const told: unknown[] = [];
+    for await (const line of createInterface(child.stdout)) {
+      told.push(JSON.parse(line));
+      if (told.length === 1) await at.server.approve(String(told[0]));
+    }
+    expect(await ended, await complaints).toEqual([0, null]);
+    expect(told[1]).toEqual(facts);
+  });
 }
