@@ -104,7 +104,7 @@ describe('the API', () => {
     }
     const reader = await key({ name: 'reader', scopes: ['grants:read', 'tokens:read'] });
     const { body } = await call(path, { key: reader });
-    expect(body.token_data.value).toContain('token-of-the-grant');
+    expect(body.token_data.api_key).toContain('token-of-the-grant');
     const reads = (await sidekey.audit()).filter(({ event }) => event === 'token.read');
     expect(reads).toMatchObject([{ by: 'key reader', user: 'alice', grant: body.grant_id }]);
   });

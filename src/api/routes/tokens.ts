@@ -116,7 +116,7 @@ async function answerOf(given: Given<unknown, unknown>, parts: ServiceParts, id:
 /** Returns the value for a caller that may read it, after that is recorded; else a placeholder. */
 async function valueOf(
   { caller }: Given<unknown, unknown>,
-  { audit, runCommand }: ServiceParts,
+  { audit, runCommand, now }: ServiceParts,
   { grant, sealed: { credential } }: OpenedGrant,
 ) {
   const origin = originOf(caller);
@@ -127,18 +127,21 @@ async function valueOf(
   }
   const { id, user, provider } = grant;
   await audit.append({ event: 'token.read', grant: id, user, provider, ...origin });
-  if (credential.type === 'oauth2') return { token_data: oauthData(credential, grant) };
+  if (credential.type === 'oauth2') return { token_data: oauthData(credential, grant, now()) };
+  if (credential.type === 'api_key' || credential.type === 'jwt')
+    return { token_data: { [credential.type]: credential.value } };
   const { type: _type, ...values } = credential;
   return { token_data: values };
 }
 
 /** Leaves out what belongs to the client: the refresh token alone renews the grant. */
-function oauthData({ accessToken, dpop }: OAuth2Credential, { scopes, expiresAt }: Grant) {
+function oauthData({ accessToken, dpop }: OAuth2Credential, { scopes, expiresAt }: Grant, now: number) {
   return {
     access_token: accessToken,
     token_type: dpop === undefined ? 'Bearer' : 'DPoP',
     scope: scopes.join(' '),
     expires_at: expiresAt === null ? null : new Date(expiresAt).toISOString(),
+    ...(expiresAt === null ? {} : { expires_in: Math.max(0, Math.ceil((expiresAt - now) / 1_000)) }),
   };
 }
 
