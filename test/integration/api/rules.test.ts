@@ -1,6 +1,8 @@
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
+import { createIdempotency } from '../../../src/api/idempotency.ts';
+import type { SidekeyError } from '../../../src/lib/errors.ts';
 import { startService } from '../../support/service.ts';
 
 const agent = (name: string) => ({ body: { name } });
@@ -34,6 +36,20 @@ describe('Idempotency-Key', () => {
     expect((await call('POST /v2/leases', order)).status).toBe(404);
     await call('POST /v2/agents', agent('ci'));
     expect((await call('POST /v2/leases', order)).body.code).toBe('grant_missing');
+  });
+
+  it('is free again an hour after a process that ended during the work', async () => {
+    const clock = { now: Date.now() };
+    const { sidekey } = await startService();
+    const idempotency = createIdempotency({ ...sidekey.proxy.state, now: () => clock.now });
+    const request = { key: 'k', caller: { id: 'key ci 1' }, target: '/v2/agents', bytes: Buffer.from('{}') };
+    void idempotency.once(request, () => new Promise(() => {}));
+    const again = () => idempotency.once(request, async () => Response.json({ done: true }));
+    await expect.poll(() => again().catch(({ code }: SidekeyError) => code)).toBe('idempotency_conflict');
+    clock.now += 3_600_001;
+    expect(await (await again()).json()).toEqual({ done: true });
+    clock.now += 86_399_000;
+    expect((await again()).headers.get('idempotency-replayed')).toBe('true');
   });
 
   it('does the work of two requests at once only once', async () => {
