@@ -1,3 +1,4 @@
+import type { HttpBindings } from '@hono/node-server';
 import { hashToken } from '../agents/authentication.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { RuleLimit } from '../policy/rule.ts';
@@ -26,6 +27,12 @@ export interface Caller {
   readonly address: string;
 }
 
+/** Returns the address and port of the client of a request. */
+export function addressOf({ incoming: { socket } }: HttpBindings): string {
+  const { remoteAddress = '', remotePort = 0 } = socket;
+  return `${remoteAddress.replace(/^::ffff:/, '')}:${remotePort}`;
+}
+
 /** Milliseconds between records of the use of a key. */
 const usedEveryMs = 60_000;
 
@@ -37,7 +44,7 @@ const maxFailures = 20;
  * so the time of the answer says nothing about the secrets that exist.
  */
 export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now' | 'quota' | 'url'>) {
-  const { store, now, quota } = parts;
+  const { store, now } = parts;
   const sessions = createWebSessions(parts);
 
   async function byKey(key: string): Promise<Omit<Caller, 'address' | 'person'> | null> {
@@ -70,11 +77,11 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
     if (key !== undefined) {
       const found = more.length > 0 ? null : await byKey(key);
       if (found !== null) return { ...found, person: null, address };
-      throw refused(address);
+      throw signInFailure(address, parts);
     }
     const person = await sessions.personOf(headers, method);
     const role = person === null ? null : roleOf(person.role);
-    if (person === null || role === null) throw refused(address);
+    if (person === null || role === null) throw signInFailure(address, parts);
     const { name, createdAt } = person;
     const id = `person ${name} ${createdAt}`;
     return {
@@ -89,29 +96,36 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
       address,
     };
   };
+}
 
-  /** Counts the failure. An address with many gets another answer; a valid key is accepted from it all the same. */
-  function refused(address: string): SidekeyError {
-    const key = `api sign-in ${address.replace(/:\d+$/, '')}`;
-    const limit: RuleLimit = {
-      kind: 'rate',
-      per: 'rule',
-      count: maxFailures,
-      perMs: 60_000,
-      burst: maxFailures,
-      key,
-    };
-    const taken = quota.take([limit], { agent: null, grant: '' }, now());
-    if (taken.ok) return new SidekeyError('api_auth_required');
-    return new SidekeyError(
-      'rate_limited',
-      'There were too many requests without a valid key from this address.',
-      {
-        hint: 'wait, and send a valid key',
-        retryAfterMs: taken.retryAfterMs,
-      },
-    );
-  }
+/**
+ * Counts a failed sign-in, and returns its error. An address with many gets another answer; a valid key is accepted from it
+ * all the same.
+ */
+export function signInFailure(
+  address: string,
+  { quota, now }: Pick<ServiceParts, 'quota' | 'now'>,
+  error = new SidekeyError('api_auth_required'),
+): SidekeyError {
+  const key = `api sign-in ${address.replace(/:\d+$/, '')}`;
+  const limit: RuleLimit = {
+    kind: 'rate',
+    per: 'rule',
+    count: maxFailures,
+    perMs: 60_000,
+    burst: maxFailures,
+    key,
+  };
+  const taken = quota.take([limit], { agent: null, grant: '' }, now());
+  if (taken.ok) return error;
+  return new SidekeyError(
+    'rate_limited',
+    'There were too many requests without a valid key from this address.',
+    {
+      hint: 'wait, and send a valid key or passkey',
+      retryAfterMs: taken.retryAfterMs,
+    },
+  );
 }
 
 function roleOf(text: string): Role | null {

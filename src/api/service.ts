@@ -5,7 +5,7 @@ import { refusalOf } from '../http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { FailureCode } from '../lib/failures.ts';
 import { bodyOf, checked, jsonOf } from './body.ts';
-import type { Caller } from './caller.ts';
+import { addressOf, type Caller } from './caller.ts';
 import { connectPages } from './connect/pages.ts';
 import { etagOf, preconditionOf } from './etag.ts';
 import { createIdempotency } from './idempotency.ts';
@@ -51,7 +51,7 @@ export function createService(parts: ServiceParts, authenticate: Authenticate): 
   for (const row of routes) {
     app.on(row.method.toUpperCase(), row.path.replace(/\{(\w+)\}/g, ':$1'), (context) => serve(row, context));
   }
-  addSignIn(app as unknown as Hono, parts);
+  addSignIn(app, parts);
   app.route('/', connectPages(parts));
   addPages(app as unknown as Hono);
   app.get('/openapi.json', (context) => context.json(openApiDocument(routes, parts.url())));
@@ -128,8 +128,7 @@ function servingOf(parts: ServiceParts, authenticate: Authenticate) {
 
   return async (row: AnyRoute, context: Context<Bindings>): Promise<Response> => {
     const { req, env } = context;
-    const { remoteAddress = '', remotePort = 0 } = env.incoming.socket;
-    const address = `${remoteAddress.replace(/^::ffff:/, '')}:${remotePort}`;
+    const address = addressOf(env);
     const caller = await authenticate(req.raw.headers, address, req.method);
     if (!allows(row, caller)) {
       throw new SidekeyError('scope_missing', `${caller.name} does not have the scope ${row.scope}.`);
@@ -142,7 +141,9 @@ function servingOf(parts: ServiceParts, authenticate: Authenticate) {
     const given = { ...(await readRequest(row, context, caller, bytes)), isStillAllowed };
     await assertOwner(row, given, parts);
     const read = async () => answerOf(row, given, await row.handle(given, parts), req);
-    if (row.method === 'get') return row.isLong === true ? inTurn('audit', read) : read();
+    // The turn of a client that has gone is not used.
+    const readLong = async () => (given.signal.aborted ? new Response(null, { status: 204 }) : read());
+    if (row.method === 'get') return row.isLong === true ? inTurn('audit', readLong) : read();
     const change = async () => {
       await assertUnchanged(row, given);
       return answerOf(row, given, await row.handle(given, parts), req);

@@ -1,10 +1,12 @@
 import type { AuthenticationResponseJSON } from '@simplewebauthn/server';
+import type { HttpBindings } from '@hono/node-server';
 import type { Hono } from 'hono';
 import { z } from 'zod';
 import { SidekeyError } from '../lib/errors.ts';
 import { markup, type PageAnswer, renderPage } from '../lib/html.ts';
 import { asTyped } from '../lib/log.ts';
 import { bodyOf, checked, jsonOf } from './body.ts';
+import { addressOf, signInFailure } from './caller.ts';
 import type { ServiceParts } from './parts.ts';
 import { createPasskeys } from './passkeys.ts';
 import { assertSameOrigin, createWebSessions, takeSignInLink } from './web-session.ts';
@@ -17,7 +19,10 @@ const assertion = z.looseObject({ id: z.string(), response: z.looseObject({ clie
  *
  * @param app the service, whose other routes are independent of these
  */
-export function addSignIn(app: Pick<Hono, 'get' | 'post'>, parts: ServiceParts): void {
+export function addSignIn(
+  app: Pick<Hono<{ Bindings: HttpBindings }>, 'get' | 'post'>,
+  parts: ServiceParts,
+): void {
   const { audit } = parts;
   const sessions = createWebSessions(parts);
   const passkeys = createPasskeys(parts);
@@ -28,15 +33,15 @@ export function addSignIn(app: Pick<Hono, 'get' | 'post'>, parts: ServiceParts):
     return Response.json(await passkeys.requestOptions(headers.get('origin')));
   });
 
-  app.post('/sign-in/passkey', async ({ req }) => {
+  app.post('/sign-in/passkey', async ({ req, env }) => {
     const { headers } = req.raw;
     assertSameOrigin(headers, 'POST');
     const answer = checked(assertion, jsonOf(await bodyOf(req.raw)), 'body') as AuthenticationResponseJSON;
     const person = await passkeys.personOf(headers.get('origin'), answer);
     if (person === null) {
-      throw new SidekeyError('api_auth_required', 'This passkey signs nobody in here.', {
-        hint: 'use another one, or a link: sidekey person link NAME',
-      });
+      const hint = 'use another one, or a link: sidekey person link NAME';
+      const error = new SidekeyError('api_auth_required', 'This passkey signs nobody in here.', { hint });
+      throw signInFailure(addressOf(env), parts, error);
     }
     await sessions.end(headers);
     await audit.append({ event: 'person.signed_in', by: person.name, reason: 'by a passkey' });

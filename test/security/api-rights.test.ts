@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { authenticator } from '../../src/api/caller.ts';
+import { etagOf } from '../../src/api/etag.ts';
+import { routes } from '../../src/api/routes.ts';
 import { startService, type TestService } from '../support/service.ts';
 
 /** A service with a key that belongs to a person of this role. */
@@ -176,6 +178,31 @@ describe('the stream of the audit log', () => {
     expect(await reader.read()).toEqual({ done: true, value: undefined });
   });
 
+  it('ends when its key is revoked, before a line that was missed and before the next beat', async () => {
+    const { call, sidekey } = await startService();
+    for (const name of ['one', 'two', 'three', 'four']) await call('POST /v2/agents', { body: { name } });
+    const [first] = (await call('GET /v2/audit/events?event=agent.added&order=asc')).body.data;
+    const { handle } = routes.find(({ id }) => id === 'streamAuditEvents')!;
+    const timers = { after: (_ms: number, run: () => void) => (run(), () => {}) };
+    const config = async () => sidekey.proxy.config();
+    for (const lastEventId of [`${first.node}:${first.seq}`, undefined]) {
+      let allowed = true;
+      const stop = new AbortController();
+      const given = { query: {}, caller: { user: null }, signal: stop.signal, lastEventId };
+      const answer = await handle(
+        { ...given, isStillAllowed: async () => allowed } as never,
+        { config, timers } as never,
+      );
+      const reader = (answer as Response).body!.getReader();
+      await reader.read();
+      expect((await reader.read()).done).toBe(false);
+      allowed = false;
+      // At most the part that was read ahead.
+      await reader.read();
+      expect((await reader.read()).done).toBe(true);
+    }
+  });
+
   it('goes on behind the line that Last-Event-ID names', async () => {
     const { call, url, key } = await startService();
     const headers = { 'x-api-key': await key() };
@@ -217,6 +244,10 @@ describe('the end of a token', () => {
   });
 });
 
+/** Returns whether an operation of the OpenAPI document takes `If-Match`. */
+const isDescribed = ({ parameters }: { readonly parameters: readonly { readonly name: string }[] }) =>
+  parameters.some(({ name }) => name === 'If-Match');
+
 describe('If-Match', () => {
   it('compares the grant of the user that the query names', async () => {
     const { call, sidekey } = await startService();
@@ -229,8 +260,11 @@ describe('If-Match', () => {
     expect((await call(`PATCH ${path}`, change)).status).toBe(412);
   });
 
-  it('is refused for a resource that has no ETag', async () => {
+  it('is refused for a resource that has no ETag, and not described there', async () => {
     const { call, key } = await startService();
+    const { paths } = (await call('GET /openapi.json')).body;
+    expect(isDescribed(paths['/v2/grants/{grant}'].patch)).toBe(true);
+    expect(isDescribed(paths['/v2/api-keys/{key}'].delete)).toBe(false);
     await key({ name: 'x' });
     const { status } = await call('DELETE /v2/api-keys/x', { headers: { 'if-match': '"1"' } });
     expect(status).toBe(400);
@@ -245,6 +279,27 @@ describe('the config', () => {
     const put = { body: { text }, headers: { 'if-match': headers.get('etag') ?? '' } };
     expect((await call('PUT /v2/config', put)).body.code).toBe('scope_missing');
     expect(await readFile(sidekey.configFile, 'utf8')).toBe(body.text);
+  });
+
+  it('takes no reference to the master key from the API', async () => {
+    const key = { source: 'env', name: 'MASTER' };
+    const current = { ...(await startService()).sidekey.proxy.config(), key };
+    const { file } = current;
+    const text = await readFile(file, 'utf8');
+    const provider = (secret: string) =>
+      `${text}\nproviders:\n  own: { token_endpoint: "https://a.example/t", audience: [a.example], client_id: x, client_secret: "${secret}" }\n`;
+    const { handle } = routes.find(({ id }) => id === 'putConfig')!;
+    const put = (secret: string) =>
+      handle(
+        {
+          body: { text: provider(secret) },
+          caller: { name: 'x', address: 'x' },
+          ifMatch: etagOf({ file, text }),
+        } as never,
+        { config: async () => current, env: {}, audit: { append: async () => {} } } as never,
+      );
+    await expect(put('env:MASTER')).rejects.toMatchObject({ code: 'scope_missing' });
+    await expect(put('env:OTHER')).resolves.toMatchObject({ file });
   });
 
   it('keeps a reference that the file has', async () => {
@@ -263,11 +318,22 @@ describe('the config', () => {
 });
 
 describe('a page of Sidekey', () => {
-  it.each(['/', '/ui/app.js', '/ui/style.css'])('%s is framed by no other page', async (path) => {
-    const { url } = await startService();
-    const { headers } = await fetch(url + path);
-    const policy = headers.get('content-security-policy') ?? '';
-    for (const part of ["default-src 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'"])
-      expect(policy).toContain(part);
-  });
+  it.each(['/', '/ui/app.js', '/ui/style.css'])(
+    '%s loads nothing from elsewhere and is framed by nobody',
+    async (path) => {
+      const { url } = await startService();
+      const { headers } = await fetch(url + path);
+      expect(headers.get('content-security-policy')?.split('; ')).toEqual([
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        'img-src data:',
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+      ]);
+    },
+  );
 });

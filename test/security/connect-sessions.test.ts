@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { cookieName } from '../../src/api/connect/consent.ts';
 import { connectPages } from '../../src/api/connect/pages.ts';
 import { returnUrl } from '../../src/api/connect/return-url.ts';
 import { createSession } from '../../src/api/connect/sessions.ts';
@@ -6,6 +7,9 @@ import type { ServiceParts } from '../../src/api/parts.ts';
 import { back, returned, startConnecting } from '../support/connect-session.ts';
 
 const hostile = '<script>alert(1)</script>"\'><img src=x onerror=alert(1)>\u202E';
+
+const audienceOf = (jws = '') =>
+  JSON.parse(Buffer.from(jws.split('.')[1] ?? '', 'base64url').toString()).aud as unknown;
 
 describe('the consent of a connect session', () => {
   test('ends only in the browser that began it', async () => {
@@ -18,6 +22,21 @@ describe('the consent of a connect session', () => {
     expect(at.helpdesk.tokenRequestCount('authorization_code')).toBe(0);
     expect((await at.call(`GET /v2/connect-sessions/${id}`)).body).toMatchObject({ status: 'pending' });
     expect((await mallory.open(callback)).status).toBe(200);
+  });
+
+  test('does not end with another secret in its cookie', async () => {
+    const at = await startConnecting();
+    const { id, connect_url: link } = await at.session();
+    const browser = at.browser();
+    const callback = await browser.consent(link);
+    const name = cookieName(new URL(callback).searchParams.get('state') ?? '', { url: () => at.url });
+    for (const secret of ['', 'a'.repeat(43)]) {
+      const forged = await at.browser().open(callback, { headers: { cookie: `${name}=${secret}` } });
+      expect(forged.status).toBe(400);
+    }
+    expect(at.helpdesk.tokenRequestCount('authorization_code')).toBe(0);
+    expect((await at.call(`GET /v2/connect-sessions/${id}`)).body).toMatchObject({ status: 'pending' });
+    expect((await browser.open(callback)).status).toBe(200);
   });
 
   test('does not end with the state of another session of the same browser, or twice', async () => {
@@ -149,6 +168,29 @@ describe('a connect session of a key', () => {
     expect((await at.call(`GET /v2/connect-sessions/${id}`, { key: bob })).status).toBe(404);
     const auditor = await at.key({ role: 'auditor' });
     expect((await at.call('POST /v2/connect-sessions', { key: auditor, body: wanted })).status).toBe(403);
+  });
+
+  test('for one user does not lift what the operator decides', async () => {
+    const at = await startConnecting();
+    const key = await at.key({ role: 'user', user: 'alice' });
+    const wanted = { provider: 'acme', user: 'alice' };
+    for (const path of ['/v2/connect-sessions', '/v2/connect-sessions/device'])
+      for (const policy of [{ max_ttl: '900d' }, { labels: ['prod'] }, { metadata: { team: 'x' } }]) {
+        const { body } = await at.call(`POST ${path}`, { key, body: { ...wanted, grant_policy: policy } });
+        expect(body.code, path).toBe('scope_missing');
+      }
+    const body = { ...wanted, grant_policy: { ttl: '1d' } };
+    expect((await at.call('POST /v2/connect-sessions', { key, body })).status).toBe(201);
+  });
+
+  test('signs its result for each receiver alone', async () => {
+    const app = 'https://other.acme.test';
+    const at = await startConnecting({ returnUrls: [back, `${app}/x`] });
+    const { connect_url: link } = await at.session({ popup_origin: app });
+    const { body } = await at.browser().press(link, 'no');
+    const [, told] = /"signature":"([^"]+)"/.exec(body) ?? [];
+    const [, sent] = /signature=([\w.-]+)/.exec(body) ?? [];
+    expect([audienceOf(told), audienceOf(sent)]).toEqual([app, new URL(back).origin]);
   });
 
   test('sends no browser and no message to an address that is not registered', async () => {

@@ -140,6 +140,17 @@ describe('a passkey', () => {
     expect((await call('GET /v2/me/passkeys')).body.code).toBe('scope_missing');
   });
 
+  it('that is refused counts like a wrong key: many are slowed down, and a valid one is still accepted', async () => {
+    const { add, signIn, call } = await withPeople();
+    await add();
+    for (let i = 0; i < 19; i += 1) expect((await signIn({ isVerified: false })).status).toBe(401);
+    expect((await call('GET /v2/me', { key: 'sk_wrong' })).status).toBe(401);
+    const { status, headers } = await signIn({ isVerified: false });
+    expect(status).toBe(429);
+    expect(Number(headers.get('retry-after'))).toBeGreaterThan(0);
+    expect((await signIn()).status).toBe(204);
+  });
+
   it('needs a page with a name', async () => {
     const { ask, url, page } = await withPeople();
     const { status, body } = await ask('POST /sign-in/passkey/options', undefined, {}, url);

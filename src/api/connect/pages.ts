@@ -8,6 +8,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { markup, type Markup, type Page, renderPage, scriptValue } from '../../lib/html.ts';
 import { packageRoot, packageText } from '../../lib/package-files.ts';
 import { untrusted } from '../../lib/text.ts';
+import { addressOf } from '../caller.ts';
 import type { ServiceParts } from '../parts.ts';
 import { beginConsent, cookieName, type Finished, finishConsent } from './consent.ts';
 import { type ConnectSession, endSession, providerOf, recordsOf } from './sessions.ts';
@@ -17,8 +18,8 @@ import { publicJwk, signResult } from './signature.ts';
 
 type Call = Context<{ Bindings: HttpBindings }>;
 
-/** Milliseconds for which a signed result is valid. */
-const resultMs = 300_000;
+/** Seconds for which a signed result is valid. */
+const resultS = 300;
 
 /** Returns the library that opens a session in a popup, as browsers run it. */
 function connectScript(): string {
@@ -74,7 +75,7 @@ async function begin(context: Call, parts: ServiceParts): Promise<Response> {
   if (answer === 'no')
     return fail(new SidekeyError('consent_declined', 'You said no; nothing was connected.'));
   try {
-    const { url, cookie } = await beginConsent(session, clientOf(context), parts);
+    const { url, cookie } = await beginConsent(session, addressOf(context.env), parts);
     setCookie(context, ...cookie, {
       path: '/',
       httpOnly: true,
@@ -95,7 +96,7 @@ async function callback(context: Call, parts: ServiceParts): Promise<Response> {
   const name = cookieName(parameters.get('state') ?? '', parts);
   const secret = getCookie(context, name);
   const finished =
-    secret === undefined ? null : await finishConsent(parameters, secret, clientOf(context), parts);
+    secret === undefined ? null : await finishConsent(parameters, secret, addressOf(context.env), parts);
   if (finished === null) {
     return failedPage(
       context,
@@ -106,11 +107,6 @@ async function callback(context: Call, parts: ServiceParts): Promise<Response> {
   }
   setCookie(context, name, '', { path: '/', maxAge: 0, secure: name.startsWith('__Host-') });
   return endPage(context, finished, parts);
-}
-
-function clientOf({ env }: Call): string {
-  const { remoteAddress = '', remotePort = 0 } = env.incoming.socket;
-  return `${remoteAddress.replace(/^::ffff:/, '')}:${remotePort}`;
 }
 
 const style = `
@@ -162,29 +158,18 @@ async function endPage(context: Call, { session, end }: Finished, parts: Service
   const outcome = isConnected
     ? { status: 'connected', grant_id: end.grantId }
     : { status: 'failed', error: end.error.code };
-  const now = parts.now();
-  const signature = signResult(parts.vault, {
-    iss: parts.url(),
-    aud: popupOrigin ?? (returnUrl === null ? undefined : new URL(returnUrl).origin),
-    session: id,
-    user,
-    provider,
-    ...outcome,
-    iat: Math.floor(now / 1_000),
-    exp: Math.floor((now + resultMs) / 1_000),
-  });
+  const iat = Math.floor(parts.now() / 1_000);
+  const facts = { iss: parts.url(), session: id, user, provider, ...outcome, iat, exp: iat + resultS };
+  /** Signs the result for one receiver: another one cannot use it. */
+  const signatureFor = (aud: string) => signResult(parts.vault, { ...facts, aud });
   const back = returnUrl === null ? null : new URL(returnUrl);
   const { status: _status, ...shown } = outcome;
-  for (const [key, value] of Object.entries({ session: id, ...shown, signature }))
-    back?.searchParams.set(key, value);
+  if (back !== null) {
+    const signature = signatureFor(back.origin);
+    for (const [key, value] of Object.entries({ session: id, ...shown, signature }))
+      back.searchParams.set(key, value);
+  }
   const { title } = await providerOf(provider, parts).catch(() => ({ title: provider }));
-  const message = {
-    type: 'sidekey.connect',
-    session: id,
-    ...outcome,
-    ...(isConnected ? {} : { detail: end.error.detail }),
-    signature,
-  };
   const link = back === null ? [] : [markup`<p><a href="${back.href}">Back to ${back.host}</a></p>`];
   const says = isConnected
     ? markup`<p>The grant is called ${untrusted(name)}.</p>`
@@ -199,6 +184,13 @@ async function endPage(context: Call, { session, end }: Finished, parts: Service
     if (back !== null) context.header('refresh', `0;url=${back.href}`);
     return pageOf(context, result, 200);
   }
+  const message = {
+    type: 'sidekey.connect',
+    session: id,
+    ...outcome,
+    ...(isConnected ? {} : { detail: end.error.detail }),
+    signature: signatureFor(popupOrigin),
+  };
   const told = `opener.postMessage(${scriptValue(message)}, ${scriptValue(popupOrigin)}); close();`;
   const otherwise = back === null ? '' : ` else location.replace(${scriptValue(back.href)});`;
   return pageOf(

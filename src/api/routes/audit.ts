@@ -125,14 +125,16 @@ async function streamEvents(
     async pull(controller) {
       for (;;) {
         const before = missed.shift();
-        if (before !== undefined) return controller.enqueue(textOf(before));
-        const found = await within(timers, next, beatMs);
+        const found =
+          before === undefined ? await within(timers, next, beatMs) : { done: false, value: before };
         if (!(await isStillAllowed())) return end(controller);
         if (found === 'late') return controller.enqueue(encoder.encode(': \n\n'));
         if (found.done === true) return controller.close();
         const { value: each } = found;
-        next = events.next();
-        if (!matches(each) || sent.delete(keyOf(each))) continue;
+        if (before === undefined) {
+          next = events.next();
+          if (!matches(each) || sent.delete(keyOf(each))) continue;
+        }
         return controller.enqueue(textOf(each));
       }
     },

@@ -4,6 +4,7 @@ import { createDeviceSession } from '../connect/device.ts';
 import { createSession, statusOf } from '../connect/sessions.ts';
 import { type AnyRoute, type Given, route } from '../route.ts';
 import { name, span, text, time } from '../schemas.ts';
+import { assertOwnSettings } from './grants.ts';
 
 /** Routes of connect sessions. */
 
@@ -54,8 +55,10 @@ const wanted = z.strictObject({
   grant_policy: grantPolicy.optional(),
 });
 
+/** @throws SidekeyError `scope_missing` */
 function wantedOf({ body, caller }: Pick<Given<never, z.output<typeof wanted>>, 'body' | 'caller'>) {
   const { provider, user, scopes, name: grant, grant_policy: policy } = body;
+  assertOwnSettings(policy ?? {}, caller);
   return { provider, user, scopes, name: grant, by: caller.name, policy: policyOptions(policy) };
 }
 

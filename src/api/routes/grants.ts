@@ -56,7 +56,7 @@ function own<Query extends OfUser>({
  *
  * @throws SidekeyError `scope_missing`
  */
-function assertOwnSettings(body: object, { name: who, user: limited }: Caller): void {
+export function assertOwnSettings(body: object, { name: who, user: limited }: Caller): void {
   const own = ['expires', 'ttl', 'lease_ttl', 'scopes'];
   const beyond = limited === null ? undefined : Object.keys(body).find((each) => !own.includes(each));
   if (beyond === undefined) return;

@@ -1,6 +1,7 @@
 import { parseDocument, visit } from 'yaml';
 import { z } from 'zod';
 import { writeConfigAtomically } from '../../config/edit.ts';
+import type { Config } from '../../config/config.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { etagOf, preconditionOf } from '../etag.ts';
@@ -23,34 +24,32 @@ const configText = z
   .strictObject({ file: z.string(), text: z.string() })
   .meta({ id: 'Config', description: 'The text of the config file. Secrets stand in it as references.' });
 
-/** Returns the references of a config to programs and files. */
-function referencesIn(text: string): ReadonlySet<string> {
+/** Returns the references of a config to programs, files and the master key. */
+function referencesIn(text: string, key: Config['key']): ReadonlySet<string> {
   const found = new Set<string>();
   visit(parseDocument(text), {
     Scalar(_key, { value }) {
-      if (typeof value === 'string' && /^(?:command|file):/.test(value)) found.add(value);
+      if (typeof value !== 'string') return;
+      const isKey = key.source === 'env' && value === `env:${key.name}`;
+      if (isKey || /^(?:command|file):/.test(value)) found.add(value);
     },
   });
   return found;
 }
 
 /**
- * Refuses a new reference to a program or a file: who may edit the config by the API may not run programs of the machine,
- * nor read its files.
+ * Refuses a new reference to a program, a file or the master key: who may edit the config by the API may not run programs
+ * of the machine, read its files, or send the key to a provider.
  *
  * @throws SidekeyError `scope_missing`
  */
-function assertNoNewReference(text: string, previous: string, file: string): void {
-  const known = referencesIn(previous);
-  const added = [...referencesIn(text)].find((reference) => !known.has(reference));
-  if (added === undefined) return;
-  const kind = added.slice(0, added.indexOf(':') + 1);
+function assertNoNewReference(text: string, previous: string, { file, key }: Config): void {
+  const known = referencesIn(previous, key);
+  if ([...referencesIn(text, key)].every((reference) => known.has(reference))) return;
   throw new SidekeyError(
     'scope_missing',
-    `The API adds no reference to the config that begins with ${kind}`,
-    {
-      hint: `edit ${file} on its machine: sidekey config edit`,
-    },
+    'The API adds no reference to a program, a file or the master key to the config.',
+    { hint: `edit ${file} on its machine: sidekey config edit` },
   );
 }
 
@@ -79,12 +78,13 @@ const configRoutes: readonly AnyRoute[] = [
     result: configText,
     commands: ['config edit'],
     async handle({ body, caller, ifMatch }, { config, env, audit }) {
-      const { file } = await config();
+      const current = await config();
+      const { file } = current;
       const previous = await readConfigText(file);
       if (ifMatch === undefined) throw new SidekeyError('precondition_required');
       preconditionOf(ifMatch, etagOf({ file, text: previous }));
       await parseConfig(body.text, file, { env });
-      assertNoNewReference(body.text, previous, file);
+      assertNoNewReference(body.text, previous, current);
       await audit.append({ event: 'config.changed', ...originOf(caller) });
       await writeConfigAtomically(file, body.text, { env, previous });
       return { file, text: body.text };

@@ -54,8 +54,7 @@ const token = z
   .meta({ id: 'Token' });
 
 async function metadataOf(grant: Grant, { store, now }: Pick<ServiceParts, 'store' | 'now'>) {
-  const policies = await store.grantPolicies.list();
-  const set = policies.find(({ grantId }) => grantId === grant.id)?.expiresAt ?? null;
+  const set = (await store.grantPolicies.get(grant.id))?.expiresAt ?? null;
   // A token ends with its grant at the latest.
   const end = Math.min(grant.expiresAt ?? Infinity, set ?? Infinity);
   const hasEnded = end <= now();
