@@ -1,4 +1,3 @@
-import { statSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { AuditEvent, Origin } from '../audit/event.ts';
@@ -45,8 +44,12 @@ export interface StateParts {
  * @throws errors of `openStore`, `openVault` and `openAuditLog`; SidekeyError `key_mismatch` for a wrong key
  */
 export async function openState(config: Config, { log, now, env, origin }: StateParts): Promise<State> {
-  const isLost =
-    !(await isThere(config.store)) && (statSync(config.audit.file, { throwIfNoEntry: false })?.size ?? 0) > 0;
+  // A log that cannot be looked at is the business of `openAuditLog`, which says why.
+  const hasLog = stat(config.audit.file).then(
+    ({ size }) => size > 0,
+    () => false,
+  );
+  const isLost = !(await isThere(config.store)) && (await hasLog);
   const store = await openStore(config, { now, env });
   if (isLost) {
     log.warn(

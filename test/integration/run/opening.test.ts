@@ -1,7 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmod, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { program } from '../../support/command-line.ts';
 import { runHome } from '../../support/run-command.ts';
 
@@ -36,6 +36,20 @@ test('a store that is gone, although its audit log is there, is made anew and sa
   );
   expect((await run(['--', 'true'])).stderr).not.toContain('the store is missing');
 });
+
+// File permissions mean nothing to root.
+test.skipIf(process.getuid?.() === 0)(
+  'an audit folder that cannot be read is named, where there is no store either',
+  async () => {
+    const { run, at } = await runHome(undefined, () => ({ audit: { file: '../closed/audit.jsonl' } }));
+    await chmod(at.at('closed'), 0);
+    onTestFinished(() => chmod(at.at('closed'), 0o700));
+    for (const name of await readdir(at.at('data'))) if (name.endsWith('.db')) await rm(at.at('data', name));
+    const { exit, stderr } = await run(['--', 'true']);
+    expect([exit, stderr]).toEqual([1, expect.stringContaining(at.at('closed'))]);
+    expect(stderr).not.toContain('Internal error');
+  },
+);
 
 const npmMissing = spawnSync('npm', ['--version']).status !== 0;
 
