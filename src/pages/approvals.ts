@@ -1,4 +1,4 @@
-import { call, path, type View } from './api.ts';
+import { all, call, path, type View } from './api.ts';
 import { action, facts, fill, h, table, time } from './dom.ts';
 import { type Proposal, proposalArticle, waitingProposals } from './proposals.ts';
 
@@ -29,11 +29,6 @@ interface Standing {
   readonly by: string;
 }
 
-interface Approvals {
-  readonly waiting: readonly Waiting[];
-  readonly standing: readonly Standing[];
-}
-
 const everyMs = 2_000;
 
 /** Requests and proposals that wait for a person. The list is read anew every two seconds while the page is visible. */
@@ -42,26 +37,27 @@ export const approvals: View = async (main, me, signal) => {
   let known = '';
   let proposals: readonly Proposal[] = [];
   const read = async () => {
-    const [found, proposed] = await Promise.all([
-      call<Approvals>('GET /v2/approvals'),
+    const [waiting, standing, proposed] = await Promise.all([
+      all<Waiting>('/v2/approvals'),
+      all<Standing>('/v2/approvals/standing'),
       waitingProposals(proposals),
     ]);
     // Buttons must not move under the pointer, so only a change is drawn.
     const ids = JSON.stringify([
-      found.waiting.map(({ id }) => id),
-      found.standing.map(({ id }) => id),
+      waiting.map(({ id }) => id),
+      standing.map(({ id }) => id),
       proposed.map(({ id, answer }) => [id, answer]),
     ]);
     if (ids === known || signal.aborted) return;
     known = ids;
     proposals = proposed;
-    draw(found);
+    draw(waiting, standing);
   };
   const answer = (id: string, body: unknown) => async () => {
     await call(path`POST /v2/approvals/${id}`, body);
     await read();
   };
-  const draw = ({ waiting, standing }: Approvals) =>
+  const draw = (waiting: readonly Waiting[], standing: readonly Standing[]) =>
     fill(
       main,
       h(

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { type AnyRoute, commandRoute } from '../route.ts';
+import type { ServiceParts } from '../parts.ts';
+import { type AnyRoute, commandRoute, type Given, originOf, route } from '../route.ts';
 import { span, time, timeOrNull } from '../schemas.ts';
 
 /** Routes of requests that wait for a person, and of approvals that are in force. */
@@ -58,20 +59,34 @@ const standing = z
 
 const one = { tag: 'Approvals', path: '/v2/approvals/{approval}', commands: ['approve'] } as const;
 
+/** Returns what `sidekey approve --list` prints: both lists of its answer. */
+async function bothLists({ caller }: Given<unknown, unknown>, { runCommand }: ServiceParts) {
+  const { value } = await runCommand({ command: 'approve', options: { list: true } }, originOf(caller));
+  return value as Readonly<Record<'waiting' | 'standing', readonly unknown[]>>;
+}
+
 export const approvalRoutes: readonly AnyRoute[] = [
-  commandRoute({
+  route({
     ...one,
     method: 'get',
     path: '/v2/approvals',
     id: 'listApprovals',
-    summary: 'List the requests that wait for a person, and the approvals that are in force.',
+    summary: 'List the requests that wait for a person.',
     scope: 'approvals:read',
-    result: z.strictObject({
-      waiting: z.array(approval),
-      standing: z.array(standing),
-      proposals: z.int().describe('Number of proposals that wait.'),
-    }),
-    call: () => ({ command: 'approve', options: { list: true } }),
+    result: approval,
+    list: ({ id }: z.output<typeof approval>) => id,
+    handle: async (given, parts) => (await bothLists(given, parts)).waiting,
+  }),
+  route({
+    ...one,
+    method: 'get',
+    path: '/v2/approvals/standing',
+    id: 'listStandingApprovals',
+    summary: 'List the approvals that are in force.',
+    scope: 'approvals:read',
+    result: standing,
+    list: ({ id }: z.output<typeof standing>) => id,
+    handle: async (given, parts) => (await bothLists(given, parts)).standing,
   }),
   commandRoute({
     ...one,

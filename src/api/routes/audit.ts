@@ -33,6 +33,12 @@ const line = z
   .looseObject({ v: z.literal(1), seq: z.int(), time, node: z.string(), event: z.string(), hash: z.string() })
   .meta({ id: 'AuditLine', description: 'A line of the audit log (docs/audit.md).' });
 
+const summaryRow = z.looseObject({
+  agent: z.string().nullable(),
+  grant: z.string().nullable(),
+  requests: z.int(),
+});
+
 /** A caller that is limited to a user reads the lines of the grants of that user. */
 function ownerOf({ caller, query }: Given<{ readonly user?: string | undefined }, unknown>): string | null {
   return query.user ?? caller.user;
@@ -195,9 +201,8 @@ export const auditRoutes: readonly AnyRoute[] = [
     id: 'summarizeAudit',
     summary: 'Count requests, refusals, bytes and durations of each agent and grant.',
     query: conditions,
-    result: z.array(
-      z.looseObject({ agent: z.string().nullable(), grant: z.string().nullable(), requests: z.int() }),
-    ),
+    result: summaryRow,
+    list: ({ agent, grant }: z.output<typeof summaryRow>) => JSON.stringify([agent, grant]),
     commands: ['audit summary'],
     call: ({ query }) => ({ command: 'audit summary', options: query }),
   }),

@@ -1087,13 +1087,15 @@ export interface Operations {
     readonly revoked: readonly string[];
   }>;
 
-  /** List the requests that wait for a person, and the approvals that are in force. `GET /v2/approvals` */
-  listApprovals(input?: Record<string, never>, options?: CallOptions): Promise<{
-    readonly waiting: readonly Approval[];
-    readonly standing: readonly StandingApproval[];
-    /** Number of proposals that wait. */
-    readonly proposals: number;
-  }>;
+  /** List the requests that wait for a person. `GET /v2/approvals` */
+  listApprovals(input?: {
+    readonly limit?: number | undefined;
+  }, options?: CallOptions): AsyncGenerator<Approval, void, undefined>;
+
+  /** List the approvals that are in force. `GET /v2/approvals/standing` */
+  listStandingApprovals(input?: {
+    readonly limit?: number | undefined;
+  }, options?: CallOptions): AsyncGenerator<StandingApproval, void, undefined>;
 
   /** Answer a request that waits. `POST /v2/approvals/{approval}` */
   answerApproval(input: {
@@ -1198,12 +1200,13 @@ export interface Operations {
     readonly lease?: string | undefined;
     readonly exchange?: string | undefined;
     readonly code?: string | undefined;
-  }, options?: CallOptions): Promise<readonly ({
+    readonly limit?: number | undefined;
+  }, options?: CallOptions): AsyncGenerator<{
     readonly agent: string | null;
     readonly grant: string | null;
     readonly requests: number;
     readonly [name: string]: unknown;
-  })[]>;
+  }, void, undefined>;
 
   /** Count exchanges, refusals, failures and refreshes over time, with the latencies. `GET /v2/metrics` */
   getMetrics(input: {
@@ -1432,7 +1435,8 @@ export const operations: Readonly<Record<keyof Operations, Operation>> = {
   renewLease: ['POST', '/v2/leases/{lease}/renew', 'one', []],
   revokeLease: ['POST', '/v2/leases/{lease}/revoke', 'one', []],
   revokeLeases: ['POST', '/v2/leases/revoke', 'one', []],
-  listApprovals: ['GET', '/v2/approvals', 'one', []],
+  listApprovals: ['GET', '/v2/approvals', 'list', ['limit']],
+  listStandingApprovals: ['GET', '/v2/approvals/standing', 'list', ['limit']],
   answerApproval: ['POST', '/v2/approvals/{approval}', 'one', []],
   revokeApproval: ['DELETE', '/v2/approvals/{approval}', 'one', []],
   listProposals: ['GET', '/v2/proposals', 'list', ['limit']],
@@ -1443,7 +1447,7 @@ export const operations: Readonly<Record<keyof Operations, Operation>> = {
   listAuditEvents: ['GET', '/v2/audit/events', 'list', ['since', 'until', 'event', 'agent', 'grant', 'user', 'by', 'provider', 'host', 'outcome', 'lease', 'exchange', 'code', 'order', 'limit']],
   streamAuditEvents: ['GET', '/v2/audit/stream', 'stream', ['since', 'until', 'event', 'agent', 'grant', 'user', 'by', 'provider', 'host', 'outcome', 'lease', 'exchange', 'code', 'lines']],
   verifyAudit: ['GET', '/v2/audit/verify', 'one', []],
-  summarizeAudit: ['GET', '/v2/audit/summary', 'one', ['since', 'until', 'event', 'agent', 'grant', 'user', 'by', 'provider', 'host', 'outcome', 'lease', 'exchange', 'code']],
+  summarizeAudit: ['GET', '/v2/audit/summary', 'list', ['since', 'until', 'event', 'agent', 'grant', 'user', 'by', 'provider', 'host', 'outcome', 'lease', 'exchange', 'code', 'limit']],
   getMetrics: ['GET', '/v2/metrics', 'one', ['since', 'until', 'step']],
   getStatus: ['GET', '/v2/status', 'one', []],
   runDoctor: ['POST', '/v2/doctor', 'one', []],

@@ -16,8 +16,8 @@ test('an approval that a person gave by the API lasts until it is revoked by the
     return client;
   };
   const waiting = async () => {
-    await expect.poll(async () => (await call('GET /v2/approvals')).body.waiting.length).toBe(1);
-    return (await call('GET /v2/approvals')).body.waiting[0].id as string;
+    await expect.poll(async () => (await call('GET /v2/approvals')).body.data.length).toBe(1);
+    return (await call('GET /v2/approvals')).body.data[0].id as string;
   };
   const first = await send();
   const answer = { answer: 'for', span: '1h' };
@@ -25,9 +25,9 @@ test('an approval that a person gave by the API lasts until it is revoked by the
   expect((await first.response()).status).toBe(200);
   expect((await (await send()).response()).status).toBe(200);
 
-  const [standing] = (await call('GET /v2/approvals')).body.standing;
+  const [standing] = (await call('GET /v2/approvals/standing')).body.data;
   expect((await call(`DELETE /v2/approvals/${standing.id}`)).body.id).toBe(standing.id);
-  expect((await call('GET /v2/approvals')).body.standing).toEqual([]);
+  expect((await call('GET /v2/approvals/standing')).body.data).toEqual([]);
   expect((await call(`DELETE /v2/approvals/${standing.id}`)).status).toBe(404);
   const third = await send();
   expect((await call(`POST /v2/approvals/${await waiting()}`, { body: { answer: 'deny' } })).status).toBe(

@@ -133,7 +133,8 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
     // Requests, approvals, audit
     const sent = await ok('POST /v2/requests', { url: `https://${upstream.authority}/x`, reason: 'test' });
     expect(sent.status).toBe(200);
-    expect(await ok('GET /v2/approvals')).toEqual({ waiting: [], standing: [], proposals: 0 });
+    expect(await ok('GET /v2/approvals')).toEqual({ data: [], next_cursor: null });
+    expect(await ok('GET /v2/approvals/standing')).toEqual({ data: [], next_cursor: null });
     const proposed = async (change: ProposedChange) => {
       const made = proposal({ change, agent: 'ci' });
       await sidekey.proxy.state.store.proposals.propose(made, 9);

@@ -773,19 +773,13 @@ class RevokeLeasesResult(TypedDict):
     revoked: list[str]
 
 
-class ListApprovalsResult(TypedDict):
-    waiting: list[Approval]
-    standing: list[StandingApproval]
-    proposals: int
-
-
 class VerifyAuditResult(TypedDict):
     ok: bool
     lines: int
     problems: list[Any]
 
 
-class SummarizeAuditResultItem(TypedDict):
+class SummarizeAuditResult(TypedDict):
     agent: str | None
     grant: str | None
     requests: int
@@ -894,7 +888,8 @@ OPERATIONS: dict[str, tuple[str, str, list[str]]] = {
     "renewLease": ("POST", "/v2/leases/{lease}/renew", []),
     "revokeLease": ("POST", "/v2/leases/{lease}/revoke", []),
     "revokeLeases": ("POST", "/v2/leases/revoke", []),
-    "listApprovals": ("GET", "/v2/approvals", []),
+    "listApprovals": ("GET", "/v2/approvals", ["limit"]),
+    "listStandingApprovals": ("GET", "/v2/approvals/standing", ["limit"]),
     "answerApproval": ("POST", "/v2/approvals/{approval}", []),
     "revokeApproval": ("DELETE", "/v2/approvals/{approval}", []),
     "listProposals": ("GET", "/v2/proposals", ["limit"]),
@@ -905,7 +900,7 @@ OPERATIONS: dict[str, tuple[str, str, list[str]]] = {
     "listAuditEvents": ("GET", "/v2/audit/events", ["since", "until", "event", "agent", "grant", "user", "by", "provider", "host", "outcome", "lease", "exchange", "code", "order", "limit"]),
     "streamAuditEvents": ("GET", "/v2/audit/stream", ["since", "until", "event", "agent", "grant", "user", "by", "provider", "host", "outcome", "lease", "exchange", "code", "lines"]),
     "verifyAudit": ("GET", "/v2/audit/verify", []),
-    "summarizeAudit": ("GET", "/v2/audit/summary", ["since", "until", "event", "agent", "grant", "user", "by", "provider", "host", "outcome", "lease", "exchange", "code"]),
+    "summarizeAudit": ("GET", "/v2/audit/summary", ["since", "until", "event", "agent", "grant", "user", "by", "provider", "host", "outcome", "lease", "exchange", "code", "limit"]),
     "getMetrics": ("GET", "/v2/metrics", ["since", "until", "step"]),
     "getStatus": ("GET", "/v2/status", []),
     "runDoctor": ("POST", "/v2/doctor", []),
@@ -1087,9 +1082,13 @@ class Operations:
         """End all leases of an agent, or all for a grant. ``POST /v2/leases/revoke``"""
         return self._call("revokeLeases", {"agent": agent, "grant": grant})
 
-    def list_approvals(self) -> ListApprovalsResult:
-        """List the requests that wait for a person, and the approvals that are in force. ``GET /v2/approvals``"""
-        return self._call("listApprovals", {})
+    def list_approvals(self, *, limit: int = UNSET) -> Iterator[Approval]:
+        """List the requests that wait for a person. ``GET /v2/approvals``"""
+        return self._pages("listApprovals", {"limit": limit})
+
+    def list_standing_approvals(self, *, limit: int = UNSET) -> Iterator[StandingApproval]:
+        """List the approvals that are in force. ``GET /v2/approvals/standing``"""
+        return self._pages("listStandingApprovals", {"limit": limit})
 
     def answer_approval(self, *, approval: str, answer: Literal["once", "lease", "deny"] | Literal["for"], span: str = UNSET) -> Approval:
         """Answer a request that waits. ``POST /v2/approvals/{approval}``"""
@@ -1131,9 +1130,9 @@ class Operations:
         """Check that no line was edited, removed or cut off. ``GET /v2/audit/verify``"""
         return self._call("verifyAudit", {})
 
-    def summarize_audit(self, *, since: str = UNSET, until: str = UNSET, event: str = UNSET, agent: str = UNSET, grant: str = UNSET, user: str = UNSET, by: str = UNSET, provider: str = UNSET, host: str = UNSET, outcome: Literal["allow", "deny", "ok", "failed", "aborted"] = UNSET, lease: str = UNSET, exchange: str = UNSET, code: str = UNSET) -> list[SummarizeAuditResultItem]:
+    def summarize_audit(self, *, since: str = UNSET, until: str = UNSET, event: str = UNSET, agent: str = UNSET, grant: str = UNSET, user: str = UNSET, by: str = UNSET, provider: str = UNSET, host: str = UNSET, outcome: Literal["allow", "deny", "ok", "failed", "aborted"] = UNSET, lease: str = UNSET, exchange: str = UNSET, code: str = UNSET, limit: int = UNSET) -> Iterator[SummarizeAuditResult]:
         """Count requests, refusals, bytes and durations of each agent and grant. ``GET /v2/audit/summary``"""
-        return self._call("summarizeAudit", {"since": since, "until": until, "event": event, "agent": agent, "grant": grant, "user": user, "by": by, "provider": provider, "host": host, "outcome": outcome, "lease": lease, "exchange": exchange, "code": code})
+        return self._pages("summarizeAudit", {"since": since, "until": until, "event": event, "agent": agent, "grant": grant, "user": user, "by": by, "provider": provider, "host": host, "outcome": outcome, "lease": lease, "exchange": exchange, "code": code, "limit": limit})
 
     def get_metrics(self, *, since: str, until: str = UNSET, step: int = UNSET) -> Metrics:
         """Count exchanges, refusals, failures and refreshes over time, with the latencies. ``GET /v2/metrics``"""
@@ -1380,9 +1379,13 @@ class AsyncOperations:
         """End all leases of an agent, or all for a grant. ``POST /v2/leases/revoke``"""
         return await self._call("revokeLeases", {"agent": agent, "grant": grant})
 
-    async def list_approvals(self) -> ListApprovalsResult:
-        """List the requests that wait for a person, and the approvals that are in force. ``GET /v2/approvals``"""
-        return await self._call("listApprovals", {})
+    def list_approvals(self, *, limit: int = UNSET) -> AsyncIterator[Approval]:
+        """List the requests that wait for a person. ``GET /v2/approvals``"""
+        return self._pages("listApprovals", {"limit": limit})
+
+    def list_standing_approvals(self, *, limit: int = UNSET) -> AsyncIterator[StandingApproval]:
+        """List the approvals that are in force. ``GET /v2/approvals/standing``"""
+        return self._pages("listStandingApprovals", {"limit": limit})
 
     async def answer_approval(self, *, approval: str, answer: Literal["once", "lease", "deny"] | Literal["for"], span: str = UNSET) -> Approval:
         """Answer a request that waits. ``POST /v2/approvals/{approval}``"""
@@ -1424,9 +1427,9 @@ class AsyncOperations:
         """Check that no line was edited, removed or cut off. ``GET /v2/audit/verify``"""
         return await self._call("verifyAudit", {})
 
-    async def summarize_audit(self, *, since: str = UNSET, until: str = UNSET, event: str = UNSET, agent: str = UNSET, grant: str = UNSET, user: str = UNSET, by: str = UNSET, provider: str = UNSET, host: str = UNSET, outcome: Literal["allow", "deny", "ok", "failed", "aborted"] = UNSET, lease: str = UNSET, exchange: str = UNSET, code: str = UNSET) -> list[SummarizeAuditResultItem]:
+    def summarize_audit(self, *, since: str = UNSET, until: str = UNSET, event: str = UNSET, agent: str = UNSET, grant: str = UNSET, user: str = UNSET, by: str = UNSET, provider: str = UNSET, host: str = UNSET, outcome: Literal["allow", "deny", "ok", "failed", "aborted"] = UNSET, lease: str = UNSET, exchange: str = UNSET, code: str = UNSET, limit: int = UNSET) -> AsyncIterator[SummarizeAuditResult]:
         """Count requests, refusals, bytes and durations of each agent and grant. ``GET /v2/audit/summary``"""
-        return await self._call("summarizeAudit", {"since": since, "until": until, "event": event, "agent": agent, "grant": grant, "user": user, "by": by, "provider": provider, "host": host, "outcome": outcome, "lease": lease, "exchange": exchange, "code": code})
+        return self._pages("summarizeAudit", {"since": since, "until": until, "event": event, "agent": agent, "grant": grant, "user": user, "by": by, "provider": provider, "host": host, "outcome": outcome, "lease": lease, "exchange": exchange, "code": code, "limit": limit})
 
     async def get_metrics(self, *, since: str, until: str = UNSET, step: int = UNSET) -> Metrics:
         """Count exchanges, refusals, failures and refreshes over time, with the latencies. ``GET /v2/metrics``"""
