@@ -1,4 +1,5 @@
 import type { HttpBindings } from '@hono/node-server';
+import { LRUCache } from 'lru-cache';
 import { hashToken } from '../agents/authentication.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { RuleLimit } from '../policy/rule.ts';
@@ -27,6 +28,14 @@ export interface Caller {
   readonly address: string;
 }
 
+/** A key as it was at an epoch of the store. */
+interface KnownKey {
+  readonly record: ApiKeyRecord;
+  /** Null: it belongs to no person, or to one who was removed. */
+  readonly owner: PersonRecord | null;
+  readonly epoch: number;
+}
+
 /** Returns the address and port of the client of a request. */
 export function addressOf({ incoming: { socket } }: HttpBindings): string {
   const { remoteAddress = '', remotePort = 0 } = socket;
@@ -46,14 +55,31 @@ const maxFailures = 20;
 export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now' | 'quota' | 'url'>) {
   const { store, now } = parts;
   const sessions = createWebSessions(parts);
+  const keys = new LRUCache<string, KnownKey>({ max: 1_000 });
+
+  /** Returns a key and its person, read again only after a write to the store: they are two queries. */
+  async function knownKey(key: string): Promise<KnownKey | null> {
+    const hash = hashToken(key);
+    const id = hash.toString('base64url');
+    // Asked before the rows: a change in between makes them count as old, never as new.
+    const epoch = store.epoch();
+    const kept = keys.get(id);
+    if (kept?.epoch === epoch) return kept;
+    const record = await store.apiKeys.find(hash);
+    if (record === null) return null;
+    const owner = record.person === null ? null : await store.people.get(record.person);
+    const read = { record, owner, epoch };
+    keys.set(id, read);
+    return read;
+  }
 
   async function byKey(key: string): Promise<Omit<Caller, 'address' | 'person'> | null> {
-    const record = await store.apiKeys.find(hashToken(key));
-    if (record === null) return null;
+    const known = await knownKey(key);
+    if (known === null) return null;
+    const { record, owner } = known;
     const { name, user, expiresAt, usedAt, person, createdAt } = record;
     const at = now();
     const role = roleOf(record.role);
-    const owner = person === null ? null : await store.people.get(person);
     // A key outlives neither its person nor the role of the person; a new person of that name is another one.
     const isOrphan =
       person !== null && (owner === null || owner.disabledAt !== null || createdAt < owner.createdAt);

@@ -285,8 +285,8 @@ export async function readSecretFile(
 /** Results on stdout, messages on stderr; with `--json` both as JSON. */
 export interface Output {
   readonly json: boolean;
-  /** Prints the result of a command: as text, or with `--json` as one line of JSON. */
-  result(value: unknown, text: string): void;
+  /** Prints the result of a command: as text, which may be made when it is wanted, or with `--json` as one line of JSON. */
+  result(value: unknown, text: string | (() => string)): void;
   /** Prints a binary result, or one for another program. */
   bytes(content: Uint8Array): void;
   /** Standard output is a terminal. */
@@ -336,7 +336,8 @@ export function createOutput(
     },
     result(value, text) {
       erase();
-      stdout.write(json() ? `${jsonText(value)}\n` : `${asTyped(text).replace(/\n*$/, '')}\n`);
+      const shown = () => asTyped(typeof text === 'string' ? text : text()).replace(/\n*$/, '');
+      stdout.write(`${json() ? jsonText(value) : shown()}\n`);
     },
     bytes(content) {
       erase();

@@ -47,4 +47,6 @@ const told: Readonly<Record<string, string>> = {
   grant_policies: all,
   questions: 'insert or delete or update of answer, stands, until',
   proposals: all,
+  api_keys: 'insert or delete or update of role, scopes, "user", person, expires_at, hash',
+  people: all,
 };

@@ -625,6 +625,11 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           () => second.grantPolicies.set(record.id, { labels: ['x'] }),
           () => store.auditHeads.put({ log: '/a', node: 'a/1', seq: 1, sealed: Buffer.from('x') }),
           () => second.grants.remove(record.id),
+          () => second.people.insert(person('alice')),
+          () => second.people.change('alice', { role: 'user' }),
+          () => second.people.remove('alice'),
+          () => second.apiKeys.insert(apiKey('a')),
+          () => second.apiKeys.remove('a'),
         ];
         for (const write of writes) {
           const before = store.epoch();

@@ -125,7 +125,10 @@ function quiet(context: Context): Context {
     ...context,
     output: {
       ...output,
-      result: (_value, text) => output.say(stripVTControlCharacters(text.split('\n', 1)[0] ?? '')),
+      result: (_value, text) => {
+        const [first = ''] = (typeof text === 'string' ? text : text()).split('\n', 1);
+        output.say(stripVTControlCharacters(first));
+      },
     },
   };
 }

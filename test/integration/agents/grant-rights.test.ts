@@ -89,7 +89,7 @@ describe('a grant', () => {
     const at = await withRights();
     const { stdout } = await at.run(['grant', 'list']);
     expect(stdout).toMatch(
-      /^NAME .+ EXPIRES\nother .+ no end\nwork .+ in 2 d\nwork expires in 2 d\.\n {2}→ sidekey grant set work --ttl 7d\n$/,
+      /^NAME .+ EXPIRES\nother .+ no end\nwork .+ in (?:2 d|48 h)\nwork expires in (?:2 d|48 h)\.\n {2}→ sidekey grant set work --ttl 7d\n$/,
     );
     expect(await at.json(['grant', 'list'])).toMatchObject([
       { name: 'other', grant_expires_at: null },
