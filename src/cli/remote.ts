@@ -25,23 +25,36 @@ interface RunningParts {
 
 /** Returns the function that runs commands. They use the open state of the proxy, and nobody can be asked. */
 export function createCommandRunner(sections: Sections, running: RunningParts): RunCommand {
-  const handlers = new Map<CommandRow, Handler>();
+  const commands = new Map<string, Promise<Command>>();
   const state = { ...running.state, store: withKnownRights(running.state.store) };
+  const commandOf = (name: string) => {
+    const command = commands.get(name) ?? loadCommand(sections, name);
+    commands.set(name, command);
+    return command;
+  };
   return async ({ command, args = [], options = {}, input = '' }: CommandCall, origin) => {
-    const row = rowOf(sections, command);
-    const handler = handlers.get(row) ?? (await row.load?.());
-    if (handler === undefined) throw new Error(`"${command}" is no command`);
-    handlers.set(row, handler);
+    const { handler, row, defaults } = await commandOf(command);
     const { output, result } = collectingOutput();
     const context = contextOf({ ...running, state }, output, input, origin);
     // The parser gives every argument, and the defaults of options.
     const given = (row.arguments ?? []).map((_, index) => args[index]);
-    await handler(context, ...([...given, { ...defaultsOf(row), ...options }] as never[]));
+    await handler(context, ...([...given, { ...defaults, ...options }] as never[]));
     return result();
   };
 }
 
-type Handler = Awaited<ReturnType<NonNullable<CommandRow['load']>>>;
+interface Command {
+  readonly row: CommandRow;
+  readonly handler: Awaited<ReturnType<NonNullable<CommandRow['load']>>>;
+  readonly defaults: Readonly<Record<string, string>>;
+}
+
+async function loadCommand(sections: Sections, name: string): Promise<Command> {
+  const row = rowOf(sections, name);
+  const handler = await row.load?.();
+  if (handler === undefined) throw new Error(`"${name}" is no command`);
+  return { row, handler, defaults: defaultsOf(row) };
+}
 
 /** Returns the store with rights that are read again only after a write: they are five queries. */
 function withKnownRights(store: Store): Store {
