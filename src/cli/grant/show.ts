@@ -199,14 +199,15 @@ export async function listGrants(
       used_at: isoOrNull(usedAt(grant.id)),
       grant_expires_at: isoOrNull(end),
     })),
-    grants.length === 0
-      ? 'There are no grants yet.\n  → sidekey connect PROVIDER'
-      : [
-          table(output.display, headings(accounts.size > 0, hasEnds), rows, {
-            least: ['USER', 'ACCOUNT', 'LAST USED', 'SCOPES', 'PROVIDER', 'TOKEN EXPIRES'],
-          }),
-          ...near,
-        ].join('\n'),
+    () =>
+      grants.length === 0
+        ? 'There are no grants yet.\n  → sidekey connect PROVIDER'
+        : [
+            table(output.display, headings(accounts.size > 0, hasEnds), rows, {
+              least: ['USER', 'ACCOUNT', 'LAST USED', 'SCOPES', 'PROVIDER', 'TOKEN EXPIRES'],
+            }),
+            ...near,
+          ].join('\n'),
   );
 }
 
