@@ -57,6 +57,8 @@ export const auditEventNames = [
   'config.rejected',
   'store.created',
   'key.created',
+  'key.rotation_started',
+  'key.rotated',
   'ca.created',
   'leak.limited',
   'policy.reported',
@@ -68,6 +70,7 @@ export const auditEventNames = [
   'audit.rotated',
   'audit.pruned',
   'audit.accepted',
+  'audit.rekeyed',
 ] as const;
 
 export type AuditEventName = (typeof auditEventNames)[number];

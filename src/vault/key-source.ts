@@ -2,7 +2,7 @@ import { createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:cry
 import { mkdir, open, realpath, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isSystemError, SidekeyError } from '../lib/errors.ts';
-import { createFile, isPrivate, isWritableByAll, syncFolder } from '../lib/os.ts';
+import { createFile, isPrivate, isWritableByAll, replaceFile, syncFolder } from '../lib/os.ts';
 import { shellWord } from '../lib/text.ts';
 
 /**
@@ -22,13 +22,19 @@ export function readKeyVariable(name: string, env: Record<string, string | undef
       },
     );
   }
-  const bytes = decodeKey(text);
+  return parseKey(text, `The environment variable ${name}`);
+}
+
+/**
+ * Parses the text of a key: 32 bytes as base64, base64url or hex.
+ * @throws SidekeyError `key_invalid`, which names `where` it comes from
+ */
+export function parseKey(text: string, where: string): KeyObject {
+  const bytes = decodeKey(text.trim());
   if (bytes === null) {
-    throw new SidekeyError(
-      'key_invalid',
-      `The environment variable ${name} is not a master key: ${keyLength} bytes as base64 or hex.`,
-      { hint: `Set ${name} to the key that was made for this store.` },
-    );
+    throw new SidekeyError('key_invalid', `${where} gives no master key: ${keyLength} bytes as base64 or hex.`, {
+      hint: 'make a key once with "openssl rand -base64 32", and keep it there',
+    });
   }
   try {
     return masterKey(bytes);
@@ -95,7 +101,7 @@ export async function readKeyFile(path: string): Promise<KeyObject | null> {
 export async function createKeyFile(path: string): Promise<KeyObject> {
   const folder = dirname(path);
   const key = randomBytes(keyLength);
-  const text = Buffer.from([...introduction, key.toString('base64url'), ''].join('\n'));
+  const text = keyText(key);
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await checkFolders(path);
@@ -116,6 +122,30 @@ export async function createKeyFile(path: string): Promise<KeyObject> {
   throw new SidekeyError('key_invalid', `The key file ${path} was removed right after it was created.`, {
     hint: 'find what removes it, then start again',
   });
+}
+
+/** Replaces the key of the file at once: a crash leaves the old key or the new one. Throws `file_unwritable`. */
+export async function replaceKeyFile(path: string, key: KeyObject): Promise<void> {
+  const bytes = key.export();
+  const text = keyText(bytes);
+  try {
+    await checkFolders(path);
+    // A link stays, and its target is replaced.
+    await replaceFile(await realpath(path), text, 0o600);
+  } catch (cause) {
+    if (cause instanceof SidekeyError) throw cause;
+    throw new SidekeyError('file_unwritable', `The key file ${path} cannot be replaced.`, {
+      hint: `make ${dirname(path)} a folder that you can write to, and repeat: sidekey key rotate`,
+      cause,
+    });
+  } finally {
+    bytes.fill(0);
+    text.fill(0);
+  }
+}
+
+function keyText(key: Buffer): Buffer {
+  return Buffer.from([...introduction, key.toString('base64url'), ''].join('\n'));
 }
 
 /** Lines that begin with `#` are for people; of the others there is one, the key. */
