@@ -130,7 +130,7 @@ const leaseUpkeepMs = 60_000;
 
 async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposableStack): Promise<Proxy> {
   const { log, now, env, supervisor, worker } = parts;
-  const state = opened.adopt(await openState(initial, { log, now }), (it) => it.close());
+  const state = opened.adopt(await openState(initial, { log, now, env }), (it) => it.close());
   const { store, vault, grants, audit, activity } = state;
   let serving = false;
   const authority = await openAuthority({

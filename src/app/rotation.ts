@@ -1,9 +1,11 @@
 import type { KeyObject } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
+import { readHeads } from '../audit/live-file.ts';
 import { rekeyLog } from '../audit/log.ts';
 import { rewrapAuthority } from '../ca/authority.ts';
 import { sealContext } from '../grants/registry.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { pause, systemTimers } from '../lib/timers.ts';
 import type { Reseal, Store } from '../store/store.ts';
 import { sealedKeyId } from '../vault/envelope.ts';
 import { isRotating, newMasterKey } from '../vault/ring.ts';
@@ -107,11 +109,24 @@ export async function rotateKey(state: State, { next, now, onProgress }: Rotatio
     await audit.append({ event: 'key.rotated', outcome: 'allow', reason: `master key ${from} to ${to}` });
     const { file, maxBytes, maxAgeMs, fsync } = config.audit;
     await rekeyLog({ file, maxBytes, maxAgeMs, fsync, vault, store, now });
+    await writersFollow(file, vault);
     await keys.retire();
     // A process may have sealed a record with the key before, just before it was retired.
     rewrapped += await rewrapStore(store, vault, () => {});
   }
   return { from, to, resumed, rewrapped, finished };
+}
+
+/** Attempts, one each 100 ms: running processes follow within a second (`followKeys`). */
+const maxWaits = 30;
+
+/** Waits until the processes that run have linked their chains to the new key. One that is stopped does it later. */
+async function writersFollow(file: string, vault: Vault): Promise<void> {
+  for (let waits = 0; waits < maxWaits; waits += 1) {
+    const isBehind = readHeads(file, vault).some((it) => it.kind === 'head' && it.key.keyId !== vault.keyId);
+    if (!isBehind) return;
+    await pause(systemTimers, 100);
+  }
 }
 
 /** Another process may finish this rotation and begin the next one meanwhile: the source gets the newest key. */

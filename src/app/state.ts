@@ -34,6 +34,8 @@ export interface StateParts {
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Environment of `env:` references; default: that of the process. */
+  readonly env?: NodeJS.ProcessEnv | undefined;
   /** Origin of all events; absent: each event has its own. */
   readonly origin?: Origin | undefined;
 }
@@ -44,11 +46,11 @@ export interface StateParts {
  *
  * @throws errors of `openSqliteStore`, `openVault` and `openAuditLog`; SidekeyError `key_mismatch` for a wrong key
  */
-export async function openState(config: Config, { log, now, origin }: StateParts): Promise<State> {
+export async function openState(config: Config, { log, now, env, origin }: StateParts): Promise<State> {
   const store = await openSqliteStore(config.store.path, { now });
   try {
     const made: AuditEvent[] = [];
-    const keys = await openVerifiedVault(config, { store, now }, made);
+    const keys = await openVerifiedVault(config, { store, now, env }, made);
     const { vault } = keys;
     const { file, maxBytes, maxAgeMs, fsync } = config.audit;
     const opened = await openAuditLog({ file, maxBytes, maxAgeMs, fsync, vault, store, now, logger: log });
@@ -86,6 +88,7 @@ export async function openState(config: Config, { log, now, origin }: StateParts
 
 interface Opening {
   readonly store: Store;
+  readonly env?: NodeJS.ProcessEnv | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -94,7 +97,7 @@ interface Opening {
 async function openVerifiedVault(config: Config, opening: Opening, made: AuditEvent[]): Promise<OpenVault> {
   const { meta, location } = opening.store;
   let isNewKey = false;
-  const keys = await openVault(keySourceOf(config, { env: process.env }), {
+  const keys = await openVault(keySourceOf(config, { env: opening.env ?? process.env }), {
     mayCreate: (await meta.get(keyNames.check)) === null,
     store: location,
     meta,
@@ -180,14 +183,17 @@ export interface View extends AsyncDisposable {
  *
  * @throws errors of `openSqliteStore`: an unreadable store is not a missing one
  */
-export async function openView(config: Config, { now }: { readonly now: () => number }): Promise<View> {
+export async function openView(
+  config: Config,
+  { now, env }: Pick<StateParts, 'now' | 'env'>,
+): Promise<View> {
   const store = (await isThere(config.store.path)) ? await openSqliteStore(config.store.path, { now }) : null;
   let vault: Promise<Vault | null> | undefined;
   const view: View = {
     config,
     store,
     grants: async () => (await store?.grants.list())?.map(grantOf) ?? [],
-    vault: () => (vault ??= store === null ? Promise.resolve(null) : verifiedVault(config, { store, now })),
+    vault: () => (vault ??= store === null ? Promise.resolve(null) : verifiedVault(config, { store, now, env })),
     async registry() {
       const opened = await view.vault();
       if (store === null || opened === null) return null;
@@ -213,9 +219,9 @@ async function isThere(path: string): Promise<boolean> {
   return found.includes(true);
 }
 
-async function verifiedVault(config: Config, { store, now }: Opening): Promise<Vault | null> {
+async function verifiedVault(config: Config, { store, now, env = process.env }: Opening): Promise<Vault | null> {
   const { meta, location } = store;
   if ((await meta.get(keyNames.check)) === null) return null;
-  const source = keySourceOf(config, { env: process.env });
+  const source = keySourceOf(config, { env });
   return (await openVault(source, { mayCreate: false, store: location, meta, now })).vault;
 }

@@ -103,12 +103,12 @@ export function createContext({ configOption, ...parts }: ContextParts): Context
     },
     async withState(use) {
       const [config, { openState }] = await Promise.all([context.config(), import('../app/state.ts')]);
-      const state = await openState(config, { log: plainLog(output), now, origin: atCommandLine(env) });
+      const state = await openState(config, { log: plainLog(output), now, env, origin: atCommandLine(env) });
       return closing(state, use);
     },
     async withView(use) {
       const [config, { openView }] = await Promise.all([context.readConfig(), import('../app/state.ts')]);
-      const view = await openView(config, { now });
+      const view = await openView(config, { now, env });
       return closing(view, use);
     },
   };
