@@ -5,7 +5,12 @@ import { readSecret, type SecretReference } from '../config/secret-reference.ts'
 import { SidekeyError } from '../lib/errors.ts';
 import { askSecret } from '../lib/prompt.ts';
 import type { KeySource } from '../vault/open.ts';
-import { type CallTransit, passphraseWrapping, type ReadPassphrase, transitWrapping } from '../vault/wrapped-key.ts';
+import {
+  type CallTransit,
+  passphraseWrapping,
+  type ReadPassphrase,
+  transitWrapping,
+} from '../vault/wrapped-key.ts';
 
 /** The passphrase that was typed, so that a command that opens the store twice asks once. */
 let typed: string | undefined;
@@ -61,14 +66,20 @@ function passphraseOf(
     if (reference !== null) return secret(reference, 'key.passphrase');
     if (!isNew && typed !== undefined) return typed;
     if (ask === null) {
-      throw new SidekeyError('secret_missing', 'The passphrase of the master key cannot be asked for: this process has no terminal.', {
-        hint: 'start it on a terminal, or set key.passphrase to env:NAME, file:PATH or command:… in the config',
-      });
+      throw new SidekeyError(
+        'secret_missing',
+        'The passphrase of the master key cannot be asked for: this process has no terminal.',
+        {
+          hint: 'start it on a terminal, or set key.passphrase to env:NAME, file:PATH or command:… in the config',
+        },
+      );
     }
     if (!isNew) return (typed = await ask('Passphrase of the master key'));
     const chosen = await ask('New passphrase of the master key');
     if ((await ask('The same again')) !== chosen) {
-      throw new SidekeyError('input_invalid', 'The two passphrases differ.', { hint: 'run the command again' });
+      throw new SidekeyError('input_invalid', 'The two passphrases differ.', {
+        hint: 'run the command again',
+      });
     }
     return (typed = chosen);
   };
@@ -86,7 +97,7 @@ function transitOf(
   secret: ReadReference,
 ): CallTransit {
   return async (path, body) => {
-    const { openUpstreamClient } = await import('./wiring.ts');
+    const { openUpstreamClient } = await import('./upstream.ts');
     const own = { ...upstream, ca: ca ?? upstream.ca, privateAddresses: ['0.0.0.0/0', '::/0'] };
     const client = await openUpstreamClient({ file, upstream: own, limits }, { env, ownPorts: () => [] });
     const post = (to: string, json: object, token: string | null) =>

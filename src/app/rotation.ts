@@ -14,7 +14,7 @@ import type { Vault } from '../vault/vault.ts';
 import type { State } from './state.ts';
 
 /** Records for each master key, by its id. */
-export type SealedCounts = ReadonlyMap<string, number>;
+type SealedCounts = ReadonlyMap<string, number>;
 
 /** Counts the sealed records of a store. */
 export async function countSealed(store: Pick<Store, 'grants' | 'sealed'>): Promise<SealedCounts> {
@@ -56,7 +56,7 @@ async function rewrapStore(
     const batch = Map.groupBy(found.slice(at, at + batchSize), ({ table }) => table);
     for (const [table, records] of batch) {
       const seals = records.flatMap(({ id, was, context }): Reseal[] => {
-        const sealed = vault.rewrap(context, was);
+        const sealed = rewrapped(vault, context, was);
         return sealed === null ? [] : [{ id, was, sealed }];
       });
       if (seals.length > 0) done += await store.sealed.replace(table, seals);
@@ -67,8 +67,20 @@ async function rewrapStore(
   return done;
 }
 
+/** Returns null for a record that has the current key, or that opens with no key: it is left as it is. */
+function rewrapped(vault: Pick<Vault, 'rewrap'>, context: string, was: Uint8Array): Uint8Array | null {
+  try {
+    return vault.rewrap(context, was);
+  } catch (error) {
+    if (error instanceof SidekeyError && lostCodes.has(error.code)) return null;
+    throw error;
+  }
+}
+
+const lostCodes: ReadonlySet<string> = new Set(['key_mismatch', 'record_tampered']);
+
 /** The result of a rotation. */
-export interface RotationResult {
+interface RotationResult {
   /** Ids of the key before and of the current one. */
   readonly from: string;
   readonly to: string;
@@ -93,7 +105,10 @@ interface RotationParts {
  *
  * @throws SidekeyError `input_invalid` if the source needs the new key from a person; errors of the source and the store
  */
-export async function rotateKey(state: State, { next, now, onProgress }: RotationParts): Promise<RotationResult> {
+export async function rotateKey(
+  state: State,
+  { next, now, onProgress }: RotationParts,
+): Promise<RotationResult> {
   const { vault, keys, store, audit, config } = state;
   await vault.refresh();
   const resumed = isRotating(vault.generations);
@@ -101,8 +116,9 @@ export async function rotateKey(state: State, { next, now, onProgress }: Rotatio
   const to = vault.keyId;
   const from = vault.generations[1]?.keyId ?? to;
   audit.rekey();
-  let rewrapped = await rewrapStore(store, vault, onProgress);
-  if (await rewrapAuthority(config.ca.directory, vault)) rewrapped += 1;
+  await store.sessions.removeEnded(now());
+  let count = await rewrapStore(store, vault, onProgress);
+  if (await rewrapAuthority(config.ca.directory, vault)) count += 1;
   const finished = keys.source.replace !== null || keys.sourceKeyId === to;
   if (finished) {
     if (keys.source.replace !== null) await replaceAtSource(keys, keys.source.replace);
@@ -112,9 +128,9 @@ export async function rotateKey(state: State, { next, now, onProgress }: Rotatio
     await writersFollow(file, vault);
     await keys.retire();
     // A process may have sealed a record with the key before, just before it was retired.
-    rewrapped += await rewrapStore(store, vault, () => {});
+    count += await rewrapStore(store, vault, () => {});
   }
-  return { from, to, resumed, rewrapped, finished };
+  return { from, to, resumed, rewrapped: count, finished };
 }
 
 /** Attempts, one each 100 ms: running processes follow within a second (`followKeys`). */
@@ -130,7 +146,10 @@ async function writersFollow(file: string, vault: Vault): Promise<void> {
 }
 
 /** Another process may finish this rotation and begin the next one meanwhile: the source gets the newest key. */
-async function replaceAtSource({ vault, withKey }: OpenVault, replace: (key: KeyObject) => Promise<void>): Promise<void> {
+async function replaceAtSource(
+  { vault, withKey }: OpenVault,
+  replace: (key: KeyObject) => Promise<void>,
+): Promise<void> {
   let placed;
   do {
     placed = vault.keyId;
@@ -141,14 +160,22 @@ async function replaceAtSource({ vault, withKey }: OpenVault, replace: (key: Key
 
 async function begin({ vault, keys, audit }: State, next: KeyObject | null): Promise<void> {
   if (next === null && keys.source.replace === null) {
-    throw new SidekeyError('input_invalid', `${keys.source.place} is kept by you, so the new key has to come from you.`, {
-      hint: 'make one with "openssl rand -base64 32", keep it, and name it: sidekey key rotate --new env:NAME (or file:PATH, command:…)',
-    });
+    throw new SidekeyError(
+      'input_invalid',
+      `${keys.source.place} is kept by you, so the new key has to come from you.`,
+      {
+        hint: 'make one with "openssl rand -base64 32", keep it, and name it: sidekey key rotate --new env:NAME (or file:PATH, command:…)',
+      },
+    );
   }
   if (next !== null && keys.source.replace !== null) {
-    throw new SidekeyError('input_invalid', '--new is for a key that you keep yourself: this source makes and keeps the new key.', {
-      hint: 'sidekey key rotate',
-    });
+    throw new SidekeyError(
+      'input_invalid',
+      '--new is for a key that you keep yourself: this source makes and keeps the new key.',
+      {
+        hint: 'sidekey key rotate',
+      },
+    );
   }
   await audit.append({
     event: 'key.rotation_started',

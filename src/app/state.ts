@@ -183,17 +183,15 @@ export interface View extends AsyncDisposable {
  *
  * @throws errors of `openSqliteStore`: an unreadable store is not a missing one
  */
-export async function openView(
-  config: Config,
-  { now, env }: Pick<StateParts, 'now' | 'env'>,
-): Promise<View> {
+export async function openView(config: Config, { now, env }: Pick<StateParts, 'now' | 'env'>): Promise<View> {
   const store = (await isThere(config.store.path)) ? await openSqliteStore(config.store.path, { now }) : null;
   let vault: Promise<Vault | null> | undefined;
   const view: View = {
     config,
     store,
     grants: async () => (await store?.grants.list())?.map(grantOf) ?? [],
-    vault: () => (vault ??= store === null ? Promise.resolve(null) : verifiedVault(config, { store, now, env })),
+    vault: () =>
+      (vault ??= store === null ? Promise.resolve(null) : verifiedVault(config, { store, now, env })),
     async registry() {
       const opened = await view.vault();
       if (store === null || opened === null) return null;
@@ -219,7 +217,10 @@ async function isThere(path: string): Promise<boolean> {
   return found.includes(true);
 }
 
-async function verifiedVault(config: Config, { store, now, env = process.env }: Opening): Promise<Vault | null> {
+async function verifiedVault(
+  config: Config,
+  { store, now, env = process.env }: Opening,
+): Promise<Vault | null> {
   const { meta, location } = store;
   if ((await meta.get(keyNames.check)) === null) return null;
   const source = keySourceOf(config, { env });

@@ -231,7 +231,11 @@ export function walkChains(
     if (chain.age !== undefined && age > chain.age)
       report(place, 'foreign', `${line} was written with a retired master key, after lines of a later one.`);
     else if (link !== undefined ? seq === chain.last + 1 && link !== chain.hash : age !== (chain.age ?? age))
-      report(place, 'edited', `${line} begins with another master key, and does not link to the line before it: lines before it were changed.`);
+      report(
+        place,
+        'edited',
+        `${line} begins with another master key, and does not link to the line before it: lines before it were changed.`,
+      );
     chain.age = age;
   }
 

@@ -443,7 +443,12 @@ export function readPiece(bytes: Buffer, mac: ChainMac): Piece {
         const prevEnd = endAt === -1 ? undefined : tail.slice(endAt + endKey.length, endTail - 1);
         const prev = tail.slice(end - tailAt - prevLength - 1, end - tailAt - 1);
         const line = { node: node ?? '', seq: Number(seq), prev, hash, event: event ?? '', prevEnd };
-        return { kind: 'line', ...line, ...(age > 0 && { age }), ...(event === linkEvent && { link: linkOf(bytes) }) };
+        return {
+          kind: 'line',
+          ...line,
+          ...(age > 0 && { age }),
+          ...(event === linkEvent && { link: linkOf(bytes) }),
+        };
       }
     }
   }

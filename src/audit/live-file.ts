@@ -219,7 +219,12 @@ export function encodeHead(
   vault: AuditVault,
 ): Buffer {
   const head = {
-    ...{ v: 1, node, seq, hash, end, closed },
+    v: 1,
+    node,
+    seq,
+    hash,
+    end,
+    closed,
     slots: slots > 1 ? slots : undefined,
     line_key: lineKey === vault.keyId ? undefined : lineKey,
   };

@@ -223,7 +223,8 @@ function oldHeadProblems(
 
 /** Its holder may have restored an older one. Each writer seals its record anew when it opens the log. */
 function retiredSeal(place: { file: string; line: number }, name: string): Problem {
-  const why = 'is sealed with a retired master key: it was restored, or no process of this log has run since the rotation.';
+  const why =
+    'is sealed with a retired master key: it was restored, or no process of this log has run since the rotation.';
   return { ...place, kind: 'repeated', sentence: `${name} ${why}` };
 }
 

@@ -171,7 +171,8 @@ function recover(
     const isNewer = found !== undefined && found.seq !== known.seq;
     const last = isNewer ? found : { ...known, end: known.end ?? found?.end };
     const isBehind = found === undefined && known.seq > seq;
-    const keyId = isNewer && found.keyId !== undefined ? found.keyId : (record.head.lineKey ?? record.key.keyId);
+    const keyId =
+      isNewer && found.keyId !== undefined ? found.keyId : (record.head.lineKey ?? record.key.keyId);
     return { node, last, keyId, findings: [], behind: isBehind ? logBehind(node, known) : undefined };
   }
   const { keyId } = vault;

@@ -85,7 +85,10 @@ export async function rotate(context: Context, options: RotateOptions): Promise<
     const { from, to, resumed, rewrapped, finished } = result;
     const begun = resumed ? 'Resumed the rotation of' : 'Rotated';
     const lines = [`${begun} the master key ${from} to ${to}: ${counted(rewrapped, 'record')} re-wrapped.`];
-    if (finished) lines.push(`The key ${from} is retired: it opens nothing any more. Keep it only with backups from before.`);
+    if (finished)
+      lines.push(
+        `The key ${from} is retired: it opens nothing any more. Keep it only with backups from before.`,
+      );
     else
       lines.push(
         `${state.keys.source.place} still gives ${from}, which opens the store until you finish:`,

@@ -9,15 +9,13 @@ const commandLine = text<readonly string[]>(
     description: 'The command line that prints the key; there is no shell.',
     examples: ['pass show sidekey/master-key'],
   },
-  (value) => {
-    const words = splitCommandLine(value);
-    if ('problem' in words) return words;
-    return words.length === 0 ? { problem: 'has no program' } : words;
-  },
+  splitCommandLine,
 );
 
 const wrappedPath = (what: string) =>
-  pathText(`The file of the master key, ${what}. It is made on the first run.`).prefault('../data/master.sealed');
+  pathText(`The file of the master key, ${what}. It is made on the first run.`).prefault(
+    '../data/master.sealed',
+  );
 
 /** The schema of `key`. */
 export const keySchema = z
@@ -146,7 +144,16 @@ export function toKeyConfig(
             : // The schema requires one of the three.
               { method: 'kubernetes', ...kubernetes! };
       const anchors = ca === undefined ? null : [absolute(ca)];
-      return { source, address, name: keyName, mount, namespace, login, ca: anchors, path: absolute(key.path) };
+      return {
+        source,
+        address,
+        name: keyName,
+        mount,
+        namespace,
+        login,
+        ca: anchors,
+        path: absolute(key.path),
+      };
     }
   }
 }

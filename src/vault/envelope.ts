@@ -22,7 +22,7 @@ import { keyIdLength, keyLength } from './key-source.ts';
  */
 
 const header = Buffer.from('SKE\u0002', 'latin1');
-/** Of version 1 both parts are bound to the key id and the context. */
+/** Version 1, in which both parts are bound to the key id and the context. */
 const header1 = Buffer.from('SKE\u0001', 'latin1');
 const nonceLength = 12;
 const tagLength = 16;

@@ -5,6 +5,18 @@ import { isSystemError, SidekeyError } from '../lib/errors.ts';
 import { createFile, isPrivate, isWritableByAll, replaceFile, syncFolder } from '../lib/os.ts';
 import { shellWord } from '../lib/text.ts';
 
+/** An opened source. */
+export interface OpenKeySource {
+  /** Returns the key; null: there is none yet. */
+  readonly read: () => Promise<KeyObject | null>;
+  /** Makes and keeps a key for a new store; null: a person has to. Another process may be first. */
+  readonly create: (() => Promise<KeyObject>) | null;
+  /** Keeps a key in place of the one before; null: a person has to. */
+  readonly replace: ((key: KeyObject) => Promise<void>) | null;
+  /** Sentence for a person: what has to be done with the new key, or with the lost one. */
+  readonly place: string;
+}
+
 /**
  * Takes the master key out of an environment variable: 32 bytes as base64, base64url or hex. The variable is deleted
  * from `env`, so that processes started later do not inherit the key.
@@ -32,9 +44,13 @@ export function readKeyVariable(name: string, env: Record<string, string | undef
 export function parseKey(text: string, where: string): KeyObject {
   const bytes = decodeKey(text.trim());
   if (bytes === null) {
-    throw new SidekeyError('key_invalid', `${where} gives no master key: ${keyLength} bytes as base64 or hex.`, {
-      hint: 'make a key once with "openssl rand -base64 32", and keep it there',
-    });
+    throw new SidekeyError(
+      'key_invalid',
+      `${where} gives no master key: ${keyLength} bytes as base64 or hex.`,
+      {
+        hint: 'make a key once with "openssl rand -base64 32", and keep it there',
+      },
+    );
   }
   try {
     return masterKey(bytes);
@@ -168,7 +184,7 @@ function parse(bytes: Buffer): KeyObject | null {
 }
 
 /** Refuses a folder in which others can replace the key. A link leads through two folders. */
-async function checkFolders(path: string): Promise<void> {
+export async function checkFolders(path: string): Promise<void> {
   const target = await realpath(path).catch(() => path);
   for (const folder of new Set([dirname(path), dirname(target)])) {
     const { mode } = await stat(folder);

@@ -1,6 +1,14 @@
 import type { KeyObject } from 'node:crypto';
 import { SidekeyError } from '../lib/errors.ts';
-import { createKeyFile, keyIdOf, parseKey, readKeyFile, readKeyVariable, replaceKeyFile } from './key-source.ts';
+import {
+  createKeyFile,
+  keyIdOf,
+  type OpenKeySource,
+  parseKey,
+  readKeyFile,
+  readKeyVariable,
+  replaceKeyFile,
+} from './key-source.ts';
 import { type KeyMeta, type KeyRing, newMasterKey, openKeyRing } from './ring.ts';
 import { openSecretService, type SecretServiceParts } from './secret-service.ts';
 import { openWrappedKey, type KeyWrapping } from './wrapped-key.ts';
@@ -12,18 +20,6 @@ export type KeySource =
   | { readonly source: 'command'; readonly run: () => Promise<string> }
   | ({ readonly source: 'keyring' } & SecretServiceParts)
   | { readonly source: 'passphrase' | 'transit'; readonly path: string; readonly wrapping: KeyWrapping };
-
-/** An opened source. */
-export interface OpenKeySource {
-  /** Returns the key; null: there is none yet. */
-  read(): Promise<KeyObject | null>;
-  /** Makes and keeps a key for a new store; null: a person has to. Another process may be first. */
-  readonly create: (() => Promise<KeyObject>) | null;
-  /** Keeps a key in place of the one before; null: a person has to. */
-  readonly replace: ((key: KeyObject) => Promise<void>) | null;
-  /** Sentence for a person: what has to be done with the new key, or with the lost one. */
-  readonly place: string;
-}
 
 interface OpenVaultOptions {
   /** True if a key that is missing may be made: only where nothing was ever sealed. */

@@ -72,11 +72,11 @@ const shape = z.strictObject({
 export interface KeyRing {
   readonly vault: Vault;
   /** Begins a rotation to a new key: from now on all processes seal with it. False: another rotation was first. */
-  begin(next: KeyObject): Promise<boolean>;
+  readonly begin: (next: KeyObject) => Promise<boolean>;
   /** Passes the current key to `keep`. */
-  withKey<T>(keep: (key: KeyObject) => Promise<T>): Promise<T>;
+  readonly withKey: <T>(keep: (key: KeyObject) => Promise<T>) => Promise<T>;
   /** Retires the key before the current one: its holders can no longer open the store. */
-  retire(): Promise<void>;
+  readonly retire: () => Promise<void>;
 }
 
 interface KeyRingOptions {
@@ -232,6 +232,8 @@ function wrongKey(location: string, held: KeyObject): SidekeyError {
   return new SidekeyError(
     'key_mismatch',
     `The store at ${location} is sealed with another master key than the one given (${idOf(held)}).`,
-    { hint: 'Point "key" in the configuration to the current master key of this store; a rotated key is of no use.' },
+    {
+      hint: 'Point "key" in the configuration to the current master key of this store; a rotated key is of no use.',
+    },
   );
 }

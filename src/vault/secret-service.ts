@@ -1,8 +1,7 @@
 import { spawn } from 'node:child_process';
 import type { KeyObject } from 'node:crypto';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
-import { parseKey } from './key-source.ts';
-import type { OpenKeySource } from './open.ts';
+import { type OpenKeySource, parseKey } from './key-source.ts';
 import { newMasterKey } from './ring.ts';
 
 /** Parts of the key in the keyring of the desktop. */
@@ -42,7 +41,12 @@ export function openSecretService(parts: SecretServiceParts): OpenKeySource {
     bytes.fill(0);
     const kept = isMac
       ? // Interactive mode, because an argument would show the key to other users.
-        await run(parts, 'security', ['-i'], `add-generic-password -U -s sidekey -a "${account}" -w "${text}"\n`)
+        await run(
+          parts,
+          'security',
+          ['-i'],
+          `add-generic-password -U -s sidekey -a "${account}" -w "${text}"\n`,
+        )
       : await run(parts, 'secret-tool', ['store', '--label=Sidekey master key', ...attributes], text);
     if (kept.code !== 0) throw unreachable(kept.error);
     const stored = await read();

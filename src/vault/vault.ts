@@ -142,8 +142,7 @@ interface GenerationKeys {
 }
 
 function keysOf(from: KeyObject | Ring): readonly [GenerationKeys, ...GenerationKeys[]] {
-  const [first, ...earlier]: Ring =
-    'type' in from ? [{ master: from, since: null, retiredAt: null }] : (from as Ring);
+  const [first, ...earlier]: Ring = 'type' in from ? [{ master: from, since: null, retiredAt: null }] : from;
   return [generationKeys(first), ...earlier.map(generationKeys)];
 }
 

@@ -6,8 +6,7 @@ import { isSystemError, SidekeyError } from '../lib/errors.ts';
 import { createFile, isPrivate, replaceFile } from '../lib/os.ts';
 import { shellWord } from '../lib/text.ts';
 import { openEnvelope, sealEnvelope, type WrapKey } from './envelope.ts';
-import { keyIdOf, keyLength, masterKey } from './key-source.ts';
-import type { OpenKeySource } from './open.ts';
+import { checkFolders, keyIdOf, keyLength, masterKey, type OpenKeySource } from './key-source.ts';
 
 /** Wraps the master key for its file, and unwraps it. */
 export interface KeyWrapping {
@@ -75,6 +74,7 @@ async function readWrapped(path: string): Promise<string | null> {
         hint: `chmod 600 ${shellWord(path)}`,
       });
     }
+    await checkFolders(path);
     if (size > maxBytes) throw unusable(path, 'is too long for a wrapped key');
     return await file.readFile('utf8');
   } catch (error) {
@@ -130,7 +130,10 @@ export function passphraseWrapping(read: ReadPassphrase): KeyWrapping {
     async unwrap(wrapped) {
       const { success, data } = passphraseShape.safeParse(wrapped);
       if (!success) {
-        throw new SidekeyError('key_invalid', 'The file of the master key was changed, or is not of a passphrase.');
+        throw new SidekeyError(
+          'key_invalid',
+          'The file of the master key was changed, or is not of a passphrase.',
+        );
       }
       const wrapKey = await stretch(await read(false), { ...data, salt: Buffer.from(data.salt, 'base64') });
       try {
@@ -147,7 +150,12 @@ export function passphraseWrapping(read: ReadPassphrase): KeyWrapping {
 
 async function stretch(
   passphrase: string,
-  { memory, passes, parallelism, salt }: { memory: number; passes: number; parallelism: number; salt: Buffer },
+  {
+    memory,
+    passes,
+    parallelism,
+    salt,
+  }: { memory: number; passes: number; parallelism: number; salt: Buffer },
 ): Promise<WrapKey> {
   // One text has one form of bytes on each keyboard.
   const message = Buffer.from(passphrase.normalize('NFC'));
@@ -181,13 +189,15 @@ export function transitWrapping(mount: string, name: string, call: CallTransit):
     async wrap(key) {
       const answer = await call(`${mount}/encrypt/${name}`, { plaintext: key.toString('base64') });
       const { success, data } = cipherShape.safeParse(answer);
-      if (!success) throw new SidekeyError('key_invalid', 'The transit service answered without a ciphertext.');
+      if (!success)
+        throw new SidekeyError('key_invalid', 'The transit service answered without a ciphertext.');
       return { transit: `${mount}/${name}`, ciphertext: data.data.ciphertext };
     },
     async unwrap(wrapped) {
       const { ciphertext } = z.looseObject({ ciphertext: z.string() }).parse(wrapped);
       const { success, data } = plainShape.safeParse(await call(`${mount}/decrypt/${name}`, { ciphertext }));
-      if (!success) throw new SidekeyError('key_invalid', 'The transit service answered without a plaintext.');
+      if (!success)
+        throw new SidekeyError('key_invalid', 'The transit service answered without a plaintext.');
       return Buffer.from(data.data.plaintext, 'base64');
     },
   };

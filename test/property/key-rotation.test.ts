@@ -4,9 +4,11 @@ import { writeFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { rotateKey } from '../../src/app/rotation.ts';
 import { openState, type State } from '../../src/app/state.ts';
+import type { AuditEvent } from '../../src/audit/event.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { openAuthority } from '../../src/ca/authority.ts';
 import { sessionsOf } from '../../src/grants/sessions.ts';
+import type { Reseal } from '../../src/store/store.ts';
 import { isRotating } from '../../src/vault/ring.ts';
 import { z } from 'zod';
 import * as fc from '../support/fast-check.ts';
@@ -31,8 +33,16 @@ function crashing(state: State, at: number, isAfter: boolean): State {
   const { store, keys, audit } = state;
   return {
     ...state,
-    store: { ...store, sealed: { ...store.sealed, replace: counted(store.sealed.replace) } },
-    audit: { ...audit, append: counted(audit.append) },
+    store: {
+      ...store,
+      sealed: {
+        ...store.sealed,
+        replace: counted((table: 'grants' | 'sessions', seals: readonly Reseal[]) =>
+          store.sealed.replace(table, seals),
+        ),
+      },
+    },
+    audit: { ...audit, append: counted((event: AuditEvent) => audit.append(event)) },
     keys: {
       ...keys,
       begin: counted(keys.begin),
@@ -110,7 +120,8 @@ describe('a rotation of the master key', () => {
         expect(await expectAllOpen(old, config)).toBe(4);
         const later = await open();
         expect(await expectAllOpen(later, config)).toBe(4);
-        if (ended === 'crashed' && isRotating(later.vault.generations)) await rotateKey(later, followedBy(old));
+        if (ended === 'crashed' && isRotating(later.vault.generations))
+          await rotateKey(later, followedBy(old));
         expect(isRotating(later.vault.generations)).toBe(false);
         if (later.vault.keyId !== before) {
           for (const { sealed } of await later.store.grants.list())

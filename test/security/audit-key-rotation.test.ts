@@ -35,7 +35,8 @@ function forged(line: string, vault: typeof old, change: (text: string) => strin
 }
 
 const hashOf = (line: string) => (JSON.parse(line) as { hash: string }).hash;
-const prevAs = (before: string) => (text: string) => text.replace(/"prev":"[^"]*"/, `"prev":"${hashOf(before).slice(0, 8)}"`);
+const prevAs = (before: string) => (text: string) =>
+  text.replace(/"prev":"[^"]*"/, `"prev":"${hashOf(before).slice(0, 8)}"`);
 
 describe('an audit log with a rotation of the master key', () => {
   it('is intact, and has a link after the last line of the old key', async () => {
@@ -84,14 +85,21 @@ describe('an audit log with a rotation of the master key', () => {
 
   it('shows a link that the holder of the old key forged', async () => {
     const file = await rotatedLog();
-    rewriteLines(file, (lines) => lines.with(3, forged(lines[3] ?? '', old, (text) => text)));
+    rewriteLines(file, (lines) =>
+      lines.with(
+        3,
+        forged(lines[3] ?? '', old, (text) => text),
+      ),
+    );
     expect(await problems(file)).not.toEqual([]);
   });
 
   it('shows lines of a new key without a link', async () => {
     const file = await rotatedLog();
     rewriteLines(file, (lines) => {
-      const fourth = forged(lines[3] ?? '', current, (text) => text.replace('audit.rekeyed', 'audit.rotated'));
+      const fourth = forged(lines[3] ?? '', current, (text) =>
+        text.replace('audit.rekeyed', 'audit.rotated'),
+      );
       const fifth = forged(lines[4] ?? '', current, prevAs(fourth));
       const sixth = forged(lines[5] ?? '', current, prevAs(fifth));
       return [...lines.slice(0, 3), fourth, fifth, sixth, forged(lines[6] ?? '', current, prevAs(sixth))];

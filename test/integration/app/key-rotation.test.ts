@@ -45,55 +45,59 @@ interface Status {
 }
 
 describe('a rotation of the master key beside a proxy with two workers', () => {
-  it('refuses no request, survives a kill, resumes, and leaves an intact audit log', { timeout: 120_000 }, async () => {
-    const served = await startTwoWorkers({
-      prepare: async (at, upstream) => {
-        await grantWork(at, upstream);
-        await addGrants(at);
-      },
-    });
-    const { at, upstream } = served;
-    const keyFile = await readFile(at.at('data', 'master.key'), 'utf8');
-    const before = (await at.json(['key', 'status'])) as Status;
-    const url = `https://${upstream.authority}/under-load`;
-    const load = new AbortController();
-    const answers: unknown[] = [];
-    const callers = Array.from({ length: 4 }, async () => {
-      while (!load.signal.aborted) answers.push(await proxiedGet(served.url, url));
-    });
-    // A tunnel that is open all the time.
-    const tunnel = await served.open();
+  it(
+    'refuses no request, survives a kill, resumes, and leaves an intact audit log',
+    { timeout: 120_000 },
+    async () => {
+      const served = await startTwoWorkers({
+        prepare: async (at, upstream) => {
+          await grantWork(at, upstream);
+          await addGrants(at);
+        },
+      });
+      const { at, upstream } = served;
+      const keyFile = await readFile(at.at('data', 'master.key'), 'utf8');
+      const before = (await at.json(['key', 'status'])) as Status;
+      const url = `https://${upstream.authority}/under-load`;
+      const load = new AbortController();
+      const answers: unknown[] = [];
+      const callers = Array.from({ length: 4 }, async () => {
+        while (!load.signal.aborted) answers.push(await proxiedGet(served.url, url));
+      });
+      // A tunnel that is open all the time.
+      const tunnel = await served.open();
 
-    expect(await rotateUntilKilled(at)).toBe('SIGKILL');
-    const between = (await at.json(['key', 'status'])) as Status;
-    expect(between.rotating).toBe(true);
-    expect(between.left).toBeGreaterThan(0);
-    expect(between.left).toBeLessThan(grants);
-    // The key file still has the old key, and everything opens with it.
-    expect(await readFile(at.at('data', 'master.key'), 'utf8')).toBe(keyFile);
-    expect((await at.run(['grant', 'show', 'g-599'])).exit).toBe(0);
-    expect((await at.run(['status'])).stdout).toContain('rotation not finished');
-    expect((await ask(tunnel, upstream)).status).toBe(200);
+      expect(await rotateUntilKilled(at)).toBe('SIGKILL');
+      const between = (await at.json(['key', 'status'])) as Status;
+      expect(between.rotating).toBe(true);
+      expect(between.left).toBeGreaterThan(0);
+      expect(between.left).toBeLessThan(grants);
+      // The key file still has the old key, and everything opens with it.
+      expect(await readFile(at.at('data', 'master.key'), 'utf8')).toBe(keyFile);
+      expect((await at.run(['grant', 'show', 'g-599'])).exit).toBe(0);
+      expect((await at.run(['status'])).stdout).toContain('rotation not finished');
+      expect((await ask(tunnel, upstream)).status).toBe(200);
 
-    const resumed = await at.json(['key', 'rotate']);
-    load.abort();
-    await Promise.all(callers);
-    expect(resumed).toMatchObject({ resumed: true, finished: true, from: before.keys[0]?.key_id });
-    const after = (await at.json(['key', 'status'])) as Status;
-    expect(after).toMatchObject({ rotating: false, left: 0 });
-    expect(after.keys.map(({ state }) => state)).toEqual(['current', 'retired']);
-    expect(after.keys[0]?.records).toBe(grants + 1);
-    expect(await readFile(at.at('data', 'master.key'), 'utf8')).not.toBe(keyFile);
+      const resumed = await at.json(['key', 'rotate']);
+      load.abort();
+      await Promise.all(callers);
+      expect(resumed).toMatchObject({ resumed: true, finished: true, from: before.keys[0]?.key_id });
+      const after = (await at.json(['key', 'status'])) as Status;
+      expect(after).toMatchObject({ rotating: false, left: 0 });
+      expect(after.keys.map(({ state }) => state)).toEqual(['current', 'retired']);
+      expect(after.keys[0]?.records).toBe(grants + 1);
+      expect(await readFile(at.at('data', 'master.key'), 'utf8')).not.toBe(keyFile);
 
-    expect(answers.length).toBeGreaterThan(20);
-    expect(answers.filter((answer) => JSON.stringify(answer) !== '{"status":200,"body":"ok"}')).toEqual([]);
-    expect((await ask(tunnel, upstream)).status).toBe(200);
-    const verified = await at.run(['audit', 'verify']);
-    expect(verified.stdout).toContain('is intact');
-    // Both workers, the supervisor, and the command line have chains.
-    const linked = (await served.lines()).filter(({ event }) => event === 'audit.rekeyed');
-    expect(new Set(linked.map(({ node }) => node)).size).toBeGreaterThanOrEqual(3);
-  });
+      expect(answers.length).toBeGreaterThan(20);
+      expect(answers.filter((answer) => JSON.stringify(answer) !== '{"status":200,"body":"ok"}')).toEqual([]);
+      expect((await ask(tunnel, upstream)).status).toBe(200);
+      const verified = await at.run(['audit', 'verify']);
+      expect(verified.stdout).toContain('is intact');
+      // Both workers, the supervisor, and the command line have chains.
+      const linked = (await served.lines()).filter(({ event }) => event === 'audit.rekeyed');
+      expect(new Set(linked.map(({ node }) => node)).size).toBeGreaterThanOrEqual(3);
+    },
+  );
 
   it('locks the old key out of the store', async () => {
     const { at } = await startTwoWorkers();

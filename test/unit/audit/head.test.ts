@@ -23,7 +23,11 @@ it('has a fixed size, ends with a newline, and decodes to its content', () => {
 
 it('fits its size with the longest name and number', () => {
   const long = { ...head, node: `${'n'.repeat(100)}/256`, seq: Number.MAX_SAFE_INTEGER, closed: false };
-  expect(decodeHead(encodeHead(long, vault), vault)).toEqual({ kind: 'head', head: long, key: expect.anything() });
+  expect(decodeHead(encodeHead(long, vault), vault)).toEqual({
+    kind: 'head',
+    head: long,
+    key: expect.anything(),
+  });
 });
 
 it('distinguishes another key, a changed record and no record', () => {

@@ -33,7 +33,10 @@ describe('opening the vault', () => {
 
   it('reads the key from the environment, and removes it there', async () => {
     vi.stubEnv('SIDEKEY_TEST_KEY', randomBytes(32).toString('base64'));
-    const { vault } = await openVault({ source: 'env', name: 'SIDEKEY_TEST_KEY' }, { mayCreate: true, ...given });
+    const { vault } = await openVault(
+      { source: 'env', name: 'SIDEKEY_TEST_KEY' },
+      { mayCreate: true, ...given },
+    );
     expect(vault.keyId).toMatch(/^[0-9a-f]{16}$/);
     expect(process.env['SIDEKEY_TEST_KEY']).toBeUndefined();
   });
