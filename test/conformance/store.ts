@@ -53,6 +53,42 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(wrote.filter(Boolean)).toHaveLength(1);
         expect(await second.meta.get('key_check')).toEqual(await store.meta.get('key_check'));
       });
+
+      it('changes several names at once, for one of two connections that saw the same value', async () => {
+        const second = await subject.second();
+        expect(await store.meta.change('ring', Buffer.from('0'), { ring: Buffer.from('1') })).toBe(false);
+        const first = { ring: Buffer.from('1'), next: Buffer.from('n') };
+        expect(await store.meta.change('ring', null, first)).toBe(true);
+        expect(await second.meta.change('ring', null, { ring: Buffer.from('2') })).toBe(false);
+        const was = Buffer.from('1');
+        const changed = await Promise.all([
+          store.meta.change('ring', was, { ring: Buffer.from('a'), next: null }),
+          second.meta.change('ring', was, { ring: Buffer.from('b'), next: null }),
+        ]);
+        expect(changed.filter(Boolean)).toHaveLength(1);
+        expect(text(await store.meta.get('ring'))).toBe(changed[0] === true ? 'a' : 'b');
+        expect(await store.meta.get('next')).toBeNull();
+      });
+    });
+
+    describe('seals', () => {
+      it('are replaced where they are still the same, and keep the revision', async () => {
+        const [kept, changed] = [grantRecord(), grantRecord({ name: 'other' })];
+        await store.grants.insert(kept);
+        await store.grants.insert(changed);
+        await store.sessions.insert(session());
+        const sealed = Buffer.from('new seal');
+        const replaced = await store.sealed.replace('grants', [
+          { id: kept.id, was: kept.sealed, sealed },
+          { id: changed.id, was: Buffer.from('an older seal'), sealed },
+        ]);
+        expect(replaced).toBe(1);
+        expect(await store.grants.get(kept.id)).toEqual({ ...kept, sealed: new Uint8Array(sealed) });
+        expect(await store.grants.get(changed.id)).toEqual(changed);
+        const [found] = await store.sealed.sessions();
+        await store.sealed.replace('sessions', [{ id: 'session-1', was: found!.sealed, sealed }]);
+        expect(text((await store.sessions.get('session-1'))?.sealed ?? null)).toBe('new seal');
+      });
     });
 
     describe('grants', () => {
