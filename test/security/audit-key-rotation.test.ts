@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { chainMac, linkAfter } from '../../src/audit/line.ts';
+import { disk } from '../../src/audit/log-files.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import { masterKey } from '../../src/vault/key-source.ts';
 import { createVault, type RingKey } from '../../src/vault/vault.ts';
@@ -55,6 +56,20 @@ describe('an audit log with a rotation of the master key', () => {
     await write(before, 3);
     await before.close();
     await openLog(file, { vault: current });
+    const killed = await asKilled(file);
+    const again = await openLog(killed, { vault: current });
+    await write(again, 1);
+    await again.close();
+    expect(await problems(killed)).toEqual([]);
+  });
+
+  it('stays intact if its writer ends between its claim of the chain and the link', async () => {
+    const file = await newLogFile();
+    const before = await openLog(file, { vault: old });
+    await write(before, 3);
+    await before.close();
+    // A disk that takes no line, and so no link.
+    await openLog(file, { vault: current, disk: { ...disk, write: () => 0 } });
     const killed = await asKilled(file);
     const again = await openLog(killed, { vault: current });
     await write(again, 1);
