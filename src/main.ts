@@ -9,13 +9,8 @@ import {
   reportTarget,
   type State,
 } from './app/state.ts';
-import {
-  openApprovalService,
-  openProposals,
-  openQuota,
-  openUpstreamClient,
-  refreshParts,
-} from './app/wiring.ts';
+import { openUpstreamClient } from './app/upstream.ts';
+import { openApprovalService, openProposals, openQuota, refreshParts } from './app/wiring.ts';
 import type { Pages, SocketHandle } from './app/worker-ipc.ts';
 import { type ConfigEvents, createConfigEvents, type Supervisor } from './app/workers.ts';
 import type { AuditEvent, Origin } from './audit/event.ts';

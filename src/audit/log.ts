@@ -3,10 +3,10 @@ import path from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
 import { type ChainWriter, openChainWriter, type RotationLimits, type TimedEvent } from './chain-writer.ts';
 import type { AuditEvent, AuditLog, Origin } from './event.ts';
-import { disk, type DiskCalls, prepareFolder } from './log-files.ts';
+import { disk, type DiskCalls, prepareFolder, tryLockFile } from './log-files.ts';
 import type { ChainHead } from './line.ts';
-import type { AuditVault } from './live-file.ts';
-import { type HeadStore, readStoredHeads, storeHead } from './sealed-heads.ts';
+import { type AuditVault, readHeads } from './live-file.ts';
+import { type HeadStore, readStoredHeads, resealRetention, storeHead } from './sealed-heads.ts';
 
 /*
  * The audit log of this process. Events of one turn of the event loop are written with one call; an event of `write` is
@@ -31,6 +31,8 @@ export interface AuditLogOptions {
   /** Time at which a line is durable: before `append` resolves, or within a second (`interval`, the default). */
   readonly fsync?: 'always' | 'interval' | undefined;
   readonly vault: AuditVault;
+  /** The slot of the writer; absent: the first free one. */
+  readonly slot?: number | undefined;
   /** Keeps the head of the chain, so that the removal or restoration of a log is found. */
   readonly store?: HeadStore | undefined;
   /** Milliseconds since the epoch. */
@@ -55,6 +57,8 @@ export interface OpenAuditLog extends AuditLog {
   readonly file: string;
   /** The name of this writer's chain, such as `laptop/1`. */
   readonly node: string;
+  /** Links the chain to a new master key, now and not with the next event. */
+  rekey(): void;
   /** Uses other settings for later events. */
   adjust(settings: LogSettings): void;
 }
@@ -115,6 +119,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
       now: options.now,
       host: options.node ?? hostname(),
       disk: options.disk ?? disk,
+      slot: options.slot,
       stored: stored?.heads,
       isFileCheckDue: options.isFileCheckDue,
       warn: (sentence, cause) => logger?.warn({ err: cause, file }, sentence),
@@ -128,6 +133,25 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
     });
   }
   return startLog({ ...options, file }, settings, writer);
+}
+
+/**
+ * Links the chains that no process writes to a new master key, and seals the record of retention with it. The chains of
+ * running processes are linked by these.
+ */
+export async function rekeyLog(options: Omit<AuditLogOptions, 'slot'>): Promise<void> {
+  const file = path.resolve(options.file);
+  const { vault } = options;
+  for (const [index, record] of readHeads(file, vault).entries()) {
+    if (record.kind !== 'head' || record.key.keyId === vault.keyId) continue;
+    const opened = await openAuditLog({ ...options, slot: index + 1 }).catch((error: unknown) => {
+      if (error instanceof SidekeyError && error.code === 'audit_unavailable') return null;
+      throw error;
+    });
+    await opened?.close();
+  }
+  using lock = tryLockFile(`${file}.retain.lock`);
+  if (lock !== undefined) resealRetention(file, vault);
 }
 
 function startLog(
@@ -349,6 +373,18 @@ function startLog(
     },
     adjust(next) {
       settings.current = next;
+    },
+    rekey() {
+      if (closed) return;
+      try {
+        writer.write([]);
+        unsynced = true;
+        storeHeadLater();
+        wakeLater();
+      } catch (error) {
+        // The next event brings it, or is refused.
+        logger?.warn({ err: error, file }, 'The audit log could not be linked to the new master key yet.');
+      }
     },
     append,
     write(event) {

@@ -7,6 +7,7 @@ import { type AdminConfig, type ApprovalsConfig, toAdminConfig, toApprovalsConfi
 import { type AuditConfig, toAuditConfig } from './audit.ts';
 import type { Catalog } from './catalog.ts';
 import type { ConfigDocument } from './document.ts';
+import { type KeySourceConfig, toKeyConfig } from './key.ts';
 import { formatPath, type Path, type Problem } from './problem.ts';
 import { defineProviders } from './provider-resolve.ts';
 import type { Providers } from './providers.ts';
@@ -54,10 +55,6 @@ export interface Config {
   readonly log: { readonly level: 'fatal' | 'error' | 'warn' | 'info' | 'debug' };
 }
 
-/** Source of the master key; the path is absolute. */
-type KeySourceConfig =
-  { readonly source: 'file'; readonly path: string } | { readonly source: 'env'; readonly name: string };
-
 /** Context for the resolution of values. */
 interface ResolveOptions {
   readonly document: ConfigDocument;
@@ -93,7 +90,7 @@ export function resolveConfig(
     admin: toAdminConfig(values.admin, absolute),
     approvals: toApprovalsConfig(values.approvals),
     store: toStore(values.store, absolute),
-    key: values.key.source === 'file' ? { source: 'file', path: absolute(values.key.path) } : values.key,
+    key: toKeyConfig(values.key, absolute),
     ca: { directory: absolute(values.ca.directory), permittedNames: values.ca.permitted_names },
     audit: toAuditConfig(values.audit, absolute),
     tokens: { skewMs: values.tokens.refresh_before_expiry, keepFreshMs: values.tokens.background_refresh },

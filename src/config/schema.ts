@@ -5,6 +5,7 @@ import { leakGuards } from '../policy/domain-map.ts';
 import { type LimitName, limitTable } from '../policy/limits.ts';
 import { adminSchema, approvalsSchema } from './approvals.ts';
 import { auditSchema } from './audit.ts';
+import { keySchema } from './key.ts';
 import { providerSchema } from './provider.ts';
 import { outcome, policyDefinition, ruleList } from './rules.ts';
 import {
@@ -20,7 +21,6 @@ import {
   readPath,
   secretReference,
   size,
-  variable,
 } from './scalar.ts';
 import { upstreamSchema } from './upstream.ts';
 
@@ -95,23 +95,6 @@ function storeProblem({ input }: { readonly input: unknown }): string {
   const read = typeof input === 'string' ? storeText.safeParse(input) : null;
   return read?.error?.issues[0]?.message ?? 'must be sqlite:PATH, postgres://… or { url, password }';
 }
-
-const key = z
-  .discriminatedUnion(
-    'source',
-    [
-      z.strictObject({
-        source: z.literal('file'),
-        path: pathText('The key file. It is made on the first run.').prefault('../data/master.key'),
-      }),
-      z.strictObject({
-        source: z.literal('env'),
-        name: variable('The environment variable that holds the key.'),
-      }),
-    ],
-    { error: (issue) => (issue.code === 'invalid_union' ? 'must be file or env' : undefined) },
-  )
-  .meta({ description: 'Where the master key comes from, which seals what is in the store.' });
 
 const domain = z
   .union(
@@ -189,7 +172,7 @@ export const configSchema = z
       description: 'Requests that a rule with the outcome approve holds until a person answers.',
     }),
     store: store.prefault('sqlite:../data/sidekey.db'),
-    key: key.prefault({ source: 'file' }),
+    key: keySchema.prefault({ source: 'file' }),
     ca: z
       .strictObject({
         directory: pathText('The folder of the CA; it is made on the first run.').prefault('../certs'),
