@@ -9,10 +9,19 @@ import {
   reportTarget,
   type State,
 } from './app/state.ts';
-import { openApprovalService, openProposals, openUpstreamClient, refreshParts } from './app/wiring.ts';
+import { connectionFigures, stateFigures } from './app/figures.ts';
+import { createReadiness } from './app/readiness.ts';
+import {
+  openApprovalService,
+  openProposals,
+  openTracer,
+  openUpstreamClient,
+  refreshParts,
+} from './app/wiring.ts';
 import type { Pages, SocketHandle } from './app/worker-ipc.ts';
 import { type ConfigEvents, createConfigEvents, type Supervisor } from './app/workers.ts';
 import type { AuditEvent, Origin } from './audit/event.ts';
+import { withListener } from './audit/log.ts';
 import { type CertificateAuthority, openAuthority } from './ca/authority.ts';
 import { createLeafCache, createLeafPrefetch, createTicketKeys } from './ca/leaf-cache.ts';
 import type { Config } from './config/config.ts';
@@ -34,7 +43,9 @@ import { createCertificateWatch } from './proxy/revalidate.ts';
 import { createSharedQuota, quotaFileOf } from './quota/shared-quota.ts';
 import { createFingerprint } from './schemes/apply.ts';
 import { createNonces } from './schemes/dpop-proof.ts';
-import type { RunCommand } from './api/parts.ts';
+import { type Figure, gauge, ProcessFigures } from './telemetry/figures.ts';
+import type { Tracer } from './telemetry/traces.ts';
+import type { Metrics, RunCommand } from './api/parts.ts';
 import type { Service } from './api/service.ts';
 import type { UpstreamClient } from './upstream/client.ts';
 
@@ -47,6 +58,8 @@ export interface Proxy {
   readonly authority: CertificateAuthority;
   /** Config in force: the last valid one. */
   config(): Config;
+  /** Returns the figures of this process, not those of its workers. */
+  figures(): Promise<readonly Figure[]>;
   /** Reloads the config file. An invalid one changes nothing and is recorded in the log and the audit. */
   reload(): Promise<void>;
   /** Stops accepting, drains exchanges, and closes all parts in reverse order. Idempotent. */
@@ -75,7 +88,7 @@ export interface ProxyParts {
   /** Socket to accept connections from; absent: a new one at `proxy.listen`. A supervisor has its own. */
   readonly socket?: SocketHandle | undefined;
   /** Serves in place of this process, which then runs the tasks shared by all workers. Absent: this process serves. */
-  readonly supervisor?: Pick<Supervisor, 'listener'> | undefined;
+  readonly supervisor?: Pick<Supervisor, 'listener' | 'figures'> | undefined;
   /** Runs commands for the API; absent: there is no API. */
   readonly commands?: ((running: RunningParts) => RunCommand) | undefined;
   /** Present in a worker: its socket and its callbacks to the supervisor. */
@@ -126,8 +139,15 @@ export async function startProxy(config: Config, parts: ProxyParts): Promise<Pro
 
 async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposableStack): Promise<Proxy> {
   const { log, now, env, supervisor, worker } = parts;
-  const state = opened.adopt(await openState(initial, { log, now }), (it) => it.close());
-  const { store, vault, grants, audit, activity } = state;
+  const figures = new ProcessFigures((provider) => config.providers.get(provider) !== undefined);
+  const openedState = opened.adopt(await openState(initial, { log, now }), (it) => it.close());
+  let tracer: Tracer | null = null;
+  const audit = withListener(openedState.audit, (event) => {
+    figures.recorded(event);
+    tracer?.recorded(event);
+  });
+  const state: State = { ...openedState, audit };
+  const { store, vault, grants, activity } = state;
   let serving = false;
   const authority = await openAuthority({
     directory: initial.ca.directory,
@@ -140,6 +160,8 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   const ownPorts: number[] = [];
   const listening = Promise.withResolvers<Proxy['address']>();
   let config = initial;
+  /** The last edit of the config file was not valid. */
+  let isRejected = false;
   let upstream: UpstreamClient = await openUpstreamClient(config, { env, ownPorts: () => ownPorts });
   /** Replaced upstream clients that exchanges still use. */
   const closingClients = new Set<Promise<void>>();
@@ -243,11 +265,57 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       quota,
       fetch: () => upstream.fetch,
       url: () => approvals.url ?? '',
+      readMetrics,
+      readiness,
       log,
       timers: systemTimers,
       runCommand: parts.commands!(running),
     };
     return createService(serviceParts, authenticator(serviceParts));
+  }
+  if (initial.telemetry.traces !== null && supervisor === undefined) {
+    // Loaded on use: a start needs none.
+    tracer = opened.adopt(
+      await openTracer(initial.telemetry.traces, {
+        file: initial.file,
+        fetch: () => upstream.fetch,
+        log,
+        now,
+        env,
+      }),
+      (it) => it.close(),
+    );
+  }
+  let accepts = () => false;
+  const readiness = createReadiness({
+    store,
+    vault,
+    audit,
+    accepts: () => accepts(),
+    now,
+    timers: systemTimers,
+  });
+  async function ownFigures(): Promise<readonly Figure[]> {
+    const { readRuntime } = await import('./telemetry/exposition.ts');
+    return [
+      ...figures.read(),
+      ...(tracer?.read() ?? []),
+      ...connectionFigures(upstream),
+      ...(await readRuntime()),
+    ];
+  }
+  async function readMetrics(): Promise<Metrics> {
+    const { openMetrics } = await import('./telemetry/exposition.ts');
+    const shared = stateFigures({ store, grants, now }, config).catch(() => []);
+    const isReady = (await readiness()) === null;
+    const health = [
+      gauge('sidekey_ready', '1: requests can be served.', [{ labels: {}, value: isReady ? 1 : 0 }]),
+      gauge('sidekey_config_invalid', '1: the config file was edited, and the edit is not valid.', [
+        { labels: {}, value: isRejected ? 1 : 0 },
+      ]),
+    ];
+    const workers = (await supervisor?.figures()) ?? [];
+    return openMetrics([[...health, ...(await shared)], await ownFigures(), ...workers]);
   }
   const tickets = createTicketKeys(parts.ticketMaterial);
   const leaves = createLeafCache({ authority: () => authority, now, tickets });
@@ -295,6 +363,8 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
         nonces: createNonces(),
         audit,
         quota,
+        figures,
+        tracer,
         leakLimit: createLeakLimit(quota, now),
         approvals: approvals.queue,
         proposals: openProposals(state, { config: () => config, now }),
@@ -308,6 +378,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       },
       instanceOf(vault),
       { target: reportTarget(vault), read: report },
+      readiness,
     );
   const supervise = supervisor?.listener({
     config: () => config,
@@ -320,9 +391,10 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   const listener = opened.adopt(supervise ?? serve(), async (it) => {
     const drained = it.close(config.limits.drain);
     // Pending approvals would delay the drain.
-    await approvals.close();
+    await approvals.queue.close();
     await drained;
   });
+  accepts = () => listener.accepts();
   const { host, port } = config.proxy.listen;
   const address = await listener.listen(host, port, worker?.socket ?? parts.socket);
   ownPorts.push(address.port);
@@ -339,6 +411,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       const nextUpstream = sharesClient(config, next)
         ? upstream
         : await openUpstreamClient(next, { env, ownPorts: () => ownPorts });
+      isRejected = false;
       [config, upstream, settings] = [next, nextUpstream, snapshotOf(next, nextUpstream)];
       if (replaced !== nextUpstream) closeUnused(replaced);
       listener.recheck();
@@ -354,6 +427,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
         log.info({ file: config.file, later: laterKeys(initial, next) }, 'the config was reloaded');
     } catch (error) {
       const code = error instanceof SidekeyError ? error.code : 'internal';
+      isRejected = true;
       tellConfig({ event: 'config.rejected', code, reason: summaryOf(error) });
       if (worker === undefined)
         log.warn({ file: config.file, code, err: error }, 'the config stays as it was');
@@ -402,6 +476,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     state,
     authority,
     config: () => config,
+    figures: ownFigures,
     reload: () => followed.reload(),
     close: () => (closing ??= opened.disposeAsync()),
   };
@@ -437,7 +512,7 @@ export function laterKeys(running: Config, next: Config): string[] {
   );
 }
 
-function startFacts({ proxy, workers, admin, store, key, ca, audit, tokens }: Config) {
+function startFacts({ proxy, workers, admin, store, key, ca, audit, tokens, telemetry }: Config) {
   const { listen, url, tls } = admin;
   return {
     'proxy.listen': proxy.listen,
@@ -448,5 +523,6 @@ function startFacts({ proxy, workers, admin, store, key, ca, audit, tokens }: Co
     ca,
     'audit.file': audit.file,
     tokens,
+    telemetry,
   };
 }

@@ -6,7 +6,12 @@ import type { AdminServer, ServiceHandler } from '../approvals/server.ts';
 import { createApprovalLinks, createApprovalTeller } from '../approvals/webhook.ts';
 import type { Config } from '../config/config.ts';
 import { readRegularFile } from '../config/reload.ts';
-import { isReference, parseSecretReference, readSecret } from '../config/secret-reference.ts';
+import {
+  isReference,
+  parseSecretReference,
+  readSecret,
+  type SecretReference,
+} from '../config/secret-reference.ts';
 import type { ClientCertificateConfig, UpstreamProxyConfig } from '../config/upstream.ts';
 import { accountOf } from '../grants/credential.ts';
 import type { RefreshParts } from '../grants/refresh.ts';
@@ -15,6 +20,7 @@ import type { Log } from '../lib/log.ts';
 import { shellWord } from '../lib/text.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { createNonces } from '../schemes/dpop-proof.ts';
+import type { Tracer } from '../telemetry/traces.ts';
 import { createUpstreamClient, type UpstreamClient } from '../upstream/client.ts';
 import type { ParentProxy } from '../upstream/parent-proxy.ts';
 import type { ClientCertificate } from '../upstream/tls.ts';
@@ -125,6 +131,26 @@ export function openProposals(
     newId: () => newApprovalId(),
     limits: () => config().approvals,
     restrict: () => config().restrict,
+  });
+}
+
+/** Opens the tracer. Secrets of header fields are read for each batch. */
+export async function openTracer(
+  { headers, ...settings }: NonNullable<Config['telemetry']['traces']>,
+  { file, env, ...parts }: Pick<ApprovalServiceParts, 'fetch' | 'log' | 'now' | 'env'> & Pick<Config, 'file'>,
+): Promise<Tracer> {
+  const { createTracer } = await import('../telemetry/traces.ts');
+  const read = async ([name, reference]: [string, SecretReference]) =>
+    [
+      name,
+      await readSecret(reference, { env, cwd: dirname(file), where: 'telemetry.traces.headers' }),
+    ] as const;
+  return createTracer({
+    ...settings,
+    ...parts,
+    headers: async () => Object.fromEntries(await Promise.all(Object.entries(headers).map(read))),
+    timers: systemTimers,
+    random: Math.random,
   });
 }
 

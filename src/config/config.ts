@@ -12,6 +12,7 @@ import { defineProviders } from './provider-resolve.ts';
 import type { Providers } from './providers.ts';
 import { defineRules, type Policies } from './rules-resolve.ts';
 import type { ConfigValues } from './schema.ts';
+import type { TelemetryConfig } from './telemetry.ts';
 import { toUpstreamConfig, type UpstreamConfig } from './upstream.ts';
 
 /** One validated, frozen configuration. All paths are absolute; all durations are milliseconds. */
@@ -33,6 +34,7 @@ export interface Config {
   readonly key: KeySourceConfig;
   readonly ca: { readonly directory: string; readonly permittedNames: readonly string[] };
   readonly audit: AuditConfig;
+  readonly telemetry: TelemetryConfig;
   readonly tokens: {
     /** Milliseconds before its expiry at which a token is due for a refresh. */
     readonly skewMs: number;
@@ -95,6 +97,7 @@ export function resolveConfig(
     key: values.key.source === 'file' ? { source: 'file', path: absolute(values.key.path) } : values.key,
     ca: { directory: absolute(values.ca.directory), permittedNames: values.ca.permitted_names },
     audit: toAuditConfig(values.audit, absolute),
+    telemetry: { traces: values.telemetry.traces ?? null },
     tokens: { skewMs: values.tokens.refresh_before_expiry, keepFreshMs: values.tokens.background_refresh },
     leases: { defaultTtlMs: values.leases.default_ttl, maxTtlMs: values.leases.max_ttl },
     upstream: toUpstreamConfig(values.upstream, { absolute, document, name }),

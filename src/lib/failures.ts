@@ -248,6 +248,13 @@ const table = {
     sentence: 'A limit of concurrent work is reached.',
     hint: 'try again in a few seconds',
   },
+  not_ready: {
+    status: 503,
+    exit: exitCode.failure,
+    title: 'Not ready',
+    sentence: 'The proxy cannot serve requests now.',
+    hint: 'run: sidekey status',
+  },
   store_unavailable: {
     status: 503,
     exit: exitCode.failure,
