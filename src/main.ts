@@ -139,7 +139,7 @@ export async function startProxy(config: Config, parts: ProxyParts): Promise<Pro
 
 async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposableStack): Promise<Proxy> {
   const { log, now, env, supervisor, worker } = parts;
-  const figures = new ProcessFigures((provider) => config.providers.get(provider) !== undefined);
+  const figures = new ProcessFigures((provider) => config.providers.names.includes(provider));
   const openedState = opened.adopt(await openState(initial, { log, now }), (it) => it.close());
   let tracer: Tracer | null = null;
   const audit = withListener(openedState.audit, (event) => {

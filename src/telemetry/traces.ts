@@ -87,6 +87,13 @@ export function createTracer(parts: TracerParts): Tracer {
     });
   }
 
+  async function sendAll(): Promise<void> {
+    while (queue.length > 0 || sending !== undefined) {
+      flush();
+      await sending;
+    }
+  }
+
   /** Never rejects: spans that the collector does not take are counted, and not kept. */
   async function deliver(batch: readonly Span[]): Promise<void> {
     const late = new AbortController();
@@ -128,13 +135,7 @@ export function createTracer(parts: TracerParts): Tracer {
       ),
     ],
     async close() {
-      const rest = async () => {
-        while (queue.length > 0 || sending !== undefined) {
-          flush();
-          await sending;
-        }
-      };
-      await within(timers, rest(), closeTimeoutMs);
+      await within(timers, sendAll(), closeTimeoutMs);
       cancel?.();
     },
   };

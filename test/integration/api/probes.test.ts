@@ -1,7 +1,6 @@
 /** What watches a proxy from outside: health, readiness and metrics. */
-import { chmod, readFile, rename, writeFile } from 'node:fs/promises';
-import { get } from 'node:http';
-import { dirname, join } from 'node:path';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { readHead } from '../../support/probes.ts';
@@ -33,10 +32,10 @@ describe('GET /metrics', () => {
     expect(headers.get('content-type')).toBe('application/openmetrics-text; version=1.0.0; charset=utf-8');
     expect(body).toMatch(/# EOF\n$/);
     const found = samples(body);
-    console.log([...found.keys()].filter((k) => k.startsWith('sidekey_ex')).slice(0, 5));
-    expect(found.get('sidekey_exchanges_total{provider="other",outcome="ok"}')).toBe(3);
+
+    expect(found.get('sidekey_exchanges_total{provider="acme",outcome="ok"}')).toBe(3);
     for (const part of ['', '_upstream', '_own'])
-      expect(found.get(`sidekey_exchange${part}_seconds_count{provider="other"}`)).toBe(3);
+      expect(found.get(`sidekey_exchange${part}_seconds_count{provider="acme"}`)).toBe(3);
     expect(found.get('sidekey_grants{state="active"}')).toBe(1);
     expect(found.get('sidekey_upstream_connections{protocol="http1",state="idle"}')).toBe(1);
     expect(found.get('sidekey_ready')).toBe(1);
@@ -84,23 +83,21 @@ describe('GET /metrics', () => {
   });
 
   test('sums the workers, and loses no count when one is killed', async () => {
-    const { at, spread, pids, serving, upstream, ...running } = await startTwoWorkers({
+    const { spread, pids, serving, pages } = await startTwoWorkers({
       config: { admin: { listen: '127.0.0.1:0', metrics: 'open' } },
     });
     const tunnels = await spread();
     const scrape = async () => {
-      const answer = await fetch(`${running.pages}/metrics`);
+      const answer = await fetch(`${pages}/metrics`);
       return samples(await answer.text());
     };
-    const exchanges = 'sidekey_exchanges_total{provider="other",outcome="ok"}';
-    const before = (await scrape()).get(exchanges) ?? 0;
+    const exchanges = 'sidekey_exchanges_total{provider="acme",outcome="ok"}';
+    const before = (await scrape()).get(exchanges);
     expect(before).toBe(tunnels.length);
     const [first] = pids();
     process.kill(first!, 'SIGKILL');
     await serving((now) => now.length === 2 && !now.includes(first!));
     expect((await scrape()).get(exchanges)).toBe(before);
-    void at;
-    void upstream;
   });
 });
 
@@ -112,6 +109,72 @@ describe('GET /readyz', () => {
     const answer = await readHead({ port: sidekey.proxy.address.port, path: '/readyz' });
     expect(answer.statusCode).toBe(200);
   });
+
+  test('is refused while the store is that of another key, while the audit log cannot be written, and when it stops', async () => {
+    const time = { now: Date.now() };
+    const { call, sidekey } = await startService({ now: () => time.now });
+    const { proxy } = sidekey;
+    const refused = async () => {
+      time.now += 1_000;
+      const { status, headers, body } = await call('GET /readyz', { key: null });
+      expect(headers.get('content-type')).toBe(
+        status === 200 ? 'application/json' : 'application/problem+json',
+      );
+      return [status, body.detail];
+    };
+    await rm(proxy.state.audit.file);
+    expect(await refused()).toEqual([503, expect.stringContaining('cannot be written')]);
+    await writeFile(proxy.state.audit.file, '', { mode: 0o600 });
+    expect(await refused()).toEqual([200, undefined]);
+    await proxy.state.store.close();
+    expect(await refused()).toEqual([503, expect.stringContaining('store')]);
+  });
+
+  test('is refused on both listeners while exchanges are drained', async () => {
+    const begun = Promise.withResolvers<ServerResponse>();
+    const upstream = await startUpstream((_request, response) => begun.resolve(response));
+    const { call, sidekey } = await startService({ domains: { [upstream.authority]: { grant: 'acme' } } });
+    await sidekey.grant([upstream.authority]);
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    const response = await begun.promise;
+    const stopped = sidekey.proxy.close();
+    expect((await call('GET /readyz', { key: null })).body).toMatchObject({ status: 503, code: 'not_ready' });
+    response.end('ok');
+    await client.response();
+    await stopped;
+  });
 });
 
-void [chmod, readFile, rename, writeFile, get, dirname, join, parse];
+/** Names of metrics in an expression of PromQL: what is left of it without strings, labels and functions. */
+const namesIn = (expression: string) =>
+  expression
+    .replaceAll(/\{[^}]*\}|\[[^\]]*\]|\bby\s*\([^)]*\)/g, ' ')
+    .match(/\b(?:sidekey|process|nodejs)_\w+\b(?!\s*\()/g) ?? [];
+
+describe('the dashboard and the alert rules', () => {
+  test('name only metrics that a proxy serves', async () => {
+    const { call, sidekey } = await served(1, {
+      audit: { file: 'data/audit.jsonl', sinks: [{ type: 'webhook', url: 'http://127.0.0.1:9/' }] },
+    });
+    const client = await openClient(sidekey);
+    client.send('GET http://unknown.example.com/ HTTP/1.1\r\nHost: unknown.example.com\r\n\r\n');
+    await client.response();
+    const { body } = await call('GET /metrics');
+    const families = new Set([...body.matchAll(/^# TYPE (\w+) /gm)].map(([, name]) => name));
+    const dashboard = JSON.parse(await readFile('deploy/grafana/sidekey.json', 'utf8')) as {
+      panels: { targets: { expr: string }[] }[];
+    };
+    const rules = parse(await readFile('deploy/prometheus/sidekey.rules.yaml', 'utf8')) as {
+      groups: { rules: { alert: string; expr: string }[] }[];
+    };
+    const expressions = [
+      ...dashboard.panels.flatMap(({ targets }) => targets.map(({ expr }) => expr)),
+      ...rules.groups.flatMap((group) => group.rules.map(({ expr }) => expr)),
+    ];
+    const names = expressions.flatMap(namesIn);
+    expect(names.length).toBeGreaterThan(30);
+    const missing = names.filter((name) => !families.has(name.replace(/_(?:total|bucket|sum|count)$/, '')));
+    expect(missing.filter((name) => !families.has(name))).toEqual([]);
+  });
+});
