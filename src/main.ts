@@ -38,7 +38,7 @@ import { systemTimers } from './lib/timers.ts';
 import { exactHosts } from './policy/domain-map.ts';
 import { type ConfigSnapshot, type ProxyServices, snapshotOf } from './proxy/services.ts';
 import { createLeakLimit } from './proxy/limits.ts';
-import { createListener } from './proxy/listener.ts';
+import { createListener, type Listener } from './proxy/listener.ts';
 import { createCertificateWatch } from './proxy/revalidate.ts';
 import { createSharedQuota, quotaFileOf } from './quota/shared-quota.ts';
 import { createFingerprint } from './schemes/apply.ts';
@@ -286,12 +286,13 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       (it) => it.close(),
     );
   }
-  let accepts = () => false;
+  /** Null: it does not listen yet. */
+  let front: Pick<Listener, 'accepts'> | null = null;
   const readiness = createReadiness({
     store,
     vault,
     audit,
-    accepts: () => accepts(),
+    accepts: () => front?.accepts() ?? false,
     now,
     timers: systemTimers,
   });
@@ -394,7 +395,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     await approvals.queue.close();
     await drained;
   });
-  accepts = () => listener.accepts();
+  front = listener;
   const { host, port } = config.proxy.listen;
   const address = await listener.listen(host, port, worker?.socket ?? parts.socket);
   ownPorts.push(address.port);
