@@ -94,7 +94,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   let begun = false;
   let closing: Promise<void> | undefined;
   let failedStarts = 0;
-  /** What ended workers had counted, as it was read last: a counter must not fall. */
+  /** Counts of ended workers, as they were read last: a counter must not fall. */
   let former: readonly Figure[] = [];
   /** Second handle of the socket, returned by a worker. The server of a stand-in closes its own handle. */
   let spare: SocketHandle | null = null;

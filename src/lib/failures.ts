@@ -248,13 +248,6 @@ const table = {
     sentence: 'A limit of concurrent work is reached.',
     hint: 'try again in a few seconds',
   },
-  not_ready: {
-    status: 503,
-    exit: exitCode.failure,
-    title: 'Not ready',
-    sentence: 'The proxy cannot serve requests now.',
-    hint: 'run: sidekey status',
-  },
   store_unavailable: {
     status: 503,
     exit: exitCode.failure,
@@ -277,6 +270,13 @@ const table = {
     title: 'Invalid input',
     sentence: 'An argument or an input is not valid.',
     hint: 'run the command with --help',
+  },
+  not_ready: {
+    status: 503,
+    exit: exitCode.failure,
+    title: 'Not ready',
+    sentence: 'The proxy cannot serve requests now.',
+    hint: 'run: sidekey status',
   },
   config_invalid: {
     status: 500,

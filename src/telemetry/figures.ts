@@ -7,7 +7,7 @@ export interface Figure {
   readonly name: string;
   readonly help: string;
   readonly type: 'counter' | 'gauge' | 'histogram';
-  /** How the values of several processes become one. */
+  /** Name of the function that makes one value of those of several processes. */
   readonly aggregator: string;
   readonly values: readonly FigureValue[];
 }
