@@ -74,8 +74,13 @@ test('a body is read over TLS from a server with the certificate of the config a
 });
 
 test('no pages are known without admin.listen, or with a port that is chosen at start', () => {
-  expect(approvalPages({ listen: null, url: null, tls: null, metrics: 'key', returnUrls: [] }, vault)).toBeNull();
   expect(
-    approvalPages({ listen: { host: '127.0.0.1', port: 0 }, url: null, tls: null, metrics: 'key', returnUrls: [] }, vault),
+    approvalPages({ listen: null, url: null, tls: null, metrics: 'key', returnUrls: [] }, vault),
+  ).toBeNull();
+  expect(
+    approvalPages(
+      { listen: { host: '127.0.0.1', port: 0 }, url: null, tls: null, metrics: 'key', returnUrls: [] },
+      vault,
+    ),
   ).toBeNull();
 });
