@@ -5,7 +5,12 @@ import { createProposals, type Proposals } from '../approvals/proposals.ts';
 import type { AdminServer, ServiceHandler } from '../approvals/server.ts';
 import { createApprovalLinks, createApprovalTeller } from '../approvals/webhook.ts';
 import type { Config } from '../config/config.ts';
-import { isReference, parseSecretReference, readSecret } from '../config/secret-reference.ts';
+import {
+  isReference,
+  parseSecretReference,
+  readSecret,
+  type SecretReference,
+} from '../config/secret-reference.ts';
 import { accountOf } from '../grants/credential.ts';
 import type { RefreshParts } from '../grants/refresh.ts';
 import { SidekeyError } from '../lib/errors.ts';
@@ -14,6 +19,7 @@ import { systemTimers } from '../lib/timers.ts';
 import type { Quota } from '../quota/quota.ts';
 import { createSharedQuota, quotaFileOf } from '../quota/shared-quota.ts';
 import { createNonces } from '../schemes/dpop-proof.ts';
+import type { Tracer } from '../telemetry/traces.ts';
 import { accessOf, type State } from './state.ts';
 
 /** Parts of the approval service. */
@@ -132,6 +138,26 @@ export async function openQuota(
   if (store.kind === 'sqlite') return createSharedQuota(quotaFileOf(store.path));
   const { createNodesQuota } = await import('../quota/nodes-quota.ts');
   return createNodesQuota(accessOf({ file, store }, env));
+}
+
+/** Opens the tracer. Secrets of header fields are read for each batch. */
+export async function openTracer(
+  { headers, ...settings }: NonNullable<Config['telemetry']['traces']>,
+  { file, env, ...parts }: Pick<ApprovalServiceParts, 'fetch' | 'log' | 'now' | 'env'> & Pick<Config, 'file'>,
+): Promise<Tracer> {
+  const { createTracer } = await import('../telemetry/traces.ts');
+  const read = async ([name, reference]: [string, SecretReference]) =>
+    [
+      name,
+      await readSecret(reference, { env, cwd: dirname(file), where: 'telemetry.traces.headers' }),
+    ] as const;
+  return createTracer({
+    ...settings,
+    ...parts,
+    headers: async () => Object.fromEntries(await Promise.all(Object.entries(headers).map(read))),
+    timers: systemTimers,
+    random: Math.random,
+  });
 }
 
 /** Parts of a refresh that change while the process runs. */

@@ -59,6 +59,8 @@ export interface OpenAuditLog extends AuditLog {
   readonly node: string;
   /** Links the chain to a new master key, now and not with the next event. */
   rekey(): void;
+  /** Returns why the last events could not be written, or may not be durable; null: they were written. */
+  failure(): Error | null;
   /** Uses other settings for later events. */
   adjust(settings: LogSettings): void;
 }
@@ -175,6 +177,7 @@ function startLog(
   let closed = false;
   let unsynced = false;
   let failing = false;
+  let lastFailure: Error | null = null;
   /** Reason why the last lines may not be durable. While it is set, no event is accepted. */
   let syncFault: Error | undefined;
   /** The sync that calls of `append` wait for (`fsync: always`); later events wait for the next one. */
@@ -285,6 +288,7 @@ function startLog(
     if (!failing || lost > 0)
       logger?.error({ err: error, file, waiting: queue.length, lost }, failure.message);
     failing = true;
+    lastFailure = failure;
   }
 
   function wakeLater(): void {
@@ -371,6 +375,7 @@ function startLog(
     get node() {
       return writer.node();
     },
+    failure: () => (failing ? lastFailure : (syncFault ?? null)),
     adjust(next) {
       settings.current = next;
     },
@@ -456,5 +461,23 @@ export function withOrigin(log: OpenAuditLog, origin: Origin): OpenAuditLog {
     append: (event) => log.append({ ...origin, ...event }),
     write: (event) => log.write({ ...origin, ...event }),
     note: (event) => log.note({ ...origin, ...event }),
+  };
+}
+
+/** Returns the log with a listener for each event but those of `write`, which are accesses alone. */
+export function withListener(log: OpenAuditLog, heard: (event: AuditEvent) => void): OpenAuditLog {
+  return {
+    ...log,
+    get node() {
+      return log.node;
+    },
+    append(event) {
+      heard(event);
+      return log.append(event);
+    },
+    note(event) {
+      heard(event);
+      log.note(event);
+    },
   };
 }

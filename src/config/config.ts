@@ -14,6 +14,7 @@ import type { Providers } from './providers.ts';
 import { defineRules, type Policies } from './rules-resolve.ts';
 import type { ConfigValues } from './schema.ts';
 import type { StoreConfig } from './store-place.ts';
+import type { TelemetryConfig } from './telemetry.ts';
 import { toUpstreamConfig, type UpstreamConfig } from './upstream.ts';
 
 /** One validated, frozen configuration. All paths are absolute; all durations are milliseconds. */
@@ -35,6 +36,7 @@ export interface Config {
   readonly key: KeySourceConfig;
   readonly ca: { readonly directory: string; readonly permittedNames: readonly string[] };
   readonly audit: AuditConfig;
+  readonly telemetry: TelemetryConfig;
   readonly tokens: {
     /** Milliseconds before its expiry at which a token is due for a refresh. */
     readonly skewMs: number;
@@ -93,6 +95,7 @@ export function resolveConfig(
     key: toKeyConfig(values.key, absolute),
     ca: { directory: absolute(values.ca.directory), permittedNames: values.ca.permitted_names },
     audit: toAuditConfig(values.audit, absolute),
+    telemetry: { traces: values.telemetry.traces ?? null },
     tokens: { skewMs: values.tokens.refresh_before_expiry, keepFreshMs: values.tokens.background_refresh },
     leases: { defaultTtlMs: values.leases.default_ttl, maxTtlMs: values.leases.max_ttl },
     upstream: toUpstreamConfig(values.upstream, { absolute, document, name }),

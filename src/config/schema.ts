@@ -6,6 +6,7 @@ import { type LimitName, limitTable } from '../policy/limits.ts';
 import { adminSchema, approvalsSchema } from './approvals.ts';
 import { auditSchema } from './audit.ts';
 import { keySchema } from './key.ts';
+import { telemetrySchema } from './telemetry.ts';
 import { providerSchema } from './provider.ts';
 import { outcome, policyDefinition, ruleList } from './rules.ts';
 import {
@@ -184,6 +185,7 @@ export const configSchema = z
       .prefault({})
       .meta({ description: 'The certificate authority that agents trust.' }),
     audit: auditSchema.prefault({}).meta({ description: 'The record of every access.' }),
+    telemetry: telemetrySchema.prefault({}).meta({ description: 'Traces, for OpenTelemetry.' }),
     tokens: z
       .strictObject({
         refresh_before_expiry: duration('How long before its end a token is refreshed.').prefault('5m'),

@@ -5,7 +5,7 @@ import { readRunning, runFileOf } from '../../app/worker-ipc.ts';
 import type { AuditLine } from '../../audit/event.ts';
 import { readSinkState } from '../../audit/export/sink.ts';
 import { checkEnds } from '../../audit/ends.ts';
-import { freeBytes, rotatedFiles } from '../../audit/log-files.ts';
+import { freeBytes, logBytes, rotatedFiles } from '../../audit/log-files.ts';
 import { tailAudit } from '../../audit/query.ts';
 import { bytesBehind } from '../../audit/read.ts';
 import { readStoredHeads } from '../../audit/sealed-heads.ts';
@@ -312,9 +312,7 @@ export function lookAtAudit(config: Config, now: number): Promise<Finding> {
   const { file, sinks } = audit;
   return attempt('audit', async () => {
     const rotated = rotatedFiles(file);
-    const paths = [...rotated.map(({ path }) => path), file];
-    const sizes = paths.map((path) => statSync(path, { throwIfNoEntry: false })?.size ?? 0);
-    const bytes = sizes.reduce((sum, size) => sum + size, 0);
+    const bytes = logBytes(file);
     let last: AuditLine | null = null;
     for await (const line of tailAudit({ file, lines: 1 })) last = line;
     const at = last === null ? null : Date.parse(last.time);
