@@ -10,16 +10,14 @@ import {
   reportTarget,
   type State,
 } from './app/state.ts';
-import {
-  openApprovalService,
-  openProposals,
-  openQuota,
-  openUpstreamClient,
-  refreshParts,
-} from './app/wiring.ts';
+import { createMetrics } from './app/figures.ts';
+import { createReadiness } from './app/readiness.ts';
+import { openUpstreamClient } from './app/upstream.ts';
+import { openApprovalService, openProposals, openQuota, openTracer, refreshParts } from './app/wiring.ts';
 import type { Pages, SocketHandle } from './app/worker-ipc.ts';
 import { type ConfigEvents, createConfigEvents, type Supervisor } from './app/workers.ts';
 import type { AuditEvent, Origin } from './audit/event.ts';
+import { withListener } from './audit/log.ts';
 import { type CertificateAuthority, openAuthority } from './ca/authority.ts';
 import { createLeafCache, createLeafPrefetch, createTicketKeys } from './ca/leaf-cache.ts';
 import type { Config } from './config/config.ts';
@@ -37,10 +35,12 @@ import { systemTimers } from './lib/timers.ts';
 import { exactHosts } from './policy/domain-map.ts';
 import { type ConfigSnapshot, type ProxyServices, snapshotOf } from './proxy/services.ts';
 import { createLeakLimit } from './proxy/limits.ts';
-import { createListener } from './proxy/listener.ts';
+import { createListener, type Listener } from './proxy/listener.ts';
 import { createCertificateWatch } from './proxy/revalidate.ts';
 import { createFingerprint } from './schemes/apply.ts';
 import { createNonces } from './schemes/dpop-proof.ts';
+import { type Figure, ProcessFigures } from './telemetry/figures.ts';
+import type { Tracer } from './telemetry/traces.ts';
 import type { RunCommand } from './api/parts.ts';
 import type { Service } from './api/service.ts';
 import type { UpstreamClient } from './upstream/client.ts';
@@ -54,6 +54,8 @@ export interface Proxy {
   readonly authority: CertificateAuthority;
   /** Config in force: the last valid one. */
   config(): Config;
+  /** Returns the figures of this process, not those of its workers. */
+  figures(): Promise<readonly Figure[]>;
   /** Reloads the config file. An invalid one changes nothing and is recorded in the log and the audit. */
   reload(): Promise<void>;
   /** Stops accepting, drains exchanges, and closes all parts in reverse order. Idempotent. */
@@ -82,7 +84,7 @@ export interface ProxyParts {
   /** Socket to accept connections from; absent: a new one at `proxy.listen`. A supervisor has its own. */
   readonly socket?: SocketHandle | undefined;
   /** Serves in place of this process, which then runs the tasks shared by all workers. Absent: this process serves. */
-  readonly supervisor?: Pick<Supervisor, 'listener'> | undefined;
+  readonly supervisor?: Pick<Supervisor, 'listener' | 'figures'> | undefined;
   /** Runs commands for the API; absent: there is no API. */
   readonly commands?: ((running: RunningParts) => RunCommand) | undefined;
   /** Present in a worker: its socket and its callbacks to the supervisor. */
@@ -136,8 +138,15 @@ const leaseUpkeepMs = 60_000;
 
 async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposableStack): Promise<Proxy> {
   const { log, now, env, supervisor, worker } = parts;
-  const state = opened.adopt(await openState(initial, { log, now, env }), (it) => it.close());
-  const { store, vault, grants, audit, activity } = state;
+  const figures = new ProcessFigures((provider) => config.providers.names.includes(provider));
+  const openedState = opened.adopt(await openState(initial, { log, now, env }), (it) => it.close());
+  let tracer: Tracer | null = null;
+  const audit = withListener(openedState.audit, (event) => {
+    figures.recorded(event);
+    tracer?.recorded(event);
+  });
+  const state: State = { ...openedState, audit };
+  const { store, vault, grants, activity } = state;
   let serving = false;
   const authority = await openAuthority({
     directory: initial.ca.directory,
@@ -150,6 +159,8 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   const ownPorts: number[] = [];
   const listening = Promise.withResolvers<Proxy['address']>();
   let config = initial;
+  /** The last edit of the config file was not valid. */
+  let isRejected = false;
   let upstream: UpstreamClient = await openUpstreamClient(config, { env, ownPorts: () => ownPorts });
   /** Replaced upstream clients that exchanges still use. */
   const closingClients = new Set<Promise<void>>();
@@ -262,6 +273,8 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       quota,
       fetch: () => upstream.fetch,
       url: () => approvals.url ?? '',
+      readMetrics: metrics.read,
+      readiness,
       log,
       timers: systemTimers,
       runCommand: parts.commands!(running),
@@ -269,6 +282,41 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     };
     return createService(serviceParts, authenticator(serviceParts));
   }
+  if (initial.telemetry.traces !== null && supervisor === undefined) {
+    // Loaded on use: a start needs none.
+    tracer = opened.adopt(
+      await openTracer(initial.telemetry.traces, {
+        file: initial.file,
+        fetch: () => upstream.fetch,
+        log,
+        now,
+        env,
+      }),
+      (it) => it.close(),
+    );
+  }
+  /** Null: it does not listen yet. */
+  let front: Pick<Listener, 'accepts'> | null = null;
+  const readiness = createReadiness({
+    store,
+    vault,
+    audit,
+    accepts: () => front?.accepts() ?? false,
+    now,
+    timers: systemTimers,
+  });
+  const metrics = createMetrics({
+    store,
+    grants,
+    figures,
+    tracer: () => tracer,
+    upstream: () => upstream,
+    config: () => config,
+    isConfigRejected: () => isRejected,
+    readiness,
+    workers: supervisor?.figures,
+    now,
+  });
   const tickets = createTicketKeys(parts.ticketMaterial);
   const leaves = createLeafCache({ authority: () => authority, now, tickets });
   const ahead = createLeafPrefetch({
@@ -315,6 +363,8 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
         nonces: createNonces(),
         audit,
         quota,
+        figures,
+        tracer,
         leakLimit: createLeakLimit(quota, now),
         approvals: approvals.queue,
         proposals: openProposals(state, { config: () => config, now }),
@@ -328,6 +378,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       },
       instanceOf(vault),
       { target: reportTarget(vault), read: report },
+      readiness,
     );
   const supervise = supervisor?.listener({
     config: () => config,
@@ -340,9 +391,10 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   const listener = opened.adopt(supervise ?? serve(), async (it) => {
     const drained = it.close(config.limits.drain);
     // Pending approvals would delay the drain.
-    await approvals.close();
+    await approvals.queue.close();
     await drained;
   });
+  front = listener;
   const { host, port } = config.proxy.listen;
   const address = await listener.listen(host, port, worker?.socket ?? parts.socket);
   ownPorts.push(address.port);
@@ -359,6 +411,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       const nextUpstream = sharesClient(config, next)
         ? upstream
         : await openUpstreamClient(next, { env, ownPorts: () => ownPorts });
+      isRejected = false;
       [config, upstream, settings] = [next, nextUpstream, snapshotOf(next, nextUpstream)];
       if (replaced !== nextUpstream) closeUnused(replaced);
       listener.recheck();
@@ -374,6 +427,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
         log.info({ file: config.file, later: laterKeys(initial, next) }, 'the config was reloaded');
     } catch (error) {
       const code = error instanceof SidekeyError ? error.code : 'internal';
+      isRejected = true;
       tellConfig({ event: 'config.rejected', code, reason: summaryOf(error) });
       if (worker === undefined)
         log.warn({ file: config.file, code, err: error }, 'the config stays as it was');
@@ -422,6 +476,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     state,
     authority,
     config: () => config,
+    figures: metrics.own,
     reload: () => followed.reload(),
     close: () => (closing ??= opened.disposeAsync()),
   };
@@ -457,7 +512,7 @@ export function laterKeys(running: Config, next: Config): string[] {
   );
 }
 
-function startFacts({ proxy, workers, admin, store, key, ca, audit, tokens }: Config) {
+function startFacts({ proxy, workers, admin, store, key, ca, audit, tokens, telemetry }: Config) {
   const { listen, url, tls } = admin;
   return {
     'proxy.listen': proxy.listen,
@@ -468,5 +523,6 @@ function startFacts({ proxy, workers, admin, store, key, ca, audit, tokens }: Co
     ca,
     'audit.file': audit.file,
     tokens,
+    telemetry,
   };
 }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { openUpstreamClient } from '../../src/app/wiring.ts';
+import { openUpstreamClient } from '../../src/app/upstream.ts';
 import { recordChange } from '../../src/audit/log.ts';
 import type { Grant } from '../../src/grants/grant.ts';
 import { openRegistry } from '../../src/grants/registry.ts';

@@ -58,10 +58,12 @@ export function createIdempotency({
         });
       }
       await sessions.removeEnded(now());
+      await vault.refresh();
       const id = hash('sha256', JSON.stringify(['idempotency', caller.id, target, key]));
       const request = hash('sha256', bytes);
       const before = await sessions.get(id);
       if (before !== null) {
+        await vault.refresh();
         return repeated(
           JSON.parse(Buffer.from(vault.open(contextOf(id), before.sealed)).toString('utf8')),
           request,
@@ -82,6 +84,7 @@ export function createIdempotency({
       }
       const body = await response.clone().text();
       const type = response.headers.get('content-type') ?? '';
+      await vault.refresh();
       await sessions.put(recordOf(id, { request, answer: { status: response.status, type, body } }));
       return response;
     },

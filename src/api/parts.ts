@@ -5,6 +5,7 @@ import type { Config } from '../config/config.ts';
 import type { ActivityNotes } from '../grants/activity.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { TokenSource } from '../grants/token-source.ts';
+import type { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { Timers } from '../lib/timers.ts';
 import type { Quota } from '../quota/quota.ts';
@@ -36,6 +37,16 @@ export interface ServiceParts {
   readonly runCommand: RunCommand;
   /** Begins a work that never rejects. Its signal is aborted when the proxy stops, with a SidekeyError as the reason. */
   readonly inBackground: (work: (signal: AbortSignal) => Promise<void>) => void;
+  readonly readMetrics: () => Promise<Metrics>;
+  /** Resolves with the reason for which requests cannot be served; null: they can. */
+  readonly readiness: () => Promise<SidekeyError | null>;
+}
+
+/** The metrics of the proxy, for Prometheus. */
+export interface Metrics {
+  /** Media type. */
+  readonly type: string;
+  readonly text: string;
 }
 
 /** A command of the command line with its arguments and options, as the parser would give them. */

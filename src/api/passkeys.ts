@@ -80,6 +80,7 @@ export function createPasskeys({ store, vault, now }: PasskeyParts): Passkeys {
     };
     const id = sessionId('passkey-challenge', challenge);
     await store.sessions.removeEnded(now());
+    await vault.refresh();
     try {
       const sealed = vault.seal(`passkey-challenge/${id}`, Buffer.alloc(0));
       await store.sessions.insert({ id, expiresAt: now() + ceremonyMs, sealed });

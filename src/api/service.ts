@@ -17,6 +17,7 @@ import type { ServiceParts } from './parts.ts';
 import type { AnyRoute, Given } from './route.ts';
 import { readingOf, routes } from './routes.ts';
 import { addPages } from './pages.ts';
+import { addProbes, probePaths } from './probes.ts';
 import { addSignIn } from './sign-in.ts';
 
 /** The service on the admin listener: the API, and the pages for browsers. */
@@ -45,7 +46,8 @@ export function createService(parts: ServiceParts, authenticate: Authenticate): 
   const app = new Hono<Bindings>();
   const serve = servingOf(parts, authenticate);
   app.use(async (context, next) => {
-    assertHost(context, parts.url());
+    // Probes name an address, and send no cookie that another page could use.
+    if (!probePaths.includes(context.req.path)) assertHost(context, parts.url());
     await next();
     if (context.env.outgoing.headersSent) return;
     for (const [name, value] of Object.entries(guards))
@@ -57,6 +59,7 @@ export function createService(parts: ServiceParts, authenticate: Authenticate): 
     const path = row.path.replace(/\{(\w+)\}/g, ':$1');
     app.on(row.method.toUpperCase(), path, (context) => serve(row, query, context));
   }
+  addProbes(app, parts, (context) => callerOf(context, authenticate));
   addSignIn(app, parts);
   app.route('/', connectPages(parts));
   addPages(app as unknown as Hono);
@@ -128,6 +131,11 @@ function assertHost({ req, env }: Context<Bindings>, url: string): void {
   });
 }
 
+/** @throws SidekeyError `api_auth_required`, `rate_limited` */
+function callerOf({ req, env }: Context<Bindings>, authenticate: Authenticate): Promise<Caller> {
+  return authenticate(req.raw.headers, addressOf(env), req.method);
+}
+
 function servingOf(parts: ServiceParts, authenticate: Authenticate) {
   const idempotency = createIdempotency(parts);
   const inTurn = createTurns();
@@ -137,15 +145,14 @@ function servingOf(parts: ServiceParts, authenticate: Authenticate) {
     query: z.ZodType | undefined,
     context: Context<Bindings>,
   ): Promise<Response> => {
-    const { req, env } = context;
-    const address = addressOf(env);
-    const caller = await authenticate(req.raw.headers, address, req.method);
+    const { req } = context;
+    const caller = await callerOf(context, authenticate);
     if (!allows(row, caller)) {
       throw new SidekeyError('scope_missing', `${caller.name} does not have the scope ${row.scope}.`);
     }
     const bytes = row.method === 'get' ? Buffer.alloc(0) : await bodyOf(req.raw);
     const isStillAllowed = async () => {
-      const now = await authenticate(req.raw.headers, address, req.method).catch(() => null);
+      const now = await authenticate(req.raw.headers, caller.address, req.method).catch(() => null);
       return now !== null && now.id === caller.id && now.user === caller.user && allows(row, now);
     };
     const given = readRequest(row, query, context, { caller, bytes, isStillAllowed });

@@ -42,12 +42,14 @@ export function createWebSessions({ store, vault, now, url }: SessionParts): Web
   const cookieName = () => (isSecure() ? '__Host-sidekey' : 'sidekey');
   const field = (value: string, seconds: number) =>
     `${cookieName()}=${value}; Path=/; Max-Age=${seconds}; HttpOnly; SameSite=Strict${isSecure() ? '; Secure' : ''}`;
-  const keep = (id: string, session: Session) =>
-    store.sessions.put({
+  const keep = async (id: string, session: Session) => {
+    await vault.refresh();
+    await store.sessions.put({
       id,
       expiresAt: Math.min(session.createdAt + wholeMs, session.seenAt + idleMs),
       sealed: vault.seal(contextOf(id), Buffer.from(JSON.stringify(session))),
     });
+  };
   const idOf = (headers: Headers) => {
     const secret = cookieOf(headers, cookieName());
     return secret === null ? null : sessionId('web-session', secret);
@@ -59,6 +61,7 @@ export function createWebSessions({ store, vault, now, url }: SessionParts): Web
       const at = now();
       if (id === null || record === null || record.expiresAt <= at) return null;
       assertSameOrigin(headers, method);
+      await vault.refresh();
       const session = JSON.parse(
         Buffer.from(vault.open(contextOf(id), record.sealed)).toString('utf8'),
       ) as Session;
@@ -125,6 +128,7 @@ export async function makeSignInLink(
 ): Promise<{ readonly path: string; readonly expiresAt: number }> {
   const at = now();
   await store.sessions.removeEnded(at);
+  await vault.refresh();
   const secret = randomBytes(32).toString('base64url');
   const id = sessionId('sign-in', secret);
   const expiresAt = at + linkMs;
@@ -140,6 +144,7 @@ export async function takeSignInLink(
   const id = sessionId('sign-in', secret);
   const record = await store.sessions.take(id);
   if (record === null || record.expiresAt <= now()) return null;
+  await vault.refresh();
   const person = await store.people.get(
     Buffer.from(vault.open(contextOf(id), record.sealed)).toString('utf8'),
   );

@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { AuditEvent, Origin } from '../audit/event.ts';
 import { withOrigin, openAuditLog, type OpenAuditLog } from '../audit/log.ts';
+import { rewrapAuthority } from '../ca/authority.ts';
 import type { Config } from '../config/config.ts';
 import { readSecret } from '../config/secret-reference.ts';
 import type { StoreConfig } from '../config/store-place.ts';
@@ -13,13 +14,18 @@ import type { PostgresAccess } from '../lib/postgres.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { createPlaceholderCodes, type PlaceholderCodes } from '../placeholders/codes.ts';
 import type { Store } from '../store/store.ts';
-import { keyCheckName, openVault, sealKeyCheck, type Vault, verifyKeyCheck } from '../vault/vault.ts';
+import { type OpenVault, openVault } from '../vault/open.ts';
+import { keyNames, proveKey } from '../vault/ring.ts';
+import type { Vault } from '../vault/vault.ts';
+import { keySourceOf } from './keys.ts';
 
 /** Open store, vault and audit log of a config; the proxy and the command line use it. */
 export interface State {
   readonly config: Config;
   readonly store: Store;
   readonly vault: Vault;
+  /** The source and the ring of the vault, for a rotation. */
+  readonly keys: OpenVault;
   readonly grants: Registry;
   readonly audit: OpenAuditLog;
   readonly activity: ActivityNotes;
@@ -59,21 +65,31 @@ export async function openState(config: Config, { log, now, env, origin }: State
   }
   try {
     const made: AuditEvent[] = [];
-    const vault = await openVerifiedVault(config, store, made);
+    const keys = await openVerifiedVault(config, { store, now, env }, made);
+    const { vault } = keys;
     const { file, maxBytes, maxAgeMs, fsync } = config.audit;
     const opened = await openAuditLog({ file, maxBytes, maxAgeMs, fsync, vault, store, now, logger: log });
     const audit = origin === undefined ? opened : withOrigin(opened, origin);
     // The log is sealed with the key, so it opens after the key; nothing was sealed for the store before.
     for (const event of made) await audit.append(event);
+    const stopFollowing = followKeys(vault, {
+      onChange: async () => {
+        opened.rekey();
+        await rewrapAuthority(config.ca.directory, vault);
+      },
+      onError: (error) => log.warn({ err: error }, 'the rotation of the master key could not be followed'),
+    });
     const activity = createActivityNotes({ store, now, timers: systemTimers });
     return {
       config,
       store,
       vault,
+      keys,
       grants: openRegistry({ store, vault, now }),
       audit,
       activity,
       async close() {
+        await stopFollowing();
         await activity.close();
         await audit.close();
         await store.close();
@@ -112,22 +128,58 @@ export function accessOf(
   return { address, password: password === null ? null : () => readSecret(password, options) };
 }
 
+interface Opening {
+  readonly store: Store;
+  readonly env?: NodeJS.ProcessEnv | undefined;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
 /** Opens the vault, and adds an event to `made` for each thing it created. A new key is created only for a store without sealed records. */
-async function openVerifiedVault(config: Config, store: Store, made: AuditEvent[]): Promise<Vault> {
-  const check = await store.meta.get(keyCheckName);
+async function openVerifiedVault(config: Config, opening: Opening, made: AuditEvent[]): Promise<OpenVault> {
+  const { meta, location } = opening.store;
   let isNewKey = false;
-  const vault = await openVault(config.key, {
-    mayCreate: check === null,
-    store: store.location,
+  const keys = await openVault(keySourceOf(config, { env: opening.env ?? process.env }), {
+    mayCreate: (await meta.get(keyNames.check)) === null,
+    store: location,
+    meta,
+    now: opening.now,
     onCreate: () => (isNewKey = true),
   });
-  if (isNewKey) made.push({ event: 'key.created', reason: `master key ${vault.keyId}` });
-  if (check === null && (await store.meta.putIfAbsent(keyCheckName, sealKeyCheck(vault)))) {
-    made.push({ event: 'store.created', reason: `sealed with the master key ${vault.keyId}` });
+  const { keyId } = keys.vault;
+  if (isNewKey) made.push({ event: 'key.created', reason: `master key ${keyId}` });
+  if (await proveKey(keys.vault, meta, location))
+    made.push({ event: 'store.created', reason: `sealed with the master key ${keyId}` });
+  return keys;
+}
+
+/** Milliseconds until an idle process uses a new master key; others do at their next read or write. */
+const followMs = 1_000;
+
+/** Calls `onChange` after each rotation of the master key. Returns a function that stops it and waits for its end. */
+function followKeys(
+  vault: Vault,
+  { onChange, onError }: { onChange: () => Promise<void>; onError: (error: unknown) => void },
+): () => Promise<void> {
+  let seen = vault.keyId;
+  let isFollowing: Promise<void> | null = null;
+  const timer = setInterval(() => {
+    isFollowing ??= follow().finally(() => (isFollowing = null));
+  }, followMs).unref();
+  async function follow(): Promise<void> {
+    try {
+      await vault.refresh();
+      if (vault.keyId === seen) return;
+      await onChange();
+      seen = vault.keyId;
+    } catch (error) {
+      onError(error);
+    }
   }
-  const proof = check ?? (await store.meta.get(keyCheckName));
-  if (proof !== null) verifyKeyCheck(vault, proof, store.location);
-  return vault;
+  return async () => {
+    clearInterval(timer);
+    await isFollowing;
+  };
 }
 
 /** Returns a name of the key of a vault, which tells one Sidekey from another. It is no secret. */
@@ -174,14 +226,15 @@ export interface View extends AsyncDisposable {
  * @throws errors of `openStore`: an unreadable store is not a missing one
  */
 export async function openView(config: Config, parts: Pick<StateParts, 'now' | 'env'>): Promise<View> {
-  const { now } = parts;
+  const { now, env } = parts;
   const store = (await isThere(config.store)) ? await openStore(config, parts) : null;
   let vault: Promise<Vault | null> | undefined;
   const view: View = {
     config,
     store,
     grants: async () => (await store?.grants.list())?.map(grantOf) ?? [],
-    vault: () => (vault ??= store === null ? Promise.resolve(null) : verifiedVault(config, store)),
+    vault: () =>
+      (vault ??= store === null ? Promise.resolve(null) : verifiedVault(config, { store, now, env })),
     async registry() {
       const opened = await view.vault();
       if (store === null || opened === null) return null;
@@ -212,10 +265,12 @@ async function isThere(store: Config['store']): Promise<boolean> {
   return found.includes(true);
 }
 
-async function verifiedVault(config: Config, store: Store): Promise<Vault | null> {
-  const check = await store.meta.get(keyCheckName);
-  if (check === null) return null;
-  const vault = await openVault(config.key, { mayCreate: false, store: store.location });
-  verifyKeyCheck(vault, check, store.location);
-  return vault;
+async function verifiedVault(
+  config: Config,
+  { store, now, env = process.env }: Opening,
+): Promise<Vault | null> {
+  const { meta, location } = store;
+  if ((await meta.get(keyNames.check)) === null) return null;
+  const source = keySourceOf(config, { env });
+  return (await openVault(source, { mayCreate: false, store: location, meta, now })).vault;
 }

@@ -5,21 +5,21 @@ import { createProposals, type Proposals } from '../approvals/proposals.ts';
 import type { AdminServer, ServiceHandler } from '../approvals/server.ts';
 import { createApprovalLinks, createApprovalTeller } from '../approvals/webhook.ts';
 import type { Config } from '../config/config.ts';
-import { readRegularFile } from '../config/reload.ts';
-import { isReference, parseSecretReference, readSecret } from '../config/secret-reference.ts';
-import type { ClientCertificateConfig, UpstreamProxyConfig } from '../config/upstream.ts';
+import {
+  isReference,
+  parseSecretReference,
+  readSecret,
+  type SecretReference,
+} from '../config/secret-reference.ts';
 import { accountOf } from '../grants/credential.ts';
 import type { RefreshParts } from '../grants/refresh.ts';
-import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
-import { shellWord } from '../lib/text.ts';
 import { systemTimers } from '../lib/timers.ts';
 import type { Quota } from '../quota/quota.ts';
 import { createSharedQuota, quotaFileOf } from '../quota/shared-quota.ts';
 import { createNonces } from '../schemes/dpop-proof.ts';
-import { createUpstreamClient, type UpstreamClient } from '../upstream/client.ts';
-import type { ParentProxy } from '../upstream/parent-proxy.ts';
-import type { ClientCertificate } from '../upstream/tls.ts';
+import type { Tracer } from '../telemetry/traces.ts';
 import { accessOf, type State } from './state.ts';
 
 /** Parts of the approval service. */
@@ -130,100 +130,6 @@ export function openProposals(
   });
 }
 
-/** Options of `openUpstreamClient`. */
-interface OpenUpstreamOptions {
-  /** Environment of `env:` references. */
-  readonly env: NodeJS.ProcessEnv;
-  /** Ports on which this process listens. */
-  readonly ownPorts: () => readonly number[];
-}
-
-/**
- * Opens the upstream client of a config, for the proxy and the command line. Reads files and secrets once.
- *
- * @throws SidekeyError `config_invalid` if trust anchors, a certificate or a key cannot be used; `permissions_unsafe`
- * if every user can access a key; errors of `readSecret`
- */
-export async function openUpstreamClient(
-  { file, upstream, limits }: Pick<Config, 'file' | 'upstream' | 'limits'>,
-  { env, ownPorts }: OpenUpstreamOptions,
-): Promise<UpstreamClient> {
-  const reading = { env, cwd: dirname(file) };
-  return createUpstreamClient({
-    ca: upstream.ca,
-    resolve: upstream.resolve,
-    privateAddresses: upstream.privateAddresses,
-    proxy: upstream.proxy === null ? null : await openProxy(upstream.proxy, reading),
-    noProxy: upstream.noProxy,
-    clientCertificates: await Promise.all(
-      upstream.clientCertificates.map((it) => readCertificate(it, reading)),
-    ),
-    limits,
-    ownPorts,
-  });
-}
-
-interface Reading {
-  readonly env: NodeJS.ProcessEnv;
-  readonly cwd: string;
-}
-
-async function openProxy(
-  { authority, login, remoteDns }: UpstreamProxyConfig,
-  reading: Reading,
-): Promise<ParentProxy> {
-  if (login === null) return { authority, credentials: null, remoteDns };
-  const password = await readSecret(login.password, { ...reading, where: login.origin });
-  return { authority, credentials: { user: login.user, password }, remoteDns };
-}
-
-async function readCertificate(
-  { pattern, files, passphrase, origin }: ClientCertificateConfig,
-  reading: Reading,
-): Promise<ClientCertificate> {
-  const locked =
-    passphrase === null
-      ? {}
-      : { passphrase: await readSecret(passphrase, { ...reading, where: `${origin}.passphrase` }) };
-  const material =
-    'pfx' in files
-      ? { pfx: readPart(files.pfx, { where: `${origin}.pfx`, isSecret: true }) }
-      : {
-          cert: readPart(files.cert, { where: `${origin}.cert`, isSecret: false }),
-          key: readPart(files.key, { where: `${origin}.key`, isSecret: true }),
-        };
-  return { pattern, origin, material: { ...material, ...locked } };
-}
-
-/** Maximum size of a certificate chain. */
-const maxChainBytes = 1_048_576;
-
-function readPart(
-  path: string,
-  { where, isSecret }: { readonly where: string; readonly isSecret: boolean },
-): Buffer {
-  const invalid = (what: string, cause?: unknown) =>
-    new SidekeyError('config_invalid', `${where}: ${path} ${what}.`, {
-      hint: `make ${path} a file that the user of this process can read`,
-      cause,
-    });
-  let content: ReturnType<typeof readRegularFile>;
-  try {
-    content = readRegularFile(path, maxChainBytes);
-  } catch (cause) {
-    throw invalid(`cannot be read (${systemCode(cause)})`, cause);
-  }
-  if (content === null) throw invalid('is not a regular file');
-  if (content.bytes.length > maxChainBytes) throw invalid('is larger than 1 MiB');
-  // Windows has no file mode.
-  if (isSecret && process.platform !== 'win32' && (content.mode & 0o007) !== 0) {
-    throw new SidekeyError('permissions_unsafe', `${where}: ${path} is open to every user of this machine.`, {
-      hint: `run: chmod 600 ${shellWord(path)}`,
-    });
-  }
-  return content.bytes;
-}
-
 /** Opens the usage of limits: of this machine beside a store in a file, of all nodes in a database. */
 export async function openQuota(
   { file, store }: Pick<Config, 'file' | 'store'>,
@@ -232,6 +138,26 @@ export async function openQuota(
   if (store.kind === 'sqlite') return createSharedQuota(quotaFileOf(store.path));
   const { createNodesQuota } = await import('../quota/nodes-quota.ts');
   return createNodesQuota(accessOf({ file, store }, env));
+}
+
+/** Opens the tracer. Secrets of header fields are read for each batch. */
+export async function openTracer(
+  { headers, ...settings }: NonNullable<Config['telemetry']['traces']>,
+  { file, env, ...parts }: Pick<ApprovalServiceParts, 'fetch' | 'log' | 'now' | 'env'> & Pick<Config, 'file'>,
+): Promise<Tracer> {
+  const { createTracer } = await import('../telemetry/traces.ts');
+  const read = async ([name, reference]: [string, SecretReference]) =>
+    [
+      name,
+      await readSecret(reference, { env, cwd: dirname(file), where: 'telemetry.traces.headers' }),
+    ] as const;
+  return createTracer({
+    ...settings,
+    ...parts,
+    headers: async () => Object.fromEntries(await Promise.all(Object.entries(headers).map(read))),
+    timers: systemTimers,
+    random: Math.random,
+  });
 }
 
 /** Parts of a refresh that change while the process runs. */

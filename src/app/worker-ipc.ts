@@ -8,6 +8,7 @@ import type { AuditEvent } from '../audit/event.ts';
 import { type FailureCode } from '../lib/failures.ts';
 import { listenFailure, SidekeyError } from '../lib/errors.ts';
 import { isRunning } from '../lib/os.ts';
+import type { Figure } from '../telemetry/figures.ts';
 
 /** A bound socket. Workers accept its connections; its owner accepts none. */
 export interface ListeningSocket {
@@ -132,6 +133,8 @@ export type ToWorker =
     }
   /** Reload the config file. */
   | { readonly kind: 'reload' }
+  /** Send the figures. */
+  | { readonly kind: 'read' }
   /** Drain for `limits.drain` and exit. */
   | { readonly kind: 'stop' };
 
@@ -152,6 +155,8 @@ export type ToSupervisor =
   | { readonly kind: 'used' }
   /** The body of a request that waits for a person; null: it no longer waits. */
   | { readonly kind: 'body'; readonly id: string; readonly body: string | null }
+  /** The answer to `read`. */
+  | { readonly kind: 'figures'; readonly figures: readonly Figure[] }
   /** The worker got SIGTERM and accepts no more connections. */
   | { readonly kind: 'leaving' };
 

@@ -10,6 +10,7 @@ import { refuseOn } from '../http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { type Timers, within } from '../lib/timers.ts';
+import { addCounts, type Figure } from '../telemetry/figures.ts';
 import type { Listener } from '../proxy/listener.ts';
 import {
   type ListeningSocket,
@@ -60,6 +61,8 @@ interface Supervised {
 export interface Supervisor {
   /** Listener of the proxy: `listen` makes the workers serve. */
   listener(supervised: Supervised): Listener;
+  /** Returns the figures of each worker, and those of the workers that have ended. */
+  figures(): Promise<readonly (readonly Figure[])[]>;
   /** Makes all workers reload the config. */
   reload(): void;
   /** Rejects when no worker serves and none can be started. */
@@ -70,6 +73,9 @@ export interface Supervisor {
 
 /** Milliseconds beyond `limits.drain` after which a worker is killed. */
 const exitGraceMs = 10_000;
+
+/** Milliseconds that a worker has to send its figures; a late one is counted as it was read last. */
+const figuresTimeoutMs = 2_000;
 
 /** Milliseconds that connections wait for a starting worker while none serves. */
 const startGraceMs = 10_000;
@@ -88,6 +94,8 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   let begun = false;
   let closing: Promise<void> | undefined;
   let failedStarts = 0;
+  /** Counts of ended workers, as they were read last: a counter must not fall. */
+  let former: readonly Figure[] = [];
   /** Second handle of the socket, returned by a worker. The server of a stand-in closes its own handle. */
   let spare: SocketHandle | null = null;
   let standIn: StandIn | null = null;
@@ -131,6 +139,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
 
   function ended(worker: WorkerProcess, how: WorkerEnd): void {
     workers.delete(worker);
+    former = addCounts(former, worker.lastFigures);
     if (closing !== undefined) return;
     replace(worker, how);
     tell();
@@ -228,9 +237,15 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
       },
       // Each worker follows the config and tracks its exchanges itself.
       recheck() {},
+      accepts: () => closing === undefined && pids().length > 0,
       async underWay() {},
       close: (drainMs) => (closing ??= close(drainMs)),
     }),
+    async figures() {
+      const serving = [...workers].filter(({ servesSince }) => servesSince !== null);
+      await Promise.all(serving.map((worker) => within(timers, worker.read(), figuresTimeoutMs)));
+      return [former, ...serving.map(({ lastFigures }) => lastFigures)];
+    },
     reload() {
       for (const worker of workers) worker.send({ kind: 'reload' });
     },
@@ -312,6 +327,10 @@ interface WorkerProcess {
   readonly ready: Promise<void>;
   /** Resolves when the worker has ended. Never rejects. */
   readonly ended: Promise<WorkerEnd>;
+  /** Figures as they were read last. */
+  readonly lastFigures: readonly Figure[];
+  /** Reads the figures. Resolves when they have come, or the worker has ended. */
+  read(): Promise<void>;
   /** Sends a message. A message to an ended worker is dropped. */
   send(message: ToWorker, socket?: SocketHandle): void;
   kill(): void;
@@ -347,9 +366,12 @@ function startWorker(env: NodeJS.ProcessEnv, now: () => number, news: WorkerNews
   const ended = Promise.withResolvers<WorkerEnd>();
   let servesSince: number | null = null;
   let isLeaving = false;
+  let lastFigures: readonly Figure[] = [];
+  let reading = Promise.withResolvers<void>();
 
   function end(how: WorkerEnd): void {
     ready.reject(new SidekeyError('internal', `A worker ended before it served (${endText(how)}).`));
+    reading.resolve();
     ended.resolve(how);
   }
 
@@ -373,6 +395,10 @@ function startWorker(env: NodeJS.ProcessEnv, now: () => number, news: WorkerNews
       case 'body':
         news.body(said.id, said.body);
         break;
+      case 'figures':
+        lastFigures = said.figures;
+        reading.resolve();
+        break;
       case 'leaving':
         isLeaving = true;
         news.leaving();
@@ -393,6 +419,15 @@ function startWorker(env: NodeJS.ProcessEnv, now: () => number, news: WorkerNews
     },
     get isLeaving() {
       return isLeaving;
+    },
+    get lastFigures() {
+      return lastFigures;
+    },
+    read() {
+      reading.resolve();
+      reading = Promise.withResolvers<void>();
+      send(child, { kind: 'read' }, undefined);
+      return reading.promise;
     },
     ready: ready.promise,
     ended: ended.promise,

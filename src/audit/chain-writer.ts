@@ -1,6 +1,6 @@
 import path from 'node:path';
 import type { AuditEvent } from './event.ts';
-import { type ChainHead, chainMac, formatEnd, LineBatch, unknownEnd } from './line.ts';
+import { type ChainHead, chainMac, formatEnd, linkAfter, LineBatch, unknownEnd } from './line.ts';
 import { createCheckPace } from '../lib/timers.ts';
 import { type AuditVault, LiveFile, rotate } from './live-file.ts';
 import { type DiskCalls, rotatedAs } from './log-files.ts';
@@ -31,6 +31,8 @@ interface ChainWriterOptions {
   readonly now: () => number;
   readonly host: string;
   readonly disk: DiskCalls;
+  /** The slot to take; absent: the first free one. */
+  readonly slot?: number | undefined;
   /** The last line of each node by the store. */
   readonly stored?: ReadonlyMap<string, ChainHead> | undefined;
   /** Reports whether the path is to be checked before the next batch. Default: every 5 ms. */
@@ -70,8 +72,11 @@ const checkEvery = 1_000;
 export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   const { file, limits, vault, now, warn } = options;
   const heads = new Map(options.stored);
-  const mac = chainMac(vault);
-  const lines = new LineBatch(mac);
+  let mac = chainMac(vault);
+  let lines = new LineBatch(mac);
+  /** Id of the key that `lines` are written with, and of the key of the last line. */
+  let lineKey = vault.keyId;
+  let lastKey = lineKey;
   /** Events of the log itself, which precede all others. */
   const own: TimedEvent[] = [];
   /** Rotated files that are being synced and closed. */
@@ -93,7 +98,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   let checkedAt = now();
   let rotationFailedAt: number | undefined;
 
-  let slot = claimSlot(file, options.host, vault, options.disk, heads);
+  let slot = claimSlot(file, options.host, vault, options.disk, heads, options.slot);
   let live: LiveFile;
   try {
     adopt();
@@ -105,6 +110,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
 
   function adopt(): void {
     last = slot.last;
+    lastKey = slot.keyId;
     tellsEnd = true;
     for (const finding of slot.findings) record('audit.repaired', finding, 'audit_broken');
     if (slot.behind === undefined) return;
@@ -137,7 +143,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
 
   function writeHead(): void {
     headFailed = true;
-    slot.record(last);
+    slot.record(last, lastKey);
     headFailed = false;
   }
 
@@ -228,11 +234,18 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
    * file was removed together with its lines.
    */
   function writeBatch(events: readonly TimedEvent[]): number | undefined {
-    const ours = own.length;
+    if (lineKey !== vault.keyId) {
+      mac = chainMac(vault);
+      lines = new LineBatch(mac);
+      lineKey = vault.keyId;
+    }
+    const link = lastKey === lineKey || last.seq === 0 ? null : linkAfter(last, lastKey, lineKey);
+    const first = link === null ? own : [{ event: link, time: now() }, ...own];
+    const ours = first.length;
     if (ours + events.length === 0) return 0;
     lines.begin(last);
     for (let at = 0; at < ours + events.length && lines.hasRoom; at += 1)
-      addLine(own[at] ?? events[at - ours]!);
+      addLine(first[at] ?? events[at - ours]!);
     const batch = lines.bytes();
     const bytes = live.append(batch);
     const size = live.sizeWhereNamed();
@@ -241,7 +254,8 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     const whole = complete ? lines.count : lines.wholeLines(bytes);
     if (whole > 0) {
       advance(whole, bytes, size);
-      own.splice(0, whole);
+      own.splice(0, link === null ? whole : whole - 1);
+      lastKey = lineKey;
       writeHeadLater();
     }
     if (complete) knownEnd = size;
@@ -270,7 +284,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   function write(events: readonly TimedEvent[]): number {
     keepSlot();
     keepFile();
-    if (events.length === 0 && own.length === 0) return 0;
+    if (events.length === 0 && own.length === 0 && lastKey === vault.keyId) return 0;
     if (events.length > 0 && isOld()) rotateFile();
     let written = writeBatch(events);
     if (written === undefined) {
@@ -290,7 +304,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
       await Promise.all([...closing].map((each) => each.catch(() => undefined)));
       await live.close();
     } finally {
-      slot.release(last);
+      slot.release(last, lastKey);
     }
   }
 

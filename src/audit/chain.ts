@@ -99,6 +99,8 @@ interface Chain {
   first: number;
   last: number;
   hash: string;
+  /** See `Piece.age`; undefined before the first line. */
+  age: number | undefined;
   at: Place;
   /** Number of the file with its last line; 0: unknown. */
   file: number;
@@ -112,6 +114,7 @@ interface Chain {
 }
 
 type BrokenPiece = Exclude<Piece, { kind: 'line' }>;
+type LinePiece = Extract<Piece, { kind: 'line' }>;
 
 /**
  * Checks the chains of a log, one for each writer, each line with the hash of the line before. Pure.
@@ -148,7 +151,7 @@ export function walkChains(
     const { seq, hash, end } = starts.get(node) ?? { seq: 0, hash: genesis };
     const [file = 0, byte = 0] = end?.split(':').map(Number) ?? [];
     const position = { at, file, end: byte, moved: false, tellsEnds: end !== undefined };
-    return { node, first: 0, last: seq, hash, ...position, holes: [] };
+    return { node, first: 0, last: seq, hash, age: undefined, ...position, holes: [] };
   }
 
   function disturb(from: number, to: number): void {
@@ -212,6 +215,7 @@ export function walkChains(
     if (seq > chain.last + 1) chain.holes.push({ from: chain.last + 1, to: seq - 1, before: place });
     else if (piece.prev !== prevOf(chain.hash))
       report(place, 'missing', `${line} was written after another line ${seq - 1} than this log has.`);
+    checkKey(chain, piece, place);
     chain.last = seq;
     chain.hash = piece.hash;
     chain.at = place;
@@ -219,6 +223,20 @@ export function walkChains(
     chain.file = extent.number;
     chain.end = extent.to;
     if (endsElsewhere(head, chain) || endsElsewhere(storedHead, chain)) misplace(chain);
+  }
+
+  /** Checks that the key of a chain changes to a later one alone, and by a link to the line before. */
+  function checkKey(chain: Chain, { node, seq, age = 0, link }: LinePiece, place: Place): void {
+    const line = `Line ${seq} of ${node}`;
+    if (chain.age !== undefined && age > chain.age)
+      report(place, 'foreign', `${line} was written with a retired master key, after lines of a later one.`);
+    else if (link !== undefined ? seq === chain.last + 1 && link !== chain.hash : age !== (chain.age ?? age))
+      report(
+        place,
+        'edited',
+        `${line} begins with another master key, and does not link to the line before it: lines before it were changed.`,
+      );
+    chain.age = age;
   }
 
   function finish(): ChainFindings {

@@ -58,6 +58,8 @@ export const auditEventNames = [
   'store.created',
   'store.copied',
   'key.created',
+  'key.rotation_started',
+  'key.rotated',
   'ca.created',
   'leak.limited',
   'policy.reported',
@@ -69,6 +71,7 @@ export const auditEventNames = [
   'audit.rotated',
   'audit.pruned',
   'audit.accepted',
+  'audit.rekeyed',
 ] as const;
 
 export type AuditEventName = (typeof auditEventNames)[number];

@@ -22,11 +22,31 @@ const prevLength = 8;
 export const genesis = '0'.repeat(hashLength);
 
 /** A keyed hash in base64url, 22 characters: that of `chainMac`. */
-export type ChainMac = (text: string | Uint8Array) => string;
+export interface ChainMac {
+  (text: string | Uint8Array): string;
+  /** The hashes with the keys before, newest first. */
+  readonly earlier?: readonly ChainMac[];
+}
 
-/** Returns the keyed hash of lines. */
-export function chainMac(vault: Pick<Vault, 'mac'>): ChainMac {
-  return (text) => vault.mac('audit-chain', text, 'base64url').slice(0, hashLength);
+/** Returns the keyed hash of lines. A later rotation does not change it. */
+export function chainMac(vault: Pick<Vault, 'generations'>): ChainMac {
+  const [current, ...earlier] = vault.generations.map(
+    ({ mac }): ChainMac =>
+      (text) =>
+        mac('audit-chain', text, 'base64url').slice(0, hashLength),
+  );
+  return Object.assign(current!, { earlier });
+}
+
+/**
+ * The first line of a chain with a new key has the full hash of the line before it. Thus the new key vouches for what was
+ * written with the old one, and the holder of an old key can change nothing before this line unseen.
+ */
+const linkEvent = 'audit.rekeyed';
+
+/** Returns the event that links a chain to a new key. */
+export function linkAfter({ seq, hash }: ChainHead, from: string, to: string): AuditEvent {
+  return { event: linkEvent, reason: `Key ${from} to ${to} after line ${seq} with hash ${hash}.` };
 }
 
 /** Returns the `prev` of the line after the one with this hash. */
@@ -379,6 +399,10 @@ export type Piece =
       readonly event: string;
       /** End of the line before of its node; absent if the line does not name it. */
       readonly prevEnd?: string | undefined;
+      /** Number of rotations after the key of this line. Absent: none, it is the current key. */
+      readonly age?: number | undefined;
+      /** The hash of the line before, if this line links the chain to a new key. */
+      readonly link?: string | undefined;
     }
   | { readonly kind: 'torn' | 'altered'; readonly claim: { node: string; seq: number } | undefined };
 
@@ -399,14 +423,16 @@ export function piecesOf(bytes: Buffer): Buffer[] {
   return pieces;
 }
 
-/** Reads one piece: `line` if its hash matches; `torn` if it may be the beginning of a line; else `altered`. */
+/** Reads one piece: `line` if its hash matches, with the current key or one before it; `torn` if it may be the beginning of a line; else `altered`. */
 export function readPiece(bytes: Buffer, mac: ChainMac): Piece {
   const end = bytes.length - hashTail;
   const tailAt = end - prevTail - endTail;
   if (tailAt > 0 && bytes[bytes.length - 1] === 0x7d) {
     const tail = bytes.toString('latin1', tailAt);
     const hash = tail.slice(-hashLength - 2, -2);
-    if (tail.startsWith(`${hashKey}${hash}"}`, end - tailAt) && mac(bytes.subarray(0, end)) === hash) {
+    const isClosed = tail.startsWith(`${hashKey}${hash}"}`, end - tailAt);
+    const age = isClosed ? ageOf(bytes.subarray(0, end), hash, mac) : -1;
+    if (age !== -1) {
       // Authentic, so it has the shape of `LineBatch`.
       const start = /^\{"v":1,"seq":(\d+),"time":"[^"]*","node":"([^"]*)","event":"([^"]*)"/.exec(
         bytes.toString('latin1', 0, Math.min(end, 512)),
@@ -416,7 +442,13 @@ export function readPiece(bytes: Buffer, mac: ChainMac): Piece {
         const endAt = tail.lastIndexOf(endKey, endTail);
         const prevEnd = endAt === -1 ? undefined : tail.slice(endAt + endKey.length, endTail - 1);
         const prev = tail.slice(end - tailAt - prevLength - 1, end - tailAt - 1);
-        return { kind: 'line', node: node ?? '', seq: Number(seq), prev, hash, event: event ?? '', prevEnd };
+        const line = { node: node ?? '', seq: Number(seq), prev, hash, event: event ?? '', prevEnd };
+        return {
+          kind: 'line',
+          ...line,
+          ...(age > 0 && { age }),
+          ...(event === linkEvent && { link: linkOf(bytes) }),
+        };
       }
     }
   }
@@ -424,6 +456,17 @@ export function readPiece(bytes: Buffer, mac: ChainMac): Piece {
   // A torn line is no JSON: complete JSON would be shown by readers of the log.
   const isWhole = closed || parseLine(bytes) !== undefined;
   return { kind: !isWhole && isStartOfLine(bytes) ? 'torn' : 'altered', claim: claimOf(bytes) };
+}
+
+/** Returns the number of rotations after the key that made a hash; -1: no key of the log made it. */
+function ageOf(text: Buffer, hash: string, mac: ChainMac): number {
+  if (mac(text) === hash) return 0;
+  const at = (mac.earlier ?? []).findIndex((earlier) => earlier(text) === hash);
+  return at === -1 ? -1 : at + 1;
+}
+
+function linkOf(bytes: Buffer): string | undefined {
+  return /after line \d+ with hash ([\w-]{22})\.$/.exec(parseLine(bytes)?.reason ?? '')?.[1];
 }
 
 /** Reports whether the bytes begin like a line, or are one or several fragments of that beginning. */

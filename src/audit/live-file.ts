@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { z } from 'zod';
 import { isSystemError } from '../lib/errors.ts';
-import type { Vault } from '../vault/vault.ts';
+import type { Generation, Vault } from '../vault/vault.ts';
 import { type ChainMac, piecesOf, readPiece } from './line.ts';
 import {
   checkLogFile,
@@ -185,6 +185,8 @@ interface Head {
   readonly closed: boolean;
   /** Number of slots with a record when this one was written. Absent: one, or unknown. */
   readonly slots?: number | undefined;
+  /** Id of the master key of the line, if it is not the key of the record. */
+  readonly lineKey?: string | undefined;
 }
 
 const shape = z.strictObject({
@@ -195,13 +197,14 @@ const shape = z.strictObject({
   end: z.string().optional(),
   closed: z.boolean(),
   slots: z.int().optional(),
+  line_key: z.string().optional(),
   key: z.string(),
 });
 
 /** A record as read: never written, authentic, of another master key, or changed. */
 export type HeadRecord =
   | { readonly kind: 'none' }
-  | { readonly kind: 'head'; readonly head: Head }
+  | { readonly kind: 'head'; readonly head: Head; readonly key: Generation }
   | { readonly kind: 'other-key'; readonly keyId: string }
   | { readonly kind: 'broken' };
 
@@ -211,8 +214,20 @@ export function headFile(file: string): string {
 }
 
 /** Returns the bytes of a record. */
-export function encodeHead({ node, seq, hash, end, closed, slots = 1 }: Head, vault: AuditVault): Buffer {
-  const head = { v: 1, node, seq, hash, end, closed, slots: slots > 1 ? slots : undefined };
+export function encodeHead(
+  { node, seq, hash, end, closed, slots = 1, lineKey }: Head,
+  vault: AuditVault,
+): Buffer {
+  const head = {
+    v: 1,
+    node,
+    seq,
+    hash,
+    end,
+    closed,
+    slots: slots > 1 ? slots : undefined,
+    line_key: lineKey === vault.keyId ? undefined : lineKey,
+  };
   const record = Buffer.alloc(headSize, ' ');
   record.write(sealLine(head, 'audit-head', vault), 'latin1');
   record.write('\n', headSize - 1);
@@ -227,8 +242,8 @@ export function decodeHead(record: Uint8Array, vault: AuditVault): HeadRecord {
   if (unsealed.kind !== 'authentic') return unsealed;
   const read = shape.safeParse(unsealed.value);
   if (!read.success) return { kind: 'broken' };
-  const { v: _v, key: _key, ...head } = read.data;
-  return { kind: 'head', head };
+  const { v: _v, key: _key, line_key: lineKey, ...head } = read.data;
+  return { kind: 'head', head: { ...head, ...(lineKey !== undefined && { lineKey }) }, key: unsealed.key };
 }
 
 /** The highest number of slots in the records. */
@@ -307,14 +322,14 @@ export function openHead(file: string, slot: number, vault: AuditVault, calls: D
 }
 
 /** The part of the vault that the log uses. */
-export type AuditVault = Pick<Vault, 'mac' | 'keyId'>;
+export type AuditVault = Pick<Vault, 'mac' | 'keyId' | 'generations'>;
 
 /** The purpose of a seal; each has a key of its own. */
 type SealPurpose = 'audit-head' | 'audit-anchor' | 'audit-retention' | 'audit-end';
 
 /** A sealed line as read: authentic, of another master key, or changed. */
 type Unsealed =
-  | { readonly kind: 'authentic'; readonly value: unknown }
+  | { readonly kind: 'authentic'; readonly value: unknown; readonly key: Generation }
   | { readonly kind: 'other-key'; readonly keyId: string }
   | { readonly kind: 'broken' };
 
@@ -327,12 +342,13 @@ export function sealLine(value: object, purpose: SealPurpose, vault: AuditVault)
   return `${text},"mac":"${vault.mac(purpose, text)}"}`;
 }
 
-/** Reads a line of `sealLine`. The hash covers the text as it was read: nothing is serialised again. */
+/** Reads a line of `sealLine`, also of an earlier master key. The hash covers the text as it was read: nothing is serialised again. */
 export function unsealLine(line: string, purpose: SealPurpose, vault: AuditVault): Unsealed {
   const [, text = '', keyId = '', mac] =
     /^(\{.*,"key":"([^"\\]*)"),"mac":"([0-9a-f]{64})"\}$/s.exec(line) ?? [];
   if (mac === undefined) return { kind: 'broken' };
-  if (keyId !== vault.keyId) return { kind: 'other-key', keyId };
-  if (vault.mac(purpose, text) !== mac) return { kind: 'broken' };
-  return { kind: 'authentic', value: JSON.parse(`${text}}`) };
+  const key = vault.generations.find((each) => each.keyId === keyId);
+  if (key === undefined) return { kind: 'other-key', keyId };
+  if (key.mac(purpose, text) !== mac) return { kind: 'broken' };
+  return { kind: 'authentic', value: JSON.parse(`${text}}`), key };
 }

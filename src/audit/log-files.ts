@@ -54,6 +54,12 @@ export function rotatedFiles(file: string): RotatedFile[] {
   return [...found.values()].toSorted((a, b) => a.number - b.number);
 }
 
+/** The bytes of the log, rotated files included. */
+export function logBytes(file: string): number {
+  const paths = [...rotatedFiles(file).map((rotated) => rotated.path), file];
+  return paths.reduce((sum, at) => sum + (fs.statSync(at, { throwIfNoEntry: false })?.size ?? 0), 0);
+}
+
 /** The rotated file with this id, if there is one. */
 export function rotatedAs(file: string, id: string): RotatedFile | undefined {
   return rotatedFiles(file).findLast((rotated) => fileIdAt(rotated.path) === id);

@@ -3,10 +3,10 @@ import path from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
 import { type ChainWriter, openChainWriter, type RotationLimits, type TimedEvent } from './chain-writer.ts';
 import type { AuditEvent, AuditLog, Origin } from './event.ts';
-import { disk, type DiskCalls, prepareFolder } from './log-files.ts';
+import { disk, type DiskCalls, prepareFolder, tryLockFile } from './log-files.ts';
 import type { ChainHead } from './line.ts';
-import type { AuditVault } from './live-file.ts';
-import { type HeadStore, readStoredHeads, storeHead } from './sealed-heads.ts';
+import { type AuditVault, readHeads } from './live-file.ts';
+import { type HeadStore, readStoredHeads, resealRetention, storeHead } from './sealed-heads.ts';
 
 /*
  * The audit log of this process. Events of one turn of the event loop are written with one call; an event of `write` is
@@ -31,6 +31,8 @@ export interface AuditLogOptions {
   /** Time at which a line is durable: before `append` resolves, or within a second (`interval`, the default). */
   readonly fsync?: 'always' | 'interval' | undefined;
   readonly vault: AuditVault;
+  /** The slot of the writer; absent: the first free one. */
+  readonly slot?: number | undefined;
   /** Keeps the head of the chain, so that the removal or restoration of a log is found. */
   readonly store?: HeadStore | undefined;
   /** Milliseconds since the epoch. */
@@ -55,6 +57,10 @@ export interface OpenAuditLog extends AuditLog {
   readonly file: string;
   /** The name of this writer's chain, such as `laptop/1`. */
   readonly node: string;
+  /** Links the chain to a new master key, now and not with the next event. */
+  rekey(): void;
+  /** Returns why the last events could not be written, or may not be durable; null: they were written. */
+  failure(): Error | null;
   /** Uses other settings for later events. */
   adjust(settings: LogSettings): void;
 }
@@ -115,6 +121,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
       now: options.now,
       host: options.node ?? hostname(),
       disk: options.disk ?? disk,
+      slot: options.slot,
       stored: stored?.heads,
       isFileCheckDue: options.isFileCheckDue,
       warn: (sentence, cause) => logger?.warn({ err: cause, file }, sentence),
@@ -128,6 +135,25 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
     });
   }
   return startLog({ ...options, file }, settings, writer);
+}
+
+/**
+ * Links the chains that no process writes to a new master key, and seals the record of retention with it. The chains of
+ * running processes are linked by these.
+ */
+export async function rekeyLog(options: Omit<AuditLogOptions, 'slot'>): Promise<void> {
+  const file = path.resolve(options.file);
+  const { vault } = options;
+  for (const [index, record] of readHeads(file, vault).entries()) {
+    if (record.kind !== 'head' || record.key.keyId === vault.keyId) continue;
+    const opened = await openAuditLog({ ...options, slot: index + 1 }).catch((error: unknown) => {
+      if (error instanceof SidekeyError && error.code === 'audit_unavailable') return null;
+      throw error;
+    });
+    await opened?.close();
+  }
+  using lock = tryLockFile(`${file}.retain.lock`);
+  if (lock !== undefined) resealRetention(file, vault);
 }
 
 function startLog(
@@ -151,6 +177,7 @@ function startLog(
   let closed = false;
   let unsynced = false;
   let failing = false;
+  let lastFailure: Error | null = null;
   /** Reason why the last lines may not be durable. While it is set, no event is accepted. */
   let syncFault: Error | undefined;
   /** The sync that calls of `append` wait for (`fsync: always`); later events wait for the next one. */
@@ -261,6 +288,7 @@ function startLog(
     if (!failing || lost > 0)
       logger?.error({ err: error, file, waiting: queue.length, lost }, failure.message);
     failing = true;
+    lastFailure = failure;
   }
 
   function wakeLater(): void {
@@ -347,8 +375,21 @@ function startLog(
     get node() {
       return writer.node();
     },
+    failure: () => (failing ? lastFailure : (syncFault ?? null)),
     adjust(next) {
       settings.current = next;
+    },
+    rekey() {
+      if (closed) return;
+      try {
+        writer.write([]);
+        unsynced = true;
+        storeHeadLater();
+        wakeLater();
+      } catch (error) {
+        // The next event brings it, or is refused.
+        logger?.warn({ err: error, file }, 'The audit log could not be linked to the new master key yet.');
+      }
     },
     append,
     write(event) {
@@ -420,5 +461,23 @@ export function withOrigin(log: OpenAuditLog, origin: Origin): OpenAuditLog {
     append: (event) => log.append({ ...origin, ...event }),
     write: (event) => log.write({ ...origin, ...event }),
     note: (event) => log.note({ ...origin, ...event }),
+  };
+}
+
+/** Returns the log with a listener for each event but those of `write`, which are accesses alone. */
+export function withListener(log: OpenAuditLog, heard: (event: AuditEvent) => void): OpenAuditLog {
+  return {
+    ...log,
+    get node() {
+      return log.node;
+    },
+    append(event) {
+      heard(event);
+      return log.append(event);
+    },
+    note(event) {
+      heard(event);
+      log.note(event);
+    },
   };
 }

@@ -10,6 +10,7 @@ import type { AnchoredLine, Gap } from './chain.ts';
 import { type AuditVault, headFile, readHeads, sealLine, unsealLine } from './live-file.ts';
 import type { ChainHead } from './line.ts';
 import { syncFolder } from './log-files.ts';
+import type { Generation } from '../vault/vault.ts';
 
 const linkFields = { seq: z.int().min(0), hash: z.string(), end: z.string().optional() };
 
@@ -188,7 +189,7 @@ export interface RetentionRecord {
 /** A retention record as read: none yet, authentic, of another master key, or changed. */
 export type RetentionState =
   | { readonly kind: 'none' }
-  | { readonly kind: 'record'; readonly record: RetentionRecord }
+  | { readonly kind: 'record'; readonly record: RetentionRecord; readonly key: Generation }
   | { readonly kind: 'other-key'; readonly keyId: string }
   | { readonly kind: 'broken' };
 
@@ -221,7 +222,13 @@ export function readRetention(file: string, vault: AuditVault): RetentionState {
   if (!read.success) return { kind: 'broken' };
   const { removed, time, chains } = read.data;
   const heads = chains.map(({ node, ...head }): [string, ChainHead] => [node, head]);
-  return { kind: 'record', record: { removed, time, chains: new Map(heads) } };
+  return { kind: 'record', record: { removed, time, chains: new Map(heads) }, key: unsealed.key };
+}
+
+/** Seals the retention record with the current key. The caller has the lock of retention. */
+export function resealRetention(file: string, vault: AuditVault): void {
+  const state = readRetention(file, vault);
+  if (state.kind === 'record' && state.key.keyId !== vault.keyId) writeRetention(file, state.record, vault);
 }
 
 /** Replaces the retention record durably: a crash leaves the old one or the new one. */

@@ -193,6 +193,7 @@ function headProblems(file: string, records: readonly HeadRecord[]): Problem[] {
       const sentence = `${name} was written with another master key (${record.keyId}).`;
       return [{ ...place, kind: 'edited', sentence }];
     }
+    if (record.kind === 'head' && record.key.retiredAt !== null) return [retiredSeal(place, name)];
     if (record.kind === 'head' || index >= highestSlot(records)) return [];
     return [
       { ...place, kind: 'cut', sentence: `${name} is gone, and perhaps all lines of its writer with it.` },
@@ -220,13 +221,23 @@ function oldHeadProblems(
   });
 }
 
+/** Its holder may have restored an older one. Each writer seals its record anew when it opens the log. */
+function retiredSeal(place: { file: string; line: number }, name: string): Problem {
+  const why =
+    'is sealed with a retired master key: it was restored, or no process of this log has run since the rotation.';
+  return { ...place, kind: 'repeated', sentence: `${name} ${why}` };
+}
+
 function retentionProblems(file: string, state: RetentionState): Problem[] {
+  const place = { file: retentionFile(file), line: 1 };
+  if (state.kind === 'record' && state.key.retiredAt !== null)
+    return [retiredSeal(place, 'The record of what retention removed')];
   if (state.kind === 'record' || state.kind === 'none') return [];
   const sentence =
     state.kind === 'broken'
       ? 'The record of what retention removed was changed.'
       : `The record of what retention removed was written with another master key (${state.keyId}).`;
-  return [{ file: retentionFile(file), line: 1, kind: 'edited', sentence }];
+  return [{ ...place, kind: 'edited', sentence }];
 }
 
 /** Finds gaps in the numbers of rotated files after the last one that retention removed. */

@@ -10,7 +10,7 @@ import {
   openHead,
   readHeads,
 } from './live-file.ts';
-import { type ChainHead, chainMac, type ChainMac, formatEnd, genesis, piecesOf, readPiece } from './line.ts';
+import { type ChainHead, chainMac, formatEnd, genesis, piecesOf, readPiece } from './line.ts';
 import { disk, type DiskCalls, type FileLock, snapshotLog, tryLockFile } from './log-files.ts';
 import { openSource, PackedDamage, readBackwards } from './reader.ts';
 import { readRetention } from './sealed-heads.ts';
@@ -28,16 +28,18 @@ interface WriterSlot {
   readonly node: string;
   /** The last line of the chain. */
   readonly last: ChainHead;
+  /** Id of the key of that line. */
+  readonly keyId: string;
   /** Sentences about faults of the head record, to be written to the log. */
   readonly findings: readonly string[];
   /** A sentence, if the log ends before the head in the store; the chain continues from that head. */
   readonly behind: string | undefined;
-  /** Writes the head record. */
-  record(last: ChainHead): void;
+  /** Writes the head record. `keyId` is that of the line. */
+  record(last: ChainHead, keyId: string): void;
   /** Reports whether the lock is still held and the head file still at its path. */
   held(): boolean;
   /** Releases the slot. With `last`, first records that the chain ends there. */
-  release(last?: ChainHead): void;
+  release(last?: ChainHead, keyId?: string): void;
 }
 
 /**
@@ -52,12 +54,14 @@ export function claimSlot(
   vault: AuditVault,
   calls: DiskCalls = disk,
   stored: ReadonlyMap<string, ChainHead> = new Map(),
+  only?: number,
 ): WriterSlot {
-  for (let slot = 1; slot <= maxSlots; slot += 1) {
+  for (let slot = only ?? 1; slot <= (only ?? maxSlots); slot += 1) {
     const lock = tryLockFile(`${file}.${slot}.lock`);
     if (lock === undefined) continue;
     return openSlot(file, slot, lock, host, vault, calls, stored);
   }
+  if (only !== undefined) throw new SidekeyError('audit_unavailable', `Slot ${only} is in use.`);
   const sentence = `More than ${maxSlots} processes write to the audit log ${file}.`;
   throw new SidekeyError('audit_unavailable', sentence, {
     hint: 'end some of them, or set another file in audit.file for a part of them',
@@ -82,20 +86,20 @@ function openSlot(
     head = openHead(file, slot, vault, calls);
     const chain = recover(file, `${plainHost(host)}/${slot}`, isNewSlot ? null : record, vault, stored);
     const writer = head;
-    const write = ({ seq, hash, end }: ChainHead, closed: boolean) =>
-      writer.write({ node: chain.node, seq, hash, end, closed });
+    const write = ({ seq, hash, end }: ChainHead, lineKey: string, closed: boolean) =>
+      writer.write({ node: chain.node, seq, hash, end, closed, lineKey });
     // Durable before the first line: after a power cut, a record that still says `closed` would hide that line.
-    write(chain.last, false);
+    write(chain.last, chain.keyId, false);
     writer.sync(isNewFile);
     return {
       slot,
       ...chain,
-      record: (last) => write(last, false),
+      record: (last, keyId) => write(last, keyId, false),
       held: () => lock.held() && writer.inPlace(),
-      release(last) {
+      release(last, keyId = chain.keyId) {
         try {
           if (last !== undefined) {
-            write(last, true);
+            write(last, keyId, true);
             writer.sync(false);
           }
         } finally {
@@ -133,7 +137,7 @@ export function completeHeads(
   }
 }
 
-type Recovered = Pick<WriterSlot, 'node' | 'last' | 'findings' | 'behind'>;
+type Recovered = Pick<WriterSlot, 'node' | 'last' | 'keyId' | 'findings' | 'behind'>;
 
 /**
  * Finds the end of a chain from its head record and the store or, if these do not tell, from the log.
@@ -148,7 +152,6 @@ function recover(
   vault: AuditVault,
   stored: ReadonlyMap<string, ChainHead>,
 ): Recovered {
-  const mac = chainMac(vault);
   if (record?.kind === 'other-key') {
     throw new SidekeyError(
       'key_mismatch',
@@ -164,27 +167,36 @@ function recover(
     // that continued from the end of the file would hide a cut.
     const inStore = stored.get(node);
     const known = inStore !== undefined && inStore.seq > seq ? inStore : { seq, hash, end };
-    const found = closed && known.seq === seq ? undefined : newestLine(file, node, mac, known.seq);
+    const found = closed && known.seq === seq ? undefined : newestLine(file, node, vault, known.seq);
     const isNewer = found !== undefined && found.seq !== known.seq;
     const last = isNewer ? found : { ...known, end: known.end ?? found?.end };
     const isBehind = found === undefined && known.seq > seq;
-    return { node, last, findings: [], behind: isBehind ? logBehind(node, known) : undefined };
+    const keyId =
+      isNewer && found.keyId !== undefined ? found.keyId : (record.head.lineKey ?? record.key.keyId);
+    return { node, last, keyId, findings: [], behind: isBehind ? logBehind(node, known) : undefined };
   }
+  const { keyId } = vault;
   const node = newNode;
   const known = stored.get(node);
-  const found = newestLine(file, node, mac, known?.seq ?? 0);
+  const found = newestLine(file, node, vault, known?.seq ?? 0);
   const retention = readRetention(file, vault);
   const removed = retention.kind === 'record' ? retention.record.chains.get(node) : undefined;
   const first = { seq: 0, hash: genesis };
   if (record === null && found === undefined && removed === undefined && known === undefined) {
-    return { node, last: first, findings: [], behind: undefined };
+    return { node, last: first, keyId, findings: [], behind: undefined };
   }
   if (known !== undefined && found === undefined && known.seq > (removed?.seq ?? 0)) {
-    return { node, last: known, findings: [], behind: logBehind(node, known) };
+    return { node, last: known, keyId, findings: [], behind: logBehind(node, known) };
   }
   const state = record?.kind === 'broken' ? 'damaged' : 'gone';
   const finding = `The head record of ${node} was ${state}: lines before this one may have been cut unseen.`;
-  return { node, last: found ?? removed ?? first, findings: [finding], behind: undefined };
+  return {
+    node,
+    last: found ?? removed ?? first,
+    keyId: found?.keyId ?? keyId,
+    findings: [finding],
+    behind: undefined,
+  };
 }
 
 function logBehind(node: string, { seq }: ChainHead): string {
@@ -192,7 +204,13 @@ function logBehind(node: string, { seq }: ChainHead): string {
 }
 
 /** Finds the last authentic line of `node` with at least this `seq`. */
-function newestLine(file: string, node: string, mac: ChainMac, minSeq: number): ChainHead | undefined {
+function newestLine(
+  file: string,
+  node: string,
+  vault: AuditVault,
+  minSeq: number,
+): (ChainHead & { readonly keyId: string | undefined }) | undefined {
+  const mac = chainMac(vault);
   const name = Buffer.from(`"node":"${node}"`);
   for (const source of snapshotLog(file).toReversed()) {
     using reader = openSource(file, source);
@@ -204,7 +222,8 @@ function newestLine(file: string, node: string, mac: ChainMac, minSeq: number): 
           const read = readPiece(piece, mac);
           if (read.kind !== 'line' || read.node !== node || read.seq < minSeq) continue;
           const to = at + piece.byteOffset - bytes.byteOffset + piece.length;
-          return { seq: read.seq, hash: read.hash, end: formatEnd(source.number, to) };
+          const end = formatEnd(source.number, to);
+          return { seq: read.seq, hash: read.hash, end, keyId: vault.generations[read.age ?? 0]?.keyId };
         }
       }
     } catch (error) {

@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
-import { createFile, isPrivate, isWritableByAll, syncFolder } from '../lib/os.ts';
+import { createFile, isPrivate, isWritableByAll, replaceFile, syncFolder } from '../lib/os.ts';
 import { shellWord } from '../lib/text.ts';
 
 /** Paths of the files of a CA. */
@@ -93,12 +93,17 @@ export async function readKeyFile(files: AuthorityFiles): Promise<KeyFile | null
  * @throws SidekeyError `file_unwritable`
  */
 export async function writeKeyFile(files: AuthorityFiles, keyFile: KeyFile): Promise<boolean> {
-  const text = JSON.stringify(
-    { format, certificate: keyFile.certificate.toString(), sealed: keyFile.sealed.toString('base64') },
-    null,
-    2,
-  );
-  return writeOnce(files.key, `${text}\n`, 0o600);
+  return writeOnce(files.key, formatKeyFile(keyFile), 0o600);
+}
+
+/** Replaces the key file at once. Rejects with errors of the file system. */
+export function replaceKeyFile(files: AuthorityFiles, keyFile: KeyFile): Promise<void> {
+  return replaceFile(files.key, formatKeyFile(keyFile), 0o600);
+}
+
+function formatKeyFile({ certificate, sealed }: KeyFile): string {
+  const values = { format, certificate: certificate.toString(), sealed: sealed.toString('base64') };
+  return `${JSON.stringify(values, null, 2)}\n`;
 }
 
 /**

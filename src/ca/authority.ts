@@ -9,6 +9,7 @@ import {
   moveAway,
   readCertificate,
   readKeyFile,
+  replaceKeyFile,
   startAnew,
   writeCertificate,
   writeKeyFile,
@@ -110,6 +111,19 @@ export async function openAuthority(options: OpenAuthorityOptions): Promise<Cert
   }
   if (created) await options.onCreate?.(authority);
   return authority;
+}
+
+/**
+ * Seals the key of the CA in a directory with the current master key. Returns false if it had that one, or there is none.
+ * @throws SidekeyError as `openAuthority`
+ */
+export async function rewrapAuthority(directory: string, vault: Pick<Vault, 'rewrap'>): Promise<boolean> {
+  const files = authorityFiles(directory);
+  const keyFile = await readKeyFile(files);
+  const sealed = keyFile && vault.rewrap(sealContext(keyFile.certificate), keyFile.sealed);
+  if (keyFile === null || sealed === null) return false;
+  await replaceKeyFile(files, { ...keyFile, sealed: Buffer.from(sealed) });
+  return true;
 }
 
 function unseal(files: AuthorityFiles, keyFile: KeyFile, vault: Pick<Vault, 'open'>): CertificateAuthority {

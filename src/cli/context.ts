@@ -140,7 +140,7 @@ export async function withUpstreamClient<T>(
   env: NodeJS.ProcessEnv,
   use: (upstream: UpstreamClient) => Promise<T>,
 ): Promise<T> {
-  const { openUpstreamClient } = await import('../app/wiring.ts');
+  const { openUpstreamClient } = await import('../app/upstream.ts');
   const upstream = await openUpstreamClient(config, { env, ownPorts: () => [] });
   return closing(upstream, use);
 }

@@ -1,4 +1,5 @@
 import { Argument, Command, CommanderError, Option } from 'commander';
+import { askOnTerminal } from '../lib/prompt.ts';
 import {
   type CommandRow,
   commonOptions,
@@ -40,6 +41,8 @@ export async function run(argv: readonly string[], host: Host = process): Promis
   /** Help or version. */
   const shown: string[] = [];
   const output = createOutput(host, () => options.json === true);
+  const ask = createAsk(host.stdin, host.stderr);
+  if (ask !== null) askOnTerminal((question) => ask(question, { secret: true }));
   const context = createContext({
     output,
     env: host.env,
@@ -48,7 +51,7 @@ export async function run(argv: readonly string[], host: Host = process): Promis
     readInput: () => readInput(host.stdin),
     stdin: host.stdin,
     openLines: () => openLines(host.stdin, host.stderr as NodeJS.WritableStream),
-    ask: createAsk(host.stdin, host.stderr),
+    ask,
     openScreen: createScreen(host.stdin, host.stdout, host.env),
     configOption: () => options.config,
   });

@@ -119,6 +119,7 @@ async function serveAsWorker({ env, now }: Context): Promise<number> {
     const said = message as ToWorker;
     if (said.kind === 'serve') told.resolve({ serve: said, socket: socket as unknown as SocketHandle });
     else if (said.kind === 'reload') void proxy?.reload();
+    else if (said.kind === 'read') void proxy?.figures().then((figures) => say({ kind: 'figures', figures }));
     else stop.resolve();
   });
   // The event `disconnect` is no sign: Node withholds it while the supervisor has not acknowledged a handle.

@@ -67,6 +67,10 @@ const adminKeys = z
       })
       .optional()
       .meta({ description: 'The certificate of the listener. Default: plain http.' }),
+    metrics: z.enum(['key', 'open']).prefault('key').meta({
+      description:
+        'Who may read GET /metrics: key (callers with the scope status:read), or open (also programs of this machine without a key).',
+    }),
     return_urls: z
       .array(
         text<string>(
@@ -131,6 +135,8 @@ export interface AdminConfig {
   readonly url: string | null;
   /** Absolute paths of PEM files; null: no TLS. */
   readonly tls: { readonly cert: string; readonly key: string } | null;
+  /** `open`: callers on this machine may read the metrics without a key. */
+  readonly metrics: 'key' | 'open';
   /** Addresses to which connect sessions may send a browser, without a query. */
   readonly returnUrls: readonly string[];
 }
@@ -153,12 +159,13 @@ export function toAdminConfig(
   values: z.output<typeof adminSchema>,
   absolute: (path: string) => string,
 ): AdminConfig {
-  if (values === 'off') return { listen: null, url: null, tls: null, returnUrls: [] };
-  const { listen = null, url = null, tls, return_urls: returnUrls } = values;
+  if (values === 'off') return { listen: null, url: null, tls: null, metrics: 'key', returnUrls: [] };
+  const { listen = null, url = null, tls, metrics, return_urls: returnUrls } = values;
   return {
     listen,
     url,
     tls: tls === undefined ? null : { cert: absolute(tls.cert), key: absolute(tls.key) },
+    metrics,
     returnUrls,
   };
 }

@@ -57,6 +57,12 @@ const batch = z
   .prefault(500)
   .meta({ description: 'Lines that are sent together, at most.' });
 
+/** Header fields of requests to an OpenTelemetry collector. */
+export const headerFields = z
+  .record(z.string().regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/), secretReference('The value.'))
+  .prefault({})
+  .meta({ description: 'Header fields for the collector.' });
+
 const sink = z
   .discriminatedUnion(
     'type',
@@ -87,10 +93,7 @@ const sink = z
         type: z.literal('otlp'),
         name: sinkName,
         url: receiver('The logs endpoint of an OpenTelemetry collector, such as https://HOST:4318/v1/logs.'),
-        headers: z
-          .record(z.string().regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/), secretReference('The value.'))
-          .prefault({})
-          .meta({ description: 'Header fields for the collector.' }),
+        headers: headerFields,
         batch,
       }),
     ],

@@ -7,12 +7,14 @@ import { type AdminConfig, type ApprovalsConfig, toAdminConfig, toApprovalsConfi
 import { type AuditConfig, toAuditConfig } from './audit.ts';
 import type { Catalog } from './catalog.ts';
 import type { ConfigDocument } from './document.ts';
+import { type KeySourceConfig, toKeyConfig } from './key.ts';
 import { formatPath, type Path, type Problem } from './problem.ts';
 import { defineProviders } from './provider-resolve.ts';
 import type { Providers } from './providers.ts';
 import { defineRules, type Policies } from './rules-resolve.ts';
 import type { ConfigValues } from './schema.ts';
 import type { StoreConfig } from './store-place.ts';
+import type { TelemetryConfig } from './telemetry.ts';
 import { toUpstreamConfig, type UpstreamConfig } from './upstream.ts';
 
 /** One validated, frozen configuration. All paths are absolute; all durations are milliseconds. */
@@ -34,6 +36,7 @@ export interface Config {
   readonly key: KeySourceConfig;
   readonly ca: { readonly directory: string; readonly permittedNames: readonly string[] };
   readonly audit: AuditConfig;
+  readonly telemetry: TelemetryConfig;
   readonly tokens: {
     /** Milliseconds before its expiry at which a token is due for a refresh. */
     readonly skewMs: number;
@@ -53,10 +56,6 @@ export interface Config {
   readonly limits: Limits;
   readonly log: { readonly level: 'fatal' | 'error' | 'warn' | 'info' | 'debug' };
 }
-
-/** Source of the master key; the path is absolute. */
-type KeySourceConfig =
-  { readonly source: 'file'; readonly path: string } | { readonly source: 'env'; readonly name: string };
 
 /** Context for the resolution of values. */
 interface ResolveOptions {
@@ -93,9 +92,10 @@ export function resolveConfig(
     admin: toAdminConfig(values.admin, absolute),
     approvals: toApprovalsConfig(values.approvals),
     store: toStore(values.store, absolute),
-    key: values.key.source === 'file' ? { source: 'file', path: absolute(values.key.path) } : values.key,
+    key: toKeyConfig(values.key, absolute),
     ca: { directory: absolute(values.ca.directory), permittedNames: values.ca.permitted_names },
     audit: toAuditConfig(values.audit, absolute),
+    telemetry: { traces: values.telemetry.traces ?? null },
     tokens: { skewMs: values.tokens.refresh_before_expiry, keepFreshMs: values.tokens.background_refresh },
     leases: { defaultTtlMs: values.leases.default_ttl, maxTtlMs: values.leases.max_ttl },
     upstream: toUpstreamConfig(values.upstream, { absolute, document, name }),

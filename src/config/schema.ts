@@ -5,6 +5,8 @@ import { leakGuards } from '../policy/domain-map.ts';
 import { type LimitName, limitTable } from '../policy/limits.ts';
 import { adminSchema, approvalsSchema } from './approvals.ts';
 import { auditSchema } from './audit.ts';
+import { keySchema } from './key.ts';
+import { telemetrySchema } from './telemetry.ts';
 import { providerSchema } from './provider.ts';
 import { outcome, policyDefinition, ruleList } from './rules.ts';
 import {
@@ -20,7 +22,6 @@ import {
   readPath,
   secretReference,
   size,
-  variable,
 } from './scalar.ts';
 import { upstreamSchema } from './upstream.ts';
 
@@ -95,23 +96,6 @@ function storeProblem({ input }: { readonly input: unknown }): string {
   const read = typeof input === 'string' ? storeText.safeParse(input) : null;
   return read?.error?.issues[0]?.message ?? 'must be sqlite:PATH, postgres://… or { url, password }';
 }
-
-const key = z
-  .discriminatedUnion(
-    'source',
-    [
-      z.strictObject({
-        source: z.literal('file'),
-        path: pathText('The key file. It is made on the first run.').prefault('../data/master.key'),
-      }),
-      z.strictObject({
-        source: z.literal('env'),
-        name: variable('The environment variable that holds the key.'),
-      }),
-    ],
-    { error: (issue) => (issue.code === 'invalid_union' ? 'must be file or env' : undefined) },
-  )
-  .meta({ description: 'Where the master key comes from, which seals what is in the store.' });
 
 const domain = z
   .union(
@@ -189,7 +173,7 @@ export const configSchema = z
       description: 'Requests that a rule with the outcome approve holds until a person answers.',
     }),
     store: store.prefault('sqlite:../data/sidekey.db'),
-    key: key.prefault({ source: 'file' }),
+    key: keySchema.prefault({ source: 'file' }),
     ca: z
       .strictObject({
         directory: pathText('The folder of the CA; it is made on the first run.').prefault('../certs'),
@@ -201,6 +185,7 @@ export const configSchema = z
       .prefault({})
       .meta({ description: 'The certificate authority that agents trust.' }),
     audit: auditSchema.prefault({}).meta({ description: 'The record of every access.' }),
+    telemetry: telemetrySchema.prefault({}).meta({ description: 'Traces, for OpenTelemetry.' }),
     tokens: z
       .strictObject({
         refresh_before_expiry: duration('How long before its end a token is refreshed.').prefault('5m'),

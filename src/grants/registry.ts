@@ -67,11 +67,12 @@ interface RegistryParts {
 
 /** Reads nothing yet, and opens nothing that has to be closed. */
 export function openRegistry({ store, vault, now, newId = randomUUID }: RegistryParts): Registry {
-  const snapshots = createSnapshots(store);
+  const snapshots = createSnapshots(store, vault);
   const opened = createOpenedGrants(vault);
 
   /** Seals for the revision that the record will have: a seal of an older one does not open in its place. */
-  function recordOf(grant: Grant, sealed: SealedCredential): GrantRecord {
+  async function recordOf(grant: Grant, sealed: SealedCredential): Promise<GrantRecord> {
+    await vault.refresh();
     const { credential } = sealed;
     const columns = {
       ...grant,
@@ -84,7 +85,7 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
   }
 
   async function replace(grant: Grant, sealed: SealedCredential): Promise<Grant | null> {
-    const record = recordOf({ ...grant, revision: grant.revision + 1 }, sealed);
+    const record = await recordOf({ ...grant, revision: grant.revision + 1 }, sealed);
     try {
       return (await store.grants.replace(record, grant.revision)) ? grantOf(record) : null;
     } finally {
@@ -104,7 +105,7 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
       }
       assertAudience(sealed.audience);
       const at = now();
-      const record = recordOf(
+      const record = await recordOf(
         {
           ...grant,
           id: newId(),
@@ -153,6 +154,7 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
 
     async read(id) {
       const record = await store.grants.get(id);
+      await vault.refresh();
       // The cached record is older than this one, also with the same epoch.
       if (snapshots.current()?.record(id)?.revision !== record?.revision) snapshots.drop();
       return opened.open(id, record);
@@ -264,7 +266,7 @@ interface Snapshots {
 }
 
 /** Reads nothing before it is asked. */
-function createSnapshots(store: Store): Snapshots {
+function createSnapshots(store: Store, vault: Pick<Vault, 'refresh'>): Snapshots {
   let known: { readonly snapshot: Snapshot; readonly epoch: number } | null = null;
   let drops = 0;
   let loading: Promise<Snapshot> | null = null;
@@ -279,6 +281,8 @@ function createSnapshots(store: Store): Snapshots {
       // Asked before the rows: a change in between makes the snapshot count as old, never as new.
       const epoch = store.epoch();
       const snapshot = snapshotOf(await store.grants.list());
+      // Records may be sealed with a key that another process has begun to use.
+      await vault.refresh();
       if (begun !== drops) continue;
       known = { snapshot, epoch };
       return snapshot;

@@ -16,7 +16,7 @@ interface Sessions<T> {
 /** Parts that records are kept with. */
 export interface SessionParts {
   readonly store: Pick<Store, 'sessions'>;
-  readonly vault: Pick<Vault, 'seal' | 'open'>;
+  readonly vault: Pick<Vault, 'seal' | 'open' | 'refresh'>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -37,8 +37,9 @@ export function sessionsOf<T>(
   shape: z.ZodType<T>,
   { store: { sessions }, vault, now }: SessionParts,
 ): Sessions<T> {
-  const read = (record: Awaited<ReturnType<typeof sessions.get>>): T | null => {
+  const read = async (record: Awaited<ReturnType<typeof sessions.get>>): Promise<T | null> => {
     if (record === null || record.expiresAt <= now()) return null;
+    await vault.refresh();
     const text = Buffer.from(vault.open(`${kind}/${record.id}`, record.sealed)).toString('utf8');
     const { v, value } = JSON.parse(text) as { readonly v?: unknown; readonly value?: unknown };
     return v === version ? (shape.safeParse(value).data ?? null) : null;
@@ -47,6 +48,7 @@ export function sessionsOf<T>(
     async put(key, value, expiresAt) {
       await sessions.removeEnded(now());
       const id = sessionId(kind, key);
+      await vault.refresh();
       const text = Buffer.from(JSON.stringify({ v: version, value }), 'utf8');
       await sessions.insert({ id, expiresAt, sealed: vault.seal(`${kind}/${id}`, text) });
     },

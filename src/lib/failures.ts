@@ -271,6 +271,13 @@ const table = {
     sentence: 'An argument or an input is not valid.',
     hint: 'run the command with --help',
   },
+  not_ready: {
+    status: 503,
+    exit: exitCode.failure,
+    title: 'Not ready',
+    sentence: 'The proxy cannot serve requests now.',
+    hint: 'run: sidekey status',
+  },
   config_invalid: {
     status: 500,
     exit: exitCode.badInput,

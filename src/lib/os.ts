@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { randomUUID } from 'node:crypto';
-import { link, mkdir, open, unlink } from 'node:fs/promises';
+import { link, mkdir, open, rename, unlink } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { isSystemError } from './errors.ts';
@@ -47,6 +47,18 @@ export async function createFile(path: string, content: string | Uint8Array, mod
   } catch (error) {
     if (isSystemError(error, 'EEXIST')) return false;
     throw error;
+  } finally {
+    await unlink(draft).catch(() => undefined);
+  }
+}
+
+/** Replaces the file at `path`, or creates it, at once and durably. */
+export async function replaceFile(path: string, content: string | Uint8Array, mode: number): Promise<void> {
+  const draft = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
+  try {
+    await createFile(draft, content, mode);
+    await rename(draft, path);
+    await syncFolder(dirname(path)).catch(() => undefined);
   } finally {
     await unlink(draft).catch(() => undefined);
   }

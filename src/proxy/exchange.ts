@@ -5,6 +5,8 @@ import {
   Meter,
   type Reply,
 } from '../http/message.ts';
+import { valuesOf } from '../http/fields.ts';
+import type { ExchangeTrace } from '../telemetry/traces.ts';
 import { refuse } from '../http/problem.ts';
 import { after } from '../lib/after.ts';
 import { SidekeyError } from '../lib/errors.ts';
@@ -12,7 +14,7 @@ import { detectPlaceholders, refuseUnexpectedInHead } from '../placeholders/dete
 import { isOwn } from '../policy/authority.ts';
 import type { Ending } from './attempt.ts';
 import { approve } from './approve.ts';
-import { authorize, type AuthorizedRequest, receive, type ReceivedRequest } from './authorize.ts';
+import { authorize, type AuthorizedRequest, isGranted, receive, type ReceivedRequest } from './authorize.ts';
 import {
   applyCredential,
   countUse,
@@ -78,7 +80,7 @@ const stages: readonly ((it: Exchange) => void | Promise<void>)[] = [
   (it) => it.answerTokenRequest(),
   (it) => after(readForScheme(it.prepared, it.authorized, it.reply), withPrepared, it),
   (it) => after(it.detectPlaceholders(), withPrepared, it),
-  (it) => after(obtainCredential(it.prepared, it.authorized, it.services), withCredential, it), // 4
+  (it) => it.obtainCredential(), // 4
   (it) => it.takeLimits(), // and a person, where a rule asks
   (it) => countUse(it.authorized, it.credential, it.services),
   (it) => it.applyCredential(), // 5 the only code that sees both; 6 on disk first
@@ -104,6 +106,12 @@ export class Exchange implements Ending {
   #watched: Watched | null = null;
   #next = 0;
   #isOver = false;
+  /** Milliseconds of the monotonic clock; null: the request was not sent. */
+  readonly #begunAt = performance.now();
+  #sentAt: number | null = null;
+  readonly #trace: ExchangeTrace | null;
+  /** Milliseconds that a person took to answer. */
+  #heldMs = 0;
 
   /** @param ended called when it has ended; the error is null, or one of Sidekey itself */
   constructor(
@@ -118,6 +126,8 @@ export class Exchange implements Ending {
     this.reply = reply;
     this.services = services;
     this.record = record;
+    const { tracer } = services;
+    this.#trace = tracer === null ? null : tracer.begin(valuesOf(inbound.head.fields, 'traceparent'));
     this.#forwarder = forwarder;
     this.#ended = ended;
   }
@@ -166,6 +176,17 @@ export class Exchange implements Ending {
     this.services.audit.note(this.record.unexpectedPlaceholder());
   }
 
+  obtainCredential(): void | Promise<void> {
+    const { authorized, prepared, services } = this;
+    if (isGranted(authorized)) this.#trace?.waits(authorized.grant.id);
+    return after(obtainCredential(prepared, authorized, services), withCredential, this);
+  }
+
+  obtained(credential: ObtainedCredential | null): void {
+    this.credential = credential;
+    this.#trace?.obtained();
+  }
+
   takeLimits(): void | Promise<void> {
     const { authorized, services } = this;
     takeLimits(authorized, services);
@@ -175,7 +196,9 @@ export class Exchange implements Ending {
 
   async #approve(): Promise<void> {
     const { authorized, prepared, reply, services, record } = this;
+    const askedAt = performance.now();
     this.authorized = await approve(authorized, prepared, reply, services, record);
+    this.#heldMs = performance.now() - askedAt;
     this.credential = await obtainCredential(this.prepared, this.authorized, services);
   }
 
@@ -193,6 +216,8 @@ export class Exchange implements Ending {
     this.#meter = new Meter(this.#account);
     if (this.#forwarder.watch !== null) this.#watched = this.#forwarder.watch(request, this.#meter);
     const renewal = new CredentialRenewal(services, record);
+    this.#sentAt = performance.now();
+    this.#trace?.sent();
     this.#forwarder.send(request, reply, authorized.config, this.#meter, renewal, this);
   }
 
@@ -233,9 +258,29 @@ export class Exchange implements Ending {
     }
     // The rest of a body that nobody reads must not stand before the next request.
     void inbound.body?.return?.();
-    if (end instanceof SidekeyError)
-      audit.note(record.refused(end, refuse(reply, end, inbound.head.method), meter ?? undefined));
-    else audit.note(record.outcome(end));
+    const event =
+      end instanceof SidekeyError
+        ? record.refused(end, refuse(reply, end, inbound.head.method), meter ?? undefined)
+        : record.outcome(end);
+    audit.note(event);
+    this.#count(event.outcome);
+    this.#trace?.end(event, record.facts(event));
+  }
+
+  #count(outcome: string | undefined): void {
+    const now = performance.now();
+    const sentAt = this.#sentAt ?? now;
+    const ownMs = sentAt - this.#begunAt - this.#heldMs;
+    // A WebSocket lasts as long as its user wants, and would hide the latency of requests.
+    const isTimed = this.#sentAt !== null && this.inbound.upgrades !== true;
+    const { figures } = this.services;
+    figures.exchanged(
+      this.record.provider,
+      outcome,
+      now - this.#begunAt,
+      isTimed ? ownMs : null,
+      now - sentAt,
+    );
   }
 }
 
@@ -262,7 +307,7 @@ function withPrepared(prepared: PreparedRequest, it: Exchange): void {
 }
 
 function withCredential(credential: ObtainedCredential | null, it: Exchange): void {
-  it.credential = credential;
+  it.obtained(credential);
 }
 
 function refusalOf(error: unknown, { log }: Pick<ProxyServices, 'log'>): SidekeyError {

@@ -38,6 +38,8 @@ export interface Listener {
    * are now.
    */
   recheck(): void;
+  /** Reports whether new connections are accepted. */
+  accepts(): boolean;
   /** Resolves when the exchanges that are under way now have ended. */
   underWay(): Promise<void>;
   /**
@@ -53,6 +55,8 @@ const backlog = 4_096;
 /** Time for a session to end after its last exchange, in milliseconds. */
 const lastWordMs = 500;
 
+const ready = Buffer.from('{"status":"ready"}\n');
+
 /** Milliseconds that a new connection has for its first request when the proxy stops. */
 const firstRequestMs = 100;
 
@@ -61,11 +65,13 @@ const firstRequestMs = 100;
  *
  * @param instance tells this Sidekey from others, in the answer to a health check
  * @param report what the health check of a command adds, and the target that only commands know
+ * @param readiness says why requests cannot be served, for `GET /readyz`; null: they can
  */
 export function createListener(
   services: ProxyServices,
   instance: string,
   report: { readonly target: string; readonly read: () => Promise<string> },
+  readiness: () => Promise<SidekeyError | null>,
 ): Listener {
   const open = createOpenConnections(services, services.timers);
   const health = (sealed?: string) => Buffer.from(`${JSON.stringify({ status: 'ok', instance, sealed })}\n`);
@@ -156,6 +162,15 @@ export function createListener(
         const body = report.read().then(health, () => healthy);
         void body
           .then((it) => answerHealth(head.method, reply, it))
+          .then(() => from.answered(null), from.answered);
+        return;
+      }
+      if (client.tunnel === null && head.target === '/readyz' && isRead(head.method)) {
+        void readiness()
+          .then((why) => {
+            if (why === null) answerHealth(head.method, reply, ready);
+            else refuse(reply, why, head.method);
+          })
           .then(() => from.answered(null), from.answered);
         return;
       }
@@ -295,6 +310,7 @@ export function createListener(
       return server.address() as AddressInfo;
     },
     recheck: () => void open.recheck(),
+    accepts: () => server.listening && closing === undefined,
     async underWay() {
       await Promise.allSettled(underWay());
     },
@@ -338,6 +354,10 @@ function answerHealth(method: string, reply: Reply, healthy: Buffer): void {
   reply.end([]);
 }
 
+function isRead(method: string): boolean {
+  return method === 'GET' || method === 'HEAD';
+}
+
 /** Compares in constant time. */
 function isSame(secret: Buffer, text: string): boolean {
   return text.length === secret.length && timingSafeEqual(Buffer.from(text, 'latin1'), secret);
@@ -349,11 +369,11 @@ function isSame(secret: Buffer, text: string): boolean {
  */
 function answerSelf({ method, target, fields: own }: RequestHead, reply: Reply, healthy: Buffer): boolean {
   if (!target.startsWith('/')) return false;
-  if (target === '/healthz' && (method === 'GET' || method === 'HEAD')) {
+  if (target === '/healthz' && isRead(method)) {
     answerHealth(method, reply, healthy);
     return true;
   }
-  if ((method === 'GET' || method === 'HEAD') && wantsPage(valuesOf(own, 'accept')[0])) {
+  if (isRead(method) && wantsPage(valuesOf(own, 'accept')[0])) {
     const { status, headers, body } = selfPage(target === '/' ? 200 : 404);
     const fields = [...Object.entries(headers).flat(), 'Content-Length', String(Buffer.byteLength(body))];
     reply.head(status, status === 200 ? 'OK' : 'Not Found', fields);

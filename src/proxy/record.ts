@@ -95,6 +95,16 @@ export class ExchangeRecord {
     this.#known.lease = lease?.id;
   }
 
+  /** Facts of the request, for a trace. */
+  facts(event: AuditEvent): AuditEvent {
+    return { ...this.#after, ...this.#known, event: event.event, provider: this.provider };
+  }
+
+  /** Provider of the grant; undefined: no grant was selected. */
+  get provider(): string | undefined {
+    return this.#known.provider ?? this.#after.provider;
+  }
+
   /** The grant that the request asks for, named by a refusal. */
   selected({ id, user, provider }: Grant): void {
     this.#after = { grant: id, user, provider };

@@ -20,6 +20,8 @@ import type { Limits } from '../policy/limits.ts';
 import type { Quota } from '../quota/quota.ts';
 import type { Nonces } from '../schemes/dpop-proof.ts';
 import { type Destination, placementAt } from '../schemes/placement.ts';
+import type { ProcessFigures } from '../telemetry/figures.ts';
+import type { Tracer } from '../telemetry/traces.ts';
 import type { Dialer } from '../upstream/dialer.ts';
 import type { Streams } from '../upstream/h2-pool.ts';
 import type { Connections } from '../upstream/h1-pool.ts';
@@ -46,6 +48,9 @@ export interface ProxyServices {
   readonly nonces: Nonces;
   readonly audit: AuditLog;
   readonly quota: Quota;
+  readonly figures: Pick<ProcessFigures, 'exchanged'>;
+  /** Null: nothing is traced. */
+  readonly tracer: Pick<Tracer, 'begin'> | null;
   readonly leakLimit: LeakLimit;
   readonly approvals: Pick<ApprovalQueue, 'ask' | 'stands'>;
   /** Changes that callers ask a person for. Asked for a host only where the map does not list it. */

@@ -124,6 +124,53 @@ export function sqlStore(parts: SqlStoreParts): Store {
             .executeTakeFirstOrThrow();
           return result.numInsertedOrUpdatedRows === 1n;
         }),
+      change: (guard, was, values) =>
+        run(() =>
+          db.transaction().execute(async (inside) => {
+            // A write first: it takes the lock before anything is read.
+            const held =
+              was === null
+                ? await inside
+                    .insertInto('meta')
+                    .values({ name: guard, value: new Uint8Array() })
+                    .onConflict((conflict) => conflict.column('name').doNothing())
+                    .executeTakeFirstOrThrow()
+                    .then((result) => result.numInsertedOrUpdatedRows)
+                : await inside
+                    .updateTable('meta')
+                    .set({ value: was })
+                    .where('name', '=', guard)
+                    .where('value', '=', was)
+                    .executeTakeFirstOrThrow()
+                    .then((result) => result.numUpdatedRows);
+            if (held !== 1n) return false;
+            for (const [name, value] of Object.entries(values)) {
+              await inside.deleteFrom('meta').where('name', '=', name).execute();
+              if (value !== null) await inside.insertInto('meta').values({ name, value }).execute();
+            }
+            return true;
+          }),
+        ),
+    },
+
+    sealed: {
+      sessions: () => run(() => db.selectFrom('sessions').selectAll().execute()),
+      replace: (table, seals) =>
+        run(() =>
+          db.transaction().execute(async (inside) => {
+            let replaced = 0;
+            for (const { id, was, sealed } of seals) {
+              const result = await inside
+                .updateTable(table)
+                .set({ sealed })
+                .where('id', '=', id)
+                .where('sealed', '=', was)
+                .executeTakeFirstOrThrow();
+              replaced += Number(result.numUpdatedRows);
+            }
+            return replaced;
+          }),
+        ),
     },
 
     grants: {

@@ -27,6 +27,23 @@ export interface Store {
     get(name: string): Promise<Uint8Array | null>;
     /** Writes only if the name is not taken; returns whether it wrote. */
     putIfAbsent(name: string, value: Uint8Array): Promise<boolean>;
+    /**
+     * Writes `values` at once, where null removes a name, if `guard` still has the value `was` (null: none). Returns
+     * whether it wrote.
+     */
+    change(
+      guard: string,
+      was: Uint8Array | null,
+      values: Readonly<Record<string, Uint8Array | null>>,
+    ): Promise<boolean>;
+  };
+
+  /** Sealed records, for a rotation of the master key. */
+  readonly sealed: {
+    /** Lists sessions; `grants.list` has the grants. */
+    sessions(): Promise<SessionRecord[]>;
+    /** Replaces seals that are still the same, at once and without a new revision. Returns how many it replaced. */
+    replace(table: 'grants' | 'sessions', seals: readonly Reseal[]): Promise<number>;
   };
 
   readonly grants: {
@@ -138,6 +155,13 @@ interface LockRecord {
   readonly holder: string;
   /** Milliseconds until it ends, by the store's clock; negative if it has ended. */
   readonly leftMs: number;
+}
+
+/** A new seal of a record. */
+export interface Reseal {
+  readonly id: string;
+  readonly was: Uint8Array;
+  readonly sealed: Uint8Array;
 }
 
 /** A grant with its sealed credential. */

@@ -16,8 +16,17 @@ interface PeerEntry<Pool> {
   readonly unwatch: () => void;
 }
 
+/** The number of connections of pools. */
+export interface PoolUsage {
+  /** Connections that exist or are being made, the idle ones included. */
+  readonly open: number;
+  readonly idle: number;
+  /** Requests that wait for a connection. */
+  readonly waiting: number;
+}
+
 /** The pools of one kind of connection, one pool for each peer. */
-export class PoolsByPeer<Pool extends { closeIdle(): void }> {
+export class PoolsByPeer<Pool extends { closeIdle(): void; usage(): PoolUsage }> {
   /** The pools of each host. Nearly every host has one, and a request finds it without a string of its own as key. */
   readonly #byHost = new Map<string, PeerEntry<Pool>[]>();
   readonly #make: (peer: Peer) => Pool;
@@ -49,6 +58,20 @@ export class PoolsByPeer<Pool extends { closeIdle(): void }> {
     if (entries === undefined) this.#byHost.set(peer.host, [entry]);
     else entries.push(entry);
     return pool;
+  }
+
+  /** Returns the connections of all pools together. */
+  usage(): PoolUsage {
+    const sum = { open: 0, idle: 0, waiting: 0 };
+    for (const entries of this.#byHost.values()) {
+      for (const { pool } of entries) {
+        const { open, idle, waiting } = pool.usage();
+        sum.open += open;
+        sum.idle += idle;
+        sum.waiting += waiting;
+      }
+    }
+    return sum;
   }
 
   /** Reports whether connections to this peer are no longer kept: all pools close, or its client identity has ended. */
@@ -114,7 +137,7 @@ export interface PoolContext {
   readonly dialer: Dialer;
   readonly clock: Clock;
   readonly limits: Pick<Limits, 'upstream_connections' | 'upstream_wait'>;
-  readonly pools: Pick<PoolsByPeer<{ closeIdle(): void }>, 'isClosing' | 'remove'>;
+  readonly pools: Pick<PoolsByPeer<{ closeIdle(): void; usage(): PoolUsage }>, 'isClosing' | 'remove'>;
 }
 
 /** The connections to one peer: what pools of HTTP/1.1 connections and of HTTP/2 sessions have in common. */
@@ -146,6 +169,12 @@ export abstract class PeerPool<User, Context extends PoolContext> {
   /** Tells a user that no connection became free in time. */
   protected abstract refuse(user: User): void;
   abstract closeIdle(): void;
+  /** Number of connections without a user. */
+  protected abstract get idle(): number;
+
+  usage(): PoolUsage {
+    return { open: this.count, idle: this.idle, waiting: this.waiting.size };
+  }
 
   /** The user no longer waits. */
   leave(user: User): void {
@@ -257,6 +286,7 @@ export interface Connections {
   adopt(peer: Peer, socket: Socket): void;
   /** The user no longer waits. */
   leave(peer: Peer, user: ConnectionUser): void;
+  usage(): PoolUsage;
   /** Keeps no further connection; resolves when the last exchange has ended. */
   close(): Promise<void>;
 }
@@ -279,6 +309,7 @@ export function createConnections({ dialer, limits, clock = systemClock }: Conne
     request: (peer, user, fresh = false) => pools.at(peer).request(user, fresh),
     adopt: (peer, socket) => pools.at(peer).adopt(socket),
     leave: (peer, user) => pools.find(peer)?.leave(user),
+    usage: () => pools.usage(),
     close: () => pools.close(),
   };
 }
@@ -290,6 +321,10 @@ const keepAliveMarginMs = 1_000;
 class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements ConnectionOwner {
   /** Idle connections; the one used last is at the end. */
   readonly #idle: PooledConnection[] = [];
+  protected get idle(): number {
+    return this.#idle.length;
+  }
+
   /** Connections released in this turn of the event loop, or in the one before. */
   readonly #settling: (PooledConnection | null)[] = [];
   /** Number of these. The array keeps its length: V8 would free the memory of an empty one. */

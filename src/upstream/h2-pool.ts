@@ -5,7 +5,14 @@ import { type Clock, systemClock } from '../lib/timers.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
 import { clientCertificateHint, clientCertificateRefused, type Peer } from '../policy/peer.ts';
-import { asError, type Connections, PeerPool, type PoolContext, PoolsByPeer } from './h1-pool.ts';
+import {
+  asError,
+  type Connections,
+  PeerPool,
+  type PoolContext,
+  PoolsByPeer,
+  type PoolUsage,
+} from './h1-pool.ts';
 import {
   http1,
   type KnownProtocols,
@@ -30,6 +37,7 @@ export interface Streams {
   leave(peer: Peer, user: StreamUser): void;
   /** Makes a connection to learn its protocol, and keeps it. Rejects if no connection can be made. */
   negotiate(peer: Peer): Promise<NegotiatedProtocol>;
+  usage(): PoolUsage;
   /** Keeps no further session; resolves when the last stream has ended. */
   close(): Promise<void>;
 }
@@ -58,6 +66,7 @@ export function createStreams({ clock = systemClock, ...options }: StreamsOption
     },
     leave: (peer, user) => pools.find(peer)?.leave(user),
     negotiate: (peer) => pools.at(peer).negotiate(),
+    usage: () => pools.usage(),
     close: () => pools.close(),
   };
 }
@@ -70,6 +79,10 @@ class SessionPool extends PeerPool<StreamUser, SessionPoolContext> implements Se
   #expectedStreams = maxStreams;
   /** Callers of `negotiate` that wait. */
   #negotiating: PromiseWithResolvers<NegotiatedProtocol>[] = [];
+
+  protected get idle(): number {
+    return [...this.#sessions].filter(({ isIdle }) => isIdle).length;
+  }
 
   protected servedByDialing(): number {
     return this.dialing * this.#expectedStreams;

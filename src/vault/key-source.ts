@@ -2,8 +2,20 @@ import { createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:cry
 import { mkdir, open, realpath, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isSystemError, SidekeyError } from '../lib/errors.ts';
-import { createFile, isPrivate, isWritableByAll, syncFolder } from '../lib/os.ts';
+import { createFile, isPrivate, isWritableByAll, replaceFile, syncFolder } from '../lib/os.ts';
 import { shellWord } from '../lib/text.ts';
+
+/** An opened source. */
+export interface OpenKeySource {
+  /** Returns the key; null: there is none yet. */
+  readonly read: () => Promise<KeyObject | null>;
+  /** Makes and keeps a key for a new store; null: a person has to. Another process may be first. */
+  readonly create: (() => Promise<KeyObject>) | null;
+  /** Keeps a key in place of the one before; null: a person has to. */
+  readonly replace: ((key: KeyObject) => Promise<void>) | null;
+  /** Sentence for a person: what has to be done with the new key, or with the lost one. */
+  readonly place: string;
+}
 
 /**
  * Takes the master key out of an environment variable: 32 bytes as base64, base64url or hex. The variable is deleted
@@ -22,12 +34,22 @@ export function readKeyVariable(name: string, env: Record<string, string | undef
       },
     );
   }
-  const bytes = decodeKey(text);
+  return parseKey(text, `The environment variable ${name}`);
+}
+
+/**
+ * Parses the text of a key: 32 bytes as base64, base64url or hex.
+ * @throws SidekeyError `key_invalid`, which names `where` it comes from
+ */
+export function parseKey(text: string, where: string): KeyObject {
+  const bytes = decodeKey(text.trim());
   if (bytes === null) {
     throw new SidekeyError(
       'key_invalid',
-      `The environment variable ${name} is not a master key: ${keyLength} bytes as base64 or hex.`,
-      { hint: `Set ${name} to the key that was made for this store.` },
+      `${where} gives no master key: ${keyLength} bytes as base64 or hex.`,
+      {
+        hint: 'make a key once with "openssl rand -base64 32", and keep it there',
+      },
     );
   }
   try {
@@ -95,7 +117,7 @@ export async function readKeyFile(path: string): Promise<KeyObject | null> {
 export async function createKeyFile(path: string): Promise<KeyObject> {
   const folder = dirname(path);
   const key = randomBytes(keyLength);
-  const text = Buffer.from([...introduction, key.toString('base64url'), ''].join('\n'));
+  const text = keyText(key);
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await checkFolders(path);
@@ -118,6 +140,30 @@ export async function createKeyFile(path: string): Promise<KeyObject> {
   });
 }
 
+/** Replaces the key of the file at once: a crash leaves the old key or the new one. Throws `file_unwritable`. */
+export async function replaceKeyFile(path: string, key: KeyObject): Promise<void> {
+  const bytes = key.export();
+  const text = keyText(bytes);
+  try {
+    await checkFolders(path);
+    // A link stays, and its target is replaced.
+    await replaceFile(await realpath(path), text, 0o600);
+  } catch (cause) {
+    if (cause instanceof SidekeyError) throw cause;
+    throw new SidekeyError('file_unwritable', `The key file ${path} cannot be replaced.`, {
+      hint: `make ${dirname(path)} a folder that you can write to, and repeat: sidekey key rotate`,
+      cause,
+    });
+  } finally {
+    bytes.fill(0);
+    text.fill(0);
+  }
+}
+
+function keyText(key: Buffer): Buffer {
+  return Buffer.from([...introduction, key.toString('base64url'), ''].join('\n'));
+}
+
 /** Lines that begin with `#` are for people; of the others there is one, the key. */
 function parse(bytes: Buffer): KeyObject | null {
   if (bytes.length > maxLength) return null;
@@ -138,7 +184,7 @@ function parse(bytes: Buffer): KeyObject | null {
 }
 
 /** Refuses a folder in which others can replace the key. A link leads through two folders. */
-async function checkFolders(path: string): Promise<void> {
+export async function checkFolders(path: string): Promise<void> {
   const target = await realpath(path).catch(() => path);
   for (const folder of new Set([dirname(path), dirname(target)])) {
     const { mode } = await stat(folder);

@@ -1,15 +1,7 @@
-import { createCipheriv, createDecipheriv, createHmac, hash, type KeyObject, randomBytes } from 'node:crypto';
-import { SidekeyError } from '../lib/errors.ts';
+import { createHmac, hash, type KeyObject } from 'node:crypto';
 import { viewsOf } from '../lib/views.ts';
-import {
-  createKeyFile,
-  derivedKey,
-  keyIdLength,
-  keyIdOf,
-  keyLength,
-  readKeyFile,
-  readKeyVariable,
-} from './key-source.ts';
+import { openEnvelope, rewrapEnvelope, sealedKeyId, sealEnvelope, type WrapKey } from './envelope.ts';
+import { derivedKey, keyIdOf } from './key-source.ts';
 
 /**
  * Seals, opens and hashes. No other module sees key bytes.
@@ -17,6 +9,9 @@ import {
 export interface Vault {
   /** First 8 bytes, in hex, of a hash of the master key: tells keys apart and gives nothing away. */
   readonly keyId: string;
+
+  /** The master keys, current first. A rotation replaces the list; see `docs/decisions/0085-key-rotation.md`. */
+  readonly generations: readonly Generation[];
 
   /**
    * Seals with a fresh data key (AES-256-GCM), itself sealed by the master key. The result opens only with the same
@@ -30,9 +25,44 @@ export interface Vault {
    */
   open(context: string, sealed: Uint8Array): Buffer;
 
-  /** HMAC-SHA256 with a key derived (HKDF, RFC 5869) from the master key for this purpose alone. Default: hex. */
+  /**
+   * Seals the data key of an older record with the current master key; the payload stays as it is. Null: the record has
+   * the current key.
+   * @throws as `open`
+   */
+  rewrap(context: string, sealed: Uint8Array): Uint8Array | null;
+
+  /**
+   * Takes over a rotation that another process began. Called before each `seal`, and between the reading of a record and
+   * its `open`. Rejects with errors of the store.
+   */
+  refresh(): Promise<void>;
+
+  /**
+   * HMAC-SHA256 with a key derived (HKDF, RFC 5869) for this purpose alone. Default: hex. Keys of the audit log derive
+   * from the current master key. All others derive from the first one, because what they made must outlive a rotation.
+   */
   mac(purpose: MacPurpose, data: string | Uint8Array, encoding?: MacEncoding): string;
 }
+
+/** One master key of a store. */
+export interface Generation {
+  readonly keyId: string;
+  /** Start of its use, in milliseconds since the epoch; null: it came with the store. */
+  readonly since: number | null;
+  /** Time since which nobody can open the store with this key; null: its holders still can. */
+  readonly retiredAt: number | null;
+  /** As `Vault.mac`, with keys that derive from this master key. */
+  readonly mac: Vault['mac'];
+}
+
+/** A master key and its time. */
+export interface RingKey extends Pick<Generation, 'since' | 'retiredAt'> {
+  readonly master: KeyObject;
+}
+
+/** The master keys of a store, current first. */
+export type Ring = readonly [RingKey, ...RingKey[]];
 
 type MacEncoding = 'hex' | 'base64url';
 
@@ -50,91 +80,74 @@ export type MacPurpose =
   | 'passkey'
   | 'placeholder';
 
-const context = 'store/key-check';
-const constant = Buffer.from('sidekey key check');
+/** Milliseconds for which records of a retired key still open: those of a process that sealed during the retirement. */
+const graceMs = 3_600_000;
 
-/** Name of the key check among the store's `meta` values. */
-export const keyCheckName = 'key_check';
-
-/** A sealed constant, put into a new store: it proves later that a key is the one the store was made with. */
-export function sealKeyCheck(vault: Vault): Uint8Array {
-  return vault.seal(context, constant);
+interface VaultOptions {
+  /** Returns the ring if it has changed; null: it has not. */
+  readonly reload?: (() => Promise<Ring | null>) | undefined;
+  /** Milliseconds since the epoch. */
+  readonly now?: (() => number) | undefined;
 }
 
 /**
- * Proves the vault's key against the check of the store at `location`.
- * @throws SidekeyError `key_mismatch` where the store was made with another key; `record_tampered` where the check
- * itself was changed.
+ * A vault over a master key (see `masterKey`) or a ring of them. It keeps derived keys only, inside closures: inspecting
+ * or serializing the vault shows its key ids and nothing else.
  */
-export function verifyKeyCheck(vault: Vault, check: Uint8Array, location: string): void {
-  let opened: Buffer;
-  try {
-    opened = vault.open(context, check);
-  } catch (error) {
-    if (!(error instanceof SidekeyError) || error.code !== 'key_mismatch') throw error;
-    throw new SidekeyError(
-      'key_mismatch',
-      `The store at ${location} was sealed with another master key than the one given (${vault.keyId}).`,
-      {
-        hint: 'Point "key" in the configuration to the master key that this store was made with.',
-        cause: error,
-      },
-    );
-  }
-  if (!opened.equals(constant)) {
-    throw new SidekeyError('record_tampered', `The key check of the store at ${location} was changed.`, {
-      hint: 'Restore the store from a backup.',
+export function createVault(
+  from: KeyObject | Ring,
+  { reload = async () => null, now = Date.now }: VaultOptions = {},
+): Vault {
+  let keys = keysOf(from);
+  let [current] = keys;
+  let root = keys.at(-1) ?? current;
+
+  /** Returns the wrap key of a record, or the current one, which then refuses it. */
+  function wrapKeyOf(sealed: Uint8Array): WrapKey {
+    const id = sealedKeyId(sealed);
+    const found = keys.find(({ generation: { keyId, retiredAt } }) => {
+      return keyId === id && (retiredAt === null || now() - retiredAt < graceMs);
     });
+    return (found ?? current).wrapKey;
   }
+
+  return Object.freeze({
+    get keyId() {
+      return current.generation.keyId;
+    },
+    get generations() {
+      return keys.map(({ generation }) => generation);
+    },
+    seal: (context: string, plaintext: Uint8Array) => sealEnvelope(current.wrapKey, context, plaintext),
+    open: (context: string, sealed: Uint8Array) => openEnvelope(wrapKeyOf(sealed), context, sealed),
+    rewrap: (context: string, sealed: Uint8Array) =>
+      sealedKeyId(sealed) === current.generation.keyId
+        ? null
+        : rewrapEnvelope(wrapKeyOf(sealed), current.wrapKey, context, sealed),
+    async refresh() {
+      const ring = await reload();
+      if (ring === null) return;
+      keys = keysOf(ring);
+      [current] = keys;
+      root = keys.at(-1) ?? current;
+    },
+    mac: (purpose: MacPurpose, data: string | Uint8Array, encoding?: MacEncoding) =>
+      (purpose.startsWith('audit-') ? current : root).generation.mac(purpose, data, encoding),
+  });
 }
 
-/** The source of the master key. */
-type KeySource =
-  | { readonly source: 'file'; /** Absolute. */ readonly path: string }
-  | { readonly source: 'env'; readonly name: string };
-
-interface OpenVaultOptions {
-  /**
-   * True if a key file that is missing may be made. Only where nothing was ever sealed: a new key does not open
-   * what the lost one sealed.
-   */
-  readonly mayCreate: boolean;
-  /** Location of the store, for the sentence that says what needs the missing key. */
-  readonly store: string;
-  /** Hears that a key was made. */
-  readonly onCreate?: (() => void) | undefined;
+interface GenerationKeys {
+  readonly wrapKey: WrapKey;
+  readonly generation: Generation;
 }
 
-/**
- * Opens the vault with the key of this source, and makes the key file where it may.
- * @throws SidekeyError `key_invalid`, `permissions_unsafe`, `secret_missing`, `file_unwritable`.
- */
-export async function openVault(source: KeySource, options: OpenVaultOptions): Promise<Vault> {
-  return createVault(await keyFrom(source, options));
+function keysOf(from: KeyObject | Ring): readonly [GenerationKeys, ...GenerationKeys[]] {
+  const [first, ...earlier]: Ring = 'type' in from ? [{ master: from, since: null, retiredAt: null }] : from;
+  return [generationKeys(first), ...earlier.map(generationKeys)];
 }
 
-async function keyFrom(source: KeySource, options: OpenVaultOptions): Promise<KeyObject> {
-  if (source.source === 'env') return readKeyVariable(source.name, process.env);
-  const key = await readKeyFile(source.path);
-  if (key !== null) return key;
-  if (options.mayCreate) {
-    const made = await createKeyFile(source.path);
-    options.onCreate?.();
-    return made;
-  }
-  throw new SidekeyError(
-    'key_invalid',
-    `The key file ${source.path} is missing, and the store at ${options.store} needs the key it was sealed with.`,
-    { hint: `Restore the key file from your backup: ${source.path}` },
-  );
-}
-
-/**
- * A vault over a master key (see `masterKey`). It keeps derived keys only, inside closures: inspecting or serializing
- * the vault shows its key id and nothing else.
- */
-export function createVault(master: KeyObject): Vault {
-  const wrapKey: WrapKey = { key: derivedKey(master, 'wrap'), id: keyIdOf(master) };
+function generationKeys({ master, since, retiredAt }: RingKey): GenerationKeys {
+  const id = keyIdOf(master);
   const macs: Readonly<Record<MacPurpose, Mac>> = {
     'audit-chain': createLineMac(derivedKey(master, 'audit-chain')),
     'audit-head': createLineMac(derivedKey(master, 'audit-head')),
@@ -148,158 +161,22 @@ export function createVault(master: KeyObject): Vault {
     instance: macWith(derivedKey(master, 'instance')),
     placeholder: macWith(derivedKey(master, 'placeholder')),
   };
-  return Object.freeze({
-    keyId: Buffer.from(wrapKey.id).toString('hex'),
-    seal: (context: string, plaintext: Uint8Array) => sealEnvelope(wrapKey, context, plaintext),
-    open: (context: string, sealed: Uint8Array) => openEnvelope(wrapKey, context, sealed),
-    mac: (purpose: MacPurpose, data: string | Uint8Array, encoding: MacEncoding = 'hex') =>
-      macs[purpose](data, encoding),
-  });
+  return {
+    wrapKey: { key: derivedKey(master, 'wrap'), id },
+    generation: Object.freeze({
+      keyId: Buffer.from(id).toString('hex'),
+      since,
+      retiredAt,
+      mac: (purpose: MacPurpose, data: string | Uint8Array, encoding: MacEncoding = 'hex') =>
+        macs[purpose](data, encoding),
+    }),
+  };
 }
 
 type Mac = (data: string | Uint8Array, encoding: MacEncoding) => string;
 
 function macWith(key: KeyObject): Mac {
   return (data, encoding) => createHmac('sha256', key).update(data).digest(encoding);
-}
-
-/**
- * Envelope encryption. Each record has a random data key of its own; the data key is wrapped by a key derived from
- * the master key, so that a new master key needs the wraps rewritten and not the records.
- *
- *     offset  length
- *          0       4   "SKE", version 1
- *          4       8   key id of the master key
- *         12      12   nonce of the wrap
- *         24      32   data key, wrapped
- *         56      16   tag of the wrap
- *         72      12   nonce of the payload
- *         84      16   tag of the payload
- *        100       …   payload
- *
- * Both parts are AES-256-GCM (NIST SP 800-38D). Nonces are random: the wrap key may seal 2^32 records before the
- * odds of a repeated nonce reach 2^-32 (§8.3), and a data key seals one payload in its life.
- */
-
-const header = Buffer.from('SKE\u0001', 'latin1');
-const nonceLength = 12;
-const tagLength = 16;
-
-const wrapNonceAt = header.length + keyIdLength;
-const wrappedKeyAt = wrapNonceAt + nonceLength;
-const wrapTagAt = wrappedKeyAt + keyLength;
-const nonceAt = wrapTagAt + tagLength;
-const tagAt = nonceAt + nonceLength;
-const payloadAt = tagAt + tagLength;
-
-/** The bytes that a seal adds to its plaintext. */
-export const envelopeOverhead = payloadAt;
-
-/** The derived key that wraps data keys, and the id of the master key it came from. */
-export interface WrapKey {
-  readonly key: KeyObject;
-  /** 8 bytes. */
-  readonly id: Uint8Array;
-}
-
-/** Seals `plaintext` so that it opens only with the same wrap key and under the same `context`. */
-export function sealEnvelope(wrapKey: WrapKey, context: string, plaintext: Uint8Array): Uint8Array {
-  const sealed = Buffer.allocUnsafeSlow(payloadAt + plaintext.length);
-  header.copy(sealed);
-  sealed.set(wrapKey.id, header.length);
-  const dataKey = randomBytes(keyLength);
-  try {
-    randomBytes(nonceLength).copy(sealed, wrapNonceAt);
-    randomBytes(nonceLength).copy(sealed, nonceAt);
-    encrypt(sealed, wrapKey.key, associatedData(sealed, 'wrap', context), dataKey, wrap);
-    encrypt(sealed, dataKey, associatedData(sealed, 'data', context), plaintext, payload);
-    return sealed;
-  } finally {
-    dataKey.fill(0);
-  }
-}
-
-/**
- * Opens what `sealEnvelope` made. Any bytes may be given.
- * @throws SidekeyError `key_mismatch` where another master key sealed it; `record_tampered` where it was changed, cut,
- * or belongs to another context.
- */
-export function openEnvelope(wrapKey: WrapKey, context: string, sealed: Uint8Array): Buffer {
-  const bytes = Buffer.from(sealed.buffer, sealed.byteOffset, sealed.byteLength);
-  if (bytes.length < payloadAt || !bytes.subarray(0, header.length).equals(header)) {
-    throw tampered(context, 'it is cut short, or of a format that this version of Sidekey does not know');
-  }
-  const id = bytes.subarray(header.length, wrapNonceAt);
-  if (!id.equals(wrapKey.id)) throw mismatch(context, id, wrapKey.id);
-  const dataKey = decrypt(bytes, wrapKey.key, associatedData(bytes, 'wrap', context), wrap);
-  if (dataKey === null) throw tampered(context, changedOrMoved);
-  try {
-    const plaintext = decrypt(bytes, dataKey, associatedData(bytes, 'data', context), payload);
-    if (plaintext === null) throw tampered(context, changedOrMoved);
-    return plaintext;
-  } finally {
-    dataKey.fill(0);
-  }
-}
-
-interface Part {
-  readonly nonceAt: number;
-  readonly tagAt: number;
-  readonly textAt: number;
-  readonly textEnd: number | undefined;
-}
-
-const wrap: Part = { nonceAt: wrapNonceAt, tagAt: wrapTagAt, textAt: wrappedKeyAt, textEnd: wrapTagAt };
-const payload: Part = { nonceAt, tagAt, textAt: payloadAt, textEnd: undefined };
-
-/** Version, key id, which part this is, and last the context, so that no two readings give the same bytes. */
-function associatedData(sealed: Buffer, part: 'wrap' | 'data', context: string): Buffer {
-  // UTF-8 turns every lone surrogate into U+FFFD, which would make different contexts one.
-  if (!context.isWellFormed()) {
-    throw new SidekeyError('internal', 'The context of a sealed record is not well-formed text.');
-  }
-  return Buffer.concat([sealed.subarray(0, wrapNonceAt), Buffer.from(`${part}/${context}`, 'utf8')]);
-}
-
-function encrypt(sealed: Buffer, key: KeyObject | Buffer, aad: Buffer, text: Uint8Array, part: Part): void {
-  const nonce = sealed.subarray(part.nonceAt, part.nonceAt + nonceLength);
-  const cipher = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength });
-  cipher.setAAD(aad);
-  cipher.update(text).copy(sealed, part.textAt);
-  cipher.final();
-  cipher.getAuthTag().copy(sealed, part.tagAt);
-}
-
-function decrypt(sealed: Buffer, key: KeyObject | Buffer, aad: Buffer, part: Part): Buffer | null {
-  const nonce = sealed.subarray(part.nonceAt, part.nonceAt + nonceLength);
-  const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength });
-  decipher.setAAD(aad);
-  decipher.setAuthTag(sealed.subarray(part.tagAt, part.tagAt + tagLength));
-  const text = decipher.update(sealed.subarray(part.textAt, part.textEnd));
-  try {
-    decipher.final();
-    return text;
-  } catch {
-    text.fill(0); // Unauthenticated: nobody may use it.
-    return null;
-  }
-}
-
-const changedOrMoved = 'it was changed, or it belongs to another record or revision';
-
-function tampered(context: string, why: string): SidekeyError {
-  return new SidekeyError('record_tampered', `The sealed record "${context}" does not open: ${why}.`, {
-    hint: 'Restore the store from a backup, or remove what the record belongs to and add it again.',
-  });
-}
-
-function mismatch(context: string, was: Buffer, is: Uint8Array): SidekeyError {
-  const here = Buffer.from(is).toString('hex');
-  return new SidekeyError(
-    'key_mismatch',
-    `The sealed record "${context}" needs master key ${was.toString('hex')}; the key at hand is ${here}.`,
-    { hint: 'Point "key" in the configuration to the master key that the store was made with.' },
-  );
 }
 
 /** Bytes of a block of SHA-256 (FIPS 180-4), and of its digest. */

@@ -11,7 +11,7 @@
  * `--rows exchange,single,paced,bulk,tunnels,cold,idle,start`, `--seconds N` a window (default 2), `--rounds N` (default 3),
  * `--warm N` seconds of load on each subject before the first (default 10), `--connections N` (default 64), `--markdown`,
  * `--json FILE` (every sample), `--smoke` (one short round of every section: that it runs at all), `--section
- * compare|decide|h1|leak-guard|schemes|cost|api|soak|all` (default: compare, the table), `--gigabytes N` of the soak each way (default 0.5), `--top N`
+ * compare|decide|figures|h1|leak-guard|schemes|cost|api|soak|all` (default: compare, the table), `--gigabytes N` of the soak each way (default 0.5), `--top N`
  * entries of each profile of the section cost (default: none).
  */
 import { parseArgs } from 'node:util';
@@ -19,6 +19,7 @@ import { compare, rowNames } from './compare.ts';
 import { benchApi } from './api.ts';
 import { benchCost } from './cost/cost.ts';
 import { benchDecide } from './decide.ts';
+import { benchFigures } from './figures.ts';
 import { benchLeakGuard } from './leak-guard.ts';
 import { benchSchemes } from './schemes.ts';
 import { benchH1 } from './h1.ts';
@@ -46,6 +47,7 @@ const { smoke } = values;
 const sections: Readonly<Record<string, () => Promise<void>>> = {
   compare: benchCompare,
   decide: () => benchDecide({ smoke }),
+  figures: () => benchFigures({ smoke }),
   h1: () => benchH1({ smoke }),
   'leak-guard': () => benchLeakGuard({ smoke }),
   schemes: () => benchSchemes({ smoke }),

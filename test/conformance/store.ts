@@ -55,6 +55,39 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(wrote.filter(Boolean)).toHaveLength(1);
         expect(await second.meta.get('key_check')).toEqual(await store.meta.get('key_check'));
       });
+
+      it('changes several names at once, for the first of two connections that saw the same value', async () => {
+        const second = await subject.second();
+        expect(await store.meta.change('ring', Buffer.from('0'), { ring: Buffer.from('1') })).toBe(false);
+        const first = { ring: Buffer.from('1'), next: Buffer.from('n') };
+        expect(await store.meta.change('ring', null, first)).toBe(true);
+        expect(await second.meta.change('ring', null, { ring: Buffer.from('2') })).toBe(false);
+        const was = Buffer.from('1');
+        expect(await second.meta.change('ring', was, { ring: Buffer.from('2'), next: null })).toBe(true);
+        expect(await store.meta.change('ring', was, { ring: Buffer.from('3') })).toBe(false);
+        expect(text(await store.meta.get('ring'))).toBe('2');
+        expect(await store.meta.get('next')).toBeNull();
+      });
+    });
+
+    describe('seals', () => {
+      it('are replaced where they are still the same, and keep the revision', async () => {
+        const [kept, changed] = [grantRecord(), grantRecord({ name: 'other' })];
+        await store.grants.insert(kept);
+        await store.grants.insert(changed);
+        await store.sessions.insert(session());
+        const sealed = Buffer.from('new seal');
+        const replaced = await store.sealed.replace('grants', [
+          { id: kept.id, was: kept.sealed, sealed },
+          { id: changed.id, was: Buffer.from('an older seal'), sealed },
+        ]);
+        expect(replaced).toBe(1);
+        expect(plain(await store.grants.get(kept.id))).toEqual(plain({ ...kept, sealed }));
+        expect(plain(await store.grants.get(changed.id))).toEqual(plain(changed));
+        const [found] = await store.sealed.sessions();
+        await store.sealed.replace('sessions', [{ id: 'session-1', was: found!.sealed, sealed }]);
+        expect(text((await store.sessions.get('session-1'))?.sealed ?? null)).toBe('new seal');
+      });
     });
 
     describe('grants', () => {

@@ -3,7 +3,7 @@ import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../src/lib/errors.ts';
 import { type FailureCode } from '../../src/lib/failures.ts';
-import { openEnvelope, sealEnvelope, type WrapKey } from '../../src/vault/vault.ts';
+import { openEnvelope, sealEnvelope, type WrapKey } from '../../src/vault/envelope.ts';
 
 const makeKey = (): WrapKey => ({ key: createSecretKey(randomBytes(32)), id: randomBytes(8) });
 const wrapKey = makeKey();
@@ -70,7 +70,7 @@ describe('an envelope', () => {
   });
 
   it('refuses any other bytes with a code, and never crashes', () => {
-    const start = Buffer.concat([Buffer.from('SKE\u0001', 'latin1'), wrapKey.id]);
+    const start = Buffer.concat([Buffer.from('SKE\u0002', 'latin1'), wrapKey.id]);
     const withStart = bytes.map((rest) => Buffer.concat([start, rest]));
     fc.assert(
       fc.property(fc.oneof(bytes, withStart), (garbage) => {

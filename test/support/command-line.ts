@@ -31,6 +31,8 @@ export interface Running {
   /** `http://127.0.0.1:PORT` */
   readonly url: string;
   readonly caFile: string;
+  /** Base address of the admin listener; null: there is none. */
+  readonly pages: string | null;
   readonly pid: number;
   /** Sends SIGTERM, and resolves with the result of the process. */
   readonly stop: () => Promise<Ran>;
@@ -167,10 +169,15 @@ export async function startProgram(
     });
     void ended.then(() => reject(new Error(stderr)));
   });
-  const { listen, ca } = JSON.parse(first) as { listen: { port: number }; ca: string };
+  const { listen, ca, pages } = JSON.parse(first) as {
+    listen: { port: number };
+    ca: string;
+    pages: string | null;
+  };
   return {
     url: `http://127.0.0.1:${listen.port}`,
     caFile: ca,
+    pages,
     pid: child.pid ?? 0,
     stop,
     kill,

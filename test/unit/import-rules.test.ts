@@ -25,7 +25,7 @@ const layers: readonly (readonly string[])[] = [
   ['schemes'],
   ['store', 'quota', 'oauth', 'ca', 'audit', 'config', 'upstream'],
   ['grants'],
-  ['agents', 'approvals', 'placeholders'],
+  ['agents', 'approvals', 'placeholders', 'telemetry'],
   ['proxy', 'api'],
   ['sdk'],
   ['clients'],

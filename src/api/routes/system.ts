@@ -131,7 +131,52 @@ const configRoutes: readonly AnyRoute[] = [
   }),
 ];
 
+const keyStatus = z
+  .strictObject({
+    source: z.string(),
+    rotating: z.boolean(),
+    left: z.int().describe('Records that an earlier key seals.'),
+    keys: z.array(
+      z.strictObject({
+        key_id: z.string(),
+        state: z.enum(['current', 'rotating', 'retired']),
+        since: time.nullable(),
+        retired_at: time.nullable(),
+        records: z.int(),
+      }),
+    ),
+  })
+  .meta({ id: 'Keys', description: 'The master keys of the store, current first. No key is in it.' });
+
 const healthRoutes: readonly AnyRoute[] = [
+  commandRoute({
+    method: 'get',
+    path: '/v2/key',
+    id: 'getKeys',
+    tag: 'Status',
+    summary: 'Show the master keys of the store, and whether a rotation is finished.',
+    scope: 'status:read',
+    result: keyStatus,
+    commands: ['key status'],
+    call: () => ({ command: 'key status' }),
+  }),
+  commandRoute({
+    method: 'post',
+    path: '/v2/key/rotate',
+    id: 'rotateKey',
+    tag: 'Status',
+    summary: 'Rotate the master key, or resume a rotation; for sources that keep the key themselves.',
+    scope: 'config:write',
+    result: z.strictObject({
+      from: z.string(),
+      to: z.string(),
+      resumed: z.boolean(),
+      rewrapped: z.int(),
+      finished: z.boolean(),
+    }),
+    commands: ['key rotate'],
+    call: () => ({ command: 'key rotate' }),
+  }),
   commandRoute({
     method: 'get',
     path: '/v2/status',

@@ -68,7 +68,7 @@ export function otlpSink({ url, headers, transports, now, rejected }: OtlpOption
         { url, headers: all, body },
         { fetch: transports().fetch, signal, now: now() },
       );
-      const count = rejectedIn(answer);
+      const count = rejectedIn(answer, 'rejectedLogRecords');
       if (count > 0) rejected(count);
     },
     close() {},
@@ -143,22 +143,23 @@ const attributeNames = [
 ] as const satisfies readonly (readonly [keyof AuditLine, string])[];
 
 /** Protocol buffers write a 64-bit integer as a JSON string. */
-function attribute(key: string, value: string | number): object {
+export function attribute(key: string, value: string | number): object {
   if (typeof value === 'string') return { key, value: { stringValue: value } };
   return { key, value: Number.isInteger(value) ? { intValue: String(value) } : { doubleValue: value } };
 }
 
-function nanoseconds(ms: number): string {
-  return String(BigInt(Math.trunc(Number.isNaN(ms) ? 0 : ms)) * 1_000_000n);
+/** Returns a time as OTLP has it, exact to the microsecond. */
+export function nanoseconds(ms: number): string {
+  return String(BigInt(Math.round((Number.isNaN(ms) ? 0 : ms) * 1_000)) * 1_000n);
 }
 
-/** Returns `partialSuccess.rejectedLogRecords` of a response; 0 if it has none. */
-function rejectedIn(answer: string): number {
+/** Returns the number of records that a response rejects in `partialSuccess`; 0 if none. */
+export function rejectedIn(answer: string, member: 'rejectedLogRecords' | 'rejectedSpans'): number {
   try {
     const { partialSuccess } = JSON.parse(answer) as {
-      partialSuccess?: { rejectedLogRecords?: string | number };
+      partialSuccess?: Partial<Record<typeof member, string | number>>;
     };
-    const count = Number(partialSuccess?.rejectedLogRecords ?? 0);
+    const count = Number(partialSuccess?.[member] ?? 0);
     return Number.isFinite(count) ? count : 0;
   } catch {
     return 0;

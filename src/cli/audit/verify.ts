@@ -11,14 +11,17 @@ import {
 import { snapshotLog } from '../../audit/log-files.ts';
 import { headFile } from '../../audit/live-file.ts';
 import { type Verification, verifyAudit } from '../../audit/verify.ts';
+import { keySourceOf } from '../../app/keys.ts';
 import type { AuditConfig } from '../../config/audit.ts';
+import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
 import { storeName } from '../../config/store-place.ts';
 import { formatDuration, formatSize } from '../../config/scalar.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import { withoutStop } from '../../lib/text.ts';
-import { openVault } from '../../vault/vault.ts';
+import { openVault } from '../../vault/open.ts';
+import type { Vault } from '../../vault/vault.ts';
 import type { Context } from '../context.ts';
 import { counted, dateTime } from '../format.ts';
 
@@ -45,9 +48,11 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
   // Read before the log, so that the log is not shorter than the stored heads. Without a store there may be
   // no key.
   let whyNot = 'there is no store';
+  let ring: Vault | null = null;
   const stored = await withView(async (view) => {
     const vault = await view.vault();
     if (view.store === null || vault === null) return undefined;
+    ring = vault;
     return readStoredHeads(view.store, path.resolve(file), vault);
   }).catch((error: unknown) => {
     if (!(error instanceof SidekeyError) || !unreadableStore.has(error.code)) throw error;
@@ -76,7 +81,7 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
     );
     return exitCode.ok;
   }
-  const vault = await openVault(config.key, { mayCreate: false, store: storeName(config.store) });
+  const vault = ring ?? (await vaultWithoutStore(context, config));
   const anchored = anchors === undefined ? undefined : readAnchors(anchors, vault);
   const found = await output.during('Verifying the audit log', () =>
     verifyAudit({ file, vault, anchored, stored }),
@@ -84,6 +89,13 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
   const { removedAt, ...rest } = found;
   output.result({ ...rest, removed_at: removedAt }, describe(found, file, stored ?? whyNot));
   return found.ok ? exitCode.ok : exitCode.failure;
+}
+
+/** Opens the vault without the earlier keys, which are in the store: lines from before a rotation cannot be checked then. */
+async function vaultWithoutStore({ env, now }: Context, config: Config): Promise<Vault> {
+  const source = keySourceOf(config, { env });
+  return (await openVault(source, { mayCreate: false, store: storeName(config.store), meta: null, now }))
+    .vault;
 }
 
 /** Errors of the store that do not prevent verification. */
@@ -139,9 +151,10 @@ async function readAnchorText(from: string, readInput: () => Promise<string>): P
 }
 
 /** Appends the current end of the log to a file that the user keeps elsewhere, as one line of JSON. */
-async function writeAnchor({ readConfig, output, now }: Context, to: string): Promise<void> {
+async function writeAnchor(context: Context, to: string): Promise<void> {
+  const { readConfig, withView, output, now } = context;
   const config = await readConfig();
-  const vault = await openVault(config.key, { mayCreate: false, store: storeName(config.store) });
+  const vault = (await withView((view) => view.vault())) ?? (await vaultWithoutStore(context, config));
   const line = `${takeAnchor(config.audit.file, vault, now()).text}\n`;
   if (to === '-') {
     output.bytes(Buffer.from(line));

@@ -47,7 +47,9 @@ export async function showPaths(context: Context): Promise<void> {
 }
 
 function placeOfKey({ key }: Config): string {
-  return key.source === 'file' ? key.path : `the environment variable ${key.name}`;
+  if ('path' in key) return key.path;
+  if (key.source === 'env') return `the environment variable ${key.name}`;
+  return key.source === 'keyring' ? 'the keyring' : `the output of ${key.command[0]}`;
 }
 
 function reasonFor({ origin }: ConfigLocation, env: NodeJS.ProcessEnv): string {

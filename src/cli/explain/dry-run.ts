@@ -234,6 +234,8 @@ class Explanation {
       nonces: { of: () => null, remember() {} },
       audit: { append: async () => {}, write: () => undefined, note() {}, close: async () => {} },
       quota: { take: () => ({ ok: true }), spend: () => ({ ok: true }), close() {} },
+      figures: { exchanged() {} },
+      tracer: null,
       leakLimit: { refusal: () => null, count: async () => null },
       approvals: { ask: ({ who }) => this.#approval(who), stands: async () => true },
       proposals: this.#proposals(),

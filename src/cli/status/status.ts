@@ -5,7 +5,7 @@ import { readRunning, runFileOf } from '../../app/worker-ipc.ts';
 import type { AuditLine } from '../../audit/event.ts';
 import { readSinkState } from '../../audit/export/sink.ts';
 import { checkEnds } from '../../audit/ends.ts';
-import { freeBytes, rotatedFiles } from '../../audit/log-files.ts';
+import { freeBytes, logBytes, rotatedFiles } from '../../audit/log-files.ts';
 import { tailAudit } from '../../audit/query.ts';
 import { bytesBehind } from '../../audit/read.ts';
 import { readStoredHeads } from '../../audit/sealed-heads.ts';
@@ -19,6 +19,7 @@ import { askHealth, attempt, broken, type Finding, finding, type Need } from './
 import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
 import type { Config } from '../../config/config.ts';
 import { machineFilesOf, storeName } from '../../config/store-place.ts';
+import { isRotating } from '../../vault/ring.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { displayName } from '../../config/problem.ts';
 import type { PartialConfig } from '../../config/load.ts';
@@ -273,14 +274,23 @@ async function lookAtProposals({ store }: View, now: number): Promise<readonly F
 }
 
 async function lookAtKey({ vault, config: { key } }: View): Promise<Finding> {
-  const from = key.source === 'file' ? displayName(key.path) : `env:${key.name}`;
+  const path = 'path' in key ? key.path : null;
+  const from = path !== null ? displayName(path) : key.source === 'env' ? `env:${key.name}` : key.source;
   const opened = await vault();
   if (opened === null) {
-    const isThere = key.source === 'file' && existsSync(key.path);
+    const isThere = path !== null && existsSync(path);
     const text = isThere ? `${from}, exists, but no store uses it` : `${from}, not created yet`;
     return finding('key', text, { source: key.source, key_id: null });
   }
-  return finding('key', `${opened.keyId} (${from})`, { source: key.source, key_id: opened.keyId });
+  const { keyId, generations } = opened;
+  const facts = { source: key.source, key_id: keyId };
+  if (!isRotating(generations)) return finding('key', `${keyId} (${from})`, facts);
+  return finding('key', `${keyId} (${from}), rotation not finished`, facts, [
+    {
+      sentence: `The rotation to the master key ${keyId} is not finished: ${generations[1]?.keyId} still opens the store.`,
+      hint: 'sidekey key rotate',
+    },
+  ]);
 }
 
 async function lookAtCa(view: View, now: () => number): Promise<Finding> {
@@ -313,9 +323,7 @@ export function lookAtAudit(config: Config, now: number): Promise<Finding> {
   const { file, sinks } = audit;
   return attempt('audit', async () => {
     const rotated = rotatedFiles(file);
-    const paths = [...rotated.map(({ path }) => path), file];
-    const sizes = paths.map((path) => statSync(path, { throwIfNoEntry: false })?.size ?? 0);
-    const bytes = sizes.reduce((sum, size) => sum + size, 0);
+    const bytes = logBytes(file);
     let last: AuditLine | null = null;
     for await (const line of tailAudit({ file, lines: 1 })) last = line;
     const at = last === null ? null : Date.parse(last.time);

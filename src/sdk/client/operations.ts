@@ -627,6 +627,21 @@ export interface Metrics {
   })[];
 }
 
+/** The master keys of the store, current first. No key is in it. */
+export interface Keys {
+  readonly source: string;
+  readonly rotating: boolean;
+  /** Records that an earlier key seals. */
+  readonly left: number;
+  readonly keys: readonly ({
+    readonly key_id: string;
+    readonly state: 'current' | 'rotating' | 'retired';
+    readonly since: string | null;
+    readonly retired_at: string | null;
+    readonly records: number;
+  })[];
+}
+
 /** Findings, and a sentence with a way out for each problem. */
 export interface Status {
   readonly ok: boolean;
@@ -1215,6 +1230,18 @@ export interface Operations {
     readonly step?: number | undefined;
   }, options?: CallOptions): Promise<Metrics>;
 
+  /** Show the master keys of the store, and whether a rotation is finished. `GET /v2/key` */
+  getKeys(input?: Record<string, never>, options?: CallOptions): Promise<Keys>;
+
+  /** Rotate the master key, or resume a rotation; for sources that keep the key themselves. `POST /v2/key/rotate` */
+  rotateKey(input?: Record<string, never>, options?: CallOptions): Promise<{
+    readonly from: string;
+    readonly to: string;
+    readonly resumed: boolean;
+    readonly rewrapped: number;
+    readonly finished: boolean;
+  }>;
+
   /** Show health and open problems. `GET /v2/status` */
   getStatus(input?: Record<string, never>, options?: CallOptions): Promise<Status>;
 
@@ -1449,6 +1476,8 @@ export const operations: Readonly<Record<keyof Operations, Operation>> = {
   verifyAudit: ['GET', '/v2/audit/verify', 'one', []],
   summarizeAudit: ['GET', '/v2/audit/summary', 'list', ['since', 'until', 'event', 'agent', 'grant', 'user', 'by', 'provider', 'host', 'outcome', 'lease', 'exchange', 'code', 'limit']],
   getMetrics: ['GET', '/v2/metrics', 'one', ['since', 'until', 'step']],
+  getKeys: ['GET', '/v2/key', 'one', []],
+  rotateKey: ['POST', '/v2/key/rotate', 'one', []],
   getStatus: ['GET', '/v2/status', 'one', []],
   runDoctor: ['POST', '/v2/doctor', 'one', []],
   getCa: ['GET', '/v2/ca', 'one', []],

@@ -158,6 +158,9 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
     expect(buckets.reduce((sum: number, { exchanges }: { exchanges: number }) => sum + exchanges, 0)).toBe(1);
     // The proxy itself
     await ok('GET /v2/status');
+    expect(await ok('GET /v2/key')).toMatchObject({ source: 'file', rotating: false });
+    expect(await ok('POST /v2/key/rotate')).toMatchObject({ resumed: false, finished: true });
+    expect((await ok('GET /v2/key')).keys).toHaveLength(2);
     await ok('POST /v2/doctor', { only: ['curl'], offline: true });
     await ok('GET /v2/ca');
     expect((await ok('GET /v2/ca/certificate')).pem).toContain('BEGIN CERTIFICATE');

@@ -16,7 +16,7 @@ import { readSinkState } from '../../../src/audit/export/sink.ts';
 import { verifyAudit } from '../../../src/audit/verify.ts';
 import { keptText } from '../../../src/cli/audit/verify.ts';
 import { parseConfig } from '../../../src/config/load.ts';
-import { openUpstreamClient } from '../../../src/app/wiring.ts';
+import { openUpstreamClient } from '../../../src/app/upstream.ts';
 import { home } from '../../support/command-line.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';

@@ -18,12 +18,16 @@ it('has a fixed size, ends with a newline, and decodes to its content', () => {
   const record = encodeHead(head, vault);
   expect(record.length).toBe(headSize);
   expect(record.at(-1)).toBe(0x0a);
-  expect(decodeHead(record, vault)).toEqual({ kind: 'head', head });
+  expect(decodeHead(record, vault)).toEqual({ kind: 'head', head, key: expect.anything() });
 });
 
 it('fits its size with the longest name and number', () => {
   const long = { ...head, node: `${'n'.repeat(100)}/256`, seq: Number.MAX_SAFE_INTEGER, closed: false };
-  expect(decodeHead(encodeHead(long, vault), vault)).toEqual({ kind: 'head', head: long });
+  expect(decodeHead(encodeHead(long, vault), vault)).toEqual({
+    kind: 'head',
+    head: long,
+    key: expect.anything(),
+  });
 });
 
 it('distinguishes another key, a changed record and no record', () => {
@@ -48,7 +52,7 @@ it('is kept for each slot in a file that only its owner may read', async () => {
   expect(readHeads(file, vault)).toEqual([
     { kind: 'none' },
     { kind: 'none' },
-    { kind: 'head', head: { ...head, seq: 8 } },
+    { kind: 'head', head: { ...head, seq: 8 }, key: expect.anything() },
   ]);
   expect(fs.statSync(headFile(file)).mode & 0o777).toBe(0o600);
 });

@@ -102,6 +102,7 @@ export function fakeConnections() {
     request: (_authority, user, fresh = false) => void asked.push({ user, fresh }),
     leave: () => void (left += 1),
     adopt: (_authority, socket) => void socket.destroy(),
+    usage: () => ({ open: 0, idle: 0, waiting: 0 }),
     close: () => Promise.resolve(),
   };
   return {
@@ -125,6 +126,7 @@ export const noStreams: Streams = {
   },
   leave() {},
   negotiate: () => Promise.reject(new Error('a protocol was asked for')),
+  usage: () => ({ open: 0, idle: 0, waiting: 0 }),
   close: () => Promise.resolve(),
 };
 

@@ -44,7 +44,10 @@ describe('a vault', () => {
   it('prints as its key id only', () => {
     const bytes = randomBytes(32);
     const vault = createVault(masterKey(bytes));
-    expect(JSON.parse(JSON.stringify(vault))).toEqual({ keyId: vault.keyId });
+    expect(JSON.parse(JSON.stringify(vault))).toEqual({
+      keyId: vault.keyId,
+      generations: [{ keyId: vault.keyId, since: null, retiredAt: null }],
+    });
     const shown = inspect(vault, { depth: Infinity, showHidden: true, showProxy: true, getters: true });
     expect(shown).toContain(vault.keyId);
     const derived = ['wrap', ...purposes].map((purpose) =>

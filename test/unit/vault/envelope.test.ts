@@ -1,6 +1,6 @@
 import { createSecretKey, randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { envelopeOverhead, openEnvelope, sealEnvelope } from '../../../src/vault/vault.ts';
+import { envelopeOverhead, openEnvelope, sealEnvelope } from '../../../src/vault/envelope.ts';
 
 const wrapKey = { key: createSecretKey(randomBytes(32)), id: Buffer.from('0011223344556677', 'hex') };
 const context = 'grant/8a7f/1';
@@ -8,7 +8,7 @@ const context = 'grant/8a7f/1';
 describe('a sealed record', () => {
   it('begins with its format, its version and the key id', () => {
     const sealed = Buffer.from(sealEnvelope(wrapKey, context, Buffer.from('token')));
-    expect(sealed.subarray(0, 4).toString('latin1')).toBe('SKE\u0001');
+    expect(sealed.subarray(0, 4).toString('latin1')).toBe('SKE\u0002');
     expect(sealed.subarray(4, 12).toString('hex')).toBe('0011223344556677');
     expect(sealed.length).toBe(envelopeOverhead + 5);
     expect(envelopeOverhead).toBe(100);

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { masterKey } from '../../../src/vault/key-source.ts';
-import { createVault, sealKeyCheck, verifyKeyCheck } from '../../../src/vault/vault.ts';
+import { sealKeyCheck, verifyKeyCheck } from '../../../src/vault/ring.ts';
+import { createVault } from '../../../src/vault/vault.ts';
 
 const vault = createVault(masterKey(randomBytes(32)));
 

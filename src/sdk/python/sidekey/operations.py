@@ -623,6 +623,23 @@ class MetricsBucketsItem(TypedDict):
     p99_ms: float | None
 
 
+class Keys(TypedDict):
+    """The master keys of the store, current first. No key is in it."""
+
+    source: str
+    rotating: bool
+    left: int
+    keys: list[KeysKeysItem]
+
+
+class KeysKeysItem(TypedDict):
+    key_id: str
+    state: Literal["current", "rotating", "retired"]
+    since: str | None
+    retired_at: str | None
+    records: int
+
+
 class Status(TypedDict):
     """Findings, and a sentence with a way out for each problem."""
 
@@ -785,6 +802,14 @@ class SummarizeAuditResult(TypedDict):
     requests: int
 
 
+class RotateKeyResult(TypedDict):
+    from: str
+    to: str
+    resumed: bool
+    rewrapped: int
+    finished: bool
+
+
 class RunDoctorResult(TypedDict):
     ok: bool
     needs: list[RunDoctorResultNeedsItem]
@@ -902,6 +927,8 @@ OPERATIONS: dict[str, tuple[str, str, list[str]]] = {
     "verifyAudit": ("GET", "/v2/audit/verify", []),
     "summarizeAudit": ("GET", "/v2/audit/summary", ["since", "until", "event", "agent", "grant", "user", "by", "provider", "host", "outcome", "lease", "exchange", "code", "limit"]),
     "getMetrics": ("GET", "/v2/metrics", ["since", "until", "step"]),
+    "getKeys": ("GET", "/v2/key", []),
+    "rotateKey": ("POST", "/v2/key/rotate", []),
     "getStatus": ("GET", "/v2/status", []),
     "runDoctor": ("POST", "/v2/doctor", []),
     "getCa": ("GET", "/v2/ca", []),
@@ -1137,6 +1164,14 @@ class Operations:
     def get_metrics(self, *, since: str, until: str = UNSET, step: int = UNSET) -> Metrics:
         """Count exchanges, refusals, failures and refreshes over time, with the latencies. ``GET /v2/metrics``"""
         return self._call("getMetrics", {"since": since, "until": until, "step": step})
+
+    def get_keys(self) -> Keys:
+        """Show the master keys of the store, and whether a rotation is finished. ``GET /v2/key``"""
+        return self._call("getKeys", {})
+
+    def rotate_key(self) -> RotateKeyResult:
+        """Rotate the master key, or resume a rotation; for sources that keep the key themselves. ``POST /v2/key/rotate``"""
+        return self._call("rotateKey", {})
 
     def get_status(self) -> Status:
         """Show health and open problems. ``GET /v2/status``"""
@@ -1434,6 +1469,14 @@ class AsyncOperations:
     async def get_metrics(self, *, since: str, until: str = UNSET, step: int = UNSET) -> Metrics:
         """Count exchanges, refusals, failures and refreshes over time, with the latencies. ``GET /v2/metrics``"""
         return await self._call("getMetrics", {"since": since, "until": until, "step": step})
+
+    async def get_keys(self) -> Keys:
+        """Show the master keys of the store, and whether a rotation is finished. ``GET /v2/key``"""
+        return await self._call("getKeys", {})
+
+    async def rotate_key(self) -> RotateKeyResult:
+        """Rotate the master key, or resume a rotation; for sources that keep the key themselves. ``POST /v2/key/rotate``"""
+        return await self._call("rotateKey", {})
 
     async def get_status(self) -> Status:
         """Show health and open problems. ``GET /v2/status``"""

@@ -1,0 +1,171 @@
+import type { Metrics } from '../api/parts.ts';
+import { readSinkState } from '../audit/export/sink.ts';
+import { logBytes } from '../audit/log-files.ts';
+import { bytesBehind } from '../audit/read.ts';
+import type { Config } from '../config/config.ts';
+import { stateNow } from '../grants/grant.ts';
+import type { SidekeyError } from '../lib/errors.ts';
+import { type Figure, gauge, type ProcessFigures } from '../telemetry/figures.ts';
+import type { Tracer } from '../telemetry/traces.ts';
+import type { UpstreamClient } from '../upstream/client.ts';
+import type { State } from './state.ts';
+
+/** Figures that are read from the state when the metrics are asked for, and so are right after a restart. */
+
+/** Spans for which the ends of tokens and leases are counted, in milliseconds. */
+const spans = [
+  ['5m', 300_000],
+  ['1h', 3_600_000],
+  ['1d', 86_400_000],
+  ['7d', 604_800_000],
+] as const;
+
+/** Parts of the metrics. Functions return what is in force. */
+interface MetricsParts extends Pick<State, 'store' | 'grants'> {
+  readonly figures: Pick<ProcessFigures, 'read'>;
+  /** Null: nothing is traced. */
+  readonly tracer: () => Pick<Tracer, 'read'> | null;
+  readonly upstream: () => UpstreamClient;
+  readonly config: () => Config;
+  /** Reports whether the last edit of the config file was not valid. */
+  readonly isConfigRejected: () => boolean;
+  /** Resolves with the reason for which requests cannot be served; null: they can. */
+  readonly readiness: () => Promise<SidekeyError | null>;
+  /** Reads the figures of each worker; absent: there are none. */
+  readonly workers: (() => Promise<readonly (readonly Figure[])[]>) | undefined;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+/** Returns the functions that read the figures of this process alone, and the metrics of the proxy. */
+export function createMetrics(parts: MetricsParts): {
+  readonly own: () => Promise<readonly Figure[]>;
+  readonly read: () => Promise<Metrics>;
+} {
+  async function own(): Promise<readonly Figure[]> {
+    const { readRuntime } = await import('../telemetry/exposition.ts');
+    return [
+      ...parts.figures.read(),
+      ...(parts.tracer()?.read() ?? []),
+      ...connectionFigures(parts.upstream()),
+      ...(await readRuntime()),
+    ];
+  }
+  return {
+    own,
+    async read() {
+      const { openMetrics } = await import('../telemetry/exposition.ts');
+      const shared = stateFigures(parts, parts.config()).catch(() => []);
+      const isReady = (await parts.readiness()) === null;
+      const health = [
+        gauge('sidekey_ready', '1: requests can be served.', [{ labels: {}, value: isReady ? 1 : 0 }]),
+        gauge('sidekey_config_invalid', '1: the config file was edited, and the edit is not valid.', [
+          { labels: {}, value: parts.isConfigRejected() ? 1 : 0 },
+        ]),
+      ];
+      const workers = (await parts.workers?.()) ?? [];
+      return openMetrics([[...health, ...(await shared)], await own(), ...workers]);
+    },
+  };
+}
+
+/** Returns the figures of one process: its connections to upstreams. */
+function connectionFigures({ connections, streams }: UpstreamClient): Figure[] {
+  const kinds = [
+    ['http1', connections.usage()],
+    ['http2', streams.usage()],
+  ] as const;
+  return [
+    gauge(
+      'sidekey_upstream_connections',
+      'Connections to upstreams, those being made included.',
+      kinds.flatMap(([protocol, { open, idle }]) => [
+        { labels: { protocol, state: 'busy' }, value: Math.max(0, open - idle) },
+        { labels: { protocol, state: 'idle' }, value: idle },
+      ]),
+    ),
+    gauge(
+      'sidekey_upstream_waiting',
+      'Requests that wait for a connection to their upstream.',
+      kinds.map(([protocol, { waiting }]) => ({ labels: { protocol }, value: waiting })),
+    ),
+  ];
+}
+
+/**
+ * Returns the figures that all processes of a proxy share.
+ *
+ * @throws SidekeyError `store_unavailable`
+ */
+async function stateFigures(
+  { store, grants, now }: Pick<State, 'store' | 'grants'> & { readonly now: () => number },
+  { audit }: Pick<Config, 'audit'>,
+): Promise<Figure[]> {
+  const at = now();
+  const [all, leases, waiting] = await Promise.all([
+    grants.list(),
+    store.leases.list(),
+    store.approvals.waiting(at),
+  ]);
+  const states = Map.groupBy(all, (grant) => stateNow(grant, at));
+  const live = leases.filter(({ revokedAt, expiresAt }) => revokedAt === null && expiresAt > at);
+  const active = all.filter(({ state }) => state === 'active');
+  return [
+    gauge(
+      'sidekey_grants',
+      'Grants by state.',
+      (['active', 'expired', 'revoked', 'reauth_required'] as const).map((state) => ({
+        labels: { state },
+        value: states.get(state)?.length ?? 0,
+      })),
+    ),
+    ...ends(
+      'token',
+      active.filter(({ refreshable }) => !refreshable),
+      at,
+    ),
+    ...ends('lease', live, at),
+    gauge('sidekey_leases', 'Leases that have not ended.', [{ labels: {}, value: live.length }]),
+    gauge('sidekey_approvals_waiting', 'Requests that wait for a person.', [
+      { labels: {}, value: waiting.length },
+    ]),
+    gauge('sidekey_audit_bytes', 'Bytes of the audit log, rotated files included.', [
+      { labels: {}, value: logBytes(audit.file) },
+    ]),
+    gauge(
+      'sidekey_audit_sink_lag_bytes',
+      'Bytes of the audit log that a sink has not delivered yet; -1: its state cannot be read.',
+      audit.sinks.map(({ name }) => ({ labels: { sink: name }, value: lagOf(audit.file, name) })),
+    ),
+  ];
+}
+
+function lagOf(file: string, sink: string): number {
+  const found = readSinkState(file, sink);
+  if (found === 'broken') return -1;
+  return found === null ? 0 : bytesBehind(file, found.position);
+}
+
+/** Returns how many things end soon, and when the next one does. */
+function ends(
+  kind: 'token' | 'lease',
+  things: readonly { readonly expiresAt: number | null }[],
+  at: number,
+): Figure[] {
+  const left = things.flatMap(({ expiresAt }) =>
+    expiresAt === null || expiresAt <= at ? [] : [expiresAt - at],
+  );
+  const which = kind === 'token' ? 'tokens that cannot be refreshed' : 'leases';
+  return [
+    gauge(
+      `sidekey_${kind}s_ending`,
+      `Number of ${which} that end within a time; the longer times count the shorter ones too.`,
+      spans.map(([within, ms]) => ({ labels: { within }, value: left.filter((each) => each <= ms).length })),
+    ),
+    gauge(
+      `sidekey_next_${kind}_end_seconds`,
+      `Seconds until the next of the ${which} ends; absent: none will.`,
+      left.length === 0 ? [] : [{ labels: {}, value: left.reduce((a, b) => Math.min(a, b)) / 1_000 }],
+    ),
+  ];
+}

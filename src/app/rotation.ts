@@ -1,0 +1,187 @@
+import type { KeyObject } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
+import { readHeads } from '../audit/live-file.ts';
+import { rekeyLog } from '../audit/log.ts';
+import { rewrapAuthority } from '../ca/authority.ts';
+import { sealContext } from '../grants/registry.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { pause, systemTimers } from '../lib/timers.ts';
+import type { Reseal, Store } from '../store/store.ts';
+import { sealedKeyId } from '../vault/envelope.ts';
+import { isRotating, newMasterKey } from '../vault/ring.ts';
+import type { OpenVault } from '../vault/open.ts';
+import type { Vault } from '../vault/vault.ts';
+import type { State } from './state.ts';
+
+/** Records for each master key, by its id. */
+type SealedCounts = ReadonlyMap<string, number>;
+
+/** Counts the sealed records of a store. */
+export async function countSealed(store: Pick<Store, 'grants' | 'sealed'>): Promise<SealedCounts> {
+  const counts = new Map<string, number>();
+  for (const { sealed } of [...(await store.grants.list()), ...(await store.sealed.sessions())]) {
+    const id = sealedKeyId(sealed);
+    counts.set(id, (counts.get(id) ?? 0) + 1);
+  }
+  return counts;
+}
+
+/** Records that one transaction re-wraps: it takes some milliseconds, in which other processes wait to write. */
+const batchSize = 64;
+
+/**
+ * Seals the data keys of all records with the current master key. Other processes read and write meanwhile: a record that
+ * one of them writes is left to it. May be interrupted at any point, and called again. Returns the number of records.
+ */
+async function rewrapStore(
+  store: Pick<Store, 'grants' | 'sealed'>,
+  vault: Pick<Vault, 'rewrap'>,
+  onProgress: (done: number, of: number) => void,
+): Promise<number> {
+  const grants = (await store.grants.list()).map(({ sealed, ...grant }) => ({
+    table: 'grants' as const,
+    id: grant.id,
+    was: sealed,
+    context: sealContext(grant),
+  }));
+  const sessions = (await store.sealed.sessions()).map(({ id, sealed }) => ({
+    table: 'sessions' as const,
+    id,
+    was: sealed,
+    context: id,
+  }));
+  const found = [...grants, ...sessions];
+  let done = 0;
+  for (let at = 0; at < found.length; at += batchSize) {
+    const batch = Map.groupBy(found.slice(at, at + batchSize), ({ table }) => table);
+    for (const [table, records] of batch) {
+      const seals = records.flatMap(({ id, was, context }): Reseal[] => {
+        const sealed = rewrapped(vault, context, was);
+        return sealed === null ? [] : [{ id, was, sealed }];
+      });
+      if (seals.length > 0) done += await store.sealed.replace(table, seals);
+    }
+    onProgress(Math.min(at + batchSize, found.length), found.length);
+    await setImmediate();
+  }
+  return done;
+}
+
+/** Returns null for a record that has the current key, or that opens with no key: it is left as it is. */
+function rewrapped(vault: Pick<Vault, 'rewrap'>, context: string, was: Uint8Array): Uint8Array | null {
+  try {
+    return vault.rewrap(context, was);
+  } catch (error) {
+    if (error instanceof SidekeyError && lostCodes.has(error.code)) return null;
+    throw error;
+  }
+}
+
+const lostCodes: ReadonlySet<string> = new Set(['key_mismatch', 'record_tampered']);
+
+/** The result of a rotation. */
+interface RotationResult {
+  /** Ids of the key before and of the current one. */
+  readonly from: string;
+  readonly to: string;
+  /** True if an earlier call began it. */
+  readonly resumed: boolean;
+  readonly rewrapped: number;
+  /** False if the key before still opens the store, until a person has replaced it at its source. */
+  readonly finished: boolean;
+}
+
+interface RotationParts {
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** The new key, for a source that a person changes; null: one is made. */
+  readonly next: KeyObject | null;
+  readonly onProgress: (done: number, of: number) => void;
+}
+
+/**
+ * Rotates the master key, or resumes a rotation that was interrupted: all processes seal with the new key, then all
+ * records are re-wrapped, the source gets the new key, and the one before is retired.
+ *
+ * @throws SidekeyError `input_invalid` if the source needs the new key from a person; errors of the source and the store
+ */
+export async function rotateKey(
+  state: State,
+  { next, now, onProgress }: RotationParts,
+): Promise<RotationResult> {
+  const { vault, keys, store, audit, config } = state;
+  await vault.refresh();
+  const resumed = isRotating(vault.generations);
+  if (!resumed) await begin(state, next);
+  const to = vault.keyId;
+  const from = vault.generations[1]?.keyId ?? to;
+  audit.rekey();
+  await store.sessions.removeEnded(now());
+  let count = await rewrapStore(store, vault, onProgress);
+  if (await rewrapAuthority(config.ca.directory, vault)) count += 1;
+  const finished = keys.source.replace !== null || keys.sourceKeyId === to;
+  if (finished) {
+    if (keys.source.replace !== null) await replaceAtSource(keys, keys.source.replace);
+    await audit.append({ event: 'key.rotated', outcome: 'allow', reason: `master key ${from} to ${to}` });
+    const { file, maxBytes, maxAgeMs, fsync } = config.audit;
+    await rekeyLog({ file, maxBytes, maxAgeMs, fsync, vault, store, now });
+    await writersFollow(file, vault);
+    await keys.retire();
+    // A process may have sealed a record with the key before, just before it was retired.
+    count += await rewrapStore(store, vault, () => {});
+  }
+  return { from, to, resumed, rewrapped: count, finished };
+}
+
+/** Attempts, one each 100 ms: running processes follow within a second (`followKeys`). */
+const maxWaits = 30;
+
+/** Waits until the processes that run have linked their chains to the new key. One that is stopped does it later. */
+async function writersFollow(file: string, vault: Vault): Promise<void> {
+  for (let waits = 0; waits < maxWaits; waits += 1) {
+    const isBehind = readHeads(file, vault).some((it) => it.kind === 'head' && it.key.keyId !== vault.keyId);
+    if (!isBehind) return;
+    await pause(systemTimers, 100);
+  }
+}
+
+/** Another process may finish this rotation and begin the next one meanwhile: the source gets the newest key. */
+async function replaceAtSource(
+  { vault, withKey }: OpenVault,
+  replace: (key: KeyObject) => Promise<void>,
+): Promise<void> {
+  let placed;
+  do {
+    placed = vault.keyId;
+    await withKey(replace);
+    await vault.refresh();
+  } while (vault.keyId !== placed);
+}
+
+async function begin({ vault, keys, audit }: State, next: KeyObject | null): Promise<void> {
+  if (next === null && keys.source.replace === null) {
+    throw new SidekeyError(
+      'input_invalid',
+      `${keys.source.place} is kept by you, so the new key has to come from you.`,
+      {
+        hint: 'make one with "openssl rand -base64 32", keep it, and name it: sidekey key rotate --new env:NAME (or file:PATH, command:…)',
+      },
+    );
+  }
+  if (next !== null && keys.source.replace !== null) {
+    throw new SidekeyError(
+      'input_invalid',
+      '--new is for a key that you keep yourself: this source makes and keeps the new key.',
+      {
+        hint: 'sidekey key rotate',
+      },
+    );
+  }
+  await audit.append({
+    event: 'key.rotation_started',
+    outcome: 'allow',
+    reason: `from the master key ${vault.keyId}`,
+  });
+  // If another process was first, its rotation is resumed.
+  await keys.begin(next ?? newMasterKey());
+}

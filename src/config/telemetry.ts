@@ -1,0 +1,39 @@
+import { z } from 'zod';
+import { headerFields } from './audit.ts';
+import { receiver } from './scalar.ts';
+import type { SecretReference } from './secret-reference.ts';
+
+/** The `telemetry` part of the config file: its schema and its settings. */
+
+/** The keys of `telemetry`. */
+export const telemetrySchema = z.strictObject({
+  traces: z
+    .strictObject({
+      url: receiver(
+        'The traces endpoint of an OpenTelemetry collector, such as https://HOST:4318/v1/traces.',
+      ),
+      sample: z.number().min(0).max(1).prefault(0.1).meta({
+        description:
+          'Part of the requests that are traced, from 0 to 1. A request with a traceparent is traced if that says so.',
+      }),
+      paths: z.boolean().prefault(false).meta({ description: 'Whether spans have paths; never queries.' }),
+      headers: headerFields,
+    })
+    .optional()
+    .meta({ description: 'Where traces are sent. Default: nowhere.' }),
+});
+
+/** Settings of traces. */
+interface TracesConfig {
+  readonly url: string;
+  /** From 0 to 1. */
+  readonly sample: number;
+  readonly paths: boolean;
+  readonly headers: Readonly<Record<string, SecretReference>>;
+}
+
+/** Settings of telemetry. */
+export interface TelemetryConfig {
+  /** Null: no traces. */
+  readonly traces: TracesConfig | null;
+}

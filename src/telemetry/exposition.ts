@@ -1,0 +1,27 @@
+import { collectDefaultMetrics, Registry } from '@prometheus-io/client';
+import type { Figure } from './figures.ts';
+
+/** OpenMetrics text (prometheus.io/docs/specs/om/open_metrics_spec), by the client library of Prometheus. */
+
+let runtime: Registry | undefined;
+
+/**
+ * Returns the metrics of this process that every program on Node.js has: memory, CPU, event-loop delay, garbage collection.
+ * The first call starts the measurement, so that a proxy that nobody watches spends nothing on it.
+ */
+export async function readRuntime(): Promise<readonly Figure[]> {
+  if (runtime === undefined) {
+    runtime = new Registry();
+    collectDefaultMetrics({ register: runtime });
+  }
+  return (await runtime.getMetricsAsJSON()) as unknown as readonly Figure[];
+}
+
+/** Returns the text of the metrics of several processes, as those of one, and its media type. */
+export async function openMetrics(
+  processes: readonly (readonly Figure[])[],
+): Promise<{ readonly type: string; readonly text: string }> {
+  const registry = Registry.aggregate(processes.map((figures) => [...figures]));
+  registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE);
+  return { type: Registry.OPENMETRICS_CONTENT_TYPE, text: await registry.metrics() };
+}

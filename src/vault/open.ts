@@ -1,0 +1,111 @@
+import type { KeyObject } from 'node:crypto';
+import { SidekeyError } from '../lib/errors.ts';
+import {
+  createKeyFile,
+  keyIdOf,
+  type OpenKeySource,
+  parseKey,
+  readKeyFile,
+  readKeyVariable,
+  replaceKeyFile,
+} from './key-source.ts';
+import { type KeyMeta, type KeyRing, newMasterKey, openKeyRing } from './ring.ts';
+import { openSecretService, type SecretServiceParts } from './secret-service.ts';
+import { openWrappedKey, type KeyWrapping } from './wrapped-key.ts';
+
+/** The source of the master key. Paths are absolute. */
+export type KeySource =
+  | { readonly source: 'file'; readonly path: string }
+  | { readonly source: 'env'; readonly name: string }
+  | { readonly source: 'command'; readonly run: () => Promise<string> }
+  | ({ readonly source: 'keyring' } & SecretServiceParts)
+  | { readonly source: 'passphrase' | 'transit'; readonly path: string; readonly wrapping: KeyWrapping };
+
+interface OpenVaultOptions {
+  /** True if a key that is missing may be made: only where nothing was ever sealed. */
+  readonly mayCreate: boolean;
+  /** Location of the store, for the sentence that says what needs the missing key. */
+  readonly store: string;
+  /** Named values of the store with the keys; null: the store cannot be read, and no rotation is known. */
+  readonly meta: KeyMeta | null;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Hears that a key was made. */
+  readonly onCreate?: (() => void) | undefined;
+}
+
+/** An open vault with its source. */
+export interface OpenVault extends KeyRing {
+  readonly source: OpenKeySource;
+  /** Id of the key that the source gave. */
+  readonly sourceKeyId: string;
+}
+
+/**
+ * Opens the vault with the key of this source and the ring of the store, and makes the key where it may.
+ * @throws SidekeyError `key_invalid`, `key_mismatch`, `permissions_unsafe`, `secret_missing`, `file_unwritable`
+ */
+export async function openVault(from: KeySource, options: OpenVaultOptions): Promise<OpenVault> {
+  const source = openKeySource(from);
+  const key = await keyFrom(source, options);
+  const { meta, now, store: location } = options;
+  // A variable is gone after the first read, and a prompt would ask again.
+  const reread = from.source === 'env' || from.source === 'passphrase' ? async () => null : source.read;
+  const ring = await openKeyRing(key, { meta: meta ?? noMeta, location, now, reread });
+  return { ...ring, source, sourceKeyId: Buffer.from(keyIdOf(key)).toString('hex') };
+}
+
+const noMeta: KeyMeta = {
+  get: async () => null,
+  putIfAbsent: async () => false,
+  change: async () => false,
+};
+
+async function keyFrom(source: OpenKeySource, options: OpenVaultOptions): Promise<KeyObject> {
+  const key = await source.read();
+  if (key !== null) return key;
+  if (options.mayCreate && source.create !== null) {
+    const made = await source.create();
+    options.onCreate?.();
+    return made;
+  }
+  throw new SidekeyError(
+    'key_invalid',
+    `${source.place} is missing, and the store at ${options.store} needs the key it was sealed with.`,
+    { hint: `Restore it from your backup: ${source.place}` },
+  );
+}
+
+/** Opens a source. Reads nothing yet. */
+export function openKeySource(from: KeySource): OpenKeySource {
+  switch (from.source) {
+    case 'file': {
+      const { path } = from;
+      return {
+        read: () => readKeyFile(path),
+        create: () => createKeyFile(path),
+        replace: (key) => replaceKeyFile(path, key),
+        place: `The key file ${path}`,
+      };
+    }
+    case 'env':
+      return {
+        read: async () => readKeyVariable(from.name, process.env),
+        create: null,
+        replace: null,
+        place: `The environment variable ${from.name}`,
+      };
+    case 'command':
+      return {
+        read: async () => parseKey(await from.run(), 'The key command'),
+        create: null,
+        replace: null,
+        place: 'The output of the key command',
+      };
+    case 'keyring':
+      return openSecretService(from);
+    case 'passphrase':
+    case 'transit':
+      return openWrappedKey(from.path, from.wrapping, newMasterKey);
+  }
+}

@@ -1,0 +1,100 @@
+import { spawn } from 'node:child_process';
+import type { KeyObject } from 'node:crypto';
+import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { type OpenKeySource, parseKey } from './key-source.ts';
+import { newMasterKey } from './ring.ts';
+
+/** Parts of the key in the keyring of the desktop. */
+export interface SecretServiceParts {
+  /** Name of the entry: one for each store. */
+  readonly account: string;
+  readonly platform: NodeJS.Platform;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** Milliseconds in which a person can unlock the keyring. */
+const timeoutMs = 60_000;
+
+/**
+ * Opens the keyring: the Secret Service of the desktop through `secret-tool` (libsecret), or the Keychain of macOS
+ * through `security`. The key passes through pipes, never through arguments. Without a keyring it fails: it has no
+ * other place to fall back to.
+ */
+export function openSecretService(parts: SecretServiceParts): OpenKeySource {
+  const { account } = parts;
+  const attributes = ['service', 'sidekey', 'store', account];
+  const isMac = parts.platform === 'darwin';
+
+  async function read(): Promise<KeyObject | null> {
+    const found = isMac
+      ? await run(parts, 'security', ['find-generic-password', '-s', 'sidekey', '-a', account, '-w'])
+      : await run(parts, 'secret-tool', ['lookup', ...attributes]);
+    if (found.code === 0 && found.output !== '') return parseKey(found.output, 'The keyring');
+    // Both programs tell a missing entry from a keyring that cannot be reached: errSecItemNotFound, or no message.
+    if (isMac ? found.code === 44 : found.code === 1 && found.error === '') return null;
+    throw unreachable(found.error);
+  }
+
+  async function replace(key: KeyObject): Promise<void> {
+    const bytes = key.export();
+    const text = bytes.toString('base64url');
+    bytes.fill(0);
+    const kept = isMac
+      ? // Interactive mode, because an argument would show the key to other users.
+        await run(
+          parts,
+          'security',
+          ['-i'],
+          `add-generic-password -U -s sidekey -a "${account}" -w "${text}"\n`,
+        )
+      : await run(parts, 'secret-tool', ['store', '--label=Sidekey master key', ...attributes], text);
+    if (kept.code !== 0) throw unreachable(kept.error);
+    const stored = await read();
+    if (stored === null || !stored.equals(key)) throw unreachable('it did not keep the key');
+  }
+
+  return {
+    read,
+    async create() {
+      const key = newMasterKey();
+      await replace(key);
+      return key;
+    },
+    replace,
+    place: `The master key of ${account} in the keyring`,
+  };
+}
+
+interface Ended {
+  readonly code: number | null;
+  readonly output: string;
+  readonly error: string;
+}
+
+function run({ env, platform }: SecretServiceParts, program: string, words: readonly string[], input = '') {
+  if (platform === 'win32') throw unreachable('no program of Windows reads its credential manager');
+  return new Promise<Ended>((resolve, reject) => {
+    const child = spawn(program, words, { env, stdio: 'pipe', timeout: timeoutMs, killSignal: 'SIGKILL' });
+    const [output, error] = [collect(child.stdout), collect(child.stderr)];
+    child.on('error', (cause) => reject(unreachable(`${program}: ${systemCode(cause)}`)));
+    child.on('close', (code) => resolve({ code, output: output().trim(), error: error().trim() }));
+    // A program that ends before it reads shows that by its exit code.
+    child.stdin.on('error', () => {});
+    child.stdin.end(input);
+  });
+}
+
+function collect(stream: NodeJS.ReadableStream): () => string {
+  const pieces: Buffer[] = [];
+  stream.on('data', (piece: Buffer) => {
+    if (pieces.length < 64) pieces.push(piece);
+  });
+  return () => Buffer.concat(pieces).toString();
+}
+
+function unreachable(why: string): SidekeyError {
+  const said = why.split('\n', 1)[0]?.slice(0, 200) ?? '';
+  return new SidekeyError('key_invalid', `The keyring cannot be used${said === '' ? '' : `: ${said}`}.`, {
+    hint: 'log in to a desktop with a keyring and install secret-tool (Debian: libsecret-tools); a service without a desktop needs another key source, such as "key: { source: file }"',
+  });
+}
