@@ -342,6 +342,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     await followed.check();
     schedule?.look();
     const found = Buffer.from(JSON.stringify(await allUnreadable(refreshing)));
+    await vault.refresh();
     return Buffer.from(vault.seal(reportContext, found)).toString('base64');
   }
   const serve = () =>

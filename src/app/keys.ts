@@ -21,18 +21,24 @@ interface KeySourceParts {
   readonly env: NodeJS.ProcessEnv;
   /** Reference to the next passphrase, for a rotation. */
   readonly nextPassphrase?: SecretReference | undefined;
+  /** Seals a new key with the passphrase that the source has, and asks for no other one. */
+  readonly keepsPassphrase?: boolean;
 }
 
 type KeyConfig = Pick<Config, 'key' | 'file' | 'store' | 'upstream' | 'limits'>;
 
 /** Returns the key source of a config, with the functions that it needs. Reads nothing yet. */
-export function keySourceOf(config: KeyConfig, { env, nextPassphrase }: KeySourceParts): KeySource {
+export function keySourceOf(
+  config: KeyConfig,
+  { env, nextPassphrase, keepsPassphrase = false }: KeySourceParts,
+): KeySource {
   const { key } = config;
   const secret = (reference: SecretReference, where: string) =>
     readSecret(reference, { env, cwd: dirname(config.file), where });
   switch (key.source) {
     case 'file':
     case 'env':
+    case 'node':
       return key;
     case 'command':
       return { source: 'command', run: () => secret({ kind: 'command', argv: key.command }, 'key.command') };
@@ -45,7 +51,8 @@ export function keySourceOf(config: KeyConfig, { env, nextPassphrase }: KeySourc
       };
     case 'passphrase': {
       const read = passphraseOf(key.passphrase, nextPassphrase, secret);
-      return { source: 'passphrase', path: key.path, wrapping: passphraseWrapping(read) };
+      const readAs: ReadPassphrase = (isNew) => read(isNew && !keepsPassphrase);
+      return { source: 'passphrase', path: key.path, wrapping: passphraseWrapping(readAs) };
     }
     case 'transit': {
       const call = transitOf(config, key, env, secret);

@@ -1,17 +1,18 @@
 import type { KeyObject } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { readHeads } from '../audit/live-file.ts';
-import { rekeyLog } from '../audit/log.ts';
+import { type OpenAuditLog, rekeyLog } from '../audit/log.ts';
 import { rewrapAuthority } from '../ca/authority.ts';
+import type { Config } from '../config/config.ts';
 import { sealContext } from '../grants/registry.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { pause, systemTimers } from '../lib/timers.ts';
-import type { Reseal, Store } from '../store/store.ts';
+import type { NodeRecord, Reseal, Store } from '../store/store.ts';
 import { sealedKeyId } from '../vault/envelope.ts';
 import { isRotating, newMasterKey } from '../vault/ring.ts';
 import type { OpenVault } from '../vault/open.ts';
 import type { Vault } from '../vault/vault.ts';
-import type { State } from './state.ts';
+import { followsByItself, nodesBehind, ownNodeId } from './nodes.ts';
 
 /** Records for each master key, by its id. */
 type SealedCounts = ReadonlyMap<string, number>;
@@ -35,7 +36,7 @@ const batchSize = 64;
  */
 async function rewrapStore(
   store: Pick<Store, 'grants' | 'sealed'>,
-  vault: Pick<Vault, 'rewrap'>,
+  vault: Pick<Vault, 'rewrap' | 'refresh'>,
   onProgress: (done: number, of: number) => void,
 ): Promise<number> {
   const grants = (await store.grants.list()).map(({ sealed, ...grant }) => ({
@@ -51,6 +52,7 @@ async function rewrapStore(
     context: id,
   }));
   const found = [...grants, ...sessions];
+  await vault.refresh();
   let done = 0;
   for (let at = 0; at < found.length; at += batchSize) {
     const batch = Map.groupBy(found.slice(at, at + batchSize), ({ table }) => table);
@@ -79,6 +81,15 @@ function rewrapped(vault: Pick<Vault, 'rewrap'>, context: string, was: Uint8Arra
 
 const lostCodes: ReadonlySet<string> = new Set(['key_mismatch', 'record_tampered']);
 
+/** Parts of an open state that a rotation uses. */
+export interface RotatingState {
+  readonly config: Pick<Config, 'audit' | 'ca' | 'file' | 'store'>;
+  readonly store: Store;
+  readonly vault: Vault;
+  readonly keys: OpenVault;
+  readonly audit: OpenAuditLog;
+}
+
 /** The result of a rotation. */
 interface RotationResult {
   /** Ids of the key before and of the current one. */
@@ -87,8 +98,10 @@ interface RotationResult {
   /** True if an earlier call began it. */
   readonly resumed: boolean;
   readonly rewrapped: number;
-  /** False if the key before still opens the store, until a person has replaced it at its source. */
+  /** False if the key before still opens the store, until the new one is in its place at all sources. */
   readonly finished: boolean;
+  /** Nodes whose source still gives the key before. */
+  readonly behind: readonly NodeRecord[];
 }
 
 interface RotationParts {
@@ -96,41 +109,76 @@ interface RotationParts {
   readonly now: () => number;
   /** The new key, for a source that a person changes; null: one is made. */
   readonly next: KeyObject | null;
+  /** Retires the key before, also if other nodes still have it at their source. */
+  readonly retire: boolean;
   readonly onProgress: (done: number, of: number) => void;
 }
 
 /**
  * Rotates the master key, or resumes a rotation that was interrupted: all processes seal with the new key, then all
- * records are re-wrapped, the source gets the new key, and the one before is retired.
+ * records are re-wrapped, the sources get the new key, and the one before is retired.
  *
  * @throws SidekeyError `input_invalid` if the source needs the new key from a person; errors of the source and the store
  */
 export async function rotateKey(
-  state: State,
-  { next, now, onProgress }: RotationParts,
+  state: RotatingState,
+  { next, now, retire, onProgress }: RotationParts,
 ): Promise<RotationResult> {
   const { vault, keys, store, audit, config } = state;
+  const node = ownNodeId(config, keys);
   await vault.refresh();
   const resumed = isRotating(vault.generations);
-  if (!resumed) await begin(state, next);
+  if (!resumed) await begin(state, next, node);
   const to = vault.keyId;
   const from = vault.generations[1]?.keyId ?? to;
   audit.rekey();
   await store.sessions.removeEnded(now());
   let count = await rewrapStore(store, vault, onProgress);
   if (await rewrapAuthority(config.ca.directory, vault)) count += 1;
-  const finished = keys.source.replace !== null || keys.sourceKeyId === to;
-  if (finished) {
-    if (keys.source.replace !== null) await replaceAtSource(keys, keys.source.replace);
-    await audit.append({ event: 'key.rotated', outcome: 'allow', reason: `master key ${from} to ${to}` });
-    const { file, maxBytes, maxAgeMs, fsync } = config.audit;
-    await rekeyLog({ file, maxBytes, maxAgeMs, fsync, vault, store, now });
-    await writersFollow(file, vault);
-    await keys.retire();
-    // A process may have sealed a record with the key before, just before it was retired.
-    count += await rewrapStore(store, vault, () => {});
+  const isReplaced = keys.source.replace !== null || keys.sourceKeyId === to;
+  if (keys.source.replace !== null) {
+    await replaceAtSource(keys, keys.source.replace);
+    if (node !== null) await store.nodes.seen(node, to);
   }
-  return { from, to, resumed, rewrapped: count, finished };
+  const behind = (await nodesAfterWait(store, to)).filter(({ id }) => id !== node);
+  const finished = isReplaced && (behind.length === 0 || retire);
+  if (finished) count += await finishRotation(state, now);
+  return { from, to, resumed, rewrapped: count, finished, behind };
+}
+
+/**
+ * Retires the key before the current one, which all sources have. Rewraps what is left, because a retired key opens
+ * nothing. Returns the number of records.
+ */
+export async function finishRotation(
+  { vault, keys, store, audit, config }: RotatingState,
+  now: () => number,
+): Promise<number> {
+  const { file, maxBytes, maxAgeMs, fsync } = config.audit;
+  const from = vault.generations[1]?.keyId;
+  const before = await rewrapStore(store, vault, () => {});
+  await audit.append({
+    event: 'key.rotated',
+    outcome: 'allow',
+    reason: `master key ${from} to ${vault.keyId}`,
+  });
+  await rekeyLog({ file, maxBytes, maxAgeMs, fsync, vault, store, now });
+  await writersFollow(file, vault);
+  await keys.retire();
+  // A process may have sealed a record with the key before, just before it was retired.
+  return before + (await rewrapStore(store, vault, () => {}));
+}
+
+/** Attempts, one each 100 ms: a node that runs replaces the key at its source within a second or two. */
+const maxNodeWaits = 50;
+
+/** Waits for nodes that run, and returns those whose source still gives another key. */
+async function nodesAfterWait(store: Pick<Store, 'nodes'>, keyId: string): Promise<readonly NodeRecord[]> {
+  for (let waits = 0; ; waits += 1) {
+    const behind = await nodesBehind(store, keyId);
+    if (waits === maxNodeWaits || !behind.some(followsByItself)) return behind;
+    await pause(systemTimers, 100);
+  }
 }
 
 /** Attempts, one each 100 ms: running processes follow within a second (`followKeys`). */
@@ -146,8 +194,8 @@ async function writersFollow(file: string, vault: Vault): Promise<void> {
 }
 
 /** Another process may finish this rotation and begin the next one meanwhile: the source gets the newest key. */
-async function replaceAtSource(
-  { vault, withKey }: OpenVault,
+export async function replaceAtSource(
+  { vault, withKey }: Pick<OpenVault, 'vault' | 'withKey'>,
   replace: (key: KeyObject) => Promise<void>,
 ): Promise<void> {
   let placed;
@@ -158,7 +206,11 @@ async function replaceAtSource(
   } while (vault.keyId !== placed);
 }
 
-async function begin({ vault, keys, audit }: State, next: KeyObject | null): Promise<void> {
+async function begin(
+  { vault, keys, audit, store }: RotatingState,
+  next: KeyObject | null,
+  node: string | null,
+): Promise<void> {
   if (next === null && keys.source.replace === null) {
     throw new SidekeyError(
       'input_invalid',
@@ -182,6 +234,10 @@ async function begin({ vault, keys, audit }: State, next: KeyObject | null): Pro
     outcome: 'allow',
     reason: `from the master key ${vault.keyId}`,
   });
+  const others = node === null ? [] : await store.nodes.list();
+  const hasCopies = keys.member === null || others.some(({ source }) => source !== 'node');
+  const beginning = { next: next ?? newMasterKey(), by: node, hasCopies };
   // If another process was first, its rotation is resumed.
-  await keys.begin(next ?? newMasterKey());
+  let isBegun = false;
+  while (!isBegun) isBegun = (await keys.begin(beginning)) || isRotating(vault.generations);
 }

@@ -2,13 +2,13 @@ import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { AuditEvent, Origin } from '../audit/event.ts';
 import { withOrigin, openAuditLog, type OpenAuditLog } from '../audit/log.ts';
-import { rewrapAuthority } from '../ca/authority.ts';
 import type { Config } from '../config/config.ts';
 import { readSecret } from '../config/secret-reference.ts';
 import type { StoreConfig } from '../config/store-place.ts';
 import { type ActivityNotes, createActivityNotes } from '../grants/activity.ts';
 import type { Grant } from '../grants/grant.ts';
 import { grantOf, openRegistry, type Registry } from '../grants/registry.ts';
+import type { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { PostgresAccess } from '../lib/postgres.ts';
 import { systemTimers } from '../lib/timers.ts';
@@ -17,7 +17,9 @@ import type { Store } from '../store/store.ts';
 import { type OpenVault, openVault } from '../vault/open.ts';
 import { keyNames, proveKey } from '../vault/ring.ts';
 import type { Vault } from '../vault/vault.ts';
+import { followKeys } from './follow.ts';
 import { keySourceOf } from './keys.ts';
+import { copyIdOf } from './nodes.ts';
 
 /** Open store, vault and audit log of a config; the proxy and the command line use it. */
 export interface State {
@@ -56,7 +58,16 @@ export async function openState(config: Config, { log, now, env, origin }: State
     () => false,
   );
   const isLost = !(await isThere(config.store)) && (await hasLog);
-  const store = await openStore(config, { now, env });
+  const unguarded = await openStore(config, { now, env });
+  let revoked: SidekeyError | null = null;
+  const store: Store = {
+    ...unguarded,
+    epoch() {
+      // Nothing that was read before counts any more.
+      if (revoked !== null) throw revoked;
+      return unguarded.epoch();
+    },
+  };
   if (isLost) {
     log.warn(
       { store: store.location },
@@ -68,17 +79,15 @@ export async function openState(config: Config, { log, now, env, origin }: State
     const keys = await openVerifiedVault(config, { store, now, env }, made);
     const { vault } = keys;
     const { file, maxBytes, maxAgeMs, fsync } = config.audit;
+    await vault.refresh();
     const opened = await openAuditLog({ file, maxBytes, maxAgeMs, fsync, vault, store, now, logger: log });
     const audit = origin === undefined ? opened : withOrigin(opened, origin);
     // The log is sealed with the key, so it opens after the key; nothing was sealed for the store before.
     for (const event of made) await audit.append(event);
-    const stopFollowing = followKeys(vault, {
-      onChange: async () => {
-        opened.rekey();
-        await rewrapAuthority(config.ca.directory, vault);
-      },
-      onError: (error) => log.warn({ err: error }, 'the rotation of the master key could not be followed'),
-    });
+    const stopFollowing = await followKeys(
+      { config, store, vault, keys, audit },
+      { log, now, env: env ?? process.env, onRevoked: (error) => (revoked = error) },
+    );
     const activity = createActivityNotes({ store, now, timers: systemTimers });
     return {
       config,
@@ -144,6 +153,7 @@ async function openVerifiedVault(config: Config, opening: Opening, made: AuditEv
     store: location,
     meta,
     now: opening.now,
+    nodeId: copyIdOf(config),
     onCreate: () => (isNewKey = true),
   });
   const { keyId } = keys.vault;
@@ -151,35 +161,6 @@ async function openVerifiedVault(config: Config, opening: Opening, made: AuditEv
   if (await proveKey(keys.vault, meta, location))
     made.push({ event: 'store.created', reason: `sealed with the master key ${keyId}` });
   return keys;
-}
-
-/** Milliseconds until an idle process uses a new master key; others do at their next read or write. */
-const followMs = 1_000;
-
-/** Calls `onChange` after each rotation of the master key. Returns a function that stops it and waits for its end. */
-function followKeys(
-  vault: Vault,
-  { onChange, onError }: { onChange: () => Promise<void>; onError: (error: unknown) => void },
-): () => Promise<void> {
-  let seen = vault.keyId;
-  let isFollowing: Promise<void> | null = null;
-  const timer = setInterval(() => {
-    isFollowing ??= follow().finally(() => (isFollowing = null));
-  }, followMs).unref();
-  async function follow(): Promise<void> {
-    try {
-      await vault.refresh();
-      if (vault.keyId === seen) return;
-      await onChange();
-      seen = vault.keyId;
-    } catch (error) {
-      onError(error);
-    }
-  }
-  return async () => {
-    clearInterval(timer);
-    await isFollowing;
-  };
 }
 
 /** Returns a name of the key of a vault, which tells one Sidekey from another. It is no secret. */
@@ -272,5 +253,6 @@ async function verifiedVault(
   const { meta, location } = store;
   if ((await meta.get(keyNames.check)) === null) return null;
   const source = keySourceOf(config, { env });
-  return (await openVault(source, { mayCreate: false, store: location, meta, now })).vault;
+  return (await openVault(source, { mayCreate: false, store: location, meta, now, nodeId: copyIdOf(config) }))
+    .vault;
 }

@@ -48,7 +48,7 @@ export interface CertificateAuthority {
 export interface OpenAuthorityOptions {
   /** Created (0700) if it is missing. */
   readonly directory: string;
-  readonly vault: Pick<Vault, 'seal' | 'open'>;
+  readonly vault: Pick<Vault, 'seal' | 'open' | 'refresh'>;
   /** `ca.permitted_names`: host names, addresses, blocks; empty: no constraint. */
   readonly permittedNames: readonly string[];
   /** Milliseconds since the epoch. */
@@ -90,12 +90,14 @@ export async function openAuthority(options: OpenAuthorityOptions): Promise<Cert
         },
       );
     }
+    await options.vault.refresh();
     created = await writeKeyFile(files, newKeyFile(options.vault, permitted, options.now()));
     certificate = await readCertificate(files);
     keyFile = await readKeyFile(files);
   }
   if (keyFile === null) throw vanished(files, files.key);
 
+  await options.vault.refresh();
   const authority = unseal(files, keyFile, options.vault);
   checkPermitted(files, authority, permitted);
   checkClock(files, authority, options.now());
@@ -117,9 +119,13 @@ export async function openAuthority(options: OpenAuthorityOptions): Promise<Cert
  * Seals the key of the CA in a directory with the current master key. Returns false if it had that one, or there is none.
  * @throws SidekeyError as `openAuthority`
  */
-export async function rewrapAuthority(directory: string, vault: Pick<Vault, 'rewrap'>): Promise<boolean> {
+export async function rewrapAuthority(
+  directory: string,
+  vault: Pick<Vault, 'rewrap' | 'refresh'>,
+): Promise<boolean> {
   const files = authorityFiles(directory);
   const keyFile = await readKeyFile(files);
+  await vault.refresh();
   const sealed = keyFile && vault.rewrap(sealContext(keyFile.certificate), keyFile.sealed);
   if (keyFile === null || sealed === null) return false;
   await replaceKeyFile(files, { ...keyFile, sealed: Buffer.from(sealed) });

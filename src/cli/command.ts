@@ -1,5 +1,3 @@
-import { join } from 'node:path';
-import { packageRoot, packageText } from '../lib/package-files.ts';
 import type { Context } from './context.ts';
 import { exitCode } from '../lib/failures.ts';
 
@@ -83,12 +81,4 @@ export const exitMeanings: readonly (readonly [exit: number, meaning: string])[]
 /** Returns the examples of a command; for a group, the first of each command. */
 export function examplesOf({ examples = [], commands = [] }: CommandRow): readonly string[] {
   return [...examples, ...commands.flatMap((command) => examplesOf(command).slice(0, 1))];
-}
-
-/** Returns the version of this program. */
-export function packageVersion(): string {
-  const manifest: unknown = JSON.parse(packageText(join(packageRoot, 'package.json')));
-  return typeof manifest === 'object' && manifest !== null && 'version' in manifest
-    ? String(manifest.version)
-    : '';
 }

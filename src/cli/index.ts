@@ -8,7 +8,6 @@ import {
   exitMeanings,
   firstCommands,
   type OptionRow,
-  packageVersion,
 } from './command.ts';
 import { sections } from './commands.ts';
 import { atCommandLine, createContext } from './context.ts';
@@ -22,6 +21,7 @@ import {
   readInput,
   type Streams,
 } from './terminal.ts';
+import { packageVersion } from '../lib/package-files.ts';
 import { didYouMean } from '../lib/text.ts';
 import { errorPhrase, SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';

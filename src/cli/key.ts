@@ -5,18 +5,24 @@ import { SidekeyError } from '../lib/errors.ts';
 import { parseKey } from '../vault/key-source.ts';
 import { openKeySource } from '../vault/open.ts';
 import { isRotating } from '../vault/ring.ts';
+import type { NodeRecord } from '../store/store.ts';
 import type { Context } from './context.ts';
 import { table } from './display.ts';
-import { counted, isoOrNull, relativeTime } from './format.ts';
+import { counted, isoOrNull, lastUse, relativeTime } from './format.ts';
+import { nodeJson } from './node.ts';
 
 /** `sidekey key status`: the source, the keys, and the records that each of them seals. */
 export async function keyStatus({ withView, output, now }: Context): Promise<void> {
-  const { countSealed } = await import('../app/rotation.ts');
+  const [{ countSealed }, { nodesBehind }] = await Promise.all([
+    import('../app/rotation.ts'),
+    import('../app/nodes.ts'),
+  ]);
   await withView(async ({ vault, store, config: { key } }) => {
     const opened = await vault();
     const generations = opened?.generations ?? [];
     const counts = store === null ? new Map<string, number>() : await countSealed(store);
     const rotating = isRotating(generations);
+    const nodes = store !== null && opened !== null && rotating ? await nodesBehind(store, opened.keyId) : [];
     const keys = generations.map(({ keyId, since, retiredAt }, index) => ({
       key_id: keyId,
       state: index === 0 ? 'current' : retiredAt === null ? 'rotating' : 'retired',
@@ -34,10 +40,14 @@ export async function keyStatus({ withView, output, now }: Context): Promise<voi
     ]);
     const left = keys.slice(1).reduce((sum, { records }) => sum + records, 0);
     const rest = rotating
-      ? [`The rotation is not finished: ${counted(left, 'record')} left.`, '  → sidekey key rotate']
+      ? [
+          `The rotation is not finished: ${counted(left, 'record')} left.`,
+          ...behindText(nodes, generations[1]?.keyId, at),
+          '  → sidekey key rotate',
+        ]
       : [];
     output.result(
-      { source: key.source, rotating, left, keys },
+      { source: key.source, rotating, left, keys, behind: nodes.map((node) => nodeJson(node, at)) },
       keys.length === 0
         ? `There is no master key yet (source: ${key.source}).`
         : [
@@ -52,6 +62,8 @@ export async function keyStatus({ withView, output, now }: Context): Promise<voi
 export interface RotateOptions {
   /** Reference to the new key, or to the new passphrase. */
   readonly new?: string;
+  /** Retires the old key, also if other nodes still have it. */
+  readonly retire?: boolean;
 }
 
 /** `sidekey key rotate`: begins a rotation, or resumes one. */
@@ -81,22 +93,53 @@ export async function rotate(context: Context, options: RotateOptions): Promise<
       told = percent;
       output.say(`Re-wrapped ${done} of ${counted(of, 'record')}.`);
     };
-    const result = await rotateKey({ ...state, keys }, { next, now, onProgress });
-    const { from, to, resumed, rewrapped, finished } = result;
+    const result = await rotateKey(
+      { ...state, keys },
+      {
+        next,
+        now,
+        retire: options.retire === true,
+        onProgress,
+      },
+    );
+    const { from, to, resumed, rewrapped, finished, behind } = result;
     const begun = resumed ? 'Resumed the rotation of' : 'Rotated';
     const lines = [`${begun} the master key ${from} to ${to}: ${counted(rewrapped, 'record')} re-wrapped.`];
+    const members = state.keys.nodes().members.map(({ name }) => name);
+    if (members.length > 0)
+      lines.push(`It is sealed for the nodes with a key of their own: ${members.join(', ')}.`);
+    const isPlaced = keys.source.replace !== null || keys.sourceKeyId === to;
     if (finished)
       lines.push(
         `The key ${from} is retired: it opens nothing any more. Keep it only with backups from before.`,
       );
-    else
+    else if (!isPlaced)
       lines.push(
         `${state.keys.source.place} still gives ${from}, which opens the store until you finish:`,
         '  1. put the new key in its place, and restart what reads it',
         '  2. sidekey key rotate',
       );
-    output.result(result, lines.join('\n'));
+    if (finished && behind.length > 0)
+      lines.push(`Give the new key to ${namesOf(behind, now())}: without it they cannot start.`);
+    else lines.push(...behindText(behind, from, now()));
+    output.result({ ...result, behind: behind.map((node) => nodeJson(node, now())) }, lines.join('\n'));
   });
+}
+
+/** Names the nodes whose source still gives the earlier key, and the ways out. */
+function behindText(nodes: readonly NodeRecord[], key = '', at: number): readonly string[] {
+  if (nodes.length === 0) return [];
+  return [
+    `The key ${key} opens the store until it is replaced at the key source of ${namesOf(nodes, at)}.`,
+    '  → start these nodes: they do it themselves. With env and command, put the new key there yourself, and restart',
+    '  → sidekey key rotate --retire (without them: they cannot start until you give them the new key)',
+  ];
+}
+
+function namesOf(nodes: readonly NodeRecord[], at: number): string {
+  return nodes
+    .map(({ name, source, awayMs }) => `${name} (${source}, last seen ${lastUse(at - awayMs, at)})`)
+    .join(', ');
 }
 
 function referenceOf(text: string) {

@@ -1,10 +1,13 @@
 import { stat } from 'node:fs/promises';
+import { keySourceOf } from '../app/keys.ts';
 import { accessOf } from '../app/state.ts';
 import { isReference, parseSecretReference, type SecretReference } from '../config/secret-reference.ts';
-import type { StoreConfig } from '../config/store-place.ts';
+import { type StoreConfig, storeName } from '../config/store-place.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { parsePostgresUrl } from '../lib/postgres.ts';
 import { copyStore, type StoreTables } from '../store/copy.ts';
+import { openVault } from '../vault/open.ts';
+import type { KeyMeta } from '../vault/ring.ts';
 import type { Context } from './context.ts';
 import { counted } from './format.ts';
 
@@ -15,8 +18,9 @@ export async function copy(
   toText: string,
   { password }: { readonly password?: string },
 ): Promise<void> {
-  const { output, withState, readConfig, env } = context;
-  const { store: configured, file } = await readConfig();
+  const { output, withState, readConfig, env, now } = context;
+  const config = await readConfig();
+  const { store: configured, file } = config;
   const reference = password === undefined ? null : readReference(password);
   const place = (text: string) => (text === 'config' ? configured : readPlace(text, reference));
   const [fromPlace, toPlace] = [place(fromText), place(toText)];
@@ -29,13 +33,18 @@ export async function copy(
     at.kind === 'sqlite'
       ? (await import('../store/sqlite.ts')).openSqliteTables(at.path)
       : (await import('../store/postgres.ts')).openPostgresTables(accessOf({ file, store: at }, env));
+  const keysOf = async (meta: KeyMeta) => {
+    const opened = { mayCreate: false, store: storeName(fromPlace), meta, now, nodeId: null };
+    const { vault } = await openVault(keySourceOf(config, { env }), opened);
+    return vault.generations.map(({ keyId }) => keyId);
+  };
   const from = await open(fromPlace);
   try {
     const to = await open(toPlace);
     try {
       if (from.location === to.location)
         throw inputInvalid('FROM and TO are the same store.', 'name two stores');
-      const rows = await output.during('Copying the store', () => copyStore(from, to));
+      const rows = await output.during('Copying the store', () => copyStore(from, to, keysOf));
       const reason = `${from.location} to ${to.location}`;
       await withState(({ audit }) => audit.append({ event: 'store.copied', reason }));
       output.result(

@@ -1,11 +1,10 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { packageRoot } from '../lib/package-files.ts';
+import { packageRoot, packageVersion } from '../lib/package-files.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';
 import type { Context } from './context.ts';
 import { runProgram, showProgram } from './programs.ts';
-import { packageVersion } from './command.ts';
 
 /**
  * `sidekey upgrade`: installs the newest version where npm installed this one, and says what to do elsewhere. With

@@ -27,6 +27,10 @@ export const keySchema = z
         path: pathText('The key file. It is made on the first run.').prefault('../data/master.key'),
       }),
       z.strictObject({
+        source: z.literal('node'),
+        path: pathText('The key of this node, which "sidekey node join" makes.').prefault('../data/node.key'),
+      }),
+      z.strictObject({
         source: z.literal('env'),
         name: variable('The environment variable that holds the key.'),
       }),
@@ -89,7 +93,7 @@ export const keySchema = z
     {
       error: (issue) =>
         issue.code === 'invalid_union'
-          ? 'must be file, env, command, passphrase, keyring or transit'
+          ? 'must be file, env, command, passphrase, keyring, transit or node'
           : undefined,
     },
   )
@@ -103,7 +107,7 @@ type TransitLogin =
 
 /** Source of the master key; paths are absolute. */
 export type KeySourceConfig =
-  | { readonly source: 'file'; readonly path: string }
+  | { readonly source: 'file' | 'node'; readonly path: string }
   | { readonly source: 'env'; readonly name: string }
   | { readonly source: 'command'; readonly command: readonly string[] }
   /** `passphrase` is null for a prompt. */
@@ -128,6 +132,7 @@ export function toKeyConfig(
 ): KeySourceConfig {
   switch (key.source) {
     case 'file':
+    case 'node':
       return { ...key, path: absolute(key.path) };
     case 'env':
     case 'command':

@@ -313,6 +313,13 @@ const table = {
     sentence: 'The master key is not the one that sealed this data.',
     hint: 'point "key" of the config to the key that made the store',
   },
+  node_revoked: {
+    status: 503,
+    exit: exitCode.notAuthenticated,
+    title: 'Node revoked',
+    sentence: 'This node was revoked: it has no master key any more.',
+    hint: 'make a token on another node with "sidekey node enroll NAME", then join here: sidekey node join',
+  },
   store_newer: {
     status: 503,
     exit: exitCode.failure,

@@ -26,6 +26,14 @@ export function packageText(path: string): string {
   return embeddedText(path) ?? readFileSync(path, 'utf8');
 }
 
+/** Returns the version of this program. */
+export function packageVersion(): string {
+  const manifest: unknown = JSON.parse(packageText(join(packageRoot, 'package.json')));
+  return typeof manifest === 'object' && manifest !== null && 'version' in manifest
+    ? String(manifest.version)
+    : '';
+}
+
 /** Returns the text of a file inside of the executable; null if the path is one of the file system. */
 export function embeddedText(path: string): string | null {
   return isExecutable && path.startsWith(packageRoot + sep) ? getAsset(assetOf(path), 'utf8') : null;

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import { type Kysely, sql } from 'kysely';
 import { SidekeyError } from '../lib/errors.ts';
+import { sealedKeyId } from '../vault/envelope.ts';
+import { type KeyMeta, keyNames } from '../vault/ring.ts';
 import type { Schema } from './schema.ts';
 
 /** The tables of an open store. */
@@ -9,6 +11,9 @@ export interface StoreTables {
   readonly db: Kysely<Schema>;
   close(): Promise<void>;
 }
+
+/** Returns the ids of all master keys that a store has had, current first. */
+type KeysOf = (meta: KeyMeta) => Promise<readonly string[]>;
 
 /** Columns of the primary keys, in an order in which each row comes after those that it refers to. */
 const keys = {
@@ -39,14 +44,15 @@ const batch = 500;
 
 /**
  * Makes the tables of `to` equal to those of `from`, table by table, each in one transaction; tables that are equal are
- * left out, so a copy that was broken off continues. Locks are not copied. Returns the number of rows.
- * @throws SidekeyError `input_invalid` if `to` is another store, has newer grants than `from`, or `from` has changed
- * meanwhile
+ * left out, so a copy that was broken off continues. Locks and nodes are not copied. Returns the number of rows.
+ * @param keysOf called for `from` if the stores have different master keys
+ * @throws SidekeyError `input_invalid` if `to` is another store, has newer grants or another key than `from`, or `from`
+ * has changed meanwhile; errors of `keysOf`
  */
-export async function copyStore(from: StoreTables, to: StoreTables): Promise<number> {
+export async function copyStore(from: StoreTables, to: StoreTables, keysOf: KeysOf): Promise<number> {
   const source = from.db as unknown as Untyped;
   const target = to.db as unknown as Untyped;
-  await checkTarget(from, to);
+  await checkTarget(from, to, keysOf);
   for (const table of tables) {
     if ((await sumOf(source, table)).hash === (await sumOf(target, table)).hash) continue;
     await target.transaction().execute(async (inside) => {
@@ -69,21 +75,20 @@ export async function copyStore(from: StoreTables, to: StoreTables): Promise<num
 }
 
 /** A copy must neither mix two stores nor bring back refresh tokens that were used since. */
-async function checkTarget(from: StoreTables, to: StoreTables): Promise<void> {
-  const known = new Map(
-    (await from.db.selectFrom('meta').selectAll().execute()).map((row) => [row.name, row.value]),
-  );
-  if (known.size === 0) {
+async function checkTarget(from: StoreTables, to: StoreTables, keysOf: KeysOf): Promise<void> {
+  const meta = metaOf(from);
+  const [known, found] = [await meta.get(keyNames.check), await metaOf(to).get(keyNames.check)];
+  if (known === null) {
     throw new SidekeyError('input_invalid', `The store at ${from.location} is empty.`, {
       hint: 'name the store that is in use as the first argument: sidekey store copy FROM TO',
     });
   }
-  for (const { name, value } of await to.db.selectFrom('meta').selectAll().execute()) {
-    const own = known.get(name);
-    if (own !== undefined && Buffer.compare(own, value) === 0) continue;
+  // Each rotation makes another key check, and each store has its own.
+  const isSame = found === null || Buffer.compare(known, found) === 0;
+  if (!isSame && !(await keysOf(meta)).slice(1).includes(sealedKeyId(found))) {
     throw new SidekeyError(
       'input_invalid',
-      `The store at ${to.location} is another store, with a key check of its own.`,
+      `The store at ${to.location} is another store, or its master key was rotated and that of ${from.location} was not.`,
       {
         hint: 'copy to an empty database, or to a file that does not exist',
       },
@@ -105,6 +110,17 @@ async function checkTarget(from: StoreTables, to: StoreTables): Promise<void> {
       },
     );
   }
+}
+
+function metaOf({ db }: StoreTables): KeyMeta {
+  return {
+    async get(name) {
+      const row = await db.selectFrom('meta').select('value').where('name', '=', name).executeTakeFirst();
+      return row?.value ?? null;
+    },
+    putIfAbsent: async () => false,
+    change: async () => false,
+  };
 }
 
 function changed(from: StoreTables, to: StoreTables, table: Table, a: number, b: number): SidekeyError {

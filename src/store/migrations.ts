@@ -21,6 +21,7 @@ export function migrations(types: ColumnTypes): Migrations {
     '0010-people': people(types),
     '0011-proposals': proposals(),
     '0012-grants-of-leases': grantsOfLeases(),
+    '0014-nodes': nodes(types),
   };
 }
 
@@ -360,6 +361,32 @@ function grantsOfLeases(): Migration {
       await db.schema
         .alterTable('grants')
         .addColumn('lease', 'text', (column) => column.references('leases.id').onDelete('cascade'))
+        .execute();
+    },
+  };
+}
+
+/** Nodes of a store that several machines share; `NodeRecord` and `EnrolmentRecord` explain the columns. */
+function nodes(types: ColumnTypes): Migration {
+  return {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema
+        .createTable('nodes')
+        .addColumn('id', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('name', 'text', (column) => column.notNull().unique())
+        .addColumn('source', 'text', (column) => column.notNull())
+        .addColumn('key_id', 'text', (column) => column.notNull())
+        .addColumn('version', 'text', (column) => column.notNull())
+        .addColumn('joined_at', 'bigint', (column) => column.notNull())
+        .addColumn('seen_at', 'bigint', (column) => column.notNull())
+        .execute();
+      await db.schema
+        .createTable('enrolments')
+        .addColumn('id', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('name', 'text', (column) => column.notNull())
+        .addColumn('sealed', types.binary, (column) => column.notNull())
+        .addColumn('request', 'text')
+        .addColumn('expires_at', 'bigint', (column) => column.notNull())
         .execute();
     },
   };

@@ -8,10 +8,12 @@ import type {
   ApiKeyRecord,
   AuditEndRecord,
   BindingRecord,
+  EnrolmentRecord,
   GrantActivity,
   GrantPolicy,
   GrantRecord,
   LeaseRecord,
+  NodeRecord,
   PasskeyRecord,
   PersonRecord,
   SessionRecord,
@@ -47,11 +49,17 @@ export interface Schema {
   people: PersonRecord;
   /** Removed with their person. */
   passkeys: PasskeyRecord;
+  nodes: NodeRow;
+  enrolments: EnrolmentRow;
 }
 
 /** A record with some members in the form of their columns. */
 type Stored<Record, Columns> = Omit<Record, keyof Columns> & Columns;
 
+/** A node, with the time at which it was last seen. */
+type NodeRow = Omit<NodeRecord, 'awayMs'> & { seenAt: number };
+/** An enrolment, with its end. */
+type EnrolmentRow = Omit<EnrolmentRecord, 'leftMs'> & { expiresAt: number };
 /** A key of the API; `scopes` is a JSON array of texts; null: all of the role. */
 export type ApiKeyRow = Stored<ApiKeyRecord, { scopes: string | null }>;
 /** A grant; `scopes` is a JSON array of texts. */

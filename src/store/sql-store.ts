@@ -10,6 +10,7 @@ import type { Grant } from '../grants/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { sqlRights } from './agents.ts';
 import { sqlApiKeys, sqlPeople } from './callers.ts';
+import { sqlEnrolments, sqlNodes } from './nodes.ts';
 import { sqlApprovals } from './approvals.ts';
 import { sqlProposals } from './proposals.ts';
 import {
@@ -385,6 +386,8 @@ export function sqlStore(parts: SqlStoreParts): Store {
 
     apiKeys: sqlApiKeys(db, run),
     people: sqlPeople(db, run),
+    nodes: sqlNodes(db, run, lockClock),
+    enrolments: sqlEnrolments(db, run, lockClock),
 
     close() {
       closing ??= Promise.allSettled(pending).then(close);

@@ -146,6 +146,12 @@ export interface Store {
   /** People who sign in at the pages. */
   readonly people: PeopleStore;
 
+  /** The nodes of a store that several machines share. All times are of the store's clock. */
+  readonly nodes: NodeStore;
+
+  /** Enrolments of new nodes. All times are of the store's clock. */
+  readonly enrolments: EnrolmentStore;
+
   /** Finishes the calls in progress and closes. Idempotent. */
   close(): Promise<void>;
 }
@@ -180,6 +186,62 @@ export interface AuditEndRecord {
   readonly seq: number;
   /** The sealed end, bound to this log and node. */
   readonly sealed: Uint8Array;
+}
+
+/** A node: the processes with one config file on one machine, which share the source of the master key. */
+export interface NodeRecord {
+  readonly id: string;
+  /** Unique, for people. */
+  readonly name: string;
+  /** The kind of its key source. */
+  readonly source: string;
+  /** Id of the master key that its source gives. */
+  readonly keyId: string;
+  /** Version of Sidekey. */
+  readonly version: string;
+  /** Milliseconds since the epoch. */
+  readonly joinedAt: number;
+  /** Milliseconds since it was last seen. */
+  readonly awayMs: number;
+}
+
+/** The enrolment of a new node. */
+export interface EnrolmentRecord {
+  /** SHA-256 of its token. */
+  readonly id: string;
+  /** Name of the new node. */
+  readonly name: string;
+  readonly sealed: Uint8Array;
+  /** The request of the new node, as it wrote it; null: the token was not used yet. */
+  readonly request: string | null;
+  /** Milliseconds until it ends; not positive if it has ended. */
+  readonly leftMs: number;
+}
+
+interface EnrolmentStore {
+  /** Inserts an enrolment that ends `ttlMs` from now, and removes those that have ended. */
+  insert(enrolment: Pick<EnrolmentRecord, 'id' | 'name' | 'sealed'>, ttlMs: number): Promise<void>;
+  /** Null: there is none of that id. */
+  get(id: string): Promise<EnrolmentRecord | null>;
+  /** Writes the request, once, before the end. Returns false if it has ended, or has another request. */
+  ask(id: string, request: string): Promise<boolean>;
+  /** Returns those that have a request and have not ended. */
+  asked(): Promise<EnrolmentRecord[]>;
+  remove(id: string): Promise<void>;
+}
+
+interface NodeStore {
+  /**
+   * Inserts the node, or changes its facts, and records that it runs. A node whose name is taken gets a number:
+   * `proxy-2`. Removes nodes that were not seen for 30 days.
+   */
+  register(node: Omit<NodeRecord, 'joinedAt' | 'awayMs'>): Promise<void>;
+  /** Records that the node runs, and the key that its source has got; null: no other one. */
+  seen(id: string, keyId: string | null): Promise<void>;
+  /** In order of name. */
+  list(): Promise<NodeRecord[]>;
+  /** Returns whether there was such a node. */
+  remove(name: string): Promise<boolean>;
 }
 
 /** A key of the API. */

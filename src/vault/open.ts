@@ -9,7 +9,8 @@ import {
   readKeyVariable,
   replaceKeyFile,
 } from './key-source.ts';
-import { type KeyMeta, type KeyRing, newMasterKey, openKeyRing } from './ring.ts';
+import { type NodeKey, type NodeMember, openForNode, readNodeKey } from './node-key.ts';
+import { type KeyMeta, type KeyRing, newMasterKey, nodeKeyName, openKeyRing } from './ring.ts';
 import { openSecretService, type SecretServiceParts } from './secret-service.ts';
 import { openWrappedKey, type KeyWrapping } from './wrapped-key.ts';
 
@@ -19,6 +20,7 @@ export type KeySource =
   | { readonly source: 'env'; readonly name: string }
   | { readonly source: 'command'; readonly run: () => Promise<string> }
   | ({ readonly source: 'keyring' } & SecretServiceParts)
+  | { readonly source: 'node'; readonly path: string }
   | { readonly source: 'passphrase' | 'transit'; readonly path: string; readonly wrapping: KeyWrapping };
 
 interface OpenVaultOptions {
@@ -30,6 +32,8 @@ interface OpenVaultOptions {
   readonly meta: KeyMeta | null;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Id of this node, if the store has several. */
+  readonly nodeId: string | null;
   /** Hears that a key was made. */
   readonly onCreate?: (() => void) | undefined;
 }
@@ -39,6 +43,8 @@ export interface OpenVault extends KeyRing {
   readonly source: OpenKeySource;
   /** Id of the key that the source gave. */
   readonly sourceKeyId: string;
+  /** The key of this node; null: it has a copy of the master key. */
+  readonly member: NodeMember | null;
 }
 
 /**
@@ -46,13 +52,15 @@ export interface OpenVault extends KeyRing {
  * @throws SidekeyError `key_invalid`, `key_mismatch`, `permissions_unsafe`, `secret_missing`, `file_unwritable`
  */
 export async function openVault(from: KeySource, options: OpenVaultOptions): Promise<OpenVault> {
-  const source = openKeySource(from);
+  const { meta, now, nodeId, store: location } = options;
+  const source = openKeySource(from, meta);
   const key = await keyFrom(source, options);
-  const { meta, now, store: location } = options;
+  const member = from.source === 'node' ? await nodeKeyAt(from.path) : null;
+  const self = member ?? (nodeId === null ? null : { id: nodeId });
   // A variable is gone after the first read, and a prompt would ask again.
   const reread = from.source === 'env' || from.source === 'passphrase' ? async () => null : source.read;
-  const ring = await openKeyRing(key, { meta: meta ?? noMeta, location, now, reread });
-  return { ...ring, source, sourceKeyId: Buffer.from(keyIdOf(key)).toString('hex') };
+  const ring = await openKeyRing(key, { meta: meta ?? noMeta, location, now, reread, self });
+  return { ...ring, source, sourceKeyId: Buffer.from(keyIdOf(key)).toString('hex'), member };
 }
 
 const noMeta: KeyMeta = {
@@ -77,7 +85,7 @@ async function keyFrom(source: OpenKeySource, options: OpenVaultOptions): Promis
 }
 
 /** Opens a source. Reads nothing yet. */
-export function openKeySource(from: KeySource): OpenKeySource {
+export function openKeySource(from: KeySource, meta: KeyMeta | null = null): OpenKeySource {
   switch (from.source) {
     case 'file': {
       const { path } = from;
@@ -102,10 +110,33 @@ export function openKeySource(from: KeySource): OpenKeySource {
         replace: null,
         place: 'The output of the key command',
       };
+    case 'node':
+      return {
+        read: async () => {
+          const node = await nodeKeyAt(from.path);
+          if (meta === null)
+            throw new SidekeyError('key_invalid', 'The master key of a node is in its store.');
+          const sealed = await meta.get(nodeKeyName(node.name));
+          if (sealed === null) throw new SidekeyError('node_revoked');
+          return openForNode(node, sealed);
+        },
+        create: null,
+        // A rotation seals the new key for each node.
+        replace: async () => {},
+        place: `The node key ${from.path}`,
+      };
     case 'keyring':
       return openSecretService(from);
     case 'passphrase':
     case 'transit':
       return openWrappedKey(from.path, from.wrapping, newMasterKey);
   }
+}
+
+async function nodeKeyAt(path: string): Promise<NodeKey> {
+  const node = await readNodeKey(path);
+  if (node !== null) return node;
+  throw new SidekeyError('key_invalid', `This machine has not joined the store: ${path} is missing.`, {
+    hint: 'make a token on a node that runs with "sidekey node enroll NAME", then join here: sidekey node join',
+  });
 }

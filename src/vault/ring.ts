@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { SidekeyError } from '../lib/errors.ts';
 import { openEnvelope, sealedKeyId, sealEnvelope, type WrapKey } from './envelope.ts';
 import { derivedKey, keyIdOf, keyLength, masterKey } from './key-source.ts';
+import { memberShape, type NodeMember, sealForNode } from './node-key.ts';
 import { createVault, type Ring, type Vault } from './vault.ts';
 
 /**
@@ -12,6 +13,12 @@ import { createVault, type Ring, type Vault } from './vault.ts';
 
 /** Names of the store's `meta` values. */
 export const keyNames = { ring: 'key_ring', next: 'key_next', check: 'key_check' } as const;
+
+/** Returns the name of the value with the master key that is sealed for a node. */
+export function nodeKeyName(node: string): string {
+  return `key_node/${node}`;
+}
+
 const contexts = { ring: 'store/key-ring', next: 'store/key-next' } as const;
 
 const checkContext = 'store/key-check';
@@ -60,24 +67,57 @@ export interface KeyMeta {
   ): Promise<boolean>;
 }
 
-const shape = z.strictObject({
+/** The nodes, in the ring: only a holder of the current master key adds or revokes one. */
+const nodesShape = z.strictObject({
+  /** Id of the node that began the last rotation; null: there is one node. */
+  by: z.string().nullable().default(null),
+  /** Nodes that get the master key through the store. */
+  members: z.array(memberShape).default([]),
+  /** Ids of revoked nodes that have a copy of a key, and enrolments of the other revoked nodes. */
+  revoked: z.array(z.string()).default([]),
+});
+
+type Nodes = z.output<typeof nodesShape>;
+
+const shape = nodesShape.extend({
   v: z.literal(1),
-  since: z.number(),
+  since: z.number().nullable(),
   earlier: z.array(
     z.strictObject({ key: z.string(), since: z.number().nullable(), retired: z.number().nullable() }),
   ),
 });
 
+/** Attempts at a change of the ring, which other processes change too. */
+const maxTries = 5;
+
+/** The beginning of a rotation. */
+interface Beginning {
+  readonly next: KeyObject;
+  /** Id of the node, if there are several. */
+  readonly by: string | null;
+  /** True if a node has a copy of the key before, which must open the store until it has the new one. */
+  readonly hasCopies: boolean;
+}
+
 /** The keys of a store, and the changes of a rotation. */
 export interface KeyRing {
   readonly vault: Vault;
-  /** Begins a rotation to a new key: from now on all processes seal with it. False: another rotation was first. */
-  readonly begin: (next: KeyObject) => Promise<boolean>;
+  /** Begins a rotation to a new key: from now on all processes seal with it. False: another change was first. */
+  readonly begin: (beginning: Beginning) => Promise<boolean>;
+  /** Returns what the ring says of nodes. */
+  readonly nodes: () => Nodes;
+  /** Seals the master key for a node, and for each rotation from now on. False: another change was first. */
+  readonly admit: (member: NodeMember) => Promise<boolean>;
+  /** Takes the master key from the node of this name, or refuses the id of a node with a copy. */
+  readonly revoke: (node: { readonly name: string; readonly id: string }) => Promise<void>;
   /** Passes the current key to `keep`. */
   readonly withKey: <T>(keep: (key: KeyObject) => Promise<T>) => Promise<T>;
   /** Retires the key before the current one: its holders can no longer open the store. */
   readonly retire: () => Promise<void>;
 }
+
+/** The node that opens the ring: by its key, or by the id of one with a copy of the master key. */
+type Self = { readonly publicKey: string } | { readonly id: string } | null;
 
 interface KeyRingOptions {
   readonly meta: KeyMeta;
@@ -87,19 +127,23 @@ interface KeyRingOptions {
   readonly now: () => number;
   /** Reads the key source again, for a process that missed a whole rotation; null: it cannot. */
   readonly reread: () => Promise<KeyObject | null>;
+  /** Null: the store has one node. */
+  readonly self: Self;
 }
 
 /**
  * Opens the ring of a store with a master key: the current one, or the one before if it is not retired.
- * @throws SidekeyError `key_mismatch` for another key; `record_tampered` if the ring was changed
+ * @throws SidekeyError `key_mismatch` for another key; `record_tampered` if the ring was changed; `node_revoked`
  */
 export async function openKeyRing(
   master: KeyObject,
-  { meta, location, now, reread }: KeyRingOptions,
+  { meta, location, now, reread, self }: KeyRingOptions,
 ): Promise<KeyRing> {
   let stored = await meta.get(keyNames.ring);
   let ring: Ring = [{ master, since: null, retiredAt: null }];
-  if (stored !== null) ring = await read(stored, master);
+  let nodes: Nodes = { by: null, members: [], revoked: [] };
+  if (stored !== null) ring = await readAgain(stored, master);
+  else assertMember();
   const vault = createVault(ring, { reload, now });
   const check = await meta.get(keyNames.check);
   if (check !== null && stored === null) verifyKeyCheck(vault, check, location);
@@ -108,8 +152,10 @@ export async function openKeyRing(
     const current = await currentKey(record, held);
     if (current === null) throw wrongKey(location, held);
     const text = openEnvelope(wrapKeyOf(current), contexts.ring, record);
-    const { since, earlier } = shape.parse(JSON.parse(text.toString()));
+    const { since, earlier, by, members, revoked } = shape.parse(JSON.parse(text.toString()));
     text.fill(0);
+    nodes = { by, members, revoked };
+    assertMember();
     return [
       { master: current, since, retiredAt: null },
       ...earlier.map(({ key, ...times }) => ({
@@ -118,6 +164,29 @@ export async function openKeyRing(
         retiredAt: times.retired,
       })),
     ];
+  }
+
+  /** Reads the ring, with the key of the source if the rotation of the held one was missed. */
+  async function readAgain(record: Uint8Array, held: KeyObject): Promise<Ring> {
+    try {
+      return await read(record, held);
+    } catch (error) {
+      if (error instanceof SidekeyError && error.code === 'node_revoked') throw error;
+      // This process missed the rotation, or it ended between the two reads.
+      const again = await reread();
+      if (again === null) throw error;
+      return await read(record, again);
+    }
+  }
+
+  /** @throws SidekeyError `node_revoked` */
+  function assertMember(): void {
+    if (self === null) return;
+    const isRevoked =
+      'id' in self
+        ? nodes.revoked.includes(self.id)
+        : !nodes.members.some(({ publicKey }) => publicKey === self.publicKey);
+    if (isRevoked) throw new SidekeyError('node_revoked');
   }
 
   async function currentKey(record: Uint8Array, held: KeyObject): Promise<KeyObject | null> {
@@ -131,25 +200,23 @@ export async function openKeyRing(
   async function reload(): Promise<Ring | null> {
     const record = await meta.get(keyNames.ring);
     if (record === null || (stored !== null && Buffer.compare(record, stored) === 0)) return null;
-    try {
-      ring = await read(record, ring[0].master);
-    } catch (error) {
-      // This process missed the rotation, or it ended between the two reads.
-      const again = await reread();
-      if (again === null) throw error;
-      ring = await read(record, again);
-    }
+    ring = await readAgain(record, ring[0].master);
     stored = record;
     return ring;
   }
 
   /** Writes another ring, unless another process was first. */
-  async function replace(to: Ring, more: Readonly<Record<string, Uint8Array | null>>): Promise<boolean> {
+  async function replace(
+    to: Ring,
+    as: Nodes,
+    more: Readonly<Record<string, Uint8Array | null>>,
+  ): Promise<boolean> {
     const [{ master: current, since }, ...earlier] = to;
     const text = Buffer.from(
       JSON.stringify({
         v: 1,
-        since: since ?? now(),
+        ...as,
+        since,
         earlier: earlier.map((each) => ({
           key: each.master.export().toString('base64'),
           since: each.since,
@@ -166,29 +233,58 @@ export async function openKeyRing(
 
   return {
     vault,
-    async begin(next) {
+    nodes: () => nodes,
+    async begin({ next, by, hasCopies }) {
       const before = ring[0];
       const key = next.export();
       const sealed = sealEnvelope(wrapKeyOf(before.master), contexts.next, key);
       key.fill(0);
       const at = now();
-      return replace([{ master: next, since: at, retiredAt: null }, ...ring], {
-        [keyNames.next]: sealed,
-        [keyNames.check]: sealKeyCheck(createVault(next)),
-      });
+      const forNodes = nodes.members.map(
+        (member) => [nodeKeyName(member.name), sealForNode(next, member)] as const,
+      );
+      return replace(
+        [{ master: next, since: at, retiredAt: null }, ...ring],
+        { ...nodes, by },
+        {
+          [keyNames.next]: hasCopies ? sealed : null,
+          [keyNames.check]: sealKeyCheck(createVault(next)),
+          ...Object.fromEntries(forNodes),
+        },
+      );
+    },
+    admit: (member) =>
+      replace(
+        ring,
+        { ...nodes, members: [...nodes.members, member] },
+        { [nodeKeyName(member.name)]: sealForNode(ring[0].master, member) },
+      ),
+    async revoke({ name, id }) {
+      for (let tries = 0; tries < maxTries; tries += 1) {
+        const { enrolment = id } = nodes.members.find((each) => each.name === name) ?? {};
+        const members = nodes.members.filter((each) => each.name !== name);
+        const as = { ...nodes, members, revoked: [...nodes.revoked, enrolment] };
+        if (await replace(ring, as, { [nodeKeyName(name)]: null })) return;
+      }
+      throw changed();
     },
     withKey: (keep) => keep(ring[0].master),
     async retire() {
-      const [current, ...earlier] = ring;
-      if (!isRotating(vault.generations)) return;
-      const retired = earlier.map((each) => ({ ...each, retiredAt: each.retiredAt ?? now() }));
-      if (await replace([current, ...retired], { [keyNames.next]: null })) return;
-      if (!isRotating(vault.generations)) return;
-      throw new SidekeyError('already_exists', 'Another process changed the master keys meanwhile.', {
-        hint: 'sidekey key status',
-      });
+      for (let tries = 0; tries < maxTries; tries += 1) {
+        if (!isRotating(vault.generations)) return;
+        const [current, ...earlier] = ring;
+        const retired = earlier.map((each) => ({ ...each, retiredAt: each.retiredAt ?? now() }));
+        if (await replace([current, ...retired], nodes, { [keyNames.next]: null })) return;
+      }
+      throw changed();
     },
   };
+}
+
+function changed(): SidekeyError {
+  return new SidekeyError('already_exists', 'Other processes changed the master keys meanwhile.', {
+    hint: 'sidekey key status',
+  });
 }
 
 /** Reports whether a rotation is not finished: an earlier key still opens the store. */

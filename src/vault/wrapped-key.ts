@@ -33,7 +33,7 @@ export function openWrappedKey(path: string, wrapping: KeyWrapping, newKey: () =
     }
   }
   async function read(): Promise<KeyObject | null> {
-    const text = await readWrapped(path);
+    const text = await readPrivateFile(path);
     if (text === null) return null;
     const parsed = parse(text);
     if (parsed?.['format'] !== format) throw unusable(path, 'does not hold a wrapped master key');
@@ -56,7 +56,8 @@ export function openWrappedKey(path: string, wrapping: KeyWrapping, newKey: () =
   };
 }
 
-async function written<T>(path: string, write: () => Promise<T>): Promise<T> {
+/** Writes a key file. @throws SidekeyError `file_unwritable` */
+export async function written<T>(path: string, write: () => Promise<T>): Promise<T> {
   try {
     return await write();
   } catch (cause) {
@@ -65,7 +66,8 @@ async function written<T>(path: string, write: () => Promise<T>): Promise<T> {
   }
 }
 
-async function readWrapped(path: string): Promise<string | null> {
+/** Reads a key file that only its user can read; null: there is none. @throws SidekeyError `key_invalid`, `permissions_unsafe` */
+export async function readPrivateFile(path: string): Promise<string | null> {
   try {
     await using file = await open(path, 'r');
     const { mode, size } = await file.stat();

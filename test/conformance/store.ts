@@ -14,6 +14,18 @@ export interface StoreUnderTest {
   readonly cleanup: () => Promise<void>;
 }
 
+const node = (fields: object = {}) => ({
+  id: 'a',
+  name: 'proxy',
+  source: 'file',
+  keyId: '00',
+  version: '1',
+  ...fields,
+});
+
+const sealedAs = <T extends { readonly sealed: Uint8Array }>(it: T | null | undefined) =>
+  it && { ...it, sealed: new Uint8Array(it.sealed) };
+
 /** What every implementation of `Store` must do. `open` makes a new empty store that takes the time from `now`. */
 export function storeConformance(name: string, open: (now: () => number) => Promise<StoreUnderTest>): void {
   describe(`${name} as a store`, () => {
@@ -67,6 +79,85 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await store.meta.change('ring', was, { ring: Buffer.from('3') })).toBe(false);
         expect(text(await store.meta.get('ring'))).toBe('2');
         expect(await store.meta.get('next')).toBeNull();
+      });
+    });
+
+    describe('nodes', () => {
+      it('have names of their own, keep their first name, and are listed by it', async () => {
+        const second = await subject.second();
+        await store.nodes.register(node());
+        await second.nodes.register(node({ id: 'b' }));
+        time += 1_000;
+        await store.nodes.register(node({ name: 'renamed', keyId: '11', version: '2' }));
+        const listed = await second.nodes.list();
+        expect(listed).toEqual([
+          { ...node({ keyId: '11', version: '2' }), joinedAt: time - 1_000, awayMs: 0 },
+          { ...node({ id: 'b', name: 'proxy-2' }), joinedAt: time - 1_000, awayMs: 1_000 },
+        ]);
+      });
+
+      it('are registered once by two processes at the same time', async () => {
+        const second = await subject.second();
+        await Promise.all([store.nodes.register(node()), second.nodes.register(node())]);
+        expect((await store.nodes.list()).map(({ name }) => name)).toEqual(['proxy']);
+      });
+
+      it('are seen, with the key that their source has got', async () => {
+        await store.nodes.register(node());
+        time += 5_000;
+        expect((await store.nodes.list())[0]).toMatchObject({ keyId: '00', awayMs: 5_000 });
+        await store.nodes.seen('a', null);
+        expect((await store.nodes.list())[0]).toMatchObject({ keyId: '00', awayMs: 0 });
+        await store.nodes.seen('a', '22');
+        expect((await store.nodes.list())[0]).toMatchObject({ keyId: '22' });
+      });
+
+      it('are removed, and forgotten 30 days after they were last seen', async () => {
+        await store.nodes.register(node());
+        expect([await store.nodes.remove('proxy'), await store.nodes.remove('proxy')]).toEqual([true, false]);
+        await store.nodes.register(node());
+        time += 30 * 86_400_000;
+        await store.nodes.register(node({ id: 'b', name: 'later' }));
+        expect(await store.nodes.list()).toHaveLength(2);
+        time += 1;
+        await store.nodes.register(node({ id: 'b', name: 'later' }));
+        expect((await store.nodes.list()).map(({ id }) => id)).toEqual(['b']);
+      });
+    });
+
+    describe('enrolments', () => {
+      const enrolment = { id: 'e', name: 'b', sealed: new Uint8Array([0, 255]) };
+      it('take one request, before their end by the clock of the store', async () => {
+        const second = await subject.second();
+        await store.enrolments.insert(enrolment, 1_000);
+        expect(sealedAs(await second.enrolments.get('e'))).toEqual({
+          ...enrolment,
+          request: null,
+          leftMs: 1_000,
+        });
+        expect(await store.enrolments.asked()).toEqual([]);
+        const asked = await Promise.all([store.enrolments.ask('e', 'x'), second.enrolments.ask('e', 'y')]);
+        expect(asked.filter(Boolean)).toHaveLength(1);
+        const request = asked[0] ? 'x' : 'y';
+        time += 999;
+        expect(await store.enrolments.ask('e', request)).toBe(true);
+        expect((await second.enrolments.asked()).map(sealedAs)).toEqual([
+          { ...enrolment, request, leftMs: 1 },
+        ]);
+        time += 1;
+        expect(await store.enrolments.ask('e', request)).toBe(false);
+        expect(await second.enrolments.asked()).toEqual([]);
+      });
+
+      it('are removed, and after their end by the next one', async () => {
+        await store.enrolments.insert(enrolment, 1_000);
+        await store.enrolments.remove('e');
+        expect(await store.enrolments.get('e')).toBeNull();
+        expect(await store.enrolments.ask('e', 'x')).toBe(false);
+        await store.enrolments.insert(enrolment, 1_000);
+        time += 1_000;
+        await store.enrolments.insert({ ...enrolment, id: 'f' }, 1_000);
+        expect(await store.enrolments.get('e')).toBeNull();
       });
     });
 

@@ -52,7 +52,7 @@ function crashing(state: State, at: number, isAfter: boolean): State {
   };
 }
 
-const options = { now: Date.now, next: null, onProgress: () => {} };
+const options = { now: Date.now, next: null, retire: false, onProgress: () => {} };
 
 /** Lets a process that runs see the rotation at once, and not within a second. */
 const followedBy = ({ vault, audit }: State) => ({

@@ -131,6 +131,19 @@ const configRoutes: readonly AnyRoute[] = [
   }),
 ];
 
+const node = z
+  .strictObject({
+    name: z.string(),
+    source: z.string().describe('The kind of its key source.'),
+    key_id: z.string().describe('The master key at its source.'),
+    version: z.string(),
+    joined_at: time,
+    seen_at: time,
+  })
+  .meta({ id: 'Node', description: 'The processes with one config file on one machine.' });
+
+const behind = z.array(node).describe('Nodes whose key source still has the key before.');
+
 const keyStatus = z
   .strictObject({
     source: z.string(),
@@ -145,6 +158,7 @@ const keyStatus = z
         records: z.int(),
       }),
     ),
+    behind,
   })
   .meta({ id: 'Keys', description: 'The master keys of the store, current first. No key is in it.' });
 
@@ -167,15 +181,42 @@ const healthRoutes: readonly AnyRoute[] = [
     tag: 'Status',
     summary: 'Rotate the master key, or resume a rotation; for sources that keep the key themselves.',
     scope: 'config:write',
+    query: z.strictObject({
+      retire: z.stringbool().optional().describe('Retire the old key, also if other nodes still have it.'),
+    }),
     result: z.strictObject({
       from: z.string(),
       to: z.string(),
       resumed: z.boolean(),
       rewrapped: z.int(),
       finished: z.boolean(),
+      behind,
     }),
     commands: ['key rotate'],
-    call: () => ({ command: 'key rotate' }),
+    call: ({ query }) => ({ command: 'key rotate', options: query }),
+  }),
+  commandRoute({
+    method: 'get',
+    path: '/v2/nodes',
+    id: 'listNodes',
+    tag: 'Status',
+    summary: 'List the nodes of a store that several machines share.',
+    scope: 'status:read',
+    result: node,
+    list: ({ name: of }: z.output<typeof node>) => of,
+    commands: ['node list'],
+    call: () => ({ command: 'node list' }),
+  }),
+  commandRoute({
+    method: 'delete',
+    path: '/v2/nodes/{node}',
+    id: 'revokeNode',
+    tag: 'Status',
+    summary: 'Take the master key from a node. Rotate the key after that.',
+    scope: 'config:write',
+    result: z.strictObject({ name: z.string(), revoked: z.literal(true) }),
+    commands: ['node revoke'],
+    call: ({ params }) => ({ command: 'node revoke', args: [params['node']] }),
   }),
   commandRoute({
     method: 'get',

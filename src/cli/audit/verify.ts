@@ -94,8 +94,15 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
 /** Opens the vault without the earlier keys, which are in the store: lines from before a rotation cannot be checked then. */
 async function vaultWithoutStore({ env, now }: Context, config: Config): Promise<Vault> {
   const source = keySourceOf(config, { env });
-  return (await openVault(source, { mayCreate: false, store: storeName(config.store), meta: null, now }))
-    .vault;
+  return (
+    await openVault(source, {
+      mayCreate: false,
+      store: storeName(config.store),
+      meta: null,
+      now,
+      nodeId: null,
+    })
+  ).vault;
 }
 
 /** Errors of the store that do not prevent verification. */

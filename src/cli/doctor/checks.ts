@@ -89,6 +89,7 @@ function guarded({ file, store, key, ca, audit }: Config): readonly Guarded[] {
     ...(store.kind === 'sqlite'
       ? [store.path, `${store.path}-wal`].map((path) => ({ path, holds: 'the store', isSecret: true }))
       : []),
+    ...(key.source === 'node' ? [{ path: key.path, holds: 'the key of this node', isSecret: true }] : []),
     ...(key.source === 'file' ? [{ path: key.path, holds: 'the master key', isSecret: true }] : []),
     { path: authorityFiles(ca.directory).key, holds: 'the key of the CA', isSecret: true },
     { path: ca.directory, holds: 'the CA', isSecret: false },

@@ -87,6 +87,7 @@ export async function askUnreadable(
   const health = await askHealth(listen, reportTarget(vault));
   if (health.kind !== 'serving') return [];
   try {
+    await vault.refresh();
     const report = vault.open(reportContext, Buffer.from(health.sealed ?? '', 'base64'));
     return JSON.parse(report.toString('utf8')) as readonly UnreadableReference[];
   } catch {

@@ -640,6 +640,20 @@ export interface Keys {
     readonly retired_at: string | null;
     readonly records: number;
   })[];
+  /** Nodes whose key source still has the key before. */
+  readonly behind: readonly Node[];
+}
+
+/** The processes with one config file on one machine. */
+export interface Node {
+  readonly name: string;
+  /** The kind of its key source. */
+  readonly source: string;
+  /** The master key at its source. */
+  readonly key_id: string;
+  readonly version: string;
+  readonly joined_at: string;
+  readonly seen_at: string;
 }
 
 /** Findings, and a sentence with a way out for each problem. */
@@ -1234,12 +1248,29 @@ export interface Operations {
   getKeys(input?: Record<string, never>, options?: CallOptions): Promise<Keys>;
 
   /** Rotate the master key, or resume a rotation; for sources that keep the key themselves. `POST /v2/key/rotate` */
-  rotateKey(input?: Record<string, never>, options?: CallOptions): Promise<{
+  rotateKey(input?: {
+    readonly retire?: string | undefined;
+  }, options?: CallOptions): Promise<{
     readonly from: string;
     readonly to: string;
     readonly resumed: boolean;
     readonly rewrapped: number;
     readonly finished: boolean;
+    /** Nodes whose key source still has the key before. */
+    readonly behind: readonly Node[];
+  }>;
+
+  /** List the nodes of a store that several machines share. `GET /v2/nodes` */
+  listNodes(input?: {
+    readonly limit?: number | undefined;
+  }, options?: CallOptions): AsyncGenerator<Node, void, undefined>;
+
+  /** Take the master key from a node. Rotate the key after that. `DELETE /v2/nodes/{node}` */
+  revokeNode(input: {
+    readonly node: string;
+  }, options?: CallOptions): Promise<{
+    readonly name: string;
+    readonly revoked: true;
   }>;
 
   /** Show health and open problems. `GET /v2/status` */
@@ -1477,7 +1508,9 @@ export const operations: Readonly<Record<keyof Operations, Operation>> = {
   summarizeAudit: ['GET', '/v2/audit/summary', 'list', ['since', 'until', 'event', 'agent', 'grant', 'user', 'by', 'provider', 'host', 'outcome', 'lease', 'exchange', 'code', 'limit']],
   getMetrics: ['GET', '/v2/metrics', 'one', ['since', 'until', 'step']],
   getKeys: ['GET', '/v2/key', 'one', []],
-  rotateKey: ['POST', '/v2/key/rotate', 'one', []],
+  rotateKey: ['POST', '/v2/key/rotate', 'one', ['retire']],
+  listNodes: ['GET', '/v2/nodes', 'list', ['limit']],
+  revokeNode: ['DELETE', '/v2/nodes/{node}', 'one', []],
   getStatus: ['GET', '/v2/status', 'one', []],
   runDoctor: ['POST', '/v2/doctor', 'one', []],
   getCa: ['GET', '/v2/ca', 'one', []],

@@ -24,6 +24,8 @@ const local: Readonly<Record<string, string>> = {
   demo: 'shows the product on a terminal',
   connect: 'needs the browser of a person: connect sessions are the way of the API',
   'ca install': 'changes the trust stores of this machine',
+  'node enroll': 'gives away the master key: no role of the API has it',
+  'node join': 'is for a machine that has no master key yet',
   'ca uninstall': 'changes the trust stores of this machine',
 };
 
@@ -158,6 +160,10 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
     expect(buckets.reduce((sum: number, { exchanges }: { exchanges: number }) => sum + exchanges, 0)).toBe(1);
     // The proxy itself
     await ok('GET /v2/status');
+    const other = { id: 'x', name: 'proxy-b', source: 'env', keyId: '00', version: '1' };
+    await sidekey.proxy.state.store.nodes.register(other);
+    expect((await ok('GET /v2/nodes')).data).toMatchObject([{ name: 'proxy-b', source: 'env' }]);
+    expect(await ok('DELETE /v2/nodes/proxy-b')).toEqual({ name: 'proxy-b', revoked: true });
     expect(await ok('GET /v2/key')).toMatchObject({ source: 'file', rotating: false });
     expect(await ok('POST /v2/key/rotate')).toMatchObject({ resumed: false, finished: true });
     expect((await ok('GET /v2/key')).keys).toHaveLength(2);

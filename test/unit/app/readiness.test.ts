@@ -15,7 +15,7 @@ it('a proxy stays ready after another process rotated the master key', async () 
   const file = join(await tempFolder(), 'audit.jsonl');
   await writeFile(file, '');
   const key = newMasterKey();
-  const parts = { meta: store.meta, location: store.location, now, reread: async () => null };
+  const parts = { meta: store.meta, location: store.location, now, reread: async () => null, self: null };
   const [own, other] = [await openKeyRing(key, parts), await openKeyRing(key, parts)];
   await proveKey(own.vault, store.meta, store.location);
   const readiness = createReadiness({
@@ -26,6 +26,6 @@ it('a proxy stays ready after another process rotated the master key', async () 
     now,
     timers: systemTimers,
   });
-  expect(await other.begin(newMasterKey())).toBe(true);
+  expect(await other.begin({ next: newMasterKey(), by: null, hasCopies: true })).toBe(true);
   expect(await readiness()).toBeNull();
 });

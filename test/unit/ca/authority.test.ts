@@ -172,6 +172,22 @@ describe('the first start', () => {
     expect((await readdir(options.directory)).toSorted()).toEqual(['ca.crt', 'ca.key']);
   });
 
+  it('is made and opened with the key of a rotation that began after the vault was opened', async () => {
+    const options = await setUp();
+    const [before, after] = [vaultForTest(), options.vault];
+    const stale = () => {
+      let current: typeof after = before;
+      return {
+        refresh: async () => void (current = after),
+        open: (context: string, sealed: Uint8Array) => current.open(context, sealed),
+        seal: (context: string, plaintext: Uint8Array) => current.seal(context, plaintext),
+      };
+    };
+    const { fingerprint } = await openAuthority({ ...options, vault: stale() });
+    expect((await openAuthority(options)).fingerprint).toBe(fingerprint);
+    expect((await openAuthority({ ...options, vault: stale() })).fingerprint).toBe(fingerprint);
+  });
+
   it('uses the CA that another process wrote first', async () => {
     const other = await setUpCreated();
     const winner = await openAuthority(other);
@@ -183,6 +199,7 @@ describe('the first start', () => {
       ...options,
       onCreate,
       vault: {
+        refresh: async () => {},
         open: (context, sealed) => other.vault.open(context, sealed),
         seal(context, plaintext) {
           writeFileSync(options.key, keyText, { mode: 0o600 });

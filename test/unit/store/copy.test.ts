@@ -47,10 +47,10 @@ function place(open: () => Promise<Store>, tables: () => Promise<StoreTables>): 
   };
 }
 
-async function copied(from: Place, to: Place): Promise<number> {
+async function copied(from: Place, to: Place, keysOf = async () => [] as string[]): Promise<number> {
   const [a, b] = [await from.tables(), await to.tables()];
   try {
-    return await copyStore(a, b);
+    return await copyStore(a, b, keysOf);
   } finally {
     await a.close();
     await b.close();
@@ -81,6 +81,9 @@ async function fill(store: Store): Promise<void> {
   await store.auditHeads.put({ log: '/a', node: 'a/1', seq: 1, sealed: Buffer.from('x') });
 }
 
+const idsOf = (...names: string[]) => names.map((name) => Buffer.from(name).toString('hex'));
+const keyCheck = (id: string) => Buffer.from(`SKE\u0002${id}, sealed`);
+
 const ids = (store: Store) =>
   store.grants.list().then((all) => all.map(({ id, sealed }) => `${id} ${sealed[1]}`));
 
@@ -107,7 +110,7 @@ describe.skipIf(postgresMissing !== null)(`a copy of a store${postgresMissing ??
       return transaction();
     };
     let breaks = 2;
-    await expect(copyStore(from, to)).rejects.toBe(cut);
+    await expect(copyStore(from, to, async () => [])).rejects.toBe(cut);
     await Promise.all([from.close(), to.close()]);
     await file.within((store) => store.grants.remove(grants[7]!.id));
     await copied(file, database);
@@ -120,6 +123,22 @@ describe.skipIf(postgresMissing !== null)(`a copy of a store${postgresMissing ??
     await database.within((store) => store.meta.putIfAbsent('key_check', Buffer.from('another')));
     await expect(copied(file, database)).rejects.toMatchObject({ code: 'input_invalid' });
     expect(await database.within((store) => store.grants.list())).toEqual([]);
+  });
+
+  it('is made over an earlier copy with a key from before a rotation, and not over a copy with a later one', async () => {
+    const [file, database] = [await inFile(), await inPostgres()];
+    await file.within(async (store) => {
+      await fill(store);
+      await store.meta.change('key_check', Buffer.from('the key'), { key_check: keyCheck('aaaaaaaa') });
+    });
+    await copied(file, database);
+    const rotated = { key_check: keyCheck('bbbbbbbb') };
+    await file.within((store) => store.meta.change('key_check', keyCheck('aaaaaaaa'), rotated));
+    await expect(copied(database, file, async () => idsOf('aaaaaaaa'))).rejects.toThrow(
+      /is another store, or its master key was rotated/,
+    );
+    await copied(file, database, async () => idsOf('bbbbbbbb', 'aaaaaaaa'));
+    expect(await database.within((store) => store.meta.get('key_check'))).toEqual(rotated.key_check);
   });
 
   it('is not made over a grant that was refreshed since, whose old refresh token is used up', async () => {

@@ -6,7 +6,7 @@ import { openVault } from '../../../src/vault/open.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const store = '/data/sidekey.db';
-const given = { store, meta: null, now: Date.now };
+const given = { store, meta: null, nodeId: null, now: Date.now };
 
 afterEach(() => {
   vi.unstubAllEnvs();

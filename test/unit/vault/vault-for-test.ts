@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { Vault } from '../../../src/vault/vault.ts';
 
-type SealingVault = Pick<Vault, 'keyId' | 'seal' | 'open'>;
+type SealingVault = Pick<Vault, 'keyId' | 'seal' | 'open' | 'refresh'>;
 
 /** A vault with its own master key: AES-256-GCM with the context as associated data, without data keys. */
 export function vaultForTest(): SealingVault {
@@ -10,6 +10,7 @@ export function vaultForTest(): SealingVault {
   const id = createHash('sha256').update(key).digest().subarray(0, 8);
   return {
     keyId: id.toString('hex'),
+    refresh: async () => {},
     seal(context, plaintext) {
       const iv = randomBytes(12);
       const cipher = createCipheriv('aes-256-gcm', key, iv).setAAD(Buffer.from(context));

@@ -630,6 +630,7 @@ class Keys(TypedDict):
     rotating: bool
     left: int
     keys: list[KeysKeysItem]
+    behind: list[Node]
 
 
 class KeysKeysItem(TypedDict):
@@ -638,6 +639,17 @@ class KeysKeysItem(TypedDict):
     since: str | None
     retired_at: str | None
     records: int
+
+
+class Node(TypedDict):
+    """The processes with one config file on one machine."""
+
+    name: str
+    source: str
+    key_id: str
+    version: str
+    joined_at: str
+    seen_at: str
 
 
 class Status(TypedDict):
@@ -808,6 +820,12 @@ class RotateKeyResult(TypedDict):
     resumed: bool
     rewrapped: int
     finished: bool
+    behind: list[Node]
+
+
+class RevokeNodeResult(TypedDict):
+    name: str
+    revoked: Literal[True]
 
 
 class RunDoctorResult(TypedDict):
@@ -928,7 +946,9 @@ OPERATIONS: dict[str, tuple[str, str, list[str]]] = {
     "summarizeAudit": ("GET", "/v2/audit/summary", ["since", "until", "event", "agent", "grant", "user", "by", "provider", "host", "outcome", "lease", "exchange", "code", "limit"]),
     "getMetrics": ("GET", "/v2/metrics", ["since", "until", "step"]),
     "getKeys": ("GET", "/v2/key", []),
-    "rotateKey": ("POST", "/v2/key/rotate", []),
+    "rotateKey": ("POST", "/v2/key/rotate", ["retire"]),
+    "listNodes": ("GET", "/v2/nodes", ["limit"]),
+    "revokeNode": ("DELETE", "/v2/nodes/{node}", []),
     "getStatus": ("GET", "/v2/status", []),
     "runDoctor": ("POST", "/v2/doctor", []),
     "getCa": ("GET", "/v2/ca", []),
@@ -1169,9 +1189,17 @@ class Operations:
         """Show the master keys of the store, and whether a rotation is finished. ``GET /v2/key``"""
         return self._call("getKeys", {})
 
-    def rotate_key(self) -> RotateKeyResult:
+    def rotate_key(self, *, retire: str = UNSET) -> RotateKeyResult:
         """Rotate the master key, or resume a rotation; for sources that keep the key themselves. ``POST /v2/key/rotate``"""
-        return self._call("rotateKey", {})
+        return self._call("rotateKey", {"retire": retire})
+
+    def list_nodes(self, *, limit: int = UNSET) -> Iterator[Node]:
+        """List the nodes of a store that several machines share. ``GET /v2/nodes``"""
+        return self._pages("listNodes", {"limit": limit})
+
+    def revoke_node(self, *, node: str) -> RevokeNodeResult:
+        """Take the master key from a node. Rotate the key after that. ``DELETE /v2/nodes/{node}``"""
+        return self._call("revokeNode", {"node": node})
 
     def get_status(self) -> Status:
         """Show health and open problems. ``GET /v2/status``"""
@@ -1474,9 +1502,17 @@ class AsyncOperations:
         """Show the master keys of the store, and whether a rotation is finished. ``GET /v2/key``"""
         return await self._call("getKeys", {})
 
-    async def rotate_key(self) -> RotateKeyResult:
+    async def rotate_key(self, *, retire: str = UNSET) -> RotateKeyResult:
         """Rotate the master key, or resume a rotation; for sources that keep the key themselves. ``POST /v2/key/rotate``"""
-        return await self._call("rotateKey", {})
+        return await self._call("rotateKey", {"retire": retire})
+
+    def list_nodes(self, *, limit: int = UNSET) -> AsyncIterator[Node]:
+        """List the nodes of a store that several machines share. ``GET /v2/nodes``"""
+        return self._pages("listNodes", {"limit": limit})
+
+    async def revoke_node(self, *, node: str) -> RevokeNodeResult:
+        """Take the master key from a node. Rotate the key after that. ``DELETE /v2/nodes/{node}``"""
+        return await self._call("revokeNode", {"node": node})
 
     async def get_status(self) -> Status:
         """Show health and open problems. ``GET /v2/status``"""

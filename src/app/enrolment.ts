@@ -1,0 +1,162 @@
+import { randomUUID } from 'node:crypto';
+import { z } from 'zod';
+import type { AuditLog } from '../audit/event.ts';
+import { recordChange } from '../audit/log.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { pause, systemTimers } from '../lib/timers.ts';
+import type { EnrolmentRecord, Store } from '../store/store.ts';
+import {
+  enrolmentOf,
+  isProofOf,
+  joinProof,
+  memberShape,
+  newEnrolmentToken,
+  newNodeKey,
+  type NodeKey,
+  type NodeMember,
+  nodeKeyId,
+  openForNode,
+  readNodeKey,
+  writeNodeKey,
+} from '../vault/node-key.ts';
+import type { OpenVault } from '../vault/open.ts';
+import { nodeKeyName } from '../vault/ring.ts';
+
+/**
+ * Enrolment of a node (decision 90). A node makes a token, and seals the secret that derives from it. The new node writes
+ * its public key with a proof by the same secret. Any node that runs checks the proof, and seals the master key.
+ */
+
+/** Milliseconds for which a token is valid. */
+export const enrolmentMs = 900_000;
+
+/** Milliseconds that a node waits for another one to answer. */
+const answerMs = 30_000;
+const pollMs = 100;
+
+interface EnrolmentParts {
+  readonly store: Store;
+  readonly keys: Pick<OpenVault, 'vault' | 'nodes' | 'admit'>;
+  readonly audit: Pick<AuditLog, 'append' | 'note'>;
+}
+
+const sealedShape = memberShape.pick({ name: true, secret: true });
+const requestShape = memberShape.pick({ publicKey: true }).extend({ proof: z.string() });
+
+function contextOf(id: string): string {
+  return `node-enrolment/${id}`;
+}
+
+/** Makes an enrolment, and returns its token. @throws SidekeyError `already_exists` if a node has the name */
+export async function enroll({ store, keys, audit }: EnrolmentParts, name: string): Promise<string> {
+  await keys.vault.refresh();
+  if ([...keys.nodes().members, ...(await store.nodes.list())].some((node) => node.name === name)) {
+    throw new SidekeyError('already_exists', `There is a node ${name} already.`, {
+      hint: `use another name, or: sidekey node revoke ${name}`,
+    });
+  }
+  const token = newEnrolmentToken();
+  const { id, secret } = enrolmentOf(token);
+  const sealed = keys.vault.seal(contextOf(id), Buffer.from(JSON.stringify({ name, secret })));
+  await recordChange(audit, { event: 'node.enrolled', reason: name }, () =>
+    store.enrolments.insert({ id, name, sealed }, enrolmentMs),
+  );
+  return token;
+}
+
+/** Answers the requests of new nodes, in one process of all nodes. */
+export async function answerJoins(parts: EnrolmentParts): Promise<void> {
+  const { enrolments, locks } = parts.store;
+  if ((await enrolments.asked()).length === 0) return;
+  const holder = randomUUID();
+  if (!(await locks.acquire('node-enrolment', holder, answerMs))) return;
+  try {
+    for (const enrolment of await enrolments.asked()) await answer(parts, enrolment);
+  } finally {
+    await locks.release('node-enrolment', holder);
+  }
+}
+
+async function answer({ store, keys, audit }: EnrolmentParts, enrolment: EnrolmentRecord): Promise<void> {
+  await keys.vault.refresh();
+  const { members, revoked } = keys.nodes();
+  const member = memberOf(enrolment, keys);
+  const known = members.find(({ enrolment: used }) => used === enrolment.id);
+  const isUsed =
+    revoked.includes(enrolment.id) || (known !== undefined && known.publicKey !== member?.publicKey);
+  const isTaken = known === undefined && members.some(({ name }) => name === member?.name);
+  if (member === null || isUsed || isTaken) {
+    await audit.append({ event: 'node.refused', outcome: 'deny', reason: enrolment.name });
+  } else if (known === undefined) {
+    const reason = `${member.name}, node key ${nodeKeyId(member)}`;
+    await audit.append({ event: 'node.joined', outcome: 'allow', reason });
+    // Another change of the ring was first: it is answered at the next look.
+    if (!(await keys.admit(member))) return;
+  }
+  await store.enrolments.remove(enrolment.id);
+}
+
+/** Returns the new node; null: its request has no proof of the token, or the enrolment was changed. */
+function memberOf(
+  { id, sealed, request }: EnrolmentRecord,
+  { vault }: Pick<OpenVault, 'vault'>,
+): NodeMember | null {
+  try {
+    const { name, secret } = sealedShape.parse(JSON.parse(vault.open(contextOf(id), sealed).toString()));
+    const { publicKey, proof } = requestShape.parse(JSON.parse(request ?? ''));
+    const member = { name, secret, publicKey, enrolment: id };
+    return isProofOf(member, proof) ? member : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Joins a store with a token: makes the key of this node at `path`, and waits until another node has sealed the master key
+ * for it. Called again with the same token, it continues.
+ * @throws SidekeyError `input_invalid` if the token is not valid any more; `already_exists` if this node has joined;
+ * `not_ready` if no node answers
+ */
+export async function join(store: Store, path: string, token: string): Promise<NodeKey> {
+  const { id, secret } = enrolmentOf(token);
+  const before = await readNodeKey(path);
+  if (
+    before !== null &&
+    before.secret !== secret &&
+    (await store.meta.get(nodeKeyName(before.name))) !== null
+  ) {
+    throw new SidekeyError('already_exists', `This machine has joined already, as the node ${before.name}.`, {
+      hint: 'sidekey status',
+    });
+  }
+  const enrolment = await store.enrolments.get(id);
+  if (enrolment === null) throw notValid();
+  const node =
+    before?.secret === secret ? before : newNodeKey({ name: enrolment.name, secret, enrolment: id });
+  if (node !== before) await writeNodeKey(path, node);
+  const request = JSON.stringify({ publicKey: node.publicKey, proof: joinProof(node) });
+  if (!(await store.enrolments.ask(id, request))) throw notValid();
+  for (let waited = 0; waited < answerMs; waited += pollMs) {
+    const isOpen = (await store.enrolments.get(id)) !== null;
+    const sealed = await store.meta.get(nodeKeyName(node.name));
+    if (sealed !== null) {
+      openForNode(node, sealed);
+      return node;
+    }
+    if (!isOpen) throw notValid();
+    await pause(systemTimers, pollMs);
+  }
+  throw new SidekeyError('not_ready', 'No node has answered: at least one must run.', {
+    hint: 'start Sidekey on another node, and repeat this command with the same token',
+  });
+}
+
+function notValid(): SidekeyError {
+  return new SidekeyError(
+    'input_invalid',
+    'The enrolment token is not valid any more: it was used, or has ended.',
+    {
+      hint: 'make another one on a node that runs: sidekey node enroll NAME',
+    },
+  );
+}

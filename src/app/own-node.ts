@@ -1,0 +1,87 @@
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import { rekeyLog } from '../audit/log.ts';
+import type { Config } from '../config/config.ts';
+import type { Log } from '../lib/log.ts';
+import { packageVersion } from '../lib/package-files.ts';
+import { openKeySource } from '../vault/open.ts';
+import { isRotating } from '../vault/ring.ts';
+import { answerJoins } from './enrolment.ts';
+import { keySourceOf } from './keys.ts';
+import { aliveMs, nodesBehind } from './nodes.ts';
+import { finishRotation, replaceAtSource, type RotatingState } from './rotation.ts';
+
+/** An open state that follows what other nodes do. */
+export interface FollowingState extends RotatingState {
+  readonly config: Config;
+}
+
+/** Parts of the own node. */
+export interface OwnNodeParts {
+  readonly log: Log;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** Milliseconds until a source that could not be written is tried again. */
+const againMs = 60_000;
+
+/** Registers this node. The result does what is due, each time that it is called. */
+export async function registerNode(
+  id: string,
+  state: FollowingState,
+  { log, now, env }: OwnNodeParts,
+): Promise<{ follow(): Promise<void> }> {
+  const { config, vault, keys, store } = state;
+  const { source } = config.key;
+  /** Id of the key at the source, as far as this process knows. */
+  let placed = keys.sourceKeyId;
+  let toldAt = now();
+  let tryAt = 0;
+  const name = keys.member?.name ?? hostname();
+  await store.nodes.register({ id, name, source, keyId: placed, version: packageVersion() });
+
+  /** The node that began a rotation replaces its key by that command, which may have a new passphrase. */
+  async function replaceOwn(): Promise<void> {
+    // A background process asks for no passphrase.
+    const { replace } = openKeySource(keySourceOf(config, { env, keepsPassphrase: true }));
+    if (replace === null || keys.nodes().by === id || now() < tryAt) return;
+    const own = (await store.nodes.list()).find((each) => each.id === id);
+    if (own?.keyId !== vault.keyId) {
+      tryAt = now() + againMs;
+      await replaceAtSource(keys, replace);
+      await store.nodes.seen(id, vault.keyId);
+      log.info({ key: vault.keyId }, 'the new master key is at the key source of this node');
+      const { file, maxBytes, maxAgeMs, fsync } = config.audit;
+      await rekeyLog({ file, maxBytes, maxAgeMs, fsync, vault, store, now });
+    }
+    placed = vault.keyId;
+    tryAt = 0;
+  }
+
+  /** Retires the key before, in one process of all nodes, if no source gives it any more. */
+  async function finish(): Promise<void> {
+    if (!isRotating(vault.generations) || (await nodesBehind(store, vault.keyId)).length > 0) return;
+    const holder = randomUUID();
+    if (!(await store.locks.acquire('key-retirement', holder, againMs))) return;
+    try {
+      await vault.refresh();
+      if (isRotating(vault.generations)) await finishRotation(state, now);
+    } finally {
+      await store.locks.release('key-retirement', holder);
+    }
+  }
+
+  return {
+    async follow() {
+      if (placed !== vault.keyId) await replaceOwn();
+      if (Math.abs(now() - toldAt) >= aliveMs) {
+        await store.nodes.seen(id, null);
+        toldAt = now();
+      }
+      if (placed === vault.keyId) await finish();
+      await answerJoins(state);
+    },
+  };
+}

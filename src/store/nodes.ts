@@ -1,0 +1,99 @@
+import { type Expression, type Kysely, sql } from 'kysely';
+import type { Run } from './agents.ts';
+import { compare, type Schema } from './schema.ts';
+import type { Store } from './store.ts';
+
+/** Milliseconds after which a node that was not seen is forgotten: containers leave nodes behind. */
+const forgottenMs = 30 * 86_400_000;
+
+/** Returns the queries of nodes. `clock` is that of the store. */
+export function sqlNodes(db: Kysely<Schema>, run: Run, clock: () => Expression<number>): Store['nodes'] {
+  return {
+    register: ({ id, name, ...facts }) =>
+      run(async () => {
+        const before = sql<number>`${clock()} - ${sql.lit(forgottenMs)}`;
+        await db.deleteFrom('nodes').where('seenAt', '<', before).where('id', '!=', id).execute();
+        for (let number = 1; ; number += 1) {
+          const known = await db
+            .updateTable('nodes')
+            .set({ ...facts, seenAt: clock() })
+            .where('id', '=', id)
+            .executeTakeFirstOrThrow();
+          if (known.numUpdatedRows === 1n) return;
+          const free = number === 1 ? name : `${name}-${number}`;
+          const made = await db
+            .insertInto('nodes')
+            .values({ id, name: free, ...facts, joinedAt: clock(), seenAt: clock() })
+            .onConflict((conflict) => conflict.doNothing())
+            .executeTakeFirstOrThrow();
+          if (made.numInsertedOrUpdatedRows === 1n) return;
+        }
+      }),
+    seen: (id, keyId) =>
+      run(async () => {
+        await db
+          .updateTable('nodes')
+          .set({ ...(keyId !== null && { keyId }), seenAt: clock() })
+          .where('id', '=', id)
+          .execute();
+      }),
+    list: () =>
+      run(async () => {
+        const rows = await db
+          .selectFrom('nodes')
+          .select(['id', 'name', 'source', 'keyId', 'version', 'joinedAt'])
+          .select(sql<number>`${clock()} - seen_at`.as('awayMs'))
+          .execute();
+        return rows.toSorted((a, b) => compare(a.name, b.name));
+      }),
+    remove: (name) =>
+      run(async () => {
+        const { numDeletedRows } = await db
+          .deleteFrom('nodes')
+          .where('name', '=', name)
+          .executeTakeFirstOrThrow();
+        return numDeletedRows === 1n;
+      }),
+  };
+}
+
+/** Returns the queries of enrolments. `clock` is that of the store. */
+export function sqlEnrolments(
+  db: Kysely<Schema>,
+  run: Run,
+  clock: () => Expression<number>,
+): Store['enrolments'] {
+  const all = () =>
+    db
+      .selectFrom('enrolments')
+      .select(['id', 'name', 'sealed', 'request'])
+      .select(sql<number>`expires_at - ${clock()}`.as('leftMs'));
+  return {
+    insert: (enrolment, ttlMs) =>
+      run(async () => {
+        await db.deleteFrom('enrolments').where('expiresAt', '<=', clock()).execute();
+        const expiresAt = sql<number>`${clock()} + ${sql.lit(ttlMs)}`;
+        await db
+          .insertInto('enrolments')
+          .values({ ...enrolment, request: null, expiresAt })
+          .execute();
+      }),
+    get: (id) => run(async () => (await all().where('id', '=', id).executeTakeFirst()) ?? null),
+    ask: (id, request) =>
+      run(async () => {
+        const { numUpdatedRows } = await db
+          .updateTable('enrolments')
+          .set({ request })
+          .where('id', '=', id)
+          .where('expiresAt', '>', clock())
+          .where((row) => row.or([row('request', 'is', null), row('request', '=', request)]))
+          .executeTakeFirstOrThrow();
+        return numUpdatedRows === 1n;
+      }),
+    asked: () => run(() => all().where('request', 'is not', null).where('expiresAt', '>', clock()).execute()),
+    remove: (id) =>
+      run(async () => {
+        await db.deleteFrom('enrolments').where('id', '=', id).execute();
+      }),
+  };
+}

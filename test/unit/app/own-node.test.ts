@@ -1,0 +1,58 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { registerNode } from '../../../src/app/own-node.ts';
+import { openState } from '../../../src/app/state.ts';
+import { loadConfig } from '../../../src/config/load.ts';
+import { newMasterKey } from '../../../src/vault/ring.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+
+const log = { error() {}, warn() {}, info() {}, debug() {} };
+
+/** A node, its key file, and another process that begins a rotation. */
+async function setUp() {
+  const folder = await tempFolder();
+  const file = join(folder, 'sidekey.yaml');
+  const key = { source: 'file', path: 'k' };
+  const config = { version: 1, store: 'sqlite:s.db', key, ca: { directory: 'c' }, audit: { file: 'a' } };
+  await writeFile(file, stringify(config));
+  const open = async () => {
+    const state = await openState(await loadConfig(file, { env: {} }), { log, now: Date.now });
+    onTestFinished(() => state.close());
+    return state;
+  };
+  const [state, other] = [await open(), await open()];
+  const node = await registerNode('me', state, { log, now: Date.now, env: {} });
+  const keyIds = async () => (await state.store.nodes.list()).map(({ keyId }) => keyId);
+  return { state, other, node, keyIds, keyFile: () => readFile(join(folder, 'k'), 'utf8') };
+}
+
+const beginning = (by: string) => ({ next: newMasterKey(), by, hasCopies: true });
+
+describe('a node that sees a rotation', () => {
+  it('replaces the key at its source, and retires the one before if it is the last node', async () => {
+    const { state, other, node, keyIds, keyFile } = await setUp();
+    const before = await keyFile();
+    await state.store.nodes.register({ id: 'off', name: 'off', source: 'file', keyId: 'x', version: '1' });
+    await other.keys.begin(beginning('other'));
+    await state.vault.refresh();
+    await node.follow();
+    expect(await keyFile()).not.toBe(before);
+    expect(await keyIds()).toEqual(expect.arrayContaining(['x', state.vault.keyId]));
+    expect(await state.store.meta.get('key_next')).not.toBeNull();
+    await state.store.nodes.seen('off', state.vault.keyId);
+    await node.follow();
+    expect(await state.store.meta.get('key_next')).toBeNull();
+  });
+
+  it('leaves its source to the command that began the rotation on this node', async () => {
+    const { state, other, node, keyFile } = await setUp();
+    const before = await keyFile();
+    await other.keys.begin(beginning('me'));
+    await state.vault.refresh();
+    await node.follow();
+    expect(await keyFile()).toBe(before);
+    expect(await state.store.meta.get('key_next')).not.toBeNull();
+  });
+});

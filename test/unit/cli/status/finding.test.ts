@@ -1,0 +1,23 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { expect, it, onTestFinished } from 'vitest';
+import { reportContext } from '../../../../src/app/state.ts';
+import { askUnreadable } from '../../../../src/cli/status/finding.ts';
+import { newMasterKey } from '../../../../src/vault/ring.ts';
+import { createVault, type Ring } from '../../../../src/vault/vault.ts';
+
+it('opens the report of a proxy that has followed a rotation which this process has not seen', async () => {
+  const first = { master: newMasterKey(), since: null, retiredAt: null };
+  const ring: Ring = [{ master: newMasterKey(), since: 0, retiredAt: null }, first];
+  const report = [{ grant: 'g', sentence: 's', hint: 'h' }];
+  const sealed = createVault(ring).seal(reportContext, Buffer.from(JSON.stringify(report)));
+  const body = { status: 'ok', instance: '0'.repeat(16), sealed: Buffer.from(sealed).toString('base64') };
+  const server = createServer((_request, response) => response.end(JSON.stringify(body)));
+  onTestFinished(() => void server.close());
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const listen = { host: '127.0.0.1', port: (server.address() as AddressInfo).port };
+  const vault = createVault([first], { reload: async () => ring });
+  expect(await askUnreadable({ proxy: { listen } } as Parameters<typeof askUnreadable>[0], vault)).toEqual(
+    report,
+  );
+});

@@ -1,0 +1,95 @@
+import { describe, expect, it } from 'vitest';
+import { enrolmentOf, newEnrolmentToken, newNodeKey, openForNode } from '../../../src/vault/node-key.ts';
+import { keyNames, type KeyMeta, newMasterKey, nodeKeyName, openKeyRing } from '../../../src/vault/ring.ts';
+
+type Self = Parameters<typeof openKeyRing>[1]['self'];
+
+const revoked = { code: 'node_revoked' };
+
+function memoryMeta(): KeyMeta {
+  const values = new Map<string, Uint8Array>();
+  return {
+    get: async (name) => values.get(name) ?? null,
+    putIfAbsent: async () => false,
+    async change(guard, was, changes) {
+      const is = values.get(guard);
+      if (was === null ? is !== undefined : is === undefined || Buffer.compare(is, was) !== 0) return false;
+      for (const [name, value] of Object.entries(changes)) {
+        if (value === null) values.delete(name);
+        else values.set(name, value);
+      }
+      return true;
+    },
+  };
+}
+
+const nodeOf = (name: string) => {
+  const { id, secret } = enrolmentOf(newEnrolmentToken());
+  return newNodeKey({ name, secret, enrolment: id });
+};
+const memberOf = ({ name, publicKey, secret, enrolment }: ReturnType<typeof nodeOf>) => ({
+  name,
+  publicKey,
+  secret,
+  enrolment,
+});
+
+async function setUp(meta = memoryMeta(), key = newMasterKey()) {
+  const open = (
+    self: Self = null,
+    master = key,
+    reread: Parameters<typeof openKeyRing>[1]['reread'] = async () => null,
+  ) => openKeyRing(master, { meta, location: 'here', now: () => 1, reread, self });
+  return { meta, key, open };
+}
+
+describe('the ring of master keys with nodes', () => {
+  it('seals the master key for an admitted node, and the next one in the same change as the rotation', async () => {
+    const { meta, open } = await setUp();
+    const node = nodeOf('b');
+    const opened = async () => openForNode(node, (await meta.get(nodeKeyName('b')))!);
+    const first = await open();
+    expect(await first.admit(memberOf(node))).toBe(true);
+    const ring = await open(node, await opened(), opened);
+    expect(ring.vault.keyId).toBe(first.vault.keyId);
+    const next = newMasterKey();
+    expect(await ring.begin({ next, by: 'a', hasCopies: false })).toBe(true);
+    expect((await opened()).equals(next)).toBe(true);
+    expect(ring.nodes()).toMatchObject({ by: 'a', members: [{ name: 'b' }] });
+    // Nobody opens the store with the key before.
+    expect(await meta.get(keyNames.next)).toBeNull();
+    await expect(first.vault.refresh()).rejects.toMatchObject({ code: 'key_mismatch' });
+  });
+
+  it('admits a node again that another change was faster than, and loses neither', async () => {
+    const { open } = await setUp();
+    const [first, second] = [await open(), await open()];
+    expect(await first.admit(memberOf(nodeOf('b')))).toBe(true);
+    expect(await second.admit(memberOf(nodeOf('c')))).toBe(false);
+    expect(await second.admit(memberOf(nodeOf('c')))).toBe(true);
+    expect(second.nodes().members.map(({ name }) => name)).toEqual(['b', 'c']);
+  });
+
+  it('takes the key from a revoked node, whose process is refused at the next look', async () => {
+    const { meta, key, open } = await setUp();
+    const [ring, node] = [await open(), nodeOf('b')];
+    await ring.admit(memberOf(node));
+    const joined = await open(node);
+    await ring.revoke({ name: 'b', id: 'x' });
+    expect(await meta.get(nodeKeyName('b'))).toBeNull();
+    await expect(joined.vault.refresh()).rejects.toMatchObject(revoked);
+    await expect(joined.vault.refresh()).rejects.toMatchObject(revoked);
+    // Also with the master key that it remembers.
+    await expect(open(node, key)).rejects.toMatchObject(revoked);
+    expect(ring.nodes().revoked).toEqual([node.enrolment]);
+  });
+
+  it('refuses a revoked node with a copy of the key, and no other one', async () => {
+    const { open } = await setUp();
+    const [ring, copy, other] = [await open({ id: 'a' }), await open({ id: 'b' }), await open({ id: 'c' })];
+    await ring.revoke({ name: 'host', id: 'b' });
+    await expect(copy.vault.refresh()).rejects.toMatchObject(revoked);
+    await expect(open({ id: 'b' })).rejects.toMatchObject(revoked);
+    await other.vault.refresh();
+  });
+});
