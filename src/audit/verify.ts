@@ -1,5 +1,7 @@
+import fs from 'node:fs';
 import path from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
+import { indexName, makeIndex, readIndex } from './block-index.ts';
 import {
   type ChainExtent,
   type ChainWalk,
@@ -101,7 +103,10 @@ async function verifyFrom(
     ...retentionProblems(file, retention),
     ...numberProblems(file, removed),
   ];
-  for (const source of sources) problems.push(...(await walkSource(file, source, mac, walk)));
+  for (const source of sources) {
+    problems.push(...(await walkSource(file, source, mac, walk)));
+    problems.push(...(await indexProblems(file, source)));
+  }
 
   const found = walk.finish();
   problems.push(...oldHeadProblems(file, records, readHeads(file, vault), found.heads));
@@ -169,6 +174,24 @@ export async function walkSource(
     problems.push({ file: source.path, line: last + 1, kind: 'edited', sentence });
   }
   return problems;
+}
+
+/** Finds an index that is not that of its file: a query would leave lines out. */
+async function indexProblems(file: string, source: LogSource): Promise<Problem[]> {
+  const at = indexName(file, source.number);
+  if (!fs.existsSync(at)) return [];
+  const index = readIndex(file, source.number);
+  using reader = openSource(file, source);
+  if (reader === undefined) return [];
+  try {
+    if (index !== undefined && index.bytes.equals(await makeIndex(reader, index.size))) return [];
+  } catch (error) {
+    // The walk reports it.
+    if (error instanceof PackedDamage) return [];
+    throw error;
+  }
+  const sentence = 'The index was changed, or its file was: queries may leave lines out. Remove it.';
+  return [{ file: at, line: 1, kind: 'edited', sentence }];
 }
 
 /** Events that report damage by the code `audit_broken`, and the event that accepts a loss. */

@@ -974,6 +974,7 @@ const auditCommands: readonly CommandRow[] = [
         summary: 'print the events that meet every condition, or write them to a file',
         options: [
           ...conditions,
+          ['-n, --lines <count>', 'only the last so many'],
           ['--csv', 'as CSV'],
           ['--raw', 'the lines exactly as in the log, so that their hashes can be verified'],
           ['-o, --output <file>', 'write to this file: the lines as with --raw, or --csv'],
@@ -982,6 +983,7 @@ const auditCommands: readonly CommandRow[] = [
         examples: [
           'sidekey audit query --since 2026-11-01 --until 2026-12-01 -o november.jsonl',
           'sidekey audit query --since 24h --event denied',
+          'sidekey audit query --agent ci-bot -n 20',
           'sidekey audit query --grant github --json | jq .host',
         ],
         load: async () => (await import('./audit/query.ts')).query,
