@@ -158,7 +158,7 @@ async function remove(
     }
     if (accepted.length > 0) found = await examine(accepted);
   }
-  const { lines, heads, problems, omitted } = found;
+  const { lines, heads, chains, problems, omitted } = found;
   const missingFiles = Math.max(0, removed - before.removed - expired.length);
   const wrong = marked + problems.length + omitted + missingFiles;
   const names = expired.map((source) => path.basename(source.path));
@@ -173,7 +173,14 @@ async function remove(
         : `${what}; ${wrong} ${wrong === 1 ? 'thing' : 'things'} in it did not verify.`,
     code: wrong === 0 ? undefined : 'audit_broken',
   });
-  writeRetention(file, { removed, time: new Date(now).toISOString(), chains: heads }, vault);
+  const firsts = new Map(chains.map(({ node, first }) => [node, first]));
+  const removedChains = Array.from(heads, ([node, head]) => {
+    const first = before.chains.get(node)?.first ?? firsts.get(node) ?? 1;
+    return [node, { first, ...head }] as const;
+  });
+  const time = new Date(now).toISOString();
+  const record = { removed, time, lines: before.lines + lines, chains: new Map(removedChains) };
+  writeRetention(file, record, vault);
   unlinkUpTo(file, removed);
 }
 

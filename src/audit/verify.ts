@@ -31,6 +31,8 @@ interface VerifyOptions {
   readonly anchored?: Anchored | undefined;
   /** The heads in the store, read before the call, so that the log is not behind them. Absent: no store is available. */
   readonly stored?: StoredHeads | undefined;
+  /** True if the log is a copy, which may end before these heads. */
+  readonly isCopy?: boolean | undefined;
 }
 
 /** The result of a verification. */
@@ -42,6 +44,8 @@ export interface Verification {
   readonly files: number;
   /** Number of files that retention removed before the first of these. */
   readonly removed: number;
+  /** Number of lines in them. */
+  readonly removedLines: number;
   /** Time of the last removal, in ISO 8601; null: none. */
   readonly removedAt: string | null;
   /** True if the log was compared with the heads in the store. */
@@ -84,18 +88,18 @@ export async function verifyAudit(options: VerifyOptions): Promise<Verification>
 }
 
 async function verifyFrom(
-  { file, vault, anchored, stored }: VerifyOptions,
+  { file, vault, anchored, stored, isCopy }: VerifyOptions,
   retention: RetentionState,
 ): Promise<Verification> {
   const mac = chainMac(vault);
-  const { removed, time, chains: starts } = retention.kind === 'record' ? retention.record : nothingRemoved;
+  const { removed, time, lines, chains: starts } = retention.kind === 'record' ? retention.record : nothingRemoved;
   // Heads before file sizes: the lines that a head names were written before it.
   const records = readHeads(file, vault);
   // An interrupted removal leaves files, which the next one removes.
   const sources = snapshotLog(file).filter(({ number }) => number > removed);
   const heads = new Map<string, ChainHead>();
   for (const record of records) if (record.kind === 'head') heads.set(record.head.node, record.head);
-  const known = { starts, anchored, stored: stored?.heads };
+  const known = { starts, anchored, stored: stored?.heads, isCopy };
   const walk = walkChains(heads, { file: headFile(file), line: 1 }, known);
   const problems: Problem[] = [
     ...storeProblems(stored),
@@ -126,6 +130,7 @@ async function verifyFrom(
     lines: found.lines,
     files: sources.length,
     removed,
+    removedLines: lines,
     removedAt: time === '' ? null : time,
     compared: stored !== undefined,
     gaps: found.gaps,

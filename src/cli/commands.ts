@@ -957,13 +957,16 @@ const auditCommands: readonly CommandRow[] = [
       {
         name: 'verify',
         summary: 'check that no line was edited, removed or cut off',
+        arguments: [['[copies...]', 'copies of logs of other machines, each with its files beside it']],
         options: [
+          ['--all', 'also fail if lines or logs that the store names are not here'],
           ['--anchor <file>', 'also compare with anchors that were kept elsewhere (-: standard input)'],
           ['--write-anchor <file>', 'append the current end of the log to this file (-: only print it)'],
           ['--accept', 'record that missing lines are known, as after a restored backup'],
         ],
         examples: [
           'sidekey audit verify',
+          'sidekey audit verify --all node-a/audit.jsonl node-b/audit.jsonl',
           'sidekey audit verify --anchor audit-anchors.jsonl',
           'sidekey audit verify --write-anchor - | ssh elsewhere "cat >> audit-anchors.jsonl"',
         ],

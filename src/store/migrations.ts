@@ -21,6 +21,7 @@ export function migrations(types: ColumnTypes): Migrations {
     '0010-people': people(types),
     '0011-proposals': proposals(),
     '0012-grants-of-leases': grantsOfLeases(),
+    '0015-audit-log-ids': auditLogIds(),
   };
 }
 
@@ -361,6 +362,15 @@ function grantsOfLeases(): Migration {
         .alterTable('grants')
         .addColumn('lease', 'text', (column) => column.references('leases.id').onDelete('cascade'))
         .execute();
+    },
+  };
+}
+
+/** Logs have ids in place of their paths: each writer stores the end of its chain anew. */
+function auditLogIds(): Migration {
+  return {
+    async up(db: Kysely<Record<'audit_ends', unknown>>): Promise<void> {
+      await db.deleteFrom('audit_ends').execute();
     },
   };
 }
