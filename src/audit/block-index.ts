@@ -124,7 +124,7 @@ export async function makeIndex(reader: LogReader, end: number, signal?: AbortSi
 }
 
 /** The index of a file as read. */
-export interface FileIndex {
+interface FileIndex {
   readonly bytes: Buffer;
   readonly blocks: readonly IndexedBlock[];
   /** Bytes of text in the blocks. */

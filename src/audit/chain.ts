@@ -135,7 +135,13 @@ type LinePiece = Extract<Piece, { kind: 'line' }>;
 export function walkChains(
   heads: ReadonlyMap<string, ChainHead>,
   headPlace: Place,
-  { starts = new Map(), anchored = new Map(), stored = new Map(), isCopy = false, openEnded = false }: WalkOptions = {},
+  {
+    starts = new Map(),
+    anchored = new Map(),
+    stored = new Map(),
+    isCopy = false,
+    openEnded = false,
+  }: WalkOptions = {},
 ): ChainWalk {
   const chains = new Map<string, Chain>();
   const broken: { readonly piece: BrokenPiece; readonly place: Place; readonly file: number }[] = [];

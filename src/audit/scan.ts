@@ -1,6 +1,6 @@
 import type { AuditLine } from './event.ts';
 import { type IndexedBlock, linesOf, markOf, readIndex } from './block-index.ts';
-import { type AuditFilter, auditMatcher, createGate, keyConditions } from './filter.ts';
+import { type AuditFilter, auditMatcher, createGate, type Gate, keyConditions } from './filter.ts';
 import { endsExchange, type ExchangeJoin, joinExchanges } from './join.ts';
 import { parseLine, piecesOf } from './line.ts';
 import { type LogSource, snapshotLog } from './log-files.ts';
@@ -79,7 +79,7 @@ const maxTexts = 4;
 /** Reads the lines that match in the parts of a log. */
 export class LogScan {
   readonly #file: string;
-  readonly #gate: ReturnType<typeof createGate>;
+  readonly #gate: Gate;
   readonly #matches: (line: AuditLine) => boolean;
   /** The exchanges of the parts that are whole files. */
   readonly #join = joinExchanges();
@@ -149,8 +149,10 @@ export class LogScan {
     const from = accesses.get(markOf(exchange));
     if (from === undefined) return;
     for (const bytes of linesOf(await this.#textOf(from))) {
-      const { event, exchange: id = '' } = headOf(bytes) ?? noLine;
-      if (event === 'access' && accesses.get(markOf(id)) === from) join.defer(id, Buffer.from(bytes));
+      const { event, exchange: id = '' } = headOf(bytes) ?? parseLine(bytes) ?? noLine;
+      // A later access of an exchange counts.
+      if (event === 'access' && accesses.get(markOf(id)) === from && join.accessOf(id) === undefined)
+        join.defer(id, Buffer.from(bytes));
     }
   }
 
@@ -177,7 +179,7 @@ const noLine = { event: '', time: '', exchange: '' };
 /** Returns the fields that each line begins with; undefined if a line begins in another way, or has escapes in them. */
 function headOf(bytes: Buffer): { event: string; time: string; exchange: string } | undefined {
   const [, time, event, exchange = ''] =
-    /^\{"v":1,"seq":\d+,"time":"([^"\\]*)","node":"[^"\\]*","event":"([^"\\]*)"(?:,"exchange":"([^"\\]*)"|(?!,"exchange"))/.exec(
+    /^\{"v":1,"seq":\d+,"time":"([^"\\]*)","node":"[^"\\]*","event":"([^"\\]*)"(?:,"exchange":"([\w-]*)"|(?!,"exchange"))/.exec(
       bytes.toString('latin1', 0, headBytes),
     ) ?? [];
   return time === undefined || event === undefined ? undefined : { event, time, exchange };

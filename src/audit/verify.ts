@@ -92,7 +92,12 @@ async function verifyFrom(
   retention: RetentionState,
 ): Promise<Verification> {
   const mac = chainMac(vault);
-  const { removed, time, lines, chains: starts } = retention.kind === 'record' ? retention.record : nothingRemoved;
+  const {
+    removed,
+    time,
+    lines,
+    chains: starts,
+  } = retention.kind === 'record' ? retention.record : nothingRemoved;
   // Heads before file sizes: the lines that a head names were written before it.
   const records = readHeads(file, vault);
   // An interrupted removal leaves files, which the next one removes.

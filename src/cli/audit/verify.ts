@@ -148,9 +148,13 @@ async function vaultWithoutStore({ env, now }: Context, config: Config): Promise
 const unreadableStore: ReadonlySet<string> = new Set(['store_damaged', 'store_newer', 'store_unavailable']);
 
 function describe({ file, found, behind, isStored }: VerifiedLog, isOwn: boolean, whyNot: string): string {
-  const { ok, lines, files, removed, removedLines, removedAt, torn, chains, problems, accepted, gaps } = found;
+  const { ok, lines, files, removed, removedLines, removedAt, torn, chains, problems, accepted, gaps } =
+    found;
   const when = removedAt === null ? '' : `, the last on ${dateTime(Date.parse(removedAt))}`;
-  const gone = removed === 0 ? '' : `, after ${counted(removed, 'file')} with ${counted(removedLines, 'line')} that retention removed${when}`;
+  const gone =
+    removed === 0
+      ? ''
+      : `, after ${counted(removed, 'file')} with ${counted(removedLines, 'line')} that retention removed${when}`;
   const extent = `${counted(lines, 'line')} in ${counted(files, 'file')}, ${counted(chains.length, 'writer')}${gone}`;
   const tornNote =
     torn === 0

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { expect, it } from 'vitest';
 import { indexName, readIndex } from '../../../src/audit/block-index.ts';
-import { rotatedFiles, snapshotLog } from '../../../src/audit/log-files.ts';
+import { rotatedFiles, rotatedName, snapshotLog } from '../../../src/audit/log-files.ts';
 import { queryAudit } from '../../../src/audit/query.ts';
 import { blockSize, openSource } from '../../../src/audit/reader.ts';
 import { indexRotated, packRotated, removeExpired } from '../../../src/audit/retention.ts';
@@ -93,6 +93,19 @@ it('that was changed is found by verify, wherever', async () => {
   expect(await problems(file)).toEqual(['edited 1']);
   fs.rmSync(at);
   expect(await problems(file)).toEqual([]);
+});
+
+it.each(['plain', 'packed'])('of a %s file leaves out no line that came after it was made', async (kind) => {
+  const file = await writtenLog(20, { maxBytes: 900 });
+  const text = fs.readFileSync(rotatedName(file, 2), 'utf8');
+  const lines = text.split('\n');
+  fs.writeFileSync(rotatedName(file, 2), lines.slice(0, -2).join('\n') + '\n');
+  await indexRotated(file, later());
+  fs.writeFileSync(rotatedName(file, 2), text);
+  if (kind === 'packed') await packRotated(file, later());
+  expect(await problems(file)).toEqual([]);
+  expect(await found(file, { event: 'access' })).toHaveLength(20);
+  expect(await found(file, { agent: 'ci' })).toHaveLength(20);
 });
 
 it('that cannot be read leaves nothing out', async () => {
