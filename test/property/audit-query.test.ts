@@ -110,6 +110,6 @@ test('a query finds the same lines with an index, with a part of it and without 
         }
       },
     ),
-    { numRuns: 40 },
+    { numRuns: 15 },
   );
 });
