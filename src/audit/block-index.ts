@@ -18,7 +18,7 @@ export function indexName(file: string, number: number): string {
   return `${rotatedName(file, number)}.index`;
 }
 
-/** What the index has of one block of lines. */
+/** The index of one block of lines. */
 export interface IndexedBlock {
   /** Bytes of the block. */
   readonly size: number;

@@ -117,11 +117,15 @@ export interface Gate {
   inherited(line: Buffer, access: Buffer | undefined): boolean;
 }
 
+/** Returns the text of a field as a line has it. */
+function textOf(field: object): Buffer {
+  return Buffer.from(formatLine(field as AuditLine).slice(1, -1));
+}
+
 /** Returns the gate of a filter. */
 export function createGate(filter: AuditFilter): Gate {
   const { event, by, outcome, grants } = filter;
   const isInRange = rangeOf(filter);
-  const textOf = (field: object) => Buffer.from(formatLine(field as AuditLine).slice(1, -1));
   const fields = exactFields.filter((name) => name !== 'outcome' && filter[name] !== undefined);
   const own = fields.filter((name) => !inheritsField(name)).map((name) => textOf({ [name]: filter[name] }));
   // Both users of `alice (as root)` stand within the text.

@@ -39,10 +39,12 @@ function createRandom(seed: number): (below: number) => number {
   };
 }
 
+const grantId = (n: number) => `7b6b2c0e-6a52-4000-8000-${String(n).padStart(12, '0')}`;
+const mb = (count: number) => `${(count / 1e6).toFixed(1)} MB`;
+
 /** Yields the events of a log with their times. */
 function* eventsOf({ lines, days }: LargeLog): Generator<{ event: AuditEvent; time: number }> {
   const random = createRandom(7);
-  const id = (kind: string, n: number) => `${kind}-4000-8000-${String(n).padStart(12, '0')}`;
   const newSession = () => {
     // The square makes agents unequal: the first ones have most sessions.
     const n = Math.floor(random(1_000) ** 2 / 1_000);
@@ -84,7 +86,7 @@ function* eventsOf({ lines, days }: LargeLog): Generator<{ event: AuditEvent; ti
         exchange: newExchangeId(),
         agent: `agent-${session.n}`,
         user: `user-${session.n % 50}`,
-        grant: id('7b6b2c0e-6a52', host),
+        grant: grantId(host),
         provider: `provider-${host % 60}`,
         client: `127.0.0.1:${32_768 + random(28_000)}`,
         host: `api-${host}.example.com`,
@@ -144,7 +146,7 @@ export async function timeQueries({ file, days }: LargeLog): Promise<Timing[]> {
     ['an hour', { since: day(days / 2), until: day(days / 2) + dayMs / 24 }],
     ['a day of a busy agent', { since: day(days / 3), until: day(days / 3 + 1), agent: 'agent-0' }],
     ['an agent', { agent: 'agent-900' }],
-    ['a grant', { grants: new Set(['7b6b2c0e-6a52-4000-8000-000000000042']), since: day(days - 7) }],
+    ['a grant', { grants: new Set([grantId(42)]), since: day(days - 7) }],
     ['a rare code', { code: 'address_blocked' }],
     ['an exchange that never was', { exchange: newExchangeId() }],
     ['failures of a week', { outcome: 'failed', since: day(days - 7) }],
@@ -187,7 +189,6 @@ if (import.meta.main) {
       fs
         .readdirSync(folder)
         .reduce((sum, name) => sum + (pattern.test(name) ? fs.statSync(join(folder, name)).size : 0), 0);
-    const mb = (count: number) => `${(count / 1e6).toFixed(1)} MB`;
     console.log(
       `${lines} lines: ${mb(bytes(/jsonl$|\d(\.gz)?$/))}, indexes ${mb(bytes(/\.index$/))}, made in ${((performance.now() - begun) / 1_000).toFixed(0)} s`,
     );

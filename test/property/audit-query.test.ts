@@ -40,7 +40,7 @@ function eventOf(at: Step, exchange: string): AuditEvent {
   if (kind === 'outcome' || kind === 'tunnel') return { event: kind, exchange, outcome, code, status: 200 };
   if (kind === 'access') return { event: kind, exchange, agent, grant, host, path, outcome: 'allow' };
   if (kind === 'denied') return { event: kind, exchange, agent, host, path, code: code ?? 'body_too_large' };
-  return { event: kind as AuditEvent['event'], grant, by, reason: path };
+  return { event: kind, grant, by, reason: path };
 }
 
 const time = fc.option(fc.integer({ min: 0, max: 120 }), { nil: undefined });

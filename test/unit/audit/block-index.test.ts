@@ -64,6 +64,17 @@ it.each(['plain', 'packed'])(
   },
 );
 
+it('gives an end the last access of its exchange, also if an earlier one is in a block', async () => {
+  const file = await newLogFile();
+  const log = await openLog(file, { maxBytes: 900 });
+  for (const exchange of ['a', 'b']) await log.append({ ...access('/first'), exchange });
+  while (rotatedFiles(file).length === 0) await log.append({ event: 'proxy.started' });
+  await indexRotated(file, later());
+  await log.append({ ...access('/second'), exchange: 'a' });
+  for (const exchange of ['b', 'a']) await log.append({ event: 'outcome', exchange });
+  expect(await found(file, { event: 'outcome' })).toEqual(['outcome /first ci', 'outcome /second ci']);
+});
+
 it('is removed with its file, and is not made before the file is settled', async () => {
   const file = await newLogFile();
   const log = await openLog(file, { maxBytes: 900 });
