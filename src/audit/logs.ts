@@ -9,9 +9,10 @@ import { type AuditVault, headFile, type HeadRecord, logIdOf, readHeads } from '
 import { snapshotLog } from './log-files.ts';
 import {
   type Anchored,
+  anchoredLines,
   type LogPlace,
   type OpenedHead,
-  readAnchors,
+  parseAnchors,
   type StoredHeads,
 } from './sealed-heads.ts';
 import { type Verification, verifyAudit } from './verify.ts';
@@ -70,7 +71,7 @@ interface Known {
  * The end of the own log must be what the store names. A copy may have been made before: it must have all lines that its
  * own head file names.
  *
- * @throws SidekeyError as `verifyAudit` and `readAnchors`; `input_invalid` if there is no log at the path of a copy
+ * @throws SidekeyError as `verifyAudit` and `parseAnchors`; `input_invalid` if there is no log at the path of a copy
  */
 export async function verifyLogs({
   own: ownFile,
@@ -91,15 +92,17 @@ export async function verifyLogs({
     }
     return { file, isCopy: file !== own, id: logIdOf(file, host, records), records };
   });
+  const heads = anchors === undefined ? [] : parseAnchors(anchors, vault);
+  const isHere = (id: string) => logs.some((log) => log.id === id);
   const verified = new Map<string, VerifiedLog>();
   for (const same of Map.groupBy(logs, ({ id }) => id).values()) {
     // The longest last: it has a line for each head of the others, unless the chain forks.
     const others = new Map<string, Map<number, AnchoredLine>>();
     for (const log of same.toSorted((a, b) => extentOf(a) - extentOf(b))) {
-      const anchored = anchors === undefined ? undefined : readAnchors(anchors, vault, log.id);
-      const heads = stored && (stored.get(log.id) ?? { location: '', heads: new Map(), damaged: [] });
-      if (!log.isCopy && isEmpty(log, heads, anchored)) continue;
-      verified.set(log.file, await verifyOne(log, vault, together(anchored, others), heads));
+      const anchored = anchoredLines(heads, log.id);
+      const inStore = stored && (stored.get(log.id) ?? { location: '', heads: new Map(), damaged: [] });
+      if (!log.isCopy && isEmpty(log, inStore, anchored)) continue;
+      verified.set(log.file, await verifyOne(log, vault, together(anchored, others), inStore));
       for (const record of log.records) {
         if (record.kind !== 'head' || record.head.seq === 0) continue;
         const { node, seq, hash } = record.head;
@@ -110,12 +113,18 @@ export async function verifyLogs({
   }
   const problems: Problem[] = [];
   const absent: AbsentLog[] = [];
-  for (const [id, { location, heads, damaged }] of stored ?? []) {
-    if (logs.some((log) => log.id === id)) continue;
-    const place = { file: location, line: 1 };
-    for (const node of damaged)
-      problems.push({ ...place, kind: 'edited', sentence: `The end of ${node} in the store was changed.` });
-    const chains = [...heads.values()];
+  for (const { log, node, seq, time } of heads) {
+    if (log === undefined || isHere(log) || stored?.has(log)) continue;
+    const sentence = `The anchor of ${time} names line ${seq} of ${node}, of a log that is not here.`;
+    problems.push({ file: own, line: 1, kind: 'missing', sentence });
+  }
+  for (const [id, known] of stored ?? []) {
+    if (isHere(id)) continue;
+    for (const node of known.damaged) {
+      const sentence = `The end of ${node} in the store was changed.`;
+      problems.push({ file: known.location, line: 1, kind: 'edited', sentence });
+    }
+    const chains = [...known.heads.values()];
     const [first] = chains;
     if (first === undefined) continue;
     if (first.host === host && first.path === own) {
@@ -136,13 +145,9 @@ export async function verifyLogs({
 }
 
 /** Reports whether a log is not there and nobody names one. */
-function isEmpty(
-  { file, records }: Known,
-  stored: StoredHeads | undefined,
-  anchored: Anchored | undefined,
-): boolean {
+function isEmpty({ file, records }: Known, stored: StoredHeads | undefined, anchored: Anchored): boolean {
   const isKnown = stored !== undefined && stored.heads.size + stored.damaged.length > 0;
-  return !isKnown && anchored === undefined && records.length === 0 && snapshotLog(file).length === 0;
+  return !isKnown && anchored.size === 0 && records.length === 0 && snapshotLog(file).length === 0;
 }
 
 /** Number of lines by the head records. */
@@ -168,12 +173,12 @@ async function verifyOne(
   return { file, found, isStored: (stored?.heads.size ?? 0) > 0, behind };
 }
 
-function together(anchored: Anchored | undefined, others: Anchored): Anchored {
-  const nodes = new Set([...(anchored?.keys() ?? []), ...others.keys()]);
+function together(anchored: Anchored, others: Anchored): Anchored {
+  const nodes = new Set([...anchored.keys(), ...others.keys()]);
   return new Map(
     Array.from(nodes, (node) => [
       node,
-      new Map([...(others.get(node) ?? []), ...(anchored?.get(node) ?? [])]),
+      new Map([...(others.get(node) ?? []), ...(anchored.get(node) ?? [])]),
     ]),
   );
 }

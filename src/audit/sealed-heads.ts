@@ -187,14 +187,21 @@ export function takeAnchor(
   return { text, time, chains };
 }
 
+/** A line that an anchor names. */
+interface AnchoredHead extends Omit<AnchoredChain, 'log'> {
+  /** The id of its log; absent: unknown. */
+  readonly log?: string | undefined;
+  /** Time of the anchor: ISO 8601. */
+  readonly time: string;
+}
+
 /**
  * Parses anchors, one on each line; skips empty lines.
- * @param log The id of the log; absent: lines of any log.
  * @throws SidekeyError `input_invalid` if a line is no anchor or was changed; `key_mismatch` if it was made with
  * another master key.
  */
-export function readAnchors(text: string, vault: AuditVault, log?: string): Anchored {
-  const anchored = new Map<string, Map<number, AnchoredLine>>();
+export function parseAnchors(text: string, vault: AuditVault): AnchoredHead[] {
+  const heads: AnchoredHead[] = [];
   let count = 0;
   for (const [index, line] of text.split(/\r?\n/).entries()) {
     if (line.trim() === '') continue;
@@ -207,18 +214,26 @@ export function readAnchors(text: string, vault: AuditVault, log?: string): Anch
         hint: 'give the file that sidekey audit verify --write-anchor FILE wrote, unchanged',
       });
     }
-    for (const { log: of = log, node, seq, hash } of read.data.chains) {
-      if (log !== undefined && of !== log) continue;
-      const lines = anchored.get(node) ?? new Map<number, AnchoredLine>();
-      anchored.set(node, lines);
-      // The first anchor of a line counts: a later one may be of a history that was written anew.
-      if (!lines.has(seq)) lines.set(seq, { hash, time: read.data.time });
-    }
+    const { time, chains } = read.data;
+    for (const chain of chains) heads.push({ ...chain, time });
   }
-  if (count > 0) return anchored;
+  if (count > 0) return heads;
   throw new SidekeyError('input_invalid', 'The input has no anchor.', {
     hint: 'sidekey audit verify --write-anchor audit-anchors.jsonl',
   });
+}
+
+/** Returns the lines that anchors name, of the log with this id alone if one is given. */
+export function anchoredLines(heads: readonly AnchoredHead[], id?: string): Anchored {
+  const anchored = new Map<string, Map<number, AnchoredLine>>();
+  for (const { log = id, node, seq, hash, time } of heads) {
+    if (id !== undefined && log !== id) continue;
+    const lines = anchored.get(node) ?? new Map<number, AnchoredLine>();
+    anchored.set(node, lines);
+    // The first anchor of a line counts: a later one may be of a history that was written anew.
+    if (!lines.has(seq)) lines.set(seq, { hash, time });
+  }
+  return anchored;
 }
 
 function otherKey(keyId: string, vault: AuditVault): SidekeyError {

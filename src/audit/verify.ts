@@ -27,7 +27,7 @@ import {
 interface VerifyOptions {
   readonly file: string;
   readonly vault: AuditVault;
-  /** The lines that anchors name, see `readAnchors`. */
+  /** The lines that anchors name, see `anchoredLines`. */
   readonly anchored?: Anchored | undefined;
   /** The heads in the store, read before the call, so that the log is not behind them. Absent: no store is available. */
   readonly stored?: StoredHeads | undefined;

@@ -106,6 +106,23 @@ describe.each(engines)('logs of two machines in one store in %s', (_, open, miss
     ]);
   });
 
+  it(`report a log that an anchor names, and neither the files nor the store${suffix}`, async () => {
+    const { a, b, check } = await team();
+    const anchor = takeAnchor(b, vault, now).text;
+    expect(all(await check([], anchor))).toEqual([]);
+    const lost = await verifyLogs({
+      own: a,
+      copies: [],
+      host: 'a',
+      vault,
+      anchors: anchor,
+      stored: new Map(),
+    });
+    expect(all(lost)).toEqual([
+      'The anchor of 2026-01-02T03:04:05.000Z names line 4 of b/1, of a log that is not here.',
+    ]);
+  });
+
   it(`report the log of this machine that was removed or replaced by that of another${suffix}`, async () => {
     const { a, b, check } = await team();
     for (const each of [a, headFile(a)]) fs.rmSync(each);
