@@ -46,10 +46,14 @@ export interface ExchangeJoin {
  */
 export function joinExchanges(): ExchangeJoin {
   const open = new Map<string, AuditLine | Buffer>();
-  const ended = new Map<string, AuditLine | Buffer>();
+  /** Two halves: removing the oldest entry of one map again and again takes longer than all else. */
+  let ended = new Map<string, AuditLine | Buffer>();
+  let endedBefore = ended;
   function end(exchange: string): AuditLine | Buffer | undefined {
     const access = join.accessOf(exchange);
-    if (access !== undefined && open.delete(exchange)) keep(ended, exchange, access, maxEnded);
+    if (access === undefined || !open.delete(exchange)) return access;
+    if (ended.size >= maxEnded / 2) [endedBefore, ended] = [ended, new Map()];
+    ended.set(exchange, access);
     return access;
   }
   function join(line: AuditLine): AuditLine {
@@ -65,8 +69,9 @@ export function joinExchanges(): ExchangeJoin {
     return complete(line, access && complete(access, undefined));
   }
   join.defer = (exchange: string, access: Buffer) => keep(open, exchange, access, maxOpen);
-  join.accessOf = (exchange: string) => open.get(exchange) ?? ended.get(exchange);
-  join.skip = (exchange: string) => void end(exchange);
+  join.accessOf = (exchange: string) =>
+    open.get(exchange) ?? ended.get(exchange) ?? endedBefore.get(exchange);
+  join.skip = (exchange: string) => void open.delete(exchange);
   return join;
 }
 

@@ -82,7 +82,7 @@ export async function* queryRaw({
   ...options
 }: QueryOptions): AsyncGenerator<Match> {
   const file = path.resolve(options.file);
-  const parts = findParts(file, filter);
+  const parts = findParts(file, filter, last !== undefined);
   const scan = new LogScan(file, filter);
   let done = 0;
   async function* matchesIn(part: Part): AsyncGenerator<Match> {
@@ -101,7 +101,7 @@ export async function* queryRaw({
   }
 }
 
-/** Reads the whole files at the end of the log in their order, and the blocks before them from the last one. */
+/** Reads the parts from the last one until enough lines match. */
 async function lastMatches(
   parts: readonly Part[],
   count: number,
@@ -109,16 +109,10 @@ async function lastMatches(
 ): Promise<Match[]> {
   const found: Match[][] = [];
   let missing = count;
-  const files = parts.filter(({ size }) => size === undefined);
-  const blocks = parts.slice(0, parts.length - files.length).map((part) => [part]);
-  for (const group of [...blocks, files].toReversed()) {
+  for (const part of parts.toReversed()) {
     if (missing <= 0) break;
-    let matches: Match[] = [];
-    for (const part of group)
-      for await (const { line, bytes } of matchesIn(part)) {
-        matches.push({ line, bytes: Buffer.from(bytes) });
-        if (matches.length >= 2 * missing) matches = matches.slice(-missing);
-      }
+    const matches: Match[] = [];
+    for await (const { line, bytes } of matchesIn(part)) matches.push({ line, bytes: Buffer.from(bytes) });
     found.push(matches.slice(-missing));
     missing -= matches.length;
   }

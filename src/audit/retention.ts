@@ -5,7 +5,7 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
-import { indexName, makeIndex } from './block-index.ts';
+import { indexName, makeIndex, readIndex } from './block-index.ts';
 import { type ChainFindings, type Gap, walkChains } from './chain.ts';
 import type { AuditLog } from './event.ts';
 import type { AuditVault } from './live-file.ts';
@@ -277,6 +277,7 @@ async function pack(
     await packFrom(reader, packed, more);
     await more.sync();
   }
+  if (readIndex(file, number)?.size !== reader.size()) fs.rmSync(indexName(file, number), { force: true });
 }
 
 /** Packs the text from the offset `at` to its end; returns that offset. */

@@ -2,11 +2,14 @@ import type { AuditLine } from './event.ts';
 import { type IndexedBlock, linesOf, markOf, readIndex } from './block-index.ts';
 import { type AuditFilter, auditMatcher, createGate, type Gate, keyConditions } from './filter.ts';
 import { endsExchange, type ExchangeJoin, joinExchanges } from './join.ts';
-import { parseLine, piecesOf } from './line.ts';
+import { formatLine, parseLine, piecesOf } from './line.ts';
 import { type LogSource, snapshotLog } from './log-files.ts';
-import { type LogReader, openSource, readForwards, readFully } from './reader.ts';
+import { blockSize, type LogReader, maxLineBytes, openSource, readForwards, readFully } from './reader.ts';
 
-/** A part of a file that a query reads: a block of its index, or its whole text from `from` on. */
+/**
+ * A part of a file that a query reads: a block of its index, its whole text from `from` on, or, to read a file without an
+ * index backwards, the lines that begin in a range of it.
+ */
 export interface Part {
   readonly source: LogSource;
   readonly from: number;
@@ -14,6 +17,8 @@ export interface Part {
   readonly size: number | undefined;
   /** The blocks with the accesses of ends in the part, by their marks (see `markOf`). */
   readonly accesses: ReadonlyMap<number, Part>;
+  /** Of a range: the one before it in a file without an index; null for the first one. */
+  readonly before?: Part | null;
 }
 
 /** A line that matches, and its bytes in the file; they are valid until the next step. */
@@ -22,14 +27,18 @@ export interface Match {
   readonly bytes: Buffer;
 }
 
-/** Finds the parts of the log with all lines that may match, in their order. What follows a file without an index is read as a whole. */
-export function findParts(file: string, filter: AuditFilter): Part[] {
+/**
+ * Finds the parts of the log with all lines that may match, in their order. All that follows a file without an index is read.
+ * @param backwards True if the parts are read from the last one.
+ */
+export function findParts(file: string, filter: AuditFilter, backwards = false): Part[] {
   const { since, until } = filter;
   const conditions = keyConditions(filter);
   const parts: Part[] = [];
   /** Accesses whose end has not come. */
   const open = new Map<number, { readonly part: Part; readonly block: IndexedBlock }>();
   let isIndexed = true;
+  let before: Part | null = null;
 
   function mayMatch(block: IndexedBlock): boolean {
     if ((since !== undefined && block.last < since) || (until !== undefined && block.first >= until))
@@ -58,19 +67,25 @@ export function findParts(file: string, filter: AuditFilter): Part[] {
       for (const mark of block.opened) open.set(mark, { part, block });
       from += block.size;
     }
-    if (index !== undefined && index.size === textSize(file, source)) continue;
+    // Packing removes an index that is shorter than the text.
+    if (index !== undefined && (source.packed || index.size === source.size)) continue;
     isIndexed = false;
     const accesses = new Map(Array.from(open, ([mark, { part }]) => [mark, part]));
-    parts.push({ source, from, size: undefined, accesses });
+    if (!backwards) parts.push({ source, from, size: undefined, accesses });
+    const end = backwards ? textSize(file, source) : 0;
+    for (; from < end; from += blockSize)
+      parts.push((before = { source, from, size: Math.min(blockSize, end - from), accesses, before }));
   }
   return parts;
 }
 
-/** Bytes of text in a file, also of a packed one; of a damaged one more than it has. */
+/** Bytes of text in a file, also of a packed one. @throws PackedDamage */
 function textSize(file: string, source: LogSource): number {
-  if (!source.packed) return source.size;
   using reader = openSource(file, source);
-  return reader?.size() ?? 0;
+  const size = Math.min(source.size, reader?.size() ?? 0);
+  // A damaged file has no end: reading behind the damage throws.
+  if (size === Number.MAX_SAFE_INTEGER) reader?.readSync(Buffer.alloc(1), size - 1);
+  return size;
 }
 
 /** Blocks whose text is kept, for accesses whose end is in another. */
@@ -145,7 +160,16 @@ export class LogScan {
   }
 
   /** Takes the accesses that a part needs from the block of one of them. */
-  async #findAccess(exchange: string, { accesses }: Part, join: ExchangeJoin): Promise<void> {
+  async #findAccess(exchange: string, { accesses, before }: Part, join: ExchangeJoin): Promise<void> {
+    const access = Buffer.from(formatLine({ event: 'access', exchange } as AuditLine).slice(1, -1));
+    for (let part = before ?? null; part !== null; part = part.before ?? null) {
+      const text = await this.#textOf(part);
+      const at = text.lastIndexOf(access);
+      if (at === -1) continue;
+      const line = text.subarray(text.lastIndexOf(0x0a, at) + 1, text.indexOf(0x0a, at));
+      join.defer(exchange, Buffer.from(piecesOf(line).findLast((piece) => piece.includes(access))!));
+      return;
+    }
     const from = accesses.get(markOf(exchange));
     if (from === undefined) return;
     for (const bytes of linesOf(await this.#textOf(from))) {
@@ -166,12 +190,26 @@ export class LogScan {
       const open = openSource(this.#file, source);
       this.#reader = open && { path: source.path, open };
     }
-    const text =
-      this.#reader === undefined ? Buffer.alloc(0) : await readFully(this.#reader.open, from, size);
+    const reader = this.#reader?.open;
+    let text: Buffer = Buffer.alloc(0);
+    if (reader !== undefined)
+      text = await (part.before === undefined
+        ? readFully(reader, from, size)
+        : readRange(reader, from, Math.min(source.size, from + size), source.size));
     this.#texts.set(part, text);
     if (this.#texts.size > maxTexts) this.#texts.delete(this.#texts.keys().next().value!);
     return text;
   }
+}
+
+/** Reads the lines that begin in a range of a file. */
+async function readRange(reader: LogReader, from: number, to: number, end: number): Promise<Buffer> {
+  const start = Math.max(0, from - 1);
+  const text = await readFully(reader, start, Math.min(end, to + maxLineBytes) - start);
+  const first = from === 0 ? 0 : text.indexOf(0x0a) + 1;
+  if (first > to - start || (first === 0 && from > 0)) return text.subarray(0, 0);
+  const last = text.indexOf(0x0a, Math.max(first, to - start - 1));
+  return text.subarray(first, last === -1 ? text.length : last + 1);
 }
 
 const noLine = { event: '', time: '', exchange: '' };

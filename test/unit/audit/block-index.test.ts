@@ -1,8 +1,9 @@
 import fs from 'node:fs';
 import { expect, it } from 'vitest';
 import { indexName, readIndex } from '../../../src/audit/block-index.ts';
+import type { AuditFilter } from '../../../src/audit/filter.ts';
 import { rotatedFiles, rotatedName, snapshotLog } from '../../../src/audit/log-files.ts';
-import { queryAudit } from '../../../src/audit/query.ts';
+import { queryAudit, queryRaw } from '../../../src/audit/query.ts';
 import { blockSize, openSource } from '../../../src/audit/reader.ts';
 import { indexRotated, packRotated, removeExpired } from '../../../src/audit/retention.ts';
 import { findParts } from '../../../src/audit/scan.ts';
@@ -30,7 +31,7 @@ async function longLog(): Promise<string> {
   return file;
 }
 
-async function found(file: string, filter: Parameters<typeof findParts>[1]) {
+async function found(file: string, filter: AuditFilter) {
   const lines: string[] = [];
   for await (const { event, path, agent } of queryAudit({ file, filter }))
     lines.push(`${event} ${path} ${agent}`);
@@ -47,7 +48,7 @@ it.each(['plain', 'packed'])(
     if (kind === 'packed') expect(await packRotated(file, later())).toBe(1);
     const blocks = readIndex(file, 1)!.blocks;
     expect(blocks.length).toBeGreaterThan(2);
-    const read = (filter: Parameters<typeof findParts>[1]) =>
+    const read = (filter: AuditFilter) =>
       findParts(file, filter).flatMap(({ from, size }) => (size === undefined ? [] : [from]));
     const last = blocks.slice(0, 2).reduce((sum, { size }) => sum + size, 0);
     // The end has the agent of its access, which is in the first block.
@@ -63,6 +64,18 @@ it.each(['plain', 'packed'])(
     expect(reader.size()).toBe(readIndex(file, 1)!.size);
   },
 );
+
+it.each([1, 2, 50, 700, 2_500, 1e6])('is not needed to read the last %i lines backwards', async (last) => {
+  const file = await longLog();
+  const textOf = async (filter: AuditFilter, count?: number) => {
+    const lines: string[] = [];
+    for await (const { line } of queryRaw({ file, filter, last: count })) lines.push(JSON.stringify(line));
+    return lines;
+  };
+  const every = await textOf({});
+  expect(await textOf({}, last)).toEqual(every.slice(-last));
+  expect(await textOf({ agent: 'rare' }, last)).toEqual((await textOf({ agent: 'rare' })).slice(-last));
+});
 
 it('gives an end the last access of its exchange, also if an earlier one is in a block', async () => {
   const file = await newLogFile();
