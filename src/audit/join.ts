@@ -60,7 +60,7 @@ export function joinExchanges(): ExchangeJoin {
     const { event, exchange = '' } = line;
     if (event === 'access') {
       const access = complete(line, undefined);
-      if (exchange !== '') keep(open, exchange, access, maxOpen);
+      if (exchange !== '') keep(open, exchange, access);
       return access;
     }
     if (exchange === '' || !endsExchange(line)) return complete(line, undefined);
@@ -68,7 +68,7 @@ export function joinExchanges(): ExchangeJoin {
     const access = Buffer.isBuffer(found) ? parseLine(found) : found;
     return complete(line, access && complete(access, undefined));
   }
-  join.defer = (exchange: string, access: Buffer) => keep(open, exchange, access, maxOpen);
+  join.defer = (exchange: string, access: Buffer) => keep(open, exchange, access);
   join.accessOf = (exchange: string) =>
     open.get(exchange) ?? ended.get(exchange) ?? endedBefore.get(exchange);
   join.skip = (exchange: string) => void open.delete(exchange);
@@ -85,11 +85,11 @@ export function endsExchange({ event }: { readonly event: string }): boolean {
   return endings.has(event);
 }
 
-function keep<T>(lines: Map<string, T>, exchange: string, line: T, max: number): void {
-  lines.set(exchange, line);
-  if (lines.size <= max) return;
-  for (const oldest of lines.keys()) {
-    lines.delete(oldest);
+function keep(open: Map<string, AuditLine | Buffer>, exchange: string, access: AuditLine | Buffer): void {
+  open.set(exchange, access);
+  if (open.size <= maxOpen) return;
+  for (const oldest of open.keys()) {
+    open.delete(oldest);
     return;
   }
 }

@@ -17,7 +17,7 @@ export interface Part {
   readonly size: number | undefined;
   /** The blocks with the accesses of ends in the part, by their marks (see `markOf`). */
   readonly accesses: ReadonlyMap<number, Part>;
-  /** Of a range: the one before it in a file without an index; null for the first one. */
+  /** The range before this one in files without an index; null: it is the first one; undefined: this is no range. */
   readonly before?: Part | null;
 }
 
@@ -71,21 +71,20 @@ export function findParts(file: string, filter: AuditFilter, backwards = false):
     if (index !== undefined && (source.packed || index.size === source.size)) continue;
     isIndexed = false;
     const accesses = new Map(Array.from(open, ([mark, { part }]) => [mark, part]));
-    if (!backwards) parts.push({ source, from, size: undefined, accesses });
-    const end = backwards ? textSize(file, source) : 0;
-    for (; from < end; from += blockSize)
-      parts.push((before = { source, from, size: Math.min(blockSize, end - from), accesses, before }));
+    const size = backwards ? textSize(file, source) : undefined;
+    if (size === undefined) parts.push({ source, from, size, accesses });
+    else
+      for (; from < size; from += blockSize)
+        parts.push((before = { source, from, size: Math.min(blockSize, size - from), accesses, before }));
   }
   return parts;
 }
 
-/** Bytes of text in a file, also of a packed one. @throws PackedDamage */
-function textSize(file: string, source: LogSource): number {
+/** Bytes of text in a file, also of a packed one; undefined if it is damaged: it can be read up to the damage alone. */
+function textSize(file: string, source: LogSource): number | undefined {
   using reader = openSource(file, source);
   const size = Math.min(source.size, reader?.size() ?? 0);
-  // A damaged file has no end: reading behind the damage throws.
-  if (size === Number.MAX_SAFE_INTEGER) reader?.readSync(Buffer.alloc(1), size - 1);
-  return size;
+  return size === Number.MAX_SAFE_INTEGER ? undefined : size;
 }
 
 /** Blocks whose text is kept, for accesses whose end is in another. */

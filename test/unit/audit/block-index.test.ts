@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import { expect, it } from 'vitest';
 import { indexName, readIndex } from '../../../src/audit/block-index.ts';
 import type { AuditFilter } from '../../../src/audit/filter.ts';
-import { rotatedFiles, rotatedName, snapshotLog } from '../../../src/audit/log-files.ts';
+import { packedName, rotatedFiles, rotatedName, snapshotLog } from '../../../src/audit/log-files.ts';
 import { queryAudit, queryRaw } from '../../../src/audit/query.ts';
 import { blockSize, openSource } from '../../../src/audit/reader.ts';
 import { indexRotated, packRotated, removeExpired } from '../../../src/audit/retention.ts';
@@ -75,6 +75,19 @@ it.each([1, 2, 50, 700, 2_500, 1e6])('is not needed to read the last %i lines ba
   const every = await textOf({});
   expect(await textOf({}, last)).toEqual(every.slice(-last));
   expect(await textOf({ agent: 'rare' }, last)).toEqual((await textOf({ agent: 'rare' })).slice(-last));
+});
+
+it('does not hide that a packed file is damaged, read forwards or backwards', async () => {
+  const file = await writtenLog(20, { maxBytes: 900 });
+  await packRotated(file, later());
+  const at = packedName(file, 2);
+  fs.writeFileSync(at, fs.readFileSync(at).subarray(0, -9));
+  for (const last of [undefined, 100]) {
+    const lines = async () => {
+      for await (const { seq } of queryAudit({ file, filter: {}, last })) void seq;
+    };
+    await expect(lines()).rejects.toMatchObject({ code: 'audit_broken' });
+  }
 });
 
 it('gives an end the last access of its exchange, also if an earlier one is in a block', async () => {
