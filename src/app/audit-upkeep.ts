@@ -13,7 +13,7 @@ import {
 import { syslogSink } from '../audit/export/syslog.ts';
 import type { AuditVault } from '../audit/live-file.ts';
 import { freeBytes } from '../audit/log-files.ts';
-import { packRotated, removeExpired } from '../audit/retention.ts';
+import { indexRotated, packRotated, removeExpired } from '../audit/retention.ts';
 import { takeAnchor } from '../audit/sealed-heads.ts';
 import type { AnchorConfig, AuditConfig, SinkConfig } from '../config/audit.ts';
 import { readSecret, type SecretReference } from '../config/secret-reference.ts';
@@ -163,10 +163,11 @@ async function tend({ config, vault, audit, log, now }: UpkeepParts, signal: Abo
     log.warn({ file, err: error }, 'old audit files could not be removed');
   }
   try {
+    await indexRotated(file, now(), signal);
     if (compress) await packRotated(file, now(), signal);
   } catch (error) {
     if (signal.aborted) return;
-    log.warn({ file, err: error }, 'rotated audit files could not be compressed');
+    log.warn({ file, err: error }, 'rotated audit files could not be indexed or compressed');
   }
 }
 

@@ -67,6 +67,8 @@ export interface AnchoredLine {
   readonly hash: string;
   /** Time of the anchor: ISO 8601. */
   readonly time: string;
+  /** The path of another copy of the log, whose head this is; absent: it is an anchor. */
+  readonly copy?: string;
 }
 
 /** Facts about the chains besides the log and its head records. */
@@ -77,9 +79,13 @@ interface WalkOptions {
   readonly anchored?: ReadonlyMap<string, ReadonlyMap<number, AnchoredLine>> | undefined;
   /** The head of each node in the store. */
   readonly stored?: ReadonlyMap<string, ChainHead> | undefined;
+  /** True if the log is a copy, which may end before the heads in the store. */
+  readonly isCopy?: boolean | undefined;
   /** True if only the beginning of a log is walked: the ends of the chains are not checked then. */
   readonly openEnded?: boolean | undefined;
 }
+
+const forkReasons = 'An older copy of the log was continued, or two machines write a chain of this name.';
 
 /** Problems that are reported one by one. */
 export const problemLimit = 10_000;
@@ -129,7 +135,13 @@ type LinePiece = Extract<Piece, { kind: 'line' }>;
 export function walkChains(
   heads: ReadonlyMap<string, ChainHead>,
   headPlace: Place,
-  { starts = new Map(), anchored = new Map(), stored = new Map(), openEnded = false }: WalkOptions = {},
+  {
+    starts = new Map(),
+    anchored = new Map(),
+    stored = new Map(),
+    isCopy = false,
+    openEnded = false,
+  }: WalkOptions = {},
 ): ChainWalk {
   const chains = new Map<string, Chain>();
   const broken: { readonly piece: BrokenPiece; readonly place: Place; readonly file: number }[] = [];
@@ -191,7 +203,10 @@ export function walkChains(
     if (chain === undefined) chains.set(node, (chain = { ...newChain(node, place), first: seq }));
     const anchor = anchored.get(node)?.get(seq);
     if (anchor !== undefined && anchor.hash !== piece.hash) {
-      const why = `does not match the anchor of ${anchor.time}: the log was replaced by an older copy and continued.`;
+      const why =
+        anchor.copy === undefined
+          ? `does not match the anchor of ${anchor.time}: the log was replaced by an older copy and continued.`
+          : `is another one in ${anchor.copy}: the chain forks. ${forkReasons}`;
       report(place, 'repeated', `${line} ${why}`);
     }
     const head = heads.get(node);
@@ -205,7 +220,11 @@ export function walkChains(
     }
     const storedHead = stored.get(node);
     if (storedHead?.seq === seq && storedHead.hash !== piece.hash)
-      report(place, 'repeated', `${line} does not match the store.`);
+      report(
+        place,
+        'repeated',
+        `${line} is not the one that the store names: the chain forks. ${forkReasons}`,
+      );
     if (extent !== undefined && seq === chain.last + 1 && piece.prev === prevOf(chain.hash)) {
       locate(chain, piece.prevEnd, extent);
     } else {
@@ -245,7 +264,7 @@ export function walkChains(
       if (!all.has(node)) all.set(node, newChain(node, headPlace));
     reportOldHeads();
     for (const [node, chain] of all) {
-      const known = Math.max(heads.get(node)?.seq ?? 0, stored.get(node)?.seq ?? 0);
+      const known = Math.max(heads.get(node)?.seq ?? 0, isCopy ? 0 : (stored.get(node)?.seq ?? 0));
       if (chain.last >= known) continue;
       chain.holes.push({ from: chain.last + 1, to: known, before: END });
       disturb(chain.file, Infinity);
@@ -345,7 +364,9 @@ export function walkChains(
   function reportAnchors({ node, last, at, holes }: Chain): void {
     const end = holes.reduce((max, hole) => (hole.before === END ? Math.max(max, hole.to) : max), last);
     const start = starts.get(node);
-    for (const [seq, { hash, time }] of anchored.get(node) ?? []) {
+    for (const [seq, { hash, time, copy }] of anchored.get(node) ?? []) {
+      // A copy may be older than another.
+      if (copy !== undefined) continue;
       if (seq > end) {
         const where = last === 0 ? 'has none of it' : `ends at line ${last} of it`;
         report(at, 'cut', `The anchor of ${time} names line ${seq} of ${node}, and the log ${where}.`);

@@ -32,7 +32,7 @@ export function checkEnds(file: string, vault: AuditVault, stored: StoredHeads |
   if (stored !== undefined && stored.damaged.length > 0) return 'Its end in the store was changed.';
   const heads: (ChainHead & { readonly node: string })[] = [
     ...records.flatMap((record) => (record.kind === 'head' ? [record.head] : [])),
-    ...Array.from(stored?.heads ?? [], ([node, head]) => ({ node, ...head })),
+    ...(stored?.heads.values() ?? []),
   ];
   for (const head of heads) {
     const isThere = endsWith(log, head, vault);

@@ -1,5 +1,5 @@
 import type { AuditLine } from './event.ts';
-import { lineFields, usualOutcome, usualScheme } from './line.ts';
+import { lineFields, parseLine, usualOutcome, usualScheme } from './line.ts';
 
 /** Events that end an exchange. After an `access` they have only what that lacks. */
 const endings: ReadonlySet<string> = new Set(['outcome', 'tunnel']);
@@ -27,38 +27,69 @@ const maxOpen = 16_384;
 /** Accesses that are kept after their end, for lines that are read again. */
 const maxEnded = 4_096;
 
+/** Completes lines, see `joinExchanges`. */
+export interface ExchangeJoin {
+  /** Returns the line with all its fields. */
+  (line: AuditLine): AuditLine;
+  /** Takes the bytes of an access, to be parsed only if a line needs it. */
+  defer(exchange: string, access: Buffer): void;
+  /** Returns the access of an exchange: its bytes if it is deferred; undefined if it did not come. */
+  accessOf(exchange: string): AuditLine | Buffer | undefined;
+  /** Takes the end of an exchange that is not to be completed. */
+  skip(exchange: string): void;
+}
+
 /**
  * Returns a function that takes lines in the order of the log and returns each with all its fields: those that a line leaves
  * out because they have their usual value, and at the end of an exchange those of its access. An end whose access did not
  * come before, or too long ago, lacks these.
  */
-export function joinExchanges(): (line: AuditLine) => AuditLine {
-  const open = new Map<string, AuditLine>();
-  const ended = new Map<string, AuditLine>();
-  return (line) => {
+export function joinExchanges(): ExchangeJoin {
+  const open = new Map<string, AuditLine | Buffer>();
+  /** Two halves: removing the oldest entry of one map again and again takes longer than all else. */
+  let ended = new Map<string, AuditLine | Buffer>();
+  let endedBefore = ended;
+  function end(exchange: string): AuditLine | Buffer | undefined {
+    const access = join.accessOf(exchange);
+    if (access === undefined || !open.delete(exchange)) return access;
+    if (ended.size >= maxEnded / 2) [endedBefore, ended] = [ended, new Map()];
+    ended.set(exchange, access);
+    return access;
+  }
+  function join(line: AuditLine): AuditLine {
     const { event, exchange = '' } = line;
     if (event === 'access') {
       const access = complete(line, undefined);
-      if (exchange !== '') keep(open, exchange, access, maxOpen);
+      if (exchange !== '') keep(open, exchange, access);
       return access;
     }
-    if (exchange === '' || !endings.has(event)) return complete(line, undefined);
-    const access = open.get(exchange) ?? ended.get(exchange);
-    if (access !== undefined && open.delete(exchange)) keep(ended, exchange, access, maxEnded);
-    return complete(line, access);
-  };
+    if (exchange === '' || !endsExchange(line)) return complete(line, undefined);
+    const found = end(exchange);
+    const access = Buffer.isBuffer(found) ? parseLine(found) : found;
+    return complete(line, access && complete(access, undefined));
+  }
+  join.defer = (exchange: string, access: Buffer) => keep(open, exchange, access);
+  join.accessOf = (exchange: string) =>
+    open.get(exchange) ?? ended.get(exchange) ?? endedBefore.get(exchange);
+  join.skip = (exchange: string) => void open.delete(exchange);
+  return join;
+}
+
+/** Reports whether the end of an exchange has this field from its access. */
+export function inheritsField(name: string): boolean {
+  return inherited.has(name);
 }
 
 /** Reports whether the fields of a line may stand in an earlier one. */
-export function endsExchange({ event }: AuditLine): boolean {
+export function endsExchange({ event }: { readonly event: string }): boolean {
   return endings.has(event);
 }
 
-function keep(lines: Map<string, AuditLine>, exchange: string, line: AuditLine, max: number): void {
-  lines.set(exchange, line);
-  if (lines.size <= max) return;
-  for (const oldest of lines.keys()) {
-    lines.delete(oldest);
+function keep(open: Map<string, AuditLine | Buffer>, exchange: string, access: AuditLine | Buffer): void {
+  open.set(exchange, access);
+  if (open.size <= maxOpen) return;
+  for (const oldest of open.keys()) {
+    open.delete(oldest);
     return;
   }
 }

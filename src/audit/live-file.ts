@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { z } from 'zod';
 import { isSystemError } from '../lib/errors.ts';
@@ -183,6 +184,8 @@ interface Head {
   readonly end?: string | undefined;
   /** True if the writer has closed: the log then has no line of it after this one. */
   readonly closed: boolean;
+  /** Id of the log in the store, see `logIdOf`. */
+  readonly log?: string | undefined;
   /** Number of slots with a record when this one was written. Absent: one, or unknown. */
   readonly slots?: number | undefined;
   /** Id of the master key of the line, if it is not the key of the record. */
@@ -196,6 +199,7 @@ const shape = z.strictObject({
   hash: z.string(),
   end: z.string().optional(),
   closed: z.boolean(),
+  log: z.string().optional(),
   slots: z.int().optional(),
   line_key: z.string().optional(),
   key: z.string(),
@@ -215,7 +219,7 @@ export function headFile(file: string): string {
 
 /** Returns the bytes of a record. */
 export function encodeHead(
-  { node, seq, hash, end, closed, slots = 1, lineKey }: Head,
+  { node, seq, hash, end, closed, log, slots = 1, lineKey }: Head,
   vault: AuditVault,
 ): Buffer {
   const head = {
@@ -225,6 +229,7 @@ export function encodeHead(
     hash,
     end,
     closed,
+    log,
     slots: slots > 1 ? slots : undefined,
     line_key: lineKey === vault.keyId ? undefined : lineKey,
   };
@@ -249,6 +254,18 @@ export function decodeHead(record: Uint8Array, vault: AuditVault): HeadRecord {
 /** The highest number of slots in the records. */
 export function highestSlot(records: readonly HeadRecord[]): number {
   return Math.max(0, ...records.map((record) => (record.kind === 'head' ? (record.head.slots ?? 0) : 0)));
+}
+
+/**
+ * Returns the id of a log in the store. It follows from the machine and the path where the log was begun; a log that was
+ * moved or copied keeps it.
+ * @param file Absolute.
+ * @param host The name of this machine.
+ */
+export function logIdOf(file: string, host: string, records: readonly HeadRecord[]): string {
+  const known = records.find((record) => record.kind === 'head' && record.head.log !== undefined);
+  if (known?.kind === 'head' && known.head.log !== undefined) return known.head.log;
+  return createHash('sha256').update(`${host}\0${file}`).digest('base64url').slice(0, 16);
 }
 
 /** Reads all records, slot 1 first; none if there is no file. */

@@ -5,8 +5,14 @@ import { type ChainWriter, openChainWriter, type RotationLimits, type TimedEvent
 import type { AuditEvent, AuditLog, Origin } from './event.ts';
 import { disk, type DiskCalls, prepareFolder, tryLockFile } from './log-files.ts';
 import type { ChainHead } from './line.ts';
-import { type AuditVault, readHeads } from './live-file.ts';
-import { type HeadStore, readStoredHeads, resealRetention, storeHead } from './sealed-heads.ts';
+import { type AuditVault, logIdOf, readHeads } from './live-file.ts';
+import {
+  type HeadStore,
+  type LogPlace,
+  readStoredHeads,
+  resealRetention,
+  storeHead,
+} from './sealed-heads.ts';
 
 /*
  * The audit log of this process. Events of one turn of the event loop are written with one call; an event of `write` is
@@ -111,7 +117,9 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
   const { maxBytes, maxAgeMs = null, fsync = 'interval' } = options;
   const settings = { current: { maxBytes, maxAgeMs, fsync } as LogSettings };
   prepareFolder(file);
-  const stored = options.store && (await readStoredHeads(options.store, file, options.vault));
+  const host = options.node ?? hostname();
+  const log = logIdOf(file, host, readHeads(file, options.vault));
+  const stored = options.store && (await readStoredHeads(options.store, log, options.vault));
   let writer: ChainWriter;
   try {
     writer = openChainWriter({
@@ -119,7 +127,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
       limits: () => settings.current,
       vault: options.vault,
       now: options.now,
-      host: options.node ?? hostname(),
+      host,
       disk: options.disk ?? disk,
       slot: options.slot,
       stored: stored?.heads,
@@ -134,7 +142,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
       cause,
     });
   }
-  return startLog({ ...options, file }, settings, writer);
+  return startLog({ ...options, file }, { log, host, path: file }, settings, writer);
 }
 
 /**
@@ -158,6 +166,7 @@ export async function rekeyLog(options: Omit<AuditLogOptions, 'slot'>): Promise<
 
 function startLog(
   { file, now, logger, store, vault }: AuditLogOptions,
+  place: LogPlace,
   settings: { current: LogSettings },
   writer: ChainWriter,
 ): OpenAuditLog {
@@ -333,7 +342,7 @@ function startLog(
 
   async function putHead(node: string, last: ChainHead): Promise<void> {
     if (store === undefined || last.seq === 0 || last.hash === storedHeadHash) return;
-    await storeHead(store, file, node, last, vault);
+    await storeHead(store, { ...place, node, ...last, time: new Date(now()).toISOString() }, vault);
     storedHeadHash = last.hash;
   }
 

@@ -1,11 +1,13 @@
 import path from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
 import type { AuditEventName, AuditLine } from './event.ts';
+import type { AuditFilter } from './filter.ts';
 import { endsExchange, joinExchanges } from './join.ts';
 import { lineFields, parseLine, piecesOf } from './line.ts';
 import { type LogSource, snapshotLog } from './log-files.ts';
 import { followLines, maxOpenFiles } from './read.ts';
-import { openSource, PackedDamage, readBackwards, readForwards } from './reader.ts';
+import { openSource, PackedDamage, readBackwards } from './reader.ts';
+import { findParts, LogScan, type Match, type Part } from './scan.ts';
 
 /*
  * Reads lines for people and programs. It does not verify them (see `verifyAudit`), and skips what a crash tore. The end of
@@ -52,34 +54,13 @@ function isHousekeeping({ event, reason = '' }: AuditLine): boolean {
   return housekeeping.has(event) || (event.startsWith('lease.') && /^(run: |sidekey fetch)/.test(reason));
 }
 
-/** Fields that a filter compares as they are. */
-const exactFields = [
-  'exchange',
-  'agent',
-  'lease',
-  'user',
-  'provider',
-  'host',
-  'outcome',
-  'code',
-] as const satisfies readonly (keyof AuditLine)[];
-
-/** The conditions for a line, all of which it must fulfil. */
-export interface AuditFilter extends Partial<Pick<AuditLine, (typeof exactFields)[number]>> {
-  /** Milliseconds since the epoch: the first moment, and the first one after the range. */
-  readonly since?: number | undefined;
-  readonly until?: number | undefined;
-  /** The name of an event, or a prefix with a star: `grant.*`. */
-  readonly event?: string | undefined;
-  /** The author of a change: the user, or the user before `sudo`. */
-  readonly by?: string | undefined;
-  /** Ids of grants, one of which the line names. */
-  readonly grants?: ReadonlySet<string> | undefined;
-}
-
 interface QueryOptions {
   readonly file: string;
   readonly filter: AuditFilter;
+  /** Yields only so many matches: the last ones. */
+  readonly last?: number | undefined;
+  /** Hears which share of the parts of the log has been read, from 0 to 1. */
+  readonly onProgress?: ((share: number) => void) | undefined;
 }
 
 /**
@@ -94,56 +75,48 @@ export async function* queryAudit(options: QueryOptions): AsyncGenerator<AuditLi
  * Like `queryAudit`, with the bytes of the file that the hash covers. They are valid until the next step.
  * @throws as `queryAudit`
  */
-export async function* queryRaw(
-  options: QueryOptions,
-): AsyncGenerator<{ readonly line: AuditLine; readonly bytes: Buffer }> {
-  const matches = auditMatcher(options.filter);
-  const join = joinExchanges();
+export async function* queryRaw({
+  filter,
+  last,
+  onProgress,
+  ...options
+}: QueryOptions): AsyncGenerator<Match> {
   const file = path.resolve(options.file);
-  for (const source of snapshotLog(file)) {
-    using reader = openSource(file, source);
-    if (reader === undefined) continue;
+  const parts = findParts(file, filter, last !== undefined);
+  const scan = new LogScan(file, filter);
+  let done = 0;
+  async function* matchesIn(part: Part): AsyncGenerator<Match> {
     try {
-      for await (const chunk of readForwards(reader, source.size)) {
-        for (const { bytes } of chunk) {
-          for (const piece of piecesOf(bytes)) {
-            const parsed = parseLine(piece);
-            if (parsed === undefined) continue;
-            const line = join(parsed);
-            if (matches(line)) yield { line, bytes: piece };
-          }
-        }
-      }
+      yield* scan.matchesIn(part);
     } catch (error) {
-      throw unreadable(source, error);
+      throw unreadable(part.source, error);
     }
+    onProgress?.((done += 1) / parts.length);
+  }
+  try {
+    if (last === undefined) for (const part of parts) yield* matchesIn(part);
+    else yield* await lastMatches(parts, last, matchesIn);
+  } finally {
+    scan.close();
   }
 }
 
-/** Returns the function that tells whether a line fulfils all conditions. */
-export function auditMatcher(filter: AuditFilter): (line: AuditLine) => boolean {
-  const { since = -Infinity, until = Infinity, event, by, grants } = filter;
-  const isTimed = since !== -Infinity || until !== Infinity;
-  const exact = exactFields.filter((name) => filter[name] !== undefined);
-  return (line) => {
-    if (isTimed) {
-      const time = Date.parse(line.time);
-      // Not `time < since`: an unreadable time is in no range.
-      if (!(time >= since && time < until)) return false;
-    }
-    if (event !== undefined) {
-      const fits = isEventOf(event, line.event);
-      if (!fits) return false;
-    }
-    if (by !== undefined && !isBy(line, by)) return false;
-    if (grants?.has(line.grant ?? '') === false) return false;
-    return exact.every((name) => line[name] === filter[name]);
-  };
-}
-
-function isBy({ by = '' }: AuditLine, name: string): boolean {
-  const [, before, after] = /^(.+) \(as (.+)\)$/.exec(by) ?? [];
-  return by === name || before === name || after === name;
+/** Reads the parts from the last one until enough lines match. */
+async function lastMatches(
+  parts: readonly Part[],
+  count: number,
+  matchesIn: (part: Part) => AsyncIterable<Match>,
+): Promise<Match[]> {
+  const found: Match[][] = [];
+  let missing = count;
+  for (const part of parts.toReversed()) {
+    if (missing <= 0) break;
+    const matches: Match[] = [];
+    for await (const { line, bytes } of matchesIn(part)) matches.push({ line, bytes: Buffer.from(bytes) });
+    found.push(matches.slice(-missing));
+    missing -= matches.length;
+  }
+  return found.toReversed().flat();
 }
 
 /** Damage must not look like the end of the log. */
@@ -229,11 +202,6 @@ function lastLines(
 
 /** The header line of CSV output (RFC 4180), with its line break. */
 export const csvHead = `${lineFields.join(',')}\r\n`;
-
-/** Reports whether a condition, such as `grant.*`, covers an event of this name. */
-export function isEventOf(condition: string, name: string): boolean {
-  return condition.endsWith('*') ? name.startsWith(condition.slice(0, -1)) : name === condition;
-}
 
 /** Returns the CSV line of an event, with its line break. */
 export function csvLine(line: AuditLine): string {

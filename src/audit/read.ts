@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import type { AuditLine } from './event.ts';
 import { fileIdAt, type LogSource, type RotatedFile, rotatedFiles, snapshotLog } from './log-files.ts';
-import { type LogReader, maxLineBytes, openSource, PackedDamage } from './reader.ts';
+import { type LogReader, maxLineBytes, openSource, PackedDamage, readFully } from './reader.ts';
 import { parseLine, piecesOf } from './line.ts';
 
 interface Followed {
@@ -237,7 +237,7 @@ export async function readLinesBefore(
       const size = Math.min(source.size, reader.size());
       const end = source.number === segment ? Math.min(offset, size) : size;
       const start = Math.max(0, end - left);
-      const text = await readFrom(reader, start, end - start);
+      const text = await readFully(reader, start, end - start);
       // The first line may be incomplete.
       const whole = start === 0 ? text : text.subarray(text.indexOf(0x0a) + 1);
       groups.push(piecesOf(whole).flatMap((piece) => parseLine(withoutNewline(piece)) ?? []));
@@ -273,7 +273,7 @@ async function readSource(
     const size = Math.min(source.size, reader.size());
     // A file that became shorter was replaced.
     const start = offset > size ? 0 : offset;
-    const bytes = await readFrom(reader, start, Math.min(size - start, limits.bytes + maxLineBytes));
+    const bytes = await readFully(reader, start, Math.min(size - start, limits.bytes + maxLineBytes));
     const lines: ReadLine[] = [];
     let from = 0;
     const take = (to: number) => {
@@ -298,19 +298,4 @@ async function readSource(
     if (error instanceof PackedDamage) return 'damaged';
     throw error;
   }
-}
-
-async function readFrom(
-  reader: { read(into: Buffer, at: number): Promise<number> },
-  at: number,
-  count: number,
-): Promise<Buffer> {
-  const bytes = Buffer.alloc(count);
-  let filled = 0;
-  while (filled < count) {
-    const read = await reader.read(bytes.subarray(filled), at + filled);
-    if (read === 0) break;
-    filled += read;
-  }
-  return bytes.subarray(0, filled);
 }

@@ -88,11 +88,13 @@ interface RawLine {
   readonly at: number;
 }
 
-/** Reads the lines of the first `size` bytes in batches. The last line may lack its newline. */
-export async function* readForwards(reader: LogReader, size: number): AsyncGenerator<RawLine[]> {
+/**
+ * Reads the lines of the first `size` bytes in batches, from the start of a line at `at`. The last line may lack its
+ * newline.
+ */
+export async function* readForwards(reader: LogReader, size: number, at = 0): AsyncGenerator<RawLine[]> {
   let carry = Buffer.alloc(0);
   let number = 0;
-  let at = 0;
   while (at < size) {
     const chunk = Buffer.allocUnsafe(Math.min(maxLineBytes, size - at));
     const read = await reader.read(chunk, at);
@@ -115,6 +117,25 @@ export async function* readForwards(reader: LogReader, size: number): AsyncGener
     yield lines;
   }
   if (carry.length > 0) yield [{ bytes: carry, number: number + 1, at: at - carry.length }];
+}
+
+/** Reads `count` bytes at `at`; fewer if the text ends before. */
+export async function readFully(reader: Pick<LogReader, 'read'>, at: number, count: number): Promise<Buffer> {
+  const bytes = Buffer.allocUnsafeSlow(count);
+  let filled = 0;
+  while (filled < count) {
+    const read = await reader.read(bytes.subarray(filled), at + filled);
+    if (read === 0) break;
+    filled += read;
+  }
+  return bytes.subarray(0, filled);
+}
+
+/** Reads a block of text at `at`: the lines that end within `blockSize` bytes, or these bytes if none does. */
+export async function readBlock(reader: LogReader, at: number, end: number): Promise<Buffer> {
+  const text = await readFully(reader, at, Math.max(0, Math.min(blockSize, end - at)));
+  const last = text.length < blockSize ? -1 : text.lastIndexOf(newline);
+  return last === -1 ? text : text.subarray(0, last + 1);
 }
 
 /** Reads the lines before `end`, last first. The first one may lack its newline. */

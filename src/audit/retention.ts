@@ -5,6 +5,7 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
+import { indexName, makeIndex, readIndex } from './block-index.ts';
 import { type ChainFindings, type Gap, walkChains } from './chain.ts';
 import type { AuditLog } from './event.ts';
 import type { AuditVault } from './live-file.ts';
@@ -19,13 +20,13 @@ import {
   tryLockFile,
 } from './log-files.ts';
 import {
-  blockSize,
   type LogReader,
   openSource,
   packBlock,
   PackedDamage,
   plainReader,
   readBackwards,
+  readBlock,
 } from './reader.ts';
 import {
   nothingRemoved,
@@ -157,7 +158,7 @@ async function remove(
     }
     if (accepted.length > 0) found = await examine(accepted);
   }
-  const { lines, heads, problems, omitted } = found;
+  const { lines, heads, chains, problems, omitted } = found;
   const missingFiles = Math.max(0, removed - before.removed - expired.length);
   const wrong = marked + problems.length + omitted + missingFiles;
   const names = expired.map((source) => path.basename(source.path));
@@ -172,7 +173,14 @@ async function remove(
         : `${what}; ${wrong} ${wrong === 1 ? 'thing' : 'things'} in it did not verify.`,
     code: wrong === 0 ? undefined : 'audit_broken',
   });
-  writeRetention(file, { removed, time: new Date(now).toISOString(), chains: heads }, vault);
+  const firsts = new Map(chains.map(({ node, first }) => [node, first]));
+  const removedChains = Array.from(heads, ([node, head]) => {
+    const first = before.chains.get(node)?.first ?? firsts.get(node) ?? 1;
+    return [node, { first, ...head }] as const;
+  });
+  const time = new Date(now).toISOString();
+  const record = { removed, time, lines: before.lines + lines, chains: new Map(removedChains) };
+  writeRetention(file, record, vault);
   unlinkUpTo(file, removed);
 }
 
@@ -181,6 +189,7 @@ function unlinkUpTo(file: string, removed: number): void {
     if (number > removed) break;
     fs.rmSync(at, { force: true });
     fs.rmSync(`${at}.gz`, { force: true });
+    fs.rmSync(indexName(file, number), { force: true });
   }
 }
 
@@ -200,16 +209,43 @@ const settledAfterMs = 60_000;
  */
 export async function packRotated(file: string, now: number, signal?: AbortSignal): Promise<number> {
   const plain = rotatedFiles(file).filter(({ packed }) => !packed);
-  if (plain.length === 0) return 0;
+  return eachSettled(file, plain, now, (rotated) => pack(file, rotated, signal));
+}
+
+/**
+ * Makes the index of each settled rotated file that has none, and returns the number of files; otherwise like `packRotated`,
+ * which changes no index.
+ */
+export async function indexRotated(file: string, now: number, signal?: AbortSignal): Promise<number> {
+  const without = rotatedFiles(file).filter(({ number }) => !fs.existsSync(indexName(file, number)));
+  return eachSettled(file, without, now, async ({ number }) => {
+    const source = snapshotLog(file).find((each) => each.number === number);
+    using reader = source && openSource(file, source);
+    if (reader === undefined) return;
+    const draft = `${indexName(file, number)}.new`;
+    fs.rmSync(draft, { force: true });
+    fs.writeFileSync(draft, await makeIndex(reader, reader.size(), signal), { flag: 'wx', mode: 0o600 });
+    fs.renameSync(draft, indexName(file, number));
+  });
+}
+
+/** Works on those of the files that are settled, unless another process does so. Returns their number. */
+async function eachSettled(
+  file: string,
+  files: readonly RotatedFile[],
+  now: number,
+  work: (rotated: RotatedFile) => Promise<void>,
+): Promise<number> {
+  if (files.length === 0) return 0;
   using lock = tryLockFile(`${file}.pack.lock`);
   if (lock === undefined) return 0;
   let count = 0;
-  for (const rotated of plain) {
+  for (const rotated of files) {
     const stats = fs.statSync(rotated.path, { throwIfNoEntry: false });
     // Two names: its rotation was interrupted, and lines are still appended to it.
     if (stats === undefined || stats.size === 0 || stats.nlink > 1 || now - stats.mtimeMs < settledAfterMs)
       continue;
-    await pack(file, rotated, signal);
+    await work(rotated);
     count += 1;
   }
   return count;
@@ -241,6 +277,7 @@ async function pack(
     await packFrom(reader, packed, more);
     await more.sync();
   }
+  if (readIndex(file, number)?.size !== reader.size()) fs.rmSync(indexName(file, number), { force: true });
 }
 
 /** Packs the text from the offset `at` to its end; returns that offset. */
@@ -250,17 +287,12 @@ async function packFrom(
   to: fs.promises.FileHandle,
   signal?: AbortSignal,
 ): Promise<number> {
-  const chunk = Buffer.allocUnsafe(blockSize);
   for (;;) {
     signal?.throwIfAborted();
-    let filled = 0;
-    while (filled < chunk.length) {
-      const read = await reader.read(chunk.subarray(filled), at + filled);
-      if (read === 0) break;
-      filled += read;
-    }
-    if (filled === 0) return at;
-    await to.write(await packBlock(chunk.subarray(0, filled)));
-    at += filled;
+    // Whole lines, so that a block can be read by itself.
+    const block = await readBlock(reader, at, Infinity);
+    if (block.length === 0) return at;
+    await to.write(await packBlock(block));
+    at += block.length;
   }
 }

@@ -4,10 +4,12 @@
  * two, `verifyAudit` finds a log that was removed, or restored together with its own head file.
  */
 import fs from 'node:fs';
+import { hostname } from 'node:os';
+import path from 'node:path';
 import { z } from 'zod';
 import { isSystemError, SidekeyError } from '../lib/errors.ts';
 import type { AnchoredLine, Gap } from './chain.ts';
-import { type AuditVault, headFile, readHeads, sealLine, unsealLine } from './live-file.ts';
+import { type AuditVault, headFile, logIdOf, readHeads, sealLine, unsealLine } from './live-file.ts';
 import type { ChainHead } from './line.ts';
 import { syncFolder } from './log-files.ts';
 import type { Generation } from '../vault/vault.ts';
@@ -16,11 +18,27 @@ const linkFields = { seq: z.int().min(0), hash: z.string(), end: z.string().opti
 
 /** The head of one chain in the store. */
 export interface StoredHead {
-  /** The absolute path of the log. */
+  /** The id of the log, see `logIdOf`. */
   readonly log: string;
   readonly node: string;
   readonly seq: number;
   readonly sealed: Uint8Array;
+}
+
+/** A log, and where it was when the head was stored. */
+export interface LogPlace {
+  readonly log: string;
+  /** The name of the machine. */
+  readonly host: string;
+  /** Absolute. */
+  readonly path: string;
+}
+
+/** A head in the store, opened. */
+export interface OpenedHead extends LogPlace, ChainHead {
+  readonly node: string;
+  /** ISO 8601. */
+  readonly time: string;
 }
 
 /** The part of the store that the log uses. */
@@ -28,7 +46,8 @@ export interface HeadStore {
   /** The path or address of the store, for messages. */
   readonly location: string;
   readonly auditHeads: {
-    list(log: string): Promise<StoredHead[]>;
+    /** The heads of a log, or of all logs. */
+    list(log?: string): Promise<StoredHead[]>;
     /** Keeps the head, unless the store has a later one of this chain. */
     put(head: StoredHead): Promise<void>;
   };
@@ -38,47 +57,63 @@ export interface HeadStore {
 export interface StoredHeads {
   readonly location: string;
   /** The last line of each node. */
-  readonly heads: ReadonlyMap<string, ChainHead>;
+  readonly heads: ReadonlyMap<string, OpenedHead>;
   /** Nodes whose head is not authentic. */
   readonly damaged: readonly string[];
 }
 
-const storedShape = z.object({ v: z.literal(1), log: z.string(), node: z.string(), ...linkFields });
+const storedShape = z.object({
+  v: z.literal(2),
+  log: z.string(),
+  host: z.string(),
+  path: z.string(),
+  node: z.string(),
+  ...linkFields,
+  time: z.string(),
+});
 
 /**
- * Reads the heads of the log at `file`.
- * @param file Absolute.
+ * Reads the heads of the log with this id.
  * @throws SidekeyError of the store
  */
 export async function readStoredHeads(
   store: HeadStore,
-  file: string,
+  log: string,
   vault: AuditVault,
 ): Promise<StoredHeads> {
-  const heads = new Map<string, ChainHead>();
+  return opened(store, await store.auditHeads.list(log), vault);
+}
+
+/**
+ * Reads the heads of all logs, by their ids.
+ * @throws SidekeyError of the store
+ */
+export async function readAllHeads(
+  store: HeadStore,
+  vault: AuditVault,
+): Promise<ReadonlyMap<string, StoredHeads>> {
+  const rows = Map.groupBy(await store.auditHeads.list(), ({ log }) => log);
+  return new Map(Array.from(rows, ([log, some]) => [log, opened(store, some, vault)]));
+}
+
+function opened(store: HeadStore, rows: readonly StoredHead[], vault: AuditVault): StoredHeads {
+  const heads = new Map<string, OpenedHead>();
   const damaged: string[] = [];
-  for (const { node, seq: row, sealed } of await store.auditHeads.list(file)) {
+  for (const { log, node, seq, sealed } of rows) {
     const unsealed = unsealLine(Buffer.from(sealed).toString(), 'audit-end', vault);
     const { success, data } = storedShape.safeParse(unsealed.kind === 'authentic' ? unsealed.value : null);
-    if (success && data.log === file && data.node === node && data.seq === row && row > 0) {
-      heads.set(node, { seq: row, hash: data.hash, end: data.end });
-    } else damaged.push(node);
+    if (success && data.log === log && data.node === node && data.seq === seq && seq > 0)
+      heads.set(node, data);
+    else damaged.push(node);
   }
   return { location: store.location, heads, damaged };
 }
 
-/**
- * Stores the head of a chain of the log at `file`. Its line must be durable: the log is then never behind the store.
- */
-export async function storeHead(
-  store: HeadStore,
-  file: string,
-  node: string,
-  { seq, hash, end }: ChainHead,
-  vault: AuditVault,
-): Promise<void> {
-  const sealed = sealLine({ v: 1, log: file, node, seq, hash, end }, 'audit-end', vault);
-  await store.auditHeads.put({ log: file, node, seq, sealed: Buffer.from(sealed) });
+/** Stores the head of a chain. Its line must be durable: the log is then never behind the store. */
+export async function storeHead(store: HeadStore, head: OpenedHead, vault: AuditVault): Promise<void> {
+  const { log, host, path, node, seq, hash, end, time } = head;
+  const sealed = sealLine({ v: 2, log, host, path, node, seq, hash, end, time }, 'audit-end', vault);
+  await store.auditHeads.put({ log, node, seq, sealed: Buffer.from(sealed) });
 }
 
 /** Returns the `reason` of `audit.accepted`: the missing lines whose loss a person accepted. */
@@ -95,28 +130,46 @@ export function parseGap(reason: string): Gap | undefined {
 /** The lines that anchors name, of each node by their number. */
 export type Anchored = ReadonlyMap<string, ReadonlyMap<number, AnchoredLine>>;
 
+type AnchoredChain = Pick<OpenedHead, 'log' | 'node' | 'seq' | 'hash'>;
+
 /** An anchor: the chain heads of a log at one time. Its text is one line of JSON, without a newline. */
 interface Anchor {
   readonly text: string;
   /** ISO 8601. */
   readonly time: string;
-  readonly chains: readonly { readonly node: string; readonly seq: number; readonly hash: string }[];
+  readonly chains: readonly AnchoredChain[];
 }
 
 const anchorShape = z.object({
   v: z.literal(1),
   anchor: z.literal('sidekey-audit'),
   time: z.string(),
-  chains: z.array(z.strictObject({ node: z.string(), seq: z.int().min(1), hash: z.string() })),
+  chains: z.array(
+    z.strictObject({
+      /** The id of the log; absent: any. */
+      log: z.string().optional(),
+      node: z.string(),
+      seq: z.int().min(1),
+      hash: z.string(),
+    }),
+  ),
 });
 
 /**
  * Makes an anchor of the log.
  * @param now Milliseconds since the epoch.
+ * @param others Heads of other logs.
  * @throws SidekeyError `audit_broken` if a head record was changed; `key_mismatch` if it is of another master key.
  */
-export function takeAnchor(file: string, vault: AuditVault, now: number): Anchor {
-  const chains = readHeads(file, vault).flatMap((record) => {
+export function takeAnchor(
+  file: string,
+  vault: AuditVault,
+  now: number,
+  others: readonly AnchoredChain[] = [],
+): Anchor {
+  const records = readHeads(file, vault);
+  const log = logIdOf(path.resolve(file), hostname(), records);
+  const own = records.flatMap((record): AnchoredChain[] => {
     if (record.kind === 'other-key') throw otherKey(record.keyId, vault);
     if (record.kind === 'broken') {
       throw new SidekeyError('audit_broken', `A head record in ${headFile(file)} was changed.`, {
@@ -125,11 +178,21 @@ export function takeAnchor(file: string, vault: AuditVault, now: number): Anchor
     }
     if (record.kind === 'none' || record.head.seq === 0) return [];
     const { node, seq, hash } = record.head;
-    return [{ node, seq, hash }];
+    return [{ log, node, seq, hash }];
   });
+  const foreign = others.filter((each) => each.log !== log);
+  const chains = [...own, ...foreign.map(({ log: id, node, seq, hash }) => ({ log: id, node, seq, hash }))];
   const time = new Date(now).toISOString();
   const text = sealLine({ v: 1, anchor: 'sidekey-audit', time, chains }, 'audit-anchor', vault);
   return { text, time, chains };
+}
+
+/** A line that an anchor names. */
+interface AnchoredHead extends Omit<AnchoredChain, 'log'> {
+  /** The id of its log; absent: unknown. */
+  readonly log?: string | undefined;
+  /** Time of the anchor: ISO 8601. */
+  readonly time: string;
 }
 
 /**
@@ -137,8 +200,8 @@ export function takeAnchor(file: string, vault: AuditVault, now: number): Anchor
  * @throws SidekeyError `input_invalid` if a line is no anchor or was changed; `key_mismatch` if it was made with
  * another master key.
  */
-export function readAnchors(text: string, vault: AuditVault): Anchored {
-  const anchored = new Map<string, Map<number, AnchoredLine>>();
+export function parseAnchors(text: string, vault: AuditVault): AnchoredHead[] {
+  const heads: AnchoredHead[] = [];
   let count = 0;
   for (const [index, line] of text.split(/\r?\n/).entries()) {
     if (line.trim() === '') continue;
@@ -151,17 +214,26 @@ export function readAnchors(text: string, vault: AuditVault): Anchored {
         hint: 'give the file that sidekey audit verify --write-anchor FILE wrote, unchanged',
       });
     }
-    for (const { node, seq, hash } of read.data.chains) {
-      const lines = anchored.get(node) ?? new Map<number, AnchoredLine>();
-      anchored.set(node, lines);
-      // The first anchor of a line counts: a later one may be of a history that was written anew.
-      if (!lines.has(seq)) lines.set(seq, { hash, time: read.data.time });
-    }
+    const { time, chains } = read.data;
+    for (const chain of chains) heads.push({ ...chain, time });
   }
-  if (count > 0) return anchored;
+  if (count > 0) return heads;
   throw new SidekeyError('input_invalid', 'The input has no anchor.', {
     hint: 'sidekey audit verify --write-anchor audit-anchors.jsonl',
   });
+}
+
+/** Returns the lines that anchors name, of the log with this id alone if one is given. */
+export function anchoredLines(heads: readonly AnchoredHead[], id?: string): Anchored {
+  const anchored = new Map<string, Map<number, AnchoredLine>>();
+  for (const { log = id, node, seq, hash, time } of heads) {
+    if (id !== undefined && log !== id) continue;
+    const lines = anchored.get(node) ?? new Map<number, AnchoredLine>();
+    anchored.set(node, lines);
+    // The first anchor of a line counts: a later one may be of a history that was written anew.
+    if (!lines.has(seq)) lines.set(seq, { hash, time });
+  }
+  return anchored;
 }
 
 function otherKey(keyId: string, vault: AuditVault): SidekeyError {
@@ -182,8 +254,14 @@ export interface RetentionRecord {
   readonly removed: number;
   /** Time at which it was removed: ISO 8601. */
   readonly time: string;
-  /** The last removed line of each node. */
-  readonly chains: ReadonlyMap<string, ChainHead>;
+  /** Number of removed lines. */
+  readonly lines: number;
+  /** The last removed line of each node, and the number of the first one. */
+  readonly chains: ReadonlyMap<string, RemovedChain>;
+}
+
+interface RemovedChain extends ChainHead {
+  readonly first: number;
 }
 
 /** A retention record as read: none yet, authentic, of another master key, or changed. */
@@ -193,7 +271,7 @@ export type RetentionState =
   | { readonly kind: 'other-key'; readonly keyId: string }
   | { readonly kind: 'broken' };
 
-export const nothingRemoved: RetentionRecord = { removed: 0, time: '', chains: new Map() };
+export const nothingRemoved: RetentionRecord = { removed: 0, time: '', lines: 0, chains: new Map() };
 
 /** The path of the retention record of a log. */
 export function retentionFile(file: string): string {
@@ -204,7 +282,8 @@ const retentionShape = z.object({
   v: z.literal(1),
   removed: z.int().min(0),
   time: z.string(),
-  chains: z.array(z.strictObject({ node: z.string(), ...linkFields })),
+  lines: z.int().min(0).default(0),
+  chains: z.array(z.strictObject({ node: z.string(), first: z.int().min(1).default(1), ...linkFields })),
 });
 
 /** Reads the retention record of a log. */
@@ -220,9 +299,9 @@ export function readRetention(file: string, vault: AuditVault): RetentionState {
   if (unsealed.kind !== 'authentic') return unsealed;
   const read = retentionShape.safeParse(unsealed.value);
   if (!read.success) return { kind: 'broken' };
-  const { removed, time, chains } = read.data;
-  const heads = chains.map(({ node, ...head }): [string, ChainHead] => [node, head]);
-  return { kind: 'record', record: { removed, time, chains: new Map(heads) }, key: unsealed.key };
+  const { removed, time, lines, chains } = read.data;
+  const heads = chains.map(({ node, ...chain }): [string, RemovedChain] => [node, chain]);
+  return { kind: 'record', record: { removed, time, lines, chains: new Map(heads) }, key: unsealed.key };
 }
 
 /** Seals the retention record with the current key. The caller has the lock of retention. */
@@ -233,9 +312,15 @@ export function resealRetention(file: string, vault: AuditVault): void {
 
 /** Replaces the retention record durably: a crash leaves the old one or the new one. */
 export function writeRetention(file: string, record: RetentionRecord, vault: AuditVault): void {
-  const { removed, time } = record;
-  const chains = Array.from(record.chains, ([node, { seq, hash, end }]) => ({ node, seq, hash, end }));
-  const line = sealLine({ v: 1, removed, time, chains }, 'audit-retention', vault);
+  const { removed, time, lines } = record;
+  const chains = Array.from(record.chains, ([node, { first, seq, hash, end }]) => ({
+    node,
+    first,
+    seq,
+    hash,
+    end,
+  }));
+  const line = sealLine({ v: 1, removed, time, lines, chains }, 'audit-retention', vault);
   const next = `${retentionFile(file)}.new`;
   fs.rmSync(next, { force: true });
   fs.writeFileSync(next, `${line}\n`, { flag: 'wx', mode: 0o600, flush: true });

@@ -1,5 +1,7 @@
+import fs from 'node:fs';
 import path from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
+import { indexName, makeIndex, readIndex } from './block-index.ts';
 import {
   type ChainExtent,
   type ChainWalk,
@@ -25,10 +27,12 @@ import {
 interface VerifyOptions {
   readonly file: string;
   readonly vault: AuditVault;
-  /** The lines that anchors name, see `readAnchors`. */
+  /** The lines that anchors name, see `anchoredLines`. */
   readonly anchored?: Anchored | undefined;
   /** The heads in the store, read before the call, so that the log is not behind them. Absent: no store is available. */
   readonly stored?: StoredHeads | undefined;
+  /** True if the log is a copy, which may end before these heads. */
+  readonly isCopy?: boolean | undefined;
 }
 
 /** The result of a verification. */
@@ -40,6 +44,8 @@ export interface Verification {
   readonly files: number;
   /** Number of files that retention removed before the first of these. */
   readonly removed: number;
+  /** Number of lines in them. */
+  readonly removedLines: number;
   /** Time of the last removal, in ISO 8601; null: none. */
   readonly removedAt: string | null;
   /** True if the log was compared with the heads in the store. */
@@ -82,18 +88,23 @@ export async function verifyAudit(options: VerifyOptions): Promise<Verification>
 }
 
 async function verifyFrom(
-  { file, vault, anchored, stored }: VerifyOptions,
+  { file, vault, anchored, stored, isCopy }: VerifyOptions,
   retention: RetentionState,
 ): Promise<Verification> {
   const mac = chainMac(vault);
-  const { removed, time, chains: starts } = retention.kind === 'record' ? retention.record : nothingRemoved;
+  const {
+    removed,
+    time,
+    lines,
+    chains: starts,
+  } = retention.kind === 'record' ? retention.record : nothingRemoved;
   // Heads before file sizes: the lines that a head names were written before it.
   const records = readHeads(file, vault);
   // An interrupted removal leaves files, which the next one removes.
   const sources = snapshotLog(file).filter(({ number }) => number > removed);
   const heads = new Map<string, ChainHead>();
   for (const record of records) if (record.kind === 'head') heads.set(record.head.node, record.head);
-  const known = { starts, anchored, stored: stored?.heads };
+  const known = { starts, anchored, stored: stored?.heads, isCopy };
   const walk = walkChains(heads, { file: headFile(file), line: 1 }, known);
   const problems: Problem[] = [
     ...storeProblems(stored),
@@ -101,7 +112,10 @@ async function verifyFrom(
     ...retentionProblems(file, retention),
     ...numberProblems(file, removed),
   ];
-  for (const source of sources) problems.push(...(await walkSource(file, source, mac, walk)));
+  for (const source of sources) {
+    problems.push(...(await walkSource(file, source, mac, walk)));
+    problems.push(...(await indexProblems(file, source)));
+  }
 
   const found = walk.finish();
   problems.push(...oldHeadProblems(file, records, readHeads(file, vault), found.heads));
@@ -121,6 +135,7 @@ async function verifyFrom(
     lines: found.lines,
     files: sources.length,
     removed,
+    removedLines: lines,
     removedAt: time === '' ? null : time,
     compared: stored !== undefined,
     gaps: found.gaps,
@@ -169,6 +184,24 @@ export async function walkSource(
     problems.push({ file: source.path, line: last + 1, kind: 'edited', sentence });
   }
   return problems;
+}
+
+/** Finds an index that is not that of its file: a query would leave lines out. */
+async function indexProblems(file: string, source: LogSource): Promise<Problem[]> {
+  const at = indexName(file, source.number);
+  if (!fs.existsSync(at)) return [];
+  const index = readIndex(file, source.number);
+  using reader = openSource(file, source);
+  if (reader === undefined) return [];
+  try {
+    if (index !== undefined && index.bytes.equals(await makeIndex(reader, index.size))) return [];
+  } catch (error) {
+    // The walk reports it.
+    if (error instanceof PackedDamage) return [];
+    throw error;
+  }
+  const sentence = 'The index was changed, or its file was: queries may leave lines out. Remove it.';
+  return [{ file: at, line: 1, kind: 'edited', sentence }];
 }
 
 /** Events that report damage by the code `audit_broken`, and the event that accepts a loss. */

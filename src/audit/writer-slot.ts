@@ -1,4 +1,5 @@
 import fs from 'node:fs';
+import { hostname } from 'node:os';
 import { SidekeyError } from '../lib/errors.ts';
 import { shellWord } from '../lib/text.ts';
 import {
@@ -7,6 +8,7 @@ import {
   type HeadRecord,
   type HeadWriter,
   highestSlot,
+  logIdOf,
   openHead,
   readHeads,
 } from './live-file.ts';
@@ -84,10 +86,11 @@ function openSlot(
     const record = records[slot - 1] ?? { kind: 'none' };
     const isNewSlot = record.kind === 'none' && highestSlot(records) < slot;
     head = openHead(file, slot, vault, calls);
+    const log = logIdOf(file, host, records);
     const chain = recover(file, `${plainHost(host)}/${slot}`, isNewSlot ? null : record, vault, stored);
     const writer = head;
     const write = ({ seq, hash, end }: ChainHead, lineKey: string, closed: boolean) =>
-      writer.write({ node: chain.node, seq, hash, end, closed, lineKey });
+      writer.write({ node: chain.node, seq, hash, end, closed, log, lineKey });
     // Durable before the first line: after a power cut, a record that still says `closed` would hide that line.
     write(chain.last, chain.keyId, false);
     writer.sync(isNewFile);
@@ -132,7 +135,7 @@ export function completeHeads(
     if (seq < (before.get(node)?.seq ?? 0) || seq >= (removed.get(node)?.seq ?? 0)) continue;
     const lock = tryLockFile(`${file}.${index + 1}.lock`);
     if (lock === undefined) continue;
-    const slot = openSlot(file, index + 1, lock, '', vault, disk, new Map());
+    const slot = openSlot(file, index + 1, lock, hostname(), vault, disk, new Map());
     slot.release(slot.last);
   }
 }

@@ -991,13 +991,16 @@ const auditCommands: readonly CommandRow[] = [
       {
         name: 'verify',
         summary: 'check that no line was edited, removed or cut off',
+        arguments: [['[copies...]', 'copies of logs of other machines, each with its files beside it']],
         options: [
+          ['--all', 'also fail if lines or logs that the store names are not here'],
           ['--anchor <file>', 'also compare with anchors that were kept elsewhere (-: standard input)'],
           ['--write-anchor <file>', 'append the current end of the log to this file (-: only print it)'],
           ['--accept', 'record that missing lines are known, as after a restored backup'],
         ],
         examples: [
           'sidekey audit verify',
+          'sidekey audit verify --all node-a/audit.jsonl node-b/audit.jsonl',
           'sidekey audit verify --anchor audit-anchors.jsonl',
           'sidekey audit verify --write-anchor - | ssh elsewhere "cat >> audit-anchors.jsonl"',
         ],
@@ -1008,6 +1011,7 @@ const auditCommands: readonly CommandRow[] = [
         summary: 'print the events that meet every condition, or write them to a file',
         options: [
           ...conditions,
+          ['-n, --lines <count>', 'only the last so many'],
           ['--csv', 'as CSV'],
           ['--raw', 'the lines exactly as in the log, so that their hashes can be verified'],
           ['-o, --output <file>', 'write to this file: the lines as with --raw, or --csv'],
@@ -1016,6 +1020,7 @@ const auditCommands: readonly CommandRow[] = [
         examples: [
           'sidekey audit query --since 2026-11-01 --until 2026-12-01 -o november.jsonl',
           'sidekey audit query --since 24h --event denied',
+          'sidekey audit query --agent ci-bot -n 20',
           'sidekey audit query --grant github --json | jq .host',
         ],
         load: async () => (await import('./audit/query.ts')).query,

@@ -299,8 +299,9 @@ export interface Output {
   say(text: string): void;
   /**
    * Shows a text, with the seconds, while work takes longer than one: on a terminal alone. Output of the work replaces it.
+   * A function is asked each second.
    */
-  during<T>(text: string, work: () => Promise<T>): Promise<T>;
+  during<T>(text: string | (() => string), work: () => Promise<T>): Promise<T>;
   /** Prints a message that must come before the result, on stderr: as text, or with `--json` as one line of JSON. */
   note(value: unknown, text: string): void;
   /** Prints an error with its hint. */
@@ -358,7 +359,8 @@ export function createOutput(
       const tick = () => {
         seconds += 1;
         erase();
-        stderr.write(`${ending(visible(text), messages.width - 10)} (${seconds} s)`);
+        const now = typeof text === 'string' ? text : text();
+        stderr.write(`${ending(visible(now), messages.width - 10)} (${seconds} s)`);
         isShown = true;
         cancel = timers.after(1_000, tick);
       };

@@ -22,6 +22,7 @@ export function migrations(types: ColumnTypes): Migrations {
     '0011-proposals': proposals(),
     '0012-grants-of-leases': grantsOfLeases(),
     '0014-nodes': nodes(types),
+    '0015-audit-log-ids': auditLogIds(),
   };
 }
 
@@ -388,6 +389,15 @@ function nodes(types: ColumnTypes): Migration {
         .addColumn('request', 'text')
         .addColumn('expires_at', 'bigint', (column) => column.notNull())
         .execute();
+    },
+  };
+}
+
+/** Logs have ids in place of their paths: each writer stores the end of its chain anew. */
+function auditLogIds(): Migration {
+  return {
+    async up(db: Kysely<Record<'audit_ends', unknown>>): Promise<void> {
+      await db.deleteFrom('audit_ends').execute();
     },
   };
 }

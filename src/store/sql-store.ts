@@ -366,8 +366,9 @@ export function sqlStore(parts: SqlStoreParts): Store {
     auditHeads: {
       list: (log) =>
         run(async () => {
-          const rows = await db.selectFrom('auditEnds').selectAll().where('log', '=', log).execute();
-          return rows.toSorted((a, b) => compare(a.node, b.node));
+          const rows = db.selectFrom('auditEnds').selectAll();
+          const found = await (log === undefined ? rows : rows.where('log', '=', log)).execute();
+          return found.toSorted((a, b) => compare(a.log, b.log) || compare(a.node, b.node));
         }),
       put: (end) =>
         run(async () => {

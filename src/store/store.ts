@@ -123,8 +123,8 @@ export interface Store {
 
   /** Sealed ends of the chains of audit logs. They show that a log was cut or removed. */
   readonly auditHeads: {
-    /** Lists the ends of one log, in order of node. */
-    list(log: string): Promise<AuditEndRecord[]>;
+    /** Lists the ends of one log, or of all, in order of log and node. */
+    list(log?: string): Promise<AuditEndRecord[]>;
     /** Keeps the end, unless a later one of this chain is kept already. */
     put(end: AuditEndRecord): Promise<void>;
   };
@@ -178,7 +178,7 @@ export interface GrantRecord extends Grant {
 
 /** The end of one chain of an audit log. */
 export interface AuditEndRecord {
-  /** The absolute path of the log. */
+  /** The id of the log. */
   readonly log: string;
   /** The name of the chain. */
   readonly node: string;

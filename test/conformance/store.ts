@@ -713,6 +713,12 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           end('b/1', 5),
         ]);
         expect(await told(store, '/b.jsonl')).toEqual(['a/1 3']);
+        const all = await store.auditHeads.list();
+        expect(all.map(({ log, node }) => `${log} ${node}`)).toEqual([
+          '/a.jsonl a/1',
+          '/a.jsonl b/1',
+          '/b.jsonl a/1',
+        ]);
       });
 
       it('never go back, whoever writes them', async () => {

@@ -8,10 +8,10 @@ import { encodeHead, headFile } from '../../src/audit/live-file.ts';
 import { chainMac, genesis, type ChainHead } from '../../src/audit/line.ts';
 import { openAuditLog, type OpenAuditLog } from '../../src/audit/log.ts';
 import { queryAudit } from '../../src/audit/query.ts';
-import { readStoredHeads } from '../../src/audit/sealed-heads.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import { endStoreForTest } from '../unit/audit/head-store-for-test.ts';
 import { composeLine } from '../unit/audit/compose-line.ts';
+import { storedHeads } from '../unit/audit/log-for-test.ts';
 import { vaultForTest } from '../unit/audit/vault-for-test.ts';
 
 const vault = vaultForTest();
@@ -329,7 +329,7 @@ async function writtenByTurns(
 }
 
 const isWhole = async (file: string, store: ReturnType<typeof endStoreForTest>) =>
-  (await verifyAudit({ file, vault, stored: await readStoredHeads(store, file, vault) })).ok;
+  (await verifyAudit({ file, vault, stored: await storedHeads(store, file) })).ok;
 
 describe('a log of several writers and files, with the heads in the store', () => {
   it('does not verify after any edit, deletion, cut, insertion or reordering', async () => {

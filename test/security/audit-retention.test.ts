@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { encodeHead, headFile, headSize } from '../../src/audit/live-file.ts';
 import { genesis } from '../../src/audit/line.ts';
-import { readAnchors, retentionFile, takeAnchor } from '../../src/audit/sealed-heads.ts';
+import { anchoredLines, parseAnchors, retentionFile, takeAnchor } from '../../src/audit/sealed-heads.ts';
 import { rotatedFiles, rotatedName } from '../../src/audit/log-files.ts';
 import { removeExpired } from '../../src/audit/retention.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
@@ -130,7 +130,7 @@ describe('an older log that is restored with its own head records', () => {
     const older = names.map((name) => fs.readFileSync(name));
     await write(audit, 3, 4);
     await audit.close();
-    const anchored = readAnchors(takeAnchor(file, vault, 0).text, vault);
+    const anchored = anchoredLines(parseAnchors(takeAnchor(file, vault, 0).text, vault));
     expect((await verifyAudit({ file, vault, anchored })).problems).toEqual([]);
     names.forEach((name, index) => fs.writeFileSync(name, older[index] ?? ''));
     expect((await verify(file)).ok).toBe(true);
@@ -162,7 +162,7 @@ describe('an older log that is restored with its own head records', () => {
     };
     const old = await anchorOf(1);
     for (const name of [file, `${file}.head`]) fs.rmSync(name);
-    const anchored = readAnchors(`${old}\n\n${await anchorOf(50)}\n`, vault);
+    const anchored = anchoredLines(parseAnchors(`${old}\n\n${await anchorOf(50)}\n`, vault));
     expect((await verify(file)).ok).toBe(true);
     expect((await verifyAudit({ file, vault, anchored })).problems.map(({ kind }) => kind)).toEqual([
       'repeated',

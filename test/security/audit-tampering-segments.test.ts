@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { expect, test } from 'vitest';
-import { readAnchors, takeAnchor } from '../../src/audit/sealed-heads.ts';
+import { anchoredLines, parseAnchors, takeAnchor } from '../../src/audit/sealed-heads.ts';
 import { headFile, headSize } from '../../src/audit/live-file.ts';
 import { packRotated } from '../../src/audit/retention.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
@@ -148,7 +148,7 @@ test.each<readonly [string, (log: Log) => void]>([
   const at = await log();
   attack(at);
   expect(await problems(at.file)).toEqual([]);
-  const anchored = readAnchors(at.anchor, vault);
+  const anchored = anchoredLines(parseAnchors(at.anchor, vault));
   const { ok, first } = await verifyAudit({ file: at.file, vault, anchored });
   expect([ok, first?.kind]).toEqual([false, 'cut']);
 });

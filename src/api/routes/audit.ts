@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { AuditLine } from '../../audit/event.ts';
-import { type AuditFilter, auditMatcher, queryAudit, tailAudit } from '../../audit/query.ts';
+import { type AuditFilter, auditMatcher } from '../../audit/filter.ts';
+import { queryAudit, tailAudit } from '../../audit/query.ts';
 import { seriesOf } from '../../audit/series.ts';
 import { within } from '../../lib/timers.ts';
 import type { ServiceParts } from '../parts.ts';
@@ -70,12 +71,10 @@ async function listEvents(
   const { order = 'desc', ...query } = given.query;
   const { limit, cursor, ...own } = query as Conditions & Page;
   const { audit } = await config();
-  let found: AuditLine[] = [];
-  for await (const each of queryAudit({ file: audit.file, filter: filterOf({ ...given, query: own }) })) {
-    found.push(each);
-    // The newest are kept: an older range is asked for with `until`.
-    if (found.length >= 2 * maxMatches) found = found.slice(-maxMatches);
-  }
+  const filter = filterOf({ ...given, query: own });
+  const found: AuditLine[] = [];
+  // The newest: an older range is asked for with `until`.
+  for await (const each of queryAudit({ file: audit.file, filter, last: 2 * maxMatches })) found.push(each);
   const lines = order === 'asc' ? found : found.toReversed();
   return pageOf(lines, keyOf, { limit, cursor });
 }

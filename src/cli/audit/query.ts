@@ -1,19 +1,12 @@
 import { openView } from '../../app/state.ts';
 import { auditEventNames, type AuditLine } from '../../audit/event.ts';
-import {
-  type AuditFilter,
-  csvHead,
-  csvLine,
-  isEventOf,
-  queryAudit,
-  queryRaw,
-  tailAudit,
-} from '../../audit/query.ts';
+import { type AuditFilter, isEventOf } from '../../audit/filter.ts';
+import { csvHead, csvLine, queryAudit, queryRaw, tailAudit } from '../../audit/query.ts';
 import type { Context } from '../context.ts';
 import { createTable, type Display } from '../display.ts';
 import { counted, dateTime, duration, readTime } from '../format.ts';
 import { openOutputFile, type OutputFileOptions } from '../output-file.ts';
-import { onInterrupt } from '../terminal.ts';
+import { onInterrupt, type Output } from '../terminal.ts';
 import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
 import { type Grant, titleOf } from '../../grants/grant.ts';
@@ -33,6 +26,7 @@ export async function query(context: Context, options: QueryOptions): Promise<vo
   }
   if (csv || raw || options.output !== undefined) return exportLines(context, options);
   const { file, filter, grants } = await readConditions(context, options);
+  const last = options.lines === undefined ? undefined : readCount(options.lines);
   const nameOf = grantNames(grants);
   let held: AuditLine[] | null = [];
   let format = lineFormat(output.display, [], nameOf);
@@ -41,20 +35,35 @@ export async function query(context: Context, options: QueryOptions): Promise<vo
     for (const line of held ?? []) output.result(line, format(line));
     held = null;
   };
-  for await (const line of queryAudit({ file, filter })) {
-    if (held === null) {
-      output.result(line, format(line));
-      await output.drained();
-      continue;
+  await reading(output, async (onProgress) => {
+    for await (const line of queryAudit({ file, filter, last, onProgress })) {
+      if (held === null) {
+        output.result(line, format(line));
+        await output.drained();
+        continue;
+      }
+      held.push(line);
+      if (held.length === aligned) printHeld();
     }
-    held.push(line);
-    if (held.length === aligned) printHeld();
-  }
+  });
   if (held?.length === 0) output.say(`No events found in ${displayName(file)}.`);
   printHeld();
 }
 
+/** Shows how much of the log has been read while `work` takes longer than a second. */
+export function reading<T>(
+  output: Output,
+  work: (onProgress: (share: number) => void) => Promise<T>,
+): Promise<T> {
+  let read = 0;
+  return output.during(
+    () => `Reading the audit log: ${Math.floor(100 * read)} %`,
+    () => work((share) => (read = share)),
+  );
+}
+
 export interface QueryOptions extends ConditionOptions, OutputFileOptions {
+  readonly lines?: string;
   readonly csv?: boolean;
   readonly raw?: boolean;
 }
@@ -64,7 +73,8 @@ const gathered = 65_536;
 
 /** Writes the lines byte for byte, so that their hashes can still be verified; or as CSV. */
 async function exportLines(context: Context, options: QueryOptions): Promise<void> {
-  const conditions = await readConditions(context, options);
+  const { file, filter } = await readConditions(context, options);
+  const last = options.lines === undefined ? undefined : readCount(options.lines);
   await using target =
     options.output === undefined
       ? undefined
@@ -87,10 +97,14 @@ async function exportLines(context: Context, options: QueryOptions): Promise<voi
     if (size >= gathered) await flush();
   };
   if (options.csv === true) await put(Buffer.from(csvHead));
-  for await (const { line, bytes } of queryRaw(conditions)) {
-    count += 1;
-    await put(options.csv === true ? Buffer.from(csvLine(line)) : Buffer.concat([bytes, Buffer.from('\n')]));
-  }
+  await reading(context.output, async (onProgress) => {
+    for await (const { line, bytes } of queryRaw({ file, filter, last, onProgress })) {
+      count += 1;
+      await put(
+        options.csv === true ? Buffer.from(csvLine(line)) : Buffer.concat([bytes, Buffer.from('\n')]),
+      );
+    }
+  });
   await flush();
   await target?.sync();
   if (options.output !== undefined) {

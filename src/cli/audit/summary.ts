@@ -4,7 +4,7 @@ import type { Context } from '../context.ts';
 import { type Display, table } from '../display.ts';
 import { dateTime, duration, sizeText } from '../format.ts';
 import { discover } from './discover.ts';
-import { type ConditionOptions, grantNames, readConditions } from './query.ts';
+import { type ConditionOptions, grantNames, readConditions, reading } from './query.ts';
 
 /** `sidekey audit summary`: as JSON with the names of grants that still exist. */
 export async function summary(
@@ -16,7 +16,10 @@ export async function summary(
     return;
   }
   const conditions = await readConditions(context, options, { names: true });
-  const rows = await context.output.during('Reading the audit log', () => summarize(queryAudit(conditions)));
+  const { file, filter } = conditions;
+  const rows = await reading(context.output, (onProgress) =>
+    summarize(queryAudit({ file, filter, onProgress })),
+  );
   const names = new Map(conditions.grants.map(({ id, name }) => [id, name]));
   context.output.result(
     rows.map((row) => asJson(row, names.get(row.grant ?? '') ?? null)),

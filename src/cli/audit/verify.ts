@@ -1,16 +1,17 @@
 import { existsSync } from 'node:fs';
 import { appendFile, readFile } from 'node:fs/promises';
-import path from 'node:path';
+import { hostname } from 'node:os';
 import {
   formatGap,
-  readAnchors,
+  type OpenedHead,
+  readAllHeads,
   readStoredHeads,
-  type StoredHeads,
   takeAnchor,
 } from '../../audit/sealed-heads.ts';
 import { snapshotLog } from '../../audit/log-files.ts';
-import { headFile } from '../../audit/live-file.ts';
-import { type Verification, verifyAudit } from '../../audit/verify.ts';
+import { headFile, logIdOf, readHeads } from '../../audit/live-file.ts';
+import { type AbsentLog, type VerifiedLog, verifyLogs } from '../../audit/logs.ts';
+import { verifyAudit } from '../../audit/verify.ts';
 import { keySourceOf } from '../../app/keys.ts';
 import type { AuditConfig } from '../../config/audit.ts';
 import type { Config } from '../../config/config.ts';
@@ -34,17 +35,25 @@ export interface VerifyOptions {
   /** File to append a new anchor to; `-` prints the anchor instead of the findings. */
   readonly writeAnchor?: string;
   readonly accept?: boolean;
+  readonly all?: boolean;
 }
 
-/** `sidekey audit verify`: exit code 1 if the log has problems. */
-export async function verify(context: Context, options: VerifyOptions): Promise<number> {
+/**
+ * `sidekey audit verify`: exit code 1 if a log has problems, and with `--all` if lines or logs that the store names are not
+ * here.
+ */
+export async function verify(
+  context: Context,
+  copies: readonly string[],
+  options: VerifyOptions,
+): Promise<number> {
   const { readConfig, readInput, withView, output } = context;
   if (options.accept === true) return accept(context);
   if (options.writeAnchor !== undefined) await writeAnchor(context, options.writeAnchor);
   if (options.writeAnchor === '-') return exitCode.ok;
   const config = await readConfig();
   const anchors = options.anchor === undefined ? undefined : await readAnchorText(options.anchor, readInput);
-  const { file } = config.audit;
+  const own = config.audit.file;
   // Read before the log, so that the log is not shorter than the stored heads. Without a store there may be
   // no key.
   let whyNot = 'there is no store';
@@ -53,42 +62,79 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
     const vault = await view.vault();
     if (view.store === null || vault === null) return undefined;
     ring = vault;
-    return readStoredHeads(view.store, path.resolve(file), vault);
+    return readAllHeads(view.store, vault);
   }).catch((error: unknown) => {
     if (!(error instanceof SidekeyError) || !unreadableStore.has(error.code)) throw error;
     whyNot = error.message;
     return undefined;
   });
-  const isKnown = stored !== undefined && stored.heads.size + stored.damaged.length > 0;
-  if (!isKnown && anchors === undefined && snapshotLog(file).length === 0 && !existsSync(headFile(file))) {
-    output.result(
-      {
-        ok: true,
-        lines: 0,
-        files: 0,
-        removed: 0,
-        removed_at: null,
-        compared: stored !== undefined,
-        gaps: [],
-        accepted: 0,
-        torn: 0,
-        chains: [],
-        first: null,
-        problems: [],
-        omitted: 0,
-      },
-      `Nothing was recorded in ${displayName(file)} yet.`,
-    );
+  const isNothing =
+    copies.length === 0 &&
+    anchors === undefined &&
+    snapshotLog(own).length === 0 &&
+    !existsSync(headFile(own));
+  // A key that does not exist yet is not asked for.
+  if (isNothing && (stored === undefined || stored.size === 0)) {
+    output.result(asJson(null, stored !== undefined), nothing(own));
     return exitCode.ok;
   }
   const vault = ring ?? (await vaultWithoutStore(context, config));
-  const anchored = anchors === undefined ? undefined : readAnchors(anchors, vault);
   const found = await output.during('Verifying the audit log', () =>
-    verifyAudit({ file, vault, anchored, stored }),
+    verifyLogs({ own, copies, host: hostname(), vault, anchors, stored }),
   );
-  const { removedAt, ...rest } = found;
-  output.result({ ...rest, removed_at: removedAt }, describe(found, file, stored ?? whyNot));
-  return found.ok ? exitCode.ok : exitCode.failure;
+  const logs = [...(found.own === null ? [] : [found.own]), ...found.copies];
+  const isComplete = found.absent.length === 0 && logs.every(({ behind }) => behind.length === 0);
+  const ok = found.problems.length === 0 && logs.every((log) => log.found.ok) && (isComplete || !options.all);
+  const { ok: _ok, ...ownJson } = asJson(found.own, stored !== undefined);
+  output.result(
+    {
+      ok,
+      ...ownJson,
+      copies: found.copies.map((log) => ({ file: log.file, ...asJson(log, true), behind: log.behind })),
+      absent: found.absent,
+      store_problems: found.problems,
+    },
+    [
+      ...(found.own === null && copies.length === 0 ? [nothing(own)] : []),
+      ...(found.own === null ? [] : [describe(found.own, true, whyNot)]),
+      ...found.copies.map((log) => describe(log, false, whyNot)),
+      ...found.problems.map(({ sentence }) => sentence),
+      ...found.absent.map(absentText),
+      ...(isComplete || options.all !== true ? [] : ['Not all lines that the store names were verified.']),
+    ].join('\n'),
+  );
+  return ok ? exitCode.ok : exitCode.failure;
+}
+
+function nothing(file: string): string {
+  return `Nothing was recorded in ${displayName(file)} yet.`;
+}
+
+/** The JSON form of the result for one log; null: it has no lines. */
+function asJson(log: VerifiedLog | null, compared: boolean) {
+  const none = {
+    ok: true,
+    lines: 0,
+    files: 0,
+    removed: 0,
+    removed_lines: 0,
+    removed_at: null,
+    compared,
+    gaps: [],
+    accepted: 0,
+  };
+  if (log === null) return { ...none, torn: 0, chains: [], first: null, problems: [], omitted: 0 };
+  const { removedAt, removedLines, ...rest } = log.found;
+  return { ...rest, removed_lines: removedLines, removed_at: removedAt };
+}
+
+function absentText({ host, path: at, chains }: AbsentLog): string {
+  const newest = chains.toSorted((a, b) => (a.time < b.time ? 1 : -1))[0];
+  const last =
+    newest === undefined
+      ? ''
+      : `; last anchor: line ${newest.seq} of ${newest.node}, ${dateTime(Date.parse(newest.time))}`;
+  return `Not here: ${at} of ${host}, ${counted(chains.length, 'writer')}${last}.`;
 }
 
 /** Opens the vault without the earlier keys, which are in the store: lines from before a rotation cannot be checked then. */
@@ -108,10 +154,14 @@ async function vaultWithoutStore({ env, now }: Context, config: Config): Promise
 /** Errors of the store that do not prevent verification. */
 const unreadableStore: ReadonlySet<string> = new Set(['store_damaged', 'store_newer', 'store_unavailable']);
 
-function describe(found: Verification, file: string, stored: StoredHeads | string): string {
-  const { ok, lines, files, removed, removedAt, torn, chains, problems, accepted, gaps } = found;
+function describe({ file, found, behind, isStored }: VerifiedLog, isOwn: boolean, whyNot: string): string {
+  const { ok, lines, files, removed, removedLines, removedAt, torn, chains, problems, accepted, gaps } =
+    found;
   const when = removedAt === null ? '' : `, the last on ${dateTime(Date.parse(removedAt))}`;
-  const gone = removed === 0 ? '' : `, after ${counted(removed, 'file')} that retention removed${when}`;
+  const gone =
+    removed === 0
+      ? ''
+      : `, after ${counted(removed, 'file')} with ${counted(removedLines, 'line')} that retention removed${when}`;
   const extent = `${counted(lines, 'line')} in ${counted(files, 'file')}, ${counted(chains.length, 'writer')}${gone}`;
   const tornNote =
     torn === 0
@@ -124,13 +174,18 @@ function describe(found: Verification, file: string, stored: StoredHeads | strin
     notes.push(
       `${counted(accepted, 'line')} ${accepted === 1 ? 'is' : 'are'} missing, and the loss was accepted (sidekey audit query --event audit.accepted).`,
     );
-  if (typeof stored === 'string')
+  if (!found.compared)
     notes.push(
-      `The log was not compared with the store (${withoutStop(stored)}). A log that was removed or replaced by an older copy is not detected.`,
+      `The log was not compared with the store (${withoutStop(whyNot)}). A log that was removed or replaced by an older copy is not detected.`,
     );
-  else if (stored.heads.size === 0)
+  else if (!isStored)
     notes.push('The log was not compared with the store: the store has no record of this log yet.');
-  if (ok) return [`The audit log is intact: ${extent}.`, ...notes].join('\n');
+  for (const { node, from, to, time } of behind)
+    notes.push(
+      `Lines ${from} to ${to} of ${node} are not in this copy: the store names the last one since ${dateTime(Date.parse(time))}.`,
+    );
+  const name = displayName(file);
+  if (ok) return [`The audit log${isOwn ? '' : ` ${name}`} is intact: ${extent}.`, ...notes].join('\n');
   if (gaps.length > 0)
     notes.push('If you know why lines are missing, such as a restored backup: sidekey audit verify --accept');
   const total = problems.length + found.omitted;
@@ -139,7 +194,7 @@ function describe(found: Verification, file: string, stored: StoredHeads | strin
     .map(({ file: at, line, sentence }) => `  ${displayName(at)}:${line}: ${sentence}`);
   if (total > maxListed) listed.push(`  … and ${total - maxListed} more.`);
   return [
-    `The audit log ${displayName(file)} is damaged: ${counted(total, 'problem')} in ${extent}.`,
+    `The audit log ${name} is damaged: ${counted(total, 'problem')} in ${extent}.`,
     ...listed,
     ...notes,
   ].join('\n');
@@ -161,8 +216,15 @@ async function readAnchorText(from: string, readInput: () => Promise<string>): P
 async function writeAnchor(context: Context, to: string): Promise<void> {
   const { readConfig, withView, output, now } = context;
   const config = await readConfig();
-  const vault = (await withView((view) => view.vault())) ?? (await vaultWithoutStore(context, config));
-  const line = `${takeAnchor(config.audit.file, vault, now()).text}\n`;
+  // The other logs of the store too: copies that are made after this must have all lines up to here.
+  const [ring, heads] = await withView(async (view): Promise<[Vault | null, OpenedHead[]]> => {
+    const known = await view.vault();
+    if (known === null || view.store === null) return [known, []];
+    const logs = await readAllHeads(view.store, known);
+    return [known, [...logs.values()].flatMap((log) => [...log.heads.values()])];
+  });
+  const vault = ring ?? (await vaultWithoutStore(context, config));
+  const line = `${takeAnchor(config.audit.file, vault, now(), heads).text}\n`;
   if (to === '-') {
     output.bytes(Buffer.from(line));
     return;
@@ -185,7 +247,8 @@ async function writeAnchor(context: Context, to: string): Promise<void> {
 function accept({ withState, output }: Context): Promise<number> {
   return withState(async ({ audit, store, vault }) => {
     const { file } = audit;
-    const stored = await readStoredHeads(store, file, vault);
+    const log = logIdOf(file, hostname(), readHeads(file, vault));
+    const stored = await readStoredHeads(store, log, vault);
     const { gaps, problems } = await verifyAudit({ file, vault, stored });
     for (const gap of gaps) await audit.append({ event: 'audit.accepted', reason: formatGap(gap) });
     const after = gaps.length === 0 ? problems : (await verifyAudit({ file, vault, stored })).problems;

@@ -1,10 +1,12 @@
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { instanceOf, openView, type View } from '../../app/state.ts';
 import { readRunning, runFileOf } from '../../app/worker-ipc.ts';
 import type { AuditLine } from '../../audit/event.ts';
 import { readSinkState } from '../../audit/export/sink.ts';
 import { checkEnds } from '../../audit/ends.ts';
+import { logIdOf, readHeads } from '../../audit/live-file.ts';
 import { freeBytes, logBytes, rotatedFiles } from '../../audit/log-files.ts';
 import { tailAudit } from '../../audit/query.ts';
 import { bytesBehind } from '../../audit/read.ts';
@@ -362,7 +364,8 @@ export async function auditEndNeeds(config: Config, now: () => number): Promise<
   const { file } = config.audit;
   const fault = await withVault(config, now, async (vault, { store }) => {
     if (vault === null) return null;
-    const stored = store === null ? undefined : await readStoredHeads(store, resolve(file), vault);
+    const log = logIdOf(resolve(file), hostname(), readHeads(file, vault));
+    const stored = store === null ? undefined : await readStoredHeads(store, log, vault);
     return checkEnds(file, vault, stored);
   });
   if (fault === null) return [];

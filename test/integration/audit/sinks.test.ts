@@ -7,7 +7,7 @@ import type { IncomingMessage, RequestListener } from 'node:http';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { startAuditUpkeep } from '../../../src/app/audit-upkeep.ts';
-import { readAnchors } from '../../../src/audit/sealed-heads.ts';
+import { anchoredLines, parseAnchors } from '../../../src/audit/sealed-heads.ts';
 import { joinExchanges } from '../../../src/audit/join.ts';
 import { formatLine } from '../../../src/audit/line.ts';
 import type { AuditLine } from '../../../src/audit/event.ts';
@@ -362,7 +362,9 @@ describe('anchors', () => {
     expect((await next(3)).map(({ body }) => body).join('')).toBe(kept);
     expect(statSync(join(at.folder, 'anchors.jsonl')).mode & 0o777).toBe(0o600);
     const vault = vaultForTest();
-    expect((await verifyAudit({ file: at.file, vault, anchored: readAnchors(kept, vault) })).ok).toBe(true);
+    expect(
+      (await verifyAudit({ file: at.file, vault, anchored: anchoredLines(parseAnchors(kept, vault)) })).ok,
+    ).toBe(true);
   });
 });
 

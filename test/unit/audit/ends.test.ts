@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { checkEnds } from '../../../src/audit/ends.ts';
-import { formatGap, readStoredHeads } from '../../../src/audit/sealed-heads.ts';
+import { formatGap } from '../../../src/audit/sealed-heads.ts';
 import { endStoreForTest } from './head-store-for-test.ts';
 import {
   headsWritten,
@@ -12,6 +12,7 @@ import {
   verify,
   write,
   writtenLog,
+  storedHeads,
 } from './log-for-test.ts';
 import { vaultForTest } from './vault-for-test.ts';
 
@@ -62,7 +63,7 @@ describe('the end of a log', () => {
     const file = await writtenLog(5, { store });
     for (const name of [file, `${file}.head`]) fs.rmSync(name);
     expect(check(file)).toBeNull();
-    const stored = await readStoredHeads(store, file, vaultForTest());
+    const stored = await storedHeads(store, file);
     expect(checkEnds(file, vaultForTest(), stored)).toMatch(/at its end are missing/);
   });
 

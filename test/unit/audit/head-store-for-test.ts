@@ -6,7 +6,7 @@ export function endStoreForTest(): HeadStore {
   return {
     location: 'store',
     auditHeads: {
-      list: async (log) => [...kept.values()].filter((end) => end.log === log),
+      list: async (log) => [...kept.values()].filter((end) => log === undefined || end.log === log),
       async put(end) {
         const key = JSON.stringify([end.log, end.node]);
         if ((kept.get(key)?.seq ?? 0) < end.seq) kept.set(key, end);

@@ -2,8 +2,10 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import type { AuditEvent, AuditLine } from '../../../src/audit/event.ts';
+import { logIdOf, readHeads } from '../../../src/audit/live-file.ts';
 import { openAuditLog, type AuditLogOptions, type OpenAuditLog } from '../../../src/audit/log.ts';
 import { queryAudit } from '../../../src/audit/query.ts';
+import { type HeadStore, readStoredHeads, type StoredHeads } from '../../../src/audit/sealed-heads.ts';
 import { verifyAudit, type Verification } from '../../../src/audit/verify.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { vaultForTest } from './vault-for-test.ts';
@@ -58,6 +60,12 @@ export async function writtenLog(count: number, options: Partial<AuditLogOptions
 
 export function verify(file: string): Promise<Verification> {
   return verifyAudit({ file, vault: vaultForTest() });
+}
+
+/** The heads that a store has of a log of this host. */
+export function storedHeads(store: HeadStore, file: string): Promise<StoredHeads> {
+  const vault = vaultForTest();
+  return readStoredHeads(store, logIdOf(file, 'host', readHeads(file, vault)), vault);
 }
 
 /** Waits until the head records have the last lines. */

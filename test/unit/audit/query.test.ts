@@ -1,7 +1,8 @@
 import fs from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { AuditLine } from '../../../src/audit/event.ts';
-import { queryAudit, tailAudit, type AuditFilter } from '../../../src/audit/query.ts';
+import type { AuditFilter } from '../../../src/audit/filter.ts';
+import { queryAudit, tailAudit } from '../../../src/audit/query.ts';
 import { access, newLogFile, openLog, write, writtenLog } from './log-for-test.ts';
 
 async function collect(lines: AsyncIterable<AuditLine>): Promise<(string | undefined)[]> {

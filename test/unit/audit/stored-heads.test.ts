@@ -1,18 +1,18 @@
 import fs from 'node:fs';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { headFile } from '../../../src/audit/live-file.ts';
-import { type HeadStore, parseGap, readStoredHeads } from '../../../src/audit/sealed-heads.ts';
+import { type HeadStore, parseGap } from '../../../src/audit/sealed-heads.ts';
 import { verifyAudit } from '../../../src/audit/verify.ts';
 import { endStoreForTest } from './head-store-for-test.ts';
-import { asKilled, newLogFile, openLog, rewriteLines, write } from './log-for-test.ts';
+import { asKilled, newLogFile, openLog, rewriteLines, storedHeads, write } from './log-for-test.ts';
 import { vaultForTest } from './vault-for-test.ts';
 
 const vault = vaultForTest();
 const seqs = async (store: HeadStore, file: string) =>
-  [...(await readStoredHeads(store, file, vault)).heads].map(([node, { seq }]) => `${node} ${seq}`);
+  [...(await storedHeads(store, file)).heads].map(([node, { seq }]) => `${node} ${seq}`);
 /** Compares a log, or a copy of it, with what the store has of `file`. */
 const compare = async (at: string, store: HeadStore, file = at) =>
-  verifyAudit({ file: at, vault, stored: await readStoredHeads(store, file, vault) });
+  verifyAudit({ file: at, vault, stored: await storedHeads(store, file) });
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }));
 afterEach(() => void vi.useRealTimers());

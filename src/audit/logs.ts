@@ -1,0 +1,184 @@
+/**
+ * The logs of several machines that share a store, verified together. Each machine writes its own log, with chains of its
+ * own, and stores their heads; so any of them knows which logs there are, and how long.
+ */
+import path from 'node:path';
+import { SidekeyError } from '../lib/errors.ts';
+import type { AnchoredLine, Gap, Problem } from './chain.ts';
+import { type AuditVault, headFile, type HeadRecord, logIdOf, readHeads } from './live-file.ts';
+import { snapshotLog } from './log-files.ts';
+import {
+  type Anchored,
+  anchoredLines,
+  type LogPlace,
+  type OpenedHead,
+  parseAnchors,
+  type StoredHeads,
+} from './sealed-heads.ts';
+import { type Verification, verifyAudit } from './verify.ts';
+
+interface LogsOptions {
+  /** The log of this machine. */
+  readonly own: string;
+  /** Copies of logs, of this machine or others. */
+  readonly copies: readonly string[];
+  /** The name of this machine. */
+  readonly host: string;
+  readonly vault: AuditVault;
+  /** The text of anchors. */
+  readonly anchors: string | undefined;
+  /** The heads of all logs in the store, read before the call, by the ids of the logs. Absent: no store is available. */
+  readonly stored: ReadonlyMap<string, StoredHeads> | undefined;
+}
+
+/** A verified log. */
+export interface VerifiedLog {
+  readonly file: string;
+  readonly found: Verification;
+  /** True if the store names lines of it. */
+  readonly isStored: boolean;
+  /** Lines that the store names, and that were written after a copy was made. */
+  readonly behind: readonly (Gap & { readonly time: string })[];
+}
+
+/** A log that the store names, and that is not among the files. */
+export interface AbsentLog extends Pick<LogPlace, 'host' | 'path'> {
+  /** The last stored line of each chain. */
+  readonly chains: readonly Pick<OpenedHead, 'node' | 'seq' | 'time'>[];
+}
+
+/** The result for all logs. */
+export interface LogsVerification {
+  /** Null: nothing was recorded on this machine, and nothing should be. */
+  readonly own: VerifiedLog | null;
+  readonly copies: readonly VerifiedLog[];
+  readonly absent: readonly AbsentLog[];
+  /** Problems of the store itself. */
+  readonly problems: readonly Problem[];
+}
+
+interface Known {
+  readonly file: string;
+  readonly isCopy: boolean;
+  readonly id: string;
+  readonly records: readonly HeadRecord[];
+}
+
+/**
+ * Verifies logs, each by itself (see `verifyAudit`), against the heads in the store, and copies of one log against each
+ * other.
+ *
+ * The end of the own log must be what the store names. A copy may have been made before: it must have all lines that its
+ * own head file names.
+ *
+ * @throws SidekeyError as `verifyAudit` and `parseAnchors`; `input_invalid` if there is no log at the path of a copy
+ */
+export async function verifyLogs({
+  own: ownFile,
+  copies,
+  host,
+  vault,
+  anchors,
+  stored,
+}: LogsOptions): Promise<LogsVerification> {
+  const own = path.resolve(ownFile);
+  const files = new Set([own, ...copies.map((file) => path.resolve(file))]);
+  const logs = Array.from(files, (file): Known => {
+    const records = readHeads(file, vault);
+    if (file !== own && records.length === 0 && snapshotLog(file).length === 0) {
+      throw new SidekeyError('input_invalid', `There is no audit log at ${file}.`, {
+        hint: `copy the log with all its files, such as ${path.basename(headFile(file))}`,
+      });
+    }
+    return { file, isCopy: file !== own, id: logIdOf(file, host, records), records };
+  });
+  const heads = anchors === undefined ? [] : parseAnchors(anchors, vault);
+  const isHere = (id: string) => logs.some((log) => log.id === id);
+  const verified = new Map<string, VerifiedLog>();
+  for (const same of Map.groupBy(logs, ({ id }) => id).values()) {
+    // The longest last: it has a line for each head of the others, unless the chain forks.
+    const others = new Map<string, Map<number, AnchoredLine>>();
+    for (const log of same.toSorted((a, b) => extentOf(a) - extentOf(b))) {
+      const anchored = anchoredLines(heads, log.id);
+      const inStore = stored && (stored.get(log.id) ?? { location: '', heads: new Map(), damaged: [] });
+      if (!log.isCopy && isEmpty(log, inStore, anchored)) continue;
+      verified.set(log.file, await verifyOne(log, vault, together(anchored, others), inStore));
+      for (const record of log.records) {
+        if (record.kind !== 'head' || record.head.seq === 0) continue;
+        const { node, seq, hash } = record.head;
+        const lines = others.get(node) ?? new Map<number, AnchoredLine>();
+        others.set(node, lines.set(seq, { hash, time: '', copy: log.file }));
+      }
+    }
+  }
+  const problems: Problem[] = [];
+  const absent: AbsentLog[] = [];
+  for (const { log, node, seq, time } of heads) {
+    if (log === undefined || isHere(log) || stored?.has(log)) continue;
+    const sentence = `The anchor of ${time} names line ${seq} of ${node}, of a log that is not here.`;
+    problems.push({ file: own, line: 1, kind: 'missing', sentence });
+  }
+  for (const [id, known] of stored ?? []) {
+    if (isHere(id)) continue;
+    for (const node of known.damaged) {
+      const sentence = `The end of ${node} in the store was changed.`;
+      problems.push({ file: known.location, line: 1, kind: 'edited', sentence });
+    }
+    const chains = [...known.heads.values()];
+    const [first] = chains;
+    if (first === undefined) continue;
+    if (first.host === host && first.path === own) {
+      const ends = chains.map(({ node, seq }) => `line ${seq} of ${node}`).join(', ');
+      const sentence = `The store names ${ends} of a log at this path, and it is not here: another log is in its place.`;
+      problems.push({ file: own, line: 1, kind: 'missing', sentence });
+    } else {
+      const ends = chains.map(({ node, seq, time }) => ({ node, seq, time }));
+      absent.push({ host: first.host, path: first.path, chains: ends });
+    }
+  }
+  return {
+    own: verified.get(own) ?? null,
+    copies: [...verified.values()].filter(({ file }) => file !== own),
+    absent,
+    problems,
+  };
+}
+
+/** Reports whether a log is not there and nobody names one. */
+function isEmpty({ file, records }: Known, stored: StoredHeads | undefined, anchored: Anchored): boolean {
+  const isKnown = stored !== undefined && stored.heads.size + stored.damaged.length > 0;
+  return !isKnown && anchored.size === 0 && records.length === 0 && snapshotLog(file).length === 0;
+}
+
+/** Number of lines by the head records. */
+function extentOf({ records }: Known): number {
+  return records.reduce((sum, record) => sum + (record.kind === 'head' ? record.head.seq : 0), 0);
+}
+
+async function verifyOne(
+  { file, isCopy, records }: Known,
+  vault: AuditVault,
+  anchored: Anchored,
+  stored: StoredHeads | undefined,
+): Promise<VerifiedLog> {
+  const found = await verifyAudit({ file, vault, anchored, stored, isCopy });
+  const ends = new Map(found.chains.map(({ node, last }) => [node, last]));
+  for (const record of records)
+    if (record.kind === 'head')
+      ends.set(record.head.node, Math.max(ends.get(record.head.node) ?? 0, record.head.seq));
+  const behind = [...(isCopy ? (stored?.heads.values() ?? []) : [])].flatMap(({ node, seq, time }) => {
+    const last = ends.get(node) ?? 0;
+    return seq > last ? [{ node, from: last + 1, to: seq, time }] : [];
+  });
+  return { file, found, isStored: (stored?.heads.size ?? 0) > 0, behind };
+}
+
+function together(anchored: Anchored, others: Anchored): Anchored {
+  const nodes = new Set([...anchored.keys(), ...others.keys()]);
+  return new Map(
+    Array.from(nodes, (node) => [
+      node,
+      new Map([...(others.get(node) ?? []), ...(anchored.get(node) ?? [])]),
+    ]),
+  );
+}

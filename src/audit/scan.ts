@@ -1,0 +1,226 @@
+import type { AuditLine } from './event.ts';
+import { type IndexedBlock, linesOf, markOf, readIndex } from './block-index.ts';
+import { type AuditFilter, auditMatcher, createGate, type Gate, keyConditions } from './filter.ts';
+import { endsExchange, type ExchangeJoin, joinExchanges } from './join.ts';
+import { formatLine, parseLine, piecesOf } from './line.ts';
+import { type LogSource, snapshotLog } from './log-files.ts';
+import { blockSize, type LogReader, maxLineBytes, openSource, readForwards, readFully } from './reader.ts';
+
+/**
+ * A part of a file that a query reads: a block of its index, its whole text from `from` on, or, to read a file without an
+ * index backwards, the lines that begin in a range of it.
+ */
+export interface Part {
+  readonly source: LogSource;
+  readonly from: number;
+  /** Bytes; undefined: up to the end of the source. */
+  readonly size: number | undefined;
+  /** The blocks with the accesses of ends in the part, by their marks (see `markOf`). */
+  readonly accesses: ReadonlyMap<number, Part>;
+  /** The range before this one in files without an index; null: it is the first one; undefined: this is no range. */
+  readonly before?: Part | null;
+}
+
+/** A line that matches, and its bytes in the file; they are valid until the next step. */
+export interface Match {
+  readonly line: AuditLine;
+  readonly bytes: Buffer;
+}
+
+/**
+ * Finds the parts of the log with all lines that may match, in their order. All that follows a file without an index is read.
+ * @param backwards True if the parts are read from the last one.
+ */
+export function findParts(file: string, filter: AuditFilter, backwards = false): Part[] {
+  const { since, until } = filter;
+  const conditions = keyConditions(filter);
+  const parts: Part[] = [];
+  /** Accesses whose end has not come. */
+  const open = new Map<number, { readonly part: Part; readonly block: IndexedBlock }>();
+  let isIndexed = true;
+  let before: Part | null = null;
+
+  function mayMatch(block: IndexedBlock): boolean {
+    if ((since !== undefined && block.last < since) || (until !== undefined && block.first >= until))
+      return false;
+    return conditions.every(
+      (condition) =>
+        block.mayHave(condition) ||
+        (condition.inherited && block.ended.some((mark) => open.get(mark)?.block.mayHave(condition))),
+    );
+  }
+
+  for (const source of snapshotLog(file)) {
+    const index = isIndexed ? readIndex(file, source.number) : undefined;
+    let from = 0;
+    for (const block of index?.blocks ?? []) {
+      const accesses = new Map<number, Part>();
+      const part = { source, from, size: block.size, accesses };
+      if (mayMatch(block)) {
+        for (const mark of block.ended) {
+          const access = open.get(mark)?.part;
+          if (access !== undefined) accesses.set(mark, access);
+        }
+        parts.push(part);
+      }
+      for (const mark of block.ended) open.delete(mark);
+      for (const mark of block.opened) open.set(mark, { part, block });
+      from += block.size;
+    }
+    // Packing removes an index that is shorter than the text.
+    if (index !== undefined && (source.packed || index.size === source.size)) continue;
+    isIndexed = false;
+    const accesses = new Map(Array.from(open, ([mark, { part }]) => [mark, part]));
+    const size = backwards ? textSize(file, source) : undefined;
+    if (size === undefined) parts.push({ source, from, size, accesses });
+    else
+      for (; from < size; from += blockSize)
+        parts.push((before = { source, from, size: Math.min(blockSize, size - from), accesses, before }));
+  }
+  return parts;
+}
+
+/** Bytes of text in a file, also of a packed one; undefined if it is damaged: it can be read up to the damage alone. */
+function textSize(file: string, source: LogSource): number | undefined {
+  using reader = openSource(file, source);
+  const size = Math.min(source.size, reader?.size() ?? 0);
+  return size === Number.MAX_SAFE_INTEGER ? undefined : size;
+}
+
+/** Blocks whose text is kept, for accesses whose end is in another. */
+const maxTexts = 4;
+
+/** Reads the lines that match in the parts of a log. */
+export class LogScan {
+  readonly #file: string;
+  readonly #gate: Gate;
+  readonly #matches: (line: AuditLine) => boolean;
+  /** The exchanges of the parts that are whole files. */
+  readonly #join = joinExchanges();
+  readonly #texts = new Map<Part, Buffer>();
+  #reader: { readonly path: string; readonly open: LogReader } | undefined;
+
+  constructor(file: string, filter: AuditFilter) {
+    this.#file = file;
+    this.#gate = createGate(filter);
+    this.#matches = auditMatcher(filter);
+  }
+
+  /**
+   * Yields the matching lines of a part. Parts that are whole files must come in their order.
+   * @throws PackedDamage
+   */
+  async *matchesIn(part: Part): AsyncGenerator<Match> {
+    if (part.size !== undefined) {
+      yield* this.#matchesOf(linesOf(await this.#textOf(part)), part, joinExchanges());
+      return;
+    }
+    using reader = openSource(this.#file, part.source);
+    if (reader === undefined) return;
+    for await (const lines of readForwards(reader, part.source.size, part.from))
+      yield* this.#matchesOf(
+        lines.flatMap(({ bytes }) => piecesOf(bytes)),
+        part,
+        this.#join,
+      );
+  }
+
+  close(): void {
+    this.#reader?.open.close();
+  }
+
+  async *#matchesOf(pieces: Iterable<Buffer>, part: Part, join: ExchangeJoin): AsyncGenerator<Match> {
+    for (const bytes of pieces) {
+      if (bytes.at(-1) !== 0x7d) continue;
+      const head = headOf(bytes);
+      // Only a line that no writer wrote has another head.
+      const parsed = head === undefined ? parseLine(bytes) : undefined;
+      const { event, time, exchange = '' } = head ?? parsed ?? noLine;
+      const isEnd = exchange !== '' && endsExchange({ event });
+      let isOut = head !== undefined && !this.#gate.own(bytes, event, time);
+      if (isEnd && !isOut && join.accessOf(exchange) === undefined)
+        await this.#findAccess(exchange, part, join);
+      if (head !== undefined && !isOut) {
+        const access = isEnd ? join.accessOf(exchange) : undefined;
+        isOut = (access === undefined || Buffer.isBuffer(access)) && !this.#gate.inherited(bytes, access);
+      }
+      if (isOut) {
+        if (isEnd) join.skip(exchange);
+        // The chunk of a whole file would stay in memory with its line.
+        else if (event === 'access' && exchange !== '')
+          join.defer(exchange, part.size === undefined ? Buffer.from(bytes) : bytes);
+        continue;
+      }
+      const whole = parsed ?? parseLine(bytes);
+      if (whole === undefined) continue;
+      const line = join(whole);
+      if (this.#matches(line)) yield { line, bytes };
+    }
+  }
+
+  /** Takes the accesses that a part needs from the block of one of them. */
+  async #findAccess(exchange: string, { accesses, before }: Part, join: ExchangeJoin): Promise<void> {
+    const access = Buffer.from(formatLine({ event: 'access', exchange } as AuditLine).slice(1, -1));
+    for (let part = before ?? null; part !== null; part = part.before ?? null) {
+      const text = await this.#textOf(part);
+      const at = text.lastIndexOf(access);
+      if (at === -1) continue;
+      const line = text.subarray(text.lastIndexOf(0x0a, at) + 1, text.indexOf(0x0a, at));
+      join.defer(exchange, Buffer.from(piecesOf(line).findLast((piece) => piece.includes(access))!));
+      return;
+    }
+    const from = accesses.get(markOf(exchange));
+    if (from === undefined) return;
+    for (const bytes of linesOf(await this.#textOf(from))) {
+      const { event, exchange: id = '' } = headOf(bytes) ?? parseLine(bytes) ?? noLine;
+      // A later access of an exchange counts.
+      if (event === 'access' && accesses.get(markOf(id)) === from && join.accessOf(id) === undefined)
+        join.defer(id, Buffer.from(bytes));
+    }
+  }
+
+  /** Reads the text of a block; empty if retention has removed the file. */
+  async #textOf(part: Part): Promise<Buffer> {
+    const known = this.#texts.get(part);
+    if (known !== undefined) return known;
+    const { source, from, size = 0 } = part;
+    if (this.#reader?.path !== source.path) {
+      this.#reader?.open.close();
+      const open = openSource(this.#file, source);
+      this.#reader = open && { path: source.path, open };
+    }
+    const reader = this.#reader?.open;
+    let text: Buffer = Buffer.alloc(0);
+    if (reader !== undefined)
+      text = await (part.before === undefined
+        ? readFully(reader, from, size)
+        : readRange(reader, from, Math.min(source.size, from + size), source.size));
+    this.#texts.set(part, text);
+    if (this.#texts.size > maxTexts) this.#texts.delete(this.#texts.keys().next().value!);
+    return text;
+  }
+}
+
+/** Reads the lines that begin in a range of a file. */
+async function readRange(reader: LogReader, from: number, to: number, end: number): Promise<Buffer> {
+  const start = Math.max(0, from - 1);
+  const text = await readFully(reader, start, Math.min(end, to + maxLineBytes) - start);
+  const first = from === 0 ? 0 : text.indexOf(0x0a) + 1;
+  if (first > to - start || (first === 0 && from > 0)) return text.subarray(0, 0);
+  const last = text.indexOf(0x0a, Math.max(first, to - start - 1));
+  return text.subarray(first, last === -1 ? text.length : last + 1);
+}
+
+const noLine = { event: '', time: '', exchange: '' };
+
+/** Returns the fields that each line begins with; undefined if a line begins in another way, or has escapes in them. */
+function headOf(bytes: Buffer): { event: string; time: string; exchange: string } | undefined {
+  const [, time, event, exchange = ''] =
+    /^\{"v":1,"seq":\d+,"time":"([^"\\]*)","node":"[^"\\]*","event":"([^"\\]*)"(?:,"exchange":"([\w-]*)"|(?!,"exchange"))/.exec(
+      bytes.toString('latin1', 0, headBytes),
+    ) ?? [];
+  return time === undefined || event === undefined ? undefined : { event, time, exchange };
+}
+
+/** Bytes that the fields of `headOf` have at most: the texts of a writer are bounded. */
+const headBytes = 512;
