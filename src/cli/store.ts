@@ -1,10 +1,10 @@
 import { stat } from 'node:fs/promises';
-import { accessOf } from '../app/state.ts';
+import { openTables } from '../app/state.ts';
 import { isReference, parseSecretReference, type SecretReference } from '../config/secret-reference.ts';
 import type { StoreConfig } from '../config/store-place.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { parsePostgresUrl } from '../lib/postgres.ts';
-import { copyStore, type StoreTables } from '../store/copy.ts';
+import { copyStore } from '../store/copy.ts';
 import type { Context } from './context.ts';
 import { counted } from './format.ts';
 
@@ -25,10 +25,7 @@ export async function copy(
       hint: 'sidekey config path shows where the store is',
     });
   }
-  const open = async (at: StoreConfig): Promise<StoreTables> =>
-    at.kind === 'sqlite'
-      ? (await import('../store/sqlite.ts')).openSqliteTables(at.path)
-      : (await import('../store/postgres.ts')).openPostgresTables(accessOf({ file, store: at }, env));
+  const open = (at: StoreConfig) => openTables({ file, store: at }, env);
   const from = await open(fromPlace);
   try {
     const to = await open(toPlace);

@@ -1,0 +1,415 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { statSync, watch } from 'node:fs';
+import { copyFile, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { DatabaseSync } from 'node:sqlite';
+import { describe, expect, it } from 'vitest';
+import { everything } from '../../../src/agents/lease.ts';
+import { partsOf } from '../../../src/app/backup.ts';
+import { openState, openStore } from '../../../src/app/state.ts';
+import { openAuthority } from '../../../src/ca/authority.ts';
+import { loadConfig } from '../../../src/config/load.ts';
+import type { BackupPart } from '../../../src/store/backup.ts';
+import { writeLines } from '../../../src/store/backup.ts';
+import { sealWithAge } from '../../../src/vault/age.ts';
+import { type Home, program } from '../../support/command-line.ts';
+import { identity, machine, type Machine, recipient } from '../../support/backup-machine.ts';
+import { postgresMissing } from '../../support/postgres.ts';
+import { agentRecord, tokenRecord } from '../../support/rights.ts';
+
+const engines = [
+  ['SQLite', 'sqlite'],
+  ['PostgreSQL', 'postgres'],
+] as const;
+
+const ok = { exit: 0 };
+const log = { error() {}, warn() {}, info() {}, debug() {} };
+
+const opened = async (at: Home) =>
+  openState(await loadConfig(at.configFile, { env: {} }), { log, now: Date.now, env: {} });
+
+async function makeCa(at: Home): Promise<void> {
+  const { vault, config, close } = await opened(at);
+  await openAuthority({ ...config.ca, vault, now: Date.now });
+  await close();
+}
+
+async function agent(at: Home): Promise<void> {
+  expect(await at.run(['agent', 'create', 'bot', '--everything'])).toMatchObject(ok);
+}
+
+async function events(at: Home): Promise<readonly (readonly unknown[])[]> {
+  const lines = (await readFile(at.at('data', 'audit.jsonl'), 'utf8')).trim().split('\n');
+  return lines
+    .map((line) => JSON.parse(line) as { event: string; reason?: string })
+    .filter(({ event }) => event.startsWith('store.') && event !== 'store.created')
+    .map(({ event, reason }) => [event, reason]);
+}
+
+describe.each(engines)('a backup of a store in %s', (_name, engine) => {
+  const isMissing = engine === 'postgres' && postgresMissing !== null;
+
+  it.skipIf(isMissing)('brings all back on a new machine, with the master key and the CA', async () => {
+    const [old, fresh] = [await machine(engine), await machine(engine)];
+    await old.connect('desk', 'r-1');
+    await old.grant('key', { api_key: 'secret-of-the-key' });
+    await agent(old);
+    await makeCa(old);
+    const file = old.at('backup.age');
+    const made = await old.backup(file);
+    expect(made.stdout).toContain('2 grants, 1 agent, 0 leases, 0 API keys, the master key');
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
+    for (const secret of ['r-1', 'secret-of-the-key', 'acme'])
+      expect((await readFile(file)).includes(secret)).toBe(false);
+
+    const restored = await fresh.restore(file);
+    expect(restored).toMatchObject(ok);
+    expect(restored.stdout).toContain('refresh token that may have been used since: desk.');
+    expect(await fresh.tokens()).toEqual({ desk: 'r-1', key: 'api_key' });
+    expect((await fresh.run(['agent', 'list'])).stdout).toContain('bot');
+    for (const path of [
+      ['data', 'master.key'],
+      ['certs', 'ca.crt'],
+    ])
+      expect(await readFile(fresh.at(...path))).toEqual(await readFile(old.at(...path)));
+    expect((await stat(fresh.at('data', 'master.key'))).mode & 0o777).toBe(0o600);
+    expect(await fresh.run(['ca', 'show'])).toMatchObject(ok);
+    expect((await fresh.run(['audit', 'verify'])).stdout).toContain('is intact');
+    expect((await events(old)).map(([event]) => event)).toEqual(['store.backed_up']);
+    expect((await events(fresh)).map(([event]) => event)).toEqual(['store.restored']);
+  });
+
+  it.skipIf(isMissing)('goes under the master key that is in place already', async () => {
+    const [old, fresh] = [await machine(engine), await machine(engine)];
+    await old.connect('desk', 'r-1');
+    await makeCa(old);
+    await old.backup(old.at('backup.age'));
+    // A key that another start has made.
+    const other = await machine('sqlite');
+    await other.connect('x', 'r-0');
+    await copyFile(other.at('data', 'master.key'), fresh.at('master.key'));
+    expect(await fresh.run(['grant', 'list'])).toMatchObject(ok);
+    await rm(fresh.at('data'), { recursive: true, force: true });
+    const key = await readFile(other.at('data', 'master.key'), 'utf8');
+    await mkdir(fresh.at('data'), { mode: 0o700 });
+    await rename(fresh.at('master.key'), fresh.at('data', 'master.key'));
+
+    expect(await fresh.restore(old.at('backup.age'))).toMatchObject(ok);
+    expect(await fresh.tokens()).toEqual({ desk: 'r-1' });
+    expect(await readFile(fresh.at('data', 'master.key'), 'utf8')).toBe(key);
+    const status = (await fresh.json(['key', 'status'])) as { rotating: boolean; left: number };
+    expect(status).toMatchObject({ rotating: false, left: 0 });
+    expect(await fresh.run(['ca', 'show'])).toMatchObject(ok);
+  });
+
+  it.skipIf(isMissing)('is not restored over a store in use, nor over another store', async () => {
+    const [old, other] = [await machine(engine), await machine(engine)];
+    for (const at of [old, other]) await at.connect('desk', 'r-1');
+    await old.backup(old.at('backup.age'));
+    const before = await old.tokens();
+    expect(await old.restore(old.at('backup.age'))).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('There is a store at'),
+    });
+    expect(await other.restore(old.at('backup.age'), '--replace')).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('is not the store of the backup'),
+    });
+    expect([await old.tokens(), await other.tokens()]).toEqual([before, before]);
+  });
+
+  it.skipIf(isMissing)(
+    'brings back what was removed, and leaves what is newer or was revoked since',
+    async () => {
+      const at = await machine(engine);
+      for (const name of ['newer', 'removed', 'revoked', 'same']) await at.connect(name, `${name}-1`);
+      await agent(at);
+      await at.run(['api-key', 'create', 'app', '--role', 'operator']);
+      await at.backup(at.at('backup.age'));
+      await at.connect('newer', 'newer-2');
+      await at.run(['grant', 'revoke', 'revoked', '--local']);
+      await at.run(['grant', 'remove', 'removed', '--local']);
+      await at.run(['agent', 'remove', 'bot']);
+      await at.run(['api-key', 'revoke', 'app']);
+
+      const expected = { newer: 'newer-2', removed: 'removed-1', revoked: 'revoked', same: 'same-1' };
+      const restored = await at.json([
+        'restore',
+        at.at('backup.age'),
+        '--identity',
+        at.at('identity'),
+        '--replace',
+      ]);
+      expect(restored).toMatchObject({
+        new: false,
+        written: ['removed'],
+        newer: ['newer', 'revoked'],
+        check: ['removed'],
+        consent: [],
+      });
+      expect(await at.tokens()).toEqual(expected);
+      expect((await at.run(['agent', 'list'])).stdout).not.toContain('bot');
+      expect((await at.run(['api-key', 'list'])).stdout).not.toContain('app');
+
+      const rolled = await at.restore(at.at('backup.age'), '--roll-back');
+      expect(rolled.stdout).toContain('These grants need a new consent: newer.');
+      expect(await at.tokens()).toEqual({ ...expected, newer: 'newer-1' });
+      expect((await at.run(['agent', 'list'])).stdout).not.toContain('bot');
+      // The revision is higher than that of the credential that was replaced.
+      expect(await at.restore(at.at('backup.age'), '--replace')).toMatchObject(ok);
+      expect(await at.tokens()).toEqual({ ...expected, newer: 'newer-1' });
+    },
+  );
+
+  it.skipIf(isMissing)('leaves a grant whose name was given to another one', async () => {
+    const at = await machine(engine);
+    await at.connect('desk', 'r-1');
+    await at.backup(at.at('backup.age'));
+    await at.run(['grant', 'remove', 'desk', '--local']);
+    await at.connect('desk', 'r-2');
+    const restored = await at.restore(at.at('backup.age'), '--replace');
+    expect(restored.stdout).toContain('left as they are: desk.');
+    expect(await at.tokens()).toEqual({ desk: 'r-2' });
+  });
+
+  it.skipIf(isMissing)('brings back the master key of a store that has lost it', async () => {
+    const at = await machine(engine);
+    await at.connect('desk', 'r-1');
+    await at.backup(at.at('backup.age'));
+    await at.connect('desk', 'r-2');
+    await rm(at.at('data', 'master.key'));
+    expect((await at.run(['grant', 'refresh', 'desk'])).stderr).toContain('is missing');
+    expect(await at.restore(at.at('backup.age'), '--replace')).toMatchObject(ok);
+    expect(await at.tokens()).toEqual({ desk: 'r-2' });
+  });
+
+  it.skipIf(isMissing)('is restored after a rotation of the master key', async () => {
+    const at = await machine(engine);
+    await at.connect('desk', 'r-1');
+    await at.connect('gone', 'g-1');
+    await at.backup(at.at('backup.age'));
+    await at.run(['grant', 'remove', 'gone', '--local']);
+    for (let count = 0; count < 2; count += 1) expect(await at.run(['key', 'rotate'])).toMatchObject(ok);
+    expect(await at.restore(at.at('backup.age'), '--replace')).toMatchObject(ok);
+    expect(await at.tokens()).toEqual({ desk: 'r-1', gone: 'g-1' });
+  });
+});
+
+/** A store with so many grants that a restore writes them to the disk before its end. */
+const many = 800;
+
+async function addMany(at: Machine): Promise<void> {
+  const state = await opened(at);
+  const sealed = {
+    credential: { type: 'api_key', value: 'k'.repeat(4_000) } as const,
+    audience: ['acme.test'],
+  };
+  for (let count = 0; count < many; count += 1)
+    await state.grants.add({ name: `g-${count}`, user: 'default', provider: 'acme', scopes: [] }, sealed);
+  await state.close();
+}
+
+/** Runs a restore, and kills it when its transaction has written to the write-ahead log. */
+async function restoreUntilKilled(at: Machine, file: string, args: readonly string[]): Promise<unknown> {
+  const wal = at.at('data', 'sidekey.db-wal');
+  const words = [
+    program,
+    'restore',
+    file,
+    '--identity',
+    at.at('identity'),
+    ...args,
+    '--config',
+    at.configFile,
+  ];
+  const child = spawn(process.execPath, words, { cwd: at.folder, env: { HOME: at.folder }, stdio: 'ignore' });
+  const changes = watch(at.at('data'), () => {
+    if ((statSync(wal, { throwIfNoEntry: false })?.size ?? 0) > 1_000_000) child.kill('SIGKILL');
+  });
+  const [, signal] = (await once(child, 'close')) as [number | null, string | null];
+  changes.close();
+  return signal;
+}
+
+describe('a restore that is killed', () => {
+  it('leaves the store as it was, and can be repeated', { timeout: 120_000 }, async () => {
+    const at = await machine('sqlite');
+    await addMany(at);
+    expect(await at.backup(at.at('backup.age'))).toMatchObject(ok);
+    const database = new DatabaseSync(at.at('data', 'sidekey.db'));
+    database.exec("delete from grants where name <> 'g-7'");
+    database.exec('pragma wal_checkpoint(truncate)');
+    database.close();
+    expect(await restoreUntilKilled(at, at.at('backup.age'), ['--replace'])).toBe('SIGKILL');
+    expect(await at.tokens()).toEqual({ 'g-7': 'api_key' });
+    expect(await at.restore(at.at('backup.age'), '--replace')).toMatchObject(ok);
+    expect(Object.keys(await at.tokens())).toHaveLength(many);
+
+    const fresh = await machine('sqlite');
+    await mkdir(fresh.at('data'), { mode: 0o700 });
+    expect(await restoreUntilKilled(fresh, at.at('backup.age'), [])).toBe('SIGKILL');
+    expect(await fresh.restore(at.at('backup.age'))).toMatchObject(ok);
+    expect(Object.keys(await fresh.tokens())).toHaveLength(many);
+  });
+});
+
+describe.each(engines)('a backup of a store in %s that is written meanwhile', (_name, engine) => {
+  const isMissing = engine === 'postgres' && postgresMissing !== null;
+
+  it.skipIf(isMissing)('has the store of one moment', { timeout: 120_000 }, async () => {
+    const at = await machine(engine);
+    await at.connect('desk', 'r-1');
+    const config = await loadConfig(at.configFile, { env: {} });
+    const store = await openStore(config, { now: Date.now, env: {} });
+    const [record] = await store.grants.list();
+    let isOver = false;
+    const writes = (async () => {
+      for (let revision = record!.revision + 1; !isOver; revision += 1) {
+        await store.grants.replace({ ...record!, revision }, revision - 1);
+        const token = tokenRecord({ agent: `a-${revision}` });
+        await store.agents.insert(agentRecord({ name: token.agent }), {
+          tokens: [token],
+          bindings: [everything],
+        });
+      }
+    })();
+    for (const file of ['1.age', '2.age', '3.age']) expect(await at.backup(at.at(file))).toMatchObject(ok);
+    isOver = true;
+    await writes;
+    await store.close();
+    for (const file of ['1.age', '2.age', '3.age']) {
+      const rows: Record<string, readonly unknown[]> = {};
+      for await (const part of partsOf(at.at(file), { identities: [identity] }))
+        if (part.kind === 'rows') rows[part.table] = [...(rows[part.table] ?? []), ...part.rows];
+      const names = (table: string, column: string) =>
+        (rows[table] ?? []).map((row) => (row as Record<string, unknown>)[column]).toSorted();
+      const agents = names('agents', 'name');
+      expect(names('agentTokens', 'agent')).toEqual(agents);
+      expect(names('bindings', 'agent')).toEqual(agents);
+      // The agent of a revision is added after it.
+      const [revision] = names('grants', 'revision') as [number];
+      expect([agents.length, agents.length + 1]).toContain(revision - record!.revision);
+    }
+  });
+});
+
+describe('a backup file', () => {
+  it('that was cut, changed or forged changes nothing', { timeout: 120_000 }, async () => {
+    const [old, fresh] = [await machine('sqlite'), await machine('sqlite')];
+    await old.connect('desk', 'r-1');
+    const file = old.at('backup.age');
+    await old.backup(file);
+    const whole = await readFile(file);
+    const before = await fresh.everything();
+    const flipped = (at: number) => {
+      const copy = Buffer.from(whole);
+      copy[at]! ^= 1;
+      return copy;
+    };
+    const header = whole.indexOf('\n--- ');
+    const broken: readonly (readonly [string, Buffer])[] = [
+      ['empty', Buffer.alloc(0)],
+      ['cut in its header', whole.subarray(0, header)],
+      ['cut at its end', whole.subarray(0, -1)],
+      ['without its last 100 bytes', whole.subarray(0, -100)],
+      ['longer', Buffer.concat([whole, Buffer.alloc(1)])],
+      ['flipped in its version', flipped(5)],
+      ['flipped in a recipient', flipped(40)],
+      ['flipped in the code of the header', flipped(header + 10)],
+      ['flipped in its nonce', flipped(whole.indexOf('\n', header + 5) + 1)],
+      ['flipped in its rows', flipped(whole.length - 200)],
+      ['flipped in its last tag', flipped(whole.length - 1)],
+    ];
+    for (const [what, bytes] of broken) {
+      await writeFile(fresh.at('broken.age'), bytes);
+      const { exit, stderr } = await fresh.restore(fresh.at('broken.age'));
+      expect([what, exit === 1 || exit === 2, stderr]).toEqual([
+        what,
+        true,
+        expect.stringMatching(/was changed or cut short|does not open/),
+      ]);
+      await rm(fresh.at('broken.age'));
+    }
+    expect(await fresh.everything()).toEqual(before);
+  });
+
+  it('that somebody made without the master key changes nothing', async () => {
+    const [old, fresh] = [await machine('sqlite'), await machine('sqlite')];
+    await old.connect('desk', 'r-1');
+    await old.backup(old.at('backup.age'));
+    const parts: BackupPart[] = [];
+    for await (const part of partsOf(old.at('backup.age'), { identities: [identity] })) parts.push(part);
+    const [first] = parts;
+    if (first?.kind !== 'head') throw new Error('no head');
+    const rows = async function* () {
+      for (const part of parts) if (part.kind === 'rows') yield [part.table as 'meta', part.rows] as const;
+      const hash = Buffer.alloc(32, 7);
+      const key = { name: 'evil', hash, role: 'operator', scopes: null, user: null, person: null };
+      yield ['apiKeys', [{ ...key, createdAt: 0, expiresAt: null, usedAt: null }]] as const;
+    };
+    const mac = parts.findLast((part) => part.kind === 'end')?.mac ?? '';
+    const forged = writeLines(first.head, rows(), () => mac);
+    const { stream } = await sealWithAge(ReadableStream.from(forged), { recipients: [recipient] });
+    await writeFile(fresh.at('forged.age'), await new Response(stream).bytes());
+    expect((await fresh.restore(fresh.at('forged.age'))).stderr).toContain(
+      'was not made with the master key',
+    );
+    expect(await fresh.tokens()).toEqual({});
+    expect(await fresh.run(['key', 'status'])).toMatchObject({
+      stdout: expect.stringContaining('There is no master key yet'),
+    });
+  });
+
+  it('with a passphrase opens with that passphrase alone', { timeout: 120_000 }, async () => {
+    const [old, fresh] = [await machine('sqlite'), await machine('sqlite')];
+    await old.connect('desk', 'r-1');
+    const file = old.at('backup.age');
+    const passphrase = ['--passphrase', 'env:P'];
+    const made = await old.run(['backup', file, ...passphrase], { env: { P: 'correct horse' } });
+    expect(made.stdout).toContain('sealed for a passphrase');
+    expect(await fresh.run(['restore', file, ...passphrase], { env: { P: 'wrong' } })).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('does not open with this passphrase'),
+    });
+    expect(await fresh.run(['restore', file], {})).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('--passphrase env:NAME'),
+    });
+    const restored = await fresh.run(['restore', file, ...passphrase], { env: { P: 'correct horse' } });
+    expect(restored).toMatchObject(ok);
+    expect(await fresh.tokens()).toEqual({ desk: 'r-1' });
+  });
+
+  it('that does not fit on the disk is not there', async () => {
+    const at = await machine('sqlite');
+    await addMany(at);
+    const limited = ['-c', 'ulimit -f 64; exec "$@"', 'sh', process.execPath, program];
+    const words = ['backup', at.at('x.age'), '--recipient', recipient, '--config', at.configFile];
+    const child = spawn('sh', [...limited, ...words], { env: { HOME: at.folder }, cwd: at.folder });
+    let stderr = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+    const [code] = (await once(child, 'close')) as [number];
+    expect([code, stderr]).toEqual([1, expect.stringContaining('cannot be written (EFBIG)')]);
+    expect([...(await at.everything()).keys()].filter((name) => name.includes('.age'))).toEqual([]);
+  });
+
+  it('is replaced only with --force, and leaves no draft', async () => {
+    const at = await machine('sqlite');
+    await at.connect('desk', 'r-1');
+    const file = at.at('backup.age');
+    await writeFile(file, 'mine');
+    expect((await at.backup(file)).stderr).toContain('exists');
+    expect(await readFile(file, 'utf8')).toBe('mine');
+    expect(await at.run(['backup', file, '--recipient', recipient, '--force'])).toMatchObject(ok);
+    expect((await readFile(file, 'latin1')).slice(0, 21)).toBe('age-encryption.org/v1');
+    expect((await at.run(['backup', at.at('no', 'x.age'), '--recipient', recipient])).stderr).toContain(
+      'ENOENT',
+    );
+    expect(await at.run(['backup', at.at('x.age'), '--recipient', 'age1nonsense'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('A recipient is not valid'),
+    });
+    const names = [...(await at.everything()).keys()];
+    expect(names.filter((name) => name.includes('.age'))).toEqual(['backup.age']);
+  });
+});
