@@ -5,7 +5,7 @@ import { basename, dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { ReadableStream } from 'node:stream/web';
 import { exportAuthority } from '../ca/authority.ts';
-import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { syncFolder } from '../lib/os.ts';
 import {
   type BackupHead,
@@ -34,7 +34,7 @@ interface BackupOptions {
 }
 
 /** A backup that was written and read again. */
-export interface Backup extends BackupSum {
+interface Backup extends BackupSum {
   readonly bytes: number;
   /** Id of the master key in it. */
   readonly keyId: string;
@@ -74,17 +74,26 @@ export async function backUp(state: State, tables: StoreTables, options: BackupO
     return { ...backup, bytes };
   } catch (cause) {
     if (cause instanceof SidekeyError) throw cause;
-    const code = systemCode(cause);
-    if (code === 'EEXIST') throw new SidekeyError('already_exists', `${file} exists.`, { cause });
-    if (!/^E[A-Z]+$/.test(code)) throw cause;
-    throw new SidekeyError('file_unwritable', `The backup ${file} cannot be written (${code}).`, {
-      hint: 'name a file in a folder that you can write to, on a disk with space',
-      cause,
-    });
+    if (isSystemError(cause, 'EEXIST'))
+      throw new SidekeyError('already_exists', `${file} exists.`, { cause });
+    const isOfFile = cause instanceof Error && 'syscall' in cause && fileCalls.has(cause.syscall);
+    const fault = isOfFile ? null : tables.fault(cause);
+    if (fault !== null) throw typeof fault === 'string' ? cause : fault;
+    throw new SidekeyError(
+      'file_unwritable',
+      `The backup ${file} cannot be written (${systemCode(cause)}).`,
+      {
+        hint: 'name a file in a folder that you can write to, on a disk with space',
+        cause,
+      },
+    );
   } finally {
     await rm(draft, { force: true });
   }
 }
+
+/** The calls on the file that fail on a full disk or a missing folder. */
+const fileCalls: ReadonlySet<unknown> = new Set(['open', 'write', 'fsync', 'link', 'rename']);
 
 async function writeDraft(
   handle: FileHandle,
@@ -113,7 +122,7 @@ async function writeDraft(
       sum = whole;
       return signatureOf(ring, whole);
     });
-    const { stream, key } = await sealWithAge(ReadableStream.from<Uint8Array>(lines) as never, lock);
+    const { stream, key } = await sealWithAge(ReadableStream.from<Uint8Array>(lines), lock);
     for await (const chunk of stream) await handle.writeFile(chunk);
     return { ...sum!, key, keyId: ring.vault.keyId, hasAuthority: ca !== null };
   });

@@ -183,38 +183,39 @@ async function write(
   }
 
   async function writeRows(table: string, rows: readonly Row[], { from, to }: Keys): Promise<void> {
-    if (table === 'grants') {
-      for (const row of rows) await writeGrant(row as unknown as GrantRow, { from, to });
-    } else if (isNew) await insert(table, rows);
-    else if (table === 'grantPolicies' || table === 'grantActivity') {
-      const some = rows.filter(({ grantId }) => brought.has(grantId));
-      if (some.length > 0) await insert(table, some);
-    }
+    if (table === 'grants') await writeGrants(rows as unknown as readonly GrantRow[], { from, to });
+    else if (isNew) await insert(table, rows);
+    else if (table === 'grantPolicies' || table === 'grantActivity')
+      await insert(
+        table,
+        rows.filter(({ grantId }) => brought.has(grantId)),
+      );
   }
 
-  async function writeGrant(grant: GrantRow, { from, to }: Keys): Promise<void> {
-    const { id } = grant;
-    const found = await db.selectFrom('grants').selectAll().where('id', '=', id).executeTakeFirst();
-    const present = (found as unknown as GrantRow | undefined) ?? null;
-    const decision = restoreGrant({ theirs: grant, from: from.vault, mine: present, to: to.vault, rollBack });
-    const next = decision.write;
-    const isWritten = next !== null && !(await isTaken(next)) && (await put(next, present));
-    const attention = next !== null && !isWritten ? 'newer' : decision.attention;
-    if (attention !== 'none') report[attention].push(titleOf(grant));
-    if (isWritten) report.written.push(titleOf(grant));
+  async function writeGrants(grants: readonly GrantRow[], { from, to }: Keys): Promise<void> {
+    const ids = grants.map(({ id }) => id);
+    const found = isNew ? [] : await db.selectFrom('grants').selectAll().where('id', 'in', ids).execute();
+    const present = new Map((found as unknown as GrantRow[]).map((row) => [row.id, row]));
+    const added: GrantRow[] = [];
+    for (const theirs of grants) {
+      const mine = present.get(theirs.id) ?? null;
+      const decision = restoreGrant({ theirs, from: from.vault, mine, to: to.vault, rollBack });
+      const next = decision.write;
+      let isWritten = next !== null && (isNew || !(await isTaken(next)));
+      if (next !== null && isWritten && mine === null) added.push(next);
+      else if (next !== null && isWritten) isWritten = await update(next, mine!.revision);
+      const attention = next !== null && !isWritten ? 'newer' : decision.attention;
+      if (attention !== 'none') report[attention].push(titleOf(theirs));
+      if (isWritten) report.written.push(titleOf(theirs));
+    }
+    for (const { id } of added) brought.add(id);
+    await insert('grants', added as unknown as readonly Row[]);
   }
 
   /** Returns false if the grant in place was changed meanwhile. */
-  async function put({ id, ...columns }: GrantRow, present: GrantRow | null): Promise<boolean> {
-    if (present === null) {
-      brought.add(id);
-      await insert('grants', [{ id, ...columns }]);
-      return true;
-    }
-    const update = db.updateTable('grants').set(columns).where('id', '=', id);
-    const { numUpdatedRows } = await update
-      .where('revision', '=', present.revision)
-      .executeTakeFirstOrThrow();
+  async function update({ id, ...columns }: GrantRow, revision: number): Promise<boolean> {
+    const change = db.updateTable('grants').set(columns).where('id', '=', id);
+    const { numUpdatedRows } = await change.where('revision', '=', revision).executeTakeFirstOrThrow();
     return numUpdatedRows === 1n;
   }
 
@@ -229,7 +230,7 @@ async function write(
   }
 
   async function insert(table: string, rows: readonly Row[]): Promise<void> {
-    await db.insertInto(table).values(rows).execute();
+    if (rows.length > 0) await db.insertInto(table).values(rows).execute();
   }
 }
 

@@ -32,6 +32,14 @@ async function opened(bytes: Uint8Array, by: AgeKey): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
+async function refused(changed: Buffer): Promise<void> {
+  const error: unknown = await opened(changed, key).then(
+    () => null,
+    (reason: unknown) => reason,
+  );
+  expect(error).toMatchObject({ code: expect.stringMatching(/^(?:record_tampered|key_mismatch)$/) });
+}
+
 const text = Buffer.alloc(150_000, 'a backup of three chunks ');
 
 describe('a file of age', () => {
@@ -73,13 +81,6 @@ describe('a file of age', () => {
 
   it('is refused after any change of any byte, and after any cut', async () => {
     const { bytes } = await sealed(text, { recipients: [recipient] });
-    const refused = async (changed: Buffer) => {
-      const error: unknown = await opened(changed, key).then(
-        () => null,
-        (reason: unknown) => reason,
-      );
-      expect(error).toMatchObject({ code: expect.stringMatching(/^(?:record_tampered|key_mismatch)$/) });
-    };
     const place = fc.oneof(fc.nat(bytes.length - 1), fc.nat(400));
     await fc.assert(
       fc.asyncProperty(place, fc.integer({ min: 1, max: 255 }), async (at, change) => {
