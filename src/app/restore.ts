@@ -53,7 +53,7 @@ export interface Restored {
  * Proxies may run meanwhile. Master key and CA are put where they are missing.
  *
  * @throws SidekeyError `already_exists` if the store is in use and `replace` is not set; `input_invalid` if it is another
- * store; `store_newer`; errors of `partsOf`, the store, the vault and the CA
+ * store, or the backup has other tables; errors of `partsOf`, the store, the vault and the CA
  */
 export async function restore(config: Config, options: RestoreOptions): Promise<Restored> {
   const { file, key, env } = options;
@@ -99,15 +99,9 @@ async function readKept({ key }: Config, source: OpenKeySource): Promise<KeyObje
 }
 
 function checkSchema({ schema, version }: BackupHead): void {
-  const known = Object.keys(sqliteMigrations);
-  if (schema.some((name) => !known.includes(name))) {
-    throw new SidekeyError('store_newer', `Sidekey ${version} made the backup, and is newer than this one.`, {
-      hint: `install Sidekey ${version}, and restore with it`,
-    });
-  }
-  if (known.every((name) => schema.includes(name))) return;
-  throw new SidekeyError('input_invalid', `Sidekey ${version} made the backup, with older tables.`, {
-    hint: `restore with Sidekey ${version}; the next start of this version brings the tables up to date`,
+  if (schema.join() === Object.keys(sqliteMigrations).join()) return;
+  throw new SidekeyError('input_invalid', `Sidekey ${version} made the backup, with other tables.`, {
+    hint: `restore with Sidekey ${version}; the next start of a later version brings the tables up to date`,
   });
 }
 

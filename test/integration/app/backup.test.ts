@@ -1,8 +1,10 @@
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { readdirSync, statSync, truncateSync, watch } from 'node:fs';
+import { readdirSync, statSync, truncateSync, watch, writeFileSync } from 'node:fs';
 import { copyFile, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
+import { Decrypter } from 'age-encryption';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { everything } from '../../../src/agents/lease.ts';
 import { backUp, partsOf } from '../../../src/app/backup.ts';
@@ -197,6 +199,14 @@ describe.each(engines)('a backup of a store in %s', (_name, engine) => {
   });
 });
 
+const keyOfEnv = { key: { source: 'env', name: 'SIDEKEY_KEY' } };
+
+async function decrypted(file: string): Promise<string> {
+  const decrypter = new Decrypter();
+  decrypter.addIdentity(identity);
+  return decrypter.decrypt(await readFile(file), 'text');
+}
+
 /** A store with so many grants that a restore writes them to the disk before its end. */
 const many = 800;
 
@@ -354,6 +364,39 @@ describe('a backup', () => {
     };
     await expect(backedUp(at, spoil)).rejects.toMatchObject({ code: 'record_tampered' });
     expect(readdirSync(at.folder).filter((name) => name.includes('age'))).toEqual([]);
+  });
+
+  it('whose file appears meanwhile does not replace it', async () => {
+    const at = await machine('sqlite');
+    await at.connect('desk', 'r-1');
+    const other = () => writeFileSync(at.at('x.age'), 'of another');
+    await expect(backedUp(at, other)).rejects.toMatchObject({ code: 'already_exists' });
+    expect(await readFile(at.at('x.age'), 'utf8')).toBe('of another');
+  });
+
+  it('of other tables is not restored', async () => {
+    const [at, fresh] = [await machine('sqlite'), await machine('sqlite')];
+    await at.connect('desk', 'r-1');
+    await at.backup(at.at('x.age'));
+    const lines = (await decrypted(at.at('x.age'))).replace('"0001-first",', '');
+    const { stream } = await sealWithAge(ReadableStream.from([Buffer.from(lines)]), {
+      recipients: [recipient],
+    });
+    await writeFile(at.at('y.age'), await new Response(stream).bytes());
+    const refused = await fresh.restore(at.at('y.age'));
+    expect([refused.exit, refused.stderr]).toEqual([2, expect.stringContaining('with other tables')]);
+  });
+
+  it('is restored under a new key of the environment', { timeout: 120_000 }, async () => {
+    const [at, fresh] = [await machine('sqlite'), await machine('sqlite', keyOfEnv)];
+    await at.connect('desk', 'r-1');
+    await at.backup(at.at('x.age'));
+    const env = { SIDEKEY_KEY: randomBytes(32).toString('base64') };
+    const words = ['restore', at.at('x.age'), '--identity', at.at('identity')];
+    expect(await fresh.program(words, { env })).toMatchObject(ok);
+    const status = await fresh.program(['key', 'status', '--json'], { env });
+    expect(JSON.parse(status.stdout)).toMatchObject({ source: 'env', rotating: false, left: 0 });
+    expect((await fresh.program(['grant', 'show', 'desk'], { env })).stdout).toContain('active');
   });
 
   it('that cannot be recorded is not there', async () => {
