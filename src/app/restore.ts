@@ -203,7 +203,7 @@ async function write(
       if (isWritten) report.written.push(titleOf(theirs));
     }
     for (const { id } of added) brought.add(id);
-    await insert('grants', added as unknown as readonly Row[]);
+    await insert('grants', added);
   }
 
   /** Returns false if the grant in place was changed meanwhile. */

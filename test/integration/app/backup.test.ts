@@ -13,13 +13,15 @@ import { openAuthority } from '../../../src/ca/authority.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { openClient } from '../../../src/lib/postgres.ts';
-import { type BackupPart, writeLines } from '../../../src/store/backup.ts';
-import type { StoreTables } from '../../../src/store/copy.ts';
+import { type BackupPart, rowsOf, writeLines } from '../../../src/store/backup.ts';
+import type { StoreTables, Untyped } from '../../../src/store/copy.ts';
 import { sealWithAge } from '../../../src/vault/age.ts';
 import { type Home, program } from '../../support/command-line.ts';
 import { identity, machine, type Machine, recipient } from '../../support/backup-machine.ts';
 import { createDatabase, postgresMissing } from '../../support/postgres.ts';
-import { agentRecord, tokenRecord } from '../../support/rights.ts';
+import { proxiedGet } from '../../support/proxied-get.ts';
+import { agentRecord, leaseRecord, tokenRecord } from '../../support/rights.ts';
+import { startTwoWorkers } from '../../support/two-workers.ts';
 
 const engines = [
   ['SQLite', 'sqlite'],
@@ -31,6 +33,11 @@ const log = { error() {}, warn() {}, info() {}, debug() {} };
 
 const opened = async (at: Home) =>
   openState(await loadConfig(at.configFile, { env: {} }), { log, now: Date.now, env: {} });
+
+async function openedStore(at: Home) {
+  const store = await openStore(await loadConfig(at.configFile, { env: {} }), { now: Date.now, env: {} });
+  return { store, close: () => store.close() };
+}
 
 async function makeCa(at: Home): Promise<void> {
   const state = await opened(at);
@@ -271,8 +278,7 @@ describe.each(engines)('a backup of a store in %s that is written meanwhile', (_
   it.skipIf(isMissing)('has the store of one moment', { timeout: 120_000 }, async () => {
     const at = await machine(engine);
     await at.connect('desk', 'r-1');
-    const config = await loadConfig(at.configFile, { env: {} });
-    const store = await openStore(config, { now: Date.now, env: {} });
+    const { store, close } = await openedStore(at);
     const [record] = await store.grants.list();
     const load = new AbortController();
     const writes = (async () => {
@@ -288,7 +294,7 @@ describe.each(engines)('a backup of a store in %s that is written meanwhile', (_
     for (const file of ['1.age', '2.age', '3.age']) expect(await at.backup(at.at(file))).toMatchObject(ok);
     load.abort();
     await writes;
-    await store.close();
+    await close();
     for (const file of ['1.age', '2.age', '3.age']) {
       const rows: Record<string, readonly unknown[]> = {};
       for await (const part of partsOf(at.at(file), { identities: [identity] }))
@@ -328,33 +334,122 @@ describe.skipIf(postgresMissing !== null)(`a roll-back in PostgreSQL${postgresMi
   });
 });
 
-describe('a backup', () => {
-  /** Backs up with a store that does `meanwhile` after its rows were read. */
-  async function backedUp(at: Machine, meanwhile: () => void, audit?: () => Promise<void>): Promise<unknown> {
-    const state = await opened(at);
-    const tables = await openTables(state.config, {});
-    const execute: unknown = async (use: (db: unknown) => Promise<unknown>) => {
-      const result = await tables.db.transaction().execute(use);
-      meanwhile();
-      return result;
-    };
-    const db = { transaction: () => ({ setIsolationLevel: () => ({ execute }) }) };
-    const options = {
-      file: at.at('x.age'),
-      lock: { recipients: [recipient] },
-      force: false,
-      version: '1',
-      now: Date.now,
-    };
-    const log = audit === undefined ? state.audit : { ...state.audit, append: audit };
-    try {
-      return await backUp({ ...state, audit: log }, { ...tables, db } as unknown as StoreTables, options);
-    } finally {
-      await tables.close();
-      await state.close();
-    }
-  }
+describe('a backup beside a proxy with two workers', () => {
+  it('refuses no request, and a restored grant serves at once', { timeout: 120_000 }, async () => {
+    const { at, url, upstream } = await startTwoWorkers();
+    const target = `https://${upstream.authority}/under-load`;
+    const load = new AbortController();
+    const answers: { readonly status: number }[] = [];
+    const callers = Array.from({ length: 4 }, async () => {
+      while (!load.signal.aborted) answers.push((await proxiedGet(url, target)) as { status: number });
+    });
+    expect(await at.program(['backup', at.at('x.age'), '--recipient', recipient])).toMatchObject(ok);
+    load.abort();
+    await Promise.all(callers);
+    expect(answers.length).toBeGreaterThan(20);
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
 
+    await at.run(['grant', 'remove', 'work', '--local']);
+    expect(((await proxiedGet(url, target)) as { status: number }).status).not.toBe(200);
+    await writeFile(at.at('identity'), identity, { mode: 0o600 });
+    const words = ['restore', at.at('x.age'), '--identity', at.at('identity'), '--replace'];
+    expect(await at.run(words)).toMatchObject(ok);
+    expect(await proxiedGet(url, target)).toMatchObject({ status: 200 });
+    expect((await at.run(['audit', 'verify'])).stdout).toContain('is intact');
+  });
+});
+
+function comparable(row: object): object {
+  const members = Object.entries(row).map(([name, value]: [string, unknown]) => {
+    const bytes = value instanceof Uint8Array ? Buffer.from(value).toString('hex') : value;
+    return [name, name === 'sealed' ? null : bytes];
+  });
+  return Object.fromEntries(members) as object;
+}
+
+/** The rows of a store in each table, without what each store has of its own: seals, keys, ends of its log. */
+async function rowsIn(at: Machine): Promise<Readonly<Record<string, readonly unknown[]>>> {
+  const tables = await openTables(await loadConfig(at.configFile, { env: {} }), {});
+  const found: Record<string, unknown[]> = {};
+  for await (const [table, rows] of rowsOf(tables.db as unknown as Untyped))
+    if (table !== 'meta')
+      for (const row of rows)
+        if (row['log'] !== at.at('data', 'audit.jsonl')) (found[table] ??= []).push(comparable(row));
+  await tables.close();
+  return found;
+}
+
+describe.skipIf(postgresMissing !== null)(`a backup of SQLite${postgresMissing ?? ''}`, () => {
+  it('is restored into PostgreSQL, and its backup into SQLite, with equal rows', async () => {
+    const at = await machine('sqlite');
+    await at.connect('desk', 'r-1');
+    const { store, close } = await openedStore(at);
+    const [grant] = await store.grants.list();
+    const bot = { agent: 'bot' };
+    await store.agents.insert(agentRecord({ name: 'bot', labels: ['a"b'] }), {
+      tokens: [tokenRecord(bot)],
+      bindings: [everything],
+    });
+    await store.leases.insert(leaseRecord({ ...bot, grants: [grant!.id] }));
+    await store.grantPolicies.set(grant!.id, { labels: ['x'], metadata: { team: 'infra' } });
+    await store.activity.note(grant!.id, { failedAt: 5, failure: 'ä' });
+    await store.auditHeads.put({ log: '/other', node: 'n/1', seq: 7, sealed: Buffer.of(0, 255) });
+    await store.people.insert({ name: 'ann', role: 'viewer', user: null, disabledAt: null, createdAt: 1 });
+    await store.people.passkeys.insert({
+      id: 'p',
+      person: 'ann',
+      publicKey: Buffer.of(10, 13),
+      counter: 0,
+      label: 'key',
+      createdAt: 1,
+      usedAt: null,
+    });
+    await close();
+    expect(await at.run(['api-key', 'create', 'app', '--role', 'operator'])).toMatchObject(ok);
+    const expected = await rowsIn(at);
+    expect(Object.keys(expected)).toHaveLength(11);
+
+    const [middle, last] = [await machine('postgres'), await machine('sqlite')];
+    expect(await at.backup(at.at('x.age'))).toMatchObject(ok);
+    expect(await middle.restore(at.at('x.age'))).toMatchObject(ok);
+    expect(await middle.backup(at.at('y.age'))).toMatchObject(ok);
+    expect(await last.restore(at.at('y.age'))).toMatchObject(ok);
+    for (const each of [middle, last]) {
+      const rows = await rowsIn(each);
+      expect({ ...rows, auditEnds: [] }).toEqual({ ...expected, auditEnds: [] });
+      expect(rows['auditEnds']).toEqual(expect.arrayContaining(expected['auditEnds'] as unknown[]));
+      expect(await each.tokens()).toEqual({ desk: 'r-1' });
+    }
+  });
+});
+
+/** Backs up with a store that does `meanwhile` after its rows were read. */
+async function backedUp(at: Machine, meanwhile: () => void, audit?: () => Promise<void>): Promise<unknown> {
+  const state = await opened(at);
+  const tables = await openTables(state.config, {});
+  const execute: unknown = async (use: (db: unknown) => Promise<unknown>) => {
+    const result = await tables.db.transaction().execute(use);
+    meanwhile();
+    return result;
+  };
+  const db = { transaction: () => ({ setIsolationLevel: () => ({ execute }) }) };
+  const options = {
+    file: at.at('x.age'),
+    lock: { recipients: [recipient] },
+    force: false,
+    version: '1',
+    now: Date.now,
+  };
+  const log = audit === undefined ? state.audit : { ...state.audit, append: audit };
+  try {
+    return await backUp({ ...state, audit: log }, { ...tables, db } as unknown as StoreTables, options);
+  } finally {
+    await tables.close();
+    await state.close();
+  }
+}
+
+describe('a backup', () => {
   it('that the disk has changed is not there', async () => {
     const at = await machine('sqlite');
     await at.connect('desk', 'r-1');
