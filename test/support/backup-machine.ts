@@ -2,9 +2,10 @@ import { writeFile } from 'node:fs/promises';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { onTestFinished } from 'vitest';
 import { loadConfig } from '../../src/config/load.ts';
-import { openView } from '../../src/app/state.ts';
+import { openState, openStore, openView, type State } from '../../src/app/state.ts';
+import type { Store } from '../../src/store/store.ts';
 import { home, type Home, type Ran } from './command-line.ts';
-import { createDatabase } from './postgres.ts';
+import { createDatabase, postgresMissing } from './postgres.ts';
 
 /** A machine with Sidekey, and a store of its own. */
 export interface Machine extends Home {
@@ -59,4 +60,35 @@ async function database(): Promise<string> {
   const { address, drop } = await createDatabase();
   onTestFinished(drop);
   return `postgres://${address.user}@127.0.0.1:${address.port}/${address.database}`;
+}
+
+export const engines = [
+  ['SQLite', 'sqlite'],
+  [`PostgreSQL${postgresMissing ?? ''}`, 'postgres'],
+] as const;
+
+export const ok = { exit: 0 };
+
+const log = { error() {}, warn() {}, info() {}, debug() {} };
+
+/** Opens the state of a machine. The caller closes it. */
+export async function opened(at: Home): Promise<State> {
+  return openState(await loadConfig(at.configFile, { env: {} }), { log, now: Date.now, env: {} });
+}
+
+/** Opens the store of a machine. */
+export async function openedStore(at: Home): Promise<{ store: Store; close: () => Promise<void> }> {
+  const store = await openStore(await loadConfig(at.configFile, { env: {} }), { now: Date.now, env: {} });
+  return { store, close: () => store.close() };
+}
+
+/** Adds so many grants that a restore writes them to the disk before its end. */
+export async function addGrants(at: Home, count: number): Promise<void> {
+  const state = await opened(at);
+  const credential = { type: 'api_key', value: 'k'.repeat(4_000) } as const;
+  for (let index = 0; index < count; index += 1) {
+    const grant = { name: `g-${index}`, user: 'default', provider: 'acme', scopes: [] };
+    await state.grants.add(grant, { credential, audience: ['acme.test'] });
+  }
+  await state.close();
 }
