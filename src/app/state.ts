@@ -13,6 +13,7 @@ import type { Log } from '../lib/log.ts';
 import type { PostgresAccess } from '../lib/postgres.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { createPlaceholderCodes, type PlaceholderCodes } from '../placeholders/codes.ts';
+import type { StoreTables } from '../store/copy.ts';
 import type { Store } from '../store/store.ts';
 import { type OpenVault, openVault } from '../vault/open.ts';
 import { keyNames, proveKey } from '../vault/ring.ts';
@@ -125,6 +126,16 @@ export async function openStore(
   }
   const { openPostgresStore } = await import('../store/postgres.ts');
   return openPostgresStore(accessOf({ file, store }, env), { now, connections: store.connections });
+}
+
+/** Opens the tables of the store of a config. @throws as `openSqliteStore` and `openPostgresStore` */
+export async function openTables(
+  { file, store }: Pick<Config, 'file' | 'store'>,
+  env: NodeJS.ProcessEnv,
+): Promise<StoreTables> {
+  return store.kind === 'sqlite'
+    ? (await import('../store/sqlite.ts')).openSqliteTables(store.path)
+    : (await import('../store/postgres.ts')).openPostgresTables(accessOf({ file, store }, env));
 }
 
 /** Returns the way into the database of a config. */

@@ -57,6 +57,8 @@ export const auditEventNames = [
   'config.rejected',
   'store.created',
   'store.copied',
+  'store.backed_up',
+  'store.restored',
   'key.created',
   'key.rotation_started',
   'key.rotated',

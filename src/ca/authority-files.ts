@@ -101,7 +101,8 @@ export function replaceKeyFile(files: AuthorityFiles, keyFile: KeyFile): Promise
   return replaceFile(files.key, formatKeyFile(keyFile), 0o600);
 }
 
-function formatKeyFile({ certificate, sealed }: KeyFile): string {
+/** Returns the text of a key file. */
+export function formatKeyFile({ certificate, sealed }: KeyFile): string {
   const values = { format, certificate: certificate.toString(), sealed: sealed.toString('base64') };
   return `${JSON.stringify(values, null, 2)}\n`;
 }
@@ -127,7 +128,8 @@ export function moveAway(files: AuthorityFiles): string {
   return `move ${files.certificate} and ${files.key} away: the next start makes a new CA, which clients have to trust.`;
 }
 
-function parseKeyFile(text: string): KeyFile {
+/** Parses the text of a key file. Throws an error that quotes none of it. */
+export function parseKeyFile(text: string): KeyFile {
   const parsed = JSON.parse(text) as Partial<Record<string, unknown>> | null;
   if (parsed?.['format'] !== format) throw new Error(`its format is not ${format}`);
   const { certificate, sealed } = parsed;

@@ -5,8 +5,10 @@ import {
   authorityFiles,
   type AuthorityFiles,
   checkDirectory,
+  formatKeyFile,
   type KeyFile,
   moveAway,
+  parseKeyFile,
   readCertificate,
   readKeyFile,
   replaceKeyFile,
@@ -130,6 +132,40 @@ export async function rewrapAuthority(
   if (keyFile === null || sealed === null) return false;
   await replaceKeyFile(files, { ...keyFile, sealed: Buffer.from(sealed) });
   return true;
+}
+
+/**
+ * Returns the text of the key file of a directory, sealed with the current master key; null: there is no CA.
+ * @throws SidekeyError as `openAuthority`
+ */
+export async function exportAuthority(
+  directory: string,
+  vault: Pick<Vault, 'rewrap'>,
+): Promise<string | null> {
+  const keyFile = await readKeyFile(authorityFiles(directory));
+  if (keyFile === null) return null;
+  const sealed = vault.rewrap(sealContext(keyFile.certificate), keyFile.sealed) ?? keyFile.sealed;
+  return formatKeyFile({ ...keyFile, sealed: Buffer.from(sealed) });
+}
+
+/**
+ * Puts an exported CA into a directory without one, sealed by `to` instead of `from`. Returns false if it has one.
+ * @throws SidekeyError as `openAuthority`
+ */
+export async function importAuthority(
+  directory: string,
+  text: string,
+  { from, to }: { readonly from: Pick<Vault, 'open'>; readonly to: Pick<Vault, 'seal'> },
+): Promise<boolean> {
+  const files = authorityFiles(directory);
+  await checkDirectory(directory);
+  const { certificate, sealed } = parseKeyFile(text);
+  const context = sealContext(certificate);
+  const key = from.open(context, sealed);
+  const keyFile = { certificate, sealed: Buffer.from(to.seal(context, key)) };
+  key.fill(0);
+  if ((await readCertificate(files)) !== null || !(await writeKeyFile(files, keyFile))) return false;
+  return writeCertificate(files, certificate);
 }
 
 function unseal(files: AuthorityFiles, keyFile: KeyFile, vault: Pick<Vault, 'open'>): CertificateAuthority {

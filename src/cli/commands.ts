@@ -736,6 +736,34 @@ const accessCommands: readonly CommandRow[] = [
     ],
   },
   {
+    name: 'backup',
+    summary: 'write a sealed backup of the store, its master key and the CA, while proxies run',
+    arguments: [['<file>', 'the file to write; age opens it too']],
+    options: [
+      ['--recipient <recipient>', 'an age recipient (age1…); may be given several times', { repeated: true }],
+      ['--passphrase <reference>', 'instead of a prompt: env:NAME, file:PATH or command:…'],
+      ['--force', 'replace the file if it exists'],
+    ],
+    examples: [
+      'sidekey backup sidekey.age',
+      'sidekey backup /backups/sidekey.age --force --passphrase file:/etc/sidekey/backup-passphrase',
+    ],
+    load: async () => (await import('./backup.ts')).backup,
+  },
+  {
+    name: 'restore',
+    summary: 'restore a backup into an empty store, or what a store lacks',
+    arguments: [['<file>', 'the file of sidekey backup']],
+    options: [
+      ['--identity <file>', 'the age identity of a recipient'],
+      ['--passphrase <reference>', 'instead of a prompt: env:NAME, file:PATH or command:…'],
+      ['--replace', 'into a store in use: missing grants come back, newer ones stay'],
+      ['--roll-back', 'as --replace, and older credentials replace newer ones'],
+    ],
+    examples: ['sidekey restore sidekey.age', 'sidekey restore sidekey.age --replace'],
+    load: async () => (await import('./backup.ts')).restore,
+  },
+  {
     name: 'key',
     summary: 'show the master key of the store, and rotate it',
     commands: [

@@ -1,11 +1,11 @@
 import { stat } from 'node:fs/promises';
 import { keySourceOf } from '../app/keys.ts';
-import { accessOf } from '../app/state.ts';
+import { openTables } from '../app/state.ts';
 import { isReference, parseSecretReference, type SecretReference } from '../config/secret-reference.ts';
 import { type StoreConfig, storeName } from '../config/store-place.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { parsePostgresUrl } from '../lib/postgres.ts';
-import { copyStore, type StoreTables } from '../store/copy.ts';
+import { copyStore } from '../store/copy.ts';
 import { openVault } from '../vault/open.ts';
 import type { KeyMeta } from '../vault/ring.ts';
 import type { Context } from './context.ts';
@@ -29,10 +29,7 @@ export async function copy(
       hint: 'sidekey config path shows where the store is',
     });
   }
-  const open = async (at: StoreConfig): Promise<StoreTables> =>
-    at.kind === 'sqlite'
-      ? (await import('../store/sqlite.ts')).openSqliteTables(at.path)
-      : (await import('../store/postgres.ts')).openPostgresTables(accessOf({ file, store: at }, env));
+  const open = (at: StoreConfig) => openTables({ file, store: at }, env);
   const keysOf = async (meta: KeyMeta) => {
     const opened = { mayCreate: false, store: storeName(fromPlace), meta, now, nodeId: null };
     const { vault } = await openVault(keySourceOf(config, { env }), opened);

@@ -4,11 +4,14 @@ import { SidekeyError } from '../lib/errors.ts';
 import { sealedKeyId } from '../vault/envelope.ts';
 import { type KeyMeta, keyNames } from '../vault/ring.ts';
 import type { Schema } from './schema.ts';
+import type { Fault } from './sql-store.ts';
 
 /** The tables of an open store. */
 export interface StoreTables {
   readonly location: string;
   readonly db: Kysely<Schema>;
+  /** Classifies an error of the driver. */
+  readonly fault: (error: unknown) => Fault;
   close(): Promise<void>;
 }
 
@@ -34,12 +37,12 @@ const keys = {
   passkeys: ['id'],
 } as const satisfies Partial<Record<keyof Schema, readonly string[]>>;
 
-type Table = keyof typeof keys;
-type Row = Record<string, unknown>;
+export type Table = keyof typeof keys;
+export type Row = Record<string, unknown>;
 /** Tables and columns are chosen at run time. */
-type Untyped = Kysely<Record<string, Row>>;
+export type Untyped = Kysely<Record<string, Row>>;
 
-const tables = Object.keys(keys) as Table[];
+export const tables = Object.keys(keys) as Table[];
 const batch = 500;
 
 /**
@@ -132,7 +135,7 @@ function changed(from: StoreTables, to: StoreTables, table: Table, a: number, b:
 }
 
 /** Reads a table in pages, in the order of its key. */
-async function* pagesOf(db: Untyped, table: Table): AsyncGenerator<Row[]> {
+export async function* pagesOf(db: Untyped, table: Table): AsyncGenerator<Row[]> {
   const columns = keys[table].map((name) => sql.ref(name));
   const key = sql`(${sql.join(columns)})`;
   let last: Row | undefined;

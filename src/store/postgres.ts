@@ -90,7 +90,12 @@ export async function openPostgresTables(access: PostgresAccess): Promise<StoreT
     const meaning = error instanceof SidekeyError ? error : postgresFault(location, error);
     throw typeof meaning === 'string' ? error : meaning;
   }
-  return { location, db: queriesOf(counted(pool, () => {})), close: () => pool.end() };
+  return {
+    location,
+    db: queriesOf(counted(pool, () => {})),
+    fault: (error) => postgresFault(location, error),
+    close: () => pool.end(),
+  };
 }
 
 function queriesOf(pool: PostgresPool): Kysely<Schema> {

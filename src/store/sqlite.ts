@@ -80,7 +80,12 @@ export async function openSqliteTables(path: string): Promise<StoreTables> {
   const location = resolve(path);
   const database = await openSqliteFile(location, { migrations: sqliteMigrations, busyTimeoutMs: 2_000 });
   const db = queriesOf(database).withPlugin(new CamelCasePlugin());
-  return { location, db, close: () => Promise.resolve(closeDatabase(database)) };
+  return {
+    location,
+    db,
+    fault: (error) => sqliteFault(location, error),
+    close: () => Promise.resolve(closeDatabase(database)),
+  };
 }
 
 /**

@@ -140,14 +140,15 @@ export async function createKeyFile(path: string): Promise<KeyObject> {
   });
 }
 
-/** Replaces the key of the file at once: a crash leaves the old key or the new one. Throws `file_unwritable`. */
+/** Replaces the key of the file at once, or creates the file: a crash leaves the old key or the new one. Throws `file_unwritable`. */
 export async function replaceKeyFile(path: string, key: KeyObject): Promise<void> {
   const bytes = key.export();
   const text = keyText(bytes);
   try {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     await checkFolders(path);
     // A link stays, and its target is replaced.
-    await replaceFile(await realpath(path), text, 0o600);
+    await replaceFile(await realpath(path).catch(() => path), text, 0o600);
   } catch (cause) {
     if (cause instanceof SidekeyError) throw cause;
     throw new SidekeyError('file_unwritable', `The key file ${path} cannot be replaced.`, {

@@ -75,6 +75,7 @@ export type MacPurpose =
   | 'audit-end'
   | 'credential-fingerprint'
   | 'approval-link'
+  | 'backup'
   | 'connect-signature'
   | 'instance'
   | 'passkey'
@@ -156,6 +157,7 @@ function generationKeys({ master, since, retiredAt }: RingKey): GenerationKeys {
     'audit-end': macWith(derivedKey(master, 'audit-end')),
     'credential-fingerprint': macWith(derivedKey(master, 'credential-fingerprint')),
     'approval-link': macWith(derivedKey(master, 'approval-link')),
+    backup: macWith(derivedKey(master, 'backup')),
     'connect-signature': macWith(derivedKey(master, 'connect-signature')),
     passkey: macWith(derivedKey(master, 'passkey')),
     instance: macWith(derivedKey(master, 'instance')),

@@ -20,6 +20,8 @@ const local: Readonly<Record<string, string>> = {
   'skill install': 'writes into the home of a person',
   completion: 'prints a script for a shell',
   'store copy': 'opens another store than the one that is served, with proxies stopped',
+  backup: 'writes the master key and all credentials to a file: no key of the API may have them',
+  restore: 'writes grants and rights of another time, under the master key of a file',
   upgrade: 'replaces the program itself',
   demo: 'shows the product on a terminal',
   connect: 'needs the browser of a person: connect sessions are the way of the API',

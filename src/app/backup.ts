@@ -1,0 +1,180 @@
+import { randomUUID } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { type FileHandle, link, open, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { Readable } from 'node:stream';
+import { ReadableStream } from 'node:stream/web';
+import { exportAuthority } from '../ca/authority.ts';
+import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
+import { syncFolder } from '../lib/os.ts';
+import {
+  type BackupHead,
+  type BackupPart,
+  type BackupSum,
+  readParts,
+  rowsOf,
+  writeLines,
+} from '../store/backup.ts';
+import type { StoreTables, Untyped } from '../store/copy.ts';
+import { sqliteMigrations } from '../store/sqlite.ts';
+import { type AgeKey, type AgeLock, openWithAge, sealWithAge } from '../vault/age.ts';
+import { type KeyMeta, type KeyRing, openKeyRing } from '../vault/ring.ts';
+import type { State } from './state.ts';
+
+interface BackupOptions {
+  /** Absolute. */
+  readonly file: string;
+  readonly lock: AgeLock;
+  /** Replaces an existing file. */
+  readonly force: boolean;
+  /** Version of this program. */
+  readonly version: string;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+/** A backup that was written and read again. */
+interface Backup extends BackupSum {
+  readonly bytes: number;
+  /** Id of the master key in it. */
+  readonly keyId: string;
+  readonly hasAuthority: boolean;
+}
+
+/**
+ * Writes a backup of a store: its rows at one moment, its current master key, and the CA. Other processes read and write
+ * meanwhile. The file appears when it was read again and is equal.
+ *
+ * @throws SidekeyError `file_unwritable`, `already_exists`, `input_invalid`; errors of the store and of the vault
+ */
+export async function backUp(state: State, tables: StoreTables, options: BackupOptions): Promise<Backup> {
+  const { file, lock, force } = options;
+  const draft = join(dirname(file), `.${basename(file)}.${randomUUID()}`);
+  try {
+    const handle = await open(draft, 'wx', 0o600);
+    let written: Omit<Backup, 'bytes'> & { readonly key: AgeKey };
+    try {
+      written = await writeDraft(handle, state, tables, options);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    const { key, ...backup } = written;
+    await check(draft, key, backup);
+    const { size: bytes } = await stat(draft);
+    const to = 'passphrase' in lock ? 'a passphrase' : lock.recipients.join(' ');
+    // Before the file has its name: without a line in the log there is no backup.
+    await state.audit.append({
+      event: 'store.backed_up',
+      outcome: 'allow',
+      reason: `${file}, sealed for ${to}`,
+    });
+    await (force ? rename(draft, file) : link(draft, file));
+    await syncFolder(dirname(file)).catch(() => undefined);
+    return { ...backup, bytes };
+  } catch (cause) {
+    if (cause instanceof SidekeyError) throw cause;
+    if (isSystemError(cause, 'EEXIST'))
+      throw new SidekeyError('already_exists', `${file} exists.`, { cause });
+    const isOfFile = cause instanceof Error && 'syscall' in cause && fileCalls.has(cause.syscall);
+    const fault = isOfFile ? null : tables.fault(cause);
+    if (fault !== null) throw typeof fault === 'string' ? cause : fault;
+    throw new SidekeyError(
+      'file_unwritable',
+      `The backup ${file} cannot be written (${systemCode(cause)}).`,
+      {
+        hint: 'name a file in a folder that you can write to, on a disk with space',
+        cause,
+      },
+    );
+  } finally {
+    await rm(draft, { force: true });
+  }
+}
+
+/** The calls on the file that fail on a full disk or a missing folder. */
+const fileCalls: ReadonlySet<unknown> = new Set(['open', 'write', 'fsync', 'link', 'rename']);
+
+async function writeDraft(
+  handle: FileHandle,
+  { config, keys }: State,
+  tables: StoreTables,
+  { lock, version, now }: BackupOptions,
+): Promise<Omit<Backup, 'bytes'> & { readonly key: AgeKey }> {
+  // Before the rows: if a rotation begins in between, this key still opens them.
+  const held = await keys.withKey(async (key) => key);
+  // SQLite has one isolation level, and ignores the setting.
+  const snapshot = tables.db.transaction().setIsolationLevel('repeatable read');
+  return snapshot.execute(async (typed) => {
+    const db = typed as unknown as Untyped;
+    const ring = await openRing(held, await metaOf(db), tables.location, now);
+    const ca = await exportAuthority(config.ca.directory, ring.vault);
+    const head: BackupHead = {
+      made: now(),
+      version,
+      store: tables.location,
+      schema: Object.keys(sqliteMigrations),
+      key: await ring.withKey(async (key) => key.export().toString('base64')),
+      ca,
+    };
+    let sum: BackupSum | undefined;
+    const lines = writeLines(head, rowsOf(db), (whole) => {
+      sum = whole;
+      return signatureOf(ring, whole);
+    });
+    const { stream, key } = await sealWithAge(ReadableStream.from<Uint8Array>(lines), lock);
+    for await (const chunk of stream) await handle.writeFile(chunk);
+    return { ...sum!, key, keyId: ring.vault.keyId, hasAuthority: ca !== null };
+  });
+}
+
+/** Reads the file again, and compares it with what was to be written. */
+async function check(file: string, key: AgeKey, { digest }: BackupSum): Promise<void> {
+  let end: BackupPart | undefined;
+  for await (const part of partsOf(file, key)) end = part;
+  if (end?.kind === 'end' && end.digest === digest) return;
+  throw new SidekeyError('file_unwritable', `The backup at ${file} is not what was written.`, {
+    hint: 'check the disk, and write the backup to another one',
+  });
+}
+
+/** Reads the parts of a backup file. @throws as `openWithAge` and `readParts`; errors of the file system */
+export function partsOf(file: string, key: AgeKey): AsyncGenerator<BackupPart> {
+  const bytes = Readable.toWeb(createReadStream(file)) as globalThis.ReadableStream<Uint8Array>;
+  return readParts(openWithAge(bytes, key, file), file);
+}
+
+/** The authentication code of a backup: only who has its master key can make one. */
+export function signatureOf(
+  { vault }: Pick<KeyRing, 'vault'>,
+  { digest }: Pick<BackupSum, 'digest'>,
+): string {
+  // The current key: the first one of the store may be retired.
+  return vault.generations[0]!.mac('backup', digest);
+}
+
+/** Reads the named values of a store. */
+export async function metaOf(db: Untyped): Promise<Map<string, Uint8Array>> {
+  const rows = await db.selectFrom('meta').selectAll().execute();
+  return new Map(rows.map(({ name, value }) => [name as string, value as Uint8Array]));
+}
+
+/** Opens the ring of master keys in named values. A rotation changes them in memory. */
+export function openRing(
+  key: Parameters<typeof openKeyRing>[0],
+  values: Map<string, Uint8Array>,
+  location: string,
+  now: () => number,
+): Promise<KeyRing> {
+  const meta: KeyMeta = {
+    get: async (name) => values.get(name) ?? null,
+    putIfAbsent: async () => false,
+    async change(_guard, _was, changes) {
+      for (const [name, value] of Object.entries(changes))
+        if (value === null) values.delete(name);
+        else values.set(name, value);
+      return true;
+    },
+  };
+  return openKeyRing(key, { meta, location, now, reread: async () => null, self: null });
+}

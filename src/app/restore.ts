@@ -1,0 +1,252 @@
+import type { KeyObject } from 'node:crypto';
+import { importAuthority } from '../ca/authority.ts';
+import type { Config } from '../config/config.ts';
+import { titleOf } from '../grants/grant.ts';
+import { restoreGrant } from '../grants/restore.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import type { BackupHead, BackupPart, RowCounts } from '../store/backup.ts';
+import type { Row, Untyped } from '../store/copy.ts';
+import type { GrantRow } from '../store/schema.ts';
+import { sqliteMigrations } from '../store/sqlite.ts';
+import type { AgeKey } from '../vault/age.ts';
+import { keyIdOf, type OpenKeySource, parseKey } from '../vault/key-source.ts';
+import { openKeySource } from '../vault/open.ts';
+import type { KeyRing } from '../vault/ring.ts';
+import { metaOf, openRing, partsOf, signatureOf } from './backup.ts';
+import { keySourceOf } from './keys.ts';
+import { openTables } from './state.ts';
+
+interface RestoreOptions {
+  /** Absolute. */
+  readonly file: string;
+  readonly key: AgeKey;
+  /** Restores into a store that is in use: what is missing comes back, and what is newer stays. */
+  readonly replace: boolean;
+  /** Older credentials replace newer ones, except of revoked grants. */
+  readonly rollBack: boolean;
+  readonly env: NodeJS.ProcessEnv;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+/** Result of a restore. Grants are named as `titleOf` does. */
+export interface Restored {
+  readonly location: string;
+  /** Time of the backup, in milliseconds since the epoch. */
+  readonly made: number;
+  readonly counts: RowCounts;
+  /** True: the store was empty, and has all of the backup. */
+  readonly isNew: boolean;
+  /** Grants that were written. */
+  readonly written: readonly string[];
+  /** Grants that were changed since the backup, or whose name is taken, and stay as they are. */
+  readonly newer: readonly string[];
+  /** Grants with a refresh token that may have been used since. */
+  readonly check: readonly string[];
+  /** Grants that need a new consent. */
+  readonly consent: readonly string[];
+}
+
+/**
+ * Restores a backup in one transaction: after a failure or a kill the store is as before. An empty store gets all rows. In
+ * a store in use only grants are written, with their policies: whatever gave access to callers and is gone was taken away.
+ * Proxies may run meanwhile. Master key and CA are put where they are missing.
+ *
+ * @throws SidekeyError `already_exists` if the store is in use and `replace` is not set; `input_invalid` if it is another
+ * store, or the backup has other tables; errors of `partsOf`, the store, the vault and the CA
+ */
+export async function restore(config: Config, options: RestoreOptions): Promise<Restored> {
+  const { file, key, env } = options;
+  const parts = partsOf(file, key);
+  // Before the store is opened, because that makes a missing one.
+  const { value: first } = await parts.next();
+  if (first?.kind !== 'head') throw new SidekeyError('record_tampered');
+  const { head } = first;
+  checkSchema(head);
+  const source = openKeySource(keySourceOf(config, { env }));
+  const placed = await readKept(config, source);
+  const tables = await openTables(config, env);
+  const { location } = tables;
+  try {
+    const { restored, keys } = await tables.db
+      .transaction()
+      .execute((db) => write(db as unknown as Untyped, parts, { head, placed, location, options }))
+      .catch((error: unknown) => {
+        const meaning = error instanceof SidekeyError ? error : tables.fault(error);
+        if (typeof meaning !== 'string') throw meaning;
+        throw new SidekeyError('store_unavailable', 'Another process wrote to the store meanwhile.', {
+          hint: 'nothing was restored: run the command again',
+          cause: error,
+        });
+      });
+    const { from, to } = keys;
+    if (placed === null) await to.withKey(async (current) => source.replace?.(current));
+    if (head.ca !== null)
+      await importAuthority(config.ca.directory, head.ca, { from: from.vault, to: to.vault });
+    return restored;
+  } finally {
+    await parts.return(undefined);
+    await tables.close();
+  }
+}
+
+/** Reads the key in place. A variable is gone after a read, and the state is opened later. */
+async function readKept({ key }: Config, source: OpenKeySource): Promise<KeyObject | null> {
+  const value = key.source === 'env' ? process.env[key.name] : undefined;
+  const placed = await source.read();
+  if (key.source === 'env') process.env[key.name] = value;
+  return placed;
+}
+
+function checkSchema({ schema, version }: BackupHead): void {
+  if (schema.join() === Object.keys(sqliteMigrations).join()) return;
+  throw new SidekeyError('input_invalid', `Sidekey ${version} made the backup, with other tables.`, {
+    hint: `restore with Sidekey ${version}; the next start of a later version brings the tables up to date`,
+  });
+}
+
+interface WriteParts {
+  readonly head: BackupHead;
+  /** The key that the source gives; null: none. */
+  readonly placed: KeyObject | null;
+  readonly location: string;
+  readonly options: RestoreOptions;
+}
+
+/** The keys of the backup, and those of the store. */
+interface Keys {
+  readonly from: KeyRing;
+  readonly to: KeyRing;
+}
+
+/** Writes a backup within a transaction. */
+async function write(
+  db: Untyped,
+  parts: AsyncIterable<BackupPart>,
+  { head, placed, location, options }: WriteParts,
+): Promise<{ readonly restored: Restored; readonly keys: Keys }> {
+  const { file, replace, rollBack, now } = options;
+  const own = parseKey(head.key, `The backup ${file}`);
+  const report = {
+    written: [] as string[],
+    newer: [] as string[],
+    check: [] as string[],
+    consent: [] as string[],
+  };
+  const brought = new Set<unknown>();
+  // A write first: it takes the lock before anything is read. Caches of running processes read the rights again.
+  await db
+    .updateTable('revisions')
+    .set((row) => ({ value: row('value', '+', 1) }))
+    .execute();
+  const mine = await metaOf(db);
+  const isNew = !mine.has('key_check');
+  if (!isNew && !replace) throw inUse(location);
+
+  const theirs = new Map<string, Uint8Array>();
+  let keys: Keys | undefined;
+  for await (const part of parts) {
+    if (part.kind === 'rows' && part.table === 'meta') {
+      for (const { name, value } of part.rows) theirs.set(name as string, value as Uint8Array);
+      continue;
+    }
+    keys ??= await openKeys();
+    if (part.kind === 'rows') await writeRows(part.table, part.rows, keys);
+    else if (part.kind === 'end' && part.mac === signatureOf(keys.from, part)) {
+      for (const titles of Object.values(report)) titles.sort();
+      return { restored: { location, made: head.made, counts: part.counts, isNew, ...report }, keys };
+    }
+  }
+  throw new SidekeyError('record_tampered', `${file} was not made with the master key that it holds.`, {
+    hint: 'somebody else wrote the file: use another backup; nothing was restored',
+  });
+
+  async function openKeys(): Promise<Keys> {
+    // Keys that were retired shortly before the backup open its records still.
+    const from = await openRing(own, new Map(theirs), file, () => head.made);
+    if (!isNew) {
+      const to = await openRing(placed ?? own, mine, location, now);
+      if (rootOf(to) !== rootOf(from)) throw anotherStore(location, to, from);
+      return { from, to };
+    }
+    const to = await openRing(own, theirs, location, now);
+    // The key in place wins, because the audit log may depend on it: a rotation to it begins.
+    if (placed !== null && idOf(placed) !== to.vault.keyId) await to.begin({ next: placed, by: null, hasCopies: true });
+    for (const [name, value] of theirs) await insert('meta', [{ name, value }]);
+    return { from, to };
+  }
+
+  async function writeRows(table: string, rows: readonly Row[], { from, to }: Keys): Promise<void> {
+    if (table === 'grants') await writeGrants(rows as unknown as readonly GrantRow[], { from, to });
+    else if (isNew) await insert(table, rows);
+    else if (table === 'grantPolicies' || table === 'grantActivity')
+      await insert(
+        table,
+        rows.filter(({ grantId }) => brought.has(grantId)),
+      );
+  }
+
+  async function writeGrants(grants: readonly GrantRow[], { from, to }: Keys): Promise<void> {
+    const ids = grants.map(({ id }) => id);
+    const found = isNew ? [] : await db.selectFrom('grants').selectAll().where('id', 'in', ids).execute();
+    const present = new Map((found as unknown as GrantRow[]).map((row) => [row.id, row]));
+    const added: GrantRow[] = [];
+    for (const theirs of grants) {
+      const mine = present.get(theirs.id) ?? null;
+      const decision = restoreGrant({ theirs, from: from.vault, mine, to: to.vault, rollBack });
+      const next = decision.write;
+      let isWritten = next !== null && (isNew || !(await isTaken(next)));
+      if (next !== null && isWritten && mine === null) added.push(next);
+      else if (next !== null && isWritten) isWritten = await update(next, mine!.revision);
+      const attention = next !== null && !isWritten ? 'newer' : decision.attention;
+      if (attention !== 'none') report[attention].push(titleOf(theirs));
+      if (isWritten) report.written.push(titleOf(theirs));
+    }
+    for (const { id } of added) brought.add(id);
+    await insert('grants', added);
+  }
+
+  /** Returns false if the grant in place was changed meanwhile. */
+  async function update({ id, ...columns }: GrantRow, revision: number): Promise<boolean> {
+    const change = db.updateTable('grants').set(columns).where('id', '=', id);
+    const { numUpdatedRows } = await change.where('revision', '=', revision).executeTakeFirstOrThrow();
+    return numUpdatedRows === 1n;
+  }
+
+  /** Reports whether another grant has the name, or the lease with which the grant ended is gone. */
+  async function isTaken({ id, user, name, lease }: GrantRow): Promise<boolean> {
+    const named = db.selectFrom('grants').select('id').where('user', '=', user).where('name', '=', name);
+    if ((await named.where('id', '!=', id).executeTakeFirst()) !== undefined) return true;
+    if (lease === null) return false;
+    return (
+      (await db.selectFrom('leases').select('id').where('id', '=', lease).executeTakeFirst()) === undefined
+    );
+  }
+
+  async function insert(table: string, rows: readonly Row[]): Promise<void> {
+    if (rows.length > 0) await db.insertInto(table).values(rows).execute();
+  }
+}
+
+/** Id of the first key of a store, which tells stores apart. */
+function rootOf({ vault }: KeyRing): string {
+  return vault.generations.at(-1)!.keyId;
+}
+
+function idOf(key: KeyObject): string {
+  return Buffer.from(keyIdOf(key)).toString('hex');
+}
+
+function inUse(location: string): SidekeyError {
+  return new SidekeyError('already_exists', `There is a store at ${location}.`, {
+    hint: 'to bring back grants that it lacks, run the command with --replace: what is newer stays as it is',
+  });
+}
+
+function anotherStore(location: string, mine: KeyRing, theirs: KeyRing): SidekeyError {
+  return new SidekeyError(
+    'input_invalid',
+    `The store at ${location} (first master key ${rootOf(mine)}) is not the store of the backup (${rootOf(theirs)}).`,
+    { hint: 'move that store away, or name another place in "store" of the config; then restore again' },
+  );
+}

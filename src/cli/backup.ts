@@ -1,0 +1,182 @@
+import { readFile, stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { backUp } from '../app/backup.ts';
+import { restore as restoreStore, type Restored } from '../app/restore.ts';
+import { openTables } from '../app/state.ts';
+import { isReference, parseSecretReference, readSecret } from '../config/secret-reference.ts';
+import { inputInvalid, SidekeyError, systemCode } from '../lib/errors.ts';
+import { packageVersion } from '../lib/package-files.ts';
+import type { RowCounts } from '../store/backup.ts';
+import type { AgeKey, AgeLock } from '../vault/age.ts';
+import { isRotating } from '../vault/ring.ts';
+import type { Context } from './context.ts';
+import { counted } from './format.ts';
+import { refuseExisting } from './output-file.ts';
+
+interface BackupCommandOptions {
+  readonly recipient?: readonly string[];
+  readonly passphrase?: string;
+  readonly force?: true;
+}
+
+/** `sidekey backup FILE`. */
+export async function backup(context: Context, path: string, options: BackupCommandOptions): Promise<void> {
+  const { output, withState, env, now } = context;
+  const file = resolve(path);
+  const force = options.force === true;
+  await refuseExisting(file, force);
+  const lock = await lockOf(context, options);
+  await withState(async (state) => {
+    const tables = await openTables(state.config, env);
+    try {
+      const parts = { file, lock, force, version: packageVersion(), now };
+      const made = await output.during('Backing the store up', () => backUp(state, tables, parts));
+      const { bytes, counts, digest, keyId, hasAuthority } = made;
+      const sealed = 'passphrase' in lock ? 'a passphrase' : lock.recipients.join(', ');
+      output.result(
+        { file, bytes, rows: counts, sha256: digest, key_id: keyId, ca: hasAuthority },
+        [
+          `Backed up ${tables.location} to ${file} (${bytes} bytes), sealed for ${sealed}.`,
+          `It holds ${contents(counts)}, the master key ${keyId}${hasAuthority ? ' and the CA' : ''}.`,
+          `Read again and compared: SHA-256 of the content ${digest}.`,
+          'Not in it: the config file, the audit log, and sign-ins of people.',
+        ].join('\n'),
+      );
+    } finally {
+      await tables.close();
+    }
+  });
+}
+
+interface RestoreCommandOptions {
+  readonly identity?: string;
+  readonly passphrase?: string;
+  readonly replace?: true;
+  readonly rollBack?: true;
+}
+
+/** `sidekey restore FILE`. */
+export async function restore(context: Context, path: string, options: RestoreCommandOptions): Promise<void> {
+  const { output, withState, config: readConfig, env, now } = context;
+  const file = resolve(path);
+  const found = await stat(file).catch(() => null);
+  if (found?.isFile() !== true) {
+    throw new SidekeyError('not_found', `There is no backup at ${file}.`, {
+      hint: 'name the file of a backup',
+    });
+  }
+  const key = await keyOf(context, options);
+  const config = await readConfig();
+  const rollBack = options.rollBack === true;
+  const parts = { file, key, replace: options.replace === true || rollBack, rollBack, env, now };
+  const restored = await output.during('Restoring the store', () => restoreStore(config, parts));
+  // Opening the store proves the key and, if another key was in place, follows the rotation to it.
+  await withState(async (state) => {
+    const { isNew, written, newer, made } = restored;
+    const what = isNew ? 'into an empty store' : `${written.length} written, ${newer.length} newer`;
+    const reason = `${file} of ${iso(made)}: ${what}`;
+    await state.audit.append({ event: 'store.restored', outcome: 'allow', reason });
+    if (!isRotating(state.vault.generations)) return;
+    const { rotateKey } = await import('../app/rotation.ts');
+    await rotateKey(state, { next: null, retire: false, now, onProgress: () => {} });
+  });
+  const { location, made, counts, isNew, written, newer, check, consent } = restored;
+  output.result(
+    { store: location, made: iso(made), new: isNew, rows: counts, written, newer, check, consent },
+    report(restored).join('\n'),
+  );
+}
+
+function report({ location, made, counts, isNew, written, newer, check, consent }: Restored): string[] {
+  const what = isNew ? contents(counts) : counted(written.length, 'grant');
+  const lines = [`Restored ${what} to ${location}, as of ${iso(made)}.`];
+  if (newer.length > 0) lines.push(`Changed or renamed since, and left as they are: ${names(newer)}.`);
+  if (consent.length > 0) {
+    lines.push(
+      `These grants need a new consent: ${names(consent)}.`,
+      '  → sidekey connect PROVIDER --name NAME',
+    );
+  }
+  if (check.length > 0) {
+    lines.push(
+      `These grants have a refresh token that may have been used since: ${names(check)}.`,
+      '  → sidekey grant refresh NAME; if that fails, connect the grant again',
+    );
+  }
+  if (isNew) {
+    lines.push(
+      'Whatever was revoked after the backup is valid again: look through "sidekey agent list", "sidekey lease list" and "sidekey api-key list".',
+    );
+  }
+  return lines;
+}
+
+const maxNames = 20;
+
+function names(titles: readonly string[]): string {
+  const more = titles.length - maxNames;
+  return titles.slice(0, maxNames).join(', ') + (more > 0 ? ` and ${more} more (--json names all)` : '');
+}
+
+function contents(counts: RowCounts): string {
+  const rows = (table: string) => counts[table] ?? 0;
+  return [
+    counted(rows('grants'), 'grant'),
+    counted(rows('agents'), 'agent'),
+    counted(rows('leases'), 'lease'),
+    counted(rows('apiKeys'), 'API key'),
+  ].join(', ');
+}
+
+function iso(at: number): string {
+  return new Date(at).toISOString();
+}
+
+async function lockOf(context: Context, { recipient, passphrase }: BackupCommandOptions): Promise<AgeLock> {
+  if (recipient === undefined) return { passphrase: await passphraseOf(context, passphrase, true) };
+  if (passphrase === undefined) return { recipients: recipient };
+  throw inputInvalid('A backup has a passphrase or recipients, not both.', 'leave one of the options out');
+}
+
+async function keyOf(context: Context, { identity, passphrase }: RestoreCommandOptions): Promise<AgeKey> {
+  if (identity === undefined) return { passphrase: await passphraseOf(context, passphrase, false) };
+  if (passphrase !== undefined)
+    throw inputInvalid('A backup opens with a passphrase or an identity.', 'leave one of the options out');
+  const text = await readFile(identity, 'utf8').catch((cause: unknown) => {
+    throw new SidekeyError(
+      'not_found',
+      `The identity file ${identity} cannot be read (${systemCode(cause)}).`,
+      {
+        hint: 'name the file that age-keygen wrote',
+        cause,
+      },
+    );
+  });
+  const lines = text.split(/\r?\n/).map((line) => line.trim());
+  return { identities: lines.filter((line) => line !== '' && !line.startsWith('#')) };
+}
+
+async function passphraseOf(context: Context, text: string | undefined, isNew: boolean): Promise<string> {
+  const { ask, env } = context;
+  if (text !== undefined) {
+    const reference = parseSecretReference(text);
+    if (!isReference(reference))
+      throw inputInvalid(
+        `--passphrase ${reference.problem}.`,
+        '--passphrase env:NAME, file:PATH or command:…',
+      );
+    return readSecret(reference, { env, cwd: process.cwd(), where: '--passphrase' });
+  }
+  if (ask === null) {
+    throw new SidekeyError(
+      'secret_missing',
+      'The passphrase of the backup cannot be asked for: there is no terminal.',
+      {
+        hint: `name its place (--passphrase env:NAME, file:PATH or command:…), or ${isNew ? '--recipient age1…' : '--identity FILE'}`,
+      },
+    );
+  }
+  const typed = await ask('Passphrase of the backup', { secret: true });
+  if (!isNew || (await ask('The same again', { secret: true })) === typed) return typed;
+  throw inputInvalid('The two passphrases differ.', 'run the command again');
+}
