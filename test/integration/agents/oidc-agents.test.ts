@@ -266,7 +266,7 @@ describe('a token of a service account of Kubernetes', () => {
   test('identifies a pod by the keys of the API server, which requires a token', async () => {
     const { issuer, key, get, sidekey, reconfigure, seconds, refused } = await setup();
     const name = 'https://kubernetes.default.svc.cluster.local';
-    await writeFile(join(sidekey.folder, 'account-token'), 'token-of-the-proxy');
+    await writeFile(join(sidekey.folder, 'account-token'), 'token-of-the-proxy', { mode: 0o600 });
     issuer.authorization = 'Bearer token-of-the-proxy';
     const cluster = {
       issuer: name,
