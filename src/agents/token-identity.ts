@@ -41,8 +41,6 @@ interface IdentityParts {
 const maxTokenLength = 16_384;
 const skewSeconds = 30;
 const maxVerified = 10_000;
-const maxRefused = 1_000;
-const refusedMs = 10_000;
 /** Milliseconds for which a key set is not read again; a file may be replaced at any time. */
 const freshMs = { url: 600_000, file: 10_000 };
 
@@ -57,7 +55,6 @@ const checks = {
 /** Creates the identities. Reads nothing before the first token. */
 export function createTokenIdentities({ issuers, readKeys, now }: IdentityParts): TokenIdentities {
   const verified = new LRUCache<string, Verified>({ max: maxVerified });
-  const refused = new LRUCache<string, Refused>({ max: maxRefused });
   let sources = new Map<string, IssuerKeys>();
   let known = issuers();
 
@@ -130,19 +127,13 @@ export function createTokenIdentities({ issuers, readKeys, now }: IdentityParts)
     },
     async verify(jwt, tokenHash) {
       const key = hashKey(tokenHash);
-      const config = current();
-      const before = refused.get(key);
-      if (before?.config === config && Math.abs(now() - before.at) < refusedMs) return before.error;
       try {
         const identity = await check(jwt, verified.has(key));
         verified.set(key, identity);
         return identity;
       } catch (error) {
         if (!(error instanceof SidekeyError)) throw error;
-        if (error.code !== 'issuer_unavailable') {
-          verified.delete(key);
-          refused.set(key, { error, config, at: now() });
-        }
+        if (error.code !== 'issuer_unavailable') verified.delete(key);
         return error;
       }
     },
@@ -154,12 +145,6 @@ interface Verified extends TokenIdentity {
   readonly config: readonly AgentIssuer[];
   readonly source: IssuerKeys;
   readonly find: FindKey;
-}
-
-interface Refused {
-  readonly error: SidekeyError;
-  readonly config: readonly AgentIssuer[];
-  readonly at: number;
 }
 
 /** The facts of an issuer that its keys follow from. */

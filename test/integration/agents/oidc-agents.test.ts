@@ -211,16 +211,14 @@ describe('a token that is in use', () => {
 describe('the keys of an issuer', () => {
   test.each<[string, NonNullable<Awaited<ReturnType<typeof startIssuer>>['failing']>]>([
     ['an error', { status: 500, body: '{}' }],
+    ['a status of an error', { status: 404, body: '{"issuer":"URL","jwks_uri":"URL/keys"}' }],
     ['a redirect', { status: 302, body: '', location: 'https://api.acme.test/keys' }],
-    [
-      'another issuer',
-      { status: 200, body: '{"issuer":"https://evil.test","jwks_uri":"https://evil.test"}' },
-    ],
+    ['another issuer', { status: 200, body: '{"issuer":"https://evil.test","jwks_uri":"URL/keys"}' }],
     ['a text without end', { status: 200, body: `{"issuer":"${'x'.repeat(70_000)}"}` }],
     ['no JSON', { status: 200, body: '<html>' }],
   ])('refuse tokens if the issuer answers with %s', async (_name, failing) => {
     const { jwt, refused, issuer } = await setup();
-    issuer.failing = failing;
+    issuer.failing = { ...failing, body: failing.body.replaceAll('URL', issuer.url) };
     const answer = await refused(bearer(await jwt()));
     expect(answer).toMatchObject({ status: 503, code: 'issuer_unavailable' });
     expect(answer.hint).not.toBe('');

@@ -44,11 +44,13 @@ function setup(issuers: readonly AgentIssuer[] = [base]) {
     text: null as string | null,
     reads: 0,
     down: false,
+    wait: null as Promise<never> | null,
   };
   const identities = createTokenIdentities({
     issuers: () => place.issuers,
     readKeys: async () => {
       place.reads += 1;
+      if (place.wait !== null) return place.wait;
       if (place.down) throw new SidekeyError('issuer_unavailable', 'it is down.');
       return place.text ?? JSON.stringify({ keys: place.keys });
     },
@@ -112,11 +114,14 @@ describe('a token of an issuer', () => {
     const patterns = [{ path: ['sub'], pattern: 'spiffe://example.org/ns/ci/sa/*' }];
     const spiffe = { ...base, name: 'spire', issuer: null, trustDomain: 'example.org' };
     const { place, verify } = setup([{ ...spiffe, rules: [{ agent: 'runner', patterns }] }]);
-    const x509 = { ...key.jwk, use: 'x509-svid', kid: undefined, x5c: ['MIIB'] };
+    const x509 = { ...other.jwk, use: 'x509-svid', x5c: ['MIIB'] };
     place.text = JSON.stringify({ keys: [x509, { ...key.jwk, alg: undefined, use: 'jwt-svid' }] });
     expect(await verify(await key.sign(spiffeClaims('sidekey', seconds)))).toMatchObject({
       agent: 'runner',
       subject: 'spiffe://example.org/ns/ci/sa/runner',
+    });
+    expect(await verify(await other.sign(spiffeClaims('sidekey', seconds)))).toMatchObject({
+      code: 'agent_auth_required',
     });
     for (const sub of ['spiffe://example.com/ns/ci/sa/runner', 'spiffe://example.org.evil/ns/ci/sa/runner'])
       expect(await verify(await key.sign({ ...spiffeClaims('sidekey', seconds), sub }))).toMatchObject({
@@ -229,16 +234,14 @@ describe('a verified token', () => {
     expect(await verify(jwt)).toMatchObject({ code: 'agent_auth_required' });
   });
 
-  it('is found no more when its key is withdrawn', async () => {
+  it('is found no more when its key is withdrawn, though no other token comes', async () => {
     const { place, verify, find } = setup();
     const jwt = await key.sign(claims({ exp: seconds + 3_600 }));
     await verify(jwt);
     place.keys = [other.jwk];
     place.at += 10 * minute;
     // The first look begins to read the keys.
-    find(jwt);
-    await verify(await other.sign(claims({ exp: seconds + 3_600 })));
-    expect(find(jwt)).toBeNull();
+    while (find(jwt) !== null) await new Promise((resolve) => setImmediate(resolve));
     expect(await verify(jwt)).toMatchObject({ code: 'agent_auth_required' });
   });
 
@@ -263,15 +266,33 @@ describe('the keys of an issuer', () => {
     expect(place.reads).toBe(2);
   });
 
-  it('are not asked for a token that was just refused', async () => {
+  it('are read for unknown keys every 30 s at most', async () => {
     const { place, verify } = setup();
-    place.at += minute;
     const unknown = await other.sign(claims());
-    await verify(unknown);
-    const { reads } = place;
-    place.at += 9_000;
-    await verify(unknown);
-    expect(place.reads).toBe(reads);
+    for (const [ms, reads] of [
+      [0, 1],
+      [29_999, 1],
+      [1, 2],
+      [29_999, 2],
+    ] as const) {
+      place.at += ms;
+      await verify(unknown);
+      expect(place.reads).toBe(reads);
+    }
+  });
+
+  it('that are old and hang delay new tokens, and no token that was valid before', async () => {
+    const { place, verify } = setup();
+    const jwt = await key.sign(claims({ exp: seconds + 3_600 }));
+    await verify(jwt);
+    const hung = Promise.withResolvers<never>();
+    place.wait = hung.promise;
+    place.at += 11 * minute;
+    place.issuers = [{ ...base }];
+    expect(await verify(jwt)).toMatchObject({ agent: 'ci' });
+    const fresh = verify(await key.sign(claims({ jti: 'new', exp: seconds + 3_600 })));
+    hung.reject(new SidekeyError('issuer_unavailable', 'it hung.'));
+    expect(await fresh).toMatchObject({ code: 'issuer_unavailable' });
   });
 
   it('that cannot be read refuse new tokens, with pauses that grow, and let known ones go on', async () => {
