@@ -19,6 +19,7 @@ const local: Readonly<Record<string, string>> = {
   'service uninstall': 'changes the service manager of this machine',
   'skill install': 'writes into the home of a person',
   completion: 'prints a script for a shell',
+  'agent check': 'reads a token that stays with its holder',
   'store copy': 'opens another store than the one that is served, with proxies stopped',
   upgrade: 'replaces the program itself',
   demo: 'shows the product on a terminal',
