@@ -191,11 +191,11 @@ function agentOf({ name, rules }: AgentIssuer, claims: JsonObject, subject: stri
   if (agent === undefined) {
     const misses = rules.flatMap(({ agent: of, patterns }) => {
       const missed = mismatch(patterns, claims);
-      return missed === null ? [] : [`${of} by ${missed.path.join(' ')}`];
+      return missed === null ? [] : [`${of}: ${missed.path.join('/')} differs`];
     });
     const which = [...new Set(misses)].slice(0, 5).join(', ');
     throw refusal(
-      `with the subject ${subject} fits no agent of agent_issuers.${name} (${which} does not fit)`,
+      `with the subject ${subject} fits no agent of agent_issuers.${name} (${which})`,
       `correct the subject or the claims of the agent in agent_issuers.${name}`,
     );
   }

@@ -85,7 +85,7 @@ describe('agent check', () => {
 
   test.each<[string, object, string]>([
     ['its audience', { aud: 'other' }, 'has not the audience sidekey.acme.test'],
-    ['a claim', { repository_id: '75' }, 'ci by repository_id does not fit'],
+    ['a claim', { repository_id: '75' }, '(ci: repository_id differs)'],
     ['its issuer', { iss: 'https://other.test' }, 'which agent_issuers does not list'],
   ])(
     'refuses a token for %s with the reason, a way out, and exit code 3',
