@@ -11,6 +11,7 @@ import {
   type State,
 } from './app/state.ts';
 import { createMetrics } from './app/figures.ts';
+import { openTokenIdentities } from './app/issuer-keys.ts';
 import { createReadiness } from './app/readiness.ts';
 import { openUpstreamClient } from './app/upstream.ts';
 import { openApprovalService, openProposals, openQuota, openTracer, refreshParts } from './app/wiring.ts';
@@ -356,6 +357,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
           uses,
           signIns: createSignIns(audit),
           assumed: parts.assumed,
+          tokenIdentities: openTokenIdentities({ config: () => config, env, now }),
         }),
         grants,
         certificates: identities,

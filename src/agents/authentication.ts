@@ -14,6 +14,8 @@ export interface Identity {
   readonly labels: readonly string[];
   /** Lease of the token; null: a token of the agent, or none. */
   readonly lease: LeaseFacts | null;
+  /** Subject of the OIDC token that identifies the agent; null: it has a token of its own, or of a lease. */
+  readonly subject: string | null;
   readonly selectors: Selectors;
   /**
    * Reports whether the caller may have this grant: what is bound to the agent, and of that what the lease is for. What
@@ -66,6 +68,19 @@ export function hashToken(token: string): Buffer {
   return createHash('sha256').update(token, 'utf8').digest();
 }
 
+/** Returns a hash as a key of maps. */
+export function hashKey(hash: Uint8Array): string {
+  return Buffer.from(hash.buffer, hash.byteOffset, hash.byteLength).toString('latin1');
+}
+
+/** The compact form of a JWS with a JSON header (RFC 7515 §7.1). */
+const jwtForm = /^eyJ[\w-]*\.[\w-]+\.[\w-]+$/;
+
+function presentedToken(name: string | null, token: string, selectors: Selectors): Presented {
+  const hashed = { kind: 'token', name, tokenHash: hashToken(token), selectors } as const;
+  return jwtForm.test(token) ? { ...hashed, jwt: token } : hashed;
+}
+
 /** Reads `Proxy-Authorization` (RFC 9110 §11.7.2): Basic with `name+selectors:token`, or Bearer with the token. */
 export function readPresented(fields: RawFields): Presented {
   const [value, ...more] = valuesOf(fields, 'proxy-authorization');
@@ -76,7 +91,7 @@ export function readPresented(fields: RawFields): Presented {
   }
   switch (scheme.toLowerCase()) {
     case 'bearer':
-      return { kind: 'token', name: null, tokenHash: hashToken(credentials), selectors: noSelectors };
+      return presentedToken(null, credentials, noSelectors);
     case 'basic':
       return readBasic(credentials);
     default:
@@ -92,8 +107,7 @@ function readBasic(credentials: string): Presented {
   const read = readUserName(userName);
   if (read === null) return malformed('A selector in the proxy user name is not +grant=NAME or +user=NAME.');
   const { name, selectors } = read;
-  if (token !== '')
-    return { kind: 'token', name: name === '' ? null : name, tokenHash: hashToken(token), selectors };
+  if (token !== '') return presentedToken(name === '' ? null : name, token, selectors);
   if (name === '') return { kind: 'selectors', selectors };
   // The name is not repeated: it may well be a token that stands in the wrong place.
   return malformed('The proxy user name came without a token.');
@@ -149,12 +163,12 @@ export interface CallerFacts {
   /** `required`: everybody shows a token. `optional`: loopback callers need none. */
   readonly mode: 'required' | 'optional';
   /** Hears who it is as soon as that is known, also where the right has ended: the audit is to say whose it was. */
-  readonly heard?: { identity(who: Pick<Identity, 'agent' | 'lease'>): void };
+  readonly heard?: { identity(who: Pick<Identity, 'agent' | 'lease' | 'subject'>): void };
 }
 
 /** The refusal of somebody who is not known. */
-export function unauthenticated(sentence: string): SidekeyError {
-  return new SidekeyError('agent_auth_required', sentence, {
-    hint: 'sidekey agent create NAME --grant GRANT, then HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT',
-  });
+export function unauthenticated(sentence: string, hint = createHint): SidekeyError {
+  return new SidekeyError('agent_auth_required', sentence, { hint });
 }
+
+const createHint = 'sidekey agent create NAME --grant GRANT, then HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT';

@@ -2,6 +2,7 @@ import type { AuditLog } from '../audit/event.ts';
 import { type UseNotes, usesEveryMs } from '../grants/activity.ts';
 import type { Grant } from '../grants/grant.ts';
 import type { Presented, PresentedToken, Selectors } from '../http/message.ts';
+import { after } from '../lib/after.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { LeaseRecord, Store } from '../store/store.ts';
 import {
@@ -16,15 +17,18 @@ import {
 import { isLeaseFor, type Lease, leaseStanding } from './lease.ts';
 import {
   agentDisabled,
+  agentMissing,
   agentReaches,
   createPermissionCache,
   grantEnded,
   type Holder,
+  identityEnded,
   leaseEnded,
   type PermissionSnapshot,
   tokenEnded,
   usedUp,
 } from './permissions.ts';
+import type { TokenIdentities } from './token-identity.ts';
 
 /** Parts of the authenticator. */
 export interface AuthenticatorParts {
@@ -41,6 +45,8 @@ export interface AuthenticatorParts {
    * same.
    */
   readonly assumed?: AssumedToken | undefined;
+  /** Identifies agents by JWTs; absent: nobody comes with one. */
+  readonly tokenIdentities?: TokenIdentities | undefined;
 }
 
 /** A token of this agent, hashed. */
@@ -65,6 +71,7 @@ export function createAgentAuthenticator({
   uses,
   signIns,
   assumed,
+  tokenIdentities,
 }: AuthenticatorParts): AgentAuthenticator {
   const fresh = new Map<string, Fresh>();
   // A tunnel presents one object for all its requests.
@@ -100,6 +107,9 @@ export function createAgentAuthenticator({
       const hasEnded = token.revokedAt !== null || (token.expiresAt !== null && token.expiresAt <= at);
       return hasEnded ? tokenEnded(token) : null;
     }
+    if (holder.kind === 'identity') {
+      return holder.identity.expiresAt <= at ? identityEnded(holder.identity) : null;
+    }
     const lease = asKnown(holder.lease);
     const standing = leaseStanding(lease, at);
     if (standing.state === 'active') return null;
@@ -121,6 +131,8 @@ export function createAgentAuthenticator({
       uses.used('token', holder.token.id, usesEveryMs);
       return;
     }
+    // The store has no record of it. The audit log has its uses.
+    if (holder.kind === 'identity') return;
     const { id, idleMs, createdAt, usedAt, uses: counted } = asKnown(holder.lease);
     learn(id, { usedAt: at, uses: counted });
     if (idleMs === null) {
@@ -169,10 +181,14 @@ export function createAgentAuthenticator({
     grant: Grant,
     presented: PresentedToken | null,
   ): Refusal | Promise<Refusal> {
+    if (presented === null) return grantEnded(grant, rights.policy(grant.id), now());
+    return after(known(presented, rights), spendKnown, grant);
+  }
+
+  function spendKnown(caller: Known | SidekeyError, grant: Grant): Refusal | Promise<Refusal> {
+    if (caller instanceof SidekeyError) return caller;
+    const { holder, rights } = caller;
     const at = now();
-    if (presented === null) return grantEnded(grant, rights.policy(grant.id), at);
-    const holder = knownAs(presented, rights)?.holder;
-    if (holder === undefined) return unknownToken();
     const refused = refusalOf(holder, at);
     if (refused instanceof Promise) return spendLater(refused, rights, grant, holder, at);
     return refused ?? spendAs(holder, grant, rights, at);
@@ -204,15 +220,18 @@ export function createAgentAuthenticator({
     grant: Grant | null,
     { mode, used }: LastingFacts,
   ): Promise<number | SidekeyError> {
-    const rights = await rightsInMemory.current();
-    const at = now();
+    let rights = await rightsInMemory.current();
+    let at = now();
     const grantEnd = (grant === null ? null : rights.policy(grant.id)?.expiresAt) ?? Infinity;
     if ((presented === null || presented.assumed === true) && mode === 'required') return noToken();
     if (presented === null) {
       return (grant === null ? null : grantEnded(grant, rights.policy(grant.id), at)) ?? grantEnd;
     }
-    const holder = holderOf(presented, rights);
-    if (holder === null) return unknownToken();
+    const caller = await known(presented, rights);
+    if (caller instanceof SidekeyError) return caller;
+    const { holder } = caller;
+    rights = caller.rights;
+    at = now();
     const lasting = withoutMaximum(holder);
     const refused = await refusalOf(lasting, at);
     if (refused !== null) return refused;
@@ -224,6 +243,7 @@ export function createAgentAuthenticator({
 
   function endOf(holder: Holder, at: number): number {
     if (holder.kind === 'token') return holder.token.expiresAt ?? Infinity;
+    if (holder.kind === 'identity') return holder.identity.expiresAt;
     const standing = leaseStanding(asKnown(holder.lease), at);
     return standing.state === 'active' ? standing.endsAt : at;
   }
@@ -235,18 +255,60 @@ export function createAgentAuthenticator({
   }
 
   async function agentLabels(presented: PresentedToken): Promise<readonly string[]> {
-    return holderOf(presented, await rightsInMemory.current())?.agent.labels ?? [];
+    const caller = await known(presented, await rightsInMemory.current());
+    return caller instanceof SidekeyError ? noLabels : caller.holder.agent.labels;
   }
 
   /** Returns the holder of a token and its identity, the same objects until the rights change; null: nobody holds it. */
   function knownAs(presented: PresentedToken, rights: PermissionSnapshot): Known | null {
     const last = identities.get(presented);
-    if (last?.rights === rights) return last;
-    const holder = holderOf(presented, rights);
+    if (last?.rights === rights && applies(last.holder)) return last;
+    const holder = holderOf(presented, rights) ?? identityHolder(presented, rights);
     if (holder === null) return null;
-    const known = { rights, holder, identity: identityOf(holder, presented, rights) };
-    identities.set(presented, known);
-    return known;
+    const found = { rights, holder, identity: identityOf(holder, presented, rights) };
+    identities.set(presented, found);
+    return found;
+  }
+
+  function applies(holder: Holder): boolean {
+    return holder.kind !== 'identity' || tokenIdentities?.applies(holder.identity) === true;
+  }
+
+  /** Returns the agent of a JWT that was verified before. */
+  function identityHolder(
+    { name, tokenHash, jwt }: PresentedToken,
+    rights: PermissionSnapshot,
+  ): Holder | null {
+    const identity = jwt === undefined ? undefined : tokenIdentities?.find(tokenHash);
+    if (identity == null || (name !== null && name !== identity.agent)) return null;
+    const agent = rights.agent(identity.agent);
+    return agent === null ? null : { kind: 'identity', agent, identity };
+  }
+
+  /** Returns the holder of a token, or why there is none. A promise for a JWT that is to be verified. */
+  function known(
+    presented: PresentedToken,
+    rights: PermissionSnapshot,
+  ): Known | SidekeyError | Promise<Known | SidekeyError> {
+    const found = knownAs(presented, rights);
+    if (found !== null) return found;
+    const { jwt } = presented;
+    return jwt === undefined || tokenIdentities === undefined
+      ? unknownToken()
+      : verified(presented, jwt, tokenIdentities);
+  }
+
+  async function verified(
+    presented: PresentedToken,
+    jwt: string,
+    by: TokenIdentities,
+  ): Promise<Known | SidekeyError> {
+    const identity = await by.verify(jwt, presented.tokenHash);
+    if (identity instanceof SidekeyError) return identity;
+    const rights = await rightsInMemory.current();
+    if (rights.agent(identity.agent) === null) return agentMissing(identity);
+    // Null for another user name, and if the config has changed since.
+    return knownAs(presented, rights) ?? unknownToken();
   }
 
   function identityOf(holder: Holder, presented: PresentedToken, rights: PermissionSnapshot): Identity {
@@ -257,6 +319,7 @@ export function createAgentAuthenticator({
       agentUser: agent.user,
       labels: agent.labels,
       lease: lease === null ? null : { id: lease.id, purpose: lease.purpose, expiresAt: lease.expiresAt },
+      subject: holder.kind === 'identity' ? holder.identity.subject : null,
       selectors: presented.selectors,
       reaches: (grant) => reaches(holder, grant, rights),
       labelsNow: () => agentLabels(presented),
@@ -279,6 +342,7 @@ export function createAgentAuthenticator({
       agentUser: null,
       labels: [],
       lease: null,
+      subject: null,
       selectors,
       reaches: ({ lease }) => lease === null,
       labelsNow: () => noLabels,
@@ -330,12 +394,18 @@ export function createAgentAuthenticator({
   function identified(
     rights: PermissionSnapshot,
     presented: PresentedToken,
+    caller: CallerFacts,
+  ): Identified | Promise<Identified> {
+    return after(known(presented, rights), identifiedAs, caller);
+  }
+
+  function identifiedAs(
+    found: Known | SidekeyError,
     { address, heard }: CallerFacts,
   ): Identified | Promise<Identified> {
+    if (found instanceof SidekeyError) return found;
+    const { holder, identity } = found;
     const at = now();
-    const known = knownAs(presented, rights);
-    if (known === null) return unknownToken();
-    const { holder, identity } = known;
     heard?.identity(identity);
     const refused = refusalOf(holder, at);
     if (refused instanceof Promise) return identifiedLater(refused, identity, holder, at, address);
@@ -427,7 +497,7 @@ const maxRemembered = 10_000;
 export function createSignIns(audit: Pick<AuditLog, 'note'>): SignIns {
   const seen = new Set<string>();
   return (holder, client) => {
-    const { id } = holder.kind === 'lease' ? holder.lease : holder.token;
+    const [id, by] = signInOf(holder);
     const key = `${id} ${client.replace(/:[0-9]+$/, '')}`;
     if (seen.has(key)) return;
     const [oldest] = seen.size >= maxRemembered ? seen : [];
@@ -437,9 +507,24 @@ export function createSignIns(audit: Pick<AuditLog, 'note'>): SignIns {
       event: 'agent.signed_in',
       agent: holder.agent.name,
       lease: holder.kind === 'lease' ? id : undefined,
+      subject: holder.kind === 'identity' ? holder.identity.subject : undefined,
       client,
       outcome: 'allow',
-      reason: holder.kind === 'lease' ? 'by a lease' : `by the token ${holder.token.label}`,
+      reason: `by ${by}`,
     });
   };
+}
+
+/** Returns what tells a token from others, and its name for people. Tokens of one subject are alike. */
+function signInOf(holder: Holder): readonly [id: string, by: string] {
+  switch (holder.kind) {
+    case 'token':
+      return [holder.token.id, `the token ${holder.token.label}`];
+    case 'lease':
+      return [holder.lease.id, 'a lease'];
+    case 'identity': {
+      const { issuer, subject } = holder.identity;
+      return [JSON.stringify([issuer, subject]), `a token of agent_issuers.${issuer}`];
+    }
+  }
 }

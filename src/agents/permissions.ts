@@ -9,23 +9,27 @@ import type {
   Rights,
   Store,
 } from '../store/store.ts';
+import { hashKey, unauthenticated } from './authentication.ts';
 import { type Binding, type Lease, type LeaseStanding, reachesGrant } from './lease.ts';
+import type { TokenIdentity } from './token-identity.ts';
 
 /** An agent with its bindings. */
 interface KnownAgent extends AgentRecord {
   readonly bindings: readonly Binding[];
 }
 
-/** The holder of a token: an agent's own, or one of its leases. It may have ended. */
+/** The holder of a token: an agent's own, one of its leases, or one of an OIDC issuer. It may have ended. */
 export type Holder =
   | { readonly kind: 'token'; readonly agent: KnownAgent; readonly token: AgentTokenRecord }
-  | { readonly kind: 'lease'; readonly agent: KnownAgent; readonly lease: LeaseRecord };
+  | { readonly kind: 'lease'; readonly agent: KnownAgent; readonly lease: LeaseRecord }
+  | { readonly kind: 'identity'; readonly agent: KnownAgent; readonly identity: TokenIdentity };
 
 /** All rights of the store at one moment, found by what requests bring along. */
 export interface PermissionSnapshot {
   readonly revision: number;
   /** By the SHA-256 of the presented token. */
   holder(tokenHash: Uint8Array): Holder | null;
+  agent(name: string): KnownAgent | null;
   policy(grantId: string): GrantPolicy | null;
   /** By id; a lease that is gone is not in it. */
   hasLease(id: string): boolean;
@@ -104,24 +108,21 @@ function knownRights({ revision, agents, tokens, bindings, leases, policies }: R
   const holders = new Map<string, Holder>();
   for (const token of tokens) {
     const agent = byName.get(token.agent);
-    if (agent !== undefined) holders.set(keyOf(token.hash), { kind: 'token', agent, token });
+    if (agent !== undefined) holders.set(hashKey(token.hash), { kind: 'token', agent, token });
   }
   for (const lease of leases) {
     const agent = byName.get(lease.agent);
-    if (agent !== undefined) holders.set(keyOf(lease.tokenHash), { kind: 'lease', agent, lease });
+    if (agent !== undefined) holders.set(hashKey(lease.tokenHash), { kind: 'lease', agent, lease });
   }
   const byGrant = new Map(policies.map((policy) => [policy.grantId, policy]));
   const leaseIds = new Set(leases.map(({ id }) => id));
   return {
     revision,
-    holder: (tokenHash) => holders.get(keyOf(tokenHash)) ?? null,
+    holder: (tokenHash) => holders.get(hashKey(tokenHash)) ?? null,
+    agent: (name) => byName.get(name) ?? null,
     policy: (grantId) => byGrant.get(grantId) ?? null,
     hasLease: (id) => leaseIds.has(id),
   };
-}
-
-function keyOf(hash: Uint8Array): string {
-  return Buffer.from(hash.buffer, hash.byteOffset, hash.byteLength).toString('latin1');
 }
 
 /** Refusals of callers whose permission has ended, with the command that restores it. */
@@ -137,6 +138,22 @@ export function tokenEnded({ agent, label, expiresAt, revokedAt }: AgentTokenRec
   return new SidekeyError('agent_auth_required', `This token of the agent ${agent} ${how}.`, {
     hint: `for a new one: sidekey agent rotate ${agent} --token-label ${label}`,
   });
+}
+
+/** The refusal of an OIDC token that was valid before. */
+export function identityEnded({ agent, issuer, expiresAt }: TokenIdentity): SidekeyError {
+  return unauthenticated(
+    `The token of agent_issuers.${issuer} for the agent ${agent} ended at ${time(expiresAt)}.`,
+    'get a new token from its issuer, and set it in HTTPS_PROXY',
+  );
+}
+
+/** The refusal of an OIDC token for an agent of the config that the store does not have. */
+export function agentMissing({ agent, issuer }: TokenIdentity): SidekeyError {
+  return unauthenticated(
+    `There is no agent ${agent}, which agent_issuers.${issuer} names.`,
+    `sidekey agent create ${agent} --no-token --grant GRANT`,
+  );
 }
 
 /** `lease_expired`, whichever way it ended: the grant and its token have clocks of their own. */

@@ -172,6 +172,7 @@ export const agentInList = z
   .strictObject({
     ...agentMembers,
     live_tokens: z.int(),
+    issuers: texts.describe('The entries of agent_issuers whose tokens identify it.'),
     active_leases: z.int(),
     used_at: timeOrNull,
     created_at: time,
@@ -195,6 +196,7 @@ export const agent = z
         used_at: timeOrNull,
       }),
     ),
+    identities: z.array(z.strictObject({ issuer: z.string(), claims: z.record(z.string(), z.string()) })),
     active_leases: texts,
     used_at: timeOrNull,
     created_at: time,

@@ -89,6 +89,8 @@ export interface AuditEvent {
   readonly exchange?: string | undefined;
   readonly agent?: string | undefined;
   readonly lease?: string | undefined;
+  /** Subject of the OIDC token that identified the agent. */
+  readonly subject?: string | undefined;
   readonly user?: string | undefined;
   /** Id of the approval or the proposal that was made for the exchange or that covers it. */
   readonly approval?: string | undefined;

@@ -8,6 +8,7 @@ const endings: ReadonlySet<string> = new Set(['outcome', 'tunnel']);
 const inherited: ReadonlySet<string> = new Set([
   'agent',
   'lease',
+  'subject',
   'user',
   'grant',
   'provider',

@@ -89,6 +89,7 @@ const limits = {
   exchange: 64,
   agent: 256,
   lease: 128,
+  subject: 200,
   user: 256,
   grant: 128,
   provider: 128,
@@ -230,6 +231,7 @@ function writeFields(to: JsonBytes, event: AuditEvent): void {
   writeText(to, keys.exchange, event.exchange, limits.exchange);
   writeText(to, keys.agent, event.agent, limits.agent);
   writeText(to, keys.lease, event.lease, limits.lease);
+  writeText(to, keys.subject, event.subject, limits.subject);
   writeText(to, keys.user, event.user, limits.user);
   writeText(to, keys.grant, event.grant, limits.grant);
   writeText(to, keys.provider, event.provider, limits.provider);

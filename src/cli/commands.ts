@@ -586,6 +586,7 @@ const accessCommands: readonly CommandRow[] = [
           ['--agent-label <label...>', 'labels of the agent itself, for rules'],
           ['--token-label <label>', 'label of its token'],
           ['--expires <when>', 'end of the token: 90d, or a date'],
+          ['--no-token', 'no token: an issuer of agent_issuers gives it tokens'],
         ],
         examples: [
           'sidekey agent create ci-bot --grant github',
@@ -630,6 +631,12 @@ const accessCommands: readonly CommandRow[] = [
         ],
         examples: ['sidekey agent set ci-bot --for alice', 'sidekey agent set ci-bot --disable'],
         load: async () => (await import('./agent/agents.ts')).setAgent,
+      },
+      {
+        name: 'check',
+        summary: 'verify a token of an OIDC issuer from standard input, as the proxy does',
+        examples: ['sidekey agent check < token.jwt'],
+        load: async () => (await import('./agent/identity.ts')).checkToken,
       },
       {
         name: 'rotate',

@@ -3,6 +3,7 @@ import { canonicalHost, isOwn } from '../policy/authority.ts';
 import { type Domain, isPattern, parsePattern } from '../policy/domain-map.ts';
 import { defaultLimits, type LimitName, type Limits, limitTable } from '../policy/limits.ts';
 import type { DomainRules } from '../policy/rule.ts';
+import { type AgentIssuer, toAgentIssuers } from './agent-issuers.ts';
 import { type AdminConfig, type ApprovalsConfig, toAdminConfig, toApprovalsConfig } from './approvals.ts';
 import { type AuditConfig, toAuditConfig } from './audit.ts';
 import type { Catalog } from './catalog.ts';
@@ -45,6 +46,7 @@ export interface Config {
   };
   /** Lifetimes of leases; providers and grants may set less. */
   readonly leases: { readonly defaultTtlMs: number; readonly maxTtlMs: number };
+  readonly agentIssuers: readonly AgentIssuer[];
   readonly upstream: UpstreamConfig;
   readonly domains: readonly Domain[];
   /** Restricts an entry as this proxy restricts those of the file. Not part of the file; absent: it restricts none. */
@@ -80,6 +82,7 @@ export function resolveConfig(
   const absolute = (path: string): string => resolve(dirname(file), path);
   const { providers, problems } = defineProviders({ ...options, own: values.providers });
   const rules = defineRules(values, { document, name });
+  const agents = toAgentIssuers(values.agent_issuers, absolute, document);
   const config: Config = {
     file,
     digest,
@@ -98,6 +101,7 @@ export function resolveConfig(
     telemetry: { traces: values.telemetry.traces ?? null },
     tokens: { skewMs: values.tokens.refresh_before_expiry, keepFreshMs: values.tokens.background_refresh },
     leases: { defaultTtlMs: values.leases.default_ttl, maxTtlMs: values.leases.max_ttl },
+    agentIssuers: agents.issuers,
     upstream: toUpstreamConfig(values.upstream, { absolute, document, name }),
     domains: Object.entries(values.domains).flatMap(([key, value]) => {
       const path: Path = ['domains', key];
@@ -109,7 +113,7 @@ export function resolveConfig(
     limits: toLimits(values.limits),
     log: values.log,
   };
-  return { config, problems: [...problems, ...rules.problems] };
+  return { config, problems: [...problems, ...rules.problems, ...agents.problems] };
 }
 
 function toStore(values: ConfigValues['store'], absolute: (path: string) => string): StoreConfig {

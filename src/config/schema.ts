@@ -3,6 +3,7 @@ import { parsePostgresUrl, type PostgresAddress } from '../lib/postgres.ts';
 import { text } from '../lib/text.ts';
 import { leakGuards } from '../policy/domain-map.ts';
 import { type LimitName, limitTable } from '../policy/limits.ts';
+import { agentIssuersSchema } from './agent-issuers.ts';
 import { adminSchema, approvalsSchema } from './approvals.ts';
 import { auditSchema } from './audit.ts';
 import { keySchema } from './key.ts';
@@ -204,6 +205,9 @@ export const configSchema = z
       .meta({
         description: 'The clocks of leases. Providers and grants may set shorter ones; the least counts.',
       }),
+    agent_issuers: agentIssuersSchema
+      .prefault({})
+      .meta({ description: 'OIDC issuers whose tokens identify agents, in place of agent tokens.' }),
     upstream: upstreamSchema
       .prefault({})
       .meta({ description: 'How servers are found, and how they are recognized.' }),

@@ -49,7 +49,10 @@ export interface Selectors {
   readonly user: string | null;
 }
 
-/** The content of `Proxy-Authorization`. The token is hashed, since this is kept as long as the connection. */
+/**
+ * The content of `Proxy-Authorization`. A token of Sidekey is hashed, since this is kept as long as the connection. A JWT is
+ * kept: it ends soon, and is verified again when the keys of its issuer or the config change.
+ */
 export type Presented =
   | { readonly kind: 'nothing' }
   | { readonly kind: 'malformed'; readonly problem: string }
@@ -59,6 +62,8 @@ export type Presented =
       /** Null for `Bearer`, which has a token alone. */
       readonly name: string | null;
       readonly tokenHash: Buffer;
+      /** The token, where it has the form of a JWT. */
+      readonly jwt?: string;
       readonly selectors: Selectors;
     };
 

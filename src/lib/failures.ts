@@ -255,6 +255,13 @@ const table = {
     sentence: 'The store cannot be read or written.',
     hint: 'check that its file is there and writable, and that its disk has space',
   },
+  issuer_unavailable: {
+    status: 503,
+    exit: exitCode.network,
+    title: 'Issuer unavailable',
+    sentence: 'The keys of the issuer of this token cannot be read.',
+    hint: 'check that the proxy reaches the issuer, or set jwks_url or jwks of agent_issuers',
+  },
   internal: {
     status: 500,
     exit: exitCode.failure,

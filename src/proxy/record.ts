@@ -31,6 +31,7 @@ interface Known {
   path: string | undefined;
   agent: string | undefined;
   lease: string | undefined;
+  subject: string | undefined;
   approval: string | undefined;
   grant: string | undefined;
   user: string | undefined;
@@ -69,6 +70,7 @@ export class ExchangeRecord {
       path: undefined,
       agent: undefined,
       lease: undefined,
+      subject: undefined,
       approval: undefined,
       grant: undefined,
       user: undefined,
@@ -90,9 +92,10 @@ export class ExchangeRecord {
   }
 
   /** The caller; may be called before its permission is checked. */
-  identity({ agent, lease }: Pick<Identity, 'agent' | 'lease'>): void {
+  identity({ agent, lease, subject }: Pick<Identity, 'agent' | 'lease' | 'subject'>): void {
     this.#known.agent = agent ?? undefined;
     this.#known.lease = lease?.id;
+    this.#known.subject = subject ?? undefined;
   }
 
   /** Facts of the request, for a trace. */

@@ -122,6 +122,7 @@ const attributeNames = [
   ['exchange', 'sidekey.exchange'],
   ['agent', 'sidekey.agent'],
   ['lease', 'sidekey.lease'],
+  ['subject', 'sidekey.subject'],
   ['approval', 'sidekey.approval'],
   ['user', 'enduser.id'],
   ['grant', 'sidekey.grant'],

@@ -2,6 +2,7 @@ import { leaseStanding } from '../../agents/lease.ts';
 import type { AuditEvent } from '../../audit/event.ts';
 import { recordChange } from '../../audit/log.ts';
 import { bindingJson, bindingText, reachWarning } from './bindings.ts';
+import { identityRules, ruleText } from './identity.ts';
 import type { Context } from '../context.ts';
 import { details, table } from '../display.ts';
 import { checkName, dateTime, isoOrNull, isoTime, lastUse, relativeTime } from '../format.ts';
@@ -15,9 +16,10 @@ import { titleOf } from '../../grants/grant.ts';
 export async function listAgents(context: Context, name: string | undefined): Promise<void> {
   if (name !== undefined) return showAgent(context, name);
   const { withView, output, now } = context;
-  const { rights, grants } = await withView(async ({ store, grants: all }) => ({
+  const { rights, grants, config } = await withView(async ({ store, grants: all, config: read }) => ({
     rights: (await store?.rights.read()) ?? null,
     grants: await all(),
+    config: read,
   }));
   const at = now();
   const agents = (rights?.agents ?? [])
@@ -29,6 +31,7 @@ export async function listAgents(context: Context, name: string | undefined): Pr
         ...agent,
         bindings: rights?.bindings.filter(({ agent: of }) => of === agent.name) ?? [],
         tokens: tokens.filter((token) => isLive(token, at)).length,
+        issuers: [...new Set(identityRules(config, agent.name).map(({ issuer }) => issuer))],
         leases: leases.filter((lease) => leaseStanding(lease, at).state === 'active').length,
         usedAt: lastUseOf([...tokens, ...leases]),
       };
@@ -41,6 +44,7 @@ export async function listAgents(context: Context, name: string | undefined): Pr
       labels: agent.labels,
       bindings: agent.bindings.map(bindingJson),
       live_tokens: agent.tokens,
+      issuers: agent.issuers,
       active_leases: agent.leases,
       used_at: isoOrNull(agent.usedAt),
       created_at: isoTime(agent.createdAt),
@@ -55,7 +59,7 @@ export async function listAgents(context: Context, name: string | undefined): Pr
             agent.disabledAt === null ? 'enabled' : 'disabled',
             agent.user ?? '-',
             agent.bindings.map((binding) => bindingText(binding, grants)).join(', ') || 'nothing',
-            String(agent.tokens),
+            [agent.tokens, ...agent.issuers].join(', '),
             String(agent.leases),
             lastUse(agent.usedAt, at),
             relativeTime(agent.createdAt, at),
@@ -70,7 +74,7 @@ export async function listAgents(context: Context, name: string | undefined): Pr
 /** Prints the reachable grants and the tokens. */
 async function showAgent({ withView, output, now }: Context, name: string): Promise<void> {
   const at = now();
-  const { agent, bindings, tokens, leases, reached, grants } = await withView(async (view) => {
+  const { agent, bindings, tokens, leases, reached, grants, identities } = await withView(async (view) => {
     const rights = (await view.store?.rights.read()) ?? null;
     const found = pickAgent(rights?.agents ?? [], name);
     const all = await view.grants();
@@ -80,6 +84,7 @@ async function showAgent({ withView, output, now }: Context, name: string): Prom
       tokens: rights?.tokens.filter((token) => token.agent === name) ?? [],
       leases: rights?.leases.filter((lease) => lease.agent === name) ?? [],
       grants: all,
+      identities: identityRules(view.config, name),
       reached: ownGrants({ agent: name, grants: null }, all, rights),
     };
   });
@@ -102,6 +107,7 @@ async function showAgent({ withView, output, now }: Context, name: string): Prom
         revoked_at: isoOrNull(token.revokedAt),
         used_at: isoOrNull(token.usedAt),
       })),
+      identities,
       active_leases: active.map(({ id }) => id),
       used_at: isoOrNull(usedAt),
       created_at: isoTime(agent.createdAt),
@@ -113,6 +119,7 @@ async function showAgent({ withView, output, now }: Context, name: string): Prom
         labels: agent.labels.length === 0 ? null : agent.labels.join(', '),
         'bound to': bindings.map((binding) => bindingText(binding, grants)).join(', ') || 'nothing',
         'reaches now': reached.map(titleOf).join(', ') || 'no grant',
+        'identified by': identities.map(ruleText).join('; ') || null,
         leases: `${active.length} active of ${leases.length}`,
         'last use': lastUse(usedAt, at),
         created: `${dateTime(agent.createdAt)} (${relativeTime(agent.createdAt, at)})`,

@@ -14,6 +14,8 @@ export interface CreateOptions extends BindOptions {
   readonly agentLabel?: readonly string[];
   readonly tokenLabel?: string;
   readonly expires?: string;
+  /** False: no token, because an OIDC issuer gives the agent its tokens. */
+  readonly token?: false;
 }
 
 /** `sidekey agent create`: prints the token, which cannot be retrieved later. */
@@ -24,11 +26,14 @@ export async function createAgent(
 ): Promise<void> {
   checkName('name of the agent', name);
   const agent = newAgent(name, options, now());
-  const token = newToken(name, {
-    label: options.tokenLabel ?? defaultTokenLabel,
-    expiresAt: options.expires === undefined ? null : readEnd('--expires', options.expires, now()),
-    at: agent.createdAt,
-  });
+  const token =
+    options.token === false
+      ? null
+      : newToken(name, {
+          label: options.tokenLabel ?? defaultTokenLabel,
+          expiresAt: options.expires === undefined ? null : readEnd('--expires', options.expires, now()),
+          at: agent.createdAt,
+        });
   const { listen, authentication, bindings, grants } = await withState(
     async ({ store, audit, config, ...state }) => {
       if ((await store.agents.get(name)) !== null) {
@@ -40,19 +45,18 @@ export async function createAgent(
       const bound = bindingsOf(options, { grants: known, providers: config.providers.names });
       const event = { event: 'agent.added', agent: name, reason: bindingReason(bound) } as const;
       await recordChange(audit, event, () =>
-        store.agents.insert(agent, { tokens: [token.record], bindings: bound }),
+        store.agents.insert(agent, { tokens: token === null ? [] : [token.record], bindings: bound }),
       );
       return { ...config.proxy, bindings: bound, grants: known };
     },
   );
-  const url = proxyUrl(listen, `${name}:${token.secret}`);
-  const { expiresAt } = token.record;
+  const url = proxyUrl(listen, `${name}:${token?.secret ?? 'TOKEN'}`);
   output.result(
     {
       name,
-      token: token.secret,
-      proxy_url: url,
-      expires_at: isoOrNull(expiresAt),
+      token: token?.secret ?? null,
+      proxy_url: token === null ? null : url,
+      expires_at: isoOrNull(token?.record.expiresAt ?? null),
       acts_for: agent.user,
       labels: agent.labels,
       bindings,
@@ -61,7 +65,9 @@ export async function createAgent(
   );
   output.say(
     [
-      `Copy the token of ${name} from that line now: it is shown only once.`,
+      token === null
+        ? `TOKEN is a token that an issuer of agent_issuers gives ${name}.`
+        : `Copy the token of ${name} from that line now: it is shown only once.`,
       ...(bindings.length === 0
         ? []
         : [`It reaches: ${bindings.map((it) => bindingText(it, grants)).join(', ')}.`]),

@@ -1,6 +1,7 @@
 import type { Identity } from '../../agents/authentication.ts';
 import { type AuthenticatorParts, createAgentAuthenticator } from '../../agents/authenticator.ts';
 import { leaseStanding } from '../../agents/lease.ts';
+import type { TokenIdentities } from '../../agents/token-identity.ts';
 import type { View } from '../../app/state.ts';
 import { createProposedPolicies } from '../../approvals/proposals.ts';
 import type { Config } from '../../config/config.ts';
@@ -39,6 +40,7 @@ import { schemeOf } from '../../schemes/placement.ts';
 import type { LeaseRecord } from '../../store/store.ts';
 import { createResolver } from '../../upstream/resolve.ts';
 import { isLive } from '../agent/agents.ts';
+import { identityRules } from '../agent/identity.ts';
 import { leakGuardTexts } from '../domain.ts';
 import { dateTime, relativeTime, spanText, when } from '../format.ts';
 import { expiryOf } from '../grant/format.ts';
@@ -294,6 +296,7 @@ class Explanation {
             },
       now: () => at,
       uses: { used() {} },
+      tokenIdentities: anyToken(this.#question.agent),
     });
     const { loopback } = inbound.client;
     const identity = await authenticator.identify(presented, { loopback, mode: config.proxy.authentication });
@@ -495,11 +498,19 @@ const emptyStore: AuthenticatorParts['store'] = {
   leases: { get: async () => null, use: async () => null },
 };
 
+const noHash = Buffer.alloc(0);
+
+/** Identifies an agent as by a valid token of one of its issuers: whether a real one is valid is not known here. */
+function anyToken(agent: string | null): TokenIdentities {
+  const identity = { agent: agent ?? '', issuer: '', subject: '', expiresAt: Infinity };
+  return { applies: () => true, find: () => identity, verify: async () => identity };
+}
+
 /** Returns the credentials that the caller would present: an active token if the agent has several. */
 async function presentedOf(
   { agent, selectors, at }: Question,
   lease: LeaseRecord | null,
-  { store }: View,
+  { store, config }: View,
 ): Promise<Presented | SidekeyError> {
   if (lease !== null)
     return { kind: 'token', name: agent, tokenHash: Buffer.from(lease.tokenHash), selectors };
@@ -508,7 +519,11 @@ async function presentedOf(
     return unauthenticated(`The proxy does not know the agent ${agent}.`, 'sidekey agent list');
   }
   const tokens = (await store?.agentTokens.list(agent)) ?? [];
-  const shown = tokens.findLast((token) => isLive(token, at)) ?? tokens.at(-1);
+  const live = tokens.findLast((token) => isLive(token, at));
+  if (live === undefined && identityRules(config, agent).length > 0) {
+    return { kind: 'token', name: agent, tokenHash: noHash, jwt: '', selectors };
+  }
+  const shown = live ?? tokens.at(-1);
   if (shown === undefined) {
     return unauthenticated(`The agent ${agent} has no token.`, `sidekey agent rotate ${agent}`);
   }

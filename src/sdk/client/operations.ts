@@ -349,6 +349,8 @@ export interface AgentInList {
   readonly labels: readonly string[];
   readonly bindings: readonly Binding[];
   readonly live_tokens: number;
+  /** The entries of agent_issuers whose tokens identify it. */
+  readonly issuers: readonly string[];
   readonly active_leases: number;
   readonly used_at: string | null;
   readonly created_at: string;
@@ -379,6 +381,10 @@ export interface Agent {
     readonly expires_at: string | null;
     readonly revoked_at: string | null;
     readonly used_at: string | null;
+  })[];
+  readonly identities: readonly ({
+    readonly issuer: string;
+    readonly claims: Readonly<Record<string, string>>;
   })[];
   readonly active_leases: readonly string[];
   readonly used_at: string | null;

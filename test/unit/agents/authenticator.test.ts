@@ -3,6 +3,8 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { hashToken, type Identity, readPresented } from '../../../src/agents/authentication.ts';
 import { type Binding, everything } from '../../../src/agents/lease.ts';
 import { createAgentAuthenticator } from '../../../src/agents/authenticator.ts';
+import { createTokenIdentities } from '../../../src/agents/token-identity.ts';
+import type { AgentIssuer } from '../../../src/config/agent-issuers.ts';
 import { createUseNotes } from '../../../src/grants/activity.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
@@ -10,6 +12,7 @@ import type { LeaseRecord, Store } from '../../../src/store/store.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { addAgent, leaseRecord, tokenRecord } from '../../support/rights.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
+import { gitHubClaims, issuerKey } from '../../support/token-issuer.ts';
 import { manualTime } from '../lib/manual-time.ts';
 
 const start = Date.UTC(2027, 0, 1);
@@ -79,6 +82,51 @@ async function assuming() {
   const register = createAgentAuthenticator({ store, now: time.now, uses, assumed });
   return { ...place, register, held, grant };
 }
+
+describe('a caller with a JWT of an issuer', () => {
+  it('is the agent of its claims until the end of the JWT, which is known beforehand', async () => {
+    const { store, time, uses, grant } = await setup();
+    await addAgent(store, 'ci', 'own', { user: 'alice', labels: ['nightly'] });
+    const signer = await issuerKey('one');
+    const identities = createTokenIdentities({
+      issuers: () => issuers,
+      readKeys: async () => JSON.stringify({ keys: [signer.jwk] }),
+      now: time.now,
+    });
+    const register = createAgentAuthenticator({ store, now: time.now, uses, tokenIdentities: identities });
+    const jwt = await signer.sign(gitHubClaims('https://issuer.test', 'sidekey', start / 1_000));
+    const caller = known(await register.identify(basic(`ci+user=bob:${jwt}`), near));
+    expect(caller).toMatchObject({
+      agent: 'ci',
+      agentUser: 'alice',
+      labels: ['nightly'],
+      lease: null,
+      subject: 'repo:acme/app:ref:refs/heads/main',
+      selectors: { user: 'bob' },
+    });
+    const lasting = { mode: 'required', used: true } as const;
+    expect(await caller.holds(grant, lasting)).toBe(start + 5 * minute);
+    expect(await caller.spend(grant)).toBeNull();
+    await time.advance(5 * minute);
+    for (const refused of [await caller.holds(null, lasting), await caller.spend(grant)])
+      expect(refused).toMatchObject({ code: 'agent_auth_required' });
+  });
+});
+
+const issuers: readonly AgentIssuer[] = [
+  {
+    name: 'github',
+    issuer: 'https://issuer.test',
+    trustDomain: null,
+    audience: 'sidekey',
+    jwksUrl: null,
+    jwksFile: null,
+    ca: null,
+    token: null,
+    maxAgeMs: 3_600_000,
+    rules: [{ agent: 'ci', patterns: [{ path: ['repository'], pattern: 'acme/*' }] }],
+  },
+];
 
 describe('an authenticator with an assumed token', () => {
   it('identifies callers without a token as the holder of that token, with their own selectors', async () => {

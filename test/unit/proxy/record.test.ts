@@ -39,7 +39,11 @@ describe('the record of an exchange', () => {
     const { record, wait } = begun(['Sidekey-Reason', 'a ticket']);
     record.target({ authority: authorityOf('api.example') });
     record.path('/a?token=secret');
-    record.identity({ agent: 'bot', lease: { id: 'lease-1', purpose: 'a test', expiresAt: 9_000 } });
+    record.identity({
+      agent: 'bot',
+      lease: { id: 'lease-1', purpose: 'a test', expiresAt: 9_000 },
+      subject: null,
+    });
     record.grant(grant, 'fingerprint');
     const access = record.access();
     wait(25);
@@ -126,7 +130,7 @@ describe('the record of an exchange', () => {
 
   it('omits an unauthenticated agent', () => {
     const { record } = begun();
-    record.identity({ agent: null, lease: null });
+    record.identity({ agent: null, lease: null, subject: null });
     expect(record.access().agent).toBeUndefined();
     expect(record.access().lease).toBeUndefined();
   });

@@ -23,6 +23,7 @@ const callerOf = (agentUser: string | null, claimed: string | null): Identity =>
   agentUser,
   labels: ['of-agent'],
   lease: null,
+  subject: null,
   selectors: { grant: null, user: claimed },
   reaches: () => true,
   labelsNow: async () => ['of-agent'],

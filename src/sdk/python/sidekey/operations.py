@@ -333,6 +333,7 @@ class AgentInList(TypedDict):
     labels: list[str]
     bindings: list[Binding]
     live_tokens: int
+    issuers: list[str]
     active_leases: int
     used_at: str | None
     created_at: str
@@ -351,6 +352,7 @@ class Agent(TypedDict):
     bindings: list[Binding]
     reaches: list[AgentReachesItem]
     tokens: list[AgentTokensItem]
+    identities: list[AgentIdentitiesItem]
     active_leases: list[str]
     used_at: str | None
     created_at: str
@@ -371,6 +373,11 @@ class AgentTokensItem(TypedDict):
     expires_at: str | None
     revoked_at: str | None
     used_at: str | None
+
+
+class AgentIdentitiesItem(TypedDict):
+    issuer: str
+    claims: dict[str, str]
 
 
 class CreatedAgent(TypedDict):

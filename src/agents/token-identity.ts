@@ -1,0 +1,252 @@
+import type { JWTVerifyOptions } from 'jose';
+import { LRUCache } from 'lru-cache';
+import type { AgentIssuer } from '../config/agent-issuers.ts';
+import { isJsonObject, type JsonObject, parseStrictJson } from '../lib/json.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { untrusted } from '../lib/text.ts';
+import { mismatch } from '../policy/claims.ts';
+import { hashKey, unauthenticated } from './authentication.ts';
+import { type FindKey, IssuerKeys } from './issuer-keys.ts';
+
+/** An agent that a token of an issuer identifies. */
+export interface TokenIdentity {
+  readonly agent: string;
+  /** Key of `agent_issuers`. */
+  readonly issuer: string;
+  /** `sub` without control characters, cut at 200 characters. */
+  readonly subject: string;
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number;
+}
+
+/** Identifies agents by JWTs of the issuers of the config (RFC 7519, OpenID Connect Core §2, SPIFFE JWT-SVID). */
+export interface TokenIdentities {
+  /** Reports whether a result still applies: the config and the keys are those of its verification. */
+  applies(identity: TokenIdentity): boolean;
+  /** Returns the result of an earlier verification that still applies. It may have expired. */
+  find(tokenHash: Uint8Array): TokenIdentity | null;
+  /** Verifies a token, or returns why it identifies no agent: `agent_auth_required`, `issuer_unavailable`. */
+  verify(jwt: string, tokenHash: Uint8Array): Promise<TokenIdentity | SidekeyError>;
+}
+
+interface IdentityParts {
+  /** The issuers of the config in force: another object after each change. */
+  readonly issuers: () => readonly AgentIssuer[];
+  /** Reads the key set of an issuer. */
+  readonly readKeys: (issuer: AgentIssuer) => Promise<string>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+const maxTokenLength = 16_384;
+const skewSeconds = 30;
+const maxVerified = 10_000;
+/** Milliseconds for which a key set is not read again; a file may be replaced at any time. */
+const freshMs = { url: 600_000, file: 10_000 };
+
+/** Signatures by key pairs. An `alg` of HMAC, or `none`, would let whoever knows the public key sign. */
+const algorithms = ['RS', 'PS', 'ES'].flatMap((kind) => [256, 384, 512].map((bits) => `${kind}${bits}`));
+const checks = {
+  algorithms: [...algorithms, 'EdDSA', 'Ed25519'],
+  requiredClaims: ['sub', 'exp', 'iat', 'aud'],
+  clockTolerance: skewSeconds,
+} as const satisfies JWTVerifyOptions;
+
+/** Creates the identities. Reads nothing before the first token. */
+export function createTokenIdentities({ issuers, readKeys, now }: IdentityParts): TokenIdentities {
+  const verified = new LRUCache<string, Verified>({ max: maxVerified });
+  let sources = new Map<string, IssuerKeys>();
+  let known = issuers();
+
+  /** Returns the issuers in force. Keys from unchanged places stay. */
+  function current(): readonly AgentIssuer[] {
+    const next = issuers();
+    if (next !== known) sources = new Map(next.map((it) => [sourceOf(it), keysOf(it)]));
+    return (known = next);
+  }
+
+  function keysOf(issuer: AgentIssuer): IssuerKeys {
+    const parts = {
+      name: `agent_issuers.${issuer.name}`,
+      read: () => readKeys(issuer),
+      freshMs: issuer.jwksFile === null ? freshMs.url : freshMs.file,
+      now,
+    };
+    const found = sources.get(sourceOf(issuer)) ?? new IssuerKeys(parts);
+    sources.set(sourceOf(issuer), found);
+    return found;
+  }
+
+  /** @throws SidekeyError as `verify` returns it, and errors of jose */
+  async function check(jwt: string, isKnown: boolean): Promise<Verified> {
+    if (jwt.length > maxTokenLength) throw refusal('is longer than 16 KiB', 'shorten it at its issuer');
+    const [header, claims] = jwt.split('.', 2).map(readPart);
+    if (header === undefined || claims === undefined) {
+      throw refusal('has no header and claims that every parser reads alike');
+    }
+    const config = current();
+    const issuer = issuerOf(claims, config);
+    const source = keysOf(issuer);
+    const { jwtVerify, errors } = await import('jose');
+    const options = { ...checks, audience: issuer.audience, maxTokenAge: issuer.maxAgeMs / 1_000 };
+    const verifyBy = async (find: FindKey) => {
+      const { payload } = await jwtVerify(jwt, find, { ...options, currentDate: new Date(now()) });
+      return { ...payload, find };
+    };
+    const before = await source.current(isKnown);
+    const {
+      exp = 0,
+      iat = 0,
+      find,
+    } = await verifyBy(before)
+      .catch(async (error: unknown) => {
+        if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
+        return verifyBy(await source.again());
+      })
+      .catch((error: unknown) => {
+        throw error instanceof SidekeyError ? error : describe(error, issuer);
+      });
+    checkType(header);
+    const subject = subjectOf(claims);
+    const agent = agentOf(issuer, claims, subject);
+    const expiresAt = Math.min(exp * 1_000, iat * 1_000 + issuer.maxAgeMs);
+    return { agent, issuer: issuer.name, subject, expiresAt, config, source, find };
+  }
+
+  function applies(identity: TokenIdentity): boolean {
+    const { config, source, find } = identity as Verified;
+    source.touch();
+    return config === current() && source.isCurrent(find);
+  }
+
+  return {
+    applies,
+    find(tokenHash) {
+      const identity = verified.get(hashKey(tokenHash));
+      return identity !== undefined && applies(identity) ? identity : null;
+    },
+    async verify(jwt, tokenHash) {
+      const key = hashKey(tokenHash);
+      try {
+        const identity = await check(jwt, verified.has(key));
+        verified.set(key, identity);
+        return identity;
+      } catch (error) {
+        if (!(error instanceof SidekeyError)) throw error;
+        if (error.code !== 'issuer_unavailable') verified.delete(key);
+        return error;
+      }
+    },
+  };
+}
+
+/** A result with the state that it follows from. */
+interface Verified extends TokenIdentity {
+  readonly config: readonly AgentIssuer[];
+  readonly source: IssuerKeys;
+  readonly find: FindKey;
+}
+
+/** The facts of an issuer that its keys follow from. */
+function sourceOf({ name, issuer, jwksUrl, jwksFile, ca, token }: AgentIssuer): string {
+  return JSON.stringify([name, issuer, jwksUrl, jwksFile, ca, token]);
+}
+
+function readPart(part: string): JsonObject | undefined {
+  const value = parseStrictJson(Buffer.from(part, 'base64url').toString('utf8'));
+  return isJsonObject(value) ? value : undefined;
+}
+
+/** Returns the issuer in `iss`, or the one of the trust domain in `sub`: a JWT-SVID needs no `iss`. */
+function issuerOf(claims: JsonObject, issuers: readonly AgentIssuer[]): AgentIssuer {
+  const [url, subject] = [claims.get('iss'), claims.get('sub')];
+  const [, domain] = typeof subject === 'string' ? (/^spiffe:\/\/([^/]*)\/./.exec(subject) ?? []) : [];
+  const found =
+    issuers.find(({ issuer }) => issuer !== null && issuer === url) ??
+    issuers.find(({ trustDomain }) => trustDomain !== null && trustDomain === domain);
+  if (found !== undefined) return found;
+  const named = typeof url === 'string' ? `the issuer ${shown(url)}` : 'no issuer';
+  throw refusal(`has ${named}, which agent_issuers does not list`, 'add the issuer to agent_issuers');
+}
+
+/** Other kinds of JWTs, such as logout tokens and proofs, are no tokens of a caller (RFC 8725 §3.11). */
+function checkType(header: JsonObject): void {
+  const type = header.get('typ') ?? 'JWT';
+  if (typeof type !== 'string' || !/^(?:application\/)?(?:jwt|jose|at\+jwt)$/i.test(type)) {
+    throw refusal('has a type in its header that is not JWT, JOSE or at+jwt');
+  }
+}
+
+function subjectOf(claims: JsonObject): string {
+  const subject = claims.get('sub');
+  if (typeof subject !== 'string' || subject === '') throw refusal('has no subject');
+  return shown(subject);
+}
+
+function agentOf({ name, rules }: AgentIssuer, claims: JsonObject, subject: string): string {
+  const agents = new Set(
+    rules.filter(({ patterns }) => mismatch(patterns, claims) === null).map(({ agent }) => agent),
+  );
+  const [agent, another] = agents;
+  if (agent === undefined) {
+    const misses = rules.flatMap(({ agent: of, patterns }) => {
+      const missed = mismatch(patterns, claims);
+      return missed === null ? [] : [`${of}: ${missed.path.join('/')} differs`];
+    });
+    const which = [...new Set(misses)].slice(0, 5).join(', ');
+    throw refusal(
+      `with the subject ${subject} fits no agent of agent_issuers.${name} (${which})`,
+      `correct the subject or the claims of the agent in agent_issuers.${name}`,
+    );
+  }
+  if (another !== undefined) {
+    throw refusal(
+      `with the subject ${subject} fits more than one agent: ${[...agents].join(', ')}`,
+      `make the agents of agent_issuers.${name} narrower, so that one fits`,
+    );
+  }
+  return agent;
+}
+
+/** Describes why jose refuses a token. */
+function describe(error: unknown, { name, audience }: AgentIssuer): SidekeyError {
+  const { code, claim } = error as { readonly code?: string; readonly claim?: string };
+  switch (code) {
+    case 'ERR_JWT_EXPIRED':
+    case 'ERR_JWT_CLAIM_VALIDATION_FAILED': {
+      const of = `agent_issuers.${name}`;
+      if (claim === 'aud') {
+        return refusal(
+          `has not the audience ${audience}`,
+          `ask the issuer for a token with the audience of ${of}`,
+        );
+      }
+      if (code === 'ERR_JWT_EXPIRED') {
+        const how = claim === 'exp' ? 'has expired' : `is older than max_age of ${of}`;
+        return refusal(how, 'get a new one from its issuer');
+      }
+      return refusal(
+        `has a claim ${claim} that is missing or not valid now`,
+        'check the clocks and the issuer',
+      );
+    }
+    case 'ERR_JWKS_NO_MATCHING_KEY':
+      return refusal(`is signed with a key that agent_issuers.${name} has not`);
+    case 'ERR_JWKS_MULTIPLE_MATCHING_KEYS':
+      return refusal('names none of the keys of its issuer, and more than one could be meant');
+    case 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED':
+      return refusal('has a signature that is not valid');
+    case 'ERR_JOSE_ALG_NOT_ALLOWED':
+      return refusal('is signed with an algorithm that is not accepted');
+    default:
+      return refusal('is not a JWT that is accepted here');
+  }
+}
+
+function shown(text: string): string {
+  return untrusted(text).slice(0, 200);
+}
+
+function refusal(what: string, hint = 'get a new token from its issuer'): SidekeyError {
+  return unauthenticated(`This token ${what}.`, `${hint}; "sidekey agent check" tries a token`);
+}

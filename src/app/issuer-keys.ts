@@ -1,0 +1,93 @@
+import { dirname } from 'node:path';
+import { createTokenIdentities, type TokenIdentities } from '../agents/token-identity.ts';
+import type { AgentIssuer } from '../config/agent-issuers.ts';
+import type { Config } from '../config/config.ts';
+import { readRegularFile } from '../config/reload.ts';
+import { readSecret } from '../config/secret-reference.ts';
+import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { askEndpoint, jsonObject } from '../oauth/http.ts';
+import type { UpstreamClient } from '../upstream/client.ts';
+import { openUpstreamClient } from './upstream.ts';
+
+interface IdentityOptions {
+  /** Config in force. */
+  readonly config: () => Config;
+  /** Environment of `env:` references. */
+  readonly env: NodeJS.ProcessEnv;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+const maxKeySetBytes = 65_536;
+const timeoutMs = 5_000;
+
+/** Opens the identities of agents with OIDC tokens. Reads no keys before the first token. */
+export function openTokenIdentities({ config, env, now }: IdentityOptions): TokenIdentities {
+  return createTokenIdentities({
+    issuers: () => config().agentIssuers,
+    readKeys: (issuer) =>
+      issuer.jwksFile === null ? fetchKeys(issuer, config(), env, now) : readKeyFile(issuer.jwksFile),
+    now,
+  });
+}
+
+async function readKeyFile(path: string): Promise<string> {
+  let content: ReturnType<typeof readRegularFile>;
+  try {
+    content = readRegularFile(path, maxKeySetBytes);
+  } catch (cause) {
+    throw unreadable(`${path} cannot be read (${systemCode(cause)})`);
+  }
+  if (content === null || content.bytes.length > maxKeySetBytes) {
+    throw unreadable(`${path} is not a file of 64 KiB at most`);
+  }
+  return content.bytes.toString('utf8');
+}
+
+/** Fetches a key set over connections of its own, which trust `ca` of the issuer. */
+async function fetchKeys(
+  { name, issuer, jwksUrl, ca, token }: AgentIssuer,
+  { file, upstream, limits }: Config,
+  env: NodeJS.ProcessEnv,
+  now: () => number,
+): Promise<string> {
+  const where = `agent_issuers.${name}.token`;
+  const bearer = token === null ? null : await readSecret(token, { env, cwd: dirname(file), where });
+  const own = { ...upstream, ca: ca === null ? upstream.ca : [...upstream.ca, ca] };
+  const client = await openUpstreamClient({ file, upstream: own, limits }, { env, ownPorts: () => [] });
+  try {
+    const ask = (url: string, authorization: string | null) => askFor(url, authorization, client, now);
+    if (jwksUrl !== null) return await ask(jwksUrl, bearer === null ? null : `Bearer ${bearer}`);
+    // The schema requires an issuer where there is no jwks_url.
+    const url = `${issuer!.replace(/\/$/, '')}/.well-known/openid-configuration`;
+    const document = jsonObject(await ask(url, null));
+    // OpenID Connect Discovery §4.3.
+    if (document?.['issuer'] !== issuer) throw unreadable(`${url} describes another issuer`);
+    const { jwks_uri: keysUrl } = document;
+    if (typeof keysUrl !== 'string') throw unreadable(`${url} has no jwks_uri`);
+    return await ask(keysUrl, null);
+  } finally {
+    await client.close();
+  }
+}
+
+async function askFor(
+  url: string,
+  authorization: string | null,
+  { fetch }: UpstreamClient,
+  now: () => number,
+): Promise<string> {
+  const headers = { accept: 'application/json', ...(authorization === null ? {} : { authorization }) };
+  const answer = await askEndpoint(
+    { name: 'the issuer', url, method: 'GET', headers, body: null },
+    { fetch, now, signal: AbortSignal.timeout(timeoutMs) },
+  );
+  if (answer.kind === 'error') throw unreadable(answer.description);
+  if (answer.kind === 'transient') throw unreadable(answer.reason);
+  if (answer.status !== 200) throw unreadable(`the issuer answered with HTTP ${answer.status}`);
+  return answer.text;
+}
+
+function unreadable(reason: string): SidekeyError {
+  return new SidekeyError('issuer_unavailable', reason);
+}

@@ -1,0 +1,66 @@
+import { hashToken, readPresented } from '../../agents/authentication.ts';
+import { agentDisabled, agentMissing, identityEnded } from '../../agents/permissions.ts';
+import { openTokenIdentities } from '../../app/issuer-keys.ts';
+import type { Config } from '../../config/config.ts';
+import { inputInvalid, orThrow } from '../../lib/errors.ts';
+import type { Context } from '../context.ts';
+import { details } from '../display.ts';
+import { dateTime, isoTime } from '../format.ts';
+
+/** Claims of the tokens of one issuer that identify an agent. */
+interface IdentityRule {
+  /** Key of `agent_issuers`. */
+  readonly issuer: string;
+  /** Values by claim; members of a claim after a slash. */
+  readonly claims: Readonly<Record<string, string>>;
+}
+
+/** Returns the rules of an agent. */
+export function identityRules({ agentIssuers }: Config, agent: string): readonly IdentityRule[] {
+  return agentIssuers.flatMap(({ name, rules }) =>
+    rules
+      .filter((rule) => rule.agent === agent)
+      .map(({ patterns }) => ({
+        issuer: name,
+        claims: Object.fromEntries(patterns.map(({ path, pattern }) => [path.join('/'), pattern])),
+      })),
+  );
+}
+
+/** Formats a rule: `github: sub repo:acme/app:ref:refs/heads/main, repository_id 74`. */
+export function ruleText({ issuer, claims }: IdentityRule): string {
+  const texts = Object.entries(claims).map(([claim, value]) => `${claim} ${value}`);
+  return `${issuer}: ${texts.join(', ')}`;
+}
+
+/**
+ * `sidekey agent check`: verifies a token of an OIDC issuer from standard input, as the proxy does. Fetches the keys of the
+ * issuer.
+ *
+ * @throws SidekeyError the refusal of the proxy; `input_invalid` for another text than a JWT
+ */
+export async function checkToken({ withView, readInput, output, env, now }: Context): Promise<void> {
+  const presented = readPresented(['Proxy-Authorization', `Bearer ${(await readInput()).trim()}`]);
+  if (presented.kind !== 'token' || presented.jwt === undefined) {
+    throw inputInvalid('Standard input is not a JWT.', 'sidekey agent check < FILE');
+  }
+  const { jwt } = presented;
+  const identity = await withView(async ({ store, config }) => {
+    const identities = openTokenIdentities({ config: () => config, env, now });
+    const verified = orThrow(await identities.verify(jwt, hashToken(jwt)));
+    const agent = (await store?.agents.get(verified.agent)) ?? null;
+    if (agent === null) throw agentMissing(verified);
+    if (agent.disabledAt !== null) throw agentDisabled(agent);
+    if (verified.expiresAt <= now()) throw identityEnded(verified);
+    return verified;
+  });
+  const { agent, issuer, subject, expiresAt } = identity;
+  output.result(
+    { agent, issuer, subject, expires_at: isoTime(expiresAt) },
+    details(output.display, agent, {
+      issuer: `agent_issuers.${issuer}`,
+      subject,
+      'accepted until': dateTime(expiresAt),
+    }),
+  );
+}
