@@ -171,7 +171,8 @@ async function write(
     }
     const to = await openRing(own, theirs, location, now);
     // The key in place wins, because the audit log may depend on it: a rotation to it begins.
-    if (placed !== null && idOf(placed) !== to.vault.keyId) await to.begin({ next: placed, by: null, hasCopies: true });
+    if (placed !== null && idOf(placed) !== to.vault.keyId)
+      await to.begin({ next: placed, by: null, hasCopies: true });
     for (const [name, value] of theirs) await insert('meta', [{ name, value }]);
     return { from, to };
   }
