@@ -88,7 +88,9 @@ export async function restore(context: Context, path: string, options: RestoreCo
 }
 
 function report({ location, made, counts, isNew, written, newer, check, consent }: Restored): string[] {
-  const what = isNew ? contents(counts) : counted(written.length, 'grant');
+  const brought =
+    written.length === 0 ? 'no grant' : `${counted(written.length, 'grant')} (${names(written)})`;
+  const what = isNew ? contents(counts) : brought;
   const lines = [`Restored ${what} to ${location}, as of ${iso(made)}.`];
   if (newer.length > 0) lines.push(`Changed or renamed since, and left as they are: ${names(newer)}.`);
   if (consent.length > 0) {

@@ -191,7 +191,7 @@ export const auditRoutes: readonly AnyRoute[] = [
     summary: 'Check that no line was edited, removed or cut off.',
     result: z.looseObject({ ok: z.boolean(), lines: z.int(), problems: z.array(z.unknown()) }),
     commands: ['audit verify'],
-    call: () => ({ command: 'audit verify' }),
+    call: () => ({ command: 'audit verify', args: [[]] }),
   }),
   commandRoute({
     ...one,

@@ -260,7 +260,7 @@ describe('key source keyring', () => {
 
 describe('the key of a config', () => {
   it.each([
-    [{ source: 'vault' }, 'must be file, env, command, passphrase, keyring or transit'],
+    [{ source: 'vault' }, 'must be file, env, command, passphrase, keyring, transit or node'],
     [{ source: 'command', command: '' }, 'names no command'],
     [{ source: 'command', command: 'a | b' }, 'has a | for a shell'],
     [{ source: 'passphrase', passphrase: 'hunter2' }, 'is not a reference to a secret'],

@@ -136,6 +136,7 @@ describe.each(engines)('a backup of a store in %s', (_name, engine) => {
       expect((await at.run(['api-key', 'list'])).stdout).not.toContain('app');
 
       const rolled = await at.restore(at.at('backup.age'), '--roll-back');
+      expect(rolled.stdout).toContain('Restored 1 grant (newer) to');
       expect(rolled.stdout).toContain('These grants need a new consent: newer.');
       expect(await at.tokens()).toEqual({ ...expected, newer: 'newer-1' });
       expect((await at.run(['agent', 'list'])).stdout).not.toContain('bot');

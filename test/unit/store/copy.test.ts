@@ -117,6 +117,16 @@ describe.skipIf(postgresMissing !== null)(`a copy of a store${postgresMissing ??
     expect(await database.within(ids)).toEqual(await file.within(ids));
   });
 
+  it('is not made over another store with the same master key', async () => {
+    const [file, database] = [await inFile(), await inPostgres()];
+    await file.within((store) => store.meta.putIfAbsent('key_check', keyCheck('aaaaaaaa')));
+    const other = Buffer.concat([keyCheck('aaaaaaaa'), Buffer.from('again')]);
+    await database.within((store) => store.meta.putIfAbsent('key_check', other));
+    await expect(copied(file, database, async () => idsOf('aaaaaaaa'))).rejects.toMatchObject({
+      code: 'input_invalid',
+    });
+  });
+
   it('is not made over another store', async () => {
     const [file, database] = [await inFile(), await inPostgres()];
     await file.within(fill);
