@@ -808,12 +808,13 @@ class SummarizeAuditResultItem(TypedDict):
     requests: int
 
 
-class RotateKeyResult(TypedDict):
-    from: str
-    to: str
-    resumed: bool
-    rewrapped: int
-    finished: bool
+RotateKeyResult = TypedDict("RotateKeyResult", {
+    "from": "str",
+    "to": "str",
+    "resumed": "bool",
+    "rewrapped": "int",
+    "finished": "bool",
+})
 
 
 class RunDoctorResult(TypedDict):
