@@ -47,7 +47,7 @@ export function addSignIn(
     await audit.append({ event: 'person.signed_in', by: person.name, reason: 'by a passkey' });
     return new Response(null, {
       status: 204,
-      headers: { 'set-cookie': await sessions.begin(person.name) },
+      headers: { 'set-cookie': await sessions.begin(person) },
     });
   });
 
@@ -70,13 +70,13 @@ export function addSignIn(
     }
     await sessions.end(req.raw.headers);
     await audit.append({ event: 'person.signed_in', by: person.name, reason: 'by a link' });
-    return redirected('/', await sessions.begin(person.name));
+    return redirected('/', await sessions.begin(person));
   });
 
   app.post('/sign-out', async ({ req }) => {
-    const person = await sessions.personOf(req.raw.headers, 'POST');
+    const signedIn = await sessions.personOf(req.raw.headers, 'POST');
     const cookie = await sessions.end(req.raw.headers);
-    if (person !== null) await audit.append({ event: 'person.signed_out', by: person.name });
+    if (signedIn !== null) await audit.append({ event: 'person.signed_out', by: signedIn.person.name });
     return redirected('/', cookie);
   });
 }

@@ -832,12 +832,13 @@ const accessCommands: readonly CommandRow[] = [
       },
       {
         name: 'set',
-        summary: 'change the role of a person; disable or enable the person',
+        summary: 'change the role of a person; disable or enable the person; link an account',
         arguments: [['<name>', 'the name']],
         options: [
           ['--role <role>', 'the new role', { choices: roles }],
           ['--disable', 'refuse sessions and keys of the person'],
           ['--enable', 'accept them again'],
+          ['--subject <subject>', 'let the account with this subject at the issuer of admin.oidc sign in'],
         ],
         examples: ['sidekey person set alice --role auditor', 'sidekey person set alice --disable'],
         load: async () => (await import('./person.ts')).setPerson,

@@ -64,11 +64,20 @@ async function show(me: Me, main: HTMLElement, nav: HTMLElement): Promise<void> 
   }
 }
 
-function signedOut(): HTMLElement {
+/** Goes to the issuer, which sends the browser back to this view. */
+async function signInAtIssuer(): Promise<void> {
+  const return_to = location.pathname + location.search + location.hash;
+  const { url } = await call<{ url: string }>('POST /sign-in/oidc', { return_to });
+  location.assign(url);
+}
+
+async function signedOut(): Promise<HTMLElement> {
+  const { issuer } = await call<{ issuer: string | null }>('GET /sign-in/oidc');
   return h(
     'main',
     { class: 'sign-in' },
     h('h1', {}, 'Sign in to Sidekey'),
+    issuer !== null && h('p', {}, action(`Sign in with ${new URL(issuer).host}`, signInAtIssuer)),
     'PublicKeyCredential' in globalThis && h('p', {}, action('Sign in with a passkey', signInWithPasskey)),
     h('p', {}, 'Open the link that the operator gives you. It works once. The operator prints it with:'),
     h('pre', {}, h('code', {}, 'sidekey person create NAME --role operator\nsidekey person link NAME')),
@@ -81,7 +90,7 @@ async function begin(): Promise<void> {
     me = await call<Me>('GET /v2/me');
   } catch (error) {
     const isSignedOut = error instanceof ApiError && (error.status === 401 || error.status === 429);
-    fill(document.body, isSignedOut ? signedOut() : h('main', {}, failure(error)));
+    fill(document.body, isSignedOut ? await signedOut() : h('main', {}, failure(error)));
     return;
   }
   const nav = h('nav', { 'aria-label': 'Pages' });

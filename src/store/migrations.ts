@@ -21,6 +21,7 @@ export function migrations(types: ColumnTypes): Migrations {
     '0010-people': people(types),
     '0011-proposals': proposals(),
     '0012-grants-of-leases': grantsOfLeases(),
+    '0017-identities': identities(),
   };
 }
 
@@ -361,6 +362,16 @@ function grantsOfLeases(): Migration {
         .alterTable('grants')
         .addColumn('lease', 'text', (column) => column.references('leases.id').onDelete('cascade'))
         .execute();
+    },
+  };
+}
+
+/** Accounts of people at an OpenID provider; `schema.ts` explains the columns. */
+function identities(): Migration {
+  return {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema.alterTable('people').addColumn('identity', 'text').execute();
+      await db.schema.createIndex('people_identity').on('people').column('identity').unique().execute();
     },
   };
 }

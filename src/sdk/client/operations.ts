@@ -692,8 +692,11 @@ export interface Me {
 
 export interface Person {
   readonly name: string;
-  readonly role: 'operator' | 'approver' | 'auditor' | 'user';
+  /** none: the account at the issuer of `admin.oidc` has no role any more, and the person is refused. */
+  readonly role: 'operator' | 'approver' | 'auditor' | 'user' | 'none';
   readonly user: string | null;
+  /** Issuer and subject of the account that the person signs in with; null: there is none. */
+  readonly identity: string | null;
   readonly state: 'enabled' | 'disabled';
   readonly passkeys: readonly ({
     readonly id: string;

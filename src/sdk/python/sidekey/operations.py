@@ -692,8 +692,9 @@ class Me(TypedDict):
 
 class Person(TypedDict):
     name: str
-    role: Literal["operator", "approver", "auditor", "user"]
+    role: Literal["operator", "approver", "auditor", "user", "none"]
     user: str | None
+    identity: str | None
     state: Literal["enabled", "disabled"]
     passkeys: list[PersonPasskeysItem]
     created_at: str
