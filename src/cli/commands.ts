@@ -860,6 +860,26 @@ const accessCommands: readonly CommandRow[] = [
     ],
   },
   {
+    name: 'login',
+    summary: 'sign in at a Sidekey on another machine, for the SDKs',
+    arguments: [['[url]', 'its address (default: that of the last login)']],
+    options: [
+      ['--timeout <time>', 'time to wait for the browser: 90s, 10m (default: 5m)'],
+      ['--browser <program>', 'open this browser'],
+      ['--no-browser', 'only print the address'],
+      ['--port <port>', 'local port for the redirect (0: any)'],
+      ['--paste', 'read the address that the browser was redirected to from standard input'],
+    ],
+    examples: ['sidekey login https://sidekey.example.com', 'sidekey login --paste'],
+    load: async () => (await import('./login.ts')).login,
+  },
+  {
+    name: 'logout',
+    summary: 'end the login of this machine',
+    examples: ['sidekey logout'],
+    load: async () => (await import('./login.ts')).logout,
+  },
+  {
     name: 'approve',
     summary: 'answer the requests that wait for a person',
     arguments: [['[id]', 'ID of the request (default: show a live list)']],

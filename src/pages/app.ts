@@ -5,6 +5,7 @@ import { audit } from './audit.ts';
 import { domains } from './domains.ts';
 import { action, failure, fill, h } from './dom.ts';
 import { grants } from './grants.ts';
+import { login } from './login.ts';
 import { overview } from './overview.ts';
 import { passkeys, signInWithPasskey } from './passkeys.ts';
 import { people } from './people.ts';
@@ -17,6 +18,8 @@ interface Entry {
   /** Scope that the view needs; null: none. */
   readonly scope: string | null;
   readonly view: View;
+  /** True: only an address leads to it. */
+  readonly isHidden?: boolean;
 }
 
 const entries: readonly Entry[] = [
@@ -28,6 +31,7 @@ const entries: readonly Entry[] = [
   { name: 'audit', title: 'Audit', scope: 'audit:read', view: audit },
   { name: 'people', title: 'People', scope: 'config:read', view: people },
   { name: 'passkeys', title: 'Passkeys', scope: null, view: passkeys },
+  { name: 'login', title: 'Command line', scope: null, view: login, isHidden: true },
 ];
 
 let shown = new AbortController();
@@ -46,9 +50,11 @@ async function show(me: Me, main: HTMLElement, nav: HTMLElement): Promise<void> 
   document.title = `${entry.title} · Sidekey`;
   fill(
     nav,
-    ...allowed.map(({ name, title }) =>
-      h('a', { href: `#${name}`, 'aria-current': name === entry.name ? 'page' : null }, title),
-    ),
+    ...allowed
+      .filter(({ isHidden }) => isHidden !== true)
+      .map(({ name, title }) =>
+        h('a', { href: `#${name}`, 'aria-current': name === entry.name ? 'page' : null }, title),
+      ),
   );
   const content = h('div', {});
   fill(

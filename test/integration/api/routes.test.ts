@@ -23,6 +23,8 @@ const local: Readonly<Record<string, string>> = {
   upgrade: 'replaces the program itself',
   demo: 'shows the product on a terminal',
   connect: 'needs the browser of a person: connect sessions are the way of the API',
+  login: 'uses the API of another machine, and the browser of a person',
+  logout: 'uses the API of another machine',
   'ca install': 'changes the trust stores of this machine',
   'ca uninstall': 'changes the trust stores of this machine',
 };
@@ -213,6 +215,8 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
       'createConnectSession',
       'createDeviceSession',
       'getConnectSession',
+      'createLoginCode',
+      'revokeOwnKey',
       'listPasskeys',
       'createPasskeyOptions',
       'addPasskey',
