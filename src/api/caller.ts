@@ -20,7 +20,10 @@ export interface Caller {
   readonly person: string | null;
   /** The person with whom the caller ends: the one who is signed in, or that of the key; null: there is none. */
   readonly owner: string | null;
-  /** Time at which the key ends, in milliseconds since the epoch; null: it has no end, or the caller is a person. */
+  /**
+   * Time at which the key ends, or the session of a person who signs in at an OpenID provider, in milliseconds since the
+   * epoch; null: it has no end that keys of the caller would inherit.
+   */
   readonly expiresAt: number | null;
   /** Tells the caller from a former one of the same name. */
   readonly id: string;
@@ -83,9 +86,10 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
     // A key outlives neither its person nor the role of the person; a new person of that name is another one.
     const isOrphan =
       person !== null && (owner === null || owner.disabledAt !== null || createdAt < owner.createdAt);
-    if (role === null || isOrphan || (expiresAt !== null && expiresAt <= at)) return null;
+    const ofOwner = owner === null ? role : roleOf(owner.role);
+    if (role === null || ofOwner === null || isOrphan || (expiresAt !== null && expiresAt <= at)) return null;
     if (usedAt === null || at - usedAt >= usedEveryMs) await store.apiKeys.noteUse(name, at);
-    const most = owner === null ? scopesOf(role) : scopesOf(roleOf(owner.role) ?? 'user');
+    const most = scopesOf(ofOwner);
     const own = [...scopesFor(role, record)].filter((scope) => most.has(scope) || scope === 'tokens:read');
     return {
       name: `key ${name}`,
@@ -105,9 +109,10 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
       if (found !== null) return { ...found, person: null, address };
       throw signInFailure(address, parts);
     }
-    const person = await sessions.personOf(headers, method);
-    const role = person === null ? null : roleOf(person.role);
-    if (person === null || role === null) throw signInFailure(address, parts);
+    const signedIn = await sessions.personOf(headers, method);
+    const role = signedIn === null ? null : roleOf(signedIn.person.role);
+    if (signedIn === null || role === null) throw signInFailure(address, parts);
+    const { person, endsAt } = signedIn;
     const { name, createdAt } = person;
     const id = `person ${name} ${createdAt}`;
     return {
@@ -117,7 +122,7 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
       user: userOf(person),
       person: name,
       owner: name,
-      expiresAt: null,
+      expiresAt: person.identity === null ? null : endsAt,
       id,
       address,
     };

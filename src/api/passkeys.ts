@@ -41,7 +41,7 @@ interface Passkeys {
   created(person: string, origin: string | null, made: Registration): Promise<PasskeyRecord>;
   /** @throws SidekeyError `input_invalid` if the page has no name */
   requestOptions(origin: string | null): Promise<PublicKeyCredentialRequestOptionsJSON>;
-  /** Returns the person who owns the passkey; null: it is not valid, or its person may not sign in. */
+  /** Returns the person who owns the passkey; null: it is not valid, or its person may not sign in with one. */
   personOf(origin: string | null, response: AuthenticationResponseJSON): Promise<PersonRecord | null>;
 }
 
@@ -94,6 +94,15 @@ export function createPasskeys({ store, vault, now }: PasskeyParts): Passkeys {
   return {
     async creationOptions(person, origin) {
       const { rpID } = siteOf(origin);
+      if ((await store.people.get(person))?.identity !== null) {
+        throw new SidekeyError(
+          'input_invalid',
+          'You sign in at the issuer of admin.oidc, and need no passkey.',
+          {
+            hint: 'add the passkey to your account there',
+          },
+        );
+      }
       const own = await store.people.passkeys.list(person);
       if (own.length >= maxPasskeys) {
         throw new SidekeyError('input_invalid', `A person has at most ${maxPasskeys} passkeys.`, {
@@ -152,7 +161,7 @@ export function createPasskeys({ store, vault, now }: PasskeyParts): Passkeys {
       }).catch(() => null);
       if (checked?.verified !== true || !(await use(response.response.clientDataJSON))) return null;
       const person = await store.people.get(passkey.person);
-      if (person === null || person.disabledAt !== null) return null;
+      if (person === null || person.disabledAt !== null || person.identity !== null) return null;
       await store.people.passkeys.used(id, { counter: checked.authenticationInfo.newCounter, at: now() });
       return person;
     },

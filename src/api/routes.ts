@@ -5,6 +5,7 @@ import { auditRoutes } from './routes/audit.ts';
 import { connectRoutes } from './routes/connect-sessions.ts';
 import { domainRoutes } from './routes/domains.ts';
 import { grantRoutes } from './routes/grants.ts';
+import { loginRoutes } from './routes/login.ts';
 import { passkeyRoutes } from './routes/passkeys.ts';
 import { callerRoutes } from './routes/people.ts';
 import { proposalRoutes } from './routes/proposals.ts';
@@ -26,6 +27,7 @@ export const routes: readonly AnyRoute[] = [
   ...auditRoutes,
   ...systemRoutes,
   ...callerRoutes,
+  ...loginRoutes,
   ...passkeyRoutes,
 ];
 

@@ -11,6 +11,7 @@ import { addressOf, type Caller } from './caller.ts';
 import { connectPages } from './connect/pages.ts';
 import { etagOf, preconditionOf } from './etag.ts';
 import { createIdempotency } from './idempotency.ts';
+import { oidcSignIn } from './oidc.ts';
 import { openApiDocument } from './openapi.ts';
 import { type Page, pageOf, pageQuery } from './paging.ts';
 import type { ServiceParts } from './parts.ts';
@@ -60,6 +61,7 @@ export function createService(parts: ServiceParts, authenticate: Authenticate): 
     app.on(row.method.toUpperCase(), path, (context) => serve(row, query, context));
   }
   addProbes(app, parts, (context) => callerOf(context, authenticate));
+  app.route('/', oidcSignIn(parts));
   addSignIn(app, parts);
   app.route('/', connectPages(parts));
   addPages(app as unknown as Hono);

@@ -7,12 +7,15 @@ import { markup, type PageAnswer, renderPage } from '../lib/html.ts';
 import { asTyped } from '../lib/log.ts';
 import { bodyOf, checked, jsonOf } from './body.ts';
 import { addressOf, signInFailure } from './caller.ts';
+import { exchangeLoginCode } from './login.ts';
 import type { ServiceParts } from './parts.ts';
 import { createPasskeys } from './passkeys.ts';
 import { assertSameOrigin, createWebSessions, takeSignInLink } from './web-session.ts';
 
 /** `AuthenticationResponseJSON` of WebAuthn level 3. */
 const assertion = z.looseObject({ id: z.string(), response: z.looseObject({ clientDataJSON: z.string() }) });
+
+const loginCode = z.strictObject({ code: z.string().max(128), verifier: z.string().max(128) });
 
 /**
  * Pages that sign people in and out. A link is used up by a `POST` alone, because programs that forward links open them.
@@ -47,8 +50,18 @@ export function addSignIn(
     await audit.append({ event: 'person.signed_in', by: person.name, reason: 'by a passkey' });
     return new Response(null, {
       status: 204,
-      headers: { 'set-cookie': await sessions.begin(person.name) },
+      headers: { 'set-cookie': await sessions.begin(person) },
     });
+  });
+
+  app.post('/sign-in/login', async ({ req, env }) => {
+    const given = checked(loginCode, jsonOf(await bodyOf(req.raw)), 'body') as z.output<typeof loginCode>;
+    const key = await exchangeLoginCode(given, addressOf(env), parts);
+    if (key !== null) return Response.json(key, { status: 201 });
+    const error = new SidekeyError('api_auth_required', 'This code is not valid any more.', {
+      hint: 'run the command again: sidekey login',
+    });
+    throw signInFailure(addressOf(env), parts, error);
   });
 
   app.get('/sign-in/:link', () =>
@@ -70,13 +83,13 @@ export function addSignIn(
     }
     await sessions.end(req.raw.headers);
     await audit.append({ event: 'person.signed_in', by: person.name, reason: 'by a link' });
-    return redirected('/', await sessions.begin(person.name));
+    return redirected('/', await sessions.begin(person));
   });
 
   app.post('/sign-out', async ({ req }) => {
-    const person = await sessions.personOf(req.raw.headers, 'POST');
+    const signedIn = await sessions.personOf(req.raw.headers, 'POST');
     const cookie = await sessions.end(req.raw.headers);
-    if (person !== null) await audit.append({ event: 'person.signed_out', by: person.name });
+    if (signedIn !== null) await audit.append({ event: 'person.signed_out', by: signedIn.person.name });
     return redirected('/', cookie);
   });
 }

@@ -5,7 +5,8 @@ import type { ServiceParts } from './parts.ts';
 
 /**
  * Sessions of people in browsers. The cookie has a random secret; the store has its hash, and the sealed name of the person.
- * A session ends 12 hours after its last use, and 7 days after the sign-in.
+ * A session ends 12 hours after its last use, and 7 days after the sign-in; of a person with an account at an OpenID provider
+ * 12 hours after it, because the provider is not asked in between.
  */
 
 const idleMs = 12 * 3_600_000;
@@ -20,15 +21,21 @@ interface Session {
   readonly seenAt: number;
 }
 
+interface SignedIn {
+  readonly person: PersonRecord;
+  /** Time at which the session ends, however it is used, in milliseconds since the epoch. */
+  readonly endsAt: number;
+}
+
 interface WebSessions {
   /**
-   * Returns the person of a request; null: nobody is signed in.
+   * Returns the person of a request, and the end of the session; null: nobody is signed in.
    *
    * @throws SidekeyError `authority_mismatch` if a page of another origin sent it
    */
-  personOf(headers: Headers, method: string): Promise<PersonRecord | null>;
+  personOf(headers: Headers, method: string): Promise<SignedIn | null>;
   /** Begins a session, with a new secret, and returns the field `Set-Cookie`. */
-  begin(person: string): Promise<string>;
+  begin(person: PersonRecord): Promise<string>;
   /** Ends the session of a request, and returns the field that removes the cookie. */
   end(headers: Headers): Promise<string>;
 }
@@ -68,14 +75,16 @@ export function createWebSessions({ store, vault, now, url }: SessionParts): Web
       const person = await store.people.get(session.person);
       // The person of that name may be another one than signed in.
       if (person === null || person.disabledAt !== null || session.createdAt < person.createdAt) return null;
+      const endsAt = session.createdAt + lifeOf(person);
+      if (endsAt <= at) return null;
       if (at - session.seenAt >= notedEveryMs) await keep(id, { ...session, seenAt: at });
-      return person;
+      return { person, endsAt };
     },
     async begin(person) {
       await store.sessions.removeEnded(now());
       const secret = randomBytes(32).toString('base64url');
-      await keep(sessionId('web-session', secret), { person, createdAt: now(), seenAt: now() });
-      return field(secret, wholeMs / 1_000);
+      await keep(sessionId('web-session', secret), { person: person.name, createdAt: now(), seenAt: now() });
+      return field(secret, lifeOf(person) / 1_000);
     },
     async end(headers) {
       const id = idOf(headers);
@@ -100,6 +109,11 @@ export function assertSameOrigin(headers: Headers, method: string): void {
   throw new SidekeyError('authority_mismatch', 'A page of another origin sent this request.', {
     hint: 'open the page of Sidekey itself',
   });
+}
+
+/** Returns the milliseconds after which a person signs in again. */
+function lifeOf({ identity }: PersonRecord): number {
+  return identity === null ? wholeMs : idleMs;
 }
 
 function cookieOf(headers: Headers, name: string): string | null {

@@ -901,12 +901,13 @@ const accessCommands: readonly CommandRow[] = [
       },
       {
         name: 'set',
-        summary: 'change the role of a person; disable or enable the person',
+        summary: 'change the role of a person; disable or enable the person; link an account',
         arguments: [['<name>', 'the name']],
         options: [
           ['--role <role>', 'the new role', { choices: roles }],
           ['--disable', 'refuse sessions and keys of the person'],
           ['--enable', 'accept them again'],
+          ['--subject <subject>', 'let the account with this subject at the issuer of admin.oidc sign in'],
         ],
         examples: ['sidekey person set alice --role auditor', 'sidekey person set alice --disable'],
         load: async () => (await import('./person.ts')).setPerson,
@@ -926,6 +927,26 @@ const accessCommands: readonly CommandRow[] = [
         load: async () => (await import('./person.ts')).linkPerson,
       },
     ],
+  },
+  {
+    name: 'login',
+    summary: 'sign in at a Sidekey on another machine, for the SDKs',
+    arguments: [['[url]', 'its address (default: that of the last login)']],
+    options: [
+      ['--timeout <time>', 'time to wait for the browser: 90s, 10m (default: 5m)'],
+      ['--browser <program>', 'open this browser'],
+      ['--no-browser', 'only print the address'],
+      ['--port <port>', 'local port for the redirect (0: any)'],
+      ['--paste', 'read the address that the browser was redirected to from standard input'],
+    ],
+    examples: ['sidekey login https://sidekey.example.com', 'sidekey login --paste'],
+    load: async () => (await import('./login.ts')).login,
+  },
+  {
+    name: 'logout',
+    summary: 'end the login of this machine',
+    examples: ['sidekey logout'],
+    load: async () => (await import('./login.ts')).logout,
   },
   {
     name: 'approve',

@@ -1,3 +1,4 @@
+import { identityOf } from '../api/oidc-person.ts';
 import { makeSignInLink } from '../api/web-session.ts';
 import { recordChange } from '../audit/log.ts';
 import type { Config } from '../config/config.ts';
@@ -21,7 +22,14 @@ export async function createPerson(
 ): Promise<void> {
   checkName('name of the person', name);
   if (user !== undefined) checkName('name of the user', user);
-  const person: PersonRecord = { name, role, user: user ?? null, disabledAt: null, createdAt: now() };
+  const person: PersonRecord = {
+    name,
+    role,
+    user: user ?? null,
+    disabledAt: null,
+    createdAt: now(),
+    identity: null,
+  };
   await withState(({ store, audit }) =>
     recordChange(audit, { event: 'person.created', user, reason: `${name}, role ${role}` }, () =>
       store.people.insert(person),
@@ -72,13 +80,14 @@ export interface SetOptions {
   readonly role?: string;
   readonly disable?: boolean;
   readonly enable?: boolean;
+  readonly subject?: string;
 }
 
 /** `sidekey person set` */
 export async function setPerson(
   { withState, output, now }: Context,
   name: string,
-  { role, disable = false, enable = false }: SetOptions,
+  { role, disable = false, enable = false, subject }: SetOptions,
 ): Promise<void> {
   if (disable && enable) {
     throw new SidekeyError('input_invalid', '--disable and --enable exclude each other.', {
@@ -89,24 +98,41 @@ export async function setPerson(
     ...(role === undefined ? {} : { role }),
     ...(disable ? { disabledAt: now() } : enable ? { disabledAt: null } : {}),
   };
-  if (Object.keys(change).length === 0) {
+  if (Object.keys(change).length === 0 && subject === undefined) {
     throw new SidekeyError('input_invalid', 'No option says what to change.', {
-      hint: `sidekey person set ${name} --role auditor; --disable; --enable`,
+      hint: `sidekey person set ${name} --role auditor; --disable; --enable; --subject SUBJECT`,
     });
   }
-  const person = await withState(async ({ store, audit }) => {
+  const person = await withState(async ({ store, audit, config }) => {
     const all = await store.people.list();
     const before = all.find((each) => each.name === name);
     if (before === undefined) throw unknownPerson(name, all);
-    const after = { ...before, ...change };
+    const link = subject === undefined ? {} : { identity: identityIn(config, subject) };
+    const after = { ...before, ...change, ...link };
     const state = after.disabledAt === null ? 'enabled' : 'disabled';
-    const event = { event: 'person.changed', reason: `${name}, role ${after.role}, ${state}` } as const;
+    const linked = subject === undefined ? '' : `, linked to ${after.identity}`;
+    const event = {
+      event: 'person.changed',
+      reason: `${name}, role ${after.role}, ${state}${linked}`,
+    } as const;
     await recordChange(audit, event, async () => {
-      if (!(await store.people.change(name, change))) throw unknownPerson(name, []);
+      if (!(await store.people.change(name, { ...change, ...link }))) throw unknownPerson(name, []);
     });
     return after;
   });
   output.result(personJson(person), `Changed ${name}; it takes effect on the next request.`);
+}
+
+/** @throws SidekeyError `input_invalid` if there is no issuer */
+function identityIn({ admin: { oidc } }: Pick<Config, 'admin'>, subject: string): string {
+  if (oidc !== null) return identityOf(oidc.issuer, subject);
+  throw new SidekeyError(
+    'input_invalid',
+    'The config file has no admin.oidc, so there is no account to link.',
+    {
+      hint: 'set admin.oidc first: docs/sign-in.md',
+    },
+  );
 }
 
 /** `sidekey person remove`: ends the sessions and the keys of the person too. @throws SidekeyError `not_found` */
@@ -163,13 +189,14 @@ function unknownPerson(name: string, all: readonly PersonRecord[]): SidekeyError
 }
 
 function personJson(
-  { name, role, user, disabledAt, createdAt }: PersonRecord,
+  { name, role, user, identity, disabledAt, createdAt }: PersonRecord,
   passkeys: readonly PasskeyRecord[] = [],
 ) {
   return {
     name,
     role,
     user,
+    identity,
     state: disabledAt === null ? 'enabled' : 'disabled',
     passkeys: passkeys.map(({ id, label, createdAt: made, usedAt }) => ({
       id,

@@ -11,6 +11,7 @@ import {
   secretReference,
 } from './scalar.ts';
 import type { SecretReference } from './secret-reference.ts';
+import { type OidcConfig, oidcSchema, toOidcConfig } from './oidc.ts';
 
 /**
  * The `approvals` and `admin` parts of the config file: notification of approvers, and the pages for their
@@ -71,6 +72,7 @@ const adminKeys = z
       description:
         'Who may read GET /metrics: key (callers with the scope status:read), or open (also programs of this machine without a key).',
     }),
+    oidc: oidcSchema.optional(),
     return_urls: z
       .array(
         text<string>(
@@ -139,6 +141,8 @@ export interface AdminConfig {
   readonly metrics: 'key' | 'open';
   /** Addresses to which connect sessions may send a browser, without a query. */
   readonly returnUrls: readonly string[];
+  /** Null: people sign in with links and passkeys alone. */
+  readonly oidc: OidcConfig | null;
 }
 
 /** Converts validated values to settings. */
@@ -159,13 +163,15 @@ export function toAdminConfig(
   values: z.output<typeof adminSchema>,
   absolute: (path: string) => string,
 ): AdminConfig {
-  if (values === 'off') return { listen: null, url: null, tls: null, metrics: 'key', returnUrls: [] };
-  const { listen = null, url = null, tls, metrics, return_urls: returnUrls } = values;
+  if (values === 'off')
+    return { listen: null, url: null, tls: null, metrics: 'key', returnUrls: [], oidc: null };
+  const { listen = null, url = null, tls, metrics, return_urls: returnUrls, oidc } = values;
   return {
     listen,
     url,
     tls: tls === undefined ? null : { cert: absolute(tls.cert), key: absolute(tls.key) },
     metrics,
     returnUrls,
+    oidc: oidc === undefined ? null : toOidcConfig(oidc),
   };
 }

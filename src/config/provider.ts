@@ -145,7 +145,7 @@ const tokenDefinition = z
 
 /** The schema of providers, in the config file and in the catalog. */
 
-const scope = text<string>({ description: 'One scope.' }, (value) =>
+export const scope = text<string>({ description: 'One scope.' }, (value) =>
   /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(value)
     ? value
     : { problem: 'is not a scope (RFC 6749 §3.3): one entry of the list for each' },

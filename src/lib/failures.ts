@@ -462,6 +462,13 @@ const table = {
     sentence: 'The key or the person lacks the scope of this request.',
     hint: 'use another key, or create one: sidekey api-key create NAME --role ROLE',
   },
+  role_missing: {
+    status: 403,
+    exit: exitCode.notAuthenticated,
+    title: 'No role',
+    sentence: 'The account has no role in Sidekey.',
+    hint: 'ask the operator of Sidekey to give one of your claims a role',
+  },
   precondition_failed: {
     status: 412,
     exit: exitCode.failure,

@@ -93,8 +93,13 @@ async function resourceMetadata(url: URL, io: DocumentIo): Promise<oauth.Resourc
   return null;
 }
 
-async function serverMetadata(issuer: URL, io: DocumentIo): Promise<oauth.AuthorizationServer | null> {
-  for (const algorithm of ['oauth2', 'oidc'] as const) {
+/** Returns the metadata of a server; null: it has no document of these kinds. @throws SidekeyError as `discover` */
+export async function serverMetadata(
+  issuer: URL,
+  io: DocumentIo,
+  kinds: readonly ('oauth2' | 'oidc')[] = ['oauth2', 'oidc'],
+): Promise<oauth.AuthorizationServer | null> {
+  for (const algorithm of kinds) {
     const found = await document(
       issuer,
       () => oauth.discoveryRequest(issuer, { ...options(io), algorithm }),

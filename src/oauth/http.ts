@@ -27,7 +27,7 @@ export function boundedFetch({ fetch }: DocumentIo) {
       method: init.method === 'POST' ? 'POST' : 'GET',
       headers: sent,
       redirect: 'manual',
-      ...(typeof body === 'string' ? { body } : {}),
+      ...(typeof body === 'string' || body instanceof URLSearchParams ? { body: body.toString() } : {}),
       ...(signal == null ? {} : { signal }),
     });
     const text = await readBounded(answer.body, maxFetchedBytes);

@@ -5,6 +5,7 @@ import { audit } from './audit.ts';
 import { domains } from './domains.ts';
 import { action, failure, fill, h } from './dom.ts';
 import { grants } from './grants.ts';
+import { login } from './login.ts';
 import { overview } from './overview.ts';
 import { passkeys, signInWithPasskey } from './passkeys.ts';
 import { people } from './people.ts';
@@ -17,6 +18,8 @@ interface Entry {
   /** Scope that the view needs; null: none. */
   readonly scope: string | null;
   readonly view: View;
+  /** True: only an address leads to it. */
+  readonly isHidden?: boolean;
 }
 
 const entries: readonly Entry[] = [
@@ -28,6 +31,7 @@ const entries: readonly Entry[] = [
   { name: 'audit', title: 'Audit', scope: 'audit:read', view: audit },
   { name: 'people', title: 'People', scope: 'config:read', view: people },
   { name: 'passkeys', title: 'Passkeys', scope: null, view: passkeys },
+  { name: 'login', title: 'Command line', scope: null, view: login, isHidden: true },
 ];
 
 let shown = new AbortController();
@@ -46,9 +50,11 @@ async function show(me: Me, main: HTMLElement, nav: HTMLElement): Promise<void> 
   document.title = `${entry.title} · Sidekey`;
   fill(
     nav,
-    ...allowed.map(({ name, title }) =>
-      h('a', { href: `#${name}`, 'aria-current': name === entry.name ? 'page' : null }, title),
-    ),
+    ...allowed
+      .filter(({ isHidden }) => isHidden !== true)
+      .map(({ name, title }) =>
+        h('a', { href: `#${name}`, 'aria-current': name === entry.name ? 'page' : null }, title),
+      ),
   );
   const content = h('div', {});
   fill(
@@ -64,11 +70,20 @@ async function show(me: Me, main: HTMLElement, nav: HTMLElement): Promise<void> 
   }
 }
 
-function signedOut(): HTMLElement {
+/** Goes to the issuer, which sends the browser back to this view. */
+async function signInAtIssuer(): Promise<void> {
+  const return_to = location.pathname + location.search + location.hash;
+  const { url } = await call<{ url: string }>('POST /sign-in/oidc', { return_to });
+  location.assign(url);
+}
+
+async function signedOut(): Promise<HTMLElement> {
+  const { issuer } = await call<{ issuer: string | null }>('GET /sign-in/oidc');
   return h(
     'main',
     { class: 'sign-in' },
     h('h1', {}, 'Sign in to Sidekey'),
+    issuer !== null && h('p', {}, action(`Sign in with ${new URL(issuer).host}`, signInAtIssuer)),
     'PublicKeyCredential' in globalThis && h('p', {}, action('Sign in with a passkey', signInWithPasskey)),
     h('p', {}, 'Open the link that the operator gives you. It works once. The operator prints it with:'),
     h('pre', {}, h('code', {}, 'sidekey person create NAME --role operator\nsidekey person link NAME')),
@@ -81,7 +96,7 @@ async function begin(): Promise<void> {
     me = await call<Me>('GET /v2/me');
   } catch (error) {
     const isSignedOut = error instanceof ApiError && (error.status === 401 || error.status === 429);
-    fill(document.body, isSignedOut ? signedOut() : h('main', {}, failure(error)));
+    fill(document.body, isSignedOut ? await signedOut() : h('main', {}, failure(error)));
     return;
   }
   const nav = h('nav', { 'aria-label': 'Pages' });

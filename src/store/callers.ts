@@ -77,16 +77,31 @@ export function sqlPeople(db: Kysely<Schema>, run: Run): Store['people'] {
         const row = await db.selectFrom('people').selectAll().where('name', '=', name).executeTakeFirst();
         return row ?? null;
       }),
+    find: (identity) =>
+      run(async () => {
+        const row = await db
+          .selectFrom('people')
+          .selectAll()
+          .where('identity', '=', identity)
+          .executeTakeFirst();
+        return row ?? null;
+      }),
     list: () => run(async () => byName(await db.selectFrom('people').selectAll().execute())),
     change: (name, change) =>
-      run(async () => {
-        const { numUpdatedRows } = await db
-          .updateTable('people')
-          .set(change)
-          .where('name', '=', name)
-          .executeTakeFirstOrThrow();
-        return numUpdatedRows > 0n;
-      }),
+      run(
+        async () => {
+          const { numUpdatedRows } = await db
+            .updateTable('people')
+            .set(change)
+            .where('name', '=', name)
+            .executeTakeFirstOrThrow();
+          return numUpdatedRows > 0n;
+        },
+        () =>
+          new SidekeyError('already_exists', 'This account signs in another person already.', {
+            hint: 'sidekey person list names it; remove that person first',
+          }),
+      ),
     remove: (name) =>
       run(async () => {
         const { numDeletedRows } = await db

@@ -23,6 +23,7 @@ export function migrations(types: ColumnTypes): Migrations {
     '0012-grants-of-leases': grantsOfLeases(),
     '0014-nodes': nodes(types),
     '0015-audit-log-ids': auditLogIds(),
+    '0017-identities': identities(),
   };
 }
 
@@ -398,6 +399,16 @@ function auditLogIds(): Migration {
   return {
     async up(db: Kysely<Record<'audit_ends', unknown>>): Promise<void> {
       await db.deleteFrom('audit_ends').execute();
+    },
+  };
+}
+
+/** Accounts of people at an OpenID provider; `schema.ts` explains the columns. */
+function identities(): Migration {
+  return {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema.alterTable('people').addColumn('identity', 'text').execute();
+      await db.schema.createIndex('people_identity').on('people').column('identity').unique().execute();
     },
   };
 }

@@ -276,6 +276,8 @@ export interface PersonRecord {
   /** Null: the person may sign in. */
   readonly disabledAt: number | null;
   readonly createdAt: number;
+  /** Account at an OpenID provider: issuer, space, subject. Unique; null: there is none. */
+  readonly identity: string | null;
 }
 
 /** A passkey of a person (WebAuthn). */
@@ -293,13 +295,15 @@ export interface PasskeyRecord {
 }
 
 interface PeopleStore {
-  /** @throws SidekeyError `already_exists` if the name is taken. */
+  /** @throws SidekeyError `already_exists` if the name or the identity is taken. */
   insert(person: PersonRecord): Promise<void>;
   get(name: string): Promise<PersonRecord | null>;
+  /** Returns the person with this identity; null: there is none. */
+  find(identity: string): Promise<PersonRecord | null>;
   /** In order of name. */
   list(): Promise<PersonRecord[]>;
-  /** Returns whether there is such a person. */
-  change(name: string, change: Partial<Pick<PersonRecord, 'role' | 'user' | 'disabledAt'>>): Promise<boolean>;
+  /** Returns whether there is such a person. @throws SidekeyError `already_exists` if another one has the identity. */
+  change(name: string, change: Partial<Omit<PersonRecord, 'name' | 'createdAt'>>): Promise<boolean>;
   /** Removes a person with the passkeys. Returns whether there was one. */
   remove(name: string): Promise<boolean>;
   readonly passkeys: {

@@ -545,6 +545,18 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await store.people.get('bob')).toBeNull();
       });
 
+      it('are found by their identity, which one of them has', async () => {
+        const identity = 'https://login.acme.test/ a-1';
+        await store.people.insert({ ...person('alice'), identity });
+        await store.people.insert(person('bob'));
+        await store.people.insert(person('carol'));
+        expect(await store.people.find(identity)).toEqual({ ...person('alice'), identity });
+        expect(await store.people.find('https://login.acme.test/ a-2')).toBeNull();
+        const taken = { code: 'already_exists' };
+        await expect(store.people.insert({ ...person('eve'), identity })).rejects.toMatchObject(taken);
+        await expect(store.people.change('bob', { identity })).rejects.toMatchObject(taken);
+      });
+
       it('have passkeys, which are removed with them', async () => {
         const { passkeys } = store.people;
         await store.people.insert(person('alice'));
@@ -895,6 +907,7 @@ const person = (name: string) => ({
   user: null,
   disabledAt: null,
   createdAt: 1_000,
+  identity: null,
 });
 
 const passkey = (id: string, of: string) => ({

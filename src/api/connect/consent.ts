@@ -50,11 +50,15 @@ export async function beginConsent(
   return { url: begun.url, cookie: [cookieName(begun.state, parts), secret] };
 }
 
-/** Returns the name of the cookie of a consent: a browser may have several under way. */
-export function cookieName(state: string, { url }: Pick<ServiceParts, 'url'>): string {
+/** Returns the name of the cookie of a flow: a browser may have several under way. */
+export function cookieName(
+  state: string,
+  { url }: Pick<ServiceParts, 'url'>,
+  flow: 'connect' | 'sign-in' = 'connect',
+): string {
   // The prefix keeps other hosts of the domain and connections without TLS from setting it (RFC 6265bis §4.1.3).
   const prefix = url().startsWith('https:') ? '__Host-' : '';
-  return `${prefix}sidekey-connect-${hash('sha256', state).slice(0, 16)}`;
+  return `${prefix}sidekey-${flow}-${hash('sha256', state).slice(0, 16)}`;
 }
 
 /** The end of a session, and the session. */

@@ -100,8 +100,16 @@ const keyRoutes: readonly AnyRoute[] = [
 const person = z
   .strictObject({
     name: z.string(),
-    role: z.enum(roles),
+    role: z
+      .enum([...roles, 'none'])
+      .describe(
+        'none: the account at the issuer of `admin.oidc` has no role any more, and the person is refused.',
+      ),
     user: z.string().nullable(),
+    identity: z
+      .string()
+      .nullable()
+      .describe('Issuer and subject of the account that the person signs in with; null: there is none.'),
     state: z.enum(['enabled', 'disabled']),
     passkeys: z.array(
       z.strictObject({ id: z.string(), label: z.string(), created_at: time, used_at: timeOrNull }),

@@ -12,9 +12,9 @@ export { SidekeyError, type CallOptions } from './transport.ts';
 export type { Connected, ConnectOptions } from './connect.ts';
 
 export interface ClientOptions {
-  /** Default: `SIDEKEY_API_URL`, or `http://127.0.0.1:8378`. */
+  /** Default: `SIDEKEY_API_URL`, that of `sidekey login`, or `http://127.0.0.1:8378`. */
   readonly baseUrl?: string;
-  /** Default: `SIDEKEY_API_KEY`. */
+  /** Default: `SIDEKEY_API_KEY`, or the key of `sidekey login` at this address. */
   readonly apiKey?: string;
   /** True: the key may go to another machine in the clear, such as in the network of a pod. */
   readonly allowPlainHttp?: boolean;
@@ -60,10 +60,14 @@ export interface Client extends Operations {
 
 /** @throws SidekeyError `input_invalid` without a key, or if the key would go to another machine in the clear */
 export function createClient(options: ClientOptions = {}): Client {
-  const { baseUrl = env('SIDEKEY_API_URL') ?? 'http://127.0.0.1:8378', apiKey = env('SIDEKEY_API_KEY') } =
-    options;
+  const given = options.apiKey ?? env('SIDEKEY_API_KEY');
+  const saved = given === undefined ? savedLogin() : null;
+  const { baseUrl = env('SIDEKEY_API_URL') ?? saved?.url ?? 'http://127.0.0.1:8378' } = options;
+  // The key goes to its own service alone.
+  const apiKey = given ?? (saved?.url === baseUrl.replace(/\/+$/, '') ? saved.key : undefined);
   if (apiKey === undefined || apiKey === '') {
-    const hint = 'set SIDEKEY_API_KEY to the output of: sidekey api-key create NAME --role operator';
+    const hint =
+      'set SIDEKEY_API_KEY to the output of: sidekey api-key create NAME --role operator; or run: sidekey login URL';
     throw new SidekeyError('The client has no API key.', { code: 'input_invalid', hint });
   }
   const url = new URL(baseUrl);
@@ -111,6 +115,20 @@ export function createClient(options: ClientOptions = {}): Client {
       return { ...Object.fromEntries(kept), ...set };
     },
   };
+}
+
+/** Returns the login of `sidekey login`; null: there is none, or this program reads no files. */
+function savedLogin(): { readonly url: string; readonly key: string } | null {
+  const isWindows = globalThis.process?.platform === 'win32';
+  const base = isWindows ? env('APPDATA') : (env('XDG_CONFIG_HOME') ?? `${env('HOME')}/.config`);
+  const home = env('SIDEKEY_HOME');
+  const folder = home === undefined ? `${base}/sidekey` : `${home}/config`;
+  try {
+    const { readFileSync } = globalThis.process.getBuiltinModule('node:fs');
+    return JSON.parse(readFileSync(`${folder}/login.json`, 'utf8')) as { url: string; key: string };
+  } catch {
+    return null;
+  }
 }
 
 function env(name: string): string | undefined {

@@ -712,8 +712,11 @@ export interface Me {
 
 export interface Person {
   readonly name: string;
-  readonly role: 'operator' | 'approver' | 'auditor' | 'user';
+  /** none: the account at the issuer of `admin.oidc` has no role any more, and the person is refused. */
+  readonly role: 'operator' | 'approver' | 'auditor' | 'user' | 'none';
   readonly user: string | null;
+  /** Issuer and subject of the account that the person signs in with; null: there is none. */
+  readonly identity: string | null;
   readonly state: 'enabled' | 'disabled';
   readonly passkeys: readonly ({
     readonly id: string;
@@ -1452,6 +1455,20 @@ export interface Operations {
     readonly url: string;
     readonly expires_at: string;
   }>;
+
+  /** Let a command line get a key of the signed-in person, of at most 12 hours. `POST /v2/me/login-codes` */
+  createLoginCode(input: ({
+    /** SHA-256 of the verifier of the command line, in base64url (RFC 7636). */
+    readonly challenge: string;
+  }), options?: CallOptions): Promise<{
+    readonly code: string;
+  }>;
+
+  /** End the key of this request. `DELETE /v2/me/key` */
+  revokeOwnKey(input?: Record<string, never>, options?: CallOptions): Promise<{
+    readonly name: string;
+    readonly revoked: true;
+  }>;
 }
 
 type Operation = readonly [
@@ -1538,4 +1555,6 @@ export const operations: Readonly<Record<keyof Operations, Operation>> = {
   changePerson: ['PATCH', '/v2/people/{person}', 'one', []],
   removePerson: ['DELETE', '/v2/people/{person}', 'one', []],
   linkPerson: ['POST', '/v2/people/{person}/link', 'one', []],
+  createLoginCode: ['POST', '/v2/me/login-codes', 'one', []],
+  revokeOwnKey: ['DELETE', '/v2/me/key', 'one', []],
 };

@@ -10,6 +10,10 @@ const scalars: Readonly<Record<string, string>> = {
   null: 'None',
 };
 
+/** Words that no class of Python can have as members. */
+const keywords =
+  /^(?:and|as|assert|async|await|class|def|del|for|from|global|if|import|in|is|not|or|pass|raise|return|try|while|with)$/;
+
 /** Classes of the schemas that have no name of their own, by their name. */
 type Classes = Map<string, string>;
 
@@ -37,10 +41,17 @@ function objectType(schema: Schema, name: string, classes: Classes): string {
   classes.set(name, '');
   const lines = entries.map(([member, each]) => {
     const type = typeOf(each, name + pascal(member), classes);
-    return `    ${member}: ${required.includes(member) ? type : `NotRequired[${type}]`}\n`;
+    return [member, required.includes(member) ? type : `NotRequired[${type}]`] as const;
   });
   const doc = description === undefined ? '' : `    """${description}"""\n\n`;
-  classes.set(name, `class ${name}(TypedDict):\n${doc}${lines.join('')}`);
+  const body = lines.map(([member, type]) => `    ${member}: ${type}\n`).join('');
+  const items = lines.map(([member, type]) => `    "${member}": "${type}",\n`).join('');
+  classes.set(
+    name,
+    entries.some(([member]) => keywords.test(member))
+      ? `${name} = TypedDict("${name}", {\n${items}})\n`
+      : `class ${name}(TypedDict):\n${doc}${body}`,
+  );
   return name;
 }
 

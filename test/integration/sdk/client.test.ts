@@ -1,4 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { createClient, type DeviceSession } from '../../../src/sdk/client/client.ts';
@@ -6,6 +8,7 @@ import { browserOf } from '../../../src/sdk/client/open-browser.ts';
 import { startConnecting } from '../../support/connect-session.ts';
 import { startDevice } from '../../support/device-session.ts';
 import { startService } from '../../support/service.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
 async function withClient() {
@@ -29,6 +32,20 @@ async function withClient() {
 }
 
 describe('the client', () => {
+  test('uses the login of "sidekey login", at its own address alone', async () => {
+    const { key, url } = await withClient();
+    const folder = await tempFolder();
+    await mkdir(join(folder, 'config'));
+    const login = { url, key: await key({ role: 'auditor' }), expires_at: '2040-01-01T00:00:00Z' };
+    await writeFile(join(folder, 'config', 'login.json'), JSON.stringify(login));
+    vi.stubEnv('SIDEKEY_HOME', folder);
+    vi.stubEnv('SIDEKEY_API_KEY', undefined);
+    onTestFinished(() => void vi.unstubAllEnvs());
+    expect((await createClient().getMe()).role).toBe('auditor');
+    expect(() => createClient({ baseUrl: 'https://other.example' })).toThrow('has no API key');
+    expect((await createClient({ apiKey: await key(), baseUrl: url }).getMe()).role).toBe('operator');
+  });
+
   test('calls operations, and lists all entries over pages', async () => {
     const { client } = await withClient();
     expect((await client.getMe()).role).toBe('operator');

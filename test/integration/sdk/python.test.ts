@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
@@ -9,6 +10,7 @@ import { missing } from '../../clients/support/stage.ts';
 import { startConnecting } from '../../support/connect-session.ts';
 import { startDevice } from '../../support/device-session.ts';
 import { startService, type TestService } from '../../support/service.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
 const root = join(import.meta.dirname, '../../..');
@@ -172,6 +174,23 @@ print(json.dumps(seen))`;
     expect(seen).toHaveLength(6);
     const [others] = await linesOf(await start(service, ['-c', program]));
     expect(others).toEqual(Array.from({ length: 4 }, () => 'input_invalid'));
+  });
+
+  test('use the login of "sidekey login", at its own address alone', async () => {
+    const { key, url } = await startService();
+    const folder = await tempFolder();
+    await mkdir(join(folder, 'config'));
+    const login = { url, key: await key({ role: 'auditor' }), expires_at: '2040-01-01T00:00:00Z' };
+    await writeFile(join(folder, 'config', 'login.json'), JSON.stringify(login));
+    const env = { SIDEKEY_HOME: folder, SIDEKEY_API_KEY: '', SIDEKEY_API_URL: '' };
+    const code = `import json, sidekey
+print(json.dumps(sidekey.Sidekey().get_me()["role"]))
+try:
+    sidekey.Sidekey("https://other.example")
+except sidekey.SidekeyError as error:
+    print(json.dumps(str(error)))`;
+    const told = await linesOf(await start({ url, key }, ['-c', code], env));
+    expect(told).toEqual(['auditor', expect.stringContaining('has no API key')]);
   });
 
   test('the notebook runs', async () => {

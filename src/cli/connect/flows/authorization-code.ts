@@ -93,7 +93,9 @@ interface BegunConsent extends PasteExpectation {
   readonly url: string;
 }
 
-export type ConsentRequest = Pick<ConnectRequest, 'context' | 'provider' | 'options' | 'signal'>;
+export interface ConsentRequest extends Pick<ConnectRequest, 'context' | 'options' | 'signal'> {
+  readonly provider: Parameters<typeof redirectOf>[1];
+}
 
 /**
  * Opens the consent page in a browser, and waits for the callback or for a pasted response, whichever is

@@ -711,8 +711,9 @@ class Me(TypedDict):
 
 class Person(TypedDict):
     name: str
-    role: Literal["operator", "approver", "auditor", "user"]
+    role: Literal["operator", "approver", "auditor", "user", "none"]
     user: str | None
+    identity: str | None
     state: Literal["enabled", "disabled"]
     passkeys: list[PersonPasskeysItem]
     created_at: str
@@ -821,13 +822,14 @@ class SummarizeAuditResult(TypedDict):
     requests: int
 
 
-class RotateKeyResult(TypedDict):
-    from: str
-    to: str
-    resumed: bool
-    rewrapped: int
-    finished: bool
-    behind: list[Node]
+RotateKeyResult = TypedDict("RotateKeyResult", {
+    "from": "str",
+    "to": "str",
+    "resumed": "bool",
+    "rewrapped": "int",
+    "finished": "bool",
+    "behind": "list[Node]",
+})
 
 
 class RevokeNodeResult(TypedDict):
@@ -898,6 +900,15 @@ class LinkPersonResult(TypedDict):
     name: str
     url: str
     expires_at: str
+
+
+class CreateLoginCodeResult(TypedDict):
+    code: str
+
+
+class RevokeOwnKeyResult(TypedDict):
+    name: str
+    revoked: Literal[True]
 
 
 #: Method, path and query of each operation.
@@ -977,6 +988,8 @@ OPERATIONS: dict[str, tuple[str, str, list[str]]] = {
     "changePerson": ("PATCH", "/v2/people/{person}", []),
     "removePerson": ("DELETE", "/v2/people/{person}", []),
     "linkPerson": ("POST", "/v2/people/{person}/link", []),
+    "createLoginCode": ("POST", "/v2/me/login-codes", []),
+    "revokeOwnKey": ("DELETE", "/v2/me/key", []),
 }
 
 
@@ -1292,6 +1305,14 @@ class Operations:
         """Make an address that signs a person in, once, within 10 minutes. ``POST /v2/people/{person}/link``"""
         return self._call("linkPerson", {"person": person})
 
+    def create_login_code(self, *, challenge: str) -> CreateLoginCodeResult:
+        """Let a command line get a key of the signed-in person, of at most 12 hours. ``POST /v2/me/login-codes``"""
+        return self._call("createLoginCode", {"challenge": challenge})
+
+    def revoke_own_key(self) -> RevokeOwnKeyResult:
+        """End the key of this request. ``DELETE /v2/me/key``"""
+        return self._call("revokeOwnKey", {})
+
 
 class AsyncOperations:
     """Methods of the asynchronous client, one for each operation of the API."""
@@ -1604,3 +1625,11 @@ class AsyncOperations:
     async def link_person(self, *, person: str) -> LinkPersonResult:
         """Make an address that signs a person in, once, within 10 minutes. ``POST /v2/people/{person}/link``"""
         return await self._call("linkPerson", {"person": person})
+
+    async def create_login_code(self, *, challenge: str) -> CreateLoginCodeResult:
+        """Let a command line get a key of the signed-in person, of at most 12 hours. ``POST /v2/me/login-codes``"""
+        return await self._call("createLoginCode", {"challenge": challenge})
+
+    async def revoke_own_key(self) -> RevokeOwnKeyResult:
+        """End the key of this request. ``DELETE /v2/me/key``"""
+        return await self._call("revokeOwnKey", {})

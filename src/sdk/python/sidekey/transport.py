@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import random
 import re
@@ -120,10 +121,14 @@ def wait_before_retry(request: ApiRequest, failure: SidekeyError, retries: int) 
 
 def connection_of(base_url: str | None, api_key: str | None, allow_plain_http: bool) -> dict[str, Any]:
     """Returns the arguments of an httpx client."""
-    url = base_url or os.environ.get("SIDEKEY_API_URL") or "http://127.0.0.1:8378"
     key = api_key or os.environ.get("SIDEKEY_API_KEY")
+    saved = {} if key else _saved_login()
+    url = base_url or os.environ.get("SIDEKEY_API_URL") or saved.get("url") or "http://127.0.0.1:8378"
+    if saved.get("url") == url.rstrip("/"):
+        # The key goes to its own service alone.
+        key = saved.get("key")
     if not key:
-        hint = "set SIDEKEY_API_KEY to the output of: sidekey api-key create NAME --role operator"
+        hint = "set SIDEKEY_API_KEY to the output of: sidekey api-key create NAME --role operator; or run: sidekey login URL"
         raise SidekeyError("The client has no API key.", code="input_invalid", hint=hint)
     parts = urlsplit(url)
     if parts.scheme != "https" and not _is_this_machine(parts.hostname or "") and not allow_plain_http:
@@ -131,6 +136,18 @@ def connection_of(base_url: str | None, api_key: str | None, allow_plain_http: b
         raise SidekeyError("The key would go to another machine in the clear.", code="input_invalid", hint=hint)
     # The key goes to this address alone.
     return {"base_url": url, "headers": {"authorization": f"Bearer {key}"}, "follow_redirects": False, "timeout": None}
+
+
+def _saved_login() -> dict[str, str]:
+    """Returns the login of `sidekey login`; empty: there is none."""
+    home = os.environ.get("SIDEKEY_HOME")
+    base = os.environ.get("APPDATA") if os.name == "nt" else os.environ.get("XDG_CONFIG_HOME")
+    folder = os.path.join(home, "config") if home else os.path.join(base or os.path.expanduser("~/.config"), "sidekey")
+    try:
+        with open(os.path.join(folder, "login.json"), encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return {}
 
 
 def _is_this_machine(host: str) -> bool:

@@ -28,7 +28,7 @@ async function readFrom(seal: string, expected = links.pathFor(asked, 'body')) {
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const { port } = server.address() as AddressInfo;
   return approvalPages(
-    { listen: { host: '127.0.0.1', port }, url: null, tls: null, metrics: 'key', returnUrls: [] },
+    { listen: { host: '127.0.0.1', port }, url: null, tls: null, metrics: 'key', returnUrls: [], oidc: null },
     vault,
   )?.bodyOf(asked);
 }
@@ -46,7 +46,14 @@ test('a body is not believed without the seal of this installation', async () =>
 
 test('a request without a body, and one whose proxy does not answer, have no body', async () => {
   const pages = approvalPages(
-    { listen: { host: '127.0.0.1', port: 1 }, url: null, tls: null, metrics: 'key', returnUrls: [] },
+    {
+      listen: { host: '127.0.0.1', port: 1 },
+      url: null,
+      tls: null,
+      metrics: 'key',
+      returnUrls: [],
+      oidc: null,
+    },
     vault,
   );
   expect(await pages?.bodyOf(asked)).toBeNull();
@@ -67,7 +74,10 @@ test('a body is read over TLS from a server with the certificate of the config a
     const tls = { cert: join(folder, name), key: join(folder, 'key.pem') };
     await writeFile(tls.cert, cert);
     const listen = { host: '127.0.0.1', port };
-    return approvalPages({ listen, url: null, tls, metrics: 'key', returnUrls: [] }, vault)?.bodyOf(asked);
+    return approvalPages(
+      { listen, url: null, tls, metrics: 'key', returnUrls: [], oidc: null },
+      vault,
+    )?.bodyOf(asked);
   };
   expect(await read('own.pem', own.cert)).toBe('to: bob');
   expect(await read('other.pem', makeTestAuthority('other').issue(['sidekey.example.com']).cert)).toBeNull();
@@ -75,11 +85,18 @@ test('a body is read over TLS from a server with the certificate of the config a
 
 test('no pages are known without admin.listen, or with a port that is chosen at start', () => {
   expect(
-    approvalPages({ listen: null, url: null, tls: null, metrics: 'key', returnUrls: [] }, vault),
+    approvalPages({ listen: null, url: null, tls: null, metrics: 'key', returnUrls: [], oidc: null }, vault),
   ).toBeNull();
   expect(
     approvalPages(
-      { listen: { host: '127.0.0.1', port: 0 }, url: null, tls: null, metrics: 'key', returnUrls: [] },
+      {
+        listen: { host: '127.0.0.1', port: 0 },
+        url: null,
+        tls: null,
+        metrics: 'key',
+        returnUrls: [],
+        oidc: null,
+      },
       vault,
     ),
   ).toBeNull();

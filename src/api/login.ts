@@ -1,0 +1,91 @@
+import { hash, randomBytes } from 'node:crypto';
+import { SidekeyError } from '../lib/errors.ts';
+import type { PersonRecord } from '../store/store.ts';
+import type { Caller } from './caller.ts';
+import type { ServiceParts } from './parts.ts';
+import { originOf } from './route.ts';
+import { sessionId } from './web-session.ts';
+
+/**
+ * Keys for the command line of a person (`sidekey login`). The page gives the command line a code; only the one that made the
+ * challenge (RFC 7636, S256) exchanges it for a key.
+ */
+
+/** Milliseconds for which a code is valid. */
+const codeMs = 60_000;
+/** Lifetime of a key; it ends with the session at the issuer at the latest. */
+const life = '12h';
+
+interface Login {
+  readonly person: string;
+  readonly challenge: string;
+  readonly createdAt: number;
+  /** End of the session; null: it has none that the key inherits. */
+  readonly notAfter: number | null;
+}
+
+type LoginParts = Pick<ServiceParts, 'store' | 'vault' | 'now'>;
+
+/** Returns a code that works once, within a minute. @throws SidekeyError `scope_missing` for a key */
+export async function makeLoginCode(
+  { person, name, expiresAt: notAfter }: Caller,
+  challenge: string,
+  { store, vault, now }: LoginParts,
+): Promise<string> {
+  if (person === null) {
+    throw new SidekeyError('scope_missing', `${name} is no person.`, { hint: 'sign in at the pages' });
+  }
+  const at = now();
+  await store.sessions.removeEnded(at);
+  await vault.refresh();
+  const code = randomBytes(32).toString('base64url');
+  const id = sessionId('login', code);
+  const login: Login = { person, challenge, createdAt: at, notAfter };
+  const sealed = vault.seal(`login/${id}`, Buffer.from(JSON.stringify(login)));
+  await store.sessions.insert({ id, expiresAt: at + codeMs, sealed });
+  return code;
+}
+
+/** Returns the JSON of a new key of the person; null: the code is not valid, or was used before. */
+export async function exchangeLoginCode(
+  { code, verifier }: { readonly code: string; readonly verifier: string },
+  address: string,
+  { store, vault, now, runCommand }: LoginParts & Pick<ServiceParts, 'runCommand'>,
+): Promise<unknown> {
+  const id = sessionId('login', code);
+  const record = await store.sessions.take(id);
+  if (record === null || record.expiresAt <= now()) return null;
+  await vault.refresh();
+  const login = JSON.parse(vault.open(`login/${id}`, record.sealed).toString('utf8')) as Login;
+  if (hash('sha256', verifier, 'base64url') !== login.challenge) return null;
+  const person = await store.people.get(login.person);
+  if (person === null || person.disabledAt !== null || login.createdAt < person.createdAt) return null;
+  await removeEndedKeys(person, { store, now });
+  const { name, role, user } = person;
+  const { value } = await runCommand(
+    {
+      command: 'api-key create',
+      args: [`login-${randomBytes(6).toString('hex')}`],
+      options: {
+        role,
+        person: name,
+        user: role === 'user' ? (user ?? name) : undefined,
+        expires: life,
+        notAfter: login.notAfter ?? undefined,
+      },
+    },
+    originOf({ name, address }),
+  );
+  return value;
+}
+
+/** Keeps the list of keys short: each login makes one. */
+async function removeEndedKeys(
+  { name }: PersonRecord,
+  { store, now }: Pick<ServiceParts, 'store' | 'now'>,
+): Promise<void> {
+  for (const key of await store.apiKeys.list()) {
+    const isEnded = key.expiresAt !== null && key.expiresAt <= now();
+    if (key.person === name && key.name.startsWith('login-') && isEnded) await store.apiKeys.remove(key.name);
+  }
+}

@@ -1,0 +1,98 @@
+import { recordChange } from '../audit/log.ts';
+import type { Origin } from '../audit/event.ts';
+import type { OidcConfig } from '../config/oidc.ts';
+import { isName } from '../grants/grant.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { shellWord, untrusted } from '../lib/text.ts';
+import { memberAt } from '../oauth/http.ts';
+import type { Claims } from '../oauth/open-id.ts';
+import type { PersonRecord } from '../store/store.ts';
+import type { ServiceParts } from './parts.ts';
+import type { Role } from './scopes.ts';
+
+/** People by their accounts at an OpenID provider. An account is the issuer with its subject; names and e-mails may move. */
+
+/** Returns the account of a subject, as the store has it. */
+export function identityOf(issuer: string, subject: string): string {
+  return `${new URL(issuer).href} ${subject}`;
+}
+
+/**
+ * Returns the person of an account with the role that its claims give, and creates the person at the first sign-in. An account
+ * that lost its role at the issuer loses it here.
+ *
+ * @param client address of the browser
+ * @throws SidekeyError `role_missing`; `api_auth_required` if the person is disabled; `already_exists` if another person has the
+ * name; `input_invalid` if the claims have no usable name
+ */
+export async function personOf(
+  claims: Claims,
+  oidc: OidcConfig,
+  client: string,
+  { store, audit, now }: Pick<ServiceParts, 'store' | 'audit' | 'now'>,
+): Promise<PersonRecord> {
+  const { host } = new URL(oidc.issuer);
+  const identity = identityOf(oidc.issuer, claims.sub);
+  const before = await store.people.find(identity);
+  const role = roleOf(claims, oidc);
+  const origin = (name: string): Origin => ({ by: name, client: `api:${client}` });
+  const give = async (to: Role | 'none', { name }: PersonRecord) => {
+    const reason = `${name}, role ${to}, by the claims of ${host}`;
+    await recordChange(audit, { event: 'person.changed', reason, ...origin(name) }, () =>
+      store.people.change(name, { role: to }),
+    );
+  };
+  if (role === null) {
+    if (before !== null && before.role !== 'none') await give('none', before);
+    throw new SidekeyError('role_missing', `Your account at ${host} has no role in Sidekey.`);
+  }
+  if (before !== null) {
+    if (before.disabledAt !== null) {
+      throw new SidekeyError('api_auth_required', `The operator has disabled ${before.name}.`, {
+        hint: `the operator: sidekey person set ${before.name} --enable`,
+      });
+    }
+    if (before.role !== role) await give(role, before);
+    return { ...before, role };
+  }
+  const name = nameIn(claims, oidc);
+  if ((await store.people.get(name)) !== null) {
+    throw new SidekeyError('already_exists', `There is a person ${name} already, with another account.`, {
+      hint: `if that is you, ask the operator: sidekey person set ${name} --subject ${shellWord(claims.sub)}`,
+    });
+  }
+  const person = { name, role, user: null, disabledAt: null, createdAt: now(), identity };
+  const reason = `${name}, role ${role}, by the claims of ${host}`;
+  await recordChange(audit, { event: 'person.created', reason, ...origin(name) }, () =>
+    store.people.insert(person),
+  );
+  return person;
+}
+
+/** Returns the first role of which the claims have a holder; null: none. */
+function roleOf(claims: Claims, { roles }: OidcConfig): Role | null {
+  const isHolder = ([name, wanted]: readonly [string, readonly string[]]) =>
+    valuesOf(claims, name).some((value) => wanted.includes(value));
+  return roles.find(([, holders]) => Object.entries(holders).some(isHolder))?.[0] ?? null;
+}
+
+/** @throws SidekeyError `input_invalid` */
+function nameIn(claims: Claims, { name: claim }: OidcConfig): string {
+  // No host has an underscore, so two addresses never give one name.
+  const [name = ''] = valuesOf(claims, claim).map((value) => value.replace('@', '_at_'));
+  if (isName(name)) return name;
+  throw new SidekeyError(
+    'input_invalid',
+    `The claim ${claim} of your account cannot be a name: ${untrusted(name)}`,
+    {
+      hint: 'ask the operator to set admin.oidc.name to another claim, such as email',
+    },
+  );
+}
+
+/** Returns the texts of a claim. An e-mail that the issuer has not verified is none: people can claim any. */
+function valuesOf(claims: Claims, name: string): readonly string[] {
+  if (name === 'email' && claims['email_verified'] !== true) return [];
+  const value = Object.hasOwn(claims, name) ? claims[name] : memberAt(claims, name);
+  return [value].flat().filter((each) => typeof each === 'string');
+}

@@ -1,0 +1,48 @@
+import { z } from 'zod';
+import { SidekeyError } from '../../lib/errors.ts';
+import type { Caller } from '../caller.ts';
+import { makeLoginCode } from '../login.ts';
+import { type AnyRoute, commandRoute, route } from '../route.ts';
+
+/** Routes of `sidekey login` and `sidekey logout`. */
+
+const own = {
+  tag: 'Keys',
+  scope: null,
+  owner: ({ caller }: { readonly caller: Caller }) => caller.user,
+} as const;
+
+export const loginRoutes: readonly AnyRoute[] = [
+  route({
+    ...own,
+    method: 'post',
+    path: '/v2/me/login-codes',
+    id: 'createLoginCode',
+    summary: 'Let a command line get a key of the signed-in person, of at most 12 hours.',
+    body: z.strictObject({
+      challenge: z
+        .string()
+        .regex(/^[\w-]{43}$/)
+        .describe('SHA-256 of the verifier of the command line, in base64url (RFC 7636).'),
+    }),
+    status: 201,
+    result: z.strictObject({ code: z.string() }),
+    isRepeatable: true,
+    handle: async ({ body, caller }, parts) => ({ code: await makeLoginCode(caller, body.challenge, parts) }),
+  }),
+  commandRoute({
+    ...own,
+    method: 'delete',
+    path: '/v2/me/key',
+    id: 'revokeOwnKey',
+    summary: 'End the key of this request.',
+    result: z.strictObject({ name: z.string(), revoked: z.literal(true) }),
+    commands: ['api-key revoke'],
+    call({ caller: { name, person } }) {
+      if (person === null) return { command: 'api-key revoke', args: [name.replace(/^key /, '')] };
+      throw new SidekeyError('input_invalid', 'The request has no key.', {
+        hint: 'a person signs out: POST /sign-out',
+      });
+    },
+  }),
+];

@@ -1,0 +1,210 @@
+import { hash } from 'node:crypto';
+import * as oauth from 'oauth4webapi';
+import { SidekeyError } from '../lib/errors.ts';
+import { describe, describeFault, errorCode, findSidekeyError, withDescription } from './description.ts';
+import { serverMetadata } from './discovery.ts';
+import { boundedFetch, type DocumentIo, type JsonObject } from './http.ts';
+
+/**
+ * Sign-in of people at an OpenID provider (OpenID Connect Core 1.0 §3.1): the code flow with PKCE, `state`, `nonce`, and an
+ * ID token with the signature of a key that the issuer publishes.
+ */
+
+/** Sidekey as a client of the issuer. */
+export interface OpenIdClient {
+  readonly issuer: string;
+  readonly clientId: string;
+  readonly redirectUri: string;
+  readonly scopes: readonly string[];
+}
+
+/** State of a sign-in until its callback; secret from everybody but the browser that began it. */
+interface OpenIdFlow {
+  readonly state: string;
+  readonly nonce: string;
+  readonly codeVerifier: string;
+}
+
+/** A callback, with what its flow kept. */
+interface OpenIdCallback {
+  readonly flow: OpenIdFlow;
+  readonly parameters: URLSearchParams;
+  /** Null: a public client. */
+  readonly clientSecret: string | null;
+  /** Claims that the userinfo endpoint is asked for if the ID token lacks one of them. */
+  readonly needed: readonly string[];
+}
+
+/** Claims of a verified ID token. */
+export type Claims = JsonObject & { readonly sub: string };
+
+interface OpenId {
+  /** Begins a sign-in: returns the address for the browser. @throws SidekeyError `provider_refused`, `upstream_unreachable` */
+  begin(client: OpenIdClient, io: DocumentIo): Promise<{ readonly url: string; readonly flow: OpenIdFlow }>;
+  /**
+   * Ends a sign-in.
+   *
+   * @throws SidekeyError `bad_request`: the callback does not belong to this flow; `consent_declined`; `provider_refused`;
+   * `upstream_unreachable`
+   */
+  finish(client: OpenIdClient, callback: OpenIdCallback, io: DocumentIo): Promise<Claims>;
+}
+
+/** Milliseconds for which metadata are kept. The library reads keys again when an unknown one signs, once a minute at most. */
+const keepMs = 600_000;
+/** Seconds by which the clocks of the issuer and of Sidekey may differ. */
+const skewS = 60;
+
+/** Returns the sign-in, which keeps the metadata of the last issuer. */
+export function createOpenId({ now }: { readonly now: () => number }): OpenId {
+  let kept: {
+    readonly issuer: string;
+    readonly server: oauth.AuthorizationServer;
+    readonly at: number;
+  } | null = null;
+
+  async function serverOf({ issuer }: OpenIdClient, io: DocumentIo): Promise<oauth.AuthorizationServer> {
+    if (kept?.issuer === issuer && now() - kept.at < keepMs) return kept.server;
+    const server = await serverMetadata(new URL(issuer), io, ['oidc']);
+    if (server === null) throw unusable(issuer, 'it has no metadata of OpenID Connect');
+    kept = { issuer, server, at: now() };
+    return server;
+  }
+
+  return {
+    async begin(client, io) {
+      const { authorization_endpoint: endpoint = '' } = await serverOf(client, io);
+      const url = URL.parse(endpoint);
+      if (url?.protocol !== 'https:')
+        throw unusable(client.issuer, 'its authorization endpoint is no https URL');
+      const flow = {
+        state: oauth.generateRandomState(),
+        nonce: oauth.generateRandomNonce(),
+        codeVerifier: oauth.generateRandomCodeVerifier(),
+      };
+      const parameters = {
+        response_type: 'code',
+        client_id: client.clientId,
+        redirect_uri: client.redirectUri,
+        scope: client.scopes.join(' '),
+        state: flow.state,
+        nonce: flow.nonce,
+        code_challenge: await oauth.calculatePKCECodeChallenge(flow.codeVerifier),
+        code_challenge_method: 'S256',
+      };
+      for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+      return { url: url.href, flow };
+    },
+    async finish(client, { flow, parameters, clientSecret, needed }, io) {
+      const server = await serverOf(client, io);
+      const known: oauth.Client = { client_id: client.clientId, [oauth.clockTolerance]: skewS };
+      const options = {
+        [oauth.customFetch]: boundedFetch(io),
+        ...(io.signal === undefined ? {} : { signal: io.signal }),
+      };
+      const answer = checkedCallback(server, known, parameters, flow);
+      try {
+        const response = await oauth.authorizationCodeGrantRequest(
+          server,
+          known,
+          authentication(clientSecret, server),
+          answer,
+          client.redirectUri,
+          flow.codeVerifier,
+          options,
+        );
+        const checks = { expectedNonce: flow.nonce, requireIdToken: true };
+        const tokens = await oauth.processAuthorizationCodeResponse(server, known, response, checks);
+        await oauth.validateApplicationLevelSignature(server, response, options);
+        // `requireIdToken` holds.
+        const claims = oauth.getValidatedIdTokenClaims(tokens)!;
+        if (!isOf(claims, tokens)) throw unusable(client.issuer, 'the "at_hash" of its ID token is another');
+        if (server.userinfo_endpoint === undefined || needed.every((name) => name in claims)) return claims;
+        const told = await oauth.userInfoRequest(server, known, tokens.access_token, options);
+        // It is of the same subject (Core §5.3.2), and the ID token counts more.
+        return { ...(await oauth.processUserInfoResponse(server, known, claims.sub, told)), ...claims };
+      } catch (error) {
+        throw failureOf(error, client.issuer, [flow.codeVerifier, clientSecret ?? '']);
+      }
+    },
+  };
+}
+
+/** @throws SidekeyError `bad_request`, `consent_declined`, `provider_refused` */
+function checkedCallback(
+  server: oauth.AuthorizationServer,
+  client: oauth.Client,
+  parameters: URLSearchParams,
+  { state, codeVerifier }: OpenIdFlow,
+): URLSearchParams {
+  try {
+    return oauth.validateAuthResponse(server, client, parameters, state);
+  } catch (error) {
+    if (!(error instanceof oauth.AuthorizationResponseError)) {
+      throw new SidekeyError(
+        'bad_request',
+        'The answer does not belong to this sign-in, or is of another issuer.',
+        {
+          hint: 'begin again, and finish in the same browser',
+        },
+      );
+    }
+    const secrets = [state, codeVerifier];
+    const code = errorCode(error.error, secrets);
+    const detail = withDescription(code, describe(error.error_description ?? '', secrets));
+    if (code === 'access_denied') {
+      throw new SidekeyError('consent_declined', `You, or the issuer, said no to the sign-in (${detail}).`);
+    }
+    throw unusable(server.issuer, detail);
+  }
+}
+
+/** The method of RFC 6749 §2.3.1 that each server has, unless it says that it has the other one alone. */
+function authentication(
+  secret: string | null,
+  { token_endpoint_auth_methods_supported: methods }: oauth.AuthorizationServer,
+): oauth.ClientAuth {
+  if (secret === null) return oauth.None();
+  return methods?.includes('client_secret_basic') === false
+    ? oauth.ClientSecretPost(secret)
+    : oauth.ClientSecretBasic(secret);
+}
+
+/** Reports whether the access token is that of an ID token with `at_hash` (Core §3.1.3.8). */
+function isOf(
+  { at_hash: expected }: oauth.IDToken,
+  { id_token: token = '', access_token: accessToken }: oauth.TokenEndpointResponse,
+): boolean {
+  if (expected === undefined) return true;
+  const { alg } = JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()) as {
+    alg: string;
+  };
+  const [bits = '512'] = /(?:256|384)$/.exec(alg) ?? [];
+  const digest = hash(`sha${bits}`, accessToken, 'buffer');
+  return digest.subarray(0, digest.length / 2).toString('base64url') === expected;
+}
+
+/** Messages of the library name members and claims, and hold no value. */
+function failureOf(error: unknown, issuer: string, secrets: readonly string[]): SidekeyError {
+  const ours = findSidekeyError(error);
+  if (ours !== null) return ours;
+  if (error instanceof oauth.ResponseBodyError) {
+    const code = errorCode(error.error, secrets);
+    return unusable(issuer, withDescription(code, describe(error.error_description ?? '', secrets)));
+  }
+  if (error instanceof oauth.WWWAuthenticateChallengeError) {
+    return unusable(issuer, `it refuses the client with HTTP ${error.status}`);
+  }
+  const isProtocol = error instanceof oauth.OperationProcessingError;
+  if (isProtocol || error instanceof oauth.UnsupportedOperationError) return unusable(issuer, error.message);
+  const { host } = new URL(issuer);
+  return new SidekeyError('upstream_unreachable', `${host} did not answer: ${describeFault(error)}.`, {
+    hint: 'try again; hosts of a private network need upstream.private_addresses',
+  });
+}
+
+function unusable(issuer: string, reason: string): SidekeyError {
+  return new SidekeyError('provider_refused', `${new URL(issuer).host} did not sign you in: ${reason}.`, {
+    hint: 'begin again; if it stays so, tell the operator of Sidekey, who checks admin.oidc in the config file',
+  });
+}

@@ -1,0 +1,109 @@
+import { expect, test } from 'vitest';
+import { startWithIssuer } from '../../support/open-id-server.ts';
+
+test('a sign-in at the issuer creates the person with the role of the claims, and returns to the view', async () => {
+  const { browser, call, server, sidekey } = await startWithIssuer();
+  const alice = browser();
+  expect(JSON.parse((await alice.open('GET /sign-in/oidc')).body)).toEqual({ issuer: server.issuer });
+  const page = await alice.signIn('/#audit');
+  expect(page.body).toContain('You are signed in as alice');
+  expect(page.headers.get('refresh')).toBe('0;url=/#audit');
+  expect(await alice.me()).toMatchObject({ name: 'alice', role: 'operator' });
+  const [person] = (await call('GET /v2/people')).body.data;
+  expect(person).toMatchObject({ name: 'alice', role: 'operator', identity: `${server.issuer}/ a-1` });
+  const events = (await sidekey.audit()).map(({ event, by, reason }) => `${event} ${by}: ${reason}`);
+  const { host } = new URL(server.issuer);
+  expect(events).toContain(`person.created alice: alice, role operator, by the claims of ${host}`);
+  expect(events).toContain(`person.signed_in alice: at ${host}`);
+  expect((await alice.open('POST /sign-out')).status).toBe(303);
+  expect(await alice.me()).toMatchObject({ code: 'api_auth_required' });
+});
+
+test('a service without admin.oidc names no issuer, and begins no sign-in', async () => {
+  const { browser, sidekey } = await startWithIssuer();
+  await sidekey.configure({ admin: { listen: '127.0.0.1:0' } });
+  const someone = browser();
+  expect(JSON.parse((await someone.open('GET /sign-in/oidc')).body)).toEqual({ issuer: null });
+  expect((await someone.open('POST /sign-in/oidc', { body: { return_to: '/' } })).status).toBe(404);
+});
+
+test('claims that the ID token lacks come from the userinfo endpoint', async () => {
+  const { browser, account } = await startWithIssuer({ inIdToken: false });
+  account.claims = { email: 'bob@acme.test', email_verified: true, preferred_username: 'bob' };
+  const bob = browser();
+  await bob.signIn();
+  expect(await bob.me()).toMatchObject({ name: 'bob', role: 'user', user: 'bob' });
+});
+
+test('a role that changes at the issuer changes at the next sign-in', async () => {
+  const { browser, account, call } = await startWithIssuer();
+  await browser().signIn();
+  account.claims = { groups: ['staff'], preferred_username: 'another-name' };
+  const alice = browser();
+  await alice.signIn();
+  expect(await alice.me()).toMatchObject({ name: 'alice', role: 'user' });
+  expect((await call('GET /v2/people')).body.data).toHaveLength(1);
+});
+
+test('of several roles the first of operator, approver, auditor and user counts', async () => {
+  const { browser, account } = await startWithIssuer();
+  account.claims = { groups: ['staff', 'admins'], preferred_username: 'alice' };
+  const alice = browser();
+  await alice.signIn();
+  expect(await alice.me()).toMatchObject({ role: 'operator' });
+});
+
+test.each([
+  ['a path of nested claims', { 'realm_access.roles': ['ops'] }, { realm_access: { roles: ['ops'] } }],
+  [
+    'a claim with dots in its name',
+    { 'https://acme.test/role': ['ops'] },
+    { 'https://acme.test/role': 'ops' },
+  ],
+])('a role may come from %s', async (_, operator, claims) => {
+  const { browser, account } = await startWithIssuer({
+    inIdToken: true,
+    oidc: { roles: { operator }, name: 'sub' },
+  });
+  account.claims = claims;
+  const alice = browser();
+  await alice.signIn();
+  expect(await alice.me()).toMatchObject({ name: 'a-1', role: 'operator' });
+});
+
+test('an e-mail that names a person is a name without an at sign', async () => {
+  const { browser, account } = await startWithIssuer({ oidc: { name: 'email' } });
+  account.claims = { email: 'bob@acme.test', email_verified: true };
+  const bob = browser();
+  await bob.signIn();
+  expect(await bob.me()).toMatchObject({ name: 'bob_at_acme.test', role: 'user' });
+});
+
+test('an account whose claim is no name is refused with the setting to change', async () => {
+  const { browser, account, call } = await startWithIssuer();
+  account.claims = { groups: ['admins'], preferred_username: 'auth0|7' };
+  const page = await browser().signIn();
+  expect(page.status).toBe(400);
+  expect(page.body).toContain('set admin.oidc.name to another claim');
+  expect((await call('GET /v2/people')).body.data).toEqual([]);
+});
+
+test('a person says no at the issuer and gets a page with the way out', async () => {
+  const { browser, server } = await startWithIssuer();
+  const alice = browser();
+  const state = new URL(await alice.begin()).searchParams.get('state');
+  const page = await alice.open(
+    `GET /sign-in/oidc/callback?error=access_denied&state=${state}&iss=${server.issuer}`,
+  );
+  expect(page.body).toContain('said no to the sign-in');
+  expect(page.body).toContain('<a href="/">');
+});
+
+test('a wrong client secret is refused by the issuer, and the page does not repeat it', async () => {
+  const { browser } = await startWithIssuer({
+    oidc: { client_secret: 'command:echo wrong-secret-of-sidekey' },
+  });
+  const page = await browser().signIn();
+  expect(page.body).toContain('provider_refused');
+  expect(page.body).not.toContain('wrong-secret');
+});

@@ -1,0 +1,231 @@
+import { describe, expect, it } from 'vitest';
+import { runHere } from '../support/command-line.ts';
+import { startWithIssuer } from '../support/open-id-server.ts';
+
+type Browser = ReturnType<Awaited<ReturnType<typeof startWithIssuer>>['browser']>;
+
+const sessionOf = ({ cookies }: Awaited<ReturnType<Browser['open']>>) =>
+  cookies.find((each) => /^sidekey=./.test(each))?.split(';')[0];
+
+describe('the callback of a sign-in at the issuer', () => {
+  it('is refused in another browser than began it: nobody is signed in as somebody else', async () => {
+    const { browser, call } = await startWithIssuer();
+    const attacker = browser();
+    const callback = await attacker.askIssuer(await attacker.begin());
+    const victim = browser();
+    for (const begun of [false, true]) {
+      if (begun) await victim.begin();
+      const page = await victim.open(`GET ${callback}`);
+      expect([page.status, sessionOf(page)]).toEqual([400, undefined]);
+    }
+    expect((await call('GET /v2/people')).body.data).toEqual([]);
+    expect(sessionOf(await attacker.open(`GET ${callback}`))).toBeDefined();
+  });
+
+  it('is refused with the state of another sign-in of the same browser', async () => {
+    const { browser } = await startWithIssuer();
+    const alice = browser();
+    const [first, second] = [await alice.begin(), await alice.begin()];
+    const swapped = new URL(await alice.askIssuer(first));
+    swapped.searchParams.set('state', new URL(second).searchParams.get('state') ?? '');
+    const page = await alice.open(`GET ${swapped.href}`);
+    // PKCE and the nonce of the other sign-in do not fit.
+    expect([page.status, sessionOf(page)]).toEqual([502, undefined]);
+  });
+
+  it('is refused a second time', async () => {
+    const { browser } = await startWithIssuer();
+    const alice = browser();
+    const callback = await alice.askIssuer(await alice.begin());
+    expect(sessionOf(await alice.open(`GET ${callback}`))).toBeDefined();
+    const again = await alice.open(`GET ${callback}`);
+    expect([again.status, sessionOf(again)]).toEqual([400, undefined]);
+  });
+
+  it('is refused after ten minutes', async () => {
+    let at = Date.now();
+    const { browser } = await startWithIssuer({ now: () => at });
+    const alice = browser();
+    const callback = await alice.askIssuer(await alice.begin());
+    at += 600_001;
+    expect((await alice.open(`GET ${callback}`)).status).toBe(400);
+  });
+
+  it('is refused if it names another issuer, or none (mix-up, RFC 9207)', async () => {
+    const { browser } = await startWithIssuer();
+    for (const issuer of ['https://evil.example', null]) {
+      const alice = browser();
+      const callback = new URL(await alice.askIssuer(await alice.begin()));
+      callback.searchParams.delete('iss');
+      if (issuer !== null) callback.searchParams.set('iss', issuer);
+      const page = await alice.open(`GET ${callback.href}`);
+      expect([page.status, sessionOf(page)]).toEqual([400, undefined]);
+      expect(page.body).toContain('bad_request');
+    }
+  });
+
+  it('is refused if the client of the config file has changed since the beginning', async () => {
+    const { browser, sidekey, settings } = await startWithIssuer();
+    const alice = browser();
+    const callback = await alice.askIssuer(await alice.begin());
+    await sidekey.configure({
+      admin: { listen: '127.0.0.1:0', oidc: { ...settings, client_id: 'another' } },
+    });
+    expect((await alice.open(`GET ${callback}`)).status).toBe(400);
+  });
+
+  it('is refused with a changed cookie', async () => {
+    const { browser } = await startWithIssuer();
+    const alice = browser();
+    const begun = await alice.open('POST /sign-in/oidc', { body: { return_to: '/' } });
+    const callback = await alice.askIssuer((JSON.parse(begun.body) as { url: string }).url);
+    const [pair = ''] = begun.cookies[0]?.split(';') ?? [];
+    expect(begun.cookies[0]).toMatch(
+      /^sidekey-sign-in-[0-9a-f]{16}=[\w-]+; Max-Age=600; Path=\/; HttpOnly; SameSite=Lax$/,
+    );
+    const cookie = pair.slice(0, -8) + 'AAAAAAAA';
+    const page = await browser().open(`GET ${callback}`, { headers: { cookie } });
+    expect([page.status, sessionOf(page)]).toEqual([400, undefined]);
+  });
+
+  it('gives a new session and ends that of before: no session can be fixed', async () => {
+    const { browser } = await startWithIssuer();
+    const alice = browser();
+    const first = sessionOf(await alice.signIn());
+    const second = sessionOf(await alice.signIn());
+    expect(second).toBeDefined();
+    expect(second).not.toBe(first);
+    expect((await browser().open('GET /v2/me', { headers: { cookie: first ?? '' } })).status).toBe(401);
+  });
+});
+
+describe('a sign-in at the issuer', () => {
+  it('is begun by no page of another origin', async () => {
+    const { browser } = await startWithIssuer();
+    for (const headers of [{ origin: 'https://evil.example' }, { 'sec-fetch-site': 'cross-site' }]) {
+      const answer = await browser().open('POST /sign-in/oidc', { body: { return_to: '/' }, headers });
+      expect([answer.status, answer.cookies]).toEqual([421, []]);
+    }
+  });
+
+  it('is begun at the address of the callback alone', async () => {
+    const { browser, url } = await startWithIssuer();
+    const local = url.replace('127.0.0.1', 'localhost');
+    const headers = { origin: local };
+    const answer = await browser().open(`POST ${local}/sign-in/oidc`, { body: { return_to: '/' }, headers });
+    expect([answer.status, answer.cookies]).toEqual([421, []]);
+    expect(answer.body).toContain(`open ${url}`);
+  });
+
+  it.each([
+    'https://evil.example/',
+    '//evil.example/',
+    String.raw`/\evil.example/`,
+    String.raw`\\evil.example`,
+    '/..//evil.example/',
+    '/%2e%2e//evil.example',
+    '/\t/evil.example',
+    'javascript:alert(1)',
+    '/x y',
+    '',
+  ])('returns to no other site: %j', async (returnTo) => {
+    const { browser } = await startWithIssuer();
+    const page = await browser().signIn(returnTo);
+    expect(page.headers.get('refresh')).toBe('0;url=/');
+  });
+
+  it('signs nobody in whose claims give no role, and creates no person', async () => {
+    const { browser, account, call, sidekey } = await startWithIssuer();
+    account.claims = { groups: ['guests'], preferred_username: 'eve' };
+    const page = await browser().signIn();
+    expect([page.status, sessionOf(page)]).toEqual([403, undefined]);
+    expect(page.body).toContain('give one of your claims a role');
+    expect((await call('GET /v2/people')).body.data).toEqual([]);
+    expect(sidekey.logged()).toContain('was refused');
+  });
+
+  it('believes no e-mail that the issuer has not verified', async () => {
+    const { browser, account } = await startWithIssuer();
+    for (const verified of [undefined, false, 'true']) {
+      account.claims = { email: 'bob@acme.test', email_verified: verified, preferred_username: 'bob' };
+      expect((await browser().signIn()).status).toBe(403);
+    }
+  });
+
+  it('takes over no person of the same name, before the operator links the account', async () => {
+    const { browser, call, sidekey } = await startWithIssuer();
+    await call('POST /v2/people', { body: { name: 'alice', role: 'auditor' } });
+    const page = await browser().signIn();
+    expect([page.status, sessionOf(page)]).toEqual([409, undefined]);
+    expect(page.body).toContain('sidekey person set alice --subject a-1');
+    const { store } = sidekey.proxy.state;
+    expect(await store.people.get('alice')).toMatchObject({ role: 'auditor', identity: null });
+
+    const command = (...args: readonly string[]) =>
+      runHere([...args, '--config', sidekey.configFile], process.cwd());
+    expect((await command('person', 'set', 'alice', '--subject', 'a-1')).exit).toBe(0);
+    const alice = browser();
+    await alice.signIn();
+    expect(await alice.me()).toMatchObject({ name: 'alice', role: 'operator' });
+    await call('POST /v2/people', { body: { name: 'bob', role: 'auditor' } });
+    const second = await command('person', 'set', 'bob', '--subject', 'a-1');
+    expect(second.stderr).toContain('This account signs in another person already');
+  });
+
+  it('tells people by issuer and subject, and not by name or e-mail', async () => {
+    const { browser, account, call } = await startWithIssuer();
+    await browser().signIn();
+    account.sub = 'a-2';
+    const page = await browser().signIn();
+    expect([page.status, sessionOf(page)]).toEqual([409, undefined]);
+    expect((await call('GET /v2/people')).body.data).toHaveLength(1);
+  });
+
+  it('does not enable a person whom the operator disabled', async () => {
+    const { browser, call } = await startWithIssuer();
+    const alice = browser();
+    await alice.signIn();
+    await call('PATCH /v2/people/alice', { body: { disabled: true } });
+    expect(await alice.me()).toMatchObject({ code: 'api_auth_required' });
+    const page = await browser().signIn();
+    expect([page.status, sessionOf(page)]).toEqual([401, undefined]);
+    expect(page.body).toContain('sidekey person set alice --enable');
+  });
+
+  it('takes the role from an account that lost it: other sessions and keys are refused too', async () => {
+    const { browser, account, call, key } = await startWithIssuer();
+    const alice = browser();
+    await alice.signIn();
+    const own = await key({ person: 'alice' });
+    expect((await call('GET /v2/grants', { key: own })).status).toBe(200);
+    account.claims = { preferred_username: 'alice' };
+    expect((await browser().signIn()).status).toBe(403);
+    expect(await alice.me()).toMatchObject({ code: 'api_auth_required' });
+    expect((await call('GET /v2/grants', { key: own })).status).toBe(401);
+    expect((await call('GET /v2/people/alice')).body.role).toBe('none');
+    account.claims = { groups: ['staff'], preferred_username: 'alice' };
+    await browser().signIn();
+    expect((await call('GET /v2/people/alice')).body.role).toBe('user');
+  });
+
+  it('lasts 12 hours however it is used, and so do the keys that the person creates', async () => {
+    let at = Date.now();
+    const { browser, call } = await startWithIssuer({ now: () => at });
+    const alice = browser();
+    await alice.signIn();
+    const end = at + 12 * 3_600_000;
+    const body = { name: 'laptop', role: 'operator', expires: '90d' };
+    const headers = { 'content-type': 'application/json' };
+    const made = JSON.parse((await alice.open('POST /v2/api-keys', { body, headers })).body) as {
+      key: string;
+      expires_at: string;
+    };
+    expect(Date.parse(made.expires_at)).toBe(end);
+    at = end - 3_600_000;
+    expect(await alice.me()).toMatchObject({ name: 'alice' });
+    expect((await call('GET /v2/me', { key: made.key })).status).toBe(200);
+    at = end;
+    expect(await alice.me()).toMatchObject({ code: 'api_auth_required' });
+    expect((await call('GET /v2/me', { key: made.key })).status).toBe(401);
+  });
+});

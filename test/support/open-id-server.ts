@@ -1,0 +1,147 @@
+import { randomBytes } from 'node:crypto';
+import type { RequestListener } from 'node:http';
+import { Provider } from 'oidc-provider/lib/provider.js';
+import { consentAs } from '../../examples/helpdesk/consent.ts';
+import { createCookieJar } from '../../examples/helpdesk/cookie-jar.ts';
+import { memory, signingKey } from './oauth-server.ts';
+import { startService } from './service.ts';
+import { startUpstream, upstreamCa } from './upstream.ts';
+
+interface OpenIdServer {
+  /** `https://api.acme.test:PORT` */
+  readonly issuer: string;
+  readonly port: number;
+  /** The account that the next browser without a session has; changed by tests. */
+  readonly account: { sub: string; claims: Readonly<Record<string, unknown>> };
+}
+
+interface ServerOptions {
+  /** Whether claims are in the ID token; else only at the userinfo endpoint. */
+  readonly inIdToken?: boolean;
+}
+
+const clientSecret = 'the-secret-of-sidekey-at-the-issuer';
+
+/** Starts an OpenID provider by others (oidc-provider) behind TLS, which signs everybody in without a question. */
+async function startOpenIdServer({ inIdToken = true }: ServerOptions): Promise<OpenIdServer> {
+  const later = Promise.withResolvers<RequestListener>();
+  const { url: issuer, port } = await startUpstream((request, response) => {
+    void later.promise.then((serve) => serve(request, response));
+  });
+  const account: OpenIdServer['account'] = { sub: 'a-1', claims: {} };
+  const provider = new Provider(issuer, {
+    adapter: memory(),
+    clients: [
+      {
+        client_id: 'sidekey',
+        client_secret: clientSecret,
+        application_type: 'native',
+        redirect_uris: ['http://127.0.0.1/sign-in/oidc/callback'],
+      },
+    ],
+    clientDefaults: { id_token_signed_response_alg: 'ES256' },
+    enabledJWA: { idTokenSigningAlgValues: ['ES256'] },
+    jwks: { keys: [signingKey()] },
+    cookies: { keys: [randomBytes(32).toString('base64url')] },
+    conformIdTokenClaims: !inIdToken,
+    claims: {
+      openid: [
+        'sub',
+        'groups',
+        'email',
+        'email_verified',
+        'preferred_username',
+        'realm_access',
+        'https://acme.test/role',
+      ],
+    },
+    ttl: { AccessToken: 300, Grant: 3_600, IdToken: 300, Interaction: 600, Session: 3_600 },
+    features: { devInteractions: { enabled: false } },
+    findAccount: (_context: unknown, id: string) => ({
+      accountId: id,
+      claims: () => ({ ...account.claims, sub: id }),
+    }),
+    interactions: { url: (_context: unknown, { uid }: { uid: string }) => `/interaction/${uid}` },
+  });
+  const callback = provider.callback();
+  later.resolve((request, response) => {
+    if (request.url?.startsWith('/interaction/') !== true) return void callback(request, response);
+    void answer(request, response);
+  });
+  async function answer(...message: Parameters<RequestListener>): Promise<void> {
+    const { prompt, session } = await provider.interactionDetails(...message);
+    const accountId = session?.accountId ?? account.sub;
+    if (prompt.name === 'login') {
+      await provider.interactionFinished(...message, { login: { accountId } });
+      return;
+    }
+    const grant = new provider.Grant({ accountId, clientId: 'sidekey' });
+    grant.addOIDCScope('openid profile email');
+    await provider.interactionFinished(...message, { consent: { grantId: await grant.save() } });
+  }
+  return { issuer, port, account };
+}
+
+interface Options extends ServerOptions {
+  readonly now?: () => number;
+  /** Merged over `admin.oidc`. */
+  readonly oidc?: object;
+}
+
+/** A service whose people sign in at the server: the group `admins` has the role operator, `staff` the role user. */
+export async function startWithIssuer({ now = Date.now, oidc = {}, ...options }: Options = {}) {
+  const server = await startOpenIdServer(options);
+  const { issuer, port, account } = server;
+  account.claims = { groups: ['admins'], preferred_username: 'alice' };
+  const settings = {
+    issuer,
+    client_id: 'sidekey',
+    client_secret: 'command:echo ' + clientSecret,
+    name: 'preferred_username',
+    roles: { operator: { groups: ['admins'] }, user: { groups: ['staff'], email: ['bob@acme.test'] } },
+    ...oidc,
+  };
+  const admin = { listen: '127.0.0.1:0', oidc: settings };
+  const service = await startService({ now, config: { admin } });
+  const { url } = service;
+
+  /** Returns the address of the callback to which the issuer sends a new browser. */
+  const askIssuer = async (address: string) => {
+    const connection = { issuer, ca: upstreamCa, connectTo: { host: '127.0.0.1', port } };
+    return (await consentAs(new URL(address), { user: '', password: '' }, connection)).href;
+  };
+
+  /** Returns a new browser. */
+  function browser() {
+    const jar = createCookieJar();
+    const open = async (request: string, init: { body?: object; headers?: Record<string, string> } = {}) => {
+      const [method = '', address = ''] = request.split(' ');
+      const at = new URL(address, url);
+      const own = method === 'GET' ? {} : { origin: url, 'sec-fetch-site': 'same-origin' };
+      const response = await fetch(at, {
+        method,
+        redirect: 'manual',
+        headers: { cookie: jar.headerFor(at.pathname), ...own, ...init.headers },
+        ...(init.body === undefined ? {} : { body: JSON.stringify(init.body) }),
+      });
+      const cookies = response.headers.getSetCookie();
+      jar.store(cookies);
+      return { status: response.status, headers: response.headers, cookies, body: await response.text() };
+    };
+    const begin = async (returnTo = '/') =>
+      (
+        JSON.parse((await open('POST /sign-in/oidc', { body: { return_to: returnTo } })).body) as {
+          url: string;
+        }
+      ).url;
+    return {
+      open,
+      begin,
+      askIssuer,
+      signIn: async (returnTo?: string) => open(`GET ${await askIssuer(await begin(returnTo))}`),
+      me: async () =>
+        JSON.parse((await open('GET /v2/me')).body) as { name?: string; role?: string; code?: string },
+    };
+  }
+  return { ...service, server, account, settings, browser };
+}
