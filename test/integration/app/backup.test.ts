@@ -137,7 +137,14 @@ describe.skipIf(postgresMissing !== null)(`a backup of SQLite${postgresMissing ?
     await store.grantPolicies.set(grant!.id, { labels: ['x'], metadata: { team: 'infra' } });
     await store.activity.note(grant!.id, { failedAt: 5, failure: 'ä' });
     await store.auditHeads.put({ log: '/other', node: 'n/1', seq: 7, sealed: Buffer.of(0, 255) });
-    await store.people.insert({ name: 'ann', role: 'viewer', user: null, disabledAt: null, createdAt: 1 });
+    await store.people.insert({
+      name: 'ann',
+      role: 'viewer',
+      user: null,
+      identity: null,
+      disabledAt: null,
+      createdAt: 1,
+    });
     await store.people.passkeys.insert({
       id: 'p',
       person: 'ann',
