@@ -12,6 +12,7 @@ import { grantOf, openRegistry, type Registry } from '../grants/registry.ts';
 import type { Log } from '../lib/log.ts';
 import type { PostgresAccess } from '../lib/postgres.ts';
 import { systemTimers } from '../lib/timers.ts';
+import { followClock } from '../lib/wall-clock.ts';
 import { createPlaceholderCodes, type PlaceholderCodes } from '../placeholders/codes.ts';
 import type { Store } from '../store/store.ts';
 import { type OpenVault, openVault } from '../vault/open.ts';
@@ -115,7 +116,8 @@ export async function openStore(
     return openSqliteStore(store.path, { now });
   }
   const { openPostgresStore } = await import('../store/postgres.ts');
-  return openPostgresStore(accessOf({ file, store }, env), { now, connections: store.connections });
+  const { connections } = store;
+  return openPostgresStore(accessOf({ file, store }, env), { now, connections, onTime: followClock });
 }
 
 /** Returns the way into the database of a config. */

@@ -1,6 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 import { type Migrations, migrations } from './migrations.ts';
-import { channel } from './postgres-epoch.ts';
+import { channel, ofGrant, told } from './postgres-changes.ts';
 
 /** The migrations of a PostgreSQL store. */
 export const postgresMigrations: Migrations = {
@@ -14,7 +14,7 @@ export const postgresMigrations: Migrations = {
           return null;
         end $$
       `.execute(db);
-      for (const [table, events] of Object.entries(told)) {
+      for (const [table, events] of Object.entries({ ...told, grants: 'insert or update or delete' })) {
         await sql`
           create trigger sidekey_tell after ${sql.raw(events)} on ${sql.table(table)}
           for each statement execute function sidekey_tell()
@@ -33,18 +33,28 @@ export const postgresMigrations: Migrations = {
       await db.schema.createIndex('counts_stale').on('counts').column('stale').execute();
     },
   },
-};
-
-const all = 'insert or update or delete';
-
-/** The writes that processes hear of. Frequent ones that change no decision are not among them. */
-const told: Readonly<Record<string, string>> = {
-  grants: all,
-  agents: all,
-  agent_tokens: 'insert or delete or update of expires_at, revoked_at',
-  bindings: all,
-  leases: 'insert or delete or update of expires_at, max_uses, revoked_at',
-  grant_policies: all,
-  questions: 'insert or delete or update of answer, stands, until',
-  proposals: all,
+  // Each notification names what changed, so that processes read no more than that.
+  '0014-told-changes': {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await sql`
+        create or replace function sidekey_tell() returns trigger language plpgsql as $$
+        begin
+          perform pg_notify(${sql.lit(channel)}, tg_table_name);
+          return null;
+        end $$
+      `.execute(db);
+      await sql`
+        create function sidekey_tell_grant() returns trigger language plpgsql as $$
+        begin
+          perform pg_notify(${sql.lit(channel)}, ${sql.lit(ofGrant(''))} || coalesce(new.id, old.id));
+          return null;
+        end $$
+      `.execute(db);
+      await sql`drop trigger sidekey_tell on grants`.execute(db);
+      await sql`
+        create trigger sidekey_tell after insert or update or delete on grants
+        for each row execute function sidekey_tell_grant()
+      `.execute(db);
+    },
+  },
 };
