@@ -159,7 +159,14 @@ async function measureRefreshes(): Promise<void> {
   }
   await a.registry.list();
   const before = await transactions();
-  const ms = await timed(() => Promise.all(grants.map(({ id }) => source.tokenFor(id))));
+  const ids = grants.map(({ id }) => id);
+  const ms = await timed(() =>
+    Promise.all(
+      Array.from({ length: 8 }, async () => {
+        for (let id = ids.pop(); id !== undefined; id = ids.pop()) await source.tokenFor(id);
+      }),
+    ),
+  );
   figures['refreshes a second, of one process'] = (refreshes * 1_000) / ms;
   figures['transactions of a refresh'] = ((await transactions()) - before) / refreshes;
 }

@@ -51,6 +51,8 @@ interface FleetOptions {
   readonly config?: object;
   /** Milliseconds by which the clocks of the nodes are ahead; default: 0. */
   readonly skewsMs?: readonly number[];
+  /** The nodes are processes of one machine, as far as they can see. Default: false. */
+  readonly isSameMachine?: boolean;
   /** The domain map entry of the API, besides its grant. */
   readonly domain?: object;
 }
@@ -62,6 +64,7 @@ const agent = 'robot';
 export async function startFleet({
   config = {},
   skewsMs = [],
+  isSameMachine = false,
   domain = {},
 }: FleetOptions = {}): Promise<Fleet> {
   addSharedAddresses();
@@ -101,7 +104,7 @@ export async function startFleet({
   const token = /:(sidekey_agent_[\w-]{43})@/.exec(created)?.[1] ?? '';
 
   async function node(index: number): Promise<Node> {
-    const network = await nodeNetwork(index);
+    const network = await nodeNetwork(index, isSameMachine);
     const its = await home();
     await writeFile(
       its.configFile,

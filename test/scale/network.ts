@@ -18,7 +18,7 @@ export const scaleMissing =
 /** Addresses of the servers that nodes share. */
 export const shared = { primary: '10.79.0.1', standby: '10.79.0.2', provider: '10.79.0.3' } as const;
 
-/** The network of one node, which has a host name of its own too. */
+/** The network of one node. */
 export interface NodeNetwork {
   /** Words before a command that runs there. */
   readonly within: readonly string[];
@@ -34,16 +34,18 @@ export function addSharedAddresses(): void {
   for (const address of Object.values(shared)) ip('address', 'replace', `${address}/32`, 'dev', 'lo');
 }
 
-/** Makes the network of a node; removed when the test ends. */
-export async function nodeNetwork(index: number): Promise<NodeNetwork> {
+/**
+ * Makes the network of a node; removed when the test ends.
+ * @param isSameMachine the node has the host name of the others: they see its processes as those of their machine
+ */
+export async function nodeNetwork(index: number, isSameMachine: boolean): Promise<NodeNetwork> {
   const holder = spawn('unshare', ['--net', '--uts', 'cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
   onTestFinished(() => ended(holder));
   // The answer comes from within the namespace.
   holder.stdin.write('\n');
   await once(holder.stdout, 'data');
   const within = ['nsenter', `--net=/proc/${holder.pid}/ns/net`, `--uts=/proc/${holder.pid}/ns/uts`];
-  // Otherwise the nodes would see each other's processes as those of their own machine.
-  execute([...within, 'hostname', `node${index}`]);
+  if (!isSameMachine) execute([...within, 'hostname', `node${index}`]);
   const inside = (...words: readonly string[]) => execute([...within, 'ip', ...words]);
   for (const [name, subnet] of [
     ['front', `10.77.${index}`],
