@@ -182,6 +182,15 @@ interface Connected {
   readonly connection: EventEmitter & { readonly stream: { destroy(): void } };
 }
 
+/**
+ * Returns milliseconds before the next attempt to reach a database, after so many failed ones: up to 1.5 s. Half of it is
+ * random, because the processes of all nodes lose their connections at the same moment.
+ */
+export function reconnectAfterMs(failures: number): number {
+  const most = Math.min(250 * 2 ** failures, 1_500);
+  return most / 2 + (Math.random() * most) / 2;
+}
+
 /** Opens a pool, which connects at the first statement. */
 export async function openPool(access: PostgresAccess, max: number): Promise<Pool> {
   const { Pool: PgPool } = (await import('pg')).default;

@@ -1,14 +1,20 @@
 import type { Client, Pool } from 'pg';
 import { SidekeyError } from '../lib/errors.ts';
-import { openClient, type PostgresAccess, postgresUnavailable, sqlState } from '../lib/postgres.ts';
+import {
+  openClient,
+  type PostgresAccess,
+  postgresUnavailable,
+  reconnectAfterMs,
+  sqlState,
+} from '../lib/postgres.ts';
 import { type Clock, within } from '../lib/timers.ts';
 import { channel, createChangeLog, ofGrant } from './postgres-changes.ts';
 import type { StoreChanges } from './store.ts';
 
 /** Milliseconds between two signs of life of the listening connection, and before the first attempt to make a new one. */
 const beatMs = 250;
-/** Most milliseconds between two attempts, and of an attempt: a database that is back is noticed within their sum. */
-const attempts = { everyMs: 1_500, takeMs: 2_500 } as const;
+/** Milliseconds that an attempt to make a new one may take. */
+const attemptMs = 2_500;
 /** Milliseconds that a sign of life may take. With `beatMs` and an attempt, a change acts within a second. */
 const patienceMs = 500;
 
@@ -61,7 +67,7 @@ export async function watchChanges(
   let turn = Promise.resolve();
 
   async function listen(): Promise<void> {
-    const client = await openClient(access, attempts.takeMs);
+    const client = await openClient(access, attemptMs);
     client.on('error', () => {});
     client.on('end', () => {
       if (listening === client) listening = null;
@@ -115,15 +121,9 @@ export async function watchChanges(
     }
   }
 
-  /** Half of the time is random: the processes of all nodes lose their connections at the same moment. */
-  function pauseMs(): number {
-    const most = Math.min(beatMs * 2 ** failures, attempts.everyMs);
-    return failures === 0 ? beatMs : most / 2 + (Math.random() * most) / 2;
-  }
-
   function beatLater(): void {
     if (stopped) return;
-    cancel = clock.after(pauseMs(), () => {
+    cancel = clock.after(failures === 0 ? beatMs : reconnectAfterMs(failures), () => {
       turn = beat().finally(beatLater);
     });
   }
