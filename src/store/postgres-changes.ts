@@ -17,6 +17,8 @@ export const told: Readonly<Record<string, string>> = {
 };
 
 const grants = 'grants';
+/** Written several times in each refresh, and always read from the database. */
+const locks = 'locks';
 
 /** Returns how a change of one grant is told. */
 export function ofGrant(id: string): string {
@@ -29,7 +31,7 @@ const maxChanges = 8_192;
 /** Counts changes, and remembers what the last ones were. */
 interface ChangeLog {
   readonly count: () => number;
-  /** Counts a change of a table, or of a grant as `ofGrant` writes it; empty: of anything. */
+  /** Counts a change of a table but `locks`, or of a grant as `ofGrant` writes it; empty: of anything. */
   readonly add: (what: string) => void;
   /** Counts a change of anything. */
   readonly lose: () => void;
@@ -54,6 +56,7 @@ export function createChangeLog(): ChangeLog {
     count: () => count,
     add(what) {
       if (what === '') return lose();
+      if (what === locks) return;
       count += 1;
       changes.push(what);
       if (changes.length < maxChanges) return;

@@ -23,9 +23,11 @@ test('a write of grants whose ids are not known may be of any grant', () => {
   expect(log.since(0)).toEqual({ grants: null, others: false });
 });
 
-test('a write that decides nothing about requests is a change of nothing', () => {
+test('a write that decides nothing about requests is none, or a change of nothing', () => {
   const log = createChangeLog();
   log.add('locks');
+  expect([log.count(), log.since(0)]).toEqual([0, nothing]);
+  log.add('grant_activity');
   expect([log.count(), log.since(0)]).toEqual([1, nothing]);
 });
 
