@@ -37,6 +37,11 @@ export default defineConfig({
           maxWorkers: '150%',
         },
       },
+      {
+        extends: true,
+        // Each has the addresses of the network for itself.
+        test: { name: 'scale', include: ['test/scale/**/*.test.ts'], maxWorkers: 1 },
+      },
     ],
   },
 });

@@ -32,7 +32,7 @@ import type { TokenIdentities } from './token-identity.ts';
 
 /** Parts of the authenticator. */
 export interface AuthenticatorParts {
-  readonly store: Pick<Store, 'epoch'> & {
+  readonly store: Pick<Store, 'epoch' | 'changesSince'> & {
     readonly rights: Pick<Store['rights'], 'revision' | 'read'>;
     readonly leases: Pick<Store['leases'], 'get' | 'use'>;
   };

@@ -50,14 +50,24 @@ const rememberMs = 86_400_000;
 
 /** Reads nothing before it is asked. `onRead` hears of rights that were read anew. */
 export function createPermissionCache(
-  store: Pick<Store, 'epoch'> & { readonly rights: Pick<Store['rights'], 'revision' | 'read'> },
+  store: Pick<Store, 'epoch' | 'changesSince'> & {
+    readonly rights: Pick<Store['rights'], 'revision' | 'read'>;
+  },
   now: () => number,
   onRead: (rights: PermissionSnapshot) => void,
 ): PermissionCache {
   let known: { readonly rights: PermissionSnapshot; readonly epoch: number } | null = null;
   let loading: Promise<PermissionSnapshot> | null = null;
 
-  const atHand = () => (known !== null && known.epoch === store.epoch() ? known.rights : null);
+  function atHand(): PermissionSnapshot | null {
+    if (known === null) return null;
+    const epoch = store.epoch();
+    if (known.epoch !== epoch) {
+      if (store.changesSince(known.epoch).others) return null;
+      known = { rights: known.rights, epoch };
+    }
+    return known.rights;
+  }
 
   async function read(): Promise<PermissionSnapshot> {
     // Asked before the rows: after a change in between, the read values count as old, never as new.

@@ -12,6 +12,7 @@ import type { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { PostgresAccess } from '../lib/postgres.ts';
 import { systemTimers } from '../lib/timers.ts';
+import { followClock } from '../lib/wall-clock.ts';
 import { createPlaceholderCodes, type PlaceholderCodes } from '../placeholders/codes.ts';
 import type { StoreTables } from '../store/copy.ts';
 import type { Store } from '../store/store.ts';
@@ -125,7 +126,8 @@ export async function openStore(
     return openSqliteStore(store.path, { now });
   }
   const { openPostgresStore } = await import('../store/postgres.ts');
-  return openPostgresStore(accessOf({ file, store }, env), { now, connections: store.connections });
+  const { connections } = store;
+  return openPostgresStore(accessOf({ file, store }, env), { now, connections, onTime: followClock });
 }
 
 /** Opens the tables of the store of a config. @throws as `openSqliteStore` and `openPostgresStore` */

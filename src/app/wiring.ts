@@ -182,10 +182,10 @@ export function refreshParts(
     registry: grants,
     store,
     providers: (name) => config().providers.get(name),
-    refresh: async (request, { signal, proofKey }) => {
+    refresh: async (request, io) => {
       // Loaded on use: a start needs no flow.
       const { renew } = await import('../oauth/renewal.ts');
-      return renew(request, { fetch: fetch(), now, signal, proofKey, nonces });
+      return renew(request, { ...io, fetch: fetch(), now, nonces });
     },
     readSecret: (reference, isTrial) =>
       readReferenced(reference, { env, cwd: dirname(config().file), isTrial }),

@@ -15,7 +15,7 @@ import {
   parsePattern,
   type PatternMap,
 } from '../policy/domain-map.ts';
-import type { ProposalStore } from '../store/store.ts';
+import type { Store } from '../store/store.ts';
 import {
   maxReasonLength,
   onceMs,
@@ -186,7 +186,7 @@ export interface Proposals extends ProposedPolicies {
 }
 
 interface PolicyParts {
-  readonly store: { epoch(): number; readonly proposals: ProposalStore };
+  readonly store: Pick<Store, 'epoch' | 'changesSince' | 'proposals'>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Returns the `restrict` of the config in force. */
@@ -220,6 +220,7 @@ export function createProposedPolicies({ store, now, restrict }: PolicyParts): P
     policyFor(who) {
       const epoch = store.epoch();
       const restrictor = restrict();
+      if (epoch !== readAt && readAt >= 0 && !store.changesSince(readAt).others) readAt = epoch;
       if (epoch === readAt && restrictor === readWith && now() < endsAt)
         return policies.get(keyOf(who)) ?? null;
       return read(epoch, restrictor).then(() => policies.get(keyOf(who)) ?? null);
@@ -292,7 +293,7 @@ function policyOf(
  * none; `audit_unavailable`, `store_unavailable`
  */
 export async function answerProposal(
-  { store, audit }: Pick<ProposalParts, 'audit'> & { readonly store: { readonly proposals: ProposalStore } },
+  { store, audit }: Pick<ProposalParts, 'audit'> & { readonly store: Pick<Store, 'proposals'> },
   proposal: Proposal,
   answer: ProposalAnswer,
 ): Promise<Proposal> {

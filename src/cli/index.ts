@@ -25,6 +25,7 @@ import { packageVersion } from '../lib/package-files.ts';
 import { didYouMean } from '../lib/text.ts';
 import { errorPhrase, SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';
+import { wallClock } from '../lib/wall-clock.ts';
 
 interface CommonOptions {
   readonly config?: string;
@@ -46,7 +47,7 @@ export async function run(argv: readonly string[], host: Host = process): Promis
   const context = createContext({
     output,
     env: host.env,
-    now: Date.now,
+    now: wallClock,
     answeredBy: `${atCommandLine(host.env).by} at the command line`,
     readInput: () => readInput(host.stdin),
     stdin: host.stdin,

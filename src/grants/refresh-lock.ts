@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { SidekeyError } from '../lib/errors.ts';
 import { isRunning, processStat } from '../lib/os.ts';
 import { pause, type Timers } from '../lib/timers.ts';
 import type { Store } from '../store/store.ts';
@@ -28,6 +29,12 @@ interface TakeOptions {
   readonly isMoot?: () => Promise<boolean>;
 }
 
+/** Means of a request under a lock; see `TokenIo`. */
+export interface LockedIo {
+  readonly signal: AbortSignal;
+  readonly beforeSend?: () => Promise<void>;
+}
+
 /** One holder of refresh locks. */
 interface RefreshLock {
   /** The maximum time that it is held, in milliseconds. */
@@ -39,15 +46,19 @@ interface RefreshLock {
   take(grantId: string, options: TakeOptions): Promise<'taken' | 'busy' | 'late' | 'moot' | 'aborted'>;
   /**
    * Asks the provider under the lock; null: the process was held up (stopped, asleep), and another has taken the lock
-   * since. The signal is aborted when `refresh_timeout` is over, and in time to store what the provider answers. Rejects
-   * with what `question` rejects with, and with what the store throws.
+   * since. The signal is aborted when `refresh_timeout` is over, and in time to store what the provider answers.
+   * `beforeSend` rejects if the lock was taken while the connection was made. Rejects with what `question` rejects with,
+   * and with what the store throws.
    */
-  ask<T>(grantId: string, question: (signal: AbortSignal) => Promise<T>): Promise<T | null>;
+  ask<T>(grantId: string, question: (io: LockedIo) => Promise<T>): Promise<T | null>;
   /** Asks the store whether no other holder has taken the lock since. Rejects with what the store throws. */
   readonly isHeld: (grantId: string) => Promise<boolean>;
   /** Never rejects: where it fails, the lock ends by itself. */
   release(grantId: string): Promise<void>;
 }
+
+/** Reason why no request was sent. */
+export const heldUp = 'the refresh was held up, and another process has taken its place';
 
 /** Beyond the request itself: the record is read, and the new token is committed. */
 const marginMs = 5_000;
@@ -118,18 +129,27 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
     },
     isHeld: (grantId) => locks.renew(nameOf(grantId), holder, heartbeatMs),
     async ask(grantId, question) {
-      let askedAt: number;
-      do {
-        askedAt = now();
-        if (!(await locks.renew(nameOf(grantId), holder, heartbeatMs))) return null;
-        // The process was stopped meanwhile: another may have taken the lock since the answer.
-      } while (now() - askedAt >= heartbeatMs);
+      let renewedAt = -Infinity;
+      // Repeated where the process was stopped meanwhile: another may have taken the lock since the answer.
+      const hold = async (): Promise<boolean> => {
+        while (now() - renewedAt >= heartbeatMs) {
+          renewedAt = now();
+          if (!(await locks.renew(nameOf(grantId), holder, heartbeatMs))) return false;
+        }
+        return true;
+      };
+      if (!(await hold())) return null;
       const timeout = new AbortController();
       const cancel = timers.after(requestMs, () => {
         timeout.abort(new DOMException('The token endpoint did not answer in time.', 'TimeoutError'));
       });
       try {
-        return await question(timeout.signal);
+        return await question({
+          signal: timeout.signal,
+          beforeSend: async () => {
+            if (!(await hold())) throw new SidekeyError('refresh_failed', heldUp);
+          },
+        });
       } finally {
         cancel();
       }

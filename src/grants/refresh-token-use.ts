@@ -1,7 +1,7 @@
 import { SidekeyError } from '../lib/errors.ts';
 import { createRefreshNotes } from './activity.ts';
 import { createRefreshCommits, oauthGrant, type OAuthGrant } from './refresh-commit.ts';
-import { createRefreshLock } from './refresh-lock.ts';
+import { createRefreshLock, type LockedIo } from './refresh-lock.ts';
 import type { RefreshParts } from './refresh.ts';
 import type { OpenedGrant } from './registry.ts';
 import { standingOf } from './token-result.ts';
@@ -29,11 +29,7 @@ export interface RefreshTokenUse<T> {
    * Asks the provider, once. A rejection is passed on; the signal is aborted when `refresh_timeout` is over. It is
    * not broken off otherwise: the answer may hold the only refresh token that still works.
    */
-  readonly ask: (
-    grant: OAuthGrant,
-    refreshToken: string,
-    io: { readonly signal: AbortSignal },
-  ) => Promise<UseOutcome<T>>;
+  readonly ask: (grant: OAuthGrant, refreshToken: string, io: LockedIo) => Promise<UseOutcome<T>>;
 }
 
 /** The provider's response. */
@@ -69,7 +65,7 @@ export async function useRefreshToken<T>(
   try {
     const begun = parts.now();
     const { opened, refreshToken } = usable(await parts.registry.read(grantId), use, begun);
-    const outcome = await lock.ask(grantId, (signal) => use.ask(opened, refreshToken, { signal }));
+    const outcome = await lock.ask(grantId, (io) => use.ask(opened, refreshToken, io));
     if (outcome === null) throw busy();
     return await settle(use, { opened, refreshToken }, outcome, {
       ...parts,

@@ -13,7 +13,7 @@ import { boundBy, clockOf, type DpopKey, isRefreshable } from './credential.ts';
 import { whatToCheck, reauthReason } from './messages.ts';
 import type { Provider } from './provider.ts';
 import { createRefreshCommits, type NewTokens, oauthGrant, type OAuthGrant } from './refresh-commit.ts';
-import { createRefreshLock } from './refresh-lock.ts';
+import { createRefreshLock, heldUp, type LockedIo } from './refresh-lock.ts';
 import { type PlanParts, planRefresh, type RefreshPlan } from './refresh-plan.ts';
 import type { OpenedGrant, Registry } from './registry.ts';
 import { replaceCommand } from './token-result.ts';
@@ -26,7 +26,7 @@ export interface RefreshParts {
   /** `renew` of `oauth/renewal.ts`, bound to its fetch. */
   readonly refresh: (
     request: RenewalRequest,
-    io: { readonly signal: AbortSignal; readonly proofKey: DpopKey | null },
+    io: LockedIo & { readonly proofKey: DpopKey | null },
   ) => Promise<RenewalOutcome>;
   readonly readSecret: PlanParts['readSecret'];
   /** Milliseconds since the epoch. */
@@ -186,11 +186,10 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       return committed.kind === 'renewed' ? { kind: 'settled' } : committed;
     }
     if (plan.kind === 'impossible') return refuse(opened, plan.reason, plan.hint, begun);
-    const outcome = await lock.ask(grant.id, (signal) =>
-      parts.refresh(plan.request, { signal, proofKey: plan.proofKey }),
+    const outcome = await lock.ask(grant.id, (io) =>
+      parts.refresh(plan.request, { ...io, proofKey: plan.proofKey }),
     );
-    if (outcome === null)
-      return transient('the refresh was held up, and another process has taken its place');
+    if (outcome === null) return transient(heldUp);
     switch (outcome.kind) {
       case 'refreshed': {
         const next = {

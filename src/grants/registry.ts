@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { SidekeyError } from '../lib/errors.ts';
 import { isPattern, parsePattern } from '../policy/domain-map.ts';
+import { compare } from '../store/schema.ts';
 import type { GrantRecord, Store } from '../store/store.ts';
 import type { Vault } from '../vault/vault.ts';
 import { erased } from './credential-shape.ts';
@@ -89,7 +90,7 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
     try {
       return (await store.grants.replace(record, grant.revision)) ? grantOf(record) : null;
     } finally {
-      snapshots.drop();
+      snapshots.drop(grant.id);
     }
   }
 
@@ -124,13 +125,13 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
       try {
         await store.grants.insert(record);
       } finally {
-        snapshots.drop();
+        snapshots.drop(record.id);
       }
       return grantOf(record);
     },
 
     async list() {
-      return (snapshots.current() ?? (await snapshots.load())).grants;
+      return (snapshots.current() ?? (await snapshots.load())).grants();
     },
 
     find(reference) {
@@ -156,7 +157,7 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
       const record = await store.grants.get(id);
       await vault.refresh();
       // The cached record is older than this one, also with the same epoch.
-      if (snapshots.current()?.record(id)?.revision !== record?.revision) snapshots.drop();
+      if (snapshots.current()?.record(id)?.revision !== record?.revision) snapshots.drop(id);
       return opened.open(id, record);
     },
 
@@ -176,7 +177,7 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
       try {
         return await store.grants.remove(id);
       } finally {
-        snapshots.drop();
+        snapshots.drop(id);
       }
     },
   };
@@ -248,11 +249,13 @@ function isSameSeal(a: GrantRecord, b: GrantRecord): boolean {
   return sealContext(a) === sealContext(b) && Buffer.compare(a.sealed, b.sealed) === 0;
 }
 
-/** All grants of the store at one moment, still sealed. */
+/** All grants of the store, still sealed. */
 interface Snapshot {
-  readonly grants: readonly Grant[];
+  readonly grants: () => readonly Grant[];
   record(id: string): GrantRecord | null;
   find(reference: string): readonly Grant[];
+  /** Puts records in the place of those with these ids; the other ones are gone. */
+  replace(ids: readonly string[], records: readonly GrantRecord[]): void;
 }
 
 /** The last snapshot, for as long as the store says that nothing has changed. */
@@ -261,18 +264,34 @@ interface Snapshots {
   current(): Snapshot | null;
   /** A snapshot that is not older than this call. */
   load(): Promise<Snapshot>;
-  /** Forgets the snapshot, and what a load that is under way will bring. */
-  drop(): void;
+  /** Forgets a grant, and what a load that is under way will bring. */
+  drop(id: string): void;
 }
 
-/** Reads nothing before it is asked. */
+/** Beyond as many grants, all are read: that is faster than to name them. */
+const maxSome = 1_000;
+
+/** Reads nothing before it is asked, and then no more than has changed. */
 function createSnapshots(store: Store, vault: Pick<Vault, 'refresh'>): Snapshots {
   let known: { readonly snapshot: Snapshot; readonly epoch: number } | null = null;
   let drops = 0;
+  const dropped = new Set<string>();
   let loading: Promise<Snapshot> | null = null;
 
+  /** Returns the ids of grants that may differ from the snapshot; null: all. */
+  function stale(epoch: number): readonly string[] | null {
+    if (known === null) return null;
+    const changed = known.epoch === epoch ? [] : store.changesSince(known.epoch).grants;
+    return changed === null || changed.length + dropped.size > maxSome ? null : [...changed, ...dropped];
+  }
+
   function current(): Snapshot | null {
-    return known !== null && known.epoch === store.epoch() ? known.snapshot : null;
+    if (known === null) return null;
+    const epoch = store.epoch();
+    if (known.epoch === epoch && dropped.size === 0) return known.snapshot;
+    if (stale(epoch)?.length !== 0) return null;
+    known = { ...known, epoch };
+    return known.snapshot;
   }
 
   async function read(): Promise<Snapshot> {
@@ -280,11 +299,15 @@ function createSnapshots(store: Store, vault: Pick<Vault, 'refresh'>): Snapshots
       const begun = drops;
       // Asked before the rows: a change in between makes the snapshot count as old, never as new.
       const epoch = store.epoch();
-      const snapshot = snapshotOf(await store.grants.list());
+      const ids = stale(epoch);
+      const records = await (ids === null ? store.grants.list() : store.grants.some(ids));
       // Records may be sealed with a key that another process has begun to use.
       await vault.refresh();
       if (begun !== drops) continue;
+      const snapshot = ids === null || known === null ? snapshotOf(records) : known.snapshot;
+      if (ids !== null) snapshot.replace(ids, records);
       known = { snapshot, epoch };
+      dropped.clear();
       return snapshot;
     }
   }
@@ -308,31 +331,52 @@ function createSnapshots(store: Store, vault: Pick<Vault, 'refresh'>): Snapshots
       }
       return loading ?? start();
     },
-    drop() {
+    drop(id) {
       drops += 1;
-      known = null;
+      dropped.add(id);
     },
   };
 }
 
 function snapshotOf(records: readonly GrantRecord[]): Snapshot {
-  const byId = new Map(records.map((record) => [record.id, record]));
-  const grants = records.map(grantOf);
+  const byId = new Map(records.map((record) => [record.id, { record, grant: grantOf(record) }]));
+  let sorted: readonly Grant[] | null = null;
   const found = new Map<string, readonly Grant[]>();
+  const forget = (grant: Grant | undefined) => {
+    if (grant === undefined) return;
+    for (const reference of found.keys()) if (matches(grant, reference)) found.delete(reference);
+  };
+  const grants = () => (sorted ??= Array.from(byId.values(), ({ grant }) => grant).toSorted(inOrder));
   return {
     grants,
-    record: (id) => byId.get(id) ?? null,
+    record: (id) => byId.get(id)?.record ?? null,
     find(reference) {
       let candidates = found.get(reference);
       if (candidates === undefined) {
-        candidates = grants.filter((grant) => matches(grant, reference));
+        candidates = grants().filter((grant) => matches(grant, reference));
         // References come from the config: few. References without a match are not cached, so that callers cannot fill
         // the memory.
         if (candidates.length > 0) found.set(reference, candidates);
       }
       return candidates;
     },
+    replace(ids, changed) {
+      const news = new Map(changed.map((record) => [record.id, { record, grant: grantOf(record) }]));
+      for (const id of ids) {
+        const next = news.get(id);
+        forget(byId.get(id)?.grant);
+        forget(next?.grant);
+        if (next === undefined) byId.delete(id);
+        else byId.set(id, next);
+      }
+      sorted = null;
+    },
   };
+}
+
+/** By code unit: names are ASCII. */
+function inOrder(a: Grant, b: Grant): number {
+  return compare(a.name, b.name) || compare(a.user, b.user);
 }
 
 /**

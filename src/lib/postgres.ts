@@ -4,14 +4,20 @@ import { readFileSync } from 'node:fs';
 import type { Client, ClientConfig, Pool, PoolConfig } from 'pg';
 import { SidekeyError, systemCode } from './errors.ts';
 
-/** A PostgreSQL database, without the password. */
-export interface PostgresAddress {
-  readonly user: string;
+/** The place of a PostgreSQL server. */
+interface PostgresHost {
   /** A name, an IP address without brackets, or the folder of a Unix socket. */
   readonly host: string;
   readonly port: number;
+}
+
+/** A PostgreSQL database, without the password. */
+export interface PostgresAddress extends PostgresHost {
+  readonly user: string;
   readonly database: string;
-  /** True: TLS with a verified certificate. False only for a server on this machine. */
+  /** Servers of which one may take the place of the first; absent: none. */
+  readonly others?: readonly PostgresHost[];
+  /** True: TLS with a verified certificate. False only for servers on this machine. */
   readonly tls: boolean;
   /** PEM file of the only certificate authorities that count; null: those of the system and of Node.js. */
   readonly rootCertificate: string | null;
@@ -26,11 +32,28 @@ export interface PostgresAccess {
 
 const form = 'postgres://USER@HOST/DATABASE';
 
+const options = ['sslmode', 'sslrootcert', 'host', 'target_session_attrs'];
+
 /**
- * Parses `postgres://USER@HOST:PORT/DATABASE`, with the options `sslmode`, `sslrootcert` and `host` (the folder of a
- * Unix socket) of libpq. `problem` is the end of a sentence, and never repeats a password.
+ * Parses `postgres://USER@HOST:PORT,HOST:PORT/DATABASE`, with the options `sslmode`, `sslrootcert`, `host` (the folder of
+ * a Unix socket) and `target_session_attrs` of libpq. `problem` is the end of a sentence, and never repeats a password.
  */
 export function parsePostgresUrl(text: string): PostgresAddress | { readonly problem: string } {
+  const [, scheme, user = '', hosts = '', rest] =
+    /^(postgres(?:ql)?:\/\/)([^/?#@]*@)?([^/?#]*)([\x21-\x7e]*)$/.exec(text) ?? [];
+  const read = hosts.split(',').map((host) => parseSingle(`${scheme}${user}${host}${rest}`));
+  const problem = read.find((each) => 'problem' in each);
+  if (problem !== undefined) return problem;
+  const [first, ...others] = read as PostgresAddress[];
+  if (first === undefined || others.length === 0) return first ?? { problem: `must be ${form}` };
+  return {
+    ...first,
+    others: others.map(({ host, port }) => ({ host, port })),
+    tls: [first, ...others].some(({ tls }) => tls),
+  };
+}
+
+function parseSingle(text: string): PostgresAddress | { readonly problem: string } {
   const url = /^postgres(?:ql)?:\/\/[\x21-\x7e]*$/.test(text) ? URL.parse(text) : null;
   if (url === null) return { problem: `must be ${form}` };
   if (url.password !== '') {
@@ -38,11 +61,13 @@ export function parsePostgresUrl(text: string): PostgresAddress | { readonly pro
   }
   const [user, named, database] = [url.username, url.hostname, url.pathname.slice(1)].map(decoded);
   if (!user || !database || database.includes('/')) return { problem: `must be ${form}` };
-  const unknown = [...url.searchParams.keys()].find(
-    (key) => !['sslmode', 'sslrootcert', 'host'].includes(key),
-  );
-  if (unknown !== undefined) {
-    return { problem: `has the option ${unknown}; known are sslmode, sslrootcert and host` };
+  const unknown = [...url.searchParams.keys()].find((key) => !options.includes(key));
+  if (unknown !== undefined) return { problem: `has the option ${unknown}; known are ${options.join(', ')}` };
+  const attributes = url.searchParams.get('target_session_attrs') ?? 'read-write';
+  if (attributes !== 'read-write' && attributes !== 'primary') {
+    return {
+      problem: `has target_session_attrs=${attributes}; the store is always on the server that takes writes`,
+    };
   }
   const socket = url.searchParams.get('host');
   if (socket !== null && (named !== '' || !socket.startsWith('/'))) {
@@ -84,8 +109,11 @@ function isOnThisMachine(host: string): boolean {
 }
 
 /** Formats an address for messages. */
-export function postgresLocation({ user, host, port, database }: PostgresAddress): string {
-  const where = host.startsWith('/') ? '' : `${host.includes(':') ? `[${host}]` : host}:${port}`;
+export function postgresLocation({ user, host, port, database, others = [] }: PostgresAddress): string {
+  const places = [{ host, port }, ...others].map(
+    (it) => `${it.host.includes(':') ? `[${it.host}]` : it.host}:${it.port}`,
+  );
+  const where = host.startsWith('/') ? '' : places.join(',');
   const socket = host.startsWith('/') ? `?host=${host}` : '';
   return `postgres://${encodeURIComponent(user)}@${where}/${encodeURIComponent(database)}${socket}`;
 }
@@ -154,31 +182,103 @@ interface Connected {
   readonly connection: EventEmitter & { readonly stream: { destroy(): void } };
 }
 
+/**
+ * Returns milliseconds before the next attempt to reach a database, after so many failed ones: up to 1.5 s. Half of it is
+ * random, because the processes of all nodes lose their connections at the same moment.
+ */
+export function reconnectAfterMs(failures: number): number {
+  const most = Math.min(250 * 2 ** failures, 1_500);
+  return most / 2 + (Math.random() * most) / 2;
+}
+
 /** Opens a pool, which connects at the first statement. */
 export async function openPool(access: PostgresAccess, max: number): Promise<Pool> {
   const { Pool: PgPool } = (await import('pg')).default;
   const settings = { ...postgresSettings(access), max, idleTimeoutMillis: 60_000 };
-  const pool = new PgPool({ ...settings, Client: await clientClass() });
+  const pool = new PgPool({ ...settings, Client: await clientClass(access) });
   // A connection was lost, idle or in use: its statement fails, and the next one makes a new connection.
   pool.on('error', () => {}).on('connect', (client) => client.on('error', () => {}));
   return pool;
 }
 
-/** Returns a connection to be opened. */
-export async function openClient(access: PostgresAccess): Promise<Client> {
-  return new (await clientClass())(postgresSettings(access));
+/** Returns a connection to be opened. `timeoutMs`: for the attempt to connect. */
+export async function openClient(access: PostgresAccess, timeoutMs: number): Promise<Client> {
+  const settings = { ...postgresSettings(access), connectionTimeoutMillis: timeoutMs };
+  return new (await clientClass(access))(settings);
 }
 
-async function clientClass(): Promise<typeof Client> {
+async function clientClass(access: PostgresAccess): Promise<typeof Client> {
   const { default: pg } = await import('pg');
-  return class extends pg.Client {
+  class OneServer extends pg.Client {
     constructor(settings?: string | ClientConfig) {
       super(settings);
       const { connection } = this as unknown as Connected;
       // The driver leaves the socket open after a refusal by this side, such as for want of a password.
       connection.on('error', () => connection.stream.destroy());
     }
+  }
+  const { host, port, others } = access.address;
+  return others === undefined ? OneServer : clientOfSeveral(OneServer, access, [{ host, port }, ...others]);
+}
+
+/** Returns a client that connects to the first server that takes writes, beginning with the last one that did. */
+function clientOfSeveral(
+  OneServer: typeof Client,
+  access: PostgresAccess,
+  places: readonly PostgresHost[],
+): typeof Client {
+  const settings = postgresSettings(access);
+  let order = places;
+
+  async function choose(timeoutMs: number): Promise<PostgresHost> {
+    const connectionTimeoutMillis = Math.ceil(timeoutMs / (places.length + 1));
+    let failure: unknown = null;
+    for (const place of order) {
+      const asked = new OneServer({ ...settings, ...place, connectionTimeoutMillis });
+      asked.on('error', () => {});
+      try {
+        await asked.connect();
+        const { rows } = await asked.query('show transaction_read_only');
+        if (rows[0].transaction_read_only === 'off') {
+          order = [place, ...places.filter((each) => each !== place)];
+          return place;
+        }
+        failure = readOnly(access.address);
+      } catch (error) {
+        failure ??= error;
+      } finally {
+        void asked.end().catch(() => undefined);
+      }
+    }
+    throw failure;
+  }
+
+  return class extends OneServer {
+    readonly #timeoutMs: number;
+
+    constructor(given?: string | ClientConfig) {
+      super(given);
+      this.#timeoutMs = (typeof given === 'object' && given.connectionTimeoutMillis) || timeouts.connect;
+    }
+
+    override connect(): Promise<Client>;
+    override connect(done: (error: Error) => void): void;
+    override connect(done?: (error: Error) => void): Promise<Client> | void {
+      const connected = choose(this.#timeoutMs).then((place) => {
+        Object.assign(this, place);
+        return super.connect();
+      });
+      if (done === undefined) return connected;
+      connected.then(() => done(null as never), done);
+    }
   };
+}
+
+function readOnly(address: PostgresAddress): SidekeyError {
+  const sentence = `No server of ${postgresLocation(address)} takes writes.`;
+  return new SidekeyError('store_unavailable', sentence, {
+    hint: 'promote one of them, or name the primary in "store"',
+  });
 }
 
 /** Returns the SQLSTATE of an error of the server (PostgreSQL, appendix A); null for any other error. */

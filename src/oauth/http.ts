@@ -88,7 +88,9 @@ export type TokenFetch = (
   init: {
     readonly method: EndpointRequest['method'];
     readonly headers: Record<string, string>;
-    readonly body?: string | URLSearchParams | null;
+    readonly body?: string | URLSearchParams | AsyncIterable<Uint8Array> | null;
+    /** Given with a body that is iterated. */
+    readonly duplex?: 'half';
     readonly redirect: 'manual';
     readonly signal?: AbortSignal;
   },
@@ -108,6 +110,8 @@ export interface TokenIo {
   readonly now: () => number;
   /** Ends the request: a later answer is ignored. */
   readonly signal?: AbortSignal | undefined;
+  /** Awaited on the open connection, before the first byte of a request with a body. A rejection ends the request. */
+  readonly beforeSend?: (() => Promise<void>) | undefined;
   /** The key that tokens are to be bound to; absent or null: to none. */
   readonly proofKey?: DpopKey | null | undefined;
   /** The nonces that servers require in proofs; absent: none are known. */
@@ -163,6 +167,7 @@ export async function askEndpoint(
       headers: { ...headers },
       body,
       redirect: 'manual',
+      ...(body === null || io.beforeSend === undefined ? {} : heldBack(body, headers, io.beforeSend)),
       ...(io.signal === undefined ? {} : { signal: io.signal }),
     });
     answer = await unlessAborted(asked.then(readAnswer), io.signal);
@@ -190,6 +195,21 @@ export async function askEndpoint(
     text,
     retryAfterMs,
     ...(answer.nonce === null ? {} : { nonce: answer.nonce }),
+  };
+}
+
+/** Returns the members of a request that is not written before `mayGo` resolves. */
+function heldBack(body: string, headers: EndpointRequest['headers'], mayGo: () => Promise<void>) {
+  const bytes = Buffer.from(body);
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    await mayGo();
+    yield bytes;
+  }
+  // Without the length the body would be chunked, which some token endpoints cannot read.
+  return {
+    headers: { ...headers, 'content-length': String(bytes.length) },
+    body: chunks(),
+    duplex: 'half' as const,
   };
 }
 

@@ -1,5 +1,11 @@
 import type { Pool, PoolClient } from 'pg';
-import { openPool, type PostgresAccess, postgresLocation, postgresUnavailable } from '../lib/postgres.ts';
+import {
+  openPool,
+  type PostgresAccess,
+  postgresLocation,
+  postgresUnavailable,
+  reconnectAfterMs,
+} from '../lib/postgres.ts';
 import { type Clock, systemClock } from '../lib/timers.ts';
 import type { RuleLimit } from '../policy/rule.ts';
 import {
@@ -57,6 +63,8 @@ export function createNodesQuota(access: PostgresAccess, clock: Clock = systemCl
   /** Time of the first usage that is not exchanged, by `clock`. */
   let unsentSince = Infinity;
   let failure: unknown = null;
+  /** Failed exchanges since the last good one. */
+  let failures = 0;
   let lastNow = 0;
   let cancel: (() => void) | null = null;
   let exchanging = Promise.resolve();
@@ -74,7 +82,7 @@ export function createNodesQuota(access: PostgresAccess, clock: Clock = systemCl
 
   function exchangeLater(): void {
     if (closed || cancel !== null || unsent.size === 0) return;
-    cancel = clock.after(exchangeEveryMs, () => {
+    cancel = clock.after(failures === 0 ? exchangeEveryMs : reconnectAfterMs(failures), () => {
       exchanging = exchange().finally(() => {
         cancel = null;
         exchangeLater();
@@ -89,7 +97,7 @@ export function createNodesQuota(access: PostgresAccess, clock: Clock = systemCl
     try {
       pool ??= openPool(access, 1);
       const totals = await exchangeIn(await pool, batch);
-      failure = null;
+      failures = 0;
       unsentSince = unsent.size === 0 ? Infinity : begun;
       for (const [name, { limit, count }] of totals) {
         const { requests, bytes } = unsent.get(name) ?? { requests: 0, bytes: 0 };
@@ -100,6 +108,7 @@ export function createNodesQuota(access: PostgresAccess, clock: Clock = systemCl
     } catch (error) {
       // It may have been counted; then it counts twice.
       failure = error;
+      failures += 1;
       for (const [name, { limit, requests, bytes }] of batch) {
         const usage = usageOf(unsent, name, limit);
         usage.requests += requests;

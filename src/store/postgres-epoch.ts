@@ -1,13 +1,20 @@
 import type { Client, Pool } from 'pg';
 import { SidekeyError } from '../lib/errors.ts';
-import { openClient, type PostgresAccess, postgresUnavailable } from '../lib/postgres.ts';
+import {
+  openClient,
+  type PostgresAccess,
+  postgresUnavailable,
+  reconnectAfterMs,
+  sqlState,
+} from '../lib/postgres.ts';
 import { type Clock, within } from '../lib/timers.ts';
+import { channel, createChangeLog, ofGrant } from './postgres-changes.ts';
+import type { StoreChanges } from './store.ts';
 
-/** The channel on which triggers tell of changes (see `postgresMigrations`). */
-export const channel = 'sidekey_changed';
-
-/** Milliseconds between two signs of life of the listening connection, and between two attempts to make a new one. */
+/** Milliseconds between two signs of life of the listening connection, and before the first attempt to make a new one. */
 const beatMs = 250;
+/** Milliseconds that an attempt to make a new one may take. */
+const attemptMs = 2_500;
 /** Milliseconds that a sign of life may take. With `beatMs` and an attempt, a change acts within a second. */
 const patienceMs = 500;
 
@@ -21,10 +28,25 @@ export const maxOutageMs = 900_000;
 interface ChangeCount {
   /** See `Store.epoch`. @throws SidekeyError `store_unavailable` after an outage of `maxOutageMs` */
   readonly epoch: () => number;
-  /** Counts a change that this process made. */
-  readonly changed: () => void;
+  /** See `Store.changesSince`. */
+  readonly since: (epoch: number) => StoreChanges;
+  /** Counts a write of this process to these tables. */
+  readonly wrote: (tables: readonly string[]) => void;
+  /** Counts a write of this process to a grant. */
+  readonly wroteGrant: (id: string) => void;
   close(): Promise<void>;
 }
+
+interface WatchParts {
+  readonly pool: Pool;
+  readonly location: string;
+  /** Clock of outages. */
+  readonly clock: Clock;
+  readonly onTime?: TimeReceiver | undefined;
+}
+
+/** Receives the time of the database, and the times of the system before and after; milliseconds since the epoch. */
+export type TimeReceiver = (shared: number, askedAt: number, answeredAt: number) => void;
 
 /**
  * Listens for changes by other processes (NOTIFY). While the connection is being made anew, each attempt in which the
@@ -32,31 +54,42 @@ interface ChangeCount {
  */
 export async function watchChanges(
   access: PostgresAccess,
-  { pool, location, clock }: { readonly pool: Pool; readonly location: string; readonly clock: Clock },
+  { pool, location, clock, onTime }: WatchParts,
 ): Promise<ChangeCount> {
-  let count = 0;
+  const log = createChangeLog();
   let listening: Client | null = null;
   let reachedAt = clock.now();
   let failure: unknown = null;
+  /** Failed attempts since the last sign of life. */
+  let failures = 0;
   let stopped = false;
   let cancel: (() => void) | null = null;
   let turn = Promise.resolve();
 
   async function listen(): Promise<void> {
-    const client = await openClient(access);
+    const client = await openClient(access, attemptMs);
     client.on('error', () => {});
     client.on('end', () => {
       if (listening === client) listening = null;
     });
-    client.on('notification', () => (count += 1));
+    client.on('notification', ({ payload = '' }) => log.add(payload));
     try {
       await client.connect();
       await client.query(`listen ${channel}`);
+      await askTime(client);
     } catch (error) {
       void client.end().catch(() => undefined);
       throw error;
     }
     listening = client;
+  }
+
+  async function askTime(client: Client): Promise<void> {
+    const askedAt = Date.now();
+    const { rows } = await client.query<{ now: string }>(
+      'select extract(epoch from clock_timestamp()) * 1000 as now',
+    );
+    onTime?.(Number(rows[0]?.now), askedAt, Date.now());
   }
 
   /** Drops a connection that does not answer, without waiting for it. */
@@ -69,22 +102,28 @@ export async function watchChanges(
   async function beat(): Promise<void> {
     try {
       if (listening !== null) {
-        if ((await within(clock, listening.query('select 1'), patienceMs)) === 'late') drop();
+        if ((await within(clock, askTime(listening), patienceMs)) === 'late') drop();
         else reachedAt = clock.now();
         return;
       }
-      await listen().catch(() => pool.query('select 1'));
-      count += 1;
+      await listen().catch((error: unknown) => {
+        // The database answers, and has no connection left, or a pooler that cannot listen.
+        if (sqlState(error) === null) throw error;
+        return pool.query('select 1');
+      });
+      log.lose();
+      failures = 0;
       reachedAt = clock.now();
     } catch (error) {
       failure = error;
+      failures += 1;
       drop();
     }
   }
 
   function beatLater(): void {
     if (stopped) return;
-    cancel = clock.after(beatMs, () => {
+    cancel = clock.after(failures === 0 ? beatMs : reconnectAfterMs(failures), () => {
       turn = beat().finally(beatLater);
     });
   }
@@ -95,9 +134,11 @@ export async function watchChanges(
     epoch() {
       if (clock.now() - reachedAt > maxOutageMs)
         throw postgresUnavailable(location, failure ?? new SidekeyError('store_unavailable'));
-      return count;
+      return log.count();
     },
-    changed: () => (count += 1),
+    since: log.since,
+    wrote: (tables) => tables.forEach(log.add),
+    wroteGrant: (id) => log.add(ofGrant(id)),
     async close() {
       stopped = true;
       cancel?.();

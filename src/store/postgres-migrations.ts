@@ -1,6 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 import { type Migrations, migrations } from './migrations.ts';
-import { channel } from './postgres-epoch.ts';
+import { channel, ofGrant, told } from './postgres-changes.ts';
 
 /** The migrations of a PostgreSQL store. */
 export const postgresMigrations: Migrations = {
@@ -10,7 +10,7 @@ export const postgresMigrations: Migrations = {
       await sql`
         create function sidekey_tell() returns trigger language plpgsql as $$
         begin
-          perform pg_notify(${sql.lit(channel)}, '');
+          perform pg_notify(${sql.lit(channel)}, tg_table_name);
           return null;
         end $$
       `.execute(db);
@@ -20,6 +20,17 @@ export const postgresMigrations: Migrations = {
           for each statement execute function sidekey_tell()
         `.execute(db);
       }
+      await sql`
+        create function sidekey_tell_grant() returns trigger language plpgsql as $$
+        begin
+          perform pg_notify(${sql.lit(channel)}, ${sql.lit(ofGrant(''))} || coalesce(new.id, old.id));
+          return null;
+        end $$
+      `.execute(db);
+      await sql`
+        create trigger sidekey_tell after insert or update or delete on grants
+        for each row execute function sidekey_tell_grant()
+      `.execute(db);
       // The usage of the limits of rules (`quota/nodes-quota.ts`).
       await db.schema
         .createTable('counts')
@@ -33,20 +44,4 @@ export const postgresMigrations: Migrations = {
       await db.schema.createIndex('counts_stale').on('counts').column('stale').execute();
     },
   },
-};
-
-const all = 'insert or update or delete';
-
-/** The writes that processes hear of. Frequent ones that change no decision are not among them. */
-const told: Readonly<Record<string, string>> = {
-  grants: all,
-  agents: all,
-  agent_tokens: 'insert or delete or update of expires_at, revoked_at',
-  bindings: all,
-  leases: 'insert or delete or update of expires_at, max_uses, revoked_at',
-  grant_policies: all,
-  questions: 'insert or delete or update of answer, stands, until',
-  proposals: all,
-  api_keys: 'insert or delete or update of role, scopes, "user", person, expires_at, hash',
-  people: all,
 };

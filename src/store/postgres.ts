@@ -21,7 +21,7 @@ import {
 import { type Clock, systemClock } from '../lib/timers.ts';
 import type { StoreTables } from './copy.ts';
 import { migrate, type Migrations, schemaState } from './migrations.ts';
-import { watchChanges } from './postgres-epoch.ts';
+import { type TimeReceiver, watchChanges } from './postgres-epoch.ts';
 import { postgresMigrations } from './postgres-migrations.ts';
 import type { Schema } from './schema.ts';
 import { type Fault, sqlStore } from './sql-store.ts';
@@ -38,6 +38,8 @@ interface PostgresStoreOptions {
   readonly lockClock?: () => Expression<number>;
   /** Clock of outages. Default: that of the process. */
   readonly clock?: Clock;
+  /** Called with the time of the database, at the start and several times a second. */
+  readonly onTime?: TimeReceiver;
 }
 
 /** Milliseconds since the epoch, by the clock of the database. */
@@ -57,13 +59,15 @@ export async function openPostgresStore(
   try {
     await prepare(pool, location, options.migrations ?? postgresMigrations);
     const clock = options.clock ?? systemClock;
-    const changes = await watchChanges(access, { pool, location, clock });
+    const changes = await watchChanges(access, { pool, location, clock, onTime: options.onTime });
     return sqlStore({
-      db: queriesOf(counted(pool, changes.changed)),
+      db: queriesOf(counted(pool, changes.wrote)),
       location,
       now: options.now,
       lockClock: options.lockClock ?? databaseClock,
       epoch: changes.epoch,
+      changesSince: changes.since,
+      grantWritten: changes.wroteGrant,
       fault: (error) => postgresFault(location, error),
       // A commit waits for the disk.
       synced: () => Promise.resolve(),
@@ -109,18 +113,29 @@ function queriesOf(pool: PostgresPool): Kysely<Schema> {
   });
 }
 
-/** Reports each write and commit of the pool to `changed`, after it was acknowledged. */
-function counted(pool: Pool, changed: () => void): PostgresPool {
+/**
+ * Reports the tables of each write and of each transaction of the pool to `wrote`, after it was acknowledged. Single writes
+ * of grants are reported by `sqlStore`, which knows their ids.
+ */
+function counted(pool: Pool, wrote: (tables: readonly string[]) => void): PostgresPool {
   return {
     options: {},
     end: () => pool.end(),
     async connect() {
       const client = await pool.connect();
       let isBroken = false;
+      let inside: string[] | null = null;
+      const note = (text: string) => {
+        const table = /^(?:insert into|update|delete from) "(\w+)"/.exec(text)?.[1];
+        if (text.startsWith('begin')) inside = [];
+        else if (text === 'commit') wrote(inside ?? []);
+        else if (table !== undefined && inside !== null) inside.push(table);
+        else if (table !== undefined && table !== 'grants') wrote([table]);
+      };
       const query = async (text: string, parameters: readonly unknown[]) => {
         try {
           const result = await client.query(text, parameters.map(storable));
-          if (!/^(?:select|begin)/.test(text)) changed();
+          note(text);
           return result;
         } catch (error) {
           // The connection did not answer, or leads to a server that is a replica now.

@@ -54,6 +54,10 @@ interface SqlStoreParts {
   readonly now: () => number;
   /** See `Store.epoch`. May throw errors of the driver. */
   readonly epoch: () => number;
+  /** See `Store.changesSince`. */
+  readonly changesSince: Store['changesSince'];
+  /** Called after a write of a grant. */
+  readonly grantWritten: (id: string) => void;
   /** Clock of locks, in milliseconds since the epoch: the same for all processes of the store. */
   readonly lockClock: () => Expression<number>;
   /** Classifies an error of the driver: a violated unique constraint, a conflict with a concurrent write, or a fault. */
@@ -66,7 +70,7 @@ interface SqlStoreParts {
 
 /** Returns the queries of the store for any SQL database. Each is one statement or one transaction, and thus atomic. */
 export function sqlStore(parts: SqlStoreParts): Store {
-  const { db, location, now, lockClock, epoch, fault, synced, close } = parts;
+  const { db, location, now, lockClock, epoch, grantWritten, fault, synced, close } = parts;
   const pending = new Set<Promise<unknown>>();
   let closing: Promise<void> | null = null;
 
@@ -109,6 +113,8 @@ export function sqlStore(parts: SqlStoreParts): Store {
         throw typeof meaning === 'string' ? error : meaning;
       }
     },
+
+    changesSince: parts.changesSince,
 
     meta: {
       get: (name) =>
@@ -179,6 +185,7 @@ export function sqlStore(parts: SqlStoreParts): Store {
         run(
           async () => {
             await db.insertInto('grants').values(toGrantRow(record)).execute();
+            grantWritten(record.id);
           },
           () => grantExists(record),
         ),
@@ -186,6 +193,11 @@ export function sqlStore(parts: SqlStoreParts): Store {
         run(async () => {
           const row = await db.selectFrom('grants').selectAll().where('id', '=', id).executeTakeFirst();
           return row === undefined ? null : fromGrantRow(row);
+        }),
+      some: (ids) =>
+        run(async () => {
+          const rows = await db.selectFrom('grants').selectAll().where('id', 'in', ids).execute();
+          return rows.map(fromGrantRow);
         }),
       list: () =>
         run(async () => {
@@ -212,6 +224,7 @@ export function sqlStore(parts: SqlStoreParts): Store {
               .modifyEnd(unsynced)
               .executeTakeFirstOrThrow();
             if (result.numUpdatedRows !== 1n) return false;
+            grantWritten(record.id);
             await synced();
             return true;
           },
@@ -220,6 +233,7 @@ export function sqlStore(parts: SqlStoreParts): Store {
       remove: (id) =>
         run(async () => {
           const result = await db.deleteFrom('grants').where('id', '=', id).executeTakeFirstOrThrow();
+          grantWritten(id);
           return result.numDeletedRows === 1n;
         }),
     },

@@ -66,6 +66,9 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
     now: options.now,
     lockClock: () => sql.val(Math.ceil(options.now())),
     epoch: watched.epoch,
+    // A commit of another process says nothing about itself.
+    changesSince: () => ({ grants: null, others: true }),
+    grantWritten: () => {},
     fault: (error) => sqliteFault(location, error),
     synced: log.synced,
     close: async () => {

@@ -22,6 +22,9 @@ export interface Store {
    */
   epoch(): number;
 
+  /** Returns which writes `epoch` has counted since it had this value, as far as they are told apart. */
+  changesSince(epoch: number): StoreChanges;
+
   /** Named values of the store itself, such as the sealed text that proves the master key. */
   readonly meta: {
     get(name: string): Promise<Uint8Array | null>;
@@ -50,6 +53,8 @@ export interface Store {
     /** @throws SidekeyError `already_exists` if the user has a grant of that name. */
     insert(record: GrantRecord): Promise<void>;
     get(id: string): Promise<GrantRecord | null>;
+    /** Returns those of these that exist, in any order. */
+    some(ids: readonly string[]): Promise<GrantRecord[]>;
     /** In order of name, then user. */
     list(): Promise<GrantRecord[]>;
     /**
@@ -154,6 +159,14 @@ export interface Store {
 
   /** Finishes the calls in progress and closes. Idempotent. */
   close(): Promise<void>;
+}
+
+/** Writes to the store. */
+export interface StoreChanges {
+  /** Ids of the grants that were written; null: any. */
+  readonly grants: readonly string[] | null;
+  /** Something else may have been written. */
+  readonly others: boolean;
 }
 
 /** A lock that was not released. */

@@ -217,7 +217,11 @@ test('accepted domains have the rules that the proxy adds to those of the config
   const change = { kind: 'domain', host: 'a.example.com', grant: 'acme' } as const;
   const inForce = async () => [proposal({ change, lease: 'x', answer })];
   const policies = createProposedPolicies({
-    store: { epoch: () => 1, proposals: { inForce } as never },
+    store: {
+      epoch: () => 1,
+      changesSince: () => ({ grants: null, others: true }),
+      proposals: { inForce } as never,
+    },
     now: () => 2,
     restrict: () => (it) => ({ ...it, additionalRules: [] }),
   });

@@ -24,11 +24,13 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Another build of the program; default: the sources. Not for runs within the process of the test. */
   readonly entryFile?: string;
+  /** Words before the command of `startProgram`, such as those that enter a namespace. */
+  readonly within?: readonly string[];
 }
 
 /** A proxy that runs as its own process. */
 export interface Running {
-  /** `http://127.0.0.1:PORT` */
+  /** `http://ADDRESS:PORT` */
   readonly url: string;
   readonly caFile: string;
   /** Base address of the admin listener; null: there is none. */
@@ -130,9 +132,10 @@ function single(config: object): object {
 export async function startProgram(
   args: readonly string[],
   cwd: string,
-  { env = {}, entryFile = program }: RunOptions = {},
+  { env = {}, entryFile = program, within = [] }: RunOptions = {},
 ): Promise<Running> {
-  const child = spawn(process.execPath, [entryFile, ...args], {
+  const [command = '', ...words] = [...within, process.execPath, entryFile, ...args];
+  const child = spawn(command, words, {
     cwd,
     env: { PATH: process.env['PATH'], npm_command: '', HOME: cwd, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -170,12 +173,12 @@ export async function startProgram(
     void ended.then(() => reject(new Error(stderr)));
   });
   const { listen, ca, pages } = JSON.parse(first) as {
-    listen: { port: number };
+    listen: { host: string; port: number };
     ca: string;
     pages: string | null;
   };
   return {
-    url: `http://127.0.0.1:${listen.port}`,
+    url: `http://${listen.host}:${listen.port}`,
     caFile: ca,
     pages,
     pid: child.pid ?? 0,

@@ -8,7 +8,7 @@ import { Client, type QueryResult } from 'pg';
 import type { PostgresAddress } from '../../src/lib/postgres.ts';
 
 /** The folder of the programs of PostgreSQL; null: it is not installed. */
-const programs = findPrograms();
+export const programs = findPrograms();
 
 /** Why the tests of PostgreSQL are skipped; null: they run. */
 export const postgresMissing =
@@ -37,7 +37,8 @@ interface PostgresServer {
 
 /** Any user but root, whom PostgreSQL refuses. */
 const nobody = 65_534;
-const asNobody = process.getuid?.() === 0 ? { uid: nobody, gid: nobody } : {};
+export const asNobody: { readonly uid?: number; readonly gid?: number } =
+  process.getuid?.() === 0 ? { uid: nobody, gid: nobody } : {};
 
 let started: Promise<PostgresServer> | undefined;
 

@@ -32,9 +32,15 @@ export interface RawClient {
   ended(): Promise<string>;
 }
 
+interface ProxyPlace {
+  readonly port: number;
+  /** Default: 127.0.0.1. */
+  readonly host?: string;
+}
+
 /** Opens a connection to the proxy itself. */
-export async function openClient(sidekey: { readonly port: number }): Promise<RawClient> {
-  const socket = connectTcp({ host: '127.0.0.1', port: sidekey.port, noDelay: true, allowHalfOpen: true });
+export async function openClient({ host = '127.0.0.1', port }: ProxyPlace): Promise<RawClient> {
+  const socket = connectTcp({ host, port, noDelay: true, allowHalfOpen: true });
   await once(socket, 'connect');
   return rawClient(socket);
 }
@@ -50,7 +56,7 @@ export interface TunnelOptions {
 
 /** Opens a tunnel and makes the TLS handshake; the client sends inside of TLS. */
 export async function openTunnel(
-  sidekey: Pick<TestSidekey, 'port' | 'caPem'>,
+  sidekey: ProxyPlace & Pick<TestSidekey, 'caPem'>,
   authority: string,
   options: TunnelOptions = {},
 ): Promise<RawClient> {
@@ -59,7 +65,7 @@ export async function openTunnel(
 
 /** Opens a tunnel as `openTunnel` does; returns the TLS socket. */
 export async function openTls(
-  sidekey: Pick<TestSidekey, 'port' | 'caPem'>,
+  sidekey: ProxyPlace & Pick<TestSidekey, 'caPem'>,
   authority: string,
   options: TunnelOptions = {},
 ): Promise<TLSSocket> {
@@ -68,7 +74,7 @@ export async function openTls(
 
 /** Opens a tunnel as `openTls` does; returns the TCP connection too. */
 export async function openLayers(
-  sidekey: Pick<TestSidekey, 'port' | 'caPem'>,
+  sidekey: ProxyPlace & Pick<TestSidekey, 'caPem'>,
   authority: string,
   { fields = [], servername = upstreamHost, protocols = ['http/1.1'] }: TunnelOptions = {},
 ): Promise<{ readonly inner: TLSSocket; readonly outer: Socket }> {

@@ -42,13 +42,17 @@ export interface Upstream {
   close(): Promise<void>;
 }
 
-/** An HTTPS server; closed, with its connections, when the test ends. */
+/**
+ * An HTTPS server; closed, with its connections, when the test ends.
+ * @param address default: 127.0.0.1
+ */
 export async function startUpstream(
   listener: RequestListener,
   identity: Identity = leaf,
+  address?: string,
 ): Promise<Upstream & { readonly server: Server }> {
   const server = createHttpsServer(identity, listener);
-  return { ...(await begin(server, 'https')), server };
+  return { ...(await begin(server, 'https', address)), server };
 }
 
 /**
@@ -106,7 +110,7 @@ interface Listening {
   close(done: () => void): unknown;
 }
 
-async function begin(server: Listening, scheme: 'http' | 'https'): Promise<Upstream> {
+async function begin(server: Listening, scheme: 'http' | 'https', address = '127.0.0.1'): Promise<Upstream> {
   const sockets = new Set<Socket>();
   let seen = 0;
   let waiting: (() => void)[] = [];
@@ -122,7 +126,7 @@ async function begin(server: Listening, scheme: 'http' | 'https'): Promise<Upstr
     });
   });
   await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve);
+    server.listen(0, address, resolve);
   });
   const { port } = server.address() as AddressInfo;
   const close = () =>

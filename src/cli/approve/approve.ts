@@ -107,13 +107,15 @@ async function answerOne(
  * revoke them.
  */
 async function listApprovals({ withView, output, now }: Context): Promise<void> {
-  const at = now();
   const width = Math.min(100, output.display.width);
   const lines = output.isTerminal ? 6 : Infinity;
-  const { waiting, standing, pages, proposals } = await withView(
+  const { at, waiting, standing, pages, proposals } = await withView(
     async ({ store, config: { admin }, vault }) => {
       const opened = await vault();
+      // The open store may have corrected the clock.
+      const at = now();
       return {
+        at,
         waiting: (await store?.approvals.waiting(at)) ?? [],
         standing: (await store?.approvals.listStanding(at)) ?? [],
         pages: opened && approvalPages(admin, opened),

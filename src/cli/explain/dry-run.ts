@@ -291,6 +291,7 @@ class Explanation {
           ? emptyStore
           : {
               epoch: () => store.epoch(),
+              changesSince: (epoch) => store.changesSince(epoch),
               rights: store.rights,
               leases: { get, use: async (id) => (await get(id))?.uses ?? null },
             },
@@ -491,6 +492,7 @@ function silentReply(): Reply {
 /** An empty store knows no callers. */
 const emptyStore: AuthenticatorParts['store'] = {
   epoch: () => 0,
+  changesSince: () => ({ grants: [], others: false }),
   rights: {
     revision: async () => 0,
     read: async () => ({ revision: 0, agents: [], tokens: [], bindings: [], leases: [], policies: [] }),

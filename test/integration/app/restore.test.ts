@@ -233,7 +233,7 @@ describe.skipIf(postgresMissing !== null)(`a roll-back in PostgreSQL${postgresMi
     await at.connect('desk', 'r-1');
     await at.backup(at.at('backup.age'));
     await at.connect('desk', 'r-2');
-    const proxy = await openClient({ address, password: null });
+    const proxy = await openClient({ address, password: null }, 10_000);
     await proxy.connect();
     // The seal is for another revision, so the new row does not open. That is of no importance here.
     await proxy.query('begin; update grants set revision = revision + 1');

@@ -69,7 +69,7 @@ test.each(['with a length', 'in chunks', 'in two pieces', 'packed where that is 
     const { process, add, time } = await processesForTest();
     const { registry, source } = await process({
       providers: () => ({ ...acme, tokenEndpoint: `${server.url}/token` }),
-      refresh: (request, { signal }) => renew(request, { fetch: watched.fetch, now: time.now, signal }),
+      refresh: (request, io) => renew(request, { ...io, fetch: watched.fetch, now: time.now }),
       wrapStore: (store: Store) => ({
         ...store,
         grants: {

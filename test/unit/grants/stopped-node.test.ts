@@ -46,6 +46,43 @@ test('a node that is stopped before its token request, and continues after 60 s,
   expect(await storedRefreshToken(b.registry, id)).toBe('refresh-2');
 });
 
+test('a node that is stopped while it connects to the provider, and continues after 60 s, sends nothing', async () => {
+  const at = await processesForTest();
+  const connected = Promise.withResolvers<void>();
+  const a = await at.process({
+    refresh: async (request, io) => {
+      await connected.promise;
+      try {
+        await io.beforeSend?.();
+      } catch (error) {
+        return { kind: 'transient', reason: (error as Error).message, retryAfterMs: null };
+      }
+      return at.provider.refresh(request, io);
+    },
+    wrapStore: (store) => ({
+      ...store,
+      // Stopped: none of its heartbeats arrives before the other node has the lock.
+      locks: { ...store.locks, renew: async (...args) => !isStopped && store.locks.renew(...args) },
+    }),
+  });
+  let isStopped = false;
+  const b = await at.process();
+  const { id } = await at.add(a.registry, ended());
+  const late = a.source.tokenFor(id);
+  await at.time.advance(100);
+  isStopped = true;
+  const token = b.source.tokenFor(id);
+  await at.time.advance(60_000);
+  expect(tokenOf(await token)).toBe('access-2');
+  isStopped = false;
+  connected.resolve();
+  await at.time.advance(5_000);
+  expect(tokenOf(await late)).toBe('refresh_failed');
+  expect(tokenOf(await a.source.tokenFor(id))).toBe('access-2');
+  expect(at.provider.requests).toHaveLength(1);
+  expect(at.provider.reuses).toBe(0);
+});
+
 test('a node that is stopped with an answer in hand overwrites no newer token, though its clock is ahead', async () => {
   const at = await processesForTest({ rotates: false });
   const node = stoppable();

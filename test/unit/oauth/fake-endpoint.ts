@@ -22,7 +22,7 @@ export function fakeEndpoint(answer: Response | (() => Response | Promise<Respon
     asked,
     bodies,
     fetch: async (url, { method, headers, body, redirect }) => {
-      const text = body?.toString() ?? null;
+      const text = typeof body === 'string' || body instanceof URLSearchParams ? body.toString() : null;
       bodies.push(text);
       asked.push({
         url,

@@ -97,7 +97,7 @@ test.each([
 test('a refusal that repeats the assertion is reported without it', async () => {
   const answer = await requestJwtBearer(request, {
     fetch: async (_url, { body }) => {
-      const assertion = new URLSearchParams(body ?? '').get('assertion') ?? '';
+      const assertion = new URLSearchParams(typeof body === 'string' ? body : '').get('assertion') ?? '';
       return Response.json(
         { error: 'invalid_grant', error_description: `no: ${assertion}` },
         { status: 400 },

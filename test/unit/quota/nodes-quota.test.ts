@@ -90,14 +90,17 @@ describe.skipIf(postgresMissing !== null)(`a quota of several nodes${postgresMis
     expect(() => take(quota, many)).toThrow(expect.objectContaining({ code: 'store_unavailable' }));
     proxy.mend();
     await expect
-      .poll(async () => {
-        await time.advance(250);
-        try {
-          return take(quota, many);
-        } catch {
-          return false;
-        }
-      })
+      .poll(
+        async () => {
+          await time.advance(250);
+          try {
+            return take(quota, many);
+          } catch {
+            return false;
+          }
+        },
+        { timeout: 10_000 },
+      )
       .toBe(true);
   });
 

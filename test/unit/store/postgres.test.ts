@@ -170,13 +170,70 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
       await open({ address, password: null }),
     ];
     await query(
-      `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query like 'listen%' or query = 'select 1'`,
+      `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and (query like 'listen%' or query like 'select extract%')`,
     );
     for (let round = 0; round < 5; round += 1) {
       const before = store.epoch();
       await elsewhere.agents.insert(agentRecord({ name: `agent-${round}` }));
       await changes(store, before);
     }
+  });
+
+  it('is sought less and less often while it is away, at random times, and at once when it is lost again', async () => {
+    const waits: number[] = [];
+    const { proxy, store, address } = await behindProxy({
+      clock: {
+        now: () => performance.now(),
+        after: (ms, run) => {
+          waits.push(ms);
+          // Ten times as fast.
+          const timer = setTimeout(run, ms / 10);
+          return () => clearTimeout(timer);
+        },
+      },
+    });
+    const elsewhere = await open({ address, password: null });
+    proxy.cut();
+    const before = store.epoch();
+    waits.length = 0;
+    await vi.waitFor(() => expect(waits.length).toBeGreaterThan(12), { timeout: 10_000 });
+    const last = waits.slice(-4);
+    expect(Math.min(...last)).toBeGreaterThanOrEqual(750);
+    expect(Math.max(...last)).toBeLessThanOrEqual(1_500);
+    expect(new Set(last).size).toBe(last.length);
+    proxy.mend();
+    await vi.waitFor(() => expect(store.epoch()).not.toBe(before), { timeout: 1_000, interval: 5 });
+    waits.length = 0;
+    await elsewhere.agents.insert(agentRecord());
+    await vi.waitFor(() => expect(waits).toContain(250));
+  });
+
+  it('with several servers is on the one that answers and takes writes', async () => {
+    const [{ address }, { port }] = [await emptyDatabase(), await postgresServer()];
+    const [one, two] = [await cutProxy(port), await cutProxy(port)];
+    const host = '127.0.0.1';
+    const others = [{ host, port: two.port }];
+    one.cut();
+    const store = await open({ address: { ...address, host, port: one.port, others }, password: null });
+    await store.agents.insert(agentRecord());
+    one.mend();
+    two.cut();
+    await vi.waitFor(() => store.agents.list(), { timeout: 5_000 });
+    await store.agents.insert(agentRecord({ name: 'second' }));
+    const elsewhere = await open({ address, password: null });
+    expect(await elsewhere.agents.list()).toHaveLength(2);
+  });
+
+  it('with several servers, none of which takes writes, says so', async () => {
+    const [{ address, query }, { port }] = [await emptyDatabase(), await postgresServer()];
+    await query(`alter database ${address.database} set default_transaction_read_only = on`);
+    const several = { ...address, host: '127.0.0.1', port, others: [{ host: 'localhost', port }] };
+    await expect(open({ address: several, password: null })).rejects.toMatchObject({
+      code: 'store_unavailable',
+      message: expect.stringMatching(
+        /^No server of postgres:\/\/sidekey@127\.0\.0\.1:\d+,localhost:\d+\/\w+ takes writes\.$/,
+      ),
+    });
   });
 
   it('counts for 15 minutes without the database, and then no longer', async () => {

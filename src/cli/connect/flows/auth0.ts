@@ -98,10 +98,10 @@ export async function openAccountApi(
       grantId: grant.id,
       purpose: 'used for the My Account API of Auth0',
       again,
-      ask: async (_grant, refreshToken, { signal }) => {
+      ask: async (_grant, refreshToken, locked) => {
         const { endpoint, client, dialect } = askable(plan);
         return useOf(
-          await askForAccountToken({ endpoint, client, dialect, refreshToken }, { ...io, signal }),
+          await askForAccountToken({ endpoint, client, dialect, refreshToken }, { ...io, ...locked }),
         );
       },
     },

@@ -1,0 +1,164 @@
+import { randomBytes } from 'node:crypto';
+import type { IncomingMessage, RequestListener } from 'node:http';
+import { Provider } from 'oidc-provider/lib/provider.js';
+import { memory, signingKey } from '../support/oauth-server.ts';
+import { startUpstream } from '../support/upstream.ts';
+import { shared } from './network.ts';
+
+interface TokenModel<Fields> {
+  new (fields: Fields): { save(): Promise<string> };
+}
+
+interface TokenFields {
+  readonly accountId: string;
+  readonly client: object;
+  readonly grantId: string;
+  readonly scope: string;
+  readonly gty: string;
+}
+
+interface Context {
+  readonly req: IncomingMessage;
+  readonly oidc: { readonly entities: { readonly Account?: { readonly accountId: string } } };
+}
+
+type Models = Provider & {
+  readonly RefreshToken: TokenModel<TokenFields> & {
+    find(value: string): Promise<{ readonly consumed?: number } | undefined>;
+  };
+  readonly AccessToken: TokenModel<TokenFields>;
+  on(
+    event: 'grant.success' | 'grant.error',
+    listener: (context: Context, error?: { readonly error_detail?: string }) => void,
+  ): unknown;
+};
+
+/** A use of a refresh token. */
+interface Use {
+  /** Whose consent it is. */
+  readonly person: string;
+  /** The address that the request came from. */
+  readonly from: string;
+}
+
+/** Tokens of a consent. */
+interface Tokens {
+  readonly access_token: string;
+  readonly refresh_token: string;
+}
+
+/**
+ * An authorization server by others (oidc-provider) whose refresh tokens work once, and an API that takes its access
+ * tokens: every path except `/token`. A second use of a refresh token ends the grant.
+ */
+export interface RotatingProvider {
+  readonly authority: string;
+  readonly url: string;
+  /** Gives consent as a person. */
+  readonly consent: (person: string) => Promise<Tokens>;
+  /** Lets the API refuse this token from this time on. */
+  readonly end: (accessToken: string, at: number) => void;
+  /** First uses of refresh tokens, in order. */
+  readonly uses: readonly Use[];
+  /** Later uses. */
+  readonly reuses: readonly Use[];
+  /** Returns whether this refresh token is valid and not used. */
+  readonly isCurrent: (refreshToken: string) => Promise<boolean>;
+  /** Awaited with the address of each token request, before it is read. */
+  onRequest: (from: string) => Promise<void> | void;
+  /** Called with the address of each new connection, before its TLS handshake. */
+  onConnection: (from: string) => void;
+}
+
+const client = {
+  client_id: 'robot',
+  client_secret: 'the-secret-of-the-robot',
+  application_type: 'native',
+  grant_types: ['refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
+  response_types: [],
+  redirect_uris: [],
+};
+
+/** Starts the server on its shared address; closed when the test ends. */
+export async function startRotatingProvider(): Promise<RotatingProvider> {
+  const later = Promise.withResolvers<RequestListener>();
+  const { url, authority, server } = await startUpstream(
+    (request, response) => void later.promise.then((serve) => serve(request, response)),
+    undefined,
+    shared.provider,
+  );
+  const scope = 'openid offline_access';
+  const provider = new Provider(url, {
+    adapter: memory(),
+    clients: [client],
+    clientDefaults: { id_token_signed_response_alg: 'ES256' },
+    enabledJWA: { idTokenSigningAlgValues: ['ES256'] },
+    jwks: { keys: [signingKey()] },
+    cookies: { keys: [randomBytes(32).toString('base64url')] },
+    features: {
+      deviceFlow: { enabled: true },
+      devInteractions: { enabled: false },
+      resourceIndicators: { enabled: false },
+    },
+    rotateRefreshToken: true,
+    ttl: { AccessToken: 3_600, Grant: 86_400, IdToken: 300, RefreshToken: 86_400 },
+    findAccount: (_context: unknown, id: string) => ({ accountId: id, claims: () => ({ sub: id }) }),
+    interactions: { url: () => '/' },
+  }) as Models;
+  const [uses, reuses]: [Use[], Use[]] = [[], []];
+  provider.on('grant.success', (context) => uses.push(useOf(context)));
+  provider.on('grant.error', (context, error) => {
+    if (/already used|not found/.test(error?.error_detail ?? '')) reuses.push(useOf(context));
+  });
+  const ends = new Map<string, number>();
+  const found: RotatingProvider = {
+    url,
+    authority,
+    async consent(person) {
+      const grant = new provider.Grant({ accountId: person, clientId: client.client_id });
+      grant.addOIDCScope(scope);
+      const robot = await provider.Client.find(client.client_id);
+      const fields = {
+        accountId: person,
+        client: robot!,
+        grantId: await grant.save(),
+        scope,
+        gty: 'device_code',
+      };
+      const access = new provider.AccessToken(fields);
+      const refresh = new provider.RefreshToken(fields);
+      return { access_token: await access.save(), refresh_token: await refresh.save() };
+    },
+    end: (token, at) => void ends.set(token, at),
+    uses,
+    reuses,
+    async isCurrent(token) {
+      const stored = await provider.RefreshToken.find(token);
+      return stored !== undefined && stored.consumed === undefined;
+    },
+    onRequest: () => {},
+    onConnection: () => {},
+  };
+  server.on('connection', ({ remoteAddress = '' }) => found.onConnection(remoteAddress));
+  const callback = provider.callback();
+  later.resolve((request, response) => {
+    if (request.url === '/token') {
+      void Promise.resolve(found.onRequest(addressOf(request))).then(() => callback(request, response));
+      return;
+    }
+    const token = /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '';
+    void provider.AccessToken.find(token).then((known) => {
+      response.statusCode = known !== undefined && Date.now() < (ends.get(token) ?? Infinity) ? 200 : 401;
+      response.end(known?.accountId ?? 'no');
+    });
+  });
+  return found;
+}
+
+function useOf({ req, oidc }: Context): Use {
+  return { person: oidc.entities.Account?.accountId ?? '', from: addressOf(req) };
+}
+
+function addressOf({ socket }: IncomingMessage): string {
+  return socket.remoteAddress ?? '';
+}

@@ -1,0 +1,117 @@
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { createPermissionCache } from '../../../src/agents/permissions.ts';
+import { openRegistry } from '../../../src/grants/registry.ts';
+import { openPostgresStore } from '../../../src/store/postgres.ts';
+import { masterKey } from '../../../src/vault/key-source.ts';
+import { createVault } from '../../../src/vault/vault.ts';
+import { createDatabase, type PostgresDatabase, postgresMissing } from '../../support/postgres.ts';
+import { agentRecord } from '../../support/rights.ts';
+
+const now = () => 1_700_000_000_000;
+const vault = createVault(masterKey(Buffer.alloc(32, 3)));
+const sealed = (value: string) => ({
+  credential: { type: 'api_key' as const, value },
+  audience: ['acme.test'],
+});
+
+/** A process on the database, and the grants that it read: their ids, or `all`. */
+async function startProcess({ address }: PostgresDatabase) {
+  const store = await openPostgresStore({ address, password: null }, { now });
+  onTestFinished(() => store.close());
+  const reads: (readonly string[] | 'all')[] = [];
+  const counted = {
+    ...store,
+    grants: {
+      ...store.grants,
+      list: () => (reads.push('all'), store.grants.list()),
+      some: (ids: readonly string[]) => (reads.push(ids), store.grants.some(ids)),
+    },
+  };
+  return { store, reads, registry: openRegistry({ store: counted, vault, now }) };
+}
+
+async function twoProcesses() {
+  const database = await createDatabase();
+  onTestFinished(() => database.drop());
+  return [await startProcess(database), await startProcess(database), database] as const;
+}
+
+const add = ({ registry }: Pick<Awaited<ReturnType<typeof startProcess>>, 'registry'>, name: string) =>
+  registry.add({ name, user: 'default', provider: 'acme', scopes: [] }, sealed(name));
+
+describe.skipIf(postgresMissing !== null)(`grants in memory${postgresMissing ?? ''}`, () => {
+  test('are read again one by one when this or another process changes, adds or removes one', async () => {
+    const [a, b] = await twoProcesses();
+    const grants = [await add(a, 'one'), await add(a, 'two'), await add(a, 'three')] as const;
+    const ids = grants.map(({ id }) => id);
+    for (const each of [a, b]) {
+      await expect.poll(async () => (await each.registry.list()).length).toBe(3);
+      expect(await each.registry.find('two')).toMatchObject([{ id: ids[1] }]);
+      // The notifications of what is known already.
+      await expect.poll(() => each.registry.peek(ids[0]!)).not.toBeUndefined();
+      each.reads.length = 0;
+    }
+    await a.registry.replaceCredential(grants[1], sealed('new'));
+    await a.registry.remove(ids[2]!);
+    const fourth = await add(a, 'four');
+    for (const each of [a, b]) {
+      await expect
+        .poll(async () => (await each.registry.list()).map(({ name, revision }) => `${name} ${revision}`))
+        .toEqual(['four 1', 'one 1', 'two 2']);
+      expect((await each.registry.open(ids[1]!))?.sealed.credential).toMatchObject({ value: 'new' });
+      expect(await each.registry.find('two')).toMatchObject([{ revision: 2 }]);
+      expect(await each.registry.find('three')).toEqual([]);
+      expect(await each.registry.find('four')).toMatchObject([{ id: fourth.id }]);
+      expect(each.reads).not.toContain('all');
+      expect(each.reads.flat()).not.toContain(ids[0]);
+    }
+  });
+
+  test('are all read again where notifications were lost', async () => {
+    const [a, b, { query }] = await twoProcesses();
+    const grant = await add(a, 'one');
+    await expect.poll(() => b.store.epoch()).toBe(1);
+    expect(await b.registry.list()).toHaveLength(1);
+    b.reads.length = 0;
+    await query(
+      `select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`,
+    );
+    await expect.poll(() => a.registry.remove(grant.id).catch(() => false)).toBe(true);
+    await expect.poll(async () => (await b.registry.list().catch(() => [grant])).length).toBe(0);
+    expect(b.reads).toContain('all');
+  });
+
+  test('and rights are not read again after a change of the other', async () => {
+    const [a, b] = await twoProcesses();
+    await add(a, 'one');
+    const revisions: number[] = [];
+    const rights = createPermissionCache(
+      {
+        ...b.store,
+        rights: {
+          ...b.store.rights,
+          revision: async () => {
+            const revision = await b.store.rights.revision();
+            revisions.push(revision);
+            return revision;
+          },
+        },
+      },
+      now,
+      () => {},
+    );
+    const { revision: first } = await rights.current();
+    await expect.poll(async () => (await b.registry.list()).length).toBe(1);
+    const [before, reads] = [b.store.epoch(), revisions.length];
+    await add(a, 'two');
+    await expect.poll(() => b.store.epoch()).not.toBe(before);
+    expect(rights.current()).not.toBeInstanceOf(Promise);
+    expect(revisions).toHaveLength(reads);
+    await expect.poll(async () => (await b.registry.list()).length).toBe(2);
+    b.reads.length = 0;
+    await a.store.agents.insert(agentRecord());
+    await expect.poll(async () => (await rights.current()).revision).toBeGreaterThan(first);
+    expect((await b.registry.list()).length).toBe(2);
+    expect(b.reads).toEqual([]);
+  });
+});
