@@ -68,7 +68,7 @@ function fakeIssuer({ metadata = {} }: { metadata?: object } = {}) {
     if (pathname.endsWith('/jwks')) return Response.json({ keys: at.keys.map(({ jwk }) => jwk) });
     if (pathname.endsWith('/userinfo')) return Response.json(at.userinfo);
     at.authorization = headers['authorization'] ?? '';
-    at.form = new URLSearchParams(body?.toString());
+    at.form = new URLSearchParams((body as string | URLSearchParams | undefined)?.toString());
     const idToken = await at.idToken(right());
     return Response.json({ access_token: 'the-access-token', token_type: 'Bearer', id_token: idToken });
   };
