@@ -90,7 +90,9 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
     if (role === null || ofOwner === null || isOrphan || (expiresAt !== null && expiresAt <= at)) return null;
     if (usedAt === null || at - usedAt >= usedEveryMs) await store.apiKeys.noteUse(name, at);
     const most = scopesOf(ofOwner);
-    const own = [...scopesFor(role, record)].filter((scope) => most.has(scope) || scope === 'tokens:read');
+    const own = [...scopesFor(role, record)].filter((scope) =>
+      scope === 'tokens:read' ? readsTokens(ofOwner) : most.has(scope),
+    );
     return {
       name: `key ${name}`,
       role,
@@ -180,7 +182,12 @@ function scopesFor(role: Role, { scopes }: ApiKeyRecord): ReadonlySet<Scope> {
   const all = scopesOf(role);
   if (scopes === null) return all;
   // No role has the scope that returns secrets; the operator gives it to a key by name.
-  const readsTokens = scopes.includes('tokens:read') && (role === 'operator' || role === 'user');
+  const isGiven = scopes.includes('tokens:read') && readsTokens(role);
   const listed = [...all].filter((scope) => scopes.includes(scope));
-  return new Set<Scope>(readsTokens ? [...listed, 'tokens:read'] : listed);
+  return new Set<Scope>(isGiven ? [...listed, 'tokens:read'] : listed);
+}
+
+/** Reports whether a key with this role, or of a person with it, may have the scope `tokens:read`. */
+function readsTokens(role: Role): boolean {
+  return role === 'operator' || role === 'user';
 }

@@ -18,6 +18,8 @@ const life = '12h';
 
 interface Login {
   readonly person: string;
+  /** As `PersonRecord.identity`. */
+  readonly identity: string | null;
   readonly challenge: string;
   readonly createdAt: number;
   /** End of the session; null: it has none that the key inherits. */
@@ -36,11 +38,12 @@ export async function makeLoginCode(
     throw new SidekeyError('scope_missing', `${name} is no person.`, { hint: 'sign in at the pages' });
   }
   const at = now();
+  const { identity = null } = (await store.people.get(person)) ?? {};
   await store.sessions.removeEnded(at);
   await vault.refresh();
   const code = randomBytes(32).toString('base64url');
   const id = sessionId('login', code);
-  const login: Login = { person, challenge, createdAt: at, notAfter };
+  const login: Login = { person, identity, challenge, createdAt: at, notAfter };
   const sealed = vault.seal(`login/${id}`, Buffer.from(JSON.stringify(login)));
   await store.sessions.insert({ id, expiresAt: at + codeMs, sealed });
   return code;
@@ -60,6 +63,7 @@ export async function exchangeLoginCode(
   if (hash('sha256', verifier, 'base64url') !== login.challenge) return null;
   const person = await store.people.get(login.person);
   if (person === null || person.disabledAt !== null || login.createdAt < person.createdAt) return null;
+  if (login.identity !== person.identity) return null;
   await removeEndedKeys(person, { store, now });
   const { name, role, user } = person;
   const { value } = await runCommand(

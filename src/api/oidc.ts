@@ -106,7 +106,8 @@ export function oidcSignIn(parts: ServiceParts): Hono<{ Bindings: HttpBindings }
     }
     const secretOptions = { env: parts.env, cwd: dirname(config.file), where: 'admin.oidc.client_secret' };
     const clientSecret = oidc.clientSecret && (await readSecret(oidc.clientSecret, secretOptions));
-    const needed = [oidc.name, ...oidc.roles.flatMap(([, holders]) => Object.keys(holders))];
+    const named = [oidc.name, ...oidc.roles.flatMap(([, holders]) => Object.keys(holders))];
+    const needed = named.includes('email') ? [...named, 'email_verified'] : named;
     const callback = { flow: kept.flow, parameters, clientSecret, needed };
     const claims = await openId.finish(clientOf(oidc), callback, await ioOf());
     const person = await personOf(claims, oidc, addressOf(context.env), parts);

@@ -160,8 +160,12 @@ function servingOf(parts: ServiceParts, authenticate: Authenticate) {
     const given = readRequest(row, query, context, { caller, bytes, isStillAllowed });
     await assertOwner(row, given, parts);
     const read = async () => answerOf(row, given, await row.handle(given, parts), context);
-    // The turn of a client that has gone is not used.
-    const readLong = async () => (given.signal.aborted ? new Response(null, { status: 204 }) : read());
+    // The turn of a client that has gone is not used, and a right may end while it waits.
+    const readLong = async () => {
+      if (given.signal.aborted) return new Response(null, { status: 204 });
+      if (await isStillAllowed()) return read();
+      throw new SidekeyError('api_auth_required', `${caller.name} may no longer read this.`);
+    };
     if (row.method === 'get') return row.isLong === true ? inTurn('audit', readLong) : read();
     const change = async () => {
       await assertUnchanged(row, given);

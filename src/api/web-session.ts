@@ -17,6 +17,8 @@ const linkMs = 600_000;
 
 interface Session {
   readonly person: string;
+  /** As `PersonRecord.identity`. */
+  readonly identity: string | null;
   readonly createdAt: number;
   readonly seenAt: number;
 }
@@ -75,6 +77,8 @@ export function createWebSessions({ store, vault, now, url }: SessionParts): Web
       const person = await store.people.get(session.person);
       // The person of that name may be another one than signed in.
       if (person === null || person.disabledAt !== null || session.createdAt < person.createdAt) return null;
+      // Another account was linked since.
+      if (session.identity !== person.identity) return null;
       const endsAt = session.createdAt + lifeOf(person);
       if (endsAt <= at) return null;
       if (at - session.seenAt >= notedEveryMs) await keep(id, { ...session, seenAt: at });
@@ -83,7 +87,13 @@ export function createWebSessions({ store, vault, now, url }: SessionParts): Web
     async begin(person) {
       await store.sessions.removeEnded(now());
       const secret = randomBytes(32).toString('base64url');
-      await keep(sessionId('web-session', secret), { person: person.name, createdAt: now(), seenAt: now() });
+      const { name, identity } = person;
+      await keep(sessionId('web-session', secret), {
+        person: name,
+        identity,
+        createdAt: now(),
+        seenAt: now(),
+      });
       return field(secret, lifeOf(person) / 1_000);
     },
     async end(headers) {

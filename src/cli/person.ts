@@ -117,6 +117,10 @@ export async function setPerson(
     } as const;
     await recordChange(audit, event, async () => {
       if (!(await store.people.change(name, { ...change, ...link }))) throw unknownPerson(name, []);
+      if (subject === undefined || after.identity === before.identity) return;
+      // Whoever held the name until now may be somebody else.
+      const keys = (await store.apiKeys.list()).filter(({ person: of }) => of === name);
+      for (const key of keys) await store.apiKeys.remove(key.name);
     });
     return after;
   });

@@ -167,7 +167,7 @@ const gitHubOwners = ['repository', 'repository_id', 'repository_owner', 'reposi
 
 /** Reports whether strangers can get tokens that fit: of GitHub, everybody gets tokens for repositories of their own. */
 function isOpen({ issuer: url }: AgentIssuer, patterns: readonly ClaimPattern[]): boolean {
-  if (url !== gitHub) return patterns.every((it) => /^[^/:]*\*/.test(it.pattern));
+  if (url !== gitHub) return patterns.every((it) => it.pattern.startsWith('*'));
   return !patterns.some(({ path: [claim = '', ...below], pattern: wanted }) => {
     const owner = claim === 'sub' ? /^repo:([^/:]*)\//.exec(wanted)?.[1] : wanted.split('/', 1)[0];
     const isOwner = claim === 'sub' || (below.length === 0 && gitHubOwners.includes(claim));

@@ -118,11 +118,18 @@ export function createOpenId({ now }: { readonly now: () => number }): OpenId {
         await oauth.validateApplicationLevelSignature(server, response, options);
         // `requireIdToken` holds.
         const claims = oauth.getValidatedIdTokenClaims(tokens)!;
+        // The library looks at it only beside several audiences (Core §3.1.3.7, 5).
+        if (claims.azp !== undefined && claims.azp !== client.clientId)
+          throw unusable(client.issuer, 'the "azp" of its ID token is another client');
         if (!isOf(claims, tokens)) throw unusable(client.issuer, 'the "at_hash" of its ID token is another');
         if (server.userinfo_endpoint === undefined || needed.every((name) => name in claims)) return claims;
         const told = await oauth.userInfoRequest(server, known, tokens.access_token, options);
         // It is of the same subject (Core §5.3.2), and the ID token counts more.
-        return { ...(await oauth.processUserInfoResponse(server, known, claims.sub, told)), ...claims };
+        const info = await oauth.processUserInfoResponse(server, known, claims.sub, told);
+        // The flag is about the address beside it.
+        const { email_verified: _, ...others } = info;
+        const isSameEmail = claims['email'] === undefined || claims['email'] === info.email;
+        return { ...(isSameEmail ? info : others), ...claims };
       } catch (error) {
         throw failureOf(error, client.issuer, [flow.codeVerifier, clientSecret ?? '']);
       }

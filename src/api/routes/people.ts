@@ -234,6 +234,12 @@ const peopleRoutes: readonly AnyRoute[] = [
         });
       }
       assertWithin(found.role, caller);
+      // A link would go on without the account, and wake up when its role comes back.
+      if (found.identity !== null) {
+        throw new SidekeyError('input_invalid', `${found.name} signs in at the issuer of admin.oidc.`, {
+          hint: `open ${parts.url()}/ to sign in there; an operator can print a link on the machine: sidekey person link ${found.name}`,
+        });
+      }
       await parts.audit.append({ event: 'person.linked', reason: found.name, ...originOf(caller) });
       const { path, expiresAt } = await makeSignInLink(parts, found.name);
       return { name: found.name, url: parts.url() + path, expires_at: new Date(expiresAt).toISOString() };

@@ -120,9 +120,11 @@ export function createClient(options: ClientOptions = {}): Client {
 /** Returns the login of `sidekey login`; null: there is none, or this program reads no files. */
 function savedLogin(): { readonly url: string; readonly key: string } | null {
   const isWindows = globalThis.process?.platform === 'win32';
-  const base = isWindows ? env('APPDATA') : (env('XDG_CONFIG_HOME') ?? `${env('HOME')}/.config`);
+  const xdg = env('XDG_CONFIG_HOME') || `${env('HOME') ?? ''}/.config`;
   const home = env('SIDEKEY_HOME');
-  const folder = home === undefined ? `${base}/sidekey` : `${home}/config`;
+  const folder = home ? `${home}/config` : `${isWindows ? (env('APPDATA') ?? '') : xdg}/sidekey`;
+  // One below the working folder would be that of whoever wrote the files there.
+  if (!/^(?:\/|[A-Za-z]:[\\/])/.test(folder)) return null;
   try {
     const { readFileSync } = globalThis.process.getBuiltinModule('node:fs');
     return JSON.parse(readFileSync(`${folder}/login.json`, 'utf8')) as { url: string; key: string };

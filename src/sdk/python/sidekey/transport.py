@@ -143,6 +143,9 @@ def _saved_login() -> dict[str, str]:
     home = os.environ.get("SIDEKEY_HOME")
     base = os.environ.get("APPDATA") if os.name == "nt" else os.environ.get("XDG_CONFIG_HOME")
     folder = os.path.join(home, "config") if home else os.path.join(base or os.path.expanduser("~/.config"), "sidekey")
+    # One below the working folder would be that of whoever wrote the files there.
+    if not os.path.isabs(folder):
+        return {}
     try:
         with open(os.path.join(folder, "login.json"), encoding="utf-8") as file:
             return json.load(file)
