@@ -153,7 +153,7 @@ describe('a sign-in at the issuer', () => {
   });
 
   it('takes over no person of the same name, before the operator links the account', async () => {
-    const { browser, call, sidekey } = await startWithIssuer();
+    const { browser, call, key, sidekey } = await startWithIssuer();
     await call('POST /v2/people', { body: { name: 'alice', role: 'auditor' } });
     const page = await browser().signIn();
     expect([page.status, sessionOf(page)]).toEqual([409, undefined]);
@@ -170,6 +170,18 @@ describe('a sign-in at the issuer', () => {
     await call('POST /v2/people', { body: { name: 'bob', role: 'auditor' } });
     const second = await command('person', 'set', 'bob', '--subject', 'a-1');
     expect(second.stderr).toContain('This account signs in another person already');
+
+    const own = await key({ person: 'alice' });
+    expect((await command('person', 'set', 'alice', '--subject', 'a-9')).exit).toBe(0);
+    expect(await alice.me()).toMatchObject({ code: 'api_auth_required' });
+    expect((await call('GET /v2/grants', { key: own })).status).toBe(401);
+  });
+
+  it('gets no link by the API, which would outlive the account', async () => {
+    const { browser, call } = await startWithIssuer();
+    await browser().signIn();
+    const { status, body } = await call('POST /v2/people/alice/link');
+    expect([status, body.detail]).toEqual([400, 'alice signs in at the issuer of admin.oidc.']);
   });
 
   it('tells people by issuer and subject, and not by name or e-mail', async () => {

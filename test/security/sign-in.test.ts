@@ -174,6 +174,17 @@ describe('an API key of a person', () => {
     expect((await call('GET /v2/agents', { key: mine })).status).toBe(401);
   });
 
+  it('reads no more values of tokens when the person lost the role for it', async () => {
+    const { call, key, sidekey } = await withPerson();
+    await sidekey.grant(['api.example.com'], { user: 'bob', name: 'desk' });
+    const mine = await key({ person: 'alice', scopes: ['grants:read', 'tokens:read'] });
+    const read = async () => (await call('GET /v2/users/bob/tokens/desk', { key: mine })).body;
+    expect(await read()).toHaveProperty('token_data');
+    await call('PATCH /v2/people/alice', { body: { role: 'auditor' } });
+    expect(await read()).toMatchObject({ provider: 'acme' });
+    expect(await read()).not.toHaveProperty('token_data');
+  });
+
   it('cannot give a role that it does not have', async () => {
     const { call, key } = await withPerson();
     const narrow = await key({ scopes: ['config:write'] });

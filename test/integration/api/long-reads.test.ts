@@ -5,9 +5,10 @@ import { expect, onTestFinished, test } from 'vitest';
 import type { Caller } from '../../../src/api/caller.ts';
 import type { ServiceParts } from '../../../src/api/parts.ts';
 import { createService } from '../../../src/api/service.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 import { startService } from '../../support/service.ts';
 
-test('requests that read the whole audit log are answered one at a time, and none for a client that has gone', async () => {
+test('requests that read the whole audit log are answered one at a time, and none for a client that has gone or may no longer read it', async () => {
   const { sidekey } = await startService();
   const reading: (() => void)[] = [];
   const config = () =>
@@ -26,19 +27,25 @@ test('requests that read the whole audit log are answered one at a time, and non
   const parts = { ...sidekey.proxy.state, config, url: () => url, now: Date.now };
   const caller = { user: null, role: 'auditor', scopes: new Set(['audit:read']) } as unknown as Caller;
   let came = 0;
+  let isAllowed = true;
   const service = createService(parts as unknown as ServiceParts, async () => {
     came += 1;
-    return caller;
+    if (isAllowed) return caller;
+    throw new SidekeyError('api_auth_required');
   });
   const ask = (signal?: AbortSignal) =>
     fetch(`${url}/v2/metrics?since=2026-01-01T00:00:00Z&step=86400`, signal === undefined ? {} : { signal });
   const first = ask();
   await expect.poll(() => reading.length).toBe(1);
   const gone = new AbortController();
+  // The right of the first one was asked again at its turn.
+  expect(came).toBe(2);
   const second = ask(gone.signal).catch(() => null);
-  await expect.poll(() => came).toBe(2);
-  const third = ask();
   await expect.poll(() => came).toBe(3);
+  const third = ask();
+  await expect.poll(() => came).toBe(4);
+  const fourth = ask();
+  await expect.poll(() => came).toBe(5);
   gone.abort();
   await second;
   await expect.poll(() => closed).toBe(1);
@@ -46,7 +53,9 @@ test('requests that read the whole audit log are answered one at a time, and non
   reading[0]!();
   expect((await first).status).toBe(200);
   await expect.poll(() => reading.length).toBe(2);
+  isAllowed = false;
   reading[1]!();
   expect((await third).status).toBe(200);
+  expect((await fourth).status).toBe(401);
   expect(reading).toHaveLength(2);
 });

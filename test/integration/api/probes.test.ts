@@ -3,6 +3,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { freePort } from '../../bench/process.ts';
 import { readHead } from '../../support/probes.ts';
 import { openClient, openTunnel } from '../../support/raw-client.ts';
 import { startService, type TestService } from '../../support/service.ts';
@@ -80,6 +81,11 @@ describe('GET /metrics', () => {
     const { port } = new URL(url);
     const rebound = await readHead({ port, path: '/metrics', headers: { host: `evil.test:${port}` } });
     expect(rebound.statusCode).toBe(401);
+    const own = `127.0.0.1:${await freePort()}`;
+    const published = await startService({
+      config: { admin: { listen: own, metrics: 'open', url: `http://${own}` } },
+    });
+    expect((await published.call('GET /metrics', { key: null })).status).toBe(401);
   });
 
   test('sums the workers, and loses no count when one is killed', async () => {

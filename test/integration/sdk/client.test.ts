@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { createClient, type DeviceSession } from '../../../src/sdk/client/client.ts';
@@ -44,6 +44,9 @@ describe('the client', () => {
     expect((await createClient().getMe()).role).toBe('auditor');
     expect(() => createClient({ baseUrl: 'https://other.example' })).toThrow('has no API key');
     expect((await createClient({ apiKey: await key(), baseUrl: url }).getMe()).role).toBe('operator');
+    // Below the working folder, it could be a file of a repository.
+    vi.stubEnv('SIDEKEY_HOME', relative(process.cwd(), folder));
+    expect(() => createClient()).toThrow('has no API key');
   });
 
   test('calls operations, and lists all entries over pages', async () => {

@@ -183,14 +183,21 @@ print(json.dumps(seen))`;
     const login = { url, key: await key({ role: 'auditor' }), expires_at: '2040-01-01T00:00:00Z' };
     await writeFile(join(folder, 'config', 'login.json'), JSON.stringify(login));
     const env = { SIDEKEY_HOME: folder, SIDEKEY_API_KEY: '', SIDEKEY_API_URL: '' };
-    const code = `import json, sidekey
+    const code = `import json, os, sidekey
 print(json.dumps(sidekey.Sidekey().get_me()["role"]))
 try:
     sidekey.Sidekey("https://other.example")
 except sidekey.SidekeyError as error:
+    print(json.dumps(str(error)))
+# Below the working folder, it could be a file of a repository.
+os.environ["SIDEKEY_HOME"] = os.path.relpath(os.environ["SIDEKEY_HOME"])
+try:
+    sidekey.Sidekey()
+except sidekey.SidekeyError as error:
     print(json.dumps(str(error)))`;
     const told = await linesOf(await start({ url, key }, ['-c', code], env));
-    expect(told).toEqual(['auditor', expect.stringContaining('has no API key')]);
+    const refused: unknown = expect.stringContaining('has no API key');
+    expect(told).toEqual(['auditor', refused, refused]);
   });
 
   test('the notebook runs', async () => {

@@ -114,6 +114,7 @@ describe('an ID token', () => {
     ['for another client', { aud: 'another' }, 'aud'],
     ['for further clients without azp', { aud: ['sidekey', 'another'] }, 'aud'],
     ['for further clients with the azp of another', { aud: ['sidekey', 'another'], azp: 'another' }, 'azp'],
+    ['with the azp of another', { azp: 'another' }, 'azp'],
     ['of another issuer', { iss: 'https://login.acme.test' }, 'iss'],
     ['with another nonce', { nonce: 'another' }, 'nonce'],
     ['without a nonce', { nonce: undefined }, 'nonce'],
@@ -241,6 +242,17 @@ describe('the client', () => {
     expect((await signIn({ needed: ['groups'] })).claims).toMatchObject({ groups: ['ops'], iss: issuer });
     at.userinfo = { sub: 'another', groups: ['ops'] };
     await expect(signIn({ needed: ['groups'] })).rejects.toMatchObject(refused('sub'));
+  });
+
+  it('takes the flag of a verified e-mail from where the e-mail is from', async () => {
+    const { at, signed, signIn } = fakeIssuer({ metadata: { userinfo_endpoint: `${issuer}/userinfo` } });
+    at.idToken = (claims) => signed({ ...claims, email: 'root@acme.test' });
+    at.userinfo = { sub: 'a-1', email: 'eve@acme.test', email_verified: true };
+    const verified = async () =>
+      (await signIn({ needed: ['email', 'email_verified'] })).claims['email_verified'];
+    expect(await verified()).toBeUndefined();
+    at.userinfo = { sub: 'a-1', email: 'root@acme.test', email_verified: true };
+    expect(await verified()).toBe(true);
   });
 
   it.each<[string, object, string]>([
