@@ -357,7 +357,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
           uses,
           signIns: createSignIns(audit),
           assumed: parts.assumed,
-          tokenIdentities: openTokenIdentities({ config: () => config, env, now }),
+          tokenIdentities: openTokenIdentities({ config: () => config, env, now, namesAgents: false }),
         }),
         grants,
         certificates: identities,

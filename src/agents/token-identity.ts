@@ -36,6 +36,8 @@ interface IdentityParts {
   readonly readKeys: (issuer: AgentIssuer) => Promise<string>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** True: refusals name the agents of the config. A stranger with a token of a public issuer must not learn them. */
+  readonly namesAgents: boolean;
 }
 
 const maxTokenLength = 16_384;
@@ -53,7 +55,12 @@ const checks = {
 } as const satisfies JWTVerifyOptions;
 
 /** Creates the identities. Reads nothing before the first token. */
-export function createTokenIdentities({ issuers, readKeys, now }: IdentityParts): TokenIdentities {
+export function createTokenIdentities({
+  issuers,
+  readKeys,
+  now,
+  namesAgents,
+}: IdentityParts): TokenIdentities {
   const verified = new LRUCache<string, Verified>({ max: maxVerified });
   let sources = new Map<string, IssuerKeys>();
   let known = issuers();
@@ -108,7 +115,7 @@ export function createTokenIdentities({ issuers, readKeys, now }: IdentityParts)
       });
     checkType(header);
     const subject = subjectOf(claims);
-    const agent = agentOf(issuer, claims, subject);
+    const agent = agentOf(issuer, claims, { subject, namesAgents });
     const expiresAt = Math.min(exp * 1_000, iat * 1_000 + issuer.maxAgeMs);
     return { agent, issuer: issuer.name, subject, expiresAt, config, source, find };
   }
@@ -183,7 +190,11 @@ function subjectOf(claims: JsonObject): string {
   return shown(subject);
 }
 
-function agentOf({ name, rules }: AgentIssuer, claims: JsonObject, subject: string): string {
+function agentOf(
+  { name, rules }: AgentIssuer,
+  claims: JsonObject,
+  { subject, namesAgents }: { readonly subject: string } & Pick<IdentityParts, 'namesAgents'>,
+): string {
   const agents = new Set(
     rules.filter(({ patterns }) => mismatch(patterns, claims) === null).map(({ agent }) => agent),
   );
@@ -193,15 +204,15 @@ function agentOf({ name, rules }: AgentIssuer, claims: JsonObject, subject: stri
       const missed = mismatch(patterns, claims);
       return missed === null ? [] : [`${of}: ${missed.path.join('/')} differs`];
     });
-    const which = [...new Set(misses)].slice(0, 5).join(', ');
+    const which = namesAgents ? ` (${[...new Set(misses)].slice(0, 5).join(', ')})` : '';
     throw refusal(
-      `with the subject ${subject} fits no agent of agent_issuers.${name} (${which})`,
+      `with the subject ${subject} fits no agent of agent_issuers.${name}${which}`,
       `correct the subject or the claims of the agent in agent_issuers.${name}`,
     );
   }
   if (another !== undefined) {
     throw refusal(
-      `with the subject ${subject} fits more than one agent: ${[...agents].join(', ')}`,
+      `with the subject ${subject} fits more than one agent${namesAgents ? `: ${[...agents].join(', ')}` : ''}`,
       `make the agents of agent_issuers.${name} narrower, so that one fits`,
     );
   }

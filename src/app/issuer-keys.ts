@@ -16,18 +16,21 @@ interface IdentityOptions {
   readonly env: NodeJS.ProcessEnv;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** See `createTokenIdentities`. */
+  readonly namesAgents: boolean;
 }
 
 const maxKeySetBytes = 65_536;
 const timeoutMs = 5_000;
 
 /** Opens the identities of agents with OIDC tokens. Reads no keys before the first token. */
-export function openTokenIdentities({ config, env, now }: IdentityOptions): TokenIdentities {
+export function openTokenIdentities({ config, env, now, namesAgents }: IdentityOptions): TokenIdentities {
   return createTokenIdentities({
     issuers: () => config().agentIssuers,
     readKeys: (issuer) =>
       issuer.jwksFile === null ? fetchKeys(issuer, config(), env, now) : readKeyFile(issuer.jwksFile),
     now,
+    namesAgents,
   });
 }
 

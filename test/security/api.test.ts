@@ -119,7 +119,9 @@ describe('the API', () => {
       const { data } = (await call('GET /v2/grants', { key: own })).body;
       expect(data.map(({ user }: { user: string }) => user)).toEqual(['alice']);
       expect((await call('GET /v2/grants?user=bob', { key: own })).status).toBe(404);
-      for (const { method, path, id } of routes.filter(({ media }) => media === undefined)) {
+      for (const { method, path, id, media } of routes) {
+        // The second one would end the key of this walk.
+        if (media !== undefined || id === 'revokeOwnKey') continue;
         const request = `${method.toUpperCase()} ${pathOf(path, bobs)}`;
         const answer = await call(request, { key: own, ...(method === 'get' ? {} : { body: {} }) });
         // Lists and providers have an answer for anybody, without anything of another user.

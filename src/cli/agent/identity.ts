@@ -46,7 +46,7 @@ export async function checkToken({ withView, readInput, output, env, now }: Cont
   }
   const { jwt } = presented;
   const identity = await withView(async ({ store, config }) => {
-    const identities = openTokenIdentities({ config: () => config, env, now });
+    const identities = openTokenIdentities({ config: () => config, env, now, namesAgents: true });
     const verified = orThrow(await identities.verify(jwt, hashToken(jwt)));
     const agent = (await store?.agents.get(verified.agent)) ?? null;
     if (agent === null) throw agentMissing(verified);

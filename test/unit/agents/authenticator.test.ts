@@ -92,6 +92,7 @@ describe('a caller with a JWT of an issuer', () => {
       issuers: () => issuers,
       readKeys: async () => JSON.stringify({ keys: [signer.jwk] }),
       now: time.now,
+      namesAgents: false,
     });
     const register = createAgentAuthenticator({ store, now: time.now, uses, tokenIdentities: identities });
     const jwt = await signer.sign(gitHubClaims('https://issuer.test', 'sidekey', start / 1_000));

@@ -36,7 +36,7 @@ beforeAll(async () => {
   [key, other] = await Promise.all([issuerKey('one', 'RS256'), issuerKey('two', 'RS256')]);
 });
 
-function setup(issuers: readonly AgentIssuer[] = [base]) {
+function setup(issuers: readonly AgentIssuer[] = [base], namesAgents = true) {
   const place = {
     at: start,
     issuers,
@@ -55,6 +55,7 @@ function setup(issuers: readonly AgentIssuer[] = [base]) {
       return place.text ?? JSON.stringify({ keys: place.keys });
     },
     now: () => place.at,
+    namesAgents,
   });
   const verify = (jwt: string) => identities.verify(jwt, hashToken(jwt));
   const find = (jwt: string) => identities.find(hashToken(jwt));
@@ -149,6 +150,15 @@ describe('a token is refused', () => {
     ['a branch with a slash', { sub: 'repo:acme/app:ref:refs/heads/a/b' }, 'fits no agent'],
   ])('with %s', async (_name, change, sentence) => {
     expect(await why(await key.sign(claims(change)))).toContain(sentence);
+  });
+
+  it('without the names of agents, for a caller', async () => {
+    const twins = { ...base, rules: [...base.rules, { ...base.rules[0]!, agent: 'twin' }] };
+    const foreign = await key.sign(claims({ sub: 'repo:evil/app:ref:refs/heads/main' }));
+    expect(await why(foreign, setup([twins], false))).not.toContain('differs');
+    const fitting = await key.sign(claims());
+    expect(await why(fitting, setup([twins]))).toContain('more than one agent: ci, twin');
+    expect(await why(fitting, setup([twins], false))).not.toContain('twin');
   });
 
   it('with the signature of another key, also under a known key id', async () => {
