@@ -10,6 +10,7 @@ import type { GrantRow } from '../store/schema.ts';
 import { sqliteMigrations } from '../store/sqlite.ts';
 import type { AgeKey } from '../vault/age.ts';
 import { keyIdOf, type OpenKeySource, parseKey } from '../vault/key-source.ts';
+import { nodeKeyId } from '../vault/node-key.ts';
 import { openKeySource } from '../vault/open.ts';
 import type { KeyRing } from '../vault/ring.ts';
 import { metaOf, openRing, partsOf, signatureOf } from './backup.ts';
@@ -45,6 +46,8 @@ export interface Restored {
   readonly check: readonly string[];
   /** Grants that need a new consent. */
   readonly consent: readonly string[];
+  /** Nodes with a key of their own, which join again: nothing says which of them were revoked since. */
+  readonly rejoin: readonly string[];
 }
 
 /**
@@ -132,6 +135,7 @@ async function write(
     newer: [] as string[],
     check: [] as string[],
     consent: [] as string[],
+    rejoin: [] as string[],
   };
   const brought = new Set<unknown>();
   // A write first: it takes the lock before anything is read. Caches of running processes read the rights again.
@@ -170,6 +174,10 @@ async function write(
       return { from, to };
     }
     const to = await openRing(own, theirs, location, now);
+    for (const member of to.nodes().members) {
+      await to.revoke({ name: member.name, id: nodeKeyId(member) });
+      report.rejoin.push(member.name);
+    }
     // The key in place wins, because the audit log may depend on it: a rotation to it begins.
     if (placed !== null && idOf(placed) !== to.vault.keyId)
       await to.begin({ next: placed, by: null, hasCopies: true });

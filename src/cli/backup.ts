@@ -80,14 +80,15 @@ export async function restore(context: Context, path: string, options: RestoreCo
     const { rotateKey } = await import('../app/rotation.ts');
     await rotateKey(state, { next: null, retire: false, now, onProgress: () => {} });
   });
-  const { location, made, counts, isNew, written, newer, check, consent } = restored;
+  const { location, made, counts, isNew, written, newer, check, consent, rejoin } = restored;
   output.result(
-    { store: location, made: iso(made), new: isNew, rows: counts, written, newer, check, consent },
+    { store: location, made: iso(made), new: isNew, rows: counts, written, newer, check, consent, rejoin },
     report(restored).join('\n'),
   );
 }
 
-function report({ location, made, counts, isNew, written, newer, check, consent }: Restored): string[] {
+function report(restored: Restored): string[] {
+  const { location, made, counts, isNew, written, newer, check, consent, rejoin } = restored;
   const brought =
     written.length === 0 ? 'no grant' : `${counted(written.length, 'grant')} (${names(written)})`;
   const what = isNew ? contents(counts) : brought;
@@ -105,9 +106,15 @@ function report({ location, made, counts, isNew, written, newer, check, consent 
       '  → sidekey grant refresh NAME; if that fails, connect the grant again',
     );
   }
+  if (rejoin.length > 0) {
+    lines.push(
+      `These nodes have no master key until they join again: ${names(rejoin)}.`,
+      '  → sidekey node enroll NAME',
+    );
+  }
   if (isNew) {
     lines.push(
-      'Whatever was revoked after the backup is valid again: look through "sidekey agent list", "sidekey lease list" and "sidekey api-key list".',
+      'Whatever was revoked after the backup is valid again: look through "sidekey agent list", "sidekey lease list", "sidekey api-key list", "sidekey person list" and "sidekey approve --list".',
     );
   }
   return lines;

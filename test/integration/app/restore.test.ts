@@ -6,6 +6,8 @@ import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openAuthority } from '../../../src/ca/authority.ts';
 import { openClient } from '../../../src/lib/postgres.ts';
+import { newNodeKey } from '../../../src/vault/node-key.ts';
+import { nodeKeyName } from '../../../src/vault/ring.ts';
 import { type Home, program } from '../../support/command-line.ts';
 import { engines, addGrants, machine, type Machine, ok, opened } from '../../support/backup-machine.ts';
 import { createDatabase, postgresMissing } from '../../support/postgres.ts';
@@ -61,6 +63,24 @@ describe.each(engines)('a backup of a store in %s', (_name, engine) => {
     expect((await fresh.run(['audit', 'verify'])).stdout).toContain('is intact');
     expect((await events(old)).map(([event]) => event)).toEqual(['store.backed_up']);
     expect((await events(fresh)).map(([event]) => event)).toEqual(['store.restored']);
+  });
+
+  it.skipIf(isMissing)('names the nodes that have to join again, and gives them no master key', async () => {
+    const [old, fresh] = [await machine(engine), await machine(engine)];
+    await old.connect('desk', 'r-1');
+    const node = newNodeKey({ name: 'edge', secret: 's'.repeat(42) + 'A', enrolment: 'e-1' });
+    const { privateKey: _, ...member } = node;
+    const before = await opened(old);
+    expect(await before.keys.admit(member)).toBe(true);
+    await before.close();
+    await old.backup(old.at('backup.age'));
+    const restored = await fresh.restore(old.at('backup.age'));
+    expect(restored.stdout).toContain('until they join again: edge.');
+    const after = await opened(fresh);
+    expect(after.keys.nodes()).toMatchObject({ members: [], revoked: ['e-1'] });
+    expect(await after.store.meta.get(nodeKeyName('edge'))).toBeNull();
+    await after.close();
+    expect(await fresh.tokens()).toEqual({ desk: 'r-1' });
   });
 
   it.skipIf(isMissing)('goes under the master key that is in place already', async () => {
