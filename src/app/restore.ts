@@ -53,7 +53,7 @@ export interface Restored {
 /**
  * Restores a backup in one transaction: after a failure or a kill the store is as before. An empty store gets all rows. In
  * a store in use only grants are written, with their policies: whatever gave access to callers and is gone was taken away.
- * Proxies may run meanwhile. Master key and CA are put where they are missing.
+ * Proxies may run meanwhile. Master key and CA are put where they are missing, before the commit.
  *
  * @throws SidekeyError `already_exists` if the store is in use and `replace` is not set; `input_invalid` if it is another
  * store, or the backup has other tables; errors of `partsOf`, the store, the vault and the CA
@@ -68,28 +68,38 @@ export async function restore(config: Config, options: RestoreOptions): Promise<
   checkSchema(head);
   const source = openKeySource(keySourceOf(config, { env }));
   const placed = await readKept(config, source);
+  /** Error of a key source or of the CA, which says nothing of the store. */
+  let outside: unknown = null;
   const tables = await openTables(config, env);
   const { location } = tables;
   try {
-    const { restored, keys } = await tables.db
+    return await tables.db
       .transaction()
-      .execute((db) => write(db as unknown as Untyped, parts, { head, placed, location, options }))
+      .execute(async (db) => {
+        const to = { head, placed, location, options };
+        const { restored, keys } = await write(db as unknown as Untyped, parts, to);
+        // Before the commit: a key or a CA without its store does no harm.
+        await placeKeys(keys).catch((error: unknown) => (outside = error));
+        if (outside !== null) throw outside;
+        return restored;
+      })
       .catch((error: unknown) => {
-        const meaning = error instanceof SidekeyError ? error : tables.fault(error);
+        const meaning = error instanceof SidekeyError || error === outside ? error : tables.fault(error);
         if (typeof meaning !== 'string') throw meaning;
         throw new SidekeyError('store_unavailable', 'Another process wrote to the store meanwhile.', {
           hint: 'nothing was restored: run the command again',
           cause: error,
         });
       });
-    const { from, to } = keys;
-    if (placed === null) await to.withKey(async (current) => source.replace?.(current));
-    if (head.ca !== null)
-      await importAuthority(config.ca.directory, head.ca, { from: from.vault, to: to.vault });
-    return restored;
   } finally {
     await parts.return(undefined);
     await tables.close();
+  }
+
+  async function placeKeys({ from, to }: Keys): Promise<void> {
+    if (placed === null) await to.withKey(async (current) => source.replace?.(current));
+    if (head.ca === null) return;
+    await importAuthority(config.ca.directory, head.ca, { from: from.vault, to: to.vault });
   }
 }
 

@@ -70,21 +70,24 @@ export async function restore(context: Context, path: string, options: RestoreCo
   const rollBack = options.rollBack === true;
   const parts = { file, key, replace: options.replace === true || rollBack, rollBack, env, now };
   const restored = await output.during('Restoring the store', () => restoreStore(config, parts));
-  // Opening the store proves the key and, if another key was in place, follows the rotation to it.
-  await withState(async (state) => {
-    const { isNew, written, newer, made } = restored;
-    const what = isNew ? 'into an empty store' : `${written.length} written, ${newer.length} newer`;
-    const reason = `${file} of ${iso(made)}: ${what}`;
-    await state.audit.append({ event: 'store.restored', outcome: 'allow', reason });
-    if (!isRotating(state.vault.generations)) return;
-    const { rotateKey } = await import('../app/rotation.ts');
-    await rotateKey(state, { next: null, retire: false, now, onProgress: () => {} });
-  });
   const { location, made, counts, isNew, written, newer, check, consent, rejoin } = restored;
-  output.result(
-    { store: location, made: iso(made), new: isNew, rows: counts, written, newer, check, consent, rejoin },
-    report(restored).join('\n'),
-  );
+  try {
+    // Opening the store proves the key and, if another key was in place, follows the rotation to it.
+    await withState(async (state) => {
+      const what = isNew ? 'into an empty store' : `${written.length} written, ${newer.length} newer`;
+      const reason = `${file} of ${iso(made)}: ${what}`;
+      await state.audit.append({ event: 'store.restored', outcome: 'allow', reason });
+      if (!isRotating(state.vault.generations)) return;
+      const { rotateKey } = await import('../app/rotation.ts');
+      await rotateKey(state, { next: null, retire: false, now, onProgress: () => {} });
+    });
+  } finally {
+    // Also after a failure: the store is restored.
+    output.result(
+      { store: location, made: iso(made), new: isNew, rows: counts, written, newer, check, consent, rejoin },
+      report(restored).join('\n'),
+    );
+  }
 }
 
 function report(restored: Restored): string[] {

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { statSync, watch } from 'node:fs';
-import { copyFile, mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openAuthority } from '../../../src/ca/authority.ts';
@@ -221,6 +221,32 @@ async function restoreUntilKilled(at: Machine, file: string, args: readonly stri
   changes.close();
   return signal;
 }
+
+describe('a restore that fails', () => {
+  it('at the CA leaves the store empty, and can be repeated', async () => {
+    const [old, fresh] = [await machine('sqlite'), await machine('sqlite')];
+    await old.connect('desk', 'r-1');
+    await makeCa(old);
+    await old.backup(old.at('backup.age'));
+    await writeFile(fresh.at('certs'), 'not a folder');
+    expect((await fresh.restore(old.at('backup.age'))).exit).not.toBe(0);
+    expect(await fresh.tokens()).toEqual({});
+    await rm(fresh.at('certs'));
+    expect(await fresh.restore(old.at('backup.age'))).toMatchObject(ok);
+    expect(await fresh.tokens()).toEqual({ desk: 'r-1' });
+    expect(await fresh.run(['ca', 'show'])).toMatchObject(ok);
+  });
+
+  it('at its audit line prints that the store is restored', async () => {
+    const [old, fresh] = [await machine('sqlite'), await machine('sqlite')];
+    await old.connect('desk', 'r-1');
+    await old.backup(old.at('backup.age'));
+    await mkdir(fresh.at('data', 'audit.jsonl'), { recursive: true, mode: 0o700 });
+    const { exit, stdout } = await fresh.restore(old.at('backup.age'));
+    expect([exit, stdout]).toEqual([1, expect.stringContaining('Restored 1 grant')]);
+    expect(await fresh.tokens()).toEqual({ desk: 'r-1' });
+  });
+});
 
 describe('a restore that is killed', () => {
   it('leaves the store as it was, and can be repeated', { timeout: 120_000 }, async () => {
