@@ -12,7 +12,7 @@ import type { AgeKey } from '../vault/age.ts';
 import { keyIdOf, type OpenKeySource, parseKey } from '../vault/key-source.ts';
 import { nodeKeyId } from '../vault/node-key.ts';
 import { openKeySource } from '../vault/open.ts';
-import type { KeyRing } from '../vault/ring.ts';
+import { keyNames, type KeyRing } from '../vault/ring.ts';
 import { metaOf, openRing, partsOf, signatureOf } from './backup.ts';
 import { keySourceOf } from './keys.ts';
 import { openTables } from './state.ts';
@@ -48,6 +48,8 @@ export interface Restored {
   readonly consent: readonly string[];
   /** Nodes with a key of their own, which join again: nothing says which of them were revoked since. */
   readonly rejoin: readonly string[];
+  /** Id of the backup's master key, if the store has retired it: any of its holders may have made the backup. */
+  readonly retiredKey: string | null;
 }
 
 /**
@@ -154,7 +156,7 @@ async function write(
     .set((row) => ({ value: row('value', '+', 1) }))
     .execute();
   const mine = await metaOf(db);
-  const isNew = !mine.has('key_check');
+  const isNew = !mine.has(keyNames.check);
   if (!isNew && !replace) throw inUse(location);
 
   const theirs = new Map<string, Uint8Array>();
@@ -168,7 +170,15 @@ async function write(
     if (part.kind === 'rows') await writeRows(part.table, part.rows, keys);
     else if (part.kind === 'end' && part.mac === signatureOf(keys.from, part)) {
       for (const titles of Object.values(report)) titles.sort();
-      return { restored: { location, made: head.made, counts: part.counts, isNew, ...report }, keys };
+      const { keyId } = keys.from.vault;
+      const isRetired = keys.to.vault.generations.some(
+        (key) => key.keyId === keyId && key.retiredAt !== null,
+      );
+      const retiredKey = isRetired ? keyId : null;
+      return {
+        restored: { location, made: head.made, counts: part.counts, isNew, ...report, retiredKey },
+        keys,
+      };
     }
   }
   throw new SidekeyError('record_tampered', `${file} was not made with the master key that it holds.`, {
@@ -189,7 +199,7 @@ async function write(
       report.rejoin.push(member.name);
     }
     // The key in place wins, because the audit log may depend on it: a rotation to it begins.
-    if (placed !== null && idOf(placed) !== to.vault.keyId)
+    if (placed !== null && isNext(placed, to, theirs.has(keyNames.next)))
       await to.begin({ next: placed, by: null, hasCopies: true });
     for (const [name, value] of theirs) await insert('meta', [{ name, value }]);
     return { from, to };
@@ -252,8 +262,19 @@ function rootOf({ vault }: KeyRing): string {
   return vault.generations.at(-1)!.keyId;
 }
 
-function idOf(key: KeyObject): string {
-  return Buffer.from(keyIdOf(key)).toString('hex');
+/**
+ * Reports whether the key in place is new to the store. `isOpen`: the key before the current one opens it still, so that
+ * the rotation of the backup goes on.
+ * @throws SidekeyError `key_mismatch` for an earlier key, which must not become the current one again
+ */
+function isNext(placed: KeyObject, { vault }: KeyRing, isOpen: boolean): boolean {
+  const id = Buffer.from(keyIdOf(placed)).toString('hex');
+  const at = vault.generations.findIndex(({ keyId }) => keyId === id);
+  if (at < 1) return at === -1;
+  if (at === 1 && isOpen) return false;
+  throw new SidekeyError('key_mismatch', `The key in place (${id}) is an earlier key of this store.`, {
+    hint: 'move that key away, and restore again: the backup has the current key',
+  });
 }
 
 function inUse(location: string): SidekeyError {

@@ -70,7 +70,9 @@ export async function restore(context: Context, path: string, options: RestoreCo
   const rollBack = options.rollBack === true;
   const parts = { file, key, replace: options.replace === true || rollBack, rollBack, env, now };
   const restored = await output.during('Restoring the store', () => restoreStore(config, parts));
-  const { location, made, counts, isNew, written, newer, check, consent, rejoin } = restored;
+  const { location, made, counts, isNew, retiredKey, ...grants } = restored;
+  const { written, newer } = grants;
+  let rotated: Rotated | null = null;
   try {
     // Opening the store proves the key and, if another key was in place, follows the rotation to it.
     await withState(async (state) => {
@@ -79,15 +81,40 @@ export async function restore(context: Context, path: string, options: RestoreCo
       await state.audit.append({ event: 'store.restored', outcome: 'allow', reason });
       if (!isRotating(state.vault.generations)) return;
       const { rotateKey } = await import('../app/rotation.ts');
-      await rotateKey(state, { next: null, retire: false, now, onProgress: () => {} });
+      rotated = await rotateKey(state, { next: null, retire: false, now, onProgress: () => {} });
     });
   } finally {
     // Also after a failure: the store is restored.
-    output.result(
-      { store: location, made: iso(made), new: isNew, rows: counts, written, newer, check, consent, rejoin },
-      report(restored).join('\n'),
+    const json = { store: location, made: iso(made), new: isNew, rows: counts, ...grants };
+    const lines = [...report(restored), ...keyLines(restored, rotated, config.store.kind)];
+    output.result({ ...json, retired_key: retiredKey, rotated }, lines.join('\n'));
+  }
+}
+
+type Rotated = Awaited<ReturnType<(typeof import('../app/rotation.ts'))['rotateKey']>>;
+
+function keyLines({ isNew, retiredKey }: Restored, rotated: Rotated | null, kind: string): string[] {
+  const lines: string[] = [];
+  if (retiredKey !== null) {
+    lines.push(
+      `The backup has the master key ${retiredKey}, which is retired: whoever holds it can make such a file.`,
+      '  → sidekey grant list: look through the grants, if the key has leaked',
     );
   }
+  if (rotated !== null) {
+    const { from, to, finished } = rotated;
+    lines.push(
+      finished
+        ? `The master key was rotated from ${from} to ${to}.`
+        : `The rotation of the master key ${from} to ${to} is not finished: sidekey key status`,
+    );
+  }
+  if (isNew && kind === 'postgres') {
+    lines.push(
+      'The store does not know its nodes yet: start each one before the next "sidekey key rotate", which waits only for nodes that it knows.',
+    );
+  }
+  return lines;
 }
 
 function report(restored: Restored): string[] {

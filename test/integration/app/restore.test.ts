@@ -7,7 +7,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { openAuthority } from '../../../src/ca/authority.ts';
 import { openClient } from '../../../src/lib/postgres.ts';
 import { newNodeKey } from '../../../src/vault/node-key.ts';
-import { nodeKeyName } from '../../../src/vault/ring.ts';
+import { newMasterKey, nodeKeyName } from '../../../src/vault/ring.ts';
 import { type Home, program } from '../../support/command-line.ts';
 import { engines, addGrants, machine, type Machine, ok, opened } from '../../support/backup-machine.ts';
 import { createDatabase, postgresMissing } from '../../support/postgres.ts';
@@ -98,11 +98,16 @@ describe.each(engines)('a backup of a store in %s', (_name, engine) => {
     await mkdir(fresh.at('data'), { mode: 0o700 });
     await rename(fresh.at('master.key'), fresh.at('data', 'master.key'));
 
-    expect(await fresh.restore(old.at('backup.age'))).toMatchObject(ok);
+    const restored = await fresh.restore(old.at('backup.age'));
+    expect(restored).toMatchObject(ok);
+    expect(restored.stdout.includes('does not know its nodes yet')).toBe(engine === 'postgres');
     expect(await fresh.tokens()).toEqual({ desk: 'r-1' });
     expect(await readFile(fresh.at('data', 'master.key'), 'utf8')).toBe(key);
-    const status = (await fresh.json(['key', 'status'])) as { rotating: boolean; left: number };
+    const { keys, ...status } = (await fresh.json(['key', 'status'])) as {
+      readonly keys: readonly { readonly key_id: string }[];
+    };
     expect(status).toMatchObject({ rotating: false, left: 0 });
+    for (const { key_id: id } of keys) expect(restored.stdout).toContain(id);
     expect(await fresh.run(['ca', 'show'])).toMatchObject(ok);
   });
 
@@ -195,7 +200,9 @@ describe.each(engines)('a backup of a store in %s', (_name, engine) => {
     await at.backup(at.at('backup.age'));
     await at.run(['grant', 'remove', 'gone', '--local']);
     for (let count = 0; count < 2; count += 1) expect(await at.run(['key', 'rotate'])).toMatchObject(ok);
-    expect(await at.restore(at.at('backup.age'), '--replace')).toMatchObject(ok);
+    const restored = await at.restore(at.at('backup.age'), '--replace');
+    expect(restored).toMatchObject(ok);
+    expect(restored.stdout).toContain('which is retired: whoever holds it can make such a file');
     expect(await at.tokens()).toEqual({ desk: 'r-1', gone: 'g-1' });
   });
 });
@@ -221,6 +228,44 @@ async function restoreUntilKilled(at: Machine, file: string, args: readonly stri
   changes.close();
   return signal;
 }
+
+describe('a restore where an earlier key of the store is in place', () => {
+  it('is refused if that key is retired', async () => {
+    const [old, fresh] = [await machine('sqlite'), await machine('sqlite')];
+    await old.connect('desk', 'r-1');
+    await mkdir(fresh.at('data'), { mode: 0o700 });
+    await copyFile(old.at('data', 'master.key'), fresh.at('data', 'master.key'));
+    expect(await old.run(['key', 'rotate'])).toMatchObject(ok);
+    await old.backup(old.at('backup.age'));
+    const refused = await fresh.restore(old.at('backup.age'));
+    expect([refused.exit, refused.stderr]).toEqual([
+      expect.any(Number),
+      expect.stringContaining('is an earlier key of this store'),
+    ]);
+    expect(await fresh.tokens()).toEqual({});
+    await rm(fresh.at('data', 'master.key'));
+    expect(await fresh.restore(old.at('backup.age'))).toMatchObject(ok);
+    expect(await fresh.tokens()).toEqual({ desk: 'r-1' });
+  });
+
+  it('goes on with the rotation of the backup', async () => {
+    const [old, fresh] = [await machine('sqlite'), await machine('sqlite')];
+    await old.connect('desk', 'r-1');
+    await mkdir(fresh.at('data'), { mode: 0o700 });
+    await copyFile(old.at('data', 'master.key'), fresh.at('data', 'master.key'));
+    const state = await opened(old);
+    expect(await state.keys.begin({ next: newMasterKey(), by: null, hasCopies: true })).toBe(true);
+    const { keyId } = state.vault;
+    await state.close();
+    await old.backup(old.at('backup.age'));
+    expect(await fresh.restore(old.at('backup.age'))).toMatchObject(ok);
+    expect(await fresh.tokens()).toEqual({ desk: 'r-1' });
+    expect(await fresh.json(['key', 'status'])).toMatchObject({
+      rotating: false,
+      keys: [{ key_id: keyId }, { state: 'retired' }],
+    });
+  });
+});
 
 describe('a restore that fails', () => {
   it('at the CA leaves the store empty, and can be repeated', async () => {
