@@ -166,7 +166,12 @@ export function openRing(
   location: string,
   now: () => number,
 ): Promise<KeyRing> {
-  const meta: KeyMeta = {
+  return openKeyRing(key, { meta: metaIn(values), location, now, reread: async () => null, self: null });
+}
+
+/** Returns named values as those of a store. */
+export function metaIn(values: Map<string, Uint8Array>): KeyMeta {
+  return {
     get: async (name) => values.get(name) ?? null,
     putIfAbsent: async () => false,
     async change(_guard, _was, changes) {
@@ -176,5 +181,4 @@ export function openRing(
       return true;
     },
   };
-  return openKeyRing(key, { meta, location, now, reread: async () => null, self: null });
 }

@@ -1,4 +1,5 @@
 import type { KeyObject } from 'node:crypto';
+import { sql } from 'kysely';
 import { importAuthority } from '../ca/authority.ts';
 import type { Config } from '../config/config.ts';
 import { titleOf } from '../grants/grant.ts';
@@ -13,7 +14,7 @@ import { keyIdOf, type OpenKeySource, parseKey } from '../vault/key-source.ts';
 import { nodeKeyId } from '../vault/node-key.ts';
 import { openKeySource } from '../vault/open.ts';
 import { keyNames, type KeyRing } from '../vault/ring.ts';
-import { metaOf, openRing, partsOf, signatureOf } from './backup.ts';
+import { metaIn, metaOf, openRing, partsOf, signatureOf } from './backup.ts';
 import { keySourceOf } from './keys.ts';
 import { openTables } from './state.ts';
 
@@ -69,7 +70,8 @@ export async function restore(config: Config, options: RestoreOptions): Promise<
   const { head } = first;
   checkSchema(head);
   const source = openKeySource(keySourceOf(config, { env }));
-  const placed = await readKept(config, source);
+  const isForNode = config.key.source === 'node';
+  const placed = isForNode ? null : await readKept(config, source);
   /** Error of a key source or of the CA, which says nothing of the store. */
   let outside: unknown = null;
   const tables = await openTables(config, env);
@@ -78,7 +80,7 @@ export async function restore(config: Config, options: RestoreOptions): Promise<
     return await tables.db
       .transaction()
       .execute(async (db) => {
-        const to = { head, placed, location, options };
+        const to = { head, config, placed, location, options };
         const { restored, keys } = await write(db as unknown as Untyped, parts, to);
         // Before the commit: a key or a CA without its store does no harm.
         await placeKeys(keys).catch((error: unknown) => (outside = error));
@@ -99,7 +101,7 @@ export async function restore(config: Config, options: RestoreOptions): Promise<
   }
 
   async function placeKeys({ from, to }: Keys): Promise<void> {
-    if (placed === null) await to.withKey(async (current) => source.replace?.(current));
+    if (placed === null && !isForNode) await to.withKey(async (current) => source.replace?.(current));
     if (head.ca === null) return;
     await importAuthority(config.ca.directory, head.ca, { from: from.vault, to: to.vault });
   }
@@ -122,7 +124,8 @@ function checkSchema({ schema, version }: BackupHead): void {
 
 interface WriteParts {
   readonly head: BackupHead;
-  /** The key that the source gives; null: none. */
+  readonly config: Config;
+  /** The key that the source gives; null: none, or it is in the store. */
   readonly placed: KeyObject | null;
   readonly location: string;
   readonly options: RestoreOptions;
@@ -138,9 +141,9 @@ interface Keys {
 async function write(
   db: Untyped,
   parts: AsyncIterable<BackupPart>,
-  { head, placed, location, options }: WriteParts,
+  { head, config, placed, location, options }: WriteParts,
 ): Promise<{ readonly restored: Restored; readonly keys: Keys }> {
-  const { file, replace, rollBack, now } = options;
+  const { file, replace, rollBack, env, now } = options;
   const own = parseKey(head.key, `The backup ${file}`);
   const report = {
     written: [] as string[],
@@ -155,9 +158,12 @@ async function write(
     .updateTable('revisions')
     .set((row) => ({ value: row('value', '+', 1) }))
     .execute();
+  // A rotation of the master key waits, because grants are sealed with the key that is current here.
+  if (config.store.kind === 'postgres') await sql`lock table meta in exclusive mode`.execute(db);
   const mine = await metaOf(db);
   const isNew = !mine.has(keyNames.check);
   if (!isNew && !replace) throw inUse(location);
+  if (isNew && config.key.source === 'node') throw noPlaceForKey();
 
   const theirs = new Map<string, Uint8Array>();
   let keys: Keys | undefined;
@@ -189,7 +195,9 @@ async function write(
     // Keys that were retired shortly before the backup open its records still.
     const from = await openRing(own, new Map(theirs), file, () => head.made);
     if (!isNew) {
-      const to = await openRing(placed ?? own, mine, location, now);
+      const inStore = config.key.source === 'node' ? keySourceOf(config, { env }) : null;
+      const held = inStore === null ? placed : await openKeySource(inStore, metaIn(mine)).read();
+      const to = await openRing(held ?? own, mine, location, now);
       if (rootOf(to) !== rootOf(from)) throw anotherStore(location, to, from);
       return { from, to };
     }
@@ -274,6 +282,12 @@ function isNext(placed: KeyObject, { vault }: KeyRing, isOpen: boolean): boolean
   if (at === 1 && isOpen) return false;
   throw new SidekeyError('key_mismatch', `The key in place (${id}) is an earlier key of this store.`, {
     hint: 'move that key away, and restore again: the backup has the current key',
+  });
+}
+
+function noPlaceForKey(): SidekeyError {
+  return new SidekeyError('input_invalid', 'A node cannot keep the master key of a store that is empty.', {
+    hint: 'restore with another source in "key" of the config, such as file; then let the nodes join: sidekey node enroll NAME',
   });
 }
 

@@ -1,12 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { statSync, watch } from 'node:fs';
-import { copyFile, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { appendFile, copyFile, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openAuthority } from '../../../src/ca/authority.ts';
 import { openClient } from '../../../src/lib/postgres.ts';
-import { newNodeKey } from '../../../src/vault/node-key.ts';
+import { newNodeKey, writeNodeKey } from '../../../src/vault/node-key.ts';
 import { newMasterKey, nodeKeyName } from '../../../src/vault/ring.ts';
 import { type Home, program } from '../../support/command-line.ts';
 import { engines, addGrants, machine, type Machine, ok, opened } from '../../support/backup-machine.ts';
@@ -267,6 +267,33 @@ describe('a restore where an earlier key of the store is in place', () => {
   });
 });
 
+describe('a restore on a node with a key of its own', () => {
+  it('is refused into an empty store, and brings grants back into a store in use', async () => {
+    const at = await machine('sqlite');
+    await at.connect('desk', 'r-1');
+    await at.backup(at.at('backup.age'));
+    await at.run(['grant', 'remove', 'desk', '--local']);
+    const node = newNodeKey({ name: 'edge', secret: 's'.repeat(42) + 'A', enrolment: 'e-1' });
+    const { privateKey: _, ...member } = node;
+    const state = await opened(at);
+    expect(await state.keys.admit(member)).toBe(true);
+    await state.close();
+    // No copy of the master key of the backup is left.
+    expect(await at.run(['key', 'rotate'])).toMatchObject(ok);
+    await rm(at.at('data', 'master.key'));
+    await writeNodeKey(at.at('data', 'node.key'), node);
+    await appendFile(at.configFile, '\nkey: { source: node }\n');
+    expect(await at.restore(at.at('backup.age'), '--replace')).toMatchObject(ok);
+    expect(await at.tokens()).toEqual({ desk: 'r-1' });
+
+    const fresh = await machine('sqlite', { key: { source: 'node' } });
+    expect(await fresh.restore(at.at('backup.age'))).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('restore with another source in "key" of the config'),
+    });
+  });
+});
+
 describe('a restore that fails', () => {
   it('at the CA leaves the store empty, and can be repeated', async () => {
     const [old, fresh] = [await machine('sqlite'), await machine('sqlite')];
@@ -335,5 +362,34 @@ describe.skipIf(postgresMissing !== null)(`a roll-back in PostgreSQL${postgresMi
     expect((await rolled).stdout).toContain('left as they are: desk.');
     expect((await query('select revision::int from grants')).rows).toEqual([{ revision: 3 }]);
     await proxy.end();
+  });
+
+  it('lets a rotation of the master key wait', async () => {
+    const { address, query, drop } = await createDatabase();
+    onTestFinished(drop);
+    const url = `postgres://${address.user}@127.0.0.1:${address.port}/${address.database}`;
+    const at = await machine('sqlite', { store: url });
+    await at.connect('desk', 'r-1');
+    await at.backup(at.at('backup.age'));
+    await at.connect('desk', 'r-2');
+    const state = await opened(at);
+    const proxy = await openClient({ address, password: null }, 10_000);
+    await proxy.connect();
+    await proxy.query('begin; update grants set revision = revision');
+    const waiting = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = '${address.database}'`;
+    const rolled = at.restore(at.at('backup.age'), '--roll-back');
+    while ((await query(waiting)).rowCount !== 1);
+    let isBegun = false;
+    const begun = state.keys
+      .begin({ next: newMasterKey(), by: null, hasCopies: true })
+      .then((done) => (isBegun = done));
+    while (!isBegun && (await query(waiting)).rowCount !== 2);
+    expect(isBegun).toBe(false);
+    await proxy.query('commit');
+    expect(await rolled).toMatchObject(ok);
+    expect(await begun).toBe(true);
+    await state.close();
+    await proxy.end();
+    expect(await at.tokens()).toEqual({ desk: 'r-1' });
   });
 });
