@@ -4,6 +4,7 @@ import { type FileHandle, link, open, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { ReadableStream } from 'node:stream/web';
+import { noLinks } from '../audit/live-file.ts';
 import { exportAuthority } from '../ca/authority.ts';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { syncFolder } from '../lib/os.ts';
@@ -69,7 +70,7 @@ export async function backUp(state: State, tables: StoreTables, options: BackupO
       outcome: 'allow',
       reason: `${file}, sealed for ${to}`,
     });
-    await (force ? rename(draft, file) : link(draft, file));
+    await (force ? rename(draft, file) : nameDraft(draft, file));
     await syncFolder(dirname(file)).catch(() => undefined);
     return { ...backup, bytes };
   } catch (cause) {
@@ -89,6 +90,19 @@ export async function backUp(state: State, tables: StoreTables, options: BackupO
     );
   } finally {
     await rm(draft, { force: true });
+  }
+}
+
+/** Gives a draft its name. Rejects with `EEXIST` if a file has it. */
+async function nameDraft(draft: string, file: string): Promise<void> {
+  try {
+    await link(draft, file);
+  } catch (error) {
+    if (!isSystemError(error, ...noLinks)) throw error;
+    // A rename replaces what is there, so an empty file takes the name first.
+    const taken = await open(file, 'wx', 0o600);
+    await taken.close();
+    await rename(draft, file);
   }
 }
 
