@@ -81,7 +81,9 @@ export async function restore(context: Context, path: string, options: RestoreCo
       await state.audit.append({ event: 'store.restored', outcome: 'allow', reason });
       if (!isRotating(state.vault.generations)) return;
       const { rotateKey } = await import('../app/rotation.ts');
-      rotated = await rotateKey(state, { next: null, retire: false, now, onProgress: () => {} });
+      const parts = { next: null, retire: false, now, onProgress: () => {} };
+      const { from, to, finished } = await rotateKey(state, parts);
+      rotated = { from, to, finished };
     });
   } finally {
     // Also after a failure: the store is restored.
@@ -91,7 +93,12 @@ export async function restore(context: Context, path: string, options: RestoreCo
   }
 }
 
-type Rotated = Awaited<ReturnType<(typeof import('../app/rotation.ts'))['rotateKey']>>;
+/** Ids of the master key before and of the current one. */
+interface Rotated {
+  readonly from: string;
+  readonly to: string;
+  readonly finished: boolean;
+}
 
 function keyLines({ isNew, retiredKey }: Restored, rotated: Rotated | null, kind: string): string[] {
   const lines: string[] = [];

@@ -379,15 +379,16 @@ describe.skipIf(postgresMissing !== null)(`a roll-back in PostgreSQL${postgresMi
     const waiting = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = '${address.database}'`;
     const rolled = at.restore(at.at('backup.age'), '--roll-back');
     while ((await query(waiting)).rowCount !== 1);
-    let isBegun = false;
+    const done: boolean[] = [];
     const begun = state.keys
       .begin({ next: newMasterKey(), by: null, hasCopies: true })
-      .then((done) => (isBegun = done));
-    while (!isBegun && (await query(waiting)).rowCount !== 2);
-    expect(isBegun).toBe(false);
+      .then((is) => done.push(is));
+    while (done.length === 0 && (await query(waiting)).rowCount !== 2);
+    expect(done).toEqual([]);
     await proxy.query('commit');
     expect(await rolled).toMatchObject(ok);
-    expect(await begun).toBe(true);
+    await begun;
+    expect(done).toEqual([true]);
     await state.close();
     await proxy.end();
     expect(await at.tokens()).toEqual({ desk: 'r-1' });
