@@ -77,7 +77,7 @@ interface Entry {
   held: { readonly since: number; readonly ms: number } | null;
 }
 
-/** When each grant was used last, as read from the store. */
+/** The last use of each grant, as read from the store. */
 interface LastUses {
   readonly epoch: number;
   readonly readAt: number;
