@@ -342,21 +342,27 @@ describe('a restore that is killed', () => {
   });
 });
 
+/** A store in a database whose grant is newer than its backup, with a client of the database. */
+async function usedStore() {
+  const { address, query, drop } = await createDatabase();
+  onTestFinished(drop);
+  const url = `postgres://${address.user}@127.0.0.1:${address.port}/${address.database}`;
+  const at = await machine('sqlite', { store: url });
+  await at.connect('desk', 'r-1');
+  await at.backup(at.at('backup.age'));
+  await at.connect('desk', 'r-2');
+  const proxy = await openClient({ address, password: null }, 10_000);
+  await proxy.connect();
+  const waiting = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = '${address.database}'`;
+  return { at, query, proxy, waiting };
+}
+
 describe.skipIf(postgresMissing !== null)(`a roll-back in PostgreSQL${postgresMissing ?? ''}`, () => {
   it('leaves a grant that a proxy refreshes at the same time', async () => {
-    const { address, query, drop } = await createDatabase();
-    onTestFinished(drop);
-    const url = `postgres://${address.user}@127.0.0.1:${address.port}/${address.database}`;
-    const at = await machine('sqlite', { store: url });
-    await at.connect('desk', 'r-1');
-    await at.backup(at.at('backup.age'));
-    await at.connect('desk', 'r-2');
-    const proxy = await openClient({ address, password: null }, 10_000);
-    await proxy.connect();
+    const { at, query, proxy, waiting } = await usedStore();
     // The seal is for another revision, so the new row does not open. That is of no importance here.
     await proxy.query('begin; update grants set revision = revision + 1');
     const rolled = at.restore(at.at('backup.age'), '--roll-back');
-    const waiting = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = '${address.database}'`;
     while ((await query(waiting)).rowCount === 0);
     await proxy.query('commit');
     expect((await rolled).stdout).toContain('left as they are: desk.');
@@ -365,18 +371,9 @@ describe.skipIf(postgresMissing !== null)(`a roll-back in PostgreSQL${postgresMi
   });
 
   it('lets a rotation of the master key wait', async () => {
-    const { address, query, drop } = await createDatabase();
-    onTestFinished(drop);
-    const url = `postgres://${address.user}@127.0.0.1:${address.port}/${address.database}`;
-    const at = await machine('sqlite', { store: url });
-    await at.connect('desk', 'r-1');
-    await at.backup(at.at('backup.age'));
-    await at.connect('desk', 'r-2');
+    const { at, query, proxy, waiting } = await usedStore();
     const state = await opened(at);
-    const proxy = await openClient({ address, password: null }, 10_000);
-    await proxy.connect();
     await proxy.query('begin; update grants set revision = revision');
-    const waiting = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = '${address.database}'`;
     const rolled = at.restore(at.at('backup.age'), '--roll-back');
     while ((await query(waiting)).rowCount !== 1);
     const done: boolean[] = [];
