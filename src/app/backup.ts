@@ -4,6 +4,7 @@ import { type FileHandle, link, open, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { ReadableStream } from 'node:stream/web';
+import { noLinks } from '../audit/live-file.ts';
 import { exportAuthority } from '../ca/authority.ts';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { syncFolder } from '../lib/os.ts';
@@ -69,7 +70,7 @@ export async function backUp(state: State, tables: StoreTables, options: BackupO
       outcome: 'allow',
       reason: `${file}, sealed for ${to}`,
     });
-    await (force ? rename(draft, file) : link(draft, file));
+    await (force ? rename(draft, file) : nameDraft(draft, file));
     await syncFolder(dirname(file)).catch(() => undefined);
     return { ...backup, bytes };
   } catch (cause) {
@@ -89,6 +90,19 @@ export async function backUp(state: State, tables: StoreTables, options: BackupO
     );
   } finally {
     await rm(draft, { force: true });
+  }
+}
+
+/** Gives a draft its name. Rejects with `EEXIST` if a file has it. */
+async function nameDraft(draft: string, file: string): Promise<void> {
+  try {
+    await link(draft, file);
+  } catch (error) {
+    if (!isSystemError(error, ...noLinks)) throw error;
+    // A rename replaces what is there, so an empty file takes the name first.
+    const taken = await open(file, 'wx', 0o600);
+    await taken.close();
+    await rename(draft, file);
   }
 }
 
@@ -166,7 +180,12 @@ export function openRing(
   location: string,
   now: () => number,
 ): Promise<KeyRing> {
-  const meta: KeyMeta = {
+  return openKeyRing(key, { meta: metaIn(values), location, now, reread: async () => null, self: null });
+}
+
+/** Returns named values as those of a store. */
+export function metaIn(values: Map<string, Uint8Array>): KeyMeta {
+  return {
     get: async (name) => values.get(name) ?? null,
     putIfAbsent: async () => false,
     async change(_guard, _was, changes) {
@@ -176,5 +195,4 @@ export function openRing(
       return true;
     },
   };
-  return openKeyRing(key, { meta, location, now, reread: async () => null, self: null });
 }

@@ -1,4 +1,5 @@
 import type { KeyObject } from 'node:crypto';
+import { sql } from 'kysely';
 import { importAuthority } from '../ca/authority.ts';
 import type { Config } from '../config/config.ts';
 import { titleOf } from '../grants/grant.ts';
@@ -10,9 +11,10 @@ import type { GrantRow } from '../store/schema.ts';
 import { sqliteMigrations } from '../store/sqlite.ts';
 import type { AgeKey } from '../vault/age.ts';
 import { keyIdOf, type OpenKeySource, parseKey } from '../vault/key-source.ts';
+import { nodeKeyId } from '../vault/node-key.ts';
 import { openKeySource } from '../vault/open.ts';
-import type { KeyRing } from '../vault/ring.ts';
-import { metaOf, openRing, partsOf, signatureOf } from './backup.ts';
+import { keyNames, type KeyRing } from '../vault/ring.ts';
+import { metaIn, metaOf, openRing, partsOf, signatureOf } from './backup.ts';
 import { keySourceOf } from './keys.ts';
 import { openTables } from './state.ts';
 
@@ -45,12 +47,16 @@ export interface Restored {
   readonly check: readonly string[];
   /** Grants that need a new consent. */
   readonly consent: readonly string[];
+  /** Nodes with a key of their own, which join again: nothing says which of them were revoked since. */
+  readonly rejoin: readonly string[];
+  /** Id of the backup's master key, if the store has retired it: any of its holders may have made the backup. */
+  readonly retiredKey: string | null;
 }
 
 /**
  * Restores a backup in one transaction: after a failure or a kill the store is as before. An empty store gets all rows. In
  * a store in use only grants are written, with their policies: whatever gave access to callers and is gone was taken away.
- * Proxies may run meanwhile. Master key and CA are put where they are missing.
+ * Proxies may run meanwhile. Master key and CA are put where they are missing, before the commit.
  *
  * @throws SidekeyError `already_exists` if the store is in use and `replace` is not set; `input_invalid` if it is another
  * store, or the backup has other tables; errors of `partsOf`, the store, the vault and the CA
@@ -64,29 +70,40 @@ export async function restore(config: Config, options: RestoreOptions): Promise<
   const { head } = first;
   checkSchema(head);
   const source = openKeySource(keySourceOf(config, { env }));
-  const placed = await readKept(config, source);
+  const isForNode = config.key.source === 'node';
+  const placed = isForNode ? null : await readKept(config, source);
+  /** Error of a key source or of the CA, which says nothing of the store. */
+  let outside: unknown = null;
   const tables = await openTables(config, env);
   const { location } = tables;
   try {
-    const { restored, keys } = await tables.db
+    return await tables.db
       .transaction()
-      .execute((db) => write(db as unknown as Untyped, parts, { head, placed, location, options }))
+      .execute(async (db) => {
+        const to = { head, config, placed, location, options };
+        const { restored, keys } = await write(db as unknown as Untyped, parts, to);
+        // Before the commit: a key or a CA without its store does no harm.
+        await placeKeys(keys).catch((error: unknown) => (outside = error));
+        if (outside !== null) throw outside;
+        return restored;
+      })
       .catch((error: unknown) => {
-        const meaning = error instanceof SidekeyError ? error : tables.fault(error);
+        const meaning = error instanceof SidekeyError || error === outside ? error : tables.fault(error);
         if (typeof meaning !== 'string') throw meaning;
         throw new SidekeyError('store_unavailable', 'Another process wrote to the store meanwhile.', {
           hint: 'nothing was restored: run the command again',
           cause: error,
         });
       });
-    const { from, to } = keys;
-    if (placed === null) await to.withKey(async (current) => source.replace?.(current));
-    if (head.ca !== null)
-      await importAuthority(config.ca.directory, head.ca, { from: from.vault, to: to.vault });
-    return restored;
   } finally {
     await parts.return(undefined);
     await tables.close();
+  }
+
+  async function placeKeys({ from, to }: Keys): Promise<void> {
+    if (placed === null && !isForNode) await to.withKey(async (current) => source.replace?.(current));
+    if (head.ca === null) return;
+    await importAuthority(config.ca.directory, head.ca, { from: from.vault, to: to.vault });
   }
 }
 
@@ -107,7 +124,8 @@ function checkSchema({ schema, version }: BackupHead): void {
 
 interface WriteParts {
   readonly head: BackupHead;
-  /** The key that the source gives; null: none. */
+  readonly config: Config;
+  /** The key that the source gives; null: none, or it is in the store. */
   readonly placed: KeyObject | null;
   readonly location: string;
   readonly options: RestoreOptions;
@@ -123,15 +141,16 @@ interface Keys {
 async function write(
   db: Untyped,
   parts: AsyncIterable<BackupPart>,
-  { head, placed, location, options }: WriteParts,
+  { head, config, placed, location, options }: WriteParts,
 ): Promise<{ readonly restored: Restored; readonly keys: Keys }> {
-  const { file, replace, rollBack, now } = options;
+  const { file, replace, rollBack, env, now } = options;
   const own = parseKey(head.key, `The backup ${file}`);
   const report = {
     written: [] as string[],
     newer: [] as string[],
     check: [] as string[],
     consent: [] as string[],
+    rejoin: [] as string[],
   };
   const brought = new Set<unknown>();
   // A write first: it takes the lock before anything is read. Caches of running processes read the rights again.
@@ -139,9 +158,12 @@ async function write(
     .updateTable('revisions')
     .set((row) => ({ value: row('value', '+', 1) }))
     .execute();
+  // A rotation of the master key waits, because grants are sealed with the key that is current here.
+  if (config.store.kind === 'postgres') await sql`lock table meta in exclusive mode`.execute(db);
   const mine = await metaOf(db);
-  const isNew = !mine.has('key_check');
+  const isNew = !mine.has(keyNames.check);
   if (!isNew && !replace) throw inUse(location);
+  if (isNew && config.key.source === 'node') throw noPlaceForKey();
 
   const theirs = new Map<string, Uint8Array>();
   let keys: Keys | undefined;
@@ -154,7 +176,15 @@ async function write(
     if (part.kind === 'rows') await writeRows(part.table, part.rows, keys);
     else if (part.kind === 'end' && part.mac === signatureOf(keys.from, part)) {
       for (const titles of Object.values(report)) titles.sort();
-      return { restored: { location, made: head.made, counts: part.counts, isNew, ...report }, keys };
+      const { keyId } = keys.from.vault;
+      const isRetired = keys.to.vault.generations.some(
+        (key) => key.keyId === keyId && key.retiredAt !== null,
+      );
+      const retiredKey = isRetired ? keyId : null;
+      return {
+        restored: { location, made: head.made, counts: part.counts, isNew, ...report, retiredKey },
+        keys,
+      };
     }
   }
   throw new SidekeyError('record_tampered', `${file} was not made with the master key that it holds.`, {
@@ -165,13 +195,19 @@ async function write(
     // Keys that were retired shortly before the backup open its records still.
     const from = await openRing(own, new Map(theirs), file, () => head.made);
     if (!isNew) {
-      const to = await openRing(placed ?? own, mine, location, now);
+      const inStore = config.key.source === 'node' ? keySourceOf(config, { env }) : null;
+      const held = inStore === null ? placed : await openKeySource(inStore, metaIn(mine)).read();
+      const to = await openRing(held ?? own, mine, location, now);
       if (rootOf(to) !== rootOf(from)) throw anotherStore(location, to, from);
       return { from, to };
     }
     const to = await openRing(own, theirs, location, now);
+    for (const member of to.nodes().members) {
+      await to.revoke({ name: member.name, id: nodeKeyId(member) });
+      report.rejoin.push(member.name);
+    }
     // The key in place wins, because the audit log may depend on it: a rotation to it begins.
-    if (placed !== null && idOf(placed) !== to.vault.keyId)
+    if (placed !== null && isNext(placed, to, theirs.has(keyNames.next)))
       await to.begin({ next: placed, by: null, hasCopies: true });
     for (const [name, value] of theirs) await insert('meta', [{ name, value }]);
     return { from, to };
@@ -234,8 +270,25 @@ function rootOf({ vault }: KeyRing): string {
   return vault.generations.at(-1)!.keyId;
 }
 
-function idOf(key: KeyObject): string {
-  return Buffer.from(keyIdOf(key)).toString('hex');
+/**
+ * Reports whether the key in place is new to the store. `isOpen`: the key before the current one opens it still, so that
+ * the rotation of the backup goes on.
+ * @throws SidekeyError `key_mismatch` for an earlier key, which must not become the current one again
+ */
+function isNext(placed: KeyObject, { vault }: KeyRing, isOpen: boolean): boolean {
+  const id = Buffer.from(keyIdOf(placed)).toString('hex');
+  const at = vault.generations.findIndex(({ keyId }) => keyId === id);
+  if (at < 1) return at === -1;
+  if (at === 1 && isOpen) return false;
+  throw new SidekeyError('key_mismatch', `The key in place (${id}) is an earlier key of this store.`, {
+    hint: 'move that key away, and restore again: the backup has the current key',
+  });
+}
+
+function noPlaceForKey(): SidekeyError {
+  return new SidekeyError('input_invalid', 'A node cannot keep the master key of a store that is empty.', {
+    hint: 'restore with another source in "key" of the config, such as file; then let the nodes join: sidekey node enroll NAME',
+  });
 }
 
 function inUse(location: string): SidekeyError {

@@ -158,7 +158,7 @@ export function rotate(file: string, id: string): string | undefined {
 }
 
 /** Errors of file systems without hard links (FAT, some network and user-space ones). */
-const noLinks = ['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK'];
+export const noLinks = ['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK'];
 
 /**
  * The head file, `<file>.head`: how far the chain of each writer was written, so that a cut of the log's end is found. One

@@ -70,24 +70,62 @@ export async function restore(context: Context, path: string, options: RestoreCo
   const rollBack = options.rollBack === true;
   const parts = { file, key, replace: options.replace === true || rollBack, rollBack, env, now };
   const restored = await output.during('Restoring the store', () => restoreStore(config, parts));
-  // Opening the store proves the key and, if another key was in place, follows the rotation to it.
-  await withState(async (state) => {
-    const { isNew, written, newer, made } = restored;
-    const what = isNew ? 'into an empty store' : `${written.length} written, ${newer.length} newer`;
-    const reason = `${file} of ${iso(made)}: ${what}`;
-    await state.audit.append({ event: 'store.restored', outcome: 'allow', reason });
-    if (!isRotating(state.vault.generations)) return;
-    const { rotateKey } = await import('../app/rotation.ts');
-    await rotateKey(state, { next: null, retire: false, now, onProgress: () => {} });
-  });
-  const { location, made, counts, isNew, written, newer, check, consent } = restored;
-  output.result(
-    { store: location, made: iso(made), new: isNew, rows: counts, written, newer, check, consent },
-    report(restored).join('\n'),
-  );
+  const { location, made, counts, isNew, retiredKey, ...grants } = restored;
+  const { written, newer } = grants;
+  let rotated: Rotated | null = null;
+  try {
+    // Opening the store proves the key and, if another key was in place, follows the rotation to it.
+    await withState(async (state) => {
+      const what = isNew ? 'into an empty store' : `${written.length} written, ${newer.length} newer`;
+      const reason = `${file} of ${iso(made)}: ${what}`;
+      await state.audit.append({ event: 'store.restored', outcome: 'allow', reason });
+      if (!isRotating(state.vault.generations)) return;
+      const { rotateKey } = await import('../app/rotation.ts');
+      const parts = { next: null, retire: false, now, onProgress: () => {} };
+      const { from, to, finished } = await rotateKey(state, parts);
+      rotated = { from, to, finished };
+    });
+  } finally {
+    // Also after a failure: the store is restored.
+    const json = { store: location, made: iso(made), new: isNew, rows: counts, ...grants };
+    const lines = [...report(restored), ...keyLines(restored, rotated, config.store.kind)];
+    output.result({ ...json, retired_key: retiredKey, rotated }, lines.join('\n'));
+  }
 }
 
-function report({ location, made, counts, isNew, written, newer, check, consent }: Restored): string[] {
+/** Ids of the master key before and of the current one. */
+interface Rotated {
+  readonly from: string;
+  readonly to: string;
+  readonly finished: boolean;
+}
+
+function keyLines({ isNew, retiredKey }: Restored, rotated: Rotated | null, kind: string): string[] {
+  const lines: string[] = [];
+  if (retiredKey !== null) {
+    lines.push(
+      `The backup has the master key ${retiredKey}, which is retired: whoever holds it can make such a file.`,
+      '  → sidekey grant list: look through the grants, if the key has leaked',
+    );
+  }
+  if (rotated !== null) {
+    const { from, to, finished } = rotated;
+    lines.push(
+      finished
+        ? `The master key was rotated from ${from} to ${to}.`
+        : `The rotation of the master key ${from} to ${to} is not finished: sidekey key status`,
+    );
+  }
+  if (isNew && kind === 'postgres') {
+    lines.push(
+      'The store does not know its nodes yet: start each one before the next "sidekey key rotate", which waits only for nodes that it knows.',
+    );
+  }
+  return lines;
+}
+
+function report(restored: Restored): string[] {
+  const { location, made, counts, isNew, written, newer, check, consent, rejoin } = restored;
   const brought =
     written.length === 0 ? 'no grant' : `${counted(written.length, 'grant')} (${names(written)})`;
   const what = isNew ? contents(counts) : brought;
@@ -105,9 +143,15 @@ function report({ location, made, counts, isNew, written, newer, check, consent 
       '  → sidekey grant refresh NAME; if that fails, connect the grant again',
     );
   }
+  if (rejoin.length > 0) {
+    lines.push(
+      `These nodes have no master key until they join again: ${names(rejoin)}.`,
+      '  → sidekey node enroll NAME',
+    );
+  }
   if (isNew) {
     lines.push(
-      'Whatever was revoked after the backup is valid again: look through "sidekey agent list", "sidekey lease list" and "sidekey api-key list".',
+      'Whatever was revoked after the backup is valid again: look through "sidekey agent list", "sidekey lease list", "sidekey api-key list", "sidekey person list" and "sidekey approve --list".',
     );
   }
   return lines;

@@ -77,6 +77,13 @@ interface Entry {
   held: { readonly since: number; readonly ms: number } | null;
 }
 
+/** The last use of each grant, as read from the store. */
+interface LastUses {
+  readonly epoch: number;
+  readonly readAt: number;
+  readonly at: ReadonlyMap<string, number>;
+}
+
 const never: RefreshTimes = { ahead: null, keepAlive: null };
 
 /** Looks for the first time a second from now. */
@@ -85,7 +92,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
   const entries = new Map<string, Entry>();
   /** Ids of grants that are being refreshed, and at which token endpoint. */
   const running = new Map<string, string>();
-  let uses: { readonly epoch: number; readonly at: ReadonlyMap<string, number> } | null = null;
+  let uses: LastUses | null = null;
   let timer: { readonly at: number; readonly cancel: () => void } | null = null;
   let looking: Promise<void> | null = null;
   let lookAgain = false;
@@ -209,12 +216,22 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
     }
   }
 
-  /** Returns when each grant was used last, by any process of the store. Read again when the store has changed. */
+  /**
+   * Returns when each grant was used last, by any process of the store. Read again when the store has changed, and after a
+   * minute where a token ends: a store of several machines does not tell of uses.
+   */
   async function lastUses(): Promise<(grantId: string) => number | null> {
     const epoch = store.epoch();
-    if (uses?.epoch !== epoch) {
+    const isOld = uses === null || Math.abs(now() - uses.readAt) >= usedNewsMs;
+    const hasEnds = [...entries.values()].some(({ times }) => times.ahead !== null);
+    if (uses?.epoch !== epoch || (isOld && hasEnds)) {
+      const readAt = now();
       const listed = await store.activity.list();
-      uses = { epoch, at: new Map(listed.map(({ grantId, usedAt }) => [grantId, usedAt ?? -Infinity])) };
+      uses = {
+        epoch,
+        readAt,
+        at: new Map(listed.map(({ grantId, usedAt }) => [grantId, usedAt ?? -Infinity])),
+      };
     }
     const { at } = uses;
     return (grantId) => {

@@ -2,9 +2,10 @@ import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import type * as FileSystem from 'node:fs/promises';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { Decrypter } from 'age-encryption';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { everything } from '../../../src/agents/lease.ts';
 import { backUp, partsOf } from '../../../src/app/backup.ts';
 import { openTables } from '../../../src/app/state.ts';
@@ -29,6 +30,17 @@ import { postgresMissing } from '../../support/postgres.ts';
 import { proxiedGet } from '../../support/proxied-get.ts';
 import { agentRecord, leaseRecord, tokenRecord } from '../../support/rights.ts';
 import { startTwoWorkers } from '../../support/two-workers.ts';
+
+const linkless = vi.hoisted(() => new Set<unknown>());
+
+vi.mock('node:fs/promises', async (importOriginal) => {
+  const real = await importOriginal<typeof FileSystem>();
+  const link: typeof real.link = async (from, to) => {
+    if (linkless.has(to)) throw Object.assign(new Error('no links'), { code: 'EPERM', syscall: 'link' });
+    return real.link(from, to);
+  };
+  return { ...real, link };
+});
 
 const keyOfEnv = { key: { source: 'env', name: 'SIDEKEY_KEY' } };
 
@@ -217,6 +229,18 @@ describe('a backup', () => {
     const other = () => writeFileSync(at.at('x.age'), 'of another');
     await expect(backedUp(at, other)).rejects.toMatchObject({ code: 'already_exists' });
     expect(await readFile(at.at('x.age'), 'utf8')).toBe('of another');
+  });
+
+  it('is written to a file system without hard links, and replaces no file there', async () => {
+    const at = await machine('sqlite');
+    await at.connect('desk', 'r-1');
+    linkless.add(at.at('x.age'));
+    expect(await at.backup(at.at('x.age'))).toMatchObject(ok);
+    const before = await readFile(at.at('x.age'));
+    expect(before.subarray(0, 21).toString()).toBe('age-encryption.org/v1');
+    await expect(backedUp(at, () => {})).rejects.toMatchObject({ code: 'already_exists' });
+    expect(await readFile(at.at('x.age'))).toEqual(before);
+    expect(readdirSync(at.folder).filter((name) => name.includes('age'))).toEqual(['x.age']);
   });
 
   it('of other tables is not restored', async () => {

@@ -1,11 +1,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { statSync, watch } from 'node:fs';
-import { copyFile, mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { appendFile, copyFile, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openAuthority } from '../../../src/ca/authority.ts';
 import { openClient } from '../../../src/lib/postgres.ts';
+import { newNodeKey, writeNodeKey } from '../../../src/vault/node-key.ts';
+import { newMasterKey, nodeKeyName } from '../../../src/vault/ring.ts';
 import { type Home, program } from '../../support/command-line.ts';
 import { engines, addGrants, machine, type Machine, ok, opened } from '../../support/backup-machine.ts';
 import { createDatabase, postgresMissing } from '../../support/postgres.ts';
@@ -63,6 +65,24 @@ describe.each(engines)('a backup of a store in %s', (_name, engine) => {
     expect((await events(fresh)).map(([event]) => event)).toEqual(['store.restored']);
   });
 
+  it.skipIf(isMissing)('names the nodes that have to join again, and gives them no master key', async () => {
+    const [old, fresh] = [await machine(engine), await machine(engine)];
+    await old.connect('desk', 'r-1');
+    const node = newNodeKey({ name: 'edge', secret: 's'.repeat(42) + 'A', enrolment: 'e-1' });
+    const { privateKey: _, ...member } = node;
+    const before = await opened(old);
+    expect(await before.keys.admit(member)).toBe(true);
+    await before.close();
+    await old.backup(old.at('backup.age'));
+    const restored = await fresh.restore(old.at('backup.age'));
+    expect(restored.stdout).toContain('until they join again: edge.');
+    const after = await opened(fresh);
+    expect(after.keys.nodes()).toMatchObject({ members: [], revoked: ['e-1'] });
+    expect(await after.store.meta.get(nodeKeyName('edge'))).toBeNull();
+    await after.close();
+    expect(await fresh.tokens()).toEqual({ desk: 'r-1' });
+  });
+
   it.skipIf(isMissing)('goes under the master key that is in place already', async () => {
     const [old, fresh] = [await machine(engine), await machine(engine)];
     await old.connect('desk', 'r-1');
@@ -78,11 +98,16 @@ describe.each(engines)('a backup of a store in %s', (_name, engine) => {
     await mkdir(fresh.at('data'), { mode: 0o700 });
     await rename(fresh.at('master.key'), fresh.at('data', 'master.key'));
 
-    expect(await fresh.restore(old.at('backup.age'))).toMatchObject(ok);
+    const restored = await fresh.restore(old.at('backup.age'));
+    expect(restored).toMatchObject(ok);
+    expect(restored.stdout.includes('does not know its nodes yet')).toBe(engine === 'postgres');
     expect(await fresh.tokens()).toEqual({ desk: 'r-1' });
     expect(await readFile(fresh.at('data', 'master.key'), 'utf8')).toBe(key);
-    const status = (await fresh.json(['key', 'status'])) as { rotating: boolean; left: number };
+    const { keys, ...status } = (await fresh.json(['key', 'status'])) as {
+      readonly keys: readonly { readonly key_id: string }[];
+    };
     expect(status).toMatchObject({ rotating: false, left: 0 });
+    for (const { key_id: id } of keys) expect(restored.stdout).toContain(id);
     expect(await fresh.run(['ca', 'show'])).toMatchObject(ok);
   });
 
@@ -175,7 +200,9 @@ describe.each(engines)('a backup of a store in %s', (_name, engine) => {
     await at.backup(at.at('backup.age'));
     await at.run(['grant', 'remove', 'gone', '--local']);
     for (let count = 0; count < 2; count += 1) expect(await at.run(['key', 'rotate'])).toMatchObject(ok);
-    expect(await at.restore(at.at('backup.age'), '--replace')).toMatchObject(ok);
+    const restored = await at.restore(at.at('backup.age'), '--replace');
+    expect(restored).toMatchObject(ok);
+    expect(restored.stdout).toContain('which is retired: whoever holds it can make such a file');
     expect(await at.tokens()).toEqual({ desk: 'r-1', gone: 'g-1' });
   });
 });
@@ -202,6 +229,97 @@ async function restoreUntilKilled(at: Machine, file: string, args: readonly stri
   return signal;
 }
 
+describe('a restore where an earlier key of the store is in place', () => {
+  it('is refused if that key is retired', async () => {
+    const [old, fresh] = [await machine('sqlite'), await machine('sqlite')];
+    await old.connect('desk', 'r-1');
+    await mkdir(fresh.at('data'), { mode: 0o700 });
+    await copyFile(old.at('data', 'master.key'), fresh.at('data', 'master.key'));
+    expect(await old.run(['key', 'rotate'])).toMatchObject(ok);
+    await old.backup(old.at('backup.age'));
+    const refused = await fresh.restore(old.at('backup.age'));
+    expect([refused.exit, refused.stderr]).toEqual([
+      expect.any(Number),
+      expect.stringContaining('is an earlier key of this store'),
+    ]);
+    expect(await fresh.tokens()).toEqual({});
+    await rm(fresh.at('data', 'master.key'));
+    expect(await fresh.restore(old.at('backup.age'))).toMatchObject(ok);
+    expect(await fresh.tokens()).toEqual({ desk: 'r-1' });
+  });
+
+  it('goes on with the rotation of the backup', async () => {
+    const [old, fresh] = [await machine('sqlite'), await machine('sqlite')];
+    await old.connect('desk', 'r-1');
+    await mkdir(fresh.at('data'), { mode: 0o700 });
+    await copyFile(old.at('data', 'master.key'), fresh.at('data', 'master.key'));
+    const state = await opened(old);
+    expect(await state.keys.begin({ next: newMasterKey(), by: null, hasCopies: true })).toBe(true);
+    const { keyId } = state.vault;
+    await state.close();
+    await old.backup(old.at('backup.age'));
+    expect(await fresh.restore(old.at('backup.age'))).toMatchObject(ok);
+    expect(await fresh.tokens()).toEqual({ desk: 'r-1' });
+    expect(await fresh.json(['key', 'status'])).toMatchObject({
+      rotating: false,
+      keys: [{ key_id: keyId }, { state: 'retired' }],
+    });
+  });
+});
+
+describe('a restore on a node with a key of its own', () => {
+  it('is refused into an empty store, and brings grants back into a store in use', async () => {
+    const at = await machine('sqlite');
+    await at.connect('desk', 'r-1');
+    await at.backup(at.at('backup.age'));
+    await at.run(['grant', 'remove', 'desk', '--local']);
+    const node = newNodeKey({ name: 'edge', secret: 's'.repeat(42) + 'A', enrolment: 'e-1' });
+    const { privateKey: _, ...member } = node;
+    const state = await opened(at);
+    expect(await state.keys.admit(member)).toBe(true);
+    await state.close();
+    // No copy of the master key of the backup is left.
+    expect(await at.run(['key', 'rotate'])).toMatchObject(ok);
+    await rm(at.at('data', 'master.key'));
+    await writeNodeKey(at.at('data', 'node.key'), node);
+    await appendFile(at.configFile, '\nkey: { source: node }\n');
+    expect(await at.restore(at.at('backup.age'), '--replace')).toMatchObject(ok);
+    expect(await at.tokens()).toEqual({ desk: 'r-1' });
+
+    const fresh = await machine('sqlite', { key: { source: 'node' } });
+    expect(await fresh.restore(at.at('backup.age'))).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('restore with another source in "key" of the config'),
+    });
+  });
+});
+
+describe('a restore that fails', () => {
+  it('at the CA leaves the store empty, and can be repeated', async () => {
+    const [old, fresh] = [await machine('sqlite'), await machine('sqlite')];
+    await old.connect('desk', 'r-1');
+    await makeCa(old);
+    await old.backup(old.at('backup.age'));
+    await writeFile(fresh.at('certs'), 'not a folder');
+    expect((await fresh.restore(old.at('backup.age'))).exit).not.toBe(0);
+    expect(await fresh.tokens()).toEqual({});
+    await rm(fresh.at('certs'));
+    expect(await fresh.restore(old.at('backup.age'))).toMatchObject(ok);
+    expect(await fresh.tokens()).toEqual({ desk: 'r-1' });
+    expect(await fresh.run(['ca', 'show'])).toMatchObject(ok);
+  });
+
+  it('at its audit line prints that the store is restored', async () => {
+    const [old, fresh] = [await machine('sqlite'), await machine('sqlite')];
+    await old.connect('desk', 'r-1');
+    await old.backup(old.at('backup.age'));
+    await mkdir(fresh.at('data', 'audit.jsonl'), { recursive: true, mode: 0o700 });
+    const { exit, stdout } = await fresh.restore(old.at('backup.age'));
+    expect([exit, stdout]).toEqual([1, expect.stringContaining('Restored 1 grant')]);
+    expect(await fresh.tokens()).toEqual({ desk: 'r-1' });
+  });
+});
+
 describe('a restore that is killed', () => {
   it('leaves the store as it was, and can be repeated', { timeout: 120_000 }, async () => {
     const at = await machine('sqlite');
@@ -224,25 +342,52 @@ describe('a restore that is killed', () => {
   });
 });
 
+/** A store in a database whose grant is newer than its backup, with a client of the database. */
+async function usedStore() {
+  const { address, query, drop } = await createDatabase();
+  onTestFinished(drop);
+  const url = `postgres://${address.user}@127.0.0.1:${address.port}/${address.database}`;
+  const at = await machine('sqlite', { store: url });
+  await at.connect('desk', 'r-1');
+  await at.backup(at.at('backup.age'));
+  await at.connect('desk', 'r-2');
+  const proxy = await openClient({ address, password: null }, 10_000);
+  await proxy.connect();
+  const waiting = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = '${address.database}'`;
+  return { at, query, proxy, waiting };
+}
+
 describe.skipIf(postgresMissing !== null)(`a roll-back in PostgreSQL${postgresMissing ?? ''}`, () => {
   it('leaves a grant that a proxy refreshes at the same time', async () => {
-    const { address, query, drop } = await createDatabase();
-    onTestFinished(drop);
-    const url = `postgres://${address.user}@127.0.0.1:${address.port}/${address.database}`;
-    const at = await machine('sqlite', { store: url });
-    await at.connect('desk', 'r-1');
-    await at.backup(at.at('backup.age'));
-    await at.connect('desk', 'r-2');
-    const proxy = await openClient({ address, password: null }, 10_000);
-    await proxy.connect();
+    const { at, query, proxy, waiting } = await usedStore();
     // The seal is for another revision, so the new row does not open. That is of no importance here.
     await proxy.query('begin; update grants set revision = revision + 1');
     const rolled = at.restore(at.at('backup.age'), '--roll-back');
-    const waiting = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = '${address.database}'`;
     while ((await query(waiting)).rowCount === 0);
     await proxy.query('commit');
     expect((await rolled).stdout).toContain('left as they are: desk.');
     expect((await query('select revision::int from grants')).rows).toEqual([{ revision: 3 }]);
     await proxy.end();
+  });
+
+  it('lets a rotation of the master key wait', async () => {
+    const { at, query, proxy, waiting } = await usedStore();
+    const state = await opened(at);
+    await proxy.query('begin; update grants set revision = revision');
+    const rolled = at.restore(at.at('backup.age'), '--roll-back');
+    while ((await query(waiting)).rowCount !== 1);
+    const done: boolean[] = [];
+    const begun = state.keys
+      .begin({ next: newMasterKey(), by: null, hasCopies: true })
+      .then((is) => done.push(is));
+    while (done.length === 0 && (await query(waiting)).rowCount !== 2);
+    expect(done).toEqual([]);
+    await proxy.query('commit');
+    expect(await rolled).toMatchObject(ok);
+    await begun;
+    expect(done).toEqual([true]);
+    await state.close();
+    await proxy.end();
+    expect(await at.tokens()).toEqual({ desk: 'r-1' });
   });
 });

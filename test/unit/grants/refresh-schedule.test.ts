@@ -477,6 +477,22 @@ describe('an idle schedule', () => {
   });
 });
 
+test('a use that the store does not tell of is seen within some minutes', async () => {
+  const at = await processesForTest();
+  let told = 1;
+  const { registry, store } = await running(at, {
+    keepFreshMs: hour,
+    wrapStore: (real) => ({ ...real, epoch: () => told }),
+  });
+  const grant = await at.add(registry, oauth2({ expiresAt: start + 3 * hour }));
+  await at.time.advance(hour);
+  told = 2;
+  await at.time.advance(hour);
+  await store.activity.note(grant.id, { usedAt: start + 2 * hour });
+  await at.time.advance(hour);
+  expect(at.provider.requests).toHaveLength(1);
+});
+
 describe('a failure', () => {
   test('of the store is logged, and followed by a refresh in time', async () => {
     const at = await processesForTest();
