@@ -11,6 +11,7 @@ import {
   joinProof,
   newEnrolmentToken,
   newNodeKey,
+  nodeKeyId,
   openForNode,
   readNodeKey,
   sealForNode,
@@ -192,7 +193,7 @@ describe('who can write to the database, and has no token,', () => {
     // A second key pair while the first one is in use.
     await again(newNodeKey(node));
     expect(keys.nodes().members.map(({ publicKey }) => publicKey)).toEqual([node.publicKey]);
-    await keys.revoke({ name: 'b', id: 'x' });
+    await keys.revoke(nodeKeyId(node));
     await again(node);
     await again(newNodeKey(node));
     expect(await store.meta.get(nodeKeyName('b'))).toBeNull();

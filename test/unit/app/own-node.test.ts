@@ -8,6 +8,7 @@ import { authorityFiles, readKeyFile } from '../../../src/ca/authority-files.ts'
 import { openAuthority } from '../../../src/ca/authority.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { sealedKeyId } from '../../../src/vault/envelope.ts';
+import { enrolmentOf, newEnrolmentToken, newNodeKey, nodeKeyId } from '../../../src/vault/node-key.ts';
 import { newMasterKey } from '../../../src/vault/ring.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
@@ -26,9 +27,10 @@ async function setUp() {
     return state;
   };
   const [state, other] = [await open(), await open()];
-  const node = await registerNode('me', state, { log, now: Date.now, env: {} });
+  const register = () => registerNode('me', state, { log, now: Date.now, env: {} });
+  const node = await register();
   const keyIds = async () => (await state.store.nodes.list()).map(({ keyId }) => keyId);
-  return { open, state, other, node, keyIds, keyFile: () => readFile(join(folder, 'k'), 'utf8') };
+  return { open, register, state, other, node, keyIds, keyFile: () => readFile(join(folder, 'k'), 'utf8') };
 }
 
 /** The id of the master key that seals the key of the CA. */
@@ -36,6 +38,22 @@ const sealerOf = async ({ config }: State) =>
   sealedKeyId((await readKeyFile(authorityFiles(config.ca.directory)))!.sealed);
 
 const beginning = (by: string) => ({ next: newMasterKey(), by, hasCopies: true });
+
+describe('the list of nodes', () => {
+  it('has a node with a key of its own if, and only if, the ring has it', async () => {
+    const { state, other, register } = await setUp();
+    const { id: enrolment, secret } = enrolmentOf(newEnrolmentToken());
+    const { privateKey: _, ...member } = newNodeKey({ name: 'b', secret, enrolment });
+    await other.keys.admit(member);
+    await register();
+    const names = async () => (await state.store.nodes.list()).map(({ name, id }) => [name, id]);
+    const [own] = (await names()).filter(([, id]) => id === 'me');
+    expect(await names()).toEqual([['b', nodeKeyId(member)], own]);
+    await other.keys.revoke(nodeKeyId(member));
+    await register();
+    expect(await names()).toEqual([own]);
+  });
+});
 
 describe('a node that was off during a whole rotation', () => {
   it('seals the key of its CA with the current master key at its next start', async () => {
