@@ -85,7 +85,11 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
   const entries = new Map<string, Entry>();
   /** Ids of grants that are being refreshed, and at which token endpoint. */
   const running = new Map<string, string>();
-  let uses: { readonly epoch: number; readonly at: ReadonlyMap<string, number> } | null = null;
+  let uses: {
+    readonly epoch: number;
+    readonly readAt: number;
+    readonly at: ReadonlyMap<string, number>;
+  } | null = null;
   let timer: { readonly at: number; readonly cancel: () => void } | null = null;
   let looking: Promise<void> | null = null;
   let lookAgain = false;
@@ -209,12 +213,21 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
     }
   }
 
-  /** Returns when each grant was used last, by any process of the store. Read again when the store has changed. */
+  /**
+   * Returns when each grant was used last, by any process of the store. Read again when the store has changed. If a token can
+   * be refreshed ahead, also by time: PostgreSQL does not tell of uses on other machines.
+   */
   async function lastUses(): Promise<(grantId: string) => number | null> {
     const epoch = store.epoch();
-    if (uses?.epoch !== epoch) {
+    const isOld = uses !== null && Math.abs(now() - uses.readAt) >= usedNewsMs;
+    const hasAhead = [...entries.values()].some(({ times }) => times.ahead !== null);
+    if (uses?.epoch !== epoch || (isOld && hasAhead)) {
       const listed = await store.activity.list();
-      uses = { epoch, at: new Map(listed.map(({ grantId, usedAt }) => [grantId, usedAt ?? -Infinity])) };
+      uses = {
+        epoch,
+        readAt: now(),
+        at: new Map(listed.map(({ grantId, usedAt }) => [grantId, usedAt ?? -Infinity])),
+      };
     }
     const { at } = uses;
     return (grantId) => {
