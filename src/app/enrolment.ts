@@ -19,6 +19,7 @@ import {
   readNodeKey,
   writeNodeKey,
 } from '../vault/node-key.ts';
+import { sealedKeyId } from '../vault/envelope.ts';
 import type { OpenVault } from '../vault/open.ts';
 import { nodeKeyName } from '../vault/ring.ts';
 
@@ -88,19 +89,23 @@ async function answer({ store, keys, audit }: EnrolmentParts, enrolment: Enrolme
   if (member === null || isUsed || isTaken) {
     await audit.append({ event: 'node.refused', outcome: 'deny', reason: enrolment.name });
   } else if (known === undefined) {
-    const reason = `${member.name}, node key ${nodeKeyId(member)}`;
-    await audit.append({ event: 'node.joined', outcome: 'allow', reason });
     // Another change of the ring was first: it is answered at the next look.
     if (!(await keys.admit(member))) return;
+    const reason = `${member.name}, node key ${nodeKeyId(member)}`;
+    await audit.append({ event: 'node.joined', outcome: 'allow', reason });
   }
   await store.enrolments.remove(enrolment.id);
 }
 
-/** Returns the new node; null: its request has no proof of the token, or the enrolment was changed. */
+/**
+ * Returns the new node. Null: its request has no proof of the token, or the enrolment was changed, or is from before a
+ * rotation. Who has a retired key could make such an enrolment, and get the new key.
+ */
 function memberOf(
   { id, sealed, request }: EnrolmentRecord,
   { vault }: Pick<OpenVault, 'vault'>,
 ): NodeMember | null {
+  if (sealedKeyId(sealed) !== vault.keyId) return null;
   try {
     const { name, secret } = sealedShape.parse(JSON.parse(vault.open(contextOf(id), sealed).toString()));
     const { publicKey, proof } = requestShape.parse(JSON.parse(request ?? ''));

@@ -22,6 +22,12 @@ export async function followKeys(state: FollowingState, parts: FollowParts): Pro
   const id = ownNodeId(config, keys);
   // A start with a store in a file needs no code of nodes.
   const node = id === null ? null : await (await import('./own-node.ts')).registerNode(id, state, parts);
+  try {
+    // The key may have been rotated while this machine was off.
+    if (vault.generations.length > 1) await rewrapAuthority(config.ca.directory, vault);
+  } catch (error) {
+    log.warn({ err: error }, 'the key of the CA could not be sealed with the current master key');
+  }
   let seen = vault.keyId;
   let isFollowing: Promise<void> | null = null;
   let told = '';

@@ -4,6 +4,7 @@ import { rekeyLog } from '../audit/log.ts';
 import type { Config } from '../config/config.ts';
 import type { Log } from '../lib/log.ts';
 import { packageVersion } from '../lib/package-files.ts';
+import { nodeKeyId } from '../vault/node-key.ts';
 import { openKeySource } from '../vault/open.ts';
 import { isRotating } from '../vault/ring.ts';
 import { answerJoins } from './enrolment.ts';
@@ -27,6 +28,21 @@ export interface OwnNodeParts {
 /** Milliseconds until a source that could not be written is tried again. */
 const againMs = 60_000;
 
+/**
+ * Lists the nodes with a key of their own exactly as the ring has them. The list of a store that was restored or copied is
+ * empty.
+ */
+async function alignNodes({ vault, keys, store }: FollowingState): Promise<void> {
+  const rows = await store.nodes.list();
+  await vault.refresh();
+  const members = new Map(keys.nodes().members.map((member) => [nodeKeyId(member), member.name]));
+  for (const { id, source } of rows) {
+    if (source === 'node' && !members.delete(id)) await store.nodes.remove(id);
+  }
+  for (const [id, name] of members)
+    await store.nodes.register({ id, name, source: 'node', keyId: vault.keyId, version: '' });
+}
+
 /** Registers this node. The result does what is due, each time that it is called. */
 export async function registerNode(
   id: string,
@@ -40,6 +56,7 @@ export async function registerNode(
   let toldAt = now();
   let tryAt = 0;
   const name = keys.member?.name ?? hostname();
+  await alignNodes(state);
   await store.nodes.register({ id, name, source, keyId: placed, version: packageVersion() });
 
   /** The node that began a rotation replaces its key by that command, which may have a new passphrase. */

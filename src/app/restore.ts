@@ -203,7 +203,7 @@ async function write(
     }
     const to = await openRing(own, theirs, location, now);
     for (const member of to.nodes().members) {
-      await to.revoke({ name: member.name, id: nodeKeyId(member) });
+      await to.revoke(nodeKeyId(member));
       report.rejoin.push(member.name);
     }
     // The key in place wins, because the audit log may depend on it: a rotation to it begins.

@@ -9,6 +9,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { pause, systemTimers } from '../lib/timers.ts';
 import type { NodeRecord, Reseal, Store } from '../store/store.ts';
 import { sealedKeyId } from '../vault/envelope.ts';
+import { keyIdOf } from '../vault/key-source.ts';
 import { isRotating, newMasterKey } from '../vault/ring.ts';
 import type { OpenVault } from '../vault/open.ts';
 import type { Vault } from '../vault/vault.ts';
@@ -109,7 +110,7 @@ interface RotationParts {
   readonly now: () => number;
   /** The new key, for a source that a person changes; null: one is made. */
   readonly next: KeyObject | null;
-  /** Retires the key before, also if other nodes still have it at their source. */
+  /** Retires the key before of a rotation that an earlier call began, also if other nodes still have it at their source. */
   readonly retire: boolean;
   readonly onProgress: (done: number, of: number) => void;
 }
@@ -118,7 +119,8 @@ interface RotationParts {
  * Rotates the master key, or resumes a rotation that was interrupted: all processes seal with the new key, then all
  * records are re-wrapped, the sources get the new key, and the one before is retired.
  *
- * @throws SidekeyError `input_invalid` if the source needs the new key from a person; errors of the source and the store
+ * @throws SidekeyError `input_invalid` if the source needs the new key from a person, if that is no new one, or if there is
+ * nothing to retire; errors of the source and the store
  */
 export async function rotateKey(
   state: RotatingState,
@@ -128,6 +130,11 @@ export async function rotateKey(
   const node = ownNodeId(config, keys);
   await vault.refresh();
   const resumed = isRotating(vault.generations);
+  if (!resumed && retire) {
+    throw new SidekeyError('input_invalid', 'No rotation is open, so there is no key to retire.', {
+      hint: 'sidekey key status',
+    });
+  }
   if (!resumed) await begin(state, next, node);
   const to = vault.keyId;
   const from = vault.generations[1]?.keyId ?? to;
@@ -212,9 +219,13 @@ async function begin(
   node: string | null,
 ): Promise<void> {
   if (next === null && keys.source.replace === null) {
+    // A node retires the key before by itself when all sources have the new one.
+    const last = vault.generations[1];
+    const finished =
+      last === undefined ? '' : `The rotation from ${last.keyId} is finished. For another one: `;
     throw new SidekeyError(
       'input_invalid',
-      `${keys.source.place} is kept by you, so the new key has to come from you.`,
+      `${finished}${keys.source.place} is kept by you, so the new key has to come from you.`,
       {
         hint: 'make one with "openssl rand -base64 32", keep it, and name it: sidekey key rotate --new env:NAME (or file:PATH, command:…)',
       },
@@ -228,6 +239,12 @@ async function begin(
         hint: 'sidekey key rotate',
       },
     );
+  }
+  const nextId = next === null ? null : Buffer.from(keyIdOf(next)).toString('hex');
+  if (vault.generations.some(({ keyId }) => keyId === nextId)) {
+    throw new SidekeyError('input_invalid', `The key ${nextId} is, or was, a master key of this store.`, {
+      hint: 'make a new one with "openssl rand -base64 32", keep it, and name it with --new',
+    });
   }
   await audit.append({
     event: 'key.rotation_started',

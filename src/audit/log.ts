@@ -118,7 +118,12 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
   const settings = { current: { maxBytes, maxAgeMs, fsync } as LogSettings };
   prepareFolder(file);
   const host = options.node ?? hostname();
-  const log = logIdOf(file, host, readHeads(file, options.vault));
+  let log: string;
+  try {
+    log = logIdOf(file, host, readHeads(file, options.vault));
+  } catch (cause) {
+    throw unopened(file, cause);
+  }
   const stored = options.store && (await readStoredHeads(options.store, log, options.vault));
   let writer: ChainWriter;
   try {
@@ -135,14 +140,18 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
       warn: (sentence, cause) => logger?.warn({ err: cause, file }, sentence),
     });
   } catch (cause) {
-    if (cause instanceof SidekeyError) throw cause;
-    const sentence = `The audit log ${file} cannot be opened (${reasonOf(cause)}).`;
-    throw new SidekeyError('file_unwritable', sentence, {
-      hint: 'Free space on its disk, make the file and its folder writable for this user, or set audit.file in the config to another path.',
-      cause,
-    });
+    throw unopened(file, cause);
   }
   return startLog({ ...options, file }, { log, host, path: file }, settings, writer);
+}
+
+function unopened(file: string, cause: unknown): SidekeyError {
+  if (cause instanceof SidekeyError) return cause;
+  const sentence = `The audit log ${file} cannot be opened (${reasonOf(cause)}).`;
+  return new SidekeyError('file_unwritable', sentence, {
+    hint: 'Free space on its disk, make the file and its folder writable for this user, or set audit.file in the config to another path.',
+    cause,
+  });
 }
 
 /**

@@ -50,7 +50,7 @@ export interface CertificateAuthority {
 export interface OpenAuthorityOptions {
   /** Created (0700) if it is missing. */
   readonly directory: string;
-  readonly vault: Pick<Vault, 'seal' | 'open' | 'refresh'>;
+  readonly vault: Pick<Vault, 'seal' | 'open' | 'refresh' | 'rewrap'>;
   /** `ca.permitted_names`: host names, addresses, blocks; empty: no constraint. */
   readonly permittedNames: readonly string[];
   /** Milliseconds since the epoch. */
@@ -128,9 +128,9 @@ export async function rewrapAuthority(
   const files = authorityFiles(directory);
   const keyFile = await readKeyFile(files);
   await vault.refresh();
-  const sealed = keyFile && vault.rewrap(sealContext(keyFile.certificate), keyFile.sealed);
-  if (keyFile === null || sealed === null) return false;
-  await replaceKeyFile(files, { ...keyFile, sealed: Buffer.from(sealed) });
+  const sealed = keyFile && currentSeal(keyFile, vault);
+  if (keyFile === null || sealed === null || sealed === keyFile.sealed) return false;
+  await replaceKeyFile(files, { ...keyFile, sealed });
   return true;
 }
 
@@ -144,8 +144,16 @@ export async function exportAuthority(
 ): Promise<string | null> {
   const keyFile = await readKeyFile(authorityFiles(directory));
   if (keyFile === null) return null;
-  const sealed = vault.rewrap(sealContext(keyFile.certificate), keyFile.sealed) ?? keyFile.sealed;
-  return formatKeyFile({ ...keyFile, sealed: Buffer.from(sealed) });
+  return formatKeyFile({ ...keyFile, sealed: currentSeal(keyFile, vault) });
+}
+
+/**
+ * Returns the sealed key under the current master key. A machine may be off for long after a rotation, so a retired key
+ * opens the file at any time: others cannot write to it, as they can to the store.
+ */
+function currentSeal({ certificate, sealed }: KeyFile, vault: Pick<Vault, 'rewrap'>): Buffer {
+  const rewrapped = vault.rewrap(sealContext(certificate), sealed, Infinity);
+  return rewrapped === null ? sealed : Buffer.from(rewrapped);
 }
 
 /**
@@ -168,7 +176,11 @@ export async function importAuthority(
   return writeCertificate(files, certificate);
 }
 
-function unseal(files: AuthorityFiles, keyFile: KeyFile, vault: Pick<Vault, 'open'>): CertificateAuthority {
+function unseal(
+  files: AuthorityFiles,
+  keyFile: KeyFile,
+  vault: Pick<Vault, 'open' | 'rewrap'>,
+): CertificateAuthority {
   const { certificate } = keyFile;
   const privateKey = openSealedKey(files, keyFile, vault);
   if (!certificate.checkPrivateKey(privateKey)) {
@@ -294,10 +306,14 @@ function newKeyFile(vault: Pick<Vault, 'seal'>, permitted: readonly PermittedNam
  * Opens the sealed key.
  * @throws SidekeyError `key_mismatch` and `record_tampered` of the vault; `ca_mismatch` if the content is not a key
  */
-function openSealedKey(files: AuthorityFiles, keyFile: KeyFile, vault: Pick<Vault, 'open'>): KeyObject {
+function openSealedKey(
+  files: AuthorityFiles,
+  keyFile: KeyFile,
+  vault: Pick<Vault, 'open' | 'rewrap'>,
+): KeyObject {
   let pkcs8: Buffer;
   try {
-    pkcs8 = vault.open(sealContext(keyFile.certificate), keyFile.sealed);
+    pkcs8 = vault.open(sealContext(keyFile.certificate), currentSeal(keyFile, vault));
   } catch (cause) {
     if (!(cause instanceof SidekeyError)) throw cause;
     if (cause.code === 'key_mismatch') {

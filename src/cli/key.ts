@@ -131,7 +131,8 @@ function behindText(nodes: readonly NodeRecord[], key = '', at: number): readonl
   if (nodes.length === 0) return [];
   return [
     `The key ${key} opens the store until it is replaced at the key source of ${namesOf(nodes, at)}.`,
-    '  → start these nodes: they do it themselves. With env and command, put the new key there yourself, and restart',
+    '  → start these nodes: they do it themselves. The node that began the rotation does it by: sidekey key rotate',
+    '  → with env and command: put the new key there yourself, and restart. The last node finishes the rotation',
     '  → sidekey key rotate --retire (without them: they cannot start until you give them the new key)',
   ];
 }

@@ -5,7 +5,6 @@ import { isReference, parseSecretReference, readSecret } from '../config/secret-
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { orMeant } from '../lib/text.ts';
 import type { NodeRecord } from '../store/store.ts';
-import { nodeKeyId } from '../vault/node-key.ts';
 import type { Context } from './context.ts';
 import { table } from './display.ts';
 import { checkName, isoTime, lastUse, relativeTime, spanText } from './format.ts';
@@ -53,7 +52,7 @@ export async function joinNode(context: Context, { token }: { readonly token?: s
     ({ name } = await output.during('Waiting for a node that runs', () => join(store, path, text)));
     // Of the time when this machine had a copy of the master key.
     const copy = (await store.nodes.list()).find(({ id }) => id === copyIdOf(config));
-    if (copy !== undefined) await store.nodes.remove(copy.name);
+    if (copy !== undefined) await store.nodes.remove(copy.id);
   } finally {
     await store.close();
   }
@@ -110,10 +109,7 @@ export async function revokeNode({ withState, output }: Context, name: string): 
   const { ownNodeId } = await import('../app/nodes.ts');
   await withState(async ({ store, keys, audit, config }) => {
     const rows = await store.nodes.list();
-    const { members } = keys.nodes();
-    const row = rows.find((node) => node.name === name);
-    const member = members.find((node) => node.name === name);
-    const id = member === undefined ? row?.id : nodeKeyId(member);
+    const id = rows.find((node) => node.name === name)?.id;
     if (id === undefined) {
       const names = rows.map((node) => node.name);
       throw new SidekeyError('not_found', `There is no node of that name${orMeant(name, names)}`, {
@@ -127,8 +123,8 @@ export async function revokeNode({ withState, output }: Context, name: string): 
       );
     }
     await recordChange(audit, { event: 'node.revoked', reason: name }, async () => {
-      await keys.revoke({ name, id });
-      await store.nodes.remove(name);
+      await keys.revoke(id);
+      await store.nodes.remove(id);
     });
   });
   output.result(

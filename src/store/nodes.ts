@@ -3,7 +3,7 @@ import type { Run } from './agents.ts';
 import { compare, type Schema } from './schema.ts';
 import type { Store } from './store.ts';
 
-/** Milliseconds after which a node that was not seen is forgotten: containers leave nodes behind. */
+/** Milliseconds after which a copy of the key that was not seen is forgotten: containers leave nodes behind. */
 const forgottenMs = 30 * 86_400_000;
 
 /** Returns the queries of nodes. `clock` is that of the store. */
@@ -12,7 +12,12 @@ export function sqlNodes(db: Kysely<Schema>, run: Run, clock: () => Expression<n
     register: ({ id, name, ...facts }) =>
       run(async () => {
         const before = sql<number>`${clock()} - ${sql.lit(forgottenMs)}`;
-        await db.deleteFrom('nodes').where('seenAt', '<', before).where('id', '!=', id).execute();
+        await db
+          .deleteFrom('nodes')
+          .where('seenAt', '<', before)
+          .where('id', '!=', id)
+          .where('source', '!=', 'node')
+          .execute();
         for (let number = 1; ; number += 1) {
           const known = await db
             .updateTable('nodes')
@@ -46,11 +51,11 @@ export function sqlNodes(db: Kysely<Schema>, run: Run, clock: () => Expression<n
           .execute();
         return rows.toSorted((a, b) => compare(a.name, b.name));
       }),
-    remove: (name) =>
+    remove: (id) =>
       run(async () => {
         const { numDeletedRows } = await db
           .deleteFrom('nodes')
-          .where('name', '=', name)
+          .where('id', '=', id)
           .executeTakeFirstOrThrow();
         return numDeletedRows === 1n;
       }),

@@ -246,7 +246,7 @@ interface EnrolmentStore {
 interface NodeStore {
   /**
    * Inserts the node, or changes its facts, and records that it runs. A node whose name is taken gets a number:
-   * `proxy-2`. Removes nodes that were not seen for 30 days.
+   * `proxy-2`. Removes nodes with a copy of the master key that were not seen for 30 days.
    */
   register(node: Omit<NodeRecord, 'joinedAt' | 'awayMs'>): Promise<void>;
   /** Records that the node runs, and the key that its source has got; null: no other one. */
@@ -254,7 +254,7 @@ interface NodeStore {
   /** In order of name. */
   list(): Promise<NodeRecord[]>;
   /** Returns whether there was such a node. */
-  remove(name: string): Promise<boolean>;
+  remove(id: string): Promise<boolean>;
 }
 
 /** A key of the API. */

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { SidekeyError } from '../lib/errors.ts';
 import { openEnvelope, sealedKeyId, sealEnvelope, type WrapKey } from './envelope.ts';
 import { derivedKey, keyIdOf, keyLength, masterKey } from './key-source.ts';
-import { memberShape, type NodeMember, sealForNode } from './node-key.ts';
+import { memberShape, nodeKeyId, type NodeMember, sealForNode } from './node-key.ts';
 import { createVault, type Ring, type Vault } from './vault.ts';
 
 /**
@@ -108,8 +108,8 @@ export interface KeyRing {
   readonly nodes: () => Nodes;
   /** Seals the master key for a node, and for each rotation from now on. False: another change was first. */
   readonly admit: (member: NodeMember) => Promise<boolean>;
-  /** Takes the master key from the node of this name, or refuses the id of a node with a copy. */
-  readonly revoke: (node: { readonly name: string; readonly id: string }) => Promise<void>;
+  /** Takes the master key from the node of this id, or refuses the node if it has a copy. */
+  readonly revoke: (id: string) => Promise<void>;
   /** Passes the current key to `keep`. */
   readonly withKey: <T>(keep: (key: KeyObject) => Promise<T>) => Promise<T>;
   /** Retires the key before the current one: its holders can no longer open the store. */
@@ -259,12 +259,12 @@ export async function openKeyRing(
         { ...nodes, members: [...nodes.members, member] },
         { [nodeKeyName(member.name)]: sealForNode(ring[0].master, member) },
       ),
-    async revoke({ name, id }) {
+    async revoke(id) {
       for (let tries = 0; tries < maxTries; tries += 1) {
-        const { enrolment = id } = nodes.members.find((each) => each.name === name) ?? {};
-        const members = nodes.members.filter((each) => each.name !== name);
-        const as = { ...nodes, members, revoked: [...nodes.revoked, enrolment] };
-        if (await replace(ring, as, { [nodeKeyName(name)]: null })) return;
+        const member = nodes.members.find((each) => nodeKeyId(each) === id);
+        const members = nodes.members.filter((each) => each !== member);
+        const as = { ...nodes, members, revoked: [...nodes.revoked, member?.enrolment ?? id] };
+        if (await replace(ring, as, member ? { [nodeKeyName(member.name)]: null } : {})) return;
       }
       throw changed();
     },

@@ -56,6 +56,9 @@ export function openSecretService(parts: SecretServiceParts): OpenKeySource {
   return {
     read,
     async create() {
+      // Another process may have made the key since the read before: a keyring replaces an entry without a question.
+      const found = await read();
+      if (found !== null) return found;
       const key = newMasterKey();
       await replace(key);
       return key;

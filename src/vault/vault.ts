@@ -27,10 +27,10 @@ export interface Vault {
 
   /**
    * Seals the data key of an older record with the current master key; the payload stays as it is. Null: the record has
-   * the current key.
+   * the current key. `retiredMs`: milliseconds for which a retired key opens the record; by default one hour.
    * @throws as `open`
    */
-  rewrap(context: string, sealed: Uint8Array): Uint8Array | null;
+  rewrap(context: string, sealed: Uint8Array, retiredMs?: number): Uint8Array | null;
 
   /**
    * Takes over a rotation that another process began. Called before each `seal`, and between the reading of a record and
@@ -104,10 +104,10 @@ export function createVault(
   let root = keys.at(-1) ?? current;
 
   /** Returns the wrap key of a record, or the current one, which then refuses it. */
-  function wrapKeyOf(sealed: Uint8Array): WrapKey {
+  function wrapKeyOf(sealed: Uint8Array, retiredMs = graceMs): WrapKey {
     const id = sealedKeyId(sealed);
     const found = keys.find(({ generation: { keyId, retiredAt } }) => {
-      return keyId === id && (retiredAt === null || now() - retiredAt < graceMs);
+      return keyId === id && (retiredAt === null || now() - retiredAt < retiredMs);
     });
     return (found ?? current).wrapKey;
   }
@@ -121,10 +121,10 @@ export function createVault(
     },
     seal: (context: string, plaintext: Uint8Array) => sealEnvelope(current.wrapKey, context, plaintext),
     open: (context: string, sealed: Uint8Array) => openEnvelope(wrapKeyOf(sealed), context, sealed),
-    rewrap: (context: string, sealed: Uint8Array) =>
+    rewrap: (context: string, sealed: Uint8Array, retiredMs?: number) =>
       sealedKeyId(sealed) === current.generation.keyId
         ? null
-        : rewrapEnvelope(wrapKeyOf(sealed), current.wrapKey, context, sealed),
+        : rewrapEnvelope(wrapKeyOf(sealed, retiredMs), current.wrapKey, context, sealed),
     async refresh() {
       const ring = await reload();
       if (ring === null) return;

@@ -112,16 +112,17 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect((await store.nodes.list())[0]).toMatchObject({ keyId: '22' });
       });
 
-      it('are removed, and forgotten 30 days after they were last seen', async () => {
+      it('are removed, and with a copy of the key forgotten 30 days after they were last seen', async () => {
         await store.nodes.register(node());
-        expect([await store.nodes.remove('proxy'), await store.nodes.remove('proxy')]).toEqual([true, false]);
+        expect([await store.nodes.remove('a'), await store.nodes.remove('a')]).toEqual([true, false]);
         await store.nodes.register(node());
+        await store.nodes.register(node({ id: 'own', name: 'with-own-key', source: 'node' }));
         time += 30 * 86_400_000;
         await store.nodes.register(node({ id: 'b', name: 'later' }));
-        expect(await store.nodes.list()).toHaveLength(2);
+        expect(await store.nodes.list()).toHaveLength(3);
         time += 1;
         await store.nodes.register(node({ id: 'b', name: 'later' }));
-        expect((await store.nodes.list()).map(({ id }) => id)).toEqual(['b']);
+        expect((await store.nodes.list()).map(({ id }) => id)).toEqual(['b', 'own']);
       });
     });
 

@@ -11,10 +11,12 @@ import {
   joinProof,
   newEnrolmentToken,
   newNodeKey,
+  nodeKeyId,
   openForNode,
   readNodeKey,
   sealForNode,
 } from '../../src/vault/node-key.ts';
+import { createVault } from '../../src/vault/vault.ts';
 import { newMasterKey, nodeKeyName } from '../../src/vault/ring.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
@@ -65,6 +67,17 @@ describe('the enrolment of a node', () => {
     await expect(join(store, nodePath, await enroll(parts, 'c'))).rejects.toMatchObject({
       code: 'already_exists',
     });
+  });
+
+  it('is recorded as joined only when the ring has the node', async () => {
+    const { store, keys, events, parts } = await setUp();
+    const { id, secret } = enrolmentOf(await enroll(parts, 'b'));
+    const node = newNodeKey({ name: 'b', secret, enrolment: id });
+    await store.enrolments.ask(id, JSON.stringify({ publicKey: node.publicKey, proof: joinProof(node) }));
+    await answerJoins({ ...parts, keys: { ...keys, admit: async () => false } });
+    expect(events.map(({ event }) => event)).toEqual(['node.enrolled']);
+    await answerJoins(parts);
+    expect(events.at(-1)).toMatchObject({ event: 'node.joined' });
   });
 
   it('ends after 15 minutes by the clock of the store', async () => {
@@ -148,6 +161,22 @@ describe('who can write to the database, and has no token,', () => {
     await expect(joining).rejects.toMatchObject({ code: 'record_tampered' });
   });
 
+  it('cannot make an enrolment with a key that was retired in this moment', async () => {
+    const { store, keys, parts, events } = await setUp();
+    const leaked = await keys.withKey(async (key) => createVault(key));
+    await keys.begin({ next: newMasterKey(), by: null, hasCopies: true });
+    await keys.withKey((key) => keys.source.replace!(key));
+    await keys.retire();
+    const { id, secret } = enrolmentOf(newEnrolmentToken());
+    const node = newNodeKey({ name: 'b', secret, enrolment: id });
+    const sealed = leaked.seal(`node-enrolment/${id}`, Buffer.from(JSON.stringify({ name: 'b', secret })));
+    await store.enrolments.insert({ id, name: 'b', sealed }, 1_000);
+    await store.enrolments.ask(id, JSON.stringify({ publicKey: node.publicKey, proof: joinProof(node) }));
+    await answerJoins(parts);
+    expect(await store.meta.get(nodeKeyName('b'))).toBeNull();
+    expect(events.at(-1)).toMatchObject({ event: 'node.refused', reason: 'b' });
+  });
+
   it('cannot use an enrolment again after the node was revoked, also with its node key', async () => {
     const place = await setUp();
     const { store, keys, parts } = place;
@@ -164,7 +193,7 @@ describe('who can write to the database, and has no token,', () => {
     // A second key pair while the first one is in use.
     await again(newNodeKey(node));
     expect(keys.nodes().members.map(({ publicKey }) => publicKey)).toEqual([node.publicKey]);
-    await keys.revoke({ name: 'b', id: 'x' });
+    await keys.revoke(nodeKeyId(node));
     await again(node);
     await again(newNodeKey(node));
     expect(await store.meta.get(nodeKeyName('b'))).toBeNull();

@@ -122,6 +122,30 @@ describe.skipIf(postgresMissing !== null)(`a node with a key of its own${postgre
     },
   );
 
+  it(
+    'is revoked by its name in the list, also if a node with a copy has its first name, and after a restore',
+    { timeout: 180_000 },
+    async () => {
+      const { team, make, first } = await startTeam();
+      const second = await make('node');
+      const joined = await second.program(['node', 'join'], { input: await enrolled(first, 'proxy-b') });
+      expect([joined.exit, joined.stderr]).toEqual([0, expect.any(String)]);
+      // A restored store has no list of nodes.
+      await team.query('delete from nodes');
+      expect((await first.run(['agent', 'create', 'a'])).exit).toBe(0);
+      expect(await first.json(['node', 'list'])).toContainEqual(
+        expect.objectContaining({ name: 'proxy-b', source: 'node' }),
+      );
+      await team.query("update nodes set name = 'proxy-b-2' where source = 'node'");
+      await team.query("update nodes set name = 'proxy-b' where source = 'file'");
+      expect((await first.run(['node', 'revoke', 'proxy-b'])).stderr).toContain('runs on that node');
+      expect((await second.program(['agent', 'create', 'b'])).exit).toBe(0);
+      expect((await first.run(['node', 'revoke', 'proxy-b-2'])).exit).toBe(0);
+      expect((await second.program(['agent', 'create', 'c'])).stderr).toContain('This node was revoked');
+      expect((await first.run(['node', 'revoke', 'proxy-b-2'])).exit).not.toBe(0);
+    },
+  );
+
   it('is not revoked by itself, and only a store in PostgreSQL has nodes', { timeout: 180_000 }, async () => {
     const { make, first } = await startTeam();
     const [own] = (await first.json(['node', 'list'])) as readonly Listed[];

@@ -3,8 +3,12 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { registerNode } from '../../../src/app/own-node.ts';
-import { openState } from '../../../src/app/state.ts';
+import { openState, type State } from '../../../src/app/state.ts';
+import { authorityFiles, readKeyFile } from '../../../src/ca/authority-files.ts';
+import { openAuthority } from '../../../src/ca/authority.ts';
 import { loadConfig } from '../../../src/config/load.ts';
+import { sealedKeyId } from '../../../src/vault/envelope.ts';
+import { enrolmentOf, newEnrolmentToken, newNodeKey, nodeKeyId } from '../../../src/vault/node-key.ts';
 import { newMasterKey } from '../../../src/vault/ring.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
@@ -23,12 +27,47 @@ async function setUp() {
     return state;
   };
   const [state, other] = [await open(), await open()];
-  const node = await registerNode('me', state, { log, now: Date.now, env: {} });
+  const register = () => registerNode('me', state, { log, now: Date.now, env: {} });
+  const node = await register();
   const keyIds = async () => (await state.store.nodes.list()).map(({ keyId }) => keyId);
-  return { state, other, node, keyIds, keyFile: () => readFile(join(folder, 'k'), 'utf8') };
+  return { open, register, state, other, node, keyIds, keyFile: () => readFile(join(folder, 'k'), 'utf8') };
 }
 
+/** The id of the master key that seals the key of the CA. */
+const sealerOf = async ({ config }: State) =>
+  sealedKeyId((await readKeyFile(authorityFiles(config.ca.directory)))!.sealed);
+
 const beginning = (by: string) => ({ next: newMasterKey(), by, hasCopies: true });
+
+describe('the list of nodes', () => {
+  it('has a node with a key of its own if, and only if, the ring has it', async () => {
+    const { state, other, register } = await setUp();
+    const { id: enrolment, secret } = enrolmentOf(newEnrolmentToken());
+    const { privateKey: _, ...member } = newNodeKey({ name: 'b', secret, enrolment });
+    await other.keys.admit(member);
+    await register();
+    const names = async () => (await state.store.nodes.list()).map(({ name, id }) => [name, id]);
+    const [own] = (await names()).filter(([, id]) => id === 'me');
+    expect(await names()).toEqual([['b', nodeKeyId(member)], own]);
+    await other.keys.revoke(nodeKeyId(member));
+    await register();
+    expect(await names()).toEqual([own]);
+  });
+});
+
+describe('a node that was off during a whole rotation', () => {
+  it('seals the key of its CA with the current master key at its next start', async () => {
+    const { open, state, other } = await setUp();
+    await openAuthority({ ...state.config.ca, vault: state.vault, now: Date.now });
+    await state.close();
+    await other.keys.begin(beginning('other'));
+    await other.keys.withKey((key) => other.keys.source.replace!(key));
+    await other.keys.retire();
+    expect(await sealerOf(other)).not.toBe(other.vault.keyId);
+    await open();
+    expect(await sealerOf(other)).toBe(other.vault.keyId);
+  });
+});
 
 describe('a node that sees a rotation', () => {
   it('replaces the key at its source, and retires the one before if it is the last node', async () => {

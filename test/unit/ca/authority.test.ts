@@ -3,7 +3,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
-import { openAuthority, type OpenAuthorityOptions } from '../../../src/ca/authority.ts';
+import { openAuthority, type OpenAuthorityOptions, rewrapAuthority } from '../../../src/ca/authority.ts';
 import {
   authorityExtensions,
   commonName,
@@ -17,6 +17,8 @@ import { issueLeaf } from '../../../src/ca/leaf-cache.ts';
 import type { FailureCode } from '../../../src/lib/failures.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { handshake } from './ca-for-test.ts';
+import { newMasterKey } from '../../../src/vault/ring.ts';
+import { createVault } from '../../../src/vault/vault.ts';
 import { vaultForTest } from '../vault/vault-for-test.ts';
 
 const dayMs = 86_400_000;
@@ -179,6 +181,7 @@ describe('the first start', () => {
       let current: typeof after = before;
       return {
         refresh: async () => void (current = after),
+        rewrap: () => null,
         open: (context: string, sealed: Uint8Array) => current.open(context, sealed),
         seal: (context: string, plaintext: Uint8Array) => current.seal(context, plaintext),
       };
@@ -186,6 +189,23 @@ describe('the first start', () => {
     const { fingerprint } = await openAuthority({ ...options, vault: stale() });
     expect((await openAuthority(options)).fingerprint).toBe(fingerprint);
     expect((await openAuthority({ ...options, vault: stale() })).fingerprint).toBe(fingerprint);
+  });
+
+  it('opens with a key that was retired long ago, and then is sealed with the current one', async () => {
+    const [before, after] = [newMasterKey(), newMasterKey()];
+    const options = await setUp();
+    const { fingerprint } = await openAuthority({ ...options, vault: createVault(before) });
+    const vault = createVault(
+      [
+        { master: after, since: 0, retiredAt: null },
+        { master: before, since: null, retiredAt: 0 },
+      ],
+      { now: () => 30 * dayMs },
+    );
+    expect((await openAuthority({ ...options, vault })).fingerprint).toBe(fingerprint);
+    expect(await rewrapAuthority(options.directory, vault)).toBe(true);
+    expect(await rewrapAuthority(options.directory, vault)).toBe(false);
+    expect((await openAuthority({ ...options, vault: createVault(after) })).fingerprint).toBe(fingerprint);
   });
 
   it('uses the CA that another process wrote first', async () => {
@@ -200,6 +220,7 @@ describe('the first start', () => {
       onCreate,
       vault: {
         refresh: async () => {},
+        rewrap: () => null,
         open: (context, sealed) => other.vault.open(context, sealed),
         seal(context, plaintext) {
           writeFileSync(options.key, keyText, { mode: 0o600 });

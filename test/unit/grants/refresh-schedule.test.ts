@@ -190,6 +190,17 @@ describe('a recently used grant', () => {
     expect(at.provider.requests).toHaveLength(0);
   });
 
+  test('counts as used also through another process whose uses the store does not tell', async () => {
+    const at = await processesForTest();
+    const { registry } = await running(at, { wrapStore: (store) => ({ ...store, epoch: () => 1 }) });
+    const grant = await at.add(registry, oauth2());
+    await at.time.advance(2_000);
+    const other = await at.process();
+    await other.store.activity.note(grant.id, { usedAt: at.time.now() });
+    await at.time.advance(59 * minute);
+    expect(at.provider.requests).toHaveLength(1);
+  });
+
   test('counts as used also through another process', async () => {
     const at = await processesForTest();
     const { registry } = await running(at);

@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { enrolmentOf, newEnrolmentToken, newNodeKey, openForNode } from '../../../src/vault/node-key.ts';
+import {
+  enrolmentOf,
+  newEnrolmentToken,
+  newNodeKey,
+  nodeKeyId,
+  openForNode,
+} from '../../../src/vault/node-key.ts';
 import { keyNames, type KeyMeta, newMasterKey, nodeKeyName, openKeyRing } from '../../../src/vault/ring.ts';
 
 type Self = Parameters<typeof openKeyRing>[1]['self'];
@@ -75,7 +81,7 @@ describe('the ring of master keys with nodes', () => {
     const [ring, node] = [await open(), nodeOf('b')];
     await ring.admit(memberOf(node));
     const joined = await open(node);
-    await ring.revoke({ name: 'b', id: 'x' });
+    await ring.revoke(nodeKeyId(node));
     expect(await meta.get(nodeKeyName('b'))).toBeNull();
     await expect(joined.vault.refresh()).rejects.toMatchObject(revoked);
     await expect(joined.vault.refresh()).rejects.toMatchObject(revoked);
@@ -87,7 +93,7 @@ describe('the ring of master keys with nodes', () => {
   it('refuses a revoked node with a copy of the key, and no other one', async () => {
     const { open } = await setUp();
     const [ring, copy, other] = [await open({ id: 'a' }), await open({ id: 'b' }), await open({ id: 'c' })];
-    await ring.revoke({ name: 'host', id: 'b' });
+    await ring.revoke('b');
     await expect(copy.vault.refresh()).rejects.toMatchObject(revoked);
     await expect(open({ id: 'b' })).rejects.toMatchObject(revoked);
     await other.vault.refresh();

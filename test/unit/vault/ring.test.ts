@@ -27,6 +27,7 @@ describe('a vault with an earlier key', () => {
     now = hourMs;
     expect(() => both.open('a', sealed)).toThrow(expect.objectContaining({ code: 'key_mismatch' }));
     expect(() => both.rewrap('a', sealed)).toThrow(expect.objectContaining({ code: 'key_mismatch' }));
+    expect(both.rewrap('a', sealed, hourMs + 1)).not.toBeNull();
   });
 
   it('changes the wrap of a record alone, and binds it to its context as before', () => {

@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { Vault } from '../../../src/vault/vault.ts';
 
-type SealingVault = Pick<Vault, 'keyId' | 'seal' | 'open' | 'refresh'>;
+type SealingVault = Pick<Vault, 'keyId' | 'seal' | 'open' | 'refresh' | 'rewrap'>;
 
 /** A vault with its own master key: AES-256-GCM with the context as associated data, without data keys. */
 export function vaultForTest(): SealingVault {
@@ -11,6 +11,7 @@ export function vaultForTest(): SealingVault {
   return {
     keyId: id.toString('hex'),
     refresh: async () => {},
+    rewrap: () => null,
     seal(context, plaintext) {
       const iv = randomBytes(12);
       const cipher = createCipheriv('aes-256-gcm', key, iv).setAAD(Buffer.from(context));
