@@ -41,6 +41,7 @@ export const posixOnly: readonly string[] = [
   'grants/missing-consent',
   'lib/shell-word',
   'upstream/client-certificates',
+  'vault/secret-service',
   'upstream/dial',
   // Options of V8 that differ.
   'app/machine-gc',

@@ -74,7 +74,7 @@ def _environment(found: Mapping[str, Any], base: Mapping[str, str] | None) -> di
 
 def _outcome(session: Mapping[str, Any]) -> Connected | None:
     """Returns None while the session waits for the person."""
-    error = session.get("error")
+    error: Any = session.get("error")
     match session["status"]:
         case "pending":
             return None
@@ -187,7 +187,7 @@ class Sidekey(Operations):
         ``device``: true: the person types a code on another device; false: opens an address; None: types a code where
         this machine has no browser, ``on_url`` is absent, and the provider has a device flow.
         """
-        wanted = {"provider": provider, "user": user, "scopes": scopes, "name": name}
+        wanted: dict[str, Any] = {"provider": provider, "user": user, "scopes": scopes, "name": name}
         begun: Any = None
         if not _is_by_address(device, on_url):
             try:
@@ -302,7 +302,7 @@ class AsyncSidekey(AsyncOperations):
         on_code: Callable[[DeviceSession], None] = _show_code,
     ) -> Connected:
         """Lets a person connect an account, and waits until it is done: see ``Sidekey.connect``."""
-        wanted = {"provider": provider, "user": user, "scopes": scopes, "name": name}
+        wanted: dict[str, Any] = {"provider": provider, "user": user, "scopes": scopes, "name": name}
         begun: Any = None
         if not _is_by_address(device, on_url):
             try:

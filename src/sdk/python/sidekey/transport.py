@@ -148,7 +148,8 @@ def _saved_login() -> dict[str, str]:
         return {}
     try:
         with open(os.path.join(folder, "login.json"), encoding="utf-8") as file:
-            return json.load(file)
+            saved: dict[str, str] = json.load(file)
+            return saved
     except (OSError, ValueError):
         return {}
 
