@@ -43,11 +43,13 @@ async function withPeople(now = Date.now) {
 
 describe('a passkey', () => {
   it('is of no use to a person who signs in at the issuer: it would outlive the account there', async () => {
-    const { add, signIn, ask, alice, sidekey } = await withPeople();
+    const { add, signIn, signedIn, ask, alice, sidekey } = await withPeople();
     expect((await add()).status).toBe(201);
     await sidekey.proxy.state.store.people.change('alice', { identity: 'https://login.acme.test/ a-1' });
     expect((await signIn()).status).toBe(401);
-    const more = await ask('POST /v2/me/passkeys/options', undefined, alice);
+    expect((await ask('POST /v2/me/passkeys/options', undefined, alice)).status).toBe(401);
+    const byLink = await signedIn('alice');
+    const more = await ask('POST /v2/me/passkeys/options', undefined, byLink);
     expect([more.status, more.body.code]).toEqual([400, 'input_invalid']);
   });
 
