@@ -47,6 +47,8 @@ await bundle.write({
   dir: join(out, 'cli'),
   entryFileNames: '[name].js',
   chunkFileNames: '[name]-[hash].js',
+  // A seventh of the package. The licences are in LICENCES.txt.
+  comments: false,
   // All that serves is one file; what a command needs beyond that is in files of its own.
   codeSplitting: { groups: [{ name: 'serve', test: /\/src\/cli\/start\.ts$/ }] },
 });
