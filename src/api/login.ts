@@ -18,7 +18,7 @@ const life = '12h';
 
 interface Login {
   readonly person: string;
-  /** As `PersonRecord.identity`. */
+  /** The `identity` of the person at the sign-in. */
   readonly identity: string | null;
   readonly challenge: string;
   readonly createdAt: number;

@@ -17,7 +17,7 @@ const linkMs = 600_000;
 
 interface Session {
   readonly person: string;
-  /** As `PersonRecord.identity`. */
+  /** The `identity` of the person at the sign-in. */
   readonly identity: string | null;
   readonly createdAt: number;
   readonly seenAt: number;

@@ -52,7 +52,7 @@ export interface Generation {
   readonly since: number | null;
   /** Time since which nobody can open the store with this key; null: its holders still can. */
   readonly retiredAt: number | null;
-  /** As `Vault.mac`, with keys that derive from this master key. */
+  /** Does what `Vault.mac` does, with keys that derive from this master key. */
   readonly mac: Vault['mac'];
 }
 
