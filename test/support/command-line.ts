@@ -128,6 +128,12 @@ function single(config: object): object {
   return 'workers' in config ? {} : { workers: 1 };
 }
 
+/** The variables that a program gets from the test. */
+function inherited(): NodeJS.ProcessEnv {
+  const { PATH, NODE_DISABLE_COMPILE_CACHE } = process.env;
+  return { PATH, NODE_DISABLE_COMPILE_CACHE, npm_command: '' };
+}
+
 /** Starts `sidekey start --json …`, and resolves when it serves; stopped at the end of the test. */
 export async function startProgram(
   args: readonly string[],
@@ -137,7 +143,7 @@ export async function startProgram(
   const [command = '', ...words] = [...within, process.execPath, entryFile, ...args];
   const child = spawn(command, words, {
     cwd,
-    env: { PATH: process.env['PATH'], npm_command: '', HOME: cwd, ...env },
+    env: { ...inherited(), HOME: cwd, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let stdout = '';
@@ -212,7 +218,7 @@ export async function runHere(
   return { exit, ...written };
 }
 
-/** Runs the program in a folder with an environment that has nothing from the test. */
+/** Runs the program in a folder, with no variables of the test but those that every program gets. */
 export function runProgram(
   args: readonly string[],
   cwd: string,
@@ -222,7 +228,7 @@ export function runProgram(
     const child = execFile(
       process.execPath,
       [entryFile, ...args],
-      { cwd, env: { PATH: process.env['PATH'], npm_command: '', HOME: cwd, ...env }, encoding: 'utf8' },
+      { cwd, env: { ...inherited(), HOME: cwd, ...env }, encoding: 'utf8' },
       (error, stdout, stderr) => {
         if (error !== null && typeof error.code !== 'number') reject(error);
         else resolve({ exit: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
