@@ -305,6 +305,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     accepts: () => front?.accepts() ?? false,
     now,
     timers: systemTimers,
+    log,
   });
   const metrics = createMetrics({
     store,

@@ -1,5 +1,6 @@
 import { access, constants } from 'node:fs/promises';
 import { SidekeyError } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
 import { type Timers, within } from '../lib/timers.ts';
 import { keyNames, verifyKeyCheck } from '../vault/ring.ts';
 import type { State } from './state.ts';
@@ -16,32 +17,46 @@ interface ReadinessParts extends Pick<State, 'store' | 'vault' | 'audit'> {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly timers: Timers;
+  readonly log: Pick<Log, 'warn'>;
 }
 
 /**
- * Returns the function that says why requests cannot be served now: the refusal of `GET /readyz`; null: they can. The config in
- * force is always valid, so it is no reason (decision 89).
+ * Returns the function that says why requests cannot be served now: the refusal of `GET /readyz`; null: they can. Anybody
+ * may ask, so the refusal has the codes of the failures alone, and the log has their places. The config in force is always
+ * valid, so it is no reason (decision 89).
  */
 export function createReadiness(parts: ReadinessParts): () => Promise<SidekeyError | null> {
-  const { accepts, now, timers, store } = parts;
-  let last: { readonly at: number; readonly faults: Promise<readonly string[]> } | undefined;
+  const { accepts, now, timers, store, log } = parts;
+  let last: { readonly at: number; readonly codes: Promise<string> } | undefined;
+  let logged = '';
+
+  /** Never rejects. */
+  async function check(): Promise<string> {
+    const found = await within(timers, faultsOf(parts), storeTimeoutMs);
+    const faults =
+      found === 'late'
+        ? [new SidekeyError('store_unavailable', `The store ${store.location} does not answer.`)]
+        : found;
+    const codes = faults.map(({ code }) => code).join(', ');
+    if (codes !== logged) for (const fault of faults) log.warn({ err: fault }, 'requests cannot be served');
+    logged = codes;
+    return codes;
+  }
+
   return async () => {
-    if (!accepts()) return notReady(['The proxy accepts no connections: it starts, or it stops.']);
-    if (last === undefined || Math.abs(now() - last.at) >= rememberedMs) {
-      last = { at: now(), faults: faultsOf(parts) };
-    }
-    const faults = await within(timers, last.faults, storeTimeoutMs);
-    if (faults === 'late') return notReady([`The store ${store.location} does not answer.`]);
-    return faults.length === 0 ? null : notReady(faults);
+    if (!accepts()) return notReady('it accepts no connections, because it starts or stops');
+    if (last === undefined || Math.abs(now() - last.at) >= rememberedMs) last = { at: now(), codes: check() };
+    const codes = await last.codes;
+    return codes === '' ? null : notReady(codes);
   };
 }
 
-function notReady(faults: readonly string[]): SidekeyError {
-  return new SidekeyError('not_ready', faults.join(' '));
+function notReady(reason: string): SidekeyError {
+  return new SidekeyError('not_ready', `The proxy cannot serve requests now: ${reason}.`);
 }
 
 /** Never rejects. */
-async function faultsOf({ store, vault, audit }: ReadinessParts): Promise<readonly string[]> {
+async function faultsOf({ store, vault, audit }: ReadinessParts): Promise<readonly SidekeyError[]> {
   const checks = [
     async () => {
       const proof = await store.meta.get(keyNames.check);
@@ -57,11 +72,10 @@ async function faultsOf({ store, vault, audit }: ReadinessParts): Promise<readon
     },
   ];
   const results = await Promise.allSettled(checks.map((check) => check()));
-  return results.flatMap((each) =>
-    each.status === 'fulfilled' ? [] : [sentenceOf(each.reason, audit.file)],
-  );
+  return results.flatMap((each) => (each.status === 'fulfilled' ? [] : [faultOf(each.reason, audit.file)]));
 }
 
-function sentenceOf(error: unknown, file: string): string {
-  return error instanceof SidekeyError ? error.message : `The audit log ${file} cannot be written.`;
+function faultOf(cause: unknown, file: string): SidekeyError {
+  if (cause instanceof SidekeyError) return cause;
+  return new SidekeyError('audit_unavailable', `The audit log ${file} cannot be written.`, { cause });
 }

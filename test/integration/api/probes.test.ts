@@ -129,11 +129,11 @@ describe('GET /readyz', () => {
       return [status, body.detail];
     };
     await rm(proxy.state.audit.file);
-    expect(await refused()).toEqual([503, expect.stringContaining('cannot be written')]);
+    expect(await refused()).toEqual([503, 'The proxy cannot serve requests now: audit_unavailable.']);
     await writeFile(proxy.state.audit.file, '', { mode: 0o600 });
     expect(await refused()).toEqual([200, undefined]);
     await proxy.state.store.close();
-    expect(await refused()).toEqual([503, expect.stringContaining('store')]);
+    expect(await refused()).toEqual([503, 'The proxy cannot serve requests now: store_unavailable.']);
   });
 
   test('is refused on both listeners while exchanges are drained', async () => {
