@@ -10,7 +10,7 @@ import { type Answer, proxiedGet } from '../support/proxied-get.ts';
 import { upstreamCa, upstreamHost } from '../support/upstream.ts';
 import { type Databases, startDatabases } from './database.ts';
 import { addSharedAddresses, type NodeNetwork, nodeNetwork, shared } from './network.ts';
-import { type RotatingProvider, startRotatingProvider } from './provider.ts';
+import { apiHost, type RotatingProvider, startRotatingProvider } from './provider.ts';
 
 /** A real `sidekey start` in a network namespace, with a home of its own. */
 export interface Node extends NodeNetwork {
@@ -70,20 +70,20 @@ export async function startFleet({
   addSharedAddresses();
   const provider = await startRotatingProvider();
   const databases = await startDatabases();
-  const { authority, url } = provider;
+  const { authority, tokenEndpoint } = provider;
   const configOf = (listen: string, key: string) => ({
     proxy: { listen, authentication: 'required' },
     store: databases.url,
     key: { source: 'file', path: key },
     upstream: {
       ca: ['upstream-ca.pem'],
-      resolve: { [upstreamHost]: shared.provider },
-      private_addresses: [`${shared.provider}/32`],
+      resolve: { [upstreamHost]: shared.provider, [apiHost]: shared.api },
+      private_addresses: [`${shared.provider}/32`, `${shared.api}/32`],
     },
     domains: { [authority]: { grant: 'acme', ...domain } },
     providers: {
       acme: {
-        token_endpoint: `${url}/token`,
+        token_endpoint: tokenEndpoint,
         client_id: 'robot',
         client_secret: 'env:SECRET',
         audience: [authority],
@@ -111,7 +111,7 @@ export async function startFleet({
       stringify({
         version: 1,
         workers: 1,
-        ...configOf(`${network.address}:0`, at.at('config', 'master.key')),
+        ...configOf(`${network.listen}:0`, at.at('config', 'master.key')),
       }),
     );
     await writeFile(its.at('config', 'upstream-ca.pem'), upstreamCa);
@@ -135,7 +135,7 @@ export async function startFleet({
         return stdout;
       },
       get: (grant, path = '/items') =>
-        proxiedGet(running.url, `${url}${path}`, {
+        proxiedGet(running.url, `https://${authority}${path}`, {
           'proxy-authorization': `Bearer ${token}`,
           'sidekey-grant': grant,
         }),
@@ -213,4 +213,21 @@ export async function startFleet({
         }
       }),
   };
+}
+
+export const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Resolves when the node serves this grant; fails after half a minute. */
+export async function serves(node: Node, grant: string): Promise<void> {
+  await expect.poll(() => node.get(grant), { timeout: 30_000, interval: 100 }).toMatchObject({ status: 200 });
+}
+
+/** Lets the next token request begin its wait at the provider, until the returned function is called. */
+export function holdTokens({ provider }: Pick<Fleet, 'provider'>) {
+  const [asked, released] = [Promise.withResolvers<string>(), Promise.withResolvers<void>()];
+  provider.onRequest = (from) => {
+    asked.resolve(from);
+    return released.promise;
+  };
+  return { asked: asked.promise, release: released.resolve };
 }

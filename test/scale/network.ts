@@ -5,8 +5,8 @@ import { postgresMissing } from '../support/postgres.ts';
 
 /**
  * Network namespaces of nodes. The test itself runs in a namespace without any way out (`test/scale/run.sh`): there are
- * the servers that nodes share. Each node has two links to it: one for callers and the provider, and one for the database,
- * which can be cut.
+ * the servers that nodes share. Each node has three links to it: for callers and the API, for the database, and for the
+ * provider of tokens. The last two can be cut.
  */
 
 /** Why these tests are skipped; null: they run. */
@@ -16,17 +16,33 @@ export const scaleMissing =
     : postgresMissing;
 
 /** Addresses of the servers that nodes share. */
-export const shared = { primary: '10.79.0.1', standby: '10.79.0.2', provider: '10.79.0.3' } as const;
+export const shared = {
+  primary: '10.79.0.1',
+  standby: '10.79.0.2',
+  provider: '10.79.0.3',
+  api: '10.79.0.4',
+} as const;
+
+/** The links of a node: the subnets of their addresses, and the servers that it reaches over them. */
+const links = {
+  callers: { subnet: '10.76', servers: [shared.api] },
+  database: { subnet: '10.77', servers: [shared.primary, shared.standby] },
+  provider: { subnet: '10.78', servers: [shared.provider] },
+} as const;
+
+type Link = Exclude<keyof typeof links, 'callers'>;
 
 /** The network of one node. */
 export interface NodeNetwork {
   /** Words before a command that runs there. */
   readonly within: readonly string[];
-  /** Where its callers reach it, and the provider sees it. */
+  /** Where its callers reach it. */
+  readonly listen: string;
+  /** Where the provider sees it. */
   readonly address: string;
-  /** Lets nothing pass between the node and the databases, and ends no connection, until `mend`. */
-  readonly cut: () => void;
-  readonly mend: () => void;
+  /** Lets nothing pass over a link, and ends no connection, until `mend`. */
+  readonly cut: (link: Link) => void;
+  readonly mend: (link: Link) => void;
 }
 
 /** Gives the shared servers their addresses. */
@@ -47,26 +63,24 @@ export async function nodeNetwork(index: number, isSameMachine: boolean): Promis
   const within = ['nsenter', `--net=/proc/${holder.pid}/ns/net`, `--uts=/proc/${holder.pid}/ns/uts`];
   if (!isSameMachine) execute([...within, 'hostname', `node${index}`]);
   const inside = (...words: readonly string[]) => execute([...within, 'ip', ...words]);
-  for (const [name, subnet] of [
-    ['front', `10.77.${index}`],
-    ['back', `10.78.${index}`],
-  ] as const) {
-    ip('link', 'add', `${name}${index}`, 'type', 'veth', 'peer', 'name', name, 'netns', String(holder.pid));
-    ip('address', 'add', `${subnet}.1/30`, 'dev', `${name}${index}`);
-    ip('link', 'set', `${name}${index}`, 'up');
-    inside('address', 'add', `${subnet}.2/30`, 'dev', name);
-    inside('link', 'set', name, 'up');
-  }
+  const outerOf = (link: keyof typeof links) => `${link}${index}`;
+  const addressOf = (link: keyof typeof links, host: 1 | 2) => `${links[link].subnet}.${index}.${host}`;
   inside('link', 'set', 'lo', 'up');
-  for (const address of [shared.primary, shared.standby])
-    inside('route', 'add', address, 'via', `10.78.${index}.1`);
-  inside('route', 'add', shared.provider, 'via', `10.77.${index}.1`);
-  const back = `back${index}`;
+  for (const link of ['callers', 'database', 'provider'] as const) {
+    const outer = outerOf(link);
+    ip('link', 'add', outer, 'type', 'veth', 'peer', 'name', link, 'netns', String(holder.pid));
+    ip('address', 'add', `${addressOf(link, 1)}/30`, 'dev', outer);
+    ip('link', 'set', outer, 'up');
+    inside('address', 'add', `${addressOf(link, 2)}/30`, 'dev', link);
+    inside('link', 'set', link, 'up');
+    for (const server of links[link].servers) inside('route', 'add', server, 'via', addressOf(link, 1));
+  }
   return {
     within,
-    address: `10.77.${index}.2`,
-    cut: () => ip('link', 'set', back, 'down'),
-    mend: () => ip('link', 'set', back, 'up'),
+    listen: addressOf('callers', 2),
+    address: addressOf('provider', 2),
+    cut: (link) => ip('link', 'set', outerOf(link), 'down'),
+    mend: (link) => ip('link', 'set', outerOf(link), 'up'),
   };
 }
 

@@ -1,12 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { type Fleet, type Node, startFleet } from './fleet.ts';
+import { type Fleet, type Node, pause, startFleet } from './fleet.ts';
 import { scaleMissing } from './network.ts';
 
 const rounds = Number(process.env['SIDEKEY_SCALE_ROUNDS'] ?? 3);
 /** Seconds for which a node is stopped; `SIDEKEY_SCALE_STOP=60 npm run scale` is the full time. */
 const stoppedS = Number(process.env['SIDEKEY_SCALE_STOP'] ?? 20);
 
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const pick = <Item>(items: readonly Item[]): Item => items[Math.floor(Math.random() * items.length)]!;
 
 /** Lets each node call each of the grants, at random times within half a second. */

@@ -1,28 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { type Fleet, type Node, startFleet } from './fleet.ts';
+import { holdTokens, pause, serves, startFleet } from './fleet.ts';
 import { scaleMissing } from './network.ts';
 
 /** Seconds of an outage; `SIDEKEY_SCALE_OUTAGE=600 npm run scale` is the full one. */
 const outageS = Number(process.env['SIDEKEY_SCALE_OUTAGE'] ?? 12);
 
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const served = (answers: readonly object[]) =>
   answers.filter((it) => 'status' in it && it.status === 200).length;
-
-/** Resolves when the node serves this grant; fails after half a minute. */
-async function serves(node: Node, grant: string): Promise<void> {
-  await expect.poll(() => node.get(grant), { timeout: 30_000, interval: 100 }).toMatchObject({ status: 200 });
-}
-
-/** Lets the next token request begin its wait at the provider, until the returned function is called. */
-function holdTokens({ provider }: Pick<Fleet, 'provider'>) {
-  const [asked, released] = [Promise.withResolvers<string>(), Promise.withResolvers<void>()];
-  provider.onRequest = (from) => {
-    asked.resolve(from);
-    return released.promise;
-  };
-  return { asked: asked.promise, release: released.resolve };
-}
 
 describe.skipIf(scaleMissing !== null)(`three nodes and their database${scaleMissing ?? ''}`, () => {
   test(
@@ -68,7 +52,7 @@ describe.skipIf(scaleMissing !== null)(`three nodes and their database${scaleMis
     await expectWhole();
   }, 120_000);
 
-  test('lose no token when one node is cut off with an answer of the provider in hand', async () => {
+  test('lose no token when one node is cut off from the database with an answer of the provider in hand', async () => {
     const fleet = await startFleet();
     const [first, ...rest] = fleet.nodes;
     await fleet.connect('acme');
@@ -76,28 +60,28 @@ describe.skipIf(scaleMissing !== null)(`three nodes and their database${scaleMis
     const { asked, release } = holdTokens(fleet);
     const late = first.get('acme');
     expect(await asked).toBe(first.address);
-    first.cut();
+    first.cut('database');
     release();
     const others = Promise.all(rest.map((node) => node.get('acme')));
     await pause(3_000);
-    first.mend();
+    first.mend('database');
     expect(served([await late, ...(await others)])).toBe(3);
     expect(fleet.provider.uses).toHaveLength(1);
     await fleet.expectWhole();
   }, 120_000);
 
-  test('go on while one node is cut off, which serves what it has, grants nothing, and comes back', async () => {
+  test('go on while one node is cut off from the database, which serves what it has, grants nothing, and comes back', async () => {
     const { nodes, connect, endTokens, expectWhole, provider } = await startFleet();
     const [first, ...rest] = nodes;
     await connect('kept', 'ended');
     for (const node of nodes) for (const grant of ['kept', 'ended']) await serves(node, grant);
-    first.cut();
+    first.cut('database');
     await endTokens(0, ['ended']);
     for (const node of rest) expect(await node.get('ended')).toMatchObject({ status: 200 });
     expect(await first.get('kept')).toMatchObject({ status: 200 });
     // The API refuses its token, and it may not get another one.
     expect(await first.get('ended')).not.toMatchObject({ status: 200 });
-    first.mend();
+    first.mend('database');
     await serves(first, 'ended');
     expect(provider.uses).toHaveLength(1);
     await expectWhole();

@@ -1,8 +1,7 @@
-import { randomBytes } from 'node:crypto';
-import type { IncomingMessage, RequestListener } from 'node:http';
-import { Provider } from 'oidc-provider/lib/provider.js';
-import { memory, signingKey } from '../support/oauth-server.ts';
-import { startUpstream } from '../support/upstream.ts';
+import type { IncomingMessage } from 'node:http';
+import type { Provider } from 'oidc-provider/lib/provider.js';
+import { startOidcProvider } from '../support/oidc-provider.ts';
+import { startUpstream, upstreamLeaf } from '../support/upstream.ts';
 import { shared } from './network.ts';
 
 interface TokenModel<Fields> {
@@ -47,13 +46,17 @@ interface Tokens {
   readonly refresh_token: string;
 }
 
+/** The name of the API. */
+export const apiHost = 'items.acme.test';
+
 /**
  * An authorization server by others (oidc-provider) whose refresh tokens work once, and an API that takes its access
- * tokens: every path except `/token`. A second use of a refresh token ends the grant.
+ * tokens. A second use of a refresh token ends the grant.
  */
 export interface RotatingProvider {
+  /** `HOST:PORT` of the API. */
   readonly authority: string;
-  readonly url: string;
+  readonly tokenEndpoint: string;
   /** Gives consent as a person. */
   readonly consent: (person: string) => Promise<Tokens>;
   /** Lets the API refuse this token from this time on. */
@@ -79,32 +82,31 @@ const client = {
   redirect_uris: [],
 };
 
-/** Starts the server on its shared address; closed when the test ends. */
+/** Starts both on their shared addresses; closed when the test ends. */
 export async function startRotatingProvider(): Promise<RotatingProvider> {
-  const later = Promise.withResolvers<RequestListener>();
-  const { url, authority, server } = await startUpstream(
-    (request, response) => void later.promise.then((serve) => serve(request, response)),
-    undefined,
-    shared.provider,
-  );
   const scope = 'openid offline_access';
-  const provider = new Provider(url, {
-    adapter: memory(),
-    clients: [client],
-    clientDefaults: { id_token_signed_response_alg: 'ES256' },
-    enabledJWA: { idTokenSigningAlgValues: ['ES256'] },
-    jwks: { keys: [signingKey()] },
-    cookies: { keys: [randomBytes(32).toString('base64url')] },
-    features: {
-      deviceFlow: { enabled: true },
-      devInteractions: { enabled: false },
-      resourceIndicators: { enabled: false },
+  const started = await startOidcProvider({
+    address: shared.provider,
+    settings: {
+      clients: [client],
+      features: { deviceFlow: { enabled: true } },
+      rotateRefreshToken: true,
+      ttl: { AccessToken: 3_600, Grant: 86_400, IdToken: 300, RefreshToken: 86_400 },
     },
-    rotateRefreshToken: true,
-    ttl: { AccessToken: 3_600, Grant: 86_400, IdToken: 300, RefreshToken: 86_400 },
-    findAccount: (_context: unknown, id: string) => ({ accountId: id, claims: () => ({ sub: id }) }),
-    interactions: { url: () => '/' },
-  }) as Models;
+    serve: (request, _response, pass) => void Promise.resolve(found.onRequest(addressOf(request))).then(pass),
+  });
+  const provider = started.provider as Models;
+  const api = await startUpstream(
+    ({ headers }, response) => {
+      const token = /^Bearer (.+)$/.exec(headers.authorization ?? '')?.[1] ?? '';
+      void provider.AccessToken.find(token).then((known) => {
+        response.statusCode = known !== undefined && Date.now() < (ends.get(token) ?? Infinity) ? 200 : 401;
+        response.end(known?.accountId ?? 'no');
+      });
+    },
+    upstreamLeaf(apiHost),
+    shared.api,
+  );
   const [uses, reuses]: [Use[], Use[]] = [[], []];
   provider.on('grant.success', (context) => uses.push(useOf(context)));
   provider.on('grant.error', (context, error) => {
@@ -112,8 +114,8 @@ export async function startRotatingProvider(): Promise<RotatingProvider> {
   });
   const ends = new Map<string, number>();
   const found: RotatingProvider = {
-    url,
-    authority,
+    authority: `${apiHost}:${api.port}`,
+    tokenEndpoint: `${started.upstream.url}/token`,
     async consent(person) {
       const grant = new provider.Grant({ accountId: person, clientId: client.client_id });
       grant.addOIDCScope(scope);
@@ -139,19 +141,7 @@ export async function startRotatingProvider(): Promise<RotatingProvider> {
     onRequest: () => {},
     onConnection: () => {},
   };
-  server.on('connection', ({ remoteAddress = '' }) => found.onConnection(remoteAddress));
-  const callback = provider.callback();
-  later.resolve((request, response) => {
-    if (request.url === '/token') {
-      void Promise.resolve(found.onRequest(addressOf(request))).then(() => callback(request, response));
-      return;
-    }
-    const token = /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '';
-    void provider.AccessToken.find(token).then((known) => {
-      response.statusCode = known !== undefined && Date.now() < (ends.get(token) ?? Infinity) ? 200 : 401;
-      response.end(known?.accountId ?? 'no');
-    });
-  });
+  started.upstream.server.on('connection', ({ remoteAddress = '' }) => found.onConnection(remoteAddress));
   return found;
 }
 

@@ -1,10 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { openTunnel } from '../support/raw-client.ts';
-import { type Node, startFleet } from './fleet.ts';
+import { type Node, pause, startFleet } from './fleet.ts';
 import { scaleMissing } from './network.ts';
-
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Milliseconds until a request in an open tunnel of the node is refused. */
 async function refusedAfter(

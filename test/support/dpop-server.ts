@@ -1,8 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
-import { Provider } from 'oidc-provider/lib/provider.js';
-import { memory, signingKey } from './oauth-server.ts';
-import { startUpstream } from './upstream.ts';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { startOidcProvider } from './oidc-provider.ts';
 
 /** A request as the server received it. */
 export interface ProvedRequest {
@@ -52,48 +50,41 @@ const clients = [
 
 /** Starts the server; closed when the test ends. */
 export async function startDpopServer(): Promise<DpopServer> {
-  const later = Promise.withResolvers<RequestListener>();
   const asked: ProvedRequest[] = [];
-  const { url: issuer, port } = await startUpstream((request, response) => {
-    const { url: path = '', headers } = request;
-    response.once('finish', () =>
-      asked.push({
-        path,
-        authorization: headers.authorization ?? '',
-        proof: String(headers['dpop'] ?? ''),
-        status: response.statusCode,
-      }),
-    );
-    void later.promise.then((serve) => serve(request, response));
-  });
-  const provider = new Provider(issuer, {
-    adapter: memory(),
-    clients,
-    clientDefaults: { id_token_signed_response_alg: 'ES256' },
-    enabledJWA: { idTokenSigningAlgValues: ['ES256'] },
-    jwks: { keys: [signingKey()] },
-    cookies: { keys: [randomBytes(32).toString('base64url')] },
-    features: {
-      clientCredentials: { enabled: true },
-      deviceFlow: { enabled: true },
-      devInteractions: { enabled: false },
-      resourceIndicators: { enabled: false },
-      dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => true },
+  const { provider, upstream } = await startOidcProvider({
+    settings: {
+      clients,
+      features: {
+        clientCredentials: { enabled: true },
+        deviceFlow: { enabled: true },
+        dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => true },
+      },
+      scopes: ['openid', 'offline_access', 'read'],
+      ttl: {
+        AccessToken: 300,
+        AuthorizationCode: 60,
+        ClientCredentials: 300,
+        DeviceCode: 600,
+        Grant: 3_600,
+        IdToken: 300,
+        Interaction: 600,
+        RefreshToken: 3_600,
+        Session: 600,
+      },
     },
-    scopes: ['openid', 'offline_access', 'read'],
-    ttl: {
-      AccessToken: 300,
-      AuthorizationCode: 60,
-      ClientCredentials: 300,
-      DeviceCode: 600,
-      Grant: 3_600,
-      IdToken: 300,
-      Interaction: 600,
-      RefreshToken: 3_600,
-      Session: 600,
+    serve(request, response, pass) {
+      const { url: path = '', headers } = request;
+      response.once('finish', () =>
+        asked.push({
+          path,
+          authorization: headers.authorization ?? '',
+          proof: String(headers['dpop'] ?? ''),
+          status: response.statusCode,
+        }),
+      );
+      if (path.startsWith('/interaction/')) void consent(request, response);
+      else pass();
     },
-    findAccount: (_context: unknown, id: string) => ({ accountId: id, claims: () => ({ sub: id }) }),
-    interactions: { url: (_context: unknown, { uid }: { uid: string }) => `/interaction/${uid}` },
   });
   const grant = async (clientId: string) => {
     const given = new provider.Grant({ accountId: 'alice', clientId });
@@ -105,16 +96,9 @@ export async function startDpopServer(): Promise<DpopServer> {
     const result = { login: { accountId: 'alice' }, consent: { grantId } };
     await provider.interactionFinished(request, response, result, { mergeWithLastSubmission: false });
   };
-  const callback = provider.callback();
-  later.resolve(
-    (request, response) =>
-      void (request.url?.startsWith('/interaction/') === true
-        ? consent(request, response)
-        : callback(request, response)),
-  );
   return {
-    issuer,
-    port,
+    issuer: upstream.url,
+    port: upstream.port,
     publicClient: 'desk-app',
     clientSecret: 'the-secret-of-the-robot',
     asked,

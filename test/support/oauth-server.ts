@@ -1,7 +1,4 @@
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import type { RequestListener } from 'node:http';
-import { Provider } from 'oidc-provider/lib/provider.js';
-import { startUpstream } from './upstream.ts';
+import { startOidcProvider } from './oidc-provider.ts';
 
 interface DeviceCode {
   accountId?: string;
@@ -52,41 +49,25 @@ const client = {
  * @param interval seconds between two questions of a device; default: none is named, so they are five
  */
 export async function startOAuthServer({ interval }: { interval?: number } = {}): Promise<OAuthServer> {
-  const later = Promise.withResolvers<RequestListener>();
-  const { url: issuer } = await startUpstream((request, response) => {
-    void later.promise.then((serve) => serve(request, response));
-  });
-  const provider = new Provider(issuer, {
-    adapter: memory(),
-    clients: [client],
-    clientDefaults: { id_token_signed_response_alg: 'ES256' },
-    enabledJWA: { idTokenSigningAlgValues: ['ES256'] },
-    jwks: { keys: [signingKey()] },
-    cookies: { keys: [randomBytes(32).toString('base64url')] },
-    features: {
-      clientCredentials: { enabled: true },
-      deviceFlow: { enabled: true },
-      devInteractions: { enabled: false },
-      resourceIndicators: { enabled: false },
+  const { provider, upstream } = await startOidcProvider({
+    settings: {
+      clients: [client],
+      features: { clientCredentials: { enabled: true }, deviceFlow: { enabled: true } },
+      scopes: ['openid', 'offline_access', 'read', 'write'],
+      ttl: {
+        AccessToken: 300,
+        ClientCredentials: 300,
+        DeviceCode: 600,
+        Grant: 3_600,
+        IdToken: 300,
+        RefreshToken: 3_600,
+      },
     },
-    scopes: ['openid', 'offline_access', 'read', 'write'],
-    ttl: {
-      AccessToken: 300,
-      ClientCredentials: 300,
-      DeviceCode: 600,
-      Grant: 3_600,
-      IdToken: 300,
-      RefreshToken: 3_600,
-    },
-    findAccount: (_context: unknown, id: string) => ({ accountId: id, claims: () => ({ sub: id }) }),
-    interactions: { url: () => '/' },
   });
   provider.use(async (context, next) => {
     await next();
     if (context.oidc?.route === 'device_authorization') Object.assign(context.body, { interval });
   });
-  const callback = provider.callback();
-  later.resolve((request, response) => void callback(request, response));
 
   async function codeOf(userCode: string): Promise<DeviceCode> {
     // The page ignores dashes in the code, too.
@@ -95,7 +76,7 @@ export async function startOAuthServer({ interval }: { interval?: number } = {})
     return code;
   }
   return {
-    issuer,
+    issuer: upstream.url,
     clientId: client.client_id,
     clientSecret: client.client_secret,
     async approve(userCode, person = 'alice') {
@@ -113,30 +94,4 @@ export async function startOAuthServer({ interval }: { interval?: number } = {})
       await code.save();
     },
   };
-}
-
-type Payload = Record<string, unknown>;
-
-/** The store of the server (oidc-provider's `Adapter`), in memory. */
-export function memory(): (kind: string) => object {
-  const stored = new Map<string, Payload>();
-  return (kind) => {
-    const by = (name: string, value: string) =>
-      [...stored].find(([key, payload]) => key.startsWith(`${kind}/`) && payload[name] === value)?.[1];
-    return {
-      upsert: async (id: string, payload: Payload) => void stored.set(`${kind}/${id}`, payload),
-      find: async (id: string) => stored.get(`${kind}/${id}`),
-      findByUserCode: async (userCode: string) => by('userCode', userCode),
-      findByUid: async (uid: string) => by('uid', uid),
-      destroy: async (id: string) => void stored.delete(`${kind}/${id}`),
-      consume: async (id: string) => void Object.assign(stored.get(`${kind}/${id}`) ?? {}, { consumed: 1 }),
-      revokeByGrantId: async () => undefined,
-    };
-  };
-}
-
-/** A signing key of a server, as a JWK. */
-export function signingKey(): Readonly<Record<string, unknown>> {
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  return { ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'ES256', kid: 'robot-1' };
 }

@@ -1,11 +1,9 @@
-import { randomBytes } from 'node:crypto';
-import type { RequestListener } from 'node:http';
-import { Provider } from 'oidc-provider/lib/provider.js';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { consentAs } from '../../examples/helpdesk/consent.ts';
 import { createCookieJar } from '../../examples/helpdesk/cookie-jar.ts';
-import { memory, signingKey } from './oauth-server.ts';
+import { startOidcProvider } from './oidc-provider.ts';
 import { startService } from './service.ts';
-import { startUpstream, upstreamCa } from './upstream.ts';
+import { upstreamCa } from './upstream.ts';
 
 interface OpenIdServer {
   /** `https://api.acme.test:PORT` */
@@ -24,51 +22,41 @@ const clientSecret = 'the-secret-of-sidekey-at-the-issuer';
 
 /** Starts an OpenID provider by others (oidc-provider) behind TLS, which signs everybody in without a question. */
 async function startOpenIdServer({ inIdToken = true }: ServerOptions): Promise<OpenIdServer> {
-  const later = Promise.withResolvers<RequestListener>();
-  const { url: issuer, port } = await startUpstream((request, response) => {
-    void later.promise.then((serve) => serve(request, response));
-  });
   const account: OpenIdServer['account'] = { sub: 'a-1', claims: {} };
-  const provider = new Provider(issuer, {
-    adapter: memory(),
-    clients: [
-      {
-        client_id: 'sidekey',
-        client_secret: clientSecret,
-        application_type: 'native',
-        redirect_uris: ['http://127.0.0.1/sign-in/oidc/callback'],
-      },
-    ],
-    clientDefaults: { id_token_signed_response_alg: 'ES256' },
-    enabledJWA: { idTokenSigningAlgValues: ['ES256'] },
-    jwks: { keys: [signingKey()] },
-    cookies: { keys: [randomBytes(32).toString('base64url')] },
-    conformIdTokenClaims: !inIdToken,
-    claims: {
-      openid: [
-        'sub',
-        'groups',
-        'email',
-        'email_verified',
-        'preferred_username',
-        'realm_access',
-        'https://acme.test/role',
+  const { provider, upstream } = await startOidcProvider({
+    settings: {
+      clients: [
+        {
+          client_id: 'sidekey',
+          client_secret: clientSecret,
+          application_type: 'native',
+          redirect_uris: ['http://127.0.0.1/sign-in/oidc/callback'],
+        },
       ],
+      conformIdTokenClaims: !inIdToken,
+      claims: {
+        openid: [
+          'sub',
+          'groups',
+          'email',
+          'email_verified',
+          'preferred_username',
+          'realm_access',
+          'https://acme.test/role',
+        ],
+      },
+      ttl: { AccessToken: 300, Grant: 3_600, IdToken: 300, Interaction: 600, Session: 3_600 },
+      findAccount: (_context: unknown, id: string) => ({
+        accountId: id,
+        claims: () => ({ ...account.claims, sub: id }),
+      }),
     },
-    ttl: { AccessToken: 300, Grant: 3_600, IdToken: 300, Interaction: 600, Session: 3_600 },
-    features: { devInteractions: { enabled: false } },
-    findAccount: (_context: unknown, id: string) => ({
-      accountId: id,
-      claims: () => ({ ...account.claims, sub: id }),
-    }),
-    interactions: { url: (_context: unknown, { uid }: { uid: string }) => `/interaction/${uid}` },
+    serve(request, response, pass) {
+      if (request.url?.startsWith('/interaction/') === true) void answer(request, response);
+      else pass();
+    },
   });
-  const callback = provider.callback();
-  later.resolve((request, response) => {
-    if (request.url?.startsWith('/interaction/') !== true) return void callback(request, response);
-    void answer(request, response);
-  });
-  async function answer(...message: Parameters<RequestListener>): Promise<void> {
+  async function answer(...message: [IncomingMessage, ServerResponse]): Promise<void> {
     const { prompt, session } = await provider.interactionDetails(...message);
     const accountId = session?.accountId ?? account.sub;
     if (prompt.name === 'login') {
@@ -79,7 +67,7 @@ async function startOpenIdServer({ inIdToken = true }: ServerOptions): Promise<O
     grant.addOIDCScope('openid profile email');
     await provider.interactionFinished(...message, { consent: { grantId: await grant.save() } });
   }
-  return { issuer, port, account };
+  return { issuer: upstream.url, port: upstream.port, account };
 }
 
 interface Options extends ServerOptions {
