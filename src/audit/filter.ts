@@ -114,8 +114,13 @@ export interface Gate {
   /** Looks at the fields that a line has by itself: its bytes, event and time. */
   own(line: Buffer, event: string, time: string): boolean;
   /** Looks at the other fields, which may stand in the access of the exchange that the line ends. */
-  inherited(line: Buffer, access: Buffer | undefined): boolean;
+  inherited(line: Buffer, access?: Buffer): boolean;
+  /** Reports whether a line in a text may pass `own`. */
+  ownIn(text: Buffer): boolean;
 }
+
+/** Outcomes that lines do not name. */
+const usualOutcomes: ReadonlySet<string | undefined> = new Set(auditEventNames.map(usualOutcome));
 
 /** Returns the text of a field as a line has it. */
 function textOf(field: object): Buffer {
@@ -133,7 +138,11 @@ export function createGate(filter: AuditFilter): Gate {
   const inherited = fields.filter(inheritsField).map((name) => [textOf({ [name]: filter[name] })]);
   if (grants !== undefined) inherited.push(Array.from(grants, (grant) => textOf({ grant })));
   const outcomeText = textOf({ outcome });
+  const everywhere = [...own];
+  if (event?.endsWith('*') === false) everywhere.push(textOf({ event }));
+  if (outcome !== undefined && !usualOutcomes.has(outcome)) everywhere.push(outcomeText);
   return {
+    ownIn: (text) => everywhere.every((part) => text.includes(part)),
     own: (line, name, time) =>
       (event === undefined || isEventOf(event, name)) &&
       isInRange(time) &&

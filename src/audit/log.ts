@@ -149,7 +149,10 @@ function keepHead(
   let storedHash = '';
 
   function later(): void {
-    if (!ended) timer ??= setTimeout(() => (keeping = storeCurrent()), storeHeadAfter).unref();
+    if (ended) return;
+    timer ??= setTimeout(() => {
+      keeping = storeCurrent();
+    }, storeHeadAfter).unref();
   }
 
   /** Syncs the line first: also after a power cut, the log must not be behind the store. */

@@ -88,13 +88,13 @@ interface RawLine {
   readonly at: number;
 }
 
-/**
- * Reads the lines of the first `size` bytes in batches, from the start of a line at `at`. The last line may lack its
- * newline.
- */
-export async function* readForwards(reader: LogReader, size: number, at = 0): AsyncGenerator<RawLine[]> {
+/** Reads the first `size` bytes in pieces of whole lines, from the start of a line at `at`. */
+export async function* readTexts(
+  reader: LogReader,
+  size: number,
+  at = 0,
+): AsyncGenerator<{ readonly bytes: Buffer; readonly at: number }> {
   let carry = Buffer.alloc(0);
-  let number = 0;
   while (at < size) {
     const chunk = Buffer.allocUnsafe(Math.min(maxLineBytes, size - at));
     const read = await reader.read(chunk, at);
@@ -102,21 +102,30 @@ export async function* readForwards(reader: LogReader, size: number, at = 0): As
     at += read;
     const text =
       carry.length === 0 ? chunk.subarray(0, read) : Buffer.concat([carry, chunk.subarray(0, read)]);
-    const start = at - text.length;
+    const whole = text.lastIndexOf(newline) + 1;
+    const end = whole === 0 && text.length > maxLineBytes ? text.length : whole;
+    if (end > 0) yield { bytes: text.subarray(0, end), at: at - text.length };
+    carry = text.subarray(end);
+  }
+  if (carry.length > 0) yield { bytes: carry, at: at - carry.length };
+}
+
+/**
+ * Reads the lines of the first `size` bytes in batches, from the start of a line at `at`. The last line may lack its
+ * newline.
+ */
+export async function* readForwards(reader: LogReader, size: number, at = 0): AsyncGenerator<RawLine[]> {
+  let number = 0;
+  for await (const { bytes: text, at: start } of readTexts(reader, size, at)) {
     const lines: RawLine[] = [];
     let from = 0;
     for (let to = text.indexOf(newline); to !== -1; to = text.indexOf(newline, from)) {
       lines.push({ bytes: text.subarray(from, to), number: (number += 1), at: start + from });
       from = to + 1;
     }
-    carry = text.subarray(from);
-    if (carry.length > maxLineBytes) {
-      lines.push({ bytes: carry, number: number + 1, at: start + from });
-      carry = Buffer.alloc(0);
-    }
+    if (from < text.length) lines.push({ bytes: text.subarray(from), number: number + 1, at: start + from });
     yield lines;
   }
-  if (carry.length > 0) yield [{ bytes: carry, number: number + 1, at: at - carry.length }];
 }
 
 /** Reads `count` bytes at `at`; fewer if the text ends before. */

@@ -4,7 +4,7 @@ import { type AuditFilter, auditMatcher, createGate, type Gate, keyConditions } 
 import { endsExchange, type ExchangeJoin, joinExchanges } from './join.ts';
 import { formatLine, parseLine, piecesOf } from './line.ts';
 import { type LogSource, snapshotLog } from './log-files.ts';
-import { blockSize, type LogReader, maxLineBytes, openSource, readForwards, readFully } from './reader.ts';
+import { blockSize, type LogReader, maxLineBytes, openSource, readFully, readTexts } from './reader.ts';
 
 /**
  * A part of a file that a query reads: a block of its index, its whole text from `from` on, or, to read a file without an
@@ -17,6 +17,8 @@ export interface Part {
   readonly size: number | undefined;
   /** The blocks with the accesses of ends in the part, by their marks (see `markOf`). */
   readonly accesses: ReadonlyMap<number, Part>;
+  /** True if an access in the index, whose end has not come, may have the inherited fields. */
+  readonly isAwaited?: boolean;
   /** The range before this one in files without an index; null: it is the first one; undefined: this is no range. */
   readonly before?: Part | null;
 }
@@ -72,7 +74,9 @@ export function findParts(file: string, filter: AuditFilter, backwards = false):
     isIndexed = false;
     const accesses = new Map(Array.from(open, ([mark, { part }]) => [mark, part]));
     const size = backwards ? textSize(file, source) : undefined;
-    if (size === undefined) parts.push({ source, from, size, accesses });
+    const inherited = conditions.filter((condition) => condition.inherited);
+    const isAwaited = [...open.values()].some(({ block }) => inherited.every((each) => block.mayHave(each)));
+    if (size === undefined) parts.push({ source, from, size, accesses, isAwaited });
     else
       for (; from < size; from += blockSize)
         parts.push((before = { source, from, size: Math.min(blockSize, size - from), accesses, before }));
@@ -97,6 +101,10 @@ export class LogScan {
   readonly #matches: (line: AuditLine) => boolean;
   /** The exchanges of the parts that are whole files. */
   readonly #join = joinExchanges();
+  /** Exchanges of theirs with an access that has the inherited fields, and no end so far. */
+  readonly #pending = new Set<string>();
+  /** Texts of theirs that `#join` has not seen: no line in them matches, and no end after them has needed an access. */
+  #unseen: Part[] = [];
   readonly #texts = new Map<Part, Buffer>();
   #reader: { readonly path: string; readonly open: LogReader } | undefined;
 
@@ -112,17 +120,40 @@ export class LogScan {
    */
   async *matchesIn(part: Part): AsyncGenerator<Match> {
     if (part.size !== undefined) {
-      yield* this.#matchesOf(linesOf(await this.#textOf(part)), part, joinExchanges());
+      const text = await this.#textOf(part);
+      if (this.#gate.ownIn(text)) yield* this.#matchesOf(linesOf(text), part, joinExchanges());
       return;
     }
     using reader = openSource(this.#file, part.source);
     if (reader === undefined) return;
-    for await (const lines of readForwards(reader, part.source.size, part.from))
-      yield* this.#matchesOf(
-        lines.flatMap(({ bytes }) => piecesOf(bytes)),
-        part,
-        this.#join,
-      );
+    for await (const { bytes, at } of readTexts(reader, part.source.size, part.from))
+      yield* this.#matchesInText(bytes, { ...part, from: at, size: bytes.length });
+  }
+
+  /** Yields the matching lines of a text of a whole file. */
+  async *#matchesInText(text: Buffer, part: Part): AsyncGenerator<Match> {
+    const isOwn = this.#gate.ownIn(text);
+    const isIdle = this.#pending.size + this.#unseen.length === 0 && part.isAwaited !== true;
+    if (isIdle && !this.#gate.inherited(text)) return;
+    if (isOwn && (this.#unseen.length === 0 || this.#needsAccess(text))) {
+      const unseen = this.#unseen;
+      this.#unseen = [];
+      for (const each of unseen)
+        for await (const _ of this.#matchesOf(linesOf(await this.#textOf(each)), each, this.#join));
+      yield* this.#matchesOf(linesOf(text), part, this.#join);
+      return;
+    }
+    this.#unseen.push(part);
+    if (isOwn) yield* this.#matchesOf(linesOf(text), part, joinExchanges());
+  }
+
+  /** Reports whether a text has the end of an exchange that may match. */
+  #needsAccess(text: Buffer): boolean {
+    for (const bytes of linesOf(text)) {
+      const { event, time } = headOf(bytes) ?? parseLine(bytes) ?? noLine;
+      if (endsExchange({ event }) && this.#gate.own(bytes, event, time)) return true;
+    }
+    return false;
   }
 
   close(): void {
@@ -144,11 +175,15 @@ export class LogScan {
         const access = isEnd ? join.accessOf(exchange) : undefined;
         isOut = (access === undefined || Buffer.isBuffer(access)) && !this.#gate.inherited(bytes, access);
       }
+      if (join === this.#join && exchange !== '') {
+        if (event === 'access' && this.#gate.inherited(bytes)) this.#pending.add(exchange);
+        else if (isEnd || event === 'access') this.#pending.delete(exchange);
+      }
       if (isOut) {
         if (isEnd) join.skip(exchange);
-        // The chunk of a whole file would stay in memory with its line.
+        // The text of a whole file would stay in memory with its line.
         else if (event === 'access' && exchange !== '')
-          join.defer(exchange, part.size === undefined ? Buffer.from(bytes) : bytes);
+          join.defer(exchange, join === this.#join ? Buffer.from(bytes) : bytes);
         continue;
       }
       const whole = parsed ?? parseLine(bytes);

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { openTunnel } from '../support/raw-client.ts';
 import { type Node, pause, startFleet } from './fleet.ts';
 import { scaleMissing } from './network.ts';
+import { apiHost } from './provider.ts';
 
 /** Milliseconds until a request in an open tunnel of the node is refused. */
 async function refusedAfter(
@@ -14,7 +15,10 @@ async function refusedAfter(
   const { hostname: host, port } = new URL(node.running().url);
   const caPem = readFileSync(node.running().caFile, 'utf8');
   const fields = [`Proxy-Authorization: Bearer ${token}`];
-  const tunnel = await openTunnel({ host, port: Number(port), caPem }, authority, { fields });
+  const tunnel = await openTunnel({ host, port: Number(port), caPem }, authority, {
+    fields,
+    servername: apiHost,
+  });
   const ask = async () => {
     tunnel.send(`GET /items HTTP/1.1\r\nHost: ${authority}\r\n\r\n`);
     return (await tunnel.response()).status;

@@ -101,6 +101,16 @@ it('gives an end the last access of its exchange, also if an earlier one is in a
   expect(await found(file, { event: 'outcome' })).toEqual(['outcome /first ci', 'outcome /second ci']);
 });
 
+it('leads to an end in a later file, whose text does not name the agent', async () => {
+  const file = await newLogFile();
+  const log = await openLog(file, { maxBytes: 900 });
+  await log.append({ ...access('/first'), exchange: 'a', agent: 'rare' });
+  while (rotatedFiles(file).length === 0) await log.append({ event: 'proxy.started' });
+  await indexRotated(file, later());
+  await log.append({ event: 'outcome', exchange: 'a' });
+  expect(await found(file, { agent: 'rare' })).toEqual(['access /first rare', 'outcome /first rare']);
+});
+
 it('is removed with its file, and is not made before the file is settled', async () => {
   const file = await newLogFile();
   const log = await openLog(file, { maxBytes: 900 });
