@@ -60,10 +60,6 @@ async function readCertificate(
   { pattern, files, passphrase, origin }: ClientCertificateConfig,
   reading: Reading,
 ): Promise<ClientCertificate> {
-  const locked =
-    passphrase === null
-      ? {}
-      : { passphrase: await readSecret(passphrase, { ...reading, where: `${origin}.passphrase` }) };
   const material =
     'pfx' in files
       ? { pfx: readPart(files.pfx, { where: `${origin}.pfx`, isSecret: true }) }
@@ -71,7 +67,9 @@ async function readCertificate(
           cert: readPart(files.cert, { where: `${origin}.cert`, isSecret: false }),
           key: readPart(files.key, { where: `${origin}.key`, isSecret: true }),
         };
-  return { pattern, origin, material: { ...material, ...locked } };
+  if (passphrase === null) return { pattern, origin, material };
+  const secret = await readSecret(passphrase, { ...reading, where: `${origin}.passphrase` });
+  return { pattern, origin, material: { ...material, passphrase: secret } };
 }
 
 /** Maximum size of a certificate chain. */

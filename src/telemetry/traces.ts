@@ -244,33 +244,27 @@ export class ExchangeTrace {
     const failed = outcome !== 'ok';
     this.obtained(true);
     const method = methods.has(facts.method ?? '') ? facts.method! : '_OTHER';
-    const http = { 'http.request.method': method, 'http.response.status_code': status, 'error.type': code };
-    const server = { 'server.address': facts.host, 'server.port': facts.port };
+    const shared = {
+      'http.request.method': method,
+      'http.response.status_code': status,
+      'error.type': code,
+      'server.address': facts.host,
+      'server.port': facts.port,
+    };
     if (this.#sentAt !== null) {
-      const attributes = { ...http, ...server };
-      const [parentId, begin] = [this.#spanId, this.#sentAt];
-      this.#add({ parentId, name: method, kind: 'client', begin, attributes, failed });
+      const sent = { parentId: this.#spanId, begin: this.#sentAt, attributes: shared };
+      this.#add({ ...sent, name: method, kind: 'client', failed });
     }
     const attributes = {
-      ...http,
-      ...server,
+      ...shared,
       'url.scheme': facts.scheme,
       'url.path': this.#hasPath ? facts.path : undefined,
       'sidekey.exchange': facts.exchange,
       'sidekey.provider': facts.provider,
       'sidekey.outcome': outcome,
     };
-    const parentId = this.#parent?.spanId ?? null;
-    const name = 'sidekey exchange';
-    this.#add({
-      spanId: this.#spanId,
-      parentId,
-      name,
-      kind: 'server',
-      begin: this.#begin,
-      attributes,
-      failed,
-    });
+    const whole = { spanId: this.#spanId, parentId: this.#parent?.spanId ?? null, begin: this.#begin };
+    this.#add({ ...whole, name: 'sidekey exchange', kind: 'server', attributes, failed });
     this.#finished(this.#spans);
   }
 

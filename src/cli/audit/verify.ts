@@ -112,18 +112,11 @@ function nothing(file: string): string {
 
 /** The JSON form of the result for one log; null: it has no lines. */
 function asJson(log: VerifiedLog | null, compared: boolean) {
-  const none = {
-    ok: true,
-    lines: 0,
-    files: 0,
-    removed: 0,
-    removed_lines: 0,
-    removed_at: null,
-    compared,
-    gaps: [],
-    accepted: 0,
-  };
-  if (log === null) return { ...none, torn: 0, chains: [], first: null, problems: [], omitted: 0 };
+  if (log === null) {
+    const counts = { lines: 0, files: 0, removed: 0, removed_lines: 0, removed_at: null, compared };
+    const none = { gaps: [], accepted: 0, torn: 0, chains: [], first: null, problems: [], omitted: 0 };
+    return { ok: true, ...counts, ...none };
+  }
   const { removedAt, removedLines, ...rest } = log.found;
   return { ...rest, removed_lines: removedLines, removed_at: removedAt };
 }
@@ -140,15 +133,8 @@ function absentText({ host, path: at, chains }: AbsentLog): string {
 /** Opens the vault without the earlier keys, which are in the store: lines from before a rotation cannot be checked then. */
 async function vaultWithoutStore({ env, now }: Context, config: Config): Promise<Vault> {
   const source = keySourceOf(config, { env });
-  return (
-    await openVault(source, {
-      mayCreate: false,
-      store: storeName(config.store),
-      meta: null,
-      now,
-      nodeId: null,
-    })
-  ).vault;
+  const parts = { mayCreate: false, store: storeName(config.store), meta: null, now, nodeId: null };
+  return (await openVault(source, parts)).vault;
 }
 
 /** Errors of the store that do not prevent verification. */
@@ -163,13 +149,11 @@ function describe({ file, found, behind, isStored }: VerifiedLog, isOwn: boolean
       ? ''
       : `, after ${counted(removed, 'file')} with ${counted(removedLines, 'line')} that retention removed${when}`;
   const extent = `${counted(lines, 'line')} in ${counted(files, 'file')}, ${counted(chains.length, 'writer')}${gone}`;
-  const tornNote =
-    torn === 0
-      ? []
-      : [
-          `${counted(torn, 'unfinished write')} of a crash or a full disk ${torn === 1 ? 'is' : 'are'} in it; no line is missing.`,
-        ];
-  const notes = [...tornNote];
+  const notes: string[] = [];
+  if (torn > 0)
+    notes.push(
+      `${counted(torn, 'unfinished write')} of a crash or a full disk ${torn === 1 ? 'is' : 'are'} in it; no line is missing.`,
+    );
   if (accepted > 0)
     notes.push(
       `${counted(accepted, 'line')} ${accepted === 1 ? 'is' : 'are'} missing, and the loss was accepted (sidekey audit query --event audit.accepted).`,
