@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { type KeyObject, randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, link, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -16,10 +16,11 @@ import {
   rowsOf,
   writeLines,
 } from '../store/backup.ts';
-import type { StoreTables, Untyped } from '../store/copy.ts';
+import { metaOf, type StoreTables, type Untyped } from '../store/copy.ts';
 import { sqliteMigrations } from '../store/sqlite.ts';
 import { type AgeKey, type AgeLock, openWithAge, sealWithAge } from '../vault/age.ts';
-import { type KeyMeta, type KeyRing, openKeyRing } from '../vault/ring.ts';
+import { withBytes } from '../vault/key-source.ts';
+import { type KeyRing, openKeyRing, valuesIn } from '../vault/ring.ts';
 import type { State } from './state.ts';
 
 interface BackupOptions {
@@ -116,7 +117,7 @@ async function writeDraft(
   { lock, version, now }: BackupOptions,
 ): Promise<Omit<Backup, 'bytes'> & { readonly key: AgeKey }> {
   // Before the rows: if a rotation begins in between, this key still opens them.
-  const held = await keys.withKey(async (key) => key);
+  const held = keys.current();
   // SQLite has one isolation level, and ignores the setting.
   const snapshot = tables.db.transaction().setIsolationLevel('repeatable read');
   return snapshot.execute(async (typed) => {
@@ -128,7 +129,7 @@ async function writeDraft(
       version,
       store: tables.location,
       schema: Object.keys(sqliteMigrations),
-      key: await ring.withKey(async (key) => key.export().toString('base64')),
+      key: withBytes(ring.current(), (bytes) => bytes.toString('base64')),
       ca,
     };
     let sum: BackupSum | undefined;
@@ -167,32 +168,12 @@ export function signatureOf(
   return vault.generations[0]!.mac('backup', digest);
 }
 
-/** Reads the named values of a store. */
-export async function metaOf(db: Untyped): Promise<Map<string, Uint8Array>> {
-  const rows = await db.selectFrom('meta').selectAll().execute();
-  return new Map(rows.map(({ name, value }) => [name as string, value as Uint8Array]));
-}
-
-/** Opens the ring of master keys in named values. A rotation changes them in memory. */
+/** Opens the ring of master keys in named values. A change stays in them. */
 export function openRing(
-  key: Parameters<typeof openKeyRing>[0],
+  key: KeyObject,
   values: Map<string, Uint8Array>,
   location: string,
   now: () => number,
 ): Promise<KeyRing> {
-  return openKeyRing(key, { meta: metaIn(values), location, now, reread: async () => null, self: null });
-}
-
-/** Returns named values as those of a store. */
-export function metaIn(values: Map<string, Uint8Array>): KeyMeta {
-  return {
-    get: async (name) => values.get(name) ?? null,
-    putIfAbsent: async () => false,
-    async change(_guard, _was, changes) {
-      for (const [name, value] of Object.entries(changes))
-        if (value === null) values.delete(name);
-        else values.set(name, value);
-      return true;
-    },
-  };
+  return openKeyRing(key, { values: valuesIn(values), location, now, self: null });
 }

@@ -8,9 +8,9 @@ import { askSecret } from '../lib/prompt.ts';
 import type { KeySource } from '../vault/open.ts';
 import {
   type CallTransit,
-  passphraseWrapping,
+  passphraseFormat,
   type ReadPassphrase,
-  transitWrapping,
+  transitFormat,
 } from '../vault/wrapped-key.ts';
 
 /** The passphrase that was typed, so that a command that opens the store twice asks once. */
@@ -52,11 +52,11 @@ export function keySourceOf(
     case 'passphrase': {
       const read = passphraseOf(key.passphrase, nextPassphrase, secret);
       const readAs: ReadPassphrase = (isNew) => read(isNew && !keepsPassphrase);
-      return { source: 'passphrase', path: key.path, wrapping: passphraseWrapping(readAs) };
+      return { source: 'passphrase', path: key.path, format: passphraseFormat(readAs) };
     }
     case 'transit': {
       const call = transitOf(config, key, env, secret);
-      return { source: 'transit', path: key.path, wrapping: transitWrapping(key.mount, key.name, call) };
+      return { source: 'transit', path: key.path, format: transitFormat(key.mount, key.name, call) };
     }
   }
 }

@@ -1,6 +1,9 @@
 import { hash } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Config } from '../config/config.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { orMeant } from '../lib/text.ts';
+import { nameSeparator } from '../store/nodes.ts';
 import type { NodeRecord, Store } from '../store/store.ts';
 import { nodeKeyId } from '../vault/node-key.ts';
 import type { OpenVault } from '../vault/open.ts';
@@ -9,11 +12,50 @@ import type { OpenVault } from '../vault/open.ts';
 export const aliveMs = 20_000;
 
 /**
- * Returns the id of a node with a copy of the master key: the processes of one config file, the same after each start.
+ * Returns the id of a node with a copy of the master key: the processes of one config file, the same after each start. It
+ * begins with a hash of the host name.
  * Null: the store is a file, and its machine has one key source.
  */
 export function copyIdOf({ file, store }: Pick<Config, 'file' | 'store'>): string | null {
-  return store.kind === 'postgres' ? hash('sha256', `${hostname()}\0${file}`).slice(0, 16) : null;
+  return store.kind === 'postgres' ? `${shortHash(hostname())}-${shortHash(file)}` : null;
+}
+
+function shortHash(text: string): string {
+  return hash('sha256', text).slice(0, 16);
+}
+
+/** Milliseconds since its last sign of life for which a node counts as running. */
+export const runningMs = 3 * aliveMs;
+
+/**
+ * Finds the id of a node by its name. The table of nodes is not sealed: the names of nodes with a key of their own come from
+ * the ring, and the name of a copy is bound to its id, which begins with the hash of its host name.
+ * @throws SidekeyError `record_tampered` if the table has a name with the id of another node; `not_found`
+ */
+export async function nodeIdOf(
+  name: string,
+  {
+    store,
+    keys,
+  }: { readonly store: Pick<Store, 'nodes'>; readonly keys: Pick<OpenVault, 'vault' | 'nodes'> },
+): Promise<string> {
+  await keys.vault.refresh();
+  const { members } = keys.nodes();
+  const member = members.find((each) => each.name === name);
+  if (member !== undefined) return nodeKeyId(member);
+  const copies = (await store.nodes.list()).filter(({ source }) => source !== 'node');
+  const copy = copies.find((each) => each.name === name);
+  if (copy === undefined) {
+    const names = [...members, ...copies].map((each) => each.name);
+    throw new SidekeyError('not_found', `There is no node of that name${orMeant(name, names)}`, {
+      hint: 'sidekey node list',
+    });
+  }
+  const [host = ''] = name.split(nameSeparator);
+  if (copy.id.startsWith(`${shortHash(host)}-`)) return copy.id;
+  throw new SidekeyError('record_tampered', `The node ${name} has the id of another host in the store.`, {
+    hint: 'find who writes to the database, and rotate the key: sidekey key rotate. The next start of each node lists it with its name',
+  });
 }
 
 /** Returns the id of the own node. */
@@ -34,5 +76,5 @@ export async function nodesBehind(
 
 /** Reports whether a node runs, and replaces the key at its source itself. */
 export function followsByItself({ awayMs, source }: NodeRecord): boolean {
-  return awayMs < 3 * aliveMs && source !== 'env' && source !== 'command';
+  return awayMs < runningMs && source !== 'env' && source !== 'command';
 }

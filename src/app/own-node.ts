@@ -36,8 +36,9 @@ async function alignNodes({ vault, keys, store }: FollowingState): Promise<void>
   const rows = await store.nodes.list();
   await vault.refresh();
   const members = new Map(keys.nodes().members.map((member) => [nodeKeyId(member), member.name]));
-  for (const { id, source } of rows) {
-    if (source === 'node' && !members.delete(id)) await store.nodes.remove(id);
+  for (const { id, name, source } of rows) {
+    if (source === 'node' && members.get(id) === name) members.delete(id);
+    else if (source === 'node' || members.has(id)) await store.nodes.remove(id);
   }
   for (const [id, name] of members)
     await store.nodes.register({ id, name, source: 'node', keyId: vault.keyId, version: '' });

@@ -2,20 +2,18 @@ import type { KeyObject } from 'node:crypto';
 import { sql } from 'kysely';
 import { importAuthority } from '../ca/authority.ts';
 import type { Config } from '../config/config.ts';
-import { titleOf } from '../grants/grant.ts';
-import { restoreGrant } from '../grants/restore.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { BackupHead, BackupPart, RowCounts } from '../store/backup.ts';
-import type { Row, Untyped } from '../store/copy.ts';
-import type { GrantRow } from '../store/schema.ts';
+import { metaOf, type Untyped } from '../store/copy.ts';
 import { sqliteMigrations } from '../store/sqlite.ts';
 import type { AgeKey } from '../vault/age.ts';
-import { keyIdOf, type OpenKeySource, parseKey } from '../vault/key-source.ts';
+import { keyIdText, type OpenKeySource, parseKey } from '../vault/key-source.ts';
 import { nodeKeyId } from '../vault/node-key.ts';
 import { openKeySource } from '../vault/open.ts';
-import { keyNames, type KeyRing } from '../vault/ring.ts';
-import { metaIn, metaOf, openRing, partsOf, signatureOf } from './backup.ts';
+import { keyNames, valuesIn } from '../vault/ring.ts';
+import { openRing, partsOf, signatureOf } from './backup.ts';
 import { keySourceOf } from './keys.ts';
+import { type Keys, type RestoredGrants, rowWriter } from './restore-rows.ts';
 import { openTables } from './state.ts';
 
 interface RestoreOptions {
@@ -31,22 +29,14 @@ interface RestoreOptions {
   readonly now: () => number;
 }
 
-/** Result of a restore. Grants are named as `titleOf` does. */
-export interface Restored {
+/** Result of a restore. */
+export interface Restored extends RestoredGrants {
   readonly location: string;
   /** Time of the backup, in milliseconds since the epoch. */
   readonly made: number;
   readonly counts: RowCounts;
   /** True: the store was empty, and has all of the backup. */
   readonly isNew: boolean;
-  /** Grants that were written. */
-  readonly written: readonly string[];
-  /** Grants that were changed since the backup, or whose name is taken, and stay as they are. */
-  readonly newer: readonly string[];
-  /** Grants with a refresh token that may have been used since. */
-  readonly check: readonly string[];
-  /** Grants that need a new consent. */
-  readonly consent: readonly string[];
   /** Nodes with a key of their own, which join again: nothing says which of them were revoked since. */
   readonly rejoin: readonly string[];
   /** Id of the backup's master key, if the store has retired it: any of its holders may have made the backup. */
@@ -75,33 +65,30 @@ export async function restore(config: Config, options: RestoreOptions): Promise<
   /** Error of a key source or of the CA, which says nothing of the store. */
   let outside: unknown = null;
   const tables = await openTables(config, env);
-  const { location } = tables;
   try {
-    return await tables.db
-      .transaction()
-      .execute(async (db) => {
-        const to = { head, config, placed, location, options };
-        const { restored, keys } = await write(db as unknown as Untyped, parts, to);
-        // Before the commit: a key or a CA without its store does no harm.
-        await placeKeys(keys).catch((error: unknown) => (outside = error));
-        if (outside !== null) throw outside;
-        return restored;
-      })
-      .catch((error: unknown) => {
-        const meaning = error instanceof SidekeyError || error === outside ? error : tables.fault(error);
-        if (typeof meaning !== 'string') throw meaning;
-        throw new SidekeyError('store_unavailable', 'Another process wrote to the store meanwhile.', {
-          hint: 'nothing was restored: run the command again',
-          cause: error,
-        });
+    const transaction = tables.db.transaction().execute(async (db) => {
+      const to = { head, config, placed, location: tables.location, options };
+      const { restored, keys } = await write(db as unknown as Untyped, parts, to);
+      // Before the commit: a key or a CA without its store does no harm.
+      await placeKeys(keys).catch((error: unknown) => (outside = error));
+      if (outside !== null) throw outside;
+      return restored;
+    });
+    return await transaction.catch((error: unknown) => {
+      const meaning = error instanceof SidekeyError || error === outside ? error : tables.fault(error);
+      if (typeof meaning !== 'string') throw meaning;
+      throw new SidekeyError('store_unavailable', 'Another process wrote to the store meanwhile.', {
+        hint: 'nothing was restored: run the command again',
+        cause: error,
       });
+    });
   } finally {
     await parts.return(undefined);
     await tables.close();
   }
 
   async function placeKeys({ from, to }: Keys): Promise<void> {
-    if (placed === null && !isForNode) await to.withKey(async (current) => source.replace?.(current));
+    if (placed === null && !isForNode) await source.replace?.(to.current());
     if (head.ca === null) return;
     await importAuthority(config.ca.directory, head.ca, { from: from.vault, to: to.vault });
   }
@@ -131,12 +118,6 @@ interface WriteParts {
   readonly options: RestoreOptions;
 }
 
-/** The keys of the backup, and those of the store. */
-interface Keys {
-  readonly from: KeyRing;
-  readonly to: KeyRing;
-}
-
 /** Writes a backup within a transaction. */
 async function write(
   db: Untyped,
@@ -144,130 +125,91 @@ async function write(
   { head, config, placed, location, options }: WriteParts,
 ): Promise<{ readonly restored: Restored; readonly keys: Keys }> {
   const { file, replace, rollBack, env, now } = options;
-  const own = parseKey(head.key, `The backup ${file}`);
-  const report = {
-    written: [] as string[],
-    newer: [] as string[],
-    check: [] as string[],
-    consent: [] as string[],
-    rejoin: [] as string[],
-  };
-  const brought = new Set<unknown>();
+  const isShared = config.store.kind === 'postgres';
   // A write first: it takes the lock before anything is read. Caches of running processes read the rights again.
   await db
     .updateTable('revisions')
     .set((row) => ({ value: row('value', '+', 1) }))
     .execute();
   // A rotation of the master key waits, because grants are sealed with the key that is current here.
-  if (config.store.kind === 'postgres') await sql`lock table meta in exclusive mode`.execute(db);
+  if (isShared) await sql`lock table meta in exclusive mode`.execute(db);
   const mine = await metaOf(db);
   const isNew = !mine.has(keyNames.check);
-  if (!isNew && !replace) throw inUse(location);
-  if (isNew && config.key.source === 'node') throw noPlaceForKey();
-
+  if (!isNew && !replace) {
+    throw new SidekeyError('already_exists', `There is a store at ${location}.`, {
+      hint: 'to bring back grants that it lacks, run the command with --replace: what is newer stays as it is',
+    });
+  }
+  const own = parseKey(head.key, `The backup ${file}`);
   const theirs = new Map<string, Uint8Array>();
-  let keys: Keys | undefined;
+  const rejoin: string[] = [];
+  let opened: { readonly keys: Keys; readonly rows: ReturnType<typeof rowWriter> } | undefined;
   for await (const part of parts) {
+    // These rows are the first ones.
     if (part.kind === 'rows' && part.table === 'meta') {
       for (const { name, value } of part.rows) theirs.set(name as string, value as Uint8Array);
       continue;
     }
-    keys ??= await openKeys();
-    if (part.kind === 'rows') await writeRows(part.table, part.rows, keys);
+    if (opened === undefined) {
+      const keys = await openKeys();
+      opened = { keys, rows: rowWriter(db, { keys, isNew, isShared, rollBack, now }) };
+    }
+    const { keys, rows } = opened;
+    if (part.kind === 'rows') await rows.write(part.table, part.rows);
     else if (part.kind === 'end' && part.mac === signatureOf(keys.from, part)) {
-      for (const titles of Object.values(report)) titles.sort();
       const { keyId } = keys.from.vault;
-      const isRetired = keys.to.vault.generations.some(
-        (key) => key.keyId === keyId && key.retiredAt !== null,
-      );
-      const retiredKey = isRetired ? keyId : null;
-      return {
-        restored: { location, made: head.made, counts: part.counts, isNew, ...report, retiredKey },
-        keys,
+      const isRetired = keys.to.vault.generations.some((it) => it.keyId === keyId && it.retiredAt !== null);
+      const restored = {
+        ...{ location, made: head.made, counts: part.counts, isNew, rejoin: rejoin.toSorted() },
+        ...rows.grants(),
+        retiredKey: isRetired ? keyId : null,
       };
+      return { restored, keys };
     }
   }
   throw new SidekeyError('record_tampered', `${file} was not made with the master key that it holds.`, {
     hint: 'somebody else wrote the file: use another backup; nothing was restored',
   });
 
+  /** Opens the keys of the backup and those of the store, which in an empty store become those of the backup. */
   async function openKeys(): Promise<Keys> {
     // Keys that were retired shortly before the backup open its records still.
     const from = await openRing(own, new Map(theirs), file, () => head.made);
     if (!isNew) {
       const inStore = config.key.source === 'node' ? keySourceOf(config, { env }) : null;
-      const held = inStore === null ? placed : await openKeySource(inStore, metaIn(mine)).read();
-      const to = await openRing(held ?? own, mine, location, now);
-      if (rootOf(to) !== rootOf(from)) throw anotherStore(location, to, from);
-      return { from, to };
+      const held = inStore === null ? placed : await openKeySource(inStore, valuesIn(mine)).read();
+      const keys = { from, to: await openRing(held ?? own, mine, location, now) };
+      checkRoots(keys, location);
+      return keys;
+    }
+    if (config.key.source === 'node') {
+      throw new SidekeyError('input_invalid', 'A node cannot keep the master key of a store that is empty.', {
+        hint: 'restore with another source in "key" of the config, such as file; then let the nodes join: sidekey node enroll NAME',
+      });
     }
     const to = await openRing(own, theirs, location, now);
     for (const member of to.nodes().members) {
       await to.revoke(nodeKeyId(member));
-      report.rejoin.push(member.name);
+      rejoin.push(member.name);
     }
     // The key in place wins, because the audit log may depend on it: a rotation to it begins.
     if (placed !== null && isNext(placed, to, theirs.has(keyNames.next)))
       await to.begin({ next: placed, by: null, hasCopies: true });
-    for (const [name, value] of theirs) await insert('meta', [{ name, value }]);
+    const values = [...theirs].map(([name, value]) => ({ name, value }));
+    await db.insertInto('meta').values(values).execute();
     return { from, to };
-  }
-
-  async function writeRows(table: string, rows: readonly Row[], { from, to }: Keys): Promise<void> {
-    if (table === 'grants') await writeGrants(rows as unknown as readonly GrantRow[], { from, to });
-    else if (isNew) await insert(table, rows);
-    else if (table === 'grantPolicies' || table === 'grantActivity')
-      await insert(
-        table,
-        rows.filter(({ grantId }) => brought.has(grantId)),
-      );
-  }
-
-  async function writeGrants(grants: readonly GrantRow[], { from, to }: Keys): Promise<void> {
-    const ids = grants.map(({ id }) => id);
-    const found = isNew ? [] : await db.selectFrom('grants').selectAll().where('id', 'in', ids).execute();
-    const present = new Map((found as unknown as GrantRow[]).map((row) => [row.id, row]));
-    const added: GrantRow[] = [];
-    for (const theirs of grants) {
-      const mine = present.get(theirs.id) ?? null;
-      const decision = restoreGrant({ theirs, from: from.vault, mine, to: to.vault, rollBack });
-      const next = decision.write;
-      let isWritten = next !== null && (isNew || !(await isTaken(next)));
-      if (next !== null && isWritten && mine === null) added.push(next);
-      else if (next !== null && isWritten) isWritten = await update(next, mine!.revision);
-      const attention = next !== null && !isWritten ? 'newer' : decision.attention;
-      if (attention !== 'none') report[attention].push(titleOf(theirs));
-      if (isWritten) report.written.push(titleOf(theirs));
-    }
-    for (const { id } of added) brought.add(id);
-    await insert('grants', added);
-  }
-
-  /** Returns false if the grant in place was changed meanwhile. */
-  async function update({ id, ...columns }: GrantRow, revision: number): Promise<boolean> {
-    const change = db.updateTable('grants').set(columns).where('id', '=', id);
-    const { numUpdatedRows } = await change.where('revision', '=', revision).executeTakeFirstOrThrow();
-    return numUpdatedRows === 1n;
-  }
-
-  /** Reports whether another grant has the name, or the lease with which the grant ended is gone. */
-  async function isTaken({ id, user, name, lease }: GrantRow): Promise<boolean> {
-    const named = db.selectFrom('grants').select('id').where('user', '=', user).where('name', '=', name);
-    if ((await named.where('id', '!=', id).executeTakeFirst()) !== undefined) return true;
-    if (lease === null) return false;
-    return (
-      (await db.selectFrom('leases').select('id').where('id', '=', lease).executeTakeFirst()) === undefined
-    );
-  }
-
-  async function insert(table: string, rows: readonly Row[]): Promise<void> {
-    if (rows.length > 0) await db.insertInto(table).values(rows).execute();
   }
 }
 
-/** Id of the first key of a store, which tells stores apart. */
-function rootOf({ vault }: KeyRing): string {
-  return vault.generations.at(-1)!.keyId;
+/** Refuses the backup of another store. The id of the first key tells stores apart. */
+function checkRoots({ from, to }: Keys, location: string): void {
+  const [theirs, mine] = [from, to].map(({ vault }) => vault.generations.at(-1)!.keyId);
+  if (theirs === mine) return;
+  throw new SidekeyError(
+    'input_invalid',
+    `The store at ${location} (first master key ${mine}) is not the store of the backup (${theirs}).`,
+    { hint: 'move that store away, or name another place in "store" of the config; then restore again' },
+  );
 }
 
 /**
@@ -275,32 +217,12 @@ function rootOf({ vault }: KeyRing): string {
  * the rotation of the backup goes on.
  * @throws SidekeyError `key_mismatch` for an earlier key, which must not become the current one again
  */
-function isNext(placed: KeyObject, { vault }: KeyRing, isOpen: boolean): boolean {
-  const id = Buffer.from(keyIdOf(placed)).toString('hex');
+function isNext(placed: KeyObject, { vault }: Keys['to'], isOpen: boolean): boolean {
+  const id = keyIdText(placed);
   const at = vault.generations.findIndex(({ keyId }) => keyId === id);
   if (at < 1) return at === -1;
   if (at === 1 && isOpen) return false;
   throw new SidekeyError('key_mismatch', `The key in place (${id}) is an earlier key of this store.`, {
     hint: 'move that key away, and restore again: the backup has the current key',
   });
-}
-
-function noPlaceForKey(): SidekeyError {
-  return new SidekeyError('input_invalid', 'A node cannot keep the master key of a store that is empty.', {
-    hint: 'restore with another source in "key" of the config, such as file; then let the nodes join: sidekey node enroll NAME',
-  });
-}
-
-function inUse(location: string): SidekeyError {
-  return new SidekeyError('already_exists', `There is a store at ${location}.`, {
-    hint: 'to bring back grants that it lacks, run the command with --replace: what is newer stays as it is',
-  });
-}
-
-function anotherStore(location: string, mine: KeyRing, theirs: KeyRing): SidekeyError {
-  return new SidekeyError(
-    'input_invalid',
-    `The store at ${location} (first master key ${rootOf(mine)}) is not the store of the backup (${rootOf(theirs)}).`,
-    { hint: 'move that store away, or name another place in "store" of the config; then restore again' },
-  );
 }

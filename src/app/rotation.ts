@@ -9,8 +9,8 @@ import { SidekeyError } from '../lib/errors.ts';
 import { pause, systemTimers } from '../lib/timers.ts';
 import type { NodeRecord, Reseal, Store } from '../store/store.ts';
 import { sealedKeyId } from '../vault/envelope.ts';
-import { keyIdOf } from '../vault/key-source.ts';
-import { isRotating, newMasterKey } from '../vault/ring.ts';
+import { keyIdText, newMasterKey } from '../vault/key-source.ts';
+import { isRotating } from '../vault/ring.ts';
 import type { OpenVault } from '../vault/open.ts';
 import type { Vault } from '../vault/vault.ts';
 import { followsByItself, nodesBehind, ownNodeId } from './nodes.ts';
@@ -202,13 +202,13 @@ async function writersFollow(file: string, vault: Vault): Promise<void> {
 
 /** Another process may finish this rotation and begin the next one meanwhile: the source gets the newest key. */
 export async function replaceAtSource(
-  { vault, withKey }: Pick<OpenVault, 'vault' | 'withKey'>,
+  { vault, current }: Pick<OpenVault, 'vault' | 'current'>,
   replace: (key: KeyObject) => Promise<void>,
 ): Promise<void> {
   let placed;
   do {
     placed = vault.keyId;
-    await withKey(replace);
+    await replace(current());
     await vault.refresh();
   } while (vault.keyId !== placed);
 }
@@ -235,12 +235,10 @@ async function begin(
     throw new SidekeyError(
       'input_invalid',
       '--new is for a key that you keep yourself: this source makes and keeps the new key.',
-      {
-        hint: 'sidekey key rotate',
-      },
+      { hint: 'sidekey key rotate' },
     );
   }
-  const nextId = next === null ? null : Buffer.from(keyIdOf(next)).toString('hex');
+  const nextId = next === null ? null : keyIdText(next);
   if (vault.generations.some(({ keyId }) => keyId === nextId)) {
     throw new SidekeyError('input_invalid', `The key ${nextId} is, or was, a master key of this store.`, {
       hint: 'make a new one with "openssl rand -base64 32", keep it, and name it with --new',
@@ -253,8 +251,5 @@ async function begin(
   });
   const others = node === null ? [] : await store.nodes.list();
   const hasCopies = keys.member === null || others.some(({ source }) => source !== 'node');
-  const beginning = { next: next ?? newMasterKey(), by: node, hasCopies };
-  // If another process was first, its rotation is resumed.
-  let isBegun = false;
-  while (!isBegun) isBegun = (await keys.begin(beginning)) || isRotating(vault.generations);
+  await keys.begin({ next: next ?? newMasterKey(), by: node, hasCopies });
 }

@@ -17,7 +17,7 @@ import { createPlaceholderCodes, type PlaceholderCodes } from '../placeholders/c
 import type { StoreTables } from '../store/copy.ts';
 import type { Store } from '../store/store.ts';
 import { type OpenVault, openVault } from '../vault/open.ts';
-import { keyNames, proveKey } from '../vault/ring.ts';
+import { keyNames, sealKeyCheck, verifyKeyCheck } from '../vault/ring.ts';
 import type { Vault } from '../vault/vault.ts';
 import { followKeys } from './follow.ts';
 import { keySourceOf } from './keys.ts';
@@ -171,8 +171,10 @@ async function openVerifiedVault(config: Config, opening: Opening, made: AuditEv
   });
   const { keyId } = keys.vault;
   if (isNewKey) made.push({ event: 'key.created', reason: `master key ${keyId}` });
-  if (await proveKey(keys.vault, meta, location))
+  if (await meta.putIfAbsent(keyNames.check, sealKeyCheck(keys.vault)))
     made.push({ event: 'store.created', reason: `sealed with the master key ${keyId}` });
+  // Another process may have made the store since, with another key.
+  else verifyKeyCheck(keys.vault, (await meta.get(keyNames.check)) ?? new Uint8Array(), location);
   return keys;
 }
 

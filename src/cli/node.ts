@@ -2,8 +2,7 @@ import { dirname } from 'node:path';
 import { recordChange } from '../audit/log.ts';
 import type { Config } from '../config/config.ts';
 import { isReference, parseSecretReference, readSecret } from '../config/secret-reference.ts';
-import { inputInvalid, SidekeyError } from '../lib/errors.ts';
-import { orMeant } from '../lib/text.ts';
+import { inputInvalid } from '../lib/errors.ts';
 import type { NodeRecord } from '../store/store.ts';
 import type { Context } from './context.ts';
 import { table } from './display.ts';
@@ -104,18 +103,11 @@ export async function listNodes({ withView, output, now }: Context): Promise<voi
   );
 }
 
-/** `sidekey node revoke NAME`. @throws SidekeyError `not_found` */
+/** `sidekey node revoke NAME`. @throws as `nodeIdOf` */
 export async function revokeNode({ withState, output }: Context, name: string): Promise<void> {
-  const { ownNodeId } = await import('../app/nodes.ts');
+  const { nodeIdOf, ownNodeId } = await import('../app/nodes.ts');
   await withState(async ({ store, keys, audit, config }) => {
-    const rows = await store.nodes.list();
-    const id = rows.find((node) => node.name === name)?.id;
-    if (id === undefined) {
-      const names = rows.map((node) => node.name);
-      throw new SidekeyError('not_found', `There is no node of that name${orMeant(name, names)}`, {
-        hint: 'sidekey node list',
-      });
-    }
+    const id = await nodeIdOf(name, { store, keys });
     if (id === ownNodeId(config, keys)) {
       throw inputInvalid(
         'This command runs on that node.',

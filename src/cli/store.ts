@@ -7,7 +7,7 @@ import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { parsePostgresUrl } from '../lib/postgres.ts';
 import { copyStore } from '../store/copy.ts';
 import { openVault } from '../vault/open.ts';
-import type { KeyMeta } from '../vault/ring.ts';
+import type { RingValues } from '../vault/ring.ts';
 import type { Context } from './context.ts';
 import { counted } from './format.ts';
 
@@ -30,7 +30,7 @@ export async function copy(
     });
   }
   const open = (at: StoreConfig) => openTables({ file, store: at }, env);
-  const keysOf = async (meta: KeyMeta) => {
+  const keysOf = async (meta: RingValues) => {
     const opened = { mayCreate: false, store: storeName(fromPlace), meta, now, nodeId: null };
     const { vault } = await openVault(keySourceOf(config, { env }), opened);
     return vault.generations.map(({ keyId }) => keyId);

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { type Kysely, sql } from 'kysely';
 import { SidekeyError } from '../lib/errors.ts';
 import { sealedKeyId } from '../vault/envelope.ts';
-import { type KeyMeta, keyNames } from '../vault/ring.ts';
+import { keyNames, type RingValues, valuesIn } from '../vault/ring.ts';
 import type { Schema } from './schema.ts';
 import type { Fault } from './sql-store.ts';
 
@@ -16,7 +16,7 @@ export interface StoreTables {
 }
 
 /** Returns the ids of all master keys that a store has had, current first. */
-type KeysOf = (meta: KeyMeta) => Promise<readonly string[]>;
+type KeysOf = (values: RingValues) => Promise<readonly string[]>;
 
 /** Columns of the primary keys, in an order in which each row comes after those that it refers to. */
 const keys = {
@@ -35,6 +35,7 @@ const keys = {
   apiKeys: ['name'],
   people: ['name'],
   passkeys: ['id'],
+  nodes: ['id'],
 } as const satisfies Partial<Record<keyof Schema, readonly string[]>>;
 
 export type Table = keyof typeof keys;
@@ -43,6 +44,8 @@ export type Row = Record<string, unknown>;
 export type Untyped = Kysely<Record<string, Row>>;
 
 export const tables = Object.keys(keys) as Table[];
+/** The tables of a copy. Each node that runs writes to its row. */
+const copied = tables.filter((table) => table !== 'nodes');
 const batch = 500;
 
 /**
@@ -56,7 +59,7 @@ export async function copyStore(from: StoreTables, to: StoreTables, keysOf: Keys
   const source = from.db as unknown as Untyped;
   const target = to.db as unknown as Untyped;
   await checkTarget(from, to, keysOf);
-  for (const table of tables) {
+  for (const table of copied) {
     if ((await sumOf(source, table)).hash === (await sumOf(target, table)).hash) continue;
     await target.transaction().execute(async (inside) => {
       await inside.deleteFrom(table).execute();
@@ -69,7 +72,7 @@ export async function copyStore(from: StoreTables, to: StoreTables, keysOf: Keys
     .set((row) => ({ value: row('value', '+', 1) }))
     .execute();
   let count = 0;
-  for (const table of tables) {
+  for (const table of copied) {
     const [a, b] = [await sumOf(source, table), await sumOf(target, table)];
     if (a.hash !== b.hash) throw changed(from, to, table, a.count, b.count);
     count += a.count;
@@ -79,16 +82,19 @@ export async function copyStore(from: StoreTables, to: StoreTables, keysOf: Keys
 
 /** A copy must neither mix two stores nor bring back refresh tokens that were used since. */
 async function checkTarget(from: StoreTables, to: StoreTables, keysOf: KeysOf): Promise<void> {
-  const meta = metaOf(from);
-  const [known, found] = [await meta.get(keyNames.check), await metaOf(to).get(keyNames.check)];
-  if (known === null) {
+  const [values, others] = [
+    await metaOf(from.db as unknown as Untyped),
+    await metaOf(to.db as unknown as Untyped),
+  ];
+  const [known, found] = [values.get(keyNames.check), others.get(keyNames.check)];
+  if (known === undefined) {
     throw new SidekeyError('input_invalid', `The store at ${from.location} is empty.`, {
       hint: 'name the store that is in use as the first argument: sidekey store copy FROM TO',
     });
   }
   // Each rotation makes another key check, and each store has its own.
-  const isSame = found === null || Buffer.compare(known, found) === 0;
-  if (!isSame && !(await keysOf(meta)).slice(1).includes(sealedKeyId(found))) {
+  const isSame = found === undefined || Buffer.compare(known, found) === 0;
+  if (!isSame && !(await keysOf(valuesIn(values))).slice(1).includes(sealedKeyId(found))) {
     throw new SidekeyError(
       'input_invalid',
       `The store at ${to.location} is another store, or its master key was rotated and that of ${from.location} was not.`,
@@ -115,15 +121,10 @@ async function checkTarget(from: StoreTables, to: StoreTables, keysOf: KeysOf): 
   }
 }
 
-function metaOf({ db }: StoreTables): KeyMeta {
-  return {
-    async get(name) {
-      const row = await db.selectFrom('meta').select('value').where('name', '=', name).executeTakeFirst();
-      return row?.value ?? null;
-    },
-    putIfAbsent: async () => false,
-    change: async () => false,
-  };
+/** Reads the named values of a store. */
+export async function metaOf(db: Untyped): Promise<Map<string, Uint8Array>> {
+  const rows = await db.selectFrom('meta').selectAll().execute();
+  return new Map(rows.map(({ name, value }) => [name as string, value as Uint8Array]));
 }
 
 function changed(from: StoreTables, to: StoreTables, table: Table, a: number, b: number): SidekeyError {

@@ -6,6 +6,9 @@ import type { Store } from './store.ts';
 /** Milliseconds after which a copy of the key that was not seen is forgotten: containers leave nodes behind. */
 const forgottenMs = 30 * 86_400_000;
 
+/** Stands before the number of a node whose name was taken. No host name has it, and no URL escapes it. */
+export const nameSeparator = '~';
+
 /** Returns the queries of nodes. `clock` is that of the store. */
 export function sqlNodes(db: Kysely<Schema>, run: Run, clock: () => Expression<number>): Store['nodes'] {
   return {
@@ -25,7 +28,7 @@ export function sqlNodes(db: Kysely<Schema>, run: Run, clock: () => Expression<n
             .where('id', '=', id)
             .executeTakeFirstOrThrow();
           if (known.numUpdatedRows === 1n) return;
-          const free = number === 1 ? name : `${name}-${number}`;
+          const free = number === 1 ? name : `${name}${nameSeparator}${number}`;
           const made = await db
             .insertInto('nodes')
             .values({ id, name: free, ...facts, joinedAt: clock(), seenAt: clock() })

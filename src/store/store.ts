@@ -2,6 +2,7 @@ import type { Binding, Lease } from '../agents/lease.ts';
 import type { Answer, Approval, Asking, Question, StandingApproval } from '../approvals/approval.ts';
 import type { Proposal, ProposalAnswer } from '../approvals/proposal.ts';
 import type { Grant } from '../grants/grant.ts';
+import type { RingValues } from '../vault/ring.ts';
 
 /**
  * The store of grants, rights, and locks that its processes share. It keeps sealed credentials and never
@@ -26,19 +27,9 @@ export interface Store {
   changesSince(epoch: number): StoreChanges;
 
   /** Named values of the store itself, such as the sealed text that proves the master key. */
-  readonly meta: {
-    get(name: string): Promise<Uint8Array | null>;
+  readonly meta: RingValues & {
     /** Writes only if the name is not taken; returns whether it wrote. */
     putIfAbsent(name: string, value: Uint8Array): Promise<boolean>;
-    /**
-     * Writes `values` at once, where null removes a name, if `guard` still has the value `was` (null: none). Returns
-     * whether it wrote.
-     */
-    change(
-      guard: string,
-      was: Uint8Array | null,
-      values: Readonly<Record<string, Uint8Array | null>>,
-    ): Promise<boolean>;
   };
 
   /** Sealed records, for a rotation of the master key. */

@@ -1,18 +1,10 @@
 import type { KeyObject } from 'node:crypto';
 import { SidekeyError } from '../lib/errors.ts';
-import {
-  createKeyFile,
-  keyIdOf,
-  type OpenKeySource,
-  parseKey,
-  readKeyFile,
-  readKeyVariable,
-  replaceKeyFile,
-} from './key-source.ts';
+import { type KeyFormat, openKeyFile, plainKey } from './key-file.ts';
+import { keyIdText, type OpenKeySource, parseKey, readKeyVariable } from './key-source.ts';
 import { type NodeKey, type NodeMember, openForNode, readNodeKey } from './node-key.ts';
-import { type KeyMeta, type KeyRing, newMasterKey, nodeKeyName, openKeyRing } from './ring.ts';
+import { type KeyRing, nodeKeyName, openKeyRing, type RingValues, valuesIn } from './ring.ts';
 import { openSecretService, type SecretServiceParts } from './secret-service.ts';
-import { openWrappedKey, type KeyWrapping } from './wrapped-key.ts';
 
 /** The source of the master key. Paths are absolute. */
 export type KeySource =
@@ -21,15 +13,15 @@ export type KeySource =
   | { readonly source: 'command'; readonly run: () => Promise<string> }
   | ({ readonly source: 'keyring' } & SecretServiceParts)
   | { readonly source: 'node'; readonly path: string }
-  | { readonly source: 'passphrase' | 'transit'; readonly path: string; readonly wrapping: KeyWrapping };
+  | { readonly source: 'passphrase' | 'transit'; readonly path: string; readonly format: KeyFormat };
 
 interface OpenVaultOptions {
   /** True if a key that is missing may be made: only where nothing was ever sealed. */
   readonly mayCreate: boolean;
   /** Location of the store, for the sentence that says what needs the missing key. */
   readonly store: string;
-  /** Named values of the store with the keys; null: the store cannot be read, and no rotation is known. */
-  readonly meta: KeyMeta | null;
+  /** Values of the store with the keys; null: the store cannot be read, and no rotation is known. */
+  readonly meta: RingValues | null;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Id of this node, if the store has several. */
@@ -58,16 +50,11 @@ export async function openVault(from: KeySource, options: OpenVaultOptions): Pro
   const member = from.source === 'node' ? await nodeKeyAt(from.path) : null;
   const self = member ?? (nodeId === null ? null : { id: nodeId });
   // A variable is gone after the first read, and a prompt would ask again.
-  const reread = from.source === 'env' || from.source === 'passphrase' ? async () => null : source.read;
-  const ring = await openKeyRing(key, { meta: meta ?? noMeta, location, now, reread, self });
-  return { ...ring, source, sourceKeyId: Buffer.from(keyIdOf(key)).toString('hex'), member };
+  const reread = from.source === 'env' || from.source === 'passphrase' ? undefined : source.read;
+  const values = meta ?? valuesIn(new Map());
+  const ring = await openKeyRing(key, { values, location, now, reread, self });
+  return { ...ring, source, sourceKeyId: keyIdText(key), member };
 }
-
-const noMeta: KeyMeta = {
-  get: async () => null,
-  putIfAbsent: async () => false,
-  change: async () => false,
-};
 
 async function keyFrom(source: OpenKeySource, options: OpenVaultOptions): Promise<KeyObject> {
   const key = await source.read();
@@ -85,29 +72,26 @@ async function keyFrom(source: OpenKeySource, options: OpenVaultOptions): Promis
 }
 
 /** Opens a source. Reads nothing yet. */
-export function openKeySource(from: KeySource, meta: KeyMeta | null = null): OpenKeySource {
+export function openKeySource(from: KeySource, meta: RingValues | null = null): OpenKeySource {
+  const keptByPerson = { create: null, replace: null };
   switch (from.source) {
-    case 'file': {
-      const { path } = from;
-      return {
-        read: () => readKeyFile(path),
-        create: () => createKeyFile(path),
-        replace: (key) => replaceKeyFile(path, key),
-        place: `The key file ${path}`,
-      };
-    }
+    case 'file':
+      return openKeyFile(from.path, plainKey);
+    case 'passphrase':
+    case 'transit':
+      return openKeyFile(from.path, from.format);
+    case 'keyring':
+      return openSecretService(from);
     case 'env':
       return {
+        ...keptByPerson,
         read: async () => readKeyVariable(from.name, process.env),
-        create: null,
-        replace: null,
         place: `The environment variable ${from.name}`,
       };
     case 'command':
       return {
+        ...keptByPerson,
         read: async () => parseKey(await from.run(), 'The key command'),
-        create: null,
-        replace: null,
         place: 'The output of the key command',
       };
     case 'node':
@@ -125,11 +109,6 @@ export function openKeySource(from: KeySource, meta: KeyMeta | null = null): Ope
         replace: async () => {},
         place: `The node key ${from.path}`,
       };
-    case 'keyring':
-      return openSecretService(from);
-    case 'passphrase':
-    case 'transit':
-      return openWrappedKey(from.path, from.wrapping, newMasterKey);
   }
 }
 

@@ -1,8 +1,8 @@
-import { type KeyObject, randomBytes } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { z } from 'zod';
 import { SidekeyError } from '../lib/errors.ts';
 import { openEnvelope, sealedKeyId, sealEnvelope, type WrapKey } from './envelope.ts';
-import { derivedKey, keyIdOf, keyLength, masterKey } from './key-source.ts';
+import { derivedKey, keyIdOf, keyIdText, takeKey, withBytes } from './key-source.ts';
 import { memberShape, nodeKeyId, type NodeMember, sealForNode } from './node-key.ts';
 import { createVault, type Ring, type Vault } from './vault.ts';
 
@@ -11,7 +11,7 @@ import { createVault, type Ring, type Vault } from './vault.ts';
  * `key_next` has the current key, sealed by the one before: as long as it is there, holders of that one open the store.
  */
 
-/** Names of the store's `meta` values. */
+/** Names of the store's values with keys. */
 export const keyNames = { ring: 'key_ring', next: 'key_next', check: 'key_check' } as const;
 
 /** Returns the name of the value with the master key that is sealed for a node. */
@@ -19,14 +19,37 @@ export function nodeKeyName(node: string): string {
   return `key_node/${node}`;
 }
 
-const contexts = { ring: 'store/key-ring', next: 'store/key-next' } as const;
+/** Values to write; null removes a name. */
+type Changes = Readonly<Record<string, Uint8Array | null>>;
 
-const checkContext = 'store/key-check';
+/** The named values of a store that a ring uses. */
+export interface RingValues {
+  get(name: string): Promise<Uint8Array | null>;
+  /** Writes `values` at once if `guard` still has the value `was` (null: none). Returns whether it wrote. */
+  change(guard: string, was: Uint8Array | null, values: Changes): Promise<boolean>;
+}
+
+/** Keeps the values in a map. */
+export function valuesIn(map: Map<string, Uint8Array>): RingValues {
+  const none = new Uint8Array();
+  return {
+    get: async (name) => map.get(name) ?? null,
+    async change(guard, was, values) {
+      if (Buffer.compare(map.get(guard) ?? none, was ?? none) !== 0) return false;
+      for (const [name, value] of Object.entries(values))
+        if (value === null) map.delete(name);
+        else map.set(name, value);
+      return true;
+    },
+  };
+}
+
+const contexts = { ring: 'store/key-ring', next: 'store/key-next', check: 'store/key-check' } as const;
 const constant = Buffer.from('sidekey key check');
 
-/** A sealed constant, put into a new store: it proves later that a key is the one the store was made with. */
+/** Seals a constant, put into a new store: it proves later that a key is the one the store was made with. */
 export function sealKeyCheck(vault: Pick<Vault, 'seal'>): Uint8Array {
-  return vault.seal(checkContext, constant);
+  return vault.seal(contexts.check, constant);
 }
 
 /**
@@ -35,36 +58,15 @@ export function sealKeyCheck(vault: Pick<Vault, 'seal'>): Uint8Array {
  * itself was changed.
  */
 export function verifyKeyCheck(vault: Vault, check: Uint8Array, location: string): void {
-  let opened: Buffer;
   try {
-    opened = vault.open(checkContext, check);
+    if (vault.open(contexts.check, check).equals(constant)) return;
   } catch (error) {
     if (!(error instanceof SidekeyError) || error.code !== 'key_mismatch') throw error;
-    throw new SidekeyError(
-      'key_mismatch',
-      `The store at ${location} was sealed with another master key than the one given (${vault.keyId}).`,
-      {
-        hint: 'Point "key" in the configuration to the master key that this store was made with.',
-        cause: error,
-      },
-    );
+    throw wrongKey(location, vault.keyId, error);
   }
-  if (!opened.equals(constant)) {
-    throw new SidekeyError('record_tampered', `The key check of the store at ${location} was changed.`, {
-      hint: 'Restore the store from a backup.',
-    });
-  }
-}
-
-/** The part of the store with the keys. */
-export interface KeyMeta {
-  get(name: string): Promise<Uint8Array | null>;
-  putIfAbsent(name: string, value: Uint8Array): Promise<boolean>;
-  change(
-    guard: string,
-    was: Uint8Array | null,
-    values: Readonly<Record<string, Uint8Array | null>>,
-  ): Promise<boolean>;
+  throw new SidekeyError('record_tampered', `The key check of the store at ${location} was changed.`, {
+    hint: 'Restore the store from a backup.',
+  });
 }
 
 /** The nodes, in the ring: only a holder of the current master key adds or revokes one. */
@@ -79,12 +81,11 @@ const nodesShape = z.strictObject({
 
 type Nodes = z.output<typeof nodesShape>;
 
+const time = z.number().nullable();
 const shape = nodesShape.extend({
   v: z.literal(1),
-  since: z.number().nullable(),
-  earlier: z.array(
-    z.strictObject({ key: z.string(), since: z.number().nullable(), retired: z.number().nullable() }),
-  ),
+  since: time,
+  earlier: z.array(z.strictObject({ key: z.string(), since: time, retired: time })),
 });
 
 /** Attempts at a change of the ring, which other processes change too. */
@@ -102,16 +103,16 @@ interface Beginning {
 /** The keys of a store, and the changes of a rotation. */
 export interface KeyRing {
   readonly vault: Vault;
-  /** Begins a rotation to a new key: from now on all processes seal with it. False: another change was first. */
-  readonly begin: (beginning: Beginning) => Promise<boolean>;
+  /** Returns the current key. */
+  readonly current: () => KeyObject;
   /** Returns what the ring says of nodes. */
   readonly nodes: () => Nodes;
+  /** Begins a rotation to a new key: from now on all processes seal with it. If another process is first, its rotation stays. */
+  readonly begin: (beginning: Beginning) => Promise<void>;
   /** Seals the master key for a node, and for each rotation from now on. False: another change was first. */
   readonly admit: (member: NodeMember) => Promise<boolean>;
   /** Takes the master key from the node of this id, or refuses the node if it has a copy. */
   readonly revoke: (id: string) => Promise<void>;
-  /** Passes the current key to `keep`. */
-  readonly withKey: <T>(keep: (key: KeyObject) => Promise<T>) => Promise<T>;
   /** Retires the key before the current one: its holders can no longer open the store. */
   readonly retire: () => Promise<void>;
 }
@@ -120,16 +121,27 @@ export interface KeyRing {
 type Self = { readonly publicKey: string } | { readonly id: string } | null;
 
 interface KeyRingOptions {
-  readonly meta: KeyMeta;
+  readonly values: RingValues;
   /** Location of the store, for messages. */
   readonly location: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Reads the key source again, for a process that missed a whole rotation; null: it cannot. */
-  readonly reread: () => Promise<KeyObject | null>;
+  /** Reads the key source again, for a process that missed a whole rotation. Absent: it cannot. */
+  readonly reread?: (() => Promise<KeyObject | null>) | undefined;
   /** Null: the store has one node. */
   readonly self: Self;
 }
+
+/** The ring as it was read. */
+interface Read {
+  /** Null: the store has none, because there was no rotation and no node joined. */
+  readonly record: Uint8Array | null;
+  readonly keys: Ring;
+  readonly nodes: Nodes;
+}
+
+/** Another ring, and values that are written with it. */
+type Next = Partial<Omit<Read, 'record'>> & { readonly values?: Changes };
 
 /**
  * Opens the ring of a store with a master key: the current one, or the one before if it is not retired.
@@ -137,154 +149,138 @@ interface KeyRingOptions {
  */
 export async function openKeyRing(
   master: KeyObject,
-  { meta, location, now, reread, self }: KeyRingOptions,
+  { values, location, now, reread, self }: KeyRingOptions,
 ): Promise<KeyRing> {
-  let stored = await meta.get(keyNames.ring);
-  let ring: Ring = [{ master, since: null, retiredAt: null }];
-  let nodes: Nodes = { by: null, members: [], revoked: [] };
-  if (stored !== null) ring = await readAgain(stored, master);
-  else assertMember();
-  const vault = createVault(ring, { reload, now });
-  const check = await meta.get(keyNames.check);
-  if (check !== null && stored === null) verifyKeyCheck(vault, check, location);
-
-  async function read(record: Uint8Array, held: KeyObject): Promise<Ring> {
-    const current = await currentKey(record, held);
-    if (current === null) throw wrongKey(location, held);
-    const text = openEnvelope(wrapKeyOf(current), contexts.ring, record);
-    const { since, earlier, by, members, revoked } = shape.parse(JSON.parse(text.toString()));
-    text.fill(0);
-    nodes = { by, members, revoked };
-    assertMember();
-    return [
-      { master: current, since, retiredAt: null },
-      ...earlier.map(({ key, ...times }) => ({
-        master: keyFrom(Buffer.from(key, 'base64')),
-        since: times.since,
-        retiredAt: times.retired,
-      })),
-    ];
-  }
-
-  /** Reads the ring, with the key of the source if the rotation of the held one was missed. */
-  async function readAgain(record: Uint8Array, held: KeyObject): Promise<Ring> {
-    try {
-      return await read(record, held);
-    } catch (error) {
-      if (error instanceof SidekeyError && error.code === 'node_revoked') throw error;
-      // This process missed the rotation, or it ended between the two reads.
-      const again = await reread();
-      if (again === null) throw error;
-      return await read(record, again);
-    }
-  }
-
-  /** @throws SidekeyError `node_revoked` */
-  function assertMember(): void {
-    if (self === null) return;
-    const isRevoked =
-      'id' in self
-        ? nodes.revoked.includes(self.id)
-        : !nodes.members.some(({ publicKey }) => publicKey === self.publicKey);
-    if (isRevoked) throw new SidekeyError('node_revoked');
-  }
-
-  async function currentKey(record: Uint8Array, held: KeyObject): Promise<KeyObject | null> {
-    const wrapKey = wrapKeyOf(held);
-    if (sealedKeyId(record) === idOf(held)) return held;
-    const next = await meta.get(keyNames.next);
-    if (next === null || sealedKeyId(next) !== idOf(held)) return null;
-    return keyFrom(openEnvelope(wrapKey, contexts.next, next));
+  let ring: Read = {
+    record: null,
+    keys: [{ master, since: null, retiredAt: null }],
+    nodes: nodesShape.parse({}),
+  };
+  const vault = createVault(ring.keys, { reload, now });
+  await vault.refresh();
+  if (ring.record === null) {
+    assertMember(ring.nodes, self);
+    const check = await values.get(keyNames.check);
+    if (check !== null) verifyKeyCheck(vault, check, location);
   }
 
   async function reload(): Promise<Ring | null> {
-    const record = await meta.get(keyNames.ring);
-    if (record === null || (stored !== null && Buffer.compare(record, stored) === 0)) return null;
-    ring = await readAgain(record, ring[0].master);
-    stored = record;
-    return ring;
+    const record = await values.get(keyNames.ring);
+    if (record === null || (ring.record !== null && Buffer.compare(record, ring.record) === 0)) return null;
+    const [{ master: held }] = ring.keys;
+    ring = await read(record, held).catch(async (error: unknown) => {
+      if (error instanceof SidekeyError && error.code === 'node_revoked') throw error;
+      // This process missed the rotation, or it ended between the two reads.
+      const again = await reread?.();
+      if (again === undefined || again === null) throw error;
+      return read(record, again);
+    });
+    return ring.keys;
   }
 
-  /** Writes another ring, unless another process was first. */
-  async function replace(
-    to: Ring,
-    as: Nodes,
-    more: Readonly<Record<string, Uint8Array | null>>,
-  ): Promise<boolean> {
-    const [{ master: current, since }, ...earlier] = to;
-    const text = Buffer.from(
-      JSON.stringify({
-        v: 1,
-        ...as,
-        since,
-        earlier: earlier.map((each) => ({
-          key: each.master.export().toString('base64'),
-          since: each.since,
-          retired: each.retiredAt,
-        })),
-      }),
-    );
+  async function read(record: Uint8Array, held: KeyObject): Promise<Read> {
+    const current = await currentKey(record, held);
+    const text = openEnvelope(wrapKeyOf(current), contexts.ring, record);
+    const { since, earlier, by, members, revoked } = shape.parse(JSON.parse(text.toString()));
+    text.fill(0);
+    const nodes = { by, members, revoked };
+    assertMember(nodes, self);
+    const before = earlier.map((each) => ({
+      master: takeKey(Buffer.from(each.key, 'base64')),
+      since: each.since,
+      retiredAt: each.retired,
+    }));
+    return { record, keys: [{ master: current, since, retiredAt: null }, ...before], nodes };
+  }
+
+  async function currentKey(record: Uint8Array, held: KeyObject): Promise<KeyObject> {
+    const id = keyIdText(held);
+    if (sealedKeyId(record) === id) return held;
+    const next = await values.get(keyNames.next);
+    if (next === null || sealedKeyId(next) !== id) throw wrongKey(location, id);
+    return takeKey(openEnvelope(wrapKeyOf(held), contexts.next, next));
+  }
+
+  /** Writes another ring. False: another process was first. */
+  async function write(to: Next): Promise<boolean> {
+    const [{ master: current, since }, ...earlier] = to.keys ?? ring.keys;
+    const before = earlier.map((each) => ({
+      key: withBytes(each.master, (bytes) => bytes.toString('base64')),
+      since: each.since,
+      retired: each.retiredAt,
+    }));
+    const text = Buffer.from(JSON.stringify({ v: 1, ...(to.nodes ?? ring.nodes), since, earlier: before }));
     const record = sealEnvelope(wrapKeyOf(current), contexts.ring, text);
     text.fill(0);
-    const done = await meta.change(keyNames.ring, stored, { [keyNames.ring]: record, ...more });
+    const done = await values.change(keyNames.ring, ring.record, { [keyNames.ring]: record, ...to.values });
     await vault.refresh();
     return done;
   }
 
+  /** Writes another ring, also if other processes are first. `next` returns null if there is nothing to change. */
+  async function change(next: () => Next | null): Promise<void> {
+    for (let tries = 0; tries < maxTries; tries += 1) {
+      const to = next();
+      if (to === null || (await write(to))) return;
+    }
+    throw new SidekeyError('already_exists', 'Other processes changed the master keys meanwhile.', {
+      hint: 'sidekey key status',
+    });
+  }
+
   return {
     vault,
-    nodes: () => nodes,
-    async begin({ next, by, hasCopies }) {
-      const before = ring[0];
-      const key = next.export();
-      const sealed = sealEnvelope(wrapKeyOf(before.master), contexts.next, key);
-      key.fill(0);
-      const at = now();
-      const forNodes = nodes.members.map(
-        (member) => [nodeKeyName(member.name), sealForNode(next, member)] as const,
-      );
-      return replace(
-        [{ master: next, since: at, retiredAt: null }, ...ring],
-        { ...nodes, by },
-        {
-          [keyNames.next]: hasCopies ? sealed : null,
-          [keyNames.check]: sealKeyCheck(createVault(next)),
-          ...Object.fromEntries(forNodes),
-        },
-      );
+    current: () => ring.keys[0].master,
+    nodes: () => ring.nodes,
+    begin({ next, by, hasCopies }) {
+      let isFirst = true;
+      return change(() => {
+        if (!isFirst && isRotating(vault.generations)) return null;
+        isFirst = false;
+        const { keys, nodes } = ring;
+        const sealed = withBytes(next, (key) => sealEnvelope(wrapKeyOf(keys[0].master), contexts.next, key));
+        const forNodes = nodes.members.map((member) => [nodeKeyName(member.name), sealForNode(next, member)]);
+        return {
+          keys: [{ master: next, since: now(), retiredAt: null }, ...keys],
+          nodes: { ...nodes, by },
+          values: {
+            [keyNames.next]: hasCopies ? sealed : null,
+            [keyNames.check]: sealKeyCheck(createVault(next)),
+            ...(Object.fromEntries(forNodes) as Changes),
+          },
+        };
+      });
     },
     admit: (member) =>
-      replace(
-        ring,
-        { ...nodes, members: [...nodes.members, member] },
-        { [nodeKeyName(member.name)]: sealForNode(ring[0].master, member) },
-      ),
-    async revoke(id) {
-      for (let tries = 0; tries < maxTries; tries += 1) {
-        const member = nodes.members.find((each) => nodeKeyId(each) === id);
-        const members = nodes.members.filter((each) => each !== member);
-        const as = { ...nodes, members, revoked: [...nodes.revoked, member?.enrolment ?? id] };
-        if (await replace(ring, as, member ? { [nodeKeyName(member.name)]: null } : {})) return;
-      }
-      throw changed();
-    },
-    withKey: (keep) => keep(ring[0].master),
-    async retire() {
-      for (let tries = 0; tries < maxTries; tries += 1) {
-        if (!isRotating(vault.generations)) return;
-        const [current, ...earlier] = ring;
+      write({
+        nodes: { ...ring.nodes, members: [...ring.nodes.members, member] },
+        values: { [nodeKeyName(member.name)]: sealForNode(ring.keys[0].master, member) },
+      }),
+    revoke: (id) =>
+      change(() => {
+        const member = ring.nodes.members.find((each) => nodeKeyId(each) === id);
+        const members = ring.nodes.members.filter((each) => each !== member);
+        return {
+          nodes: { ...ring.nodes, members, revoked: [...ring.nodes.revoked, member?.enrolment ?? id] },
+          values: member === undefined ? {} : { [nodeKeyName(member.name)]: null },
+        };
+      }),
+    retire: () =>
+      change(() => {
+        if (!isRotating(vault.generations)) return null;
+        const [current, ...earlier] = ring.keys;
         const retired = earlier.map((each) => ({ ...each, retiredAt: each.retiredAt ?? now() }));
-        if (await replace([current, ...retired], nodes, { [keyNames.next]: null })) return;
-      }
-      throw changed();
-    },
+        return { keys: [current, ...retired], values: { [keyNames.next]: null } };
+      }),
   };
 }
 
-function changed(): SidekeyError {
-  return new SidekeyError('already_exists', 'Other processes changed the master keys meanwhile.', {
-    hint: 'sidekey key status',
-  });
+/** @throws SidekeyError `node_revoked` */
+function assertMember({ members, revoked }: Nodes, self: Self): void {
+  if (self === null) return;
+  const isRevoked =
+    'id' in self ? revoked.includes(self.id) : !members.some(({ publicKey }) => publicKey === self.publicKey);
+  if (isRevoked) throw new SidekeyError('node_revoked');
 }
 
 /** Reports whether a rotation is not finished: an earlier key still opens the store. */
@@ -292,44 +288,17 @@ export function isRotating(generations: Vault['generations']): boolean {
   return generations.slice(1).some(({ retiredAt }) => retiredAt === null);
 }
 
-/**
- * Puts the proof of the key into a new store, or proves the key by it. Returns whether the store is new.
- * @throws SidekeyError as `verifyKeyCheck`
- */
-export async function proveKey(vault: Vault, meta: KeyMeta, location: string): Promise<boolean> {
-  if (await meta.putIfAbsent(keyNames.check, sealKeyCheck(vault))) return true;
-  const check = await meta.get(keyNames.check);
-  if (check !== null) verifyKeyCheck(vault, check, location);
-  return false;
-}
-
-/** Makes a new master key. */
-export function newMasterKey(): KeyObject {
-  return keyFrom(randomBytes(keyLength));
-}
-
-function keyFrom(bytes: Buffer): KeyObject {
-  try {
-    return masterKey(bytes);
-  } finally {
-    bytes.fill(0);
-  }
-}
-
 function wrapKeyOf(master: KeyObject): WrapKey {
   return { key: derivedKey(master, 'wrap'), id: keyIdOf(master) };
 }
 
-function idOf(master: KeyObject): string {
-  return Buffer.from(keyIdOf(master)).toString('hex');
-}
-
-function wrongKey(location: string, held: KeyObject): SidekeyError {
+function wrongKey(location: string, keyId: string, cause?: unknown): SidekeyError {
   return new SidekeyError(
     'key_mismatch',
-    `The store at ${location} is sealed with another master key than the one given (${idOf(held)}).`,
+    `The store at ${location} was sealed with another master key than the one given (${keyId}).`,
     {
       hint: 'Point "key" in the configuration to the current master key of this store; a rotated key is of no use.',
+      cause,
     },
   );
 }

@@ -1,8 +1,7 @@
 import { spawn } from 'node:child_process';
 import type { KeyObject } from 'node:crypto';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
-import { type OpenKeySource, parseKey } from './key-source.ts';
-import { newMasterKey } from './ring.ts';
+import { newMasterKey, type OpenKeySource, parseKey, withBytes } from './key-source.ts';
 
 /** Parts of the key in the keyring of the desktop. */
 export interface SecretServiceParts {
@@ -36,9 +35,7 @@ export function openSecretService(parts: SecretServiceParts): OpenKeySource {
   }
 
   async function replace(key: KeyObject): Promise<void> {
-    const bytes = key.export();
-    const text = bytes.toString('base64url');
-    bytes.fill(0);
+    const text = withBytes(key, (bytes) => bytes.toString('base64url'));
     const kept = isMac
       ? // Interactive mode, because an argument would show the key to other users.
         await run(

@@ -1,104 +1,26 @@
-import { argon2, type KeyObject, randomBytes } from 'node:crypto';
-import { open } from 'node:fs/promises';
+import { argon2, randomBytes } from 'node:crypto';
 import { promisify } from 'node:util';
 import { z } from 'zod';
-import { isSystemError, SidekeyError } from '../lib/errors.ts';
-import { createFile, isPrivate, replaceFile } from '../lib/os.ts';
-import { shellWord } from '../lib/text.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import { openEnvelope, sealEnvelope, type WrapKey } from './envelope.ts';
-import { checkFolders, keyIdOf, keyLength, masterKey, type OpenKeySource } from './key-source.ts';
+import type { KeyFormat } from './key-file.ts';
+import { keyIdOf, keyLength, takeKey, withBytes } from './key-source.ts';
 
-/** Wraps the master key for its file, and unwraps it. */
-export interface KeyWrapping {
-  /** Text for a person: what the key needs besides the file. */
-  readonly needs: string;
-  /** Returns JSON that has no secret without what `needs` names. */
-  wrap(key: Buffer): Promise<Readonly<Record<string, unknown>>>;
-  /** @throws SidekeyError `key_mismatch` if it cannot be unwrapped; other failures of the wrapping */
-  unwrap(wrapped: unknown): Promise<Buffer>;
+/** Formats of a key file that opens only with something else: a passphrase, or a key of a transit service. */
+
+const format = z.literal('sidekey-wrapped-key/1');
+
+function textOf(wrapped: object): string {
+  return `${JSON.stringify({ format: format.value, ...wrapped }, null, 2)}\n`;
 }
 
-const format = 'sidekey-wrapped-key/1';
-const maxBytes = 16_384;
-
-/** Opens a source that keeps the master key wrapped in the file at `path` (0600). */
-export function openWrappedKey(path: string, wrapping: KeyWrapping, newKey: () => KeyObject): OpenKeySource {
-  async function textOf(key: KeyObject): Promise<string> {
-    const bytes = key.export();
-    try {
-      const wrapped = { format, ...(await wrapping.wrap(bytes)) };
-      return `${JSON.stringify(wrapped, null, 2)}\n`;
-    } finally {
-      bytes.fill(0);
-    }
-  }
-  async function read(): Promise<KeyObject | null> {
-    const text = await readPrivateFile(path);
-    if (text === null) return null;
-    const parsed = parse(text);
-    if (parsed?.['format'] !== format) throw unusable(path, 'does not hold a wrapped master key');
-    const bytes = await wrapping.unwrap(parsed);
-    try {
-      return masterKey(bytes);
-    } finally {
-      bytes.fill(0);
-    }
-  }
-  return {
-    read,
-    async create() {
-      const key = newKey();
-      if (await written(path, async () => createFile(path, await textOf(key), 0o600))) return key;
-      return (await read()) ?? key;
-    },
-    replace: (key) => written(path, async () => replaceFile(path, await textOf(key), 0o600)),
-    place: `The file ${path} of the master key, with ${wrapping.needs},`,
-  };
-}
-
-/** Writes a key file. @throws SidekeyError `file_unwritable` */
-export async function written<T>(path: string, write: () => Promise<T>): Promise<T> {
+/** Returns null for a text of another shape. */
+function parse<T>(shape: z.ZodType<T>, text: string): T | null {
   try {
-    return await write();
-  } catch (cause) {
-    if (cause instanceof SidekeyError) throw cause;
-    throw new SidekeyError('file_unwritable', `The key file ${path} cannot be written.`, { cause });
-  }
-}
-
-/** Reads a key file that only its user can read; null: there is none. @throws SidekeyError `key_invalid`, `permissions_unsafe` */
-export async function readPrivateFile(path: string): Promise<string | null> {
-  try {
-    await using file = await open(path, 'r');
-    const { mode, size } = await file.stat();
-    if (!isPrivate(mode)) {
-      throw new SidekeyError('permissions_unsafe', `The key file ${path} can be used by other users.`, {
-        hint: `chmod 600 ${shellWord(path)}`,
-      });
-    }
-    await checkFolders(path);
-    if (size > maxBytes) throw unusable(path, 'is too long for a wrapped key');
-    return await file.readFile('utf8');
-  } catch (error) {
-    if (error instanceof SidekeyError) throw error;
-    if (isSystemError(error, 'ENOENT')) return null;
-    throw unusable(path, 'cannot be read', error);
-  }
-}
-
-function parse(text: string): Readonly<Record<string, unknown>> | null {
-  try {
-    return JSON.parse(text) as Readonly<Record<string, unknown>> | null;
+    return shape.parse(JSON.parse(text));
   } catch {
     return null;
   }
-}
-
-function unusable(path: string, what: string, cause?: unknown): SidekeyError {
-  return new SidekeyError('key_invalid', `The key file ${path} ${what}.`, {
-    hint: `Restore the key file from your backup: ${path}`,
-    cause,
-  });
 }
 
 /** Returns the passphrase. `isNew`: for a new key, so that a person may choose another one, and types it twice. */
@@ -109,6 +31,7 @@ const parameters = { memory: 65_536, passes: 3, parallelism: 4 } as const;
 
 /** Bounds of a file that was changed: it must not take the memory of the machine, nor make guesses cheap. */
 const passphraseShape = z.looseObject({
+  format,
   kdf: z.literal('argon2id'),
   memory: z.int().min(parameters.memory).max(1_048_576),
   passes: z.int().min(parameters.passes).max(16),
@@ -119,27 +42,23 @@ const passphraseShape = z.looseObject({
 
 const context = 'master-key';
 
-/** Wraps with a key that Argon2id derives from a passphrase. */
-export function passphraseWrapping(read: ReadPassphrase): KeyWrapping {
+/** Seals the key with one that Argon2id derives from a passphrase. */
+export function passphraseFormat(read: ReadPassphrase): KeyFormat {
   return {
-    needs: 'its passphrase',
-    async wrap(key) {
+    place: (path) => `The file ${path} of the master key, with its passphrase,`,
+    async encode(key) {
       const salt = randomBytes(16);
       const wrapKey = await stretch(await read(true), { ...parameters, salt });
-      const sealed = Buffer.from(sealEnvelope(wrapKey, context, key)).toString('base64');
-      return { kdf: 'argon2id', ...parameters, salt: salt.toString('base64'), sealed };
+      const sealed = withBytes(key, (bytes) => Buffer.from(sealEnvelope(wrapKey, context, bytes)));
+      const facts = { salt: salt.toString('base64'), sealed: sealed.toString('base64') };
+      return textOf({ kdf: 'argon2id', ...parameters, ...facts });
     },
-    async unwrap(wrapped) {
-      const { success, data } = passphraseShape.safeParse(wrapped);
-      if (!success) {
-        throw new SidekeyError(
-          'key_invalid',
-          'The file of the master key was changed, or is not of a passphrase.',
-        );
-      }
-      const wrapKey = await stretch(await read(false), { ...data, salt: Buffer.from(data.salt, 'base64') });
+    async decode(text) {
+      const found = parse(passphraseShape, text);
+      if (found === null) return null;
+      const wrapKey = await stretch(await read(false), { ...found, salt: Buffer.from(found.salt, 'base64') });
       try {
-        return openEnvelope(wrapKey, context, Buffer.from(data.sealed, 'base64'));
+        return openEnvelope(wrapKey, context, Buffer.from(found.sealed, 'base64'));
       } catch (cause) {
         throw new SidekeyError('key_mismatch', 'The passphrase of the master key is wrong.', {
           hint: 'give the passphrase that the key was made with, or that the last "sidekey key rotate" set',
@@ -150,57 +69,47 @@ export function passphraseWrapping(read: ReadPassphrase): KeyWrapping {
   };
 }
 
-async function stretch(
-  passphrase: string,
-  {
-    memory,
-    passes,
-    parallelism,
-    salt,
-  }: { memory: number; passes: number; parallelism: number; salt: Buffer },
-): Promise<WrapKey> {
+interface Argon2Parameters {
+  readonly memory: number;
+  readonly passes: number;
+  readonly parallelism: number;
+  readonly salt: Buffer;
+}
+
+async function stretch(passphrase: string, parts: Argon2Parameters): Promise<WrapKey> {
+  const { memory, passes, parallelism, salt: nonce } = parts;
   // One text has one form of bytes on each keyboard.
   const message = Buffer.from(passphrase.normalize('NFC'));
-  const bytes = await promisify(argon2)('argon2id', {
-    message,
-    nonce: salt,
-    memory,
-    passes,
-    parallelism,
-    tagLength: keyLength,
-  });
+  const options = { message, nonce, memory, passes, parallelism, tagLength: keyLength };
+  const key = takeKey(await promisify(argon2)('argon2id', options));
   message.fill(0);
-  try {
-    const key = masterKey(bytes);
-    return { key, id: keyIdOf(key) };
-  } finally {
-    bytes.fill(0);
-  }
+  return { key, id: keyIdOf(key) };
 }
 
 /** Sends a JSON body to a path below `/v1/` of the transit service, and returns the JSON of the answer. */
 export type CallTransit = (path: string, body: object) => Promise<unknown>;
 
+const transitShape = z.looseObject({ format, ciphertext: z.string() });
 const cipherShape = z.object({ data: z.object({ ciphertext: z.string().regex(/^[\w.-]+:v\d+:/) }) });
 const plainShape = z.object({ data: z.object({ plaintext: z.base64() }) });
 
-/** Wraps with a key of the transit engine of HashiCorp Vault or OpenBao, which never leaves that service. */
-export function transitWrapping(mount: string, name: string, call: CallTransit): KeyWrapping {
+/** Seals the key with one of the transit engine of HashiCorp Vault or OpenBao, which never leaves that service. */
+export function transitFormat(mount: string, name: string, call: CallTransit): KeyFormat {
   return {
-    needs: `the transit key ${mount}/${name}`,
-    async wrap(key) {
-      const answer = await call(`${mount}/encrypt/${name}`, { plaintext: key.toString('base64') });
-      const { success, data } = cipherShape.safeParse(answer);
-      if (!success)
-        throw new SidekeyError('key_invalid', 'The transit service answered without a ciphertext.');
-      return { transit: `${mount}/${name}`, ciphertext: data.data.ciphertext };
+    place: (path) => `The file ${path} of the master key, with the transit key ${mount}/${name},`,
+    async encode(key) {
+      const plaintext = withBytes(key, (bytes) => bytes.toString('base64'));
+      const { success, data } = cipherShape.safeParse(await call(`${mount}/encrypt/${name}`, { plaintext }));
+      if (success) return textOf({ transit: `${mount}/${name}`, ciphertext: data.data.ciphertext });
+      throw new SidekeyError('key_invalid', 'The transit service answered without a ciphertext.');
     },
-    async unwrap(wrapped) {
-      const { ciphertext } = z.looseObject({ ciphertext: z.string() }).parse(wrapped);
-      const { success, data } = plainShape.safeParse(await call(`${mount}/decrypt/${name}`, { ciphertext }));
-      if (!success)
-        throw new SidekeyError('key_invalid', 'The transit service answered without a plaintext.');
-      return Buffer.from(data.data.plaintext, 'base64');
+    async decode(text) {
+      const found = parse(transitShape, text);
+      if (found === null) return null;
+      const answer = await call(`${mount}/decrypt/${name}`, { ciphertext: found.ciphertext });
+      const { success, data } = plainShape.safeParse(answer);
+      if (success) return Buffer.from(data.data.plaintext, 'base64');
+      throw new SidekeyError('key_invalid', 'The transit service answered without a plaintext.');
     },
   };
 }

@@ -92,7 +92,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         const listed = await second.nodes.list();
         expect(listed).toEqual([
           { ...node({ keyId: '11', version: '2' }), joinedAt: time - 1_000, awayMs: 0 },
-          { ...node({ id: 'b', name: 'proxy-2' }), joinedAt: time - 1_000, awayMs: 1_000 },
+          { ...node({ id: 'b', name: 'proxy~2' }), joinedAt: time - 1_000, awayMs: 1_000 },
         ]);
       });
 

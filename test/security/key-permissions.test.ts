@@ -2,9 +2,12 @@ import { chmod, mkdir, readdir, stat, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
-import { createKeyFile, readKeyFile } from '../../src/vault/key-source.ts';
+import { openKeyFile, plainKey } from '../../src/vault/key-file.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { tempFolder } from '../support/temp-folder.ts';
+
+const createKeyFile = (path: string) => openKeyFile(path, plainKey).create!();
+const readKeyFile = (path: string) => openKeyFile(path, plainKey).read();
 
 const now = (): number => 1_700_000_000_000;
 const mode = async (path: string): Promise<string> => ((await stat(path)).mode & 0o777).toString(8);

@@ -17,7 +17,8 @@ import {
   sealForNode,
 } from '../../src/vault/node-key.ts';
 import { createVault } from '../../src/vault/vault.ts';
-import { newMasterKey, nodeKeyName } from '../../src/vault/ring.ts';
+import { newMasterKey } from '../../src/vault/key-source.ts';
+import { nodeKeyName } from '../../src/vault/ring.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 /** A store, a node that holds the master key, and the way to another one. */
@@ -60,7 +61,7 @@ describe('the enrolment of a node', () => {
     const token = await enroll(parts, 'b');
     const node = await joinAnswered(place, token);
     const sealed = await store.meta.get(nodeKeyName('b'));
-    await keys.withKey(async (key) => expect(openForNode(node, sealed!).equals(key)).toBe(true));
+    expect(openForNode(node, sealed!).equals(keys.current())).toBe(true);
     expect(events.map(({ event }) => event)).toEqual(['node.enrolled', 'node.joined']);
     await expect(join(store, `${nodePath}-2`, token)).rejects.toMatchObject(notValid);
     await expect(enroll(parts, 'b')).rejects.toMatchObject({ code: 'already_exists' });
@@ -163,9 +164,9 @@ describe('who can write to the database, and has no token,', () => {
 
   it('cannot make an enrolment with a key that was retired in this moment', async () => {
     const { store, keys, parts, events } = await setUp();
-    const leaked = await keys.withKey(async (key) => createVault(key));
+    const leaked = createVault(keys.current());
     await keys.begin({ next: newMasterKey(), by: null, hasCopies: true });
-    await keys.withKey((key) => keys.source.replace!(key));
+    await keys.source.replace!(keys.current());
     await keys.retire();
     const { id, secret } = enrolmentOf(newEnrolmentToken());
     const node = newNodeKey({ name: 'b', secret, enrolment: id });

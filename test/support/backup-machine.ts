@@ -69,7 +69,7 @@ export const engines = [
 
 export const ok = { exit: 0 };
 
-const log = { error() {}, warn() {}, info() {}, debug() {} };
+export const log = { error() {}, warn() {}, info() {}, debug() {} };
 
 /** Opens the state of a machine. The caller closes it. */
 export async function opened(at: Home): Promise<State> {

@@ -15,7 +15,7 @@ it('asks for no new passphrase when a node follows a rotation', async () => {
     import('../../../src/lib/prompt.ts'),
     import('../../../src/app/keys.ts'),
     import('../../../src/vault/open.ts'),
-    import('../../../src/vault/ring.ts'),
+    import('../../../src/vault/key-source.ts'),
   ]);
   const asked: string[] = [];
   askOnTerminal(async (question) => {

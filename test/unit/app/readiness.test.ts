@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { createReadiness } from '../../../src/app/readiness.ts';
 import { type Timers, systemTimers } from '../../../src/lib/timers.ts';
-import { newMasterKey, openKeyRing, proveKey } from '../../../src/vault/ring.ts';
+import { newMasterKey } from '../../../src/vault/key-source.ts';
+import { keyNames, openKeyRing, sealKeyCheck } from '../../../src/vault/ring.ts';
 import { sqliteUnderTest } from '../../support/sqlite-under-test.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
@@ -19,9 +20,9 @@ async function proxy(timers: Timers = systemTimers) {
   const file = join(folder, 'audit.jsonl');
   await writeFile(file, '');
   const key = newMasterKey();
-  const ringParts = { meta: store.meta, location: store.location, now, reread: async () => null, self: null };
+  const ringParts = { values: store.meta, location: store.location, now, self: null };
   const ring = await openKeyRing(key, ringParts);
-  await proveKey(ring.vault, store.meta, store.location);
+  await store.meta.putIfAbsent(keyNames.check, sealKeyCheck(ring.vault));
   const logged: string[] = [];
   const readiness = createReadiness({
     store,

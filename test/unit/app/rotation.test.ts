@@ -5,7 +5,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { rotateKey } from '../../../src/app/rotation.ts';
 import { openState } from '../../../src/app/state.ts';
 import { loadConfig } from '../../../src/config/load.ts';
-import { newMasterKey } from '../../../src/vault/ring.ts';
+import { newMasterKey } from '../../../src/vault/key-source.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 /** A store whose key a person keeps, and which was rotated once. */
@@ -18,11 +18,11 @@ async function setUp() {
   const opened = await openState(await loadConfig(file, { env: {} }), { log, now: Date.now });
   onTestFinished(() => opened.close());
   const { keys, vault } = opened;
-  const before = await keys.withKey(async (held) => held);
+  const before = keys.current();
   await keys.begin({ next: newMasterKey(), by: null, hasCopies: true });
-  await keys.withKey((held) => keys.source.replace!(held));
+  await keys.source.replace!(keys.current());
   await keys.retire();
-  const current = await keys.withKey(async (held) => held);
+  const current = keys.current();
   const state = { ...opened, keys: { ...keys, source: { ...keys.source, replace: null } } };
   const parts = { now: Date.now, retire: false, next: null, onProgress: () => {} };
   const rotated = (options: object) => rotateKey(state, { ...parts, ...options });

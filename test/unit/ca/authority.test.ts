@@ -17,7 +17,7 @@ import { issueLeaf } from '../../../src/ca/leaf-cache.ts';
 import type { FailureCode } from '../../../src/lib/failures.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { handshake } from './ca-for-test.ts';
-import { newMasterKey } from '../../../src/vault/ring.ts';
+import { newMasterKey } from '../../../src/vault/key-source.ts';
 import { createVault } from '../../../src/vault/vault.ts';
 import { vaultForTest } from '../vault/vault-for-test.ts';
 

@@ -2,8 +2,11 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, readdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { createKeyFile, readKeyFile } from '../../../src/vault/key-source.ts';
+import { openKeyFile, plainKey } from '../../../src/vault/key-file.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
+
+const createKeyFile = (path: string) => openKeyFile(path, plainKey).create!();
+const readKeyFile = (path: string) => openKeyFile(path, plainKey).read();
 
 describe('the key file', () => {
   it('has a header, and 32 random bytes', async () => {

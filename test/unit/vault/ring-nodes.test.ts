@@ -6,28 +6,12 @@ import {
   nodeKeyId,
   openForNode,
 } from '../../../src/vault/node-key.ts';
-import { keyNames, type KeyMeta, newMasterKey, nodeKeyName, openKeyRing } from '../../../src/vault/ring.ts';
+import { newMasterKey } from '../../../src/vault/key-source.ts';
+import { keyNames, nodeKeyName, openKeyRing, valuesIn } from '../../../src/vault/ring.ts';
 
 type Self = Parameters<typeof openKeyRing>[1]['self'];
 
 const revoked = { code: 'node_revoked' };
-
-function memoryMeta(): KeyMeta {
-  const values = new Map<string, Uint8Array>();
-  return {
-    get: async (name) => values.get(name) ?? null,
-    putIfAbsent: async () => false,
-    async change(guard, was, changes) {
-      const is = values.get(guard);
-      if (was === null ? is !== undefined : is === undefined || Buffer.compare(is, was) !== 0) return false;
-      for (const [name, value] of Object.entries(changes)) {
-        if (value === null) values.delete(name);
-        else values.set(name, value);
-      }
-      return true;
-    },
-  };
-}
 
 const nodeOf = (name: string) => {
   const { id, secret } = enrolmentOf(newEnrolmentToken());
@@ -40,30 +24,30 @@ const memberOf = ({ name, publicKey, secret, enrolment }: ReturnType<typeof node
   enrolment,
 });
 
-async function setUp(meta = memoryMeta(), key = newMasterKey()) {
+async function setUp(values = valuesIn(new Map()), key = newMasterKey()) {
   const open = (
     self: Self = null,
     master = key,
     reread: Parameters<typeof openKeyRing>[1]['reread'] = async () => null,
-  ) => openKeyRing(master, { meta, location: 'here', now: () => 1, reread, self });
-  return { meta, key, open };
+  ) => openKeyRing(master, { values, location: 'here', now: () => 1, reread, self });
+  return { values, key, open };
 }
 
 describe('the ring of master keys with nodes', () => {
   it('seals the master key for an admitted node, and the next one in the same change as the rotation', async () => {
-    const { meta, open } = await setUp();
+    const { values, open } = await setUp();
     const node = nodeOf('b');
-    const opened = async () => openForNode(node, (await meta.get(nodeKeyName('b')))!);
+    const opened = async () => openForNode(node, (await values.get(nodeKeyName('b')))!);
     const first = await open();
     expect(await first.admit(memberOf(node))).toBe(true);
     const ring = await open(node, await opened(), opened);
     expect(ring.vault.keyId).toBe(first.vault.keyId);
     const next = newMasterKey();
-    expect(await ring.begin({ next, by: 'a', hasCopies: false })).toBe(true);
+    await ring.begin({ next, by: 'a', hasCopies: false });
     expect((await opened()).equals(next)).toBe(true);
     expect(ring.nodes()).toMatchObject({ by: 'a', members: [{ name: 'b' }] });
     // Nobody opens the store with the key before.
-    expect(await meta.get(keyNames.next)).toBeNull();
+    expect(await values.get(keyNames.next)).toBeNull();
     await expect(first.vault.refresh()).rejects.toMatchObject({ code: 'key_mismatch' });
   });
 
@@ -76,13 +60,32 @@ describe('the ring of master keys with nodes', () => {
     expect(second.nodes().members.map(({ name }) => name)).toEqual(['b', 'c']);
   });
 
+  it('keeps the rotation that another process began first', async () => {
+    const { open } = await setUp();
+    const [first, second] = [await open(), await open()];
+    const [one, other] = [newMasterKey(), newMasterKey()];
+    await first.begin({ next: one, by: 'a', hasCopies: true });
+    await second.begin({ next: other, by: 'b', hasCopies: true });
+    expect(second.current().equals(one)).toBe(true);
+    expect(second.nodes().by).toBe('a');
+  });
+
+  it('revokes a node although another change was faster', async () => {
+    const { open } = await setUp();
+    const [ring, other, node] = [await open(), await open(), nodeOf('b')];
+    await ring.admit(memberOf(node));
+    await other.revoke(nodeKeyId(node));
+    await ring.revoke('copy');
+    expect(ring.nodes()).toMatchObject({ members: [], revoked: [node.enrolment, 'copy'] });
+  });
+
   it('takes the key from a revoked node, whose process is refused at the next look', async () => {
-    const { meta, key, open } = await setUp();
+    const { values, key, open } = await setUp();
     const [ring, node] = [await open(), nodeOf('b')];
     await ring.admit(memberOf(node));
     const joined = await open(node);
     await ring.revoke(nodeKeyId(node));
-    expect(await meta.get(nodeKeyName('b'))).toBeNull();
+    expect(await values.get(nodeKeyName('b'))).toBeNull();
     await expect(joined.vault.refresh()).rejects.toMatchObject(revoked);
     await expect(joined.vault.refresh()).rejects.toMatchObject(revoked);
     // Also with the master key that it remembers.

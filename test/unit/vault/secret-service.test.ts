@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { newMasterKey } from '../../../src/vault/ring.ts';
+import { newMasterKey } from '../../../src/vault/key-source.ts';
 import { openSecretService } from '../../../src/vault/secret-service.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 

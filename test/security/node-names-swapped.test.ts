@@ -1,0 +1,68 @@
+import { hash } from 'node:crypto';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { nodeIdOf } from '../../src/app/nodes.ts';
+import { openSqliteStore } from '../../src/store/sqlite.ts';
+import { newMasterKey } from '../../src/vault/key-source.ts';
+import { enrolmentOf, newEnrolmentToken, newNodeKey, nodeKeyId } from '../../src/vault/node-key.ts';
+import { openKeyRing } from '../../src/vault/ring.ts';
+import { tempFolder } from '../support/temp-folder.ts';
+
+const copyId = (host: string, file: string) =>
+  [host, file].map((text) => hash('sha256', text).slice(0, 16)).join('-');
+
+/** Two nodes with keys of their own, three with copies on two hosts, and the hand of somebody in the database. */
+async function setUp() {
+  const path = join(await tempFolder(), 'sidekey.db');
+  const store = await openSqliteStore(path, { now: Date.now });
+  onTestFinished(() => store.close());
+  const parts = { values: store.meta, location: path, now: Date.now, self: null };
+  const keys = await openKeyRing(newMasterKey(), parts);
+  const facts = { keyId: keys.vault.keyId, version: '1' };
+  const members = ['edge', 'spare'].map((name) => {
+    const { id: enrolment, secret } = enrolmentOf(newEnrolmentToken());
+    const { privateKey: _, ...member } = newNodeKey({ name, secret, enrolment });
+    return member;
+  });
+  for (const member of members) {
+    await keys.admit(member);
+    await store.nodes.register({ ...facts, id: nodeKeyId(member), name: member.name, source: 'node' });
+  }
+  const copies = [copyId('web', '/a'), copyId('web', '/b'), copyId('db', '/a')];
+  for (const [index, id] of copies.entries())
+    await store.nodes.register({ ...facts, id, name: index < 2 ? 'web' : 'db', source: 'file' });
+  function swap(a: string, b: string): void {
+    const database = new DatabaseSync(path);
+    const rename = database.prepare('update nodes set name = ? where name = ?');
+    for (const [to, from] of [
+      ['-', a],
+      [a, b],
+      [b, '-'],
+    ] as const)
+      rename.run(to, from);
+    database.close();
+  }
+  const idOf = (name: string) => nodeIdOf(name, { store, keys });
+  return { idOf, swap, members: members.map(nodeKeyId), copies };
+}
+
+describe('who can write to the table of nodes', () => {
+  it('cannot misdirect the revocation of a node with a key of its own', async () => {
+    const { idOf, swap, members } = await setUp();
+    swap('edge', 'spare');
+    expect([await idOf('edge'), await idOf('spare')]).toEqual(members);
+    swap('edge', 'web');
+    expect(await idOf('spare')).toBe(members[1]);
+    await expect(idOf('web')).rejects.toMatchObject({ code: 'not_found' });
+  });
+
+  it('cannot misdirect the revocation of a copy to another host', async () => {
+    const { idOf, swap, copies } = await setUp();
+    expect([await idOf('web'), await idOf('web~2'), await idOf('db')]).toEqual(copies);
+    swap('web', 'db');
+    for (const name of ['web', 'db'])
+      await expect(idOf(name)).rejects.toMatchObject({ code: 'record_tampered' });
+    expect(await idOf('web~2')).toBe(copies[1]);
+  });
+});
