@@ -1,4 +1,5 @@
 import { dirname } from 'node:path';
+import { z } from 'zod';
 import type { Config } from '../config/config.ts';
 import type { KeySourceConfig } from '../config/key.ts';
 import { readSecret, type SecretReference } from '../config/secret-reference.ts';
@@ -51,8 +52,8 @@ export function keySourceOf(
       };
     case 'passphrase': {
       const read = passphraseOf(key.passphrase, nextPassphrase, secret);
-      const readAs: ReadPassphrase = (isNew) => read(isNew && !keepsPassphrase);
-      return { source: 'passphrase', path: key.path, format: passphraseFormat(readAs) };
+      const format = passphraseFormat((isNew) => read(isNew && !keepsPassphrase));
+      return { source: 'passphrase', path: key.path, format };
     }
     case 'transit': {
       const call = transitOf(config, key, env, secret);
@@ -64,14 +65,14 @@ export function keySourceOf(
 type ReadReference = (reference: SecretReference, where: string) => Promise<string>;
 
 function passphraseOf(
-  reference: SecretReference | null,
+  reference: SecretReference | undefined,
   next: SecretReference | undefined,
   secret: ReadReference,
 ): ReadPassphrase {
   return async (isNew) => {
     const ask = askSecret();
     if (isNew && next !== undefined) return secret(next, '--new');
-    if (reference !== null) return secret(reference, 'key.passphrase');
+    if (reference !== undefined) return secret(reference, 'key.passphrase');
     if (!isNew && typed !== undefined) return typed;
     if (ask === null) {
       throw new SidekeyError(
@@ -97,30 +98,36 @@ type TransitConfig = Extract<KeySourceConfig, { source: 'transit' }>;
 
 const callTimeoutMs = 10_000;
 
+const loginShape = z.object({ auth: z.object({ client_token: z.string() }) });
+
 /** Logs in at the service and calls it. The address guard is for requests of agents: this address comes from the config. */
 function transitOf(
   { file, upstream, limits }: KeyConfig,
-  { address, namespace, login, ca }: TransitConfig,
+  { address, namespace, token: fixed, approle, kubernetes, ca }: TransitConfig,
   env: NodeJS.ProcessEnv,
   secret: ReadReference,
 ): CallTransit {
   return async (path, body) => {
     const { openUpstreamClient } = await import('./upstream.ts');
-    const own = { ...upstream, ca: ca ?? upstream.ca, privateAddresses: ['0.0.0.0/0', '::/0'] };
+    const own = {
+      ...upstream,
+      ca: ca === undefined ? upstream.ca : [ca],
+      privateAddresses: ['0.0.0.0/0', '::/0'],
+    };
     const client = await openUpstreamClient({ file, upstream: own, limits }, { env, ownPorts: () => [] });
     const post = (to: string, json: object, token: string | null) =>
       postTo(client.fetch, new URL(`/v1/${to}`, address), json, { token, namespace });
     try {
-      if (login.method === 'token') return await post(path, body, await secret(login.token, 'key.token'));
+      if (fixed !== undefined) return await post(path, body, await secret(fixed, 'key.token'));
+      const method = approle === undefined ? 'kubernetes' : 'approle';
+      // The schema requires one of the three.
       const proof =
-        login.method === 'approle'
-          ? { role_id: login.role, secret_id: await secret(login.secret, 'key.approle.secret_id') }
-          : { role: login.role, jwt: await secret(login.jwt, 'key.kubernetes.jwt') };
-      const answer = (await post(`auth/${login.method}/login`, proof, null)) as {
-        readonly auth?: { readonly client_token?: unknown };
-      };
-      const token = answer.auth?.client_token;
-      if (typeof token !== 'string') throw refused(address, `its ${login.method} login gave no token`);
+        approle === undefined
+          ? { ...kubernetes, jwt: await secret(kubernetes!.jwt, 'key.kubernetes.jwt') }
+          : { ...approle, secret_id: await secret(approle.secret_id, 'key.approle.secret_id') };
+      const answer = loginShape.safeParse(await post(`auth/${method}/login`, proof, null));
+      const token = answer.data?.auth.client_token;
+      if (token === undefined) throw refused(address, `its ${method} login gave no token`);
       return await post(path, body, token);
     } finally {
       await client.close();
@@ -132,7 +139,7 @@ async function postTo(
   fetchFrom: typeof fetch,
   url: URL,
   json: object,
-  { token, namespace }: { readonly token: string | null; readonly namespace: string | null },
+  { token, namespace }: { readonly token: string | null; readonly namespace: string | undefined },
 ): Promise<unknown> {
   let response: Response;
   try {
@@ -143,7 +150,7 @@ async function postTo(
         'content-type': 'application/json',
         'x-vault-request': 'true',
         ...(token === null ? {} : { 'x-vault-token': token }),
-        ...(namespace === null ? {} : { 'x-vault-namespace': namespace }),
+        ...(namespace === undefined ? {} : { 'x-vault-namespace': namespace }),
       },
       body: JSON.stringify(json),
       signal: AbortSignal.timeout(callTimeoutMs),

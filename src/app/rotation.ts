@@ -15,17 +15,28 @@ import type { OpenVault } from '../vault/open.ts';
 import type { Vault } from '../vault/vault.ts';
 import { followsByItself, nodesBehind, ownNodeId } from './nodes.ts';
 
-/** Records for each master key, by its id. */
-type SealedCounts = ReadonlyMap<string, number>;
+/** A sealed record of the store. */
+interface SealedRecord {
+  readonly table: 'grants' | 'sessions';
+  readonly id: string;
+  readonly was: Uint8Array;
+  readonly context: string;
+}
 
-/** Counts the sealed records of a store. */
-export async function countSealed(store: Pick<Store, 'grants' | 'sealed'>): Promise<SealedCounts> {
-  const counts = new Map<string, number>();
-  for (const { sealed } of [...(await store.grants.list()), ...(await store.sealed.sessions())]) {
-    const id = sealedKeyId(sealed);
-    counts.set(id, (counts.get(id) ?? 0) + 1);
-  }
-  return counts;
+type SealedTables = Pick<Store, 'grants' | 'sealed'>;
+
+async function sealedRecords({ grants, sealed }: SealedTables): Promise<readonly SealedRecord[]> {
+  const [all, sessions] = [await grants.list(), await sealed.sessions()];
+  return [
+    ...all.map((it) => ({ table: 'grants' as const, id: it.id, was: it.sealed, context: sealContext(it) })),
+    ...sessions.map((it) => ({ table: 'sessions' as const, id: it.id, was: it.sealed, context: it.id })),
+  ];
+}
+
+/** Counts the sealed records of a store for each master key, by its id. */
+export async function countSealed(store: SealedTables): Promise<ReadonlyMap<string, number>> {
+  const groups = Map.groupBy(await sealedRecords(store), ({ was }) => sealedKeyId(was));
+  return new Map([...groups].map(([id, records]) => [id, records.length]));
 }
 
 /** Records that one transaction re-wraps: it takes some milliseconds, in which other processes wait to write. */
@@ -36,23 +47,11 @@ const batchSize = 64;
  * one of them writes is left to it. May be interrupted at any point, and called again. Returns the number of records.
  */
 async function rewrapStore(
-  store: Pick<Store, 'grants' | 'sealed'>,
+  store: SealedTables,
   vault: Pick<Vault, 'rewrap' | 'refresh'>,
-  onProgress: (done: number, of: number) => void,
+  onProgress: (done: number, of: number) => void = () => {},
 ): Promise<number> {
-  const grants = (await store.grants.list()).map(({ sealed, ...grant }) => ({
-    table: 'grants' as const,
-    id: grant.id,
-    was: sealed,
-    context: sealContext(grant),
-  }));
-  const sessions = (await store.sealed.sessions()).map(({ id, sealed }) => ({
-    table: 'sessions' as const,
-    id,
-    was: sealed,
-    context: id,
-  }));
-  const found = [...grants, ...sessions];
+  const found = await sealedRecords(store);
   await vault.refresh();
   let done = 0;
   for (let at = 0; at < found.length; at += batchSize) {
@@ -163,7 +162,7 @@ export async function finishRotation(
 ): Promise<number> {
   const { file, maxBytes, maxAgeMs, fsync } = config.audit;
   const from = vault.generations[1]?.keyId;
-  const before = await rewrapStore(store, vault, () => {});
+  const before = await rewrapStore(store, vault);
   await audit.append({
     event: 'key.rotated',
     outcome: 'allow',
@@ -173,31 +172,32 @@ export async function finishRotation(
   await writersFollow(file, vault);
   await keys.retire();
   // A process may have sealed a record with the key before, just before it was retired.
-  return before + (await rewrapStore(store, vault, () => {}));
+  return before + (await rewrapStore(store, vault));
 }
 
-/** Attempts, one each 100 ms: a node that runs replaces the key at its source within a second or two. */
-const maxNodeWaits = 50;
-
-/** Waits for nodes that run, and returns those whose source still gives another key. */
-async function nodesAfterWait(store: Pick<Store, 'nodes'>, keyId: string): Promise<readonly NodeRecord[]> {
+/** Asks each 100 ms, and at most `times` times more. Returns the last answer. */
+async function waitUntil<T>(
+  times: number,
+  ask: () => T | Promise<T>,
+  isDone: (answer: T) => boolean,
+): Promise<T> {
   for (let waits = 0; ; waits += 1) {
-    const behind = await nodesBehind(store, keyId);
-    if (waits === maxNodeWaits || !behind.some(followsByItself)) return behind;
+    const answer = await ask();
+    if (waits === times || isDone(answer)) return answer;
     await pause(systemTimers, 100);
   }
 }
 
-/** Attempts, one each 100 ms: running processes follow within a second (`followKeys`). */
-const maxWaits = 30;
+/** Waits for nodes that run, which replace the key within a second or two. Returns those whose source gives another key. */
+function nodesAfterWait(store: Pick<Store, 'nodes'>, keyId: string): Promise<readonly NodeRecord[]> {
+  const ask = () => nodesBehind(store, keyId);
+  return waitUntil(50, ask, (behind) => !behind.some(followsByItself));
+}
 
-/** Waits until the processes that run have linked their chains to the new key. One that is stopped does it later. */
+/** Waits until the processes that run have linked their chains to the new key, within a second. One that is stopped does it later. */
 async function writersFollow(file: string, vault: Vault): Promise<void> {
-  for (let waits = 0; waits < maxWaits; waits += 1) {
-    const isBehind = readHeads(file, vault).some((it) => it.kind === 'head' && it.key.keyId !== vault.keyId);
-    if (!isBehind) return;
-    await pause(systemTimers, 100);
-  }
+  const ask = () => readHeads(file, vault);
+  await waitUntil(30, ask, (all) => all.every((it) => it.kind !== 'head' || it.key.keyId === vault.keyId));
 }
 
 /** Another process may finish this rotation and begin the next one meanwhile: the source gets the newest key. */

@@ -2,15 +2,16 @@ import { readFile, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { backUp } from '../app/backup.ts';
 import { restore as restoreStore, type Restored } from '../app/restore.ts';
+import type { rotateKey } from '../app/rotation.ts';
 import { openTables } from '../app/state.ts';
-import { isReference, parseSecretReference, readSecret } from '../config/secret-reference.ts';
+import { readSecret, referenceOption } from '../config/secret-reference.ts';
 import { inputInvalid, SidekeyError, systemCode } from '../lib/errors.ts';
 import { packageVersion } from '../lib/package-files.ts';
 import type { RowCounts } from '../store/backup.ts';
 import type { AgeKey, AgeLock } from '../vault/age.ts';
 import { isRotating } from '../vault/ring.ts';
 import type { Context } from './context.ts';
-import { counted } from './format.ts';
+import { counted, isoTime } from './format.ts';
 import { refuseExisting } from './output-file.ts';
 
 interface BackupCommandOptions {
@@ -77,59 +78,37 @@ export async function restore(context: Context, path: string, options: RestoreCo
     // Opening the store proves the key and, if another key was in place, follows the rotation to it.
     await withState(async (state) => {
       const what = isNew ? 'into an empty store' : `${written.length} written, ${newer.length} newer`;
-      const reason = `${file} of ${iso(made)}: ${what}`;
+      const reason = `${file} of ${isoTime(made)}: ${what}`;
       await state.audit.append({ event: 'store.restored', outcome: 'allow', reason });
       if (!isRotating(state.vault.generations)) return;
-      const { rotateKey } = await import('../app/rotation.ts');
+      const rotation = await import('../app/rotation.ts');
       const parts = { next: null, retire: false, now, onProgress: () => {} };
-      const { from, to, finished } = await rotateKey(state, parts);
+      const { from, to, finished } = await rotation.rotateKey(state, parts);
       rotated = { from, to, finished };
     });
   } finally {
     // Also after a failure: the store is restored.
-    const json = { store: location, made: iso(made), new: isNew, rows: counts, ...grants };
-    const lines = [...report(restored), ...keyLines(restored, rotated, config.store.kind)];
+    const json = { store: location, made: isoTime(made), new: isNew, rows: counts, ...grants };
+    const lines = report(restored);
+    if (rotated !== null) lines.push(rotationLine(rotated));
     output.result({ ...json, retired_key: retiredKey, rotated }, lines.join('\n'));
   }
 }
 
-/** Ids of the master key before and of the current one. */
-interface Rotated {
-  readonly from: string;
-  readonly to: string;
-  readonly finished: boolean;
-}
+type Rotated = Pick<Awaited<ReturnType<typeof rotateKey>>, 'from' | 'to' | 'finished'>;
 
-function keyLines({ isNew, retiredKey }: Restored, rotated: Rotated | null, kind: string): string[] {
-  const lines: string[] = [];
-  if (retiredKey !== null) {
-    lines.push(
-      `The backup has the master key ${retiredKey}, which is retired: whoever holds it can make such a file.`,
-      '  → sidekey grant list: look through the grants, if the key has leaked',
-    );
-  }
-  if (rotated !== null) {
-    const { from, to, finished } = rotated;
-    lines.push(
-      finished
-        ? `The master key was rotated from ${from} to ${to}.`
-        : `The rotation of the master key ${from} to ${to} is not finished: sidekey key status`,
-    );
-  }
-  if (isNew && kind === 'postgres') {
-    lines.push(
-      'The store does not know its nodes yet: start each one before the next "sidekey key rotate", which waits only for nodes that it knows.',
-    );
-  }
-  return lines;
+function rotationLine({ from, to, finished }: Rotated): string {
+  return finished
+    ? `The master key was rotated from ${from} to ${to}.`
+    : `The rotation of the master key ${from} to ${to} is not finished: sidekey key status`;
 }
 
 function report(restored: Restored): string[] {
-  const { location, made, counts, isNew, written, newer, check, consent, rejoin } = restored;
+  const { location, made, counts, isNew, written, newer, check, consent, rejoin, retiredKey } = restored;
   const brought =
     written.length === 0 ? 'no grant' : `${counted(written.length, 'grant')} (${names(written)})`;
   const what = isNew ? contents(counts) : brought;
-  const lines = [`Restored ${what} to ${location}, as of ${iso(made)}.`];
+  const lines = [`Restored ${what} to ${location}, as of ${isoTime(made)}.`];
   if (newer.length > 0) lines.push(`Changed or renamed since, and left as they are: ${names(newer)}.`);
   if (consent.length > 0) {
     lines.push(
@@ -154,6 +133,12 @@ function report(restored: Restored): string[] {
       'Whatever was revoked after the backup is valid again: look through "sidekey agent list", "sidekey lease list", "sidekey api-key list", "sidekey person list" and "sidekey approve --list".',
     );
   }
+  if (retiredKey !== null) {
+    lines.push(
+      `The backup has the master key ${retiredKey}, which is retired: whoever holds it can make such a file.`,
+      '  → sidekey grant list: look through the grants, if the key has leaked',
+    );
+  }
   return lines;
 }
 
@@ -172,10 +157,6 @@ function contents(counts: RowCounts): string {
     counted(rows('leases'), 'lease'),
     counted(rows('apiKeys'), 'API key'),
   ].join(', ');
-}
-
-function iso(at: number): string {
-  return new Date(at).toISOString();
 }
 
 async function lockOf(context: Context, { recipient, passphrase }: BackupCommandOptions): Promise<AgeLock> {
@@ -205,13 +186,11 @@ async function keyOf(context: Context, { identity, passphrase }: RestoreCommandO
 async function passphraseOf(context: Context, text: string | undefined, isNew: boolean): Promise<string> {
   const { ask, env } = context;
   if (text !== undefined) {
-    const reference = parseSecretReference(text);
-    if (!isReference(reference))
-      throw inputInvalid(
-        `--passphrase ${reference.problem}.`,
-        '--passphrase env:NAME, file:PATH or command:…',
-      );
-    return readSecret(reference, { env, cwd: process.cwd(), where: '--passphrase' });
+    return readSecret(referenceOption('--passphrase', text), {
+      env,
+      cwd: process.cwd(),
+      where: '--passphrase',
+    });
   }
   if (ask === null) {
     throw new SidekeyError(

@@ -1,6 +1,6 @@
 import { dirname } from 'node:path';
 import { keySourceOf } from '../app/keys.ts';
-import { isReference, parseSecretReference, readSecret } from '../config/secret-reference.ts';
+import { readSecret, referenceOption } from '../config/secret-reference.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { parseKey } from '../vault/key-source.ts';
 import { openKeySource } from '../vault/open.ts';
@@ -23,6 +23,7 @@ export async function keyStatus({ withView, output, now }: Context): Promise<voi
     const counts = store === null ? new Map<string, number>() : await countSealed(store);
     const rotating = isRotating(generations);
     const nodes = store !== null && opened !== null && rotating ? await nodesBehind(store, opened.keyId) : [];
+    const at = now();
     const keys = generations.map(({ keyId, since, retiredAt }, index) => ({
       key_id: keyId,
       state: index === 0 ? 'current' : retiredAt === null ? 'rotating' : 'retired',
@@ -30,13 +31,12 @@ export async function keyStatus({ withView, output, now }: Context): Promise<voi
       retired_at: isoOrNull(retiredAt),
       records: counts.get(keyId) ?? 0,
     }));
-    const at = now();
-    const rows = generations.map(({ keyId, since, retiredAt }, index) => [
-      keyId,
-      keys[index]!.state,
-      since === null ? 'the store began' : relativeTime(since, at),
-      retiredAt === null ? '-' : relativeTime(retiredAt, at),
-      String(keys[index]!.records),
+    const rows = keys.map(({ key_id: id, state, since, retired_at: retired, records }) => [
+      id,
+      state,
+      since === null ? 'the store began' : relativeTime(Date.parse(since), at),
+      retired === null ? '-' : relativeTime(Date.parse(retired), at),
+      String(records),
     ]);
     const left = keys.slice(1).reduce((sum, { records }) => sum + records, 0);
     const rest = rotating
@@ -71,14 +71,14 @@ export async function rotate(context: Context, options: RotateOptions): Promise<
   const { rotateKey } = await import('../app/rotation.ts');
   const { withState, output, env, now } = context;
   await withState(async (state) => {
-    const reference = options.new === undefined ? null : referenceOf(options.new);
+    const reference = options.new === undefined ? null : referenceOption('--new', options.new);
     const { config } = state;
     const isPassphrase = config.key.source === 'passphrase';
+    const isPrompt = config.key.source === 'passphrase' && config.key.passphrase === undefined;
     const next =
       reference === null || isPassphrase
         ? null
         : parseKey(await readSecret(reference, { env, cwd: dirname(config.file), where: '--new' }), '--new');
-    const isPrompt = config.key.source === 'passphrase' && config.key.passphrase === null;
     if (isPrompt && reference === null && context.ask === null) {
       throw new SidekeyError('input_invalid', 'The passphrase of the new master key has to be typed.', {
         hint: 'run "sidekey key rotate" on a terminal, or name the passphrase: --new file:PATH',
@@ -95,12 +95,7 @@ export async function rotate(context: Context, options: RotateOptions): Promise<
     };
     const result = await rotateKey(
       { ...state, keys },
-      {
-        next,
-        now,
-        retire: options.retire === true,
-        onProgress,
-      },
+      { next, now, retire: options.retire === true, onProgress },
     );
     const { from, to, resumed, rewrapped, finished, behind } = result;
     const begun = resumed ? 'Resumed the rotation of' : 'Rotated';
@@ -141,12 +136,4 @@ function namesOf(nodes: readonly NodeRecord[], at: number): string {
   return nodes
     .map(({ name, source, awayMs }) => `${name} (${source}, last seen ${lastUse(at - awayMs, at)})`)
     .join(', ');
-}
-
-function referenceOf(text: string) {
-  const reference = parseSecretReference(text);
-  if (isReference(reference)) return reference;
-  throw new SidekeyError('input_invalid', `--new ${reference.problem}.`, {
-    hint: 'name the place of the secret: --new env:NAME, file:PATH or command:…',
-  });
 }

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { keySourceOf } from '../app/keys.ts';
 import { openTables } from '../app/state.ts';
-import { isReference, parseSecretReference, type SecretReference } from '../config/secret-reference.ts';
+import { referenceOption, type SecretReference } from '../config/secret-reference.ts';
 import { type StoreConfig, storeName } from '../config/store-place.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { parsePostgresUrl } from '../lib/postgres.ts';
@@ -21,7 +21,7 @@ export async function copy(
   const { output, withState, readConfig, env, now } = context;
   const config = await readConfig();
   const { store: configured, file } = config;
-  const reference = password === undefined ? null : readReference(password);
+  const reference = password === undefined ? null : referenceOption('--password', password);
   const place = (text: string) => (text === 'config' ? configured : readPlace(text, reference));
   const [fromPlace, toPlace] = [place(fromText), place(toText)];
   if (fromPlace.kind === 'sqlite' && (await stat(fromPlace.path).catch(() => null)) === null) {
@@ -57,12 +57,6 @@ export async function copy(
   } finally {
     await from.close();
   }
-}
-
-function readReference(text: string): SecretReference {
-  const reference = parseSecretReference(text);
-  if (isReference(reference)) return reference;
-  throw inputInvalid(`--password ${reference.problem}.`, 'sidekey store copy FROM TO --password env:NAME');
 }
 
 function readPlace(text: string, password: SecretReference | null): StoreConfig {

@@ -2,7 +2,6 @@ import { z } from 'zod';
 import { text } from '../lib/text.ts';
 import { splitCommandLine } from './locate.ts';
 import { name, pathText, receiver, secretReference, variable } from './scalar.ts';
-import type { SecretReference } from './secret-reference.ts';
 
 const commandLine = text<readonly string[]>(
   {
@@ -99,68 +98,11 @@ export const keySchema = z
   )
   .meta({ description: 'Where the master key comes from, which seals what is in the store.' });
 
-/** The way to log in at a transit service. */
-type TransitLogin =
-  | { readonly method: 'token'; readonly token: SecretReference }
-  | { readonly method: 'approle'; readonly role: string; readonly secret: SecretReference }
-  | { readonly method: 'kubernetes'; readonly role: string; readonly jwt: SecretReference };
-
 /** Source of the master key; paths are absolute. */
-export type KeySourceConfig =
-  | { readonly source: 'file' | 'node'; readonly path: string }
-  | { readonly source: 'env'; readonly name: string }
-  | { readonly source: 'command'; readonly command: readonly string[] }
-  /** `passphrase` is null for a prompt. */
-  | { readonly source: 'passphrase'; readonly passphrase: SecretReference | null; readonly path: string }
-  /** `account` is null for the name of the store. */
-  | { readonly source: 'keyring'; readonly account: string | null }
-  | {
-      readonly source: 'transit';
-      readonly address: string;
-      readonly name: string;
-      readonly mount: string;
-      readonly namespace: string | null;
-      readonly login: TransitLogin;
-      readonly ca: readonly string[] | null;
-      readonly path: string;
-    };
+export type KeySourceConfig = z.output<typeof keySchema>;
 
-/** Converts validated values. */
-export function toKeyConfig(
-  key: z.output<typeof keySchema>,
-  absolute: (path: string) => string,
-): KeySourceConfig {
-  switch (key.source) {
-    case 'file':
-    case 'node':
-      return { ...key, path: absolute(key.path) };
-    case 'env':
-    case 'command':
-      return key;
-    case 'passphrase':
-      return { ...key, passphrase: key.passphrase ?? null, path: absolute(key.path) };
-    case 'keyring':
-      return { ...key, account: key.account ?? null };
-    case 'transit': {
-      const { source, address, name: keyName, mount, namespace = null, token, approle, kubernetes, ca } = key;
-      const login: TransitLogin =
-        token !== undefined
-          ? { method: 'token', token }
-          : approle !== undefined
-            ? { method: 'approle', role: approle.role_id, secret: approle.secret_id }
-            : // The schema requires one of the three.
-              { method: 'kubernetes', ...kubernetes! };
-      const anchors = ca === undefined ? null : [absolute(ca)];
-      return {
-        source,
-        address,
-        name: keyName,
-        mount,
-        namespace,
-        login,
-        ca: anchors,
-        path: absolute(key.path),
-      };
-    }
-  }
+/** Makes the paths of validated values absolute. */
+export function toKeyConfig(key: KeySourceConfig, absolute: (path: string) => string): KeySourceConfig {
+  const trusted = 'ca' in key && key.ca !== undefined ? { ca: absolute(key.ca) } : {};
+  return 'path' in key ? { ...key, ...trusted, path: absolute(key.path) } : key;
 }

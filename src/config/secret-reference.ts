@@ -49,6 +49,18 @@ export function isReference(parsed: SecretReference | ReferenceProblem): parsed 
   return !('problem' in parsed);
 }
 
+/**
+ * Returns the reference that an option of a command gives.
+ * @throws SidekeyError `input_invalid`, which does not repeat the text
+ */
+export function referenceOption(option: string, text: string): SecretReference {
+  const reference = parseSecretReference(text);
+  if (isReference(reference)) return reference;
+  throw new SidekeyError('input_invalid', `${option} ${reference.problem}.`, {
+    hint: `name the place of the secret: ${option} env:NAME, file:PATH or command:…`,
+  });
+}
+
 /** Options for reading a reference. */
 export interface ReadSecretOptions {
   readonly env: NodeJS.ProcessEnv;

@@ -22,8 +22,6 @@ import { keyIdLength, keyLength } from './key-source.ts';
  */
 
 const header = Buffer.from('SKE\u0002', 'latin1');
-/** Version 1, in which both parts are bound to the key id and the context. */
-const header1 = Buffer.from('SKE\u0001', 'latin1');
 const nonceLength = 12;
 const tagLength = 16;
 
@@ -80,8 +78,7 @@ export function openEnvelope(wrapKey: WrapKey, context: string, sealed: Uint8Arr
 
 /** Returns the data key. */
 function unwrap(wrapKey: WrapKey, context: string, bytes: Buffer): Buffer {
-  const start = bytes.subarray(0, header.length);
-  if (bytes.length < payloadAt || !(start.equals(header) || start.equals(header1))) {
+  if (bytes.length < payloadAt || !bytes.subarray(0, header.length).equals(header)) {
     throw tampered(context, 'it is cut short, or of a format that this version of Sidekey does not know');
   }
   const id = bytes.subarray(header.length, wrapNonceAt);
@@ -96,12 +93,6 @@ export function rewrapEnvelope(from: WrapKey, to: WrapKey, context: string, seal
   const rewrapped = Buffer.from(sealed);
   const dataKey = unwrap(from, context, rewrapped);
   try {
-    if (rewrapped.subarray(0, header.length).equals(header1)) {
-      const plaintext = openEnvelope(from, context, sealed);
-      const resealed = sealEnvelope(to, context, plaintext);
-      plaintext.fill(0);
-      return resealed;
-    }
     rewrapped.set(to.id, header.length);
     randomBytes(nonceLength).copy(rewrapped, wrapNonceAt);
     encrypt(rewrapped, to.key, associatedData(rewrapped, 'wrap', context), dataKey, wrap);
@@ -132,10 +123,9 @@ function associatedData(sealed: Buffer, part: 'wrap' | 'data', context: string):
   if (!context.isWellFormed()) {
     throw new SidekeyError('internal', 'The context of a sealed record is not well-formed text.');
   }
-  const text = Buffer.from(`${part}/${context}`, 'utf8');
-  if (sealed[header.length - 1] === 1) return Buffer.concat([sealed.subarray(0, wrapNonceAt), text]);
-  if (part === 'wrap') return Buffer.concat([sealed.subarray(0, wrapNonceAt), Buffer.from('wrap')]);
-  return Buffer.concat([sealed.subarray(0, header.length), text]);
+  return part === 'wrap'
+    ? Buffer.concat([sealed.subarray(0, wrapNonceAt), Buffer.from('wrap')])
+    : Buffer.concat([sealed.subarray(0, header.length), Buffer.from(`data/${context}`)]);
 }
 
 function encrypt(sealed: Buffer, key: KeyObject | Buffer, aad: Buffer, text: Uint8Array, part: Part): void {

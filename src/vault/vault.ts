@@ -67,19 +67,24 @@ export type Ring = readonly [RingKey, ...RingKey[]];
 type MacEncoding = 'hex' | 'base64url';
 
 /** Each purpose has a key of its own. */
-export type MacPurpose =
-  | 'audit-chain'
-  | 'audit-head'
-  | 'audit-anchor'
-  | 'audit-retention'
-  | 'audit-end'
-  | 'credential-fingerprint'
-  | 'approval-link'
-  | 'backup'
-  | 'connect-signature'
-  | 'instance'
-  | 'passkey'
-  | 'placeholder';
+const purposes = [
+  'audit-chain',
+  'audit-head',
+  'audit-anchor',
+  'audit-retention',
+  'audit-end',
+  'credential-fingerprint',
+  'approval-link',
+  'backup',
+  'connect-signature',
+  'instance',
+  'passkey',
+  'placeholder',
+] as const;
+export type MacPurpose = (typeof purposes)[number];
+
+/** Purposes of texts that are no secret, for `createLineMac`. */
+const linePurposes: ReadonlySet<MacPurpose> = new Set(['audit-chain', 'audit-head']);
 
 /** Milliseconds for which records of a retired key still open: those of a process that sealed during the retirement. */
 const graceMs = 3_600_000;
@@ -149,20 +154,9 @@ function keysOf(from: KeyObject | Ring): readonly [GenerationKeys, ...Generation
 
 function generationKeys({ master, since, retiredAt }: RingKey): GenerationKeys {
   const id = keyIdOf(master);
-  const macs: Readonly<Record<MacPurpose, Mac>> = {
-    'audit-chain': createLineMac(derivedKey(master, 'audit-chain')),
-    'audit-head': createLineMac(derivedKey(master, 'audit-head')),
-    'audit-anchor': macWith(derivedKey(master, 'audit-anchor')),
-    'audit-retention': macWith(derivedKey(master, 'audit-retention')),
-    'audit-end': macWith(derivedKey(master, 'audit-end')),
-    'credential-fingerprint': macWith(derivedKey(master, 'credential-fingerprint')),
-    'approval-link': macWith(derivedKey(master, 'approval-link')),
-    backup: macWith(derivedKey(master, 'backup')),
-    'connect-signature': macWith(derivedKey(master, 'connect-signature')),
-    passkey: macWith(derivedKey(master, 'passkey')),
-    instance: macWith(derivedKey(master, 'instance')),
-    placeholder: macWith(derivedKey(master, 'placeholder')),
-  };
+  const macs = new Map<MacPurpose, Mac>();
+  for (const purpose of purposes)
+    macs.set(purpose, (linePurposes.has(purpose) ? createLineMac : macWith)(derivedKey(master, purpose)));
   return {
     wrapKey: { key: derivedKey(master, 'wrap'), id },
     generation: Object.freeze({
@@ -170,7 +164,7 @@ function generationKeys({ master, since, retiredAt }: RingKey): GenerationKeys {
       since,
       retiredAt,
       mac: (purpose: MacPurpose, data: string | Uint8Array, encoding: MacEncoding = 'hex') =>
-        macs[purpose](data, encoding),
+        macs.get(purpose)!(data, encoding),
     }),
   };
 }
