@@ -13,9 +13,7 @@ import { aliveMs, nodesBehind } from './nodes.ts';
 import { finishRotation, replaceAtSource, type RotatingState } from './rotation.ts';
 
 /** An open state that follows what other nodes do. */
-export interface FollowingState extends RotatingState {
-  readonly config: Config;
-}
+export type FollowingState = RotatingState & { readonly config: Config };
 
 /** Parts of the own node. */
 export interface OwnNodeParts {
@@ -71,8 +69,7 @@ export async function registerNode(
       await replaceAtSource(keys, replace);
       await store.nodes.seen(id, vault.keyId);
       log.info({ key: vault.keyId }, 'the new master key is at the key source of this node');
-      const { file, maxBytes, maxAgeMs, fsync } = config.audit;
-      await rekeyLog({ file, maxBytes, maxAgeMs, fsync, vault, store, now });
+      await rekeyLog({ ...config.audit, vault, store, now });
     }
     placed = vault.keyId;
     tryAt = 0;

@@ -2,14 +2,8 @@ import { titleOf } from '../grants/grant.ts';
 import { restoreGrant } from '../grants/restore.ts';
 import type { Row, Untyped } from '../store/copy.ts';
 import type { GrantRow } from '../store/schema.ts';
-import type { KeyRing } from '../vault/ring.ts';
 import { runningMs } from './nodes.ts';
-
-/** The keys of a backup, and those of the store. */
-export interface Keys {
-  readonly from: KeyRing;
-  readonly to: KeyRing;
-}
+import type { Keys } from './restore-keys.ts';
 
 /** The titles of grants after a restore, in order. */
 export interface RestoredGrants {

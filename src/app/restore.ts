@@ -1,4 +1,3 @@
-import type { KeyObject } from 'node:crypto';
 import { sql } from 'kysely';
 import { importAuthority } from '../ca/authority.ts';
 import type { Config } from '../config/config.ts';
@@ -7,13 +6,12 @@ import type { BackupHead, BackupPart, RowCounts } from '../store/backup.ts';
 import { metaOf, type Untyped } from '../store/copy.ts';
 import { sqliteMigrations } from '../store/sqlite.ts';
 import type { AgeKey } from '../vault/age.ts';
-import { keyIdText, type OpenKeySource, parseKey } from '../vault/key-source.ts';
-import { nodeKeyId } from '../vault/node-key.ts';
 import { openKeySource } from '../vault/open.ts';
-import { keyNames, valuesIn } from '../vault/ring.ts';
-import { openRing, partsOf, signatureOf } from './backup.ts';
+import { keyNames } from '../vault/ring.ts';
+import { partsOf, signatureOf } from './backup.ts';
 import { keySourceOf } from './keys.ts';
-import { type Keys, type RestoredGrants, rowWriter } from './restore-rows.ts';
+import { type Keys, type KeysParts, newStoreKeys, placedKey, usedStoreKeys } from './restore-keys.ts';
+import { type RestoredGrants, rowWriter } from './restore-rows.ts';
 import { openTables } from './state.ts';
 
 interface RestoreOptions {
@@ -61,13 +59,13 @@ export async function restore(config: Config, options: RestoreOptions): Promise<
   checkSchema(head);
   const source = openKeySource(keySourceOf(config, { env }));
   const isForNode = config.key.source === 'node';
-  const placed = isForNode ? null : await readKept(config, source);
+  const placed = isForNode ? null : await placedKey(config, source);
   /** Error of a key source or of the CA, which says nothing of the store. */
   let outside: unknown = null;
   const tables = await openTables(config, env);
   try {
     const transaction = tables.db.transaction().execute(async (db) => {
-      const to = { head, config, placed, location: tables.location, options };
+      const to = { ...options, head, config, placed, location: tables.location };
       const { restored, keys } = await write(db as unknown as Untyped, parts, to);
       // Before the commit: a key or a CA without its store does no harm.
       await placeKeys(keys).catch((error: unknown) => (outside = error));
@@ -94,14 +92,6 @@ export async function restore(config: Config, options: RestoreOptions): Promise<
   }
 }
 
-/** Reads the key in place. A variable is gone after a read, and the state is opened later. */
-async function readKept({ key }: Config, source: OpenKeySource): Promise<KeyObject | null> {
-  const value = key.source === 'env' ? process.env[key.name] : undefined;
-  const placed = await source.read();
-  if (key.source === 'env') process.env[key.name] = value;
-  return placed;
-}
-
 function checkSchema({ schema, version }: BackupHead): void {
   if (schema.join() === Object.keys(sqliteMigrations).join()) return;
   throw new SidekeyError('input_invalid', `Sidekey ${version} made the backup, with other tables.`, {
@@ -109,22 +99,13 @@ function checkSchema({ schema, version }: BackupHead): void {
   });
 }
 
-interface WriteParts {
-  readonly head: BackupHead;
-  readonly config: Config;
-  /** The key that the source gives; null: none, or it is in the store. */
-  readonly placed: KeyObject | null;
-  readonly location: string;
-  readonly options: RestoreOptions;
-}
-
 /** Writes a backup within a transaction. */
 async function write(
   db: Untyped,
   parts: AsyncIterable<BackupPart>,
-  { head, config, placed, location, options }: WriteParts,
+  options: RestoreOptions & KeysParts,
 ): Promise<{ readonly restored: Restored; readonly keys: Keys }> {
-  const { file, replace, rollBack, env, now } = options;
+  const { head, config, location, file, replace } = options;
   const isShared = config.store.kind === 'postgres';
   // A write first: it takes the lock before anything is read. Caches of running processes read the rights again.
   await db
@@ -140,9 +121,7 @@ async function write(
       hint: 'to bring back grants that it lacks, run the command with --replace: what is newer stays as it is',
     });
   }
-  const own = parseKey(head.key, `The backup ${file}`);
   const theirs = new Map<string, Uint8Array>();
-  const rejoin: string[] = [];
   let opened: { readonly keys: Keys; readonly rows: ReturnType<typeof rowWriter> } | undefined;
   for await (const part of parts) {
     // These rows are the first ones.
@@ -151,8 +130,10 @@ async function write(
       continue;
     }
     if (opened === undefined) {
-      const keys = await openKeys();
-      opened = { keys, rows: rowWriter(db, { keys, isNew, isShared, rollBack, now }) };
+      const keys = isNew ? await newStoreKeys(theirs, options) : await usedStoreKeys(theirs, mine, options);
+      const values = [...theirs].map(([name, value]) => ({ name, value }));
+      if (isNew) await db.insertInto('meta').values(values).execute();
+      opened = { keys, rows: rowWriter(db, { ...options, keys, isNew, isShared }) };
     }
     const { keys, rows } = opened;
     if (part.kind === 'rows') await rows.write(part.table, part.rows);
@@ -160,7 +141,7 @@ async function write(
       const { keyId } = keys.from.vault;
       const isRetired = keys.to.vault.generations.some((it) => it.keyId === keyId && it.retiredAt !== null);
       const restored = {
-        ...{ location, made: head.made, counts: part.counts, isNew, rejoin: rejoin.toSorted() },
+        ...{ location, made: head.made, counts: part.counts, isNew, rejoin: keys.rejoin },
         ...rows.grants(),
         retiredKey: isRetired ? keyId : null,
       };
@@ -169,60 +150,5 @@ async function write(
   }
   throw new SidekeyError('record_tampered', `${file} was not made with the master key that it holds.`, {
     hint: 'somebody else wrote the file: use another backup; nothing was restored',
-  });
-
-  /** Opens the keys of the backup and those of the store, which in an empty store become those of the backup. */
-  async function openKeys(): Promise<Keys> {
-    // Keys that were retired shortly before the backup open its records still.
-    const from = await openRing(own, new Map(theirs), file, () => head.made);
-    if (!isNew) {
-      const inStore = config.key.source === 'node' ? keySourceOf(config, { env }) : null;
-      const held = inStore === null ? placed : await openKeySource(inStore, valuesIn(mine)).read();
-      const keys = { from, to: await openRing(held ?? own, mine, location, now) };
-      checkRoots(keys, location);
-      return keys;
-    }
-    if (config.key.source === 'node') {
-      throw new SidekeyError('input_invalid', 'A node cannot keep the master key of a store that is empty.', {
-        hint: 'restore with another source in "key" of the config, such as file; then let the nodes join: sidekey node enroll NAME',
-      });
-    }
-    const to = await openRing(own, theirs, location, now);
-    for (const member of to.nodes().members) {
-      await to.revoke(nodeKeyId(member));
-      rejoin.push(member.name);
-    }
-    // The key in place wins, because the audit log may depend on it: a rotation to it begins.
-    if (placed !== null && isNext(placed, to, theirs.has(keyNames.next)))
-      await to.begin({ next: placed, by: null, hasCopies: true });
-    const values = [...theirs].map(([name, value]) => ({ name, value }));
-    await db.insertInto('meta').values(values).execute();
-    return { from, to };
-  }
-}
-
-/** Refuses the backup of another store. The id of the first key tells stores apart. */
-function checkRoots({ from, to }: Keys, location: string): void {
-  const [theirs, mine] = [from, to].map(({ vault }) => vault.generations.at(-1)!.keyId);
-  if (theirs === mine) return;
-  throw new SidekeyError(
-    'input_invalid',
-    `The store at ${location} (first master key ${mine}) is not the store of the backup (${theirs}).`,
-    { hint: 'move that store away, or name another place in "store" of the config; then restore again' },
-  );
-}
-
-/**
- * Reports whether the key in place is new to the store. `isOpen`: the key before the current one opens it still, so that
- * the rotation of the backup goes on.
- * @throws SidekeyError `key_mismatch` for an earlier key, which must not become the current one again
- */
-function isNext(placed: KeyObject, { vault }: Keys['to'], isOpen: boolean): boolean {
-  const id = keyIdText(placed);
-  const at = vault.generations.findIndex(({ keyId }) => keyId === id);
-  if (at < 1) return at === -1;
-  if (at === 1 && isOpen) return false;
-  throw new SidekeyError('key_mismatch', `The key in place (${id}) is an earlier key of this store.`, {
-    hint: 'move that key away, and restore again: the backup has the current key',
   });
 }

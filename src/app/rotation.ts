@@ -160,7 +160,6 @@ export async function finishRotation(
   { vault, keys, store, audit, config }: RotatingState,
   now: () => number,
 ): Promise<number> {
-  const { file, maxBytes, maxAgeMs, fsync } = config.audit;
   const from = vault.generations[1]?.keyId;
   const before = await rewrapStore(store, vault);
   await audit.append({
@@ -168,8 +167,8 @@ export async function finishRotation(
     outcome: 'allow',
     reason: `master key ${from} to ${vault.keyId}`,
   });
-  await rekeyLog({ file, maxBytes, maxAgeMs, fsync, vault, store, now });
-  await writersFollow(file, vault);
+  await rekeyLog({ ...config.audit, vault, store, now });
+  await writersFollow(config.audit.file, vault);
   await keys.retire();
   // A process may have sealed a record with the key before, just before it was retired.
   return before + (await rewrapStore(store, vault));
