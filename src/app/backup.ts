@@ -84,10 +84,7 @@ export async function backUp(state: State, tables: StoreTables, options: BackupO
     throw new SidekeyError(
       'file_unwritable',
       `The backup ${file} cannot be written (${systemCode(cause)}).`,
-      {
-        hint: 'name a file in a folder that you can write to, on a disk with space',
-        cause,
-      },
+      { hint: 'name a file in a folder that you can write to, on a disk with space', cause },
     );
   } finally {
     await rm(draft, { force: true });

@@ -160,8 +160,6 @@ function notValid(): SidekeyError {
   return new SidekeyError(
     'input_invalid',
     'The enrolment token is not valid any more: it was used, or has ended.',
-    {
-      hint: 'make another one on a node that runs: sidekey node enroll NAME',
-    },
+    { hint: 'make another one on a node that runs: sidekey node enroll NAME' },
   );
 }

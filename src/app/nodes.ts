@@ -28,9 +28,10 @@ function shortHash(text: string): string {
 export const runningMs = 3 * aliveMs;
 
 /**
- * Finds the id of a node by its name. The table of nodes is not sealed: the names of nodes with a key of their own come from
- * the ring, and the name of a copy is bound to its id, which begins with the hash of its host name.
- * @throws SidekeyError `record_tampered` if the table has a name with the id of another node; `not_found`
+ * Finds the id of a node by its name or its id. The table of nodes is not sealed: the names of nodes with a key of their own
+ * come from the ring, and the name of a copy is bound to its id, which begins with the hash of its host name.
+ * @throws SidekeyError `record_tampered` if the table has a name with the id of another node; `input_invalid` if two nodes
+ * have the name; `not_found`
  */
 export async function nodeIdOf(
   name: string,
@@ -40,21 +41,29 @@ export async function nodeIdOf(
   }: { readonly store: Pick<Store, 'nodes'>; readonly keys: Pick<OpenVault, 'vault' | 'nodes'> },
 ): Promise<string> {
   await keys.vault.refresh();
-  const { members } = keys.nodes();
-  const member = members.find((each) => each.name === name);
-  if (member !== undefined) return nodeKeyId(member);
+  const members = keys.nodes().members.map((each) => ({ name: each.name, id: nodeKeyId(each) }));
   const copies = (await store.nodes.list()).filter(({ source }) => source !== 'node');
+  const known = [...members, ...copies].find(({ id }) => id === name);
+  if (known !== undefined) return known.id;
+  const member = members.find((each) => each.name === name);
   const copy = copies.find((each) => each.name === name);
+  const [host = ''] = name.split(nameSeparator);
+  const isOfHost = copy?.id.startsWith(`${shortHash(host)}-`) === true;
+  if (member !== undefined && isOfHost) {
+    throw new SidekeyError('input_invalid', `Two nodes have the name ${name}.`, {
+      hint: `give the id in its place: ${member.id} (it has a key of its own) or ${copy.id} (it has a copy of the master key)`,
+    });
+  }
+  if (member !== undefined) return member.id;
+  if (isOfHost) return copy.id;
   if (copy === undefined) {
     const names = [...members, ...copies].map((each) => each.name);
     throw new SidekeyError('not_found', `There is no node of that name${orMeant(name, names)}`, {
       hint: 'sidekey node list',
     });
   }
-  const [host = ''] = name.split(nameSeparator);
-  if (copy.id.startsWith(`${shortHash(host)}-`)) return copy.id;
   throw new SidekeyError('record_tampered', `The node ${name} has the id of another host in the store.`, {
-    hint: 'find who writes to the database, and rotate the key: sidekey key rotate. The next start of each node lists it with its name',
+    hint: 'find who writes to the database, and rotate the key: sidekey key rotate',
   });
 }
 

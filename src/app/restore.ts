@@ -141,7 +141,11 @@ async function write(
       const { keyId } = keys.from.vault;
       const isRetired = keys.to.vault.generations.some((it) => it.keyId === keyId && it.retiredAt !== null);
       const restored = {
-        ...{ location, made: head.made, counts: part.counts, isNew, rejoin: keys.rejoin },
+        location,
+        made: head.made,
+        counts: part.counts,
+        isNew,
+        rejoin: keys.rejoin,
         ...rows.grants(),
         retiredKey: isRetired ? keyId : null,
       };

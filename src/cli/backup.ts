@@ -173,10 +173,7 @@ async function keyOf(context: Context, { identity, passphrase }: RestoreCommandO
     throw new SidekeyError(
       'not_found',
       `The identity file ${identity} cannot be read (${systemCode(cause)}).`,
-      {
-        hint: 'name the file that age-keygen wrote',
-        cause,
-      },
+      { hint: 'name the file that age-keygen wrote', cause },
     );
   });
   const lines = text.split(/\r?\n/).map((line) => line.trim());

@@ -43,8 +43,15 @@ async function setUp() {
       rename.run(to, from);
     database.close();
   }
+  /** Registers a copy. `isTaking`: the row of the node that has the name is removed before. */
+  async function register(id: string, name: string, isTaking = false): Promise<void> {
+    const rows = await store.nodes.list();
+    for (const row of rows)
+      if (isTaking && (row.id === id || row.name === name)) await store.nodes.remove(row.id);
+    await store.nodes.register({ ...facts, id, name, source: 'file' });
+  }
   const idOf = (name: string) => nodeIdOf(name, { store, keys });
-  return { idOf, swap, members: members.map(nodeKeyId), copies };
+  return { idOf, register, swap, members: members.map(nodeKeyId), copies };
 }
 
 describe('who can write to the table of nodes', () => {
@@ -55,6 +62,17 @@ describe('who can write to the table of nodes', () => {
     swap('edge', 'web');
     expect(await idOf('spare')).toBe(members[1]);
     await expect(idOf('web')).rejects.toMatchObject({ code: 'not_found' });
+  });
+
+  it('leaves the id where a copy has the name of a node with a key of its own', async () => {
+    const { idOf, register, members } = await setUp();
+    const id = copyId('edge', '/a');
+    await register(id, 'edge');
+    await expect(idOf('edge')).resolves.toBe(members[0]);
+    await register(id, 'edge', true);
+    const hint = expect.stringContaining(members[0]!) as string;
+    await expect(idOf('edge')).rejects.toMatchObject({ code: 'input_invalid', hint });
+    expect([await idOf(members[0]!), await idOf(id)]).toEqual([members[0], id]);
   });
 
   it('cannot misdirect the revocation of a copy to another host', async () => {

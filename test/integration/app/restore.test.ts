@@ -381,8 +381,8 @@ describe.skipIf(postgresMissing !== null)(`a restore into PostgreSQL${postgresMi
       1,
     );
     // A process that follows does not retire it either.
-    const { follow } = await registerNode('third', state, { log, now: Date.now, env: {} });
-    await follow();
+    const third = await registerNode('third', state, { log, now: Date.now, env: {} });
+    await third.follow();
     expect(await state.store.meta.get(keyNames.next)).not.toBeNull();
     await state.store.nodes.remove('third');
     await state.close();
