@@ -3,10 +3,11 @@ import { LRUCache } from 'lru-cache';
 import type { AgentIssuer } from '../config/agent-issuers.ts';
 import { isJsonObject, type JsonObject, parseStrictJson } from '../lib/json.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { Reading } from '../lib/reading.ts';
 import { untrusted } from '../lib/text.ts';
 import { mismatch } from '../policy/claims.ts';
 import { hashKey, unauthenticated } from './authentication.ts';
-import { type FindKey, IssuerKeys } from './issuer-keys.ts';
+import { type IssuerKeys, readIssuerKeys } from './issuer-keys.ts';
 
 /** An agent that a token of an issuer identifies. */
 export interface TokenIdentity {
@@ -45,6 +46,7 @@ const skewSeconds = 30;
 const maxVerified = 10_000;
 /** Milliseconds for which a key set is not read again; a file may be replaced at any time. */
 const freshMs = { url: 600_000, file: 10_000 };
+const maxPauseMs = 300_000;
 
 /** Signatures by key pairs. An `alg` of HMAC, or `none`, would let whoever knows the public key sign. */
 const algorithms = ['RS', 'PS', 'ES'].flatMap((kind) => [256, 384, 512].map((bits) => `${kind}${bits}`));
@@ -62,7 +64,7 @@ export function createTokenIdentities({
   namesAgents,
 }: IdentityParts): TokenIdentities {
   const verified = new LRUCache<string, Verified>({ max: maxVerified });
-  let sources = new Map<string, IssuerKeys>();
+  let sources = new Map<string, Reading<IssuerKeys>>();
   let known = issuers();
 
   /** Returns the issuers in force. Keys from unchanged places stay. */
@@ -72,15 +74,17 @@ export function createTokenIdentities({
     return (known = next);
   }
 
-  function keysOf(issuer: AgentIssuer): IssuerKeys {
-    const parts = {
-      name: `agent_issuers.${issuer.name}`,
-      read: () => readKeys(issuer),
-      freshMs: issuer.jwksFile === null ? freshMs.url : freshMs.file,
-      now,
-    };
-    const found = sources.get(sourceOf(issuer)) ?? new IssuerKeys(parts);
-    sources.set(sourceOf(issuer), found);
+  function keysOf(issuer: AgentIssuer): Reading<IssuerKeys> {
+    const source = sourceOf(issuer);
+    const found =
+      sources.get(source) ??
+      new Reading<IssuerKeys>({
+        read: (before) => readIssuerKeys(`agent_issuers.${issuer.name}`, () => readKeys(issuer), before),
+        freshMs: issuer.jwksFile === null ? freshMs.url : freshMs.file,
+        maxPauseMs,
+        now,
+      });
+    sources.set(source, found);
     return found;
   }
 
@@ -96,19 +100,14 @@ export function createTokenIdentities({
     const source = keysOf(issuer);
     const { jwtVerify, errors } = await import('jose');
     const options = { ...checks, audience: issuer.audience, maxTokenAge: issuer.maxAgeMs / 1_000 };
-    const verifyBy = async (find: FindKey) => {
-      const { payload } = await jwtVerify(jwt, find, { ...options, currentDate: new Date(now()) });
-      return { ...payload, find };
-    };
-    const before = await source.current(isKnown);
-    const {
-      exp = 0,
-      iat = 0,
-      find,
-    } = await verifyBy(before)
+    const currentDate = new Date(now());
+    let keys = await source.current(isKnown);
+    const verifyNow = async () => (await jwtVerify(jwt, keys.find, { ...options, currentDate })).payload;
+    const { exp = 0, iat = 0 } = await verifyNow()
       .catch(async (error: unknown) => {
         if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
-        return verifyBy(await source.again());
+        keys = await source.again();
+        return verifyNow();
       })
       .catch((error: unknown) => {
         throw error instanceof SidekeyError ? error : describe(error, issuer);
@@ -117,13 +116,13 @@ export function createTokenIdentities({
     const subject = subjectOf(claims);
     const agent = agentOf(issuer, claims, { subject, namesAgents });
     const expiresAt = Math.min(exp * 1_000, iat * 1_000 + issuer.maxAgeMs);
-    return { agent, issuer: issuer.name, subject, expiresAt, config, source, find };
+    return { agent, issuer: issuer.name, subject, expiresAt, config, source, keys };
   }
 
   function applies(identity: TokenIdentity): boolean {
-    const { config, source, find } = identity as Verified;
+    const { config, source, keys } = identity as Verified;
     source.touch();
-    return config === current() && source.isCurrent(find);
+    return config === current() && source.isCurrent(keys);
   }
 
   return {
@@ -150,8 +149,8 @@ export function createTokenIdentities({
 /** A result with the state that it follows from. */
 interface Verified extends TokenIdentity {
   readonly config: readonly AgentIssuer[];
-  readonly source: IssuerKeys;
-  readonly find: FindKey;
+  readonly source: Reading<IssuerKeys>;
+  readonly keys: IssuerKeys;
 }
 
 /** The facts of an issuer that its keys follow from. */

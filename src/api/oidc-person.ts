@@ -77,15 +77,18 @@ function roleOf(claims: Claims, { roles }: OidcConfig): Role | null {
 }
 
 /** @throws SidekeyError `input_invalid` */
-function nameIn(claims: Claims, { name: claim }: OidcConfig): string {
+function nameIn(claims: Claims, { issuer, name: claim }: OidcConfig): string {
   // No host has an underscore, so two addresses never give one name.
   const [name = ''] = valuesOf(claims, claim).map((value) => value.replace('@', '_at_'));
   if (isName(name)) return name;
+  const account = `Your account at ${new URL(issuer).host}`;
   throw new SidekeyError(
     'input_invalid',
-    `The claim ${claim} of your account cannot be a name: ${untrusted(name)}`,
+    name === ''
+      ? `${account} has no ${claim === 'email' ? 'verified e-mail address' : `claim ${claim}`} to take your name from.`
+      : `${account} names you ${untrusted(name)} (claim ${claim}), which Sidekey does not allow as a name.`,
     {
-      hint: 'ask the operator to set admin.oidc.name to another claim, such as email',
+      hint: `ask the operator to set admin.oidc.name to another claim, such as ${claim === 'sub' ? 'email' : 'sub'}`,
     },
   );
 }

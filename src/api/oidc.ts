@@ -44,17 +44,19 @@ export function oidcSignIn(parts: ServiceParts): Hono<{ Bindings: HttpBindings }
   const { vault, now, url } = parts;
   const app = new Hono<{ Bindings: HttpBindings }>();
   const sessions = createWebSessions(parts);
-  const openId = createOpenId(parts);
+  const openId = createOpenId({
+    now,
+    io: async () => ({
+      fetch: parts.fetch(),
+      signal: AbortSignal.timeout((await parts.config()).limits.refresh_timeout),
+    }),
+  });
   const clientOf = ({ issuer, clientId, scopes }: OidcConfig): OpenIdClient => ({
     issuer,
     clientId,
     scopes,
     redirectUri: url() + path,
   });
-  const ioOf = async () => {
-    const signal = AbortSignal.timeout((await parts.config()).limits.refresh_timeout);
-    return { fetch: parts.fetch(), signal };
-  };
 
   app.get('/sign-in/oidc', async (context) => {
     const { oidc } = (await parts.config()).admin;
@@ -72,7 +74,7 @@ export function oidcSignIn(parts: ServiceParts): Hono<{ Bindings: HttpBindings }
       throw new SidekeyError('authority_mismatch', `Sign in at ${url()}.`, { hint: `open ${url()}` });
     }
     const client = clientOf(oidc);
-    const { url: location, flow } = await openId.begin(client, await ioOf());
+    const { url: location, flow } = await openId.begin(client);
     const { issuer, clientId } = client;
     const kept: z.output<typeof begun> = {
       issuer,
@@ -109,7 +111,7 @@ export function oidcSignIn(parts: ServiceParts): Hono<{ Bindings: HttpBindings }
     const named = [oidc.name, ...oidc.roles.flatMap(([, holders]) => Object.keys(holders))];
     const needed = named.includes('email') ? [...named, 'email_verified'] : named;
     const callback = { flow: kept.flow, parameters, clientSecret, needed };
-    const claims = await openId.finish(clientOf(oidc), callback, await ioOf());
+    const claims = await openId.finish(clientOf(oidc), callback);
     const person = await personOf(claims, oidc, addressOf(context.env), parts);
     await sessions.end(context.req.raw.headers);
     const reason = `at ${new URL(oidc.issuer).host}`;

@@ -42,7 +42,8 @@ export async function login(
 ): Promise<void> {
   const { output, now } = context;
   const file = await loginFile(context);
-  const url = serverUrl(address ?? (await readLogin(file))?.url);
+  const earlier = await readLogin(file);
+  const url = serverUrl(address ?? earlier?.url);
   const { host } = new URL(url);
   const verifier = randomBytes(32).toString('base64url');
   const state = randomBytes(32).toString('base64url');
@@ -62,7 +63,7 @@ export async function login(
     },
     async finish(callback) {
       const code = callback.kind === 'code' ? callback.code : (callback.parameters.get('code') ?? '');
-      const answer = await ask(`${url}/sign-in/login`, {
+      const answer = await ask(url, '/sign-in/login', {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify({ code, verifier }),
@@ -82,9 +83,17 @@ export async function login(
   const { person, role, name, expires_at } = made;
   output.result(
     { url, person, role, key: name, expires_at, file },
-    `Signed in at ${host} as ${person} (${role}); it ends ${relativeTime(Date.parse(expires_at), now())}.`,
+    `Signed in at ${host} as ${person} (${role}). The login ends ${relativeTime(Date.parse(expires_at), now())}.`,
   );
-  output.say('The SDKs use this login.\n  → sidekey logout   # ends it');
+  output.say('The SDKs use its key.\n  → sidekey logout   # revokes the key');
+  if (earlier === null) return;
+  await endKey(earlier, now()).catch((error: unknown) => {
+    if (!(error instanceof SidekeyError)) throw error;
+    const end = relativeTime(Date.parse(earlier.expires_at), now());
+    output.say(
+      `The key of the earlier login could not be revoked, and ends ${end}: ${error.message}\n  → sidekey api-key list   # at ${earlier.url}, then: sidekey api-key revoke NAME`,
+    );
+  });
 }
 
 /** `sidekey logout`: ends the key at the server, and removes the file. */
@@ -95,18 +104,22 @@ export async function logout(context: Context): Promise<void> {
   if (saved === null) {
     throw new SidekeyError('not_found', 'Nobody is signed in here.', { hint: 'sidekey login URL' });
   }
-  const { url, key, expires_at } = saved;
-  const isOver = Date.parse(expires_at) <= now();
   // A failure keeps the file: the key would still be valid.
-  if (!isOver) {
-    await ask(`${url}/v2/me/key`, { method: 'DELETE', headers: { authorization: `Bearer ${key}` } }).catch(
-      (error: unknown) => {
-        if (!(error instanceof SidekeyError) || error.code !== 'api_auth_required') throw error;
-      },
-    );
-  }
+  const revoked = await endKey(saved, now());
   await rm(file, { force: true });
-  output.result({ url, revoked: !isOver, ended_at: isoTime(now()) }, `Signed out at ${new URL(url).host}.`);
+  const { url } = saved;
+  output.result({ url, revoked, ended_at: isoTime(now()) }, `Signed out at ${new URL(url).host}.`);
+}
+
+/** Revokes the key of a login; returns false if it has expired. @throws SidekeyError as `ask` */
+async function endKey({ url, key, expires_at }: SavedLogin, now: number): Promise<boolean> {
+  if (Date.parse(expires_at) <= now) return false;
+  const init = { method: 'DELETE', headers: { authorization: `Bearer ${key}` } };
+  await ask(url, '/v2/me/key', init).catch((error: unknown) => {
+    // It was revoked before.
+    if (!(error instanceof SidekeyError) || error.code !== 'api_auth_required') throw error;
+  });
+  return true;
 }
 
 async function loginFile(context: Context): Promise<string> {
@@ -142,22 +155,28 @@ function serverUrl(address: string | undefined): string {
 }
 
 /** Sends a request to the service. @throws SidekeyError `upstream_unreachable`, `api_auth_required`, `provider_refused` */
-async function ask(url: string, init: RequestInit): Promise<Response> {
+async function ask(url: string, path: string, init: RequestInit): Promise<Response> {
   const { host } = new URL(url);
-  const answer = await fetch(url, { ...init, redirect: 'error', signal: AbortSignal.timeout(30_000) }).catch(
-    (cause: unknown) => {
-      const code = cause instanceof Error && cause.cause !== undefined ? ` (${systemCode(cause.cause)})` : '';
-      throw new SidekeyError('upstream_unreachable', `${host} does not answer${code}.`, {
-        hint: 'check the address, and NODE_EXTRA_CA_CERTS for a CA of your own',
-        cause,
-      });
-    },
-  );
+  const answer = await fetch(url + path, {
+    ...init,
+    redirect: 'error',
+    signal: AbortSignal.timeout(30_000),
+  }).catch((cause: unknown) => {
+    const code = cause instanceof Error && cause.cause !== undefined ? ` (${systemCode(cause.cause)})` : '';
+    throw new SidekeyError('upstream_unreachable', `${host} does not answer${code}.`, {
+      hint: 'check the address, and NODE_EXTRA_CA_CERTS for a CA of your own',
+      cause,
+    });
+  });
   if (answer.ok) return answer;
   if (answer.status === 401) {
-    throw new SidekeyError('api_auth_required', `${host} refused the login.`, {
-      hint: `sidekey login ${url}`,
-    });
+    throw new SidekeyError(
+      'api_auth_required',
+      `${host} did not accept the code of this sign-in: it is more than a minute old, or was used.`,
+      {
+        hint: `sidekey login ${url}`,
+      },
+    );
   }
   throw noSidekey(host, answer);
 }

@@ -85,7 +85,7 @@ async function resourceMetadata(url: URL, io: DocumentIo): Promise<oauth.Resourc
   for (const identifier of url.pathname === '/' ? [url] : [url, new URL(url.origin)]) {
     const found = await document(
       identifier,
-      () => oauth.resourceDiscoveryRequest(identifier, options(io)),
+      () => oauth.resourceDiscoveryRequest(identifier, requestOptions(io)),
       (response) => oauth.processResourceDiscoveryResponse(identifier, response),
     );
     if (found !== null) return found;
@@ -102,7 +102,7 @@ export async function serverMetadata(
   for (const algorithm of kinds) {
     const found = await document(
       issuer,
-      () => oauth.discoveryRequest(issuer, { ...options(io), algorithm }),
+      () => oauth.discoveryRequest(issuer, { ...requestOptions(io), algorithm }),
       (response) => oauth.processDiscoveryResponse(issuer, response),
     );
     if (found !== null) return found;
@@ -110,7 +110,8 @@ export async function serverMetadata(
   return null;
 }
 
-function options(io: DocumentIo): oauth.HttpRequestOptions<'GET'> {
+/** Returns the options of a request of the library. */
+export function requestOptions(io: DocumentIo) {
   return {
     [oauth.customFetch]: boundedFetch(io),
     ...(io.signal === undefined ? {} : { signal: io.signal }),
@@ -212,10 +213,7 @@ export async function registerClient(registration: Registration, io: DocumentIo)
         token_endpoint_auth_method: method,
         ...(registration.scopes.length === 0 ? {} : { scope: registration.scopes.join(' ') }),
       },
-      {
-        [oauth.customFetch]: boundedFetch(io),
-        ...(io.signal === undefined ? {} : { signal: io.signal }),
-      },
+      requestOptions(io),
     );
   } catch (error) {
     const ours = findSidekeyError(error);

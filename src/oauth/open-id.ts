@@ -1,9 +1,10 @@
 import { hash } from 'node:crypto';
 import * as oauth from 'oauth4webapi';
 import { SidekeyError } from '../lib/errors.ts';
+import { Reading } from '../lib/reading.ts';
 import { describe, describeFault, errorCode, findSidekeyError, withDescription } from './description.ts';
-import { serverMetadata } from './discovery.ts';
-import { boundedFetch, type DocumentIo, type JsonObject } from './http.ts';
+import { requestOptions, serverMetadata } from './discovery.ts';
+import type { DocumentIo, JsonObject } from './http.ts';
 
 /**
  * Sign-in of people at an OpenID provider (OpenID Connect Core 1.0 §3.1): the code flow with PKCE, `state`, `nonce`, and an
@@ -40,40 +41,47 @@ export type Claims = JsonObject & { readonly sub: string };
 
 interface OpenId {
   /** Begins a sign-in: returns the address for the browser. @throws SidekeyError `provider_refused`, `upstream_unreachable` */
-  begin(client: OpenIdClient, io: DocumentIo): Promise<{ readonly url: string; readonly flow: OpenIdFlow }>;
+  begin(client: OpenIdClient): Promise<{ readonly url: string; readonly flow: OpenIdFlow }>;
   /**
    * Ends a sign-in.
    *
    * @throws SidekeyError `bad_request`: the callback does not belong to this flow; `consent_declined`; `provider_refused`;
    * `upstream_unreachable`
    */
-  finish(client: OpenIdClient, callback: OpenIdCallback, io: DocumentIo): Promise<Claims>;
+  finish(client: OpenIdClient, callback: OpenIdCallback): Promise<Claims>;
 }
 
-/** Milliseconds for which metadata are kept. The library reads keys again when an unknown one signs, once a minute at most. */
-const keepMs = 600_000;
+interface OpenIdParts {
+  /** Returns the means of the next requests. */
+  readonly io: () => Promise<DocumentIo>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+/** Metadata are kept for 10 min. The library reads keys again when an unknown one signs, once a minute at most. */
+const kept = { freshMs: 600_000, maxPauseMs: 30_000 };
 /** Seconds by which the clocks of the issuer and of Sidekey may differ. */
 const skewS = 60;
 
 /** Returns the sign-in, which keeps the metadata of the last issuer. */
-export function createOpenId({ now }: { readonly now: () => number }): OpenId {
-  let kept: {
-    readonly issuer: string;
-    readonly server: oauth.AuthorizationServer;
-    readonly at: number;
-  } | null = null;
+export function createOpenId({ io, now }: OpenIdParts): OpenId {
+  let last: { readonly issuer: string; readonly metadata: Reading<oauth.AuthorizationServer> } | null = null;
 
-  async function serverOf({ issuer }: OpenIdClient, io: DocumentIo): Promise<oauth.AuthorizationServer> {
-    if (kept?.issuer === issuer && now() - kept.at < keepMs) return kept.server;
-    const server = await serverMetadata(new URL(issuer), io, ['oidc']);
-    if (server === null) throw unusable(issuer, 'it has no metadata of OpenID Connect');
-    kept = { issuer, server, at: now() };
-    return server;
+  function serverOf({ issuer }: OpenIdClient): Promise<oauth.AuthorizationServer> {
+    if (last?.issuer !== issuer) {
+      const read = async () => {
+        const server = await serverMetadata(new URL(issuer), await io(), ['oidc']);
+        if (server === null) throw unusable(issuer, 'it has no metadata of OpenID Connect');
+        return server;
+      };
+      last = { issuer, metadata: new Reading({ read, ...kept, now }) };
+    }
+    return last.metadata.current();
   }
 
   return {
-    async begin(client, io) {
-      const { authorization_endpoint: endpoint = '' } = await serverOf(client, io);
+    async begin(client) {
+      const { authorization_endpoint: endpoint = '' } = await serverOf(client);
       const url = URL.parse(endpoint);
       if (url?.protocol !== 'https:')
         throw unusable(client.issuer, 'its authorization endpoint is no https URL');
@@ -95,13 +103,10 @@ export function createOpenId({ now }: { readonly now: () => number }): OpenId {
       for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
       return { url: url.href, flow };
     },
-    async finish(client, { flow, parameters, clientSecret, needed }, io) {
-      const server = await serverOf(client, io);
+    async finish(client, { flow, parameters, clientSecret, needed }) {
+      const server = await serverOf(client);
       const known: oauth.Client = { client_id: client.clientId, [oauth.clockTolerance]: skewS };
-      const options = {
-        [oauth.customFetch]: boundedFetch(io),
-        ...(io.signal === undefined ? {} : { signal: io.signal }),
-      };
+      const options = requestOptions(await io());
       const answer = checkedCallback(server, known, parameters, flow);
       try {
         const response = await oauth.authorizationCodeGrantRequest(

@@ -79,12 +79,27 @@ test('an e-mail that names a person is a name without an at sign', async () => {
   expect(await bob.me()).toMatchObject({ name: 'bob_at_acme.test', role: 'user' });
 });
 
-test('an account whose claim is no name is refused with the setting to change', async () => {
-  const { browser, account, call } = await startWithIssuer();
-  account.claims = { groups: ['admins'], preferred_username: 'auth0|7' };
+test.each([
+  [
+    'is no name',
+    'preferred_username',
+    { preferred_username: 'auth0|7' },
+    'names you auth0|7 (claim preferred_username), which',
+  ],
+  ['is missing', 'preferred_username', {}, 'has no claim preferred_username to'],
+  [
+    'is an e-mail address that is not verified',
+    'email',
+    { email: 'a@b.c' },
+    'has no verified e-mail address to',
+  ],
+])('an account whose claim %s is refused with the setting to change', async (_, name, claims, sentence) => {
+  const { browser, account, call } = await startWithIssuer({ oidc: { name } });
+  account.claims = { groups: ['admins'], ...claims };
   const page = await browser().signIn();
   expect(page.status).toBe(400);
-  expect(page.body).toContain('set admin.oidc.name to another claim');
+  expect(page.body).toContain(sentence);
+  expect(page.body).toContain('set admin.oidc.name to another claim, such as sub');
   expect((await call('GET /v2/people')).body.data).toEqual([]);
 });
 

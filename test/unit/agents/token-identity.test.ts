@@ -255,6 +255,19 @@ describe('a verified token', () => {
     expect(await verify(jwt)).toMatchObject({ code: 'agent_auth_required' });
   });
 
+  it('is refused when its issuer withdraws all keys', async () => {
+    const { place, verify, find } = setup();
+    const jwt = await key.sign(claims({ exp: seconds + 3_600 }));
+    await verify(jwt);
+    place.keys = [];
+    place.at += 10 * minute;
+    while (find(jwt) !== null) await new Promise((resolve) => setImmediate(resolve));
+    expect(await verify(jwt)).toMatchObject({
+      code: 'agent_auth_required',
+      message: expect.stringContaining('a key that agent_issuers.github has not') as unknown,
+    });
+  });
+
   it('ends at max_age if its end is later', async () => {
     const { verify } = setup([{ ...base, maxAgeMs: 2 * minute }]);
     expect(await verify(await key.sign(claims()))).toMatchObject({ expiresAt: start + 2 * minute });
@@ -342,7 +355,6 @@ describe('the keys of an issuer', () => {
     '',
     '[]',
     '{"keys":{}}',
-    '{"keys":[]}',
     '{"keys":[],"keys":[]}',
     `{"keys":[${'{},'.repeat(100)}{}]}`,
   ])('refuse tokens if the text is no set of keys: %s', async (text) => {

@@ -42,7 +42,6 @@ function fakeIssuer({ metadata = {} }: { metadata?: object } = {}) {
   };
   const signed = (claims: Claims, { kid, privateKey } = at.keys[0]!) =>
     new SignJWT(claims).setProtectedHeader({ alg: 'ES256', kid }).sign(privateKey);
-  const openId = createOpenId({ now: Date.now });
   let nonce = '';
   const right = (): Claims => ({
     iss: issuer,
@@ -72,16 +71,17 @@ function fakeIssuer({ metadata = {} }: { metadata?: object } = {}) {
     const idToken = await at.idToken(right());
     return Response.json({ access_token: 'the-access-token', token_type: 'Bearer', id_token: idToken });
   };
+  const openId = createOpenId({ io: async () => ({ fetch }), now: Date.now });
   /** Signs in; returns the claims. */
   async function signIn({ callback = {}, clientSecret = null, needed = [] }: SignIn = {}) {
-    const { url, flow } = await openId.begin(client, { fetch });
+    const { url, flow } = await openId.begin(client);
     nonce = flow.nonce;
     const parameters = new URLSearchParams({ code: 'the-code', state: flow.state });
     for (const [name, value] of Object.entries(callback)) {
       if (value === null) parameters.delete(name);
       else parameters.set(name, value);
     }
-    const claims = await openId.finish(client, { flow, parameters, clientSecret, needed }, { fetch });
+    const claims = await openId.finish(client, { flow, parameters, clientSecret, needed });
     return { claims, url: new URL(url), flow };
   }
   return { at, signed, signIn };
@@ -260,5 +260,54 @@ describe('the client', () => {
     ['without https', { authorization_endpoint: 'http://login.acme.test/' }, 'no https URL'],
   ])('refuses metadata %s', async (_, metadata, says) => {
     await expect(fakeIssuer({ metadata }).signIn()).rejects.toMatchObject(refused(says));
+  });
+});
+
+describe('metadata of an issuer', () => {
+  function setup() {
+    const at = { time: 0, asked: 0, takesMs: 0, isUp: false };
+    const fetch: TokenFetch = async () => {
+      at.asked += 1;
+      at.time += at.takesMs;
+      if (!at.isUp) throw new Error('it is down');
+      return Response.json({ issuer, authorization_endpoint: `${issuer}/authorize` });
+    };
+    const openId = createOpenId({ io: async () => ({ fetch }), now: () => at.time });
+    return { at, begin: async () => openId.begin(client) };
+  }
+
+  it('that hang are asked for again after as long, and meanwhile a sign-in fails at once', async () => {
+    const { at, begin } = setup();
+    const down = { code: 'upstream_unreachable', retryAfterMs: 20_000 };
+    at.takesMs = 20_000;
+    await expect(begin()).rejects.toMatchObject(down);
+    at.time += 19_999;
+    await expect(begin()).rejects.toMatchObject(down);
+    expect(at.asked).toBe(1);
+    at.time += 1;
+    at.isUp = true;
+    await begin();
+    expect(at.asked).toBe(2);
+  });
+
+  it('are asked for again 30 s after a failure, however many there were', async () => {
+    const { at, begin } = setup();
+    for (let failures = 0; failures < 8; failures += 1) {
+      await expect(begin()).rejects.toMatchObject({ code: 'upstream_unreachable' });
+      at.time += 30_000;
+    }
+    expect(at.asked).toBe(8);
+  });
+
+  it('are asked for once by many sign-ins, and again after 10 min', async () => {
+    const { at, begin } = setup();
+    at.isUp = true;
+    await Promise.all([begin(), begin(), begin()]);
+    at.time += 599_999;
+    await begin();
+    expect(at.asked).toBe(1);
+    at.time += 1;
+    await begin();
+    expect(at.asked).toBe(2);
   });
 });
