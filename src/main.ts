@@ -1,4 +1,5 @@
-import { type AssumedToken, createAgentAuthenticator, createSignIns } from './agents/authenticator.ts';
+import { type AssumedToken, createAgentAuthenticator } from './agents/authenticator.ts';
+import { createSignIns } from './agents/sign-ins.ts';
 import { type StandardOutput, startAuditUpkeep } from './app/audit-upkeep.ts';
 import { createBackground } from './app/background.ts';
 import { tuneGarbageCollection } from './app/machine.ts';

@@ -171,4 +171,9 @@ export function unauthenticated(sentence: string, hint = createHint): SidekeyErr
   return new SidekeyError('agent_auth_required', sentence, { hint });
 }
 
+/** The refusal of a token that nobody has. */
+export function unknownToken(): SidekeyError {
+  return unauthenticated('The proxy does not know this agent and token.');
+}
+
 const createHint = 'sidekey agent create NAME --grant GRANT, then HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT';

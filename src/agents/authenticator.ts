@@ -1,10 +1,9 @@
-import type { AuditLog } from '../audit/event.ts';
 import { type UseNotes, usesEveryMs } from '../grants/activity.ts';
 import type { Grant } from '../grants/grant.ts';
 import type { Presented, PresentedToken, Selectors } from '../http/message.ts';
 import { after } from '../lib/after.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import type { LeaseRecord, Store } from '../store/store.ts';
+import type { Store } from '../store/store.ts';
 import {
   type AgentAuthenticator,
   type CallerFacts,
@@ -13,8 +12,10 @@ import {
   type LastingFacts,
   noSelectors,
   unauthenticated,
+  unknownToken,
 } from './authentication.ts';
-import { isLeaseFor, type Lease, leaseStanding } from './lease.ts';
+import { isLeaseFor } from './lease.ts';
+import { LeaseUses } from './lease-uses.ts';
 import {
   agentDisabled,
   agentMissing,
@@ -23,11 +24,10 @@ import {
   grantEnded,
   type Holder,
   identityEnded,
-  leaseEnded,
   type PermissionSnapshot,
   tokenEnded,
-  usedUp,
 } from './permissions.ts';
+import type { SignIns } from './sign-ins.ts';
 import type { TokenIdentities } from './token-identity.ts';
 
 /** Parts of the authenticator. */
@@ -55,12 +55,6 @@ export interface AssumedToken {
   readonly tokenHash: Buffer;
 }
 
-/** Uses of a lease that this process has counted and not yet written. */
-interface Fresh {
-  readonly usedAt: number | null;
-  readonly uses: number;
-}
-
 /**
  * Identifies callers by their tokens, and knows their grants. It keeps the rights in memory until the store says that
  * they have changed, and reads the clock for each request.
@@ -73,30 +67,12 @@ export function createAgentAuthenticator({
   assumed,
   tokenIdentities,
 }: AuthenticatorParts): AgentAuthenticator {
-  const fresh = new Map<string, Fresh>();
+  const leases = new LeaseUses(store.leases, uses);
   // A tunnel presents one object for all its requests.
   const identities = new WeakMap<PresentedToken, Known>();
   const nobodies = new WeakMap<Selectors, Identity>();
   const assumedTokens = new WeakMap<Selectors, PresentedToken>();
-  const rightsInMemory = createPermissionCache(store, now, (rights) => {
-    for (const id of fresh.keys()) if (!rights.hasLease(id)) fresh.delete(id);
-  });
-
-  /** Returns the lease with the uses that this process knows. */
-  function asKnown(lease: LeaseRecord): LeaseRecord {
-    const known = fresh.get(lease.id);
-    if (known === undefined) return lease;
-    const { usedAt, uses: counted } = known;
-    return {
-      ...lease,
-      usedAt: usedAt === null || (lease.usedAt ?? 0) > usedAt ? lease.usedAt : usedAt,
-      uses: Math.max(lease.uses, counted),
-    };
-  }
-
-  function learn(id: string, { usedAt, uses: counted }: Pick<Lease, 'usedAt' | 'uses'>): void {
-    fresh.set(id, { usedAt, uses: counted });
-  }
+  const rightsInMemory = createPermissionCache(store, now, (rights) => leases.keep(rights.hasLease));
 
   /** Returns why the holder's right is none now; null: it is one. A promise where another process may have used a lease. */
   function refusalOf(holder: Holder, at: number): Refusal | Promise<Refusal> {
@@ -110,70 +86,18 @@ export function createAgentAuthenticator({
     if (holder.kind === 'identity') {
       return holder.identity.expiresAt <= at ? identityEnded(holder.identity) : null;
     }
-    const lease = asKnown(holder.lease);
-    const standing = leaseStanding(lease, at);
-    if (standing.state === 'active') return null;
-    if (standing.state !== 'expired' || standing.why !== 'idle') return leaseEnded(lease, standing);
-    return idleRefusal(lease, at);
-  }
-
-  /** Asks the store about an idle lease: another process may have used it since. */
-  async function idleRefusal(lease: LeaseRecord, at: number): Promise<Refusal> {
-    const stored = await store.leases.get(lease.id);
-    if (stored === null) return unknownToken();
-    learn(stored.id, stored);
-    const told = leaseStanding(lease.maxUses === null ? { ...stored, maxUses: null } : stored, at);
-    return told.state === 'active' ? null : leaseEnded(stored, told);
+    return leases.refusal(holder.lease, at);
   }
 
   function note(holder: Holder, at: number): void {
-    if (holder.kind === 'token') {
-      uses.used('token', holder.token.id, usesEveryMs);
-      return;
-    }
-    // The store has no record of it. The audit log has its uses.
-    if (holder.kind === 'identity') return;
-    const { id, idleMs, createdAt, usedAt, uses: counted } = asKnown(holder.lease);
-    learn(id, { usedAt: at, uses: counted });
-    if (idleMs === null) {
-      uses.used('lease', id, usesEveryMs);
-      return;
-    }
-    // Other processes know only the written uses. With this they are right to some milliseconds: a use after a long
-    // pause is written at once, and of others so soon that the pause before them cannot look like an idle lease.
-    const isLate = at - (usedAt ?? createdAt) >= idleMs / 2;
-    uses.used('lease', id, isLate ? 0 : Math.min(usesEveryMs, idleMs / 4));
-  }
-
-  /** One more use of a lease that has a maximum, counted in the store, for all processes at once. */
-  async function count(lease: LeaseRecord, at: number): Promise<Refusal> {
-    const counted = await store.leases.use(lease.id, at);
-    if (counted !== null) {
-      learn(lease.id, { usedAt: at, uses: counted });
-      return null;
-    }
-    const stored = await store.leases.get(lease.id);
-    if (stored === null) return unknownToken();
-    learn(stored.id, stored);
-    const standing = leaseStanding(stored, at);
-    // Others gave it back a use in between: the next request gets it.
-    return standing.state === 'active' ? usedUp(stored) : leaseEnded(stored, standing);
+    if (holder.kind === 'token') uses.used('token', holder.token.id, usesEveryMs);
+    // The store has no record of an OIDC token. The audit log has its uses.
+    if (holder.kind === 'lease') leases.note(holder.lease, at);
   }
 
   function spend(grant: Grant, presented: PresentedToken | null): Refusal | Promise<Refusal> {
     // The current permissions are read again: it may have waited for a person or for a token since.
-    const rights = rightsInMemory.current();
-    return rights instanceof Promise
-      ? spendSoon(rights, grant, presented)
-      : spendBy(rights, grant, presented);
-  }
-
-  async function spendSoon(
-    rights: Promise<PermissionSnapshot>,
-    grant: Grant,
-    presented: PresentedToken | null,
-  ): Promise<Refusal> {
-    return spendBy(await rights, grant, presented);
+    return after(rightsInMemory.current(), spendBy, grant, presented);
   }
 
   function spendBy(
@@ -187,32 +111,19 @@ export function createAgentAuthenticator({
 
   function spendKnown(caller: Known | SidekeyError, grant: Grant): Refusal | Promise<Refusal> {
     if (caller instanceof SidekeyError) return caller;
-    const { holder, rights } = caller;
     const at = now();
-    const refused = refusalOf(holder, at);
-    if (refused instanceof Promise) return spendLater(refused, rights, grant, holder, at);
-    return refused ?? spendAs(holder, grant, rights, at);
-  }
-
-  async function spendLater(
-    refused: Promise<Refusal>,
-    rights: PermissionSnapshot,
-    grant: Grant,
-    holder: Holder,
-    at: number,
-  ): Promise<Refusal> {
-    return (await refused) ?? spendAs(holder, grant, rights, at);
+    return after(refusalOf(caller.holder, at), spendAs, caller, grant, at);
   }
 
   function spendAs(
-    holder: Holder,
+    ended: Refusal,
+    { holder, rights }: Known,
     grant: Grant,
-    rights: PermissionSnapshot,
     at: number,
   ): Refusal | Promise<Refusal> {
-    const refused = grantRefusal(holder, grant, rights, at);
+    const refused = ended ?? grantRefusal(holder, grant, rights, at);
     if (refused !== null) return refused;
-    return holder.kind === 'lease' && holder.lease.maxUses !== null ? count(holder.lease, at) : null;
+    return holder.kind === 'lease' && holder.lease.maxUses !== null ? leases.count(holder.lease, at) : null;
   }
 
   async function holds(
@@ -244,14 +155,11 @@ export function createAgentAuthenticator({
   function endOf(holder: Holder, at: number): number {
     if (holder.kind === 'token') return holder.token.expiresAt ?? Infinity;
     if (holder.kind === 'identity') return holder.identity.expiresAt;
-    const standing = leaseStanding(asKnown(holder.lease), at);
-    return standing.state === 'active' ? standing.endsAt : at;
+    return leases.endOf(holder.lease, at);
   }
 
   function grantLabels({ id }: Grant): readonly string[] | Promise<readonly string[]> {
-    const labels = (rights: PermissionSnapshot) => rights.policy(id)?.labels ?? noLabels;
-    const rights = rightsInMemory.current();
-    return rights instanceof Promise ? rights.then(labels) : labels(rights);
+    return after(rightsInMemory.current(), labelsOf, id);
   }
 
   async function agentLabels(presented: PresentedToken): Promise<readonly string[]> {
@@ -332,15 +240,11 @@ export function createAgentAuthenticator({
   /** Nothing is read for a caller without a token before there is a grant in question. */
   function nobody(selectors: Selectors): Identity {
     let identity = nobodies.get(selectors);
-    if (identity === undefined) nobodies.set(selectors, (identity = newNobody(selectors)));
-    return identity;
-  }
-
-  function newNobody(selectors: Selectors): Identity {
-    return {
+    if (identity !== undefined) return identity;
+    identity = {
       agent: null,
       agentUser: null,
-      labels: [],
+      labels: noLabels,
       lease: null,
       subject: null,
       selectors,
@@ -350,6 +254,8 @@ export function createAgentAuthenticator({
       spend: (grant) => spend(grant, null),
       holds: (grant, lasting) => holds(null, grant, lasting),
     };
+    nobodies.set(selectors, identity);
+    return identity;
   }
 
   /** Null: a caller who is let in without a token. */
@@ -376,20 +282,9 @@ export function createAgentAuthenticator({
       const presented = tokenOf(shown, caller);
       if (presented instanceof SidekeyError) return presented;
       if (presented === null) return nobody(selectorsIn(shown));
-      const rights = rightsInMemory.current();
-      return rights instanceof Promise
-        ? identifiedSoon(rights, presented, caller)
-        : identified(rights, presented, caller);
+      return after(rightsInMemory.current(), identified, presented, caller);
     },
   };
-
-  async function identifiedSoon(
-    rights: Promise<PermissionSnapshot>,
-    presented: PresentedToken,
-    caller: CallerFacts,
-  ): Promise<Identified> {
-    return identified(await rights, presented, caller);
-  }
 
   function identified(
     rights: PermissionSnapshot,
@@ -404,25 +299,18 @@ export function createAgentAuthenticator({
     { address, heard }: CallerFacts,
   ): Identified | Promise<Identified> {
     if (found instanceof SidekeyError) return found;
-    const { holder, identity } = found;
     const at = now();
-    heard?.identity(identity);
-    const refused = refusalOf(holder, at);
-    if (refused instanceof Promise) return identifiedLater(refused, identity, holder, at, address);
-    return refused ?? used(identity, holder, at, address);
+    heard?.identity(found.identity);
+    return after(refusalOf(found.holder, at), used, found, at, address);
   }
 
-  async function identifiedLater(
-    refused: Promise<Refusal>,
-    identity: Identity,
-    holder: Holder,
+  function used(
+    refused: Refusal,
+    { holder, identity }: Known,
     at: number,
     address: string | undefined,
-  ): Promise<Identified> {
-    return (await refused) ?? used(identity, holder, at, address);
-  }
-
-  function used(identity: Identity, holder: Holder, at: number, address: string | undefined): Identity {
+  ): Identified {
+    if (refused !== null) return refused;
     note(holder, at);
     if (address !== undefined) signIns?.(holder, address);
     return identity;
@@ -439,6 +327,10 @@ interface Known {
 }
 
 const noLabels: readonly string[] = [];
+
+function labelsOf(rights: PermissionSnapshot, grantId: string): readonly string[] {
+  return rights.policy(grantId)?.labels ?? noLabels;
+}
 
 function selectorsIn(shown: Exclude<Presented, { readonly kind: 'malformed' }>): Selectors {
   return shown.kind === 'nothing' ? noSelectors : shown.selectors;
@@ -478,53 +370,4 @@ function withoutMaximum(holder: Holder): Holder {
 
 function noToken(): SidekeyError {
   return unauthenticated('This proxy accepts only known agents.');
-}
-
-function unknownToken(): SidekeyError {
-  return unauthenticated('The proxy does not know this agent and token.');
-}
-
-/** Hears of each authenticated caller. `client`: address and port. */
-type SignIns = (holder: Holder, client: string) => void;
-
-/** Pairs of token and address that are remembered; a forgotten one is recorded again. */
-const maxRemembered = 10_000;
-
-/**
- * Records in the audit when a token or a lease is first used from an address, as far as this process knows: the record shows
- * a stolen token. Each use has its own record.
- */
-export function createSignIns(audit: Pick<AuditLog, 'note'>): SignIns {
-  const seen = new Set<string>();
-  return (holder, client) => {
-    const [id, by] = signInOf(holder);
-    const key = `${id} ${client.replace(/:[0-9]+$/, '')}`;
-    if (seen.has(key)) return;
-    const [oldest] = seen.size >= maxRemembered ? seen : [];
-    if (oldest !== undefined) seen.delete(oldest);
-    seen.add(key);
-    audit.note({
-      event: 'agent.signed_in',
-      agent: holder.agent.name,
-      lease: holder.kind === 'lease' ? id : undefined,
-      subject: holder.kind === 'identity' ? holder.identity.subject : undefined,
-      client,
-      outcome: 'allow',
-      reason: `by ${by}`,
-    });
-  };
-}
-
-/** Returns what tells a token from others, and its name for people. Tokens of one subject are alike. */
-function signInOf(holder: Holder): readonly [id: string, by: string] {
-  switch (holder.kind) {
-    case 'token':
-      return [holder.token.id, `the token ${holder.token.label}`];
-    case 'lease':
-      return [holder.lease.id, 'a lease'];
-    case 'identity': {
-      const { issuer, subject } = holder.identity;
-      return [JSON.stringify([issuer, subject]), `a token of agent_issuers.${issuer}`];
-    }
-  }
 }

@@ -100,9 +100,9 @@ export function createTokenIdentities({
     const source = keysOf(issuer);
     const { jwtVerify, errors } = await import('jose');
     const options = { ...checks, audience: issuer.audience, maxTokenAge: issuer.maxAgeMs / 1_000 };
-    const currentDate = new Date(now());
     let keys = await source.current(isKnown);
-    const verifyNow = async () => (await jwtVerify(jwt, keys.find, { ...options, currentDate })).payload;
+    const verifyNow = async () =>
+      (await jwtVerify(jwt, keys.find, { ...options, currentDate: new Date(now()) })).payload;
     const { exp = 0, iat = 0 } = await verifyNow()
       .catch(async (error: unknown) => {
         if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;

@@ -1,0 +1,93 @@
+import { type UseNotes, usesEveryMs } from '../grants/activity.ts';
+import type { SidekeyError } from '../lib/errors.ts';
+import type { LeaseRecord, Store } from '../store/store.ts';
+import { unknownToken } from './authentication.ts';
+import { type Lease, leaseStanding } from './lease.ts';
+import { leaseEnded, usedUp } from './permissions.ts';
+
+/** Uses of a lease that this process has counted and not yet written. */
+interface Fresh {
+  readonly usedAt: number | null;
+  readonly uses: number;
+}
+
+/** The uses of leases, as far as this process knows them. Other processes may use the same leases. */
+export class LeaseUses {
+  readonly #fresh = new Map<string, Fresh>();
+  readonly #leases: Pick<Store['leases'], 'get' | 'use'>;
+  readonly #notes: Pick<UseNotes, 'used'>;
+
+  constructor(leases: Pick<Store['leases'], 'get' | 'use'>, notes: Pick<UseNotes, 'used'>) {
+    this.#leases = leases;
+    this.#notes = notes;
+  }
+
+  /** Forgets the leases that are gone. */
+  keep(isThere: (id: string) => boolean): void {
+    for (const id of this.#fresh.keys()) if (!isThere(id)) this.#fresh.delete(id);
+  }
+
+  /** Returns why the lease has ended; null: it has not. A promise where another process may have used it. */
+  refusal(lease: LeaseRecord, at: number): SidekeyError | null | Promise<SidekeyError | null> {
+    const known = this.#asKnown(lease);
+    const standing = leaseStanding(known, at);
+    if (standing.state === 'active') return null;
+    if (standing.state !== 'expired' || standing.why !== 'idle') return leaseEnded(known, standing);
+    return this.#idleRefusal(known, at);
+  }
+
+  /** Returns the end of the lease, in milliseconds since the epoch. */
+  endOf(lease: LeaseRecord, at: number): number {
+    const standing = leaseStanding(this.#asKnown(lease), at);
+    return standing.state === 'active' ? standing.endsAt : at;
+  }
+
+  /** Notes a use that is not counted. */
+  note(lease: LeaseRecord, at: number): void {
+    const { id, idleMs, createdAt, usedAt, uses } = this.#asKnown(lease);
+    this.#learn(id, { usedAt: at, uses });
+    // Other processes know only the written uses. With this they are right to some milliseconds: a use after a long
+    // pause is written at once, and of others so soon that the pause before them cannot look like an idle lease.
+    const isLate = idleMs !== null && at - (usedAt ?? createdAt) >= idleMs / 2;
+    this.#notes.used('lease', id, isLate ? 0 : Math.min(usesEveryMs, (idleMs ?? Infinity) / 4));
+  }
+
+  /** Counts a use of a lease that has a maximum in the store, for all processes at once. */
+  async count({ id }: LeaseRecord, at: number): Promise<SidekeyError | null> {
+    const uses = await this.#leases.use(id, at);
+    if (uses !== null) {
+      this.#learn(id, { usedAt: at, uses });
+      return null;
+    }
+    const stored = await this.#leases.get(id);
+    if (stored === null) return unknownToken();
+    this.#learn(id, stored);
+    const standing = leaseStanding(stored, at);
+    // Others gave it back a use in between: the next request gets it.
+    return standing.state === 'active' ? usedUp(stored) : leaseEnded(stored, standing);
+  }
+
+  /** Asks the store about an idle lease: another process may have used it since. */
+  async #idleRefusal(lease: LeaseRecord, at: number): Promise<SidekeyError | null> {
+    const stored = await this.#leases.get(lease.id);
+    if (stored === null) return unknownToken();
+    this.#learn(stored.id, stored);
+    const told = leaseStanding(lease.maxUses === null ? { ...stored, maxUses: null } : stored, at);
+    return told.state === 'active' ? null : leaseEnded(stored, told);
+  }
+
+  #asKnown(lease: LeaseRecord): LeaseRecord {
+    const known = this.#fresh.get(lease.id);
+    if (known === undefined) return lease;
+    const { usedAt, uses } = known;
+    return {
+      ...lease,
+      usedAt: usedAt === null || (lease.usedAt ?? 0) > usedAt ? lease.usedAt : usedAt,
+      uses: Math.max(lease.uses, uses),
+    };
+  }
+
+  #learn(id: string, { usedAt, uses }: Pick<Lease, 'usedAt' | 'uses'>): void {
+    this.#fresh.set(id, { usedAt, uses });
+  }
+}
