@@ -91,8 +91,8 @@ export function createAgentAuthenticator({
 
   function note(holder: Holder, at: number): void {
     if (holder.kind === 'token') uses.used('token', holder.token.id, usesEveryMs);
-    // The store has no record of an OIDC token. The audit log has its uses.
-    if (holder.kind === 'lease') leases.note(holder.lease, at);
+    else if (holder.kind === 'identity') uses.used('identity', holder.agent.name, usesEveryMs);
+    else leases.note(holder.lease, at);
   }
 
   function spend(grant: Grant, presented: PresentedToken | null): Refusal | Promise<Refusal> {

@@ -220,38 +220,32 @@ function agentOf(
 
 /** Describes why jose refuses a token. */
 function describe(error: unknown, { name, audience }: AgentIssuer): SidekeyError {
-  const { code, claim } = error as { readonly code?: string; readonly claim?: string };
-  switch (code) {
-    case 'ERR_JWT_EXPIRED':
-    case 'ERR_JWT_CLAIM_VALIDATION_FAILED': {
-      const of = `agent_issuers.${name}`;
-      if (claim === 'aud') {
-        return refusal(
-          `has not the audience ${audience}`,
-          `ask the issuer for a token with the audience of ${of}`,
-        );
-      }
-      if (code === 'ERR_JWT_EXPIRED') {
-        const how = claim === 'exp' ? 'has expired' : `is older than max_age of ${of}`;
-        return refusal(how, 'get a new one from its issuer');
-      }
-      return refusal(
-        `has a claim ${claim} that is missing or not valid now`,
-        'check the clocks and the issuer',
-      );
-    }
-    case 'ERR_JWKS_NO_MATCHING_KEY':
-      return refusal(`is signed with a key that agent_issuers.${name} has not`);
-    case 'ERR_JWKS_MULTIPLE_MATCHING_KEYS':
-      return refusal('names none of the keys of its issuer, and more than one could be meant');
-    case 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED':
-      return refusal('has a signature that is not valid');
-    case 'ERR_JOSE_ALG_NOT_ALLOWED':
-      return refusal('is signed with an algorithm that is not accepted');
-    default:
-      return refusal('is not a JWT that is accepted here');
+  const { code = '', claim } = error as { readonly code?: string; readonly claim?: string };
+  const of = `agent_issuers.${name}`;
+  if (code === 'ERR_JWT_EXPIRED') {
+    const how = claim === 'exp' ? 'has expired' : `is older than max_age of ${of}`;
+    return refusal(how, 'get a new one from its issuer');
   }
+  if (code === 'ERR_JWT_CLAIM_VALIDATION_FAILED') {
+    return claim === 'aud'
+      ? refusal(`has not the audience ${audience}`, `ask the issuer for a token with the audience of ${of}`)
+      : refusal(`has a claim ${claim} that is missing or not valid now`, 'check the clocks and the issuer');
+  }
+  return refusal(
+    code === 'ERR_JWKS_NO_MATCHING_KEY'
+      ? `is signed with a key that ${of} has not`
+      : (signatureFaults.get(code) ?? 'is not a JWT that is accepted here'),
+  );
 }
+
+const signatureFaults = new Map([
+  [
+    'ERR_JWKS_MULTIPLE_MATCHING_KEYS',
+    'names none of the keys of its issuer, and more than one could be meant',
+  ],
+  ['ERR_JWS_SIGNATURE_VERIFICATION_FAILED', 'has a signature that is not valid'],
+  ['ERR_JOSE_ALG_NOT_ALLOWED', 'is signed with an algorithm that is not accepted'],
+]);
 
 function shown(text: string): string {
   return untrusted(text).slice(0, 200);

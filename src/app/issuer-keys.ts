@@ -5,8 +5,7 @@ import type { Config } from '../config/config.ts';
 import { readRegularFile } from '../config/reload.ts';
 import { readSecret } from '../config/secret-reference.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
-import { askEndpoint, jsonObject } from '../oauth/http.ts';
-import type { UpstreamClient } from '../upstream/client.ts';
+import { askEndpoint, jsonObject, type TokenIo } from '../oauth/http.ts';
 import { openUpstreamClient } from './upstream.ts';
 
 interface IdentityOptions {
@@ -59,32 +58,26 @@ async function fetchKeys(
   const own = { ...upstream, ca: ca === null ? upstream.ca : [...upstream.ca, ca] };
   const client = await openUpstreamClient({ file, upstream: own, limits }, { env, ownPorts: () => [] });
   try {
-    const ask = (url: string, authorization: string | null) => askFor(url, authorization, client, now);
-    if (jwksUrl !== null) return await ask(jwksUrl, bearer === null ? null : `Bearer ${bearer}`);
+    const io = { fetch: client.fetch, now };
+    if (jwksUrl !== null) return await ask(jwksUrl, bearer, io);
     // The schema requires an issuer where there is no jwks_url.
     const url = `${issuer!.replace(/\/$/, '')}/.well-known/openid-configuration`;
-    const document = jsonObject(await ask(url, null));
+    const document = jsonObject(await ask(url, null, io));
     // OpenID Connect Discovery §4.3.
     if (document?.['issuer'] !== issuer) throw unreadable(`${url} describes another issuer`);
     const { jwks_uri: keysUrl } = document;
     if (typeof keysUrl !== 'string') throw unreadable(`${url} has no jwks_uri`);
-    return await ask(keysUrl, null);
+    return await ask(keysUrl, null, io);
   } finally {
     await client.close();
   }
 }
 
-async function askFor(
-  url: string,
-  authorization: string | null,
-  { fetch }: UpstreamClient,
-  now: () => number,
-): Promise<string> {
-  const headers = { accept: 'application/json', ...(authorization === null ? {} : { authorization }) };
-  const answer = await askEndpoint(
-    { name: 'the issuer', url, method: 'GET', headers, body: null },
-    { fetch, now, signal: AbortSignal.timeout(timeoutMs) },
-  );
+async function ask(url: string, bearer: string | null, io: TokenIo): Promise<string> {
+  const authorization = bearer === null ? {} : { authorization: `Bearer ${bearer}` };
+  const headers = { accept: 'application/json', ...authorization };
+  const request = { name: 'the issuer', url, method: 'GET', headers, body: null } as const;
+  const answer = await askEndpoint(request, { ...io, signal: AbortSignal.timeout(timeoutMs) });
   if (answer.kind === 'error') throw unreadable(answer.description);
   if (answer.kind === 'transient') throw unreadable(answer.reason);
   if (answer.status !== 200) throw unreadable(`the issuer answered with HTTP ${answer.status}`);

@@ -134,22 +134,18 @@ export function toAgentIssuers(
     const isSame = ({ issuer: url, trustDomain }: AgentIssuer) =>
       url === it.issuer && trustDomain === it.trustDomain;
     const same = issuers.slice(0, index).find(isSame);
-    return [
-      ...(same === undefined ? [] : [at([], `has the tokens of agent_issuers.${same.name}; join the two`)]),
-      ...it.rules.flatMap(({ agent, patterns }, position) => {
-        const another = it.rules
-          .slice(0, position)
-          .find((other) => other.agent !== agent && certainlyMeet(other.patterns, patterns));
-        return [
-          ...(another === undefined
-            ? []
-            : [
-                at(['agents', agent], `fits tokens that fit ${another.agent} too; make one of them narrower`),
-              ]),
-          ...(isOpen(it, patterns) ? [at(['agents', agent], openText(it))] : []),
-        ];
-      }),
-    ];
+    const found =
+      same === undefined ? [] : [at([], `has the tokens of agent_issuers.${same.name}; join the two`)];
+    for (const [position, { agent, patterns }] of it.rules.entries()) {
+      const another = it.rules
+        .slice(0, position)
+        .find((other) => other.agent !== agent && certainlyMeet(other.patterns, patterns));
+      const path = ['agents', agent];
+      if (another !== undefined)
+        found.push(at(path, `fits tokens that fit ${another.agent} too; make one of them narrower`));
+      if (isOpen(it, patterns)) found.push(at(path, openText(it)));
+    }
+    return found;
   });
   return { issuers, problems };
 }

@@ -91,8 +91,16 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
           const ordered = uses.toSorted((a, b) => compare(a.kind, b.kind) || compare(a.id, b.id));
           await db.transaction().execute(async (inside) => {
             for (const { kind, id, at } of ordered) {
+              if (kind === 'identity') {
+                await inside
+                  .insertInto('agentUses')
+                  .columns(['id'])
+                  .expression(inside.selectFrom('agents').select('name').where('name', '=', id))
+                  .onConflict((conflict) => conflict.doNothing())
+                  .execute();
+              }
               await inside
-                .updateTable(kind === 'token' ? 'agentTokens' : 'leases')
+                .updateTable(useTables[kind])
                 .set({ usedAt: at })
                 .where('id', '=', id)
                 .where((row) =>
@@ -109,6 +117,8 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
     },
   };
 }
+
+const useTables = { token: 'agentTokens', lease: 'leases', identity: 'agentUses' } as const;
 
 /** Queries for leases. */
 
@@ -234,6 +244,11 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
         run(async () => {
           const rows = await db.selectFrom('agents').selectAll().execute();
           return rows.map(fromAgentRow).toSorted((a, b) => compare(a.name, b.name));
+        }),
+      identityUses: () =>
+        run(async () => {
+          const rows = await db.selectFrom('agentUses').selectAll().execute();
+          return new Map(rows.flatMap(({ id, usedAt }) => (usedAt === null ? [] : [[id, usedAt]])));
         }),
       change: (name, { user, labels, disabledAt }) =>
         change(async (inside) => {

@@ -23,6 +23,7 @@ const keys = {
   meta: ['name'],
   agents: ['name'],
   agentTokens: ['id'],
+  agentUses: ['id'],
   bindings: ['agent', 'kind', 'value'],
   leases: ['id'],
   grants: ['id'],

@@ -24,6 +24,7 @@ export function migrations(types: ColumnTypes): Migrations {
     '0014-nodes': nodes(types),
     '0015-audit-log-ids': auditLogIds(),
     '0017-identities': identities(),
+    '0018-agent-uses': agentUses(),
   };
 }
 
@@ -409,6 +410,21 @@ function identities(): Migration {
     async up(db: Kysely<unknown>): Promise<void> {
       await db.schema.alterTable('people').addColumn('identity', 'text').execute();
       await db.schema.createIndex('people_identity').on('people').column('identity').unique().execute();
+    },
+  };
+}
+
+/** Uses of agents by OIDC tokens; `schema.ts` explains the columns. */
+function agentUses(): Migration {
+  return {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema
+        .createTable('agent_uses')
+        .addColumn('id', 'text', (column) =>
+          column.primaryKey().notNull().references('agents.name').onDelete('cascade'),
+        )
+        .addColumn('used_at', 'bigint')
+        .execute();
     },
   };
 }

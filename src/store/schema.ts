@@ -31,6 +31,8 @@ export interface Schema {
   agents: AgentRow;
   /** Removed with their agent, as bindings and leases are. */
   agentTokens: AgentTokenRecord;
+  /** Last uses by OIDC tokens; `id` is the name of the agent. A table of its own: a use changes no right. */
+  agentUses: { id: string; usedAt: number | null };
   /** Bindings to removed grants have no effect: ids are never reused. */
   bindings: BindingRow;
   leases: LeaseRow;

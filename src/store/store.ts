@@ -502,9 +502,10 @@ interface RightsStore {
   noteUses(uses: readonly RightUse[]): Promise<void>;
 }
 
-/** A token or a lease was used. */
+/** A token or a lease was used, or an agent by an OIDC token. */
 export interface RightUse {
-  readonly kind: 'token' | 'lease';
+  readonly kind: 'token' | 'lease' | 'identity';
+  /** Id of the token or lease; name of the agent. */
   readonly id: string;
   readonly at: number;
 }
@@ -522,6 +523,8 @@ interface AgentStore {
   get(name: string): Promise<AgentRecord | null>;
   /** In order of name. */
   list(): Promise<AgentRecord[]>;
+  /** Returns the times of the last uses by OIDC tokens, to about a minute, by name of the agent. */
+  identityUses(): Promise<ReadonlyMap<string, number>>;
   /** Returns whether there is such an agent. */
   change(
     name: string,

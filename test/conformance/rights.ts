@@ -392,7 +392,10 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         await store.leases.insert(lease);
         const [revision, epoch] = [await store.rights.revision(), store.epoch()];
         await store.leases.use(lease.id, time);
-        await store.rights.noteUses([{ kind: 'token', id: token.id, at: time }]);
+        await store.rights.noteUses([
+          { kind: 'token', id: token.id, at: time },
+          { kind: 'identity', id: token.agent, at: time },
+        ]);
         await store.activity.note(grant.id, { usedAt: time });
         await store.grants.replace({ ...grant, revision: 2 }, 1);
         expect(await store.rights.revision()).toBe(revision);
@@ -409,17 +412,22 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
             { kind: 'token', id: token.id, at },
             { kind: 'lease', id: lease.id, at },
             { kind: 'lease', id: 'no-such', at },
+            { kind: 'identity', id: token.agent, at },
+            { kind: 'identity', id: 'no-such', at },
           ]);
         const noted = async () => [
           (await store.agentTokens.list())[0]?.usedAt,
           (await store.leases.get(lease.id))?.usedAt,
+          ...(await store.agents.identityUses()),
         ];
         await note(time);
         await note(time - 1);
-        expect(await noted()).toEqual([time, time]);
+        expect(await noted()).toEqual([time, time, [token.agent, time]]);
         await note(time + 365 * 86_400_000);
         await note(time + 5);
-        expect(await noted()).toEqual([time + 5, time + 5]);
+        expect(await noted()).toEqual([time + 5, time + 5, [token.agent, time + 5]]);
+        await store.agents.remove(token.agent);
+        expect(await noted()).toEqual([undefined, undefined]);
         await store.rights.noteUses([]);
       });
 
@@ -428,6 +436,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         const uses = [
           () => store.agents.get('x'),
           () => store.agents.list(),
+          () => store.agents.identityUses(),
           () => store.agents.insert(agentRecord()),
           () => store.agents.change('x', {}),
           () => store.agents.remove('x'),

@@ -16,8 +16,9 @@ import { titleOf } from '../../grants/grant.ts';
 export async function listAgents(context: Context, name: string | undefined): Promise<void> {
   if (name !== undefined) return showAgent(context, name);
   const { withView, output, now } = context;
-  const { rights, grants, config } = await withView(async ({ store, grants: all, config: read }) => ({
+  const { rights, uses, grants, config } = await withView(async ({ store, grants: all, config: read }) => ({
     rights: (await store?.rights.read()) ?? null,
+    uses: await store?.agents.identityUses(),
     grants: await all(),
     config: read,
   }));
@@ -33,7 +34,7 @@ export async function listAgents(context: Context, name: string | undefined): Pr
         tokens: tokens.filter((token) => isLive(token, at)).length,
         issuers: [...new Set(identityRules(config, agent.name).map(({ issuer }) => issuer))],
         leases: leases.filter((lease) => leaseStanding(lease, at).state === 'active').length,
-        usedAt: lastUseOf([...tokens, ...leases]),
+        usedAt: lastUseOf([...tokens, ...leases], uses?.get(agent.name)),
       };
     });
   output.result(
@@ -74,22 +75,25 @@ export async function listAgents(context: Context, name: string | undefined): Pr
 /** Prints the reachable grants and the tokens. */
 async function showAgent({ withView, output, now }: Context, name: string): Promise<void> {
   const at = now();
-  const { agent, bindings, tokens, leases, reached, grants, identities } = await withView(async (view) => {
-    const rights = (await view.store?.rights.read()) ?? null;
-    const found = pickAgent(rights?.agents ?? [], name);
-    const all = await view.grants();
-    return {
-      agent: found,
-      bindings: rights?.bindings.filter((binding) => binding.agent === name) ?? [],
-      tokens: rights?.tokens.filter((token) => token.agent === name) ?? [],
-      leases: rights?.leases.filter((lease) => lease.agent === name) ?? [],
-      grants: all,
-      identities: identityRules(view.config, name),
-      reached: ownGrants({ agent: name, grants: null }, all, rights),
-    };
-  });
+  const { agent, bindings, tokens, leases, uses, reached, grants, identities } = await withView(
+    async (view) => {
+      const rights = (await view.store?.rights.read()) ?? null;
+      const found = pickAgent(rights?.agents ?? [], name);
+      const all = await view.grants();
+      return {
+        agent: found,
+        bindings: rights?.bindings.filter((binding) => binding.agent === name) ?? [],
+        tokens: rights?.tokens.filter((token) => token.agent === name) ?? [],
+        leases: rights?.leases.filter((lease) => lease.agent === name) ?? [],
+        grants: all,
+        uses: await view.store?.agents.identityUses(),
+        identities: identityRules(view.config, name),
+        reached: ownGrants({ agent: name, grants: null }, all, rights),
+      };
+    },
+  );
   const active = leases.filter((lease) => leaseStanding(lease, at).state === 'active');
-  const usedAt = lastUseOf([...tokens, ...leases]);
+  const usedAt = lastUseOf([...tokens, ...leases], uses?.get(name));
   output.result(
     {
       name,
@@ -267,7 +271,10 @@ function tokenEnd({ expiresAt, revokedAt }: AgentTokenRecord, now: number): stri
 }
 
 /** The latest of several last uses; null: none was ever used. */
-function lastUseOf(used: readonly { readonly usedAt: number | null }[]): number | null {
-  const times = used.flatMap(({ usedAt }) => usedAt ?? []);
+function lastUseOf(
+  used: readonly { readonly usedAt: number | null }[],
+  byIdentity: number | undefined,
+): number | null {
+  const times = [byIdentity, ...used.map(({ usedAt }) => usedAt)].flatMap((at) => at ?? []);
   return times.length === 0 ? null : Math.max(...times);
 }

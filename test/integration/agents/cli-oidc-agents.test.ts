@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { home } from '../../support/command-line.ts';
+import { startService } from '../../support/service.ts';
 import { gitHubClaims, issuerKey, startIssuer } from '../../support/token-issuer.ts';
 import { upstreamCa } from '../../support/upstream.ts';
 
@@ -51,6 +52,19 @@ describe('an agent with tokens of an issuer', () => {
     );
     expect(await at.json(['agent', 'list'])).toMatchObject([{ live_tokens: 0, issuers: ['main'] }]);
     expect((await at.run(['agent', 'list'])).stdout).toContain('0, main');
+  });
+
+  test('shows its last use in the list and alone', async () => {
+    const { sidekey, call } = await startService();
+    const { agents, rights } = sidekey.proxy.state.store;
+    await agents.insert({ name: 'ci', user: null, labels: [], disabledAt: null, createdAt: 0 });
+    const shown = async () => [
+      (await call('GET /v2/agents')).body.data[0].used_at,
+      (await call('GET /v2/agents/ci')).body.used_at,
+    ];
+    expect(await shown()).toEqual([null, null]);
+    await rights.noteUses([{ kind: 'identity', id: 'ci', at: Date.UTC(2026, 0, 1) }]);
+    expect(await shown()).toEqual(['2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.000Z']);
   });
 
   test('may be the caller of explain, as if its token were valid', async () => {

@@ -108,6 +108,8 @@ describe('a caller with a JWT of an issuer', () => {
     const lasting = { mode: 'required', used: true } as const;
     expect(await caller.holds(grant, lasting)).toBe(start + 5 * minute);
     expect(await caller.spend(grant)).toBeNull();
+    await uses.flush();
+    expect(await store.agents.identityUses()).toEqual(new Map([['ci', start]]));
     await time.advance(5 * minute);
     for (const refused of [await caller.holds(null, lasting), await caller.spend(grant)])
       expect(refused).toMatchObject({ code: 'agent_auth_required' });
