@@ -72,7 +72,7 @@ export function createAgentAuthenticator({
   const identities = new WeakMap<PresentedToken, Known>();
   const nobodies = new WeakMap<Selectors, Identity>();
   const assumedTokens = new WeakMap<Selectors, PresentedToken>();
-  const rightsInMemory = createPermissionCache(store, now, (rights) => leases.keep(rights.hasLease));
+  const rightsInMemory = createPermissionCache(store, now, (rights) => leases.keep(rights));
 
   /** Returns why the holder's right is none now; null: it is one. A promise where another process may have used a lease. */
   function refusalOf(holder: Holder, at: number): Refusal | Promise<Refusal> {

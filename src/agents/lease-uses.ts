@@ -3,7 +3,7 @@ import type { SidekeyError } from '../lib/errors.ts';
 import type { LeaseRecord, Store } from '../store/store.ts';
 import { unknownToken } from './authentication.ts';
 import { type Lease, leaseStanding } from './lease.ts';
-import { leaseEnded, usedUp } from './permissions.ts';
+import { leaseEnded, type PermissionSnapshot, usedUp } from './permissions.ts';
 
 /** Uses of a lease that this process has counted and not yet written. */
 interface Fresh {
@@ -23,8 +23,8 @@ export class LeaseUses {
   }
 
   /** Forgets the leases that are gone. */
-  keep(isThere: (id: string) => boolean): void {
-    for (const id of this.#fresh.keys()) if (!isThere(id)) this.#fresh.delete(id);
+  keep(rights: Pick<PermissionSnapshot, 'hasLease'>): void {
+    for (const id of this.#fresh.keys()) if (!rights.hasLease(id)) this.#fresh.delete(id);
   }
 
   /** Returns why the lease has ended; null: it has not. A promise where another process may have used it. */

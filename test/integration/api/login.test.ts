@@ -50,31 +50,31 @@ async function site() {
 test('a login revokes the key of the login before it, also at another Sidekey', async () => {
   const { sites, login } = await setup();
   const [one, other] = sites;
-  const first = await login(one!.url);
+  const first = await login(one.url);
   expect(first.stdout).toMatch(/as alice \(operator\)\. The login ends in 12 h\./);
-  const second = await login(one!.url);
-  expect([await one!.accepts(first.key), await one!.accepts(second.key)]).toEqual([false, true]);
-  const third = await login(other!.url);
-  expect([await one!.accepts(second.key), await other!.accepts(third.key)]).toEqual([false, true]);
+  const second = await login(one.url);
+  expect([await one.accepts(first.key), await one.accepts(second.key)]).toEqual([false, true]);
+  const third = await login(other.url);
+  expect([await one.accepts(second.key), await other.accepts(third.key)]).toEqual([false, true]);
 });
 
 test('a login says that the key of the login before it stays where its Sidekey is away', async () => {
   const { sites, login } = await setup();
   const [one, other] = sites;
-  await login(one!.url);
-  await one!.sidekey.proxy.close();
-  const second = await login(other!.url);
+  await login(one.url);
+  await one.sidekey.proxy.close();
+  const second = await login(other.url);
   expect(second.stderr).toMatch(
     /The key of the earlier login could not be revoked, and ends in 12 h: 127\.0\.0\.1:\d+ does not answer/,
   );
-  expect(await other!.accepts(second.key)).toBe(true);
+  expect(await other.accepts(second.key)).toBe(true);
 });
 
 test('a logout after the key was revoked removes the file', async () => {
   const { at, sites, login } = await setup();
   const [one] = sites;
-  const { key } = await login(one!.url);
-  const revoked = await fetch(`${one!.url}/v2/me/key`, {
+  const { key } = await login(one.url);
+  const revoked = await fetch(`${one.url}/v2/me/key`, {
     method: 'DELETE',
     headers: { authorization: `Bearer ${key}` },
   });

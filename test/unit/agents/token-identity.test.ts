@@ -351,17 +351,14 @@ describe('the keys of an issuer', () => {
     expect(await verify(await fresh(5))).toMatchObject({ agent: 'ci' });
   });
 
-  it.each([
-    '',
-    '[]',
-    '{"keys":{}}',
-    '{"keys":[],"keys":[]}',
-    `{"keys":[${'{},'.repeat(100)}{}]}`,
-  ])('refuse tokens if the text is no set of keys: %s', async (text) => {
-    const { place, verify } = setup();
-    place.text = text;
-    expect(await verify(await key.sign(claims()))).toMatchObject({ code: 'issuer_unavailable' });
-  });
+  it.each(['', '[]', '{"keys":{}}', '{"keys":[],"keys":[]}', `{"keys":[${'{},'.repeat(100)}{}]}`])(
+    'refuse tokens if the text is no set of keys: %s',
+    async (text) => {
+      const { place, verify } = setup();
+      place.text = text;
+      expect(await verify(await key.sign(claims()))).toMatchObject({ code: 'issuer_unavailable' });
+    },
+  );
 });
 
 /** Signs a text that jose would not make. */

@@ -263,21 +263,22 @@ describe('the client', () => {
   });
 });
 
-describe('metadata of an issuer', () => {
-  function setup() {
-    const at = { time: 0, asked: 0, takesMs: 0, isUp: false };
-    const fetch: TokenFetch = async () => {
-      at.asked += 1;
-      at.time += at.takesMs;
-      if (!at.isUp) throw new Error('it is down');
-      return Response.json({ issuer, authorization_endpoint: `${issuer}/authorize` });
-    };
-    const openId = createOpenId({ io: async () => ({ fetch }), now: () => at.time });
-    return { at, begin: async () => openId.begin(client) };
-  }
+/** An issuer whose requests take time, by a clock of its own. */
+function slowIssuer() {
+  const at = { time: 0, asked: 0, takesMs: 0, isUp: false };
+  const fetch: TokenFetch = async () => {
+    at.asked += 1;
+    at.time += at.takesMs;
+    if (!at.isUp) throw new Error('it is down');
+    return Response.json({ issuer, authorization_endpoint: `${issuer}/authorize` });
+  };
+  const openId = createOpenId({ io: async () => ({ fetch }), now: () => at.time });
+  return { at, begin: async () => openId.begin(client) };
+}
 
+describe('metadata of an issuer', () => {
   it('that hang are asked for again after as long, and meanwhile a sign-in fails at once', async () => {
-    const { at, begin } = setup();
+    const { at, begin } = slowIssuer();
     const down = { code: 'upstream_unreachable', retryAfterMs: 20_000 };
     at.takesMs = 20_000;
     await expect(begin()).rejects.toMatchObject(down);
@@ -291,7 +292,7 @@ describe('metadata of an issuer', () => {
   });
 
   it('are asked for again 30 s after a failure, however many there were', async () => {
-    const { at, begin } = setup();
+    const { at, begin } = slowIssuer();
     for (let failures = 0; failures < 8; failures += 1) {
       await expect(begin()).rejects.toMatchObject({ code: 'upstream_unreachable' });
       at.time += 30_000;
@@ -300,7 +301,7 @@ describe('metadata of an issuer', () => {
   });
 
   it('are asked for once by many sign-ins, and again after 10 min', async () => {
-    const { at, begin } = setup();
+    const { at, begin } = slowIssuer();
     at.isUp = true;
     await Promise.all([begin(), begin(), begin()]);
     at.time += 599_999;
