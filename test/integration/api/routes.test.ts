@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { routes } from '../../../src/api/routes.ts';
 import type { CommandRow } from '../../../src/cli/command.ts';
@@ -165,7 +166,9 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
     expect(buckets.reduce((sum: number, { exchanges }: { exchanges: number }) => sum + exchanges, 0)).toBe(1);
     // The proxy itself
     await ok('GET /v2/status');
-    const other = { id: 'x', name: 'proxy-b', source: 'env', keyId: '00', version: '1' };
+    // The id of a node begins with a hash of its host name.
+    const id = `${hash('sha256', 'proxy-b').slice(0, 16)}-0`;
+    const other = { id, name: 'proxy-b', source: 'env', keyId: '00', version: '1' };
     await sidekey.proxy.state.store.nodes.register(other);
     expect((await ok('GET /v2/nodes')).data).toMatchObject([{ name: 'proxy-b', source: 'env' }]);
     expect(await ok('DELETE /v2/nodes/proxy-b')).toEqual({ name: 'proxy-b', revoked: true });
