@@ -23,7 +23,7 @@ import {
   parsePattern,
 } from '../policy/domain-map.ts';
 import { describeRule, describeWindow } from '../policy/judge.ts';
-import type { ConditionName, Conditions, DomainRules, Rule } from '../policy/rule.ts';
+import type { ConditionName, Conditions, DomainRules, Parameters, Rule } from '../policy/rule.ts';
 import type { Context } from './context.ts';
 import { columns, details, type Display, table } from './display.ts';
 import { counted } from './format.ts';
@@ -343,9 +343,7 @@ type Json = { readonly [K in ConditionName]: (condition: NonNullable<Conditions[
 const json: Json = {
   methods: (methods) => ({ methods }),
   paths: (paths) => ({ paths: texts(paths) }),
-  query: (query) => ({
-    query: Object.fromEntries(Array.from(query, ([name, globs]) => [name, texts(globs)])),
-  }),
+  query: (query) => ({ query: parametersJson(query) }),
   contentTypes: (types) => ({ content_types: texts(types) }),
   bodySize: (bodySize) => ({ body_size: bodySize }),
   times: (times) => ({ times: times.map(describeWindow) }),
@@ -355,7 +353,18 @@ const json: Json = {
   labels: (labels) => ({ labels: texts(labels) }),
   graphql: ({ types, names }) => ({ graphql: { types, names: texts(names) } }),
   jsonrpc: ({ methods, tools }) => ({ jsonrpc: { methods: texts(methods), tools: texts(tools) } }),
+  json: (members) => ({ json: parametersJson(members) }),
+  form: (parameters) => ({ form: parametersJson(parameters) }),
 };
+
+function parametersJson(parameters: Parameters): object {
+  return Object.fromEntries(
+    Array.from(parameters, ([name, condition]) => [
+      name,
+      'optional' in condition ? { ...condition, values: texts(condition.values) } : texts(condition),
+    ]),
+  );
+}
 
 function conditionsJson(conditions: Conditions): object {
   const names = Object.keys(json) as ConditionName[];

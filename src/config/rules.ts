@@ -1,12 +1,14 @@
 import { z } from 'zod';
 import { text } from '../lib/text.ts';
 import { type Cidr, parseCidr, plainAddress } from '../policy/authority.ts';
+import { parseJsonPath } from '../policy/parameters.ts';
 import { parsePathGlob, type PathGlob } from '../policy/path.ts';
 import {
   type Conditions,
   isZone,
   type LimitScope,
   noConditions,
+  type Parameters,
   type RuleLimit,
   type RuleOutcome,
   weekdayNames,
@@ -215,6 +217,52 @@ const parameter = text<string>({ description: 'The name of a parameter.' }, (val
   value === '' ? { problem: 'is empty' } : value,
 );
 
+const jsonPath = text<string>(
+  {
+    description: 'The path to a member of JSON.',
+    examples: ['$.amount', '$.items[*].price'],
+    pattern: '^\\$',
+  },
+  (value) =>
+    parseJsonPath(value) === null
+      ? { problem: "is not a path such as $.amount, $.items[*].price or $['a b']" }
+      : value,
+);
+
+const values = some(glob('A value.'), 'Permitted values; each value must match.');
+
+const value = z.union(
+  [
+    values,
+    z
+      .strictObject({
+        values: values.optional(),
+        min: z.number().optional().meta({ description: 'The least number.' }),
+        max: z.number().optional().meta({ description: 'The largest number.' }),
+        optional: z.boolean().optional().meta({ description: 'The parameter may be absent.' }),
+      })
+      .transform(({ values = null, min = null, max = null, optional = false }, context) => {
+        const problem = (message: string) => context.addIssue({ code: 'custom', message });
+        if (min !== null && max !== null && min > max) problem('has a min above its max');
+        if (values === null && min === null && max === null) problem('must have values, min or max');
+        return { values, min, max, optional };
+      }),
+  ],
+  {
+    error: (issue) =>
+      issue.code === 'invalid_union'
+        ? 'must be a list of values, or a map of values, min and max'
+        : undefined,
+  },
+);
+
+const parameters = (name: typeof parameter, description: string) =>
+  z
+    .record(name, value)
+    .transform((written): Parameters => new Map(Object.entries(written)))
+    .optional()
+    .meta({ description });
+
 /** Keys for conditions of a rule. */
 const conditionShape = {
   methods: some(method('A method.'), 'Methods, in capitals.').optional(),
@@ -222,10 +270,7 @@ const conditionShape = {
     pathGlob('A path.'),
     'Paths: * is a segment or a part of one, ** any number of segments. Paths that servers read in different ways are refused.',
   ).optional(),
-  query: z
-    .record(parameter, some(glob('A value.'), 'Permitted values; each value must match.'))
-    .optional()
-    .meta({ description: 'Parameters of the query that must be there, and what they may be.' }),
+  query: parameters(parameter, 'Parameters of the query that must be there, and what they may be.'),
   content_types: some(mediaType('A media type.'), 'Media types of the request body.').optional(),
   body_size: bodySize
     .optional()
@@ -243,6 +288,8 @@ const conditionShape = {
   labels: some(glob('A label.'), 'Labels of the agent or the grant; one of them is enough.').optional(),
   graphql: graphql.optional().meta({ description: 'Every operation of a GraphQL request.' }),
   jsonrpc: jsonrpc.optional().meta({ description: 'Every call of a JSON-RPC request, as of an MCP client.' }),
+  json: parameters(jsonPath, 'Members of a JSON body that must be there, and what they may be.'),
+  form: parameters(parameter, 'Parameters of a form-encoded body that must be there, and what they may be.'),
 };
 
 const ruleShape = {
@@ -300,7 +347,7 @@ function conditionsOf(written: Written): Conditions {
     ...noConditions,
     methods: written.methods ?? null,
     paths: written.paths ?? null,
-    query: written.query === undefined ? null : new Map(Object.entries(written.query)),
+    query: written.query ?? null,
     contentTypes: written.content_types ?? null,
     bodySize: written.body_size ?? null,
     times: written.times ?? null,
@@ -310,6 +357,8 @@ function conditionsOf(written: Written): Conditions {
     labels: written.labels ?? null,
     graphql: written.graphql ?? null,
     jsonrpc: written.jsonrpc ?? null,
+    json: written.json ?? null,
+    form: written.form ?? null,
   };
 }
 

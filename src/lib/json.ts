@@ -31,9 +31,10 @@ const words: readonly (readonly [string, Json])[] = [
  * Reads one JSON text. A byte order mark before it is skipped (PowerShell writes one).
  *
  * @param maxDepth levels of objects and arrays inside the outermost value
+ * @param isExact see `parseStrictJson`
  */
-export function readJson(text: string, maxDepth = 16): JsonReading {
-  const reader = new Reader(text, maxDepth);
+export function readJson(text: string, maxDepth = 16, isExact = false): JsonReading {
+  const reader = new Reader(text, maxDepth, isExact);
   try {
     return { ok: true, value: reader.document() };
   } catch (error) {
@@ -49,12 +50,25 @@ export function readJson(text: string, maxDepth = 16): JsonReading {
   }
 }
 
-/** Returns the value of a JSON text that every parser reads alike, up to 1,000 levels deep; undefined if there is none. */
-export function parseStrictJson(text: string): Json | undefined {
+/**
+ * Returns the value of a JSON text that every parser reads alike, up to 1,000 levels deep; undefined if there is none.
+ *
+ * @param isExact gives NaN for a number that a double holds only in part
+ */
+export function parseStrictJson(text: string, isExact = false): Json | undefined {
   // RFC 8259 §8.1 leaves it to the parser whether a byte order mark is an error.
   if (text.startsWith('\uFEFF')) return undefined;
-  const reading = readJson(text, 1_000);
+  const reading = readJson(text, 1_000, isExact);
   return reading.ok ? reading.value : undefined;
+}
+
+/**
+ * Reports whether two different numbers of this form are different doubles: up to 15 digits, and an exponent of up to two
+ * (IEEE 754).
+ */
+export function isExactNumber(digits: string): boolean {
+  const [, significant = '', exponent = ''] = /^-?[0.]*([0-9.]*)(?:[eE][+-]?0*([0-9]*))?$/.exec(digits) ?? [];
+  return significant.replace('.', '').length <= 15 && exponent.length <= 2;
 }
 
 /** Reports whether a value is an object, and not an array. */
@@ -74,11 +88,13 @@ class Stop {
 class Reader {
   readonly #text: string;
   readonly #maxDepth: number;
+  readonly #isExact: boolean;
   #at: number;
 
-  constructor(text: string, maxDepth: number) {
+  constructor(text: string, maxDepth: number, isExact: boolean) {
     this.#text = text;
     this.#maxDepth = maxDepth;
+    this.#isExact = isExact;
     this.#at = text.startsWith('\uFEFF') ? 1 : 0;
   }
 
@@ -106,7 +122,7 @@ class Reader {
     const [digits] = number.exec(this.#text) ?? [];
     if (digits === undefined) throw this.#unexpected('a value');
     this.#at += digits.length;
-    return Number(digits);
+    return this.#isExact && !isExactNumber(digits) ? Number.NaN : Number(digits);
   }
 
   #object(depth: number): JsonObject {

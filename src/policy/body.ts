@@ -1,6 +1,7 @@
 import { type GraphqlOperation, maxOperations, operationsOf, operationsOfBody } from './graphql.ts';
 import { isJsonObject, type Json, type JsonObject, parseStrictJson } from '../lib/json.ts';
 import { isOverride, type Parameter, parametersOf } from './method-override.ts';
+import { isUnread, type ReadQuery, readQuery } from './path.ts';
 import { ambiguous, fold, jsonType, mediaTypeOf, memberOf } from './text.ts';
 
 /** Facts about a request body, for the protocols of rules. */
@@ -17,6 +18,10 @@ export interface BodyFacts {
   readonly jsonrpc: readonly JsonRpcCall[] | null;
   /** Parameters of a form or a JSON object that may name a method; null: some were not read. */
   readonly form?: readonly Parameter[] | null;
+  /** The value of a JSON body; undefined: there is no body. Absent: it is not readable as JSON. */
+  readonly json?: { readonly value: Json | undefined };
+  /** The parameters of a form-encoded body. Absent: servers may differ in them. */
+  readonly parameters?: ReadQuery;
 }
 
 /** One message of JSON-RPC 2.0. */
@@ -37,7 +42,12 @@ export interface BodyCopy {
 }
 
 /** Facts of a request without a body. */
-export const noBody: BodyFacts = Object.freeze({ graphql: [], jsonrpc: [] });
+export const noBody: BodyFacts = Object.freeze({
+  graphql: [],
+  jsonrpc: [],
+  json: { value: undefined },
+  parameters: new Map(),
+});
 /** Facts of an unread or unreadable body. */
 export const unreadBody: BodyFacts = Object.freeze({ graphql: null, jsonrpc: null });
 
@@ -61,15 +71,23 @@ export function readBodyFacts(copy: BodyCopy, complete: boolean): BodyFacts {
 function readBody({ contentType, contentEncoding, bytes }: BodyCopy): BodyFacts {
   if (contentEncoding !== null && contentEncoding.trim().toLowerCase() !== 'identity') return unreadBody;
   const form = formOf(contentType, bytes);
-  if (form !== undefined) return { ...unreadBody, form };
   const type = mediaTypeOf(contentType);
+  if (form !== undefined) {
+    if (type !== 'application/x-www-form-urlencoded') return { ...unreadBody, form };
+    const parameters = readQuery(`?${new TextDecoder('latin1').decode(bytes)}`);
+    return { ...unreadBody, form, ...(isUnread(parameters) ? {} : { parameters }) };
+  }
   const text = type === null ? null : decode(bytes);
   if (type === null || text === null) return unreadBody;
   if (type === 'application/graphql') return { graphql: operationsOf(text), jsonrpc: null };
-  const value = jsonType.test(type) ? parseStrictJson(text) : undefined;
+  const value = jsonType.test(type) ? parseStrictJson(text, true) : undefined;
   if (value === undefined) return unreadBody;
   const parts = Array.isArray(value) ? (value as readonly Json[]) : [value];
-  const read = { graphql: readAll(parts, operationsOfBody), jsonrpc: readAll(parts, jsonRpcOf) };
+  const read = {
+    graphql: readAll(parts, operationsOfBody),
+    jsonrpc: readAll(parts, jsonRpcOf),
+    json: { value },
+  };
   // `method` is a member of every JSON-RPC call; other parameters for the method are also read from JSON by
   // some frameworks.
   const named = isJsonObject(value) ? [...value.keys()].filter(isOverride) : [];

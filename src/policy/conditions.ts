@@ -2,6 +2,7 @@ import { BlockList, isIP } from 'node:net';
 import { type Cidr, plainAddress } from './authority.ts';
 import type { JsonRpcCall } from './body.ts';
 import type { GraphqlOperation } from './graphql.ts';
+import { formTest, jsonTest, queryTest } from './parameters.ts';
 import { isUnread, matchesLoosely, matchesPath, type PathGlob } from './path.ts';
 import type { ReadRequest } from './request.ts';
 import {
@@ -61,6 +62,8 @@ export const tests: Tests = {
       bytes === null ? 'unclear' : verdictOf(bytes >= min && (max === null || bytes <= max)),
   graphql: graphqlTest,
   jsonrpc: jsonRpcTest,
+  json: jsonTest,
+  form: formTest,
 };
 
 function verdictOf(holds: boolean): ConditionResult {
@@ -144,30 +147,6 @@ function timeTest(windows: readonly TimeWindow[]): Test {
       const isInside = inside[i]!(now);
       if (isInside === true) return 'yes';
       if (isInside === null) verdict = 'unclear';
-    }
-    return verdict;
-  };
-}
-
-/** A repeated parameter, or one in several cases, matches only if all of its values do. */
-function queryTest(wanted: ReadonlyMap<string, readonly Glob[]>): Test {
-  const parameters = [...wanted].map(([name, globs]) => ({ name, lower: name.toLowerCase(), globs }));
-  return (request) => {
-    const query = request.query();
-    if (isUnread(query)) return 'unclear';
-    let verdict: ConditionResult = 'yes';
-    for (const { name, lower, globs } of parameters) {
-      let fits = 0;
-      let values = 0;
-      let other = 0;
-      for (const [written, given] of query) {
-        if (written !== name && written.toLowerCase() !== lower) continue;
-        if (written !== name) other += 1;
-        values += given.length;
-        for (const value of given) if (matchesAny(globs, value)) fits += 1;
-      }
-      if (fits === 0) return 'no';
-      if (fits < values || other > 0) verdict = 'unclear';
     }
     return verdict;
   };

@@ -6,16 +6,20 @@ import { methodOverride, type NamedMethod } from './method-override.ts';
 import { isUnread, type ReadingProblem } from './path.ts';
 import { ReadRequest, type RequestFacts } from './request.ts';
 import {
+  bodyConditions,
+  boundsOf,
   type Check,
   type CompiledRule,
   type ConditionName,
   type ConditionResult,
   type Conditions,
   type DomainRules,
+  type Parameters,
   type Rule,
   type RuleResult,
   type RuleStep,
   type TimeWindow,
+  type ValueCondition,
   weekdayNames,
 } from './rule.ts';
 
@@ -118,11 +122,10 @@ function stepOf({ checks, matched }: CompiledRule, request: ReadRequest): RuleSt
 function wantsBody({ checks }: CompiledRule, request: ReadRequest): boolean {
   const { body, contentLength } = request.facts;
   if (body !== null || contentLength === 0) return false;
-  return checks.some(
-    ({ condition, test }) =>
-      (condition === 'graphql' || condition === 'jsonrpc') && test(request) === 'unclear',
-  );
+  return checks.some(({ condition, test }) => readsBody.has(condition) && test(request) === 'unclear');
 }
+
+const readsBody: ReadonlySet<ConditionName> = new Set(bodyConditions);
 
 /** Returns the result of a rule that matches. */
 function resultFor({ rule }: CompiledRule, result: RuleResult, { reason }: RequestFacts): RuleResult {
@@ -387,7 +390,7 @@ const list = (items: readonly (string | { readonly text: string })[]) =>
 const words: Words = {
   methods: (methods) => `methods ${list(methods)}`,
   paths: (paths) => `paths ${list(paths)}`,
-  query: (query) => `query ${[...query].map(([name, globs]) => `${name}=${list(globs)}`).join(' ')}`,
+  query: (query) => `query ${describeParameters(query)}`,
   contentTypes: (types) => `content_types ${list(types)}`,
   bodySize: ({ min, max }) => `body_size ${min} to ${max ?? 'any number of'} bytes`,
   times: (times) => `times ${times.map(describeWindow).join(', ')}`,
@@ -397,7 +400,21 @@ const words: Words = {
   labels: (globs) => `labels ${list(globs)}`,
   graphql: ({ types, names }) => describeBoth('graphql', ['types', types], ['names', names]),
   jsonrpc: ({ methods, tools }) => describeBoth('jsonrpc', ['methods', methods], ['tools', tools]),
+  json: (members) => `json ${describeParameters(members)}`,
+  form: (parameters) => `form ${describeParameters(parameters)}`,
 };
+
+function describeParameters(parameters: Parameters): string {
+  return [...parameters].map(([name, condition]) => `${name}${describeValue(condition)}`).join(' ');
+}
+
+/** Describes a condition for a value: `=a, b`, `>=1`, `<=9`, `?` if it may be absent. */
+function describeValue(condition: ValueCondition): string {
+  const { values, min, max, optional } = boundsOf(condition);
+  const globs = values === null ? '' : `=${list(values)}`;
+  const bounds = [...(min === null ? [] : [`>=${min}`]), ...(max === null ? [] : [`<=${max}`])];
+  return `${optional ? '?' : ''}${globs}${bounds.join(',')}`;
+}
 
 /** Describes a condition in the words of the config file. */
 function describeCondition<K extends ConditionName>(conditions: Pick<Conditions, K>, name: K): string {

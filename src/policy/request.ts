@@ -1,5 +1,6 @@
 import type { Authority } from './authority.ts';
 import { type BodyFacts, type JsonRpcCall, noBody, unreadBody } from './body.ts';
+import type { Json } from '../lib/json.ts';
 import { type GraphqlOperation, maxOperations, urlOperations } from './graphql.ts';
 import { isUnread, type ReadingProblem, readPath, type ReadPath, readQuery, type ReadQuery } from './path.ts';
 
@@ -45,6 +46,16 @@ export class ReadRequest {
   /** JSON-RPC calls. Null: unread. */
   calls(): readonly JsonRpcCall[] | null {
     return bodyOf(this.facts).jsonrpc;
+  }
+
+  /** The JSON body; its value is undefined if there is no body. Null: unread. */
+  json(): { readonly value: Json | undefined } | null {
+    return bodyOf(this.facts).json ?? null;
+  }
+
+  /** Parameters of a form-encoded body. Null: unread. */
+  form(): ReadQuery | null {
+    return bodyOf(this.facts).parameters ?? null;
   }
 }
 

@@ -14,7 +14,7 @@ export interface Conditions {
   readonly methods: readonly string[] | null;
   readonly paths: readonly PathGlob[] | null;
   /** Required parameters of the query, each with its allowed values. */
-  readonly query: ReadonlyMap<string, readonly Glob[]> | null;
+  readonly query: Parameters | null;
   /** Media types without parameters, lower case, such as `application/json` and `text/*`. */
   readonly contentTypes: readonly Glob[] | null;
   /** Range of the announced body size in bytes, inclusive. */
@@ -28,7 +28,35 @@ export interface Conditions {
   readonly labels: readonly Glob[] | null;
   readonly graphql: GraphqlCondition | null;
   readonly jsonrpc: JsonRpcCondition | null;
+  /** Members of a JSON body by their paths, as of `parseJsonPath`. */
+  readonly json: Parameters | null;
+  /** Parameters of a form-encoded body. */
+  readonly form: Parameters | null;
 }
+
+/** Conditions of the body. */
+export const bodyConditions = [
+  'graphql',
+  'jsonrpc',
+  'json',
+  'form',
+] as const satisfies readonly ConditionName[];
+
+/** Parameters by name, each with its condition. */
+export type Parameters = ReadonlyMap<string, ValueCondition>;
+
+/** Condition for a parameter, which must be there: one of the globs, or all that the object says. */
+export type ValueCondition =
+  | readonly Glob[]
+  | {
+      /** Null: any. */
+      readonly values: readonly Glob[] | null;
+      /** Inclusive bounds of a number. */
+      readonly min: number | null;
+      readonly max: number | null;
+      /** True: the parameter may be absent. */
+      readonly optional: boolean;
+    };
 
 /** Condition for every operation of a GraphQL request. */
 export interface GraphqlCondition {
@@ -61,6 +89,8 @@ export const noConditions: Conditions = Object.freeze({
   labels: null,
   graphql: null,
   jsonrpc: null,
+  json: null,
+  form: null,
 });
 
 /** Scope of a counter. */
@@ -291,11 +321,7 @@ const same = all<unknown>((a, b) => a === b);
 const coverings: Covering = {
   methods: same,
   paths: all(pathCovers),
-  query: (outer, inner) =>
-    [...outer].every(([name, wide]) => {
-      const narrow = inner.get(name);
-      return narrow !== undefined && globs(wide, narrow);
-    }),
+  query: parametersCover,
   contentTypes: globs,
   bodySize: (outer, inner) =>
     outer.min <= inner.min && (outer.max === null || (inner.max !== null && inner.max <= outer.max)),
@@ -316,7 +342,30 @@ const coverings: Covering = {
     (outer.methods === null) === (inner.methods === null) &&
     orAny(globs, outer.methods, inner.methods) &&
     orAny(globs, outer.tools, inner.tools),
+  json: parametersCover,
+  form: parametersCover,
 };
+
+function parametersCover(outer: Parameters, inner: Parameters): boolean {
+  return [...outer].every(([name, wide]) => {
+    const narrow = inner.get(name);
+    return narrow !== undefined && valuesCover(boundsOf(wide), boundsOf(narrow));
+  });
+}
+
+/** Returns a condition in its long form. */
+export function boundsOf(condition: ValueCondition): Exclude<ValueCondition, readonly Glob[]> {
+  return 'optional' in condition ? condition : { values: condition, min: null, max: null, optional: false };
+}
+
+function valuesCover(outer: ReturnType<typeof boundsOf>, inner: typeof outer): boolean {
+  return (
+    orAny(globs, outer.values, inner.values) &&
+    (outer.min === null || (inner.min !== null && outer.min <= inner.min)) &&
+    (outer.max === null || (inner.max !== null && outer.max >= inner.max)) &&
+    (outer.optional || !inner.optional)
+  );
+}
 
 function orAny<T>(
   covers: (outer: readonly T[], inner: readonly T[]) => boolean,

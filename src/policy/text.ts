@@ -285,9 +285,22 @@ function isLineEnd(character: string | undefined): boolean {
  * the same text, because some parsers (such as Go's) treat both as equal.
  */
 export function memberOf(object: JsonObject, name: string): Json | undefined | typeof ambiguous {
-  const alike = [...object.keys()].filter((key) => fold(key) === name.toLowerCase());
-  if (alike.length === 0) return undefined;
-  return alike.length === 1 && alike[0] === name ? object.get(name) : ambiguous;
+  let keys = foldedKeys.get(object);
+  if (keys === undefined) foldedKeys.set(object, (keys = foldKeys(object)));
+  const key = keys.get(fold(name));
+  return key === undefined || key === name ? object.get(name) : ambiguous;
+}
+
+/** The keys of an object by their folded text, kept because each rule looks up members. Null: several are alike. */
+const foldedKeys = new WeakMap<JsonObject, ReadonlyMap<string, string | null>>();
+
+function foldKeys(object: JsonObject): ReadonlyMap<string, string | null> {
+  const keys = new Map<string, string | null>();
+  for (const key of object.keys()) {
+    const folded = fold(key);
+    keys.set(folded, keys.has(folded) ? null : key);
+  }
+  return keys;
 }
 
 /** See `memberOf`. */

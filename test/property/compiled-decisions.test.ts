@@ -5,7 +5,13 @@ import { compileRule } from '../../src/policy/judge.ts';
 import { methodOverride } from '../../src/policy/method-override.ts';
 import { isUnread, readPath, readQuery } from '../../src/policy/path.ts';
 import { ReadRequest, type RequestFacts } from '../../src/policy/request.ts';
-import type { Rule, RuleLimit, RuleOutcome, RuleStep } from '../../src/policy/rule.ts';
+import {
+  bodyConditions,
+  type Rule,
+  type RuleLimit,
+  type RuleOutcome,
+  type RuleStep,
+} from '../../src/policy/rule.ts';
 import { fieldNameAsRead, FieldNames } from '../../src/policy/text.ts';
 import * as fc from '../support/fast-check.ts';
 import { facts, outcome, policyOf, rule as plainRule, rulesOf } from '../support/random-policies.ts';
@@ -93,7 +99,7 @@ function plainly({ rules, initial }: RuleSet, facts: RequestFacts) {
     const unclear = verdicts.filter(({ verdict }) => verdict === 'unclear');
     const isBodyUnread = facts.body === null && facts.contentLength !== 0;
     needsBody ||=
-      isBodyUnread && unclear.some(({ condition }) => condition === 'graphql' || condition === 'jsonrpc');
+      isBodyUnread && unclear.some(({ condition }) => bodyConditions.some((name) => name === condition));
     const isBare = rule.outcome === 'allow' && !requireReason && limits.length === 0 && maxResponse === null;
     if (unclear.length > 0 && isBare) continue;
     const isRefused = unclear.length > 0 || (requireReason && facts.reason === null);

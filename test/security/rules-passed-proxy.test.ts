@@ -150,3 +150,56 @@ test('no WebSocket and no media type carries a mutation that is denied', async (
   expect(await send('POST /graphql', type, '{a}')).toEqual([200, undefined]);
   expect((await send('GET /events', upgrade))[0]).toBe(101);
 });
+
+const small = { paths: ['/pay'], json: { '$.amount': { max: 100 } } };
+const json = 'Content-Type: application/json';
+const form = 'Content-Type: application/x-www-form-urlencoded';
+const chunk = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n0\r\n\r\n`;
+
+test('no body that is not read carries an amount beyond the bound of a rule', async () => {
+  const { ran, send } = await ruled({ rules: [small] });
+  const body = '{"amount":5}';
+  const chunked = [json, 'Transfer-Encoding: chunked'];
+  for (const [fields, sent] of [
+    [[json], '{"amount":101}'],
+    [chunked, chunk('{"amount":101}')],
+    [[json], '{"amount":1,"amount":101}'],
+    [[json, 'Content-Encoding: gzip'], body],
+    [[json, 'Content-Encoding: x-unknown'], body],
+    [[json, 'Content-Type: text/plain'], body],
+    [['Content-Type: text/plain'], body],
+    [[], body],
+    [[json], `{"amount":5,"pad":"${'x'.repeat(65_536)}"}`],
+    [[form], 'amount=5'],
+    [[json], ''],
+  ] as const) {
+    const [status] = await send('POST /pay', fields, sent);
+    expect([fields, sent.slice(0, 30), status]).toEqual([fields, sent.slice(0, 30), 403]);
+  }
+  expect(await send('POST /pay?amount=101', [json], body)).toEqual(denied);
+  expect(ran).toEqual([]);
+  expect(await send('POST /pay', [json], body)).toEqual([200, undefined]);
+  expect(await send('POST /pay', chunked, chunk(body))).toEqual([200, undefined]);
+  expect(ran).toEqual(['POST /pay', 'POST /pay']);
+});
+
+test('no spelling of a form carries an amount that a rule denies', async () => {
+  const { ran, send } = await ruled({
+    default: 'allow',
+    rules: [{ paths: ['/pay'], form: { amount: { min: 101 } }, outcome: 'deny' }],
+  });
+  for (const body of [
+    'amount=101',
+    'Amount=101',
+    'amount[]=101',
+    '%61mount=101',
+    'amount=1e3',
+    'x=1;amount=101',
+  ]) {
+    expect([body, await send('POST /pay', [form], body)]).toEqual([body, denied]);
+  }
+  const part = '--x\r\nContent-Disposition: form-data; name=amount\r\n\r\n101\r\n--x--\r\n';
+  expect(await send('POST /pay', ['Content-Type: multipart/form-data; boundary=x'], part)).toEqual(denied);
+  expect(ran).toEqual([]);
+  expect(await send('POST /pay', [form], 'amount=100')).toEqual([200, undefined]);
+});

@@ -5,7 +5,13 @@ import { createDomainMap, type Domain } from '../../src/policy/domain-map.ts';
 import { compileRule, compileRules } from '../../src/policy/judge.ts';
 import { parsePathGlob, type PathGlob } from '../../src/policy/path.ts';
 import type { RequestFacts } from '../../src/policy/request.ts';
-import { type Conditions, type DomainRules, noConditions, type Rule } from '../../src/policy/rule.ts';
+import {
+  type Conditions,
+  type DomainRules,
+  noConditions,
+  type Parameters,
+  type Rule,
+} from '../../src/policy/rule.ts';
 import { parseGlob } from '../../src/policy/text.ts';
 import * as fc from './fast-check.ts';
 import { patternOf } from '../unit/policy/policy-for-test.ts';
@@ -20,15 +26,27 @@ const pathGlobs = ['/**', '/a/**', '/a/*', '/a/b', '/A/b', '/*/b', '/'].map(
 const blocks = ['10.0.0.0/8', '10.1.0.0/16', '127.0.0.1', 'fd00::/8'].map((text) => parseCidr(text)!);
 const noTime = { from: 0, to: 1_440, weekdays: [0, 1, 2, 3, 4, 5, 6], zone: 'UTC' };
 
+const parametersOf = (...names: readonly string[]): fc.Arbitrary<Parameters> =>
+  fc
+    .tuple(
+      fc.constantFrom(...names),
+      fc.oneof(
+        fc.subarray(['1', '1*', '*'].map(parseGlob), { minLength: 1 }),
+        fc.record({
+          values: globsOf('1', '2'),
+          min: fc.constantFrom(null, 1, 2),
+          max: fc.constantFrom(null, 1, 2),
+          optional: fc.boolean(),
+        }),
+      ),
+    )
+    .map((entry) => new Map([entry]));
+
 /** Few values, so that rules and requests meet and overlap. */
 export const conditions: fc.Arbitrary<Conditions> = fc.record({
   methods: some('GET', 'POST'),
   paths: some(...pathGlobs),
-  query: fc.option(
-    fc
-      .subarray([parseGlob('1'), parseGlob('1*'), parseGlob('*')], { minLength: 1 })
-      .map((globs) => new Map([['q', globs]])),
-  ),
+  query: fc.option(parametersOf('q')),
   contentTypes: globsOf('application/json', 'application/*'),
   bodySize: fc.option(fc.record({ min: fc.constantFrom(0, 5), max: fc.constantFrom(10, 50, null) })),
   times: some({ ...noTime, from: 540 }, { ...noTime, weekdays: [1, 2] }, noTime),
@@ -40,6 +58,8 @@ export const conditions: fc.Arbitrary<Conditions> = fc.record({
     fc.record({ types: some('query' as const, 'mutation' as const), names: globsOf('A', '*') }),
   ),
   jsonrpc: fc.option(fc.record({ methods: globsOf('tools/*', 'ping'), tools: globsOf('x', '*') })),
+  json: fc.option(parametersOf('$.a', '$.a[*]', '$.a.b')),
+  form: fc.option(parametersOf('q', 'a')),
 });
 /** Most rules have few conditions: else hardly one would match. */
 export const fewConditions = fc
@@ -92,10 +112,22 @@ export const bodies = [
   '[{"query":"{a}"},{"query":"mutation{b}"}]',
   '{"jsonrpc":"2.0","method":"ping"}',
   '{"jsonrpc":"2.0","method":"tools/call","params":{"name":"x"}}',
+  '{"a":1}',
+  '{"a":[1,2]}',
+  '{"a":{"b":"1"}}',
   'nonsense',
   '',
+  'a=1&a=2',
+  'q=1',
 ].map((text) =>
-  readBodyFacts({ contentType: 'application/json', contentEncoding: null, bytes: Buffer.from(text) }, true),
+  readBodyFacts(
+    {
+      contentType: text.includes('=') ? 'application/x-www-form-urlencoded' : 'application/json',
+      contentEncoding: null,
+      bytes: Buffer.from(text),
+    },
+    true,
+  ),
 );
 export const facts: fc.Arbitrary<RequestFacts> = fc.record({
   authority: fc.record({

@@ -21,7 +21,7 @@ import {
   parsePattern,
 } from '../../policy/domain-map.ts';
 import type { RequestFacts } from '../../policy/request.ts';
-import type { RuleStep } from '../../policy/rule.ts';
+import { bodyConditions, type RuleStep } from '../../policy/rule.ts';
 import { addressOf } from '../../proxy/plan.ts';
 import type { Context } from '../context.ts';
 import { type ConditionOptions, readConditions } from './query.ts';
@@ -314,7 +314,7 @@ function rawEntry(domain: Domain, written: WrittenConfig): RawEntry {
 
 function looksAtBodies({ rules }: Domain): boolean {
   const about = rules?.rules.map(({ rule }) => rule.conditions) ?? [];
-  return about.some(({ graphql, jsonrpc }) => graphql !== null || jsonrpc !== null);
+  return about.some((conditions) => bodyConditions.some((name) => conditions[name] !== null));
 }
 
 function keyOf({ host, port }: DiscoveredHost): string {

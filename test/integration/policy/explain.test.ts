@@ -47,6 +47,50 @@ async function homeWithMap(config: object = {}): Promise<Home> {
 }
 
 describe('explain', () => {
+  test('says which member or parameter of a body decides', async () => {
+    const rules = [
+      { name: 'small', paths: ['/json'], json: { '$.amount': { max: 100 }, '$.to': ['acme-*'] } },
+      { name: 'charge', paths: ['/form'], form: { amount: { max: 500 } } },
+    ];
+    const at = await homeWithMap({ domains: { 'api.stripe.com': { grant: 'stripe', rules } } });
+    const explain = async (path: string, data: string, more: readonly string[] = []) => {
+      const { exit, stdout } = await at.run([
+        'explain',
+        `https://api.stripe.com${path}`,
+        '--data',
+        data,
+        ...more,
+      ]);
+      return {
+        exit,
+        rules: [...stdout.matchAll(/[✓✗-]  (?:rule +)?((?:small|charge), .*)/g)].map(([, text]) => text),
+      };
+    };
+    const form = ['--header', 'Content-Type: application/x-www-form-urlencoded'];
+    const small = 'small, domains["api.stripe.com"].rules[0] (config/sidekey.yaml:14)';
+    const member = 'json $.amount<=100 $.to=acme-*';
+    const charge = 'charge, domains["api.stripe.com"].rules[1] (config/sidekey.yaml:22)';
+    expect(await explain('/json', '{"amount":100,"to":"acme-1"}')).toEqual({
+      exit: 0,
+      rules: [`${small}: allow`],
+    });
+    for (const [amount, told] of [
+      ['101', 'does not match'],
+      ['"100"', 'unknown'],
+    ] as const) {
+      const { exit, rules: judged } = await explain('/json', `{"amount":${amount},"to":"acme-1"}`);
+      expect([exit, judged[0]]).toEqual([2, `${small}: ${told}, because of ${member}`]);
+    }
+    expect(await explain('/form', 'amount=500', form)).toMatchObject({
+      exit: 0,
+      rules: [expect.anything(), `${charge}: allow`],
+    });
+    expect(await explain('/form', 'amount=5e2', form)).toMatchObject({
+      exit: 2,
+      rules: [expect.anything(), `${charge}: unknown, because of form amount<=500`],
+    });
+  });
+
   test('goes every step of a request that would be let through, and shows no secret', async () => {
     const at = await homeWithMap();
     const before = await at.everything();

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { parseCidr } from '../../../src/policy/authority.ts';
 import { parsePathGlob, type PathGlob } from '../../../src/policy/path.ts';
-import { type Conditions, conditionsCover, noConditions } from '../../../src/policy/rule.ts';
+import { boundsOf, type Conditions, conditionsCover, noConditions } from '../../../src/policy/rule.ts';
 import { parseGlob } from '../../../src/policy/text.ts';
 
 const globs = (...texts: readonly string[]) => texts.map(parseGlob);
@@ -13,6 +13,10 @@ const clients = (...texts: readonly string[]) => ({
 });
 const query = (name: string, ...values: readonly string[]) => ({
   query: new Map([[name, globs(...values)]]),
+});
+const value = { ...boundsOf([]), values: null };
+const json = (condition: Partial<ReturnType<typeof boundsOf>>) => ({
+  json: new Map([['$.a', { ...value, ...condition }]]),
 });
 const jsonrpc = (methods: readonly string[] | null, tools: readonly string[] | null) => ({
   jsonrpc: { methods: methods && globs(...methods), tools: tools && globs(...tools) },
@@ -40,6 +44,9 @@ test.each<[string, Partial<Conditions>, Partial<Conditions>]>([
   ['more days', { times: [time] }, { times: [{ ...time, weekdays: [2] }] }],
   ['a longer body', { bodySize: { min: 0, max: null } }, { bodySize: { min: 1, max: 9 } }],
   ['more tools', jsonrpc(['tools/*'], ['a', 'b']), jsonrpc(['tools/call'], ['a'])],
+  ['a wider range', json({ min: 0, max: 9 }), json({ min: 1, max: 9 })],
+  ['any value', json({ max: 9 }), json({ values: globs('1'), max: 9 })],
+  ['what may be absent', json({ max: 9, optional: true }), json({ max: 9 })],
 ])('cover: %s', (_, outer, inner) => {
   expect(conditionsCover({ ...noConditions, ...outer }, { ...noConditions, ...inner })).toBe(true);
 });
@@ -69,6 +76,11 @@ test.each<[string, Partial<Conditions>, Partial<Conditions>]>([
   ['an unbounded body', { bodySize: { min: 0, max: 9 } }, { bodySize: { min: 1, max: null } }],
   ['methods without a tool', jsonrpc(null, ['a']), jsonrpc(['ping', 'tools/*'], ['a'])],
   ['tools alone by methods', jsonrpc(['ping'], ['a']), jsonrpc(null, ['a'])],
+  ['a larger maximum', json({ max: 9 }), json({ max: 10 })],
+  ['a smaller minimum', json({ min: 1 }), json({ min: 0 })],
+  ['an open range', json({ min: 1 }), json({ values: globs('1') })],
+  ['an absent member', json({ max: 9 }), json({ max: 9, optional: true })],
+  ['a form', json({ max: 9 }), { form: new Map([['$.a', globs('1')]]) }],
 ])('do not cover: %s', (_, outer, inner) => {
   expect(conditionsCover({ ...noConditions, ...outer }, { ...noConditions, ...inner })).toBe(false);
 });
