@@ -352,7 +352,13 @@ const json: Json = {
   users: (users) => ({ users: texts(users) }),
   labels: (labels) => ({ labels: texts(labels) }),
   graphql: ({ types, names }) => ({ graphql: { types, names: texts(names) } }),
-  jsonrpc: ({ methods, tools }) => ({ jsonrpc: { methods: texts(methods), tools: texts(tools) } }),
+  jsonrpc: ({ methods, tools, arguments: wanted }) => ({
+    jsonrpc: {
+      methods: texts(methods),
+      tools: texts(tools),
+      ...(wanted === undefined ? {} : { arguments: parametersJson(wanted) }),
+    },
+  }),
   json: (members) => ({ json: parametersJson(members) }),
   form: (parameters) => ({ form: parametersJson(parameters) }),
 };

@@ -206,13 +206,6 @@ const graphql = z
   })
   .transform(({ types = null, names = null }) => ({ types, names }));
 
-const jsonrpc = z
-  .strictObject({
-    methods: some(glob('A method.'), 'Methods, such as tools/call.').optional(),
-    tools: some(glob('A tool.'), 'Tools that tools/call may name (Model Context Protocol).').optional(),
-  })
-  .transform(({ methods = null, tools = null }) => ({ methods, tools }));
-
 const parameter = text<string>({ description: 'The name of a parameter.' }, (value) =>
   value === '' ? { problem: 'is empty' } : value,
 );
@@ -262,6 +255,18 @@ const parameters = (name: typeof parameter, description: string) =>
     .transform((written): Parameters => new Map(Object.entries(written)))
     .optional()
     .meta({ description });
+
+const jsonrpc = z
+  .strictObject({
+    methods: some(glob('A method.'), 'Methods, such as tools/call.').optional(),
+    tools: some(glob('A tool.'), 'Tools that tools/call may name (Model Context Protocol).').optional(),
+    arguments: parameters(jsonPath, 'Arguments of such a call by their paths, and what they may be.'),
+  })
+  .transform(({ methods = null, tools = null, arguments: wanted }) => ({
+    methods,
+    tools,
+    ...(wanted === undefined ? {} : { arguments: wanted }),
+  }));
 
 /** Keys for conditions of a rule. */
 const conditionShape = {

@@ -18,7 +18,7 @@ export type ReplySink = Pick<Reply, 'head' | 'write' | 'onDrain' | 'end' | 'abor
 
 /** An exchange whose responses are guarded. */
 export interface GuardedExchange {
-  readonly reply: Reply;
+  readonly reply: ReplySink & Pick<Reply, 'gone'>;
   readonly search: LeakSearch | null | undefined;
   readonly secrets: GuardedSecrets | undefined;
   readonly meter: Pick<Meter, 'addLeaks'>;
@@ -27,7 +27,7 @@ export interface GuardedExchange {
 }
 
 /** The owner of a response, which is told to stop it. */
-interface GuardOwner {
+export interface GuardOwner {
   readonly isOver: boolean;
   stop(why: SidekeyError): void;
 }
@@ -62,7 +62,7 @@ function matcherOf(
 
 /** Searches a response for the credential before it is forwarded. A response that cannot be searched is refused. */
 class GuardedReply implements ReplySink {
-  readonly #reply: Reply;
+  readonly #reply: GuardedExchange['reply'];
   readonly #exchange: GuardedExchange;
   readonly #owner: GuardOwner;
   readonly #matcher: Matcher;
@@ -227,7 +227,7 @@ const ofCoded = new Set([
 ]);
 
 /** Returns the fields of a decoded response. Its `ETag` becomes weak (RFC 9110 §8.8.1). */
-function decodedFields(fields: RawFields): RawFields {
+export function decodedFields(fields: RawFields): RawFields {
   const kept: string[] = [];
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!.toLowerCase();

@@ -30,6 +30,8 @@ export interface JsonRpcCall {
   readonly method: string | null;
   /** The tool that `tools/call` calls (Model Context Protocol); null for every other method. */
   readonly tool: string | null;
+  /** The arguments of that call. `ambiguous`: servers differ in them, or they are not known. */
+  readonly arguments?: Json | typeof ambiguous | undefined;
 }
 
 /** A copy of a body, with the fields that describe it. */
@@ -137,8 +139,9 @@ function jsonRpcOf(message: JsonObject): readonly JsonRpcCall[] | null {
   if (method !== toolsCall && forgiven(method) === toolsCall) return null;
   if (method !== toolsCall) return [{ method, tool: null }];
   const params = memberOf(message, 'params');
-  const tool = params !== ambiguous && isJsonObject(params) ? memberOf(params, 'name') : undefined;
-  return typeof tool === 'string' ? [{ method, tool }] : null;
+  if (params === ambiguous || !isJsonObject(params)) return null;
+  const tool = memberOf(params, 'name');
+  return typeof tool === 'string' ? [{ method, tool, arguments: memberOf(params, 'arguments') }] : null;
 }
 
 /** Maximum number of parameters that are read. */

@@ -2,7 +2,7 @@ import { BlockList, isIP } from 'node:net';
 import { type Cidr, plainAddress } from './authority.ts';
 import type { JsonRpcCall } from './body.ts';
 import type { GraphqlOperation } from './graphql.ts';
-import { formTest, jsonTest, queryTest } from './parameters.ts';
+import { both, formTest, jsonTest, memberTest, queryTest } from './parameters.ts';
 import { isUnread, matchesLoosely, matchesPath, type PathGlob } from './path.ts';
 import type { ReadRequest } from './request.ts';
 import {
@@ -18,26 +18,33 @@ import { type Glob, matchesAny } from './text.ts';
 
 /** Returns a test for operations with one of the types and one of the names. */
 function graphqlTest({ types, names }: GraphqlCondition): (request: ReadRequest) => ConditionResult {
-  const fits = ({ type, name }: GraphqlOperation) =>
-    (types === null || types.includes(type)) && (names === null || matchesAny(names, name));
-  return (request) => bodyVerdictOf(request.operations(), fits);
+  const resultOf = ({ type, name }: GraphqlOperation) =>
+    verdictOf((types === null || types.includes(type)) && (names === null || matchesAny(names, name)));
+  return (request) => bodyVerdictOf(request.operations(), resultOf);
 }
 
-/** With methods, `tools` restricts only `tools/call`; without methods, only calls of these tools match. */
-function jsonRpcTest({ methods, tools }: JsonRpcCondition): (request: ReadRequest) => ConditionResult {
-  const fits = ({ method, tool }: JsonRpcCall) => {
-    if (method === null || (methods !== null && !matchesAny(methods, method))) return false;
-    return tools === null || (tool === null ? methods !== null : matchesAny(tools, tool));
+/** With methods, `tools` and `arguments` restrict only `tools/call`; without methods, only such calls match. */
+function jsonRpcTest({ methods, tools, arguments: wanted }: JsonRpcCondition): Test {
+  const inArguments = wanted === undefined ? null : memberTest(wanted);
+  const isAboutTools = tools !== null || inArguments !== null;
+  const resultOf = ({ method, tool, arguments: given }: JsonRpcCall): ConditionResult => {
+    if (method === null || (methods !== null && !matchesAny(methods, method))) return 'no';
+    if (tool === null) return verdictOf(!isAboutTools || methods !== null);
+    if (tools !== null && !matchesAny(tools, tool)) return 'no';
+    return inArguments === null ? 'yes' : inArguments(given);
   };
-  return (request) => bodyVerdictOf(request.calls(), fits);
+  return (request) => bodyVerdictOf(request.calls(), resultOf);
 }
 
 /** Returns yes if all items match, no if none does, else unclear. */
-function bodyVerdictOf<T>(asked: readonly T[] | null, fits: (one: T) => boolean): ConditionResult {
+function bodyVerdictOf<T>(
+  asked: readonly T[] | null,
+  resultOf: (one: T) => ConditionResult,
+): ConditionResult {
   if (asked === null) return 'unclear';
-  const isAny = asked.some(fits);
-  if (!isAny) return 'no';
-  return asked.every(fits) ? 'yes' : 'unclear';
+  let verdict: ConditionResult | null = null;
+  for (const one of asked) verdict = both(verdict, resultOf(one));
+  return verdict ?? 'no';
 }
 
 /** Tests one condition of a request. */

@@ -107,7 +107,7 @@ function withNeed(result: RuleResult, needsBody: boolean): RuleResult {
 }
 
 /** Returns the step of the first condition that does not hold, else of the first unclear one, else the match. */
-function stepOf({ checks, matched }: CompiledRule, request: ReadRequest): RuleStep {
+export function stepOf({ checks, matched }: CompiledRule, request: ReadRequest): RuleStep {
   let step = matched;
   for (let i = 0; i < checks.length; i += 1) {
     const check = checks[i]!;
@@ -399,7 +399,10 @@ const words: Words = {
   users: (globs) => `users ${list(globs)}`,
   labels: (globs) => `labels ${list(globs)}`,
   graphql: ({ types, names }) => describeBoth('graphql', ['types', types], ['names', names]),
-  jsonrpc: ({ methods, tools }) => describeBoth('jsonrpc', ['methods', methods], ['tools', tools]),
+  jsonrpc: ({ methods, tools, arguments: wanted }) =>
+    `${describeBoth('jsonrpc', ['methods', methods], ['tools', tools])}${
+      wanted === undefined ? '' : ` arguments ${describeParameters(wanted)}`
+    }`,
   json: (members) => `json ${describeParameters(members)}`,
   form: (parameters) => `form ${describeParameters(parameters)}`,
 };

@@ -69,7 +69,7 @@ function parameterTest(wanted: Parameters): (given: ReadQuery) => ConditionResul
 }
 
 /** Combines the results of two readings or parts. */
-function both(one: ConditionResult | null, other: ConditionResult): ConditionResult {
+export function both(one: ConditionResult | null, other: ConditionResult): ConditionResult {
   return one === null || one === other ? other : 'unclear';
 }
 
@@ -116,7 +116,9 @@ function readingsOf(name: string): readonly string[] {
 const mostBrackets = 64;
 
 /** Returns a test of the members of a JSON value; undefined: there is none. */
-export function memberTest(wanted: Parameters): (value: Json | undefined) => ConditionResult {
+export function memberTest(
+  wanted: Parameters,
+): (value: Json | undefined | typeof ambiguous) => ConditionResult {
   const members = [...wanted].map(([path, condition]) => ({
     steps: stepsOf(path),
     missing: missingOf(condition),

@@ -70,6 +70,8 @@ export interface JsonRpcCondition {
   readonly methods: readonly Glob[] | null;
   /** Names of tools in `tools/call` of the Model Context Protocol. Other methods have none. */
   readonly tools: readonly Glob[] | null;
+  /** Arguments of such a call by their paths; absent: any. */
+  readonly arguments?: Parameters | undefined;
 }
 
 /** Names of conditions, as in `Conditions`. */
@@ -341,7 +343,9 @@ const coverings: Covering = {
   jsonrpc: (outer, inner) =>
     (outer.methods === null) === (inner.methods === null) &&
     orAny(globs, outer.methods, inner.methods) &&
-    orAny(globs, outer.tools, inner.tools),
+    orAny(globs, outer.tools, inner.tools) &&
+    (outer.arguments === undefined ||
+      (inner.arguments !== undefined && parametersCover(outer.arguments, inner.arguments))),
   json: parametersCover,
   form: parametersCover,
 };

@@ -159,6 +159,7 @@ export function applyCredential(
     rewriteBody: substituted.rewriteBody,
     identity: substituted.identity,
     messages: substituted.messages,
+    isListed: prepared.isListed,
     carriesGrant: true,
     permission,
     maxResponse,

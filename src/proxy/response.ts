@@ -17,6 +17,7 @@ import {
   isSafe,
   upstreamFailure,
 } from './attempt.ts';
+import { ToolListReply } from './tool-list.ts';
 import type { UpstreamRequest } from './upstream-request.ts';
 
 const notFromAny = new NameSet(notFromUpstream(false));
@@ -122,7 +123,10 @@ export class ResponseHandler {
     }
     const hint = isRefusal(status) ? this.#hintOn(head.raw()) : nothing;
     const isUnchanged =
-      request.maxResponse === null && request.conceal === undefined && !this.#isGuarded(status);
+      request.maxResponse === null &&
+      request.conceal === undefined &&
+      request.isListed === undefined &&
+      !this.#isGuarded(status);
     const drop = request.carriesGrant ? notFromGrants : notFromAny;
     if (isUnchanged && reply.forwardHead?.(head, drop, hint) === true) return;
     this.#forwardHead(status, head.reason, endToEndFields(head), hint);
@@ -228,7 +232,9 @@ export class ResponseHandler {
       this.stop(responseTooLarge(maxResponse));
       return;
     }
-    if (this.#isGuarded(status)) this.#into = guardReply(this.#guardedExchange(), status, this);
+    const { reply, request } = this.#context;
+    const into = request.isListed === undefined ? reply : new ToolListReply(reply, this, request.isListed);
+    this.#into = this.#isGuarded(status) ? guardReply(this.#guardedExchange(into), status, this) : into;
     const kept = this.#forwardable(fields);
     this.#into.head(status, reason, hint.length === 0 ? kept : [...kept, ...hint]);
   }
@@ -273,8 +279,8 @@ export class ResponseHandler {
     return leakGuard !== null && isCovered(leakGuard, status);
   }
 
-  #guardedExchange(): GuardedExchange {
-    const { request, reply, meter } = this.#context;
+  #guardedExchange(reply: GuardedExchange['reply'] = this.#context.reply): GuardedExchange {
+    const { request, meter } = this.#context;
     const { maxResponse, leakGuard: search, secrets } = request;
     const overBound = (bytes: number) =>
       maxResponse !== null && bytes > maxResponse ? responseTooLarge(maxResponse) : null;

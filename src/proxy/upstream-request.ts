@@ -1,13 +1,14 @@
 import { longestBody } from '../approvals/approval.ts';
 import type { Placement } from '../grants/provider.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
-import type { RawFields } from '../http/fields.ts';
+import { plainRequest, type RawFields } from '../http/fields.ts';
 import { type BodyFraming, bodyTooLarge } from '../http/framing.ts';
 import { type InboundRequest, type Meter, readAhead, type Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { DetectedPlaceholders, SubstitutedRequest } from '../placeholders/substitute.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { LeakSearch } from '../policy/domain-map.ts';
+import { mayCallTool } from '../policy/tools.ts';
 import type { PlannedFields } from '../schemes/apply.ts';
 import type { Protocol } from '../upstream/h2-session.ts';
 import type { AuthorizedRequest, GrantedRequest, ReceivedRequest } from './authorize.ts';
@@ -31,6 +32,8 @@ export interface PreparedRequest {
   readonly trailers?: InboundRequest['trailers'];
   /** Placeholders in it; absent: there are none. */
   readonly placeholders?: DetectedPlaceholders;
+  /** Reports whether a list of tools in the response may name a tool; absent: the response has no such list. */
+  readonly isListed?: ((tool: string) => boolean) | undefined;
   /** SHA-256 of the body in hex, where a scheme needs it. */
   readonly bodyHash?: string;
   /** The body as the client sent it, where a person is asked and it is short. */
@@ -75,14 +78,16 @@ export interface AppliedCredential {
  * @throws SidekeyError as `wholeBody`
  */
 export function upstreamRequest(
-  { received, decision, config }: AuthorizedRequest,
+  authorized: AuthorizedRequest,
   reply: Pick<Reply, 'continue'>,
 ): PreparedRequest | Promise<PreparedRequest> {
+  const { received, decision, config } = authorized;
   const { body } = received;
-  if (decision.outcome !== 'approve' || body === null) return preparedRequest(body, received);
+  const isListed = listedTools(authorized);
+  if (decision.outcome !== 'approve' || body === null) return preparedRequest(body, received, isListed);
   reply.continue();
   return wholeBody(body, config.limits.approval_body_bytes).then(({ bytes, body: whole }) => ({
-    ...preparedRequest(whole, received),
+    ...preparedRequest(whole, received, isListed),
     ...(bytes.length <= longestBody ? { askedBody: bytes } : {}),
   }));
 }
@@ -90,18 +95,32 @@ export function upstreamRequest(
 function preparedRequest(
   body: PreparedRequest['body'],
   { target, framing, inbound: { head, trailers }, plan }: ReceivedRequest,
+  isListed: PreparedRequest['isListed'],
 ): PreparedRequest {
   const { authority, path } = target;
+  const fields = plan.forwarded(head, authority);
   return {
     authority,
     method: head.method,
     path,
-    fields: plan.forwarded(head, authority),
+    fields: isListed === undefined ? fields : plainRequest(fields),
+    isListed,
     protocol: head.version === '2' ? 'h2' : 'http/1.1',
     framing,
     body,
     trailers,
   };
+}
+
+/** For a request of `tools/list`: reports whether rules may let a call of a tool through. Undefined for any other. */
+function listedTools({ received, config, facts }: AuthorizedRequest): PreparedRequest['isListed'] {
+  const calls = received.bodyFacts?.jsonrpc ?? [];
+  if (!calls.some(({ method }) => method === 'tools/list')) return undefined;
+  const domain = config.policy.domains.match(facts.authority);
+  if (domain === null) return undefined;
+  const { rules, additionalRules = [] } = domain;
+  const sets = rules === undefined ? additionalRules : [rules, ...additionalRules];
+  return (tool) => sets.every((set) => mayCallTool(set, facts, tool));
 }
 
 /** Reports whether a byte may follow the head. */

@@ -52,7 +52,7 @@ describe('the operations of a body', () => {
     [`{"jsonrpc":"2.0","id":1,"method":"ping"}`, [{ method: 'ping', tool: null }]],
     [
       `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","arguments":{}}}`,
-      [{ method: 'tools/call', tool: 'x' }],
+      [{ method: 'tools/call', tool: 'x', arguments: new Map() }],
     ],
     [`{"jsonrpc":"2.0","id":1,"method":"tools/call"}`, null],
     // What some servers take for it, and look up the tool.
@@ -142,8 +142,13 @@ describe('the operations of a body', () => {
   });
 
   test('a missing body has no operation, and a truncated one is unreadable', () => {
-    expect(read('')).toEqual({ graphql: [], jsonrpc: [] });
-    expect(read('', { contentType: null })).toEqual({ graphql: [], jsonrpc: [] });
+    expect(read('')).toEqual({ graphql: [], jsonrpc: [], json: { value: undefined }, parameters: new Map() });
+    expect(read('', { contentType: null })).toEqual({
+      graphql: [],
+      jsonrpc: [],
+      json: { value: undefined },
+      parameters: new Map(),
+    });
     expect(read(query, {}, false)).toEqual(unread);
     expect(read('', {}, false)).toEqual(unread);
   });
