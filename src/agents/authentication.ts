@@ -3,6 +3,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import type { Grant } from '../grants/grant.ts';
 import { valuesOf, type RawFields } from '../http/fields.ts';
 import type { Presented, Selectors } from '../http/message.ts';
+import type { EgressLists } from './egress.ts';
 
 /** Identity of a caller: the grant that it selects, and the grants that it may use. */
 export interface Identity {
@@ -25,6 +26,8 @@ export interface Identity {
   readonly reaches: (grant: Grant) => boolean;
   /** Returns the present labels of the agent. */
   readonly labelsNow: () => readonly string[] | Promise<readonly string[]>;
+  /** Returns the hosts without a credential that it may use now. Not a promise where the rights are in memory. */
+  readonly egressNow: () => EgressLists | Promise<EgressLists>;
   /** The labels that people gave a grant, as they are now. Not a promise where the rights are in memory. */
   readonly grantLabels: (grant: Grant) => readonly string[] | Promise<readonly string[]>;
   /**

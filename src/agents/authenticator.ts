@@ -14,6 +14,7 @@ import {
   unauthenticated,
   unknownToken,
 } from './authentication.ts';
+import { type EgressLists, egressOf } from './egress.ts';
 import { isLeaseFor } from './lease.ts';
 import { LeaseUses } from './lease-uses.ts';
 import {
@@ -167,6 +168,17 @@ export function createAgentAuthenticator({
     return caller instanceof SidekeyError ? noLabels : caller.holder.agent.labels;
   }
 
+  function egressNow(presented: PresentedToken): EgressLists | Promise<EgressLists> {
+    return after(rightsInMemory.current(), egressBy, presented);
+  }
+
+  function egressBy(
+    rights: PermissionSnapshot,
+    presented: PresentedToken,
+  ): EgressLists | Promise<EgressLists> {
+    return after(known(presented, rights), egressOfKnown);
+  }
+
   /** Returns the holder of a token and its identity, the same objects until the rights change; null: nobody holds it. */
   function knownAs(presented: PresentedToken, rights: PermissionSnapshot): Known | null {
     const last = identities.get(presented);
@@ -231,6 +243,7 @@ export function createAgentAuthenticator({
       selectors: presented.selectors,
       reaches: (grant) => reaches(holder, grant, rights),
       labelsNow: () => agentLabels(presented),
+      egressNow: () => egressNow(presented),
       grantLabels,
       spend: (grant) => spend(grant, presented),
       holds: (grant, lasting) => holds(presented, grant, lasting),
@@ -250,6 +263,7 @@ export function createAgentAuthenticator({
       selectors,
       reaches: ({ lease }) => lease === null,
       labelsNow: () => noLabels,
+      egressNow: () => anywhere,
       grantLabels,
       spend: (grant) => spend(grant, null),
       holds: (grant, lasting) => holds(null, grant, lasting),
@@ -327,6 +341,14 @@ interface Known {
 }
 
 const noLabels: readonly string[] = [];
+const anywhere: EgressLists = [];
+const nowhere: EgressLists = [[]];
+
+function egressOfKnown(caller: Known | SidekeyError): EgressLists {
+  if (caller instanceof SidekeyError) return nowhere;
+  const { holder } = caller;
+  return egressOf(holder.agent.bindings, holder.kind === 'lease' ? holder.lease.egress : undefined);
+}
 
 function labelsOf(rights: PermissionSnapshot, grantId: string): readonly string[] {
   return rights.policy(grantId)?.labels ?? noLabels;

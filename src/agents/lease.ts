@@ -12,6 +12,8 @@ export interface Lease {
   readonly agent: string;
   /** Ids of the grants that it was made for; null: all grants of its agent, also later ones. */
   readonly grants: readonly string[] | null;
+  /** Hosts without a credential to which it is limited, as patterns; absent: those of its agent. */
+  readonly egress?: readonly string[] | undefined;
   /** One sentence by its creator. */
   readonly purpose: string;
   readonly createdAt: number;
@@ -101,9 +103,11 @@ export function grantedTtl(asked: number | null, grants: readonly (readonly Leas
  * - `grant`: the one of this id.
  * - `provider`, `user`, `label`: every grant that has it.
  * - `everything`: all grants; its value is `*`.
+ * - `egress`: no grant; its value is a host that the agent may use without a credential. One such binding excludes all other
+ *   such hosts.
  */
 export interface Binding {
-  readonly kind: 'grant' | 'provider' | 'user' | 'label' | 'everything';
+  readonly kind: 'grant' | 'provider' | 'user' | 'label' | 'everything' | 'egress';
   readonly value: string;
 }
 
@@ -135,6 +139,8 @@ function bindingReaches(
       return isOwn && labels.includes(binding.value);
     case 'everything':
       return true;
+    case 'egress':
+      return false;
   }
 }
 

@@ -155,7 +155,7 @@ export const removedGrant = z
 /** A choice of grants, for an agent. */
 const binding = z
   .strictObject({
-    kind: z.enum(['grant', 'provider', 'user', 'label', 'everything']),
+    kind: z.enum(['grant', 'provider', 'user', 'label', 'everything', 'egress']),
     value: z.string().nullable(),
   })
   .meta({ id: 'Binding' });
@@ -223,6 +223,7 @@ const leaseMembers = {
   id: z.uuid(),
   agent: z.string(),
   grants: texts.nullable().describe('IDs; null: all that its agent reaches.'),
+  egress: texts.nullable().describe('Hosts without a credential; null: those of its agent.'),
   purpose: z.string(),
   state: z.enum(['active', 'expired', 'used_up', 'revoked']),
   expires_at: time,

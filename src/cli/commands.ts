@@ -3,12 +3,18 @@ import type { Shell } from './completion.ts';
 import { roles } from '../api/scopes.ts';
 import { shapes } from '../grants/credential-shape.ts';
 
+const egressOption: OptionRow = [
+  '--egress <host...>',
+  'only these hosts without a credential: HOST, HOST:PORT or *.SUFFIX',
+];
+
 const binding: readonly OptionRow[] = [
   ['--grant <grant...>', 'these grants: name, ID, or USER/NAME'],
   ['--provider <provider...>', 'every grant of these providers'],
   ['--user <user...>', 'every grant of these users'],
   ['--label <label...>', 'every grant with one of these labels (sidekey grant set)'],
   ['--everything', 'every grant of every user'],
+  egressOption,
 ];
 
 const conditions: readonly OptionRow[] = [
@@ -589,7 +595,7 @@ const accessCommands: readonly CommandRow[] = [
           ['--no-token', 'no token: an issuer of agent_issuers gives it tokens'],
         ],
         examples: [
-          'sidekey agent create ci-bot --grant github',
+          'sidekey agent create ci-bot --grant github --egress pypi.org files.pythonhosted.org',
           'sidekey agent create helper --for alice --provider google slack --expires 90d',
         ],
         load: async () => (await import('./agent/tokens.ts')).createAgent,
@@ -609,7 +615,7 @@ const accessCommands: readonly CommandRow[] = [
         options: [
           ...binding,
           ['--remove', 'remove these bindings, from the next request on'],
-          ['--all', 'with --remove: all bindings'],
+          ['--all', 'with --remove: all bindings, but not --egress'],
         ],
         examples: [
           'sidekey agent bind ci-bot --grant github alice/google',
@@ -679,6 +685,7 @@ const accessCommands: readonly CommandRow[] = [
             'with credentials of its own, which end with it: JSON as for grant import; - is standard input',
           ],
           ['--purpose <text>', 'the purpose, for the audit log', { required: true }],
+          egressOption,
           leaseTtl,
           ['--idle <span>', 'end it when it is not used for this time'],
           ['--max-uses <number>', 'end it after this number of requests'],

@@ -1,4 +1,5 @@
 import { type Identified, type Identity, readPresented } from '../agents/authentication.ts';
+import { egressRefusal } from '../agents/egress.ts';
 import type { ProposedPolicy } from '../approvals/proposals.ts';
 import { defaultUser, type Grant } from '../grants/grant.ts';
 import type { Placement, Provider } from '../grants/provider.ts';
@@ -198,14 +199,14 @@ function allowed(
   evaluation: Evaluation,
   services: Pick<ProxyServices, 'audit'>,
   record: ExchangeRecord,
-): AuthorizedRequest {
+): AuthorizedRequest | Promise<AuthorizedRequest> {
   const { decision, received, config, caller, candidates, provider, placement, facts, accepted } = evaluation;
   record.decided(decision, facts);
   if (accepted !== null) record.approved(accepted.proposal);
   if (decision.outcome === 'deny') throw refusalOf(decision, received);
   if (decision.reported !== null) services.audit.note(record.reported(decision.reported));
   const grant = decision.outcome === 'tunnel' ? null : grantOf(evaluation, decision);
-  return {
+  const authorized = {
     received,
     config,
     caller,
@@ -218,6 +219,14 @@ function allowed(
     grant,
     redactedPath,
   };
+  // A person has accepted the host for this caller.
+  if (decision.outcome !== 'tunnel' || accepted !== null) return authorized;
+  return after(egressRefusal(caller, facts.authority), unlessRefused, authorized);
+}
+
+function unlessRefused(refusal: SidekeyError | null, authorized: AuthorizedRequest): AuthorizedRequest {
+  orThrow(refusal);
+  return authorized;
 }
 
 /** A placeholder in a request to a host that is not listed is the more likely mistake. */

@@ -1,10 +1,11 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type Identity, readPresented } from '../agents/authentication.ts';
+import { egressRefusal } from '../agents/egress.ts';
 import type { RequestHead } from '../http/head.ts';
 import type { Client, InterceptedTunnel } from '../http/message.ts';
 import { denialOf, refusalOf, refuseOn } from '../http/problem.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { asTyped } from '../lib/log.ts';
 import { type Authority, isOwn } from '../policy/authority.ts';
 import { connectDomain, decideConnect, type Policy } from '../policy/decide.ts';
@@ -70,10 +71,12 @@ export async function connect(
       case 'tunnel': {
         if (accepted !== null) record.approved(accepted.proposal);
         if (accepted?.isOnce === true) await useProposal(accepted, target, services);
+        if (accepted === null) orThrow(await egressRefusal(identity, target));
         await services.audit.append(record.access());
         const permission = { caller: identity, grant: null };
         const refusal = async (now: Policy) =>
-          tunnelRefusal(await policyNow(now, accepted, target, services.proposals), target);
+          tunnelRefusal(await policyNow(now, accepted, target, services.proposals), target) ??
+          (accepted === null ? egressRefusal(identity, target) : null);
         // The dial too: what ends the right meanwhile cuts it as it cuts the open ones.
         const result = await open.during({ client: socket, permission, refusal }, async () => {
           const upstream = await settings.dialer.connectBlind(target);

@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Identity } from '../agents/authentication.ts';
+import { egressRefusal } from '../agents/egress.ts';
 import type { Grant } from '../grants/grant.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
@@ -329,7 +330,10 @@ export interface Permission {
 
 /** The same of a request, with what policy saw of it. */
 export interface RequestPermission extends Permission {
-  readonly caller: Pick<Identity, 'holds' | 'labels' | 'labelsNow' | 'grantLabels'>;
+  readonly caller: Pick<
+    Identity,
+    'agent' | 'lease' | 'egressNow' | 'holds' | 'labels' | 'labelsNow' | 'grantLabels'
+  >;
   readonly facts: RequestFacts;
   /** The yes of a person that it has; absent: nobody was asked. */
   readonly approval?: GivenApproval | undefined;
@@ -386,6 +390,10 @@ export async function requestRefusal(
   if (decision.outcome === 'deny') return denialOf(decision);
   if (decision.outcome === 'approve') {
     const refused = await approvalRefusal(permission, approvals);
+    if (refused !== null) return refused;
+  }
+  if (decision.outcome === 'tunnel' && permission.accepted == null) {
+    const refused = await egressRefusal(permission.caller, facts.authority);
     if (refused !== null) return refused;
   }
   if (grant === null) return null;

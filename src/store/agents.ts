@@ -2,7 +2,7 @@ import type { Kysely, Transaction, UpdateQueryBuilder } from 'kysely';
 import { type Binding, leaseStanding } from '../agents/lease.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import {
-  allGrants,
+  anyGrant,
   compare,
   fromAgentRow,
   fromBindingRow,
@@ -211,7 +211,10 @@ function choose(
   if ('id' in which) return query.where('id', '=', which.id);
   if ('agent' in which) return query.where('agent', '=', which.agent);
   return query.where((row) =>
-    row.or([row('grants', 'like', `%${JSON.stringify(which.grant)}%`), row('grants', '=', allGrants)]),
+    row.or([
+      row('grants', 'like', `%${JSON.stringify(which.grant)}%`),
+      row('grants', 'like', `[${JSON.stringify(anyGrant[0])}%`),
+    ]),
   );
 }
 

@@ -123,7 +123,7 @@ export function fromAgentRow(row: AgentRow): AgentRecord {
   return { ...row, labels: parseTexts(row.labels, `the agent "${row.name}"`, 'labels') };
 }
 
-const kinds: readonly Binding['kind'][] = ['grant', 'provider', 'user', 'label', 'everything'];
+const kinds: readonly Binding['kind'][] = ['grant', 'provider', 'user', 'label', 'everything', 'egress'];
 
 export function fromBindingRow(row: BindingRow): BindingRecord {
   const kind = kinds.find((each) => each === row.kind);
@@ -132,15 +132,25 @@ export function fromBindingRow(row: BindingRow): BindingRecord {
 }
 
 /** Represents all grants. Older versions read it as the id of a missing grant. */
-export const allGrants = '["*"]';
+export const anyGrant = ['*'] as const;
 
-export function toLeaseRow(lease: LeaseRecord): LeaseRow {
-  return { ...lease, grants: lease.grants === null ? allGrants : JSON.stringify(lease.grants) };
+/** Marks a host of `Lease.egress` among the grants. Older versions read it as the id of a missing grant. */
+const egress = 'egress ';
+
+export function toLeaseRow({ egress: hosts = [], ...lease }: LeaseRecord): LeaseRow {
+  const all = [...(lease.grants ?? anyGrant), ...hosts.map((host) => `${egress}${host}`)];
+  return { ...lease, grants: JSON.stringify(all) };
 }
 
 export function fromLeaseRow(row: LeaseRow): LeaseRecord {
-  const { id, grants } = row;
-  return { ...row, grants: grants === allGrants ? null : parseTexts(grants, `the lease "${id}"`, 'grants') };
+  const all = parseTexts(row.grants, `the lease "${row.id}"`, 'grants');
+  const hosts = all.filter((text) => text.startsWith(egress)).map((text) => text.slice(egress.length));
+  const grants = all.filter((text) => !text.startsWith(egress));
+  return {
+    ...row,
+    grants: grants.join() === anyGrant.join() ? null : grants,
+    ...(hosts.length === 0 ? {} : { egress: hosts }),
+  };
 }
 
 export function toPolicyRow(policy: GrantPolicy): PolicyRow {

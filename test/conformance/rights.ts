@@ -236,12 +236,16 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
       it('knows a lease for all that its agent reaches, and revokes it with each grant', async () => {
         const all = leaseRecord({ grants: null });
         const none = leaseRecord({ grants: [] });
-        for (const lease of [all, none]) await store.leases.insert(lease);
+        const limited = leaseRecord({ grants: null, egress: ['pypi.org'] });
+        for (const lease of [all, none, limited]) await store.leases.insert(lease);
         expect((await store.leases.get(all.id))?.grants).toBeNull();
+        expect(await store.leases.get(limited.id)).toEqual(limited);
         expect((await store.rights.read()).leases.map(({ grants }) => grants)).toEqual(
           expect.arrayContaining([null, []]),
         );
-        expect(await store.leases.revoke({ grant: 'any' }, time)).toEqual([all.id]);
+        expect((await store.leases.revoke({ grant: 'any' }, time)).toSorted()).toEqual(
+          [all.id, limited.id].toSorted(),
+        );
       });
 
       it('counts uses up to the maximum, over connections, and not one more', async () => {

@@ -22,20 +22,35 @@ const agents = { tag: 'Agents', path: '/v2/agents/{agent}' } as const;
 /** A grant: name, id, or USER/NAME. */
 const grants = z.array(text).min(1).optional().describe('Name, ID, or USER/NAME.');
 
+const egress = z
+  .array(text)
+  .min(1)
+  .optional()
+  .describe('Only these hosts without a credential: HOST, HOST:PORT or *.SUFFIX.');
+
 const binding = z.strictObject({
   grants,
   providers: z.array(name).min(1).optional().describe('Every grant of these providers.'),
   users: z.array(name).min(1).optional().describe('Every grant of these users.'),
   labels: z.array(name).min(1).optional().describe('Every grant with one of these labels.'),
   everything: z.boolean().optional().describe('Every grant of every user.'),
+  egress,
 });
 
-function bindingOptions({ grants: some, providers, users, labels, everything }: z.output<typeof binding>) {
+function bindingOptions({
+  grants: some,
+  providers,
+  users,
+  labels,
+  everything,
+  egress: hosts,
+}: z.output<typeof binding>) {
   return {
     grant: some,
     provider: providers,
     user: users,
     label: labels,
+    egress: hosts,
     ...(everything === true ? { everything } : {}),
   };
 }
@@ -233,6 +248,7 @@ const leaseRoutes: readonly AnyRoute[] = [
         .min(1)
         .optional()
         .describe('Credentials that only this lease may use. They are not verified, and end with it.'),
+      egress,
       purpose: z.string().min(1).max(200),
       ttl: span.optional(),
       idle: span.optional(),
@@ -241,7 +257,9 @@ const leaseRoutes: readonly AnyRoute[] = [
     status: 201,
     result: createdLease,
     commands: ['lease create'],
-    call: ({ body: { agent: of, grants: some, credentials, purpose, ttl, idle, max_uses } }) => ({
+    call: ({
+      body: { agent: of, grants: some, credentials, egress: hosts, purpose, ttl, idle, max_uses },
+    }) => ({
       command: 'lease create',
       input: JSON.stringify(
         credentials?.map(({ credential, ...rest }) => ({ ...credential, ...rest })) ?? [],
@@ -250,6 +268,7 @@ const leaseRoutes: readonly AnyRoute[] = [
         ...(credentials === undefined ? {} : { credentials: '-' }),
         agent: of,
         grant: some,
+        egress: hosts,
         purpose,
         ttl,
         idle,

@@ -7,6 +7,7 @@ import { grantReference, namedGrant, pickAgent, unknownAgent } from '../pick.ts'
 import type { Grant } from '../../grants/grant.ts';
 import { orMeant } from '../../lib/text.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { isPattern, parsePattern } from '../../policy/domain-map.ts';
 
 /** Bindings of an agent, as options of the command line. */
 export interface BindOptions {
@@ -15,6 +16,8 @@ export interface BindOptions {
   readonly user?: readonly string[];
   readonly label?: readonly string[];
   readonly everything?: boolean;
+  /** Hosts without a credential; others are refused. */
+  readonly egress?: readonly string[];
 }
 
 /** Names that exist. */
@@ -48,7 +51,7 @@ export function bindingsOf(options: BindOptions, { grants, providers }: Bindable
  * Returns the bindings that the options name; `grantId` resolves grants. @throws SidekeyError `input_invalid`
  */
 export function namedBindings(options: BindOptions, grantId: (text: string) => string): Binding[] {
-  const { grant = [], provider = [], user = [], label = [] } = options;
+  const { grant = [], provider = [], user = [], label = [], egress = [] } = options;
   for (const [what, names] of Object.entries({ provider, user, label }))
     for (const name of names) checkName(what, name);
   return [
@@ -57,7 +60,19 @@ export function namedBindings(options: BindOptions, grantId: (text: string) => s
     ...user.map((value): Binding => ({ kind: 'user', value })),
     ...label.map((value): Binding => ({ kind: 'label', value })),
     ...(options.everything === true ? [everything] : []),
+    ...egressHosts(egress).map((value): Binding => ({ kind: 'egress', value })),
   ];
+}
+
+/** Returns the hosts of `--egress` as patterns of one form. @throws SidekeyError `input_invalid` */
+export function egressHosts(hosts: readonly string[]): readonly string[] {
+  return hosts.map((host) => {
+    const pattern = parsePattern(host);
+    if (isPattern(pattern)) return pattern.text;
+    throw new SidekeyError('input_invalid', `A host of --egress ${pattern.problem}.`, {
+      hint: "--egress pypi.org '*.npmjs.org'",
+    });
+  });
 }
 
 /** `grant work`, `provider github`, `every grant`. */
@@ -83,7 +98,7 @@ export function reachWarning(
 ): string[] {
   const [first] = grants;
   const grant = first === undefined ? 'GRANT' : grantReference(first);
-  if (bindings.length === 0) {
+  if (bindings.every(({ kind }) => kind === 'egress')) {
     return [
       `${agent} reaches nothing: no grant is bound to it.`,
       `  → sidekey agent bind ${agent} --grant ${grant}`,
@@ -173,7 +188,8 @@ async function unbindAgent(
     const bound = new Set(before.filter(({ kind }) => kind === 'grant').map(({ value }) => value));
     // A removed grant is known only by its id.
     const named = namedBindings(options, (text) => (bound.has(text) ? text : namedGrant(known, text).id));
-    const unwanted = options.all === true ? before : named;
+    // Without its hosts the agent could use all of them.
+    const unwanted = options.all === true ? before.filter(({ kind }) => kind !== 'egress') : named;
     if (named.length === 0 && options.all !== true) throw namesNothing(' --remove');
     const event = { event: 'agent.unbound', agent: name, reason: bindingReason(unwanted) } as const;
     const count = await recordChange(audit, event, () => store.bindings.remove(name, unwanted));
@@ -195,6 +211,6 @@ function reachText(bindings: readonly Binding[], grants: readonly Grant[]): stri
 
 function namesNothing(action: string): SidekeyError {
   return new SidekeyError('input_invalid', 'The command names no grants.', {
-    hint: `sidekey agent bind NAME${action} --grant GRANT | --provider PROVIDER | --user USER | --label LABEL | --everything`,
+    hint: `sidekey agent bind NAME${action} --grant GRANT | --provider PROVIDER | --user USER | --label LABEL | --everything | --egress HOST`,
   });
 }

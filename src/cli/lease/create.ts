@@ -11,6 +11,7 @@ import {
 } from '../../agents/lease.ts';
 import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
+import { egressHosts } from '../agent/bindings.ts';
 import { newSecret } from '../agent/tokens.ts';
 import type { Context } from '../context.ts';
 import { isoOrNull, isoTime, proxyUrl, readSpan, relativeTime, spanText } from '../format.ts';
@@ -31,6 +32,8 @@ export interface CreateOptions {
   readonly ttl?: string;
   readonly idle?: string;
   readonly maxUses?: string;
+  /** Hosts without a credential to which it is limited. */
+  readonly egress?: readonly string[];
 }
 
 const maxPurposeLength = 200;
@@ -44,6 +47,7 @@ export async function createLease(context: Context, options: CreateOptions): Pro
     agent: options.agent,
     grants: options.grant ?? [],
     purpose: readPurpose(options.purpose),
+    ...(options.egress === undefined ? {} : { egress: egressHosts(options.egress) }),
     ttlMs: options.ttl === undefined ? null : readSpan('--ttl', options.ttl),
     idleMs: options.idle === undefined ? null : readSpan('--idle', options.idle),
     maxUses: options.maxUses === undefined ? null : readUses('--max-uses', options.maxUses),
@@ -98,6 +102,8 @@ export interface LeaseOrder {
   /** Grants as in `--grant`; null: all that the agent reaches, also those added later. */
   readonly grants: readonly string[] | null;
   readonly purpose: string;
+  /** See `Lease.egress`. */
+  readonly egress?: readonly string[];
   /** Lifetime; null: the default. */
   readonly ttlMs: number | null;
   readonly idleMs: number | null;
@@ -154,6 +160,7 @@ export async function makeLease(
     agent: agent.name,
     tokenHash: hashToken(secret),
     grants: order.grants === null ? null : [...grants, ...owned].map(({ id }) => id),
+    ...(order.egress === undefined ? {} : { egress: order.egress }),
     purpose: order.purpose,
     createdAt: at,
     expiresAt: at + ttl.ttlMs,
@@ -324,6 +331,7 @@ export function leaseJson(lease: Lease, now: number): Readonly<Record<string, un
     id: lease.id,
     agent: lease.agent,
     grants: lease.grants,
+    egress: lease.egress ?? null,
     purpose: lease.purpose,
     state: standing.state,
     expires_at: isoTime(lease.expiresAt),

@@ -100,6 +100,7 @@ async function showLease({ withView, output, now }: Context, id: string): Promis
     details(output.display, lease.id, {
       agent: lease.agent,
       grants: leaseGrantsText(lease, grants),
+      egress: lease.egress?.join(', ') ?? null,
       purpose: lease.purpose,
       state,
       ends: leaseEndText(lease, at),

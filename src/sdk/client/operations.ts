@@ -357,7 +357,7 @@ export interface AgentInList {
 }
 
 export interface Binding {
-  readonly kind: 'grant' | 'provider' | 'user' | 'label' | 'everything';
+  readonly kind: 'grant' | 'provider' | 'user' | 'label' | 'everything' | 'egress';
   readonly value: string | null;
 }
 
@@ -413,6 +413,8 @@ export interface Lease {
   readonly agent: string;
   /** IDs; null: all that its agent reaches. */
   readonly grants: readonly string[] | null;
+  /** Hosts without a credential; null: those of its agent. */
+  readonly egress: readonly string[] | null;
   readonly purpose: string;
   readonly state: 'active' | 'expired' | 'used_up' | 'revoked';
   readonly expires_at: string;
@@ -432,6 +434,8 @@ export interface LeaseInFull {
   readonly agent: string;
   /** IDs; null: all that its agent reaches. */
   readonly grants: readonly string[] | null;
+  /** Hosts without a credential; null: those of its agent. */
+  readonly egress: readonly string[] | null;
   readonly purpose: string;
   readonly state: 'active' | 'expired' | 'used_up' | 'revoked';
   readonly expires_at: string;
@@ -452,6 +456,8 @@ export interface CreatedLease {
   readonly agent: string;
   /** IDs; null: all that its agent reaches. */
   readonly grants: readonly string[] | null;
+  /** Hosts without a credential; null: those of its agent. */
+  readonly egress: readonly string[] | null;
   readonly purpose: string;
   readonly state: 'active' | 'expired' | 'used_up' | 'revoked';
   readonly expires_at: string;
@@ -476,6 +482,8 @@ export interface RenewedLease {
   readonly agent: string;
   /** IDs; null: all that its agent reaches. */
   readonly grants: readonly string[] | null;
+  /** Hosts without a credential; null: those of its agent. */
+  readonly egress: readonly string[] | null;
   readonly purpose: string;
   readonly state: 'active' | 'expired' | 'used_up' | 'revoked';
   readonly expires_at: string;
@@ -985,6 +993,8 @@ export interface Operations {
     readonly labels?: readonly string[] | undefined;
     /** Every grant of every user. */
     readonly everything?: boolean | undefined;
+    /** Only these hosts without a credential: HOST, HOST:PORT or *.SUFFIX. */
+    readonly egress?: readonly string[] | undefined;
     /** Letters, digits, dots, dashes and underscores. */
     readonly name: string;
     /** The user that it acts for. */
@@ -1043,6 +1053,8 @@ export interface Operations {
     readonly labels?: readonly string[] | undefined;
     /** Every grant of every user. */
     readonly everything?: boolean | undefined;
+    /** Only these hosts without a credential: HOST, HOST:PORT or *.SUFFIX. */
+    readonly egress?: readonly string[] | undefined;
     readonly remove?: boolean | undefined;
     /** With `remove`: all bindings. */
     readonly all?: boolean | undefined;
@@ -1090,6 +1102,8 @@ export interface Operations {
       readonly name?: string | undefined;
       readonly credential: Readonly<Record<string, unknown>>;
     })[] | undefined;
+    /** Only these hosts without a credential: HOST, HOST:PORT or *.SUFFIX. */
+    readonly egress?: readonly string[] | undefined;
     readonly purpose: string;
     readonly ttl?: string | undefined;
     readonly idle?: string | undefined;

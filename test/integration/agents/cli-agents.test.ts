@@ -62,6 +62,61 @@ describe('an agent', () => {
     expect((await at.run(['agent', 'bind', 'ci', '--remove', '--all'])).stdout).toBe('ci reaches nothing.\n');
   });
 
+  test('is limited to hosts without a credential, which are kept when its grants are unbound', async () => {
+    const at = await withGrants();
+    const created = await at.run(['agent', 'create', 'ci', '--egress', 'PyPI.org', '*.npmjs.org:8443']);
+    expect(created.stderr).toContain('It reaches: egress pypi.org, egress *.npmjs.org:8443.');
+    expect(created.stderr).toContain('ci reaches nothing: no grant is bound to it.');
+    const bound = (await at.run(['agent', 'show', 'ci', '--json'])).stdout;
+    expect(JSON.parse(bound)).toMatchObject({
+      bindings: [
+        { kind: 'egress', value: 'pypi.org' },
+        { kind: 'egress', value: '*.npmjs.org:8443' },
+      ],
+      reaches: [],
+    });
+    await at.run(['agent', 'bind', 'ci', '--remove', '--egress', '*.npmjs.org:8443']);
+    await at.run(['agent', 'bind', 'ci', '--everything']);
+    expect((await at.run(['agent', 'bind', 'ci', '--remove', '--all'])).stdout).toBe(
+      'ci reaches egress pypi.org.\n',
+    );
+    expect(await at.run(['agent', 'bind', 'ci', '--egress', 'https://pypi.org/'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('A host of --egress is a URL'),
+    });
+    const leased = await at.run([
+      'lease',
+      'create',
+      '--agent',
+      'ci',
+      '--grant',
+      'github',
+      '--egress',
+      'pypi.org',
+      '--purpose',
+      'x',
+      '--json',
+    ]);
+    expect(leased.exit).toBe(4);
+    await at.run(['agent', 'bind', 'ci', '--grant', 'github']);
+    const made = await at.run([
+      'lease',
+      'create',
+      '--agent',
+      'ci',
+      '--grant',
+      'github',
+      '--egress',
+      'pypi.org',
+      '--purpose',
+      'x',
+      '--json',
+    ]);
+    const { id, egress } = JSON.parse(made.stdout) as { id: string; egress: unknown };
+    expect(egress).toEqual(['pypi.org']);
+    expect((await at.run(['lease', 'show', id])).stdout).toMatch(/egress +pypi\.org/);
+  });
+
   test('is not bound to a missing grant, nor to a grant of another user', async () => {
     const at = await withGrants();
     await at.run(['agent', 'create', 'ci']);

@@ -21,6 +21,7 @@ describe('the grants that an agent reaches', () => {
     [{ kind: 'label', value: 'staging' }, true, true],
     [{ kind: 'label', value: 'prod' }, false, false],
     [everything, true, true],
+    [{ kind: 'egress', value: 'api.github.com' }, false, false],
   ])('are matched exactly by the binding %j', (binding, one, other) => {
     expect(reachesGrant([binding], null, alices, labels)).toBe(one);
     expect(reachesGrant([binding], null, bobs, labels)).toBe(other);

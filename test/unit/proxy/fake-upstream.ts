@@ -192,6 +192,9 @@ export function requestOf(more: FakeRequest = {}): UpstreamRequest {
     carriesGrant: true,
     permission: {
       caller: {
+        agent: null,
+        lease: null,
+        egressNow: () => [],
         holds: () => Promise.resolve(Infinity),
         labels: [],
         labelsNow: () => Promise.resolve([]),

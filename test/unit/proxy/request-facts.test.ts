@@ -27,6 +27,7 @@ const callerOf = (agentUser: string | null, claimed: string | null): Identity =>
   selectors: { grant: null, user: claimed },
   reaches: () => true,
   labelsNow: async () => ['of-agent'],
+  egressNow: () => [],
   grantLabels: async () => ['of-grant'],
   spend: async () => null,
   holds: async () => Infinity,

@@ -18,6 +18,9 @@ function letIn(right: Partial<RequestPermission> = {}, of: { agent?: string[]; g
   const labels = { agent: of.agent ?? [], grant: of.grant ?? [] };
   const held: RequestPermission = {
     caller: {
+      agent: 'robot',
+      lease: null,
+      egressNow: () => [],
       holds: async () => Infinity,
       labels: [...labels.agent],
       labelsNow: async () => labels.agent,

@@ -21,6 +21,17 @@ describe('a row of the rights tables', () => {
     for (const row of rows) expect(row).toThrow(expect.objectContaining({ code: 'store_damaged' }));
   });
 
+  it.each([
+    { grants: null, egress: ['a.example', '*.b.example:22'] },
+    { grants: ['id'], egress: ['a.example'] },
+    { grants: [], egress: ['a.example'] },
+    { grants: null },
+    { grants: [] },
+  ])('has the grants and hosts of a lease: %j', (limits) => {
+    const lease = leaseRecord(limits);
+    expect(fromLeaseRow(toLeaseRow(lease))).toEqual(lease);
+  });
+
   it.each(['', 'null', '{}', '"a=b"', '[1]', '[["a"]]'])('with the metadata %j is refused', (metadata) => {
     expect(() => fromPolicyRow({ ...toPolicyRow(noPolicy('g')), metadata })).toThrow(
       expect.objectContaining({ code: 'store_damaged' }),

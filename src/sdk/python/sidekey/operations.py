@@ -340,7 +340,7 @@ class AgentInList(TypedDict):
 
 
 class Binding(TypedDict):
-    kind: Literal["grant", "provider", "user", "label", "everything"]
+    kind: Literal["grant", "provider", "user", "label", "everything", "egress"]
     value: str | None
 
 
@@ -400,6 +400,7 @@ class Lease(TypedDict):
     id: str
     agent: str
     grants: list[str] | None
+    egress: list[str] | None
     purpose: str
     state: Literal["active", "expired", "used_up", "revoked"]
     expires_at: str
@@ -418,6 +419,7 @@ class LeaseInFull(TypedDict):
     id: str
     agent: str
     grants: list[str] | None
+    egress: list[str] | None
     purpose: str
     state: Literal["active", "expired", "used_up", "revoked"]
     expires_at: str
@@ -437,6 +439,7 @@ class CreatedLease(TypedDict):
     id: str
     agent: str
     grants: list[str] | None
+    egress: list[str] | None
     purpose: str
     state: Literal["active", "expired", "used_up", "revoked"]
     expires_at: str
@@ -459,6 +462,7 @@ class RenewedLease(TypedDict):
     id: str
     agent: str
     grants: list[str] | None
+    egress: list[str] | None
     purpose: str
     state: Literal["active", "expired", "used_up", "revoked"]
     expires_at: str
@@ -1101,9 +1105,9 @@ class Operations:
         """List the agents. ``GET /v2/agents``"""
         return self._pages("listAgents", {"limit": limit})
 
-    def create_agent(self, *, name: str, grants: list[str] = UNSET, providers: list[str] = UNSET, users: list[str] = UNSET, labels: list[str] = UNSET, everything: bool = UNSET, acts_for: str = UNSET, agent_labels: list[str] = UNSET, token_label: str = UNSET, expires: str = UNSET) -> CreatedAgent:
+    def create_agent(self, *, name: str, grants: list[str] = UNSET, providers: list[str] = UNSET, users: list[str] = UNSET, labels: list[str] = UNSET, everything: bool = UNSET, egress: list[str] = UNSET, acts_for: str = UNSET, agent_labels: list[str] = UNSET, token_label: str = UNSET, expires: str = UNSET) -> CreatedAgent:
         """Create an agent. The answer has its token, once. ``POST /v2/agents``"""
-        return self._call("createAgent", {"grants": grants, "providers": providers, "users": users, "labels": labels, "everything": everything, "name": name, "acts_for": acts_for, "agent_labels": agent_labels, "token_label": token_label, "expires": expires})
+        return self._call("createAgent", {"grants": grants, "providers": providers, "users": users, "labels": labels, "everything": everything, "egress": egress, "name": name, "acts_for": acts_for, "agent_labels": agent_labels, "token_label": token_label, "expires": expires})
 
     def get_agent(self, *, agent: str) -> Agent:
         """Show an agent, and the grants that it reaches. ``GET /v2/agents/{agent}``"""
@@ -1117,9 +1121,9 @@ class Operations:
         """Remove an agent with its tokens, bindings and leases; or only its tokens of a label. ``DELETE /v2/agents/{agent}``"""
         return self._call("removeAgent", {"agent": agent, "token_label": token_label})
 
-    def bind_agent(self, *, agent: str, grants: list[str] = UNSET, providers: list[str] = UNSET, users: list[str] = UNSET, labels: list[str] = UNSET, everything: bool = UNSET, remove: bool = UNSET, all: bool = UNSET) -> BoundAgent:
+    def bind_agent(self, *, agent: str, grants: list[str] = UNSET, providers: list[str] = UNSET, users: list[str] = UNSET, labels: list[str] = UNSET, everything: bool = UNSET, egress: list[str] = UNSET, remove: bool = UNSET, all: bool = UNSET) -> BoundAgent:
         """Let an agent use more grants, or fewer with `remove`. ``POST /v2/agents/{agent}/bind``"""
-        return self._call("bindAgent", {"agent": agent, "grants": grants, "providers": providers, "users": users, "labels": labels, "everything": everything, "remove": remove, "all": all})
+        return self._call("bindAgent", {"agent": agent, "grants": grants, "providers": providers, "users": users, "labels": labels, "everything": everything, "egress": egress, "remove": remove, "all": all})
 
     def rotate_agent(self, *, agent: str, overlap: str = UNSET, token_label: str = UNSET, all: bool = UNSET, expires: str = UNSET) -> RotateAgentResult:
         """Create a token that replaces the one before. The answer has it, once. ``POST /v2/agents/{agent}/rotate``"""
@@ -1129,9 +1133,9 @@ class Operations:
         """List the active leases; with `all` also those that have ended. ``GET /v2/leases``"""
         return self._pages("listLeases", {"agent": agent, "grant": grant, "all": all, "limit": limit})
 
-    def create_lease(self, *, agent: str, purpose: str, grants: list[str] = UNSET, credentials: list[CreateLeaseCredentialsItem] = UNSET, ttl: str = UNSET, idle: str = UNSET, max_uses: int = UNSET) -> CreatedLease:
+    def create_lease(self, *, agent: str, purpose: str, grants: list[str] = UNSET, credentials: list[CreateLeaseCredentialsItem] = UNSET, egress: list[str] = UNSET, ttl: str = UNSET, idle: str = UNSET, max_uses: int = UNSET) -> CreatedLease:
         """Let an agent use grants for a while. The answer has the token, once. ``POST /v2/leases``"""
-        return self._call("createLease", {"agent": agent, "grants": grants, "credentials": credentials, "purpose": purpose, "ttl": ttl, "idle": idle, "max_uses": max_uses})
+        return self._call("createLease", {"agent": agent, "grants": grants, "credentials": credentials, "egress": egress, "purpose": purpose, "ttl": ttl, "idle": idle, "max_uses": max_uses})
 
     def get_lease(self, *, lease: str) -> LeaseInFull:
         """Show a lease. ``GET /v2/leases/{lease}``"""
@@ -1422,9 +1426,9 @@ class AsyncOperations:
         """List the agents. ``GET /v2/agents``"""
         return self._pages("listAgents", {"limit": limit})
 
-    async def create_agent(self, *, name: str, grants: list[str] = UNSET, providers: list[str] = UNSET, users: list[str] = UNSET, labels: list[str] = UNSET, everything: bool = UNSET, acts_for: str = UNSET, agent_labels: list[str] = UNSET, token_label: str = UNSET, expires: str = UNSET) -> CreatedAgent:
+    async def create_agent(self, *, name: str, grants: list[str] = UNSET, providers: list[str] = UNSET, users: list[str] = UNSET, labels: list[str] = UNSET, everything: bool = UNSET, egress: list[str] = UNSET, acts_for: str = UNSET, agent_labels: list[str] = UNSET, token_label: str = UNSET, expires: str = UNSET) -> CreatedAgent:
         """Create an agent. The answer has its token, once. ``POST /v2/agents``"""
-        return await self._call("createAgent", {"grants": grants, "providers": providers, "users": users, "labels": labels, "everything": everything, "name": name, "acts_for": acts_for, "agent_labels": agent_labels, "token_label": token_label, "expires": expires})
+        return await self._call("createAgent", {"grants": grants, "providers": providers, "users": users, "labels": labels, "everything": everything, "egress": egress, "name": name, "acts_for": acts_for, "agent_labels": agent_labels, "token_label": token_label, "expires": expires})
 
     async def get_agent(self, *, agent: str) -> Agent:
         """Show an agent, and the grants that it reaches. ``GET /v2/agents/{agent}``"""
@@ -1438,9 +1442,9 @@ class AsyncOperations:
         """Remove an agent with its tokens, bindings and leases; or only its tokens of a label. ``DELETE /v2/agents/{agent}``"""
         return await self._call("removeAgent", {"agent": agent, "token_label": token_label})
 
-    async def bind_agent(self, *, agent: str, grants: list[str] = UNSET, providers: list[str] = UNSET, users: list[str] = UNSET, labels: list[str] = UNSET, everything: bool = UNSET, remove: bool = UNSET, all: bool = UNSET) -> BoundAgent:
+    async def bind_agent(self, *, agent: str, grants: list[str] = UNSET, providers: list[str] = UNSET, users: list[str] = UNSET, labels: list[str] = UNSET, everything: bool = UNSET, egress: list[str] = UNSET, remove: bool = UNSET, all: bool = UNSET) -> BoundAgent:
         """Let an agent use more grants, or fewer with `remove`. ``POST /v2/agents/{agent}/bind``"""
-        return await self._call("bindAgent", {"agent": agent, "grants": grants, "providers": providers, "users": users, "labels": labels, "everything": everything, "remove": remove, "all": all})
+        return await self._call("bindAgent", {"agent": agent, "grants": grants, "providers": providers, "users": users, "labels": labels, "everything": everything, "egress": egress, "remove": remove, "all": all})
 
     async def rotate_agent(self, *, agent: str, overlap: str = UNSET, token_label: str = UNSET, all: bool = UNSET, expires: str = UNSET) -> RotateAgentResult:
         """Create a token that replaces the one before. The answer has it, once. ``POST /v2/agents/{agent}/rotate``"""
@@ -1450,9 +1454,9 @@ class AsyncOperations:
         """List the active leases; with `all` also those that have ended. ``GET /v2/leases``"""
         return self._pages("listLeases", {"agent": agent, "grant": grant, "all": all, "limit": limit})
 
-    async def create_lease(self, *, agent: str, purpose: str, grants: list[str] = UNSET, credentials: list[CreateLeaseCredentialsItem] = UNSET, ttl: str = UNSET, idle: str = UNSET, max_uses: int = UNSET) -> CreatedLease:
+    async def create_lease(self, *, agent: str, purpose: str, grants: list[str] = UNSET, credentials: list[CreateLeaseCredentialsItem] = UNSET, egress: list[str] = UNSET, ttl: str = UNSET, idle: str = UNSET, max_uses: int = UNSET) -> CreatedLease:
         """Let an agent use grants for a while. The answer has the token, once. ``POST /v2/leases``"""
-        return await self._call("createLease", {"agent": agent, "grants": grants, "credentials": credentials, "purpose": purpose, "ttl": ttl, "idle": idle, "max_uses": max_uses})
+        return await self._call("createLease", {"agent": agent, "grants": grants, "credentials": credentials, "egress": egress, "purpose": purpose, "ttl": ttl, "idle": idle, "max_uses": max_uses})
 
     async def get_lease(self, *, lease: str) -> LeaseInFull:
         """Show a lease. ``GET /v2/leases/{lease}``"""

@@ -1,0 +1,61 @@
+import { SidekeyError } from '../lib/errors.ts';
+import { type Authority, authorityText, defaultPort } from '../policy/authority.ts';
+import { type DomainPattern, isPattern, matchesAnyPattern, parsePattern } from '../policy/domain-map.ts';
+import type { Binding } from './lease.ts';
+
+/** Lists of the hosts to which a caller may go without a credential (`--egress`). */
+
+/** One list each of the agent and the lease, all of which must name a host; none: any host. */
+export type EgressLists = readonly (readonly DomainPattern[])[];
+
+/**
+ * Returns the lists of an agent with these bindings, and of its lease.
+ *
+ * @param ofLease undefined: the lease has no list, or there is none
+ */
+export function egressOf(bindings: readonly Binding[], ofLease: readonly string[] = []): EgressLists {
+  const ofAgent = bindings.filter(({ kind }) => kind === 'egress').map(({ value }) => value);
+  return [ofAgent, ofLease]
+    .filter((hosts) => hosts.length > 0)
+    .map((hosts) => hosts.map(parsePattern).filter(isPattern));
+}
+
+/** A caller of `egressRefusal`. */
+interface Caller {
+  /** Null: a caller without a token. */
+  readonly agent: string | null;
+  /** Null: its token is none of a lease. */
+  readonly lease: object | null;
+  readonly egressNow: () => EgressLists | Promise<EgressLists>;
+}
+
+/**
+ * Returns why a caller may not go to a host without a credential, by its lists of this moment; null: it may. Not a promise
+ * where the rights are in memory.
+ */
+export function egressRefusal(
+  { agent, lease, egressNow }: Caller,
+  authority: Authority,
+): SidekeyError | null | Promise<SidekeyError | null> {
+  const lists = egressNow();
+  return lists instanceof Promise
+    ? lists.then((loaded) => refusalBy(loaded, agent, lease !== null, authority))
+    : refusalBy(lists, agent, lease !== null, authority);
+}
+
+function refusalBy(
+  lists: EgressLists,
+  agent: string | null,
+  isLease: boolean,
+  authority: Authority,
+): SidekeyError | null {
+  // A CONNECT has no scheme: its default ports are those of both.
+  const { port } = authority;
+  const asHttp: Authority = port === defaultPort.http ? { ...authority, scheme: 'http' } : authority;
+  if (lists.every((hosts) => matchesAnyPattern(hosts, asHttp))) return null;
+  const where = authorityText(asHttp);
+  const more = isLease ? `, and a lease with an own list needs --egress ${where} too` : '';
+  return new SidekeyError('domain_not_allowed', `The agent ${agent} may not go to ${where}.`, {
+    hint: `sidekey agent bind ${agent} --egress ${where}${more}`,
+  });
+}
