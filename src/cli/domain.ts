@@ -356,7 +356,7 @@ const json: Json = {
     jsonrpc: {
       methods: texts(methods),
       tools: texts(tools),
-      ...(wanted === undefined ? {} : { arguments: parametersJson(wanted) }),
+      arguments: wanted && parametersJson(wanted),
     },
   }),
   json: (members) => ({ json: parametersJson(members) }),

@@ -400,9 +400,12 @@ const words: Words = {
   labels: (globs) => `labels ${list(globs)}`,
   graphql: ({ types, names }) => describeBoth('graphql', ['types', types], ['names', names]),
   jsonrpc: ({ methods, tools, arguments: wanted }) =>
-    `${describeBoth('jsonrpc', ['methods', methods], ['tools', tools])}${
-      wanted === undefined ? '' : ` arguments ${describeParameters(wanted)}`
-    }`,
+    describeBoth(
+      'jsonrpc',
+      ['methods', methods],
+      ['tools', tools],
+      ['arguments', wanted === undefined ? null : [describeParameters(wanted)]],
+    ),
   json: (members) => `json ${describeParameters(members)}`,
   form: (parameters) => `form ${describeParameters(parameters)}`,
 };

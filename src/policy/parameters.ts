@@ -103,6 +103,7 @@ function isAlike(written: string, { first, core, readings }: Name): boolean {
  * bracket (`amount[]` is `amount`).
  */
 function readingsOf(name: string): readonly string[] {
+  if (/^[A-Za-z0-9]+$/.test(name)) return [name.toLowerCase()];
   const [whole = ''] = fold(percentDecoded(name))
     .replace(/^[\s[]+/, '')
     .split('\0', 1);

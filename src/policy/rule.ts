@@ -35,12 +35,7 @@ export interface Conditions {
 }
 
 /** Conditions of the body. */
-export const bodyConditions = [
-  'graphql',
-  'jsonrpc',
-  'json',
-  'form',
-] as const satisfies readonly ConditionName[];
+export const bodyConditions = ['graphql', 'jsonrpc', 'json', 'form'] as const;
 
 /** Parameters by name, each with its condition. */
 export type Parameters = ReadonlyMap<string, ValueCondition>;

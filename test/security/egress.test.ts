@@ -10,8 +10,9 @@ import { startUpstream } from '../support/upstream.ts';
 const basic = (userInfo: string) => `Proxy-Authorization: Basic ${Buffer.from(userInfo).toString('base64')}`;
 const egress = (value: string): Binding => ({ kind: 'egress', value });
 
+const start = () => startUpstream((_request, response) => response.end('ok'));
+
 async function setup() {
-  const start = () => startUpstream((_request, response) => response.end('ok'));
   const [listed, other, ruled] = [await start(), await start(), await start()];
   const sidekey = await startSidekey({
     domains: {
