@@ -93,6 +93,7 @@ export const grant = z
     failure: z.string().nullable(),
     next: z.strictObject({ what: z.string(), at: timeOrNull }),
     renewed_by: z.string().nullable(),
+    source: z.string().nullable(),
     dpop: z.unknown(),
     account,
     account_details: accountDetails,

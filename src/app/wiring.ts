@@ -13,6 +13,7 @@ import {
 } from '../config/secret-reference.ts';
 import { accountOf } from '../grants/credential.ts';
 import type { RefreshParts } from '../grants/refresh.ts';
+import type { Sources } from '../grants/sources/ask.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
@@ -176,8 +177,14 @@ interface RefreshOptions {
 export function refreshParts(
   { config: initial, grants, store, audit, activity }: State,
   { config, fetch, now, env }: RefreshOptions,
-): Omit<RefreshParts, 'timers'> {
+): Omit<RefreshParts, 'timers'> & { readonly sources: Sources } {
   const nonces = createNonces();
+  let opened: Promise<Sources> | undefined;
+  /** Loaded at its first use: a start needs no source. */
+  const sources = () =>
+    (opened ??= import('../grants/sources/ask.ts').then(({ createSources }) =>
+      createSources({ env, cwd: dirname(config().file), platform: process.platform, now }),
+    ));
   return {
     registry: grants,
     store,
@@ -189,6 +196,10 @@ export function refreshParts(
     },
     readSecret: (reference, isTrial) =>
       readReferenced(reference, { env, cwd: dirname(config().file), isTrial }),
+    sources: {
+      ask: async (question) => (await sources()).ask(question),
+      check: async (credential) => (await sources()).check(credential),
+    },
     now,
     skewMs: initial.tokens.skewMs,
     limits: initial.limits,

@@ -2,6 +2,7 @@ import type { ArgumentRow, CommandRow, OptionRow, Sections } from './command.ts'
 import type { Shell } from './completion.ts';
 import { roles } from '../api/scopes.ts';
 import { shapes } from '../grants/credential-shape.ts';
+import { sourceForms } from '../grants/credential.ts';
 
 const egressOption: OptionRow = [
   '--egress <host...>',
@@ -35,6 +36,13 @@ const conditions: readonly OptionRow[] = [
 
 const grantArgument: readonly ArgumentRow[] = [['<grant>', 'its name or ID']];
 
+const sourceOptions: readonly OptionRow[] = [
+  [
+    '--source-ttl <span>',
+    'keep a value in memory for so long (default: until the end that it states, or 5m)',
+  ],
+  ['--source-form <form>', `form of its answer, where it is not recognized: ${sourceForms.join(', ')}`],
+];
 const grantOwner: OptionRow = ['--user <name>', 'the owner, where several users have a grant of that name'];
 
 const agentArgument: readonly ArgumentRow[] = [['<name>', 'its name']];
@@ -357,6 +365,12 @@ const credentialCommands: readonly CommandRow[] = [
       ['--token', 'paste a key or a personal token, or give it on standard input'],
       ['--from-env <name>', 'take the key from this environment variable'],
       ['--import', 'paste a refresh token from another tool'],
+      'A credential that stays where it is:',
+      [
+        '--from <source>',
+        'ask this source when a request needs it: gh, op://…, file:PATH, command:…; stores none',
+      ],
+      ...sourceOptions,
       'Machine to machine:',
       ['--client-credentials', 'ask for a token of the client itself (RFC 6749, section 4.4)'],
       ['--jwt-bearer', 'ask with assertions that a private key signs, such as that of a service account'],
@@ -392,6 +406,7 @@ const credentialCommands: readonly CommandRow[] = [
       'sidekey connect acme --paste',
       'sidekey connect acme --print-url --json',
       'sidekey connect openai --from-env OPENAI_API_KEY',
+      'sidekey connect github --from gh',
       'sidekey connect https://api.company.example --discover',
       'sidekey connect desk --auth-url https://id.example.com/authorize --token-url https://id.example.com/token --client-id ID --allowed-domains api.example.com',
     ],
@@ -483,6 +498,18 @@ const credentialCommands: readonly CommandRow[] = [
           'sidekey grant set github --ttl 30d',
         ],
         load: async () => (await import('./grant/set.ts')).setGrant,
+      },
+      {
+        name: 'source',
+        summary: 'show or set the source that a credential is asked from',
+        arguments: [...grantArgument, ['[source]', 'gh, op://…, file:PATH, command:…; all: docs/sources.md']],
+        options: [
+          grantOwner,
+          ...sourceOptions,
+          ['--no-verify', 'do not ask the source and the provider now'],
+        ],
+        examples: ['sidekey grant source github', 'sidekey grant source github op://work/github/token'],
+        load: async () => (await import('./grant/source.ts')).grantSource,
       },
       {
         name: 'revoke',

@@ -1,6 +1,6 @@
-import { spawn } from 'node:child_process';
 import { resolve } from 'node:path';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { programFailure, runProgram } from '../lib/run-program.ts';
 import { shellWord } from '../lib/text.ts';
 import { splitCommandLine } from './locate.ts';
 import { readRegularFile } from './reload.ts';
@@ -141,7 +141,12 @@ async function read(reference: SecretReference, options: ReadSecretOptions, say:
   }
 }
 
-function readSecretFile(path: string, say: Say): Buffer {
+/**
+ * Reads a file with a secret.
+ *
+ * @throws SidekeyError `secret_missing`, `permissions_unsafe`, `input_invalid`
+ */
+export function readSecretFile(path: string, say: Say): Buffer {
   let content: ReturnType<typeof readRegularFile>;
   try {
     content = readRegularFile(path, mostBytes);
@@ -164,56 +169,17 @@ function readSecretFile(path: string, say: Say): Buffer {
   return content.bytes;
 }
 
-/** Runs the command without a shell; discards its stderr. */
-function runSecretCommand(argv: readonly string[], options: ReadSecretOptions, say: Say): Promise<Buffer> {
-  const [program = '', ...words] = argv;
-  const timeoutMs = options.timeoutMs ?? 10_000;
-  return new Promise((resolvePromise, reject) => {
-    const missing = (what: string): void => {
-      const hint = 'run the command by hand, as the user that runs Sidekey: it must print the secret and end';
-      reject(new SidekeyError('secret_missing', say(what), { hint }));
-    };
-    const child = spawn(program, words, {
-      cwd: options.cwd,
-      env: options.env,
-      stdio: ['ignore', 'pipe', 'ignore'],
-      shell: false,
-      windowsHide: true,
-      // A process group, so that its children are killed with it.
-      detached: process.platform !== 'win32',
-    });
-    const end = (): void => {
-      try {
-        if (child.pid !== undefined && process.platform !== 'win32') process.kill(-child.pid, 'SIGKILL');
-        else child.kill('SIGKILL');
-      } catch {
-        // It has already exited.
-      }
-    };
-    const pieces: Buffer[] = [];
-    let length = 0;
-    const timer = setTimeout(() => {
-      end();
-      missing(`did not answer within ${timeoutMs} ms`);
-    }, timeoutMs);
-    child.stdout.on('data', (piece: Buffer) => {
-      length += piece.length;
-      if (length <= mostBytes) {
-        pieces.push(piece);
-        return;
-      }
-      end();
-      reject(tooLong(say));
-    });
-    child.on('error', (cause) => {
-      clearTimeout(timer);
-      missing(`cannot be run (${systemCode(cause)})`);
-    });
-    child.on('close', (code, signal) => {
-      clearTimeout(timer);
-      if (code === 0) resolvePromise(Buffer.concat(pieces));
-      else missing(code === null ? `was ended by ${signal}` : `ended with exit code ${code}`);
-    });
+/** Runs the command; discards its stderr. */
+async function runSecretCommand(
+  argv: readonly string[],
+  { cwd, env, timeoutMs = 10_000 }: ReadSecretOptions,
+  say: Say,
+): Promise<Buffer> {
+  const end = await runProgram({ argv, cwd, env, timeoutMs, maxBytes: mostBytes });
+  if (end.kind === 'too_long') throw tooLong(say);
+  if (end.kind === 'ended' && end.code === 0) return end.output;
+  throw new SidekeyError('secret_missing', say(programFailure(end, timeoutMs)), {
+    hint: 'run the command by hand, as the user that runs Sidekey: it must print the secret and end',
   });
 }
 

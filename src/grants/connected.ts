@@ -55,9 +55,10 @@ export async function storeGrant(
 ): Promise<Stored> {
   const { state, provider, name, user, flow, audience } = request;
   const { scopes } = obtained;
-  const how = { isIssued: flow !== 'token' && flow !== 'import', isWanted: request.verify !== false };
+  const isOwn = flow === 'token' || flow === 'import' || flow === 'source';
+  const how = { isIssued: !isOwn, isWanted: request.verify !== false };
   const verification = await checking(() =>
-    assertWorks(request, { credential: obtained.credential, audience }, how),
+    assertWorks(request, { credential: obtained.answer ?? obtained.credential, audience }, how),
   );
   const identity = await identityOf(request, obtained);
   const credential =

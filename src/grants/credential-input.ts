@@ -16,7 +16,7 @@ import {
   type Type,
   types,
 } from './credential-shape.ts';
-import type { Credential } from './credential.ts';
+import type { HeldCredential } from './credential.ts';
 import { type Json, type JsonObject, readJson } from '../lib/json.ts';
 
 /**
@@ -26,7 +26,7 @@ import { type Json, type JsonObject, readJson } from '../lib/json.ts';
 
 /** A credential as a person handed it over. */
 export interface CredentialInput {
-  readonly credential: Credential;
+  readonly credential: HeldCredential;
   /** The scopes that the text names; empty where it names none. */
   readonly scopes: readonly string[];
 }
@@ -378,7 +378,7 @@ function password(fields: Fields): string {
   return checkedString(value, '"password"', shapes.basic, 'spaces around it');
 }
 
-function plain(credential: Credential): CredentialInput {
+function plain(credential: HeldCredential): CredentialInput {
   return { credential, scopes: [] };
 }
 

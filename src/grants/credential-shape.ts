@@ -187,5 +187,7 @@ function withoutSecrets(credential: Credential): Credential {
     case 'client_certificate':
       // The name of the person is no secret.
       return { ...credential, privateKey: '' };
+    case 'source':
+      return { ...credential, from: '' };
   }
 }

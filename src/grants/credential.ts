@@ -200,6 +200,28 @@ export interface ClientCertificateCredential {
   readonly expiresAt: number;
 }
 
+/** The forms of a source's answer. */
+export const sourceForms = ['token', 'first_line', 'json', 'aws', 'exec', 'docker', 'git'] as const;
+/** One of `sourceForms`. */
+export type SourceForm = (typeof sourceForms)[number];
+
+/**
+ * The place that a credential is asked from when a request needs it. It is sealed, so that nobody who writes to the
+ * store can have a program run.
+ */
+export interface SourceCredential {
+  readonly type: 'source';
+  /** As the operator wrote it: `gh`, `op://vault/item/field`, `command:…`, `file:/path`. Empty: it was erased. */
+  readonly from: string;
+  /** Null: the form is recognized from the answer. */
+  readonly form: SourceForm | null;
+  /** The time for which a value is kept, in milliseconds; null: until the end that it states, else the default. */
+  readonly ttlMs: number | null;
+}
+
+/** A credential itself, and not the place that it is asked from. */
+export type HeldCredential = Exclude<Credential, SourceCredential>;
+
 /** One of the credentials that can be stored. */
 export type Credential =
   | OAuth2Credential
@@ -208,7 +230,8 @@ export type Credential =
   | BasicCredential
   | HeadersCredential
   | AwsCredential
-  | ClientCertificateCredential;
+  | ClientCertificateCredential
+  | SourceCredential;
 
 /**
  * Returns the part of a credential that an upstream sees, as one text that differs for every credential. It is the
@@ -229,6 +252,8 @@ export function secretText(credential: Credential): string {
       return keysText(credential);
     case 'client_certificate':
       return `${credential.certificate}${credential.privateKey}`;
+    case 'source':
+      return '';
   }
 }
 
@@ -286,6 +311,8 @@ export function clockOf(credential: Credential, now: number, skewMs: number): To
     case 'headers':
     case 'aws':
       return 'fresh';
+    case 'source':
+      return 'absent';
   }
 }
 
@@ -305,6 +332,7 @@ export function endOf(credential: Credential): number | null {
 
 /** Returns whether the credential can get a new token: by a refresh token, or another way. */
 export function isRefreshable(credential: Credential): boolean {
+  if (credential.type === 'source') return true;
   return (
     credential.type === 'oauth2' && (credential.refreshToken !== null || credential.renewal !== undefined)
   );

@@ -24,7 +24,7 @@ export interface Grant {
   readonly user: string;
   /** Name of the provider definition. */
   readonly provider: string;
-  readonly type: 'oauth2' | 'api_key' | 'jwt' | 'basic' | 'headers' | 'aws' | 'client_certificate';
+  readonly type: 'oauth2' | 'api_key' | 'jwt' | 'basic' | 'headers' | 'aws' | 'client_certificate' | 'source';
   readonly state: GrantState;
   /** One sentence: why the state is not `active`. Never contains a secret. */
   readonly stateReason: string | null;

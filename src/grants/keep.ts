@@ -5,7 +5,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import type { Store } from '../store/store.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Identity } from '../oauth/answer.ts';
-import type { Credential, SealedCredential } from './credential.ts';
+import type { Credential, HeldCredential, SealedCredential } from './credential.ts';
 import { type Grant, titleOf } from './grant.ts';
 import type { Provider } from './provider.ts';
 import { type NewGrant, openRegistry, type OpenedGrant, type Registry } from './registry.ts';
@@ -21,6 +21,8 @@ export interface KeepState {
 /** Result of a flow. */
 export interface Obtained {
   readonly credential: Credential;
+  /** The answer of a source, which is verified and not stored; absent: there is none. */
+  readonly answer?: HeldCredential;
   /** Scopes that the provider granted. */
   readonly scopes: readonly string[];
   /** See `SealedCredential`. */

@@ -112,6 +112,7 @@ function sent(credential: Credential): readonly string[] {
     case 'aws':
       return [credential.secretAccessKey, credential.sessionToken ?? ''];
     case 'client_certificate':
+    case 'source':
       return [];
   }
 }

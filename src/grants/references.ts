@@ -3,6 +3,7 @@ import type { FailureCode } from '../lib/failures.ts';
 import { withoutStop } from '../lib/text.ts';
 import { type PlanParts, planRefresh } from './refresh-plan.ts';
 import type { OpenedGrant, Registry } from './registry.ts';
+import type { Sources } from './sources/ask.ts';
 import { replaceCommand } from './token-result.ts';
 
 /** A reference of a grant that this process cannot read. It has names, and no value. */
@@ -14,11 +15,19 @@ export interface UnreadableReference {
   readonly hint: string;
 }
 
+/** The parts that see what can be read. */
+export type ReferenceParts = PlanParts & { readonly sources: Pick<Sources, 'check'> };
+
 /** Returns the references that the next refresh of a grant could not read. Runs no command, and asks no provider. */
 export async function unreadableReferences(
   { grant, sealed: { credential } }: OpenedGrant,
-  { registry, providers, readSecret }: PlanParts,
+  { registry, providers, readSecret, sources }: ReferenceParts,
 ): Promise<readonly UnreadableReference[]> {
+  if (credential.type === 'source') {
+    const failure = await sources.check(credential);
+    const sentence = `The running proxy cannot ask the source of the grant "${grant.name}": ${withoutStop(failure?.message ?? '')}.`;
+    return failure === null ? [] : [{ grant: grant.id, code: failure.code, sentence, hint: failure.hint }];
+  }
   if (credential.type !== 'oauth2') return [];
   const found: UnreadableReference[] = [];
   const trying = (reading: Promise<string>, otherwise: string): Promise<string> =>
@@ -49,7 +58,7 @@ export async function unreadableReferences(
 
 /** Returns the unreadable references of all grants. */
 export async function allUnreadable(
-  parts: PlanParts & { readonly registry: Pick<Registry, 'list'> },
+  parts: ReferenceParts & { readonly registry: Pick<Registry, 'list'> },
 ): Promise<readonly UnreadableReference[]> {
   const grants = await parts.registry.list();
   // A grant that cannot be opened is a fault of the store or the key, which others report.

@@ -6,7 +6,7 @@ import { dueAt, type OAuth2Credential, type SealedCredential } from './credentia
 import type { Grant } from './grant.ts';
 import type { Dialect, Provider } from './provider.ts';
 import { type AheadOutcome, placeOf } from './refresh-flights.ts';
-import { unreadableReferences } from './references.ts';
+import { type ReferenceParts, unreadableReferences } from './references.ts';
 import type { PlanParts } from './refresh-plan.ts';
 import type { OpenedGrant, Registry } from './registry.ts';
 import type { TokenSource } from './token-source.ts';
@@ -33,6 +33,7 @@ interface ScheduleParts {
   readonly activity: Pick<ActivityNotes, 'unwrittenUse'>;
   readonly providers: (name: string) => Provider | undefined;
   readonly readSecret: PlanParts['readSecret'];
+  readonly sources: ReferenceParts['sources'];
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly skewMs: number;

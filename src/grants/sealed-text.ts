@@ -1,7 +1,7 @@
 /** The text inside the seal: how a `SealedCredential` is written, and read back with nothing taken on trust. */
 import { isDpopKey } from '../schemes/dpop-proof.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import type { Credential, Renewal, SealedCredential } from './credential.ts';
+import { type Credential, type Renewal, type SealedCredential, sourceForms } from './credential.ts';
 
 const version = 1;
 
@@ -69,6 +69,12 @@ function isCredential(value: unknown): value is Credential {
     case 'client_certificate':
       return (
         isText(value['certificate']) && isText(value['privateKey']) && typeof value['expiresAt'] === 'number'
+      );
+    case 'source':
+      return (
+        isText(value['from']) &&
+        (value['form'] === null || sourceForms.some((form) => form === value['form'])) &&
+        isTime(value['ttlMs'])
       );
     default:
       return false;

@@ -1,3 +1,4 @@
+import type { SidekeyError } from '../lib/errors.ts';
 import type { FailureCode } from '../lib/failures.ts';
 import { shellWord, withoutStop } from '../lib/text.ts';
 import { clockOf, type Credential, isRefreshable, type SealedCredential, secretText } from './credential.ts';
@@ -24,6 +25,7 @@ export interface RefusedToken {
     | 'grant_revoked'
     | 'reauth_required'
     | 'refresh_failed'
+    | 'source_failed'
     | 'store_unavailable'
   >;
   /** One sentence without a secret. */
@@ -137,6 +139,12 @@ export function failedToken(grant: Grant, reason: string, hint?: string): Refuse
   );
 }
 
+/** The source of the grant gave no credential. `retryAfterMs`: from then on it is asked again. */
+export function sourceFailed(grant: Grant, failure: SidekeyError, retryAfterMs: number): RefusedToken {
+  const message = `The source of the grant "${grant.name}" failed: ${withoutStop(failure.message)}.`;
+  return { ...refused(grant, 'source_failed', message, failure.hint), retryAfterMs };
+}
+
 function refused(grant: Grant, code: RefusedToken['code'], message: string, hint: string): RefusedToken {
   return { kind: 'refused', code, message, hint, grant };
 }
@@ -202,6 +210,10 @@ function wayOf(
       return ` --assume-role ${shellWord(renewal.roleArn)}`;
     case undefined:
       break;
+  }
+  if (type === 'source') {
+    const from = credential?.type === 'source' ? credential.from : '';
+    return ` --from ${from === '' ? 'SOURCE' : shellWord(from)}`;
   }
   // No prompt takes a file of several lines.
   if (type === 'client_certificate') return null;

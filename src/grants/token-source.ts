@@ -15,6 +15,7 @@ import {
   storeAway,
 } from './refresh-flights.ts';
 import type { OpenedGrant } from './registry.ts';
+import { createSourceValues, type SourceValuesParts } from './source-values.ts';
 import {
   endWords,
   expiredToken,
@@ -68,6 +69,7 @@ export interface TokenSourceParts extends Omit<RefreshFlightsParts, 'timers' | '
   readonly timers?: Timers;
   /** From 0 to 1, for the jitter of the back-off; by default `Math.random`. */
   readonly random?: () => number;
+  readonly sources: SourceValuesParts['sources'];
 }
 
 /** Time until which callers wait for further attempts: one failure of a provider is no outage. */
@@ -77,14 +79,19 @@ const maxRounds = 200;
 
 /** Starts nothing by itself; `close` waits for the refreshes that requests have started. */
 export function createTokenSource(options: TokenSourceParts): TokenSource {
-  const { registry, now, skewMs, logger, timers = systemTimers } = options;
+  const { registry, now, skewMs, logger, timers = systemTimers, random = Math.random } = options;
   const patienceMs = options.limits.refresh_wait;
-  const flights = createRefreshFlights({ ...options, timers, random: options.random ?? Math.random });
+  const flights = createRefreshFlights({ ...options, timers, random });
+  const values = createSourceValues({ ...options, timers, random });
   let closed: Promise<void> | null = null;
 
   function peek(grantId: string): ReadyToken | null {
     const opened = registry.peek(grantId);
     if (opened === undefined || opened === null || opened.grant.state !== 'active') return null;
+    if (opened.sealed.credential.type === 'source') {
+      const value = values.peek(opened);
+      return value && noted(value);
+    }
     const clock = clockOf(opened.sealed.credential, now(), skewMs);
     if (clock === 'ended' || clock === 'absent') return null;
     if (clock === 'due') flights.begin(opened);
@@ -129,6 +136,12 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
         return forced ? { kind: 'unchanged' } : failedToken(opened.grant, refusal.reason, refusal.hint);
       }
       if (flights.stopping.aborted) return failedToken(opened.grant, 'Sidekey is stopping');
+      if (opened.sealed.credential.type === 'source') {
+        const result = await values.obtain(opened, unwanted, signal);
+        // The grant may have been revoked or changed while its source was asked.
+        if ((await registry.open(grantId))?.grant.revision === opened.grant.revision) return result;
+        continue;
+      }
       const failure = flights.failureOf(opened);
       if (failure !== null) {
         if (forced) return { kind: 'unchanged' };
@@ -223,6 +236,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
       noted(await obtain(grant.id, secretText(sealed.credential), signal)),
     refreshAhead: (grantId, when) => flights.refreshAhead(grantId, when),
     close() {
+      values.close();
       closed ??= flights.close();
       return closed;
     },

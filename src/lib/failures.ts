@@ -199,6 +199,13 @@ const table = {
     sentence: 'The provider gave no new token.',
     hint: 'try again later; "sidekey status" says what the provider answered',
   },
+  source_failed: {
+    status: 502,
+    exit: exitCode.upstreamRefused,
+    title: 'Source gave no credential',
+    sentence: 'The source of the grant gave no credential.',
+    hint: 'log in to the program that the source names, or "sidekey grant source GRANT SOURCE" for another source',
+  },
   upstream_unreachable: {
     status: 502,
     exit: exitCode.network,

@@ -33,6 +33,8 @@ export function singleValue(credential: Credential): string {
         'The certificate of this grant is shown in TLS handshakes only, not in requests.',
         'in the provider: inject: client_certificate',
       );
+    case 'source':
+      throw new SidekeyError('internal', 'The source of the grant was not asked.');
   }
 }
 
@@ -122,6 +124,8 @@ export function secretsOf(credential: Credential): readonly string[] {
       return credential.headers.map(([, value]) => withoutScheme(value));
     case 'client_certificate':
       return [lineOfKey(credential.privateKey)];
+    case 'source':
+      return [];
   }
 }
 

@@ -508,6 +508,7 @@ const types: readonly Grant['type'][] = [
   'headers',
   'aws',
   'client_certificate',
+  'source',
 ];
 const states: readonly Grant['state'][] = ['active', 'expired', 'revoked', 'reauth_required'];
 

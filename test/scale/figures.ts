@@ -144,6 +144,7 @@ async function measureRefreshes(): Promise<void> {
       };
     },
     readSecret: () => Promise.resolve(''),
+    sources: { ask: () => Promise.reject(new Error('no grant has a source')) },
     now: Date.now,
     skewMs: 0,
     limits: { refresh_timeout: 10_000, refresh_wait: 60_000 },

@@ -29,6 +29,7 @@ async function scheduled(at: ProcessesForTest, wrapStore?: (store: Store) => Sto
     tokens: process.source,
     providers: () => provider,
     readSecret: () => Promise.reject(new Error('no grant has a reference')),
+    sources: { check: () => Promise.resolve(null) },
     now: at.time.now,
     skewMs: 300_000,
     keepFreshMs: day,

@@ -96,19 +96,17 @@ const one = { tag: 'Tokens', path: '/v2/users/{user}/tokens/{integration_key}', 
 /** Returns a token after a refresh where it is due. */
 async function readToken(given: Given<unknown, unknown>, parts: ServiceParts) {
   const { id, revision } = await find(given, parts);
-  const held = await parts.tokens.tokenFor(id, { signal: given.signal });
-  if (held.kind === 'refused') throw new SidekeyError(held.code, held.message, { hint: held.hint });
   return answerOf(given, parts, id, revision);
 }
 
 async function answerOf(given: Given<unknown, unknown>, parts: ServiceParts, id: string, revision: number) {
-  const opened = await parts.grants.open(id);
-  if (opened === null) throw new SidekeyError('not_found');
-  const { grant } = opened;
+  const held = await parts.tokens.tokenFor(id, { signal: given.signal });
+  if (held.kind === 'refused') throw new SidekeyError(held.code, held.message, { hint: held.hint });
+  const { grant } = held;
   return {
     ...(await metadataOf(grant, parts)),
     refreshed: grant.revision !== revision,
-    ...(await valueOf(given, parts, opened)),
+    ...(await valueOf(given, parts, held)),
   };
 }
 

@@ -173,10 +173,11 @@ const obtainers: { readonly [flow in Exclude<ConnectFlow, 'authorization_code'>]
   aws_role: async () => (await import('./flows/assertions.ts')).obtainByAwsRole,
   token: async () => (await import('./flows/token.ts')).pasteToken,
   import: async () => (await import('./flows/token.ts')).importToken,
+  source: async () => (await import('./flows/source.ts')).connectSource,
 };
 
-/** A flow: one of OAuth, or a credential that the user supplies. */
-export type ConnectFlow = Flow | 'token' | 'import';
+/** A flow: one of OAuth, or a credential that the user supplies, or its source. */
+export type ConnectFlow = Flow | 'token' | 'import' | 'source';
 
 type Options = Omit<ConnectOptions, 'name' | 'user'>;
 
@@ -191,6 +192,7 @@ const choices: readonly (readonly [option: string, flow: ConnectFlow, name: keyo
   ['--via', 'auth0_connection', 'via'],
   ['--token', 'token', 'token'],
   ['--from-env', 'token', 'fromEnv'],
+  ['--from', 'source', 'from'],
   ['--import', 'import', 'import'],
 ];
 

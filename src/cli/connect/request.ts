@@ -61,6 +61,10 @@ export interface ConnectOptions {
   readonly verify?: boolean;
   /** The environment variable with the key. */
   readonly fromEnv?: string;
+  /** The source that the credential is asked from. */
+  readonly from?: string;
+  readonly sourceTtl?: string;
+  readonly sourceForm?: string;
   readonly discover?: boolean;
   /** Endpoints of a service without a provider definition; kept in the config file. */
   readonly authUrl?: string;

@@ -5,9 +5,10 @@ import type { TokenIdentities } from '../../agents/token-identity.ts';
 import type { View } from '../../app/state.ts';
 import { createProposedPolicies } from '../../approvals/proposals.ts';
 import type { Config } from '../../config/config.ts';
-import { keysText, type SealedCredential } from '../../grants/credential.ts';
+import { type HeldCredential, keysText, type SealedCredential } from '../../grants/credential.ts';
 import { type Grant, matches, stateNow, titleOf } from '../../grants/grant.ts';
 import type { Placement } from '../../grants/provider.ts';
+import { describeSource } from '../../grants/sources/source.ts';
 import { expiredToken, standingOf, type TokenResult } from '../../grants/token-result.ts';
 import {
   createGone,
@@ -342,9 +343,15 @@ class Explanation {
         this.#passed('token', `valid, ${expiry}${due}`);
         break;
       }
-      case 'needed':
-        this.#passed('token', 'no valid token: a new one is fetched before the request is sent');
+      case 'needed': {
+        const { credential } = standing.opened.sealed;
+        const how =
+          credential.type === 'source'
+            ? `the source ${describeSource(credential)} is asked before the request is sent, where no value is in memory`
+            : 'no valid token: a new one is fetched before the request is sent';
+        this.#passed('token', how);
         break;
+      }
     }
     const { sealed } = standing.opened;
     this.#sealed = withSomeToken(sealed, this.placement, standing.kind === 'needed');
@@ -573,6 +580,7 @@ function withSomeToken(
   isNeeded: boolean,
 ): SealedCredential {
   const { credential } = sealed;
+  if (credential.type === 'source') return { ...sealed, credential: someValue(placement) };
   if (credential.type !== 'oauth2' || !isNeeded) return sealed;
   const { renewal, accessToken, dpop } = credential;
   const token = renewal?.kind === 'aws_role' ? keysText(renewal.keys) : 'token';
@@ -585,6 +593,18 @@ function withSomeToken(
       ...(placement?.kind === 'dpop' ? { dpop: bound } : {}),
     },
   };
+}
+
+/** Returns a credential in the place of a source's answer. */
+function someValue(placement: Placement | null): HeldCredential {
+  if (placement?.kind === 'aws_sigv4') {
+    const keys = { accessKeyId: 'A'.repeat(16), secretAccessKey: 'secret', sessionToken: null };
+    return { type: 'aws', ...keys, region: null };
+  }
+  const isPair = placement !== null && schemeOf(placement).accepts?.(placement) === 'pair';
+  return isPair
+    ? { type: 'basic', username: 'user', password: 'password' }
+    : { type: 'api_key', value: 'token' };
 }
 
 /** Describes the place of a credential: names of fields, never a value. A credential of several values has its own fields. */

@@ -117,6 +117,7 @@ export function certificateMisfit(
  * none and can be refreshed.
  */
 export function expiryOf(grant: Grant, now: number): string {
+  if (grant.type === 'source') return 'as its source says';
   if (grant.expiresAt === null) return grant.refreshable ? 'not known' : 'no end';
   const when = relativeTime(grant.expiresAt, now);
   return hasEnded(grant, now) && stateNow(grant, now) === 'active' ? `${when} (refreshed on use)` : when;
@@ -147,7 +148,8 @@ export function scopesOf({ scopes }: Grant): string {
 }
 
 /** Source of new tokens, by its name in the config file; null: there is none. */
-export function renewedBy(credential: Credential): 'refresh_token' | Renewal['kind'] | null {
+export function renewedBy(credential: Credential): 'refresh_token' | 'source' | Renewal['kind'] | null {
+  if (credential.type === 'source') return 'source';
   if (credential.type !== 'oauth2') return null;
   return credential.renewal?.kind ?? (credential.refreshToken === null ? null : 'refresh_token');
 }
@@ -245,6 +247,8 @@ function refreshTokenWords({ refreshToken: { unusedAt, consentAt } }: Clocks, no
 }
 
 function nextWords({ what, at }: Next, { type }: Pick<Grant, 'type'>, now: number): string {
+  if (type === 'source' && what === 'refresh_on_use')
+    return 'a request asks the source, where no value is in memory';
   const then = at === null || at <= now ? 'now' : relativeTime(at, now);
   switch (what) {
     case 'refresh_ahead':

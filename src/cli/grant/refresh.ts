@@ -17,6 +17,8 @@ import {
   type RefreshParts,
 } from '../../grants/refresh.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
+import { createSourceValues } from '../../grants/source-values.ts';
+import type { Sources } from '../../grants/sources/ask.ts';
 import { failedToken, replaceCommand, standingOf } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { withoutStop } from '../../lib/text.ts';
@@ -42,6 +44,14 @@ export async function refreshGrant(
       now(),
     );
     const { credential } = opened.sealed;
+    if (credential.type === 'source') {
+      await output.during('Asking the source', () =>
+        withUpstreamClient(config, context.env, (upstream) =>
+          askSource(opened, commandParts({ context, state, upstream })),
+        ),
+      );
+      return { grant: opened.grant, outcome: 'asked' as const };
+    }
     if (!force && clockOf(credential, now(), config.tokens.skewMs) === 'fresh') {
       return { grant: opened.grant, outcome: 'not due' as const };
     }
@@ -58,7 +68,7 @@ export async function refreshGrant(
   });
   const at = now();
   output.result(
-    { ...grantJson(grant, at), renewed: outcome === 'renewed' },
+    { ...grantJson(grant, at), renewed: outcome === 'renewed' || outcome === 'asked' },
     details(output.display, sentences[outcome](titleOf(grant)), {
       scopes: scopesOf(grant),
       expires: expiryOf(grant, at),
@@ -70,6 +80,7 @@ export async function refreshGrant(
 const sentences = {
   renewed: (title: string) => `Refreshed ${title}.`,
   elsewhere: (title: string) => `${title} was refreshed by another process at the same time.`,
+  asked: (title: string) => `The source of ${title} gave a credential. It is not stored.`,
   'not due': (title: string) => `${title} is not due for a refresh, so it was left as it is.`,
 } as const;
 
@@ -120,6 +131,19 @@ export async function narrowGrant(
     if (isWithin(after.scopes, left)) return after;
     throw new SidekeyError('provider_refused', `${kept}: the provider did not reduce them.`, way);
   });
+}
+
+/** Asks the source of a grant as a request does, and forgets the answer. @throws SidekeyError `source_failed` */
+async function askSource(opened: OpenedGrant, parts: ReturnType<typeof commandParts>): Promise<void> {
+  const values = createSourceValues({ ...parts, random: Math.random });
+  const giveBack = onInterrupt(() => values.close());
+  try {
+    const result = await values.obtain(opened, null);
+    if (result.kind === 'refused') throw new SidekeyError(result.code, result.message, { hint: result.hint });
+  } finally {
+    giveBack();
+    values.close();
+  }
 }
 
 /** Ctrl-C ends the wait. A sent request completes, or its rotated refresh token would be lost. */
@@ -222,7 +246,11 @@ interface CommandParts {
 }
 
 /** Makes the parts of a refresh for one command. The config does not change during it. */
-export function commandParts({ context: { now, env }, state, upstream }: CommandParts): RefreshParts {
+export function commandParts({
+  context: { now, env },
+  state,
+  upstream,
+}: CommandParts): RefreshParts & { readonly sources: Sources } {
   const parts = refreshParts(state, { config: () => state.config, fetch: () => upstream.fetch, now, env });
   return { ...parts, timers: systemTimers };
 }

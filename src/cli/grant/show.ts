@@ -28,6 +28,7 @@ import { type Grant, titleOf } from '../../grants/grant.ts';
 import { consentCommand } from '../../grants/messages.ts';
 import type { Provider } from '../../grants/provider.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
+import { describeSource } from '../../grants/sources/source.ts';
 import { replaceCommand } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { isScope, ungrantedScopes } from '../../oauth/scopes.ts';
@@ -60,10 +61,11 @@ async function showGrant(context: Context, reference: string, user: string | und
       clocks: clocksOf(opened, { activity, dialect: provider?.dialect ?? null, tokens, now: at }),
       lacked: lackedBy(opened, activity, provider),
       renewed: renewedBy(sealed.credential),
+      source: sealed.credential.type === 'source' ? describeSource(sealed.credential) : null,
       boundKey: boundKeyOf(sealed.credential),
       bound: boundKeyText(sealed.credential, provider),
       audience: sealed.audience,
-      fingerprint: fingerprint(sealed),
+      fingerprint: sealed.credential.type === 'source' ? null : fingerprint(sealed),
       domains: domainsOf(grant, grants, domains).map(({ pattern }) => pattern.text),
       policy: rights?.policies.find(({ grantId }) => grantId === id) ?? null,
       reached: reachedBy(grant, rights, at),
@@ -72,13 +74,14 @@ async function showGrant(context: Context, reference: string, user: string | und
     };
   });
   const { grant, account, clocks, lacked, renewed, audience, fingerprint, domains, consentCommand } = found;
-  const { policy, reached, proxy, certificate, boundKey, bound, client } = found;
+  const { policy, reached, proxy, certificate, boundKey, bound, client, source } = found;
   output.result(
     {
       ...grantJson(grant, at, policy),
       lacked_scopes: lackedJson(lacked),
       ...clockJson(clocks),
       renewed_by: renewed,
+      source,
       dpop: boundKeyJson(boundKey),
       account: accountOf(account),
       account_details: account,
@@ -99,6 +102,7 @@ async function showGrant(context: Context, reference: string, user: string | und
         user: grant.user,
         account: accountText(account),
         type: grant.type,
+        source,
         'grant type': client.grantType?.replaceAll('_', ' ') ?? null,
         'client id': client.id,
         ...certificate.rows,

@@ -101,6 +101,7 @@ export interface Grant {
     readonly at: string | null;
   };
   readonly renewed_by: string | null;
+  readonly source: string | null;
   readonly dpop: unknown;
   /** E-mail address or name of the account at the provider. */
   readonly account: string | null;

@@ -103,6 +103,7 @@ export async function processesForTest(
         limits: { refresh_timeout: 10_000, refresh_wait: 20_000 },
         audit: { note: (event) => events.push(event) },
         activity,
+        sources: { ask: () => Promise.reject(new Error('no grant has a source')) },
         timers: time.timers,
         random: () => 1,
         ...parts,

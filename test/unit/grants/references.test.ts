@@ -11,6 +11,7 @@ const missing = (name: string) =>
 const parts = {
   providers: () => ({ ...acme, clientSecret: () => missing('ACME_SECRET') }),
   readSecret: (reference: string) => missing(reference.slice('env:'.length)),
+  sources: { check: () => Promise.resolve(null) },
 };
 const exchange = (clientId: string): OAuth2Credential =>
   oauth2({

@@ -54,6 +54,7 @@ async function running(
     },
     activity,
     readSecret: () => Promise.reject(new Error('no grant has a reference')),
+    sources: { check: () => Promise.resolve(null) },
     providers: parts.providers ?? ((name) => (name === 'acme' ? acme : undefined)),
     now: at.time.now,
     skewMs: 5 * minute,

@@ -96,6 +96,7 @@ class Grant(TypedDict):
     failure: str | None
     next: GrantNext
     renewed_by: str | None
+    source: str | None
     dpop: Any
     account: str | None
     account_details: dict[str, str]

@@ -1,0 +1,107 @@
+import { accessSync, constants, statSync } from 'node:fs';
+import { delimiter, join, resolve } from 'node:path';
+import { readSecretFile } from '../../config/secret-reference.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { runHelper } from './command.ts';
+import {
+  describeSource,
+  parseSource,
+  type SourceParts,
+  type SourceQuestion,
+  type SourceValue,
+} from './source.ts';
+import { readValue } from './value.ts';
+
+/** The sources of this process. */
+export interface Sources {
+  /** @throws SidekeyError `source_failed`: which helper or file, why, and the way out */
+  ask(question: SourceQuestion): Promise<SourceValue>;
+  /** Returns why a source could not be asked now; null: it could. Runs no program. */
+  check(credential: SourceQuestion['credential']): Promise<SidekeyError | null>;
+}
+
+/** Asks nothing by itself. */
+export function createSources(parts: SourceParts): Sources {
+  return {
+    async ask(question) {
+      const { credential } = question;
+      const source = parseSource(credential.from, parts.platform);
+      switch (source.kind) {
+        case 'file':
+          return readFile(source.path, question, parts);
+        case 'command':
+          return runHelper(source, question, parts);
+      }
+    },
+    async check(credential) {
+      try {
+        const source = parseSource(credential.from, parts.platform);
+        if (source.kind === 'file') readSourceFile(source.path, parts);
+        else if (!isOnPath(source.argv[0] ?? '', parts))
+          throw missingProgram(source.argv[0] ?? '', credential);
+        return null;
+      } catch (error) {
+        if (error instanceof SidekeyError) return error;
+        throw error;
+      }
+    },
+  };
+}
+
+function readFile(path: string, { credential }: SourceQuestion, parts: SourceParts): SourceValue {
+  // Before the file is read: a change after that is seen.
+  const stamp = stampOf(path, parts);
+  const text = readSourceFile(path, parts);
+  try {
+    const value = readValue(text, credential.form, parts.now);
+    return { ...value, isCurrent: () => stampOf(path, parts) === stamp };
+  } catch (error) {
+    if (!(error instanceof SidekeyError)) throw error;
+    throw new SidekeyError('source_failed', `file:${path} holds no credential: ${error.message}`, {
+      hint: 'write a token alone into the file, or JSON with a token and its end',
+    });
+  }
+}
+
+/** @throws SidekeyError `source_failed` */
+function readSourceFile(path: string, { cwd }: SourceParts): string {
+  try {
+    return readSecretFile(resolve(cwd, path), (what) => `file:${path} ${what}.`).toString('utf8');
+  } catch (error) {
+    if (!(error instanceof SidekeyError)) throw error;
+    const inKubernetes =
+      error.code === 'permissions_unsafe' ? '; in Kubernetes: defaultMode: 0440 and fsGroup' : '';
+    throw new SidekeyError('source_failed', error.message, { hint: `${error.hint}${inKubernetes}` });
+  }
+}
+
+/** Identity and times of the file that a path leads to, also through links: a link that is replaced leads to another. */
+function stampOf(path: string, { cwd }: SourceParts): string {
+  const found = statSync(resolve(cwd, path), { bigint: true, throwIfNoEntry: false });
+  return found === undefined
+    ? ''
+    : `${found.dev}/${found.ino}/${found.size}/${found.mtimeNs}/${found.ctimeNs}`;
+}
+
+function isOnPath(program: string, { env, cwd, platform }: SourceParts): boolean {
+  const folders = /[/\\]/.test(program) ? [''] : (env['PATH'] ?? env['Path'] ?? '').split(delimiter);
+  const endings = platform === 'win32' ? ['', ...(env['PATHEXT'] ?? '.EXE;.CMD').split(';')] : [''];
+  return folders.some((folder) =>
+    endings.some((ending) => {
+      try {
+        accessSync(resolve(cwd, join(folder, program + ending)), constants.X_OK);
+        return true;
+      } catch {
+        return false;
+      }
+    }),
+  );
+}
+
+function missingProgram(program: string, credential: SourceQuestion['credential']): SidekeyError {
+  return new SidekeyError(
+    'source_failed',
+    `The program ${program} of the source ${describeSource(credential)} is not found.`,
+    { hint: `install ${program}, or start Sidekey with a PATH that has it` },
+  );
+}

@@ -1,0 +1,86 @@
+import { join, resolve } from 'node:path';
+import { splitCommandLine } from '../../config/locate.ts';
+import { presetProgram, presetTexts, type SourceProgram } from '../../config/source-presets.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import type { HeldCredential, SourceCredential } from '../credential.ts';
+
+/** A source, as its text says. */
+export type Source =
+  { readonly kind: 'file'; readonly path: string } | ({ readonly kind: 'command' } & SourceProgram);
+
+/** One question for the credential of a grant. */
+export interface SourceQuestion {
+  /** Id and revision of the grant; for a grant that is not stored yet, an empty text and 0. */
+  readonly grant: string;
+  readonly revision: number;
+  readonly credential: SourceCredential;
+  /** Domain patterns of the grant. */
+  readonly audience: readonly string[];
+  /** True: an upstream refused the last value, so the same is of no use. */
+  readonly isRefused: boolean;
+  /** Aborted when nobody waits for the answer any more. */
+  readonly signal: AbortSignal;
+}
+
+/** The answer of a source. */
+export interface SourceValue {
+  readonly credential: HeldCredential;
+  /** The time at which it ends, in milliseconds since the epoch; null: it states no end. */
+  readonly expiresAt: number | null;
+  /** Returns false after the place of the value has changed. For the request path. */
+  readonly isCurrent?: () => boolean;
+}
+
+/** The parts that sources need. */
+export interface SourceParts {
+  readonly env: NodeJS.ProcessEnv;
+  /** Base of relative paths, and working directory of helpers: the folder of the config file. */
+  readonly cwd: string;
+  readonly platform: NodeJS.Platform;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+/**
+ * Parses a source: `file:PATH`, `command:WORDS…`, or the text of a preset.
+ *
+ * @throws SidekeyError `input_invalid`
+ */
+export function parseSource(from: string, platform: NodeJS.Platform): Source {
+  const [, kind, rest = ''] = /^(file|command):(.*)$/.exec(from) ?? [];
+  if (/\p{Cc}/u.test(from)) throw invalid('The source has a control character.');
+  if (kind === 'file' && rest !== '') return { kind, path: rest };
+  if (kind === 'command') {
+    const argv = splitCommandLine(rest);
+    if ('problem' in argv) throw invalid(`The command of the source ${argv.problem}.`);
+    return { kind, argv, input: null, form: null, environment: [], login: null };
+  }
+  const program = presetProgram(from, platform);
+  if (program === null) throw invalid('The source has a form that is not known.');
+  return { kind: 'command', ...program };
+}
+
+function invalid(sentence: string): SidekeyError {
+  return new SidekeyError('input_invalid', sentence, {
+    hint: `write file:PATH, command:…, or one of ${presetTexts()
+      .join(', ')
+      .replace(/\{(\w+)\}/g, (_, name: string) => name.toUpperCase())}`,
+  });
+}
+
+/** Returns the source with an absolute path, so that it is the same file for every process. */
+export function absoluteSource(from: string, cwd: string, home: string): string {
+  const [, kind, path = '', rest = ''] = /^(file:|sops:)([^#]*)(.*)$/.exec(from) ?? [];
+  if (kind === undefined || path === '') return from;
+  const whole = kind === 'file:' ? `${path}${rest}` : path;
+  const at = whole.startsWith('~/') ? join(home, whole.slice(2)) : resolve(cwd, whole);
+  return kind === 'file:' ? `file:${at}` : `${kind}${at}${rest}`;
+}
+
+/** Returns the source for people: of a command its program alone, because its arguments may contain secrets. */
+export function describeSource({ from }: Pick<SourceCredential, 'from'>): string {
+  const [, command] = /^command:\s*(.*)$/s.exec(from) ?? [];
+  if (command === undefined) return from;
+  const argv = splitCommandLine(command);
+  return `command:${'problem' in argv ? '' : argv[0]}`;
+}

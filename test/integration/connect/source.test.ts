@@ -1,0 +1,315 @@
+/** Grants whose credential is not stored, but asked from a source. */
+import { execFileSync } from 'node:child_process';
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { describe, expect, test } from 'vitest';
+import { home } from '../../support/command-line.ts';
+import { proxiedGet } from '../../support/proxied-get.ts';
+import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
+import { freePort } from '../../unit/upstream/upstream-for-test.ts';
+
+/** An API that takes the tokens that `isGood` names, and a home with its provider and a folder for programs. */
+async function desk(isGood: (authorization: string) => boolean, provider: object = {}) {
+  const asked: string[] = [];
+  const upstream = await startUpstream((request, response) => {
+    const { authorization = '' } = request.headers;
+    asked.push(authorization);
+    response.statusCode = isGood(authorization) ? 200 : 401;
+    response.end('{}');
+  });
+  const at = await home({
+    proxy: { listen: `127.0.0.1:${await freePort()}` },
+    upstream: {
+      ca: ['upstream-ca.pem'],
+      resolve: { [upstreamHost]: '127.0.0.1' },
+      private_addresses: ['127.0.0.1/32'],
+    },
+    providers: {
+      desk: { audience: [upstream.authority], probe: { url: `${upstream.url}/me` }, ...provider },
+    },
+  });
+  await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
+  await mkdir(at.at('bin'));
+  const env = { PATH: `${at.at('bin')}:${process.env['PATH']}` };
+  return {
+    at,
+    upstream,
+    asked,
+    env,
+    connect: (...args: readonly string[]) => at.run(['connect', 'desk', ...args], { env }),
+    /** Puts a program of the shell on the path. */
+    program: async (name: string, code: string) => {
+      await writeFile(at.at('bin', name), `#!/bin/sh\n${code}\n`);
+      await chmod(at.at('bin', name), 0o755);
+    },
+    audit: async () => readFile(at.at('config', '..', 'data', 'audit.jsonl'), 'utf8'),
+  };
+}
+
+describe('connect --from', () => {
+  test('verifies the answer of the source, and stores the source alone', async () => {
+    const { at, connect, program, asked, env } = await desk(
+      (authorization) => authorization === 'Bearer the-token-of-gh',
+    );
+    await program('gh', 'echo the-token-of-gh');
+    const ran = await connect('--from', 'gh');
+    expect(ran).toMatchObject({
+      exit: 0,
+      stdout: expect.stringContaining('accepts the credential (HTTP 200)'),
+    });
+    expect(asked).toEqual(['Bearer the-token-of-gh']);
+    for (const [name] of await at.everything()) {
+      const content = await readFile(at.at(name)).catch(() => Buffer.alloc(0));
+      expect(`${name} ${content.includes('the-token-of-gh') && !name.startsWith('bin/')}`).toBe(
+        `${name} false`,
+      );
+    }
+    expect(await at.json(['grant', 'show', 'desk'])).toMatchObject({
+      type: 'source',
+      state: 'active',
+      source: 'gh',
+      renewed_by: 'source',
+      fingerprint: null,
+      next: { what: 'refresh_on_use' },
+    });
+    const shown = await at.run(['grant', 'show', 'desk']);
+    expect(shown.stdout).toMatch(/source +gh\n/);
+    expect(shown.stdout).toContain('a request asks the source, where no value is in memory');
+    expect((await at.run(['grant', 'list'])).stdout).toContain('as its source says');
+    const explained = await at.run(
+      [
+        'explain',
+        `https://${((await at.json(['grant', 'show', 'desk'])) as { audience: string[] }).audience[0]}/a`,
+      ],
+      { env },
+    );
+    expect(explained.stdout.replace(/\s+/g, ' ')).toContain(
+      'the source gh is asked before the request is sent',
+    );
+    expect(asked).toHaveLength(1);
+  });
+
+  test('stores nothing where the provider refuses the answer', async () => {
+    const { at, connect, program } = await desk(() => false);
+    await program('gh', 'echo another-token');
+    expect(await connect('--from', 'gh')).toMatchObject({
+      exit: 5,
+      stderr: expect.stringContaining('nothing was stored'),
+    });
+    expect(await at.json(['grant', 'list'])).toEqual([]);
+  });
+
+  test('says which helper failed, and the way out', async () => {
+    const { at, connect, program, asked } = await desk(() => true);
+    await program('gh', 'echo "no oauth token" >&2; exit 1');
+    const ran = await connect('--from', 'gh');
+    expect(ran).toMatchObject({ exit: 5 });
+    expect(ran.stderr).toContain('gh ended with exit code 1: no oauth token.\n  → gh auth login');
+    expect(await at.json(['grant', 'list'])).toEqual([]);
+    expect(asked).toEqual([]);
+  });
+
+  test('asks nobody with --no-verify', async () => {
+    const { at, connect, program, asked } = await desk(() => true);
+    await program('gh', `touch ${at.at('ran')}`);
+    expect(await connect('--from', 'gh', '--no-verify')).toMatchObject({ exit: 0 });
+    expect([...(await at.everything()).keys()]).not.toContain('ran');
+    expect(asked).toEqual([]);
+  });
+
+  test('takes no literal secret and no other flow', async () => {
+    const { connect } = await desk(() => true);
+    const ran = await connect('--from', 'ghp_0123456789abcdefghijklmnopqrstuvwxyz');
+    expect(ran).toMatchObject({ exit: 2 });
+    expect(ran.stderr).not.toContain('ghp_');
+    expect(await connect('--from', 'gh', '--token')).toMatchObject({ exit: 2 });
+    expect(await connect('--from', 'gh', '--source-form', 'xml')).toMatchObject({ exit: 2 });
+    expect(await connect('--from', 'gh', '--source-ttl', 'soon')).toMatchObject({ exit: 2 });
+  });
+});
+
+describe('a running proxy', () => {
+  test('asks the source at the first request, once more after a 401, and tells of both', async () => {
+    let good = 'Bearer token-1';
+    const { at, connect, program, env, upstream, asked, audit } = await desk(
+      (authorization) => authorization === good,
+    );
+    await program('pass', `cat ${at.at('value')}; echo x >> ${at.at('count')}`);
+    await writeFile(at.at('value'), 'token-1\nuser: alice\n');
+    expect(await connect('--from', 'pass:desk')).toMatchObject({ exit: 0 });
+    await writeFile(at.at('count'), '');
+    const proxy = await at.start({ env });
+    const count = async () => (await readFile(at.at('count'), 'utf8')).length / 2;
+    expect(await count()).toBe(0);
+    const get = async () => {
+      const answer = await proxiedGet(proxy.url, `https://${upstream.authority}/a`);
+      return 'status' in answer ? answer.status : answer.lost;
+    };
+    expect(await get()).toBe(200);
+    expect(await get()).toBe(200);
+    expect(await count()).toBe(1);
+    // The token was replaced where it lives.
+    good = 'Bearer token-2';
+    await writeFile(at.at('value'), 'token-2\n');
+    expect(await get()).toBe(200);
+    expect(asked.slice(-2)).toEqual(['Bearer token-1', 'Bearer token-2']);
+    expect(await count()).toBe(2);
+    const lines = await audit();
+    expect(lines.match(/from the source pass:desk/g)).toHaveLength(2);
+    expect(lines).not.toContain('token-2');
+  });
+
+  test('refuses a request whose source fails, with the way out, and reports it', async () => {
+    const { at, connect, program, env, upstream, asked } = await desk(() => true);
+    await program('gh', 'echo "not logged in" >&2; exit 4');
+    expect(await connect('--from', 'gh', '--no-verify')).toMatchObject({ exit: 0 });
+    const proxy = await at.start({ env });
+    expect(await proxiedGet(proxy.url, `https://${upstream.authority}/a`)).toMatchObject({
+      status: 502,
+      body: expect.stringContaining(
+        'The source of the grant \\"desk\\" failed: gh ended with exit code 4: not logged in.","hint":"gh auth login"',
+      ),
+    });
+    expect(asked).toEqual([]);
+    const status = await at.run(['status'], { env });
+    expect(status.stdout.replace(/\s+/g, ' ')).toContain(
+      'gh ended with exit code 4: not logged in. → sidekey grant refresh desk',
+    );
+    await program('gh', 'echo the-token');
+    expect(await at.run(['grant', 'refresh', 'desk'], { env })).toMatchObject({
+      exit: 0,
+      stdout: expect.stringContaining('The source of desk gave a credential. It is not stored.'),
+    });
+    expect((await at.run(['status'], { env })).stdout).not.toContain('exit code 4');
+  });
+
+  test('that cannot find the program of a source says so', async () => {
+    const { at, connect, program } = await desk(() => true);
+    await program('gh', 'echo the-token');
+    expect(await connect('--from', 'gh')).toMatchObject({ exit: 0 });
+    const proxy = await at.start({ env: { PATH: '/nowhere' } });
+    const sentence =
+      'The running proxy cannot ask the source of the grant "desk": The program gh of the source gh is not found.';
+    expect(JSON.parse(await proxy.logged('cannot ask'))).toMatchObject({
+      msg: sentence,
+      code: 'source_failed',
+    });
+    expect((await at.run(['status'])).stdout.replace(/\s+/g, ' ')).toContain(sentence);
+  });
+});
+
+describe('grant source', () => {
+  test('shows the source, and replaces it after the provider took its answer', async () => {
+    const { at, connect, program, env, asked } = await desk(
+      (authorization) => authorization !== 'Bearer bad',
+    );
+    await program('gh', 'echo token-of-gh');
+    await program('pass', 'echo token-of-pass');
+    await connect('--from', 'gh', '--source-ttl', '90s');
+    expect(await at.json(['grant', 'source', 'desk'])).toMatchObject({ source: 'gh', ttl: 90, form: null });
+    expect(await at.json(['grant', 'source', 'desk', 'pass:desk'], { env })).toMatchObject({
+      source: 'pass:desk',
+      ttl: null,
+    });
+    expect(asked.at(-1)).toBe('Bearer token-of-pass');
+    await program('op', 'echo bad');
+    expect(await at.run(['grant', 'source', 'desk', 'op://a/b/c'], { env })).toMatchObject({ exit: 5 });
+    expect(await at.json(['grant', 'source', 'desk'])).toMatchObject({ source: 'pass:desk' });
+  });
+
+  test('puts a source in the place of a stored credential, which is gone', async () => {
+    const { at, program, env } = await desk(() => true);
+    await program('gh', 'echo token-of-gh');
+    await at.grant('desk', { value: 'the-stored-key' }, []);
+    expect(await at.run(['grant', 'source', 'desk'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('has no source'),
+    });
+    expect(await at.run(['grant', 'source', 'desk', 'gh'], { env })).toMatchObject({ exit: 0 });
+    expect(await at.json(['grant', 'show', 'desk'])).toMatchObject({ type: 'source', source: 'gh' });
+  });
+});
+
+/** Documented answers of programs that a test machine rarely has, or that need an account. */
+const documented = [
+  [
+    'gcloud',
+    'gcloud',
+    `echo '{"configuration":{},"credential":{"access_token":"the-token","token_expiry":"%END%"}}'`,
+  ],
+  [
+    'az:https://graph.microsoft.com',
+    'az',
+    `echo '{"accessToken":"the-token","expiresOn":"2027-01-01 00:00:00.000000","tokenType":"Bearer"}'`,
+  ],
+  [
+    'op://work/desk/token',
+    'op',
+    `[ "$1 $2 $3" = "read --no-newline op://work/desk/token" ] && printf the-token`,
+  ],
+  ['bw://desk', 'bw', `[ "$*" = "--nointeraction get password desk" ] && printf the-token`],
+  ['pass:work/desk', 'pass', `[ "$*" = "show work/desk" ] && printf 'the-token\\nuser: alice\\n'`],
+  ['keyring:desk', 'secret-tool', `[ "$*" = "lookup service desk" ] && printf the-token`],
+  ['sops:desk.yaml#token', 'sops', `[ "$3" = '["token"]' ] && cat "$4"`],
+  [
+    'docker-credential:x#desk',
+    'docker-credential-x',
+    `[ "$(cat)" = desk ] && echo '{"ServerURL":"desk","Username":"<token>","Secret":"the-token"}'`,
+  ],
+] as const;
+
+test.each(documented)('connect --from %s takes the documented answer', async (from, name, code) => {
+  const { at, connect, program } = await desk((authorization) => authorization === 'Bearer the-token');
+  await program(name, code.replace('%END%', new Date(Date.now() + 3_600_000).toISOString()));
+  await writeFile(at.at('desk.yaml'), 'the-token');
+  expect(await connect('--from', from)).toMatchObject({ exit: 0 });
+});
+
+test('connect --from aws takes the documented answer', async () => {
+  const { connect, program } = await desk(
+    (authorization) => authorization.startsWith('AWS4-HMAC-SHA256 Credential=ASIAIOSFODNN7EXAMPLE/'),
+    { inject: { aws_sigv4: { service: 's3', region: 'eu-west-1' } } },
+  );
+  const keys = {
+    AccessKeyId: 'ASIAIOSFODNN7EXAMPLE',
+    SecretAccessKey: 'wJalrXUtnFEMI',
+    SessionToken: 'token',
+  };
+  const end = new Date(Date.now() + 3_600_000).toISOString();
+  const answer = JSON.stringify({ Version: 1, ...keys, Expiration: end });
+  await program(
+    'aws',
+    `[ "$*" = "configure export-credentials --format process --profile dev" ] && echo '${answer}'`,
+  );
+  expect(await connect('--from', 'aws-sso:dev')).toMatchObject({ exit: 0 });
+});
+
+function has(program: string): boolean {
+  try {
+    execFileSync(program, ['--version'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+describe('the programs themselves', () => {
+  test.skipIf(!has('gh'))('gh: the token of its login (skipped without gh)', async () => {
+    const { at, connect } = await desk((authorization) => authorization === 'Bearer gho_of_alice');
+    await mkdir(at.at('.config', 'gh'), { recursive: true });
+    const hosts = 'github.com:\n    oauth_token: gho_of_alice\n    user: alice\n';
+    await writeFile(at.at('.config', 'gh', 'hosts.yml'), hosts);
+    expect(await connect('--from', 'gh')).toMatchObject({ exit: 0 });
+    const other = await connect('--from', 'gh:ghe.acme.test', '--name', 'other');
+    expect(other.stderr).toMatch(/gh ended with exit code 1: .*\n {2}→ gh auth login/);
+  });
+
+  test.skipIf(!has('git'))('git: the password of its credential helper (skipped without git)', async () => {
+    const basic = `Basic ${Buffer.from('alice:the-password').toString('base64')}`;
+    const { at, connect } = await desk((authorization) => authorization === basic);
+    await writeFile(at.at('.git-credentials'), 'https://alice:the-password@git.acme.test\n', { mode: 0o600 });
+    await writeFile(at.at('.gitconfig'), '[credential]\n\thelper = store\n');
+    expect(await connect('--from', 'git-credential:git.acme.test')).toMatchObject({ exit: 0 });
+    const other = await connect('--from', 'git-credential:other.acme.test', '--name', 'other');
+    expect(other.stderr).toMatch(/git ended with exit code 128: .*\n {2}→ git credential approve/);
+  });
+});
