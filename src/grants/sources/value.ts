@@ -10,7 +10,7 @@ import { SidekeyError } from '../../lib/errors.ts';
  * - `token`: a token alone; `first_line`: the same, with other lines after it
  * - `json`: an object with a token and perhaps its end
  * - `aws`: `credential_process` of AWS, version 1
- * - `exec`: ExecCredential of Kubernetes
+ * - `exec`: ExecCredential of Kubernetes, with a token
  * - `docker`, `git`: their credential helpers
  *
  * @throws SidekeyError `input_invalid`; never with a piece of the answer
@@ -93,12 +93,9 @@ function gitValue(text: string, now: () => number): SourceValue {
 function execValue(object: JsonObject, now: () => number): SourceValue {
   const status = object.get('status');
   if (!isJsonObject(status)) throw unreadable('it has no status');
-  const at = status.get('expirationTimestamp') ?? null;
   const token = status.get('token') ?? null;
-  if (token !== null) return tokenValue(token, at, null, now);
-  const certificate = status.get('clientCertificateData') ?? null;
-  const privateKey = status.get('clientKeyData') ?? null;
-  return checked({ type: 'client_certificate', certificate, private_key: privateKey }, at, now);
+  if (token === null) throw unreadable('it has no token');
+  return tokenValue(token, status.get('expirationTimestamp') ?? null, null, now);
 }
 
 function firstOf(object: JsonObject, names: readonly string[]): Json {
