@@ -206,10 +206,17 @@ describe('grant source', () => {
     await program('pass', 'echo token-of-pass');
     await connect('--from', 'gh', '--source-ttl', '90s');
     expect(await at.json(['grant', 'source', 'desk'])).toMatchObject({ source: 'gh', ttl: 90, form: null });
-    expect(await at.json(['grant', 'source', 'desk', 'pass:desk'], { env })).toMatchObject({
-      source: 'pass:desk',
-      ttl: null,
+    const { id } = (await at.json(['grant', 'show', 'desk'])) as { id: string };
+    expect(await at.run(['grant', 'source', 'desk', '--source-form', 'token'], { env })).toMatchObject({
+      exit: 0,
     });
+    expect(await at.json(['grant', 'source', 'desk'])).toMatchObject({
+      source: 'gh',
+      ttl: 90,
+      form: 'token',
+    });
+    expect(await at.run(['grant', 'source', 'desk', 'pass:desk'], { env })).toMatchObject({ exit: 0 });
+    expect(await at.json(['grant', 'source', 'desk'])).toMatchObject({ id, source: 'pass:desk', ttl: null });
     expect(asked.at(-1)).toBe('Bearer token-of-pass');
     await program('op', 'echo bad');
     expect(await at.run(['grant', 'source', 'desk', 'op://a/b/c'], { env })).toMatchObject({ exit: 5 });
