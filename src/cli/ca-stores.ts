@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs';
 import { access, constants, readdir, readFile, realpath } from 'node:fs/promises';
 import { delimiter, dirname, join } from 'node:path';
 import { systemCode } from '../lib/errors.ts';
-import { type Call, findProgram, runProgram } from './programs.ts';
+import { type Call, runProgram } from './programs.ts';
+import { findProgram } from '../lib/programs.ts';
 
 /** Kinds of trust stores, as `--store` names them. */
 export const storeKinds = ['system', 'browsers', 'java'] as const;

@@ -1,7 +1,5 @@
 import { execFile, type ExecFileOptions, spawn, type SpawnOptions } from 'node:child_process';
 import { once } from 'node:events';
-import { access, constants } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
 import { exitCode } from '../lib/failures.ts';
 
 /** Program and arguments. */
@@ -29,17 +27,4 @@ export function runProgram([program, ...words]: Call, options: ExecFileOptions):
 export async function showProgram([program, ...words]: Call, options: SpawnOptions): Promise<number> {
   const [code] = (await once(spawn(program, words, options), 'close')) as [number | null];
   return code ?? exitCode.failure;
-}
-
-/** Returns the path of a program; null: no folder of the `PATH` has it. */
-export async function findProgram(name: string, path: string): Promise<string | null> {
-  for (const folder of path.split(delimiter)) {
-    const file = join(folder, name);
-    const isThere = await access(file, constants.X_OK).then(
-      () => true,
-      () => false,
-    );
-    if (isThere && folder !== '') return file;
-  }
-  return null;
 }

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
-import { programFailure, runProgram } from '../lib/run-program.ts';
+import { programFailure, runBounded } from '../lib/programs.ts';
 import { shellWord } from '../lib/text.ts';
 import { splitCommandLine } from './locate.ts';
 import { readRegularFile } from './reload.ts';
@@ -175,7 +175,7 @@ async function runSecretCommand(
   { cwd, env, timeoutMs = 10_000 }: ReadSecretOptions,
   say: Say,
 ): Promise<Buffer> {
-  const end = await runProgram({ argv, cwd, env, timeoutMs, maxBytes: mostBytes });
+  const end = await runBounded({ argv, cwd, env, timeoutMs, maxBytes: mostBytes });
   if (end.kind === 'too_long') throw tooLong(say);
   if (end.kind === 'ended' && end.code === 0) return end.output;
   throw new SidekeyError('secret_missing', say(programFailure(end, timeoutMs)), {

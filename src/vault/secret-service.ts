@@ -1,6 +1,6 @@
-import { spawn } from 'node:child_process';
 import type { KeyObject } from 'node:crypto';
-import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { programFailure, runBounded } from '../lib/programs.ts';
 import { newMasterKey, type OpenKeySource, parseKey, withBytes } from './key-source.ts';
 
 /** Parts of the key in the keyring of the desktop. */
@@ -65,31 +65,17 @@ export function openSecretService(parts: SecretServiceParts): OpenKeySource {
   };
 }
 
-interface Ended {
-  readonly code: number | null;
-  readonly output: string;
-  readonly error: string;
-}
-
-function run({ env, platform }: SecretServiceParts, program: string, words: readonly string[], input = '') {
+async function run(
+  { env, platform }: SecretServiceParts,
+  program: string,
+  words: readonly string[],
+  input?: string,
+) {
   if (platform === 'win32') throw unreachable('no program of Windows reads its credential manager');
-  return new Promise<Ended>((resolve, reject) => {
-    const child = spawn(program, words, { env, stdio: 'pipe', timeout: timeoutMs, killSignal: 'SIGKILL' });
-    const [output, error] = [collect(child.stdout), collect(child.stderr)];
-    child.on('error', (cause) => reject(unreachable(`${program}: ${systemCode(cause)}`)));
-    child.on('close', (code) => resolve({ code, output: output().trim(), error: error().trim() }));
-    // A program that ends before it reads shows that by its exit code.
-    child.stdin.on('error', () => {});
-    child.stdin.end(input);
-  });
-}
-
-function collect(stream: NodeJS.ReadableStream): () => string {
-  const pieces: Buffer[] = [];
-  stream.on('data', (piece: Buffer) => {
-    if (pieces.length < 64) pieces.push(piece);
-  });
-  return () => Buffer.concat(pieces).toString();
+  const bounds = { timeoutMs, maxBytes: 65_536 };
+  const end = await runBounded({ argv: [program, ...words], cwd: process.cwd(), env, input, ...bounds });
+  if (end.kind !== 'ended') throw unreachable(`${program} ${programFailure(end, timeoutMs)}`);
+  return { code: end.code, output: end.output.toString().trim(), error: end.error.trim() };
 }
 
 function unreachable(why: string): SidekeyError {

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Client, clients } from '../../clients/programs.ts';
-import { findProgram } from '../programs.ts';
+import { findProgram } from '../../lib/programs.ts';
 import type { ProbeFixture } from './checks.ts';
 
 export interface Probed {

@@ -1,7 +1,8 @@
-import { accessSync, constants, statSync } from 'node:fs';
-import { delimiter, join, resolve } from 'node:path';
+import { statSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { readSecretFile } from '../../config/secret-reference.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { findProgram } from '../../lib/programs.ts';
 import { runHelper } from './command.ts';
 import {
   describeSource,
@@ -37,8 +38,7 @@ export function createSources(parts: SourceParts): Sources {
       try {
         const source = parseSource(credential.from, parts.platform);
         if (source.kind === 'file') readSourceFile(source.path, parts);
-        else if (!isOnPath(source.argv[0] ?? '', parts))
-          throw missingProgram(source.argv[0] ?? '', credential);
+        else await assertOnPath(source.argv[0] ?? '', describeSource(credential), parts);
         return null;
       } catch (error) {
         if (error instanceof SidekeyError) return error;
@@ -83,25 +83,11 @@ function stampOf(path: string, { cwd }: SourceParts): string {
     : `${found.dev}/${found.ino}/${found.size}/${found.mtimeNs}/${found.ctimeNs}`;
 }
 
-function isOnPath(program: string, { env, cwd, platform }: SourceParts): boolean {
-  const folders = /[/\\]/.test(program) ? [''] : (env['PATH'] ?? env['Path'] ?? '').split(delimiter);
-  const endings = platform === 'win32' ? ['', ...(env['PATHEXT'] ?? '.EXE;.CMD').split(';')] : [''];
-  return folders.some((folder) =>
-    endings.some((ending) => {
-      try {
-        accessSync(resolve(cwd, join(folder, program + ending)), constants.X_OK);
-        return true;
-      } catch {
-        return false;
-      }
-    }),
-  );
-}
-
-function missingProgram(program: string, credential: SourceQuestion['credential']): SidekeyError {
-  return new SidekeyError(
-    'source_failed',
-    `The program ${program} of the source ${describeSource(credential)} is not found.`,
-    { hint: `install ${program}, or start Sidekey with a PATH that has it` },
-  );
+/** Looks for names alone. Windows has its own rules for them. @throws SidekeyError `source_failed` */
+async function assertOnPath(program: string, source: string, { env, platform }: SourceParts): Promise<void> {
+  const isName = platform !== 'win32' && !program.includes('/');
+  if (!isName || (await findProgram(program, env['PATH'] ?? '')) !== null) return;
+  throw new SidekeyError('source_failed', `The program ${program} of the source ${source} is not found.`, {
+    hint: `install ${program}, or start Sidekey with a PATH that has it`,
+  });
 }

@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { SidekeyError } from '../../lib/errors.ts';
-import { programFailure, type ProgramEnd, runProgram } from '../../lib/run-program.ts';
+import { programFailure, type ProgramEnd, runBounded } from '../../lib/programs.ts';
 import { shellWord, withoutStop } from '../../lib/text.ts';
 import { describe } from '../../oauth/description.ts';
 import type { SourceForm } from '../credential.ts';
@@ -39,7 +39,7 @@ export async function runHelper(
   const named = env['SIDEKEY_ENV'] === undefined ? usual + network : usual;
   const names = [...named.trim().split(/\s+/), ...source.environment];
   const bounded = Object.fromEntries(names.map((name) => [name, env[name]]));
-  const end = await runProgram({ argv, cwd, env: bounded, input, timeoutMs, maxBytes, signal });
+  const end = await runBounded({ argv, cwd, env: bounded, input, timeoutMs, maxBytes, signal });
   const helper = basename(argv[0] ?? '');
   const hint = source.login ?? `run it by hand, as the user that runs Sidekey: ${shellWord(helper)}`;
   if (end.kind !== 'ended' || end.code !== 0) {

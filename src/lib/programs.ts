@@ -1,8 +1,10 @@
 import { spawn } from 'node:child_process';
+import { access, constants } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
 import { systemCode } from './errors.ts';
 
 /** A program to run, and the bounds of its run. */
-interface Program {
+interface BoundedRun {
   /** The program and its arguments; no shell reads them. */
   readonly argv: readonly string[];
   readonly cwd: string;
@@ -35,7 +37,7 @@ export type ProgramEnd =
 const maxErrorBytes = 4_096;
 
 /** Runs a program without a shell, and kills it with its children at the end of its time or of its output. Never rejects. */
-export function runProgram({
+export function runBounded({
   argv,
   cwd,
   env,
@@ -43,7 +45,7 @@ export function runProgram({
   timeoutMs,
   signal: stop,
   maxBytes,
-}: Program): Promise<ProgramEnd> {
+}: BoundedRun): Promise<ProgramEnd> {
   const [program = '', ...words] = argv;
   const isGrouped = process.platform !== 'win32';
   return new Promise((resolve) => {
@@ -110,4 +112,17 @@ export function programFailure(end: ProgramEnd, timeoutMs: number): string {
     case 'ended':
       return end.code === null ? `was ended by ${end.signal}` : `ended with exit code ${end.code}`;
   }
+}
+
+/** Returns the path of a program; null: no folder of the `PATH` has it. */
+export async function findProgram(name: string, path: string): Promise<string | null> {
+  for (const folder of path.split(delimiter)) {
+    const file = join(folder, name);
+    const isThere = await access(file, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (isThere && folder !== '') return file;
+  }
+  return null;
 }
