@@ -23,7 +23,6 @@ const runs = z.record(z.string(), words);
 const presetsSchema = z.record(
   z.string(),
   z.strictObject({
-    title: z.string(),
     login: z.string(),
     form: z.enum(sourceForms),
     environment: z.array(z.string()),

@@ -43,7 +43,10 @@ export async function runHelper(
   const helper = basename(argv[0] ?? '');
   const hint = source.login ?? `run it by hand, as the user that runs Sidekey: ${shellWord(helper)}`;
   if (end.kind !== 'ended' || end.code !== 0) {
-    const said = end.kind === 'ended' ? firstLine(end, form) : '';
+    const secrets = source.environment
+      .filter((name) => /(?:TOKEN|SESSION)$/.test(name))
+      .map((name) => env[name] ?? '');
+    const said = end.kind === 'ended' ? firstLine(end, form, secrets) : '';
     const why = `${helper} ${programFailure(end, timeoutMs)}${said === '' ? '' : `: ${said}`}`;
     throw new SidekeyError('source_failed', `${withoutStop(why)}.`, {
       hint: end.kind === 'not_run' ? `install ${helper}, or start Sidekey with a PATH that has it` : hint,
@@ -83,10 +86,13 @@ function spoken({ argv, input, form }: Command, stated: SourceForm | null, audie
 function firstLine(
   { output, error }: Extract<ProgramEnd, { kind: 'ended' }>,
   form: SourceForm | null,
+  known: readonly string[],
 ): string {
   const printed = output.toString('utf8');
   const isSaid = form === 'docker' && error.trim() === '';
   const [line = ''] = (isSaid ? printed : error).trim().split(/[\r\n]/, 1);
   const secrets = isSaid ? [] : printed.split(/\s+/).filter((word) => word.length >= 8);
-  return describe(line, secrets).replace(/[\w+=~-]{20,}/g, (word) => (/\d/.test(word) ? '[redacted]' : word));
+  return describe(line, [...known, ...secrets]).replace(/[\w+=~-]{20,}/g, (word) =>
+    /\d/.test(word) ? '[redacted]' : word,
+  );
 }

@@ -1,8 +1,9 @@
 /** Grants whose credential is not stored, but asked from a source. */
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { home } from '../../support/command-line.ts';
+import { home, program } from '../../support/command-line.ts';
 import { proxiedGet } from '../../support/proxied-get.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 import { freePort } from '../../unit/upstream/upstream-for-test.ts';
@@ -290,17 +291,16 @@ test('connect --from aws takes the documented answer', async () => {
   expect(await connect('--from', 'aws-sso:dev')).toMatchObject({ exit: 0 });
 });
 
-function has(program: string): boolean {
+function isInstalled(name: string): boolean {
   try {
-    execFileSync(program, ['--version'], { stdio: 'ignore' });
-    return true;
+    return execFileSync('sh', ['-c', `command -v ${name}`]).length > 0;
   } catch {
     return false;
   }
 }
 
 describe('the programs themselves', () => {
-  test.skipIf(!has('gh'))('gh: the token of its login (skipped without gh)', async () => {
+  test.skipIf(!isInstalled('gh'))('gh: the token of its login (skipped without gh)', async () => {
     const { at, connect } = await desk((authorization) => authorization === 'Bearer gho_of_alice');
     await mkdir(at.at('.config', 'gh'), { recursive: true });
     const hosts = 'github.com:\n    oauth_token: gho_of_alice\n    user: alice\n';
@@ -310,13 +310,39 @@ describe('the programs themselves', () => {
     expect(other.stderr).toMatch(/gh ended with exit code 1: .*\n {2}→ gh auth login/);
   });
 
-  test.skipIf(!has('git'))('git: the password of its credential helper (skipped without git)', async () => {
-    const basic = `Basic ${Buffer.from('alice:the-password').toString('base64')}`;
-    const { at, connect } = await desk((authorization) => authorization === basic);
-    await writeFile(at.at('.git-credentials'), 'https://alice:the-password@git.acme.test\n', { mode: 0o600 });
-    await writeFile(at.at('.gitconfig'), '[credential]\n\thelper = store\n');
-    expect(await connect('--from', 'git-credential:git.acme.test')).toMatchObject({ exit: 0 });
-    const other = await connect('--from', 'git-credential:other.acme.test', '--name', 'other');
-    expect(other.stderr).toMatch(/git ended with exit code 128: .*\n {2}→ git credential approve/);
-  });
+  const desktop = ['dbus-run-session', 'gnome-keyring-daemon', 'secret-tool'];
+  test.skipIf(!desktop.every(isInstalled))(
+    `secret-tool: the entry of the keyring (skipped without ${desktop.join(', ')})`,
+    { timeout: 60_000 },
+    async () => {
+      const { at, env } = await desk((authorization) => authorization === 'Bearer the-token');
+      const script = [
+        'set -e',
+        'printf test | gnome-keyring-daemon --unlock --components=secrets >/dev/null 2>&1',
+        'printf the-token | secret-tool store --label=desk service desk',
+        `${process.execPath} ${program} connect desk --from keyring:desk --json --config ${at.configFile}`,
+      ].join('\n');
+      const home = { HOME: at.folder, XDG_DATA_HOME: at.folder, XDG_RUNTIME_DIR: at.folder };
+      const { stdout } = await promisify(execFile)('dbus-run-session', ['--', 'sh', '-c', script], {
+        cwd: at.folder,
+        env: { ...env, ...home },
+      });
+      expect(JSON.parse(stdout)).toMatchObject({ name: 'desk', type: 'source', verified: true });
+    },
+  );
+
+  test.skipIf(!isInstalled('git'))(
+    'git: the password of its credential helper (skipped without git)',
+    async () => {
+      const basic = `Basic ${Buffer.from('alice:the-password').toString('base64')}`;
+      const { at, connect } = await desk((authorization) => authorization === basic);
+      await writeFile(at.at('.git-credentials'), 'https://alice:the-password@git.acme.test\n', {
+        mode: 0o600,
+      });
+      await writeFile(at.at('.gitconfig'), '[credential]\n\thelper = store\n');
+      expect(await connect('--from', 'git-credential:git.acme.test')).toMatchObject({ exit: 0 });
+      const other = await connect('--from', 'git-credential:other.acme.test', '--name', 'other');
+      expect(other.stderr).toMatch(/git ended with exit code 128: .*\n {2}→ git credential approve/);
+    },
+  );
 });

@@ -155,6 +155,14 @@ describe('a failure of a helper', () => {
     });
   });
 
+  test('does not show the secrets of its environment', async () => {
+    const { failureOf, program } = await sourcesIn({ BW_SESSION: 'session-of-alice' });
+    await program('bw', "console.error('bad: ' + process.env.BW_SESSION); process.exit(1)");
+    expect(await failureOf('bw://x')).toMatchObject({
+      message: 'bw ended with exit code 1: bad: [redacted].',
+    });
+  });
+
   test('that prints no credential shows nothing of it', async () => {
     const { failureOf, program } = await sourcesIn();
     await program('gh', "console.log('hunter2 hunter3')");
