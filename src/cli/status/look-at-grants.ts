@@ -53,10 +53,12 @@ export async function lookAtGrants(view: View, now: number): Promise<Finding> {
   // Scopes that the user did not grant need no action.
   const wants =
     lacking.length === 0 ? '' : `; asked for more scopes (grant show NAME): ${lacking.join(', ')}`;
+  const asked = grants.filter(({ type, state }) => type === 'source' && state === 'active').map(titleOf);
+  const from = asked.length === 0 ? '' : `; asked from a source (grant source NAME): ${asked.join(', ')}`;
   const keyed = bound.length === 0 ? '' : `; bound to a key (DPoP): ${bound.join(', ')}`;
   return finding(
     'grants',
-    text === '' ? 'none' : `${text}${keyed}${wants}`,
+    text === '' ? 'none' : `${text}${from}${keyed}${wants}`,
     Object.fromEntries(counts),
     needs,
   );

@@ -180,7 +180,9 @@ describe('a running proxy', () => {
       exit: 0,
       stdout: expect.stringContaining('The source of desk gave a credential. It is not stored.'),
     });
-    expect((await at.run(['status'], { env })).stdout).not.toContain('exit code 4');
+    const { stdout } = await at.run(['status'], { env });
+    expect(stdout).not.toContain('exit code 4');
+    expect(stdout.replace(/\s+/g, ' ')).toContain('1 active; asked from a source (grant source NAME): desk');
   });
 
   test('that cannot find the program of a source says so', async () => {
