@@ -3,10 +3,11 @@ import { SidekeyError } from '../lib/errors.ts';
 import { askUserinfo, type IdentityAnswer } from '../oauth/identity.ts';
 import { parseAbsoluteTarget } from '../policy/authority.ts';
 import type { ActivityNotes } from './activity.ts';
-import { accountOf } from './credential.ts';
+import { accountOf, type Credential } from './credential.ts';
 import type { Grant } from './grant.ts';
 import { detailed, keepGrant, type KeepState, type Obtained, refuseOtherProvider } from './keep.ts';
 import type { OpenedGrant } from './registry.ts';
+import { describeSource } from './sources/source.ts';
 import { assertWorks, recordAccess, type Verification, type VerifyRequest } from './verify.ts';
 
 /** The end of a flow: the credential is verified, its account asked for, and both are stored as a grant. */
@@ -76,7 +77,7 @@ export async function storeGrant(
     { credential, audience, ...detailed(details) },
     {
       event: 'grant.connected',
-      reason: reasonOf(request, details),
+      reason: reasonOf(request, details, credential),
       keepsOut: (existing) => refuseOtherProvider(existing, provider.name),
       now: request.now,
     },
@@ -86,10 +87,11 @@ export async function storeGrant(
   return { grant, replaced, details, verification, unknown: identity.unknown };
 }
 
-function reasonOf({ reason }: StoreRequest, details: Details): string | undefined {
+function reasonOf({ reason }: StoreRequest, details: Details, credential: Credential): string | undefined {
   const account = accountOf(details);
   const parts = [
     ...(account === null ? [] : [`account ${account}`]),
+    ...(credential.type === 'source' ? [`source ${describeSource(credential)}`] : []),
     ...(reason === undefined ? [] : [reason]),
   ];
   return parts.length === 0 ? undefined : parts.join('; ');

@@ -122,7 +122,7 @@ export function createSourceValues(parts: SourceValuesParts): SourceValues {
     }
     const keptUntil = askedAt + (ttlMs ?? (expiresAt === null ? defaultTtlMs : Infinity));
     const endsAt = Math.min(expiresAt ?? Infinity, keptUntil);
-    const margin = expiresAt === null ? 0 : Math.min(skewMs, (endsAt - askedAt) / 5);
+    const margin = endsAt === expiresAt ? Math.min(skewMs, (endsAt - askedAt) / 5) : 0;
     const credential = fitted(value.credential, providers(grant.provider));
     drop(grant.id);
     const isStopping = stopping.signal.aborted;

@@ -79,7 +79,11 @@ export async function connect(
         ? await typedSecret(context, configured)
         : kept;
     const provider = withSecret(configured, secret);
-    const plan = planDomains(options, provider, existing?.sealed.audience ?? null);
+    const before = existing?.sealed.audience ?? null;
+    const plan =
+      options.keepsAudience === true && before !== null
+        ? { audience: before, widened: [], grown: [], kept: [], entries: [], named: false }
+        : planDomains(options, provider, before);
     const asksScopes = options.scope === undefined && existing === null;
     const written =
       asksScopes && (flow === 'authorization_code' || flow === 'device_code')

@@ -65,6 +65,8 @@ export interface ConnectOptions {
   readonly from?: string;
   readonly sourceTtl?: string;
   readonly sourceForm?: string;
+  /** True: the audience of the existing grant and the map stay as they are. */
+  readonly keepsAudience?: boolean;
   readonly discover?: boolean;
   /** Endpoints of a service without a provider definition; kept in the config file. */
   readonly authUrl?: string;

@@ -73,5 +73,5 @@ function reconnect(
   { name, user, provider }: Grant,
   options: Omit<Options, 'user'> & { readonly from: string },
 ): Promise<void> {
-  return connect(context, provider, { ...options, name, user, replace: true, domains: false });
+  return connect(context, provider, { ...options, name, user, replace: true, keepsAudience: true });
 }

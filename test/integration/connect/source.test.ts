@@ -227,15 +227,20 @@ describe('grant source', () => {
   });
 
   test('puts a source in the place of a stored credential, which is gone', async () => {
-    const { at, program, env } = await desk(() => true);
+    const { at, program, env, upstream, audit } = await desk(() => true, { audience: ['*.acme.test'] });
     await program('gh', 'echo token-of-gh');
-    await at.grant('desk', { value: 'the-stored-key' }, []);
+    const host = upstream.authority;
+    await at.grant('desk', { value: 'the-stored-key' }, ['--audience', host]);
+    const config = await readFile(at.configFile, 'utf8');
     expect(await at.run(['grant', 'source', 'desk'])).toMatchObject({
       exit: 2,
       stderr: expect.stringContaining('has no source'),
     });
     expect(await at.run(['grant', 'source', 'desk', 'gh'], { env })).toMatchObject({ exit: 0 });
-    expect(await at.json(['grant', 'show', 'desk'])).toMatchObject({ type: 'source', source: 'gh' });
+    const shown = { type: 'source', source: 'gh', audience: [host] };
+    expect(await at.json(['grant', 'show', 'desk'])).toMatchObject(shown);
+    expect(await readFile(at.configFile, 'utf8')).toBe(config);
+    expect(await audit()).toContain('"reason":"replaced; source gh"');
   });
 });
 
