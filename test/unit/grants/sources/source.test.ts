@@ -62,6 +62,8 @@ describe('a source is refused', () => {
     'gh:--with-token',
     'pass:-c',
     'pass:a\nb',
+    'pass:a\0b',
+    'file:a\u001bb',
     'git-credential:a\nb=c',
     'GH',
     ' gh',
