@@ -42,6 +42,7 @@ describe('grants at the command line', () => {
       expires_in: expect.any(Number),
       refreshable: true,
       renewed_by: 'refresh_token',
+      source: null,
       dpop: null,
       grant_type: null,
       client_id: 'sidekey-public',
