@@ -49,6 +49,7 @@ test.skipIf(!npm)(
         'config/default.yaml',
         'config/environment-index.json',
         'config/sidekey.schema.json',
+        'config/sources.yaml',
         'package.json',
         ...names.map((name) => `config/providers/${name}.yaml`),
       ].toSorted(),
