@@ -39,7 +39,7 @@ export const connectSource: Obtain = async (request) => {
   if (options.verify === false) return { credential, scopes: [] };
   const audience = existing?.sealed.audience ?? provider.audience;
   const question = { grant: '', revision: 0, credential, audience, isRefused: false, signal };
-  const value = await commandParts(request).sources.ask(question);
-  signal.throwIfAborted();
+  const asking = commandParts(request).sources.ask(question);
+  const value = await asking.finally(() => signal.throwIfAborted());
   return { credential, answer: fitted(value.credential, provider), scopes: [] };
 };
