@@ -181,10 +181,15 @@ export function refreshParts(
   const nonces = createNonces();
   let opened: Promise<Sources> | undefined;
   /** Loaded at its first use: a start needs no source. */
-  const sources = () =>
-    (opened ??= import('../grants/sources/ask.ts').then(({ createSources }) =>
-      createSources({ env, cwd: dirname(config().file), platform: process.platform, now }),
-    ));
+  const openSources = async () => {
+    const [{ createSources }, { createVaultReader }] = await Promise.all([
+      import('../grants/sources/ask.ts'),
+      import('./vault-source.ts'),
+    ]);
+    const vault = createVaultReader({ config, env, now });
+    return createSources({ env, cwd: dirname(config().file), platform: process.platform, now, vault });
+  };
+  const sources = () => (opened ??= openSources());
   return {
     registry: grants,
     store,

@@ -17,6 +17,7 @@ import type { ConfigValues } from './schema.ts';
 import type { StoreConfig } from './store-place.ts';
 import type { TelemetryConfig } from './telemetry.ts';
 import { toUpstreamConfig, type UpstreamConfig } from './upstream.ts';
+import { toVaultServer, type VaultServer } from './vaults.ts';
 
 /** One validated, frozen configuration. All paths are absolute; all durations are milliseconds. */
 export interface Config {
@@ -48,6 +49,8 @@ export interface Config {
   readonly leases: { readonly defaultTtlMs: number; readonly maxTtlMs: number };
   readonly agentIssuers: readonly AgentIssuer[];
   readonly upstream: UpstreamConfig;
+  /** Servers of HashiCorp Vault and OpenBao, by name. */
+  readonly vaults: ReadonlyMap<string, VaultServer>;
   readonly domains: readonly Domain[];
   /** Restricts an entry as this proxy restricts those of the file. Not part of the file; absent: it restricts none. */
   readonly restrict?: ((domain: Domain) => Domain) | undefined;
@@ -103,6 +106,9 @@ export function resolveConfig(
     leases: { defaultTtlMs: values.leases.default_ttl, maxTtlMs: values.leases.max_ttl },
     agentIssuers: agents.issuers,
     upstream: toUpstreamConfig(values.upstream, { absolute, document, name }),
+    vaults: new Map(
+      Object.entries(values.vaults).map(([key, it]) => [key, toVaultServer(it, absolute, `vaults.${key}`)]),
+    ),
     domains: Object.entries(values.domains).flatMap(([key, value]) => {
       const path: Path = ['domains', key];
       const origin = `${formatPath(path)} (${name}:${document.position(path, 'key').line})`;

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { text } from '../lib/text.ts';
 import { splitCommandLine } from './locate.ts';
-import { name, pathText, receiver, secretReference, variable } from './scalar.ts';
+import { name, pathText, secretReference, variable } from './scalar.ts';
+import { hasOneLogin, mountPath, oneLogin, toVaultServer, type VaultServer, vaultServer } from './vaults.ts';
 
 const commandLine = text<readonly string[]>(
   {
@@ -55,39 +56,12 @@ export const keySchema = z
       z
         .strictObject({
           source: z.literal('transit'),
-          address: receiver('Address of HashiCorp Vault or OpenBao, such as https://vault.example.com:8200.'),
+          ...vaultServer,
           name: name('The key of the transit engine.'),
-          mount: z
-            .string()
-            .regex(/^[\w-]+(?:\/[\w-]+)*$/, { error: 'must be the path of a mount, such as transit' })
-            .prefault('transit')
-            .meta({ description: 'The path of the transit engine.' }),
-          namespace: z.string().min(1).max(200).optional().meta({ description: 'The namespace.' }),
-          token: secretReference('The token.').optional(),
-          approle: z
-            .strictObject({
-              role_id: z.string().min(1).max(200).meta({ description: 'The id of the role.' }),
-              secret_id: secretReference('The secret id of the role.'),
-            })
-            .optional()
-            .meta({ description: 'Login with AppRole, instead of a token.' }),
-          kubernetes: z
-            .strictObject({
-              role: z.string().min(1).max(200).meta({ description: 'The role.' }),
-              jwt: secretReference('The token of the service account.').prefault(
-                'file:/var/run/secrets/kubernetes.io/serviceaccount/token',
-              ),
-            })
-            .optional()
-            .meta({ description: 'Login with a service account of Kubernetes, instead of a token.' }),
-          ca: pathText('PEM file with the trust anchors of the service. Default: upstream.ca.').optional(),
+          mount: mountPath('The path of the transit engine.', 'transit'),
           path: wrappedPath('wrapped by the transit key'),
         })
-        .refine(
-          ({ token, approle, kubernetes }) =>
-            [token, approle, kubernetes].filter((each) => each !== undefined).length === 1,
-          { error: 'must have one of token, approle and kubernetes' },
-        ),
+        .refine(hasOneLogin, { error: oneLogin }),
     ],
     {
       error: (issue) =>
@@ -99,10 +73,26 @@ export const keySchema = z
   .meta({ description: 'Where the master key comes from, which seals what is in the store.' });
 
 /** Source of the master key; paths are absolute. */
-export type KeySourceConfig = z.output<typeof keySchema>;
+type Written = z.output<typeof keySchema>;
+export type KeySourceConfig =
+  | Exclude<Written, { source: 'transit' }>
+  | {
+      readonly source: 'transit';
+      readonly server: VaultServer;
+      readonly name: string;
+      readonly mount: string;
+      readonly path: string;
+    };
 
-/** Makes the paths of validated values absolute. */
-export function toKeyConfig(key: KeySourceConfig, absolute: (path: string) => string): KeySourceConfig {
-  const trusted = 'ca' in key && key.ca !== undefined ? { ca: absolute(key.ca) } : {};
-  return 'path' in key ? { ...key, ...trusted, path: absolute(key.path) } : key;
+/** Converts validated values. */
+export function toKeyConfig(key: Written, absolute: (path: string) => string): KeySourceConfig {
+  if (key.source !== 'transit') return 'path' in key ? { ...key, path: absolute(key.path) } : key;
+  const { source, name: keyName, mount, path, ...server } = key;
+  return {
+    source,
+    server: toVaultServer(server, absolute, 'key'),
+    name: keyName,
+    mount,
+    path: absolute(path),
+  };
 }

@@ -25,6 +25,7 @@ import {
   size,
 } from './scalar.ts';
 import { upstreamSchema } from './upstream.ts';
+import { vaultsSchema } from './vaults.ts';
 
 // A start checks few values: generating code for that takes longer than the check.
 z.config({ jitless: true });
@@ -211,6 +212,9 @@ export const configSchema = z
     upstream: upstreamSchema
       .prefault({})
       .meta({ description: 'How servers are found, and how they are recognized.' }),
+    vaults: vaultsSchema
+      .prefault({})
+      .meta({ description: 'Servers of HashiCorp Vault and OpenBao that hold credentials of grants.' }),
     domains: z
       .record(keyOf(domainPattern('host'), 'host, host:port or *.suffix.'), domain)
       .prefault({})

@@ -87,7 +87,7 @@ async function stretch(passphrase: string, parts: Argon2Parameters): Promise<Wra
 }
 
 /** Sends a JSON body to a path below `/v1/` of the transit service, and returns the JSON of the answer. */
-export type CallTransit = (path: string, body: object) => Promise<unknown>;
+type CallTransit = (path: string, body: object) => Promise<unknown>;
 
 const transitShape = z.looseObject({ format, ciphertext: z.string() });
 const cipherShape = z.object({ data: z.object({ ciphertext: z.string().regex(/^[\w.-]+:v\d+:/) }) });

@@ -12,6 +12,7 @@ import {
   type SourceValue,
 } from './source.ts';
 import { readValue } from './value.ts';
+import type { VaultReference } from './vault-reference.ts';
 
 /** The sources of this process. */
 export interface Sources {
@@ -21,8 +22,16 @@ export interface Sources {
   check(credential: SourceQuestion['credential']): Promise<SidekeyError | null>;
 }
 
+/** Reads secrets of HashiCorp Vault and OpenBao. */
+export interface VaultReader {
+  /** @throws SidekeyError `source_failed` */
+  ask(reference: VaultReference, question: SourceQuestion): Promise<SourceValue>;
+  /** Asks nothing. @throws SidekeyError why a secret cannot be asked for, as far as this machine tells */
+  check(reference: VaultReference): Promise<void>;
+}
+
 /** Asks nothing by itself. */
-export function createSources(parts: SourceParts): Sources {
+export function createSources(parts: SourceParts & { readonly vault: VaultReader }): Sources {
   return {
     async ask(question) {
       const { credential } = question;
@@ -30,6 +39,8 @@ export function createSources(parts: SourceParts): Sources {
       switch (source.kind) {
         case 'file':
           return readFile(source.path, question, parts);
+        case 'vault':
+          return parts.vault.ask(source, question);
         case 'command':
           return runHelper(source, question, parts);
       }
@@ -37,7 +48,8 @@ export function createSources(parts: SourceParts): Sources {
     async check(credential) {
       try {
         const source = parseSource(credential.from, parts.platform);
-        if (source.kind === 'file') readSourceFile(source.path, parts);
+        if (source.kind === 'vault') await parts.vault.check(source);
+        else if (source.kind === 'file') readSourceFile(source.path, parts);
         else await assertOnPath(source.argv[0] ?? '', describeSource(credential), parts);
         return null;
       } catch (error) {

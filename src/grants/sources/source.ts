@@ -3,10 +3,13 @@ import { splitCommandLine } from '../../config/locate.ts';
 import { presetProgram, presetTexts, type SourceProgram } from '../../config/source-presets.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { HeldCredential, SourceCredential } from '../credential.ts';
+import { parseVaultReference, type VaultReference } from './vault-reference.ts';
 
 /** A source, as its text says. */
 export type Source =
-  { readonly kind: 'file'; readonly path: string } | ({ readonly kind: 'command' } & SourceProgram);
+  | { readonly kind: 'file'; readonly path: string }
+  | ({ readonly kind: 'vault' } & VaultReference)
+  | ({ readonly kind: 'command' } & SourceProgram);
 
 /** One question for the credential of a grant. */
 export interface SourceQuestion {
@@ -42,14 +45,19 @@ export interface SourceParts {
 }
 
 /**
- * Parses a source: `file:PATH`, `command:WORDS…`, or the text of a preset.
+ * Parses a source: `file:PATH`, `vault:PATH#MEMBER`, `command:WORDS…`, or the text of a preset.
  *
  * @throws SidekeyError `input_invalid`
  */
 export function parseSource(from: string, platform: NodeJS.Platform): Source {
-  const [, kind, rest = ''] = /^(file|command):(.*)$/.exec(from) ?? [];
+  const [, kind, rest = ''] = /^(file|vault|command):(.*)$/.exec(from) ?? [];
   if (/\p{Cc}/u.test(from)) throw invalid('The source has a control character.');
   if (kind === 'file' && rest !== '') return { kind, path: rest };
+  if (kind === 'vault') {
+    const reference = parseVaultReference(rest);
+    if (reference === null) throw invalid('The source has no path of Vault.');
+    return { kind, ...reference };
+  }
   if (kind === 'command') {
     const argv = splitCommandLine(rest);
     if ('problem' in argv) throw invalid(`The command of the source ${argv.problem}.`);
@@ -62,7 +70,7 @@ export function parseSource(from: string, platform: NodeJS.Platform): Source {
 
 function invalid(sentence: string): SidekeyError {
   return new SidekeyError('input_invalid', sentence, {
-    hint: `write file:PATH, command:…, or one of ${presetTexts()
+    hint: `write file:PATH, vault:PATH#MEMBER, command:…, or one of ${presetTexts()
       .join(', ')
       .replace(/\{(\w+)\}/g, (_, name: string) => name.toUpperCase())}`,
   });

@@ -6,7 +6,7 @@ import { stringify } from 'yaml';
 import { describe, expect, it } from 'vitest';
 import { home, program, type Home } from '../../support/command-line.ts';
 import { hasPseudoTerminal, runInTerminal } from '../../support/pseudo-terminal.ts';
-import { startTransitServer } from '../../support/transit-server.ts';
+import { startVaultServer } from '../../support/vault-server.ts';
 import { upstreamCa, upstreamHost } from '../../support/upstream.ts';
 
 const key = { type: 'api_key', value: 'key-secret-0123456789' };
@@ -151,7 +151,7 @@ const transit = (url: string, login: object) => ({
 
 describe('key source transit', () => {
   it('keeps the key wrapped, unwraps it at each start, and rotates it', async () => {
-    const server = await startTransitServer('root-token');
+    const server = await startVaultServer({ token: 'root-token' });
     const at = await home(transit(server.url, { token: 'env:VAULT_TOKEN' }));
     await writeFile(at.at('config', 'ca.pem'), upstreamCa);
     const env = { VAULT_TOKEN: 'root-token' };
@@ -177,7 +177,7 @@ describe('key source transit', () => {
   });
 
   it('refuses a service whose certificate it cannot verify', async () => {
-    const server = await startTransitServer('root-token');
+    const server = await startVaultServer({ token: 'root-token' });
     const at = await home({
       key: { source: 'transit', address: server.url, name: 'sidekey', token: 'env:VAULT_TOKEN' },
       upstream: { resolve: { [upstreamHost]: '127.0.0.1' } },
@@ -192,9 +192,11 @@ describe('key source transit', () => {
   it.each([
     ['AppRole', { approle: { role_id: 'r1', secret_id: 'env:SECRET_ID' } }],
     ['Kubernetes', { kubernetes: { role: 'r1', jwt: 'env:SECRET_ID' } }],
+    ['JWT', { jwt: { role: 'r1', jwt: 'env:SECRET_ID', mount: 'ci' } }],
   ])('logs in with %s', async (_name, login) => {
-    const logins = { approle: { role: 'r1', secret: 's1' }, kubernetes: { role: 'r1', secret: 's1' } };
-    const server = await startTransitServer('root-token', logins);
+    const known = { role: 'r1', secret: 's1' };
+    const logins = { approle: known, kubernetes: known, ci: known };
+    const server = await startVaultServer({ logins });
     const at = await home(transit(server.url, login));
     await writeFile(at.at('config', 'ca.pem'), upstreamCa);
     await addGrant(at, { SECRET_ID: 's1' });
@@ -267,7 +269,7 @@ describe('the key of a config', () => {
     [{ source: 'transit', address: 'http://vault.example.com', name: 'k', token: 'env:T' }, 'is not https'],
     [
       { source: 'transit', address: 'https://vault.example.com', name: 'k' },
-      'must have one of token, approle and kubernetes',
+      'must have one of token, approle, kubernetes and jwt',
     ],
   ])('is refused with a sentence: %j', async (given, sentence) => {
     const at = await home({});

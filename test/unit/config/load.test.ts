@@ -125,6 +125,40 @@ describe('a valid config', () => {
       },
       log: { level: 'debug' },
     });
+    expect([...config.vaults.values()]).toEqual([
+      {
+        address: 'https://vault.corp.test:8200',
+        namespace: 'team-a',
+        ca: join(folder, 'vault.pem'),
+        login: {
+          method: 'approle',
+          mount: 'approle',
+          role: 'r1',
+          secret: { kind: 'env', name: 'SECRET_ID' },
+        },
+        where: 'vaults.main.approle.secret_id',
+      },
+      {
+        address: 'http://127.0.0.1:8200',
+        namespace: null,
+        ca: null,
+        login: { method: 'token', secret: { kind: 'file', path: '/run/vault/token' } },
+        where: 'vaults.agent.token',
+      },
+      expect.objectContaining({
+        login: {
+          method: 'kubernetes',
+          mount: 'kubernetes/prod',
+          role: 'sidekey',
+          secret: { kind: 'file', path: '/var/run/secrets/kubernetes.io/serviceaccount/token' },
+        },
+        where: 'vaults.cluster.kubernetes.jwt',
+      }),
+      expect.objectContaining({
+        login: { method: 'jwt', mount: 'jwt', role: 'sidekey', secret: { kind: 'file', path: 'jwt' } },
+        where: 'vaults.ci.jwt.jwt',
+      }),
+    ]);
     expect([...config.upstream.resolve]).toEqual([['helpdesk.acme.test', '10.1.2.3']]);
     expect(config.domains.map(({ pattern, action }) => [pattern.text, action])).toEqual([
       ['api.github.com', { kind: 'grant', grant: 'github', allowPlainHttp: false }],

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { SourceCredential } from '../../../../src/grants/credential.ts';
 import { createSources } from '../../../../src/grants/sources/ask.ts';
+import { SidekeyError } from '../../../../src/lib/errors.ts';
 import { tempFolder } from '../../../support/temp-folder.ts';
 
 const now = Date.UTC(2027, 0, 1);
@@ -17,6 +18,15 @@ async function sourcesIn(env: NodeJS.ProcessEnv = {}) {
     cwd: folder,
     platform: process.platform,
     now: () => now,
+    vault: {
+      ask: async ({ path }, { isRefused }) => ({
+        credential: { type: 'api_key', value: `${path} ${isRefused}` },
+        expiresAt: null,
+      }),
+      check: async ({ server }) => {
+        if (server !== null) throw new SidekeyError('source_failed');
+      },
+    },
   });
   const ask = (from: string, fields: Partial<SourceCredential> = {}) =>
     sources.ask({
@@ -241,6 +251,13 @@ describe('a file', () => {
     await writeFile(join(folder, 'token'), 'hunter2 hunter3', { mode: 0o600 });
     expect(String(await failureOf('file:token'))).toMatch(/holds no credential: (?!.*hunter)/);
   });
+});
+
+test('a secret of Vault is asked for, and its server is checked', async () => {
+  const { valueOf, check } = await sourcesIn();
+  expect(await valueOf('vault:kv/a')).toEqual({ type: 'api_key', value: 'kv/a false' });
+  expect(await check('vault:kv/a')).toBeNull();
+  expect(await check('vault://other/kv/a')).toMatchObject({ code: 'source_failed' });
 });
 
 test('a check finds what is missing, and runs nothing', async () => {

@@ -69,6 +69,8 @@ describe('a source is refused', () => {
     ' gh',
     'gh auth token',
     'file:',
+    'vault:',
+    'vault:a/../sys/seal',
     'command:',
     'command:echo $TOKEN',
     'https://acme.test',

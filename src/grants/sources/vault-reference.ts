@@ -1,0 +1,20 @@
+/** A secret at a server of `vaults`. */
+export interface VaultReference {
+  /** Name of the server; null: the only one of the config. */
+  readonly server: string | null;
+  /** Path below `/v1/`, encoded, with its query. */
+  readonly path: string;
+  /** Member of the secret; null: the credential that its members are. */
+  readonly member: string | null;
+}
+
+/** Parses the rest of `vault:PATH[#MEMBER]` or `vault://SERVER/PATH[#MEMBER]`. Null: it is none. */
+export function parseVaultReference(rest: string): VaultReference | null {
+  const [, server = null, path = '', query = '', member = null] =
+    /^(?:\/\/([A-Za-z0-9][\w.-]*)\/)?([^?#/][^?#]*)(\?[\w=&.%-]+)?(?:#([^#]+))?$/.exec(rest) ?? [];
+  const segments = path.toWellFormed().split('/');
+  // The parser of a URL removes `.` and `..`.
+  const isPlain = segments.every((each) => !/^\.{0,2}$/.test(each));
+  if (!isPlain || /\p{Cc}/u.test(rest)) return null;
+  return { server, path: segments.map(encodeURIComponent).join('/') + query, member };
+}
