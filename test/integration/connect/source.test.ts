@@ -3,31 +3,16 @@ import { execFile, execFileSync } from 'node:child_process';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
+import { startAuthorizedApi } from '../../support/authorized-api.ts';
 import { home, program } from '../../support/command-line.ts';
 import { proxiedGet } from '../../support/proxied-get.ts';
-import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
+import { upstreamCa } from '../../support/upstream.ts';
 import { freePort } from '../../unit/upstream/upstream-for-test.ts';
 
 /** An API that takes the tokens that `isGood` names, and a home with its provider and a folder for programs. */
 async function desk(isGood: (authorization: string) => boolean, provider: object = {}) {
-  const asked: string[] = [];
-  const upstream = await startUpstream((request, response) => {
-    const { authorization = '' } = request.headers;
-    asked.push(authorization);
-    response.statusCode = isGood(authorization) ? 200 : 401;
-    response.end('{}');
-  });
-  const at = await home({
-    proxy: { listen: `127.0.0.1:${await freePort()}` },
-    upstream: {
-      ca: ['upstream-ca.pem'],
-      resolve: { [upstreamHost]: '127.0.0.1' },
-      private_addresses: ['127.0.0.1/32'],
-    },
-    providers: {
-      desk: { audience: [upstream.authority], probe: { url: `${upstream.url}/me` }, ...provider },
-    },
-  });
+  const { asked, upstream, settings } = await startAuthorizedApi(isGood, provider);
+  const at = await home({ proxy: { listen: `127.0.0.1:${await freePort()}` }, ...settings });
   await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
   await mkdir(at.at('bin'));
   const env = { PATH: `${at.at('bin')}:${process.env['PATH']}` };

@@ -5,9 +5,10 @@ import { describe, expect, test } from 'vitest';
 import { createVaultReader } from '../../../src/app/vault-source.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import type { SourceForm } from '../../../src/grants/credential.ts';
+import { startAuthorizedApi } from '../../support/authorized-api.ts';
 import { home } from '../../support/command-line.ts';
 import { proxiedGet } from '../../support/proxied-get.ts';
-import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
+import { upstreamCa } from '../../support/upstream.ts';
 import { startVaultServer } from '../../support/vault-server.ts';
 import { freePort } from '../../unit/upstream/upstream-for-test.ts';
 
@@ -16,13 +17,7 @@ const basic = (count: number) => `Basic ${Buffer.from(`u${count}:password-${coun
 
 /** An API, a Vault server, and a home with both. `isGood`: authorizations that the API takes. */
 async function desk(isGood: (authorization: string) => boolean, provider: object = {}) {
-  const asked: string[] = [];
-  const upstream = await startUpstream((request, response) => {
-    const { authorization = '' } = request.headers;
-    asked.push(authorization);
-    response.statusCode = isGood(authorization) ? 200 : 401;
-    response.end('{}');
-  });
+  const { asked, upstream, settings: api } = await startAuthorizedApi(isGood, provider);
   const vault = await startVaultServer({
     token: vaultToken,
     logins: { approle: { role: 'r1', secret: 'secret-id-0123456789' } },
@@ -52,15 +47,8 @@ async function desk(isGood: (authorization: string) => boolean, provider: object
   const settings = (vaults: object) => ({
     version: 1,
     proxy: { listen: `127.0.0.1:${port}` },
-    upstream: {
-      ca: ['upstream-ca.pem'],
-      resolve: { [upstreamHost]: '127.0.0.1' },
-      private_addresses: ['127.0.0.1/32'],
-    },
+    ...api,
     vaults,
-    providers: {
-      desk: { audience: [upstream.authority], probe: { url: `${upstream.url}/me` }, ...provider },
-    },
     domains: { [upstream.authority]: { grant: 'desk' } },
   });
   const at = await home(settings({ main: server }));
