@@ -72,8 +72,9 @@ export const keySchema = z
   )
   .meta({ description: 'Where the master key comes from, which seals what is in the store.' });
 
-/** Source of the master key; paths are absolute. */
 type Written = z.output<typeof keySchema>;
+
+/** Source of the master key; paths are absolute. */
 export type KeySourceConfig =
   | Exclude<Written, { source: 'transit' }>
   | {
