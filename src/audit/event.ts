@@ -121,6 +121,8 @@ export interface AuditEvent {
   readonly duration_ms?: number | undefined;
   /** Number of occurrences of the credential in the response, found by the leak guard. */
   readonly leaks?: number | undefined;
+  /** Credentials that the client sent itself: their places and forms, without their values. */
+  readonly foreign?: string | undefined;
   /** A keyed fingerprint of the credential, which cannot be reversed. */
   readonly credential?: string | undefined;
 }

@@ -110,6 +110,7 @@ const limits = {
   bytes_out: 0,
   duration_ms: 0,
   leaks: 0,
+  foreign: 256,
 } as const satisfies Record<Exclude<keyof AuditEvent, 'event'>, number>;
 
 /** The names of all fields of a line that matter outside the chain, in the order of the file. */
@@ -252,6 +253,7 @@ function writeFields(to: JsonBytes, event: AuditEvent): void {
   writeNumber(to, keys.bytes_out, event.bytes_out);
   writeNumber(to, keys.duration_ms, event.duration_ms);
   writeNumber(to, keys.leaks, event.leaks);
+  writeText(to, keys.foreign, event.foreign, limits.foreign);
 }
 
 /** Composes the lines of a batch, each with its newline, in one buffer. */

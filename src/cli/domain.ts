@@ -17,6 +17,7 @@ import { type Cidr, parseAuthority } from '../policy/authority.ts';
 import {
   createDomainMap,
   type Domain,
+  type ForeignCredentials,
   type LeakGuard,
   isPattern,
   isWithin,
@@ -238,6 +239,7 @@ function inFull(display: Display, domain: Domain, grants: readonly Grant[], now:
     action: describeAction(domain),
     'grant now': action.kind === 'grant' ? grantsOf(domain, grants, now) : null,
     leaks: action.kind === 'grant' ? leakGuardTexts[action.leakGuard ?? 'auto'].inFull : null,
+    'other credentials': action.kind === 'grant' ? foreignTexts[action.foreignCredentials ?? 'unset'] : null,
     rules: action.kind === 'grant' ? (rules === undefined ? 'none: everything' : rulesSummary(rules)) : null,
   });
   return [told, ...(rules === undefined ? [] : ['', ...ruleLines(display, rules)])].join('\n');
@@ -260,6 +262,7 @@ function domainJson(domain: Domain, grants: readonly Grant[], now: number): obje
     allow_plain_http: action.allowPlainHttp,
     leak_guard: action.leakGuard ?? 'auto',
     ...(action.leakLimit === undefined ? {} : { leak_limit: action.leakLimit }),
+    foreign_credentials: action.foreignCredentials ?? 'record',
     grants: offeredBy(domain, grants).map((grant) => ({
       id: grant.id,
       name: grant.name,
@@ -390,4 +393,12 @@ export const leakGuardTexts: Readonly<
   redact: { inMap: ', leaks redacted', inFull: 'removed from every response' },
   refuse: { inMap: ', leaks refused', inFull: 'a response that has one is refused' },
   off: { inMap: ', leaks not searched', inFull: 'not searched' },
+};
+
+/** Texts for credentials that clients send themselves. */
+export const foreignTexts: Readonly<Record<ForeignCredentials | 'unset', string>> = {
+  unset: 'in header fields and the query: recorded',
+  record: 'recorded',
+  strip: 'removed, and recorded',
+  refuse: 'the request is refused',
 };

@@ -144,7 +144,9 @@ function toDomain(key: string, value: ConfigValues['domains'][string], origin: s
   if (!isPattern(pattern)) return [];
   if (value === 'tunnel' || value === 'deny') return [{ pattern, action: { kind: value }, origin }];
   const { grant, allow_plain_http: allowPlainHttp, leak_guard: leakGuard, leak_limit: leakLimit } = value;
-  return [{ pattern, action: { kind: 'grant', grant, allowPlainHttp, leakGuard, leakLimit }, origin }];
+  const { foreign_credentials: foreignCredentials } = value;
+  const use = { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials };
+  return [{ pattern, action: { kind: 'grant', ...use }, origin }];
 }
 
 function toLimits(set: ConfigValues['limits']): Limits {

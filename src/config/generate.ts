@@ -2,7 +2,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { failures } from '../lib/failures.ts';
-import { type CatalogEntry, environmentIndexFile, openCatalog } from './catalog.ts';
+import { type CatalogEntry, environmentIndexFile, formIndexFile, openCatalog } from './catalog.ts';
+import { formsOf } from '../schemes/forms.ts';
 import { packageRoot, shippedFile } from '../lib/package-files.ts';
 import { categories, flowWords } from './provider.ts';
 import { configSchema } from './schema.ts';
@@ -18,6 +19,13 @@ export async function renderEnvironmentIndex(): Promise<string> {
     return environment === undefined ? [] : [[name, environment] as const];
   });
   return `${JSON.stringify(Object.fromEntries(entries), null, 2)}\n`;
+}
+
+/** Returns the text of the index of forms. Throws if a file of the catalog is invalid. */
+export async function renderFormIndex(): Promise<string> {
+  const catalog = await openCatalog();
+  const forms = formsOf(catalog.names.map((name) => catalog.get(name)!.definition));
+  return `${JSON.stringify(forms, null, 2)}\n`;
 }
 
 const intro = `# Providers
@@ -123,6 +131,7 @@ if (import.meta.main) {
         [join(packageRoot, 'docs', 'providers.md')]: await renderProvidersPage(),
         [join(packageRoot, 'docs', 'errors.md')]: renderErrorsPage(),
         [shippedFile(environmentIndexFile)]: await renderEnvironmentIndex(),
+        [shippedFile(formIndexFile)]: await renderFormIndex(),
         [shippedFile(packedProvidersFile)]: await renderPackedProviders(),
       };
   for (const [file, text] of Object.entries(outputs)) {

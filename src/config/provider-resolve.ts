@@ -118,6 +118,7 @@ export function defineProviders(options: DefineProvidersOptions): {
       return entry && build(name, entry.definition, entry.settings, { place: placeOf(entry), env });
     },
     environment: (name) => variablesOf(catalog.environment(name)),
+    forms: () => catalog.forms(),
   });
   return { providers, problems };
 }

@@ -5,6 +5,7 @@ import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { isWritableByAll } from '../lib/os.ts';
 import { didYouMean, shellWord } from '../lib/text.ts';
 import { canonicalHost } from '../policy/authority.ts';
+import { type CredentialForms, formsOf, joinForms } from '../schemes/forms.ts';
 import { schemeOf } from '../schemes/placement.ts';
 import { deepFreeze } from './problem.ts';
 
@@ -20,6 +21,8 @@ export interface Providers {
   get(name: string): Provider | undefined;
   /** Returns its `environment` without resolving the provider. */
   environment(name: string): Provider['environment'];
+  /** Returns the forms of credentials of all providers, without resolving those of the catalog. */
+  forms(): CredentialForms;
 }
 
 /** Source of providers of the catalog. */
@@ -28,6 +31,7 @@ interface BuiltIn {
   /** Called once for each name. */
   readonly make: (name: string) => Provider | undefined;
   readonly environment: (name: string) => Provider['environment'];
+  readonly forms: () => CredentialForms;
 }
 
 /** @param own providers of the config file, which take precedence */
@@ -44,6 +48,7 @@ export function createProviders(own: ReadonlyMap<string, Provider>, builtIn: Bui
       return provider;
     },
     environment: (name) => made.get(name)?.environment ?? builtIn.environment(name),
+    forms: () => joinForms(formsOf([...own.values()]), builtIn.forms()),
   };
 }
 

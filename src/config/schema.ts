@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { parsePostgresUrl, type PostgresAddress } from '../lib/postgres.ts';
 import { text } from '../lib/text.ts';
-import { leakGuards } from '../policy/domain-map.ts';
+import { foreignCredentials, leakGuards } from '../policy/domain-map.ts';
 import { type LimitName, limitTable } from '../policy/limits.ts';
 import { agentIssuersSchema } from './agent-issuers.ts';
 import { adminSchema, approvalsSchema } from './approvals.ts';
@@ -116,6 +116,10 @@ const domain = z
         leak_limit: z.int().min(1).max(1_000_000).optional().meta({
           description:
             'How often in an hour responses may show the credential to one agent, before its requests are refused. Default: 5.',
+        }),
+        foreign_credentials: z.enum(foreignCredentials).optional().meta({
+          description:
+            'How credentials that clients send themselves are handled: record (in the audit log), strip or refuse. Default: record, for header fields and the query alone.',
         }),
         rules: ruleList.optional(),
         default: outcome(

@@ -80,6 +80,13 @@ const table = {
     sentence: 'A placeholder is in a place where no credential is allowed.',
     hint: '"sidekey grant show NAME --placeholder" shows where it is allowed',
   },
+  foreign_credential: {
+    status: 403,
+    exit: exitCode.badInput,
+    title: 'Credential of another account',
+    sentence: 'The request has a credential of its own, which the domain does not allow.',
+    hint: 'leave it out, Sidekey adds the credential of the grant; or set foreign_credentials: record on the domain',
+  },
   policy_violation: {
     status: 403,
     exit: exitCode.badInput,

@@ -3,6 +3,7 @@ import { type Authority, authorityText, defaultPort, ownHost } from './authority
 import {
   type Domain,
   type DomainMap,
+  type ForeignCredentials,
   type LeakGuard,
   matchesPattern,
   type PatternMap,
@@ -28,7 +29,7 @@ export type Decision =
   | (Denial & DecisionBase);
 
 /** The grant for the credential of a request, and its settings. */
-interface GrantUse {
+export interface GrantUse {
   /** Id, name or provider of the grant. */
   readonly grant: string;
   /** True: the credential may be sent over plain `http`. */
@@ -40,6 +41,8 @@ interface GrantUse {
    * `createLeakLimit`.
    */
   readonly leakLimit?: number | undefined;
+  /** Treatment of credentials that the client sends. Default: `record`, of the head alone. */
+  readonly foreignCredentials?: ForeignCredentials | undefined;
 }
 
 /** End of hints: the way of an agent to a change that a person may make. */
@@ -188,11 +191,11 @@ function combine(
 }
 
 function applyResult(
-  { grant, allowPlainHttp, leakGuard, leakLimit }: GrantAction,
+  { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials }: GrantAction,
   { outcome, code, hint, limits, maxResponse, ...base }: RuleResult,
   mode: DomainRules['mode'],
 ): Decision {
-  const use: GrantUse = { grant, allowPlainHttp, leakGuard, leakLimit };
+  const use: GrantUse = { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials };
   const permission: Permission = { ...base, limits, maxResponse, mode, reported: null };
   if (mode === 'report') {
     const reported = outcome === 'allow' ? null : { outcome, code, reason: base.reason, hint };
@@ -275,6 +278,7 @@ function decideMatchedGrant({ pattern, origin }: Domain, action: GrantAction): D
     allowPlainHttp: action.allowPlainHttp,
     leakGuard: action.leakGuard,
     leakLimit: action.leakLimit,
+    foreignCredentials: action.foreignCredentials,
     rule: origin,
     reason: `${pattern.text} uses the grant ${action.grant}`,
   };

@@ -13,6 +13,8 @@ export interface Domain {
         readonly leakGuard?: LeakGuard | undefined;
         /** Leaks per hour and agent; absent: the default. */
         readonly leakLimit?: number | undefined;
+        /** Absent: `record`, of the head alone. */
+        readonly foreignCredentials?: ForeignCredentials | undefined;
       }
     | { readonly kind: 'tunnel' }
     | { readonly kind: 'deny' };
@@ -174,6 +176,16 @@ export const leakGuards = ['auto', 'redact', 'refuse', 'off'] as const;
  * - `off`: searches no response.
  */
 export type LeakGuard = (typeof leakGuards)[number];
+
+/** The settings of a domain for credentials that clients send themselves. */
+export const foreignCredentials = ['record', 'strip', 'refuse'] as const;
+
+/**
+ * - `record`: forwards them, and names them in the audit.
+ * - `strip`: also removes them. A request from which one cannot be removed is refused.
+ * - `refuse`: refuses the request.
+ */
+export type ForeignCredentials = (typeof foreignCredentials)[number];
 
 /** The responses of one exchange to search, and the action on a leak. */
 export interface LeakSearch {

@@ -24,6 +24,7 @@ import {
   readForScheme,
 } from './credential.ts';
 import { discover } from './discovery.ts';
+import { guardForeign } from './foreign.ts';
 import { type LeakKey, limitsOf, spendBytes, takeLimits } from './limits.ts';
 import { answerTokenRequest, isTokenRequest } from './token-endpoint.ts';
 import { ExchangeRecord } from './record.ts';
@@ -77,6 +78,7 @@ const stages: readonly ((it: Exchange) => void | Promise<void>)[] = [
   (it) => it.receive(), // 1 one authority (RFC 9110 §7.1)
   (it) => after(authorize(it.received, it.reply, it.config, it.services, it.record), withDecision, it), // 2, 3
   (it) => after(upstreamRequest(it.authorized, it.reply), withPrepared, it),
+  (it) => after(it.guardForeign(), withPrepared, it),
   (it) => it.answerTokenRequest(),
   (it) => after(readForScheme(it.prepared, it.authorized, it.reply), withPrepared, it),
   (it) => after(it.detectPlaceholders(), withPrepared, it),
@@ -154,6 +156,11 @@ export class Exchange implements Ending {
     this.received = receive(inbound, config, services, record);
     if (!isOwn(this.received.target.authority)) return undefined;
     return discover(this.received, reply, config, services, record).then((result) => this.done(result));
+  }
+
+  guardForeign(): PreparedRequest | Promise<PreparedRequest> {
+    const { prepared, authorized, services, record, reply } = this;
+    return guardForeign(prepared, authorized, services, record, reply);
   }
 
   answerTokenRequest(): void | Promise<void> {

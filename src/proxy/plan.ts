@@ -7,6 +7,7 @@ import type { Client } from '../http/message.ts';
 import { orThrow, type SidekeyError } from '../lib/errors.ts';
 import type { PlaceholderCodes } from '../placeholders/codes.ts';
 import { type PlaceholdersInFields, placeholdersInFields } from '../placeholders/detect.ts';
+import { foreignInFields, type KnownForms, type Searched } from '../placeholders/foreign.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import type { Domain } from '../policy/domain-map.ts';
 import type { Limits } from '../policy/limits.ts';
@@ -90,6 +91,11 @@ export class ConnectionPlan {
   #offer: Offer | null = null;
   #labels: readonly [agent: readonly string[], grant: readonly string[], both: readonly string[]] | null =
     null;
+  #foreign: {
+    readonly fields: RawFields;
+    readonly finder: KnownForms['finder'];
+    readonly searched: Searched<RawFields>;
+  } | null = null;
   #forwarded: {
     readonly fields: RawFields;
     readonly authority: Authority;
@@ -134,6 +140,15 @@ export class ConnectionPlan {
     if (this.#labels?.[0] !== agent || this.#labels[1] !== grant)
       this.#labels = [agent, grant, [...agent, ...grant]];
     return this.#labels[2];
+  }
+
+  /** Returns the credentials in fields, see `foreignInFields`. */
+  foreign(fields: RawFields, forms: KnownForms): Searched<RawFields> {
+    const last = this.#foreign;
+    if (last !== null && last.fields === fields && last.finder === forms.finder) return last.searched;
+    const searched = foreignInFields(fields, forms);
+    this.#foreign = { fields, finder: forms.finder, searched };
+    return searched;
   }
 
   /** Returns the fields to be sent, before a credential is applied. */

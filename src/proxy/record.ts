@@ -37,6 +37,7 @@ interface Known {
   user: string | undefined;
   provider: string | undefined;
   credential: string | undefined;
+  foreign: string | undefined;
 }
 
 /**
@@ -76,6 +77,7 @@ export class ExchangeRecord {
       user: undefined,
       provider: undefined,
       credential: undefined,
+      foreign: undefined,
     };
   }
 
@@ -84,6 +86,12 @@ export class ExchangeRecord {
     this.#known.scheme = scheme;
     this.#known.host = host;
     this.#known.port = port;
+  }
+
+  /** Places and forms of credentials that the client sent. */
+  foreign(found: readonly string[]): void {
+    const before = this.#known.foreign;
+    this.#known.foreign = [...new Set([...(before === undefined ? [] : [before]), ...found])].join('; ');
   }
 
   /** The path without a credential. */

@@ -18,6 +18,7 @@ import type { Policy } from '../policy/decide.ts';
 import { createDomainMap } from '../policy/domain-map.ts';
 import type { Limits } from '../policy/limits.ts';
 import type { Quota } from '../quota/quota.ts';
+import { CredentialFinder } from '../schemes/forms.ts';
 import type { Nonces } from '../schemes/dpop-proof.ts';
 import { type Destination, placementAt } from '../schemes/placement.ts';
 import type { ProcessFigures } from '../telemetry/figures.ts';
@@ -77,6 +78,8 @@ export interface ConfigSnapshot extends UpstreamParts {
   readonly placementFor: (provider: string, to: Destination) => Placement | SidekeyError;
   readonly provider: (name: string) => Provider | undefined;
   readonly redactPath: PathRedactor;
+  /** Returns the finder of credentials by the forms of all providers: always the same. */
+  readonly credentialFinder: () => CredentialFinder;
 }
 
 /** Connections to upstreams, made with one config. */
@@ -95,6 +98,7 @@ export function snapshotOf(
   { proxy, domains, limits, providers }: Pick<Config, 'proxy' | 'domains' | 'limits' | 'providers'>,
   { dialer, connections, streams, protocols }: UpstreamParts,
 ): ConfigSnapshot {
+  let finder: CredentialFinder | undefined;
   return {
     policy: { domains: createDomainMap(domains), unmatched: proxy.unmatchedHosts },
     agents: proxy.authentication,
@@ -109,5 +113,6 @@ export function snapshotOf(
     },
     provider: (name) => providers.get(name),
     redactPath: createPathRedactor(providers),
+    credentialFinder: () => (finder ??= new CredentialFinder(providers.forms())),
   };
 }

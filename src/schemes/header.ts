@@ -53,6 +53,7 @@ export const header: AuthScheme<HeaderPlacement, { readonly header: string; read
   parse: ({ header: name, prefix }) => ({ kind: 'header', name, prefix }),
   format: ({ name, prefix }) => ({ header: name, prefix }),
   describe: ({ name, prefix }) => `${name}: ${prefix}…`,
+  fieldNames: ({ name }) => [name],
   prepare: ({ credential }, { name, prefix }) => ({
     fields: ownFields(credential) ?? [[name, `${prefix}${singleValue(credential)}`]],
   }),
@@ -145,6 +146,7 @@ export const headers: AuthScheme<HeadersPlacement, { readonly headers: Templates
     placement.headers
       .map(([name, template]) => `${name}: ${fillTemplate(readTemplate(template), () => '…')}`)
       .join(', '),
+  fieldNames: (placement) => placement.headers.map(([name]) => name),
   accepts: (placement) => (namesInTemplates(placement.headers).includes('token') ? 'single' : 'pair'),
   prepare({ credential }, placement) {
     const valueOf = (name: string): string => valueNamed(name, credential);

@@ -35,6 +35,8 @@ export interface AuthScheme<P extends Placement = Placement, W = unknown> {
   readonly isRepeated?: true;
   /** Beginnings of paths behind which the credential stands. */
   pathPrefixes?(placement: P): readonly string[];
+  /** Names of the fields that carry the credential, apart from `Authorization`. */
+  fieldNames?(placement: P): readonly string[];
   /** Parameter of the query that is the credential. */
   queryParameter?(placement: P): string;
   /** Returns the body without the value that the credential replaces. */

@@ -52,12 +52,13 @@ const events: fc.Arbitrary<AuditEvent> = fc.record({
   bytes_out: number,
   duration_ms: number,
   leaks: number,
+  foreign: text,
 });
 
 const limits: Readonly<Record<string, number>> = Object.fromEntries(
   [
     'exchange 64, agent 256, lease 128, user 256, grant 128, provider 128, client 128, scheme 16, host 260',
-    'credential 128, approval 16, by 160, method 64, path 2048, outcome 32, code 64, reason 512',
+    'credential 128, approval 16, by 160, method 64, path 2048, outcome 32, code 64, reason 512, foreign 256',
   ].flatMap((line) =>
     line
       .split(', ')

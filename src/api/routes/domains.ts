@@ -18,6 +18,7 @@ const domain = z
     allow_plain_http: z.boolean().optional(),
     leak_guard: z.string().optional(),
     leak_limit: z.unknown().optional(),
+    foreign_credentials: z.string().optional(),
     grants: z
       .array(z.strictObject({ id: z.uuid(), name: z.string(), user: z.string(), state: z.string() }))
       .optional(),

@@ -141,6 +141,7 @@ const attributeNames = [
   ['bytes_out', 'http.response.body.size'],
   ['duration_ms', 'sidekey.duration_ms'],
   ['leaks', 'sidekey.leaks'],
+  ['foreign', 'sidekey.foreign'],
 ] as const satisfies readonly (readonly [keyof AuditLine, string])[];
 
 /** Protocol buffers write a 64-bit integer as a JSON string. */

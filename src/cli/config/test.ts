@@ -8,14 +8,22 @@ import { address, size } from '../../config/scalar.ts';
 import { validate } from '../../config/validate.ts';
 import { exitCode, type FailureCode, failures } from '../../lib/failures.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
+import type { RawFields } from '../../http/fields.ts';
 import { text } from '../../lib/text.ts';
 import { parseAbsoluteTarget } from '../../policy/authority.ts';
+import {
+  foreignInBody,
+  foreignInFields,
+  foreignInQuery,
+  type KnownForms,
+} from '../../placeholders/foreign.ts';
 import { readBodyFacts } from '../../policy/body.ts';
 import { decideRequest, type Policy, type Decision } from '../../policy/decide.ts';
 import { createDomainMap } from '../../policy/domain-map.ts';
 import { describeStep } from '../../policy/judge.ts';
 import type { RequestFacts } from '../../policy/request.ts';
 import type { RuleOutcome, RuleStep } from '../../policy/rule.ts';
+import { CredentialFinder } from '../../schemes/forms.ts';
 import type { Context } from '../context.ts';
 import { type Display, table } from '../display.ts';
 
@@ -47,7 +55,8 @@ export async function testConfig(
   const text = file === '-' ? await readInput() : await readText(file);
   const cases = parseCases(text, file === '-' ? 'standard input' : displayName(file), now());
   const policy: Policy = { domains: createDomainMap(config.domains), unmatched: config.proxy.unmatchedHosts };
-  const all = cases.map((of) => testCase(policy, of));
+  const finder = new CredentialFinder(config.providers.forms());
+  const all = cases.map((of) => testCase(policy, finder, of));
   const failed = all.filter(({ passed }) => !passed);
   output.result(
     { passed: all.length - failed.length, failed: failed.length, cases: all.map(caseJson) },
@@ -67,15 +76,29 @@ async function readText(file: string): Promise<string> {
   }
 }
 
-function testCase(policy: Policy, of: PolicyCase): Tested {
+function testCase(policy: Policy, finder: CredentialFinder, of: PolicyCase): Tested {
   const steps: RuleStep[] = [];
   const decision = decideRequest(policy, of.facts, steps);
-  const got = gotOf(decision);
+  const judged = gotOf(decision);
+  const isForeign =
+    (decision.outcome === 'inject' || decision.outcome === 'approve') &&
+    decision.foreignCredentials === 'refuse' &&
+    hasForeign(of, { finder, codes: { find: () => [] } });
+  const got: Got = isForeign ? { outcome: 'deny', code: 'foreign_credential', reported: false } : judged;
   const passed =
     got.outcome === of.expect &&
     (of.code === null || of.code === got.code) &&
     (of.rule === null || isNamed(decision, of.rule));
   return { of, decision, steps, got, passed };
+}
+
+function hasForeign({ fields, facts, bytes }: PolicyCase, forms: KnownForms): boolean {
+  const parts = [
+    foreignInFields(fields, forms),
+    foreignInQuery(facts.path, forms),
+    foreignInBody(bytes, forms),
+  ];
+  return parts.some(({ found }) => found.length > 0);
 }
 
 function gotOf(decision: Decision): Got {
@@ -144,6 +167,8 @@ interface PolicyCase {
   /** Line in the file. */
   readonly line: number;
   readonly facts: RequestFacts;
+  readonly fields: RawFields;
+  readonly bytes: Buffer;
   readonly expect: RuleOutcome;
   /** Name or position of the expected rule; null: any. */
   readonly rule: string | null;
@@ -188,6 +213,7 @@ const schema = z.array(
     at: moment.optional(),
     content_type: z.string().optional(),
     content_length: size('Bytes.').optional(),
+    headers: z.record(z.string(), z.string()).optional(),
     body: z.unknown().optional(),
   }),
 );
@@ -219,9 +245,7 @@ export function parseCases(content: string, name: string, now: number): readonly
 function caseOf(written: Written, index: number, document: ConfigDocument, now: number): PolicyCase {
   const { body } = written;
   // A text is sent unchanged; any other value as JSON.
-  const bytes = new TextEncoder().encode(
-    body === undefined ? '' : typeof body === 'string' ? body : JSON.stringify(body),
-  );
+  const bytes = Buffer.from(body === undefined ? '' : typeof body === 'string' ? body : JSON.stringify(body));
   const contentType = written.content_type ?? (bytes.length === 0 ? null : 'application/json');
   const asWritten = (document.value as readonly { readonly request: string }[])[index]?.request ?? '';
   return {
@@ -243,6 +267,8 @@ function caseOf(written: Written, index: number, document: ConfigDocument, now: 
       now: written.at ?? now,
       body: readBodyFacts({ contentType, contentEncoding: null, bytes }, true),
     },
+    fields: Object.entries(written.headers ?? {}).flat(),
+    bytes,
     expect: written.expect,
     rule: written.rule ?? null,
     code: written.code ?? null,

@@ -26,7 +26,7 @@ import {
   isAddress,
   parseCidr,
 } from '../../policy/authority.ts';
-import { decideRequest, type Decision, unlistedRule } from '../../policy/decide.ts';
+import { decideRequest, type Decision, type GrantUse, unlistedRule } from '../../policy/decide.ts';
 import { isPattern, matchesPattern, parsePattern } from '../../policy/domain-map.ts';
 import { describeStep } from '../../policy/judge.ts';
 import { boundOf } from '../../policy/limits.ts';
@@ -42,7 +42,7 @@ import type { LeaseRecord } from '../../store/store.ts';
 import { createResolver } from '../../upstream/resolve.ts';
 import { isLive } from '../agent/agents.ts';
 import { identityRules } from '../agent/identity.ts';
-import { leakGuardTexts } from '../domain.ts';
+import { foreignTexts, leakGuardTexts } from '../domain.ts';
 import { dateTime, relativeTime, spanText, when } from '../format.ts';
 import { expiryOf } from '../grant/format.ts';
 import { leaseGrantsText, leaseStateText, usesText } from '../lease/create.ts';
@@ -67,6 +67,7 @@ type StepName =
   | 'grant'
   | 'token'
   | 'approval'
+  | 'other credentials'
   | 'audience'
   | 'injection'
   | 'leaks'
@@ -130,6 +131,8 @@ class Explanation {
   #next: StepName = 'authority';
   #authority: Authority | null = null;
   #sealed: SealedCredential | null = null;
+  /** Credentials that the client sends itself. */
+  readonly #found: string[] = [];
   #refusal: SidekeyError | null = null;
   /** The reason that the credential is not carried to the request; null: it is. */
   #misplaced: SidekeyError | null = null;
@@ -180,6 +183,7 @@ class Explanation {
 
   #refused(refusal: SidekeyError): void {
     let step = refusal.code === 'lease_expired' ? 'lease' : this.#next;
+    if (refusal.code === 'foreign_credential') step = 'other credentials';
     if (refusal === this.#misplaced) step = 'injection';
     this.#steps.push({ step, ok: false, text: refusal.message });
     this.#refusal = refusal;
@@ -195,6 +199,7 @@ class Explanation {
       },
       identity: ({ agent }) =>
         this.#passed('agent', agent ?? 'none; callers on this machine need no token', 'decision'),
+      foreign: (found) => this.#found.push(...found),
       decided: (decision, facts) => this.#decisionSteps(decision, facts),
       discovered: () => {
         this.#passed('decision', 'for the proxy itself, which lists what the caller may use');
@@ -384,6 +389,12 @@ class Explanation {
     this.#passed('audience', `${authorityText(authority)} is within ${audience.join(', ')}`, 'injection');
   }
 
+  #foreignStep({ foreignCredentials }: GrantUse): void {
+    if (foreignCredentials === undefined && this.#found.length === 0) return;
+    const found = this.#found.length === 0 ? 'none found' : this.#found.join(', ');
+    this.#passed('other credentials', `${foreignTexts[foreignCredentials ?? 'unset']}; ${found}`, this.#next);
+  }
+
   #describe({ carriesGrant, credential, permission, fields, carriedIn }: UpstreamRequest): void {
     this.#outcome = 'unchanged, without a credential';
     const { grant } = permission;
@@ -394,7 +405,9 @@ class Explanation {
     }
     const names = fields.filter((name, i) => i % 2 === 0 && carriedIn?.has(name.toLowerCase()) === true);
     this.#passed('injection', `${describeFields(names, grant, this.placement)} (${howCarried(grant)})`);
-    const { leakGuard } = credential.authorized.decision;
+    const { decision } = credential.authorized;
+    const { leakGuard } = decision;
+    this.#foreignStep(decision);
     this.#passed('leaks', leakGuardTexts[leakGuard ?? 'auto'].inFull);
     this.#outcome = `with the credential of ${titleOf(grant)}`;
   }
@@ -434,6 +447,7 @@ const ownOutcome = 'answered by Sidekey itself';
 interface Listeners {
   target(authority: Authority): void;
   identity(caller: Pick<Identity, 'agent'>): void;
+  foreign(found: readonly string[]): void;
   decided(decision: Decision, facts: RequestFacts): void;
   /** Called if the proxy itself answered the request. */
   discovered(): void;
@@ -456,6 +470,10 @@ class ExplainedRecord extends ExchangeRecord {
 
   override identity(caller: Pick<Identity, 'agent' | 'lease'>): void {
     this.#listeners.identity(caller);
+  }
+
+  override foreign(found: readonly string[]): void {
+    this.#listeners.foreign(found);
   }
 
   override decided(decision: Decision, facts: RequestFacts): void {

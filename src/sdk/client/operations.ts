@@ -291,6 +291,7 @@ export interface Domain {
   readonly allow_plain_http?: boolean | undefined;
   readonly leak_guard?: string | undefined;
   readonly leak_limit?: unknown;
+  readonly foreign_credentials?: string | undefined;
   readonly grants?: readonly ({
     readonly id: string;
     readonly name: string;

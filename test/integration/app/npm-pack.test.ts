@@ -48,6 +48,7 @@ test.skipIf(!npm)(
         'README.md',
         'config/default.yaml',
         'config/environment-index.json',
+        'config/form-index.json',
         'config/sidekey.schema.json',
         'config/sources.yaml',
         'package.json',

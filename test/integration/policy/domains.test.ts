@@ -164,6 +164,7 @@ policies:
       ['action', 'grant work'],
       ['grant now', 'MISSING'],
       ['leaks', 'removed from error pages and echo endpoints'],
+      ['other credentials', 'in header fields and the query: recorded'],
       ['rules', '2 rules, else deny (only reported)'],
       [''],
       ['RULE', 'OUTCOME', 'NAME', 'REQUESTS'],

@@ -186,6 +186,39 @@ describe('explain', () => {
     );
   });
 
+  test('names a credential that the client sends itself, and what the domain does with it', async () => {
+    const key = `ghp_${'a1B2'.repeat(9)}`;
+    const ask = async (domains: object, ...args: string[]) => {
+      const at = await homeWithMap({ domains });
+      const told = (await at.json(['explain', ...args])) as Explained;
+      expect(JSON.stringify(told)).not.toContain(key);
+      const step = told.steps.find(({ step }) => step === 'other credentials');
+      return [told.allowed, told.code, step?.ok, step?.text];
+    };
+    const url = `https://api.stripe.com/v1?a=${key}`;
+    const place = 'the query (ghp_…)';
+    expect(await ask({ 'api.stripe.com': { grant: 'stripe' } }, url)).toEqual([
+      true,
+      undefined,
+      true,
+      `in header fields and the query: recorded; ${place}`,
+    ]);
+    expect(await ask({ 'api.stripe.com': { grant: 'stripe', foreign_credentials: 'strip' } }, url)).toEqual([
+      true,
+      undefined,
+      true,
+      `removed, and recorded; ${place}`,
+    ]);
+    expect(
+      await ask(
+        { 'api.stripe.com': { grant: 'stripe', foreign_credentials: 'refuse' } },
+        'https://api.stripe.com/',
+        '--data',
+        `{"a":"${key}"}`,
+      ),
+    ).toEqual([false, 'foreign_credential', false, expect.stringContaining('the body (ghp_…)')]);
+  });
+
   test('follows the grant through its states', async () => {
     const at = await homeWithMap({
       domains: { 'helpdesk.acme.test:8443': { grant: 'desk' }, 'api.stripe.com': { grant: 'stripe' } },

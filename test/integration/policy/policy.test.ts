@@ -122,3 +122,18 @@ test('a file that is not there is bad input', async () => {
     stderr: expect.stringContaining('none.yaml cannot be read (ENOENT)') as string,
   });
 });
+
+test('a case with a credential in a header, the query or the body meets foreign_credentials: refuse', async () => {
+  const key = `ghp_${'a1B2'.repeat(9)}`;
+  const at = await home({ domains: { 'api.example.com': { grant: 'work', foreign_credentials: 'refuse' } } });
+  const foreign = 'expect: deny, code: foreign_credential';
+  await writeFile(
+    at.at('cases.yaml'),
+    `- { request: GET https://api.example.com/, headers: { X-Api-Key: 5f0c1a7e9b3d4c2a }, ${foreign} }
+- { request: 'GET https://api.example.com/?a=${key}', ${foreign} }
+- { request: POST https://api.example.com/, body: { a: ${key} }, ${foreign} }
+- { request: POST https://api.example.com/, headers: { Authorization: Bearer unused }, body: { a: 1 }, expect: allow }
+`,
+  );
+  expect(await at.json(['config', 'check', '--tests', 'cases.yaml'])).toMatchObject({ passed: 4, failed: 0 });
+});

@@ -2,8 +2,13 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
-import { credentialVariables, environmentIndexFile, openCatalog } from '../../../src/config/catalog.ts';
-import { renderEnvironmentIndex } from '../../../src/config/generate.ts';
+import {
+  credentialVariables,
+  environmentIndexFile,
+  formIndexFile,
+  openCatalog,
+} from '../../../src/config/catalog.ts';
+import { renderEnvironmentIndex, renderFormIndex } from '../../../src/config/generate.ts';
 import { environmentReferences, loadConfig } from '../../../src/config/load.ts';
 import { shippedFile } from '../../../src/lib/package-files.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
@@ -23,6 +28,25 @@ test('the index of variables matches the catalog; else run npm run pages', async
   await expect(readFile(shippedFile(environmentIndexFile), 'utf8')).resolves.toBe(
     await renderEnvironmentIndex(),
   );
+});
+
+test('the index of forms matches the catalog; else run npm run pages', async () => {
+  await expect(readFile(shippedFile(formIndexFile), 'utf8')).resolves.toBe(await renderFormIndex());
+});
+
+test('forms of credentials include those of the config file and of own provider files', async () => {
+  const token = { label: 'key', prefixes: [{ prefix: 'acme_', label: 'a key' }] };
+  const definition = { audience: ['api.acme.test'], inject: { header: 'X-Acme-Key' }, token };
+  const own = { title: 'Corp', category: 'code', docs: ['https://corp.test/'], audience: ['api.corp.test'] };
+  const { providers } = await configOf(
+    { providers: { acme: definition } },
+    { corp: { ...own, token: { label: 'key', prefixes: [{ prefix: 'corp-', label: 'a key' }] } } },
+  );
+  const { prefixes, fields } = providers.forms();
+  expect(prefixes).toEqual(expect.arrayContaining(['acme_', 'corp-', 'ghp_', 'xoxb-', 'AKIA']));
+  expect(prefixes).not.toContain('key');
+  expect(fields).toEqual(expect.arrayContaining(['x-acme-key', 'x-api-key', 'dd-application-key']));
+  expect(fields).not.toContain('plaid-client-id');
 });
 
 describe('credential variables of the shipped providers', () => {

@@ -273,6 +273,7 @@ class Domain(TypedDict):
     allow_plain_http: NotRequired[bool]
     leak_guard: NotRequired[str]
     leak_limit: NotRequired[Any]
+    foreign_credentials: NotRequired[str]
     grants: NotRequired[list[DomainGrantsItem]]
     mode: NotRequired[str]
     default: NotRequired[str]
