@@ -8,6 +8,7 @@ export const auditEventNames = [
   'access',
   'outcome',
   'denied',
+  'credential.added',
   'tunnel',
   'discovery',
   'token.answered',

@@ -263,6 +263,7 @@ function domainJson(domain: Domain, grants: readonly Grant[], now: number): obje
     leak_guard: action.leakGuard ?? 'auto',
     ...(action.leakLimit === undefined ? {} : { leak_limit: action.leakLimit }),
     foreign_credentials: action.foreignCredentials ?? 'record',
+    ...(action.also === undefined ? {} : { also: action.also.map(({ grant }) => grant) }),
     grants: offeredBy(domain, grants).map((grant) => ({
       id: grant.id,
       name: grant.name,
@@ -282,7 +283,7 @@ export function describeAction({ action }: Domain): string {
       return 'refused';
     case 'grant':
       return [
-        `grant ${action.grant}`,
+        `grant ${[action, ...(action.also ?? [])].map(({ grant }) => grant).join(' and ')}`,
         action.allowPlainHttp ? ', also over plain http' : '',
         leakGuardTexts[action.leakGuard ?? 'auto'].inMap,
       ].join('');

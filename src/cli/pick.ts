@@ -53,7 +53,8 @@ function missing(
 
 /** Returns the grants that a domain offers; several if a selector must choose. */
 export function offeredBy({ action }: Domain, grants: readonly Grant[]): readonly Grant[] {
-  return action.kind === 'grant' ? standingFor(action.grant, grants) : [];
+  if (action.kind !== 'grant') return [];
+  return [action, ...(action.also ?? [])].flatMap(({ grant }) => standingFor(grant, grants));
 }
 
 /** Returns the grants of a reference. */

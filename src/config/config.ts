@@ -144,8 +144,8 @@ function toDomain(key: string, value: ConfigValues['domains'][string], origin: s
   if (!isPattern(pattern)) return [];
   if (value === 'tunnel' || value === 'deny') return [{ pattern, action: { kind: value }, origin }];
   const { grant, allow_plain_http: allowPlainHttp, leak_guard: leakGuard, leak_limit: leakLimit } = value;
-  const { foreign_credentials: foreignCredentials } = value;
-  const use = { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials };
+  const { foreign_credentials: foreignCredentials, also } = value;
+  const use = { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials, also };
   return [{ pattern, action: { kind: 'grant', ...use }, origin }];
 }
 

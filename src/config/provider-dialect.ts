@@ -296,6 +296,14 @@ const place = z
     as: placementOf(as),
   }));
 
+const beside = named.filter(({ kind }) => kind === 'header' || kind === 'query');
+
+/** Schema of the place of a credential that goes along with another one. */
+export const fieldPlacement = z
+  .union(schemasOf(beside), { error: `must be ${formsOf(beside)}` })
+  .transform(placementOf)
+  .meta({ description: 'The field or the parameter of the query that carries it.' });
+
 /** Schema of a provider's `inject`. */
 export const injectDefinition = z
   .union(

@@ -9,7 +9,8 @@ import { auditSchema } from './audit.ts';
 import { keySchema } from './key.ts';
 import { telemetrySchema } from './telemetry.ts';
 import { providerSchema } from './provider.ts';
-import { outcome, policyDefinition, ruleList } from './rules.ts';
+import { fieldPlacement } from './provider-dialect.ts';
+import { outcome, policyDefinition, ruleList, some } from './rules.ts';
 import {
   domainPattern,
   duration,
@@ -121,6 +122,10 @@ const domain = z
           description:
             'How credentials that clients send themselves are handled: record (in the audit log), strip or refuse. Default: record, for header fields and the query alone.',
         }),
+        also: some(
+          z.strictObject({ grant: name('A grant.'), as: fieldPlacement }),
+          'Grants whose credentials are added too. If one of them cannot be used, the request is refused.',
+        ).optional(),
         rules: ruleList.optional(),
         default: outcome(
           'Outcome of a request that no rule matches. Default: deny where there are rules.',

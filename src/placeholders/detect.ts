@@ -125,6 +125,8 @@ interface PlaceholderContext {
   readonly received: { readonly placeholders: PlaceholdersInHead };
   /** Null: the request has no credential. */
   readonly grant: Grant | null;
+  /** Additional grants, whose placeholders may stand where their credentials go. */
+  readonly also: readonly { readonly grant: Pick<Grant, 'id'> }[];
   /** The provider of that grant. */
   readonly provider: Provider | undefined;
 }
@@ -132,13 +134,14 @@ interface PlaceholderContext {
 /** @throws SidekeyError `placeholder_misused`: a placeholder in the head is not replaced there */
 export function refuseUnexpectedInHead(
   { authority }: Pick<ScannedRequest, 'authority'>,
-  { caller, candidates, received, grant }: PlaceholderContext,
+  { caller, candidates, received, grant, also }: PlaceholderContext,
   codes: PlaceholderCodes,
 ): void {
   // A placeholder of another offered grant may stand in a field that the scheme writes.
   const { all } = received.placeholders;
   if (all.length === 0) return;
-  const offered = grant === null ? [] : [grant, ...(candidates?.candidates ?? [])];
+  const offered =
+    grant === null ? [] : [grant, ...also.map((each) => each.grant), ...(candidates?.candidates ?? [])];
   for (const found of all)
     if (!offered.some(showsGrant([found], caller, codes))) throw notFor(authorityText(authority));
 }

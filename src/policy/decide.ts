@@ -1,6 +1,7 @@
 import type { FailureCode } from '../lib/failures.ts';
 import { type Authority, authorityText, defaultPort, ownHost } from './authority.ts';
 import {
+  type AdditionalUse,
   type Domain,
   type DomainMap,
   type ForeignCredentials,
@@ -43,6 +44,8 @@ export interface GrantUse {
   readonly leakLimit?: number | undefined;
   /** Treatment of credentials that the client sends. Default: `record`, of the head alone. */
   readonly foreignCredentials?: ForeignCredentials | undefined;
+  /** Grants whose credentials the request gets too; absent: none. */
+  readonly also?: readonly AdditionalUse[] | undefined;
 }
 
 /** End of hints: the way of an agent to a change that a person may make. */
@@ -191,11 +194,11 @@ function combine(
 }
 
 function applyResult(
-  { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials }: GrantAction,
+  { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials, also }: GrantAction,
   { outcome, code, hint, limits, maxResponse, ...base }: RuleResult,
   mode: DomainRules['mode'],
 ): Decision {
-  const use: GrantUse = { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials };
+  const use: GrantUse = { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials, also };
   const permission: Permission = { ...base, limits, maxResponse, mode, reported: null };
   if (mode === 'report') {
     const reported = outcome === 'allow' ? null : { outcome, code, reason: base.reason, hint };
@@ -279,6 +282,7 @@ function decideMatchedGrant({ pattern, origin }: Domain, action: GrantAction): D
     leakGuard: action.leakGuard,
     leakLimit: action.leakLimit,
     foreignCredentials: action.foreignCredentials,
+    also: action.also,
     rule: origin,
     reason: `${pattern.text} uses the grant ${action.grant}`,
   };

@@ -15,6 +15,8 @@ export interface Domain {
         readonly leakLimit?: number | undefined;
         /** Absent: `record`, of the head alone. */
         readonly foreignCredentials?: ForeignCredentials | undefined;
+        /** Grants whose credentials requests get too; absent: none. */
+        readonly also?: readonly AdditionalUse[] | undefined;
       }
     | { readonly kind: 'tunnel' }
     | { readonly kind: 'deny' };
@@ -24,6 +26,14 @@ export interface Domain {
   readonly rules?: DomainRules;
   /** Additional rules, each of which can only restrict. Not part of the config file. */
   readonly additionalRules?: readonly DomainRules[];
+}
+
+/** A grant whose credential goes along with that of the main grant. */
+export interface AdditionalUse {
+  /** Id, name or provider of the grant. */
+  readonly grant: string;
+  /** Placement of its credential. */
+  readonly as: { readonly kind: string; readonly [setting: string]: unknown };
 }
 
 /** Reports whether a pattern covers an authority. Labels are compared whole: `*.x.y` covers neither `x.y` nor `wx.y`. */

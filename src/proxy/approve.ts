@@ -7,6 +7,7 @@ import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { authorityText } from '../policy/authority.ts';
 import { percentDecoded } from '../policy/text.ts';
 import { schemeOf } from '../schemes/placement.ts';
+import { withAdditionalGrants } from './also.ts';
 import {
   type AuthorizedRequest,
   evaluate,
@@ -35,7 +36,7 @@ export async function approve(
   record: ExchangeRecord,
 ): Promise<AuthorizedRequest> {
   if (authorized.decision.outcome !== 'approve' || !isGranted(authorized)) return authorized;
-  const { decision, caller, grant, config, redactedPath, received } = authorized;
+  const { decision, caller, grant, also, config, redactedPath, received } = authorized;
   const mark = redactedPath.indexOf('?');
   const path = mark < 0 ? redactedPath : redactedPath.slice(0, mark);
   const query = mark < 0 ? null : shownQuery(redactedPath.slice(mark + 1), authorized);
@@ -53,7 +54,7 @@ export async function approve(
         lease: caller.lease?.id ?? null,
         grantId: grant.id,
         // A key of its own matches no approval that was given before.
-        ruleKey: approvalKey ?? record.exchange,
+        ruleKey: [approvalKey ?? record.exchange, ...also.map(({ grant: { id } }) => id)].join(' '),
       },
       method,
       scheme: authority.scheme,
@@ -61,7 +62,7 @@ export async function approve(
       path,
       query,
       bodyBytes: contentLength,
-      grantName: grant.name,
+      grantName: [grant, ...also.map((each) => each.grant)].map(({ name }) => name).join(' and '),
       grantUser: grant.user,
       provider: grant.provider,
       client: received.inbound.client.address,
@@ -78,7 +79,10 @@ export async function approve(
   record.approved(verdict.id);
   const now = await evaluate(received, await services.config(), services, record);
   const { id, standing } = verdict;
-  return { ...unchanged(authorized, now), approval: { id, standing } };
+  const again = await withAdditionalGrants(unchanged(authorized, now), services);
+  if (again.also.map((each) => each.grant.id).join() !== also.map((each) => each.grant.id).join())
+    throw changed();
+  return { ...again, approval: { id, standing } };
 }
 
 /** Returns the request by what holds now: meanwhile rules are edited, times of day pass, grants are added and removed. */
@@ -89,7 +93,7 @@ function unchanged(then: GrantedRequest, now: Evaluation): GrantedRequest {
   if (decision.outcome === 'approve' && decision.approvalKey !== then.decision.approvalKey) throw changed();
   const grant = grantOf(now, decision);
   if (grant.id !== then.grant.id) throw changed();
-  return { ...now, decision, grant, redactedPath: then.redactedPath };
+  return { ...now, decision, grant, also: [], redactedPath: then.redactedPath };
 }
 
 function changed(): SidekeyError {

@@ -22,7 +22,14 @@ import { acceptedFor, type AcceptedProposal } from './proposed.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { GivenApproval } from './revalidate.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
-import { candidatesFor, type GrantCandidates, type Target, targetOf, unselected } from './target.ts';
+import {
+  type AdditionalGrant,
+  candidatesFor,
+  type GrantCandidates,
+  type Target,
+  targetOf,
+  unselected,
+} from './target.ts';
 
 /** A request whose target and framing are known. A stage that has waited authorizes it again. */
 export interface ReceivedRequest {
@@ -43,6 +50,8 @@ export interface AuthorizedRequest extends Evaluation {
   readonly decision: AllowedDecision;
   /** The grant whose credential the request gets; null: it gets none. */
   readonly grant: Grant | null;
+  /** Grants whose credentials the request gets too. */
+  readonly also: readonly AdditionalGrant[];
   /** The path and query as the audit and people may see them. */
   readonly redactedPath: string;
   /** Absent: nobody was asked. */
@@ -217,6 +226,7 @@ function allowed(
     decision,
     accepted,
     grant,
+    also: noGrants,
     redactedPath,
   };
   // A person has accepted the host for this caller.
@@ -228,6 +238,8 @@ function unlessRefused(refusal: SidekeyError | null, authorized: AuthorizedReque
   orThrow(refusal);
   return authorized;
 }
+
+const noGrants: readonly AdditionalGrant[] = [];
 
 /** A placeholder in a request to a host that is not listed is the more likely mistake. */
 function refusalOf(

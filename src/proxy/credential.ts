@@ -16,17 +16,21 @@ import { needsProof, originOf, type ProofAnswer, readProofAnswer } from '../sche
 import { schemeOf } from '../schemes/placement.ts';
 import type { BodyNeed } from '../schemes/scheme.ts';
 import { sha256 } from '../schemes/sigv4/signature.ts';
+import { type AdditionalCredential, applyAlso, joinApplied, obtainAlso } from './also.ts';
 import { type AuthorizedRequest, type GrantedRequest, isGranted } from './authorize.ts';
 import { responseBound } from './limits.ts';
 import { useProposal } from './proposed.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { ProxyServices } from './services.ts';
+import type { AdditionalGrant } from './target.ts';
 import { hasBody, type PreparedRequest, type UpstreamRequest } from './upstream-request.ts';
 
 /** The token of a grant, and how the request carries it. */
 export interface ObtainedCredential {
   readonly token: ReadyToken;
   readonly placement: Placement;
+  /** Those of additional grants. */
+  readonly also: readonly AdditionalCredential[];
 }
 
 /**
@@ -38,10 +42,11 @@ export interface ObtainedCredential {
 export function obtainCredential(
   { method }: Pick<PreparedRequest, 'method'>,
   authorized: AuthorizedRequest,
-  { tokens, leakLimit }: Pick<ProxyServices, 'tokens' | 'leakLimit'>,
+  services: Pick<ProxyServices, 'tokens' | 'leakLimit'>,
 ): ObtainedCredential | null | Promise<ObtainedCredential> {
   if (!isGranted(authorized)) return null;
-  const { grant, placement } = authorized;
+  const { tokens, leakLimit } = services;
+  const { grant, placement, also } = authorized;
   // A response to TRACE is the request itself, with its credential (RFC 9110 §9.3.8).
   if (method === 'TRACE')
     throw new SidekeyError('policy_violation', 'TRACE would show the credential to its sender.');
@@ -49,12 +54,20 @@ export function obtainCredential(
   if (barred !== null) throw barred;
   const place = orThrow(placement!);
   const token = tokens.peek(grant.id) ?? tokens.tokenFor(grant.id);
-  return after(token, obtained, place);
+  return after(token, obtained, place, also, services);
 }
 
-function obtained(token: TokenResult, placement: Placement): ObtainedCredential {
+const none: readonly AdditionalCredential[] = [];
+
+function obtained(
+  token: TokenResult,
+  placement: Placement,
+  also: readonly AdditionalGrant[],
+  services: Pick<ProxyServices, 'tokens'>,
+): ObtainedCredential | Promise<ObtainedCredential> {
   if (token.kind === 'refused') throw refusedToken(token);
-  return { token, placement };
+  if (also.length === 0) return { token, placement, also: none };
+  return obtainAlso(also, services).then((others) => ({ token, placement, also: others }));
 }
 
 /**
@@ -64,10 +77,11 @@ function obtained(token: TokenResult, placement: Placement): ObtainedCredential 
  * @throws SidekeyError as `Identity.spend`
  */
 export function countUse(
-  { caller, accepted, received }: AuthorizedRequest,
+  { caller, accepted, received, config }: AuthorizedRequest,
   credential: ObtainedCredential | null,
   services: Pick<ProxyServices, 'proposals'>,
 ): void | Promise<void> {
+  if (credential !== null && credential.also.length > 0) return spendAll(caller, credential, config);
   if (accepted?.isOnce === true) {
     const used = useProposal(accepted, received.target.authority, services);
     return credential === null ? used : used.then(() => spend(caller, credential));
@@ -77,6 +91,16 @@ export function countUse(
 
 function spend({ spend }: Identity, { token }: ObtainedCredential): void | Promise<void> {
   return after(spend(token.grant), throwIfRefused);
+}
+
+/** One request is one use. The proposals of a person name no additional grants. */
+async function spendAll(
+  caller: Identity,
+  credential: ObtainedCredential,
+  { agents: mode }: AuthorizedRequest['config'],
+): Promise<void> {
+  for (const { token } of credential.also) orThrow(await caller.holds(token.grant, { mode, used: false }));
+  await spend(caller, credential);
 }
 
 function throwIfRefused(refused: SidekeyError | null): void {
@@ -95,7 +119,10 @@ export function applyCredential(
   services: Pick<ProxyServices, 'nonces' | 'now' | 'certificates'>,
 ): UpstreamRequest {
   const { caller, facts, decision, config, approval, accepted } = authorized;
-  const permission = { caller, facts, grant: credential?.token.grant ?? null, approval, accepted };
+  const also = credential?.also ?? none;
+  const grants = also.length === 0 ? undefined : also.map(({ token }) => token.grant);
+  const grant = credential?.token.grant ?? null;
+  const permission = { caller, facts, grant, also: grants, approval, accepted };
   const maxResponse = responseBound(decision);
   if (credential === null || credential.placement.kind === 'own' || !isGranted(authorized)) {
     const carriesGrant = credential !== null;
@@ -109,7 +136,9 @@ export function applyCredential(
     host: authority.host,
     path,
     places: authorized.provider?.echoPaths,
-    isShown: schemeOf(placement).isRepeated === true || placeholders?.inContent === true,
+    isShown:
+      [credential, ...also].some((each) => schemeOf(each.placement).isRepeated === true) ||
+      placeholders?.inContent === true,
   });
   const nonceOrigin = needsProof(sealed.credential, placement) ? originOf(authority) : null;
   const planned = authorized.received.plan.applied;
@@ -128,11 +157,12 @@ export function applyCredential(
       nonce: nonceOrigin === null ? null : services.nonces.of(nonceOrigin),
     };
     const { allowPlainHttp } = authorized.decision;
-    const applied = applyScheme(
-      { path, fields: received },
-      { sealed, placement, authority, allowPlainHttp, facts },
-      planned,
-    );
+    const use = { authority, allowPlainHttp };
+    const request = { path, fields: received };
+    const others = also.length === 0 ? null : applyAlso(request, also, use);
+    const main = applyScheme(others ?? request, { ...use, sealed, placement, facts }, planned);
+    const placements = [credential, ...also].map((each) => each.placement);
+    const applied = others === null ? main : joinApplied(main, others.all, placements);
     const whole =
       placeholders === undefined
         ? applied
@@ -163,7 +193,7 @@ export function applyCredential(
     carriesGrant: true,
     permission,
     maxResponse,
-    credential: { token, placement, authorized, prepared, nonceOrigin },
+    credential: { token, placement, also, authorized, prepared, nonceOrigin },
     leakGuard,
     // Services repeat the addresses of requests on every page of a list: such a leak is no guess.
     leakKey: sentPath === path ? leakKeyOf(authorized) : null,
@@ -188,19 +218,32 @@ export class CredentialRenewal {
    */
   async renew({ credential }: UpstreamRequest, isReplayable: boolean): Promise<UpstreamRequest | null> {
     if (credential === null) return null;
-    const { token, placement, prepared, authorized } = credential;
-    const { tokens, config, audit, fingerprint } = this.#services;
-    const fresh = await tokens.forceRefresh(token);
+    const { token, placement, also, prepared, authorized } = credential;
+    const { config, audit, fingerprint } = this.#services;
+    // Nobody says which of several credentials the upstream refused.
+    const [main, ...others] = await Promise.all(
+      [token, ...also.map((each) => each.token)].map((each) => this.#refresh(each)),
+    );
     // The permission may have ended while the provider was asked. The use is counted already.
     const { agents } = await config();
-    orThrow(await authorized.caller.holds(token.grant, { mode: agents, used: false }));
-    if (fresh.kind === 'ready') {
-      if (!isReplayable) return null;
-      const renewed = applyCredential(prepared, authorized, { token: fresh, placement }, this.#services);
-      await audit.append(this.#record.access(fresh, fingerprint));
-      return renewed;
-    }
-    // The 401 says more than a failed refresh; a grant that has ended says so itself.
+    for (const { grant } of [token, ...also.map((each) => each.token)])
+      orThrow(await authorized.caller.holds(grant, { mode: agents, used: false }));
+    if ([main, ...others].every((fresh) => fresh === null) || !isReplayable) return null;
+    const fresh = {
+      token: main ?? token,
+      placement,
+      also: also.map((each, index) => ({ ...each, token: others[index] ?? each.token })),
+    };
+    const renewed = applyCredential(prepared, authorized, fresh, this.#services);
+    for (const each of fresh.also) await audit.append(this.#record.added(each.token, fingerprint));
+    await audit.append(this.#record.access(fresh.token, fingerprint));
+    return renewed;
+  }
+
+  /** Refreshes a token; null: it stays. The 401 says more than a failed refresh; a grant that has ended says so itself. */
+  async #refresh(token: ReadyToken): Promise<ReadyToken | null> {
+    const fresh = await this.#services.tokens.forceRefresh(token);
+    if (fresh.kind === 'ready') return fresh;
     if (fresh.kind === 'unchanged' || fresh.code === 'refresh_failed') return null;
     throw refusedToken(fresh);
   }
@@ -208,8 +251,8 @@ export class CredentialRenewal {
   /** Returns the request with another proof, by the nonce that is known now: no proof is good for two requests. */
   prove(request: UpstreamRequest): UpstreamRequest {
     if (request.credential === null) return request;
-    const { token, placement, prepared, authorized } = request.credential;
-    return applyCredential(prepared, authorized, { token, placement }, this.#services);
+    const { prepared, authorized } = request.credential;
+    return applyCredential(prepared, authorized, request.credential, this.#services);
   }
 
   /**

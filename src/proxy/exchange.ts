@@ -13,6 +13,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { detectPlaceholders, refuseUnexpectedInHead } from '../placeholders/detect.ts';
 import { isOwn } from '../policy/authority.ts';
 import type { Ending } from './attempt.ts';
+import { type AdditionalCredential, withAdditionalGrants } from './also.ts';
 import { approve } from './approve.ts';
 import { authorize, type AuthorizedRequest, isGranted, receive, type ReceivedRequest } from './authorize.ts';
 import {
@@ -77,6 +78,7 @@ const stages: readonly ((it: Exchange) => void | Promise<void>)[] = [
   (it) => after(it.services.config(), withConfig, it),
   (it) => it.receive(), // 1 one authority (RFC 9110 §7.1)
   (it) => after(authorize(it.received, it.reply, it.config, it.services, it.record), withDecision, it), // 2, 3
+  (it) => after(withAdditionalGrants(it.authorized, it.services), withDecision, it),
   (it) => after(upstreamRequest(it.authorized, it.reply), withPrepared, it),
   (it) => after(it.guardForeign(), withPrepared, it),
   (it) => it.answerTokenRequest(),
@@ -213,7 +215,12 @@ export class Exchange implements Ending {
     const { prepared, authorized, credential, services } = this;
     const request = applyCredential(prepared, authorized, credential, services);
     this.#request = request;
-    return services.audit.write(this.record.access(request.credential?.token, services.fingerprint));
+    const { audit, fingerprint } = services;
+    const access = this.record.access(request.credential?.token, fingerprint);
+    const also = request.credential?.also ?? none;
+    // The promise of the last one is that of all.
+    for (const { token } of also) void audit.write(this.record.added(token, fingerprint));
+    return audit.write(access);
   }
 
   send(): void {
@@ -290,6 +297,8 @@ export class Exchange implements Ending {
     );
   }
 }
+
+const none: readonly AdditionalCredential[] = [];
 
 async function runAfter(waits: Promise<void>, it: Exchange): Promise<void> {
   try {

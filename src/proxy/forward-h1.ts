@@ -199,8 +199,9 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
 
   constructor(context: AttemptContext) {
     this.#context = context;
-    const { facts, grant } = context.request.permission;
-    this.owner = grant === null ? `agent ${facts.agent ?? ''}` : ownerOf(grant);
+    const { facts, grant, also } = context.request.permission;
+    const owner = grant === null ? `agent ${facts.agent ?? ''}` : ownerOf(grant);
+    this.owner = also === undefined ? owner : [owner, ...also.map(ownerOf)].join();
     this.#peer = peerOf(context.request.authority, context.request.identity);
     this.#isExpecting = expects(context);
     this.#response = new ResponseHandler(context, this);

@@ -60,7 +60,9 @@ class Forwarding implements AttemptContext {
     this.credentials = credentials;
     this.#ending = ending;
     this.#isProved = credential !== null && credential.nonceOrigin !== null;
-    this.mayRenew = credential?.token.grant.refreshable === true;
+    this.mayRenew =
+      credential !== null &&
+      (credential.token.grant.refreshable || credential.also.some(({ token }) => token.grant.refreshable));
     this.mayProve = this.#isProved;
     // HTTP/2 without TLS needs prior knowledge on both sides (RFC 9113 §3.3).
     this.#protocol = authority.scheme === 'https' ? request.protocol : 'http/1.1';

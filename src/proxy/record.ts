@@ -185,6 +185,13 @@ export class ExchangeRecord {
     return { ...this.#known, event: 'access', outcome: 'allow' };
   }
 
+  /** Event: the credential of another grant goes along with the request. */
+  added({ grant, sealed }: ReadyToken, fingerprint: (sealed: SealedCredential) => string): AuditEvent {
+    const { id, user, provider } = grant;
+    const its = { grant: id, user, provider, credential: fingerprint(sealed) };
+    return { ...this.#known, ...its, event: 'credential.added', outcome: 'allow' };
+  }
+
   /** Event: responses have shown the credential too often. */
   limited(): AuditEvent {
     return { ...this.#known, event: 'leak.limited', outcome: 'deny', code: 'too_many_leaks' };

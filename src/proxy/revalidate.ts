@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Identity } from '../agents/authentication.ts';
 import { egressRefusal } from '../agents/egress.ts';
-import type { Grant } from '../grants/grant.ts';
+import { type Grant, matches } from '../grants/grant.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
 import type { ExchangeResult } from '../http/message.ts';
@@ -326,6 +326,8 @@ export interface Permission {
   readonly caller: Pick<Identity, 'holds'>;
   /** Whose credential went along, or would have where the client has its own; null: none. */
   readonly grant: Grant | null;
+  /** Whose credentials went along too; absent: none. */
+  readonly also?: readonly Grant[] | undefined;
 }
 
 /** The same of a request, with what policy saw of it. */
@@ -361,7 +363,22 @@ interface StandingApprovals {
  * @throws SidekeyError `store_unavailable`
  */
 async function expiryOf(
-  { caller, grant }: Permission,
+  { caller, grant, also = [] }: Permission,
+  facts: Parameters<Identity['holds']>[1],
+  services: { readonly grants: Pick<Registry, 'find'> },
+): Promise<number | SidekeyError> {
+  let end = await expiryOfGrant(caller, grant, facts, services);
+  for (const other of also) {
+    if (end instanceof SidekeyError) return end;
+    const its = await expiryOfGrant(caller, other, facts, services);
+    end = its instanceof SidekeyError ? its : Math.min(end, its);
+  }
+  return end;
+}
+
+async function expiryOfGrant(
+  caller: Permission['caller'],
+  grant: Grant | null,
   facts: Parameters<Identity['holds']>[1],
   { grants }: { readonly grants: Pick<Registry, 'find'> },
 ): Promise<number | SidekeyError> {
@@ -385,7 +402,7 @@ export async function requestRefusal(
   now: number,
   approvals: StandingApprovals,
 ): Promise<SidekeyError | null> {
-  const { facts, grant } = permission;
+  const { facts, grant, also = [] } = permission;
   const decision = decideRequest(policy, { ...facts, labels: await labelsNow(permission), now });
   if (decision.outcome === 'deny') return denialOf(decision);
   if (decision.outcome === 'approve') {
@@ -397,11 +414,12 @@ export async function requestRefusal(
     if (refused !== null) return refused;
   }
   if (grant === null) return null;
-  const isOffered =
-    decision.outcome !== 'tunnel' && [grant.id, grant.name, grant.provider].includes(decision.grant);
-  if (isOffered) return null;
+  const offered = decision.outcome === 'tunnel' ? [] : [decision, ...(decision.also ?? [])];
+  const isOffered = (each: Grant) => offered.some((use) => matches(each, use.grant));
+  const lost = [grant, ...also].find((each) => !isOffered(each));
+  if (lost === undefined) return null;
   const where = authorityText(facts.authority);
-  return new SidekeyError('rule_denied', `${where} no longer has the grant ${grant.name}.`);
+  return new SidekeyError('rule_denied', `${where} no longer has the grant ${lost.name}.`);
 }
 
 /** Returns the labels in the order of `requestFacts`: those of the agent, then those of the grant. */

@@ -1,5 +1,6 @@
 import type { Identity } from '../agents/authentication.ts';
 import { type Grant, type Selected, selectGrant } from '../grants/grant.ts';
+import type { Placement } from '../grants/provider.ts';
 import type { Registry } from '../grants/registry.ts';
 import { valuesOf } from '../http/fields.ts';
 import { Malformed } from '../http/h1/scan.ts';
@@ -123,6 +124,12 @@ export interface GrantCandidates {
   readonly ruled: boolean;
 }
 
+/** A grant whose credential a request gets besides that of its main grant. */
+export interface AdditionalGrant {
+  readonly grant: Grant;
+  readonly placement: Placement;
+}
+
 /**
  * Returns the grants that the domain map offers at an authority; null: it offers none. Policy decides who gets one.
  *
@@ -160,7 +167,7 @@ function plannedOffer(
 /** Returns the grants that an entry of the map with a grant offers a caller. @param found the grants that it names */
 export function offerOf(
   found: readonly Grant[],
-  { action, rules, additionalRules }: Domain,
+  { action, rules, additionalRules }: Pick<Domain, 'action' | 'rules' | 'additionalRules'>,
   caller: GrantSelector,
 ): GrantCandidates {
   const reference = action.kind === 'grant' ? action.grant : '';

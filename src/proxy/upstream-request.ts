@@ -11,6 +11,7 @@ import type { LeakSearch } from '../policy/domain-map.ts';
 import { mayCallTool } from '../policy/tools.ts';
 import type { PlannedFields } from '../schemes/apply.ts';
 import type { Protocol } from '../upstream/h2-session.ts';
+import type { AdditionalCredential } from './also.ts';
 import type { AuthorizedRequest, GrantedRequest, ReceivedRequest } from './authorize.ts';
 import type { LeakKey } from './limits.ts';
 import type { RequestPermission } from './revalidate.ts';
@@ -65,6 +66,7 @@ export interface UpstreamRequest
 export interface AppliedCredential {
   readonly token: ReadyToken;
   readonly placement: Placement;
+  readonly also: readonly AdditionalCredential[];
   readonly authorized: GrantedRequest;
   readonly prepared: PreparedRequest;
   /** The origin whose DPoP nonce the proof has (RFC 9449 §9); null: the request has no proof. */

@@ -27,6 +27,8 @@ export interface CredentialUse {
   readonly allowPlainHttp?: boolean;
   /** For schemes that sign, or write into the body. */
   readonly facts?: MessageFacts;
+  /** True if another credential is the main one: the client's `Authorization` is left to that. */
+  readonly isAdditional?: true;
 }
 
 /**
@@ -44,10 +46,11 @@ export interface CredentialUse {
  */
 export function applyScheme(
   { path, fields }: Pick<AppliedRequest, 'path' | 'fields'>,
-  { sealed, placement, authority, facts, allowPlainHttp }: CredentialUse,
+  { sealed, placement, authority, facts, allowPlainHttp, isAdditional }: CredentialUse,
   planned?: PlannedFields,
 ): AppliedRequest {
-  const { audience, apply, fixed, replaced, removed, secrets } = preparedFor(sealed, placement);
+  const { audience, apply, fixed, secrets, ...names } = preparedFor(sealed, placement);
+  const { replaced, removed } = isAdditional === true ? names.additional : names;
   if (!matchesAnyPattern(audience, authority)) {
     throw refused(
       `Wrong audience: the credential of this grant may go to ${sealed.audience.join(', ') || 'no host'}, not to ${authorityText(authority)}.`,
@@ -169,6 +172,8 @@ interface Prepared extends Pick<PreparedCredential, 'apply'> {
   readonly replaced: ReadonlySet<string>;
   /** The same names, in all spellings that some server reads as them. */
   readonly removed: FieldNames;
+  /** The same where another credential is the main one. */
+  readonly additional: Pick<Prepared, 'replaced' | 'removed'>;
   readonly audience: readonly DomainPattern[];
   readonly secrets: AppliedRequest['secrets'];
 }
@@ -188,15 +193,13 @@ function prepare(sealed: SealedCredential, placement: Placement): Prepared {
   const scheme = schemeOf(placement);
   const { fields, replaces = [], apply, keepsAuthorization } = scheme.prepare(sealed, placement);
   for (const [name, value] of fields) checkField(name, value);
-  const replaced = new Set([
-    ...(keepsAuthorization === true ? [] : ['authorization']),
-    ...fields.map(([name]) => name.toLowerCase()),
-    ...replaces,
-  ]);
+  const own = [...fields.map(([name]) => name.toLowerCase()), ...replaces];
+  const replaced = new Set([...(keepsAuthorization === true ? [] : ['authorization']), ...own]);
   return {
     fixed: fields.flat(),
     replaced,
     removed: new FieldNames(replaced),
+    additional: { replaced: new Set(own), removed: new FieldNames(own) },
     // An invalid entry matches nothing.
     audience: sealed.audience.map(parsePattern).filter(isPattern),
     ...(apply === undefined ? {} : { apply }),

@@ -19,6 +19,7 @@ const domain = z
     leak_guard: z.string().optional(),
     leak_limit: z.unknown().optional(),
     foreign_credentials: z.string().optional(),
+    also: z.array(z.string()).optional(),
     grants: z
       .array(z.strictObject({ id: z.uuid(), name: z.string(), user: z.string(), state: z.string() }))
       .optional(),

@@ -359,8 +359,10 @@ class Explanation {
       }
     }
     const { sealed } = standing.opened;
-    this.#sealed = withSomeToken(sealed, this.placement, standing.kind === 'needed');
-    return { kind: 'ready', grant: standing.opened.grant, sealed: this.#sealed };
+    const some = withSomeToken(sealed, this.placement, standing.kind === 'needed');
+    // The first is that of the main grant.
+    this.#sealed ??= some;
+    return { kind: 'ready', grant: standing.opened.grant, sealed: some };
   }
 
   async #approval(who: Parameters<NonNullable<View['store']>['approvals']['standing']>[0]) {
@@ -406,10 +408,13 @@ class Explanation {
     const names = fields.filter((name, i) => i % 2 === 0 && carriedIn?.has(name.toLowerCase()) === true);
     this.#passed('injection', `${describeFields(names, grant, this.placement)} (${howCarried(grant)})`);
     const { decision } = credential.authorized;
+    for (const { token, placement } of credential.also)
+      this.#passed('injection', `${carriedAs(placement)} (the grant ${titleOf(token.grant)})`);
     const { leakGuard } = decision;
     this.#foreignStep(decision);
     this.#passed('leaks', leakGuardTexts[leakGuard ?? 'auto'].inFull);
-    this.#outcome = `with the credential of ${titleOf(grant)}`;
+    const all = [grant, ...credential.also.map(({ token }) => token.grant)];
+    this.#outcome = `with the credential of ${all.map(titleOf).join(' and ')}`;
   }
 
   /** Names are resolved when they are dialed; an address of the config or the URL is checked now. */

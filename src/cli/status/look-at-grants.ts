@@ -4,7 +4,7 @@ import { unlistedHosts } from '../domain.ts';
 import { relativeTime } from '../format.ts';
 import { clocksOf, failureOf, refreshCommand, stateOf } from '../grant/format.ts';
 import { boundKeyOf, isUnbound, lackedBy } from '../grant/show.ts';
-import { domainsOf, offeredBy } from '../pick.ts';
+import { domainsOf, offeredBy, standingFor } from '../pick.ts';
 import { askUnreadable, type Finding, finding, type Need } from './finding.ts';
 import { certificateFacts } from '../../grants/client-certificate.ts';
 import { type Grant, type GrantState, titleOf } from '../../grants/grant.ts';
@@ -185,8 +185,9 @@ export async function lookAtDomains(view: View): Promise<Finding> {
     const { pattern, action } = domain;
     if (action.kind !== 'grant') continue;
     const offered = offeredBy(domain, grants);
-    if (offered.length === 0) {
-      missing.set(action.grant, [...(missing.get(action.grant) ?? []), pattern.text]);
+    for (const { grant } of [action, ...(action.also ?? [])]) {
+      if (standingFor(grant, grants).length === 0)
+        missing.set(grant, [...(missing.get(grant) ?? []), pattern.text]);
     }
     for (const grant of offered) {
       // Its audience went with its credential; `lookAtGrants` says that it was revoked.

@@ -292,6 +292,7 @@ export interface Domain {
   readonly leak_guard?: string | undefined;
   readonly leak_limit?: unknown;
   readonly foreign_credentials?: string | undefined;
+  readonly also?: readonly string[] | undefined;
   readonly grants?: readonly ({
     readonly id: string;
     readonly name: string;

@@ -274,6 +274,7 @@ class Domain(TypedDict):
     leak_guard: NotRequired[str]
     leak_limit: NotRequired[Any]
     foreign_credentials: NotRequired[str]
+    also: NotRequired[list[str]]
     grants: NotRequired[list[DomainGrantsItem]]
     mode: NotRequired[str]
     default: NotRequired[str]

@@ -1,0 +1,129 @@
+import { defaultUser } from '../grants/grant.ts';
+import type { Placement } from '../grants/provider.ts';
+import type { ReadyToken } from '../grants/token-result.ts';
+import type { GuardedSecrets } from '../leak-guard/patterns.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { applyScheme, type CredentialUse } from '../schemes/apply.ts';
+import { schemeOf } from '../schemes/placement.ts';
+import { type AppliedRequest, refused } from '../schemes/scheme.ts';
+import { type AuthorizedRequest, isGranted } from './authorize.ts';
+import type { ProxyServices } from './services.ts';
+import { type AdditionalGrant, offerOf, unselected } from './target.ts';
+
+/** The token of an additional grant. */
+export interface AdditionalCredential {
+  readonly token: ReadyToken;
+  readonly placement: Placement;
+}
+
+/**
+ * Selects the additional grants of a domain for a request. Returns the same request where the domain has none; else a
+ * promise. A selector for a user chooses the grants of that user, else those of nobody in particular.
+ *
+ * @throws SidekeyError `grant_missing`, `grant_ambiguous`
+ */
+export function withAdditionalGrants(
+  authorized: AuthorizedRequest,
+  services: Pick<ProxyServices, 'grants'>,
+): AuthorizedRequest | Promise<AuthorizedRequest> {
+  const { placement } = authorized;
+  if (!isGranted(authorized) || authorized.decision.also === undefined) return authorized;
+  if (placement !== null && 'kind' in placement && placement.kind === 'own') return authorized;
+  return selected(authorized, authorized.decision.also, services);
+}
+
+async function selected(
+  authorized: AuthorizedRequest,
+  also: readonly { readonly grant: string; readonly as: Placement }[],
+  { grants }: Pick<ProxyServices, 'grants'>,
+): Promise<AuthorizedRequest> {
+  const { user } = authorized.caller.selectors;
+  const caller = { ...authorized.caller, selectors: { grant: null, user: null } };
+  const chosen: AdditionalGrant[] = [];
+  for (const { grant, as } of also) {
+    const all = await grants.find(grant);
+    const own = all.filter((each) => each.user === user);
+    const others = all.filter((each) => user === null || each.user === defaultUser);
+    const action = { kind: 'grant', grant, allowPlainHttp: false } as const;
+    const offer = offerOf(own.length > 0 ? own : others, { action }, caller);
+    if (offer.selected.kind !== 'selected') throw unselected(offer.selected, { grant }, caller);
+    chosen.push({ grant: offer.selected.grant, placement: as });
+  }
+  return { ...authorized, also: chosen };
+}
+
+/** Gets the tokens of additional grants. @throws SidekeyError why there is none */
+export async function obtainAlso(
+  also: readonly AdditionalGrant[],
+  { tokens }: Pick<ProxyServices, 'tokens'>,
+): Promise<readonly AdditionalCredential[]> {
+  return Promise.all(
+    also.map(async ({ grant: { id }, placement }) => {
+      const token = tokens.peek(id) ?? (await tokens.tokenFor(id));
+      if (token.kind === 'ready') return { token, placement };
+      const { code, message, hint, retryAfterMs } = token;
+      throw new SidekeyError(code, message, { hint, retryAfterMs });
+    }),
+  );
+}
+
+/** A request with additional credentials in it, and what is to be known of them. */
+interface AlsoApplied extends Pick<AppliedRequest, 'path' | 'fields'> {
+  readonly all: readonly AppliedRequest[];
+}
+
+/** Puts additional credentials into a request, before the main one: its signature covers them. @throws as `applyScheme` */
+export function applyAlso(
+  { path, fields }: Pick<AppliedRequest, 'path' | 'fields'>,
+  also: readonly AdditionalCredential[],
+  use: Pick<CredentialUse, 'authority' | 'allowPlainHttp'>,
+): AlsoApplied {
+  const all: AppliedRequest[] = [];
+  let request: Pick<AppliedRequest, 'path' | 'fields'> = { path, fields };
+  for (const { token, placement } of also) {
+    const applied = applyScheme(request, { ...use, sealed: token.sealed, placement, isAdditional: true });
+    all.push(applied);
+    request = applied;
+  }
+  return { ...request, all };
+}
+
+/**
+ * Joins what is to be known of all credentials of a request.
+ *
+ * @param placements of the main one, then of the others
+ * @throws SidekeyError `policy_violation`: two of them stand in one place, so that one is lost
+ */
+export function joinApplied(
+  main: AppliedRequest,
+  all: readonly AppliedRequest[],
+  placements: readonly Placement[],
+): AppliedRequest {
+  const parameters = placements.flatMap((each) => schemeOf(each).queryParameter?.(each) ?? []);
+  const names = [main, ...all].flatMap(({ carriedIn = [] }) => [...carriedIn]);
+  const places = [...names, ...parameters.map((name) => `?${name.toLowerCase()}`)];
+  if (new Set(places).size < places.length) {
+    throw refused(
+      'Two credentials of this domain would stand in the same place of the request.',
+      'give each entry of also a field of its own: as: { header: NAME }',
+    );
+  }
+  return {
+    ...main,
+    carriedIn: new Set(names),
+    secrets: all.reduce<GuardedSecrets | undefined>((one, { secrets }) => joined(one, secrets), main.secrets),
+    conceal: (fields) => [main, ...all].reduce((left, { conceal }) => conceal?.(left) ?? left, fields),
+  };
+}
+
+/** One object for each pair, for as long as both credentials are opened: a search is built for it. */
+const pairs = new WeakMap<GuardedSecrets, WeakMap<GuardedSecrets, GuardedSecrets>>();
+
+function joined(one?: GuardedSecrets, other?: GuardedSecrets): GuardedSecrets | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  let others = pairs.get(one);
+  if (others === undefined) pairs.set(one, (others = new WeakMap<GuardedSecrets, GuardedSecrets>()));
+  let both = others.get(other);
+  if (both === undefined) others.set(other, (both = { texts: [...one.texts, ...other.texts] }));
+  return both;
+}
