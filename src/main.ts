@@ -15,7 +15,14 @@ import { createMetrics } from './app/figures.ts';
 import { openTokenIdentities } from './app/issuer-keys.ts';
 import { createReadiness } from './app/readiness.ts';
 import { openUpstreamClient } from './app/upstream.ts';
-import { openApprovalService, openProposals, openQuota, openTracer, refreshParts } from './app/wiring.ts';
+import {
+  loginKeeper,
+  openApprovalService,
+  openProposals,
+  openQuota,
+  openTracer,
+  refreshParts,
+} from './app/wiring.ts';
 import type { Pages, SocketHandle } from './app/worker-ipc.ts';
 import { type ConfigEvents, createConfigEvents, type Supervisor } from './app/workers.ts';
 import type { AuditEvent, Origin } from './audit/event.ts';
@@ -365,6 +372,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
         certificates: identities,
         tokens,
         activity,
+        keepLogin: loginKeeper(state, { config: () => config, fetch: () => upstream.fetch, now }),
         nonces: createNonces(),
         audit,
         quota,

@@ -116,6 +116,8 @@ export function providerJson(provider: Provider): Readonly<Record<string, unknow
             parts: token.parts.map(({ name }) => name),
             inject: token.inject.kind,
           },
+    logins: provider.logins.map(({ program, clientId }) => ({ program, client_id: clientId })),
+    capture_logins: provider.capturesLogins,
     probe: provider.probe?.url ?? null,
     notes: provider.notes,
     connect: connectCommands(provider),

@@ -67,7 +67,11 @@ function row({ name, entry }: { readonly name: string; readonly entry: CatalogEn
   const cells = [
     `\`${name}\``,
     `[${definition.title}](${docs})`,
-    [...flows, ...(definition.token === undefined ? [] : [definition.token.label])].join(', '),
+    [
+      ...flows,
+      ...(definition.token === undefined ? [] : [definition.token.label]),
+      ...(definition.logins ?? []).map(({ program }) => `login of ${program}`),
+    ].join(', '),
     (written.audience ?? []).map((host) => `\`${host}\``).join(' '),
     settings.map(({ name: setting }) => `\`${setting}\``).join(' '),
   ];

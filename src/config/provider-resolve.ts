@@ -183,6 +183,8 @@ function build(
             accountFields: probe.account_fields ?? [],
           },
     notes: definition.notes ?? [],
+    logins: definition.logins ?? [],
+    capturesLogins: definition.capture_logins ?? false,
     environment: environmentOf(definition),
     lease: {
       defaultMs: definition.lease?.default_ttl ?? null,
@@ -213,7 +215,10 @@ function flowsOf(definition: Written): Provider['flows'] {
   return [
     ...(definition.authorization_endpoint === undefined ? [] : (['authorization_code'] as const)),
     ...(definition.device_authorization_endpoint === undefined ? [] : (['device_code'] as const)),
-    ...(definition.authorization_endpoint === undefined ? (['client_credentials'] as const) : []),
+    // Where programs log in, Sidekey has no client of its own.
+    ...(definition.authorization_endpoint === undefined && definition.logins === undefined
+      ? (['client_credentials'] as const)
+      : []),
   ];
 }
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type Flow, type PastedToken, placeholderPlaces } from '../grants/provider.ts';
+import { type Flow, type LoginClient, type PastedToken, placeholderPlaces } from '../grants/provider.ts';
 import { text } from '../lib/text.ts';
 import { isLoopback } from '../policy/authority.ts';
 import { isFieldName, isReservedFieldName } from '../policy/text.ts';
@@ -168,6 +168,30 @@ const placeholder = text<string>(
       : { problem: 'has neither the word placeholder nor twelve zeros: it must be seen to be no secret' };
   },
 );
+
+/** A program that logs in at the provider by itself. See `LoginClient`. */
+const loginClient = z
+  .strictObject({
+    program: plainText('The name of the program.'),
+    client_id: plainText('The client that it is at the token endpoint.'),
+    access_token: placeholder.optional().meta({
+      description: 'The placeholder that it gets as access token. Default: a JWT for a JWT, else plain text.',
+    }),
+    refresh_token: placeholder.optional().meta({
+      description: 'The placeholder that it gets as refresh token. Default: plain text.',
+    }),
+    answer_fields: z.array(plainText('The name of a member.')).prefault([]).meta({
+      description:
+        'Members of the answer that it reads besides those of RFC 6749 and the ID token. Never a secret.',
+    }),
+  })
+  .transform((written): LoginClient => ({
+    program: written.program,
+    clientId: written.client_id,
+    accessToken: written.access_token ?? null,
+    refreshToken: written.refresh_token ?? null,
+    answerFields: written.answer_fields,
+  }));
 
 const flows = [
   'authorization_code',
@@ -391,6 +415,11 @@ const fields = {
       description:
         'The environment variables that programs read this credential from, which programs behind Sidekey do not get; each with its placeholder, or null for none.',
     }),
+  logins: z
+    .array(loginClient)
+    .min(1)
+    .optional()
+    .meta({ description: 'Programs that log in at the token endpoint by themselves.' }),
   notes: z
     .array(plainText('One sentence.'))
     .optional()
@@ -402,6 +431,10 @@ export const providerSchema = z
   .strictObject({
     ...fields,
     redirect_uri: redirectUri.optional(),
+    capture_logins: z.boolean().optional().meta({
+      description:
+        'true: a login of a program in logins becomes a grant, and the program gets placeholders. Default: false.',
+    }),
     extends: name('A provider of the catalog that this one is a copy of, under another name.').optional(),
     settings: z
       .record(z.string(), plainText('The value.'))

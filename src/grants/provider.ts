@@ -69,6 +69,10 @@ export interface Provider {
   readonly clientRegistration: { readonly url: string; readonly steps: readonly string[] } | null;
   readonly probe: Probe | null;
   readonly notes: readonly string[];
+  /** Programs that log in at it by themselves; none: no login is known. */
+  readonly logins: readonly LoginClient[];
+  /** True if the logins of these programs become grants, and the programs get placeholders. */
+  readonly capturesLogins: boolean;
   /** Variables in which programs look for a credential of it. */
   readonly environment: readonly CredentialVariable[];
   /** The duration of leases of its grants, in milliseconds; null: as the config says. */
@@ -109,6 +113,18 @@ export interface PastedToken {
   readonly steps: readonly string[];
   readonly parts: readonly TokenPart[];
   readonly inject: TokenInjection;
+}
+
+/** A program that logs in by itself, as a client of the token endpoint (RFC 6749 §2). */
+export interface LoginClient {
+  /** For people. */
+  readonly program: string;
+  readonly clientId: string;
+  /** Templates of its placeholders, of the form of the tokens; null: the form does not matter, or is that of a JWT. */
+  readonly accessToken: string | null;
+  readonly refreshToken: string | null;
+  /** Members of the answer that it reads besides those of RFC 6749 §5.1. They are passed on, and are no secrets. */
+  readonly answerFields: readonly string[];
 }
 
 /** A variable that programs of a provider read their credential from. */

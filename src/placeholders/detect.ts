@@ -88,6 +88,11 @@ export function holdersOf({ agent, lease }: PlaceholderCaller): readonly Holder[
   return lease === null ? [agentHolder(agent)] : [leaseHolder(lease.id), agentHolder(agent)];
 }
 
+/** Returns the name under which a caller gets placeholders that outlast its lease. */
+export function holderOf({ agent }: Pick<PlaceholderCaller, 'agent'>): Holder {
+  return agent === null ? anyone : agentHolder(agent);
+}
+
 /** Returns a test: whether one of the found placeholders is that of a grant, held by the caller. */
 export function showsGrant(
   shown: readonly FoundCode[],

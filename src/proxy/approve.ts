@@ -93,7 +93,8 @@ function unchanged(then: GrantedRequest, now: Evaluation): GrantedRequest {
   if (decision.outcome === 'approve' && decision.approvalKey !== then.decision.approvalKey) throw changed();
   const grant = grantOf(now, decision);
   if (grant.id !== then.grant.id) throw changed();
-  return { ...now, decision, grant, also: [], redactedPath: then.redactedPath };
+  const { redactedPath, login } = then;
+  return { ...now, decision, grant, also: [], login, redactedPath };
 }
 
 function changed(): SidekeyError {

@@ -17,6 +17,7 @@ import { decideRequest, type Decision, unlistedRule } from '../policy/decide.ts'
 import type { RequestFacts } from '../policy/request.ts';
 import { pathWithout } from '../schemes/path.ts';
 import { pathPrefixesOf } from '../schemes/placement.ts';
+import { loginGrant, type LoginGrant, precedesLogin } from './login.ts';
 import { type ConnectionPlan, type FieldFacts, planOf } from './plan.ts';
 import { acceptedFor, type AcceptedProposal } from './proposed.ts';
 import type { ExchangeRecord } from './record.ts';
@@ -52,6 +53,8 @@ export interface AuthorizedRequest extends Evaluation {
   readonly grant: Grant | null;
   /** Grants whose credentials the request gets too. */
   readonly also: readonly AdditionalGrant[];
+  /** The grant that the request may make or replace, because it belongs to the login of a program; null: none. */
+  readonly login: LoginGrant | null;
   /** The path and query as the audit and people may see them. */
   readonly redactedPath: string;
   /** Absent: nobody was asked. */
@@ -214,7 +217,8 @@ function allowed(
   if (accepted !== null) record.approved(accepted.proposal);
   if (decision.outcome === 'deny') throw refusalOf(decision, received);
   if (decision.reported !== null) services.audit.note(record.reported(decision.reported));
-  const grant = decision.outcome === 'tunnel' ? null : grantOf(evaluation, decision);
+  const login = decision.outcome === 'tunnel' ? null : loginGrant(loginFacts(evaluation), config);
+  const grant = decision.outcome === 'tunnel' ? null : grantUnlessLogin(evaluation, decision, login);
   const authorized = {
     received,
     config,
@@ -227,6 +231,7 @@ function allowed(
     accepted,
     grant,
     also: noGrants,
+    login,
     redactedPath,
   };
   // A person has accepted the host for this caller.
@@ -240,6 +245,23 @@ function unlessRefused(refusal: SidekeyError | null, authorized: AuthorizedReque
 }
 
 const noGrants: readonly AdditionalGrant[] = [];
+
+/** Returns the selected grant; null: there is none yet, and the request belongs to a login that makes one. */
+function grantUnlessLogin(
+  evaluation: Evaluation,
+  decision: GrantDecision,
+  login: LoginGrant | null,
+): Grant | null {
+  const { candidates, config } = evaluation;
+  if (candidates?.selected.kind !== 'selected') {
+    if (login !== null || precedesLogin(loginFacts(evaluation), config)) return null;
+  }
+  return grantOf(evaluation, decision);
+}
+
+function loginFacts({ received, caller, candidates }: Evaluation) {
+  return { target: received.target, caller, candidates };
+}
 
 /** A placeholder in a request to a host that is not listed is the more likely mistake. */
 function refusalOf(

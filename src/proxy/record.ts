@@ -106,6 +106,12 @@ export class ExchangeRecord {
     this.#known.subject = subject ?? undefined;
   }
 
+  /** The caller, for the event of a change that it makes. */
+  caller(): Pick<AuditEvent, 'exchange' | 'agent' | 'lease' | 'subject' | 'client'> {
+    const { exchange, agent, lease, subject, client } = this.#known;
+    return { exchange, agent, lease, subject, client };
+  }
+
   /** Facts of the request, for a trace. */
   facts(event: AuditEvent): AuditEvent {
     return { ...this.#after, ...this.#known, event: event.event, provider: this.provider };

@@ -7,6 +7,7 @@ import type { AuditLog } from '../audit/event.ts';
 import type { Config } from '../config/config.ts';
 import type { ActivityNotes } from '../grants/activity.ts';
 import type { SealedCredential } from '../grants/credential.ts';
+import type { LoginExchange, LoginOutcome } from '../grants/login.ts';
 import type { Placement, Provider } from '../grants/provider.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { TokenSource } from '../grants/token-source.ts';
@@ -45,6 +46,8 @@ export interface ProxyServices {
   readonly certificates: Pick<CertificateWatch, 'watch'>;
   readonly tokens: Pick<TokenSource, 'peek' | 'tokenFor' | 'forceRefresh'>;
   readonly activity: Pick<ActivityNotes, 'lacked'>;
+  /** Sends the token request of a program that logs in, and keeps the tokens. */
+  readonly keepLogin: (exchange: LoginExchange) => Promise<LoginOutcome>;
   /** DPoP nonces of upstreams, by origin. */
   readonly nonces: Nonces;
   readonly audit: AuditLog;

@@ -1,22 +1,31 @@
-import type { Provider } from '../grants/provider.ts';
+import { secretText } from '../grants/credential.ts';
+import type { LoginClient, Provider } from '../grants/provider.ts';
 import { valuesOf } from '../http/fields.ts';
 import { type ExchangeResult, type InboundRequest, readAhead, type Reply } from '../http/message.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
-import { basicPair, type PlaceholderCodes, placeholdersOf } from '../placeholders/codes.ts';
-import { holdersOf } from '../placeholders/detect.ts';
+import {
+  basicPair,
+  type PlaceholderCodes,
+  type PlaceholderForm,
+  placeholdersOf,
+} from '../placeholders/codes.ts';
+import { holderOf, holdersOf } from '../placeholders/detect.ts';
+import { accessPlaceholder, refreshPlaceholder } from '../placeholders/login.ts';
 import { tokenRequestRefused } from '../placeholders/substitute.ts';
-import { type Authority, parseAbsoluteTarget, sameAuthority } from '../policy/authority.ts';
 import type { AuthorizedRequest } from './authorize.ts';
+import { captureLogin } from './capture-login.ts';
 import { takeLimits } from './limits.ts';
+import { isTokenEndpoint } from './login.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { ProxyServices } from './services.ts';
+import { readTokenRequest, replyToTokenRequest } from './token-message.ts';
 import type { PreparedRequest } from './upstream-request.ts';
 
 /** Bytes of a token request that are read; none that is meant for this is as large. */
 const maxTokenRequestBytes = 65_536;
 
 /** Grant types of programs that refresh a token themselves; other types need a person or give no token of a client. */
-const renewals: ReadonlySet<string> = new Set([
+const renewals: ReadonlySet<unknown> = new Set([
   'refresh_token',
   'client_credentials',
   'urn:ietf:params:oauth:grant-type:jwt-bearer',
@@ -25,42 +34,13 @@ const renewals: ReadonlySet<string> = new Set([
 
 /** Reports whether a request is for the token endpoint of its grant's provider (RFC 6749 §3.2). */
 export function isTokenRequest(
-  { authority, path, method }: Pick<PreparedRequest, 'authority' | 'path' | 'method'>,
-  { grant, provider }: Pick<AuthorizedRequest, 'grant' | 'provider'>,
+  request: Pick<PreparedRequest, 'authority' | 'path' | 'method'>,
+  { grant, provider, login }: Pick<AuthorizedRequest, 'grant' | 'provider' | 'login'>,
 ): boolean {
-  if (method !== 'POST' || grant === null) return false;
-  const endpoint = provider === undefined ? null : endpointOf(provider);
-  return (
-    endpoint !== null && sameAuthority(authority, endpoint.authority) && forgiven(path) === endpoint.path
-  );
-}
-
-interface Endpoint {
-  readonly authority: Authority;
-  readonly path: string;
-}
-
-/** Read once for each definition: every POST is asked. */
-const known = new WeakMap<Pick<Provider, 'tokenEndpoint'>, Endpoint | null>();
-
-function endpointOf(provider: Pick<Provider, 'tokenEndpoint'>): Endpoint | null {
-  let endpoint = known.get(provider);
-  if (endpoint === undefined) {
-    const target = provider.tokenEndpoint === null ? null : parseAbsoluteTarget(provider.tokenEndpoint);
-    endpoint = target === null ? null : { authority: target.authority, path: forgiven(target.path) };
-    known.set(provider, endpoint);
-  }
-  return endpoint;
-}
-
-/** A path as the most forgiving server reads it: the assumed token endpoint would answer with a token. */
-function forgiven(path: string): string {
-  const [written = ''] = path.split(/[?;]/, 1);
-  const decoded = written.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) =>
-    String.fromCharCode(parseInt(hex, 16)),
-  );
-  const { pathname } = new URL(decoded.replace(/[/\\]+/g, '/'), 'https://any');
-  return pathname.toLowerCase().replace(/\/$/, '');
+  if (login !== null) return true;
+  if (grant === null || provider === undefined) return false;
+  // Some servers answer a GET there, too.
+  return (request.method === 'POST' || provider.capturesLogins) && isTokenEndpoint(request, provider);
 }
 
 /**
@@ -77,8 +57,7 @@ export async function answerTokenRequest(
   services: ProxyServices,
   record: ExchangeRecord,
 ): Promise<ExchangeResult | PreparedRequest> {
-  const { caller, config, grant, provider } = authorized;
-  if (grant === null) return request;
+  const { caller, config, grant, provider, login } = authorized;
   if (request.body !== null) reply.continue();
   const body = request.body?.[Symbol.asyncIterator]() as InboundRequest['body'] | undefined;
   const read = await readAhead(body ?? null, maxTokenRequestBytes);
@@ -86,11 +65,20 @@ export async function answerTokenRequest(
   if (!read.isWhole) throw tokenRequestTooLarge();
   const text = read.bytes.toString('latin1');
   const pairs = valuesOf(request.fields, 'authorization').map((value) => basicPair(value) ?? '');
-  const shown = shownIn([text, ...pairs], { grant: grant.id, provider, caller }, services.placeholders);
-  if (shown === null) return { ...request, body: read.body };
-  const form = readRequest(text, valuesOf(request.fields, 'content-type')[0] ?? '');
-  const { grant_type: type } = form;
-  if (typeof type !== 'string' || !renewals.has(type)) throw tokenRequestRefused(type);
+  const shown =
+    grant === null
+      ? null
+      : shownIn([text, ...pairs], { grant: grant.id, provider, caller }, services.placeholders);
+  if (grant === null || shown === null) {
+    if (login !== null) return captureLogin(read.bytes, request, authorized, login, reply, services, record);
+    if (provider?.capturesLogins === true) throw loginOfAnother();
+    return { ...request, body: read.body };
+  }
+  const { grant_type: type, client_id: clientId } = readTokenRequest(text, request);
+  const client = clientOf(provider, clientId);
+  // Other answers have tokens of other kinds: a program would take a placeholder for an API key.
+  const isRenewal = client === null ? renewals.has(type) : type === 'refresh_token';
+  if (!isRenewal) throw tokenRequestRefused(type);
 
   takeLimits(authorized, services);
   const token = await services.tokens.tokenFor(grant.id);
@@ -101,20 +89,23 @@ export async function answerTokenRequest(
   const { credential } = token.sealed;
   const { expiresAt = null, scope = null } = credential.type === 'oauth2' ? credential : {};
   const seconds = expiresAt === null ? null : Math.floor((expiresAt - services.now()) / 1_000);
-  const answer = {
-    access_token: shown,
+  const make = (form: PlaceholderForm) => services.placeholders.make(form, holderOf(caller), token.grant.id);
+  const members = {
+    access_token: client === null ? shown : accessPlaceholder(secretText(credential), client, make),
     token_type: 'Bearer',
     ...(seconds === null ? {} : { expires_in: Math.max(1, seconds) }),
-    ...(type === 'refresh_token' ? { refresh_token: shown } : {}),
+    ...(type === 'refresh_token'
+      ? { refresh_token: client === null ? shown : refreshPlaceholder(client, make) }
+      : {}),
     ...(scope === null ? {} : { scope }),
   };
-  const bytes = Buffer.from(JSON.stringify(answer));
-  const about = ['Content-Type', 'application/json', 'Content-Length', String(bytes.length)];
-  // RFC 6749 §5.1.
-  reply.head(200, 'OK', [...about, 'Cache-Control', 'no-store', 'Pragma', 'no-cache']);
-  reply.write(bytes);
-  reply.end([]);
-  return { status: 200, bytesIn: read.bytes.length, bytesOut: bytes.length, outcome: 'complete' };
+  return replyToTokenRequest(reply, { status: 200, members, isForm: false }, read.bytes.length);
+}
+
+/** The program whose login became the grant; null: the grant was made in another way. */
+function clientOf(provider: Provider | undefined, clientId: unknown): LoginClient | null {
+  if (provider?.capturesLogins !== true) return null;
+  return provider.logins.find((client) => client.clientId === clientId) ?? provider.logins[0] ?? null;
 }
 
 /** The placeholder of the caller for this grant, as it stands in one of the texts; the longest. */
@@ -133,20 +124,18 @@ function shownIn(
   return found.toSorted((one, other) => other.length - one.length)[0] ?? null;
 }
 
-/** Forms (RFC 6749 §4), and the JSON that some providers take instead. */
-function readRequest(text: string, type: string): Readonly<Record<string, unknown>> {
-  if (!/\bjson\b/i.test(type)) return Object.fromEntries(new URLSearchParams(text));
-  try {
-    return Object(JSON.parse(text)) as Record<string, unknown>;
-  } catch {
-    return {};
-  }
-}
-
 function tokenRequestTooLarge(): SidekeyError {
   return new SidekeyError(
     'body_too_large',
     `A request to a token endpoint has at most ${maxTokenRequestBytes} bytes.`,
     { hint: 'send a smaller request; this limit is fixed' },
+  );
+}
+
+function loginOfAnother(): SidekeyError {
+  return new SidekeyError(
+    'policy_violation',
+    'This login would become no grant that the caller may use, and a program gets no real token.',
+    { hint: 'bind the provider to the agent: sidekey agent bind AGENT --provider PROVIDER' },
   );
 }

@@ -38,6 +38,8 @@ export function aProvider(over: Partial<Provider> = {}): Provider {
     probe: null,
     notes: [],
     environment: [],
+    logins: [],
+    capturesLogins: false,
     lease: { defaultMs: null, maxMs: null },
     settings: [],
     ...over,

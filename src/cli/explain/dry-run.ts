@@ -239,6 +239,7 @@ class Explanation {
         forceRefresh: async () => ({ kind: 'unchanged' }),
       },
       activity: { lacked() {} },
+      keepLogin: () => Promise.reject(new Error('a dry run sends nothing')),
       nonces: { of: () => null, remember() {} },
       audit: { append: async () => {}, write: () => undefined, note() {}, close: async () => {} },
       quota: { take: () => ({ ok: true }), spend: () => ({ ok: true }), close() {} },

@@ -1,0 +1,195 @@
+import type { AuditEvent } from '../audit/event.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { withoutStop } from '../lib/text.ts';
+import { consented, readTokenAnswer, type TokenAnswer, type Tokens } from '../oauth/answer.ts';
+import { withDescription } from '../oauth/description.ts';
+import {
+  askEndpoint,
+  type EndpointAnswer,
+  jsonObject,
+  type JsonObject,
+  type TokenIo,
+} from '../oauth/http.ts';
+import type { ActivityNotes } from './activity.ts';
+import { type Grant, titleOf } from './grant.ts';
+import { detailed, findExact, keepGrant, type KeepState } from './keep.ts';
+import type { LoginClient, Provider } from './provider.ts';
+
+/** A request of a program to the token endpoint of its provider, whose answer is to become a grant. */
+export interface LoginExchange {
+  readonly provider: Provider & { readonly tokenEndpoint: string };
+  /** Name and user of the grant. */
+  readonly name: string;
+  readonly user: string;
+  readonly client: LoginClient;
+  /** The secret that the client shows; null: none. Later refreshes need it. */
+  readonly clientSecret: string | null;
+  /** The real refresh token that the program shows; null: it shows a code. */
+  readonly refreshToken: string | null;
+  /** Scopes that the request names. */
+  readonly scopes: readonly string[];
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+  /** The caller, for the audit. */
+  readonly by: Pick<AuditEvent, 'exchange' | 'agent' | 'lease' | 'subject' | 'client'>;
+}
+
+/** The answer of the provider. */
+export type LoginOutcome =
+  | {
+      readonly kind: 'kept';
+      readonly grant: Grant;
+      readonly accessToken: string;
+      readonly refreshToken: string | null;
+      /** The members of the answer, with the real tokens. */
+      readonly answer: JsonObject;
+      /** The answer was a form, as GitHub sends one. */
+      readonly isForm: boolean;
+    }
+  /** It gave no token: a person has not answered yet (RFC 8628 §3.5), or said no. */
+  | {
+      readonly kind: 'declined';
+      readonly status: number;
+      readonly answer: JsonObject;
+      readonly isForm: boolean;
+    };
+
+interface LoginState extends KeepState {
+  readonly activity: Pick<ActivityNotes, 'refreshed'>;
+}
+
+/** Name of this way to a credential, kept with it. */
+const loginFlow = 'login';
+
+/**
+ * Sends a token request of a program, and stores the tokens as a grant. They are nowhere else afterwards. Only a grant that
+ * was made in this way is replaced, which the audit tells.
+ *
+ * @throws SidekeyError `already_exists`: another grant has that name, and nothing was sent; `provider_refused`: the answer has
+ * no token, and is none that can be passed on; errors of `keepGrant`: the tokens are lost
+ */
+export async function keepLogin(
+  exchange: LoginExchange,
+  state: LoginState,
+  io: TokenIo,
+): Promise<LoginOutcome> {
+  const { provider, name, user, client, headers, body } = exchange;
+  const replaced = await replaceable(exchange, state);
+  const obtainedAt = io.now();
+  const question = {
+    name: 'the token endpoint',
+    url: provider.tokenEndpoint,
+    method: 'POST',
+    headers,
+    body,
+  } as const;
+  const answer = await askEndpoint(question, io);
+  if (answer.kind !== 'answer') throw noToken(provider, answer);
+  const secrets = [exchange.clientSecret ?? '', exchange.refreshToken ?? ''];
+  const read = readTokenAnswer(answer, { dialect: provider.dialect, obtainedAt, secrets });
+  if (read.kind === 'error') return declined(answer, read);
+  if (read.kind === 'transient') throw noToken(provider, read);
+  const refreshToken = read.refreshToken ?? exchange.refreshToken;
+  const {
+    credential,
+    scopes,
+    details,
+    identity = {},
+  } = consented({ ...read, refreshToken }, exchange.scopes);
+  const named = { ...identity, ...details };
+  const { grant } = await keepGrant(
+    { ...state, audit: toldBy(exchange, state.audit) },
+    { name, user, provider: provider.name, scopes },
+    {
+      credential: {
+        ...credential,
+        clientId: client.clientId,
+        clientSecret: exchange.clientSecret,
+        flow: loginFlow,
+      },
+      audience: provider.audience,
+      ...detailed(named),
+    },
+    {
+      event: 'grant.connected',
+      reason: `login of ${client.program}`,
+      keepsOut: (existing) => (existing.id === replaced?.id ? null : taken(existing)),
+      now: io.now,
+    },
+  );
+  if (replaced !== null) void state.activity.refreshed(grant.id);
+  return { kind: 'kept', grant, ...tokensOf(read), ...membersOf(answer) };
+}
+
+/** Returns the grant whose credential an earlier login was; null: there is none of that name. */
+async function replaceable(
+  { name, user, provider, client }: LoginExchange,
+  { grants }: LoginState,
+): Promise<Grant | null> {
+  const existing = await findExact(grants, { name, user });
+  if (existing === null) return null;
+  const credential = (await grants.read(existing.id))?.sealed.credential;
+  const isLogin = credential?.type === 'oauth2' && credential.flow === loginFlow;
+  if (!isLogin || credential.clientId !== client.clientId || existing.provider !== provider.name)
+    throw taken(existing);
+  return existing;
+}
+
+function taken(existing: Grant): SidekeyError {
+  return new SidekeyError(
+    'already_exists',
+    `There is a grant ${titleOf(existing)} already, which no login of this program made.`,
+    { hint: 'remove it, or log in under another name: +grant=NAME in the proxy user name' },
+  );
+}
+
+function toldBy({ by }: LoginExchange, audit: KeepState['audit']): KeepState['audit'] {
+  return {
+    append: (event) => audit.append({ ...by, ...event }),
+    write: (event) => audit.write({ ...by, ...event }),
+    note: (event) => audit.note({ ...by, ...event }),
+    close: () => audit.close(),
+  };
+}
+
+function tokensOf({ accessToken, refreshToken }: Tokens) {
+  return { accessToken, refreshToken };
+}
+
+function membersOf({ text }: EndpointAnswer): { readonly answer: JsonObject; readonly isForm: boolean } {
+  const object = jsonObject(text);
+  return { answer: object ?? Object.fromEntries(new URLSearchParams(text.trim())), isForm: object === null };
+}
+
+/** Passes on what RFC 6749 §5.2 and RFC 8628 §3.5 name, and nothing else. */
+function declined(
+  answer: EndpointAnswer,
+  { error, description }: Extract<TokenAnswer, { readonly kind: 'error' }>,
+): LoginOutcome {
+  const { answer: members, isForm } = membersOf(answer);
+  const { interval } = members;
+  return {
+    kind: 'declined',
+    status: answer.status,
+    answer: {
+      error,
+      ...(description === '' ? {} : { error_description: description }),
+      ...(Number.isSafeInteger(Number(interval ?? NaN)) ? { interval } : {}),
+    },
+    isForm,
+  };
+}
+
+function noToken({ title }: Provider, failure: Exclude<TokenAnswer, Tokens>): SidekeyError {
+  const why =
+    failure.kind === 'error'
+      ? withDescription(failure.error, failure.description)
+      : withoutStop(failure.reason);
+  return new SidekeyError(
+    'provider_refused',
+    `${title} gave the login no token (${why}); nothing was stored.`,
+    {
+      hint: 'log in again',
+    },
+  );
+}

@@ -1,0 +1,134 @@
+import type { LoginClient } from '../grants/provider.ts';
+import { valuesOf, type RawFields } from '../http/fields.ts';
+import type { ExchangeResult, Reply } from '../http/message.ts';
+import { orThrow, SidekeyError } from '../lib/errors.ts';
+import { basicPair, type PlaceholderForm } from '../placeholders/codes.ts';
+import { holderOf } from '../placeholders/detect.ts';
+import { answerWithPlaceholders } from '../placeholders/login.ts';
+import { foreign } from '../placeholders/substitute.ts';
+import type { AuthorizedRequest } from './authorize.ts';
+import { takeLimits } from './limits.ts';
+import type { LoginGrant } from './login.ts';
+import type { ExchangeRecord } from './record.ts';
+import type { ProxyServices } from './services.ts';
+import { readTokenRequest, replyToTokenRequest } from './token-message.ts';
+import type { PreparedRequest } from './upstream-request.ts';
+
+/** Grant types with which programs log in (RFC 6749 §4.1.3, §6, RFC 8628 §3.4). */
+const captured: ReadonlySet<unknown> = new Set([
+  'authorization_code',
+  'refresh_token',
+  'urn:ietf:params:oauth:grant-type:device_code',
+]);
+
+/** Fields that are of the message and not of the request. */
+const ofMessage = [
+  'host',
+  'content-length',
+  'transfer-encoding',
+  'accept-encoding',
+  'expect',
+  'te',
+  'trailer',
+];
+
+/**
+ * Sends the token request of a program that logs in, stores the tokens as a grant, and answers with placeholders. The answer
+ * of the provider is never passed on.
+ *
+ * @param bytes the body
+ * @throws SidekeyError `policy_violation`: the request is none that is captured; errors of `ProxyServices.keepLogin`
+ */
+export async function captureLogin(
+  bytes: Buffer,
+  request: PreparedRequest,
+  authorized: AuthorizedRequest,
+  login: LoginGrant,
+  reply: Reply,
+  services: ProxyServices,
+  record: ExchangeRecord,
+): Promise<ExchangeResult> {
+  const { caller, config, decision } = authorized;
+  const { provider, name, user } = login;
+  const { tokenEndpoint } = provider;
+  if (services.placeholders.find(bytes.toString('latin1')).length > 0) throw foreign('the body');
+  const body = bytes.toString('utf8');
+  const parameters = readTokenRequest(body, request);
+  const text = (name: string) => (typeof parameters[name] === 'string' ? parameters[name] : null);
+  const [basicId = null, basicSecret = null] = basicClient(request.fields);
+  const client = provider.logins.find(({ clientId }) => clientId === (text('client_id') ?? basicId));
+  if (client === undefined || tokenEndpoint === null) throw unknownClient(login);
+  if (!captured.has(parameters['grant_type'])) throw notCaptured(client);
+  if (decision.outcome === 'approve') throw waitsForPerson(client);
+  takeLimits(authorized, services);
+  orThrow(await caller.holds(login.existing, { mode: config.agents, used: true }));
+  // The code is good for one use: what cannot be recorded is not sent.
+  await services.audit.append(record.access());
+  const outcome = await services.keepLogin({
+    provider: { ...provider, tokenEndpoint },
+    name,
+    user,
+    client,
+    clientSecret: text('client_secret') ?? basicSecret,
+    refreshToken: text('refresh_token'),
+    scopes:
+      text('scope')
+        ?.split(' ')
+        .filter((scope) => scope !== '') ?? [],
+    headers: headersOf(request.fields),
+    body,
+    by: record.caller(),
+  });
+  const { isForm } = outcome;
+  if (outcome.kind === 'declined')
+    return replyToTokenRequest(
+      reply,
+      { status: outcome.status, members: outcome.answer, isForm },
+      bytes.length,
+    );
+  const { grant, answer } = outcome;
+  const make = (form: PlaceholderForm) => services.placeholders.make(form, holderOf(caller), grant.id);
+  const members = answerWithPlaceholders(answer, client, outcome, make);
+  return replyToTokenRequest(reply, { status: 200, members, isForm }, bytes.length);
+}
+
+/** The client of `Basic` (RFC 6749 §2.3.1): its id and its secret; nothing: there is none. */
+function basicClient(fields: RawFields): readonly string[] {
+  const pair = basicPair(valuesOf(fields, 'authorization')[0] ?? '');
+  const parts = /^([^:]*):(.*)$/s.exec(pair ?? '')?.slice(1) ?? [];
+  return parts.map((part) => new URLSearchParams(`=${part.replaceAll('&', '%26')}`).get('') ?? '');
+}
+
+/** Fields of the request for a message of Sidekey's own, whose answer is read without unpacking. */
+function headersOf(fields: RawFields): Readonly<Record<string, string>> {
+  const headers = new Headers();
+  for (let i = 0; i < fields.length; i += 2)
+    if (!ofMessage.includes(fields[i]!.toLowerCase())) headers.append(fields[i]!, fields[i + 1]!);
+  headers.set('accept-encoding', 'identity');
+  return Object.fromEntries(headers);
+}
+
+function unknownClient({ provider: { name, logins } }: LoginGrant): SidekeyError {
+  const known = logins.map(({ program }) => program).join(', ');
+  return new SidekeyError(
+    'policy_violation',
+    `Logins of the provider ${name} are captured, and this client is none of its programs${known === '' ? '' : ` (${known})`}.`,
+    { hint: `add its client_id to providers.${name}.logins` },
+  );
+}
+
+function notCaptured({ program }: LoginClient): SidekeyError {
+  return new SidekeyError(
+    'policy_violation',
+    `A token request of ${program} has a grant type that is not captured, so it is not sent.`,
+    { hint: 'log in with the browser or with a device code' },
+  );
+}
+
+function waitsForPerson({ program }: LoginClient): SidekeyError {
+  return new SidekeyError(
+    'approval_missing',
+    `A rule asks a person for the login of ${program}, and a login does not wait for one.`,
+    { hint: 'allow POST to the token endpoint in the rules of the domain' },
+  );
+}

@@ -1,0 +1,144 @@
+import type { Identity } from '../agents/authentication.ts';
+import { defaultUser, type Grant, isName, matches } from '../grants/grant.ts';
+import type { Placement, Provider } from '../grants/provider.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { type Authority, parseAbsoluteTarget, sameAuthority } from '../policy/authority.ts';
+import type { GrantCandidates, Target } from './target.ts';
+
+/** The grant that the login of a program becomes. */
+export interface LoginGrant {
+  readonly provider: Provider;
+  readonly name: string;
+  readonly user: string;
+  /** The grant of that name, whose credential is replaced; null: the login makes a new one. */
+  readonly existing: Grant | null;
+}
+
+/** A request that may be part of a login. */
+interface LoginRequest {
+  readonly target: Target;
+  readonly caller: Pick<Identity, 'agentUser' | 'selectors' | 'reaches'>;
+  readonly candidates: GrantCandidates | null;
+}
+
+/** The part of the config that says which logins are captured. */
+interface LoginConfig {
+  readonly provider: (name: string) => Provider | undefined;
+  readonly placementFor: (provider: string, to: Target) => Placement | SidekeyError;
+}
+
+/**
+ * Returns the grant that a request to a token endpoint may make or replace, for a provider whose logins are captured. It
+ * belongs to the user of the caller, and the caller may use it. Null: the request is no login, or this caller makes no grant;
+ * it must not be forwarded then.
+ *
+ * @throws SidekeyError `grant_ambiguous`: the caller has several grants there
+ */
+export function loginGrant(request: LoginRequest, config: LoginConfig): LoginGrant | null {
+  const { target, caller, candidates } = request;
+  const provider = capturingProvider(candidates, config);
+  if (candidates === null || provider === null || !isTokenEndpoint(target, provider)) return null;
+  const { agentUser, selectors, reaches } = caller;
+  const user = agentUser ?? defaultUser;
+  if (selectors.user !== null && selectors.user !== user) return null;
+  const own = candidates.candidates.filter(
+    (grant) =>
+      grant.user === user &&
+      grant.lease === null &&
+      (selectors.grant === null || matches(grant, selectors.grant)) &&
+      reaches(grant),
+  );
+  if (own.length > 1) throw severalGrants(own);
+  const [existing = null] = own;
+  const name = existing?.name ?? selectors.grant ?? candidates.reference;
+  const isOther = existing !== null && existing.provider !== provider.name;
+  if (isOther || !isName(name) || !reaches(existing ?? imagined(name, user, provider))) return null;
+  return { provider, name, user, existing };
+}
+
+/**
+ * Reports whether a request needs no grant, although its domain has one: a program asks for a code there before its first
+ * login, and the provider's credential is not sent there.
+ */
+export function precedesLogin({ target, candidates }: LoginRequest, config: LoginConfig): boolean {
+  const provider = capturingProvider(candidates, config);
+  if (candidates?.selected.kind !== 'missing' || provider === null) return false;
+  if (isTokenEndpoint(target, provider)) return false;
+  const placement = config.placementFor(provider.name, target);
+  return !(placement instanceof SidekeyError) && placement.kind === 'own';
+}
+
+function capturingProvider(candidates: GrantCandidates | null, { provider }: LoginConfig): Provider | null {
+  if (candidates === null) return null;
+  const { selected, candidates: found, reference } = candidates;
+  const [first] = selected.kind === 'selected' ? [selected.grant] : found;
+  const named = provider(first?.provider ?? reference);
+  return named?.capturesLogins === true ? named : null;
+}
+
+/** The grant that a login would make: the bindings of the caller say whether it may use that. */
+function imagined(name: string, user: string, { name: provider }: Provider): Grant {
+  return {
+    id: '',
+    name,
+    user,
+    provider,
+    type: 'oauth2',
+    state: 'active',
+    stateReason: null,
+    scopes: [],
+    expiresAt: null,
+    refreshable: false,
+    lease: null,
+    revision: 0,
+    createdAt: 0,
+    updatedAt: 0,
+  };
+}
+
+function severalGrants(grants: readonly Grant[]): SidekeyError {
+  return new SidekeyError(
+    'grant_ambiguous',
+    `This login fits more than one grant: ${grants.map(({ name }) => name).join(', ')}.`,
+    { hint: 'choose one with +grant=NAME in the proxy user name; a new name makes a new grant' },
+  );
+}
+
+/** Reports whether a target is the token endpoint of a provider (RFC 6749 §3.2). */
+export function isTokenEndpoint(
+  { authority, path }: Target,
+  provider: Pick<Provider, 'tokenEndpoint'>,
+): boolean {
+  const endpoint = endpointOf(provider);
+  return (
+    endpoint !== null && sameAuthority(authority, endpoint.authority) && forgiven(path) === endpoint.path
+  );
+}
+
+interface Endpoint {
+  readonly authority: Authority;
+  readonly path: string;
+}
+
+/** Read once for each definition: every POST is asked. */
+const known = new WeakMap<Pick<Provider, 'tokenEndpoint'>, Endpoint | null>();
+
+function endpointOf(provider: Pick<Provider, 'tokenEndpoint'>): Endpoint | null {
+  let endpoint = known.get(provider);
+  if (endpoint === undefined) {
+    const target = provider.tokenEndpoint === null ? null : parseAbsoluteTarget(provider.tokenEndpoint);
+    endpoint = target === null ? null : { authority: target.authority, path: forgiven(target.path) };
+    known.set(provider, endpoint);
+  }
+  return endpoint;
+}
+
+/** A path as the most forgiving server reads it: the assumed token endpoint would answer with a token. */
+function forgiven(path: string): string {
+  const [written = ''] = path.split(/[?;]/, 1);
+  const decoded = written.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) =>
+    String.fromCharCode(parseInt(hex, 16)),
+  );
+  const { pathname } = new URL(decoded.replace(/[/\\]+/g, '/'), 'https://any');
+  return pathname.toLowerCase().replace(/\/$/, '');
+}

@@ -1,0 +1,382 @@
+/** A program in the agent logs in by itself: the tokens become a grant, and it gets placeholders. */
+import { describe, expect, test } from 'vitest';
+import type { SealedCredential } from '../../../src/grants/credential.ts';
+import {
+  clientId,
+  codeRequest,
+  type LoginServer,
+  signedJwt,
+  startLoginServer,
+} from '../../support/login-server.ts';
+import { problemOf } from '../../support/raw-client.ts';
+
+type Tokens = Readonly<Record<string, string>>;
+
+async function loggedIn(setup: LoginServer, as?: string): Promise<Tokens> {
+  const answer = await setup.token(codeRequest, as);
+  expect(answer.status).toBe(200);
+  return JSON.parse(answer.body) as Tokens;
+}
+
+async function sealedOf({ sidekey }: LoginServer, name = 'program'): Promise<SealedCredential> {
+  const [grant] = (await sidekey.proxy.state.grants.list()).filter((it) => it.name === name);
+  return (await sidekey.proxy.state.grants.read(grant!.id))!.sealed;
+}
+
+const claimsOf = (token = '') =>
+  JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()) as unknown;
+const call = (token: string) => `GET /me HTTP/1.1\r\nAuthorization: Bearer ${token}`;
+
+describe('a program that logs in with a code', () => {
+  test('gets placeholders that open the API, and nothing real', async () => {
+    const setup = await startLoginServer();
+    const answer = await setup.token(codeRequest);
+    expect(setup.received).toMatchObject([{ parameters: codeRequest }]);
+    for (const token of setup.issued) {
+      expect(answer.body).not.toContain(token);
+      expect(answer.body).not.toContain(token.split('.').at(-1));
+    }
+    expect(answer.body).not.toContain('not to be passed on');
+    const tokens = JSON.parse(answer.body) as Tokens;
+    expect(tokens).toMatchObject({ token_type: 'Bearer', expires_in: 3_600, account: { uuid: 'a1' } });
+    expect(claimsOf(tokens['id_token'])).toEqual({ email: 'dana@acme.test', sub: 'u1', plan: 'pro' });
+    expect(claimsOf(tokens['access_token'])).toEqual(claimsOf(setup.issued[0]));
+    expect(answer.headers).toMatchObject({ 'cache-control': 'no-store', 'content-type': 'application/json' });
+
+    expect(await setup.send(call(tokens['access_token']!))).toMatchObject({ status: 200, body: 'the API' });
+    expect(setup.api).toEqual([`Bearer ${setup.issued[0]}`]);
+  });
+
+  test('makes a grant of the provider, its user and its client, which is on record', async () => {
+    const setup = await startLoginServer();
+    await loggedIn(setup);
+    const [access, refresh] = setup.issued;
+    expect(await setup.sidekey.proxy.state.grants.list()).toMatchObject([
+      { name: 'program', user: 'default', provider: 'program', type: 'oauth2', state: 'active' },
+    ]);
+    expect(await sealedOf(setup)).toMatchObject({
+      credential: { accessToken: access, refreshToken: refresh, clientId, clientSecret: null },
+      audience: [setup.upstream.authority],
+      details: { email: 'dana@acme.test' },
+    });
+    const connected = await setup.sidekey.audited(({ event }) => event === 'grant.connected');
+    expect(connected).toMatchObject({ reason: 'login of Program', provider: 'program', user: 'default' });
+    expect(await setup.sidekey.audited(({ path }) => path === '/oauth/token')).toMatchObject({
+      exchange: connected.exchange,
+    });
+    const record = JSON.stringify(await setup.sidekey.audit()) + setup.sidekey.logged();
+    for (const secret of [...setup.issued, codeRequest.code, codeRequest.code_verifier])
+      expect(record).not.toContain(secret);
+  });
+
+  test('refreshes with its placeholder, which never leaves', async () => {
+    const setup = await startLoginServer();
+    const first = await loggedIn(setup);
+    const answer = await setup.send(
+      'POST /oauth/token HTTP/1.1\r\nContent-Type: application/json',
+      JSON.stringify({
+        grant_type: 'refresh_token',
+        refresh_token: first['refresh_token'],
+        client_id: clientId,
+      }),
+    );
+    expect(JSON.parse(answer.body)).toMatchObject({
+      access_token: first['access_token'],
+      refresh_token: first['refresh_token'],
+    });
+    expect(setup.received).toHaveLength(1);
+  });
+
+  test('gets the claims of the newest token when Sidekey has refreshed it', async () => {
+    const setup = await startLoginServer();
+    setup.answer(() => ({
+      body: JSON.stringify({
+        access_token: signedJwt({ n: 'old' }),
+        refresh_token: 'rt_old',
+        expires_in: 60,
+      }),
+    }));
+    const first = await loggedIn(setup);
+    setup.answer(null);
+    setup.later(61_000);
+    const answer = await setup.token({
+      grant_type: 'refresh_token',
+      refresh_token: first['refresh_token']!,
+      client_id: clientId,
+    });
+    const { access_token: token = '' } = JSON.parse(answer.body) as Tokens;
+    expect(setup.received.at(-1)).toMatchObject({
+      parameters: { grant_type: 'refresh_token', refresh_token: 'rt_old', client_id: clientId },
+    });
+    expect(claimsOf(token)).toEqual(claimsOf(setup.issued[0]));
+    expect(answer.body).not.toContain(setup.issued[0]!.split('.')[2]);
+  });
+
+  test('with a token that the provider knows from before brings that into the grant', async () => {
+    const setup = await startLoginServer();
+    setup.answer(() => ({ body: JSON.stringify({ access_token: 'at-new', expires_in: 3_600 }) }));
+    const answer = await setup.token({
+      grant_type: 'refresh_token',
+      refresh_token: 'rt_of_before',
+      client_id: clientId,
+      client_secret: 'of-the-program',
+    });
+    expect(answer.status).toBe(200);
+    expect(answer.body).not.toContain('at-new');
+    expect(await sealedOf(setup)).toMatchObject({
+      credential: { accessToken: 'at-new', refreshToken: 'rt_of_before', clientSecret: 'of-the-program' },
+    });
+  });
+
+  test('gets placeholders in the forms of its definition', async () => {
+    const setup = await startLoginServer({
+      logins: [
+        {
+          program: 'Program',
+          client_id: clientId,
+          access_token: 'sk-ant-oat01-sidekeyPlaceholder0000000000',
+          refresh_token: 'sk-ant-ort01-sidekeyPlaceholder0000000000',
+        },
+      ],
+    });
+    const tokens = await loggedIn(setup);
+    expect(tokens['access_token']).toMatch(/^sk-ant-oat01-sidekey\w+$/);
+    expect(tokens['refresh_token']).toMatch(/^sk-ant-ort01-sidekey\w+$/);
+    const answer = await setup.token({
+      grant_type: 'refresh_token',
+      refresh_token: tokens['refresh_token']!,
+      client_id: clientId,
+    });
+    expect(JSON.parse(answer.body)).toMatchObject({
+      access_token: tokens['access_token'],
+      refresh_token: tokens['refresh_token'],
+    });
+    expect(await setup.send(call(tokens['access_token']!))).toMatchObject({ status: 200 });
+  });
+});
+
+describe('a program that logs in with a device code', () => {
+  const poll = {
+    grant_type: 'urn:ietf:params:oauth:grant-type:device_code',
+    device_code: 'the-device-code',
+    client_id: clientId,
+  };
+
+  test('asks for the code before there is a grant, and hears that nobody has answered', async () => {
+    const setup = await startLoginServer();
+    expect(await setup.send('POST /oauth/device/code HTTP/1.1', 'client_id=x')).toMatchObject({
+      status: 200,
+    });
+    setup.answer(() => ({ type: 'application/x-www-form-urlencoded', body: 'error=slow_down&interval=10' }));
+    expect(await setup.token(poll)).toMatchObject({ status: 200, body: 'error=slow_down&interval=10' });
+    expect(await setup.sidekey.proxy.state.grants.list()).toEqual([]);
+  });
+
+  test('gets a form where the provider answers with one', async () => {
+    const setup = await startLoginServer();
+    setup.answer(() => ({
+      type: 'application/x-www-form-urlencoded',
+      body: 'access_token=gho_real&scope=repo&token_type=bearer',
+    }));
+    const answer = new URLSearchParams((await setup.token(poll)).body);
+    expect(answer.get('access_token')).toMatch(/^sidekey/);
+    expect(answer.get('scope')).toBe('repo');
+    expect(await sealedOf(setup)).toMatchObject({ credential: { accessToken: 'gho_real' } });
+  });
+});
+
+describe('a second login', () => {
+  test('replaces the credential of the same grant, as the audit says', async () => {
+    const setup = await startLoginServer();
+    const first = await loggedIn(setup);
+    const [before] = await setup.sidekey.proxy.state.grants.list();
+    const second = await loggedIn(setup);
+    expect(second['refresh_token']).toBe(first['refresh_token']);
+    expect(await setup.sidekey.proxy.state.grants.list()).toMatchObject([{ id: before!.id }]);
+    expect(await sealedOf(setup)).toMatchObject({ credential: { accessToken: setup.issued[3] } });
+    expect(
+      await setup.sidekey.audited(({ reason }) => reason?.startsWith('replaced') === true),
+    ).toMatchObject({ event: 'grant.connected', grant: before!.id, reason: 'replaced; login of Program' });
+  });
+
+  test('never replaces a grant that a person connected, and sends no code', async () => {
+    const setup = await startLoginServer();
+    await setup.sidekey.grant([setup.upstream.authority], { name: 'program', provider: 'program' });
+    expect(await setup.token(codeRequest)).toMatchObject({ status: 409, reason: 'already_exists' });
+    expect(setup.received).toEqual([]);
+  });
+
+  test('under another name makes another grant', async () => {
+    const setup = await startLoginServer();
+    await loggedIn(setup);
+    const form = new URLSearchParams(codeRequest).toString();
+    const answer = await setup.send(
+      'POST /oauth/token HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\nSidekey-Grant: work',
+      form,
+    );
+    expect(answer.status).toBe(200);
+    expect((await setup.sidekey.proxy.state.grants.list()).map(({ name }) => name)).toEqual([
+      'program',
+      'work',
+    ]);
+  });
+
+  test('does not replace a grant that was made while the provider was asked', async () => {
+    const setup = await startLoginServer();
+    setup.answer(async () => {
+      await setup.sidekey.grant([setup.upstream.authority], { name: 'program', provider: 'program' });
+      return { body: JSON.stringify({ access_token: 'at-late', refresh_token: 'rt-late' }) };
+    });
+    const answer = await setup.token(codeRequest);
+    expect(answer).toMatchObject({ status: 409, reason: 'already_exists' });
+    expect(answer.body).not.toMatch(/at-late|rt-late/);
+    expect((await sealedOf(setup)).credential.type).toBe('api_key');
+  });
+});
+
+describe('an agent that logs in', () => {
+  test.each(['secret', 'leased'])(
+    'with its %s token makes a grant of its user, for itself',
+    async (token) => {
+      const setup = await startLoginServer();
+      await setup.agent('robot', { user: 'alice', bindings: [{ kind: 'provider', value: 'program' }] });
+      const tokens = await loggedIn(setup, `robot:${token}`);
+      expect(await setup.sidekey.proxy.state.grants.list()).toMatchObject([
+        { name: 'program', user: 'alice' },
+      ]);
+      expect(await setup.sidekey.audited(({ event }) => event === 'grant.connected')).toMatchObject({
+        agent: 'robot',
+        user: 'alice',
+      });
+      // A later lease of the agent still has the same placeholder.
+      for (const as of ['robot:secret', 'robot:leased'])
+        expect(await setup.send(call(tokens['access_token']!), '', as)).toMatchObject({ status: 200 });
+      expect(await setup.send(call(tokens['access_token']!))).toMatchObject({
+        reason: 'placeholder_misused',
+      });
+    },
+  );
+
+  test.each([
+    [
+      'without a binding to such a grant',
+      { bindings: [{ kind: 'provider', value: 'acme' } as const] },
+      'robot',
+    ],
+    ['for another user than its own', { user: 'alice' }, 'robot+user=bob'],
+  ])('%s makes none, and no code is sent', async (_, fields, name) => {
+    const setup = await startLoginServer();
+    await setup.agent('robot', fields);
+    expect(await setup.token(codeRequest, `${name}:secret`)).toMatchObject({
+      status: 403,
+      reason: 'grant_missing',
+    });
+    expect(setup.received).toEqual([]);
+    expect(await setup.sidekey.proxy.state.grants.list()).toEqual([]);
+  });
+
+  test('for a grant of another user that is bound to it gets no tokens', async () => {
+    const setup = await startLoginServer();
+    await loggedIn(setup);
+    const [{ id } = { id: '' }] = await setup.sidekey.proxy.state.grants.list();
+    await setup.agent('robot', { user: 'alice', bindings: [{ kind: 'grant', value: id }] });
+    expect(await setup.token(codeRequest, 'robot:secret')).toMatchObject({
+      status: 403,
+      reason: 'policy_violation',
+    });
+    expect(await setup.send('GET /oauth/token?code=x HTTP/1.1', '', 'robot:secret')).toMatchObject({
+      status: 403,
+    });
+    expect(setup.received).toHaveLength(1);
+  });
+
+  test('leaves the grant of another user alone', async () => {
+    const setup = await startLoginServer();
+    await setup.agent('robot', { user: 'alice' });
+    await loggedIn(setup);
+    await loggedIn(setup, 'robot:secret');
+    expect((await setup.sidekey.proxy.state.grants.list()).map(({ user }) => user)).toEqual([
+      'alice',
+      'default',
+    ]);
+    expect(setup.received).toHaveLength(2);
+  });
+});
+
+describe('an answer of the token endpoint that is not understood', () => {
+  test.each([
+    ['no JSON', { body: '<html>at-real</html>' }],
+    ['without an access token', { body: '{"refresh_token":"rt-real","token":"at-real"}' }],
+    ['of another token type', { body: '{"access_token":"at-real","token_type":"mac"}' }],
+    ['a token with a line break', { body: '{"access_token":"at-real\\nrt-real"}' }],
+    ['larger than 64 KiB', { body: JSON.stringify({ access_token: 'at-real', pad: 'x'.repeat(70_000) }) }],
+    ['a failure', { status: 500, body: '{"access_token":"at-real"}' }],
+    ['a redirect', { status: 302, body: '{"access_token":"at-real"}' }],
+    ['an error with a token', { status: 400, body: '{"error":"x","refresh_token":"rt-real"}' }],
+  ])('(%s) is not passed on, and makes no grant', async (_, answer) => {
+    const setup = await startLoginServer();
+    setup.answer(() => answer);
+    const got = await setup.token(codeRequest);
+    expect(got.body).not.toMatch(/at-real|rt-real/);
+    expect(JSON.stringify(got.headers)).not.toMatch(/at-real|rt-real/);
+    expect(got.body).toMatch(/provider_refused|"error"/);
+    expect(await setup.sidekey.proxy.state.grants.list()).toEqual([]);
+  });
+});
+
+describe('a token request that is no login', () => {
+  test.each([
+    ['of another client', { ...codeRequest, client_id: 'other' }, 'policy_violation'],
+    ['with a password', { ...codeRequest, grant_type: 'password' }, 'policy_violation'],
+    ['of the client itself', { ...codeRequest, grant_type: 'client_credentials' }, 'policy_violation'],
+  ])('(%s) is refused, and nothing is sent', async (_, parameters, code) => {
+    const setup = await startLoginServer();
+    expect(await setup.token(parameters)).toMatchObject({ status: 403, reason: code });
+    expect(setup.received).toEqual([]);
+  });
+
+  test('exchanges no placeholder for a token of another kind', async () => {
+    const setup = await startLoginServer();
+    const tokens = await loggedIn(setup);
+    const answer = await setup.token({
+      grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+      requested_token: 'openai-api-key',
+      subject_token: tokens['id_token']!,
+      client_id: clientId,
+    });
+    expect(answer).toMatchObject({ status: 403, reason: 'placeholder_misused' });
+    expect(setup.received).toHaveLength(1);
+  });
+
+  test('cannot hide in a spelling of the path', async () => {
+    const setup = await startLoginServer();
+    const answer = await setup.send(
+      'POST //oauth/Token/ HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded',
+      new URLSearchParams(codeRequest).toString(),
+    );
+    for (const token of setup.issued) expect(answer.body).not.toContain(token);
+    expect(answer.status).toBe(200);
+  });
+});
+
+describe('a login that is not to be captured', () => {
+  test('is refused without a grant, as any request', async () => {
+    const setup = await startLoginServer({ capture_logins: false });
+    expect(await setup.token(codeRequest)).toMatchObject({ status: 403, reason: 'grant_missing' });
+    expect(setup.received).toEqual([]);
+  });
+
+  test('by a rule of its domain is refused', async () => {
+    const setup = await startLoginServer({}, [{ methods: ['GET'] }]);
+    const answer = await setup.token(codeRequest);
+    expect(answer).toMatchObject({ status: 403, reason: 'rule_denied' });
+    expect(problemOf(answer).code).toBe('rule_denied');
+    expect(setup.received).toEqual([]);
+  });
+
+  test('before a person has agreed is refused', async () => {
+    const setup = await startLoginServer({}, [{ outcome: 'approve' }]);
+    expect(await setup.token(codeRequest)).toMatchObject({ status: 403, reason: 'approval_missing' });
+    expect(setup.received).toEqual([]);
+  });
+});
