@@ -12,7 +12,7 @@ import {
   type SecretReference,
 } from '../config/secret-reference.ts';
 import { accountOf } from '../grants/credential.ts';
-import type { LoginExchange, LoginOutcome } from '../grants/login.ts';
+import type { LoginExchange, LoginOutcome } from '../grants/keep-login.ts';
 import type { RefreshParts } from '../grants/refresh.ts';
 import type { Sources } from '../grants/sources/ask.ts';
 import { SidekeyError } from '../lib/errors.ts';
@@ -221,7 +221,7 @@ export function loginKeeper(
 ): (exchange: LoginExchange) => Promise<LoginOutcome> {
   return async (exchange) => {
     // Loaded on use: a start needs no flow.
-    const { keepLogin } = await import('../grants/login.ts');
+    const { keepLogin } = await import('../grants/keep-login.ts');
     const signal = AbortSignal.timeout(config().limits.refresh_timeout);
     return keepLogin(exchange, state, { fetch: fetch(), now, signal });
   };

@@ -9,6 +9,7 @@ import type { RenewalOutcome, RenewalRequest } from '../oauth/renewal.ts';
 import { scopesIn, ungrantedScopes } from '../oauth/scopes.ts';
 import type { Store } from '../store/store.ts';
 import { type ActivityNotes, createRefreshNotes } from './activity.ts';
+import { jwtExpiry } from './credential-input.ts';
 import { boundBy, clockOf, type DpopKey, isRefreshable } from './credential.ts';
 import { whatToCheck, reauthReason } from './messages.ts';
 import type { Provider } from './provider.ts';
@@ -196,7 +197,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
           ...credential,
           accessToken: outcome.accessToken,
           refreshToken: outcome.refreshToken ?? credential.refreshToken,
-          expiresAt: outcome.expiresAt,
+          expiresAt: outcome.expiresAt ?? jwtExpiry(outcome.accessToken),
           obtainedAt: outcome.obtainedAt,
           scope: outcome.scope ?? credential.scope,
           // Only where the provider says so: some leave the parameter unread.

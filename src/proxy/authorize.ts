@@ -17,7 +17,7 @@ import { decideRequest, type Decision, unlistedRule } from '../policy/decide.ts'
 import type { RequestFacts } from '../policy/request.ts';
 import { pathWithout } from '../schemes/path.ts';
 import { pathPrefixesOf } from '../schemes/placement.ts';
-import { loginGrant, type LoginGrant, precedesLogin } from './login.ts';
+import { loginGrant, type LoginGrant, precedesLogin } from './login-grant.ts';
 import { type ConnectionPlan, type FieldFacts, planOf } from './plan.ts';
 import { acceptedFor, type AcceptedProposal } from './proposed.ts';
 import type { ExchangeRecord } from './record.ts';
@@ -217,7 +217,7 @@ function allowed(
   if (accepted !== null) record.approved(accepted.proposal);
   if (decision.outcome === 'deny') throw refusalOf(decision, received);
   if (decision.reported !== null) services.audit.note(record.reported(decision.reported));
-  const login = decision.outcome === 'tunnel' ? null : loginGrant(loginFacts(evaluation), config);
+  const login = decision.outcome === 'tunnel' ? null : loginGrant(evaluation, config);
   const grant = decision.outcome === 'tunnel' ? null : grantUnlessLogin(evaluation, decision, login);
   const authorized = {
     received,
@@ -253,14 +253,10 @@ function grantUnlessLogin(
   login: LoginGrant | null,
 ): Grant | null {
   const { candidates, config } = evaluation;
-  if (candidates?.selected.kind !== 'selected') {
-    if (login !== null || precedesLogin(loginFacts(evaluation), config)) return null;
-  }
-  return grantOf(evaluation, decision);
-}
-
-function loginFacts({ received, caller, candidates }: Evaluation) {
-  return { target: received.target, caller, candidates };
+  if (candidates?.selected.kind === 'selected') return grantOf(evaluation, decision);
+  // A person is asked for a request with a grant alone.
+  const isLogin = login !== null || (decision.outcome !== 'approve' && precedesLogin(evaluation, config));
+  return isLogin ? null : grantOf(evaluation, decision);
 }
 
 /** A placeholder in a request to a host that is not listed is the more likely mistake. */

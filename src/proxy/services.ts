@@ -7,7 +7,7 @@ import type { AuditLog } from '../audit/event.ts';
 import type { Config } from '../config/config.ts';
 import type { ActivityNotes } from '../grants/activity.ts';
 import type { SealedCredential } from '../grants/credential.ts';
-import type { LoginExchange, LoginOutcome } from '../grants/login.ts';
+import type { LoginExchange, LoginOutcome } from '../grants/keep-login.ts';
 import type { Placement, Provider } from '../grants/provider.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { TokenSource } from '../grants/token-source.ts';

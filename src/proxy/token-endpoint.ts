@@ -10,12 +10,12 @@ import {
   placeholdersOf,
 } from '../placeholders/codes.ts';
 import { holderOf, holdersOf } from '../placeholders/detect.ts';
-import { accessPlaceholder, refreshPlaceholder } from '../placeholders/login.ts';
+import { accessPlaceholder, refreshPlaceholder } from '../placeholders/login-answer.ts';
 import { tokenRequestRefused } from '../placeholders/substitute.ts';
 import type { AuthorizedRequest } from './authorize.ts';
 import { captureLogin } from './capture-login.ts';
 import { takeLimits } from './limits.ts';
-import { isTokenEndpoint } from './login.ts';
+import { isTokenEndpoint } from './login-grant.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { ProxyServices } from './services.ts';
 import { readTokenRequest, replyToTokenRequest } from './token-message.ts';

@@ -39,7 +39,11 @@ export interface LoginServer {
   /** Sends a form to the token endpoint. */
   token(parameters: Readonly<Record<string, string>>, as?: string): Promise<RawResponse>;
   /** Adds an agent with the token `secret`, and with a lease with the token `leased`. */
-  agent: (name: string, fields?: Parameters<typeof addAgent>[3]) => Promise<void>;
+  agent: (
+    name: string,
+    fields?: Parameters<typeof addAgent>[3],
+    leased?: readonly string[] | null,
+  ) => Promise<void>;
 }
 
 /** The client of the program that logs in. */
@@ -85,7 +89,7 @@ export async function startLoginServer(
         refresh_token: refresh,
         id_token: id,
         token_type: 'Bearer',
-        expires_in: 3_600,
+        ...(received.length > 1 ? {} : { expires_in: 3_600 }),
         scope: 'openid offline_access',
         account: { uuid: 'a1' },
         session_secret: 'not to be passed on',
@@ -158,12 +162,10 @@ export async function startLoginServer(
         new URLSearchParams(parameters).toString(),
         as,
       ),
-    async agent(name, fields = {}) {
+    async agent(name, fields = {}, grants = null) {
       await addAgent(store, name, 'secret', fields);
       const at = { createdAt: Date.now(), expiresAt: Date.now() + 900_000 };
-      await store.leases.insert(
-        leaseRecord({ agent: name, tokenHash: hashToken('leased'), grants: null, ...at }),
-      );
+      await store.leases.insert(leaseRecord({ agent: name, tokenHash: hashToken('leased'), grants, ...at }));
     },
   };
 }

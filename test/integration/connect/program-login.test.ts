@@ -1,6 +1,7 @@
 /** A program in the agent logs in by itself: the tokens become a grant, and it gets placeholders. */
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { SealedCredential } from '../../../src/grants/credential.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 import {
   clientId,
   codeRequest,
@@ -105,6 +106,7 @@ describe('a program that logs in with a code', () => {
       client_id: clientId,
     });
     const { access_token: token = '' } = JSON.parse(answer.body) as Tokens;
+    expect((await sealedOf(setup)).credential).toMatchObject({ expiresAt: 4_000_000_000_000 });
     expect(setup.received.at(-1)).toMatchObject({
       parameters: { grant_type: 'refresh_token', refresh_token: 'rt_old', client_id: clientId },
     });
@@ -172,6 +174,22 @@ describe('a program that logs in with a device code', () => {
     expect(await setup.sidekey.proxy.state.grants.list()).toEqual([]);
   });
 
+  test('asks for no code where a rule asks a person first', async () => {
+    const setup = await startLoginServer({}, [{ outcome: 'approve' }]);
+    expect(await setup.send('POST /oauth/device/code HTTP/1.1', 'client_id=x')).toMatchObject({
+      status: 403,
+      reason: 'grant_missing',
+    });
+    expect(setup.api).toEqual([]);
+  });
+
+  test('finds nothing else there without a grant', async () => {
+    const setup = await startLoginServer();
+    expect(await setup.send('GET /me HTTP/1.1')).toMatchObject({ status: 403, reason: 'grant_missing' });
+    expect(await setup.send('GET /oauth/token?code=x HTTP/1.1')).toMatchObject({ status: 403 });
+    expect(setup.api).toEqual([]);
+  });
+
   test('gets a form where the provider answers with one', async () => {
     const setup = await startLoginServer();
     setup.answer(() => ({
@@ -204,6 +222,17 @@ describe('a second login', () => {
     await setup.sidekey.grant([setup.upstream.authority], { name: 'program', provider: 'program' });
     expect(await setup.token(codeRequest)).toMatchObject({ status: 409, reason: 'already_exists' });
     expect(setup.received).toEqual([]);
+  });
+
+  test('of another program never replaces the first', async () => {
+    const logins = ['one', 'two'].map((id) => ({ program: id, client_id: id }));
+    const setup = await startLoginServer({ logins });
+    await setup.token({ ...codeRequest, client_id: 'one' });
+    expect(await setup.token({ ...codeRequest, client_id: 'two' })).toMatchObject({
+      status: 409,
+      reason: 'already_exists',
+    });
+    expect(setup.received).toHaveLength(1);
   });
 
   test('under another name makes another grant', async () => {
@@ -256,6 +285,24 @@ describe('an agent that logs in', () => {
       });
     },
   );
+
+  test('with a lease for other grants makes none, and no code is sent', async () => {
+    const setup = await startLoginServer();
+    await setup.agent('robot', {}, []);
+    expect(await setup.token(codeRequest, 'robot:leased')).toMatchObject({ reason: 'grant_missing' });
+    expect(setup.received).toEqual([]);
+  });
+
+  test('cannot send the placeholder of another caller to the provider', async () => {
+    const setup = await startLoginServer();
+    const { refresh_token: foreign = '' } = await loggedIn(setup);
+    await setup.agent('robot', { user: 'alice' });
+    expect(await setup.token({ ...codeRequest, code: foreign }, 'robot:secret')).toMatchObject({
+      status: 403,
+      reason: 'placeholder_misused',
+    });
+    expect(setup.received).toHaveLength(1);
+  });
 
   test.each([
     [
@@ -320,6 +367,42 @@ describe('an answer of the token endpoint that is not understood', () => {
     expect(got.body).not.toMatch(/at-real|rt-real/);
     expect(JSON.stringify(got.headers)).not.toMatch(/at-real|rt-real/);
     expect(got.body).toMatch(/provider_refused|"error"/);
+    expect(await setup.sidekey.proxy.state.grants.list()).toEqual([]);
+  });
+});
+
+describe('an answer with the token in another member', () => {
+  test('is passed on without that member', async () => {
+    const setup = await startLoginServer();
+    setup.answer(() => ({
+      body: JSON.stringify({ access_token: 'at-real-0123', account: { debug: 'Bearer at-real-0123' } }),
+    }));
+    const answer = await setup.token(codeRequest);
+    expect(answer.status).toBe(200);
+    expect(answer.body).not.toContain('at-real-0123');
+  });
+});
+
+describe('a login that cannot be recorded', () => {
+  const full = new SidekeyError('audit_unavailable', 'The disk is full.', { hint: 'free space' });
+
+  test('is not sent', async () => {
+    const setup = await startLoginServer();
+    vi.spyOn(setup.sidekey.proxy.state.audit, 'append').mockRejectedValueOnce(full);
+    expect(await setup.token(codeRequest)).toMatchObject({ status: 503, reason: 'audit_unavailable' });
+    expect(setup.received).toEqual([]);
+  });
+
+  test('as a grant gives the program no token', async () => {
+    const setup = await startLoginServer();
+    const { audit } = setup.sidekey.proxy.state;
+    setup.answer(() => {
+      vi.spyOn(audit, 'append').mockRejectedValueOnce(full);
+      return { body: JSON.stringify({ access_token: 'at-real', refresh_token: 'rt-real' }) };
+    });
+    const answer = await setup.token(codeRequest);
+    expect(answer).toMatchObject({ status: 503, reason: 'audit_unavailable' });
+    expect(answer.body).not.toMatch(/at-real|rt-real/);
     expect(await setup.sidekey.proxy.state.grants.list()).toEqual([]);
   });
 });

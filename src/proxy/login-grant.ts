@@ -16,9 +16,11 @@ export interface LoginGrant {
 
 /** A request that may be part of a login. */
 interface LoginRequest {
-  readonly target: Target;
+  readonly received: { readonly target: Target };
   readonly caller: Pick<Identity, 'agentUser' | 'selectors' | 'reaches'>;
   readonly candidates: GrantCandidates | null;
+  /** The provider of the selected grant. */
+  readonly provider: Provider | undefined;
 }
 
 /** The part of the config that says which logins are captured. */
@@ -35,9 +37,9 @@ interface LoginConfig {
  * @throws SidekeyError `grant_ambiguous`: the caller has several grants there
  */
 export function loginGrant(request: LoginRequest, config: LoginConfig): LoginGrant | null {
-  const { target, caller, candidates } = request;
-  const provider = capturingProvider(candidates, config);
-  if (candidates === null || provider === null || !isTokenEndpoint(target, provider)) return null;
+  const { received, caller, candidates } = request;
+  const provider = capturingProvider(request, config);
+  if (candidates === null || provider === null || !isTokenEndpoint(received.target, provider)) return null;
   const { agentUser, selectors, reaches } = caller;
   const user = agentUser ?? defaultUser;
   if (selectors.user !== null && selectors.user !== user) return null;
@@ -60,20 +62,21 @@ export function loginGrant(request: LoginRequest, config: LoginConfig): LoginGra
  * Reports whether a request needs no grant, although its domain has one: a program asks for a code there before its first
  * login, and the provider's credential is not sent there.
  */
-export function precedesLogin({ target, candidates }: LoginRequest, config: LoginConfig): boolean {
-  const provider = capturingProvider(candidates, config);
+export function precedesLogin(request: LoginRequest, config: LoginConfig): boolean {
+  const { candidates, received } = request;
+  const provider = capturingProvider(request, config);
   if (candidates?.selected.kind !== 'missing' || provider === null) return false;
-  if (isTokenEndpoint(target, provider)) return false;
-  const placement = config.placementFor(provider.name, target);
+  if (isTokenEndpoint(received.target, provider)) return false;
+  const placement = config.placementFor(provider.name, received.target);
   return !(placement instanceof SidekeyError) && placement.kind === 'own';
 }
 
-function capturingProvider(candidates: GrantCandidates | null, { provider }: LoginConfig): Provider | null {
-  if (candidates === null) return null;
-  const { selected, candidates: found, reference } = candidates;
-  const [first] = selected.kind === 'selected' ? [selected.grant] : found;
-  const named = provider(first?.provider ?? reference);
-  return named?.capturesLogins === true ? named : null;
+function capturingProvider(request: LoginRequest, config: LoginConfig): Provider | null {
+  if (request.candidates === null) return null;
+  const { selected, candidates, reference } = request.candidates;
+  const isSelected = selected.kind === 'selected';
+  const provider = isSelected ? request.provider : config.provider(candidates[0]?.provider ?? reference);
+  return provider?.capturesLogins === true ? provider : null;
 }
 
 /** The grant that a login would make: the bindings of the caller say whether it may use that. */

@@ -11,6 +11,7 @@ import {
   type TokenIo,
 } from '../oauth/http.ts';
 import type { ActivityNotes } from './activity.ts';
+import { jwtExpiry } from './credential-input.ts';
 import { type Grant, titleOf } from './grant.ts';
 import { detailed, findExact, keepGrant, type KeepState } from './keep.ts';
 import type { LoginClient, Provider } from './provider.ts';
@@ -103,6 +104,7 @@ export async function keepLogin(
     {
       credential: {
         ...credential,
+        expiresAt: read.expiresAt ?? jwtExpiry(read.accessToken),
         clientId: client.clientId,
         clientSecret: exchange.clientSecret,
         flow: loginFlow,
