@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Grant } from '../grants/grant.ts';
+import type { BoundGrant } from './lease.ts';
 import { valuesOf, type RawFields } from '../http/fields.ts';
 import type { Presented, Selectors } from '../http/message.ts';
 import type { EgressLists } from './egress.ts';
@@ -23,7 +24,7 @@ export interface Identity {
    * it may not have is to look as if it were not there. A caller without a token may use every grant that a domain
    * offers.
    */
-  readonly reaches: (grant: Grant) => boolean;
+  readonly reaches: (grant: BoundGrant) => boolean;
   /** Returns the present labels of the agent. */
   readonly labelsNow: () => readonly string[] | Promise<readonly string[]>;
   /** Returns the hosts without a credential that it may use now. Not a promise where the rights are in memory. */

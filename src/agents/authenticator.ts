@@ -15,7 +15,7 @@ import {
   unknownToken,
 } from './authentication.ts';
 import { type EgressLists, egressOf } from './egress.ts';
-import { isLeaseFor } from './lease.ts';
+import { type BoundGrant, isLeaseFor } from './lease.ts';
 import { LeaseUses } from './lease-uses.ts';
 import {
   agentDisabled,
@@ -359,7 +359,7 @@ function selectorsIn(shown: Exclude<Presented, { readonly kind: 'malformed' }>):
 }
 
 /** A lease is limited to the grants that are bound to its agent, and to its own. */
-function reaches(holder: Holder, grant: Grant, rights: PermissionSnapshot): boolean {
+function reaches(holder: Holder, grant: BoundGrant, rights: PermissionSnapshot): boolean {
   if (grant.lease !== null) return holder.kind === 'lease' && holder.lease.id === grant.lease;
   if (holder.kind === 'lease' && !isLeaseFor(holder.lease, grant.id)) return false;
   return agentReaches(holder.agent, grant, rights);

@@ -114,6 +114,9 @@ export interface Binding {
 /** Everything that any domain offers: what agents had before there were bindings. */
 export const everything: Binding = { kind: 'everything', value: '*' };
 
+/** The facts of a grant by which bindings select it. */
+export type BoundGrant = Pick<Grant, 'id' | 'user' | 'provider' | 'lease'>;
+
 /**
  * Reports whether a binding of an agent reaches a grant. An agent that acts for a user reaches grants of other users only where
  * they are named, by id or by user: `provider github` of an agent for alice is alice's GitHub, not everybody's.
@@ -124,7 +127,7 @@ export const everything: Binding = { kind: 'everything', value: '*' };
 function bindingReaches(
   binding: Binding,
   actsFor: string | null,
-  grant: Grant,
+  grant: BoundGrant,
   labels: readonly string[],
 ): boolean {
   const isOwn = actsFor === null || grant.user === actsFor;
@@ -148,7 +151,7 @@ function bindingReaches(
 export function reachesGrant(
   bindings: readonly Binding[],
   actsFor: string | null,
-  grant: Grant,
+  grant: BoundGrant,
   labels: readonly string[],
 ): boolean {
   return grant.lease === null && bindings.some((binding) => bindingReaches(binding, actsFor, grant, labels));

@@ -10,7 +10,7 @@ import type {
   Store,
 } from '../store/store.ts';
 import { hashKey, unauthenticated } from './authentication.ts';
-import { type Binding, type Lease, type LeaseStanding, reachesGrant } from './lease.ts';
+import { type Binding, type BoundGrant, type Lease, type LeaseStanding, reachesGrant } from './lease.ts';
 import type { TokenIdentity } from './token-identity.ts';
 
 /** An agent with its bindings. */
@@ -102,7 +102,7 @@ export function createPermissionCache(
 }
 
 /** Reports whether an agent's bindings reach a grant. */
-export function agentReaches(agent: KnownAgent, grant: Grant, rights: PermissionSnapshot): boolean {
+export function agentReaches(agent: KnownAgent, grant: BoundGrant, rights: PermissionSnapshot): boolean {
   return reachesGrant(agent.bindings, agent.user, grant, rights.policy(grant.id)?.labels ?? []);
 }
 

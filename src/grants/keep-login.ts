@@ -11,6 +11,7 @@ import {
   type TokenIo,
 } from '../oauth/http.ts';
 import type { ActivityNotes } from './activity.ts';
+import { accountOf } from './credential.ts';
 import { jwtExpiry } from './credential-input.ts';
 import { type Grant, titleOf } from './grant.ts';
 import { detailed, findExact, keepGrant, type KeepState } from './keep.ts';
@@ -27,8 +28,6 @@ export interface LoginExchange {
   readonly clientSecret: string | null;
   /** The real refresh token that the program shows; null: it shows a code. */
   readonly refreshToken: string | null;
-  /** Scopes that the request names. */
-  readonly scopes: readonly string[];
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
   /** The caller, for the audit. */
@@ -91,15 +90,11 @@ export async function keepLogin(
   if (read.kind === 'error') return declined(answer, read);
   if (read.kind === 'transient') throw noToken(provider, read);
   const refreshToken = read.refreshToken ?? exchange.refreshToken;
-  const {
-    credential,
-    scopes,
-    details,
-    identity = {},
-  } = consented({ ...read, refreshToken }, exchange.scopes);
+  const { credential, scopes, details, identity } = consented({ ...read, refreshToken }, []);
   const named = { ...identity, ...details };
+  const account = accountOf(named);
   const { grant } = await keepGrant(
-    { ...state, audit: toldBy(exchange, state.audit) },
+    state,
     { name, user, provider: provider.name, scopes },
     {
       credential: {
@@ -114,13 +109,14 @@ export async function keepLogin(
     },
     {
       event: 'grant.connected',
-      reason: `login of ${client.program}`,
+      by: exchange.by,
+      reason: `login of ${client.program}${account === null ? '' : `; account ${account}`}`,
       keepsOut: (existing) => (existing.id === replaced?.id ? null : taken(existing)),
       now: io.now,
     },
   );
   if (replaced !== null) void state.activity.refreshed(grant.id);
-  return { kind: 'kept', grant, ...tokensOf(read), ...membersOf(answer) };
+  return { kind: 'kept', grant, accessToken: read.accessToken, refreshToken, ...membersOf(answer) };
 }
 
 /** Returns the grant whose credential an earlier login was; null: there is none of that name. */
@@ -143,19 +139,6 @@ function taken(existing: Grant): SidekeyError {
     `There is a grant ${titleOf(existing)} already, which no login of this program made.`,
     { hint: 'remove it, or log in under another name: +grant=NAME in the proxy user name' },
   );
-}
-
-function toldBy({ by }: LoginExchange, audit: KeepState['audit']): KeepState['audit'] {
-  return {
-    append: (event) => audit.append({ ...by, ...event }),
-    write: (event) => audit.write({ ...by, ...event }),
-    note: (event) => audit.note({ ...by, ...event }),
-    close: () => audit.close(),
-  };
-}
-
-function tokensOf({ accessToken, refreshToken }: Tokens) {
-  return { accessToken, refreshToken };
 }
 
 function membersOf({ text }: EndpointAnswer): { readonly answer: JsonObject; readonly isForm: boolean } {

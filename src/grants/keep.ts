@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { AuditEventName, AuditLog } from '../audit/event.ts';
+import type { AuditEvent, AuditEventName, AuditLog } from '../audit/event.ts';
 import { recordChange } from '../audit/log.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Store } from '../store/store.ts';
@@ -33,6 +33,8 @@ export interface Obtained {
 
 interface KeepOptions {
   readonly event: Extract<AuditEventName, 'grant.added' | 'grant.connected'>;
+  /** The caller, for the audit file; absent: not a request. */
+  readonly by?: Partial<AuditEvent>;
   /** Reason for the audit file, if it is more than a replacement. */
   readonly reason?: string | undefined;
   /** Returns the reason that an existing grant must not be replaced; null: it may be replaced. */
@@ -59,7 +61,7 @@ export async function keepGrant(
   state: KeepState,
   wanted: NewGrant,
   sealed: SealedCredential,
-  { event: name, reason, keepsOut, now, newId }: KeepOptions,
+  { event: name, by, reason, keepsOut, now, newId }: KeepOptions,
 ): Promise<KeptGrant> {
   const { user, provider } = wanted;
   const dated = withConsent(sealed, now());
@@ -67,7 +69,7 @@ export async function keepGrant(
   const refusal = existing === null ? null : keepsOut(existing);
   if (refusal !== null) throw refusal;
   const id = existing?.id ?? newId ?? randomUUID();
-  const event = { event: name, grant: id, user, provider } as const;
+  const event = { ...by, event: name, grant: id, user, provider };
   if (existing === null) {
     const registry = openRegistry({ store: state.store, vault: state.vault, now, newId: () => id });
     const grant = await recordChange(state.audit, { ...event, reason }, () => registry.add(wanted, dated));

@@ -51,6 +51,7 @@ export async function captureLogin(
   const { caller, config, decision } = authorized;
   const { provider, name, user } = login;
   const { tokenEndpoint } = provider;
+  if (request.body === null) throw withoutBody();
   if (services.placeholders.find(bytes.toString('latin1')).length > 0) throw foreign('the body');
   const body = bytes.toString('utf8');
   const parameters = readTokenRequest(body, request);
@@ -58,7 +59,8 @@ export async function captureLogin(
   const [basicId = null, basicSecret = null] = basicClient(request.fields);
   const client = provider.logins.find(({ clientId }) => clientId === (text('client_id') ?? basicId));
   if (client === undefined || tokenEndpoint === null) throw unknownClient(login);
-  if (!captured.has(parameters['grant_type'])) throw notCaptured(client);
+  const { grant_type: type } = parameters;
+  if (!captured.has(type)) throw notCaptured(client);
   if (decision.outcome === 'approve') throw waitsForPerson(client);
   takeLimits(authorized, services);
   orThrow(await caller.holds(login.existing, { mode: config.agents, used: true }));
@@ -70,11 +72,7 @@ export async function captureLogin(
     user,
     client,
     clientSecret: text('client_secret') ?? basicSecret,
-    refreshToken: text('refresh_token'),
-    scopes:
-      text('scope')
-        ?.split(' ')
-        .filter((scope) => scope !== '') ?? [],
+    refreshToken: type === 'refresh_token' ? text('refresh_token') : null,
     headers: headersOf(request.fields),
     body,
     by: record.caller(),
@@ -106,6 +104,12 @@ function headersOf(fields: RawFields): Readonly<Record<string, string>> {
     if (!ofMessage.includes(fields[i]!.toLowerCase())) headers.append(fields[i]!, fields[i + 1]!);
   headers.set('accept-encoding', 'identity');
   return Object.fromEntries(headers);
+}
+
+function withoutBody(): SidekeyError {
+  return new SidekeyError('bad_request', 'A request for tokens has no body.', {
+    hint: 'send its parameters; for explain: --data "grant_type=authorization_code&client_id=ID" with the header Content-Type: application/x-www-form-urlencoded',
+  });
 }
 
 function unknownClient({ provider: { name, logins } }: LoginGrant): SidekeyError {

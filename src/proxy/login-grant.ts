@@ -53,8 +53,9 @@ export function loginGrant(request: LoginRequest, config: LoginConfig): LoginGra
   if (own.length > 1) throw severalGrants(own);
   const [existing = null] = own;
   const name = existing?.name ?? selectors.grant ?? candidates.reference;
-  const isOther = existing !== null && existing.provider !== provider.name;
-  if (isOther || !isName(name) || !reaches(existing ?? imagined(name, user, provider))) return null;
+  // The bindings of the caller say whether it may use what the login would make.
+  if (!isName(name) || !reaches(existing ?? { id: '', user, provider: provider.name, lease: null }))
+    return null;
   return { provider, name, user, existing };
 }
 
@@ -77,26 +78,6 @@ function capturingProvider(request: LoginRequest, config: LoginConfig): Provider
   const isSelected = selected.kind === 'selected';
   const provider = isSelected ? request.provider : config.provider(candidates[0]?.provider ?? reference);
   return provider?.capturesLogins === true ? provider : null;
-}
-
-/** The grant that a login would make: the bindings of the caller say whether it may use that. */
-function imagined(name: string, user: string, { name: provider }: Provider): Grant {
-  return {
-    id: '',
-    name,
-    user,
-    provider,
-    type: 'oauth2',
-    state: 'active',
-    stateReason: null,
-    scopes: [],
-    expiresAt: null,
-    refreshable: false,
-    lease: null,
-    revision: 0,
-    createdAt: 0,
-    updatedAt: 0,
-  };
 }
 
 function severalGrants(grants: readonly Grant[]): SidekeyError {

@@ -239,7 +239,10 @@ class Explanation {
         forceRefresh: async () => ({ kind: 'unchanged' }),
       },
       activity: { lacked() {} },
-      keepLogin: () => Promise.reject(new Error('a dry run sends nothing')),
+      keepLogin: async ({ name, user, client }) => {
+        this.#outcome = `the login of ${client.program} becomes the grant ${titleOf({ name, user })}, and gets placeholders`;
+        return { kind: 'declined', status: 200, answer: {}, isForm: false };
+      },
       nonces: { of: () => null, remember() {} },
       audit: { append: async () => {}, write: () => undefined, note() {}, close: async () => {} },
       quota: { take: () => ({ ok: true }), spend: () => ({ ok: true }), close() {} },

@@ -9,6 +9,7 @@ import {
   signedJwt,
   startLoginServer,
 } from '../../support/login-server.ts';
+import { oauth2Credential } from '../../support/oauth2-credential.ts';
 import { problemOf } from '../../support/raw-client.ts';
 
 type Tokens = Readonly<Record<string, string>>;
@@ -61,7 +62,11 @@ describe('a program that logs in with a code', () => {
       details: { email: 'dana@acme.test' },
     });
     const connected = await setup.sidekey.audited(({ event }) => event === 'grant.connected');
-    expect(connected).toMatchObject({ reason: 'login of Program', provider: 'program', user: 'default' });
+    expect(connected).toMatchObject({
+      reason: 'login of Program; account dana@acme.test',
+      provider: 'program',
+      user: 'default',
+    });
     expect(await setup.sidekey.audited(({ path }) => path === '/oauth/token')).toMatchObject({
       exchange: connected.exchange,
     });
@@ -186,7 +191,7 @@ describe('a program that logs in with a device code', () => {
   test('finds nothing else there without a grant', async () => {
     const setup = await startLoginServer();
     expect(await setup.send('GET /me HTTP/1.1')).toMatchObject({ status: 403, reason: 'grant_missing' });
-    expect(await setup.send('GET /oauth/token?code=x HTTP/1.1')).toMatchObject({ status: 403 });
+    expect(await setup.send('GET /oauth/token?code=x HTTP/1.1')).toMatchObject({ reason: 'bad_request' });
     expect(setup.api).toEqual([]);
   });
 
@@ -214,12 +219,27 @@ describe('a second login', () => {
     expect(await sealedOf(setup)).toMatchObject({ credential: { accessToken: setup.issued[3] } });
     expect(
       await setup.sidekey.audited(({ reason }) => reason?.startsWith('replaced') === true),
-    ).toMatchObject({ event: 'grant.connected', grant: before!.id, reason: 'replaced; login of Program' });
+    ).toMatchObject({
+      event: 'grant.connected',
+      grant: before!.id,
+      reason: 'replaced; login of Program; account dana@acme.test',
+    });
   });
 
   test('never replaces a grant that a person connected, and sends no code', async () => {
     const setup = await startLoginServer();
     await setup.sidekey.grant([setup.upstream.authority], { name: 'program', provider: 'program' });
+    expect(await setup.token(codeRequest)).toMatchObject({ status: 409, reason: 'already_exists' });
+    expect(setup.received).toEqual([]);
+  });
+
+  test('never replaces tokens of the same client that were imported', async () => {
+    const setup = await startLoginServer();
+    await setup.sidekey.grant([setup.upstream.authority], {
+      name: 'program',
+      provider: 'program',
+      credential: oauth2Credential({ clientId }),
+    });
     expect(await setup.token(codeRequest)).toMatchObject({ status: 409, reason: 'already_exists' });
     expect(setup.received).toEqual([]);
   });
