@@ -239,7 +239,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         const limited = leaseRecord({ grants: null, egress: ['pypi.org'] });
         for (const lease of [all, none, limited]) await store.leases.insert(lease);
         expect((await store.leases.get(all.id))?.grants).toBeNull();
-        expect(await store.leases.get(limited.id)).toEqual(limited);
+        expect(await store.leases.get(limited.id)).toMatchObject({ grants: null, egress: ['pypi.org'] });
         expect((await store.rights.read()).leases.map(({ grants }) => grants)).toEqual(
           expect.arrayContaining([null, []]),
         );

@@ -84,9 +84,7 @@ describe('an agent', () => {
       exit: 2,
       stderr: expect.stringContaining('A host of --egress is a URL'),
     });
-    const leased = await at.run([
-      'lease',
-      'create',
+    const ofLease = [
       '--agent',
       'ci',
       '--grant',
@@ -96,22 +94,10 @@ describe('an agent', () => {
       '--purpose',
       'x',
       '--json',
-    ]);
-    expect(leased.exit).toBe(4);
+    ];
+    expect((await at.run(['lease', 'create', ...ofLease])).exit).toBe(4);
     await at.run(['agent', 'bind', 'ci', '--grant', 'github']);
-    const made = await at.run([
-      'lease',
-      'create',
-      '--agent',
-      'ci',
-      '--grant',
-      'github',
-      '--egress',
-      'pypi.org',
-      '--purpose',
-      'x',
-      '--json',
-    ]);
+    const made = await at.run(['lease', 'create', ...ofLease]);
     const { id, egress } = JSON.parse(made.stdout) as { id: string; egress: unknown };
     expect(egress).toEqual(['pypi.org']);
     expect((await at.run(['lease', 'show', id])).stdout).toMatch(/egress +pypi\.org/);

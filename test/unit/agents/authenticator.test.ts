@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { hashToken, type Identity, readPresented } from '../../../src/agents/authentication.ts';
+import { egressRefusal } from '../../../src/agents/egress.ts';
 import { type Binding, everything } from '../../../src/agents/lease.ts';
 import { createAgentAuthenticator } from '../../../src/agents/authenticator.ts';
 import { createTokenIdentities } from '../../../src/agents/token-identity.ts';
@@ -512,6 +513,22 @@ describe('a permission that ends while a request waits', () => {
     await store.agents.remove('a');
     expect(await now()).toEqual([[], []]);
     expect(await known(await register.identify(readPresented([]), near)).labelsNow()).toEqual([]);
+  });
+
+  it('gives the current hosts of an agent and its lease, and none of a removed agent', async () => {
+    const { store, register, identify, lease } = await setup();
+    await addAgent(store, 'a', 'one');
+    await lease('lease');
+    const caller = known(await identify('a:lease'));
+    const refusal = async () => egressRefusal(caller, { scheme: 'https', host: 'pypi.org', port: 443 });
+    expect(await refusal()).toBeNull();
+    await store.bindings.add('a', [{ kind: 'egress', value: 'npmjs.org' }], start);
+    expect(await refusal()).toMatchObject({ code: 'domain_not_allowed' });
+    await store.bindings.add('a', [{ kind: 'egress', value: 'pypi.org' }], start);
+    expect(await refusal()).toBeNull();
+    await store.agents.remove('a');
+    expect(await refusal()).toMatchObject({ code: 'domain_not_allowed' });
+    expect(await known(await register.identify(readPresented([]), near)).egressNow()).toEqual([]);
   });
 
   it('refuses every kind of caller with grant_expired when the grant has ended', async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { EgressLists } from '../../../src/agents/egress.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import type { Policy } from '../../../src/policy/decide.ts';
 import { createDomainMap } from '../../../src/policy/domain-map.ts';
@@ -14,13 +15,16 @@ const offering = (name: string) =>
 const tunnels = policyOf({ 'a.example': { kind: 'tunnel' } });
 
 /** What was let in, with labels that the test takes away. */
-function letIn(right: Partial<RequestPermission> = {}, of: { agent?: string[]; grant?: string[] } = {}) {
+function letIn(
+  right: Partial<RequestPermission> = {},
+  of: { agent?: string[]; grant?: string[]; egressNow?: () => EgressLists } = {},
+) {
   const labels = { agent: of.agent ?? [], grant: of.grant ?? [] };
   const held: RequestPermission = {
     caller: {
       agent: 'robot',
       lease: null,
-      egressNow: () => [],
+      egressNow: of.egressNow ?? (() => []),
       holds: async () => Infinity,
       labels: [...labels.agent],
       labelsNow: async () => labels.agent,
@@ -48,6 +52,13 @@ test('a policy that selects another grant ends the permission for the used one',
   expect(await refusal(offering('other'))).toMatchObject({ code: 'rule_denied' });
   expect(await refusal(tunnels)).toMatchObject({ code: 'rule_denied' });
   expect(await refusal(policyOf({}))).toMatchObject({ code: 'domain_not_allowed' });
+});
+
+test('a host that is taken off the list of the caller ends an exchange without a credential', async () => {
+  const hosts = { egressNow: () => [[]] };
+  expect(await letIn({ grant: null }).refusal(tunnels)).toBe(null);
+  expect(await letIn({ grant: null }, hosts).refusal(tunnels)).toMatchObject({ code: 'domain_not_allowed' });
+  expect(await letIn({}, hosts).refusal(offering('work'))).toBe(null);
 });
 
 describe('when the rule requires approval now', async () => {
