@@ -21,6 +21,9 @@ export interface KnownForms {
 
 const nothing: readonly string[] = [];
 
+/** Characters of the shortest credential. */
+const least = 16;
+
 /** A text that is long enough for a token. It ends where no token of known form goes on. */
 const run = /[A-Za-z0-9][\w.-]{19,}/g;
 
@@ -34,6 +37,7 @@ export function foreignInFields(fields: RawFields, forms: KnownForms): Searched<
     const isCookie = name.length === 6 && name.toLowerCase() === 'cookie';
     const parts = isCookie ? value.split(';') : [value];
     const left = parts.filter((part) => {
+      if (part.length < least) return true;
       // A user name and a password are two texts.
       const texts = basicPair(part)?.split(':') ?? [part];
       const form = texts.map((text) => formOf(name, text, forms)).find((each) => each !== null);
@@ -54,6 +58,7 @@ export function foreignInQuery(target: string, forms: KnownForms): Searched<stri
     .slice(start + 1)
     .split('&')
     .filter((written) => {
+      if (written.length < least) return true;
       const [name = '', ...value] = decoded(written).split('=');
       const form = formOf(forgivingName(name), value.join('='), forms);
       if (form !== null) found.push(`the query (${form})`);
@@ -84,8 +89,9 @@ export function foreignInBody(bytes: Buffer, forms: KnownForms): Searched<Buffer
 
 /** Returns the form of the credential in a value; null: it has none. */
 function formOf(name: string, value: string, forms: KnownForms): string | null {
-  if (value.length < 16) return null;
-  const [token] = tokensIn(value, forms);
+  if (value.length < least) return null;
+  // Nearly always there is no such text.
+  const [token] = value.search(run) < 0 ? [] : tokensIn(value, forms);
   if (token !== undefined) return token.form;
   const isOne = forms.finder.isCredentialField(name, value) && forms.codes.find(value).length === 0;
   return isOne ? 'of its kind' : null;

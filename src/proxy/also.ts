@@ -91,14 +91,15 @@ export function applyAlso(
 /**
  * Joins what is to be known of all credentials of a request.
  *
- * @param placements of the main one, then of the others
  * @throws SidekeyError `policy_violation`: two of them stand in one place, so that one is lost
  */
 export function joinApplied(
   main: AppliedRequest,
+  placement: Placement,
   all: readonly AppliedRequest[],
-  placements: readonly Placement[],
+  also: readonly AdditionalCredential[],
 ): AppliedRequest {
+  const placements = [placement, ...also.map((each) => each.placement)];
   const parameters = placements.flatMap((each) => schemeOf(each).queryParameter?.(each) ?? []);
   const names = [main, ...all].flatMap(({ carriedIn = [] }) => [...carriedIn]);
   const places = [...names, ...parameters.map((name) => `?${name.toLowerCase()}`)];

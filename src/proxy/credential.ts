@@ -137,14 +137,17 @@ export function applyCredential(
     path,
     places: authorized.provider?.echoPaths,
     isShown:
-      [credential, ...also].some((each) => schemeOf(each.placement).isRepeated === true) ||
-      placeholders?.inContent === true,
+      schemeOf(placement).isRepeated === true ||
+      placeholders?.inContent === true ||
+      also.some((each) => schemeOf(each.placement).isRepeated === true),
   });
   const nonceOrigin = needsProof(sealed.credential, placement) ? originOf(authority) : null;
   const planned = authorized.received.plan.applied;
   const received = leakGuard?.covers === 'all' ? plainRequest(fields) : fields;
   let substituted: SubstitutedFields | null =
-    placeholders === undefined ? planned.find(received, sealed, placement, authority) : null;
+    placeholders === undefined && also.length === 0
+      ? planned.find(received, sealed, placement, authority)
+      : null;
   let sentPath = path;
   if (substituted === null) {
     const facts = {
@@ -161,8 +164,7 @@ export function applyCredential(
     const request = { path, fields: received };
     const others = also.length === 0 ? null : applyAlso(request, also, use);
     const main = applyScheme(others ?? request, { ...use, sealed, placement, facts }, planned);
-    const placements = [credential, ...also].map((each) => each.placement);
-    const applied = others === null ? main : joinApplied(main, others.all, placements);
+    const applied = others === null ? main : joinApplied(main, placement, others.all, also);
     const whole =
       placeholders === undefined
         ? applied

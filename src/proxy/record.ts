@@ -90,8 +90,7 @@ export class ExchangeRecord {
 
   /** Places and forms of credentials that the client sent. */
   foreign(found: readonly string[]): void {
-    const before = this.#known.foreign;
-    this.#known.foreign = [...new Set([...(before === undefined ? [] : [before]), ...found])].join('; ');
+    this.#known.foreign = [this.#known.foreign ?? [], found].flat().join('; ');
   }
 
   /** The path without a credential. */

@@ -49,8 +49,9 @@ export function applyScheme(
   { sealed, placement, authority, facts, allowPlainHttp, isAdditional }: CredentialUse,
   planned?: PlannedFields,
 ): AppliedRequest {
-  const { audience, apply, fixed, secrets, ...names } = preparedFor(sealed, placement);
-  const { replaced, removed } = isAdditional === true ? names.additional : names;
+  const ready = preparedFor(sealed, placement);
+  const { audience, apply, fixed, secrets } = ready;
+  const { replaced, removed } = isAdditional === true ? ready.additional : ready;
   if (!matchesAnyPattern(audience, authority)) {
     throw refused(
       `Wrong audience: the credential of this grant may go to ${sealed.audience.join(', ') || 'no host'}, not to ${authorityText(authority)}.`,

@@ -24,6 +24,8 @@ interface Options {
   readonly audience?: readonly string[];
   readonly user?: string;
   readonly domain?: object;
+  /** Of the main grant. */
+  readonly provider?: string;
   readonly answer?: (request: IncomingMessage, response: ServerResponse) => void;
   /** False: there is no second grant. */
   readonly isThere?: boolean;
@@ -52,7 +54,7 @@ async function setUp(options: Options = {}) {
       },
     },
   });
-  const grant = await sidekey.grant([upstream.authority]);
+  const grant = await sidekey.grant([upstream.authority], { provider: options.provider ?? 'acme' });
   const { audience = [upstream.authority], user = 'default' } = options;
   const app = isThere
     ? await sidekey.grant(audience, { name: 'app', provider: 'app', credential, user })
@@ -225,6 +227,23 @@ test('a token of the second grant that the upstream refuses is refreshed, and th
     line.event === 'credential.added' ? [line.credential] : [],
   );
   expect(new Set(prints).size).toBe(2);
+});
+
+test('an entry that gets a second grant while a connection is open applies to its next request', async () => {
+  const { connect, upstream, sidekey, seen } = await setUp({
+    domain: { also: undefined },
+    // Without a definition, its placement is the same object for each config.
+    provider: 'gone',
+  });
+  const client = await connect();
+  const ask = async () => {
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    return client.response();
+  };
+  for (let time = 0; time < 2; time += 1) expect(await ask()).toMatchObject({ status: 200 });
+  await sidekey.configure({ domains: { [upstream.authority]: { grant: 'acme', also: inHeader } } });
+  expect(await ask()).toMatchObject({ status: 200 });
+  expect(seen.map(({ headers }) => headers['x-api-key'])).toEqual([undefined, undefined, keyOfApp]);
 });
 
 test('explain names both grants, and domain list shows them', async () => {
