@@ -49,10 +49,9 @@ export function foreignInFields(fields: RawFields, forms: KnownForms): Searched<
   return found.length === 0 ? { found: nothing, kept: fields } : { found, kept };
 }
 
-/** Finds the same in the query of a target. */
+/** Finds the same in the query of a target that has one. */
 export function foreignInQuery(target: string, forms: KnownForms): Searched<string> {
   const start = target.indexOf('?');
-  if (start < 0) return { found: nothing, kept: target };
   const found: string[] = [];
   const left = target
     .slice(start + 1)

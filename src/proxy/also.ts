@@ -6,7 +6,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { applyScheme, type CredentialUse } from '../schemes/apply.ts';
 import { schemeOf } from '../schemes/placement.ts';
 import { type AppliedRequest, refused } from '../schemes/scheme.ts';
-import { type AuthorizedRequest, isGranted } from './authorize.ts';
+import type { AuthorizedRequest } from './authorize.ts';
 import type { ProxyServices } from './services.ts';
 import { type AdditionalGrant, offerOf, unselected } from './target.ts';
 
@@ -17,26 +17,18 @@ export interface AdditionalCredential {
 }
 
 /**
- * Selects the additional grants of a domain for a request. Returns the same request where the domain has none; else a
- * promise. A selector for a user chooses the grants of that user, else those of nobody in particular.
+ * Selects the additional grants of a domain for a request. A selector for a user chooses the grants of that user, else
+ * those of nobody in particular.
  *
  * @throws SidekeyError `grant_missing`, `grant_ambiguous`
  */
-export function withAdditionalGrants(
-  authorized: AuthorizedRequest,
-  services: Pick<ProxyServices, 'grants'>,
-): AuthorizedRequest | Promise<AuthorizedRequest> {
-  const { placement } = authorized;
-  if (!isGranted(authorized) || authorized.decision.also === undefined) return authorized;
-  if (placement !== null && 'kind' in placement && placement.kind === 'own') return authorized;
-  return selected(authorized, authorized.decision.also, services);
-}
-
-async function selected(
+export async function withAdditionalGrants(
   authorized: AuthorizedRequest,
   also: readonly { readonly grant: string; readonly as: Placement }[],
   { grants }: Pick<ProxyServices, 'grants'>,
 ): Promise<AuthorizedRequest> {
+  const { placement } = authorized;
+  if (placement !== null && 'kind' in placement && placement.kind === 'own') return authorized;
   const { user } = authorized.caller.selectors;
   const caller = { ...authorized.caller, selectors: { grant: null, user: null } };
   const chosen: AdditionalGrant[] = [];

@@ -79,7 +79,9 @@ export async function approve(
   record.approved(verdict.id);
   const now = await evaluate(received, await services.config(), services, record);
   const { id, standing } = verdict;
-  const again = await withAdditionalGrants(unchanged(authorized, now), services);
+  const granted = unchanged(authorized, now);
+  const { also: entries } = granted.decision;
+  const again = entries === undefined ? granted : await withAdditionalGrants(granted, entries, services);
   if (again.also.map((each) => each.grant.id).join() !== also.map((each) => each.grant.id).join())
     throw changed();
   return { ...again, approval: { id, standing } };

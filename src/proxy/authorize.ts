@@ -217,7 +217,8 @@ function allowed(
   if (accepted !== null) record.approved(accepted.proposal);
   if (decision.outcome === 'deny') throw refusalOf(decision, received);
   if (decision.reported !== null) services.audit.note(record.reported(decision.reported));
-  const login = decision.outcome === 'tunnel' ? null : loginGrant(evaluation, config);
+  const mayLogIn = candidates?.selected.kind !== 'selected' || provider?.capturesLogins === true;
+  const login = decision.outcome === 'tunnel' || !mayLogIn ? null : loginGrant(evaluation, config);
   const grant = decision.outcome === 'tunnel' ? null : grantUnlessLogin(evaluation, decision, login);
   const authorized = {
     received,
@@ -441,5 +442,6 @@ export async function withBodyFacts(received: ReceivedRequest, maxBytes: number)
  */
 function judgedPath({ path }: Target, placement: Evaluation['placement']): string {
   if (placement === null || placement instanceof SidekeyError) return path;
-  return pathWithout(path, pathPrefixesOf(placement));
+  const prefixes = pathPrefixesOf(placement);
+  return prefixes.length === 0 ? path : pathWithout(path, prefixes);
 }

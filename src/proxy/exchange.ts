@@ -78,7 +78,7 @@ const stages: readonly ((it: Exchange) => void | Promise<void>)[] = [
   (it) => after(it.services.config(), withConfig, it),
   (it) => it.receive(), // 1 one authority (RFC 9110 §7.1)
   (it) => after(authorize(it.received, it.reply, it.config, it.services, it.record), withDecision, it), // 2, 3
-  (it) => after(withAdditionalGrants(it.authorized, it.services), withDecision, it),
+  (it) => it.selectAdditionalGrants(),
   (it) => after(upstreamRequest(it.authorized, it.reply), withPrepared, it),
   (it) => after(it.guardForeign(), withPrepared, it),
   (it) => it.answerTokenRequest(),
@@ -158,6 +158,12 @@ export class Exchange implements Ending {
     this.received = receive(inbound, config, services, record);
     if (!isOwn(this.received.target.authority)) return undefined;
     return discover(this.received, reply, config, services, record).then((result) => this.done(result));
+  }
+
+  selectAdditionalGrants(): void | Promise<void> {
+    const { authorized, services } = this;
+    if (!isGranted(authorized) || authorized.decision.also === undefined) return undefined;
+    return after(withAdditionalGrants(authorized, authorized.decision.also, services), withDecision, this);
   }
 
   guardForeign(): PreparedRequest | Promise<PreparedRequest> {

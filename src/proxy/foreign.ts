@@ -28,7 +28,8 @@ export function guardForeign(
   const setting = authorized.decision.foreignCredentials;
   const forms = { finder: config.credentialFinder(), codes };
   const fields = received.plan.foreign(request.fields, forms);
-  const query = foreignInQuery(request.path, forms);
+  const { path } = request;
+  const query = path.includes('?') ? foreignInQuery(path, forms) : { found: [], kept: path };
   let kept = request;
   if (fields.found.length > 0 || query.found.length > 0) {
     const found = [...fields.found, ...query.found];

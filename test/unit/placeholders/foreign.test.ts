@@ -84,12 +84,9 @@ describe('a query', () => {
     expect(searched.found.join()).not.toContain(github);
   });
 
-  it.each(['/a', `/${github}`, '/a?access_token=test&key=5f0c1a7e9b3d4c2a', '/a?x=%'])(
-    '%s stays',
-    (target) => {
-      expect(foreignInQuery(target, forms)).toEqual({ found: [], kept: target });
-    },
-  );
+  it.each([`/${github}?`, '/a?access_token=test&key=5f0c1a7e9b3d4c2a', '/a?x=%'])('%s stays', (target) => {
+    expect(foreignInQuery(target, forms)).toEqual({ found: [], kept: target });
+  });
 });
 
 describe('a body', () => {
