@@ -30,6 +30,7 @@ export const posixOnly: readonly string[] = [
   'config/audit-settings',
   'config/problem',
   'docs-links',
+  'grants/sources/source',
   'lib/error-facts',
   // Removal of a file that is open.
   'audit/file-lock',
@@ -38,6 +39,7 @@ export const posixOnly: readonly string[] = [
   // Programs: sh, sleep, openssl, getconf.
   'cli/connect/browser',
   'grants/lock-holder',
+  'grants/sources/ask',
   'grants/missing-consent',
   'lib/shell-word',
   'upstream/client-certificates',
@@ -53,6 +55,7 @@ export const posixOnly: readonly string[] = [
       'connect/elsewhere',
       'connect/needs',
       'connect/refusals',
+      'connect/source',
       'connect/without-person',
       'grants/grant-activity',
       'grants/grant-import',
