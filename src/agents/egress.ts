@@ -8,6 +8,9 @@ import type { Binding } from './lease.ts';
 /** One list each of the agent and the lease, all of which must name a host; none: any host. */
 export type EgressLists = readonly (readonly DomainPattern[])[];
 
+/** The word in a list that names no host: a list of it alone allows none. */
+export const noHost = 'none';
+
 /**
  * Returns the lists of an agent with these bindings, and of its lease.
  *
@@ -17,7 +20,12 @@ export function egressOf(bindings: readonly Binding[], ofLease: readonly string[
   const ofAgent = bindings.filter(({ kind }) => kind === 'egress').map(({ value }) => value);
   return [ofAgent, ofLease]
     .filter((hosts) => hosts.length > 0)
-    .map((hosts) => hosts.map(parsePattern).filter(isPattern));
+    .map((hosts) =>
+      hosts
+        .filter((host) => host !== noHost)
+        .map(parsePattern)
+        .filter(isPattern),
+    );
 }
 
 /** A caller of `egressRefusal`. */

@@ -6,7 +6,7 @@ import { sourceForms } from '../grants/credential.ts';
 
 const egressOption: OptionRow = [
   '--egress <host...>',
-  'only these hosts without a credential: HOST, HOST:PORT or *.SUFFIX',
+  'only these hosts without a credential: HOST, HOST:PORT, *.SUFFIX, or none',
 ];
 
 const binding: readonly OptionRow[] = [

@@ -26,7 +26,7 @@ const egress = z
   .array(text)
   .min(1)
   .optional()
-  .describe('Only these hosts without a credential: HOST, HOST:PORT or *.SUFFIX.');
+  .describe('Only these hosts without a credential: HOST, HOST:PORT, *.SUFFIX, or none.');
 
 const binding = z.strictObject({
   grants,

@@ -1,3 +1,4 @@
+import { noHost } from '../../agents/egress.ts';
 import { type Binding, everything } from '../../agents/lease.ts';
 import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
@@ -136,6 +137,11 @@ export async function ensureRunAgent(
   }
 }
 
+/** A list of no host. */
+const nowhere: Binding = { kind: 'egress', value: noHost };
+
+const isHost = ({ kind, value }: Binding) => kind === 'egress' && value !== noHost;
+
 export interface ChangeOptions extends BindOptions {
   /** Removes the bindings instead of adding them. */
   readonly remove?: boolean;
@@ -164,6 +170,7 @@ export async function bindAgent(context: Context, name: string, options: ChangeO
     const count = await recordChange(audit, event, async () => {
       const answer = await store.bindings.add(name, wanted, now());
       if (answer === null) throw unknownAgent(name, []);
+      if (wanted.some(isHost)) await store.bindings.remove(name, [nowhere]);
       return answer;
     });
     return { added: count, bindings: await store.bindings.list(name), grants: known };
@@ -177,7 +184,7 @@ export async function bindAgent(context: Context, name: string, options: ChangeO
 
 /** Removes bindings from the next request on, also for its leases. */
 async function unbindAgent(
-  { withState, output }: Context,
+  { withState, output, now }: Context,
   name: string,
   options: ChangeOptions,
 ): Promise<void> {
@@ -188,11 +195,17 @@ async function unbindAgent(
     const bound = new Set(before.filter(({ kind }) => kind === 'grant').map(({ value }) => value));
     // A removed grant is known only by its id.
     const named = namedBindings(options, (text) => (bound.has(text) ? text : namedGrant(known, text).id));
-    // Without its hosts the agent could use all of them.
     const unwanted = options.all === true ? before.filter(({ kind }) => kind !== 'egress') : named;
     if (named.length === 0 && options.all !== true) throw namesNothing(' --remove');
     const event = { event: 'agent.unbound', agent: name, reason: bindingReason(unwanted) } as const;
-    const count = await recordChange(audit, event, () => store.bindings.remove(name, unwanted));
+    const stays = ({ kind, value }: Binding) =>
+      !unwanted.some((each) => each.kind === kind && each.value === value);
+    // Without a list the agent could use all hosts: that is to be asked for, by the removal of the word.
+    const isEmptied = before.some(isHost) && !before.filter(({ kind }) => kind === 'egress').some(stays);
+    const count = await recordChange(audit, event, async () => {
+      if (isEmptied) await store.bindings.add(name, [nowhere], now());
+      return store.bindings.remove(name, unwanted);
+    });
     return { removed: count, bindings: await store.bindings.list(name), grants: known };
   });
   output.result(

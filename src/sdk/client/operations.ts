@@ -996,7 +996,7 @@ export interface Operations {
     readonly labels?: readonly string[] | undefined;
     /** Every grant of every user. */
     readonly everything?: boolean | undefined;
-    /** Only these hosts without a credential: HOST, HOST:PORT or *.SUFFIX. */
+    /** Only these hosts without a credential: HOST, HOST:PORT, *.SUFFIX, or none. */
     readonly egress?: readonly string[] | undefined;
     /** Letters, digits, dots, dashes and underscores. */
     readonly name: string;
@@ -1056,7 +1056,7 @@ export interface Operations {
     readonly labels?: readonly string[] | undefined;
     /** Every grant of every user. */
     readonly everything?: boolean | undefined;
-    /** Only these hosts without a credential: HOST, HOST:PORT or *.SUFFIX. */
+    /** Only these hosts without a credential: HOST, HOST:PORT, *.SUFFIX, or none. */
     readonly egress?: readonly string[] | undefined;
     readonly remove?: boolean | undefined;
     /** With `remove`: all bindings. */
@@ -1105,7 +1105,7 @@ export interface Operations {
       readonly name?: string | undefined;
       readonly credential: Readonly<Record<string, unknown>>;
     })[] | undefined;
-    /** Only these hosts without a credential: HOST, HOST:PORT or *.SUFFIX. */
+    /** Only these hosts without a credential: HOST, HOST:PORT, *.SUFFIX, or none. */
     readonly egress?: readonly string[] | undefined;
     readonly purpose: string;
     readonly ttl?: string | undefined;

@@ -80,6 +80,13 @@ describe('an agent', () => {
     expect((await at.run(['agent', 'bind', 'ci', '--remove', '--all'])).stdout).toBe(
       'ci reaches egress pypi.org.\n',
     );
+    const change = async (...args: readonly string[]) =>
+      (await at.run(['agent', 'bind', 'ci', ...args])).stdout;
+    // Without a list it could use all hosts.
+    expect(await change('--remove', '--egress', 'pypi.org')).toBe('ci reaches egress none.\n');
+    expect(await change('--egress', 'pypi.org')).toBe('ci reaches egress pypi.org.\n');
+    expect(await change('--remove', '--egress', 'pypi.org')).toBe('ci reaches egress none.\n');
+    expect(await change('--remove', '--egress', 'none')).toBe('ci reaches nothing.\n');
     expect(await at.run(['agent', 'bind', 'ci', '--egress', 'https://pypi.org/'])).toMatchObject({
       exit: 2,
       stderr: expect.stringContaining('A host of --egress is a URL'),
