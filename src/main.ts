@@ -53,6 +53,9 @@ import type { Tracer } from './telemetry/traces.ts';
 import type { RunCommand } from './api/parts.ts';
 import type { Service } from './api/service.ts';
 import type { UpstreamClient } from './upstream/client.ts';
+import type { Redirection } from './proxy/by-address.ts';
+import { readSecret } from './config/secret-reference.ts';
+import { dirname } from 'node:path';
 
 /** A running proxy. */
 export interface Proxy {
@@ -355,6 +358,8 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     await vault.refresh();
     return Buffer.from(vault.seal(reportContext, found)).toString('base64');
   }
+  const redirection =
+    supervisor === undefined ? await openRedirectionOf(initial, instanceOf(vault), env) : null;
   const serve = () =>
     createListener(
       {
@@ -392,6 +397,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       instanceOf(vault),
       { target: reportTarget(vault), read: report },
       readiness,
+      redirection,
     );
   const supervise = supervisor?.listener({
     config: () => config,
@@ -493,6 +499,19 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     reload: () => followed.reload(),
     close: () => (closing ??= opened.disposeAsync()),
   };
+}
+
+/** Opens the reader of redirected connections; null: the config accepts none. */
+async function openRedirectionOf(
+  { proxy: { transparent }, file }: Config,
+  instance: string,
+  env: NodeJS.ProcessEnv,
+): Promise<Redirection | null> {
+  if (transparent === null) return null;
+  const { openRedirection } = await import('./app/redirection.ts');
+  const { token } = transparent;
+  const options = { env, cwd: dirname(file), where: 'proxy.transparent.token' };
+  return openRedirection(instance, async () => token && readSecret(token, options));
 }
 
 function adapted(config: Config, { adapt }: Pick<ProxyParts, 'adapt'>): Config {

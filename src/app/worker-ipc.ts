@@ -130,6 +130,8 @@ export type ToWorker =
       readonly pages: Pages;
       /** Key material of TLS session tickets: a client may return to another worker. */
       readonly ticketMaterial: Uint8Array;
+      /** Accept redirected connections, also where the config does not say so. */
+      readonly transparent: boolean;
     }
   /** Reload the config file. */
   | { readonly kind: 'reload' }

@@ -131,8 +131,9 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
     if (supervised === null || socket === null) return;
     const config = supervised.config();
     const { pages } = supervised;
+    const transparent = config.proxy.transparent !== null;
     worker.send(
-      { kind: 'serve', file: config.file, text: textOf(config) ?? '', pages, ticketMaterial },
+      { kind: 'serve', file: config.file, text: textOf(config) ?? '', pages, ticketMaterial, transparent },
       socket.handle,
     );
   }

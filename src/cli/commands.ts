@@ -1,6 +1,7 @@
 import type { ArgumentRow, CommandRow, OptionRow, Sections } from './command.ts';
 import type { Shell } from './completion.ts';
 import { roles } from '../api/scopes.ts';
+import type { StartOptions } from './start.ts';
 import { shapes } from '../grants/credential-shape.ts';
 import { sourceForms } from '../grants/credential.ts';
 
@@ -113,12 +114,36 @@ const runCommands: readonly CommandRow[] = [
   {
     name: 'start',
     summary: 'start the proxy, and serve until Ctrl-C',
-    options: [['--worker', 'serve for the process that has started this one', { hidden: true }]],
+    options: [
+      [
+        '--transparent',
+        'also serve connections that the rules of "sidekey transparent rules" redirect (Linux)',
+      ],
+      ['--worker', 'serve for the process that has started this one', { hidden: true }],
+    ],
     examples: ['sidekey start', 'sidekey start --config /etc/sidekey/sidekey.yaml'],
     load: async () => {
       const { start } = await import('./start.ts');
-      return (context, options: { readonly worker?: boolean }) => start(context, options, sections);
+      return (context, options: StartOptions) => start(context, options, sections);
     },
+  },
+  {
+    name: 'transparent',
+    summary: 'serve programs that know no proxy (Linux)',
+    commands: [
+      {
+        name: 'rules',
+        summary: 'print the rules of the kernel that redirect connections to the proxy',
+        options: [
+          ['--user <user>', 'the user that Sidekey runs as: name or number (default: yours)'],
+          ['--port <port...>', 'the ports to redirect (default: 80 443)'],
+          ['--forwarded', 'also connections of other machines and containers that come through this one'],
+          ['--iptables', 'commands of iptables instead of input for nft'],
+        ],
+        examples: ['sidekey transparent rules --user sidekey | nft -f -'],
+        load: async () => (await import('./transparent.ts')).printRules,
+      },
+    ],
   },
   {
     name: 'service',

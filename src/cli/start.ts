@@ -31,7 +31,7 @@ import { errorPhrase, SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';
 import { createLog, type Log } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
-import { type Proxy, startProxy } from '../main.ts';
+import { type Proxy, type ProxyParts, startProxy } from '../main.ts';
 import type { Domain } from '../policy/domain-map.ts';
 
 /** Workers, and the state file that lists them. */
@@ -146,7 +146,7 @@ async function serveAsWorker({ env, now }: Context): Promise<number> {
 }
 
 async function begin(
-  { file, text, pages, ticketMaterial }: Serve,
+  { file, text, pages, ticketMaterial, transparent }: Serve,
   socket: SocketHandle,
   { env, now }: Pick<Context, 'env' | 'now'>,
 ): Promise<Proxy> {
@@ -157,6 +157,7 @@ async function begin(
     now,
     env,
     ticketMaterial,
+    adapt: transparent ? madeTransparent : undefined,
     worker: {
       socket,
       pages,
@@ -187,20 +188,32 @@ function leave(exit: number): number {
   return exit;
 }
 
+export interface StartOptions {
+  readonly worker?: boolean;
+  readonly transparent?: boolean;
+}
+
+/** Accepts redirected connections, whose callers show no token, where the config does not say how. */
+function madeTransparent(config: Config): Config {
+  const { proxy } = config;
+  return { ...config, proxy: { ...proxy, transparent: proxy.transparent ?? { token: null } } };
+}
+
 /** `sidekey start`: serves until a signal ends it. */
 export async function start(
   context: Context,
-  { worker }: { readonly worker?: boolean },
+  { worker, transparent }: StartOptions,
   sections: Sections,
 ): Promise<number | void> {
   if (worker === true) return serveAsWorker(context);
   const { env, now } = context;
+  const adapt = transparent === true ? madeTransparent : undefined;
   const config = await context.config();
   const log = createLog(config.log.level);
   const passed = passedSocket(config.proxy.listen, env);
   const workers = startWorkers(config, { env, log, now, passed });
   try {
-    await serve(context, config, { log, workers, passed, sections });
+    await serve(context, config, { log, workers, passed, sections, adapt });
   } finally {
     workers?.close();
   }
@@ -214,11 +227,13 @@ async function serve(
     workers,
     passed,
     sections,
+    adapt,
   }: {
     readonly log: Log;
     readonly workers: Workers | null;
     readonly passed: ListeningSocket | null;
     readonly sections: Sections;
+    readonly adapt: ProxyParts['adapt'];
   },
 ): Promise<void> {
   // Before the proxy runs, SIGHUP has nothing to reload, and must not end the process.
@@ -241,6 +256,7 @@ async function serve(
     socket: passed?.handle,
     supervisor: workers?.supervisor,
     commands: (parts) => createCommandRunner(sections, parts),
+    adapt,
   }).catch(async (error: unknown) => {
     throw await whoListens(error, config);
   });

@@ -17,6 +17,7 @@ import type { ConfigValues } from './schema.ts';
 import type { StoreConfig } from './store-place.ts';
 import type { TelemetryConfig } from './telemetry.ts';
 import { toUpstreamConfig, type UpstreamConfig } from './upstream.ts';
+import type { SecretReference } from './secret-reference.ts';
 import { toVaultServer, type VaultServer } from './vaults.ts';
 
 /** One validated, frozen configuration. All paths are absolute; all durations are milliseconds. */
@@ -29,6 +30,8 @@ export interface Config {
     readonly listen: { readonly host: string; readonly port: number };
     readonly authentication: 'optional' | 'required';
     readonly unmatchedHosts: 'deny' | 'tunnel';
+    /** Connections that the kernel redirected are accepted, with the token of an agent if there is one; null: they are not. */
+    readonly transparent: { readonly token: SecretReference | null } | null;
   };
   /** Number of serving processes; null: depends on the machine. */
   readonly workers: number | 'auto' | null;
@@ -93,6 +96,7 @@ export function resolveConfig(
       listen: values.proxy.listen,
       authentication: values.proxy.authentication,
       unmatchedHosts: values.proxy.unmatched,
+      transparent: values.proxy.transparent,
     },
     workers: values.workers ?? null,
     admin: toAdminConfig(values.admin, absolute),

@@ -48,6 +48,19 @@ const proxy = z.strictObject({
     description:
       'Hosts that are not in the map: deny, or tunnel (no credential, not inspected, on the audit record).',
   }),
+  transparent: z
+    .union([
+      z.boolean(),
+      z.strictObject({
+        token: secretReference('Where the token of the agent is whose connections they are.'),
+      }),
+    ])
+    .transform((value) => (typeof value === 'boolean' ? (value ? { token: null } : null) : value))
+    .prefault(false)
+    .meta({
+      description:
+        'Whether connections are accepted that rules of the kernel redirect to the proxy (Linux): true, or the token of an agent. The name in their first bytes is the host.',
+    }),
 });
 
 const storeText = text<StoreValues>(

@@ -397,6 +397,13 @@ const table = {
     sentence: 'Another program uses the port.',
     hint: 'stop that program, or set another port',
   },
+  redirect_loop: {
+    status: 508,
+    exit: exitCode.failure,
+    title: 'Redirected to itself',
+    sentence: 'The rules that redirect connections to Sidekey redirect its own ones too.',
+    hint: 'run Sidekey as a user of its own, and load the rules of "sidekey transparent rules --user NAME"',
+  },
   listen_failed: {
     status: 500,
     exit: exitCode.failure,

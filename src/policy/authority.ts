@@ -115,6 +115,12 @@ export function canonicalHost(text: string): string | null {
   return host.split('.').every((label) => label.length > 0 && label.length <= 63) ? host : null;
 }
 
+/** Returns the canonical host of the 16 bytes of an IPv6 address. */
+export function hostOfIpv6(bytes: Buffer): string {
+  const groups = Array.from({ length: 8 }, (_, at) => bytes.readUInt16BE(2 * at).toString(16));
+  return canonicalHost(`[${groups.join(':')}]`) ?? '';
+}
+
 /** Reports whether a canonical host is an IP address. */
 export function isAddress(host: string): boolean {
   return host.startsWith('[') || isIPv4(host);

@@ -20,27 +20,55 @@ import { candidatesFor, connectTargetOf } from './target.ts';
 /** Serves the requests that come out of an intercepted tunnel. */
 type ServeInside = (inside: Inside, client: Client, tunnel: InterceptedTunnel) => void;
 
-const http1: NegotiatedProtocol = { protocol: 'http/1.1', extendedConnect: false };
+/** The protocol where it is not asked for. */
+export const http1: NegotiatedProtocol = { protocol: 'http/1.1', extendedConnect: false };
 /** For the proxy's own host. */
 const ownSpoken: NegotiatedProtocol = { protocol: 'h2', extendedConnect: false };
 
-const established = 'HTTP/1.1 200 Connection Established\r\n\r\n';
+/** A client that asks for a tunnel, by CONNECT or in another protocol. */
+export interface Opening {
+  /** Its CONNECT; for another protocol, one that says the same. */
+  readonly head: RequestHead;
+  readonly socket: Duplex;
+  readonly client: Client;
+  /** Tells the client that its tunnel is open. */
+  readonly established: () => void;
+  /** Tells the client why it has no tunnel, and ends the connection. */
+  readonly refused: (error: unknown) => void;
+}
 
 /**
- * CONNECT: refused, passed through blind, or intercepted. Policy is asked here only which of the three; what comes
+ * Returns the CONNECT that says what a client said in another protocol.
+ *
+ * @param authorization value of `Proxy-Authorization`; null: it has none
+ */
+export function connectHead(target: string, authorization: string | null): RequestHead {
+  const fields = authorization === null ? [] : ['Proxy-Authorization', authorization];
+  return { method: 'CONNECT', target, version: '1.1', fields };
+}
+
+/** Returns the opening of a CONNECT. */
+export function connectOpening(head: RequestHead, socket: Duplex, client: Client): Opening {
+  return {
+    head,
+    socket,
+    client,
+    established: () => void socket.write('HTTP/1.1 200 Connection Established\r\n\r\n'),
+    refused: (error) => refuseOn(socket, error),
+  };
+}
+
+/**
+ * Refuses a tunnel, passes it through blind, or intercepts it. Policy is asked here only which of the three; what comes
  * through an intercepted tunnel is decided request by request.
  */
-export async function connect(
-  head: RequestHead,
-  socket: Duplex,
-  early: Buffer,
-  client: Client,
+export async function openTunnel(
+  { head, socket, client, established, refused }: Opening,
   services: ProxyServices,
   open: OpenConnections,
   serveInside: ServeInside,
 ): Promise<void> {
   const record = new ExchangeRecord({ head, body: null, client }, services.now);
-  if (early.length > 0) socket.unshift(early);
   try {
     const settings = await services.config();
     const target = connectTargetOf(head);
@@ -80,7 +108,7 @@ export async function connect(
         // The dial too: what ends the right meanwhile cuts it as it cuts the open ones.
         const result = await open.during({ client: socket, permission, refusal }, async () => {
           const upstream = await settings.dialer.connectBlind(target);
-          socket.write(established);
+          established();
           const bytes = await relay(socket, upstream, settings.limits.tunnel_idle);
           return { status: 200, ...bytes, outcome: 'complete' };
         });
@@ -92,7 +120,7 @@ export async function connect(
       case 'inject': {
         // Before the 200: where there can be no certificate, the refusal can still be read.
         const leaf = services.leafFor(target.host);
-        socket.write(established);
+        established();
         let failure: Error | undefined;
         const inside = await intercept(socket, target, {
           leafFor: () => leaf,
@@ -115,7 +143,7 @@ export async function connect(
   } catch (error) {
     if (!(error instanceof SidekeyError)) services.log.error({ err: error }, 'a CONNECT failed');
     services.audit.note(record.refused(error, refusalOf(error).status));
-    refuseOn(socket, error);
+    refused(error);
   }
 }
 

@@ -1,6 +1,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { networkInterfaces } from 'node:os';
 import type { Duplex } from 'node:stream';
 import { valuesOf } from '../http/fields.ts';
 import type { BodyFraming } from '../http/framing.ts';
@@ -16,11 +17,13 @@ import { asTyped } from '../lib/log.ts';
 import { pause, within } from '../lib/timers.ts';
 import { parseAuthority } from '../policy/authority.ts';
 import type { Policy } from '../policy/decide.ts';
-import { connect } from './connect.ts';
+import { openingByName, type Redirection } from './by-address.ts';
+import { connectHead, connectOpening, type Opening, openTunnel } from './connect.ts';
 import { Exchange, exchange, type Forwarder } from './exchange.ts';
 import { forward } from './forward.ts';
 import type { Inside } from './intercept.ts';
 import { policyNow } from './proposed.ts';
+import { readSocks } from './socks.ts';
 import { createOpenConnections, type Cuttable, requestRefusal } from './revalidate.ts';
 import type { ProxyServices } from './services.ts';
 import { isWebSocket, listenTo, upgrade, upgradedSocket } from './websocket.ts';
@@ -29,7 +32,7 @@ import { isWebSocket, listenTo, upgrade, upgradedSocket } from './websocket.ts';
 export interface Listener {
   /**
    * Begins to listen; answers the address and the port that it has.
-   * Rejects with SidekeyError `port_in_use` or `listen_failed`.
+   * Rejects with SidekeyError `port_in_use`, `listen_failed` or `redirect_loop`.
    * @param socket takes its connections from this one, which has the port already and others may share
    */
   listen(host: string, port: number, socket?: object): Promise<AddressInfo>;
@@ -66,12 +69,14 @@ const firstRequestMs = 100;
  * @param instance tells this Sidekey from others, in the answer to a health check
  * @param report what the health check of a command adds, and the target that only commands know
  * @param readiness says why requests cannot be served, for `GET /readyz`; null: they can
+ * @param redirection null: no connections are redirected to the proxy
  */
 export function createListener(
   services: ProxyServices,
   instance: string,
   report: { readonly target: string; readonly read: () => Promise<string> },
   readiness: () => Promise<SidekeyError | null>,
+  redirection: Redirection | null = null,
 ): Listener {
   const open = createOpenConnections(services, services.timers);
   const health = (sealed?: string) => Buffer.from(`${JSON.stringify({ status: 'ok', instance, sealed })}\n`);
@@ -183,14 +188,16 @@ export function createListener(
     takesOver: (head, framing) => head.method === 'CONNECT' || asksForWebSocket(head, framing),
     takeOver(head, { socket, client }, early) {
       if (head.method !== 'CONNECT') serveUpgrade(head, socket, client, early);
-      else if (client.tunnel === null)
-        void track(takenOver, connect(head, socket, early, client, services, open, serveInside));
-      else {
+      else if (client.tunnel === null) {
+        if (early.length > 0) socket.unshift(early);
+        void track(takenOver, tunnel(connectOpening(head, socket, client)));
+      } else {
         const refusal = new SidekeyError('bad_request', 'A CONNECT inside a CONNECT is not supported.');
         denied(client, refusal);
         refuseOn(socket, refusal);
       }
     },
+    socks: ({ socket, client }) => void track(takenOver, serveSocks(socket, client)),
     refuse(why, { socket, client }, answerable) {
       denied(client, why);
       if (answerable) refuseOn(socket, why);
@@ -203,6 +210,38 @@ export function createListener(
       if (whenAnswered !== null) void track(exchanges, whenAnswered);
     },
   };
+
+  const tunnel = (opening: Opening) => openTunnel(opening, services, open, serveInside);
+
+  async function serveSocks(socket: Duplex, client: Client): Promise<void> {
+    const late = services.timers.after(services.lastConfig().limits.head_timeout, () => socket.destroy());
+    const opening = await readSocks(socket, client).finally(late);
+    if (opening instanceof SidekeyError) denied(client, opening);
+    else if (opening !== null) await tunnelByName(opening);
+  }
+
+  async function tunnelByName(opening: Opening): Promise<void> {
+    const named = await openingByName(opening, services);
+    if (named !== null) await tunnel(named);
+  }
+
+  async function serveRedirected(socket: Socket, destination: string, from: Redirection): Promise<void> {
+    const client = { ...clientOf(socket, services), loopback: isOfThisMachine(socket) };
+    const refused = () => void socket.destroy();
+    const opening = { head: connectHead(destination, null), socket, client, established() {}, refused };
+    const named = await openingByName(opening, services);
+    if (named === null) return;
+    try {
+      await from.check();
+      const token = await from.token();
+      await tunnel({ ...named, head: connectHead(named.head.target, token && `Bearer ${token}`) });
+    } catch (error) {
+      // Not one of the tunnel, which refuses by itself.
+      if (error instanceof SidekeyError) denied(client, error);
+      else failed(error);
+      named.refused(error);
+    }
+  }
 
   function serveUpgrade(head: RequestHeadBytes, socket: Duplex, client: Client, early: Buffer): void {
     const frames = listenTo(socket, early);
@@ -270,7 +309,10 @@ export function createListener(
     const most = services.lastConfig().limits.client_connections;
     if (sockets.size < most) {
       keep(sockets, socket);
-      serve(socket, clientOf(socket, services));
+      const destination = redirection?.destinationOf(socket) ?? null;
+      if (redirection === null || destination === null) serve(socket, clientOf(socket, services));
+      else if (!redirection.answersProbe(socket, destination))
+        void track(takenOver, serveRedirected(socket, destination, redirection));
       return;
     }
     if (tooMany.size >= most) {
@@ -307,6 +349,7 @@ export function createListener(
       await once(server, 'listening').catch((cause: NodeJS.ErrnoException) => {
         throw listenFailure(cause, { host, port, setting: 'proxy.listen' });
       });
+      await redirection?.check();
       return server.address() as AddressInfo;
     },
     recheck: () => void open.recheck(),
@@ -345,6 +388,12 @@ function clientOf(socket: Socket, { isTrustedPeer }: Pick<ProxyServices, 'isTrus
     loopback: loopback && (isTrustedPeer?.(socket) ?? true),
     tunnel: null,
   };
+}
+
+/** Reports whether a redirected connection comes from this machine. It has an address of its interface. */
+function isOfThisMachine({ remoteAddress = '' }: Socket): boolean {
+  const address = remoteAddress.replace(/^::ffff:/, '');
+  return Object.values(networkInterfaces()).some((all) => all?.some((each) => each.address === address));
 }
 
 function answerHealth(method: string, reply: Reply, healthy: Buffer): void {

@@ -20,6 +20,7 @@ const serve: ToWorker = {
   text: readFileSync(file, 'utf8'),
   pages: { url: null, port: null },
   ticketMaterial: randomBytes(ticketMaterialBytes),
+  transparent: false,
 };
 worker.send(serve, socket.handle as never);
 // Node writes this message when the worker has acknowledged the first one.

@@ -26,6 +26,8 @@ export interface RunOptions {
   readonly entryFile?: string;
   /** Words before the command of `startProgram`, such as those that enter a namespace. */
   readonly within?: readonly string[];
+  /** Options of `start`. */
+  readonly options?: readonly string[];
 }
 
 /** A proxy that runs as its own process. */
@@ -103,7 +105,8 @@ export async function home(config: object = {}): Promise<Home> {
       });
       if (exit !== 0) throw new Error(stderr);
     },
-    start: (options) => startProgram(withConfig(['start', '--json']), folder, options),
+    start: (options = {}) =>
+      startProgram(withConfig(['start', '--json', ...(options.options ?? [])]), folder, options),
     async everything() {
       const names = await readdir(folder, { recursive: true });
       const found = new Map<string, string>();

@@ -68,8 +68,8 @@ export async function startH2Upstream(
 }
 
 /** A server without TLS. */
-export function startPlainUpstream(listener: RequestListener): Promise<Upstream> {
-  return begin(createHttpServer(listener), 'http');
+export function startPlainUpstream(listener: RequestListener, address?: string): Promise<Upstream> {
+  return begin(createHttpServer(listener), 'http', address);
 }
 
 /** A key and its certificate, PEM. */

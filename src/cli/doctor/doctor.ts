@@ -110,6 +110,7 @@ const defaults: Config['proxy'] = {
   listen: { host: '127.0.0.1', port: 0 },
   authentication: 'optional',
   unmatchedHosts: 'deny',
+  transparent: null,
 };
 
 /** @throws SidekeyError `input_invalid` */

@@ -10,6 +10,9 @@ import { type Incoming, type IntakeOwner, left, RequestIntake, silent, type Stop
 import { ClientReply, keptLines, lastLines, type ReplyLine } from './h1-response.ts';
 import { canBeReset } from '../problem.ts';
 
+/** First byte of a SOCKS5 client (RFC 1928 §3). No request of HTTP begins with it. */
+export const socksVersion = 5;
+
 /** Answers a request with an unknown expectation by 417 (RFC 9110 §10.1.1). Returns whether it did. */
 export function answerUnmet(head: RequestHeadBytes, reply: Reply): boolean {
   if (head.version === '1.0' || !head.has('expect') || head.lists('expect', '100-continue')) return false;
@@ -51,6 +54,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
   hasEnded = false;
   #isPaused = false;
   #isBeginning = false;
+  #isNew = true;
   #waitsForDrain = false;
 
   constructor(socket: Duplex, client: Client, service: Service) {
@@ -78,6 +82,16 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
 
   readonly #onData = (piece: Buffer): void => {
     if (this.#isOver) return;
+    if (this.#isNew) {
+      this.#isNew = false;
+      // Inside a tunnel, and nowhere else, all bytes are HTTP.
+      if (piece[0] === socksVersion && this.client.tunnel === null) {
+        this.#detach();
+        this.socket.unshift(piece);
+        this.#service.socks(this);
+        return;
+      }
+    }
     const stop = this.#intake.read(piece);
     if (stop !== null) this.#stop(stop);
     this.#goOn();
@@ -359,6 +373,8 @@ export interface Service {
   takesOver(head: RequestHeadBytes, framing: BodyFraming): boolean;
   /** Takes over the connection, with the bytes behind the head. The socket is paused. */
   takeOver(head: RequestHeadBytes, from: ClientConnection, early: Buffer): void;
+  /** Takes over the connection of a client that speaks SOCKS, with its first bytes in the stream. The socket is paused. */
+  socks(from: ClientConnection): void;
   /**
    * Refuses the input and all that follows. `answerable`: no response is under way, so that the refusal can be sent on the
    * socket; else the connection is to be cut.

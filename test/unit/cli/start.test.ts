@@ -14,6 +14,7 @@ function config(domains: Record<string, Domain['action']>, unmatched: 'deny' | '
     listen: { host: '127.0.0.1', port: 1 },
     authentication: 'optional',
     unmatchedHosts: unmatched,
+    transparent: null,
   };
   return {
     proxy,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { longestHello, readClientHello } from '../../../src/proxy/intercept.ts';
+import { longestHello, readClientHello } from '../../../src/proxy/client-hello.ts';
 
 const length = (bytes: Buffer, size: number) => {
   const head = Buffer.alloc(size);
@@ -38,7 +38,13 @@ function records(message: Buffer, size = 16_384): Buffer {
 }
 
 const sni = extension(0, Buffer.alloc(20));
-const read = (...protocols: string[]) => ({ kind: 'read', protocols });
+const read = (...protocols: string[]) => ({ kind: 'read', protocols, serverName: null });
+
+/** The server name extension (RFC 6066 §3) with names and their types. */
+const serverNames = (...names: readonly (readonly [type: number, name: string])[]) => {
+  const list = names.map(([type, name]) => Buffer.concat([Buffer.of(type), length(Buffer.from(name), 2)]));
+  return extension(0, length(Buffer.concat(list), 2));
+};
 
 describe('a ClientHello', () => {
   it.each([
@@ -49,6 +55,16 @@ describe('a ClientHello', () => {
     ['an empty list', [alpn()], []],
   ])('with %s says so', (_what, extensions, protocols) => {
     expect(readClientHello(records(hello(...extensions)))).toEqual(read(...protocols));
+  });
+
+  it.each([
+    ['before ALPN', [serverNames([0, 'api.example.com']), alpn('h2')], 'api.example.com'],
+    ['after ALPN', [alpn('h2'), serverNames([0, 'api.example.com'])], 'api.example.com'],
+    ['of an unknown type before it', [alpn('h2'), serverNames([7, 'x'], [0, 'a.example'])], 'a.example'],
+    ['of an unknown type alone', [alpn('h2'), serverNames([7, 'x'])], null],
+    ['longer than its list', [alpn('h2'), extension(0, Buffer.from([0, 5, 0, 0, 9, 97]))], null],
+  ])('with a server name %s says it', (_what, extensions, serverName) => {
+    expect(readClientHello(records(hello(...extensions)))).toEqual({ ...read('h2'), serverName });
   });
 
   it.each([1, 2, 3, 5, 100])('is read from records of %i bytes', (size) => {

@@ -22,6 +22,7 @@ export function serviceOf(
     },
     takesOver: ({ method }) => method === 'CONNECT',
     takeOver: (_head, { socket }) => void socket.destroy(),
+    socks: ({ socket }) => void socket.destroy(),
     refuse(why, { socket }, answerable) {
       if (answerable) refuseOn(socket, why);
       else socket.destroy();

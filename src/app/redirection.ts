@@ -1,0 +1,81 @@
+import type * as ffi from 'node:ffi';
+import type { Socket } from 'node:net';
+import { SidekeyError } from '../lib/errors.ts';
+import { canonicalHost, hostOfIpv6 } from '../policy/authority.ts';
+import type { Redirection } from '../proxy/by-address.ts';
+import { nowhere, probeLoop } from '../upstream/loop-probe.ts';
+
+/** `SO_ORIGINAL_DST` of `linux/netfilter_ipv4.h`; IPv6 has the same number at its own level. */
+const originalDestination = 80;
+const ipv4Level = 0;
+const ipv6Level = 41;
+/** Bytes of `sockaddr_in6`, the longer form. */
+const addressBytes = 28;
+
+/**
+ * Opens the reader of original destinations, with the FFI of Node.js: its sockets have no such option.
+ *
+ * @param instance tells this Sidekey from others
+ * @param token reads the token of the agent whose connections they are
+ * @throws SidekeyError `input_invalid` if the system is not Linux, or its Node.js has no FFI
+ */
+export async function openRedirection(instance: string, token: Redirection['token']): Promise<Redirection> {
+  const { dlopen } = await loadForeignFunctions();
+  const { getsockopt } = dlopen(null, {
+    getsockopt: { arguments: ['i32', 'i32', 'i32', 'buffer', 'buffer'], return: 'i32' },
+  }).functions;
+  const address = Buffer.alloc(addressBytes);
+  const length = Buffer.alloc(4);
+  let checked: Promise<void> | undefined;
+
+  function read(socket: Socket, level: number): boolean {
+    // Node.js has no public name for it.
+    const handle = Reflect.get(socket, '_handle') as { readonly fd?: number } | null;
+    length.writeUInt32LE(addressBytes);
+    return getsockopt(handle?.fd ?? -1, level, originalDestination, address, length) === 0;
+  }
+
+  /** Rules may be changed after a failure. */
+  function again(error: unknown): never {
+    checked = undefined;
+    throw error;
+  }
+
+  return {
+    destinationOf(socket) {
+      const { localAddress = '', localPort } = socket;
+      const local = localAddress.replace(/^::ffff:/, '');
+      const isIpv6 = local.includes(':');
+      if (!read(socket, isIpv6 ? ipv6Level : ipv4Level)) return null;
+      const port = address.readUInt16BE(2);
+      const host = isIpv6 ? hostOfIpv6(address.subarray(8, 24)) : address.subarray(4, 8).join('.');
+      if (port === localPort && host === (isIpv6 ? canonicalHost(`[${local}]`) : local)) return null;
+      return `${host}:${port}`;
+    },
+    answersProbe(socket, target) {
+      if (target === nowhere) socket.end(instance);
+      return target === nowhere;
+    },
+    check: () => (checked ??= probeLoop(instance).catch(again)),
+    token,
+  };
+}
+
+async function loadForeignFunctions(): Promise<typeof ffi> {
+  const hint = 'run Sidekey on Linux with Node.js 26.1 or later, or set HTTPS_PROXY in the programs';
+  if (process.platform !== 'linux')
+    throw new SidekeyError('input_invalid', 'Connections can be redirected to Sidekey on Linux alone.', {
+      hint,
+    });
+  // It warns that it is experimental, in the middle of the log.
+  const listeners = process.listeners('warning');
+  process.removeAllListeners('warning');
+  try {
+    return await import('node:ffi');
+  } catch (cause) {
+    const sentence = `The FFI of Node.js, which reads where a connection was for, is not in this one (${process.version}).`;
+    throw new SidekeyError('input_invalid', sentence, { hint, cause });
+  } finally {
+    setImmediate(() => listeners.forEach((each) => process.on('warning', each)));
+  }
+}

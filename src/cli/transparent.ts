@@ -1,0 +1,125 @@
+import { execFileSync } from 'node:child_process';
+import { SidekeyError } from '../lib/errors.ts';
+import { parsePort } from '../policy/authority.ts';
+import type { Context } from './context.ts';
+
+interface RulesOptions {
+  readonly user?: string;
+  readonly port?: readonly string[];
+  readonly forwarded?: boolean;
+  readonly iptables?: boolean;
+}
+
+/**
+ * `sidekey transparent rules`: prints the rules that redirect connections of this network namespace to the proxy. It
+ * changes nothing.
+ *
+ * @throws SidekeyError `input_invalid`
+ */
+export async function printRules(context: Context, options: RulesOptions): Promise<void> {
+  const { proxy } = await context.config();
+  const { port: to } = proxy.listen;
+  if (to === 0)
+    throw new SidekeyError('input_invalid', 'The proxy listens on any port that is free.', {
+      hint: 'set proxy.listen to an address with a port',
+    });
+  const ports = (options.port ?? ['80', '443']).map(readPort);
+  const uid = userId(options.user, context.env);
+  const rules = { to, ports, uid, forwarded: options.forwarded === true };
+  const text = options.iptables === true ? iptablesRules(rules) : nftRules(rules);
+  context.output.result({ rules: text }, text);
+  if (uid === 0)
+    context.output.say(
+      'Warning: programs of root are not redirected, because Sidekey runs as root.\n  → run Sidekey as a user of its own, and print the rules with --user NAME',
+    );
+  if (proxy.transparent === null)
+    context.output.say(
+      'The proxy does not accept redirected connections yet.\n  → sidekey start --transparent, or proxy.transparent: true',
+    );
+}
+
+interface Rules {
+  /** Port of the proxy. */
+  readonly to: number;
+  readonly ports: readonly number[];
+  /** User of the proxy, whose own connections are not redirected. */
+  readonly uid: number;
+  /** Also connections of other machines and containers that come through this one. */
+  readonly forwarded: boolean;
+}
+
+/** The rules for `nft -f`. QUIC is refused, so that clients fall back to TCP. */
+function nftRules({ to, ports, uid, forwarded }: Rules): string {
+  const list = `{ ${ports.join(', ')} }`;
+  const redirect = `    tcp dport ${list} redirect to :${to}`;
+  const forward = [
+    '  chain prerouting {',
+    '    type nat hook prerouting priority dstnat; policy accept;',
+    redirect,
+    '  }',
+    '  chain forward {',
+    '    type filter hook forward priority filter; policy accept;',
+    `    udp dport ${list} reject`,
+    '  }',
+  ];
+  return [
+    'table inet sidekey',
+    'delete table inet sidekey',
+    'table inet sidekey {',
+    '  chain output {',
+    '    type nat hook output priority -100; policy accept;',
+    `    meta skuid ${uid} return`,
+    '    ip daddr 127.0.0.0/8 return',
+    '    ip6 daddr ::1 return',
+    redirect,
+    '  }',
+    '  chain quic {',
+    '    type filter hook output priority filter; policy accept;',
+    `    meta skuid ${uid} return`,
+    `    udp dport ${list} reject`,
+    '  }',
+    ...(forwarded ? forward : []),
+    '}',
+  ].join('\n');
+}
+
+/** Commands of iptables, for systems without nftables. */
+function iptablesRules({ to, ports, uid, forwarded }: Rules): string {
+  const list = ports.join(',');
+  return ['iptables', 'ip6tables']
+    .flatMap((command) => [
+      `${command} -w -t nat -N SIDEKEY`,
+      `${command} -w -t nat -A SIDEKEY -m owner --uid-owner ${uid} -j RETURN`,
+      `${command} -w -t nat -A SIDEKEY -d ${command === 'iptables' ? '127.0.0.0/8' : '::1/128'} -j RETURN`,
+      `${command} -w -t nat -A SIDEKEY -p tcp -m multiport --dports ${list} -j REDIRECT --to-ports ${to}`,
+      `${command} -w -t nat -A OUTPUT -p tcp -j SIDEKEY`,
+      `${command} -w -A OUTPUT -p udp -m multiport --dports ${list} -m owner ! --uid-owner ${uid} -j REJECT`,
+      ...(forwarded
+        ? [
+            `${command} -w -t nat -A PREROUTING -p tcp -m multiport --dports ${list} -j REDIRECT --to-ports ${to}`,
+            `${command} -w -A FORWARD -p udp -m multiport --dports ${list} -j REJECT`,
+          ]
+        : []),
+    ])
+    .join('\n');
+}
+
+function readPort(text: string): number {
+  const port = parsePort(text);
+  if (port !== null) return port;
+  throw new SidekeyError('input_invalid', `${text} is not a port.`, { hint: 'give numbers from 1 to 65535' });
+}
+
+/** @param name of the user, or its number; absent: who runs this command */
+function userId(name: string | undefined, env: NodeJS.ProcessEnv): number {
+  if (name === undefined) return process.getuid?.() ?? 0;
+  if (/^[0-9]{1,10}$/.test(name)) return Number(name);
+  try {
+    return Number(execFileSync('id', ['-u', '--', name], { env, encoding: 'utf8', stdio: 'pipe' }));
+  } catch (cause) {
+    throw new SidekeyError('input_invalid', `There is no user ${name}.`, {
+      hint: 'give the name or the number of the user that Sidekey runs as',
+      cause,
+    });
+  }
+}

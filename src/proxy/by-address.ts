@@ -1,0 +1,103 @@
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { refuseOn } from '../http/problem.ts';
+import { canonicalHost, isAddress, parseConnectTarget, splitPort } from '../policy/authority.ts';
+import { connectDomain } from '../policy/decide.ts';
+import { beginning, nextChunk } from './client-hello.ts';
+import { http1, type Opening } from './connect.ts';
+import { intercept } from './intercept.ts';
+import type { ProxyServices } from './services.ts';
+
+/** Connections that the kernel redirected to the proxy; their clients know no proxy. */
+export interface Redirection {
+  /** Returns the address and port that a connection was for, as a CONNECT names them; null: it was for the proxy. */
+  readonly destinationOf: (socket: Socket) => string | null;
+  /** Answers a connection of `check`; returns whether it was one. */
+  readonly answersProbe: (socket: Socket, destination: string) => boolean;
+  /** Rejects with SidekeyError `redirect_loop` where connections of this process come back to it. */
+  readonly check: () => Promise<void>;
+  /** Token of the agent whose connections they are; null: they show none. Rejects as `readSecret`. */
+  readonly token: () => Promise<string | null>;
+}
+
+/** Bytes within which the Host field of a request is looked for. */
+const headBytes = 16_384;
+
+/** The method of a request line (RFC 9110 §9.1), as far as it was sent. */
+const methodStart = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+(?: |$)/;
+const hostField = /\r?\nhost:[ \t]*([^\r\n]*?)[ \t]*\r?\n/i;
+
+/**
+ * Returns the opening of a client that knows only an address, with the name that its first bytes have: SNI, or the Host
+ * field. The name decides, is resolved anew, and is the one that is dialed: the address that the client took for it is
+ * never contacted. A client that says no name, or whose address the domain map lists, keeps its address.
+ *
+ * Null: the client left, or sent nothing in time.
+ */
+export async function openingByName(
+  opening: Opening,
+  { config, leafFor }: Pick<ProxyServices, 'config' | 'leafFor'>,
+): Promise<Opening | null> {
+  const { head, socket } = opening;
+  const settings = await config();
+  const to = parseConnectTarget(head.target);
+  if (to === null || !isAddress(to.host) || connectDomain(settings.policy, to) !== null) return opening;
+  opening.established();
+  const timeoutMs = settings.limits.client_handshake;
+  const late = setTimeout(() => socket.destroy(), timeoutMs).unref();
+  const said = await firstWords(socket).finally(() => clearTimeout(late));
+  if (said === null) {
+    socket.destroy();
+    return null;
+  }
+  return {
+    ...opening,
+    head: { ...head, target: `${said.name ?? to.host}:${to.port}` },
+    established: () => {},
+    refused: (error) => void refuseInside(said, error),
+  };
+
+  /** Clients show the answer to a request, and say no more of a closed connection than that it was closed. */
+  async function refuseInside({ protocol, name }: FirstWords, error: unknown): Promise<void> {
+    try {
+      const leaf = leafFor(name ?? to!.host);
+      const options = { leafFor: () => leaf, spoken: () => http1, timeoutMs };
+      const inside = protocol === null ? null : await intercept(socket, to!, options);
+      if (inside === null || (await nextChunk(inside.stream)) === null) socket.destroy();
+      else refuseOn(inside.stream, error);
+    } catch {
+      // There is no certificate for that host.
+      socket.destroy();
+    }
+  }
+}
+
+/** Facts from the first bytes of a client. */
+interface FirstWords {
+  /** Null: neither TLS nor HTTP. */
+  readonly protocol: 'https' | 'http' | null;
+  /** The name of the host; null: none was said, or it is none. */
+  readonly name: string | null;
+}
+
+/** Reads the first bytes of a client, and leaves them in its stream; null: it left. */
+async function firstWords(socket: Duplex): Promise<FirstWords | null> {
+  const begun = await beginning(socket);
+  if (begun === null) return null;
+  let { bytes } = begun;
+  if (begun.hello !== null) {
+    socket.unshift(bytes);
+    return { protocol: 'https', name: canonicalHost(begun.hello.serverName ?? '') };
+  }
+  const isRequest = () => methodStart.test(bytes.toString('latin1', 0, 32));
+  const headEnd = () => /\r?\n\r?\n/.exec(bytes.toString('latin1'));
+  while (isRequest() && headEnd() === null && bytes.length < headBytes) {
+    const chunk = await nextChunk(socket);
+    if (chunk === null) return null;
+    bytes = Buffer.concat([bytes, chunk]);
+  }
+  socket.unshift(bytes);
+  if (!isRequest()) return { protocol: null, name: null };
+  const [, host] = hostField.exec(bytes.toString('latin1')) ?? [];
+  return { protocol: 'http', name: canonicalHost(splitPort(host ?? '').host) };
+}

@@ -1,0 +1,251 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import type { RequestListener } from 'node:http';
+import { writeFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { findClient } from '../support/client-program.ts';
+import { home } from '../support/command-line.ts';
+import { startPlainUpstream, startUpstream, upstreamCa, upstreamHost } from '../support/upstream.ts';
+import { ended } from './network.ts';
+
+/**
+ * Programs without any setting of a proxy, in a network namespace of their own: the rules that Sidekey prints redirect
+ * their connections to it. The upstream is outside.
+ */
+
+const nft = await findClient('nft', ['--version']);
+const missing =
+  process.env['SIDEKEY_SCALE'] === undefined
+    ? ' (needs namespaces: run "npm run scale" as root)'
+    : nft.missing && ` (${nft.missing})`;
+
+/** The user of Sidekey. Programs run as root. */
+const uid = '65533';
+const outside = { ipv4: '10.80.0.1', ipv6: 'fd80::1' };
+const credential = 'acme-secret-5f0c1a7e9b3d4c2a';
+
+const execute = ([command = '', ...words]: readonly string[], input?: string): string =>
+  execFileSync(command, words, { input, encoding: 'utf8', stdio: ['pipe', 'pipe', 'inherit'] });
+
+const here = (text: string) => void execute(['ip', ...text.split(' ')]);
+
+/** Makes a network namespace with one way out; removed when the test ends. Returns the words that enter it. */
+async function podNetwork(): Promise<readonly string[]> {
+  const holder = spawn('unshare', ['--net', 'cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  onTestFinished(() => ended(holder));
+  holder.stdin.write('\n');
+  await once(holder.stdout, 'data');
+  const within = ['nsenter', `--net=/proc/${holder.pid}/ns/net`];
+  const inside = (text: string) => void execute([...within, 'ip', ...text.split(' ')]);
+  here(`link add pod type veth peer name eth0 netns ${holder.pid}`);
+  here(`address add ${outside.ipv4}/30 dev pod`);
+  here(`address add ${outside.ipv6}/64 dev pod nodad`);
+  here('link set pod up');
+  inside('link set lo up');
+  inside('address add 10.80.0.2/30 dev eth0');
+  inside('address add fd80::2/64 dev eth0 nodad');
+  inside('link set eth0 up');
+  inside(`route add default via ${outside.ipv4}`);
+  inside(`-6 route add default via ${outside.ipv6}`);
+  return within;
+}
+
+interface PodOptions {
+  readonly listen?: string;
+  readonly proxy?: object;
+  readonly domain?: object;
+  /** The address of the upstream is a tunnel. */
+  readonly isAddressTunnel?: boolean;
+  readonly ipv6?: boolean;
+  readonly plain?: boolean;
+  /** The user whose connections are not redirected; default: that of Sidekey. */
+  readonly exempt?: string;
+}
+
+/** Starts an upstream outside, and Sidekey in a namespace whose connections are redirected to it. */
+async function pod({ listen = '127.0.0.1:8377', ...options }: PodOptions = {}) {
+  const within = await podNetwork();
+  const address = options.ipv6 === true ? outside.ipv6 : outside.ipv4;
+  const seen: { readonly path: string; readonly authorization: string | undefined }[] = [];
+  const answer: RequestListener = (request, response) => {
+    seen.push({ path: request.url ?? '', authorization: request.headers.authorization });
+    response.end('from the upstream');
+  };
+  const { port, authority } = await (options.plain === true
+    ? startPlainUpstream(answer, address)
+    : startUpstream(answer, undefined, address));
+  const at = await home({
+    proxy: { listen, ...options.proxy },
+    upstream: {
+      ca: ['upstream-ca.pem'],
+      private_addresses: ['10.80.0.0/30', 'fd80::/64'],
+      resolve: { [upstreamHost]: address },
+    },
+    domains: {
+      [authority]: { grant: 'acme', ...options.domain },
+      ...(options.isAddressTunnel === true ? { [`${outside.ipv4}:${port}`]: 'tunnel' } : {}),
+    },
+    providers: { acme: { audience: [authority], inject: 'bearer' } },
+  });
+  await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
+  await at.grant('acme', { type: 'api_key', value: credential });
+  const rules = async () => {
+    const args = ['transparent', 'rules', '--user', options.exempt ?? uid, '--port', String(port), '443'];
+    const { stdout } = await at.run(args);
+    execute([...within, 'nft', '-f', '-'], stdout);
+  };
+  await rules();
+  return {
+    at,
+    port,
+    authority,
+    address,
+    seen,
+    within,
+    start: (args: readonly string[] = ['--transparent']) => {
+      execute(['chown', '-R', uid, at.folder]);
+      return at.start({ within: [...within, 'setpriv', `--reuid=${uid}`, '--clear-groups'], options: args });
+    },
+    /** Runs a program that knows the address of the upstream from its hosts file. */
+    run: async (command: readonly string[], env: Readonly<Record<string, string>> = {}) => {
+      const hosts = at.at('hosts');
+      await writeFile(hosts, `127.0.0.1 localhost\n${address} ${upstreamHost} other.acme.test\n`);
+      const bound = ['unshare', '--mount', 'sh', '-c', 'mount --bind "$0" /etc/hosts && exec "$@"', hosts];
+      const program = await findClient(within[0] ?? '', ['--version']);
+      return program.run([...within.slice(1), ...bound, ...command], { cwd: at.folder, env });
+    },
+  };
+}
+
+describe.skipIf(missing)(`connections that are redirected${missing || ''}`, () => {
+  test('get the credential of their host, and the upstream is dialed by its name', async () => {
+    const { start, run, seen, authority } = await pod();
+    const { caFile } = await start();
+    const { stdout, stderr } = await run(['curl', '-sS', '--cacert', caFile, `https://${authority}/items`]);
+    expect([stdout, stderr]).toEqual(['from the upstream', '']);
+    expect(seen).toEqual([{ path: '/items', authorization: `Bearer ${credential}` }]);
+  });
+
+  test('over IPv6 get it too', async () => {
+    const { start, run, seen, authority } = await pod({ ipv6: true, listen: '[::1]:8377' });
+    const { caFile } = await start();
+    const { stdout } = await run(['curl', '-sS', '--cacert', caFile, `https://${authority}/items`]);
+    expect(stdout).toBe('from the upstream');
+    expect(seen).toMatchObject([{ authorization: `Bearer ${credential}` }]);
+  });
+
+  test('in plain HTTP get it where the domain allows that', async () => {
+    const { start, run, seen, authority } = await pod({ plain: true, domain: { allow_plain_http: true } });
+    await start();
+    const { stdout } = await run(['curl', '-sS', `http://${authority}/items`]);
+    expect(stdout).toBe('from the upstream');
+    expect(seen).toMatchObject([{ authorization: `Bearer ${credential}` }]);
+  });
+
+  test.each([
+    ['python3', ['-c', 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read())']],
+    ['node', ['-e', 'fetch(process.argv[1]).then((it) => it.text()).then(console.log)']],
+    ['go', ['run', fileURLToPath(new URL('../clients/programs/go/main.go', import.meta.url))]],
+    [
+      'java',
+      [
+        '-Djavax.net.ssl.trustStore=trust.p12',
+        '-Djavax.net.ssl.trustStorePassword=changeit',
+        fileURLToPath(new URL('../clients/programs/Get.java', import.meta.url)),
+      ],
+    ],
+  ])('of %s, which has no setting of a proxy, get it', async (program, args) => {
+    const { start, run, seen, authority, at } = await pod();
+    const { caFile } = await start();
+    if (program === 'java') {
+      const store = ['-keystore', at.at('trust.p12'), '-storepass', 'changeit'];
+      execute(['keytool', '-importcert', '-noprompt', '-file', caFile, ...store]);
+    }
+    const { stdout, stderr } = await run([program, ...args, `https://${authority}/items`], {
+      SSL_CERT_FILE: caFile,
+      NODE_EXTRA_CA_CERTS: caFile,
+    });
+    expect([stdout.includes('from the upstream'), stderr]).toEqual([true, '']);
+    expect(seen).toMatchObject([{ authorization: `Bearer ${credential}` }]);
+  });
+
+  test('to a host that no domain allows read why', async () => {
+    const { start, run, seen, port } = await pod();
+    const { caFile } = await start();
+    const url = `https://other.acme.test:${port}/`;
+    const { stdout } = await run(['curl', '-sS', '--cacert', caFile, '-D', '-', url]);
+    expect(stdout).toContain('Sidekey-Error: domain_not_allowed');
+    expect(seen).toEqual([]);
+  });
+
+  test('to an address that the client names get no credential of another host', async () => {
+    const { start, run, seen, port, address } = await pod();
+    const { caFile } = await start();
+    const url = `https://other.acme.test:${port}/`;
+    // SNI and Host differ, or there is no SNI.
+    const lies = [['-H', `Host: ${upstreamHost}:${port}`, url], [`https://${address}:${port}/`]];
+    for (const lie of lies) {
+      const { stdout } = await run(['curl', '-sSk', '--cacert', caFile, '-D', '-', ...lie]);
+      expect(stdout).toContain('403 domain_not_allowed');
+    }
+    const { stdout } = await run([
+      'curl',
+      '-sSk',
+      '-D',
+      '-',
+      '-H',
+      `Host: other.acme.test:${port}`,
+      `https://${upstreamHost}:${port}/`,
+    ]);
+    expect(stdout).toContain('authority_mismatch');
+    expect(seen).toEqual([]);
+  });
+
+  test.each([false, true])(
+    'that are neither TLS nor HTTP pass where the map has their address as a tunnel: %s',
+    async (isListed) => {
+      const say =
+        'import socket, sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2]))); s.send(b"\\0\\1\\r\\n\\r\\n"); print(len(s.recv(99)))';
+      const { start, run, address, port } = await pod({
+        plain: true,
+        isAddressTunnel: isListed,
+      });
+      await start();
+      const { stdout } = await run(['python3', '-c', say, address, String(port)]);
+      expect(Number(stdout) > 0).toBe(isListed);
+    },
+  );
+
+  test('of Sidekey itself end its start', async () => {
+    const { start } = await pod({ exempt: '65000' });
+    await expect(start()).rejects.toThrow('redirect_loop');
+  });
+
+  test('have the token of the config, and are refused without it', async () => {
+    const { start, run, seen, authority, at } = await pod({
+      proxy: { authentication: 'required', transparent: { token: 'file:token' } },
+    });
+    const { stdout } = await at.run(['agent', 'create', 'pod', '--grant', 'acme']);
+    const token = /:(sidekey_agent_[\w-]{43})@/.exec(stdout)?.[1] ?? '';
+    await writeFile(at.at('config', 'token'), token, { mode: 0o600 });
+    const { caFile } = await start([]);
+    const ask = ['curl', '-sS', '-D', '-', '--cacert', caFile, `https://${authority}/`];
+    const first = await run(ask);
+    expect(first).toMatchObject({ stdout: expect.stringContaining('from the upstream') });
+    await writeFile(at.at('config', 'token'), 'sidekey_agent_unknown');
+    expect((await run(ask)).stdout).toContain('agent_auth_required');
+    expect(seen).toHaveLength(1);
+  });
+
+  test('by QUIC are refused, so that clients fall back to TCP', async () => {
+    const { run, address, port } = await pod();
+    const send = `import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5)
+s.connect((sys.argv[1], int(sys.argv[2])))
+try: s.send(b"x"); s.recv(1)
+except OSError: print("refused")`;
+    const { stdout, stderr } = await run(['python3', '-c', send, address, String(port)]);
+    expect([stdout, stderr]).toEqual(['refused\n', '']);
+  });
+});
