@@ -14,11 +14,12 @@ import { ended } from './network.ts';
  * their connections to it. The upstream is outside.
  */
 
-const nft = await findClient('nft', ['--version']);
+const programs = await Promise.all(['nft', 'iptables'].map((name) => findClient(name, ['--version'])));
+const lacking = programs.find((each) => each.missing !== false)?.missing;
 const missing =
   process.env['SIDEKEY_SCALE'] === undefined
     ? ' (needs namespaces: run "npm run scale" as root)'
-    : nft.missing && ` (${nft.missing})`;
+    : lacking && ` (${lacking})`;
 
 /** The user of Sidekey. Programs run as root. */
 const uid = '65533';
@@ -59,6 +60,7 @@ interface PodOptions {
   readonly isAddressTunnel?: boolean;
   readonly ipv6?: boolean;
   readonly plain?: boolean;
+  readonly rules?: 'nft' | 'iptables';
   /** The user whose connections are not redirected; default: that of Sidekey. */
   readonly exempt?: string;
 }
@@ -90,12 +92,10 @@ async function pod({ listen = '127.0.0.1:8377', ...options }: PodOptions = {}) {
   });
   await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
   await at.grant('acme', { type: 'api_key', value: credential });
-  const rules = async () => {
-    const args = ['transparent', 'rules', '--user', options.exempt ?? uid, '--port', String(port), '443'];
-    const { stdout } = await at.run(args);
-    execute([...within, 'nft', '-f', '-'], stdout);
-  };
-  await rules();
+  const isIptables = options.rules === 'iptables';
+  const rules = ['transparent', 'rules', '--user', options.exempt ?? uid, '--port', String(port), '443'];
+  const { stdout } = await at.run([...rules, ...(isIptables ? ['--iptables'] : [])]);
+  execute([...within, ...(isIptables ? ['sh', '-e'] : ['nft', '-f', '-'])], stdout);
   return {
     at,
     port,
@@ -118,14 +118,17 @@ async function pod({ listen = '127.0.0.1:8377', ...options }: PodOptions = {}) {
   };
 }
 
-describe.skipIf(missing)(`connections that are redirected${missing || ''}`, () => {
-  test('get the credential of their host, and the upstream is dialed by its name', async () => {
-    const { start, run, seen, authority } = await pod();
-    const { caFile } = await start();
-    const { stdout, stderr } = await run(['curl', '-sS', '--cacert', caFile, `https://${authority}/items`]);
-    expect([stdout, stderr]).toEqual(['from the upstream', '']);
-    expect(seen).toEqual([{ path: '/items', authorization: `Bearer ${credential}` }]);
-  });
+describe.skipIf(missing)(`connections that are redirected${missing ?? ''}`, () => {
+  test.each(['nft', 'iptables'] as const)(
+    'by rules of %s get the credential of their host',
+    async (rules) => {
+      const { start, run, seen, authority } = await pod({ rules });
+      const { caFile } = await start();
+      const { stdout, stderr } = await run(['curl', '-sS', '--cacert', caFile, `https://${authority}/items`]);
+      expect([stdout, stderr]).toEqual(['from the upstream', '']);
+      expect(seen).toEqual([{ path: '/items', authorization: `Bearer ${credential}` }]);
+    },
+  );
 
   test('over IPv6 get it too', async () => {
     const { start, run, seen, authority } = await pod({ ipv6: true, listen: '[::1]:8377' });

@@ -1,0 +1,47 @@
+/** `sidekey transparent rules`: what it prints. The rules themselves work in test/scale/transparent.test.ts. */
+import { expect, test } from 'vitest';
+import { home } from '../../support/command-line.ts';
+
+const rules = ['transparent', 'rules', '--user', '4711'];
+
+test('the rules exempt the user of Sidekey, and say that the config does not accept connections yet', async () => {
+  const at = await home({ proxy: { listen: '127.0.0.1:9999' } });
+  const { stdout, stderr } = await at.run(rules);
+  expect(stdout).toContain('meta skuid 4711 return\n');
+  expect(stdout).toContain('tcp dport { 80, 443 } redirect to :9999\n');
+  expect(stdout).not.toContain('prerouting');
+  expect(stderr).toContain('→ sidekey start --transparent');
+});
+
+test('the rules of iptables are commands for IPv4 and IPv6', async () => {
+  const at = await home({ proxy: { listen: '127.0.0.1:9999', transparent: true } });
+  const { stdout, stderr } = await at.run([...rules, '--iptables', '--forwarded', '--port', '8443']);
+  for (const command of ['iptables', 'ip6tables']) {
+    expect(stdout).toContain(
+      `${command} -w -t nat -A PREROUTING -p tcp -m multiport --dports 8443 -j REDIRECT --to-ports 9999\n`,
+    );
+  }
+  expect(stderr).toBe('');
+});
+
+test.each([
+  [['--user', 'no-such-user'], 'There is no user no-such-user.'],
+  [['--user', '1', '--port', '0'], '0 is not a port.'],
+  [['--user', '1', '--port', 'https'], 'https is not a port.'],
+])('with %j are refused', async (options, why) => {
+  const at = await home({ proxy: { listen: '127.0.0.1:9999' } });
+  const { exit, stdout, stderr } = await at.run(['transparent', 'rules', ...options]);
+  expect([exit, stdout, stderr]).toEqual([2, '', expect.stringContaining(why)]);
+});
+
+test('a proxy on any port has none', async () => {
+  const at = await home({ proxy: { listen: '127.0.0.1:0' } });
+  const { exit, stderr } = await at.run(rules);
+  expect([exit, stderr]).toEqual([2, expect.stringContaining('set proxy.listen to an address with a port')]);
+});
+
+test('the user root is warned that its programs are not redirected', async () => {
+  const at = await home({ proxy: { listen: '127.0.0.1:9999', transparent: true } });
+  const { stderr } = await at.run(['transparent', 'rules', '--user', '0']);
+  expect(stderr).toContain('programs of root are not redirected');
+});
