@@ -192,6 +192,7 @@ const runCommands: readonly CommandRow[] = [
       ['--grant <grant...>', 'the lease is for these grants (default: all that the agent reaches)'],
       ['--ttl <span>', 'lifetime of the lease: 15m, 8h'],
       ['--keep <name...>', 'leave these variables alone, though they hold a credential'],
+      ['--base-urls', 'for programs that know no proxy: base addresses and keys of APIs'],
       ['--unset', 'print what restores the variables of this shell, with the values that they had'],
     ],
     examples: [

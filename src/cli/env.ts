@@ -24,6 +24,8 @@ import { clientVariables, withoutProxy } from '../clients/variables.ts';
 import { credentialVariables } from '../config/catalog.ts';
 import { environmentReferences } from '../config/load.ts';
 import type { Grant } from '../grants/grant.ts';
+import type { Provider } from '../grants/provider.ts';
+import type { Config } from '../config/config.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { shellWord } from '../lib/text.ts';
 import { anyone, leaseHolder, mintFor } from '../placeholders/codes.ts';
@@ -36,6 +38,7 @@ export interface EnvOptions {
   readonly ttl?: string;
   readonly keep?: readonly string[];
   readonly unset?: boolean;
+  readonly baseUrls?: boolean;
 }
 
 /**
@@ -93,7 +96,12 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
     mint: vault === null ? undefined : mintFor(holder, reached, placeholderCodes(vault)),
     ...(options.keep === undefined ? {} : { keep: options.keep }),
   });
-  const change = { set: { ...credentials.set, ...variables }, remove: credentials.remove };
+  const keys = credentials.set;
+  const set =
+    options.baseUrls === true
+      ? baseUrlVariables(proxyUrl(place), { config, grants: offered, keys, token: made?.secret })
+      : { ...keys, ...variables };
+  const change = { set, remove: credentials.remove };
   const chained = config.upstream.proxy !== null;
   const notes = [
     ...trust.notes,
@@ -108,6 +116,44 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
   output.bytes(Buffer.from(renderVariables(shell, change, parent[changedNames])));
   const words = [...(made === null ? [] : leaseWords(made, options.ttl, at)), ...notes];
   if (words.length > 0) output.say(words.join('\n'));
+}
+
+/**
+ * Returns the variables of programs that know no proxy: the base addresses of the APIs that they reach, and keys. The token
+ * of a lease is in the place of the keys, because such programs send nothing else.
+ *
+ * @throws SidekeyError `input_invalid`: no API of these grants has such a variable
+ */
+function baseUrlVariables(
+  proxy: string,
+  {
+    config: { providers },
+    grants,
+    keys,
+    token,
+  }: {
+    readonly config: Pick<Config, 'providers'>;
+    readonly grants: ReadonlySet<Grant>;
+    readonly keys: Readonly<Record<string, string>>;
+    readonly token: string | undefined;
+  },
+): Readonly<Record<string, string>> {
+  const names = new Set(Array.from(grants, ({ provider }) => provider));
+  const known = [...names].flatMap((name) => providers.get(name) ?? []).filter(hasBaseUrls);
+  if (known.length === 0)
+    throw new SidekeyError('input_invalid', 'No grant is for an API whose base address is in a variable.', {
+      hint: `give the program the base address ${proxy}/+/HOST/PATH, or set base_urls of the provider`,
+    });
+  const addresses = known.flatMap(({ baseUrls }) =>
+    Object.entries(baseUrls).map(([name, url]) => [name, `${proxy}/+/${url.slice('https://'.length)}`]),
+  );
+  const ofKnown = known.flatMap(({ environment }) => environment.map(({ name }) => name));
+  const own = Object.entries(keys).filter(([name]) => ofKnown.includes(name));
+  return Object.fromEntries([...own.map(([name, key]) => [name, token ?? key]), ...addresses]);
+}
+
+function hasBaseUrls({ baseUrls }: Pick<Provider, 'baseUrls'>): boolean {
+  return Object.keys(baseUrls).length > 0;
 }
 
 /**

@@ -186,6 +186,7 @@ function build(
     logins: definition.logins ?? [],
     capturesLogins: definition.capture_logins ?? false,
     environment: environmentOf(definition),
+    baseUrls: definition.base_urls ?? {},
     lease: {
       defaultMs: definition.lease?.default_ttl ?? null,
       maxMs: definition.lease?.max_ttl ?? null,

@@ -415,6 +415,13 @@ const fields = {
       description:
         'The environment variables that programs read this credential from, which programs behind Sidekey do not get; each with its placeholder, or null for none.',
     }),
+  base_urls: z
+    .record(z.string().regex(environmentName), z.string().regex(/^https:\/\/[^/?#@]+(\/[^?#]*)?$/))
+    .optional()
+    .meta({
+      description:
+        'The environment variables in which programs look for the base address of the API, each with the address of the service.',
+    }),
   logins: z
     .array(loginClient)
     .min(1)

@@ -75,6 +75,8 @@ export interface Provider {
   readonly capturesLogins: boolean;
   /** Variables in which programs look for a credential of it. */
   readonly environment: readonly CredentialVariable[];
+  /** Variables in which programs look for the base address of its API, with the address of the service. */
+  readonly baseUrls: Readonly<Record<string, string>>;
   /** The duration of leases of its grants, in milliseconds; null: as the config says. */
   readonly lease: { readonly defaultMs: number | null; readonly maxMs: number | null };
   /** The settings that each customer chooses, with their values; null: required, and not set. */

@@ -45,6 +45,13 @@ const table = {
     sentence: 'No domain of the config allows this host.',
     hint: 'sidekey domain tunnel HOST (no credential), or sidekey domain allow HOST --grant GRANT',
   },
+  browser_refused: {
+    status: 403,
+    exit: exitCode.badInput,
+    title: 'Not for web pages',
+    sentence: 'A base address of Sidekey is for programs, and this request may come from a web page.',
+    hint: 'use 127.0.0.1 or localhost as the host of the base address; or set proxy.authentication: required, and use a token as the key',
+  },
   rule_denied: {
     status: 403,
     exit: exitCode.badInput,

@@ -17,6 +17,7 @@ import { asTyped } from '../lib/log.ts';
 import { pause, within } from '../lib/timers.ts';
 import { parseAuthority } from '../policy/authority.ts';
 import type { Policy } from '../policy/decide.ts';
+import { fromBaseUrl, hasBaseUrl } from './base-url.ts';
 import { openingByName, type Redirection } from './by-address.ts';
 import { connectHead, connectOpening, type Opening, openTunnel } from './connect.ts';
 import { Exchange, exchange, type Forwarder } from './exchange.ts';
@@ -183,7 +184,14 @@ export function createListener(
         from.answered(null);
         return;
       }
-      new Exchange(inbound, reply, services, forwarderOf(from.socket), from.answered).run();
+      const asked = inProxyForm(head, client);
+      if (asked instanceof SidekeyError) {
+        refuse(reply, asked, head.method);
+        from.answered(null);
+        return;
+      }
+      const request = asked === head ? inbound : { ...inbound, head: asked };
+      new Exchange(request, reply, services, forwarderOf(from.socket), from.answered).run();
     },
     takesOver: (head, framing) => head.method === 'CONNECT' || asksForWebSocket(head, framing),
     takeOver(head, { socket, client }, early) {
@@ -210,6 +218,14 @@ export function createListener(
       if (whenAnswered !== null) void track(exchanges, whenAnswered);
     },
   };
+
+  /** Returns the head as a proxy gets it, also of a program that knows only a base address. */
+  function inProxyForm(head: RequestHead, client: Client): RequestHead | SidekeyError {
+    if (client.tunnel !== null || !hasBaseUrl(head)) return head;
+    const read = fromBaseUrl(head, services.lastConfig().agents);
+    if (read instanceof SidekeyError) denied(client, read);
+    return read;
+  }
 
   const tunnel = (opening: Opening) => openTunnel(opening, services, open, serveInside);
 
@@ -243,7 +259,12 @@ export function createListener(
     }
   }
 
-  function serveUpgrade(head: RequestHeadBytes, socket: Duplex, client: Client, early: Buffer): void {
+  function serveUpgrade(asked: RequestHeadBytes, socket: Duplex, client: Client, early: Buffer): void {
+    const head = inProxyForm(asked, client);
+    if (head instanceof SidekeyError) {
+      refuseOn(socket, head);
+      return;
+    }
     const frames = listenTo(socket, early);
     const carry: Forwarder['send'] = (request, reply, config, meter, credentials, ending) =>
       void upgrade(request, reply, config, meter, credentials, upgradedSocket(socket, frames)).then(
@@ -417,7 +438,7 @@ function isSame(secret: Buffer, text: string): boolean {
  * `GET /healthz` is for health checks; it tells nothing but that this Sidekey serves.
  */
 function answerSelf({ method, target, fields: own }: RequestHead, reply: Reply, healthy: Buffer): boolean {
-  if (!target.startsWith('/')) return false;
+  if (!target.startsWith('/') || hasBaseUrl({ target })) return false;
   if (target === '/healthz' && isRead(method)) {
     answerHealth(method, reply, healthy);
     return true;

@@ -38,6 +38,7 @@ export function aProvider(over: Partial<Provider> = {}): Provider {
     probe: null,
     notes: [],
     environment: [],
+    baseUrls: {},
     logins: [],
     capturesLogins: false,
     lease: { defaultMs: null, maxMs: null },

@@ -97,7 +97,10 @@ function readTarget(
     throw inputInvalid('The word before the URL is not a method.', example);
   const usual = body.length === 0 ? 'GET' : 'POST';
   const [method, written] = second === undefined ? [usual, first] : [first.toUpperCase(), second];
-  return { method, url: written.includes('://') ? written : `https://${written}` };
+  // A base address of the proxy: its path names the host.
+  const [, named] = /^http:\/\/[^/]*\/\+\/(.*)$/.exec(written) ?? [];
+  const url = named ?? written;
+  return { method, url: url.includes('://') ? url : `https://${url}` };
 }
 
 /** Errors do not contain the text, which may be a secret. */

@@ -23,14 +23,62 @@ async function place(config: object = {}): Promise<Home> {
   });
   await at.grant('work', key, ['--provider', 'github']);
   await at.run(['agent', 'create', 'ci', '--grant', 'work']);
+  await makeCa(at);
+  return at;
+}
+
+async function makeCa(at: Home): Promise<void> {
   const state = await openState(await loadConfig(at.configFile, { env: {} }), { log: silent, now: Date.now });
   const { directory, permittedNames } = state.config.ca;
   await openAuthority({ directory, permittedNames, vault: state.vault, now: Date.now });
   await state.close();
-  return at;
 }
+
 const setBy = (text: string) =>
   Object.fromEntries([...text.matchAll(/^export (\w+)='(.*)'$/gm)].map(([, name, value]) => [name, value]));
+
+async function models(): Promise<Home> {
+  const at = await home({
+    proxy: { listen: '127.0.0.1:8377' },
+    domains: { 'api.openai.com': { grant: 'openai' }, 'api.github.com': { grant: 'work' } },
+  });
+  await at.grant('openai', { api_key: 'sk-proj-secret-0123456789' }, ['--provider', 'openai']);
+  await at.grant('work', key, ['--provider', 'github']);
+  await at.run(['agent', 'create', 'ci', '--grant', 'openai', 'work']);
+  await makeCa(at);
+  return at;
+}
+
+describe('the variables of programs that know no proxy', () => {
+  test('are base addresses and keys, and nothing of the proxy', async () => {
+    const at = await models();
+    const { stdout, stderr } = await at.run(['env', '--shell', 'bash', '--base-urls']);
+    expect([setBy(stdout), stderr]).toEqual([
+      {
+        OPENAI_API_KEY: expect.stringMatching(/^sk-proj-sidekey/),
+        OPENAI_BASE_URL: 'http://127.0.0.1:8377/+/api.openai.com/v1',
+        SIDEKEY_ENV: 'OPENAI_API_KEY OPENAI_BASE_URL',
+      },
+      '',
+    ]);
+  });
+
+  test('of an agent have the token of its lease in the place of the key', async () => {
+    const at = await models();
+    const { stdout } = await at.run(['env', '--shell', 'bash', '--base-urls', '--agent', 'ci']);
+    expect(setBy(stdout)).toMatchObject({
+      OPENAI_API_KEY: expect.stringMatching(/^sidekey_lease_[\w-]{43}$/),
+      OPENAI_BASE_URL: 'http://127.0.0.1:8377/+/api.openai.com/v1',
+    });
+  });
+
+  test('are refused where no grant is for such an API, with the address to use', async () => {
+    const at = await place();
+    const ran = await at.run(['env', '--base-urls', '--proxy', proxy]);
+    expect(ran).toMatchObject({ exit: 2, stdout: '' });
+    expect(ran.stderr).toContain('the base address http://127.0.0.1:8377/+/HOST/PATH');
+  });
+});
 
 describe('the variables of a running proxy', () => {
   test('name the proxy and the trust files beside the CA, without a token if none is required', async () => {

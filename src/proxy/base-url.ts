@@ -1,0 +1,72 @@
+import { valuesOf, withoutFields } from '../http/fields.ts';
+import type { RequestHead } from '../http/head.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { authorityText, isAddress, parseAbsoluteTarget, parseAuthority } from '../policy/authority.ts';
+
+/** Beginning of the path of a request to the proxy that names another host: `/+/api.openai.com/v1/models`. */
+const beginning = '/+/';
+
+/** A token of an agent or of a lease, alone, as Bearer, or as the password of Basic. */
+const tokenForm = /^sidekey_(?:agent|lease)_[\w-]{43}$/;
+
+/** Fields in which programs send the key of an API. */
+const keyFields: ReadonlySet<string> = new Set(['authorization', 'x-api-key', 'api-key', 'x-goog-api-key']);
+
+/** Reports whether a request outside a tunnel names its host in its path, for programs that know only a base address. */
+export function hasBaseUrl({ target }: Pick<RequestHead, 'target'>): boolean {
+  return target.startsWith(beginning);
+}
+
+/**
+ * Returns such a request in the form that a proxy gets: the absolute target, and the token of the agent in
+ * `Proxy-Authorization`. All other bytes of the target stay. Programs have the token where they have the key of the API.
+ *
+ * The error is `bad_request`, or `browser_refused` for what a web page may have sent: browsers let any page send requests to
+ * this machine, and a page may have given its own name the address of this machine.
+ *
+ * @param mode whether callers without a token are served
+ */
+export function fromBaseUrl(head: RequestHead, mode: 'required' | 'optional'): RequestHead | SidekeyError {
+  const { fields } = head;
+  const target = parseAbsoluteTarget(`https://${head.target.slice(beginning.length)}`);
+  if (target === null)
+    return new SidekeyError('bad_request', 'The path names no host.', {
+      hint: 'use a base address such as http://127.0.0.1:8377/+/api.openai.com/v1',
+    });
+  const has = (name: string) => valuesOf(fields, name).length > 0;
+  if (has('origin') || has('sec-fetch-site') || has('sec-fetch-dest'))
+    return new SidekeyError('browser_refused');
+  const hosts = valuesOf(fields, 'host');
+  const own = hosts.length === 1 ? parseAuthority(hosts[0] ?? '', 'http') : null;
+  if (own === null) return new SidekeyError('bad_request', 'The request has not one valid Host field.');
+  if (mode === 'optional' && own.host !== 'localhost' && !isAddress(own.host))
+    return new SidekeyError('browser_refused');
+  let login: string | null = null;
+  const kept = withoutFields(fields, (name, value) => {
+    if (name === 'host') return true;
+    const found = keyFields.has(name) && !has('proxy-authorization') ? loginIn(value) : null;
+    login ??= found;
+    return found !== null;
+  });
+  return {
+    method: head.method,
+    target: `https://${head.target.slice(beginning.length)}`,
+    version: head.version,
+    fields: [
+      'Host',
+      authorityText(target.authority),
+      ...kept,
+      ...(login === null ? [] : ['Proxy-Authorization', login]),
+    ],
+  };
+}
+
+/** Returns the value of `Proxy-Authorization` for a token in the place of a key; null: there is none. */
+function loginIn(value: string): string | null {
+  const [scheme = '', text = value] = value.split(/ +/, 2);
+  if (/^basic$/i.test(scheme)) {
+    const pair = Buffer.from(text, 'base64').toString();
+    return tokenForm.test(pair.slice(pair.indexOf(':') + 1)) ? value : null;
+  }
+  return tokenForm.test(text) ? `Bearer ${text}` : null;
+}
