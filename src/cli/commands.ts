@@ -99,10 +99,12 @@ const runCommands: readonly CommandRow[] = [
         'for unlisted hosts, instead of proxy.unmatched of the config file',
         { choices: ['deny', 'tunnel'] },
       ],
+      ['--isolate', 'without any network but the proxy (Linux, with bubblewrap)'],
       ['--proxy <url>', 'use this running proxy; env:NAME for a URL with a token'],
       ['--keep <name...>', 'leave these variables in the environment of the program'],
       ['--log <file>', 'append the log of Sidekey to this file'],
       ['--quiet', 'print neither the line before the start nor the summary at the end'],
+      ['--relay <place>', 'serve the port of the proxy for the program', { hidden: true }],
     ],
     examples: [
       'sidekey run -- claude',

@@ -13,6 +13,7 @@ import {
   readPlace,
   type ProxyEndpoint,
 } from './proxy-endpoint.ts';
+import { atRelay, isolated, serveRelay } from './isolate.ts';
 import { reportRun } from './run-summary.ts';
 import { door } from '../../lib/package-files.ts';
 import { errorPhrase, SidekeyError, systemCode } from '../../lib/errors.ts';
@@ -29,6 +30,9 @@ export interface RunOptions {
   readonly keep?: readonly string[];
   readonly log?: string;
   readonly quiet?: boolean;
+  readonly isolate?: boolean;
+  /** Inside of an isolated command: `PORT:SOCKET`. */
+  readonly relay?: string;
 }
 
 /** `sidekey run -- CMD`: returns the exit code of the command. */
@@ -38,6 +42,7 @@ export async function run(
   options: RunOptions,
 ): Promise<number> {
   const { env, now, output } = context;
+  if (options.relay !== undefined) return runBehindRelay([program, ...words], options.relay, context);
   const kept = keepLog('info', options.log);
   logWarnings(kept);
   const signals = takeSignals(now);
@@ -49,11 +54,14 @@ export async function run(
     process.once('exit', revokeAtExit);
     let notes: readonly string[] = [];
     try {
-      const given = await commandEnvironment(env, endpoint, options.keep ?? []);
+      const reached = options.isolate === true ? atRelay(endpoint) : endpoint;
+      const given = await commandEnvironment(env, reached, options.keep ?? []);
       const { taken } = given;
       notes = output.json && taken !== null ? [...given.notes, taken] : given.notes;
       if (taken !== null && options.quiet !== true) output.say(`sidekey: ${taken}`);
-      end = await startChild({ program, words, env: given.env }, signals);
+      const apart = options.isolate === true ? await isolated([program, ...words], endpoint, env) : null;
+      end = await startChild({ ...(apart ?? { program, words }), env: given.env }, signals);
+      await apart?.close();
       await given.close();
     } finally {
       // The lease expires soon anyway, and the exit code of the command takes precedence.
@@ -67,6 +75,20 @@ export async function run(
   } finally {
     kept.close();
   }
+  if (end.kind === 'failed') output.fail(end.error);
+  return end.kind === 'signal' ? endAs(end.signal) : end.code;
+}
+
+/** Runs the command of an isolated run, in its namespace. */
+async function runBehindRelay(
+  [program = '', ...words]: readonly string[],
+  relay: string,
+  { env, now, output }: Context,
+): Promise<number> {
+  const signals = takeSignals(now);
+  const server = await serveRelay(relay);
+  const end = await startChild({ program, words, env }, signals);
+  server.close();
   if (end.kind === 'failed') output.fail(end.error);
   return end.kind === 'signal' ? endAs(end.signal) : end.code;
 }
