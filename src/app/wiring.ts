@@ -3,6 +3,8 @@ import { newApprovalId } from '../approvals/approval.ts';
 import { type ApprovalQueue, createApprovalQueue } from '../approvals/queue.ts';
 import { createProposals, type Proposals } from '../approvals/proposals.ts';
 import type { AdminServer, ServiceHandler } from '../approvals/server.ts';
+import { operationOf } from '../approvals/operation.ts';
+import { receiversOf } from '../approvals/receivers.ts';
 import { createApprovalLinks, createApprovalTeller } from '../approvals/webhook.ts';
 import type { Config } from '../config/config.ts';
 import {
@@ -68,10 +70,15 @@ export async function openApprovalService(
   let url = elsewhere?.url ?? null;
   let listensOn = elsewhere?.port ?? null;
   const teller = createApprovalTeller({
-    webhook: () => config().approvals.webhook,
-    readSecret: (reference) =>
-      readSecret(reference, { env, cwd: dirname(config().file), where: 'approvals.webhook.secret' }),
-    fetch,
+    receivers: () =>
+      receiversOf(config().approvals, {
+        readSecret: (reference) =>
+          readSecret(reference, { env, cwd: dirname(config().file), where: 'approvals' }),
+        fetch: fetch(),
+        now,
+        env,
+      }),
+    operation: (question) => operationOf(question, config().providers.get(question.provider)),
     link: (question) => url && url + links.pathFor(question),
     now,
     timers: systemTimers,

@@ -1,24 +1,27 @@
 import { timingSafeEqual } from 'node:crypto';
 import { SinkFailure } from '../audit/export/sink.ts';
-import { post, signature } from '../audit/export/http.ts';
-import type { ApprovalWebhook } from '../config/approvals.ts';
 import { errorPhrase } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { pause, type Timers } from '../lib/timers.ts';
 import type { Vault } from '../vault/vault.ts';
 import { type Question, unshownText } from './approval.ts';
 
-/**
- * Webhook that sends each question to a receiver, such as a chat program. Failed calls are repeated in the background.
- */
+/** Sends each question to receivers, such as chat programs. Failed calls are repeated in the background. */
+
+/** A place that questions are sent to. */
+export interface ApprovalReceiver {
+  /** Name for the log: `webhook`, `slack`. */
+  readonly name: string;
+  /** @throws SinkFailure, and SidekeyError as `readSecret` */
+  readonly send: (asked: Announcement, signal: AbortSignal) => Promise<void>;
+}
 
 /** Options of `createApprovalTeller`. */
 interface ApprovalTellerOptions {
-  /** Webhook of the config in force; null: none. */
-  readonly webhook: () => ApprovalWebhook | null;
-  readonly readSecret: (reference: NonNullable<ApprovalWebhook['secret']>) => Promise<string>;
-  /** Returns the guarded `fetch` in force. */
-  readonly fetch: () => typeof globalThis.fetch;
+  /** Returns the receivers of the config in force. */
+  readonly receivers: () => readonly ApprovalReceiver[];
+  /** Returns what a request does, in words of the catalog: `send mail`; null: it does not say. */
+  readonly operation: (question: Question) => string | null;
   /** Returns the complete link for the answer to a question; null: no listener. */
   readonly link: (question: Question) => string | null;
   /** Milliseconds since the epoch. */
@@ -29,7 +32,7 @@ interface ApprovalTellerOptions {
   readonly random: () => number;
 }
 
-/** Sends questions to the webhook. */
+/** Sends questions to receivers. */
 interface ApprovalTeller {
   /**
    * Sends a question until a call succeeds or the question expires. Call the returned function when the question has
@@ -45,43 +48,32 @@ const postTimeout = 10_000;
 const shortestBackOff = 1_000;
 const longestBackOff = 30_000;
 
-/** Creates the sender. With a secret, it signs messages like the HTTP sinks of the audit log (`Sidekey-Signature`). */
+/** Creates the sender. */
 export function createApprovalTeller(options: ApprovalTellerOptions): ApprovalTeller {
-  const { webhook, readSecret, fetch, link, now, timers, log, random } = options;
+  const { receivers, operation, link, now, timers, log, random } = options;
   const closing = new AbortController();
   const underWay = new Set<Promise<void>>();
 
-  async function send(to: ApprovalWebhook, question: Question, body: string, over: AbortSignal) {
+  async function send(to: ApprovalReceiver, asked: Announcement, over: AbortSignal): Promise<void> {
     const late = new AbortController();
     const cancel = timers.after(postTimeout, () => late.abort());
-    try {
-      const headers = {
-        'content-type': 'application/json',
-        'idempotency-key': `"${question.exchange}"`,
-        ...(to.secret === null ? {} : signature(body, await readSecret(to.secret), now())),
-      };
-      const signal = AbortSignal.any([over, late.signal]);
-      await post({ url: to.url, headers, body }, { fetch: fetch(), signal, now: now() });
-    } finally {
-      cancel();
-    }
+    await to.send(asked, AbortSignal.any([over, late.signal])).finally(cancel);
   }
 
-  async function tell(to: ApprovalWebhook, question: Question, over: AbortSignal): Promise<void> {
-    const approval = question.id;
-    const body = JSON.stringify(questionMessage(question, link(question)));
+  async function tell(to: ApprovalReceiver, asked: Announcement, over: AbortSignal): Promise<void> {
+    const facts = { approval: asked.message.id, receiver: to.name };
     for (let attempt = 0; !over.aborted; attempt += 1) {
       try {
-        await send(to, question, body, over);
-        if (attempt > 0) log.info({ approval }, 'the webhook for approvals has the question now');
+        await send(to, asked, over);
+        if (attempt > 0) log.info(facts, 'the receiver of approvals has the question now');
         return;
       } catch (error) {
         if (over.aborted) return;
         if (attempt === 0) {
           const reason = error instanceof SinkFailure ? error.message : errorPhrase(error);
           log.warn(
-            { approval, reason },
-            'the webhook for approvals did not take a question; it is tried again',
+            { ...facts, reason },
+            'the receiver of approvals did not take a question; it is tried again',
           );
         }
         const wait = Math.min(longestBackOff, shortestBackOff * 2 ** Math.min(attempt, 10));
@@ -91,25 +83,32 @@ export function createApprovalTeller(options: ApprovalTellerOptions): ApprovalTe
     }
   }
 
+  /** Sends a question to one receiver in the background. Returns the function that ends this. */
+  function begin(to: ApprovalReceiver, asked: Announcement, expiresAt: number): () => void {
+    const over = new AbortController();
+    const cancel = timers.after(expiresAt - now(), () => {
+      const facts = { approval: asked.message.id, receiver: to.name };
+      log.warn(facts, 'the receiver of approvals did not take a question in time');
+      over.abort();
+    });
+    const telling = tell(to, asked, AbortSignal.any([over.signal, closing.signal])).finally(() => {
+      cancel();
+      underWay.delete(telling);
+    });
+    underWay.add(telling);
+    return () => {
+      cancel();
+      over.abort();
+    };
+  }
+
   return {
     announce(question) {
-      const to = webhook();
-      if (to === null || closing.signal.aborted) return () => {};
-      const over = new AbortController();
-      const end = () => {
-        cancel();
-        over.abort();
-      };
-      const cancel = timers.after(question.expiresAt - now(), () => {
-        log.warn({ approval: question.id }, 'the webhook for approvals did not take a question in time');
-        over.abort();
-      });
-      const telling = tell(to, question, AbortSignal.any([over.signal, closing.signal])).finally(() => {
-        cancel();
-        underWay.delete(telling);
-      });
-      underWay.add(telling);
-      return end;
+      if (closing.signal.aborted) return () => {};
+      const message = questionMessage(question, link(question), operation(question));
+      const asked = { message, summary: summaryOf(question, message.operation), exchange: question.exchange };
+      const ends = receivers().map((to) => begin(to, asked, question.expiresAt));
+      return () => ends.forEach((end) => end());
     },
     async close() {
       closing.abort();
@@ -191,6 +190,8 @@ export interface QuestionMessage {
   readonly agent: string | null;
   readonly lease: string | null;
   readonly purpose: string | null;
+  /** The request in words of the catalog; null: it has none. */
+  readonly operation: string | null;
   readonly method: string;
   /** Without query. */
   readonly url: string;
@@ -210,20 +211,40 @@ export interface QuestionMessage {
   readonly command: string;
 }
 
+/** A question for receivers. */
+export interface Announcement {
+  readonly message: QuestionMessage;
+  /** A sentence without markup, and without unchecked texts of the agent. */
+  readonly summary: string;
+  /** Id of the exchange, the same for a message that is sent again. */
+  readonly exchange: string;
+}
+
+function summaryOf(question: Question, operation: string | null): string {
+  const { who, method, authority, path, grantName } = question;
+  const asker = who.agent ?? 'A caller on this machine';
+  const request = `${brief(plain(method), 40)} ${brief(`${authority}${plain(path)}`, 400)}`;
+  const wanted = operation === null ? `asks for ${request}` : `asks to ${operation} (${request})`;
+  const unshown = unshownText(question);
+  return `${asker} ${wanted} with the grant ${grantName}${unshown === null ? '' : `, and sends ${unshown}`}.`;
+}
+
 /** Returns the message for a question. @param link the complete link */
-export function questionMessage(question: Question, link: string | null): QuestionMessage {
+export function questionMessage(
+  question: Question,
+  link: string | null,
+  operation: string | null,
+): QuestionMessage {
   const { id, expiresAt, who, method, scheme, authority, path, grantName, grantUser } = question;
   const command = `sidekey approve ${id}`;
-  const asker = who.agent ?? 'A caller on this machine';
-  const wanted = `${brief(plain(method), 40)} ${brief(`${authority}${plain(path)}`, 400)} with the grant ${grantName}`;
-  const unshown = unshownText(question);
   return {
-    text: `${asker} asks for ${wanted}${unshown === null ? '' : `, and sends ${unshown}`}. Answer: ${link ?? command}`,
+    text: `${summaryOf(question, operation)} Answer: ${link ?? command}`,
     id,
     expires_at: new Date(expiresAt).toISOString(),
     agent: who.agent,
     lease: who.lease,
     purpose: question.purpose,
+    operation,
     method,
     url: `${scheme}://${authority}${path}`,
     has_query: question.query !== null,

@@ -5,6 +5,7 @@ import {
   isLoopbackListen,
   listenAddress,
   type ListenAddress,
+  plainText,
   readReceiver,
   pathText,
   receiver,
@@ -17,6 +18,11 @@ import { type OidcConfig, oidcSchema, toOidcConfig } from './oidc.ts';
  * The `approvals` and `admin` parts of the config file: notification of approvers, and the pages for their
  * answers.
  */
+
+const mailAddress = (description: string) =>
+  text<string>({ description, examples: ['dana@example.com'] }, (value) =>
+    /^[^\s@<>,;]+@[^\s@<>,;]+$/.test(value) ? value : { problem: 'is not an e-mail address' },
+  );
 
 /** The keys of `approvals`. */
 export const approvalsSchema = z.strictObject({
@@ -38,6 +44,36 @@ export const approvalsSchema = z.strictObject({
     })
     .optional()
     .meta({ description: 'Tells people about questions. Default: only sidekey approve does.' }),
+  notify: z
+    .array(
+      z.discriminatedUnion('template', [
+        z.strictObject({
+          template: z.literal('slack'),
+          url: secretReference('Where the address of the incoming webhook is; it is a secret.'),
+        }),
+        z.strictObject({
+          template: z.literal('telegram'),
+          token: secretReference('Where the token of the bot is.'),
+          chat: plainText('The chat: its number, or @NAME of a channel.'),
+          url: receiver('The server of the Bot API.').prefault('https://api.telegram.org'),
+        }),
+        z.strictObject({
+          template: z.literal('ntfy'),
+          url: receiver('The topic: https://ntfy.sh/TOPIC.'),
+          token: secretReference('Where the access token is.').optional(),
+        }),
+        z.strictObject({
+          template: z.literal('mail'),
+          to: mailAddress('Who gets the message.'),
+          from: mailAddress('Its sender.'),
+          program: pathText('The program that sends it, as sendmail -i -t does.').prefault(
+            '/usr/sbin/sendmail',
+          ),
+        }),
+      ]),
+    )
+    .prefault([])
+    .meta({ description: 'Tells people about questions in chats and by e-mail.' }),
 });
 
 /** Public URL of the pages: prefix of links, without a trailing slash. */
@@ -120,7 +156,21 @@ export interface ApprovalsConfig {
   /** Maximum number of pending requests of one agent. */
   readonly maxPending: number;
   readonly webhook: ApprovalWebhook | null;
+  readonly notify: readonly ApprovalNotice[];
 }
+
+/** A chat or mailbox that is told about questions. */
+export type ApprovalNotice =
+  | { readonly template: 'slack'; readonly url: SecretReference }
+  | {
+      readonly template: 'telegram';
+      readonly token: SecretReference;
+      readonly chat: string;
+      /** Without a trailing slash. */
+      readonly url: string;
+    }
+  | { readonly template: 'ntfy'; readonly url: string; readonly token: SecretReference | null }
+  | { readonly template: 'mail'; readonly to: string; readonly from: string; readonly program: string };
 
 /** Receiver of notifications about questions. */
 export interface ApprovalWebhook {
@@ -150,11 +200,16 @@ export function toApprovalsConfig({
   timeout,
   max_pending: maxPending,
   webhook,
+  notify,
 }: z.output<typeof approvalsSchema>): ApprovalsConfig {
   return {
     timeoutMs: timeout,
     maxPending,
     webhook: webhook === undefined ? null : { url: webhook.url, secret: webhook.secret ?? null },
+    notify: notify.map((each) => {
+      if (each.template === 'telegram') return { ...each, url: each.url.replace(/\/+$/, '') };
+      return each.template === 'ntfy' ? { ...each, token: each.token ?? null } : each;
+    }),
   };
 }
 

@@ -187,6 +187,7 @@ function build(
     capturesLogins: definition.capture_logins ?? false,
     environment: environmentOf(definition),
     baseUrls: definition.base_urls ?? {},
+    operations: definition.operations ?? [],
     lease: {
       defaultMs: definition.lease?.default_ttl ?? null,
       maxMs: definition.lease?.max_ttl ?? null,

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { type Flow, type LoginClient, type PastedToken, placeholderPlaces } from '../grants/provider.ts';
 import { text } from '../lib/text.ts';
 import { isLoopback } from '../policy/authority.ts';
+import { parsePathGlob } from '../policy/path.ts';
 import { isFieldName, isReservedFieldName } from '../policy/text.ts';
 import { namesIn, parseTemplate } from '../schemes/parameters.ts';
 import { dialectDefinition, dpopDefinition, injectDefinition, member } from './provider-dialect.ts';
@@ -9,6 +10,7 @@ import {
   domainPattern,
   duration,
   endpoint,
+  hostName,
   issuer,
   name,
   plainText,
@@ -415,6 +417,20 @@ const fields = {
       description:
         'The environment variables that programs read this credential from, which programs behind Sidekey do not get; each with its placeholder, or null for none.',
     }),
+  operations: z
+    .array(
+      z.strictObject({
+        method: z.string().regex(/^[A-Z]+$/),
+        host: hostName('The host, where the provider has several.').optional(),
+        path: z.string().superRefine((value, context) => {
+          const glob = parsePathGlob(value);
+          if ('problem' in glob) context.addIssue({ code: 'custom', message: glob.problem });
+        }),
+        words: plainText('The words after "asks to": send mail.'),
+      }),
+    )
+    .optional()
+    .meta({ description: 'Requests in words, for people who are asked about them.' }),
   base_urls: z
     .record(z.string().regex(environmentName), z.string().regex(/^https:\/\/[^/?#@]+(\/[^?#]*)?$/))
     .optional()

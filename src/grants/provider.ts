@@ -77,6 +77,8 @@ export interface Provider {
   readonly environment: readonly CredentialVariable[];
   /** Variables in which programs look for the base address of its API, with the address of the service. */
   readonly baseUrls: Readonly<Record<string, string>>;
+  /** Requests in words; the first that matches counts. */
+  readonly operations: readonly Operation[];
   /** The duration of leases of its grants, in milliseconds; null: as the config says. */
   readonly lease: { readonly defaultMs: number | null; readonly maxMs: number | null };
   /** The settings that each customer chooses, with their values; null: required, and not set. */
@@ -88,6 +90,17 @@ export interface Provider {
  * private key).
  */
 export type ClientAuth = 'basic' | 'post' | 'none' | 'private_key_jwt';
+
+/** A request in words. */
+interface Operation {
+  readonly method: string;
+  /** Absent: any host of the provider. */
+  readonly host?: string | undefined;
+  /** Glob of its path. */
+  readonly path: string;
+  /** The end of a sentence: `send mail`. */
+  readonly words: string;
+}
 
 /** A way to a token. */
 export type Flow =

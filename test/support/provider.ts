@@ -39,6 +39,7 @@ export function aProvider(over: Partial<Provider> = {}): Provider {
     notes: [],
     environment: [],
     baseUrls: {},
+    operations: [],
     logins: [],
     capturesLogins: false,
     lease: { defaultMs: null, maxMs: null },

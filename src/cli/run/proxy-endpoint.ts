@@ -111,14 +111,18 @@ function ownConfig(config: Config, { unmatched, policies }: OwnSettings): Config
     ...config,
     proxy: { ...config.proxy, listen: anyPort, unmatchedHosts: unmatched ?? config.proxy.unmatchedHosts },
     workers: 1,
-    // Only the webhook contains the URL of the pages.
-    admin: { ...config.admin, listen: config.approvals.webhook === null ? null : anyPort },
+    // Only receivers of questions learn the URL of the pages.
+    admin: { ...config.admin, listen: hasReceiver(config.approvals) ? anyPort : null },
     audit: { ...config.audit, sinks: config.audit.sinks.filter(({ type }) => type !== 'stdout') },
     // After the command has ended there are no exchanges to wait for.
     limits: { ...config.limits, drain: 0 },
     domains: config.domains.map(restrict),
     restrict,
   };
+}
+
+function hasReceiver({ webhook, notify }: Config['approvals']): boolean {
+  return webhook !== null || notify.length > 0;
 }
 
 function withPolicies(domain: Domain, names: readonly string[], policies: Policies): Domain {

@@ -114,6 +114,25 @@ describe('a webhook link', () => {
   });
 });
 
+describe('a chat', () => {
+  test('gets a link besides the webhook, which answers the request', async () => {
+    const place = await startApprovalProxy();
+    const { url = '' } = place.sidekey.proxy.config().approvals.webhook ?? {};
+    const notify = [{ template: 'ntfy', url: url.replace('/hook', '/acme-topic') }];
+    await place.sidekey.configure({ approvals: { webhook: { url }, notify } });
+    const client = await place.send('DELETE /tickets/7', ['Sidekey-Reason: see https://evil.example']);
+    const bodies = [await place.told(1), await place.told(2)].map(({ body }) => JSON.parse(body) as object);
+    const ntfy = bodies.find((body) => 'topic' in body) as { topic: string; message: string; click: string };
+    expect(ntfy).toMatchObject({
+      topic: 'acme-topic',
+      message: expect.stringContaining('DELETE api.acme.test'),
+    });
+    expect(JSON.stringify(ntfy)).not.toContain('evil');
+    expect((await answer(ntfy.click, 'once')).status).toBe(200);
+    expect((await client.response()).status).toBe(200);
+  });
+});
+
 describe('the webhook', () => {
   test('is signed with the secret that the config names', async () => {
     const place = await startApprovalProxy();

@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto';
 import { expect, test } from 'vitest';
+import { receiversOf } from '../../../src/approvals/receivers.ts';
 import { createApprovalTeller } from '../../../src/approvals/webhook.ts';
 import type { ApprovalWebhook } from '../../../src/config/approvals.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
@@ -37,9 +38,8 @@ function teller(
   }) as unknown as typeof globalThis.fetch;
   const log = (fields: object, message: string) => logged.push(`${message} ${JSON.stringify(fields)}`);
   const made = createApprovalTeller({
-    webhook: () => webhook,
-    readSecret,
-    fetch: () => fetch,
+    receivers: () => receiversOf({ webhook, notify: [] }, { readSecret, fetch, now: time.now, env: {} }),
+    operation: () => null,
     link: () => link,
     ...time,
     log: { info: log, warn: log },
@@ -88,8 +88,8 @@ test('a failed delivery is repeated at growing intervals until it succeeds', asy
   expect(counts).toEqual([1, 2, 2, 3, 3, 4]);
   expect(new Set(sent.map(({ body }) => body)).size).toBe(1);
   expect(logged).toEqual([
-    'the webhook for approvals did not take a question; it is tried again {"approval":"k7w2m9qd","reason":"chat.acme.test answered 500"}',
-    'the webhook for approvals has the question now {"approval":"k7w2m9qd"}',
+    'the receiver of approvals did not take a question; it is tried again {"approval":"k7w2m9qd","receiver":"webhook","reason":"chat.acme.test answered 500"}',
+    'the receiver of approvals has the question now {"approval":"k7w2m9qd","receiver":"webhook"}',
   ]);
 });
 
@@ -122,8 +122,8 @@ test('delivery ends when the approval expires, and the log says so', async () =>
   const { length } = sent;
   expect(length).toBeGreaterThan(5);
   expect(logged).toEqual([
-    'the webhook for approvals did not take a question; it is tried again {"approval":"k7w2m9qd","reason":"chat.acme.test gave no answer (ECONNREFUSED)"}',
-    'the webhook for approvals did not take a question in time {"approval":"k7w2m9qd"}',
+    'the receiver of approvals did not take a question; it is tried again {"approval":"k7w2m9qd","receiver":"webhook","reason":"chat.acme.test gave no answer (ECONNREFUSED)"}',
+    'the receiver of approvals did not take a question in time {"approval":"k7w2m9qd","receiver":"webhook"}',
   ]);
   await time.advance(600_000);
   expect(sent).toHaveLength(length);

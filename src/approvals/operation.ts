@@ -1,0 +1,35 @@
+import type { Provider } from '../grants/provider.ts';
+import { isUnread, matchesPath, parsePathGlob, type PathGlob, readPath } from '../policy/path.ts';
+import type { Question } from './approval.ts';
+
+const globs = new Map<string, PathGlob | null>();
+
+/**
+ * Returns what a request does, in the words of its provider: `send mail`. Null: the provider does not say. It is for
+ * people who read many questions; the rules of the config decide.
+ */
+export function operationOf(
+  { method, authority, path }: Pick<Question, 'method' | 'authority' | 'path'>,
+  provider: Pick<Provider, 'operations'> | undefined,
+): string | null {
+  const read = readPath(path);
+  if (provider === undefined || isUnread(read)) return null;
+  const host = authority.replace(/:[0-9]+$/, '');
+  const found = provider.operations.find(
+    (each) =>
+      each.method === method &&
+      (each.host === undefined || each.host === host) &&
+      matchesGlob(each.path, read.segments),
+  );
+  return found?.words ?? null;
+}
+
+function matchesGlob(text: string, segments: readonly string[]): boolean {
+  let glob = globs.get(text);
+  if (glob === undefined) {
+    const parsed = parsePathGlob(text);
+    glob = 'problem' in parsed ? null : parsed;
+    globs.set(text, glob);
+  }
+  return glob !== null && matchesPath(glob.segments, segments);
+}

@@ -1,0 +1,189 @@
+import { post, signature } from '../audit/export/http.ts';
+import { SinkFailure } from '../audit/export/sink.ts';
+import type { ApprovalNotice, ApprovalsConfig } from '../config/approvals.ts';
+import { readReceiver } from '../config/scalar.ts';
+import type { SecretReference } from '../config/secret-reference.ts';
+import { runBounded } from '../lib/programs.ts';
+import type { Announcement, ApprovalReceiver } from './webhook.ts';
+
+/** Parts of receivers. */
+interface ReceiverParts {
+  readonly readSecret: (reference: SecretReference) => Promise<string>;
+  readonly fetch: typeof globalThis.fetch;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** Returns the receivers of a config. The signature of the webhook is that of the HTTP sinks of the audit log. */
+export function receiversOf(
+  { webhook, notify }: Pick<ApprovalsConfig, 'webhook' | 'notify'>,
+  parts: ReceiverParts,
+): readonly ApprovalReceiver[] {
+  const { readSecret, now } = parts;
+  const own: readonly ApprovalReceiver[] =
+    webhook === null
+      ? []
+      : [
+          {
+            name: 'webhook',
+            async send(asked, signal) {
+              const body = JSON.stringify(asked.message);
+              const { secret } = webhook;
+              const signed = secret === null ? {} : signature(body, await readSecret(secret), now());
+              await sendJson(webhook.url, body, signed, asked, signal, parts);
+            },
+          },
+        ];
+  return [...own, ...notify.map((notice) => noticeReceiver(notice, parts))];
+}
+
+function noticeReceiver(notice: ApprovalNotice, parts: ReceiverParts): ApprovalReceiver {
+  const { readSecret } = parts;
+  const { template: name } = notice;
+  switch (notice.template) {
+    case 'slack':
+      return {
+        name,
+        async send(asked, signal) {
+          const url = await readSecret(notice.url);
+          const checked = readReceiver(url);
+          if (typeof checked !== 'string')
+            throw new SinkFailure(`the address of the webhook ${checked.problem}`);
+          await sendJson(url, JSON.stringify(slackMessage(asked)), {}, asked, signal, parts);
+        },
+      };
+    case 'telegram':
+      return {
+        name,
+        async send(asked, signal) {
+          const url = `${notice.url}/bot${await readSecret(notice.token)}/sendMessage`;
+          const body = JSON.stringify({ chat_id: notice.chat, ...telegramMessage(asked) });
+          await sendJson(url, body, {}, asked, signal, parts);
+        },
+      };
+    case 'ntfy':
+      return {
+        name,
+        async send(asked, signal) {
+          const { origin, pathname } = new URL(notice.url);
+          const login =
+            notice.token === null ? {} : { authorization: `Bearer ${await readSecret(notice.token)}` };
+          const body = JSON.stringify({ topic: pathname.slice(1), ...ntfyMessage(asked) });
+          await sendJson(`${origin}/`, body, login, asked, signal, parts);
+        },
+      };
+    case 'mail':
+      return {
+        name,
+        send: (asked, signal) => sendMail(mailText(asked, notice), notice.program, signal, parts),
+      };
+  }
+}
+
+/** Sends JSON. Errors have no URL: that of a chat is a secret. */
+async function sendJson(
+  url: string,
+  body: string,
+  more: Readonly<Record<string, string>>,
+  { exchange }: Announcement,
+  signal: AbortSignal,
+  { fetch, now }: ReceiverParts,
+): Promise<void> {
+  const headers = { 'content-type': 'application/json', 'idempotency-key': `"${exchange}"`, ...more };
+  await post({ url, headers, body }, { fetch, signal, now: now() });
+}
+
+const answerWord = 'Answer';
+
+const oneLine = (text: string) => text.replaceAll(/\p{C}+|\s+/gu, ' ').slice(0, 500);
+
+const plain = (text: string) => ({ type: 'section', text: { type: 'plain_text', text, emoji: false } });
+
+const escaped = (text: string) =>
+  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+
+/**
+ * Returns the message of an incoming webhook of Slack (docs.slack.dev, Block Kit). The words of the agent are `plain_text`,
+ * in which nothing is a link or a mention.
+ */
+function slackMessage(asked: Announcement): object {
+  const { link, command } = asked.message;
+  const answer = link === null ? `\`${command}\`` : `<${link}|${answerWord}>`;
+  return {
+    text: asked.summary,
+    blocks: [
+      plain(asked.summary),
+      ...wordsOf(asked).map(plain),
+      { type: 'section', text: { type: 'mrkdwn', text: answer, verbatim: true } },
+    ],
+    unfurl_links: false,
+    unfurl_media: false,
+  };
+}
+
+/**
+ * Returns the text of a message of a Telegram bot (core.telegram.org/bots/api#sendmessage). The words of the agent are
+ * preformatted, in which nothing is a link or a mention.
+ */
+function telegramMessage(asked: Announcement): object {
+  const lines = [asked.summary, ...wordsOf(asked)].map((line) => `<pre>${escaped(line)}</pre>`);
+  const { link, command } = asked.message;
+  const answer = link === null ? `<code>${command}</code>` : `<a href="${escaped(link)}">${answerWord}</a>`;
+  return {
+    text: [...lines, answer].join('\n'),
+    parse_mode: 'HTML',
+    link_preview_options: { is_disabled: true },
+  };
+}
+
+/** Returns a message of ntfy (docs.ntfy.sh/publish, as JSON). Programs make links of any text, so it has no words of the agent. */
+function ntfyMessage(asked: Announcement): object {
+  const { link, command } = asked.message;
+  const how =
+    link === null ? { message: `${asked.summary}\n${command}` } : { message: asked.summary, click: link };
+  return { title: 'Sidekey: a request waits for you', ...how, priority: 4, tags: ['key'] };
+}
+
+/** Returns a message for sendmail (RFC 5322). For the same reason as ntfy it has no words of the agent. */
+function mailText(asked: Announcement, { from, to }: { readonly from: string; readonly to: string }): string {
+  const { id, link, command, expires_at: until } = asked.message;
+  return [
+    `From: ${from}`,
+    `To: ${to}`,
+    `Subject: Sidekey: a request waits for you (${id})`,
+    'MIME-Version: 1.0',
+    'Content-Type: text/plain; charset=utf-8',
+    'Auto-Submitted: auto-generated',
+    '',
+    asked.summary,
+    '',
+    `${answerWord} until ${until}: ${link ?? command}`,
+    '',
+  ].join('\n');
+}
+
+/** Returns the unchecked texts of the agent, each on one line. */
+function wordsOf({ message: { reason, purpose } }: Announcement): readonly string[] {
+  return [
+    ...(purpose === null ? [] : [`Purpose of the lease: ${oneLine(purpose)}`]),
+    ...(reason === null ? [] : [`Reason, as the agent says: ${oneLine(reason)}`]),
+  ];
+}
+
+/** Gives a message to sendmail or a program that takes its place. @throws SinkFailure */
+async function sendMail(
+  text: string,
+  program: string,
+  signal: AbortSignal,
+  { env }: Pick<ReceiverParts, 'env'>,
+): Promise<void> {
+  const { PATH, HOME } = env;
+  const argv = [program, '-i', '-t'];
+  const bounds = { timeoutMs: 30_000, maxBytes: 65_536 };
+  const end = await runBounded({ argv, cwd: '/', env: { PATH, HOME }, input: text, signal, ...bounds });
+  if (end.kind === 'ended' && end.code === 0) return;
+  const why =
+    end.kind === 'ended' ? `ended with ${end.code ?? end.signal}: ${end.error.split('\n', 1)[0]}` : end.kind;
+  throw new SinkFailure(`${program} ${why}`);
+}
