@@ -235,6 +235,16 @@ const runCommands: readonly CommandRow[] = [
     load: async () => (await import('./fetch/fetch.ts')).fetchUrl,
   },
   {
+    name: 'mcp',
+    summary: 'serve the Model Context Protocol on standard input and output, for agents',
+    options: [
+      ['--agent <name>', 'act as this agent, under a lease that ends with the command'],
+      ['--proxy <url>', 'use this running proxy: http://NAME:TOKEN@127.0.0.1:8377'],
+    ],
+    examples: ['sidekey mcp', 'sidekey mcp --agent ci-bot'],
+    load: async () => (await import('./mcp/mcp.ts')).serveMcp,
+  },
+  {
     name: 'skill',
     summary: 'install instructions for agents',
     commands: [

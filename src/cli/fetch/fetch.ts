@@ -53,7 +53,7 @@ export async function fetchUrl(
 }
 
 /** Returns the final response after redirects. @throws SidekeyError of a refusal by the proxy */
-async function ask(
+export async function ask(
   endpoint: ProxyEndpoint,
   { hop: first, user }: Question,
   follows: boolean,

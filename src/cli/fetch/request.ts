@@ -137,11 +137,12 @@ async function bodySourceOf(
     });
   }
   const file = data?.startsWith('@') === true ? data.slice(1) : dataFile;
-  if (file === undefined) return data === undefined ? null : fromText(data);
+  if (file === undefined) return data === undefined ? null : textBody(data);
   return file === '-' ? fromInput(stdin) : fromFile(file);
 }
 
-function fromText(text: string): BodySource {
+/** Returns the source of a body that is in memory. */
+export function textBody(text: string): BodySource {
   const bytes = Buffer.from(text, 'utf8');
   return { length: bytes.length, repeatable: true, open: () => once(bytes) };
 }

@@ -42,6 +42,18 @@ test('every command in it exists', async () => {
   }
 });
 
+const read = async (name: string) =>
+  JSON.parse(await readFile(join(root, name), 'utf8')) as Record<string, unknown>;
+
+test('the plugin of Claude Code has the version of the package, and starts the MCP server', async () => {
+  const [plugin, { version }] = [await read('.claude-plugin/plugin.json'), await read('package.json')];
+  expect(plugin).toMatchObject({ version, mcpServers: { sidekey: { command: 'sidekey', args: ['mcp'] } } });
+  const { plugins } = await read('.claude-plugin/marketplace.json');
+  expect(plugins).toMatchObject([{ name: plugin['name'], source: './' }]);
+  const { stdout } = await (await home()).run(['mcp', '--help']);
+  expect(stdout).toMatch(/^Usage: sidekey mcp/);
+});
+
 test('its files are in the package', async () => {
   const { files } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { files: string[] };
   expect(files).toContain('skills');

@@ -1,0 +1,141 @@
+import { createInterface } from 'node:readline';
+import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
+import { asTyped } from '../../lib/log.ts';
+import type { Context } from '../context.ts';
+import { openEndpoint } from '../fetch/send.ts';
+import { packageVersion } from '../../lib/package-files.ts';
+import { type ToolParts, tools } from './tools.ts';
+
+/**
+ * Model Context Protocol on standard input and output (modelcontextprotocol.io, revisions 2024-11-05 to 2025-11-25):
+ * one JSON-RPC 2.0 message a line. The server has tools alone.
+ */
+
+const revisions = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05'] as const;
+
+/** Codes of JSON-RPC 2.0. */
+const parseError = -32_700;
+const invalidRequest = -32_600;
+const methodNotFound = -32_601;
+const invalidParams = -32_602;
+
+type Id = string | number | null;
+
+interface Message {
+  readonly id?: Id;
+  readonly method?: unknown;
+  readonly params?: Readonly<Record<string, unknown>>;
+}
+
+class ProtocolError extends Error {
+  readonly code: number;
+
+  constructor(code: number, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export interface McpOptions {
+  readonly agent?: string;
+  readonly proxy?: string;
+}
+
+/** `sidekey mcp`: serves until standard input ends and the calls under way have their answers. It uses the proxy that `sidekey fetch` would use. */
+export async function serveMcp(context: Context, options: McpOptions): Promise<void> {
+  const { stdin, output } = context;
+  const endpoint = await openEndpoint(context, options);
+  const calls = new Map<Id, AbortController>();
+  const underWay = new Set<Promise<void>>();
+
+  function say(message: object): void {
+    output.bytes(Buffer.from(`${JSON.stringify({ jsonrpc: '2.0', ...message })}\n`));
+  }
+
+  async function answer({ id = null, method, params = {} }: Message): Promise<object> {
+    switch (method) {
+      case 'initialize': {
+        const asked = revisions.find((each) => each === params['protocolVersion']);
+        return {
+          protocolVersion: asked ?? revisions[0],
+          capabilities: { tools: {} },
+          serverInfo: { name: 'sidekey', title: 'Sidekey', version: packageVersion() },
+          instructions:
+            'Sidekey adds credentials to requests. You have no key and need none. Call list first.',
+        };
+      }
+      case 'ping':
+        return {};
+      case 'tools/list':
+        return {
+          tools: tools.map(({ name, description, inputSchema }) => ({ name, description, inputSchema })),
+        };
+      case 'tools/call': {
+        const tool = tools.find(({ name }) => name === params['name']);
+        if (tool === undefined) throw new ProtocolError(invalidParams, 'There is no such tool.');
+        const stop = new AbortController();
+        calls.set(id, stop);
+        const given = (params['arguments'] ?? {}) as Readonly<Record<string, unknown>>;
+        const parts: ToolParts = { endpoint, stdin, signal: stop.signal };
+        return await result(() => tool.call(given, parts)).finally(() => calls.delete(id));
+      }
+      default:
+        throw new ProtocolError(methodNotFound, 'The method is not supported.');
+    }
+  }
+
+  async function take(line: string): Promise<void> {
+    const message = parse(line);
+    if (message === null) {
+      say({ id: null, error: { code: parseError, message: 'The line is not a JSON-RPC message.' } });
+      return;
+    }
+    const { id, method, params } = message;
+    if (method === 'notifications/cancelled') calls.get((params?.['requestId'] ?? null) as Id)?.abort();
+    // Notifications, and answers to what was never asked.
+    if (id === undefined || method === undefined) return;
+    try {
+      say({ id, result: await answer(message) });
+    } catch (error) {
+      // A call that was cancelled has no answer.
+      if (error instanceof Error && error.name === 'AbortError') return;
+      const code = error instanceof ProtocolError ? error.code : invalidRequest;
+      say({ id, error: { code, message: errorPhrase(error) } });
+    }
+  }
+
+  try {
+    for await (const line of createInterface({
+      input: stdin,
+      crlfDelay: Infinity,
+    })) {
+      if (line.trim() === '') continue;
+      const work = take(line).finally(() => underWay.delete(work));
+      underWay.add(work);
+    }
+    await Promise.all(underWay);
+  } finally {
+    await endpoint.close();
+  }
+}
+
+/** Returns the result of a call. A failure is a result too, so that the model reads it. */
+async function result(call: () => Promise<string>): Promise<object> {
+  try {
+    return { content: [{ type: 'text', text: await call() }] };
+  } catch (error) {
+    if (!(error instanceof SidekeyError)) throw error;
+    const { code, message, hint } = error;
+    const text = `${message} (${code})${hint === undefined ? '' : `\nWhat would allow it: ${asTyped(hint)}`}`;
+    return { content: [{ type: 'text', text }], isError: true };
+  }
+}
+
+function parse(line: string): Message | null {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : null;
+  } catch {
+    return null;
+  }
+}

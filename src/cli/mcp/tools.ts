@@ -1,0 +1,203 @@
+import { isUtf8 } from 'node:buffer';
+import { readBounded } from '../../lib/body.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { jsonObject } from '../../oauth/http.ts';
+import { parseAbsoluteTarget } from '../../policy/authority.ts';
+import { ask } from '../fetch/fetch.ts';
+import { readQuestion, textBody } from '../fetch/request.ts';
+import type { ProxyEndpoint } from '../fetch/send.ts';
+import type { Input } from '../terminal.ts';
+
+/** Tools of the MCP server. They send requests through the proxy, which checks them as any others; none can approve. */
+
+/** A tool as `tools/list` describes it, and its function. */
+interface Tool {
+  readonly name: string;
+  readonly description: string;
+  readonly inputSchema: object;
+  /** Returns text for the model. @throws SidekeyError */
+  readonly call: (given: Readonly<Record<string, unknown>>, parts: ToolParts) => Promise<string>;
+}
+
+/** Parts of a call. */
+export interface ToolParts {
+  readonly endpoint: ProxyEndpoint;
+  readonly stdin: Input;
+  /** Aborted when the client cancels the call, or leaves. */
+  readonly signal: AbortSignal;
+}
+
+const own = 'http://sidekey.internal';
+/** Maximum bytes of an answer that the model gets. */
+const maxAnswerBytes = 262_144;
+
+const text = (description: string) => ({ type: 'string', description });
+const object = (properties: object, required: readonly string[]) => ({
+  type: 'object',
+  properties,
+  required,
+  additionalProperties: false,
+});
+const reason = text('Why you need it, for the audit log and for a person who is asked.');
+
+/** The tools. */
+export const tools: readonly Tool[] = [
+  {
+    name: 'list',
+    description: 'Lists the hosts that you may call, with their grants and rules. You need no key for them.',
+    inputSchema: object({}, []),
+    call: (_given, parts) => send(parts, 'GET', `${own}/`),
+  },
+  {
+    name: 'explain',
+    description: 'Says what you may do at the host of a URL: its grant, its rules, or how to ask for it.',
+    inputSchema: object({ url: text('An https:// URL.') }, ['url']),
+    call: explain,
+  },
+  {
+    name: 'propose',
+    description:
+      'Asks a person for a host, a grant of a provider, or more scopes of a grant. Give one of domain, grant and scope. The person answers elsewhere; ask for the state with proposal.',
+    inputSchema: object(
+      {
+        domain: object(
+          {
+            host: text('One host.'),
+            action: {
+              enum: ['tunnel', 'grant'],
+              description: 'Without a credential, or with that of a grant.',
+            },
+            grant: text('The grant, with the action grant.'),
+          },
+          ['host', 'action'],
+        ),
+        grant: object({ provider: text('Such as github.'), scopes: scopes() }, ['provider']),
+        scope: object({ grant: text('The grant.'), scopes: scopes() }, ['grant', 'scopes']),
+        reason,
+      },
+      ['reason'],
+    ),
+    call: (given, parts) =>
+      send(parts, 'POST', `${own}/proposals`, { 'Content-Type': 'application/json' }, JSON.stringify(given)),
+  },
+  {
+    name: 'proposal',
+    description: 'Says whether a person has answered a proposal.',
+    inputSchema: object({ id: { type: 'string', pattern: '^[0-9a-z]{1,16}$' } }, ['id']),
+    call: ({ id }, parts) => send(parts, 'GET', `${own}/proposals/${textOf(id, 'id', /^[0-9a-z]{1,16}$/)}`),
+  },
+  {
+    name: 'request',
+    description:
+      'Sends one HTTP request. Sidekey adds the credential, and may ask a person first. Answers the status, the type and the body.',
+    inputSchema: object(
+      {
+        method: text('Default: GET, or POST with a body.'),
+        url: text('An https:// URL.'),
+        headers: { type: 'object', additionalProperties: { type: 'string' } },
+        body: text('The body, as text.'),
+        grant: text('The grant, where the host has several.'),
+        reason,
+      },
+      ['url', 'reason'],
+    ),
+    async call({ method, url, headers = {}, body, grant, reason: why }, parts) {
+      const fields = Object.fromEntries(
+        Object.entries(recordOf(headers)).map(([name, value]) => [name, textOf(value, name)]),
+      );
+      return send(
+        parts,
+        method === undefined ? undefined : textOf(method, 'method'),
+        textOf(url, 'url'),
+        fields,
+        body === undefined ? undefined : textOf(body, 'body'),
+        { grant: grant === undefined ? undefined : textOf(grant, 'grant'), reason: textOf(why, 'reason') },
+      );
+    },
+  },
+];
+
+function scopes(): object {
+  return { type: 'array', items: { type: 'string' } };
+}
+
+/** Returns the entries of the discovery for the host of a URL. */
+async function explain({ url }: Readonly<Record<string, unknown>>, parts: ToolParts): Promise<string> {
+  const target = parseAbsoluteTarget(textOf(url, 'url'));
+  if (target === null) throw invalid('url is not an absolute http or https URL');
+  const { host, port } = target.authority;
+  const index = jsonObject((await answerOf(parts, 'GET', `${own}/index.json`)).body) ?? {};
+  const covers = (pattern: unknown) =>
+    pattern === host ||
+    pattern === `${host}:${port}` ||
+    (typeof pattern === 'string' && pattern.startsWith('*.') && host.endsWith(pattern.slice(1)));
+  const listOf = (name: string) => (Array.isArray(index[name]) ? (index[name] as unknown[]) : []);
+  const entries = listOf('hosts').filter((each) => covers(recordOf(each)['host']));
+  if (entries.length > 0) return JSON.stringify(entries, null, 2);
+  if (listOf('denied').some(covers)) return `${host} is refused by the domain map.`;
+  if (listOf('tunnels').some(covers) || index['unmatched'] === 'tunnel')
+    return `${host} is tunnelled: you may call it, and get no credential.`;
+  return `${host} is not in the domain map, and is refused. To ask a person for it, use propose.`;
+}
+
+interface Said {
+  readonly status: number;
+  readonly type: string;
+  readonly body: string;
+}
+
+async function send(parts: ToolParts, ...request: RequestParts): Promise<string> {
+  const { status, type, body } = await answerOf(parts, ...request);
+  return `HTTP ${status}${type === '' ? '' : `, ${type}`}\n\n${body}`;
+}
+
+type RequestParts = readonly [
+  method: string | undefined,
+  url: string,
+  headers?: Readonly<Record<string, string>>,
+  body?: string,
+  selection?: { readonly grant?: string | undefined; readonly reason?: string },
+];
+
+/** @throws SidekeyError of a refusal, or as `readQuestion` */
+async function answerOf(
+  { endpoint, stdin, signal }: ToolParts,
+  ...[method, url, headers = {}, body, { grant, reason: why } = {}]: RequestParts
+): Promise<Said> {
+  const words = grant === undefined ? ([url, undefined] as const) : ([grant, url] as const);
+  const header = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
+  const request = method ?? (body === undefined ? 'GET' : 'POST');
+  const question = await readQuestion(
+    words,
+    { request, header, ...(why === undefined ? {} : { reason: why }) },
+    stdin,
+  );
+  const hop = body === undefined ? question.hop : { ...question.hop, body: textBody(body) };
+  const { answer } = await ask(endpoint, { ...question, hop }, false, signal);
+  const type = answer.response.headers['content-type'] ?? '';
+  const bytes = await readBounded(answer.response as AsyncIterable<Buffer>, maxAnswerBytes);
+  if (bytes === null)
+    return {
+      status: answer.status,
+      type,
+      body: `(The body has more than ${maxAnswerBytes} bytes. Use sidekey fetch -o FILE.)`,
+    };
+  if (!isUtf8(bytes))
+    return { status: answer.status, type, body: `(The body is ${bytes.length} bytes, not text.)` };
+  return { status: answer.status, type, body: bytes.toString() };
+}
+
+function recordOf(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {};
+}
+
+function textOf(value: unknown, name: string, form = /^/): string {
+  if (typeof value === 'string' && form.test(value)) return value;
+  throw invalid(`${name} is missing, or not valid`);
+}
+
+function invalid(problem: string): SidekeyError {
+  return new SidekeyError('input_invalid', `The arguments of the tool are not valid: ${problem}.`, {
+    hint: 'tools/list has their schema',
+  });
+}

@@ -1,0 +1,128 @@
+/** `sidekey mcp` below `sidekey run`: the Model Context Protocol on standard input and output. */
+import { describe, expect, test } from 'vitest';
+import { program } from '../../support/command-line.ts';
+import { deskToken, runHome, type RunHome } from '../../support/run-command.ts';
+
+interface Answer {
+  readonly id: number | null;
+  readonly result?: Readonly<Record<string, unknown>>;
+  readonly error?: { readonly code: number };
+}
+
+const line = (each: object | string) =>
+  typeof each === 'string' ? each : JSON.stringify({ jsonrpc: '2.0', ...each });
+
+/** Sends messages, each of them one line; returns the answers by their ids, and the program's end. */
+async function speak(place: RunHome, ...messages: readonly (object | string)[]) {
+  const input = `${messages.map(line).join('\n')}\n`;
+  const { exit, stdout } = await place.run(['--quiet', '--', process.execPath, program, 'mcp'], { input });
+  const lines = stdout.split('\n').filter((each) => each !== '');
+  const answers = new Map(lines.map((each) => JSON.parse(each) as Answer).map((each) => [each.id, each]));
+  const text = (id: number) => {
+    const [first] = (answers.get(id)?.result?.['content'] ?? []) as readonly { readonly text: string }[];
+    return first?.text ?? '';
+  };
+  return { exit, stdout, answers, text };
+}
+
+const call = (id: number, name: string, given: object = {}) => ({
+  id,
+  method: 'tools/call',
+  params: { name, arguments: given },
+});
+
+describe('the protocol', () => {
+  test.each([
+    ['2025-06-18', '2025-06-18'],
+    ['2024-11-05', '2024-11-05'],
+    ['1999-01-01', '2025-11-25'],
+  ])('of a client with revision %s is spoken in revision %s', async (asked, spoken) => {
+    const { answers, exit } = await speak(
+      await runHome(),
+      { id: 1, method: 'initialize', params: { protocolVersion: asked, capabilities: {} } },
+      { method: 'notifications/initialized' },
+      { id: 2, method: 'ping' },
+    );
+    expect(exit).toBe(0);
+    expect(answers.get(1)?.result).toMatchObject({
+      protocolVersion: spoken,
+      capabilities: { tools: {} },
+      serverInfo: { name: 'sidekey' },
+    });
+    expect([...answers.keys()]).toEqual([1, 2]);
+  });
+
+  test('answers what it does not know with an error', async () => {
+    const { answers } = await speak(
+      await runHome(),
+      'not JSON',
+      { id: 1, method: 'resources/list' },
+      call(2, 'approve'),
+      { method: 'unknown/notification' },
+    );
+    expect(answers.get(null)?.error?.code).toBe(-32_700);
+    expect(answers.get(1)?.error?.code).toBe(-32_601);
+    expect(answers.get(2)?.error?.code).toBe(-32_602);
+    expect(answers.size).toBe(3);
+  });
+
+  test('lists tools with schemas, none of which approves', async () => {
+    const { answers } = await speak(await runHome(), { id: 1, method: 'tools/list' });
+    const tools = answers.get(1)?.result?.['tools'] as { name: string; inputSchema: { type: string } }[];
+    expect(tools.map(({ name }) => name)).toEqual(['list', 'explain', 'propose', 'proposal', 'request']);
+    expect(tools.every(({ inputSchema }) => inputSchema.type === 'object')).toBe(true);
+  });
+});
+
+describe('the tools', () => {
+  test('list and explain what the caller may do', async () => {
+    const place = await runHome();
+    const url = `${place.upstream.url}/`;
+    const { text } = await speak(
+      place,
+      call(1, 'list'),
+      call(2, 'explain', { url }),
+      call(3, 'explain', { url: 'https://other.example.com/' }),
+    );
+    expect(text(1)).toContain('api.acme.test');
+    expect(JSON.parse(text(2))).toMatchObject([{ grants: [{ name: 'desk' }] }]);
+    expect(text(3)).toContain('other.example.com is');
+  });
+
+  test('send a request with the credential, which the answer does not have, and its reason', async () => {
+    const place = await runHome();
+    const given = { url: `${place.upstream.url}/items`, reason: 'ticket 7' };
+    const { text, stdout } = await speak(place, call(1, 'request', given));
+    expect(text(1)).toBe('HTTP 200\n\nhello');
+    expect(place.seen).toEqual([`Bearer ${deskToken}`]);
+    expect(stdout).not.toContain(deskToken);
+    const [access] = await place.events('access');
+    expect(access).toMatchObject({ agent: 'run', reason: 'ticket 7', path: '/items' });
+  });
+
+  test('tell why a request is refused, and what would allow it', async () => {
+    const place = await runHome(undefined, () => ({ proxy: { listen: '127.0.0.1:0', unmatched: 'deny' } }));
+    const given = { url: 'https://other.example.com/', reason: 'ticket 7' };
+    const { answers, text } = await speak(
+      place,
+      call(1, 'request', given),
+      call(2, 'request', { url: given.url }),
+      call(3, 'request', { ...given, method: 'CONNECT' }),
+      call(4, 'proposal', { id: '../index.json' }),
+    );
+    expect(text(1)).toMatch(/\(domain_not_allowed\)\nWhat would allow it: .*sidekey domain/);
+    expect(text(2)).toContain('reason is missing');
+    for (const id of [1, 2, 3, 4]) expect(answers.get(id)?.result).toMatchObject({ isError: true });
+    expect(place.seen).toEqual([]);
+  });
+
+  test('propose a host, which a person has to accept', async () => {
+    const place = await runHome(undefined, () => ({ proxy: { listen: '127.0.0.1:0', unmatched: 'deny' } }));
+    const domain = { host: 'other.example.com', action: 'tunnel' };
+    const { text } = await speak(place, call(1, 'propose', { domain, reason: 'for the report' }));
+    const [, id = ''] = /"id": ?"([0-9a-z]+)"/.exec(text(1)) ?? [];
+    expect(text(1)).toContain('"status":"waiting"');
+    const asked = await speak(place, call(1, 'proposal', { id }));
+    expect(asked.text(1)).toContain('waiting');
+  });
+});
