@@ -3,7 +3,7 @@ import { SinkFailure } from '../audit/export/sink.ts';
 import type { ApprovalNotice, ApprovalsConfig } from '../config/approvals.ts';
 import { readReceiver } from '../config/scalar.ts';
 import type { SecretReference } from '../config/secret-reference.ts';
-import { runBounded } from '../lib/programs.ts';
+import { findProgram, runBounded } from '../lib/programs.ts';
 import type { Announcement, ApprovalReceiver } from './webhook.ts';
 
 /** Parts of receivers. */
@@ -76,7 +76,7 @@ function noticeReceiver(notice: ApprovalNotice, parts: ReceiverParts): ApprovalR
     case 'mail':
       return {
         name,
-        send: (asked, signal) => sendMail(mailText(asked, notice), notice.program, signal, parts),
+        send: (asked, signal) => sendMail(mailText(asked, notice), signal, parts),
       };
   }
 }
@@ -171,14 +171,24 @@ function wordsOf({ message: { reason, purpose } }: Announcement): readonly strin
   ];
 }
 
-/** Gives a message to sendmail or a program that takes its place. @throws SinkFailure */
+/** Folders where sendmail is, which are not in the PATH of users. */
+const mailFolders = '/usr/sbin:/usr/lib';
+
+/**
+ * Gives a message to sendmail, or to the program that has its name. The config does not choose it: who may edit the config
+ * by the API may not run programs.
+ *
+ * @throws SinkFailure
+ */
 async function sendMail(
   text: string,
-  program: string,
   signal: AbortSignal,
   { env }: Pick<ReceiverParts, 'env'>,
 ): Promise<void> {
-  const { PATH, HOME } = env;
+  const { PATH = '', HOME } = env;
+  const program = await findProgram('sendmail', `${PATH}:${mailFolders}`);
+  if (program === null)
+    throw new SinkFailure('there is no program sendmail (Debian: msmtp-mta, dma, postfix)');
   const argv = [program, '-i', '-t'];
   const bounds = { timeoutMs: 30_000, maxBytes: 65_536 };
   const end = await runBounded({ argv, cwd: '/', env: { PATH, HOME }, input: text, signal, ...bounds });

@@ -66,9 +66,6 @@ export const approvalsSchema = z.strictObject({
           template: z.literal('mail'),
           to: mailAddress('Who gets the message.'),
           from: mailAddress('Its sender.'),
-          program: pathText('The program that sends it, as sendmail -i -t does.').prefault(
-            '/usr/sbin/sendmail',
-          ),
         }),
       ]),
     )
@@ -170,7 +167,7 @@ export type ApprovalNotice =
       readonly url: string;
     }
   | { readonly template: 'ntfy'; readonly url: string; readonly token: SecretReference | null }
-  | { readonly template: 'mail'; readonly to: string; readonly from: string; readonly program: string };
+  | { readonly template: 'mail'; readonly to: string; readonly from: string };
 
 /** Receiver of notifications about questions. */
 export interface ApprovalWebhook {

@@ -377,7 +377,7 @@ function onOwnPort(config: Config, authentication: Config['proxy']['authenticati
   const { listen } = config.admin;
   return {
     ...config,
-    proxy: { ...config.proxy, listen: { host: '127.0.0.1', port: 0 }, authentication },
+    proxy: { ...config.proxy, listen: { host: '127.0.0.1', port: 0 }, authentication, transparent: null },
     admin: { ...config.admin, listen: listen === null ? null : { ...listen, port: 0 } },
     workers: 1,
   };

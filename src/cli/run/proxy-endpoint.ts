@@ -109,7 +109,13 @@ function ownConfig(config: Config, { unmatched, policies }: OwnSettings): Config
   const restrict = (domain: Domain) => withPolicies(domain, policies, config.policies);
   return {
     ...config,
-    proxy: { ...config.proxy, listen: anyPort, unmatchedHosts: unmatched ?? config.proxy.unmatchedHosts },
+    // No rule of the kernel knows this port.
+    proxy: {
+      ...config.proxy,
+      listen: anyPort,
+      unmatchedHosts: unmatched ?? config.proxy.unmatchedHosts,
+      transparent: null,
+    },
     workers: 1,
     // Only receivers of questions learn the URL of the pages.
     admin: { ...config.admin, listen: hasReceiver(config.approvals) ? anyPort : null },

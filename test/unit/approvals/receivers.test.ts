@@ -103,8 +103,13 @@ async function mailer(script: string) {
   const folder = await tempFolder();
   const program = join(folder, 'sendmail');
   await writeFile(program, `#!/bin/sh\n${script.replaceAll('FOLDER', folder)}\n`, { mode: 0o755 });
-  const notice = { template: 'mail', to: 'dana@acme.test', from: 'sidekey@acme.test', program } as const;
-  const parts = { readSecret: async () => '', fetch, now: () => 0, env: process.env };
+  const notice = { template: 'mail', to: 'dana@acme.test', from: 'sidekey@acme.test' } as const;
+  const parts = {
+    readSecret: async () => '',
+    fetch,
+    now: () => 0,
+    env: { PATH: `${folder}:${process.env['PATH']}` },
+  };
   const [receiver] = receiversOf({ webhook: null, notify: [notice] }, parts);
   return { folder, send: () => receiver!.send(announcement(), new AbortController().signal) };
 }
