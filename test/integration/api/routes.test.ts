@@ -20,6 +20,8 @@ const local: Readonly<Record<string, string>> = {
   'service uninstall': 'changes the service manager of this machine',
   'skill install': 'writes into the home of a person',
   completion: 'prints a script for a shell',
+  mcp: 'speaks another protocol, with a program that started it',
+  'transparent rules': 'prints rules for the kernel of this machine',
   'agent check': 'reads a token that stays with its holder',
   'store copy': 'opens another store than the one that is served, with proxies stopped',
   backup: 'writes the master key and all credentials to a file: no key of the API may have them',
