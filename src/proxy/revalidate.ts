@@ -414,9 +414,11 @@ export async function requestRefusal(
     if (refused !== null) return refused;
   }
   if (grant === null) return null;
-  const offered = decision.outcome === 'tunnel' ? [] : [decision, ...(decision.also ?? [])];
-  const isOffered = (each: Grant) => offered.some((use) => matches(each, use.grant));
-  const lost = [grant, ...also].find((each) => !isOffered(each));
+  const offered = decision.outcome === 'tunnel' ? null : decision;
+  // Each in its own place: an entry of `also` may carry a grant that is not the main one.
+  const isMain = offered !== null && matches(grant, offered.grant);
+  const isAlso = (each: Grant) => offered?.also?.some((use) => matches(each, use.grant)) === true;
+  const lost = isMain ? also.find((each) => !isAlso(each)) : grant;
   if (lost === undefined) return null;
   const where = authorityText(facts.authority);
   return new SidekeyError('rule_denied', `${where} no longer has the grant ${lost.name}.`);

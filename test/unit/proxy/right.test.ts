@@ -54,6 +54,16 @@ test('a policy that selects another grant ends the permission for the used one',
   expect(await refusal(policyOf({}))).toMatchObject({ code: 'domain_not_allowed' });
 });
 
+test('a grant that moves into another place of the entry ends the permission that it had in the first', async () => {
+  const app = grantRecord({ id: 'g-app', name: 'app', provider: 'app' });
+  const both = await ruled('also: [{ grant: app, as: { header: X-Api-Key } }]');
+  const { refusal } = letIn({ also: [app] });
+  expect(await refusal(both)).toBe(null);
+  expect(await refusal(await ruled('default: allow'))).toMatchObject({ code: 'rule_denied' });
+  expect(await letIn({ grant: app }).refusal(both)).toMatchObject({ code: 'rule_denied' });
+  expect(await letIn({ also: [grant] }).refusal(both)).toMatchObject({ code: 'rule_denied' });
+});
+
 test('a host that is taken off the list of the caller ends an exchange without a credential', async () => {
   const hosts = { egressNow: () => [[]] };
   expect(await letIn({ grant: null }).refusal(tunnels)).toBe(null);
