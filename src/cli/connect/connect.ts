@@ -214,16 +214,19 @@ const browserOptions: readonly (readonly [option: string, name: keyof Options])[
  * is not registered.
  *
  * @param asks true if a person can be asked
- * @throws SidekeyError `input_invalid` if the options name two
+ * @throws SidekeyError `input_invalid` if the options name two, or its programs log in by themselves
  */
 export function chooseFlow(
   options: Options,
-  { flows, token, clientId }: Pick<Provider, 'flows' | 'token' | 'clientId'>,
+  provider: Pick<Provider, 'name' | 'flows' | 'token' | 'clientId' | 'logins' | 'domains'>,
   asks: boolean,
 ): ConnectFlow {
+  const { flows, token, clientId } = provider;
   const [first, second] = choices.filter(([, , name]) => options[name] !== undefined);
   const inBrowser = browserOptions.find(([, name]) => options[name] !== undefined);
   if (first === undefined && inBrowser !== undefined) return 'authorization_code';
+  if (first === undefined && token === null && flows.length === 0 && provider.logins.length > 0)
+    throw logsInItself(provider);
   if (first === undefined)
     return asks && token !== null && clientId === null ? 'token' : (flows[0] ?? 'token');
   const [option, flow] = first;
@@ -232,6 +235,22 @@ export function chooseFlow(
   const takesBrowser = flow === 'auth0_connection' && options.printUrl !== true;
   if (inBrowser !== undefined && !takesBrowser) throw conflicting(option, inBrowser[0]);
   return flow;
+}
+
+function logsInItself({
+  name,
+  logins,
+  domains,
+}: Pick<Provider, 'name' | 'logins' | 'domains'>): SidekeyError {
+  const programs = logins.map(({ program }) => program).join(', ');
+  return new SidekeyError('input_invalid', `${programs} logs in by itself, and Sidekey keeps that login.`, {
+    hint: [
+      `set providers.${name}.capture_logins: true in the config (docs/logins.md)`,
+      ...domains.map((host) => `sidekey domain allow ${host} --grant ${name}`),
+      'log in below sidekey run; or paste a token:',
+      `sidekey connect ${name} --token`,
+    ].join('\n  → '),
+  });
 }
 
 function conflicting(one: string, other: string): SidekeyError {

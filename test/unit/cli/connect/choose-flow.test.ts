@@ -4,6 +4,7 @@ import type { ConnectOptions } from '../../../../src/cli/connect/request.ts';
 import type { Flow } from '../../../../src/grants/provider.ts';
 
 const flows: readonly Flow[] = ['device_code', 'authorization_code'];
+const provider = { name: 'acme', token: null, clientId: null, logins: [], domains: ['login.acme.test'] };
 
 test.each<[ConnectOptions, readonly Flow[], ConnectFlow]>([
   [{}, flows, 'device_code'],
@@ -22,7 +23,7 @@ test.each<[ConnectOptions, readonly Flow[], ConnectFlow]>([
   [{ device: true }, ['authorization_code'], 'device_code'],
   [{ via: 'auth0', browser: 'firefox' }, flows, 'auth0_connection'],
 ])('%j of a provider with %j: %s', (options, offered, flow) => {
-  expect(chooseFlow(options, { flows: offered, token: null, clientId: null }, true)).toBe(flow);
+  expect(chooseFlow(options, { ...provider, flows: offered }, true)).toBe(flow);
 });
 
 test.each<[ConnectOptions, string]>([
@@ -30,7 +31,7 @@ test.each<[ConnectOptions, string]>([
   [{ device: true, paste: true }, '--device and --paste do not go together.'],
   [{ clientCredentials: true, browser: false }, '--client-credentials and --browser do not go together.'],
 ])('%j is refused', (options, message) => {
-  expect(() => chooseFlow(options, { flows, token: null, clientId: null }, true)).toThrow(message);
+  expect(() => chooseFlow(options, { ...provider, flows }, true)).toThrow(message);
 });
 
 test.each([
@@ -39,5 +40,20 @@ test.each([
   ['a program, which reads an answer with the ways', null, false, 'authorization_code'],
 ] as const)('the default of a provider with keys for %s', (_case, clientId, asks, flow) => {
   const token = { label: 'key', url: null, steps: [], parts: [], inject: { kind: 'inject' } } as const;
-  expect(chooseFlow({}, { flows: ['authorization_code'], token, clientId }, asks)).toBe(flow);
+  expect(chooseFlow({}, { ...provider, flows: ['authorization_code'], token, clientId }, asks)).toBe(flow);
+});
+
+test('a provider whose programs log in by themselves has no flow, and the way is said', () => {
+  const client = {
+    program: 'acme-cli',
+    clientId: 'id',
+    accessToken: 'a',
+    refreshToken: 'r',
+    answerFields: [],
+  };
+  const own = { ...provider, flows: [], logins: [client] };
+  expect(() => chooseFlow({}, own, true)).toThrow(
+    'acme-cli logs in by itself, and Sidekey keeps that login.',
+  );
+  expect(chooseFlow({ token: true }, own, true)).toBe('token');
 });
