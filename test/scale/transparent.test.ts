@@ -1,5 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { statSync } from 'node:fs';
 import type { RequestListener } from 'node:http';
 import { writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
@@ -21,8 +22,8 @@ const missing =
     ? ' (needs namespaces: run "npm run scale" as root)'
     : lacking && ` (${lacking})`;
 
-/** The user of Sidekey. Programs run as root. */
-const uid = '65533';
+/** The user of Sidekey: the owner of the tree, who can read it, unless that is root. Programs run as root. */
+const uid = String(statSync(import.meta.dirname).uid || 65_533);
 const outside = { ipv4: '10.80.0.1', ipv6: 'fd80::1' };
 const credential = 'acme-secret-5f0c1a7e9b3d4c2a';
 
