@@ -63,6 +63,7 @@ export const posixOnly: readonly string[] = [
       'run/command',
       'run/env',
       'run/fetch',
+      'run/isolate',
       'run/opening',
       'run/signals',
       'run/skill',
