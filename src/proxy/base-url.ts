@@ -28,7 +28,8 @@ export function hasBaseUrl({ target }: Pick<RequestHead, 'target'>): boolean {
  */
 export function fromBaseUrl(head: RequestHead, mode: 'required' | 'optional'): RequestHead | SidekeyError {
   const { fields } = head;
-  const target = parseAbsoluteTarget(`https://${head.target.slice(beginning.length)}`);
+  const named = `https://${head.target.slice(beginning.length)}`;
+  const target = parseAbsoluteTarget(named);
   if (target === null)
     return new SidekeyError('bad_request', 'The path names no host.', {
       hint: 'use a base address such as http://127.0.0.1:8377/+/api.openai.com/v1',
@@ -42,22 +43,18 @@ export function fromBaseUrl(head: RequestHead, mode: 'required' | 'optional'): R
   if (mode === 'optional' && own.host !== 'localhost' && !isAddress(own.host))
     return new SidekeyError('browser_refused');
   let login: string | null = null;
+  // A token is not sent on, also where another field says who calls.
   const kept = withoutFields(fields, (name, value) => {
-    if (name === 'host') return true;
-    const found = keyFields.has(name) && !has('proxy-authorization') ? loginIn(value) : null;
+    const found = keyFields.has(name) ? loginIn(value) : null;
     login ??= found;
-    return found !== null;
+    return found !== null || name === 'host';
   });
+  const shown = login === null || has('proxy-authorization') ? [] : ['Proxy-Authorization', login];
   return {
     method: head.method,
-    target: `https://${head.target.slice(beginning.length)}`,
+    target: named,
     version: head.version,
-    fields: [
-      'Host',
-      authorityText(target.authority),
-      ...kept,
-      ...(login === null ? [] : ['Proxy-Authorization', login]),
-    ],
+    fields: ['Host', authorityText(target.authority), ...kept, ...shown],
   };
 }
 

@@ -132,6 +132,7 @@ describe('the token of an agent', () => {
     ['Authorization: Basic', (token: string) => `Authorization: Basic ${btoa(`robot:${token}`)}`],
     ['X-Api-Key', (token: string) => `X-Api-Key: ${token}`],
     ['Proxy-Authorization', (token: string) => `Proxy-Authorization: Bearer ${token}`],
+    ['two fields', (token: string) => `Proxy-Authorization: Bearer ${token}\r\nX-Api-Key: ${token}`],
   ])('in %s identifies it, and is not sent on', async (_where, field) => {
     const { seen, upstream, client, host, sidekey, token } = await withAgent();
     await addAgent(sidekey.proxy.state.store, 'robot', token);
