@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { RequestHead } from '../http/head.ts';
 import type { Client } from '../http/message.ts';
 import { socksVersion } from '../http/server/h1-connection.ts';
+import { lingerOn } from '../http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { FailureCode } from '../lib/failures.ts';
 import { hostOfIpv6 } from '../policy/authority.ts';
@@ -22,16 +23,11 @@ const reply = {
   failure: 1,
   notAllowed: 2,
   hostUnreachable: 4,
-  refused: 5,
   unknownCommand: 7,
   unknownAddress: 8,
 };
 
-const replies: { readonly [Code in FailureCode]?: number } = {
-  upstream_unreachable: reply.hostUnreachable,
-  upstream_timeout: reply.hostUnreachable,
-  internal: reply.failure,
-};
+const unreachable: ReadonlySet<FailureCode> = new Set(['upstream_unreachable', 'upstream_timeout']);
 
 /**
  * Reads what a SOCKS5 client asks for (RFC 1928), as the CONNECT that says the same. Its user name and password
@@ -50,9 +46,8 @@ export async function readSocks(socket: Duplex, client: Client): Promise<Opening
       client,
       established: () => answer(socket, reply.succeeded),
       refused(error) {
-        const code = error instanceof SidekeyError ? error.code : 'internal';
-        answer(socket, replies[code] ?? reply.notAllowed);
-        socket.end();
+        answer(socket, replyFor(error));
+        end(socket);
       },
     };
   } catch (error) {
@@ -74,7 +69,8 @@ async function readRequest(taken: Taken, socket: Duplex): Promise<RequestHead | 
     socket.write(Buffer.of(passwordVersion, 0));
   } else if (methods.includes(method.nothing)) socket.write(Buffer.of(socksVersion, method.nothing));
   else {
-    socket.end(Buffer.of(socksVersion, method.unacceptable));
+    socket.write(Buffer.of(socksVersion, method.unacceptable));
+    end(socket);
     return new SidekeyError(
       'bad_request',
       'The SOCKS client offers neither a user name nor no authentication.',
@@ -85,7 +81,7 @@ async function readRequest(taken: Taken, socket: Duplex): Promise<RequestHead | 
   const port = (await taken.bytes(2)).readUInt16BE();
   if (command === connectCommand && host !== null) return connectHead(`${host}:${port}`, authorization);
   answer(socket, host === null ? reply.unknownAddress : reply.unknownCommand);
-  socket.end();
+  end(socket);
   return new SidekeyError('bad_request', 'The SOCKS client asks for something other than CONNECT.');
 }
 
@@ -95,6 +91,18 @@ async function readHost(taken: Taken, type: number): Promise<string | null> {
   if (type === addressTypes.ipv4) return (await taken.bytes(4)).join('.');
   if (type === addressTypes.ipv6) return hostOfIpv6(await taken.bytes(16));
   return null;
+}
+
+/** Ends a connection after its last reply, also of a client that does not close. */
+function end(socket: Duplex): void {
+  socket.on('error', () => socket.destroy()).end();
+  lingerOn(socket);
+}
+
+function replyFor(error: unknown): number {
+  if (!(error instanceof SidekeyError)) return reply.failure;
+  if (unreachable.has(error.code)) return reply.hostUnreachable;
+  return error.status < 500 ? reply.notAllowed : reply.failure;
 }
 
 /** @param code of a reply; its address says nothing: no client uses it */

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { curl, curlMissing } from '../../support/curl.ts';
 import { granted } from '../../support/granted.ts';
+import { freePort } from '../../bench/process.ts';
 import { openClient } from '../../support/raw-client.ts';
 
 async function setUp(config: Readonly<Record<string, object>> = {}) {
@@ -74,6 +75,24 @@ describe('a SOCKS5 client', () => {
     const received = Buffer.from(await client.ended(), 'latin1');
     expect([...received.subarray(0, answer.length)]).toEqual(answer);
     expect(await sidekey.audited((line) => line.event === 'denied')).toMatchObject({ code: 'bad_request' });
+  });
+
+  test.each([
+    ['has a private address', 'address_blocked', {}, 2],
+    ['does not answer', 'upstream_unreachable', { 'gone.acme.test': '127.0.0.1' }, 4],
+  ])('whose host %s gets the reply for %s', async (_what, code, resolve, expected) => {
+    const [host = '10.1.2.3'] = Object.keys(resolve);
+    const { sidekey } = await setUp();
+    const port = await freePort();
+    await sidekey.configure({
+      domains: { [`${host}:${port}`]: 'tunnel' },
+      upstream: { ca: ['upstream-ca.pem'], private_addresses: ['127.0.0.1/32'], resolve },
+    });
+    const client = await openClient(sidekey);
+    client.socket.write(Buffer.concat([Buffer.of(5, 1, 0), request(host, port)]));
+    const received = Buffer.from(await client.ended(), 'latin1');
+    expect([...received.subarray(0, 4)]).toEqual([5, 0, 5, expected]);
+    expect(await sidekey.audited((line) => line.code === code)).toMatchObject({ code });
   });
 
   test('that sends its bytes one by one is understood', async () => {
