@@ -20,6 +20,7 @@ import {
   openApprovalService,
   openProposals,
   openQuota,
+  openRedirectionOf,
   openTracer,
   refreshParts,
 } from './app/wiring.ts';
@@ -53,9 +54,6 @@ import type { Tracer } from './telemetry/traces.ts';
 import type { RunCommand } from './api/parts.ts';
 import type { Service } from './api/service.ts';
 import type { UpstreamClient } from './upstream/client.ts';
-import type { Redirection } from './proxy/by-address.ts';
-import { readSecret } from './config/secret-reference.ts';
-import { dirname } from 'node:path';
 
 /** A running proxy. */
 export interface Proxy {
@@ -501,19 +499,6 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   };
 }
 
-/** Opens the reader of redirected connections; null: the config accepts none. */
-async function openRedirectionOf(
-  { proxy: { transparent }, file }: Config,
-  instance: string,
-  env: NodeJS.ProcessEnv,
-): Promise<Redirection | null> {
-  if (transparent === null) return null;
-  const { openRedirection } = await import('./app/redirection.ts');
-  const { token } = transparent;
-  const options = { env, cwd: dirname(file), where: 'proxy.transparent.token' };
-  return openRedirection(instance, async () => token && readSecret(token, options));
-}
-
 function adapted(config: Config, { adapt }: Pick<ProxyParts, 'adapt'>): Config {
   return adapt === undefined ? config : adapt(config);
 }
@@ -548,6 +533,7 @@ function startFacts({ proxy, workers, admin, store, key, ca, audit, tokens, tele
   const { listen, url, tls } = admin;
   return {
     'proxy.listen': proxy.listen,
+    'proxy.transparent': proxy.transparent,
     workers,
     admin: { listen, url, tls },
     store,

@@ -56,7 +56,8 @@ export async function openRedirection(instance: string, token: Redirection['toke
       if (target === nowhere) socket.end(instance);
       return target === nowhere;
     },
-    check: () => (checked ??= probeLoop(instance).catch(again)),
+    check: () => probeLoop(instance),
+    checkOnce: () => (checked ??= probeLoop(instance).catch(again)),
     token,
   };
 }

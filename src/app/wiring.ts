@@ -20,6 +20,7 @@ import type { Sources } from '../grants/sources/ask.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
+import type { Redirection } from '../proxy/by-address.ts';
 import type { Quota } from '../quota/quota.ts';
 import { createSharedQuota, quotaFileOf } from '../quota/shared-quota.ts';
 import { createNonces } from '../schemes/dpop-proof.ts';
@@ -147,6 +148,19 @@ export async function openQuota(
   if (store.kind === 'sqlite') return createSharedQuota(quotaFileOf(store.path));
   const { createNodesQuota } = await import('../quota/nodes-quota.ts');
   return createNodesQuota(accessOf({ file, store }, env));
+}
+
+/** Opens the reader of redirected connections; null: the config accepts none. */
+export async function openRedirectionOf(
+  { proxy: { transparent }, file }: Config,
+  instance: string,
+  env: NodeJS.ProcessEnv,
+): Promise<Redirection | null> {
+  if (transparent === null) return null;
+  const { openRedirection } = await import('./redirection.ts');
+  const { token } = transparent;
+  const options = { env, cwd: dirname(file), where: 'proxy.transparent.token' };
+  return openRedirection(instance, async () => token && readSecret(token, options));
 }
 
 /** Opens the tracer. Secrets of header fields are read for each batch. */

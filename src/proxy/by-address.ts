@@ -16,6 +16,8 @@ export interface Redirection {
   readonly answersProbe: (socket: Socket, destination: string) => boolean;
   /** Rejects with SidekeyError `redirect_loop` where connections of this process come back to it. */
   readonly check: () => Promise<void>;
+  /** The same, until it has passed once: for the first connection, because rules may be loaded after the start. */
+  readonly checkOnce: () => Promise<void>;
   /** Token of the agent whose connections they are; null: they show none. Rejects as `readSecret`. */
   readonly token: () => Promise<string | null>;
 }

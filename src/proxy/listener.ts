@@ -248,7 +248,7 @@ export function createListener(
     const named = await openingByName(opening, services);
     if (named === null) return;
     try {
-      await from.check();
+      await from.checkOnce();
       const token = await from.token();
       await tunnel({ ...named, head: connectHead(named.head.target, token && `Bearer ${token}`) });
     } catch (error) {

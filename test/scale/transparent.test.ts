@@ -62,6 +62,8 @@ interface PodOptions {
   readonly ipv6?: boolean;
   readonly plain?: boolean;
   readonly rules?: 'nft' | 'iptables';
+  /** The rules are loaded by `load`. */
+  readonly isLate?: boolean;
   /** The user whose connections are not redirected; default: that of Sidekey. */
   readonly exempt?: string;
 }
@@ -96,7 +98,8 @@ async function pod({ listen = '127.0.0.1:8377', ...options }: PodOptions = {}) {
   const isIptables = options.rules === 'iptables';
   const rules = ['transparent', 'rules', '--user', options.exempt ?? uid, '--port', String(port), '443'];
   const { stdout } = await at.run([...rules, ...(isIptables ? ['--iptables'] : [])]);
-  execute([...within, ...(isIptables ? ['sh', '-e'] : ['nft', '-f', '-'])], stdout);
+  const load = () => execute([...within, ...(isIptables ? ['sh', '-e'] : ['nft', '-f', '-'])], stdout);
+  if (options.isLate !== true) load();
   return {
     at,
     port,
@@ -104,6 +107,7 @@ async function pod({ listen = '127.0.0.1:8377', ...options }: PodOptions = {}) {
     address,
     seen,
     within,
+    load,
     start: (args: readonly string[] = ['--transparent']) => {
       execute(['chown', '-R', uid, at.folder]);
       return at.start({ within: [...within, 'setpriv', `--reuid=${uid}`, '--clear-groups'], options: args });
@@ -224,6 +228,15 @@ describe.skipIf(missing)(`connections that are redirected${missing ?? ''}`, () =
   test('of Sidekey itself end its start', async () => {
     const { start } = await pod({ exempt: '65000' });
     await expect(start()).rejects.toThrow('redirect_loop');
+  });
+
+  test('of Sidekey itself by rules that are loaded later end no start, and nothing is served', async () => {
+    const { start, run, load, seen, authority } = await pod({ exempt: '65000', isLate: true });
+    const { caFile } = await start();
+    load();
+    const { stdout } = await run(['curl', '-sS', '-D', '-', '--cacert', caFile, `https://${authority}/`]);
+    expect(stdout).toContain('Sidekey-Error: redirect_loop');
+    expect(seen).toEqual([]);
   });
 
   test('have the token of the config, and are refused without it', async () => {
