@@ -15,69 +15,58 @@ interface ReceiverParts {
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** Returns the receivers of a config. The signature of the webhook is that of the HTTP sinks of the audit log. */
+/** Returns the receivers of a config. */
 export function receiversOf(
   { webhook, notify }: Pick<ApprovalsConfig, 'webhook' | 'notify'>,
   parts: ReceiverParts,
 ): readonly ApprovalReceiver[] {
-  const { readSecret, now } = parts;
-  const own: readonly ApprovalReceiver[] =
-    webhook === null
-      ? []
-      : [
-          {
-            name: 'webhook',
-            async send(asked, signal) {
-              const body = JSON.stringify(asked.message);
-              const { secret } = webhook;
-              const signed = secret === null ? {} : signature(body, await readSecret(secret), now());
-              await sendJson(webhook.url, body, signed, asked, signal, parts);
-            },
-          },
-        ];
-  return [...own, ...notify.map((notice) => noticeReceiver(notice, parts))];
+  const chats = notify.map((notice) => ({
+    name: notice.template,
+    send: (asked: Announcement, signal: AbortSignal) => sendNotice(notice, asked, { ...parts, signal }),
+  }));
+  if (webhook === null) return chats;
+  const send: ApprovalReceiver['send'] = (asked, signal) =>
+    sendToWebhook(webhook, asked, { ...parts, signal });
+  return [{ name: 'webhook', send }, ...chats];
 }
 
-function noticeReceiver(notice: ApprovalNotice, parts: ReceiverParts): ApprovalReceiver {
-  const { readSecret } = parts;
-  const { template: name } = notice;
+interface Sending extends ReceiverParts {
+  readonly signal: AbortSignal;
+}
+
+/** Signs as the HTTP sinks of the audit log do. */
+async function sendToWebhook(
+  { url, secret }: NonNullable<ApprovalsConfig['webhook']>,
+  asked: Announcement,
+  sending: Sending,
+): Promise<void> {
+  const body = JSON.stringify(asked.message);
+  const signed = secret === null ? {} : signature(body, await sending.readSecret(secret), sending.now());
+  await sendJson(url, body, signed, asked, sending);
+}
+
+async function sendNotice(notice: ApprovalNotice, asked: Announcement, sending: Sending): Promise<void> {
+  const { readSecret } = sending;
   switch (notice.template) {
-    case 'slack':
-      return {
-        name,
-        async send(asked, signal) {
-          const url = await readSecret(notice.url);
-          const checked = readReceiver(url);
-          if (typeof checked !== 'string')
-            throw new SinkFailure(`the address of the webhook ${checked.problem}`);
-          await sendJson(url, JSON.stringify(slackMessage(asked)), {}, asked, signal, parts);
-        },
-      };
-    case 'telegram':
-      return {
-        name,
-        async send(asked, signal) {
-          const url = `${notice.url}/bot${await readSecret(notice.token)}/sendMessage`;
-          const body = JSON.stringify({ chat_id: notice.chat, ...telegramMessage(asked) });
-          await sendJson(url, body, {}, asked, signal, parts);
-        },
-      };
-    case 'ntfy':
-      return {
-        name,
-        async send(asked, signal) {
-          const { origin, pathname } = new URL(notice.url);
-          const login =
-            notice.token === null ? {} : { authorization: `Bearer ${await readSecret(notice.token)}` };
-          const body = JSON.stringify({ topic: pathname.slice(1), ...ntfyMessage(asked) });
-          await sendJson(`${origin}/`, body, login, asked, signal, parts);
-        },
-      };
+    case 'slack': {
+      const url = readReceiver(await readSecret(notice.url));
+      if (typeof url !== 'string') throw new SinkFailure(`the address of the webhook ${url.problem}`);
+      return sendJson(url, JSON.stringify(slackMessage(asked)), {}, asked, sending);
+    }
+    case 'telegram': {
+      const url = `${notice.url}/bot${await readSecret(notice.token)}/sendMessage`;
+      const body = JSON.stringify({ chat_id: notice.chat, ...telegramMessage(asked) });
+      return sendJson(url, body, {}, asked, sending);
+    }
+    case 'ntfy': {
+      const { origin, pathname } = new URL(notice.url);
+      const token = notice.token === null ? null : await readSecret(notice.token);
+      const body = JSON.stringify({ topic: pathname.slice(1), ...ntfyMessage(asked) });
+      const login = token === null ? {} : { authorization: `Bearer ${token}` };
+      return sendJson(`${origin}/`, body, login, asked, sending);
+    }
     case 'mail':
-      return {
-        name,
-        send: (asked, signal) => sendMail(mailText(asked, notice), signal, parts),
-      };
+      return sendMail(mailText(asked, notice), sending);
   }
 }
 
@@ -87,8 +76,7 @@ async function sendJson(
   body: string,
   more: Readonly<Record<string, string>>,
   { exchange }: Announcement,
-  signal: AbortSignal,
-  { fetch, now }: ReceiverParts,
+  { fetch, now, signal }: Sending,
 ): Promise<void> {
   const headers = { 'content-type': 'application/json', 'idempotency-key': `"${exchange}"`, ...more };
   await post({ url, headers, body }, { fetch, signal, now: now() });
@@ -180,11 +168,7 @@ const mailFolders = '/usr/sbin:/usr/lib';
  *
  * @throws SinkFailure
  */
-async function sendMail(
-  text: string,
-  signal: AbortSignal,
-  { env }: Pick<ReceiverParts, 'env'>,
-): Promise<void> {
+async function sendMail(text: string, { env, signal }: Sending): Promise<void> {
   const { PATH = '', HOME } = env;
   const program = await findProgram('sendmail', `${PATH}:${mailFolders}`);
   if (program === null)
