@@ -139,7 +139,6 @@ const runCommands: readonly CommandRow[] = [
         options: [
           ['--user <user>', 'the user that Sidekey runs as: name or number (default: yours)'],
           ['--port <port...>', 'the ports to redirect (default: 80 443)'],
-          ['--forwarded', 'also connections of other machines and containers that come through this one'],
           ['--iptables', 'commands of iptables instead of input for nft'],
         ],
         examples: ['sidekey transparent rules --user sidekey | nft -f -'],

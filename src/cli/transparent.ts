@@ -6,7 +6,6 @@ import type { Context } from './context.ts';
 interface RulesOptions {
   readonly user?: string;
   readonly port?: readonly string[];
-  readonly forwarded?: boolean;
   readonly iptables?: boolean;
 }
 
@@ -25,7 +24,7 @@ export async function printRules(context: Context, options: RulesOptions): Promi
     });
   const ports = (options.port ?? ['80', '443']).map(readPort);
   const uid = userId(options.user, context.env);
-  const rules = { to, ports, uid, forwarded: options.forwarded === true };
+  const rules = { to, ports, uid };
   const text = options.iptables === true ? iptablesRules(rules) : nftRules(rules);
   context.output.result({ rules: text }, text);
   if (uid === 0)
@@ -44,24 +43,11 @@ interface Rules {
   readonly ports: readonly number[];
   /** User of the proxy, whose own connections are not redirected. */
   readonly uid: number;
-  /** Also connections of other machines and containers that come through this one. */
-  readonly forwarded: boolean;
 }
 
 /** The rules for `nft -f`. QUIC is refused, so that clients fall back to TCP. */
-function nftRules({ to, ports, uid, forwarded }: Rules): string {
+function nftRules({ to, ports, uid }: Rules): string {
   const list = `{ ${ports.join(', ')} }`;
-  const redirect = `    tcp dport ${list} redirect to :${to}`;
-  const forward = [
-    '  chain prerouting {',
-    '    type nat hook prerouting priority dstnat; policy accept;',
-    redirect,
-    '  }',
-    '  chain forward {',
-    '    type filter hook forward priority filter; policy accept;',
-    `    udp dport ${list} reject`,
-    '  }',
-  ];
   return [
     'table inet sidekey',
     'delete table inet sidekey',
@@ -71,20 +57,19 @@ function nftRules({ to, ports, uid, forwarded }: Rules): string {
     `    meta skuid ${uid} return`,
     '    ip daddr 127.0.0.0/8 return',
     '    ip6 daddr ::1 return',
-    redirect,
+    `    tcp dport ${list} redirect to :${to}`,
     '  }',
     '  chain quic {',
     '    type filter hook output priority filter; policy accept;',
     `    meta skuid ${uid} return`,
     `    udp dport ${list} reject`,
     '  }',
-    ...(forwarded ? forward : []),
     '}',
   ].join('\n');
 }
 
 /** Commands of iptables, for systems without nftables. */
-function iptablesRules({ to, ports, uid, forwarded }: Rules): string {
+function iptablesRules({ to, ports, uid }: Rules): string {
   const list = ports.join(',');
   return ['iptables', 'ip6tables']
     .flatMap((command) => [
@@ -94,12 +79,6 @@ function iptablesRules({ to, ports, uid, forwarded }: Rules): string {
       `${command} -w -t nat -A SIDEKEY -p tcp -m multiport --dports ${list} -j REDIRECT --to-ports ${to}`,
       `${command} -w -t nat -A OUTPUT -p tcp -j SIDEKEY`,
       `${command} -w -A OUTPUT -p udp -m multiport --dports ${list} -m owner ! --uid-owner ${uid} -j REJECT`,
-      ...(forwarded
-        ? [
-            `${command} -w -t nat -A PREROUTING -p tcp -m multiport --dports ${list} -j REDIRECT --to-ports ${to}`,
-            `${command} -w -A FORWARD -p udp -m multiport --dports ${list} -j REJECT`,
-          ]
-        : []),
     ])
     .join('\n');
 }
