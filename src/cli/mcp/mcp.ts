@@ -41,7 +41,10 @@ export interface McpOptions {
   readonly proxy?: string;
 }
 
-/** `sidekey mcp`: serves until standard input ends and the calls under way have their answers. It uses the proxy that `sidekey fetch` would use. */
+/**
+ * `sidekey mcp`: serves until standard input ends and the calls under way have their answers. It uses the proxy that
+ * `sidekey fetch` would use.
+ */
 export async function serveMcp(context: Context, options: McpOptions): Promise<void> {
   const { stdin, output } = context;
   const endpoint = await openEndpoint(context, options);
@@ -52,7 +55,7 @@ export async function serveMcp(context: Context, options: McpOptions): Promise<v
     output.bytes(Buffer.from(`${JSON.stringify({ jsonrpc: '2.0', ...message })}\n`));
   }
 
-  async function answer({ id = null, method, params = {} }: Message): Promise<object> {
+  async function answer({ method, params = {} }: Message, signal: AbortSignal): Promise<object> {
     switch (method) {
       case 'initialize': {
         const asked = revisions.find((each) => each === params['protocolVersion']);
@@ -73,11 +76,9 @@ export async function serveMcp(context: Context, options: McpOptions): Promise<v
       case 'tools/call': {
         const tool = tools.find(({ name }) => name === params['name']);
         if (tool === undefined) throw new ProtocolError(invalidParams, 'There is no such tool.');
-        const stop = new AbortController();
-        calls.set(id, stop);
         const given = (params['arguments'] ?? {}) as Readonly<Record<string, unknown>>;
-        const parts: ToolParts = { endpoint, stdin, signal: stop.signal };
-        return await result(() => tool.call(given, parts)).finally(() => calls.delete(id));
+        const parts: ToolParts = { endpoint, stdin, signal };
+        return await result(() => tool.call(given, parts));
       }
       default:
         throw new ProtocolError(methodNotFound, 'The method is not supported.');
@@ -94,14 +95,17 @@ export async function serveMcp(context: Context, options: McpOptions): Promise<v
     if (method === 'notifications/cancelled') calls.get((params?.['requestId'] ?? null) as Id)?.abort();
     // Notifications, and answers to what was never asked.
     if (id === undefined || method === undefined) return;
-    try {
-      say({ id, result: await answer(message) });
-    } catch (error) {
-      // A call that was cancelled has no answer.
-      if (error instanceof Error && error.name === 'AbortError') return;
-      const code = error instanceof ProtocolError ? error.code : invalidRequest;
-      say({ id, error: { code, message: errorPhrase(error) } });
-    }
+    const stop = new AbortController();
+    calls.set(id, stop);
+    const said = await answer(message, stop.signal).then(
+      (found) => ({ result: found }),
+      (error: unknown) => {
+        const code = error instanceof ProtocolError ? error.code : invalidRequest;
+        return { error: { code, message: errorPhrase(error) } };
+      },
+    );
+    calls.delete(id);
+    if (!stop.signal.aborted) say({ id, ...said });
   }
 
   try {

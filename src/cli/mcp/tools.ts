@@ -23,7 +23,7 @@ interface Tool {
 export interface ToolParts {
   readonly endpoint: ProxyEndpoint;
   readonly stdin: Input;
-  /** Aborted when the client cancels the call, or leaves. */
+  /** Aborted when the client cancels the call. */
   readonly signal: AbortSignal;
 }
 

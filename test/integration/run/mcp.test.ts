@@ -116,6 +116,17 @@ describe('the tools', () => {
     expect(place.seen).toEqual([]);
   });
 
+  test('stop a request that is cancelled, and give it no answer', async () => {
+    const place = await runHome(() => {});
+    const given = { url: `${place.upstream.url}/held`, reason: 'ticket 7' };
+    const cancel = { method: 'notifications/cancelled', params: { requestId: 1 } };
+    const { exit, answers } = await speak(place, call(1, 'request', given), cancel, {
+      id: 2,
+      method: 'ping',
+    });
+    expect([exit, [...answers.keys()]]).toEqual([0, [2]]);
+  });
+
   test('propose a host, which a person has to accept', async () => {
     const place = await runHome(undefined, () => ({ proxy: { listen: '127.0.0.1:0', unmatched: 'deny' } }));
     const domain = { host: 'other.example.com', action: 'tunnel' };
