@@ -1,8 +1,12 @@
 /** Requests of programs that know only a base address: `http://127.0.0.1:PORT/+/HOST/path`. */
-import { describe, expect, test } from 'vitest';
-import { granted } from '../../support/granted.ts';
+import { once } from 'node:events';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { WebSocket, WebSocketServer } from 'ws';
+import { home } from '../../support/command-line.ts';
+import { granted, grantedTo } from '../../support/granted.ts';
 import { openClient } from '../../support/raw-client.ts';
 import { addAgent } from '../../support/rights.ts';
+import { startUpstream } from '../../support/upstream.ts';
 
 interface Seen {
   readonly target: string | undefined;
@@ -81,6 +85,35 @@ describe('a request with a base address', () => {
     client.send(`GET /+/other.example.com/ HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
     expect((await client.response()).body).toContain('domain_not_allowed');
   });
+});
+
+test('a WebSocket with a base address gets the credential, and carries frames both ways', async () => {
+  const upstream = await startUpstream((_request, response) => response.end());
+  const server = new WebSocketServer({ server: upstream.server, path: '/chat' });
+  onTestFinished(() => server.close());
+  const seen: (string | undefined)[] = [];
+  server.on('connection', (socket, request) => {
+    seen.push(request.headers.authorization);
+    socket.on('message', (data) => socket.send(data));
+  });
+  const { sidekey } = await grantedTo(upstream);
+  const socket = new WebSocket(`ws://127.0.0.1:${sidekey.port}/+/${upstream.authority}/chat`);
+  await once(socket, 'open');
+  socket.send('hello');
+  const [data] = (await once(socket, 'message')) as [Buffer];
+  expect([data.toString(), seen]).toEqual(['hello', [expect.stringMatching(/^Bearer /)]]);
+  socket.close();
+  await once(socket, 'close');
+});
+
+test('explain says of a base address what it says of the address itself', async () => {
+  const at = await home({ domains: { 'api.github.com': 'deny' } });
+  const [plain, base] = [
+    await at.run(['explain', 'GET', 'https://api.github.com/user']),
+    await at.run(['explain', 'GET', 'http://127.0.0.1:8377/+/api.github.com/user']),
+  ];
+  expect(base).toEqual(plain);
+  expect(base.stdout).toContain('api.github.com');
 });
 
 describe('a web page', () => {
