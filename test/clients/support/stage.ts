@@ -122,6 +122,8 @@ export async function openStage(
         PATH: process.env['PATH'],
         HOME: room,
         TMPDIR: join(room, 'tmp'),
+        // Programs of containers look for a login in the folder of the machine, which root may have closed.
+        XDG_RUNTIME_DIR: join(room, 'tmp'),
         LANG: 'C.UTF-8',
         KNOWN_TO_THE_CLIENT: secret.known,
         ...env,
