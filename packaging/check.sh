@@ -11,7 +11,7 @@ fail() { echo "packaging: $*" >&2; exit 1; }
 export HOME=$work/home
 mkdir "$HOME"
 
-shellcheck --severity=warning packaging/*.sh || fail 'shellcheck'
+shellcheck --severity=warning packaging/*.sh deploy/*/*.sh deploy/*/*/*.sh || fail 'shellcheck'
 npm run --silent executable
 out=packaging/out
 name=sidekey-linux-$(node -p process.arch)
@@ -95,6 +95,10 @@ echo 'install.sh: installs the right file; refuses a cut, a changed and a missin
 npm run --silent formula -- https://example.com/releases/0 >"$work/sidekey.rb" && ruby -c "$work/sidekey.rb" >/dev/null || fail 'the formula'
 grep -q "$(sha256sum "$out/$name" | cut -d' ' -f1)" "$work/sidekey.rb" || fail 'the formula has another checksum'
 echo 'formula: valid Ruby, with the checksum'
+
+if [ "$(id -u)" = 0 ]; then
+  bash packaging/check-devcontainer.sh "http://127.0.0.1:$port/right"
+fi
 
 deb=$(bash packaging/deb.sh)
 lintian --fail-on error,warning "$deb" 2>/dev/null || fail 'lintian'
