@@ -4,6 +4,8 @@
  */
 import { SidekeyError } from '../lib/errors.ts';
 import { pause, systemTimers, type Timers, within } from '../lib/timers.ts';
+import type { Authority } from '../policy/authority.ts';
+import { checkAudience } from '../schemes/apply.ts';
 import { type ActivityNotes, grantEvent } from './activity.ts';
 import { clockOf, secretText } from './credential.ts';
 import type { Grant } from './grant.ts';
@@ -37,10 +39,14 @@ export interface TokenSource {
   /**
    * The token, refreshed first where it has ended; waits at most `refresh_wait`, and not at all while the provider
    * fails: then attempts continue in the background, and `retryAfterMs` says when the next one is due. Rejects with the
-   * signal's reason when that is aborted, which leaves the refresh and all others that wait for it alone, and with what
-   * store and vault throw.
+   * signal's reason when that is aborted, which leaves the refresh and all others that wait for it alone, with what store
+   * and vault throw, and with `policy_violation` where a provider or source would be asked for the sake of a destination
+   * outside the audience.
    */
-  tokenFor(grantId: string, options?: WaitOptions): Promise<TokenResult>;
+  tokenFor(
+    grantId: string,
+    options?: WaitOptions & { readonly destination?: Authority },
+  ): Promise<TokenResult>;
   /**
    * After an upstream answered 401 to this token: another one, or `unchanged`. Refreshes once where the stored token
    * is still the refused one, and not within 10 s of the last refresh: an upstream that refuses every token would
@@ -102,6 +108,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
     grantId: string,
     unwanted: string | null,
     signal: AbortSignal | undefined,
+    destination?: Authority,
   ): Promise<TokenResult | UnchangedToken> {
     const deadline = now() + patienceMs;
     const graceEnd = Math.min(deadline, now() + graceMs);
@@ -129,6 +136,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
           break;
       }
       const { opened } = standing;
+      if (destination !== undefined) checkAudience(opened.sealed, destination);
       last = opened;
       const forced = unwanted !== null;
       const refusal = flights.refusalOf(opened);
@@ -224,10 +232,10 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
 
   return {
     peek,
-    async tokenFor(grantId, { signal } = {}) {
+    async tokenFor(grantId, { signal, destination } = {}) {
       const known = peek(grantId);
       if (known !== null) return known;
-      const result = await obtain(grantId, null, signal);
+      const result = await obtain(grantId, null, signal, destination);
       if (result.kind === 'unchanged')
         throw new SidekeyError('internal', 'No token was refused, yet it was kept.');
       return noted(result);

@@ -47,11 +47,12 @@ export async function withAdditionalGrants(
 /** Gets the tokens of additional grants. @throws SidekeyError why there is none */
 export async function obtainAlso(
   also: readonly AdditionalGrant[],
+  destination: CredentialUse['authority'],
   { tokens }: Pick<ProxyServices, 'tokens'>,
 ): Promise<readonly AdditionalCredential[]> {
   return Promise.all(
     also.map(async ({ grant: { id }, placement }) => {
-      const token = tokens.peek(id) ?? (await tokens.tokenFor(id));
+      const token = tokens.peek(id) ?? (await tokens.tokenFor(id, { destination }));
       if (token.kind === 'ready') return { token, placement };
       const { code, message, hint, retryAfterMs } = token;
       throw new SidekeyError(code, message, { hint, retryAfterMs });

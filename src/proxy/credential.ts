@@ -40,7 +40,7 @@ export interface ObtainedCredential {
  * @throws SidekeyError `policy_violation`: the request cannot carry a credential; `too_many_leaks`; why there is no token
  */
 export function obtainCredential(
-  { method }: Pick<PreparedRequest, 'method'>,
+  { method, authority: destination }: Pick<PreparedRequest, 'method' | 'authority'>,
   authorized: AuthorizedRequest,
   services: Pick<ProxyServices, 'tokens' | 'leakLimit'>,
 ): ObtainedCredential | null | Promise<ObtainedCredential> {
@@ -53,8 +53,8 @@ export function obtainCredential(
   const barred = leakLimit.refusal(leakKeyOf(authorized));
   if (barred !== null) throw barred;
   const place = orThrow(placement!);
-  const token = tokens.peek(grant.id) ?? tokens.tokenFor(grant.id);
-  return after(token, obtained, place, also, services);
+  const token = tokens.peek(grant.id) ?? tokens.tokenFor(grant.id, { destination });
+  return after(token, obtained, place, also, destination, services);
 }
 
 const none: readonly AdditionalCredential[] = [];
@@ -63,11 +63,12 @@ function obtained(
   token: TokenResult,
   placement: Placement,
   also: readonly AdditionalGrant[],
+  destination: PreparedRequest['authority'],
   services: Pick<ProxyServices, 'tokens'>,
 ): ObtainedCredential | Promise<ObtainedCredential> {
   if (token.kind === 'refused') throw refusedToken(token);
   if (also.length === 0) return { token, placement, also: none };
-  return obtainAlso(also, services).then((others) => ({ token, placement, also: others }));
+  return obtainAlso(also, destination, services).then((others) => ({ token, placement, also: others }));
 }
 
 /**

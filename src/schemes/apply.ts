@@ -52,12 +52,7 @@ export function applyScheme(
   const ready = preparedFor(sealed, placement);
   const { audience, apply, fixed, secrets } = ready;
   const { replaced, removed } = isAdditional === true ? ready.additional : ready;
-  if (!matchesAnyPattern(audience, authority)) {
-    throw refused(
-      `Wrong audience: the credential of this grant may go to ${sealed.audience.join(', ') || 'no host'}, not to ${authorityText(authority)}.`,
-      'add the host to the audience of the provider, then add the grant again with --replace',
-    );
-  }
+  if (!matchesAnyPattern(audience, authority)) throw wrongAudience(sealed, authority);
   if (authority.scheme !== 'https' && allowPlainHttp !== true) {
     throw new SidekeyError(
       'insecure_transport',
@@ -81,6 +76,23 @@ export function applyScheme(
   };
   if (apply === undefined) planned?.keep(fields, sealed, placement, authority, applied);
   return changes?.body === undefined ? applied : withBody(applied, changes.body);
+}
+
+/** @throws SidekeyError `policy_violation`: the authority is not in the credential's audience */
+export function checkAudience(sealed: SealedCredential, authority: Authority): void {
+  if (!matchesAnyPattern(audienceOf(sealed), authority)) throw wrongAudience(sealed, authority);
+}
+
+function audienceOf({ audience }: SealedCredential): readonly DomainPattern[] {
+  // An invalid entry matches nothing.
+  return audience.map(parsePattern).filter(isPattern);
+}
+
+function wrongAudience({ audience }: SealedCredential, authority: Authority): SidekeyError {
+  return refused(
+    `Wrong audience: the credential of this grant may go to ${audience.join(', ') || 'no host'}, not to ${authorityText(authority)}.`,
+    'add the host to the audience of the provider, then add the grant again with --replace',
+  );
 }
 
 /** A request with the credential in it, apart from its path. */
@@ -201,8 +213,7 @@ function prepare(sealed: SealedCredential, placement: Placement): Prepared {
     replaced,
     removed: new FieldNames(replaced),
     additional: { replaced: new Set(own), removed: new FieldNames(own) },
-    // An invalid entry matches nothing.
-    audience: sealed.audience.map(parsePattern).filter(isPattern),
+    audience: audienceOf(sealed),
     ...(apply === undefined ? {} : { apply }),
     secrets: { texts: scheme.secrets?.(sealed.credential) ?? secretsOf(sealed.credential) },
   };

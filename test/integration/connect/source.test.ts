@@ -170,6 +170,25 @@ describe('a running proxy', () => {
     expect(stdout.replace(/\s+/g, ' ')).toContain('1 active; asked from a source (grant source NAME): desk');
   });
 
+  test('refuses a request outside the audience without a question to the source', async () => {
+    const { at, program, env, upstream, asked } = await desk(() => true, { audience: ['*.acme.test'] });
+    await program('gh', `touch ${at.at('ran')}; echo the-token`);
+    await at.grant('desk', { value: 'the-stored-key' }, ['--audience', 'other.acme.test']);
+    expect(await at.run(['domain', 'allow', upstream.authority, '--grant', 'desk'])).toMatchObject({
+      exit: 0,
+    });
+    expect(await at.run(['grant', 'source', 'desk', 'gh', '--no-verify'], { env })).toMatchObject({
+      exit: 0,
+    });
+    const proxy = await at.start({ env });
+    expect(await proxiedGet(proxy.url, `https://${upstream.authority}/a`)).toMatchObject({
+      status: 403,
+      body: expect.stringContaining('may go to other.acme.test, not to'),
+    });
+    expect(asked).toEqual([]);
+    expect([...(await at.everything()).keys()]).not.toContain('ran');
+  });
+
   test('that cannot find the program of a source says so', async () => {
     const { at, connect, program } = await desk(() => true);
     await program('gh', 'echo the-token');
