@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers';
 import { hashToken } from '../../src/agents/authentication.ts';
 import { openTunnel, type RawResponse } from './raw-client.ts';
 import { addAgent, leaseRecord } from './rights.ts';
-import { startSidekey, type TestSidekey } from './sidekey.ts';
+import { type SidekeyOptions, startSidekey, type TestSidekey } from './sidekey.ts';
 import { startUpstream, type Upstream } from './upstream.ts';
 
 /** A token request as the provider received it. */
@@ -36,6 +36,8 @@ export interface LoginServer {
   answer(next: ((request: Received) => Promise<Answer> | Answer) | null): void;
   /** Sends a request through the proxy. `as`: `NAME:TOKEN` of an agent. */
   send(head: string, body?: string, as?: string): Promise<RawResponse>;
+  /** Starts another process of the proxy with the same state. Returns the way to send requests through it. */
+  another(): Promise<LoginServer['send']>;
   /** Sends a form to the token endpoint. */
   token(parameters: Readonly<Record<string, string>>, as?: string): Promise<RawResponse>;
   /** Adds an agent with the token `secret`, and with a lease with the token `leased`. */
@@ -67,10 +69,14 @@ export const codeRequest = {
   code_verifier: 'the-verifier',
 };
 
-/** @param provider changes of its definition */
+/**
+ * @param provider changes of its definition
+ * @param config more of the config
+ */
 export async function startLoginServer(
   provider: Readonly<Record<string, unknown>> = {},
   rules: readonly object[] = [],
+  config: object = {},
 ): Promise<LoginServer> {
   const received: Received[] = [];
   const issued: string[] = [];
@@ -119,10 +125,11 @@ export async function startLoginServer(
 
   const upstream = await startUpstream((...it) => void listener(...it).catch(() => it[1].destroy()));
   const { authority } = upstream;
-  const sidekey = await startSidekey({
+  const options: SidekeyOptions = {
     now: () => Date.now() + ahead,
     domains: { [authority]: { grant: 'program', ...(rules.length === 0 ? {} : { rules }) } },
     config: {
+      ...config,
       providers: {
         program: {
           title: 'Program',
@@ -136,17 +143,21 @@ export async function startLoginServer(
         },
       },
     },
-  });
-  const { store } = sidekey.proxy.state;
-  const send: LoginServer['send'] = async (head, body = '', as) => {
-    const client = await openTunnel(sidekey, authority, {
-      fields: as === undefined ? [] : [`Proxy-Authorization: Basic ${Buffer.from(as).toString('base64')}`],
-    });
-    client.send(
-      `${head}\r\nHost: ${authority}\r\n${body === '' ? '' : `Content-Length: ${Buffer.byteLength(body)}\r\n`}\r\n${body}`,
-    );
-    return client.response(head.split(' ', 1)[0]);
   };
+  const sidekey = await startSidekey(options);
+  const { store } = sidekey.proxy.state;
+  const sendBy =
+    (proxy: TestSidekey): LoginServer['send'] =>
+    async (head, body = '', as) => {
+      const client = await openTunnel(proxy, authority, {
+        fields: as === undefined ? [] : [`Proxy-Authorization: Basic ${Buffer.from(as).toString('base64')}`],
+      });
+      client.send(
+        `${head}\r\nHost: ${authority}\r\n${body === '' ? '' : `Content-Length: ${Buffer.byteLength(body)}\r\n`}\r\n${body}`,
+      );
+      return client.response(head.split(' ', 1)[0]);
+    };
+  const send = sendBy(sidekey);
   return {
     sidekey,
     upstream,
@@ -156,6 +167,7 @@ export async function startLoginServer(
     later: (ms) => void (ahead += ms),
     answer: (it) => void (next = it),
     send,
+    another: async () => sendBy(await startSidekey({ ...options, folder: sidekey.folder })),
     token: (parameters, as) =>
       send(
         'POST /oauth/token HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded',

@@ -1,5 +1,5 @@
 /** A program in the agent logs in by itself: the tokens become a grant, and it gets placeholders. */
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { SealedCredential } from '../../../src/grants/credential.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import {
@@ -9,7 +9,9 @@ import {
   signedJwt,
   startLoginServer,
 } from '../../support/login-server.ts';
+import { answerOf, openSession, request } from '../../support/h2-client.ts';
 import { oauth2Credential } from '../../support/oauth2-credential.ts';
+import { createDatabase, postgresMissing } from '../../support/postgres.ts';
 import { problemOf } from '../../support/raw-client.ts';
 
 type Tokens = Readonly<Record<string, string>>;
@@ -160,6 +162,57 @@ describe('a program that logs in with a code', () => {
     });
     expect(await setup.send(call(tokens['access_token']!))).toMatchObject({ status: 200 });
   });
+});
+
+describe('the placeholders of a login', () => {
+  test('are good in HTTP/2, where a login is captured too', async () => {
+    const setup = await startLoginServer();
+    const session = await openSession(setup.sidekey, setup.upstream.authority);
+    const exchange = request(
+      session,
+      { ':method': 'POST', ':path': '/oauth/token', 'content-type': 'application/x-www-form-urlencoded' },
+      { endStream: false },
+    );
+    exchange.end(new URLSearchParams(codeRequest).toString());
+    const answer = await answerOf(exchange);
+    expect(answer).toMatchObject({ status: 200, whole: true, headers: { 'cache-control': 'no-store' } });
+    for (const token of setup.issued) expect(answer.body).not.toContain(token);
+    const { access_token: token = '' } = JSON.parse(answer.body) as Tokens;
+    const called = request(session, { ':path': '/me', authorization: `Bearer ${token}` });
+    expect(await answerOf(called)).toMatchObject({ status: 200, body: 'the API' });
+    expect(setup.api).toEqual([`Bearer ${setup.issued[0]}`]);
+  });
+
+  async function anotherAnswers(setup: LoginServer) {
+    const tokens = await loggedIn(setup);
+    const other = await setup.another();
+    expect(await other(call(tokens['access_token']!))).toMatchObject({ status: 200 });
+    expect(setup.api).toEqual([`Bearer ${setup.issued[0]}`]);
+    const form = {
+      grant_type: 'refresh_token',
+      refresh_token: tokens['refresh_token']!,
+      client_id: clientId,
+    };
+    const answer = await other(
+      'POST /oauth/token HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded',
+      new URLSearchParams(form).toString(),
+    );
+    expect(JSON.parse(answer.body)).toMatchObject({ access_token: tokens['access_token'] });
+    expect(setup.received).toHaveLength(1);
+  }
+
+  test('are good at another process with the same state, which answers the refresh', async () =>
+    anotherAnswers(await startLoginServer()));
+
+  test.skipIf(postgresMissing !== null)(
+    `are good at another process with the same PostgreSQL${postgresMissing ?? ''}`,
+    async () => {
+      const { address, drop } = await createDatabase();
+      onTestFinished(drop);
+      const store = `postgres://${address.user}@127.0.0.1:${address.port}/${address.database}`;
+      await anotherAnswers(await startLoginServer({}, [], { store }));
+    },
+  );
 });
 
 describe('a program that logs in with a device code', () => {

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { buffer } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
+import type { Reach } from '../../../src/approvals/approval.ts';
 import { placeholderCodes } from '../../../src/app/state.ts';
 import type { Credential } from '../../../src/grants/credential.ts';
 import { anyone, plainForm } from '../../../src/placeholders/codes.ts';
@@ -140,6 +141,61 @@ describe('a request gets the credentials of two grants', () => {
     expect(await ask()).toMatchObject({ status: 409, reason: 'grant_ambiguous' });
     expect((await ask('/', [], '', '+user=bob:')).status).toBe(200);
     expect(seen.map(({ headers }) => headers['x-api-key'])).toEqual([bob.value]);
+  });
+});
+
+describe('a person who is asked', () => {
+  async function waiting() {
+    const it = await setUp({ domain: { rules: [{ outcome: 'approve' }] } });
+    const { store } = it.sidekey.proxy.state;
+    const ask = async () => {
+      const answer = it.ask();
+      const asked = await it.sidekey.audited(({ event }) => event === 'approval.asked');
+      return { answer, question: (await store.approvals.get(asked.approval!))! };
+    };
+    const allow = async (id: string, reach: Reach = { kind: 'once' }) =>
+      store.approvals.answer(id, { outcome: 'allowed', at: Date.now(), by: 'alice in a terminal', reach });
+    return { ...it, waiting: ask, allow };
+  }
+
+  test('sees both grants, and allows both', async () => {
+    const { waiting: wait, allow, seen } = await waiting();
+    const { answer, question } = await wait();
+    expect(question.grantName).toBe('acme and app');
+    await allow(question.id);
+    expect((await answer).status).toBe(200);
+    expect(seen[0]?.headers).toMatchObject({ authorization: `Bearer ${bearerToken}`, 'x-api-key': keyOfApp });
+  });
+
+  test('has not allowed another second grant that comes while the request waits', async () => {
+    const { waiting: wait, allow, seen, sidekey, app, upstream } = await waiting();
+    const { answer, question } = await wait();
+    await sidekey.proxy.state.grants.remove(app!.id);
+    const credential: Credential = { type: 'api_key', value: 'another-key-0123456789' };
+    await sidekey.grant([upstream.authority], { name: 'app', provider: 'app', credential });
+    await allow(question.id);
+    expect(await answer).toMatchObject({ status: 403, reason: 'rule_denied' });
+    expect(seen).toEqual([]);
+  });
+
+  test('for some time has allowed these two grants, and no other pair', async () => {
+    const { waiting: wait, allow, seen, sidekey, app, upstream, ask } = await waiting();
+    const { answer, question } = await wait();
+    await allow(question.id, { kind: 'until', at: Date.now() + 600_000 });
+    expect((await answer).status).toBe(200);
+    expect((await ask()).status).toBe(200);
+    expect(seen).toHaveLength(2);
+    await sidekey.proxy.state.grants.remove(app!.id);
+    const credential: Credential = { type: 'api_key', value: 'another-key-0123456789' };
+    await sidekey.grant([upstream.authority], { name: 'app', provider: 'app', credential });
+    const other = ask();
+    const asked = await sidekey.audited(
+      ({ event, approval }) => event === 'approval.asked' && approval !== question.id,
+    );
+    const said = { outcome: 'denied', at: Date.now(), by: 'alice in a terminal' } as const;
+    await sidekey.proxy.state.store.approvals.answer(asked.approval!, said);
+    expect(await other).toMatchObject({ status: 403, reason: 'approval_denied' });
+    expect(seen).toHaveLength(2);
   });
 });
 
