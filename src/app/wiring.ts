@@ -3,7 +3,6 @@ import { newApprovalId } from '../approvals/approval.ts';
 import { type ApprovalQueue, createApprovalQueue } from '../approvals/queue.ts';
 import { createProposals, type Proposals } from '../approvals/proposals.ts';
 import type { AdminServer, ServiceHandler } from '../approvals/server.ts';
-import { operationOf } from '../approvals/operation.ts';
 import { receiversOf } from '../approvals/receivers.ts';
 import { createApprovalLinks, createApprovalTeller } from '../approvals/webhook.ts';
 import type { Config } from '../config/config.ts';
@@ -79,7 +78,6 @@ export async function openApprovalService(
         now,
         env,
       }),
-    operation: (question) => operationOf(question, config().providers.get(question.provider)),
     link: (question) => url && url + links.pathFor(question),
     now,
     timers: systemTimers,

@@ -42,6 +42,8 @@ export interface Question {
   readonly path: string;
   /** The query, without the value of a credential that it carries; null: there is none. */
   readonly query: string | null;
+  /** The request in words of its provider, such as `send mail`; null: the provider has none for it. */
+  readonly operation: string | null;
   /** Announced length of the body in bytes; null: unknown length. The store never has the body. */
   readonly bodyBytes: number | null;
   /** The grant whose credential would be added. */

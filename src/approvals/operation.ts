@@ -1,6 +1,5 @@
 import type { Provider } from '../grants/provider.ts';
 import { isUnread, matchesPath, parsePathGlob, type PathGlob, readPath } from '../policy/path.ts';
-import type { Question } from './approval.ts';
 
 const globs = new Map<string, PathGlob | null>();
 
@@ -9,12 +8,13 @@ const globs = new Map<string, PathGlob | null>();
  * people who read many questions; the rules of the config decide.
  */
 export function operationOf(
-  { method, authority, path }: Pick<Question, 'method' | 'authority' | 'path'>,
+  method: string,
+  host: string,
+  path: string,
   provider: Pick<Provider, 'operations'> | undefined,
 ): string | null {
   const read = readPath(path);
   if (provider === undefined || isUnread(read)) return null;
-  const host = authority.replace(/:[0-9]+$/, '');
   const found = provider.operations.find(
     (each) =>
       each.method === method &&

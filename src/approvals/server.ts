@@ -345,7 +345,12 @@ export function questionPage(
     ${factsOf(body === null ? approval : { ...approval, bodyBytes: 0 }, `${timeText(left)} left, until ${clock(expiresAt)}; then it is refused`, account)}
     ${answerForm(approval, now)}`;
   const answer = page(
-    { kind: 'asks', title: `May ${askerOf(approval)} send this request?`, body: content, style },
+    {
+      kind: 'asks',
+      title: `May ${askerOf(approval)} ${approval.operation ?? 'send this request'}?`,
+      body: content,
+      style,
+    },
     200,
   );
   return { ...answer, headers: { ...answer.headers, refresh: String(left + 1) } };

@@ -20,8 +20,6 @@ export interface ApprovalReceiver {
 interface ApprovalTellerOptions {
   /** Returns the receivers of the config in force. */
   readonly receivers: () => readonly ApprovalReceiver[];
-  /** Returns what a request does, in words of the catalog: `send mail`; null: it does not say. */
-  readonly operation: (question: Question) => string | null;
   /** Returns the complete link for the answer to a question; null: no listener. */
   readonly link: (question: Question) => string | null;
   /** Milliseconds since the epoch. */
@@ -50,7 +48,7 @@ const longestBackOff = 30_000;
 
 /** Creates the sender. */
 export function createApprovalTeller(options: ApprovalTellerOptions): ApprovalTeller {
-  const { receivers, operation, link, now, timers, log, random } = options;
+  const { receivers, link, now, timers, log, random } = options;
   const closing = new AbortController();
   const underWay = new Set<Promise<void>>();
 
@@ -105,8 +103,8 @@ export function createApprovalTeller(options: ApprovalTellerOptions): ApprovalTe
   return {
     announce(question) {
       if (closing.signal.aborted) return () => {};
-      const message = questionMessage(question, link(question), operation(question));
-      const asked = { message, summary: summaryOf(question, message.operation), exchange: question.exchange };
+      const message = questionMessage(question, link(question));
+      const asked = { message, summary: summaryOf(question), exchange: question.exchange };
       const ends = receivers().map((to) => begin(to, asked, question.expiresAt));
       return () => ends.forEach((end) => end());
     },
@@ -190,7 +188,7 @@ export interface QuestionMessage {
   readonly agent: string | null;
   readonly lease: string | null;
   readonly purpose: string | null;
-  /** The request in words of the catalog; null: it has none. */
+  /** As `Question.operation`. */
   readonly operation: string | null;
   readonly method: string;
   /** Without query. */
@@ -220,8 +218,8 @@ export interface Announcement {
   readonly exchange: string;
 }
 
-function summaryOf(question: Question, operation: string | null): string {
-  const { who, method, authority, path, grantName } = question;
+function summaryOf(question: Question): string {
+  const { who, method, authority, path, operation, grantName } = question;
   const asker = who.agent ?? 'A caller on this machine';
   const request = `${brief(plain(method), 40)} ${brief(`${authority}${plain(path)}`, 400)}`;
   const wanted = operation === null ? `asks for ${request}` : `asks to ${operation} (${request})`;
@@ -230,21 +228,17 @@ function summaryOf(question: Question, operation: string | null): string {
 }
 
 /** Returns the message for a question. @param link the complete link */
-export function questionMessage(
-  question: Question,
-  link: string | null,
-  operation: string | null,
-): QuestionMessage {
+export function questionMessage(question: Question, link: string | null): QuestionMessage {
   const { id, expiresAt, who, method, scheme, authority, path, grantName, grantUser } = question;
   const command = `sidekey approve ${id}`;
   return {
-    text: `${summaryOf(question, operation)} Answer: ${link ?? command}`,
+    text: `${summaryOf(question)} Answer: ${link ?? command}`,
     id,
     expires_at: new Date(expiresAt).toISOString(),
     agent: who.agent,
     lease: who.lease,
     purpose: question.purpose,
-    operation,
+    operation: question.operation,
     method,
     url: `${scheme}://${authority}${path}`,
     has_query: question.query !== null,

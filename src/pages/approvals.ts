@@ -10,6 +10,7 @@ interface Waiting {
   readonly authority: string;
   readonly path: string;
   readonly query: string | null;
+  readonly operation: string | null;
   readonly grant_name: string;
   readonly lease: string | null;
   readonly purpose: string | null;
@@ -69,7 +70,11 @@ export const approvals: View = async (main, me, signal) => {
         h(
           'article',
           {},
-          h('h2', {}, `${each.agent ?? 'A caller without a token'} asks`),
+          h(
+            'h2',
+            {},
+            `${each.agent ?? 'A caller without a token'} asks${each.operation === null ? '' : ` to ${each.operation}`}`,
+          ),
           h(
             'pre',
             {},

@@ -1,4 +1,5 @@
 import { bodyText, longestPath } from '../approvals/approval.ts';
+import { operationOf } from '../approvals/operation.ts';
 import type { ApprovalResult } from '../approvals/queue.ts';
 import { readText } from '../http/fields.ts';
 import type { Reply } from '../http/message.ts';
@@ -61,6 +62,7 @@ export async function approve(
       authority: authorityText(authority),
       path,
       query,
+      operation: operationOf(method, authority.host, path, authorized.provider),
       bodyBytes: contentLength,
       grantName: [grant, ...also.map((each) => each.grant)].map(({ name }) => name).join(' and '),
       grantUser: grant.user,

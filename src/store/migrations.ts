@@ -25,6 +25,7 @@ export function migrations(types: ColumnTypes): Migrations {
     '0015-audit-log-ids': auditLogIds(),
     '0017-identities': identities(),
     '0018-agent-uses': agentUses(),
+    '0019-operations': operations(),
   };
 }
 
@@ -425,6 +426,15 @@ function agentUses(): Migration {
         )
         .addColumn('used_at', 'bigint')
         .execute();
+    },
+  };
+}
+
+/** A pending request in words of its provider. */
+function operations(): Migration {
+  return {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema.alterTable('questions').addColumn('operation', 'text').execute();
     },
   };
 }

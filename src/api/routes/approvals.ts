@@ -22,6 +22,7 @@ const approval = z
     path: z.string(),
     query: z.string().nullable(),
     has_query: z.boolean(),
+    operation: z.string().nullable().describe('The request in words of its provider.'),
     body_bytes: z.int().nullable(),
     grant: z.string(),
     grant_name: z.string(),

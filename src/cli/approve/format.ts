@@ -55,6 +55,7 @@ export function blockOf(question: Question, now: number, room: Room): string[] {
   return [
     `${id} waits ${remaining(question, now)} more`,
     ...facts(room, [
+      ['asks to', question.operation, 1],
       ['request', requestText(question), room.lines],
       ['with', unshownText({ query: null, bodyBytes: body === null ? question.bodyBytes : 0 }), 1],
       ['body', body && body.split(/\r?\n/).map(untrusted).join('\n'), Infinity],
@@ -130,6 +131,7 @@ export function questionJson(question: Approval, now: number): Readonly<Record<s
     path: question.path,
     query: question.query,
     has_query: question.query !== null,
+    operation: question.operation,
     body_bytes: question.bodyBytes,
     grant: who.grantId,
     grant_name: question.grantName,

@@ -520,6 +520,8 @@ export interface Approval {
   readonly path: string;
   readonly query: string | null;
   readonly has_query: boolean;
+  /** The request in words of its provider. */
+  readonly operation: string | null;
   readonly body_bytes: number | null;
   readonly grant: string;
   readonly grant_name: string;

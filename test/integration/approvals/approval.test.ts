@@ -88,6 +88,18 @@ describe('a request that needs approval', () => {
     expect(JSON.stringify(question)).not.toContain(bearerToken);
   });
 
+  test('says what it does in the words of its provider', async () => {
+    const words = { method: 'DELETE', path: '/tickets/*', words: 'delete a ticket' };
+    const { send, asked, answer, upstream } = await asking(asks, {
+      config: { providers: { acme: { audience: [upstreamHost], operations: [words] } } },
+    });
+    const client = await send('DELETE /tickets/7');
+    const { id, operation, authority } = await asked();
+    expect([operation, authority]).toEqual(['delete a ticket', upstream.authority]);
+    await answer(id, { outcome: 'denied' });
+    await client.response();
+  });
+
   test('shows its query without the credential', async () => {
     const { send, asked, answer, sidekey } = await asking(asks, {
       config: { providers: { acme: { audience: [upstreamHost], inject: { query: 'api_key' } } } },

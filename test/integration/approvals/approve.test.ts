@@ -191,7 +191,12 @@ describe('the list of approvals', () => {
   test('says what waits and what stands, with the commands that answer', async () => {
     const { at, who, ask } = await homeWithApprovals();
     const askedAt = Date.now();
-    const plain = await ask({ askedAt, reason: 'ticket 7 is a duplicate', ruleName: 'deletes' });
+    const plain = await ask({
+      askedAt,
+      operation: 'delete a ticket',
+      reason: 'ticket 7 is a duplicate',
+      ruleName: 'deletes',
+    });
     const leased = await ask({ askedAt: askedAt + 1, who: who.leased, purpose: 'nightly report' });
     const standing = await ask({ who: who.local });
     await at.run(['approve', standing.id, '--for', '8h']);
@@ -201,6 +206,7 @@ describe('the list of approvals', () => {
       expect(stdout.replace(/waits \d:\d\d/g, 'waits M:SS')).toContain(
         [
           `${plain.id} waits M:SS more`,
+          '  asks to  delete a ticket',
           '  request  DELETE https://helpdesk.acme.test:8443/tickets/7',
           '  agent    ci, at 127.0.0.1:4711',
           '  grant    work (acme)',
@@ -245,6 +251,7 @@ describe('the list of approvals', () => {
           authority: 'helpdesk.acme.test:8443',
           path: '/tickets/7',
           query: null,
+          operation: null,
           has_query: false,
           body_bytes: 0,
           grant: who.leased.grantId,

@@ -34,6 +34,12 @@ test('the page shows caller, request, grant, reason, rule and time limit', () =>
   }
 });
 
+test('the page asks in the words of the provider, where it has some', () => {
+  const { body } = questionPage({ ...asked, operation: 'delete a repository', answer: null }, now);
+  expect(body).toContain('May ci-bot delete a repository?');
+  expect(body).toContain('<b>DELETE</b> https://api.github.com/repos/acme/x');
+});
+
 test('the page shows the query and says that the body is not shown', () => {
   const more = { ...asked, query: 'a=b', bodyBytes: null, answer: null };
   expect(questionPage(more, now).body).toContain('a body, which is not shown');

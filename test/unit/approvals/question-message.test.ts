@@ -13,7 +13,7 @@ const asked = question({
 
 test('the webhook message contains all that a person needs to decide', () => {
   const link = 'http://127.0.0.1:8378/approve/k7w2m9qd/s';
-  expect(questionMessage(asked, link, null)).toEqual({
+  expect(questionMessage(asked, link)).toEqual({
     text: `ci-bot asks for DELETE api.github.com/repos/acme/x with the grant github. Answer: ${link}`,
     id: 'k7w2m9qd',
     expires_at: '2023-11-14T22:16:20.000Z',
@@ -37,7 +37,7 @@ test('the webhook message contains all that a person needs to decide', () => {
 });
 
 test('the message says what the request does, where the catalog has words for it', () => {
-  expect(questionMessage(asked, null, 'delete a repository')).toMatchObject({
+  expect(questionMessage({ ...asked, operation: 'delete a repository' }, null)).toMatchObject({
     operation: 'delete a repository',
     text: 'ci-bot asks to delete a repository (DELETE api.github.com/repos/acme/x) with the grant github. Answer: sidekey approve k7w2m9qd',
   });
@@ -45,7 +45,7 @@ test('the message says what the request does, where the catalog has words for it
 
 test('the message names the command when there is no link', () => {
   const local = { ...asked, who: { ...asked.who, agent: null } };
-  expect(questionMessage(local, null, null)).toMatchObject({
+  expect(questionMessage(local, null)).toMatchObject({
     link: null,
     agent: null,
     text: 'A caller on this machine asks for DELETE api.github.com/repos/acme/x with the grant github. Answer: sidekey approve k7w2m9qd',
@@ -53,7 +53,7 @@ test('the message names the command when there is no link', () => {
 });
 
 test('the chat line says that query and body are not shown', () => {
-  const more = questionMessage({ ...asked, query: 'a=b', bodyBytes: 5_000 }, null, null);
+  const more = questionMessage({ ...asked, query: 'a=b', bodyBytes: 5_000 }, null);
   expect(more).toMatchObject({ has_query: true, body_bytes: 5_000 });
   expect(more.text).toContain(
     'with the grant github, and sends a query and 5,000 bytes of body, which are not shown. Answer:',
@@ -63,7 +63,7 @@ test('the chat line says that query and body are not shown', () => {
 test('the chat line is short with any request, so that the link stays visible', () => {
   const link = 'http://127.0.0.1:8378/approve/k7w2m9qd/s';
   const long = { ...asked, method: 'M'.repeat(5_000), path: `/${'ü'.repeat(2_000)}/the-end` };
-  const { text, url } = questionMessage(long, link, null);
+  const { text, url } = questionMessage(long, link);
   expect(text.length).toBeLessThan(600);
   expect(text).toMatch(
     / api\.github\.com\/%C3.* …12023 characters in all… .*\/the-end with the grant github\./,
@@ -79,7 +79,7 @@ test('the chat line contains no markup, mention or link from the agent', () => {
     path: '/<https://evil.example|Answer>[here](https://evil.example)@channel&<!here>\n\u202eü',
     reason: 'see https://evil.example',
   };
-  const { text, reason } = questionMessage(hostile, null, null);
+  const { text, reason } = questionMessage(hostile, null);
   expect(text).not.toMatch(/[<>|()[\]@&!*`\n\u202e]|https?:\/\/|see/);
   expect(text).toContain('DEL%2A%60%7C%27 api.github.com/%3Chttps%3A//evil.example%7CAnswer%3E');
   // Programs that show the message must say that the agent wrote this text.

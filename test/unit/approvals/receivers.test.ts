@@ -18,7 +18,7 @@ const asked = question({
   purpose: 'spring clean',
 });
 const announcement = (url: string | null = link) => ({
-  message: questionMessage(asked, url, 'delete a repository'),
+  message: questionMessage({ ...asked, operation: 'delete a repository' }, url),
   summary: 'ci-bot asks to delete a repository (DELETE api.github.com/repos/acme/x) with the grant github.',
   exchange: 'exchange-1',
 });

@@ -39,7 +39,6 @@ function teller(
   const log = (fields: object, message: string) => logged.push(`${message} ${JSON.stringify(fields)}`);
   const made = createApprovalTeller({
     receivers: () => receiversOf({ webhook, notify: [] }, { readSecret, fetch, now: time.now, env: {} }),
-    operation: () => null,
     link: () => link,
     ...time,
     log: { info: log, warn: log },

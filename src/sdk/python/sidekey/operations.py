@@ -498,6 +498,7 @@ class Approval(TypedDict):
     path: str
     query: str | None
     has_query: bool
+    operation: str | None
     body_bytes: int | None
     grant: str
     grant_name: str
