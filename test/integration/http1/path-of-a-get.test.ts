@@ -1,11 +1,12 @@
 /** Files of `src` that one request runs code of: the reading list of whoever wants to follow it. */
+import type { Profiler } from 'node:inspector';
 import { Session } from 'node:inspector/promises';
 import { expect, test } from 'vitest';
 import { granted } from '../../support/granted.ts';
 import { openTunnel } from '../../support/raw-client.ts';
 
 /** The goal is 45. */
-const maxFiles = 70;
+const maxFiles = 66;
 
 test(`a kept-alive GET through an intercepted tunnel runs code of at most ${maxFiles} files`, async () => {
   const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
@@ -21,18 +22,28 @@ test(`a kept-alive GET through an intercepted tunnel runs code of at most ${maxF
   session.connect();
   await session.post('Profiler.enable');
   await session.post('Profiler.startPreciseCoverage', { callCount: true, detailed: false });
-  await session.post('Profiler.takePreciseCoverage');
-  await get();
-  const { result } = await session.post('Profiler.takePreciseCoverage');
+  const ran: ReadonlySet<string>[] = [];
+  for (let i = 0; i < 3; i += 1) {
+    await session.post('Profiler.takePreciseCoverage');
+    await get();
+    const { result } = await session.post('Profiler.takePreciseCoverage');
+    ran.push(new Set(filesThatRan(result)));
+  }
   session.disconnect();
-  const files = result
+  // What ran for one of them alone was a timer.
+  const files = Array.from(ran[0]!)
+    .filter((file) => ran.every((others) => others.has(file)))
+    .toSorted();
+  if (process.env['SIDEKEY_TEST_PATH'] !== undefined) console.log(files.join('\n'));
+  expect(files.length, files.join('\n')).toBeLessThanOrEqual(maxFiles);
+});
+
+function filesThatRan(result: readonly Profiler.ScriptCoverage[]): string[] {
+  return result
     .filter(({ functions }) =>
       functions.some(
         ({ functionName, ranges }) => functionName !== '' && ranges.some(({ count }) => count > 0),
       ),
     )
-    .flatMap(({ url }) => /\/src\/(.+\.ts)$/.exec(url)?.[1] ?? [])
-    .toSorted();
-  if (process.env['SIDEKEY_TEST_PATH'] !== undefined) console.log(files.join('\n'));
-  expect(files.length, files.join('\n')).toBeLessThanOrEqual(maxFiles);
-});
+    .flatMap(({ url }) => /\/src\/(.+\.ts)$/.exec(url)?.[1] ?? []);
+}
