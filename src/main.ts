@@ -18,6 +18,7 @@ import { openUpstreamClient } from './app/upstream.ts';
 import {
   loginKeeper,
   openApprovalService,
+  openEntryOf,
   openProposals,
   openQuota,
   openRedirectionOf,
@@ -44,7 +45,7 @@ import type { Log } from './lib/log.ts';
 import { systemTimers } from './lib/timers.ts';
 import { exactHosts } from './policy/domain-map.ts';
 import { type ConfigSnapshot, type ProxyServices, snapshotOf } from './proxy/services.ts';
-import { createLeakLimit } from './proxy/limits.ts';
+import { AgentLoad, createLeakLimit } from './proxy/limits.ts';
 import { createListener, type Listener } from './proxy/listener.ts';
 import { createCertificateWatch } from './proxy/revalidate.ts';
 import { createFingerprint } from './schemes/apply.ts';
@@ -358,6 +359,8 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   }
   const redirection =
     supervisor === undefined ? await openRedirectionOf(initial, instanceOf(vault), env) : null;
+  const entry = supervisor === undefined ? await openEntryOf(initial, { log, timers: systemTimers }) : null;
+  opened.defer(() => entry?.close());
   const serve = () =>
     createListener(
       {
@@ -382,6 +385,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
         figures,
         tracer,
         leakLimit: createLeakLimit(quota, now),
+        load: new AgentLoad(),
         approvals: approvals.queue,
         proposals: openProposals(state, { config: () => config, now }),
         fingerprint: createFingerprint((secret) => vault.mac('credential-fingerprint', secret)),
@@ -395,6 +399,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       instanceOf(vault),
       { target: reportTarget(vault), read: report },
       readiness,
+      entry,
       redirection,
     );
   const supervise = supervisor?.listener({
@@ -534,6 +539,8 @@ function startFacts({ proxy, workers, admin, store, key, ca, audit, tokens, tele
   return {
     'proxy.listen': proxy.listen,
     'proxy.transparent': proxy.transparent,
+    'proxy.tls': proxy.tls && [proxy.tls.files, ...proxy.tls.agents],
+    'proxy.proxy_protocol': proxy.balancers,
     workers,
     admin: { listen, url, tls },
     store,

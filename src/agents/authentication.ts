@@ -3,7 +3,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import type { Grant } from '../grants/grant.ts';
 import type { BoundGrant } from './lease.ts';
 import { valuesOf, type RawFields } from '../http/fields.ts';
-import type { Presented, Selectors } from '../http/message.ts';
+import type { Client, Presented, Selectors } from '../http/message.ts';
 import type { EgressLists } from './egress.ts';
 
 /** Identity of a caller: the grant that it selects, and the grants that it may use. */
@@ -65,7 +65,7 @@ interface LeaseFacts {
 
 /** A caller that chooses nothing. */
 export const noSelectors: Selectors = { grant: null, user: null };
-const malformed = (problem: string): Presented => ({ kind: 'malformed', problem });
+const malformed = (problem: string, hint?: string): Presented => ({ kind: 'malformed', problem, hint });
 
 /** SHA-256: what the store keeps of an agent's token. */
 export function hashToken(token: string): Buffer {
@@ -85,8 +85,32 @@ function presentedToken(name: string | null, token: string, selectors: Selectors
   return jwtForm.test(token) ? { ...hashed, jwt: token } : hashed;
 }
 
-/** Reads `Proxy-Authorization` (RFC 9110 §11.7.2): Basic with `name+selectors:token`, or Bearer with the token. */
-export function readPresented(fields: RawFields): Presented {
+/**
+ * Returns what a client shows: `Proxy-Authorization` (RFC 9110 §11.7.2), its certificate, or both. A token beside a
+ * certificate must be one of the same agent, or of a lease of it.
+ */
+export function readPresented(fields: RawFields, certificate?: Client['certificate']): Presented {
+  const read = readToken(fields);
+  if (certificate === undefined || read.kind === 'malformed') return read;
+  if ('problem' in certificate) return malformed(certificate.problem, certificateHint);
+  const { agent: name } = certificate;
+  if (read.kind !== 'token') {
+    const { selectors } = read.kind === 'selectors' ? read : { selectors: noSelectors };
+    return { kind: 'token', name, tokenHash: noHash, certificate, selectors };
+  }
+  return read.name === null || read.name === name
+    ? { ...read, name }
+    : malformed('The token and the client certificate are those of two agents.', certificateHint);
+}
+
+const certificateHint =
+  'use a certificate that a CA in proxy.tls.client_ca has signed, with a name in proxy.tls.agents; or a token and no certificate';
+
+/** Nobody's: a certificate has no token. */
+const noHash = Buffer.alloc(0);
+
+/** Reads Basic with `name+selectors:token`, or Bearer with the token. */
+function readToken(fields: RawFields): Presented {
   const [value, ...more] = valuesOf(fields, 'proxy-authorization');
   if (value === undefined) return { kind: 'nothing' };
   const [, scheme, credentials] = /^([A-Za-z]+) +([\x21-\x7e]+) *$/.exec(value) ?? [];

@@ -191,16 +191,18 @@ export function createAgentAuthenticator({
   }
 
   function applies(holder: Holder): boolean {
-    return holder.kind !== 'identity' || tokenIdentities?.applies(holder.identity) === true;
+    if (holder.kind !== 'identity' || holder.identity.issuer === null) return true;
+    return tokenIdentities?.applies(holder.identity) === true;
   }
 
-  /** Returns the agent of a JWT that was verified before. */
+  /** Returns the agent of a certificate, or of a JWT that was verified before. */
   function identityHolder(
-    { name, tokenHash, jwt }: PresentedToken,
+    { name, tokenHash, jwt, certificate }: PresentedToken,
     rights: PermissionSnapshot,
   ): Holder | null {
-    const identity = jwt === undefined ? undefined : tokenIdentities?.find(tokenHash);
-    if (identity == null || (name !== null && name !== identity.agent)) return null;
+    const identity =
+      certificate === undefined ? jwt && tokenIdentities?.find(tokenHash) : { ...certificate, issuer: null };
+    if (!identity || (name !== null && name !== identity.agent)) return null;
     const agent = rights.agent(identity.agent);
     return agent === null ? null : { kind: 'identity', agent, identity };
   }
@@ -212,7 +214,8 @@ export function createAgentAuthenticator({
   ): Known | SidekeyError | Promise<Known | SidekeyError> {
     const found = knownAs(presented, rights);
     if (found !== null) return found;
-    const { jwt } = presented;
+    const { jwt, certificate } = presented;
+    if (certificate !== undefined) return agentMissing({ ...certificate, issuer: null });
     return jwt === undefined || tokenIdentities === undefined
       ? unknownToken()
       : verified(presented, jwt, tokenIdentities);
@@ -292,7 +295,7 @@ export function createAgentAuthenticator({
 
   return {
     identify(shown, caller) {
-      if (shown.kind === 'malformed') return unauthenticated(shown.problem);
+      if (shown.kind === 'malformed') return unauthenticated(shown.problem, shown.hint);
       const presented = tokenOf(shown, caller);
       if (presented instanceof SidekeyError) return presented;
       if (presented === null) return nobody(selectorsIn(shown));

@@ -150,18 +150,22 @@ export function tokenEnded({ agent, label, expiresAt, revokedAt }: AgentTokenRec
   });
 }
 
-/** The refusal of an OIDC token that was valid before. */
+/** The refusal of an OIDC token, or a client certificate, that was valid before. */
 export function identityEnded({ agent, issuer, expiresAt }: TokenIdentity): SidekeyError {
+  if (issuer === null) {
+    const sentence = `The client certificate of the agent ${agent} ended at ${time(expiresAt)}.`;
+    return unauthenticated(sentence, 'renew the certificate, and connect again with it');
+  }
   return unauthenticated(
     `The token of agent_issuers.${issuer} for the agent ${agent} ended at ${time(expiresAt)}.`,
     'get a new token from its issuer, and set it in HTTPS_PROXY',
   );
 }
 
-/** The refusal of an OIDC token for an agent of the config that the store does not have. */
+/** The refusal of an OIDC token, or a client certificate, for an agent of the config that the store does not have. */
 export function agentMissing({ agent, issuer }: TokenIdentity): SidekeyError {
   return unauthenticated(
-    `There is no agent ${agent}, which agent_issuers.${issuer} names.`,
+    `There is no agent ${agent}, which ${issuer === null ? 'proxy.tls.agents' : `agent_issuers.${issuer}`} names.`,
     `sidekey agent create ${agent} --no-token --grant GRANT`,
   );
 }

@@ -41,7 +41,10 @@ function signInOf(holder: Holder): readonly [id: string, by: string] {
       return [holder.lease.id, 'a lease'];
     case 'identity': {
       const { issuer, subject } = holder.identity;
-      return [JSON.stringify([issuer, subject]), `a token of agent_issuers.${issuer}`];
+      return [
+        JSON.stringify([issuer, subject]),
+        issuer === null ? 'a client certificate' : `a token of agent_issuers.${issuer}`,
+      ];
     }
   }
 }

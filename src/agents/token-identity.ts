@@ -9,12 +9,12 @@ import { mismatch } from '../policy/claims.ts';
 import { hashKey, unauthenticated } from './authentication.ts';
 import { type IssuerKeys, readIssuerKeys } from './issuer-keys.ts';
 
-/** An agent that a token of an issuer identifies. */
+/** An agent that a token of an issuer, or a client certificate, identifies. */
 export interface TokenIdentity {
   readonly agent: string;
-  /** Key of `agent_issuers`. */
-  readonly issuer: string;
-  /** `sub` without control characters, cut at 200 characters. */
+  /** Key of `agent_issuers`; null: a client certificate identifies it. */
+  readonly issuer: string | null;
+  /** The name in the certificate; or `sub` without control characters, cut at 200 characters. */
   readonly subject: string;
   /** Milliseconds since the epoch. */
   readonly expiresAt: number;

@@ -20,6 +20,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
 import type { Redirection } from '../proxy/by-address.ts';
+import type { Entry, openEntry } from '../proxy/entry.ts';
 import type { Quota } from '../quota/quota.ts';
 import { createSharedQuota, quotaFileOf } from '../quota/shared-quota.ts';
 import { createNonces } from '../schemes/dpop-proof.ts';
@@ -146,6 +147,16 @@ export async function openQuota(
   if (store.kind === 'sqlite') return createSharedQuota(quotaFileOf(store.path));
   const { createNodesQuota } = await import('../quota/nodes-quota.ts');
   return createNodesQuota(accessOf({ file, store }, env));
+}
+
+/** Opens the entry of connections; null: they begin with their first request. @throws SidekeyError as `openEntry` */
+export async function openEntryOf(
+  { proxy }: Config,
+  parts: Parameters<typeof openEntry>[1],
+): Promise<Entry | null> {
+  if (proxy.tls === null && proxy.balancers.length === 0) return null;
+  const { openEntry: open } = await import('../proxy/entry.ts');
+  return open(proxy, parts);
 }
 
 /** Opens the reader of redirected connections; null: the config accepts none. */

@@ -22,7 +22,7 @@ import {
   type CertificateFiles,
   followCertificate,
   readCertificate,
-} from './certificate.ts';
+} from '../lib/certificate-files.ts';
 import type { ApprovalQueue } from './queue.ts';
 import { type ApprovalLinks, parseLinkPath, sealHeader } from './webhook.ts';
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { CertificateFiles } from '../lib/certificate-files.ts';
 import { text } from '../lib/text.ts';
 import {
   duration,
@@ -183,7 +184,7 @@ export interface AdminConfig {
   /** Prefix of links, without a trailing slash; null: `http://HOST:PORT` of the listener. */
   readonly url: string | null;
   /** Absolute paths of PEM files; null: no TLS. */
-  readonly tls: { readonly cert: string; readonly key: string } | null;
+  readonly tls: CertificateFiles | null;
   /** `open`: callers on this machine may read the metrics without a key. */
   readonly metrics: 'key' | 'open';
   /** Addresses to which connect sessions may send a browser, without a query. */
@@ -221,7 +222,10 @@ export function toAdminConfig(
   return {
     listen,
     url,
-    tls: tls === undefined ? null : { cert: absolute(tls.cert), key: absolute(tls.key) },
+    tls:
+      tls === undefined
+        ? null
+        : { setting: 'admin.tls', cert: absolute(tls.cert), key: absolute(tls.key), clientCa: null },
     metrics,
     returnUrls,
     oidc: oidc === undefined ? null : toOidcConfig(oidc),

@@ -17,7 +17,7 @@ import type { ConfigValues } from './schema.ts';
 import type { StoreConfig } from './store-place.ts';
 import type { TelemetryConfig } from './telemetry.ts';
 import { toUpstreamConfig, type UpstreamConfig } from './upstream.ts';
-import type { SecretReference } from './secret-reference.ts';
+import { type ProxyConfig, toProxyConfig } from './proxy.ts';
 import { toVaultServer, type VaultServer } from './vaults.ts';
 
 /** One validated, frozen configuration. All paths are absolute; all durations are milliseconds. */
@@ -26,13 +26,7 @@ export interface Config {
   readonly file: string;
   /** SHA-256 of the text of the file. */
   readonly digest: string;
-  readonly proxy: {
-    readonly listen: { readonly host: string; readonly port: number };
-    readonly authentication: 'optional' | 'required';
-    readonly unmatchedHosts: 'deny' | 'tunnel';
-    /** Connections that the kernel redirected are accepted, with the token of an agent if there is one; null: they are not. */
-    readonly transparent: { readonly token: SecretReference | null } | null;
-  };
+  readonly proxy: ProxyConfig;
   /** Number of serving processes; null: depends on the machine. */
   readonly workers: number | 'auto' | null;
   readonly admin: AdminConfig;
@@ -92,12 +86,7 @@ export function resolveConfig(
   const config: Config = {
     file,
     digest,
-    proxy: {
-      listen: values.proxy.listen,
-      authentication: values.proxy.authentication,
-      unmatchedHosts: values.proxy.unmatched,
-      transparent: values.proxy.transparent,
-    },
+    proxy: toProxyConfig(values.proxy, absolute),
     workers: values.workers ?? null,
     admin: toAdminConfig(values.admin, absolute),
     approvals: toApprovalsConfig(values.approvals),

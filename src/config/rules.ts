@@ -1,6 +1,5 @@
 import { z } from 'zod';
 import { text } from '../lib/text.ts';
-import { type Cidr, parseCidr, plainAddress } from '../policy/authority.ts';
 import { parseJsonPath } from '../policy/parameters.ts';
 import { parsePathGlob, type PathGlob } from '../policy/path.ts';
 import {
@@ -14,7 +13,7 @@ import {
   weekdayNames,
 } from '../policy/rule.ts';
 import { type Glob, parseGlob } from '../policy/text.ts';
-import { name, parseDuration, size } from './scalar.ts';
+import { clientBlock, name, parseDuration, size } from './scalar.ts';
 
 /** Value types of rules: see `scalar.ts`. */
 
@@ -52,18 +51,6 @@ function mediaType(description: string): z.ZodType<Glob, string> {
       ? parseGlob(value.toLowerCase())
       : { problem: 'is not a media type such as application/json, without parameters' },
   );
-}
-
-/** A block of client addresses, or one. */
-function clientBlock(description: string): z.ZodType<Cidr, string> {
-  return text<Cidr>({ description, examples: ['10.1.2.0/24', '::1'] }, (value) => {
-    const block = parseCidr(value);
-    if (block === null) return { problem: 'is not an address or a block such as 10.1.2.0/24' };
-    // Client addresses are in plain form, so such a block would match none.
-    return plainAddress(block.address) === block.address
-      ? block
-      : { problem: 'is an IPv4 address in IPv6 form; write it as IPv4' };
-  });
 }
 
 /** `HH:MM` in minutes since midnight; `24:00` is the end of the day. */

@@ -2,7 +2,14 @@ import { BlockList, isIP } from 'node:net';
 import { z } from 'zod';
 import { isName } from '../grants/grant.ts';
 import { text } from '../lib/text.ts';
-import { canonicalHost, isAddress, isLoopback, parseCidr } from '../policy/authority.ts';
+import {
+  canonicalHost,
+  type Cidr,
+  isAddress,
+  isLoopback,
+  parseCidr,
+  plainAddress,
+} from '../policy/authority.ts';
 import { type DomainPattern, isPattern, parsePattern } from '../policy/domain-map.ts';
 import {
   environmentName,
@@ -126,6 +133,18 @@ export function address(description: string): z.ZodType<string, string> {
   return text<string>({ description, examples: ['10.1.2.3', 'fd00::1'] }, (value) =>
     isIP(value) === 0 || value.includes('%') ? { problem: 'is not an IP address' } : value,
   );
+}
+
+/** A block of addresses of clients, or one. */
+export function clientBlock(description: string): z.ZodType<Cidr, string> {
+  return text<Cidr>({ description, examples: ['10.1.2.0/24', '::1'] }, (value) => {
+    const block = parseCidr(value);
+    if (block === null) return { problem: 'is not an address or a block such as 10.1.2.0/24' };
+    // Client addresses are in plain form, so such a block would match none.
+    return plainAddress(block.address) === block.address
+      ? block
+      : { problem: 'is an IPv4 address in IPv6 form; write it as IPv4' };
+  });
 }
 
 const mapped = new BlockList();

@@ -10,6 +10,7 @@ import { keySchema } from './key.ts';
 import { telemetrySchema } from './telemetry.ts';
 import { providerSchema } from './provider.ts';
 import { fieldPlacement } from './provider-dialect.ts';
+import { proxySchema } from './proxy.ts';
 import { outcome, policyDefinition, ruleList, some } from './rules.ts';
 import {
   domainPattern,
@@ -17,7 +18,6 @@ import {
   formatDuration,
   formatSize,
   keyOf,
-  listenAddress,
   name,
   pathText,
   permittedName,
@@ -35,33 +35,6 @@ z.config({ jitless: true });
  * The schema of the config file, from which types, messages and `config/sidekey.schema.json` are derived.
  * Unknown keys are errors at every level.
  */
-
-const proxy = z.strictObject({
-  listen: listenAddress('Where the proxy listens: ADDRESS:PORT; port 0 takes any that is free.').prefault(
-    '127.0.0.1:8377',
-  ),
-  authentication: z.enum(['optional', 'required']).prefault('optional').meta({
-    description:
-      'Whether callers need an agent token: optional (callers on this machine need none) or required (407 without one).',
-  }),
-  unmatched: z.enum(['deny', 'tunnel']).prefault('deny').meta({
-    description:
-      'Hosts that are not in the map: deny, or tunnel (no credential, not inspected, on the audit record).',
-  }),
-  transparent: z
-    .union([
-      z.boolean(),
-      z.strictObject({
-        token: secretReference('Where the token of the agent is whose connections they are.'),
-      }),
-    ])
-    .transform((value) => (typeof value === 'boolean' ? (value ? { token: null } : null) : value))
-    .prefault(false)
-    .meta({
-      description:
-        'Whether connections are accepted that rules of the kernel redirect to the proxy (Linux): true, or the token of an agent. The name in their first bytes is the host.',
-    }),
-});
 
 const storeText = text<StoreValues>(
   {
@@ -182,7 +155,7 @@ function sentence(what: string): string {
 export const configSchema = z
   .strictObject({
     version: z.literal(1).meta({ description: 'Version of this format: 1.' }),
-    proxy: proxy.prefault({}).meta({ description: 'The listener, and who may use it.' }),
+    proxy: proxySchema.prefault({}).meta({ description: 'The listener, and who may use it.' }),
     workers: z
       .union([z.int().min(1).max(128), z.literal('auto')], {
         error: 'must be a number from 1 to 128, or auto',

@@ -30,7 +30,20 @@ export interface Client {
   readonly loopback: boolean;
   /** Null: the request is outside a CONNECT tunnel. */
   readonly tunnel: InterceptedTunnel | null;
+  /** The certificate of the connection to the proxy; absent: the client showed none. */
+  readonly certificate?: ShownCertificate | undefined;
 }
+
+/** The agent that a client certificate identifies, or a sentence that says why it identifies none. */
+export type ShownCertificate =
+  | {
+      readonly agent: string;
+      /** The name in the certificate that identifies it. */
+      readonly subject: string;
+      /** Milliseconds since the epoch. */
+      readonly expiresAt: number;
+    }
+  | { readonly problem: string };
 
 /** A CONNECT tunnel whose content the proxy reads. */
 export interface InterceptedTunnel {
@@ -55,7 +68,7 @@ export interface Selectors {
  */
 export type Presented =
   | { readonly kind: 'nothing' }
-  | { readonly kind: 'malformed'; readonly problem: string }
+  | { readonly kind: 'malformed'; readonly problem: string; readonly hint?: string | undefined }
   | { readonly kind: 'selectors'; readonly selectors: Selectors }
   | {
       readonly kind: 'token';
@@ -64,6 +77,8 @@ export type Presented =
       readonly tokenHash: Buffer;
       /** The token, where it has the form of a JWT. */
       readonly jwt?: string;
+      /** In the place of a token. */
+      readonly certificate?: Exclude<ShownCertificate, { readonly problem: string }>;
       readonly selectors: Selectors;
     };
 

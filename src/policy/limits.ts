@@ -117,6 +117,13 @@ export const limitTable = {
     code: 'overloaded',
     what: 'client connections at once, of each worker',
   },
+  agent_exchanges: {
+    default: 1_000,
+    unit: 'count',
+    least: 1,
+    code: 'overloaded',
+    what: 'exchanges and blind tunnels of one agent at once, of each worker; callers without a token count as one agent',
+  },
   pipelined_requests: {
     default: 64,
     unit: 'count',

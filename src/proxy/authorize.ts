@@ -134,7 +134,7 @@ export function authenticate(
   { agents }: Pick<ProxyServices, 'agents'>,
   record: Pick<ExchangeRecord, 'identity'>,
 ): Identity | Promise<Identity> {
-  const presented = client.tunnel?.presented ?? readPresented(head.fields);
+  const presented = client.tunnel?.presented ?? readPresented(head.fields, client.certificate);
   const { address, loopback } = client;
   const identified = agents.identify(presented, { address, loopback, mode, heard: record });
   return after(identified, callerOf, head, plan, record);

@@ -58,7 +58,7 @@ type HelloReading =
 export const longestHello = 32_768;
 
 /** First byte of a TLS record that holds a handshake (RFC 8446 §5.1). */
-const handshakeRecordType = 22;
+export const handshakeRecordType = 22;
 /** Major version of the record layer, from SSL 3.0 to TLS 1.3. */
 const majorVersion = 3;
 const clientHello = 1;

@@ -75,7 +75,7 @@ export async function openTunnel(
     if (target instanceof SidekeyError) throw target;
     record.target({ authority: target });
 
-    const presented = readPresented(head.fields);
+    const presented = readPresented(head.fields, client.certificate);
     const identity = await services.agents.identify(presented, {
       address: client.address,
       loopback: client.loopback,
@@ -105,13 +105,16 @@ export async function openTunnel(
         const refusal = async (now: Policy) =>
           tunnelRefusal(await policyNow(now, accepted, target, services.proposals), target) ??
           (accepted === null ? egressRefusal(identity, target) : null);
+        services.load.begin(identity.agent, settings.limits.agent_exchanges);
         // The dial too: what ends the right meanwhile cuts it as it cuts the open ones.
-        const result = await open.during({ client: socket, permission, refusal }, async () => {
-          const upstream = await settings.dialer.connectBlind(target);
-          established();
-          const bytes = await relay(socket, upstream, settings.limits.tunnel_idle);
-          return { status: 200, ...bytes, outcome: 'complete' };
-        });
+        const result = await open
+          .during({ client: socket, permission, refusal }, async () => {
+            const upstream = await settings.dialer.connectBlind(target);
+            established();
+            const bytes = await relay(socket, upstream, settings.limits.tunnel_idle);
+            return { status: 200, ...bytes, outcome: 'complete' };
+          })
+          .finally(() => services.load.end(identity.agent));
         services.audit.note({ ...record.outcome(result), event: 'tunnel' });
         return;
       }

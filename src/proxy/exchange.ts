@@ -110,6 +110,8 @@ export class Exchange implements Ending {
   #watched: Watched | null = null;
   #next = 0;
   #isOver = false;
+  /** The agent whose load counts it; undefined: none does yet. */
+  #counted: string | null | undefined;
   /** Milliseconds of the monotonic clock; null: the request was not sent. */
   readonly #begunAt = performance.now();
   #sentAt: number | null = null;
@@ -205,6 +207,9 @@ export class Exchange implements Ending {
   takeLimits(): void | Promise<void> {
     const { authorized, services } = this;
     takeLimits(authorized, services);
+    const { agent } = authorized.caller;
+    services.load.begin(agent, authorized.config.limits.agent_exchanges);
+    this.#counted = agent;
     this.#account = new ExchangeAccount(authorized, services, this.record);
     return authorized.decision.outcome === 'approve' ? this.#approve() : undefined;
   }
@@ -265,6 +270,7 @@ export class Exchange implements Ending {
     const { inbound, reply, record } = this;
     const { audit, log } = this.services;
     const meter = this.#meter;
+    if (this.#counted !== undefined) this.services.load.end(this.#counted);
     const cut = this.#watched === null ? null : this.#watched.end();
     let end = result;
     if (cut !== null) end = end instanceof SidekeyError ? cut : { ...end, code: cut.code };

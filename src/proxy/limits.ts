@@ -59,6 +59,33 @@ export function responseBound({
   return mode === 'enforce' ? maxResponse : null;
 }
 
+/** The exchanges and tunnels that agents have under way in this process: one agent must leave room for the others. */
+export class AgentLoad {
+  readonly #underWay = new Map<string | null, number>();
+
+  /**
+   * Counts one more; `end` is to follow.
+   *
+   * @throws SidekeyError `overloaded`: the agent has `most` already
+   */
+  begin(agent: string | null, most: number): void {
+    const count = this.#underWay.get(agent) ?? 0;
+    if (count >= most) {
+      const who = agent === null ? 'Callers without a token have' : `The agent ${agent} has`;
+      throw new SidekeyError('overloaded', `${who} ${count} requests under way already.`, {
+        hint: 'wait until one of them ends, or raise limits.agent_exchanges',
+      });
+    }
+    this.#underWay.set(agent, count + 1);
+  }
+
+  end(agent: string | null): void {
+    const count = this.#underWay.get(agent) ?? 0;
+    if (count > 1) this.#underWay.set(agent, count - 1);
+    else this.#underWay.delete(agent);
+  }
+}
+
 /** Leaks an hour that an agent gets of a grant where its domain sets no number. */
 const defaultLeaks = 5;
 

@@ -20,6 +20,7 @@ import type { Policy } from '../policy/decide.ts';
 import { fromBaseUrl, hasBaseUrl } from './base-url.ts';
 import { openingByName, type Redirection } from './by-address.ts';
 import { connectHead, connectOpening, type Opening, openTunnel } from './connect.ts';
+import type { Entry } from './entry.ts';
 import { Exchange, exchange, type Forwarder } from './exchange.ts';
 import { forward } from './forward.ts';
 import type { Inside } from './intercept.ts';
@@ -70,6 +71,7 @@ const firstRequestMs = 100;
  * @param instance tells this Sidekey from others, in the answer to a health check
  * @param report what the health check of a command adds, and the target that only commands know
  * @param readiness says why requests cannot be served, for `GET /readyz`; null: they can
+ * @param entry null: connections begin with their first request
  * @param redirection null: no connections are redirected to the proxy
  */
 export function createListener(
@@ -77,6 +79,7 @@ export function createListener(
   instance: string,
   report: { readonly target: string; readonly read: () => Promise<string> },
   readiness: () => Promise<SidekeyError | null>,
+  entry: Entry | null = null,
   redirection: Redirection | null = null,
 ): Listener {
   const open = createOpenConnections(services, services.timers);
@@ -259,6 +262,21 @@ export function createListener(
     }
   }
 
+  async function serveEntering(socket: Socket, direct: Client, by: Entry): Promise<void> {
+    const late = services.timers.after(services.lastConfig().limits.client_handshake, () => socket.destroy());
+    try {
+      const entered = await by.enter(socket, direct);
+      if (entered === null) socket.destroy();
+      else serve(entered.stream, entered.client);
+    } catch (error) {
+      if (error instanceof SidekeyError) denied(direct, error);
+      else failed(error);
+      refuseOn(socket, error);
+    } finally {
+      late();
+    }
+  }
+
   function serveUpgrade(asked: RequestHeadBytes, socket: Duplex, client: Client, early: Buffer): void {
     const head = inProxyForm(asked, client);
     if (head instanceof SidekeyError) {
@@ -331,8 +349,11 @@ export function createListener(
     if (sockets.size < most) {
       keep(sockets, socket);
       const destination = redirection?.destinationOf(socket) ?? null;
-      if (redirection === null || destination === null) serve(socket, clientOf(socket, services));
-      else if (!redirection.answersProbe(socket, destination))
+      if (redirection === null || destination === null) {
+        const client = clientOf(socket, services);
+        if (entry === null) serve(socket, client);
+        else void track(takenOver, serveEntering(socket, client, entry));
+      } else if (!redirection.answersProbe(socket, destination))
         void track(takenOver, serveRedirected(socket, destination, redirection));
       return;
     }

@@ -28,7 +28,7 @@ import type { Dialer } from '../upstream/dialer.ts';
 import type { Streams } from '../upstream/h2-pool.ts';
 import type { Connections } from '../upstream/h1-pool.ts';
 import type { Protocols } from '../upstream/h2-session.ts';
-import type { LeakLimit } from './limits.ts';
+import type { AgentLoad, LeakLimit } from './limits.ts';
 import { createPathRedactor, type PathRedactor } from './record.ts';
 import type { CertificateWatch } from './revalidate.ts';
 
@@ -56,6 +56,7 @@ export interface ProxyServices {
   /** Null: nothing is traced. */
   readonly tracer: Pick<Tracer, 'begin'> | null;
   readonly leakLimit: LeakLimit;
+  readonly load: AgentLoad;
   readonly approvals: Pick<ApprovalQueue, 'ask' | 'stands'>;
   /** Changes that callers ask a person for. Asked for a host only where the map does not list it. */
   readonly proposals: Proposals;

@@ -16,7 +16,7 @@ export interface TestAuthority {
   /** PEM. */
   readonly cert: string;
   /**
-   * Signs a certificate of a server or a client for names and addresses; valid now by default, or between
+   * Signs a certificate of a server or a client for names, URIs and addresses; valid now by default, or between
    * the given times in milliseconds.
    */
   issue(
@@ -58,9 +58,10 @@ export function makeTestAuthority(name: string, signedBy = name): TestAuthority 
     subordinate: (below) => makeTestAuthority(below, name),
     issue(hosts, validity = { notBefore: Date.now() - dayMs, notAfter: Date.now() + dayMs }) {
       const leaf = blank([{ name: 'commonName', value: 'upstream of a test' }], issuer, validity);
-      const altNames = hosts.map((host) =>
-        isIP(host) === 0 ? { type: 2, value: host } : { type: 7, ip: host },
-      );
+      const altNames = hosts.map((host) => {
+        if (host.includes('://')) return { type: 6, value: host };
+        return isIP(host) === 0 ? { type: 2, value: host } : { type: 7, ip: host };
+      });
       leaf.setExtensions([
         { name: 'basicConstraints', cA: false, critical: true },
         { name: 'extKeyUsage', serverAuth: true, clientAuth: true },

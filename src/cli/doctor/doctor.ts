@@ -111,6 +111,8 @@ const defaults: Config['proxy'] = {
   authentication: 'optional',
   unmatchedHosts: 'deny',
   transparent: null,
+  tls: null,
+  balancers: [],
 };
 
 /** @throws SidekeyError `input_invalid` */

@@ -33,6 +33,7 @@ import { boundOf } from '../../policy/limits.ts';
 import type { RequestFacts } from '../../policy/request.ts';
 import type { RuleStep } from '../../policy/rule.ts';
 import { exchange, type Forwarder } from '../../proxy/exchange.ts';
+import { AgentLoad } from '../../proxy/limits.ts';
 import { ExchangeRecord } from '../../proxy/record.ts';
 import { type ConfigSnapshot, type ProxyServices, snapshotOf } from '../../proxy/services.ts';
 import type { UpstreamRequest } from '../../proxy/upstream-request.ts';
@@ -249,6 +250,7 @@ class Explanation {
       figures: { exchanged() {} },
       tracer: null,
       leakLimit: { refusal: () => null, count: async () => null },
+      load: new AgentLoad(),
       approvals: { ask: ({ who }) => this.#approval(who), stands: async () => true },
       proposals: this.#proposals(),
       fingerprint: () => '',

@@ -15,6 +15,8 @@ function config(domains: Record<string, Domain['action']>, unmatched: 'deny' | '
     authentication: 'optional',
     unmatchedHosts: unmatched,
     transparent: null,
+    tls: null,
+    balancers: [],
   };
   return {
     proxy,

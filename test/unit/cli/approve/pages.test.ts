@@ -71,7 +71,8 @@ test('a body is read over TLS from a server with the certificate of the config a
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const { port } = server.address() as AddressInfo;
   const read = async (name: string, cert: string) => {
-    const tls = { cert: join(folder, name), key: join(folder, 'key.pem') };
+    const key = join(folder, 'key.pem');
+    const tls = { cert: join(folder, name), key, clientCa: null, setting: 'admin.tls' as const };
     await writeFile(tls.cert, cert);
     const listen = { host: '127.0.0.1', port };
     return approvalPages(

@@ -2,7 +2,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { followCertificate, readCertificate } from '../../../src/approvals/certificate.ts';
+import { followCertificate, readCertificate } from '../../../src/lib/certificate-files.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
@@ -13,7 +13,7 @@ const refused = (message: RegExp) => ({ code: 'config_invalid', message: expect.
 async function files() {
   const folder = await tempFolder();
   const { cert, key } = authority.issue(['sidekey.example.com']);
-  const paths = { cert: join(folder, 'admin.crt'), key: join(folder, 'admin.key') };
+  const paths = { cert: join(folder, 'admin.crt'), key: join(folder, 'admin.key'), clientCa: null, setting: 'admin.tls' as const };
   await Promise.all([writeFile(paths.cert, cert), writeFile(paths.key, key)]);
   return paths;
 }

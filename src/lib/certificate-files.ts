@@ -1,22 +1,26 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { SidekeyError, systemCode } from '../lib/errors.ts';
-import type { Log } from '../lib/log.ts';
-import type { Timers } from '../lib/timers.ts';
+import { SidekeyError, systemCode } from './errors.ts';
+import type { Log } from './log.ts';
+import type { Timers } from './timers.ts';
 
-/** Certificate of the admin listener (`admin.tls`). */
+/** Certificate of a listener (`admin.tls`, `proxy.tls`). */
 
-/** Absolute paths of PEM files. */
+/** Absolute paths of PEM files, and the key of the config that has them. */
 export interface CertificateFiles {
   /** The certificate, and its chain behind it. */
   readonly cert: string;
   readonly key: string;
+  /** The CAs of clients; null: clients show no certificate. */
+  readonly clientCa: string | null;
+  readonly setting: 'admin.tls' | 'proxy.tls';
 }
 
-/** Content of the files. */
+/** Content of the files, as the options of a TLS server. */
 export interface Certificate {
   readonly cert: string;
   readonly key: string;
+  readonly ca: string | undefined;
 }
 
 /** Milliseconds between two reads. A renewed certificate is in use after this time, without a restart. */
@@ -27,26 +31,33 @@ const everyMs = 60_000;
  *
  * @throws SidekeyError `config_invalid` if a file cannot be read, or the parts do not belong together
  */
-export async function readCertificate({
-  cert: certFile,
-  key: keyFile,
-}: CertificateFiles): Promise<Certificate> {
-  const [cert, key] = await Promise.all([readPem('cert', certFile), readPem('key', keyFile)]);
-  const certificate = parsed('cert', certFile, () => new X509Certificate(cert));
-  const privateKey = parsed('key', keyFile, () => createPrivateKey(key));
+export async function readCertificate(files: CertificateFiles): Promise<Certificate> {
+  const { setting, clientCa } = files;
+  const [cert, key, ca] = await Promise.all([
+    readPem(`${setting}.cert`, files.cert),
+    readPem(`${setting}.key`, files.key),
+    clientCa === null ? undefined : readPem(`${setting}.client_ca`, clientCa),
+  ]);
+  const certificate = parsed(`${setting}.cert`, files.cert, () => new X509Certificate(cert));
+  const privateKey = parsed(`${setting}.key`, files.key, () => createPrivateKey(key));
+  if (ca !== undefined) parsed(`${setting}.client_ca`, clientCa ?? '', () => new X509Certificate(ca));
   if (!certificate.checkPrivateKey(privateKey)) {
-    throw new SidekeyError('config_invalid', `admin.tls.key: ${keyFile} is not the key of ${certFile}.`, {
-      hint: 'give the key that belongs to the first certificate of the file',
-    });
+    throw new SidekeyError(
+      'config_invalid',
+      `${setting}.key: ${files.key} is not the key of ${files.cert}.`,
+      {
+        hint: 'give the key that belongs to the first certificate of the file',
+      },
+    );
   }
-  return { cert, key };
+  return { cert, key, ca };
 }
 
 async function readPem(name: string, file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8');
   } catch (cause) {
-    const sentence = `admin.tls.${name}: ${file} cannot be read (${systemCode(cause)}).`;
+    const sentence = `${name}: ${file} cannot be read (${systemCode(cause)}).`;
     throw new SidekeyError('config_invalid', sentence, { hint: 'give the path of a PEM file', cause });
   }
 }
@@ -55,7 +66,7 @@ function parsed<T>(name: string, file: string, read: () => T): T {
   try {
     return read();
   } catch (cause) {
-    throw new SidekeyError('config_invalid', `admin.tls.${name}: ${file} cannot be read as PEM.`, {
+    throw new SidekeyError('config_invalid', `${name}: ${file} cannot be read as PEM.`, {
       hint: 'give a PEM file; a key has no passphrase',
       cause,
     });
@@ -76,10 +87,12 @@ export function followCertificate(
     try {
       const read = await readCertificate(files);
       failedWith = '';
-      if (!isOver && (read.cert !== inUse.cert || read.key !== inUse.key)) use((inUse = read));
+      const isSame = read.cert === inUse.cert && read.key === inUse.key && read.ca === inUse.ca;
+      if (!isOver && !isSame) use((inUse = read));
     } catch (error) {
       // A renewal writes one file after the other.
-      if (String(error) !== failedWith) log.warn({ err: error }, 'admin.tls: the certificate in use stays');
+      if (String(error) !== failedWith)
+        log.warn({ err: error }, `${files.setting}: the certificate in use stays`);
       failedWith = String(error);
     }
     if (!isOver) cancel = timers.after(everyMs, () => void look());

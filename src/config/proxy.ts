@@ -1,0 +1,131 @@
+import { z } from 'zod';
+import type { CertificateFiles } from '../lib/certificate-files.ts';
+import { text } from '../lib/text.ts';
+import type { Cidr } from '../policy/authority.ts';
+import { clientBlock, keyOf, listenAddress, name, pathText, secretReference } from './scalar.ts';
+import type { SecretReference } from './secret-reference.ts';
+
+/** The `proxy` part of the config file: its schema and its settings. */
+
+const certificateName = text<string>(
+  {
+    description: 'A URI or a DNS name of the certificate (subjectAltName), exactly.',
+    examples: ['spiffe://example.org/ci', 'runner-7.example.com'],
+  },
+  (value) =>
+    /^[a-z][a-z0-9+.-]*:\/\/[\x21-\x7e]{1,500}$/i.test(value) ||
+    /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}$/.test(value)
+      ? value
+      : { problem: 'is neither a URI nor a DNS name' },
+);
+
+/** The schema of `proxy`. */
+export const proxySchema = z.strictObject({
+  listen: listenAddress('Where the proxy listens: ADDRESS:PORT; port 0 takes any that is free.').prefault(
+    '127.0.0.1:8377',
+  ),
+  authentication: z.enum(['optional', 'required']).prefault('optional').meta({
+    description:
+      'Whether callers need an agent token: optional (callers on this machine need none) or required (407 without one).',
+  }),
+  unmatched: z.enum(['deny', 'tunnel']).prefault('deny').meta({
+    description:
+      'Hosts that are not in the map: deny, or tunnel (no credential, not inspected, on the audit record).',
+  }),
+  transparent: z
+    .union([
+      z.boolean(),
+      z.strictObject({
+        token: secretReference('Where the token of the agent is whose connections they are.'),
+      }),
+    ])
+    .transform((value) => (typeof value === 'boolean' ? (value ? { token: null } : null) : value))
+    .prefault(false)
+    .meta({
+      description:
+        'Whether connections are accepted that rules of the kernel redirect to the proxy (Linux): true, or the token of an agent. The name in their first bytes is the host.',
+    }),
+  tls: z
+    .strictObject({
+      cert: pathText('A PEM file with the certificate of the proxy, and its chain behind it.'),
+      key: pathText('A PEM file with its private key, without a passphrase.'),
+      client_ca: pathText('A PEM file with the CAs that sign the certificates of agents.').optional(),
+      agents: z
+        .record(keyOf(name('name'), 'The name of the agent.'), certificateName)
+        .optional()
+        .meta({ description: 'Agents that a client certificate identifies, each with a name in it.' }),
+    })
+    .superRefine(({ client_ca: ca, agents = {} }, context) => {
+      const names = Object.values(agents);
+      const message =
+        (ca === undefined) !== (names.length === 0)
+          ? 'must have both client_ca and agents, or neither'
+          : new Set(names).size < names.length
+            ? 'has two agents with one name'
+            : null;
+      if (message !== null)
+        context.addIssue({ code: 'custom', path: ca === undefined ? ['agents'] : ['client_ca'], message });
+    })
+    .optional()
+    .meta({ description: 'TLS on the port of the proxy, for callers on other machines. Default: none.' }),
+  proxy_protocol: z
+    .array(clientBlock('The address of a load balancer, or a block of addresses.'))
+    .prefault([])
+    .meta({
+      description:
+        'Load balancers whose connections begin with a header of the PROXY protocol, which says the address of the client. Default: none.',
+    }),
+});
+
+/** Settings of the port of the proxy, and who may use it. */
+export interface ProxyConfig {
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly authentication: 'optional' | 'required';
+  readonly unmatchedHosts: 'deny' | 'tunnel';
+  /** Connections that the kernel redirected are accepted, with the token of an agent if there is one; null: they are not. */
+  readonly transparent: { readonly token: SecretReference | null } | null;
+  /** Null: the port speaks no TLS. */
+  readonly tls: ProxyTls | null;
+  /** Addresses whose connections begin with a header of the PROXY protocol. */
+  readonly balancers: readonly Cidr[];
+}
+
+/** TLS on the port of the proxy. */
+export interface ProxyTls {
+  readonly files: CertificateFiles;
+  /** Agents by the name in their certificate: a URI or a DNS name. */
+  readonly agents: ReadonlyMap<string, string>;
+}
+
+/** Converts validated values to settings. */
+export function toProxyConfig(
+  {
+    listen,
+    authentication,
+    unmatched,
+    transparent,
+    tls,
+    proxy_protocol: balancers,
+  }: z.output<typeof proxySchema>,
+  absolute: (path: string) => string,
+): ProxyConfig {
+  return {
+    listen,
+    authentication,
+    unmatchedHosts: unmatched,
+    transparent,
+    tls:
+      tls === undefined
+        ? null
+        : {
+            files: {
+              setting: 'proxy.tls',
+              cert: absolute(tls.cert),
+              key: absolute(tls.key),
+              clientCa: tls.client_ca === undefined ? null : absolute(tls.client_ca),
+            },
+            agents: new Map(Object.entries(tls.agents ?? {}).map(([agent, named]) => [named, agent])),
+          },
+    balancers,
+  };
+}
