@@ -95,6 +95,11 @@ export class Deadline {
     if (this.#due < this.#timerDue) this.#arm(ms);
   }
 
+  /** Milliseconds until then; Infinity: it is not set. */
+  get leftMs(): number {
+    return this.#due - this.#clock.now();
+  }
+
   /** Removes the deadline. The timer may remain. */
   clear(): void {
     this.#due = Infinity;

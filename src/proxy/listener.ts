@@ -62,8 +62,10 @@ const lastWordMs = 500;
 
 const ready = Buffer.from('{"status":"ready"}\n');
 
-/** Milliseconds that a new connection has for its first request when the proxy stops. */
-const firstRequestMs = 100;
+/** Milliseconds without a request, or a byte, after which a connection or a tunnel is closed when the proxy stops. */
+const quietMs = 1_000;
+/** Milliseconds between two looks for what is left. */
+const lookMs = 20;
 
 /**
  * Does not listen yet.
@@ -95,8 +97,6 @@ export function createListener(
   const connections = new Set<ClientConnection>();
   const sessions = new Set<ClientSession>();
   let closing: Promise<void> | undefined;
-  /** Time of the last new connection, by `services.now`. */
-  let acceptedAt = -Infinity;
 
   const failed = (error: unknown) => services.log.error({ err: error }, 'a connection failed');
 
@@ -157,6 +157,18 @@ export function createListener(
   /** Resolves when no exchange is under way, also none that begins meanwhile. */
   async function settled(): Promise<void> {
     for (let all = underWay(); all.length > 0; all = underWay()) await Promise.allSettled(all);
+  }
+
+  /** Resolves when nothing is left, or nothing but what is quiet: a client may hold a connection or a tunnel for ever. */
+  async function quiet(): Promise<void> {
+    const isLeft = () => connections.size + takenOver.size > 0;
+    for (;;) {
+      await settled();
+      const before = open.bytes();
+      for (let waited = 0; isLeft() && waited < quietMs; waited += lookMs)
+        await pause(services.timers, lookMs);
+      if (underWay().length === 0 && (!isLeft() || open.bytes() === before)) return;
+    }
   }
 
   const service: Service = {
@@ -344,7 +356,6 @@ export function createListener(
 
   // A client may end its side when it has asked, and still wants its answer.
   const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) => {
-    acceptedAt = services.now();
     const most = services.lastConfig().limits.client_connections;
     if (sockets.size < most) {
       keep(sockets, socket);
@@ -368,12 +379,9 @@ export function createListener(
 
   async function drain(drainMs: number): Promise<void> {
     const closed = new Promise((resolve) => server.close(resolve));
-    // A client that has just connected would lose its first request, and cannot know whether it was sent.
-    const young = acceptedAt + firstRequestMs - services.now();
-    if (sockets.size > 0 && young > 0) await pause(services.timers, Math.min(young, firstRequestMs, drainMs));
-    for (const connection of connections) connection.closeIfIdle();
+    for (const connection of connections) connection.closeIfIdle(quietMs);
     for (const session of sessions) session.drain();
-    await within(services.timers, settled(), drainMs);
+    await within(services.timers, quiet(), drainMs);
     // The end of an exchange belongs to its stream; that of a session may still be on its way.
     const drained = Promise.all(Array.from(sessions, (session) => session.drained));
     await within(services.timers, drained, lastWordMs);

@@ -45,6 +45,8 @@ export interface OpenConnections {
   begin(connection: OpenConnection): { end(): SidekeyError | null };
   /** Does the work while its connection is watched; the cut exchange has the code of the reason. */
   during(connection: OpenConnection, work: () => Promise<ExchangeResult>): Promise<ExchangeResult>;
+  /** Returns the bytes that went through all of them so far. */
+  bytes(): number;
   /** Looks at all of them now; resolves when that is done. */
   recheck(): Promise<void>;
   /** Looks no more. */
@@ -221,6 +223,7 @@ export function createOpenConnections(
         entry.end();
       }
     },
+    bytes: () => [...young, ...old].reduce((sum, entry) => sum + bytesOf(entry), 0),
     recheck,
     close() {
       closed = true;

@@ -70,9 +70,15 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     socket.resume();
   }
 
-  /** Closes the connection if no request is pending. */
-  closeIfIdle(): void {
-    if (!this.#isBusy && !this.#intake.inHead && this.#intake.body === null) this.socket.destroy();
+  /**
+   * Closes the connection if no request is pending: at once, or as soon as the client was quiet for `quietMs`. One that has
+   * just connected or had an answer may be sending a request, which would be lost.
+   */
+  closeIfIdle(quietMs: number): void {
+    if (this.#isBusy || this.#intake.inHead || this.#intake.body !== null) return;
+    const left = quietMs - this.#deadline.waitedMs;
+    if (left > 0) this.#deadline.set('next', left);
+    else this.socket.destroy();
   }
 
   /** Reports whether a request is being answered, or waits. */
@@ -321,6 +327,7 @@ export type Awaited = 'first' | 'head' | 'body' | 'next' | 'close';
 /** The one deadline of a connection, for the event that it waits for. An exchange that is answered at once sets no timer. */
 export class ConnectionDeadline {
   #what: Awaited | null = null;
+  #ms = 0;
   readonly #deadline: Deadline;
 
   /** @param now a monotonic clock, in milliseconds */
@@ -340,7 +347,13 @@ export class ConnectionDeadline {
   /** Waits for an event for `ms` milliseconds, and for no other. */
   set(what: Awaited, ms: number): void {
     this.#what = what;
+    this.#ms = ms;
     this.#deadline.set(ms);
+  }
+
+  /** Milliseconds for which the event has been awaited. */
+  get waitedMs(): number {
+    return this.#ms - this.#deadline.leftMs;
   }
 
   /** Waits for nothing. The timer may remain. */

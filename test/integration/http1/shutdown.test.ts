@@ -1,10 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
+import { connect as connectTls } from 'node:tls';
 import { describe, expect, test } from 'vitest';
 import { granted } from '../../support/granted.ts';
-import { openClient, openTunnel } from '../../support/raw-client.ts';
+import { openClient, openTunnel, rawClient } from '../../support/raw-client.ts';
 import { startSidekey } from '../../support/sidekey.ts';
-import { startUpstream } from '../../support/upstream.ts';
+import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 
 describe('a proxy that stops', () => {
   test('finishes active exchanges, accepts no connection, and then cuts the rest', async () => {
@@ -32,7 +33,7 @@ describe('a proxy that stops', () => {
     expect(events.slice(-2)).toEqual(['outcome', 'proxy.stopped']);
   });
 
-  test('answers the first request of a connection that is new', async () => {
+  test('answers one more request of a connection that is new, or had an answer just now', async () => {
     const sidekey = await startSidekey({ now: () => Date.UTC(2026, 0, 2) });
     const [fresh, next] = [await openClient(sidekey), await openClient(sidekey)];
     const request = 'GET /healthz HTTP/1.1\r\nHost: proxy\r\n\r\n';
@@ -40,12 +41,28 @@ describe('a proxy that stops', () => {
     // Connections are accepted in their order.
     await next.response();
     const stopped = sidekey.proxy.close();
-    fresh.send(request);
-    expect(await fresh.response()).toMatchObject({ status: 200, headers: { connection: 'close' } });
+    for (const client of [fresh, next]) {
+      client.send(request);
+      expect(await client.response()).toMatchObject({ status: 200, headers: { connection: 'close' } });
+    }
     await stopped;
   });
 
-  test('closes idle connections at once, while others are still answered', async () => {
+  test('finishes the handshake of a tunnel that was opened just now, and its request', async () => {
+    const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
+    const outer = await openClient(sidekey);
+    outer.send(`CONNECT ${upstream.authority} HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    await outer.response('CONNECT');
+    outer.socket.removeAllListeners('data');
+    const stopped = sidekey.proxy.close();
+    const inner = connectTls({ socket: outer.socket, servername: upstreamHost, ca: sidekey.caPem });
+    const client = rawClient(inner);
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
+    await stopped;
+  });
+
+  test('closes idle connections soon, while others are still answered', async () => {
     const begun = Promise.withResolvers<ServerResponse>();
     const { upstream, sidekey } = await granted((_request, response) => begun.resolve(response));
     const idle = [await openTunnel(sidekey, upstream.authority), await openClient(sidekey)];
@@ -88,7 +105,7 @@ describe('a proxy that stops', () => {
     });
   });
 
-  test('ends blind tunnels, and may be stopped twice', async () => {
+  test('ends blind tunnels that are quiet, and may be stopped twice', async () => {
     const upstream = await startUpstream((_request, response) => response.end('ok'));
     const sidekey = await startSidekey({ domains: { [upstream.authority]: 'tunnel' } });
     const client = await openClient(sidekey);
@@ -97,6 +114,32 @@ describe('a proxy that stops', () => {
     await Promise.all([sidekey.proxy.close(), sidekey.proxy.close()]);
     await client.ended();
     await upstream.allClosed();
+  });
+
+  test('waits for a blind tunnel for as long as bytes go through it', async () => {
+    let rest: (() => void) | undefined;
+    const upstream = await startUpstream((_request, response) => {
+      let pieces = 0;
+      const piece = setInterval(() => {
+        response.write('piece ');
+        pieces += 1;
+        if (pieces < 8) return;
+        clearInterval(piece);
+        response.end('end');
+      }, 250);
+      rest?.();
+    });
+    const sidekey = await startSidekey({ domains: { [upstream.authority]: 'tunnel' } });
+    const outer = await openClient(sidekey);
+    outer.send(`CONNECT ${upstream.authority} HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    await outer.response('CONNECT');
+    outer.socket.removeAllListeners('data');
+    const client = rawClient(connectTls({ socket: outer.socket, servername: upstreamHost, ca: upstreamCa }));
+    const begun = new Promise<void>((resolve) => (rest = resolve));
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\nConnection: close\r\n\r\n`);
+    await begun;
+    await sidekey.proxy.close();
+    expect(await client.ended()).toMatch(/end\r\n0\r\n\r\n$/);
   });
 
   test('waits for a running reload, and closes the resources of that', async () => {

@@ -423,10 +423,10 @@ describe('a connection that must close when idle', () => {
     });
     client.send(get('/'));
     await settle();
-    connection.closeIfIdle();
+    connection.closeIfIdle(0);
     release.resolve();
     expect((await client.response()).body).toBe('ok');
-    connection.closeIfIdle();
+    connection.closeIfIdle(0);
     expect(await client.ended()).toBe('');
   });
 });
