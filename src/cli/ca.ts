@@ -1,17 +1,24 @@
-import { readFile } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { X509Certificate } from 'node:crypto';
+import { chmod, readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import type { View } from '../app/state.ts';
 import { authorityFiles, readCertificate, readKeyFile } from '../ca/authority-files.ts';
 import { type CertificateAuthority, openAuthority } from '../ca/authority.ts';
+import { certificatePem as pemOf } from '../ca/certificate.ts';
+import { writeTrustFiles } from '../clients/trust-files.ts';
+import { clientVariables } from '../clients/variables.ts';
 import type { Context } from './context.ts';
 import { details } from './display.ts';
 import { dateTime, isoTime, relativeTime } from './format.ts';
 import { openOutputFile, type OutputFileOptions, unwritable } from './output-file.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { shellQuoted } from '../lib/text.ts';
 
 export interface ExportOptions extends OutputFileOptions {
   readonly format: string;
   readonly passwordFile?: string;
+  /** File with the certificate, in place of the one of this home. */
+  readonly ca?: string;
 }
 
 /**
@@ -29,7 +36,11 @@ export async function exportCa(context: Context, options: ExportOptions): Promis
       hint: 'sidekey ca export --format p12 --output trust.p12',
     });
   }
-  const { certificatePem } = await withView((view) => openCa(view, now));
+  const certificatePem =
+    options.ca === undefined
+      ? (await withView((view) => openCa(view, now))).certificatePem
+      : await readCa(options.ca);
+  if (format === 'folder') return exportFolder(context, certificatePem, options.output);
   const content = await render(format, certificatePem, context, options);
   if (options.output === undefined) {
     if (output.json) output.result({ format, pem: content.toString('latin1') }, '');
@@ -43,6 +54,59 @@ export async function exportCa(context: Context, options: ExportOptions): Promis
 }
 
 type Format = 'pem' | 'bundle' | 'p12';
+
+/**
+ * Writes the trust files of all programs into a folder, with the variables that name them, for containers that mount it.
+ * What it wrote before is replaced.
+ */
+async function exportFolder(
+  { output }: Context,
+  authorityPem: string,
+  asked: string | undefined,
+): Promise<void> {
+  if (asked === undefined) {
+    throw new SidekeyError('input_invalid', 'The format folder needs --output.', {
+      hint: 'sidekey ca export --format folder --output /trust',
+    });
+  }
+  const folder = resolve(asked);
+  // Nothing of this user is for the programs of other containers.
+  const parent = { HOME: folder };
+  const trust = await writeTrustFiles(folder, { authorityPem, parent });
+  const set = clientVariables({ parent, proxy: null, trust, noProxy: [] });
+  const variables = join(folder, 'env.sh');
+  await write(variables, Buffer.from(renderTrust(set)), true);
+  // The programs of other containers are other users.
+  for (const each of [folder, trust.phpFolder]) await chmod(each, 0o755);
+  output.result(
+    { format: 'folder', folder, variables: set },
+    `Wrote the files of all programs into ${asked}.`,
+  );
+  output.say(`Their variables: . ${variables}`);
+}
+
+function renderTrust(set: Readonly<Record<string, string>>): string {
+  return Object.entries(set)
+    .map(([name, value]) => `export ${name}=${shellQuoted(value)}\n`)
+    .join('');
+}
+
+/** @throws SidekeyError `input_invalid` */
+async function readCa(file: string): Promise<string> {
+  try {
+    const pem = await readFile(file, 'utf8');
+    return pemOf(new X509Certificate(pem).raw);
+  } catch (cause) {
+    throw new SidekeyError(
+      'input_invalid',
+      `${file} has no certificate that can be read (${systemCode(cause)}).`,
+      {
+        hint: 'give the PEM file of "sidekey ca export"',
+        cause,
+      },
+    );
+  }
+}
 
 const usage: Readonly<Record<Format, (file: string) => string>> = {
   pem: (file) => `Our certificate alone: curl --cacert ${file}, NODE_EXTRA_CA_CERTS=${file}`,
@@ -74,9 +138,9 @@ async function render(
   }
 }
 
-function readFormat(text: string): Format {
-  if (text === 'pem' || text === 'bundle' || text === 'p12') return text;
-  throw new SidekeyError('input_invalid', 'The format is not pem, bundle or p12.', {
+function readFormat(text: string): Format | 'folder' {
+  if (text === 'pem' || text === 'bundle' || text === 'p12' || text === 'folder') return text;
+  throw new SidekeyError('input_invalid', 'The format is not pem, bundle, p12 or folder.', {
     hint: 'sidekey ca export --help',
   });
 }

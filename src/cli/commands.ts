@@ -1180,7 +1180,7 @@ const auditCommands: readonly CommandRow[] = [
         options: [
           [
             '--format <format>',
-            "pem: the CA certificate only; bundle: with this machine's roots; p12: the bundle for Java",
+            "pem: the CA certificate only; bundle: with this machine's roots; p12: the bundle for Java; folder: the files of all programs, with their variables in env.sh",
             { default: 'pem' },
           ],
           ...outputFile,
@@ -1188,10 +1188,12 @@ const auditCommands: readonly CommandRow[] = [
             '--password-file <file>',
             'password of the p12 (default: SIDEKEY_P12_PASSWORD, then changeit, as Java expects)',
           ],
+          ['--ca <file>', 'the CA certificate of another Sidekey, in place of the own one'],
         ],
         examples: [
           'sidekey ca export --format bundle --output bundle.pem   # for SSL_CERT_FILE',
           'sidekey ca export --format p12 --output trust.p12       # for -Djavax.net.ssl.trustStore',
+          'sidekey ca export --format folder --output /trust       # for other containers: . /trust/env.sh',
         ],
         load: async () => (await import('./ca.ts')).exportCa,
       },

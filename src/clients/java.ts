@@ -104,7 +104,8 @@ function certificateOf(der: Buffer): X509Certificate | null {
 
 interface JavaSettings {
   readonly trustStore: { readonly file: string; readonly password: string };
-  readonly proxy: { readonly host: string; readonly port: number };
+  /** Null: the options of trust alone. */
+  readonly proxy: { readonly host: string; readonly port: number } | null;
   /** Entries of `NO_PROXY`. */
   readonly noProxy: readonly string[];
 }
@@ -127,11 +128,15 @@ export function javaOption(options: string, name: string): string | null {
 }
 
 function propertiesOf({ trustStore, proxy, noProxy }: JavaSettings): (readonly [string, string])[] {
-  const port = String(proxy.port);
-  return [
+  const port = String(proxy?.port);
+  const trust: (readonly [string, string])[] = [
     ['javax.net.ssl.trustStore', trustStore.file],
     ['javax.net.ssl.trustStoreType', 'PKCS12'],
     ['javax.net.ssl.trustStorePassword', trustStore.password],
+  ];
+  if (proxy === null) return trust;
+  return [
+    ...trust,
     ['http.proxyHost', proxy.host],
     ['http.proxyPort', port],
     ['https.proxyHost', proxy.host],

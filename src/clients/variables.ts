@@ -309,13 +309,14 @@ export interface TrustFiles {
 interface ClientSettings {
   /** The parent environment. */
   readonly parent: NodeJS.ProcessEnv;
+  /** Null: the variables of trust alone. */
   readonly proxy: {
     /** With user information if a token is required; then it is secret. */
     readonly url: string;
     /** The host of the proxy: a name or an address, an IPv6 one without brackets. */
     readonly host: string;
     readonly port: number;
-  };
+  } | null;
   readonly trust: TrustFiles;
   /** Hosts that are called without the proxy, besides those of the parent: see `withoutProxy`. */
   readonly noProxy: readonly string[];
@@ -338,9 +339,9 @@ function valueOf(
 ): string | null {
   switch (value) {
     case 'proxy':
-      return proxy.url;
+      return proxy === null ? null : proxy.url;
     case 'no-proxy':
-      return mergedNoProxy(parent, noProxy).join(',');
+      return proxy === null ? null : mergedNoProxy(parent, noProxy).join(',');
     case 'extra':
       return trust.extraFile;
     case 'bundle':

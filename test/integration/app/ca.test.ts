@@ -1,5 +1,6 @@
 import { X509Certificate } from 'node:crypto';
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import forge from 'node-forge';
 import { describe, expect, test } from 'vitest';
 import { home, type Home } from '../../support/command-line.ts';
@@ -42,6 +43,41 @@ describe('the CA at the command line', () => {
     expect(await at.json(['ca', 'show'])).toMatchObject({
       fingerprint_sha256: certificate.fingerprint256.replaceAll(':', '').toLowerCase(),
       permitted_names: [],
+    });
+  });
+
+  test('is exported with the files of all programs, for containers of other users', async () => {
+    const at = await homeWithCa();
+    const folder = at.at('trust');
+    expect(await at.run(['ca', 'export', '--format', 'folder'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('The format folder needs --output.'),
+    });
+    for (let time = 0; time < 2; time += 1) {
+      const { exit, stdout } = await at.run(['ca', 'export', '--format', 'folder', '--output', folder]);
+      expect([exit, stdout]).toEqual([0, `Wrote the files of all programs into ${folder}.\n`]);
+    }
+    const variables = await readFile(join(folder, 'env.sh'), 'utf8');
+    expect(variables).toContain(`export SSL_CERT_FILE='${folder}/bundle.pem'\n`);
+    expect(variables).toContain(`-Djavax.net.ssl.trustStore=${folder}/java.p12`);
+    expect(variables).not.toMatch(/proxy=|PROXY=http|proxyHost|nonProxy/);
+    for (const name of await readdir(folder, { recursive: true }))
+      expect([name, (await stat(join(folder, name))).mode & 0o004]).toEqual([name, 0o004]);
+    expect((await stat(folder)).mode & 0o777).toBe(0o755);
+    expect(await opens(join(folder, 'java.p12'), 'changeit')).toBe(true);
+  });
+
+  test('of another Sidekey is exported from its file, without a home', async () => {
+    const at = await homeWithCa();
+    const other = await home();
+    const folder = other.at('trust');
+    const args = ['ca', 'export', '--format', 'folder', '--output', folder, '--ca'];
+    expect(await other.run([...args, at.at('certs', 'ca.crt')])).toMatchObject({ exit: 0 });
+    const pem = await readFile(at.at('certs', 'ca.crt'), 'utf8');
+    expect(await readFile(join(folder, 'ca.pem'), 'utf8')).toBe(pem);
+    expect(await other.run([...args, other.configFile])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('has no certificate that can be read'),
     });
   });
 
@@ -97,7 +133,7 @@ describe('the CA at the command line', () => {
     const run = (...args: string[]) => at.run(['ca', 'export', ...args]);
     expect(await run('--format', 'jks')).toMatchObject({
       exit: 2,
-      stderr: expect.stringContaining('The format is not pem, bundle or p12.'),
+      stderr: expect.stringContaining('The format is not pem, bundle, p12 or folder.'),
     });
     expect(await run('--output', at.at('nowhere', 'x.pem'))).toMatchObject({
       exit: 1,
