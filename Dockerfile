@@ -18,7 +18,8 @@ RUN apt-get -qq update \
  && echo 'sidekey:x:1000:' > /image/etc/group \
  && echo 'hosts: files dns' > /image/etc/nsswitch.conf \
  && install -d -m 1777 /image/tmp \
- && install -d -m 0700 -o 1000 -g 1000 /image/data
+ && install -d -m 0700 -o 1000 -g 1000 /image/data \
+ && install -d -m 0755 -o 1000 -g 1000 /image/trust
 
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./

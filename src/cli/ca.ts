@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import { chmod, readFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { View } from '../app/state.ts';
 import { authorityFiles, readCertificate, readKeyFile } from '../ca/authority-files.ts';
@@ -70,14 +70,19 @@ async function exportFolder(
     });
   }
   const folder = resolve(asked);
+  // The programs of other containers are other users. The folder of a volume may be somebody else's.
+  for (const each of [folder, join(folder, 'php')]) {
+    const made = await mkdir(each, { recursive: true }).catch((cause: unknown) => {
+      throw unwritable(each, cause);
+    });
+    if (made !== undefined) await chmod(each, 0o755);
+  }
   // Nothing of this user is for the programs of other containers.
   const parent = { HOME: folder };
   const trust = await writeTrustFiles(folder, { authorityPem, parent });
   const set = clientVariables({ parent, proxy: null, trust, noProxy: [] });
   const variables = join(folder, 'env.sh');
   await write(variables, Buffer.from(renderTrust(set)), true);
-  // The programs of other containers are other users.
-  for (const each of [folder, trust.phpFolder]) await chmod(each, 0o755);
   output.result(
     { format: 'folder', folder, variables: set },
     `Wrote the files of all programs into ${asked}.`,

@@ -41,7 +41,11 @@ const options = ['sslmode', 'sslrootcert', 'host', 'target_session_attrs'];
 export function parsePostgresUrl(text: string): PostgresAddress | { readonly problem: string } {
   const [, scheme, user = '', hosts = '', rest] =
     /^(postgres(?:ql)?:\/\/)([^/?#@]*@)?([^/?#]*)([\x21-\x7e]*)$/.exec(text) ?? [];
-  const read = hosts.split(',').map((host) => parseSingle(`${scheme}${user}${host}${rest}`));
+  const read = hosts.split(',').map((host) => {
+    // The parser of URLs takes no user without a host. A socket has none.
+    const isNamed = /^[^:]/.test(host);
+    return parseSingle(`${scheme}${user}${isNamed ? '' : 'socket'}${host}${rest}`, isNamed);
+  });
   const problem = read.find((each) => 'problem' in each);
   if (problem !== undefined) return problem;
   const [first, ...others] = read as PostgresAddress[];
@@ -53,13 +57,14 @@ export function parsePostgresUrl(text: string): PostgresAddress | { readonly pro
   };
 }
 
-function parseSingle(text: string): PostgresAddress | { readonly problem: string } {
+function parseSingle(text: string, isNamed: boolean): PostgresAddress | { readonly problem: string } {
   const url = /^postgres(?:ql)?:\/\/[\x21-\x7e]*$/.test(text) ? URL.parse(text) : null;
   if (url === null) return { problem: `must be ${form}` };
   if (url.password !== '') {
     return { problem: 'has a password in it; write store: { url: …, password: env:NAME }, or file:PATH' };
   }
-  const [user, named, database] = [url.username, url.hostname, url.pathname.slice(1)].map(decoded);
+  const hostname = isNamed ? url.hostname : '';
+  const [user, named, database] = [url.username, hostname, url.pathname.slice(1)].map(decoded);
   if (!user || !database || database.includes('/')) return { problem: `must be ${form}` };
   const unknown = [...url.searchParams.keys()].find((key) => !options.includes(key));
   if (unknown !== undefined) return { problem: `has the option ${unknown}; known are ${options.join(', ')}` };

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Builds the image of the Dockerfile and runs it: a real container, from a base that debootstrap makes of Debian's packages.
-# Needs root, debootstrap, buildah, podman and crun. Prints what was checked, and ends with exit code 1 at the first surprise.
+# Needs root, debootstrap, buildah, podman, crun, ip and PostgreSQL. Prints what was checked, and ends with exit code 1 at the first surprise.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 work=$(mktemp -d)
+# PostgreSQL runs as nobody.
+chmod 0711 "$work"
 store=(--root "$work/store" --runroot "$work/run" --storage-driver vfs)
 podman() { command podman "${store[@]}" --cgroup-manager cgroupfs --runtime crun "$@"; }
 
@@ -42,6 +44,12 @@ build() { command buildah "${store[@]}" build --isolation chroot --format docker
 build --tag sidekey-base --file "$work/Base" "$work" >/dev/null
 build --build-arg BUILD=localhost/sidekey-base --tag sidekey . >/dev/null
 
+# What the package has and the image lacks fails at the first request that needs it.
+in_package() { npm pack --dry-run --json --ignore-scripts 2>/dev/null | node -p 'JSON.parse(fs.readFileSync(0))[0].files.map((it) => it.path).filter((path) => !/^dist\/|^man\/|^[A-Z]+[.]md$|^llms/.test(path)).sort().join("\n")'; }
+image=$(podman image mount localhost/sidekey 2>/dev/null)
+for file in $(in_package); do [ -e "$image/app/$file" ] || fail "the image lacks $file, which the package has: see .dockerignore"; done
+podman image unmount localhost/sidekey >/dev/null
+
 bytes=$(podman image inspect --format '{{.Size}}' localhost/sidekey)
 echo "size: $((bytes / 1000000)) MB"
 [ "$bytes" -le 150000000 ] || fail 'the image has more than 150 MB'
@@ -70,6 +78,8 @@ echo 'a credential gets in: podman exec -i sidekey sidekey connect openai --toke
 answer=$(curl -sS -o /dev/null -w '%{http_connect}' -x http://127.0.0.1:8377 https://unlisted.example/ 2>/dev/null || true)
 [ "$answer" = 403 ] || fail "an unlisted host is answered with $answer, and not refused"
 echo 'an unlisted host is refused'
+# The files of deploy/, run: see manifests.ts.
+node_modules/.bin/node test/image/manifests.ts "$work/manifests" podman "${store[@]}" --cgroup-manager cgroupfs --runtime crun || fail 'the manifests'
 podman stop --time 20 sidekey >/dev/null
 [ "$(podman inspect --format '{{.State.ExitCode}}' sidekey)" = 0 ] || fail 'it does not end by itself'
 echo 'image: all checks passed'

@@ -73,3 +73,18 @@ describe('a URL of several servers', () => {
     });
   });
 });
+
+describe('a URL of a Unix socket', () => {
+  it.each([
+    ['postgres://me@/db?host=/run/postgresql', 5_432],
+    ['postgres://me@:6432/db?host=/run/postgresql', 6_432],
+  ])('%s has no host, and no TLS', (url, port) => {
+    const address = parsed(url);
+    expect(address).toMatchObject({ user: 'me', host: '/run/postgresql', port, database: 'db', tls: false });
+    expect(postgresLocation(address)).toBe('postgres://me@/db?host=/run/postgresql');
+  });
+
+  it.each(['postgres://me@/db', 'postgres:///db', 'postgres://me@/db?host=run'])('%s is none', (url) => {
+    expect(parsePostgresUrl(url)).toHaveProperty('problem');
+  });
+});
