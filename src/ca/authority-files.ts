@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
-import { createFile, isPrivate, isWritableByAll, replaceFile, syncFolder } from '../lib/os.ts';
+import { createFile, isPrivateFile, isReplaceableByAll, replaceFile, syncFolder } from '../lib/os.ts';
 import { shellWord } from '../lib/text.ts';
 
 /** Paths of the files of a CA. */
@@ -38,8 +38,7 @@ export async function checkDirectory(directory: string): Promise<void> {
     (found) => found.mode,
     () => 0, // If it is missing, it is created later. Other errors appear when its files are read.
   );
-  const sticky = (mode & 0o1000) !== 0; // Other users can add files, but cannot replace existing ones.
-  if (isWritableByAll(mode) && !sticky) {
+  if (isReplaceableByAll(mode)) {
     throw new SidekeyError('permissions_unsafe', `Every user of this machine can write to ${directory}.`, {
       hint: `chmod o-w ${shellWord(directory)}`,
     });
@@ -73,8 +72,7 @@ export async function readKeyFile(files: AuthorityFiles): Promise<KeyFile | null
     throw unreadable(files, files.key, 'cannot be read', cause);
   }
   try {
-    const { mode } = await handle.stat();
-    if (!isPrivate(mode)) {
+    if (!isPrivateFile(await handle.stat())) {
       throw new SidekeyError('permissions_unsafe', `The CA key ${files.key} is open to other users.`, {
         hint: `chmod 600 ${shellWord(files.key)}`,
       });

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, type Stats } from 'node:fs';
 import { randomUUID } from 'node:crypto';
 import { link, mkdir, open, rename, unlink } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';
@@ -13,9 +13,23 @@ export function isPrivate(mode: number): boolean {
   return !hasModes || (mode & 0o077) === 0;
 }
 
+/**
+ * Reports whether a file with a secret is closed to other users. A file of root may be open to the group of this process: a
+ * Secret of Kubernetes is, and this process cannot change it.
+ */
+export function isPrivateFile({ mode, uid, gid }: Pick<Stats, 'mode' | 'uid' | 'gid'>): boolean {
+  const isOfRoot = process.platform === 'linux' && uid === 0 && process.getuid?.() !== 0;
+  return isPrivate(isOfRoot && gid === process.getgid?.() ? mode & ~0o040 : mode);
+}
+
 /** Reports whether every user of the machine may write to a file or folder of this mode. */
 export function isWritableByAll(mode: number): boolean {
   return hasModes && (mode & 0o002) !== 0;
+}
+
+/** Reports whether every user of the machine may replace the files of a folder. In a sticky one they may add files alone. */
+export function isReplaceableByAll(mode: number): boolean {
+  return isWritableByAll(mode) && (mode & 0o1000) === 0;
 }
 
 /**

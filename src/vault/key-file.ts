@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto';
 import { mkdir, open, realpath, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isSystemError, SidekeyError } from '../lib/errors.ts';
-import { createFile, isPrivate, isWritableByAll, replaceFile, syncFolder } from '../lib/os.ts';
+import { createFile, isPrivateFile, isReplaceableByAll, replaceFile, syncFolder } from '../lib/os.ts';
 import { shellWord } from '../lib/text.ts';
 import { newMasterKey, type OpenKeySource, takeKey, withBytes } from './key-source.ts';
 
@@ -98,7 +98,7 @@ export async function readPrivateFile(path: string): Promise<string | null> {
     // Of the open file, so that it is the one that is then read.
     const found = await file.stat();
     if (!found.isFile()) throw unusable(path, 'is no regular file');
-    if (!isPrivate(found.mode)) {
+    if (!isPrivateFile(found)) {
       throw new SidekeyError('permissions_unsafe', `The key file ${path} can be used by other users.`, {
         hint: `chmod 600 ${shellWord(path)}`,
       });
@@ -118,7 +118,7 @@ async function checkFolders(path: string): Promise<void> {
   const target = await realpath(path).catch(() => path);
   for (const folder of new Set([dirname(path), dirname(target)])) {
     const { mode } = await stat(folder);
-    if (isWritableByAll(mode)) {
+    if (isReplaceableByAll(mode)) {
       throw new SidekeyError(
         'permissions_unsafe',
         `Every user can write to ${folder}, the folder of the master key.`,

@@ -2,7 +2,8 @@
  * Runs what deploy/compose and deploy/kubernetes describe, with the image of check.sh: the same containers, mounts, users and
  * limits, in network namespaces in the place of the networks of Docker and Kubernetes. Needs root.
  *
- * Arguments: a folder for files, and the command of podman with its options.
+ * Arguments: a folder for files, and the command of podman with its options. SIDEKEY_TEST_CHART: a rendered chart, whose store
+ * is postgres://sidekey@/sidekey?host=/run/postgresql.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -18,6 +19,7 @@ const outsideHost = '10.89.9.1';
 /** User and group of the image. */
 const sidekeyId = 1000;
 const started: string[] = [];
+const databases: ChildProcess[] = [];
 
 const run = (program: string, args: readonly string[], input?: string): string =>
   execFileSync(program, args, { encoding: 'utf8', input, stdio: ['pipe', 'pipe', 'pipe'] });
@@ -174,7 +176,14 @@ const agentProgram = {
   ],
 };
 
-async function tryCompose(): Promise<void> {
+/** What a second proxy of the same store needs, and a way to call the API by a proxy at an address. */
+interface Shared {
+  readonly socket: string;
+  readonly secrets: Readonly<Record<string, string>>;
+  readonly call: (proxy: string) => Promise<string>;
+}
+
+async function tryCompose(): Promise<Shared> {
   const { services } = parse(readFileSync('deploy/compose/compose.yaml', 'utf8')) as {
     readonly services: Readonly<Record<string, ComposeService>>;
   };
@@ -191,7 +200,7 @@ async function tryCompose(): Promise<void> {
   const config = join(volumes['./config']!, 'sidekey.yaml');
   writeFileSync(config, configWith(readFileSync(config, 'utf8'), '/data/config/outside.pem'));
   writeFileSync(join(volumes['./config']!, 'outside.pem'), authority.cert);
-  const database = await startDatabase(volumes['database-socket']!);
+  databases.push(await startDatabase(volumes['database-socket']!));
   const networks: Readonly<Record<string, string>> = { agent: agents, sidekey: beside };
   const containerOf = (name: string, environment: Readonly<Record<string, string>> = {}): Container => {
     const it = services[name]!;
@@ -209,47 +218,45 @@ async function tryCompose(): Promise<void> {
       environment: { ...it.environment, ...environment },
     };
   };
-  try {
-    await begin(containerOf('sidekey'));
-    await healthy('compose-sidekey');
-    await complete(containerOf('trust'));
-    await inPodman(
-      ['exec', '--interactive', 'compose-sidekey', 'sidekey', 'connect', 'github', '--token', '--no-verify'],
-      token,
-    );
-    const created = await inPodman([
-      'exec',
-      'compose-sidekey',
-      'sidekey',
-      'agent',
-      'create',
-      'agent',
-      '--grant',
-      'github',
-      '--json',
-    ]);
-    const { token: agentToken } = JSON.parse(created) as { readonly token: string };
-    const agent = containerOf('agent');
-    const filled = Object.entries(agent.environment).map(
-      ([name, value]) => [name, value.replace('${SIDEKEY_TOKEN:-}', agentToken)] as const,
-    );
-    const said = await complete({
+  await begin(containerOf('sidekey'));
+  await healthy('compose-sidekey');
+  await complete(containerOf('trust'));
+  const sidekey = (args: readonly string[], input?: string) =>
+    inPodman(['exec', '--interactive', 'compose-sidekey', 'sidekey', ...args], input);
+  await sidekey(['connect', 'github', '--token', '--no-verify'], token);
+  const created = await sidekey(['agent', 'create', 'agent', '--grant', 'github', '--json']);
+  const { token: agentToken } = JSON.parse(created) as { readonly token: string };
+  const agent = containerOf('agent');
+  const filled = Object.entries(agent.environment).map(
+    ([name, value]) => [name, value.replace('${SIDEKEY_TOKEN:-}', agentToken)] as const,
+  );
+  const call = (proxy: string) =>
+    complete({
       ...agent,
       user: '2000:2000',
-      hosts: ['sidekey:10.89.1.1'],
+      hosts: [`sidekey:${proxy}`],
       environment: Object.fromEntries(filled),
       ...agentProgram,
     });
-    check(
-      'compose: the agent calls the API with a credential that it does not have',
-      said.includes('hello from outside'),
-      said,
-    );
-    check('compose: the credential is that of the grant', seen.splice(0).join() === `Bearer ${token}`);
-    check('compose: the agent has no other way out', said.includes('no other way: ENETUNREACH'));
-  } finally {
-    database.kill('SIGINT');
-  }
+  const said = await call('10.89.1.1');
+  check('compose: the agent calls the API with a credential that it does not have', isAnswered(said), said);
+  check('compose: the agent has no other way out', said.includes('no other way: ENETUNREACH'), said);
+  const { data } = volumes;
+  const secretOf = (path: string) => readFileSync(join(data!, path), 'latin1');
+  return {
+    socket: volumes['database-socket']!,
+    secrets: {
+      'master.key': secretOf('master.key'),
+      'ca.crt': secretOf('certs/ca.crt'),
+      'ca.key': secretOf('certs/ca.key'),
+    },
+    call,
+  };
+}
+
+/** Reports whether the API answered, and had the credential once. */
+function isAnswered(said: string): boolean {
+  return said.includes('hello from outside') && seen.splice(0).join() === `Bearer ${token}`;
 }
 
 interface ComposeService {
@@ -292,15 +299,19 @@ interface PodContainer {
     readonly readOnly?: boolean;
   }[];
   readonly securityContext: {
-    readonly runAsUser: number;
-    readonly runAsGroup: number;
+    readonly runAsUser?: number;
+    readonly runAsGroup?: number;
     readonly readOnlyRootFilesystem?: boolean;
   };
 }
 
 interface PodSpec {
-  readonly securityContext: { readonly fsGroup: number };
-  readonly initContainers: readonly PodContainer[];
+  readonly securityContext: {
+    readonly fsGroup: number;
+    readonly runAsUser?: number;
+    readonly runAsGroup?: number;
+  };
+  readonly initContainers?: readonly PodContainer[];
   readonly containers: readonly PodContainer[];
   readonly volumes: readonly {
     readonly name: string;
@@ -310,10 +321,14 @@ interface PodSpec {
   }[];
 }
 
-async function tryKubernetes(): Promise<void> {
-  const documents = parseAllDocuments(readFileSync('deploy/kubernetes/sidecar.yaml', 'utf8'), {
-    merge: true,
-  }).map(
+/** A pod of a manifest, in a namespace of its own with a way to the outside. */
+function openPod(
+  file: string,
+  name: string,
+  secrets: Readonly<Record<string, string>>,
+  mounts: readonly string[] = [],
+) {
+  const documents = parseAllDocuments(readFileSync(file, 'utf8'), { merge: true }).map(
     (it) =>
       it.toJS() as {
         readonly kind: string;
@@ -325,76 +340,97 @@ async function tryKubernetes(): Promise<void> {
     readonly template: { readonly spec: PodSpec };
   };
   const { spec } = template;
-  const { fsGroup } = spec.securityContext;
-  const pod = namespace('sk-pod');
-  cable(pod, '10.89.8.2', null, '10.89.8.1');
-  ip('-n', pod, 'route', 'add', 'default', 'via', '10.89.8.1');
+  const { fsGroup, runAsUser, runAsGroup } = spec.securityContext;
+  const pod = namespace(`sk-${name}`);
+  const number = started.length + 20;
+  cable(pod, `10.89.${number}.2`, null, `10.89.${number}.1`);
+  ip('-n', pod, 'route', 'add', 'default', 'via', `10.89.${number}.1`);
   const volumes = new Map(
-    spec.volumes.map(({ name, configMap, secret }) => {
-      // As the kubelet makes it.
-      const path = volume(`pod-${name}`, 0, fsGroup, 0o2777);
-      const write = (file: string, text: string, mode: number) => {
-        writeFileSync(join(path, file), text);
-        chownSync(join(path, file), 0, fsGroup);
-        chmodSync(join(path, file), mode);
+    spec.volumes.map((each) => {
+      // As the kubelet makes them.
+      const path = volume(`${name}-${each.name}`, 0, fsGroup, each.secret === undefined ? 0o2777 : 0o3777);
+      const write = (called: string, text: string, mode: number) => {
+        writeFileSync(join(path, called), text, 'latin1');
+        chownSync(join(path, called), 0, fsGroup);
+        chmodSync(join(path, called), mode);
       };
-      if (configMap !== undefined) {
+      if (each.configMap !== undefined) {
         chmodSync(path, 0o755);
         const { data = {} } = documents.find(({ kind }) => kind === 'ConfigMap')!;
         write('sidekey.yaml', configWith(data['sidekey.yaml']!, 'outside.pem'), 0o644);
         write('outside.pem', authority.cert, 0o644);
       }
-      if (secret !== undefined) write('github', token, secret.defaultMode);
-      return [name, path] as const;
+      const { secret } = each;
+      if (secret !== undefined)
+        for (const [called, text] of Object.entries(secrets)) write(called, text, secret.defaultMode);
+      return [each.name, path] as const;
     }),
   );
   const containerOf = (it: PodContainer): Container => ({
-    name: `pod-${it.name}`,
+    name: `${name}-${it.name}`,
     image: 'localhost/sidekey',
     command: it.args ?? [],
     network: `ns:/run/netns/${pod}`,
-    user: `${it.securityContext.runAsUser}:${it.securityContext.runAsGroup}`,
+    user: `${it.securityContext.runAsUser ?? runAsUser}:${it.securityContext.runAsGroup ?? runAsGroup}`,
     isReadOnly: it.securityContext.readOnlyRootFilesystem === true,
-    mounts: it.volumeMounts.map(
-      ({ name, mountPath, readOnly }) => `${volumes.get(name)}:${mountPath}${readOnly === true ? ':ro' : ''}`,
-    ),
-    environment: Object.fromEntries((it.env ?? []).map(({ name, value }) => [name, value])),
+    mounts: [
+      ...it.volumeMounts.map(
+        (each) => `${volumes.get(each.name)}:${each.mountPath}${each.readOnly === true ? ':ro' : ''}`,
+      ),
+      ...mounts,
+    ],
+    environment: Object.fromEntries((it.env ?? []).map((each) => [each.name, each.value])),
   });
-  for (const it of spec.initContainers) {
+  return { pod, spec, volumes, containerOf };
+}
+
+async function trySidecar(): Promise<void> {
+  const { spec, volumes, containerOf } = openPod('deploy/kubernetes/sidecar.yaml', 'pod', { github: token });
+  for (const it of spec.initContainers ?? []) {
     if (it.restartPolicy !== 'Always') await complete(containerOf(it));
     else {
       await begin(containerOf(it));
       await healthy(`pod-${it.name}`);
     }
   }
-  const [agent] = spec.containers;
-  const said = await complete({ ...containerOf(agent!), ...agentProgram });
-  check(
-    'kubernetes: the agent calls the API with a credential of a Secret',
-    said.includes('hello from outside'),
-    said,
-  );
-  check('kubernetes: the credential is that of the Secret', seen.splice(0).join() === `Bearer ${token}`);
-  const own = volumes.get('data')!;
-  const files = run('find', [own, '-type', 'f', '-perm', '/007'])
+  const said = await complete({ ...containerOf(spec.containers[0]!), ...agentProgram });
+  check('kubernetes: the agent calls the API with the credential of a Secret', isAnswered(said), said);
+  const files = run('find', [volumes.get('data')!, '-type', 'f', '-perm', '/007'])
     .split('\n')
     .filter((file) => /key|sidekey\.db/.test(file));
   check('kubernetes: the files with secrets are closed to the user of the agent', files.length === 0);
 }
 
+/** Runs a pod of the chart with the store of compose, as a second proxy. */
+async function tryChart(file: string, { socket, secrets, call }: Shared): Promise<void> {
+  const { pod, spec, containerOf } = openPod(file, 'chart', secrets, [`${socket}:/run/postgresql`]);
+  cable('sk-agent', '10.89.3.2', pod, '10.89.3.1');
+  await begin(containerOf(spec.containers[0]!));
+  await healthy('chart-sidekey');
+  const said = await call('10.89.3.1');
+  check(
+    'helm: a pod of the chart serves the agents of the same store, with its Secret',
+    isAnswered(said),
+    said,
+  );
+}
+
 upstream.listen(443, '0.0.0.0');
 await once(upstream, 'listening');
 try {
-  await tryCompose();
-  await tryKubernetes();
+  const shared = await tryCompose();
+  const chart = process.env['SIDEKEY_TEST_CHART'];
+  if (chart !== undefined) await tryChart(chart, shared);
+  await trySidecar();
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   for (const name of started) console.error(name, logsOf(name));
   process.exitCode = 1;
 } finally {
   for (const name of started) await inPodman(['rm', '--force', '--time', '5', name]);
+  for (const each of databases) each.kill('SIGINT');
   upstream.close();
   upstream.closeAllConnections();
-  for (const name of ['sk-agent', 'sk-sidekey', 'sk-pod'])
+  for (const name of ['sk-agent', 'sk-sidekey', 'sk-pod', 'sk-chart'])
     run('sh', ['-c', `ip netns del ${name} 2>/dev/null || true`]);
 }

@@ -17,7 +17,7 @@ import { displayName } from '../../config/problem.ts';
 import type { Grant } from '../../grants/grant.ts';
 import { errorPhrase, isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
 import { failures } from '../../lib/failures.ts';
-import { isPrivate, isWritableByAll } from '../../lib/os.ts';
+import { isPrivateFile, isWritableByAll } from '../../lib/os.ts';
 import { shellWord } from '../../lib/text.ts';
 import { startProxy } from '../../main.ts';
 import { type Authority, authorityText, ownHost } from '../../policy/authority.ts';
@@ -108,11 +108,11 @@ async function lookAt({
   try {
     const found = await stat(path);
     const self = process.getuid?.();
-    if (self !== undefined && self !== 0 && found.uid !== self) {
+    if (self !== undefined && self !== 0 && found.uid !== self && found.uid !== 0) {
       const sentence = `${name}, which holds ${holds}, belongs to another user.`;
       return wrong(sentence, `chown "$USER" ${shellWord(name)}`);
     }
-    const isOpen = isSecret ? !isPrivate(found.mode) : isWritableByAll(found.mode);
+    const isOpen = isSecret ? !isPrivateFile(found) : isWritableByAll(found.mode);
     if (!isOpen) return { isThere: true, need: null };
     const least = isSecret ? (found.isDirectory() ? '700' : '600') : 'o-w';
     const sentence = `Others may ${isSecret ? 'read' : 'write'} ${name}, which holds ${holds}.`;

@@ -13,7 +13,12 @@ const refused = (message: RegExp) => ({ code: 'config_invalid', message: expect.
 async function files() {
   const folder = await tempFolder();
   const { cert, key } = authority.issue(['sidekey.example.com']);
-  const paths = { cert: join(folder, 'admin.crt'), key: join(folder, 'admin.key'), clientCa: null, setting: 'admin.tls' as const };
+  const paths = {
+    cert: join(folder, 'admin.crt'),
+    key: join(folder, 'admin.key'),
+    clientCa: null,
+    setting: 'admin.tls' as const,
+  };
   await Promise.all([writeFile(paths.cert, cert), writeFile(paths.key, key)]);
   return paths;
 }
