@@ -4,7 +4,7 @@ import { bareHost, hostOfIpv6, plainAddress } from '../policy/authority.ts';
 /** Header of the PROXY protocol, versions 1 and 2 (HAProxy, proxy-protocol.txt). */
 
 /** Result of reading the first bytes of a connection. */
-export type ProxyHeader =
+type ProxyHeader =
   /** Nothing yet: more bytes are needed. */
   | { readonly kind: 'more' }
   | { readonly kind: 'malformed' }
