@@ -159,9 +159,12 @@ export function createListener(
     for (let all = underWay(); all.length > 0; all = underWay()) await Promise.allSettled(all);
   }
 
+  function isLeft(): boolean {
+    return connections.size + takenOver.size > 0;
+  }
+
   /** Resolves when nothing is left, or nothing but what is quiet: a client may hold a connection or a tunnel for ever. */
   async function quiet(): Promise<void> {
-    const isLeft = () => connections.size + takenOver.size > 0;
     for (;;) {
       await settled();
       const before = open.bytes();

@@ -88,19 +88,10 @@ interface Container {
 }
 
 function argsOf(it: Container): string[] {
+  const fixed =
+    '--cgroups=disabled --ulimit nproc=1000:1000 --ulimit nofile=4096:4096 --cap-drop ALL --security-opt no-new-privileges';
   return [
-    ...[
-      '--name',
-      it.name,
-      '--network',
-      it.network,
-      '--cgroups=disabled',
-      '--ulimit',
-      'nproc=1000:1000',
-      '--ulimit',
-      'nofile=4096:4096',
-    ],
-    ...['--cap-drop', 'ALL', '--security-opt', 'no-new-privileges'],
+    ...`--name ${it.name} --network ${it.network} ${fixed}`.split(' '),
     ...(it.isReadOnly ? ['--read-only'] : []),
     ...(it.user === null ? [] : ['--user', it.user]),
     ...it.mounts.flatMap((mount) => ['--volume', mount]),
@@ -221,10 +212,8 @@ async function tryCompose(): Promise<Shared> {
   await begin(containerOf('sidekey'));
   await healthy('compose-sidekey');
   await complete(containerOf('trust'));
-  const sidekey = (args: readonly string[], input?: string) =>
-    inPodman(['exec', '--interactive', 'compose-sidekey', 'sidekey', ...args], input);
-  await sidekey(['connect', 'github', '--token', '--no-verify'], token);
-  const created = await sidekey(['agent', 'create', 'agent', '--grant', 'github', '--json']);
+  await inSidekey(['connect', 'github', '--token', '--no-verify'], token);
+  const created = await inSidekey(['agent', 'create', 'agent', '--grant', 'github', '--json']);
   const { token: agentToken } = JSON.parse(created) as { readonly token: string };
   const agent = containerOf('agent');
   const filled = Object.entries(agent.environment).map(
@@ -254,6 +243,9 @@ async function tryCompose(): Promise<Shared> {
   };
 }
 
+const inSidekey = (args: readonly string[], input?: string) =>
+  inPodman(['exec', '--interactive', 'compose-sidekey', 'sidekey', ...args], input);
+
 /** Reports whether the API answered, and had the credential once. */
 function isAnswered(said: string): boolean {
   return said.includes('hello from outside') && seen.splice(0).join() === `Bearer ${token}`;
@@ -279,7 +271,7 @@ async function startDatabase(socket: string): Promise<ChildProcess> {
   });
   const options = ['-D', join(data, 'pg'), '-k', socket, '-c', 'listen_addresses='];
   const server = spawn(join(bin, 'postgres'), options, { ...asNobody, stdio: ['ignore', 'ignore', 'pipe'] });
-  for await (const piece of server.stderr!) if (String(piece).includes('ready to accept')) break;
+  for await (const piece of server.stderr) if (String(piece).includes('ready to accept')) break;
   execFileSync(join(bin, 'createdb'), ['-h', socket, '-U', 'sidekey', 'sidekey'], {
     ...asNobody,
     stdio: 'ignore',

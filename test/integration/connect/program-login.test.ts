@@ -164,6 +164,24 @@ describe('a program that logs in with a code', () => {
   });
 });
 
+async function anotherAnswers(setup: LoginServer) {
+  const tokens = await loggedIn(setup);
+  const other = await setup.another();
+  expect(await other(call(tokens['access_token']!))).toMatchObject({ status: 200 });
+  expect(setup.api).toEqual([`Bearer ${setup.issued[0]}`]);
+  const form = {
+    grant_type: 'refresh_token',
+    refresh_token: tokens['refresh_token']!,
+    client_id: clientId,
+  };
+  const answer = await other(
+    'POST /oauth/token HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded',
+    new URLSearchParams(form).toString(),
+  );
+  expect(JSON.parse(answer.body)).toMatchObject({ access_token: tokens['access_token'] });
+  expect(setup.received).toHaveLength(1);
+}
+
 describe('the placeholders of a login', () => {
   test('are good in HTTP/2, where a login is captured too', async () => {
     const setup = await startLoginServer();
@@ -182,24 +200,6 @@ describe('the placeholders of a login', () => {
     expect(await answerOf(called)).toMatchObject({ status: 200, body: 'the API' });
     expect(setup.api).toEqual([`Bearer ${setup.issued[0]}`]);
   });
-
-  async function anotherAnswers(setup: LoginServer) {
-    const tokens = await loggedIn(setup);
-    const other = await setup.another();
-    expect(await other(call(tokens['access_token']!))).toMatchObject({ status: 200 });
-    expect(setup.api).toEqual([`Bearer ${setup.issued[0]}`]);
-    const form = {
-      grant_type: 'refresh_token',
-      refresh_token: tokens['refresh_token']!,
-      client_id: clientId,
-    };
-    const answer = await other(
-      'POST /oauth/token HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded',
-      new URLSearchParams(form).toString(),
-    );
-    expect(JSON.parse(answer.body)).toMatchObject({ access_token: tokens['access_token'] });
-    expect(setup.received).toHaveLength(1);
-  }
 
   test('are good at another process with the same state, which answers the refresh', async () =>
     anotherAnswers(await startLoginServer()));

@@ -81,8 +81,12 @@ for (const [name, [command, probe]] of Object.entries(programs)) {
     const bundle = await write('bundle.pem', `${authority.cert}\n${sidekey.caPem}`);
     const proxy = `https://ci:secret@localhost:${sidekey.port}`;
     const trusting = [
-      ...['SSL_CERT_FILE', 'CURL_CA_BUNDLE', 'REQUESTS_CA_BUNDLE', 'NODE_EXTRA_CA_CERTS'],
-      ...['GIT_SSL_CAINFO', 'GIT_PROXY_SSL_CAINFO'],
+      'SSL_CERT_FILE',
+      'CURL_CA_BUNDLE',
+      'REQUESTS_CA_BUNDLE',
+      'NODE_EXTRA_CA_CERTS',
+      'GIT_SSL_CAINFO',
+      'GIT_PROXY_SSL_CAINFO',
     ];
     const [program = '', ...args] = command;
     await promisify(execFile)(program, [...args, `${upstream.url}/a`], {

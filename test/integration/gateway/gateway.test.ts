@@ -127,9 +127,16 @@ describe('a port with TLS', () => {
       return join(folder, called);
     };
     const answer = await curl(
-      ...['--proxy', `https://localhost:${sidekey.port}`, '--cacert', sidekey.caFile],
-      ...['--proxy-cacert', await file('servers.pem', servers.cert)],
-      ...['--proxy-cert', await file('ci.pem', uri.cert), '--proxy-key', await file('ci.key', uri.key)],
+      '--proxy',
+      `https://localhost:${sidekey.port}`,
+      '--cacert',
+      sidekey.caFile,
+      '--proxy-cacert',
+      await file('servers.pem', servers.cert),
+      '--proxy-cert',
+      await file('ci.pem', uri.cert),
+      '--proxy-key',
+      await file('ci.key', uri.key),
       `${upstream.url}/a`,
     );
     expect(answer).toMatchObject({ status: 200, body: 'ok' });

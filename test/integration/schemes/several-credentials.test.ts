@@ -144,20 +144,20 @@ describe('a request gets the credentials of two grants', () => {
   });
 });
 
-describe('a person who is asked', () => {
-  async function waiting() {
-    const it = await setUp({ domain: { rules: [{ outcome: 'approve' }] } });
-    const { store } = it.sidekey.proxy.state;
-    const ask = async () => {
-      const answer = it.ask();
-      const asked = await it.sidekey.audited(({ event }) => event === 'approval.asked');
-      return { answer, question: (await store.approvals.get(asked.approval!))! };
-    };
-    const allow = async (id: string, reach: Reach = { kind: 'once' }) =>
-      store.approvals.answer(id, { outcome: 'allowed', at: Date.now(), by: 'alice in a terminal', reach });
-    return { ...it, waiting: ask, allow };
-  }
+async function waiting() {
+  const it = await setUp({ domain: { rules: [{ outcome: 'approve' }] } });
+  const { store } = it.sidekey.proxy.state;
+  const ask = async () => {
+    const answer = it.ask();
+    const asked = await it.sidekey.audited(({ event }) => event === 'approval.asked');
+    return { answer, question: (await store.approvals.get(asked.approval!))! };
+  };
+  const allow = async (id: string, reach: Reach = { kind: 'once' }) =>
+    store.approvals.answer(id, { outcome: 'allowed', at: Date.now(), by: 'alice in a terminal', reach });
+  return { ...it, waiting: ask, allow };
+}
 
+describe('a person who is asked', () => {
   test('sees both grants, and allows both', async () => {
     const { waiting: wait, allow, seen } = await waiting();
     const { answer, question } = await wait();

@@ -32,16 +32,15 @@ test.each([1, 2])(
     let running = await start();
     const ca = await readFile(at.at('certs', 'ca.crt'), 'utf8');
     const failures: string[] = [];
-    let sent = 0;
-    let isOver = false;
+    const load = { sent: 0, isOver: false };
+    const open = () =>
+      new ProxyAgent({ uri: `http://127.0.0.1:${port}`, requestTls: { ca }, connections: 1 });
 
     /** One client that sends request after request; nothing of its own makes it send one again. */
     async function send(keepsAlive: boolean): Promise<void> {
-      const open = () =>
-        new ProxyAgent({ uri: `http://127.0.0.1:${port}`, requestTls: { ca }, connections: 1 });
       let agent = open();
-      while (!isOver) {
-        sent += 1;
+      while (!load.isOver) {
+        load.sent += 1;
         try {
           const { statusCode, body } = await request(`${upstream.url}/a`, {
             method: 'POST',
@@ -61,20 +60,20 @@ test.each([1, 2])(
     }
 
     const clients = Array.from({ length: 12 }, (_, index) => send(index % 3 > 0));
-    onTestFinished(() => void (isOver = true));
+    onTestFinished(() => void (load.isOver = true));
     for (let upgrade = 0; upgrade < 3; upgrade += 1) {
-      const before = sent;
+      const enough = load.sent + 200;
       const next = await start();
       expect(next.child.exitCode).toBeNull();
       running.child.kill('SIGTERM');
       await once(running.child, 'close');
       running = next;
-      while (sent < before + 200) await new Promise((resolve) => setTimeout(resolve, 20));
+      while (load.sent < enough) await new Promise((resolve) => setTimeout(resolve, 20));
     }
-    isOver = true;
+    load.isOver = true;
     await Promise.all(clients);
     running.child.kill('SIGTERM');
     expect(failures).toEqual([]);
-    expect(count).toBe(sent);
+    expect(count).toBe(load.sent);
   },
 );

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import { assert, constantFrom, property, uint8Array } from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { readProxyHeader } from '../../../src/proxy/proxy-header.ts';
 
@@ -74,14 +74,14 @@ describe('a header of the PROXY protocol', () => {
   });
 
   test('is read alike in one piece and in two, and never throws', () => {
-    const begins = fc.constantFrom(
+    const begins = constantFrom(
       Buffer.alloc(0),
       signature,
       Buffer.from('PROXY TCP4 '),
       ...headers.map(([, header]) => header),
     );
-    fc.assert(
-      fc.property(begins, fc.uint8Array({ maxLength: 300 }), (begin, rest) => {
+    assert(
+      property(begins, uint8Array({ maxLength: 300 }), (begin, rest) => {
         const all = Buffer.concat([begin, rest]);
         const whole = readProxyHeader(all);
         const lengths = Array.from({ length: all.length + 1 }, (_, length) => length);
