@@ -1,5 +1,5 @@
 import type * as ffi from 'node:ffi';
-import type { Socket } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
 import { SidekeyError } from '../lib/errors.ts';
 import { canonicalHost, hostOfIpv6 } from '../policy/authority.ts';
 import type { Redirection } from '../proxy/by-address.ts';
@@ -9,6 +9,8 @@ import { nowhere, probeLoop } from '../upstream/loop-probe.ts';
 const originalDestination = 80;
 const ipv4Level = 0;
 const ipv6Level = 41;
+/** `IP_TRANSPARENT` of `linux/in.h`, and `IPV6_TRANSPARENT` of `linux/in6.h`. */
+const transparent = { ipv4: 19, ipv6: 75 };
 /** Bytes of `sockaddr_in6`, the longer form. */
 const addressBytes = 28;
 
@@ -21,18 +23,18 @@ const addressBytes = 28;
  */
 export async function openRedirection(instance: string, token: Redirection['token']): Promise<Redirection> {
   const { dlopen } = await loadForeignFunctions();
-  const { getsockopt } = dlopen(null, {
+  const { getsockopt, setsockopt } = dlopen(null, {
     getsockopt: { arguments: ['i32', 'i32', 'i32', 'buffer', 'buffer'], return: 'i32' },
+    setsockopt: { arguments: ['i32', 'i32', 'i32', 'buffer', 'u32'], return: 'i32' },
   }).functions;
   const address = Buffer.alloc(addressBytes);
   const length = Buffer.alloc(4);
   let checked: Promise<void> | undefined;
+  let ownPort = 0;
 
   function read(socket: Socket, level: number): boolean {
-    // Node.js has no public name for it.
-    const handle = Reflect.get(socket, '_handle') as { readonly fd?: number } | null;
     length.writeUInt32LE(addressBytes);
-    return getsockopt(handle?.fd ?? -1, level, originalDestination, address, length) === 0;
+    return getsockopt(descriptorOf(socket), level, originalDestination, address, length) === 0;
   }
 
   /** Rules may be changed after a failure. */
@@ -42,10 +44,20 @@ export async function openRedirection(instance: string, token: Redirection['toke
   }
 
   return {
+    listens(server) {
+      ownPort = (server.address() as AddressInfo).port;
+      const one = Buffer.alloc(4);
+      one.writeUInt32LE(1);
+      // Not permitted without CAP_NET_ADMIN: then rules with TPROXY hand nothing over, and drop it.
+      setsockopt(descriptorOf(server), ipv4Level, transparent.ipv4, one, one.length);
+      setsockopt(descriptorOf(server), ipv6Level, transparent.ipv6, one, one.length);
+    },
     destinationOf(socket) {
       const { localAddress = '', localPort } = socket;
       const local = localAddress.replace(/^::ffff:/, '');
       const isIpv6 = local.includes(':');
+      // TPROXY leaves a connection its destination, which is then the local end.
+      if (localPort !== ownPort) return `${isIpv6 ? canonicalHost(`[${local}]`) : local}:${localPort}`;
       if (!read(socket, isIpv6 ? ipv6Level : ipv4Level)) return null;
       const port = address.readUInt16BE(2);
       const host = isIpv6 ? hostOfIpv6(address.subarray(8, 24)) : address.subarray(4, 8).join('.');
@@ -60,6 +72,12 @@ export async function openRedirection(instance: string, token: Redirection['toke
     checkOnce: () => (checked ??= probeLoop(instance).catch(again)),
     token,
   };
+}
+
+/** Node.js has no public name for it. */
+function descriptorOf(owner: Server | Socket): number {
+  const handle = Reflect.get(owner, '_handle') as { readonly fd?: number } | null;
+  return handle?.fd ?? -1;
 }
 
 async function loadForeignFunctions(): Promise<typeof ffi> {

@@ -140,8 +140,12 @@ const runCommands: readonly CommandRow[] = [
           ['--user <user>', 'the user that Sidekey runs as: name or number (default: yours)'],
           ['--port <port...>', 'the ports to redirect (default: 80 443)'],
           ['--iptables', 'commands of iptables instead of input for nft'],
+          ['--tproxy', 'commands for connections that this machine routes for others (TPROXY)'],
         ],
-        examples: ['sidekey transparent rules --user sidekey | nft -f -'],
+        examples: [
+          'sidekey transparent rules --user sidekey | nft -f -',
+          'sidekey transparent rules --tproxy | sh   # on a router',
+        ],
         load: async () => (await import('./transparent.ts')).printRules,
       },
     ],

@@ -7,6 +7,7 @@ interface RulesOptions {
   readonly user?: string;
   readonly port?: readonly string[];
   readonly iptables?: boolean;
+  readonly tproxy?: boolean;
 }
 
 /**
@@ -17,7 +18,7 @@ interface RulesOptions {
  */
 export async function printRules(context: Context, options: RulesOptions): Promise<void> {
   const { proxy } = await context.config();
-  const { port: to } = proxy.listen;
+  const { host, port: to } = proxy.listen;
   if (to === 0)
     throw new SidekeyError('input_invalid', 'The proxy listens on any port that is free.', {
       hint: 'set proxy.listen to an address with a port',
@@ -25,9 +26,18 @@ export async function printRules(context: Context, options: RulesOptions): Promi
   const ports = (options.port ?? ['80', '443']).map(readPort);
   const uid = userId(options.user, context.env);
   const rules = { to, ports, uid };
-  const text = options.iptables === true ? iptablesRules(rules) : nftRules(rules);
+  if (options.tproxy === true && options.iptables === true)
+    throw new SidekeyError('input_invalid', 'The rules of --tproxy are for nft alone.', {
+      hint: 'leave out --iptables',
+    });
+  const text =
+    options.tproxy === true
+      ? tproxyRules(rules, host)
+      : options.iptables === true
+        ? iptablesRules(rules)
+        : nftRules(rules);
   context.output.result({ rules: text }, text);
-  if (uid === 0)
+  if (uid === 0 && options.tproxy !== true)
     context.output.say(
       'Warning: programs of root are not redirected, because Sidekey runs as root.\n  → run Sidekey as a user of its own, and print the rules with --user NAME',
     );
@@ -65,6 +75,45 @@ function nftRules({ to, ports, uid }: Rules): string {
     `    udp dport ${list} reject`,
     '  }',
     '}',
+  ].join('\n');
+}
+
+/** Mark of packets that are for Sidekey, and number of the routing table that delivers them here. */
+const mark = '0x51de';
+const table = 8377;
+
+/**
+ * Commands that hand over connections which this machine routes for others. What is not handed over is dropped: else it
+ * would go past Sidekey. QUIC is dropped, because this chain can refuse nothing.
+ */
+function tproxyRules({ to, ports }: Rules, host: string): string {
+  const list = `{ ${ports.join(', ')} }`;
+  const isIpv6 = host.includes(':');
+  const isAny = host === '0.0.0.0' || host === '::';
+  const place = isAny ? '' : isIpv6 ? `[${host}]` : host;
+  const families = [...(isIpv6 && !isAny ? [] : ['ip']), ...(isIpv6 ? ['ip6'] : [])];
+  return [
+    ...['ip', 'ip -6'].flatMap((command) => [
+      `while ${command} rule del fwmark ${mark} lookup ${table} 2>/dev/null; do :; done`,
+      `${command} rule add fwmark ${mark} lookup ${table}`,
+      `${command} route replace local default dev lo table ${table}`,
+    ]),
+    "nft -f - <<'RULES'",
+    'table inet sidekey_routed',
+    'delete table inet sidekey_routed',
+    'table inet sidekey_routed {',
+    '  chain prerouting {',
+    '    type filter hook prerouting priority mangle; policy accept;',
+    '    fib daddr type local return',
+    ...families.map(
+      (family) =>
+        `    meta nfproto ${family === 'ip' ? 'ipv4' : 'ipv6'} tcp dport ${list} tproxy ${family} to ${place}:${to} meta mark set ${mark} accept`,
+    ),
+    `    tcp dport ${list} drop`,
+    `    udp dport ${list} drop`,
+    '  }',
+    '}',
+    'RULES',
   ].join('\n');
 }
 

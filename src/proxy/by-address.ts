@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { refuseOn } from '../http/problem.ts';
 import { canonicalHost, isAddress, parseConnectTarget, splitPort } from '../policy/authority.ts';
@@ -10,6 +10,8 @@ import type { ProxyServices } from './services.ts';
 
 /** Connections that the kernel redirected to the proxy; their clients know no proxy. */
 export interface Redirection {
+  /** Told when the proxy listens. */
+  readonly listens: (server: Server) => void;
   /** Returns the address and port that a connection was for, as a CONNECT names them; null: it was for the proxy. */
   readonly destinationOf: (socket: Socket) => string | null;
   /** Answers a connection of `check`; returns whether it was one. */

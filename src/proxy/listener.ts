@@ -402,6 +402,7 @@ export function createListener(
       await once(server, 'listening').catch((cause: NodeJS.ErrnoException) => {
         throw listenFailure(cause, { host, port, setting: 'proxy.listen' });
       });
+      redirection?.listens(server);
       await redirection?.check();
       return server.address() as AddressInfo;
     },

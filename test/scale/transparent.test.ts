@@ -53,6 +53,26 @@ async function podNetwork(): Promise<readonly string[]> {
   return within;
 }
 
+/** Makes a namespace whose only way out leads through another one. Returns the words that enter it. */
+async function behind(router: readonly string[]): Promise<readonly string[]> {
+  const holder = spawn('unshare', ['--net', 'cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  onTestFinished(() => ended(holder));
+  holder.stdin.write('\n');
+  await once(holder.stdout, 'data');
+  const within = ['nsenter', `--net=/proc/${holder.pid}/ns/net`];
+  const at = (where: readonly string[], text: string) => void execute([...where, ...text.split(' ')]);
+  at(router, `ip link add routed type veth peer name eth0 netns ${holder.pid}`);
+  at(router, 'ip address add 10.81.0.1/30 dev routed');
+  at(router, 'ip link set routed up');
+  at(router, 'sysctl -q -w net.ipv4.ip_forward=1');
+  at(within, 'ip link set lo up');
+  at(within, 'ip address add 10.81.0.2/30 dev eth0');
+  at(within, 'ip link set eth0 up');
+  at(within, 'ip route add default via 10.81.0.1');
+  here('route replace 10.81.0.0/30 via 10.80.0.2');
+  return within;
+}
+
 interface PodOptions {
   readonly listen?: string;
   readonly proxy?: object;
@@ -62,6 +82,8 @@ interface PodOptions {
   readonly ipv6?: boolean;
   readonly plain?: boolean;
   readonly rules?: 'nft' | 'iptables';
+  /** Connections are those of a namespace behind this one. */
+  readonly isRouter?: boolean;
   /** The rules are loaded by `load`. */
   readonly isLate?: boolean;
   /** The user whose connections are not redirected; default: that of Sidekey. */
@@ -96,9 +118,16 @@ async function pod({ listen = '127.0.0.1:8377', ...options }: PodOptions = {}) {
   await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
   await at.grant('acme', { type: 'api_key', value: credential });
   const isIptables = options.rules === 'iptables';
+  const isRouter = options.isRouter === true;
   const rules = ['transparent', 'rules', '--user', options.exempt ?? uid, '--port', String(port), '443'];
-  const { stdout } = await at.run([...rules, ...(isIptables ? ['--iptables'] : [])]);
-  const load = () => execute([...within, ...(isIptables ? ['sh', '-e'] : ['nft', '-f', '-'])], stdout);
+  const { stdout } = await at.run([
+    ...rules,
+    ...(isIptables ? ['--iptables'] : []),
+    ...(isRouter ? ['--tproxy'] : []),
+  ]);
+  const load = () =>
+    execute([...within, ...(isIptables || isRouter ? ['sh', '-e'] : ['nft', '-f', '-'])], stdout);
+  const callers = isRouter ? await behind(within) : within;
   if (options.isLate !== true) load();
   return {
     at,
@@ -108,17 +137,18 @@ async function pod({ listen = '127.0.0.1:8377', ...options }: PodOptions = {}) {
     seen,
     within,
     load,
-    start: (args: readonly string[] = ['--transparent']) => {
+    start: (args: readonly string[] = ['--transparent'], capabilities: readonly string[] = []) => {
       execute(['chown', '-R', uid, at.folder]);
-      return at.start({ within: [...within, 'setpriv', `--reuid=${uid}`, '--clear-groups'], options: args });
+      const as = ['setpriv', `--reuid=${uid}`, '--clear-groups', ...capabilities];
+      return at.start({ within: [...within, ...as], options: args });
     },
     /** Runs a program that knows the address of the upstream from its hosts file. */
     run: async (command: readonly string[], env: Readonly<Record<string, string>> = {}) => {
       const hosts = at.at('hosts');
       await writeFile(hosts, `127.0.0.1 localhost\n${address} ${upstreamHost} other.acme.test\n`);
       const bound = ['unshare', '--mount', 'sh', '-c', 'mount --bind "$0" /etc/hosts && exec "$@"', hosts];
-      const program = await findClient(within[0] ?? '', ['--version']);
-      return program.run([...within.slice(1), ...bound, ...command], { cwd: at.folder, env });
+      const program = await findClient(callers[0] ?? '', ['--version']);
+      return program.run([...callers.slice(1), ...bound, ...command], { cwd: at.folder, env });
     },
   };
 }
@@ -224,6 +254,34 @@ describe.skipIf(missing)(`connections that are redirected${missing ?? ''}`, () =
       expect(Number(stdout) > 0).toBe(isListed);
     },
   );
+
+  test('by a router that hands them over with TPROXY get the credential of their host', async () => {
+    const { start, run, seen, authority, at, port } = await pod({
+      isRouter: true,
+      proxy: { authentication: 'required', transparent: { token: 'file:token' } },
+    });
+    const { stdout: created } = await at.run(['agent', 'create', 'pod', '--grant', 'acme']);
+    const token = /:(sidekey_agent_[\w-]{43})@/.exec(created)?.[1] ?? '';
+    await writeFile(at.at('config', 'token'), token, { mode: 0o600 });
+    const netAdmin = ['--inh-caps=+net_admin', '--ambient-caps=+net_admin'];
+    const { caFile } = await start([], netAdmin);
+    const ask = ['curl', '-sS', '-D', '-', '--max-time', '10', '--cacert', caFile];
+    const first = await run([...ask, `https://${authority}/items`]);
+    expect([first.stdout, first.stderr]).toEqual([expect.stringContaining('from the upstream'), '']);
+    expect(seen).toEqual([{ path: '/items', authorization: `Bearer ${credential}` }]);
+    const other = await run([...ask, `https://other.acme.test:${port}/`]);
+    expect(other.stdout).toContain('Sidekey-Error: domain_not_allowed');
+    const audit = await at.run(['audit', 'query', '--event', 'access', '--json']);
+    expect(audit.stdout).toContain('"client":"10.81.0.2:');
+  });
+
+  test('of a router go nowhere where Sidekey may not take them', async () => {
+    const { start, run, seen, authority } = await pod({ isRouter: true });
+    const { caFile } = await start();
+    const ask = ['curl', '-sS', '--max-time', '2', '--cacert', caFile, `https://${authority}/items`];
+    expect((await run(ask)).stderr).toContain('timed out');
+    expect(seen).toEqual([]);
+  });
 
   test('of Sidekey itself end its start', async () => {
     const { start } = await pod({ exempt: '65000' });

@@ -33,6 +33,16 @@ test.each([
   expect([exit, stdout, stderr]).toEqual([2, '', expect.stringContaining(why)]);
 });
 
+test('the rules for a router hand over what they do not drop', async () => {
+  const at = await home({ proxy: { listen: '127.0.0.1:9999', transparent: true } });
+  const { stdout, stderr } = await at.run(['transparent', 'rules', '--tproxy']);
+  expect(stdout).toContain('tcp dport { 80, 443 } tproxy ip to 127.0.0.1:9999 meta mark set 0x51de accept\n');
+  expect(stdout).toContain('    tcp dport { 80, 443 } drop\n');
+  expect(stderr).toBe('');
+  const both = await at.run(['transparent', 'rules', '--tproxy', '--iptables']);
+  expect([both.exit, both.stdout]).toEqual([2, '']);
+});
+
 test('a proxy on any port has none', async () => {
   const at = await home({ proxy: { listen: '127.0.0.1:0' } });
   const { exit, stderr } = await at.run(rules);
