@@ -53,6 +53,8 @@ async function podNetwork(): Promise<readonly string[]> {
   return within;
 }
 
+const commandAt = (where: readonly string[], text: string) => void execute([...where, ...text.split(' ')]);
+
 /** Makes a namespace whose only way out leads through another one. Returns the words that enter it. */
 async function behind(router: readonly string[]): Promise<readonly string[]> {
   const holder = spawn('unshare', ['--net', 'cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
@@ -60,15 +62,14 @@ async function behind(router: readonly string[]): Promise<readonly string[]> {
   holder.stdin.write('\n');
   await once(holder.stdout, 'data');
   const within = ['nsenter', `--net=/proc/${holder.pid}/ns/net`];
-  const at = (where: readonly string[], text: string) => void execute([...where, ...text.split(' ')]);
-  at(router, `ip link add routed type veth peer name eth0 netns ${holder.pid}`);
-  at(router, 'ip address add 10.81.0.1/30 dev routed');
-  at(router, 'ip link set routed up');
-  at(router, 'sysctl -q -w net.ipv4.ip_forward=1');
-  at(within, 'ip link set lo up');
-  at(within, 'ip address add 10.81.0.2/30 dev eth0');
-  at(within, 'ip link set eth0 up');
-  at(within, 'ip route add default via 10.81.0.1');
+  commandAt(router, `ip link add routed type veth peer name eth0 netns ${holder.pid}`);
+  commandAt(router, 'ip address add 10.81.0.1/30 dev routed');
+  commandAt(router, 'ip link set routed up');
+  commandAt(router, 'sysctl -q -w net.ipv4.ip_forward=1');
+  commandAt(within, 'ip link set lo up');
+  commandAt(within, 'ip address add 10.81.0.2/30 dev eth0');
+  commandAt(within, 'ip link set eth0 up');
+  commandAt(within, 'ip route add default via 10.81.0.1');
   here('route replace 10.81.0.0/30 via 10.80.0.2');
   return within;
 }
