@@ -39,6 +39,7 @@ echo 'compose: valid by the specification, and its config by Sidekey'
 valid deploy/kubernetes/sidecar.yaml sidecar
 config_of deploy/kubernetes/sidecar.yaml >"$work/config"
 checked "$work/config" sidecar
+valid deploy/kubernetes/agent.yaml agent
 echo 'kubernetes: valid in 1.30, 1.33 and 1.37, and its config by Sidekey'
 
 helm() { "$work/bin/helm" "$@"; }
@@ -59,6 +60,9 @@ grep -q 'preStop: { sleep: { seconds: 10 } }' "$work/plain.yaml" || fail 'a pod 
 ! template --set replicaz=3 >/dev/null 2>&1 || fail 'the chart takes a value that it does not know'
 ! template --set tls.clientCa=true >/dev/null 2>&1 || fail 'the chart takes tls.clientCa without a certificate'
 ! template --set serviceMonitor.enabled=true --set serviceMonitor.url=https://x >/dev/null 2>&1 || fail 'the chart shows figures without TLS'
-template --set config.store='postgres://sidekey@/sidekey?host=/run/postgresql' --set-json 'config.domains={"api.github.com":{"grant":"github"}}' \
+[ "$(sed -n 's/^appVersion: //p' deploy/helm/sidekey/Chart.yaml)" = "$(node -p 'require("./package.json").version')" ] || fail 'the chart is for another version'
+# With the agent of agent.yaml, by a key set in the place of that of the cluster.
+issuers='{"cluster":{"issuer":"https://kubernetes.default.svc.cluster.local","audience":"sidekey.example.com","jwks":"/secrets/keys.json","agents":{"runner":{"subject":"system:serviceaccount:agents:runner"}}}}'
+template --set-json "config.agent_issuers=$issuers" --set config.store='postgres://sidekey@/sidekey?host=/run/postgresql' --set-json 'config.domains={"api.github.com":{"grant":"github"}}' \
   >"$1" 2>/dev/null
 echo 'helm: lint and templates pass, unknown values are refused, the configs are valid'

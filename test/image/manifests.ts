@@ -10,6 +10,7 @@ import { once } from 'node:events';
 import { chmodSync, chownSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { join } from 'node:path';
+import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { parse, parseAllDocuments } from 'yaml';
 import { makeTestAuthority } from '../support/certificates.ts';
 
@@ -282,6 +283,7 @@ async function startDatabase(socket: string): Promise<ChildProcess> {
 interface PodContainer {
   readonly name: string;
   readonly image: string;
+  readonly command?: readonly string[];
   readonly args?: readonly string[];
   readonly restartPolicy?: string;
   readonly env?: readonly { readonly name: string; readonly value: string }[];
@@ -310,10 +312,17 @@ interface PodSpec {
     readonly emptyDir?: object;
     readonly configMap?: { readonly name: string };
     readonly secret?: { readonly secretName: string; readonly defaultMode: number };
+    readonly projected?: object;
   }[];
 }
 
-/** A pod of a manifest, in a namespace of its own with a way to the outside. */
+/** Gives a namespace a way to the outside. */
+function connectOutside(space: string, network: string): void {
+  cable(space, `${network}.2`, null, `${network}.1`);
+  ip('-n', space, 'route', 'add', 'default', 'via', `${network}.1`);
+}
+
+/** A pod of a manifest, in a namespace of its own. */
 function openPod(
   file: string,
   name: string,
@@ -334,9 +343,6 @@ function openPod(
   const { spec } = template;
   const { fsGroup, runAsUser, runAsGroup } = spec.securityContext;
   const pod = namespace(`sk-${name}`);
-  const number = started.length + 20;
-  cable(pod, `10.89.${number}.2`, null, `10.89.${number}.1`);
-  ip('-n', pod, 'route', 'add', 'default', 'via', `10.89.${number}.1`);
   const volumes = new Map(
     spec.volumes.map((each) => {
       // As the kubelet makes them.
@@ -346,15 +352,14 @@ function openPod(
         chownSync(join(path, called), 0, fsGroup);
         chmodSync(join(path, called), mode);
       };
-      if (each.configMap !== undefined) {
-        chmodSync(path, 0o755);
-        const { data = {} } = documents.find(({ kind }) => kind === 'ConfigMap')!;
+      const { data } = documents.find(({ kind }) => kind === 'ConfigMap') ?? {};
+      if (each.configMap !== undefined) chmodSync(path, 0o755);
+      if (each.configMap !== undefined && data !== undefined) {
         write('sidekey.yaml', configWith(data['sidekey.yaml']!, 'outside.pem'), 0o644);
         write('outside.pem', authority.cert, 0o644);
-      }
-      const { secret } = each;
-      if (secret !== undefined)
-        for (const [called, text] of Object.entries(secrets)) write(called, text, secret.defaultMode);
+      } else if (each.emptyDir === undefined)
+        for (const [called, text] of Object.entries(secrets))
+          write(called, text, each.secret?.defaultMode ?? (each.projected === undefined ? 0o644 : 0o440));
       return [each.name, path] as const;
     }),
   );
@@ -377,7 +382,10 @@ function openPod(
 }
 
 async function trySidecar(): Promise<void> {
-  const { spec, volumes, containerOf } = openPod('deploy/kubernetes/sidecar.yaml', 'pod', { github: token });
+  const { pod, spec, volumes, containerOf } = openPod('deploy/kubernetes/sidecar.yaml', 'pod', {
+    github: token,
+  });
+  connectOutside(pod, '10.89.21');
   for (const it of spec.initContainers ?? []) {
     if (it.restartPolicy !== 'Always') await complete(containerOf(it));
     else {
@@ -393,17 +401,49 @@ async function trySidecar(): Promise<void> {
   check('kubernetes: the files with secrets are closed to the user of the agent', files.length === 0);
 }
 
-/** Runs a pod of the chart with the store of compose, as a second proxy. */
+/** Runs a pod of the chart with the store of compose, as a second proxy; then an agent that a service account identifies. */
 async function tryChart(file: string, { socket, secrets, call }: Shared): Promise<void> {
-  const { pod, spec, containerOf } = openPod(file, 'chart', secrets, [`${socket}:/run/postgresql`]);
-  cable('sk-agent', '10.89.3.2', pod, '10.89.3.1');
-  await begin(containerOf(spec.containers[0]!));
+  const { publicKey, privateKey } = await generateKeyPair('ES256');
+  const key = { ...(await exportJWK(publicKey)), alg: 'ES256', kid: 'cluster' };
+  const all = { ...secrets, 'keys.json': JSON.stringify({ keys: [key] }) };
+  const gateway = openPod(file, 'chart', all, [`${socket}:/run/postgresql`]);
+  connectOutside(gateway.pod, '10.89.20');
+  cable('sk-agent', '10.89.3.2', gateway.pod, '10.89.3.1');
+  await begin(gateway.containerOf(gateway.spec.containers[0]!));
   await healthy('chart-sidekey');
   const said = await call('10.89.3.1');
   check(
     'helm: a pod of the chart serves the agents of the same store, with its Secret',
     isAnswered(said),
     said,
+  );
+
+  await inSidekey(['agent', 'create', 'runner', '--no-token', '--grant', 'github']);
+  const identity = await new SignJWT()
+    .setProtectedHeader({ alg: 'ES256', kid: 'cluster' })
+    .setIssuer('https://kubernetes.default.svc.cluster.local')
+    .setAudience('sidekey.example.com')
+    .setSubject('system:serviceaccount:agents:runner')
+    .setIssuedAt()
+    .setExpirationTime('2h')
+    .sign(privateKey);
+  const own = { token: identity, 'ca.crt': secrets['ca.crt'] ?? '' };
+  const runner = openPod('deploy/kubernetes/agent.yaml', 'runner', own);
+  cable(runner.pod, '10.89.4.2', gateway.pod, '10.89.4.1');
+  await complete(runner.containerOf(runner.spec.initContainers![0]!));
+  const [program] = runner.spec.containers;
+  const answered = await complete({
+    ...runner.containerOf(program!),
+    hosts: ['proxy.proxy:10.89.4.1'],
+    entrypoint: '/bin/busybox',
+    command: [...program!.command!, program!.args![0]!.replace('exec agent', 'exec node -e "$AGENT"')],
+    environment: { AGENT: agentProgram.command[1]! },
+  });
+  check('kubernetes: an agent calls the API as its service account', isAnswered(answered), answered);
+  check(
+    'kubernetes: that agent has no other way out',
+    answered.includes('no other way: ENETUNREACH'),
+    answered,
   );
 }
 
@@ -423,6 +463,6 @@ try {
   for (const each of databases) each.kill('SIGINT');
   upstream.close();
   upstream.closeAllConnections();
-  for (const name of ['sk-agent', 'sk-sidekey', 'sk-pod', 'sk-chart'])
+  for (const name of ['sk-agent', 'sk-sidekey', 'sk-pod', 'sk-chart', 'sk-runner'])
     run('sh', ['-c', `ip netns del ${name} 2>/dev/null || true`]);
 }
