@@ -200,9 +200,9 @@ export function createAgentAuthenticator({
     { name, tokenHash, jwt, certificate }: PresentedToken,
     rights: PermissionSnapshot,
   ): Holder | null {
-    const identity =
-      certificate === undefined ? jwt && tokenIdentities?.find(tokenHash) : { ...certificate, issuer: null };
-    if (!identity || (name !== null && name !== identity.agent)) return null;
+    const ofToken = jwt === undefined ? null : tokenIdentities?.find(tokenHash);
+    const identity = certificate === undefined ? ofToken : { ...certificate, issuer: null };
+    if (identity == null || (name !== null && name !== identity.agent)) return null;
     const agent = rights.agent(identity.agent);
     return agent === null ? null : { kind: 'identity', agent, identity };
   }

@@ -7,17 +7,20 @@ import type { Context } from '../context.ts';
 import { details } from '../display.ts';
 import { dateTime, isoTime } from '../format.ts';
 
-/** Claims of the tokens of one issuer that identify an agent. */
+/** Claims of the tokens of one issuer, or a name in a certificate, that identify an agent. */
 interface IdentityRule {
-  /** Key of `agent_issuers`. */
+  /** Key of `agent_issuers`; of certificates `proxy.tls`. */
   readonly issuer: string;
-  /** Values by claim; members of a claim after a slash. */
+  /** Values by claim; members of a claim after a slash. Of a certificate, its name. */
   readonly claims: Readonly<Record<string, string>>;
 }
 
 /** Returns the rules of an agent. */
-export function identityRules({ agentIssuers }: Config, agent: string): readonly IdentityRule[] {
-  return agentIssuers.flatMap(({ name, rules }) =>
+export function identityRules({ agentIssuers, proxy }: Config, agent: string): readonly IdentityRule[] {
+  const certificates = Array.from(proxy.tls?.agents ?? [])
+    .filter(([, of]) => of === agent)
+    .map(([certificate]) => ({ issuer: 'proxy.tls', claims: { certificate } }));
+  const tokens = agentIssuers.flatMap(({ name, rules }) =>
     rules
       .filter((rule) => rule.agent === agent)
       .map(({ patterns }) => ({
@@ -25,6 +28,7 @@ export function identityRules({ agentIssuers }: Config, agent: string): readonly
         claims: Object.fromEntries(patterns.map(({ path, pattern }) => [path.join('/'), pattern])),
       })),
   );
+  return [...tokens, ...certificates];
 }
 
 /** Formats a rule: `github: sub repo:acme/app:ref:refs/heads/main, repository_id 74`. */

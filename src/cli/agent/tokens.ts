@@ -66,7 +66,7 @@ export async function createAgent(
   output.say(
     [
       token === null
-        ? `TOKEN is a token that an issuer of agent_issuers gives ${name}.`
+        ? `TOKEN is a token that an issuer of agent_issuers gives ${name}. With a client certificate (proxy.tls), leave ${name}:TOKEN@ out.`
         : `Copy the token of ${name} from that line now: it is shown only once.`,
       ...(bindings.length === 0
         ? []

@@ -54,6 +54,20 @@ describe('an agent with tokens of an issuer', () => {
     expect((await at.run(['agent', 'list'])).stdout).toContain('0, main');
   });
 
+  test('or a certificate shows the name in it, and is explained', async () => {
+    const names = { client_ca: 'ca.pem', agents: { ci: 'spiffe://acme.test/ci' } };
+    const at = await home({
+      proxy: { listen: '127.0.0.1:0', tls: { cert: 'proxy.pem', key: 'proxy.key', ...names } },
+      domains: { 'api.example.com': { grant: 'github' } },
+    });
+    await at.grant('github', { type: 'api_key', value: 'key-0123456789' }, ['--audience', 'api.example.com']);
+    await at.run(['agent', 'create', 'ci', '--no-token', '--everything']);
+    const { stdout } = await at.run(['agent', 'show', 'ci']);
+    expect(stdout).toContain('proxy.tls: certificate spiffe://acme.test/ci');
+    const explained = await at.run(['explain', 'https://api.example.com/', '--agent', 'ci']);
+    expect(explained.stdout).toContain('Allowed: with the credential of github');
+  });
+
   test('shows its last use in the list and alone', async () => {
     const { sidekey, call } = await startService();
     const { agents, rights } = sidekey.proxy.state.store;
