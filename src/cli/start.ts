@@ -335,7 +335,7 @@ async function welcome(display: Display, proxy: Proxy, workers: number, now: num
     ...columns(display, [
       [
         '  proxy',
-        `${url}   (${required ? 'callers need an agent token' : 'callers on this machine need no token'})`,
+        `${url}   (${required ? 'callers need an agent token' : 'callers on this machine need no token'}${config.proxy.tls === null ? '' : '; TLS for other machines'})`,
       ],
       ...(workers === 1 ? [] : [['  workers', `${workers} processes`]]),
       ...(proxy.pages === null ? [] : [['  pages', `${proxy.pages}   (dashboard and API)`]]),

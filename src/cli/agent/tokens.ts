@@ -34,7 +34,7 @@ export async function createAgent(
           expiresAt: options.expires === undefined ? null : readEnd('--expires', options.expires, now()),
           at: agent.createdAt,
         });
-  const { listen, authentication, bindings, grants } = await withState(
+  const { listen, authentication, tls, bindings, grants } = await withState(
     async ({ store, audit, config, ...state }) => {
       if ((await store.agents.get(name)) !== null) {
         throw new SidekeyError('already_exists', `The agent ${name} exists already.`, {
@@ -72,6 +72,9 @@ export async function createAgent(
         ? []
         : [`It reaches: ${bindings.map((it) => bindingText(it, grants)).join(', ')}.`]),
       ...reachWarning(name, bindings, grants),
+      ...(tls === null
+        ? []
+        : ['On other machines: https, and a name of the certificate of proxy.tls as the host.']),
       ...(authentication === 'optional'
         ? ['While proxy.authentication is optional, programs on this machine need no token.']
         : []),

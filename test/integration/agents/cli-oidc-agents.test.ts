@@ -61,7 +61,8 @@ describe('an agent with tokens of an issuer', () => {
       domains: { 'api.example.com': { grant: 'github' } },
     });
     await at.grant('github', { type: 'api_key', value: 'key-0123456789' }, ['--audience', 'api.example.com']);
-    await at.run(['agent', 'create', 'ci', '--no-token', '--everything']);
+    const created = await at.run(['agent', 'create', 'ci', '--no-token', '--everything']);
+    expect(created.stderr).toContain('On other machines: https, and a name of the certificate');
     const { stdout } = await at.run(['agent', 'show', 'ci']);
     expect(stdout).toContain('proxy.tls: certificate spiffe://acme.test/ci');
     const explained = await at.run(['explain', 'https://api.example.com/', '--agent', 'ci']);
