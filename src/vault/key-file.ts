@@ -2,7 +2,14 @@ import type { KeyObject } from 'node:crypto';
 import { mkdir, open, realpath, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isSystemError, SidekeyError } from '../lib/errors.ts';
-import { createFile, isPrivateFile, isReplaceableByAll, replaceFile, syncFolder } from '../lib/os.ts';
+import {
+  createFile,
+  isPrivateFile,
+  isReplaceableByAll,
+  isWritableByAll,
+  replaceFile,
+  syncFolder,
+} from '../lib/os.ts';
 import { shellWord } from '../lib/text.ts';
 import { newMasterKey, type OpenKeySource, takeKey, withBytes } from './key-source.ts';
 
@@ -103,7 +110,7 @@ export async function readPrivateFile(path: string): Promise<string | null> {
         hint: `chmod 600 ${shellWord(path)}`,
       });
     }
-    await checkFolders(path);
+    await checkFolders(path, found.uid);
     if (found.size > maxBytes) throw unusable(path, 'is too long for a key');
     return await file.readFile('utf8');
   } catch (error) {
@@ -113,12 +120,18 @@ export async function readPrivateFile(path: string): Promise<string | null> {
   }
 }
 
-/** Refuses a folder in which others can replace the key. A link leads through two folders. */
-async function checkFolders(path: string): Promise<void> {
+/**
+ * Refuses a folder in which others can replace the key, or add one. A link leads through two folders. That of a Secret of
+ * Kubernetes is sticky, and it and the key are root's: nobody else can make such a key.
+ *
+ * @param owner of the key; absent: it is made now
+ */
+async function checkFolders(path: string, owner?: number): Promise<void> {
   const target = await realpath(path).catch(() => path);
   for (const folder of new Set([dirname(path), dirname(target)])) {
-    const { mode } = await stat(folder);
-    if (isReplaceableByAll(mode)) {
+    const { mode, uid } = await stat(folder);
+    const isOpen = owner === 0 && uid === 0 ? isReplaceableByAll(mode) : isWritableByAll(mode);
+    if (isOpen) {
       throw new SidekeyError(
         'permissions_unsafe',
         `Every user can write to ${folder}, the folder of the master key.`,
