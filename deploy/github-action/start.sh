@@ -24,18 +24,26 @@ umask 077
 mkdir -p "$SIDEKEY_HOME/config"
 cp "$SIDEKEY_ACTION_CONFIG" "$SIDEKEY_HOME/config/sidekey.yaml"
 
+# The environment of this step has secrets, and later steps can read that of a process for as long as it runs.
+clean=(PATH="$PATH" SIDEKEY_HOME="$SIDEKEY_HOME")
 # At the end of the job, the runner ends all processes that have its RUNNER_TRACKING_ID.
-nohup sidekey start --json </dev/null >"$SIDEKEY_HOME/started" 2>"$SIDEKEY_HOME/log" &
+for name in HOME LANG TMPDIR RUNNER_TRACKING_ID; do [ -z "${!name-}" ] || clean+=("$name=${!name}"); done
+env -i "${clean[@]}" nohup sidekey start --json </dev/null >"$SIDEKEY_HOME/started" 2>"$SIDEKEY_HOME/log" &
+sidekey=$!
+# Where a later command fails, no Sidekey stays.
+trap '[ $? = 0 ] || kill $sidekey 2>/dev/null' EXIT
 until [ -s "$SIDEKEY_HOME/started" ]; do
-  kill -0 $! 2>/dev/null || fail "Sidekey did not start: $(tr '\n' ' ' <"$SIDEKEY_HOME/log")"
+  kill -0 $sidekey 2>/dev/null || fail "Sidekey did not start: $(tr '\n' ' ' <"$SIDEKEY_HOME/log")"
   sleep 0.1
 done
 proxy=$(sed -n 's|.*"listen":{"host":"\([^"]*\)","port":\([0-9]*\)}.*|http://\1:\2|p' "$SIDEKEY_HOME/started")
 # Without a token, every step would have the rights of all agents.
-[ "$(curl --silent --output /dev/null --write-out '%{http_code}' --noproxy '' --proxy "$proxy" http://sidekey.internal/)" = 407 ] ||
-  fail 'The proxy serves callers without a token. Set proxy: { authentication: required } in the config'
+status=$(curl --silent --output /dev/null --write-out '%{http_code}' --noproxy '' --proxy "$proxy" http://sidekey.internal/ || true)
+[ "$status" = 407 ] ||
+  fail "The proxy does not ask callers for a token (status $status). Set proxy: { authentication: required } in the config"
 
-bash -euo pipefail -c "$SIDEKEY_ACTION_SETUP"
+# From a file: other programs can read arguments.
+bash -euo pipefail /dev/fd/3 3<<<"$SIDEKEY_ACTION_SETUP"
 
 # Fields with secrets come from standard input: other programs can read arguments.
 token=$(curl --fail --silent --show-error --get --data-urlencode "audience=$SIDEKEY_ACTION_AUDIENCE" --header @- "$ACTIONS_ID_TOKEN_REQUEST_URL" \

@@ -163,6 +163,10 @@ describe.skipIf(curlMissing)('the action for GitHub', () => {
     expect(seen).toEqual([`Bearer ${apiKey}`]);
     expect(await readFile(at('output'), 'utf8')).toBe(`agent=ci-bot\nhome=${at('temp')}/sidekey\n`);
 
+    // Sidekey stays, and later steps run as its user.
+    const look = `for each in /proc/[0-9]*/environ; do tr '\\0' '\\n' <"$each" | grep -e ${apiKey} -e ${requestToken} || true; done`;
+    expect((await step(`{ ${look}; } 2>/dev/null`)).output).toBe('');
+
     const { HTTPS_PROXY = '' } = await variables();
     const { username, password, host } = new URL(HTTPS_PROXY);
     expect([username, output.split('\n')]).toEqual([
