@@ -43,6 +43,8 @@ DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends su
 useradd --create-home --shell /bin/bash coder
 echo 'coder ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/coder
 refused 'coder may use sudo'
+echo 'coder ALL=(ALL) NOPASSWD: /bin/bash' >/etc/sudoers.d/coder
+refused 'coder may use sudo'
 install ALLOWROOT=true || fail "with allowRoot: $(cat "$log")"
 userdel sidekey
 rm -r /etc/sudoers.d/coder /usr/local/bin/sidekey /var/lib/sidekey
@@ -72,6 +74,8 @@ runuser -l coder -c 'curl -fsS https://sidekey.internal/' | grep -q api.openai.c
 runuser -l coder -c 'echo "$OPENAI_API_KEY$NODE_EXTRA_CA_CERTS"; cat "$NODE_EXTRA_CA_CERTS"' | grep -q 'BEGIN CERTIFICATE'
 readable=$(find /var/lib/sidekey -type f | while read -r file; do ! as coder -- test -r "$file" || echo "$file"; done)
 ! grep -v '/certs/ca.crt$\|/certs/clients/' <<<"$readable" || { echo 'The user of the container can read these files.'; exit 1; }
-! as coder -- kill -0 "$(pgrep -f -n 'sidekey start')" 2>/dev/null || { echo 'The user of the container can signal Sidekey.'; exit 1; }
+process=$(pgrep -f -n 'sidekey start')
+kill -0 "$process"
+! as coder -- kill -0 "$process" 2>/dev/null || { echo 'The user of the container can signal Sidekey.'; exit 1; }
 SH
 echo 'devcontainer: installs the named executable for a user without root; starts as its own user; the files are closed to others'

@@ -11,8 +11,9 @@ fail() {
 # Whoever may become root reads the credentials.
 if [ "$ALLOWROOT" != true ]; then
   id "$_REMOTE_USER" >/dev/null || fail "the image has no user $_REMOTE_USER yet"
-  [ "$_REMOTE_USER" != root ] || fail 'the user of the container is root. Set remoteUser to another one, or the option allowRoot'
-  ! runuser -u "$_REMOTE_USER" -- sudo -n true 2>/dev/null ||
+  [ "$(id -u "$_REMOTE_USER")" != 0 ] || fail 'the user of the container is root. Set remoteUser to another one, or the option allowRoot'
+  # Also where it may run some commands alone: a shell may be among them.
+  ! LC_ALL=C sudo -n -l -U "$_REMOTE_USER" 2>/dev/null | grep -q 'may run' ||
     fail "$_REMOTE_USER may use sudo. Remove /etc/sudoers.d/$_REMOTE_USER in the image, or set the option allowRoot"
 fi
 

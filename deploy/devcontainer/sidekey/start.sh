@@ -21,8 +21,9 @@ until [ -s started ]; do
   }
   sleep 0.1
 done
-# The list of files of Mercurial begins with those of one user.
-as_sidekey sidekey env --shell bash | sed '/^export HGRCPATH=/d' >/usr/local/share/sidekey/env.sh
+# HGRCPATH names the settings of one user: those of sidekey here.
+variables=$(as_sidekey sidekey env --shell bash)
+printf '%s\n' "$variables" | sed '/^export HGRCPATH=/d' >/usr/local/share/sidekey/env.sh
 # Every user may read the files that clients trust, and no others.
 cd .local/state/sidekey/certs
 chmod 0711 ../../.. ../.. .. .
