@@ -41,6 +41,8 @@ async function podNetwork(): Promise<readonly string[]> {
   const within = ['nsenter', `--net=/proc/${holder.pid}/ns/net`];
   const inside = (text: string) => void execute([...within, 'ip', ...text.split(' ')]);
   here(`link add pod type veth peer name eth0 netns ${holder.pid}`);
+  // A namespace ends some time after its last process, and its links with it.
+  onTestFinished(() => here('link delete pod'));
   here(`address add ${outside.ipv4}/30 dev pod`);
   here(`address add ${outside.ipv6}/64 dev pod nodad`);
   here('link set pod up');
