@@ -130,7 +130,8 @@ async function checkFolders(path: string, owner?: number): Promise<void> {
   const target = await realpath(path).catch(() => path);
   for (const folder of new Set([dirname(path), dirname(target)])) {
     const { mode, uid } = await stat(folder);
-    const isOpen = owner === 0 && uid === 0 ? isReplaceableByAll(mode) : isWritableByAll(mode);
+    const isOfRoot = owner === 0 && uid === 0 && process.getuid?.() !== 0;
+    const isOpen = isOfRoot ? isReplaceableByAll(mode) : isWritableByAll(mode);
     if (isOpen) {
       throw new SidekeyError(
         'permissions_unsafe',
