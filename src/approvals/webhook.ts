@@ -188,7 +188,7 @@ export interface QuestionMessage {
   readonly agent: string | null;
   readonly lease: string | null;
   readonly purpose: string | null;
-  /** As `Question.operation`. */
+  /** The `operation` of the question. */
   readonly operation: string | null;
   readonly method: string;
   /** Without query. */
