@@ -57,7 +57,7 @@ type Format = 'pem' | 'bundle' | 'p12';
 
 /**
  * Writes the trust files of all programs into a folder, with the variables that name them, for containers that mount it.
- * What it wrote before is replaced.
+ * Replaces what it wrote before.
  */
 async function exportFolder(
   { output }: Context,

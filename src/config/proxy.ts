@@ -19,6 +19,11 @@ const certificateName = text<string>(
       : { problem: 'is neither a URI nor a DNS name' },
 );
 
+/** Returns a name as it is compared: a DNS name has no case. */
+function asCompared(named: string): string {
+  return named.includes('://') ? named : named.toLowerCase();
+}
+
 /** The schema of `proxy`. */
 export const proxySchema = z.strictObject({
   listen: listenAddress('Where the proxy listens: ADDRESS:PORT; port 0 takes any that is free.').prefault(
@@ -56,7 +61,7 @@ export const proxySchema = z.strictObject({
         .meta({ description: 'Agents that a client certificate identifies, each with a name in it.' }),
     })
     .superRefine(({ client_ca: ca, agents = {} }, context) => {
-      const names = Object.values(agents);
+      const names = Object.values(agents).map(asCompared);
       const message =
         (ca === undefined) !== (names.length === 0)
           ? 'must have both client_ca and agents, or neither'
@@ -124,7 +129,9 @@ export function toProxyConfig(
               key: absolute(tls.key),
               clientCa: tls.client_ca === undefined ? null : absolute(tls.client_ca),
             },
-            agents: new Map(Object.entries(tls.agents ?? {}).map(([agent, named]) => [named, agent])),
+            agents: new Map(
+              Object.entries(tls.agents ?? {}).map(([agent, named]) => [asCompared(named), agent]),
+            ),
           },
     balancers,
   };

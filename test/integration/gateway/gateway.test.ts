@@ -47,7 +47,7 @@ async function gateway({
   await writeFile(files.cert, cert);
   await writeFile(files.key, key);
   await writeFile(clientCa, clients.cert);
-  const withAgents = { client_ca: clientCa, agents: { ci: 'spiffe://acme.test/ci', ops: 'ops.acme.test' } };
+  const withAgents = { client_ca: clientCa, agents: { ci: 'spiffe://acme.test/ci', ops: 'Ops.acme.test' } };
   let ahead = 0;
   const sidekey = await startSidekey({
     now: () => Date.now() + ahead,
