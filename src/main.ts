@@ -93,7 +93,7 @@ export interface ProxyParts {
   /** Changes each config before it takes effect. A throw fails the start, and leaves the old config at a reload. */
   readonly adapt?: ((config: Config) => Config) | undefined;
   /** Socket to accept connections from; absent: a new one at `proxy.listen`. A supervisor has its own. */
-  readonly socket?: SocketHandle | undefined;
+  readonly socket?: SocketHandle | Promise<SocketHandle | null> | undefined;
   /** Serves in place of this process, which then runs the tasks shared by all workers. Absent: this process serves. */
   readonly supervisor?: Pick<Supervisor, 'listener' | 'figures'> | undefined;
   /** Runs commands for the API; absent: there is no API. */
@@ -418,7 +418,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   });
   front = listener;
   const { host, port } = config.proxy.listen;
-  const address = await listener.listen(host, port, worker?.socket ?? parts.socket);
+  const address = await listener.listen(host, port, worker?.socket ?? (await parts.socket) ?? undefined);
   ownPorts.push(address.port);
   listening.resolve({ host: address.address, port: address.port });
 

@@ -1,6 +1,5 @@
-import type * as ffi from 'node:ffi';
 import type { AddressInfo, Server, Socket } from 'node:net';
-import { SidekeyError } from '../lib/errors.ts';
+import { loadForeignFunctions } from '../lib/foreign-functions.ts';
 import { canonicalHost, hostOfIpv6 } from '../policy/authority.ts';
 import type { Redirection } from '../proxy/by-address.ts';
 import { nowhere, probeLoop } from '../upstream/loop-probe.ts';
@@ -22,7 +21,7 @@ const addressBytes = 28;
  * @throws SidekeyError `input_invalid` if the system is not Linux, or its Node.js has no FFI
  */
 export async function openRedirection(instance: string, token: Redirection['token']): Promise<Redirection> {
-  const { dlopen } = await loadForeignFunctions();
+  const { dlopen } = await loadForeignFunctions('The redirection of connections');
   const { getsockopt, setsockopt } = dlopen(null, {
     getsockopt: { arguments: ['i32', 'i32', 'i32', 'buffer', 'buffer'], return: 'i32' },
     setsockopt: { arguments: ['i32', 'i32', 'i32', 'buffer', 'u32'], return: 'i32' },
@@ -78,23 +77,4 @@ export async function openRedirection(instance: string, token: Redirection['toke
 function descriptorOf(owner: Server | Socket): number {
   const handle = Reflect.get(owner, '_handle') as { readonly fd?: number } | null;
   return handle?.fd ?? -1;
-}
-
-async function loadForeignFunctions(): Promise<typeof ffi> {
-  const hint = 'run Sidekey on Linux with Node.js 26.1 or later, or set HTTPS_PROXY in the programs';
-  if (process.platform !== 'linux')
-    throw new SidekeyError('input_invalid', 'Connections can be redirected to Sidekey on Linux alone.', {
-      hint,
-    });
-  // It warns that it is experimental, in the middle of the log.
-  const listeners = process.listeners('warning');
-  process.removeAllListeners('warning');
-  try {
-    return await import('node:ffi');
-  } catch (cause) {
-    const sentence = `The FFI of Node.js, which reads where a connection was for, is not in this one (${process.version}).`;
-    throw new SidekeyError('input_invalid', sentence, { hint, cause });
-  } finally {
-    setImmediate(() => listeners.forEach((each) => process.on('warning', each)));
-  }
 }

@@ -292,15 +292,17 @@ interface CommandEnvironment {
  * Returns the parent's environment with the proxy variables, and without credentials and what npx added.
  *
  * @param keep names of variables that are always kept
+ * @param trustFiles folder for the trust files; null: a new one
  * @throws SidekeyError `file_unwritable`
  */
 export async function commandEnvironment(
   inherited: NodeJS.ProcessEnv,
   { proxy, authorityPem, config, lease }: ProxyEndpoint,
   keep: readonly string[],
+  trustFiles: string | null,
 ): Promise<CommandEnvironment> {
   const parent = withoutNpx(inherited);
-  const folder = await privateFolder();
+  const folder = trustFiles ?? (await privateFolder());
   try {
     const { domains, providers, upstream } = config();
     const trust = await writeTrustFiles(folder, { authorityPem, parent });

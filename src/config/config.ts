@@ -36,6 +36,13 @@ export interface Config {
   readonly ca: { readonly directory: string; readonly permittedNames: readonly string[] };
   readonly audit: AuditConfig;
   readonly telemetry: TelemetryConfig;
+  /** Confinement of the commands of `sidekey run`. */
+  readonly run: {
+    readonly isolate: 'auto' | 'off';
+    readonly show: readonly string[];
+    readonly write: readonly string[];
+    readonly sockets: readonly string[];
+  };
   readonly tokens: {
     /** Milliseconds before its expiry at which a token is due for a refresh. */
     readonly skewMs: number;
@@ -95,6 +102,7 @@ export function resolveConfig(
     ca: { directory: absolute(values.ca.directory), permittedNames: values.ca.permitted_names },
     audit: toAuditConfig(values.audit, absolute),
     telemetry: { traces: values.telemetry.traces ?? null },
+    run: toRun(values.run, absolute),
     tokens: { skewMs: values.tokens.refresh_before_expiry, keepFreshMs: values.tokens.background_refresh },
     leases: { defaultTtlMs: values.leases.default_ttl, maxTtlMs: values.leases.max_ttl },
     agentIssuers: agents.issuers,
@@ -113,6 +121,18 @@ export function resolveConfig(
     log: values.log,
   };
   return { config, problems: [...problems, ...rules.problems, ...agents.problems] };
+}
+
+function toRun(
+  { isolate, ...paths }: ConfigValues['run'],
+  absolute: (path: string) => string,
+): Config['run'] {
+  return {
+    isolate,
+    show: paths.show.map(absolute),
+    write: paths.write.map(absolute),
+    sockets: paths.sockets.map(absolute),
+  };
 }
 
 function toStore(values: ConfigValues['store'], absolute: (path: string) => string): StoreConfig {

@@ -149,12 +149,25 @@ export function environmentReferences(config: Omit<Config, 'providers'>): readon
   return [...new Set(namesIn({ ...config, providers: null }))].toSorted();
 }
 
-// Visits all values, so that later settings are included.
+/** Returns the paths of the files with secrets that a config refers to: `file:PATH`. In order, each once. */
+export function fileReferences(config: Config): readonly string[] {
+  const folder = dirname(config.file);
+  const { providers, ...rest } = config;
+  const all = valuesIn([rest, providers.own.map((name) => providers.get(name))]);
+  const paths = all.flatMap(({ kind, path }) => (kind === 'file' && typeof path === 'string' ? [path] : []));
+  return [...new Set(paths.map((path) => resolve(folder, path)))].toSorted();
+}
+
 function namesIn(value: unknown): string[] {
+  return valuesIn(value).flatMap(({ kind, source, name }) =>
+    (kind === 'env' || source === 'env') && typeof name === 'string' ? [name] : [],
+  );
+}
+
+/** Visits all objects, so that later settings are included. */
+function valuesIn(value: unknown): readonly Readonly<Record<string, unknown>>[] {
   if (typeof value !== 'object' || value === null) return [];
-  const { kind, source, name } = value as Readonly<Record<string, unknown>>;
-  const isReference = (kind === 'env' || source === 'env') && typeof name === 'string';
-  return [...(isReference ? [name] : []), ...Object.values(value).flatMap(namesIn)];
+  return [value as Readonly<Record<string, unknown>>, ...Object.values(value).flatMap(valuesIn)];
 }
 
 /** Valid parts of an invalid file. For reports only: they must not be served or changed. */

@@ -126,6 +126,12 @@ const domain = z
   )
   .meta({ description: 'tunnel, deny or { grant: NAME }.' });
 
+const pathList = (which: string) =>
+  z
+    .array(pathText(`A path ${which}.`))
+    .prefault([])
+    .meta({ description: `Paths ${which}.` });
+
 const limits = z.strictObject(
   Object.fromEntries(
     Object.entries(limitTable).map(([limitName, limit]) => [limitName, limitSchema(limit).optional()]),
@@ -183,6 +189,20 @@ export const configSchema = z
       .meta({ description: 'The certificate authority that agents trust.' }),
     audit: auditSchema.prefault({}).meta({ description: 'The record of every access.' }),
     telemetry: telemetrySchema.prefault({}).meta({ description: 'Traces, for OpenTelemetry.' }),
+    run: z
+      .strictObject({
+        isolate: z
+          .enum(['auto', 'off'])
+          .prefault('auto')
+          .meta({
+            description: 'auto: sidekey run confines its command where the system can. off: it does not.',
+          }),
+        show: pathList('hidden from confined commands otherwise'),
+        write: pathList('that confined commands may write'),
+        sockets: pathList('that are Unix sockets, which confined commands may connect to'),
+      })
+      .prefault({})
+      .meta({ description: 'What a command of sidekey run may reach.' }),
     tokens: z
       .strictObject({
         refresh_before_expiry: duration('How long before its end a token is refreshed.').prefault('5m'),

@@ -299,6 +299,27 @@ const table = {
     sentence: 'An argument or an input is not valid.',
     hint: 'run the command with --help',
   },
+  confinement_missing: {
+    status: 500,
+    exit: exitCode.badInput,
+    title: 'Not confined',
+    sentence: 'This machine cannot confine a command.',
+    hint: 'install bubblewrap, or run the command in a container: sidekey doctor',
+  },
+  confinement_failed: {
+    status: 500,
+    exit: exitCode.failure,
+    title: 'Confinement failed',
+    sentence: 'The command was not started, because a part of its confinement failed.',
+    hint: 'sidekey doctor shows what this machine can do',
+  },
+  inside_run: {
+    status: 403,
+    exit: exitCode.badInput,
+    title: 'Inside of a run',
+    sentence: 'This is a confined run, which Sidekey’s own commands cannot change.',
+    hint: 'ask the person who started it',
+  },
   not_ready: {
     status: 503,
     exit: exitCode.failure,

@@ -4,6 +4,7 @@ import { constants } from 'node:os';
 import { delimiter, join } from 'node:path';
 // Finds and quotes the .cmd files of Windows, such as npm.cmd; elsewhere it is that of Node.js.
 import spawn from 'cross-spawn';
+import type { Confined } from '../../confine/confine.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import { processStat } from '../../lib/os.ts';
 
@@ -43,8 +44,44 @@ export function runChild({ program, words, env }: Command, signals: Signals): Pr
   });
 }
 
-function hold(child: ChildProcess, signals: Signals): () => void {
-  signals.passTo((signal) => child.kill(signal));
+/**
+ * Runs a command in a confined process, like `runChild`. bubblewrap reports a signal that ended the command by the exit code
+ * of shells, 128 + n.
+ */
+export async function runConfined(
+  { child, execute }: Confined,
+  command: Command & { readonly port: number },
+  signals: Signals,
+): Promise<ChildEnd> {
+  const ended = new Promise<ChildEnd>((resolve) => {
+    child.once('exit', (code, signal) => {
+      const name = signal ?? signalNames.get((code ?? 1) - 128);
+      resolve(name === undefined ? { kind: 'exit', code: code ?? 1 } : { kind: 'signal', signal: name });
+    });
+  });
+  let release: (() => void) | null = null;
+  try {
+    release = hold(child, signals, await execute(command, command.port));
+    return await ended;
+  } catch (error) {
+    await ended;
+    if (error instanceof SidekeyError) throw error;
+    return failed(command, error as Error);
+  } finally {
+    release?.();
+  }
+}
+
+const signalNames: ReadonlyMap<number, NodeJS.Signals> = new Map(
+  Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]),
+);
+
+function hold(
+  child: ChildProcess,
+  signals: Signals,
+  send: (signal: NodeJS.Signals) => void = (signal) => void child.kill(signal),
+): () => void {
+  signals.passTo(send);
   const release = stopWith(child);
   // If this process fails first, the command has lost its proxy.
   const end = () => void child.kill('SIGTERM');

@@ -1,6 +1,9 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { dirname } from 'node:path';
 import { hashToken } from '../../agents/authentication.ts';
 import { openState, openView, placeholderCodes, type State } from '../../app/state.ts';
+import type { SocketHandle } from '../../app/worker-ipc.ts';
 import { recordChange, withOrigin } from '../../audit/log.ts';
 import type { CertificateAuthority } from '../../ca/authority.ts';
 import type { Config } from '../../config/config.ts';
@@ -33,21 +36,32 @@ export interface LeaseSettings {
   readonly endsAt: number | null;
 }
 
+interface OwnProxyOptions {
+  readonly own: OwnSettings;
+  readonly lease: LeaseSettings;
+  /** Socket in the network namespace of a confined command; null: a port of this machine. */
+  readonly socket?: Promise<SocketHandle | null> | undefined;
+}
+
 /** Starts a proxy in this process, on its own port, with a lease for its callers. */
 export async function openOwnProxy(
   { config: loadConfig, env, now }: Pick<Context, 'config' | 'env' | 'now'>,
-  { own, lease: wanted }: { readonly own: OwnSettings; readonly lease: LeaseSettings },
+  { own, lease: wanted, socket }: OwnProxyOptions,
   log: Log,
 ): Promise<ProxyEndpoint> {
   const agent = wanted.agent ?? runAgent;
   const secret = newSecret('lease');
   const origin = atCommandLine(env);
+  // Only the command reaches a socket of its own network, and its user is in no list of this machine.
+  let isApart = false;
+  void socket?.then((handle) => (isApart = handle !== null)).catch(() => undefined);
   const proxy = await startProxy(await loadConfig(), {
     log,
     now,
     env,
     origin,
-    isTrustedPeer: isOwnUser,
+    isTrustedPeer: (ends) => isApart || isOwnUser(ends),
+    socket,
     adapt: (config) => ownConfig(config, own),
     // Some programs cannot get proxy credentials from their environment.
     assumed: { agent, tokenHash: hashToken(secret) },
@@ -236,6 +250,30 @@ export async function openRunningProxy(
   const held = await withLease(parts, wanted, secret, state);
   const url = proxyUrl({ host, port }, `${wanted.agent ?? runAgent}:${secret}`);
   return { ...endpoint, proxy: { host, port, url }, ...held };
+}
+
+/** Passes the connections of a confined command to a proxy that runs already. */
+export async function relayed(endpoint: ProxyEndpoint, socket: SocketHandle): Promise<ProxyEndpoint> {
+  const { host, port } = endpoint.proxy;
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (near) => {
+    const far = connect({ host, port, allowHalfOpen: true, noDelay: true });
+    near.on('error', () => far.destroy()).on('close', () => far.destroy());
+    far.on('error', () => near.destroy()).on('close', () => near.destroy());
+    near.pipe(far).pipe(near);
+  });
+  server.listen(socket);
+  await once(server, 'listening');
+  const inside = server.address() as AddressInfo;
+  const url = new URL(endpoint.proxy.url);
+  url.host = `${inside.address}:${inside.port}`;
+  return {
+    ...endpoint,
+    proxy: { host: inside.address, port: inside.port, url: url.href.replace(/\/$/, '') },
+    async close() {
+      server.close();
+      await endpoint.close();
+    },
+  };
 }
 
 /** @throws as `openCa` */

@@ -2,25 +2,35 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { basename } from 'node:path';
 import { endOfLog } from '../../audit/read.ts';
+import type { Confined } from '../../confine/confine.ts';
+import { serveInside } from '../../confine/inside.ts';
 import type { Context } from '../context.ts';
 import { commandEnvironment } from '../env.ts';
 import { readSpan } from '../format.ts';
-import { type ChildEnd, endAs, runChild, type Signals, takeSignals } from './child.ts';
+import { type ChildEnd, endAs, runChild, runConfined, type Signals, takeSignals } from './child.ts';
 import {
   type LeaseSettings,
   openOwnProxy,
   openRunningProxy,
   readPlace,
   type ProxyEndpoint,
+  relayed,
 } from './proxy-endpoint.ts';
-import { atRelay, isolated, serveRelay } from './isolate.ts';
+import {
+  bornNotes,
+  confinedEnvironment,
+  type Confinement,
+  type ConfinementOptions,
+  holds,
+  openConfinement,
+} from './confinement.ts';
 import { reportRun } from './run-summary.ts';
 import { door } from '../../lib/package-files.ts';
 import { errorPhrase, SidekeyError, systemCode } from '../../lib/errors.ts';
 import { createLog, type Log } from '../../lib/log.ts';
 import { shellWord, visible } from '../../lib/text.ts';
 
-export interface RunOptions {
+export interface RunOptions extends ConfinementOptions {
   readonly grant?: readonly string[];
   readonly agent?: string;
   readonly ttl?: string;
@@ -30,9 +40,8 @@ export interface RunOptions {
   readonly keep?: readonly string[];
   readonly log?: string;
   readonly quiet?: boolean;
-  readonly isolate?: boolean;
-  /** Inside of an isolated command: `PORT:SOCKET`. */
-  readonly relay?: string;
+  /** The process that becomes a confined command. */
+  readonly inside?: boolean;
 }
 
 /** `sidekey run -- CMD`: returns the exit code of the command. */
@@ -42,26 +51,42 @@ export async function run(
   options: RunOptions,
 ): Promise<number> {
   const { env, now, output } = context;
-  if (options.relay !== undefined) return runBehindRelay([program, ...words], options.relay, context);
+  if (options.inside === true) {
+    await serveInside(program === 'network');
+    return await new Promise<never>(() => undefined);
+  }
   const kept = keepLog('info', options.log);
   logWarnings(kept);
   const signals = takeSignals(now);
+  const config = await context.config();
+  const confinement = await openConfinement(program, options, { config, env });
+  const isConfined = typeof confinement !== 'string';
   let end: ChildEnd;
   try {
-    const endpoint = await openEndpoint(context, program, options, kept);
+    const waiting = isConfined ? confinement.waiting : null;
+    const endpoint = await openEndpoint(context, program, options, kept, waiting);
     const from = endOfLog(endpoint.config().audit.file);
     const revokeAtExit = () => revokeNow(endpoint);
     process.once('exit', revokeAtExit);
     let notes: readonly string[] = [];
     try {
-      const reached = options.isolate === true ? atRelay(endpoint) : endpoint;
-      const given = await commandEnvironment(env, reached, options.keep ?? []);
-      const { taken } = given;
-      notes = output.json && taken !== null ? [...given.notes, taken] : given.notes;
-      if (taken !== null && options.quiet !== true) output.say(`sidekey: ${taken}`);
-      const apart = options.isolate === true ? await isolated([program, ...words], endpoint, env) : null;
-      end = await startChild({ ...(apart ?? { program, words }), env: given.env }, signals);
-      await apart?.close();
+      const given = await commandEnvironment(
+        env,
+        endpoint,
+        options.keep ?? [],
+        isConfined ? confinement.folder.trust : null,
+      );
+      const said = [given.taken, isConfined ? holds(confinement) : confinement].filter(
+        (line) => line !== null,
+      );
+      notes = output.json ? [...given.notes, ...said] : given.notes;
+      if (options.quiet !== true) for (const line of said) output.say(`sidekey: ${line}`);
+      end = await startChild(
+        { program, words, env: given.env, port: endpoint.proxy.port },
+        signals,
+        isConfined ? confinement : null,
+      );
+      if (isConfined) notes = [...notes, ...bornNotes(confinement)];
       await given.close();
     } finally {
       // The lease expires soon anyway, and the exit code of the command takes precedence.
@@ -73,30 +98,28 @@ export async function run(
     if (options.quiet !== true && end.kind !== 'failed')
       await reportRun(context, endpoint, from, [...notes, ...kept.warnings()]);
   } finally {
+    if (isConfined) await confinement.close();
     kept.close();
   }
   if (end.kind === 'failed') output.fail(end.error);
   return end.kind === 'signal' ? endAs(end.signal) : end.code;
 }
 
-/** Runs the command of an isolated run, in its namespace. */
-async function runBehindRelay(
-  [program = '', ...words]: readonly string[],
-  relay: string,
-  { env, now, output }: Context,
-): Promise<number> {
-  const signals = takeSignals(now);
-  const server = await serveRelay(relay);
-  const end = await startChild({ program, words, env }, signals);
-  server.close();
-  if (end.kind === 'failed') output.fail(end.error);
-  return end.kind === 'signal' ? endAs(end.signal) : end.code;
-}
-
 /** Starts the child; a signal that came earlier takes effect now. */
-function startChild(command: Parameters<typeof runChild>[0], signals: Signals): Promise<ChildEnd> {
+async function startChild(
+  command: Parameters<typeof runConfined>[1],
+  signals: Signals,
+  confinement: Confinement | null,
+): Promise<ChildEnd> {
   const { ended } = signals;
-  return ended === null ? runChild(command, signals) : Promise.resolve({ kind: 'signal', signal: ended });
+  if (ended !== null) return { kind: 'signal', signal: ended };
+  if (confinement === null) return runChild(command, signals);
+  const confined = await confinement.waiting;
+  return runConfined(
+    confined,
+    { ...command, env: confinedEnvironment(command.env, confinement, confined) },
+    signals,
+  );
 }
 
 async function openEndpoint(
@@ -104,6 +127,7 @@ async function openEndpoint(
   program: string,
   options: RunOptions,
   { log }: KeptLog,
+  waiting: Promise<Confined> | null,
 ): Promise<ProxyEndpoint> {
   const lease: LeaseSettings = {
     agent: options.agent ?? null,
@@ -114,7 +138,11 @@ async function openEndpoint(
   };
   if (options.proxy === undefined) {
     const { unmatched, policy: policies = [] } = options;
-    return openOwnProxy(context, { own: { unmatched, policies }, lease }, log);
+    return openOwnProxy(
+      context,
+      { own: { unmatched, policies }, lease, socket: waiting?.then(({ socket }) => socket) },
+      log,
+    );
   }
   refuseOptions(
     options,
@@ -128,7 +156,9 @@ async function openEndpoint(
       ['agent', 'grant', 'ttl'],
       'is for a lease, and --proxy comes with a token of its own',
     );
-  return openRunningProxy(context, place, lease, log);
+  const endpoint = await openRunningProxy(context, place, lease, log);
+  const socket = (await waiting)?.socket ?? null;
+  return socket === null ? endpoint : relayed(endpoint, socket);
 }
 
 function refuseOptions(options: RunOptions, names: readonly (keyof RunOptions)[], why: string): void {

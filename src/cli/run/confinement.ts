@@ -1,0 +1,122 @@
+import { basename } from 'node:path';
+import {
+  confine,
+  type Confined,
+  findMechanisms,
+  type Mechanisms,
+  openRunFolder,
+  type RunFolder,
+} from '../../confine/confine.ts';
+import { born, type Plan, planOf } from '../../confine/plan.ts';
+import { readPlaces } from '../../confine/places.ts';
+import type { Config } from '../../config/config.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { withoutStop } from '../../lib/text.ts';
+import { counted } from '../format.ts';
+
+/** Options of `sidekey run` about confinement. */
+export interface ConfinementOptions {
+  /** `--isolate`, `--no-isolate`; absent: as the config says. */
+  readonly isolate?: boolean;
+  readonly show?: readonly string[];
+  readonly write?: readonly string[];
+  readonly socket?: readonly string[];
+}
+
+/** A confined command, before its start. */
+export interface Confinement {
+  readonly plan: Plan;
+  readonly mechanisms: Mechanisms;
+  readonly folder: RunFolder;
+  /** The process that waits for the command. Rejects with SidekeyError `confinement_failed`. */
+  readonly waiting: Promise<Confined>;
+  /** Removes the files of the run, and ends a process that has no command yet. */
+  close(): Promise<void>;
+}
+
+/**
+ * Begins to confine a command, while the proxy starts. Returns the sentence why not, if the command is to run without.
+ *
+ * @throws SidekeyError `confinement_missing` with `--isolate`, and as `planOf`
+ */
+export async function openConfinement(
+  program: string,
+  options: ConfinementOptions,
+  { config, env }: { readonly config: Config; readonly env: NodeJS.ProcessEnv },
+): Promise<Confinement | string> {
+  const isolate = options.isolate ?? (config.run.isolate === 'off' ? false : null);
+  if (isolate === false) return 'not confined: it reads the files of your user and reaches every network';
+  let mechanisms: Mechanisms;
+  try {
+    mechanisms = await findMechanisms(env);
+  } catch (error) {
+    if (isolate === true || !(error instanceof SidekeyError) || error.code !== 'confinement_missing')
+      throw error;
+    return `not confined: ${withoutStop(error.message)} → ${error.hint}`;
+  }
+  const { show, write, sockets } = config.run;
+  const plan = planOf({
+    config,
+    env,
+    folder: process.cwd(),
+    program,
+    show: [...show, ...(options.show ?? [])],
+    write: [...write, ...(options.write ?? [])],
+    socket: [...sockets, ...(options.socket ?? [])],
+  });
+  const folder = await openRunFolder();
+  const waiting = confine(plan, mechanisms, folder);
+  // The proxy, which waits for it too, reports the failure.
+  waiting.catch(() => undefined);
+  return {
+    plan,
+    mechanisms,
+    folder,
+    waiting,
+    async close() {
+      await waiting.then(({ child }) => child.kill('SIGKILL')).catch(() => undefined);
+      await folder.close();
+    },
+  };
+}
+
+/** Names the files that run outside later, which the command has made. */
+export function bornNotes({ plan }: Confinement): readonly string[] {
+  return born(plan).map((path) => `the command made ${path}, which runs outside of it later: read it first`);
+}
+
+/** Returns what holds, for the line before the start. */
+export function holds({ plan, mechanisms }: Confinement): string {
+  const { writesFolder, hidden } = plan;
+  const writes = writesFolder
+    ? 'writes in this folder and caches'
+    : 'writes in caches only, because this folder holds your home';
+  const network =
+    mechanisms.bubblewrap === null
+      ? `, and on other machines the port of the proxy (Landlock alone; ${landlockAlone})`
+      : '';
+  return `confined: network only through Sidekey${network}; ${writes}; ${counted(hidden, 'credential file')} hidden`;
+}
+
+const landlockAlone = 'bubblewrap closes that: sidekey doctor';
+
+/**
+ * Returns the environment of a confined command: without the addresses of sockets that it does not reach, and with a name
+ * in the place of Docker's socket that says so in Docker's own message.
+ */
+export function confinedEnvironment(
+  env: NodeJS.ProcessEnv,
+  { plan }: Confinement,
+  { variables }: Confined,
+): NodeJS.ProcessEnv {
+  const isReached = (value: string) => plan.sockets.some((path) => value.includes(path));
+  const gone = readPlaces().sockets.filter((name) => !isReached(env[name] ?? ''));
+  const docker = plan.sockets.some((path) => basename(path) === 'docker.sock')
+    ? {}
+    : { DOCKER_HOST: noDocker };
+  const changed: NodeJS.ProcessEnv = { ...env, ...docker, ...variables };
+  for (const name of gone) delete changed[name];
+  return changed;
+}
+
+const noDocker = 'unix:///not-in-this-run/sidekey-run--socket/run/docker.sock';

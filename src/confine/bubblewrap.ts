@@ -1,0 +1,194 @@
+import { accessSync, constants, lstatSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { delimiter, dirname, isAbsolute, join, sep } from 'node:path';
+import { isWithin, realPath } from '../lib/paths.ts';
+import type { Access, AccessRules } from './access.ts';
+import type { Plan } from './plan.ts';
+
+/** Entries above which a folder is bound whole: each one is a mount. Hidden entries are then covered. */
+const maxEntries = 500;
+
+/** Namespaces of the command's own, without capabilities; they end with their parent. */
+const namespaces: readonly string[] =
+  '--unshare-user --unshare-net --unshare-pid --unshare-ipc --unshare-uts --unshare-cgroup-try --cap-drop ALL --die-with-parent'.split(
+    ' ',
+  );
+
+/** The files of this machine, read only, with devices and processes of the run's own. */
+const wholeSystem: readonly string[] = '--ro-bind / / --dev /dev --proc /proc'.split(' ');
+
+/** Arguments with which bubblewrap makes its namespaces and does nothing in them. */
+export const probeArguments: readonly string[] = [...namespaces, ...wholeSystem, 'true'];
+
+/**
+ * Finds a program of the system: in an absolute folder of the `PATH`, a file that only root may change. A checkout can put
+ * programs into the `PATH` (`node_modules/.bin`, a relative folder), and these must not become the sandbox.
+ */
+export function systemProgram(name: string, path: string): string | null {
+  for (const folder of path.split(delimiter).filter((each) => isAbsolute(each))) {
+    const file = realPath(join(folder, name));
+    if (isOfRoot(file) && isOfRoot(dirname(file))) return file;
+  }
+  return null;
+}
+
+function isOfRoot(path: string): boolean {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (stats === undefined || stats.uid !== 0 || (stats.mode & 0o022) !== 0) return false;
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Returns the arguments of bubblewrap (bwrap(1)) for a plan.
+ *
+ * @param room returns an empty folder of this run on the disk, for a path that the command has for itself
+ * @param visible paths of this run that the command reads, such as its trust files
+ */
+export function bubblewrapArguments(
+  plan: Plan,
+  room: (path: string) => string,
+  visible: readonly string[],
+): readonly string[] {
+  const { folder, sockets } = plan;
+  const rules = new Map(plan.rules);
+  // bubblewrap makes a /dev of the run, with a /dev/shm.
+  rules.delete('/dev/shm');
+  for (const path of visible) rules.set(realPath(path), 'read');
+  const mounts = new Mounts(rules, plan.homes, room);
+  mounts.place('/', 'read', false);
+  return [
+    ...namespaces,
+    ...wholeSystem,
+    ...mounts.words,
+    ...['--perms', '0700', '--dir', `/run/user/${process.getuid?.()}`],
+    ...sockets.flatMap((path) => ['--bind', path, path]),
+    ...coveredSockets(rules, sockets),
+    '--chdir',
+    folder,
+  ];
+}
+
+/** The mounts of a plan, parents first. */
+class Mounts {
+  readonly words: string[] = [];
+  readonly #rules: AccessRules;
+  readonly #homes: readonly string[];
+  readonly #room: (path: string) => string;
+  /** Names below each folder that have rules of their own, or rules below them. */
+  readonly #named = new Map<string, Set<string>>();
+
+  constructor(rules: AccessRules, homes: readonly string[], room: (path: string) => string) {
+    this.#rules = rules;
+    this.#homes = homes;
+    this.#room = room;
+    for (const path of rules.keys()) {
+      for (let at = path; at !== '/'; at = dirname(at)) {
+        const names = this.#named.get(dirname(at)) ?? new Set();
+        this.#named.set(dirname(at), names.add(at));
+      }
+    }
+  }
+
+  /**
+   * Mounts a path and what is below it.
+   *
+   * @param inherited access of the folder above
+   * @param isBare whether nothing is at the path yet: the folder above is an empty one
+   */
+  place(path: string, inherited: Access, isBare: boolean): void {
+    const access = this.#rules.get(path) ?? inherited;
+    const type = typeOf(path);
+    if (access === 'private') {
+      if (this.#rules.has(path)) this.#placePrivate(path);
+      this.#placeNamed(path, access, true);
+    } else if (access === 'scratch' && (isBare || type === 'folder')) this.#placeEntries(path, access);
+    else if (access === 'absent' || type === null) {
+      if (!isBare && type !== null) this.#cover(path, type);
+    } else if (access === 'read' && type === 'folder' && this.#hidesEntries(path))
+      this.#placeEntries(path, access);
+    else {
+      // A folder between one that may be written and what is fixed in it is mounted too: nobody can rename a mount.
+      const isPinned = inherited === 'write' && this.#named.has(path);
+      if (isBare || isPinned || access !== inherited)
+        this.words.push(access === 'write' ? '--bind' : '--ro-bind', path, path);
+      this.#placeNamed(path, access === 'fixed' ? 'read' : access, false);
+    }
+  }
+
+  #placeNamed(path: string, access: Access, isBare: boolean): void {
+    for (const each of this.#named.get(path) ?? []) this.place(each, access, isBare);
+  }
+
+  /** Reports whether a folder is made anew without its hidden entries, so that a later rename brings none back. */
+  #hidesEntries(path: string): boolean {
+    const hides = [...(this.#named.get(path) ?? [])].some((each) => this.#rules.get(each) === 'absent');
+    return hides && this.#homes.some((home) => isWithin(path, home)) && entriesOf(path).length <= maxEntries;
+  }
+
+  #placePrivate(path: string): void {
+    if (path === '/run') this.words.push('--tmpfs', path);
+    else this.words.push('--bind', this.#room(path), path);
+  }
+
+  #placeEntries(path: string, access: 'read' | 'scratch'): void {
+    if (access === 'read') this.words.push('--tmpfs', path);
+    else this.words.push('--bind', this.#room(path), path);
+    for (const entry of entriesOf(path))
+      if (this.#named.get(path)?.has(entry) !== true) this.#bindEntry(entry);
+    this.#placeNamed(path, 'read', true);
+    if (access === 'read') this.words.push('--remount-ro', path);
+  }
+
+  #bindEntry(path: string): void {
+    const type = typeOf(path);
+    if (type === 'link') this.words.push('--symlink', readlinkSync(path), path);
+    else if (type === 'folder' || type === 'file') this.words.push('--ro-bind-try', path, path);
+  }
+
+  #cover(path: string, type: ReturnType<typeof typeOf>): void {
+    if (type === 'folder') this.words.push('--perms', '0000', '--tmpfs', path, '--remount-ro', path);
+    else this.words.push('--ro-bind', '/dev/null', path);
+  }
+}
+
+/** Covers the sockets that exist where the command reads or writes. */
+function coveredSockets(rules: AccessRules, permitted: readonly string[]): readonly string[] {
+  const hidden = Array.from(rules).flatMap(([path, access]) =>
+    access === 'absent' || access === 'private' ? [path] : [],
+  );
+  return boundSockets()
+    .map(realPath)
+    .filter((path) => typeOf(path) === 'other' && !permitted.includes(path))
+    .filter((path) => !hidden.some((folder) => isWithin(path, folder)))
+    .flatMap((path) => ['--ro-bind', '/dev/null', path]);
+}
+
+/** Returns the paths of the Unix sockets that programs of this machine have bound (proc_net_unix(5)). */
+function boundSockets(): readonly string[] {
+  const lines = readFileSync('/proc/net/unix', 'latin1').split('\n').slice(1);
+  const paths = lines
+    .map((line) => line.slice(line.indexOf(' /') + 1))
+    .filter((path) => path.startsWith(sep));
+  return [...new Set(paths.map((path) => Buffer.from(path, 'latin1').toString('utf8')))];
+}
+
+function entriesOf(path: string): readonly string[] {
+  try {
+    return readdirSync(path).map((name) => join(path, name));
+  } catch {
+    return [];
+  }
+}
+
+/** Null: there is nothing. */
+function typeOf(path: string): 'folder' | 'file' | 'link' | 'other' | null {
+  const stats = lstatSync(path, { throwIfNoEntry: false });
+  if (stats === undefined) return null;
+  if (stats.isDirectory()) return 'folder';
+  if (stats.isFile()) return 'file';
+  return stats.isSymbolicLink() ? 'link' : 'other';
+}

@@ -1,0 +1,242 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, mkdirSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Writable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { door, isExecutable } from '../lib/package-files.ts';
+import { realPath } from '../lib/paths.ts';
+import { runBounded } from '../lib/programs.ts';
+import { bubblewrapArguments, probeArguments, systemProgram } from './bubblewrap.ts';
+import type { Failed, Order, Ready } from './inside.ts';
+import { landlockVersion } from './landlock.ts';
+import type { Plan } from './plan.ts';
+import { seccompProgram } from './seccomp.ts';
+
+/** What confines commands on this machine. */
+export interface Mechanisms {
+  /** Path of bubblewrap; null: namespaces are not to be had, and Landlock alone confines. */
+  readonly bubblewrap: string | null;
+  /** Whether Landlock is used. */
+  readonly landlock: boolean;
+}
+
+/** Lowest version of Landlock that confines alone: it has rules for TCP, for signals and for abstract sockets. */
+const sufficientLandlock = 6;
+const probeTimeoutMs = 10_000;
+
+/**
+ * Finds out how this machine can confine commands.
+ *
+ * @throws SidekeyError `confinement_missing`: it cannot, with the reason and the way out
+ */
+export async function findMechanisms(env: NodeJS.ProcessEnv): Promise<Mechanisms> {
+  if (process.platform !== 'linux')
+    throw new SidekeyError('confinement_missing', 'Commands are confined on Linux only.', {
+      hint: 'run the program in a container that reaches nothing but the proxy (docs/containers.md), or with --no-isolate',
+    });
+  const landlock = await landlockVersion();
+  const bubblewrap = systemProgram('bwrap', env['PATH'] ?? '');
+  const reason = bubblewrap === null ? 'bubblewrap is not installed' : await refusalOf(bubblewrap);
+  if (reason === null) return { bubblewrap, landlock: landlock > 0 };
+  if (landlock >= sufficientLandlock) return { bubblewrap: null, landlock: true };
+  throw new SidekeyError('confinement_missing', `This machine cannot confine a command: ${reason}.`, {
+    hint:
+      bubblewrap === null
+        ? 'install the package bubblewrap (apt, dnf, pacman, apk), or run with --no-isolate'
+        : 'permit user namespaces (sysctl kernel.unprivileged_userns_clone=1; on Ubuntu an AppArmor profile for bwrap), or run with --no-isolate',
+  });
+}
+
+/** Returns why bubblewrap cannot make its namespaces; null: it can. */
+async function refusalOf(bubblewrap: string): Promise<string | null> {
+  const argv = [bubblewrap, ...probeArguments];
+  const end = await runBounded({ argv, cwd: '/', env: {}, timeoutMs: probeTimeoutMs, maxBytes: 4_096 });
+  if (end.kind === 'ended' && end.code === 0) return null;
+  const [line = ''] = end.kind === 'ended' ? end.error.split('\n', 1) : [];
+  return `bubblewrap may not make namespaces${line && ` (${line})`}`;
+}
+
+/** Folders of one run, which end with it. */
+export interface RunFolder {
+  /** For files that the command reads: the CA bundle and what programs want of it. */
+  readonly trust: string;
+  /** Returns an empty folder for a path that the command has for itself. */
+  readonly room: (path: string) => string;
+  close(): Promise<void>;
+}
+
+/** @throws SidekeyError `file_unwritable` */
+export async function openRunFolder(): Promise<RunFolder> {
+  let folder: string;
+  try {
+    folder = realpathSync(await mkdtemp(join(tmpdir(), 'sidekey-run-')));
+  } catch (cause) {
+    const sentence = `The files of the command cannot be written: ${tmpdir()} cannot be written (${systemCode(cause)}).`;
+    throw new SidekeyError('file_unwritable', sentence, { hint: 'set TMPDIR to a folder of yours', cause });
+  }
+  const made = (name: string) => {
+    const path = join(folder, name);
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    return path;
+  };
+  return {
+    trust: made('trust'),
+    room: (path) => made(path.replaceAll('/', '_')),
+    close: () => rm(folder, { recursive: true, force: true }).catch(() => undefined),
+  };
+}
+
+/** A process that waits for its command, confined. */
+export interface Confined {
+  /** Listening socket in the network of the command; null: the command has the network of this machine. */
+  readonly socket: { close(): void } | null;
+  readonly child: ChildProcess;
+  /** Variables that the command has besides its own. */
+  readonly variables: Readonly<Record<string, string>>;
+  /**
+   * Sends the command. Resolves when it runs, with the function that signals it.
+   *
+   * @param port port of the proxy, which alone may be connected to where the command has no network of its own
+   * @throws SidekeyError as `execve(2)`: `code` of the system
+   */
+  execute(
+    command: Pick<Order, 'program' | 'words' | 'env'>,
+    port: number,
+  ): Promise<(signal: NodeJS.Signals) => void>;
+}
+
+/**
+ * Starts the process of a command. Nothing of the person's environment is in it, nor in bubblewrap.
+ *
+ * @throws SidekeyError `confinement_failed`
+ */
+export async function confine(
+  plan: Plan,
+  { bubblewrap, landlock }: Mechanisms,
+  run: RunFolder,
+): Promise<Confined> {
+  closeInherited();
+  const inside = isExecutable
+    ? [process.execPath, door, 'run', '--inside']
+    : [
+        process.execPath,
+        fileURLToPath(new URL(`inside.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url)),
+        '--inside',
+      ];
+  const apart = bubblewrap !== null;
+  const argv = apart
+    ? [...ignoringKeys, bubblewrap, '--args', '5', '--seccomp', '4', '--', ...inside, 'network']
+    : [...inside, 'host'];
+  const [program = '', ...words] = argv;
+  const child = spawn(program, words, {
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...(apart ? (['pipe', 'pipe'] as const) : [])],
+    env: {},
+    cwd: plan.folder,
+    serialization: 'advanced',
+  });
+  if (apart) {
+    // Not in arguments: the command reads those of bubblewrap in /proc.
+    const words = bubblewrapArguments(plan, run.room, [run.trust]).map((word) => `${word}\0`);
+    const [, , , , filter, list] = child.stdio as readonly unknown[];
+    send(filter, seccompProgram('all'));
+    send(list, words.join(''));
+  }
+  const [ready, socket] = await firstMessage(child);
+  const temp = apart ? '/tmp' : run.room('/tmp');
+  return {
+    socket,
+    child,
+    variables: { TMPDIR: temp, TMP: temp, TEMP: temp, [runVariable]: 'confined' },
+    async execute(command, port) {
+      const restriction =
+        landlock && ready.landlock > 0
+          ? {
+              rules: apart
+                ? plan.rules
+                : new Map([...plan.rules, [realPath(run.trust), 'read'], [temp, 'write']] as const),
+              mounted: apart,
+              port: apart ? null : port,
+              devices: apart ? [] : devices,
+              seccomp: apart ? null : seccompProgram('tcp'),
+            }
+          : null;
+      const pid = apart ? descendantOf(child.pid!) : child.pid!;
+      const started = once(child, 'disconnect');
+      const failed = once(child, 'message') as Promise<[Failed]>;
+      child.send({ ...command, restriction } satisfies Order);
+      const failure = await Promise.race([started.then(() => null), failed.then(([message]) => message)]);
+      if (failure !== null) throw Object.assign(new Error(failure.message), { code: failure.code });
+      return (signal) => void signalProcess(pid, signal);
+    },
+  };
+}
+
+/** Variable that tells Sidekey's own commands that they are inside of a run. */
+export const runVariable = 'SIDEKEY_RUN';
+
+/**
+ * Ctrl-C goes to every process of the terminal: bubblewrap would end by it, and take the command along. Ignored signals stay
+ * ignored in the programs that a process becomes.
+ */
+const ignoringKeys = ['/bin/sh', '-c', `trap '' INT QUIT; exec "$0" "$@"`];
+
+/**
+ * Closes the files that this process has inherited and does not know: a program started it with them, and the command would
+ * inherit them too. Those of Node.js close by themselves when a program starts (`O_CLOEXEC`).
+ */
+function closeInherited(): void {
+  const closesByItself = 0o2000000;
+  for (const name of readdirSync('/proc/self/fd')) {
+    try {
+      const [, flags = ''] =
+        /^flags:\s+([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${name}`, 'latin1')) ?? [];
+      if (Number(name) > 2 && (Number.parseInt(flags, 8) & closesByItself) === 0) closeSync(Number(name));
+    } catch {
+      // That of the list itself.
+    }
+  }
+}
+
+function send(pipe: unknown, content: string | Buffer): void {
+  const stream = pipe as Writable;
+  // bubblewrap has ended: its exit says so.
+  stream.on('error', () => undefined);
+  stream.end(content);
+}
+
+/** @throws SidekeyError `confinement_failed` if the process ends before its first message */
+async function firstMessage(child: ChildProcess): Promise<[Ready, { close(): void } | null]> {
+  const message = new Promise<[Ready, { close(): void } | null]>((resolve) => {
+    child.once('message', (ready, socket) =>
+      resolve([ready as Ready, (socket as unknown as { close(): void } | undefined) ?? null]),
+    );
+  });
+  const end = once(child, 'exit').then(() => {
+    throw new SidekeyError('confinement_failed', 'The confined process ended before the command started.', {
+      hint: 'its message is above; run without confinement, if you trust the program: --no-isolate',
+    });
+  });
+  return Promise.race([message, end]);
+}
+
+/** Returns the process that bubblewrap runs: a child of its child, which is the first of the namespace. */
+function descendantOf(pid: number): number {
+  const childOf = (parent: number) =>
+    Number(readFileSync(`/proc/${parent}/task/${parent}/children`, 'latin1').trim().split(' ')[0]);
+  return childOf(childOf(pid));
+}
+
+function signalProcess(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It has ended.
+  }
+}
+
+/** Devices that every program uses. */
+const devices = ['null', 'zero', 'full', 'random', 'urandom', 'tty'].map((name) => `/dev/${name}`);

@@ -1,0 +1,108 @@
+import { readFileSync } from 'node:fs';
+import { access, constants } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { once } from 'node:events';
+import { delimiter, isAbsolute, join, resolve } from 'node:path';
+import { isSystemError, systemCode } from '../lib/errors.ts';
+import { landlockVersion, type Restriction, restrict } from './landlock.ts';
+
+/**
+ * The process that becomes a confined command. It starts while the proxy does, hands over a socket of its network namespace,
+ * waits for the command, restricts itself, and executes the command in its own place: no process of Sidekey stays.
+ */
+
+/** The first message to `sidekey run`, with the socket. */
+export interface Ready {
+  readonly kind: 'ready';
+  /** Version of Landlock; 0: none. */
+  readonly landlock: number;
+}
+
+/** The command, from `sidekey run`. */
+export interface Order {
+  readonly program: string;
+  readonly words: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+  /** Null: bubblewrap alone confines. */
+  readonly restriction: Restriction | null;
+}
+
+/** The command could not be executed. */
+export interface Failed {
+  readonly kind: 'failed';
+  /** Code of the system, such as ENOENT, or of a SidekeyError. */
+  readonly code: string;
+  readonly message: string;
+}
+
+/** Port of the proxy in the network namespace of the command. */
+export const insidePort = 8_377;
+
+/** Waits for the command and becomes it. Never resolves. */
+export async function serveInside(hasNetwork: boolean): Promise<void> {
+  const order = once(process, 'message') as Promise<[Order]>;
+  // Without `sidekey run` there is nobody to serve.
+  process.once('disconnect', () => process.exit(1));
+  const ready: Ready = { kind: 'ready', landlock: await landlockVersion() };
+  if (hasNetwork) {
+    const server = createServer().listen(insidePort, '127.0.0.1');
+    await once(server, 'listening');
+    // The handle alone: the proxy has a server of its own.
+    process.send?.(ready, Reflect.get(server, '_handle'));
+  } else process.send?.(ready);
+  const [{ program, words, env, restriction }] = await order;
+  try {
+    const file = await executable(program, env['PATH'] ?? '');
+    if (restriction !== null) await restrict(restriction);
+    become(file, [program, ...words], env);
+  } catch (error) {
+    const failed: Failed = { kind: 'failed', code: systemCode(error), message: String(error) };
+    process.send?.(failed, () => process.exit(1));
+  }
+}
+
+/** Executes a program in the place of this process, with the signals that a new process has. */
+function become(file: string, argv: readonly string[], env: NodeJS.ProcessEnv): void {
+  // Node.js ignores these two, and a program would inherit that.
+  for (const signal of ['SIGPIPE', 'SIGXFSZ', 'SIGINT', 'SIGQUIT'] as const) {
+    process.on(signal, ignore);
+    process.off(signal, ignore);
+  }
+  process.removeAllListeners('warning');
+  try {
+    process.execve!(file, [...argv], { ...env });
+  } catch (error) {
+    if (!isSystemError(error, 'ENOEXEC')) throw error;
+    // A script without a first line that names its shell (POSIX.1-2024, execvp).
+    process.execve!('/bin/sh', ['sh', file, ...argv.slice(1)], { ...env });
+  }
+}
+
+function ignore(): void {}
+
+/** Returns the path of a program, found as execvp(3) does in the absolute folders of the PATH. */
+async function executable(program: string, path: string): Promise<string> {
+  if (program.includes('/')) return resolve(program);
+  let failure: unknown = Object.assign(new Error('not found'), { code: 'ENOENT' });
+  for (const folder of path.split(delimiter).filter((each) => isAbsolute(each))) {
+    const file = join(folder, program);
+    try {
+      await access(file, constants.X_OK);
+      return file;
+    } catch (error) {
+      if (isSystemError(error, 'EACCES') && isFile(file)) failure = error;
+    }
+  }
+  throw failure;
+}
+
+function isFile(path: string): boolean {
+  try {
+    readFileSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+if (process.argv[2] === '--inside') void serveInside(process.argv[3] === 'network');

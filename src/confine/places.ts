@@ -1,0 +1,117 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import { delimiter, dirname, isAbsolute, join, resolve, sep } from 'node:path';
+import { z } from 'zod';
+import { parseConfigDocument } from '../config/document.ts';
+import { configInvalid } from '../config/problem.ts';
+import { validate } from '../config/validate.ts';
+import { packageText, shippedFile } from '../lib/package-files.ts';
+import { isWithin, realPath } from '../lib/paths.ts';
+
+/** A path of `config/confinement.yaml`, with the variable that may move it. */
+const place = z.strictObject({ path: z.string(), variable: z.string().optional(), source: z.url() });
+
+const placesSchema = z.strictObject({
+  hidden: z.array(place),
+  writable: z.array(place.extend({ program: z.string().optional() })),
+  scratch: z.array(z.string()),
+  protected: z.array(place),
+  sockets: z.array(z.string()),
+});
+
+/** The places of other programs, as `config/confinement.yaml` lists them. */
+export type Places = z.infer<typeof placesSchema>;
+
+let places: Places | undefined;
+
+/** Reads the table once; it is part of the program. */
+export function readPlaces(): Places {
+  if (places !== undefined) return places;
+  const document = parseConfigDocument(packageText(shippedFile('confinement.yaml')));
+  const result = validate(placesSchema as z.ZodType<Places>, document);
+  if ('problems' in result) throw configInvalid('config/confinement.yaml', result.problems);
+  return (places = result.value);
+}
+
+/** Variables that move a whole folder of the home folder, and the folder that they move. */
+const movedFolders: readonly (readonly [variable: string, folder: string])[] = [
+  ['XDG_CONFIG_HOME', '~/.config'],
+  ['XDG_CACHE_HOME', '~/.cache'],
+  ['XDG_DATA_HOME', '~/.local/share'],
+  ['XDG_STATE_HOME', '~/.local/state'],
+  ['CARGO_HOME', '~/.cargo'],
+  ['GRADLE_USER_HOME', '~/.gradle'],
+  ['GOPATH', '~/go'],
+  ['NPM_CONFIG_CACHE', '~/.npm'],
+];
+
+/** Returns the home folders of this user: that of the environment, and that of the system's list of users. */
+export function homeFolders(env: NodeJS.ProcessEnv): readonly string[] {
+  const ofUser = (() => {
+    try {
+      return userInfo().homedir;
+    } catch {
+      // A container may run as a user that is in no list.
+      return '/';
+    }
+  })();
+  const folders = [env['HOME'] ?? '', ofUser].filter((folder) => isAbsolute(folder));
+  return [...new Set(folders.map(realPath))].filter((folder) => folder !== sep);
+}
+
+/** Returns the absolute paths that an entry of the table stands for, with the links in them resolved. */
+export function pathsOf(
+  { path, variable }: { readonly path: string; readonly variable?: string | undefined },
+  {
+    env,
+    folder,
+    homes,
+  }: { readonly env: NodeJS.ProcessEnv; readonly folder: string; readonly homes: readonly string[] },
+): readonly string[] {
+  const moved = movedFolders.flatMap(([name, from]) =>
+    isAbsolute(env[name] ?? '') && (path === from || path.startsWith(`${from}/`))
+      ? [`${env[name]}${path.slice(from.length)}`]
+      : [],
+  );
+  const named = variable === undefined ? [] : (env[variable] ?? '').split(delimiter);
+  const usual = path.startsWith('~/') ? homes.map((home) => join(home, path.slice(2))) : [path];
+  const all = [
+    ...usual,
+    ...moved,
+    ...named.filter((each) => each !== '').map((each) => resolve(folder, each)),
+  ];
+  return [...new Set(all.map(realPath))];
+}
+
+/** A git repository that holds the current folder. */
+export interface Repository {
+  /** Folder of the working tree. */
+  readonly tree: string;
+  /** Folders of git's own files: `.git`, and for a linked worktree that of the main repository too. */
+  readonly folders: readonly string[];
+}
+
+/**
+ * Finds the repository of a folder. A `.git` file counts only if the repository that it names has this working tree in its
+ * own list (gitrepository-layout(5)): a checkout could name any folder.
+ */
+export function repositoryOf(folder: string): Repository | null {
+  const marker = join(folder, '.git');
+  if (existsSync(marker)) return linkedWorktree(folder, marker) ?? { tree: folder, folders: [marker] };
+  const parent = dirname(folder);
+  return parent === folder ? null : repositoryOf(parent);
+}
+
+function linkedWorktree(tree: string, marker: string): Repository | null {
+  try {
+    const [, named] = /^gitdir: (.+)$/m.exec(readFileSync(marker, 'utf8')) ?? [];
+    if (named === undefined) return null;
+    const own = realPath(resolve(tree, named));
+    if (realPath(readFileSync(join(own, 'gitdir'), 'utf8').trim()) !== realPath(marker)) return null;
+    const common = realPath(resolve(own, readFileSync(join(own, 'commondir'), 'utf8').trim()));
+    return isWithin(own, join(common, 'worktrees')) ? { tree, folders: [common] } : null;
+  } catch {
+    // A folder, or a file that names no worktree of this tree.
+    return null;
+  }
+}

@@ -1,0 +1,247 @@
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import type { Config } from '../config/config.ts';
+import { fileReferences } from '../config/load.ts';
+import { locateConfig } from '../config/locate.ts';
+import { machineFilesOf } from '../config/store-place.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { packageRoot } from '../lib/package-files.ts';
+import { isWithin, realPath } from '../lib/paths.ts';
+import { shellWord } from '../lib/text.ts';
+import { type Access, type AccessRules, accessTo, privateFolders } from './access.ts';
+import { homeFolders, pathsOf, readPlaces, type Repository, repositoryOf } from './places.ts';
+
+/** What a confined command may read, write and connect to. All paths are absolute and have no symbolic links. */
+export interface Plan {
+  /** Working folder of the command. */
+  readonly folder: string;
+  /** Home folders of the user. */
+  readonly homes: readonly string[];
+  readonly rules: AccessRules;
+  /** Unix sockets that the command may connect to. */
+  readonly sockets: readonly string[];
+  /** Number of credential files and folders that exist and are hidden. */
+  readonly hidden: number;
+  /** Whether the command may write to its working folder. */
+  readonly writesFolder: boolean;
+  /** Paths that run outside later, and do not exist yet: the command may create them. */
+  readonly unborn: readonly string[];
+}
+
+/** Exceptions that the person makes. */
+export interface Exceptions {
+  readonly show: readonly string[];
+  readonly write: readonly string[];
+  readonly socket: readonly string[];
+}
+
+interface PlanInput extends Exceptions {
+  readonly config: Config;
+  readonly env: NodeJS.ProcessEnv;
+  readonly folder: string;
+  /** The program, as typed. */
+  readonly program: string;
+}
+
+/** Folders of `/run` that stay: programs of NixOS, and disks of the user. */
+const sharedRunFolders = ['/run/current-system', '/run/wrappers', '/run/opengl-driver', '/run/media'];
+
+/**
+ * Returns the plan of a command. Creates the state folders of its program, and `.git/hooks` where git has none.
+ *
+ * @throws SidekeyError `not_found`: a path of an exception does not exist; `input_invalid`: an exception names Sidekey's own
+ * files, or a protected path is a symbolic link
+ */
+export function planOf(input: PlanInput): Plan {
+  const { env, config, program } = input;
+  const folder = realPath(input.folder);
+  const homes = homeFolders(env);
+  const places = readPlaces();
+  const context = { env, folder, homes };
+  const rules = new Map<string, Access>([['/', 'read']]);
+  const isCovering = (path: string) =>
+    [folder, ...homes, realPath(packageRoot), realPath(process.execPath)].some((each) =>
+      isWithin(each, path),
+    );
+  const apart = privateFolders.map(realPath);
+  for (const path of apart) rules.set(path, 'private');
+  for (const path of sharedRunFolders) if (existsSync(path)) rules.set(realPath(path), 'read');
+  for (const path of [...homes, realPath(packageRoot), realPath(process.execPath)]) rules.set(path, 'read');
+
+  const shown = existing(input.show, folder);
+  const write = existing(input.write, folder);
+  const sockets = existing(input.socket, folder);
+  const own = ownPlaces(config, env).filter((path) => !isCovering(path));
+  // What the proxy makes later would be seen in a folder that is not there yet.
+  for (const path of own) if (path === config.ca.directory) mkdirSync(path, { recursive: true, mode: 0o700 });
+  const exception = [...shown, ...write, ...sockets].find((path) => own.some((each) => isWithin(path, each)));
+  if (exception !== undefined)
+    throw new SidekeyError('input_invalid', `${exception} belongs to Sidekey, and no run sees it.`, {
+      hint: 'name a file outside of the folders of config, store, CA and audit log',
+    });
+
+  for (const path of places.scratch.flatMap((each) => pathsOf({ path: each }, context)))
+    if (!isCovering(path)) rules.set(path, 'scratch');
+  for (const place of places.writable)
+    for (const path of pathsOf(place, context)) {
+      if (place.program === basename(program)) create(path);
+      if (existsSync(path) && !isCovering(path)) rules.set(path, 'write');
+    }
+  const repository = repositoryOf(folder);
+  const writesFolder = ![...homes, ...apart].some((each) => isWithin(each, folder));
+  const writable = [...(writesFolder ? [folder, ...(repository?.folders ?? [])] : []), ...write];
+  for (const path of writable) rules.set(path, 'write');
+
+  const unborn: string[] = [];
+  for (const path of protectedPaths(context, repository)) {
+    if (write.some((each) => isWithin(path, each)) || accessTo(path, rules) !== 'write') continue;
+    if (existsSync(path)) rules.set(assertUnlinked(path, writable), 'fixed');
+    else unborn.push(path);
+  }
+
+  const hidden = places.hidden
+    .flatMap((place) => pathsOf(place, context))
+    .filter((path) => !isCovering(path));
+  for (const path of hidden) if (!write.includes(path)) rules.set(path, 'absent');
+  for (const path of shown) rules.set(path, 'read');
+  for (const path of own) rules.set(path, 'absent');
+  return {
+    folder,
+    homes,
+    rules,
+    sockets,
+    writesFolder,
+    unborn,
+    hidden: new Set(hidden.filter((path) => rules.get(path) === 'absent' && existsSync(path))).size,
+  };
+}
+
+/** Returns the paths without links. @throws SidekeyError `not_found` */
+function existing(paths: readonly string[], folder: string): readonly string[] {
+  return paths.map((path) => {
+    const real = realPath(resolve(folder, path));
+    if (existsSync(real)) return real;
+    throw new SidekeyError('not_found', `${path} does not exist.`, {
+      hint: 'check the path; create it first if it is new',
+    });
+  });
+}
+
+/**
+ * Returns the files and folders of Sidekey: those of the config in use, and those at the usual places. A folder that other
+ * things are in (that of the command, or of a home) is left out; its files stand for themselves.
+ */
+function ownPlaces(config: Config, env: NodeJS.ProcessEnv): readonly string[] {
+  const usual = locateConfig({ env: { ...env, SIDEKEY_CONFIG: '', SIDEKEY_HOME: '' }, cwd: '/' });
+  const home = env['SIDEKEY_HOME'];
+  const files = [
+    config.file,
+    usual.file,
+    machineFilesOf(config),
+    config.audit.file,
+    ...('path' in config.key && typeof config.key.path === 'string' ? [config.key.path] : []),
+    ...fileReferences(config),
+  ];
+  const folders = [
+    ...files.map((file) => dirname(file)),
+    config.ca.directory,
+    ...(home ? [home] : []),
+    usual.state ?? '',
+  ];
+  const all = [...files, ...files.flatMap((file) => [`${file}-wal`, `${file}-shm`]), ...folders];
+  return [...new Set(all.filter((path) => path !== '').map(realPath))].filter(
+    (path) => !sharedFolders.has(path),
+  );
+}
+
+/** Folders that other programs need. */
+const sharedFolders: ReadonlySet<string> = new Set(
+  '/ /etc /usr /usr/bin /bin /var /var/lib /var/log /opt /srv /home /mnt /media'.split(' '),
+);
+
+/** Creates a state folder, or a file where the path ends in `.json`, for its owner alone. */
+function create(path: string): void {
+  if (existsSync(path)) return;
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  if (path.endsWith('.json')) writeFileSync(path, '{}\n', { mode: 0o600, flag: 'wx' });
+  else mkdirSync(path, { mode: 0o700 });
+}
+
+/**
+ * Returns the paths of the project, of its repository and of programs that run outside later.
+ */
+function protectedPaths(
+  context: Parameters<typeof pathsOf>[1],
+  repository: Repository | null,
+): readonly string[] {
+  const { folder } = context;
+  const tops = new Set([folder, ...(repository === null ? [] : [repository.tree])]);
+  const listed = readPlaces().protected.flatMap((place) =>
+    place.path.startsWith('~/') ? pathsOf(place, context) : Array.from(tops, (top) => join(top, place.path)),
+  );
+  const ofGit =
+    repository === null ? [] : repository.folders.flatMap((each) => gitPaths(each, repository.tree));
+  return [...new Set([...ofGit, ...listed])];
+}
+
+/** Content of a `commondir` that names its own folder (gitrepository-layout(5)). */
+const ownCommonDir = '.\n';
+
+/**
+ * Returns the paths that decide which programs git runs: its config, what the config includes, hooks, and the links between
+ * working trees. Creates `hooks` and `commondir` where they are missing: the command could create them otherwise.
+ */
+function gitPaths(folder: string, tree: string): readonly string[] {
+  if (!isFolder(folder)) return [folder];
+  const at = (...names: string[]) => join(folder, ...names);
+  if (!existsSync(at('hooks'))) mkdirSync(at('hooks'));
+  if (!existsSync(at('commondir'))) writeFileSync(at('commondir'), ownCommonDir, { flag: 'wx' });
+  const config = existsSync(at('config')) ? readFileSync(at('config'), 'utf8') : '';
+  const named = (key: string, base: string) =>
+    Array.from(
+      config.matchAll(new RegExp(`^\\s*${key}\\s*=\\s*"?([^"\\n]+?)"?\\s*$`, 'gim')),
+      ([, path = '']) => resolve(base, path),
+    );
+  const worktrees = isFolder(at('worktrees')) ? readdirSync(at('worktrees')) : [];
+  return [
+    ...['hooks', 'config', 'config.worktree', 'commondir', 'modules'].map((name) => at(name)),
+    ...worktrees.flatMap((name) =>
+      ['commondir', 'gitdir', 'config.worktree'].map((file) => at('worktrees', name, file)),
+    ),
+    ...named('hooksPath', tree),
+    ...named('path', folder),
+  ];
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+}
+
+/**
+ * Returns a protected path whose every part below a writable folder is no symbolic link: a link can be replaced.
+ *
+ * @throws SidekeyError `input_invalid`
+ */
+function assertUnlinked(path: string, writable: readonly string[]): string {
+  const top = writable.find((each) => isWithin(path, each));
+  for (let part = path; top !== undefined && part !== top; part = dirname(part)) {
+    if (!lstatSync(part).isSymbolicLink()) continue;
+    throw new SidekeyError('input_invalid', `${part} is a symbolic link, which the command could replace.`, {
+      hint: `replace it by what it names, or let the command write it: --write ${shellWord(part)}`,
+    });
+  }
+  return realPath(path);
+}
+
+/** Reports which of the paths that run outside later exist now. */
+export function born({ unborn }: Plan): readonly string[] {
+  return unborn.filter((path) => existsSync(path));
+}

@@ -1,0 +1,156 @@
+import { constants } from 'node:os';
+import { SidekeyError } from '../lib/errors.ts';
+
+/**
+ * A filter of system calls (seccomp(2)), as a program of classic BPF. Nothing here depends on a path: the kernel does not
+ * let a filter read memory.
+ */
+
+/** Instructions of `linux/bpf_common.h`, and answers of `linux/seccomp.h`. */
+const load = 0x20;
+const jumpIfEqual = 0x15;
+const jumpIfAny = 0x45;
+const answer = 0x06;
+const allow = 0x7fff0000;
+const refuse = 0x00050000;
+
+/** Offsets in `struct seccomp_data`: number, architecture, and the low halves of the arguments. */
+const atNumber = 0;
+const atArchitecture = 4;
+const argument = (index: number) => 16 + 8 * index;
+
+type Architecture = Readonly<Record<CallName, number>> & { readonly audit: number };
+type CallName =
+  | 'ioctl'
+  | 'socket'
+  | 'sendto'
+  | 'sendmsg'
+  | 'sendmmsg'
+  | 'keyctl'
+  | 'add_key'
+  | 'request_key'
+  | 'io_uring_setup';
+
+/** Numbers of the calls (`asm/unistd.h`), and of the architecture (`linux/audit.h`). */
+const x64: Architecture = {
+  audit: 0xc000003e,
+  ioctl: 16,
+  socket: 41,
+  sendto: 44,
+  sendmsg: 46,
+  sendmmsg: 307,
+  add_key: 248,
+  request_key: 249,
+  keyctl: 250,
+  io_uring_setup: 425,
+};
+const arm64: Architecture = {
+  audit: 0xc00000b7,
+  ioctl: 29,
+  socket: 198,
+  sendto: 206,
+  sendmsg: 211,
+  sendmmsg: 269,
+  add_key: 217,
+  request_key: 218,
+  keyctl: 219,
+  io_uring_setup: 425,
+};
+/** Set in the numbers of the x32 interface, which has calls of its own for the same things. */
+const x32 = 0x40000000;
+
+/** Requests that type into a terminal, or choose what the console pastes (ioctl_tty(2), ioctl_console(2)). */
+const typing = [0x5412, 0x541c];
+/** Families of sockets: `AF_UNIX`, `AF_INET`, `AF_NETLINK`, `AF_INET6`. */
+const [unix, inet, netlink, inet6] = [1, 2, 16, 10];
+const stream = 1;
+/** Bits of a socket's type that are not flags. */
+const typeBits = 0xf;
+const fastOpen = 0x20000000;
+
+type Instruction = readonly [code: number, jt: number, jf: number, value: number];
+
+/**
+ * Returns the program, in the form that `bwrap --seccomp` reads. It refuses to type into terminals, the keyrings of the
+ * kernel, and `io_uring`, whose work no filter sees. Programs of another architecture are refused every call.
+ *
+ * @param sockets `tcp`: refuses all sockets but those of TCP, for a command without a network namespace
+ * @throws SidekeyError `input_invalid` if the numbers of this architecture are not known
+ */
+export function seccompProgram(sockets: 'all' | 'tcp'): Buffer {
+  const calls = process.arch === 'x64' ? x64 : process.arch === 'arm64' ? arm64 : null;
+  if (calls === null)
+    throw new SidekeyError('input_invalid', `No filter of system calls is known for ${process.arch}.`, {
+      hint: 'run the program in a container that reaches nothing but the proxy: docs/containers.md',
+    });
+  const { EPERM, ENOSYS, EACCES } = constants.errno;
+  const program: Instruction[] = [
+    [load, 0, 0, atArchitecture],
+    [jumpIfEqual, 1, 0, calls.audit],
+    [answer, 0, 0, refuse | ENOSYS],
+    [load, 0, 0, atNumber],
+    ...(process.arch === 'x64'
+      ? ([
+          [jumpIfAny, 0, 1, x32],
+          [answer, 0, 0, refuse | ENOSYS],
+        ] as const)
+      : []),
+    ...(['keyctl', 'add_key', 'request_key'] as const).flatMap((name) =>
+      onCall(calls[name], [[answer, 0, 0, refuse | EPERM]]),
+    ),
+    ...onCall(calls.io_uring_setup, [[answer, 0, 0, refuse | ENOSYS]]),
+    ...onCall(calls.ioctl, [
+      [load, 0, 0, argument(1)],
+      ...typing.flatMap((request) => onCall(request, [[answer, 0, 0, refuse | EPERM]])),
+      [answer, 0, 0, allow],
+    ]),
+    ...(sockets === 'tcp' ? tcpAlone(calls, EACCES) : []),
+    [answer, 0, 0, allow],
+  ];
+  return Buffer.concat(program.map(encode));
+}
+
+/** Refuses all sockets but those of TCP and of routing tables, and a connection that is made by the first data sent. */
+function tcpAlone(calls: Architecture, error: number): readonly Instruction[] {
+  const no: Instruction = [answer, 0, 0, refuse | error];
+  const yes: Instruction = [answer, 0, 0, allow];
+  const flagsAt = { sendto: 3, sendmsg: 2, sendmmsg: 3 } as const;
+  return [
+    ...onCall(calls.socket, [
+      [load, 0, 0, argument(0)],
+      ...onCall(unix, [no]),
+      // Routing tables (rtnetlink(7)), which list addresses.
+      ...onCall(netlink, [[load, 0, 0, argument(2)], [jumpIfEqual, 0, 1, 0], yes, no]),
+      [jumpIfEqual, 2, 0, inet],
+      [jumpIfEqual, 1, 0, inet6],
+      no,
+      // The protocol: none named, or TCP.
+      [load, 0, 0, argument(2)],
+      [jumpIfEqual, 2, 0, 0],
+      [jumpIfEqual, 1, 0, 6],
+      no,
+      [load, 0, 0, argument(1)],
+      [0x54, 0, 0, typeBits],
+      [jumpIfEqual, 1, 0, stream],
+      no,
+      yes,
+    ]),
+    ...(['sendto', 'sendmsg', 'sendmmsg'] as const).flatMap((name) =>
+      onCall(calls[name], [[load, 0, 0, argument(flagsAt[name])], [jumpIfAny, 0, 1, fastOpen], no, yes]),
+    ),
+  ];
+}
+
+/** Runs instructions if the loaded value equals another, and skips them otherwise. */
+function onCall(value: number, then: readonly Instruction[]): readonly Instruction[] {
+  return [[jumpIfEqual, 0, then.length, value], ...then];
+}
+
+function encode([code, jt, jf, value]: Instruction): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeUInt16LE(code, 0);
+  bytes.writeUInt8(jt, 2);
+  bytes.writeUInt8(jf, 3);
+  bytes.writeUInt32LE(value >>> 0, 4);
+  return bytes;
+}
