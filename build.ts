@@ -21,6 +21,7 @@ await using bundle = await rolldown({
   input: {
     index: 'src/cli/index.ts',
     demo: 'examples/demo.ts',
+    inside: 'src/confine/inside.ts',
     'fetch-agent': 'examples/demo/fetch-agent.ts',
   },
   platform: 'node',

@@ -215,6 +215,7 @@ const runCommands: readonly CommandRow[] = [
   },
   {
     name: 'fetch',
+    insideRun: true,
     summary: "send one request with a grant's credential",
     arguments: [
       ['<grant-or-url>', 'the URL; or the grant before it, where a host offers several'],
@@ -243,6 +244,7 @@ const runCommands: readonly CommandRow[] = [
   },
   {
     name: 'mcp',
+    insideRun: true,
     summary: 'serve the Model Context Protocol on standard input and output, for agents',
     options: [
       ['--agent <name>', 'act as this agent, under a lease that ends with the command'],
@@ -275,6 +277,7 @@ const runCommands: readonly CommandRow[] = [
   },
   {
     name: 'completion',
+    insideRun: true,
     summary: 'print a completion script for your shell',
     arguments: [['[shell]', 'the shell (default: that of the variable SHELL)', ['bash', 'zsh', 'fish']]],
     examples: [

@@ -1,11 +1,13 @@
 import { isIP } from 'node:net';
 import { userInfo } from 'node:os';
+import { runVariable } from '../confine/access.ts';
 import type { State, View } from '../app/state.ts';
 import type { Origin } from '../audit/event.ts';
 import type { Ask, Input, Lines, OpenScreen, Output } from './terminal.ts';
 import type { Config } from '../config/config.ts';
 import type { ConfigLocation } from '../config/locate.ts';
 import type { PartialConfig } from '../config/load.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { UpstreamClient } from '../upstream/client.ts';
 
@@ -143,6 +145,22 @@ export async function withUpstreamClient<T>(
   const { openUpstreamClient } = await import('../app/upstream.ts');
   const upstream = await openUpstreamClient(config, { env, ownPorts: () => [] });
   return closing(upstream, use);
+}
+
+/**
+ * Refuses what a confined command may not do: it sees no file of Sidekey, and must not answer its own approvals.
+ *
+ * @throws SidekeyError `inside_run`
+ */
+export function assertOutsideRun(env: NodeJS.ProcessEnv): void {
+  if (env[runVariable] === undefined) return;
+  throw new SidekeyError(
+    'inside_run',
+    'This is a confined run, and this command is for the person who started it.',
+    {
+      hint: 'ask that person; sidekey fetch http://sidekey.internal/ says what you may do',
+    },
+  );
 }
 
 /** Returns a log that prints warnings and errors for the user. */

@@ -10,7 +10,7 @@ import {
   type OptionRow,
 } from './command.ts';
 import { sections } from './commands.ts';
-import { atCommandLine, createContext } from './context.ts';
+import { assertOutsideRun, atCommandLine, createContext } from './context.ts';
 import { wrapMessage, wrapWords } from './display.ts';
 import {
   createAsk,
@@ -59,6 +59,7 @@ export async function run(argv: readonly string[], host: Host = process): Promis
   const program = createProgram(
     async (row, args, given) => {
       options = given;
+      if (row.insideRun !== true) assertOutsideRun(host.env);
       const handler = await row.load?.();
       exit = (await handler?.(context, ...(args as never[]))) ?? exitCode.ok;
     },

@@ -17,3 +17,6 @@ export const privateFolders: readonly string[] = ['/tmp', '/var/tmp', '/run', '/
 export function accessTo(path: string, rules: AccessRules): Access {
   return rules.get(path) ?? (path === sep ? 'read' : accessTo(dirname(path), rules));
 }
+
+/** Variable that tells Sidekey's own commands that a confined command calls them. */
+export const runVariable = 'SIDEKEY_RUN';

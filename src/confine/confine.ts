@@ -10,6 +10,7 @@ import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { door, isExecutable } from '../lib/package-files.ts';
 import { realPath } from '../lib/paths.ts';
 import { runBounded } from '../lib/programs.ts';
+import { runVariable } from './access.ts';
 import { bubblewrapArguments, probeArguments, systemProgram } from './bubblewrap.ts';
 import type { Failed, Order, Ready } from './inside.ts';
 import { landlockVersion } from './landlock.ts';
@@ -174,9 +175,6 @@ export async function confine(
     },
   };
 }
-
-/** Variable that tells Sidekey's own commands that they are inside of a run. */
-export const runVariable = 'SIDEKEY_RUN';
 
 /**
  * Ctrl-C goes to every process of the terminal: bubblewrap would end by it, and take the command along. Ignored signals stay

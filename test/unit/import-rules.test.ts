@@ -28,7 +28,7 @@ const layers: readonly (readonly string[])[] = [
   ['agents', 'approvals', 'placeholders', 'telemetry'],
   ['proxy', 'api'],
   ['sdk'],
-  ['clients'],
+  ['clients', 'confine'],
   ['app'],
   ['main.ts'],
   ['cli'],

@@ -5,7 +5,7 @@ import type { State } from '../../app/state.ts';
 import type { AuditLine } from '../../audit/event.ts';
 import { recordChange } from '../../audit/log.ts';
 import { tailAudit } from '../../audit/query.ts';
-import { atCommandLine, type Context, plainLog } from '../context.ts';
+import { assertOutsideRun, atCommandLine, type Context, plainLog } from '../context.ts';
 import { reachable } from '../format.ts';
 import type { BodySource, Hop } from './request.ts';
 import { makeLease } from '../lease/create.ts';
@@ -58,6 +58,7 @@ export async function openEndpoint(
   if (context.listening !== undefined) return servedHere(context, await context.listening, agent ?? null);
   const given = agent === undefined ? await fromEnvironment(context.env) : null;
   if (given !== null) return given;
+  assertOutsideRun(context.env);
   return ownProxy(context, await context.config(), agent ?? null);
 }
 

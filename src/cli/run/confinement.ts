@@ -13,6 +13,7 @@ import type { Config } from '../../config/config.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { withoutStop } from '../../lib/text.ts';
 import { counted } from '../format.ts';
+import { type Finding, finding } from '../status/finding.ts';
 
 /** Options of `sidekey run` about confinement. */
 export interface ConfinementOptions {
@@ -85,6 +86,26 @@ export function bornNotes({ plan }: Confinement): readonly string[] {
   return born(plan).map((path) => `the command made ${path}, which runs outside of it later: read it first`);
 }
 
+/** Says how this machine confines the commands of `sidekey run`. Where it cannot, that is no fault of the setup. */
+export async function lookAtRuns({ run }: Pick<Config, 'run'>, env: NodeJS.ProcessEnv): Promise<Finding> {
+  if (run.isolate === 'off') return finding('runs', 'not confined: run.isolate is off', { confined: false });
+  try {
+    const { bubblewrap, landlock } = await findMechanisms(env);
+    const facts = { confined: true, bubblewrap: bubblewrap !== null, landlock };
+    if (bubblewrap === null) return finding('runs', `confined by Landlock alone: ${landlockAlone}`, facts);
+    return finding(
+      'runs',
+      landlock ? 'confined by bubblewrap and Landlock' : 'confined by bubblewrap',
+      facts,
+    );
+  } catch (error) {
+    if (!(error instanceof SidekeyError)) throw error;
+    return finding('runs', `not confined: ${withoutStop(error.message)} → ${error.hint}`, {
+      confined: false,
+    });
+  }
+}
+
 /** Returns what holds, for the line before the start. */
 export function holds({ plan, mechanisms }: Confinement): string {
   const { writesFolder, hidden } = plan;
@@ -98,7 +119,7 @@ export function holds({ plan, mechanisms }: Confinement): string {
   return `confined: network only through Sidekey${network}; ${writes}; ${counted(hidden, 'credential file')} hidden`;
 }
 
-const landlockAlone = 'bubblewrap closes that: sidekey doctor';
+const landlockAlone = 'the package bubblewrap, where namespaces are permitted, does more (docs/run.md)';
 
 /**
  * Returns the environment of a confined command: without the addresses of sockets that it does not reach, and with a name

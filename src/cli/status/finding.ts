@@ -20,6 +20,7 @@ export interface Finding {
     | 'grants'
     | 'proposals'
     | 'audit'
+    | 'runs'
     | 'permissions'
     | 'clock'
     | 'upstreams';

@@ -17,6 +17,7 @@ import type { Context } from '../context.ts';
 import { countWaiting, waitingText } from '../proposal.ts';
 import { columns, type Display, wrapMessage } from '../display.ts';
 import { counted, dateTime, isoTime, pagesUrl, proxyUrl, relativeTime, sizeText } from '../format.ts';
+import { lookAtRuns } from '../run/confinement.ts';
 import { askHealth, attempt, broken, type Finding, finding, type Need } from './finding.ts';
 import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
 import type { Config } from '../../config/config.ts';
@@ -53,9 +54,12 @@ export async function findAll({
   readConfig,
   parsePartialConfig,
   now,
-}: Pick<Context, 'readConfig' | 'parsePartialConfig' | 'now'>): Promise<readonly Finding[]> {
+  env,
+}: Pick<Context, 'readConfig' | 'parsePartialConfig' | 'now' | 'env'>): Promise<readonly Finding[]> {
   try {
-    return await look(await readConfig(), now);
+    const config = await readConfig();
+    const [findings, runs] = await Promise.all([look(config, now), lookAtRuns(config, env)]);
+    return [...findings, runs];
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
     const salvaged = await parsePartialConfig();
