@@ -7,6 +7,7 @@ import { syncFolder } from '../lib/os.ts';
 import { isPattern, parsePattern } from '../policy/domain-map.ts';
 import { parseConfigDocument } from './document.ts';
 import { type LoadOptions, parseConfig, readConfigText } from './load.ts';
+import { assertSameMachineKeys } from './machine-keys.ts';
 import { configInvalid, displayName } from './problem.ts';
 import { putEntry, putValue, removeEntry } from './yaml-splice.ts';
 
@@ -175,6 +176,8 @@ function asMap(value: unknown): Readonly<Record<string, unknown>> {
 interface WriteConfigOptions extends LoadOptions {
   /** The text before the edit. If the file differs from it, nothing is written. */
   readonly previous?: string | undefined;
+  /** True if a person at the machine wrote the change, which may then be of every key. */
+  readonly isOfMachine?: boolean | undefined;
 }
 
 /**
@@ -182,7 +185,7 @@ interface WriteConfigOptions extends LoadOptions {
  * Symlinks are followed; mode and owner are kept.
  *
  * @throws SidekeyError as `loadConfig` for the new text; `file_unwritable` if it cannot be written, or has
- * changed since `previous` was read.
+ * changed since `previous` was read; `config_protected` as `assertSameMachineKeys`.
  */
 export async function writeConfigAtomically(
   file: string,
@@ -199,6 +202,7 @@ export async function writeConfigAtomically(
       hint: 'run the command again',
     });
   }
+  if (options.isOfMachine !== true) assertSameMachineKeys(current, text, path);
   try {
     const target = await realpath(path);
     await replaceFile(target, text);

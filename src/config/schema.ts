@@ -7,6 +7,7 @@ import { agentIssuersSchema } from './agent-issuers.ts';
 import { adminSchema, approvalsSchema } from './approvals.ts';
 import { auditSchema } from './audit.ts';
 import { keySchema } from './key.ts';
+import { marks } from './marks.ts';
 import { telemetrySchema } from './telemetry.ts';
 import { providerSchema } from './provider.ts';
 import { fieldPlacement } from './provider-dialect.ts';
@@ -56,7 +57,7 @@ const storeText = text<StoreValues>(
       ? { problem: 'must be a file; what is in memory is lost' }
       : { kind: 'sqlite', path };
   },
-);
+).register(marks, { mark: 'machine' });
 
 type StoreValues =
   | { readonly kind: 'sqlite'; readonly path: string }

@@ -483,6 +483,13 @@ const table = {
     sentence: 'The request has no valid API key, and no valid session.',
     hint: 'create a key with "sidekey api-key create NAME --role ROLE", and send it as X-API-Key',
   },
+  config_protected: {
+    status: 403,
+    exit: exitCode.badInput,
+    title: 'Protected setting',
+    sentence: 'The API cannot change settings that run or open something on the machine.',
+    hint: 'edit the config file on its machine: sidekey config edit',
+  },
   scope_missing: {
     status: 403,
     exit: exitCode.badInput,
