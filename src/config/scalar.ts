@@ -267,10 +267,8 @@ export function webPage(description: string): z.ZodType<string, string> {
 
 /** URL of a receiver of confidential data about agents and hosts. */
 export function receiver(description: string): z.ZodType<string, string> {
-  return text<string>({ description, examples: ['https://siem.example.com/sidekey'] }, readReceiver).register(
-    marks,
-    { mark: 'destination' },
-  );
+  const told = { description, examples: ['https://siem.example.com/sidekey'] };
+  return text<string>(told, readReceiver).register(marks, { mark: 'destination' });
 }
 
 /** Validates a URL for `receiver`: https or loopback, without user information and fragment. */

@@ -387,7 +387,7 @@ const table = {
     status: 500,
     exit: exitCode.badInput,
     title: 'Unsafe file permissions',
-    sentence: 'Other users can read or change a secret file.',
+    sentence: 'Other users can read a secret file, or change a file that Sidekey trusts.',
     hint: 'remove the permissions of other users, as the message says',
   },
   file_unwritable: {

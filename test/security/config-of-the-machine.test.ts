@@ -6,8 +6,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
-import { writeConfigAtomically } from '../../src/config/edit.ts';
-import { assertSameMachineKeys } from '../../src/config/machine-keys.ts';
+import { assertSameMachineKeys, writeConfigAtomically } from '../../src/config/edit.ts';
 import { marks } from '../../src/config/marks.ts';
 import { configSchema } from '../../src/config/schema.ts';
 import { tempFolder } from '../support/temp-folder.ts';
@@ -29,7 +28,6 @@ function textsOf(schema: z.core.$ZodType, path = ''): readonly (readonly [path: 
     case 'union':
       return def.options.flatMap((option) => textsOf(option, path));
     case 'optional':
-    case 'nullable':
     case 'prefault':
       return textsOf(def.innerType, path);
     case 'pipe':
@@ -439,7 +437,7 @@ test('every way of an edit but that of a person at the machine refuses these key
   const path = join(await tempFolder(), 'sidekey.yaml');
   await writeFile(path, 'version: 1\n', { mode: 0o600 });
   const text = 'version: 1\nca: { directory: /x }\n';
-  const write = (isOfMachine?: boolean) => writeConfigAtomically(path, text, { env: {}, isOfMachine });
+  const write = (isLocal?: boolean) => writeConfigAtomically(path, text, { env: {}, isLocal });
   await expect(write()).rejects.toMatchObject({ code: 'config_protected' });
   expect(await readFile(path, 'utf8')).toBe('version: 1\n');
   await write(true);

@@ -1,7 +1,6 @@
 import { z } from 'zod';
-import { writeConfigAtomically } from '../../config/edit.ts';
+import { assertSameMachineKeys, writeConfigAtomically } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
-import { assertSameMachineKeys } from '../../config/machine-keys.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { etagOf, preconditionOf } from '../etag.ts';
 import { type AnyRoute, commandRoute, originOf, route } from '../route.ts';

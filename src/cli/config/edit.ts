@@ -35,11 +35,9 @@ export async function editConfig(context: Context): Promise<number> {
     }
     const config = await loadAsStart(draft, env).catch(asProblem);
     if (!(config instanceof SidekeyError)) {
-      await writeConfigAtomically(file, text, { env, previous, isOfMachine: true }).catch(
-        (error: unknown) => {
-          throw kept(asProblem(error), `your edit is in ${draft}; put it into ${file} by hand`);
-        },
-      );
+      await writeConfigAtomically(file, text, { env, previous, isLocal: true }).catch((error: unknown) => {
+        throw kept(asProblem(error), `your edit is in ${draft}; put it into ${file} by hand`);
+      });
       await unlink(draft);
       const before = await parseConfig(previous, file, { env }).catch(() => config);
       const restart = laterKeys(before, config);
