@@ -177,7 +177,7 @@ function asMap(value: unknown): Readonly<Record<string, unknown>> {
 interface WriteConfigOptions extends LoadOptions {
   /** The text before the edit. If the file differs from it, nothing is written. */
   readonly previous?: string | undefined;
-  /** True if a person at the machine wrote the change, which may then be of every key. */
+  /** True if a person at the machine makes the edit, which may then change every key. */
   readonly isLocal?: boolean | undefined;
 }
 
@@ -217,8 +217,8 @@ export async function writeConfigAtomically(
 }
 
 /**
- * Refuses a text of the config with a new or changed value of a marked key. A removal passes, unless a default takes the place
- * of the value. Values are compared, so that it makes no difference how YAML writes them.
+ * Refuses a config text with a new or changed value of a marked key. A removal passes unless a default takes
+ * the place of the value. Parsed values are compared, so quotes, anchors and order make no difference.
  *
  * @throws SidekeyError `config_protected`
  */

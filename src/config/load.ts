@@ -82,7 +82,7 @@ export function textOf(config: Config): string | null {
 /**
  * Returns the text of a config file.
  *
- * @throws SidekeyError `config_missing`, `config_invalid`; `permissions_unsafe` if another user can change the file
+ * @throws SidekeyError `config_missing`, `config_invalid`; `permissions_unsafe` as `exposureOf`
  */
 export async function readConfigText(file: string, { cwd }: Pick<LoadOptions, 'cwd'> = {}): Promise<string> {
   const name = displayName(file, cwd);

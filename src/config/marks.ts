@@ -2,8 +2,8 @@ import { z } from 'zod';
 import type { Path } from './problem.ts';
 
 /**
- * `machine`: the value makes the machine run, open or read something. `secret`: the value does so to get a secret.
- * `destination`: the value is an address, which gets the secrets of its map.
+ * `machine`: the value makes the machine run, open or read something. `secret`: the value is a reference to a
+ * secret. `destination`: the value is an address, which gets the secrets of its map.
  */
 interface Mark {
   readonly mark: 'machine' | 'secret' | 'destination';

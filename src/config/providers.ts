@@ -107,8 +107,8 @@ interface Placing extends Pick<Carriage, 'inject'> {
  * where refresh tokens are sent, and may name a command. So the folder needs the same protection as the config file: if
  * that is in a shared folder such as /tmp, another user could create the folder for definitions beside it.
  *
- * @throws SidekeyError `permissions_unsafe` if another user can change the folder or a file; `config_missing` if the folder
- * cannot be read
+ * @throws SidekeyError `permissions_unsafe` if another user can change the folder or a file; `config_missing` if
+ * the folder cannot be read
  */
 export async function ownProviderFiles(folder: string): Promise<readonly string[]> {
   let files: readonly string[];

@@ -5,9 +5,9 @@ import { isSystemError, SidekeyError, systemCode } from './errors.ts';
 import { shellWord } from './text.ts';
 
 /**
- * Returns a refusal if another user than that of this process and root can change what the config is: a file, a link to it,
- * or the folder of either, in which a file can be replaced. Null: nobody can. Folders above are not looked at. A path that
- * cannot be reached is refused, because another user may make it reachable afterwards: open the file first.
+ * Returns a refusal if a user other than that of this process and root can change a part of the config: a file,
+ * a link to it, or the folder of either, in which a file can be replaced. Null: nobody can. Folders above are not
+ * checked. A path that cannot be reached is refused, because another user may make it reachable later.
  */
 export function exposureOf(
   path: string,
@@ -22,14 +22,13 @@ export function exposureOf(
       const { uid, gid, mode } = facts;
       if (uid !== me && uid !== 0)
         return refusal(place, `belongs to user ${uid}`, `run as that user, or: sudo chown ${me}`);
-      // In a sticky folder, others cannot replace a file that is not theirs. The mode of a link has no meaning.
+      // In a sticky folder, others cannot replace the file. The mode of a link has no meaning.
       const isSticky = place !== path && facts.isDirectory() && (mode & 0o1000) !== 0;
       if (isSticky || facts.isSymbolicLink()) continue;
       const isOpen = (mode & 0o002) !== 0 || ((mode & 0o020) !== 0 && !isPrivateGroup(gid));
       // Kubernetes mounts a ConfigMap read-only, with a folder of root that has mode 0777.
       if (!isOpen || (uid === 0 && isReadOnly(place))) continue;
-      const octal = (mode & 0o7777).toString(8).padStart(4, '0');
-      return refusal(place, `can be written by other users (mode ${octal})`, 'chmod go-w');
+      return refusal(place, `is writable by others (mode ${(mode & 0o7777).toString(8)})`, 'chmod go-w');
     }
     return null;
   } catch (error) {
@@ -48,7 +47,7 @@ export function assertUnexposed(path: string): void {
   if (exposure !== null) throw exposure;
 }
 
-/** Returns a file, the links that lead to it, and the folder of each. @throws also where links lead in a circle */
+/** Returns the links that lead to a file, the file, and the folder of each. Throws if links form a circle. */
 function placesOf(path: string): readonly string[] {
   realpathSync(path);
   const folder = realpathSync(dirname(path));
@@ -56,7 +55,7 @@ function placesOf(path: string): readonly string[] {
   return [path, folder, ...next];
 }
 
-/** Reports whether the user of this process is in a group, and nobody else but root. False if that cannot be told. */
+/** Reports whether the user of this process and root are the only members of a group. False if unknown. */
 export function isGroupOfUser(gid: number, folder = '/etc'): boolean {
   const fields = (file: string, row: string) =>
     Array.from(

@@ -66,7 +66,7 @@ export async function createFile(path: string, content: string | Uint8Array, mod
   }
 }
 
-/** Replaces the file at `path`, or creates it and its folder (0700), at once and durably. `owner`: of the file, as far as possible. */
+/** Replaces the file at `path`, or creates it and its folder (0700), at once and durably. */
 export async function replaceFile(
   path: string,
   content: string | Uint8Array,

@@ -1,6 +1,6 @@
 /**
- * The config file decides which programs run and where refresh tokens are sent. Whoever can change it, replace it in its folder
- * or turn a link to it elsewhere has every credential.
+ * The config file decides which programs run and where refresh tokens are sent. A user who can change the file,
+ * replace it in its folder or redirect a link to it has every credential.
  */
 import { chmod, chown, lchown, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { statSync } from 'node:fs';
@@ -53,10 +53,10 @@ describe.skipIf(process.platform === 'win32')('the modes of the file and of its 
     const exposure = exposureOf(made.path, self, () => 'isPrivate' in more);
     if (at === null) return expect(exposure).toBeNull();
     const named = at === 'file' ? made.path : made.folder;
-    const mode = (at === 'file' ? file : folder).toString(8).padStart(4, '0');
+    const mode = (at === 'file' ? file : folder).toString(8);
     expect(exposure).toMatchObject({
       code: 'permissions_unsafe',
-      message: expect.stringContaining(`${named} can be written by other users (mode ${mode})`),
+      message: expect.stringContaining(`${named} is writable by others (mode ${mode})`),
       hint: `chmod go-w ${named}`,
     });
   });

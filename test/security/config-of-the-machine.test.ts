@@ -1,6 +1,6 @@
 /**
- * Who may edit the config by the API may not make the machine run, open or read anything, and may not send a secret of the
- * machine elsewhere. A search of the text for `command:` missed keys whose value is a program by its schema.
+ * A caller who may edit the config by the API must not make the machine run, open or read anything, and must not
+ * send a secret of the machine elsewhere. A search of the text for `command:` missed keys whose value is a program.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { marks } from '../../src/config/marks.ts';
 import { configSchema } from '../../src/config/schema.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
-/** Returns the paths of all texts of the schema: `{}` is a key of a map, `*` its value, `[]` an item of a list. */
+/** Returns the paths of all texts: `{}` is a key of a map, `*` its value, `[]` an item of a list. */
 function textsOf(schema: z.core.$ZodType, path = ''): readonly (readonly [path: string, mark: string])[] {
   const { def } = schema as unknown as { readonly def: z.core.$ZodTypes['_zod']['def'] };
   const mark = marks.get(schema)?.mark;
@@ -239,8 +239,8 @@ const below = (prefix: string, paths: string, separator = '.') =>
   paths.split(/\s+/).map((path) => `${prefix}${separator}${path}`);
 
 /**
- * Keys whose texts run, open and read nothing, each looked at: names, patterns, times, sizes, and texts for people or for a
- * request. A provider's addresses and its audience are among them: docs/api.md says what `config:write` gives.
+ * Reviewed keys whose texts run, open and read nothing: names, patterns, times, sizes, and texts for people or for
+ * a request. The addresses of a provider are among them: docs/api.md says what `config:write` gives.
  */
 const harmless = [
   ...below('proxy', 'tls.agents{} tls.agents.* proxy_protocol[]'),
@@ -249,7 +249,7 @@ const harmless = [
   ...['operator', 'approver', 'auditor', 'user'].flatMap((role) =>
     below(`admin.oidc.roles.${role}`, '{} .*[]', ''),
   ),
-  // The program sendmail gets a message on its standard input; the config chooses neither it nor its arguments.
+  // sendmail gets a message on its standard input. The config chooses neither program nor arguments.
   ...below('approvals', 'timeout notify[].chat notify[].to notify[].from'),
   ...below('ca', 'permitted_names[]'),
   // The name of a sink has no slash.
@@ -331,7 +331,7 @@ function catchError(run: () => void): unknown {
   return null;
 }
 
-/** Returns the key that a refusal names, in the form of the tables, whose maps have the names a, h.test and evil.test. */
+/** Returns the key that a refusal names, in the form of the tables. */
 const refusedKey = (refusal: unknown) =>
   /cannot change (.*?): such/
     .exec((refusal as Error).message)?.[1]
@@ -394,8 +394,8 @@ describe('an edit passes', () => {
     ],
     [
       'an anchor and its alias',
-      paths,
-      'policies: {}\nupstream: { ca: [&a a.pem, b.pem] }\naudit: { file: &f /a/b.jsonl }',
+      'proxy: { tls: { cert: /both.pem, key: /both.pem } }',
+      'proxy: { tls: { cert: &both /both.pem, key: *both } }',
     ],
     [
       'a default that is written out',
@@ -439,6 +439,11 @@ test('every way of an edit but that of a person at the machine refuses these key
   const text = 'version: 1\nca: { directory: /x }\n';
   const write = (isLocal?: boolean) => writeConfigAtomically(path, text, { env: {}, isLocal });
   await expect(write()).rejects.toMatchObject({ code: 'config_protected' });
+  // Of two values, YAML parsers take either; merge keys are not read.
+  for (const more of ['ca: { directory: ../certs }\n', '<<: { log: { level: warn } }\n']) {
+    const twice = writeConfigAtomically(path, `${text}${more}`, { env: {} });
+    await expect(twice).rejects.toMatchObject({ code: 'config_invalid' });
+  }
   expect(await readFile(path, 'utf8')).toBe('version: 1\n');
   await write(true);
   expect(await readFile(path, 'utf8')).toBe(text);

@@ -177,7 +177,7 @@ test('files that others may read or write are named, with the command that corre
   await chmod(at.configFile, 0o666);
   expect((await look(at)).needs).toContainEqual({
     about: 'config',
-    sentence: expect.stringMatching(/sidekey\.yaml can be written by other users \(mode 0666\)/),
+    sentence: expect.stringMatching(/sidekey\.yaml is writable by others \(mode 666\)/),
     hint: `chmod go-w ${at.configFile}`,
   });
 });

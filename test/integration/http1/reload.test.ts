@@ -54,9 +54,7 @@ describe('an edited config', () => {
       expect(await ask()).toBe(200);
       await expect(sidekey.audited((line) => line.event === 'config.rejected')).resolves.toMatchObject({
         code: 'permissions_unsafe',
-        reason: expect.stringContaining(
-          `${sidekey.configFile} can be written by other users (mode 0666)`,
-        ) as string,
+        reason: expect.stringContaining(`${sidekey.configFile} is writable by others (mode 666)`) as string,
       });
       expect(sidekey.logged()).toContain(sidekey.configFile);
       await chmod(sidekey.configFile, 0o600);
