@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { text } from '../lib/text.ts';
 import { certainlyMeet, type ClaimPattern } from '../policy/claims.ts';
 import type { ConfigDocument } from './document.ts';
+import { marks } from './marks.ts';
 import type { Path, Problem } from './problem.ts';
 import { duration, endpoint, issuer, keyOf, name, pathText, secretReference } from './scalar.ts';
 import type { SecretReference } from './secret-reference.ts';
@@ -50,7 +51,9 @@ export const agentIssuersSchema = z.record(
         .string()
         .regex(/^[\x21-\x7e]{1,512}$/, { error: 'must be 1 to 512 printable characters' })
         .meta({ description: 'The audience of the tokens: a name of this proxy that nothing else has.' }),
-      jwks_url: endpoint('The key set. Default: that of the discovery document of the issuer.').optional(),
+      jwks_url: endpoint('The key set. Default: that of the discovery document of the issuer.')
+        .register(marks, { mark: 'destination' })
+        .optional(),
       jwks: pathText('A file with the key set, instead of a URL.').optional(),
       ca: pathText('PEM file with a trust anchor of the issuer, in addition to upstream.ca.').optional(),
       token: secretReference('A bearer token that jwks_url requires.').optional(),

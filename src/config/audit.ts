@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { text } from '../lib/text.ts';
 import { canonicalHost } from '../policy/authority.ts';
+import { marks } from './marks.ts';
 import { duration, formatDuration, name, pathText, receiver, secretReference, size } from './scalar.ts';
 import type { SecretReference } from './secret-reference.ts';
 
@@ -47,7 +48,7 @@ const syslogAddress = text<SyslogAddress>(
     }
     return { transport: transport as 'udp' | 'tcp' | 'tls', host, port: Number(port) };
   },
-);
+).register(marks, { mark: 'machine' });
 
 const sinkName = name('Name in status and of its state file. Default: its type.').optional();
 const batch = z

@@ -1,13 +1,15 @@
-import { randomUUID } from 'node:crypto';
-import { open, realpath, rename, stat, unlink } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { realpath, stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { isName } from '../grants/grant.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
-import { syncFolder } from '../lib/os.ts';
+import { replaceFile } from '../lib/os.ts';
 import { isPattern, parsePattern } from '../policy/domain-map.ts';
 import { parseConfigDocument } from './document.ts';
 import { type LoadOptions, parseConfig, readConfigText } from './load.ts';
-import { configInvalid, displayName } from './problem.ts';
+import { comparable, markedValues } from './marks.ts';
+import { configInvalid, displayName, formatPath } from './problem.ts';
+import { configSchema } from './schema.ts';
 import { putEntry, putValue, removeEntry } from './yaml-splice.ts';
 
 /** Result of an edit of the allowed-domains map. */
@@ -175,6 +177,8 @@ function asMap(value: unknown): Readonly<Record<string, unknown>> {
 interface WriteConfigOptions extends LoadOptions {
   /** The text before the edit. If the file differs from it, nothing is written. */
   readonly previous?: string | undefined;
+  /** True if a person at the machine makes the edit, which may then change every key. */
+  readonly isLocal?: boolean | undefined;
 }
 
 /**
@@ -182,7 +186,7 @@ interface WriteConfigOptions extends LoadOptions {
  * Symlinks are followed; mode and owner are kept.
  *
  * @throws SidekeyError as `loadConfig` for the new text; `file_unwritable` if it cannot be written, or has
- * changed since `previous` was read.
+ * changed since `previous` was read; `config_protected` as `assertSameMachineKeys`.
  */
 export async function writeConfigAtomically(
   file: string,
@@ -199,9 +203,11 @@ export async function writeConfigAtomically(
       hint: 'run the command again',
     });
   }
+  if (options.isLocal !== true) assertSameMachineKeys(current, text, path);
   try {
     const target = await realpath(path);
-    await replaceFile(target, text);
+    const facts = await stat(target);
+    await replaceFile(target, text, facts.mode & 0o777, facts);
   } catch (cause) {
     throw new SidekeyError('file_unwritable', `${name} cannot be written (${systemCode(cause)}).`, {
       hint: 'make the file and its folder writable, or edit the source that it is made from',
@@ -210,23 +216,23 @@ export async function writeConfigAtomically(
   }
 }
 
-async function replaceFile(target: string, text: string): Promise<void> {
-  const { mode, uid, gid } = await stat(target);
-  const temporary = join(dirname(target), `.${basename(target)}.${randomUUID()}`);
-  try {
-    {
-      await using handle = await open(temporary, 'wx', 0o600);
-      await handle.writeFile(text);
-      const made = await handle.stat();
-      // Only root can change the owner. For other users a failure is ignored.
-      if (made.uid !== uid || made.gid !== gid) await handle.chown(uid, gid).catch(() => undefined);
-      await handle.chmod(mode & 0o777);
-      await handle.sync();
-    }
-    await rename(temporary, target);
-  } finally {
-    await unlink(temporary).catch(() => undefined);
-  }
-  // Makes the rename durable. Not every system can sync a folder; only durability depends on it.
-  await syncFolder(dirname(target)).catch(() => undefined);
+/**
+ * Refuses a config text with a new or changed value of a marked key. A removal passes unless a default takes
+ * the place of the value. Parsed values are compared, so quotes, anchors and order make no difference.
+ *
+ * @throws SidekeyError `config_protected`
+ */
+export function assertSameMachineKeys(previous: string, text: string, file: string): void {
+  const before = valuesOf(previous).map(comparable);
+  const changed = valuesOf(text).find(
+    (value) => !before.some((each) => isDeepStrictEqual(each, comparable(value))),
+  );
+  if (changed === undefined) return;
+  throw new SidekeyError(
+    'config_protected',
+    `The API cannot change ${formatPath(changed.path)}: such a key makes the machine run, open or read something, or send a secret.`,
+    { hint: `edit ${file} on its machine: sidekey config edit` },
+  );
 }
+
+const valuesOf = (text: string) => markedValues(configSchema, parseConfigDocument(text).value, []);

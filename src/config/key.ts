@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { text } from '../lib/text.ts';
 import { splitCommandLine } from './locate.ts';
+import { marks } from './marks.ts';
 import { name, pathText, secretReference, variable } from './scalar.ts';
 import { hasOneLogin, mountPath, oneLogin, toVaultServer, type VaultServer, vaultServer } from './vaults.ts';
 
@@ -70,7 +71,8 @@ export const keySchema = z
           : undefined,
     },
   )
-  .meta({ description: 'Where the master key comes from, which seals what is in the store.' });
+  .meta({ description: 'Where the master key comes from, which seals what is in the store.' })
+  .register(marks, { mark: 'machine' });
 
 type Written = z.output<typeof keySchema>;
 

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { dirname, join, resolve } from 'node:path';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
+import { assertUnexposed } from '../lib/exposed.ts';
 import { shellWord } from '../lib/text.ts';
 import { openCatalog } from './catalog.ts';
 import { maxConfigBytes, parseConfigDocument, type Position } from './document.ts';
@@ -29,7 +30,8 @@ export interface LoadOptions {
  * Reads and validates a config file completely.
  *
  * @throws SidekeyError `config_missing` if there is no file; `config_invalid` with every problem, each with
- * its file, line and column; `listener_open` if other machines could use the proxy without a token.
+ * its file, line and column; `listener_open` if other machines could use the proxy without a token;
+ * `permissions_unsafe` if another user can change the file.
  */
 export async function loadConfig(file: string, options: LoadOptions): Promise<Config> {
   const path = resolve(options.cwd ?? process.cwd(), file);
@@ -80,11 +82,12 @@ export function textOf(config: Config): string | null {
 /**
  * Returns the text of a config file.
  *
- * @throws SidekeyError `config_missing`, `config_invalid`
+ * @throws SidekeyError `config_missing`, `config_invalid`; `permissions_unsafe` as `exposureOf`
  */
 export async function readConfigText(file: string, { cwd }: Pick<LoadOptions, 'cwd'> = {}): Promise<string> {
   const name = displayName(file, cwd);
   const bytes = readBytes(file, name);
+  assertUnexposed(resolve(cwd ?? process.cwd(), file));
   if (bytes.length > maxConfigBytes) {
     throw configInvalid(name, [{ line: 1, column: 1, path: [], message: 'is larger than 1 MiB' }]);
   }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { marks } from './marks.ts';
 import { scope } from './provider.ts';
 import { issuer, plainText, secretReference } from './scalar.ts';
 import type { SecretReference } from './secret-reference.ts';
@@ -16,7 +17,9 @@ const holders = (role: string) =>
 /** The keys of `admin.oidc`. */
 export const oidcSchema = z
   .strictObject({
-    issuer: issuer('The issuer, such as https://accounts.google.com. Its metadata names its endpoints.'),
+    issuer: issuer(
+      'The issuer, such as https://accounts.google.com. Its metadata names its endpoints.',
+    ).register(marks, { mark: 'destination' }),
     client_id: plainText('The client that the issuer has for Sidekey.'),
     client_secret: secretReference('The secret of the client. Default: a public client.').optional(),
     scopes: z

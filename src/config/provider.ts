@@ -5,6 +5,7 @@ import { isLoopback } from '../policy/authority.ts';
 import { parsePathGlob } from '../policy/path.ts';
 import { isFieldName, isReservedFieldName } from '../policy/text.ts';
 import { namesIn, parseTemplate } from '../schemes/parameters.ts';
+import { marks } from './marks.ts';
 import { dialectDefinition, dpopDefinition, injectDefinition, member } from './provider-dialect.ts';
 import {
   domainPattern,
@@ -405,6 +406,7 @@ const fields = {
     })
     .optional()
     .meta({ description: 'A harmless call that proves the credential.' }),
+  // A program would run what a variable such as GIT_SSH_COMMAND says.
   environment: z
     .record(
       text<string>({ description: 'The name of the variable.', examples: ['GITHUB_TOKEN'] }, (value) =>
@@ -412,6 +414,7 @@ const fields = {
       ),
       placeholder.nullable(),
     )
+    .register(marks, { mark: 'machine' })
     .optional()
     .meta({
       description:
@@ -433,6 +436,7 @@ const fields = {
     .meta({ description: 'Requests in words, for people who are asked about them.' }),
   base_urls: z
     .record(z.string().regex(environmentName), z.string().regex(/^https:\/\/[^/?#@]+(\/[^?#]*)?$/))
+    .register(marks, { mark: 'machine' })
     .optional()
     .meta({
       description:

@@ -1,9 +1,9 @@
-import { lstat, readdir, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { InjectPlace, PastedToken, PlaceholderPlace, Provider, Setting } from '../grants/provider.ts';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
-import { isWritableByAll } from '../lib/os.ts';
-import { didYouMean, shellWord } from '../lib/text.ts';
+import { assertUnexposed } from '../lib/exposed.ts';
+import { didYouMean } from '../lib/text.ts';
 import { canonicalHost } from '../policy/authority.ts';
 import { type CredentialForms, formsOf, joinForms } from '../schemes/forms.ts';
 import { schemeOf } from '../schemes/placement.ts';
@@ -107,14 +107,10 @@ interface Placing extends Pick<Carriage, 'inject'> {
  * where refresh tokens are sent, and may name a command. So the folder needs the same protection as the config file: if
  * that is in a shared folder such as /tmp, another user could create the folder for definitions beside it.
  *
- * @param me user id of this process
- * @throws SidekeyError `permissions_unsafe` if an untrusted user owns or can write to the folder or a file;
- * `config_missing` if the folder cannot be read
+ * @throws SidekeyError `permissions_unsafe` if another user can change the folder or a file; `config_missing` if
+ * the folder cannot be read
  */
-export async function ownProviderFiles(
-  folder: string,
-  me = process.getuid?.() ?? 0,
-): Promise<readonly string[]> {
+export async function ownProviderFiles(folder: string): Promise<readonly string[]> {
   let files: readonly string[];
   try {
     files = await readdir(folder);
@@ -125,31 +121,8 @@ export async function ownProviderFiles(
       cause: error,
     });
   }
-  const trusted = [me, 0, (await stat(dirname(folder))).uid];
-  for (const path of [folder, ...files.map((file) => join(folder, file))]) {
-    // Checks the owner of a symlink and that of its target. A symlink without a target fails when it is read.
-    for (const facts of [await lstat(path), await stat(path).catch(() => null)]) {
-      if (facts === null || !isAStrangers(facts, trusted)) continue;
-      throw new SidekeyError(
-        'permissions_unsafe',
-        `Other users of this machine can write to ${path}, which says where tokens are sent.`,
-        { hint: `see that it is yours and what it says, then: chmod go-w ${shellWord(path)}` },
-      );
-    }
-  }
+  for (const path of [folder, ...files.map((file) => join(folder, file))]) assertUnexposed(path);
   return files;
-}
-
-/**
- * Reports whether an untrusted user controls a file or folder: its owner is not trusted, or every user may write to it.
- * The mode of a symlink is ignored.
- */
-export function isAStrangers(
-  { mode, uid }: { readonly mode: number; readonly uid: number },
-  trusted: readonly number[],
-): boolean {
-  const isLink = (mode & 0o170000) === 0o120000;
-  return !trusted.includes(uid) || (!isLink && isWritableByAll(mode));
 }
 
 /** The settings of a definition with their values, and the problems of the values. */

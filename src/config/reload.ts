@@ -14,6 +14,7 @@ import {
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { exposureOf } from '../lib/exposed.ts';
 import { createCheckPace } from '../lib/timers.ts';
 import { maxConfigBytes } from './document.ts';
 
@@ -270,7 +271,7 @@ const tickMs = 2_000;
 interface Taken {
   readonly paths: readonly string[];
   readonly stamps: readonly (BigIntStats | undefined)[];
-  /** Hash of all contents; null: there is no config file. */
+  /** Hash of all contents, and of how other users can change them; null: there is no config file. */
   readonly digest: string | null;
   /** True if any later change changes the stamps. */
   readonly settled: boolean;
@@ -293,11 +294,15 @@ export function configSources(file: string, stampOf = statOf): ConfigSources {
     const paths = [file, folder, ...inFolder.map((name) => join(folder, name))];
     const stamps = paths.map(stampOf);
     const said = paths.map((path, index) => saidBy(path, stamps[index]));
+    const exposures = paths.flatMap((path, index) => (stamps[index] && exposureOf(path)?.message) ?? []);
     return {
       paths,
       stamps,
-      digest: stamps[0] === undefined ? null : digestOf([...paths, ...said]),
-      settled: stamps.every((stamp) => stamp === undefined || now - Number(stamp.ctimeMs) > tickMs),
+      digest: stamps[0] === undefined ? null : digestOf([...paths, ...said, ...exposures]),
+      // The stamps do not show that the folder of an exposed file was closed to others.
+      settled:
+        exposures.length === 0 &&
+        stamps.every((stamp) => stamp === undefined || now - Number(stamp.ctimeMs) > tickMs),
     };
   }
 
@@ -354,11 +359,11 @@ function namesIn(folder: string): readonly string[] {
   }
 }
 
-/** Returns the text of a path, or the error. Includes the permissions of a definition. */
+/** Returns the text of a path, or the error. */
 function saidBy(path: string, stamp: BigIntStats | undefined): string {
   if (stamp === undefined) return 'missing';
-  const { size, mtimeNs, mode, uid } = stamp;
-  if (stamp.isDirectory()) return `folder: ${mode}, ${uid}`;
+  const { size, mtimeNs } = stamp;
+  if (stamp.isDirectory()) return 'folder';
   if (!stamp.isFile()) return 'no file';
   if (size > maxConfigBytes) return `too large: ${size}, ${mtimeNs}`;
   try {

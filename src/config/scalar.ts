@@ -11,6 +11,7 @@ import {
   plainAddress,
 } from '../policy/authority.ts';
 import { type DomainPattern, isPattern, parsePattern } from '../policy/domain-map.ts';
+import { marks } from './marks.ts';
 import {
   environmentName,
   isReference,
@@ -20,7 +21,7 @@ import {
 
 /** A path of a file or folder. Expansions are not supported and rejected. */
 export function pathText(description: string): z.ZodType<string, string> {
-  return text<string>({ description }, readPath);
+  return text<string>({ description }, readPath).register(marks, { mark: 'machine' });
 }
 
 /** Validates a path for `pathText`. */
@@ -76,7 +77,7 @@ export function name(description: string): z.ZodType<string, string> {
 export function variable(description: string): z.ZodType<string, string> {
   return text<string>({ description, pattern: environmentName.source }, (value) =>
     environmentName.test(value) ? value : { problem: 'is not a name of an environment variable' },
-  );
+  ).register(marks, { mark: 'machine' });
 }
 
 /** `env:NAME`, `file:PATH`, `command:…`. */
@@ -85,7 +86,7 @@ export function secretReference(description: string): z.ZodType<SecretReference,
   return text<SecretReference>(told, (value) => {
     const reference = parseSecretReference(value);
     return isReference(reference) ? reference : { problem: reference.problem };
-  });
+  }).register(marks, { mark: 'secret' });
 }
 
 /** A key of a map that is validated and kept as written; it is resolved when all keys are known. */
@@ -235,7 +236,7 @@ export function listenAddress(description: string): z.ZodType<ListenAddress, str
       }
       return { host, port };
     },
-  );
+  ).register(marks, { mark: 'machine' });
 }
 
 /**
@@ -266,7 +267,8 @@ export function webPage(description: string): z.ZodType<string, string> {
 
 /** URL of a receiver of confidential data about agents and hosts. */
 export function receiver(description: string): z.ZodType<string, string> {
-  return text<string>({ description, examples: ['https://siem.example.com/sidekey'] }, readReceiver);
+  const told = { description, examples: ['https://siem.example.com/sidekey'] };
+  return text<string>(told, readReceiver).register(marks, { mark: 'destination' });
 }
 
 /** Validates a URL for `receiver`: https or loopback, without user information and fragment. */

@@ -7,6 +7,7 @@ import { agentIssuersSchema } from './agent-issuers.ts';
 import { adminSchema, approvalsSchema } from './approvals.ts';
 import { auditSchema } from './audit.ts';
 import { keySchema } from './key.ts';
+import { marks } from './marks.ts';
 import { telemetrySchema } from './telemetry.ts';
 import { providerSchema } from './provider.ts';
 import { fieldPlacement } from './provider-dialect.ts';
@@ -56,7 +57,7 @@ const storeText = text<StoreValues>(
       ? { problem: 'must be a file; what is in memory is lost' }
       : { kind: 'sqlite', path };
   },
-);
+).register(marks, { mark: 'machine' });
 
 type StoreValues =
   | { readonly kind: 'sqlite'; readonly path: string }
@@ -191,18 +192,16 @@ export const configSchema = z
     telemetry: telemetrySchema.prefault({}).meta({ description: 'Traces, for OpenTelemetry.' }),
     run: z
       .strictObject({
-        isolate: z
-          .enum(['auto', 'off'])
-          .prefault('auto')
-          .meta({
-            description: 'auto: sidekey run confines its command where the system can. off: it does not.',
-          }),
+        isolate: z.enum(['auto', 'off']).prefault('auto').meta({
+          description: 'auto: sidekey run confines its command where the system can. off: it does not.',
+        }),
         show: pathList('hidden from confined commands otherwise'),
         write: pathList('that confined commands may write'),
         sockets: pathList('that are Unix sockets, which confined commands may connect to'),
       })
       .prefault({})
-      .meta({ description: 'What a command of sidekey run may reach.' }),
+      .meta({ description: 'What a command of sidekey run may reach.' })
+      .register(marks, { mark: 'machine' }),
     tokens: z
       .strictObject({
         refresh_before_expiry: duration('How long before its end a token is refreshed.').prefault('5m'),

@@ -9,6 +9,7 @@ import {
 } from '../policy/authority.ts';
 import { type DomainPattern, isPattern, parsePattern } from '../policy/domain-map.ts';
 import type { ConfigDocument } from './document.ts';
+import { marks } from './marks.ts';
 import { formatPath, type Path } from './problem.ts';
 import {
   address,
@@ -43,7 +44,7 @@ const proxyUrl = text<Authority>(
       ? target.authority
       : { problem: 'has a path; write the host and the port alone' };
   },
-);
+).register(marks, { mark: 'destination' });
 
 const proxyUser = text<string>({ description: 'The user name for the proxy.' }, (value) => {
   if (value === '') return { problem: 'is empty' };

@@ -408,7 +408,7 @@ const table = {
     status: 500,
     exit: exitCode.badInput,
     title: 'Unsafe file permissions',
-    sentence: 'Other users can read or change a secret file.',
+    sentence: 'Other users can read a secret file, or change a file that Sidekey trusts.',
     hint: 'remove the permissions of other users, as the message says',
   },
   file_unwritable: {
@@ -503,6 +503,13 @@ const table = {
     title: 'Authentication required',
     sentence: 'The request has no valid API key, and no valid session.',
     hint: 'create a key with "sidekey api-key create NAME --role ROLE", and send it as X-API-Key',
+  },
+  config_protected: {
+    status: 403,
+    exit: exitCode.badInput,
+    title: 'Protected setting',
+    sentence: 'The API cannot change settings that run or open something on the machine.',
+    hint: 'edit the config file on its machine: sidekey config edit',
   },
   scope_missing: {
     status: 403,

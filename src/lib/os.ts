@@ -66,11 +66,24 @@ export async function createFile(path: string, content: string | Uint8Array, mod
   }
 }
 
-/** Replaces the file at `path`, or creates it, at once and durably. */
-export async function replaceFile(path: string, content: string | Uint8Array, mode: number): Promise<void> {
+/** Replaces the file at `path`, or creates it and its folder (0700), at once and durably. */
+export async function replaceFile(
+  path: string,
+  content: string | Uint8Array,
+  mode: number,
+  owner?: Pick<Stats, 'uid' | 'gid'>,
+): Promise<void> {
   const draft = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   try {
-    await createFile(draft, content, mode);
+    {
+      await using file = await open(draft, 'wx', 0o600);
+      await file.writeFile(content);
+      // Only root can change the owner. For other users a failure is ignored.
+      if (owner !== undefined) await file.chown(owner.uid, owner.gid).catch(() => undefined);
+      await file.chmod(mode);
+      await file.sync();
+    }
     await rename(draft, path);
     await syncFolder(dirname(path)).catch(() => undefined);
   } finally {

@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { authenticator } from '../../src/api/caller.ts';
-import { etagOf } from '../../src/api/etag.ts';
 import { routes } from '../../src/api/routes.ts';
 import { startService, type TestService } from '../support/service.ts';
 
@@ -272,35 +271,20 @@ describe('If-Match', () => {
 });
 
 describe('the config', () => {
-  it.each(['command:touch /tmp/x', 'file:/etc/passwd'])('takes no new %s from the API', async (reference) => {
-    const { call, sidekey } = await startService();
-    const { body, headers } = await call('GET /v2/config');
-    const text = `${body.text}\nproviders:\n  own: { token_endpoint: "https://a.example/t", audience: [a.example], client_id: x, client_secret: "${reference}" }\n`;
-    const put = { body: { text }, headers: { 'if-match': headers.get('etag') ?? '' } };
-    expect((await call('PUT /v2/config', put)).body.code).toBe('scope_missing');
-    expect(await readFile(sidekey.configFile, 'utf8')).toBe(body.text);
-  });
-
-  it('takes no reference to the master key from the API', async () => {
-    const key = { source: 'env', name: 'MASTER' };
-    const current = { ...(await startService()).sidekey.proxy.config(), key };
-    const { file } = current;
-    const text = await readFile(file, 'utf8');
-    const provider = (secret: string) =>
-      `${text}\nproviders:\n  own: { token_endpoint: "https://a.example/t", audience: [a.example], client_id: x, client_secret: "${secret}" }\n`;
-    const { handle } = routes.find(({ id }) => id === 'putConfig')!;
-    const put = (secret: string) =>
-      handle(
-        {
-          body: { text: provider(secret) },
-          caller: { name: 'x', address: 'x' },
-          ifMatch: etagOf({ file, text }),
-        } as never,
-        { config: async () => current, env: {}, audit: { append: async () => {} } } as never,
-      );
-    await expect(put('env:MASTER')).rejects.toMatchObject({ code: 'scope_missing' });
-    await expect(put('env:OTHER')).resolves.toMatchObject({ file });
-  });
+  it.each(['command:touch /tmp/x', 'file:/etc/passwd', 'env:HOME'])(
+    'takes no new %s from the API, and no event says that it changed',
+    async (reference) => {
+      const { call, sidekey } = await startService();
+      const { body, headers } = await call('GET /v2/config');
+      const text = `${body.text}\nproviders:\n  own: { token_endpoint: "https://a.example/t", audience: [a.example], client_id: x, client_secret: "${reference}" }\n`;
+      const put = { body: { text }, headers: { 'if-match': headers.get('etag') ?? '' } };
+      const { status, body: refusal } = await call('PUT /v2/config', put);
+      expect([status, refusal.code]).toEqual([403, 'config_protected']);
+      expect(refusal.detail).toContain('providers.own.client_secret');
+      expect(await readFile(sidekey.configFile, 'utf8')).toBe(body.text);
+      expect((await call('GET /v2/audit/events?event=config.changed')).body.data).toEqual([]);
+    },
+  );
 
   it('keeps a reference that the file has', async () => {
     const secret = 'file:secret.txt';

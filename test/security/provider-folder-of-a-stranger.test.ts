@@ -5,9 +5,8 @@
  */
 import { chmod, chown, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { loadConfig } from '../../src/config/load.ts';
-import { isAStrangers, ownProviderFiles } from '../../src/config/providers.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const definition =
@@ -26,7 +25,7 @@ async function place() {
 
 const refused = {
   code: 'permissions_unsafe',
-  message: expect.stringContaining('says where tokens are sent'),
+  message: expect.stringContaining('decides what Sidekey runs and where secrets are sent'),
 };
 
 test('a folder of the owner is accepted', async () => {
@@ -53,35 +52,21 @@ test('a file that all users may write is refused too, also behind a link', async
   await expect(load()).rejects.toMatchObject(refused);
 });
 
-describe('for another user than the one who made it', () => {
-  /** As if somebody else ran the program: only the superuser could make a file that is really another's. */
-  const own = process.getuid?.() ?? 0;
-  const somebody = own === 0 ? 0 : own + 1;
-
-  test('a folder in a place that is writable for all is refused', async () => {
-    const folder = await tempFolder();
-    if (own === 0) await chown(folder, 54_321, 54_321);
-    await expect(ownProviderFiles(folder, somebody)).rejects.toMatchObject(refused);
-  });
-
-  test('a folder is accepted if its parent has the same owner', async () => {
-    const place = await tempFolder();
-    const folder = join(place, 'providers');
-    await mkdir(folder);
-    if (own === 0) for (const path of [place, folder]) await chown(path, 54_321, 54_321);
-    await expect(ownProviderFiles(folder, somebody)).resolves.toEqual([]);
-  });
+test.skipIf(process.getuid?.() !== 0)('a folder and a file of another user are refused', async () => {
+  const { own, file, load } = await place();
+  for (const path of [file, own]) {
+    await chown(path, 54_321, 54_321);
+    await expect(load()).rejects.toMatchObject({
+      code: 'permissions_unsafe',
+      hint: expect.stringContaining(path),
+    });
+    await chown(path, 0, 0);
+  }
+  expect((await load()).providers.own).toEqual([]);
 });
 
-describe('a file of another user', () => {
-  const [file, link] = [0o100644, 0o120777];
-  test.each([
-    ['is refused whatever its mode', { mode: 0o40755, uid: 1001 }, true],
-    ['is refused as a link too', { mode: link, uid: 1001 }, true],
-    ['of one’s own is taken', { mode: file, uid: 1000 }, false],
-    ['of the system is taken', { mode: file, uid: 0 }, false],
-    ['a link of one’s own is taken, whose mode means nothing', { mode: link, uid: 1000 }, false],
-  ])('%s', (_what, facts, expected) => {
-    expect(isAStrangers(facts, [1000, 0])).toBe(expected);
-  });
+test('a link that leads nowhere is refused, because another user may make its target later', async () => {
+  const { own, load } = await place();
+  await symlink('/tmp/nothing-is-here', join(own, 'corp.yaml'));
+  await expect(load()).rejects.toMatchObject(refused);
 });

@@ -1,7 +1,5 @@
-import { parseDocument, visit } from 'yaml';
 import { z } from 'zod';
-import { writeConfigAtomically } from '../../config/edit.ts';
-import type { Config } from '../../config/config.ts';
+import { assertSameMachineKeys, writeConfigAtomically } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { etagOf, preconditionOf } from '../etag.ts';
@@ -23,35 +21,6 @@ const health = z
 const configText = z
   .strictObject({ file: z.string(), text: z.string() })
   .meta({ id: 'Config', description: 'The text of the config file. Secrets stand in it as references.' });
-
-/** Returns the references of a config to programs, files and the master key. */
-function referencesIn(text: string, key: Config['key']): ReadonlySet<string> {
-  const found = new Set<string>();
-  visit(parseDocument(text), {
-    Scalar(_key, { value }) {
-      if (typeof value !== 'string') return;
-      const isKey = key.source === 'env' && value === `env:${key.name}`;
-      if (isKey || /^(?:command|file):/.test(value)) found.add(value);
-    },
-  });
-  return found;
-}
-
-/**
- * Refuses a new reference to a program, a file or the master key: who may edit the config by the API may not run programs
- * of the machine, read its files, or send the key to a provider.
- *
- * @throws SidekeyError `scope_missing`
- */
-function assertNoNewReference(text: string, previous: string, { file, key }: Config): void {
-  const known = referencesIn(previous, key);
-  if ([...referencesIn(text, key)].every((reference) => known.has(reference))) return;
-  throw new SidekeyError(
-    'scope_missing',
-    'The API adds no reference to a program, a file or the master key to the config.',
-    { hint: `edit ${file} on its machine: sidekey config edit` },
-  );
-}
 
 const configRoutes: readonly AnyRoute[] = [
   route({
@@ -78,13 +47,12 @@ const configRoutes: readonly AnyRoute[] = [
     result: configText,
     commands: ['config edit'],
     async handle({ body, caller, ifMatch }, { config, env, audit }) {
-      const current = await config();
-      const { file } = current;
+      const { file } = await config();
       const previous = await readConfigText(file);
       if (ifMatch === undefined) throw new SidekeyError('precondition_required');
       preconditionOf(ifMatch, etagOf({ file, text: previous }));
       await parseConfig(body.text, file, { env });
-      assertNoNewReference(body.text, previous, current);
+      assertSameMachineKeys(previous, body.text, file);
       await audit.append({ event: 'config.changed', ...originOf(caller) });
       await writeConfigAtomically(file, body.text, { env, previous });
       return { file, text: body.text };

@@ -35,7 +35,7 @@ export async function editConfig(context: Context): Promise<number> {
     }
     const config = await loadAsStart(draft, env).catch(asProblem);
     if (!(config instanceof SidekeyError)) {
-      await writeConfigAtomically(file, text, { env, previous }).catch((error: unknown) => {
+      await writeConfigAtomically(file, text, { env, previous, isLocal: true }).catch((error: unknown) => {
         throw kept(asProblem(error), `your edit is in ${draft}; put it into ${file} by hand`);
       });
       await unlink(draft);

@@ -131,7 +131,7 @@ export async function configuredProvider(
   if (changed.length > 0) {
     const event = { event: 'provider.changed', provider: name, reason: changed.join(', ') } as const;
     await context.withState(({ audit }) =>
-      recordChange(audit, event, () => writeConfigAtomically(file, text, { env, previous })),
+      recordChange(audit, event, () => writeConfigAtomically(file, text, { env, previous, isLocal: true })),
     );
     output.say(`Saved ${changed.join(', ')} of providers.${name} in ${displayName(file)}.`);
   }
@@ -325,7 +325,7 @@ async function addDefinition(
   await provider.clientSecret?.();
   const event = { event: 'provider.changed', provider: name, ...facts } as const;
   await context.withState(({ audit }) =>
-    recordChange(audit, event, () => writeConfigAtomically(file, text, { env, previous })),
+    recordChange(audit, event, () => writeConfigAtomically(file, text, { env, previous, isLocal: true })),
   );
   return { provider, file };
 }

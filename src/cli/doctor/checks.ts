@@ -83,9 +83,8 @@ export async function lookAtPermissions(config: Config): Promise<Finding> {
   );
 }
 
-function guarded({ file, store, key, ca, audit }: Config): readonly Guarded[] {
+function guarded({ store, key, ca, audit }: Config): readonly Guarded[] {
   return [
-    { path: file, holds: 'the config', isSecret: false },
     ...(store.kind === 'sqlite'
       ? [store.path, `${store.path}-wal`].map((path) => ({ path, holds: 'the store', isSecret: true }))
       : []),

@@ -167,12 +167,18 @@ test('files that others may read or write are named, with the command that corre
   const at = await home();
   await at.grant('desk', { type: 'api_key', value: 'some-token' });
   expect((await look(at)).checks['permissions']).toMatchObject({ ok: true });
-  await chmod(at.configFile, 0o666);
-  const { needs } = await look(at);
-  expect(needs).toContainEqual({
+  const store = at.at('data', 'sidekey.db');
+  await chmod(store, 0o644);
+  expect((await look(at)).needs).toContainEqual({
     about: 'permissions',
-    sentence: expect.stringMatching(/^Others may write .*sidekey\.yaml, which holds the config\.$/),
-    hint: expect.stringMatching(/^chmod o-w /),
+    sentence: expect.stringMatching(/^Others may read .*sidekey\.db, which holds the store\.$/),
+    hint: expect.stringMatching(/^chmod 600 /),
+  });
+  await chmod(at.configFile, 0o666);
+  expect((await look(at)).needs).toContainEqual({
+    about: 'config',
+    sentence: expect.stringMatching(/sidekey\.yaml is writable by others \(mode 666\)/),
+    hint: `chmod go-w ${at.configFile}`,
   });
 });
 

@@ -1,4 +1,4 @@
-import { appendFile, writeFile } from 'node:fs/promises';
+import { appendFile, chmod, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -39,6 +39,30 @@ describe('an edited config', () => {
     client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
     expect(await client.response()).toMatchObject({ status: 200 });
   });
+
+  test.skipIf(process.platform === 'win32')(
+    'in a file that others may write applies when its mode is safe',
+    async () => {
+      const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
+      const client = await openTunnel(sidekey, upstream.authority);
+      const ask = async () => {
+        client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+        return (await client.response()).status;
+      };
+      await chmod(sidekey.configFile, 0o666);
+      await appendFile(sidekey.configFile, '\nlog: { level: warn }\n');
+      expect(await ask()).toBe(200);
+      await expect(sidekey.audited((line) => line.event === 'config.rejected')).resolves.toMatchObject({
+        code: 'permissions_unsafe',
+        reason: expect.stringContaining(`${sidekey.configFile} is writable by others (mode 666)`) as string,
+      });
+      expect(sidekey.logged()).toContain(sidekey.configFile);
+      await chmod(sidekey.configFile, 0o600);
+      expect(await ask()).toBe(200);
+      expect(await sidekey.audited((line) => line.event === 'config.reloaded')).toBeDefined();
+      expect(sidekey.proxy.config().log.level).toBe('warn');
+    },
+  );
 
   test.each([
     ['a value that is none', '\nkey: MARKED-0123456789\n'],

@@ -1,0 +1,211 @@
+/**
+ * The config file decides which programs run and where refresh tokens are sent. A user who can change the file,
+ * replace it in its folder or redirect a link to it has every credential.
+ */
+import { chmod, chown, lchown, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { statSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { writeConfigAtomically } from '../../src/config/edit.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import { configSources } from '../../src/config/reload.ts';
+import { exposureOf, isGroupOfUser } from '../../src/lib/exposed.ts';
+import { tempFolder } from '../support/temp-folder.ts';
+
+const isRoot = process.getuid?.() === 0;
+const self = process.getuid?.() ?? 0;
+const stranger = 54_321;
+
+/** A config file with these modes in a folder with that one. */
+async function place({ file = 0o600, folder = 0o700 }) {
+  const at = join(await tempFolder(), 'config');
+  await mkdir(at);
+  const path = join(at, 'sidekey.yaml');
+  await writeFile(path, 'version: 1\n');
+  await chmod(path, file);
+  await chmod(at, folder);
+  return { folder: at, path, load: () => loadConfig(path, { env: {} }) };
+}
+
+describe.skipIf(process.platform === 'win32')('the modes of the file and of its folder', () => {
+  test.each([
+    { file: 0o600, folder: 0o700, at: null },
+    { file: 0o644, folder: 0o755, at: null },
+    { file: 0o440, folder: 0o500, at: null },
+    { file: 0o602, folder: 0o700, at: 'file' },
+    { file: 0o666, folder: 0o700, at: 'file' },
+    { file: 0o620, folder: 0o700, at: 'file' },
+    { file: 0o664, folder: 0o775, at: 'file' },
+    { file: 0o644, folder: 0o777, at: 'folder' },
+    { file: 0o644, folder: 0o770, at: 'folder' },
+    { file: 0o644, folder: 0o702, at: 'folder' },
+    // In a sticky folder, such as /tmp, nobody else can replace the file.
+    { file: 0o600, folder: 0o1777, at: null },
+    { file: 0o666, folder: 0o1777, at: 'file' },
+    // With user-private groups, as on Debian and Fedora, and a umask of 002.
+    { file: 0o664, folder: 0o775, isPrivate: true, at: null },
+    { file: 0o660, folder: 0o2770, isPrivate: true, at: null },
+    { file: 0o666, folder: 0o775, isPrivate: true, at: 'file' },
+    { file: 0o664, folder: 0o777, isPrivate: true, at: 'folder' },
+  ] as const)('$file in $folder: $at', async ({ file, folder, at, ...more }) => {
+    const made = await place({ file, folder });
+    const exposure = exposureOf(made.path, self, () => 'isPrivate' in more);
+    if (at === null) return expect(exposure).toBeNull();
+    const named = at === 'file' ? made.path : made.folder;
+    const mode = (at === 'file' ? file : folder).toString(8);
+    expect(exposure).toMatchObject({
+      code: 'permissions_unsafe',
+      message: expect.stringContaining(`${named} is writable by others (mode ${mode})`),
+      hint: `chmod go-w ${named}`,
+    });
+  });
+});
+
+describe.skipIf(!isRoot)('the owners of the file and of its folder', () => {
+  test.each([
+    { me: 0, file: 0, folder: 0, at: null },
+    { me: 1000, file: 1000, folder: 1000, at: null },
+    { me: 1000, file: 0, folder: 1000, at: null },
+    { me: 1000, file: 1000, folder: 0, at: null },
+    { me: 1000, file: 0, folder: 0, at: null },
+    { me: 1000, file: stranger, folder: 1000, at: 'file' },
+    { me: 1000, file: 1000, folder: stranger, at: 'folder' },
+    { me: 1000, file: stranger, folder: stranger, at: 'file' },
+    // Root would run what the user writes.
+    { me: 0, file: 1000, folder: 1000, at: 'file' },
+    { me: 0, file: 0, folder: 1000, at: 'folder' },
+  ] as const)('user $me, file of $file, folder of $folder: $at', async ({ me, file, folder, at }) => {
+    const made = await place({ file: 0o644, folder: 0o755 });
+    await chown(made.path, file, file);
+    await chown(made.folder, folder, folder);
+    const exposure = exposureOf(made.path, me);
+    if (at === null) return expect(exposure).toBeNull();
+    const [named, owner] = at === 'file' ? [made.path, file] : [made.folder, folder];
+    expect(exposure).toMatchObject({
+      message: expect.stringContaining(`${named} belongs to user ${owner}`),
+      hint: `run as that user, or: sudo chown ${me} ${named}`,
+    });
+  });
+
+  test('a sticky folder of another user is refused: its owner can replace every file', async () => {
+    const made = await place({ folder: 0o1777 });
+    await chown(made.folder, stranger, stranger);
+    expect(exposureOf(made.path)).toMatchObject({ message: expect.stringContaining(made.folder) });
+  });
+});
+
+describe.skipIf(process.platform === 'win32')('links', () => {
+  test('each folder that a chain of links leads through is looked at, and the target', async () => {
+    const target = await place({});
+    const [middle, first] = [await tempFolder(), await tempFolder()];
+    await symlink(target.path, join(middle, 'b.yaml'));
+    await symlink(join(middle, 'b.yaml'), join(first, 'a.yaml'));
+    const path = join(first, 'a.yaml');
+    expect(exposureOf(path)).toBeNull();
+    for (const place of [first, middle, target.folder, target.path]) {
+      await chmod(place, 0o777);
+      expect(exposureOf(path)?.hint, place).toBe(`chmod go-w ${place}`);
+      await chmod(place, 0o700);
+    }
+  });
+
+  test.skipIf(!isRoot)('a link of another user is refused, also in a sticky folder', async () => {
+    const target = await place({});
+    const folder = await tempFolder();
+    await chmod(folder, 0o1777);
+    await symlink(target.path, join(folder, 'a.yaml'));
+    await lchown(join(folder, 'a.yaml'), stranger, stranger);
+    expect(exposureOf(join(folder, 'a.yaml'))).toMatchObject({
+      message: expect.stringContaining(`user ${stranger}`),
+    });
+  });
+
+  test('a link that leads nowhere, or in a circle, is refused', async () => {
+    const folder = await tempFolder();
+    await symlink('/tmp/nothing-is-here', join(folder, 'a.yaml'));
+    await symlink('b.yaml', join(folder, 'b.yaml'));
+    expect(exposureOf(join(folder, 'a.yaml'))?.message).toContain('cannot be looked at (ENOENT)');
+    expect(exposureOf(join(folder, 'b.yaml'))?.message).toContain('cannot be looked at (ELOOP)');
+  });
+
+  test.skipIf(!isRoot)(
+    'a ConfigMap of Kubernetes is accepted: links in a folder of root, 0777, mounted read-only',
+    async () => {
+      const folder = await tempFolder();
+      await mkdir(join(folder, '..2026_11_25'), { mode: 0o755 });
+      await writeFile(join(folder, '..2026_11_25', 'sidekey.yaml'), 'version: 1\n', { mode: 0o644 });
+      await symlink('..2026_11_25', join(folder, '..data'));
+      await symlink('..data/sidekey.yaml', join(folder, 'sidekey.yaml'));
+      await chmod(folder, 0o777);
+      const path = join(folder, 'sidekey.yaml');
+      expect(exposureOf(path, 1000, undefined, (at) => at === folder)).toBeNull();
+      expect(exposureOf(path, 1000)?.hint).toBe(`chmod go-w ${folder}`);
+      // Not root's: who owns it can write where it is mounted otherwise.
+      await chown(folder, 1000, 1000);
+      expect(exposureOf(path, 1000, undefined, () => true)?.hint).toBe(`chmod go-w ${folder}`);
+    },
+  );
+});
+
+describe.skipIf(process.platform !== 'linux')('the group of one user', () => {
+  const { username: me } = userInfo();
+  test.each([
+    ['has the user by its passwd entry', `${me}:x:7000:`, `${me}:x:7000:7000::/:/bin/sh`, true],
+    ['has the user by its list', `private:x:7000:${me}`, `${me}:x:7000:1::/:/bin/sh`, true],
+    ['may have root', `private:x:7000:root,${me}`, 'root:x:0:7000::/:/bin/sh', true],
+    ['has no second member', `${me}:x:7000:mallory`, `${me}:x:7000:7000::/:/bin/sh`, false],
+    [
+      'has no second user by the passwd entry',
+      `${me}:x:7000:`,
+      `${me}:x:1:7000::/:\nmallory:x:2:7000::/:`,
+      false,
+    ],
+    ['has no second row', `${me}:x:7000:\nother:x:7000:mallory`, `${me}:x:1:7000::/:`, false],
+    ['has the user at all', 'staff:x:7000:daemon', 'daemon:x:1:1::/:/bin/sh', false],
+    ['is in the file: others may be in a directory', 'users:x:100:', `${me}:x:1:7000::/:/bin/sh`, false],
+    ['has that number, and not one that contains it', `${me}:x:70001:`, `${me}:x:1:70001::/:`, false],
+  ])('%s', async (_what, group, passwd, expected) => {
+    const folder = await tempFolder();
+    await writeFile(join(folder, 'group'), `root:x:0:\n${group}\n`);
+    await writeFile(join(folder, 'passwd'), `${passwd}\n`);
+    expect(isGroupOfUser(7000, folder)).toBe(expected);
+  });
+
+  test('is none where the files are missing', async () => {
+    expect(isGroupOfUser(7000, await tempFolder())).toBe(false);
+  });
+});
+
+describe.skipIf(process.platform === 'win32')('what uses a file that others may write', () => {
+  test('a load, an edit and a read of the text refuse it', async () => {
+    const { path, load } = await place({ file: 0o666 });
+    const refused = { code: 'permissions_unsafe', hint: `chmod go-w ${path}` };
+    await expect(load()).rejects.toMatchObject(refused);
+    const text = 'version: 1\n# mine\n';
+    await expect(writeConfigAtomically(path, text, { env: {}, isLocal: true })).rejects.toMatchObject(
+      refused,
+    );
+    expect(await readFile(path, 'utf8')).toBe('version: 1\n');
+    await chmod(path, 0o600);
+    expect((await load()).file).toBe(path);
+  });
+
+  test.each([
+    ['the file', { file: 0o600 }, 0o666],
+    ['the file, whose text nobody changed since', { file: 0o666 }, 0o600],
+    ['the folder of a file that was refused', { folder: 0o777 }, 0o700],
+  ])('a reload is due when the mode of %s changes', async (what, modes, mode) => {
+    const { path, folder } = await place(modes);
+    // Old stamps, which show that nothing changed.
+    const sources = configSources(path, (at) => {
+      const stamp = statSync(at, { bigint: true, throwIfNoEntry: false });
+      return stamp && Object.assign(stamp, { ctimeMs: 0n });
+    });
+    expect(sources.differ()).toBe(false);
+    await chmod(what.startsWith('the file') ? path : folder, mode);
+    expect(sources.differ()).toBe(true);
+    sources.take();
+    expect(sources.differ()).toBe(false);
+  });
+});
