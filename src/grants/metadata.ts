@@ -1,0 +1,45 @@
+import { caughtFailure } from '../lib/errors.ts';
+import { noPolicy } from '../store/schema.ts';
+import type { GrantPolicy, Store } from '../store/store.ts';
+import type { OpenedGrant, Registry } from './registry.ts';
+
+/**
+ * Metadata that an earlier version stored in the clear. The registry seals metadata with the credential; see
+ * `docs/decisions/0123-sealed-metadata.md`.
+ */
+
+/** Returns the settings of a grant with all of its metadata. A process of an earlier version may write some in the clear. */
+export function settingsOf({ grant, sealed }: OpenedGrant, policy: GrantPolicy | null): GrantPolicy {
+  const set = policy ?? noPolicy(grant.id);
+  return { ...set, metadata: { ...sealed.metadata, ...set.metadata } };
+}
+
+/** Named value of a store whose files have no metadata in the clear. */
+const mark = 'metadata_sealed';
+
+/**
+ * Seals the metadata that an earlier version stored, and purges the files of the store. May be interrupted at any point, and
+ * called again. Metadata of a grant that does not open stay as they are. Returns false if the files could not be purged.
+ */
+export async function sealClearMetadata(
+  { meta, grantPolicies, purge }: Pick<Store, 'meta' | 'grantPolicies' | 'purge'>,
+  grants: Pick<Registry, 'changeMetadata'>,
+): Promise<boolean> {
+  if ((await meta.get(mark)) !== null) return true;
+  let isWhole = true;
+  for (const { grantId, metadata } of await grantPolicies.list()) {
+    if (Object.keys(metadata).length === 0) continue;
+    try {
+      await grants.changeMetadata(grantId, metadata);
+      await grantPolicies.set(grantId, { metadata: {} });
+    } catch (error) {
+      if (!unopened.has(caughtFailure(error).code)) throw error;
+      isWhole = false;
+    }
+  }
+  if (!(await purge())) return false;
+  if (isWhole) await meta.putIfAbsent(mark, Uint8Array.of(1));
+  return true;
+}
+
+const unopened: ReadonlySet<string> = new Set(['key_mismatch', 'record_tampered']);
