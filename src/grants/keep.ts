@@ -101,7 +101,7 @@ export async function findExact(
   return (await grants.list()).find((grant) => grant.name === name && grant.user === user) ?? null;
 }
 
-/** Replaces the credential, and keeps the metadata. The credential takes precedence over one that a refresh stored at the same time. */
+/** Replaces the credential, also one that a refresh stored at the same time. The metadata stay. */
 async function replaceWhatever(
   grants: Registry,
   id: string,

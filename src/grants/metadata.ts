@@ -8,7 +8,7 @@ import type { OpenedGrant, Registry } from './registry.ts';
  * `docs/decisions/0123-sealed-metadata.md`.
  */
 
-/** Returns the settings of a grant with all of its metadata. A process of an earlier version may write some in the clear. */
+/** Returns the settings of a grant with its metadata, sealed and in the clear. */
 export function settingsOf({ grant, sealed }: OpenedGrant, policy: GrantPolicy | null): GrantPolicy {
   const set = policy ?? noPolicy(grant.id);
   return { ...set, metadata: { ...sealed.metadata, ...set.metadata } };
@@ -18,17 +18,25 @@ export function settingsOf({ grant, sealed }: OpenedGrant, policy: GrantPolicy |
 const mark = 'metadata_sealed';
 
 /**
- * Seals the metadata that an earlier version stored, and purges the files of the store. May be interrupted at any point, and
- * called again. Metadata of a grant that does not open stay as they are. Returns false if the files could not be purged.
+ * Seals the metadata that an earlier version stored, and purges the files of the store. May be interrupted at
+ * any point, and called again. Metadata of a grant that does not open stay in the clear. Returns false if the
+ * files could not be purged.
  */
 export async function sealClearMetadata(
   { meta, grantPolicies, purge }: Pick<Store, 'meta' | 'grantPolicies' | 'purge'>,
   grants: Pick<Registry, 'changeMetadata'>,
 ): Promise<boolean> {
   if ((await meta.get(mark)) !== null) return true;
+  const clear = (await grantPolicies.list()).filter(({ metadata }) => Object.keys(metadata).length > 0);
   let isWhole = true;
-  for (const { grantId, metadata } of await grantPolicies.list()) {
-    if (Object.keys(metadata).length === 0) continue;
+  for (let at = 0; at < clear.length; at += batchSize) {
+    await Promise.all(clear.slice(at, at + batchSize).map(seal));
+  }
+  if (!(await purge())) return false;
+  if (isWhole) await meta.putIfAbsent(mark, Uint8Array.of(1));
+  return true;
+
+  async function seal({ grantId, metadata }: GrantPolicy): Promise<void> {
     try {
       await grants.changeMetadata(grantId, metadata);
       await grantPolicies.set(grantId, { metadata: {} });
@@ -37,9 +45,9 @@ export async function sealClearMetadata(
       isWhole = false;
     }
   }
-  if (!(await purge())) return false;
-  if (isWhole) await meta.putIfAbsent(mark, Uint8Array.of(1));
-  return true;
 }
+
+/** Grants that are sealed at the same time. */
+const batchSize = 64;
 
 const unopened: ReadonlySet<string> = new Set(['key_mismatch', 'record_tampered']);

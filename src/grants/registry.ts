@@ -50,8 +50,8 @@ export interface Registry {
    */
   setState(grant: Grant, state: GrantState, reason: string | null): Promise<Grant | null>;
   /**
-   * Adds metadata to a grant, whatever else writes to it meanwhile; an empty value removes its key. Returns whether there
-   * is such a grant.
+   * Adds metadata to a grant, whatever else writes to it meanwhile; an empty value removes its key. Returns
+   * whether there is such a grant.
    */
   changeMetadata(id: string, change: Metadata): Promise<boolean>;
   /** Answers whether there was such a grant. */

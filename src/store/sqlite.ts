@@ -79,10 +79,7 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
   });
 }
 
-/**
- * Writes the file anew, without the free space in which old text stays (https://sqlite.org/lang_vacuum.html), and empties
- * the write-ahead log.
- */
+/** Rewrites the file without free space (https://sqlite.org/lang_vacuum.html), and empties the log. */
 function purge(database: Database): boolean {
   try {
     database.exec('vacuum');

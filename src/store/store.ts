@@ -149,8 +149,8 @@ export interface Store {
   readonly enrolments: EnrolmentStore;
 
   /**
-   * Removes the remains of replaced and deleted rows from the files, as far as Sidekey writes them. Returns false if another
-   * process or a full disk prevented that.
+   * Removes remains of replaced and deleted rows from a SQLite file. Returns false if another process or a full
+   * disk prevented that.
    */
   purge(): Promise<boolean>;
 
@@ -480,7 +480,7 @@ export interface GrantPolicy {
   readonly leaseMaxMs: number | null;
   /** For bindings and rules. */
   readonly labels: readonly string[];
-  /** Values of the user by key. The store has only those that an earlier version wrote (see `grants/metadata.ts`). */
+  /** Values of the user by key. Stored only by an earlier version (see `grants/metadata.ts`). */
   readonly metadata: Readonly<Record<string, string>>;
 }
 

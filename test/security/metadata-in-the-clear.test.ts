@@ -1,6 +1,6 @@
 /**
- * A copy of the store gives away whose accounts the grants are: what people write down about a grant was in the clear beside
- * its sealed credential.
+ * A copy of the store gave away what people write down about a grant, such as the name of a customer: it was in
+ * the clear beside the sealed credential.
  */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';

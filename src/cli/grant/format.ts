@@ -51,8 +51,8 @@ export function settingsJson(policy: GrantPolicy | null): Readonly<Record<string
 }
 
 /**
- * Changed values for the audit log: `max_lease_ttl 3600 (was null)`. Spans are seconds, as in JSON. The log is in the clear,
- * so of metadata it has no value.
+ * Changed values for the audit log: `max_lease_ttl 3600 (was null)`. Spans are seconds, as in JSON. Metadata
+ * has no value here, because the log is in the clear.
  */
 export function changeText(before: GrantPolicy | null, after: GrantPolicy): string {
   const was = settingsJson(before);

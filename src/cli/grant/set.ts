@@ -62,8 +62,7 @@ export async function setGrant(context: Context, reference: string, options: Set
     else await narrowGrant(context, state, found, scopes);
     const opened = await state.grants.read(found.id);
     if (opened === null) throw grantGone();
-    const { grant } = opened;
-    return { grant, policy: settingsOf(opened, await state.store.grantPolicies.get(found.id)) };
+    return { grant: opened.grant, policy: settingsOf(opened, await state.store.grantPolicies.get(found.id)) };
   });
   const { expires, labels, ...rest } = settingsRows(policy, at);
   output.result(
@@ -84,10 +83,9 @@ export async function setGrant(context: Context, reference: string, options: Set
 }
 
 /**
- * Changes the settings of a grant. The metadata of the change is added to that of the grant; an empty value removes its
- * key.
+ * Changes the settings of a grant. Metadata of the change is added; an empty value removes its key.
  *
- * @throws SidekeyError `input_invalid`, `audit_unavailable`, `grant_missing`, `record_tampered`, `key_mismatch`
+ * @throws SidekeyError `input_invalid`, `audit_unavailable`, `grant_missing`; errors of the vault
  */
 export async function changePolicy(
   { store, grants, audit }: Pick<State, 'store' | 'grants' | 'audit'>,

@@ -226,8 +226,8 @@ function headings(hasAccounts: boolean, isOpen: boolean, hasEnds: boolean): stri
 }
 
 /**
- * Returns the names of accounts by the ids of their grants, and the failure of the master key (null: it opens the store).
- * A grant that cannot be opened has no account here.
+ * Returns the names of accounts by the ids of their grants, and the failure of the master key (null: none). A
+ * grant that cannot be opened has no account here.
  */
 async function accountsOf(view: Pick<View, 'registry'>, grants: readonly Grant[]) {
   const accounts = new Map<string, string>();

@@ -16,8 +16,8 @@ import { isWithin } from '../../policy/domain-map.ts';
 import type { GrantActivity } from '../../store/store.ts';
 
 /**
- * Checks all grants, counts them by state, and lists those that need action; a revoked grant needs none. Without the master
- * key, only counts them.
+ * Checks all grants, counts them by state, and lists those that need action; a revoked grant needs none.
+ * Without the master key, only counts them.
  */
 export async function lookAtGrants(view: View, now: number): Promise<Finding> {
   const grants = await view.grants();

@@ -107,9 +107,10 @@ test('metadata of a revoked grant stays, without its secrets', async () => {
   });
 });
 
+const text = (content: SealedCredential) =>
+  JSON.parse(Buffer.from(writeSealed(content)).toString()) as object;
+
 test('a version without metadata refuses a credential with metadata, which it would lose', () => {
-  const text = (content: SealedCredential) =>
-    JSON.parse(Buffer.from(writeSealed(content)).toString()) as object;
   expect(text(sealed)).toMatchObject({ v: 1 });
   expect(text({ ...sealed, metadata: { team: 'infra' } })).toMatchObject({ v: 2 });
   const details = { email: 'a@acme.test' };
