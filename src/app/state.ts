@@ -85,8 +85,7 @@ export async function openState(config: Config, { log, now, env, origin }: State
     await vault.refresh();
     const grants = openRegistry({ store, vault, now });
     if (!(await sealClearMetadata(store, grants))) {
-      const text =
-        'old metadata of grants is still in the file of the store in the clear: the next start removes it';
+      const text = 'old metadata of grants is still in the file of the store: the next start removes it';
       log.warn({ store: store.location }, text);
     }
     const opened = await openAuditLog({ file, maxBytes, maxAgeMs, fsync, vault, store, now, logger: log });

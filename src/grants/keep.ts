@@ -111,8 +111,7 @@ async function replaceWhatever(
   for (;;) {
     const stored = await grants.read(id);
     if (stored === null) throw grantGone();
-    const { metadata } = stored.sealed;
-    const next = { ...sealed, metadata };
+    const next = { ...sealed, metadata: stored.sealed.metadata };
     const grant = await grants.replaceCredential(stored.grant, next, { provider, scopes });
     if (grant !== null) return grant;
   }

@@ -15,7 +15,7 @@ export function settingsOf({ grant, sealed }: OpenedGrant, policy: GrantPolicy |
 }
 
 /** Named value of a store whose files have no metadata in the clear. */
-const mark = 'metadata_sealed';
+export const sealedMark = 'metadata_sealed';
 
 /**
  * Seals the metadata that an earlier version stored, and purges the files of the store. May be interrupted at
@@ -26,14 +26,14 @@ export async function sealClearMetadata(
   { meta, grantPolicies, purge }: Pick<Store, 'meta' | 'grantPolicies' | 'purge'>,
   grants: Pick<Registry, 'changeMetadata'>,
 ): Promise<boolean> {
-  if ((await meta.get(mark)) !== null) return true;
+  if ((await meta.get(sealedMark)) !== null) return true;
   const clear = (await grantPolicies.list()).filter(({ metadata }) => Object.keys(metadata).length > 0);
   let isWhole = true;
   for (let at = 0; at < clear.length; at += batchSize) {
     await Promise.all(clear.slice(at, at + batchSize).map(seal));
   }
   if (!(await purge())) return false;
-  if (isWhole) await meta.putIfAbsent(mark, Uint8Array.of(1));
+  if (isWhole) await meta.putIfAbsent(sealedMark, Uint8Array.of(1));
   return true;
 
   async function seal({ grantId, metadata }: GrantPolicy): Promise<void> {

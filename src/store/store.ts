@@ -149,7 +149,7 @@ export interface Store {
   readonly enrolments: EnrolmentStore;
 
   /**
-   * Removes remains of replaced and deleted rows from a SQLite file. Returns false if another process or a full
+   * Removes remains of replaced and deleted rows from a SQLite file. Returns false if a process or a full
    * disk prevented that.
    */
   purge(): Promise<boolean>;

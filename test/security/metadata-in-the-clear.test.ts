@@ -1,11 +1,12 @@
 /**
- * A copy of the store gave away what people write down about a grant, such as the name of a customer: it was in
+ * A copy of the store gave away what people write down about a grant, such as the name of a customer. It was in
  * the clear beside the sealed credential.
  */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it } from 'vitest';
+import { openTables } from '../../src/app/state.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { type Machine, engines, machine, ok, opened, openedStore } from '../support/backup-machine.ts';
 import { createMarks, filesBelow } from '../support/marks.ts';
@@ -85,6 +86,23 @@ describe.each(engines)('metadata of grants in %s', (_name, engine) => {
       });
     },
   );
+
+  it.skipIf(isMissing)('that an older backup brings into a store in use is sealed', async () => {
+    const [at, marks] = [await machine(engine), createMarks()];
+    const metadata = await olderStore(at, marks);
+    const tables = await openTables(await loadConfig(at.configFile, { env: {} }), {});
+    const policies = await tables.db.selectFrom('grantPolicies').selectAll().execute();
+    const state = await opened(at);
+    await tables.db.deleteFrom('grantPolicies').execute();
+    await tables.db.insertInto('grantPolicies').values(policies).execute();
+    expect(await at.backup(at.at('x.age'))).toMatchObject(ok);
+    await state.store.grants.remove(policies[0]!.grantId);
+    await state.close();
+    await tables.close();
+    expect(await at.restore(at.at('x.age'), '--replace')).toMatchObject(ok);
+    expect(await metadataOf(at)).toEqual(metadata);
+    expect(await leaksOf(at, marks)).toEqual([]);
+  });
 
   it.skipIf(isMissing)('does not open in the place of those of another grant', async () => {
     const at = await machine(engine);
