@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import { importAuthority } from '../ca/authority.ts';
 import type { Config } from '../config/config.ts';
+import { sealedMark } from '../grants/metadata.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { BackupHead, BackupPart, RowCounts } from '../store/backup.ts';
 import { metaOf, type Untyped } from '../store/copy.ts';
@@ -112,6 +113,8 @@ async function write(
     .updateTable('revisions')
     .set((row) => ({ value: row('value', '+', 1) }))
     .execute();
+  // The backup may have metadata in the clear, which the next start then seals.
+  await db.deleteFrom('meta').where('name', '=', sealedMark).execute();
   // A rotation of the master key waits, because grants are sealed with the key that is current here.
   if (isShared) await sql`lock table meta in exclusive mode`.execute(db);
   const mine = await metaOf(db);

@@ -7,6 +7,7 @@ import { readSecret } from '../config/secret-reference.ts';
 import type { StoreConfig } from '../config/store-place.ts';
 import { type ActivityNotes, createActivityNotes } from '../grants/activity.ts';
 import type { Grant } from '../grants/grant.ts';
+import { sealClearMetadata } from '../grants/metadata.ts';
 import { grantOf, openRegistry, type Registry } from '../grants/registry.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
@@ -82,6 +83,11 @@ export async function openState(config: Config, { log, now, env, origin }: State
     const { vault } = keys;
     const { file, maxBytes, maxAgeMs, fsync } = config.audit;
     await vault.refresh();
+    const grants = openRegistry({ store, vault, now });
+    if (!(await sealClearMetadata(store, grants))) {
+      const text = 'old metadata of grants is still in the file of the store: the next start removes it';
+      log.warn({ store: store.location }, text);
+    }
     const opened = await openAuditLog({ file, maxBytes, maxAgeMs, fsync, vault, store, now, logger: log });
     const audit = origin === undefined ? opened : withOrigin(opened, origin);
     // The log is sealed with the key, so it opens after the key; nothing was sealed for the store before.
@@ -96,7 +102,7 @@ export async function openState(config: Config, { log, now, env, origin }: State
       store,
       vault,
       keys,
-      grants: openRegistry({ store, vault, now }),
+      grants,
       audit,
       activity,
       async close() {

@@ -165,8 +165,8 @@ function flat(name: string): string {
  * Returns the rest of a credential whose grant is revoked: its kind, no secret, and no host that may receive it. The
  * state is a column that a process with write access to the store could set back; a removed value cannot be used.
  */
-export function erased({ credential }: SealedCredential): SealedCredential {
-  return { credential: withoutSecrets(credential), audience: [] };
+export function erased({ credential, metadata }: SealedCredential): SealedCredential {
+  return { credential: withoutSecrets(credential), audience: [], metadata };
 }
 
 function withoutSecrets(credential: Credential): Credential {

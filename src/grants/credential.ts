@@ -267,7 +267,11 @@ export interface SealedCredential {
   readonly audience: readonly string[];
   /** The account, in the provider's own words (a realm id, a workspace). Not secret. */
   readonly details?: Readonly<Record<string, string>>;
+  readonly metadata?: Metadata | undefined;
 }
+
+/** Values of the user by key, for people and scripts. */
+export type Metadata = Readonly<Record<string, string>>;
 
 /** Names of details, in the order in which they name an account for people. */
 const accountNames = ['email', 'name', 'preferred_username', 'login', 'username'];

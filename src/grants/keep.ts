@@ -101,7 +101,7 @@ export async function findExact(
   return (await grants.list()).find((grant) => grant.name === name && grant.user === user) ?? null;
 }
 
-/** Replaces the credential. It takes precedence over one that a refresh stored at the same time. */
+/** Replaces the credential, also one that a refresh stored at the same time. The metadata stay. */
 async function replaceWhatever(
   grants: Registry,
   id: string,
@@ -111,7 +111,8 @@ async function replaceWhatever(
   for (;;) {
     const stored = await grants.read(id);
     if (stored === null) throw grantGone();
-    const grant = await grants.replaceCredential(stored.grant, sealed, { provider, scopes });
+    const next = { ...sealed, metadata: stored.sealed.metadata };
+    const grant = await grants.replaceCredential(stored.grant, next, { provider, scopes });
     if (grant !== null) return grant;
   }
 }

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import { SidekeyError } from '../lib/errors.ts';
 import { isPattern, parsePattern } from '../policy/domain-map.ts';
 import { compare } from '../store/schema.ts';
 import type { GrantRecord, Store } from '../store/store.ts';
 import type { Vault } from '../vault/vault.ts';
 import { erased } from './credential-shape.ts';
-import { endOf, isRefreshable, type SealedCredential } from './credential.ts';
+import { endOf, isRefreshable, type Metadata, type SealedCredential } from './credential.ts';
 import { type Grant, type GrantState, isName, matches } from './grant.ts';
 import { readSealed, writeSealed } from './sealed-text.ts';
 
@@ -48,6 +49,11 @@ export interface Registry {
    * credential too.
    */
   setState(grant: Grant, state: GrantState, reason: string | null): Promise<Grant | null>;
+  /**
+   * Adds metadata to a grant, whatever else writes to it meanwhile; an empty value removes its key. Returns
+   * whether there is such a grant.
+   */
+  changeMetadata(id: string, change: Metadata): Promise<boolean>;
   /** Answers whether there was such a grant. */
   remove(id: string): Promise<boolean>;
 }
@@ -80,7 +86,6 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
       type: credential.type,
       expiresAt: endOf(credential),
       refreshable: isRefreshable(credential),
-      updatedAt: now(),
     };
     return { ...columns, sealed: vault.seal(sealContext(columns), writeSealed(sealed)) };
   }
@@ -163,14 +168,28 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
 
     replaceCredential(grant, sealed, change = {}) {
       assertAudience(sealed.audience);
-      return replace({ ...grant, ...change, state: 'active', stateReason: null }, sealed);
+      const changed = { ...grant, ...change, state: 'active', stateReason: null, updatedAt: now() } as const;
+      return replace(changed, sealed);
     },
 
     async setState(grant, state, reason) {
       const stored = await registry.read(grant.id);
       if (stored === null || stored.grant.revision !== grant.revision) return null;
       const sealed = state === 'revoked' ? erased(stored.sealed) : stored.sealed;
-      return replace({ ...stored.grant, state, stateReason: reason }, sealed);
+      return replace({ ...stored.grant, state, stateReason: reason, updatedAt: now() }, sealed);
+    },
+
+    async changeMetadata(id, change) {
+      for (;;) {
+        const stored = await registry.read(id);
+        if (stored === null) return false;
+        const { grant, sealed } = stored;
+        const pairs = Object.entries({ ...sealed.metadata, ...change }).filter(([, value]) => value !== '');
+        const metadata = pairs.length === 0 ? undefined : Object.fromEntries(pairs);
+        if (isDeepStrictEqual(metadata, sealed.metadata)) return true;
+        // `updatedAt` stays: failures before the last new credential say nothing about it.
+        if ((await replace(grant, { ...sealed, metadata })) !== null) return true;
+      }
     },
 
     async remove(id) {

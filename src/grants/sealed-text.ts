@@ -4,10 +4,13 @@ import { SidekeyError } from '../lib/errors.ts';
 import { type Credential, type Renewal, type SealedCredential, sourceForms } from './credential.ts';
 
 const version = 1;
+/** The version with metadata, which an earlier program would drop at its next write. */
+const metadataVersion = 2;
 
 /** Returns what the vault seals. */
-export function writeSealed({ credential, audience, details }: SealedCredential): Uint8Array {
-  return Buffer.from(JSON.stringify({ v: version, credential, audience, details }), 'utf8');
+export function writeSealed({ credential, audience, details, metadata }: SealedCredential): Uint8Array {
+  const v = metadata === undefined ? version : metadataVersion;
+  return Buffer.from(JSON.stringify({ v, credential, audience, details, metadata }), 'utf8');
 }
 
 /**
@@ -16,10 +19,11 @@ export function writeSealed({ credential, audience, details }: SealedCredential)
  */
 export function readSealed(bytes: Uint8Array, grantId: string): SealedCredential {
   const parsed = parse(bytes);
-  if (parsed?.['v'] === version && isCredential(parsed['credential']) && isStrings(parsed['audience'])) {
-    const { credential, audience, details } = parsed;
-    if (details === undefined) return { credential, audience };
-    if (isTexts(details)) return { credential, audience, details };
+  const isOurs = parsed?.['v'] === version || parsed?.['v'] === metadataVersion;
+  if (isOurs && isCredential(parsed['credential']) && isStrings(parsed['audience'])) {
+    const { credential, audience, details, metadata } = parsed;
+    if ((details === undefined || isTexts(details)) && (metadata === undefined || isTexts(metadata)))
+      return { credential, audience, ...(details && { details }), ...(metadata && { metadata }) };
   }
   throw new SidekeyError(
     'record_tampered',

@@ -53,6 +53,12 @@ export function orThrow<T>(value: T | SidekeyError): T {
   return value;
 }
 
+/** Returns a failure that was caught. @throws any other error */
+export function caughtFailure(error: unknown): SidekeyError {
+  if (error instanceof SidekeyError) return error;
+  throw error;
+}
+
 /** Facts of an error that may be logged. */
 interface ErrorFacts {
   /** Class, such as `TypeError`. */

@@ -64,13 +64,14 @@ interface SqlStoreParts {
   readonly fault: (error: unknown) => Fault;
   /** Resolves when the writes of `grants.replace` are on the disk. */
   readonly synced: () => Promise<void>;
+  readonly purge: () => Promise<boolean>;
   /** Closes the connection, once. */
   readonly close: () => Promise<void>;
 }
 
 /** Returns the queries of the store for any SQL database. Each is one statement or one transaction, and thus atomic. */
 export function sqlStore(parts: SqlStoreParts): Store {
-  const { db, location, now, lockClock, epoch, grantWritten, fault, synced, close } = parts;
+  const { db, location, now, lockClock, epoch, grantWritten, fault, synced, purge, close } = parts;
   const pending = new Set<Promise<unknown>>();
   let closing: Promise<void> | null = null;
 
@@ -403,6 +404,8 @@ export function sqlStore(parts: SqlStoreParts): Store {
     people: sqlPeople(db, run),
     nodes: sqlNodes(db, run, lockClock),
     enrolments: sqlEnrolments(db, run, lockClock),
+
+    purge: () => run(purge),
 
     close() {
       closing ??= Promise.allSettled(pending).then(close);

@@ -148,6 +148,12 @@ export interface Store {
   /** Enrolments of new nodes. All times are of the store's clock. */
   readonly enrolments: EnrolmentStore;
 
+  /**
+   * Removes remains of replaced and deleted rows from a SQLite file. Returns false if a process or a full
+   * disk prevented that.
+   */
+  purge(): Promise<boolean>;
+
   /** Finishes the calls in progress and closes. Idempotent. */
   close(): Promise<void>;
 }
@@ -461,7 +467,7 @@ export interface LeaseRecord extends Lease {
   readonly tokenHash: Uint8Array;
 }
 
-/** The settings of a grant, which are not sealed. Spans are in milliseconds; null: not set. */
+/** The settings of a grant that are not sealed. Spans are in milliseconds; null: not set. */
 export interface GrantPolicy {
   readonly grantId: string;
   /** The end of the grant itself, independent of its tokens. */
@@ -474,7 +480,7 @@ export interface GrantPolicy {
   readonly leaseMaxMs: number | null;
   /** For bindings and rules. */
   readonly labels: readonly string[];
-  /** Values of the user by key, for people and scripts. */
+  /** Values of the user by key. Stored only by an earlier version (see `grants/metadata.ts`). */
   readonly metadata: Readonly<Record<string, string>>;
 }
 

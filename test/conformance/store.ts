@@ -162,6 +162,18 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       });
     });
 
+    it('is purged while other processes use it, and keeps its rows', async () => {
+      const record = grantRecord();
+      await store.grants.insert(record);
+      const second = await subject.second();
+      await second.grantPolicies.set(record.id, { labels: ['x'] });
+      expect(await store.purge()).toBe(true);
+      expect(plain(await second.grants.get(record.id))).toEqual(plain(record));
+      expect(await store.grantPolicies.list()).toMatchObject([{ grantId: record.id, labels: ['x'] }]);
+      await second.grants.remove(record.id);
+      expect(await store.grants.list()).toEqual([]);
+    });
+
     describe('seals', () => {
       it('are replaced where they are still the same, and keep the revision', async () => {
         const [kept, changed] = [grantRecord(), grantRecord({ name: 'other' })];

@@ -6,7 +6,7 @@ import { writeConfigAtomically } from '../../config/edit.ts';
 import { digestOf, parseConfig, readConfigText } from '../../config/load.ts';
 import { splitCommandLine } from '../../config/locate.ts';
 import { displayName } from '../../config/problem.ts';
-import { isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
+import { caughtFailure, isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { laterKeys } from '../../main.ts';
 import type { Context } from '../context.ts';
@@ -25,7 +25,7 @@ export async function editConfig(context: Context): Promise<number> {
   const previous = await readConfigText(file);
   const draft = await openDraft(context, file, previous);
   for (;;) {
-    const failure = await runEditor(editor, draft, env).then(() => null, asProblem);
+    const failure = await runEditor(editor, draft, env).then(() => null, caughtFailure);
     const text = await readConfigText(draft);
     if (text === previous) await unlink(draft);
     if (failure !== null) throw failure;
@@ -33,10 +33,10 @@ export async function editConfig(context: Context): Promise<number> {
       output.result({ changed: false, file }, `${name} is not changed.`);
       return exitCode.ok;
     }
-    const config = await loadAsStart(draft, env).catch(asProblem);
+    const config = await loadAsStart(draft, env).catch(caughtFailure);
     if (!(config instanceof SidekeyError)) {
       await writeConfigAtomically(file, text, { env, previous, isLocal: true }).catch((error: unknown) => {
-        throw kept(asProblem(error), `your edit is in ${draft}; put it into ${file} by hand`);
+        throw kept(caughtFailure(error), `your edit is in ${draft}; put it into ${file} by hand`);
       });
       await unlink(draft);
       const before = await parseConfig(previous, file, { env }).catch(() => config);
@@ -59,11 +59,6 @@ export async function editConfig(context: Context): Promise<number> {
       return config.exit;
     }
   }
-}
-
-function asProblem(error: unknown): SidekeyError {
-  if (error instanceof SidekeyError) return error;
-  throw error;
 }
 
 function kept(problem: SidekeyError, hint: string): SidekeyError {

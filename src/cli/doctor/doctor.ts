@@ -7,7 +7,7 @@ import { findAll } from '../status/status.ts';
 import { clients } from '../../clients/programs.ts';
 import type { Config } from '../../config/config.ts';
 import { exitCode } from '../../lib/failures.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { caughtFailure, SidekeyError } from '../../lib/errors.ts';
 import { didYouMean, orMeant } from '../../lib/text.ts';
 
 export interface DoctorOptions {
@@ -74,12 +74,7 @@ async function checkSetup(context: Context, { offline }: DoctorOptions): Promise
     const grants = await context.withView((view) => view.grants()).catch(() => []);
     return withUpstreamClient(config, env, (upstream) => askUpstreams(config, grants, upstream, now));
   };
-  const answers =
-    offline === true
-      ? []
-      : await ask().catch((error: unknown) =>
-          error instanceof SidekeyError ? error : Promise.reject(error),
-        );
+  const answers = offline === true ? [] : await ask().catch(caughtFailure);
   return [
     ...found,
     await lookAtPermissions(config),

@@ -50,13 +50,16 @@ export function settingsJson(policy: GrantPolicy | null): Readonly<Record<string
   };
 }
 
-/** Changed values for the audit log: `max_lease_ttl 3600 (was null)`. Spans are seconds, as in JSON. */
+/**
+ * Changed values for the audit log: `max_lease_ttl 3600 (was null)`. Spans are seconds, as in JSON. Metadata
+ * has no value here, because the log is in the clear.
+ */
 export function changeText(before: GrantPolicy | null, after: GrantPolicy): string {
   const was = settingsJson(before);
   return Object.entries(settingsJson(after))
     .map(([key, value]) => [key, JSON.stringify(value), JSON.stringify(was[key])])
     .filter(([, now, then]) => now !== then)
-    .map(([key, now, then]) => `${key} ${now} (was ${then})`)
+    .map(([key, now, then]) => (key === 'metadata' ? key : `${key} ${now} (was ${then})`))
     .join(', ');
 }
 

@@ -10,6 +10,7 @@ import { pickGrant } from '../pick.ts';
 import { type Grant, isName, titleOf } from '../../grants/grant.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { noPolicy } from '../../store/schema.ts';
+import { settingsOf } from '../../grants/metadata.ts';
 import type { GrantPolicy } from '../../store/store.ts';
 import { grantGone } from '../../grants/keep.ts';
 
@@ -57,9 +58,11 @@ export async function setGrant(context: Context, reference: string, options: Set
   }
   const { grant, policy } = await context.withState(async (state) => {
     const found = pickGrant(await state.grants.list(), { grant: reference, user: options.user });
-    if (scopes === undefined) return { grant: found, policy: await changePolicy(state, found, change, at) };
-    const narrowed = await narrowGrant(context, state, found, scopes);
-    return { grant: narrowed, policy: (await state.store.grantPolicies.get(found.id)) ?? noPolicy(found.id) };
+    if (scopes === undefined) await changePolicy(state, found, change, at);
+    else await narrowGrant(context, state, found, scopes);
+    const opened = await state.grants.read(found.id);
+    if (opened === null) throw grantGone();
+    return { grant: opened.grant, policy: settingsOf(opened, await state.store.grantPolicies.get(found.id)) };
   });
   const { expires, labels, ...rest } = settingsRows(policy, at);
   output.result(
@@ -80,27 +83,24 @@ export async function setGrant(context: Context, reference: string, options: Set
 }
 
 /**
- * Changes the settings of a grant, and returns the new ones. The metadata of the change is added to that of the grant;
- * an empty value removes its key.
+ * Changes the settings of a grant. Metadata of the change is added; an empty value removes its key.
  *
- * @throws SidekeyError `input_invalid`, `audit_unavailable`, `grant_missing`
+ * @throws SidekeyError `input_invalid`, `audit_unavailable`, `grant_missing`; errors of the vault
  */
 export async function changePolicy(
-  { store, audit }: Pick<State, 'store' | 'audit'>,
+  { store, grants, audit }: Pick<State, 'store' | 'grants' | 'audit'>,
   { id, user }: Pick<Grant, 'id' | 'user'>,
   change: Change,
   at: number,
-): Promise<GrantPolicy> {
+): Promise<void> {
   const before = (await store.grantPolicies.get(id)) ?? noPolicy(id);
-  const pairs = Object.entries({ ...before.metadata, ...change.metadata });
-  const metadata = Object.fromEntries(pairs.filter(([, value]) => value !== ''));
-  const after = { ...before, ...change, metadata };
+  const after = { ...before, ...change };
   checkMaximum(change, after.maxTtlMs, at);
   const event = { event: 'grant.changed', grant: id, user, reason: changeText(before, after) } as const;
   await recordChange(audit, event, async () => {
-    if (!(await store.grantPolicies.set(id, { ...change, metadata }))) throw grantGone();
+    const isSealed = await grants.changeMetadata(id, { ...before.metadata, ...change.metadata });
+    if (!isSealed || !(await store.grantPolicies.set(id, { ...change, metadata: {} }))) throw grantGone();
   });
-  return after;
 }
 
 /**

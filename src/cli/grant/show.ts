@@ -27,10 +27,11 @@ import type { View } from '../../app/state.ts';
 import { type Grant, titleOf } from '../../grants/grant.ts';
 import { consentCommand } from '../../grants/messages.ts';
 import type { Provider } from '../../grants/provider.ts';
+import { settingsOf } from '../../grants/metadata.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { describeSource } from '../../grants/sources/source.ts';
 import { replaceCommand } from '../../grants/token-result.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { caughtFailure, SidekeyError } from '../../lib/errors.ts';
 import { isScope, ungrantedScopes } from '../../oauth/scopes.ts';
 import { createFingerprint } from '../../schemes/apply.ts';
 import { proofKey } from '../../schemes/dpop-proof.ts';
@@ -67,7 +68,7 @@ async function showGrant(context: Context, reference: string, user: string | und
       audience: sealed.audience,
       fingerprint: sealed.credential.type === 'source' ? null : fingerprint(sealed),
       domains: domainsOf(grant, grants, domains).map(({ pattern }) => pattern.text),
-      policy: rights?.policies.find(({ grantId }) => grantId === id) ?? null,
+      policy: settingsOf(opened, rights?.policies.find(({ grantId }) => grantId === id) ?? null),
       reached: reachedBy(grant, rights, at),
       proxy: view.config.proxy,
       consentCommand: replaceCommand(grant, [], provider),
@@ -161,7 +162,7 @@ export async function listGrants(
   }
   if (reference !== undefined) return showGrant(context, reference, user);
   const { withView, output, now } = context;
-  const { grants, usedAt, policyOf, accounts } = await withView(async (view) => {
+  const { grants, usedAt, policyOf, accounts, locked } = await withView(async (view) => {
     const activity = (await view.store?.activity.list()) ?? [];
     const uses = new Map(activity.map((each) => [each.grantId, each.usedAt]));
     const policies = (await view.store?.grantPolicies.list()) ?? [];
@@ -169,7 +170,7 @@ export async function listGrants(
     const listed = (await view.grants()).filter((grant) => user === undefined || grant.user === user);
     return {
       grants: listed,
-      accounts: await accountsOf(view, listed),
+      ...(await accountsOf(view, listed)),
       usedAt: (id: string) => uses.get(id) ?? null,
       policyOf: (id: string) => byGrant.get(id) ?? null,
     };
@@ -186,9 +187,7 @@ export async function listGrants(
     grant.user,
     ...(accounts.size === 0 ? [] : [accounts.get(grant.id) ?? '-']),
     stateOf(grant, policy, at),
-    scopesOf(grant),
-    expiryOf(grant, at),
-    lastUse(usedAt(grant.id), at),
+    ...(locked === null ? [scopesOf(grant), expiryOf(grant, at), lastUse(usedAt(grant.id), at)] : []),
     ...(hasEnds ? [endText(end, at)] : []),
   ]);
   const near = ending.flatMap(({ grant, policy, end }) => {
@@ -199,6 +198,7 @@ export async function listGrants(
   output.result(
     ending.map(({ grant, policy, end }) => ({
       ...grantJson(grant, at, policy),
+      ...(locked === null ? {} : { scopes: null }),
       account: accounts.get(grant.id) ?? null,
       used_at: isoOrNull(usedAt(grant.id)),
       grant_expires_at: isoOrNull(end),
@@ -207,34 +207,39 @@ export async function listGrants(
       grants.length === 0
         ? 'There are no grants yet.\n  → sidekey connect PROVIDER'
         : [
-            table(output.display, headings(accounts.size > 0, hasEnds), rows, {
+            table(output.display, headings(accounts.size > 0, locked === null, hasEnds), rows, {
               least: ['USER', 'ACCOUNT', 'LAST USED', 'SCOPES', 'PROVIDER', 'TOKEN EXPIRES'],
             }),
             ...near,
           ].join('\n'),
   );
+  if (locked === null) return;
+  output.say(`Only names and states are shown, because the master key is not available: ${locked.message}`);
+  output.say(`  → ${locked.hint}`);
 }
 
-function headings(hasAccounts: boolean, hasEnds: boolean): string[] {
+function headings(hasAccounts: boolean, isOpen: boolean, hasEnds: boolean): string[] {
   const account = hasAccounts ? ['ACCOUNT'] : [];
+  const facts = isOpen ? ['SCOPES', 'TOKEN EXPIRES', 'LAST USED'] : [];
   const end = hasEnds ? ['EXPIRES'] : [];
-  return ['NAME', 'PROVIDER', 'USER', ...account, 'STATE', 'SCOPES', 'TOKEN EXPIRES', 'LAST USED', ...end];
+  return ['NAME', 'PROVIDER', 'USER', ...account, 'STATE', ...facts, ...end];
 }
 
-/** Returns the names of accounts by the ids of their grants. A grant that cannot be opened has none here. */
-async function accountsOf(
-  view: Pick<View, 'registry'>,
-  grants: readonly Grant[],
-): Promise<ReadonlyMap<string, string>> {
+/**
+ * Returns the names of accounts by the ids of their grants, and the failure of the master key (null: none). A
+ * grant that cannot be opened has no account here.
+ */
+async function accountsOf(view: Pick<View, 'registry'>, grants: readonly Grant[]) {
   const accounts = new Map<string, string>();
   // The list needs no key, so that it also serves who looks for the reason of a failure.
-  const registry = await view.registry().catch(() => null);
+  const registry = await view.registry().catch(caughtFailure);
+  if (registry instanceof SidekeyError) return { accounts, locked: registry };
   for (const { id } of registry === null ? [] : grants) {
     const opened = await registry?.read(id).catch(() => null);
     const account = accountOf(opened?.sealed.details);
     if (account !== null) accounts.set(id, account);
   }
-  return accounts;
+  return { accounts, locked: null };
 }
 
 function endText(end: number | null, now: number): string {

@@ -10,25 +10,32 @@ import { certificateFacts } from '../../grants/client-certificate.ts';
 import { type Grant, type GrantState, titleOf } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
 import { endWords, replaceCommand } from '../../grants/token-result.ts';
+import { caughtFailure, SidekeyError } from '../../lib/errors.ts';
 import { withoutStop } from '../../lib/text.ts';
 import { isWithin } from '../../policy/domain-map.ts';
 import type { GrantActivity } from '../../store/store.ts';
 
-/** Checks all grants, counts them by state, and lists those that need action; a revoked grant needs none. */
+/**
+ * Checks all grants, counts them by state, and lists those that need action; a revoked grant needs none.
+ * Without the master key, only counts them.
+ */
 export async function lookAtGrants(view: View, now: number): Promise<Finding> {
   const grants = await view.grants();
   const activity = new Map((await view.store?.activity.list())?.map((each) => [each.grantId, each]));
   const policies = new Map((await view.store?.grantPolicies.list())?.map((each) => [each.grantId, each]));
-  const vault = await view.vault();
+  const states = Map.groupBy(grants, (grant) => stateOf(grant, policies.get(grant.id) ?? null, now));
+  const facts = Object.fromEntries(Array.from(states, ([state, { length }]) => [state, length]));
+  const text = Array.from(states, ([state, { length }]) => `${length} ${state}`).join(', ') || 'none';
+  const vault = await view.vault().catch(caughtFailure);
+  if (vault instanceof SidekeyError)
+    return finding('grants', `${text} (all that can be read without the master key)`, facts);
   const unreadable = vault === null ? [] : await askUnreadable(view.config, vault);
-  const counts = new Map<GrantState, number>();
   const needs: Need[] = [];
   const lacking: string[] = [];
   const bound: string[] = [];
   for (const grant of grants) {
     const policy = policies.get(grant.id) ?? null;
     const state = stateOf(grant, policy, now);
-    counts.set(state, (counts.get(state) ?? 0) + 1);
     const isUsed = domainsOf(grant, grants, view.config.domains).length > 0;
     if (await lacks(view, grant, activity.get(grant.id))) lacking.push(titleOf(grant));
     if (state === 'active') {
@@ -49,19 +56,13 @@ export async function lookAtGrants(view: View, now: number): Promise<Finding> {
       needs.push(ended === null ? need : { sentence: ended.message, hint: ended.hint });
     }
   }
-  const text = [...counts].map(([state, number]) => `${number} ${state}`).join(', ');
   // Scopes that the user did not grant need no action.
   const wants =
     lacking.length === 0 ? '' : `; asked for more scopes (grant show NAME): ${lacking.join(', ')}`;
   const asked = grants.filter(({ type, state }) => type === 'source' && state === 'active').map(titleOf);
   const from = asked.length === 0 ? '' : `; asked from a source (grant source NAME): ${asked.join(', ')}`;
   const keyed = bound.length === 0 ? '' : `; bound to a key (DPoP): ${bound.join(', ')}`;
-  return finding(
-    'grants',
-    text === '' ? 'none' : `${text}${from}${keyed}${wants}`,
-    Object.fromEntries(counts),
-    needs,
-  );
+  return finding('grants', `${text}${from}${keyed}${wants}`, facts, needs);
 }
 
 /** Binding of a token, where the provider binds tokens to a key. */

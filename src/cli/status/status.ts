@@ -172,8 +172,9 @@ async function lookInside(
   try {
     const findings: Finding[] = [];
     for (const { name, on, looking } of looks) {
-      // Without the store or the key, the later checks would repeat the same fault.
-      const isOpen = name === 'key' || !findings.some((each) => !each.ok && sealed.has(each.name));
+      // Later checks would repeat a fault of the store or the key. States of grants need no key.
+      const lack = findings.find((each) => !each.ok && sealed.has(each.name))?.name;
+      const isOpen = name === 'key' || lack === undefined || (name === 'grants' && lack === 'key');
       if (isOpen && !on.some((key) => lost.has(key))) findings.push(await attempt(name, looking));
     }
     findings.push(...(await lookAtProposals(view, now())));

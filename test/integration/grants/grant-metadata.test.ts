@@ -1,3 +1,4 @@
+import { rename, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { home, type Home } from '../../support/command-line.ts';
 import { acmeHome } from '../../support/connect-home.ts';
@@ -20,7 +21,8 @@ describe('the metadata of a grant', () => {
     await set(at, '--label', 'other');
     expect(await metadataOf(at, 'work')).toEqual({ team: 'web' });
     const audited = await at.run(['audit', 'query', '--event', 'grant.changed']);
-    expect(audited.stdout).toContain('team');
+    expect(audited.stdout).toContain('metadata');
+    expect(audited.stdout).not.toMatch(/team|infra|web/);
     await set(at, '--meta', 'team=');
     expect(await metadataOf(at, 'work')).toEqual({});
   });
@@ -58,5 +60,43 @@ describe('the metadata of a grant', () => {
       exit: 2,
       stderr: expect.stringContaining('--print-url and --meta do not go together'),
     });
+  });
+});
+
+describe('grants without the master key', () => {
+  test.each([
+    ['missing', null],
+    ['of another store', Buffer.alloc(32, 9).toString('base64')],
+  ])('are listed with names and states only, where the key is %s', async (_what, key) => {
+    const at = await home();
+    await at.grant('work', { access_token: 'a', refresh_token: 'r', scope: 'read:org', expires_in: 3_600 });
+    await set(at, '--meta', 'team=infra', '--expires', '3d');
+    const open = [{ name: 'work', state: 'active', scopes: ['read:org'] }];
+    expect(await at.json(['grant', 'list'])).toMatchObject(open);
+    await rename(at.at('data', 'master.key'), at.at('moved'));
+    if (key !== null) await writeFile(at.at('data', 'master.key'), `${key}\n`, { mode: 0o600 });
+
+    const listed = await at.run(['grant', 'list']);
+    expect(listed).toMatchObject({
+      exit: 0,
+      stderr: expect.stringMatching(/^Only names and states are shown, because .*key.*\n {2}→ ./),
+    });
+    expect(listed.stdout).toMatch(
+      /^NAME +PROVIDER +USER +STATE +EXPIRES\nwork +acme +default +active +in 3 d/,
+    );
+    expect(await at.json(['grant', 'list'])).toMatchObject([
+      { name: 'work', state: 'active', scopes: null, account: null },
+    ]);
+    const shown = await at.run(['grant', 'show', 'work']);
+    expect(shown.exit).not.toBe(0);
+    const { stdout } = await at.run(['status']);
+    expect(stdout).toMatch(/✗ key /);
+    expect(stdout).toMatch(/✓ grants +1 active \(all that can be read without the master key\)\n/);
+    for (const text of [listed.stdout, listed.stderr, shown.stdout, shown.stderr, stdout])
+      expect(text).not.toMatch(/infra|read:org/);
+
+    await rename(at.at('moved'), at.at('data', 'master.key'));
+    expect(await at.json(['grant', 'list'])).toMatchObject(open);
+    expect(await metadataOf(at, 'work')).toEqual({ team: 'infra' });
   });
 });

@@ -30,6 +30,7 @@ function recordedStore() {
       throw error;
     },
     synced: () => Promise.resolve(),
+    purge: () => Promise.resolve(true),
     close: () => Promise.resolve(),
   });
   return { store, statements };

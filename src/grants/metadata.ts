@@ -1,0 +1,53 @@
+import { caughtFailure } from '../lib/errors.ts';
+import { noPolicy } from '../store/schema.ts';
+import type { GrantPolicy, Store } from '../store/store.ts';
+import type { OpenedGrant, Registry } from './registry.ts';
+
+/**
+ * Metadata that an earlier version stored in the clear. The registry seals metadata with the credential; see
+ * `docs/decisions/0123-sealed-metadata.md`.
+ */
+
+/** Returns the settings of a grant with its metadata, sealed and in the clear. */
+export function settingsOf({ grant, sealed }: OpenedGrant, policy: GrantPolicy | null): GrantPolicy {
+  const set = policy ?? noPolicy(grant.id);
+  return { ...set, metadata: { ...sealed.metadata, ...set.metadata } };
+}
+
+/** Named value of a store whose files have no metadata in the clear. */
+export const sealedMark = 'metadata_sealed';
+
+/**
+ * Seals the metadata that an earlier version stored, and purges the files of the store. May be interrupted at
+ * any point, and called again. Metadata of a grant that does not open stay in the clear. Returns false if the
+ * files could not be purged.
+ */
+export async function sealClearMetadata(
+  { meta, grantPolicies, purge }: Pick<Store, 'meta' | 'grantPolicies' | 'purge'>,
+  grants: Pick<Registry, 'changeMetadata'>,
+): Promise<boolean> {
+  if ((await meta.get(sealedMark)) !== null) return true;
+  const clear = (await grantPolicies.list()).filter(({ metadata }) => Object.keys(metadata).length > 0);
+  let isWhole = true;
+  for (let at = 0; at < clear.length; at += batchSize) {
+    await Promise.all(clear.slice(at, at + batchSize).map(seal));
+  }
+  if (!(await purge())) return false;
+  if (isWhole) await meta.putIfAbsent(sealedMark, Uint8Array.of(1));
+  return true;
+
+  async function seal({ grantId, metadata }: GrantPolicy): Promise<void> {
+    try {
+      await grants.changeMetadata(grantId, metadata);
+      await grantPolicies.set(grantId, { metadata: {} });
+    } catch (error) {
+      if (!unopened.has(caughtFailure(error).code)) throw error;
+      isWhole = false;
+    }
+  }
+}
+
+/** Grants that are sealed at the same time. */
+const batchSize = 64;
+
+const unopened: ReadonlySet<string> = new Set(['key_mismatch', 'record_tampered']);

@@ -1,0 +1,159 @@
+/**
+ * A copy of the store gave away what people write down about a grant, such as the name of a customer. It was in
+ * the clear beside the sealed credential.
+ */
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { describe, expect, it } from 'vitest';
+import { openTables } from '../../src/app/state.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import { type Machine, engines, machine, ok, opened, openedStore } from '../support/backup-machine.ts';
+import { createMarks, filesBelow } from '../support/marks.ts';
+import { postgresMissing, programs } from '../support/postgres.ts';
+
+type Marks = ReturnType<typeof createMarks>;
+
+/** Returns each mark in the files of a machine, and in a dump of its database. */
+async function leaksOf(at: Machine, marks: Marks): Promise<readonly string[]> {
+  const { store } = await loadConfig(at.configFile, { env: {} });
+  const files = [...(await filesBelow(at.folder))];
+  if (store.kind === 'postgres') {
+    const { user, port, database } = store.address;
+    const words = ['-h', '127.0.0.1', '-p', String(port), '-U', user, database];
+    files.push(['pg_dump', execFileSync(join(programs!, 'pg_dump'), words)]);
+  }
+  expect(files.length).toBeGreaterThan(3);
+  return files.flatMap(([place, bytes]) => marks.findIn(bytes).map((name) => `${name} in ${place}`));
+}
+
+const metadataOf = async (at: Machine, name = 'work') =>
+  ((await at.json(['grant', 'show', name])) as { settings: { metadata: object } }).settings.metadata;
+
+/** Makes a grant with metadata as an earlier version did, which changed it twice. */
+async function olderStore(at: Machine, marks: Marks) {
+  await at.grant('work', { api_key: 'key' });
+  const { store, close } = await openedStore(at);
+  const [grant] = await store.grants.list();
+  await store.grantPolicies.set(grant!.id, { metadata: { customer: marks.mark('a former value') } });
+  await store.grantPolicies.set(grant!.id, { labels: ['x'] });
+  const metadata = { [marks.mark('a key')]: marks.mark('a value'), note: marks.password('a note') };
+  await store.grantPolicies.set(grant!.id, { metadata });
+  await store.meta.change('metadata_sealed', Uint8Array.of(1), { metadata_sealed: null });
+  await close();
+  return metadata;
+}
+
+describe.each(engines)('metadata of grants in %s', (_name, engine) => {
+  const isMissing = engine === 'postgres' && postgresMissing !== null;
+
+  it.skipIf(isMissing)('is in no file in the clear, while the store is open and in its backup', async () => {
+    const [at, marks] = [await machine(engine), createMarks()];
+    const state = await opened(at);
+    await at.grant('work', { api_key: 'key' });
+    const [key, value, given] = [marks.mark('key'), marks.mark('value'), marks.mark('of connect')];
+    expect(await at.run(['grant', 'set', 'work', '--meta', `${key}=${value}`, '--ttl', '9d'])).toMatchObject(
+      ok,
+    );
+    const connect = ['connect', 'openai', '--token', '--no-verify', '--meta', `team=${given}`];
+    expect(await at.run(connect, { input: 'sk-0123456789' })).toMatchObject(ok);
+    expect(await at.backup(at.at('x.age'))).toMatchObject(ok);
+    expect(await leaksOf(at, marks)).toEqual([]);
+    await state.close();
+
+    expect(await at.run(['key', 'rotate'])).toMatchObject(ok);
+    expect(await metadataOf(at)).toEqual({ [key]: value });
+    const fresh = await machine(engine);
+    expect(await fresh.restore(at.at('x.age'))).toMatchObject(ok);
+    expect(await metadataOf(fresh)).toEqual({ [key]: value });
+    expect(await metadataOf(fresh, 'openai')).toEqual({ team: given });
+    expect([...(await leaksOf(at, marks)), ...(await leaksOf(fresh, marks))]).toEqual([]);
+  });
+
+  it.skipIf(isMissing)(
+    'that an earlier version stored is shown, and sealed when the key opens it',
+    async () => {
+      const [at, marks] = [await machine(engine), createMarks()];
+      const metadata = await olderStore(at, marks);
+      expect((await leaksOf(at, marks)).join()).toContain('a value');
+      expect(await metadataOf(at)).toEqual(metadata);
+      await (await opened(at)).close();
+      expect(await leaksOf(at, marks)).toEqual([]);
+      expect(await metadataOf(at)).toEqual(metadata);
+      expect(await at.json(['grant', 'show', 'work'])).toMatchObject({
+        settings: { labels: ['x'] },
+        state: 'active',
+      });
+    },
+  );
+
+  it.skipIf(isMissing)('that an older backup brings into a store in use is sealed', async () => {
+    const [at, marks] = [await machine(engine), createMarks()];
+    const metadata = await olderStore(at, marks);
+    const tables = await openTables(await loadConfig(at.configFile, { env: {} }), {});
+    const policies = await tables.db.selectFrom('grantPolicies').selectAll().execute();
+    const state = await opened(at);
+    await tables.db.deleteFrom('grantPolicies').execute();
+    await tables.db.insertInto('grantPolicies').values(policies).execute();
+    expect(await at.backup(at.at('x.age'))).toMatchObject(ok);
+    await state.store.grants.remove(policies[0]!.grantId);
+    await state.close();
+    await tables.close();
+    expect(await at.restore(at.at('x.age'), '--replace')).toMatchObject(ok);
+    expect(await metadataOf(at)).toEqual(metadata);
+    expect(await leaksOf(at, marks)).toEqual([]);
+  });
+
+  it.skipIf(isMissing)('does not open in the place of those of another grant', async () => {
+    const at = await machine(engine);
+    for (const name of ['work', 'home']) {
+      await at.grant(name, { api_key: `key-${name}` });
+      await at.run(['grant', 'set', name, '--meta', `of=${name}`]);
+    }
+    const { store, close } = await openedStore(at);
+    const [home, work] = await store.grants.list();
+    const [{ revision }, { sealed }] = [work!, home!];
+    expect(await store.grants.replace({ ...work!, sealed, revision: revision + 1 }, revision)).toBe(true);
+    await close();
+    const shown = await at.run(['grant', 'show', 'work']);
+    expect(shown).toMatchObject({ exit: 1, stderr: expect.stringContaining('does not open') });
+    expect(await metadataOf(at, 'home')).toEqual({ of: 'home' });
+  });
+});
+
+describe('the files of a SQLite store', () => {
+  it('are purged by the next start if a reader has kept old metadata in them', async () => {
+    const [at, marks] = [await machine('sqlite'), createMarks()];
+    const metadata = await olderStore(at, marks);
+    const reader = new DatabaseSync(at.at('data', 'sidekey.db'));
+    reader.exec('begin');
+    reader.prepare('select * from grants').all();
+    await (await opened(at)).close();
+    expect(await leaksOf(at, marks)).not.toEqual([]);
+    reader.exec('commit');
+    await (await opened(at)).close();
+    // The last connection that closes would remove the log.
+    expect(await leaksOf(at, marks)).toEqual([]);
+    reader.close();
+    expect(await metadataOf(at)).toEqual(metadata);
+  });
+
+  it('are purged by the next start after a grant opens again', async () => {
+    const [at, marks] = [await machine('sqlite'), createMarks()];
+    const metadata = await olderStore(at, marks);
+    const { store, close } = await openedStore(at);
+    const [grant] = await store.grants.list();
+    const { revision, sealed } = grant!;
+    await store.grants.replace({ ...grant!, sealed: Buffer.alloc(9), revision: revision + 1 }, revision);
+    await (await opened(at)).close();
+    const [damaged] = await store.grants.list();
+    await store.sealed.replace('grants', [{ id: grant!.id, was: damaged!.sealed, sealed }]);
+    await close();
+    const sqlite = new DatabaseSync(at.at('data', 'sidekey.db'));
+    sqlite.prepare('update grants set revision = ?').run(revision);
+    sqlite.close();
+    await (await opened(at)).close();
+    expect(await leaksOf(at, marks)).toEqual([]);
+    expect(await metadataOf(at)).toEqual(metadata);
+  });
+});
