@@ -98,7 +98,7 @@ function readBody({ contentType, contentEncoding, bytes }: BodyCopy): BodyFacts 
 
 function decode(bytes: Uint8Array): string | null {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
     return null;
   }
@@ -119,6 +119,7 @@ function readAll<T>(
 }
 
 const toolsCall = 'tools/call';
+const toolMethods = new Set([toolsCall, 'tools/list']);
 
 /** Normalises a method like the most lenient server: `Tools/Call ` names a tool for it. */
 function forgiven(method: string): string {
@@ -136,7 +137,7 @@ function jsonRpcOf(message: JsonObject): readonly JsonRpcCall[] | null {
     return isAnswer ? [{ method: null, tool: null }] : null;
   }
   if (typeof method !== 'string') return null;
-  if (method !== toolsCall && forgiven(method) === toolsCall) return null;
+  if (!toolMethods.has(method) && toolMethods.has(forgiven(method))) return null;
   if (method !== toolsCall) return [{ method, tool: null }];
   const params = memberOf(message, 'params');
   if (params === ambiguous || !isJsonObject(params)) return null;

@@ -8,6 +8,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import type { DetectedPlaceholders, SubstitutedRequest } from '../placeholders/substitute.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { LeakSearch } from '../policy/domain-map.ts';
+import type { DomainRules } from '../policy/rule.ts';
 import { mayCallTool } from '../policy/tools.ts';
 import type { PlannedFields } from '../schemes/apply.ts';
 import type { Protocol } from '../upstream/h2-session.ts';
@@ -114,16 +115,22 @@ function preparedRequest(
   };
 }
 
-/** For a request of `tools/list`: reports whether rules may let a call of a tool through. Undefined for any other. */
+/**
+ * For a request of `tools/list`, and for a `GET`, whose stream may have its answer: reports whether rules may let a call of a
+ * tool through. Undefined for any other, and where rules limit no tools.
+ */
 function listedTools({ received, config, facts }: AuthorizedRequest): PreparedRequest['isListed'] {
-  const calls = received.bodyFacts?.jsonrpc ?? [];
-  if (!calls.some(({ method }) => method === 'tools/list')) return undefined;
+  const isAsked = received.bodyFacts?.jsonrpc?.some(({ method }) => method === 'tools/list');
+  if (facts.method !== 'GET' && isAsked !== true) return undefined;
   const domain = config.policy.domains.match(facts.authority);
   if (domain === null) return undefined;
-  const { rules, additionalRules = [] } = domain;
+  const { rules, additionalRules = none } = domain;
+  if (rules?.limitsTools !== true && !additionalRules.some(({ limitsTools }) => limitsTools)) return undefined;
   const sets = rules === undefined ? additionalRules : [rules, ...additionalRules];
   return (tool) => sets.every((set) => mayCallTool(set, facts, tool));
 }
+
+const none: readonly DomainRules[] = [];
 
 /** Reports whether a byte may follow the head. */
 export function hasBody({ framing }: Pick<PreparedRequest, 'framing'>): boolean {
