@@ -1,7 +1,8 @@
 /**
- * A strict JSON reader (RFC 8259). `JSON.parse` quotes the text in its errors, gives no position for short texts, and lets
- * the last of two equal names win in silence, where other parsers take the first (§4). This reader refuses equal names and
- * those that may be equal to another parser. Its errors have a position and no piece of the text, which may hold secrets.
+ * A strict JSON reader (RFC 8259). `JSON.parse` quotes the text in its errors, gives no position for short
+ * texts, and lets the last of two equal names win in silence, where other parsers take the first (§4). This
+ * reader refuses equal names, and names that other parsers change. Its errors have a position and no piece of
+ * the text, which may hold secrets.
  */
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
@@ -21,7 +22,7 @@ type JsonReading = { readonly ok: true; readonly value: Json } | ({ readonly ok:
 
 const number = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 const space = /[ \t\n\r]*/y;
-/** Names that parsers read in different ways: C ends them at a NUL, and Go replaces lone surrogates (RFC 8259 §8.2). */
+/** Parsers in C end a name at a NUL, and Go replaces lone surrogates (RFC 8259 §8.2). */
 const ambiguousName = /[\p{Cc}\p{Cs}]/u;
 const words: readonly (readonly [string, Json])[] = [
   ['true', true],

@@ -79,7 +79,7 @@ function readBody({ contentType, contentEncoding, bytes }: BodyCopy): BodyFacts 
     const parameters = readQuery(`?${new TextDecoder('latin1').decode(bytes)}`);
     return { ...unreadBody, form, ...(isUnread(parameters) ? {} : { parameters }) };
   }
-  const text = type === null ? null : decode(bytes);
+  const text = type === null ? null : decodeUtf8(bytes);
   if (type === null || text === null) return unreadBody;
   if (type === 'application/graphql') return { graphql: operationsOf(text), jsonrpc: null };
   const value = jsonType.test(type) ? parseStrictJson(text, true) : undefined;
@@ -96,7 +96,8 @@ function readBody({ contentType, contentEncoding, bytes }: BodyCopy): BodyFacts 
   return named.length === 0 ? read : { ...read, form: named.map((name) => [name, ''] as const) };
 }
 
-function decode(bytes: Uint8Array): string | null {
+/** Returns the text of bytes in UTF-8, a byte order mark included; null: they are not UTF-8. */
+export function decodeUtf8(bytes: Uint8Array): string | null {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {

@@ -1,6 +1,5 @@
-import { isUtf8 } from 'node:buffer';
 import { isJsonObject, type Json, type JsonObject, parseStrictJson } from '../lib/json.ts';
-import type { JsonRpcCall } from './body.ts';
+import { decodeUtf8, type JsonRpcCall } from './body.ts';
 import { stepOf } from './judge.ts';
 import { ReadRequest, type RequestFacts } from './request.ts';
 import type { CompiledRule, DomainRules } from './rule.ts';
@@ -57,8 +56,8 @@ type Tool = { readonly name?: unknown } | null;
  * @param isListed reports whether a tool stays
  */
 export function withoutTools(json: Uint8Array, isListed: (tool: string) => boolean): string | null {
-  const text = Buffer.from(json).toString('utf8');
-  const read = isUtf8(json) ? parseStrictJson(text) : undefined;
+  const text = decodeUtf8(json) ?? '';
+  const read = parseStrictJson(text);
   if (read === undefined || !(Array.isArray(read) ? read : [read]).every(isClear)) return null;
   const value: unknown = JSON.parse(text, withDigits as (key: string, value: unknown) => unknown);
   for (const message of (Array.isArray(value) ? value : [value]) as readonly Message[]) {
@@ -92,7 +91,6 @@ const lineEnds = /[\u0085\u2028\u2029]/g;
 export class EventRewriter {
   readonly #rewrite: (data: Buffer) => string | null;
   #held = '';
-  #isFirst = true;
 
   /** @param rewrite returns the JSON to send for that of an event; null: programs may read it in different ways */
   constructor(rewrite: (data: Buffer) => string | null) {
@@ -127,8 +125,7 @@ export class EventRewriter {
   }
 
   #rewritten(event: string): string | null {
-    const lines = (this.#isFirst ? event.replace(byteOrderMark, '') : event).split(/\r\n|\n|\r/);
-    this.#isFirst = false;
+    const lines = event.split(/\r\n|\n|\r/).map((line) => line.replace(byteOrderMark, ''));
     const rest = lines.filter((line) => otherLine.test(line));
     const data = lines.filter((line) => dataLine.test(line)).map((line) => line.replace(dataLine, ''));
     const text = data.join('\n');

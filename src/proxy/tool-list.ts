@@ -8,8 +8,6 @@ import { EventRewriter, withoutTools } from '../policy/tools.ts';
 /** Maximum bytes of a list of tools, or of one event. */
 const maxListBytes = 16_777_216;
 
-const ambiguousList = 'has JSON that programs may read in different ways';
-
 /** Removes the tools that may not be called from an answer to `tools/list`. An answer that it cannot read is refused. */
 export class ToolListReply implements ReplySink {
   readonly #reply: Reply;
@@ -74,7 +72,7 @@ export class ToolListReply implements ReplySink {
     if (this.#held !== null) {
       const whole = Buffer.concat(this.#held.pieces);
       const text = whole.length === 0 ? '' : withoutTools(whole, this.#isListed);
-      if (text === null) this.#refuse(ambiguousList);
+      if (text === null) this.#refuse();
       else {
         this.#held.begin(text === '');
         this.#send(Buffer.from(text));
@@ -88,7 +86,7 @@ export class ToolListReply implements ReplySink {
   }
 
   #sendEvents(events: string | null): boolean {
-    if (events === null) this.#refuse(ambiguousList);
+    if (events === null) this.#refuse();
     return events !== null && this.#send(Buffer.from(events, 'latin1'));
   }
 
@@ -101,7 +99,7 @@ export class ToolListReply implements ReplySink {
     return bytes <= maxListBytes;
   }
 
-  #refuse(why: string): void {
+  #refuse(why = 'has JSON that programs may read in different ways'): void {
     const sentence = `The rules limit tools, and the answer of the server ${why}, so its list cannot be limited.`;
     const hint = 'call a tool by its name; the rules of the domain decide on each call';
     this.#owner.stop(new SidekeyError('upstream_protocol', sentence, { hint }));

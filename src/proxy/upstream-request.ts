@@ -8,7 +8,6 @@ import { SidekeyError } from '../lib/errors.ts';
 import type { DetectedPlaceholders, SubstitutedRequest } from '../placeholders/substitute.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { LeakSearch } from '../policy/domain-map.ts';
-import type { DomainRules } from '../policy/rule.ts';
 import { mayCallTool } from '../policy/tools.ts';
 import type { PlannedFields } from '../schemes/apply.ts';
 import type { Protocol } from '../upstream/h2-session.ts';
@@ -116,21 +115,19 @@ function preparedRequest(
 }
 
 /**
- * For a request of `tools/list`, and for a `GET`, whose stream may have its answer: reports whether rules may let a call of a
- * tool through. Undefined for any other, and where rules limit no tools.
+ * Returns the test of tools for a request of `tools/list`, and for a `GET`, whose stream may have the answer.
+ * Undefined for any other request, and if rules limit no tools.
  */
 function listedTools({ received, config, facts }: AuthorizedRequest): PreparedRequest['isListed'] {
   const isAsked = received.bodyFacts?.jsonrpc?.some(({ method }) => method === 'tools/list');
   if (facts.method !== 'GET' && isAsked !== true) return undefined;
   const domain = config.policy.domains.match(facts.authority);
   if (domain === null) return undefined;
-  const { rules, additionalRules = none } = domain;
-  if (rules?.limitsTools !== true && !additionalRules.some(({ limitsTools }) => limitsTools)) return undefined;
+  const { rules, additionalRules = [] } = domain;
   const sets = rules === undefined ? additionalRules : [rules, ...additionalRules];
+  if (!sets.some(({ limitsTools }) => limitsTools)) return undefined;
   return (tool) => sets.every((set) => mayCallTool(set, facts, tool));
 }
-
-const none: readonly DomainRules[] = [];
 
 /** Reports whether a byte may follow the head. */
 export function hasBody({ framing }: Pick<PreparedRequest, 'framing'>): boolean {

@@ -97,7 +97,7 @@ describe('events', () => {
     ['an address', 'event: endpoint\ndata: /messages?id=1\n\n', 'event: endpoint\ndata: /messages?id=1\n\n'],
     ['no empty line at the end', `data: ${both}`, `data: ${ok}\n\n`],
     ['a byte order mark', bytesOf(`\uFEFFdata: ${both}\n\n`), `data: ${ok}\n\n`],
-    ['a byte order mark later', bytesOf(`data: 1\n\n\uFEFFdata: ${both}\n\n`), 'data: 1\n\n\n\n'],
+    ['a byte order mark later', bytesOf(`data: 1\n\n\uFEFFdata: ${both}\n\n`), `data: 1\n\ndata: ${ok}\n\n`],
     ['fields of other names', `database: ${both}\nData: ${both}\ndata : ${both}\n${both}\n\n`, '\n\n'],
     ['UTF-16', Buffer.from(`data: ${both}\n\n`, 'utf16le').toString('latin1'), ''],
     ['line ends of Python in a comment', bytesOf(`: x\u2028data: ${both}\n\n`), '\n\n'],
