@@ -75,8 +75,11 @@ function isClear(message: Json): boolean {
   const result = memberOf(message, 'result');
   if (!isJsonObject(result as Json)) return result !== ambiguous;
   const tools = memberOf(result as JsonObject, 'tools') ?? [];
-  const hasClearName = (tool: Json) => !isJsonObject(tool) || memberOf(tool, 'name') !== ambiguous;
   return Array.isArray(tools) && tools.every(hasClearName);
+}
+
+function hasClearName(tool: Json): boolean {
+  return !isJsonObject(tool) || memberOf(tool, 'name') !== ambiguous;
 }
 
 const eventEnd = /(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)/g;
