@@ -42,6 +42,8 @@ export interface Question {
   readonly path: string;
   /** The query, without the value of a credential that it carries; null: there is none. */
   readonly query: string | null;
+  /** Header fields and trailers that are not common, each as `NAME: VALUE` without line breaks. */
+  readonly fields: readonly string[];
   /** The request in words of its provider, such as `send mail`; null: the provider has none for it. */
   readonly operation: string | null;
   /** Announced length of the body in bytes; null: unknown length. The store never has the body. */
@@ -167,6 +169,11 @@ export function unshownText({ query, bodyBytes }: Pick<Question, 'query' | 'body
   const parts = [...(query === null ? [] : ['a query']), ...body];
   if (parts.length === 0) return null;
   return `${parts.join(' and ')}, which ${parts.length === 1 ? 'is' : 'are'} not shown`;
+}
+
+/** Returns the name of a field of a question, with its mark as a trailer. */
+export function fieldName(field: string): string {
+  return field.slice(0, field.indexOf(':'));
 }
 
 /** Formats a number of bytes: `5,000 bytes`. */

@@ -281,7 +281,7 @@ function answerForm(approval: Approval, now: number): Markup {
   const [once, no, ...wider] = choicesOf(approval, now).map(button);
   return markup`<form method="post">
     <div>${[once, no].filter((each) => each !== undefined)}</div>
-    <p>Or yes to this, and from now on also to whatever else the rule matches ${whose(approval)} with this grant:</p>
+    <p>Or yes to this, and from now on also to whatever else the rule matches ${whose(approval)} with this grant and these header fields:</p>
     <div>${wider}</div>
   </form>`;
 }
@@ -341,7 +341,7 @@ export function questionPage(
   const { expiresAt } = approval;
   const left = Math.ceil((expiresAt - now) / 1_000);
   const shownBody = body === null ? [] : [bodyOf(body)];
-  const content = markup`${requestLine(approval)} ${shownBody} ${reasonOf(approval)}
+  const content = markup`${requestLine(approval)} ${fieldsOf(approval)} ${shownBody} ${reasonOf(approval)}
     ${factsOf(body === null ? approval : { ...approval, bodyBytes: 0 }, `${timeText(left)} left, until ${clock(expiresAt)}; then it is refused`, account)}
     ${answerForm(approval, now)}`;
   const answer = page(
@@ -403,12 +403,22 @@ function askerOf({ who }: Approval): string {
   return who.agent === null ? 'a caller without a token' : untrusted(who.agent);
 }
 
-/** Lines are kept, so that a text cannot be pushed out of sight at the side. */
+function fieldsOf({ fields }: Approval): readonly Markup[] {
+  return fields.length === 0
+    ? []
+    : [quoted(`Its header fields that are not common, ${fields.length}`, fields)];
+}
+
 function bodyOf(body: string): Markup {
   const lines = body.split(/\r?\n/);
   const size = `${Buffer.byteLength(body).toLocaleString('en-US')} bytes, ${lines.length} ${lines.length === 1 ? 'line' : 'lines'}`;
+  return quoted(`Its body, ${size}`, lines);
+}
+
+/** Lines are kept, so that a text cannot be pushed out of sight at the side. */
+function quoted(caption: string, lines: readonly string[]): Markup {
   return markup`<figure>
-    <figcaption>Its body, ${size}:</figcaption>
+    <figcaption>${caption}:</figcaption>
     <pre class="what">${lines.map(untrusted).join('\n')}</pre>
   </figure>`;
 }
@@ -454,9 +464,9 @@ function reachText(answer: Answer): string {
     case 'once':
       return 'This one request was let through.';
     case 'lease':
-      return 'It was let through, and so are all requests that the rule matches until the lease ends.';
+      return 'It was let through, and so are all requests like it until the lease ends.';
     case 'until':
-      return `It was let through, and so are all requests that the rule matches until ${new Date(answer.reach.at).toISOString().slice(0, 10)} ${clock(answer.reach.at)}.`;
+      return `It was let through, and so are all requests like it until ${new Date(answer.reach.at).toISOString().slice(0, 10)} ${clock(answer.reach.at)}.`;
   }
 }
 

@@ -4,7 +4,7 @@ import { errorPhrase } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { pause, type Timers } from '../lib/timers.ts';
 import type { Vault } from '../vault/vault.ts';
-import { type Question, unshownText } from './approval.ts';
+import { fieldName, type Question, unshownText } from './approval.ts';
 
 /** Sends each question to receivers, such as chat programs. Failed calls are repeated in the background. */
 
@@ -195,6 +195,8 @@ export interface QuestionMessage {
   readonly url: string;
   /** Parts that the message leaves out: the query, and the announced bytes of the body; null: unknown length. */
   readonly has_query: boolean;
+  /** Names of the header fields that are not common. */
+  readonly field_names: readonly string[];
   readonly body_bytes: number | null;
   readonly grant: string;
   readonly user: string;
@@ -223,8 +225,10 @@ function summaryOf(question: Question): string {
   const asker = who.agent ?? 'A caller on this machine';
   const request = `${brief(plain(method), 40)} ${brief(`${authority}${plain(path)}`, 400)}`;
   const wanted = operation === null ? `asks for ${request}` : `asks to ${operation} (${request})`;
+  const names = brief(question.fields.map((field) => plain(fieldName(field))).join(', '), 200);
+  const fields = names === '' ? '' : `, with the header fields ${names}`;
   const unshown = unshownText(question);
-  return `${asker} ${wanted} with the grant ${grantName}${unshown === null ? '' : `, and sends ${unshown}`}.`;
+  return `${asker} ${wanted} with the grant ${grantName}${fields}${unshown === null ? '' : `, and sends ${unshown}`}.`;
 }
 
 /** Returns the message for a question. @param link the complete link */
@@ -242,6 +246,7 @@ export function questionMessage(question: Question, link: string | null): Questi
     method,
     url: `${scheme}://${authority}${path}`,
     has_query: question.query !== null,
+    field_names: question.fields.map(fieldName),
     body_bytes: question.bodyBytes,
     grant: grantName,
     user: grantUser,

@@ -1,7 +1,8 @@
 /**
- * A strict JSON reader (RFC 8259). `JSON.parse` quotes the text in its errors, gives no position for short texts, and lets
- * the last of two equal names win in silence, where other parsers take the first (§4). This reader refuses equal names, and
- * its errors have a position and no piece of the text, which may hold secrets.
+ * A strict JSON reader (RFC 8259). `JSON.parse` quotes the text in its errors, gives no position for short
+ * texts, and lets the last of two equal names win in silence, where other parsers take the first (§4). This
+ * reader refuses equal names, and names that other parsers change. Its errors have a position and no piece of
+ * the text, which may hold secrets.
  */
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
@@ -21,6 +22,8 @@ type JsonReading = { readonly ok: true; readonly value: Json } | ({ readonly ok:
 
 const number = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 const space = /[ \t\n\r]*/y;
+/** Parsers in C end a name at a NUL, and Go replaces lone surrogates (RFC 8259 §8.2). */
+const ambiguousName = /[\p{Cc}\p{Cs}]/u;
 const words: readonly (readonly [string, Json])[] = [
   ['true', true],
   ['false', false],
@@ -135,6 +138,9 @@ class Reader {
       if (this.#text[nameAt] !== '"') throw this.#unexpected('a field name in double quotes');
       const name = this.#string();
       if (fields.has(name)) throw new Stop('a field is twice in the same object', nameAt);
+      if (ambiguousName.test(name)) {
+        throw new Stop('a field name has a control character or half of a character', nameAt);
+      }
       this.#skip();
       if (!this.#take(':')) throw this.#unexpected('a colon');
       this.#skip();

@@ -10,6 +10,7 @@ interface Waiting {
   readonly authority: string;
   readonly path: string;
   readonly query: string | null;
+  readonly fields: readonly string[];
   readonly operation: string | null;
   readonly grant_name: string;
   readonly lease: string | null;
@@ -85,6 +86,7 @@ export const approvals: View = async (main, me, signal) => {
             ),
           ),
           facts({
+            'header fields': each.fields.length === 0 ? null : h('pre', {}, each.fields.join('\n')),
             reason: each.reason === null ? null : h('q', {}, each.reason),
             purpose: each.purpose === null ? null : h('q', {}, each.purpose),
             credential: each.grant_name,

@@ -79,7 +79,7 @@ function readBody({ contentType, contentEncoding, bytes }: BodyCopy): BodyFacts 
     const parameters = readQuery(`?${new TextDecoder('latin1').decode(bytes)}`);
     return { ...unreadBody, form, ...(isUnread(parameters) ? {} : { parameters }) };
   }
-  const text = type === null ? null : decode(bytes);
+  const text = type === null ? null : decodeUtf8(bytes);
   if (type === null || text === null) return unreadBody;
   if (type === 'application/graphql') return { graphql: operationsOf(text), jsonrpc: null };
   const value = jsonType.test(type) ? parseStrictJson(text, true) : undefined;
@@ -96,9 +96,10 @@ function readBody({ contentType, contentEncoding, bytes }: BodyCopy): BodyFacts 
   return named.length === 0 ? read : { ...read, form: named.map((name) => [name, ''] as const) };
 }
 
-function decode(bytes: Uint8Array): string | null {
+/** Returns the text of bytes in UTF-8, a byte order mark included; null: they are not UTF-8. */
+export function decodeUtf8(bytes: Uint8Array): string | null {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
     return null;
   }
@@ -119,6 +120,7 @@ function readAll<T>(
 }
 
 const toolsCall = 'tools/call';
+const toolMethods = new Set([toolsCall, 'tools/list']);
 
 /** Normalises a method like the most lenient server: `Tools/Call ` names a tool for it. */
 function forgiven(method: string): string {
@@ -136,7 +138,7 @@ function jsonRpcOf(message: JsonObject): readonly JsonRpcCall[] | null {
     return isAnswer ? [{ method: null, tool: null }] : null;
   }
   if (typeof method !== 'string') return null;
-  if (method !== toolsCall && forgiven(method) === toolsCall) return null;
+  if (!toolMethods.has(method) && toolMethods.has(forgiven(method))) return null;
   if (method !== toolsCall) return [{ method, tool: null }];
   const params = memberOf(message, 'params');
   if (params === ambiguous || !isJsonObject(params)) return null;

@@ -2,7 +2,7 @@ import { BlockList, isIP } from 'node:net';
 import { type Cidr, plainAddress } from './authority.ts';
 import type { JsonRpcCall } from './body.ts';
 import type { GraphqlOperation } from './graphql.ts';
-import { both, formTest, jsonTest, memberTest, queryTest } from './parameters.ts';
+import { both, formTest, globTest, jsonTest, memberTest, queryTest } from './parameters.ts';
 import { isUnread, matchesLoosely, matchesPath, type PathGlob } from './path.ts';
 import type { ReadRequest } from './request.ts';
 import {
@@ -25,13 +25,16 @@ function graphqlTest({ types, names }: GraphqlCondition): (request: ReadRequest)
 
 /** With methods, `tools` and `arguments` restrict only `tools/call`; without methods, only such calls match. */
 function jsonRpcTest({ methods, tools, arguments: wanted }: JsonRpcCondition): Test {
+  const inMethods = methods === null ? null : globTest(methods);
+  const inTools = tools === null ? null : globTest(tools);
   const inArguments = wanted === undefined ? null : memberTest(wanted);
-  const isAboutTools = tools !== null || inArguments !== null;
+  const isAboutTools = inTools !== null || inArguments !== null;
   const resultOf = ({ method, tool, arguments: given }: JsonRpcCall): ConditionResult => {
-    if (method === null || (methods !== null && !matchesAny(methods, method))) return 'no';
-    if (tool === null) return verdictOf(!isAboutTools || methods !== null);
-    if (tools !== null && !matchesAny(tools, tool)) return 'no';
-    return inArguments === null ? 'yes' : inArguments(given);
+    if (method === null || (tool === null && isAboutTools && inMethods === null)) return 'no';
+    const results = [inMethods?.(method)];
+    if (tool !== null) results.push(inTools?.(tool), inArguments?.(given));
+    if (results.includes('no')) return 'no';
+    return results.includes('unclear') ? 'unclear' : 'yes';
   };
   return (request) => bodyVerdictOf(request.calls(), resultOf);
 }

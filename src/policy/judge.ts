@@ -284,6 +284,7 @@ export function compileRules(
     readsMethods: asks || reads('methods'),
     readsPath: asks || reads('paths'),
     readsQuery: reads('query'),
+    limitsTools: domain.mode !== 'report' && reads('jsonrpc'),
     results: domain.rules.map(({ rule }) => Object.freeze(resultOf(rule))),
     defaultStep: {
       rule: domain.defaultOrigin,

@@ -214,11 +214,13 @@ function valueTest(condition: ValueCondition, inRange: RangeTest): (value: Json)
   };
 }
 
-function globTest(globs: readonly Glob[]): (value: Json) => ConditionResult {
+/** Returns a test of a text. Parsers in C end a text at a NUL, and some replace lone surrogates. */
+export function globTest(globs: readonly Glob[]): (value: Json) => ConditionResult {
   const folded = globs.map(({ text }) => parseGlob(fold(text)));
   return (value) => {
     if (value === null || typeof value === 'object' || Number.isNaN(value)) return 'unclear';
     const text = String(value);
+    if (text.includes('\0') || !text.isWellFormed()) return 'unclear';
     if (matchesAny(globs, text)) return 'yes';
     return matchesAny(folded, fold(text)) ? 'unclear' : 'no';
   };

@@ -165,7 +165,8 @@ export function readQuery(target: string): ReadQuery | ReadingProblem {
         .split('=')
         .map((part) => decodeURIComponent(part.replaceAll('+', ' ')));
       const value = rest.join('=');
-      if (`${name}${value}`.includes('\0')) return { problem: 'has an encoded NUL' };
+      if (/\p{Cc}/u.test(name)) return { problem: 'has a control character in a name' };
+      if (value.includes('\0')) return { problem: 'has an encoded NUL' };
       const values = query.get(name);
       if (values === undefined) query.set(name, [value]);
       else values.push(value);

@@ -153,6 +153,8 @@ export interface DomainRules {
   /** True if a rule or an approver uses the path, or a rule the query: then an ambiguous one is refused. */
   readonly readsPath: boolean;
   readonly readsQuery: boolean;
+  /** True if a rule is about JSON-RPC, and enforced: then lists of tools are limited. */
+  readonly limitsTools: boolean;
   /** Result of each rule for a request that matches, with a reason where the rule requires one. */
   readonly results: readonly RuleResult[];
   readonly defaultStep: RuleStep;

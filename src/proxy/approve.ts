@@ -18,7 +18,9 @@ import {
   grantOf,
   isGranted,
 } from './authorize.ts';
+import { boundPart, shownFields } from './shown-fields.ts';
 import type { PreparedRequest } from './upstream-request.ts';
+import type { ObtainedCredential } from './credential.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { ProxyServices } from './services.ts';
 
@@ -31,7 +33,8 @@ import type { ProxyServices } from './services.ts';
  */
 export async function approve(
   authorized: AuthorizedRequest,
-  { askedBody }: Pick<PreparedRequest, 'askedBody'>,
+  prepared: Pick<PreparedRequest, 'askedBody' | 'fields' | 'trailers'>,
+  credential: ObtainedCredential,
   reply: Pick<Reply, 'hold'>,
   services: ProxyServices,
   record: ExchangeRecord,
@@ -43,6 +46,9 @@ export async function approve(
   const query = mark < 0 ? null : shownQuery(redactedPath.slice(mark + 1), authorized);
   if (path.length > longestPath) throw tooLong('path', decision);
   if (query !== null && query.length > longestPath) throw tooLong('query', decision);
+  const forms = { finder: config.credentialFinder(), codes: services.placeholders };
+  const fields = shownFields(prepared, credential, forms);
+  if (fields.join('').length > longestPath) throw tooLong('header', decision);
   // A person is not asked for a permission that has ended.
   orThrow(await caller.holds(grant, { mode: config.agents, used: false }));
   const { authority, method, reason, contentLength } = authorized.facts;
@@ -55,13 +61,17 @@ export async function approve(
         lease: caller.lease?.id ?? null,
         grantId: grant.id,
         // A key of its own matches no approval that was given before.
-        ruleKey: [approvalKey ?? record.exchange, ...also.map(({ grant: { id } }) => id)].join(' '),
+        ruleKey: [
+          [approvalKey ?? record.exchange, ...also.map(({ grant: { id } }) => id)].join(' '),
+          ...fields.map(boundPart),
+        ].join('\n'),
       },
       method,
       scheme: authority.scheme,
       authority: authorityText(authority),
       path,
       query,
+      fields,
       operation: operationOf(method, authority.host, path, authorized.provider),
       bodyBytes: contentLength,
       grantName: [grant, ...also.map((each) => each.grant)].map(({ name }) => name).join(' and '),
@@ -75,7 +85,7 @@ export async function approve(
     },
     reply.hold(),
     (question) => services.audit.append(record.asked(question, decision.reason)),
-    askedBody === undefined ? null : shownBody(askedBody, authorized),
+    prepared.askedBody === undefined ? null : shownBody(prepared.askedBody, authorized),
   );
   if (verdict.kind !== 'allowed') throw refusalOf(verdict, decision);
   record.approved(verdict.id);
@@ -131,8 +141,8 @@ function shownBody(body: Buffer, { placement }: GrantedRequest): string | null {
   return bodyText(schemeOf(placement).maskBody?.(body, placement) ?? body);
 }
 
-/** A person who sees only the beginning of a path or a query cannot approve its end. */
-function tooLong(part: 'path' | 'query', { rule }: GrantDecision): SidekeyError {
+/** A person who sees only the beginning of a part cannot approve its end. */
+function tooLong(part: 'path' | 'query' | 'header', { rule }: GrantDecision): SidekeyError {
   return new SidekeyError(
     'policy_violation',
     `The request needs approval, and its ${part} has more than the ${longestPath} characters that a person can be shown.`,

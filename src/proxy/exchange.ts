@@ -217,7 +217,7 @@ export class Exchange implements Ending {
   async #approve(): Promise<void> {
     const { authorized, prepared, reply, services, record } = this;
     const askedAt = performance.now();
-    this.authorized = await approve(authorized, prepared, reply, services, record);
+    this.authorized = await approve(authorized, prepared, this.credential!, reply, services, record);
     this.#heldMs = performance.now() - askedAt;
     this.credential = await obtainCredential(this.prepared, this.authorized, services);
   }

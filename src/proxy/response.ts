@@ -233,7 +233,9 @@ export class ResponseHandler {
       return;
     }
     const { reply, request } = this.#context;
-    const into = request.isListed === undefined ? reply : new ToolListReply(reply, this, request.isListed);
+    const { isListed } = request;
+    const into =
+      isListed === undefined ? reply : new ToolListReply(reply, this, request.method === 'GET', isListed);
     this.#into = this.#isGuarded(status) ? guardReply(this.#guardedExchange(into), status, this) : into;
     const kept = this.#forwardable(fields);
     this.#into.head(status, reason, hint.length === 0 ? kept : [...kept, ...hint]);

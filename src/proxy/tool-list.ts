@@ -2,7 +2,7 @@ import { type RawFields, valuesOf } from '../http/fields.ts';
 import type { Reply } from '../http/message.ts';
 import { decodedFields, type GuardOwner, type ReplySink } from '../leak-guard/response.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { jsonType, mediaTypeOf } from '../policy/text.ts';
+import { mediaTypeOf } from '../policy/text.ts';
 import { EventRewriter, withoutTools } from '../policy/tools.ts';
 
 /** Maximum bytes of a list of tools, or of one event. */
@@ -12,16 +12,19 @@ const maxListBytes = 16_777_216;
 export class ToolListReply implements ReplySink {
   readonly #reply: Reply;
   readonly #owner: GuardOwner;
+  readonly #isStream: boolean;
   readonly #isListed: (tool: string) => boolean;
-  /** Null: the answer has another media type. */
+  /** Null: the answer is no stream of events. */
   #events: EventRewriter | null = null;
-  /** The pieces of a JSON answer, which is sent when it is complete; null: it is no JSON. */
-  #pieces: Buffer[] | null = null;
+  /** An answer in JSON, which is sent when it is complete; null: the answer is not held. */
+  #held: { readonly pieces: Buffer[]; readonly begin: (isEmpty: boolean) => void } | null = null;
   #bytes = 0;
 
-  constructor(reply: Reply, owner: GuardOwner, isListed: (tool: string) => boolean) {
+  /** @param isStream true for a `GET`: only a stream of events has lists */
+  constructor(reply: Reply, owner: GuardOwner, isStream: boolean, isListed: (tool: string) => boolean) {
     this.#reply = reply;
     this.#owner = owner;
+    this.#isStream = isStream;
     this.#isListed = isListed;
   }
 
@@ -30,27 +33,34 @@ export class ToolListReply implements ReplySink {
   }
 
   head(status: number, reason: string, fields: RawFields): void {
-    const type = mediaTypeOf(valuesOf(fields, 'content-type').join()) ?? '';
-    if (type === 'text/event-stream') {
+    const written = valuesOf(fields, 'content-type').join();
+    const type = mediaTypeOf(written);
+    const hasEvents = /event-stream/i.test(written);
+    // An error page has no list.
+    const isHeld = !hasEvents && !this.#isStream && (status < 300 || /json/i.test(written));
+    const isCoded = valuesOf(fields, 'content-encoding').some((name) => name.toLowerCase() !== 'identity');
+    if (!hasEvents && !isHeld) this.#reply.head(status, reason, fields);
+    else if (isCoded) this.#refuse('is compressed');
+    else if (hasEvents ? type !== 'text/event-stream' : type === null && written !== '') {
+      this.#refuse('has a Content-Type that programs may read in different ways');
+    } else if (isHeld) {
+      const begin = (isEmpty: boolean) =>
+        this.#reply.head(status, reason, isEmpty ? fields : decodedFields(fields));
+      this.#held = { pieces: [], begin };
+    } else {
       this.#events = new EventRewriter((data) => withoutTools(data, this.#isListed));
-    } else if (jsonType.test(type)) this.#pieces = [];
-    const isPlain = this.#events === null && this.#pieces === null;
-    const isCoded = valuesOf(fields, 'content-encoding').some(
-      (coding) => coding.toLowerCase() !== 'identity',
-    );
-    if (!isPlain && isCoded) this.#owner.stop(unreadable('is compressed, though that was not asked for'));
-    else this.#reply.head(status, reason, isPlain ? fields : decodedFields(fields));
+      this.#reply.head(status, reason, decodedFields(fields));
+    }
   }
 
   write(piece: Buffer): boolean {
-    if (this.#pieces !== null) {
-      this.#pieces.push(Buffer.from(piece));
+    if (this.#held !== null) {
+      this.#held.pieces.push(Buffer.from(piece));
       this.#bytes += piece.length;
       return this.#isWithin(this.#bytes);
     }
     if (this.#events === null) return this.#reply.write(piece);
-    const events = this.#events.push(piece.toString('latin1'));
-    return this.#isWithin(this.#events.held) && this.#send(Buffer.from(events, 'latin1'));
+    return this.#sendEvents(this.#events.push(piece.toString('latin1'))) && this.#isWithin(this.#events.held);
   }
 
   onDrain(listener: () => void): void {
@@ -58,17 +68,26 @@ export class ToolListReply implements ReplySink {
   }
 
   end(trailers: RawFields, flushed?: () => void): void {
-    if (this.#events !== null) this.#send(Buffer.from(this.#events.end(), 'latin1'));
-    if (this.#pieces !== null) {
-      const whole = Buffer.concat(this.#pieces);
-      const text = withoutTools(whole.toString('utf8'), this.#isListed);
-      this.#send(text === null ? whole : Buffer.from(text));
+    if (this.#events !== null) this.#sendEvents(this.#events.end());
+    if (this.#held !== null) {
+      const whole = Buffer.concat(this.#held.pieces);
+      const text = whole.length === 0 ? '' : withoutTools(whole, this.#isListed);
+      if (text === null) this.#refuse();
+      else {
+        this.#held.begin(text === '');
+        this.#send(Buffer.from(text));
+      }
     }
-    this.#reply.end(trailers, flushed);
+    if (!this.#owner.isOver) this.#reply.end(trailers, flushed);
   }
 
   abort(): void {
     this.#reply.abort();
+  }
+
+  #sendEvents(events: string | null): boolean {
+    if (events === null) this.#refuse();
+    return events !== null && this.#send(Buffer.from(events, 'latin1'));
   }
 
   #send(bytes: Buffer): boolean {
@@ -76,13 +95,13 @@ export class ToolListReply implements ReplySink {
   }
 
   #isWithin(bytes: number): boolean {
-    if (bytes > maxListBytes) this.#owner.stop(unreadable(`has more than ${maxListBytes} bytes`));
+    if (bytes > maxListBytes) this.#refuse(`has more than ${maxListBytes} bytes`);
     return bytes <= maxListBytes;
   }
-}
 
-function unreadable(why: string): SidekeyError {
-  return new SidekeyError('upstream_protocol', `The list of tools cannot be read: it ${why}.`, {
-    hint: 'call a tool by its name; the rules of the domain decide on each call',
-  });
+  #refuse(why = 'has JSON that programs may read in different ways'): void {
+    const sentence = `The rules limit tools, and the answer of the server ${why}, so its list cannot be limited.`;
+    const hint = 'call a tool by its name; the rules of the domain decide on each call';
+    this.#owner.stop(new SidekeyError('upstream_protocol', sentence, { hint }));
+  }
 }

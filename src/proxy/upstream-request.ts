@@ -114,14 +114,18 @@ function preparedRequest(
   };
 }
 
-/** For a request of `tools/list`: reports whether rules may let a call of a tool through. Undefined for any other. */
+/**
+ * Returns the test of tools for a request of `tools/list`, and for a `GET`, whose stream may have the answer.
+ * Undefined for any other request, and if rules limit no tools.
+ */
 function listedTools({ received, config, facts }: AuthorizedRequest): PreparedRequest['isListed'] {
-  const calls = received.bodyFacts?.jsonrpc ?? [];
-  if (!calls.some(({ method }) => method === 'tools/list')) return undefined;
+  const isAsked = received.bodyFacts?.jsonrpc?.some(({ method }) => method === 'tools/list');
+  if (facts.method !== 'GET' && isAsked !== true) return undefined;
   const domain = config.policy.domains.match(facts.authority);
   if (domain === null) return undefined;
   const { rules, additionalRules = [] } = domain;
   const sets = rules === undefined ? additionalRules : [rules, ...additionalRules];
+  if (!sets.some(({ limitsTools }) => limitsTools)) return undefined;
   return (tool) => sets.every((set) => mayCallTool(set, facts, tool));
 }
 

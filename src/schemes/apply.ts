@@ -194,7 +194,8 @@ interface Prepared extends Pick<PreparedCredential, 'apply'> {
 /** One for each opened credential and each placement; collected with either. */
 const prepared = new WeakMap<SealedCredential, WeakMap<Placement, Prepared>>();
 
-function preparedFor(sealed: SealedCredential, placement: Placement): Prepared {
+/** Prepares a credential once for each placement. @throws SidekeyError `policy_violation` */
+export function preparedFor(sealed: SealedCredential, placement: Placement): Prepared {
   let byPlacement = prepared.get(sealed);
   if (byPlacement === undefined) prepared.set(sealed, (byPlacement = new WeakMap<Placement, Prepared>()));
   let known = byPlacement.get(placement);

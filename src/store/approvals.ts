@@ -196,13 +196,14 @@ function nothingToAskFor(): SidekeyError {
 const maxReasonLength = 1_024;
 
 function toQuestionRow({ who, ...question }: Question): QuestionRow {
-  const { path, query, reason, purpose } = question;
+  const { path, query, fields, reason, purpose } = question;
   return {
     ...question,
     ...who,
     path: cut(path, longestPath),
     hasQuery: query === null ? 0 : 1,
     query: query === null ? null : cut(query, longestPath),
+    fields: fields.join('\n'),
     reason: reason === null ? null : cut(reason, maxReasonLength),
     purpose: purpose === null ? null : cut(purpose, maxReasonLength),
     ...unanswered,
@@ -213,7 +214,7 @@ const unanswered = { answeredAt: null, answeredBy: null, answer: null, until: nu
 
 /** Returns the approval of a row. @throws SidekeyError `store_damaged` for values that Sidekey never writes */
 function fromQuestionRow(row: QuestionRow): Approval {
-  const { agent, lease, grantId, ruleKey, scheme, hasQuery, query, ...columns } = row;
+  const { agent, lease, grantId, ruleKey, scheme, hasQuery, query, fields, ...columns } = row;
   const {
     answeredAt: _at,
     answeredBy: _by,
@@ -229,6 +230,7 @@ function fromQuestionRow(row: QuestionRow): Approval {
     scheme,
     // Earlier versions stored only the presence of a query.
     query: query ?? (hasQuery === 1 ? '' : null),
+    fields: fields?.split('\n').filter((line) => line !== '') ?? [],
     answer: answerOf(row),
   };
 }

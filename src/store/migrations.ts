@@ -15,7 +15,7 @@ export function migrations(types: ColumnTypes): Migrations {
     '0004-approvals': approvals(),
     '0005-lacked-scopes': lackedScopes(),
     '0006-audit-ends': auditEnds(types),
-    '0007-approval-query': approvalQuery(),
+    '0007-approval-query': questionColumn('query'),
     '0008-metadata': metadata(),
     '0009-api-keys': apiKeys(types),
     '0010-people': people(types),
@@ -25,7 +25,8 @@ export function migrations(types: ColumnTypes): Migrations {
     '0015-audit-log-ids': auditLogIds(),
     '0017-identities': identities(),
     '0018-agent-uses': agentUses(),
-    '0019-operations': operations(),
+    '0019-operations': questionColumn('operation'),
+    '0020-approval-fields': questionColumn('fields'),
   };
 }
 
@@ -265,11 +266,11 @@ function auditEnds(types: ColumnTypes): Migration {
   };
 }
 
-/** The query of a pending request. */
-function approvalQuery(): Migration {
+/** A further text of a pending request; `schema.ts` explains the columns. */
+function questionColumn(name: string): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {
-      await db.schema.alterTable('questions').addColumn('query', 'text').execute();
+      await db.schema.alterTable('questions').addColumn(name, 'text').execute();
     },
   };
 }
@@ -426,15 +427,6 @@ function agentUses(): Migration {
         )
         .addColumn('used_at', 'bigint')
         .execute();
-    },
-  };
-}
-
-/** A pending request in words of its provider. */
-function operations(): Migration {
-  return {
-    async up(db: Kysely<unknown>): Promise<void> {
-      await db.schema.alterTable('questions').addColumn('operation', 'text').execute();
     },
   };
 }

@@ -89,6 +89,8 @@ export type QuestionRow = Stored<
   {
     scheme: string;
     hasQuery: number;
+    /** One on each line. */
+    fields: string | null;
     answeredAt: number | null;
     answeredBy: string | null;
     /** `denied`, or the extent of an approval: `once`, `lease`, `until`. */

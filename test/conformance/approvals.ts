@@ -42,6 +42,7 @@ export function approvalsConformance(
           purpose: 'nightly',
           ruleName: 'deletes',
           query: 'a=b',
+          fields: ['X-User: alice', '(trailer) X-Mode: ü'],
           bodyBytes: null,
         });
         const bare = await asked({ who: { ...who, agent: null, lease: null } });

@@ -43,13 +43,24 @@ const seenAll = (seen: ReadonlySet<ConditionResult>) =>
   expect([...seen].toSorted()).toEqual(['no', 'unclear', 'yes']);
 
 const jsonReaders: readonly Reader[] = [
+  // Parsers in C end a name at a NUL.
+  (pairs) =>
+    numberOf(pairs.findLast(([name]) => name.split('\\u0000')[0] === 'amount')?.[1].replaceAll('"', '')),
   (pairs) => numberOf(pairs.find(([name]) => name === 'amount')?.[1].replaceAll('"', '')),
   (pairs) => numberOf(pairs.findLast(([name]) => name === 'amount')?.[1].replaceAll('"', '')),
   (pairs) => numberOf(pairs.findLast(([name]) => name.toLowerCase() === 'amount')?.[1].replaceAll('"', '')),
 ];
 
 test('a member of JSON is judged as each server reads it', () => {
-  const name = fc.constantFrom('amount', 'amount', 'Amount', 'AMOUNT', 'other');
+  const name = fc.constantFrom(
+    'amount',
+    'amount',
+    'Amount',
+    'AMOUNT',
+    'amount\\u0000',
+    'amount\\u0000x',
+    'other',
+  );
   const value = fc.constantFrom(
     '1',
     '100',
@@ -103,6 +114,8 @@ test('a parameter of a form is judged as each server reads it', () => {
     'amount[]',
     'amount[x]',
     ' amount',
+    'amount\0',
+    'amount\u0001',
     'amounts',
     'other',
   );

@@ -34,14 +34,23 @@ function page(fields: Parameters<typeof question>[0]) {
   const asked: Approval = { ...question({ id: 'cccccccc', ...fields }), answer: null };
   return livePage(update(emptyList, [asked, other], time), time + 1_000, size);
 }
+/** The labels of the block of the selected request. */
+const labelsOf = (lines: readonly string[]) => {
+  const from = lines.findIndex((line) => line.startsWith('cccccccc waits'));
+  return lines
+    .slice(from + 1, lines.indexOf('', from))
+    .filter((line) => !line.startsWith(' '.repeat(11)))
+    .map((line) => line.slice(0, 11).trim());
+};
 const who = { grantId: 'g', agent: 'ci', lease: '7b1d2d5c-0000-4000-8000-000000000000' };
 
 describe.each(hostile)('%s in what an agent says', (_what, text) => {
   const { lines, shown } = page({ who, path: `/${text}`, reason: text, purpose: text });
+  const field = page({ who, fields: [`X-User: ${text.slice(0, 30)}`, 'X-Mode: force'] });
   const agent = page({ who: { ...who, agent: text } });
 
   it('reach no terminal', () => {
-    for (const line of [...lines, ...agent.lines]) {
+    for (const line of [...lines, ...agent.lines, ...field.lines]) {
       expect(line.isWellFormed()).toBe(true);
       expect(line).not.toMatch(/[\p{Cc}\p{Cf}\p{Co}\u2028\u2029\u115f\u1160\u2800\u3164\uffa0]|\ufe0f/u);
       expect(line).not.toMatch(/(?! )\p{Zs}|\p{M}{4}/u);
@@ -49,20 +58,16 @@ describe.each(hostile)('%s in what an agent says', (_what, text) => {
   });
 
   it('make no entry, no fact and no line of their own', () => {
-    for (const each of [lines, agent.lines]) {
+    for (const each of [lines, agent.lines, field.lines]) {
       expect(each.filter((line) => line.startsWith('>'))).toEqual([expect.stringMatching(/^> cccccccc /)]);
       expect(each.filter((line) => /^ {2}[0-9a-z]{8} /.test(line))).toEqual([
         expect.stringMatching(/^ {2}bbbbbbbb /),
       ]);
       expect(each[0]).toBe('2 requests wait for you');
     }
-    const from = lines.findIndex((line) => line.startsWith('cccccccc waits'));
-    const until = lines.indexOf('', from);
-    const labels = lines
-      .slice(from + 1, until)
-      .filter((line) => !line.startsWith(' '.repeat(11)))
-      .map((line) => line.slice(0, 11).trim());
-    expect(labels).toEqual(['request', 'agent', 'lease', 'grant', 'reason', 'rule']);
+    expect(labelsOf(lines)).toEqual(['request', 'agent', 'lease', 'grant', 'reason', 'rule']);
+    expect(labelsOf(field.lines)).toEqual(['request', 'fields', 'agent', 'lease', 'grant', 'rule']);
+    expect(field.lines).toContain('           X-Mode: force');
   });
 
   it('push nothing out of sight, and over no edge', () => {
@@ -82,9 +87,16 @@ it('a path that is too long for the page shows how it begins, how it ends, and t
   expect(block).toContain('/delete-everything');
 });
 
+it('fields that do not fit the page are cut at no place: nobody can answer there', () => {
+  const { shown, lines } = page({ who, fields: Array.from({ length: 30 }, (_, index) => `X-${index}: 1`) });
+  expect(shown).toBeNull();
+  expect(lines.join(' ')).toContain('Make the window larger to answer');
+});
+
 it('the printed list and its JSON hold none of it either', async () => {
   const { at, ask } = await homeWithApprovals();
-  for (const [, text] of hostile) await ask({ reason: text, path: `/${text}` });
+  for (const [, text] of hostile)
+    await ask({ reason: text, path: `/${text}`, fields: [`X-User: ${text.replaceAll('\n', '')}`] });
   for (const args of [['approve'], ['approve', '--json']]) {
     const { stdout } = await at.run(args);
     expect(stdout.replaceAll('\n', '')).not.toMatch(/[\p{Cc}\p{Cf}\u2028\u2029]/u);

@@ -20,6 +20,7 @@ export function question(
     authority: 'api.github.com',
     path: '/repos/acme/x',
     query: null,
+    fields: [],
     operation: null,
     bodyBytes: 0,
     grantName: 'github',

@@ -21,6 +21,7 @@ const approval = z
     authority: z.string(),
     path: z.string(),
     query: z.string().nullable(),
+    fields: z.array(z.string()).describe('Header fields that are not common: `NAME: VALUE`.'),
     has_query: z.boolean(),
     operation: z.string().nullable().describe('The request in words of its provider.'),
     body_bytes: z.int().nullable(),

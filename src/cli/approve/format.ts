@@ -39,7 +39,7 @@ export function beyondText({ who, grantName }: Pick<StandingApproval, 'who' | 'g
   const { agent, lease } = who;
   const whose = agent === null ? 'of any local caller without a token' : `of ${nameText(agent)}`;
   const under = lease === null ? '' : ` under the lease ${shortId(lease)}`;
-  return `all that the rule matches ${whose}${under} with the grant ${nameText(grantName)}`;
+  return `all that the rule matches ${whose}${under} with the grant ${nameText(grantName)} and the same header fields`;
 }
 
 /** Returns a name for use in a sentence, shortened if it is very long. */
@@ -57,6 +57,7 @@ export function blockOf(question: Question, now: number, room: Room): string[] {
     ...facts(room, [
       ['asks to', question.operation, 1],
       ['request', requestText(question), room.lines],
+      ['fields', question.fields.map(untrusted).join('\n') || null, Infinity],
       ['with', unshownText({ query: null, bodyBytes: body === null ? question.bodyBytes : 0 }), 1],
       ['body', body && body.split(/\r?\n/).map(untrusted).join('\n'), Infinity],
       ['agent', `${who.agent === null ? agentText(who) : untrusted(who.agent)}, at ${untrusted(client)}`, 1],
@@ -130,6 +131,7 @@ export function questionJson(question: Approval, now: number): Readonly<Record<s
     authority: question.authority,
     path: question.path,
     query: question.query,
+    fields: question.fields,
     has_query: question.query !== null,
     operation: question.operation,
     body_bytes: question.bodyBytes,

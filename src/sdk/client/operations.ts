@@ -519,6 +519,8 @@ export interface Approval {
   readonly authority: string;
   readonly path: string;
   readonly query: string | null;
+  /** Header fields that are not common: `NAME: VALUE`. */
+  readonly fields: readonly string[];
   readonly has_query: boolean;
   /** The request in words of its provider. */
   readonly operation: string | null;

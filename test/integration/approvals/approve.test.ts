@@ -65,11 +65,11 @@ describe('an answer at the command line', () => {
     const leased = await ask({ who: who.leased });
     const { stdout } = await at.run(['approve', leased.id, '--lease']);
     expect(stdout).toContain(
-      `all that the rule matches of ci under the lease ${who.leased.lease?.slice(0, 8)} with the grant work, while the lease lasts`,
+      `all that the rule matches of ci under the lease ${who.leased.lease?.slice(0, 8)} with the grant work and the same header fields, while the lease lasts`,
     );
     const local = await ask({ who: who.local });
     expect((await at.run(['approve', local.id, '--for', '1h'])).stdout).toContain(
-      'of any local caller without a token with the grant work, for 1h',
+      'of any local caller without a token with the grant work and the same header fields, for 1h',
     );
   });
 
@@ -251,6 +251,7 @@ describe('the list of approvals', () => {
           authority: 'helpdesk.acme.test:8443',
           path: '/tickets/7',
           query: null,
+          fields: [],
           operation: null,
           has_query: false,
           body_bytes: 0,

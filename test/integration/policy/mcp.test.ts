@@ -13,8 +13,15 @@ interface Call {
   readonly method: string;
 }
 
+/** An answer whatever is asked. */
+interface Answer {
+  readonly status?: number;
+  readonly fields: readonly string[];
+  readonly body: string | Buffer;
+}
+
 /** A server that answers in the way that the path names. */
-async function server(domain: object) {
+async function server(domain: object, answers?: ReadonlyMap<string, Answer>) {
   const seen: string[] = [];
   const upstream = await startUpstream((request, response) => {
     let body = '';
@@ -23,6 +30,11 @@ async function server(domain: object) {
       seen.push(
         `${request.headers['accept-encoding'] ?? ''} ${String(request.headers['mcp-session-id'] ?? '')}`.trim(),
       );
+      const answer = answers?.get(request.url ?? '');
+      if (answer !== undefined) {
+        response.writeHead(answer.status ?? 200, [...answer.fields]).end(answer.body);
+        return;
+      }
       const asked = JSON.parse(body) as Call | readonly Call[];
       const resultOf = ({ id, method }: Call) =>
         method === 'tools/list' ? list : { jsonrpc: '2.0', id, result: {} };
@@ -34,8 +46,6 @@ async function server(domain: object) {
         response.end(`age\ndata: ${text}\n\n`);
       } else if (request.url === '/gzip') {
         response.writeHead(200, { ...json, 'content-encoding': 'gzip' }).end(gzipSync(text));
-      } else if (request.url === '/text') {
-        response.writeHead(200, { 'content-type': 'text/plain' }).end(text);
       } else response.writeHead(200, { ...json, 'content-length': Buffer.byteLength(text) }).end(text);
     });
   });
@@ -49,7 +59,12 @@ async function server(domain: object) {
     );
     return client.response();
   };
-  return { call, seen };
+  const get = async (path: string, fields = '') => {
+    const client = await openTunnel(sidekey, upstream.authority);
+    client.send(`GET ${path} HTTP/1.1\r\nHost: ${upstream.authority}\r\n${fields}\r\n`);
+    return client.response();
+  };
+  return { call, get, seen };
 }
 
 const asked = { jsonrpc: '2.0', id: 1, method: 'tools/list' };
@@ -85,11 +100,111 @@ test('a list of tools names those that may be called, in JSON and in events', as
   );
 });
 
-test('a list that cannot be read is refused, and one of another type stays', async () => {
+const text = JSON.stringify(list);
+const typed = (...types: readonly string[]) => types.flatMap((type) => ['Content-Type', type]);
+const answers: Readonly<Record<string, readonly [answer: Answer, result: readonly string[] | number]>> = {
+  'no type': [{ fields: [], body: text }, ['search', 'mail']],
+  'text/plain': [{ fields: typed('text/plain'), body: text }, ['search', 'mail']],
+  parameters: [{ fields: typed('application/json; charset=UTF-8; x="y"'), body: text }, ['search', 'mail']],
+  '+json': [{ fields: typed('application/vnd.acme.mcp+json'), body: text }, ['search', 'mail']],
+  capitals: [{ fields: typed('Application/JSON'), body: text }, ['search', 'mail']],
+  'an error in JSON': [{ status: 400, fields: typed('application/json'), body: text }, ['search', 'mail']],
+  'an event stream in capitals': [
+    { fields: typed('Text/Event-Stream; charset=utf-8'), body: `data: ${text}\n\n` },
+    ['search', 'mail'],
+  ],
+  'a batch': [
+    { fields: typed('application/json'), body: `[${text},${text}]` },
+    ['search', 'mail', 'search', 'mail'],
+  ],
+  'no content': [{ status: 202, fields: [], body: '' }, []],
+  'an error page': [
+    { status: 500, fields: typed('text/html; charset=latin1'), body: '"name":"page"' },
+    ['page'],
+  ],
+  'two types': [{ fields: typed('application/json', 'text/plain'), body: text }, 502],
+  'two types in a field': [{ fields: typed('application/json, text/event-stream'), body: text }, 502],
+  'another charset': [{ fields: typed('application/json; charset=utf-7'), body: text }, 502],
+  'events in another charset': [
+    { fields: typed('text/event-stream; charset=utf-16'), body: `data: ${text}\n\n` },
+    502,
+  ],
+  'UTF-16': [{ fields: typed('application/json'), body: Buffer.from(text, 'utf16le') }, 502],
+  'a byte order mark': [{ fields: typed('application/json'), body: `\uFEFF${text}` }, 502],
+  'an unknown coding': [{ fields: [...typed('text/plain'), 'Content-Encoding', 'x-zip'], body: text }, 502],
+  'a repeated member': [{ fields: [], body: text.replace('"result"', '"result":{},"result"') }, 502],
+  'a page': [{ fields: typed('text/html'), body: `<script>${text}</script>` }, 502],
+  'events as JSON': [{ fields: typed('application/json'), body: `data: ${text}\n\n` }, 502],
+  'more than 16 MiB': [{ fields: [], body: `${' '.repeat(16_777_216)}${text}` }, 502],
+};
+
+test.each(Object.entries(answers))(
+  'a list is limited or refused whatever the form of the answer: %s',
+  async (name, [answer, result]) => {
+    const { call } = await server({ rules }, new Map([['/x', answer]]));
+    const { status, headers, body } = await call('/x', asked);
+    if (typeof result !== 'number') expect([status, names(body)]).toEqual([answer.status ?? 200, result]);
+    else {
+      expect([name, status, headers['sidekey-error']]).toEqual([name, result, 'upstream_protocol']);
+      expect(body).toContain('The rules limit tools, and the answer of the server');
+      expect(body).not.toContain('shell');
+    }
+  },
+);
+
+test('a list that is compressed is refused', async () => {
   const { call } = await server({ rules });
   const refused = await call('/gzip', asked);
   expect([refused.status, refused.headers['sidekey-error']]).toEqual([502, 'upstream_protocol']);
-  expect(names((await call('/text', asked)).body)).toEqual(['search', 'mail', 'shell']);
+});
+
+const events = (...data: readonly string[]) => data.map((each) => `id: 7\ndata: ${each}\n\n`).join('');
+const stream: Answer = {
+  fields: typed('text/event-stream'),
+  body: events(text, '{"jsonrpc":"2.0","method":"x"}'),
+};
+
+test('a list in the stream of a GET is limited, also in one that is resumed', async () => {
+  const { get, seen } = await server(
+    { rules: [...rules, { methods: ['GET'] }] },
+    new Map<string, Answer>([
+      ['/mcp', stream],
+      [
+        '/odd',
+        {
+          fields: typed('text/event-stream'),
+          body: events('1', text.replace('"result"', '"result":1,"result"')),
+        },
+      ],
+      ['/types', { fields: typed('text/event-stream', 'text/plain'), body: events(text) }],
+      ['/file', { fields: typed('application/json'), body: text }],
+    ]),
+  );
+  for (const fields of ['', 'Accept: text/event-stream\r\nLast-Event-ID: 7\r\nAccept-Encoding: gzip\r\n']) {
+    const { status, body } = await get('/mcp', fields);
+    expect([status, names(body)]).toEqual([200, ['search', 'mail']]);
+    expect(body).toContain('"method":"x"');
+  }
+  expect(seen.at(-1)).toBe('identity');
+  expect((await get('/types')).status).toBe(502);
+  await expect(get('/odd')).rejects.toThrow();
+  // What a GET without a stream answers is no message.
+  expect((await get('/file')).body).toBe(text);
+});
+
+test('where rules limit no tools, an answer is not read', async () => {
+  const odd: Answer = { fields: [], body: text.replace('"result"', '"result":1,"result"') };
+  const paths = [{ json: { '$.method': ['*'] } }, { methods: ['GET'] }];
+  const { call, get, seen } = await server(
+    { rules: paths },
+    new Map([
+      ['/x', odd],
+      ['/mcp', stream],
+    ]),
+  );
+  expect((await call('/x', asked)).body).toBe(odd.body);
+  expect((await get('/mcp')).body).toBe(stream.body);
+  expect(seen).toEqual(['gzip', '']);
 });
 
 test('a list is filtered after the leak guard has searched it', async () => {

@@ -47,6 +47,15 @@ test('the page shows the query and says that the body is not shown', () => {
   expect(questionPage({ ...asked, answer: null }, now).body).not.toContain('not shown');
 });
 
+test('the page shows the header fields, one on each line', () => {
+  const fields = ['X-Impersonate-User: alice', `X-Mode: ${hostile}`, '(trailer) X-Last: 1'];
+  const { body } = questionPage({ ...asked, fields, answer: null }, now);
+  expect(body).toContain('Its header fields that are not common, 3:');
+  expect(body).toContain('X-Impersonate-User: alice\nX-Mode: &lt;/p&gt;');
+  expect(body).toContain('\\u202e\\u0007\n(trailer) X-Last: 1</pre>');
+  expect(questionPage({ ...asked, answer: null }, now).body).not.toContain('Its header fields');
+});
+
 test('a caller without a token is named as such, without a reason or a lease', () => {
   const { body } = questionPage(
     { ...asked, who: { ...asked.who, agent: null, lease: null }, answer: null },
@@ -79,7 +88,9 @@ test.each([
   ['from any caller on this machine that has no token,', null, null],
 ])('the page says that a longer approval covers all requests %s', (whose, agent, lease) => {
   const { body } = questionPage({ ...asked, who: { ...asked.who, agent, lease }, answer: null }, now);
-  expect(body).toContain(`also to whatever else the rule matches ${whose} with this grant:`);
+  expect(body).toContain(
+    `also to whatever else the rule matches ${whose} with this grant and these header fields:`,
+  );
 });
 
 test.each([

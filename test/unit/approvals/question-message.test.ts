@@ -24,6 +24,7 @@ test('the webhook message contains all that a person needs to decide', () => {
     method: 'DELETE',
     url: 'https://api.github.com/repos/acme/x',
     has_query: false,
+    field_names: [],
     body_bytes: 0,
     grant: 'github',
     user: 'alice',
@@ -58,6 +59,18 @@ test('the chat line says that query and body are not shown', () => {
   expect(more.text).toContain(
     'with the grant github, and sends a query and 5,000 bytes of body, which are not shown. Answer:',
   );
+});
+
+test('the chat line names the header fields, and has none of their values', () => {
+  const names = ["X-*|'", ...Array.from({ length: 90 }, (_, index) => `X-${index}`)];
+  const many = { ...asked, fields: names.map((name) => `${name}: <https://evil.example|Answer>`) };
+  const { text, field_names } = questionMessage(many, null);
+  expect(field_names).toEqual(names);
+  expect(text).toMatch(
+    / github, with the header fields X-%2A%7C%27, X-0, .* …\d+ characters in all… .*, X-89\. Answer:/,
+  );
+  expect(text).not.toContain('evil');
+  expect(text.length).toBeLessThan(400);
 });
 
 test('the chat line is short with any request, so that the link stays visible', () => {

@@ -36,6 +36,7 @@ function asked(agent: string | null = null, ruleKey = 'rule'): Asked {
     authority: 'api.example.com:443',
     path: '/x',
     query: null,
+    fields: [],
     operation: null,
     bodyBytes: 0,
     grantName: grant.name,

@@ -497,6 +497,7 @@ class Approval(TypedDict):
     authority: str
     path: str
     query: str | None
+    fields: list[str]
     has_query: bool
     operation: str | None
     body_bytes: int | None

@@ -35,7 +35,7 @@ describe('the page of the live list', () => {
       '',
       '  y  yes, to this request only',
       '  l  yes, to all that the rule matches of ci under the lease 7b1d2d5c with the',
-      '     grant github, while the lease lasts',
+      '     grant github and the same header fields, while the lease lasts',
       '  t  the same, for a time',
       '  n  no, refuse it',
       '  up, down  choose another      q  leave',
@@ -61,10 +61,10 @@ describe('the page of the live list', () => {
     const { lines } = livePage(list, time, size);
     expect(lines.filter((line) => /^ {2}[ylt] /.test(line))).toEqual([
       '  y  yes, to this request only',
-      '  t  yes, to all that the rule matches of ci with the grant github, for a time',
+      '  t  yes, to all that the rule matches of ci with the grant github and the same',
     ]);
     const asking = livePage({ ...list, asking: { id: 'aaaa0000', span: '' } }, time, size).lines.join('\n');
-    expect(asking).toContain('Yes, to all that the rule matches of ci with the grant github.');
+    expect(asking).toContain('Yes, to all that the rule matches of ci with the grant github and the same');
     expect(asking).toContain('For how long? (15m) _');
     const typed = livePage({ ...list, asking: { id: 'aaaa0000', span: '2h' } }, time, size).lines.join('\n');
     expect(typed).toContain('For how long? 2h_');
