@@ -3,7 +3,6 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { consentAs, type Person } from '../../examples/helpdesk/consent.ts';
-import { createCookieJar } from '../../examples/helpdesk/cookie-jar.ts';
 import { startHelpdesk } from '../../examples/helpdesk/helpdesk.ts';
 import { alice } from './connect-home.ts';
 import { startService } from './service.ts';
@@ -63,24 +62,31 @@ export async function startConnecting({ provider = {}, now, returnUrls = [back] 
     },
     /** Returns a new browser. */
     browser() {
-      const jar = createCookieJar();
-      const open = async (
-        url: string,
-        init: Omit<RequestInit, 'headers'> & { headers?: Record<string, string> } = {},
-      ) => {
-        const headers = { cookie: jar.headerFor(new URL(url).pathname), ...init.headers };
-        const response = await fetch(url, { redirect: 'manual', ...init, headers });
-        jar.store(response.headers.getSetCookie());
+      /** Secret that the pages store in this browser. */
+      let secret: string | undefined;
+      const sent = async (url: string, init: RequestInit = {}) => {
+        const response = await fetch(url, { redirect: 'manual', ...init });
         return { status: response.status, headers: response.headers, body: await response.text() };
       };
-      const press = (url: string, answer = 'yes') =>
-        open(url, {
+      const post = (url: string, fields: Readonly<Record<string, string>>) =>
+        sent(url, {
           method: 'POST',
-          body: new URLSearchParams({ answer }),
+          body: new URLSearchParams(fields),
           headers: { 'sec-fetch-site': 'same-origin' },
         });
+      /** Opens an address, and does what the scripts of its page do. */
+      const open = async (url: string, init: RequestInit = {}) => {
+        const page = await sent(url, init);
+        secret ??= /localStorage\['sidekey-browser'\] \?\?= "([\w-]{43})"/.exec(page.body)?.[1];
+        return page.body.includes('document.forms[0].submit()') ? post(url, { browser: secret ?? '' }) : page;
+      };
+      const press = async (url: string, answer = 'yes') => {
+        await open(url);
+        return post(url, { answer, browser: secret ?? '' });
+      };
       return {
         open,
+        post,
         press,
         /** Presses the button of a link, and consents; returns the address of the callback. */
         async consent(url: string, person: Person = alice): Promise<string> {
