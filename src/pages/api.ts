@@ -18,11 +18,11 @@ export async function signOut(): Promise<void> {
   location.assign('/');
 }
 
-/** Sends a request with the session, and without cookies. */
+/** Sends a request with the session. */
 function request(path: string, { headers, ...init }: RequestInit & { headers: Record<string, string> }) {
   const secret = localStorage.getItem(sessionItem);
   const authorization: Record<string, string> = secret === null ? {} : { authorization: `Bearer ${secret}` };
-  return fetch(path, { ...init, credentials: 'omit', headers: { ...authorization, ...headers } });
+  return fetch(path, { ...init, headers: { ...authorization, ...headers } });
 }
 
 /** A failure of the API. */

@@ -95,6 +95,11 @@ describe('a session', () => {
       headers: { ...session, 'sec-fetch-site': 'cross-site' },
     });
     expect(read.body.code).toBe('authority_mismatch');
+    const out = await call('POST /sign-out', {
+      key: null,
+      headers: { ...session, 'sec-fetch-site': 'same-site' },
+    });
+    expect(out.body.code).toBe('authority_mismatch');
     expect((await attempt(own)).status).toBe(201);
   });
 
