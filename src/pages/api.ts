@@ -19,10 +19,11 @@ export async function signOut(): Promise<void> {
 }
 
 /** Sends a request with the session. */
-function request(path: string, { headers, ...init }: RequestInit & { headers: Record<string, string> }) {
+function request(path: string, init: RequestInit): Promise<Response> {
+  const headers = new Headers(init.headers);
   const secret = localStorage.getItem(sessionItem);
-  const authorization: Record<string, string> = secret === null ? {} : { authorization: `Bearer ${secret}` };
-  return fetch(path, { ...init, headers: { ...authorization, ...headers } });
+  if (secret !== null) headers.set('authorization', `Bearer ${secret}`);
+  return fetch(path, { ...init, headers });
 }
 
 /** A failure of the API. */

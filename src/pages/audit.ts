@@ -50,13 +50,13 @@ export const audit: View = async (main, _me, signal) => {
     lines = cursor === null ? page.data : [...lines, ...page.data];
     draw(page.next_cursor);
   };
+  const take = (data: string) => {
+    lines = [JSON.parse(data) as Line, ...lines].slice(0, maxLive);
+    draw(null);
+  };
   const show = async () => {
     stream.abort();
     stream = new AbortController();
-    const take = (data: string) => {
-      lines = [JSON.parse(data) as Line, ...lines].slice(0, maxLive);
-      draw(null);
-    };
     if (live.checked) void follow(`/v2/audit/stream?${query}`, stream.signal, take);
     await read(null);
   };

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { get, request } from 'node:http';
+import { get, type IncomingMessage, request } from 'node:http';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { routes } from '../../src/api/routes.ts';
 import { makeSignInLink } from '../../src/api/web-session.ts';
@@ -26,10 +26,12 @@ async function withSession() {
   return { ...service, own, signIn, session };
 }
 
+const answered = () => Promise.resolve({ kind: 'done', title: 'Done', says: [] } as const);
+
 /** Sends a request with a field that `fetch` does not take. */
 async function statusOf(address: string, cookie: string): Promise<number | undefined> {
   const sent = get(address, { headers: { cookie: Buffer.from(cookie).toString('latin1') }, agent: false });
-  const [answer] = (await once(sent, 'response')) as [import('node:http').IncomingMessage];
+  const [answer] = (await once(sent, 'response')) as [IncomingMessage];
   answer.resume();
   return answer.statusCode;
 }
@@ -75,7 +77,7 @@ describe.each(Object.entries(foreignCookies))('cookies %s', (_kind, cookies) => 
     expect(await statusOf(`${url}/`, cookie)).toBe(200);
     const sent = request(`${url}/v2/me`, { agent: false, headers: { authorization } });
     sent.setHeader('cookie', Buffer.from(cookie).toString('latin1')).end();
-    const [answer] = (await once(sent, 'response')) as [import('node:http').IncomingMessage];
+    const [answer] = (await once(sent, 'response')) as [IncomingMessage];
     answer.resume();
     expect(answer.statusCode).toBe(200);
     const again = await signIn({ cookie: Buffer.from(cookie).toString('latin1') });
@@ -87,7 +89,6 @@ describe.each(Object.entries(foreignCookies))('cookies %s', (_kind, cookies) => 
     const target = redirectTarget({ port: '0' });
     const loopback = await openLoopback(target as Extract<RedirectTarget, { kind: 'loopback' }>);
     onTestFinished(() => loopback.close());
-    const answered = () => Promise.resolve({ kind: 'done', title: 'Done', says: [] } as const);
     const launch = loopback.expect({ consentUrl: 'https://login.example.com/', state: 's', answered });
     expect(await statusOf(launch, cookie)).toBe(302);
     expect(await statusOf(`${loopback.redirectUri}?code=c&state=s`, cookie)).toBe(200);

@@ -18,6 +18,17 @@ export interface ConnectOptions {
 /** The address of the application that asks for grants. */
 export const back = 'https://app.acme.test/connected';
 
+async function sent(url: string, init: RequestInit) {
+  const response = await fetch(url, { redirect: 'manual', ...init });
+  return { status: response.status, headers: response.headers, body: await response.text() };
+}
+
+/** Sends a form of a page of Sidekey. */
+function post(url: string, fields: Readonly<Record<string, string>>) {
+  const headers = { 'sec-fetch-site': 'same-origin' };
+  return sent(url, { method: 'POST', body: new URLSearchParams(fields), headers });
+}
+
 export async function startConnecting({ provider = {}, now, returnUrls = [back] }: ConnectOptions = {}) {
   const helpdesk = await startHelpdesk({ redirectUris: ['http://127.0.0.1/connect/callback'] });
   onTestFinished(() => helpdesk.close());
@@ -64,16 +75,6 @@ export async function startConnecting({ provider = {}, now, returnUrls = [back] 
     browser() {
       /** Secret that the pages store in this browser. */
       let secret: string | undefined;
-      const sent = async (url: string, init: RequestInit = {}) => {
-        const response = await fetch(url, { redirect: 'manual', ...init });
-        return { status: response.status, headers: response.headers, body: await response.text() };
-      };
-      const post = (url: string, fields: Readonly<Record<string, string>>) =>
-        sent(url, {
-          method: 'POST',
-          body: new URLSearchParams(fields),
-          headers: { 'sec-fetch-site': 'same-origin' },
-        });
       /** Opens an address, and does what the scripts of its page do. */
       const open = async (url: string, init: RequestInit = {}) => {
         const page = await sent(url, init);
