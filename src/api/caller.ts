@@ -6,7 +6,7 @@ import type { RuleLimit } from '../policy/rule.ts';
 import type { ApiKeyRecord, PersonRecord } from '../store/store.ts';
 import type { ServiceParts } from './parts.ts';
 import { roles, type Scope, scopesOf, type Role } from './scopes.ts';
-import { createWebSessions } from './web-session.ts';
+import { assertSameOrigin, bearerOf, createWebSessions, sessionPrefix } from './web-session.ts';
 
 /** The authenticated caller of a request to the API. */
 export interface Caller {
@@ -52,10 +52,10 @@ const usedEveryMs = 60_000;
 const maxFailures = 20;
 
 /**
- * Returns the function that authenticates requests: by a key, or by the cookie of a person. The store is asked for hashes,
- * so the time of the answer says nothing about the secrets that exist.
+ * Returns the function that authenticates requests: by a key, or by the session of a person. No cookie authenticates. The
+ * store is asked for hashes, so the time of the answer says nothing about the secrets that exist.
  */
-export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now' | 'quota' | 'url'>) {
+export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now' | 'quota'>) {
   const { store, now } = parts;
   const sessions = createWebSessions(parts);
   const keys = new LRUCache<string, KnownKey>({ max: 1_000 });
@@ -76,7 +76,7 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
     return read;
   }
 
-  async function byKey(key: string): Promise<Omit<Caller, 'address' | 'person'> | null> {
+  async function byKey(key: string): Promise<Omit<Caller, 'address'> | null> {
     const known = await knownKey(key);
     if (known === null) return null;
     const { record, owner } = known;
@@ -98,25 +98,19 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
       role,
       scopes: new Set(own),
       user: (owner && userOf(owner)) ?? user,
+      person: null,
       owner: person,
       expiresAt,
       id: `key ${name} ${createdAt}`,
     };
   }
 
-  return async (headers: Headers, address: string, method = 'GET'): Promise<Caller> => {
-    const [key, ...more] = keysOf(headers);
-    if (key !== undefined) {
-      const found = more.length > 0 ? null : await byKey(key);
-      if (found !== null) return { ...found, person: null, address };
-      throw signInFailure(address, parts);
-    }
-    const signedIn = await sessions.personOf(headers, method);
+  async function bySession(secret: string): Promise<Omit<Caller, 'address'> | null> {
+    const signedIn = await sessions.personOf(secret);
     const role = signedIn === null ? null : roleOf(signedIn.person.role);
-    if (signedIn === null || role === null) throw signInFailure(address, parts);
+    if (signedIn === null || role === null) return null;
     const { person, endsAt } = signedIn;
     const { name, createdAt } = person;
-    const id = `person ${name} ${createdAt}`;
     return {
       name,
       role,
@@ -125,9 +119,18 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
       person: name,
       owner: name,
       expiresAt: person.identity === null ? null : endsAt,
-      id,
-      address,
+      id: `person ${name} ${createdAt}`,
     };
+  }
+
+  return async (headers: Headers, address: string, method = 'GET'): Promise<Caller> => {
+    const [key, ...more] = keysOf(headers);
+    if (key === undefined || more.length > 0) throw signInFailure(address, parts);
+    const isSession = key.startsWith(sessionPrefix);
+    const caller = await (isSession ? bySession(key) : byKey(key));
+    if (caller === null) throw signInFailure(address, parts);
+    if (isSession) assertSameOrigin(headers, method);
+    return { ...caller, address };
   };
 }
 
@@ -172,9 +175,8 @@ function userOf({ name, role, user }: PersonRecord): string | null {
 
 /** Returns the different keys of a request. */
 function keysOf(headers: Headers): readonly string[] {
-  const authorization = headers.get('authorization');
-  const [, bearer] = /^Bearer +(\S+) *$/i.exec(authorization ?? '') ?? [];
-  return [...new Set([headers.get('x-api-key'), bearer ?? authorization].filter((key) => key !== null))];
+  const authorization = bearerOf(headers) ?? headers.get('authorization');
+  return [...new Set([headers.get('x-api-key'), authorization].filter((key) => key !== null))];
 }
 
 /** Returns the scopes of a key: those of its role, or the part of them that it lists. */

@@ -52,8 +52,11 @@ function fileOf(name: string): Response | null {
   return new Response(text, { headers: { 'content-type': type, 'content-security-policy': policy } });
 }
 
+/** Paths of the document. The script of the page signs in, and stores the session for this origin. */
+const paths = ['/', '/sign-in/oidc/callback', '/sign-in/:link'];
+
 /** Adds the pages. They hold nothing of a person, and need no session. */
 export function addPages(app: Pick<Hono, 'get' | 'notFound'>): void {
-  app.get('/', () => fileOf('index.html') ?? new Response(null, { status: 404 }));
+  for (const path of paths) app.get(path, () => fileOf('index.html') ?? new Response(null, { status: 404 }));
   app.get('/ui/:name', (context) => fileOf(context.req.param('name')) ?? context.notFound());
 }

@@ -4,10 +4,15 @@ import type { PersonRecord } from '../store/store.ts';
 import type { ServiceParts } from './parts.ts';
 
 /**
- * Sessions of people in browsers. The cookie has a random secret; the store has its hash, and the sealed name of the person.
- * A session ends 12 hours after its last use, and 7 days after the sign-in; of a person with an account at an OpenID provider
- * 12 hours after it, because the provider is not asked in between.
+ * Sessions of people in browsers. The page stores a random secret in the storage of its origin, and sends it as
+ * `Authorization: Bearer`. A cookie would go to every port of the host (RFC 6265 §8.5). The store has the hash of the
+ * secret, and the sealed name of the person. A session ends 12 hours after its last use, and 7 days after the sign-in. For a
+ * person with an account at an OpenID provider it ends 12 hours after the sign-in, because the provider is not asked in
+ * between.
  */
+
+/** Begins the secret of a session, which no API key begins with. */
+export const sessionPrefix = 'ws_';
 
 const idleMs = 12 * 3_600_000;
 const wholeMs = 7 * 86_400_000;
@@ -30,27 +35,18 @@ interface SignedIn {
 }
 
 interface WebSessions {
-  /**
-   * Returns the person of a request, and the end of the session; null: nobody is signed in.
-   *
-   * @throws SidekeyError `authority_mismatch` if a page of another origin sent it
-   */
-  personOf(headers: Headers, method: string): Promise<SignedIn | null>;
-  /** Begins a session, with a new secret, and returns the field `Set-Cookie`. */
+  /** Returns the person of a secret, and the end of the session; null: the session does not exist or has ended. */
+  personOf(secret: string): Promise<SignedIn | null>;
+  /** Begins a session, and returns its new secret. */
   begin(person: PersonRecord): Promise<string>;
-  /** Ends the session of a request, and returns the field that removes the cookie. */
-  end(headers: Headers): Promise<string>;
+  /** Ends the session of a request, and returns its person; null: there is none. */
+  end(headers: Headers): Promise<PersonRecord | null>;
 }
 
-type SessionParts = Pick<ServiceParts, 'store' | 'vault' | 'now' | 'url'>;
+type SessionParts = Pick<ServiceParts, 'store' | 'vault' | 'now'>;
 
 /** Returns the sessions of a store. */
-export function createWebSessions({ store, vault, now, url }: SessionParts): WebSessions {
-  // The prefix makes browsers refuse the cookie of another path, or of a subdomain.
-  const isSecure = () => url().startsWith('https:');
-  const cookieName = () => (isSecure() ? '__Host-sidekey' : 'sidekey');
-  const field = (value: string, seconds: number) =>
-    `${cookieName()}=${value}; Path=/; Max-Age=${seconds}; HttpOnly; SameSite=Strict${isSecure() ? '; Secure' : ''}`;
+export function createWebSessions({ store, vault, now }: SessionParts): WebSessions {
   const keep = async (id: string, session: Session) => {
     await vault.refresh();
     await store.sessions.put({
@@ -59,17 +55,12 @@ export function createWebSessions({ store, vault, now, url }: SessionParts): Web
       sealed: vault.seal(contextOf(id), Buffer.from(JSON.stringify(session))),
     });
   };
-  const idOf = (headers: Headers) => {
-    const secret = cookieOf(headers, cookieName());
-    return secret === null ? null : sessionId('web-session', secret);
-  };
-  return {
-    async personOf(headers, method) {
-      const id = idOf(headers);
-      const record = id === null ? null : await store.sessions.get(id);
+  const sessions: WebSessions = {
+    async personOf(secret) {
+      const id = sessionId('web-session', secret);
+      const record = await store.sessions.get(id);
       const at = now();
-      if (id === null || record === null || record.expiresAt <= at) return null;
-      assertSameOrigin(headers, method);
+      if (record === null || record.expiresAt <= at) return null;
       await vault.refresh();
       const session = JSON.parse(
         Buffer.from(vault.open(contextOf(id), record.sealed)).toString('utf8'),
@@ -86,7 +77,7 @@ export function createWebSessions({ store, vault, now, url }: SessionParts): Web
     },
     async begin(person) {
       await store.sessions.removeEnded(now());
-      const secret = randomBytes(32).toString('base64url');
+      const secret = sessionPrefix + randomBytes(32).toString('base64url');
       const { name, identity } = person;
       await keep(sessionId('web-session', secret), {
         person: name,
@@ -94,14 +85,39 @@ export function createWebSessions({ store, vault, now, url }: SessionParts): Web
         createdAt: now(),
         seenAt: now(),
       });
-      return field(secret, lifeOf(person) / 1_000);
+      return secret;
     },
     async end(headers) {
-      const id = idOf(headers);
-      if (id !== null) await store.sessions.take(id);
-      return field('', 0);
+      const secret = bearerOf(headers) ?? '';
+      const signedIn = await sessions.personOf(secret);
+      await store.sessions.take(sessionId('web-session', secret));
+      return signedIn?.person ?? null;
     },
   };
+  return sessions;
+}
+
+/** Returns the token of the field `Authorization` (RFC 6750 §2.1). */
+export function bearerOf(headers: Headers): string | undefined {
+  return /^Bearer +(\S+) *$/i.exec(headers.get('authorization') ?? '')?.[1];
+}
+
+/**
+ * Signs a person in: ends the session of the request, records the sign-in, and returns the secret of a new session.
+ *
+ * @param how reason of the audit event
+ * @throws SidekeyError `audit_unavailable`
+ */
+export async function signIn(
+  person: PersonRecord,
+  how: string,
+  headers: Headers,
+  parts: SessionParts & Pick<ServiceParts, 'audit'>,
+): Promise<string> {
+  const sessions = createWebSessions(parts);
+  await sessions.end(headers);
+  await parts.audit.append({ event: 'person.signed_in', by: person.name, reason: how });
+  return sessions.begin(person);
 }
 
 /**
@@ -124,15 +140,6 @@ export function assertSameOrigin(headers: Headers, method: string): void {
 /** Returns the milliseconds after which a person signs in again. */
 function lifeOf({ identity }: PersonRecord): number {
   return identity === null ? wholeMs : idleMs;
-}
-
-function cookieOf(headers: Headers, name: string): string | null {
-  const pairs = (headers.get('cookie') ?? '').split(';').map((pair) => pair.trim());
-  const found = pairs
-    .filter((pair) => pair.startsWith(`${name}=`))
-    .map((pair) => pair.slice(name.length + 1));
-  // Two cookies of one name: one is not ours.
-  return found.length === 1 && /^[\w-]{43}$/.test(found[0] ?? '') ? (found[0] ?? null) : null;
 }
 
 /** Returns the id of a record, which does not reveal the secret to a reader of the store. */

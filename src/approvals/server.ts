@@ -5,6 +5,7 @@ import { refusalOf, refuseOn } from '../http/problem.ts';
 import { readBounded } from '../lib/body.ts';
 import { listenFailure, SidekeyError } from '../lib/errors.ts';
 import {
+  browserHeadBytes,
   markup,
   type Markup,
   type Page,
@@ -57,7 +58,7 @@ const maxConnections = 256;
 const lastPatience = 1_000;
 
 const serverOptions = {
-  maxHeaderSize: 16_384,
+  maxHeaderSize: browserHeadBytes,
   headersTimeout: 5_000,
   requestTimeout: 10_000,
   keepAliveTimeout: 5_000,
@@ -84,8 +85,8 @@ export async function createAdminServer(parts: AdminParts): Promise<AdminServer>
       ? { server: createServer(serverOptions, handler), following: null }
       : await createTlsServer(parts.tls, handler, parts);
   server.on('clientError', (error: NodeJS.ErrnoException, client) => {
-    const sentence =
-      error.code === 'HPE_HEADER_OVERFLOW' ? 'The head of the request is larger than 16 KiB.' : undefined;
+    const isTooLarge = error.code === 'HPE_HEADER_OVERFLOW';
+    const sentence = isTooLarge ? 'The head of the request is larger than 1 MiB.' : undefined;
     refuseOn(client, new SidekeyError('bad_request', sentence));
   });
   server.maxConnections = maxConnections;

@@ -1,6 +1,12 @@
 import { hash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
+/**
+ * Bytes of the longest head that a server for browsers accepts. Servers on other ports of the host can set cookies, which
+ * browsers send to every port: at most 180 of 4 KiB in Chromium and Firefox.
+ */
+export const browserHeadBytes = 1_048_576;
+
 /** A page for a browser. */
 export interface Page {
   /** `done` and `failed` show a result; `asks` has a form. */

@@ -1,4 +1,30 @@
-/** Calls of the API. The browser sends the cookie of the session by itself. */
+/** Calls of the API, with the session of the person. */
+
+/**
+ * Name of the secret of the session in the storage of this origin. Pages of other ports cannot read or change the storage.
+ * Cookies of a host are shared by all of its ports.
+ */
+const sessionItem = 'sidekey-session';
+
+/** Stores the secret of a session, which all tabs use. */
+export function startSession(secret: string): void {
+  localStorage.setItem(sessionItem, secret);
+}
+
+/** Ends the session, and shows the sign-in. */
+export async function signOut(): Promise<void> {
+  await call('POST /sign-out');
+  localStorage.removeItem(sessionItem);
+  location.assign('/');
+}
+
+/** Sends a request with the session. */
+function request(path: string, init: RequestInit): Promise<Response> {
+  const headers = new Headers(init.headers);
+  const secret = localStorage.getItem(sessionItem);
+  if (secret !== null) headers.set('authorization', `Bearer ${secret}`);
+  return fetch(path, { ...init, headers });
+}
 
 /** A failure of the API. */
 export class ApiError extends Error {
@@ -24,12 +50,12 @@ interface Answer<T> {
 
 /** Sends a request: `PATCH /v2/grants/ID`. @throws ApiError */
 export async function send<T>(
-  request: string,
+  what: string,
   body?: unknown,
   headers: Readonly<Record<string, string>> = {},
 ): Promise<Answer<T>> {
-  const [method = 'GET', path = ''] = request.split(' ');
-  const response = await fetch(path, {
+  const [method = 'GET', path = ''] = what.split(' ');
+  const response = await request(path, {
     method,
     headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
@@ -43,8 +69,40 @@ export async function send<T>(
 }
 
 /** Returns the body of an answer. @throws ApiError */
-export async function call<T>(request: string, body?: unknown): Promise<T> {
-  return (await send<T>(request, body)).body;
+export async function call<T>(what: string, body?: unknown): Promise<T> {
+  return (await send<T>(what, body)).body;
+}
+
+/** Milliseconds before a stream that ended is opened again. */
+const pauseMs = 3_000;
+
+/**
+ * Calls `take` with the data of each server-sent event until the signal is aborted. `EventSource` cannot send the session.
+ * If the connection ends, the stream goes on behind the last event.
+ */
+export async function follow(path: string, signal: AbortSignal, take: (data: string) => void): Promise<void> {
+  let last: Record<string, string> = {};
+  while (!signal.aborted) {
+    try {
+      const { ok, body } = await request(path, { signal, headers: last });
+      if (!ok || body === null) return;
+      const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+      let text = '';
+      for (let part = await reader.read(); !part.done; part = await reader.read()) {
+        const events = (text + part.value).split('\n\n');
+        text = events.pop() ?? '';
+        for (const event of events) {
+          const [, id, data] = /^id: (.*)\ndata: (.*)$/.exec(event) ?? [];
+          if (id === undefined || data === undefined) continue;
+          last = { 'last-event-id': id };
+          take(data);
+        }
+      }
+    } catch {
+      // The connection broke, or the signal was aborted.
+    }
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
+  }
 }
 
 /** Returns all entries of a list. @throws ApiError */

@@ -1,5 +1,5 @@
 import { access } from './access.ts';
-import { ApiError, call, type Me, type View } from './api.ts';
+import { ApiError, call, type Me, signOut, type View } from './api.ts';
 import { approvals } from './approvals.ts';
 import { audit } from './audit.ts';
 import { domains } from './domains.ts';
@@ -7,8 +7,9 @@ import { action, failure, fill, h } from './dom.ts';
 import { grants } from './grants.ts';
 import { login } from './login.ts';
 import { overview } from './overview.ts';
-import { passkeys, signInWithPasskey } from './passkeys.ts';
+import { passkeys } from './passkeys.ts';
 import { people } from './people.ts';
+import { finished, linkOpened, signedOut } from './sign-in.ts';
 
 /** The pages of Sidekey: navigation, and the view that the fragment of the address names. */
 
@@ -70,27 +71,10 @@ async function show(me: Me, main: HTMLElement, nav: HTMLElement): Promise<void> 
   }
 }
 
-/** Goes to the issuer, which sends the browser back to this view. */
-async function signInAtIssuer(): Promise<void> {
-  const return_to = location.pathname + location.search + location.hash;
-  const { url } = await call<{ url: string }>('POST /sign-in/oidc', { return_to });
-  location.assign(url);
-}
-
-async function signedOut(): Promise<HTMLElement> {
-  const { issuer } = await call<{ issuer: string | null }>('GET /sign-in/oidc');
-  return h(
-    'main',
-    { class: 'sign-in' },
-    h('h1', {}, 'Sign in to Sidekey'),
-    issuer !== null && h('p', {}, action(`Sign in with ${new URL(issuer).host}`, signInAtIssuer)),
-    'PublicKeyCredential' in globalThis && h('p', {}, action('Sign in with a passkey', signInWithPasskey)),
-    h('p', {}, 'Open the link that the operator gives you. It works once. The operator prints it with:'),
-    h('pre', {}, h('code', {}, 'sidekey person create NAME --role operator\nsidekey person link NAME')),
-  );
-}
-
 async function begin(): Promise<void> {
+  const [, link] = /^\/sign-in\/([\w-]+)$/.exec(location.pathname) ?? [];
+  if (link !== undefined) return fill(document.body, linkOpened(link));
+  if (location.pathname === '/sign-in/oidc/callback') return fill(document.body, await finished());
   let me: Me;
   try {
     me = await call<Me>('GET /v2/me');
@@ -108,12 +92,7 @@ async function begin(): Promise<void> {
       {},
       h('strong', {}, 'Sidekey'),
       nav,
-      h(
-        'form',
-        { method: 'post', action: '/sign-out' },
-        h('span', {}, `${me.name} (${me.role})`),
-        h('button', { class: 'quiet' }, 'Sign out'),
-      ),
+      h('div', {}, h('span', {}, `${me.name} (${me.role})`), action('Sign out', signOut, 'quiet')),
     ),
     main,
   );

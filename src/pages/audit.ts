@@ -1,4 +1,4 @@
-import { call, type View } from './api.ts';
+import { call, follow, type View } from './api.ts';
 import { action, choice, field, fill, form, h, table, time } from './dom.ts';
 
 interface Line {
@@ -28,7 +28,7 @@ const maxLive = 200;
 export const audit: View = async (main, _me, signal) => {
   let query = new URLSearchParams();
   let lines: readonly Line[] = [];
-  let stream: EventSource | null = null;
+  let stream = new AbortController();
   const list = h('div', {});
   const verdict = h('span', { role: 'status' });
 
@@ -50,17 +50,18 @@ export const audit: View = async (main, _me, signal) => {
     lines = cursor === null ? page.data : [...lines, ...page.data];
     draw(page.next_cursor);
   };
-  const follow = async () => {
-    stream?.close();
-    stream = live.checked ? new EventSource(`/v2/audit/stream?${query}`) : null;
-    stream?.addEventListener('message', ({ data }) => {
-      lines = [JSON.parse(String(data)) as Line, ...lines].slice(0, maxLive);
-      draw(null);
-    });
+  const take = (data: string) => {
+    lines = [JSON.parse(data) as Line, ...lines].slice(0, maxLive);
+    draw(null);
+  };
+  const show = async () => {
+    stream.abort();
+    stream = new AbortController();
+    if (live.checked) void follow(`/v2/audit/stream?${query}`, stream.signal, take);
     await read(null);
   };
-  const live = h('input', { type: 'checkbox', checked: true, onchange: follow });
-  signal.addEventListener('abort', () => stream?.close());
+  const live = h('input', { type: 'checkbox', checked: true, onchange: show });
+  signal.addEventListener('abort', () => stream.abort());
 
   fill(
     main,
@@ -79,7 +80,7 @@ export const audit: View = async (main, _me, signal) => {
       async ({ since, ...values }) => {
         query = new URLSearchParams(values);
         if (since !== undefined) query.set('since', new Date(since).toISOString());
-        await follow();
+        await show();
       },
     ),
     h(
@@ -110,7 +111,7 @@ export const audit: View = async (main, _me, signal) => {
     ),
     list,
   );
-  await follow();
+  await show();
 };
 
 function cells(line: Line): (Node | string | number)[] {

@@ -1,6 +1,6 @@
 /** Elements of a page. Texts become text nodes, never markup: names come from agents and providers. */
 
-type Child = Node | string | number | null | undefined | false | readonly Child[];
+export type Child = Node | string | number | null | undefined | false | readonly Child[];
 
 type Props = Readonly<
   Record<string, string | number | boolean | null | undefined | ((event: Event) => unknown)>

@@ -1,4 +1,4 @@
-import { all, ApiError, call, path } from './api.ts';
+import { all, ApiError, call, path, startSession } from './api.ts';
 import { field, fill, form, h, table, time } from './dom.ts';
 import { confirmed } from './grants.ts';
 
@@ -28,7 +28,9 @@ async function asked(ceremony: () => Promise<Credential | null>): Promise<unknow
 export async function signInWithPasskey(): Promise<void> {
   const options = await call<PublicKeyCredentialRequestOptionsJSON>('POST /sign-in/passkey/options');
   const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(options);
-  await call('POST /sign-in/passkey', await asked(() => navigator.credentials.get({ publicKey })));
+  const answer = await asked(() => navigator.credentials.get({ publicKey }));
+  const { session } = await call<{ session: string }>('POST /sign-in/passkey', answer);
+  startSession(session);
   location.reload();
 }
 

@@ -81,7 +81,7 @@ describe('a key', () => {
   });
 
   it('is looked up by its SHA-256 alone, so no comparison depends on its bytes', async () => {
-    const { sidekey, url, key } = await startService();
+    const { sidekey, key } = await startService();
     const { state } = sidekey.proxy;
     const asked: Uint8Array[] = [];
     const find = (hash: Uint8Array) => {
@@ -90,7 +90,7 @@ describe('a key', () => {
     };
     const store = { ...state.store, apiKeys: { ...state.store.apiKeys, find } };
     const quota = { take: () => ({ ok: true }) as const, spend: () => ({ ok: true }) as const, close() {} };
-    const authenticate = authenticator({ ...state, store, quota, now: Date.now, url: () => url });
+    const authenticate = authenticator({ ...state, store, quota, now: Date.now });
     const secret = await key();
     await authenticate(new Headers({ 'x-api-key': secret }), '127.0.0.1:1');
     await expect(authenticate(new Headers({ 'x-api-key': `${secret}x` }), '127.0.0.1:1')).rejects.toThrow();

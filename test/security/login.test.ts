@@ -14,7 +14,7 @@ async function withAlice(role = 'operator', now = Date.now) {
   const { path } = await makeSignInLink({ ...sidekey.proxy.state, now }, 'alice');
   const origin = { origin: url, 'sec-fetch-site': 'same-origin' };
   const signedIn = await call(`POST ${path}`, { key: null, headers: origin });
-  const own = { ...origin, cookie: (signedIn.headers.get('set-cookie') ?? '').split(';')[0] ?? '' };
+  const own = { ...origin, authorization: `Bearer ${signedIn.body.session}` };
   const ask = (headers: Readonly<Record<string, string>> = own, key: string | null = null) =>
     call('POST /v2/me/login-codes', { key, headers, body: { challenge } });
   const code = async () => (await ask()).body.code as string;

@@ -4,8 +4,7 @@ import { startWithIssuer } from '../support/open-id-server.ts';
 
 type Browser = ReturnType<Awaited<ReturnType<typeof startWithIssuer>>['browser']>;
 
-const sessionOf = ({ cookies }: Awaited<ReturnType<Browser['open']>>) =>
-  cookies.find((each) => /^sidekey=./.test(each))?.split(';')[0];
+const sessionOf = ({ body }: Awaited<ReturnType<Browser['open']>>) => body.session as string | undefined;
 
 describe('the callback of a sign-in at the issuer', () => {
   it('is refused in another browser than began it: nobody is signed in as somebody else', async () => {
@@ -15,11 +14,11 @@ describe('the callback of a sign-in at the issuer', () => {
     const victim = browser();
     for (const begun of [false, true]) {
       if (begun) await victim.begin();
-      const page = await victim.open(`GET ${callback}`);
+      const page = await victim.answer(callback);
       expect([page.status, sessionOf(page)]).toEqual([400, undefined]);
     }
     expect((await call('GET /v2/people')).body.data).toEqual([]);
-    expect(sessionOf(await attacker.open(`GET ${callback}`))).toBeDefined();
+    expect(sessionOf(await attacker.answer(callback))).toBeDefined();
   });
 
   it('is refused with the state of another sign-in of the same browser', async () => {
@@ -28,7 +27,7 @@ describe('the callback of a sign-in at the issuer', () => {
     const [first, second] = [await alice.begin(), await alice.begin()];
     const swapped = new URL(await alice.askIssuer(first));
     swapped.searchParams.set('state', new URL(second).searchParams.get('state') ?? '');
-    const page = await alice.open(`GET ${swapped.href}`);
+    const page = await alice.answer(swapped.href);
     // PKCE and the nonce of the other sign-in do not fit.
     expect([page.status, sessionOf(page)]).toEqual([502, undefined]);
   });
@@ -37,8 +36,8 @@ describe('the callback of a sign-in at the issuer', () => {
     const { browser } = await startWithIssuer();
     const alice = browser();
     const callback = await alice.askIssuer(await alice.begin());
-    expect(sessionOf(await alice.open(`GET ${callback}`))).toBeDefined();
-    const again = await alice.open(`GET ${callback}`);
+    expect(sessionOf(await alice.answer(callback))).toBeDefined();
+    const again = await alice.answer(callback);
     expect([again.status, sessionOf(again)]).toEqual([400, undefined]);
   });
 
@@ -48,7 +47,7 @@ describe('the callback of a sign-in at the issuer', () => {
     const alice = browser();
     const callback = await alice.askIssuer(await alice.begin());
     at += 600_001;
-    expect((await alice.open(`GET ${callback}`)).status).toBe(400);
+    expect((await alice.answer(callback)).status).toBe(400);
   });
 
   it('is refused if it names another issuer, or none (mix-up, RFC 9207)', async () => {
@@ -58,9 +57,9 @@ describe('the callback of a sign-in at the issuer', () => {
       const callback = new URL(await alice.askIssuer(await alice.begin()));
       callback.searchParams.delete('iss');
       if (issuer !== null) callback.searchParams.set('iss', issuer);
-      const page = await alice.open(`GET ${callback.href}`);
+      const page = await alice.answer(callback.href);
       expect([page.status, sessionOf(page)]).toEqual([400, undefined]);
-      expect(page.body).toContain('bad_request');
+      expect(page.body.code).toBe('bad_request');
     }
   });
 
@@ -71,21 +70,28 @@ describe('the callback of a sign-in at the issuer', () => {
     await sidekey.configure({
       admin: { listen: '127.0.0.1:0', oidc: { ...settings, client_id: 'another' } },
     });
-    expect((await alice.open(`GET ${callback}`)).status).toBe(400);
+    expect((await alice.answer(callback)).status).toBe(400);
   });
 
-  it('is refused with a changed cookie', async () => {
+  it('is refused with a changed state', async () => {
     const { browser } = await startWithIssuer();
     const alice = browser();
     const begun = await alice.open('POST /sign-in/oidc', { body: { return_to: '/' } });
-    const callback = await alice.askIssuer((JSON.parse(begun.body) as { url: string }).url);
-    const [pair = ''] = begun.cookies[0]?.split(';') ?? [];
-    expect(begun.cookies[0]).toMatch(
-      /^sidekey-sign-in-[0-9a-f]{16}=[\w-]+; Max-Age=600; Path=\/; HttpOnly; SameSite=Lax$/,
-    );
-    const cookie = pair.slice(0, -8) + 'AAAAAAAA';
-    const page = await browser().open(`GET ${callback}`, { headers: { cookie } });
+    const { url, flow } = begun.body as { url: string; flow: string };
+    const callback = await alice.askIssuer(url);
+    const page = await browser().answer(callback, flow.slice(0, -8) + 'AAAAAAAA');
     expect([page.status, sessionOf(page)]).toEqual([400, undefined]);
+    expect(sessionOf(await alice.answer(callback, flow))).toBeDefined();
+  });
+
+  it('is refused for a page of another origin', async () => {
+    const { browser } = await startWithIssuer();
+    const alice = browser();
+    const body = { parameters: '?code=x', flow: 'x' };
+    for (const headers of [{ origin: 'https://evil.example' }, { 'sec-fetch-site': 'same-site' }]) {
+      const page = await alice.open('POST /sign-in/oidc/callback', { body, headers });
+      expect([page.status, page.body.code]).toEqual([421, 'authority_mismatch']);
+    }
   });
 
   it('gives a new session and ends that of before: no session can be fixed', async () => {
@@ -95,7 +101,9 @@ describe('the callback of a sign-in at the issuer', () => {
     const second = sessionOf(await alice.signIn());
     expect(second).toBeDefined();
     expect(second).not.toBe(first);
-    expect((await browser().open('GET /v2/me', { headers: { cookie: first ?? '' } })).status).toBe(401);
+    expect(
+      (await browser().open('GET /v2/me', { headers: { authorization: `Bearer ${first}` } })).status,
+    ).toBe(401);
   });
 });
 
@@ -104,7 +112,7 @@ describe('a sign-in at the issuer', () => {
     const { browser } = await startWithIssuer();
     for (const headers of [{ origin: 'https://evil.example' }, { 'sec-fetch-site': 'cross-site' }]) {
       const answer = await browser().open('POST /sign-in/oidc', { body: { return_to: '/' }, headers });
-      expect([answer.status, answer.cookies]).toEqual([421, []]);
+      expect([answer.status, answer.body.flow]).toEqual([421, undefined]);
     }
   });
 
@@ -113,8 +121,8 @@ describe('a sign-in at the issuer', () => {
     const local = url.replace('127.0.0.1', 'localhost');
     const headers = { origin: local };
     const answer = await browser().open(`POST ${local}/sign-in/oidc`, { body: { return_to: '/' }, headers });
-    expect([answer.status, answer.cookies]).toEqual([421, []]);
-    expect(answer.body).toContain(`open ${url}`);
+    expect([answer.status, answer.body.flow]).toEqual([421, undefined]);
+    expect(answer.body.hint).toContain(`open ${url}`);
   });
 
   it.each([
@@ -131,7 +139,7 @@ describe('a sign-in at the issuer', () => {
   ])('returns to no other site: %j', async (returnTo) => {
     const { browser } = await startWithIssuer();
     const page = await browser().signIn(returnTo);
-    expect(page.headers.get('refresh')).toBe('0;url=/');
+    expect(page.body.return_to).toBe('/');
   });
 
   it('signs nobody in whose claims give no role, and creates no person', async () => {
@@ -139,7 +147,7 @@ describe('a sign-in at the issuer', () => {
     account.claims = { groups: ['guests'], preferred_username: 'eve' };
     const page = await browser().signIn();
     expect([page.status, sessionOf(page)]).toEqual([403, undefined]);
-    expect(page.body).toContain('give one of your claims a role');
+    expect(page.body.hint).toContain('give one of your claims a role');
     expect((await call('GET /v2/people')).body.data).toEqual([]);
     expect(sidekey.logged()).toContain('was refused');
   });
@@ -157,7 +165,7 @@ describe('a sign-in at the issuer', () => {
     await call('POST /v2/people', { body: { name: 'alice', role: 'auditor' } });
     const page = await browser().signIn();
     expect([page.status, sessionOf(page)]).toEqual([409, undefined]);
-    expect(page.body).toContain('sidekey person set alice --subject a-1');
+    expect(page.body.hint).toContain('sidekey person set alice --subject a-1');
     const { store } = sidekey.proxy.state;
     expect(await store.people.get('alice')).toMatchObject({ role: 'auditor', identity: null });
 
@@ -201,7 +209,7 @@ describe('a sign-in at the issuer', () => {
     expect(await alice.me()).toMatchObject({ code: 'api_auth_required' });
     const page = await browser().signIn();
     expect([page.status, sessionOf(page)]).toEqual([401, undefined]);
-    expect(page.body).toContain('sidekey person set alice --enable');
+    expect(page.body.hint).toContain('sidekey person set alice --enable');
   });
 
   it('takes the role from an account that lost it: other sessions and keys are refused too', async () => {
@@ -228,7 +236,7 @@ describe('a sign-in at the issuer', () => {
     const end = at + 12 * 3_600_000;
     const body = { name: 'laptop', role: 'operator', expires: '90d' };
     const headers = { 'content-type': 'application/json' };
-    const made = JSON.parse((await alice.open('POST /v2/api-keys', { body, headers })).body) as {
+    const made = (await alice.open('POST /v2/api-keys', { body, headers })).body as {
       key: string;
       expires_at: string;
     };

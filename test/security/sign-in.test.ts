@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { makeSignInLink } from '../../src/api/web-session.ts';
 import { startService, type TestService } from '../support/service.ts';
 
-/** A service with a person, and a browser of the person: a keeper of cookies that sends what browsers send. */
+/** A service with a person, and the fields that the page of the person sends. */
 async function withPerson(role = 'operator', now = Date.now) {
   const service = await startService({ now });
   const { call, sidekey, url } = service;
@@ -14,8 +14,10 @@ async function withPerson(role = 'operator', now = Date.now) {
   return { ...service, link, own, signIn };
 }
 
-const cookieOf = ({ headers }: Awaited<ReturnType<TestService['call']>>) =>
-  (headers.get('set-cookie') ?? '').split(';')[0] ?? '';
+/** Returns the field that a page sends after a sign-in. */
+const sessionOf = ({ body }: Awaited<ReturnType<TestService['call']>>) => ({
+  authorization: `Bearer ${body.session}`,
+});
 
 describe('a sign-in link', () => {
   it('shows a page with GET and stays valid; signs in with POST, once', async () => {
@@ -23,16 +25,13 @@ describe('a sign-in link', () => {
     const path = await link();
     for (const _ of [1, 2]) {
       const page = await call(`GET ${path}`, { key: null });
-      expect(page.status).toBe(200);
-      expect(page.headers.get('set-cookie')).toBeNull();
+      expect([page.status, page.body]).toEqual([200, expect.not.stringContaining('ws_')]);
     }
     const first = await call(`POST ${path}`, { key: null, headers: own });
-    expect(first.status).toBe(303);
-    expect(first.headers.get('set-cookie')).toMatch(
-      /^sidekey=[\w-]{43}; Path=\/; Max-Age=604800; HttpOnly; SameSite=Strict$/,
-    );
-    expect((await call(`POST ${path}`, { key: null, headers: own })).status).toBe(410);
-    const me = await call('GET /v2/me', { key: null, headers: { cookie: cookieOf(first) } });
+    expect([first.status, first.body]).toEqual([200, { session: expect.stringMatching(/^ws_[\w-]{43}$/) }]);
+    expect(first.headers.get('cache-control')).toBe('no-store');
+    expect((await call(`POST ${path}`, { key: null, headers: own })).body.code).toBe('api_auth_required');
+    const me = await call('GET /v2/me', { key: null, headers: sessionOf(first) });
     expect(me.body).toMatchObject({ name: 'alice', role: 'operator', user: null });
   });
 
@@ -41,10 +40,10 @@ describe('a sign-in link', () => {
     const { call, link, own } = await withPerson('operator', () => at);
     const late = await link();
     at += 600_001;
-    expect((await call(`POST ${late}`, { key: null, headers: own })).status).toBe(410);
+    expect((await call(`POST ${late}`, { key: null, headers: own })).status).toBe(401);
     const path = await link();
     await call('PATCH /v2/people/alice', { body: { disabled: true } });
-    expect((await call(`POST ${path}`, { key: null, headers: own })).status).toBe(410);
+    expect((await call(`POST ${path}`, { key: null, headers: own })).status).toBe(401);
   });
 
   it('signs nobody in for a page of another origin', async () => {
@@ -59,29 +58,29 @@ describe('a sign-in link', () => {
         'authority_mismatch',
       );
     }
-    expect((await signIn()).status).toBe(303);
+    expect((await signIn()).status).toBe(200);
   });
 });
 
 describe('a session', () => {
   it('has a new secret after each sign-in, and the one before ends', async () => {
     const { call, link, signIn, own } = await withPerson();
-    const planted = `sidekey=${'a'.repeat(43)}`;
-    const first = cookieOf(await signIn({ ...own, cookie: planted }));
-    expect(first).not.toBe(planted);
-    expect((await call('GET /v2/me', { key: null, headers: { cookie: planted } })).status).toBe(401);
-    const second = cookieOf(
-      await call(`POST ${await link()}`, { key: null, headers: { ...own, cookie: first } }),
+    const planted = { authorization: `Bearer ws_${'a'.repeat(43)}` };
+    const first = sessionOf(await signIn({ ...own, ...planted }));
+    expect(first).not.toEqual(planted);
+    expect((await call('GET /v2/me', { key: null, headers: planted })).status).toBe(401);
+    const second = sessionOf(
+      await call(`POST ${await link()}`, { key: null, headers: { ...own, ...first } }),
     );
-    expect((await call('GET /v2/me', { key: null, headers: { cookie: first } })).status).toBe(401);
-    expect((await call('GET /v2/me', { key: null, headers: { cookie: second } })).status).toBe(200);
+    expect((await call('GET /v2/me', { key: null, headers: first })).status).toBe(401);
+    expect((await call('GET /v2/me', { key: null, headers: second })).status).toBe(200);
   });
 
   it('changes nothing for a page of another origin', async () => {
     const { call, signIn, own } = await withPerson();
-    const cookie = cookieOf(await signIn());
+    const session = sessionOf(await signIn());
     const attempt = (headers: Readonly<Record<string, string>>) =>
-      call('POST /v2/agents', { key: null, headers: { cookie, ...headers }, body: { name: 'evil' } });
+      call('POST /v2/agents', { key: null, headers: { ...session, ...headers }, body: { name: 'evil' } });
     for (const headers of [
       {},
       { origin: 'https://evil.example' },
@@ -93,9 +92,14 @@ describe('a session', () => {
     }
     const read = await call('GET /v2/agents', {
       key: null,
-      headers: { cookie, 'sec-fetch-site': 'cross-site' },
+      headers: { ...session, 'sec-fetch-site': 'cross-site' },
     });
     expect(read.body.code).toBe('authority_mismatch');
+    const out = await call('POST /sign-out', {
+      key: null,
+      headers: { ...session, 'sec-fetch-site': 'same-site' },
+    });
+    expect(out.body.code).toBe('authority_mismatch');
     expect((await attempt(own)).status).toBe(201);
   });
 
@@ -103,27 +107,27 @@ describe('a session', () => {
     let at = Date.now();
     const { call, signIn, own } = await withPerson('operator', () => at);
     const hour = 3_600_000;
-    const cookie = cookieOf(await signIn());
-    const status = async () => (await call('GET /v2/me', { key: null, headers: { cookie } })).status;
+    const session = sessionOf(await signIn());
+    const status = async () => (await call('GET /v2/me', { key: null, headers: session })).status;
     for (let used = 0; used < 16; used += 1) {
       at += 10 * hour;
       expect(await status()).toBe(200);
     }
     at += 9 * hour;
     expect(await status()).toBe(401);
-    const idle = cookieOf(await signIn());
+    const idle = sessionOf(await signIn());
     at += 12 * hour + 1;
-    expect((await call('GET /v2/me', { key: null, headers: { cookie: idle } })).status).toBe(401);
-    const open = cookieOf(await signIn());
-    const out = await call('POST /sign-out', { key: null, headers: { ...own, cookie: open } });
-    expect(out.headers.get('set-cookie')).toContain('Max-Age=0');
-    expect((await call('GET /v2/me', { key: null, headers: { cookie: open } })).status).toBe(401);
+    expect((await call('GET /v2/me', { key: null, headers: idle })).status).toBe(401);
+    const open = sessionOf(await signIn());
+    const out = await call('POST /sign-out', { key: null, headers: { ...own, ...open } });
+    expect(out.status).toBe(204);
+    expect((await call('GET /v2/me', { key: null, headers: open })).status).toBe(401);
   });
 
   it('ends with the person, and loses what a new role does not have', async () => {
     const { call, signIn, own } = await withPerson();
-    const cookie = cookieOf(await signIn());
-    const headers = { ...own, cookie };
+    const session = sessionOf(await signIn());
+    const headers = { ...own, ...session };
     await call('PATCH /v2/people/alice', { body: { role: 'auditor' } });
     expect((await call('POST /v2/agents', { key: null, headers, body: { name: 'x' } })).body.code).toBe(
       'scope_missing',
@@ -138,13 +142,13 @@ describe('a session', () => {
   it('and a link end with the person, though another one gets the name', async () => {
     let at = Date.now();
     const { call, signIn, link, own } = await withPerson('operator', () => at);
-    const cookie = cookieOf(await signIn());
+    const session = sessionOf(await signIn());
     const path = await link();
     at += 1_000;
     await call('DELETE /v2/people/alice');
     await call('POST /v2/people', { body: { name: 'alice', role: 'operator' } });
-    expect((await call('GET /v2/me', { key: null, headers: { cookie } })).status).toBe(401);
-    expect((await call(`POST ${path}`, { key: null, headers: own })).status).toBe(410);
+    expect((await call('GET /v2/me', { key: null, headers: session })).status).toBe(401);
+    expect((await call(`POST ${path}`, { key: null, headers: own })).status).toBe(401);
   });
 
   it('of the role user shows the grants of that user only', async () => {
@@ -152,7 +156,7 @@ describe('a session', () => {
     for (const user of ['alice', 'bob']) await sidekey.grant(['api.example.com'], { user, name: 'desk' });
     const { body } = await call('GET /v2/grants', {
       key: null,
-      headers: { cookie: cookieOf(await signIn()) },
+      headers: sessionOf(await signIn()),
     });
     expect(body.data.map(({ user }: { user: string }) => user)).toEqual(['alice']);
   });

@@ -3,7 +3,6 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { consentAs, type Person } from '../../examples/helpdesk/consent.ts';
-import { createCookieJar } from '../../examples/helpdesk/cookie-jar.ts';
 import { startHelpdesk } from '../../examples/helpdesk/helpdesk.ts';
 import { alice } from './connect-home.ts';
 import { startService } from './service.ts';
@@ -18,6 +17,17 @@ export interface ConnectOptions {
 
 /** The address of the application that asks for grants. */
 export const back = 'https://app.acme.test/connected';
+
+async function sent(url: string, init: RequestInit) {
+  const response = await fetch(url, { redirect: 'manual', ...init });
+  return { status: response.status, headers: response.headers, body: await response.text() };
+}
+
+/** Sends a form of a page of Sidekey. */
+function post(url: string, fields: Readonly<Record<string, string>>) {
+  const headers = { 'sec-fetch-site': 'same-origin' };
+  return sent(url, { method: 'POST', body: new URLSearchParams(fields), headers });
+}
 
 export async function startConnecting({ provider = {}, now, returnUrls = [back] }: ConnectOptions = {}) {
   const helpdesk = await startHelpdesk({ redirectUris: ['http://127.0.0.1/connect/callback'] });
@@ -63,24 +73,21 @@ export async function startConnecting({ provider = {}, now, returnUrls = [back] 
     },
     /** Returns a new browser. */
     browser() {
-      const jar = createCookieJar();
-      const open = async (
-        url: string,
-        init: Omit<RequestInit, 'headers'> & { headers?: Record<string, string> } = {},
-      ) => {
-        const headers = { cookie: jar.headerFor(new URL(url).pathname), ...init.headers };
-        const response = await fetch(url, { redirect: 'manual', ...init, headers });
-        jar.store(response.headers.getSetCookie());
-        return { status: response.status, headers: response.headers, body: await response.text() };
+      /** Secret that the pages store in this browser. */
+      let secret: string | undefined;
+      /** Opens an address, and does what the scripts of its page do. */
+      const open = async (url: string, init: RequestInit = {}) => {
+        const page = await sent(url, init);
+        secret ??= /localStorage\['sidekey-browser'\] \?\?= "([\w-]{43})"/.exec(page.body)?.[1];
+        return page.body.includes('document.forms[0].submit()') ? post(url, { browser: secret ?? '' }) : page;
       };
-      const press = (url: string, answer = 'yes') =>
-        open(url, {
-          method: 'POST',
-          body: new URLSearchParams({ answer }),
-          headers: { 'sec-fetch-site': 'same-origin' },
-        });
+      const press = async (url: string, answer = 'yes') => {
+        await open(url);
+        return post(url, { answer, browser: secret ?? '' });
+      };
       return {
         open,
+        post,
         press,
         /** Presses the button of a link, and consents; returns the address of the callback. */
         async consent(url: string, person: Person = alice): Promise<string> {

@@ -1,6 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { consentAs } from '../../examples/helpdesk/consent.ts';
-import { createCookieJar } from '../../examples/helpdesk/cookie-jar.ts';
 import { startOidcProvider } from './oidc-provider.ts';
 import { startService } from './service.ts';
 import { upstreamCa } from './upstream.ts';
@@ -99,36 +98,43 @@ export async function startWithIssuer({ now = Date.now, oidc = {}, ...options }:
     return (await consentAs(new URL(address), { user: '', password: '' }, connection)).href;
   };
 
-  /** Returns a new browser. */
+  /** Returns a new browser, which does what the scripts of the pages do. */
   function browser() {
-    const jar = createCookieJar();
+    const flows = new Map<string | null, string>();
+    let session: string | undefined;
     const open = async (request: string, init: { body?: object; headers?: Record<string, string> } = {}) => {
       const [method = '', address = ''] = request.split(' ');
-      const at = new URL(address, url);
       const own = method === 'GET' ? {} : { origin: url, 'sec-fetch-site': 'same-origin' };
-      const response = await fetch(at, {
+      const response = await fetch(new URL(address, url), {
         method,
-        redirect: 'manual',
-        headers: { cookie: jar.headerFor(at.pathname), ...own, ...init.headers },
+        headers: { ...(session && { authorization: `Bearer ${session}` }), ...own, ...init.headers },
         ...(init.body === undefined ? {} : { body: JSON.stringify(init.body) }),
       });
-      const cookies = response.headers.getSetCookie();
-      jar.store(cookies);
-      return { status: response.status, headers: response.headers, cookies, body: await response.text() };
+      const text = await response.text();
+      return { status: response.status, headers: response.headers, text, body: JSON.parse(text || '{}') };
     };
-    const begin = async (returnTo = '/') =>
-      (
-        JSON.parse((await open('POST /sign-in/oidc', { body: { return_to: returnTo } })).body) as {
-          url: string;
-        }
-      ).url;
+    const begin = async (returnTo = '/') => {
+      const begun = await open('POST /sign-in/oidc', { body: { return_to: returnTo } });
+      const { url: location, flow } = begun.body as { url: string; flow: string };
+      flows.set(new URL(location).searchParams.get('state'), flow);
+      return location;
+    };
+    /** Ends a sign-in at the address of the callback, with the state that this browser stored or another one. */
+    const answer = async (callback: string, flow?: string) => {
+      const { search, searchParams } = new URL(callback);
+      const stored = flow ?? flows.get(searchParams.get('state')) ?? '';
+      flows.delete(searchParams.get('state'));
+      const ended = await open('POST /sign-in/oidc/callback', { body: { parameters: search, flow: stored } });
+      session = ended.body.session ?? session;
+      return ended;
+    };
     return {
       open,
       begin,
       askIssuer,
-      signIn: async (returnTo?: string) => open(`GET ${await askIssuer(await begin(returnTo))}`),
-      me: async () =>
-        JSON.parse((await open('GET /v2/me')).body) as { name?: string; role?: string; code?: string },
+      answer,
+      signIn: async (returnTo?: string) => answer(await askIssuer(await begin(returnTo))),
+      me: async () => (await open('GET /v2/me')).body as { name?: string; role?: string; code?: string },
     };
   }
   return { ...service, server, account, settings, browser };

@@ -1,4 +1,3 @@
-import { hash, randomBytes } from 'node:crypto';
 import type { Origin } from '../../audit/event.ts';
 import { withOrigin } from '../../audit/log.ts';
 import { noting, storeGrant } from '../../grants/connected.ts';
@@ -20,45 +19,32 @@ import {
 
 /** The consent of a connect session, bound to the browser that begins it. */
 
-/** A consent that has begun. */
-interface Begun {
-  /** Address of the provider. */
-  readonly url: string;
-  /** Name of the cookie, and the secret that binds the browser to the consent. */
-  readonly cookie: readonly [name: string, value: string];
-}
-
 /**
  * Begins the consent of a session whose link was used.
  *
+ * @param browser secret of the browser, in the storage of this origin
  * @param client address of the browser
+ * @returns the address of the provider
  * @throws SidekeyError errors of `providerOf` and `authorizationUrl`
  */
 export async function beginConsent(
   session: ConnectSession,
+  browser: string,
   client: string,
   parts: ServiceParts,
-): Promise<Begun> {
+): Promise<string> {
   const { user, name, scopes } = session;
   const provider = await providerOf(session.provider, parts);
   const redirectUri = callbackUrl(parts);
   const begun = await authorizationUrl({ provider, redirectUri, scopes });
   await recordBegin(session, client, parts);
-  const secret = randomBytes(32).toString('base64url');
   const pending = pendingConsent(provider, begun, { redirectUri, scopes, name, user });
-  await recordsOf(parts).consents.put(`${begun.state}.${secret}`, { ...pending, session }, session.expiresAt);
-  return { url: begun.url, cookie: [cookieName(begun.state, parts), secret] };
-}
-
-/** Returns the name of the cookie of a flow: a browser may have several under way. */
-export function cookieName(
-  state: string,
-  { url }: Pick<ServiceParts, 'url'>,
-  flow: 'connect' | 'sign-in' = 'connect',
-): string {
-  // The prefix keeps other hosts of the domain and connections without TLS from setting it (RFC 6265bis §4.1.3).
-  const prefix = url().startsWith('https:') ? '__Host-' : '';
-  return `${prefix}sidekey-${flow}-${hash('sha256', state).slice(0, 16)}`;
+  await recordsOf(parts).consents.put(
+    `${begun.state}.${browser}`,
+    { ...pending, session },
+    session.expiresAt,
+  );
+  return begun.url;
 }
 
 /** The end of a session, and the session. */
@@ -70,16 +56,16 @@ export interface Finished {
 /**
  * Ends the consent to which an answer of a provider belongs. Null: none waits for it in this browser.
  *
- * @param secret value of the cookie
+ * @param browser secret of the browser that got the answer
  * @throws SidekeyError errors of the store
  */
 export async function finishConsent(
   parameters: URLSearchParams,
-  secret: string,
+  browser: string,
   client: string,
   parts: ServiceParts,
 ): Promise<Finished | null> {
-  const consent = await recordsOf(parts).consents.take(`${parameters.get('state')}.${secret}`);
+  const consent = await recordsOf(parts).consents.take(`${parameters.get('state')}.${browser}`);
   if (consent === null) return null;
   const { session } = consent;
   const obtain = async (provider: Provider) => {

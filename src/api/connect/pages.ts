@@ -1,7 +1,7 @@
 import type { HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
-import { getCookie, setCookie } from 'hono/cookie';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
+import { randomBytes } from 'node:crypto';
 import { stripTypeScriptTypes } from 'node:module';
 import { join } from 'node:path';
 import { SidekeyError } from '../../lib/errors.ts';
@@ -10,7 +10,7 @@ import { packageRoot, packageText } from '../../lib/package-files.ts';
 import { untrusted } from '../../lib/text.ts';
 import { addressOf } from '../caller.ts';
 import type { ServiceParts } from '../parts.ts';
-import { beginConsent, cookieName, type Finished, finishConsent } from './consent.ts';
+import { beginConsent, type Finished, finishConsent } from './consent.ts';
 import { type ConnectSession, endSession, providerOf, recordsOf } from './sessions.ts';
 import { publicJwk, signResult } from './signature.ts';
 
@@ -41,7 +41,8 @@ export function connectPages(parts: ServiceParts): Hono<{ Bindings: HttpBindings
       'cross-origin-resource-policy': 'cross-origin',
     }),
   );
-  app.get('/connect/callback', (context) => callback(context, parts));
+  app.get('/connect/callback', callbackPage);
+  app.post('/connect/callback', (context) => callback(context, parts));
   // A GET changes nothing: programs that look at mail open links too.
   app.get('/connect/:token', async (context) => {
     const session = await recordsOf(parts).links.get(context.req.param('token'));
@@ -64,39 +65,59 @@ async function begin(context: Call, parts: ServiceParts): Promise<Response> {
   if (req.header('sec-fetch-site') !== 'same-origin') {
     return failedPage(context, 'Open the link again', 'The button counts only on the page of the link.', 403);
   }
+  const { answer, browser } = await req.parseBody();
+  if (answer !== 'no' && !isBrowserSecret(browser)) {
+    const says = 'The page of the link needs JavaScript, and the storage of this browser.';
+    return failedPage(context, 'Open the link again', says, 400);
+  }
   const session = await recordsOf(parts).links.take(req.param('token') ?? '');
   if (session === null) return usedPage(context);
-  const { answer } = await req.parseBody();
   const fail = async (error: SidekeyError) => {
     const end = { error: { code: error.code, detail: error.message } };
     await endSession(session, end, parts);
     return endPage(context, { session, end }, parts);
   };
-  if (answer === 'no')
+  if (!isBrowserSecret(browser) || answer === 'no')
     return fail(new SidekeyError('consent_declined', 'You said no; nothing was connected.'));
   try {
-    const { url, cookie } = await beginConsent(session, addressOf(context.env), parts);
-    setCookie(context, ...cookie, {
-      path: '/',
-      httpOnly: true,
-      // The provider sends the browser back from another site.
-      sameSite: 'Lax',
-      secure: parts.url().startsWith('https:'),
-      maxAge: Math.ceil((session.expiresAt - parts.now()) / 1_000),
-    });
-    return context.redirect(url, 303);
+    return context.redirect(await beginConsent(session, browser, addressOf(context.env), parts), 303);
   } catch (error) {
     if (error instanceof SidekeyError) return fail(error);
     throw error;
   }
 }
 
+/**
+ * Secret of a browser, in the storage of this origin. It binds a consent to the browser that begins it. A cookie would go to
+ * every port of the host, and a server on another port could set it.
+ */
+const browserItem = 'sidekey-browser';
+
+function isBrowserSecret(value: unknown): value is string {
+  return typeof value === 'string' && /^[\w-]{43}$/.test(value);
+}
+
+/** Returns the script that writes the secret of the browser into the form, and creates the secret at the first form. */
+function browserScript(): string {
+  const secret = scriptValue(randomBytes(32).toString('base64url'));
+  return `document.querySelector('[name=browser]').value = localStorage['${browserItem}'] ??= ${secret};`;
+}
+
+/** The answer of a provider, which this page sends on with the secret of the browser. */
+function callbackPage(context: Call): Response {
+  const body = markup`<form method="post"><input type="hidden" name="browser"></form>
+    <p>This page goes on by itself. It needs JavaScript.</p>`;
+  const script = `${browserScript()} document.forms[0].submit();`;
+  // The page that follows may report to the page that opened this popup.
+  return pageOf(context, { kind: 'asks', title: 'One moment', body, script, keepsOpener: true }, 200);
+}
+
 async function callback(context: Call, parts: ServiceParts): Promise<Response> {
   const { searchParams: parameters } = new URL(context.req.url);
-  const name = cookieName(parameters.get('state') ?? '', parts);
-  const secret = getCookie(context, name);
-  const finished =
-    secret === undefined ? null : await finishConsent(parameters, secret, addressOf(context.env), parts);
+  const { browser } = await context.req.parseBody();
+  const finished = isBrowserSecret(browser)
+    ? await finishConsent(parameters, browser, addressOf(context.env), parts)
+    : null;
   if (finished === null) {
     return failedPage(
       context,
@@ -105,7 +126,6 @@ async function callback(context: Call, parts: ServiceParts): Promise<Response> {
       400,
     );
   }
-  setCookie(context, name, '', { path: '/', maxAge: 0, secure: name.startsWith('__Host-') });
   return endPage(context, finished, parts);
 }
 
@@ -131,6 +151,7 @@ async function linkPage(context: Call, session: ConnectSession, parts: ServicePa
   const body = markup`<p>${untrusted(by.replace(/^key /, ''))} asks to use your account at ${title} (${name}) as the user <b>${untrusted(user)}</b>.${back}</p>
     ${asked}
     <form method="post">
+      <input type="hidden" name="browser">
       <button name="answer" value="yes">Continue to ${title}</button>
       <button name="answer" value="no">No</button>
     </form>
@@ -144,6 +165,7 @@ async function linkPage(context: Call, session: ConnectSession, parts: ServicePa
       title: `Connect ${title}?`,
       body,
       style,
+      script: browserScript(),
       formTargets,
       keepsOpener: session.popupOrigin !== null,
     },

@@ -29,7 +29,8 @@ export function browserOf({ platform, env, start }: Machine = here): ((url: stri
   const hasScreen = platform !== 'linux' || (env['DISPLAY'] ?? env['WAYLAND_DISPLAY'] ?? '') !== '';
   if (program === undefined || !hasScreen) return null;
   return async (url) => {
-    const server = createServer((_request, response) => {
+    // Browsers also send the cookies that servers on other ports of the host set.
+    const server = createServer({ maxHeaderSize: 1_048_576 }, (_request, response) => {
       response.writeHead(303, { location: url, connection: 'close' }).end();
       server.close();
     });

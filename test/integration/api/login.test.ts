@@ -9,16 +9,16 @@ async function setup() {
   const at = await home();
   const sites = await Promise.all([site(), site()]);
   const program = at.at('browser');
-  const cookies = Object.fromEntries(sites.map(({ url, cookie }) => [url, cookie]));
+  const sessions = Object.fromEntries(sites.map(({ url, session }) => [url, session]));
   await writeFile(
     program,
     `#!${process.execPath}
-const cookies = ${JSON.stringify(cookies)};
+const sessions = ${JSON.stringify(sessions)};
 async function allow(address) {
   const page = new URL((await fetch(address, { redirect: 'manual' })).headers.get('location'));
   const [, port, challenge, state] = page.hash.split('/');
   const { origin } = page;
-  const headers = { origin, cookie: cookies[origin], 'sec-fetch-site': 'same-origin', 'content-type': 'application/json' };
+  const headers = { origin, authorization: 'Bearer ' + sessions[origin], 'sec-fetch-site': 'same-origin', 'content-type': 'application/json' };
   const init = { method: 'POST', headers, body: JSON.stringify({ challenge }) };
   const { code } = await (await fetch(origin + '/v2/me/login-codes', init)).json();
   await fetch('http://127.0.0.1:' + port + '/callback?' + new URLSearchParams({ code, state }));
@@ -41,10 +41,9 @@ async function site() {
   await call('POST /v2/people', { body: { name: 'alice', role: 'operator' } });
   const { path } = await makeSignInLink({ ...sidekey.proxy.state, now: Date.now }, 'alice');
   const headers = { origin: url, 'sec-fetch-site': 'same-origin' };
-  const signedIn = await call(`POST ${path}`, { key: null, headers });
-  const cookie = (signedIn.headers.get('set-cookie') ?? '').split(';')[0] ?? '';
+  const { session } = (await call(`POST ${path}`, { key: null, headers })).body;
   const accepts = async (key: string) => (await call('GET /v2/me', { key })).status === 200;
-  return { url, cookie, sidekey, accepts };
+  return { url, session: session as string, sidekey, accepts };
 }
 
 test('a login revokes the key of the login before it, also at another Sidekey', async () => {

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { type FinishPage, loopbackUri, pageAnswer, type RedirectTarget, defaultPort } from './browser.ts';
 import type { Lines } from '../../terminal.ts';
 import { isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts';
-import { type PageAnswer, sendPage } from '../../../lib/html.ts';
+import { browserHeadBytes, type PageAnswer, sendPage } from '../../../lib/html.ts';
 import { type Callback, parseCallback } from '../../../oauth/authorization-code.ts';
 
 /** The expected callback. */
@@ -123,7 +123,8 @@ async function listening(
   host: string,
   port: number | null,
 ): Promise<Server> {
-  const server = createServer({ requestTimeout: 10_000, headersTimeout: 10_000 }, serve);
+  const limits = { maxHeaderSize: browserHeadBytes, requestTimeout: 10_000, headersTimeout: 10_000 };
+  const server = createServer(limits, serve);
   server.maxConnections = 256;
   const attempt = (wanted: number) =>
     once(server.listen({ host, port: wanted, exclusive: true }), 'listening');
