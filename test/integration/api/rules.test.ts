@@ -172,7 +172,10 @@ describe('a fault of the request', () => {
     const { url } = await startService();
     const { port } = new URL(url);
     for (const [head, sentence] of [
-      [`GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nX: ${'x'.repeat(1_100_000)}\r\n\r\n`, 'larger than 1 MiB'],
+      [
+        `GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nX: ${'x'.repeat(1_100_000)}\r\n\r\n`,
+        'larger than 1 MiB',
+      ],
       ['\0\r\n\r\n', 'not well-formed HTTP'],
     ] as const) {
       const socket = connect(Number(port), '127.0.0.1');
