@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { SidekeyError } from '../lib/errors.ts';
+import type { PeerOwner } from '../lib/os.ts';
 import type { Grant } from '../grants/grant.ts';
 import type { BoundGrant } from './lease.ts';
 import { valuesOf, type RawFields } from '../http/fields.ts';
@@ -183,13 +184,19 @@ export interface AgentAuthenticator {
 /** A caller, or why it is none. */
 export type Identified = Identity | SidekeyError;
 
+/**
+ * Callers that need no token: none (`required`), programs of the same user on this machine, or all programs of this machine
+ * (`any`).
+ */
+export type CallerMode = 'required' | 'same_user' | 'any';
+
 /** Facts of a caller besides its token. */
 export interface CallerFacts {
   /** Its address and port; left out: nobody is to hear from where a known caller comes. */
   readonly address?: string;
   readonly loopback: boolean;
-  /** `required`: everybody shows a token. `optional`: loopback callers need none. */
-  readonly mode: 'required' | 'optional';
+  readonly owner: Client['owner'];
+  readonly mode: CallerMode;
   /** Hears who it is as soon as that is known, also where the right has ended: the audit is to say whose it was. */
   readonly heard?: { identity(who: Pick<Identity, 'agent' | 'lease' | 'subject'>): void };
 }
@@ -197,6 +204,17 @@ export interface CallerFacts {
 /** The refusal of somebody who is not known. */
 export function unauthenticated(sentence: string, hint = createHint): SidekeyError {
   return new SidekeyError('agent_auth_required', sentence, { hint });
+}
+
+/** Returns why a local caller of this owner needs a token; null: it needs none. */
+export function ownerRefusal(owner: PeerOwner): SidekeyError | null {
+  if (owner === 'own') return null;
+  return owner === 'other'
+    ? new SidekeyError('caller_not_same_user')
+    : new SidekeyError(
+        'caller_not_same_user',
+        'The system does not report which user this connection belongs to, so it needs an agent token.',
+      );
 }
 
 /** The refusal of a token that nobody has. */

@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { hashToken } from '../../agents/authentication.ts';
 import { recordChange } from '../../audit/log.ts';
 import { bindingReason, bindingsOf, bindingText, type BindOptions, reachWarning } from './bindings.ts';
+import { tokenlessCallers } from '../../config/proxy.ts';
 import type { Context } from '../context.ts';
 import { checkName, isoOrNull, proxyUrl, readEnd, readSpan } from '../format.ts';
 import { pickAgent, unknownAgent } from '../pick.ts';
@@ -34,7 +35,7 @@ export async function createAgent(
           expiresAt: options.expires === undefined ? null : readEnd('--expires', options.expires, now()),
           at: agent.createdAt,
         });
-  const { listen, authentication, tls, bindings, grants } = await withState(
+  const { listen, tokenless, tls, bindings, grants } = await withState(
     async ({ store, audit, config, ...state }) => {
       if ((await store.agents.get(name)) !== null) {
         throw new SidekeyError('already_exists', `The agent ${name} exists already.`, {
@@ -47,7 +48,12 @@ export async function createAgent(
       await recordChange(audit, event, () =>
         store.agents.insert(agent, { tokens: token === null ? [] : [token.record], bindings: bound }),
       );
-      return { ...config.proxy, bindings: bound, grants: known };
+      return {
+        ...config.proxy,
+        tokenless: tokenlessCallers(config.proxy),
+        bindings: bound,
+        grants: known,
+      };
     },
   );
   const url = proxyUrl(listen, `${name}:${token?.secret ?? 'TOKEN'}`);
@@ -75,9 +81,7 @@ export async function createAgent(
       ...(tls === null
         ? []
         : ['On other machines: https, and a name of the certificate of proxy.tls as the host.']),
-      ...(authentication === 'optional'
-        ? ['While proxy.authentication is optional, programs on this machine need no token.']
-        : []),
+      ...(tokenless === null ? [] : [`While proxy.authentication is optional, ${tokenless} need no token.`]),
     ].join('\n'),
   );
 }

@@ -5,6 +5,7 @@ import type { TokenIdentities } from '../../agents/token-identity.ts';
 import type { View } from '../../app/state.ts';
 import { createProposedPolicies } from '../../approvals/proposals.ts';
 import type { Config } from '../../config/config.ts';
+import { callerMode } from '../../config/proxy.ts';
 import { type HeldCredential, keysText, type SealedCredential } from '../../grants/credential.ts';
 import { type Grant, matches, stateNow, titleOf } from '../../grants/grant.ts';
 import type { Placement } from '../../grants/provider.ts';
@@ -198,8 +199,7 @@ class Explanation {
         this.#authority = authority;
         this.#passed('authority', `${authority.scheme}://${authority.host}:${authority.port}`, 'agent');
       },
-      identity: ({ agent }) =>
-        this.#passed('agent', agent ?? 'none; callers on this machine need no token', 'decision'),
+      identity: ({ agent }) => this.#passed('agent', agent ?? 'none; this caller needs no token', 'decision'),
       foreign: (found) => this.#found.push(...found),
       decided: (decision, facts) => this.#decisionSteps(decision, facts),
       discovered: () => {
@@ -311,8 +311,9 @@ class Explanation {
       uses: { used() {} },
       tokenIdentities: anyToken(this.#question.agent),
     });
-    const { loopback } = inbound.client;
-    const identity = await authenticator.identify(presented, { loopback, mode: config.proxy.authentication });
+    const { loopback, owner } = inbound.client;
+    const mode = callerMode(config.proxy);
+    const identity = await authenticator.identify(presented, { loopback, owner, mode });
     if (identity instanceof SidekeyError) return identity;
     if (lease !== null) this.#passed('lease', clocksText(lease, at), 'agent');
     return {

@@ -9,7 +9,7 @@ import { isReference, parseSecretReference, readSecret } from '../../config/secr
 import type { Grant } from '../../grants/grant.ts';
 import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
-import { isOwnUser } from '../../lib/os.ts';
+import { peerOwnerOfCommand } from '../../lib/os.ts';
 import { orMeant } from '../../lib/text.ts';
 import { systemTimers, type Timers } from '../../lib/timers.ts';
 import { startProxy } from '../../main.ts';
@@ -47,7 +47,7 @@ export async function openOwnProxy(
     now,
     env,
     origin,
-    isTrustedPeer: isOwnUser,
+    peerOwner: peerOwnerOfCommand,
     adapt: (config) => ownConfig(config, own),
     // Some programs cannot get proxy credentials from their environment.
     assumed: { agent, tokenHash: hashToken(secret) },
@@ -113,6 +113,7 @@ function ownConfig(config: Config, { unmatched, policies }: OwnSettings): Config
     proxy: {
       ...config.proxy,
       listen: anyPort,
+      localCallers: 'same_user',
       unmatchedHosts: unmatched ?? config.proxy.unmatchedHosts,
       transparent: null,
     },
