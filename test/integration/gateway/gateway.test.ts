@@ -261,10 +261,7 @@ describe('a client certificate', () => {
     const answer = await asked(clients.issue(names, { commonName: 'ops.acme.test' }));
     expect(answer.status).toBe(agent === null ? 407 : 200);
     if (agent !== null)
-      expect(await sidekey.audited(({ event }) => event === 'access')).toMatchObject({
-        agent,
-        subject: agents[agent as keyof typeof agents],
-      });
+      expect(await sidekey.audited(({ event }) => event === 'agent.signed_in')).toMatchObject({ agent });
   });
 
   test('beside a token wants that to be of the same agent', async () => {

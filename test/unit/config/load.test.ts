@@ -100,7 +100,7 @@ describe('a valid config', () => {
           login: {
             user: 'CORP\\sidekey',
             password: { kind: 'env', name: 'CORP_PROXY_PASSWORD' },
-            origin: 'good/everything.yaml:20:5: upstream.proxy.password',
+            origin: 'good/everything.yaml:21:5: upstream.proxy.password',
           },
           remoteDns: true,
         },
@@ -173,7 +173,7 @@ describe('a valid config', () => {
       ['example.org', { kind: 'tunnel' }],
       ['*.example.net', { kind: 'deny' }],
     ]);
-    expect(config.domains[0]?.origin).toBe('domains["API.github.com"] (good/everything.yaml:27)');
+    expect(config.domains[0]?.origin).toBe('domains["API.github.com"] (good/everything.yaml:28)');
   });
 
   test('may use an alias, JSON, or a non-loopback listener with tokens', async () => {
