@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { ProxyConfig } from '../config/proxy.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { PeerOwner } from '../lib/os.ts';
 import type { Grant } from '../grants/grant.ts';
@@ -189,6 +190,14 @@ export type Identified = Identity | SidekeyError;
  * (`any`).
  */
 export type CallerMode = 'required' | 'same_user' | 'any';
+
+/** Returns the mode of a config. */
+export function callerMode({
+  authentication,
+  localCallers,
+}: Pick<ProxyConfig, 'authentication' | 'localCallers'>): CallerMode {
+  return authentication === 'required' ? 'required' : localCallers;
+}
 
 /** Facts of a caller besides its token. */
 export interface CallerFacts {

@@ -108,22 +108,14 @@ export interface ProxyTls {
   readonly agents: ReadonlyMap<string, string>;
 }
 
-/** Returns which callers need no token. */
-export function callerMode({
-  authentication,
-  localCallers,
-}: Pick<ProxyConfig, 'authentication' | 'localCallers'>): 'required' | 'same_user' | 'any' {
-  return authentication === 'required' ? 'required' : localCallers;
-}
-
 /** Names the callers of `sidekey start` that need no token; null if there are none, as on systems that report no users. */
 export function tokenlessCallers(
-  proxy: Parameters<typeof callerMode>[0],
+  { authentication, localCallers }: Pick<ProxyConfig, 'authentication' | 'localCallers'>,
   platform: NodeJS.Platform = process.platform,
 ): string | null {
-  const mode = callerMode(proxy);
-  if (mode === 'any') return 'callers on this machine';
-  return mode === 'same_user' && platform === 'linux' ? 'programs of the same user' : null;
+  if (authentication === 'required') return null;
+  if (localCallers === 'any') return 'callers on this machine';
+  return platform === 'linux' ? 'programs of the same user' : null;
 }
 
 /** Converts validated values to settings. */

@@ -1,7 +1,6 @@
 import { readFileSync, type Stats } from 'node:fs';
 import { randomUUID } from 'node:crypto';
 import { link, mkdir, open, readFile, rename, unlink } from 'node:fs/promises';
-import { isIPv4 } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { isSystemError } from './errors.ts';
 
@@ -129,51 +128,31 @@ export async function peerOwnerOfCommand(ends: Ends): Promise<PeerOwner> {
 /** Returns the user ID of the other end of a local connection; null if the system does not report it. */
 export async function peerUser(ends: Ends): Promise<number | null> {
   const { remoteAddress = '', remotePort = 0, localAddress = '', localPort = 0 } = ends;
-  const ports = [portHex(remotePort), portHex(localPort)] as const;
-  // A socket that listens on IPv6 reports an IPv4 peer in this form.
-  const [remote, local] = [remoteAddress, localAddress].map((each) => each.replace(/^::ffff:/, ''));
-  if (remote === undefined || local === undefined) return null;
-  const written = (form: (address: string) => string) =>
-    [`${form(remote)}:${ports[0]}`, `${form(local)}:${ports[1]}`] as const;
-  if (remote === '::1' && local === '::1')
-    return userIn(
-      (await freshLists()).tcp6,
-      written(() => loopback6),
-    );
-  if (!isIPv4(remote) || !isIPv4(local)) return null;
-  const { tcp, tcp6 } = await freshLists();
-  // Java connects to IPv4 addresses from IPv6 sockets, which are in the other list.
-  return (
-    userIn(tcp, written(hexOf)) ??
-    userIn(
-      tcp6,
-      written((address) => `${mapped}${hexOf(address)}`),
-    )
-  );
+  const list = await freshList();
+  const pair = (prefix: string) =>
+    [
+      `${prefix}${hexOf(remoteAddress)}:${portHex(remotePort)}`,
+      `${prefix}${hexOf(localAddress)}:${portHex(localPort)}`,
+    ] as const;
+  // Java connects to IPv4 addresses from IPv6 sockets.
+  return userIn(list, pair('')) ?? userIn(list, pair(mapped));
 }
 
-/** Content of `/proc/net/tcp` and `/proc/net/tcp6` (proc(5)); empty if the system has no such file. */
-interface SocketLists {
-  readonly tcp: string;
-  readonly tcp6: string;
-}
-
-let lastLists: Promise<unknown> = Promise.resolve();
-let nextLists: Promise<SocketLists> | null = null;
+let lastList: Promise<unknown> = Promise.resolve();
+let nextList: Promise<string> | null = null;
 
 /**
- * Reads the lists after the call. Calls during a read share the next one: a read takes milliseconds on a machine with many
- * connections, and new connections come in bursts.
+ * Reads `/proc/net/tcp` and `/proc/net/tcp6` (proc(5)) after the call; empty if the system has no such files. Calls during a
+ * read share the next one: a read takes milliseconds on a machine with many connections, and new connections come in bursts.
  */
-function freshLists(): Promise<SocketLists> {
-  nextLists ??= lastLists.then(async () => {
-    nextLists = null;
-    const read = (name: string) => readFile(`/proc/net/${name}`, 'latin1').catch(() => '');
-    const [tcp, tcp6] = await Promise.all([read('tcp'), read('tcp6')]);
-    return { tcp, tcp6 };
+function freshList(): Promise<string> {
+  nextList ??= lastList.then(async () => {
+    nextList = null;
+    const files = ['/proc/net/tcp', '/proc/net/tcp6'];
+    return (await Promise.all(files.map((file) => readFile(file, 'latin1').catch(() => '')))).join('');
   });
-  lastLists = nextLists;
-  return nextLists;
+  lastList = nextList;
+  return nextList;
 }
 
 /** ID of all users that a user namespace does not map (user_namespaces(7)), and of `nobody`. */
@@ -199,13 +178,17 @@ export function userIn(
   return /^\d+$/.test(uid) && inode !== '0' ? Number(uid) : null;
 }
 
-/** Formats an IPv4 address like the kernel on a little-endian machine: the bytes in hex, last first. */
+/**
+ * Formats an IPv4 address or `::1` like the kernel on a little-endian machine: the bytes in hex, last first. A socket that listens
+ * on IPv6 reports an IPv4 address as `::ffff:…`.
+ */
 function hexOf(address: string): string {
-  const bytes = address.split('.').map((byte) => Number(byte).toString(16).padStart(2, '0'));
-  return bytes.toReversed().join('').toUpperCase();
+  if (address === '::1') return '00000000000000000000000001000000';
+  const bytes = address.replace(/^::ffff:/, '').split('.');
+  const hex = bytes.map((byte) => Number(byte).toString(16).padStart(2, '0'));
+  return hex.toReversed().join('').toUpperCase();
 }
 
-const loopback6 = '00000000000000000000000001000000';
 /** Prefix of an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2), in the form of the kernel. */
 const mapped = '0000000000000000FFFF0000';
 

@@ -1,11 +1,10 @@
 import type { Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
-import type { AgentAuthenticator, CallerMode } from '../agents/authentication.ts';
+import { type AgentAuthenticator, type CallerMode, callerMode } from '../agents/authentication.ts';
 import type { Proposals } from '../approvals/proposals.ts';
 import type { ApprovalQueue } from '../approvals/queue.ts';
 import type { AuditLog } from '../audit/event.ts';
 import type { Config } from '../config/config.ts';
-import { callerMode } from '../config/proxy.ts';
 import type { ActivityNotes } from '../grants/activity.ts';
 import type { SealedCredential } from '../grants/credential.ts';
 import type { LoginExchange, LoginOutcome } from '../grants/keep-login.ts';

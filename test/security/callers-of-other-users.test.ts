@@ -28,6 +28,9 @@ async function asked(client: RawClient, { withToken }: Target, ...lines: readonl
 const host = ({ authority }: Target) => `Host: ${authority}`;
 const own = 'Host: sidekey.internal';
 
+const bytes = (...all: (number | string)[]) =>
+  Buffer.concat(all.map((each) => (typeof each === 'string' ? Buffer.from(each) : Buffer.of(each))));
+
 /** All ways into the proxy. */
 const entries: Readonly<Record<string, (client: RawClient, to: Target) => Promise<string>>> = {
   'CONNECT to a host with a credential': (client, to) =>
@@ -45,8 +48,6 @@ const entries: Readonly<Record<string, (client: RawClient, to: Target) => Promis
     asked(client, to, 'GET http://sidekey.internal/proposals HTTP/1.1', own),
   SOCKS5: async (client, to) => {
     const [name = '', port = ''] = to.authority.split(':');
-    const bytes = (...all: (number | string)[]) =>
-      Buffer.concat(all.map((each) => (typeof each === 'string' ? Buffer.from(each) : Buffer.of(each))));
     const user = bytes(1, 5, 'robot', secret.length, secret);
     client.socket.write(
       Buffer.concat([

@@ -70,7 +70,9 @@ describe('270 connections to the admin listener', () => {
     await once(socket, isTls ? 'secureConnect' : 'connect');
     const client = rawClient(socket);
     // A stream that has no end.
-    client.send(`GET /v2/audit/stream HTTP/1.1\r\nHost: localhost:${port}\r\nX-API-Key: ${await key()}\r\n\r\n`);
+    client.send(
+      `GET /v2/audit/stream HTTP/1.1\r\nHost: localhost:${port}\r\nX-API-Key: ${await key()}\r\n\r\n`,
+    );
     await client.until('200 OK');
     let isClosed = false;
     socket.once('close', () => (isClosed = true));

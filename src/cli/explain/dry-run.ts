@@ -1,11 +1,10 @@
-import type { Identity } from '../../agents/authentication.ts';
+import { callerMode, type Identity } from '../../agents/authentication.ts';
 import { type AuthenticatorParts, createAgentAuthenticator } from '../../agents/authenticator.ts';
 import { leaseStanding } from '../../agents/lease.ts';
 import type { TokenIdentities } from '../../agents/token-identity.ts';
 import type { View } from '../../app/state.ts';
 import { createProposedPolicies } from '../../approvals/proposals.ts';
 import type { Config } from '../../config/config.ts';
-import { callerMode } from '../../config/proxy.ts';
 import { type HeldCredential, keysText, type SealedCredential } from '../../grants/credential.ts';
 import { type Grant, matches, stateNow, titleOf } from '../../grants/grant.ts';
 import type { Placement } from '../../grants/provider.ts';

@@ -195,6 +195,10 @@ describe('a port with TLS', () => {
   });
 });
 
+const dns = (value: string) => ({ type: 2, value }) as const;
+const uriOf = (value: string) => ({ type: 6, value }) as const;
+const email = (value: string) => ({ type: 1, value }) as const;
+
 describe('a client certificate', () => {
   test('identifies the agent that has its name, in any case', async () => {
     const { asked, sidekey } = await gateway();
@@ -229,9 +233,6 @@ describe('a client certificate', () => {
     expect(seen).toEqual([]);
   });
 
-  const dns = (value: string) => ({ type: 2, value }) as const;
-  const uriOf = (value: string) => ({ type: 6, value }) as const;
-  const email = (value: string) => ({ type: 1, value }) as const;
   const agents = { ci: 'spiffe://acme.test/ci', ops: 'ops.acme.test', box: '10.0.0.7' };
   test.each([
     ['the URI of an agent', [uriOf('spiffe://acme.test/ci')], 'ci'],
