@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ProxyConfig } from '../config/proxy.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import type { PeerOwner } from '../lib/os.ts';
 import type { Grant } from '../grants/grant.ts';
 import type { BoundGrant } from './lease.ts';
 import { valuesOf, type RawFields } from '../http/fields.ts';
@@ -213,17 +212,6 @@ export interface CallerFacts {
 /** The refusal of somebody who is not known. */
 export function unauthenticated(sentence: string, hint = createHint): SidekeyError {
   return new SidekeyError('agent_auth_required', sentence, { hint });
-}
-
-/** Returns why a local caller of this owner needs a token; null: it needs none. */
-export function ownerRefusal(owner: PeerOwner): SidekeyError | null {
-  if (owner === 'own') return null;
-  return owner === 'other'
-    ? new SidekeyError('caller_not_same_user')
-    : new SidekeyError(
-        'caller_not_same_user',
-        'The system does not report which user this connection belongs to, so it needs an agent token.',
-      );
 }
 
 /** The refusal of a token that nobody has. */

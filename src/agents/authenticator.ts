@@ -12,7 +12,6 @@ import {
   type Identity,
   type LastingFacts,
   noSelectors,
-  ownerRefusal,
   unauthenticated,
   unknownToken,
 } from './authentication.ts';
@@ -401,4 +400,15 @@ function withoutMaximum(holder: Holder): Holder {
 
 function noToken(): SidekeyError {
   return unauthenticated('This proxy accepts only known agents.');
+}
+
+/** Returns why a local caller of this owner needs a token; null: it needs none. */
+function ownerRefusal(owner: PeerOwner): SidekeyError | null {
+  if (owner === 'own') return null;
+  return owner === 'other'
+    ? new SidekeyError('caller_not_same_user')
+    : new SidekeyError(
+        'caller_not_same_user',
+        'The system does not report which user this connection belongs to, so it needs an agent token.',
+      );
 }

@@ -19,9 +19,9 @@ const certificateName = text<string>(
       : { problem: 'is neither a URI nor a DNS name' },
 );
 
-/** Returns a name as it is compared: with its kind in front. A DNS name has no case. */
+/** Returns a name as it is compared: a DNS name has no case. */
 function asCompared(named: string): string {
-  return named.includes('://') ? `URI:${named}` : `DNS:${named.toLowerCase()}`;
+  return named.includes('://') ? named : named.toLowerCase();
 }
 
 /** The schema of `proxy`. */
@@ -104,7 +104,7 @@ export interface ProxyConfig {
 /** TLS on the port of the proxy. */
 export interface ProxyTls {
   readonly files: CertificateFiles;
-  /** Agents by the name in their certificate: `URI:…`, or `DNS:…` in lower case. */
+  /** Agents by the name in their certificate: a URI, which has `://`, or a DNS name in lower case. */
   readonly agents: ReadonlyMap<string, string>;
 }
 

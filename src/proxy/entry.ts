@@ -162,16 +162,12 @@ function shownBy(stream: TLSSocket, agents: ProxyTls['agents']): ShownCertificat
   if (agent === undefined || subject === undefined)
     return { problem: 'The client certificate has no name that proxy.tls.agents lists.' };
   if (found.size > 1) return { problem: 'The client certificate has the names of several agents.' };
-  return {
-    agent,
-    subject: subject.slice('URI:'.length),
-    expiresAt: certificate.validToDate.getTime(),
-  };
+  return { agent, subject, expiresAt: certificate.validToDate.getTime() };
 }
 
 /**
- * Returns the URIs and DNS names of a `subjectAltName` of Node.js, each with its kind in front, so that no name of one kind equals
- * one of the other (RFC 5280 §4.2.1.6). A value with a comma or a quote is a JSON string there.
+ * Returns the URIs and DNS names of a `subjectAltName` of Node.js. A DNS name in the form of a URI, or a URI in that of a DNS name,
+ * is left out: it would equal a name of the other kind (RFC 5280 §4.2.1.6). A value with a comma or a quote is a JSON string there.
  */
 export function namesIn(text: string): string[] {
   const entry = /([A-Za-z ]+):("(?:[^"\\]|\\.)*"|[^",]*)(?:, |$)/y;
@@ -180,8 +176,9 @@ export function namesIn(text: string): string[] {
     const [, kind, value = ''] = entry.exec(text) ?? [];
     if (kind === undefined) return [];
     if (value.startsWith('"')) continue;
-    if (kind === 'URI') names.push(`URI:${value}`);
-    else if (kind === 'DNS') names.push(`DNS:${value.toLowerCase()}`);
+    const isUri = value.includes('://');
+    if (kind === 'URI' && isUri) names.push(value);
+    else if (kind === 'DNS' && !isUri) names.push(value.toLowerCase());
   }
   return names;
 }
