@@ -31,7 +31,7 @@ export interface Client {
   readonly loopback: boolean;
   /** Returns the owner of a connection of this machine; a promise only at the first call. */
   readonly owner: () => PeerOwner | Promise<PeerOwner>;
-  /** Called when a caller on this connection is identified; absent: nobody counts such connections. */
+  /** Called for each tunnel, and each request outside a tunnel, of an identified caller; absent: nobody counts them. */
   readonly authenticated?: () => void;
   /** Null: the request is outside a CONNECT tunnel. */
   readonly tunnel: InterceptedTunnel | null;

@@ -148,7 +148,7 @@ function callerOf(
   record: Pick<ExchangeRecord, 'identity'>,
 ): Identity {
   const caller = plan.caller(orThrow(identified), head.fields);
-  client.authenticated?.();
+  if (client.tunnel === null) client.authenticated?.();
   record.identity(caller);
   return caller;
 }

@@ -80,4 +80,21 @@ describe.skipIf(scaleMissing)(`a caller without a token${scaleMissing ?? ''}`, (
     });
     expect(seen).toEqual([]);
   });
+
+  test('of a user that the user namespace of the proxy does not map is not taken for nobody', () => {
+    const os = new URL('../../src/lib/os.ts', import.meta.url).href;
+    const script = `
+      import { once } from 'node:events';
+      import { connect, createServer } from 'node:net';
+      import { peerOwner } from '${os}';
+      const server = createServer().listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      connect(server.address().port, '127.0.0.1');
+      const [socket] = await once(server, 'connection');
+      console.log(process.getuid(), await peerOwner(socket));
+      process.exit();`;
+    // Without a map, all users have the ID of nobody, also that of this process.
+    const args = ['--user', process.execPath, '--input-type=module', '--eval', script];
+    expect(execFileSync('unshare', args, { encoding: 'utf8' })).toBe('65534 unknown\n');
+  });
 });
