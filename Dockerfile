@@ -41,7 +41,7 @@ RUN npm run build \
 
 FROM scratch
 COPY --from=build /image /
-ENV NODE_ENV=production SIDEKEY_HOME=/data SIDEKEY_UNMATCHED=deny PATH=/usr/bin:/bin
+ENV NODE_ENV=production SIDEKEY_HOME=/data SIDEKEY_UNMATCHED=deny SIDEKEY_LOCAL_CALLERS=any PATH=/usr/bin:/bin
 USER 1000:1000
 WORKDIR /data
 VOLUME /data

@@ -88,8 +88,8 @@ export interface ProxyParts {
   readonly ticketMaterial?: Uint8Array | undefined;
   /** Identity of local callers without a token, where the config accepts them; absent: none. */
   readonly assumed?: AssumedToken | undefined;
-  /** Reports whether a local caller may come without a token, where the config accepts such callers; absent: any may. */
-  readonly isTrustedPeer?: ProxyServices['isTrustedPeer'];
+  /** Returns the owner of the other end of a local connection; absent: the one that the system reports. */
+  readonly peerOwner?: ProxyServices['peerOwner'];
   /** Changes each config before it takes effect. A throw fails the start, and leaves the old config at a reload. */
   readonly adapt?: ((config: Config) => Config) | undefined;
   /** Socket to accept connections from; absent: a new one at `proxy.listen`. A supervisor has its own. */
@@ -393,7 +393,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
         leafFor: (host) => leaves.secureContextFor(host),
         log,
         now,
-        isTrustedPeer: parts.isTrustedPeer,
+        peerOwner: parts.peerOwner,
         timers: systemTimers,
       },
       instanceOf(vault),

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { ProxyConfig } from '../config/proxy.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Grant } from '../grants/grant.ts';
 import type { BoundGrant } from './lease.ts';
@@ -183,13 +184,27 @@ export interface AgentAuthenticator {
 /** A caller, or why it is none. */
 export type Identified = Identity | SidekeyError;
 
+/**
+ * Callers that need no token: none (`required`), programs of the same user on this machine, or all programs of this machine
+ * (`any`).
+ */
+export type CallerMode = 'required' | 'same_user' | 'any';
+
+/** Returns the mode of a config. */
+export function callerMode({
+  authentication,
+  localCallers,
+}: Pick<ProxyConfig, 'authentication' | 'localCallers'>): CallerMode {
+  return authentication === 'required' ? 'required' : localCallers;
+}
+
 /** Facts of a caller besides its token. */
 export interface CallerFacts {
   /** Its address and port; left out: nobody is to hear from where a known caller comes. */
   readonly address?: string;
   readonly loopback: boolean;
-  /** `required`: everybody shows a token. `optional`: loopback callers need none. */
-  readonly mode: 'required' | 'optional';
+  readonly owner: Client['owner'];
+  readonly mode: CallerMode;
   /** Hears who it is as soon as that is known, also where the right has ended: the audit is to say whose it was. */
   readonly heard?: { identity(who: Pick<Identity, 'agent' | 'lease' | 'subject'>): void };
 }

@@ -3,6 +3,7 @@ import type { Grant } from '../grants/grant.ts';
 import type { Presented, PresentedToken, Selectors } from '../http/message.ts';
 import { after } from '../lib/after.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import type { PeerOwner } from '../lib/os.ts';
 import type { Store } from '../store/store.ts';
 import {
   type AgentAuthenticator,
@@ -71,7 +72,8 @@ export function createAgentAuthenticator({
   const leases = new LeaseUses(store.leases, uses);
   // A tunnel presents one object for all its requests.
   const identities = new WeakMap<PresentedToken, Known>();
-  const nobodies = new WeakMap<Selectors, Identity>();
+  /** By the connection of the caller. */
+  const nobodies = new WeakMap<CallerFacts['owner'], Identity>();
   const assumedTokens = new WeakMap<Selectors, PresentedToken>();
   const rightsInMemory = createPermissionCache(store, now, (rights) => leases.keep(rights));
 
@@ -254,9 +256,9 @@ export function createAgentAuthenticator({
   }
 
   /** Nothing is read for a caller without a token before there is a grant in question. */
-  function nobody(selectors: Selectors): Identity {
-    let identity = nobodies.get(selectors);
-    if (identity !== undefined) return identity;
+  function nobody(selectors: Selectors, owner: CallerFacts['owner']): Identity {
+    let identity = nobodies.get(owner);
+    if (identity?.selectors === selectors) return identity;
     identity = {
       agent: null,
       agentUser: null,
@@ -269,24 +271,16 @@ export function createAgentAuthenticator({
       egressNow: () => anywhere,
       grantLabels,
       spend: (grant) => spend(grant, null),
-      holds: (grant, lasting) => holds(null, grant, lasting),
+      holds: async (grant, lasting) =>
+        (lasting.mode === 'same_user' ? ownerRefusal(await owner()) : null) ?? holds(null, grant, lasting),
     };
-    nobodies.set(selectors, identity);
+    nobodies.set(owner, identity);
     return identity;
   }
 
-  /** Null: a caller who is let in without a token. */
-  function tokenOf(
-    presented: Exclude<Presented, { readonly kind: 'malformed' }>,
-    { loopback, mode }: Pick<CallerFacts, 'loopback' | 'mode'>,
-  ): PresentedToken | SidekeyError | null {
-    if (presented.kind === 'token') return presented;
-    if (mode === 'required' || !loopback) return noToken();
-    if (assumed === undefined) return null;
-    const selectors = selectorsIn(presented);
+  function assumedToken({ agent: name, tokenHash }: AssumedToken, selectors: Selectors): PresentedToken {
     let token = assumedTokens.get(selectors);
     if (token === undefined) {
-      const { agent: name, tokenHash } = assumed;
       token = { kind: 'token', name, tokenHash, selectors, assumed: true };
       assumedTokens.set(selectors, token);
     }
@@ -296,12 +290,23 @@ export function createAgentAuthenticator({
   return {
     identify(shown, caller) {
       if (shown.kind === 'malformed') return unauthenticated(shown.problem, shown.hint);
-      const presented = tokenOf(shown, caller);
-      if (presented instanceof SidekeyError) return presented;
-      if (presented === null) return nobody(selectorsIn(shown));
-      return after(rightsInMemory.current(), identified, presented, caller);
+      if (shown.kind === 'token') return after(rightsInMemory.current(), identified, shown, caller);
+      if (caller.mode === 'required' || !caller.loopback) return noToken();
+      return after(caller.mode === 'any' ? 'own' : caller.owner(), local, selectorsIn(shown), caller);
     },
   };
+
+  /** Identifies a local caller without a token. */
+  function local(
+    owner: PeerOwner,
+    selectors: Selectors,
+    caller: CallerFacts,
+  ): Identified | Promise<Identified> {
+    const refused = ownerRefusal(owner);
+    if (refused !== null) return refused;
+    if (assumed === undefined) return nobody(selectors, caller.owner);
+    return after(rightsInMemory.current(), identified, assumedToken(assumed, selectors), caller);
+  }
 
   function identified(
     rights: PermissionSnapshot,
@@ -395,4 +400,15 @@ function withoutMaximum(holder: Holder): Holder {
 
 function noToken(): SidekeyError {
   return unauthenticated('This proxy accepts only known agents.');
+}
+
+/** Returns why a local caller of this owner needs a token; null: it needs none. */
+function ownerRefusal(owner: PeerOwner): SidekeyError | null {
+  if (owner === 'own') return null;
+  return owner === 'other'
+    ? new SidekeyError('caller_not_same_user')
+    : new SidekeyError(
+        'caller_not_same_user',
+        'The system does not report which user this connection belongs to, so it needs an agent token.',
+      );
 }

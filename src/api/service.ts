@@ -23,7 +23,7 @@ import { addSignIn } from './sign-in.ts';
 
 /** The service on the admin listener: the API, and the pages for browsers. */
 export interface Service {
-  /** Answers a request. Never rejects. */
+  /** Answers a request, and emits `authenticated` on it when its caller is identified. Never rejects. */
   readonly handle: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 }
 
@@ -134,8 +134,10 @@ function assertHost({ req, env }: Context<Bindings>, url: string): void {
 }
 
 /** @throws SidekeyError `api_auth_required`, `rate_limited` */
-function callerOf({ req, env }: Context<Bindings>, authenticate: Authenticate): Promise<Caller> {
-  return authenticate(req.raw.headers, addressOf(env), req.method);
+async function callerOf({ req, env }: Context<Bindings>, authenticate: Authenticate): Promise<Caller> {
+  const caller = await authenticate(req.raw.headers, addressOf(env), req.method);
+  env.incoming.emit('authenticated');
+  return caller;
 }
 
 function servingOf(parts: ServiceParts, authenticate: Authenticate) {

@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from 'node:net';
 import { refusalOf, refuseOn } from '../http/problem.ts';
 import { readBounded } from '../lib/body.ts';
+import { ConnectionPlaces, endsOf } from '../lib/connection-places.ts';
 import { listenFailure, SidekeyError } from '../lib/errors.ts';
 import {
   browserHeadBytes,
@@ -39,7 +40,7 @@ interface AdminParts extends ApprovalRouteParts {
   readonly tls?: CertificateFiles | undefined;
 }
 
-/** Answers a request of the listener. Never rejects. */
+/** Answers a request of the listener, and emits `authenticated` on it when its caller is identified. Never rejects. */
 export type ServiceHandler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
 /** The server of the approval pages. */
@@ -52,7 +53,7 @@ export interface AdminServer {
 
 /** Maximum bytes of a form; the longest valid one has 12. */
 const maxFormBytes = 1_024;
-/** Maximum number of connections. */
+/** Maximum number of connections, see `ConnectionPlaces`. */
 const maxConnections = 256;
 /** Milliseconds that a closing server waits for responses in progress. */
 const lastPatience = 1_000;
@@ -75,7 +76,9 @@ type Handler = (request: IncomingMessage, response: ServerResponse) => void;
  */
 export async function createAdminServer(parts: AdminParts): Promise<AdminServer> {
   const underWay = new Set<Promise<void>>();
+  const places = new ConnectionPlaces(() => maxConnections);
   const handler: Handler = (request, response) => {
+    request.once('authenticated', () => places.authenticated(endsOf(request.socket)));
     const work = serve(request, response, parts);
     underWay.add(work);
     void work.finally(() => underWay.delete(work));
@@ -89,7 +92,9 @@ export async function createAdminServer(parts: AdminParts): Promise<AdminServer>
     const sentence = isTooLarge ? 'The head of the request is larger than 1 MiB.' : undefined;
     refuseOn(client, new SidekeyError('bad_request', sentence));
   });
-  server.maxConnections = maxConnections;
+  server.on('connection', (socket) => {
+    if (!places.admit(socket)) socket.destroy();
+  });
   // Closes the connection of a client that does not read its response.
   server.setTimeout(30_000);
 

@@ -65,6 +65,7 @@ export const environmentVariables: readonly (readonly [name: string, summary: st
   ['SIDEKEY_HOME', 'folder of the config, store, CA and audit log'],
   ['SIDEKEY_CONFIG', 'the config file'],
   ['SIDEKEY_UNMATCHED', 'deny or tunnel: unlisted hosts in a new config file'],
+  ['SIDEKEY_LOCAL_CALLERS', 'same_user or any: proxy.local_callers in a new config file'],
   ['SIDEKEY_P12_PASSWORD', 'password of "sidekey ca export --format p12"'],
   ['NO_COLOR', 'any value: no colors'],
 ];

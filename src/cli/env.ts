@@ -23,6 +23,7 @@ import { parentNotes, trustVariables, writeTrustFiles } from '../clients/trust-f
 import { clientVariables, withoutProxy } from '../clients/variables.ts';
 import { credentialVariables } from '../config/catalog.ts';
 import { environmentReferences } from '../config/load.ts';
+import { tokenlessCallers } from '../config/proxy.ts';
 import type { Grant } from '../grants/grant.ts';
 import type { Provider } from '../grants/provider.ts';
 import type { Config } from '../config/config.ts';
@@ -68,8 +69,10 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
     vault: await view.vault(),
   }));
   const place = proxyPlace(config.proxy.listen, options.proxy);
-  if (agent === undefined && config.proxy.authentication === 'required') {
-    throw new SidekeyError('input_invalid', 'The proxy requires a token (proxy.authentication).', {
+  if (agent === undefined && tokenlessCallers(config.proxy) === null) {
+    const isRequired = config.proxy.authentication === 'required';
+    const why = isRequired ? 'proxy.authentication' : 'this system does not report the user of a connection';
+    throw new SidekeyError('input_invalid', `The proxy requires a token (${why}).`, {
       hint: 'sidekey env --agent NAME --grant GRANT',
     });
   }

@@ -24,6 +24,7 @@ import { auditEndNeeds } from './status/status.ts';
 import type { Config } from '../config/config.ts';
 import { machineFilesOf, storeName } from '../config/store-place.ts';
 import { parseConfig } from '../config/load.ts';
+import { tokenlessCallers } from '../config/proxy.ts';
 import { displayName } from '../config/problem.ts';
 import { type Grant, stateNow, titleOf } from '../grants/grant.ts';
 import { replaceCommand } from '../grants/token-result.ts';
@@ -325,7 +326,8 @@ function endAtOnceOnTheNext(now: () => number, before: () => void): void {
 async function welcome(display: Display, proxy: Proxy, workers: number, now: number): Promise<string> {
   const config = proxy.config();
   const url = proxyUrl(proxy.address);
-  const required = config.proxy.authentication === 'required';
+  const tokenless = tokenlessCallers(config.proxy);
+  const required = tokenless === null;
   const { lines, missing } = describeMap(display, config, await proxy.state.grants.list(), now);
   const agents = required && (await proxy.state.store.agentTokens.list()).length === 0;
   const commands = [...(agents ? ['sidekey agent create NAME --grant GRANT'] : []), ...missing];
@@ -335,7 +337,7 @@ async function welcome(display: Display, proxy: Proxy, workers: number, now: num
     ...columns(display, [
       [
         '  proxy',
-        `${url}   (${required ? 'callers need an agent token' : 'callers on this machine need no token'}${config.proxy.tls === null ? '' : '; TLS for other machines'})`,
+        `${url}   (${required ? 'callers need an agent token' : `${tokenless} need no token`}${config.proxy.tls === null ? '' : '; TLS for other machines'})`,
       ],
       ...(workers === 1 ? [] : [['  workers', `${workers} processes`]]),
       ...(proxy.pages === null ? [] : [['  pages', `${proxy.pages}   (dashboard and API)`]]),

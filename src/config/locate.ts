@@ -101,19 +101,26 @@ export async function ensureConfig(location: ConfigLocation, env: NodeJS.Process
   }
 }
 
+/** Variables that set a key of a new config file, and their values; the first one is the default. */
+const creationVariables = {
+  SIDEKEY_UNMATCHED: ['proxy.unmatched', 'tunnel', 'deny'],
+  SIDEKEY_LOCAL_CALLERS: ['proxy.local_callers', 'same_user', 'any'],
+} as const;
+
 /**
- * Returns the template as the text of a new config file. `SIDEKEY_UNMATCHED` sets `proxy.unmatched`, and has no effect on
- * a file that exists: the image sets it to `deny`.
+ * Returns the template as the text of a new config file. The variables have no effect on a file that exists: the image sets
+ * them.
  *
- * @throws SidekeyError `input_invalid` if the variable has another value
+ * @throws SidekeyError `input_invalid` if a variable has another value
  */
 export function defaultConfigText({ state }: Pick<ConfigLocation, 'state'>, env: NodeJS.ProcessEnv): string {
-  const unmatched = env['SIDEKEY_UNMATCHED'] || 'tunnel';
-  if (unmatched !== 'tunnel' && unmatched !== 'deny') {
-    throw new SidekeyError('input_invalid', 'SIDEKEY_UNMATCHED is neither deny nor tunnel.', {
-      hint: 'unset it, or set it to deny or tunnel',
+  const chosen = Object.entries(creationVariables).map(([name, [path, normal, other]]) => {
+    const value = env[name] || normal;
+    if (value === normal || value === other) return [path, value] as const;
+    throw new SidekeyError('input_invalid', `${name} is neither ${other} nor ${normal}.`, {
+      hint: `unset it, or set it to ${other} or ${normal}`,
     });
-  }
+  });
   const schema = shippedFile('sidekey.schema.json');
   const template = packageText(shippedFile('default.yaml'));
   // An editor cannot read a schema inside of the executable.
@@ -122,7 +129,7 @@ export function defaultConfigText({ state }: Pick<ConfigLocation, 'state'>, env:
       ? template.replace('$schema=sidekey.schema.json', () => `$schema=${pathToFileURL(schema).href}`)
       : template.replace(/^.*\$schema=.*\n/m, '');
   const values = {
-    'proxy.unmatched': unmatched,
+    ...Object.fromEntries(chosen),
     ...(state === null
       ? {}
       : {

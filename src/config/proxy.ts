@@ -31,7 +31,11 @@ export const proxySchema = z.strictObject({
   ),
   authentication: z.enum(['optional', 'required']).prefault('optional').meta({
     description:
-      'Whether callers need an agent token: optional (callers on this machine need none) or required (407 without one).',
+      'Whether callers need an agent token: optional (see local_callers) or required (407 without one).',
+  }),
+  local_callers: z.enum(['same_user', 'any']).prefault('same_user').meta({
+    description:
+      'Callers on this machine that need no token where authentication is optional: same_user (programs of the user that runs Sidekey, and of root; Linux), or any (every program of this network namespace).',
   }),
   unmatched: z.enum(['deny', 'tunnel']).prefault('deny').meta({
     description:
@@ -86,6 +90,8 @@ export const proxySchema = z.strictObject({
 export interface ProxyConfig {
   readonly listen: { readonly host: string; readonly port: number };
   readonly authentication: 'optional' | 'required';
+  /** Local callers that need no token where authentication is optional. */
+  readonly localCallers: 'same_user' | 'any';
   readonly unmatchedHosts: 'deny' | 'tunnel';
   /** Connections that the kernel redirected are accepted, with the token of an agent if there is one; null: they are not. */
   readonly transparent: { readonly token: SecretReference | null } | null;
@@ -98,8 +104,18 @@ export interface ProxyConfig {
 /** TLS on the port of the proxy. */
 export interface ProxyTls {
   readonly files: CertificateFiles;
-  /** Agents by the name in their certificate: a URI or a DNS name. */
+  /** Agents by the name in their certificate: a URI, which has `://`, or a DNS name in lower case. */
   readonly agents: ReadonlyMap<string, string>;
+}
+
+/** Names the callers of `sidekey start` that need no token; null if there are none, as on systems that report no users. */
+export function tokenlessCallers(
+  { authentication, localCallers }: Pick<ProxyConfig, 'authentication' | 'localCallers'>,
+  platform: NodeJS.Platform = process.platform,
+): string | null {
+  if (authentication === 'required') return null;
+  if (localCallers === 'any') return 'callers on this machine';
+  return platform === 'linux' ? 'programs of the same user' : null;
 }
 
 /** Converts validated values to settings. */
@@ -107,6 +123,7 @@ export function toProxyConfig(
   {
     listen,
     authentication,
+    local_callers: localCallers,
     unmatched,
     transparent,
     tls,
@@ -117,6 +134,7 @@ export function toProxyConfig(
   return {
     listen,
     authentication,
+    localCallers,
     unmatchedHosts: unmatched,
     transparent,
     tls:

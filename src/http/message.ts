@@ -2,6 +2,7 @@ import type { Http2Stream } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import { SidekeyError } from '../lib/errors.ts';
 import type { FailureCode } from '../lib/failures.ts';
+import type { PeerOwner } from '../lib/os.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { RawFields } from './fields.ts';
 import type { NameSet, RequestHead, ResponseHeadBytes } from './head.ts';
@@ -28,6 +29,10 @@ export interface Client {
   /** Address and port. */
   readonly address: string;
   readonly loopback: boolean;
+  /** Returns the owner of a connection of this machine; a promise only at the first call. */
+  readonly owner: () => PeerOwner | Promise<PeerOwner>;
+  /** Called for each tunnel, and each request outside a tunnel, of an identified caller; absent: nobody counts them. */
+  readonly authenticated?: () => void;
   /** Null: the request is outside a CONNECT tunnel. */
   readonly tunnel: InterceptedTunnel | null;
   /** The certificate of the connection to the proxy; absent: the client showed none. */

@@ -55,9 +55,7 @@ export function refusalOf(error: unknown): Refusal {
       ...(retryAfterMs === undefined
         ? []
         : ['Retry-After', String(Math.max(1, Math.ceil(retryAfterMs / 1_000)))]),
-      ...(code === 'agent_auth_required'
-        ? ['Proxy-Authenticate', 'Basic realm="Sidekey", charset="UTF-8"']
-        : []),
+      ...(status === 407 ? ['Proxy-Authenticate', 'Basic realm="Sidekey", charset="UTF-8"'] : []),
       // RFC 9110 §15.5.6. Only pages of Sidekey itself refuse by method.
       ...(code === 'method_not_allowed' ? ['Allow', 'GET, HEAD'] : []),
     ],

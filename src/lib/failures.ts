@@ -38,6 +38,13 @@ const table = {
     sentence: 'The request has no valid agent token.',
     hint: 'create a token with "sidekey agent create NAME --grant GRANT", then set HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT',
   },
+  caller_not_same_user: {
+    status: 407,
+    exit: exitCode.notAuthenticated,
+    title: 'Caller of another user',
+    sentence: 'The caller runs as another user than the proxy, and shows no agent token.',
+    hint: 'create a token with "sidekey agent create NAME --grant GRANT", then set HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT; or set proxy.local_callers: any, if every program on this machine may use the credentials',
+  },
   domain_not_allowed: {
     status: 403,
     exit: exitCode.badInput,

@@ -1,7 +1,6 @@
 import { readFileSync, type Stats } from 'node:fs';
 import { randomUUID } from 'node:crypto';
-import { link, mkdir, open, rename, unlink } from 'node:fs/promises';
-import { isIPv4 } from 'node:net';
+import { link, mkdir, open, readFile, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { isSystemError } from './errors.ts';
 
@@ -112,81 +111,97 @@ export function processStat(pid: number): { readonly state: string; readonly sta
   }
 }
 
-/** Addresses of a local TCP connection, in the form of `net.Socket`. */
+/** Both ends of a local TCP connection, in the form of `net.Socket`. */
 interface Ends {
   readonly remoteAddress?: string | undefined;
   readonly remotePort?: number | undefined;
+  readonly localAddress?: string | undefined;
   readonly localPort?: number | undefined;
 }
 
 /**
- * Returns the user id of the process at the other end of a local connection (proc(5), `/proc/net/tcp`); null if it is
- * not listed, or the system has no such list.
+ * Owner of the other end of a local connection: the user of this process or root, another user, or `unknown` if the system does
+ * not report it.
  */
-export function peerUser({ remoteAddress = '', remotePort = 0, localPort = 0 }: Ends): number | null {
-  // A socket that listens on IPv6 reports an IPv4 peer in this form.
-  const address = remoteAddress.replace(/^::ffff:/, '');
-  const ends = { port: portHex(remotePort), remotePort: portHex(localPort) };
-  if (address === '::1') return userListed('tcp6', { ...ends, address: loopback6 });
-  if (!isIPv4(address)) return null;
-  // Java connects to IPv4 addresses from IPv6 sockets, which are in the other list.
-  return (
-    userListed('tcp', { ...ends, address: hexOf(address) }) ??
-    userListed('tcp6', { ...ends, address: `${mapped}${hexOf(address)}` })
-  );
+export type PeerOwner = 'own' | 'other' | 'unknown';
+
+/** Returns the owner of the other end. Systems other than Linux report none. */
+export async function peerOwner(ends: Ends): Promise<PeerOwner> {
+  // A list that changes while it is read may lack a line.
+  const user = (await peerUser(ends)) ?? (await peerUser(ends));
+  if (user === null || (user === unmappedUser && !(await mapsAllUsers()))) return 'unknown';
+  return user === 0 || user === process.getuid?.() ? 'own' : 'other';
 }
 
-function userListed(
-  list: 'tcp' | 'tcp6',
-  {
-    address,
-    port,
-    remotePort,
-  }: { readonly address: string; readonly port: string; readonly remotePort: string },
-): number | null {
-  let text: string;
-  try {
-    text = readFileSync(`/proc/net/${list}`, 'latin1');
-  } catch {
-    return null;
-  }
-  return userIn(text, { local: `${address}:${port}`, remotePort });
+/** Returns the owner on the port of one command, where `unknown` counts as `own` on systems that report no owners. */
+export async function peerOwnerOfCommand(ends: Ends): Promise<PeerOwner> {
+  return process.platform === 'linux' ? peerOwner(ends) : 'own';
+}
+
+/** Returns the user ID of the other end of a local connection; null if the system does not report it. */
+export async function peerUser(ends: Ends): Promise<number | null> {
+  const { remoteAddress = '', remotePort = 0, localAddress = '', localPort = 0 } = ends;
+  const list = await freshList();
+  const pair = (prefix: string) =>
+    [
+      `${prefix}${hexOf(remoteAddress)}:${portHex(remotePort)}`,
+      `${prefix}${hexOf(localAddress)}:${portHex(localPort)}`,
+    ] as const;
+  // Java connects to IPv4 addresses from IPv6 sockets.
+  return userIn(list, pair('')) ?? userIn(list, pair(mapped));
+}
+
+let lastList: Promise<unknown> = Promise.resolve();
+let nextList: Promise<string> | null = null;
+
+/**
+ * Reads `/proc/net/tcp` and `/proc/net/tcp6` (proc(5)) after the call; empty if the system has no such files. Calls during a
+ * read share the next one: a read takes milliseconds on a machine with many connections, and new connections come in bursts.
+ */
+function freshList(): Promise<string> {
+  nextList ??= lastList.then(async () => {
+    nextList = null;
+    const files = ['/proc/net/tcp', '/proc/net/tcp6'];
+    return (await Promise.all(files.map((file) => readFile(file, 'latin1').catch(() => '')))).join('');
+  });
+  lastList = nextList;
+  return nextList;
+}
+
+/** ID of all users that a user namespace does not map (user_namespaces(7)), and of `nobody`. */
+const unmappedUser = 65_534;
+
+/** Reports whether this process is in no user namespace that maps only some users. */
+async function mapsAllUsers(): Promise<boolean> {
+  const map = await readFile('/proc/self/uid_map', 'latin1').catch(() => '');
+  return /^\s*0\s+0\s+4294967295\s*$/.test(map);
 }
 
 /**
- * Reports whether the other end belongs to the user of this process, or to root. Always true on systems other than
- * Linux, which do not report the user of a connection.
- */
-export function isOwnUser(ends: Ends): boolean {
-  if (process.platform !== 'linux' || process.getuid === undefined) return true;
-  const user = peerUser(ends);
-  return user === 0 || user === process.getuid();
-}
-
-/**
- * Finds the user in the list: `sl local_address rem_address st tx:rx tr:tm retrnsmt uid …`, one line for each
- * connection.
+ * Finds the user in a list: `sl local_address rem_address st tx:rx tr:tm retrnsmt uid timeout inode …`, one line for each
+ * connection. A connection whose process has closed it has the inode 0, and 0 in the place of its user, which is no root.
  */
 export function userIn(
   list: string,
-  { local, remotePort }: { readonly local: string; readonly remotePort: string },
+  [local, remote]: readonly [local: string, remote: string],
 ): number | null {
-  const at = list.indexOf(` ${local} `);
-  for (let from = at; from >= 0; from = list.indexOf(` ${local} `, from + 1)) {
-    const fields = list.slice(from + 1, list.indexOf('\n', from)).split(/ +/);
-    const [, remote = '', , , , , uid = ''] = fields;
-    if (remote.endsWith(`:${remotePort}`)) return /^\d+$/.test(uid) ? Number(uid) : null;
-  }
-  return null;
+  const at = list.indexOf(` ${local} ${remote} `);
+  if (at < 0) return null;
+  const [, , , , , , uid = '', , inode = '0'] = list.slice(at + 1, list.indexOf('\n', at)).split(/ +/);
+  return /^\d+$/.test(uid) && inode !== '0' ? Number(uid) : null;
 }
 
-/** Formats an IPv4 address like the kernel on a little-endian machine: the bytes in hex, last first. */
+/**
+ * Formats an IPv4 address or `::1` like the kernel on a little-endian machine: the bytes in hex, last first. A socket that listens
+ * on IPv6 reports an IPv4 address as `::ffff:…`.
+ */
 function hexOf(address: string): string {
-  const bytes = address.split('.').map((byte) => Number(byte).toString(16).padStart(2, '0'));
-  return bytes.toReversed().join('').toUpperCase();
+  if (address === '::1') return '00000000000000000000000001000000';
+  const bytes = address.replace(/^::ffff:/, '').split('.');
+  const hex = bytes.map((byte) => Number(byte).toString(16).padStart(2, '0'));
+  return hex.toReversed().join('').toUpperCase();
 }
 
-const loopback6 = '00000000000000000000000001000000';
 /** Prefix of an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2), in the form of the kernel. */
 const mapped = '0000000000000000FFFF0000';
 

@@ -126,27 +126,29 @@ export function receive(
 /**
  * Identifies the caller, and the grant that the caller selects. Not a promise where the rights are in memory.
  *
- * @throws SidekeyError `agent_auth_required`, `lease_expired`, `bad_request`, `store_unavailable`
+ * @throws SidekeyError `agent_auth_required`, `caller_not_same_user`, `lease_expired`, `bad_request`, `store_unavailable`
  */
 export function authenticate(
-  { inbound: { head, client }, plan }: Pick<ReceivedRequest, 'inbound' | 'plan'>,
+  { inbound, plan }: Pick<ReceivedRequest, 'inbound' | 'plan'>,
   { agents: mode }: Pick<ConfigSnapshot, 'agents'>,
   { agents }: Pick<ProxyServices, 'agents'>,
   record: Pick<ExchangeRecord, 'identity'>,
 ): Identity | Promise<Identity> {
+  const { head, client } = inbound;
   const presented = client.tunnel?.presented ?? readPresented(head.fields, client.certificate);
-  const { address, loopback } = client;
-  const identified = agents.identify(presented, { address, loopback, mode, heard: record });
-  return after(identified, callerOf, head, plan, record);
+  const { address, loopback, owner } = client;
+  const identified = agents.identify(presented, { address, loopback, owner, mode, heard: record });
+  return after(identified, callerOf, inbound, plan, record);
 }
 
 function callerOf(
   identified: Identified,
-  { fields }: InboundRequest['head'],
+  { head, client }: InboundRequest,
   plan: ConnectionPlan,
   record: Pick<ExchangeRecord, 'identity'>,
 ): Identity {
-  const caller = plan.caller(orThrow(identified), fields);
+  const caller = plan.caller(orThrow(identified), head.fields);
+  if (client.tunnel === null) client.authenticated?.();
   record.identity(caller);
   return caller;
 }

@@ -1,3 +1,4 @@
+import type { CallerMode } from '../agents/authentication.ts';
 import { valuesOf, withoutFields } from '../http/fields.ts';
 import type { RequestHead } from '../http/head.ts';
 import { SidekeyError } from '../lib/errors.ts';
@@ -26,7 +27,7 @@ export function hasBaseUrl({ target }: Pick<RequestHead, 'target'>): boolean {
  *
  * @param mode whether callers without a token are served
  */
-export function fromBaseUrl(head: RequestHead, mode: 'required' | 'optional'): RequestHead | SidekeyError {
+export function fromBaseUrl(head: RequestHead, mode: CallerMode): RequestHead | SidekeyError {
   const { fields } = head;
   const named = `https://${head.target.slice(beginning.length)}`;
   const target = parseAbsoluteTarget(named);
@@ -40,7 +41,7 @@ export function fromBaseUrl(head: RequestHead, mode: 'required' | 'optional'): R
   const hosts = valuesOf(fields, 'host');
   const own = hosts.length === 1 ? parseAuthority(hosts[0] ?? '', 'http') : null;
   if (own === null) return new SidekeyError('bad_request', 'The request has not one valid Host field.');
-  if (mode === 'optional' && own.host !== 'localhost' && !isAddress(own.host))
+  if (mode !== 'required' && own.host !== 'localhost' && !isAddress(own.host))
     return new SidekeyError('browser_refused');
   let login: string | null = null;
   // A token is not sent on, also where another field says who calls.

@@ -79,10 +79,12 @@ export async function openTunnel(
     const identity = await services.agents.identify(presented, {
       address: client.address,
       loopback: client.loopback,
+      owner: client.owner,
       mode: settings.agents,
       heard: record,
     });
     if (identity instanceof SidekeyError) throw identity;
+    client.authenticated?.();
     record.identity(identity);
 
     // Requests for the proxy itself are answered inside and never dialed.

@@ -5,6 +5,7 @@ import { createServer, type TLSSocket } from 'node:tls';
 import type { ProxyConfig, ProxyTls } from '../config/proxy.ts';
 import type { Client, ShownCertificate } from '../http/message.ts';
 import { followCertificate, readCertificate } from '../lib/certificate-files.ts';
+import { endsOf } from '../lib/connection-places.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { Timers } from '../lib/timers.ts';
@@ -147,11 +148,6 @@ async function openTls(
   };
 }
 
-/** Both ends of a connection, which no other open connection has. */
-function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
-  return `${remoteAddress}:${remotePort} ${localAddress}:${localPort}`;
-}
-
 /** Returns the agent that a client certificate identifies, or why it identifies none. Undefined: the client showed none. */
 function shownBy(stream: TLSSocket, agents: ProxyTls['agents']): ShownCertificate | undefined {
   const certificate = stream.getPeerX509Certificate();
@@ -169,7 +165,10 @@ function shownBy(stream: TLSSocket, agents: ProxyTls['agents']): ShownCertificat
   return { agent, subject, expiresAt: certificate.validToDate.getTime() };
 }
 
-/** URIs and DNS names of a `subjectAltName` of Node.js. A value with a comma or a quote is a JSON string there. */
+/**
+ * Returns the URIs and DNS names of a `subjectAltName` of Node.js. A DNS name in the form of a URI, or a URI in that of a DNS name,
+ * is left out: it would equal a name of the other kind (RFC 5280 §4.2.1.6). A value with a comma or a quote is a JSON string there.
+ */
 export function namesIn(text: string): string[] {
   const entry = /([A-Za-z ]+):("(?:[^"\\]|\\.)*"|[^",]*)(?:, |$)/y;
   const names: string[] = [];
@@ -177,8 +176,9 @@ export function namesIn(text: string): string[] {
     const [, kind, value = ''] = entry.exec(text) ?? [];
     if (kind === undefined) return [];
     if (value.startsWith('"')) continue;
-    if (kind === 'URI') names.push(value);
-    else if (kind === 'DNS') names.push(value.toLowerCase());
+    const isUri = value.includes('://');
+    if (kind === 'URI' && isUri) names.push(value);
+    else if (kind === 'DNS' && !isUri) names.push(value.toLowerCase());
   }
   return names;
 }

@@ -11,9 +11,11 @@ import { refuse, refuseOn, socketReply } from '../http/problem.ts';
 import { answerUnmet, ClientConnection, type Service } from '../http/server/h1-connection.ts';
 import { ClientSession, type SessionService } from '../http/server/h2-session.ts';
 import { type RequestStream, streamSide } from '../http/server/h2-stream.ts';
+import { ConnectionPlaces, endsOf } from '../lib/connection-places.ts';
 import { listenFailure, SidekeyError } from '../lib/errors.ts';
 import { markup, type PageAnswer, renderPage, wantsPage } from '../lib/html.ts';
 import { asTyped } from '../lib/log.ts';
+import { type PeerOwner, peerOwner } from '../lib/os.ts';
 import { pause, within } from '../lib/timers.ts';
 import { parseAuthority } from '../policy/authority.ts';
 import type { Policy } from '../policy/decide.ts';
@@ -91,7 +93,7 @@ export function createListener(
   /** Exchanges end by themselves; tunnels and upgraded connections may not. Those of `connections` are not in here. */
   const exchanges = new Set<Promise<void>>();
   const takenOver = new Set<Promise<void>>();
-  const sockets = new Set<Socket>();
+  const places = new ConnectionPlaces(() => services.lastConfig().limits.client_connections);
   /** Connections beyond the limit, on their way out: they do not count against the limit. */
   const tooMany = new Set<Socket>();
   const connections = new Set<ClientConnection>();
@@ -260,7 +262,12 @@ export function createListener(
   }
 
   async function serveRedirected(socket: Socket, destination: string, from: Redirection): Promise<void> {
-    const client = { ...clientOf(socket, services), loopback: isOfThisMachine(socket) };
+    // Rules of the kernel, which only root can load, say whose connections are redirected.
+    const client = {
+      ...clientOf(socket, places, services),
+      loopback: isOfThisMachine(socket),
+      owner: () => 'own' as const,
+    };
     const refused = () => void socket.destroy();
     const opening = { head: connectHead(destination, null), socket, client, established() {}, refused };
     const named = await openingByName(opening, services);
@@ -359,23 +366,23 @@ export function createListener(
 
   // A client may end its side when it has asked, and still wants its answer.
   const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) => {
-    const most = services.lastConfig().limits.client_connections;
-    if (sockets.size < most) {
-      keep(sockets, socket);
+    if (places.admit(socket)) {
       const destination = redirection?.destinationOf(socket) ?? null;
       if (redirection === null || destination === null) {
-        const client = clientOf(socket, services);
+        const client = clientOf(socket, places, services);
         if (entry === null) serve(socket, client);
         else void track(takenOver, serveEntering(socket, client, entry));
       } else if (!redirection.answersProbe(socket, destination))
         void track(takenOver, serveRedirected(socket, destination, redirection));
       return;
     }
+    const most = services.lastConfig().limits.client_connections;
     if (tooMany.size >= most) {
       socket.destroy();
       return;
     }
-    keep(tooMany, socket);
+    tooMany.add(socket);
+    socket.once('close', () => tooMany.delete(socket));
     const sentence = `The proxy has ${most} connections already.`;
     refuseOn(socket, new SidekeyError('overloaded', sentence, { hint: 'raise limits.client_connections' }));
   });
@@ -388,7 +395,7 @@ export function createListener(
     // The end of an exchange belongs to its stream; that of a session may still be on its way.
     const drained = Promise.all(Array.from(sessions, (session) => session.drained));
     await within(services.timers, drained, lastWordMs);
-    for (const socket of [...sockets, ...tooMany]) socket.destroy();
+    for (const socket of [...places, ...tooMany]) socket.destroy();
     // Each still writes its last audit event.
     await Promise.allSettled([...underWay(), ...takenOver]);
     open.close();
@@ -428,18 +435,20 @@ function oneStream(stream: RequestStream, meter: Meter): Cuttable {
   };
 }
 
-function keep(sockets: Set<Socket>, socket: Socket): void {
-  sockets.add(socket);
-  socket.once('close', () => sockets.delete(socket));
-}
-
-function clientOf(socket: Socket, { isTrustedPeer }: Pick<ProxyServices, 'isTrustedPeer'>): Client {
+function clientOf(
+  socket: Socket,
+  places: ConnectionPlaces,
+  { peerOwner: ownerOf = peerOwner }: Pick<ProxyServices, 'peerOwner'>,
+): Client {
   const { remoteAddress = '', remotePort = 0 } = socket;
   const address = remoteAddress.replace(/^::ffff:/, '');
-  const loopback = address === '::1' || address.startsWith('127.');
+  const ends = endsOf(socket);
+  let owner: PeerOwner | Promise<PeerOwner> | undefined;
   return {
     address: `${address.includes(':') ? `[${address}]` : address}:${remotePort}`,
-    loopback: loopback && (isTrustedPeer?.(socket) ?? true),
+    loopback: address === '::1' || address.startsWith('127.'),
+    owner: () => (owner ??= ownerOf(socket).then((reported) => (owner = reported))),
+    authenticated: () => places.authenticated(ends),
     tunnel: null,
   };
 }

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Identity } from '../agents/authentication.ts';
+import type { CallerMode, Identity } from '../agents/authentication.ts';
 import { egressRefusal } from '../agents/egress.ts';
 import { type Grant, matches } from '../grants/grant.ts';
 import type { Registry } from '../grants/registry.ts';
@@ -103,7 +103,7 @@ export function createOpenConnections(
     readonly log: Log;
     /** Milliseconds since the epoch. */
     readonly now: () => number;
-    readonly lastConfig: () => { readonly policy: Policy; readonly agents: 'required' | 'optional' };
+    readonly lastConfig: () => { readonly policy: Policy; readonly agents: CallerMode };
   },
   timers: Timers,
 ): OpenConnections {
@@ -153,7 +153,7 @@ export function createOpenConnections(
   }
 
   function endOf({ permission, refusal }: Entry, used: boolean): ReturnType<typeof expiryOf> {
-    const mode = refusal === null ? 'optional' : services.lastConfig().agents;
+    const mode = refusal === null ? 'any' : services.lastConfig().agents;
     return expiryOf(permission, { mode, used }, services);
   }
 

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
-import type { AgentAuthenticator } from '../agents/authentication.ts';
+import { type AgentAuthenticator, type CallerMode, callerMode } from '../agents/authentication.ts';
 import type { Proposals } from '../approvals/proposals.ts';
 import type { ApprovalQueue } from '../approvals/queue.ts';
 import type { AuditLog } from '../audit/event.ts';
@@ -13,6 +13,7 @@ import type { Registry } from '../grants/registry.ts';
 import type { TokenSource } from '../grants/token-source.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
+import type { PeerOwner } from '../lib/os.ts';
 import type { Timers } from '../lib/timers.ts';
 import type { PlaceholderCodes } from '../placeholders/codes.ts';
 import type { Policy } from '../policy/decide.ts';
@@ -68,15 +69,15 @@ export interface ProxyServices {
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Tells whether a caller on this machine may connect without a token; absent: every one may. */
-  readonly isTrustedPeer?: ((socket: Socket) => boolean) | undefined;
+  /** Returns the owner of the other end of a connection of this machine; absent: the one that the system reports. */
+  readonly peerOwner?: ((socket: Socket) => Promise<PeerOwner>) | undefined;
   readonly timers: Timers;
 }
 
 /** Values of the config that can change while the proxy runs. One exchange uses one snapshot until it has waited. */
 export interface ConfigSnapshot extends UpstreamParts {
   readonly policy: Policy;
-  readonly agents: 'required' | 'optional';
+  readonly agents: CallerMode;
   readonly limits: Limits;
   /** Returns how the tokens of a provider are carried to a destination, or why they are not. */
   readonly placementFor: (provider: string, to: Destination) => Placement | SidekeyError;
@@ -105,7 +106,7 @@ export function snapshotOf(
   let finder: CredentialFinder | undefined;
   return {
     policy: { domains: createDomainMap(domains), unmatched: proxy.unmatchedHosts },
-    agents: proxy.authentication,
+    agents: callerMode(proxy),
     limits,
     dialer,
     connections,

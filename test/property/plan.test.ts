@@ -252,7 +252,11 @@ async function judge(inbound: InboundRequest, config: ConfigSnapshot, services: 
 function inside(user: string | null, host: number, scheme: 'http' | 'https' = 'https') {
   const presented = readPresented(user === null ? [] : basic(user));
   const tunnel = { authority: authorityOf(hosts[host]!, scheme), serverName: null, presented };
-  return { client: { address: '127.0.0.1:4711', loopback: true, tunnel }, host, user: null };
+  return {
+    client: { address: '127.0.0.1:4711', loopback: true, owner: () => 'own' as const, tunnel },
+    host,
+    user: null,
+  };
 }
 
 /** The tunnels of one run: an agent, its lease, another agent, a stranger, nobody, and requests outside a tunnel. */
@@ -268,7 +272,11 @@ function tunnels(): readonly {
     inside(null, 0),
     inside('ci-bot+grant=two:one', 1),
     inside('ci-bot:one', 0, 'http'),
-    { client: { address: '[::1]:4711', loopback: true, tunnel: null }, host: 0, user: 'bob:two' },
+    {
+      client: { address: '[::1]:4711', loopback: true, owner: () => 'own' as const, tunnel: null },
+      host: 0,
+      user: 'bob:two',
+    },
   ];
 }
 

@@ -12,17 +12,26 @@ export interface TestCertificate {
   readonly cert: string;
 }
 
+/** A `subjectAltName` of a given kind (RFC 5280 §4.2.1.6): 1 e-mail address, 2 DNS name, 6 URI. */
+export interface AltName {
+  readonly type: 1 | 2 | 6;
+  readonly value: string;
+}
+
+interface CertificateOptions {
+  /** Milliseconds since the epoch; default: valid now. */
+  readonly notBefore?: number;
+  readonly notAfter?: number;
+  readonly commonName?: string;
+}
+
 export interface TestAuthority {
   /** PEM. */
   readonly cert: string;
   /**
-   * Signs a certificate of a server or a client for names, URIs and addresses; valid now by default, or between
-   * the given times in milliseconds.
+   * Signs a certificate of a server or a client. The form of a text says whether it is a name, a URI or an address.
    */
-  issue(
-    hosts: readonly string[],
-    validity?: { readonly notBefore: number; readonly notAfter: number },
-  ): TestCertificate;
+  issue(names: readonly (string | AltName)[], options?: CertificateOptions): TestCertificate;
   /** Creates an intermediate CA, signed by this one. */
   subordinate(name: string): TestAuthority;
 }
@@ -56,9 +65,13 @@ export function makeTestAuthority(name: string, signedBy = name): TestAuthority 
   return {
     cert: forge.pki.certificateToPem(root),
     subordinate: (below) => makeTestAuthority(below, name),
-    issue(hosts, validity = { notBefore: Date.now() - dayMs, notAfter: Date.now() + dayMs }) {
-      const leaf = blank([{ name: 'commonName', value: 'upstream of a test' }], issuer, validity);
-      const altNames = hosts.map((host) => {
+    issue(names, { notBefore, notAfter, commonName = 'upstream of a test' } = {}) {
+      const leaf = blank([{ name: 'commonName', value: commonName }], issuer, {
+        notBefore: notBefore ?? Date.now() - dayMs,
+        notAfter: notAfter ?? Date.now() + dayMs,
+      });
+      const altNames = names.map((host) => {
+        if (typeof host !== 'string') return host;
         if (host.includes('://')) return { type: 6, value: host };
         return isIP(host) === 0 ? { type: 2, value: host } : { type: 7, ip: host };
       });

@@ -52,8 +52,8 @@ export interface SidekeyOptions {
   readonly folder?: string;
   /** The secret of session tickets that workers share. */
   readonly ticketMaterial?: Uint8Array;
-  /** The local callers that need no token. */
-  readonly isTrustedPeer?: ProxyParts['isTrustedPeer'];
+  /** Replaces the owner of local connections that the system reports. */
+  readonly peerOwner?: ProxyParts['peerOwner'];
   /** Runs commands for the API. */
   readonly commands?: ProxyParts['commands'];
 }
@@ -93,7 +93,7 @@ export async function startSidekey(options: SidekeyOptions = {}): Promise<TestSi
     now: options.now ?? Date.now,
     env,
     ticketMaterial: options.ticketMaterial,
-    isTrustedPeer: options.isTrustedPeer,
+    peerOwner: options.peerOwner,
     commands: options.commands,
   });
   onTestFinished(() => proxy.close());

@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { hashToken } from '../../agents/authentication.ts';
 import { recordChange } from '../../audit/log.ts';
 import { bindingReason, bindingsOf, bindingText, type BindOptions, reachWarning } from './bindings.ts';
+import { tokenlessCallers } from '../../config/proxy.ts';
 import type { Context } from '../context.ts';
 import { checkName, isoOrNull, proxyUrl, readEnd, readSpan } from '../format.ts';
 import { pickAgent, unknownAgent } from '../pick.ts';
@@ -34,23 +35,22 @@ export async function createAgent(
           expiresAt: options.expires === undefined ? null : readEnd('--expires', options.expires, now()),
           at: agent.createdAt,
         });
-  const { listen, authentication, tls, bindings, grants } = await withState(
-    async ({ store, audit, config, ...state }) => {
-      if ((await store.agents.get(name)) !== null) {
-        throw new SidekeyError('already_exists', `The agent ${name} exists already.`, {
-          hint: `its token cannot be shown again; for a new one: sidekey agent rotate ${name}`,
-        });
-      }
-      const known = await state.grants.list();
-      const bound = bindingsOf(options, { grants: known, providers: config.providers.names });
-      const event = { event: 'agent.added', agent: name, reason: bindingReason(bound) } as const;
-      await recordChange(audit, event, () =>
-        store.agents.insert(agent, { tokens: token === null ? [] : [token.record], bindings: bound }),
-      );
-      return { ...config.proxy, bindings: bound, grants: known };
-    },
-  );
-  const url = proxyUrl(listen, `${name}:${token?.secret ?? 'TOKEN'}`);
+  const { proxy, bindings, grants } = await withState(async ({ store, audit, config, ...state }) => {
+    if ((await store.agents.get(name)) !== null) {
+      throw new SidekeyError('already_exists', `The agent ${name} exists already.`, {
+        hint: `its token cannot be shown again; for a new one: sidekey agent rotate ${name}`,
+      });
+    }
+    const known = await state.grants.list();
+    const bound = bindingsOf(options, { grants: known, providers: config.providers.names });
+    const event = { event: 'agent.added', agent: name, reason: bindingReason(bound) } as const;
+    await recordChange(audit, event, () =>
+      store.agents.insert(agent, { tokens: token === null ? [] : [token.record], bindings: bound }),
+    );
+    return { proxy: config.proxy, bindings: bound, grants: known };
+  });
+  const tokenless = tokenlessCallers(proxy);
+  const url = proxyUrl(proxy.listen, `${name}:${token?.secret ?? 'TOKEN'}`);
   output.result(
     {
       name,
@@ -72,12 +72,10 @@ export async function createAgent(
         ? []
         : [`It reaches: ${bindings.map((it) => bindingText(it, grants)).join(', ')}.`]),
       ...reachWarning(name, bindings, grants),
-      ...(tls === null
+      ...(proxy.tls === null
         ? []
         : ['On other machines: https, and a name of the certificate of proxy.tls as the host.']),
-      ...(authentication === 'optional'
-        ? ['While proxy.authentication is optional, programs on this machine need no token.']
-        : []),
+      ...(tokenless === null ? [] : [`While proxy.authentication is optional, ${tokenless} need no token.`]),
     ].join('\n'),
   );
 }

@@ -104,6 +104,7 @@ async function probe(
 const defaults: Config['proxy'] = {
   listen: { host: '127.0.0.1', port: 0 },
   authentication: 'optional',
+  localCallers: 'same_user',
   unmatchedHosts: 'deny',
   transparent: null,
   tls: null,

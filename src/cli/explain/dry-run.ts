@@ -1,4 +1,4 @@
-import type { Identity } from '../../agents/authentication.ts';
+import { callerMode, type Identity } from '../../agents/authentication.ts';
 import { type AuthenticatorParts, createAgentAuthenticator } from '../../agents/authenticator.ts';
 import { leaseStanding } from '../../agents/lease.ts';
 import type { TokenIdentities } from '../../agents/token-identity.ts';
@@ -198,8 +198,7 @@ class Explanation {
         this.#authority = authority;
         this.#passed('authority', `${authority.scheme}://${authority.host}:${authority.port}`, 'agent');
       },
-      identity: ({ agent }) =>
-        this.#passed('agent', agent ?? 'none; callers on this machine need no token', 'decision'),
+      identity: ({ agent }) => this.#passed('agent', agent ?? 'none; this caller needs no token', 'decision'),
       foreign: (found) => this.#found.push(...found),
       decided: (decision, facts) => this.#decisionSteps(decision, facts),
       discovered: () => {
@@ -311,8 +310,9 @@ class Explanation {
       uses: { used() {} },
       tokenIdentities: anyToken(this.#question.agent),
     });
-    const { loopback } = inbound.client;
-    const identity = await authenticator.identify(presented, { loopback, mode: config.proxy.authentication });
+    const { loopback, owner } = inbound.client;
+    const mode = callerMode(config.proxy);
+    const identity = await authenticator.identify(presented, { loopback, owner, mode });
     if (identity instanceof SidekeyError) return identity;
     if (lease !== null) this.#passed('lease', clocksText(lease, at), 'agent');
     return {

@@ -74,6 +74,7 @@ export async function readQuestion(
       client: {
         address: address === 6 ? `[${client}]:0` : `${client}:0`,
         loopback: client === '::1' || client.startsWith('127.'),
+        owner: () => 'own',
         tunnel: null,
       },
     },

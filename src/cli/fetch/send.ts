@@ -12,7 +12,7 @@ import { makeLease } from '../lease/create.ts';
 import type { Config } from '../../config/config.ts';
 import type { Grant } from '../../grants/grant.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
-import { isOwnUser } from '../../lib/os.ts';
+import { peerOwnerOfCommand } from '../../lib/os.ts';
 import type { Proxy } from '../../main.ts';
 import { jsonObject } from '../../oauth/http.ts';
 import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
@@ -349,7 +349,7 @@ async function ownProxy(
     origin: atCommandLine(env),
     // Standard output is for the response.
     stdout: { write: (text, written) => process.stderr.write(text, written) },
-    isTrustedPeer: isOwnUser,
+    peerOwner: peerOwnerOfCommand,
     // With a token of its own, only the command can use the proxy.
     adapt: (it) => onOwnPort(it, agent === null ? it.proxy.authentication : 'required'),
   });
@@ -378,7 +378,13 @@ function onOwnPort(config: Config, authentication: Config['proxy']['authenticati
   const { listen } = config.admin;
   return {
     ...config,
-    proxy: { ...config.proxy, listen: { host: '127.0.0.1', port: 0 }, authentication, transparent: null },
+    proxy: {
+      ...config.proxy,
+      listen: { host: '127.0.0.1', port: 0 },
+      authentication,
+      localCallers: 'same_user',
+      transparent: null,
+    },
     admin: { ...config.admin, listen: listen === null ? null : { ...listen, port: 0 } },
     workers: 1,
   };

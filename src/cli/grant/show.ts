@@ -22,6 +22,7 @@ import { type PlaceholderOptions, showPlaceholder } from './placeholder.ts';
 import { leaseEndText } from '../lease/create.ts';
 import { domainsOf, pickGrant } from '../pick.ts';
 import { carriedAs } from '../provider.ts';
+import { type ProxyConfig, tokenlessCallers } from '../../config/proxy.ts';
 import { accountOf, type Credential, type DpopAlgorithm } from '../../grants/credential.ts';
 import type { View } from '../../app/state.ts';
 import { type Grant, titleOf } from '../../grants/grant.ts';
@@ -318,11 +319,12 @@ function reachedBy(grant: Grant, rights: Rights | null, now: number): ReachedBy 
 /** Rows of `grant show`. */
 function reachedByRows(
   { agents, leases }: ReachedBy,
-  { authentication: mode }: { readonly authentication: 'optional' | 'required' },
+  proxy: Pick<ProxyConfig, 'authentication' | 'localCallers'>,
   now: number,
 ): Readonly<Record<string, string | null>> {
   const names = agents.map(({ name, disabledAt }) => (disabledAt === null ? name : `${name} (disabled)`));
-  if (mode === 'optional') names.push('callers on this machine without a token');
+  const tokenless = tokenlessCallers(proxy);
+  if (tokenless !== null) names.push(`${tokenless} without a token`);
   return {
     'reached by': names.length === 0 ? 'no agent' : names.join(', '),
     'active leases':

@@ -12,7 +12,7 @@ import { isReference, parseSecretReference, readSecret } from '../../config/secr
 import type { Grant } from '../../grants/grant.ts';
 import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
-import { isOwnUser } from '../../lib/os.ts';
+import { peerOwnerOfCommand } from '../../lib/os.ts';
 import { orMeant } from '../../lib/text.ts';
 import { systemTimers, type Timers } from '../../lib/timers.ts';
 import { startProxy } from '../../main.ts';
@@ -60,7 +60,7 @@ export async function openOwnProxy(
     now,
     env,
     origin,
-    isTrustedPeer: (ends) => isApart || isOwnUser(ends),
+    peerOwner: async (ends) => (isApart ? 'own' : peerOwnerOfCommand(ends)),
     socket,
     adapt: (config) => ownConfig(config, own),
     // Some programs cannot get proxy credentials from their environment.
@@ -127,6 +127,7 @@ function ownConfig(config: Config, { unmatched, policies }: OwnSettings): Config
     proxy: {
       ...config.proxy,
       listen: anyPort,
+      localCallers: 'same_user',
       unmatchedHosts: unmatched ?? config.proxy.unmatchedHosts,
       transparent: null,
     },

@@ -49,7 +49,7 @@ describe('a grant', () => {
     await at.run(['lease', 'revoke', gone]);
     await at.run(['agent', 'set', 'old', '--disable']);
     const { stdout, stderr } = await at.run(['grant', 'show', 'work']);
-    expect(stdout).toMatch(/reached by +ci, old \(disabled\), callers on this machine without a token\n/);
+    expect(stdout).toMatch(/reached by +ci, old \(disabled\), programs of the same user without a token\n/);
     expect(stdout).toMatch(
       new RegExp(String.raw`active leases +${ofCi.slice(0, 8)} of ci, ends in 15 min\n`),
     );

@@ -195,6 +195,10 @@ describe('a port with TLS', () => {
   });
 });
 
+const dns = (value: string) => ({ type: 2, value }) as const;
+const uriOf = (value: string) => ({ type: 6, value }) as const;
+const email = (value: string) => ({ type: 1, value }) as const;
+
 describe('a client certificate', () => {
   test('identifies the agent that has its name, in any case', async () => {
     const { asked, sidekey } = await gateway();
@@ -227,6 +231,38 @@ describe('a client certificate', () => {
       expect(answer.body).toContain(sentence);
     }
     expect(seen).toEqual([]);
+  });
+
+  const agents = { ci: 'spiffe://acme.test/ci', ops: 'ops.acme.test', box: '10.0.0.7' };
+  test.each([
+    ['the URI of an agent', [uriOf('spiffe://acme.test/ci')], 'ci'],
+    ['the URI of an agent as a DNS name', [dns('spiffe://acme.test/ci')], null],
+    ['the URI of an agent as an e-mail address', [email('spiffe://acme.test/ci')], null],
+    ['the URI of an agent in another case', [uriOf('SPIFFE://acme.test/ci')], null],
+    ['the URI of an agent and a slash', [uriOf('spiffe://acme.test/ci/')], null],
+    ['the DNS name of an agent', [dns('ops.acme.test')], 'ops'],
+    ['the DNS name of an agent in another case', [dns('OPS.Acme.test')], 'ops'],
+    ['the DNS name of an agent as a URI', [uriOf('ops.acme.test')], null],
+    ['the DNS name of an agent as an e-mail address', [email('ops.acme.test')], null],
+    ['the DNS name of an agent with a dot at its end', [dns('ops.acme.test.')], null],
+    ['a wildcard over the DNS name of an agent', [dns('*.acme.test')], null],
+    ['an address whose text an agent has', ['10.0.0.7'], null],
+    ['a DNS name in the form of that address', [dns('10.0.0.7')], 'box'],
+    ['a DNS name that begins with a kind', [dns('URI:spiffe://acme.test/ci')], null],
+    ['a URI that begins with a kind', [uriOf('DNS:ops.acme.test')], null],
+    ['no name, and the common name of an agent', [dns('other.acme.test')], null],
+    [
+      'the URI of one agent, and the DNS name of another as a URI',
+      [uriOf(agents.ci), uriOf(agents.ops)],
+      'ci',
+    ],
+  ])('with %s identifies the agent only by the kind of its name', async (_, names, agent) => {
+    const { asked, sidekey, store } = await gateway({ tls: { agents } });
+    await addAgent(store, 'box', 'secret-of-box');
+    const answer = await asked(clients.issue(names, { commonName: 'ops.acme.test' }));
+    expect(answer.status).toBe(agent === null ? 407 : 200);
+    if (agent !== null)
+      expect(await sidekey.audited(({ event }) => event === 'agent.signed_in')).toMatchObject({ agent });
   });
 
   test('beside a token wants that to be of the same agent', async () => {

@@ -101,7 +101,7 @@ describe('explain', () => {
       stdout: [
         'POST https://API.stripe.com/v1/charges',
         '  ✓  authority  https://api.stripe.com:443',
-        '  ✓  agent      none; callers on this machine need no token',
+        '  ✓  agent      none; this caller needs no token',
         '  ✓  domain     api.stripe.com: domains["api.stripe.com"] (config/sidekey.yaml:11)',
         '  ✓  decision   inject: api.stripe.com uses the grant stripe',
         '  ✓  grant      stripe: provider stripe, active',

@@ -19,7 +19,8 @@ import { manualTime } from '../lib/manual-time.ts';
 const start = Date.UTC(2027, 0, 1);
 const basic = (text: string) =>
   readPresented(['Proxy-Authorization', `Basic ${Buffer.from(text).toString('base64')}`]);
-const near = { loopback: true, mode: 'optional' } as const;
+const owner = () => 'own' as const;
+const near = { loopback: true, owner, mode: 'same_user' } as const;
 const minute = 60_000;
 
 async function setup() {
@@ -143,9 +144,9 @@ describe('an authenticator with an assumed token', () => {
   });
 
   it.each([
-    { loopback: false, mode: 'optional' },
-    { loopback: true, mode: 'required' },
-    { loopback: false, mode: 'required' },
+    { loopback: false, owner, mode: 'same_user' },
+    { loopback: true, owner, mode: 'required' },
+    { loopback: false, owner, mode: 'required' },
   ] as const)('refuses callers without a token where a token is required: %j', async (facts) => {
     const { register } = await assuming();
     expect(await register.identify(readPresented([]), facts)).toMatchObject({ code: 'agent_auth_required' });
@@ -170,8 +171,8 @@ describe('an authenticator with an assumed token', () => {
   it('ends the permission of open connections when a token becomes required', async () => {
     const { register, grant } = await assuming();
     const caller = known(await register.identify(readPresented([]), near));
-    const lasting = (mode: 'optional' | 'required') => caller.holds(grant, { mode, used: false });
-    expect(await lasting('optional')).not.toBeInstanceOf(SidekeyError);
+    const lasting = (mode: 'same_user' | 'required') => caller.holds(grant, { mode, used: false });
+    expect(await lasting('same_user')).not.toBeInstanceOf(SidekeyError);
     expect(await lasting('required')).toMatchObject({ code: 'agent_auth_required' });
     const shown = known(await register.identify(basic('a:held'), near));
     expect(await shown.holds(grant, { mode: 'required', used: false })).not.toBeInstanceOf(SidekeyError);
@@ -216,9 +217,9 @@ describe('the authenticator', () => {
     for (const presented of [readPresented([]), basic('+user=alice:')]) {
       expect(await register.identify(presented, near)).not.toBeInstanceOf(SidekeyError);
       for (const facts of [
-        { loopback: false, mode: 'optional' },
-        { loopback: true, mode: 'required' },
-        { loopback: false, mode: 'required' },
+        { loopback: false, owner, mode: 'same_user' },
+        { loopback: true, owner, mode: 'required' },
+        { loopback: false, owner, mode: 'required' },
       ] as const) {
         expect(await register.identify(presented, facts)).toMatchObject({ code: 'agent_auth_required' });
       }
@@ -555,7 +556,7 @@ describe('a permission that ends while a request waits', () => {
 });
 
 describe('the permission of an open connection', () => {
-  const open = { mode: 'optional', used: false } as const;
+  const open = { mode: 'same_user', used: false } as const;
 
   it.each<[string, (store: Store, grantId: string) => Promise<unknown>, string]>([
     [
@@ -629,7 +630,7 @@ describe('the permission of an open connection', () => {
     const { holds } = known(await identify('a:lease'));
     for (let i = 0; i < 5; i += 1) {
       await time.advance(minute / 2);
-      expect(await holds(grant, { mode: 'optional', used: true })).toBe(
+      expect(await holds(grant, { mode: 'same_user', used: true })).toBe(
         Math.min(time.now() + minute, start + 15 * minute),
       );
     }

@@ -13,6 +13,7 @@ function config(domains: Record<string, Domain['action']>, unmatched: 'deny' | '
   const proxy: Config['proxy'] = {
     listen: { host: '127.0.0.1', port: 1 },
     authentication: 'optional',
+    localCallers: 'same_user',
     unmatchedHosts: unmatched,
     transparent: null,
     tls: null,

@@ -44,6 +44,7 @@ describe('a valid config', () => {
       proxy: {
         listen: { host: '127.0.0.1', port: 8377 },
         authentication: 'optional',
+        localCallers: 'same_user',
         unmatchedHosts: 'deny',
       },
       store: { kind: 'sqlite', path: join(fixtures, 'data/sidekey.db') },
@@ -71,7 +72,12 @@ describe('a valid config', () => {
     const config = await loadConfig(good('everything.yaml'), { env: {}, cwd: fixtures });
     const folder = join(fixtures, 'good');
     expect(config).toMatchObject({
-      proxy: { listen: { host: '::1', port: 0 }, authentication: 'required', unmatchedHosts: 'tunnel' },
+      proxy: {
+        listen: { host: '::1', port: 0 },
+        authentication: 'required',
+        localCallers: 'any',
+        unmatchedHosts: 'tunnel',
+      },
       store: { path: join(folder, 'state/sidekey.db') },
       key: { source: 'env', name: 'SIDEKEY_MASTER_KEY' },
       ca: { directory: '/var/lib/sidekey/ca', permittedNames: ['acme.test', '10.1.2.0/24'] },
@@ -94,7 +100,7 @@ describe('a valid config', () => {
           login: {
             user: 'CORP\\sidekey',
             password: { kind: 'env', name: 'CORP_PROXY_PASSWORD' },
-            origin: 'good/everything.yaml:20:5: upstream.proxy.password',
+            origin: 'good/everything.yaml:21:5: upstream.proxy.password',
           },
           remoteDns: true,
         },
@@ -107,7 +113,7 @@ describe('a valid config', () => {
             pattern: { text: '*.partner.test' },
             files: { cert: join(folder, 'client.crt'), key: '/etc/sidekey/client.key' },
             passphrase: null,
-            origin: 'good/everything.yaml:24:5: upstream.client_certificates["*.Partner.test"]',
+            origin: 'good/everything.yaml:25:5: upstream.client_certificates["*.Partner.test"]',
           },
           {
             pattern: { text: 'bank.test:8443' },
@@ -167,7 +173,7 @@ describe('a valid config', () => {
       ['example.org', { kind: 'tunnel' }],
       ['*.example.net', { kind: 'deny' }],
     ]);
-    expect(config.domains[0]?.origin).toBe('domains["API.github.com"] (good/everything.yaml:27)');
+    expect(config.domains[0]?.origin).toBe('domains["API.github.com"] (good/everything.yaml:28)');
   });
 
   test('may use an alias, JSON, or a non-loopback listener with tokens', async () => {

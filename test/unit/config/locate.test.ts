@@ -140,29 +140,29 @@ describe('the text of a new config', () => {
     expect(text).toContain('\nkey: { source: file, path: "/s p/sidekey/data/master.key" }\n');
     expect(text).toContain('\nca: { directory: "/s p/sidekey/certs" }\n');
     expect(text).toContain('\naudit: { file: "/s p/sidekey/data/audit.jsonl" }\n');
-    expect(text).toContain('\n  # optional: callers on this machine need no agent token.');
+    expect(text).toContain('\n  # optional: local callers need no agent token.');
     const schema = pathToFileURL(shippedFile('sidekey.schema.json')).href;
     expect(text.split('\n')[0]).toBe(`# yaml-language-server: $schema=${schema}`);
   });
 
-  test('says that unlisted hosts are tunnelled, and with SIDEKEY_UNMATCHED=deny that they are refused', () => {
-    expect(text).toContain('\n  unmatched: tunnel\n');
-    expect(defaultConfigText({ state }, { SIDEKEY_UNMATCHED: 'deny' })).toBe(
-      text.replace('unmatched: tunnel', 'unmatched: deny'),
+  test.each([
+    ['SIDEKEY_UNMATCHED', 'unmatched', 'tunnel', 'deny'],
+    ['SIDEKEY_LOCAL_CALLERS', 'local_callers', 'same_user', 'any'],
+  ])('has the value of %s, and refuses another value', (name, key, normal, other) => {
+    expect(text).toContain(`\n  ${key}: ${normal}\n`);
+    expect(defaultConfigText({ state }, { [name]: other })).toBe(
+      text.replace(`${key}: ${normal}`, `${key}: ${other}`),
     );
-  });
-
-  test('is refused with another value of SIDEKEY_UNMATCHED', () => {
-    expect(() => defaultConfigText({ state }, { SIDEKEY_UNMATCHED: 'allow' })).toThrow(
+    expect(() => defaultConfigText({ state }, { [name]: 'allow' })).toThrow(
       expect.objectContaining({
         code: 'input_invalid',
-        message: 'SIDEKEY_UNMATCHED is neither deny nor tunnel.',
+        message: `${name} is neither ${other} nor ${normal}.`,
       }),
     );
   });
 });
 
-test('the Dockerfile sets SIDEKEY_UNMATCHED=deny, so that the config of a container refuses unlisted hosts', async () => {
+test('the Dockerfile makes configs that refuse unlisted hosts, and serve other users in the network of the container', async () => {
   const dockerfile = await readFile(join(packageRoot, 'Dockerfile'), 'utf8');
-  expect(dockerfile).toMatch(/^ENV (?:.* )?SIDEKEY_UNMATCHED=deny(?: |$)/m);
+  expect(dockerfile).toMatch(/^ENV (?:.* )?SIDEKEY_UNMATCHED=deny SIDEKEY_LOCAL_CALLERS=any(?: |$)/m);
 });

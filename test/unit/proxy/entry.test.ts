@@ -32,7 +32,7 @@ async function listening(name: string) {
     agents: new Map<string, string>(),
   };
   const entry = await openEntry({ tls, balancers: [] }, { log, timers });
-  const direct = { address: '127.0.0.1:1', loopback: true, tunnel: null };
+  const direct = { address: '127.0.0.1:1', loopback: true, owner: () => 'own' as const, tunnel: null };
   const server = createServer((socket) => {
     // Tickets come before the first byte.
     void entry.enter(socket, direct).then((entered) => entered?.stream.write('.'));

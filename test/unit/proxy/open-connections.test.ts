@@ -20,7 +20,7 @@ const tunnels = policyOf({ 'a.example': { kind: 'tunnel' } });
 function setup() {
   const time = manualTime(start);
   const stored = new Map<string, Grant>();
-  let settings = { policy: tunnels, agents: 'optional' as 'optional' | 'required' };
+  let settings = { policy: tunnels, agents: 'same_user' as 'same_user' | 'required' };
   const logged: object[] = [];
   const open = createOpenConnections(
     {
@@ -223,7 +223,7 @@ describe('a policy change', () => {
     configure({ agents: 'required' });
     await open.recheck();
     expect(tunnel.asked.at(-1)).toMatchObject({ mode: 'required' });
-    expect(response.asked.at(-1)).toMatchObject({ mode: 'optional' });
+    expect(response.asked.at(-1)).toMatchObject({ mode: 'any' });
   });
 });
 

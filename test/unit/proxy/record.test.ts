@@ -27,7 +27,7 @@ function begun(fields: readonly string[] = []) {
     {
       head: { method: 'GET', target: '/', version: '1.1', fields },
       body: null,
-      client: { address: '127.0.0.1:5', loopback: true, tunnel: null },
+      client: { address: '127.0.0.1:5', loopback: true, owner: () => 'own' as const, tunnel: null },
     },
     () => time,
   );

@@ -16,7 +16,7 @@ const arrivalOf = (fields: readonly string[], body = ''): InboundRequest => ({
       : (async function* () {
           yield Buffer.from(body);
         })(),
-  client: { address: '127.0.0.1:4711', loopback: true, tunnel: null },
+  client: { address: '127.0.0.1:4711', loopback: true, owner: () => 'own' as const, tunnel: null },
 });
 const callerOf = (agentUser: string | null, claimed: string | null): Identity => ({
   agent: 'robot',

@@ -28,7 +28,7 @@ async function begun(
       base.refuse(why, from, answerable);
     },
   };
-  const client = { address: '127.0.0.1:1', loopback: true, tunnel: null };
+  const client = { address: '127.0.0.1:1', loopback: true, owner: () => 'own' as const, tunnel: null };
   const connection = new ClientConnection(pair.near, client, service);
   return { ...pair, client: rawClient(pair.far), time, refused, connection };
 }
@@ -366,7 +366,7 @@ describe('a client that does not read its responses', () => {
     };
     // A socket holds as much as its system likes; this one takes nothing of what it is given.
     const near = new Duplex({ read() {}, write() {} });
-    const client = { address: '127.0.0.1:1', loopback: true, tunnel: null };
+    const client = { address: '127.0.0.1:1', loopback: true, owner: () => 'own' as const, tunnel: null };
     const service = serviceOf(exchange, { limited: { pipelined_requests: 1_000 } });
     const connection = new ClientConnection(near, client, service);
     onTestFinished(() => void near.destroy());

@@ -30,7 +30,7 @@ async function sessionOf(streams: number) {
     denied() {},
     left() {},
   };
-  const client = { address: '127.0.0.1:1', loopback: true, tunnel: null };
+  const client = { address: '127.0.0.1:1', loopback: true, owner: () => 'own' as const, tunnel: null };
   // What it uses of a TLS socket, every socket has.
   const session = new ClientSession(pair.near as unknown as TLSSocket, client, service, false);
   const far = connect('http://a.test', { createConnection: () => pair.far });

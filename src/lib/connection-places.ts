@@ -1,0 +1,60 @@
+import type { Socket } from 'node:net';
+
+/**
+ * The open connections of a listener, up to a maximum. If all places are taken, a new connection takes the place of the oldest one
+ * on which no caller has authenticated: of its own address if that has a quarter of the places, otherwise of any address.
+ */
+export class ConnectionPlaces {
+  readonly #max: () => number;
+  /** By `endsOf`. */
+  readonly #open = new Map<string, Socket>();
+  /** Addresses of the connections on which no caller has authenticated, oldest first. */
+  readonly #unauthenticated = new Map<string, string | undefined>();
+
+  /** @param max maximum number of connections */
+  constructor(max: () => number) {
+    this.#max = max;
+  }
+
+  /** Gives a connection a place; returns false if all places belong to authenticated callers. */
+  admit(socket: Socket): boolean {
+    const ends = endsOf(socket);
+    const { remoteAddress } = socket;
+    if (this.#open.size >= this.#max()) {
+      const oldest = this.#oldest(remoteAddress);
+      if (oldest === undefined) return false;
+      this.#open.get(oldest)?.destroy();
+      this.#remove(oldest);
+    }
+    this.#open.set(ends, socket);
+    this.#unauthenticated.set(ends, remoteAddress);
+    socket.once('close', () => this.#remove(ends));
+    return true;
+  }
+
+  /** A caller has authenticated on this connection: no other connection takes its place. */
+  authenticated(ends: string): void {
+    this.#unauthenticated.delete(ends);
+  }
+
+  [Symbol.iterator](): Iterator<Socket> {
+    return this.#open.values();
+  }
+
+  #oldest(address: string | undefined): string | undefined {
+    const ofAddress = [...this.#unauthenticated].filter(([, each]) => each === address);
+    const isShareTaken = ofAddress.length >= this.#max() / 4;
+    const [[oldest] = []] = isShareTaken ? ofAddress : this.#unauthenticated;
+    return oldest;
+  }
+
+  #remove(ends: string): void {
+    this.#open.delete(ends);
+    this.#unauthenticated.delete(ends);
+  }
+}
+
+/** Names both ends of a connection, which no other open connection has. */
+export function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
+  return `${remoteAddress}:${remotePort} ${localAddress}:${localPort}`;
+}
