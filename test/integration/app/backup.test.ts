@@ -104,7 +104,9 @@ describe.each(engines)('a backup of a store in %s with a passphrase', (_name, en
       events.push('transaction');
       return begin();
     });
-    const encrypt: (file: ReadableStream) => Promise<ReadableStream> = Encrypter.prototype.encrypt;
+    const encrypt = Reflect.get(Encrypter.prototype, 'encrypt') as (
+      file: ReadableStream,
+    ) => Promise<ReadableStream>;
     const spy = vi.spyOn(Encrypter.prototype, 'encrypt').mockImplementation(async function (
       this: Encrypter,
       file: unknown,
