@@ -83,12 +83,17 @@ export interface GrantedTtl {
  * lease.
  *
  * @param asked milliseconds; null: whatever is usual
+ * @param usual the grants whose defaults count
  */
-export function grantedTtl(asked: number | null, grants: readonly (readonly LeaseTtlLevel[])[]): GrantedTtl {
-  const usual = grants.flatMap(
+export function grantedTtl(
+  asked: number | null,
+  grants: readonly (readonly LeaseTtlLevel[])[],
+  usual = grants,
+): GrantedTtl {
+  const defaults = usual.flatMap(
     (levels) => levels.find(({ defaultMs }) => defaultMs !== null)?.defaultMs ?? [],
   );
-  const wanted = asked ?? Math.min(...usual);
+  const wanted = asked ?? Math.min(...defaults);
   let granted: GrantedTtl = { ttlMs: wanted, cappedBy: null };
   for (const { of, maxMs } of grants.flat()) {
     if (maxMs !== null && maxMs < granted.ttlMs) granted = { ttlMs: maxMs, cappedBy: of };
@@ -157,17 +162,8 @@ export function reachesGrant(
   return grant.lease === null && bindings.some((binding) => bindingReaches(binding, actsFor, grant, labels));
 }
 
-/** A caller, as far as it decides whose grants its requests use. */
-interface GrantHolder {
-  readonly bindings: readonly Binding[];
-  /** The user that the agent acts for; null: nobody in particular. */
-  readonly user: string | null;
-  /** Null: no lease. */
-  readonly lease: Pick<Lease, 'id' | 'grants'> | null;
-}
-
 /** A caller without a token. */
-export const anonymous: GrantHolder = { bindings: [], user: null, lease: null };
+export const anonymous = { bindings: [], user: null, lease: null };
 
 /** The places of grants, in the order in which a request looks for one that fits. */
 export const places = [0, 1, 2, 3] as const;
@@ -187,7 +183,15 @@ export const places = [0, 1, 2, 3] as const;
 export function placeOf(
   { id, user, lease: owner }: BoundGrant,
   labels: readonly string[],
-  { bindings, user: actsFor, lease }: GrantHolder,
+  {
+    bindings,
+    user: actsFor,
+    lease,
+  }: {
+    readonly bindings: readonly Binding[];
+    readonly user: string | null;
+    readonly lease: Pick<Lease, 'id' | 'grants'> | null;
+  },
 ): (typeof places)[number] | null {
   if (owner !== null && owner !== lease?.id) return null;
   if (user === (actsFor ?? defaultUser)) return 0;

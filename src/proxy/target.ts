@@ -221,7 +221,7 @@ function selectFor(
     if (selected.kind !== 'missing') return selected;
   }
   const users = offeredGrants(wanted, reached).map(({ user }) => user);
-  return users.length === 0 ? { kind: 'missing' } : { kind: 'missing', users: [...new Set(users)] };
+  return { kind: 'missing', ...(users.length === 0 ? {} : { users: [...new Set(users)] }) };
 }
 
 /** Returns the refusal of a request for which no grant, or no single one, is selected. */
@@ -231,8 +231,12 @@ export function unselected(
   { agent, lease, selectors: { grant, user } }: Pick<GrantSelector, 'agent' | 'lease' | 'selectors'>,
 ): SidekeyError {
   const wanted = `${grant ?? reference}${user === null ? '' : ` of the user ${user}`}`;
-  if (selected.kind === 'missing' && selected.users !== undefined)
-    return userUnnamed(wanted, selected.users, agent);
+  if (selected.kind === 'missing' && selected.users !== undefined) {
+    const users = selected.users.slice(0, 5).join(', ');
+    const sentence = `The request names no user, and ${wanted} has only grants of users: ${users}.`;
+    const hint = 'choose with +user=NAME in the proxy user name, or with the id of a grant in Sidekey-Grant';
+    return new SidekeyError('grant_missing', sentence, { hint });
+  }
   if (selected.kind === 'missing') {
     const beyond = grant === null || grant === reference ? '' : ` among those of ${reference}`;
     const add = `sidekey connect PROVIDER --name ${grant ?? reference}`;
@@ -250,21 +254,6 @@ export function unselected(
   return new SidekeyError('grant_ambiguous', `More than one grant fits ${wanted}: ${names}.`, {
     hint: 'choose one with +grant=NAME or +user=NAME in the proxy user name, or with the header Sidekey-Grant',
   });
-}
-
-/** Users whose names a refusal repeats. */
-const maxUsers = 5;
-
-/** Returns the refusal of a request that names no user, where only users have grants. */
-function userUnnamed(wanted: string, users: readonly string[], agent: string | null): SidekeyError {
-  const more = users.length > maxUsers ? ', …' : '';
-  const whose = `${users.slice(0, maxUsers).join(', ')}${more}`;
-  const always = agent === null ? '' : `; for all requests: sidekey agent set ${agent} --for ${users[0]}`;
-  return new SidekeyError(
-    'grant_missing',
-    `The grants ${wanted} belong to users (${whose}), and the request names no user.`,
-    { hint: `choose with +user=${users[0]} in the proxy user name, or with an id in Sidekey-Grant${always}` },
-  );
 }
 
 function describe({ name, user }: Grant): string {

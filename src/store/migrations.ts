@@ -26,6 +26,7 @@ export function migrations(types: ColumnTypes): Migrations {
     '0017-identities': identities(),
     '0018-agent-uses': agentUses(),
     '0019-operations': operations(),
+    '0021-generations': generations(),
   };
 }
 
@@ -435,6 +436,18 @@ function operations(): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {
       await db.schema.alterTable('questions').addColumn('operation', 'text').execute();
+    },
+  };
+}
+
+/** Sign-ins of people that have ended for good. */
+function generations(): Migration {
+  return {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema
+        .alterTable('people')
+        .addColumn('generation', 'bigint', (column) => column.notNull().defaultTo(0))
+        .execute();
     },
   };
 }

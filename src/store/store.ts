@@ -282,6 +282,8 @@ export interface PersonRecord {
   readonly createdAt: number;
   /** Account at an OpenID provider: issuer, space, subject. Unique; null: there is none. */
   readonly identity: string | null;
+  /** How often all sign-ins and keys of the person were ended. A sign-in of an earlier generation is refused for good. */
+  readonly generation: number;
 }
 
 /** A passkey of a person (WebAuthn). */
@@ -306,8 +308,17 @@ interface PeopleStore {
   find(identity: string): Promise<PersonRecord | null>;
   /** In order of name. */
   list(): Promise<PersonRecord[]>;
-  /** Returns whether there is such a person. @throws SidekeyError `already_exists` if another one has the identity. */
-  change(name: string, change: Partial<Omit<PersonRecord, 'name' | 'createdAt'>>): Promise<boolean>;
+  /**
+   * Returns whether there is such a person.
+   *
+   * @param endsAt time at which all sign-ins and keys of the person end for good; absent: they stay
+   * @throws SidekeyError `already_exists` if another person has the identity
+   */
+  change(
+    name: string,
+    change: Partial<Omit<PersonRecord, 'name' | 'createdAt' | 'generation'>>,
+    endsAt?: number,
+  ): Promise<boolean>;
   /** Removes a person with the passkeys. Returns whether there was one. */
   remove(name: string): Promise<boolean>;
   readonly passkeys: {

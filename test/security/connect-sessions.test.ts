@@ -105,7 +105,7 @@ describe('the consent of a connect session', () => {
     const parts = running as unknown as ServiceParts;
     const none = { scopes: undefined, name: undefined, returnUrl: undefined, popupOrigin: undefined };
     const { token } = await createSession(
-      { ...none, provider: 'acme', user: 'alice', by: 'key backend', policy: {} },
+      { ...none, provider: 'acme', user: 'alice', by: 'key backend', owner: null, policy: {} },
       parts,
     );
     const body = new URLSearchParams({ answer: 'yes' });

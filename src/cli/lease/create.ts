@@ -283,8 +283,8 @@ interface TtlFacts {
 type LeasedGrant = Pick<Grant, 'id' | 'name' | 'user' | 'provider'>;
 
 /**
- * Lifetime of a lease for these grants; `asked` in milliseconds, null: the default of the usual ones. Users set the default of
- * their grants, so it does not count for leases of others; an operator sets a maximum.
+ * Lifetime of a lease for these grants; `asked` in milliseconds, null: the default of the usual ones. A user sets the default
+ * of a grant, so it does not count for others.
  */
 export function ttlFor(
   asked: number | null,
@@ -292,11 +292,9 @@ export function ttlFor(
   facts: TtlFacts,
   usual: readonly LeasedGrant[] = grants,
 ): GrantedTtl {
-  const levels = (some: readonly LeasedGrant[]) => some.map((grant) => levelsOf(grant, facts));
+  const levels = (grant: LeasedGrant) => levelsOf(grant, facts);
   const wanted = asked ?? (usual.length === 0 ? facts.config.leases.defaultTtlMs : null);
-  const first = grantedTtl(wanted, levels(usual));
-  const ttl = grantedTtl(first.ttlMs, levels(grants));
-  return { ttlMs: ttl.ttlMs, cappedBy: ttl.cappedBy ?? first.cappedBy };
+  return grantedTtl(wanted, grants.map(levels), usual.map(levels));
 }
 
 /** Sentence about a lease that is shorter than requested; null: it is not. */

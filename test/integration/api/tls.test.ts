@@ -48,6 +48,7 @@ test('admin.tls gives the cookie of a session the prefix of the host, and to sec
     user: null,
     createdAt: 1,
     disabledAt: null,
+    generation: 0,
     identity: null,
   });
   const { path } = await makeSignInLink({ ...sidekey.proxy.state, now: Date.now }, 'alice');

@@ -203,6 +203,7 @@ describe.skipIf(postgresMissing !== null)(`a backup of SQLite${postgresMissing ?
       user: null,
       identity: null,
       disabledAt: null,
+      generation: 2,
       createdAt: 1,
     });
     await store.people.passkeys.insert({

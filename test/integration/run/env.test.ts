@@ -156,6 +156,35 @@ describe('the variables of a running proxy', () => {
     expect([leased['GITHUB_TOKEN'], leased['OPENAI_API_KEY']]).toEqual([expect.any(String), undefined]);
   });
 
+  test.each([
+    ['a caller without a token', []],
+    ['an agent that is bound to everything', ['--agent', 'any']],
+  ])('of %s have no placeholder of the grant of a user', async (_name, as) => {
+    const at = await place({
+      domains: { 'api.github.com': { grant: 'github' }, 'api.openai.com': { grant: 'openai' } },
+    });
+    await at.run(['agent', 'create', 'any', '--everything']);
+    const set = async () => setBy((await at.run(['env', '--proxy', proxy, ...as])).stdout);
+    // The placeholders of a lease differ from those of the next one.
+    const forms = async () => {
+      const { GITHUB_TOKEN, OPENAI_API_KEY } = await set();
+      return [GITHUB_TOKEN?.length, OPENAI_API_KEY];
+    };
+    const before = await forms();
+    expect(before).toEqual([expect.any(Number), undefined]);
+    for (const [name, provider] of [
+      ['a-first', 'github'],
+      ['github', 'github'],
+      ['openai', 'openai'],
+    ])
+      await at.grant(name!, key, ['--provider', provider!, '--user', 'mallory']);
+    expect(await forms()).toEqual(before);
+    if (as.length === 0)
+      expect((await set())['GITHUB_TOKEN']).toBe(
+        (await at.run(['grant', 'show', '--placeholder', 'work'])).stdout.trim(),
+      );
+  });
+
   test('have the placeholder of the mapped grant, if several share a provider and a variable', async () => {
     const at = await place();
     for (const [name, provider] of [
