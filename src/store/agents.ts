@@ -127,7 +127,8 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
   return {
     insert: (lease) =>
       change(async (inside) => {
-        if (!(await isAgent(inside, lease.agent))) return false;
+        const agents = inside.selectFrom('agents').select('disabledAt').where('name', '=', lease.agent);
+        if ((await agents.executeTakeFirst())?.disabledAt !== null) return false;
         await inside.insertInto('leases').values(toLeaseRow(lease)).execute();
         return true;
       }),

@@ -282,7 +282,7 @@ export interface PersonRecord {
   readonly createdAt: number;
   /** Account at an OpenID provider: issuer, space, subject. Unique; null: there is none. */
   readonly identity: string | null;
-  /** How often all sign-ins and keys of the person were ended. A sign-in of an earlier generation is refused for good. */
+  /** Count of the times at which all sign-ins of the person ended. One of an earlier generation is refused for good. */
   readonly generation: number;
 }
 
@@ -579,7 +579,7 @@ interface BindingStore {
 export type LeaseChoice = { readonly id: string } | { readonly agent: string } | { readonly grant: string };
 
 export interface LeaseStore {
-  /** Returns false if there is no such agent. */
+  /** Returns false if there is no such agent, or it is disabled. */
   insert(lease: LeaseRecord): Promise<boolean>;
   get(id: string): Promise<LeaseRecord | null>;
   /** In order of creation. */
