@@ -88,19 +88,19 @@ const things: readonly (readonly [string, (at: Service) => Promise<Try>, unknown
   ],
   [
     'the link of a connect session',
-    async ({ asAlice, browser }) => {
+    async ({ asAlice, ...at }) => {
       const body = { provider: 'acme', user: 'alice', return_url: back };
       const { connect_url: url } = (await asAlice('POST /v2/connect-sessions', body)).body;
-      return async () => returned(await browser().press(url)).searchParams.get('error');
+      return async () => returned(await at.browser().press(url)).searchParams.get('error');
     },
     'api_auth_required',
   ],
   [
     'the consent of a connect session',
-    async ({ asAlice, browser, sidekey }) => {
+    async ({ asAlice, sidekey, ...at }) => {
       const body = { provider: 'acme', user: 'alice', return_url: back };
       const { connect_url: url } = (await asAlice('POST /v2/connect-sessions', body)).body;
-      const mine = browser();
+      const mine = at.browser();
       const callback = await mine.consent(url);
       return async () => {
         const error = returned(await mine.open(callback)).searchParams.get('error');
