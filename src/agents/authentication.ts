@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { ProxyConfig } from '../config/proxy.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Grant } from '../grants/grant.ts';
-import type { BoundGrant } from './lease.ts';
+import type { BoundGrant, placeOf } from './lease.ts';
 import { valuesOf, type RawFields } from '../http/fields.ts';
 import type { Client, Presented, Selectors } from '../http/message.ts';
 import type { EgressLists } from './egress.ts';
@@ -26,6 +26,8 @@ export interface Identity {
    * offers.
    */
   readonly reaches: (grant: BoundGrant) => boolean;
+  /** Returns the place of a grant that the caller reaches, for requests that name no user; see `placeOf`. */
+  readonly placeOf: (grant: BoundGrant) => ReturnType<typeof placeOf>;
   /** Returns the present labels of the agent. */
   readonly labelsNow: () => readonly string[] | Promise<readonly string[]>;
   /** Returns the hosts without a credential that it may use now. Not a promise where the rights are in memory. */

@@ -16,7 +16,7 @@ import {
   unknownToken,
 } from './authentication.ts';
 import { type EgressLists, egressOf } from './egress.ts';
-import { type BoundGrant, isLeaseFor } from './lease.ts';
+import { anonymous, type BoundGrant, isLeaseFor, placeOf } from './lease.ts';
 import { LeaseUses } from './lease-uses.ts';
 import {
   agentDisabled,
@@ -247,6 +247,8 @@ export function createAgentAuthenticator({
       subject: holder.kind === 'identity' ? holder.identity.subject : null,
       selectors: presented.selectors,
       reaches: (grant) => reaches(holder, grant, rights),
+      placeOf: (grant) =>
+        placeOf(grant, labelsOf(rights, grant.id), { bindings: agent.bindings, user: agent.user, lease }),
       labelsNow: () => agentLabels(presented),
       egressNow: () => egressNow(presented),
       grantLabels,
@@ -267,6 +269,7 @@ export function createAgentAuthenticator({
       subject: null,
       selectors,
       reaches: ({ lease }) => lease === null,
+      placeOf: (grant) => placeOf(grant, noLabels, anonymous),
       labelsNow: () => noLabels,
       egressNow: () => anywhere,
       grantLabels,

@@ -1,4 +1,4 @@
-import type { Grant } from '../grants/grant.ts';
+import { defaultUser, type Grant } from '../grants/grant.ts';
 
 /**
  * A lease: a right of one agent to use named grants, for a while. Its clock is apart from the clocks of the grants'
@@ -83,12 +83,17 @@ export interface GrantedTtl {
  * lease.
  *
  * @param asked milliseconds; null: whatever is usual
+ * @param usual the grants whose defaults count
  */
-export function grantedTtl(asked: number | null, grants: readonly (readonly LeaseTtlLevel[])[]): GrantedTtl {
-  const usual = grants.flatMap(
+export function grantedTtl(
+  asked: number | null,
+  grants: readonly (readonly LeaseTtlLevel[])[],
+  usual = grants,
+): GrantedTtl {
+  const defaults = usual.flatMap(
     (levels) => levels.find(({ defaultMs }) => defaultMs !== null)?.defaultMs ?? [],
   );
-  const wanted = asked ?? Math.min(...usual);
+  const wanted = asked ?? Math.min(...defaults);
   let granted: GrantedTtl = { ttlMs: wanted, cappedBy: null };
   for (const { of, maxMs } of grants.flat()) {
     if (maxMs !== null && maxMs < granted.ttlMs) granted = { ttlMs: maxMs, cappedBy: of };
@@ -155,4 +160,48 @@ export function reachesGrant(
   labels: readonly string[],
 ): boolean {
   return grant.lease === null && bindings.some((binding) => bindingReaches(binding, actsFor, grant, labels));
+}
+
+/** A caller without a token. */
+export const anonymous = { bindings: [], user: null, lease: null };
+
+/** The places of grants, in the order in which a request looks for one that fits. */
+export const places = [0, 1, 2, 3] as const;
+
+/**
+ * Returns the place of a grant that a caller reaches, for requests that name no user; null: they never use the grant.
+ * Users add grants by themselves, so a grant of another user has a place only if an operator named that grant, or that
+ * user alone. What one user adds or removes thus changes nothing for callers of the others.
+ *
+ * - 0: grants of the user that the agent acts for; without such a user, those without an owner
+ * - 1: grants without an owner
+ * - 2: grants that the lease names, and those that a binding names by id or label
+ * - 3: grants of the only other user that is bound
+ *
+ * @param labels of the grant
+ */
+export function placeOf(
+  { id, user, lease: owner }: BoundGrant,
+  labels: readonly string[],
+  {
+    bindings,
+    user: actsFor,
+    lease,
+  }: {
+    readonly bindings: readonly Binding[];
+    readonly user: string | null;
+    readonly lease: Pick<Lease, 'id' | 'grants'> | null;
+  },
+): (typeof places)[number] | null {
+  if (owner !== null && owner !== lease?.id) return null;
+  if (user === (actsFor ?? defaultUser)) return 0;
+  if (user === defaultUser) return 1;
+  const isNamed = bindings.some(({ kind, value }) =>
+    kind === 'label' ? labels.includes(value) : kind === 'grant' && value === id,
+  );
+  if (isNamed || owner !== null || lease?.grants?.includes(id) === true) return 2;
+  const others = bindings.filter(
+    ({ kind, value }) => kind === 'user' && value !== actsFor && value !== defaultUser,
+  );
+  return others.length === 1 && others[0]!.value === user ? 3 : null;
 }

@@ -4,7 +4,7 @@ import type { PersonRecord } from '../store/store.ts';
 import type { Caller } from './caller.ts';
 import type { ServiceParts } from './parts.ts';
 import { originOf } from './route.ts';
-import { sessionId } from './web-session.ts';
+import { sessionId, standsFor } from './web-session.ts';
 
 /**
  * Keys for the command line of a person (`sidekey login`). The page gives the command line a code; only the one that made the
@@ -20,6 +20,8 @@ interface Login {
   readonly person: string;
   /** The `identity` of the person at the sign-in. */
   readonly identity: string | null;
+  /** The `generation` of the person at the sign-in. */
+  readonly generation?: number;
   readonly challenge: string;
   readonly createdAt: number;
   /** End of the session; null: it has none that the key inherits. */
@@ -38,12 +40,12 @@ export async function makeLoginCode(
     throw new SidekeyError('scope_missing', `${name} is no person.`, { hint: 'sign in at the pages' });
   }
   const at = now();
-  const { identity = null } = (await store.people.get(person)) ?? {};
+  const { identity = null, generation = 0 } = (await store.people.get(person)) ?? {};
   await store.sessions.removeEnded(at);
   await vault.refresh();
   const code = randomBytes(32).toString('base64url');
   const id = sessionId('login', code);
-  const login: Login = { person, identity, challenge, createdAt: at, notAfter };
+  const login: Login = { person, identity, generation, challenge, createdAt: at, notAfter };
   const sealed = vault.seal(`login/${id}`, Buffer.from(JSON.stringify(login)));
   await store.sessions.insert({ id, expiresAt: at + codeMs, sealed });
   return code;
@@ -62,8 +64,7 @@ export async function exchangeLoginCode(
   const login = JSON.parse(vault.open(`login/${id}`, record.sealed).toString('utf8')) as Login;
   if (hash('sha256', verifier, 'base64url') !== login.challenge) return null;
   const person = await store.people.get(login.person);
-  if (person === null || person.disabledAt !== null || login.createdAt < person.createdAt) return null;
-  if (login.identity !== person.identity) return null;
+  if (!standsFor(person, login) || login.identity !== person.identity) return null;
   await removeEndedKeys(person, { store, now });
   const { name, role, user } = person;
   const { value } = await runCommand(

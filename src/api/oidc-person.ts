@@ -1,7 +1,7 @@
 import { recordChange } from '../audit/log.ts';
 import type { Origin } from '../audit/event.ts';
 import type { OidcConfig } from '../config/oidc.ts';
-import { isName } from '../grants/grant.ts';
+import { defaultUser, isName } from '../grants/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { shellWord, untrusted } from '../lib/text.ts';
 import { memberAt } from '../oauth/http.ts';
@@ -39,7 +39,7 @@ export async function personOf(
   const give = async (to: Role | 'none', { name }: PersonRecord) => {
     const reason = `${name}, role ${to}, by the claims of ${host}`;
     await recordChange(audit, { event: 'person.changed', reason, ...origin(name) }, () =>
-      store.people.change(name, { role: to }),
+      store.people.change(name, { role: to }, to === 'none' ? now() : undefined),
     );
   };
   if (role === null) {
@@ -61,7 +61,7 @@ export async function personOf(
       hint: `if that is you, ask the operator: sidekey person set ${name} --subject ${shellWord(claims.sub)}`,
     });
   }
-  const person = { name, role, user: null, disabledAt: null, createdAt: now(), identity };
+  const person = { name, role, user: null, disabledAt: null, createdAt: now(), identity, generation: 0 };
   const reason = `${name}, role ${role}, by the claims of ${host}`;
   await recordChange(audit, { event: 'person.created', reason, ...origin(name) }, () =>
     store.people.insert(person),
@@ -80,7 +80,8 @@ function roleOf(claims: Claims, { roles }: OidcConfig): Role | null {
 function nameIn(claims: Claims, { issuer, name: claim }: OidcConfig): string {
   // No host has an underscore, so two addresses never give one name.
   const [name = ''] = valuesOf(claims, claim).map((value) => value.replace('@', '_at_'));
-  if (isName(name)) return name;
+  // Grants without an owner are those of the operator.
+  if (isName(name) && name !== defaultUser) return name;
   const account = `Your account at ${new URL(issuer).host}`;
   throw new SidekeyError(
     'input_invalid',

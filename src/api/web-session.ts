@@ -24,8 +24,26 @@ interface Session {
   readonly person: string;
   /** The `identity` of the person at the sign-in. */
   readonly identity: string | null;
+  /** The `generation` of the person at the sign-in; absent: 0. */
+  readonly generation?: number;
   readonly createdAt: number;
   readonly seenAt: number;
+}
+
+/**
+ * Reports whether something that was made for a person at a time, and in a generation, still stands: another person may have
+ * the name now, and the person may be disabled, or have been disabled since.
+ */
+export function standsFor(
+  person: PersonRecord | null,
+  { createdAt, generation = 0 }: Pick<Session, 'createdAt' | 'generation'>,
+): person is PersonRecord {
+  return (
+    person !== null &&
+    person.disabledAt === null &&
+    createdAt >= person.createdAt &&
+    generation === person.generation
+  );
 }
 
 interface SignedIn {
@@ -66,8 +84,7 @@ export function createWebSessions({ store, vault, now }: SessionParts): WebSessi
         Buffer.from(vault.open(contextOf(id), record.sealed)).toString('utf8'),
       ) as Session;
       const person = await store.people.get(session.person);
-      // The person of that name may be another one than signed in.
-      if (person === null || person.disabledAt !== null || session.createdAt < person.createdAt) return null;
+      if (!standsFor(person, session)) return null;
       // Another account was linked since.
       if (session.identity !== person.identity) return null;
       const endsAt = session.createdAt + lifeOf(person);
@@ -78,10 +95,11 @@ export function createWebSessions({ store, vault, now }: SessionParts): WebSessi
     async begin(person) {
       await store.sessions.removeEnded(now());
       const secret = sessionPrefix + randomBytes(32).toString('base64url');
-      const { name, identity } = person;
+      const { name, identity, generation } = person;
       await keep(sessionId('web-session', secret), {
         person: name,
         identity,
+        generation,
         createdAt: now(),
         seenAt: now(),
       });
@@ -163,7 +181,9 @@ export async function makeSignInLink(
   const secret = randomBytes(32).toString('base64url');
   const id = sessionId('sign-in', secret);
   const expiresAt = at + linkMs;
-  await store.sessions.insert({ id, expiresAt, sealed: vault.seal(contextOf(id), Buffer.from(person)) });
+  const generation = (await store.people.get(person))?.generation ?? 0;
+  const sealed = vault.seal(contextOf(id), Buffer.from(`${person} ${generation}`));
+  await store.sessions.insert({ id, expiresAt, sealed });
   return { path: `/sign-in/${secret}`, expiresAt };
 }
 
@@ -176,9 +196,8 @@ export async function takeSignInLink(
   const record = await store.sessions.take(id);
   if (record === null || record.expiresAt <= now()) return null;
   await vault.refresh();
-  const person = await store.people.get(
-    Buffer.from(vault.open(contextOf(id), record.sealed)).toString('utf8'),
-  );
-  const isOf = person !== null && person.disabledAt === null && record.expiresAt - linkMs >= person.createdAt;
-  return isOf ? person : null;
+  const [name = '', generation] = vault.open(contextOf(id), record.sealed).toString('utf8').split(' ');
+  const person = await store.people.get(name);
+  const made = { createdAt: record.expiresAt - linkMs, generation: Number(generation ?? 0) };
+  return standsFor(person, made) ? person : null;
 }

@@ -115,12 +115,16 @@ async function writeDraft(
 ): Promise<Omit<Backup, 'bytes'> & { readonly key: AgeKey }> {
   // Before the rows: if a rotation begins in between, this key still opens them.
   const held = keys.current();
+  const sealCa = await exportAuthority(config.ca.directory);
+  const lines = Promise.withResolvers<AsyncIterable<Buffer>>();
+  // Before the transaction: a passphrase takes a second, and an idle transaction keeps PostgreSQL from removing old rows.
+  const { stream, key } = await sealWithAge(ReadableStream.from<Uint8Array>(later(lines.promise)), lock);
   // SQLite has one isolation level, and ignores the setting.
   const snapshot = tables.db.transaction().setIsolationLevel('repeatable read');
   return snapshot.execute(async (typed) => {
     const db = typed as unknown as Untyped;
     const ring = await openRing(held, await metaOf(db), tables.location, now);
-    const ca = await exportAuthority(config.ca.directory, ring.vault);
+    const ca = sealCa(ring.vault);
     const head: BackupHead = {
       made: now(),
       version,
@@ -130,14 +134,19 @@ async function writeDraft(
       ca,
     };
     let sum: BackupSum | undefined;
-    const lines = writeLines(head, rowsOf(db), (whole) => {
-      sum = whole;
-      return signatureOf(ring, whole);
-    });
-    const { stream, key } = await sealWithAge(ReadableStream.from<Uint8Array>(lines), lock);
+    lines.resolve(
+      writeLines(head, rowsOf(db), (whole) => {
+        sum = whole;
+        return signatureOf(ring, whole);
+      }),
+    );
     for await (const chunk of stream) await handle.writeFile(chunk);
     return { ...sum!, key, keyId: ring.vault.keyId, hasAuthority: ca !== null };
   });
+}
+
+async function* later<T>(values: Promise<AsyncIterable<T>>): AsyncGenerator<T> {
+  yield* await values;
 }
 
 /** Reads the file again, and compares it with what was to be written. */

@@ -135,16 +135,16 @@ export async function rewrapAuthority(
 }
 
 /**
- * Returns the text of the key file of a directory, sealed with the current master key; null: there is no CA.
+ * Reads the key file of a directory. The returned function gives its text, sealed with the current master key of a vault;
+ * null: there is no CA.
  * @throws SidekeyError as `openAuthority`
  */
 export async function exportAuthority(
   directory: string,
-  vault: Pick<Vault, 'rewrap'>,
-): Promise<string | null> {
+): Promise<(vault: Pick<Vault, 'rewrap'>) => string | null> {
   const keyFile = await readKeyFile(authorityFiles(directory));
-  if (keyFile === null) return null;
-  return formatKeyFile({ ...keyFile, sealed: currentSeal(keyFile, vault) });
+  return (vault) =>
+    keyFile === null ? null : formatKeyFile({ ...keyFile, sealed: currentSeal(keyFile, vault) });
 }
 
 /**

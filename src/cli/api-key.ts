@@ -55,8 +55,9 @@ export async function createApiKey(
   };
   const reason = `${name}, role ${role}${scope === undefined ? '' : `, scopes ${scope.join(' ')}`}`;
   const pages = await withState(async ({ store, audit, config }) => {
-    if (person !== undefined && (await store.people.get(person)) === null) {
-      throw new SidekeyError('not_found', 'There is no person of that name.', {
+    const owner = person === undefined ? undefined : await store.people.get(person);
+    if (owner === null || (owner?.disabledAt ?? null) !== null) {
+      throw new SidekeyError('not_found', 'There is no enabled person of that name.', {
         hint: 'sidekey person list',
       });
     }
@@ -138,5 +139,6 @@ function keyJson({ name, role, scopes, user, person, createdAt, expiresAt, usedA
 
 /** `in 90 d`, `2 h ago`, `never`. */
 function endText({ expiresAt }: ApiKeyRecord, now: number): string {
-  return expiresAt === null ? 'never' : relativeTime(expiresAt, now);
+  if (expiresAt === null) return 'never';
+  return `${expiresAt <= now ? 'ended ' : ''}${relativeTime(expiresAt, now)}`;
 }

@@ -707,7 +707,7 @@ const accessCommands: readonly CommandRow[] = [
           ['--no-for', 'no user'],
           ['--agent-label <label...>', 'its labels; they replace those that it has'],
           ['--no-agent-label', 'no labels'],
-          ['--disable', 'refuse its tokens and leases until it is enabled'],
+          ['--disable', 'refuse its tokens until it is enabled, and end its leases'],
           ['--enable', 'accept its tokens and leases again'],
         ],
         examples: ['sidekey agent set ci-bot --for alice', 'sidekey agent set ci-bot --disable'],
@@ -987,7 +987,7 @@ const accessCommands: readonly CommandRow[] = [
         arguments: [['<name>', 'the name']],
         options: [
           ['--role <role>', 'the new role', { choices: roles }],
-          ['--disable', 'refuse sessions and keys of the person'],
+          ['--disable', 'end the sessions and keys of the person'],
           ['--enable', 'accept them again'],
           ['--subject <subject>', 'let the account with this subject at the issuer of admin.oidc sign in'],
         ],

@@ -10,7 +10,7 @@ import {
 } from '../config/edit.ts';
 import { parseConfig, readConfigText } from '../config/load.ts';
 import { displayName } from '../config/problem.ts';
-import { type Grant, stateNow, titleOf } from '../grants/grant.ts';
+import { type Grant, offeredGrants, stateNow, titleOf } from '../grants/grant.ts';
 import { replaceCommand } from '../grants/token-result.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Cidr, parseAuthority } from '../policy/authority.ts';
@@ -28,7 +28,7 @@ import type { ConditionName, Conditions, DomainRules, Parameters, Rule } from '.
 import type { Context } from './context.ts';
 import { columns, details, type Display, table } from './display.ts';
 import { counted } from './format.ts';
-import { offeredBy, standingFor } from './pick.ts';
+import { offeredBy } from './pick.ts';
 
 /** `sidekey domain allow` */
 export async function allow(
@@ -133,7 +133,7 @@ export async function warningsFor(
   reference: string,
 ): Promise<readonly Warning[]> {
   const pattern = parsePattern(host);
-  const offered = standingFor(reference, await grants.list());
+  const offered = offeredGrants(reference, await grants.list());
   if (offered.length === 0) {
     return [
       {

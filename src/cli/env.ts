@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { anonymous, placeOf } from '../agents/lease.ts';
 import { placeholderCodes } from '../app/state.ts';
 import { openCa } from './ca.ts';
 import type { Context } from './context.ts';
@@ -88,7 +89,8 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
     trust,
     noProxy: withoutProxy(config.domains, place),
   });
-  const reached = offeredFirst(config.domains, made?.grants ?? grants);
+  const usual = made?.usual ?? grants.filter((grant) => placeOf(grant, [], anonymous) !== null);
+  const reached = offeredFirst(config.domains, usual);
   const offered = new Set(config.domains.flatMap((domain) => offeredBy(domain, reached)));
   const credentials = withheld({
     parent,

@@ -29,6 +29,7 @@ export async function createPerson(
     disabledAt: null,
     createdAt: now(),
     identity: null,
+    generation: 0,
   };
   await withState(({ store, audit }) =>
     recordChange(audit, { event: 'person.created', user, reason: `${name}, role ${role}` }, () =>
@@ -115,16 +116,17 @@ export async function setPerson(
       event: 'person.changed',
       reason: `${name}, role ${after.role}, ${state}${linked}`,
     } as const;
+    // With another account, whoever held the name until now may be somebody else.
+    const ends = disable || after.identity !== before.identity;
     await recordChange(audit, event, async () => {
-      if (!(await store.people.change(name, { ...change, ...link }))) throw unknownPerson(name, []);
-      if (subject === undefined || after.identity === before.identity) return;
-      // Whoever held the name until now may be somebody else.
-      const keys = (await store.apiKeys.list()).filter(({ person: of }) => of === name);
-      for (const key of keys) await store.apiKeys.remove(key.name);
+      const endsAt = ends ? now() : undefined;
+      if (!(await store.people.change(name, { ...change, ...link }, endsAt))) throw unknownPerson(name, []);
     });
     return after;
   });
   output.result(personJson(person), `Changed ${name}; it takes effect on the next request.`);
+  if (disable)
+    output.say(`All sign-ins and API keys of ${name} have ended, and stay so when you enable ${name} again.`);
 }
 
 /** @throws SidekeyError `input_invalid` if there is no issuer */
@@ -140,11 +142,12 @@ function identityIn({ admin: { oidc } }: Pick<Config, 'admin'>, subject: string)
 }
 
 /** `sidekey person remove`: ends the sessions and the keys of the person too. @throws SidekeyError `not_found` */
-export async function removePerson({ withState, output }: Context, name: string): Promise<void> {
+export async function removePerson({ withState, output, now }: Context, name: string): Promise<void> {
   await withState(async ({ store, audit }) => {
     const all = await store.people.list();
     if (!all.some((person) => person.name === name)) throw unknownPerson(name, all);
     await recordChange(audit, { event: 'person.removed', reason: name }, async () => {
+      await store.people.change(name, {}, now());
       if (!(await store.people.remove(name))) throw unknownPerson(name, []);
     });
   });

@@ -1,6 +1,6 @@
 import type { Lease } from '../agents/lease.ts';
 import type { Providers } from '../config/providers.ts';
-import { defaultUser, type Grant, isName, selectGrant } from '../grants/grant.ts';
+import { defaultUser, type Grant, isName, offeredGrants } from '../grants/grant.ts';
 import type { Provider } from '../grants/provider.ts';
 import { orMeant } from '../lib/text.ts';
 import { SidekeyError } from '../lib/errors.ts';
@@ -14,7 +14,8 @@ interface GrantReference {
 }
 
 /**
- * Returns the referenced grant. Unlike in a domain entry, the name of a provider is not accepted.
+ * Returns the referenced grant; of several with a name, that without an owner. Unlike in a domain entry, the name of a
+ * provider is not accepted.
  *
  * @throws SidekeyError `grant_missing`, `grant_ambiguous`
  */
@@ -24,6 +25,8 @@ export function pickGrant(grants: readonly Grant[], { grant: reference, user }: 
   const [only, ...more] = named.filter((grant) => user === undefined || grant.user === user);
   if (only === undefined) throw missing(grants, named, { grant: reference, user });
   if (more.length === 0) return only;
+  const unowned = [only, ...more].find((grant) => grant.user === defaultUser);
+  if (unowned !== undefined) return unowned;
   const users = [only, ...more].map((grant) => grant.user).join(', ');
   throw new SidekeyError('grant_ambiguous', `Several users have a grant ${reference}: ${users}.`, {
     hint: `name the user: --user ${only.user}`,
@@ -54,20 +57,7 @@ function missing(
 /** Returns the grants that a domain offers; several if a selector must choose. */
 export function offeredBy({ action }: Domain, grants: readonly Grant[]): readonly Grant[] {
   if (action.kind !== 'grant') return [];
-  return [action, ...(action.also ?? [])].flatMap(({ grant }) => standingFor(grant, grants));
-}
-
-/** Returns the grants of a reference. */
-export function standingFor(reference: string, grants: readonly Grant[]): readonly Grant[] {
-  const selected = selectGrant(grants, { reference });
-  switch (selected.kind) {
-    case 'selected':
-      return [selected.grant];
-    case 'ambiguous':
-      return selected.candidates;
-    case 'missing':
-      return [];
-  }
+  return [action, ...(action.also ?? [])].flatMap(({ grant }) => offeredGrants(grant, grants));
 }
 
 /** Returns the domains that offer a grant. */

@@ -63,7 +63,8 @@ interface Selection {
 export type Selected =
   | { readonly kind: 'selected'; readonly grant: Grant }
   | { readonly kind: 'ambiguous'; readonly candidates: readonly Grant[] }
-  | { readonly kind: 'missing' };
+  /** `users`: users with a grant that fits, for a request that names no user; absent: there are none. */
+  | { readonly kind: 'missing'; readonly users?: readonly string[] };
 
 /**
  * Picks the grant that a request uses, from those that match the domain's reference (see `Registry.find`). A selector
@@ -83,6 +84,16 @@ export function selectGrant(candidates: readonly Grant[], selection: Selection):
 /** Returns whether a reference names this grant: by its id, its name, or its provider. */
 export function matches(grant: Grant, reference: string): boolean {
   return grant.id === reference || grant.name === reference || grant.provider === reference;
+}
+
+/**
+ * Returns the grants that requests can choose by a reference: of each user those that it names most exactly. A grant of one
+ * user hides none of another.
+ */
+export function offeredGrants(reference: string, grants: readonly Grant[]): readonly Grant[] {
+  const ofUsers = [...Map.groupBy(grants, ({ user }) => user).values()];
+  const offered = new Set(ofUsers.flatMap((some) => nearest(some, reference)));
+  return grants.filter((grant) => offered.has(grant));
 }
 
 function nearest(grants: readonly Grant[], reference: string): readonly Grant[] {

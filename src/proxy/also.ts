@@ -30,14 +30,14 @@ export async function withAdditionalGrants(
   const { placement } = authorized;
   if (placement !== null && 'kind' in placement && placement.kind === 'own') return authorized;
   const { user } = authorized.caller.selectors;
-  const caller = { ...authorized.caller, selectors: { grant: null, user: null } };
   const chosen: AdditionalGrant[] = [];
   for (const { grant, as } of also) {
     const all = await grants.find(grant);
-    const own = all.filter((each) => each.user === user);
+    const isOfUser = all.some((each) => each.user === user);
     const others = all.filter((each) => user === null || each.user === defaultUser);
+    const caller = { ...authorized.caller, selectors: { grant: null, user: isOfUser ? user : null } };
     const action = { kind: 'grant', grant, allowPlainHttp: false } as const;
-    const offer = offerOf(own.length > 0 ? own : others, { action }, caller);
+    const offer = offerOf(isOfUser ? all : others, { action }, caller);
     if (offer.selected.kind !== 'selected') throw unselected(offer.selected, { grant }, caller);
     chosen.push({ grant: offer.selected.grant, placement: as });
   }

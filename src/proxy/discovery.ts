@@ -1,6 +1,6 @@
 import type { Identity } from '../agents/authentication.ts';
 import { proposalExample } from '../approvals/proposals.ts';
-import { defaultUser, type Grant, type GrantState, selectGrant, stateNow } from '../grants/grant.ts';
+import { defaultUser, type Grant, type GrantState, offeredGrants, stateNow } from '../grants/grant.ts';
 import { expiredToken, stateRefusal } from '../grants/token-result.ts';
 import { valuesOf } from '../http/fields.ts';
 import type { ExchangeResult, Reply } from '../http/message.ts';
@@ -108,8 +108,8 @@ interface ReachedHost {
   readonly plainHttp: boolean;
   /** Those of the caller's that the host offers. */
   readonly grants: readonly ReachedGrant[];
-  /** Name of the one that a request gets which names none; null: none, see `problem`. */
-  readonly chosen: string | null;
+  /** The grant of a request that names none; null: none, see `problem`. */
+  readonly chosen: Pick<Grant, 'name' | 'user'> | null;
   /** Reason why no single grant is selected there; null: one does. */
   readonly problem: Problem | null;
   /** Rules of the host; null: none. */
@@ -188,7 +188,7 @@ async function hostOf(
   if (action.kind !== 'grant') return null;
   const reference = action.grant;
   const candidates = await grants.find(reference);
-  const offered = offeredOf(candidates.filter(caller.reaches), reference);
+  const offered = offeredGrants(reference, candidates.filter(caller.reaches));
   if (offered.length === 0 && caller.agent !== null) return null;
   const offer = offerOf(candidates, domain, caller);
   const { selected } = offer;
@@ -199,7 +199,7 @@ async function hostOf(
     host: pattern.text,
     plainHttp: action.allowPlainHttp,
     grants: await Promise.all(offered.map((grant) => grantOf(grant, caller, settings, now()))),
-    chosen: selected.kind === 'selected' ? selected.grant.name : null,
+    chosen: selected.kind === 'selected' ? selected.grant : null,
     problem:
       selected.kind === 'selected' ? null : problemOf(unselected(selected, { grant: reference }, caller)),
     rules:
@@ -207,16 +207,6 @@ async function hostOf(
         ? null
         : { mode: rules.mode, default: rules.default, list, readOnly: areReadOnly(list, rules) },
   };
-}
-
-/** Those among which a request chooses. */
-function offeredOf(reached: readonly Grant[], reference: string): readonly Grant[] {
-  const selected = selectGrant(reached, { reference });
-  return selected.kind === 'selected'
-    ? [selected.grant]
-    : selected.kind === 'ambiguous'
-      ? selected.candidates
-      : [];
 }
 
 async function grantOf(
@@ -275,7 +265,8 @@ function hostJson({ host, plainHttp, grants, chosen, problem, rules }: ReachedHo
     host,
     plain_http: plainHttp,
     grants: grants.map(grantJson),
-    chosen,
+    chosen: chosen?.name ?? null,
+    chosen_user: chosen?.user ?? null,
     problem: problemJson(problem),
     read_only: rules?.readOnly ?? false,
     mode: rules?.mode ?? 'enforce',
@@ -360,9 +351,11 @@ function whoLines({ agent, lease, endsAt, now }: Reach): string[] {
 
 function hostLines({ host, plainHttp, grants, chosen, problem, rules }: ReachedHost): string[] {
   const scheme = plainHttp ? 'https, and plain http' : 'https';
+  const isChosen = ({ name, user }: ReachedGrant) =>
+    grants.length > 1 && name === chosen?.name && user === chosen.user;
   return [
     `${host} (${scheme})`,
-    ...grants.flatMap((grant) => grantLines(grant, grants.length > 1 && grant.name === chosen)),
+    ...grants.flatMap((grant) => grantLines(grant, isChosen(grant))),
     ...(problem === null ? [] : problemLines(problem)),
     ...(rules === null ? ['  everything is allowed'] : ruleLines(rules)),
   ];

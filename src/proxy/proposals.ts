@@ -9,6 +9,7 @@ import { ownHost } from '../policy/authority.ts';
 import type { ReceivedRequest } from './authorize.ts';
 import { proposerOf } from './proposed.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
+import { isInScope } from './target.ts';
 
 /** The pages of `sidekey.internal` where an agent asks for more, and reads the answer. */
 
@@ -104,12 +105,12 @@ async function connectedSince(proposal: Proposal, caller: Identity, services: Se
 
 async function findConnected(
   change: Proposal['change'],
-  { reaches }: Identity,
+  caller: Identity,
   { grants }: Services,
 ): Promise<string | null> {
   if (change.kind === 'domain') return null;
   const found = await grants.find(change.kind === 'grant' ? change.provider : change.grant);
-  return found.find((grant) => reaches(grant) && isConnected(change, [grant]))?.name ?? null;
+  return found.find((grant) => isInScope(grant, caller) && isConnected(change, [grant]))?.name ?? null;
 }
 
 function proposalPage(proposal: Proposal, now: number): object {

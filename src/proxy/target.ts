@@ -1,5 +1,6 @@
 import type { Identity } from '../agents/authentication.ts';
-import { type Grant, type Selected, selectGrant } from '../grants/grant.ts';
+import { places } from '../agents/lease.ts';
+import { type Grant, offeredGrants, type Selected, selectGrant } from '../grants/grant.ts';
 import type { Placement } from '../grants/provider.ts';
 import type { Registry } from '../grants/registry.ts';
 import { valuesOf } from '../http/fields.ts';
@@ -118,6 +119,7 @@ function mismatch(what: string, wanted: Authority): SidekeyError {
 export interface GrantCandidates {
   /** Id, name or provider of a grant, as the domain has it. */
   readonly reference: string;
+  /** Those among which this caller's request selects. */
   readonly candidates: readonly Grant[];
   readonly selected: Selected;
   /** True if the domain has rules, which may ask for more of the grant. */
@@ -171,39 +173,55 @@ export function offerOf(
   caller: GrantSelector,
 ): GrantCandidates {
   const reference = action.kind === 'grant' ? action.grant : '';
+  const selected = selectFor(caller, found, reference);
   return {
     reference,
-    candidates: found,
-    selected: selectFor(caller, found, reference),
+    candidates: found.filter(
+      (grant) => isInScope(grant, caller) || (selected.kind === 'selected' && selected.grant === grant),
+    ),
+    selected,
     ruled: rules !== undefined || additionalRules !== undefined,
   };
 }
 
 /** A caller that selects a grant, and the grants that it may have. */
-interface GrantSelector extends Pick<Identity, 'agent' | 'agentUser' | 'lease' | 'selectors' | 'reaches'> {
+interface GrantSelector extends Pick<Identity, 'agent' | 'lease' | 'selectors' | 'reaches' | 'placeOf'> {
   /** Tells whether the request has the caller's placeholder of a grant; absent: it has none. */
   readonly shows?: ((grant: Grant) => boolean) | undefined;
 }
 
+/** Reports whether requests of a caller select among grants that include this one, unless they name its id. */
+export function isInScope(
+  grant: Grant,
+  { selectors: { user }, reaches, placeOf }: Pick<GrantSelector, 'selectors' | 'reaches' | 'placeOf'>,
+): boolean {
+  return reaches(grant) && (user === null ? placeOf(grant) !== null : grant.user === user);
+}
+
 /**
- * Selects the grant for a caller among those that match the domain's reference and that the caller reaches. If there
- * are several, the grant whose placeholder the request has is selected, then the grant of the agent's user, unless the
- * caller names another user.
+ * Selects the grant for a caller among those that match the domain's reference and that the caller reaches. A placeholder in
+ * the request, an id and a selected user say whose grant is meant. Without them, the places of the grants decide, so that
+ * grants of other users make no difference.
  */
 function selectFor(
-  { agentUser, selectors, reaches, shows }: GrantSelector,
+  { selectors, reaches, placeOf, shows }: GrantSelector,
   candidates: readonly Grant[],
   reference: string,
 ): Selected {
   const reached = candidates.filter(reaches);
-  const selected = selectGrant(reached, { reference, ...selectors });
-  if (selected.kind === 'ambiguous' && shows !== undefined) {
-    const [shown, ...more] = selected.candidates.filter(shows);
-    if (shown !== undefined && more.length === 0) return { kind: 'selected', grant: shown };
+  const select = (grants: readonly Grant[]) => selectGrant(grants, { reference, ...selectors });
+  const shown = shows === undefined ? null : select(reached.filter(shows));
+  if (shown?.kind === 'selected') return shown;
+  if (selectors.user !== null) return select(reached);
+  const wanted = selectors.grant ?? reference;
+  const byId = select(reached.filter(({ id }) => id === wanted));
+  if (byId.kind === 'selected') return byId;
+  for (const place of places) {
+    const selected = select(reached.filter((grant) => placeOf(grant) === place));
+    if (selected.kind !== 'missing') return selected;
   }
-  if (selected.kind !== 'ambiguous' || agentUser === null || selectors.user !== null) return selected;
-  const own = selectGrant(reached, { reference, ...selectors, user: agentUser });
-  return own.kind === 'missing' ? selected : own;
+  const users = offeredGrants(wanted, reached).map(({ user }) => user);
+  return { kind: 'missing', ...(users.length === 0 ? {} : { users: [...new Set(users)] }) };
 }
 
 /** Returns the refusal of a request for which no grant, or no single one, is selected. */
@@ -213,6 +231,12 @@ export function unselected(
   { agent, lease, selectors: { grant, user } }: Pick<GrantSelector, 'agent' | 'lease' | 'selectors'>,
 ): SidekeyError {
   const wanted = `${grant ?? reference}${user === null ? '' : ` of the user ${user}`}`;
+  if (selected.kind === 'missing' && selected.users !== undefined) {
+    const users = selected.users.slice(0, 5).join(', ');
+    const sentence = `The request names no user, and ${wanted} has only grants of users: ${users}.`;
+    const hint = 'choose with +user=NAME in the proxy user name, or with the id of a grant in Sidekey-Grant';
+    return new SidekeyError('grant_missing', sentence, { hint });
+  }
   if (selected.kind === 'missing') {
     const beyond = grant === null || grant === reference ? '' : ` among those of ${reference}`;
     const add = `sidekey connect PROVIDER --name ${grant ?? reference}`;

@@ -127,7 +127,8 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
   return {
     insert: (lease) =>
       change(async (inside) => {
-        if (!(await isAgent(inside, lease.agent))) return false;
+        const agents = inside.selectFrom('agents').select('disabledAt').where('name', '=', lease.agent);
+        if ((await agents.executeTakeFirst())?.disabledAt !== null) return false;
         await inside.insertInto('leases').values(toLeaseRow(lease)).execute();
         return true;
       }),
@@ -156,19 +157,7 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
           .executeTakeFirst();
         return row === undefined ? null : fromLeaseRow(row);
       }),
-    revoke: (which, at) =>
-      change(async (inside) => {
-        const query = inside
-          .updateTable('leases')
-          .set({ revokedAt: at })
-          .where('revokedAt', 'is', null)
-          .returning('id');
-        const ids = (await choose(query, which).execute()).map(({ id }) => id);
-        // Approvals for the lifetime of a lease end with the lease. One statement per id, because their
-        // number is unlimited.
-        for (const id of ids) await endApprovals(inside, id);
-        return ids;
-      }),
+    revoke: (which, at) => change((inside) => revokeLeases(inside, which, at)),
     use: (id, at) =>
       // Counting a use changes no right, so the revision is kept.
       run(async () => {
@@ -266,6 +255,8 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
             })
             .where('name', '=', name)
             .executeTakeFirstOrThrow();
+          // A lease that was suspended must not come back with its agent.
+          if (typeof disabledAt === 'number') await revokeLeases(inside, { agent: name }, disabledAt);
           return result.numUpdatedRows === 1n;
         }),
       remove: (name) =>
@@ -380,6 +371,18 @@ async function addBindings(
     added += Number(result.numInsertedOrUpdatedRows ?? 0n);
   }
   return added;
+}
+
+async function revokeLeases(inside: Transaction<Schema>, which: LeaseChoice, at: number): Promise<string[]> {
+  const query = inside
+    .updateTable('leases')
+    .set({ revokedAt: at })
+    .where('revokedAt', 'is', null)
+    .returning('id');
+  const ids = (await choose(query, which).execute()).map(({ id }) => id);
+  // Approvals for the lifetime of a lease end with the lease. One statement per id, because their number is unlimited.
+  for (const id of ids) await endApprovals(inside, id);
+  return ids;
 }
 
 /** Runs a query of an open store; `duplicate` returns the failure for a violated unique constraint. */

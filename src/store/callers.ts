@@ -87,16 +87,26 @@ export function sqlPeople(db: Kysely<Schema>, run: Run): Store['people'] {
         return row ?? null;
       }),
     list: () => run(async () => byName(await db.selectFrom('people').selectAll().execute())),
-    change: (name, change) =>
+    change: (name, change, endsAt) =>
       run(
-        async () => {
-          const { numUpdatedRows } = await db
-            .updateTable('people')
-            .set(change)
-            .where('name', '=', name)
-            .executeTakeFirstOrThrow();
-          return numUpdatedRows > 0n;
-        },
+        () =>
+          db.transaction().execute(async (inside) => {
+            const { numUpdatedRows } = await inside
+              .updateTable('people')
+              .set((row) =>
+                endsAt === undefined ? change : { ...change, generation: row('generation', '+', 1) },
+              )
+              .where('name', '=', name)
+              .executeTakeFirstOrThrow();
+            if (endsAt === undefined) return numUpdatedRows > 0n;
+            await inside
+              .updateTable('apiKeys')
+              .set({ expiresAt: endsAt })
+              .where('person', '=', name)
+              .where((row) => row.or([row('expiresAt', 'is', null), row('expiresAt', '>', endsAt)]))
+              .execute();
+            return numUpdatedRows > 0n;
+          }),
         () =>
           new SidekeyError('already_exists', 'This account signs in another person already.', {
             hint: 'sidekey person list names it; remove that person first',

@@ -27,6 +27,7 @@ export function migrations(types: ColumnTypes): Migrations {
     '0018-agent-uses': agentUses(),
     '0019-operations': questionColumn('operation'),
     '0020-approval-fields': questionColumn('fields'),
+    '0021-generations': generations(),
   };
 }
 
@@ -426,6 +427,18 @@ function agentUses(): Migration {
           column.primaryKey().notNull().references('agents.name').onDelete('cascade'),
         )
         .addColumn('used_at', 'bigint')
+        .execute();
+    },
+  };
+}
+
+/** Sign-ins of people that have ended for good. */
+function generations(): Migration {
+  return {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema
+        .alterTable('people')
+        .addColumn('generation', 'bigint', (column) => column.notNull().defaultTo(0))
         .execute();
     },
   };

@@ -288,6 +288,8 @@ export interface PersonRecord {
   readonly createdAt: number;
   /** Account at an OpenID provider: issuer, space, subject. Unique; null: there is none. */
   readonly identity: string | null;
+  /** Count of the times at which all sign-ins of the person ended. One of an earlier generation is refused for good. */
+  readonly generation: number;
 }
 
 /** A passkey of a person (WebAuthn). */
@@ -312,8 +314,17 @@ interface PeopleStore {
   find(identity: string): Promise<PersonRecord | null>;
   /** In order of name. */
   list(): Promise<PersonRecord[]>;
-  /** Returns whether there is such a person. @throws SidekeyError `already_exists` if another one has the identity. */
-  change(name: string, change: Partial<Omit<PersonRecord, 'name' | 'createdAt'>>): Promise<boolean>;
+  /**
+   * Returns whether there is such a person.
+   *
+   * @param endsAt time at which all sign-ins and keys of the person end for good; absent: they stay
+   * @throws SidekeyError `already_exists` if another person has the identity
+   */
+  change(
+    name: string,
+    change: Partial<Omit<PersonRecord, 'name' | 'createdAt' | 'generation'>>,
+    endsAt?: number,
+  ): Promise<boolean>;
   /** Removes a person with the passkeys. Returns whether there was one. */
   remove(name: string): Promise<boolean>;
   readonly passkeys: {
@@ -574,7 +585,7 @@ interface BindingStore {
 export type LeaseChoice = { readonly id: string } | { readonly agent: string } | { readonly grant: string };
 
 export interface LeaseStore {
-  /** Returns false if there is no such agent. */
+  /** Returns false if there is no such agent, or it is disabled. */
   insert(lease: LeaseRecord): Promise<boolean>;
   get(id: string): Promise<LeaseRecord | null>;
   /** In order of creation. */

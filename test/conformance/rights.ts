@@ -197,6 +197,9 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(plain(await store.leases.list())).toEqual(plain([bare, full]));
         expect(await store.leases.get('no-such')).toBeNull();
         expect(await store.leases.insert(leaseRecord({ agent: 'codex' }))).toBe(false);
+        await store.agents.change('claude', { disabledAt: time });
+        expect((await store.leases.list()).map(({ revokedAt }) => revokedAt)).toEqual([time, time + 2]);
+        expect(await store.leases.insert(leaseRecord())).toBe(false);
       });
 
       it('renews, and gives more uses where they are counted', async () => {

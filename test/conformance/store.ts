@@ -558,6 +558,28 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await store.people.get('bob')).toBeNull();
       });
 
+      it('end with their sign-ins and keys, and keep what has ended before', async () => {
+        await store.people.insert(person('alice'));
+        await store.people.insert(person('bob'));
+        const ends = { lasting: null, later: time + 9, earlier: time - 9 };
+        for (const [name, expiresAt] of Object.entries(ends))
+          await store.apiKeys.insert({ ...apiKey(name), person: 'alice', expiresAt });
+        await store.apiKeys.insert({ ...apiKey('other'), person: 'bob', expiresAt: null });
+        expect(await store.people.change('alice', { disabledAt: time }, time)).toBe(true);
+        expect(await store.people.change('alice', { disabledAt: null })).toBe(true);
+        expect(await store.people.change('eve', {}, time)).toBe(false);
+        expect(await store.people.list()).toMatchObject([
+          { name: 'alice', generation: 1, disabledAt: null },
+          { name: 'bob', generation: 0 },
+        ]);
+        expect((await store.apiKeys.list()).map(({ name, expiresAt }) => [name, expiresAt])).toEqual([
+          ['earlier', time - 9],
+          ['lasting', time],
+          ['later', time],
+          ['other', null],
+        ]);
+      });
+
       it('are found by their identity, which one of them has', async () => {
         const identity = 'https://login.acme.test/ a-1';
         await store.people.insert({ ...person('alice'), identity });
@@ -921,6 +943,7 @@ const person = (name: string) => ({
   disabledAt: null,
   createdAt: 1_000,
   identity: null,
+  generation: 0,
 });
 
 const passkey = (id: string, of: string) => ({

@@ -8,7 +8,7 @@ import { startService, type TestService } from '../support/service.ts';
 async function withPerson(role = 'operator') {
   const service = await startService();
   const { people } = service.sidekey.proxy.state.store;
-  const person = { name: 'pat', role, user: null, disabledAt: null, identity: null };
+  const person = { name: 'pat', role, user: null, disabledAt: null, identity: null, generation: 0 };
   await people.insert({ ...person, createdAt: Date.now() });
   return { ...service, people, person, own: await service.key({ person: 'pat' }) };
 }

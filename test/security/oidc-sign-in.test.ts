@@ -226,6 +226,17 @@ describe('a sign-in at the issuer', () => {
     account.claims = { groups: ['staff'], preferred_username: 'alice' };
     await browser().signIn();
     expect((await call('GET /v2/people/alice')).body.role).toBe('user');
+    // The role came back, and the session and the key of before did not.
+    expect(await alice.me()).toMatchObject({ code: 'api_auth_required' });
+    expect((await call('GET /v2/grants', { key: own })).status).toBe(401);
+  });
+
+  it('gives nobody the name of the grants without an owner', async () => {
+    const { browser, account, call } = await startWithIssuer();
+    account.claims = { groups: ['staff'], preferred_username: 'default' };
+    const page = await browser().signIn();
+    expect([page.status, sessionOf(page)]).toEqual([400, undefined]);
+    expect((await call('GET /v2/people')).body.data).toEqual([]);
   });
 
   it('lasts 12 hours however it is used, and so do the keys that the person creates', async () => {

@@ -21,6 +21,21 @@ describe.skipIf(curlMissing !== false)('a proposal', () => {
     expect(await poll('ci', newApprovalId())).toMatchObject({ status: 404 });
   });
 
+  test('of a grant is not accepted by the grant of another user', async () => {
+    const { sidekey, propose, poll } = await startProposing();
+    const wanted = { grant: { provider: 'github', scopes: [] }, reason: 'x' };
+    const ids = { ci: '', local: '' };
+    for (const who of ['ci', 'local'] as const) ids[who] = String((await propose(who, wanted)).body.id);
+    await sidekey.grant(['api.github.com'], { provider: 'github', name: 'github', user: 'mallory' });
+    for (const who of ['ci', 'local'] as const) {
+      expect((await poll(who, ids[who])).body).toMatchObject({ status: 'waiting' });
+      expect(await propose(who, wanted)).toMatchObject({ status: 202, body: { id: ids[who] } });
+    }
+    await sidekey.grant(['api.github.com'], { provider: 'github', name: 'github' });
+    for (const who of ['ci', 'local'] as const)
+      expect((await poll(who, ids[who])).body).toMatchObject({ status: 'accepted' });
+  });
+
   test('is refused to an agent with too many, and to no other agent', async () => {
     const { propose, sidekey } = await startProposing({ config: { approvals: { max_pending: 2 } } });
     for (const host of ['a.example.com', 'b.example.com', 'b.example.com'])

@@ -9,6 +9,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { authorizationUrl, exchangeCode } from '../../oauth/authorization-code.ts';
 import type { ServiceParts } from '../parts.ts';
 import {
+  assertStands,
   callbackUrl,
   type ConnectSession,
   endSession,
@@ -34,6 +35,7 @@ export async function beginConsent(
   parts: ServiceParts,
 ): Promise<string> {
   const { user, name, scopes } = session;
+  await assertStands(session, parts);
   const provider = await providerOf(session.provider, parts);
   const redirectUri = callbackUrl(parts);
   const begun = await authorizationUrl({ provider, redirectUri, scopes });
@@ -108,6 +110,7 @@ export async function concludeSession(asking: Asking, parts: ServiceParts): Prom
     const provider = withSecret(found, own);
     return noting({ state, provider, user }, before, async () => {
       const obtained = await obtain(provider);
+      await assertStands(session, parts);
       // The person may have taken minutes: another session may have stored the grant of another account.
       const existing = await existingGrant(parts, wanted);
       const upstream = { fetch: parts.fetch() };

@@ -7,6 +7,7 @@ import { sessionsOf } from '../../grants/sessions.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { orMeant } from '../../lib/text.ts';
 import type { ServiceParts } from '../parts.ts';
+import { standsFor } from '../web-session.ts';
 import { returnUrl } from './return-url.ts';
 
 /**
@@ -43,6 +44,11 @@ const sessionShape = z.object({
   policy: policyShape,
   /** Name of the API key. */
   by: z.string(),
+  /** The person who asked, or whose key did; null: nobody, and for sessions of earlier versions. */
+  person: z
+    .object({ name: z.string(), createdAt: z.number(), generation: z.number() })
+    .nullable()
+    .default(null),
   expiresAt: z.number(),
 });
 
@@ -79,6 +85,8 @@ export function callbackUrl({ url }: Pick<ServiceParts, 'url'>): string {
 export interface Wanted extends Pick<ConnectSession, 'provider' | 'user' | 'policy' | 'by'> {
   readonly scopes: readonly string[] | undefined;
   readonly name: string | undefined;
+  /** Name of the person with whom the session ends; null: there is none. */
+  readonly owner: string | null;
   readonly returnUrl?: string | undefined;
   readonly popupOrigin?: string | undefined;
 }
@@ -129,8 +137,21 @@ export async function newSession(
   const id = `cs_${randomBytes(16).toString('base64url')}`;
   const expiresAt = parts.now() + sessionMs;
   const scopes = [...scopesFor(wanted.scopes, provider, existing?.grant ?? null)];
-  const facts = { id, provider: provider.name, user, name, scopes, policy, by, expiresAt };
+  const person = wanted.owner === null ? null : await parts.store.people.get(wanted.owner);
+  const facts = { id, provider: provider.name, user, name, scopes, policy, by, person, expiresAt };
   return { ...facts, returnUrl: back?.href ?? null, popupOrigin };
+}
+
+/** @throws SidekeyError `api_auth_required` if the person of a session was disabled or removed since */
+export async function assertStands({ person }: ConnectSession, { store }: ServiceParts): Promise<void> {
+  if (person === null || standsFor(await store.people.get(person.name), person)) return;
+  throw new SidekeyError(
+    'api_auth_required',
+    `${person.name}, who asked for this consent, may not ask any more.`,
+    {
+      hint: 'ask the operator for another link',
+    },
+  );
 }
 
 /** A session, and its state at present. */

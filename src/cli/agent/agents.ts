@@ -194,7 +194,7 @@ export async function setAgent(
   });
   const state = disable ? 'disabled' : 'enabled';
   const switched = isSwitched
-    ? `The agent ${name} is ${state}${disable ? ': its tokens and leases are refused from now on' : ''}.`
+    ? `The agent ${name} is ${state}${disable ? ': its tokens are refused, and its leases have ended' : ': its tokens work again'}.`
     : `The agent ${name} is already ${state}.`;
   const set = `${name} acts for ${agent.user ?? 'no user'}; its labels: ${agent.labels.join(', ') || 'none'}.`;
   output.result(

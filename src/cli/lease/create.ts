@@ -7,6 +7,8 @@ import {
   type Lease,
   leaseStanding,
   type LeaseTtlLevel,
+  placeOf,
+  places,
   reachesGrant,
 } from '../../agents/lease.ts';
 import type { State } from '../../app/state.ts';
@@ -122,6 +124,8 @@ export interface MadeLease {
   readonly secret: string;
   /** Grants that it reaches now. */
   readonly grants: readonly Grant[];
+  /** See `usualGrants`. */
+  readonly usual: readonly Grant[];
   readonly policies: readonly GrantPolicy[];
   readonly ttl: GrantedTtl;
 }
@@ -151,15 +155,19 @@ export async function makeLease(
   const all = await state.grants.list();
   const reached = ownGrants({ agent: agent.name, grants: null }, all, rights);
   const grants = order.grants === null ? reached : chosenOf(agent, order.grants, all, reached);
-  // Without a grant there is no default lifetime.
-  const ttlMs = grants.length === 0 ? (order.ttlMs ?? config.leases.defaultTtlMs) : order.ttlMs;
   const owned = (order.own ?? []).map(({ id, wanted }) => ({ ...wanted, id }));
-  const ttl = ttlFor(ttlMs, [...grants, ...owned], { config, policies: rights.policies });
+  const id = order.id ?? randomUUID();
+  const named = order.grants === null ? null : [...grants, ...owned].map((grant) => grant.id);
+  const usual = usualGrants({ id, agent: agent.name, grants: named }, grants, rights);
+  const ttl = ttlFor(order.ttlMs, [...grants, ...owned], { config, policies: rights.policies }, [
+    ...usual,
+    ...owned,
+  ]);
   const lease: LeaseRecord = {
-    id: order.id ?? randomUUID(),
+    id,
     agent: agent.name,
     tokenHash: hashToken(secret),
-    grants: order.grants === null ? null : [...grants, ...owned].map(({ id }) => id),
+    grants: named,
     ...(order.egress === undefined ? {} : { egress: order.egress }),
     purpose: order.purpose,
     createdAt: at,
@@ -184,7 +192,7 @@ export async function makeLease(
     if (!(await store.leases.insert(lease))) throw unknownAgent(agent.name, []);
   });
   await store.leases.removeEnded(at - forgetAfterMs);
-  return { lease, secret, grants, policies: rights.policies, ttl };
+  return { lease, secret, grants, usual, policies: rights.policies, ttl };
 }
 
 function chosenOf(
@@ -213,10 +221,28 @@ export function ownGrants(
   rights: Rights | null,
 ): Grant[] {
   if (lease.grants !== null) return grants.filter(({ id }) => isLeaseFor(lease, id));
-  const actsFor = rights?.agents.find(({ name }) => name === lease.agent)?.user ?? null;
-  const bindings = rights?.bindings.filter(({ agent }) => agent === lease.agent) ?? [];
+  const { user, bindings, labelsOf } = agentRights(lease.agent, rights);
+  return grants.filter((grant) => reachesGrant(bindings, user, grant, labelsOf(grant)));
+}
+
+/** Returns the reached grants of a lease that a request without a selected user may get, in the order of `placeOf`. */
+export function usualGrants(
+  lease: Pick<Lease, 'id' | 'agent' | 'grants'>,
+  reached: readonly Grant[],
+  rights: Rights,
+): Grant[] {
+  const { labelsOf, ...agent } = agentRights(lease.agent, rights);
+  const inTurn = Map.groupBy(reached, (grant) => placeOf(grant, labelsOf(grant), { ...agent, lease }));
+  return places.flatMap((place) => inTurn.get(place) ?? []);
+}
+
+function agentRights(agent: string, rights: Rights | null) {
   const labels = new Map(rights?.policies.map((policy) => [policy.grantId, policy.labels]));
-  return grants.filter((grant) => reachesGrant(bindings, actsFor, grant, labels.get(grant.id) ?? []));
+  return {
+    user: rights?.agents.find(({ name }) => name === agent)?.user ?? null,
+    bindings: rights?.bindings.filter((each) => each.agent === agent) ?? [],
+    labelsOf: ({ id }: Grant) => labels.get(id) ?? [],
+  };
 }
 
 /** Sentences about grants and tokens that end before the lease; none where the lease ends first. */
@@ -256,12 +282,19 @@ interface TtlFacts {
 
 type LeasedGrant = Pick<Grant, 'id' | 'name' | 'user' | 'provider'>;
 
-/** Lifetime of a lease for these grants; `asked` in milliseconds, null: the default. */
-export function ttlFor(asked: number | null, grants: readonly LeasedGrant[], facts: TtlFacts): GrantedTtl {
-  return grantedTtl(
-    asked,
-    grants.map((grant) => levelsOf(grant, facts)),
-  );
+/**
+ * Lifetime of a lease for these grants; `asked` in milliseconds, null: the default of the usual ones. A user sets the default
+ * of a grant, so it does not count for others.
+ */
+export function ttlFor(
+  asked: number | null,
+  grants: readonly LeasedGrant[],
+  facts: TtlFacts,
+  usual: readonly LeasedGrant[] = grants,
+): GrantedTtl {
+  const levels = (grant: LeasedGrant) => levelsOf(grant, facts);
+  const wanted = asked ?? (usual.length === 0 ? facts.config.leases.defaultTtlMs : null);
+  return grantedTtl(wanted, grants.map(levels), usual.map(levels));
 }
 
 /** Sentence about a lease that is shorter than requested; null: it is not. */

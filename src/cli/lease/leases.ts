@@ -15,6 +15,7 @@ import {
   ownGrants,
   readUses,
   ttlFor,
+  usualGrants,
   usesText,
   whatEndsBefore,
 } from './create.ts';
@@ -151,10 +152,8 @@ export async function renewLease(
       });
     }
     const { policies: known } = rights;
-    const granted = ttlFor(asked ?? (own.length === 0 ? config.leases.defaultTtlMs : null), own, {
-      config,
-      policies: known,
-    });
+    const usual = usualGrants(before, own, rights);
+    const granted = ttlFor(asked, own, { config, policies: known }, usual);
     const expiresAt = Math.max(before.expiresAt, at + granted.ttlMs);
     const event = { event: 'lease.renewed', agent: before.agent, lease: before.id } as const;
     const renewed = await recordChange(audit, event, async () => {

@@ -300,7 +300,7 @@ async function assertServes(place: Pick<ProxyPlace, 'host' | 'port'>): Promise<v
 /** A lease that this process renews. */
 interface HeldLease {
   readonly id: string;
-  /** The grants that it reached when it was made. */
+  /** The usual grants (`usualGrants`) when it was made. */
   readonly grants: readonly Grant[];
   /** The placeholders of this lease. */
   readonly placeholders: PlaceholderCodes;
@@ -401,7 +401,7 @@ export async function holdLease(
 
   return {
     id,
-    grants: made.grants,
+    grants: made.usual,
     placeholders: placeholderCodes(state.vault),
     end: () => (ending ??= end()),
   };

@@ -4,10 +4,10 @@ import { unlistedHosts } from '../domain.ts';
 import { relativeTime } from '../format.ts';
 import { clocksOf, failureOf, refreshCommand, stateOf } from '../grant/format.ts';
 import { boundKeyOf, isUnbound, lackedBy } from '../grant/show.ts';
-import { domainsOf, offeredBy, standingFor } from '../pick.ts';
+import { domainsOf, offeredBy } from '../pick.ts';
 import { askUnreadable, type Finding, finding, type Need } from './finding.ts';
 import { certificateFacts } from '../../grants/client-certificate.ts';
-import { type Grant, type GrantState, titleOf } from '../../grants/grant.ts';
+import { type Grant, type GrantState, offeredGrants, titleOf } from '../../grants/grant.ts';
 import type { Provider } from '../../grants/provider.ts';
 import { endWords, replaceCommand } from '../../grants/token-result.ts';
 import { caughtFailure, SidekeyError } from '../../lib/errors.ts';
@@ -187,7 +187,7 @@ export async function lookAtDomains(view: View): Promise<Finding> {
     if (action.kind !== 'grant') continue;
     const offered = offeredBy(domain, grants);
     for (const { grant } of [action, ...(action.also ?? [])]) {
-      if (standingFor(grant, grants).length === 0)
+      if (offeredGrants(grant, grants).length === 0)
         missing.set(grant, [...(missing.get(grant) ?? []), pattern.text]);
     }
     for (const grant of offered) {

@@ -288,7 +288,7 @@ describe('explain', () => {
         { name: 'limited', methods: ['PUT'], limits: [{ rate: '10/1m', per: 'agent' }] },
       ],
     });
-    const who = ['--agent', 'robot+grant=work'];
+    const who = ['--agent', 'robot+grant=work+user=alice'];
     const inside = await at.explain([at.url, ...who, '--client', '10.1.2.3']);
     expect(inside).toMatchObject({ exit: 0 });
     expect(inside.rows?.find((row) => row.startsWith('✓ rule'))).toMatch(
@@ -340,7 +340,9 @@ describe('explain', () => {
     const after = await at.explain(args);
     expect(after).toMatchObject({ exit: 0, allowed: true, held: false });
     expect(after.rows).toContain('✓ approval: alice in a terminal said yes in 0 s, as long as the lease');
-    expect(await at.explain(['DELETE', at.url, '--agent', 'robot+grant=work'])).toMatchObject({ held: true });
+    expect(await at.explain(['DELETE', at.url, '--agent', 'robot+grant=work+user=alice'])).toMatchObject({
+      held: true,
+    });
   });
 
   test.each([

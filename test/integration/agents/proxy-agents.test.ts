@@ -90,6 +90,7 @@ async function several() {
   await sidekey.grant([upstream.authority], { name: 'work', user: 'alice', ...key('alice-work-token') });
   await sidekey.grant([upstream.authority], { name: 'work', user: 'bob', ...key('bob-work-token') });
   await sidekey.grant([upstream.authority], { name: 'home', user: 'alice', ...key('alice-home-token') });
+  await sidekey.grant([upstream.authority], { name: 'own', ...key('own-token') });
   await sidekey.grant(['elsewhere.test'], {
     name: 'other',
     provider: 'elsewhere',
@@ -100,13 +101,13 @@ async function several() {
 
 describe('a selector', () => {
   test.each([
-    ['+grant in the user name', [basic('+grant=home:')], [], 'alice-home-token'],
+    ['+grant with the only such grant', [basic('+grant=own:')], [], 'own-token'],
     ['+user in the user name', [basic('+user=bob:')], [], 'bob-work-token'],
     ['both', [basic('+grant=work+user=alice:')], [], 'alice-work-token'],
-    ['Sidekey-Grant', [], ['Sidekey-Grant: home'], 'alice-home-token'],
+    ['Sidekey-Grant', [], ['Sidekey-Grant: own'], 'own-token'],
     [
       'Sidekey-Grant over the user name',
-      [basic('+grant=work:')],
+      [basic('+grant=work+user=alice:')],
       ['Sidekey-Grant: home'],
       'alice-home-token',
     ],
@@ -123,14 +124,14 @@ describe('a selector', () => {
   });
 
   test.each([
-    ['none fits one alone', [], 409, 'grant_ambiguous'],
-    ['there is no such grant', ['Sidekey-Grant: none'], 403, 'grant_missing'],
-    ['the grant belongs to another domain', ['Sidekey-Grant: other'], 403, 'grant_missing'],
-    ['it is malformed', ['Sidekey-Grant: a b'], 400, 'bad_request'],
-    ['there are two', ['Sidekey-Grant: home', 'Sidekey-Grant: work'], 400, 'bad_request'],
-  ])('is refused where %s', async (_name, inside, status, reason) => {
+    ['none fits one alone', [basic('+user=alice:')], [], 409, 'grant_ambiguous'],
+    ['there is no such grant', [], ['Sidekey-Grant: none'], 403, 'grant_missing'],
+    ['the grant belongs to another domain', [], ['Sidekey-Grant: other'], 403, 'grant_missing'],
+    ['it is malformed', [], ['Sidekey-Grant: a b'], 400, 'bad_request'],
+    ['there are two', [], ['Sidekey-Grant: home', 'Sidekey-Grant: work'], 400, 'bad_request'],
+  ])('is refused where %s', async (_name, atConnect, inside, status, reason) => {
     const { upstream, sidekey, seen } = await several();
-    const client = await openTunnel(sidekey, upstream.authority);
+    const client = await openTunnel(sidekey, upstream.authority, { fields: atConnect });
     client.send(
       `GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n`,
       ...inside.map((it) => `${it}\r\n`),
@@ -139,7 +140,7 @@ describe('a selector', () => {
     const answer = await client.response();
     expect(answer).toMatchObject({ status, reason });
     if (reason === 'grant_ambiguous') {
-      expect(problemOf(answer).detail).toMatch(/home \(user alice\).*work \(user alice\).*work \(user bob\)/);
+      expect(problemOf(answer).detail).toMatch(/: home \(user alice\), work \(user alice\)\.$/);
       expect(problemOf(answer).hint).toContain('+grant=NAME');
     }
     expect(seen).toEqual([]);

@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import { readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import type * as FileSystem from 'node:fs/promises';
 import { readFile, rm, writeFile } from 'node:fs/promises';
-import { Decrypter } from 'age-encryption';
+import { Decrypter, Encrypter } from 'age-encryption';
+import { sql } from 'kysely';
 import { describe, expect, it, vi } from 'vitest';
 import { everything } from '../../../src/agents/lease.ts';
 import { backUp, partsOf } from '../../../src/app/backup.ts';
@@ -89,6 +90,53 @@ describe.each(engines)('a backup of a store in %s that is written meanwhile', (_
   });
 });
 
+describe.each(engines)('a backup of a store in %s with a passphrase', (_name, engine) => {
+  const isMissing = engine === 'postgres' && postgresMissing !== null;
+
+  it.skipIf(isMissing)('derives its key before the transaction begins', { timeout: 60_000 }, async () => {
+    const at = await machine(engine);
+    await at.connect('desk', 'r-1');
+    const state = await opened(at);
+    const [tables, watch] = [await openTables(state.config, {}), await openTables(state.config, {})];
+    const events: string[] = [];
+    const begin = tables.db.transaction.bind(tables.db);
+    vi.spyOn(tables.db, 'transaction').mockImplementation(() => {
+      events.push('transaction');
+      return begin();
+    });
+    const encrypt = Reflect.get(Encrypter.prototype, 'encrypt') as (
+      file: ReadableStream,
+    ) => Promise<ReadableStream>;
+    const spy = vi.spyOn(Encrypter.prototype, 'encrypt').mockImplementation(async function (
+      this: Encrypter,
+      file: unknown,
+    ) {
+      const sealed = await encrypt.call(this, file as ReadableStream);
+      const open =
+        engine === 'sqlite'
+          ? []
+          : await watch.db
+              .selectFrom(sql<{ state: string }>`pg_stat_activity`.as('activity'))
+              .where(sql<boolean>`datname = current_database() and state like 'idle in transaction%'`)
+              .select('state')
+              .execute();
+      events.push('key', ...open.map((row) => row.state));
+      return sealed as never;
+    });
+    try {
+      const lock = { passphrase: 'correct horse' };
+      const file = at.at('x.age');
+      await backUp(state, tables, { file, lock, force: false, version: '1', now: Date.now });
+      expect(events).toEqual(['key', 'transaction']);
+    } finally {
+      spy.mockRestore();
+      await watch.close();
+      await tables.close();
+      await state.close();
+    }
+  });
+});
+
 describe('a backup beside a proxy with two workers', () => {
   it('refuses no request, and a restored grant serves at once', { timeout: 120_000 }, async () => {
     const { at, url, upstream } = await startTwoWorkers();
@@ -155,6 +203,7 @@ describe.skipIf(postgresMissing !== null)(`a backup of SQLite${postgresMissing ?
       user: null,
       identity: null,
       disabledAt: null,
+      generation: 2,
       createdAt: 1,
     });
     await store.people.passkeys.insert({

@@ -354,7 +354,7 @@ describe('an agent that logs in', () => {
       for (const as of ['robot:secret', 'robot:leased'])
         expect(await setup.send(call(tokens['access_token']!), '', as)).toMatchObject({ status: 200 });
       expect(await setup.send(call(tokens['access_token']!))).toMatchObject({
-        reason: 'placeholder_misused',
+        reason: 'grant_missing',
       });
     },
   );

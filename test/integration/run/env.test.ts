@@ -156,6 +156,56 @@ describe('the variables of a running proxy', () => {
     expect([leased['GITHUB_TOKEN'], leased['OPENAI_API_KEY']]).toEqual([expect.any(String), undefined]);
   });
 
+  test.each([
+    ['a caller without a token', []],
+    ['an agent that is bound to everything', ['--agent', 'any']],
+  ])('of %s have no placeholder of the grant of a user', async (_name, as) => {
+    const at = await place({
+      domains: { 'api.github.com': { grant: 'github' }, 'api.openai.com': { grant: 'openai' } },
+    });
+    await at.run(['agent', 'create', 'any', '--everything']);
+    const set = async () => setBy((await at.run(['env', '--proxy', proxy, ...as])).stdout);
+    // The placeholders of a lease differ from those of the next one.
+    const forms = async () => {
+      const { GITHUB_TOKEN, OPENAI_API_KEY } = await set();
+      return [GITHUB_TOKEN?.length, OPENAI_API_KEY];
+    };
+    const before = await forms();
+    expect(before).toEqual([expect.any(Number), undefined]);
+    for (const [name, provider] of [
+      ['a-first', 'github'],
+      ['github', 'github'],
+      ['openai', 'openai'],
+    ])
+      await at.grant(name!, key, ['--provider', provider!, '--user', 'mallory']);
+    expect(await forms()).toEqual(before);
+    if (as.length === 0)
+      expect((await set())['GITHUB_TOKEN']).toBe(
+        (await at.run(['grant', 'show', '--placeholder', 'work'])).stdout.trim(),
+      );
+  });
+
+  test('have a lease that lasts as long as before, though a user sets a short time for a grant', async () => {
+    const at = await place({ leases: { default_ttl: '10m', max_ttl: '8h' } });
+    await at.run(['agent', 'create', 'any', '--everything']);
+    const made = async () => {
+      const before = (await at.json(['lease', 'list'])) as { id: string }[];
+      await at.run(['env', '--proxy', proxy, '--agent', 'any']);
+      const all = (await at.json(['lease', 'list'])) as { id: string; expires_in: number }[];
+      const lease = all.find(({ id }) => !before.some((each) => each.id === id))!;
+      const renewed = (await at.json(['lease', 'renew', lease.id])) as { expires_in: number };
+      return [lease, renewed].map(({ expires_in: seconds }) => Math.ceil(seconds / 60));
+    };
+    expect(await made()).toEqual([10, 10]);
+    const mine = ['mine', '--user', 'mallory'];
+    await at.grant('mine', key, ['--provider', 'github', '--user', 'mallory']);
+    expect(await at.run(['grant', 'set', ...mine, '--lease-ttl', '1m'])).toMatchObject({ exit: 0 });
+    expect(await made()).toEqual([10, 10]);
+    // An operator sets a maximum. It counts for each grant that the lease reaches.
+    expect(await at.run(['grant', 'set', ...mine, '--max-lease-ttl', '2m'])).toMatchObject({ exit: 0 });
+    expect(await made()).toEqual([2, 2]);
+  });
+
   test('have the placeholder of the mapped grant, if several share a provider and a variable', async () => {
     const at = await place();
     for (const [name, provider] of [

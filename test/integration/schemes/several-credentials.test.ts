@@ -138,7 +138,7 @@ describe('a request gets the credentials of two grants', () => {
     const options = { provider: 'app', name: 'app', user: 'bob', credential: bob };
     await sidekey.grant([upstream.authority], options);
     await sidekey.grant([upstream.authority], { user: 'bob' });
-    expect(await ask()).toMatchObject({ status: 409, reason: 'grant_ambiguous' });
+    expect(await ask()).toMatchObject({ status: 403, reason: 'grant_missing' });
     expect((await ask('/', [], '', '+user=bob:')).status).toBe(200);
     expect(seen.map(({ headers }) => headers['x-api-key'])).toEqual([bob.value]);
   });

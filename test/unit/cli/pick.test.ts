@@ -34,6 +34,11 @@ describe('the grant argument of a command', () => {
     );
   });
 
+  it('means the grant without an owner, where users have one of that name', () => {
+    const unowned = grantRecord({ name: 'work', provider: 'github' });
+    expect(pickGrant([...grants, unowned], { grant: 'work' })).toBe(unowned);
+  });
+
   it('without a match is refused, with the owner or a similar name', () => {
     expect(() => pick('work', 'carol')).toThrow('The user carol has no grant work; alice, bob has.');
     expect(() => pick(alice.id, 'bob')).toThrow('alice has.');

@@ -26,6 +26,7 @@ const callerOf = (agentUser: string | null, claimed: string | null): Identity =>
   subject: null,
   selectors: { grant: null, user: claimed },
   reaches: () => true,
+  placeOf: () => 0 as const,
   labelsNow: async () => ['of-agent'],
   egressNow: () => [],
   grantLabels: async () => ['of-grant'],

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
-import { domainsOf, offeredBy, standingFor } from '../../../../src/cli/pick.ts';
+import { domainsOf, offeredBy } from '../../../../src/cli/pick.ts';
+import { offeredGrants } from '../../../../src/grants/grant.ts';
 import { type Domain, isPattern, parsePattern } from '../../../../src/policy/domain-map.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
 
@@ -21,11 +22,14 @@ const bob = grantRecord({ name: 'work', user: 'bob', provider: 'github' });
 
 const grants = [named, alice, bob];
 
-it('a reference matches a grant by id or name before grants of a provider with that name', () => {
-  expect(standingFor('github', grants)).toEqual([named]);
-  expect(standingFor('github', [alice, bob])).toEqual([alice, bob]);
-  expect(standingFor(bob.id, grants)).toEqual([bob]);
-  expect(standingFor('other', grants)).toEqual([]);
+it('a reference matches the grants of each user by id or name before those of a provider with that name', () => {
+  const [own, second] = ['gh', 'github'].map((name) =>
+    grantRecord({ name, user: 'alice', provider: 'github' }),
+  );
+  expect(offeredGrants('github', grants)).toEqual(grants);
+  expect(offeredGrants('github', [...grants, own!, second!])).toEqual([named, bob, second]);
+  expect(offeredGrants(bob.id, grants)).toEqual([bob]);
+  expect(offeredGrants('other', grants)).toEqual([]);
 });
 
 it('a domain without a grant offers none', () => {
@@ -40,9 +44,6 @@ it('a grant is used only by the domains that offer it', () => {
     domain('c.example.com', null),
   ];
   const uses = (grant: typeof named) => domainsOf(grant, grants, domains).map(({ origin }) => origin);
-  expect([uses(named), uses(alice), uses(bob)]).toEqual([
-    ['a.example.com'],
-    ['b.example.com'],
-    ['b.example.com'],
-  ]);
+  const both = ['a.example.com', 'b.example.com'];
+  expect([uses(named), uses(alice), uses(bob)]).toEqual([['a.example.com'], both, both]);
 });
