@@ -72,8 +72,11 @@ export async function runConfined(
   }
 }
 
+/** Signals by number. Two have a second name, which comes later in the list: SIGABRT (SIGIOT) and SIGIO (SIGPOLL). */
 const signalNames: ReadonlyMap<number, NodeJS.Signals> = new Map(
-  Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]),
+  Object.entries(constants.signals)
+    .toReversed()
+    .map(([name, number]) => [number, name as NodeJS.Signals]),
 );
 
 function hold(
