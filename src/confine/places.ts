@@ -13,7 +13,15 @@ const place = z.strictObject({ path: z.string(), variable: z.string().optional()
 
 const placesSchema = z.strictObject({
   hidden: z.array(place),
-  writable: z.array(place.extend({ program: z.string().optional() })),
+  writable: z.array(
+    place.extend({
+      program: z.string().optional(),
+      /** Whether `variable` is set to the path. */
+      sets: z.boolean().optional(),
+      /** Path of the file whose content a new file gets. */
+      from: z.string().optional(),
+    }),
+  ),
   scratch: z.array(z.string()),
   protected: z.array(place),
   sockets: z.array(z.string()),
