@@ -213,13 +213,21 @@ function gitPaths(folder: string, tree: string): readonly string[] {
     );
   const worktrees = isFolder(at('worktrees')) ? readdirSync(at('worktrees')) : [];
   return [
-    ...['hooks', 'config', 'config.worktree', 'commondir', 'modules'].map((name) => at(name)),
+    ...['hooks', 'config', 'config.worktree', 'commondir'].map((name) => at(name)),
+    ...modulesIn(at('modules')).flatMap((each) => gitPaths(each, tree)),
     ...worktrees.flatMap((name) =>
       ['commondir', 'gitdir', 'config.worktree'].map((file) => at('worktrees', name, file)),
     ),
     ...named('hooksPath', tree),
     ...named('path', folder),
   ];
+}
+
+/** Returns the folders of submodules, whose names may have several parts (gitrepository-layout(5)). */
+function modulesIn(folder: string): readonly string[] {
+  if (!isFolder(folder)) return [];
+  const entries = readdirSync(folder).map((name) => join(folder, name));
+  return entries.flatMap((each) => (existsSync(join(each, 'HEAD')) ? [each] : modulesIn(each)));
 }
 
 function isFolder(path: string): boolean {
