@@ -1,5 +1,15 @@
-import { accessSync, constants, lstatSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  type Stats,
+  statSync,
+} from 'node:fs';
 import { delimiter, dirname, isAbsolute, join, sep } from 'node:path';
+import { isSystemError } from '../lib/errors.ts';
 import { isWithin, realPath } from '../lib/paths.ts';
 import type { Access, AccessRules } from './access.ts';
 import type { Plan } from './plan.ts';
@@ -184,9 +194,14 @@ function entriesOf(path: string): readonly string[] {
   }
 }
 
-/** Null: there is nothing. */
+/** Returns null if nothing is there, or in a folder of another user, which the command cannot search either. */
 function typeOf(path: string): 'folder' | 'file' | 'link' | 'other' | null {
-  const stats = lstatSync(path, { throwIfNoEntry: false });
+  let stats: Stats | undefined;
+  try {
+    stats = lstatSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    if (!isSystemError(error, 'EACCES')) throw error;
+  }
   if (stats === undefined) return null;
   if (stats.isDirectory()) return 'folder';
   if (stats.isFile()) return 'file';

@@ -99,15 +99,12 @@ export interface Confined {
   /** Variables that the command has besides its own. */
   readonly variables: Readonly<Record<string, string>>;
   /**
-   * Sends the command. Resolves when it runs, with the function that signals it.
+   * Sends the command. Resolves when it runs, with its process ID.
    *
    * @param port port of the proxy, which alone may be connected to where the command has no network of its own
    * @throws SidekeyError as `execve(2)`: `code` of the system
    */
-  execute(
-    command: Pick<Order, 'program' | 'words' | 'env'>,
-    port: number,
-  ): Promise<(signal: NodeJS.Signals) => void>;
+  execute(command: Pick<Order, 'program' | 'words' | 'env'>, port: number): Promise<number>;
 }
 
 /**
@@ -171,7 +168,7 @@ export async function confine(
       child.send({ ...command, restriction } satisfies Order);
       const failure = await Promise.race([started.then(() => null), failed.then(([message]) => message)]);
       if (failure !== null) throw Object.assign(new Error(failure.message), { code: failure.code });
-      return (signal) => void signalProcess(pid, signal);
+      return pid;
     },
   };
 }
@@ -226,14 +223,6 @@ function descendantOf(pid: number): number {
   const childOf = (parent: number) =>
     Number(readFileSync(`/proc/${parent}/task/${parent}/children`, 'latin1').trim().split(' ')[0]);
   return childOf(childOf(pid));
-}
-
-function signalProcess(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch {
-    // It has ended.
-  }
 }
 
 /** Devices that every program uses. */

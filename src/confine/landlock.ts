@@ -172,6 +172,8 @@ export function rightsOf(
     if (!all.has('/dev')) all.set('/dev', 'absent');
   }
   const isClosed = (access: Access) => access === 'absent' || access === 'private';
+  // bubblewrap leaves out what is closed in a folder that may be written.
+  const isMounted = (access: Access) => mounted && (access === 'write' || access === 'scratch');
   const rights: [string, Right][] = mounted ? [['/', 'list']] : [];
 
   function walk(path: string): void {
@@ -180,13 +182,11 @@ export function rightsOf(
     if (isClosed(access)) {
       // What is permitted below it has a rule of its own.
       for (const [each, own] of below) if (!isClosed(own)) walk(each);
-    } else if (below.some(([, own]) => isClosed(own)) && !(mounted && access === 'write')) {
+    } else if (below.some(([, own]) => isClosed(own)) && !isMounted(access)) {
       for (const entry of entriesOf(path)) walk(entry);
     } else {
-      const isWritten = access === 'write' || (access === 'scratch' && mounted);
-      rights.push([path, isWritten ? 'write' : 'read']);
-      for (const [each, own] of below)
-        if (own === 'write' || (own === 'scratch' && mounted)) rights.push([each, 'write']);
+      rights.push([path, access === 'write' || isMounted(access) ? 'write' : 'read']);
+      for (const [each, own] of below) if (own === 'write' || isMounted(own)) rights.push([each, 'write']);
     }
   }
   walk(sep);

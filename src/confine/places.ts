@@ -13,7 +13,15 @@ const place = z.strictObject({ path: z.string(), variable: z.string().optional()
 
 const placesSchema = z.strictObject({
   hidden: z.array(place),
-  writable: z.array(place.extend({ program: z.string().optional() })),
+  writable: z.array(
+    place.extend({
+      program: z.string().optional(),
+      /** Whether `variable` is set to the path. */
+      sets: z.boolean().optional(),
+      /** Path of the file whose content a new file gets. */
+      from: z.string().optional(),
+    }),
+  ),
   scratch: z.array(z.string()),
   protected: z.array(place),
   sockets: z.array(z.string()),
@@ -93,7 +101,7 @@ export interface Repository {
 
 /**
  * Finds the repository of a folder. A `.git` file counts only if the repository that it names has this working tree in its
- * own list (gitrepository-layout(5)): a checkout could name any folder.
+ * own list, or as that of a submodule (gitrepository-layout(5)): a checkout could name any folder.
  */
 export function repositoryOf(folder: string): Repository | null {
   const marker = join(folder, '.git');
@@ -107,6 +115,10 @@ function linkedWorktree(tree: string, marker: string): Repository | null {
     const [, named] = /^gitdir: (.+)$/m.exec(readFileSync(marker, 'utf8')) ?? [];
     if (named === undefined) return null;
     const own = realPath(resolve(tree, named));
+    const config = join(own, 'config');
+    const [, worktree] =
+      (existsSync(config) && /^\s*worktree = (.+)$/m.exec(readFileSync(config, 'utf8'))) || [];
+    if (worktree !== undefined && realPath(resolve(own, worktree)) === tree) return { tree, folders: [own] };
     if (realPath(readFileSync(join(own, 'gitdir'), 'utf8').trim()) !== realPath(marker)) return null;
     const common = realPath(resolve(own, readFileSync(join(own, 'commondir'), 'utf8').trim()));
     return isWithin(own, join(common, 'worktrees')) ? { tree, folders: [common] } : null;

@@ -92,7 +92,8 @@ export function planOf(input: PlanInput): Plan {
     if (!isCovering(path)) rules.set(path, 'scratch');
   for (const place of places.writable)
     for (const path of pathsOf(place, context)) {
-      if (place.program === basename(program)) create(path);
+      if (place.program === basename(program))
+        create(path, place.from && join(homes[0]!, place.from.slice(2)));
       if (existsSync(path) && !isCovering(path)) rules.set(path, 'write');
     }
   const repository = repositoryOf(folder);
@@ -167,12 +168,12 @@ const sharedFolders: ReadonlySet<string> = new Set(
   '/ /etc /usr /usr/bin /bin /var /var/lib /var/log /opt /srv /home /mnt /media'.split(' '),
 );
 
-/** Creates a state folder, or a file where the path ends in `.json`, for its owner alone. */
-function create(path: string): void {
+/** Creates a state folder, or a file with the content of another one, for its owner alone. */
+function create(path: string, from: string | undefined): void {
   if (existsSync(path)) return;
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  if (path.endsWith('.json')) writeFileSync(path, '{}\n', { mode: 0o600, flag: 'wx' });
-  else mkdirSync(path, { mode: 0o700 });
+  if (from === undefined) mkdirSync(path, { mode: 0o700 });
+  else if (existsSync(from)) writeFileSync(path, readFileSync(from), { mode: 0o600, flag: 'wx' });
 }
 
 /**
@@ -212,13 +213,21 @@ function gitPaths(folder: string, tree: string): readonly string[] {
     );
   const worktrees = isFolder(at('worktrees')) ? readdirSync(at('worktrees')) : [];
   return [
-    ...['hooks', 'config', 'config.worktree', 'commondir', 'modules'].map((name) => at(name)),
+    ...['hooks', 'config', 'config.worktree', 'commondir'].map((name) => at(name)),
+    ...modulesIn(at('modules')).flatMap((each) => gitPaths(each, tree)),
     ...worktrees.flatMap((name) =>
       ['commondir', 'gitdir', 'config.worktree'].map((file) => at('worktrees', name, file)),
     ),
     ...named('hooksPath', tree),
     ...named('path', folder),
   ];
+}
+
+/** Returns the folders of submodules, whose names may have several parts (gitrepository-layout(5)). */
+function modulesIn(folder: string): readonly string[] {
+  if (!isFolder(folder)) return [];
+  const entries = readdirSync(folder).map((name) => join(folder, name));
+  return entries.flatMap((each) => (existsSync(join(each, 'HEAD')) ? [each] : modulesIn(each)));
 }
 
 function isFolder(path: string): boolean {

@@ -66,6 +66,8 @@ test.skipIf(missing('git', 'lfs', 'version')).each(entries)(
           // A blind tunnel shows the certificate of the upstream itself.
           SSL_CERT_FILE: home.at('config', 'upstream-ca.pem'),
           GIT_CONFIG_NOSYSTEM: '1',
+          // A confined command writes no settings of its person.
+          GIT_CONFIG_GLOBAL: join(room, 'gitconfig'),
           GIT_AUTHOR_NAME: 'a',
           GIT_AUTHOR_EMAIL: 'a@acme.test',
           GIT_COMMITTER_NAME: 'a',

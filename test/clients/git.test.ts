@@ -57,6 +57,8 @@ async function setup({ http2 = false } = {}): Promise<Setup> {
   const env = {
     URL: `${host.url}/acme/widgets.git`,
     GIT_CONFIG_NOSYSTEM: '1',
+    // A confined command writes no settings of its person.
+    GIT_CONFIG_GLOBAL: join(stage.room, 'gitconfig'),
     GIT_TRACE_CURL: trace,
     GIT_TRACE_CURL_NO_DATA: '1',
     GIT_TRACE_REDACT: '0',

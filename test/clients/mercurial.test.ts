@@ -13,11 +13,11 @@ const answers: Readonly<Record<string, string>> = {
 test.skipIf(missing('hg', '--version'))(
   'Mercurial asks a private repository with a token that it never sees, and reads the own settings of its person',
   async () => {
-    const { perform, room, upstream, seen } = await stage((request, response) => {
+    const { perform, home, upstream, seen } = await stage((request, response) => {
       const command = new URL(request.url ?? '', 'https://any').searchParams.get('cmd') ?? '';
       response.writeHead(200, { 'content-type': 'application/mercurial-0.1' }).end(answers[command] ?? '');
     });
-    await writeFile(join(room, '.hgrc'), `[alias]\nasked = identify --id -r tip ${upstream.url}/repo\n`);
+    await writeFile(home.at('user', '.hgrc'), `[alias]\nasked = identify --id -r tip ${upstream.url}/repo\n`);
     const ran = await perform(['hg', 'asked']);
     expect(ran).toMatchObject({ exit: 0, stdout: `${revision.slice(0, 12)}\n` });
     expect(seen.map(({ path }) => path)).toContain('/repo?cmd=lookup&key=tip');

@@ -36,6 +36,11 @@ export interface EndedCommand {
   readonly stderr: string;
 }
 
+/** Returns a standard error without the line about the confinement, in which machines differ. */
+export function withoutConfinement(stderr: string): string {
+  return stderr.replace(/^sidekey: (?:not )?confined: .*\n/m, '');
+}
+
 export interface RunningCommand {
   readonly pid: number;
   readonly signal: (name: NodeJS.Signals) => void;

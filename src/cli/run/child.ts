@@ -72,25 +72,41 @@ export async function runConfined(
   }
 }
 
+/** Signals by number. Two have a second name, which comes later in the list: SIGABRT (SIGIOT) and SIGIO (SIGPOLL). */
 const signalNames: ReadonlyMap<number, NodeJS.Signals> = new Map(
-  Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]),
+  Object.entries(constants.signals)
+    .toReversed()
+    .map(([name, number]) => [number, name as NodeJS.Signals]),
 );
 
 function hold(
   child: ChildProcess,
   signals: Signals,
-  send: (signal: NodeJS.Signals) => void = (signal) => void child.kill(signal),
+  /** Process of the command: the child, or one below it. */
+  pid = child.pid,
 ): () => void {
-  signals.passTo(send);
-  const release = stopWith(child);
+  signals.passTo((signal) => void (pid === child.pid ? child.kill(signal) : signalProcess(pid, signal)));
+  const release = stopWith({ pid });
+  // The system reports a stop to the parent of the command only.
+  const looking =
+    pid === child.pid ? undefined : setInterval(() => process.emit('SIGCHLD', 'SIGCHLD'), lookMs);
   // If this process fails first, the command has lost its proxy.
   const end = () => void child.kill('SIGTERM');
   process.once('exit', end);
   return () => {
     process.off('exit', end);
+    clearInterval(looking);
     release();
     signals.passTo(null);
   };
+}
+
+function signalProcess(pid: number | undefined, signal: NodeJS.Signals): void {
+  try {
+    if (pid !== undefined) process.kill(pid, signal);
+  } catch {
+    // The command has ended.
+  }
 }
 
 /** An unsearchable folder of the PATH yields `EACCES` for a program that does not exist. */
@@ -148,6 +164,8 @@ export function endAs(signal: NodeJS.Signals): number {
 
 /** Delay before the child is checked: a process that continues this one must continue the child first. */
 const soonMs = 20;
+/** Interval at which a command is checked that is no child of this process. */
+const lookMs = 250;
 
 /**
  * Stops this process when its child has stopped by itself, as after Ctrl-Z: the shell waits only for this

@@ -11,6 +11,7 @@ import { born, type Plan, planOf } from '../../confine/plan.ts';
 import { readPlaces } from '../../confine/places.ts';
 import type { Config } from '../../config/config.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { realPath } from '../../lib/paths.ts';
 import { withoutStop } from '../../lib/text.ts';
 import { counted } from '../format.ts';
 import { type Finding, finding } from '../status/finding.ts';
@@ -135,9 +136,16 @@ export function confinedEnvironment(
   const docker = plan.sockets.some((path) => basename(path) === 'docker.sock')
     ? {}
     : { DOCKER_HOST: noDocker };
-  const changed: NodeJS.ProcessEnv = { ...env, ...docker, ...variables };
+  const changed: NodeJS.ProcessEnv = { ...stateVariables(plan), ...env, ...docker, ...variables };
   for (const name of gone) delete changed[name];
   return changed;
+}
+
+/** Returns the variables of `sets` whose folder the command may write. */
+function stateVariables({ homes: [home = ''], rules }: Plan): NodeJS.ProcessEnv {
+  const set = readPlaces().writable.filter(({ sets }) => sets === true);
+  const folders = set.map(({ variable, path }) => [variable, realPath(path.replace('~', home))] as const);
+  return Object.fromEntries(folders.filter(([, path]) => rules.get(path) === 'write'));
 }
 
 const noDocker = 'unix:///not-in-this-run/sidekey-run--socket/run/docker.sock';

@@ -110,8 +110,10 @@ export async function openStage(
     '--audience',
     audience,
   ]);
+  // A confined program writes in its folder if that does not hold the home folder.
   const room = at.at('room');
-  await mkdir(join(room, 'tmp'), { recursive: true });
+  const user = at.at('user');
+  for (const path of [room, join(user, 'tmp')]) await mkdir(path, { recursive: true });
 
   const perform: Stage['perform'] = async (command, { env = {}, cwd = '.' } = {}) => {
     // No test calls anybody but its own upstreams.
@@ -120,10 +122,10 @@ export async function openStage(
       cwd: join(room, cwd),
       env: {
         PATH: process.env['PATH'],
-        HOME: room,
-        TMPDIR: join(room, 'tmp'),
+        HOME: user,
+        TMPDIR: join(user, 'tmp'),
         // Programs of containers look for a login in the folder of the machine, which root may have closed.
-        XDG_RUNTIME_DIR: join(room, 'tmp'),
+        XDG_RUNTIME_DIR: join(user, 'tmp'),
         LANG: 'C.UTF-8',
         KNOWN_TO_THE_CLIENT: secret.known,
         ...env,
@@ -142,6 +144,7 @@ export async function openStage(
     const { lookedInto, leaks } = await watch.end();
     const left = [
       ...(await filesBelow(room)),
+      ...(await filesBelow(user)),
       ...Object.entries(written).map(([name, text]) => [name, Buffer.from(text)] as const),
     ].flatMap(([where, bytes]) => secret.findIn(bytes).map((found) => `${where}: ${found}`));
     expect([...leaks, ...left]).toEqual([]);

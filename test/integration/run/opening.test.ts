@@ -3,7 +3,7 @@ import { chmod, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { program } from '../../support/command-line.ts';
-import { runHome } from '../../support/run-command.ts';
+import { runHome, withoutConfinement } from '../../support/run-command.ts';
 
 describe('the line before the program starts', () => {
   const env = { ANTHROPIC_API_KEY: 'real', SIDEKEY_OWN: 'real' };
@@ -13,7 +13,7 @@ describe('the line before the program starts', () => {
   test('names the keys that were taken out, before the output of the program', async () => {
     const { run } = await runHome();
     const ran = await run(['--', 'sh', '-c', 'echo "[$ANTHROPIC_API_KEY]" >&2'], { env });
-    expect(ran.stderr).toBe(`${line}[]\nsidekey: no request came through the proxy\n`);
+    expect(withoutConfinement(ran.stderr)).toBe(`${line}[]\nsidekey: no request came through the proxy\n`);
   });
 
   test('is not printed with --quiet; with --json it is a note of the summary', async () => {
@@ -22,7 +22,9 @@ describe('the line before the program starts', () => {
     const ran = await run(['--json', '--', 'sh', '-c', 'echo began >&2'], { env });
     const [first, summary = ''] = ran.stderr.split('\n');
     expect(first).toBe('began');
-    expect(JSON.parse(summary)).toMatchObject({ notes: [line.slice('sidekey: '.length).trim()] });
+    expect(JSON.parse(summary)).toMatchObject({
+      notes: [line.slice('sidekey: '.length).trim(), expect.stringContaining('confined: ')],
+    });
   });
 });
 
