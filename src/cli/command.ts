@@ -37,7 +37,7 @@ export interface CommandRow {
   readonly examples?: readonly string[];
   /** A text at the end of the help. */
   readonly notes?: string;
-  /** Whether a confined command may call it: it needs no file of Sidekey. */
+  /** True if a confined command may call it: it needs no file of Sidekey. */
   readonly insideRun?: true;
   readonly load?: () => Promise<Handler>;
   readonly commands?: readonly CommandRow[];

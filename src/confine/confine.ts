@@ -17,11 +17,11 @@ import { landlockVersion } from './landlock.ts';
 import type { Plan } from './plan.ts';
 import { seccompProgram } from './seccomp.ts';
 
-/** What confines commands on this machine. */
+/** Mechanisms that confine commands on this machine. */
 export interface Mechanisms {
   /** Path of bubblewrap; null: namespaces are not to be had, and Landlock alone confines. */
   readonly bubblewrap: string | null;
-  /** Whether Landlock is used. */
+  /** True if Landlock is used. */
   readonly landlock: boolean;
 }
 
@@ -104,7 +104,7 @@ export interface Confined {
    * @param port port of the proxy, which alone may be connected to where the command has no network of its own
    * @throws SidekeyError as `execve(2)`: `code` of the system
    */
-  execute(command: Pick<Order, 'program' | 'words' | 'env'>, port: number): Promise<number>;
+  readonly execute: (command: Pick<Order, 'program' | 'words' | 'env'>, port: number) => Promise<number>;
 }
 
 /**
@@ -220,9 +220,11 @@ async function firstMessage(child: ChildProcess): Promise<[Ready, { close(): voi
 
 /** Returns the process that bubblewrap runs: a child of its child, which is the first of the namespace. */
 function descendantOf(pid: number): number {
-  const childOf = (parent: number) =>
-    Number(readFileSync(`/proc/${parent}/task/${parent}/children`, 'latin1').trim().split(' ')[0]);
   return childOf(childOf(pid));
+}
+
+function childOf(pid: number): number {
+  return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim().split(' ')[0]);
 }
 
 /** Devices that every program uses. */

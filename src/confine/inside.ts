@@ -36,7 +36,7 @@ export interface Failed {
 }
 
 /** Port of the proxy in the network namespace of the command. */
-export const insidePort = 8_377;
+const insidePort = 8_377;
 
 /** Waits for the command and becomes it. Never resolves. */
 export async function serveInside(hasNetwork: boolean): Promise<void> {

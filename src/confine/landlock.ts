@@ -40,10 +40,10 @@ const versions = { tcp: 4, scopes: 6 };
 /** Access to a path, for Landlock: to list, to read, or to write. */
 type Right = 'list' | 'read' | 'write';
 
-/** What Landlock restricts. */
+/** Parts that a process restricts itself to. */
 export interface Restriction {
   readonly rules: AccessRules;
-  /** Whether bubblewrap has mounted the plan: `/tmp`, `/run`, `/dev` and `/proc` are those of the run. */
+  /** True if bubblewrap has mounted the plan: `/tmp`, `/run`, `/dev` and `/proc` are those of the run. */
   readonly mounted: boolean;
   /** Port of the proxy that alone may be connected to; null: all ports, in a network namespace of the run. */
   readonly port: number | null;
@@ -137,8 +137,8 @@ function words(...values: readonly bigint[]): Buffer {
 
 async function openSystem(): Promise<{ readonly system: System; readonly control: System }> {
   const { dlopen, getRawPointer } = await loadForeignFunctions('Landlock');
-  const arguments_ = ['i64', 'i64', 'i64', 'i64', 'i64', 'i64', 'i64'] as const;
-  const { functions } = dlopen(null, { syscall: { arguments: arguments_, return: 'i64' } });
+  const numbers = ['i64', 'i64', 'i64', 'i64', 'i64', 'i64', 'i64'] as const;
+  const { functions } = dlopen(null, { syscall: { arguments: numbers, return: 'i64' } });
   const { syscall } = functions;
   const asNumber = (value: bigint | Uint8Array) => (typeof value === 'bigint' ? value : getRawPointer(value));
   const system: System = (number, ...args) => {
@@ -158,7 +158,7 @@ async function openSystem(): Promise<{ readonly system: System; readonly control
  * is below a path: where something is absent, the entries of the folders above it are permitted one by one. Below a folder that
  * may be written, `fixed` cannot be expressed.
  */
-export function rightsOf(
+function rightsOf(
   rules: AccessRules,
   mounted: boolean,
   devices: readonly string[],
@@ -171,7 +171,6 @@ export function rightsOf(
     for (const path of devices) all.set(path, 'write');
     if (!all.has('/dev')) all.set('/dev', 'absent');
   }
-  const isClosed = (access: Access) => access === 'absent' || access === 'private';
   // bubblewrap leaves out what is closed in a folder that may be written.
   const isMounted = (access: Access) => mounted && (access === 'write' || access === 'scratch');
   const rights: [string, Right][] = mounted ? [['/', 'list']] : [];
@@ -191,6 +190,11 @@ export function rightsOf(
   }
   walk(sep);
   return rights;
+}
+
+/** Reports whether the command may not use a path. Paths below it may have another access. */
+function isClosed(access: Access): boolean {
+  return access === 'absent' || access === 'private';
 }
 
 /** Entries that are no links: what a link names has rights of its own. */

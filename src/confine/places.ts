@@ -1,44 +1,45 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { delimiter, dirname, isAbsolute, join, resolve, sep } from 'node:path';
-import { z } from 'zod';
-import { parseConfigDocument } from '../config/document.ts';
-import { configInvalid } from '../config/problem.ts';
-import { validate } from '../config/validate.ts';
 import { packageText, shippedFile } from '../lib/package-files.ts';
 import { isWithin, realPath } from '../lib/paths.ts';
 
-/** A path of `config/confinement.yaml`, with the variable that may move it. */
-const place = z.strictObject({ path: z.string(), variable: z.string().optional(), source: z.url() });
+/** A place of another program. */
+interface Place {
+  /** Absolute, or below the home folder (`~/`); in `protected`, also below the folder of the project. */
+  readonly path: string;
+  /** Variable that names another place; several paths are separated by `:`. */
+  readonly variable?: string;
+  /** Page that documents the place. */
+  readonly source: string;
+}
 
-const placesSchema = z.strictObject({
-  hidden: z.array(place),
-  writable: z.array(
-    place.extend({
-      program: z.string().optional(),
-      /** Whether `variable` is set to the path. */
-      sets: z.boolean().optional(),
-      /** Path of the file whose content a new file gets. */
-      from: z.string().optional(),
-    }),
-  ),
-  scratch: z.array(z.string()),
-  protected: z.array(place),
-  sockets: z.array(z.string()),
-});
-
-/** The places of other programs, as `config/confinement.yaml` lists them. */
-export type Places = z.infer<typeof placesSchema>;
+/** Places of other programs, as `config/confinement.json` lists them. Places that do not exist are passed over. */
+interface Places {
+  /** Credentials. A folder is hidden whole. */
+  readonly hidden: readonly Place[];
+  /** Caches and states, shared with programs outside of the run. */
+  readonly writable: readonly (Place & {
+    /** The place is created if this is the command. */
+    readonly program?: string;
+    /** The command gets `variable` with the path. */
+    readonly sets?: boolean;
+    /** Path of the file whose content a new file gets. */
+    readonly from?: string;
+  })[];
+  /** Folders with other entries than those of `writable`: the command may create some that end with the run. */
+  readonly scratch: readonly string[];
+  /** Files and folders that run outside later: read only. */
+  readonly protected: readonly Place[];
+  /** Variables with the address of a socket. */
+  readonly sockets: readonly string[];
+}
 
 let places: Places | undefined;
 
-/** Reads the table once; it is part of the program. */
+/** Reads the table once. It is part of the program, and a test checks its form. */
 export function readPlaces(): Places {
-  if (places !== undefined) return places;
-  const document = parseConfigDocument(packageText(shippedFile('confinement.yaml')));
-  const result = validate(placesSchema as z.ZodType<Places>, document);
-  if ('problems' in result) throw configInvalid('config/confinement.yaml', result.problems);
-  return (places = result.value);
+  return (places ??= JSON.parse(packageText(shippedFile('confinement.json'))) as Places);
 }
 
 /** Variables that move a whole folder of the home folder, and the folder that they move. */

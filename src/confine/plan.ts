@@ -19,7 +19,7 @@ import { shellWord } from '../lib/text.ts';
 import { type Access, type AccessRules, accessTo, privateFolders } from './access.ts';
 import { homeFolders, pathsOf, readPlaces, type Repository, repositoryOf } from './places.ts';
 
-/** What a confined command may read, write and connect to. All paths are absolute and have no symbolic links. */
+/** Files and sockets that a confined command may use. All paths are absolute and have no symbolic links. */
 export interface Plan {
   /** Working folder of the command. */
   readonly folder: string;
@@ -30,14 +30,14 @@ export interface Plan {
   readonly sockets: readonly string[];
   /** Number of credential files and folders that exist and are hidden. */
   readonly hidden: number;
-  /** Whether the command may write to its working folder. */
+  /** True if the command may write to its working folder. */
   readonly writesFolder: boolean;
   /** Paths that run outside later, and do not exist yet: the command may create them. */
   readonly unborn: readonly string[];
 }
 
 /** Exceptions that the person makes. */
-export interface Exceptions {
+interface Exceptions {
   readonly show: readonly string[];
   readonly write: readonly string[];
   readonly socket: readonly string[];
@@ -241,7 +241,8 @@ function isFolder(path: string): boolean {
  */
 function assertUnlinked(path: string, writable: readonly string[]): string {
   const top = writable.find((each) => isWithin(path, each));
-  for (let part = path; top !== undefined && part !== top; part = dirname(part)) {
+  if (top === undefined) return realPath(path);
+  for (let part = path; part !== top; part = dirname(part)) {
     if (!lstatSync(part).isSymbolicLink()) continue;
     throw new SidekeyError('input_invalid', `${part} is a symbolic link, which the command could replace.`, {
       hint: `replace it by what it names, or let the command write it: --write ${shellWord(part)}`,
