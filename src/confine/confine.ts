@@ -117,7 +117,6 @@ export async function confine(
   { bubblewrap, landlock }: Mechanisms,
   run: RunFolder,
 ): Promise<Confined> {
-  closeInherited();
   const inside = isExecutable
     ? [process.execPath, door, 'run', '--inside']
     : [
@@ -183,7 +182,7 @@ const ignoringKeys = ['/bin/sh', '-c', `trap '' INT QUIT; exec "$0" "$@"`];
  * Closes the files that this process has inherited and does not know: a program started it with them, and the command would
  * inherit them too. Those of Node.js close by themselves when a program starts (`O_CLOEXEC`).
  */
-function closeInherited(): void {
+export function closeInherited(): void {
   const closesByItself = 0o2000000;
   for (const name of readdirSync('/proc/self/fd')) {
     try {

@@ -1,9 +1,8 @@
 import { closeSync, fstatSync, openSync, readdirSync } from 'node:fs';
-import { join, sep } from 'node:path';
+import { dirname, join, sep } from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
 import { loadForeignFunctions } from '../lib/foreign-functions.ts';
-import { isWithin } from '../lib/paths.ts';
-import { type Access, type AccessRules, accessTo, privateFolders } from './access.ts';
+import { type Access, type AccessRules, privateFolders } from './access.ts';
 
 /** Landlock (landlock(7)) and the other restrictions that a process puts on itself before it becomes the command. */
 
@@ -175,20 +174,29 @@ function rightsOf(
   const isMounted = (access: Access) => mounted && (access === 'write' || access === 'scratch');
   const rights: [string, Right][] = mounted ? [['/', 'list']] : [];
 
-  function walk(path: string): void {
-    const access = accessTo(path, all);
-    const below = Array.from(all).filter(([each]) => each !== path && isWithin(each, path));
+  const rulesBelow = new Map<string, [string, Access][]>();
+  for (const rule of all)
+    for (let folder = rule[0]; folder !== sep;) {
+      folder = dirname(folder);
+      const rulesOf = rulesBelow.get(folder) ?? [];
+      rulesOf.push(rule);
+      rulesBelow.set(folder, rulesOf);
+    }
+
+  function walk(path: string, inherited: Access): void {
+    const access = all.get(path) ?? inherited;
+    const below = rulesBelow.get(path) ?? [];
     if (isClosed(access)) {
       // What is permitted below it has a rule of its own.
-      for (const [each, own] of below) if (!isClosed(own)) walk(each);
+      for (const [each, own] of below) if (!isClosed(own)) walk(each, own);
     } else if (below.some(([, own]) => isClosed(own)) && !isMounted(access)) {
-      for (const entry of entriesOf(path)) walk(entry);
+      for (const entry of entriesOf(path)) walk(entry, access);
     } else {
       rights.push([path, access === 'write' || isMounted(access) ? 'write' : 'read']);
       for (const [each, own] of below) if (own === 'write' || isMounted(own)) rights.push([each, 'write']);
     }
   }
-  walk(sep);
+  walk(sep, 'read');
   return rights;
 }
 

@@ -1,14 +1,18 @@
-import { realpathSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, sep } from 'node:path';
 
 /** Returns a path without symbolic links, also where its end does not exist. */
 export function realPath(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    const parent = dirname(path);
-    return parent === path ? path : join(realPath(parent), basename(path));
+  // An exception for each missing path would take longer than all else.
+  if (existsSync(path)) {
+    try {
+      return realpathSync.native(path);
+    } catch {
+      // It has just been removed.
+    }
   }
+  const parent = dirname(path);
+  return parent === path ? path : join(realPath(parent), basename(path));
 }
 
 /** Reports whether a path is a folder or lies below it. Both are absolute and normalized. */

@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import {
+  closeInherited,
   confine,
   type Confined,
   findMechanisms,
@@ -48,6 +49,8 @@ export async function openConfinement(
 ): Promise<Confinement | string> {
   const isolate = options.isolate ?? (config.run.isolate === 'off' ? false : null);
   if (isolate === false) return 'not confined: it reads the files of your user and reaches every network';
+  // Before anything else is opened.
+  if (process.platform === 'linux') closeInherited();
   let mechanisms: Mechanisms;
   try {
     mechanisms = await findMechanisms(env);

@@ -59,12 +59,15 @@ export async function run(
   logWarnings(kept);
   const signals = takeSignals(now);
   const config = await context.config();
-  const confinement = await openConfinement(program, options, { config, env });
-  const isConfined = typeof confinement !== 'string';
+  // While the proxy starts.
+  const opening = openConfinement(program, options, { config, env });
+  const waiting = opening.then((opened) => (typeof opened === 'string' ? null : opened.waiting));
+  waiting.catch(() => undefined);
   let end: ChildEnd;
   try {
-    const waiting = isConfined ? confinement.waiting : null;
     const endpoint = await openEndpoint(context, program, options, kept, waiting);
+    const confinement = await opening;
+    const isConfined = typeof confinement !== 'string';
     const from = endOfLog(endpoint.config().audit.file);
     const revokeAtExit = () => revokeNow(endpoint);
     process.once('exit', revokeAtExit);
@@ -98,7 +101,8 @@ export async function run(
     if (options.quiet !== true && end.kind !== 'failed')
       await reportRun(context, endpoint, from, [...notes, ...kept.warnings()]);
   } finally {
-    if (isConfined) await confinement.close();
+    const opened = await opening.catch(() => '');
+    if (typeof opened !== 'string') await opened.close();
     kept.close();
   }
   if (end.kind === 'failed') output.fail(end.error);
@@ -127,7 +131,7 @@ async function openEndpoint(
   program: string,
   options: RunOptions,
   { log }: KeptLog,
-  waiting: Promise<Confined> | null,
+  waiting: Promise<Confined | null>,
 ): Promise<ProxyEndpoint> {
   const lease: LeaseSettings = {
     agent: options.agent ?? null,
@@ -140,7 +144,7 @@ async function openEndpoint(
     const { unmatched, policy: policies = [] } = options;
     return openOwnProxy(
       context,
-      { own: { unmatched, policies }, lease, socket: waiting?.then(({ socket }) => socket) },
+      { own: { unmatched, policies }, lease, socket: waiting.then((confined) => confined?.socket ?? null) },
       log,
     );
   }
