@@ -171,7 +171,7 @@ export async function confine(
       child.send({ ...command, restriction } satisfies Order);
       const failure = await Promise.race([started.then(() => null), failed.then(([message]) => message)]);
       if (failure !== null) throw Object.assign(new Error(failure.message), { code: failure.code });
-      return (signal) => void signalProcess(pid, signal);
+      return (signal) => signalProcess(pid, signal);
     },
   };
 }
