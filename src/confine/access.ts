@@ -20,3 +20,6 @@ export function accessTo(path: string, rules: AccessRules): Access {
 
 /** Variable that tells Sidekey's own commands that a confined command calls them. */
 export const runVariable = 'SIDEKEY_RUN';
+
+/** Port of the proxy in the network namespace of a confined command. */
+export const insidePort = 8_377;

@@ -24,7 +24,15 @@ const namespaces: readonly string[] =
   );
 
 /** The files of this machine, read only, with devices and processes of the run's own. */
-const wholeSystem: readonly string[] = '--ro-bind / / --dev /dev --proc /proc'.split(' ');
+const wholeSystem: readonly string[] = [
+  ...'--ro-bind / / --dev /dev --proc /proc'.split(' '),
+  // bubblewrap leaves these as they are where the folder cannot be written, but root can write the files in them.
+  ...['sys', 'sysrq-trigger', 'irq', 'bus', 'fs', 'acpi', 'scsi'].flatMap((name) => [
+    '--ro-bind-try',
+    `/proc/${name}`,
+    `/proc/${name}`,
+  ]),
+];
 
 /** Arguments with which bubblewrap makes its namespaces and does nothing in them. */
 export const probeArguments: readonly string[] = [...namespaces, ...wholeSystem, 'true'];
@@ -79,7 +87,7 @@ export function bubblewrapArguments(
     '--dir',
     `/run/user/${process.getuid?.()}`,
     ...sockets.flatMap((path) => ['--bind', path, path]),
-    ...coveredSockets(rules, sockets),
+    ...coveredSockets(mounts, rules, plan),
     '--chdir',
     folder,
   ];
@@ -88,6 +96,8 @@ export function bubblewrapArguments(
 /** The mounts of a plan, parents first. */
 class Mounts {
   readonly words: string[] = [];
+  /** Folders that are made anew: what is no file, folder or link is not in them. */
+  readonly assembled = new Set<string>();
   readonly #rules: AccessRules;
   readonly #homes: readonly string[];
   readonly #room: (path: string) => string;
@@ -148,6 +158,7 @@ class Mounts {
   }
 
   #placeEntries(path: string, access: 'read' | 'scratch'): void {
+    this.assembled.add(path);
     if (access === 'read') this.words.push('--tmpfs', path);
     else this.words.push('--bind', this.#room(path), path);
     for (const entry of entriesOf(path))
@@ -169,24 +180,45 @@ class Mounts {
 }
 
 /** Covers the sockets that exist where the command reads or writes. */
-function coveredSockets(rules: AccessRules, permitted: readonly string[]): readonly string[] {
+function coveredSockets(
+  { assembled }: Mounts,
+  rules: AccessRules,
+  { folder, homes, sockets: permitted }: Plan,
+): readonly string[] {
   const hidden = Array.from(rules).flatMap(([path, access]) =>
     access === 'absent' || access === 'private' ? [path] : [],
   );
-  return boundSockets()
-    .map(realPath)
-    .filter((path) => typeOf(path) === 'other' && !permitted.includes(path))
-    .filter((path) => !hidden.some((folder) => isWithin(path, folder)))
+  const paths = new Set(boundSockets([folder, ...homes]).map(realPath));
+  return [...paths]
+    .filter((path) => typeOf(path) === 'other' && !permitted.includes(path) && !assembled.has(dirname(path)))
+    .filter((path) => !hidden.some((each) => isWithin(path, each)))
     .flatMap((path) => ['--ro-bind', '/dev/null', path]);
 }
 
-/** Returns the paths of the Unix sockets that programs of this machine have bound (proc_net_unix(5)). */
-function boundSockets(): readonly string[] {
+/**
+ * Returns paths of the Unix sockets that programs of this machine have bound (proc_net_unix(5)). Those that were bound by a
+ * relative name are looked for in the working folders of all processes, and in these.
+ */
+function boundSockets(folders: readonly string[]): readonly string[] {
   const lines = readFileSync('/proc/net/unix', 'latin1').split('\n').slice(1);
-  const paths = lines
-    .map((line) => line.slice(line.indexOf(' /') + 1))
-    .filter((path) => path.startsWith(sep));
-  return [...new Set(paths.map((path) => Buffer.from(path, 'latin1').toString('utf8')))];
+  const names = lines
+    .map((line) => /^(?:\S+ +){7}(.+)$/.exec(line)?.[1] ?? '@')
+    .filter((name) => !name.startsWith('@'))
+    .map((name) => Buffer.from(name, 'latin1').toString('utf8'));
+  const isRelative = names.some((name) => !isAbsolute(name));
+  const bases = isRelative ? [...new Set([...folders, ...workingFolders()])] : [sep];
+  return names.flatMap((name) => (isAbsolute(name) ? [name] : bases.map((base) => join(base, name))));
+}
+
+function workingFolders(): readonly string[] {
+  return readdirSync('/proc').flatMap((pid) => {
+    try {
+      return /^\d+$/.test(pid) ? [readlinkSync(`/proc/${pid}/cwd`)] : [];
+    } catch {
+      // It has ended, or is that of another user.
+      return [];
+    }
+  });
 }
 
 function entriesOf(path: string): readonly string[] {

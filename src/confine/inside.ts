@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import { once } from 'node:events';
 import { delimiter, isAbsolute, join, resolve } from 'node:path';
 import { isSystemError, systemCode } from '../lib/errors.ts';
+import { insidePort } from './access.ts';
 import { landlockVersion, type Restriction, restrict } from './landlock.ts';
 
 /**
@@ -34,9 +35,6 @@ export interface Failed {
   readonly code: string;
   readonly message: string;
 }
-
-/** Port of the proxy in the network namespace of the command. */
-const insidePort = 8_377;
 
 /** Waits for the command and becomes it. Never resolves. */
 export async function serveInside(hasNetwork: boolean): Promise<void> {

@@ -102,20 +102,37 @@ export interface Repository {
 
 /**
  * Finds the repository of a folder. A `.git` file counts only if the repository that it names has this working tree in its
- * own list, or as that of a submodule (gitrepository-layout(5)): a checkout could name any folder.
+ * own list, or as that of a submodule (gitrepository-layout(5)), or lies in the tree: a checkout could name any folder.
  */
 export function repositoryOf(folder: string): Repository | null {
   const marker = join(folder, '.git');
-  if (existsSync(marker)) return linkedWorktree(folder, marker) ?? { tree: folder, folders: [marker] };
+  if (existsSync(marker)) return linkedWorktree(folder, marker) ?? separateFolder(folder, marker);
+  if (['HEAD', 'objects', 'refs'].every((name) => existsSync(join(folder, name))))
+    return { tree: folder, folders: [folder] };
   const parent = dirname(folder);
   return parent === folder ? null : repositoryOf(parent);
 }
 
-function linkedWorktree(tree: string, marker: string): Repository | null {
+/** Returns the repository of a tree that may have git's own files in another folder of it. */
+function separateFolder(tree: string, marker: string): Repository {
+  const named = gitFolderOf(tree, marker);
+  return { tree, folders: [named !== null && isWithin(named, tree) ? named : marker] };
+}
+
+/** Returns the folder that a `.git` file names; null: it is no such file. */
+function gitFolderOf(tree: string, marker: string): string | null {
   try {
     const [, named] = /^gitdir: (.+)$/m.exec(readFileSync(marker, 'utf8')) ?? [];
-    if (named === undefined) return null;
-    const own = realPath(resolve(tree, named));
+    return named === undefined ? null : realPath(resolve(tree, named));
+  } catch {
+    return null;
+  }
+}
+
+function linkedWorktree(tree: string, marker: string): Repository | null {
+  try {
+    const own = gitFolderOf(tree, marker);
+    if (own === null) return null;
     const config = join(own, 'config');
     const [, worktree] =
       (existsSync(config) && /^\s*worktree = (.+)$/m.exec(readFileSync(config, 'utf8'))) || [];

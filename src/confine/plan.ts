@@ -189,7 +189,7 @@ function protectedPaths(
     place.path.startsWith('~/') ? pathsOf(place, context) : Array.from(tops, (top) => join(top, place.path)),
   );
   const ofGit =
-    repository === null ? [] : repository.folders.flatMap((each) => gitPaths(each, repository.tree));
+    repository === null ? [] : repository.folders.flatMap((each) => gitPaths(each, repository.tree, context));
   return [...new Set([...ofGit, ...listed])];
 }
 
@@ -197,30 +197,75 @@ function protectedPaths(
 const ownCommonDir = '.\n';
 
 /**
- * Returns the paths that decide which programs git runs: its config, what the config includes, hooks, and the links between
- * working trees. Creates `hooks` and `commondir` where they are missing: the command could create them otherwise.
+ * Returns the paths that decide which programs git runs: its config, what the config includes and names, hooks, and the links
+ * between working trees. Creates `hooks`, `commondir` and the configs of working trees that are in use where they are
+ * missing: the command could create them otherwise.
  */
-function gitPaths(folder: string, tree: string): readonly string[] {
-  if (!isFolder(folder)) return [folder];
+function gitPaths(folder: string, tree: string, context: Parameters<typeof pathsOf>[1]): readonly string[] {
+  // A file `HEAD` beside folders `objects` and `refs` makes a repository of the tree itself.
+  const ofTree = [...(isFolder(join(tree, '.git')) ? [] : [join(tree, '.git')]), join(tree, 'HEAD')];
+  if (!isFolder(folder)) return [folder, ...ofTree];
   const at = (...names: string[]) => join(folder, ...names);
   if (!existsSync(at('hooks'))) mkdirSync(at('hooks'));
   if (!existsSync(at('commondir'))) writeFileSync(at('commondir'), ownCommonDir, { flag: 'wx' });
-  const config = existsSync(at('config')) ? readFileSync(at('config'), 'utf8') : '';
-  const named = (key: string, base: string) =>
-    Array.from(
-      config.matchAll(new RegExp(`^\\s*${key}\\s*=\\s*"?([^"\\n]+?)"?\\s*$`, 'gim')),
-      ([, path = '']) => resolve(base, path),
-    );
   const worktrees = isFolder(at('worktrees')) ? readdirSync(at('worktrees')) : [];
-  return [
-    ...['hooks', 'config', 'config.worktree', 'commondir'].map((name) => at(name)),
-    ...modulesIn(at('modules')).flatMap((each) => gitPaths(each, tree)),
-    ...worktrees.flatMap((name) =>
-      ['commondir', 'gitdir', 'config.worktree'].map((file) => at('worktrees', name, file)),
-    ),
-    ...named('hooksPath', tree),
-    ...named('path', folder),
+  const configs = [folder, ...worktrees.map((name) => at('worktrees', name))].map((each) =>
+    join(each, 'config.worktree'),
+  );
+  const config = existsSync(at('config')) ? readFileSync(at('config'), 'utf8') : '';
+  if (/worktreeConfig/i.test(config))
+    for (const path of configs) if (!existsSync(path)) writeFileSync(path, '', { flag: 'wx' });
+  const ofUser = [
+    ...pathsOf({ path: '~/.gitconfig', variable: 'GIT_CONFIG_GLOBAL' }, context),
+    ...pathsOf({ path: '~/.config/git/config' }, context),
   ];
+  return [
+    ...['hooks', 'config', 'commondir'].map((name) => at(name)),
+    ...modulesIn(at('modules')).flatMap((each) => gitPaths(each, tree, context)),
+    ...configs,
+    ...worktrees.flatMap((name) => ['commondir', 'gitdir'].map((file) => at('worktrees', name, file))),
+    ...ofTree.filter((path) => folder !== tree || path !== join(tree, 'HEAD')),
+    ...namedByGit([at('config'), ...configs, ...ofUser, '/etc/gitconfig'], tree, context.homes),
+  ];
+}
+
+/** Returns the paths that configs of git (git-config(1)) include, use as folder of hooks, or name as a program of the tree. */
+function namedByGit(
+  configs: readonly string[],
+  tree: string,
+  homes: readonly string[],
+  read = new Set<string>(),
+): readonly string[] {
+  return configs.flatMap((file) => {
+    if (read.has(file) || !isFile(file)) return [];
+    read.add(file);
+    const lines = readFileSync(file, 'utf8')
+      .replaceAll(/\\\r?\n/g, '')
+      .split('\n');
+    return lines.flatMap((line) => {
+      const [, key = '', raw = ''] = gitSetting.exec(line) ?? [];
+      const value = raw
+        .replaceAll(/"((?:\\.|[^"\\])*)"|\s*[;#].*$/g, (_all, quoted: string | undefined) => quoted ?? '')
+        .replaceAll(/\\(.)/g, '$1')
+        .trim();
+      const at = (base: string, path: string) =>
+        path.startsWith('~/') ? homes.map((home) => join(home, path.slice(2))) : [resolve(base, path)];
+      if (/^hookspath$/i.test(key)) return at(tree, value);
+      if (/^path$/i.test(key)) {
+        const included = at(dirname(file), value);
+        return [...included, ...namedByGit(included, tree, homes, read)];
+      }
+      const words = value.split(/[\s!'"]+/).flatMap((word) => at(tree, word));
+      return words.filter((path) => isFile(path) && (statSync(path).mode & 0o111) !== 0);
+    });
+  });
+}
+
+/** A line of a config of git, which may begin with the name of its section. */
+const gitSetting = /^\s*(?:\[(?:[^"\]]|"(?:\\.|[^"\\])*")*\])?\s*([A-Za-z][\w-]*)\s*=\s*(.*?)\s*$/;
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
 }
 
 /** Returns the folders of submodules, whose names may have several parts (gitrepository-layout(5)). */

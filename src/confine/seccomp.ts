@@ -23,12 +23,19 @@ type Architecture = Readonly<Record<CallName, number>> & { readonly audit: numbe
 type CallName =
   | 'ioctl'
   | 'socket'
+  | 'socketpair'
+  | 'listen'
   | 'sendto'
   | 'sendmsg'
   | 'sendmmsg'
   | 'keyctl'
   | 'add_key'
   | 'request_key'
+  | 'prlimit64'
+  | 'shmget'
+  | 'semget'
+  | 'msgget'
+  | 'mq_open'
   | 'io_uring_setup';
 
 /** Numbers of the calls (`asm/unistd.h`), and of the architecture (`linux/audit.h`). */
@@ -36,24 +43,38 @@ const x64: Architecture = {
   audit: 0xc000003e,
   ioctl: 16,
   socket: 41,
+  socketpair: 53,
+  listen: 50,
   sendto: 44,
   sendmsg: 46,
   sendmmsg: 307,
   add_key: 248,
   request_key: 249,
   keyctl: 250,
+  prlimit64: 302,
+  shmget: 29,
+  semget: 64,
+  msgget: 68,
+  mq_open: 240,
   io_uring_setup: 425,
 };
 const arm64: Architecture = {
   audit: 0xc00000b7,
   ioctl: 29,
   socket: 198,
+  socketpair: 199,
+  listen: 201,
   sendto: 206,
   sendmsg: 211,
   sendmmsg: 269,
   add_key: 217,
   request_key: 218,
   keyctl: 219,
+  prlimit64: 261,
+  shmget: 194,
+  semget: 190,
+  msgget: 186,
+  mq_open: 180,
   io_uring_setup: 425,
 };
 /** Set in the numbers of the x32 interface, which has calls of its own for the same things. */
@@ -64,6 +85,7 @@ const typing = [0x5412, 0x541c];
 /** Families of sockets: `AF_UNIX`, `AF_INET`, `AF_NETLINK`, `AF_INET6`. */
 const [unix, inet, netlink, inet6] = [1, 2, 16, 10];
 const stream = 1;
+const sequence = 5;
 /** Bits of a socket's type that are not flags. */
 const typeBits = 0xf;
 const fastOpen = 0x20000000;
@@ -72,9 +94,10 @@ type Instruction = readonly [code: number, jt: number, jf: number, value: number
 
 /**
  * Returns the program, in the form that `bwrap --seccomp` reads. It refuses to type into terminals, the keyrings of the
- * kernel, and `io_uring`, whose work no filter sees. Programs of another architecture are refused every call.
+ * kernel, `io_uring`, whose work no filter sees, and families of sockets that reach beyond a network namespace (`AF_VSOCK`). Programs of another architecture are refused every call.
  *
- * @param sockets `tcp`: refuses all sockets but those of TCP, for a command without a network namespace
+ * @param sockets `tcp`: refuses all sockets but those that connect by TCP, and what a process could do to others, for a
+ * command without namespaces
  * @throws SidekeyError `input_invalid` if the numbers of this architecture are not known
  */
 export function seccompProgram(sockets: 'all' | 'tcp'): Buffer {
@@ -83,7 +106,7 @@ export function seccompProgram(sockets: 'all' | 'tcp'): Buffer {
     throw new SidekeyError('input_invalid', `No filter of system calls is known for ${process.arch}.`, {
       hint: 'run the program in a container that reaches nothing but the proxy: docs/containers.md',
     });
-  const { EPERM, ENOSYS, EACCES } = constants.errno;
+  const { EPERM, ENOSYS, EACCES, EAFNOSUPPORT } = constants.errno;
   const program: Instruction[] = [
     [load, 0, 0, atArchitecture],
     [jumpIfEqual, 1, 0, calls.audit],
@@ -104,17 +127,37 @@ export function seccompProgram(sockets: 'all' | 'tcp'): Buffer {
       ...typing.flatMap((request) => onCall(request, [[answer, 0, 0, refuse | EPERM]])),
       [answer, 0, 0, allow],
     ]),
-    ...(sockets === 'tcp' ? tcpAlone(calls, EACCES) : []),
+    ...(sockets === 'tcp' ? withoutNamespaces(calls, EACCES) : knownFamilies(calls, EAFNOSUPPORT)),
     [answer, 0, 0, allow],
   ];
   return Buffer.concat(program.map(encode));
 }
 
-/** Refuses all sockets but those of TCP and of routing tables, and a connection that is made by the first data sent. */
-function tcpAlone(calls: Architecture, error: number): readonly Instruction[] {
+/** Refuses sockets of other families than those that every program may need. */
+function knownFamilies(calls: Architecture, error: number): readonly Instruction[] {
+  return (['socket', 'socketpair'] as const).flatMap((name) =>
+    onCall(calls[name], [
+      [load, 0, 0, argument(0)],
+      ...[unix, inet, netlink, inet6].flatMap((family) => onCall(family, [[answer, 0, 0, allow]])),
+      [answer, 0, 0, refuse | error],
+    ]),
+  );
+}
+
+/**
+ * Refuses all sockets but those that connect by TCP and those of routing tables, a connection that is made by the first data
+ * sent, limits of other processes, and the memory, semaphores and messages that processes of a machine share by a number.
+ */
+function withoutNamespaces(calls: Architecture, error: number): readonly Instruction[] {
   const no: Instruction = [answer, 0, 0, refuse | error];
   const yes: Instruction = [answer, 0, 0, allow];
   const flagsAt = { sendto: 3, sendmsg: 2, sendmmsg: 3 } as const;
+  const typeIsOf = (...types: readonly number[]): readonly Instruction[] => [
+    [load, 0, 0, argument(1)],
+    [0x54, 0, 0, typeBits],
+    ...types.flatMap((type) => onCall(type, [yes])),
+    no,
+  ];
   return [
     ...onCall(calls.socket, [
       [load, 0, 0, argument(0)],
@@ -129,12 +172,15 @@ function tcpAlone(calls: Architecture, error: number): readonly Instruction[] {
       [jumpIfEqual, 2, 0, 0],
       [jumpIfEqual, 1, 0, 6],
       no,
-      [load, 0, 0, argument(1)],
-      [0x54, 0, 0, typeBits],
-      [jumpIfEqual, 1, 0, stream],
-      no,
-      yes,
+      ...typeIsOf(stream),
     ]),
+    // A datagram socket of a pair can still connect to any Unix socket.
+    ...onCall(calls.socketpair, [[load, 0, 0, argument(0)], ...onCall(unix, typeIsOf(stream, sequence)), no]),
+    // Everybody could connect. Landlock does not see a listening socket that has bound no port.
+    ...onCall(calls.listen, [no]),
+    // The process itself is 0.
+    ...onCall(calls.prlimit64, [[load, 0, 0, argument(0)], ...onCall(0, [yes]), no]),
+    ...(['shmget', 'semget', 'msgget', 'mq_open'] as const).flatMap((name) => onCall(calls[name], [no])),
     ...(['sendto', 'sendmsg', 'sendmmsg'] as const).flatMap((name) =>
       onCall(calls[name], [[load, 0, 0, argument(flagsAt[name])], [jumpIfAny, 0, 1, fastOpen], no, yes]),
     ),

@@ -1,0 +1,27 @@
+/** What a confined command tries, in each mode that this machine has. */
+import { describe, expect, test } from 'vitest';
+import type { Attempt } from '../support/confinement/attempt.ts';
+import { attempts } from '../support/confinement/attempts.ts';
+import { attack, makeWorld, type Mode, modes } from '../support/confinement/world.ts';
+
+const isRefused = ({ passes }: Attempt, mode: Mode) => mode === 'both' || passes?.[mode] === undefined;
+
+describe.each(Object.keys(modes) as Mode[])('a command confined by %s', (mode) => {
+  test.skipIf(modes[mode] === null)('fails in every attempt but those with a reason', async () => {
+    const { results } = await attack(await makeWorld(), modes[mode]);
+    expect(results['reach the proxy']).toBe('done');
+    const tried = attempts.filter(({ harmless }) => mode === 'landlock' || harmless === undefined);
+    const succeeded = tried.filter(({ name }) => results[name] === null);
+    const expected = tried.filter((attempt) => !isRefused(attempt, mode));
+    expect(succeeded.map(({ name }) => name)).toEqual(expected.map(({ name }) => name));
+    expect(attempts.filter(({ name }) => results[name] === 'late')).toEqual([]);
+  });
+});
+
+test('without confinement the attempts succeed, so that a refusal means something', async () => {
+  const { results } = await attack(await makeWorld(), null);
+  const isExpected = ({ unconfined }: Attempt) =>
+    unconfined === 'succeeds' || (unconfined === 'as root' && process.getuid?.() === 0);
+  const failed = attempts.filter((attempt) => isExpected(attempt) && results[attempt.name] !== null);
+  expect(failed.map(({ name }) => `${name}: ${results[name]}`)).toEqual([]);
+});

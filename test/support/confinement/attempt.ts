@@ -1,0 +1,48 @@
+/** An attempt of a confined command to do what it may not. */
+
+/** What an attempt knows of the machine outside. All paths are absolute. */
+export interface Target {
+  readonly home: string;
+  readonly project: string;
+  /** A folder of the same user outside of home and project. */
+  readonly outside: string;
+  /** A folder of another program below `/tmp`. */
+  readonly temp: string;
+  /** Folder with the config, the store, the key, the CA and the audit log of Sidekey. */
+  readonly sidekey: string;
+  /** Ports of this machine that servers listen on. */
+  readonly tcpPort: number;
+  readonly udpPort: number;
+  /** Abstract Unix socket that a server listens on, without the leading NUL. */
+  readonly abstractName: string;
+  /** Process that started the command, and one beside it. */
+  readonly outerPid: number;
+  readonly victimPid: number;
+}
+
+/** Does something outside of the run: the answer of the process that started the command. */
+export type Outer = (request: string) => Promise<string>;
+
+export interface Attempt {
+  /** What the command tries, as the rest of "a confined command cannot …". */
+  readonly name: string;
+  /** Returns if the attempt succeeded, and throws otherwise. */
+  readonly run: (target: Target, outer: Outer) => unknown;
+  /**
+   * When the attempt succeeds without confinement, which shows that its refusal means something: always, as root, or
+   * where the kernel has the feature or the harm would be real.
+   */
+  readonly unconfined: 'succeeds' | 'as root' | 'is not tried';
+  /** Why the attempt succeeds in a mode that has one mechanism alone. */
+  readonly passes?: Readonly<Partial<Record<'landlock' | 'bubblewrap', string>>>;
+  /** Why the attempt harms nobody in a namespace of the run: it is refused by Landlock alone. */
+  readonly harmless?: string;
+}
+
+/** Content of every file that a confined command must not read. */
+export const secret = 'secret-of-the-person-4711';
+
+/** @throws Error if the text does not contain the secret */
+export function assertSecret(text: string): void {
+  if (!text.includes(secret)) throw new Error('no secret');
+}
