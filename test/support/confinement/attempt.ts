@@ -46,3 +46,6 @@ export const secret = 'secret-of-the-person-4711';
 export function assertSecret(text: string): void {
   if (!text.includes(secret)) throw new Error('no secret');
 }
+
+/** Empty lines that attempts append to files, harmless in every one of them. */
+export const appended = '\n\n\n';

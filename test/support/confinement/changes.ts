@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { Attempt, Target } from './attempt.ts';
+import { appended, type Attempt, type Target } from './attempt.ts';
 
 const noFixed = 'a right of Landlock for a folder is one for all below it';
 const noModes = 'Landlock has no right for modes, times and attributes of files';
@@ -68,7 +68,7 @@ function linked(path: string, to: string): string {
 
 function append(path: string): void {
   mkdirSync(dirname(path), { recursive: true });
-  appendFileSync(path, '\n');
+  appendFileSync(path, appended);
 }
 
 /** Renames a folder away, and puts another in its place. */
@@ -82,7 +82,11 @@ function swap(path: string): void {
 export const changes: readonly Attempt[] = [
   ...files.map(([what, path, landlock]): Attempt => ({
     name: `write ${what}`,
-    run: (target) => append(path(target)),
+    async run(target, outer) {
+      append(path(target));
+      // A file of the run ends with it.
+      if ((await outer(`changed ${path(target)}`)) !== 'done') throw new Error('it is not there outside');
+    },
     unconfined: what === 'a table of cron' ? 'is not tried' : 'succeeds',
     ...(landlock !== undefined && { passes: { landlock } }),
   })),

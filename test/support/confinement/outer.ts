@@ -4,14 +4,14 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { renameSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { confine, type Mechanisms, openRunFolder } from '../../../src/confine/confine.ts';
+import { closeInherited, confine, type Mechanisms, openRunFolder } from '../../../src/confine/confine.ts';
 import { insidePort } from '../../../src/confine/access.ts';
 import { born, planOf } from '../../../src/confine/plan.ts';
 import { loadConfig } from '../../../src/config/load.ts';
-import { secret } from './attempt.ts';
+import { appended, secret } from './attempt.ts';
 
 export interface Job {
   readonly config: string;
@@ -30,6 +30,10 @@ const requests: Readonly<Record<string, (words: readonly string[]) => unknown>> 
   replace([path = '']) {
     writeFileSync(`${path}.new`, secret);
     renameSync(`${path}.new`, path);
+  },
+  /** Fails if a file does not end with the line that an attempt appends. */
+  changed([path = '']) {
+    if (!readFileSync(path, 'utf8').endsWith(appended)) throw new Error('not changed');
   },
   async connect([port]) {
     const socket = connect(Number(port), '127.0.0.1');
@@ -51,6 +55,7 @@ function answer(socket: Socket): void {
   });
 }
 
+closeInherited();
 const job = JSON.parse(process.argv[2] ?? '') as Job;
 const config = await loadConfig(job.config, { env: job.env });
 const server = createServer(answer);
