@@ -21,7 +21,6 @@ await using bundle = await rolldown({
   input: {
     index: 'src/cli/index.ts',
     demo: 'examples/demo.ts',
-    inside: 'src/confine/inside.ts',
     'fetch-agent': 'examples/demo/fetch-agent.ts',
   },
   platform: 'node',
@@ -53,6 +52,11 @@ await bundle.write({
   // All that serves is one file; what a command needs beyond that is in files of its own.
   codeSplitting: { groups: [{ name: 'serve', test: /\/src\/cli\/start\.ts$/ }] },
 });
+{
+  // The process that becomes a confined command, with its own modules alone: each run waits until it has read them.
+  await using inside = await rolldown({ input: 'src/confine/inside.ts', platform: 'node' });
+  await inside.write({ file: join(out, 'cli', 'inside.js'), comments: false, codeSplitting: false });
+}
 await using pages = await rolldown({ input: 'src/pages/app.ts', platform: 'browser' });
 await pages.write({ file: join(out, 'pages', 'app.js'), minify: true, codeSplitting: false });
 for (const file of ['index.html', 'style.css'])
