@@ -16,7 +16,7 @@ const placesSchema = z.strictObject({
   writable: z.array(
     place.extend({
       program: z.string().optional(),
-      /** Whether `variable` is set to the path. */
+      /** True: the command gets `variable` with the path, unless the person has set it. */
       sets: z.boolean().optional(),
       /** Path of the file whose content a new file gets. */
       from: z.string().optional(),
