@@ -27,6 +27,8 @@ export interface RunHome {
 export interface StartOptions {
   readonly input?: string | Buffer;
   readonly env?: Readonly<Record<string, string>>;
+  /** Working folder; the home by default. */
+  readonly cwd?: string;
 }
 
 export interface EndedCommand {
@@ -100,10 +102,10 @@ export async function runHome(
 function startRun(
   { configFile, folder }: Home,
   args: readonly string[],
-  { input, env = {} }: StartOptions = {},
+  { input, env = {}, cwd = folder }: StartOptions = {},
 ): RunningCommand {
   const child = spawn(process.execPath, [program, 'run', '--config', configFile, ...args], {
-    cwd: folder,
+    cwd,
     env: { PATH: process.env['PATH'], npm_command: '', HOME: folder, TMPDIR: folder, ...env },
     stdio: ['pipe', 'pipe', 'pipe'],
     // Its own session, without the terminal of the person who runs the tests.

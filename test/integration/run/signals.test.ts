@@ -31,10 +31,20 @@ describe('signals to sidekey run', () => {
     'a program that stops itself stops the whole, and goes on with it',
     async () => {
       const { start } = await runHome();
-      const command = start(['--quiet', '--', 'sh', '-c', 'echo ready=$$; kill -STOP $$; echo on=$$']);
+      const command = start([
+        '--quiet',
+        '--',
+        'sh',
+        '-c',
+        'echo ready=$$; kill -STOP $$; echo again=$$; kill -STOP $$; echo on=$$',
+      ]);
       await command.told('ready');
       // A shell that waits for the whole would see it stopped: whoever continues it continues the program.
       const isStopped = () => / T /.test(readFileSync(`/proc/${command.pid}/stat`, 'latin1'));
+      while (!isStopped()) await new Promise((resolve) => setImmediate(resolve));
+      command.signal('SIGCONT');
+      // The second stop comes after the look at the start.
+      await command.told('again');
       while (!isStopped()) await new Promise((resolve) => setImmediate(resolve));
       command.signal('SIGCONT');
       expect(await command.ended).toMatchObject({ exit: 0, stdout: expect.stringContaining('on=') });
