@@ -11,7 +11,7 @@ import {
 import { delimiter, dirname, isAbsolute, join, sep } from 'node:path';
 import { isSystemError } from '../lib/errors.ts';
 import { isWithin, realPath } from '../lib/paths.ts';
-import type { Access, AccessRules } from './access.ts';
+import { type Access, type AccessRules, accessTo } from './access.ts';
 import type { Plan } from './plan.ts';
 
 /** Entries above which a folder is bound whole: each one is a mount. Hidden entries are then covered. */
@@ -50,12 +50,12 @@ export function systemProgram(name: string, path: string): string | null {
 }
 
 function isOfRoot(path: string): boolean {
-  const stats = statSync(path, { throwIfNoEntry: false });
-  if (stats === undefined || stats.uid !== 0 || (stats.mode & 0o022) !== 0) return false;
   try {
     accessSync(path, constants.X_OK);
-    return true;
+    const { uid, mode } = statSync(path);
+    return uid === 0 && (mode & 0o022) === 0;
   } catch {
+    // It does not exist, or lies in a folder of another user.
     return false;
   }
 }
@@ -76,7 +76,7 @@ export function bubblewrapArguments(
   // bubblewrap makes a /dev of the run, with a /dev/shm.
   rules.delete('/dev/shm');
   for (const path of visible) rules.set(realPath(path), 'read');
-  const mounts = new Mounts(rules, plan.homes, room);
+  const mounts = new Mounts(rules, plan.assembled, room);
   mounts.place('/', 'read', false);
   return [
     ...namespaces,
@@ -99,14 +99,14 @@ class Mounts {
   /** Folders that are made anew: what is no file, folder or link is not in them. */
   readonly assembled = new Set<string>();
   readonly #rules: AccessRules;
-  readonly #homes: readonly string[];
+  readonly #assembledTops: readonly string[];
   readonly #room: (path: string) => string;
   /** Names below each folder that have rules of their own, or rules below them. */
   readonly #named = new Map<string, Set<string>>();
 
-  constructor(rules: AccessRules, homes: readonly string[], room: (path: string) => string) {
+  constructor(rules: AccessRules, tops: readonly string[], room: (path: string) => string) {
     this.#rules = rules;
-    this.#homes = homes;
+    this.#assembledTops = tops;
     this.#room = room;
     for (const path of rules.keys()) {
       for (let at = path; at !== '/'; at = dirname(at)) {
@@ -129,9 +129,9 @@ class Mounts {
       if (this.#rules.has(path)) this.#placePrivate(path);
       this.#placeNamed(path, access, true);
     } else if (access === 'scratch' && (isBare || type === 'folder')) this.#placeEntries(path, access);
-    else if (access === 'absent' || type === null) {
-      if (!isBare && type !== null) this.#cover(path, type);
-    } else if (access === 'read' && type === 'folder' && this.#hidesEntries(path))
+    else if (type === null) return;
+    else if (access === 'absent') this.#cover(path, type, isBare);
+    else if (access === 'read' && type === 'folder' && this.#hidesEntries(path))
       this.#placeEntries(path, access);
     else {
       // A folder between one that may be written and what is fixed in it is mounted too: nobody can rename a mount.
@@ -149,7 +149,9 @@ class Mounts {
   /** Reports whether a folder is made anew without its hidden entries, so that a later rename brings none back. */
   #hidesEntries(path: string): boolean {
     const hides = [...(this.#named.get(path) ?? [])].some((each) => this.#rules.get(each) === 'absent');
-    return hides && this.#homes.some((home) => isWithin(path, home)) && entriesOf(path).length <= maxEntries;
+    return (
+      hides && this.#assembledTops.some((top) => isWithin(path, top)) && entriesOf(path).length <= maxEntries
+    );
   }
 
   #placePrivate(path: string): void {
@@ -173,9 +175,13 @@ class Mounts {
     else if (type === 'folder' || type === 'file') this.words.push('--ro-bind-try', path, path);
   }
 
-  #cover(path: string, type: ReturnType<typeof typeOf>): void {
-    if (type === 'folder') this.words.push('--perms', '0000', '--tmpfs', path, '--remount-ro', path);
-    else this.words.push('--ro-bind', '/dev/null', path);
+  /** Hides a path. In a folder, what has other rules below it stays. */
+  #cover(path: string, type: ReturnType<typeof typeOf>, isBare: boolean): void {
+    const named = this.#named.has(path) ? '0711' : '0000';
+    if (!isBare && type === 'folder') this.words.push('--perms', named, '--tmpfs', path);
+    else if (!isBare) this.words.push('--ro-bind', '/dev/null', path);
+    this.#placeNamed(path, 'absent', true);
+    if (!isBare && type === 'folder') this.words.push('--remount-ro', path);
   }
 }
 
@@ -183,15 +189,12 @@ class Mounts {
 function coveredSockets(
   { assembled }: Mounts,
   rules: AccessRules,
-  { folder, homes, sockets: permitted }: Plan,
+  { folder, assembled: tops, sockets: permitted }: Plan,
 ): readonly string[] {
-  const hidden = Array.from(rules).flatMap(([path, access]) =>
-    access === 'absent' || access === 'private' ? [path] : [],
-  );
-  const paths = new Set(boundSockets([folder, ...homes]).map(realPath));
+  const paths = new Set(boundSockets([folder, ...tops]).map(realPath));
   return [...paths]
     .filter((path) => typeOf(path) === 'other' && !permitted.includes(path) && !assembled.has(dirname(path)))
-    .filter((path) => !hidden.some((each) => isWithin(path, each)))
+    .filter((path) => !['absent', 'private'].includes(accessTo(path, rules)))
     .flatMap((path) => ['--ro-bind', '/dev/null', path]);
 }
 

@@ -23,8 +23,8 @@ import { homeFolders, pathsOf, readPlaces, type Repository, repositoryOf } from 
 export interface Plan {
   /** Working folder of the command. */
   readonly folder: string;
-  /** Home folders of the user. */
-  readonly homes: readonly string[];
+  /** Folders of which hidden entries are left out, so that a rename brings none back: homes, and one with Sidekey's files. */
+  readonly assembled: readonly string[];
   readonly rules: AccessRules;
   /** Unix sockets that the command may connect to. */
   readonly sockets: readonly string[];
@@ -79,7 +79,10 @@ export function planOf(input: PlanInput): Plan {
   const shown = existing(input.show, folder);
   const write = existing(input.write, folder);
   const sockets = existing(input.socket, folder);
-  const own = ownPlaces(config, env).filter((path) => !isCovering(path));
+  const allOwn = ownPlaces(config, env);
+  // A folder above the working folder stays hidden, except for what has a rule of its own.
+  const isHideable = (path: string) => path !== folder && !homes.some((home) => isWithin(home, path));
+  const own = allOwn.filter(isHideable);
   // What the proxy makes later would be seen in a folder that is not there yet.
   for (const path of own) if (path === config.ca.directory) mkdirSync(path, { recursive: true, mode: 0o700 });
   const exception = [...shown, ...write, ...sockets].find((path) => own.some((each) => isWithin(path, each)));
@@ -97,7 +100,8 @@ export function planOf(input: PlanInput): Plan {
       if (existsSync(path) && !isCovering(path)) rules.set(path, 'write');
     }
   const repository = repositoryOf(folder);
-  const writesFolder = ![...homes, ...apart].some((each) => isWithin(each, folder));
+  const writesFolder =
+    ![...homes, ...apart].some((each) => isWithin(each, folder)) && !allOwn.includes(folder);
   const writable = [...(writesFolder ? [folder, ...(repository?.folders ?? [])] : []), ...write];
   for (const path of writable) rules.set(path, 'write');
 
@@ -108,15 +112,13 @@ export function planOf(input: PlanInput): Plan {
     else unborn.push(path);
   }
 
-  const hidden = places.hidden
-    .flatMap((place) => pathsOf(place, context))
-    .filter((path) => !isCovering(path));
+  const hidden = places.hidden.flatMap((place) => pathsOf(place, context)).filter(isHideable);
   for (const path of hidden) if (!write.includes(path)) rules.set(path, 'absent');
   for (const path of shown) rules.set(path, 'read');
   for (const path of own) rules.set(path, 'absent');
   return {
     folder,
-    homes,
+    assembled: allOwn.includes(folder) ? [...homes, folder] : homes,
     rules,
     sockets,
     writesFolder,
@@ -236,6 +238,8 @@ function namedByGit(
   homes: readonly string[],
   read = new Set<string>(),
 ): readonly string[] {
+  const at = (base: string, path: string) =>
+    path.startsWith('~/') ? homes.map((home) => join(home, path.slice(2))) : [resolve(base, path)];
   return configs.flatMap((file) => {
     if (read.has(file) || !isFile(file)) return [];
     read.add(file);
@@ -248,8 +252,6 @@ function namedByGit(
         .replaceAll(/"((?:\\.|[^"\\])*)"|\s*[;#].*$/g, (_all, quoted: string | undefined) => quoted ?? '')
         .replaceAll(/\\(.)/g, '$1')
         .trim();
-      const at = (base: string, path: string) =>
-        path.startsWith('~/') ? homes.map((home) => join(home, path.slice(2))) : [resolve(base, path)];
       if (/^hookspath$/i.test(key)) return at(tree, value);
       if (/^path$/i.test(key)) {
         const included = at(dirname(file), value);

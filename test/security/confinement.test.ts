@@ -5,6 +5,8 @@ import { attempts } from '../support/confinement/attempts.ts';
 import { attack, makeWorld, type Mode, modes } from '../support/confinement/world.ts';
 
 const isRefused = ({ passes }: Attempt, mode: Mode) => mode === 'both' || passes?.[mode] === undefined;
+const succeedsUnconfined = ({ unconfined }: Attempt) =>
+  unconfined === 'succeeds' || (unconfined === 'as root' && process.getuid?.() === 0);
 
 describe.each(Object.keys(modes) as Mode[])('a command confined by %s', (mode) => {
   test.skipIf(modes[mode] === null)('fails in every attempt but those with a reason', async () => {
@@ -20,8 +22,6 @@ describe.each(Object.keys(modes) as Mode[])('a command confined by %s', (mode) =
 
 test('without confinement the attempts succeed, so that a refusal means something', async () => {
   const { results } = await attack(await makeWorld(), null);
-  const isExpected = ({ unconfined }: Attempt) =>
-    unconfined === 'succeeds' || (unconfined === 'as root' && process.getuid?.() === 0);
-  const failed = attempts.filter((attempt) => isExpected(attempt) && results[attempt.name] !== null);
+  const failed = attempts.filter((attempt) => succeedsUnconfined(attempt) && results[attempt.name] !== null);
   expect(failed.map(({ name }) => `${name}: ${results[name]}`)).toEqual([]);
 });

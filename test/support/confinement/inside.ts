@@ -1,12 +1,13 @@
-/** The confined command: makes all attempts, and writes which of them succeeded. Arguments: a target as JSON, a file. */
+/** The confined command: makes all attempts, and prints which of them succeeded. Argument: a target as JSON. */
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import type { Outer, Target } from './attempt.ts';
 import { attempts } from './attempts.ts';
 
-const [, , json = '', file = ''] = process.argv;
-const target = { ...(JSON.parse(json) as Target), outerPid: Number(process.env['OUTER_PID']) };
+const target = {
+  ...(JSON.parse(process.argv[2] ?? '') as Target),
+  outerPid: Number(process.env['OUTER_PID']),
+};
 const maxMs = 5_000;
 
 const outer: Outer = async (request) => {
@@ -33,5 +34,4 @@ for (const { name, run } of attempts) {
   }
 }
 results['reach the proxy'] = await outer('nothing').catch((error: Error) => error.message);
-writeFileSync(file, JSON.stringify(results));
-process.exit(0);
+process.stdout.write(`results=${JSON.stringify(results)}\n`, () => process.exit(0));

@@ -6,6 +6,7 @@ import { assertSecret, type Attempt, type Target } from './attempt.ts';
 const hidden: readonly (readonly [what: string, path: (target: Target) => string])[] = [
   ['a key of SSH', ({ home }) => join(home, '.ssh/id_ed25519')],
   ['a credential file at the top of home', ({ home }) => join(home, '.netrc')],
+  ['a credential in a folder that is hidden', ({ home }) => join(home, 'snap/token')],
   ['the token of gh', ({ home }) => join(home, '.config/gh/hosts.yml')],
   ['a credential file that a variable names', ({ outside }) => join(outside, 'aws-credentials')],
   ['the config of Sidekey', ({ sidekey }) => join(sidekey, 'config/sidekey.yaml')],
@@ -58,9 +59,9 @@ export const reads: readonly Attempt[] = [
     passes,
   })),
   {
-    name: 'list the folder of Sidekey',
+    name: 'list the files of Sidekey',
     run({ sidekey }) {
-      if (readdirSync(join(sidekey, 'data')).length === 0) throw new Error('empty');
+      if (!readdirSync(join(sidekey, 'data')).includes('master.key')) throw new Error('not in it');
     },
     unconfined: 'succeeds',
   },

@@ -10,7 +10,6 @@ import {
   mkdtempSync,
   openSync,
   readdirSync,
-  readFileSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -51,6 +50,8 @@ export interface World {
 
 /** Places of a world, relative to its folder. */
 export interface Places {
+  /** Whether the world is below `/tmp`, which each run has for itself. */
+  readonly isTemporary?: boolean;
   readonly home?: string;
   readonly project?: string;
   readonly sidekey?: string;
@@ -58,8 +59,10 @@ export interface Places {
 
 /** Creates a world, which ends with the test. */
 export async function makeWorld(places: Places = {}): Promise<World> {
-  // Not below /tmp, which each run has for itself.
-  const base = mkdtempSync(join(packageRoot, 'node_modules', '.world-'));
+  const base =
+    places.isTemporary === true
+      ? await tempFolder()
+      : mkdtempSync(join(packageRoot, 'node_modules', '.world-'));
   onTestFinished(() => rmSync(base, { recursive: true, force: true }));
   const home = join(base, places.home ?? 'home');
   const project = join(base, places.project ?? 'project');
@@ -132,6 +135,7 @@ function put(path: string, text = secret): void {
 const hiddenInHome = [
   '.ssh/id_ed25519',
   '.netrc',
+  'snap/token',
   '.config/gh/hosts.yml',
   'dotfiles/npmrc',
   '.config/sidekey/sidekey.yaml',
@@ -147,8 +151,6 @@ const plainInHome = [
 ];
 
 function makeProject(project: string, home: string): void {
-  // With a file of its own the command needs no right for the folder.
-  put(join(project, 'results.json'), '');
   for (const name of ['.vscode/tasks.json', '.envrc', 'tools/hooks/pre-commit', 'included.gitconfig'])
     put(join(project, name), '');
   put(join(project, 'nested/of-user.gitconfig'), '');
@@ -195,17 +197,16 @@ export interface Outcome {
 /** Makes all attempts in a mode; null: without confinement. */
 export async function attack(world: World, mechanisms: Mechanisms | null): Promise<Outcome> {
   const { target, config, env } = world;
-  const file = join(target.project, 'results.json');
   const job: Job = {
     config,
     env: { ...env, APART: mechanisms?.bubblewrap == null ? '0' : '1' },
     folder: target.project,
     mechanisms,
-    words: [process.execPath, support('inside.ts'), JSON.stringify(target), file],
+    words: [process.execPath, support('inside.ts'), JSON.stringify(target)],
     exceptions: { show: [], write: [], socket: [] },
   };
   const end = await runOuter(job, join(target.outside, 'aws-credentials'));
-  return { results: JSON.parse(readFileSync(file, 'utf8')), born: end.born };
+  return { results: JSON.parse(/^results=(.*)$/m.exec(end.output)?.[1] ?? ''), born: end.born };
 }
 
 /** Runs a job. A descriptor of a secret file is open in the process that starts it, as 7 and as 40. */
