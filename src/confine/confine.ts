@@ -107,6 +107,9 @@ export interface Confined {
   readonly execute: (command: Pick<Order, 'program' | 'words' | 'env'>, port: number) => Promise<number>;
 }
 
+/** Starts of bubblewrap: a mount fails if its place disappears between the plan and the mount. */
+const maxStarts = 3;
+
 /**
  * Starts the process of a command. Nothing of the person's environment is in it, nor in bubblewrap.
  *
@@ -117,32 +120,19 @@ export async function confine(
   { bubblewrap, landlock }: Mechanisms,
   run: RunFolder,
 ): Promise<Confined> {
-  const inside = isExecutable
-    ? [process.execPath, door, 'run', '--inside']
-    : [
-        process.execPath,
-        fileURLToPath(new URL(`inside.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url)),
-        '--inside',
-      ];
   const apart = bubblewrap !== null;
-  const argv = apart
-    ? [...ignoringKeys, bubblewrap, '--args', '5', '--seccomp', '4', '--', ...inside, 'network']
-    : [...inside, 'host'];
-  const [program = '', ...words] = argv;
-  const child = spawn(program, words, {
-    stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...(apart ? (['pipe', 'pipe'] as const) : [])],
-    env: {},
-    cwd: plan.folder,
-    serialization: 'advanced',
-  });
-  if (apart) {
-    // Not in arguments: the command reads those of bubblewrap in /proc.
-    const words = bubblewrapArguments(plan, run.room, [run.trust]).map((word) => `${word}\0`);
-    const [, , , , filter, list] = child.stdio as readonly unknown[];
-    send(filter, seccompProgram('all'));
-    send(list, words.join(''));
-  }
-  const [ready, socket] = await firstMessage(child);
+  let waiting: Waiting | null = null;
+  for (let starts = 0; waiting === null && starts < (apart ? maxStarts : 1); starts += 1)
+    waiting = await firstMessage(apart ? spawnApart(bubblewrap, plan, run) : spawnInside(plan));
+  if (waiting === null)
+    throw new SidekeyError('confinement_failed', 'The confined process ended before the command started.', {
+      hint: 'its message is above; run without confinement, if you trust the program: --no-isolate',
+    });
+  const { child, ready, socket } = waiting;
+  if (!apart && ready.landlock < sufficientLandlock)
+    throw new SidekeyError('confinement_failed', 'The confined process has no Landlock.', {
+      hint: 'sidekey doctor shows what this machine can do',
+    });
   const temp = apart ? '/tmp' : run.room('/tmp');
   return {
     socket,
@@ -195,6 +185,50 @@ export function closeInherited(): void {
   }
 }
 
+/** Arguments of the Node.js that becomes the command. */
+const insideArguments: readonly string[] = isExecutable
+  ? [door, 'run', '--inside']
+  : [
+      fileURLToPath(new URL(`inside.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url)),
+      '--inside',
+    ];
+
+/** Starts the process in the network of this machine. */
+function spawnInside({ folder }: Plan): ChildProcess {
+  const stdio = ['inherit', 'inherit', 'inherit', 'ipc'] as const;
+  return spawn(process.execPath, [...insideArguments, 'host'], {
+    stdio: [...stdio],
+    env: {},
+    cwd: folder,
+    serialization: 'advanced',
+  });
+}
+
+/** Starts the process in bubblewrap. */
+function spawnApart(bubblewrap: string, plan: Plan, run: RunFolder): ChildProcess {
+  const list = bubblewrapArguments(plan, run.room, [run.trust]);
+  const [program, ...words] = [
+    ...ignoringKeys,
+    bubblewrap,
+    ...'--args 5 --seccomp 4 --'.split(' '),
+    process.execPath,
+    ...insideArguments,
+    'network',
+  ];
+  const stdio = ['inherit', 'inherit', 'inherit', 'ipc', 'pipe', 'pipe'] as const;
+  const child = spawn(program, words, {
+    stdio: [...stdio],
+    env: {},
+    cwd: plan.folder,
+    serialization: 'advanced',
+  });
+  const [, , , , filterPipe, listPipe] = child.stdio as readonly unknown[];
+  send(filterPipe, seccompProgram('all'));
+  // Not in arguments: the command reads those of bubblewrap in /proc.
+  send(listPipe, list.map((word) => `${word}\0`).join(''));
+  return child;
+}
+
 function send(pipe: unknown, content: string | Buffer): void {
   const stream = pipe as Writable;
   // bubblewrap has ended: its exit says so.
@@ -202,19 +236,21 @@ function send(pipe: unknown, content: string | Buffer): void {
   stream.end(content);
 }
 
-/** @throws SidekeyError `confinement_failed` if the process ends before its first message */
-async function firstMessage(child: ChildProcess): Promise<[Ready, { close(): void } | null]> {
-  const message = new Promise<[Ready, { close(): void } | null]>((resolve) => {
-    child.once('message', (ready, socket) =>
-      resolve([ready as Ready, (socket as unknown as { close(): void } | undefined) ?? null]),
+/** A process that has said that it waits for its command. */
+interface Waiting {
+  readonly child: ChildProcess;
+  readonly ready: Ready;
+  readonly socket: Confined['socket'];
+}
+
+/** Resolves with null if the process ends before its first message. */
+async function firstMessage(child: ChildProcess): Promise<Waiting | null> {
+  const message = new Promise<Waiting>((resolve) => {
+    child.once('message', (ready, socket: unknown) =>
+      resolve({ child, ready: ready as Ready, socket: (socket as Confined['socket'] | undefined) ?? null }),
     );
   });
-  const end = once(child, 'exit').then(() => {
-    throw new SidekeyError('confinement_failed', 'The confined process ended before the command started.', {
-      hint: 'its message is above; run without confinement, if you trust the program: --no-isolate',
-    });
-  });
-  return Promise.race([message, end]);
+  return Promise.race([message, once(child, 'exit').then(() => null)]);
 }
 
 /** Returns the process that bubblewrap runs: a child of its child, which is the first of the namespace. */

@@ -157,7 +157,7 @@ async function openSystem(): Promise<{ readonly system: System; readonly control
  * is below a path: where something is absent, the entries of the folders above it are permitted one by one. Below a folder that
  * may be written, `fixed` cannot be expressed.
  */
-function rightsOf(
+export function rightsOf(
   rules: AccessRules,
   mounted: boolean,
   devices: readonly string[],

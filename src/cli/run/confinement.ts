@@ -145,7 +145,7 @@ export function confinedEnvironment(
 }
 
 /** Returns the variables of `sets` whose folder the command may write. */
-function stateVariables({ homes: [home = ''], rules }: Plan): NodeJS.ProcessEnv {
+function stateVariables({ assembled: [home = ''], rules }: Plan): NodeJS.ProcessEnv {
   const set = readPlaces().writable.filter(({ sets }) => sets === true);
   const folders = set.map(({ variable, path }) => [variable, realPath(path.replace('~', home))] as const);
   return Object.fromEntries(folders.filter(([, path]) => rules.get(path) === 'write'));
