@@ -45,6 +45,9 @@ export const posixOnly: readonly string[] = [
   'upstream/client-certificates',
   'vault/secret-service',
   'upstream/dial',
+  // Mechanisms of Linux.
+  'confine/landlock',
+  'confine/places',
   // Options of V8 that differ.
   'app/machine-gc',
 ]
