@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { openUpstreamClient } from '../../src/app/upstream.ts';
 import { recordChange } from '../../src/audit/log.ts';
-import type { Grant } from '../../src/grants/grant.ts';
+import { defaultUser, type Grant } from '../../src/grants/grant.ts';
 import { openRegistry } from '../../src/grants/registry.ts';
 import { authorizationUrl, exchangeCode, parseCallback } from '../../src/oauth/authorization-code.ts';
 import { consentAs } from '../helpdesk/consent.ts';
@@ -38,7 +38,7 @@ export async function grantByConsent({ proxy, browser }: Stage, { now }: Clock):
       now,
     });
     const { credential } = exchanged;
-    const wanted = { name: 'acme', user: 'alice', provider: provider.name, scopes: exchanged.scopes };
+    const wanted = { name: 'acme', user: defaultUser, provider: provider.name, scopes: exchanged.scopes };
     const { store, vault, audit } = proxy.state;
     const id = randomUUID();
     const grants = openRegistry({ store, vault, now, newId: () => id });

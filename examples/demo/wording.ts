@@ -27,12 +27,12 @@ export function ticketLines(tickets: readonly Ticket[]): readonly string[] {
 /** What the audit file tells of a call, a line an event. */
 export function auditField({ audit, access, outcome }: Call): readonly string[] {
   const refreshed = audit.find(({ event }) => event === 'grant.refreshed');
-  const { method, host, port, path, user, credential } = access;
+  const { method, host, port, path, credential } = access;
   return [
     ...(refreshed === undefined
       ? []
-      : [`grant.refreshed  ${refreshed.provider}, of ${refreshed.user}, in ${refreshed.duration_ms} ms`]),
-    `access   ${user}, credential ${credential}`,
+      : [`grant.refreshed  ${refreshed.provider}, in ${refreshed.duration_ms} ms`]),
+    `access   grant acme, credential ${credential}`,
     `         ${method} ${host}:${port}${path}`,
     `outcome  ${outcome.status}, ${outcome.bytes_out} bytes, ${outcome.duration_ms} ms`,
   ];

@@ -32,7 +32,7 @@ describe.skipIf(process.platform === 'win32')('the modes of the file and of its 
   test.each([
     { file: 0o600, folder: 0o700, at: null },
     { file: 0o644, folder: 0o755, at: null },
-    { file: 0o440, folder: 0o500, at: null },
+    { file: 0o440, folder: 0o700, at: null },
     { file: 0o602, folder: 0o700, at: 'file' },
     { file: 0o666, folder: 0o700, at: 'file' },
     { file: 0o620, folder: 0o700, at: 'file' },

@@ -88,12 +88,12 @@ const expected = [
   / Authorization: Bearer [\w-]{6}…$/m,
   /came back +200, 4 tickets/,
   /#8 +Suspicious invoice by email +open, urgent/,
-  /audit +access +alice, credential [0-9a-f]{16}\n +GET helpdesk\.acme\.test:\d+\/tickets$/m,
+  /audit +access +grant acme, credential [0-9a-f]{16}\n +GET helpdesk\.acme\.test:\d+\/tickets$/m,
   /outcome +200, \d+ bytes, \d+ ms/,
   /expired +after 6 s/,
   /token endpoint +1 refresh; the used refresh token was replaced/,
   /API received +Authorization: Bearer [\w-]{6}… instead of [\w-]{6}…$/m,
-  /grant\.refreshed +acme, of alice, in \d+ ms/,
+  /grant\.refreshed +acme, in \d+ ms/,
   /audit chain of \d+ lines intact; \d+ files, no token in clear/,
 ];
 
@@ -135,7 +135,7 @@ describe('npm run demo', { timeout: 60_000 }, () => {
     const ended = once(shell, 'close');
     const output = await text(shell.stdout);
     await expect(ended).resolves.toEqual([0, null]);
-    expect(output).toMatch(/"total":12\}.*"title":"No coffee".*grant\.refreshed.*\bacme +acme +alice\b/s);
+    expect(output).toMatch(/"total":12\}.*"title":"No coffee".*grant\.refreshed.*\bacme +acme\b/s);
     // Twice, as npm and the terminal do together.
     demo.child.kill('SIGINT');
     demo.child.kill('SIGTERM');

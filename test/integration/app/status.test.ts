@@ -162,7 +162,8 @@ describe('status', () => {
           String.raw`✓ CA       certs/ca\.crt, Sidekey CA [0-9a-f]{8}, expires \d{4}-\d\d-\d\d`,
           String.raw`✓ domains  1\. Unlisted hosts are refused \(proxy\.unmatched: deny\)\.`,
           '✓ grants   1 active',
-          String.raw`✓ audit    data/audit\.jsonl, \d+ bytes, last event \d+ s ago, keeps 400d or 2GiB\n$`,
+          String.raw`✓ audit    data/audit\.jsonl, \d+ bytes, last event \d+ s ago, keeps 400d or 2GiB`,
+          String.raw`✓ runs     (?:not )?confined.*\n$`,
         ].join('\n'),
       ),
     );

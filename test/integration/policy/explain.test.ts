@@ -148,7 +148,7 @@ describe('explain', () => {
       { exit: 2, said: 'domain_not_allowed', at: 'decision' },
       { exit: 4, said: 'grant_missing', at: 'grant' },
       { exit: 2, said: 'policy_violation', at: 'audience' },
-      { exit: 2, said: 'grant_ambiguous', at: 'grant' },
+      { exit: 4, said: 'grant_missing', at: 'grant' },
       { exit: 0, said: 'with the credential of many (user bob)', at: 'address' },
       { exit: 2, said: 'address_blocked', at: 'address' },
       { exit: 0, said: 'with the credential of wide', at: 'address' },
