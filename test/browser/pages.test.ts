@@ -116,14 +116,14 @@ describe.each(browsers)('the pages of the operator, in %s%s', { timeout: 40_000 
       ['bob.example.com', '–', 'yes: bob/theirs', 'yes: bob/theirs'],
     ]);
     await looked(page, 'access-matrix');
-    await page.evaluate(click('Disable'));
-    await page.shows('disabled');
-    expect(await rows()).toContainEqual([upstream.authority, '–', '–', 'yes: desk']);
-    expect((await call('GET /v2/agents/ci')).body.state).toBe('disabled');
     await page.shows('nightly report');
     await page.evaluate(click('End'));
     await page.shows('No lease is active.');
     expect((await call('GET /v2/leases')).body.data).toEqual([]);
+    await page.evaluate(click('Disable'));
+    await page.shows('disabled');
+    expect(await rows()).toContainEqual([upstream.authority, '–', '–', 'yes: desk']);
+    expect((await call('GET /v2/agents/ci')).body.state).toBe('disabled');
   });
 
   test('change the map after the difference was shown', async () => {

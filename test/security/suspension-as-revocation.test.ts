@@ -20,15 +20,17 @@ async function withAlice() {
   const origin = { origin: url, 'sec-fetch-site': 'same-origin' };
   const link = async () => (await makeSignInLink({ ...sidekey.proxy.state, now: Date.now }, 'alice')).path;
   const signIn = async (path: string) => call(`POST ${path}`, { key: null, headers: origin });
-  const cookieOf = ({ headers }: Awaited<ReturnType<typeof signIn>>) =>
-    (headers.get('set-cookie') ?? '').split(';')[0] ?? '';
-  const own = { ...origin, cookie: cookieOf(await signIn(await link())) };
+  const session = async () => ({
+    ...origin,
+    authorization: `Bearer ${(await signIn(await link())).body.session}`,
+  });
+  const own = await session();
   const asAlice = (request: string, body?: unknown) => call(request, { key: null, headers: own, body });
   const code = async () => (await asAlice('POST /v2/me/login-codes', { challenge })).body.code as string;
   const exchange = async (of: string) =>
     call('POST /sign-in/login', { key: null, body: { code: of, verifier } });
   const set = (body: object) => call('PATCH /v2/people/alice', { body });
-  return { ...service, link, signIn, own, asAlice, code, exchange, set };
+  return { ...service, link, signIn, session, own, asAlice, code, exchange, set };
 }
 
 type Service = Awaited<ReturnType<typeof withAlice>>;
@@ -50,7 +52,7 @@ const things: readonly (readonly [string, (at: Service) => Promise<Try>, unknown
       const path = await link();
       return async () => (await signIn(path)).status;
     },
-    410,
+    401,
   ],
   [
     'an API key',
@@ -150,8 +152,7 @@ describe('a person who was disabled and is enabled again', () => {
     const body = { name: 'early', role: 'operator', person: 'alice' };
     expect((await at.call('POST /v2/api-keys', { body })).status).toBe(404);
     await at.set({ disabled: false });
-    const cookie = (await at.signIn(await at.link())).headers.get('set-cookie')?.split(';')[0] ?? '';
-    const headers = { ...at.own, cookie };
+    const headers = await at.session();
     const made = await at.call('POST /v2/api-keys', {
       key: null,
       headers,
