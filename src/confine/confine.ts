@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { processStat } from '../lib/os.ts';
 import { door, isExecutable } from '../lib/package-files.ts';
 import { realPath } from '../lib/paths.ts';
 import { runBounded } from '../lib/programs.ts';
@@ -14,6 +15,7 @@ import { runVariable } from './access.ts';
 import { bubblewrapArguments, probeArguments, systemProgram } from './bubblewrap.ts';
 import type { Failed, Order, Ready } from './inside.ts';
 import { landlockVersion } from './landlock.ts';
+import { homeFolders, repositoryOf } from './places.ts';
 import type { Plan } from './plan.ts';
 import { seccompProgram } from './seccomp.ts';
 
@@ -28,6 +30,8 @@ export interface Mechanisms {
 /** Lowest version of Landlock that confines alone: it has rules for TCP, for signals and for abstract sockets. */
 const sufficientLandlock = 6;
 const probeTimeoutMs = 10_000;
+/** Time between looks whether a command has stopped itself. */
+const stopCheckMs = 250;
 
 /**
  * Finds out how this machine can confine commands.
@@ -40,7 +44,9 @@ export async function findMechanisms(env: NodeJS.ProcessEnv): Promise<Mechanisms
       hint: 'run the program in a container that reaches nothing but the proxy (docs/containers.md), or with --no-isolate',
     });
   const landlock = await landlockVersion();
-  const bubblewrap = systemProgram('bwrap', env['PATH'] ?? '');
+  const here = realPath(process.cwd());
+  const untrusted = [...homeFolders(env), repositoryOf(here)?.tree ?? here].filter((each) => each !== '/');
+  const bubblewrap = systemProgram('bwrap', env['PATH'] ?? '', untrusted);
   const reason = bubblewrap === null ? 'bubblewrap is not installed' : await refusalOf(bubblewrap);
   if (reason === null) return { bubblewrap, landlock: landlock > 0 };
   if (landlock >= sufficientLandlock) return { bubblewrap: null, landlock: true };
@@ -171,7 +177,15 @@ export async function confine(
       child.send({ ...command, restriction } satisfies Order);
       const failure = await Promise.race([started.then(() => null), failed.then(([message]) => message)]);
       if (failure !== null) throw Object.assign(new Error(failure.message), { code: failure.code });
-      return (signal) => signalProcess(pid, signal);
+      if (!apart) return (signal) => signalProcess(pid, signal);
+      // The system reports a command that stops itself to its parent alone, which is inside.
+      const stop = () => void (processStat(pid)?.state === 'T' && child.kill('SIGSTOP'));
+      const watch = setInterval(stop, stopCheckMs).unref();
+      child.once('exit', () => clearInterval(watch));
+      return (signal) => {
+        signalProcess(pid, signal);
+        if (signal === 'SIGCONT') child.kill(signal);
+      };
     },
   };
 }

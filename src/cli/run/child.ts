@@ -72,8 +72,11 @@ export async function runConfined(
   }
 }
 
+/** The first name of each number: SIGABRT is SIGIOT too. */
 const signalNames: ReadonlyMap<number, NodeJS.Signals> = new Map(
-  Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]),
+  Object.entries(constants.signals)
+    .toReversed()
+    .map(([name, number]) => [number, name as NodeJS.Signals]),
 );
 
 function hold(
