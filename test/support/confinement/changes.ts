@@ -68,8 +68,8 @@ function linked(path: string, to: string): string {
 
 function append(path: string): void {
   mkdirSync(dirname(path), { recursive: true });
-  // Nothing, so that the files of git stay valid for the attempts that follow.
-  appendFileSync(path, '');
+  // The files of git stay valid for the attempts that follow.
+  appendFileSync(path, path.endsWith('commondir') && !existsSync(path) ? '.\n' : '');
 }
 
 /** Renames a folder away, and puts another in its place. */
