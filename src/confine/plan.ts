@@ -94,7 +94,7 @@ export function planOf(input: PlanInput): Plan {
       hint: 'name a file outside of the folders of config, store, CA and audit log',
     });
 
-  for (const path of places.scratch.flatMap((each) => pathsOf({ path: each }, context)))
+  for (const path of places.scratch.flatMap((each) => pathsOf({ path: each }, context, linked)))
     if (!isCovering(path)) rules.set(path, 'scratch');
   for (const place of places.writable)
     for (const path of pathsOf(place, context, linked)) {
