@@ -40,11 +40,14 @@ export const probeArguments: readonly string[] = [...namespaces, ...wholeSystem,
 /**
  * Finds a program of the system: in an absolute folder of the `PATH`, a file that only root may change. A checkout can put
  * programs into the `PATH` (`node_modules/.bin`, a relative folder), and these must not become the sandbox.
+ *
+ * @param untrusted folders that none counts in: what root has checked out belongs to root
  */
-export function systemProgram(name: string, path: string): string | null {
+export function systemProgram(name: string, path: string, untrusted: readonly string[]): string | null {
   for (const folder of path.split(delimiter).filter((each) => isAbsolute(each))) {
     const file = realPath(join(folder, name));
-    if (isOfRoot(file) && isOfRoot(dirname(file))) return file;
+    const isTrusted = !untrusted.some((each) => isWithin(file, each));
+    if (isTrusted && isOfRoot(file) && isOfRoot(dirname(file))) return file;
   }
   return null;
 }

@@ -14,6 +14,7 @@ import { runVariable } from './access.ts';
 import { bubblewrapArguments, probeArguments, systemProgram } from './bubblewrap.ts';
 import type { Failed, Order, Ready } from './inside.ts';
 import { landlockVersion } from './landlock.ts';
+import { homeFolders, repositoryOf } from './places.ts';
 import type { Plan } from './plan.ts';
 import { seccompProgram } from './seccomp.ts';
 
@@ -40,7 +41,9 @@ export async function findMechanisms(env: NodeJS.ProcessEnv): Promise<Mechanisms
       hint: 'run the program in a container that reaches nothing but the proxy (docs/containers.md), or with --no-isolate',
     });
   const landlock = await landlockVersion();
-  const bubblewrap = systemProgram('bwrap', env['PATH'] ?? '');
+  const here = realPath(process.cwd());
+  const untrusted = [...homeFolders(env), repositoryOf(here)?.tree ?? here].filter((each) => each !== '/');
+  const bubblewrap = systemProgram('bwrap', env['PATH'] ?? '', untrusted);
   const reason = bubblewrap === null ? 'bubblewrap is not installed' : await refusalOf(bubblewrap);
   if (reason === null) return { bubblewrap, landlock: landlock > 0 };
   if (landlock >= sufficientLandlock) return { bubblewrap: null, landlock: true };

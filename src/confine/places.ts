@@ -68,7 +68,20 @@ export function homeFolders(env: NodeJS.ProcessEnv): readonly string[] {
   return [...new Set(folders.map(realPath))].filter((folder) => folder !== sep);
 }
 
-/** Returns the absolute paths that an entry of the table stands for, with the links in them resolved. */
+/**
+ * Reports whether a link in a folder leads out of it. If a command may write the folder, an earlier one may have made the
+ * link, and so chosen a path that this user did not mean.
+ */
+export function leadsOut(path: string, folder: string | null): boolean {
+  if (folder === null || isWithin(realPath(path), folder) || path === sep) return false;
+  return isWithin(realPath(dirname(path)), folder) || leadsOut(dirname(path), folder);
+}
+
+/**
+ * Returns the absolute paths that an entry of the table stands for, with the links in them resolved.
+ *
+ * @param linked leaves out paths that a link in this folder leads to
+ */
 export function pathsOf(
   { path, variable }: { readonly path: string; readonly variable?: string | undefined },
   {
@@ -76,6 +89,7 @@ export function pathsOf(
     folder,
     homes,
   }: { readonly env: NodeJS.ProcessEnv; readonly folder: string; readonly homes: readonly string[] },
+  linked: string | null = null,
 ): readonly string[] {
   const moved = movedFolders.flatMap(([name, from]) =>
     isAbsolute(env[name] ?? '') && (path === from || path.startsWith(`${from}/`))
@@ -89,7 +103,7 @@ export function pathsOf(
     ...moved,
     ...named.filter((each) => each !== '').map((each) => resolve(folder, each)),
   ];
-  return [...new Set(all.map(realPath))];
+  return [...new Set(all.filter((each) => !leadsOut(each, linked)).map(realPath))];
 }
 
 /** A git repository that holds the current folder. */

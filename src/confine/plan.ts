@@ -17,7 +17,7 @@ import { packageRoot } from '../lib/package-files.ts';
 import { isWithin, realPath } from '../lib/paths.ts';
 import { shellWord } from '../lib/text.ts';
 import { type Access, type AccessRules, accessTo, privateFolders } from './access.ts';
-import { homeFolders, pathsOf, readPlaces, type Repository, repositoryOf } from './places.ts';
+import { homeFolders, leadsOut, pathsOf, readPlaces, type Repository, repositoryOf } from './places.ts';
 
 /** Files and sockets that a confined command may use. All paths are absolute and have no symbolic links. */
 export interface Plan {
@@ -37,7 +37,7 @@ export interface Plan {
 }
 
 /** Exceptions that the person makes. */
-interface Exceptions {
+export interface Exceptions {
   readonly show: readonly string[];
   readonly write: readonly string[];
   readonly socket: readonly string[];
@@ -76,10 +76,13 @@ export function planOf(input: PlanInput): Plan {
   for (const path of sharedRunFolders) if (existsSync(path)) rules.set(realPath(path), 'read');
   for (const path of [...homes, realPath(packageRoot), realPath(process.execPath)]) rules.set(path, 'read');
 
-  const shown = existing(input.show, folder);
-  const write = existing(input.write, folder);
-  const sockets = existing(input.socket, folder);
-  const allOwn = ownPlaces(config, env);
+  const holdsHome = [...homes, ...apart].some((each) => isWithin(each, folder));
+  // A command made no links where it could not write.
+  const linked = holdsHome ? null : folder;
+  const shown = existing(input.show, folder, linked);
+  const write = existing(input.write, folder, linked);
+  const sockets = existing(input.socket, folder, linked);
+  const allOwn = ownPlaces(config, env, linked);
   // A folder above the working folder stays hidden, except for what has a rule of its own.
   const isHideable = (path: string) => path !== folder && !homes.some((home) => isWithin(home, path));
   const own = allOwn.filter(isHideable);
@@ -91,10 +94,10 @@ export function planOf(input: PlanInput): Plan {
       hint: 'name a file outside of the folders of config, store, CA and audit log',
     });
 
-  for (const path of places.scratch.flatMap((each) => pathsOf({ path: each }, context)))
+  for (const path of places.scratch.flatMap((each) => pathsOf({ path: each }, context, linked)))
     if (!isCovering(path)) rules.set(path, 'scratch');
   for (const place of places.writable)
-    for (const path of pathsOf(place, context)) {
+    for (const path of pathsOf(place, context, linked)) {
       if (place.program === basename(program))
         create(path, place.from && join(homes[0]!, place.from.slice(2)));
       if (existsSync(path) && !isCovering(path)) rules.set(path, 'write');
@@ -127,9 +130,18 @@ export function planOf(input: PlanInput): Plan {
   };
 }
 
-/** Returns the paths without links. @throws SidekeyError `not_found` */
-function existing(paths: readonly string[], folder: string): readonly string[] {
+/** @throws SidekeyError `input_invalid` if a link in the folder, which a command could replace, leads out of it */
+function assertNoLinkOut(path: string, folder: string | null): void {
+  if (!leadsOut(path, folder)) return;
+  throw new SidekeyError('input_invalid', `${path} passes a symbolic link that a command could replace.`, {
+    hint: `name the path without the link: ${shellWord(realPath(path))}`,
+  });
+}
+
+/** Returns the paths without links. @throws SidekeyError `not_found`, and as `assertNoLinkOut` */
+function existing(paths: readonly string[], folder: string, linked: string | null): readonly string[] {
   return paths.map((path) => {
+    assertNoLinkOut(resolve(folder, path), linked);
     const real = realPath(resolve(folder, path));
     if (existsSync(real)) return real;
     throw new SidekeyError('not_found', `${path} does not exist.`, {
@@ -141,8 +153,10 @@ function existing(paths: readonly string[], folder: string): readonly string[] {
 /**
  * Returns the files and folders of Sidekey: those of the config in use, and those at the usual places. A folder that other
  * things are in (that of the command, or of a home) is left out; its files stand for themselves.
+ *
+ * @throws SidekeyError as `assertNoLinkOut`
  */
-function ownPlaces(config: Config, env: NodeJS.ProcessEnv): readonly string[] {
+function ownPlaces(config: Config, env: NodeJS.ProcessEnv, linked: string | null): readonly string[] {
   const usual = locateConfig({ env: { ...env, SIDEKEY_CONFIG: '', SIDEKEY_HOME: '' }, cwd: '/' });
   const home = env['SIDEKEY_HOME'];
   const files = [
@@ -156,10 +170,11 @@ function ownPlaces(config: Config, env: NodeJS.ProcessEnv): readonly string[] {
   const folders = [
     ...files.map((file) => dirname(file)),
     config.ca.directory,
-    ...(home ? [home] : []),
+    ...(home ? [resolve(home)] : []),
     usual.state ?? '',
   ];
   const all = [...files, ...files.flatMap((file) => [`${file}-wal`, `${file}-shm`]), ...folders];
+  for (const path of all) if (path !== '') assertNoLinkOut(path, linked);
   return [...new Set(all.filter((path) => path !== '').map(realPath))].filter(
     (path) => !sharedFolders.has(path),
   );

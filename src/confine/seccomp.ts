@@ -19,27 +19,8 @@ const atNumber = 0;
 const atArchitecture = 4;
 const argument = (index: number) => 16 + 8 * index;
 
-type Architecture = Readonly<Record<CallName, number>> & { readonly audit: number };
-type CallName =
-  | 'ioctl'
-  | 'socket'
-  | 'socketpair'
-  | 'listen'
-  | 'sendto'
-  | 'sendmsg'
-  | 'sendmmsg'
-  | 'keyctl'
-  | 'add_key'
-  | 'request_key'
-  | 'prlimit64'
-  | 'shmget'
-  | 'semget'
-  | 'msgget'
-  | 'mq_open'
-  | 'io_uring_setup';
-
 /** Numbers of the calls (`asm/unistd.h`), and of the architecture (`linux/audit.h`). */
-const x64: Architecture = {
+const x64 = {
   audit: 0xc000003e,
   ioctl: 16,
   socket: 41,
@@ -58,7 +39,7 @@ const x64: Architecture = {
   mq_open: 240,
   io_uring_setup: 425,
 };
-const arm64: Architecture = {
+const arm64: typeof x64 = {
   audit: 0xc00000b7,
   ioctl: 29,
   socket: 198,
@@ -77,6 +58,7 @@ const arm64: Architecture = {
   mq_open: 180,
   io_uring_setup: 425,
 };
+type Architecture = Readonly<typeof x64>;
 /** Set in the numbers of the x32 interface, which has calls of its own for the same things. */
 const x32 = 0x40000000;
 

@@ -66,7 +66,7 @@ export const posixOnly: readonly string[] = [
       'run/command',
       'run/env',
       'run/fetch',
-      'run/isolate',
+      'run/confined',
       'run/opening',
       'run/signals',
       'run/skill',

@@ -68,7 +68,8 @@ function linked(path: string, to: string): string {
 
 function append(path: string): void {
   mkdirSync(dirname(path), { recursive: true });
-  appendFileSync(path, appended);
+  // The files of git stay valid for the attempts that follow.
+  appendFileSync(path, (path.endsWith('commondir') && !existsSync(path) ? '.' : '') + appended);
 }
 
 /** Renames a folder away, and puts another in its place. */
@@ -101,7 +102,9 @@ export const changes: readonly Attempt[] = [
   {
     name: 'name a program in the config of git with git',
     run: ({ project }) =>
-      execFileSync('git', ['-C', project, 'config', 'core.fsmonitor', 'echo'], { stdio: 'pipe' }),
+      execFileSync('git', ['--git-dir', join(project, '.git'), 'config', 'core.fsmonitor', 'echo'], {
+        stdio: 'pipe',
+      }),
     unconfined: 'succeeds',
     passes: { landlock: noFixed },
   },

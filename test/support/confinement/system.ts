@@ -21,19 +21,21 @@ const numbers = {
   pidfd_getfd: [438, 438],
 } as const;
 
-/** Calls the kernel. @throws Error if the kernel refuses */
+/** Calls the kernel. @throws Error with the number of the error (`errno`) if the kernel refuses */
 export function call(name: keyof typeof numbers, ...words: readonly (number | Buffer)[]): number {
   // Not imported: the tests read the table of attempts too, and Node.js warns of the import.
-  const { dlopen, getRawPointer } = process.getBuiltinModule('node:ffi');
+  const { dlopen, getInt32, getRawPointer } = process.getBuiltinModule('node:ffi');
   const { functions } = dlopen(null, {
     syscall: { arguments: ['i64', 'i64', 'i64', 'i64', 'i64', 'i64', 'i64'], return: 'i64' },
+    __errno_location: { arguments: [], return: 'pointer' },
   });
   const number = numbers[name][process.arch === 'arm64' ? 1 : 0];
   const [a = 0n, b = 0n, c = 0n, d = 0n, e = 0n, f = 0n] = words.map((word) =>
     typeof word === 'number' ? BigInt(word) : getRawPointer(word),
   );
   const result = Number(functions.syscall(BigInt(number), a, b, c, d, e, f));
-  if (result < 0) throw new Error(`${name} is refused`);
+  if (result < 0)
+    throw Object.assign(new Error(`${name} is refused`), { errno: getInt32(Reflect.get(functions, '__errno_location')()) });
   return result;
 }
 

@@ -123,6 +123,8 @@ export async function makeWorld(places: Places = {}): Promise<World> {
       HOME: home,
       AWS_SHARED_CREDENTIALS_FILE: join(outside, 'aws-credentials'),
       GIT_CONFIG_NOSYSTEM: '1',
+      // No attempt reaches the repository that the tests are in.
+      GIT_CEILING_DIRECTORIES: base,
     },
   };
 }
@@ -159,7 +161,7 @@ function makeProject(project: string, home: string): void {
   put(join(home, '.gitconfig'), `[include] path = "${join(project, 'nested/of-user.gitconfig')}" ; mine\n`);
   const git = (...words: readonly string[]) =>
     execFileSync('git', ['-C', project, ...words], {
-      env: { PATH: process.env['PATH'], HOME: home },
+      env: { PATH: process.env['PATH'], HOME: home, GIT_CEILING_DIRECTORIES: dirname(project) },
       stdio: 'pipe',
     });
   git('init', '--quiet', '--initial-branch=main');

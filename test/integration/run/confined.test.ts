@@ -1,0 +1,130 @@
+/** A confined command as a program that a person uses: its network, its end, its terminal. */
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { home, program } from '../../support/command-line.ts';
+import { modes } from '../../support/confinement/world.ts';
+import { curlMissing } from '../../support/curl.ts';
+import { hasPseudoTerminal, runInTerminal } from '../../support/pseudo-terminal.ts';
+import { deskToken, runHome } from '../../support/run-command.ts';
+
+/** The mode by the PATH: without bubblewrap in it, Landlock confines alone. */
+const paths = [
+  ['bubblewrap', '/usr/local/bin:/usr/bin:/bin', modes.bubblewrap === null],
+  ['Landlock alone', '/nowhere', modes.landlock === null],
+] as const;
+
+const sh = '/bin/sh';
+
+describe.each(paths)('a command confined by %s', (_name, PATH, isMissing) => {
+  const env = { PATH };
+
+  test.skipIf(isMissing || curlMissing !== false)(
+    'reaches the proxy, and gets a credential that it does not hold',
+    async () => {
+      const place = await runHome();
+      const words = ['--isolate', '--', '/usr/bin/curl', '-sS', place.upstream.url];
+      const { exit, stdout, stderr } = await place.run(words, { env });
+      expect([exit, stdout]).toEqual([0, 'hello']);
+      expect(stderr).toContain('sidekey: confined: network only through Sidekey');
+      expect(stderr).toContain('1 request with a credential');
+      expect(place.seen).toEqual([`Bearer ${deskToken}`]);
+    },
+  );
+
+  test.skipIf(isMissing)('has no other network: no name, no address, no port of this machine', async () => {
+    const place = await runHome();
+    let connections = 0;
+    const server = createServer((socket) => {
+      connections += 1;
+      socket.destroy();
+    }).listen(0, '127.0.0.1');
+    onTestFinished(() => void server.close());
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const script = `
+      const net = require('node:net'), dns = require('node:dns/promises');
+      const tried = (host, port) => new Promise((resolve) =>
+        net.connect(port, host).once('connect', () => resolve('open')).once('error', () => resolve('closed')));
+      (async () => console.log([
+        await tried('127.0.0.1', ${port}), await tried('192.0.2.1', 443), await tried('2001:db8::1', 443),
+        await dns.resolve('example.com').then(() => 'open', () => 'closed'),
+      ].join()) || process.exit())();`;
+    const { stdout } = await place.run(['--quiet', '--isolate', '--', process.execPath, '-e', script], {
+      env,
+    });
+    expect([stdout, connections]).toEqual(['closed,closed,closed,closed\n', 0]);
+  });
+
+  test.skipIf(isMissing).each([
+    ['exits with its code', 'exit 7', { exit: 7, signal: null }],
+    ['exits with 126 by itself', 'exit 126', { exit: 126, signal: null }],
+    ['is ended by a signal', 'kill -TERM $$', { exit: null, signal: 'SIGTERM' }],
+    ['is ended by a signal that dumps core', 'ulimit -c 0; kill -ABRT $$', { exit: 134, signal: null }],
+  ] as const)('%s, and so does sidekey run', async (_what, script, end) => {
+    const { run } = await runHome();
+    expect(await run(['--quiet', '--isolate', '--', sh, '-c', script], { env })).toMatchObject(end);
+  });
+
+  test.skipIf(isMissing).each([
+    ['does not exist', '/no/such/program', 127],
+    ['is in no folder of the PATH', 'no-such-program', 127],
+    ['may not be executed', 'plain-file', 126],
+  ])('that %s gives the exit code of shells', async (_what, name, exit) => {
+    const { at, run } = await runHome();
+    await writeFile(at.at('plain-file'), 'text', { mode: 0o600 });
+    const word = name === 'plain-file' ? at.at(name) : name;
+    expect(await run(['--quiet', '--isolate', '--', word], { env })).toMatchObject({ exit });
+  });
+
+  test.skipIf(isMissing)('receives SIGTERM of sidekey run, and ends as it decides', async () => {
+    const { start } = await runHome();
+    const script = `process.on('SIGTERM', () => { console.log('got'); process.exit(5); }); setInterval(() => {}, 1000); console.log('ready=1')`;
+    const run = start(['--quiet', '--isolate', '--', process.execPath, '-e', script], { env });
+    await run.told('ready');
+    run.signal('SIGTERM');
+    expect(await run.ended).toMatchObject({ exit: 5, stdout: 'ready=1\ngot\n' });
+  });
+
+  test.skipIf(isMissing || !hasPseudoTerminal)(
+    'has Ctrl-C, Ctrl-Z and the size of the terminal as without confinement',
+    async () => {
+      const { at } = await runHome();
+      const stty = ['/bin/stty', 'size'].join(' ');
+      const script = `trap 'echo caught; exit 9' INT; ${stty}; echo now-stop; while :; do read line && echo "line=$line"; done`;
+      const command = [process.execPath, program, 'run', '--config', at.configFile, '--isolate', '--quiet'];
+      // A shell with job control, as a person has it.
+      const shell = `set -m; "$@"; echo stopped=$?; fg >/dev/null; echo ended=$?`;
+      const inside = runInTerminal(['/bin/bash', '-c', shell, sh, ...command, '--', sh, '-c', script], {
+        cwd: at.folder,
+        env: { PATH: `${PATH}:/bin` },
+      });
+      await inside.until((screen) => screen.includes('now-stop'));
+      inside.type('\u001a');
+      await inside.until((screen) => screen.includes('stopped=148'));
+      inside.type('again\n');
+      await inside.until((screen) => screen.includes('line=again'));
+      inside.type('\u0003');
+      await inside.ended;
+      expect(inside.screen()).toContain('30 100');
+      expect(inside.screen()).toContain('caught');
+      expect(inside.screen()).toContain('ended=9');
+    },
+  );
+});
+
+test.skipIf(modes.landlock !== null)(
+  'where the machine confines nothing, --isolate says the way out',
+  async () => {
+    const at = await home();
+    const programs = at.at('programs');
+    await mkdir(programs);
+    await writeFile(join(programs, 'bwrap'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+    const { exit, stderr } = await at.program(['run', '--isolate', '--', process.execPath, '-e', '1'], {
+      env: { PATH: programs },
+    });
+    expect([exit, stderr.includes('bubblewrap')]).toEqual([2, true]);
+  },
+);
