@@ -150,7 +150,6 @@ async function two() {
   const it = await grantedRaw((socket) => onHeads(socket, () => socket.write(ok)), {});
   await it.sidekey.grant([it.upstream.authority], {
     name: 'other',
-    user: 'other',
     credential: { type: 'api_key', value: 'token-of-the-other-0123456789' },
   });
   return it;
