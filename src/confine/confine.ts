@@ -110,10 +110,10 @@ export interface Confined {
    * @param port port of the proxy, which alone may be connected to where the command has no network of its own
    * @throws SidekeyError as `execve(2)`: `code` of the system
    */
-  execute(
+  readonly execute: (
     command: Pick<Order, 'program' | 'words' | 'env'>,
     port: number,
-  ): Promise<(signal: NodeJS.Signals) => void>;
+  ) => Promise<(signal: NodeJS.Signals) => void>;
 }
 
 /**
@@ -121,12 +121,18 @@ export interface Confined {
  *
  * @throws SidekeyError `confinement_failed`
  */
-export async function confine(
-  plan: Plan,
-  { bubblewrap, landlock }: Mechanisms,
-  run: RunFolder,
-): Promise<Confined> {
+export async function confine(plan: Plan, mechanisms: Mechanisms, run: RunFolder): Promise<Confined> {
   closeInherited();
+  try {
+    return await start(plan, mechanisms, run);
+  } catch (error) {
+    // Once more with a new list of sockets: bubblewrap cannot cover a socket that has gone meanwhile.
+    if (mechanisms.bubblewrap === null) throw error;
+    return start(plan, mechanisms, run);
+  }
+}
+
+async function start(plan: Plan, { bubblewrap, landlock }: Mechanisms, run: RunFolder): Promise<Confined> {
   const inside = isExecutable
     ? [process.execPath, door, 'run', '--inside']
     : [
@@ -237,9 +243,12 @@ async function firstMessage(child: ChildProcess): Promise<[Ready, { close(): voi
 
 /** Returns the process that bubblewrap runs: a child of its child, which is the first of the namespace. */
 function descendantOf(pid: number): number {
-  const childOf = (parent: number) =>
-    Number(readFileSync(`/proc/${parent}/task/${parent}/children`, 'latin1').trim().split(' ')[0]);
   return childOf(childOf(pid));
+}
+
+function childOf(pid: number): number {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1');
+  return Number(children.trim().split(' ')[0]);
 }
 
 function signalProcess(pid: number, signal: NodeJS.Signals): void {

@@ -137,8 +137,8 @@ function words(...values: readonly bigint[]): Buffer {
 
 async function openSystem(): Promise<{ readonly system: System; readonly control: System }> {
   const { dlopen, getRawPointer } = await loadForeignFunctions('Landlock');
-  const arguments_ = ['i64', 'i64', 'i64', 'i64', 'i64', 'i64', 'i64'] as const;
-  const { functions } = dlopen(null, { syscall: { arguments: arguments_, return: 'i64' } });
+  const types = ['i64', 'i64', 'i64', 'i64', 'i64', 'i64', 'i64'] as const;
+  const { functions } = dlopen(null, { syscall: { arguments: types, return: 'i64' } });
   const { syscall } = functions;
   const asNumber = (value: bigint | Uint8Array) => (typeof value === 'bigint' ? value : getRawPointer(value));
   const system: System = (number, ...args) => {
@@ -165,13 +165,12 @@ export function rightsOf(
 ): readonly (readonly [path: string, right: Right])[] {
   const all = new Map(rules);
   if (mounted) {
-    // Nobody may write below /proc/sys: bubblewrap mounts it read only.
+    // Nobody may write below /proc/sys, which is mounted read only.
     for (const path of [...privateFolders, '/dev', '/proc']) all.set(path, 'write');
   } else {
     for (const path of devices) all.set(path, 'write');
     if (!all.has('/dev')) all.set('/dev', 'absent');
   }
-  const isClosed = (access: Access) => access === 'absent' || access === 'private';
   const rights: [string, Right][] = mounted ? [['/', 'list']] : [];
 
   function walk(path: string): void {
@@ -191,6 +190,10 @@ export function rightsOf(
   }
   walk(sep);
   return rights;
+}
+
+function isClosed(access: Access): boolean {
+  return access === 'absent' || access === 'private';
 }
 
 /** Entries that are no links: what a link names has rights of its own. */

@@ -102,8 +102,7 @@ export function planOf(input: PlanInput): Plan {
       if (existsSync(path) && !isCovering(path)) rules.set(path, 'write');
     }
   const repository = repositoryOf(folder);
-  const writesFolder =
-    ![...homes, ...apart].some((each) => isWithin(each, folder)) && !allOwn.includes(folder);
+  const writesFolder = !holdsHome && !allOwn.includes(folder);
   const writable = [...(writesFolder ? [folder, ...(repository?.folders ?? [])] : []), ...write];
   for (const path of writable) rules.set(path, 'write');
 
@@ -294,7 +293,8 @@ function isFolder(path: string): boolean {
  */
 function assertUnlinked(path: string, writable: readonly string[]): string {
   const top = writable.find((each) => isWithin(path, each));
-  for (let part = path; top !== undefined && part !== top; part = dirname(part)) {
+  if (top === undefined) return realPath(path);
+  for (let part = path; part !== top; part = dirname(part)) {
     if (!lstatSync(part).isSymbolicLink()) continue;
     throw new SidekeyError('input_invalid', `${part} is a symbolic link, which the command could replace.`, {
       hint: `replace it by what it names, or let the command write it: --write ${shellWord(part)}`,

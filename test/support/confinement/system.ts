@@ -35,7 +35,9 @@ export function call(name: keyof typeof numbers, ...words: readonly (number | Bu
   );
   const result = Number(functions.syscall(BigInt(number), a, b, c, d, e, f));
   if (result < 0)
-    throw Object.assign(new Error(`${name} is refused`), { errno: getInt32(functions.__errno_location()) });
+    throw Object.assign(new Error(`${name} is refused`), {
+      errno: getInt32(functions['__errno_location']()),
+    });
   return result;
 }
 
