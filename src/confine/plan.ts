@@ -103,8 +103,7 @@ export function planOf(input: PlanInput): Plan {
       if (existsSync(path) && !isCovering(path)) rules.set(path, 'write');
     }
   const repository = repositoryOf(folder);
-  const writesFolder =
-    ![...homes, ...apart].some((each) => isWithin(each, folder)) && !allOwn.includes(folder);
+  const writesFolder = !holdsHome && !allOwn.includes(folder);
   const writable = [...(writesFolder ? [folder, ...(repository?.folders ?? [])] : []), ...write];
   for (const path of writable) rules.set(path, 'write');
 
