@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readdirSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readdirSync, readFileSync as readText } from 'node:fs';
 import { dirname, join, sep } from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
 import { loadForeignFunctions } from '../lib/foreign-functions.ts';
@@ -87,7 +87,7 @@ export async function restrict({ rules, mounted, port, devices, seccomp }: Restr
     return system(calls.addRule, ruleset, ruleType.path, rule, 0n);
   };
   // The person has opened these for the command, which may open them once more (/dev/stdin). Pipes need no rule.
-  for (const fd of [0, 1, 2]) permit(fd, readFile | writeFile);
+  for (const fd of [0, 1, 2]) permit(fd, rightsOfOpened(fd));
   for (const [path, right] of rightsOf(rules, mounted, devices)) {
     let fd: number;
     try {
@@ -109,6 +109,13 @@ export async function restrict({ rules, mounted, port, devices, seccomp }: Restr
   if (!mounted) dropCapabilities(control);
   must('restriction', system(calls.restrictSelf, ruleset, 0n));
   if (seccomp !== null) must('filter of system calls', control(prctl.seccomp, filterMode, seccomp));
+}
+
+/** Returns the rights with which a file has been opened (proc_pid_fdinfo(5)). */
+function rightsOfOpened(fd: number): bigint {
+  const [, flags = ''] = /^flags:\s+([0-7]+)/m.exec(readText(`/proc/self/fdinfo/${fd}`, 'latin1')) ?? [];
+  const mode = Number.parseInt(flags, 8) & 3;
+  return mode === 0 ? readFile : mode === 1 ? writeFile : readFile | writeFile;
 }
 
 /** Root keeps nothing of root: bubblewrap does the same. */

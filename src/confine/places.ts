@@ -153,7 +153,8 @@ function linkedWorktree(tree: string, marker: string): Repository | null {
     if (worktree !== undefined && realPath(resolve(own, worktree)) === tree) return { tree, folders: [own] };
     if (realPath(readFileSync(join(own, 'gitdir'), 'utf8').trim()) !== realPath(marker)) return null;
     const common = realPath(resolve(own, readFileSync(join(own, 'commondir'), 'utf8').trim()));
-    return isWithin(own, join(common, 'worktrees')) ? { tree, folders: [common] } : null;
+    const isRepository = ['HEAD', 'objects', 'refs'].every((name) => existsSync(join(common, name)));
+    return isRepository && dirname(own) === join(common, 'worktrees') ? { tree, folders: [common] } : null;
   } catch {
     // A folder, or a file that names no worktree of this tree.
     return null;

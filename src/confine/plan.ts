@@ -34,6 +34,8 @@ export interface Plan {
   readonly writesFolder: boolean;
   /** Paths that run outside later, and do not exist yet: the command may create them. */
   readonly unborn: readonly string[];
+  /** Content of the files that are `fixed`. A program outside that replaces one takes its mount away. */
+  readonly contents: ReadonlyMap<string, string>;
 }
 
 /** Exceptions that the person makes. */
@@ -82,6 +84,11 @@ export function planOf(input: PlanInput): Plan {
   const shown = existing(input.show, folder, linked);
   const write = existing(input.write, folder, linked);
   const sockets = existing(input.socket, folder, linked);
+  const noSocket = sockets.find((path) => !statSync(path).isSocket());
+  if (noSocket !== undefined)
+    throw new SidekeyError('input_invalid', `${noSocket} is no socket.`, {
+      hint: 'name the socket itself; --write gives a folder',
+    });
   const allOwn = ownPlaces(config, env, linked);
   // A folder above the working folder stays hidden, except for what has a rule of its own.
   const isHideable = (path: string) => path !== folder && !homes.some((home) => isWithin(home, path));
@@ -108,7 +115,7 @@ export function planOf(input: PlanInput): Plan {
   for (const path of writable) rules.set(path, 'write');
 
   const unborn: string[] = [];
-  for (const path of protectedPaths(context, repository)) {
+  for (const path of protectedPaths(context, writesFolder ? repositoriesOf(folder, repository) : [])) {
     if (write.some((each) => isWithin(path, each)) || accessTo(path, rules) !== 'write') continue;
     if (existsSync(path)) rules.set(assertUnlinked(path, writable), 'fixed');
     else unborn.push(path);
@@ -125,6 +132,9 @@ export function planOf(input: PlanInput): Plan {
     sockets,
     writesFolder,
     unborn,
+    contents: new Map(
+      Array.from(rules).flatMap(([path, access]) => (access === 'fixed' ? contentOf(path) : [])),
+    ),
     hidden: new Set(hidden.filter((path) => rules.get(path) === 'absent' && existsSync(path))).size,
   };
 }
@@ -158,6 +168,11 @@ function existing(paths: readonly string[], folder: string, linked: string | nul
 function ownPlaces(config: Config, env: NodeJS.ProcessEnv, linked: string | null): readonly string[] {
   const usual = locateConfig({ env: { ...env, SIDEKEY_CONFIG: '', SIDEKEY_HOME: '' }, cwd: '/' });
   const home = env['SIDEKEY_HOME'];
+  // HOME may name another folder than the one where this user keeps Sidekey.
+  const ofHomes = homeFolders(env).flatMap((each) => [
+    join(each, '.config', 'sidekey'),
+    join(each, '.local', 'state', 'sidekey'),
+  ]);
   const files = [
     config.file,
     usual.file,
@@ -171,6 +186,7 @@ function ownPlaces(config: Config, env: NodeJS.ProcessEnv, linked: string | null
     config.ca.directory,
     ...(home ? [resolve(home)] : []),
     usual.state ?? '',
+    ...ofHomes,
   ];
   const all = [...files, ...files.flatMap((file) => [`${file}-wal`, `${file}-shm`]), ...folders];
   for (const path of all) if (path !== '') assertNoLinkOut(path, linked);
@@ -197,16 +213,44 @@ function create(path: string, from: string | undefined): void {
  */
 function protectedPaths(
   context: Parameters<typeof pathsOf>[1],
-  repository: Repository | null,
+  repositories: readonly Repository[],
 ): readonly string[] {
-  const { folder } = context;
-  const tops = new Set([folder, ...(repository === null ? [] : [repository.tree])]);
+  const tops = new Set([context.folder, ...repositories.map(({ tree }) => tree)]);
   const listed = readPlaces().protected.flatMap((place) =>
     place.path.startsWith('~/') ? pathsOf(place, context) : Array.from(tops, (top) => join(top, place.path)),
   );
-  const ofGit =
-    repository === null ? [] : repository.folders.flatMap((each) => gitPaths(each, repository.tree, context));
+  const ofGit = repositories.flatMap(({ folders, tree }) =>
+    folders.flatMap((each) => gitPaths(each, tree, context)),
+  );
   return [...new Set([...ofGit, ...listed])];
+}
+
+/** Returns the repository of a folder, and those below it. */
+function repositoriesOf(folder: string, repository: Repository | null): readonly Repository[] {
+  return [...(repository === null ? [] : [repository]), ...repositoriesBelow(folder, nestedLevels)];
+}
+
+/** Levels of folders below the project in which repositories are looked for, and the most that are. */
+const nestedLevels = 3;
+const maxNested = 50;
+
+/** Returns the repositories below a folder, such as submodules, or the projects in a folder of projects. */
+function repositoriesBelow(folder: string, levels: number): readonly Repository[] {
+  const folders = readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() && entry.name !== 'node_modules' && entry.name !== '.git')
+    .map(({ name }) => join(folder, name));
+  return folders
+    .flatMap((each): readonly Repository[] => {
+      try {
+        const marker = join(each, '.git');
+        const own = existsSync(marker) ? [{ tree: each, folders: [marker] }] : [];
+        return [...own, ...(levels > 1 ? repositoriesBelow(each, levels - 1) : [])];
+      } catch {
+        // A folder of another user.
+        return [];
+      }
+    })
+    .slice(0, maxNested);
 }
 
 /** Content of a `commondir` that names its own folder (gitrepository-layout(5)). */
@@ -237,7 +281,10 @@ function gitPaths(folder: string, tree: string, context: Parameters<typeof paths
   ];
   return [
     ...['hooks', 'config', 'commondir'].map((name) => at(name)),
-    ...modulesIn(at('modules')).flatMap((each) => gitPaths(each, tree, context)),
+    ...[at('modules'), ...worktrees.map((name) => at('worktrees', name, 'modules'))]
+      .flatMap(modulesIn)
+      .flatMap((each) => gitPaths(each, tree, context)),
+    ...hookTargets(at('hooks')),
     ...configs,
     ...worktrees.flatMap((name) => ['commondir', 'gitdir'].map((file) => at('worktrees', name, file))),
     ...ofTree.filter((path) => folder !== tree || path !== join(tree, 'HEAD')),
@@ -266,13 +313,19 @@ function namedByGit(
         .replaceAll(/"((?:\\.|[^"\\])*)"|\s*[;#].*$/g, (_all, quoted: string | undefined) => quoted ?? '')
         .replaceAll(/\\(.)/g, '$1')
         .trim();
-      if (/^hookspath$/i.test(key)) return at(tree, value);
+      // The scripts of husky lie beside the folder of hooks.
+      if (/^hookspath$/i.test(key))
+        return at(tree, value).flatMap((each) => [
+          ...(each.endsWith('/_') ? [dirname(each)] : []),
+          each,
+          ...hookTargets(each),
+        ]);
       if (/^path$/i.test(key)) {
         const included = at(dirname(file), value);
         return [...included, ...namedByGit(included, tree, homes, read)];
       }
       const words = value.split(/[\s!'"]+/).flatMap((word) => at(tree, word));
-      return words.filter((path) => isFile(path) && (statSync(path).mode & 0o111) !== 0);
+      return words.filter(isFile);
     });
   });
 }
@@ -284,6 +337,13 @@ function isFile(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
 }
 
+/** Returns the files that links in a folder of hooks name. */
+function hookTargets(folder: string): readonly string[] {
+  if (!isFolder(folder)) return [];
+  const entries = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isSymbolicLink());
+  return entries.map(({ name }) => realPath(join(folder, name)));
+}
+
 /** Returns the folders of submodules, whose names may have several parts (gitrepository-layout(5)). */
 function modulesIn(folder: string): readonly string[] {
   if (!isFolder(folder)) return [];
@@ -291,8 +351,9 @@ function modulesIn(folder: string): readonly string[] {
   return entries.flatMap((each) => (existsSync(join(each, 'HEAD')) ? [each] : modulesIn(each)));
 }
 
+/** A link to a folder is none. */
 function isFolder(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 /**
@@ -312,7 +373,18 @@ function assertUnlinked(path: string, writable: readonly string[]): string {
   return realPath(path);
 }
 
-/** Reports which of the paths that run outside later exist now. */
-export function born({ unborn }: Plan): readonly string[] {
-  return unborn.filter((path) => existsSync(path));
+/** Returns the paths that run outside later and have been made or changed since the plan. */
+export function born({ unborn, contents }: Plan): readonly string[] {
+  const made = unborn.filter((path) => lstatSync(path, { throwIfNoEntry: false }) !== undefined);
+  const changed = Array.from(contents).filter(([path, text]) => contentOf(path)[0]?.[1] !== text);
+  return [...made, ...changed.map(([path]) => path)];
+}
+
+/** Returns a file with its content, if it is one that can be read. */
+function contentOf(path: string): readonly (readonly [path: string, text: string])[] {
+  try {
+    return isFile(path) ? [[path, readFileSync(path, 'latin1')]] : [];
+  } catch {
+    return [];
+  }
 }

@@ -37,6 +37,14 @@ const x64 = {
   semget: 64,
   msgget: 68,
   mq_open: 240,
+  shmat: 30,
+  shmctl: 31,
+  semop: 65,
+  semctl: 66,
+  semtimedop: 220,
+  msgsnd: 69,
+  msgrcv: 70,
+  msgctl: 71,
   io_uring_setup: 425,
 };
 const arm64: typeof x64 = {
@@ -56,6 +64,14 @@ const arm64: typeof x64 = {
   semget: 190,
   msgget: 186,
   mq_open: 180,
+  shmat: 196,
+  shmctl: 195,
+  semop: 193,
+  semctl: 191,
+  semtimedop: 192,
+  msgsnd: 189,
+  msgrcv: 188,
+  msgctl: 187,
   io_uring_setup: 425,
 };
 type Architecture = Readonly<typeof x64>;
@@ -68,6 +84,21 @@ const typing = [0x5412, 0x541c];
 const [unix, inet, netlink, inet6] = [1, 2, 16, 10];
 const stream = 1;
 const sequence = 5;
+/** Calls for memory, semaphores and messages that processes of a machine share by a number. */
+const sharedByNumber = [
+  'shmget',
+  'shmat',
+  'shmctl',
+  'semget',
+  'semop',
+  'semctl',
+  'semtimedop',
+  'msgget',
+  'msgsnd',
+  'msgrcv',
+  'msgctl',
+  'mq_open',
+] as const;
 /** Bits of a socket's type that are not flags. */
 const typeBits = 0xf;
 const fastOpen = 0x20000000;
@@ -162,7 +193,7 @@ function withoutNamespaces(calls: Architecture, error: number): readonly Instruc
     ...onCall(calls.listen, [no]),
     // The process itself is 0.
     ...onCall(calls.prlimit64, [[load, 0, 0, argument(0)], ...onCall(0, [yes]), no]),
-    ...(['shmget', 'semget', 'msgget', 'mq_open'] as const).flatMap((name) => onCall(calls[name], [no])),
+    ...sharedByNumber.flatMap((name) => onCall(calls[name], [no])),
     ...(['sendto', 'sendmsg', 'sendmmsg'] as const).flatMap((name) =>
       onCall(calls[name], [[load, 0, 0, argument(flagsAt[name])], [jumpIfAny, 0, 1, fastOpen], no, yes]),
     ),

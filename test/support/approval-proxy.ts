@@ -23,6 +23,9 @@ export interface ApprovalProxy {
   readonly told: (count?: number) => Promise<Told>;
 }
 
+/** Selects the grant of alice. */
+const ofAlice = `Proxy-Authorization: Basic ${Buffer.from('+user=alice:').toString('base64')}`;
+
 /** Starts the proxy. @param receives status of the receiver's responses */
 export async function startApprovalProxy({
   receives = () => 200,
@@ -58,7 +61,7 @@ export async function startApprovalProxy({
     sidekey,
     seen,
     async send(request, fields = [], body = '') {
-      const client = await openTunnel(sidekey, upstream.authority);
+      const client = await openTunnel(sidekey, upstream.authority, { fields: [ofAlice] });
       const head = [`${request} HTTP/1.1`, `Host: ${upstream.authority}`, ...fields];
       if (body !== '') head.push(`Content-Length: ${Buffer.byteLength(body)}`);
       client.send(`${head.join('\r\n')}\r\n\r\n${body}`);
