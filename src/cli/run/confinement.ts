@@ -87,7 +87,9 @@ export async function openConfinement(
 
 /** Names the files that run outside later, and were made or changed while the command ran. */
 export function bornNotes({ plan }: Confinement): readonly string[] {
-  return born(plan).map((path) => `${path} is new or changed, and runs outside of the run later: read it first`);
+  return born(plan).map(
+    (path) => `${path} is new or changed, and runs outside of the run later: read it first`,
+  );
 }
 
 /** Says how this machine confines the commands of `sidekey run`. Where it cannot, that is no fault of the setup. */
