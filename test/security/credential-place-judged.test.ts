@@ -27,7 +27,7 @@ async function telegram(domain: object) {
       provider,
       credential: { type: 'api_key', value: `key-of-${user}` },
     });
-  const send = async (path: string, fields: readonly string[] = []) => {
+  const send = async (path: string, fields: readonly string[] = [basic('+user=alice:')]) => {
     const client = await openTunnel(sidekey, upstream.authority, { fields });
     client.send(`GET ${path} HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
     return (await client.response()).status;

@@ -33,7 +33,7 @@ test.each<[string, string, string, (at: TestSidekey, host: string) => Promise<un
     'more than one grant fits',
     'GET /file/bot999:own-secret/getMe',
     'grant_ambiguous',
-    async (at, host) => [await at.grant([host]), await at.grant([host], { user: 'bob' })],
+    async (at, host) => [await at.grant([host], { name: 'one' }), await at.grant([host], { name: 'two' })],
   ],
   ['there is no grant yet', 'GET /bot999:own-secret/getMe', 'grant_missing', async () => undefined],
   [

@@ -46,6 +46,7 @@ test.skipIf(!npm)(
       [
         'LICENSE',
         'README.md',
+        'config/confinement.json',
         'config/default.yaml',
         'config/environment-index.json',
         'config/form-index.json',
