@@ -12,18 +12,21 @@ test.skipIf(absent)(
   'a page in Chromium, driven by Playwright, is loaded with the token, which the browser never has',
   { timeout: 120_000 },
   async () => {
-    const { perform, upstream, home, room, seen } = await stage((request, response) => {
+    const { perform, upstream, home, seen } = await stage((request, response) => {
       request.resume();
       response.writeHead(200, { 'Content-Type': 'text/html' }).end('<p>hello from upstream</p>');
     });
     await home.program(['run', '--config', home.configFile, '--', 'true']);
     // No variable names a CA to Chromium.
     const installed = await home.program(['ca', 'install', '--store', 'browsers', '--yes'], {
-      env: { HOME: room },
+      env: { HOME: home.at('user') },
     });
     expect(installed).toMatchObject({ exit: 0, stdout: expect.stringContaining('Installed in Chromium') });
     const script = `${programs}chromium.mjs`;
-    const ran = await perform([process.execPath, script, `${upstream.url}/page`, chromium ?? '']);
+    const ran = await perform([process.execPath, script, `${upstream.url}/page`, chromium ?? ''], {
+      // Chromium takes a store of certificates only if it may write it.
+      flags: ['--write', home.at('user/.pki')],
+    });
     expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining('hello from upstream') });
     expect(seen.map(({ path }) => path)).toContain('/page');
   },

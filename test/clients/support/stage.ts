@@ -45,6 +45,8 @@ export interface PerformOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Where it starts, below the room. */
   readonly cwd?: string;
+  /** Further options of `sidekey run`. */
+  readonly flags?: readonly string[];
 }
 
 /** A Sidekey that has the credential which upstreams want. */
@@ -115,9 +117,9 @@ export async function openStage(
   const user = at.at('user');
   for (const path of [room, join(user, 'tmp')]) await mkdir(path, { recursive: true });
 
-  const perform: Stage['perform'] = async (command, { env = {}, cwd = '.' } = {}) => {
+  const perform: Stage['perform'] = async (command, { env = {}, cwd = '.', flags: more = [] } = {}) => {
     // No test calls anybody but its own upstreams.
-    const flags = ['--config', at.configFile, '--unmatched', 'deny'];
+    const flags = ['--config', at.configFile, '--unmatched', 'deny', ...more];
     const ran = spawn(process.execPath, [program, 'run', ...flags, '--', ...command], {
       cwd: join(room, cwd),
       env: {
