@@ -95,6 +95,7 @@ describe.skipIf(scaleMissing)(`a caller without a token${scaleMissing ?? ''}`, (
       process.exit();`;
     // Without a map, all users have the ID of nobody, also that of this process.
     const args = ['--user', process.execPath, '--input-type=module', '--eval', script];
-    expect(execFileSync('unshare', args, { encoding: 'utf8' })).toBe('65534 unknown\n');
+    const asOwner = { uid: owner, cwd: '/', encoding: 'utf8' } as const;
+    expect(execFileSync('unshare', args, asOwner)).toBe('65534 unknown\n');
   });
 });

@@ -46,7 +46,8 @@ test('run passes standard input and the exit code on', async () => {
 });
 
 test('env prints PowerShell by default, and bash with --shell', async () => {
-  const { at } = await runHome();
+  const proxy = { listen: '127.0.0.1:0', local_callers: 'any' };
+  const { at } = await runHome(undefined, () => ({ proxy }));
   const state = await openState(await loadConfig(at.configFile, { env: {} }), { log: silent, now: Date.now });
   const { directory, permittedNames } = state.config.ca;
   await openAuthority({ directory, permittedNames, vault: state.vault, now: Date.now });

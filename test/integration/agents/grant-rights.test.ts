@@ -44,12 +44,12 @@ const lease = async (at: Home, agent: string) => {
 
 describe('a grant', () => {
   test('is shown with its policy, its agents and its valid leases', async () => {
-    const at = await withRights();
+    const at = await withRights({ proxy: { listen: '127.0.0.1:0', local_callers: 'any' } });
     const [ofCi, ofOld, gone] = [await lease(at, 'ci'), await lease(at, 'old'), await lease(at, 'ci')];
     await at.run(['lease', 'revoke', gone]);
     await at.run(['agent', 'set', 'old', '--disable']);
     const { stdout, stderr } = await at.run(['grant', 'show', 'work']);
-    expect(stdout).toMatch(/reached by +ci, old \(disabled\), programs of the same user without a token\n/);
+    expect(stdout).toMatch(/reached by +ci, old \(disabled\), callers on this machine without a token\n/);
     expect(stdout).toMatch(
       new RegExp(String.raw`active leases +${ofCi.slice(0, 8)} of ci, ends in 15 min\n`),
     );

@@ -46,7 +46,7 @@ async function desk(isGood: (authorization: string) => boolean, provider: object
   const port = await freePort();
   const settings = (vaults: object) => ({
     version: 1,
-    proxy: { listen: `127.0.0.1:${port}` },
+    proxy: { listen: `127.0.0.1:${port}`, local_callers: 'any' },
     ...api,
     vaults,
     domains: { [upstream.authority]: { grant: 'desk' } },
