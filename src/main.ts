@@ -27,7 +27,7 @@ import {
 } from './app/wiring.ts';
 import type { Pages, SocketHandle } from './app/worker-ipc.ts';
 import { type ConfigEvents, createConfigEvents, type Supervisor } from './app/workers.ts';
-import type { AuditEvent, Origin } from './audit/event.ts';
+import type { AuditEvent, Origin } from './domain/event.ts';
 import { withListener } from './audit/log.ts';
 import { type CertificateAuthority, openAuthority } from './ca/authority.ts';
 import { createLeafCache, createLeafPrefetch, createTicketKeys } from './ca/leaf-cache.ts';

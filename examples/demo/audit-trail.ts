@@ -1,4 +1,4 @@
-import type { AuditLine } from '../../src/audit/event.ts';
+import type { AuditLine } from '../../src/domain/event.ts';
 import { tailAudit } from '../../src/audit/query.ts';
 import { DemoFailure } from './claim.ts';
 

@@ -1,4 +1,4 @@
-import type { AuditLine } from '../../src/audit/event.ts';
+import type { AuditLine } from '../../src/domain/event.ts';
 import type { ReceivedRequest } from '../helpdesk/helpdesk.ts';
 import type { Agent, AgentRun } from './agent.ts';
 import { auditSince } from './audit-trail.ts';

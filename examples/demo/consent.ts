@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { openUpstreamClient } from '../../src/app/upstream.ts';
 import { recordChange } from '../../src/audit/log.ts';
-import { defaultUser, type Grant } from '../../src/grants/grant.ts';
+import { defaultUser, type Grant } from '../../src/domain/grant.ts';
 import { openRegistry } from '../../src/grants/registry.ts';
 import { authorizationUrl, exchangeCode, parseCallback } from '../../src/oauth/authorization-code.ts';
 import { consentAs } from '../helpdesk/consent.ts';

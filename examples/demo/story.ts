@@ -1,8 +1,8 @@
 import { storeName } from '../../src/config/store-place.ts';
 import { relative } from 'node:path';
 import { verifyAudit } from '../../src/audit/verify.ts';
-import type { OAuth2Credential } from '../../src/grants/credential.ts';
-import type { Grant } from '../../src/grants/grant.ts';
+import type { OAuth2Credential } from '../../src/domain/credential.ts';
+import type { Grant } from '../../src/domain/grant.ts';
 import type { Agent } from './agent.ts';
 import { lastLine } from './audit-trail.ts';
 import { callTickets, path, type Call } from './call.ts';

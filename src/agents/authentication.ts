@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { ProxyConfig } from '../config/proxy.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import type { Grant } from '../grants/grant.ts';
-import type { BoundGrant, placeOf } from './lease.ts';
+import type { Grant } from '../domain/grant.ts';
+import type { BoundGrant, placeOf } from '../domain/lease.ts';
 import { valuesOf, type RawFields } from '../http/fields.ts';
 import type { Client, Presented, Selectors } from '../http/message.ts';
 import type { EgressLists } from './egress.ts';

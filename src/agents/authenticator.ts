@@ -1,5 +1,5 @@
 import { type UseNotes, usesEveryMs } from '../grants/activity.ts';
-import type { Grant } from '../grants/grant.ts';
+import type { Grant } from '../domain/grant.ts';
 import type { Presented, PresentedToken, Selectors } from '../http/message.ts';
 import { after } from '../lib/after.ts';
 import { SidekeyError } from '../lib/errors.ts';
@@ -16,7 +16,7 @@ import {
   unknownToken,
 } from './authentication.ts';
 import { type EgressLists, egressOf } from './egress.ts';
-import { anonymous, type BoundGrant, isLeaseFor, placeOf } from './lease.ts';
+import { anonymous, type BoundGrant, isLeaseFor, placeOf } from '../domain/lease.ts';
 import { LeaseUses } from './lease-uses.ts';
 import {
   agentDisabled,

@@ -1,7 +1,7 @@
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText, defaultPort } from '../policy/authority.ts';
 import { type DomainPattern, isPattern, matchesAnyPattern, parsePattern } from '../policy/domain-map.ts';
-import type { Binding } from './lease.ts';
+import type { Binding } from '../domain/lease.ts';
 
 /** Lists of the hosts to which a caller may go without a credential (`--egress`). */
 

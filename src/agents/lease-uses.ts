@@ -2,7 +2,7 @@ import { type UseNotes, usesEveryMs } from '../grants/activity.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import type { LeaseRecord, Store } from '../store/store.ts';
 import { unknownToken } from './authentication.ts';
-import { type Lease, leaseStanding } from './lease.ts';
+import { type Lease, leaseStanding } from '../domain/lease.ts';
 import { leaseEnded, type PermissionSnapshot, usedUp } from './permissions.ts';
 
 /** Uses of a lease that this process has counted and not yet written. */

@@ -1,5 +1,5 @@
 import { formatDuration } from '../config/scalar.ts';
-import { defaultUser, type Grant } from '../grants/grant.ts';
+import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type {
   AgentRecord,
@@ -10,7 +10,7 @@ import type {
   Store,
 } from '../store/store.ts';
 import { hashKey, unauthenticated } from './authentication.ts';
-import { type Binding, type BoundGrant, type Lease, type LeaseStanding, reachesGrant } from './lease.ts';
+import { type Binding, type BoundGrant, type Lease, type LeaseStanding, reachesGrant } from '../domain/lease.ts';
 import type { TokenIdentity } from './token-identity.ts';
 
 /** An agent with its bindings. */

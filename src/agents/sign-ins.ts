@@ -1,4 +1,4 @@
-import type { AuditLog } from '../audit/event.ts';
+import type { AuditLog } from '../domain/event.ts';
 import type { Holder } from './permissions.ts';
 
 /** Hears of each authenticated caller. `client`: address and port. */

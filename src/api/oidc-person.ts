@@ -1,7 +1,7 @@
 import { recordChange } from '../audit/log.ts';
-import type { Origin } from '../audit/event.ts';
+import type { Origin } from '../domain/event.ts';
 import type { OidcConfig } from '../config/oidc.ts';
-import { defaultUser, isName } from '../grants/grant.ts';
+import { defaultUser, isName } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { shellWord, untrusted } from '../lib/text.ts';
 import { memberAt } from '../oauth/http.ts';

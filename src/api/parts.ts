@@ -1,5 +1,5 @@
 import type { OpenAuditLog } from '../audit/log.ts';
-import type { Origin } from '../audit/event.ts';
+import type { Origin } from '../domain/event.ts';
 import type { ApprovalQueue } from '../approvals/queue.ts';
 import type { Config } from '../config/config.ts';
 import type { ActivityNotes } from '../grants/activity.ts';

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import type { Origin } from '../audit/event.ts';
+import type { Origin } from '../domain/event.ts';
 import type { Caller } from './caller.ts';
 import type { CommandCall, ServiceParts } from './parts.ts';
 import type { Scope } from './scopes.ts';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { isName } from '../grants/grant.ts';
+import { isName } from '../domain/grant.ts';
 
 /** Shapes of the API that several routes share. Times are ISO 8601, spans are seconds. */
 

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
-import type { AuditLog } from '../audit/event.ts';
+import type { AuditLog } from '../domain/event.ts';
 import { otlpSink, post, signature, webhookSink } from '../audit/export/http.ts';
 import {
   type Shipping,

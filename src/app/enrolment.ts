@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
-import type { AuditLog } from '../audit/event.ts';
+import type { AuditLog } from '../domain/event.ts';
 import { recordChange } from '../audit/log.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { pause, systemTimers } from '../lib/timers.ts';

@@ -3,7 +3,7 @@ import { readSinkState } from '../audit/export/sink.ts';
 import { logBytes } from '../audit/log-files.ts';
 import { bytesBehind } from '../audit/read.ts';
 import type { Config } from '../config/config.ts';
-import { stateNow } from '../grants/grant.ts';
+import { stateNow } from '../domain/grant.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import { type Figure, gauge, type ProcessFigures } from '../telemetry/figures.ts';
 import type { Tracer } from '../telemetry/traces.ts';

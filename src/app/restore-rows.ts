@@ -1,4 +1,4 @@
-import { titleOf } from '../grants/grant.ts';
+import { titleOf } from '../domain/grant.ts';
 import { restoreGrant } from '../grants/restore.ts';
 import type { Row, Untyped } from '../store/copy.ts';
 import type { GrantRow } from '../store/schema.ts';

@@ -1,12 +1,12 @@
 import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { AuditEvent, Origin } from '../audit/event.ts';
+import type { AuditEvent, Origin } from '../domain/event.ts';
 import { withOrigin, openAuditLog, type OpenAuditLog } from '../audit/log.ts';
 import type { Config } from '../config/config.ts';
 import { readSecret } from '../config/secret-reference.ts';
 import type { StoreConfig } from '../config/store-place.ts';
 import { type ActivityNotes, createActivityNotes } from '../grants/activity.ts';
-import type { Grant } from '../grants/grant.ts';
+import type { Grant } from '../domain/grant.ts';
 import { sealClearMetadata } from '../grants/metadata.ts';
 import { grantOf, openRegistry, type Registry } from '../grants/registry.ts';
 import type { SidekeyError } from '../lib/errors.ts';

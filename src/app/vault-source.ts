@@ -2,7 +2,7 @@ import { dirname } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { readSecret } from '../config/secret-reference.ts';
 import type { VaultServer } from '../config/vaults.ts';
-import type { SourceForm } from '../grants/credential.ts';
+import type { SourceForm } from '../domain/credential.ts';
 import type { VaultReader } from '../grants/sources/ask.ts';
 import type { SourceValue } from '../grants/sources/source.ts';
 import { readValue } from '../grants/sources/value.ts';

@@ -1,5 +1,5 @@
 import { dirname } from 'node:path';
-import { newApprovalId } from '../approvals/approval.ts';
+import { newApprovalId } from '../domain/approval.ts';
 import { type ApprovalQueue, createApprovalQueue } from '../approvals/queue.ts';
 import { createProposals, type Proposals } from '../approvals/proposals.ts';
 import type { AdminServer, ServiceHandler } from '../approvals/server.ts';
@@ -12,7 +12,7 @@ import {
   readSecret,
   type SecretReference,
 } from '../config/secret-reference.ts';
-import { accountOf } from '../grants/credential.ts';
+import { accountOf } from '../domain/credential.ts';
 import type { LoginExchange, LoginOutcome } from '../grants/keep-login.ts';
 import type { RefreshParts } from '../grants/refresh.ts';
 import type { Sources } from '../grants/sources/ask.ts';

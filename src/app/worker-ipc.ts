@@ -4,7 +4,7 @@ import net, { type AddressInfo, isIP } from 'node:net';
 import { join, parse } from 'node:path';
 import { getSystemErrorName } from 'node:util';
 import { z } from 'zod';
-import type { AuditEvent } from '../audit/event.ts';
+import type { AuditEvent } from '../domain/event.ts';
 import { type FailureCode } from '../lib/failures.ts';
 import { listenFailure, SidekeyError } from '../lib/errors.ts';
 import { isRunning } from '../lib/os.ts';

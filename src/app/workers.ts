@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { createServer, type Socket } from 'node:net';
-import type { AuditEvent, AuditLog } from '../audit/event.ts';
+import type { AuditEvent, AuditLog } from '../domain/event.ts';
 import { ticketMaterialBytes } from '../ca/leaf-cache.ts';
 import type { Config } from '../config/config.ts';
 import { textOf } from '../config/load.ts';

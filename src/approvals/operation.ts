@@ -1,4 +1,4 @@
-import type { Provider } from '../grants/provider.ts';
+import type { Provider } from '../domain/provider.ts';
 import { isUnread, matchesPath, parsePathGlob, type PathGlob, readPath } from '../policy/path.ts';
 
 const globs = new Map<string, PathGlob | null>();

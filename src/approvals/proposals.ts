@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import type { AuditLog } from '../audit/event.ts';
+import type { AuditLog } from '../domain/event.ts';
 import { recordChange } from '../audit/log.ts';
-import { type Grant, isName } from '../grants/grant.ts';
+import { type Grant, isName } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { isScope, ungrantedScopes } from '../oauth/scopes.ts';
 import { bareHost, createAddressGuard, defaultPort, isAddress, isOwn, ownHost } from '../policy/authority.ts';
@@ -27,7 +27,7 @@ import {
   type Proposer,
   replacedBy,
   statusOf,
-} from './proposal.ts';
+} from '../domain/proposal.ts';
 
 const scopes = z.array(z.string().max(256).refine(isScope, 'is not a scope')).max(20);
 const name = z.string().refine(isName, 'is not a name');

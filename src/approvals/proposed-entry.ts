@@ -1,11 +1,11 @@
-import type { AuditLog } from '../audit/event.ts';
+import type { AuditLog } from '../domain/event.ts';
 import { recordChange } from '../audit/log.ts';
 import type { Config } from '../config/config.ts';
 import { allowDomain, type DomainEdit, setDomain, writeConfigAtomically } from '../config/edit.ts';
 import { parseConfig, readConfigText } from '../config/load.ts';
 import { displayName } from '../config/problem.ts';
 import { createDomainMap } from '../policy/domain-map.ts';
-import type { ProposedChange } from './proposal.ts';
+import type { ProposedChange } from '../domain/proposal.ts';
 import { assertUnlisted } from './proposals.ts';
 
 /** The entry of the config file that a yes for good writes. */

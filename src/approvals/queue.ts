@@ -1,9 +1,9 @@
-import type { AuditLog } from '../audit/event.ts';
+import type { AuditLog } from '../domain/event.ts';
 import { recordChange } from '../audit/log.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Gone } from '../http/message.ts';
 import type { ApprovalStore } from '../store/store.ts';
-import { type Answer, answerEvent, type Approval, type Question } from './approval.ts';
+import { type Answer, answerEvent, type Approval, type Question } from '../domain/approval.ts';
 
 /**
  * Reason why a wait ended. `removed`: the agent, the lease or the grant of the request was removed, and its question

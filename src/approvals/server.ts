@@ -18,7 +18,7 @@ import {
 import { asTyped, type Log } from '../lib/log.ts';
 import { untrusted } from '../lib/text.ts';
 import { type Timers, within } from '../lib/timers.ts';
-import { type Answer, type Approval, isWaiting, type Reach, unshownText } from './approval.ts';
+import { type Answer, type Approval, isWaiting, type Reach, unshownText } from '../domain/approval.ts';
 import {
   type Certificate,
   type CertificateFiles,

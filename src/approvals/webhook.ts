@@ -4,7 +4,7 @@ import { errorPhrase } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { pause, type Timers } from '../lib/timers.ts';
 import type { Vault } from '../vault/vault.ts';
-import { fieldName, type Question, unshownText } from './approval.ts';
+import { fieldName, type Question, unshownText } from '../domain/approval.ts';
 
 /** Sends each question to receivers, such as chat programs. Failed calls are repeated in the background. */
 

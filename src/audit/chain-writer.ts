@@ -1,5 +1,5 @@
 import path from 'node:path';
-import type { AuditEvent } from './event.ts';
+import type { AuditEvent } from '../domain/event.ts';
 import { type ChainHead, chainMac, formatEnd, linkAfter, LineBatch, unknownEnd } from './line.ts';
 import { createCheckPace } from '../lib/timers.ts';
 import { type AuditVault, LiveFile, rotate } from './live-file.ts';

@@ -1,6 +1,6 @@
 import { SidekeyError } from '../lib/errors.ts';
 import type { ChainWriter, TimedEvent } from './chain-writer.ts';
-import type { AuditEvent, AuditLog } from './event.ts';
+import type { AuditEvent, AuditLog } from '../domain/event.ts';
 
 /*
  * The events of this process on their way to the file. Events of one turn of the event loop are written with one call; an

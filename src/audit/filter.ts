@@ -1,4 +1,4 @@
-import { auditEventNames, type AuditLine } from './event.ts';
+import { auditEventNames, type AuditLine } from '../domain/event.ts';
 import { inheritsField } from './join.ts';
 import { formatLine, usualOutcome } from './line.ts';
 

@@ -1,4 +1,4 @@
-import type { AuditLine } from './event.ts';
+import type { AuditLine } from '../domain/event.ts';
 import { lineFields, parseLine, usualOutcome, usualScheme } from './line.ts';
 
 /** Events that end an exchange. After an `access` they have only what that lacks. */

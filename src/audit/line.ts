@@ -11,7 +11,7 @@
  */
 import { viewsOf } from '../lib/views.ts';
 import type { Vault } from '../vault/vault.ts';
-import type { AuditEvent, AuditLine } from './event.ts';
+import type { AuditEvent, AuditLine } from '../domain/event.ts';
 
 /** Length of a hash: 132 bits in base64url. */
 const hashLength = 22;

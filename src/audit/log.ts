@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import path from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
 import { type ChainWriter, openChainWriter, type RotationLimits } from './chain-writer.ts';
-import type { AuditEvent, AuditLog, Origin } from './event.ts';
+import type { AuditEvent, AuditLog, Origin } from '../domain/event.ts';
 import { type AuditLogger, createEventQueue, type EventQueue, reasonOf, unavailable } from './event-queue.ts';
 import { disk, type DiskCalls, prepareFolder, tryLockFile } from './log-files.ts';
 import type { ChainHead } from './line.ts';

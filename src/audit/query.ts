@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
-import type { AuditEventName, AuditLine } from './event.ts';
+import type { AuditEventName, AuditLine } from '../domain/event.ts';
 import type { AuditFilter } from './filter.ts';
 import { endsExchange, joinExchanges } from './join.ts';
 import { lineFields, parseLine, piecesOf } from './line.ts';

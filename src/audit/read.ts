@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import path from 'node:path';
-import type { AuditLine } from './event.ts';
+import type { AuditLine } from '../domain/event.ts';
 import { fileIdAt, type LogSource, type RotatedFile, rotatedFiles, snapshotLog } from './log-files.ts';
 import { type LogReader, maxLineBytes, openSource, PackedDamage, readFully } from './reader.ts';
 import { parseLine, piecesOf } from './line.ts';

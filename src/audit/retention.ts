@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { indexName, makeIndex, readIndex } from './block-index.ts';
 import { type ChainFindings, type Gap, walkChains } from './chain.ts';
-import type { AuditLog } from './event.ts';
+import type { AuditLog } from '../domain/event.ts';
 import type { AuditVault } from './live-file.ts';
 import { chainMac, type ChainMac, parseLine, piecesOf, readPiece } from './line.ts';
 import {

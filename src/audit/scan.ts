@@ -1,4 +1,4 @@
-import type { AuditLine } from './event.ts';
+import type { AuditLine } from '../domain/event.ts';
 import { type IndexedBlock, linesOf, markOf, readIndex } from './block-index.ts';
 import { type AuditFilter, auditMatcher, createGate, type Gate, keyConditions } from './filter.ts';
 import { endsExchange, type ExchangeJoin, joinExchanges } from './join.ts';

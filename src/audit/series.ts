@@ -1,5 +1,5 @@
 import { SidekeyError } from '../lib/errors.ts';
-import type { AuditLine } from './event.ts';
+import type { AuditLine } from '../domain/event.ts';
 import { createQuantiles } from './summary.ts';
 
 /** Counts of the audit log over time, for plots. */

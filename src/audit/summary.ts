@@ -1,5 +1,5 @@
 import { isUnread, readPath } from '../policy/path.ts';
-import type { AuditLine } from './event.ts';
+import type { AuditLine } from '../domain/event.ts';
 
 /** Use of a grant by an agent, in numbers. */
 export interface SummaryRow {

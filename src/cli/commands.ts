@@ -3,7 +3,7 @@ import type { Shell } from './completion.ts';
 import { roles } from '../api/scopes.ts';
 import type { StartOptions } from './start.ts';
 import { shapes } from '../grants/credential-shape.ts';
-import { sourceForms } from '../grants/credential.ts';
+import { sourceForms } from '../domain/credential.ts';
 
 const egressOption: OptionRow = [
   '--egress <host...>',

@@ -2,7 +2,7 @@ import { isIP } from 'node:net';
 import { userInfo } from 'node:os';
 import { runVariable } from '../confine/access.ts';
 import type { State, View } from '../app/state.ts';
-import type { Origin } from '../audit/event.ts';
+import type { Origin } from '../domain/event.ts';
 import type { Ask, Input, Lines, OpenScreen, Output } from './terminal.ts';
 import type { Config } from '../config/config.ts';
 import type { ConfigLocation } from '../config/locate.ts';

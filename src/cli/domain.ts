@@ -10,7 +10,7 @@ import {
 } from '../config/edit.ts';
 import { parseConfig, readConfigText } from '../config/load.ts';
 import { displayName } from '../config/problem.ts';
-import { type Grant, offeredGrants, stateNow, titleOf } from '../grants/grant.ts';
+import { type Grant, offeredGrants, stateNow, titleOf } from '../domain/grant.ts';
 import { replaceCommand } from '../grants/token-result.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Cidr, parseAuthority } from '../policy/authority.ts';

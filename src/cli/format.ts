@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import type { AdminConfig } from '../config/approvals.ts';
-import { isName } from '../grants/grant.ts';
+import { isName } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 
 /**

@@ -1,7 +1,7 @@
-import type { Lease } from '../agents/lease.ts';
+import type { Lease } from '../domain/lease.ts';
 import type { Providers } from '../config/providers.ts';
-import { defaultUser, type Grant, isName, offeredGrants } from '../grants/grant.ts';
-import type { Provider } from '../grants/provider.ts';
+import { defaultUser, type Grant, isName, offeredGrants } from '../domain/grant.ts';
+import type { Provider } from '../domain/provider.ts';
 import { orMeant } from '../lib/text.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Domain } from '../policy/domain-map.ts';

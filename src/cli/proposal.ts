@@ -1,12 +1,12 @@
 import type { State } from '../app/state.ts';
-import { readApprovalId } from '../approvals/approval.ts';
+import { readApprovalId } from '../domain/approval.ts';
 import {
   changeText,
   type Proposal,
   type ProposalOutcome,
   type ProposedChange,
   statusOf,
-} from '../approvals/proposal.ts';
+} from '../domain/proposal.ts';
 import { answerProposal } from '../approvals/proposals.ts';
 import { proposedEntry, type ProposedEntry } from '../approvals/proposed-entry.ts';
 import type { Config } from '../config/config.ts';

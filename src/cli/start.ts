@@ -26,7 +26,7 @@ import { machineFilesOf, storeName } from '../config/store-place.ts';
 import { parseConfig } from '../config/load.ts';
 import { tokenlessCallers } from '../config/proxy.ts';
 import { displayName } from '../config/problem.ts';
-import { type Grant, stateNow, titleOf } from '../grants/grant.ts';
+import { type Grant, stateNow, titleOf } from '../domain/grant.ts';
 import { replaceCommand } from '../grants/token-result.ts';
 import { errorPhrase, SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';

@@ -1,4 +1,4 @@
-import type { Provider } from '../grants/provider.ts';
+import type { Provider } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { shellQuoted } from '../lib/text.ts';
 import type { Mint } from '../placeholders/codes.ts';

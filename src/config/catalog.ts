@@ -1,8 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
-import { isName } from '../grants/grant.ts';
-import type { Provider, Setting } from '../grants/provider.ts';
+import { isName } from '../domain/grant.ts';
+import type { Provider, Setting } from '../domain/provider.ts';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { isPattern, isWithin, parsePattern } from '../policy/domain-map.ts';
 import { type ConfigDocument, maxConfigBytes, parseConfigDocument } from './document.ts';

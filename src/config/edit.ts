@@ -1,7 +1,7 @@
 import { realpath, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { isName } from '../grants/grant.ts';
+import { isName } from '../domain/grant.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { replaceFile } from '../lib/os.ts';
 import { isPattern, parsePattern } from '../policy/domain-map.ts';

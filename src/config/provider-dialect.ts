@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import type { DpopAlgorithm } from '../grants/credential.ts';
-import type { Dialect, Flow, InjectPlace, Placement, Provider } from '../grants/provider.ts';
+import type { DpopAlgorithm } from '../domain/credential.ts';
+import type { Dialect, Flow, InjectPlace, Placement, Provider } from '../domain/provider.ts';
 import { text } from '../lib/text.ts';
 import { isFieldName, isReservedFieldName } from '../policy/text.ts';
 import { schemes } from '../schemes/list.ts';

@@ -1,5 +1,5 @@
 import { dirname } from 'node:path';
-import { placeholderPlaces, type Provider, type Setting } from '../grants/provider.ts';
+import { placeholderPlaces, type Provider, type Setting } from '../domain/provider.ts';
 import { orMeant } from '../lib/text.ts';
 import type { Catalog, CatalogEntry } from './catalog.ts';
 import type { ConfigDocument } from './document.ts';

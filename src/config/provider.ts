@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type Flow, type LoginClient, type PastedToken, placeholderPlaces } from '../grants/provider.ts';
+import { type Flow, type LoginClient, type PastedToken, placeholderPlaces } from '../domain/provider.ts';
 import { text } from '../lib/text.ts';
 import { isLoopback } from '../policy/authority.ts';
 import { parsePathGlob } from '../policy/path.ts';

@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { InjectPlace, PastedToken, PlaceholderPlace, Provider, Setting } from '../grants/provider.ts';
+import type { InjectPlace, PastedToken, PlaceholderPlace, Provider, Setting } from '../domain/provider.ts';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { assertUnexposed } from '../lib/exposed.ts';
 import { didYouMean } from '../lib/text.ts';

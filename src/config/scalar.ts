@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net';
 import { z } from 'zod';
-import { isName } from '../grants/grant.ts';
+import { isName } from '../domain/grant.ts';
 import { text } from '../lib/text.ts';
 import {
   canonicalHost,

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type SourceForm, sourceForms } from '../grants/credential.ts';
+import { type SourceForm, sourceForms } from '../domain/credential.ts';
 import { packageText, shippedFile } from '../lib/package-files.ts';
 import { parseConfigDocument } from './document.ts';
 import { configInvalid } from './problem.ts';

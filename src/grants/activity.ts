@@ -1,9 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { AuditEvent } from '../audit/event.ts';
+import type { AuditEvent } from '../domain/event.ts';
 import type { FailureCode } from '../lib/failures.ts';
 import type { Timers } from '../lib/timers.ts';
 import type { ActivityChange, RightUse, Store } from '../store/store.ts';
-import type { Grant } from './grant.ts';
+import type { Grant } from '../domain/grant.ts';
 
 /**
  * Notes about grants, tokens and leases, for people and for the schedule of refreshes. A note never delays a request: it

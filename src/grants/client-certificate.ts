@@ -2,7 +2,7 @@ import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
 import { inputInvalid } from '../lib/errors.ts';
 import { visible } from '../lib/text.ts';
-import type { ClientCertificateCredential, Credential } from './credential.ts';
+import type { ClientCertificateCredential, Credential } from '../domain/credential.ts';
 import type { Json } from '../lib/json.ts';
 
 /** A client certificate and its key, as people hand them over. Messages about them never contain a part of the key. */

@@ -2,9 +2,9 @@ import { z } from 'zod';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Authorization } from '../oauth/authorization-code.ts';
 import { isDpopKey } from '../schemes/dpop-proof.ts';
-import type { DpopKey } from './credential.ts';
-import type { Grant } from './grant.ts';
-import type { Provider } from './provider.ts';
+import type { DpopKey } from '../domain/credential.ts';
+import type { Grant } from '../domain/grant.ts';
+import type { Provider } from '../domain/provider.ts';
 
 /** A consent in a browser that waits for its callback; that may be of another process. */
 export const consentShape = z.object({

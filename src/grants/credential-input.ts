@@ -1,5 +1,5 @@
 import { SidekeyError } from '../lib/errors.ts';
-import { isName } from './grant.ts';
+import { isName } from '../domain/grant.ts';
 import { isFieldName, isReservedFieldName } from '../policy/text.ts';
 import type { Field } from '../schemes/scheme.ts';
 import { isPem, readClientCertificate } from './client-certificate.ts';
@@ -16,7 +16,7 @@ import {
   type Type,
   types,
 } from './credential-shape.ts';
-import type { HeldCredential } from './credential.ts';
+import type { HeldCredential } from '../domain/credential.ts';
 import { type Json, type JsonObject, readJson } from '../lib/json.ts';
 
 /**

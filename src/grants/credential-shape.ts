@@ -7,7 +7,7 @@ import {
   isAccessKeyId,
   isAwsSecret,
   type SealedCredential,
-} from './credential.ts';
+} from '../domain/credential.ts';
 import type { Json } from '../lib/json.ts';
 
 /** The forms that a credential may be handed over in, and the checks that every text in it has to pass. */

@@ -1,4 +1,4 @@
-import type { AuditEvent } from '../audit/event.ts';
+import type { AuditEvent } from '../domain/event.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { withoutStop } from '../lib/text.ts';
 import { consented, readTokenAnswer, type TokenAnswer, type Tokens } from '../oauth/answer.ts';
@@ -11,11 +11,11 @@ import {
   type TokenIo,
 } from '../oauth/http.ts';
 import type { ActivityNotes } from './activity.ts';
-import { accountOf } from './credential.ts';
+import { accountOf } from '../domain/credential.ts';
 import { jwtExpiry } from './credential-input.ts';
-import { type Grant, titleOf } from './grant.ts';
+import { type Grant, titleOf } from '../domain/grant.ts';
 import { detailed, findExact, keepGrant, type KeepState } from './keep.ts';
-import type { LoginClient, Provider } from './provider.ts';
+import type { LoginClient, Provider } from '../domain/provider.ts';
 
 /** A request of a program to the token endpoint of its provider, whose answer is to become a grant. */
 export interface LoginExchange {

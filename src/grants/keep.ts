@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import type { AuditEvent, AuditEventName, AuditLog } from '../audit/event.ts';
+import type { AuditEvent, AuditEventName, AuditLog } from '../domain/event.ts';
 import { recordChange } from '../audit/log.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Store } from '../store/store.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Identity } from '../oauth/answer.ts';
-import type { Credential, HeldCredential, SealedCredential } from './credential.ts';
-import { type Grant, titleOf } from './grant.ts';
-import type { Provider } from './provider.ts';
+import type { Credential, HeldCredential, SealedCredential } from '../domain/credential.ts';
+import { type Grant, titleOf } from '../domain/grant.ts';
+import type { Provider } from '../domain/provider.ts';
 import { type NewGrant, openRegistry, type OpenedGrant, type Registry } from './registry.ts';
 
 /** Open parts of a state that storing a grant needs. */

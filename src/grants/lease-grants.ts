@@ -1,4 +1,4 @@
-import { leaseStanding } from '../agents/lease.ts';
+import { leaseStanding } from '../domain/lease.ts';
 import { recordChange } from '../audit/log.ts';
 import type { KeepState } from './keep.ts';
 

@@ -1,9 +1,9 @@
 import { shellWord } from '../lib/text.ts';
 import type { RenewalRequest } from '../oauth/renewal.ts';
 import { scopeRefusal, scopesToAskFor } from '../oauth/scopes.ts';
-import type { Credential } from './credential.ts';
-import type { Grant } from './grant.ts';
-import type { Provider } from './provider.ts';
+import type { Credential } from '../domain/credential.ts';
+import type { Grant } from '../domain/grant.ts';
+import type { Provider } from '../domain/provider.ts';
 import { type ReadyToken, replaceCommand } from './token-result.ts';
 
 /** From an API's refusal to what a person can do about it. Pure; it never says a value of a token. */

@@ -1,7 +1,7 @@
 import { pause, type Timers } from '../lib/timers.ts';
 import { scopesIn } from '../oauth/scopes.ts';
-import type { OAuth2Credential } from './credential.ts';
-import type { Grant } from './grant.ts';
+import type { OAuth2Credential } from '../domain/credential.ts';
+import type { Grant } from '../domain/grant.ts';
 import type { OpenedGrant, Registry } from './registry.ts';
 
 /**

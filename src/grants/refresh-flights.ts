@@ -3,8 +3,8 @@
  * refuses is not called again by every request.
  */
 import { SidekeyError } from '../lib/errors.ts';
-import { secretText } from './credential.ts';
-import type { Provider } from './provider.ts';
+import { secretText } from '../domain/credential.ts';
+import type { Provider } from '../domain/provider.ts';
 import { createRefreshAttempts, type AttemptOutcome, type RefreshParts } from './refresh.ts';
 import { type OpenedGrant } from './registry.ts';
 import { within } from '../lib/timers.ts';

@@ -2,7 +2,7 @@
  * One attempt to refresh a grant: take the lock that all processes of the store share, look again, ask the provider,
  * commit, give the lock back. It must never lose a rotated refresh token, or use one twice.
  */
-import type { AuditEvent } from '../audit/event.ts';
+import type { AuditEvent } from '../domain/event.ts';
 import type { Timers } from '../lib/timers.ts';
 import { withDescription } from '../oauth/description.ts';
 import type { RenewalOutcome, RenewalRequest } from '../oauth/renewal.ts';
@@ -10,9 +10,9 @@ import { scopesIn, ungrantedScopes } from '../oauth/scopes.ts';
 import type { Store } from '../store/store.ts';
 import { type ActivityNotes, createRefreshNotes } from './activity.ts';
 import { jwtExpiry } from './credential-input.ts';
-import { boundBy, clockOf, type DpopKey, isRefreshable } from './credential.ts';
+import { boundBy, clockOf, type DpopKey, isRefreshable } from '../domain/credential.ts';
 import { whatToCheck, reauthReason } from './messages.ts';
-import type { Provider } from './provider.ts';
+import type { Provider } from '../domain/provider.ts';
 import { createRefreshCommits, type NewTokens, oauthGrant, type OAuthGrant } from './refresh-commit.ts';
 import { createRefreshLock, heldUp, type LockedIo } from './refresh-lock.ts';
 import { type PlanParts, planRefresh, type RefreshPlan } from './refresh-plan.ts';

@@ -6,8 +6,8 @@ import { compare } from '../store/schema.ts';
 import type { GrantRecord, Store } from '../store/store.ts';
 import type { Vault } from '../vault/vault.ts';
 import { erased } from './credential-shape.ts';
-import { endOf, isRefreshable, type Metadata, type SealedCredential } from './credential.ts';
-import { type Grant, type GrantState, isName, matches } from './grant.ts';
+import { endOf, isRefreshable, type Metadata, type SealedCredential } from '../domain/credential.ts';
+import { type Grant, type GrantState, isName, matches } from '../domain/grant.ts';
 import { readSealed, writeSealed } from './sealed-text.ts';
 
 /** Grants at rest: their records in the store, sealed by the vault, and the records in memory for the next request. */

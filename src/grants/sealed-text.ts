@@ -1,7 +1,7 @@
 /** The text inside the seal: how a `SealedCredential` is written, and read back with nothing taken on trust. */
 import { isDpopKey } from '../schemes/dpop-proof.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { type Credential, type Renewal, type SealedCredential, sourceForms } from './credential.ts';
+import { type Credential, type Renewal, type SealedCredential, sourceForms } from '../domain/credential.ts';
 
 const version = 1;
 /** The version with metadata, which an earlier program would drop at its next write. */

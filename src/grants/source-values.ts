@@ -1,9 +1,9 @@
 import { errorFacts, SidekeyError } from '../lib/errors.ts';
 import { within } from '../lib/timers.ts';
 import { createRefreshNotes } from './activity.ts';
-import { type HeldCredential, secretText, type SourceCredential } from './credential.ts';
-import type { Grant } from './grant.ts';
-import type { Provider } from './provider.ts';
+import { type HeldCredential, secretText, type SourceCredential } from '../domain/credential.ts';
+import type { Grant } from '../domain/grant.ts';
+import type { Provider } from '../domain/provider.ts';
 import { createRefreshBackoff } from './refresh-flights.ts';
 import type { RefreshParts } from './refresh.ts';
 import type { OpenedGrant } from './registry.ts';

@@ -1,9 +1,9 @@
 import type { SidekeyError } from '../lib/errors.ts';
 import type { FailureCode } from '../lib/failures.ts';
 import { shellWord, withoutStop } from '../lib/text.ts';
-import { clockOf, type Credential, isRefreshable, type SealedCredential, secretText } from './credential.ts';
-import { defaultUser, type Grant } from './grant.ts';
-import type { Flow, Provider } from './provider.ts';
+import { clockOf, type Credential, isRefreshable, type SealedCredential, secretText } from '../domain/credential.ts';
+import { defaultUser, type Grant } from '../domain/grant.ts';
+import type { Flow, Provider } from '../domain/provider.ts';
 import type { OpenedGrant } from './registry.ts';
 
 /** The result of a request for a grant's token. */

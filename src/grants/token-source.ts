@@ -7,8 +7,8 @@ import { pause, systemTimers, type Timers, within } from '../lib/timers.ts';
 import type { Authority } from '../policy/authority.ts';
 import { checkAudience } from '../schemes/apply.ts';
 import { type ActivityNotes, grantEvent } from './activity.ts';
-import { clockOf, secretText } from './credential.ts';
-import type { Grant } from './grant.ts';
+import { clockOf, secretText } from '../domain/credential.ts';
+import type { Grant } from '../domain/grant.ts';
 import {
   type AheadOutcome,
   createRefreshFlights,

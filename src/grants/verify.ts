@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import type { AuditEvent, AuditLog } from '../audit/event.ts';
-import type { SealedCredential } from './credential.ts';
-import type { Probe, Provider } from './provider.ts';
+import type { AuditEvent, AuditLog } from '../domain/event.ts';
+import type { SealedCredential } from '../domain/credential.ts';
+import type { Probe, Provider } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { readDetails } from '../oauth/answer.ts';
 import { describeFault, findSidekeyError } from '../oauth/description.ts';

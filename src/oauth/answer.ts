@@ -1,5 +1,5 @@
-import { boundBy, type DpopKey, type OAuth2Credential } from '../grants/credential.ts';
-import type { Dialect, Provider } from '../grants/provider.ts';
+import { boundBy, type DpopKey, type OAuth2Credential } from '../domain/credential.ts';
+import type { Dialect, Provider } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { isFieldValue } from '../policy/text.ts';
 import { describe, errorCode } from './description.ts';

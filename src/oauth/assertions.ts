@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import type { SigningKey } from '../grants/credential.ts';
-import type { Dialect } from '../grants/provider.ts';
+import type { SigningKey } from '../domain/credential.ts';
+import type { Dialect } from '../domain/provider.ts';
 import type { TokenAnswer } from './answer.ts';
 import type { TokenIo } from './http.ts';
 import { signJwt } from './signing-key.ts';

@@ -1,4 +1,4 @@
-import type { Dialect } from '../grants/provider.ts';
+import type { Dialect } from '../domain/provider.ts';
 import { loginHasEnded } from './auth0.ts';
 import { type TokenIo } from './http.ts';
 import { withDescription } from './description.ts';

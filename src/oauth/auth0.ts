@@ -1,5 +1,5 @@
 import * as oauth from 'oauth4webapi';
-import type { Dialect, Provider } from '../grants/provider.ts';
+import type { Dialect, Provider } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Callback, checkCallback, parseCallback } from './authorization-code.ts';
 import {

@@ -1,6 +1,6 @@
 import * as oauth from 'oauth4webapi';
-import type { DpopKey } from '../grants/credential.ts';
-import type { Provider } from '../grants/provider.ts';
+import type { DpopKey } from '../domain/credential.ts';
+import type { Provider } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { newDpopKey, proofKey } from '../schemes/dpop-proof.ts';
 import { consented, type Consented, plainDetail } from './answer.ts';

@@ -2,7 +2,7 @@
  * Keys of a role, for a while: STS AssumeRole. No OAuth: other keys sign the question.
  * https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
  */
-import { type AwsKeys, isAccessKeyId, isAwsSecret, keysText, type Renewal } from '../grants/credential.ts';
+import { type AwsKeys, isAccessKeyId, isAwsSecret, keysText, type Renewal } from '../domain/credential.ts';
 import { algorithm, canonicalRequest, createSigner, scopeText, sha256 } from '../schemes/sigv4/signature.ts';
 import { askEndpoint, type EndpointAnswer, type TokenIo } from './http.ts';
 import { describe } from './description.ts';

@@ -1,5 +1,5 @@
 /** The device authorization grant (RFC 8628): a person gives consent on another device, with a short code. */
-import type { Dialect } from '../grants/provider.ts';
+import type { Dialect } from '../domain/provider.ts';
 import type { TokenAnswer } from './answer.ts';
 import { askEndpoint, type EndpointFailure, jsonObject, type JsonObject, type TokenIo } from './http.ts';
 import { describe, errorCode } from './description.ts';

@@ -1,5 +1,5 @@
 import * as oauth from 'oauth4webapi';
-import type { ClientAuth } from '../grants/provider.ts';
+import type { ClientAuth } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { boundedFetch, type DocumentIo } from './http.ts';
 import { describe, describeFault, errorCode, findSidekeyError, withDescription } from './description.ts';

@@ -3,7 +3,7 @@
  *
  * https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/generating-an-installation-access-token-for-a-github-app
  */
-import type { SigningKey } from '../grants/credential.ts';
+import type { SigningKey } from '../domain/credential.ts';
 import { isFieldValue } from '../policy/text.ts';
 import { askEndpoint, type EndpointAnswer, jsonObject, type TokenIo } from './http.ts';
 import { describe } from './description.ts';

@@ -1,5 +1,5 @@
 import type * as oauth from 'oauth4webapi';
-import type { DpopKey } from '../grants/credential.ts';
+import type { DpopKey } from '../domain/credential.ts';
 import { describeFault, findSidekeyError } from './description.ts';
 import { readBounded } from '../lib/body.ts';
 import { unlessAborted } from '../lib/timers.ts';

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { OAuth2Credential } from '../grants/credential.ts';
+import type { OAuth2Credential } from '../domain/credential.ts';
 import { createNonces, nonceIn, proofKey, signProof, targetUri } from '../schemes/dpop-proof.ts';
 import { claimsIn, type Identity } from './answer.ts';
 import { askEndpoint, jsonObject, type TokenIo } from './http.ts';

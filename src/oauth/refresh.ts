@@ -1,4 +1,4 @@
-import type { Dialect } from '../grants/provider.ts';
+import type { Dialect } from '../domain/provider.ts';
 import type { TokenAnswer } from './answer.ts';
 import type { TokenIo } from './http.ts';
 import { joinScopes, withOfflineAccess } from './scopes.ts';

@@ -1,5 +1,5 @@
 /** Ends a grant at the provider: RFC 7009, and what providers have in its place, as their dialects write it. */
-import type { Dialect, RevocationDialect } from '../grants/provider.ts';
+import type { Dialect, RevocationDialect } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import {
   askEndpoint,

@@ -1,4 +1,4 @@
-import type { Dialect, InsufficientScopeDialect } from '../grants/provider.ts';
+import type { Dialect, InsufficientScopeDialect } from '../domain/provider.ts';
 import { type Challenge, challengesIn } from '../http/fields.ts';
 
 /** Scopes as providers write them (RFC 6749 §3.3, and how the field differs). Pure. */

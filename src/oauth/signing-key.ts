@@ -2,7 +2,7 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import type { JWTPayload } from 'jose';
 import { SidekeyError } from '../lib/errors.ts';
-import type { SigningKey } from '../grants/credential.ts';
+import type { SigningKey } from '../domain/credential.ts';
 
 interface SigningKeyOptions {
   /** Undefined: the `kid` of a JWK, or none. */

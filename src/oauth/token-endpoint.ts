@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import * as oauth from 'oauth4webapi';
-import type { ClientAuth, Dialect } from '../grants/provider.ts';
+import type { ClientAuth, Dialect } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { createNonces, nonceIn, proofKey, signProof, targetUri } from '../schemes/dpop-proof.ts';
 import { readTokenAnswer, type TokenAnswer } from './answer.ts';

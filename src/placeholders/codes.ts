@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
-import type { Grant } from '../grants/grant.ts';
-import type { Provider } from '../grants/provider.ts';
+import type { Grant } from '../domain/grant.ts';
+import type { Provider } from '../domain/provider.ts';
 
 /** A placeholder that was made here, found in a text. */
 export interface FoundCode {

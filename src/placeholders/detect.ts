@@ -1,5 +1,5 @@
-import type { Grant } from '../grants/grant.ts';
-import type { Provider } from '../grants/provider.ts';
+import type { Grant } from '../domain/grant.ts';
+import type { Provider } from '../domain/provider.ts';
 import { type RawFields, valuesOf } from '../http/fields.ts';
 import { readAhead, type Reply } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';

@@ -1,4 +1,4 @@
-import type { LoginClient } from '../grants/provider.ts';
+import type { LoginClient } from '../domain/provider.ts';
 import { isObject, jsonObject, type JsonObject } from '../oauth/http.ts';
 import { plainForm, type PlaceholderForm, readForm } from './codes.ts';
 

@@ -1,5 +1,5 @@
-import { awsKeysOf, type Credential } from '../grants/credential.ts';
-import type { Placement, PlaceholderPlace } from '../grants/provider.ts';
+import { awsKeysOf, type Credential } from '../domain/credential.ts';
+import type { Placement, PlaceholderPlace } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { isFieldValue } from '../policy/text.ts';
 import { withBody, withStreamedBody } from '../schemes/apply.ts';

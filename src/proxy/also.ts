@@ -1,5 +1,5 @@
-import { defaultUser } from '../grants/grant.ts';
-import type { Placement } from '../grants/provider.ts';
+import { defaultUser } from '../domain/grant.ts';
+import type { Placement } from '../domain/provider.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
 import type { GuardedSecrets } from '../leak-guard/patterns.ts';
 import { SidekeyError } from '../lib/errors.ts';

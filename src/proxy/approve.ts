@@ -1,4 +1,4 @@
-import { bodyText, longestPath } from '../approvals/approval.ts';
+import { bodyText, longestPath } from '../domain/approval.ts';
 import { operationOf } from '../approvals/operation.ts';
 import type { ApprovalResult } from '../approvals/queue.ts';
 import { readText } from '../http/fields.ts';

@@ -1,8 +1,8 @@
 import { type Identified, type Identity, readPresented } from '../agents/authentication.ts';
 import { egressRefusal } from '../agents/egress.ts';
 import type { ProposedPolicy } from '../approvals/proposals.ts';
-import { defaultUser, type Grant } from '../grants/grant.ts';
-import type { Placement, Provider } from '../grants/provider.ts';
+import { defaultUser, type Grant } from '../domain/grant.ts';
+import type { Placement, Provider } from '../domain/provider.ts';
 import { valuesOf } from '../http/fields.ts';
 import type { BodyFraming } from '../http/framing.ts';
 import { type InboundRequest, readAhead, type Reply } from '../http/message.ts';

@@ -1,4 +1,4 @@
-import type { LoginClient } from '../grants/provider.ts';
+import type { LoginClient } from '../domain/provider.ts';
 import { valuesOf, type RawFields } from '../http/fields.ts';
 import type { ExchangeResult, Reply } from '../http/message.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';

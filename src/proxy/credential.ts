@@ -1,6 +1,6 @@
 import type { Identity } from '../agents/authentication.ts';
 import { missingConsent } from '../grants/messages.ts';
-import type { Placement } from '../grants/provider.ts';
+import type { Placement } from '../domain/provider.ts';
 import type { ReadyToken, RefusedToken, TokenResult } from '../grants/token-result.ts';
 import { plainRequest, type RawFields, valuesOf } from '../http/fields.ts';
 import { readAhead, type Reply } from '../http/message.ts';

@@ -1,6 +1,6 @@
 import type { Identity } from '../agents/authentication.ts';
 import { proposalExample } from '../approvals/proposals.ts';
-import { defaultUser, type Grant, type GrantState, offeredGrants, stateNow } from '../grants/grant.ts';
+import { defaultUser, type Grant, type GrantState, offeredGrants, stateNow } from '../domain/grant.ts';
 import { expiredToken, stateRefusal } from '../grants/token-result.ts';
 import { valuesOf } from '../http/fields.ts';
 import type { ExchangeResult, Reply } from '../http/message.ts';

@@ -1,4 +1,4 @@
-import type { Grant } from '../grants/grant.ts';
+import type { Grant } from '../domain/grant.ts';
 import type { RawFields } from '../http/fields.ts';
 import { type BodyReader, createBodyReader, payloadTogether } from '../http/h1/body.ts';
 import { isReusable, responseFraming } from '../http/framing.ts';

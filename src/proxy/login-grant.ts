@@ -1,6 +1,6 @@
 import type { Identity } from '../agents/authentication.ts';
-import { defaultUser, type Grant, isName, matches } from '../grants/grant.ts';
-import type { Placement, Provider } from '../grants/provider.ts';
+import { defaultUser, type Grant, isName, matches } from '../domain/grant.ts';
+import type { Placement, Provider } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, parseAbsoluteTarget, sameAuthority } from '../policy/authority.ts';
 import type { GrantCandidates, Target } from './target.ts';

@@ -1,5 +1,5 @@
 import { type Identity, selectorsOf } from '../agents/authentication.ts';
-import type { Grant } from '../grants/grant.ts';
+import type { Grant } from '../domain/grant.ts';
 import { type RawFields, requestFields, valuesOf } from '../http/fields.ts';
 import { type BodyFraming, framingOf } from '../http/framing.ts';
 import type { RequestHead } from '../http/head.ts';

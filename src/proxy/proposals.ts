@@ -1,5 +1,5 @@
 import type { Identity } from '../agents/authentication.ts';
-import { onceMs, type Proposal, statusOf } from '../approvals/proposal.ts';
+import { onceMs, type Proposal, statusOf } from '../domain/proposal.ts';
 import { assertUnlisted, isConnected, proposalExample, readProposal } from '../approvals/proposals.ts';
 import type { Reply } from '../http/message.ts';
 import { readBounded } from '../lib/body.ts';

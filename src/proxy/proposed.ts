@@ -1,5 +1,5 @@
 import type { Identity } from '../agents/authentication.ts';
-import type { Proposer } from '../approvals/proposal.ts';
+import type { Proposer } from '../domain/proposal.ts';
 import type { ProposedDomain, ProposedPolicy, Proposals } from '../approvals/proposals.ts';
 import { after } from '../lib/after.ts';
 import { SidekeyError } from '../lib/errors.ts';

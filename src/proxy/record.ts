@@ -1,12 +1,12 @@
 import { setImmediate } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import type { Identity } from '../agents/authentication.ts';
-import type { Question } from '../approvals/approval.ts';
-import type { AuditEvent } from '../audit/event.ts';
+import type { Question } from '../domain/approval.ts';
+import type { AuditEvent } from '../domain/event.ts';
 import { newExchangeId } from '../lib/exchange-id.ts';
-import type { SealedCredential } from '../grants/credential.ts';
-import type { Grant } from '../grants/grant.ts';
-import type { InjectPlace, Provider } from '../grants/provider.ts';
+import type { SealedCredential } from '../domain/credential.ts';
+import type { Grant } from '../domain/grant.ts';
+import type { InjectPlace, Provider } from '../domain/provider.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
 import { valuesOf } from '../http/fields.ts';
 import type { ExchangeResult, InboundRequest } from '../http/message.ts';

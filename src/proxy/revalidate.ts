@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { CallerMode, Identity } from '../agents/authentication.ts';
 import { egressRefusal } from '../agents/egress.ts';
-import { type Grant, matches } from '../grants/grant.ts';
+import { type Grant, matches } from '../domain/grant.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
 import type { ExchangeResult } from '../http/message.ts';

@@ -1,4 +1,4 @@
-import { fieldName } from '../approvals/approval.ts';
+import { fieldName } from '../domain/approval.ts';
 import { type RawFields, readText, trailerFields } from '../http/fields.ts';
 import { untrusted } from '../lib/text.ts';
 import { foreignInFields, type KnownForms } from '../placeholders/foreign.ts';

@@ -1,7 +1,7 @@
 import type { Identity } from '../agents/authentication.ts';
-import { places } from '../agents/lease.ts';
-import { type Grant, offeredGrants, type Selected, selectGrant } from '../grants/grant.ts';
-import type { Placement } from '../grants/provider.ts';
+import { places } from '../domain/lease.ts';
+import { type Grant, offeredGrants, type Selected, selectGrant } from '../domain/grant.ts';
+import type { Placement } from '../domain/provider.ts';
 import type { Registry } from '../grants/registry.ts';
 import { valuesOf } from '../http/fields.ts';
 import { Malformed } from '../http/h1/scan.ts';

@@ -1,5 +1,5 @@
-import { secretText } from '../grants/credential.ts';
-import type { LoginClient, Provider } from '../grants/provider.ts';
+import { secretText } from '../domain/credential.ts';
+import type { LoginClient, Provider } from '../domain/provider.ts';
 import { valuesOf } from '../http/fields.ts';
 import { type ExchangeResult, type InboundRequest, readAhead, type Reply } from '../http/message.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';

@@ -1,5 +1,5 @@
-import { longestBody } from '../approvals/approval.ts';
-import type { Placement } from '../grants/provider.ts';
+import { longestBody } from '../domain/approval.ts';
+import type { Placement } from '../domain/provider.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
 import { plainRequest, type RawFields } from '../http/fields.ts';
 import { type BodyFraming, bodyTooLarge } from '../http/framing.ts';

@@ -1,5 +1,5 @@
-import { type Credential, type SealedCredential, secretText } from '../grants/credential.ts';
-import type { Placement } from '../grants/provider.ts';
+import { type Credential, type SealedCredential, secretText } from '../domain/credential.ts';
+import type { Placement } from '../domain/provider.ts';
 import { withoutFields } from '../http/fields.ts';
 import { fieldSection } from '../http/h1/write.ts';
 import type { BodyFraming } from '../http/framing.ts';

@@ -1,4 +1,4 @@
-import { type AwsKeys, awsKeysOf, type Credential } from '../grants/credential.ts';
+import { type AwsKeys, awsKeysOf, type Credential } from '../domain/credential.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { conceal, type Field, type PreparedCredential, refused } from './scheme.ts';
 

@@ -1,5 +1,5 @@
 import { createPrivateKey, generateKeyPairSync, hash, type KeyObject, sign } from 'node:crypto';
-import type { DpopAlgorithm, DpopKey } from '../grants/credential.ts';
+import type { DpopAlgorithm, DpopKey } from '../domain/credential.ts';
 
 /** Last nonce of each server, for the next proof (RFC 9449 §8, §9); kept in memory. */
 export interface Nonces {

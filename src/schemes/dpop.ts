@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import type { Credential, OAuth2Credential } from '../grants/credential.ts';
-import type { Placement } from '../grants/provider.ts';
+import type { Credential, OAuth2Credential } from '../domain/credential.ts';
+import type { Placement } from '../domain/provider.ts';
 import { challengesIn } from '../http/fields.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import { ownFields, singleValue } from './credential.ts';

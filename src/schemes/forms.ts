@@ -1,4 +1,4 @@
-import type { InjectPlace, PastedToken } from '../grants/provider.ts';
+import type { InjectPlace, PastedToken } from '../domain/provider.ts';
 import { FieldNames } from '../policy/text.ts';
 import { namesIn, parseTemplate } from './parameters.ts';
 import { schemeOf } from './placement.ts';

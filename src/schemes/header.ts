@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Credential } from '../grants/credential.ts';
+import type { Credential } from '../domain/credential.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { text } from '../lib/text.ts';
 import { basicField, ownFields, singleValue } from './credential.ts';

@@ -1,6 +1,6 @@
 import { createHash, createHmac, randomBytes } from 'node:crypto';
 import { z } from 'zod';
-import type { Credential } from '../grants/credential.ts';
+import type { Credential } from '../domain/credential.ts';
 import { valuesOf, withoutFields } from '../http/fields.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';

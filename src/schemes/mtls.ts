@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { z } from 'zod';
-import type { ClientCertificateCredential, SealedCredential } from '../grants/credential.ts';
+import type { ClientCertificateCredential, SealedCredential } from '../domain/credential.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import { type AuthScheme, type GrantIdentity, refused } from './scheme.ts';

@@ -1,4 +1,4 @@
-import type { InjectPlace, Placement } from '../grants/provider.ts';
+import type { InjectPlace, Placement } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import { type DomainPattern, isPattern, matchesAnyPattern, parsePattern } from '../policy/domain-map.ts';

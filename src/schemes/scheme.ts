@@ -1,6 +1,6 @@
 import type { z } from 'zod';
-import type { Credential, SealedCredential } from '../grants/credential.ts';
-import type { Placement } from '../grants/provider.ts';
+import type { Credential, SealedCredential } from '../domain/credential.ts';
+import type { Placement } from '../domain/provider.ts';
 import type { BodyFraming } from '../http/framing.ts';
 import { type GuardedSecrets, matcherFor } from '../leak-guard/patterns.ts';
 import { replaced } from '../leak-guard/redactor.ts';

@@ -1,5 +1,5 @@
 import type { Kysely, Transaction, UpdateQueryBuilder } from 'kysely';
-import { type Binding, leaseStanding } from '../agents/lease.ts';
+import { type Binding, leaseStanding } from '../domain/lease.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import {
   anyGrant,

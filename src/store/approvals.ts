@@ -6,7 +6,7 @@ import {
   longestPath,
   type Question,
   type StandingApproval,
-} from '../approvals/approval.ts';
+} from '../domain/approval.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Run } from './agents.ts';
 import { damaged, type QuestionRow, type Schema } from './schema.ts';

@@ -6,7 +6,7 @@ import {
   type ProposalOutcome,
   type ProposedChange,
   replacedBy,
-} from '../approvals/proposal.ts';
+} from '../domain/proposal.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { oneAtATime, type Run } from './agents.ts';
 import { damaged, type ProposalRow, type Schema } from './schema.ts';

@@ -1,6 +1,6 @@
-import type { Asking, Question } from '../approvals/approval.ts';
-import type { Proposal } from '../approvals/proposal.ts';
-import type { Binding } from '../agents/lease.ts';
+import type { Asking, Question } from '../domain/approval.ts';
+import type { Proposal } from '../domain/proposal.ts';
+import type { Binding } from '../domain/lease.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type {
   AgentRecord,

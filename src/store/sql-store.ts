@@ -6,7 +6,7 @@ import {
   sql,
   type SqlBool,
 } from 'kysely';
-import type { Grant } from '../grants/grant.ts';
+import type { Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { sqlRights } from './agents.ts';
 import { sqlApiKeys, sqlPeople } from './callers.ts';

@@ -1,7 +1,7 @@
-import type { Binding, Lease } from '../agents/lease.ts';
-import type { Answer, Approval, Asking, Question, StandingApproval } from '../approvals/approval.ts';
-import type { Proposal, ProposalAnswer } from '../approvals/proposal.ts';
-import type { Grant } from '../grants/grant.ts';
+import type { Binding, Lease } from '../domain/lease.ts';
+import type { Answer, Approval, Asking, Question, StandingApproval } from '../domain/approval.ts';
+import type { Proposal, ProposalAnswer } from '../domain/proposal.ts';
+import type { Grant } from '../domain/grant.ts';
 import type { RingValues } from '../vault/ring.ts';
 
 /**

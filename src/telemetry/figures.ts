@@ -1,4 +1,4 @@
-import type { AuditEvent } from '../audit/event.ts';
+import type { AuditEvent } from '../domain/event.ts';
 
 /** Figures of one process: counted on the request path, and turned into metrics when they are read. */
 

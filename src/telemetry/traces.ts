@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { AuditEvent } from '../audit/event.ts';
+import type { AuditEvent } from '../domain/event.ts';
 import { attribute, nanoseconds, post, rejectedIn } from '../audit/export/http.ts';
 import { errorPhrase } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';

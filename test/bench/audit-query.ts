@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import type { AuditEvent } from '../../src/audit/event.ts';
+import type { AuditEvent } from '../../src/domain/event.ts';
 import type { AuditFilter } from '../../src/audit/filter.ts';
 import { chainMac, genesis, LineBatch } from '../../src/audit/line.ts';
 import { rotatedFiles, rotatedName } from '../../src/audit/log-files.ts';

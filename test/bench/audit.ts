@@ -8,7 +8,7 @@ import { packRotated } from '../../src/audit/retention.ts';
 import { queryAudit } from '../../src/audit/query.ts';
 import { summarize } from '../../src/audit/summary.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
-import type { AuditEvent } from '../../src/audit/event.ts';
+import type { AuditEvent } from '../../src/domain/event.ts';
 import { newExchangeId } from '../../src/lib/exchange-id.ts';
 import { vaultForTest } from '../unit/audit/vault-for-test.ts';
 

@@ -9,8 +9,8 @@ import {
   type DpopAlgorithm,
   type SealedCredential,
   withoutToken,
-} from '../../src/grants/credential.ts';
-import type { Placement } from '../../src/grants/provider.ts';
+} from '../../src/domain/credential.ts';
+import type { Placement } from '../../src/domain/provider.ts';
 import { createPlaceholderCodes, readForm } from '../../src/placeholders/codes.ts';
 import { PlaceholderScanner, Replacer } from '../../src/placeholders/stream.ts';
 import { placeholdersInFields } from '../../src/placeholders/detect.ts';

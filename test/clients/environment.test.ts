@@ -2,7 +2,7 @@ import { execFile, spawnSync } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { describe, expect, test } from 'vitest';
-import type { AuditLine } from '../../src/audit/event.ts';
+import type { AuditLine } from '../../src/domain/event.ts';
 import { home, type Home } from '../support/command-line.ts';
 import { startUpstream, upstreamCa, upstreamHost, type Upstream } from '../support/upstream.ts';
 

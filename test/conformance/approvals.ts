@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { Question } from '../../src/approvals/approval.ts';
+import type { Question } from '../../src/domain/approval.ts';
 import type { Store } from '../../src/store/store.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { no, question, yes } from '../support/question.ts';

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { onceMs, type Proposal, type ProposalOutcome } from '../../src/approvals/proposal.ts';
+import { onceMs, type Proposal, type ProposalOutcome } from '../../src/domain/proposal.ts';
 import type { Store } from '../../src/store/store.ts';
 import { proposal } from '../support/question.ts';
 import { agentRecord, leaseRecord } from '../support/rights.ts';

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { everything, type Binding } from '../../src/agents/lease.ts';
+import { everything, type Binding } from '../../src/domain/lease.ts';
 import type { Store } from '../../src/store/store.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { agentRecord, leaseRecord, tokenRecord } from '../support/rights.ts';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import type { AuditEvent } from '../../src/audit/event.ts';
+import type { AuditEvent } from '../../src/domain/event.ts';
 import { encodeHead, headFile } from '../../src/audit/live-file.ts';
 import { chainMac, genesis, type ChainHead } from '../../src/audit/line.ts';
 import { openAuditLog, type OpenAuditLog } from '../../src/audit/log.ts';

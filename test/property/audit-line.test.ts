@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { AuditEvent } from '../../src/audit/event.ts';
+import type { AuditEvent } from '../../src/domain/event.ts';
 import { chainMac, genesis, lineFields, LineBatch } from '../../src/audit/line.ts';
 import * as fc from '../support/fast-check.ts';
 import { vaultForTest } from '../unit/audit/vault-for-test.ts';

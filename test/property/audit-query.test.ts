@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { AuditEvent } from '../../src/audit/event.ts';
+import type { AuditEvent } from '../../src/domain/event.ts';
 import { indexName } from '../../src/audit/block-index.ts';
 import { type AuditFilter, auditMatcher } from '../../src/audit/filter.ts';
 import { rotatedFiles } from '../../src/audit/log-files.ts';

@@ -1,6 +1,6 @@
 import * as fc from '../support/fast-check.ts';
 import { expect, it } from 'vitest';
-import type { AuditEvent, AuditLine } from '../../src/audit/event.ts';
+import type { AuditEvent, AuditLine } from '../../src/domain/event.ts';
 import { summarize } from '../../src/audit/summary.ts';
 
 /** What happened, as whoever was there would tell it. */

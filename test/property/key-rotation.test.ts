@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { rotateKey } from '../../src/app/rotation.ts';
 import { openState, type State } from '../../src/app/state.ts';
-import type { AuditEvent } from '../../src/audit/event.ts';
+import type { AuditEvent } from '../../src/domain/event.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { openAuthority } from '../../src/ca/authority.ts';
 import { sessionsOf } from '../../src/grants/sessions.ts';

@@ -1,6 +1,6 @@
 import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import { grantedTtl, leaseStanding, type Lease, type LeaseTtlLevel } from '../../src/agents/lease.ts';
+import { grantedTtl, leaseStanding, type Lease, type LeaseTtlLevel } from '../../src/domain/lease.ts';
 import { leaseRecord } from '../support/rights.ts';
 
 const span = fc.integer({ min: 1, max: 1_000_000 });

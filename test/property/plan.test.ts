@@ -2,7 +2,7 @@ import { createHmac } from 'node:crypto';
 import { expect, it } from 'vitest';
 import { hashToken, readPresented } from '../../src/agents/authentication.ts';
 import { createAgentAuthenticator } from '../../src/agents/authenticator.ts';
-import type { Placement } from '../../src/grants/provider.ts';
+import type { Placement } from '../../src/domain/provider.ts';
 import type { Client, InboundRequest } from '../../src/http/message.ts';
 import { SidekeyError } from '../../src/lib/errors.ts';
 import { createPlaceholderCodes } from '../../src/placeholders/codes.ts';

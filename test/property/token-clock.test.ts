@@ -1,6 +1,6 @@
 import * as fc from '../support/fast-check.ts';
 import { expect, test } from 'vitest';
-import { clockOf, type TokenClock } from '../../src/grants/credential.ts';
+import { clockOf, type TokenClock } from '../../src/domain/credential.ts';
 import { oauth2 } from '../unit/grants/processes.ts';
 
 const time = fc.integer({ min: 0, max: 4e12 });

@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
 import { createActivityNotes } from '../../src/grants/activity.ts';
-import type { OAuth2Credential } from '../../src/grants/credential.ts';
+import type { OAuth2Credential } from '../../src/domain/credential.ts';
 import { openRegistry } from '../../src/grants/registry.ts';
 import { createTokenSource } from '../../src/grants/token-source.ts';
 import { systemTimers } from '../../src/lib/timers.ts';

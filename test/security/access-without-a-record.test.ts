@@ -1,6 +1,6 @@
 /** No credential leaves that the audit file does not know of: the probe of `connect` went out unrecorded. */
 import { expect, test } from 'vitest';
-import type { AuditEvent } from '../../src/audit/event.ts';
+import type { AuditEvent } from '../../src/domain/event.ts';
 import { SidekeyError } from '../../src/lib/errors.ts';
 import { aProvider } from '../support/provider.ts';
 import { testUpstreamClient } from '../support/upstream-fetch.ts';

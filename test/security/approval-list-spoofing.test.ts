@@ -1,6 +1,6 @@
 /** An agent that chooses its words makes a person say yes to something else than they see. */
 import { describe, expect, it } from 'vitest';
-import type { Approval } from '../../src/approvals/approval.ts';
+import type { Approval } from '../../src/domain/approval.ts';
 import { blockOf } from '../../src/cli/approve/format.ts';
 import { emptyList, livePage, update } from '../../src/cli/approve/live.ts';
 import { question } from '../support/question.ts';

@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { expect, it } from 'vitest';
-import type { AuditEvent } from '../../src/audit/event.ts';
+import type { AuditEvent } from '../../src/domain/event.ts';
 import { allLines, newLogFile, openLog, verify } from '../unit/audit/log-for-test.ts';
 
 async function written(event: AuditEvent): Promise<string> {

@@ -1,7 +1,7 @@
 /** Rules about users hold for whose grant is used, in whatever way it was chosen, and not for whom a caller claims. */
 import { describe, expect, test } from 'vitest';
-import type { Binding } from '../../src/agents/lease.ts';
-import type { Grant } from '../../src/grants/grant.ts';
+import type { Binding } from '../../src/domain/lease.ts';
+import type { Grant } from '../../src/domain/grant.ts';
 import { openTunnel } from '../support/raw-client.ts';
 import { addAgent } from '../support/rights.ts';
 import { startSidekey } from '../support/sidekey.ts';

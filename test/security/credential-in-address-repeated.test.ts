@@ -1,6 +1,6 @@
 /** A credential that stands in the query or in the path: services repeat addresses in redirects, links and pages of lists. */
 import { describe, expect, test } from 'vitest';
-import type { Credential } from '../../src/grants/credential.ts';
+import type { Credential } from '../../src/domain/credential.ts';
 import { startInjectProxy, type ClientProtocol } from '../support/inject-proxy.ts';
 
 const token = 'k3y/of+the=grant.0123~456';

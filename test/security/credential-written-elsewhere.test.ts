@@ -3,7 +3,7 @@
  * own never wins, nothing goes elsewhere, nothing is told, and no session comes back.
  */
 import { describe, expect, test } from 'vitest';
-import type { Credential } from '../../src/grants/credential.ts';
+import type { Credential } from '../../src/domain/credential.ts';
 import type { HmacPlacement } from '../../src/schemes/hmac.ts';
 import { bodyWith } from '../../src/schemes/body.ts';
 import { substitutePlaceholders } from '../../src/placeholders/substitute.ts';

@@ -1,7 +1,7 @@
 /** An agent or a lease with a list of hosts goes nowhere else without a credential, by no way into the proxy. */
 import { expect, test } from 'vitest';
 import { hashToken } from '../../src/agents/authentication.ts';
-import { type Binding, everything } from '../../src/agents/lease.ts';
+import { type Binding, everything } from '../../src/domain/lease.ts';
 import { openClient, openTunnel, problemOf } from '../support/raw-client.ts';
 import { addAgent, leaseRecord } from '../support/rights.ts';
 import { startSidekey } from '../support/sidekey.ts';

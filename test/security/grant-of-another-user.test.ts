@@ -1,8 +1,8 @@
 /** A grant that a user adds, renames or removes changes nothing for callers of other users. */
 import { describe, expect, test } from 'vitest';
 import { hashToken } from '../../src/agents/authentication.ts';
-import { type Binding, everything } from '../../src/agents/lease.ts';
-import type { Grant } from '../../src/grants/grant.ts';
+import { type Binding, everything } from '../../src/domain/lease.ts';
+import type { Grant } from '../../src/domain/grant.ts';
 import { openClient } from '../support/raw-client.ts';
 import { addAgent, leaseRecord } from '../support/rights.ts';
 import { startSidekey } from '../support/sidekey.ts';

@@ -4,9 +4,9 @@
  */
 import { describe, expect, test } from 'vitest';
 import { plainDialect } from '../../src/config/provider-dialect.ts';
-import type { Credential } from '../../src/grants/credential.ts';
+import type { Credential } from '../../src/domain/credential.ts';
 import { readCredential } from '../../src/grants/credential-input.ts';
-import type { Placement } from '../../src/grants/provider.ts';
+import type { Placement } from '../../src/domain/provider.ts';
 import { applyScheme } from '../../src/schemes/apply.ts';
 import { refreshToken } from '../../src/oauth/refresh.ts';
 import { oauth2 } from '../unit/grants/processes.ts';

@@ -3,7 +3,7 @@
  * out, or encoded more than once.
  */
 import { expect, test } from 'vitest';
-import type { InjectPlace } from '../../src/grants/provider.ts';
+import type { InjectPlace } from '../../src/domain/provider.ts';
 import { createPathRedactor } from '../../src/proxy/record.ts';
 import { authorityOf } from '../unit/policy/policy-for-test.ts';
 

@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { SidekeyError } from '../../src/lib/errors.ts';
-import type { Grant } from '../../src/grants/grant.ts';
+import type { Grant } from '../../src/domain/grant.ts';
 import { newHolder } from '../../src/grants/refresh-lock.ts';
 import type { Registry } from '../../src/grants/registry.ts';
 import type { Store } from '../../src/store/store.ts';

@@ -3,7 +3,7 @@ import { join as joinPath } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { answerJoins, enroll, enrolmentMs, join } from '../../src/app/enrolment.ts';
-import type { AuditEvent } from '../../src/audit/event.ts';
+import type { AuditEvent } from '../../src/domain/event.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import { openVault } from '../../src/vault/open.ts';
 import {

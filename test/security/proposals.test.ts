@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { newApprovalId } from '../../src/approvals/approval.ts';
-import { onceMs, proposalLifeMs } from '../../src/approvals/proposal.ts';
+import { newApprovalId } from '../../src/domain/approval.ts';
+import { onceMs, proposalLifeMs } from '../../src/domain/proposal.ts';
 import { answerProposal, createProposedPolicies } from '../../src/approvals/proposals.ts';
 import { curlMissing } from '../support/curl.ts';
 import { startProposing } from '../support/proposing.ts';

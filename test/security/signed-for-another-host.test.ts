@@ -3,7 +3,7 @@
  * signature does not cover it.
  */
 import { describe, expect, test } from 'vitest';
-import type { Credential } from '../../src/grants/credential.ts';
+import type { Credential } from '../../src/domain/credential.ts';
 import { openTunnel, problemOf } from '../support/raw-client.ts';
 import { startSidekey } from '../support/sidekey.ts';
 import { startUpstream } from '../support/upstream.ts';

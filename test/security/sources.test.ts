@@ -10,7 +10,7 @@ import { describe, expect, test } from 'vitest';
 import { anyone, plainForm } from '../../src/placeholders/codes.ts';
 import { placeholderCodes } from '../../src/app/state.ts';
 import { routes } from '../../src/api/routes.ts';
-import type { SourceCredential } from '../../src/grants/credential.ts';
+import type { SourceCredential } from '../../src/domain/credential.ts';
 import { writeSealed } from '../../src/grants/sealed-text.ts';
 import { openTunnel } from '../support/raw-client.ts';
 import { startService } from '../support/service.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { everything } from '../../src/agents/lease.ts';
+import { everything } from '../../src/domain/lease.ts';
 import { hashToken } from '../../src/agents/authentication.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import type { Store } from '../../src/store/store.ts';

@@ -3,9 +3,9 @@
  * carries its audience, which is checked again at injection, and a client secret goes to its own provider alone.
  */
 import { describe, expect, test } from 'vitest';
-import type { OAuth2Credential, SealedCredential } from '../../src/grants/credential.ts';
+import type { OAuth2Credential, SealedCredential } from '../../src/domain/credential.ts';
 import { planRefresh } from '../../src/grants/refresh-plan.ts';
-import { selectGrant } from '../../src/grants/grant.ts';
+import { selectGrant } from '../../src/domain/grant.ts';
 import { applyScheme } from '../../src/schemes/apply.ts';
 import { parseAuthority, type Scheme } from '../../src/policy/authority.ts';
 import { acme, hour, processesForTest, oauth2, tokenOf } from '../unit/grants/processes.ts';

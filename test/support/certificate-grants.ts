@@ -4,7 +4,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { SecureVersion, TLSSocket } from 'node:tls';
 import { onTestFinished } from 'vitest';
 import { readClientCertificate } from '../../src/grants/client-certificate.ts';
-import type { Credential } from '../../src/grants/credential.ts';
+import type { Credential } from '../../src/domain/credential.ts';
 import { makeTestAuthority, type TestAuthority } from './certificates.ts';
 import { ask, openSession } from './h2-client.ts';
 import { openTunnel } from './raw-client.ts';

@@ -5,7 +5,7 @@ import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { text } from 'node:stream/consumers';
 import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify } from 'jose';
 import { newDpopKey, proofKey } from '../../src/schemes/dpop-proof.ts';
-import type { OAuth2Credential } from '../../src/grants/credential.ts';
+import type { OAuth2Credential } from '../../src/domain/credential.ts';
 import { grantedTo, type Granted } from './granted.ts';
 import { ask, openSession } from './h2-client.ts';
 import { openTunnel } from './raw-client.ts';

@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { AuditLine } from '../../src/audit/event.ts';
+import type { AuditLine } from '../../src/domain/event.ts';
 import { home, type Home } from './command-line.ts';
 import { startUpstream, upstreamCa, upstreamHost, type Upstream } from './upstream.ts';
 

@@ -1,7 +1,7 @@
 import type { RequestListener } from 'node:http';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import type { Credential } from '../../src/grants/credential.ts';
+import type { Credential } from '../../src/domain/credential.ts';
 import { startSidekey, type SidekeyOptions, type TestSidekey } from './sidekey.ts';
 import { startRawUpstream, startUpstream, type Upstream } from './upstream.ts';
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { obtainTokens } from '../../examples/helpdesk/authorization-code.ts';
 import { startHelpdesk, type Helpdesk, type ReceivedRequest } from '../../examples/helpdesk/helpdesk.ts';
-import type { Grant } from '../../src/grants/grant.ts';
+import type { Grant } from '../../src/domain/grant.ts';
 import { openTunnel, type RawClient } from './raw-client.ts';
 import { startSidekey, type TestSidekey } from './sidekey.ts';
 import { tempFolder } from './temp-folder.ts';

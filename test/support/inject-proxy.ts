@@ -1,5 +1,5 @@
 import { onTestFinished } from 'vitest';
-import type { Credential } from '../../src/grants/credential.ts';
+import type { Credential } from '../../src/domain/credential.ts';
 import { ask as askH2, openSession } from './h2-client.ts';
 import { openTunnel } from './raw-client.ts';
 import { apiKey, startSidekey, type TestSidekey } from './sidekey.ts';

@@ -1,4 +1,4 @@
-import type { OAuth2Credential } from '../../src/grants/credential.ts';
+import type { OAuth2Credential } from '../../src/domain/credential.ts';
 
 /** An OAuth credential without a token and an expiry, with the given fields. */
 export function oauth2Credential(fields: Partial<OAuth2Credential> = {}): OAuth2Credential {

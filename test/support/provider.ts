@@ -1,5 +1,5 @@
 import { plainDialect } from '../../src/config/provider-dialect.ts';
-import type { Provider } from '../../src/grants/provider.ts';
+import type { Provider } from '../../src/domain/provider.ts';
 
 /** A provider that conforms to the RFCs, with the given keys. */
 export function aProvider(over: Partial<Provider> = {}): Provider {

@@ -1,5 +1,5 @@
-import { type Answer, newApprovalId, type Question, type Reach } from '../../src/approvals/approval.ts';
-import { type Proposal, proposalLifeMs } from '../../src/approvals/proposal.ts';
+import { type Answer, newApprovalId, type Question, type Reach } from '../../src/domain/approval.ts';
+import { type Proposal, proposalLifeMs } from '../../src/domain/proposal.ts';
 
 /** A pending approval with three minutes left, of a local caller without a token, with the given fields. */
 export function question(

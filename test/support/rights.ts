@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { hashToken } from '../../src/agents/authentication.ts';
-import { type Binding, everything } from '../../src/agents/lease.ts';
+import { type Binding, everything } from '../../src/domain/lease.ts';
 import type { AgentRecord, AgentTokenRecord, LeaseRecord, Store } from '../../src/store/store.ts';
 
 /** An agent with the given fields. */

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
 import type { RequestListener } from 'node:http';
 import { onTestFinished } from 'vitest';
-import type { AuditLine } from '../../src/audit/event.ts';
+import type { AuditLine } from '../../src/domain/event.ts';
 import { home, program, type Home } from './command-line.ts';
 import { startUpstream, upstreamCa, upstreamHost, type Upstream } from './upstream.ts';
 

@@ -1,5 +1,5 @@
 import { writeSync } from 'node:fs';
-import { everything } from '../../src/agents/lease.ts';
+import { everything } from '../../src/domain/lease.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import { agentRecord, tokenRecord } from './rights.ts';
 

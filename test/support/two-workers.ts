@@ -3,7 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import type { RequestListener } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { stringify } from 'yaml';
-import type { AuditLine } from '../../src/audit/event.ts';
+import type { AuditLine } from '../../src/domain/event.ts';
 import { home, type Home, type Running } from './command-line.ts';
 import { openTunnel, type RawClient } from './raw-client.ts';
 import { startUpstream, upstreamCa, upstreamHost, type Upstream } from './upstream.ts';

@@ -1,7 +1,7 @@
 /** A home with pending approvals and no running proxy: the approvals are put into the store. */
 import { readFile } from 'node:fs/promises';
 import { onTestFinished } from 'vitest';
-import type { Question } from '../../src/approvals/approval.ts';
+import type { Question } from '../../src/domain/approval.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import type { Store } from '../../src/store/store.ts';
 import { home, type Home } from './command-line.ts';

@@ -1,9 +1,9 @@
-import type { Origin } from '../../audit/event.ts';
+import type { Origin } from '../../domain/event.ts';
 import { withOrigin } from '../../audit/log.ts';
 import { noting, storeGrant } from '../../grants/connected.ts';
 import { assertUnchanged, pendingConsent } from '../../grants/consent.ts';
 import { existingGrant, type Obtained, ownSecret, sealingSecret, withSecret } from '../../grants/keep.ts';
-import type { Provider } from '../../grants/provider.ts';
+import type { Provider } from '../../domain/provider.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { authorizationUrl, exchangeCode } from '../../oauth/authorization-code.ts';

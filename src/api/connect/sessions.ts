@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { consentShape, registrationSteps, scopesFor } from '../../grants/consent.ts';
 import { existingGrant, ownSecret } from '../../grants/keep.ts';
-import type { Provider } from '../../grants/provider.ts';
+import type { Provider } from '../../domain/provider.ts';
 import { sessionsOf } from '../../grants/sessions.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { orMeant } from '../../lib/text.ts';

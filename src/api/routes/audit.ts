@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { AuditLine } from '../../audit/event.ts';
+import type { AuditLine } from '../../domain/event.ts';
 import { type AuditFilter, auditMatcher } from '../../audit/filter.ts';
 import { queryAudit, tailAudit } from '../../audit/query.ts';
 import { seriesOf } from '../../audit/series.ts';

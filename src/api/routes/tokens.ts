@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import type { OAuth2Credential } from '../../grants/credential.ts';
-import { type Grant, stateNow } from '../../grants/grant.ts';
+import type { OAuth2Credential } from '../../domain/credential.ts';
+import { type Grant, stateNow } from '../../domain/grant.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { ServiceParts } from '../parts.ts';

@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto';
 import { readBounded } from '../../lib/body.ts';
-import type { AuditLine } from '../event.ts';
+import type { AuditLine } from '../../domain/event.ts';
 import type { ReadLine } from '../read.ts';
 import { severityOf, type Sink, SinkFailure, type SinkTransports } from './sink.ts';
 

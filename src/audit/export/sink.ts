@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { z } from 'zod';
 import { isSystemError } from '../../lib/errors.ts';
 import { pause, type Timers, unlessAborted } from '../../lib/timers.ts';
-import type { AuditLine } from '../event.ts';
+import type { AuditLine } from '../../domain/event.ts';
 import { joinExchanges } from '../join.ts';
 import { formatLine } from '../line.ts';
 import { type FileLock, tryLockFile } from '../log-files.ts';

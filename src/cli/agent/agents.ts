@@ -1,5 +1,5 @@
-import { leaseStanding } from '../../agents/lease.ts';
-import type { AuditEvent } from '../../audit/event.ts';
+import { leaseStanding } from '../../domain/lease.ts';
+import type { AuditEvent } from '../../domain/event.ts';
 import { recordChange } from '../../audit/log.ts';
 import { bindingJson, bindingText, reachWarning } from './bindings.ts';
 import { identityRules, ruleText } from './identity.ts';
@@ -10,7 +10,7 @@ import { ownGrants } from '../lease/create.ts';
 import { pickAgent, unknownAgent } from '../pick.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { AgentRecord, AgentTokenRecord } from '../../store/store.ts';
-import { titleOf } from '../../grants/grant.ts';
+import { titleOf } from '../../domain/grant.ts';
 
 /** `sidekey agent list`: all agents, or one in full. @throws SidekeyError `not_found` */
 export async function listAgents(context: Context, name: string | undefined): Promise<void> {

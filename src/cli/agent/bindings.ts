@@ -1,11 +1,11 @@
 import { noHost } from '../../agents/egress.ts';
-import { type Binding, everything } from '../../agents/lease.ts';
+import { type Binding, everything } from '../../domain/lease.ts';
 import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
 import type { Context } from '../context.ts';
 import { checkName } from '../format.ts';
 import { grantReference, namedGrant, pickAgent, unknownAgent } from '../pick.ts';
-import type { Grant } from '../../grants/grant.ts';
+import type { Grant } from '../../domain/grant.ts';
 import { orMeant } from '../../lib/text.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { isPattern, parsePattern } from '../../policy/domain-map.ts';

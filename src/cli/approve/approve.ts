@@ -5,7 +5,7 @@ import {
   type Approval,
   isWaiting,
   readApprovalId,
-} from '../../approvals/approval.ts';
+} from '../../domain/approval.ts';
 import { recordChange } from '../../audit/log.ts';
 import {
   type ApprovalResponse,

@@ -4,10 +4,10 @@ import {
   type Question,
   type StandingApproval,
   unshownText,
-} from '../../approvals/approval.ts';
+} from '../../domain/approval.ts';
 import { fitting, widthOf } from '../display.ts';
 import { dateTime, isoOrNull, isoTime, relativeTime, shortId } from '../format.ts';
-import { defaultUser } from '../../grants/grant.ts';
+import { defaultUser } from '../../domain/grant.ts';
 import { untrusted } from '../../lib/text.ts';
 
 /** Columns of a block, and the maximum number of lines of a text from the agent. */

@@ -1,5 +1,5 @@
 import type { State } from '../../app/state.ts';
-import { type Approval, isWaiting } from '../../approvals/approval.ts';
+import { type Approval, isWaiting } from '../../domain/approval.ts';
 import {
   agentText,
   type ApprovalResponse,

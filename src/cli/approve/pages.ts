@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
-import type { Question } from '../../approvals/approval.ts';
+import type { Question } from '../../domain/approval.ts';
 import { createApprovalLinks, sealHeader } from '../../approvals/webhook.ts';
 import type { AdminConfig } from '../../config/approvals.ts';
 import type { Vault } from '../../vault/vault.ts';

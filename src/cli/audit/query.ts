@@ -1,5 +1,5 @@
 import { openView } from '../../app/state.ts';
-import { auditEventNames, type AuditLine } from '../../audit/event.ts';
+import { auditEventNames, type AuditLine } from '../../domain/event.ts';
 import { type AuditFilter, isEventOf } from '../../audit/filter.ts';
 import { csvHead, csvLine, queryAudit, queryRaw, tailAudit } from '../../audit/query.ts';
 import type { Context } from '../context.ts';
@@ -9,7 +9,7 @@ import { openOutputFile, type OutputFileOptions } from '../output-file.ts';
 import { onInterrupt, type Output } from '../terminal.ts';
 import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
-import { type Grant, titleOf } from '../../grants/grant.ts';
+import { type Grant, titleOf } from '../../domain/grant.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { orMeant } from '../../lib/text.ts';
 import { canonicalHost } from '../../policy/authority.ts';

@@ -2,7 +2,7 @@ import { homedir } from 'node:os';
 import type { Context } from '../context.ts';
 import { findLogins, type FoundLogin, workFolder } from '../init/find-logins.ts';
 import { confirm } from '../terminal.ts';
-import type { Provider } from '../../grants/provider.ts';
+import type { Provider } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 
 const maxMatches = 12;

@@ -8,8 +8,8 @@ import { accountText, expiryOf, grantCommand, grantJson, scopesOf } from '../gra
 import { changePolicy } from '../grant/set.ts';
 import { askUnreadable } from '../status/finding.ts';
 import { displayName } from '../../config/problem.ts';
-import { type Grant, stateNow, titleOf } from '../../grants/grant.ts';
-import type { Probe, Provider } from '../../grants/provider.ts';
+import { type Grant, stateNow, titleOf } from '../../domain/grant.ts';
+import type { Probe, Provider } from '../../domain/provider.ts';
 import { replaceCommand } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { shellWord, withoutStop } from '../../lib/text.ts';
@@ -17,7 +17,7 @@ import { storeGrant } from '../../grants/connected.ts';
 import { ungrantedScopes } from '../../oauth/scopes.ts';
 import type { Obtained } from '../../grants/keep.ts';
 import type { Verification } from '../../grants/verify.ts';
-import { accountOf } from '../../grants/credential.ts';
+import { accountOf } from '../../domain/credential.ts';
 
 export async function report(
   context: Context,

@@ -3,8 +3,8 @@ import { type ProviderEdit, setProvider, writeConfigAtomically } from '../../con
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { displayName } from '../../config/problem.ts';
 import { type EntryValue, putValue } from '../../config/yaml-splice.ts';
-import { type Grant, isName } from '../../grants/grant.ts';
-import type { Provider } from '../../grants/provider.ts';
+import { type Grant, isName } from '../../domain/grant.ts';
+import type { Provider } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { orMeant, shellWord } from '../../lib/text.ts';
 import { discover, type Discovered, registerClient, type RegisteredClient } from '../../oauth/discovery.ts';

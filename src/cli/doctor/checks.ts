@@ -1,7 +1,7 @@
 import { mkdtempDisposable, readFile, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { AuditLine } from '../../audit/event.ts';
+import type { AuditLine } from '../../domain/event.ts';
 import { tailAudit } from '../../audit/query.ts';
 import { authorityFiles } from '../../ca/authority-files.ts';
 import { newToken } from '../agent/tokens.ts';
@@ -14,7 +14,7 @@ import { clientVariables } from '../../clients/variables.ts';
 import type { Config } from '../../config/config.ts';
 import { loadConfig } from '../../config/load.ts';
 import { displayName } from '../../config/problem.ts';
-import type { Grant } from '../../grants/grant.ts';
+import type { Grant } from '../../domain/grant.ts';
 import { errorPhrase, isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
 import { failures } from '../../lib/failures.ts';
 import { isPrivateFile, isWritableByAll } from '../../lib/os.ts';

@@ -1,13 +1,13 @@
 import { callerMode, type Identity } from '../../agents/authentication.ts';
 import { type AuthenticatorParts, createAgentAuthenticator } from '../../agents/authenticator.ts';
-import { leaseStanding } from '../../agents/lease.ts';
+import { leaseStanding } from '../../domain/lease.ts';
 import type { TokenIdentities } from '../../agents/token-identity.ts';
 import type { View } from '../../app/state.ts';
 import { createProposedPolicies } from '../../approvals/proposals.ts';
 import type { Config } from '../../config/config.ts';
-import { type HeldCredential, keysText, type SealedCredential } from '../../grants/credential.ts';
-import { type Grant, matches, stateNow, titleOf } from '../../grants/grant.ts';
-import type { Placement } from '../../grants/provider.ts';
+import { type HeldCredential, keysText, type SealedCredential } from '../../domain/credential.ts';
+import { type Grant, matches, stateNow, titleOf } from '../../domain/grant.ts';
+import type { Placement } from '../../domain/provider.ts';
 import { describeSource } from '../../grants/sources/source.ts';
 import { expiredToken, standingOf, type TokenResult } from '../../grants/token-result.ts';
 import {

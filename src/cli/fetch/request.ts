@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { isName } from '../../grants/grant.ts';
+import { isName } from '../../domain/grant.ts';
 import { inputInvalid, SidekeyError, systemCode } from '../../lib/errors.ts';
 import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
 import type { Input } from '../terminal.ts';

@@ -9,9 +9,9 @@ import {
   endOf,
   isRefreshable,
   type Renewal,
-} from '../../grants/credential.ts';
-import { defaultUser, type Grant, hasEnded, stateNow } from '../../grants/grant.ts';
-import type { Dialect, Provider } from '../../grants/provider.ts';
+} from '../../domain/credential.ts';
+import { defaultUser, type Grant, hasEnded, stateNow } from '../../domain/grant.ts';
+import type { Dialect, Provider } from '../../domain/provider.ts';
 import {
   comingRefresh,
   refreshTimesOf,

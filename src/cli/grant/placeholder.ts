@@ -2,8 +2,8 @@ import { placeholderCodes, type View } from '../../app/state.ts';
 import type { Context } from '../context.ts';
 import { ownGrants } from '../lease/create.ts';
 import { pickAgent, pickGrant, pickLease } from '../pick.ts';
-import type { Grant } from '../../grants/grant.ts';
-import type { Provider } from '../../grants/provider.ts';
+import type { Grant } from '../../domain/grant.ts';
+import type { Provider } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import {
   agentHolder,

@@ -6,10 +6,10 @@ import { details } from '../display.ts';
 import { expiryOf, grantCommand, grantJson, refreshCommand, renewedBy, scopesOf } from './format.ts';
 import { pickGrant } from '../pick.ts';
 import { onInterrupt } from '../terminal.ts';
-import { clockOf, type Credential, secretText } from '../../grants/credential.ts';
-import { type Grant, titleOf } from '../../grants/grant.ts';
+import { clockOf, type Credential, secretText } from '../../domain/credential.ts';
+import { type Grant, titleOf } from '../../domain/grant.ts';
 import { consentCommand } from '../../grants/messages.ts';
-import type { Provider } from '../../grants/provider.ts';
+import type { Provider } from '../../domain/provider.ts';
 import {
   type AttemptOutcome,
   createRefreshAttempts,

@@ -7,7 +7,7 @@ import { scopesToAsk } from '../connect/provider.ts';
 import { changeText, scopesOf, settingsJson, settingsRows } from './format.ts';
 import { narrowGrant } from './refresh.ts';
 import { pickGrant } from '../pick.ts';
-import { type Grant, isName, titleOf } from '../../grants/grant.ts';
+import { type Grant, isName, titleOf } from '../../domain/grant.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { noPolicy } from '../../store/schema.ts';
 import { settingsOf } from '../../grants/metadata.ts';

@@ -5,7 +5,7 @@ import { details } from '../display.ts';
 import { spanText, when } from '../format.ts';
 import { pickGrant } from '../pick.ts';
 import { failureOf } from './format.ts';
-import { type Grant, titleOf } from '../../grants/grant.ts';
+import { type Grant, titleOf } from '../../domain/grant.ts';
 import { grantGone } from '../../grants/keep.ts';
 import { inputInvalid } from '../../lib/errors.ts';
 

@@ -10,7 +10,7 @@ import {
   placeOf,
   places,
   reachesGrant,
-} from '../../agents/lease.ts';
+} from '../../domain/lease.ts';
 import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
 import { egressHosts } from '../agent/bindings.ts';
@@ -19,7 +19,7 @@ import type { Context } from '../context.ts';
 import { isoOrNull, isoTime, proxyUrl, readSpan, relativeTime, spanText } from '../format.ts';
 import { grantReference, namedGrant, pickAgent, unknownAgent } from '../pick.ts';
 import type { Config } from '../../config/config.ts';
-import { type Grant, stateNow } from '../../grants/grant.ts';
+import { type Grant, stateNow } from '../../domain/grant.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { visible } from '../../lib/text.ts';
 import type { AgentRecord, GrantPolicy, LeaseRecord, Rights } from '../../store/store.ts';

@@ -1,4 +1,4 @@
-import { isLeaseFor, leaseStanding } from '../../agents/lease.ts';
+import { isLeaseFor, leaseStanding } from '../../domain/lease.ts';
 import { leaseEnded } from '../../agents/permissions.ts';
 import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';

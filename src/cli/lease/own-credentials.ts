@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Lease } from '../../agents/lease.ts';
+import type { Lease } from '../../domain/lease.ts';
 import type { State } from '../../app/state.ts';
 import { readEntries } from '../../grants/credential-input.ts';
 import { keepGrant } from '../../grants/keep.ts';

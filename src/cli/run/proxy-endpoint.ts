@@ -9,7 +9,7 @@ import type { CertificateAuthority } from '../../ca/authority.ts';
 import type { Config } from '../../config/config.ts';
 import type { Policies } from '../../config/rules-resolve.ts';
 import { isReference, parseSecretReference, readSecret } from '../../config/secret-reference.ts';
-import type { Grant } from '../../grants/grant.ts';
+import type { Grant } from '../../domain/grant.ts';
 import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import { peerOwnerOfCommand } from '../../lib/os.ts';

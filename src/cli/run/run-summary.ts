@@ -1,5 +1,5 @@
 import { openView, type View } from '../../app/state.ts';
-import type { AuditLine } from '../../audit/event.ts';
+import type { AuditLine } from '../../domain/event.ts';
 import { joinExchanges } from '../../audit/join.ts';
 import { type LogPosition, readLinesFrom } from '../../audit/read.ts';
 import type { Context } from '../context.ts';

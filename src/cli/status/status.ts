@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { instanceOf, openView, type View } from '../../app/state.ts';
 import { readRunning, runFileOf } from '../../app/worker-ipc.ts';
-import type { AuditLine } from '../../audit/event.ts';
+import type { AuditLine } from '../../domain/event.ts';
 import { readSinkState } from '../../audit/export/sink.ts';
 import { checkEnds } from '../../audit/ends.ts';
 import { logIdOf, readHeads } from '../../audit/live-file.ts';

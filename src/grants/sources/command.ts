@@ -3,7 +3,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { programFailure, type ProgramEnd, runBounded } from '../../lib/programs.ts';
 import { shellWord, withoutStop } from '../../lib/text.ts';
 import { describe } from '../../oauth/description.ts';
-import type { SourceForm } from '../credential.ts';
+import type { SourceForm } from '../../domain/credential.ts';
 import type { Source, SourceParts, SourceQuestion, SourceValue } from './source.ts';
 import { readValue } from './value.ts';
 

@@ -2,7 +2,7 @@ import { join, resolve } from 'node:path';
 import { splitCommandLine } from '../../config/locate.ts';
 import { presetProgram, presetTexts, type SourceProgram } from '../../config/source-presets.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import type { HeldCredential, SourceCredential } from '../credential.ts';
+import type { HeldCredential, SourceCredential } from '../../domain/credential.ts';
 import { parseVaultReference, type VaultReference } from './vault-reference.ts';
 
 /** A source, as its text says. */

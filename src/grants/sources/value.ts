@@ -1,6 +1,6 @@
 import { type Json, type JsonObject, isJsonObject, parseStrictJson } from '../../lib/json.ts';
 import { readCredential } from '../credential-input.ts';
-import { endOf, type SourceForm } from '../credential.ts';
+import { endOf, type SourceForm } from '../../domain/credential.ts';
 import type { SourceValue } from './source.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 

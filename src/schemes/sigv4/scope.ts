@@ -1,4 +1,4 @@
-import type { AwsKeys } from '../../grants/credential.ts';
+import type { AwsKeys } from '../../domain/credential.ts';
 import { authorityText, type Authority } from '../../policy/authority.ts';
 import { refused } from '../scheme.ts';
 import {

@@ -1,5 +1,5 @@
 import { createHmac, hash } from 'node:crypto';
-import type { AwsKeys } from '../../grants/credential.ts';
+import type { AwsKeys } from '../../domain/credential.ts';
 
 /** Signatures of Signature Version 4: keys, canonical requests and encoding. */
 

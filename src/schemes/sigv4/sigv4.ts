@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type AwsKeys, awsKeysOf, type Credential, type SealedCredential } from '../../grants/credential.ts';
+import { type AwsKeys, awsKeysOf, type Credential, type SealedCredential } from '../../domain/credential.ts';
 import { valuesOf, withoutFields } from '../../http/fields.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { text } from '../../lib/text.ts';

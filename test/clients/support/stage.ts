@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
-import type { AuditLine } from '../../../src/audit/event.ts';
+import type { AuditLine } from '../../../src/domain/event.ts';
 import { home, program, type Home, type Ran } from '../../support/command-line.ts';
 import { filesBelow } from '../../support/marks.ts';
 import { startUpstream, upstreamCa, upstreamHost, type Upstream } from '../../support/upstream.ts';

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import { dateTime } from '../../../src/cli/format.ts';
 import { run } from '../../../src/cli/index.ts';
-import { everything, type Binding } from '../../../src/agents/lease.ts';
+import { everything, type Binding } from '../../../src/domain/lease.ts';
 import { hashToken } from '../../../src/agents/authentication.ts';
 import type { LeaseRecord } from '../../../src/store/store.ts';
 import { openClient, problemOf } from '../../support/raw-client.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { Binding } from '../../../src/agents/lease.ts';
+import type { Binding } from '../../../src/domain/lease.ts';
 import { hashToken } from '../../../src/agents/authentication.ts';
 import type { LeaseRecord } from '../../../src/store/store.ts';
 import { openClient, openTunnel, problemOf, type RawClient } from '../../support/raw-client.ts';

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { WebSocketServer } from 'ws';
-import { everything } from '../../../src/agents/lease.ts';
+import { everything } from '../../../src/domain/lease.ts';
 import { hashToken } from '../../../src/agents/authentication.ts';
 import { openClient, openTunnel, type RawClient } from '../../support/raw-client.ts';
 import { addAgent, leaseRecord } from '../../support/rights.ts';

@@ -4,7 +4,7 @@ import { routes } from '../../../src/api/routes.ts';
 import type { CommandRow } from '../../../src/cli/command.ts';
 import { sections } from '../../../src/cli/commands.ts';
 import { answered, startService } from '../../support/service.ts';
-import type { ProposedChange } from '../../../src/approvals/proposal.ts';
+import type { ProposedChange } from '../../../src/domain/proposal.ts';
 import { proposal } from '../../support/question.ts';
 import { startUpstream } from '../../support/upstream.ts';
 import { startTokenServer } from '../../support/token-server.ts';

@@ -7,7 +7,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { Decrypter, Encrypter } from 'age-encryption';
 import { sql } from 'kysely';
 import { describe, expect, it, vi } from 'vitest';
-import { everything } from '../../../src/agents/lease.ts';
+import { everything } from '../../../src/domain/lease.ts';
 import { backUp, partsOf } from '../../../src/app/backup.ts';
 import { openTables } from '../../../src/app/state.ts';
 import { loadConfig } from '../../../src/config/load.ts';

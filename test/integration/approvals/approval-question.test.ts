@@ -1,6 +1,6 @@
 /** What of a request people are shown, that nobody is asked about what cannot be, and that no wait outlives its question. */
 import { expect, test } from 'vitest';
-import { longestPath } from '../../../src/approvals/approval.ts';
+import { longestPath } from '../../../src/domain/approval.ts';
 import { startApprovalProxy } from '../../support/approval-proxy.ts';
 
 test('a path too long to show in full is refused without an approval', async () => {

@@ -1,6 +1,6 @@
 /** Rules that want a person: what the client, the person, the audit and upstream each see. */
 import { describe, expect, test } from 'vitest';
-import type { Answer, Approval, Reach } from '../../../src/approvals/approval.ts';
+import type { Answer, Approval, Reach } from '../../../src/domain/approval.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import { addAgent } from '../../support/rights.ts';
 import { openClient, openTunnel, type RawClient } from '../../support/raw-client.ts';

@@ -2,7 +2,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
-import type { AuditEvent } from '../../../src/audit/event.ts';
+import type { AuditEvent } from '../../../src/domain/event.ts';
 import { run } from '../../../src/cli/index.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { decideRequest } from '../../../src/policy/decide.ts';

@@ -1,7 +1,7 @@
 import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
-import type { AuditEvent } from '../../../src/audit/event.ts';
+import type { AuditEvent } from '../../../src/domain/event.ts';
 import { openState } from '../../../src/app/state.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { home, type Home } from '../../support/command-line.ts';

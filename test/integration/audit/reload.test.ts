@@ -5,7 +5,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
-import type { AuditLine } from '../../../src/audit/event.ts';
+import type { AuditLine } from '../../../src/domain/event.ts';
 import { startSidekey, type TestSidekey } from '../../support/sidekey.ts';
 import { startUpstream } from '../../support/upstream.ts';
 

@@ -11,7 +11,7 @@ import { startAuditUpkeep } from '../../../src/app/audit-upkeep.ts';
 import { anchoredLines, parseAnchors } from '../../../src/audit/sealed-heads.ts';
 import { joinExchanges } from '../../../src/audit/join.ts';
 import { formatLine } from '../../../src/audit/line.ts';
-import type { AuditLine } from '../../../src/audit/event.ts';
+import type { AuditLine } from '../../../src/domain/event.ts';
 import type { OpenAuditLog } from '../../../src/audit/log.ts';
 import { readSinkState } from '../../../src/audit/export/sink.ts';
 import { verifyAudit } from '../../../src/audit/verify.ts';

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { expect, test } from 'vitest';
-import type { AuditLine } from '../../../src/audit/event.ts';
+import type { AuditLine } from '../../../src/domain/event.ts';
 import { atCommandLine } from '../../../src/cli/context.ts';
 import { home, type Home } from '../../support/command-line.ts';
 import { openClient } from '../../support/raw-client.ts';

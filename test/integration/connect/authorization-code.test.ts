@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { consentAs, type Person } from '../../../examples/helpdesk/consent.ts';
 import { startHelpdesk } from '../../../examples/helpdesk/helpdesk.ts';
-import type { Provider } from '../../../src/grants/provider.ts';
+import type { Provider } from '../../../src/domain/provider.ts';
 import {
   authorizationUrl,
   type CodeExchange,

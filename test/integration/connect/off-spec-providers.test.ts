@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { parseConfig } from '../../../src/config/load.ts';
-import type { Provider } from '../../../src/grants/provider.ts';
+import type { Provider } from '../../../src/domain/provider.ts';
 import { planRefresh } from '../../../src/grants/refresh-plan.ts';
 import { consented, readTokenAnswer } from '../../../src/oauth/answer.ts';
 import { authorizationUrl, exchangeCode } from '../../../src/oauth/authorization-code.ts';

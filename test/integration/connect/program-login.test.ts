@@ -1,6 +1,6 @@
 /** A program in the agent logs in by itself: the tokens become a grant, and it gets placeholders. */
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import type { SealedCredential } from '../../../src/grants/credential.ts';
+import type { SealedCredential } from '../../../src/domain/credential.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import {
   clientId,

@@ -4,7 +4,7 @@ import { stringify } from 'yaml';
 import { describe, expect, test } from 'vitest';
 import { createVaultReader } from '../../../src/app/vault-source.ts';
 import { loadConfig } from '../../../src/config/load.ts';
-import type { SourceForm } from '../../../src/grants/credential.ts';
+import type { SourceForm } from '../../../src/domain/credential.ts';
 import { startAuthorizedApi } from '../../support/authorized-api.ts';
 import { home } from '../../support/command-line.ts';
 import { proxiedGet } from '../../support/proxied-get.ts';

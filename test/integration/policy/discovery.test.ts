@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { everything, type Binding } from '../../../src/agents/lease.ts';
+import { everything, type Binding } from '../../../src/domain/lease.ts';
 import { hashToken } from '../../../src/agents/authentication.ts';
 import { curl, curlMissing } from '../../support/curl.ts';
 import { openClient, problemOf } from '../../support/raw-client.ts';

@@ -13,7 +13,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
-import type { AuditLine } from '../../../src/audit/event.ts';
+import type { AuditLine } from '../../../src/domain/event.ts';
 import { home } from '../../support/command-line.ts';
 import { granted } from '../../support/granted.ts';
 import { openClient, openTunnel, type RawClient } from '../../support/raw-client.ts';

@@ -1,6 +1,6 @@
 import { oauth2Credential } from '../../support/oauth2-credential.ts';
 import { describe, expect, test } from 'vitest';
-import type { Credential } from '../../../src/grants/credential.ts';
+import type { Credential } from '../../../src/domain/credential.ts';
 import { onHeads } from '../../support/granted.ts';
 import { openTunnel } from '../../support/raw-client.ts';
 import { startSidekey } from '../../support/sidekey.ts';

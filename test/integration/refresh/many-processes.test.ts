@@ -9,7 +9,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { openView } from '../../../src/app/state.ts';
-import type { AuditLine } from '../../../src/audit/event.ts';
+import type { AuditLine } from '../../../src/domain/event.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import type { OpenedGrant, Registry } from '../../../src/grants/registry.ts';
 import { home, type Home, type Running, startProgram } from '../../support/command-line.ts';

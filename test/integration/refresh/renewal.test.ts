@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
-import type { Credential, Renewal } from '../../../src/grants/credential.ts';
+import type { Credential, Renewal } from '../../../src/domain/credential.ts';
 import { openTunnel } from '../../support/raw-client.ts';
 import { startSidekey } from '../../support/sidekey.ts';
 import { startUpstream } from '../../support/upstream.ts';

@@ -6,7 +6,7 @@ import { Agent } from 'node:https';
 import type { Duplex } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
-import type { Credential } from '../../../src/grants/credential.ts';
+import type { Credential } from '../../../src/domain/credential.ts';
 import { ask, openSession } from '../../support/h2-client.ts';
 import { startPlaceholderProxy, robot, type PlaceholderProxy } from '../../support/placeholder-proxy.ts';
 import { openClient, openTunnel, problemOf, type RawResponse } from '../../support/raw-client.ts';

@@ -5,7 +5,7 @@
 import { createHash, createHmac, type BinaryToTextEncoding } from 'node:crypto';
 import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
-import type { Credential } from '../../../src/grants/credential.ts';
+import type { Credential } from '../../../src/domain/credential.ts';
 import {
   startInjectProxy,
   valuesIn,

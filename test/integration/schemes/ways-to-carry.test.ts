@@ -2,7 +2,7 @@
 import { oauth2Credential } from '../../support/oauth2-credential.ts';
 import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
-import type { Credential } from '../../../src/grants/credential.ts';
+import type { Credential } from '../../../src/domain/credential.ts';
 import { startInjectProxy, valuesIn, type ClientProtocol, type Told } from '../../support/inject-proxy.ts';
 import { openTunnel, problemOf } from '../../support/raw-client.ts';
 import { bearerToken, startSidekey } from '../../support/sidekey.ts';

@@ -1,7 +1,7 @@
 /** WebSockets under rules that want a person, and under rules about labels: what they may outlive, and what not. */
 import { expect, onTestFinished, test } from 'vitest';
 import { WebSocketServer } from 'ws';
-import type { Reach } from '../../../src/approvals/approval.ts';
+import type { Reach } from '../../../src/domain/approval.ts';
 import { openTunnel, type RawClient } from '../../support/raw-client.ts';
 import { addAgent } from '../../support/rights.ts';
 import { startSidekey } from '../../support/sidekey.ts';

@@ -1,7 +1,7 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import type { Credential } from '../../../src/grants/credential.ts';
+import type { Credential } from '../../../src/domain/credential.ts';
 import { clientEnvironment } from '../client-program.ts';
 import { startSidekey, type TestSidekey } from '../sidekey.ts';
 import { tempFolder } from '../temp-folder.ts';

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { hashToken, type Identity, readPresented } from '../../../src/agents/authentication.ts';
 import { egressRefusal } from '../../../src/agents/egress.ts';
-import { type Binding, everything } from '../../../src/agents/lease.ts';
+import { type Binding, everything } from '../../../src/domain/lease.ts';
 import { createAgentAuthenticator } from '../../../src/agents/authenticator.ts';
 import { createTokenIdentities } from '../../../src/agents/token-identity.ts';
 import type { AgentIssuer } from '../../../src/config/agent-issuers.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { everything, reachesGrant, type Binding } from '../../../src/agents/lease.ts';
+import { everything, reachesGrant, type Binding } from '../../../src/domain/lease.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 
 const alices = grantRecord({ name: 'work', user: 'alice', provider: 'github' });

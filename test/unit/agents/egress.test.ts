@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { egressOf, egressRefusal } from '../../../src/agents/egress.ts';
-import type { Binding } from '../../../src/agents/lease.ts';
+import type { Binding } from '../../../src/domain/lease.ts';
 
 const toPypi = (bindings: readonly Binding[], ofLease?: readonly string[]) =>
   egressRefusal(

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { AuditEvent } from '../../../src/audit/event.ts';
+import type { AuditEvent } from '../../../src/domain/event.ts';
 import { createConfigEvents } from '../../../src/app/workers.ts';
 
 const reloaded = (reason: string): AuditEvent => ({ event: 'config.reloaded', reason });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { newApprovalId, readApprovalId } from '../../../src/approvals/approval.ts';
+import { newApprovalId, readApprovalId } from '../../../src/domain/approval.ts';
 
 describe('an approval id', () => {
   it('is eight random characters without similar letters', () => {

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { approvalRoute } from '../../../src/approvals/server.ts';
-import type { Question } from '../../../src/approvals/approval.ts';
+import type { Question } from '../../../src/domain/approval.ts';
 import { createApprovalLinks } from '../../../src/approvals/webhook.ts';
 import { createVault } from '../../../src/vault/vault.ts';
 import { masterKey } from '../../../src/vault/key-source.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { bodyText, longestBody } from '../../../src/approvals/approval.ts';
+import { bodyText, longestBody } from '../../../src/domain/approval.ts';
 import { schemeOf } from '../../../src/schemes/placement.ts';
 
 describe('a body for a person', () => {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { unshownText } from '../../../src/approvals/approval.ts';
+import { unshownText } from '../../../src/domain/approval.ts';
 
 test.each([
   [null, 0, null],

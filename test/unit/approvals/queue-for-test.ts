@@ -1,4 +1,4 @@
-import type { Answer, Approval, Question } from '../../../src/approvals/approval.ts';
+import type { Answer, Approval, Question } from '../../../src/domain/approval.ts';
 import type { ApprovalQueue } from '../../../src/approvals/queue.ts';
 
 /** A queue in memory that keeps the answers it was given. */

@@ -1,6 +1,6 @@
-import type { AuditEvent } from '../../../src/audit/event.ts';
+import type { AuditEvent } from '../../../src/domain/event.ts';
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { Question, Reach } from '../../../src/approvals/approval.ts';
+import type { Question, Reach } from '../../../src/domain/approval.ts';
 import { type ApprovalQueue, createApprovalQueue, type Asked } from '../../../src/approvals/queue.ts';
 import type { Gone } from '../../../src/http/message.ts';
 import type { Store } from '../../../src/store/store.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { AuditEvent, AuditLog } from '../../../src/audit/event.ts';
+import type { AuditEvent, AuditLog } from '../../../src/domain/event.ts';
 import { recordChange, isRecorded } from '../../../src/audit/log.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 

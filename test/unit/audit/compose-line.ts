@@ -1,4 +1,4 @@
-import type { AuditEvent } from '../../../src/audit/event.ts';
+import type { AuditEvent } from '../../../src/domain/event.ts';
 import { type ChainHead, type ChainMac, LineBatch } from '../../../src/audit/line.ts';
 
 /** Returns the line of an event, without its newline, and the new head of the chain. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { AuditEvent, AuditLine } from '../../../src/audit/event.ts';
+import type { AuditEvent, AuditLine } from '../../../src/domain/event.ts';
 import { joinExchanges } from '../../../src/audit/join.ts';
 import { access } from './log-for-test.ts';
 

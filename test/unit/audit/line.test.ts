@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { AuditEvent } from '../../../src/audit/event.ts';
+import type { AuditEvent } from '../../../src/domain/event.ts';
 import { chainMac, genesis, parseLine, piecesOf, readPiece } from '../../../src/audit/line.ts';
 import { composeLine } from './compose-line.ts';
 import { vaultForTest } from './vault-for-test.ts';

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import type { AuditEvent, AuditLine } from '../../../src/audit/event.ts';
+import type { AuditEvent, AuditLine } from '../../../src/domain/event.ts';
 import { logIdOf, readHeads } from '../../../src/audit/live-file.ts';
 import { openAuditLog, type AuditLogOptions, type OpenAuditLog } from '../../../src/audit/log.ts';
 import { queryAudit } from '../../../src/audit/query.ts';

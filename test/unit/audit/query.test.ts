@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import type { AuditLine } from '../../../src/audit/event.ts';
+import type { AuditLine } from '../../../src/domain/event.ts';
 import type { AuditFilter } from '../../../src/audit/filter.ts';
 import { queryAudit, tailAudit } from '../../../src/audit/query.ts';
 import { access, newLogFile, openLog, write, writtenLog } from './log-for-test.ts';

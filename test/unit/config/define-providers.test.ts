@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { parseConfig } from '../../../src/config/load.ts';
-import type { Provider } from '../../../src/grants/provider.ts';
+import type { Provider } from '../../../src/domain/provider.ts';
 import { aProvider } from '../../support/provider.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 

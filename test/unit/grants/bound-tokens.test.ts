@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { newDpopKey } from '../../../src/schemes/dpop-proof.ts';
-import type { DpopKey, OAuth2Credential, Renewal } from '../../../src/grants/credential.ts';
+import type { DpopKey, OAuth2Credential, Renewal } from '../../../src/domain/credential.ts';
 import { erased } from '../../../src/grants/credential-shape.ts';
-import type { Provider } from '../../../src/grants/provider.ts';
+import type { Provider } from '../../../src/domain/provider.ts';
 import { planRefresh } from '../../../src/grants/refresh-plan.ts';
 import { readSealed, writeSealed } from '../../../src/grants/sealed-text.ts';
 import { acme, hour, processesForTest, oauth2 } from './processes.ts';

@@ -6,7 +6,7 @@ import { certificateFacts } from '../../../src/grants/client-certificate.ts';
 import { readCredential } from '../../../src/grants/credential-input.ts';
 import { erased } from '../../../src/grants/credential-shape.ts';
 import { readSealed, writeSealed } from '../../../src/grants/sealed-text.ts';
-import { clockOf, endOf } from '../../../src/grants/credential.ts';
+import { clockOf, endOf } from '../../../src/domain/credential.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
 import { upstreamLeaf } from '../../support/upstream.ts';
 

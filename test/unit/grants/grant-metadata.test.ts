@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import type { SealedCredential } from '../../../src/grants/credential.ts';
+import type { SealedCredential } from '../../../src/domain/credential.ts';
 import { createRefreshCommits, oauthGrant } from '../../../src/grants/refresh-commit.ts';
 import { openRegistry, type Registry } from '../../../src/grants/registry.ts';
 import { readSealed, writeSealed } from '../../../src/grants/sealed-text.ts';

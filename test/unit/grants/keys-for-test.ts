@@ -1,6 +1,6 @@
 import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { jwtVerify, type JWTPayload } from 'jose';
-import type { SigningKey } from '../../../src/grants/credential.ts';
+import type { SigningKey } from '../../../src/domain/credential.ts';
 
 /** A signing key and its public key. */
 export interface TestKey extends SigningKey {

@@ -1,9 +1,9 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
 import { scopesToAsk } from '../../../src/cli/connect/provider.ts';
-import type { Credential } from '../../../src/grants/credential.ts';
+import type { Credential } from '../../../src/domain/credential.ts';
 import { consentCommand, missingConsent } from '../../../src/grants/messages.ts';
-import type { Provider } from '../../../src/grants/provider.ts';
+import type { Provider } from '../../../src/domain/provider.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { aProvider } from '../../support/provider.ts';
 import { oauth2 } from './processes.ts';

@@ -1,11 +1,11 @@
 import { oauth2Credential } from '../../support/oauth2-credential.ts';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import type { AuditEvent } from '../../../src/audit/event.ts';
+import type { AuditEvent } from '../../../src/domain/event.ts';
 import { createActivityNotes, type ActivityNotes } from '../../../src/grants/activity.ts';
-import type { Credential, OAuth2Credential } from '../../../src/grants/credential.ts';
-import type { Grant } from '../../../src/grants/grant.ts';
-import type { Provider } from '../../../src/grants/provider.ts';
+import type { Credential, OAuth2Credential } from '../../../src/domain/credential.ts';
+import type { Grant } from '../../../src/domain/grant.ts';
+import type { Provider } from '../../../src/domain/provider.ts';
 import { openRegistry, type Registry } from '../../../src/grants/registry.ts';
 import {
   createTokenSource,

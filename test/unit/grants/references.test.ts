@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
-import type { OAuth2Credential } from '../../../src/grants/credential.ts';
+import type { OAuth2Credential } from '../../../src/domain/credential.ts';
 import { allUnreadable, unreadableReferences } from '../../../src/grants/references.ts';
 import { acme, oauth2, processesForTest } from './processes.ts';
 

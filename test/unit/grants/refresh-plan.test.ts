@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
-import type { OAuth2Credential, Renewal } from '../../../src/grants/credential.ts';
-import type { Provider } from '../../../src/grants/provider.ts';
+import type { OAuth2Credential, Renewal } from '../../../src/domain/credential.ts';
+import type { Provider } from '../../../src/domain/provider.ts';
 import { planRefresh, type PlanParts } from '../../../src/grants/refresh-plan.ts';
 import { acme, oauth2 } from './processes.ts';
 

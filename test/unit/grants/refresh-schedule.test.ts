@@ -1,6 +1,6 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
-import type { Grant } from '../../../src/grants/grant.ts';
-import type { Provider } from '../../../src/grants/provider.ts';
+import type { Grant } from '../../../src/domain/grant.ts';
+import type { Provider } from '../../../src/domain/provider.ts';
 import { startRefreshSchedule, type RefreshSchedule } from '../../../src/grants/refresh-schedule.ts';
 import type { Timers } from '../../../src/lib/timers.ts';
 import type { TokenSourceParts } from '../../../src/grants/token-source.ts';

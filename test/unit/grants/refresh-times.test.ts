@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { plainDialect } from '../../../src/config/provider-dialect.ts';
-import type { Credential } from '../../../src/grants/credential.ts';
-import type { Dialect } from '../../../src/grants/provider.ts';
+import type { Credential } from '../../../src/domain/credential.ts';
+import type { Dialect } from '../../../src/domain/provider.ts';
 import {
   comingRefresh,
   refreshTimesOf,

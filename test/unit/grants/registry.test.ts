@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import type { Credential, SealedCredential } from '../../../src/grants/credential.ts';
+import type { Credential, SealedCredential } from '../../../src/domain/credential.ts';
 import { type NewGrant, openRegistry, type Registry, sealContext } from '../../../src/grants/registry.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import type { Store } from '../../../src/store/store.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { OAuth2Credential, Renewal } from '../../../src/grants/credential.ts';
-import type { Grant } from '../../../src/grants/grant.ts';
+import type { OAuth2Credential, Renewal } from '../../../src/domain/credential.ts';
+import type { Grant } from '../../../src/domain/grant.ts';
 import type { Registry } from '../../../src/grants/registry.ts';
 import type { ReadyToken } from '../../../src/grants/token-result.ts';
 import { acme, hour, processesForTest, oauth2, start, tokenOf, type ProcessesForTest } from './processes.ts';

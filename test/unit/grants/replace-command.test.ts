@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { Renewal } from '../../../src/grants/credential.ts';
-import type { Provider } from '../../../src/grants/provider.ts';
+import type { Renewal } from '../../../src/domain/credential.ts';
+import type { Provider } from '../../../src/domain/provider.ts';
 import { replaceCommand } from '../../../src/grants/token-result.ts';
 import { aProvider } from '../../support/provider.ts';
 import { oauth2 } from './processes.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { selectGrant } from '../../../src/grants/grant.ts';
+import { selectGrant } from '../../../src/domain/grant.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 
 const grant = (name: string, user = 'default', provider = 'github') => grantRecord({ name, user, provider });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { SourceCredential } from '../../../src/grants/credential.ts';
-import type { Provider } from '../../../src/grants/provider.ts';
+import type { SourceCredential } from '../../../src/domain/credential.ts';
+import type { Provider } from '../../../src/domain/provider.ts';
 import { fitted } from '../../../src/grants/source-values.ts';
 import type { SourceQuestion, SourceValue } from '../../../src/grants/sources/source.ts';
 import type { ReadyToken } from '../../../src/grants/token-result.ts';

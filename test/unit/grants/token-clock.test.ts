@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { clockOf, type Credential } from '../../../src/grants/credential.ts';
+import { clockOf, type Credential } from '../../../src/domain/credential.ts';
 import { hour, oauth2, start } from './processes.ts';
 
 const skew = 300_000;

@@ -3,7 +3,7 @@ import { decodeJwt } from 'jose';
 import { describe, expect, test } from 'vitest';
 import { plainDialect } from '../../../src/config/provider-dialect.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
-import type { Dialect, RevocationDialect } from '../../../src/grants/provider.ts';
+import type { Dialect, RevocationDialect } from '../../../src/domain/provider.ts';
 import type { TokenFetch } from '../../../src/oauth/http.ts';
 import { revoke, type RevocationRequest } from '../../../src/oauth/revocation.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';

@@ -2,7 +2,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { jwtVerify } from 'jose';
 import { describe, expect, test } from 'vitest';
 import { plainDialect } from '../../../src/config/provider-dialect.ts';
-import type { TokenResponseDialect, Dialect } from '../../../src/grants/provider.ts';
+import type { TokenResponseDialect, Dialect } from '../../../src/domain/provider.ts';
 import type { TokenAnswer } from '../../../src/oauth/answer.ts';
 import { askTokenEndpoint, type TokenClient, type TokenQuestion } from '../../../src/oauth/token-endpoint.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { Credential } from '../../../src/grants/credential.ts';
+import type { Credential } from '../../../src/domain/credential.ts';
 import { substitutePlaceholders } from '../../../src/placeholders/substitute.ts';
 
 const keys: Credential = {

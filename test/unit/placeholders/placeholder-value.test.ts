@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type Credential, keysText } from '../../../src/grants/credential.ts';
+import { type Credential, keysText } from '../../../src/domain/credential.ts';
 import { hasValue, valueOf } from '../../../src/placeholders/substitute.ts';
 import { oauth2Credential } from '../../support/oauth2-credential.ts';
 

@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import type { Grant } from '../../../src/grants/grant.ts';
+import type { Grant } from '../../../src/domain/grant.ts';
 import type { ExchangeResult } from '../../../src/http/message.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { createOpenConnections, type Permission, tunnelRefusal } from '../../../src/proxy/revalidate.ts';

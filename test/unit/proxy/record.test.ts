@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
-import type { Grant } from '../../../src/grants/grant.ts';
+import type { Grant } from '../../../src/domain/grant.ts';
 import { ExchangeRecord } from '../../../src/proxy/record.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 

@@ -1,6 +1,6 @@
 /** Exact signatures from the documentation of services. */
 import { expect, test } from 'vitest';
-import type { Credential } from '../../../src/grants/credential.ts';
+import type { Credential } from '../../../src/domain/credential.ts';
 import type { HmacPlacement } from '../../../src/schemes/hmac.ts';
 import { applyScheme } from '../../../src/schemes/apply.ts';
 

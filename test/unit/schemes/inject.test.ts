@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { Credential, SealedCredential } from '../../../src/grants/credential.ts';
-import type { Placement } from '../../../src/grants/provider.ts';
+import type { Credential, SealedCredential } from '../../../src/domain/credential.ts';
+import type { Placement } from '../../../src/domain/provider.ts';
 import { applyScheme, fieldsFor } from '../../../src/schemes/apply.ts';
 import { oauth2 } from '../grants/processes.ts';
 

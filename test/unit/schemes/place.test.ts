@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { openCatalog } from '../../../src/config/catalog.ts';
-import type { InjectPlace } from '../../../src/grants/provider.ts';
+import type { InjectPlace } from '../../../src/domain/provider.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { placementAt } from '../../../src/schemes/placement.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';

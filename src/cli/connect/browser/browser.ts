@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { splitCommandLine } from '../../../config/locate.ts';
-import type { Provider } from '../../../grants/provider.ts';
+import type { Provider } from '../../../domain/provider.ts';
 import { isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts';
 import { markup, type PageAnswer, renderPage } from '../../../lib/html.ts';
 import { isLoopback } from '../../../policy/authority.ts';

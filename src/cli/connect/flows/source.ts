@@ -3,7 +3,7 @@ import type { Obtain } from '../request.ts';
 import type { Context } from '../../context.ts';
 import { readSpan } from '../../format.ts';
 import { commandParts } from '../../grant/refresh.ts';
-import { type SourceCredential, sourceForms } from '../../../grants/credential.ts';
+import { type SourceCredential, sourceForms } from '../../../domain/credential.ts';
 import { fitted } from '../../../grants/source-values.ts';
 import { absoluteSource, parseSource } from '../../../grants/sources/source.ts';
 import { inputInvalid } from '../../../lib/errors.ts';

@@ -9,9 +9,9 @@ import {
   checkedToken,
   shapes,
 } from '../../../grants/credential-shape.ts';
-import { type AwsKeys, clockOf, type Credential, type OAuth2Credential } from '../../../grants/credential.ts';
+import { type AwsKeys, clockOf, type Credential, type OAuth2Credential } from '../../../domain/credential.ts';
 import { readJson } from '../../../lib/json.ts';
-import type { PastedToken, Provider, TokenPart } from '../../../grants/provider.ts';
+import type { PastedToken, Provider, TokenPart } from '../../../domain/provider.ts';
 import { SidekeyError } from '../../../lib/errors.ts';
 import { scopesIn } from '../../../oauth/scopes.ts';
 import { fillTemplate, parseTemplate } from '../../../schemes/parameters.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Approval } from '../../../../src/approvals/approval.ts';
+import type { Approval } from '../../../../src/domain/approval.ts';
 import { emptyList, press, settleMs, update, type LiveList } from '../../../../src/cli/approve/live.ts';
 import { no, question } from '../../../support/question.ts';
 

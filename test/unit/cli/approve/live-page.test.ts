@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Approval } from '../../../../src/approvals/approval.ts';
+import type { Approval } from '../../../../src/domain/approval.ts';
 import { emptyList, type LiveList, livePage, update } from '../../../../src/cli/approve/live.ts';
 import { question } from '../../../support/question.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Approval } from '../../../../src/approvals/approval.ts';
+import type { Approval } from '../../../../src/domain/approval.ts';
 import { settleMs, watch } from '../../../../src/cli/approve/live.ts';
 import type { Listener } from '../../../../src/cli/terminal.ts';
 import { SidekeyError } from '../../../../src/lib/errors.ts';

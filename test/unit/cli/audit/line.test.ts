@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { AuditEvent, AuditLine } from '../../../../src/audit/event.ts';
+import type { AuditEvent, AuditLine } from '../../../../src/domain/event.ts';
 import { createDisplay } from '../../../../src/cli/display.ts';
 import { lineFormat } from '../../../../src/cli/audit/query.ts';
 

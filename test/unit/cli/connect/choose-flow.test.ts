@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { chooseFlow, type ConnectFlow } from '../../../../src/cli/connect/connect.ts';
 import type { ConnectOptions } from '../../../../src/cli/connect/request.ts';
-import type { Flow } from '../../../../src/grants/provider.ts';
+import type { Flow } from '../../../../src/domain/provider.ts';
 
 const flows: readonly Flow[] = ['device_code', 'authorization_code'];
 const provider = { name: 'acme', token: null, clientId: null, logins: [], domains: ['login.acme.test'] };

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { AuditEvent, AuditLog } from '../../../../src/audit/event.ts';
+import type { AuditEvent, AuditLog } from '../../../../src/domain/event.ts';
 import { recordChange } from '../../../../src/audit/log.ts';
 import { SidekeyError } from '../../../../src/lib/errors.ts';
 import { aProvider } from '../../../support/provider.ts';

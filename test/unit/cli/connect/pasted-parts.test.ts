@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { doubtOf, readParts } from '../../../../src/cli/connect/flows/token.ts';
-import type { PastedToken, TokenPart } from '../../../../src/grants/provider.ts';
+import type { PastedToken, TokenPart } from '../../../../src/domain/provider.ts';
 
 const part = (name: string, prefixes: TokenPart['prefixes'] = []): TokenPart => ({
   name,

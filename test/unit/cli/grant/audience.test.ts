@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { chooseAudience } from '../../../../src/cli/grant/import.ts';
-import type { Provider } from '../../../../src/grants/provider.ts';
+import type { Provider } from '../../../../src/domain/provider.ts';
 import { aProvider } from '../../../support/provider.ts';
 
 const provider = (audience: readonly string[]): Provider =>

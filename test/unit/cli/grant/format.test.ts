@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { expiryOf, grantJson } from '../../../../src/cli/grant/format.ts';
-import { type Grant, stateNow, titleOf } from '../../../../src/grants/grant.ts';
+import { type Grant, stateNow, titleOf } from '../../../../src/domain/grant.ts';
 import { grantOf } from '../../../../src/grants/registry.ts';
 import { replaceCommand } from '../../../../src/grants/token-result.ts';
 import { grantRecord } from '../../../support/grant-record.ts';

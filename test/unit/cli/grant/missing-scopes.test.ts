@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { lackedBy, lackedText } from '../../../../src/cli/grant/show.ts';
-import type { Credential } from '../../../../src/grants/credential.ts';
+import type { Credential } from '../../../../src/domain/credential.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
 import { aProvider } from '../../../support/provider.ts';
 import { oauth2 } from '../../grants/processes.ts';

@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { AuditEvent } from '../../../../src/audit/event.ts';
+import type { AuditEvent } from '../../../../src/domain/event.ts';
 import { holdLease } from '../../../../src/cli/run/proxy-endpoint.ts';
 import type { Config } from '../../../../src/config/config.ts';
 import { grantOf } from '../../../../src/grants/registry.ts';
-import { leaseStanding } from '../../../../src/agents/lease.ts';
+import { leaseStanding } from '../../../../src/domain/lease.ts';
 import { openSqliteStore } from '../../../../src/store/sqlite.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
 import { addAgent } from '../../../support/rights.ts';

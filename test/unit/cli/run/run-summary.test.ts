@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { AuditEvent, AuditLine } from '../../../../src/audit/event.ts';
+import type { AuditEvent, AuditLine } from '../../../../src/domain/event.ts';
 import { countRequests, summaryText } from '../../../../src/cli/run/run-summary.ts';
 
 const line = (event: Partial<AuditEvent>): AuditLine => ({

@@ -1,7 +1,7 @@
 import { chmod, mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import type { SourceCredential } from '../../../../src/grants/credential.ts';
+import type { SourceCredential } from '../../../../src/domain/credential.ts';
 import { createSources } from '../../../../src/grants/sources/ask.ts';
 import { SidekeyError } from '../../../../src/lib/errors.ts';
 import { tempFolder } from '../../../support/temp-folder.ts';

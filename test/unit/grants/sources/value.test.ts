@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { SourceForm } from '../../../../src/grants/credential.ts';
+import type { SourceForm } from '../../../../src/domain/credential.ts';
 import { readValue } from '../../../../src/grants/sources/value.ts';
 
 const now = Date.UTC(2027, 0, 1);

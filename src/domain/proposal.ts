@@ -1,4 +1,4 @@
-import type { AuditEvent } from '../audit/event.ts';
+import type { AuditEvent } from './event.ts';
 import { defaultPort, parseAuthority } from '../policy/authority.ts';
 
 /** Proposals: changes that agents ask a person for, and the answers. All times are milliseconds since the epoch. */

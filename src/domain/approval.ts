@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
-import type { AuditEvent } from '../audit/event.ts';
+import type { AuditEvent } from './event.ts';
 import { parseAuthority } from '../policy/authority.ts';
 
 /** Requests that wait for a person, and their answers. All times are milliseconds since the epoch. */

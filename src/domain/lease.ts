@@ -1,4 +1,4 @@
-import { defaultUser, type Grant } from '../grants/grant.ts';
+import { defaultUser, type Grant } from './grant.ts';
 
 /**
  * A lease: a right of one agent to use named grants, for a while. Its clock is apart from the clocks of the grants'
