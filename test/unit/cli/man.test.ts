@@ -2,7 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { renderManPage } from '../../../src/cli/man.ts';
+import { renderManPage } from '../../../tools/man-page.ts';
 
 const file = fileURLToPath(new URL('../../../man/sidekey.1', import.meta.url));
 const isThere = (program: string) => spawnSync(program, ['--version']).error === undefined;

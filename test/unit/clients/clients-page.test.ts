@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { clients } from '../../../src/clients/programs.ts';
-import { renderClientsPage } from '../../../src/clients/docs.ts';
+import { renderClientsPage } from '../../../tools/clients-page.ts';
 import { packageRoot } from '../../../src/lib/package-files.ts';
 
 test('the page of clients matches the tables; else run npm run clients', async () => {

@@ -6,7 +6,7 @@ import {
   packedProvidersFile,
   renderPackedProviders,
   renderProvidersPage,
-} from '../../../src/config/generate.ts';
+} from '../../../tools/config-files.ts';
 import { packageRoot, shippedFile } from '../../../src/lib/package-files.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 

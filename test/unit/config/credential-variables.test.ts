@@ -8,7 +8,7 @@ import {
   formIndexFile,
   openCatalog,
 } from '../../../src/config/catalog.ts';
-import { renderEnvironmentIndex, renderFormIndex } from '../../../src/config/generate.ts';
+import { renderEnvironmentIndex, renderFormIndex } from '../../../tools/config-files.ts';
 import { environmentReferences, loadConfig } from '../../../src/config/load.ts';
 import { shippedFile } from '../../../src/lib/package-files.ts';
 import { tempFolder } from '../../support/temp-folder.ts';

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { renderErrorsPage } from '../../../src/config/generate.ts';
+import { renderErrorsPage } from '../../../tools/config-files.ts';
 import { describe, expect, it } from 'vitest';
 import { exitCode, failures, type FailureCode } from '../../../src/lib/failures.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';

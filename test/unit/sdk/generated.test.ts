@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { routes } from '../../../src/api/routes.ts';
-import { renderSdk } from '../../../src/sdk/generate/generate.ts';
+import { renderSdk } from '../../../tools/sdk/generate.ts';
 
 const root = join(import.meta.dirname, '../../..');
 const files = Object.entries(renderSdk());

@@ -1,10 +1,13 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { packageRoot } from '../lib/package-files.ts';
-import { clients } from './programs.ts';
-import { variables, type ClientVariable, type VariableValue } from './variables.ts';
+import { packageRoot } from '../src/lib/package-files.ts';
+import { clients } from '../src/clients/programs.ts';
+import { variables, type ClientVariable, type VariableValue } from '../src/clients/variables.ts';
 
-/** Generator of `docs/clients.md`: the programs that work through the proxy, and the variables that each needs. */
+/**
+ * Generator of `docs/clients.md`: the programs that work through the proxy, and the variables that each
+ * needs.
+ */
 
 const intro = `# Clients
 

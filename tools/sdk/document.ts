@@ -1,5 +1,5 @@
-import { openApiDocument } from '../../api/openapi.ts';
-import { routes } from '../../api/routes.ts';
+import { openApiDocument } from '../../src/api/openapi.ts';
+import { routes } from '../../src/api/routes.ts';
 
 /** The parts of the OpenAPI document that the SDKs repeat. */
 

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { routes } from '../../api/routes.ts';
-import { packageRoot } from '../../lib/package-files.ts';
+import { routes } from '../../src/api/routes.ts';
+import { packageRoot } from '../../src/lib/package-files.ts';
 import { readApi } from './document.ts';
 import { renderPython } from './python.ts';
 import { renderTypeScript } from './typescript.ts';

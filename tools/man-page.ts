@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { packageRoot } from '../lib/package-files.ts';
+import { packageRoot } from '../src/lib/package-files.ts';
 import {
   type CommandRow,
   commonOptions,
@@ -8,8 +8,8 @@ import {
   examplesOf,
   exitMeanings,
   type OptionRow,
-} from './command.ts';
-import { sections } from './commands.ts';
+} from '../src/cli/command.ts';
+import { sections } from '../src/cli/commands.ts';
 
 /** The manual page `sidekey(1)` in the man macros of roff, made from the table of commands. */
 export function renderManPage(): string {

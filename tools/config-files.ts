@@ -1,12 +1,12 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { failures } from '../lib/failures.ts';
-import { type CatalogEntry, environmentIndexFile, formIndexFile, openCatalog } from './catalog.ts';
-import { formsOf } from '../schemes/forms.ts';
-import { packageRoot, shippedFile } from '../lib/package-files.ts';
-import { categories, flowWords } from './provider.ts';
-import { configSchema } from './schema.ts';
+import { failures } from '../src/lib/failures.ts';
+import { type CatalogEntry, environmentIndexFile, formIndexFile, openCatalog } from '../src/config/catalog.ts';
+import { formsOf } from '../src/schemes/forms.ts';
+import { packageRoot, shippedFile } from '../src/lib/package-files.ts';
+import { categories, flowWords } from '../src/config/provider.ts';
+import { configSchema } from '../src/config/schema.ts';
 
 /** Relative to `config/`. */
 export const packedProvidersFile = 'providers/.npmignore';
@@ -79,8 +79,9 @@ function row({ name, entry }: { readonly name: string; readonly entry: CatalogEn
 }
 
 /**
- * Returns the JSON Schema of the config file for editors, in draft 7, which all of them support. It describes the file
- * as written, before defaults. The program checks values more strictly than a JSON Schema can express.
+ * Returns the JSON Schema of the config file for editors, in draft 7, which all of them support. It describes
+ * the file as written, before defaults. The program checks values more strictly than a JSON Schema can
+ * express.
  */
 export function renderJsonSchema(): string {
   const schema = z.toJSONSchema(configSchema, {
@@ -114,8 +115,8 @@ ${rows.join('\n')}
 }
 
 /**
- * Returns the ignore file of npm for `config/providers/`: a package has the files of the catalog, and no other that lies
- * there. Throws as `renderProvidersPage`.
+ * Returns the ignore file of npm for `config/providers/`: a package has the files of the catalog, and no
+ * other that lies there. Throws as `renderProvidersPage`.
  */
 export async function renderPackedProviders(): Promise<string> {
   const { names } = await openCatalog();
