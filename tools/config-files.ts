@@ -2,7 +2,12 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { failures } from '../src/lib/failures.ts';
-import { type CatalogEntry, environmentIndexFile, formIndexFile, openCatalog } from '../src/config/catalog.ts';
+import {
+  type CatalogEntry,
+  environmentIndexFile,
+  formIndexFile,
+  openCatalog,
+} from '../src/config/catalog.ts';
 import { formsOf } from '../src/schemes/forms.ts';
 import { packageRoot, shippedFile } from '../src/lib/package-files.ts';
 import { categories, flowWords } from '../src/config/provider.ts';
