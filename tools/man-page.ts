@@ -9,10 +9,11 @@ import {
   exitMeanings,
   type OptionRow,
 } from '../src/cli/command.ts';
-import { sections } from '../src/cli/commands.ts';
+import { commandTable } from '../src/cli/commands.ts';
 
 /** The manual page `sidekey(1)` in the man macros of roff, made from the table of commands. */
-export function renderManPage(): string {
+export async function renderManPage(): Promise<string> {
+  const sections = await commandTable();
   return [
     '.\\" Made by "npm run man" from src/cli/commands.ts.',
     '.TH SIDEKEY 1 "" Sidekey "User Commands"',
@@ -114,5 +115,5 @@ function text(plain: string): string {
 // npm run man
 if (import.meta.main) {
   mkdirSync(join(packageRoot, 'man'), { recursive: true });
-  writeFileSync(join(packageRoot, 'man', 'sidekey.1'), renderManPage());
+  writeFileSync(join(packageRoot, 'man', 'sidekey.1'), await renderManPage());
 }

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import type { ProxyConfig } from '../config/proxy.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Grant } from '../domain/grant.ts';
@@ -69,6 +69,14 @@ interface LeaseFacts {
 /** A caller that chooses nothing. */
 export const noSelectors: Selectors = { grant: null, user: null };
 const malformed = (problem: string, hint?: string): Presented => ({ kind: 'malformed', problem, hint });
+
+/**
+ * Returns a new token: 256 random bits, so that its plain hash in the store resists guessing. Secret scanners recognize the
+ * prefix.
+ */
+export function newSecret(owner: 'agent' | 'lease'): string {
+  return `sidekey_${owner}_${randomBytes(32).toString('base64url')}`;
+}
 
 /** SHA-256: what the store keeps of an agent's token. */
 export function hashToken(token: string): Buffer {

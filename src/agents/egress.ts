@@ -28,6 +28,17 @@ export function egressOf(bindings: readonly Binding[], ofLease: readonly string[
     );
 }
 
+/** Returns the hosts of `--egress` as patterns of one form. @throws SidekeyError `input_invalid` */
+export function egressHosts(hosts: readonly string[]): readonly string[] {
+  return hosts.map((host) => {
+    const pattern = parsePattern(host);
+    if (isPattern(pattern)) return pattern.text;
+    throw new SidekeyError('input_invalid', `A host of --egress ${pattern.problem}.`, {
+      hint: "--egress pypi.org '*.npmjs.org'",
+    });
+  });
+}
+
 /** A caller of `egressRefusal`. */
 interface Caller {
   /** Null: a caller without a token. */

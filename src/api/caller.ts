@@ -5,7 +5,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import type { RuleLimit } from '../policy/rule.ts';
 import type { ApiKeyRecord, PersonRecord } from '../store/store.ts';
 import type { ServiceParts } from './parts.ts';
-import { roles, type Scope, scopesOf, type Role } from './scopes.ts';
+import { roles, type Scope, scopesOf, type Role } from '../domain/scopes.ts';
 import { assertSameOrigin, bearerOf, createWebSessions, sessionPrefix } from './web-session.ts';
 
 /** The authenticated caller of a request to the API. */

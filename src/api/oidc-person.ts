@@ -8,7 +8,7 @@ import { memberAt } from '../oauth/http.ts';
 import type { Claims } from '../oauth/open-id.ts';
 import type { PersonRecord } from '../store/store.ts';
 import type { ServiceParts } from './parts.ts';
-import type { Role } from './scopes.ts';
+import type { Role } from '../domain/scopes.ts';
 
 /** People by their accounts at an OpenID provider. An account is the issuer with its subject; names and e-mails may move. */
 

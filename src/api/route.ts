@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import type { Origin } from '../domain/event.ts';
 import type { Caller } from './caller.ts';
 import type { CommandCall, ServiceParts } from './parts.ts';
-import type { Scope } from './scopes.ts';
+import type { Scope } from '../domain/scopes.ts';
 
 /** Routes of the API: data that the service serves and the OpenAPI document is made of. */
 

@@ -1,10 +1,11 @@
 import type { AnyRoute } from './route.ts';
-import { accessRoutes } from './routes/access.ts';
+import { agentRoutes } from './routes/agents.ts';
 import { approvalRoutes } from './routes/approvals.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { connectRoutes } from './routes/connect-sessions.ts';
 import { domainRoutes } from './routes/domains.ts';
 import { grantRoutes } from './routes/grants.ts';
+import { leaseRoutes } from './routes/leases.ts';
 import { loginRoutes } from './routes/login.ts';
 import { passkeyRoutes } from './routes/passkeys.ts';
 import { callerRoutes } from './routes/people.ts';
@@ -21,7 +22,8 @@ export const routes: readonly AnyRoute[] = [
   ...grantRoutes,
   ...connectRoutes,
   ...domainRoutes,
-  ...accessRoutes,
+  ...agentRoutes,
+  ...leaseRoutes,
   ...approvalRoutes,
   ...proposalRoutes,
   ...auditRoutes,

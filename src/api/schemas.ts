@@ -1,24 +1,7 @@
 import { z } from 'zod';
-import { isName } from '../domain/grant.ts';
+import { time, timeOrNull } from '../operations/fields.ts';
 
 /** Shapes of the API that several routes share. Times are ISO 8601, spans are seconds. */
-
-export const name = z
-  .string()
-  .refine(isName, 'is not 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first')
-  .meta({ description: 'Letters, digits, dots, dashes and underscores.', examples: ['github'] });
-
-/** Span as in the config file. */
-export const span = z
-  .string()
-  .regex(/^\d+[smhdw]$/, 'is not a span such as 15m or 8h')
-  .meta({ examples: ['8h'] });
-
-export const text = z.string().max(2_048);
-
-export const time = z.iso.datetime();
-
-export const timeOrNull = time.nullable();
 
 const texts = z.array(z.string());
 
@@ -219,40 +202,3 @@ export const createdAgent = z
 export const boundAgent = z
   .strictObject({ name: z.string(), changed: z.boolean(), bindings: z.array(binding) })
   .meta({ id: 'BoundAgent' });
-
-const leaseMembers = {
-  id: z.uuid(),
-  agent: z.string(),
-  grants: texts.nullable().describe('IDs; null: all that its agent reaches.'),
-  egress: texts.nullable().describe('Hosts without a credential; null: those of its agent.'),
-  purpose: z.string(),
-  state: z.enum(['active', 'expired', 'used_up', 'revoked']),
-  expires_at: time,
-  ends_at: timeOrNull,
-  expires_in: z.int(),
-  idle: z.number().nullable(),
-  max_uses: z.int().nullable(),
-  uses: z.int().nullable(),
-  used_at: timeOrNull,
-  renewed_at: timeOrNull,
-  revoked_at: timeOrNull,
-  created_at: time,
-};
-
-export const lease = z.strictObject(leaseMembers).meta({ id: 'Lease' });
-
-export const leaseInFull = z.strictObject({ ...leaseMembers, warnings: texts }).meta({ id: 'LeaseInFull' });
-
-export const renewedLease = z
-  .strictObject({ ...leaseMembers, capped_by: z.string().nullable(), warnings: texts })
-  .meta({ id: 'RenewedLease' });
-
-export const createdLease = z
-  .strictObject({
-    ...leaseMembers,
-    token: z.string().describe('Shown only once.'),
-    proxy_url: z.string(),
-    capped_by: z.string().nullable(),
-    warnings: texts,
-  })
-  .meta({ id: 'CreatedLease' });

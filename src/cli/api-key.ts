@@ -1,13 +1,21 @@
 import { randomBytes } from 'node:crypto';
 import { hashToken } from '../agents/authentication.ts';
-import { scopes as allScopes } from '../api/scopes.ts';
+import { scopes as allScopes } from '../domain/scopes.ts';
 import { recordChange } from '../audit/log.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { orMeant } from '../lib/text.ts';
 import type { ApiKeyRecord } from '../store/store.ts';
 import type { Context } from './context.ts';
 import { table } from './display.ts';
-import { checkName, isoOrNull, isoTime, lastUse, pagesUrl, readEnd, relativeTime } from './format.ts';
+import {
+  checkName,
+  isoOrNull,
+  isoTime,
+  lastUse,
+  pagesUrl,
+  readEnd,
+  relativeTime,
+} from '../operations/format.ts';
 
 export interface CreateOptions {
   readonly role: string;

@@ -11,7 +11,7 @@ import type { RowCounts } from '../store/backup.ts';
 import type { AgeKey, AgeLock } from '../vault/age.ts';
 import { isRotating } from '../vault/ring.ts';
 import type { Context } from './context.ts';
-import { counted, isoTime } from './format.ts';
+import { counted, isoTime } from '../operations/format.ts';
 import { refuseExisting } from './output-file.ts';
 
 interface BackupCommandOptions {

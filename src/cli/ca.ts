@@ -9,7 +9,7 @@ import { writeTrustFiles } from '../clients/trust-files.ts';
 import { clientVariables } from '../clients/variables.ts';
 import type { Context } from './context.ts';
 import { details } from './display.ts';
-import { dateTime, isoTime, relativeTime } from './format.ts';
+import { dateTime, isoTime, relativeTime } from '../operations/format.ts';
 import { openOutputFile, type OutputFileOptions, unwritable } from './output-file.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { shellQuoted } from '../lib/text.ts';

@@ -41,6 +41,8 @@ export interface CommandRow {
   readonly insideRun?: true;
   readonly load?: () => Promise<Handler>;
   readonly commands?: readonly CommandRow[];
+  /** Loads the commands of a group whose options follow from operations. */
+  readonly loadCommands?: () => Promise<readonly CommandRow[]>;
 }
 
 /** Top-level commands under headings. */

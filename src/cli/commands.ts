@@ -1,6 +1,6 @@
 import type { ArgumentRow, CommandRow, OptionRow, Sections } from './command.ts';
 import type { Shell } from './completion.ts';
-import { roles } from '../api/scopes.ts';
+import { roles } from '../domain/scopes.ts';
 import type { StartOptions } from './start.ts';
 import { shapes } from '../grants/credential-shape.ts';
 import { sourceForms } from '../domain/credential.ts';
@@ -48,16 +48,9 @@ const grantOwner: OptionRow = ['--user <name>', 'the owner, where several users 
 
 const agentArgument: readonly ArgumentRow[] = [['<name>', 'its name']];
 
-const leaseArgument: readonly ArgumentRow[] = [['<lease>', 'its ID, or the first characters of it']];
-
 const proposalArgument: readonly ArgumentRow[] = [['<id>', 'ID of the proposal']];
 
 const hostArgument: readonly ArgumentRow[] = [['<host>', 'host, host:port or *.suffix']];
-
-const leaseTtl: OptionRow = [
-  '--ttl <span>',
-  'lifetime: 15m, 8h; a maximum in the config or a policy shortens it',
-];
 
 const outputFile: readonly OptionRow[] = [
   ['-o, --output <file>', 'write to this file instead of standard output'],
@@ -286,7 +279,8 @@ const runCommands: readonly CommandRow[] = [
     ],
     load: async () => {
       const { printCompletion } = await import('./completion.ts');
-      return (context, shell: Shell | undefined) => printCompletion(context, shell, sections);
+      return async (context, shell: Shell | undefined) =>
+        printCompletion(context, shell, await commandTable());
     },
   },
   {
@@ -748,59 +742,7 @@ const accessCommands: readonly CommandRow[] = [
   {
     name: 'lease',
     summary: 'manage temporary permissions of agents',
-    commands: [
-      {
-        name: 'create',
-        summary: 'let an agent use grants for a while, and show the token once',
-        options: [
-          ['--agent <name>', 'the agent', { required: true }],
-          ['--grant <grant...>', 'for these grants: name, ID, or USER/NAME'],
-          [
-            '--credentials <file>',
-            'with credentials of its own, which end with it: JSON as for grant import; - is standard input',
-          ],
-          ['--purpose <text>', 'the purpose, for the audit log', { required: true }],
-          egressOption,
-          leaseTtl,
-          ['--idle <span>', 'end it when it is not used for this time'],
-          ['--max-uses <number>', 'end it after this number of requests'],
-        ],
-        examples: ['sidekey lease create --agent ci-bot --grant github --ttl 15m --purpose "nightly report"'],
-        load: async () => (await import('./lease/create.ts')).createLease,
-      },
-      {
-        name: 'list',
-        alias: 'show',
-        summary: 'list the active leases, or show one in full',
-        arguments: [['[lease]', 'its ID, or the first characters of it']],
-        options: [
-          ['--agent <name>', 'only those of this agent'],
-          ['--grant <grant>', 'only those for this grant'],
-          ['--all', 'also those that have ended'],
-        ],
-        examples: ['sidekey lease list --agent ci-bot --all', 'sidekey lease list 7b1d2d5c'],
-        load: async () => (await import('./lease/leases.ts')).listLeases,
-      },
-      {
-        name: 'renew',
-        summary: 'give a lease a new end, counted from now',
-        arguments: leaseArgument,
-        options: [leaseTtl, ['--uses <number>', 'number of further requests']],
-        examples: ['sidekey lease renew 7b1d2d5c --ttl 15m'],
-        load: async () => (await import('./lease/leases.ts')).renewLease,
-      },
-      {
-        name: 'revoke',
-        summary: 'end leases, from the next request on',
-        arguments: [['[lease]', 'its ID, or the first characters of it']],
-        options: [
-          ['--agent <name>', 'all leases of this agent'],
-          ['--grant <grant>', 'all leases for this grant'],
-        ],
-        examples: ['sidekey lease revoke 7b1d2d5c', 'sidekey lease revoke --agent ci-bot'],
-        load: async () => (await import('./lease/leases.ts')).revokeLeases,
-      },
-    ],
+    loadCommands: async () => (await import('./lease.ts')).leaseCommands,
   },
   {
     name: 'store',
@@ -1227,7 +1169,7 @@ const auditCommands: readonly CommandRow[] = [
   },
 ];
 
-/** The table of commands, under the headings of `sidekey --help`. Help, parser, completion and man page come from it. */
+/** Rows by heading, without the commands that `commandTable` loads. */
 export const sections: Sections = [
   ['Run:', runCommands],
   ['Health:', healthCommands],
@@ -1235,3 +1177,17 @@ export const sections: Sections = [
   ['Access:', accessCommands],
   ['Audit and certificates:', auditCommands],
 ];
+
+/**
+ * Returns the table of commands, under the headings of `sidekey --help`. Help, parser, completion and man page follow from
+ * it. Groups that follow from operations load their schemas, so a command line loads only the groups that it names.
+ */
+export async function commandTable(words?: readonly string[]): Promise<Sections> {
+  const loaded = async ({ loadCommands, ...row }: CommandRow): Promise<CommandRow> =>
+    loadCommands === undefined || words?.includes(row.name) === false
+      ? row
+      : { ...row, commands: await loadCommands() };
+  return Promise.all(
+    sections.map(async ([heading, rows]) => [heading, await Promise.all(rows.map(loaded))] as const),
+  );
+}

@@ -27,8 +27,8 @@ import { describeRule, describeWindow } from '../policy/judge.ts';
 import type { ConditionName, Conditions, DomainRules, Parameters, Rule } from '../policy/rule.ts';
 import type { Context } from './context.ts';
 import { columns, details, type Display, table } from './display.ts';
-import { counted } from './format.ts';
-import { offeredBy } from './pick.ts';
+import { counted } from '../operations/format.ts';
+import { offeredBy } from '../operations/references.ts';
 
 /** `sidekey domain allow` */
 export async function allow(

@@ -6,9 +6,10 @@ import { anonymous, placeOf } from '../domain/lease.ts';
 import { placeholderCodes } from '../app/state.ts';
 import { openCa } from './ca.ts';
 import type { Context } from './context.ts';
-import { proxyUrl, reachable, readSpan } from './format.ts';
-import { cappedText, leaseClockText, type MadeLease, makeLease } from './lease/create.ts';
-import { offeredBy, offeredFirst } from './pick.ts';
+import { proxyUrl, reachable, readSpan } from '../operations/format.ts';
+import { cappedText, leaseClockText } from './lease-text.ts';
+import { type MadeLease, makeLease } from '../operations/make-lease.ts';
+import { offeredBy, offeredFirst } from '../operations/references.ts';
 import type { ProxyEndpoint } from './run/proxy-endpoint.ts';
 import {
   changedNames,

@@ -8,8 +8,9 @@ import {
   exitMeanings,
   firstCommands,
   type OptionRow,
+  type Sections,
 } from './command.ts';
-import { sections } from './commands.ts';
+import { commandTable } from './commands.ts';
 import { assertOutsideRun, atCommandLine, createContext } from './context.ts';
 import { wrapMessage, wrapWords } from './display.ts';
 import {
@@ -56,16 +57,6 @@ export async function run(argv: readonly string[], host: Host = process): Promis
     openScreen: createScreen(host.stdin, host.stdout, host.env),
     configOption: () => options.config,
   });
-  const program = createProgram(
-    async (row, args, given) => {
-      options = given;
-      if (row.insideRun !== true) assertOutsideRun(host.env);
-      const handler = await row.load?.();
-      exit = (await handler?.(context, ...(args as never[]))) ?? exitCode.ok;
-    },
-    (text) => shown.push(text),
-    argv[0],
-  );
   if (host === process) {
     exitQuietlyOnClosedOutput();
     // Node would print the message and all properties of the error, which may contain a secret.
@@ -74,6 +65,16 @@ export async function run(argv: readonly string[], host: Host = process): Promis
       process.exit(exitCode.failure);
     });
   }
+  const program = createProgram(
+    async (row, args, given) => {
+      options = given;
+      if (row.insideRun !== true) assertOutsideRun(host.env);
+      const handler = await row.load?.();
+      exit = (await handler?.(context, ...(args as never[]))) ?? exitCode.ok;
+    },
+    (text) => shown.push(text),
+    { table: await commandTable(argv), first: argv[0] },
+  );
   try {
     // "help grant list" as "grant list --help".
     const written = argv[0] === 'version' || argv[0] === '-V' ? ['--version', ...argv.slice(1)] : argv;
@@ -101,10 +102,14 @@ type Action = (row: CommandRow, args: readonly unknown[], common: CommonOptions)
 /**
  * The table of commands as a program of commander, which parses and writes help. It throws SidekeyError `input_invalid`.
  *
- * @param first first argument: if it is a command, the program has that command alone, which takes a fifth of the time
+ * @param parts `first`: first argument; if it is a command, the program has only that command, which takes a fifth of the time
  */
-export function createProgram(act: Action, writeOut: (text: string) => void, first?: string): Command {
-  const isKnown = sections.some(([, rows]) => rows.some(({ name }) => name === first));
+export function createProgram(
+  act: Action,
+  writeOut: (text: string) => void,
+  { table, first }: { readonly table: Sections; readonly first?: string | undefined },
+): Command {
+  const isKnown = table.some(([, rows]) => rows.some(({ name }) => name === first));
   const program = new Command('sidekey')
     .description(
       [
@@ -128,7 +133,7 @@ export function createProgram(act: Action, writeOut: (text: string) => void, fir
         'Documentation: docs/README.md in the source repository, and "man sidekey".',
       ].join('\n'),
     );
-  for (const [heading, rows] of sections) {
+  for (const [heading, rows] of table) {
     program.commandsGroup(heading);
     for (const row of rows) if (!isKnown || row.name === first) addCommand(program, row, act);
   }

@@ -8,7 +8,7 @@ import { isRotating } from '../vault/ring.ts';
 import type { NodeRecord } from '../store/store.ts';
 import type { Context } from './context.ts';
 import { table } from './display.ts';
-import { counted, isoOrNull, lastUse, relativeTime } from './format.ts';
+import { counted, isoOrNull, lastUse, relativeTime } from '../operations/format.ts';
 import { nodeJson } from './node.ts';
 
 /** `sidekey key status`: the source, the keys, and the records that each of them seals. */

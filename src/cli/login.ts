@@ -9,7 +9,7 @@ import { systemTimers } from '../lib/timers.ts';
 import { consentInBrowser } from './connect/flows/authorization-code.ts';
 import { startConsentTimeout, timeoutOf } from './connect/request.ts';
 import type { Context } from './context.ts';
-import { isoTime, relativeTime } from './format.ts';
+import { isoTime, relativeTime } from '../operations/format.ts';
 
 /** `sidekey login` and `logout`: a key of a person at a Sidekey on another machine, for the SDKs. */
 

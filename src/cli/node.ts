@@ -6,7 +6,7 @@ import { inputInvalid } from '../lib/errors.ts';
 import type { NodeRecord } from '../store/store.ts';
 import type { Context } from './context.ts';
 import { table } from './display.ts';
-import { checkName, isoTime, lastUse, relativeTime, spanText } from './format.ts';
+import { checkName, isoTime, lastUse, relativeTime, spanText } from '../operations/format.ts';
 
 /** `sidekey node enroll NAME`: prints a token, with which one new machine gets the master key. */
 export async function enrollNode({ withState, output }: Context, name: string): Promise<void> {

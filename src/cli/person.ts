@@ -7,7 +7,7 @@ import { orMeant } from '../lib/text.ts';
 import type { PasskeyRecord, PersonRecord } from '../store/store.ts';
 import type { Context } from './context.ts';
 import { table } from './display.ts';
-import { checkName, isoOrNull, isoTime, pagesUrl, relativeTime } from './format.ts';
+import { checkName, isoOrNull, isoTime, pagesUrl, relativeTime } from '../operations/format.ts';
 
 export interface CreateOptions {
   readonly role: string;

@@ -16,7 +16,7 @@ import { shellWord, untrusted } from '../lib/text.ts';
 import type { Context } from './context.ts';
 import { columns, details, fitting } from './display.ts';
 import { warningsFor } from './domain.ts';
-import { counted, isoOrNull, isoTime, relativeTime, shortId } from './format.ts';
+import { counted, isoOrNull, isoTime, relativeTime, shortId } from '../operations/format.ts';
 import { connectCommands } from './provider.ts';
 
 /** `sidekey proposal list` */

@@ -5,7 +5,7 @@ import { withOrigin } from '../audit/log.ts';
 import type { Config } from '../config/config.ts';
 import type { CommandRow, OptionRow, Sections } from './command.ts';
 import { type Context, createContext } from './context.ts';
-import type { Rights, Store } from '../store/store.ts';
+import { withRightsInMemory } from '../store/rights-in-memory.ts';
 import { createDisplay } from './display.ts';
 import type { Output } from './terminal.ts';
 
@@ -26,7 +26,7 @@ interface RunningParts {
 /** Returns the function that runs commands. They use the open state of the proxy, and nobody can be asked. */
 export function createCommandRunner(sections: Sections, running: RunningParts): RunCommand {
   const commands = new Map<string, Promise<Command>>();
-  const state = { ...running.state, store: withKnownRights(running.state.store) };
+  const state = { ...running.state, store: withRightsInMemory(running.state.store) };
   const commandOf = (name: string) => {
     const command = commands.get(name) ?? loadCommand(sections, name);
     commands.set(name, command);
@@ -54,27 +54,6 @@ async function loadCommand(sections: Sections, name: string): Promise<Command> {
   const handler = await row.load?.();
   if (handler === undefined) throw new Error(`"${name}" is no command`);
   return { row, handler, defaults: defaultsOf(row) };
-}
-
-/** Returns the store with rights that are read again only after a write: they are five queries. */
-function withKnownRights(store: Store): Store {
-  let known: { readonly rights: Promise<Rights>; readonly epoch: number } | null = null;
-  return {
-    ...store,
-    rights: {
-      ...store.rights,
-      async read(endedAfter) {
-        if (endedAfter !== undefined) return store.rights.read(endedAfter);
-        // Asked before the rows: a change in between makes them count as old, never as new.
-        const epoch = store.epoch();
-        if (known?.epoch !== epoch) known = { rights: store.rights.read(), epoch };
-        return known.rights.catch((error: unknown) => {
-          known = null;
-          throw error;
-        });
-      },
-    },
-  };
 }
 
 /** Returns the row of a command: `grant list`. */

@@ -9,7 +9,7 @@ import { copyStore } from '../store/copy.ts';
 import { openVault } from '../vault/open.ts';
 import type { RingValues } from '../vault/ring.ts';
 import type { Context } from './context.ts';
-import { counted } from './format.ts';
+import { counted } from '../operations/format.ts';
 
 /** `sidekey store copy FROM TO`. */
 export async function copy(

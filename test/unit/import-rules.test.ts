@@ -15,6 +15,7 @@ const layers: readonly (readonly string[])[] = [
   ['store', 'quota', 'oauth', 'ca', 'audit', 'config', 'upstream'],
   ['grants'],
   ['agents', 'approvals', 'placeholders', 'telemetry'],
+  ['operations'],
   ['proxy', 'api'],
   ['sdk'],
   ['clients', 'confine'],

@@ -3,17 +3,15 @@ import { SidekeyError } from '../../lib/errors.ts';
 import type { Caller } from '../caller.ts';
 import type { ServiceParts } from '../parts.ts';
 import { type AnyRoute, commandRoute, type Given } from '../route.ts';
+import { name, span, text } from '../../operations/fields.ts';
 import {
   addedGrant,
   grant,
   grantInList,
   grantSettings,
-  name,
   refreshedGrant,
   removedGrant,
   revokedGrant,
-  span,
-  text,
 } from '../schemas.ts';
 
 /** Routes of grants. A grant is named by its id, or by its name and, where several have it, its user. */

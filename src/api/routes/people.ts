@@ -2,8 +2,8 @@ import { z } from 'zod';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { Caller } from '../caller.ts';
 import { type AnyRoute, commandRoute, originOf, route } from '../route.ts';
-import { name, text, time, timeOrNull } from '../schemas.ts';
-import { roles, type Scope, scopes, scopesOf } from '../scopes.ts';
+import { name, text, time, timeOrNull } from '../../operations/fields.ts';
+import { roles, type Scope, scopes, scopesOf } from '../../domain/scopes.ts';
 import { makeSignInLink } from '../web-session.ts';
 
 /** Routes of API keys and people. */

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type AnyRoute, commandRoute } from '../route.ts';
-import { time, timeOrNull } from '../schemas.ts';
+import { time, timeOrNull } from '../../operations/fields.ts';
 
 /** Routes of the changes that agents propose. */
 

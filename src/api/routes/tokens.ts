@@ -5,7 +5,7 @@ import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { ServiceParts } from '../parts.ts';
 import { type AnyRoute, type Given, originOf, route } from '../route.ts';
-import { name, text, time, timeOrNull } from '../schemas.ts';
+import { name, text, time, timeOrNull } from '../../operations/fields.ts';
 
 /**
  * Routes of the tokens of users, with the shapes of Agents Gateway: a program that was written for those runs with another

@@ -1,14 +1,13 @@
-import { noHost } from '../../agents/egress.ts';
+import { egressHosts, noHost } from '../../agents/egress.ts';
 import { type Binding, everything } from '../../domain/lease.ts';
 import type { State } from '../../app/state.ts';
 import { recordChange } from '../../audit/log.ts';
 import type { Context } from '../context.ts';
-import { checkName } from '../format.ts';
-import { grantReference, namedGrant, pickAgent, unknownAgent } from '../pick.ts';
+import { checkName } from '../../operations/format.ts';
+import { grantReference, namedGrant, pickAgent, unknownAgent } from '../../operations/references.ts';
 import type { Grant } from '../../domain/grant.ts';
 import { orMeant } from '../../lib/text.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import { isPattern, parsePattern } from '../../policy/domain-map.ts';
 
 /** Bindings of an agent, as options of the command line. */
 export interface BindOptions {
@@ -63,17 +62,6 @@ export function namedBindings(options: BindOptions, grantId: (text: string) => s
     ...(options.everything === true ? [everything] : []),
     ...egressHosts(egress).map((value): Binding => ({ kind: 'egress', value })),
   ];
-}
-
-/** Returns the hosts of `--egress` as patterns of one form. @throws SidekeyError `input_invalid` */
-export function egressHosts(hosts: readonly string[]): readonly string[] {
-  return hosts.map((host) => {
-    const pattern = parsePattern(host);
-    if (isPattern(pattern)) return pattern.text;
-    throw new SidekeyError('input_invalid', `A host of --egress ${pattern.problem}.`, {
-      hint: "--egress pypi.org '*.npmjs.org'",
-    });
-  });
 }
 
 /** `grant work`, `provider github`, `every grant`. */

@@ -5,7 +5,7 @@ import type { Config } from '../../config/config.ts';
 import { inputInvalid, orThrow } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
 import { details } from '../display.ts';
-import { dateTime, isoTime } from '../format.ts';
+import { dateTime, isoTime } from '../../operations/format.ts';
 
 /** Claims of the tokens of one issuer, or a name in a certificate, that identify an agent. */
 interface IdentityRule {

@@ -1,11 +1,11 @@
-import { randomBytes, randomUUID } from 'node:crypto';
-import { hashToken } from '../../agents/authentication.ts';
+import { randomUUID } from 'node:crypto';
+import { hashToken, newSecret } from '../../agents/authentication.ts';
 import { recordChange } from '../../audit/log.ts';
 import { bindingReason, bindingsOf, bindingText, type BindOptions, reachWarning } from './bindings.ts';
 import { tokenlessCallers } from '../../config/proxy.ts';
 import type { Context } from '../context.ts';
-import { checkName, isoOrNull, proxyUrl, readEnd, readSpan } from '../format.ts';
-import { pickAgent, unknownAgent } from '../pick.ts';
+import { checkName, isoOrNull, proxyUrl, readEnd, readSpan } from '../../operations/format.ts';
+import { pickAgent, unknownAgent } from '../../operations/references.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { AgentRecord, AgentTokenRecord } from '../../store/store.ts';
 
@@ -147,15 +147,6 @@ interface NewToken {
 }
 
 const defaultTokenLabel = 'main';
-
-/**
- * Returns a secret of 256 random bits, so that its plain hash in the store resists guessing. The prefix is
- * for secret scanners.
- * @param purpose the owner: an agent or a lease
- */
-export function newSecret(purpose: 'agent' | 'lease'): string {
-  return `sidekey_${purpose}_${randomBytes(32).toString('base64url')}`;
-}
 
 /** @throws SidekeyError `input_invalid` if the label is not valid */
 export function newToken(

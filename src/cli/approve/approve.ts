@@ -1,11 +1,5 @@
 import type { State } from '../../app/state.ts';
-import {
-  type Answer,
-  answerEvent,
-  type Approval,
-  isWaiting,
-  readApprovalId,
-} from '../../domain/approval.ts';
+import { type Answer, answerEvent, type Approval, isWaiting, readApprovalId } from '../../domain/approval.ts';
 import { recordChange } from '../../audit/log.ts';
 import {
   type ApprovalResponse,
@@ -16,7 +10,7 @@ import {
   standingJson,
 } from './format.ts';
 import type { Context } from '../context.ts';
-import { readSpan, spanText } from '../format.ts';
+import { readSpan, spanText } from '../../operations/format.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { countWaiting, waitingText } from '../proposal.ts';
 import { approvalPages } from './pages.ts';

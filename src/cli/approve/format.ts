@@ -6,7 +6,7 @@ import {
   unshownText,
 } from '../../domain/approval.ts';
 import { fitting, widthOf } from '../display.ts';
-import { dateTime, isoOrNull, isoTime, relativeTime, shortId } from '../format.ts';
+import { dateTime, isoOrNull, isoTime, relativeTime, shortId } from '../../operations/format.ts';
 import { defaultUser } from '../../domain/grant.ts';
 import { untrusted } from '../../lib/text.ts';
 

@@ -11,7 +11,7 @@ import {
 } from './format.ts';
 import { atCommandLine, type Context } from '../context.ts';
 import { ending, fitting, wrapWords } from '../display.ts';
-import { readSpan, spanText } from '../format.ts';
+import { readSpan, spanText } from '../../operations/format.ts';
 import { type ApprovalPages, approvalPages } from './pages.ts';
 import { onInterrupt, type OpenScreen, type Page } from '../terminal.ts';
 import { SidekeyError } from '../../lib/errors.ts';

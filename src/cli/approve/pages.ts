@@ -6,7 +6,7 @@ import type { Question } from '../../domain/approval.ts';
 import { createApprovalLinks, sealHeader } from '../../approvals/webhook.ts';
 import type { AdminConfig } from '../../config/approvals.ts';
 import type { Vault } from '../../vault/vault.ts';
-import { localAdminUrl } from '../format.ts';
+import { localAdminUrl } from '../../operations/format.ts';
 
 /** Pages that a running proxy serves on `admin.listen`. */
 export interface ApprovalPages {

@@ -4,7 +4,7 @@ import { type AuditFilter, isEventOf } from '../../audit/filter.ts';
 import { csvHead, csvLine, queryAudit, queryRaw, tailAudit } from '../../audit/query.ts';
 import type { Context } from '../context.ts';
 import { createTable, type Display } from '../display.ts';
-import { counted, dateTime, duration, readTime } from '../format.ts';
+import { counted, dateTime, duration, readTime } from '../../operations/format.ts';
 import { openOutputFile, type OutputFileOptions } from '../output-file.ts';
 import { onInterrupt, type Output } from '../terminal.ts';
 import type { Config } from '../../config/config.ts';

@@ -2,7 +2,7 @@ import { queryAudit } from '../../audit/query.ts';
 import { summarize, type SummaryRow } from '../../audit/summary.ts';
 import type { Context } from '../context.ts';
 import { type Display, table } from '../display.ts';
-import { dateTime, duration, sizeText } from '../format.ts';
+import { dateTime, duration, sizeText } from '../../operations/format.ts';
 import { discover } from './discover.ts';
 import { type ConditionOptions, grantNames, readConditions, reading } from './query.ts';
 

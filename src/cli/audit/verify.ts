@@ -24,7 +24,7 @@ import { withoutStop } from '../../lib/text.ts';
 import { openVault } from '../../vault/open.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { Context } from '../context.ts';
-import { counted, dateTime } from '../format.ts';
+import { counted, dateTime } from '../../operations/format.ts';
 
 /** Maximum number of printed problems; `--json` prints all. */
 const maxListed = 20;

@@ -17,7 +17,7 @@ import {
   timeoutOf,
 } from './request.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
-import { checkName } from '../format.ts';
+import { checkName } from '../../operations/format.ts';
 import { metadataOf } from '../grant/set.ts';
 import { withLogin } from '../init/find-logins.ts';
 import { confirm } from '../terminal.ts';

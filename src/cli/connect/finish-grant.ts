@@ -3,7 +3,7 @@ import type { FinishPage } from './browser/browser.ts';
 import type { ConnectRequest } from './request.ts';
 import type { Context } from '../context.ts';
 import { details as lines } from '../display.ts';
-import { relativeTime } from '../format.ts';
+import { relativeTime } from '../../operations/format.ts';
 import { accountText, expiryOf, grantCommand, grantJson, scopesOf } from '../grant/format.ts';
 import { changePolicy } from '../grant/set.ts';
 import { askUnreadable } from '../status/finding.ts';

@@ -44,10 +44,10 @@ import { createResolver } from '../../upstream/resolve.ts';
 import { isLive } from '../agent/agents.ts';
 import { identityRules } from '../agent/identity.ts';
 import { foreignTexts, leakGuardTexts } from '../domain.ts';
-import { dateTime, relativeTime, spanText, when } from '../format.ts';
+import { dateTime, relativeTime, spanText, when } from '../../operations/format.ts';
 import { expiryOf } from '../grant/format.ts';
-import { leaseGrantsText, leaseStateText, usesText } from '../lease/create.ts';
-import { pickLease } from '../pick.ts';
+import { leaseGrantsText, leaseStateText, usesText } from '../lease-text.ts';
+import { pickLease } from '../../operations/references.ts';
 import { carriedAs } from '../provider.ts';
 import { once, type Question } from './question.ts';
 

@@ -5,7 +5,7 @@ import type { RawFields } from '../../http/fields.ts';
 import type { InboundRequest, Selectors } from '../../http/message.ts';
 import { inputInvalid, SidekeyError, systemCode } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
-import { readTime } from '../format.ts';
+import { readTime } from '../../operations/format.ts';
 
 /** Request, caller, client and time, as options of the command line. */
 export interface ExplainOptions {

@@ -6,9 +6,9 @@ import type { AuditLine } from '../../domain/event.ts';
 import { recordChange } from '../../audit/log.ts';
 import { tailAudit } from '../../audit/query.ts';
 import { assertOutsideRun, atCommandLine, type Context, plainLog } from '../context.ts';
-import { reachable } from '../format.ts';
+import { reachable } from '../../operations/format.ts';
 import type { BodySource, Hop } from './request.ts';
-import { makeLease } from '../lease/create.ts';
+import { makeLease } from '../../operations/make-lease.ts';
 import type { Config } from '../../config/config.ts';
 import type { Grant } from '../../domain/grant.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
@@ -141,13 +141,13 @@ const purpose = 'sidekey fetch';
  * @throws as `makeLease`
  */
 async function leaseForRequest(
-  { store, grants, audit }: Pick<State, 'store' | 'grants' | 'audit'>,
+  { store, vault, grants, audit }: Pick<State, 'store' | 'vault' | 'grants' | 'audit'>,
   config: Config,
   agent: string,
   now: () => number,
 ): Promise<RequestLease> {
   const order = { agent, grants: null, purpose, ttlMs: null, idleMs: null, maxUses: null };
-  const { lease, secret } = await makeLease({ store, grants, audit, config }, order, now());
+  const { lease, secret } = await makeLease({ store, vault, grants, audit, config }, order, now());
   const event = { event: 'lease.revoked', agent, lease: lease.id, reason: purpose } as const;
   return {
     secret: `${agent}:${secret}`,

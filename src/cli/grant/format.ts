@@ -1,4 +1,4 @@
-import { dateTime, isoOrNull, isoTime, relativeTime, spanText, when } from '../format.ts';
+import { dateTime, isoOrNull, isoTime, relativeTime, spanText, when } from '../../operations/format.ts';
 import type { Config } from '../../config/config.ts';
 import { certificateFacts } from '../../grants/client-certificate.ts';
 import {
@@ -11,7 +11,7 @@ import {
   type Renewal,
 } from '../../domain/credential.ts';
 import { defaultUser, type Grant, hasEnded, stateNow } from '../../domain/grant.ts';
-import type { Dialect, Provider } from '../../domain/provider.ts';
+import type { Dialect } from '../../domain/provider.ts';
 import {
   comingRefresh,
   refreshTimesOf,
@@ -90,29 +90,6 @@ export function certificateJson(credential: Credential): Readonly<Record<string,
   const { subject, issuer, serial, sha256, validFrom, validUntil, issuers } = facts;
   const times = { valid_from: isoTime(validFrom), valid_until: isoTime(validUntil) };
   return { certificate: { subject, issuer, serial, sha256, ...times, issuers_sent: issuers } };
-}
-
-/** Returns the reason that a credential does not fit the provider's certificate settings; null: it fits. */
-export function certificateMisfit(
-  credential: Credential,
-  { name, inject }: Pick<Provider, 'name' | 'inject'>,
-): { readonly sentence: string; readonly hint: string } | null {
-  const isCertificate = credential.type === 'client_certificate';
-  const kinds = inject.map(({ as }) => as.kind).filter((kind) => kind !== 'own');
-  const isShown = kinds.includes('client_certificate');
-  if (isCertificate && !isShown) {
-    return {
-      sentence: `The provider ${name} does not use client certificates, so requests with it are refused.`,
-      hint: `in the provider: inject: client_certificate`,
-    };
-  }
-  if (!isCertificate && isShown && kinds.every((kind) => kind === 'client_certificate')) {
-    return {
-      sentence: `The provider ${name} expects a client certificate, and this credential is none.`,
-      hint: `cat client.crt client.key | sidekey grant import NAME --provider ${name} --replace`,
-    };
-  }
-  return null;
 }
 
 /**

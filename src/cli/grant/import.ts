@@ -1,38 +1,29 @@
 import type { State } from '../../app/state.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { details } from '../display.ts';
-import { checkName, counted } from '../format.ts';
+import { counted } from '../../operations/format.ts';
+import { accountText, certificateJson, certificateRows, expiryOf, grantJson, scopesOf } from './format.ts';
 import {
-  accountText,
-  certificateJson,
-  certificateMisfit,
-  certificateRows,
-  expiryOf,
-  grantJson,
-  scopesOf,
-} from './format.ts';
-import { refreshGapOf } from './refresh.ts';
-import { domainsOf, findProvider } from '../pick.ts';
-import { type CredentialEntry, entryError, inEntry, readEntries } from '../../grants/credential-input.ts';
+  alreadyThere,
+  type EntryOptions,
+  hostPattern,
+  prepare,
+  type Prepared,
+} from '../../operations/credential-entry.ts';
+import { domainsOf } from '../../operations/references.ts';
+import { entryError, inEntry, readEntries } from '../../grants/credential-input.ts';
 import { readSecretFile } from '../terminal.ts';
-import type { Config } from '../../config/config.ts';
-import { clockOf, type Credential, isRefreshable, accountOf } from '../../domain/credential.ts';
-import { defaultUser, type Grant, hasEnded, stateNow, titleOf } from '../../domain/grant.ts';
+import { accountOf, clockOf, type Credential } from '../../domain/credential.ts';
+import { type Grant, hasEnded, stateNow, titleOf } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';
-import type { NewGrant } from '../../grants/registry.ts';
-import { replaceCommand } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { shellWord } from '../../lib/text.ts';
-import { type DomainPattern, isPattern, isWithin, parsePattern } from '../../policy/domain-map.ts';
-import { fieldsFor } from '../../schemes/apply.ts';
+import { isWithin } from '../../policy/domain-map.ts';
 import { detailed, findExact, keepGrant, type KeptGrant } from '../../grants/keep.ts';
 import { assertWorks, type Verification } from '../../grants/verify.ts';
 
-export interface ImportOptions {
-  readonly provider?: string;
+export interface ImportOptions extends EntryOptions {
   readonly file?: string;
-  readonly user?: string;
-  readonly audience?: readonly string[];
   readonly replace?: boolean;
   /** False: the credentials are stored without asking their providers. */
   readonly verify?: boolean;
@@ -200,138 +191,4 @@ function whyNotNow(
   const host = probe === null ? null : new URL(probe.url).host;
   if (host === null || isWithin(audience, hostPattern('probe', host))) return null;
   return `the check goes to ${host}, which is not in its audience`;
-}
-
-/** A credential that may be stored. */
-export interface Prepared {
-  readonly wanted: NewGrant;
-  readonly provider: Provider;
-  readonly credential: Credential;
-  readonly audience: readonly string[];
-  /** True if no request can carry it as the provider says. */
-  readonly isUnusable: boolean;
-  readonly warnings: string[];
-}
-
-/** @throws SidekeyError `input_invalid`, `provider_unknown` */
-export function prepare(
-  entry: CredentialEntry,
-  argument: string | undefined,
-  options: ImportOptions,
-  providers: Config['providers'],
-): Prepared {
-  const word = entry.provider ?? options.provider ?? argument ?? entry.name;
-  if (word === null) {
-    throw new SidekeyError('input_invalid', 'The provider of the credential is missing.', {
-      hint: 'sidekey grant import NAME --provider PROVIDER; sidekey provider list shows them',
-    });
-  }
-  const name = argument ?? entry.name ?? word;
-  const user = options.user ?? entry.user ?? defaultUser;
-  checkName('name of the grant', name);
-  checkName('name of the user', user);
-  const provider = findProvider(providers, word);
-  const audience = chooseAudience(options.audience, provider);
-  const credential = withoutUnbound(entry.credential, provider);
-  const warnings: string[] = [];
-  const warn = (sentence: string, hint: string) => warnings.push(`${sentence}\n  → ${hint}`);
-  const gap = refreshGapOf(credential, provider);
-  if (gap !== null) {
-    const hasToken = credential.type === 'oauth2' && credential.accessToken !== null;
-    if (!hasToken) throw new SidekeyError('input_invalid', gap.sentence, { hint: gap.hint });
-    warn(`${gap.sentence} The access token works until it expires.`, gap.hint);
-  }
-  const misfit = certificateMisfit(credential, provider);
-  const uncarried = misfit === null ? carriageMisfit(credential, provider) : null;
-  if (misfit !== null) warn(misfit.sentence, misfit.hint);
-  if (uncarried !== null) warn(`No request can carry it: ${uncarried.message}`, uncarried.hint ?? '');
-  const wider = audience.filter((text) => {
-    const pattern = parsePattern(text);
-    return !isPattern(pattern) || !isWithin(provider.audience, pattern);
-  });
-  if (wider.length > 0 && provider.audience.length > 0) {
-    warn(
-      `The credential may now also be sent to ${wider.join(', ')}, which the provider ${provider.name} does not name.`,
-      'if this is not intended, import it again with --replace and without --audience',
-    );
-  }
-
-  const wanted = { name, user, provider: provider.name, scopes: entry.scopes };
-  const isUnusable = misfit !== null || uncarried !== null;
-  return { wanted, provider, credential, audience, isUnusable, warnings };
-}
-
-/**
- * Removes the access token if the provider requires bound tokens: an imported token is not bound to a key of
- * Sidekey. The first bound one is requested at first use.
- *
- * @throws SidekeyError `input_invalid`: no token can be requested
- */
-function withoutUnbound(credential: Credential, provider: Provider): Credential {
-  if (credential.type !== 'oauth2' || provider.dpop === null) return credential;
-  if (isRefreshable(credential)) return { ...credential, accessToken: null };
-  throw new SidekeyError(
-    'input_invalid',
-    `The tokens of ${provider.name} are bound to a key that is made here, and this one is bound to none.`,
-    { hint: `sidekey connect ${provider.name}, or add "refresh_token" to the JSON` },
-  );
-}
-
-export function alreadyThere(
-  existing: Grant,
-  wanted: Pick<Grant, 'name' | 'user' | 'provider'>,
-): SidekeyError {
-  return new SidekeyError('already_exists', `There is a grant ${titleOf(existing)} already.`, {
-    hint: replaceCommand(wanted),
-  });
-}
-
-/**
- * Returns the hosts that a new credential may be sent to: those of the options, else of the provider.
- *
- * @throws SidekeyError `input_invalid` if there is none, or one is invalid
- */
-export function chooseAudience(named: readonly string[] | undefined, provider: Provider): readonly string[] {
-  if (named !== undefined) return [...new Set(named.map((text) => hostPattern('--audience', text).text))];
-  if (provider.audience.length > 0) return provider.audience;
-  throw new SidekeyError(
-    'input_invalid',
-    `The provider ${provider.name} names no hosts for its credentials.`,
-    {
-      hint: 'name the hosts that this one may be sent to: --audience HOST',
-    },
-  );
-}
-
-/**
- * Parses the host of an option.
- *
- * @throws SidekeyError `input_invalid`
- */
-export function hostPattern(option: string, text: string): DomainPattern {
-  const pattern = parsePattern(text);
-  if (isPattern(pattern)) return pattern;
-  throw new SidekeyError('input_invalid', `${option}: ${JSON.stringify(text)} ${pattern.problem}.`, {
-    hint: 'write host, host:port or *.suffix, such as api.example.com',
-  });
-}
-
-/**
- * Returns why no request could carry a credential as its provider says. Null: some can, or that is not known before there is a
- * token.
- */
-function carriageMisfit(credential: Credential, { inject }: Pick<Provider, 'inject'>): SidekeyError | null {
-  if (credential.type === 'oauth2' && credential.accessToken === null) return null;
-  const ways = inject.flatMap(({ as }) => (as.kind === 'own' ? [] : [as]));
-  let misfit: SidekeyError | null = null;
-  for (const plan of ways) {
-    try {
-      fieldsFor(credential, plan);
-      return null;
-    } catch (error) {
-      if (!(error instanceof SidekeyError)) throw error;
-      misfit ??= error;
-    }
-  }
-  return misfit;
 }

@@ -4,12 +4,11 @@ import { recordChange } from '../../audit/log.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { details } from '../display.ts';
 import { expiryOf, grantCommand, grantJson, refreshCommand, renewedBy, scopesOf } from './format.ts';
-import { pickGrant } from '../pick.ts';
+import { pickGrant } from '../../operations/references.ts';
 import { onInterrupt } from '../terminal.ts';
-import { clockOf, type Credential, secretText } from '../../domain/credential.ts';
+import { clockOf, secretText } from '../../domain/credential.ts';
 import { type Grant, titleOf } from '../../domain/grant.ts';
 import { consentCommand } from '../../grants/messages.ts';
-import type { Provider } from '../../domain/provider.ts';
 import {
   type AttemptOutcome,
   createRefreshAttempts,
@@ -209,34 +208,6 @@ async function settled(outcome: AttemptOutcome, before: OpenedGrant, state: Stat
 function refused(grant: Grant, reason: string, hint?: string): SidekeyError {
   const { code, message, hint: way } = failedToken(grant, reason, hint);
   return new SidekeyError(code, message, { hint: way });
-}
-
-/** Reason that a credential with a refresh token cannot be refreshed, and a remedy. */
-interface RefreshGap {
-  readonly sentence: string;
-  readonly hint: string;
-}
-
-/**
- * Returns the missing part; null: nothing is missing, or there is nothing to refresh. The client secret is read when it
- * is needed.
- */
-export function refreshGapOf(credential: Credential, provider: Provider): RefreshGap | null {
-  if (credential.type !== 'oauth2' || credential.refreshToken === null) return null;
-  const { name } = provider;
-  if ((credential.tokenEndpoint ?? provider.tokenEndpoint) === null) {
-    return {
-      sentence: `Sidekey cannot use the refresh token: the provider ${name} has no token endpoint.`,
-      hint: `add "token_endpoint" to the JSON, or set providers.${name}.token_endpoint in the config file`,
-    };
-  }
-  if ((credential.clientId ?? provider.clientId) === null) {
-    return {
-      sentence: `Sidekey cannot use the refresh token: the client that it belongs to is unknown.`,
-      hint: `add "client_id" (and "client_secret") to the JSON, or set providers.${name}.client_id in the config file`,
-    };
-  }
-  return null;
 }
 
 interface CommandParts {

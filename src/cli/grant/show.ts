@@ -2,7 +2,7 @@ import { isLeaseFor, leaseStanding, reachesGrant } from '../../domain/lease.ts';
 import { grantEnded, laterCommand } from '../../agents/permissions.ts';
 import type { Context } from '../context.ts';
 import { details, table } from '../display.ts';
-import { dateTime, isoOrNull, isoTime, lastUse, relativeTime, shortId } from '../format.ts';
+import { dateTime, isoOrNull, isoTime, lastUse, relativeTime, shortId } from '../../operations/format.ts';
 import {
   accountText,
   certificateJson,
@@ -19,8 +19,8 @@ import {
   stateOf,
 } from './format.ts';
 import { type PlaceholderOptions, showPlaceholder } from './placeholder.ts';
-import { leaseEndText } from '../lease/create.ts';
-import { domainsOf, pickGrant } from '../pick.ts';
+import { leaseEndText } from '../lease-text.ts';
+import { domainsOf, pickGrant } from '../../operations/references.ts';
 import { carriedAs } from '../provider.ts';
 import { type ProxyConfig, tokenlessCallers } from '../../config/proxy.ts';
 import { accountOf, type Credential, type DpopAlgorithm } from '../../domain/credential.ts';

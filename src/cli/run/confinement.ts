@@ -14,7 +14,7 @@ import type { Config } from '../../config/config.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { realPath } from '../../lib/paths.ts';
 import { withoutStop } from '../../lib/text.ts';
-import { counted } from '../format.ts';
+import { counted } from '../../operations/format.ts';
 import { type Finding, finding } from '../status/finding.ts';
 
 /** Options of `sidekey run` about confinement. */

@@ -19,11 +19,12 @@ import { startProxy } from '../../main.ts';
 import type { PlaceholderCodes } from '../../placeholders/codes.ts';
 import type { Domain } from '../../policy/domain-map.ts';
 import { ensureRunAgent, runAgent } from '../agent/bindings.ts';
-import { newSecret } from '../agent/tokens.ts';
+import { newSecret } from '../../agents/authentication.ts';
 import { openCa } from '../ca.ts';
 import { atCommandLine, type Context } from '../context.ts';
-import { proxyUrl } from '../format.ts';
-import { type LeaseOrder, makeLease, ownGrants, ttlFor } from '../lease/create.ts';
+import { proxyUrl } from '../../operations/format.ts';
+import { ownGrants, ttlFor } from '../../operations/lease-terms.ts';
+import { type LeaseOrder, makeLease } from '../../operations/make-lease.ts';
 import { askHealth } from '../status/finding.ts';
 
 export interface LeaseSettings {

@@ -6,7 +6,7 @@ import type { Confined } from '../../confine/confine.ts';
 import { serveInside } from '../../confine/inside.ts';
 import type { Context } from '../context.ts';
 import { commandEnvironment } from '../env.ts';
-import { readSpan } from '../format.ts';
+import { readSpan } from '../../operations/format.ts';
 import { type ChildEnd, endAs, runChild, runConfined, type Signals, takeSignals } from './child.ts';
 import {
   type LeaseSettings,

@@ -8,7 +8,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { pause, systemTimers } from '../../lib/timers.ts';
 import type { Context } from '../context.ts';
-import { isoTime, proxyUrl, relativeTime } from '../format.ts';
+import { isoTime, proxyUrl, relativeTime } from '../../operations/format.ts';
 import { showProgram } from '../programs.ts';
 import { findProgram } from '../../lib/programs.ts';
 import { askHealth } from '../status/finding.ts';

@@ -6,7 +6,7 @@ import type { UnreadableReference } from '../../grants/references.ts';
 import { failures } from '../../lib/failures.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { Vault } from '../../vault/vault.ts';
-import { reachable } from '../format.ts';
+import { reachable } from '../../operations/format.ts';
 
 /** One finding of a check. */
 export interface Finding {

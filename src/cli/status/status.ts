@@ -16,7 +16,15 @@ import { openExistingCa } from '../ca.ts';
 import type { Context } from '../context.ts';
 import { countWaiting, waitingText } from '../proposal.ts';
 import { columns, type Display, wrapMessage } from '../display.ts';
-import { counted, dateTime, isoTime, pagesUrl, proxyUrl, relativeTime, sizeText } from '../format.ts';
+import {
+  counted,
+  dateTime,
+  isoTime,
+  pagesUrl,
+  proxyUrl,
+  relativeTime,
+  sizeText,
+} from '../../operations/format.ts';
 import { lookAtRuns } from '../run/confinement.ts';
 import { askHealth, attempt, broken, type Finding, finding, type Need } from './finding.ts';
 import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';

@@ -96,7 +96,8 @@ describe('a lease', () => {
     ['--max-uses', '1.5', 'is not a number of requests'],
     ['--purpose', ' ', 'The purpose is empty'],
     ['--purpose', 'a\u001b[2Jb', 'has control characters'],
-    ['--purpose', 'x'.repeat(201), 'too long'],
+    ['--purpose', 'x'.repeat(201), 'longer than 200 characters'],
+    ['--purpose', '', '--purpose is empty'],
     ['--agent', 'nobody', 'There is no agent nobody'],
   ])('is not made with %s %j', async (option, value, said) => {
     const at = await withAgent();

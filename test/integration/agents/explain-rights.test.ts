@@ -1,7 +1,7 @@
 /** What `explain` says of agents, leases, grants and rules is what the running proxy answers: the same codes and words. */
 import { Readable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
-import { dateTime } from '../../../src/cli/format.ts';
+import { dateTime } from '../../../src/operations/format.ts';
 import { run } from '../../../src/cli/index.ts';
 import { everything, type Binding } from '../../../src/domain/lease.ts';
 import { hashToken } from '../../../src/agents/authentication.ts';

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { routes } from '../../../src/api/routes.ts';
 import type { CommandRow } from '../../../src/cli/command.ts';
-import { sections } from '../../../src/cli/commands.ts';
+import { commandTable } from '../../../src/cli/commands.ts';
 import { answered, startService } from '../../support/service.ts';
 import type { ProposedChange } from '../../../src/domain/proposal.ts';
 import { proposal } from '../../support/question.ts';
@@ -44,7 +44,7 @@ function leavesOf(rows: readonly CommandRow[], before = ''): string[] {
   );
 }
 
-const commands = leavesOf(sections.flatMap(([, rows]) => rows));
+const commands = leavesOf((await commandTable()).flatMap(([, rows]) => rows));
 
 describe('the table of commands', () => {
   it('has for each command a route, or a reason to have none', () => {

@@ -8,13 +8,14 @@ import {
   exitMeanings,
   firstCommands,
 } from '../../../src/cli/command.ts';
-import { sections } from '../../../src/cli/commands.ts';
+import { commandTable } from '../../../src/cli/commands.ts';
 import { createProgram } from '../../../src/cli/index.ts';
 import { skillAgents } from '../../../src/cli/skill.ts';
 import { packageRoot } from '../../../src/lib/package-files.ts';
 import { exitCode } from '../../../src/lib/failures.ts';
 
-const commands = sections.flatMap(([, rows]) => rows.flatMap((row) => flat(row, row.name)));
+const table = await commandTable();
+const commands = table.flatMap(([, rows]) => rows.flatMap((row) => flat(row, row.name)));
 
 function flat(row: CommandRow, path: string): { readonly path: string; readonly row: CommandRow }[] {
   return [{ path, row }, ...(row.commands ?? []).flatMap((each) => flat(each, `${path} ${each.name}`))];
@@ -40,6 +41,7 @@ describe('the table of commands', () => {
     const program = createProgram(
       async () => {},
       (text) => (help += text),
+      { table },
     );
     expect(() => program.parse([...path.split(' '), '--help'], { from: 'user' })).toThrow('outputHelp');
     expect(help.replaceAll(/ \\\n {6}/g, ' ')).toContain(`  ${examples[0]}\n`);
@@ -58,6 +60,7 @@ describe('the table of commands', () => {
       const program = createProgram(
         async (found) => void ran.push(found),
         () => {},
+        { table },
       );
       await program.parseAsync(wordsOf(example), { from: 'user' });
       expect(ran).toEqual([row]);

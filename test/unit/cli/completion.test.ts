@@ -1,7 +1,7 @@
 import { execFile, execFileSync } from 'node:child_process';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { sections } from '../../../src/cli/commands.ts';
+import { commandTable } from '../../../src/cli/commands.ts';
 import { printCompletion, type Shell } from '../../../src/cli/completion.ts';
 import type { Context } from '../../../src/cli/context.ts';
 
@@ -11,7 +11,7 @@ type Offer = (...line: string[]) => Promise<string[]>;
 async function scriptFor(shell: Shell): Promise<string> {
   let script = '';
   const output = { result: (_value: unknown, text: string) => (script = text) };
-  await printCompletion({ output } as unknown as Context, shell, sections);
+  await printCompletion({ output } as unknown as Context, shell, await commandTable());
   return script;
 }
 

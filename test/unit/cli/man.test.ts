@@ -8,8 +8,8 @@ const file = fileURLToPath(new URL('../../../man/sidekey.1', import.meta.url));
 const isThere = (program: string) => spawnSync(program, ['--version']).error === undefined;
 
 describe('the manual page', () => {
-  it('is up to date (npm run man)', () => {
-    expect(readFileSync(file, 'utf8')).toBe(renderManPage());
+  it('is up to date (npm run man)', async () => {
+    expect(readFileSync(file, 'utf8')).toBe(await renderManPage());
   });
 
   // Debian: apt-get install mandoc

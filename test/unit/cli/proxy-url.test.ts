@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { proxyUrl } from '../../../src/cli/format.ts';
+import { proxyUrl } from '../../../src/operations/format.ts';
 
 it.each([
   [{ host: '127.0.0.1', port: 8377 }, undefined, 'http://127.0.0.1:8377'],

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { readEnd, readSpan, spanText } from '../../../src/cli/format.ts';
+import { readEnd, readSpan, spanText } from '../../../src/operations/format.ts';
 
 const now = new Date(2027, 0, 1).getTime();
 const invalid = expect.objectContaining({ code: 'input_invalid' });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { dateTime, duration, isoTime, readTime, relativeTime } from '../../../src/cli/format.ts';
+import { dateTime, duration, isoTime, readTime, relativeTime } from '../../../src/operations/format.ts';
 
 const now = Date.UTC(2026, 10, 21, 6, 0, 0);
 

@@ -1,5 +1,5 @@
 import type { ConnectRequest, Obtain } from '../request.ts';
-import { relativeTime } from '../../format.ts';
+import { relativeTime } from '../../../operations/format.ts';
 import { pause, systemTimers } from '../../../lib/timers.ts';
 import type { DeviceAuthorization } from '../../../oauth/device-code.ts';
 import { beginDeviceConsent } from '../../../oauth/device-consent.ts';

@@ -1,6 +1,6 @@
 import { type ConnectRequest, type Obtain, renewNow } from '../request.ts';
 import type { Context } from '../../context.ts';
-import { refreshGapOf } from '../../grant/refresh.ts';
+import { refreshGapOf } from '../../../operations/credential-entry.ts';
 import { jwtExpiry, looksLikeJwt, readCredential } from '../../../grants/credential-input.ts';
 import {
   checkedKeys,

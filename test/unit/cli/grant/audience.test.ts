@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { chooseAudience } from '../../../../src/cli/grant/import.ts';
+import { chooseAudience } from '../../../../src/operations/credential-entry.ts';
 import type { Provider } from '../../../../src/domain/provider.ts';
 import { aProvider } from '../../../support/provider.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { dateTime, lastUse } from '../../../../src/cli/format.ts';
+import { dateTime, lastUse } from '../../../../src/operations/format.ts';
 import { clockJson, clockRows, type Clocks, clocksOf, failureOf } from '../../../../src/cli/grant/format.ts';
 import { plainDialect } from '../../../../src/config/provider-dialect.ts';
 import type { Credential, OAuth2Credential } from '../../../../src/domain/credential.ts';

@@ -1,21 +1,9 @@
 import { z } from 'zod';
 import { type AnyRoute, commandRoute } from '../route.ts';
-import {
-  agent,
-  agentInList,
-  boundAgent,
-  createdAgent,
-  createdLease,
-  lease,
-  leaseInFull,
-  name,
-  renewedLease,
-  span,
-  text,
-  timeOrNull,
-} from '../schemas.ts';
+import { name, span, text, timeOrNull } from '../../operations/fields.ts';
+import { agent, agentInList, boundAgent, createdAgent } from '../schemas.ts';
 
-/** Routes of agents and leases. */
+/** Routes of agents. */
 
 const agents = { tag: 'Agents', path: '/v2/agents/{agent}' } as const;
 
@@ -57,7 +45,7 @@ function bindingOptions({
 
 const tokenEnd = text.optional().describe('90d, or a date.');
 
-const agentRoutes: readonly AnyRoute[] = [
+export const agentRoutes: readonly AnyRoute[] = [
   commandRoute({
     method: 'get',
     path: '/v2/agents',
@@ -204,117 +192,3 @@ const agentRoutes: readonly AnyRoute[] = [
     }),
   }),
 ];
-
-const leases = { tag: 'Leases', path: '/v2/leases/{lease}' } as const;
-
-const ids = z.strictObject({ revoked: z.array(z.string()) });
-
-const leaseRoutes: readonly AnyRoute[] = [
-  commandRoute({
-    method: 'get',
-    path: '/v2/leases',
-    id: 'listLeases',
-    tag: 'Leases',
-    summary: 'List the active leases; with `all` also those that have ended.',
-    scope: 'access:read',
-    query: z.strictObject({ agent: name.optional(), grant: text.optional(), all: z.stringbool().optional() }),
-    result: lease,
-    list: ({ id }: z.output<typeof lease>) => id,
-    commands: ['lease list'],
-    call: ({ query }) => ({ command: 'lease list', options: query }),
-  }),
-  commandRoute({
-    ...leases,
-    method: 'get',
-    id: 'getLease',
-    summary: 'Show a lease.',
-    scope: 'access:read',
-    result: leaseInFull,
-    commands: ['lease list'],
-    call: ({ params }) => ({ command: 'lease list', args: [params['lease']] }),
-  }),
-  commandRoute({
-    method: 'post',
-    path: '/v2/leases',
-    id: 'createLease',
-    tag: 'Leases',
-    summary: 'Let an agent use grants for a while. The answer has the token, once.',
-    scope: 'access:write',
-    body: z.strictObject({
-      agent: name,
-      grants,
-      credentials: z
-        .array(z.strictObject({ provider: name, name: name.optional(), credential: z.looseObject({}) }))
-        .min(1)
-        .optional()
-        .describe('Credentials that only this lease may use. They are not verified, and end with it.'),
-      egress,
-      purpose: z.string().min(1).max(200),
-      ttl: span.optional(),
-      idle: span.optional(),
-      max_uses: z.int().min(1).optional(),
-    }),
-    status: 201,
-    result: createdLease,
-    commands: ['lease create'],
-    call: ({
-      body: { agent: of, grants: some, credentials, egress: hosts, purpose, ttl, idle, max_uses },
-    }) => ({
-      command: 'lease create',
-      input: JSON.stringify(
-        credentials?.map(({ credential, ...rest }) => ({ ...credential, ...rest })) ?? [],
-      ),
-      options: {
-        ...(credentials === undefined ? {} : { credentials: '-' }),
-        agent: of,
-        grant: some,
-        egress: hosts,
-        purpose,
-        ttl,
-        idle,
-        maxUses: max_uses === undefined ? undefined : String(max_uses),
-      },
-    }),
-  }),
-  commandRoute({
-    ...leases,
-    method: 'post',
-    path: '/v2/leases/{lease}/renew',
-    id: 'renewLease',
-    summary: 'Give a lease a new end, counted from now.',
-    scope: 'access:write',
-    body: z.strictObject({ ttl: span.optional(), uses: z.int().min(1).optional() }),
-    result: renewedLease,
-    commands: ['lease renew'],
-    call: ({ params, body: { ttl, uses } }) => ({
-      command: 'lease renew',
-      args: [params['lease']],
-      options: { ttl, uses: uses === undefined ? undefined : String(uses) },
-    }),
-  }),
-  commandRoute({
-    ...leases,
-    method: 'post',
-    path: '/v2/leases/{lease}/revoke',
-    id: 'revokeLease',
-    summary: 'End a lease, from the next request on.',
-    scope: 'access:write',
-    result: ids,
-    commands: ['lease revoke'],
-    call: ({ params }) => ({ command: 'lease revoke', args: [params['lease']] }),
-  }),
-  commandRoute({
-    method: 'post',
-    path: '/v2/leases/revoke',
-    id: 'revokeLeases',
-    tag: 'Leases',
-    summary: 'End all leases of an agent, or all for a grant.',
-    scope: 'access:write',
-    body: z.strictObject({ agent: name.optional(), grant: text.optional() }),
-    result: ids,
-    commands: ['lease revoke'],
-    call: ({ body }) => ({ command: 'lease revoke', options: body }),
-  }),
-];
-
-export const accessRoutes: readonly AnyRoute[] = [...agentRoutes, ...leaseRoutes];

@@ -29,7 +29,7 @@ const maxSpanMs = 10 * 366 * spanUnits.d;
  * @throws SidekeyError `input_invalid`
  */
 export function readSpan(option: string, text: string): number {
-  const milliseconds = spanOf(text);
+  const milliseconds = spanMs(text);
   if (milliseconds !== null) return milliseconds;
   throw new SidekeyError('input_invalid', `${option} is not a duration.`, {
     hint: 'use a number and a unit: 90s, 15m, 8h, 30d or 2w; at most ten years',
@@ -41,7 +41,7 @@ export function readSpan(option: string, text: string): number {
  * @throws SidekeyError `input_invalid`
  */
 export function readEnd(option: string, text: string, now: number): number {
-  const milliseconds = spanOf(text);
+  const milliseconds = spanMs(text);
   if (milliseconds !== null) return now + milliseconds;
   const at = /^[0-9]{4}-/.test(text) ? readTime(text, now) : null;
   if (at !== null && at > now && at <= now + maxSpanMs) return at;
@@ -58,7 +58,8 @@ export function spanText(milliseconds: number): string {
   return found === undefined ? `${milliseconds}ms` : `${milliseconds / found[1]}${found[0]}`;
 }
 
-function spanOf(text: string): number | null {
+/** Returns the milliseconds of a span; null if it is none, or longer than ten years. */
+export function spanMs(text: string): number | null {
   const [, count, unit] = writtenSpan.exec(text) ?? [];
   if (count === undefined) return null;
   const milliseconds = Number(count) * spanUnits[unit as keyof typeof spanUnits];

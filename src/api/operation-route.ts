@@ -1,0 +1,81 @@
+import { z } from 'zod';
+import { withOrigin } from '../audit/log.ts';
+import type { Operation } from '../operations/operation.ts';
+import { withRightsInMemory } from '../store/rights-in-memory.ts';
+import { type AnyRoute, originOf, route } from './route.ts';
+
+/** Operations as routes: parameters, query, body and answer follow from the shapes of an operation. */
+
+interface OperationPlace extends Pick<AnyRoute, 'id' | 'tag'> {
+  readonly status?: 201;
+  readonly commands: readonly string[];
+  /** Present for a list: returns the key of an entry. */
+  readonly list?: (entry: never) => string;
+}
+
+/**
+ * Returns the route of an operation. Members of the input that the path names are its parameters; a GET has the others as
+ * query, and other methods as body.
+ *
+ * @param at method and path: `POST /v2/leases/{lease}/renew`
+ */
+export function operationRoute<Input extends z.ZodObject, Output extends z.ZodType, Result>(
+  operation: Operation<Input, Output, Result>,
+  at: `${'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} ${string}`,
+  { list, ...place }: OperationPlace,
+): AnyRoute {
+  const { summary, scope, input, output } = operation;
+  const [verb = '', path = ''] = at.split(' ');
+  const method = verb.toLowerCase() as AnyRoute['method'];
+  const inPath = Array.from(path.matchAll(/\{(\w+)\}/g), ([, member = '']) => member);
+  const rest = Object.entries(input.shape).filter(([member]) => !inPath.includes(member));
+  const carried =
+    rest.length === 0
+      ? {}
+      : method === 'get'
+        ? {
+            query: z.strictObject(
+              Object.fromEntries(rest.map(([member, shape]) => [member, inQuery(shape)])),
+            ),
+          }
+        : { body: z.strictObject(Object.fromEntries(rest)) };
+  return route<object | undefined, object | undefined>({
+    ...place,
+    ...(carried as object),
+    method,
+    path,
+    summary,
+    scope,
+    result: list === undefined ? output : (output as unknown as z.ZodArray<z.ZodType>).element,
+    ...(list === undefined ? {} : { list }),
+    async handle({ params, query, body, caller }, parts) {
+      const { limit: _limit, cursor: _cursor, ...filter } = (query ?? {}) as Record<string, unknown>;
+      const given = { ...filter, ...body, ...params } as z.output<Input>;
+      const now = parts.now();
+      const config = await parts.config();
+      const store = withRightsInMemory(parts.store);
+      const result =
+        operation.effect === 'read'
+          ? await operation.run({ config, store, grants: () => parts.grants.list() }, given, now)
+          : await operation.run(
+              {
+                config,
+                store,
+                vault: parts.vault,
+                grants: parts.grants,
+                audit: withOrigin(parts.audit, originOf(caller)),
+              },
+              given,
+              now,
+            );
+      return operation.answer(result, now);
+    },
+  });
+}
+
+/** Returns the shape of a member in a query, where a boolean is a word. */
+function inQuery(shape: z.core.$ZodType): z.core.$ZodType {
+  if (shape instanceof z.ZodOptional && shape.unwrap() instanceof z.ZodBoolean)
+    return z.stringbool().optional();
+  return shape;
+}

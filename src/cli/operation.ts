@@ -1,0 +1,91 @@
+import { z } from 'zod';
+import { SidekeyError } from '../lib/errors.ts';
+import type { Operation } from '../operations/operation.ts';
+import type { OptionRow } from './command.ts';
+import type { Context } from './context.ts';
+
+/** Operations as commands: options follow from the input of an operation. */
+
+/** Words for a member of an input. */
+interface OptionWords {
+  readonly summary: string;
+  /** Name of its option; default: the name of the member, with dashes. */
+  readonly name?: string;
+  /** Word for its value in the help; default: the name of the option. */
+  readonly value?: string;
+  /** Reads the value that an option stands for, such as the content of a file. */
+  readonly read?: (context: Context, value: string) => Promise<unknown>;
+}
+
+type Words = Readonly<Record<string, OptionWords>>;
+
+/** Returns the options for these members of an input, in the order of their words. */
+export function optionRows({ input }: Pick<Operation, 'input'>, allWords: Words): readonly OptionRow[] {
+  return Object.entries(allWords).map(([member, words]) => {
+    const { summary, value, read } = words;
+    const name = optionName(member, words.name);
+    const shape = input.shape[member]!;
+    const kind = kindOf(shape);
+    const argument =
+      kind === 'boolean' ? '' : ` <${value ?? name}${kind === 'array' && read === undefined ? '...' : ''}>`;
+    const isRequired = !z.safeParse(shape, undefined).success;
+    const row = [`--${name}${argument}`, summary] as const;
+    return isRequired ? [...row, { required: true }] : row;
+  });
+}
+
+/** Options of a command line, as the parser returns them: by their names in camel case. */
+export type GivenOptions = Readonly<Record<string, unknown>>;
+
+/**
+ * Runs an operation with options and arguments.
+ *
+ * @param fixed members that no option has, such as arguments
+ * @throws SidekeyError `input_invalid` for an option that the operation does not accept; errors of the operation
+ */
+export async function perform<Input extends z.ZodObject, Output extends z.ZodType, Result>(
+  context: Context,
+  operation: Operation<Input, Output, Result>,
+  { words, options, fixed = {} }: { words: Words; options: GivenOptions; fixed?: GivenOptions },
+): Promise<{ readonly result: Result; readonly answer: z.input<Output>; readonly at: number }> {
+  const given: Record<string, unknown> = { ...fixed };
+  const read: Record<string, unknown> = {};
+  for (const [member, word] of Object.entries(words)) {
+    const name = optionName(member, word.name);
+    const value = options[name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())];
+    if (value === undefined) continue;
+    if (word.read !== undefined) read[member] = await word.read(context, value as string);
+    else given[member] = kindOf(operation.input.shape[member]) === 'number' ? Number(value) : value;
+  }
+  const checked = operation.input.safeParse(given, { reportInput: false });
+  if (!checked.success) throw refusalOf(checked.error, words, operation.id);
+  const input = { ...checked.data, ...read };
+  const at = context.now();
+  const result =
+    operation.effect === 'read'
+      ? await context.withView((view) => operation.run(view, input, at))
+      : await context.withState((state) => operation.run(state, input, at));
+  return { result, answer: operation.answer(result, at), at };
+}
+
+/** Names the option whose value is not valid. Values are not repeated, since they may be secrets. */
+function refusalOf({ issues: [issue] }: z.ZodError, words: Words, id: string): SidekeyError {
+  const member = String(issue?.path[0] ?? '');
+  const place = Object.hasOwn(words, member)
+    ? `--${optionName(member, words[member]?.name)}`
+    : `The ${member}`;
+  return new SidekeyError('input_invalid', `${place} ${issue?.message ?? 'is not valid'}.`, {
+    hint: `sidekey ${id.split('.', 1)[0]} --help`,
+  });
+}
+
+function optionName(member: string, name = member.replaceAll('_', '-')): string {
+  return name;
+}
+
+/** Returns the type of a member behind `optional`, `describe` and transforms. */
+function kindOf(shape: z.core.$ZodType): string {
+  const { def } = shape as z.ZodType;
+  if ('innerType' in def) return kindOf(def.innerType as z.ZodType);
+  return 'in' in def ? kindOf(def.in as z.ZodType) : def.type;
+}

@@ -1,0 +1,38 @@
+import { z } from 'zod';
+import { isName } from '../domain/grant.ts';
+import { spanMs } from './format.ts';
+
+/** Members of inputs and outputs that several operations share. */
+
+export const name = z
+  .string()
+  .refine(isName, 'is not 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first')
+  .meta({ description: 'Letters, digits, dots, dashes and underscores.', examples: ['github'] });
+
+const notDuration =
+  'is not a duration: a number and a unit, such as 90s, 15m, 8h, 30d or 2w, up to ten years';
+
+/** Span as in the config file. */
+export const span = z
+  .string()
+  .regex(/^\d+[smhdw]$/, notDuration)
+  .meta({ examples: ['8h'] });
+
+export const text = z.string().max(2_048);
+
+export const time = z.iso.datetime();
+
+export const timeOrNull = time.nullable();
+
+/** A span from one second to ten years; an operation gets milliseconds. */
+export const duration = span.transform((value, context) => {
+  const milliseconds = spanMs(value);
+  if (milliseconds !== null) return milliseconds;
+  context.addIssue(notDuration);
+  return z.NEVER;
+});
+
+const notCount = 'is not a number of requests, from 1';
+
+/** A count of requests. */
+export const uses = z.int(notCount).min(1, notCount);

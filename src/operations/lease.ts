@@ -1,0 +1,290 @@
+import { z } from 'zod';
+import { egressHosts } from '../agents/egress.ts';
+import { leaseEnded } from '../agents/permissions.ts';
+import { recordChange } from '../audit/log.ts';
+import type { AuditEvent } from '../domain/event.ts';
+import { type GrantedTtl, isLeaseFor, type Lease, leaseStanding } from '../domain/lease.ts';
+import { type CredentialEntry, readEntries } from '../grants/credential-input.ts';
+import { removeGrantsOfEndedLeases } from '../grants/lease-grants.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { visible } from '../lib/text.ts';
+import type { LeaseChoice } from '../store/store.ts';
+import { duration, name, text, time, timeOrNull, uses } from './fields.ts';
+import { isoOrNull, isoTime, proxyUrl } from './format.ts';
+import { ownGrants, ttlFor, usualGrants, whatEndsBefore } from './lease-terms.ts';
+import { makeLease } from './make-lease.ts';
+import { changing, type Changing, reading } from './operation.ts';
+import { namedGrant, pickAgent, pickLease } from './references.ts';
+
+/** Leases: temporary permissions of agents. */
+
+const texts = z.array(z.string());
+
+const members = {
+  id: z.uuid(),
+  agent: z.string(),
+  grants: texts.nullable().describe('IDs; null: all that its agent reaches.'),
+  egress: texts.nullable().describe('Hosts without a credential; null: those of its agent.'),
+  purpose: z.string(),
+  state: z.enum(['active', 'expired', 'used_up', 'revoked']),
+  expires_at: time,
+  ends_at: timeOrNull,
+  expires_in: z.int(),
+  idle: z.number().nullable(),
+  max_uses: z.int().nullable(),
+  uses: z.int().nullable(),
+  used_at: timeOrNull,
+  renewed_at: timeOrNull,
+  revoked_at: timeOrNull,
+  created_at: time,
+};
+
+function leaseAnswer(lease: Lease, now: number): z.input<z.ZodObject<typeof members>> {
+  const standing = leaseStanding(lease, now);
+  return {
+    id: lease.id,
+    agent: lease.agent,
+    grants: lease.grants?.slice() ?? null,
+    egress: lease.egress?.slice() ?? null,
+    purpose: lease.purpose,
+    state: standing.state,
+    expires_at: isoTime(lease.expiresAt),
+    ends_at: isoOrNull(standing.state === 'active' ? standing.endsAt : null),
+    expires_in: Math.max(0, Math.floor((lease.expiresAt - now) / 1_000)),
+    idle: lease.idleMs === null ? null : lease.idleMs / 1_000,
+    max_uses: lease.maxUses,
+    uses: lease.maxUses === null ? null : lease.uses,
+    used_at: isoOrNull(lease.usedAt),
+    renewed_at: isoOrNull(lease.renewedAt),
+    revoked_at: isoOrNull(lease.revokedAt),
+    created_at: isoTime(lease.createdAt),
+  };
+}
+
+export const listLeases = reading({
+  id: 'lease.list',
+  summary: 'List the active leases; with `all` also those that have ended.',
+  scope: 'access:read',
+  input: z.strictObject({
+    agent: name.optional(),
+    grant: text.optional(),
+    all: z.boolean().optional(),
+  }),
+  output: z.array(z.strictObject(members).meta({ id: 'Lease' })),
+  async run({ store, ...parts }, { agent, grant, all = false }, at) {
+    const [stored, grants] = [(await store?.leases.list()) ?? [], await parts.grants()];
+    const grantId = grant === undefined ? null : namedGrant(grants, grant).id;
+    const chosen = stored.filter(
+      (lease) =>
+        (agent === undefined || lease.agent === agent) && (grantId === null || isLeaseFor(lease, grantId)),
+    );
+    const leases = all ? chosen : chosen.filter((lease) => leaseStanding(lease, at).state === 'active');
+    // Counted for the next step of a person without leases.
+    const agents = stored.length > 0 ? null : ((await store?.agents.list())?.length ?? 0);
+    return { leases, grants, hidden: chosen.length - leases.length, agents };
+  },
+  answer: ({ leases }, at) => leases.map((lease) => leaseAnswer(lease, at)),
+});
+
+export const getLease = reading({
+  id: 'lease.get',
+  summary: 'Show a lease.',
+  scope: 'access:read',
+  input: z.strictObject({ lease: text }),
+  output: z.strictObject({ ...members, warnings: texts }).meta({ id: 'LeaseInFull' }),
+  async run({ store, ...parts }, { lease: id }, at) {
+    const lease = pickLease((await store?.leases.list()) ?? [], id);
+    const [grants, rights] = [await parts.grants(), (await store?.rights.read()) ?? null];
+    const isActive = leaseStanding(lease, at).state === 'active';
+    const reached = ownGrants(lease, grants, rights);
+    const warnings = isActive ? whatEndsBefore(lease.expiresAt, reached, rights?.policies ?? [], at) : [];
+    return { lease, grants, warnings };
+  },
+  answer: ({ lease, warnings }, at) => ({ ...leaseAnswer(lease, at), warnings }),
+});
+
+const maxPurposeLength = 200;
+const purposeLength = `is empty, or longer than ${maxPurposeLength} characters`;
+
+/** Credentials of an input. They are read with the clock of the operation, because an `expires_in` counts from it. */
+const credentials = z
+  .array(z.strictObject({ provider: name, name: name.optional(), credential: z.looseObject({}) }))
+  .min(1)
+  .optional()
+  .describe('Credentials that only this lease may use. They are not verified, and end with it.')
+  .transform(
+    (entries) =>
+      (now: () => number): readonly CredentialEntry[] =>
+        entries === undefined
+          ? []
+          : readEntries(
+              JSON.stringify(entries.map(({ credential, ...entry }) => ({ ...credential, ...entry }))),
+              { now },
+            ),
+  );
+
+export const createLease = changing({
+  id: 'lease.create',
+  summary: 'Let an agent use grants for a while. The answer has the token, once.',
+  scope: 'access:write',
+  input: z.strictObject({
+    agent: name,
+    grants: z.array(text).min(1).optional().describe('Name, ID, or USER/NAME.'),
+    credentials,
+    egress: z
+      .array(text)
+      .min(1)
+      .optional()
+      .describe('Only these hosts without a credential: HOST, HOST:PORT, *.SUFFIX, or none.'),
+    purpose: z.string().min(1, purposeLength).max(maxPurposeLength, purposeLength),
+    ttl: duration.optional(),
+    idle: duration.optional(),
+    max_uses: uses.optional(),
+  }),
+  output: z
+    .strictObject({
+      ...members,
+      token: z.string().describe('Shown only once.'),
+      proxy_url: z.string(),
+      capped_by: z.string().nullable(),
+      warnings: texts,
+    })
+    .meta({ id: 'CreatedLease' }),
+  async run(parts, input, at) {
+    const entries = input.credentials(() => at);
+    if (input.grants === undefined && entries.length === 0) {
+      throw new SidekeyError('input_invalid', 'The lease has neither a grant nor a credential of its own.', {
+        hint: '--grant GRANT, or --credentials FILE',
+      });
+    }
+    const order = {
+      agent: input.agent,
+      grants: input.grants ?? [],
+      credentials: entries,
+      purpose: readPurpose(input.purpose),
+      ...(input.egress === undefined ? {} : { egress: egressHosts(input.egress) }),
+      ttlMs: input.ttl ?? null,
+      idleMs: input.idle ?? null,
+      maxUses: input.max_uses ?? null,
+    };
+    const made = await makeLease(parts, order, at);
+    const warnings = whatEndsBefore(made.lease.expiresAt, made.grants, made.policies, at);
+    const url = proxyUrl(parts.config.proxy.listen, `${made.lease.agent}:${made.secret}`);
+    return { ...made, url, warnings };
+  },
+  answer: ({ lease, secret, url, ttl, warnings }, at) => ({
+    ...leaseAnswer(lease, at),
+    token: secret,
+    proxy_url: url,
+    capped_by: ttl.cappedBy,
+    warnings,
+  }),
+});
+
+function readPurpose(given: string): string {
+  const purpose = given.trim();
+  if (purpose !== '' && visible(purpose) === purpose) return purpose;
+  throw new SidekeyError('input_invalid', 'The purpose is empty, or has control characters.', {
+    hint: `describe the purpose in up to ${maxPurposeLength} characters: --purpose "nightly report"`,
+  });
+}
+
+/** Sets a new end, never an earlier one. An expired lease becomes valid again, without its earlier approvals. */
+export const renewLease = changing({
+  id: 'lease.renew',
+  summary: 'Give a lease a new end, counted from now.',
+  scope: 'access:write',
+  input: z.strictObject({ lease: text, ttl: duration.optional(), uses: uses.optional() }),
+  output: z
+    .strictObject({ ...members, capped_by: z.string().nullable(), warnings: texts })
+    .meta({ id: 'RenewedLease' }),
+  async run({ store, audit, config, ...parts }, input, at) {
+    const before = pickLease(await store.leases.list(), input.lease);
+    if (before.revokedAt !== null) throw leaseEnded(before, { state: 'revoked', at: before.revokedAt });
+    if (input.uses !== undefined && before.maxUses === null) {
+      throw new SidekeyError('input_invalid', 'The lease has no maximum of uses, so --uses has no effect.', {
+        hint: `sidekey lease renew ${input.lease}`,
+      });
+    }
+    const rights = await store.rights.read();
+    const grants = ownGrants(before, await parts.grants.list(), rights);
+    if (grants.length === 0 && before.grants !== null) {
+      throw new SidekeyError('grant_missing', 'All grants of the lease were removed.', {
+        hint: `sidekey lease create --agent ${before.agent} --grant GRANT --purpose TEXT`,
+      });
+    }
+    const { policies } = rights;
+    const ttl: GrantedTtl = ttlFor(
+      input.ttl ?? null,
+      grants,
+      { config, policies },
+      usualGrants(before, grants, rights),
+    );
+    const expiresAt = Math.max(before.expiresAt, at + ttl.ttlMs);
+    const event = { event: 'lease.renewed', agent: before.agent, lease: before.id } as const;
+    const lease = await recordChange(audit, event, async () => {
+      const renewed = await store.leases.renew(before.id, { at, expiresAt, moreUses: input.uses ?? 0 });
+      if (renewed === null) throw leaseEnded(before, { state: 'revoked', at });
+      return renewed;
+    });
+    return { lease, ttl, warnings: whatEndsBefore(lease.expiresAt, grants, policies, at) };
+  },
+  answer: ({ lease, ttl, warnings }, at) => ({
+    ...leaseAnswer(lease, at),
+    capped_by: ttl.cappedBy,
+    warnings,
+  }),
+});
+
+const revoked = z.strictObject({ revoked: texts });
+
+export const revokeLease = changing({
+  id: 'lease.revoke',
+  summary: 'End a lease, from the next request on.',
+  scope: 'access:write',
+  input: z.strictObject({ lease: text }),
+  output: revoked,
+  async run(parts, { lease: id }, at) {
+    const { id: lease, agent } = pickLease(await parts.store.leases.list(), id);
+    return revoke(parts, { id: lease }, { agent, lease }, at);
+  },
+  answer: (ids) => ({ revoked: [...ids] }),
+});
+
+export const revokeLeases = changing({
+  id: 'lease.revokeAll',
+  summary: 'End all leases of an agent, or all for a grant.',
+  scope: 'access:write',
+  input: z.strictObject({ agent: name.optional(), grant: text.optional() }),
+  output: revoked,
+  async run(parts, input, at) {
+    if (input.agent !== undefined && input.grant === undefined) {
+      const { name: agent } = pickAgent(await parts.store.agents.list(), input.agent);
+      return revoke(parts, { agent }, { agent }, at);
+    }
+    if (input.grant === undefined || input.agent !== undefined) throw unclearChoice();
+    const { id: grant } = namedGrant(await parts.grants.list(), input.grant);
+    return revoke(parts, { grant }, { grant }, at);
+  },
+  answer: (ids) => ({ revoked: [...ids] }),
+});
+
+/** Error for leases to revoke that are named in no way, or in several. */
+export function unclearChoice(): SidekeyError {
+  return new SidekeyError('input_invalid', 'Name one lease, or all leases of an agent or a grant.', {
+    hint: 'sidekey lease revoke LEASE | --agent AGENT | --grant GRANT',
+  });
+}
+
+async function revoke(
+  parts: Changing,
+  choice: LeaseChoice,
+  event: Partial<AuditEvent>,
+  at: number,
+): Promise<readonly string[]> {
+  const ids = await recordChange(parts.audit, { event: 'lease.revoked', ...event }, () =>
+    parts.store.leases.revoke(choice, at),
+  );
+  await removeGrantsOfEndedLeases(parts, at);
+  return ids;
+}

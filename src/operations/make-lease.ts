@@ -1,0 +1,178 @@
+import { randomUUID } from 'node:crypto';
+import { hashToken, newSecret } from '../agents/authentication.ts';
+import { recordChange } from '../audit/log.ts';
+import type { Config } from '../config/config.ts';
+import type { Grant } from '../domain/grant.ts';
+import type { GrantedTtl, Lease } from '../domain/lease.ts';
+import type { CredentialEntry } from '../grants/credential-input.ts';
+import { keepGrant } from '../grants/keep.ts';
+import { removeGrantsOfEndedLeases } from '../grants/lease-grants.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import type { AgentRecord, GrantPolicy, LeaseRecord } from '../store/store.ts';
+import { alreadyThere, prepare, type Prepared } from './credential-entry.ts';
+import { ownGrants, ttlFor, usualGrants } from './lease-terms.ts';
+import type { Changing } from './operation.ts';
+import { grantReference, namedGrant, pickAgent, unknownAgent } from './references.ts';
+
+/** Checked request for a lease; spans in milliseconds. */
+export interface LeaseOrder {
+  readonly agent: string;
+  /** Grants as in `--grant`; null: all that the agent reaches, also those added later. */
+  readonly grants: readonly string[] | null;
+  readonly purpose: string;
+  /** See `Lease.egress`. */
+  readonly egress?: readonly string[];
+  /** Lifetime; null: the default. */
+  readonly ttlMs: number | null;
+  readonly idleMs: number | null;
+  readonly maxUses: number | null;
+  /** Its token, if it already exists. */
+  readonly secret?: string;
+  /** Credentials that only this lease may use, and that end with it. They are not verified: a session begins at once. */
+  readonly credentials?: readonly CredentialEntry[];
+}
+
+/** A new lease with its token. */
+export interface MadeLease {
+  readonly lease: LeaseRecord;
+  readonly secret: string;
+  /** Grants that it reaches now. */
+  readonly grants: readonly Grant[];
+  /** See `usualGrants`. */
+  readonly usual: readonly Grant[];
+  readonly policies: readonly GrantPolicy[];
+  readonly ttl: GrantedTtl;
+}
+
+/** Milliseconds after which an ended lease is deleted. */
+const forgetAfterMs = 90 * 86_400_000;
+
+/**
+ * Makes a lease, audited first.
+ *
+ * @param at milliseconds since the epoch
+ * @throws SidekeyError `not_found`, `input_invalid`, `grant_missing`, `grant_ambiguous`, `provider_unknown`, `already_exists`,
+ *   `audit_unavailable`
+ */
+export async function makeLease(parts: Changing, order: LeaseOrder, at: number): Promise<MadeLease> {
+  const { store, audit, config } = parts;
+  const id = randomUUID();
+  const credentials = prepareCredentials(order.credentials ?? [], id, config.providers);
+  const secret = order.secret ?? newSecret('lease');
+  const rights = await store.rights.read();
+  const agent = pickAgent(rights.agents, order.agent);
+  if (agent.disabledAt !== null) {
+    throw new SidekeyError('input_invalid', `The agent ${agent.name} is disabled.`, {
+      hint: `sidekey agent set ${agent.name} --enable`,
+    });
+  }
+  const all = await parts.grants.list();
+  const reached = ownGrants({ agent: agent.name, grants: null }, all, rights);
+  const grants = order.grants === null ? reached : chosenOf(agent, order.grants, all, reached);
+  const owned = credentials.map((credential) => ({ ...credential.wanted, id: credential.id }));
+  const named = order.grants === null ? null : [...grants, ...owned].map((grant) => grant.id);
+  const usual = usualGrants({ id, agent: agent.name, grants: named }, grants, rights);
+  const ttl = ttlFor(order.ttlMs, [...grants, ...owned], { config, policies: rights.policies }, [
+    ...usual,
+    ...owned,
+  ]);
+  const lease: LeaseRecord = {
+    id,
+    agent: agent.name,
+    tokenHash: hashToken(secret),
+    grants: named,
+    ...(order.egress === undefined ? {} : { egress: order.egress }),
+    purpose: order.purpose,
+    createdAt: at,
+    expiresAt: at + ttl.ttlMs,
+    idleMs: order.idleMs,
+    renewedAt: null,
+    usedAt: null,
+    maxUses: order.maxUses,
+    uses: 0,
+    revokedAt: null,
+  };
+  const only = lease.grants?.length === 1 ? lease.grants[0] : undefined;
+  const reach = lease.grants?.join(', ') ?? 'all that the agent reaches';
+  const event = {
+    event: 'lease.created',
+    agent: agent.name,
+    lease: lease.id,
+    grant: only,
+    reason: only === undefined ? `${order.purpose} (for ${reach})` : order.purpose,
+  } as const;
+  await recordChange(audit, event, async () => {
+    if (!(await store.leases.insert(lease))) throw unknownAgent(agent.name, []);
+  });
+  await store.leases.removeEnded(at - forgetAfterMs);
+  if (credentials.length > 0) await storeCredentials(parts, lease, credentials, at);
+  return { lease, secret, grants, usual, policies: rights.policies, ttl };
+}
+
+function chosenOf(
+  agent: AgentRecord,
+  named: readonly string[],
+  all: readonly Grant[],
+  reached: readonly Grant[],
+): readonly Grant[] {
+  const chosen = [...new Set(named.map((text) => namedGrant(all, text)))];
+  const beyond = chosen.find((grant) => !reached.includes(grant));
+  if (beyond === undefined) return chosen;
+  const name = grantReference(beyond);
+  throw new SidekeyError('grant_missing', `The agent ${agent.name} does not reach the grant ${name}.`, {
+    hint: `sidekey agent bind ${agent.name} --grant ${name}`,
+  });
+}
+
+/** A credential that only one lease may use. */
+interface LeaseCredential extends Prepared {
+  /** ID of its grant. */
+  readonly id: string;
+}
+
+/** @throws SidekeyError `input_invalid`, `provider_unknown` */
+function prepareCredentials(
+  entries: readonly CredentialEntry[],
+  leaseId: string,
+  providers: Config['providers'],
+): readonly LeaseCredential[] {
+  return entries.map((entry, index) => {
+    const provider = entry.provider ?? entry.name;
+    const name = entry.name ?? `${provider}-${leaseId.slice(0, 8)}${index === 0 ? '' : `-${index + 1}`}`;
+    return { ...prepare({ ...entry, provider }, name, {}, providers), id: randomUUID() };
+  });
+}
+
+/**
+ * Stores the credentials of a new lease. If one cannot be stored, the lease is revoked, and none remains.
+ *
+ * @throws SidekeyError `already_exists` for a name that is taken
+ */
+async function storeCredentials(
+  parts: Changing,
+  lease: Pick<Lease, 'id'>,
+  credentials: readonly LeaseCredential[],
+  at: number,
+): Promise<void> {
+  try {
+    for (const { id, wanted, credential, audience } of credentials) {
+      await keepGrant(
+        parts,
+        { ...wanted, lease: lease.id },
+        { credential, audience },
+        {
+          event: 'grant.added',
+          reason: `for the lease ${lease.id}`,
+          keepsOut: (existing) => alreadyThere(existing, wanted),
+          now: () => at,
+          newId: id,
+        },
+      );
+    }
+  } catch (error) {
+    await parts.store.leases.revoke({ id: lease.id }, at);
+    throw error;
+  } finally {
+    await removeGrantsOfEndedLeases(parts, at);
+  }
+}

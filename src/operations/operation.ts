@@ -1,0 +1,72 @@
+import type { z } from 'zod';
+import type { Config } from '../config/config.ts';
+import type { AuditLog } from '../domain/event.ts';
+import type { Grant } from '../domain/grant.ts';
+import type { Scope } from '../domain/scopes.ts';
+import type { Registry } from '../grants/registry.ts';
+import type { Store } from '../store/store.ts';
+import type { Vault } from '../vault/vault.ts';
+
+/** Things that Sidekey does for people and programs: each is one value, and all front ends follow from it. */
+
+/** Parts of Sidekey that an operation reads. */
+interface Reading {
+  readonly config: Config;
+  /** Null: nothing was stored yet. */
+  readonly store: Store | null;
+  /** Returns all grants, ordered by name, then user. */
+  readonly grants: () => Promise<readonly Grant[]>;
+}
+
+/** Parts of Sidekey that an operation changes. */
+export interface Changing {
+  readonly config: Config;
+  readonly store: Store;
+  readonly vault: Vault;
+  readonly grants: Registry;
+  readonly audit: AuditLog;
+}
+
+interface Definition<Parts, Input extends z.ZodObject, Output extends z.ZodType, Result> {
+  /** Noun and verb: `lease.create`. */
+  readonly id: `${string}.${string}`;
+  /** One sentence, for programmers. */
+  readonly summary: string;
+  /** Scope that a caller of the API needs. */
+  readonly scope: Scope;
+  readonly input: Input;
+  /** Shape of the answer, for programs. Times are ISO 8601, spans are seconds. */
+  readonly output: Output;
+  /**
+   * Does the work.
+   *
+   * @param at milliseconds since the epoch
+   * @throws SidekeyError
+   */
+  readonly run: (parts: Parts, input: z.output<Input>, at: number) => Promise<Result>;
+  /** Returns the answer for programs; texts for people are made of the result itself. */
+  readonly answer: (result: Result, at: number) => z.input<Output>;
+}
+
+/** One action. A reading one creates nothing, and works before anything was stored. */
+export type Operation<
+  Input extends z.ZodObject = z.ZodObject,
+  Output extends z.ZodType = z.ZodType,
+  Result = never,
+> =
+  | (Definition<Reading, Input, Output, Result> & { readonly effect: 'read' })
+  | (Definition<Changing, Input, Output, Result> & { readonly effect: 'change' });
+
+/** Types an operation that reads. */
+export function reading<Input extends z.ZodObject, Output extends z.ZodType, Result>(
+  definition: Definition<Reading, Input, Output, Result>,
+): Operation<Input, Output, Result> {
+  return { ...definition, effect: 'read' };
+}
+
+/** Types an operation that changes something. */
+export function changing<Input extends z.ZodObject, Output extends z.ZodType, Result>(
+  definition: Definition<Changing, Input, Output, Result>,
+): Operation<Input, Output, Result> {
+  return { ...definition, effect: 'change' };
+}

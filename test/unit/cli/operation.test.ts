@@ -1,0 +1,91 @@
+/** Options of the command line that follow from the inputs of operations. */
+import { describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import type { Context } from '../../../src/cli/context.ts';
+import { leaseCommands } from '../../../src/cli/lease.ts';
+import { optionRows, perform } from '../../../src/cli/operation.ts';
+import * as leases from '../../../src/operations/lease.ts';
+import { changing, type Operation } from '../../../src/operations/operation.ts';
+
+const echo = changing({
+  id: 'thing.echo',
+  summary: 'Return the input.',
+  scope: 'access:write',
+  input: z.strictObject({
+    thing: z.string(),
+    names: z.array(z.string()).min(1).optional().describe('Names.'),
+    max_size: z.int('is not a size').optional(),
+    long: z.boolean().optional(),
+    text: z.string().transform((value) => value.length),
+    file: z
+      .array(z.string())
+      .optional()
+      .transform((lines) => lines ?? []),
+  }),
+  output: z.unknown(),
+  run: async (_parts, input) => input,
+  answer: (input) => input,
+});
+
+const words = {
+  names: { summary: 'the names', name: 'name' },
+  max_size: { summary: 'the size', value: 'bytes' },
+  long: { summary: 'in full' },
+  text: { summary: 'the text' },
+  file: { summary: 'the lines', read: async (_context: Context, path: string) => [path] },
+};
+
+const context = {
+  now: () => 1_000,
+  withState: (use: (state: object) => Promise<unknown>) => use({}),
+} as unknown as Context;
+
+const run = (options: object) =>
+  perform(context, echo, { words, options: options as Record<string, unknown>, fixed: { thing: 'x' } });
+
+describe('the options of an operation', () => {
+  test('have values, several values or none as the input has, and are required where it has no default', () => {
+    expect(optionRows(echo, words)).toEqual([
+      ['--name <name...>', 'the names'],
+      ['--max-size <bytes>', 'the size'],
+      ['--long', 'in full'],
+      ['--text <text>', 'the text', { required: true }],
+      ['--file <file>', 'the lines'],
+    ]);
+  });
+
+  test('become the members of the input', async () => {
+    const options = { name: ['a'], maxSize: '7', long: true, text: 'four', file: 'path' };
+    expect(await run(options)).toMatchObject({
+      result: { thing: 'x', names: ['a'], max_size: 7, long: true, text: 4, file: ['path'] },
+      at: 1_000,
+    });
+  });
+
+  test('that are not valid are named without their value', async () => {
+    const refused = run({ maxSize: 'secret', text: 'four' });
+    await expect(refused).rejects.toMatchObject({
+      code: 'input_invalid',
+      message: '--max-size is not a size.',
+      hint: 'sidekey thing --help',
+    });
+  });
+});
+
+test('each member of an input for leases is an option or an argument of a command', () => {
+  const named = leaseCommands.flatMap(({ name, options = [], arguments: args = [] }) => [
+    ...options.map((option) => `${name} ${/--([a-z-]+)/.exec(option[0] ?? '')?.[1]}`),
+    ...args.map(([argument]) => `${name} ${/\w+/.exec(argument)?.[0]}`),
+  ]);
+  const commandOf: Record<string, string> = { get: 'list', revokeAll: 'revoke' };
+  const operations = Object.values(leases).filter((value): value is never => typeof value === 'object');
+  const missing = operations.flatMap(({ id, input }: Operation) => {
+    const verb = id.split('.')[1]!;
+    const command = commandOf[verb] ?? verb;
+    return Object.keys(input.shape)
+      .map((member) => `${command} ${member.replaceAll('_', '-').replace(/^grants$/, 'grant')}`)
+      .filter((option) => !named.includes(option));
+  });
+  expect(operations).toHaveLength(6);
+  expect(missing).toEqual([]);
+});
