@@ -1,7 +1,13 @@
 import type { SidekeyError } from '../lib/errors.ts';
 import type { FailureCode } from '../lib/failures.ts';
 import { shellWord, withoutStop } from '../lib/text.ts';
-import { clockOf, type Credential, isRefreshable, type SealedCredential, secretText } from '../domain/credential.ts';
+import {
+  clockOf,
+  type Credential,
+  isRefreshable,
+  type SealedCredential,
+  secretText,
+} from '../domain/credential.ts';
 import { defaultUser, type Grant } from '../domain/grant.ts';
 import type { Flow, Provider } from '../domain/provider.ts';
 import type { OpenedGrant } from './registry.ts';
