@@ -14,8 +14,8 @@ interface OperationPlace extends Pick<AnyRoute, 'id' | 'tag'> {
 }
 
 /**
- * Returns the route of an operation. Members of the input that the path names are its parameters; a GET has the others as
- * query, and other methods as body.
+ * Returns the route of an operation. Members of the input that the path names are its parameters; GET and DELETE have the
+ * others as query, and other methods as body.
  *
  * @param at method and path: `POST /v2/leases/{lease}/renew`
  */
@@ -32,7 +32,7 @@ export function operationRoute<Input extends z.ZodObject, Output extends z.ZodTy
   const carried =
     rest.length === 0
       ? {}
-      : method === 'get'
+      : method === 'get' || method === 'delete'
         ? {
             query: z.strictObject(
               Object.fromEntries(rest.map(([member, shape]) => [member, inQuery(shape)])),

@@ -5,20 +5,6 @@ import type { StartOptions } from './start.ts';
 import { shapes } from '../grants/credential-shape.ts';
 import { sourceForms } from '../domain/credential.ts';
 
-const egressOption: OptionRow = [
-  '--egress <host...>',
-  'only these hosts without a credential: HOST, HOST:PORT, *.SUFFIX, or none',
-];
-
-const binding: readonly OptionRow[] = [
-  ['--grant <grant...>', 'these grants: name, ID, or USER/NAME'],
-  ['--provider <provider...>', 'every grant of these providers'],
-  ['--user <user...>', 'every grant of these users'],
-  ['--label <label...>', 'every grant with one of these labels (sidekey grant set)'],
-  ['--everything', 'every grant of every user'],
-  egressOption,
-];
-
 const conditions: readonly OptionRow[] = [
   ['--since <time>', 'at or after this time: 2h, 7d, 2026-11-21, 2026-11-21T06:00Z'],
   ['--until <time>', 'before this time'],
@@ -45,8 +31,6 @@ const sourceOptions: readonly OptionRow[] = [
   ['--source-form <form>', `form of its answer, where it is not recognized: ${sourceForms.join(', ')}`],
 ];
 const grantOwner: OptionRow = ['--user <name>', 'the owner, where several users have a grant of that name'];
-
-const agentArgument: readonly ArgumentRow[] = [['<name>', 'its name']];
 
 const proposalArgument: readonly ArgumentRow[] = [['<id>', 'ID of the proposal']];
 
@@ -650,94 +634,7 @@ const accessCommands: readonly CommandRow[] = [
   {
     name: 'agent',
     summary: 'manage agents, and the grants that each may use',
-    commands: [
-      {
-        name: 'create',
-        summary: 'create an agent, and show its token once',
-        arguments: [['<name>', 'its name in the audit log']],
-        options: [
-          ...binding,
-          ['--for <user>', 'the user that it acts for'],
-          ['--agent-label <label...>', 'labels of the agent itself, for rules'],
-          ['--token-label <label>', 'label of its token'],
-          ['--expires <when>', 'end of the token: 90d, or a date'],
-          ['--no-token', 'no token: an issuer of agent_issuers gives it tokens'],
-        ],
-        examples: [
-          'sidekey agent create ci-bot --grant github --egress pypi.org files.pythonhosted.org',
-          'sidekey agent create helper --for alice --provider google slack --expires 90d',
-        ],
-        load: async () => (await import('./agent/tokens.ts')).createAgent,
-      },
-      {
-        name: 'list',
-        alias: 'show',
-        summary: 'list the agents and the grants that each reaches, or show one in full',
-        arguments: [['[name]', 'its name']],
-        examples: ['sidekey agent list', 'sidekey agent show ci-bot'],
-        load: async () => (await import('./agent/agents.ts')).listAgents,
-      },
-      {
-        name: 'bind',
-        summary: 'let an agent use more grants, or fewer with --remove',
-        arguments: agentArgument,
-        options: [
-          ...binding,
-          ['--remove', 'remove these bindings, from the next request on'],
-          ['--all', 'with --remove: all bindings, but not --egress'],
-        ],
-        examples: [
-          'sidekey agent bind ci-bot --grant github alice/google',
-          'sidekey agent bind ci-bot --remove --provider github',
-        ],
-        load: async () => (await import('./agent/bindings.ts')).bindAgent,
-      },
-      {
-        name: 'set',
-        summary: 'change the user and the labels of an agent; disable or enable it',
-        arguments: agentArgument,
-        options: [
-          ['--for <user>', 'the user that it acts for'],
-          ['--no-for', 'no user'],
-          ['--agent-label <label...>', 'its labels; they replace those that it has'],
-          ['--no-agent-label', 'no labels'],
-          ['--disable', 'refuse its tokens until it is enabled, and end its leases'],
-          ['--enable', 'accept its tokens and leases again'],
-        ],
-        examples: ['sidekey agent set ci-bot --for alice', 'sidekey agent set ci-bot --disable'],
-        load: async () => (await import('./agent/agents.ts')).setAgent,
-      },
-      {
-        name: 'check',
-        summary: 'verify a token of an OIDC issuer from standard input, as the proxy does',
-        examples: ['sidekey agent check < token.jwt'],
-        load: async () => (await import('./agent/identity.ts')).checkToken,
-      },
-      {
-        name: 'rotate',
-        summary: 'show a new token once; it replaces the one before',
-        arguments: agentArgument,
-        options: [
-          ['--overlap <span>', 'time for which the old token stays valid, such as 1h'],
-          ['--token-label <label>', 'replace the tokens of this label; a new label replaces none'],
-          ['--all', 'replace every token of the agent'],
-          ['--expires <when>', 'end of the new token: 90d, or a date'],
-        ],
-        examples: [
-          'sidekey agent rotate ci-bot --overlap 1h',
-          'sidekey agent rotate ci-bot --token-label laptop --expires 90d',
-        ],
-        load: async () => (await import('./agent/tokens.ts')).rotateAgent,
-      },
-      {
-        name: 'remove',
-        summary: 'remove an agent with its tokens, bindings and leases',
-        arguments: agentArgument,
-        options: [['--token-label <label>', 'only the tokens of this label; the agent stays']],
-        examples: ['sidekey agent remove ci-bot', 'sidekey agent remove ci-bot --token-label laptop'],
-        load: async () => (await import('./agent/agents.ts')).removeAgent,
-      },
-    ],
+    loadCommands: async () => (await import('./agent.ts')).agentCommands,
   },
   {
     name: 'lease',

@@ -8,7 +8,10 @@ import type { Context } from './context.ts';
 
 /** Words for a member of an input. */
 interface OptionWords {
-  readonly summary: string;
+  /** Absent: there is only the option that takes the value away. */
+  readonly summary?: string;
+  /** Summary of the option that takes the value away: `--no-for`. */
+  readonly none?: string;
   /** Name of its option; default: the name of the member, with dashes. */
   readonly name?: string;
   /** Word for its value in the help; default: the name of the option. */
@@ -21,16 +24,19 @@ type Words = Readonly<Record<string, OptionWords>>;
 
 /** Returns the options for these members of an input, in the order of their words. */
 export function optionRows({ input }: Pick<Operation, 'input'>, allWords: Words): readonly OptionRow[] {
-  return Object.entries(allWords).map(([member, words]) => {
-    const { summary, value, read } = words;
+  return Object.entries(allWords).flatMap(([member, words]): OptionRow[] => {
+    const { summary, none, value, read } = words;
     const name = optionName(member, words.name);
     const shape = input.shape[member]!;
     const kind = kindOf(shape);
-    const argument =
-      kind === 'boolean' ? '' : ` <${value ?? name}${kind === 'array' && read === undefined ? '...' : ''}>`;
+    const many = kind === 'array' && read === undefined ? '...' : '';
+    const flags = `--${name}${kind === 'boolean' ? '' : ` <${value ?? name}${many}>`}`;
     const isRequired = !z.safeParse(shape, undefined).success;
-    const row = [`--${name}${argument}`, summary] as const;
-    return isRequired ? [...row, { required: true }] : row;
+    const rows: OptionRow[] = [];
+    if (summary !== undefined)
+      rows.push(isRequired ? [flags, summary, { required: true }] : [flags, summary]);
+    if (none !== undefined) rows.push([`--no-${name}`, none]);
+    return rows;
   });
 }
 
@@ -55,7 +61,7 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
     const value = options[name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())];
     if (value === undefined) continue;
     if (word.read !== undefined) read[member] = await word.read(context, value as string);
-    else given[member] = kindOf(operation.input.shape[member]) === 'number' ? Number(value) : value;
+    else given[member] = valueOf(operation.input.shape[member], value);
   }
   const checked = operation.input.safeParse(given, { reportInput: false });
   if (!checked.success) throw refusalOf(checked.error, words, operation.id);
@@ -77,6 +83,13 @@ function refusalOf({ issues: [issue] }: z.ZodError, words: Words, id: string): S
   return new SidekeyError('input_invalid', `${place} ${issue?.message ?? 'is not valid'}.`, {
     hint: `sidekey ${id.split('.', 1)[0]} --help`,
   });
+}
+
+/** Returns the value of a member for that of an option. False stands for no value, as `--no-for` does. */
+function valueOf(shape: z.core.$ZodType, value: unknown): unknown {
+  const kind = kindOf(shape);
+  if (value === false) return z.safeParse(shape, null).success ? null : kind === 'array' ? [] : false;
+  return kind === 'number' ? Number(value) : value;
 }
 
 function optionName(member: string, name = member.replaceAll('_', '-')): string {

@@ -6,7 +6,10 @@ import { spanMs } from './format.ts';
 
 export const name = z
   .string()
-  .refine(isName, 'is not 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first')
+  .refine(
+    isName,
+    'is not valid: use 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first',
+  )
   .meta({ description: 'Letters, digits, dots, dashes and underscores.', examples: ['github'] });
 
 const notDuration =
@@ -36,3 +39,11 @@ const notCount = 'is not a number of requests, from 1';
 
 /** A count of requests. */
 export const uses = z.int(notCount).min(1, notCount);
+
+export const grants = z.array(text).min(1).optional().describe('Name, ID, or USER/NAME.');
+
+export const egress = z
+  .array(text)
+  .min(1)
+  .optional()
+  .describe('Only these hosts without a credential: HOST, HOST:PORT, *.SUFFIX, or none.');

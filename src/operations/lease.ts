@@ -9,7 +9,7 @@ import { removeGrantsOfEndedLeases } from '../grants/lease-grants.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { visible } from '../lib/text.ts';
 import type { LeaseChoice } from '../store/store.ts';
-import { duration, name, text, time, timeOrNull, uses } from './fields.ts';
+import { duration, egress, grants, name, text, time, timeOrNull, uses } from './fields.ts';
 import { isoOrNull, isoTime, proxyUrl } from './format.ts';
 import { ownGrants, ttlFor, usualGrants, whatEndsBefore } from './lease-terms.ts';
 import { makeLease } from './make-lease.ts';
@@ -129,13 +129,9 @@ export const createLease = changing({
   scope: 'access:write',
   input: z.strictObject({
     agent: name,
-    grants: z.array(text).min(1).optional().describe('Name, ID, or USER/NAME.'),
+    grants,
     credentials,
-    egress: z
-      .array(text)
-      .min(1)
-      .optional()
-      .describe('Only these hosts without a credential: HOST, HOST:PORT, *.SUFFIX, or none.'),
+    egress,
     purpose: z.string().min(1, purposeLength).max(maxPurposeLength, purposeLength),
     ttl: duration.optional(),
     idle: duration.optional(),

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { AuditLine } from '../../domain/event.ts';
 import { tailAudit } from '../../audit/query.ts';
 import { authorityFiles } from '../../ca/authority-files.ts';
-import { newToken } from '../agent/tokens.ts';
+import { newToken } from '../../operations/agent-token.ts';
 import type { Context } from '../context.ts';
 import { counted, proxyUrl } from '../../operations/format.ts';
 import { offeredBy } from '../../operations/references.ts';

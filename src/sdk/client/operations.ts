@@ -396,9 +396,9 @@ export interface Agent {
 
 export interface CreatedAgent {
   readonly name: string;
-  /** Shown only once. */
-  readonly token: string;
-  readonly proxy_url: string;
+  /** Shown only once. Null: it has none. */
+  readonly token: string | null;
+  readonly proxy_url: string | null;
   readonly expires_at: string | null;
   readonly acts_for: string | null;
   readonly labels: readonly string[];
@@ -1011,6 +1011,8 @@ export interface Operations {
     readonly token_label?: string | undefined;
     /** 90d, or a date. */
     readonly expires?: string | undefined;
+    /** False: no token, because an issuer gives it tokens. */
+    readonly token?: boolean | undefined;
   }), options?: CallOptions): Promise<CreatedAgent>;
 
   /** Show an agent, and the grants that it reaches. `GET /v2/agents/{agent}` */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import { openState } from '../../../src/app/state.ts';
-import { newToken } from '../../../src/cli/agent/tokens.ts';
+import { newToken } from '../../../src/operations/agent-token.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { createLog } from '../../../src/lib/log.ts';
 import { freePort } from '../process.ts';

@@ -385,8 +385,8 @@ class AgentIdentitiesItem(TypedDict):
 
 class CreatedAgent(TypedDict):
     name: str
-    token: str
-    proxy_url: str
+    token: str | None
+    proxy_url: str | None
     expires_at: str | None
     acts_for: str | None
     labels: list[str]
@@ -1110,9 +1110,9 @@ class Operations:
         """List the agents. ``GET /v2/agents``"""
         return self._pages("listAgents", {"limit": limit})
 
-    def create_agent(self, *, name: str, grants: list[str] = UNSET, providers: list[str] = UNSET, users: list[str] = UNSET, labels: list[str] = UNSET, everything: bool = UNSET, egress: list[str] = UNSET, acts_for: str = UNSET, agent_labels: list[str] = UNSET, token_label: str = UNSET, expires: str = UNSET) -> CreatedAgent:
+    def create_agent(self, *, name: str, grants: list[str] = UNSET, providers: list[str] = UNSET, users: list[str] = UNSET, labels: list[str] = UNSET, everything: bool = UNSET, egress: list[str] = UNSET, acts_for: str = UNSET, agent_labels: list[str] = UNSET, token_label: str = UNSET, expires: str = UNSET, token: bool = UNSET) -> CreatedAgent:
         """Create an agent. The answer has its token, once. ``POST /v2/agents``"""
-        return self._call("createAgent", {"grants": grants, "providers": providers, "users": users, "labels": labels, "everything": everything, "egress": egress, "name": name, "acts_for": acts_for, "agent_labels": agent_labels, "token_label": token_label, "expires": expires})
+        return self._call("createAgent", {"grants": grants, "providers": providers, "users": users, "labels": labels, "everything": everything, "egress": egress, "name": name, "acts_for": acts_for, "agent_labels": agent_labels, "token_label": token_label, "expires": expires, "token": token})
 
     def get_agent(self, *, agent: str) -> Agent:
         """Show an agent, and the grants that it reaches. ``GET /v2/agents/{agent}``"""
@@ -1431,9 +1431,9 @@ class AsyncOperations:
         """List the agents. ``GET /v2/agents``"""
         return self._pages("listAgents", {"limit": limit})
 
-    async def create_agent(self, *, name: str, grants: list[str] = UNSET, providers: list[str] = UNSET, users: list[str] = UNSET, labels: list[str] = UNSET, everything: bool = UNSET, egress: list[str] = UNSET, acts_for: str = UNSET, agent_labels: list[str] = UNSET, token_label: str = UNSET, expires: str = UNSET) -> CreatedAgent:
+    async def create_agent(self, *, name: str, grants: list[str] = UNSET, providers: list[str] = UNSET, users: list[str] = UNSET, labels: list[str] = UNSET, everything: bool = UNSET, egress: list[str] = UNSET, acts_for: str = UNSET, agent_labels: list[str] = UNSET, token_label: str = UNSET, expires: str = UNSET, token: bool = UNSET) -> CreatedAgent:
         """Create an agent. The answer has its token, once. ``POST /v2/agents``"""
-        return await self._call("createAgent", {"grants": grants, "providers": providers, "users": users, "labels": labels, "everything": everything, "egress": egress, "name": name, "acts_for": acts_for, "agent_labels": agent_labels, "token_label": token_label, "expires": expires})
+        return await self._call("createAgent", {"grants": grants, "providers": providers, "users": users, "labels": labels, "everything": everything, "egress": egress, "name": name, "acts_for": acts_for, "agent_labels": agent_labels, "token_label": token_label, "expires": expires, "token": token})
 
     async def get_agent(self, *, agent: str) -> Agent:
         """Show an agent, and the grants that it reaches. ``GET /v2/agents/{agent}``"""

@@ -1,0 +1,471 @@
+import { z } from 'zod';
+import { identityRules } from '../agents/identity-rules.ts';
+import { recordChange } from '../audit/log.ts';
+import type { AuditEvent } from '../domain/event.ts';
+import { type Binding, leaseStanding } from '../domain/lease.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import type { AgentRecord, AgentTokenRecord, Rights } from '../store/store.ts';
+import { isLive, newToken } from './agent-token.ts';
+import { bindingReason, bindingsOf, isHost, namedBindings, nowhere } from './bindings.ts';
+import { duration, egress, grants, name, text, time, timeOrNull } from './fields.ts';
+import { isoOrNull, isoTime, proxyUrl, readEnd, spanText } from './format.ts';
+import { ownGrants } from './lease-terms.ts';
+import { changing, type Changing, reading } from './operation.ts';
+import { namedGrant, pickAgent, unknownAgent } from './references.ts';
+
+/** Agents: callers of the proxy, their tokens, and the grants that each may use. */
+
+const texts = z.array(z.string());
+
+const binding = z
+  .strictObject({
+    kind: z.enum(['grant', 'provider', 'user', 'label', 'everything', 'egress']),
+    value: z.string().nullable(),
+  })
+  .meta({ id: 'Binding' });
+
+const members = {
+  name: z.string(),
+  state: z.enum(['enabled', 'disabled']),
+  acts_for: z.string().nullable(),
+  labels: texts,
+  bindings: z.array(binding),
+};
+
+const choice = {
+  grants,
+  providers: z.array(name).min(1).optional().describe('Every grant of these providers.'),
+  users: z.array(name).min(1).optional().describe('Every grant of these users.'),
+  labels: z.array(name).min(1).optional().describe('Every grant with one of these labels.'),
+  everything: z.boolean().optional().describe('Every grant of every user.'),
+  egress,
+};
+
+const tokenEnd = text.optional().describe('90d, or a date.');
+
+function stateOf({ disabledAt }: Pick<AgentRecord, 'disabledAt'>): 'enabled' | 'disabled' {
+  return disabledAt === null ? 'enabled' : 'disabled';
+}
+
+function agentAnswer(agent: AgentRecord, bindings: readonly Binding[]) {
+  return {
+    name: agent.name,
+    state: stateOf(agent),
+    acts_for: agent.user,
+    labels: [...agent.labels],
+    bindings: bindings.map(bindingAnswer),
+  };
+}
+
+function bindingAnswer({ kind, value }: Binding): Binding {
+  return { kind, value };
+}
+
+/** Returns the bindings, tokens and leases of an agent, and its last use. */
+function partsOf(agent: string, rights: Rights | null, used: number | undefined, at: number) {
+  const tokens = rights?.tokens.filter((token) => token.agent === agent) ?? [];
+  const leases = rights?.leases.filter((lease) => lease.agent === agent) ?? [];
+  const uses = [used, ...[...tokens, ...leases].map(({ usedAt }) => usedAt)].flatMap((time) => time ?? []);
+  return {
+    bindings: rights?.bindings.filter((each) => each.agent === agent) ?? [],
+    tokens,
+    leases,
+    activeLeases: leases.filter((lease) => leaseStanding(lease, at).state === 'active'),
+    usedAt: uses.length === 0 ? null : Math.max(...uses),
+  };
+}
+
+export const listAgents = reading({
+  id: 'agent.list',
+  summary: 'List the agents.',
+  scope: 'access:read',
+  input: z.strictObject({}),
+  output: z.array(
+    z
+      .strictObject({
+        ...members,
+        live_tokens: z.int(),
+        issuers: texts.describe('The entries of agent_issuers whose tokens identify it.'),
+        active_leases: z.int(),
+        used_at: timeOrNull,
+        created_at: time,
+      })
+      .meta({ id: 'AgentInList' }),
+  ),
+  async run({ store, config, ...parts }, _input, at) {
+    const [rights, uses] = [(await store?.rights.read()) ?? null, await store?.agents.identityUses()];
+    const agents = (rights?.agents ?? [])
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+      .map((agent) => {
+        const { tokens, ...owned } = partsOf(agent.name, rights, uses?.get(agent.name), at);
+        const issuers = [...new Set(identityRules(config, agent.name).map(({ issuer }) => issuer))];
+        return { agent, ...owned, issuers, liveTokens: tokens.filter((token) => isLive(token, at)).length };
+      });
+    return { agents, grants: await parts.grants() };
+  },
+  answer: ({ agents }) =>
+    agents.map(({ agent, bindings, liveTokens, issuers, activeLeases, usedAt }) => ({
+      ...agentAnswer(agent, bindings),
+      live_tokens: liveTokens,
+      issuers,
+      active_leases: activeLeases.length,
+      used_at: isoOrNull(usedAt),
+      created_at: isoTime(agent.createdAt),
+    })),
+});
+
+export const getAgent = reading({
+  id: 'agent.get',
+  summary: 'Show an agent, and the grants that it reaches.',
+  scope: 'access:read',
+  input: z.strictObject({ agent: text }),
+  output: z
+    .strictObject({
+      ...members,
+      reaches: z.array(
+        z.strictObject({ id: z.uuid(), name: z.string(), user: z.string(), provider: z.string() }),
+      ),
+      tokens: z.array(
+        z.strictObject({
+          id: z.uuid(),
+          label: z.string(),
+          live: z.boolean(),
+          created_at: time,
+          expires_at: timeOrNull,
+          revoked_at: timeOrNull,
+          used_at: timeOrNull,
+        }),
+      ),
+      identities: z.array(z.strictObject({ issuer: z.string(), claims: z.record(z.string(), z.string()) })),
+      active_leases: texts,
+      used_at: timeOrNull,
+      created_at: time,
+    })
+    .meta({ id: 'Agent' }),
+  async run({ store, config, ...parts }, { agent: asked }, at) {
+    const rights = (await store?.rights.read()) ?? null;
+    const agent = pickAgent(rights?.agents ?? [], asked);
+    const all = await parts.grants();
+    const uses = await store?.agents.identityUses();
+    return {
+      agent,
+      ...partsOf(agent.name, rights, uses?.get(agent.name), at),
+      grants: all,
+      identities: identityRules(config, agent.name),
+      reached: ownGrants({ agent: agent.name, grants: null }, all, rights),
+    };
+  },
+  answer: ({ agent, bindings, reached, tokens, identities, activeLeases, usedAt }, at) => ({
+    ...agentAnswer(agent, bindings),
+    reaches: reached.map(({ id, name: grant, user, provider }) => ({ id, name: grant, user, provider })),
+    tokens: tokens.map((token) => tokenAnswer(token, at)),
+    identities: identities.map(({ issuer, claims }) => ({ issuer, claims: { ...claims } })),
+    active_leases: activeLeases.map(({ id }) => id),
+    used_at: isoOrNull(usedAt),
+    created_at: isoTime(agent.createdAt),
+  }),
+});
+
+function tokenAnswer(token: AgentTokenRecord, at: number) {
+  return {
+    id: token.id,
+    label: token.label,
+    live: isLive(token, at),
+    created_at: isoTime(token.createdAt),
+    expires_at: isoOrNull(token.expiresAt),
+    revoked_at: isoOrNull(token.revokedAt),
+    used_at: isoOrNull(token.usedAt),
+  };
+}
+
+export const createAgent = changing({
+  id: 'agent.create',
+  summary: 'Create an agent. The answer has its token, once.',
+  scope: 'access:write',
+  input: z.strictObject({
+    ...choice,
+    name,
+    acts_for: name.optional().describe('The user that it acts for.'),
+    agent_labels: z.array(name).optional(),
+    token_label: name.optional(),
+    expires: tokenEnd,
+    token: z.boolean().optional().describe('False: no token, because an issuer gives it tokens.'),
+  }),
+  output: z
+    .strictObject({
+      name: z.string(),
+      token: z.string().nullable().describe('Shown only once. Null: it has none.'),
+      proxy_url: z.string().nullable(),
+      expires_at: timeOrNull,
+      acts_for: z.string().nullable(),
+      labels: texts,
+      bindings: z.array(binding),
+    })
+    .meta({ id: 'CreatedAgent' }),
+  async run({ store, audit, config, ...parts }, input, at) {
+    const agent: AgentRecord = {
+      name: input.name,
+      user: input.acts_for ?? null,
+      labels: [...new Set(input.agent_labels)],
+      disabledAt: null,
+      createdAt: at,
+    };
+    const expiresAt = input.expires === undefined ? null : readEnd('--expires', input.expires, at);
+    const token =
+      input.token === false ? null : newToken(agent.name, { label: input.token_label, expiresAt, at });
+    if ((await store.agents.get(agent.name)) !== null) {
+      throw new SidekeyError('already_exists', `The agent ${agent.name} exists already.`, {
+        hint: `its token cannot be shown again; for a new one: sidekey agent rotate ${agent.name}`,
+      });
+    }
+    const all = await parts.grants.list();
+    const bindings = bindingsOf(input, { grants: all, providers: config.providers.names });
+    const event = { event: 'agent.added', agent: agent.name, reason: bindingReason(bindings) } as const;
+    await recordChange(audit, event, () =>
+      store.agents.insert(agent, { tokens: token === null ? [] : [token.record], bindings }),
+    );
+    const url = proxyUrl(config.proxy.listen, `${agent.name}:${token?.secret ?? 'TOKEN'}`);
+    return { agent, token, bindings, grants: all, url, proxy: config.proxy };
+  },
+  answer: ({ agent, token, bindings, url }) => ({
+    name: agent.name,
+    token: token?.secret ?? null,
+    proxy_url: token === null ? null : url,
+    expires_at: isoOrNull(token?.record.expiresAt ?? null),
+    acts_for: agent.user,
+    labels: [...agent.labels],
+    bindings: bindings.map(bindingAnswer),
+  }),
+});
+
+export const changeAgent = changing({
+  id: 'agent.change',
+  summary: 'Change the user and the labels of an agent; disable or enable it.',
+  scope: 'access:write',
+  input: z.strictObject({
+    agent: text,
+    acts_for: name.nullable().optional(),
+    agent_labels: z.array(name).optional(),
+    disabled: z.boolean().optional(),
+  }),
+  output: z.strictObject({
+    name: z.string(),
+    acts_for: z.string().nullable(),
+    labels: texts,
+    state: z.enum(['enabled', 'disabled']),
+    changed: z.boolean(),
+  }),
+  async run({ store, audit }, { agent: of, acts_for: user, agent_labels: labels, disabled }, at) {
+    if (user === undefined && labels === undefined && disabled === undefined) {
+      throw new SidekeyError('input_invalid', 'The command names nothing to change.', {
+        hint: 'sidekey agent set --help',
+      });
+    }
+    const before = pickAgent(await store.agents.list(), of);
+    const change = {
+      ...(user === undefined ? {} : { user }),
+      ...(labels === undefined ? {} : { labels: [...new Set(labels)] }),
+    };
+    const reason = Object.entries(change)
+      .map(([key, value]) => `${key} ${value === null || value.length === 0 ? 'none' : String(value)}`)
+      .join(', ');
+    const record = (event: AuditEvent, changed: Partial<AgentRecord>) =>
+      recordChange(audit, event, async () => {
+        if (!(await store.agents.change(before.name, changed))) throw unknownAgent(before.name, []);
+      });
+    if (reason !== '') await record({ event: 'agent.changed', agent: before.name, reason }, change);
+    const isSwitched = disabled !== undefined && (before.disabledAt !== null) !== disabled;
+    const disabledAt = isSwitched ? (disabled ? at : null) : before.disabledAt;
+    if (isSwitched) {
+      const event = disabled ? 'agent.disabled' : 'agent.enabled';
+      await record({ event, agent: before.name }, { disabledAt });
+    }
+    return { agent: { ...before, ...change, disabledAt }, isChanged: reason !== '', isSwitched };
+  },
+  answer: ({ agent, isChanged, isSwitched }) => ({
+    name: agent.name,
+    acts_for: agent.user,
+    labels: [...agent.labels],
+    state: stateOf(agent),
+    changed: isChanged || isSwitched,
+  }),
+});
+
+export const bindAgent = changing({
+  id: 'agent.bind',
+  summary: 'Let an agent use more grants, or fewer with `remove`.',
+  scope: 'access:write',
+  input: z.strictObject({
+    agent: text,
+    ...choice,
+    remove: z.boolean().optional(),
+    all: z.boolean().optional().describe('With `remove`: all bindings.'),
+  }),
+  output: z
+    .strictObject({ name: z.string(), changed: z.boolean(), bindings: z.array(binding) })
+    .meta({ id: 'BoundAgent' }),
+  async run(parts, { agent: of, remove = false, all = false, ...wanted }, at) {
+    if (all && !remove) {
+      throw new SidekeyError('input_invalid', '--all needs --remove.', {
+        hint: `sidekey agent bind ${of} --everything`,
+      });
+    }
+    const { name: agent } = pickAgent(await parts.store.agents.list(), of);
+    const stored = await parts.grants.list();
+    const count = remove
+      ? await unbind(parts, agent, { wanted, all, grants: stored, at })
+      : await bind(
+          parts,
+          agent,
+          bindingsOf(wanted, { grants: stored, providers: parts.config.providers.names }),
+          at,
+        );
+    return {
+      agent,
+      count,
+      isRemoval: remove,
+      bindings: await parts.store.bindings.list(agent),
+      grants: stored,
+    };
+  },
+  answer: ({ agent, count, bindings }) => ({
+    name: agent,
+    changed: count > 0,
+    bindings: bindings.map(bindingAnswer),
+  }),
+});
+
+/** Adds bindings; returns how many are new. */
+async function bind(
+  { store, audit }: Changing,
+  agent: string,
+  bindings: readonly Binding[],
+  at: number,
+): Promise<number> {
+  if (bindings.length === 0) throw namesNothing('');
+  const event = { event: 'agent.bound', agent, reason: bindingReason(bindings) } as const;
+  return recordChange(audit, event, async () => {
+    const count = await store.bindings.add(agent, bindings, at);
+    if (count === null) throw unknownAgent(agent, []);
+    if (bindings.some(isHost)) await store.bindings.remove(agent, [nowhere]);
+    return count;
+  });
+}
+
+/** Removes bindings from the next request on, also for the leases of the agent. Returns their number. */
+async function unbind(
+  { store, audit }: Changing,
+  agent: string,
+  {
+    wanted,
+    all,
+    grants: stored,
+    at,
+  }: {
+    readonly wanted: Parameters<typeof namedBindings>[0];
+    readonly all: boolean;
+    readonly grants: Parameters<typeof namedGrant>[0];
+    readonly at: number;
+  },
+): Promise<number> {
+  const before = await store.bindings.list(agent);
+  const bound = new Set(before.filter(({ kind }) => kind === 'grant').map(({ value }) => value));
+  // A removed grant is known only by its ID.
+  const named = namedBindings(wanted, (grant) => (bound.has(grant) ? grant : namedGrant(stored, grant).id));
+  if (named.length === 0 && !all) throw namesNothing(' --remove');
+  const unwanted = all ? before.filter(({ kind }) => kind !== 'egress') : named;
+  const event = { event: 'agent.unbound', agent, reason: bindingReason(unwanted) } as const;
+  const stays = ({ kind, value }: Binding) =>
+    !unwanted.some((each) => each.kind === kind && each.value === value);
+  // An agent without a list of hosts could use all: it keeps an empty list until that is removed by its name.
+  const isEmptied = before.some(isHost) && !before.filter(({ kind }) => kind === 'egress').some(stays);
+  return recordChange(audit, event, async () => {
+    if (isEmptied) await store.bindings.add(agent, [nowhere], at);
+    return store.bindings.remove(agent, unwanted);
+  });
+}
+
+function namesNothing(action: string): SidekeyError {
+  return new SidekeyError('input_invalid', 'The command names no grants.', {
+    hint: `sidekey agent bind NAME${action} --grant GRANT | --provider PROVIDER | --user USER | --label LABEL | --everything | --egress HOST`,
+  });
+}
+
+/** Milliseconds after which an ended token is deleted. */
+const forgetAfterMs = 90 * 86_400_000;
+
+/** A new token replaces those with its label, at once or after an overlap. A token with a new label replaces none. */
+export const rotateAgent = changing({
+  id: 'agent.rotate',
+  summary: 'Create a token that replaces the one before. The answer has it, once.',
+  scope: 'access:write',
+  input: z.strictObject({
+    agent: text,
+    overlap: duration.describe('Time for which the old token stays valid.').optional(),
+    token_label: name.optional(),
+    all: z.boolean().optional(),
+    expires: tokenEnd,
+  }),
+  output: z.strictObject({
+    name: z.string(),
+    token: z.string(),
+    proxy_url: z.string(),
+    label: z.string(),
+    expires_at: timeOrNull,
+    replaced: z.int(),
+  }),
+  async run({ store, audit, config }, { agent: of, overlap, all = false, ...input }, at) {
+    const expiresAt = input.expires === undefined ? null : readEnd('--expires', input.expires, at);
+    const { name: agent } = pickAgent(await store.agents.list(), of);
+    const token = newToken(agent, { label: input.token_label, expiresAt, at });
+    const { label } = token.record;
+    const reason = `label ${label}${all ? ', instead of all' : ''}, overlap ${overlap === undefined ? 'none' : spanText(overlap)}`;
+    const replaced = await recordChange(audit, { event: 'agent.rotated', agent, reason }, async () => {
+      const takeOver = { label: all ? null : label, at: at + (overlap ?? 0) };
+      const count = await store.agentTokens.add(token.record, takeOver);
+      if (count === null) throw unknownAgent(agent, []);
+      return count;
+    });
+    await store.agentTokens.removeEnded(at - forgetAfterMs);
+    return { agent, token, replaced, url: proxyUrl(config.proxy.listen, `${agent}:${token.secret}`) };
+  },
+  answer: ({ agent, token: { secret, record }, replaced, url }) => ({
+    name: agent,
+    token: secret,
+    proxy_url: url,
+    label: record.label,
+    expires_at: isoOrNull(record.expiresAt),
+    replaced,
+  }),
+});
+
+export const removeAgent = changing({
+  id: 'agent.remove',
+  summary: 'Remove an agent with its tokens, bindings and leases; or only its tokens of a label.',
+  scope: 'access:write',
+  input: z.strictObject({ agent: text, token_label: name.optional() }),
+  output: z.union([
+    z.strictObject({ name: z.string(), removed: z.literal(true) }),
+    z.strictObject({ name: z.string(), label: z.string(), revoked: z.int() }),
+  ]),
+  async run({ store, audit }, { agent: of, token_label: label }, at) {
+    const { name: agent } = pickAgent(await store.agents.list(), of);
+    if (label === undefined) {
+      await recordChange(audit, { event: 'agent.removed', agent }, async () => {
+        if (!(await store.agents.remove(agent))) throw unknownAgent(agent, []);
+      });
+      return { agent, tokens: null };
+    }
+    const tokens = await store.agentTokens.list(agent);
+    if (!tokens.some((token) => token.label === label && token.revokedAt === null)) {
+      throw new SidekeyError('not_found', `The agent ${agent} has no live token of that label.`, {
+        hint: `sidekey agent show ${agent}`,
+      });
+    }
+    const event = { event: 'agent.token_revoked', agent, reason: `label ${label}` } as const;
+    const revoked = await recordChange(audit, event, () => store.agentTokens.revoke(agent, label, at));
+    return { agent, tokens: { label, revoked } };
+  },
+  answer: ({ agent, tokens }) =>
+    tokens === null ? { name: agent, removed: true as const } : { name: agent, ...tokens },
+});
