@@ -16,7 +16,7 @@ export class Search {
   /** The column of each byte; see `Alphabet`. */
   readonly #plain: Uint8Array;
   readonly #odd: number;
-  /** One reading for each number of decodings. Two states replace them while their characters are equal. */
+  /** One reading for each number of decodings. While no byte is decoded, two states replace them. */
   #readings: readonly Reading[] = [];
   #isSplit = false;
   /** The state of the reading without decoding, and the start of the bytes that may be a rendering. */
@@ -187,7 +187,7 @@ export class Search {
     return at === 0 ? this.#last : bytes[at - 1]!;
   }
 
-  /** Reads an escape of a character outside of all renderings. Its first byte ends all others. */
+  /** Reads an escape of an `outside` character. Its first byte ends the renderings of other readings. */
   #readOutside(bytes: Buffer, at: number, length: number): number {
     const { table } = this.#matcher;
     const end = at + length;
