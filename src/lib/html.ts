@@ -49,8 +49,7 @@ p:last-child { margin-bottom: 0; color: var(--soft); }
 
 /**
  * Renders a page as a response. The page loads nothing, runs only its own script, and cannot be framed or
- * cached. It sends no referrer: its address may contain a secret. Only `asks` pages send forms, to their own
- * origin.
+ * cached. It sends no referrer: its address may hold a secret. Only `asks` pages send forms, to their origin.
  */
 export function renderPage(it: Page, status: number): PageAnswer {
   const { kind, from, title, body, style = '', script = '', formTargets = [], keepsOpener = false } = it;
