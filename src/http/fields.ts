@@ -50,10 +50,7 @@ export const framingFields = [
   'upgrade',
 ] as const;
 
-/**
- * Fields that `Connection` cannot nominate: they frame or address the message, carry a credential, or a rule
- * decided on them.
- */
+/** Fields that `Connection` cannot nominate: for framing, addressing, credentials, or a rule's decision. */
 const neverNominated: ReadonlySet<string> = new Set([
   'host',
   'content-length',
@@ -202,10 +199,7 @@ const quoted = /"((?:[^"\\]|\\[^])*)"/y;
 const token68 = /[ \t]+[A-Za-z0-9._~+/-]+=*(?=[ \t]*(?:,|$))/y;
 const between = /[ \t,]*/y;
 
-/**
- * Parses one `WWW-Authenticate` field in linear time, up to the first syntax error. Commas between parameters
- * are optional.
- */
+/** Parses one `WWW-Authenticate` field in linear time, up to the first error. Commas are optional. */
 export function challengesIn(field: string): readonly Challenge[] {
   const text = field.slice(0, maxLength);
   const challenges: { scheme: string; parameters: Map<string, string> }[] = [];

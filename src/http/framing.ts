@@ -11,10 +11,7 @@ import {
   type ResponseHeadBytes,
 } from './head.ts';
 
-/**
- * Message framing (RFC 9112 §6). An ambiguous length enables request smuggling: it is refused, never
- * repaired.
- */
+/** Message framing (RFC 9112 §6). Ambiguous framing enables smuggling: it is refused, never repaired. */
 
 /** The framing of a request body. */
 export type BodyFraming =
@@ -192,9 +189,7 @@ interface FrameHead {
 
 const firstControl = 8;
 
-/**
- * Reads the head of a frame. `malformed`: uses an extension, or has the wrong masking for its sender (§5.1).
- */
+/** Reads the head of a frame. `malformed`: an extension, or the wrong masking for its sender (§5.1). */
 export function readFrameHead(
   bytes: Buffer,
   sender: 'client' | 'server',

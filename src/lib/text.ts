@@ -96,10 +96,7 @@ interface TextMeta {
   readonly kind?: string;
 }
 
-/**
- * Schema of a text that `read` converts to a value or a problem. A problem ends a sentence, and never
- * contains the text.
- */
+/** Schema of a text that `read` converts. A problem ends a sentence, and never contains the text. */
 export function text<T>(
   { kind, ...meta }: TextMeta,
   read: (text: string) => NoInfer<T> | { readonly problem: string },

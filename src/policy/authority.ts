@@ -172,8 +172,7 @@ const specialIPv4 = [
 const specialIPv6 = ['2001::/23', '2001:db8::/32', '2002::/16', '3fff::/20'];
 
 /**
- * Prefixes of IPv6 addresses that reach an embedded IPv4 address: mapped (RFC 4291 §2.5.5.2), NAT64 (RFC
- * 6052).
+ * Prefixes of addresses that reach an embedded IPv4 address: mapped (RFC 4291 §2.5.5.2), NAT64 (RFC 6052).
  */
 const mappedPrefix = '::ffff:0:0/96';
 const embedding = [mappedPrefix, '64:ff9b::/96'];

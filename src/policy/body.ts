@@ -147,10 +147,7 @@ export function hasForm(contentType: string | null): boolean {
   return /x-www-form-urlencoded|multipart\//i.test(contentType ?? '');
 }
 
-/**
- * Reads the parameters of a form. Undefined: not a form. Null: too many. Decodes leniently, to find all
- * candidates.
- */
+/** Reads the parameters of a form leniently, to find all candidates. Undefined: no form. Null: too many. */
 function formOf(contentType: string | null, bytes: Uint8Array): readonly Parameter[] | null | undefined {
   if (!hasForm(contentType)) return undefined;
   const text = new TextDecoder('latin1').decode(bytes);
@@ -158,10 +155,7 @@ function formOf(contentType: string | null, bytes: Uint8Array): readonly Paramet
   return parameters.length > maxParameters ? null : parameters;
 }
 
-/**
- * Reads parts of `multipart/form-data` (RFC 7578 §4.2): each name in any line, and the line after the next
- * empty one.
- */
+/** Reads `multipart/form-data` (RFC 7578 §4.2): names in any line, and the line after the next empty one. */
 function partsOf(text: string): readonly Parameter[] {
   const parameters: Parameter[] = [];
   for (const { 1: quoted, 2: bare, index, 0: all } of text.matchAll(

@@ -160,9 +160,7 @@ export function operationsOfBody(request: JsonObject): readonly GraphqlOperation
   return isThere ? operations : null;
 }
 
-/**
- * Reports whether `extensions` name a document, like Apollo's `persistedQuery.sha256Hash`, or are unreadable.
- */
+/** Reports whether `extensions` name a document (Apollo's `persistedQuery.sha256Hash`) or are unreadable. */
 function hasDocumentName(extensions: Json): boolean {
   const value = typeof extensions === 'string' ? parseStrictJson(extensions) : extensions;
   if (value === null) return false;

@@ -25,10 +25,7 @@ export interface NamedMethod {
   readonly parameter: string;
 }
 
-/**
- * Methods that a service may use instead of that of the request line, or the part of the request that hides
- * them.
- */
+/** Methods that a service may prefer to the request line's, or the part of the request that hides them. */
 type MethodOverride =
   { readonly refused: string } | { readonly refused: null; readonly methods: readonly NamedMethod[] };
 

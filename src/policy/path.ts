@@ -254,9 +254,7 @@ export function parsePathGlob(text: string): PathGlob | { readonly problem: stri
 /** Maximum number of `**`. More are useless, and slow to compare. */
 const mostDepths = 4;
 
-/**
- * Names of programs that servers run with the rest as an argument: some read `/index.php/admin` as `/admin`.
- */
+/** Programs that servers run with the rest as an argument: some read `/index.php/admin` as `/admin`. */
 const script = /\.(?:php[0-9]?|phtml|cgi|fcgi|pl|py|rb|aspx?|ashx|cfm|jspx?|exe|dll)$/;
 /** Index files of folders. */
 const indexFile = /^(?:index|default)(?:\.|$)/;
@@ -355,10 +353,7 @@ function matchesSegment(glob: Glob, segment: string, isLoose: boolean): boolean 
   return isLoose ? matchesStem(glob, segment) : matchesGlob(glob, segment);
 }
 
-/**
- * Reports whether `outer` matches all paths that `inner` matches. May return a false negative, never a false
- * positive.
- */
+/** Reports whether `outer` matches all paths of `inner`. May be falsely negative, never falsely positive. */
 export function pathCovers(outer: PathGlob, inner: PathGlob): boolean {
   return coversFrom(outer.segments, inner.segments);
 }

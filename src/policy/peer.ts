@@ -1,10 +1,7 @@
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { type Authority, authorityText } from './authority.ts';
 
-/**
- * The client identity in the TLS handshake, from the credential of a grant. It authenticates all requests of
- * its connection.
- */
+/** The client identity of a TLS connection and all its requests, from the credential of a grant. */
 export interface ClientIdentity {
   /** Unique in this process for each credential of each grant. */
   readonly id: number;

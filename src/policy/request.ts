@@ -78,14 +78,10 @@ export interface RequestFacts {
   /** Method of the request line. Case-sensitive (RFC 9110 §9.1). */
   readonly method: string;
   /**
-   * Header fields and announced trailers that some servers treat as the method (`overridesMethod`), as text;
-   * no values.
+   * Header fields and announced trailers that match `overridesMethod`, such as `the header X-HTTP-Method`.
    */
   readonly methodFields: readonly string[];
-  /**
-   * Header fields and announced trailers that some servers treat as the path (`overridesPath`), as text; no
-   * values.
-   */
+  /** Header fields and announced trailers that match `overridesPath`, such as `the header X-Rewrite-URL`. */
   readonly pathFields: readonly string[];
   /** Parameters that the service treats as the method, besides those of `methodOverride`. */
   readonly methodParameters: readonly string[];

@@ -191,10 +191,7 @@ export interface RuleResult {
   readonly limits: readonly RuleLimit[];
   /** Maximum bytes of the response body; null: no limit. */
   readonly maxResponse: number | null;
-  /**
-   * True if the result depends on an unread body, and is the one for an unreadable body. Read the body, and
-   * evaluate again.
-   */
+  /** True if the result assumes an unreadable body because it was not read. Read it, and evaluate again. */
   readonly needsBody: boolean;
 }
 

@@ -98,10 +98,7 @@ const hyphen = 0x2d;
 
 const bareNames = new Map([...reserved].map((known) => [known.replaceAll('-', ''), known]));
 
-/**
- * Returns the reserved field as which some server may read this name, which differs only in its separators,
- * or null.
- */
+/** Returns the reserved field that some server may read instead, due to other separators, or null. */
 export function disguisedField(text: string): string | null {
   if ((commonKinds(text) & inPlainName) !== 0) return null;
   const read = fieldNameAsRead(text);
@@ -224,10 +221,7 @@ export function matchesAny(globs: readonly Glob[], text: string): boolean {
   return false;
 }
 
-/**
- * Reports whether `outer` matches all texts that `inner` matches. May return a false negative, never a false
- * positive.
- */
+/** Reports whether `outer` matches all texts of `inner`. May be falsely negative, never falsely positive. */
 export function globCovers(outer: Glob, inner: Glob): boolean {
   // A star in `inner` is matched only by a star of `outer`, never by its parts.
   return outer.text === inner.text || matchesGlob(outer, inner.text);
@@ -236,10 +230,7 @@ export function globCovers(outer: Glob, inner: Glob): boolean {
 /** Media types of JSON (RFC 6839 §3.1). */
 export const jsonType = /^application\/(?:[a-z0-9.+-]*\+)?json$/;
 
-/**
- * Returns the media type of a `Content-Type` in lower case, or null. Also null for a charset other than
- * UTF-8.
- */
+/** Returns the media type of a `Content-Type` in lower case; null if absent, or if not in UTF-8. */
 export function mediaTypeOf(contentType: string | null): string | null {
   const [, type, parameters = ''] = /^\s*([^\s;,]+)\s*((?:;[^,]*)?)$/.exec(contentType ?? '') ?? [];
   if (type === undefined) return null;
@@ -259,9 +250,7 @@ export function nextOf(pattern: RegExp, text: string, from: number): number {
 /** Special characters in quotes: the end, an escape, and a line break, which is invalid. */
 const notable = /["\\\n\r]/g;
 
-/**
- * Returns the index after the closing quote of a JSON or GraphQL string at `start`, or -1 if unterminated.
- */
+/** Returns the index after the closing quote of a JSON or GraphQL string at `start`; -1 if there is none. */
 export function endOfQuoted(text: string, start: number): number {
   let at = nextOf(notable, text, start + 1);
   while (text[at] === '\\' && !isLineEnd(text[at + 1])) at = nextOf(notable, text, at + 2);

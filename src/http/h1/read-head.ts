@@ -297,9 +297,7 @@ const version = 'HTTP/1.';
 /** `HTTP/1.1` and a space. */
 const statusAt = 9;
 
-/**
- * Reads a status line (RFC 9112 §4), each byte once. Many servers omit the reason together with its space.
- */
+/** Reads a status line (RFC 9112 §4), each byte once. Many servers omit the reason with its space. */
 class StatusLine {
   /** Read position, relative to `base`. */
   at = 0;

@@ -243,8 +243,7 @@ function hintOf(fault: Fault): string | undefined {
 }
 
 /**
- * The field names that the proxy reads. Each has a number, so that the bytes of a name are compared only
- * once. 0: any other name.
+ * The field names that the proxy reads, with numbers, to compare their bytes only once. 0: any other name.
  */
 const names = [
   '',
