@@ -59,7 +59,7 @@ export interface HeadFields {
   /** Returns the number of a field's name; see `known`. */
   numberAt(index: number): number;
   valueAt(index: number): string;
-  /** Reports whether a value is `word`, ignoring case and spaces around it. `word` in lower case. */
+  /** Reports whether a value is `word` (lower case), ignoring case, and spaces but not tabs around it. */
   isPlain(index: number, word: string): boolean;
   /** Reports whether there are tabs around a value. */
   hasTabs(index: number): boolean;
@@ -115,7 +115,7 @@ export class FieldTable implements HeadFields {
   base: number;
   /** Number of bytes from `base` on, including the empty line. */
   extent: number;
-  /** For each field: the number of its name (see `known`), and the ends of its name and of its value. */
+  /** For each field: number of its name (see `known`), start and end of the name, and of the value. */
   offsets: readonly number[];
   count: number;
   #text: string | null = null;
