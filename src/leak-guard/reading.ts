@@ -7,7 +7,7 @@ export interface Span {
   readonly end: number;
 }
 
-/** Minimum length of a line that Base64 may continue after. MIME has 76 (RFC 2045 §6.8), PEM has 64. */
+/** Minimum length of a wrapped line of Base64. Lines of MIME have 76 (RFC 2045 §6.8), of PEM 64. */
 const minWrappedLine = 60;
 
 /** 1: the byte is in a Base64 alphabet (RFC 4648 §4 and §5), without padding, which ends the text. */

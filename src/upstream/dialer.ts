@@ -27,7 +27,7 @@ export interface ParentProxyRoute {
 }
 
 interface ConnectOptions {
-  /** Receives all bytes, instead of the `data` event. */
+  /** Receives all bytes from the first one on, instead of the `data` event. */
   readonly onread?: OnReadOpts | undefined;
   /** ALPN (RFC 7301), preferred protocol first. Default: only `http/1.1`. */
   readonly protocols?: readonly string[] | undefined;
@@ -281,7 +281,7 @@ function reasonOf(cause: Error | undefined): string {
   return 'code' in cause && typeof cause.code === 'string' ? cause.code : cause.message;
 }
 
-/** Alternates the address families, so that a dead family costs one attempt (RFC 8305 §4). */
+/** Alternates families, that of the first address first: a dead one costs one attempt (RFC 8305 §4). */
 export function interleave(addresses: readonly CheckedAddress[]): readonly CheckedAddress[] {
   const first = addresses[0]?.family;
   const preferred = addresses.filter(({ family }) => family === first);

@@ -115,7 +115,7 @@ function watchIdentity(pool: { closeIdle(): void }, { identity }: Peer): () => v
 
 /**
  * Reports whether two peers may share connections: same authority, and same client identity of a grant. Trust
- * anchors are equal for all connections of a client. A certificate of the config depends on the authority.
+ * anchors are equal for a whole client. A certificate of the config depends only on the authority.
  */
 function sharesConnections(one: Peer, other: Peer): boolean {
   return (

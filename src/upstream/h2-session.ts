@@ -9,7 +9,7 @@ import type { Peer } from '../policy/peer.ts';
 import { peerKey } from './h1-pool.ts';
 import { requestFieldsOf, SessionStream, type StreamContext, type StreamUser } from './h2-stream.ts';
 
-/** Maximum concurrent streams on a session: limits the effect of one lost connection. */
+/** Maximum concurrent streams of a session, even if the upstream allows more. Limits the cost of its loss. */
 export const maxStreams = 100;
 
 /** Flow-control window of a stream, in bytes: the data that an upstream may send ahead of a slow client. */

@@ -164,7 +164,7 @@ export class SessionStream implements UpstreamStream {
   #answered(fields: IncomingHttpHeaders, flags: number, raw: readonly string[]): void {
     if (this.#isTooLong(raw)) return;
     this.#tell(() => this.#user.answered(statusOf(fields), withoutPseudo(raw)));
-    // In the same turn: a response without a body must be forwarded as one frame (gRPC "Trailers-Only").
+    // In the same turn: a response of only a head must be forwarded as such (gRPC "Trailers-Only").
     if ((flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0) this.#whole();
   }
 
@@ -235,7 +235,7 @@ function trailerObject(trailers: readonly string[]): Record<string, string[]> {
 }
 
 /**
- * Returns the reason for which an incomplete stream closed.
+ * Returns the reason for which an incomplete stream closed, and whether its upstream processed the request.
  *
  * @param error the error that node emitted, if any
  */

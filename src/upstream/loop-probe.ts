@@ -1,14 +1,14 @@
 import { connect } from 'node:net';
 import { SidekeyError } from '../lib/errors.ts';
 
-/** An address without a host (RFC 5737), on a port that rules redirect. */
+/** An address that no host has (RFC 5737), on a port that rules redirect. */
 export const nowhere = '192.0.2.1:443';
 
 /** Milliseconds until a probe must return. It stays on this machine. */
 const probeMs = 500;
 
 /**
- * Connects to an address without a host. If rules redirect the probe to this process, it gets our own name.
+ * Connects to an address that no host has. If rules redirect the probe to this process, it gets our own name.
  *
  * @param instance name of this process
  * @throws SidekeyError `redirect_loop`
