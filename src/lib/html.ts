@@ -21,7 +21,7 @@ export interface Page {
   readonly script?: string;
   /** Additional origins to which a form may be redirected; `https:` means all with TLS. */
   readonly formTargets?: readonly string[];
-  /** True for a page in a popup, which needs a connection to its opener. */
+  /** True for a page in a popup, which keeps its connection to the page that opened it. */
   readonly keepsOpener?: boolean;
 }
 

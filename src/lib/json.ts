@@ -56,7 +56,7 @@ export function readJson(text: string, maxDepth = 16, isExact = false): JsonRead
 /**
  * Parses a JSON text that every parser reads alike, up to 1,000 levels deep. Returns undefined for any other.
  *
- * @param isExact returns NaN for a number that a double cannot represent
+ * @param isExact returns NaN for a number that a double holds only in part
  */
 export function parseStrictJson(text: string, isExact = false): Json | undefined {
   // RFC 8259 §8.1 lets parsers decide whether a byte order mark is an error.

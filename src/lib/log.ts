@@ -106,7 +106,7 @@ export function isLinked(path: string): boolean {
   });
 }
 
-/** Replaces `sidekey` before a word with the command of this installation. `Sidekey` is the product. */
+/** Replaces `sidekey` before a word with the installed command. `Sidekey` is the name of the product. */
 export function asTyped(text: string, name: string = commandName()): string {
   return name === 'sidekey' ? text : text.replace(/(?<![\w./-]|npx )sidekey (?=[a-z-])/g, `${name} `);
 }

@@ -112,7 +112,7 @@ interface CompiledDomain {
   readonly matched: Decision;
   /** All sets of rules: the domain's, then the additional ones. */
   readonly sets: readonly DomainRules[];
-  /** True if the first set is in report mode. The others are always enforced. */
+  /** True if the first set is in report mode, which does not affect the others. */
   readonly isReported: boolean;
   /** For one set: the decisions by its compiled results. */
   readonly byResult: ReadonlyMap<RuleResult, Decision>;

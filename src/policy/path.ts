@@ -57,7 +57,7 @@ const dot = 0x2e;
 const isPlain = 1;
 /** The first character of an index file. */
 const beginsIndex = 2;
-/** A character with further readings, or that is compared in lower case. */
+/** A character that adds readings to a path, or that is compared in lower case. */
 const isNotable = 4;
 const pathKinds = Uint8Array.from({ length: 128 }, (_, code) => {
   const character = String.fromCharCode(code);

@@ -203,10 +203,7 @@ export function matchesStem({ parts }: Glob, text: string): boolean {
   return false;
 }
 
-/**
- * Start of a suffix: of Rails and Spring (`.`), of NTFS and Google (`:`), of OData (`(`). Skips blanks before
- * it.
- */
+/** Start of a suffix, with blanks before it: Rails and Spring (`.`), NTFS and Google (`:`), OData (`(`). */
 const suffix = /\s*(?:[.:(]|$)/y;
 
 function endsStem(text: string, end: number): boolean {
