@@ -1,7 +1,7 @@
 /**
  * Failures that users meet. Each has a code, an HTTP status for clients of the proxy, an exit code for
  * callers of the command line, a sentence, and a hint with the way out. Call sites replace both texts with
- * more specific ones. Codes are public and stable; texts are not. The table is the source of `docs/errors.md`.
+ * more specific ones. Codes are public and stable; texts are not. The table generates `docs/errors.md`.
  */
 
 /** Exit codes of the command line. */

@@ -222,7 +222,7 @@ function ignore(): void {}
 /** Unexplained bytes that a session may have at its start, and for each second. */
 const initialBytes = 131_072;
 const bytesEachSecond = 32_768;
-/** Bytes of overhead for each request and each piece of a body: frames, TLS records, windows, pings. */
+/** Overhead in bytes of each request and piece of a body: frames, TLS records, resets, windows, pings. */
 const requestOverhead = 512;
 const pieceOverhead = 96;
 
