@@ -2,7 +2,7 @@ import { overridesMethod } from '../policy/method-override.ts';
 import { overridesPath } from '../policy/path.ts';
 import { disguisedField } from '../policy/text.ts';
 
-/** The header rules: which fields of a message the proxy removes, and which it forwards. */
+/** The header rules: the fields that the proxy removes from a message, and those that it forwards. */
 
 /** Field names and values in turn, with the order, case and repeats of the message. */
 export type RawFields = readonly string[];
@@ -19,9 +19,9 @@ export const hopByHop: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Names of trailers to remove, in lower case: hop-by-hop fields, and fields that route, authenticate or describe a message, in
- * case a reader merges trailers into the head (RFC 9110 §6.5.1). `proxy-*` is a prefix. The codec for HTTP/1.1 refuses
- * `framingFields`.
+ * Trailers to remove: hop-by-hop fields, and fields that route, authenticate or describe a message, in case a
+ * reader merges trailers into the head (RFC 9110 §6.5.1). Lower case; `proxy-*` is a prefix. The HTTP/1.1
+ * reader refuses `framingFields` itself.
  */
 export const notInTrailers = [
   'keep-alive',
@@ -50,10 +50,7 @@ export const framingFields = [
   'upgrade',
 ] as const;
 
-/**
- * Fields that `Connection` cannot nominate: they frame or address the message, carry a credential, or were the basis of a
- * rule's decision.
- */
+/** Fields that `Connection` cannot nominate: for framing, addressing, credentials, or a rule's decision. */
 const neverNominated: ReadonlySet<string> = new Set([
   'host',
   'content-length',
@@ -64,7 +61,7 @@ const neverNominated: ReadonlySet<string> = new Set([
   'content-encoding',
 ]);
 
-/** Reports whether a request field is for the proxy itself. It answers `Expect`, and sets `Host`. */
+/** Reports whether a request field is for the proxy. The proxy answers `Expect` and sets `Host` itself. */
 function isForProxy(name: string): boolean {
   return name.startsWith('proxy-') || name.startsWith('sidekey-') || name === 'expect' || name === 'host';
 }
@@ -109,8 +106,8 @@ export function trailerFields(trailers: RawFields): string[] {
 }
 
 /**
- * Returns the names of response fields to remove besides the hop-by-hop ones; `proxy-*` is a prefix. No upstream can send a
- * field of the proxy. On domains with a grant, `Alt-Svc` would lead the client around the proxy (RFC 7838).
+ * Returns the names of response fields to remove besides the hop-by-hop ones; `proxy-*` is a prefix. No
+ * upstream can send `sidekey-*`. With a grant, `Alt-Svc` would lead the client around the proxy (RFC 7838).
  */
 export function notFromUpstream(carriesGrant: boolean): readonly string[] {
   return carriesGrant ? ['proxy-*', 'sidekey-*', 'alt-svc'] : ['proxy-*', 'sidekey-*'];
@@ -138,7 +135,7 @@ function endToEnd(
   });
 }
 
-/** Returns the fields without those that a test removes. It gets the name in lower case. */
+/** Returns the fields without those that the predicate matches. `name` is passed in lower case. */
 export function withoutFields(
   fields: RawFields,
   isRemoved: (name: string, value: string) => boolean,
@@ -150,7 +147,7 @@ export function withoutFields(
 }
 
 /**
- * Returns the names, in lower case, that `Connection` nominates as hop-by-hop (RFC 9110 §7.6.1); null: none.
+ * Returns the names, in lower case, that `Connection` nominates as hop-by-hop (RFC 9110 §7.6.1), or null.
  *
  * @param values of all `Connection` fields
  */
@@ -170,14 +167,14 @@ export function nominatedBy(values: readonly string[]): ReadonlySet<string> | nu
 /** Request fields that allow a partial or compressed response, in lower case. */
 const asksForLess = new Set(['accept-encoding', 'range', 'if-range', 'a-im', 'grpc-accept-encoding']);
 
-/** Returns the fields of a request whose response is searched: it asks for the whole response without a content coding. */
+/** Returns request fields that demand a whole, uncoded response, so that it can be searched. */
 export function plainRequest(fields: RawFields): string[] {
   return [...withoutFields(fields, (name) => asksForLess.has(name)), 'Accept-Encoding', 'identity'];
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** Decodes a latin1 field value as UTF-8 where it is valid UTF-8. */
+/** Decodes a latin1 field value as UTF-8. Returns invalid UTF-8 unchanged. */
 export function readText(field: string): string {
   try {
     return utf8.decode(Buffer.from(field, 'latin1'));
@@ -186,13 +183,13 @@ export function readText(field: string): string {
   }
 }
 
-/** One challenge (RFC 9110 §11.6.1). The scheme and the parameter names are in lower case. The first of two equal names counts. */
+/** A challenge (RFC 9110 §11.6.1). Names are in lower case. Of two equal names, the first counts. */
 export interface Challenge {
   readonly scheme: string;
   readonly parameters: ReadonlyMap<string, string>;
 }
 
-/** Maximum number of characters of a field that are read. */
+/** Maximum number of characters to read of a field. */
 const maxLength = 8_192;
 
 const token = /[!#$%&'*+.^_`|~0-9A-Za-z-]+/y;
@@ -202,10 +199,7 @@ const quoted = /"((?:[^"\\]|\\[^])*)"/y;
 const token68 = /[ \t]+[A-Za-z0-9._~+/-]+=*(?=[ \t]*(?:,|$))/y;
 const between = /[ \t,]*/y;
 
-/**
- * Returns the challenges of one `WWW-Authenticate` field in linear time. The first syntax error ends the list. Parameters
- * without commas between them are accepted.
- */
+/** Parses one `WWW-Authenticate` field in linear time, up to the first error. Commas are optional. */
 export function challengesIn(field: string): readonly Challenge[] {
   const text = field.slice(0, maxLength);
   const challenges: { scheme: string; parameters: Map<string, string> }[] = [];

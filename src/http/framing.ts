@@ -11,10 +11,7 @@ import {
   type ResponseHeadBytes,
 } from './head.ts';
 
-/**
- * Message framing (RFC 9112 §6). A message whose length two programs could read in two ways is refused, never repaired:
- * ambiguous framing enables request smuggling.
- */
+/** Message framing (RFC 9112 §6). Ambiguous framing enables smuggling: it is refused, never repaired. */
 
 /** The framing of a request body. */
 export type BodyFraming =
@@ -22,7 +19,7 @@ export type BodyFraming =
   | { readonly kind: 'length'; readonly bytes: number }
   | { readonly kind: 'chunked' };
 
-/** The framing of a response body (RFC 9112 §6.3). `until_close`: it ends with its connection. */
+/** The framing of a response body (RFC 9112 §6.3). `until_close`: the body ends with its connection. */
 export type ResponseFraming = BodyFraming | { readonly kind: 'until_close' } | { readonly kind: 'tunnel' };
 
 const none: BodyFraming = { kind: 'none' };
@@ -31,8 +28,8 @@ const untilClose: ResponseFraming = { kind: 'until_close' };
 const tunnel: ResponseFraming = { kind: 'tunnel' };
 
 /**
- * Returns the framing of a request of HTTP/1.1 or HTTP/2, or why it is refused: an ambiguous length, too many fields, a
- * field name in disguise, a body above `limits.body_bytes`.
+ * Returns the framing of a request of HTTP/1.1 or HTTP/2, or the reason to refuse it: an ambiguous length,
+ * too many fields, a disguised field name, or a body above `limits.body_bytes`.
  */
 export function framingOf({ fields, version }: RequestHead, limits: Limits): BodyFraming | SidekeyError {
   if (fields.length / 2 > limits.head_fields) {
@@ -55,37 +52,37 @@ export function bodyTooLarge(limit: number): SidekeyError {
   });
 }
 
-/** Servers that map names to CGI variables would frame or route the request by such a field (RFC 3875 §4.1.18). */
+/** Servers that map names to CGI variables would frame or route by such a field (RFC 3875 §4.1.18). */
 function disguised(read: string): SidekeyError {
   return new SidekeyError('bad_request', `The request has a field that some servers read as ${read}.`, {
     hint: 'write hyphens in its name, or leave it out',
   });
 }
 
-/** Returns the framing of a request of HTTP/1.1, or its fault. `framingOf` checks the limits. */
+/** Returns the framing of an HTTP/1.1 request, or its fault. Only `framingOf` checks the limits. */
 export function requestFraming(head: RequestHeadBytes): BodyFraming | Malformed {
   const length = announced(head, head.version === '1.0', true);
   if (typeof length === 'string') return new Malformed('request', length);
   const framing = framingOfLength(length);
-  // One program reads the bytes behind it as its body, and another as the first bytes of the tunnel.
+  // One program would read the next bytes as a body, another as the first bytes of the tunnel.
   if (framing.kind !== 'none' && head.method === 'CONNECT')
     return new Malformed('request', 'body_of_connect');
   return framing;
 }
 
 /**
- * Returns the framing of a response of HTTP/1.1, or its fault.
+ * Returns the framing of an HTTP/1.1 response, or its fault.
  *
- * @param method of the request that it answers
+ * @param method of the request
  */
 export function responseFraming(head: ResponseHeadBytes, method: string): ResponseFraming | Malformed {
   const { status } = head;
-  // RFC 9110 §9.3.6: whatever its fields say.
+  // RFC 9110 §9.3.6: the fields are ignored.
   if (method === 'CONNECT' && status >= 200 && status < 300) return tunnel;
   const length = announced(head, head.version === '1.0', false);
   if (typeof length === 'string') return new Malformed('response', length);
   if (status < 200) {
-    // RFC 9112 §6.3 gives it no body, and Node's parser reads the body of a 104.
+    // RFC 9112 §6.3 allows no body, but Node's parser reads the body of a 104.
     if (length === inChunks || length > 0) return new Malformed('response', 'interim_with_body');
     if (status !== 101 && !persists(head)) return new Malformed('response', 'interim_is_last');
   }
@@ -93,19 +90,19 @@ export function responseFraming(head: ResponseHeadBytes, method: string): Respon
   return length === unannounced ? untilClose : framingOfLength(length);
 }
 
-/** Reports whether a response has a body. Else its `Content-Length` announces the body that another response would have. */
+/** Reports whether a response has a body. If not, `Content-Length` describes another response's body. */
 export function hasResponseBody(method: string, status: number): boolean {
   return method !== 'HEAD' && !isBodiless(status);
 }
 
-/** Reports whether responses of this status have no body, whatever their fields say (RFC 9112 §6.3). */
+/** Reports whether responses of this status never have a body, despite their fields (RFC 9112 §6.3). */
 function isBodiless(status: number): boolean {
   return status < 200 || status === 204 || status === 304;
 }
 
 /**
- * Reports whether the head of a 204 or a 304 announces a body, as some servers do. Its connection must not be used again, and the
- * announcement must not be forwarded, except for the `Content-Length` of a 304.
+ * Reports whether a 204 or 304 announces a body, as some servers do. The connection must not be reused, and
+ * only the `Content-Length` of a 304 may be forwarded.
  */
 export function announcesInVain(head: ResponseHeadBytes): boolean {
   if (!isBodiless(head.status)) return false;
@@ -113,22 +110,22 @@ export function announcesInVain(head: ResponseHeadBytes): boolean {
   return length === inChunks || (typeof length === 'number' && length > 0);
 }
 
-/** Reports whether an upstream connection can be used for another request when this response has ended. */
+/** Reports whether an upstream connection can be reused after this response. */
 export function isReusable(head: ResponseHeadBytes, framing: ResponseFraming): boolean {
   if (framing.kind === 'until_close' || framing.kind === 'tunnel' || head.status === 101) return false;
   return persists(head) && !announcesInVain(head);
 }
 
 /**
- * Reports whether a message leaves its connection open for another one (RFC 9112 §9.3). `close` has precedence. Old clients send
- * `Proxy-Connection` to a proxy: its `close` counts, its `keep-alive` does not.
+ * Reports whether the connection stays open after a message (RFC 9112 §9.3). `close` has precedence. Old
+ * clients send `Proxy-Connection`: its `close` counts, its `keep-alive` does not.
  */
 export function persists(head: FieldTable & { readonly version: '1.0' | '1.1' }): boolean {
   if (head.lists('connection', 'close') || head.lists('proxy-connection', 'close')) return false;
   return head.version === '1.1' || head.lists('connection', 'keep-alive');
 }
 
-/** Returns the error for bytes behind the last message of a connection. */
+/** Returns the error for bytes after the last message of a connection. */
 export function bytesBehindLast(whose: Whose): Malformed {
   return new Malformed(whose, 'bytes_behind_last');
 }
@@ -143,11 +140,11 @@ function framingOfLength(length: number): BodyFraming {
   return lastLength;
 }
 
-/** The last result of a length: a response is asked for it twice, and many responses are as long as the one before. */
+/** The last result. Each response needs it twice, and many have the length of the one before. */
 let lastLength: { readonly kind: 'length'; readonly bytes: number } = { kind: 'length', bytes: 0 };
 
 /**
- * Returns the length that a head announces, in bytes; `unannounced` or `inChunks`; or its fault.
+ * Returns the announced length in bytes, `unannounced`, `inChunks`, or a fault.
  *
  * @param isPlain refuses leading zeros, which some servers read as octal
  */
@@ -171,7 +168,7 @@ function announced(head: HeadFields, isHttp10: boolean, isPlain: boolean): numbe
     return head.isPlain(coding, 'chunked') ? inChunks : 'bad_coding';
   }
   if (length < 0) return unannounced;
-  // Some programs do not take a tab for a blank. A number of 15 digits is exact in a double.
+  // Some programs do not accept tabs as blanks. A number of 15 digits is exact in a double.
   const bytes = head.hasTabs(length) ? -1 : head.lengthAt(length, isPlain);
   return bytes < 0 ? 'bad_length' : bytes;
 }
@@ -180,22 +177,19 @@ function announced(head: HeadFields, isHttp10: boolean, isPlain: boolean): numbe
 interface FrameHead {
   readonly opcode: number;
   readonly isFinal: boolean;
-  /** Control frames may stand between the fragments of a message (§5.4), and have 125 bytes at most. */
+  /** Control frames may appear between the fragments of a message (§5.4). Maximum payload: 125 bytes. */
   readonly isControl: boolean;
-  /** Number of bytes of the head, with its mask. */
+  /** Number of bytes of the head, including its mask. */
   readonly length: number;
   /** Number of bytes of the payload. */
   readonly payload: number;
-  /** The mask of a client's frame, else empty. A part of the bytes that were read. */
+  /** The mask of a client's frame, a view of the input. Empty for servers. */
   readonly mask: Buffer;
 }
 
 const firstControl = 8;
 
-/**
- * Reads the head of a frame. `malformed`: it uses an extension, is masked by a server, or is not masked by a client
- * (§5.1).
- */
+/** Reads the head of a frame. `malformed`: an extension, or the wrong masking for its sender (§5.1). */
 export function readFrameHead(
   bytes: Buffer,
   sender: 'client' | 'server',

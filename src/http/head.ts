@@ -1,19 +1,19 @@
 import type { RawFields } from './fields.ts';
 import { COMMA, HT, isOneName, known, numberOfText, numbersOfFamily, SP, spells } from './h1/scan.ts';
 
-/** The head of a request, of HTTP/1.1 or HTTP/2. */
+/** The head of an HTTP/1.1 or HTTP/2 request. */
 export interface RequestHead {
   readonly method: string;
-  /** The request target as it stood in the request line; `:path` in HTTP/2. */
+  /** The request target as received; `:path` in HTTP/2. */
   readonly target: string;
-  /** `other` is refused. */
+  /** A request with `other` is refused. */
   readonly version: '1.0' | '1.1' | '2' | 'other';
-  /** `:authority` of HTTP/2; absent: there was none. */
+  /** `:authority` of HTTP/2, if present. */
   readonly authority?: string | undefined;
   readonly fields: RawFields;
 }
 
-/** A set of field names that is tested without creating strings. */
+/** A set of field names. Tests names without creating strings. */
 export class NameSet {
   /** One bit for each known name. Bit 0, for unknown names, is never set. */
   readonly bits: number;
@@ -34,12 +34,12 @@ export class NameSet {
     this.#others = others;
   }
 
-  /** Reports whether the set has the name of a field. */
+  /** Reports whether the set contains the name of a field. */
   has(table: FieldTable, index: number): boolean {
     return ((this.bits >> table.numberAt(index)) & 1) === 1 || this.hasOther(table, index);
   }
 
-  /** Reports whether the set has the name of a field, other than by `bits`. */
+  /** Reports whether the set contains the name of a field that has no bit. */
   hasOther(table: FieldTable, index: number): boolean {
     if (this.#others.length === 0) return false;
     const at = index * width;
@@ -53,21 +53,21 @@ export class NameSet {
   }
 }
 
-/** The fields of a head, of HTTP/1.1 or HTTP/2, as the framing rules read them. */
+/** The fields of an HTTP/1.1 or HTTP/2 head, as the framing rules read them. */
 export interface HeadFields {
   readonly count: number;
-  /** The number of a field's name; see `known`. */
+  /** Returns the number of a field's name; see `known`. */
   numberAt(index: number): number;
   valueAt(index: number): string;
-  /** Reports whether a value is `word`, without regard to case, with nothing but spaces around it. `word` in lower case. */
+  /** Reports whether a value is `word` (lower case), ignoring case, and spaces but not tabs around it. */
   isPlain(index: number, word: string): boolean;
   /** Reports whether there are tabs around a value. */
   hasTabs(index: number): boolean;
-  /** Returns the number that a value of 1 to 15 digits spells; -1: the value is none. `isPlain`: refuses leading zeros. */
+  /** Returns a value of 1 to 15 digits as a number, otherwise -1. `isPlain`: refuses leading zeros. */
   lengthAt(index: number, isPlain: boolean): number;
 }
 
-/** Fields as strings: those of HTTP/2. */
+/** Fields as strings, for HTTP/2. */
 export class FieldList implements HeadFields {
   readonly count: number;
   readonly #fields: RawFields;
@@ -100,24 +100,22 @@ export class FieldList implements HeadFields {
   }
 }
 
-/** The byte of the digit 0. */
 const ZERO = 0x30;
 
 /** Number of entries for each field in `FieldTable.offsets`. */
 const width = 5;
 
 /**
- * The field lines of a head, or of trailers, as offsets into the received bytes. Strings are created on demand.
- *
+ * The field lines of a head or of trailers, as offsets into the received bytes. Creates strings on demand.
  * The reader owns the bytes: a table is valid until they change.
  */
 export class FieldTable implements HeadFields {
-  /** The received bytes. The message begins at `base`, and all offsets count from there. */
+  /** The received bytes. The fields begin at `base`; all offsets are relative to it. */
   bytes: Buffer;
   base: number;
-  /** Number of bytes from `base` on, with the empty line. */
+  /** Number of bytes from `base` on, including the empty line. */
   extent: number;
-  /** For each field: the number of its name (see `known`), and the start and end of its name and of its value. */
+  /** For each field: number of its name (see `known`), start and end of the name, and of the value. */
   offsets: readonly number[];
   count: number;
   #text: string | null = null;
@@ -131,7 +129,7 @@ export class FieldTable implements HeadFields {
     this.count = offsets.length / width;
   }
 
-  /** Makes this the table of other fields. `offsets` may have more entries than those of `count` fields. */
+  /** Replaces the content of this table. `offsets` may have more entries than `count` fields. */
   protected placeFields(
     bytes: Buffer,
     base: number,
@@ -153,7 +151,6 @@ export class FieldTable implements HeadFields {
     return (this.#text ??= this.bytes.toString('latin1', this.base, this.base + this.extent));
   }
 
-  /** The number of a field's name. */
   numberAt(index: number): number {
     return this.offsets[index * width]!;
   }
@@ -162,18 +159,18 @@ export class FieldTable implements HeadFields {
     return this.text.slice(this.offsets[index * width + 1], this.offsets[index * width + 2]);
   }
 
-  /** The value without the blanks around it. */
+  /** Returns a value without the blanks around it. */
   valueAt(index: number): string {
-    // The text of the whole head stays valid when the reader uses its buffer again.
+    // A slice of the text stays valid when the reader reuses its buffer.
     return this.text.slice(this.offsets[index * width + 3], this.offsets[index * width + 4]);
   }
 
-  /** The offset of a field's line. */
+  /** Returns the offset of a field's line. For `count`: of the empty line. */
   lineAt(index: number): number {
     return index < this.count ? this.offsets[index * width + 1]! : this.extent - 2;
   }
 
-  /** Returns the index of the next field of this name; -1: there is none. `name` in lower case. */
+  /** Returns the index of the next field of this name, or -1. `name` in lower case. */
   find(name: string, from = 0): number {
     const number = numberOfText(name);
     for (let index = from; index < this.count; index += 1) {
@@ -190,7 +187,7 @@ export class FieldTable implements HeadFields {
     return this.find(name) >= 0;
   }
 
-  /** Returns the first value of a field; null: there is none. `name` in lower case. */
+  /** Returns the first value of a field, or null. `name` in lower case. */
   first(name: string): string | null {
     const index = this.find(name);
     return index < 0 ? null : this.valueAt(index);
@@ -204,7 +201,7 @@ export class FieldTable implements HeadFields {
     return values;
   }
 
-  /** All names and values in turn, made once. */
+  /** All names and values in turn, created once. */
   get fields(): RawFields {
     return (this.#fields ??= this.raw());
   }
@@ -216,7 +213,7 @@ export class FieldTable implements HeadFields {
     return fields;
   }
 
-  /** Reports whether a comma-separated field (RFC 9110 §5.6.1) of this name has this member. Both in lower case. */
+  /** Reports whether a comma-separated field (RFC 9110 §5.6.1) has a member. Both in lower case. */
   lists(name: keyof typeof known, member: string): boolean {
     const number = known[name];
     for (let index = 0; index < this.count; index += 1) {
@@ -242,14 +239,12 @@ export class FieldTable implements HeadFields {
     return false;
   }
 
-  /** Reports whether a field's value is this, without regard to case, and nothing but spaces around it. `word` in lower case. */
   isPlain(index: number, word: string): boolean {
     const at = index * width;
     const { bytes, base, offsets } = this;
     return !this.hasTabs(index) && spells(bytes, base + offsets[at + 3]!, base + offsets[at + 4]!, word);
   }
 
-  /** Reports whether there are tabs around a field's value. */
   hasTabs(index: number): boolean {
     const at = index * width;
     const { bytes, base, offsets } = this;
@@ -279,18 +274,18 @@ function isBlank(byte: number): boolean {
   return byte === SP || byte === HT;
 }
 
-/** Offsets of the parts of a request line, from the beginning of the message. */
+/** Offsets of the parts of a request line, relative to the start of the message. */
 interface RequestLineOffsets {
   readonly start: number;
   readonly methodEnd: number;
   readonly targetEnd: number;
   /** Start of the next line. */
   readonly at: number;
-  /** The digit behind `HTTP/1.`. */
+  /** The digit after `HTTP/1.`. */
   readonly minor: number;
 }
 
-/** Offsets of the parts of a status line, from the beginning of the message. */
+/** Offsets of the parts of a status line, relative to the start of the message. */
 interface StatusLineOffsets {
   readonly status: number;
   readonly reasonEnd: number;
@@ -298,30 +293,30 @@ interface StatusLineOffsets {
   readonly minor: number;
 }
 
-/** Methods that need no string of their own. */
+/** Methods whose strings are shared. */
 const usualMethods = ['GET', 'POST', 'PUT', 'HEAD', 'PATCH', 'DELETE', 'CONNECT', 'OPTIONS'];
 
 /**
- * The head of a request of HTTP/1.1, as offsets into the received bytes; see `FieldTable`. The table begins behind the
- * request line.
+ * The head of an HTTP/1.1 request, as offsets into the received bytes; see `FieldTable`. `base` is the first
+ * byte after the request line.
  */
 export class RequestHeadBytes extends FieldTable implements RequestHead {
   readonly version: '1.0' | '1.1';
   readonly method: string;
-  /** Target of the request line, unchanged. */
+  /** The target of the request line, unchanged. */
   readonly target: string;
-  /** Number of bytes of the whole head, with a skipped empty line and the one at its end. */
+  /** Number of bytes of the whole head, including a skipped empty line before it and the one at its end. */
   readonly size: number;
   /** The offset of the request line from the fields: negative. */
   readonly lineStart: number;
-  /** End of the request line, with its CR LF: where the fields begin. */
+  /** End of the request line, with its CR LF: the start of the fields. */
   readonly lineEnd = 0;
   readonly #copy: FieldTable | null;
 
   /**
    * @param start first byte of the message
-   * @param extent number of bytes of the fields, with the empty line
-   * @param copy a table of the same fields, shared by heads with the same fields; null: none
+   * @param extent number of bytes of the fields, including the empty line
+   * @param copy a table that all heads with the same fields share, or null
    */
   constructor(
     bytes: Buffer,
@@ -342,7 +337,7 @@ export class RequestHeadBytes extends FieldTable implements RequestHead {
     this.#copy = copy;
   }
 
-  /** All names and values in turn. Heads of one connection with the same bytes in their fields have one array. */
+  /** All names and values in turn. Heads of one connection with equal field bytes share one array. */
   override get fields(): RawFields {
     return this.#copy === null ? super.fields : this.#copy.fields;
   }
@@ -360,16 +355,16 @@ function isText(bytes: Buffer, start: number, end: number, text: string): boolea
   return true;
 }
 
-/** The head of a response of HTTP/1.1, as offsets into the received bytes; see `RequestHeadBytes`. */
+/** The head of an HTTP/1.1 response, as offsets into the received bytes; see `RequestHeadBytes`. */
 export class ResponseHeadBytes extends FieldTable {
   version: '1.0' | '1.1' = '1.1';
-  /** 100 to 999. */
+  /** From 100 to 999. */
   status = 0;
-  /** Number of bytes of the whole head, with the empty line at its end. */
+  /** Number of bytes of the whole head, including the empty line at its end. */
   size = 0;
   /** The offset of the status line from the fields: negative. */
   lineStart = 0;
-  /** End of the status line, with its CR LF: where the fields begin. */
+  /** End of the status line, with its CR LF: the start of the fields. */
   readonly lineEnd = 0;
   #reasonEnd = 0;
 
@@ -378,11 +373,11 @@ export class ResponseHeadBytes extends FieldTable {
   }
 
   /**
-   * Makes this another head, and returns it.
+   * Replaces the content of this head, and returns it.
    *
    * @param start first byte of the message
-   * @param extent number of bytes of the fields, with the empty line
-   * @param offsets with the entries of `count` fields, or more
+   * @param extent number of bytes of the fields, including the empty line
+   * @param offsets entries of at least `count` fields
    */
   place(
     bytes: Buffer,
@@ -401,7 +396,7 @@ export class ResponseHeadBytes extends FieldTable {
     return this;
   }
 
-  /** Reason phrase, unchanged; may be empty. */
+  /** The reason phrase, unchanged. May be empty. */
   get reason(): string {
     const start = this.base + this.lineStart + reasonStart;
     return this.bytes.toString('latin1', start, this.base + this.#reasonEnd);
@@ -411,5 +406,5 @@ export class ResponseHeadBytes extends FieldTable {
 const noBytes = Buffer.alloc(0);
 const noOffsets: readonly number[] = [];
 
-/** Offset of the reason phrase in a message: behind `HTTP/1.1 200 `. */
+/** Offset of the reason phrase in a message: after `HTTP/1.1 200 `. */
 export const reasonStart = 13;

@@ -7,43 +7,40 @@ import type { Authority } from '../policy/authority.ts';
 import type { RawFields } from './fields.ts';
 import type { NameSet, RequestHead, ResponseHeadBytes } from './head.ts';
 
-/** Types that the servers in `http/server` and the stages in `proxy` share: a request, its client, and its reply. */
+/** Types that `http/server` and `proxy` share: a request, its client, and its reply. */
 
-/** One request as it was received. */
+/** A request as received. */
 export interface InboundRequest {
   readonly head: RequestHead;
-  /**
-   * The body, which is read at most once. `return` releases it, so that the rest is discarded. Null: the request has no
-   * body.
-   */
+  /** The body, readable once; null if the request has none. `return` releases it: the rest is discarded. */
   readonly body: AsyncIterableIterator<Buffer> | null;
-  /** Returns the trailers as they were received; none before the body has ended. Absent: the request cannot have any. */
+  /** Returns the received trailers; empty before the end of the body. Absent: none are possible. */
   readonly trailers?: () => RawFields;
   readonly client: Client;
-  /** The request is a WebSocket handshake. */
+  /** True for a WebSocket handshake. */
   readonly upgrades?: true;
 }
 
-/** The connection of a request. HTTP/2 has several requests on one. */
+/** The connection of a request. An HTTP/2 connection carries several requests. */
 export interface Client {
   /** Address and port. */
   readonly address: string;
   readonly loopback: boolean;
-  /** Returns the owner of a connection of this machine; a promise only at the first call. */
+  /** Returns the owner of a connection of this machine. Only the first call returns a promise. */
   readonly owner: () => PeerOwner | Promise<PeerOwner>;
-  /** Called for each tunnel, and each request outside a tunnel, of an identified caller; absent: nobody counts them. */
+  /** Called for each tunnel, and for each request outside a tunnel, of an identified caller. */
   readonly authenticated?: () => void;
-  /** Null: the request is outside a CONNECT tunnel. */
+  /** The CONNECT tunnel of the request; null outside of a tunnel. */
   readonly tunnel: InterceptedTunnel | null;
-  /** The certificate of the connection to the proxy; absent: the client showed none. */
+  /** The client certificate of the connection to the proxy, if the client showed one. */
   readonly certificate?: ShownCertificate | undefined;
 }
 
-/** The agent that a client certificate identifies, or a sentence that says why it identifies none. */
+/** The agent that a client certificate identifies, or a sentence with the reason that it identifies none. */
 export type ShownCertificate =
   | {
       readonly agent: string;
-      /** The name in the certificate that identifies it. */
+      /** The name in the certificate that identifies the agent. */
       readonly subject: string;
       /** Milliseconds since the epoch. */
       readonly expiresAt: number;
@@ -52,24 +49,24 @@ export type ShownCertificate =
 
 /** A CONNECT tunnel whose content the proxy reads. */
 export interface InterceptedTunnel {
-  /** The one authority of all requests inside. */
+  /** The authority of all requests inside. */
   readonly authority: Authority;
-  /** The host of the client's SNI; null: it sent none, or speaks no TLS. */
+  /** The host of the client's SNI; null without SNI or without TLS. */
   readonly serverName: string | null;
-  /** The `Proxy-Authorization` of the CONNECT. It is checked again for each request. */
+  /** The `Proxy-Authorization` of the CONNECT. Checked again for each request. */
   readonly presented: Presented;
 }
 
-/** A caller's selection among the grants of a domain. It never extends beyond them. */
+/** A caller's selection among the grants of a domain. Cannot select any other grant. */
 export interface Selectors {
-  /** Id or name of a grant. */
+  /** ID or name of a grant. */
   readonly grant: string | null;
   readonly user: string | null;
 }
 
 /**
- * The content of `Proxy-Authorization`. A token of Sidekey is hashed, since this is kept as long as the connection. A JWT is
- * kept: it ends soon, and is verified again when the keys of its issuer or the config change.
+ * The content of `Proxy-Authorization`, stored as long as the connection. A Sidekey token is hashed. A JWT is
+ * not: it expires soon, and is verified again when its issuer's keys or the config change.
  */
 export type Presented =
   | { readonly kind: 'nothing' }
@@ -77,12 +74,12 @@ export type Presented =
   | { readonly kind: 'selectors'; readonly selectors: Selectors }
   | {
       readonly kind: 'token';
-      /** Null for `Bearer`, which has a token alone. */
+      /** Null for `Bearer`, which has only a token. */
       readonly name: string | null;
       readonly tokenHash: Buffer;
-      /** The token, where it has the form of a JWT. */
+      /** The token, if it has the form of a JWT. */
       readonly jwt?: string;
-      /** In the place of a token. */
+      /** Client certificate, if the caller authenticates with mTLS instead of a token. */
       readonly certificate?: Exclude<ShownCertificate, { readonly problem: string }>;
       readonly selectors: Selectors;
     };
@@ -90,59 +87,59 @@ export type Presented =
 /** A token that the client sent, or that the configuration assumes. */
 export type PresentedToken = Presented & {
   readonly kind: 'token';
-  /** The client sent no token. */
+  /** True if the client sent no token. */
   readonly assumed?: true;
 };
 
-/** The writer of one response. */
+/** The writer of a response. */
 export interface Reply {
-  /** True if a final head was sent. From then on a failure can only cut the connection. */
+  /** True if a final head was sent. A later failure can only cut the connection. */
   readonly started: boolean;
   readonly gone: Gone;
-  /** Returns `gone` for a request that is held: from now on a client that ends its side counts as gone. */
+  /** Returns `gone` for a held request. From now on, a client that ends its side counts as gone. */
   hold(): Gone;
   /** True if the client waits for a 100 before it sends its body (RFC 9110 §10.1.1). */
   readonly expectsContinue: boolean;
   /**
-   * Sends a 100 to a client that waits for it.
+   * Sends a 100 if the client waits for it.
    *
-   * @param isSending the client sends its body already, and needs no 100
+   * @param isSending true if the client already sends its body, and needs no 100
    */
   continue(isSending?: boolean): void;
   /** Sends an interim response (1xx) other than 100 and 101. */
   informational(status: number, fields: RawFields): void;
-  /** Closes the connection behind this response: nothing more is read from it. To be called before the head. */
+  /** Closes the connection after this response. Nothing more is read from it. Call it before the head. */
   closeAfter(): void;
   head(status: number, reason: string, fields: RawFields): void;
   /**
-   * Sends a head as it was read. The head is valid until this returns. Absent, or `false`: use `head` instead.
+   * Sends a received head, valid until this returns. If absent, or if this returns false, use `head`.
    *
    * @param drop fields to remove besides the hop-by-hop ones
    * @param added fields to append
    */
   forwardHead?(head: ResponseHeadBytes, drop: NameSet, added?: RawFields): boolean;
-  /** `write` copies a chunk before it returns. Absent: a chunk must not change after `write`. */
+  /** True if `write` copies each chunk before it returns. Otherwise a chunk must not change afterwards. */
   readonly copies?: true;
-  /** False: wait for `onDrain` before the next chunk. */
+  /** Returns false if the caller must wait for `onDrain` before the next chunk. */
   write(chunk: Buffer): boolean;
-  /** Like `write`, with a part of a buffer, which it copies. Absent: use `write` instead. */
+  /** Like `write`, but copies a part of a buffer. If absent, use `write`. */
   writePart?(bytes: Buffer, start: number, end: number): boolean;
   onDrain(listener: () => void): void;
-  /** `flushed` is called when the socket has taken all of it; never where the client left before. */
+  /** Calls `flushed` when the socket has taken the whole response; never if the client left before. */
   end(trailers: RawFields, flushed?: () => void): void;
-  /** Cuts the connection, so that no client takes an incomplete response for a complete one. */
+  /** Cuts the connection, so that no client accepts an incomplete response as complete. */
   abort(): void;
 }
 
 /** The end of an exchange with an upstream. */
 export interface ExchangeResult {
   readonly status: number;
-  /** Body bytes from the client and to it. */
+  /** Body bytes from the client, and to it. */
   readonly bytesIn: number;
   readonly bytesOut: number;
-  /** `broken`: the upstream failed after its head; `gone`: the client left. */
+  /** `broken`: the upstream failed after its head. `gone`: the client left. */
   readonly outcome: 'complete' | 'broken' | 'gone';
-  /** Reason why Sidekey itself cut the connection; absent: it did not. */
+  /** Reason, if Sidekey itself cut the connection. */
   readonly code?: FailureCode;
 }
 
@@ -153,7 +150,7 @@ export interface UpgradeSide {
   readonly frames: EarlyFrames;
   /** Fields to add to the client's own in the handshake. */
   readonly asks: RawFields;
-  /** Tells the client that frames follow. @throws where the upstream's answer does not match the handshake */
+  /** Completes the handshake with the client. @throws if the upstream's answer does not match it */
   switched(fields: RawFields): void;
   /** Cuts the connection. */
   cut(): void;
@@ -161,26 +158,26 @@ export interface UpgradeSide {
 
 /** Frames that a client sends before its handshake is answered. */
 export interface EarlyFrames {
-  /** The bytes that came with the handshake. */
+  /** The bytes received with the handshake. */
   readonly early: Buffer;
-  /** Puts back what came since, and ends the reading. */
+  /** Puts back the bytes received since, and stops reading. */
   readonly heard: () => void;
 }
 
-/** The limits that an exchange counts against. */
+/** The limits of an exchange. */
 export interface Account {
-  /** Adds bytes to the use of budgets. Returns why no more may pass; null: more may. */
+  /** Adds bytes to the budgets. Returns an error if no more bytes may pass. */
   spend(bytes: number): SidekeyError | null;
-  /** Counts a leak. Returns why no more requests may be sent; null: they may. */
+  /** Counts a leak. Resolves with an error if no more requests may be sent. */
   countLeak(): Promise<SidekeyError | null>;
 }
 
-/** Bytes of one exchange after which they are settled. */
+/** Number of bytes of an exchange between two settlements. */
 const settlementBytes = 1_048_576;
 
 /**
- * Counts the bytes of both bodies of an exchange, and settles them with the budgets. It settles at each step, since a stream
- * may never end, and once at the end.
+ * Counts the bytes of both bodies of an exchange, and settles them with the budgets: at each step, because a
+ * stream may never end, and once at the end.
  */
 export class Meter {
   /** Body bytes from the client, and to it. */
@@ -194,19 +191,19 @@ export class Meter {
   #stopped: Stoppable | null = null;
   #onBytes: ((bytesIn: number, bytesOut: number) => void) | null = null;
 
-  /** @param account null: bytes and leaks count against no limit */
+  /** @param account null: no limit on bytes and leaks */
   constructor(account: Account | null = null) {
     this.#account = account;
   }
 
-  /** Counts a piece from the client. To be called before the piece is forwarded. */
+  /** Counts a piece from the client. Call it before forwarding the piece. */
   received(bytes: number): void {
     this.bytesIn += bytes;
     this.#onBytes?.(bytes, 0);
     this.#settleInSteps();
   }
 
-  /** Counts a piece to the client. To be called before the piece is forwarded. */
+  /** Counts a piece to the client. Call it before forwarding the piece. */
   sent(bytes: number): void {
     this.bytesOut += bytes;
     this.#onBytes?.(0, bytes);
@@ -216,7 +213,7 @@ export class Meter {
   addLeaks(times: number): void {
     this.leaks += times;
     if (times === 0) return;
-    // The response is redacted already: the exchange does not wait for the count, and ends at the next leak.
+    // The response is already redacted, so this does not wait. The exchange ends at the next leak.
     if (this.#refusal !== null) this.#stopped?.stop(this.#refusal);
     else
       void this.#account?.countLeak().then((refusal) => {
@@ -233,17 +230,17 @@ export class Meter {
     if (refusal !== null) this.#stopped?.stop(refusal);
   }
 
-  /** Sets the work that is stopped at an overdrawn budget, or too many leaks. It may be stopped repeatedly. */
+  /** Sets the work to stop at an overdrawn budget or too many leaks. `stop` may be called repeatedly. */
   stops(work: Stoppable): void {
     this.#stopped = work;
   }
 
-  /** Sets the listener that is told of each piece. */
+  /** Sets the listener for each piece. */
   onBytes(listener: (bytesIn: number, bytesOut: number) => void): void {
     this.#onBytes = listener;
   }
 
-  /** Settles the rest, and stops nobody from then on. */
+  /** Settles the rest. Stops no work from then on. */
   close(): void {
     this.#stopped = null;
     this.settle();
@@ -259,20 +256,19 @@ interface Stoppable {
   stop(why: SidekeyError): void;
 }
 
-/** The first bytes of a body, and the whole body. */
 interface BodyStart {
   readonly bytes: Buffer;
   /** True if `bytes` is the whole body. */
   readonly isWhole: boolean;
-  /** The whole body, which is read at most once; null: there is none. */
+  /** The whole body, readable once; null if there is none. */
   readonly body: AsyncIterableIterator<Buffer> | null;
 }
 
 /**
- * Reads up to `max` bytes of a body, or one chunk more; the rest still streams. The caller ends the given body (`return`),
- * whether or not the rest is read.
+ * Reads up to `max` bytes of a body, or one chunk more. The rest still streams. The caller must end the given
+ * body (`return`), even if nothing reads the rest.
  *
- * @throws SidekeyError `bad_request`: the client disconnected within the body
+ * @throws SidekeyError `bad_request` if the client disconnects within the body
  */
 export async function readAhead(body: AsyncIterableIterator<Buffer> | null, max: number): Promise<BodyStart> {
   if (body === null) return { bytes: Buffer.alloc(0), isWhole: true, body };
@@ -307,8 +303,8 @@ export async function readAhead(body: AsyncIterableIterator<Buffer> | null, max:
 }
 
 /**
- * Resets a stream whose message is incomplete. By itself Node ends the body when it closes a stream. An incomplete body would
- * look complete, and an assertion in `Http2Stream::OnTrailers` could end the process.
+ * Resets a stream whose message is incomplete. Without this, Node ends the body when it closes a stream: an
+ * incomplete body would look complete, and an assertion in `Http2Stream::OnTrailers` could end the process.
  */
 export function resetStream(stream: Http2Stream, code: number): void {
   // oxlint-disable-next-line no-underscore-dangle -- the name that Node gives it
@@ -324,14 +320,14 @@ export interface Gone {
   forget(listener: () => void): void;
 }
 
-/** Creates a signal. It costs a tenth of an AbortController, which took 10 of 120 µs of CPU of each exchange. */
+/** Creates a signal. Costs a tenth of an AbortController, which took 10 of 120 µs of CPU per exchange. */
 export function createGone(): Gone & { tell(): void } {
   return new GoneSignal();
 }
 
 class GoneSignal implements Gone {
   already = false;
-  /** The first listener: there are seldom more. */
+  /** The first listener. More than one is rare. */
   #first: (() => void) | null = null;
   #others: readonly (() => void)[] = nobody;
 

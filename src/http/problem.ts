@@ -15,7 +15,7 @@ interface Refusal {
   readonly body: Buffer;
 }
 
-/** Returns a denial of the policy as an error. */
+/** Converts a denial of the policy to an error. */
 export function denialOf({ code, reason, hint }: Pick<Denial, 'code' | 'reason' | 'hint'>): SidekeyError {
   return new SidekeyError(code, `${asBeginning(reason)}.`, { hint });
 }
@@ -25,7 +25,7 @@ export function asBeginning(reason: string): string {
   return reason.replace(/^(?:the|no) /, (word) => word.charAt(0).toUpperCase() + word.slice(1));
 }
 
-/** Returns the response for an error. The client learns nothing about an error that is no `SidekeyError`. */
+/** Returns the response for an error. Reveals nothing about errors other than `SidekeyError`. */
 export function refusalOf(error: unknown): Refusal {
   const known = error instanceof SidekeyError ? error : new SidekeyError('internal');
   const { code, status, message: detail, hint, retryAfterMs } = known;
@@ -56,7 +56,7 @@ export function refusalOf(error: unknown): Refusal {
         ? []
         : ['Retry-After', String(Math.max(1, Math.ceil(retryAfterMs / 1_000)))]),
       ...(status === 407 ? ['Proxy-Authenticate', 'Basic realm="Sidekey", charset="UTF-8"'] : []),
-      // RFC 9110 §15.5.6. Only pages of Sidekey itself refuse by method.
+      // RFC 9110 §15.5.6. Only Sidekey's own pages refuse by method.
       ...(code === 'method_not_allowed' ? ['Allow', 'GET, HEAD'] : []),
     ],
     body,
@@ -70,7 +70,7 @@ export function refuse(reply: Reply, error: unknown, method: string): number {
     reply.abort();
     return status;
   }
-  // The end of a malformed message is unknown, and so is the start of the next one (RFC 9112 §6.3).
+  // After a malformed message, the start of the next one is unknown (RFC 9112 §6.3).
   if (status === 400) reply.closeAfter();
   reply.head(status, reason, fields);
   if (method !== 'HEAD') reply.write(body);
@@ -78,7 +78,7 @@ export function refuse(reply: Reply, error: unknown, method: string): number {
   return status;
 }
 
-/** Returns a refusal as bytes of HTTP/1.1, for a socket that is closed after it: CONNECT and upgrades. */
+/** Returns a refusal as HTTP/1.1 bytes, for a socket that closes afterwards: CONNECT and upgrades. */
 export function refusalBytes(error: unknown): Buffer {
   const { status, reason, fields, body } = refusalOf(error);
   let head = `HTTP/1.1 ${status} ${reason}\r\n`;
@@ -86,10 +86,10 @@ export function refusalBytes(error: unknown): Buffer {
   return Buffer.concat([Buffer.from(`${head}Connection: close\r\n\r\n`, 'latin1'), body]);
 }
 
-/** Milliseconds until the connection of a client that keeps sending, or does not close, is cut. */
+/** Milliseconds until a client that keeps sending, or does not close, is cut off. */
 const lingerMs = 5_000;
 
-/** Creates a reply on a socket that is closed after it: for a refused handshake. */
+/** Creates a reply to a refused handshake, on a socket that closes afterwards. */
 export function socketReply(client: Duplex): Reply {
   const gone = createGone();
   let started = false;
@@ -117,17 +117,17 @@ export function socketReply(client: Duplex): Reply {
       client.end(flushed);
       lingerOn(client);
     },
-    // The response ends with its connection: a plain end would complete it.
+    // The end of the connection ends the response: a plain end would complete it.
     abort: () => void (canBeReset(client) ? client.resetAndDestroy() : client.destroy()),
   };
 }
 
-/** Reports whether a reset shows that a response is incomplete. With TLS the missing close_notify does. */
+/** Reports whether a reset must mark a response as incomplete. With TLS, the missing close_notify does. */
 export function canBeReset(client: Duplex): client is Socket {
   return 'resetAndDestroy' in client && !('encrypted' in client);
 }
 
-/** Sends a refusal on a socket of HTTP/1.1, and ends it. */
+/** Sends a refusal on an HTTP/1.1 socket, and ends it. */
 export function refuseOn(client: Duplex, error: unknown): void {
   if (!client.writable) {
     client.destroy();
@@ -137,7 +137,7 @@ export function refuseOn(client: Duplex, error: unknown): void {
   lingerOn(client);
 }
 
-/** Reads and discards input for a limited time, since closing at once would reset the connection and lose the response. */
+/** Discards input for a limited time. Closing at once would reset the connection, and lose the response. */
 export function lingerOn(client: Duplex): void {
   const timer = setTimeout(() => client.destroy(), lingerMs).unref();
   client.once('close', () => clearTimeout(timer)).resume();

@@ -3,17 +3,17 @@ import { maxBytes, unescaped } from './unescape.ts';
 /** Minimum number of characters of a guarded secret. Shorter ones occur in ordinary text by chance. */
 const minGuardedLength = 8;
 
-/** The column of bytes that are part of no rendering. The search starts anew behind one. */
+/** The column of bytes outside of all renderings. The search restarts after such a byte. */
 export const outside = 0;
-/** The columns of bytes to skip, and of CR and LF, which may be inside Base64. */
+/** The columns of bytes to skip, and of CR and LF, which may occur inside Base64. */
 export const ignored = 255;
 export const lineBreak = 254;
 export const backslash = 0x5c;
 
 /**
- * A set of characters, each with its column in the automaton's table. Both cases of a letter share a column, and so do the
- * characters in which the two alphabets of Base64 differ. There are three sets, so that the choice reveals nothing more of
- * a credential.
+ * A set of characters, each with its column in the automaton's table. A column is shared by both cases of a
+ * letter, and by characters in which the two Base64 alphabets differ. There are only three sets, so that the
+ * choice reveals nothing more about a credential.
  */
 interface Alphabet {
   readonly columns: Uint8Array;
@@ -21,7 +21,7 @@ interface Alphabet {
   readonly plain: Uint8Array;
   readonly odd: number;
   readonly width: number;
-  /** True if a credential may contain the characters that escapes begin with. */
+  /** True if a credential may contain the characters that start an escape. */
   readonly hasEscapes: boolean;
 }
 
@@ -45,7 +45,7 @@ function alphabet(characters: RegExp, hasEscapes: boolean): Alphabet {
     } else if (letter === '\r' || letter === '\n') columns[byte] = lineBreak;
   }
   columns[backslash] = ignored;
-  // UTF-8 of U+0080 to U+00FF begins with one of these; what follows ends with the six bits that Latin-1 ends with.
+  // First bytes of U+0080 to U+00FF in UTF-8. The next byte ends with the same six bits as in Latin-1.
   if (columns[0xc2] !== outside) columns.fill(ignored, 0xc2, 0xc4);
   const odd = known.size + 1;
   const plain = columns.map((column) => (column === ignored || column === lineBreak ? odd : column));
@@ -56,26 +56,26 @@ function alphabet(characters: RegExp, hasEscapes: boolean): Alphabet {
 function keyOf(letter: string, byte: number): string {
   if (byte >= 0x80) return `high ${byte & 0x3f}`;
   if (byte < 0x20 || byte === 0x7f) return 'control';
-  // The first two are one in forms, and the last two in Base64 (RFC 4648 §5).
+  // Forms write a space as `+`, and base64url writes `+` as `-` (RFC 4648 §5).
   if (' +-'.includes(letter)) return '-';
   return letter === '/' ? '_' : letter.toLowerCase();
 }
 
-/** Returns the smallest alphabet that has all characters of the texts. */
+/** Returns the smallest alphabet that contains all characters of the texts. */
 function alphabetOf(texts: readonly string[]): Alphabet {
   const all = texts.map(withoutPadding).join('');
   if (/^[A-Za-z0-9+/_.~:-]*$/.test(all)) return token;
   return /^[ -~]*$/.test(all) ? printable : any;
 }
 
-/** Reports whether a secret is long enough to be searched for. */
+/** Reports whether a secret is long enough to search for. */
 export function isGuardable(secret: string): boolean {
   return symbolsOf(withoutPadding(secret), alphabetOf([secret])).length >= minGuardedLength;
 }
 
 /**
- * Returns the spellings of a secret to search for: itself, itself with its escapes read, hex, and Base64 at each of the
- * three offsets that it can have in a longer text.
+ * Returns the spellings of a secret to search for: unchanged, with its escapes decoded, in hex, and in Base64
+ * at each of its three possible offsets in a longer text.
  *
  * @param secret latin1: one character for each byte
  */
@@ -97,13 +97,13 @@ function symbolsOf(text: string, { columns }: Alphabet): Rendering {
   );
 }
 
-/** Base64 occurs with its padding and without it. */
+/** Base64 occurs with and without its padding. */
 function withoutPadding(secret: string): string {
   const bare = secret.replace(/={1,2}$/, '');
   return bare.length >= minGuardedLength ? bare : secret;
 }
 
-/** Returns the Base64 characters that depend on these bytes alone, where `offset` bytes precede them. */
+/** Returns the Base64 characters that depend only on these bytes, after `offset` other bytes. */
 function base64Within(bytes: Buffer, offset: number): string {
   const all = Buffer.concat([Buffer.alloc(offset), bytes]);
   return all.toString('base64').slice(Math.ceil((offset * 8) / 6), Math.floor((all.length * 8) / 6));
@@ -113,28 +113,28 @@ function base64Within(bytes: Buffer, offset: number): string {
 export const stop = -0x8000_0000;
 
 /**
- * The automaton that finds the renderings of a credential (Aho and Corasick, 1975). Each character costs one look-up. The
- * size of the table, and the time to build it, depend only on the form of the credential: its alphabet and its length.
+ * The automaton that finds the renderings of a credential (Aho and Corasick, 1975). Each character costs one
+ * look-up. Table size and build time depend only on the credential's alphabet and length.
  */
 export class Matcher {
   readonly alphabet: Alphabet;
   /**
-   * The next state for a state (the offset of its row) plus a column. A state in which a rendering ends stands as its
-   * complement. The column `odd` has `stop`. State 0 is the start.
+   * The next state, for a state (the offset of its row) plus a column. A state in which a rendering ends is
+   * stored as its complement. The column `odd` has `stop`. The start is state 0.
    */
   readonly table: Int32Array;
   /** Length of the longest rendering in characters, and in bytes of the input. */
   readonly maxLength: number;
   readonly maxInputBytes: number;
-  /** The length in characters of the longest rendering that ends in each row. */
+  /** For each row, the length in characters of the longest rendering that ends there. */
   readonly #ends: Uint32Array;
 
-  /** @param texts at least one; each latin1, and `isGuardable` */
+  /** @param texts at least one; each in latin1, and `isGuardable` */
   constructor(texts: readonly string[]) {
     this.alphabet = alphabetOf(texts);
     const { width } = this.alphabet;
     const renderings = texts.flatMap((text) => renderingsOf(text, this.alphabet));
-    // These bounds depend on the lengths alone, not on shared prefixes or on escapes within a secret.
+    // These bounds depend only on the lengths, not on shared prefixes or escapes within a secret.
     this.maxLength = Math.max(...texts.map((text) => 2 * text.length));
     this.maxInputBytes = this.maxLength * maxBytes;
     const rows = 1 + texts.reduce((sum, { length }) => sum + 8 * length + 8, 0);
@@ -180,7 +180,7 @@ export class Matcher {
   }
 }
 
-/** The secrets of one credential, in latin1. The object lives as long as the opened credential. */
+/** The secrets of a credential, in latin1. This object exists as long as the opened credential. */
 export interface GuardedSecrets {
   readonly texts: readonly string[];
 }
@@ -188,8 +188,8 @@ export interface GuardedSecrets {
 const matchers = new WeakMap<GuardedSecrets, Matcher | null>();
 
 /**
- * Returns the automaton for the secrets that are long enough; null: none is. It is built at the first call, and collected
- * together with the secrets.
+ * Returns the automaton for the secrets that are long enough, or null if there are none. Built at the first
+ * call, and garbage-collected with the secrets.
  */
 export function matcherFor(secrets: GuardedSecrets): Matcher | null {
   let matcher = matchers.get(secrets);

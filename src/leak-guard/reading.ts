@@ -7,28 +7,28 @@ export interface Span {
   readonly end: number;
 }
 
-/** Minimum length of a line behind which Base64 continues: MIME has lines of 76 (RFC 2045 §6.8), PEM of 64. */
+/** Minimum length of a wrapped line of Base64. Lines of MIME have 76 (RFC 2045 §6.8), of PEM 64. */
 const minWrappedLine = 60;
 
-/** 1: the byte is in an alphabet of Base64 (RFC 4648 §4 and §5). Padding is not: nothing continues behind it. */
+/** 1: the byte is in a Base64 alphabet (RFC 4648 §4 and §5), without padding, which ends the text. */
 const base64Bytes = Uint8Array.from({ length: 256 }, (_, byte) =>
   /[A-Za-z0-9+/_-]/.test(String.fromCharCode(byte)) ? 1 : 0,
 );
 
-/** Reports whether Base64 may continue behind a line of this length with this last character. */
+/** Reports whether Base64 may continue after a line of this length with this last character. */
 export function isWrapped(length: number, last: number): boolean {
   return length >= minWrappedLine && base64Bytes[last] === 1;
 }
 
 const [carriageReturn, lineFeed] = [0x0d, 0x0a];
 
-/** The input with its escapes decoded a number of times. It decodes them once more for the next reading. */
+/** The input after a number of decodings. Decodes it once more for the next reading. */
 export class Reading {
   steps = 0;
   state = 0;
   /** The start of the line, for Base64 with line breaks. */
   line = 0;
-  /** True if the last character is part of no rendering. */
+  /** True if the last character is outside of all renderings. */
   isClear = true;
   readonly #table: Int32Array;
   readonly #columns: Uint8Array;
@@ -36,21 +36,21 @@ export class Reading {
   readonly #found: (span: Span) => void;
   readonly #next: Reading | null;
   readonly #unescape: Unescape | null;
-  /** The starts of the last characters in the input: a ring buffer. */
+  /** The starts of the last characters in the input, as a ring buffer. */
   readonly #starts: Float64Array;
   readonly #mask: number;
   #count = 0;
-  /** The start of the characters that may be a rendering; Infinity: there are none. */
+  /** The start of the characters that may be a rendering; Infinity if there are none. */
   #run = Infinity;
   #lastEnd = 0;
-  /** The last character that was neither skipped nor a line break. */
+  /** The last character other than skipped ones and line breaks. */
   #last = 0;
-  /** The start of the skipped characters; Infinity: the last character was not skipped. */
+  /** The start of the skipped characters; Infinity if the last character was not skipped. */
   #skippedFrom = Infinity;
-  /** The state behind the characters of an unfinished escape, each read as itself; and their number. */
+  /** The state after the characters of an unfinished escape, each read as itself, and their number. */
   #ahead = 0;
   #seen = 0;
-  /** True if the last character is a CR that ended a line. Zeros of UTF-16 may be between it and its LF. */
+  /** True after a CR that ended a line. Zeros of UTF-16 may precede its LF. */
   #isBehindReturn = false;
 
   constructor(
@@ -78,7 +78,7 @@ export class Reading {
     return Math.min(this.#run, this.#unescape?.pendingFrom ?? Infinity);
   }
 
-  /** Continues from a state behind the bytes from `run` to `place`, each of which is a character; `last` is the last. */
+  /** Continues from a state after the bytes from `run` to `place`, each a character; `last` is the last. */
   begin(state: number, run: number, line: number, place: number, last: number): void {
     this.state = state;
     this.#last = last;
@@ -109,8 +109,8 @@ export class Reading {
   }
 
   /**
-   * Finds a rendering that ends within an escape: a credential that ends with `%`, followed by two hex digits of other text.
-   * The previous reading finds one that also begins there.
+   * Finds a rendering that ends within an escape: a credential that ends with `%`, before two hex digits of
+   * other text. If it also begins there, the previous reading finds it.
    */
   see(code: number, place: number, end: number): void {
     if (place === 0) {

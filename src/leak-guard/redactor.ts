@@ -8,18 +8,18 @@ import { Search } from './search.ts';
 const mask = 0x2a;
 
 /**
- * Masks the renderings of a credential in a stream. Each byte of a rendering is replaced, so that the length stays. Bytes
- * that may begin a rendering are held back; see `Search`.
+ * Masks the renderings of a credential in a stream. The length does not change. Holds back bytes that may
+ * begin a rendering; see `Search`.
  */
 export class Redactor {
-  /** Renderings that were found. */
+  /** Number of renderings found. */
   found = 0;
   readonly #search: Search;
-  /** The held pieces, and the place of their first byte in the stream. */
+  /** The held pieces, and the position of their first byte in the stream. */
   #held: Buffer[] = [];
   #from = 0;
   #end = 0;
-  /** The end of the last mask. A rendering that overlaps it is the same leak. */
+  /** The end of the last mask. An overlapping rendering is the same leak. */
   #maskedTo = 0;
 
   constructor(matcher: Matcher) {
@@ -31,7 +31,7 @@ export class Redactor {
     return this.#search.steps;
   }
 
-  /** Returns the bytes to forward, with bytes held before. A piece is copied before it is masked. */
+  /** Returns the bytes to forward, including bytes held before. Copies a piece before masking it. */
   push(piece: Buffer): readonly Buffer[] {
     const spans = this.#search.push(piece);
     const all = [...this.#held, spans.length === 0 ? piece : Buffer.from(piece)];
@@ -40,7 +40,7 @@ export class Redactor {
     return this.#release(all, this.#search.heldFrom);
   }
 
-  /** Ends the search, and returns the held bytes. Those of a body that breaks off are lost: do not call this then. */
+  /** Ends the search. Returns the held bytes: a truncated body loses them, so do not call it then. */
   end(): readonly Buffer[] {
     const spans = this.#search.end();
     this.#masks(this.#held, spans);
@@ -78,7 +78,7 @@ export class Redactor {
   }
 }
 
-/** Returns a latin1 text with each rendering replaced; the same text where it has none. */
+/** Replaces each rendering in a latin1 text. Returns a text without renderings unchanged. */
 export function replaced(matcher: Matcher, text: string, instead: (length: number) => string): string {
   const search = new Search(matcher);
   const spans = [...search.push(Buffer.from(text, 'latin1')), ...search.end()];
@@ -102,7 +102,7 @@ function merged(spans: readonly Span[]): readonly Span[] {
   return apart;
 }
 
-/** Returns a latin1 text with each rendering masked. */
+/** Masks each rendering in a latin1 text. */
 export function redactText(matcher: Matcher, text: string): string {
   return replaced(matcher, text, (length) => String.fromCharCode(mask).repeat(length));
 }
@@ -110,7 +110,7 @@ export function redactText(matcher: Matcher, text: string): string {
 /** Length of the prefix of a gRPC message: a flag and the message length. */
 const prefixBytes = 5;
 
-/** Masks the renderings of a credential in a gRPC body. Each message is searched by itself, so that none waits for the next. */
+/** Masks a credential in a gRPC body. Searches each message separately, so that none waits for the next. */
 export class GrpcRedactor {
   readonly #redactor: Redactor;
   readonly #prefix = Buffer.alloc(prefixBytes);
@@ -121,12 +121,12 @@ export class GrpcRedactor {
     this.#redactor = new Redactor(matcher);
   }
 
-  /** Renderings that were found. */
+  /** Number of renderings found. */
   get found(): number {
     return this.#redactor.found;
   }
 
-  /** Returns the bytes to forward, with bytes held before. */
+  /** Returns the bytes to forward, including bytes held before. */
   push(piece: Buffer): readonly Buffer[] {
     const out: Buffer[] = [];
     for (let at = 0; at < piece.length;) {
@@ -151,28 +151,28 @@ export class GrpcRedactor {
   }
 }
 
-/** Maximum number of frames that wait behind held bytes. Then these are forwarded. */
+/** Maximum number of frames that wait for held bytes. Beyond it, the held bytes are forwarded. */
 const maxWaiting = 1_000;
 
-/** Bytes between two payload bytes of one message: frame heads and control frames. */
+/** Bytes between two payload bytes of a message: frame heads and control frames. */
 interface Between {
-  /** Number of payload bytes of the message before them. */
+  /** Number of payload bytes of the message before these bytes. */
   readonly at: number;
   readonly bytes: Buffer;
 }
 
 /**
- * Masks the renderings of a secret in the frames of a WebSocket server (RFC 6455 §5). Each message is searched as a whole,
- * across its fragments. Frames keep their lengths. Held bytes are forwarded when the message ends, and lost when it breaks
- * off. No extension may have been negotiated.
+ * Masks the renderings of a secret in the frames of a WebSocket server (RFC 6455 §5). Searches each message
+ * across its fragments. Frames keep their lengths. Held bytes are forwarded at the end of the message, and
+ * lost if it breaks off. No extension may be negotiated.
  */
 export class ServerFrames {
-  /** Renderings that were found. */
+  /** Number of renderings found. */
   found = 0;
   readonly #matcher: Matcher;
   #redactor: Redactor;
   #pending: Buffer = Buffer.alloc(0);
-  /** The frame whose payload is being received, with the number of bytes to come. */
+  /** The current frame, with the number of remaining payload bytes. */
   #frame: { left: number; readonly isFinal: boolean } | null = null;
   /** Payload bytes of the current message: received, and forwarded. */
   #received = 0;
@@ -187,7 +187,7 @@ export class ServerFrames {
   /**
    * Returns the bytes to forward.
    *
-   * @throws SidekeyError `upstream_protocol` where the bytes are no frames of a server
+   * @throws SidekeyError `upstream_protocol` if the bytes are not frames of a server
    */
   push(piece: Buffer): readonly Buffer[] {
     let bytes = this.#pending.length === 0 ? piece : Buffer.concat([this.#pending, piece]);
@@ -219,7 +219,7 @@ export class ServerFrames {
     return out;
   }
 
-  /** Masks a complete control frame. A close frame has a reason, which may quote the request. */
+  /** Masks a complete control frame. The reason of a close frame may quote the request. */
   #control(frame: Buffer, start: number): Buffer {
     const redactor = new Redactor(this.#matcher);
     const payload = [...redactor.push(frame.subarray(start)), ...redactor.end()];
@@ -227,7 +227,7 @@ export class ServerFrames {
     return Buffer.concat([frame.subarray(0, start), ...payload]);
   }
 
-  /** Queues bytes behind the payload before them. */
+  /** Queues bytes after the payload before them. */
   #between(bytes: Buffer, out: Buffer[]): void {
     if (this.#waiting.length >= maxWaiting) this.#flush(out);
     if (this.#forwarded === this.#received) out.push(bytes);

@@ -22,23 +22,23 @@ export interface GuardedExchange {
   readonly search: LeakSearch | null | undefined;
   readonly secrets: GuardedSecrets | undefined;
   readonly meter: Pick<Meter, 'addLeaks'>;
-  /** Returns why so many bytes of a body must not be forwarded; null: they may be. */
+  /** Returns an error if this many bytes of a body must not be forwarded, otherwise null. */
   readonly overBound: (bytes: number) => SidekeyError | null;
 }
 
-/** The owner of a response, which is told to stop it. */
+/** The owner of a response, which can stop it. */
 export interface GuardOwner {
   readonly isOver: boolean;
   stop(why: SidekeyError): void;
 }
 
-/** Returns the receiver of a response of this status: the reply, or a guard before it. */
+/** Returns the receiver of a response with this status: the reply, or a guard before it. */
 export function guardReply(exchange: GuardedExchange, status: number, owner: GuardOwner): ReplySink {
   const matcher = matcherOf(exchange, status);
   return matcher === null ? exchange.reply : new GuardedReply(exchange, matcher, owner);
 }
 
-/** Returns the fields of an interim response, or of a 101, with the leaks masked. */
+/** Masks the leaks in the fields of an interim response or a 101. */
 export function guardFields(
   exchange: Omit<GuardedExchange, 'reply' | 'overBound'>,
   status: number,
@@ -51,7 +51,7 @@ export function guardFields(
   return kept;
 }
 
-/** Returns the automaton to search a response of this status with; null: it is not searched. */
+/** Returns the automaton for a response with this status, or null if it is not searched. */
 function matcherOf(
   { search, secrets }: Pick<GuardedExchange, 'search' | 'secrets'>,
   status: number,
@@ -60,7 +60,7 @@ function matcherOf(
   return isCovered(search, status) ? matcherFor(secrets) : null;
 }
 
-/** Searches a response for the credential before it is forwarded. A response that cannot be searched is refused. */
+/** Searches a response for the credential before forwarding it. Refuses an unsearchable response. */
 class GuardedReply implements ReplySink {
   readonly #reply: GuardedExchange['reply'];
   readonly #exchange: GuardedExchange;
@@ -68,7 +68,7 @@ class GuardedReply implements ReplySink {
   readonly #matcher: Matcher;
   #redactor: Redactor | GrpcRedactor;
   readonly #refuses: boolean;
-  /** Sends the head. Where leaks are refused it waits for the first byte, so that the refusal is a response, not a cut. */
+  /** Sends the head. If leaks are refused, waits for the first byte, so that a refusal can still be sent. */
   #begin: (() => void) | null = null;
   #codings: readonly string[] = [];
   #decoder: Decoder | null = null;
@@ -163,7 +163,7 @@ class GuardedReply implements ReplySink {
     }
   }
 
-  /** Forwards a piece with its leaks masked. False: wait for `onDrain`. */
+  /** Forwards a piece with its leaks masked. Returns false if the caller must wait for `onDrain`. */
   #forward(piece: Buffer): boolean {
     const pieces = this.#redactor.push(piece);
     return !this.#mayForward(0) || this.#pass(pieces);
@@ -189,7 +189,7 @@ class GuardedReply implements ReplySink {
     this.#reply.end(kept, flushed);
   }
 
-  /** Counts the leaks that were found; false: the response is refused for them. */
+  /** Counts the leaks found. Returns false if the response is refused for them. */
   #mayForward(inHead: number): boolean {
     const found = inHead + this.#redactor.found - this.#told;
     if (found === 0) return true;
@@ -206,7 +206,7 @@ class GuardedReply implements ReplySink {
   }
 }
 
-/** Returns why the body of a response cannot be searched; null: it can. */
+/** Returns the reason that the body of a response cannot be searched, or null. */
 function unreadableBy(status: number, fields: RawFields, codings: readonly string[] | null): string | null {
   if (codings === null) return 'a content coding that is not known here, or too many';
   // The rest of the secret may be in the next part.
@@ -238,7 +238,7 @@ export function decodedFields(fields: RawFields): RawFields {
   return kept;
 }
 
-/** Reports whether a body has messages with length prefixes, each of which the client waits for. */
+/** Reports whether a body has length-prefixed messages. The client waits for each of them. */
 function isGrpc(fields: RawFields): boolean {
   return valuesOf(fields, 'content-type').some((type) =>
     /^application\/grpc(?!-web-text)/i.test(type.trim()),
@@ -284,7 +284,7 @@ function notSearchable(what: string): SidekeyError {
 
 /** A decoder of content codings, with flow control on both sides. */
 interface Decoder {
-  /** False: wait for `onDrain`. */
+  /** Returns false if the caller must wait for `onDrain`. */
   write(piece: Buffer): boolean;
   onDrain(listener: () => void): void;
   /** Ends the input. */
@@ -294,7 +294,7 @@ interface Decoder {
   destroy(): void;
 }
 
-/** The receiver of decoded bytes. After `failed` it is not called again. */
+/** The receiver of decoded bytes. Receives no call after `failed`. */
 interface DecoderSink {
   decoded(piece: Buffer): void;
   ended(): void;
@@ -314,13 +314,13 @@ const makers: Readonly<Record<string, () => Transform>> = {
   'x-gzip': () => createGunzip(),
   deflate: () => createInflate(),
   br: () => createBrotliDecompress(),
-  // RFC 9659 §3: a window of 8 MB at most.
+  // RFC 9659 §3: a window of at most 8 MB.
   zstd: () => createZstdDecompress({ params: { [constants.ZSTD_d_windowLogMax]: 23 } }),
 };
 
 /**
- * Returns the codings of `Content-Encoding` in the order of their application, without `identity`. Null: one is unknown, or
- * there are too many.
+ * Returns the codings of `Content-Encoding` in the order of their application, without `identity`. Null: too
+ * many codings, or an unknown one.
  */
 function codingsOf(values: readonly string[]): readonly string[] | null {
   const codings = values

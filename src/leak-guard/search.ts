@@ -3,11 +3,11 @@ import { isWrapped, Reading, type Span } from './reading.ts';
 import { hexValue, type Open, referenceAt } from './unescape.ts';
 
 /**
- * Searches a stream for the renderings of a credential: in the bytes as they are, and with their escapes decoded once and
- * twice (three times where the credential may contain an escape).
+ * Searches a stream for the renderings of a credential: in the bytes as they are, and with their escapes
+ * decoded once and twice (three times if the credential may contain an escape).
  *
- * The number of steps and the held bytes depend only on the input and on the form of the credential, unless a whole
- * rendering is found. Otherwise an upstream could find out a credential bit by bit.
+ * Until a whole rendering is found, the number of steps and the held bytes depend only on the input and on
+ * the form of the credential. Otherwise an upstream could find out a credential bit by bit.
  */
 export class Search {
   /** Number of table look-ups. */
@@ -16,20 +16,20 @@ export class Search {
   /** The column of each byte; see `Alphabet`. */
   readonly #plain: Uint8Array;
   readonly #odd: number;
-  /** One reading for each number of decodings. While each byte is one character in all of them, two states replace them. */
+  /** One reading for each number of decodings. While no byte is decoded, two states replace them. */
   #readings: readonly Reading[] = [];
   #isSplit = false;
   /** The state of the reading without decoding, and the start of the bytes that may be a rendering. */
   #state = 0;
   #run = 0;
-  /** The same for the other readings. */
+  /** State and start for the other readings. */
   #later = 0;
   #laterRun = 0;
   #line = 0;
-  /** The last byte of the piece before. */
+  /** The last byte of the previous piece. */
   #last = 0;
   readonly #open: Open = { escapes: 0 };
-  /** Number of bytes since the last one that some reading decodes. */
+  /** Number of bytes since the last one that a reading decodes. */
   #same = 0;
   #offset = 0;
   #found: Span[] = [];
@@ -55,7 +55,7 @@ export class Search {
     return this.#taken();
   }
 
-  /** Ends the search, and starts another one behind it. */
+  /** Ends the search. The next piece starts another one. */
   end(): readonly Span[] {
     if (this.#isSplit) this.#readings[0]!.end();
     this.#isSplit = false;
@@ -63,7 +63,7 @@ export class Search {
     return this.#taken();
   }
 
-  /** The start of the longest suffix of the input that may begin a rendering of any credential of this form. */
+  /** The start of the longest input suffix that may begin a rendering of any credential of this form. */
   get heldFrom(): number {
     let from = this.#isSplit ? Infinity : Math.min(this.#run, this.#laterRun);
     if (this.#isSplit) for (const reading of this.#readings) from = Math.min(from, reading.heldFrom);
@@ -128,7 +128,7 @@ export class Search {
     return at;
   }
 
-  /** Reads up to the end of a rendering, or to an odd byte. The loop is kept minimal: more would double its time. */
+  /** Reads up to the end of a rendering, or an odd byte. Minimal: a larger loop would double its time. */
   #scan(bytes: Buffer, from: number): number {
     const plain = this.#plain;
     const { table } = this.#matcher;
@@ -137,7 +137,7 @@ export class Search {
     let at = from;
     while (at < length) {
       const column = plain[bytes[at]!]!;
-      // The table gives the same state; this saves the dependent look-up.
+      // The table contains the same state. This saves the dependent look-up.
       if (column === outside) state = 0;
       else {
         const next = table[state + column]!;
@@ -178,7 +178,7 @@ export class Search {
     return at;
   }
 
-  /** Reports whether Base64 may continue behind a line break. */
+  /** Reports whether Base64 may continue after a line break. */
   #isWrappedAt(bytes: Buffer, at: number): boolean {
     return isWrapped(this.#offset + at - this.#line, this.#before(bytes, at));
   }
@@ -187,7 +187,7 @@ export class Search {
     return at === 0 ? this.#last : bytes[at - 1]!;
   }
 
-  /** Reads an escape whose character is part of no rendering. Its first byte ends the renderings of the other readings. */
+  /** Reads an escape of an `outside` character. Its first byte ends the renderings of other readings. */
   #readOutside(bytes: Buffer, at: number, length: number): number {
     const { table } = this.#matcher;
     const end = at + length;
@@ -206,8 +206,8 @@ export class Search {
   }
 
   /**
-   * Returns the length of an escape whose character is part of no rendering and of no other escape; 1: it is no escape; 0:
-   * it must be read character by character.
+   * Returns the length of an escape whose character is outside of all renderings and other escapes. 1: not an
+   * escape. 0: it must be read character by character.
    */
   #outsideAt(bytes: Buffer, at: number): number {
     const next = bytes[at + 1];

@@ -1,24 +1,24 @@
 /**
- * A decoder of escapes that reads one character at a time: percent-encoding, escapes of JSON and of programming languages,
- * character references of HTML. It does not depend on a credential.
+ * A decoder of escapes, one character at a time: percent-encoding, escapes of JSON and programming languages,
+ * character references of HTML. Independent of any credential.
  */
 
-/** Maximum number of input bytes of one character, with the skipped bytes before it. */
+/** Maximum number of input bytes of a character, including the skipped bytes before it. */
 export const maxBytes = 64;
 
 /** A consumer of characters. Each is one byte, with its range in the input. */
 interface Characters {
   take(code: number, start: number, end: number): void;
-  /** Called for a character that may be part of an escape, with its index in it and its end in the input. */
+  /** Called for a character that may be part of an escape, with its index there and its end in the input. */
   see?(code: number, place: number, end: number): void;
 }
 
-/** The number of unfinished escapes in all readings of one search. */
+/** The number of unfinished escapes in all readings of a search. */
 export interface Open {
   escapes: number;
 }
 
-/** The result of one more character of an escape. `complete before`: it ended before this character. */
+/** The effect of one more character on an escape. `complete before`: it ended before this character. */
 type Step = 'more' | 'complete' | 'complete before' | 'none';
 
 type Kind =
@@ -38,10 +38,10 @@ type Kind =
 
 const [percent, backslash, ampersand, semicolon, closing] = Buffer.from('%\\&;}') as unknown as number[];
 
-/** Passes characters to `into`, each escape as the character that it stands for, and an invalid escape unchanged. */
+/** Passes characters to `into`. Decodes each escape, and passes an invalid one unchanged. */
 export class Unescape {
   readonly #into: Characters;
-  /** The kind of the unfinished escape; null: there is none. */
+  /** The kind of the unfinished escape, or null. */
   #kind: Kind | null = null;
   #value = 0;
   /** Maximum number of digits to come, and number of digits so far. */
@@ -60,7 +60,7 @@ export class Unescape {
     this.#open = open;
   }
 
-  /** The start of the unfinished escape in the input; null: there is none. */
+  /** The start of the unfinished escape in the input, or null. */
   get pendingFrom(): number | null {
     return this.#kind === null ? null : this.#starts[0]!;
   }
@@ -166,7 +166,7 @@ export class Unescape {
     }
   }
 
-  /** RFC 8259 §7, and the escapes of other languages. Before any other character a backslash is no escape. */
+  /** RFC 8259 §7, and the escapes of other languages. Otherwise a backslash is not an escape. */
   #escape(code: number): Step {
     if (isLetter(code, 'u')) return this.#wants('unicode', 0);
     if (isLetter(code, 'x')) return this.#wants('digits', 2);
@@ -219,7 +219,7 @@ function isLetter(code: number, letter: string): boolean {
   return (code | 0x20) === letter.charCodeAt(0);
 }
 
-/** Returns the value of a hex digit; 16: the byte is none. */
+/** Returns the value of a hex digit. 16: not a hex digit. */
 export function hexValue(byte: number): number {
   return hexValues[byte]!;
 }
@@ -236,8 +236,8 @@ const shortEscapes: ReadonlyMap<number, number> = new Map(
 );
 
 /**
- * Named character references of HTML, each with its character. Browsers read some without the semicolon too. An entry of the
- * table, for a node and a letter, is the next node, or the negated code of the character.
+ * Named character references of HTML, each with its character. Browsers accept some without the semicolon. A
+ * table entry, for a node and a letter, is the next node, or the negated code of the character.
  */
 const references: Int16Array = trieOf({
   ...Object.fromEntries(
@@ -269,7 +269,7 @@ function trieOf(names: Readonly<Record<string, string>>): Int16Array {
   return trie;
 }
 
-/** Returns a named reference that ends with a semicolon; null: there is none, or it does not end in these bytes. */
+/** Returns a named reference that ends with a semicolon, or null if there is none within these bytes. */
 export function referenceAt(
   bytes: Buffer,
   start: number,

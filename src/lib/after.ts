@@ -4,8 +4,8 @@ type Next<Value, Rest extends readonly unknown[], Result> = (
 ) => Result | Promise<Result>;
 
 /**
- * Calls a function with a value, now where the value is at hand, else when its promise resolves. The stages of an exchange
- * use it: most of their values are in memory, and a promise for each would cost more than the stage.
+ * Calls a function with a value: immediately, or when the promise of the value resolves. Most values of an
+ * exchange are in memory, and a promise for each would cost more than the stage that needs it.
  *
  * @param then gets the value and up to five arguments, so that it needs no closure
  */
@@ -15,7 +15,7 @@ export const after = callAfter as <Value, Rest extends readonly unknown[], Resul
   ...rest: Rest
 ) => Result | Promise<Result>;
 
-/** Has its arguments one by one: V8 allocates an array for the rest parameter of a function that it does not inline. */
+/** Without a rest parameter: V8 would allocate an array for it unless it inlines the function. */
 function callAfter(
   value: unknown,
   then: Next<unknown, unknown[], unknown>,

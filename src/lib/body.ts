@@ -1,4 +1,4 @@
-/** A body to its end; null: it is larger than `maxBytes`, and the rest is not read. Rejects with what the body does. */
+/** Reads a body to its end. Null if it exceeds `maxBytes`, with the rest unread. Rejects like the body. */
 export async function readBounded(
   body: AsyncIterable<Uint8Array> | null,
   maxBytes: number,

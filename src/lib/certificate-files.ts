@@ -6,30 +6,30 @@ import type { Timers } from './timers.ts';
 
 /** Certificate of a listener (`admin.tls`, `proxy.tls`). */
 
-/** Absolute paths of PEM files, and the key of the config that has them. */
+/** Absolute paths of PEM files, and their key in the config. */
 export interface CertificateFiles {
-  /** The certificate, and its chain behind it. */
+  /** The certificate, followed by its chain. */
   readonly cert: string;
   readonly key: string;
-  /** The CAs of clients; null: clients show no certificate. */
+  /** The CAs of client certificates; null if clients show none. */
   readonly clientCa: string | null;
   readonly setting: 'admin.tls' | 'proxy.tls';
 }
 
-/** Content of the files, as the options of a TLS server. */
+/** Content of the files, as options of a TLS server. */
 export interface Certificate {
   readonly cert: string;
   readonly key: string;
   readonly ca: string | undefined;
 }
 
-/** Milliseconds between two reads. A renewed certificate is in use after this time, without a restart. */
+/** Milliseconds between two reads. A renewed certificate is used after this time, without a restart. */
 const everyMs = 60_000;
 
 /**
  * Reads a certificate with its key.
  *
- * @throws SidekeyError `config_invalid` if a file cannot be read, or the parts do not belong together
+ * @throws SidekeyError `config_invalid` if a file cannot be read, or the key does not match
  */
 export async function readCertificate(files: CertificateFiles): Promise<Certificate> {
   const { setting, clientCa } = files;
@@ -73,7 +73,7 @@ function parsed<T>(name: string, file: string, read: () => T): T {
   }
 }
 
-/** Reads the files every minute, and hands over a certificate that differs. A failure keeps the one in use. */
+/** Reads the files every minute, and calls `use` if they changed. A failure keeps the old certificate. */
 export function followCertificate(
   files: CertificateFiles,
   first: Certificate,

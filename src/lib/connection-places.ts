@@ -1,8 +1,8 @@
 import type { Socket } from 'node:net';
 
 /**
- * The open connections of a listener, up to a maximum. If all places are taken, a new connection takes the place of the oldest one
- * on which no caller has authenticated: of its own address if that has a quarter of the places, otherwise of any address.
+ * The open connections of a listener, up to a maximum. At the maximum, a new connection replaces the oldest
+ * unauthenticated one: of its own address if that has a quarter of the places, otherwise of any address.
  */
 export class ConnectionPlaces {
   readonly #max: () => number;
@@ -16,7 +16,7 @@ export class ConnectionPlaces {
     this.#max = max;
   }
 
-  /** Gives a connection a place; returns false if all places belong to authenticated callers. */
+  /** Admits a connection. Returns false if all places belong to authenticated callers. */
   admit(socket: Socket): boolean {
     const ends = endsOf(socket);
     const { remoteAddress } = socket;
@@ -32,7 +32,7 @@ export class ConnectionPlaces {
     return true;
   }
 
-  /** A caller has authenticated on this connection: no other connection takes its place. */
+  /** Marks a connection as authenticated. No other connection replaces it. */
   authenticated(ends: string): void {
     this.#unauthenticated.delete(ends);
   }
@@ -54,7 +54,7 @@ export class ConnectionPlaces {
   }
 }
 
-/** Names both ends of a connection, which no other open connection has. */
+/** Returns a key of both ends of a connection, unique among open connections. */
 export function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
   return `${remoteAddress}:${remotePort} ${localAddress}:${localPort}`;
 }

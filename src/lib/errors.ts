@@ -2,7 +2,7 @@ import { type FailureCode, failures } from './failures.ts';
 
 /** Facts of a failure besides its sentence. */
 interface SidekeyErrorOptions {
-  /** Way out: the exact command, config line or link. Default: that of the table. */
+  /** Way out: the exact command, config line or link. Default: from the table. */
   readonly hint?: string | undefined;
   /** Underlying error. Never shown to a client of the proxy. */
   readonly cause?: unknown;
@@ -11,8 +11,8 @@ interface SidekeyErrorOptions {
 }
 
 /**
- * Failure with a code of the table, one sentence, and a way out. Message and hint must never contain a secret: they reach
- * clients, logs and audit lines.
+ * A failure with a code of the table, a sentence, and a way out. Message and hint must never contain a
+ * secret: they appear in responses, logs and the audit.
  */
 export class SidekeyError extends Error {
   override readonly name = 'SidekeyError';
@@ -42,24 +42,24 @@ export class SidekeyError extends Error {
   }
 }
 
-/** Returns the failure for input that is not valid. */
+/** Returns the failure for invalid input. */
 export function inputInvalid(sentence: string, hint: string): SidekeyError {
   return new SidekeyError('input_invalid', sentence, { hint });
 }
 
-/** Returns a value that is no failure. @throws the failure */
+/** Returns a value. @throws the value if it is a failure */
 export function orThrow<T>(value: T | SidekeyError): T {
   if (value instanceof SidekeyError) throw value;
   return value;
 }
 
-/** Returns a failure that was caught. @throws any other error */
+/** Returns a caught failure. @throws any other error */
 export function caughtFailure(error: unknown): SidekeyError {
   if (error instanceof SidekeyError) return error;
   throw error;
 }
 
-/** Facts of an error that may be logged. */
+/** Loggable facts of an error. */
 interface ErrorFacts {
   /** Class, such as `TypeError`. */
   readonly name: string;
@@ -71,9 +71,9 @@ interface ErrorFacts {
 }
 
 /**
- * Returns the facts of an error that may be logged. Messages of `SidekeyError` and of system calls are kept. Messages of
- * other errors are dropped, because libraries quote their input (`JSON.parse`: `"sk-live-…" is not valid JSON`); so are
- * their properties, such as a request with its headers.
+ * Returns the loggable facts of an error. Keeps messages of `SidekeyError` and of system calls. Drops other
+ * messages, because libraries quote their input (`JSON.parse`: `"sk-live-…" is not valid JSON`), and drops
+ * properties, such as a request with its headers.
  */
 export function errorFacts(error: unknown): ErrorFacts {
   if (!(error instanceof Error)) return { name: typeof error, frames: [] };
@@ -87,7 +87,7 @@ export function errorFacts(error: unknown): ErrorFacts {
   };
 }
 
-/** Returns the facts as one line: `TypeError in read (file:///…/input.ts:12:3)`. */
+/** Formats the facts as one line: `TypeError in read (file:///…/input.ts:12:3)`. */
 export function errorPhrase(error: unknown): string {
   const { name, code, message, frames } = errorFacts(error);
   const what = message ?? (code === undefined ? name : `${name} ${code}`);
@@ -99,12 +99,12 @@ function isCode(text: string): boolean {
   return Object.hasOwn(failures, text) || /^[A-Z][A-Z0-9_]{1,59}$/.test(text);
 }
 
-/** Recognizes errors of system calls (`SystemError` in Node's documentation): "connect ECONNREFUSED 127.0.0.1:443". */
+/** Recognizes Node's `SystemError`, such as "connect ECONNREFUSED 127.0.0.1:443". */
 function isOfTheSystem(error: Error): boolean {
   return 'syscall' in error && 'errno' in error && typeof error.errno === 'number';
 }
 
-/** Returns the frames of the stack. The message before them may have lines that look like frames. */
+/** Returns the frames of the stack. Lines of the message before them may look like frames. */
 function framesOf({ message, stack = '' }: Error): string[] {
   const from = message === '' ? 0 : stack.indexOf(message) + message.length;
   return stack
@@ -142,7 +142,7 @@ export function listenFailure(
   );
 }
 
-/** Returns the system's code of an error, such as `ENOENT`; `unknown error` without one. */
+/** Returns the system's code of an error, such as `ENOENT`, or `unknown error`. */
 export function systemCode(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
 }

@@ -1,15 +1,15 @@
 import { randomFillSync } from 'node:crypto';
 
-/** Bytes of an id: 12 characters of base64url. */
+/** Number of bytes of an ID: 12 characters of base64url. */
 const idBytes = 9;
 
-/** Random bytes for many ids: drawing them for each one would cost a call of the random generator. */
+/** Random bytes for many IDs. Saves a call of the random generator for each ID. */
 const pool = Buffer.alloc(128 * idBytes);
 let used = pool.length;
 
 /**
- * Returns the id that joins the events of one exchange: 71 random bits in base64url. It begins with a letter, so that it is
- * no option at the command line and no formula in CSV.
+ * Returns an ID for the events of an exchange: 71 random bits in base64url. The first character is a letter,
+ * so that an ID is never an option at the command line or a formula in CSV.
  */
 export function newExchangeId(): string {
   if (used === pool.length) {

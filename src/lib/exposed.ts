@@ -5,9 +5,9 @@ import { isSystemError, SidekeyError, systemCode } from './errors.ts';
 import { shellWord } from './text.ts';
 
 /**
- * Returns a refusal if a user other than that of this process and root can change a part of the config: a file,
- * a link to it, or the folder of either, in which a file can be replaced. Null: nobody can. Folders above are not
- * checked. A path that cannot be reached is refused, because another user may make it reachable later.
+ * Returns an error if a user other than root and that of this process can change a part of the config: a
+ * file, a link to it, or the folder of either. Otherwise null. Does not check folders above. Refuses an
+ * unreachable path, because another user may make it reachable later.
  */
 export function exposureOf(
   path: string,
@@ -47,7 +47,7 @@ export function assertUnexposed(path: string): void {
   if (exposure !== null) throw exposure;
 }
 
-/** Returns the links that lead to a file, the file, and the folder of each. Throws if links form a circle. */
+/** Returns the links that lead to a file, the file, and the folder of each. @throws if links are circular */
 function placesOf(path: string): readonly string[] {
   realpathSync(path);
   const folder = realpathSync(dirname(path));
@@ -55,7 +55,7 @@ function placesOf(path: string): readonly string[] {
   return [path, folder, ...next];
 }
 
-/** Reports whether the user of this process and root are the only members of a group. False if unknown. */
+/** Reports whether a group has no members except root and the user of this process. False if unknown. */
 export function isGroupOfUser(gid: number, folder = '/etc'): boolean {
   const fields = (file: string, row: string) =>
     Array.from(
@@ -75,7 +75,7 @@ export function isGroupOfUser(gid: number, folder = '/etc'): boolean {
   }
 }
 
-/** Reports whether the mode of a place lets this user write, but its mount does not (access(2), `EROFS`). */
+/** Reports whether a path is writable by its mode, but on a read-only mount (access(2), `EROFS`). */
 function isOnReadOnlyMount(path: string): boolean {
   try {
     accessSync(path, constants.W_OK);

@@ -1,8 +1,7 @@
 /**
- * Failures that users meet. Each has a code, an HTTP status for clients of the proxy, an exit code for callers of the
- * command line, a sentence, and a hint with the way out. A call site replaces sentence and hint where it knows more facts.
- *
- * Codes are public and stable; message texts are not. `docs/errors.md` is made from the table.
+ * Failures that users meet. Each has a code, an HTTP status for clients of the proxy, an exit code for
+ * callers of the command line, a sentence, and a hint with the way out. Call sites replace both texts with
+ * more specific ones. Codes are public and stable; texts are not. The table generates `docs/errors.md`.
  */
 
 /** Exit codes of the command line. */
@@ -298,7 +297,7 @@ const table = {
     hint: 'the log of Sidekey names the place; report it as a bug',
   },
 
-  // Failures at the command line alone.
+  // Failures of the command line only.
   input_invalid: {
     status: 400,
     exit: exitCode.badInput,

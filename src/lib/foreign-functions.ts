@@ -4,8 +4,8 @@ import { SidekeyError } from './errors.ts';
 /**
  * Loads the FFI of Node.js, without its warning that it is experimental.
  *
- * @param what part that needs it, as the beginning of a sentence
- * @throws SidekeyError `input_invalid`: another system than Linux, or a Node.js without it
+ * @param what the part that needs it, as the start of a sentence
+ * @throws SidekeyError `input_invalid` on systems other than Linux, or if Node.js has no FFI
  */
 export async function loadForeignFunctions(what: string): Promise<typeof ffi> {
   const hint = 'run Sidekey on Linux with Node.js 26.1 or later';

@@ -2,8 +2,8 @@ import { hash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
 /**
- * Bytes of the longest head that a server for browsers accepts. Servers on other ports of the host can set cookies, which
- * browsers send to every port: at most 180 of 4 KiB in Chromium and Firefox.
+ * Maximum head size, in bytes, of servers for browsers. Servers on other ports of the host can set cookies,
+ * which browsers send to every port: at most 180 of 4 KiB in Chromium and Firefox.
  */
 export const browserHeadBytes = 1_048_576;
 
@@ -19,9 +19,9 @@ export interface Page {
   readonly style?: string;
   /** The only script of the page; see `scriptValue`. */
   readonly script?: string;
-  /** Origins to which a sent form may be redirected, besides that of the page; `https:` means all with TLS. */
+  /** Additional origins to which a form may be redirected; `https:` means all with TLS. */
   readonly formTargets?: readonly string[];
-  /** True for a page in a popup: it keeps the connection to the page that opened it. */
+  /** True for a page in a popup, which keeps its connection to the page that opened it. */
   readonly keepsOpener?: boolean;
 }
 
@@ -48,8 +48,8 @@ p:last-child { margin-bottom: 0; color: var(--soft); }
 `;
 
 /**
- * Renders a page as a response. The page loads nothing, runs no script but its own, and is not framed or cached. It sends no referrer,
- * since its address may hold a secret. Only a page that asks can send a form, to its own origin.
+ * Renders a page as a response. The page loads nothing, runs only its own script, and cannot be framed or
+ * cached. It sends no referrer: its address may hold a secret. Only `asks` pages send forms, to their origin.
  */
 export function renderPage(it: Page, status: number): PageAnswer {
   const { kind, from, title, body, style = '', script = '', formTargets = [], keepsOpener = false } = it;
@@ -116,12 +116,12 @@ export function scriptValue(value: unknown): string {
   return JSON.stringify(value).replaceAll('<', String.raw`\u003c`);
 }
 
-/** Reports whether an `Accept` field is that of a browser, which shows a page. */
+/** Reports whether `Accept` is that of a browser, which shows a page. */
 export function wantsPage(accept: string | undefined): boolean {
   return accept !== undefined && /(?:^|[, ])text\/html/i.test(accept);
 }
 
-/** An HTML template tag. It escapes all values except markup, and joins lists of markup by lines. */
+/** An HTML template tag. Escapes all values except markup. Joins lists of markup with line breaks. */
 export function markup(texts: TemplateStringsArray, ...parts: readonly Part[]): Markup {
   return {
     html: texts.reduce((before, text, index) => before + htmlOf(parts[index - 1] ?? '') + text),

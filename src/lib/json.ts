@@ -1,23 +1,23 @@
 /**
  * A strict JSON reader (RFC 8259). `JSON.parse` quotes the text in its errors, gives no position for short
- * texts, and lets the last of two equal names win in silence, where other parsers take the first (§4). This
- * reader refuses equal names, and names that other parsers change. Its errors have a position and no piece of
- * the text, which may hold secrets.
+ * texts, and silently uses the last of two equal names, where other parsers use the first (§4). This reader
+ * refuses equal names, and names that other parsers change. Its errors have a position but no text, which may
+ * contain secrets.
  */
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
 
-/** In the order of the text; a name such as `__proto__` is a name like any other. */
+/** Members in the order of the text. Names such as `__proto__` have no special meaning. */
 export type JsonObject = ReadonlyMap<string, Json>;
 
-/** Describes an error and its position (line and column from 1). Never contains a piece of the text. */
+/** An error and its position (line and column from 1). Never contains a part of the text. */
 interface JsonProblem {
   readonly problem: string;
   readonly line: number;
   readonly column: number;
 }
 
-/** The value, or the fault of the text. */
+/** The value, or the error of the text. */
 type JsonReading = { readonly ok: true; readonly value: Json } | ({ readonly ok: false } & JsonProblem);
 
 const number = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
@@ -31,7 +31,7 @@ const words: readonly (readonly [string, Json])[] = [
 ];
 
 /**
- * Reads one JSON text. A byte order mark before it is skipped (PowerShell writes one).
+ * Parses one JSON text. Skips a byte order mark at the start (PowerShell writes one).
  *
  * @param maxDepth levels of objects and arrays inside the outermost value
  * @param isExact see `parseStrictJson`
@@ -54,27 +54,27 @@ export function readJson(text: string, maxDepth = 16, isExact = false): JsonRead
 }
 
 /**
- * Returns the value of a JSON text that every parser reads alike, up to 1,000 levels deep; undefined if there is none.
+ * Parses a JSON text that every parser reads alike, up to 1,000 levels deep. Returns undefined for any other.
  *
- * @param isExact gives NaN for a number that a double holds only in part
+ * @param isExact returns NaN for a number that a double holds only in part
  */
 export function parseStrictJson(text: string, isExact = false): Json | undefined {
-  // RFC 8259 §8.1 leaves it to the parser whether a byte order mark is an error.
+  // RFC 8259 §8.1 lets parsers decide whether a byte order mark is an error.
   if (text.startsWith('\uFEFF')) return undefined;
   const reading = readJson(text, 1_000, isExact);
   return reading.ok ? reading.value : undefined;
 }
 
 /**
- * Reports whether two different numbers of this form are different doubles: up to 15 digits, and an exponent of up to two
- * (IEEE 754).
+ * Reports whether different numbers of this form are always different doubles (IEEE 754): up to 15 digits,
+ * and an exponent of up to 2 digits.
  */
 export function isExactNumber(digits: string): boolean {
   const [, significant = '', exponent = ''] = /^-?[0.]*([0-9.]*)(?:[eE][+-]?0*([0-9]*))?$/.exec(digits) ?? [];
   return significant.replace('.', '').length <= 15 && exponent.length <= 2;
 }
 
-/** Reports whether a value is an object, and not an array. */
+/** Reports whether a value is an object, not an array. */
 export function isJsonObject(value: Json | undefined): value is JsonObject {
   return value instanceof Map;
 }

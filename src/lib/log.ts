@@ -5,7 +5,7 @@ import { errorFacts } from './errors.ts';
 import { door, packageRoot } from './package-files.ts';
 import { shellWord } from './text.ts';
 
-/** The methods of pino that are used. */
+/** The methods of pino in use. */
 export interface Log {
   error(fields: object, message: string): void;
   warn(fields: object, message: string): void;
@@ -22,7 +22,7 @@ export function createLog(
     {
       name: 'sidekey',
       level,
-      // Only the parts of an error that can hold no secret are written, under any key of the error.
+      // Only the parts of an error that cannot contain a secret are written, under any key.
       formatters: { log: (fields) => Object.fromEntries(Object.entries(fields).map(described)) },
       serializers: { err: (description: unknown) => description },
     },
@@ -61,7 +61,7 @@ export function plainLine(line: string): string {
   const cause = err === undefined ? [] : [`(${err.message ?? err.code ?? err.name})`];
   const clock = new Date(time).toISOString().slice(11, 19);
   const words = [`${clock}Z`, pino.levels.labels[level] ?? level, msg, ...facts, ...cause].join(' ');
-  // Names in it may be an attacker's: control characters must not reach the terminal.
+  // Names may come from an attacker: control characters must not reach the terminal.
   return `${words.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, ' ')}\n`;
 }
 
@@ -78,8 +78,8 @@ function describeError(error: unknown, depth = 0): object {
 }
 
 /**
- * Returns the command that runs this program: `sidekey` if it is on the PATH. Else `npx sidekey` where npm started it (npm
- * sets `npm_command` for its children; `exec` is npx) and in the folder of a checkout, `node PATH` elsewhere with the sources.
+ * Returns the command that runs this program: `sidekey` if on the PATH, `npx sidekey` if npm started it (npm
+ * sets `npm_command`; `exec` is npx) or in the folder of a checkout, `node PATH` elsewhere with the sources.
  */
 export function commandName(
   npmCommand: string | undefined = process.env['npm_command'],
@@ -91,10 +91,10 @@ export function commandName(
   return process.cwd() === packageRoot.replace(/[/\\]$/, '') ? 'npx sidekey' : `node ${shellWord(door)}`;
 }
 
-/** `isLinked` for the PATH of this process, after the first question: refusals ask often. */
+/** Cached result of `isLinked` for the PATH of this process: refusals use it often. */
 let isInstalled: boolean | undefined;
 
-/** Reports whether `sidekey` on a PATH is this program, outside of the folders that npm adds for its children. */
+/** Reports whether `sidekey` on a PATH is this program. Ignores the folders that npm adds. */
 export function isLinked(path: string): boolean {
   return path.split(delimiter).some((folder) => {
     if (folder === '' || basename(folder) === '.bin') return false;
@@ -106,7 +106,7 @@ export function isLinked(path: string): boolean {
   });
 }
 
-/** Replaces `sidekey` before a word by the command of this installation. The name of the product is `Sidekey`. */
+/** Replaces `sidekey` before a word with the installed command. `Sidekey` is the name of the product. */
 export function asTyped(text: string, name: string = commandName()): string {
   return name === 'sidekey' ? text : text.replace(/(?<![\w./-]|npx )sidekey (?=[a-z-])/g, `${name} `);
 }

@@ -4,17 +4,17 @@ import { link, mkdir, open, readFile, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { isSystemError } from './errors.ts';
 
-// Windows has no mode bits; the access list of the folder applies.
+// Windows has no mode bits. The access list of the folder applies.
 const hasModes = process.platform !== 'win32';
 
-/** Reports whether this mode gives access to the owner alone. */
+/** Reports whether only the owner has access. */
 export function isPrivate(mode: number): boolean {
   return !hasModes || (mode & 0o077) === 0;
 }
 
 /**
- * Reports whether a file with a secret is closed to other users. A file of root may be open to the group of this process: a
- * Secret of Kubernetes is, and this process cannot change it.
+ * Reports whether a file with a secret is closed to other users. A file of root may be open to the group of
+ * this process: a Kubernetes Secret is, and this process cannot change it.
  */
 export function isPrivateFile({ mode, uid, gid }: Pick<Stats, 'mode' | 'uid' | 'gid'>): boolean {
   const isOfRoot = process.platform === 'linux' && uid === 0 && process.getuid?.() !== 0;
@@ -26,14 +26,14 @@ export function isWritableByAll(mode: number): boolean {
   return hasModes && (mode & 0o002) !== 0;
 }
 
-/** Reports whether every user of the machine may replace the files of a folder. In a sticky one they may add files alone. */
+/** Reports whether every user may replace files of a folder. A sticky folder only lets them add files. */
 export function isReplaceableByAll(mode: number): boolean {
   return isWritableByAll(mode) && (mode & 0o1000) === 0;
 }
 
 /**
- * Syncs a folder, so that a new entry survives a power failure: `fsync(2)` of the file does not sync the entry. Rejects
- * with the system's error; not every system can sync a folder.
+ * Syncs a folder, so that a new entry survives a power failure: `fsync(2)` of the file does not sync it.
+ * Rejects with the system's error; not every system can sync a folder.
  */
 export async function syncFolder(folder: string): Promise<void> {
   if (!hasModes) return;
@@ -42,8 +42,8 @@ export async function syncFolder(folder: string): Promise<void> {
 }
 
 /**
- * Creates a file, and its folder (0700) where that is missing. The file appears whole and on the disk, or not at all: unlike a
- * rename, a link fails if the path exists, so one of several processes succeeds. Returns false if the file exists.
+ * Creates a file, and its folder (0700) if missing. The file appears complete and durable, or not at all.
+ * Unlike a rename, a link fails if the path exists: one process succeeds. Returns false if the file exists.
  */
 export async function createFile(path: string, content: string | Uint8Array, mode: number): Promise<boolean> {
   const draft = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
@@ -65,7 +65,7 @@ export async function createFile(path: string, content: string | Uint8Array, mod
   }
 }
 
-/** Replaces the file at `path`, or creates it and its folder (0700), at once and durably. */
+/** Replaces the file at `path`, or creates it and its folder (0700), atomically and durably. */
 export async function replaceFile(
   path: string,
   content: string | Uint8Array,
@@ -90,7 +90,7 @@ export async function replaceFile(
   }
 }
 
-/** Reports whether a process exists, of any user. */
+/** Reports whether a process of any user exists. */
 export function isRunning(pid: number): boolean {
   try {
     return process.kill(pid, 0);
@@ -99,7 +99,7 @@ export function isRunning(pid: number): boolean {
   }
 }
 
-/** State and start of a process on Linux (proc_pid_stat(5)), counted from behind its name, which may hold anything. */
+/** Returns the state and start of a process (proc_pid_stat(5)). Its name may contain any character. */
 export function processStat(pid: number): { readonly state: string; readonly start: string } | null {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
@@ -111,7 +111,7 @@ export function processStat(pid: number): { readonly state: string; readonly sta
   }
 }
 
-/** Both ends of a local TCP connection, in the form of `net.Socket`. */
+/** Both ends of a local TCP connection, named as in `net.Socket`. */
 interface Ends {
   readonly remoteAddress?: string | undefined;
   readonly remotePort?: number | undefined;
@@ -120,25 +120,25 @@ interface Ends {
 }
 
 /**
- * Owner of the other end of a local connection: the user of this process or root, another user, or `unknown` if the system does
- * not report it.
+ * Owner of the other end of a local connection: `own` for root and the user of this process; `unknown` if the
+ * system does not report it.
  */
 export type PeerOwner = 'own' | 'other' | 'unknown';
 
-/** Returns the owner of the other end. Systems other than Linux report none. */
+/** Returns the owner of the other end, which only Linux reports. */
 export async function peerOwner(ends: Ends): Promise<PeerOwner> {
-  // A list that changes while it is read may lack a line.
+  // A list that changes during a read may lack a line.
   const user = (await peerUser(ends)) ?? (await peerUser(ends));
   if (user === null || (user === unmappedUser && !(await mapsAllUsers()))) return 'unknown';
   return user === 0 || user === process.getuid?.() ? 'own' : 'other';
 }
 
-/** Returns the owner on the port of one command, where `unknown` counts as `own` on systems that report no owners. */
+/** Like `peerOwner`, but a system that does not report owners counts as `own`. For a command's own port. */
 export async function peerOwnerOfCommand(ends: Ends): Promise<PeerOwner> {
   return process.platform === 'linux' ? peerOwner(ends) : 'own';
 }
 
-/** Returns the user ID of the other end of a local connection; null if the system does not report it. */
+/** Returns the user ID of the other end of a local connection, or null if the system does not report it. */
 export async function peerUser(ends: Ends): Promise<number | null> {
   const { remoteAddress = '', remotePort = 0, localAddress = '', localPort = 0 } = ends;
   const list = await freshList();
@@ -155,8 +155,8 @@ let lastList: Promise<unknown> = Promise.resolve();
 let nextList: Promise<string> | null = null;
 
 /**
- * Reads `/proc/net/tcp` and `/proc/net/tcp6` (proc(5)) after the call; empty if the system has no such files. Calls during a
- * read share the next one: a read takes milliseconds on a machine with many connections, and new connections come in bursts.
+ * Reads `/proc/net/tcp` and `/proc/net/tcp6` (proc(5)) after the call; empty if there are none. Calls during
+ * a read share the next one: with many connections a read takes milliseconds, and connections come in bursts.
  */
 function freshList(): Promise<string> {
   nextList ??= lastList.then(async () => {
@@ -171,15 +171,15 @@ function freshList(): Promise<string> {
 /** ID of all users that a user namespace does not map (user_namespaces(7)), and of `nobody`. */
 const unmappedUser = 65_534;
 
-/** Reports whether this process is in no user namespace that maps only some users. */
+/** Reports whether this process is outside of any user namespace that maps only some users. */
 async function mapsAllUsers(): Promise<boolean> {
   const map = await readFile('/proc/self/uid_map', 'latin1').catch(() => '');
   return /^\s*0\s+0\s+4294967295\s*$/.test(map);
 }
 
 /**
- * Finds the user in a list: `sl local_address rem_address st tx:rx tr:tm retrnsmt uid timeout inode …`, one line for each
- * connection. A connection whose process has closed it has the inode 0, and 0 in the place of its user, which is no root.
+ * Finds the user in a list: `sl local_address rem_address st tx:rx tr:tm retrnsmt uid timeout inode …`, one
+ * line for each connection. A connection closed by its process has inode 0, and user 0, which is not root.
  */
 export function userIn(
   list: string,
@@ -192,8 +192,8 @@ export function userIn(
 }
 
 /**
- * Formats an IPv4 address or `::1` like the kernel on a little-endian machine: the bytes in hex, last first. A socket that listens
- * on IPv6 reports an IPv4 address as `::ffff:…`.
+ * Formats an IPv4 address or `::1` like the kernel on a little-endian machine: the bytes in hex, last first.
+ * Sockets that listen on IPv6 report IPv4 addresses as `::ffff:…`.
  */
 function hexOf(address: string): string {
   if (address === '::1') return '00000000000000000000000001000000';
@@ -202,7 +202,7 @@ function hexOf(address: string): string {
   return hex.toReversed().join('').toUpperCase();
 }
 
-/** Prefix of an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2), in the form of the kernel. */
+/** Prefix of an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2), as the kernel writes it. */
 const mapped = '0000000000000000FFFF0000';
 
 function portHex(port: number): string {

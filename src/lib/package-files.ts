@@ -3,7 +3,7 @@ import { join, relative, sep } from 'node:path';
 import { getAsset, getAssetKeys, isSea } from 'node:sea';
 import { fileURLToPath } from 'node:url';
 
-// As one executable, the program has its files inside: https://nodejs.org/api/single-executable-applications.html
+// A single executable contains its files: https://nodejs.org/api/single-executable-applications.html
 export const isExecutable: boolean = isSea();
 
 /** Root of this package, with the folder `config/`. In the executable, no such path exists. */
@@ -11,7 +11,7 @@ export const packageRoot: string = isExecutable
   ? process.execPath
   : fileURLToPath(new URL('../..', import.meta.url));
 
-/** First argument of a Node.js that runs this program. The executable takes its own path for that. */
+/** First argument of a Node.js that runs this program. The executable uses its own path. */
 export const door: string = isExecutable
   ? process.execPath
   : fileURLToPath(new URL('../sidekey.js', import.meta.url));
@@ -26,7 +26,6 @@ export function packageText(path: string): string {
   return embeddedText(path) ?? readFileSync(path, 'utf8');
 }
 
-/** Returns the version of this program. */
 export function packageVersion(): string {
   const manifest: unknown = JSON.parse(packageText(join(packageRoot, 'package.json')));
   return typeof manifest === 'object' && manifest !== null && 'version' in manifest
@@ -34,12 +33,12 @@ export function packageVersion(): string {
     : '';
 }
 
-/** Returns the text of a file inside of the executable; null if the path is one of the file system. */
+/** Returns the text of a file in the executable, or null for a path of the file system. */
 export function embeddedText(path: string): string | null {
   return isExecutable && path.startsWith(packageRoot + sep) ? getAsset(assetOf(path), 'utf8') : null;
 }
 
-/** Lists a folder inside of the executable; null if the path is one of the file system. */
+/** Lists a folder in the executable. Returns null for a path of the file system. */
 export function embeddedFiles(folder: string): readonly string[] | null {
   if (!isExecutable || !folder.startsWith(packageRoot + sep)) return null;
   const prefix = `${assetOf(folder)}/`;

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import type { Client, ClientConfig, Pool, PoolConfig } from 'pg';
 import { SidekeyError, systemCode } from './errors.ts';
 
-/** The place of a PostgreSQL server. */
+/** The address of a PostgreSQL server. */
 interface PostgresHost {
   /** A name, an IP address without brackets, or the folder of a Unix socket. */
   readonly host: string;
@@ -15,18 +15,18 @@ interface PostgresHost {
 export interface PostgresAddress extends PostgresHost {
   readonly user: string;
   readonly database: string;
-  /** Servers of which one may take the place of the first; absent: none. */
+  /** Servers that may replace the first one. */
   readonly others?: readonly PostgresHost[];
   /** True: TLS with a verified certificate. False only for servers on this machine. */
   readonly tls: boolean;
-  /** PEM file of the only certificate authorities that count; null: those of the system and of Node.js. */
+  /** PEM file with the only trusted certificate authorities; null: those of the system and of Node.js. */
   readonly rootCertificate: string | null;
 }
 
-/** A database, and the way in. */
+/** A database, and its password. */
 export interface PostgresAccess {
   readonly address: PostgresAddress;
-  /** Read for each new connection, so that a changed password takes effect. Null: the server asks for none. */
+  /** Read for each new connection, so that a new password takes effect. Null if the server needs none. */
   readonly password: (() => Promise<string>) | null;
 }
 
@@ -35,14 +35,14 @@ const form = 'postgres://USER@HOST/DATABASE';
 const options = ['sslmode', 'sslrootcert', 'host', 'target_session_attrs'];
 
 /**
- * Parses `postgres://USER@HOST:PORT,HOST:PORT/DATABASE`, with the options `sslmode`, `sslrootcert`, `host` (the folder of
- * a Unix socket) and `target_session_attrs` of libpq. `problem` is the end of a sentence, and never repeats a password.
+ * Parses `postgres://USER@HOST:PORT,HOST:PORT/DATABASE`, with libpq's `sslmode`, `sslrootcert`, `host` (the
+ * folder of a Unix socket) and `target_session_attrs`. `problem` ends a sentence, and contains no password.
  */
 export function parsePostgresUrl(text: string): PostgresAddress | { readonly problem: string } {
   const [, scheme, user = '', hosts = '', rest] =
     /^(postgres(?:ql)?:\/\/)([^/?#@]*@)?([^/?#]*)([\x21-\x7e]*)$/.exec(text) ?? [];
   const read = hosts.split(',').map((host) => {
-    // The parser of URLs takes no user without a host. A socket has none.
+    // The URL parser refuses a user without a host. A socket has no host.
     const isNamed = /^[^:]/.test(host);
     return parseSingle(`${scheme}${user}${isNamed ? '' : 'socket'}${host}${rest}`, isNamed);
   });
@@ -127,8 +127,8 @@ export function postgresLocation({ user, host, port, database, others = [] }: Po
 const timeouts = { connect: 5_000, statement: 10_000 } as const;
 
 /**
- * Returns the settings of `pg` for an access. Each value is given, so that no `PG…` variable and no `~/.pgpass` has an
- * effect on it.
+ * Returns the `pg` settings of an access. Sets each value, so that no `PG…` variable and no `~/.pgpass` has
+ * an effect.
  *
  * @throws SidekeyError `config_invalid` if the root certificate cannot be read
  */
@@ -144,7 +144,7 @@ function postgresSettings({ address, password }: PostgresAccess): PoolConfig {
     application_name: 'sidekey',
     connectionTimeoutMillis: timeouts.connect,
     statement_timeout: timeouts.statement,
-    // A statement whose server is gone without a word.
+    // For a statement whose server disappeared without closing the connection.
     query_timeout: timeouts.statement + 1_000,
     idle_in_transaction_session_timeout: timeouts.statement,
     keepAlive: true,
@@ -173,7 +173,7 @@ function refuse(address: PostgresAddress): () => never {
   };
 }
 
-/** Object ids of types (`pg_type.dat`). */
+/** Object IDs of types (`pg_type.dat`). */
 const [bytea, int8, int4] = [17, 20, 23];
 
 /** Numbers of the store are below 2^53. */
@@ -182,14 +182,14 @@ function getTypeParser(type: number): (text: string) => unknown {
   return type === bytea ? (text) => Buffer.from(text.slice(2), 'hex') : String;
 }
 
-/** Part of a client of `pg` that its types leave out. */
+/** Part of a `pg` client that its types lack. */
 interface Connected {
   readonly connection: EventEmitter & { readonly stream: { destroy(): void } };
 }
 
 /**
- * Returns milliseconds before the next attempt to reach a database, after so many failed ones: up to 1.5 s. Half of it is
- * random, because the processes of all nodes lose their connections at the same moment.
+ * Returns the milliseconds to wait before the next connection attempt, after this number of failures: at most
+ * 1.5 s. Half of it is random, because all nodes lose their connections at the same moment.
  */
 export function reconnectAfterMs(failures: number): number {
   const most = Math.min(250 * 2 ** failures, 1_500);
@@ -201,12 +201,12 @@ export async function openPool(access: PostgresAccess, max: number): Promise<Poo
   const { Pool: PgPool } = (await import('pg')).default;
   const settings = { ...postgresSettings(access), max, idleTimeoutMillis: 60_000 };
   const pool = new PgPool({ ...settings, Client: await clientClass(access) });
-  // A connection was lost, idle or in use: its statement fails, and the next one makes a new connection.
+  // A lost connection fails its statement. The next statement opens a new connection.
   pool.on('error', () => {}).on('connect', (client) => client.on('error', () => {}));
   return pool;
 }
 
-/** Returns a connection to be opened. `timeoutMs`: for the attempt to connect. */
+/** Returns a client that is not connected yet. `timeoutMs`: maximum time to connect. */
 export async function openClient(access: PostgresAccess, timeoutMs: number): Promise<Client> {
   const settings = { ...postgresSettings(access), connectionTimeoutMillis: timeoutMs };
   return new (await clientClass(access))(settings);
@@ -218,7 +218,7 @@ async function clientClass(access: PostgresAccess): Promise<typeof Client> {
     constructor(settings?: string | ClientConfig) {
       super(settings);
       const { connection } = this as unknown as Connected;
-      // The driver leaves the socket open after a refusal by this side, such as for want of a password.
+      // The driver leaves the socket open if this side refuses, such as without a password.
       connection.on('error', () => connection.stream.destroy());
     }
   }
@@ -226,7 +226,7 @@ async function clientClass(access: PostgresAccess): Promise<typeof Client> {
   return others === undefined ? OneServer : clientOfSeveral(OneServer, access, [{ host, port }, ...others]);
 }
 
-/** Returns a client that connects to the first server that takes writes, beginning with the last one that did. */
+/** Returns a client for the first writable server. Tries the last one that was writable first. */
 function clientOfSeveral(
   OneServer: typeof Client,
   access: PostgresAccess,
@@ -286,13 +286,13 @@ function readOnly(address: PostgresAddress): SidekeyError {
   });
 }
 
-/** Returns the SQLSTATE of an error of the server (PostgreSQL, appendix A); null for any other error. */
+/** Returns the SQLSTATE of an error of the server (PostgreSQL, appendix A), or null for any other error. */
 export function sqlState(error: unknown): string | null {
   const isOfServer = error instanceof Error && 'severity' in error && 'code' in error;
   return isOfServer && typeof error.code === 'string' ? error.code : null;
 }
 
-/** Returns the failure of a database that cannot be used now. */
+/** Returns the failure of a database that is not available. */
 export function postgresUnavailable(location: string, error: unknown): SidekeyError {
   if (error instanceof SidekeyError) return error;
   const state = sqlState(error);
@@ -328,7 +328,7 @@ const states: Readonly<Record<string, Reason | undefined>> = {
   '57': { why: 'the server stops, starts, or ended the statement' },
 };
 
-/** Messages of the driver may quote a statement, so only their kind is told. */
+/** Messages of the driver may quote a statement, so only their kind is used. */
 function reasonOf(error: unknown, state: string | null): string {
   if (state !== null) return `SQLSTATE ${state}`;
   const code = systemCode(error);

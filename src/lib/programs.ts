@@ -3,24 +3,24 @@ import { access, constants } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { systemCode } from './errors.ts';
 
-/** A program to run, and the bounds of its run. */
+/** A program to run, and its limits. */
 interface BoundedRun {
-  /** The program and its arguments; no shell reads them. */
+  /** The program and its arguments, without a shell. */
   readonly argv: readonly string[];
   readonly cwd: string;
   readonly env: NodeJS.ProcessEnv;
-  /** Standard input; absent: none. */
+  /** Standard input, if any. */
   readonly input?: string | undefined;
   readonly timeoutMs: number;
-  /** Ends it before its time. */
+  /** Ends the program early. */
   readonly signal?: AbortSignal | undefined;
-  /** Maximum of standard output. */
+  /** Maximum number of bytes of standard output. */
   readonly maxBytes: number;
 }
 
 /** The end of a run. */
 export type ProgramEnd =
-  /** `code` null: a signal ended it. `error` is the beginning of standard error. */
+  /** `code` is null after a signal. `error` is the start of standard error. */
   | {
       readonly kind: 'ended';
       readonly code: number | null;
@@ -28,15 +28,15 @@ export type ProgramEnd =
       readonly output: Buffer;
       readonly error: string;
     }
-  /** `code` is that of the system: `ENOENT`. */
+  /** `code` is that of the system, such as `ENOENT`. */
   | { readonly kind: 'not_run'; readonly code: string }
   | { readonly kind: 'late' }
   | { readonly kind: 'too_long' };
 
-/** Bytes of standard error that are kept; the rest is read and dropped. */
+/** Number of bytes of standard error to keep. The rest is discarded. */
 const maxErrorBytes = 4_096;
 
-/** Runs a program without a shell, and kills it with its children at the end of its time or of its output. Never rejects. */
+/** Runs a program without a shell. Kills it with its children at a limit. Never rejects. */
 export function runBounded({
   argv,
   cwd,
@@ -84,7 +84,7 @@ export function runBounded({
       if (errorLength < maxErrorBytes) error.push(piece.subarray(0, maxErrorBytes - errorLength));
       errorLength += piece.length;
     });
-    // It may end without reading its input.
+    // The program may end without reading its input.
     child.stdin.on('error', () => undefined);
     child.stdin.end(input);
     child.on('error', (cause) => {
@@ -100,7 +100,7 @@ export function runBounded({
   });
 }
 
-/** Returns why a program failed, as the end of a sentence that begins with its name. */
+/** Returns the reason that a program failed, as the end of a sentence that begins with its name. */
 export function programFailure(end: ProgramEnd, timeoutMs: number): string {
   switch (end.kind) {
     case 'not_run':
@@ -114,7 +114,7 @@ export function programFailure(end: ProgramEnd, timeoutMs: number): string {
   }
 }
 
-/** Returns the path of a program; null: no folder of the `PATH` has it. */
+/** Returns the path of a program, or null if no folder of the `PATH` contains it. */
 export async function findProgram(name: string, path: string): Promise<string | null> {
   for (const folder of path.split(delimiter)) {
     const file = join(folder, name);

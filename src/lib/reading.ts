@@ -1,7 +1,7 @@
 import { SidekeyError } from './errors.ts';
 
 interface ReadingParts<T> {
-  /** Reads the value. Returns the object of `before` if nothing has changed. */
+  /** Reads the value. Returns the object `before` if nothing has changed. */
   readonly read: (before: T | null) => Promise<T>;
   /** Milliseconds for which a value is not read again. */
   readonly freshMs: number;
@@ -14,14 +14,14 @@ interface ReadingParts<T> {
 const firstPauseMs = 1_000;
 
 /**
- * A value that another host publishes, in memory. One reading at a time; after a failure the next one waits for 1 s, and
- * longer after each further failure. After one that hung it waits for as long as that took.
+ * A cached value that another host publishes. Reads it once at a time. After a failure, the next read waits
+ * for 1 s, longer after each further failure, and at least as long as the failed read took.
  */
 export class Reading<T extends object> {
   readonly #parts: ReadingParts<T>;
   #value: T | null = null;
   #reading: Promise<void> | null = null;
-  /** Time of the last reading that has ended. */
+  /** Time of the end of the last read. */
   #readAt = -Infinity;
   #pauseMs = 0;
   #failures = 0;
@@ -34,8 +34,8 @@ export class Reading<T extends object> {
   /**
    * Returns the value.
    *
-   * @param evenOld a value in memory does, however old it is
-   * @throws SidekeyError the failure of the last reading
+   * @param evenOld accepts a cached value of any age
+   * @throws SidekeyError the failure of the last read
    */
   async current(evenOld = false): Promise<T> {
     if (!this.#isFresh() && !(evenOld && this.#value !== null)) await this.#readAfter(this.#pauseMs);
@@ -49,13 +49,13 @@ export class Reading<T extends object> {
     });
   }
 
-  /** Reads a value again that does not do, except shortly after the last time. */
+  /** Reads an unsuitable value again, except shortly after the last read. */
   async again(): Promise<T> {
     await this.#readAfter(Math.max(this.#parts.freshMs / 20, this.#pauseMs));
     return this.current();
   }
 
-  /** Begins to read an old value again, for users of the present one. */
+  /** Starts to read a stale value again in the background. */
   touch(): void {
     if (!this.#isFresh()) void this.#readAfter(this.#pauseMs);
   }

@@ -11,13 +11,13 @@ interface OpenOptions extends Pick<DatabaseSyncOptions, 'readOnly'> {
   readonly timeout: number;
 }
 
-/** Opens a SQLite file. @throws an error that `sqliteCode` recognises */
+/** Opens a SQLite file. @throws an error that `sqliteCode` recognizes */
 export function openDatabase(
   path: string,
   { create = false, readOnly = false, timeout }: OpenOptions,
 ): Database {
   const url = pathToFileURL(path);
-  // Only a URI says that a missing file is an error (https://sqlite.org/c3ref/open.html).
+  // Only a URI can make a missing file an error (https://sqlite.org/c3ref/open.html).
   if (!create && !readOnly) url.searchParams.set('mode', 'rw');
   return new DatabaseSync(url, { readOnly, timeout });
 }
@@ -27,7 +27,7 @@ export function closeDatabase(database: Database): void {
   if (database.isOpen) database.close();
 }
 
-/** Runs a pragma, and returns the value that it reports. */
+/** Runs a pragma. Returns its value. */
 export function pragma(database: Database, text: string): SQLOutputValue | undefined {
   const row = database.prepare(`pragma ${text}`).get();
   return row === undefined ? undefined : Object.values(row)[0];
@@ -66,7 +66,7 @@ const primaryCodes = {
 /** A primary result code of SQLite without its prefix, such as `BUSY`. */
 export type SqliteCode = (typeof primaryCodes)[keyof typeof primaryCodes] | 'OTHER';
 
-/** Returns the primary result code of an error of SQLite; null for any other error. */
+/** Returns the primary result code of a SQLite error, or null for any other error. */
 export function sqliteCode(error: unknown): SqliteCode | null {
   const code = resultCode(error);
   if (code === null) return null;
@@ -77,12 +77,12 @@ export function sqliteCode(error: unknown): SqliteCode | null {
 /** SQLITE_CONSTRAINT_PRIMARYKEY and SQLITE_CONSTRAINT_UNIQUE. */
 const duplicates: readonly unknown[] = [1_555, 2_067];
 
-/** Reports whether an error says that a row with this key exists. */
+/** Reports whether an error means that a row with this key exists. */
 export function isDuplicate(error: unknown): boolean {
   return duplicates.includes(resultCode(error));
 }
 
-/** Returns the extended result code of an error of node:sqlite; null for any other error. */
+/** Returns the extended result code of a node:sqlite error, or null for any other error. */
 function resultCode(error: unknown): number | null {
   if (!(error instanceof Error) || !('errcode' in error) || typeof error.errcode !== 'number') return null;
   return error.errcode;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-/** Quotes a text as one word of a POSIX shell where it needs quotes. */
+/** Quotes a text as one word of a POSIX shell if necessary. */
 export function shellWord(text: string): string {
   return /^[A-Za-z0-9_./:@%+,-]+$/.test(text) ? text : shellQuoted(text);
 }
@@ -18,13 +18,13 @@ export function visible(text: string): string {
   );
 }
 
-/** White space other than the space, fillers that look like one, unassigned and private characters, stacked marks. */
+/** White space except the space, blank fillers, unassigned and private characters, stacked marks. */
 const deceptive =
   /(?! )[\p{Zs}\p{Co}\p{Cn}\p{Cs}\u115f\u1160\u2800\u3164\uffa0]|[\ufe00-\ufe0f\u{e0100}-\u{e01ef}]|\p{M}{4,}/gu;
 
 /**
- * Escapes an agent's text for a person who decides on its request. The text must not control the terminal, imitate other
- * text, or push it out of sight. Several spaces become one.
+ * Escapes an agent's text for a person who decides on its request. The text must not control the terminal,
+ * imitate other text, or push it out of sight. Several spaces become one.
  */
 export function untrusted(text: string): string {
   return visible(text)
@@ -37,12 +37,12 @@ function written(character: string): string {
   return code.length > 4 ? `\\u{${code}}` : `\\u${code.padStart(4, '0')}`;
 }
 
-/** Returns a sentence without its full stop, for use inside another. */
+/** Returns a sentence without its full stop, to put it inside another. */
 export function withoutStop(sentence: string): string {
   return sentence.replace(/\.$/, '');
 }
 
-/** Returns the known name that a mistyped one most likely means; null: none differs in a third of its letters or fewer. */
+/** Returns the most likely name for a mistyped one, or null. At most a third of the letters may differ. */
 export function didYouMean(text: string, known: readonly string[]): string | null {
   const scored = known
     .map((name) => ({ name, distance: editDistance(text.toLowerCase(), name.toLowerCase()) }))
@@ -57,7 +57,7 @@ export function orMeant(text: string, known: readonly string[], otherwise = '.')
   return near === null ? otherwise : `; did you mean ${near}?`;
 }
 
-/** Counts insertions, deletions, changes of a letter and swaps of neighbours (optimal string alignment distance). */
+/** Counts insertions, deletions, replacements and swaps of neighbours (optimal string alignment). */
 export function editDistance(a: string, b: string): number {
   // Bounds the work.
   if (Math.abs(a.length - b.length) > 16) return Infinity;
@@ -85,21 +85,18 @@ function at(rows: readonly (readonly number[])[], row: number, column: number): 
   return rows[row]?.[column] ?? Infinity;
 }
 
-/** Facts about a text of the config file that its schema publishes. */
+/** Facts about a text of the config file, for its schema. */
 interface TextMeta {
-  /** Its purpose; editors show it. */
+  /** Its purpose, which editors show. */
   readonly description: string;
   readonly examples?: readonly unknown[];
-  /** For editors; `read` checks the text. */
+  /** For editors. `read` validates the text. */
   readonly pattern?: string;
-  /** End of the message `must be …` for a value that is no text. */
+  /** End of the message `must be …` for a value of another type. */
   readonly kind?: string;
 }
 
-/**
- * Schema of a text that `read` turns into a value or into a problem. A problem is the end of a sentence and never
- * repeats the text.
- */
+/** Schema of a text that `read` converts. A problem ends a sentence, and never contains the text. */
 export function text<T>(
   { kind, ...meta }: TextMeta,
   read: (text: string) => NoInfer<T> | { readonly problem: string },

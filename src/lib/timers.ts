@@ -1,6 +1,6 @@
-/** Timers, which tests replace by their own. */
+/** Timers. Tests replace them. */
 export interface Timers {
-  /** Runs `run` once, `ms` milliseconds from now. The returned function cancels it. */
+  /** Runs `run` once after `ms` milliseconds. The returned function cancels it. */
   after(ms: number, run: () => void): () => void;
 }
 
@@ -29,8 +29,8 @@ export function pause(timers: Timers, ms: number, signal?: AbortSignal): Promise
 }
 
 /**
- * Resolves with the result of a promise, or with `late` after `ms` milliseconds. The promise is not cancelled. Rejects with
- * the signal's reason when that is aborted.
+ * Resolves with the result of a promise, or with `late` after `ms` milliseconds, without cancelling the work.
+ * Rejects with the signal's reason if that is aborted.
  */
 export function within<T>(
   timers: Timers,
@@ -43,7 +43,7 @@ export function within<T>(
   return unlessAborted(Promise.race([promise, late]), signal).finally(cancel);
 }
 
-/** Settles as a promise does, or rejects with the signal's reason as soon as that is aborted. The work is not cancelled. */
+/** Settles like a promise, or rejects with the signal's reason on abort. Does not cancel the work. */
 export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise;
   const { promise: aborted, reject } = Promise.withResolvers<never>();
@@ -69,12 +69,12 @@ export const systemClock: Clock = {
   after: (ms, run) => systemTimers.after(ms, run),
 };
 
-/** Maximum delay of a timer in Node, which fires a longer one at once. */
+/** Maximum delay of a Node timer. Node fires a longer one at once. */
 const maxTimerMs = 2_147_483_647;
 
 /**
- * A deadline that is moved often, mostly to a later time. Moving it later sets no timer: the existing one fires early, and
- * is set again for the rest.
+ * A deadline that moves often, mostly to a later time. Moving it later sets no timer: the existing one fires
+ * early, and is set again for the rest.
  */
 export class Deadline {
   readonly #clock: Clock;
@@ -83,7 +83,7 @@ export class Deadline {
   #timerDue = Infinity;
   #cancel: (() => void) | null = null;
 
-  /** @param expired called once for each time that it is set and reached */
+  /** @param expired called once each time the deadline passes */
   constructor(clock: Clock, expired: () => void) {
     this.#clock = clock;
     this.#expired = expired;
@@ -95,7 +95,7 @@ export class Deadline {
     if (this.#due < this.#timerDue) this.#arm(ms);
   }
 
-  /** Milliseconds until then; Infinity: it is not set. */
+  /** Milliseconds until the deadline; Infinity if there is none. */
   get leftMs(): number {
     return this.#due - this.#clock.now();
   }
@@ -135,18 +135,18 @@ export class Deadline {
   }
 }
 
-/** Milliseconds between two checks while calls follow each other closely. */
+/** Milliseconds between two checks while calls are frequent. */
 const checkEveryMs = 5;
 
 /** Milliseconds without a call after which the next call is a check. */
 const pauseMs = 3;
 
 /**
- * Returns a function that tells when to check a fact that other processes change, such as a file: at the first call after
- * a pause of 3 ms, and every 5 ms under load. A check at each call would cost more than many of the calls.
+ * Returns a function that decides whether to check a fact that other processes change, such as a file: at the
+ * first call after a pause of 3 ms, and every 5 ms under load. A check costs more than many of the calls.
  *
- * @param monotonic milliseconds on a clock that never goes back
- * @param pause milliseconds without a call after which the next call is a check; Infinity: 5 ms pass between two checks
+ * @param monotonic returns milliseconds, and never goes back
+ * @param pause milliseconds without a call after which the next call is a check; Infinity: only every 5 ms
  */
 export function createCheckPace(
   monotonic: () => number = () => performance.now(),

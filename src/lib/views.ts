@@ -1,9 +1,9 @@
-/** Longest views that are kept: 1,024 objects for one buffer at most. */
+/** Maximum length of a cached view: at most 1,024 objects for a buffer. */
 const longestKept = 1_024;
 
 /**
- * Returns a function that returns the first `length` bytes of a buffer as a view. Views are kept: making one costs more than
- * copying a line.
+ * Returns a function that returns the first `length` bytes of a buffer as a view. Caches views, because
+ * creating one costs more than copying a line.
  */
 export function viewsOf(bytes: Buffer): (length: number) => Buffer {
   const kept: (Buffer | undefined)[] = [];

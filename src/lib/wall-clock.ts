@@ -1,8 +1,8 @@
-/** The clock of this process: that of the system, or one that nodes share where the two differ. */
+/** The clock of this process: the system's, or the clock that nodes share if the two differ. */
 
-/** Milliseconds of difference that are left alone: clocks that are kept by NTP differ by less. */
+/** Milliseconds of difference to ignore. Clocks with NTP differ by less. */
 const toleranceMs = 1_000;
-/** Milliseconds by which a measured difference may change without effect: answers take different times. */
+/** Milliseconds by which a measured difference may vary without effect: response times differ. */
 const noiseMs = 100;
 
 let aheadMs = 0;
@@ -13,14 +13,14 @@ export function wallClock(): number {
 }
 
 /**
- * Follows a clock that nodes share if that of the system differs from it by more than a second: the ends of leases,
+ * Follows the clock that nodes share if the system's differs by more than a second. Expirations of leases,
  * approvals and grants are compared with the clocks of several nodes.
  *
- * @param shared its time, in milliseconds since the epoch
- * @param askedAt time by the clock of the system at which it was asked; `answeredAt`: at which the answer came
+ * @param shared time of the shared clock, in milliseconds since the epoch
+ * @param askedAt system time of the request; `answeredAt`: of the response
  */
 export function followClock(shared: number, askedAt: number, answeredAt: number): void {
-  // The answer may be as old as that.
+  // The shared time may be as old as the request.
   if (answeredAt < askedAt || answeredAt - askedAt > toleranceMs) return;
   const difference = shared - (askedAt + answeredAt) / 2;
   const next = Math.abs(difference) > toleranceMs ? Math.round(difference) : 0;

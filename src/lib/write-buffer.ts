@@ -7,7 +7,7 @@ const largeBytes = 65_536;
 /** Number of unsent bytes from which the buffer counts as full. */
 const fullBytes = 2 * largeBytes;
 
-/** A buffer, and the part of it that was written last: most writes of a connection are as long as the one before. */
+/** A buffer with a view of its last write: most writes of a connection have the length of the one before. */
 class Slab {
   readonly bytes: Buffer;
   #written: Buffer;
@@ -34,17 +34,17 @@ const idle = { small: [] as Slab[], large: [] as Slab[] };
 const maxIdle = { small: 256, large: 32 };
 
 /**
- * The write buffer of a connection. It combines all pieces of one turn, and all pieces that come during a write, into
- * one write: each write costs a system call and a TLS record.
+ * The write buffer of a connection. Combines all pieces of one turn of the event loop, and all pieces during
+ * a write, into one write: each write costs a system call and a TLS record.
  */
 export class WriteBuffer {
   readonly #socket: Duplex;
-  /** The gathered bytes, `#size` of them. */
+  /** The gathered bytes, of which `#size` are used. */
   #gathered: Slab | null = null;
   #size = 0;
-  /** Bytes given to the socket and not written yet. */
+  /** Number of bytes that the socket has accepted but not written. */
   #given = 0;
-  /** The buffer that the socket is writing, `#writingSize` bytes of it, and those that wait behind it. */
+  /** The buffer that the socket is writing, its used bytes, and the buffers that wait after it. */
   #writing: Slab | null = null;
   #writingSize = 0;
   readonly #queued: Slab[] = [];
@@ -65,8 +65,8 @@ export class WriteBuffer {
   }
 
   /**
-   * Adds a copy of a piece; text is latin1. If no write is in progress, it is written before the end of this turn of
-   * the event loop.
+   * Adds a copy of a piece; text is latin1. Without a write in progress, it is written before the end of this
+   * turn of the event loop.
    *
    * @returns false if the buffer is full
    */
@@ -94,8 +94,8 @@ export class WriteBuffer {
   }
 
   /**
-   * Returns a buffer with room for `size` bytes from `end` on, to be filled at once and confirmed with `filledTo`; null: they
-   * are too many.
+   * Returns a buffer with room for `size` bytes from `end` on, or null if they are too many. The caller fills
+   * it at once, and confirms with `filledTo`.
    */
   room(size: number): Buffer | null {
     if (size > largeBytes) return null;
@@ -103,12 +103,12 @@ export class WriteBuffer {
     return this.#size + size > into.length ? null : into;
   }
 
-  /** Number of gathered bytes: where the free room begins. */
+  /** Number of gathered bytes: the start of the free room. */
   get end(): number {
     return this.#size;
   }
 
-  /** Adds the bytes that were written into the buffer of `room`, up to `end`. `isFlushed`: writes all at once. */
+  /** Adds the bytes written to the buffer of `room`, up to `end`. `isFlushed`: writes everything at once. */
   filledTo(end: number, isFlushed = false): void {
     this.#size = end;
     if (isFlushed) this.flush();
@@ -147,7 +147,7 @@ export class WriteBuffer {
     this.#socket.write(slab.first(size), this.#written);
   }
 
-  /** Calls `drained` once when the buffer is not full any more; never if the connection closes first. */
+  /** Calls `drained` once when the buffer is no longer full; never if the connection closes first. */
   onDrain(drained: () => void): void {
     this.#onDrain.push(drained);
   }
@@ -190,7 +190,7 @@ export class WriteBuffer {
     if (this.#given === 0) this.flush();
   }
 
-  /** The socket calls it once for each write, in their order. */
+  /** Called by the socket once for each write, in order. */
   readonly #written = (error?: Error | null): void => {
     const slab = this.#writing!;
     const size = this.#writingSize;
@@ -216,20 +216,20 @@ export class WriteBuffer {
   }
 }
 
-/** Write buffers that are to be flushed at the end of the gathering: the first `dueCount` entries. */
+/** Write buffers to flush at the end of the gathering: the first `dueCount` entries. */
 const due: (WriteBuffer | null)[] = [];
 let dueCount = 0;
 let isGathering = false;
 
 /**
- * Begins to gather: buffers are flushed by `endGathering`, which costs less than a tick for each. Both are called in one run
- * of a callback, and are not nested.
+ * Starts to gather: `endGathering` flushes the buffers, which costs less than a tick for each. Call both in
+ * the same callback, without nesting.
  */
 export function beginGathering(): void {
   isGathering = true;
 }
 
-/** Flushes the buffers that got bytes since `beginGathering`. */
+/** Flushes the buffers that received bytes since `beginGathering`. */
 export function endGathering(): void {
   isGathering = false;
   while (dueCount > 0) {
@@ -241,10 +241,10 @@ export function endGathering(): void {
   }
 }
 
-/** Number of free buffers that are looked at. */
+/** Number of free buffers to examine. */
 const looks = 8;
 
-/** Returns a free buffer for so many bytes, or a part of them. @param lastSize preferred of a small one, which has a view */
+/** Returns a free buffer for all or some of the bytes. @param lastSize preferred size of an existing view */
 function take(bytes: number, lastSize: number): Slab {
   if (bytes > smallBytes) return idle.large.pop() ?? new Slab(largeBytes);
   const { small } = idle;

@@ -4,41 +4,35 @@ import { isOverride, type Parameter, parametersOf } from './method-override.ts';
 import { isUnread, type ReadQuery, readQuery } from './path.ts';
 import { ambiguous, fold, jsonType, mediaTypeOf, memberOf } from './text.ts';
 
-/** Facts about a request body, for the protocols of rules. */
+/** Facts about a request body, for the conditions of rules. */
 export interface BodyFacts {
-  /**
-   * The operations of a GraphQL request or batch; empty: there is no body. Null: it is not readable as
-   * GraphQL.
-   */
+  /** The operations of a GraphQL request or batch; empty without a body; null if unreadable. */
   readonly graphql: readonly GraphqlOperation[] | null;
-  /**
-   * The messages of a JSON-RPC request or batch; empty: there is no body. Null: it is not readable as
-   * JSON-RPC.
-   */
+  /** The messages of a JSON-RPC request or batch; empty without a body; null if unreadable. */
   readonly jsonrpc: readonly JsonRpcCall[] | null;
-  /** Parameters of a form or a JSON object that may name a method; null: some were not read. */
+  /** Parameters of a form or a JSON object that may name a method; null if some were not read. */
   readonly form?: readonly Parameter[] | null;
-  /** The value of a JSON body; undefined: there is no body. Absent: it is not readable as JSON. */
+  /** The value of a JSON body; undefined without a body. Absent if unreadable. */
   readonly json?: { readonly value: Json | undefined };
-  /** The parameters of a form-encoded body. Absent: servers may differ in them. */
+  /** The parameters of a form-encoded body. Absent if servers may differ in them. */
   readonly parameters?: ReadQuery;
 }
 
-/** One message of JSON-RPC 2.0. */
+/** A message of JSON-RPC 2.0. */
 export interface JsonRpcCall {
-  /** Null: a response, which calls no method. */
+  /** Null for a response, which calls no method. */
   readonly method: string | null;
-  /** The tool that `tools/call` calls (Model Context Protocol); null for every other method. */
+  /** The tool of a `tools/call` (Model Context Protocol); null for every other method. */
   readonly tool: string | null;
-  /** The arguments of that call. `ambiguous`: servers differ in them, or they are not known. */
+  /** The arguments of that call. `ambiguous`: servers differ in them, or they are unknown. */
   readonly arguments?: Json | typeof ambiguous | undefined;
 }
 
 /** A copy of a body, with the fields that describe it. */
 export interface BodyCopy {
-  /** The one `Content-Type` field; null: there is none, or more than one. */
+  /** The only `Content-Type` field; null if there is none, or more than one. */
   readonly contentType: string | null;
-  /** The `Content-Encoding` field; null: there is none. Encoded bodies are not read. */
+  /** The `Content-Encoding` field, or null. Encoded bodies are not read. */
   readonly contentEncoding: string | null;
   readonly bytes: Uint8Array;
 }
@@ -54,8 +48,8 @@ export const noBody: BodyFacts = Object.freeze({
 export const unreadBody: BodyFacts = Object.freeze({ graphql: null, jsonrpc: null });
 
 /**
- * Reads a copy of a body. An ambiguous or too large body is unread: then no condition on it holds for an
- * `allow` rule, and each one holds for a `deny` rule. Never throws.
+ * Reads a copy of a body. An ambiguous or too large body is unread: no condition on it holds for an `allow`
+ * rule, and each one holds for a `deny` rule. Never throws.
  *
  * @param complete whether the copy is the whole body; a part of one is not read
  */
@@ -90,13 +84,12 @@ function readBody({ contentType, contentEncoding, bytes }: BodyCopy): BodyFacts 
     jsonrpc: readAll(parts, jsonRpcOf),
     json: { value },
   };
-  // `method` is a member of every JSON-RPC call; other parameters for the method are also read from JSON by
-  // some frameworks.
+  // `method` is a member of every JSON-RPC call. Some frameworks also read other method parameters from JSON.
   const named = isJsonObject(value) ? [...value.keys()].filter(isOverride) : [];
   return named.length === 0 ? read : { ...read, form: named.map((name) => [name, ''] as const) };
 }
 
-/** Returns the text of bytes in UTF-8, a byte order mark included; null: they are not UTF-8. */
+/** Decodes UTF-8, including a byte order mark. Returns null if the bytes are not UTF-8. */
 export function decodeUtf8(bytes: Uint8Array): string | null {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -105,7 +98,7 @@ export function decodeUtf8(bytes: Uint8Array): string | null {
   }
 }
 
-/** Reads all parts of a batch; null if one is unreadable, or there are none or too many. */
+/** Reads all parts of a batch. Returns null if one is unreadable, or there are none or too many. */
 function readAll<T>(
   parts: readonly Json[],
   read: (part: JsonObject) => readonly T[] | null,
@@ -122,7 +115,7 @@ function readAll<T>(
 const toolsCall = 'tools/call';
 const toolMethods = new Set([toolsCall, 'tools/list']);
 
-/** Normalises a method like the most lenient server: `Tools/Call ` names a tool for it. */
+/** Normalizes a method like the most lenient server, which accepts `Tools/Call ` as `tools/call`. */
 function forgiven(method: string): string {
   return fold(method).replace(/[\s\p{Cc}]/gu, '');
 }
@@ -146,18 +139,15 @@ function jsonRpcOf(message: JsonObject): readonly JsonRpcCall[] | null {
   return typeof tool === 'string' ? [{ method, tool, arguments: memberOf(params, 'arguments') }] : null;
 }
 
-/** Maximum number of parameters that are read. */
+/** Maximum number of parameters to read. */
 const maxParameters = 1_000;
 
-/** Reports whether some server reads a body of that `Content-Type` as a form. */
+/** Reports whether some server reads a body of this `Content-Type` as a form. */
 export function hasForm(contentType: string | null): boolean {
   return /x-www-form-urlencoded|multipart\//i.test(contentType ?? '');
 }
 
-/**
- * Reads the parameters of a form; undefined: it is not a form; null: it has too many. Decodes leniently, to find
- * all candidates.
- */
+/** Reads the parameters of a form leniently, to find all candidates. Undefined: no form. Null: too many. */
 function formOf(contentType: string | null, bytes: Uint8Array): readonly Parameter[] | null | undefined {
   if (!hasForm(contentType)) return undefined;
   const text = new TextDecoder('latin1').decode(bytes);
@@ -165,10 +155,7 @@ function formOf(contentType: string | null, bytes: Uint8Array): readonly Paramet
   return parameters.length > maxParameters ? null : parameters;
 }
 
-/**
- * Returns parts of `multipart/form-data` (RFC 7578 §4.2): each name in any line, and the line after the next
- * empty one.
- */
+/** Reads `multipart/form-data` (RFC 7578 §4.2): names in any line, and the line after the next empty one. */
 function partsOf(text: string): readonly Parameter[] {
   const parameters: Parameter[] = [];
   for (const { 1: quoted, 2: bare, index, 0: all } of text.matchAll(

@@ -4,13 +4,13 @@ import { isJsonObject, type Json, type JsonObject } from '../lib/json.ts';
 export interface ClaimPattern {
   /** Names of the claim and of the members inside it: `kubernetes.io`, `namespace`. */
   readonly path: readonly string[];
-  /** At most one `*` between two of the characters `/` and `:`. It stands for one or more other characters. */
+  /** At most one `*` between two characters `/` or `:`. It matches one or more other characters. */
   readonly pattern: string;
 }
 
 const separator = /([/:])/;
 
-/** Reports whether a pattern matches a whole text. The time is linear in the length of the text. */
+/** Reports whether a pattern matches a whole text, in time linear to the length of the text. */
 export function matchesText(pattern: string, text: string): boolean {
   const wanted = pattern.split(separator);
   const parts = text.split(separator);
@@ -23,7 +23,7 @@ function matchesPart(pattern: string, part: string): boolean {
   return part.length > before.length + after.length && part.startsWith(before) && part.endsWith(after);
 }
 
-/** Texts before and after the `*`; the second is null if there is none. */
+/** Texts before and after the `*`. Without a `*`, the second is null. */
 function splitPart(pattern: string): readonly [before: string, after: string | null] {
   const star = pattern.indexOf('*');
   return star < 0 ? [pattern, null] : [pattern.slice(0, star), pattern.slice(star + 1)];
@@ -45,7 +45,7 @@ function partsMeet(one: string, other: string): boolean {
   return begin && (after.endsWith(otherAfter) || otherAfter.endsWith(after));
 }
 
-/** Returns the first pattern that the claims do not match; null: they match all. */
+/** Returns the first pattern that the claims do not match, or null. */
 export function mismatch(patterns: readonly ClaimPattern[], claims: JsonObject): ClaimPattern | null {
   return (
     patterns.find(({ path, pattern }) => !textsAt(claims, path).some((it) => matchesText(pattern, it))) ??
@@ -53,7 +53,7 @@ export function mismatch(patterns: readonly ClaimPattern[], claims: JsonObject):
   );
 }
 
-/** Returns the texts of a claim: one, or those of a list. Objects and numbers that are not exact have none. */
+/** Returns the text of a claim, or those of a list. Skips objects and inexact numbers. */
 function textsAt(claims: JsonObject, path: readonly string[]): readonly string[] {
   let value: Json | undefined = claims;
   for (const name of path) value = isJsonObject(value) ? value.get(name) : undefined;
@@ -65,8 +65,8 @@ function textsAt(claims: JsonObject, path: readonly string[]): readonly string[]
 }
 
 /**
- * Reports whether a token of one list of patterns certainly can match the other list too: one list limits no claim that the
- * other does not limit, and each pair of patterns for a claim meets.
+ * Reports whether some token certainly matches both lists of patterns: one list limits only claims that the
+ * other limits too, and the patterns for each of them meet.
  */
 export function certainlyMeet(one: readonly ClaimPattern[], other: readonly ClaimPattern[]): boolean {
   const [fewer, more] = one.length <= other.length ? [one, other] : [other, one];

@@ -23,7 +23,7 @@ function graphqlTest({ types, names }: GraphqlCondition): (request: ReadRequest)
   return (request) => bodyVerdictOf(request.operations(), resultOf);
 }
 
-/** With methods, `tools` and `arguments` restrict only `tools/call`; without methods, only such calls match. */
+/** With methods, `tools` and `arguments` restrict only `tools/call`. Otherwise only such calls match. */
 function jsonRpcTest({ methods, tools, arguments: wanted }: JsonRpcCondition): Test {
   const inMethods = methods === null ? null : globTest(methods);
   const inTools = tools === null ? null : globTest(tools);
@@ -39,7 +39,7 @@ function jsonRpcTest({ methods, tools, arguments: wanted }: JsonRpcCondition): T
   return (request) => bodyVerdictOf(request.calls(), resultOf);
 }
 
-/** Returns yes if all items match, no if none does, else unclear. */
+/** Returns yes if all items match, no if none does, otherwise unclear. */
 function bodyVerdictOf<T>(
   asked: readonly T[] | null,
   resultOf: (one: T) => ConditionResult,
@@ -89,7 +89,7 @@ function methodTest(methods: readonly string[]): Test {
   };
 }
 
-/** Reports whether a text has nothing but the letters A to Z. */
+/** Reports whether a text contains only the letters A to Z. */
 function isCapital(text: string): boolean {
   for (let i = 0; i < text.length; i += 1) {
     const code = text.charCodeAt(i);
@@ -141,7 +141,7 @@ function clientTest(blocks: readonly Cidr[]): Test {
         return 'unclear';
     }
   };
-  // A check takes microseconds, so the last result is kept.
+  // A check takes microseconds, so the last result is cached.
   let last: { readonly client: string; readonly verdict: ConditionResult } | null = null;
   return ({ facts: { client } }) => {
     if (last?.client !== client) last = { client, verdict: verdict(client) };

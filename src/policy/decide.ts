@@ -13,7 +13,7 @@ import { evaluateRules, strictest } from './judge.ts';
 import type { RequestFacts } from './request.ts';
 import type { DomainRules, RuleOutcome, RuleResult, RuleStep } from './rule.ts';
 
-/** Facts for decisions; replaced as a whole when the config changes. */
+/** Facts for decisions. Replaced as a whole when the config changes. */
 export interface Policy {
   readonly domains: DomainMap;
   readonly unmatched: 'deny' | 'tunnel';
@@ -22,7 +22,7 @@ export interface Policy {
 /** The rule of decisions on hosts that no entry of the map covers. */
 export const unlistedRule = 'proxy.unmatched';
 
-/** Decision of policy on one request. */
+/** A decision of the policy on a request. */
 export type Decision =
   /** `approve`: like `inject`, after an approval. */
   | ({ readonly outcome: 'inject' | 'approve' } & GrantUse & Permission)
@@ -31,27 +31,24 @@ export type Decision =
 
 /** The grant for the credential of a request, and its settings. */
 export interface GrantUse {
-  /** Id, name or provider of the grant. */
+  /** ID, name or provider of the grant. */
   readonly grant: string;
-  /** True: the credential may be sent over plain `http`. */
+  /** True if the credential may be sent over plain `http`. */
   readonly allowPlainHttp: boolean;
   /** Treatment of responses that contain the credential. Default: `auto`. */
   readonly leakGuard?: LeakGuard | undefined;
-  /**
-   * Maximum number of responses per hour that contain the credential of one agent. Default: see
-   * `createLeakLimit`.
-   */
+  /** Maximum responses per hour and agent with the credential. Default: see `createLeakLimit`. */
   readonly leakLimit?: number | undefined;
-  /** Treatment of credentials that the client sends. Default: `record`, of the head alone. */
+  /** Treatment of credentials that the client sends. Default: `record`, and only in the head. */
   readonly foreignCredentials?: ForeignCredentials | undefined;
-  /** Grants whose credentials the request gets too; absent: none. */
+  /** Grants whose credentials are added too, if any. */
   readonly also?: readonly AdditionalUse[] | undefined;
 }
 
-/** End of hints: the way of an agent to a change that a person may make. */
+/** End of hints: how an agent proposes a change that a person may make. */
 export const howToPropose = `an agent proposes it: POST http://${ownHost}/proposals`;
 
-/** Refusal by policy. */
+/** A refusal by policy. */
 export interface Denial {
   readonly outcome: 'deny';
   readonly code: FailureCode;
@@ -64,9 +61,9 @@ export interface Denial {
 /** Fields of every decision. */
 type DecisionBase = Pick<RuleResult, 'rule' | 'ruleName' | 'approvalKey' | 'reason' | 'needsBody'>;
 
-/** Conditions under which a request may be forwarded. */
+/** Conditions for forwarding a request. */
 export interface Permission extends DecisionBase, Pick<RuleResult, 'limits' | 'maxResponse'> {
-  /** `report`: rules are not enforced, and their result is recorded. */
+  /** `report`: the result of the rules is recorded, but not enforced. */
   readonly mode: DomainRules['mode'];
   /** Result of the rules in report mode, unless it is `allow`. */
   readonly reported: ReportedOutcome | null;
@@ -83,10 +80,10 @@ const noRules = { ruleName: null, approvalKey: null, needsBody: false } as const
 const unrestricted = { ...noRules, limits: [], maxResponse: null, mode: 'enforce', reported: null } as const;
 
 /**
- * Decides on a complete request: by the entry of the domain map, then by its rules, which can only restrict
- * it. Pure and total. All requests that the same rule decides get the same frozen decision.
+ * Decides on a complete request by the entry of the domain map, and by its rules, which can only restrict.
+ * Pure and total. All requests that the same rule decides get the same frozen decision.
  *
- * @param steps takes each rule that was evaluated, in order; the last one decided
+ * @param steps receives each evaluated rule, in order; the last one decided
  */
 export function decideRequest(
   policy: Policy,
@@ -113,13 +110,13 @@ type GrantAction = Extract<Domain['action'], { readonly kind: 'grant' }>;
 interface CompiledDomain {
   /** The decision without rules. */
   readonly matched: Decision;
-  /** All sets of rules: that of the domain, then the additional ones. */
+  /** All sets of rules: the domain's, then the additional ones. */
   readonly sets: readonly DomainRules[];
-  /** True: the first set is in report mode, which does not affect the others. */
+  /** True if the first set is in report mode, which does not affect the others. */
   readonly isReported: boolean;
   /** For one set: the decisions by its compiled results. */
   readonly byResult: ReadonlyMap<RuleResult, Decision>;
-  /** For two sets: the decisions that were made by their compiled results, at most `mostPairs`. */
+  /** For two sets: the decisions so far by their compiled results, at most `mostPairs`. */
   readonly byPair: Map<RuleResult, Map<RuleResult, Decision>>;
   pairs: number;
 }
@@ -161,7 +158,7 @@ function decideByAll(
   steps: RuleStep[] | null,
 ): Decision {
   const { sets, isReported, byPair } = compiled;
-  // The steps are those of the rules that are enforced.
+  // Records only steps of enforced rules.
   const first = evaluateRules(sets[0]!, facts, isReported ? null : steps);
   const second = evaluateRules(sets[1]!, facts, steps);
   if (sets.length > 2) {
@@ -179,7 +176,7 @@ function decideByAll(
   return decision;
 }
 
-/** Combines the results of several sets. @param isReported the first one is not enforced */
+/** Combines the results of several sets. @param isReported true if the first one is not enforced */
 function combine(
   action: GrantAction,
   isReported: boolean,
@@ -222,8 +219,8 @@ export function decide(policy: Policy, authority: Authority): Decision {
 }
 
 /**
- * Decides on a CONNECT, which has no scheme: `https`, or `http` if only that matches the entry. Requests in
- * an intercepted tunnel are decided separately.
+ * Decides on a CONNECT, which has no scheme: `https`, or `http` if only that matches the entry. Requests
+ * inside an intercepted tunnel are decided separately.
  */
 export function decideConnect(policy: Policy, target: Authority): Decision {
   const domain = connectDomain(policy, target);
@@ -232,12 +229,12 @@ export function decideConnect(policy: Policy, target: Authority): Decision {
   return decideMatched(domain, isMatched ? target : { ...target, scheme: 'http' });
 }
 
-/** Returns the entry of the map for a CONNECT; null: there is none. */
+/** Returns the entry of the map for a CONNECT, or null. */
 export function connectDomain<T extends Domain>(
   { domains }: { readonly domains: PatternMap<T> },
   target: Authority,
 ): T | null {
-  // Both schemes match the same entries, except that a default port also matches entries without a port.
+  // Both schemes match the same entries, but a default port also matches entries without a port.
   return domains.match(target.port === defaultPort.http ? { ...target, scheme: 'http' } : target);
 }
 

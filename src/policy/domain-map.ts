@@ -1,7 +1,7 @@
 import { type Authority, canonicalHost, defaultPort, isAddress, parsePort, splitPort } from './authority.ts';
 import type { DomainRules } from './rule.ts';
 
-/** One entry of the allowed-domains map. */
+/** An entry of the allowed-domains map. */
 export interface Domain {
   readonly pattern: DomainPattern;
   readonly action:
@@ -9,34 +9,34 @@ export interface Domain {
         readonly kind: 'grant';
         readonly grant: string;
         readonly allowPlainHttp: boolean;
-        /** Absent: `auto`. */
+        /** Default: `auto`. */
         readonly leakGuard?: LeakGuard | undefined;
-        /** Leaks per hour and agent; absent: the default. */
+        /** Maximum number of leaks per hour and agent. Absent: the default. */
         readonly leakLimit?: number | undefined;
-        /** Absent: `record`, of the head alone. */
+        /** Default: `record`, and only in the head. */
         readonly foreignCredentials?: ForeignCredentials | undefined;
-        /** Grants whose credentials requests get too; absent: none. */
+        /** Grants whose credentials are added too, if any. */
         readonly also?: readonly AdditionalUse[] | undefined;
       }
     | { readonly kind: 'tunnel' }
     | { readonly kind: 'deny' };
   /** Position in the config, for messages. */
   readonly origin: string;
-  /** Rules for requests; absent: all are allowed. Only with a grant. */
+  /** Rules for requests, only with a grant. Without rules, all are allowed. */
   readonly rules?: DomainRules;
-  /** Additional rules, each of which can only restrict. Not part of the config file. */
+  /** Additional rules, each of which can only restrict. Not in the config file. */
   readonly additionalRules?: readonly DomainRules[];
 }
 
-/** A grant whose credential goes along with that of the main grant. */
+/** A grant whose credential is added to that of the main grant. */
 export interface AdditionalUse {
-  /** Id, name or provider of the grant. */
+  /** ID, name or provider of the grant. */
   readonly grant: string;
   /** Placement of its credential. */
   readonly as: { readonly kind: string; readonly [setting: string]: unknown };
 }
 
-/** Reports whether a pattern covers an authority. Labels are compared whole: `*.x.y` covers neither `x.y` nor `wx.y`. */
+/** Reports whether a pattern covers an authority. `*.x.y` covers neither `x.y` nor `wx.y`. */
 export function matchesPattern(pattern: DomainPattern, authority: Authority): boolean {
   if (authority.port !== (pattern.port ?? defaultPort[authority.scheme])) return false;
   return pattern.wildcard ? authority.host.endsWith(`.${pattern.host}`) : authority.host === pattern.host;
@@ -57,19 +57,18 @@ export function exactHosts(domains: readonly Domain[]): string[] {
 
 /** A map from patterns to entries. */
 export interface PatternMap<T> {
-  /** All entries in their order. */
+  /** All entries in order. */
   readonly entries: readonly T[];
   /**
-   * Returns the most specific entry for the authority: exact host, then the longest suffix; a pattern with a
+   * Returns the most specific entry for the authority: exact host, then the longest suffix. A pattern with a
    * port precedes one without.
    */
   match(authority: Authority): T | null;
 }
 
-/** The allowed-domains map. */
 export type DomainMap = PatternMap<Domain>;
 
-/** Creates the map; the config validation ensures unique patterns. */
+/** Creates the map. The config validation ensures unique patterns. */
 export function createDomainMap(domains: readonly Domain[]): DomainMap {
   return createPatternMap(domains);
 }
@@ -133,11 +132,11 @@ function covers(entry: DomainPattern, pattern: DomainPattern): boolean {
   return samePort && entry.wildcard && below;
 }
 
-/** A key of the domain map, or an entry of an audience: `host`, `host:port` or `*.suffix`, with or without a port. */
+/** A key of the domain map, or an audience entry: `host` or `*.suffix`, with or without a port. */
 export interface DomainPattern {
-  /** The canonical text: equivalent patterns have the same. */
+  /** The canonical text, equal for equivalent patterns. */
   readonly text: string;
-  /** Canonical host; for a wildcard the suffix without its `*.`. */
+  /** Canonical host; for a wildcard, the suffix without `*.`. */
   readonly host: string;
   readonly wildcard: boolean;
   /** Null: the default port of the request's scheme. */
@@ -149,7 +148,6 @@ interface PatternProblem {
   readonly problem: string;
 }
 
-/** Parses one pattern. */
 export function parsePattern(text: string): DomainPattern | PatternProblem {
   if (/^[a-z]+:\/\//i.test(text))
     return { problem: 'is a URL; write the host alone, such as api.example.com' };
@@ -197,12 +195,12 @@ export const foreignCredentials = ['record', 'strip', 'refuse'] as const;
  */
 export type ForeignCredentials = (typeof foreignCredentials)[number];
 
-/** The responses of one exchange to search, and the action on a leak. */
+/** The responses of an exchange to search, and the action on a leak. */
 export interface LeakSearch {
   readonly onLeak: 'redact' | 'refuse';
-  /** `errors`: responses of a status from 400. */
+  /** `errors`: only responses with a status from 400. */
   readonly covers: 'all' | 'errors';
-  /** True if the config asks for it. Then a request whose response cannot be searched is refused. */
+  /** True if the config demands it. A request whose response cannot be searched is then refused. */
   readonly isAsked: boolean;
 }
 
@@ -221,7 +219,7 @@ interface LeakFacts {
   readonly isShown?: boolean;
 }
 
-/** Returns the plan for a request; null: no response is searched. */
+/** Returns the plan for a request, or null if no response is searched. */
 export function leakSearchFor(
   guard: LeakGuard,
   { host, path, places = [], isShown = false }: LeakFacts,
@@ -238,7 +236,7 @@ export function leakSearchFor(
   }
 }
 
-/** Reports whether a response of this status is searched. */
+/** Reports whether a response with this status is searched. */
 export function isCovered({ covers }: LeakSearch, status: number): boolean {
   return covers === 'all' || status >= 400;
 }
@@ -258,7 +256,7 @@ function isEchoEndpoint(host: string, path: string, places: readonly string[]): 
   return echoSegment.test(plain) || places.some((beginning) => hasPlace(plain, beginning));
 }
 
-/** Tests `echoSegment` where a segment begins like one of its names. */
+/** Tests `echoSegment` only if a segment begins like one of its names. */
 function mayEcho(path: string): boolean {
   for (let at = path.indexOf('/'); at >= 0; at = path.indexOf('/', at + 1)) {
     if (((echoLetters >>> (path.charCodeAt(at + 1) & 31)) & 1) !== 0) return echoSegment.test(path);

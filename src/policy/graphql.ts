@@ -2,10 +2,10 @@ import { isJsonObject, type Json, type JsonObject, parseStrictJson } from '../li
 import type { ReadQuery } from './path.ts';
 import { endOfQuoted, fold, memberOf, nextOf, percentDecoded } from './text.ts';
 
-/** One operation of a GraphQL document. */
+/** An operation of a GraphQL document. */
 export interface GraphqlOperation {
   readonly type: 'query' | 'mutation' | 'subscription';
-  /** Empty if it has none. */
+  /** Empty for an anonymous operation. */
   readonly name: string;
 }
 
@@ -59,8 +59,8 @@ const opening = new Set(['(', '[', '{']);
 const closing: Readonly<Record<string, string>> = { ')': '(', ']': '[', '}': '{' };
 
 /**
- * Returns all operations of an executable document (§2.3): servers differ in how they select one. Null if the
- * document is invalid or has more than `maxOperations`. Skips selections.
+ * Returns all operations of an executable document (§2.3), because servers differ in how they select one.
+ * Null if the document is invalid or has more than `maxOperations`. Skips selections.
  */
 export function operationsOf(document: string): readonly GraphqlOperation[] | null {
   const operations: GraphqlOperation[] = [];
@@ -103,7 +103,7 @@ export function operationsOf(document: string): readonly GraphqlOperation[] | nu
 
 /** GraphQL requests as clients send them (GraphQL over HTTP, §5): the document and its parameters. */
 
-/** Parameter names for a document that the server has stored, as normalised by `documentName`. */
+/** Parameter names for a document stored on the server, as `documentName` normalizes them. */
 const hashNames = new Set([
   'id',
   'hash',
@@ -134,7 +134,7 @@ const hashNames = new Set([
 ]);
 
 /**
- * Normalises a name like the most lenient server: `Query`, `query[]`, ` query` and `%71uery` become `query`,
+ * Normalizes a name like the most lenient server: `Query`, `query[]`, ` query` and `%71uery` become `query`,
  * and `doc_id` becomes `docid`.
  */
 function documentName(name: string): string {
@@ -142,13 +142,13 @@ function documentName(name: string): string {
   return bare.replace(/[^\p{L}\p{N}]/gu, '');
 }
 
-/** Reads one request of a body or batch; null: it is unreadable, such as a document named by its hash. */
+/** Reads one request of a body or batch. Null if unreadable, such as a document named by its hash. */
 export function operationsOfBody(request: JsonObject): readonly GraphqlOperation[] | null {
   const query = memberOf(request, 'query');
   const name = memberOf(request, 'operationName');
   if (typeof query !== 'string' || (name !== undefined && name !== null && typeof name !== 'string'))
     return null;
-  // If there is also a document, servers differ in the one that they run.
+  // If there is a document too, servers differ in the one that they run.
   const namesDocument = [...request].some(([key, value]) => {
     const known = documentName(key);
     return value !== null && (hashNames.has(known) || (known === 'extensions' && hasDocumentName(value)));
@@ -160,10 +160,7 @@ export function operationsOfBody(request: JsonObject): readonly GraphqlOperation
   return isThere ? operations : null;
 }
 
-/**
- * Reports whether `extensions` name a document, like those of Apollo (`persistedQuery.sha256Hash`), or are
- * unreadable.
- */
+/** Reports whether `extensions` name a document (Apollo's `persistedQuery.sha256Hash`) or are unreadable. */
 function hasDocumentName(extensions: Json): boolean {
   const value = typeof extensions === 'string' ? parseStrictJson(extensions) : extensions;
   if (value === null) return false;
@@ -176,7 +173,7 @@ function isDocumentName(key: string): boolean {
   return hashNames.has(known) || known.startsWith('persisted') || known.startsWith('apq');
 }
 
-/** Returns the operations of a URL, possibly none; null: some are unreadable. */
+/** Returns the operations of a URL, possibly none, or null if some are unreadable. */
 export function urlOperations(query: ReadQuery): readonly GraphqlOperation[] | null {
   const documents = query.get('query') ?? [];
   for (const name of query.keys()) {

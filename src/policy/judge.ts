@@ -24,9 +24,9 @@ import {
 } from './rule.ts';
 
 /**
- * Evaluates the rules in order. Never throws. A rule that matches gives the same frozen result to all requests.
+ * Evaluates the rules in order. Never throws. All requests that match a rule get its frozen result.
  *
- * @param steps takes each rule that was evaluated, in order; the last one decided
+ * @param steps receives each evaluated rule, in order; the last one decided
  */
 export function evaluateRules(
   domain: DomainRules,
@@ -41,7 +41,7 @@ export function evaluateRules(
   return evaluateFirst(domain, facts, steps);
 }
 
-/** Evaluates by the method of the request line, and by those that parameters name. */
+/** Evaluates by the method of the request line, and by the methods that parameters name. */
 function evaluateMethods(
   domain: DomainRules,
   facts: RequestFacts,
@@ -55,7 +55,7 @@ function evaluateMethods(
   return result;
 }
 
-/** Evaluates by the method of the request line. A form is read before a person is asked: it may name another method. */
+/** Evaluates by the request line's method. An approval needs the form first: it may name another method. */
 function evaluateFirst(domain: DomainRules, facts: RequestFacts, steps: RuleStep[] | null): RuleResult {
   const result = evaluateOnce(domain, facts, steps);
   if (result.outcome !== 'approve') return result;
@@ -106,7 +106,7 @@ function withNeed(result: RuleResult, needsBody: boolean): RuleResult {
   return needsBody ? { ...result, needsBody } : result;
 }
 
-/** Returns the step of the first condition that does not hold, else of the first unclear one, else the match. */
+/** Returns the step of the first failed condition, else of the first unclear one, else the match. */
 export function stepOf({ checks, matched }: CompiledRule, request: ReadRequest): RuleStep {
   let step = matched;
   for (let i = 0; i < checks.length; i += 1) {
@@ -127,14 +127,14 @@ function wantsBody({ checks }: CompiledRule, request: ReadRequest): boolean {
 
 const readsBody: ReadonlySet<ConditionName> = new Set(bodyConditions);
 
-/** Returns the result of a rule that matches. */
+/** Returns the result of a matching rule. */
 function resultFor({ rule }: CompiledRule, result: RuleResult, { reason }: RequestFacts): RuleResult {
   if (!rule.requireReason || result.outcome === 'deny' || (reason !== null && reason.trim() !== ''))
     return result;
   return denial(rule, 'needs a reason', 'send it in the request header Sidekey-Reason');
 }
 
-/** Result of a rule for every request that matches. */
+/** Returns the result of a rule for every matching request. */
 function resultOf(rule: Rule): RuleResult {
   const { outcome, origin, name, key, limits, maxResponse } = rule;
   if (outcome === 'deny') return denial(rule, 'is denied by a rule', `change or remove ${origin}`);
@@ -185,7 +185,7 @@ function defaultDenial({ defaultOrigin, origin }: DomainRules, request: ReadRequ
   return denial({ origin: defaultOrigin, name: null }, 'is matched by no rule', hint);
 }
 
-/** Result of a default other than a denial. */
+/** Returns the result of a default, or null for a denial. */
 function defaultResultOf({
   default: outcome,
   defaultOrigin,
@@ -271,7 +271,7 @@ function testOf<K extends ConditionName>(conditions: Pick<Conditions, K>, name: 
   return condition === null ? null : tests[name](condition);
 }
 
-/** Prepares the rules of one domain. */
+/** Prepares the rules of a domain. */
 export function compileRules(
   domain: Pick<DomainRules, 'rules' | 'default' | 'defaultOrigin' | 'key' | 'mode' | 'origin'>,
 ): DomainRules {
@@ -297,7 +297,7 @@ export function compileRules(
   };
 }
 
-/** Describes one step: the rule, its config line, and the reason why it matches or not. */
+/** Describes a step: the rule, its config line, and the reason why it matches or not. */
 export function describeStep({ rule, name, outcome, result, condition }: RuleStep): string {
   const subject = name === null ? rule : `${name}, ${rule}`;
   switch (result) {
@@ -324,13 +324,13 @@ export function describeRule({ conditions, requireReason, limits, maxResponse }:
   ].join('; ');
 }
 
-/** Returns a rule line that allows just this request: its method, and its path if it is unambiguous. */
+/** Returns a rule that allows only this request: its method, and its path if unambiguous. */
 function ruleFor(request: ReadRequest): string {
   const { method } = request.facts;
   const methods = `methods: [${/^[A-Z-]+$/.test(method) ? method : JSON.stringify(method)}]`;
   const read = request.path();
   const text = isUnread(read) ? '*' : `/${read.segments.join('/')}`;
-  // These characters mean more than this path in the config file, or something else.
+  // In the config file, these characters match more than this path, or something else.
   if (/[*%;\\?#]|\p{Cc}|[^\x20-\x7e]/u.test(text)) return `- { ${methods} }`;
   return `- { ${methods}, paths: [${/^[A-Za-z0-9/._-]+$/.test(text) ? text : JSON.stringify(text)}] }`;
 }
@@ -376,7 +376,7 @@ export function strictest(one: RuleResult, other: RuleResult): RuleResult {
 /** Outcomes, strictest first. */
 const order = ['deny', 'tunnel', 'approve', 'allow'] as const satisfies readonly RuleResult['outcome'][];
 
-/** Returns the deciding result; of two denials, one that is independent of the body. */
+/** Returns the deciding result. Of two denials, prefers one that is independent of the body. */
 function strictestOutcome(one: RuleResult, other: RuleResult): RuleResult {
   const [a, b] = [order.indexOf(one.outcome), order.indexOf(other.outcome)];
   if (a !== b) return a < b ? one : other;
@@ -435,7 +435,7 @@ function describeBoth(name: string, ...parts: readonly Part[]): string {
   return [name, ...given].join(' ');
 }
 
-/** Formats a window: `mon, tue 09:00-17:30 Europe/Berlin` */
+/** Formats a window: `mon, tue 09:00-17:30 Europe/Berlin`. */
 export function describeWindow({ from, to, weekdays, zone }: TimeWindow): string {
   const days = weekdays.length === 7 ? '' : `${weekdays.map((day) => weekdayNames[day]).join(' ')} `;
   return `${days}${clock(from)}-${clock(to)} ${zone}`;

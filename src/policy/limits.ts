@@ -3,7 +3,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import type { LimitScope, RuleLimit } from './rule.ts';
 
 /**
- * Limits and timeouts of the proxy, with default, unit, and error code. `limits` of the config file overrides
+ * Limits and timeouts of the proxy, with default, unit, and error code. `limits` of the config overrides
  * them. `ms` values are milliseconds; 0 means none if the description says so.
  */
 
@@ -17,7 +17,7 @@ interface Limit {
   readonly least: number;
 }
 
-/** The table: names as the config file has them. */
+/** The table, with the names of the config file. */
 export const limitTable = {
   head_bytes: {
     default: 65_536,
@@ -216,15 +216,12 @@ export type LimitName = keyof typeof limitTable;
 /** All limits, each in the unit of the table. */
 export type Limits = Readonly<Record<LimitName, number>>;
 
-/** Limits without settings of the config file. */
+/** Limits without the config file. */
 export const defaultLimits: Limits = Object.freeze(
   Object.fromEntries(Object.entries(limitTable).map(([name, limit]) => [name, limit.default])),
 ) as Limits;
 
-/**
- * Returns the refusal of a request that exceeds a limit: 429 (RFC 6585 §4) with `Retry-After`.
- * @param retryAfterMs milliseconds until the limit allows one more
- */
+/** Returns the 429 (RFC 6585 §4) of a limit that allows another request in `retryAfterMs` milliseconds. */
 export function limitReached(limit: RuleLimit, retryAfterMs: number): SidekeyError {
   const scope = scopes[limit.per];
   return new SidekeyError('rate_limited', `A rule allows ${scope} ${boundOf(limit)}, and they are used up.`, {
@@ -258,7 +255,7 @@ const units = [
   ['min', 60_000],
 ] as const;
 
-/** Formats a duration in the largest unit that divides it, or else in seconds. */
+/** Formats a duration in the largest unit that divides it, otherwise in seconds. */
 function durationText(ms: number): string {
   const [unit, size] = units.find(([, each]) => ms >= each && ms % each === 0) ?? ['s', 1_000];
   return `${ms / size} ${unit}`;

@@ -21,14 +21,11 @@ export type Parameter = readonly [name: string, value: string];
 /** A method that a parameter names. */
 export interface NamedMethod {
   readonly method: string;
-  /** The name of the parameter, as in the documentation of services. */
+  /** The name of the parameter in the documentation of services. */
   readonly parameter: string;
 }
 
-/**
- * Methods that a service may use instead of that of the request line, or the part of the request that hides
- * them.
- */
+/** Methods that a service may prefer to the request line's, or the part of the request that hides them. */
 type MethodOverride =
   { readonly refused: string } | { readonly refused: null; readonly methods: readonly NamedMethod[] };
 
@@ -75,8 +72,8 @@ export function methodOverride(
 }
 
 /**
- * Reports whether a parameter of a query may be one of `common` or `overrides`, by the first two letters or digits of its
- * name. A loop without strings, because most queries name no method. False positives are possible.
+ * Reports whether a query parameter may be one of `common` or `overrides`, by the first two letters or digits
+ * of its name. A loop without strings, because most queries name no method. False positives are possible.
  */
 function mayName(path: string, start: number): boolean {
   let isName = true;
@@ -107,7 +104,7 @@ const semicolon = 0x3b;
 const equals = 0x3d;
 const question = 0x3f;
 
-/** Letters in lower case and digits; 0 for other characters of ASCII. */
+/** Digits, and letters in lower case; 0 for other ASCII characters. */
 const letterOf = Uint8Array.from({ length: 128 }, (_, code) => {
   const character = String.fromCharCode(code);
   return /[A-Za-z0-9]/.test(character) ? character.toLowerCase().charCodeAt(0) : 0;
@@ -128,7 +125,7 @@ function decoded(text: string): string {
 
 /** Parameters that are a method for some services (`method`: Graph API), and something else for others. */
 const common = new Set(['method', 'httpmethod']);
-/** Parameters without another meaning, as normalised by `core`. */
+/** Parameters without another meaning, as `core` normalizes them. */
 const overrides = new Set([
   'xhttpmethod',
   'xhttpmethodoverride',
@@ -137,7 +134,7 @@ const overrides = new Set([
   'methodoverride',
 ]);
 
-/** The first two letters of each of these. */
+/** The first two letters of all these names. */
 const beginnings = new Set(
   [...common, ...overrides].map((name) => (name.charCodeAt(0) << 7) + name.charCodeAt(1)),
 );
@@ -163,7 +160,7 @@ function core(name: string): string {
   return ended.replace(/[^A-Za-z0-9]/g, '').toLowerCase();
 }
 
-/** Returns the name for a message, without the spelling of the query. */
+/** Returns the documented name for a message, instead of the spelling of the query. */
 function canonical(name: string): string {
   const documented: Readonly<Record<string, string>> = { method: '_method', httpmethod: '$httpMethod' };
   return documented[core(name)] ?? 'X-HTTP-Method-Override';

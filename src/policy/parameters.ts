@@ -15,7 +15,7 @@ export function queryTest(wanted: Parameters): (request: ReadRequest) => Conditi
   };
 }
 
-/** Returns a test of the parameters of a form. Servers differ if the query has one of them too. */
+/** Returns a test of form parameters. Unclear if the query has one of them too, because servers differ. */
 export function formTest(wanted: Parameters): (request: ReadRequest) => ConditionResult {
   const test = parameterTest(wanted);
   const names = [...wanted.keys()].map(nameOf);
@@ -25,7 +25,7 @@ export function formTest(wanted: Parameters): (request: ReadRequest) => Conditio
   };
 }
 
-/** Returns a test of the members of a JSON body. Servers differ if the query has one of the outermost too. */
+/** Returns a test of JSON members. Unclear if the query has an outermost one too, because servers differ. */
 export function jsonTest(wanted: Parameters): (request: ReadRequest) => ConditionResult {
   const test = memberTest(wanted);
   const outermost = [...wanted.keys()].map((path) => stepsOf(path)[0]);
@@ -42,7 +42,7 @@ function isInQuery(names: readonly Name[], request: ReadRequest): boolean {
   return isUnread(query) || [...query.keys()].some((written) => names.some((name) => isAlike(written, name)));
 }
 
-/** A repeated parameter, or one in several spellings, matches only if all of its values do, in the plain spelling. */
+/** A repeated or respelled parameter matches only if all its values do, in the plain spelling. */
 function parameterTest(wanted: Parameters): (given: ReadQuery) => ConditionResult {
   const parameters = [...wanted].map(([text, condition]) => ({
     name: nameOf(text),
@@ -73,7 +73,7 @@ export function both(one: ConditionResult | null, other: ConditionResult): Condi
   return one === null || one === other ? other : 'unclear';
 }
 
-/** The name of a parameter, and the names that some servers read it as. */
+/** The name of a parameter, and its names for some servers. */
 interface Name {
   readonly text: string;
   readonly first: number;
@@ -89,7 +89,7 @@ function nameOf(text: string): Name {
 const lowerCase = 0x20;
 const [a, z] = [0x61, 0x7a];
 
-/** Reports whether some server reads a parameter as the one of that name, or as a part or the whole of it. */
+/** Reports whether some server reads a parameter as this name, as a part of it, or as a whole around it. */
 function isAlike(written: string, { first, core, readings }: Name): boolean {
   // Most other names begin with another letter.
   const letter = written.charCodeAt(0) | lowerCase;
@@ -99,8 +99,8 @@ function isAlike(written: string, { first, core, readings }: Name): boolean {
 }
 
 /**
- * Returns a name like the most lenient servers read it (PHP, Rails, qs): its letters and digits, and those before each
- * bracket (`amount[]` is `amount`).
+ * Returns a name as the most lenient servers read it (PHP, Rails, qs): its letters and digits, and those
+ * before each bracket (`amount[]` is `amount`).
  */
 function readingsOf(name: string): readonly string[] {
   if (/^[A-Za-z0-9]+$/.test(name)) return [name.toLowerCase()];
@@ -113,10 +113,10 @@ function readingsOf(name: string): readonly string[] {
   return [whole, ...brackets].map((part) => part.replace(/[^\p{L}\p{N}]/gu, ''));
 }
 
-/** Bounds the work for a name of brackets; PHP reads 64. */
+/** Limits the work for a name of brackets. PHP reads 64. */
 const mostBrackets = 64;
 
-/** Returns a test of the members of a JSON value; undefined: there is none. */
+/** Returns a test of the members of a JSON value; undefined: there is no value. */
 export function memberTest(
   wanted: Parameters,
 ): (value: Json | undefined | typeof ambiguous) => ConditionResult {
@@ -142,10 +142,10 @@ interface Member {
   readonly test: (value: Json) => ConditionResult;
 }
 
-/** Maximum number of elements that are compared in one array. */
+/** Maximum number of elements to compare in an array. */
 const mostElements = 1_000;
 
-/** A value of another type on the way is unclear: some servers take an element for a list, or a text for an object. */
+/** A wrong type on the path is unclear: some servers read an element as a list, or a text as an object. */
 function resultAt(value: Json | undefined | typeof ambiguous, at: number, member: Member): ConditionResult {
   const { steps, missing, test } = member;
   if (value === ambiguous) return 'unclear';
@@ -171,8 +171,8 @@ type Step = string | typeof elements;
 const step = /\.([^\s.[\]'"*$]+)|\['([^'\\]+)'\]|(\[\*\])/y;
 
 /**
- * Parses a path to members of JSON: `$.items[*].price`, `$['a b']`. These are the member names and the wildcard for
- * elements of JSONPath (RFC 9535). Null: it is no such path.
+ * Parses a path to members of JSON: `$.items[*].price`, `$['a b']`. Supports the member names and the element
+ * wildcard of JSONPath (RFC 9535). Returns null for any other path.
  */
 export function parseJsonPath(path: string): readonly Step[] | null {
   const steps: Step[] = [];
@@ -199,8 +199,8 @@ function missingOf(condition: ValueCondition): ConditionResult {
 type RangeTest = (value: Json, min: number, max: number) => ConditionResult;
 
 /**
- * Returns a test of one value. Texts, numbers and booleans are compared with globs as text, because some servers convert
- * them; a text that differs only in case or invisible characters is unclear, as are null, lists and objects.
+ * Returns a test of one value. Compares texts, numbers and booleans with globs as text, because some servers
+ * convert them. Unclear: null, lists, objects, and a text that differs only in case or invisible characters.
  */
 function valueTest(condition: ValueCondition, inRange: RangeTest): (value: Json) => ConditionResult {
   const { values, min, max } = boundsOf(condition);
@@ -234,7 +234,7 @@ const resultOfNumber: RangeTest = (value, min, max) => {
 
 const decimal = /^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?$/;
 
-/** Servers differ in other numbers than decimal ones: `1e3`, `0x10`, ` 1`, `1,000`. */
+/** Servers differ in non-decimal numbers: `1e3`, `0x10`, ` 1`, `1,000`. */
 const resultOfText: RangeTest = (value, min, max) =>
   typeof value === 'string' && decimal.test(value) && isExactNumber(value)
     ? resultOfNumber(Number(value), min, max)

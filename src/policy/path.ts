@@ -21,18 +21,18 @@ export interface ReadPath {
 export interface ReadingProblem {
   /** The end of a sentence about the target. */
   readonly problem: string;
-  /** True if it is unambiguous but has too many parts. */
+  /** True if the target is unambiguous, but has too many parts. */
   readonly isLong?: true;
 }
 
-/** Maximum length, beyond that of real APIs and servers, because each rule scans all of it. */
+/** Maximum length in characters, above that of real APIs and servers, because each rule scans all of it. */
 const mostCharacters = 8_192;
 const mostSegments = 256;
 const mostParameters = 256;
 
 /** Letters, digits, and marks that no server interprets within a segment. */
 const plain = /^[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*$/;
-/** Visible ASCII: servers differ in the encoding of other bytes. */
+/** Visible ASCII. Servers differ in the encoding of other bytes. */
 const visible = /^[\x21-\x7e]*$/;
 /** Characters that end a segment or a path, or begin its parameters, for at least one server. */
 const special = /[/\\;?#]|\p{Cc}/u;
@@ -57,7 +57,7 @@ const dot = 0x2e;
 const isPlain = 1;
 /** The first character of an index file. */
 const beginsIndex = 2;
-/** A character that gives a path further readings, or that is compared in lower case. */
+/** A character that adds readings to a path, or that is compared in lower case. */
 const isNotable = 4;
 const pathKinds = Uint8Array.from({ length: 128 }, (_, code) => {
   const character = String.fromCharCode(code);
@@ -65,7 +65,7 @@ const pathKinds = Uint8Array.from({ length: 128 }, (_, code) => {
   return isPlain | (/[id]/.test(character) ? beginsIndex : 0) | (/[A-Z.(]/.test(character) ? isNotable : 0);
 });
 
-/** Reads a path of `plain` segments in one pass, as `readEncodedPath` does. Null: it is another one. */
+/** Reads a path of `plain` segments in one pass, like `readEncodedPath`. Returns null for others. */
 function readPlainPath(target: string): ReadPath | null {
   if (target.charCodeAt(0) !== slash) return null;
   let start = 1;
@@ -147,8 +147,7 @@ export type ReadQuery = ReadonlyMap<string, readonly string[]>;
 
 /**
  * Parses the query of a request target as `application/x-www-form-urlencoded` (WHATWG URL §5.1). Returns a
- * problem if servers differ in its interpretation: invalid encodings, and `;`, which some treat as a
- * separator.
+ * problem if servers differ in its interpretation: invalid encodings, and `;`, a separator for some.
  */
 export function readQuery(target: string): ReadQuery | ReadingProblem {
   const mark = target.indexOf('?');
@@ -225,7 +224,7 @@ export interface PathGlob {
 /** A segment `**`. */
 export const anyDepth = '**';
 
-/** Parses a path glob, or returns the problem as the end of a sentence. */
+/** Parses a path glob. Returns a problem as the end of a sentence. */
 export function parsePathGlob(text: string): PathGlob | { readonly problem: string } {
   if (!text.startsWith('/')) return { problem: 'must begin with /' };
   if (/[?#]/.test(text)) return { problem: 'is a path; what follows ? is for query' };
@@ -252,16 +251,14 @@ export function parsePathGlob(text: string): PathGlob | { readonly problem: stri
   };
 }
 
-/** Maximum number of `**`: more are useless, and slow to compare. */
+/** Maximum number of `**`. More are useless, and slow to compare. */
 const mostDepths = 4;
 
-/**
- * Names of programs that servers run with the rest as an argument: `/index.php/admin` is `/admin` for some.
- */
+/** Programs that servers run with the rest as an argument: some read `/index.php/admin` as `/admin`. */
 const script = /\.(?:php[0-9]?|phtml|cgi|fcgi|pl|py|rb|aspx?|ashx|cfm|jspx?|exe|dll)$/;
 /** Index files of folders. */
 const indexFile = /^(?:index|default)(?:\.|$)/;
-/** A key of OData: `users('x')` is `users/x` for some. */
+/** A key of OData: some servers read `users('x')` as `users/x`. */
 const keyed = /^([^()]+)\((['"]?)([^()]*)\2\)(?:[.:].*)?$/;
 
 /**
@@ -326,7 +323,7 @@ export function matchesLoosely(
 function matchesAll(globs: PathGlob['segments'], segments: readonly string[], isLoose: boolean): boolean {
   let glob = 0;
   let segment = 0;
-  // Position for backtracking: the last ** takes one segment more. Earlier ones need no retry. -1: there is none.
+  // Position for backtracking, or -1: only the last `**` takes one segment more. Earlier ones need no retry.
   let retryGlob = -1;
   let retrySegment = 0;
   while (segment < segments.length) {
@@ -350,16 +347,13 @@ function matchesAll(globs: PathGlob['segments'], segments: readonly string[], is
   return glob === globs.length;
 }
 
-/** A `*` alone requires a non-empty segment. */
+/** A segment glob `*` requires a non-empty segment. */
 function matchesSegment(glob: Glob, segment: string, isLoose: boolean): boolean {
   if (glob.text === '*') return segment !== '';
   return isLoose ? matchesStem(glob, segment) : matchesGlob(glob, segment);
 }
 
-/**
- * Reports whether `outer` matches all paths that `inner` matches. False negatives are possible, false
- * positives are not.
- */
+/** Reports whether `outer` matches all paths of `inner`. May be falsely negative, never falsely positive. */
 export function pathCovers(outer: PathGlob, inner: PathGlob): boolean {
   return coversFrom(outer.segments, inner.segments);
 }

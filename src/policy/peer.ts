@@ -1,22 +1,17 @@
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { type Authority, authorityText } from './authority.ts';
 
-/**
- * The client identity in the TLS handshake, from the credential of a grant. A connection with it
- * authenticates all requests on it.
- */
+/** The client identity of a TLS connection and all its requests, from the credential of a grant. */
 export interface ClientIdentity {
-  /** Unique in this process: each credential of each grant has its own. */
+  /** Unique in this process for each credential of each grant. */
   readonly id: number;
-  /** Aborted when the identity ends: its connections are closed. */
+  /** Aborted when the identity ends. Its connections are then closed. */
   readonly ended: AbortSignal;
-  /**
-   * PEM of the certificate chain and the key. A function, so that serialised objects do not contain the key.
-   */
+  /** Returns the PEM of the chain and the key. A function, so that serialized objects omit the key. */
   material(): { readonly cert: string; readonly key: string };
 }
 
-/** Target of a connection, with the client identity; absent: no client certificate of a grant. */
+/** Target of a connection, with the client identity of a grant, if any. */
 export interface Peer extends Authority {
   readonly identity?: ClientIdentity | undefined;
 }
@@ -56,8 +51,8 @@ const alerts: readonly (readonly [name: RegExp, says: string, hint: string])[] =
 ];
 
 /**
- * Returns the error for an alert with which an upstream refused the client certificate of a grant; null for any other
- * failure. Under TLS 1.3 the alert comes after our handshake, instead of the first response (RFC 8446 §4.4.2.4).
+ * Returns the error for a TLS alert that refuses the client certificate of a grant, or null for any other
+ * failure. In TLS 1.3 the alert follows our handshake, instead of the first response (RFC 8446 §4.4.2.4).
  */
 export function clientCertificateRefused(peer: Peer, error: Error): SidekeyError | null {
   const code = systemCode(error);
@@ -68,7 +63,7 @@ export function clientCertificateRefused(peer: Peer, error: Error): SidekeyError
   return new SidekeyError('upstream_tls', sentence, { hint, cause: error });
 }
 
-/** A hint for a connection that closed without an alert; undefined if the peer got no client certificate of a grant. */
+/** Returns a hint for a connection that closed without an alert; undefined without a client certificate. */
 export function clientCertificateHint({ identity }: Peer): string | undefined {
   return identity === undefined
     ? undefined

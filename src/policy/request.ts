@@ -4,7 +4,7 @@ import type { Json } from '../lib/json.ts';
 import { type GraphqlOperation, maxOperations, urlOperations } from './graphql.ts';
 import { isUnread, type ReadingProblem, readPath, type ReadPath, readQuery, type ReadQuery } from './path.ts';
 
-/** A request under evaluation. Each part is parsed at its first use, and once. */
+/** A request under evaluation. Parses each part once, at its first use. */
 export class ReadRequest {
   readonly facts: RequestFacts;
   #path: ReadPath | ReadingProblem | null = null;
@@ -23,7 +23,7 @@ export class ReadRequest {
     return (this.#query ??= readQuery(this.facts.path));
   }
 
-  /** The media type, without parameters, in lower case. Null: none is named; undefined: it is no media type. */
+  /** The media type, without parameters, in lower case. Null: none. Undefined: not a media type. */
   mediaType(): string | null | undefined {
     return mediaTypeOf(this.facts.contentType);
   }
@@ -48,7 +48,7 @@ export class ReadRequest {
     return bodyOf(this.facts).jsonrpc;
   }
 
-  /** The JSON body; its value is undefined if there is no body. Null: unread. */
+  /** The JSON body, with an undefined value if there is no body. Null: unread. */
   json(): { readonly value: Json | undefined } | null {
     return bodyOf(this.facts).json ?? null;
   }
@@ -72,45 +72,39 @@ function mediaTypeOf(contentType: string | null): string | null | undefined {
   return contentType === null ? null : mediaType.exec(contentType)?.[1]?.toLowerCase();
 }
 
-/** Facts about a request for policy; all are known before it is forwarded. */
+/** Facts about a request for policy, all known before it is forwarded. */
 export interface RequestFacts {
   readonly authority: Authority;
-  /** Method of the request line; case-sensitive (RFC 9110 §9.1). */
+  /** Method of the request line. Case-sensitive (RFC 9110 §9.1). */
   readonly method: string;
   /**
-   * Header fields and announced trailers that some servers treat as the method (`overridesMethod`), as text;
-   * no values.
+   * Header fields and announced trailers that match `overridesMethod`, such as `the header X-HTTP-Method`.
    */
   readonly methodFields: readonly string[];
-  /**
-   * Header fields and announced trailers that some servers treat as the path (`overridesPath`), as text; no
-   * values.
-   */
+  /** Header fields and announced trailers that match `overridesPath`, such as `the header X-Rewrite-URL`. */
   readonly pathFields: readonly string[];
   /** Parameters that the service treats as the method, besides those of `methodOverride`. */
   readonly methodParameters: readonly string[];
-  /**
-   * True if the request upgrades to another protocol (RFC 9110 §7.8, RFC 8441), whose content is not checked.
-   */
+  /** True for an upgrade to another protocol (RFC 9110 §7.8, RFC 8441). Its content is not checked. */
   readonly upgrades: boolean;
   /** Origin-form with query, raw, as it is forwarded. */
   readonly path: string;
   /** IP address of the client, without a port. */
   readonly client: string;
-  /** Name of the agent; null: a caller without a token. */
+  /** Name of the agent; null for a caller without a token. */
   readonly agent: string | null;
-  /** Owner of the grant, or else the user of the agent; null: none. */
+  /** Owner of the grant, otherwise the user of the agent, or null. */
   readonly user: string | null;
   /** Labels of the agent, and of the grant once one is selected. */
   readonly labels: readonly string[];
-  /** `Sidekey-Reason`; null: none was given. */
+  /** `Sidekey-Reason`, or null. */
   readonly reason: string | null;
-  /** The one `Content-Type` field; null: there is none, or more than one. */
+  /** The only `Content-Type` field; null if there is none, or more than one. */
   readonly contentType: string | null;
-  /** Bytes of the body: 0 if there is none, null if its length is unknown (chunked). */
+  /** Bytes of the body: 0 without a body, null if its length is unknown (chunked). */
   readonly contentLength: number | null;
   /** Milliseconds since the epoch. */
   readonly now: number;
-  /** Result of `readBodyFacts` for a bounded copy; null: not read (yet). */
+  /** Result of `readBodyFacts` for a bounded copy; null if not (yet) read. */
   readonly body: BodyFacts | null;
 }

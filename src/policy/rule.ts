@@ -8,7 +8,7 @@ import { type Glob, globCovers } from './text.ts';
 /** Outcome of a rule. `tunnel`: forwards the request unchanged, without a credential. */
 export type RuleOutcome = 'allow' | 'deny' | 'approve' | 'tunnel';
 
-/** Conditions of a rule, all of which must hold; null: any. */
+/** Conditions of a rule, all of which must hold. Null: any. */
 export interface Conditions {
   /** Methods, in capitals. */
   readonly methods: readonly string[] | null;
@@ -28,7 +28,7 @@ export interface Conditions {
   readonly labels: readonly Glob[] | null;
   readonly graphql: GraphqlCondition | null;
   readonly jsonrpc: JsonRpcCondition | null;
-  /** Members of a JSON body by their paths, as of `parseJsonPath`. */
+  /** Members of a JSON body by their paths; see `parseJsonPath`. */
   readonly json: Parameters | null;
   /** Parameters of a form-encoded body. */
   readonly form: Parameters | null;
@@ -40,7 +40,7 @@ export const bodyConditions = ['graphql', 'jsonrpc', 'json', 'form'] as const;
 /** Parameters by name, each with its condition. */
 export type Parameters = ReadonlyMap<string, ValueCondition>;
 
-/** Condition for a parameter, which must be there: one of the globs, or all that the object says. */
+/** Condition for a parameter, required unless `optional`: one of the globs, or all members of the object. */
 export type ValueCondition =
   | readonly Glob[]
   | {
@@ -49,14 +49,14 @@ export type ValueCondition =
       /** Inclusive bounds of a number. */
       readonly min: number | null;
       readonly max: number | null;
-      /** True: the parameter may be absent. */
+      /** True if the parameter may be absent. */
       readonly optional: boolean;
     };
 
 /** Condition for every operation of a GraphQL request. */
 export interface GraphqlCondition {
   readonly types: readonly ('query' | 'mutation' | 'subscription')[] | null;
-  /** Names of operations; an anonymous one has the name ''. */
+  /** Names of operations; '' for an anonymous one. */
   readonly names: readonly Glob[] | null;
 }
 
@@ -65,11 +65,10 @@ export interface JsonRpcCondition {
   readonly methods: readonly Glob[] | null;
   /** Names of tools in `tools/call` of the Model Context Protocol. Other methods have none. */
   readonly tools: readonly Glob[] | null;
-  /** Arguments of such a call by their paths; absent: any. */
+  /** Arguments of `tools/call` by their paths. Absent: any. */
   readonly arguments?: Parameters | undefined;
 }
 
-/** Names of conditions, as in `Conditions`. */
 export type ConditionName = keyof Conditions;
 
 /** Conditions that hold for every request. */
@@ -98,7 +97,7 @@ export type RuleLimit =
   | {
       readonly kind: 'rate';
       readonly per: LimitScope;
-      /** Requests in `perMs` milliseconds; after a pause, `burst` at once. */
+      /** Requests in `perMs` milliseconds. After a pause, `burst` at once. */
       readonly count: number;
       readonly perMs: number;
       readonly burst: number;
@@ -114,15 +113,15 @@ export type RuleLimit =
       readonly key: string;
     };
 
-/** One rule of a domain. */
+/** A rule of a domain. */
 export interface Rule {
   /** Its name in the file. */
   readonly name: string | null;
   /** Its position, for messages: `domains["api.github.com"].rules[0] (sidekey.yaml:12)`. */
   readonly origin: string;
   /**
-   * Key of its conditions and effect, independent of its name and position. For `approve` it also depends on the domain
-   * and the preceding rules.
+   * Key of its conditions and effect, independent of its name and position. For `approve` it also depends on
+   * the domain and the preceding rules.
    */
   readonly key: string;
   readonly outcome: RuleOutcome;
@@ -130,59 +129,58 @@ export interface Rule {
   /** True if a matching request without `Sidekey-Reason` is refused. */
   readonly requireReason: boolean;
   readonly limits: readonly RuleLimit[];
-  /** Bytes of a response body; null: any. */
+  /** Maximum bytes of a response body; null: any. */
   readonly maxResponse: number | null;
 }
 
-/** The compiled rules of a domain; the first match decides. */
+/** The compiled rules of a domain. The first match decides. */
 export interface DomainRules {
   readonly rules: readonly CompiledRule[];
   /** Outcome for a request without a matching rule, and its position in the file. */
   readonly default: RuleOutcome;
   readonly defaultOrigin: string;
-  /** Key of the domain and the behaviour of its rules, in order. */
+  /** Key of the domain and the behavior of its rules, in order. */
   readonly key: string;
   /** `report`: all requests are allowed, and the result of the rules is only recorded. */
   readonly mode: 'enforce' | 'report';
   /** Position of the rules, for messages. */
   readonly origin: string;
-  /** True if a rule or an approver uses the method: then a request that names a second one is refused. */
+  /** True if a rule or an approver uses the method. A request that names a second one is then refused. */
   readonly readsMethods: boolean;
   /** All methods that its rules name. */
   readonly methods: ReadonlySet<string>;
-  /** True if a rule or an approver uses the path, or a rule the query: then an ambiguous one is refused. */
+  /** True if a rule or an approver uses the path, or a rule the query. An ambiguous one is then refused. */
   readonly readsPath: boolean;
   readonly readsQuery: boolean;
-  /** True if a rule is about JSON-RPC, and enforced: then lists of tools are limited. */
+  /** True if an enforced rule is about JSON-RPC. Lists of tools are then limited. */
   readonly limitsTools: boolean;
-  /** Result of each rule for a request that matches, with a reason where the rule requires one. */
+  /** Result of each rule for a matching request, with a reason if the rule requires one. */
   readonly results: readonly RuleResult[];
   readonly defaultStep: RuleStep;
   /** Result of the default; null for a denial, which suggests a rule for the request. */
   readonly defaultResult: RuleResult | null;
 }
 
-/** A compiled rule. */
 export interface CompiledRule {
   readonly rule: Rule;
   /** Checks of the body come last. */
   readonly checks: readonly Check[];
   /**
-   * True if skipping the rule could allow more: it refuses, asks, withholds the credential, or limits. Such a
-   * rule refuses unclear requests; a plain `allow` skips them.
+   * True if skipping the rule could allow more: it refuses, requires an approval, withholds the credential,
+   * or limits. Such a rule refuses unclear requests; a plain `allow` skips them.
    */
   readonly restricts: boolean;
   readonly matched: RuleStep;
 }
 
-/** Result of the rules of a domain for one request, with its reason. */
+/** Result of the rules of a domain for a request, with its reason. */
 export interface RuleResult {
   readonly outcome: RuleOutcome;
-  /** Position in the config of the rule that decided, with its line. */
+  /** Position in the config of the deciding rule, with its line. */
   readonly rule: string;
-  /** Name of that rule in the config; null if it has none. */
+  /** Name of the deciding rule in the config, or null. */
   readonly ruleName: string | null;
-  /** For `approve`, the key under which an approval is kept: it changes with the rule. Else null. */
+  /** For `approve`, the key of an approval, which changes with the rule. Otherwise null. */
   readonly approvalKey: string | null;
   /** The end of a sentence, without any part of the query or the body. */
   readonly reason: string;
@@ -191,19 +189,16 @@ export interface RuleResult {
   readonly hint: string | null;
   /** Limits that count the request before it is sent; empty for a denial. */
   readonly limits: readonly RuleLimit[];
-  /** Largest response body in bytes; null: no limit. */
+  /** Maximum bytes of the response body; null: no limit. */
   readonly maxResponse: number | null;
-  /**
-   * True: the result depends on a body that was not read, and is the one for an unreadable body. Read the body and
-   * evaluate again.
-   */
+  /** True if the result assumes an unreadable body because it was not read. Read it, and evaluate again. */
   readonly needsBody: boolean;
 }
 
-/** Result of a condition. `unclear`: it holds for one reading or part of the request, but not for another. */
+/** Result of a condition. `unclear`: it holds only for some readings or parts of the request. */
 export type ConditionResult = 'yes' | 'no' | 'unclear';
 
-/** One compiled condition. */
+/** A compiled condition. */
 export interface Check {
   readonly condition: ConditionName;
   readonly test: (request: ReadRequest) => ConditionResult;
@@ -212,7 +207,7 @@ export interface Check {
   readonly unclear: RuleStep;
 }
 
-/** Result of one rule for a request. */
+/** Result of a rule for a request. */
 export interface RuleStep {
   /** Position of the rule, with its line. */
   readonly rule: string;
@@ -224,15 +219,14 @@ export interface RuleStep {
   readonly condition: string | null;
 }
 
-/** Facts about the caller. */
 type CallerSide = Pick<RequestFacts, 'agent' | 'user' | 'labels' | 'client'>;
 
-/** Conditions about the caller; all others are about the request and its time. */
+/** Conditions about the caller. All others are about the request and its time. */
 const aboutCaller: ReadonlySet<ConditionName> = new Set(['agents', 'users', 'labels', 'clients']);
 
 /**
- * Returns the rules that may apply to a caller, without their conditions about callers, which could reveal
- * other callers. Includes rules that are unclear for this caller.
+ * Returns the rules that may apply to a caller, including unclear ones. Removes their conditions about
+ * callers, which could reveal other callers.
  */
 export function rulesFor({ rules }: Pick<DomainRules, 'rules'>, caller: CallerSide): readonly Rule[] {
   const request = new ReadRequest({ ...anything, ...caller });
@@ -269,7 +263,7 @@ const anything: RequestFacts = {
 /** Safe methods (RFC 9110 §9.2.1) that can reach an upstream. */
 const reading: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 
-/** Reports whether these rules allow only safe methods; false in report mode. */
+/** Reports whether these rules allow only safe methods. False in report mode. */
 export function areReadOnly(
   rules: readonly Pick<Rule, 'outcome' | 'conditions'>[],
   { default: otherwise, mode }: Pick<DomainRules, 'default' | 'mode'>,
@@ -283,7 +277,7 @@ export function areReadOnly(
 
 /**
  * Reports whether `outer` matches all requests that `inner` matches, so that a later rule with `inner` is
- * unreachable. False negatives are possible, false positives are not.
+ * unreachable. May return a false negative, never a false positive.
  */
 export function conditionsCover(outer: Conditions, inner: Conditions): boolean {
   return (Object.keys(coverings) as ConditionName[]).every((name) => covered(name, outer, inner));
@@ -307,7 +301,7 @@ type Covering = {
   ) => boolean;
 };
 
-/** Reports whether one of `outer` covers each of `inner`. */
+/** Reports whether each of `inner` is covered by one of `outer`. */
 function all<T>(
   covers: (outer: T, inner: T) => boolean,
 ): (outer: readonly T[], inner: readonly T[]) => boolean {
@@ -336,7 +330,7 @@ const coverings: Covering = {
   users: globs,
   labels: globs,
   graphql: (outer, inner) => orAny(same, outer.types, inner.types) && orAny(globs, outer.names, inner.names),
-  // Without methods, tools restrict to tools/call: the two have different meanings.
+  // Without methods, tools restrict to `tools/call`: the two have different meanings.
   jsonrpc: (outer, inner) =>
     (outer.methods === null) === (inner.methods === null) &&
     orAny(globs, outer.methods, inner.methods) &&
@@ -354,7 +348,7 @@ function parametersCover(outer: Parameters, inner: Parameters): boolean {
   });
 }
 
-/** Returns a condition in its long form. */
+/** Returns the long form of a condition. */
 export function boundsOf(condition: ValueCondition): Exclude<ValueCondition, readonly Glob[]> {
   return 'optional' in condition ? condition : { values: condition, min: null, max: null, optional: false };
 }
@@ -399,8 +393,8 @@ export interface TimeWindow {
 export const weekdayNames = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] as const;
 
 /**
- * Reports whether the runtime's time-zone database has a zone of this name. An offset such as +02:00 is not
- * accepted: it has no daylight saving time.
+ * Reports whether the runtime's time-zone database contains this name. Refuses an offset such as +02:00,
+ * because it has no daylight saving time.
  */
 export function isZone(text: string): boolean {
   if (!/^[A-Za-z][A-Za-z0-9_+/-]*$/.test(text)) return false;
@@ -421,8 +415,8 @@ interface WallClock {
 const lastTime = 8.64e15;
 
 /**
- * Returns a test that reports whether a time (milliseconds since the epoch) is within a window; null: the
- * time is invalid. Uses local time with daylight saving time: a repeated hour is within the window twice.
+ * Returns a function that reports whether a time (milliseconds since the epoch) is within a window; null for
+ * an invalid time. Uses local time with daylight saving time: a repeated hour is within the window twice.
  */
 export function createTimeTest(window: TimeWindow): (now: number) => boolean | null {
   const clock = createWallClock(window.zone);

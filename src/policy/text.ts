@@ -11,7 +11,7 @@ export function isFieldName(text: string): boolean {
 const inToken = 1;
 /** A letter, a digit or a hyphen. */
 const inPlainName = 2;
-/** As `inPlainName`, without capitals. */
+/** Like `inPlainName`, without capitals. */
 const inLowerName = 4;
 
 const kindsOf = Uint8Array.from({ length: 128 }, (_, code) => {
@@ -23,7 +23,7 @@ const kindsOf = Uint8Array.from({ length: 128 }, (_, code) => {
   );
 });
 
-/** Returns the kinds that all characters of a text have. A loop, because all names of a request are tested. */
+/** Returns the kinds that all characters of a text share. A loop, because it tests all names of a request. */
 function commonKinds(text: string): number {
   let kinds = inToken | inPlainName | inLowerName;
   for (let i = 0; i < text.length && kinds !== 0; i += 1) {
@@ -34,16 +34,16 @@ function commonKinds(text: string): number {
 }
 
 /**
- * RFC 9110 §5.5, as strict as for senders: visible ASCII, with inner spaces. No control bytes (CR, LF and NUL
- * could split the message), no tab, no obs-text, which recipients interpret differently.
+ * RFC 9110 §5.5, as strict as for senders: visible ASCII, with inner spaces. No control bytes (CR, LF and
+ * NUL could split the message), no tab, no obs-text, which recipients interpret differently.
  */
 export function isFieldValue(text: string): boolean {
   return value.test(text);
 }
 
 /**
- * Fields for routing, framing or a single hop (RFC 9110 §7.6.1), and those of Sidekey. A credential in one of
- * these could smuggle a request.
+ * Fields for routing, framing or a single hop (RFC 9110 §7.6.1), and those of Sidekey. A credential in one
+ * of these could smuggle a request.
  */
 const reserved = new Set([
   'host',
@@ -61,8 +61,8 @@ const reserved = new Set([
 ]);
 
 /**
- * Normalises a field name like servers behind CGI or WSGI: `_` equals `-` (RFC 3875 §4.1.18), and for
- * lighttpd and Apache before 2.4 so does any other character except letters and digits. The length stays the same.
+ * Normalizes a field name like servers behind CGI or WSGI: `_` equals `-` (RFC 3875 §4.1.18). In lighttpd
+ * and Apache before 2.4, so does any character except letters and digits. Keeps the length.
  */
 export function fieldNameAsRead(text: string): string {
   const kinds = commonKinds(text);
@@ -70,7 +70,7 @@ export function fieldNameAsRead(text: string): string {
   return ((kinds & inPlainName) === 0 ? text.replaceAll(/[^A-Za-z0-9]/g, '-') : text).toLowerCase();
 }
 
-/** A set of field names, for tests of all fields of a request: most names need no string to be ruled out. */
+/** A set of field names. Tests all fields of a request, and rules out most names without creating strings. */
 export class FieldNames {
   readonly #names: ReadonlySet<string>;
   /** For each length up to `longest`, the first characters of the names: bits of their lower five bits. */
@@ -98,10 +98,7 @@ const hyphen = 0x2d;
 
 const bareNames = new Map([...reserved].map((known) => [known.replaceAll('-', ''), known]));
 
-/**
- * Returns the reserved field as which some server may read this name, because it differs only in its
- * separators. Null: none.
- */
+/** Returns the reserved field that some server may read instead, due to other separators, or null. */
 export function disguisedField(text: string): string | null {
   if ((commonKinds(text) & inPlainName) !== 0) return null;
   const read = fieldNameAsRead(text);
@@ -110,7 +107,7 @@ export function disguisedField(text: string): string | null {
   return bareNames.get(read.replaceAll('-', '')) ?? null;
 }
 
-/** Reports whether a credential must never be carried in a field of this name. */
+/** Reports whether a field of this name must never contain a credential. */
 export function isReservedFieldName(text: string): boolean {
   const lower = text.toLowerCase();
   return (
@@ -123,17 +120,14 @@ export function isReservedFieldName(text: string): boolean {
 
 /** Invisible characters. */
 const unseen = /[\p{Cf}\p{Default_Ignorable_Code_Point}]/gu;
-/** Consecutive marks, whose normalisation takes quadratic time (UAX #15 §13: 30 suffice for any script). */
+/** Consecutive marks, whose normalization takes quadratic time (UAX #15 §13: 30 suffice for any script). */
 const manyMarks = /[\p{M}\uff9e\uff9f]{30}/gu;
 /** COMBINING GRAPHEME JOINER, an invisible character that stops the reordering of marks. */
 const joiner = '\u034f';
 // oxlint-disable-next-line no-control-regex -- all of ASCII
 const ascii = /^[\0-\x7f]*$/;
 
-/**
- * Folds a text like the most lenient server: lower case, compatibility mappings, without invisible
- * characters.
- */
+/** Folds a text like the most lenient server: lower case, compatibility mappings, no invisible characters. */
 export function fold(text: string): string {
   const plain = ascii.test(text)
     ? text
@@ -141,7 +135,7 @@ export function fold(text: string): string {
   return plain.toLowerCase();
 }
 
-/** Decodes each `%XX`, and each `%uXXXX` of IIS, as the character of that number. Never fails. */
+/** Decodes each `%XX`, and each `%uXXXX` of IIS, as the character of that number. Never throws. */
 export function percentDecoded(text: string): string {
   return text.replace(/%(?:u([0-9A-Fa-f]{4})|([0-9A-Fa-f]{2}))/gi, (_, wide: string, hex: string) =>
     String.fromCharCode(Number.parseInt(wide ?? hex, 16)),
@@ -159,7 +153,7 @@ export function withoutTail(text: string): string {
 /** A text in which `*` matches any number of characters. No other character is special. */
 export interface Glob {
   readonly text: string;
-  /** Text between the stars: a single part means no star. */
+  /** Text between the stars. A single part means no star. */
   readonly parts: readonly string[];
 }
 
@@ -168,10 +162,7 @@ export function parseGlob(text: string): Glob {
   return { text, parts: text.split('*') };
 }
 
-/**
- * Reports whether a glob matches a whole text, in linear time: the first match of a part is always
- * sufficient.
- */
+/** Reports whether a glob matches a whole text. Linear time: the first match of a part always suffices. */
 export function matchesGlob({ parts }: Glob, text: string): boolean {
   const first = parts[0] ?? '';
   if (parts.length === 1) return text === first;
@@ -212,10 +203,7 @@ export function matchesStem({ parts }: Glob, text: string): boolean {
   return false;
 }
 
-/**
- * Start of a suffix: of Rails and Spring (`.`), of NTFS and Google (`:`), of OData (`(`); blanks before it
- * are ignored.
- */
+/** Start of a suffix, with blanks before it: Rails and Spring (`.`), NTFS and Google (`:`), OData (`(`). */
 const suffix = /\s*(?:[.:(]|$)/y;
 
 function endsStem(text: string, end: number): boolean {
@@ -230,10 +218,7 @@ export function matchesAny(globs: readonly Glob[], text: string): boolean {
   return false;
 }
 
-/**
- * Reports whether `outer` matches all texts that `inner` matches. False negatives are possible, false
- * positives are not.
- */
+/** Reports whether `outer` matches all texts of `inner`. May be falsely negative, never falsely positive. */
 export function globCovers(outer: Glob, inner: Glob): boolean {
   // A star in `inner` is matched only by a star of `outer`, never by its parts.
   return outer.text === inner.text || matchesGlob(outer, inner.text);
@@ -242,10 +227,7 @@ export function globCovers(outer: Glob, inner: Glob): boolean {
 /** Media types of JSON (RFC 6839 §3.1). */
 export const jsonType = /^application\/(?:[a-z0-9.+-]*\+)?json$/;
 
-/**
- * Returns the media type of a `Content-Type` in lower case. Null: there is none, or one with a charset other
- * than UTF-8.
- */
+/** Returns the media type of a `Content-Type` in lower case; null if absent, or if not in UTF-8. */
 export function mediaTypeOf(contentType: string | null): string | null {
   const [, type, parameters = ''] = /^\s*([^\s;,]+)\s*((?:;[^,]*)?)$/.exec(contentType ?? '') ?? [];
   if (type === undefined) return null;
@@ -256,9 +238,7 @@ export function mediaTypeOf(contentType: string | null): string | null {
 
 /** Scanners for long texts, on which a regular expression with a repeated group overflows the stack. */
 
-/**
- * Returns the index of the next match of a global pattern (`/…/g`); the length of the text if there is none.
- */
+/** Returns the index of the next match of a global pattern (`/…/g`), or the length of the text. */
 export function nextOf(pattern: RegExp, text: string, from: number): number {
   pattern.lastIndex = from;
   return pattern.exec(text)?.index ?? text.length;
@@ -267,9 +247,7 @@ export function nextOf(pattern: RegExp, text: string, from: number): number {
 /** Special characters in quotes: the end, an escape, and a line break, which is invalid. */
 const notable = /["\\\n\r]/g;
 
-/**
- * Returns the index after the closing quote of a JSON or GraphQL string at `start`; -1 if it is unterminated.
- */
+/** Returns the index after the closing quote of a JSON or GraphQL string at `start`; -1 if there is none. */
 export function endOfQuoted(text: string, start: number): number {
   let at = nextOf(notable, text, start + 1);
   while (text[at] === '\\' && !isLineEnd(text[at + 1])) at = nextOf(notable, text, at + 2);
@@ -281,8 +259,8 @@ function isLineEnd(character: string | undefined): boolean {
 }
 
 /**
- * Returns the member of that name, undefined if there is none. Returns `ambiguous` if another key folds to
- * the same text, because some parsers (such as Go's) treat both as equal.
+ * Returns the member of this name, or undefined. Returns `ambiguous` if another key folds to the same text,
+ * because some parsers (such as Go's) treat both as equal.
  */
 export function memberOf(object: JsonObject, name: string): Json | undefined | typeof ambiguous {
   let keys = foldedKeys.get(object);
@@ -291,7 +269,7 @@ export function memberOf(object: JsonObject, name: string): Json | undefined | t
   return key === undefined || key === name ? object.get(name) : ambiguous;
 }
 
-/** The keys of an object by their folded text, kept because each rule looks up members. Null: several are alike. */
+/** The keys of an object by their folded text, cached for all rules. Null: several keys fold to it. */
 const foldedKeys = new WeakMap<JsonObject, ReadonlyMap<string, string | null>>();
 
 function foldKeys(object: JsonObject): ReadonlyMap<string, string | null> {

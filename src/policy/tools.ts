@@ -5,12 +5,12 @@ import { ReadRequest, type RequestFacts } from './request.ts';
 import type { CompiledRule, DomainRules } from './rule.ts';
 import { ambiguous, memberOf } from './text.ts';
 
-/** Lists of tools in answers to `tools/list` (Model Context Protocol), limited to those that rules may let through. */
+/** Lists of tools in responses to `tools/list` (Model Context Protocol), limited to allowed tools. */
 
 /**
- * Reports whether rules may let a call of a tool through, with some arguments.
+ * Reports whether rules may allow a call of a tool, with some arguments.
  *
- * @param facts of the request that asks for the list, or of a `GET` that opens the stream with the answers
+ * @param facts of the `tools/list` request, or of a `GET` that opens the stream with the responses
  */
 export function mayCallTool(
   { rules, default: otherwise, mode }: DomainRules,
@@ -39,7 +39,7 @@ function atAnyAddress(compiled: CompiledRule): CompiledRule {
   return { ...compiled, checks };
 }
 
-/** A reader of JSON that keeps the digits of numbers (ECMA-262, JSON.parse source text access). */
+/** A JSON function that keeps the digits of numbers (ECMA-262, JSON.parse source text access). */
 const { rawJSON } = JSON as typeof JSON & { readonly rawJSON: (text: string) => unknown };
 
 function withDigits(_: string, value: unknown, { source }: { readonly source: string }): unknown {
@@ -50,8 +50,8 @@ type Message = { readonly result?: { tools?: unknown } | null } | null;
 type Tool = { readonly name?: unknown } | null;
 
 /**
- * Removes tools from the results of `tools/list` in a JSON-RPC message or batch. Null: programs may read the text in
- * different ways.
+ * Removes tools from the results of `tools/list` in a JSON-RPC message or batch. Returns null if programs may
+ * read the text in different ways.
  *
  * @param isListed reports whether a tool stays
  */
@@ -90,24 +90,24 @@ const otherLine = /^(?:(?:event|id|retry)?:[\t -~]*|event|id|retry)$/;
 /** Characters in JSON at which some programs end a line (Python's `splitlines`). */
 const lineEnds = /[\u0085\u2028\u2029]/g;
 
-/** Rewrites the data of server-sent events (HTML §9.2.6). All texts are latin1, one character for each byte. */
+/** Rewrites the data of server-sent events (HTML §9.2.6). Texts are latin1: one character for each byte. */
 export class EventRewriter {
   readonly #rewrite: (data: Buffer) => string | null;
   #held = '';
 
-  /** @param rewrite returns the JSON to send for that of an event; null: programs may read it in different ways */
+  /** @param rewrite returns the new JSON of an event, or null if programs may read the old one differently */
   constructor(rewrite: (data: Buffer) => string | null) {
     this.#rewrite = rewrite;
   }
 
-  /** Bytes of an event that is not complete. */
+  /** Number of bytes of the incomplete event. */
   get held(): number {
     return this.#held.length;
   }
 
-  /** Returns the complete events; null: programs may read one of them in different ways. */
+  /** Returns the complete events, or null if programs may read one of them in different ways. */
   push(text: string): string | null {
-    // An end may have begun in the text before.
+    // An end may have begun in the previous text.
     eventEnd.lastIndex = Math.max(0, this.#held.length - 3);
     this.#held += text;
     const events: string[] = [];
@@ -122,7 +122,7 @@ export class EventRewriter {
     return events.join('');
   }
 
-  /** Returns the rest, which some clients take for an event; null: as `push`. */
+  /** Returns the rest, which some clients accept as an event; null: as in `push`. */
   end(): string | null {
     return this.#held === '' ? '' : this.#rewritten(this.#held);
   }
@@ -132,7 +132,7 @@ export class EventRewriter {
     const rest = lines.filter((line) => otherLine.test(line));
     const data = lines.filter((line) => dataLine.test(line)).map((line) => line.replace(dataLine, ''));
     const text = data.join('\n');
-    // No message is without an object. Other data, such as an address, stays.
+    // Every message contains an object. Other data, such as an address, stays.
     if (!text.includes('{')) return `${[...rest, ...data.map((line) => `data: ${line}`)].join('\n')}\n\n`;
     const json = this.#rewrite(Buffer.from(text, 'latin1'));
     if (json === null) return null;

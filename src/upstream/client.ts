@@ -15,14 +15,14 @@ import { createResolver, createRouter, type ProxyExceptions, type Router } from 
 import { type ClientCertificate, createTrust } from './tls.ts';
 import type { OwnFetch } from './token-fetch.ts';
 
-/** The settings of `upstream` in the config. */
+/** The `upstream` settings of the config. */
 interface UpstreamClientOptions {
   /** Paths of PEM files. */
   readonly ca: readonly string[];
   readonly resolve: ReadonlyMap<string, string>;
   /** CIDRs. */
   readonly privateAddresses: readonly string[];
-  /** Default, as null: no parent proxy. */
+  /** Default: null, for no parent proxy. */
   readonly proxy?: ParentProxy | null;
   readonly noProxy?: ProxyExceptions;
   readonly clientCertificates?: readonly ClientCertificate[];
@@ -31,7 +31,7 @@ interface UpstreamClientOptions {
   readonly ownPorts: () => readonly number[];
 }
 
-/** All connections of the process to other hosts. One dialer makes them. */
+/** All connections of the process to other hosts, through one dialer. */
 export interface UpstreamClient {
   readonly dialer: Dialer;
   /** HTTP/1.1. */
@@ -39,20 +39,20 @@ export interface UpstreamClient {
   /** HTTP/2. */
   readonly streams: Streams;
   readonly protocols: Protocols;
-  /** For token endpoints, on connections of its own, so that a full pool never delays a refresh. */
+  /** For token endpoints. Uses separate connections, so that a full pool never delays a refresh. */
   readonly fetch: typeof fetch;
-  /** Reads the trust anchors for an upstream ahead of its first request: that takes tens of milliseconds. */
+  /** Reads the trust anchors of an upstream before its first request. That takes tens of milliseconds. */
   prepare(authority: Authority): void;
   /**
-   * Opens UDP to an address of the host that the address guard allows. Rejects with SidekeyError `address_blocked` or
-   * `upstream_unreachable`.
+   * Opens UDP to an address of the host that the address guard allows. Rejects with SidekeyError
+   * `address_blocked` or `upstream_unreachable`.
    */
   readonly datagrams: (host: string, port: number) => Promise<Datagrams>;
-  /** Lets the exchanges in flight end, and closes the connections. */
+  /** Waits for the exchanges in flight, then closes the connections. */
   close(): Promise<void>;
 }
 
-/** @throws SidekeyError `config_invalid` if trust anchors cannot be read or a client certificate cannot be used */
+/** @throws SidekeyError `config_invalid` if trust anchors or client certificates cannot be used */
 export function createUpstreamClient(options: UpstreamClientOptions): UpstreamClient {
   const { resolve, limits, proxy = null, noProxy = { hosts: [], blocks: [] } } = options;
   const blocks = options.privateAddresses.map(parseCidr).filter((block) => block !== null);
@@ -73,7 +73,7 @@ export function createUpstreamClient(options: UpstreamClientOptions): UpstreamCl
     proxy: proxy === null ? null : { proxy, addresses: proxyAddresses(proxy, resolve, isSelf) },
   });
   const connections = createConnections({ dialer, limits });
-  // undici is half of the code that a start would load, and no token endpoint is asked before a token expires.
+  // undici would be half of the code loaded at the start, and is needed only when a token expires.
   const tokens = lazyFetch(async () => {
     const { createTokenFetch } = await import('./token-fetch.ts');
     return createTokenFetch(dialer, limits);
@@ -94,7 +94,7 @@ export function createUpstreamClient(options: UpstreamClientOptions): UpstreamCl
   };
 }
 
-/** Resolves the parent proxy. The config names it, so it may have any address but those of our own listeners. */
+/** Resolves the parent proxy. It may have any address except our own listeners: it is in the config. */
 function proxyAddresses(
   { authority }: ParentProxy,
   pinned: ReadonlyMap<string, string>,
@@ -112,7 +112,7 @@ function proxyAddresses(
   };
 }
 
-/** Reports whether an address is of this machine. Dialing the unspecified address reaches it on most systems. */
+/** Reports whether an address is local. On most systems, the unspecified address reaches this machine. */
 function isLocalAddress(address: string): boolean {
   return (
     address.startsWith('127.') ||
@@ -124,7 +124,7 @@ function isLocalAddress(address: string): boolean {
   );
 }
 
-/** A `fetch` that `open` creates at its first use, and never after `close`. */
+/** Returns a `fetch` that `open` creates at its first use, but never after `close`. */
 export function lazyFetch(open: () => Promise<OwnFetch>): OwnFetch {
   let opened: Promise<OwnFetch> | undefined;
   let isClosed = false;
@@ -143,15 +143,14 @@ export function lazyFetch(open: () => Promise<OwnFetch>): OwnFetch {
 
 /** A UDP socket for one address. */
 interface Datagrams {
-  /** Resolves when the system has accepted the message; UDP reports no delivery. */
+  /** Resolves when the system has accepted the message. UDP reports no delivery. */
   send(message: Uint8Array): Promise<void>;
   close(): void;
 }
 
 /**
- * Opens UDP to the first allowed address of a host. There is no UDP through a parent proxy.
- *
- * Rejects with SidekeyError `address_blocked` or `upstream_unreachable`.
+ * Opens UDP to the first allowed address of a host. Never goes through a parent proxy. Rejects with
+ * SidekeyError `address_blocked` or `upstream_unreachable`.
  */
 export async function openDatagrams(route: Router, host: string, port: number): Promise<Datagrams> {
   const found = await route({ scheme: 'http', host, port });
@@ -164,7 +163,7 @@ export async function openDatagrams(route: Router, host: string, port: number): 
   if (checked === undefined)
     throw new SidekeyError('upstream_unreachable', `The name ${host} has no address.`);
   const socket = createSocket(checked.family === 6 ? 'udp6' : 'udp4');
-  // A closed port answers by ICMP, which the system reports at some later time.
+  // A closed port answers with ICMP, which the system reports later.
   socket.on('error', () => {}).unref();
   return {
     send: (message) =>
@@ -179,8 +178,8 @@ export async function openDatagrams(route: Router, host: string, port: number): 
 }
 
 /**
- * Connects to a Unix-domain socket, such as that of a log collector. The path comes from the config, never from a request.
- * Rejects with the system's error.
+ * Connects to a Unix-domain socket, such as that of a log collector. Rejects with the system's error. The
+ * path comes from the config, never from a request.
  */
 export async function connectLocal(path: string): Promise<Socket> {
   const socket = connect({ path });

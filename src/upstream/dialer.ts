@@ -13,13 +13,13 @@ interface DialerOptions {
   readonly trust: Handshakes['trust'];
   /** Milliseconds for name look-up, TCP, tunnel and TLS together. */
   readonly timeoutMs: number;
-  /** Null: there is no parent proxy. */
+  /** Null without a parent proxy. */
   readonly proxy: ParentProxyRoute | null;
   /** Default: the clock of the process. */
   readonly clock?: Clock;
 }
 
-/** The parent proxy, and how to reach it. */
+/** The parent proxy, and its addresses. */
 export interface ParentProxyRoute {
   readonly proxy: ParentProxy;
   /** Resolves to the addresses of the proxy itself. Rejects with SidekeyError. */
@@ -27,31 +27,31 @@ export interface ParentProxyRoute {
 }
 
 interface ConnectOptions {
-  /** Receives all bytes, from the first on, instead of the `data` event. */
+  /** Receives all bytes from the first one on, instead of the `data` event. */
   readonly onread?: OnReadOpts | undefined;
-  /** ALPN (RFC 7301), the preferred one first. Default: `http/1.1` alone. */
+  /** ALPN (RFC 7301), preferred protocol first. Default: only `http/1.1`. */
   readonly protocols?: readonly string[] | undefined;
 }
 
 /**
- * Makes every connection of Sidekey to an upstream, to a token endpoint or to the end of a tunnel. It finds the route,
- * dials only addresses that are allowed, and verifies the certificate of `https` for the host of the authority.
+ * Makes every connection of Sidekey to an upstream, to a token endpoint or to the end of a tunnel. Finds the
+ * route, dials only allowed addresses, and verifies the certificate of `https` for the authority's host.
  *
  * Rejects with SidekeyError `address_blocked`, `upstream_unreachable`, `upstream_tls`, `upstream_protocol` or
  * `upstream_timeout`.
  */
 export interface Dialer {
-  /** Connects by TCP, and by TLS for `https`; `alpnProtocol` of the socket is the negotiated protocol. */
+  /** Connects with TCP, and with TLS for `https`. `alpnProtocol` of the socket is the negotiated protocol. */
   connect(peer: Peer, options?: ConnectOptions): Promise<Socket>;
-  /** Connects by TCP alone, for a blind tunnel. The socket is half-open: the caller must end our side. */
+  /** Connects with TCP only, for a blind tunnel. The socket is half-open: the caller must end our side. */
   connectBlind(authority: Authority): Promise<Socket>;
 }
 
 const onlyHttp1 = ['http/1.1'];
 
-/** Options for one connection. */
+/** The options of a connection. */
 interface Dialing {
-  /** TLS over TCP, with these ALPN protocols; null: TCP alone. */
+  /** TLS over TCP, with these ALPN protocols; null: only TCP. */
   readonly tls: { readonly protocols: readonly string[] } | null;
   /** True if our side stays open after the other side has ended. */
   readonly allowHalfOpen: boolean;
@@ -92,14 +92,14 @@ export function createDialer({ route, trust, timeoutMs, proxy, clock = systemClo
   };
 }
 
-/** Milliseconds between attempts through the parent proxy, which makes attempts of its own before it answers. */
+/** Milliseconds between attempts through the parent proxy. It makes its own attempts before it answers. */
 const tunnelDelayMs = 1_000;
 
 /**
- * Connects through a tunnel of the parent proxy (RFC 9110 §9.3.6), also for `http`, on a new connection to it.
+ * Connects through a tunnel of the parent proxy (RFC 9110 §9.3.6), on a new connection, even for `http`.
  *
- * Rejects with SidekeyError `upstream_unreachable`, `upstream_protocol`, `upstream_tls` or `address_blocked`, or with
- * the reason of the signal.
+ * Rejects with SidekeyError `upstream_unreachable`, `upstream_protocol`, `upstream_tls` or `address_blocked`,
+ * or with the signal's reason.
  */
 async function connectThrough(
   peer: Peer,
@@ -140,7 +140,7 @@ function tunnelHosts(authority: Authority, route: Exclude<Route, { kind: 'direct
   return interleave(route.addresses).map(({ address, family }) => (family === 6 ? `[${address}]` : address));
 }
 
-/** Makes an existing socket deliver its bytes to `onread`, as a socket that was created with it does. Costs a copy. */
+/** Delivers the bytes of an existing socket to `onread`, as if created with it. Costs a copy. */
 export function adaptOnread(socket: Socket, onread: OnReadOpts): void {
   const into = typeof onread.buffer === 'function' ? onread.buffer() : onread.buffer;
   socket.on('data', (chunk: Buffer) => {
@@ -153,13 +153,13 @@ export function adaptOnread(socket: Socket, onread: OnReadOpts): void {
   });
 }
 
-/** Milliseconds after which the next address is tried beside one that has not answered (RFC 8305 §8). */
+/** Milliseconds until the next address is tried in parallel to a silent one (RFC 8305 §8). */
 const attemptDelayMs = 250;
 
 /**
- * Connects to the address that answers first, and makes the TLS handshake with that one alone.
+ * Connects to the address that answers first. Only that connection makes a TLS handshake.
  *
- * Rejects with SidekeyError `upstream_unreachable` or `upstream_tls`, or with the reason of the signal.
+ * Rejects with SidekeyError `upstream_unreachable` or `upstream_tls`, or with the signal's reason.
  */
 async function connectDirect(
   peer: Peer,
@@ -186,7 +186,7 @@ async function connectDirect(
   return socket;
 }
 
-/** The options for an address. Without a name, so that node looks nothing up again. */
+/** Returns the options for an address. Without a name, so that node makes no look-up. */
 function tcpOptions(
   { address, family }: CheckedAddress,
   port: number,
@@ -204,7 +204,7 @@ function tcpOptions(
   };
 }
 
-/** Resolves when the handshake is done and the certificate verified. Rejects like `connectDirect`. */
+/** Resolves after the handshake and the verification of the certificate. Rejects like `connectDirect`. */
 async function handshakeDone(socket: Socket, peer: Peer, signal: AbortSignal): Promise<void> {
   try {
     await waitForEvent(socket, 'secureConnect', signal);
@@ -213,7 +213,7 @@ async function handshakeDone(socket: Socket, peer: Peer, signal: AbortSignal): P
   }
 }
 
-/** Settles like the promise, or rejects with the reason of the signal if that is aborted first. */
+/** Settles like the promise, or rejects with the signal's reason if that is aborted first. */
 function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = () => reject(signal.reason as Error);
@@ -238,10 +238,10 @@ function tlsFailed(peer: Peer, cause: Error): SidekeyError {
   return new SidekeyError('upstream_tls', sentence, { hint, cause });
 }
 
-/** Addresses that a message names: the first ones explain the rest. */
+/** Maximum number of addresses in a message. The first ones explain the rest. */
 const maxNamed = 3;
 
-/** No address could be connected to: the reason of each. */
+/** Returns the error for a host without a reachable address, with the reason of each address. */
 function unreachable(
   authority: Authority,
   addresses: readonly CheckedAddress[],
@@ -254,7 +254,7 @@ function unreachable(
   return new SidekeyError('upstream_unreachable', sentence, { cause: causes[0] });
 }
 
-/** Names the parent proxy in the error, so that nobody takes its name for the requested one. */
+/** Names the parent proxy in the error, so that it is not mistaken for the requested host. */
 function proxyUnreachable(error: unknown): unknown {
   if (!(error instanceof SidekeyError) || error.code === 'address_blocked') return error;
   const { code, message, hint } = error;
@@ -265,7 +265,7 @@ function proxyUnreachable(error: unknown): unknown {
   });
 }
 
-/** @param through the parent proxy of the route, if there is one */
+/** @param through the parent proxy of the route, or null */
 function timedOut(authority: Authority, ms: number, through: Authority | null): SidekeyError {
   const by = through === null ? '' : ` through the proxy ${nameOf(through)}`;
   const sentence = `${nameOf(authority)} did not accept a connection${by} within ${ms} ms.`;
@@ -281,7 +281,7 @@ function reasonOf(cause: Error | undefined): string {
   return 'code' in cause && typeof cause.code === 'string' ? cause.code : cause.message;
 }
 
-/** Alternates the address families, first that of the first address: a dead family costs one attempt (RFC 8305 §4). */
+/** Alternates families, that of the first address first: a dead one costs one attempt (RFC 8305 §4). */
 export function interleave(addresses: readonly CheckedAddress[]): readonly CheckedAddress[] {
   const first = addresses[0]?.family;
   const preferred = addresses.filter(({ family }) => family === first);
@@ -294,9 +294,9 @@ export function interleave(addresses: readonly CheckedAddress[]): readonly Check
 }
 
 interface RaceOptions<T, C> {
-  /** Tries one candidate. When the signal is aborted it gives up and leaves nothing open. */
+  /** Tries one candidate. If the signal is aborted, gives up and leaves nothing open. */
   readonly attempt: (candidate: C, signal: AbortSignal) => Promise<T>;
-  /** Milliseconds after which the next attempt starts beside one that is still pending. */
+  /** Milliseconds until the next attempt starts in parallel to a pending one. */
   readonly delayMs: number;
   readonly clock: Clock;
   /** Ends the race. */
@@ -305,7 +305,7 @@ interface RaceOptions<T, C> {
   readonly isFinal?: (error: unknown) => boolean;
 }
 
-/** Every attempt failed; the reasons are in the order of the attempts. */
+/** All attempts failed. The reasons are in the order of the attempts. */
 export class AllFailed extends Error {
   readonly reasons: readonly Error[];
 
@@ -316,10 +316,10 @@ export class AllFailed extends Error {
 }
 
 /**
- * Runs staggered attempts (Happy Eyeballs, RFC 8305 §5): the next one starts when one has failed or is pending for
- * `delayMs`. The first success wins; the other attempts are aborted.
+ * Runs staggered attempts (Happy Eyeballs, RFC 8305 §5): the next one starts when one has failed, or is
+ * pending for `delayMs`. The first success wins, and aborts the other attempts.
  *
- * Rejects with the reason of the signal, with a final error, or with `AllFailed`.
+ * Rejects with the signal's reason, with a final error, or with `AllFailed`.
  */
 export async function race<T extends { destroy(): unknown }, C>(
   candidates: readonly C[],

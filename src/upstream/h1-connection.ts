@@ -3,51 +3,49 @@ import { addRequestHead } from '../http/h1/write.ts';
 import { beginGathering, endGathering, WriteBuffer } from '../lib/write-buffer.ts';
 import { Deadline, type Clock } from '../lib/timers.ts';
 
-/** An HTTP/1.1 connection to an upstream, as its current user sees it. */
+/** An HTTP/1.1 connection to an upstream, for its current user. */
 export interface UpstreamConnection {
   /**
-   * Copies the bytes; a string is latin1. They are written before the end of this turn of the event loop, together with all
-   * others. Returns false if the user must wait for `drained`.
+   * Copies the bytes; a string is latin1. Writes them, together with all others, before the end of this turn
+   * of the event loop. Returns false if the user must wait for `drained`.
    */
   write(bytes: string | Buffer): boolean;
-  /**
-   * Copies the head of a request; see `addRequestHead`. `isAlone`: it is written at once, since no bytes follow for now.
-   */
+  /** Copies a request head; see `addRequestHead`. `isAlone`: writes at once, because no bytes follow yet. */
   writeHead(method: string, target: string, section: Buffer, isAlone: boolean): void;
-  /** Stops reading. Bytes that were read already may still be delivered. */
+  /** Stops reading. Bytes that were already read may still be delivered. */
   pause(): void;
   resume(): void;
-  /** Sets the deadline: milliseconds until `expired`, counted from this call. */
+  /** Sets the deadline: milliseconds from this call until `expired`. */
   deadline(ms: number): void;
-  /** True if more bytes are buffered than the upstream accepts for now: `drained` follows. */
+  /** True if more bytes are buffered than the upstream accepts for now. `drained` follows. */
   readonly isFull: boolean;
   /**
-   * Returns the connection to its pool, after every request on it got a complete response.
+   * Returns the connection to its pool, after complete responses to all its requests.
    *
-   * @param idleMs keep-alive time-out of the upstream in milliseconds; null if it named none
+   * @param idleMs keep-alive timeout of the upstream in milliseconds, or null
    */
   release(idleMs: number | null): void;
-  /** Closes the connection. Its user gets no further calls. */
+  /** Closes the connection. Its user receives no further calls. */
   destroy(): void;
 }
 
-/** The user of a connection, which first waits for one. */
+/** The user of a connection, who first waits for one. */
 export interface ConnectionUser {
-  /** The caller whose request it sends. A connection never serves two owners. */
+  /** The caller of the request. A connection never serves two owners. */
   readonly owner: string;
   /** The user has the connection until it releases, destroys or loses it. */
   connected(connection: UpstreamConnection): void;
-  /** There is no connection. `error` is a SidekeyError. */
+  /** The user gets no connection. `error` is a SidekeyError. */
   unconnected(error: Error): void;
-  /** Bytes arrived, from the start of the buffer to `end`. They are valid until this returns. */
+  /** Delivers the bytes from the start of the buffer to `end`. They are valid until this returns. */
   received(bytes: Buffer, end: number): void;
-  /** The buffered bytes are written; the user may write more. */
+  /** The buffered bytes are written. The user may write more. */
   drained(): void;
   /** The deadline has passed. */
   expired(): void;
   /** The upstream closed its side cleanly. The user must destroy the connection. */
   ended(): void;
-  /** The connection is gone. */
+  /** The connection is closed. */
   lost(error: Error): void;
 }
 
@@ -60,8 +58,8 @@ export interface ConnectionOwner {
 }
 
 /**
- * The read buffer of all connections; a user copies what it keeps. The event loop delivers one read at a time, so no two
- * reads share the buffer.
+ * The read buffer of all connections; a user must copy the bytes it keeps. Reads never overlap, because the
+ * event loop delivers one at a time.
  */
 const readBuffer = Buffer.allocUnsafeSlow(65_536);
 
@@ -75,13 +73,13 @@ export class PooledConnection implements UpstreamConnection {
   #outbox: WriteBuffer | null = null;
   #waitsForDrain = false;
   #user: ConnectionUser | null = null;
-  /** The owner of its requests so far; null: it was never used. */
+  /** The owner of the requests so far; null if it was never used. */
   #owner: string | null = null;
   #paused = false;
   #closed = false;
-  /** Milliseconds that it may be idle. Set by its pool when it is released. */
+  /** Maximum idle time in milliseconds. The pool sets it at the release. */
   maxIdleMs = 0;
-  /** Turns of the event loop until it is idle. Set by its pool. */
+  /** Turns of the event loop until the connection is idle. The pool sets it. */
   turnsToIdle = 0;
 
   constructor(pool: ConnectionOwner, clock: Clock) {
@@ -96,14 +94,14 @@ export class PooledConnection implements UpstreamConnection {
     };
   }
 
-  /** Takes over the socket. Closes it if it has sent data or ended already. */
+  /** Takes over the socket. Closes it if it has already sent data or ended. */
   attach(socket: Socket): void {
     this.#socket = socket;
     this.#outbox = new WriteBuffer(socket);
     socket.on('error', (error) => this.#lost(error));
     socket.on('close', () => this.#lost(new Error('the connection was closed')));
     socket.on('end', () => this.#ended());
-    // Early bytes of a socket without `onread` wait in its buffer, and would be taken for the first response.
+    // Early bytes of a socket without `onread` are in its buffer, and could pass for the first response.
     const hasSpoken = socket.readableLength > 0;
     if (this.#closed || hasSpoken || socket.destroyed || socket.readableEnded) this.destroy();
   }
@@ -116,12 +114,12 @@ export class PooledConnection implements UpstreamConnection {
     return this.#outbox?.isFull === true;
   }
 
-  /** Reports whether this user may use it. */
+  /** Reports whether this user may use the connection. */
   serves({ owner }: ConnectionUser): boolean {
     return this.#owner === null || this.#owner === owner;
   }
 
-  /** Gives it to a user that it serves. */
+  /** Gives the connection to a user that it serves. */
   lend(user: ConnectionUser): void {
     this.#deadline.clear();
     this.#user = user;
@@ -134,7 +132,7 @@ export class PooledConnection implements UpstreamConnection {
     }
   }
 
-  /** Closes it after this many milliseconds, unless it gets a user before. */
+  /** Closes the connection after `ms` milliseconds, unless it gets a user before. */
   idleFor(ms: number): void {
     this.#deadline.set(ms);
   }
@@ -231,7 +229,7 @@ export class PooledConnection implements UpstreamConnection {
     }
   }
 
-  /** An exception of a user closes this connection, and does not end the process. */
+  /** Closes this connection after an exception of its user, which must not end the process. */
   #failed(user: ConnectionUser, error: Error): void {
     this.destroy();
     user.lost(error);

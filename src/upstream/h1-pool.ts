@@ -8,7 +8,7 @@ import { adaptOnread, type Dialer } from './dialer.ts';
 import { type ConnectionOwner, type ConnectionUser, PooledConnection } from './h1-connection.ts';
 import { discard } from './tls.ts';
 
-/** A pool, and the peer that its connections lead to. */
+/** A pool, and the peer of its connections. */
 interface PeerEntry<Pool> {
   readonly peer: Peer;
   readonly pool: Pool;
@@ -18,7 +18,7 @@ interface PeerEntry<Pool> {
 
 /** The number of connections of pools. */
 export interface PoolUsage {
-  /** Connections that exist or are being made, the idle ones included. */
+  /** Connections that exist or are being made, including idle ones. */
   readonly open: number;
   readonly idle: number;
   /** Requests that wait for a connection. */
@@ -27,7 +27,7 @@ export interface PoolUsage {
 
 /** The pools of one kind of connection, one pool for each peer. */
 export class PoolsByPeer<Pool extends { closeIdle(): void; usage(): PoolUsage }> {
-  /** The pools of each host. Nearly every host has one, and a request finds it without a string of its own as key. */
+  /** The pools of each host. Most hosts have one, so a request finds it without building a key. */
   readonly #byHost = new Map<string, PeerEntry<Pool>[]>();
   readonly #make: (peer: Peer) => Pool;
   #closing: PromiseWithResolvers<void> | null = null;
@@ -36,7 +36,7 @@ export class PoolsByPeer<Pool extends { closeIdle(): void; usage(): PoolUsage }>
     this.#make = make;
   }
 
-  /** The pool of this peer, created at its first use. */
+  /** Returns the pool of this peer. Creates it at its first use. */
   at(peer: Peer): Pool {
     return this.find(peer) ?? this.#add(peer);
   }
@@ -60,7 +60,7 @@ export class PoolsByPeer<Pool extends { closeIdle(): void; usage(): PoolUsage }>
     return pool;
   }
 
-  /** Returns the connections of all pools together. */
+  /** Returns the sums of all pools. */
   usage(): PoolUsage {
     const sum = { open: 0, idle: 0, waiting: 0 };
     for (const entries of this.#byHost.values()) {
@@ -74,7 +74,7 @@ export class PoolsByPeer<Pool extends { closeIdle(): void; usage(): PoolUsage }>
     return sum;
   }
 
-  /** Reports whether connections to this peer are no longer kept: all pools close, or its client identity has ended. */
+  /** Reports whether this peer's connections are no longer kept: the pools close, or its identity ended. */
   isClosing({ identity }: Peer): boolean {
     return this.#closing !== null || identity?.ended.aborted === true;
   }
@@ -82,7 +82,7 @@ export class PoolsByPeer<Pool extends { closeIdle(): void; usage(): PoolUsage }>
   /** Removes a pool without connections and waiting users. */
   remove(peer: Peer, pool: Pool): void {
     const entries = this.#byHost.get(peer.host);
-    // A newer pool may be that of this peer by now.
+    // This peer may already have a newer pool.
     const index = entries?.findIndex((entry) => entry.pool === pool) ?? -1;
     if (entries !== undefined && index >= 0) {
       entries.splice(index, 1)[0]!.unwatch();
@@ -91,7 +91,7 @@ export class PoolsByPeer<Pool extends { closeIdle(): void; usage(): PoolUsage }>
     if (this.#byHost.size === 0) this.#closing?.resolve();
   }
 
-  /** Closes idle connections and keeps no others. Resolves when the last exchange has ended. */
+  /** Closes idle connections, and keeps no others. Resolves when the last exchange has ended. */
   close(): Promise<void> {
     if (this.#closing === null) {
       this.#closing = Promise.withResolvers();
@@ -103,8 +103,8 @@ export class PoolsByPeer<Pool extends { closeIdle(): void; usage(): PoolUsage }>
 }
 
 /**
- * Closes the idle connections of a pool when the client identity of its peer ends; the others close when they are released.
- * Returns what stops that.
+ * Closes the idle connections of a pool when the client identity of its peer ends. The others close at their
+ * release. Returns a function that stops the watch.
  */
 function watchIdentity(pool: { closeIdle(): void }, { identity }: Peer): () => void {
   if (identity === undefined) return () => {};
@@ -114,8 +114,8 @@ function watchIdentity(pool: { closeIdle(): void }, { identity }: Peer): () => v
 }
 
 /**
- * Reports whether two peers may share connections: they have the same authority, and the same client identity of a grant.
- * All connections of one client have the same trust anchors; a certificate of the config follows from the authority.
+ * Reports whether two peers may share connections: same authority, and same client identity of a grant. Trust
+ * anchors are equal for a whole client. A certificate of the config depends only on the authority.
  */
 function sharesConnections(one: Peer, other: Peer): boolean {
   return (
@@ -126,7 +126,7 @@ function sharesConnections(one: Peer, other: Peer): boolean {
   );
 }
 
-/** Returns the same key for peers that may share connections, and for no others. */
+/** Returns a key that is equal for peers that may share connections, and only for them. */
 export function peerKey({ scheme, host, port, identity }: Peer): string {
   const authority = `${scheme}://${host}:${port}`;
   return identity === undefined ? authority : `${authority}#${identity.id}`;
@@ -140,7 +140,7 @@ export interface PoolContext {
   readonly pools: Pick<PoolsByPeer<{ closeIdle(): void; usage(): PoolUsage }>, 'isClosing' | 'remove'>;
 }
 
-/** The connections to one peer: what pools of HTTP/1.1 connections and of HTTP/2 sessions have in common. */
+/** The connections to one peer, for pools of HTTP/1.1 connections and of HTTP/2 sessions. */
 export abstract class PeerPool<User, Context extends PoolContext> {
   protected readonly peer: Peer;
   protected readonly context: Context;
@@ -166,7 +166,7 @@ export abstract class PeerPool<User, Context extends PoolContext> {
 
   /** Number of waiting users that the connections being made will serve. */
   protected abstract servedByDialing(): number;
-  /** Tells a user that no connection became free in time. */
+  /** Rejects a user after the maximum wait. */
   protected abstract refuse(user: User): void;
   abstract closeIdle(): void;
   /** Number of connections without a user. */
@@ -176,7 +176,7 @@ export abstract class PeerPool<User, Context extends PoolContext> {
     return { open: this.count, idle: this.idle, waiting: this.waiting.size };
   }
 
-  /** The user no longer waits. */
+  /** Removes a user that no longer waits. */
   leave(user: User): void {
     this.waiting.remove(user);
     this.checkEmpty();
@@ -199,18 +199,18 @@ export abstract class PeerPool<User, Context extends PoolContext> {
 
 interface WaitQueueOptions<User> {
   readonly clock: Clock;
-  /** Milliseconds that a user waits at most. */
+  /** Maximum wait of a user, in milliseconds. */
   readonly waitMs: number;
-  /** Number of first users that connections being made will serve: their time does not run. */
+  /** Number of first users that connections being made will serve. Their time does not run. */
   readonly expected: () => number;
-  /** Receives users that waited too long; they are no longer queued. */
+  /** Receives users that waited too long. They are no longer queued. */
   readonly expired: (users: readonly User[]) => void;
 }
 
-/** The users that wait for a connection, first come, first served. */
+/** The users that wait for a connection: first come, first served. */
 class WaitQueue<User> {
   readonly #options: WaitQueueOptions<User>;
-  /** Each user, and when it is due. */
+  /** Users with their deadlines, in milliseconds of the clock. */
   readonly #waiting = new Map<User, number>();
   readonly #deadline: Deadline;
 
@@ -236,7 +236,7 @@ class WaitQueue<User> {
     this.#waiting.delete(user);
   }
 
-  /** Removes and returns the first user that fits. */
+  /** Removes and returns the first matching user. */
   next(fits: (user: User) => boolean = () => true): User | undefined {
     for (const user of this.#waiting.keys()) {
       if (!fits(user)) continue;
@@ -252,7 +252,7 @@ class WaitQueue<User> {
     if (due !== undefined) this.#deadline.set(due - this.#options.clock.now());
   }
 
-  /** Clears the deadline of an empty queue; `forGood` also frees its timer. */
+  /** Clears the deadline of an empty queue. `forGood` also frees its timer. */
   stop(forGood: boolean): void {
     if (forGood) this.#deadline.stop();
     else this.#deadline.clear();
@@ -268,26 +268,26 @@ class WaitQueue<User> {
   }
 }
 
-/** The error of a dialer, from any rejection. */
+/** Converts any rejection of a dialer to an error. */
 export function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error('the dialer failed', { cause: error });
 }
 
-/** Persistent HTTP/1.1 connections to upstreams (RFC 9112 §9.3). The dialer makes every one of them. */
+/** Persistent HTTP/1.1 connections to upstreams (RFC 9112 §9.3). The dialer makes all of them. */
 export interface Connections {
   /**
-   * Gets the user a connection to this peer: the idle one that was used last, perhaps before this returns; else the next
-   * one that becomes idle or is made. The user is told by `connected` or `unconnected`.
+   * Gets a connection to this peer for the user: the idle one used last, perhaps before this returns,
+   * otherwise the next one that becomes idle or is made. Calls `connected` or `unconnected`.
    *
-   * @param fresh true: no idle connection, because another idle one has just turned out to be dead
+   * @param fresh true: no idle connection, because another idle one was just found dead
    */
   request(peer: Peer, user: ConnectionUser, fresh?: boolean): void;
-  /** Takes over a connection that negotiated HTTP/1.1 and that nobody has read from. Closes it if the pool is full. */
+  /** Takes over an unread connection that negotiated HTTP/1.1. Closes it if the pool is full. */
   adopt(peer: Peer, socket: Socket): void;
-  /** The user no longer waits. */
+  /** Removes a user that no longer waits. */
   leave(peer: Peer, user: ConnectionUser): void;
   usage(): PoolUsage;
-  /** Keeps no further connection; resolves when the last exchange has ended. */
+  /** Keeps no further connection. Resolves when the last exchange has ended. */
   close(): Promise<void>;
 }
 
@@ -300,7 +300,7 @@ interface ConnectionsOptions extends Pick<HostPoolContext, 'dialer' | 'limits'> 
   readonly clock?: Clock;
 }
 
-/** Creates the pools. They make no connection yet. */
+/** Creates the pools, without connections. */
 export function createConnections({ dialer, limits, clock = systemClock }: ConnectionsOptions): Connections {
   const pools: PoolsByPeer<HostPool> = new PoolsByPeer(
     (peer) => new HostPool(peer, { dialer, limits, clock, pools }),
@@ -314,20 +314,20 @@ export function createConnections({ dialer, limits, clock = systemClock }: Conne
   };
 }
 
-/** Milliseconds before the keep-alive time-out of an upstream at which we stop using its connection. */
+/** Milliseconds before an upstream's keep-alive timeout at which we stop using its connection. */
 const keepAliveMarginMs = 1_000;
 
 /** The HTTP/1.1 connections to one peer. */
 class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements ConnectionOwner {
-  /** Idle connections; the one used last is at the end. */
+  /** Idle connections. The one used last is at the end. */
   readonly #idle: PooledConnection[] = [];
   protected get idle(): number {
     return this.#idle.length;
   }
 
-  /** Connections released in this turn of the event loop, or in the one before. */
+  /** Connections released in this turn of the event loop or the previous one. */
   readonly #settling: (PooledConnection | null)[] = [];
-  /** Number of these. The array keeps its length: V8 would free the memory of an empty one. */
+  /** Number of these connections. The array keeps its length: V8 would free the memory of an empty one. */
   #settlingCount = 0;
   readonly #settle = () => this.#settleAll();
 
@@ -384,8 +384,8 @@ class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements Conn
   }
 
   /**
-   * Makes the connection idle in the next turn of the event loop. Bytes that came together with the end of the response
-   * are read by then and end the connection: they must not be taken for the response to the next request.
+   * Makes the connection idle in the next turn of the event loop. Bytes that came with the end of the
+   * response are read by then and close the connection: they must not pass for the next response.
    */
   released(connection: PooledConnection, idleMs: number | null, wasPaused: boolean): void {
     const { upstream_keep_alive: maxIdleMs } = this.context.limits;
@@ -405,7 +405,7 @@ class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements Conn
     this.count -= 1;
     const at = this.#idle.indexOf(connection);
     if (at >= 0) this.#idle.splice(at, 1);
-    // In the next turn: users that leave together must not have connections made for each other.
+    // In the next turn: users that leave together must not cause connections for each other.
     if (this.waiting.size > 0) setImmediate(() => this.#dial());
     this.checkEmpty();
   }
@@ -445,7 +445,7 @@ class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements Conn
       if (connection.turnsToIdle > 0) settling[kept++] = connection;
       else this.#offer(connection, connection.maxIdleMs);
     }
-    // Others may have been released meanwhile.
+    // Other connections may have been released meanwhile.
     for (let at = count; at < this.#settlingCount; at += 1) settling[kept++] = settling[at]!;
     for (let at = kept; at < this.#settlingCount; at += 1) settling[at] = null;
     this.#settlingCount = kept;
@@ -473,7 +473,7 @@ class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements Conn
   }
 }
 
-/** Every connection to an upstream stayed in use while a request waited for one. */
+/** Returns the error if all connections stayed in use while a request waited for one. */
 function noConnectionFree(authority: Authority, count: number): SidekeyError {
   return new SidekeyError(
     'overloaded',

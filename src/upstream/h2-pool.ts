@@ -24,21 +24,21 @@ import {
 } from './h2-session.ts';
 import type { StreamUser } from './h2-stream.ts';
 
-/** Streams on shared HTTP/2 sessions with upstreams. The dialer makes the connection of every session. */
+/** Streams on shared HTTP/2 sessions with upstreams. The dialer makes the connections of all sessions. */
 export interface Streams {
   /**
-   * Opens a stream for the user on a session with this peer, perhaps before this returns; else on the next session that
-   * has room or is made. The user is told by `opened` or `unopened`.
+   * Opens a stream to this peer for the user, perhaps before this returns, otherwise on the next session that
+   * has room or is made. Calls `opened` or `unopened`.
    *
-   * @param fresh true: no idle session, because another one has just turned out to be dead
+   * @param fresh true: no idle session, because another one was just found dead
    */
   request(peer: Peer, user: StreamUser, fresh?: boolean): void;
-  /** The user no longer waits. */
+  /** Removes a user that no longer waits. */
   leave(peer: Peer, user: StreamUser): void;
   /** Makes a connection to learn its protocol, and keeps it. Rejects if no connection can be made. */
   negotiate(peer: Peer): Promise<NegotiatedProtocol>;
   usage(): PoolUsage;
-  /** Keeps no further session; resolves when the last stream has ended. */
+  /** Keeps no further session. Resolves when the last stream has ended. */
   close(): Promise<void>;
 }
 
@@ -54,7 +54,7 @@ interface StreamsOptions extends Omit<SessionPoolContext, 'clock' | 'pools'> {
   readonly clock?: Clock;
 }
 
-/** Creates the pools. They make no connection yet. */
+/** Creates the pools, without connections. */
 export function createStreams({ clock = systemClock, ...options }: StreamsOptions): Streams {
   const pools: PoolsByPeer<SessionPool> = new PoolsByPeer(
     (peer) => new SessionPool(peer, { ...options, clock, pools }),
@@ -75,9 +75,9 @@ export function createStreams({ clock = systemClock, ...options }: StreamsOption
 class SessionPool extends PeerPool<StreamUser, SessionPoolContext> implements SessionOwner {
   /** Sessions that have been ready, oldest first. */
   readonly #sessions = new Set<Session>();
-  /** Streams that a new session is expected to allow: as many as the last one did. */
+  /** Number of streams that a new session probably allows: as many as the last one. */
   #expectedStreams = maxStreams;
-  /** Callers of `negotiate` that wait. */
+  /** Waiting callers of `negotiate`. */
   #negotiating: PromiseWithResolvers<NegotiatedProtocol>[] = [];
 
   protected get idle(): number {
@@ -93,7 +93,7 @@ class SessionPool extends PeerPool<StreamUser, SessionPoolContext> implements Se
   }
 
   request(user: StreamUser, fresh: boolean): void {
-    // If one idle session is dead, most of the others are too.
+    // If one idle session is dead, most others are too.
     if (fresh) for (const session of this.#sessions) if (session.isIdle) session.retire();
     const session = [...this.#sessions].find((it) => it.room > 0);
     if (session !== undefined) {
@@ -106,7 +106,7 @@ class SessionPool extends PeerPool<StreamUser, SessionPoolContext> implements Se
   }
 
   negotiate(): Promise<NegotiatedProtocol> {
-    // Known protocols expire; a session that accepts streams still tells the protocol.
+    // Known protocols expire, but a session that accepts streams still has its protocol.
     const session = [...this.#sessions].find(({ room }) => room > 0 || this.isFull);
     if (session !== undefined) return Promise.resolve(session.negotiated);
     const caller = Promise.withResolvers<NegotiatedProtocol>();
@@ -154,7 +154,7 @@ class SessionPool extends PeerPool<StreamUser, SessionPoolContext> implements Se
     while (this.servedByDialing() < this.waiting.size && !this.isFull) void this.#dialOne();
   }
 
-  /** In the next turn: users that are told at the same time must not have connections made for each other. */
+  /** In the next turn: users that are served together must not cause connections for each other. */
   #dialSoon(): void {
     if (this.waiting.size > 0) setImmediate(() => this.#dial());
   }
@@ -182,7 +182,7 @@ class SessionPool extends PeerPool<StreamUser, SessionPoolContext> implements Se
     this.#dismiss('http/1.1');
   }
 
-  /** A connection failed. Users wait on while there is another one. */
+  /** Handles a failed connection. Users continue to wait if there is another one. */
   #failed(error: Error): void {
     this.context.known.forget(this.peer);
     for (const caller of this.#negotiating.splice(0)) caller.reject(error);
@@ -190,7 +190,7 @@ class SessionPool extends PeerPool<StreamUser, SessionPoolContext> implements Se
     else this.waiting.watch();
   }
 
-  /** Tells all users that wait now; one that asks again while it is told waits for another connection. */
+  /** Dismisses all users that wait now. One that requests again meanwhile waits for another connection. */
   #dismiss(why: Error | 'http/1.1'): void {
     for (let size = this.waiting.size; size > 0; size -= 1) this.waiting.next()?.unopened(why);
   }
@@ -206,7 +206,7 @@ class SessionPool extends PeerPool<StreamUser, SessionPoolContext> implements Se
   }
 }
 
-/** Every session stayed full while a request waited for a stream. */
+/** Returns the error if all sessions stayed full while a request waited for a stream. */
 function noStreamFree(authority: Authority): SidekeyError {
   const sentence = `All HTTP/2 connections to ${authorityText(authority)} have as many requests as they allow.`;
   return new SidekeyError('overloaded', sentence, {

@@ -9,35 +9,34 @@ import type { Peer } from '../policy/peer.ts';
 import { peerKey } from './h1-pool.ts';
 import { requestFieldsOf, SessionStream, type StreamContext, type StreamUser } from './h2-stream.ts';
 
-/** Concurrent streams on one session, even if the upstream allows more: bounds what one lost connection costs. */
+/** Maximum concurrent streams of a session, even if the upstream allows more. Limits the cost of its loss. */
 export const maxStreams = 100;
 
-/** Flow-control window of one stream, in bytes: what an upstream may send ahead of a slow client. */
+/** Flow-control window of a stream, in bytes: the data that an upstream may send ahead of a slow client. */
 const streamWindow = 262_144;
-/** Flow-control window of a session, in bytes. A stream whose client does not read takes none of it. */
+/** Flow-control window of a session, in bytes. A stream whose client does not read uses none of it. */
 const sessionWindow = 4 * 1_048_576;
-/** Node's bound for the memory of a session, in megabytes: more than all windows together. */
+/** Node's memory limit of a session, in megabytes: more than all windows together. */
 const sessionMemory = 64;
 
-/** Milliseconds of silence before the upstream is sent a PING, and milliseconds that it has to answer. */
+/** Milliseconds of silence before a PING is sent to the upstream, and milliseconds until it must answer. */
 const silenceMs = 60_000;
 const pongMs = 15_000;
-/** Milliseconds between PINGs: gRPC servers close connections that send them more often than every five minutes. */
+/** Milliseconds between PINGs. gRPC servers close connections that send more than one in five minutes. */
 const pingIntervalMs = 305_000;
-/** Milliseconds that the upstream has to close a connection that we have ended. */
+/** Milliseconds until the upstream must close a connection that we have ended. */
 const closeTimeoutMs = 5_000;
 
 /** The pool of a session. */
 export interface SessionOwner {
-  /** The upstream has sent its SETTINGS; the session accepts streams. */
+  /** The upstream has sent its SETTINGS. The session accepts streams. */
   ready(session: Session): void;
   /** The session accepts more streams than before, or none. */
   changed(session: Session): void;
-  /** The session is closed. `error`: the reason, if it was never ready; else null. */
+  /** The session is closed. `error`: the reason if it was never ready, otherwise null. */
   closed(session: Session, error: Error | null): void;
 }
 
-/** The options of a session. */
 export interface SessionOptions {
   readonly authority: Authority;
   readonly owner: SessionOwner;
@@ -45,7 +44,7 @@ export interface SessionOptions {
   readonly limits: Pick<Limits, 'head_bytes' | 'head_fields' | 'upstream_connect' | 'upstream_keep_alive'>;
 }
 
-/** One HTTP/2 connection to an upstream (RFC 9113), and the streams on it. */
+/** An HTTP/2 connection to an upstream (RFC 9113), and its streams. */
 export class Session implements StreamContext {
   readonly authority: Authority;
   readonly clock: Clock;
@@ -60,10 +59,10 @@ export class Session implements StreamContext {
   #maxStreams = 0;
   #isReady = false;
   #extendedConnect = false;
-  /** It opens no more streams. */
+  /** True if the session opens no more streams. */
   #isRetired = false;
   #isClosed = false;
-  /** The upstream did not process streams with a higher id (RFC 9113 §6.8). */
+  /** The upstream did not process streams with a higher ID (RFC 9113 §6.8). */
   #lastStream = Infinity;
   #error: Error | null = null;
   #bytesSeen = 0;
@@ -97,16 +96,16 @@ export class Session implements StreamContext {
     });
     native.on('error', (error) => void (this.#error ??= error));
     native.on('close', () => this.#closed());
-    // An alert after the handshake: node reports it on the socket alone, and would wait on.
+    // An alert after the handshake: node emits it only on the socket, and would continue to wait.
     socket.on('error', (error) => this.#fail(error));
   }
 
-  /** Waits for SETTINGS; its owner is told by `ready` or `closed`. */
+  /** Waits for SETTINGS. Calls `ready` or `closed` of the owner. */
   begin(): void {
     this.#deadline.set(this.#options.limits.upstream_connect);
   }
 
-  /** Number of further streams that it accepts now. */
+  /** Number of additional streams that the session accepts now. */
   get room(): number {
     return this.#isReady && this.#accepts ? Math.max(0, this.#maxStreams - this.#streams) : 0;
   }
@@ -115,7 +114,7 @@ export class Session implements StreamContext {
     return this.#maxStreams;
   }
 
-  /** The protocol with the extensions that its SETTINGS enable; for a session that has been ready. */
+  /** The protocol with the extensions in its SETTINGS, for a session that has been ready. */
   get negotiated(): NegotiatedProtocol {
     return { protocol: 'h2', extendedConnect: this.#extendedConnect };
   }
@@ -132,7 +131,7 @@ export class Session implements StreamContext {
     return id === undefined || id > this.#lastStream;
   }
 
-  /** Opens a stream for this user; `room` must not be 0. */
+  /** Opens a stream for this user. `room` must not be 0. */
   open(user: StreamUser): void {
     let native;
     try {
@@ -154,7 +153,7 @@ export class Session implements StreamContext {
     user.opened(new SessionStream(native, this, user));
   }
 
-  /** Opens no more streams, and closes when the last one has ended. */
+  /** Opens no more streams, and closes after the last one has ended. */
   retire(): void {
     this.#noMoreStreams();
     if (this.#streams === 0) this.#native.destroy();
@@ -183,7 +182,7 @@ export class Session implements StreamContext {
     this.#options.owner.changed(this);
   }
 
-  /** The last stream has ended. */
+  /** Called when the last stream has ended. */
   #idle(): void {
     if (!this.#isReady || this.#isClosed) return;
     const { upstream_keep_alive: keepAlive } = this.#options.limits;
@@ -191,7 +190,7 @@ export class Session implements StreamContext {
     else this.#end();
   }
 
-  /** Closes cleanly; closes the socket if the upstream does not answer in time. */
+  /** Closes cleanly. Closes the socket if the upstream does not answer in time. */
   #end(): void {
     this.#isRetired = true;
     this.#deadline.set(closeTimeoutMs);
@@ -221,7 +220,7 @@ export class Session implements StreamContext {
       this.#pingedAt = this.clock.now();
       this.#isPinging = true;
       this.#deadline.set(pongMs);
-      // The answer shows in the count of bytes that were read.
+      // The answer shows in the number of bytes read.
       this.#native.ping(() => {});
     }
   }
@@ -253,14 +252,14 @@ function nativeOptions(
 ): ClientSessionOptions {
   // Node's types lack this option.
   const unchecked: object = {
-    // Fields that occur twice are sent twice, as the policy has seen them.
+    // Repeated fields are sent repeatedly, as the policy has seen them.
     strictSingleValueFields: false,
   };
   return {
     ...unchecked,
     createConnection: () => socket,
     settings: { enablePush: false, initialWindowSize: streamWindow, maxHeaderListSize: headBytes },
-    // One more, for the status.
+    // One more for the status.
     maxHeaderListPairs: headFields + 1,
     maxSendHeaderBlockLength: 4 * headBytes,
     maxReservedRemoteStreams: 0,
@@ -278,7 +277,7 @@ function flooded(authority: Authority): SidekeyError {
   return new SidekeyError('upstream_protocol', sentence);
 }
 
-/** Reported to the requests on the session like a connection reset. */
+/** Returns the error for the requests on the session, like a connection reset. */
 function connectionDead(): Error {
   return Object.assign(new Error('the upstream does not answer a ping'), { code: 'ECONNRESET' });
 }
@@ -287,7 +286,7 @@ const maxFrames = 1_000;
 const framesPerMs = 10_000;
 
 /**
- * Bounds frames that cost work and bring no data: SETTINGS and PING, each of which must be answered (CVE-2019-9512,
+ * Limits frames that cost work without data: SETTINGS and PING, which require an answer (CVE-2019-9512,
  * CVE-2019-9515), and interim responses. Allows 1,000 in ten seconds.
  */
 class FrameBudget {
@@ -299,7 +298,7 @@ class FrameBudget {
     this.#clock = clock;
   }
 
-  /** Counts one frame. Returns false if there were too many. */
+  /** Counts a frame. Returns false if there were too many. */
   take(): boolean {
     const now = this.#clock.now();
     if (now - this.#since >= framesPerMs) {
@@ -310,7 +309,7 @@ class FrameBudget {
     return this.#count <= maxFrames;
   }
 
-  /** Starts to count anew: the upstream sent a response. */
+  /** Restarts the count: the upstream sent a response. */
   clear(): void {
     this.#count = 0;
   }
@@ -328,24 +327,23 @@ export interface NegotiatedProtocol {
 
 export const http1: NegotiatedProtocol = { protocol: 'http/1.1', extendedConnect: false };
 
-/** The protocols of upstreams. */
 export interface Protocols {
   /**
-   * Returns the protocol that this upstream chooses of `h2` and `http/1.1`. Negotiates it where it is not known, and keeps
-   * the connection. Never rejects: `http/1.1` if no connection can be made.
+   * Returns the protocol that this upstream selects from `h2` and `http/1.1`. Negotiates an unknown one, and
+   * keeps the connection. Never rejects: `http/1.1` if no connection can be made.
    */
   of(authority: Authority): NegotiatedProtocol | Promise<NegotiatedProtocol>;
 }
 
-/** The protocols that upstreams chose last. */
+/** The last negotiated protocols of upstreams. */
 export type KnownProtocols = ReturnType<typeof createKnownProtocols>;
 
 const maxKnown = 10_000;
 
-/** Milliseconds after which an upstream that has meanwhile enabled HTTP/2 is asked again. */
+/** Milliseconds until the protocol is negotiated again: the upstream may have enabled HTTP/2. */
 const knownForMs = 600_000;
 
-/** Knows nothing yet, and at most 10,000 upstreams, for ten minutes each. */
+/** Creates an empty cache of at most 10,000 upstreams, for ten minutes each. */
 export function createKnownProtocols(clock: Clock) {
   const known = new LRUCache<string, { readonly negotiated: NegotiatedProtocol; readonly until: number }>({
     max: maxKnown,

@@ -5,7 +5,7 @@ import { resetStream } from '../http/message.ts';
 import { type Clock, Deadline } from '../lib/timers.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 
-/** The head with which a request opens a stream. */
+/** The head of a request that opens a stream. */
 export interface StreamHead {
   /** Lower-case names and values in turn, pseudo-header fields first (RFC 9113 §8.3). */
   readonly fields: readonly string[];
@@ -15,47 +15,47 @@ export interface StreamHead {
   readonly isWhole: boolean;
 }
 
-/** One request and its response on a session, as their user sees them. */
+/** A request and its response on a session, for their user. */
 export interface UpstreamStream {
   /** Returns false if the user must wait for `drained`. `bytes` must not be empty. */
   write(bytes: Buffer): boolean;
   /** Ends the request with these trailers. */
   end(trailers: readonly string[]): void;
-  /** Stops reading this stream alone. Bytes that were read already may still be delivered. */
+  /** Stops reading only this stream. Bytes that were already read may still be delivered. */
   pause(): void;
   resume(): void;
-  /** Sets the deadline: milliseconds until `expired`, counted from this call. */
+  /** Sets the deadline: milliseconds from this call until `expired`. */
   deadline(ms: number): void;
-  /** Cancels the stream. Its user gets no further calls. */
+  /** Cancels the stream. Its user receives no further calls. */
   destroy(): void;
 }
 
 /**
- * Reason that a stream ended early. `unprocessed`: the upstream has not processed the request, so any request may be
- * sent again (RFC 9113 §8.7); `http_1_1_required`: likewise, and it must be sent over HTTP/1.1.
+ * Reason that a stream ended early. `unprocessed`: the upstream has not processed the request, so any request
+ * may be repeated (RFC 9113 §8.7). `http_1_1_required`: the same, but only over HTTP/1.1.
  */
 export interface StreamLoss {
   readonly how: 'unprocessed' | 'http_1_1_required' | 'lost';
   readonly error: Error;
 }
 
-/** The user of a stream, which first waits for one. */
+/** The user of a stream, who first waits for one. */
 export interface StreamUser {
-  /** The head of its request. */
+  /** The head of the request. */
   readonly head: StreamHead;
   /** The stream is open. */
   opened(stream: UpstreamStream): void;
-  /** There is no stream: a SidekeyError says why, or the upstream speaks HTTP/1.1. */
+  /** The user gets no stream: `why` is a SidekeyError, or the upstream speaks HTTP/1.1. */
   unopened(why: Error | 'http/1.1'): void;
   /** An interim response (1xx). */
   interim(status: number, fields: readonly string[]): void;
   /** The final head, without pseudo-header fields. `received` or `whole` follow. */
   answered(status: number, fields: readonly string[]): void;
-  /** A chunk of the body, which the user may keep. */
+  /** A chunk of the body. The user may keep it. */
   received(piece: Buffer): void;
   /** The response is complete. If the request is not, the user must destroy the stream. */
   whole(trailers: readonly string[]): void;
-  /** The buffered bytes are written; the user may write more. */
+  /** The buffered bytes are written. The user may write more. */
   drained(): void;
   /** The deadline has passed. */
   expired(): void;
@@ -63,19 +63,19 @@ export interface StreamUser {
   lost(loss: StreamLoss): void;
 }
 
-/** The session of a stream, as the stream sees it. */
+/** The session of a stream. */
 export interface StreamContext {
   readonly authority: Authority;
   readonly clock: Clock;
-  /** Greatest size of a head or of trailers, in bytes. */
+  /** Maximum size of a head or of trailers, in bytes. */
   readonly headBytes: number;
-  /** Reports whether the upstream said that it did not process this stream. */
+  /** Reports whether the upstream declared that it did not process this stream. */
   isUnprocessed(id: number | undefined): boolean;
   /** True if the session and all its streams are closed. */
   readonly isGone: boolean;
 }
 
-/** A stream of node, which calls the methods of its user. */
+/** A stream of node. Calls the methods of its user. */
 export class SessionStream implements UpstreamStream {
   readonly #native: ClientHttp2Stream;
   readonly #context: StreamContext;
@@ -86,7 +86,7 @@ export class SessionStream implements UpstreamStream {
   /** True if the upstream ended the response with END_STREAM. */
   #hasEnded = false;
   #error: Error | null = null;
-  /** True if its user gets no further calls. */
+  /** True if its user receives no further calls. */
   #isOver = false;
 
   constructor(native: ClientHttp2Stream, context: StreamContext, user: StreamUser) {
@@ -133,18 +133,18 @@ export class SessionStream implements UpstreamStream {
 
   destroy(): void {
     this.#finish();
-    // Not while node reads for the session: closing a stream with an unfinished body by CANCEL, which its upstream ends in
-    // the same read, ends the process (an assertion in node's `Http2Stream::OnTrailers`).
+    // Not while node reads for the session. If the upstream ends an unfinished body in the read in which it
+    // is closed by CANCEL, an assertion in node's `Http2Stream::OnTrailers` ends the process.
     setImmediate(() => {
       resetStream(this.#native, constants.NGHTTP2_CANCEL);
-      // Node closes no stream before all of it was read: a paused one would occupy its session for ever.
+      // Node closes a stream only after reading all of it: a paused one would block its session forever.
       this.#native.resume();
     });
   }
 
   /**
-   * A reset without an error in the middle of a body ends node's stream as END_STREAM does. The difference: a stream that
-   * was reset is closed before its end is pushed.
+   * A reset without an error in the middle of a body ends node's stream like END_STREAM. The difference: node
+   * closes a stream that was reset before it pushes its end.
    */
   #detectEndStream(): void {
     const native = this.#native;
@@ -164,11 +164,11 @@ export class SessionStream implements UpstreamStream {
   #answered(fields: IncomingHttpHeaders, flags: number, raw: readonly string[]): void {
     if (this.#isTooLong(raw)) return;
     this.#tell(() => this.#user.answered(statusOf(fields), withoutPseudo(raw)));
-    // In the same turn: a response of a head alone must be forwarded as one (gRPC "Trailers-Only").
+    // In the same turn: a response of only a head must be forwarded as such (gRPC "Trailers-Only").
     if ((flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0) this.#whole();
   }
 
-  /** Node advertises the limit, and does not enforce it. */
+  /** Node advertises the limit, but does not enforce it. */
   #isTooLong(raw: readonly string[]): boolean {
     const { headBytes, authority } = this.#context;
     const size = raw.reduce((sum, text) => sum + text.length, 0);
@@ -202,7 +202,7 @@ export class SessionStream implements UpstreamStream {
     this.#deadline.stop();
   }
 
-  /** An exception of a user closes this stream, and does not end the process. */
+  /** Closes this stream after an exception of its user, which must not end the process. */
   #tell(what: () => void): void {
     if (this.#isOver) return;
     try {
@@ -214,7 +214,7 @@ export class SessionStream implements UpstreamStream {
   }
 }
 
-/** The argument for node's `request`, with the fields that no dynamic table may hold. */
+/** Returns the argument for node's `request`, with the fields that must not enter a dynamic table. */
 export function requestFieldsOf({ fields, neverIndexed }: StreamHead): readonly string[] {
   return Object.assign([...fields], { [sensitiveHeaders]: neverIndexed });
 }
@@ -235,7 +235,7 @@ function trailerObject(trailers: readonly string[]): Record<string, string[]> {
 }
 
 /**
- * The reason for which an incomplete stream closed, and whether its upstream has processed the request.
+ * Returns the reason for which an incomplete stream closed, and whether its upstream processed the request.
  *
  * @param error the error that node emitted, if any
  */

@@ -4,13 +4,13 @@ import { SidekeyError } from '../lib/errors.ts';
 /** An address that no host has (RFC 5737), on a port that rules redirect. */
 export const nowhere = '192.0.2.1:443';
 
-/** Milliseconds for a probe to come back. It stays on this machine. */
+/** Milliseconds until a probe must return. It stays on this machine. */
 const probeMs = 500;
 
 /**
- * Connects to an address that no host has. If rules redirect it to this process, it answers with its own name.
+ * Connects to an address that no host has. If rules redirect the probe to this process, it gets our own name.
  *
- * @param instance that name
+ * @param instance name of this process
  * @throws SidekeyError `redirect_loop`
  */
 export async function probeLoop(instance: string): Promise<void> {

@@ -3,25 +3,23 @@ import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import { discard } from './tls.ts';
 
-/** A parent proxy: the proxy through which Sidekey connects to upstreams (`upstream.proxy`). */
+/** The parent proxy, through which Sidekey connects to upstreams (`upstream.proxy`). */
 export interface ParentProxy {
-  /** Scheme `https`: TLS to the proxy, whose certificate is verified as that of any upstream. */
+  /** Scheme `https`: TLS to the proxy, whose certificate is verified like that of any upstream. */
   readonly authority: Authority;
-  /** For Basic authentication (RFC 7617); null: none. */
+  /** For Basic authentication (RFC 7617), or null. */
   readonly credentials: { readonly user: string; readonly password: string } | null;
-  /** True if the proxy gets names and resolves them itself; the address guard cannot apply then. */
+  /** True if the proxy receives names and resolves them. Then the address guard cannot apply. */
   readonly remoteDns: boolean;
 }
 
 /**
- * Asks a proxy for a tunnel, on a connection to it that was not read from yet. Bytes after its response belong to the
- * tunnel and stay readable.
+ * Requests a tunnel from a proxy, on an unread connection to it. Bytes after its response belong to the
+ * tunnel, and remain readable. Destroys the connection if it rejects: with SidekeyError
+ * `upstream_unreachable` or `upstream_protocol`, or with the signal's reason.
  *
  * @param target `host:port`
- * @param to the upstream, as messages name it
- *
- * Rejects with SidekeyError `upstream_unreachable` or `upstream_protocol`, or with the reason of the signal, and destroys
- * the connection then.
+ * @param to name of the upstream in messages
  */
 export async function openTunnel(
   socket: Socket,
@@ -84,7 +82,7 @@ function connectAnswer(socket: Socket, proxy: ParentProxy, signal: AbortSignal):
 /** The proxy refused a tunnel to this address. It may open one to another address. */
 export class TunnelRefused extends SidekeyError {}
 
-/** The error for a refusal. It tells the status alone: the rest of the response is untrusted text. */
+/** Returns the error for a refusal. Contains only the status: the rest of the response is untrusted text. */
 function refusal(status: number, proxy: ParentProxy, to: string): SidekeyError {
   const name = `The proxy ${authorityText(proxy.authority)}`;
   if (status === 407) {
@@ -116,24 +114,23 @@ function malformedAnswer(proxy: ParentProxy): SidekeyError {
   });
 }
 
-/** The response to a CONNECT (RFC 9110 §9.3.6). */
 interface ConnectAnswer {
   readonly status: number;
-  /** Bytes of its head, with the empty line. The bytes after it belong to the tunnel. */
+  /** Number of bytes of its head, including the empty line. The bytes after it belong to the tunnel. */
   readonly size: number;
 }
 
-/** Limit for all heads before the tunnel, interim responses included. */
+/** Maximum size of all heads before the tunnel, including interim responses, in bytes. */
 const maxAnswerBytes = 16_384;
 
 const statusLine = /^HTTP\/1\.[01] ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?$/;
 const fieldLine = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+:[\t\x20-\x7e\x80-\xff]*$/;
 
 /**
- * Reads the complete head of the final response. Framing fields mean nothing in a response that opens a tunnel, and the
- * body of any other response is not read.
+ * Parses the complete head of the final response to a CONNECT (RFC 9110 §9.3.6). Framing fields have no
+ * meaning in a response that opens a tunnel. The body of any other response is not read.
  *
- * @param bytes all bytes that have arrived
+ * @param bytes all bytes received so far
  */
 export function readConnectAnswer(bytes: Buffer): ConnectAnswer | 'incomplete' | 'malformed' {
   for (let at = 0; ;) {
@@ -150,7 +147,7 @@ export function readConnectAnswer(bytes: Buffer): ConnectAnswer | 'incomplete' |
   }
 }
 
-/** Reports whether the bytes can still become a status line; a server of another protocol may never send more. */
+/** Reports whether the bytes may become a status line. A server of another protocol may never send more. */
 function mayBegin(bytes: Buffer, at: number): boolean {
   const start = 'HTTP/1.';
   return start.startsWith(bytes.toString('latin1', at, at + start.length));

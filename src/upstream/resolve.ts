@@ -19,26 +19,24 @@ export interface CheckedAddress {
   readonly family: 4 | 6;
 }
 
-/** The options of a resolver. */
 export interface ResolverOptions {
   readonly guard: AddressGuard;
   /** Canonical host → address, instead of the name service (`upstream.resolve`). */
   readonly pinned: ReadonlyMap<string, string>;
-  /** The name service. Default: the system's; tests give another. */
+  /** The name service. Default: the system's. Tests replace it. */
   readonly lookup?: (
     host: string,
   ) => Promise<readonly { readonly address: string; readonly family: number }[]>;
 }
 
 /**
- * Resolves a canonical host to addresses that may be dialed. The caller must dial one of these addresses, and not the
- * name: a name may resolve differently the second time (DNS rebinding).
- *
- * Rejects with SidekeyError `upstream_unreachable` if there is no address, `address_blocked` if none is allowed.
+ * Resolves a canonical host to addresses that may be dialed. The caller must dial one of these addresses, not
+ * the name: the name may resolve differently the second time (DNS rebinding). Rejects with SidekeyError
+ * `upstream_unreachable` if there is no address, `address_blocked` if none is allowed.
  */
 type Resolver = (host: string) => Promise<readonly CheckedAddress[]>;
 
-/** Creates a resolver that caches nothing. */
+/** Creates a resolver without a cache. */
 export function createResolver({ guard, pinned, lookup = systemAddresses }: ResolverOptions): Resolver {
   async function addressesOf(host: string): Promise<readonly string[]> {
     const address = isAddress(host) ? bareHost(host) : pinned.get(host);
@@ -85,10 +83,9 @@ export type Route =
 /** Finds the route. Rejects with SidekeyError `address_blocked` or `upstream_unreachable`. */
 export type Router = (authority: Authority) => Promise<Route>;
 
-/** The options of a router. */
 export interface RouterOptions {
   readonly resolve: Resolver;
-  /** Reports whether `upstream.resolve` has the host. */
+  /** Reports whether `upstream.resolve` contains the host. */
   readonly isPinned: (host: string) => boolean;
   /** Reports whether an address is a listener of this process: dialing it would loop. */
   readonly isSelf: (address: string, port: number) => boolean;
@@ -97,14 +94,14 @@ export interface RouterOptions {
   readonly exceptions: ProxyExceptions;
 }
 
-/** The upstreams that are dialed directly (`upstream.no_proxy`). */
+/** The upstreams to dial directly (`upstream.no_proxy`). */
 export interface ProxyExceptions {
   /** A pattern without a port matches all ports. */
   readonly hosts: readonly DomainPattern[];
   readonly blocks: readonly Cidr[];
 }
 
-/** Creates a router that checks all addresses, except where the parent proxy resolves the name. */
+/** Creates a router that checks all addresses, except those that the parent proxy resolves. */
 export function createRouter({ resolve, isPinned, isSelf, proxy, exceptions }: RouterOptions): Router {
   const isListed = createAddressBlocks(exceptions.blocks);
 
@@ -128,7 +125,7 @@ export function createRouter({ resolve, isPinned, isSelf, proxy, exceptions }: R
   };
 }
 
-/** Unlike in the domain map, a pattern without a port matches all ports, as `no_proxy` does in other programs. */
+/** Like `no_proxy` of other programs, but unlike the domain map: a pattern without a port matches all. */
 function matchesException({ host, wildcard, port }: DomainPattern, authority: Authority): boolean {
   if (port !== null && port !== authority.port) return false;
   return wildcard ? authority.host.endsWith(`.${host}`) : authority.host === host;

@@ -17,22 +17,22 @@ import { authorityText, bareHost, isAddress } from '../policy/authority.ts';
 import { createPatternMap, type DomainPattern } from '../policy/domain-map.ts';
 import type { ClientIdentity, Peer } from '../policy/peer.ts';
 
-/** The state that the handshakes of one client share. */
+/** The state that the handshakes of a client share. */
 export interface Handshakes {
-  /** The trust anchors for a peer, and the client certificate that it gets, if any. */
+  /** Returns the trust anchors for a peer, and its client certificate, if any. */
   readonly trust: (peer: Peer) => SecureContext;
-  /** The sessions that may be resumed with a peer: of this client, and of the same client identity. */
+  /** Returns the resumable sessions with a peer, for the same client identity. */
   readonly sessions: (peer: Peer) => TlsSessions;
 }
 
 interface TlsOptions {
-  /** ALPN (RFC 7301), the preferred one first. */
+  /** ALPN (RFC 7301), preferred protocol first. */
   readonly protocols: readonly string[];
   /** Ignored by node for TLS over an existing socket. */
   readonly onread?: OnReadOpts | undefined;
 }
 
-/** Opens TLS over a new TCP connection, or over a tunnel. The handshake verifies the certificate for the peer's host. */
+/** Opens TLS over a new TCP connection or a tunnel. Verifies the certificate for the peer's host. */
 export function openTls(
   peer: Peer,
   over: TcpNetConnectOpts | { readonly socket: Socket },
@@ -46,7 +46,7 @@ export function openTls(
     ...over,
     secureContext: trust(peer),
     rejectUnauthorized: true,
-    // The dialed host is an address. Node calls this in full handshakes alone.
+    // The dialed host is an address. Node calls this only in full handshakes.
     checkServerIdentity: (_dialed, certificate) => checkServerIdentity(host, certificate),
     // SNI has no addresses (RFC 6066 §3).
     ...(isAddress(peer.host) ? {} : { servername: host }),
@@ -61,8 +61,8 @@ export function openTls(
 }
 
 /**
- * Resolves at the first event of this name. Rejects with the error of the socket, or with the reason of the signal, and
- * destroys the socket then.
+ * Resolves at the first event of this name. Destroys the socket if it rejects: with the socket's error, or
+ * with the signal's reason.
  */
 export function waitForEvent(
   socket: Socket,
@@ -94,47 +94,47 @@ export function waitForEvent(
   });
 }
 
-/** Destroys a socket whose later errors nobody handles. */
+/** Destroys a socket, and ignores its later errors. */
 export function discard(socket: Socket): void {
   socket.on('error', () => {}).destroy();
 }
 
-/** A TLS session that can be resumed. */
+/** A resumable TLS session. */
 export interface TlsSession {
   readonly bytes: Buffer;
-  /** The time, by the clock, at which a new handshake must verify the certificate again. */
+  /** Clock time in milliseconds from which a new handshake must verify the certificate again. */
   readonly until: number;
 }
 
-/** TLS sessions, each for the authority with which it was made. */
+/** TLS sessions, each for the authority of its handshake. */
 interface TlsSessions {
   /**
-   * Returns the newest session, and removes it unless it is the last: a ticket that is used twice links two connections
-   * of one client (RFC 8446 §C.4), but many servers issue none when a session is resumed.
+   * Returns the newest session, and removes it unless it is the last. A reused ticket links two connections
+   * of a client (RFC 8446 §C.4), but many servers issue none when a session is resumed.
    */
   take(authority: string): TlsSession | undefined;
   /**
-   * Keeps a session of a connection whose certificate was verified.
+   * Stores a session of a connection whose certificate was verified.
    *
-   * @param from the session that the connection itself resumed; undefined after a full handshake
+   * @param from the session that the connection resumed; undefined after a full handshake
    */
   keep(authority: string, bytes: Buffer, from: TlsSession | undefined): void;
 }
 
 const maxAuthorities = 1_000;
-/** Authorities that one client identity is used with: the audience of a grant is a few hosts. */
+/** Maximum number of authorities of a client identity: the audience of a grant is a few hosts. */
 const maxAuthoritiesOfIdentity = 50;
 
-/** A server issues one or two tickets with a handshake; more are left after a burst. */
+/** A server issues one or two tickets with a handshake. More remain after a burst. */
 const maxSessionsOfAuthority = 4;
 
 /**
- * Milliseconds for which a verified certificate counts. A resumed handshake verifies neither its expiry nor its host, and
- * may issue new tickets, so an unbounded chain of them would outlive the certificate.
+ * Maximum age in milliseconds of a verified certificate. A resumed handshake verifies neither its expiry nor
+ * its host, and may issue new tickets: an unlimited chain would outlive the certificate.
  */
 const maxSessionAgeMs = 3_600_000;
 
-/** Keeps four sessions for each of the authorities that were used last, for an hour after their full handshake. */
+/** Keeps four sessions for each recently used authority, for an hour after their full handshake. */
 export function createTlsSessions(clock: Clock, max = maxAuthorities): TlsSessions {
   const kept = new LRUCache<string, readonly TlsSession[]>({ max });
   return {
@@ -154,8 +154,8 @@ export function createTlsSessions(clock: Clock, max = maxAuthorities): TlsSessio
 }
 
 /**
- * Keeps the sessions of each client identity apart: a session is bound to the certificate of its handshake. They are
- * garbage-collected together with the identity.
+ * Separates the sessions of each client identity: a session is bound to the certificate of its handshake. The
+ * sessions are garbage-collected together with the identity.
  */
 export function sessionsByIdentity(clock: Clock): (peer: Peer) => TlsSessions {
   const common = createTlsSessions(clock);
@@ -172,7 +172,7 @@ export function sessionsByIdentity(clock: Clock): (peer: Peer) => TlsSessions {
 /** A client certificate for the authorities that match a pattern (`upstream.client_certificates`). */
 export interface ClientCertificate {
   readonly pattern: DomainPattern;
-  /** Its place in the config, for messages. */
+  /** Position in the config, for messages. */
   readonly origin: string;
   readonly material: ClientMaterial;
 }
@@ -183,14 +183,13 @@ type ClientMaterial = { readonly passphrase?: string | undefined } & (
 );
 
 /**
- * Returns the TLS context for a peer. Its trust anchors are the roots of the system and of Node and the PEM files of
- * `upstream.ca`; verification cannot be turned off. Its client certificate is that of the grant, else that of the
- * authority's pattern, else none.
+ * Returns the TLS context of a peer. Trust anchors: the roots of the system and of Node, and `upstream.ca`.
+ * Verification cannot be turned off. Client certificate: that of the grant, else that of the authority's
+ * pattern, else none. Each context is created at its first use, because reading the system's store takes tens
+ * of milliseconds.
  *
- * Reading the store of the system takes tens of milliseconds, so each context is made at its first use.
- *
- * @throws SidekeyError `config_invalid` at once, if a file cannot be read or has no certificate, or a client certificate
- * cannot be used
+ * @throws SidekeyError `config_invalid` at once, if a file cannot be read or has no certificate, or a client
+ * certificate cannot be used
  */
 export function createTrust(
   files: readonly string[],
@@ -239,7 +238,7 @@ function readAnchors(file: string): string {
   }
 }
 
-/** @throws SidekeyError `config_invalid` if the parts cannot be opened or do not belong together */
+/** @throws SidekeyError `config_invalid` if the parts cannot be opened, or do not belong together */
 function assertUsable({ origin, material }: ClientCertificate): void {
   const problem = 'key' in material ? problemOfPem(material) : problemOfPfx(material);
   if (problem === null) return;

@@ -4,10 +4,10 @@ import { parseAbsoluteTarget } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
 import type { Dialer } from './dialer.ts';
 
-/** A `fetch` with connections of its own. */
+/** A `fetch` with separate connections. */
 export interface OwnFetch {
   readonly fetch: typeof fetch;
-  /** Lets the requests in flight end, and closes the connections. */
+  /** Waits for the requests in flight, then closes the connections. */
   close(): Promise<void>;
 }
 

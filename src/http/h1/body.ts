@@ -19,7 +19,7 @@ import {
   type Whose,
 } from './scan.ts';
 
-/** Returns a copy of the payload of a region, without its framing; null: there is none. */
+/** Returns a copy of the payload of a region, without its framing, or null if it has no payload. */
 function copyOfPayload(bytes: Buffer, spans: readonly number[]): Buffer | null {
   let size = 0;
   for (let i = 0; i < spans.length; i += 2) size += spans[i + 1]! - spans[i]!;
@@ -30,7 +30,7 @@ function copyOfPayload(bytes: Buffer, spans: readonly number[]): Buffer | null {
   return piece;
 }
 
-/** Moves the payload of a region together, over its framing, and returns it; null: there is none. */
+/** Moves the payload of a region over its framing, and returns it, or null if there is none. */
 export function payloadTogether(bytes: Buffer, spans: readonly number[]): Buffer | null {
   const start = spans[0];
   if (start === undefined) return null;
@@ -44,7 +44,7 @@ export function payloadTogether(bytes: Buffer, spans: readonly number[]): Buffer
   return at === start ? null : bytes.subarray(start, at);
 }
 
-/** Returns the payload of a region, copied only where it is in several parts; null: there is none. */
+/** Returns the payload of a region, or null. Copies only a payload in several parts. */
 export function payloadIn(bytes: Buffer, spans: readonly number[]): Buffer | null {
   if (spans.length !== 2) return copyOfPayload(bytes, spans);
   return spans[0]! < spans[1]! ? bytes.subarray(spans[0], spans[1]) : null;
@@ -53,32 +53,32 @@ export function payloadIn(bytes: Buffer, spans: readonly number[]): Buffer | nul
 /** Finds the end of a body without changing it. */
 export interface BodyReader {
   /**
-   * Reads the next bytes of the connection. Answers where the bytes end that belong to this body: what stands behind is
-   * the next message's. A refusal is final, and is answered again: nothing that comes after it has a meaning.
+   * Reads the next bytes of the connection. Returns the end of this body's bytes: the next message begins
+   * there. A refusal is final, and is returned by every later call.
    */
   read(bytes: Buffer, start: number, end: number): number | Malformed;
   /** True if the body has ended. */
   readonly over: boolean;
-  /** True if the body is complete if its connection ends now. */
+  /** True if the body is complete even if its connection ends now. */
   readonly isWhole: boolean;
   /** Number of received bytes of the body, without its framing. */
   readonly payload: number;
   /**
-   * End of the bytes of the last call that may be forwarded unchanged: all that belong to the body but for its trailers,
-   * which are in `trailers` when it is over, to be judged first. Then `fieldSection` ends the body.
+   * End of the bytes of the last call that may be forwarded unchanged: all bytes of the body except its
+   * trailers. The caller checks `trailers` first, then ends the body with `fieldSection`.
    */
   readonly relayEnd: number;
-  /** Start and end of each part of the payload in the last region. Kept only on request. */
+  /** Start and end of each part of the payload in the last region. Only kept on request. */
   readonly spans: readonly number[];
-  /** Null until the body is over, and where it has none. */
+  /** Null until the body is over, and if it has no trailers. */
   readonly trailers: FieldTable | null;
 }
 
 interface BodyReaderOptions {
   readonly whose: Whose;
-  /** For trailers. */
+  /** Limits of the trailers. */
   readonly limits: HeadLimits;
-  /** True if `spans` are kept; default: no. */
+  /** True to keep `spans`. Default: false. */
   readonly spans?: boolean;
 }
 
@@ -102,7 +102,7 @@ export function createBodyReader(
 
 const noSpans: readonly number[] = [];
 
-/** A body of a known length; Infinity: it ends with its connection. */
+/** A body of a known length. Infinity: the body ends with its connection. */
 class CountedBody implements BodyReader {
   payload = 0;
   relayEnd = 0;
@@ -142,18 +142,18 @@ const quotedPair = 5;
 const behindQuotes = 6;
 
 /**
- * The extensions behind a chunk's size (RFC 9112 §7.1.1), byte by byte: `;name`, `;name=token` or `;name="text"`, without
- * blanks between. Nothing of them is used; that they are well-formed is what keeps every reader's line end the same.
+ * Validates the extensions of a chunk (RFC 9112 §7.1.1) byte by byte: `;name`, `;name=token` or
+ * `;name="text"`, without blanks. They are ignored, but readers must agree on the line end.
  */
 class ChunkExtension {
   #state = nameBegins;
 
-  /** Begins anew, behind a `;`. */
+  /** Restarts after a `;`. */
   begin(): void {
     this.#state = nameBegins;
   }
 
-  /** Takes the next byte. `end`: it was the CR of the line's end. `wrong`: it cannot stand there. */
+  /** Reads the next byte. `end`: the CR that ends the line. `wrong`: not allowed at this position. */
   take(byte: number): 'inside' | 'end' | 'wrong' {
     switch (this.#state) {
       case nameBegins:
@@ -212,8 +212,8 @@ const maxDigits = 15;
 /** Maximum number of bytes of the extensions of one chunk. */
 const maxExtensionBytes = 1_024;
 /**
- * Bytes around chunks beyond what a chunk of any size may have, which is `freeOverhead` and twice its data; so a body in
- * chunks of one byte is let through, and one that is all extensions is not. As Go has it.
+ * Maximum overhead in bytes, beyond `freeOverhead` plus twice its data for each chunk. Same rule as in Go:
+ * allows a body in chunks of one byte, but not one that is nearly all extensions.
  */
 const maxOverhead = 16_384;
 const freeOverhead = 16;
@@ -229,10 +229,10 @@ class ChunkedBody implements BodyReader {
   readonly #limits: HeadLimits;
   readonly #wantsSpans: boolean;
   #state = atSize;
-  /** Size of the chunk as read so far; then the number of its bytes that are still to come. */
+  /** Size of the chunk as read so far. In the data: number of bytes still to come. */
   #left = 0;
   #digits = 0;
-  /** Bytes of the line that the size stands in. */
+  /** Bytes of the line with the size. */
   #lineBytes = 0;
   #overhead = 0;
   #extension: ChunkExtension | null = null;
@@ -275,7 +275,7 @@ class ChunkedBody implements BodyReader {
     return (this.relayEnd = at);
   }
 
-  /** Takes a byte that frames. Where it turns out to be a trailer's, the state says so, and it is not taken. */
+  /** Processes a framing byte. A byte that begins a trailer only changes the state, and is not consumed. */
   #take(byte: number): Fault | null {
     switch (this.#state) {
       case atSize:
@@ -314,7 +314,7 @@ class ChunkedBody implements BodyReader {
     if (digit < 16) {
       this.#left = this.#left * 16 + digit;
       this.#digits += 1;
-      // Above it, a double cannot represent every integer.
+      // A double cannot represent every larger integer.
       const isTooLarge = this.#digits > maxDigits || this.#left > Number.MAX_SAFE_INTEGER;
       return isTooLarge ? 'chunk_size_too_large' : null;
     }
@@ -345,7 +345,7 @@ class ChunkedBody implements BodyReader {
     return this.#overhead > maxOverhead ? 'too_much_chunk_overhead' : null;
   }
 
-  /** @param at where the trailers begin in this region */
+  /** @param at start of the trailers in this region */
   #readTrailers(bytes: Buffer, start: number, at: number, end: number): number | Malformed {
     this.relayEnd = Math.max(start, at);
     this.#trailerReader ??= new TrailerReader(this.#limits);
@@ -366,11 +366,11 @@ class ChunkedBody implements BodyReader {
 const framing = new NameSet(framingFields);
 
 /**
- * Reads the trailers of a chunked body (RFC 9112 §7.1.2), as strictly as the fields of a head and within the same
- * limits. They are copied as they come: they are few, and are not to go on before all of them are known to be right.
+ * Reads the trailers of a chunked body (RFC 9112 §7.1.2) with the rules and limits of a head. Copies them,
+ * because they are few and must not be forwarded before all of them are valid.
  */
 class TrailerReader {
-  /** True if all of them have come. */
+  /** True if all trailers were received. */
   ended = false;
   readonly #limits: HeadLimits;
   readonly #fields: FieldScanner;
@@ -382,7 +382,7 @@ class TrailerReader {
     this.#fields = new FieldScanner(limits.head_fields);
   }
 
-  /** Returns the number of bytes of the region that belong to the trailers. At their end, `table` has them. */
+  /** Returns the number of bytes of the region that belong to the trailers. */
   read(bytes: Buffer, start: number, end: number): number | Fault {
     const before = this.#size;
     const room = this.#limits.head_bytes - before;
@@ -401,7 +401,7 @@ class TrailerReader {
     return this.#size < this.#limits.head_bytes ? end - start : 'trailers_too_large';
   }
 
-  /** The trailers, with bytes of their own. */
+  /** Returns the trailers, as a table on a copy of their bytes. */
   table(): FieldTable {
     return new FieldTable(this.#copy, 0, this.#size, this.#fields.takeOffsets());
   }

@@ -16,17 +16,17 @@ import {
   ZERO,
 } from './scan.ts';
 
-/** Reads the heads of one connection's messages, one after the other. */
+/** Reads the heads of the messages of one connection, one after the other. */
 export interface HeadReader<Head> {
   /**
-   * Reads a head. `incomplete`: ask again when more has come, with all bytes from the first byte of the head on; they
-   * may have moved, and no byte is read twice. Any other answer ends this head, and the next call begins the next one;
-   * behind a refusal there is none, and it is answered again.
+   * Reads a head. `incomplete`: call again with all bytes from the first byte of the head on, which may have
+   * moved. No byte is scanned twice. Any other result ends this head. A refusal is final, and is returned by
+   * every later call.
    *
-   * A head's bytes stay the caller's: see `FieldTable`. The body begins at `start + head.size`.
+   * The caller owns the bytes of a head: see `FieldTable`. The body begins at `start + head.size`.
    */
   read(bytes: Buffer, start: number, end: number): Head | 'incomplete' | Malformed;
-  /** True if a head has begun and not ended: the connection must not be taken for an idle one. */
+  /** True if a head is incomplete: the connection is not idle. */
   readonly begun: boolean;
 }
 
@@ -37,7 +37,7 @@ interface FirstLine {
   scan: FieldScanner['scan'];
 }
 
-/** Makes a head of its parts. `offsets` may have more entries than those of `count` fields, and are used again. */
+/** Creates a head. `offsets` is reused by later calls, and may have more entries than `count` fields. */
 type MakeHead<Line, Head> = (
   bytes: Buffer,
   start: number,
@@ -50,7 +50,7 @@ type MakeHead<Line, Head> = (
 
 class TwoPartReader<Line extends FirstLine, Head extends FieldTable> implements HeadReader<Head> {
   begun = false;
-  /** The fields of the last request. Many clients send the same fields again, which are not scanned again. */
+  /** The fields of the last request. Many clients repeat the same fields, which are not scanned again. */
   #last: FieldTable | null = null;
   readonly #whose: Whose;
   readonly #line: Line;
@@ -110,12 +110,12 @@ class TwoPartReader<Line extends FirstLine, Head extends FieldTable> implements 
   }
 }
 
-/** Reports whether the bytes at an index are these fields, with the empty line behind them. */
+/** Reports whether the bytes at an index are these fields and the empty line after them. */
 function repeats({ bytes: last, extent }: FieldTable, bytes: Buffer, at: number, stop: number): boolean {
   return stop - at >= extent && bytes.compare(last, 0, extent, at, at + extent) === 0;
 }
 
-/** Reads requests. Their framing is another question: `framing.ts`. */
+/** Creates a reader of requests. `framing.ts` reads their framing. */
 export function createRequestReader(limits: HeadLimits): HeadReader<RequestHeadBytes> {
   return new TwoPartReader('request', new RequestLine(), makeRequest, limits);
 }
@@ -132,7 +132,7 @@ function makeRequest(
   return new RequestHeadBytes(bytes, start, line, extent, offsets, copy);
 }
 
-/** Reads responses, interim ones (1xx) too. */
+/** Creates a reader of responses, including interim ones (1xx). */
 export function createResponseReader(limits: HeadLimits): HeadReader<ResponseHeadBytes> {
   return new TwoPartReader('response', new StatusLine(), makeResponse, limits);
 }
@@ -148,12 +148,12 @@ function makeResponse(
   return new ResponseHeadBytes().place(bytes, start, line, extent, offsets.slice(0, count * 5), count);
 }
 
-/** Readers that are not in use, and the limits that they have. */
+/** Unused readers, and their limits. */
 const idleReaders: HeadReader<ResponseHeadBytes>[] = [];
 let idleLimits: HeadLimits | null = null;
 const maxIdleReaders = 256;
 
-/** Like `createResponseReader`. A head is valid until the next call, and until the reader is given back. */
+/** Like `createResponseReader`. A head is valid until the next call, or until the reader is given back. */
 export function takeResponseReader(limits: HeadLimits): HeadReader<ResponseHeadBytes> {
   if (idleLimits !== limits) {
     idleReaders.length = 0;
@@ -162,7 +162,7 @@ export function takeResponseReader(limits: HeadLimits): HeadReader<ResponseHeadB
   return idleReaders.pop() ?? createReusedReader(limits);
 }
 
-/** Gives back a reader of `takeResponseReader` whose last head was whole. */
+/** Gives back a reader of `takeResponseReader` whose last head was complete. */
 export function giveBackResponseReader(reader: HeadReader<ResponseHeadBytes>, limits: HeadLimits): void {
   if (limits === idleLimits && idleReaders.length < maxIdleReaders) idleReaders.push(reader);
 }
@@ -184,21 +184,21 @@ const atRequestLineFeed = 5;
 /** First byte of a TLS record that holds a handshake (RFC 8446 §5.1). */
 const tlsHandshake = 0x16;
 const requestVersion = 'HTTP/1.';
-/** No method that anybody uses is longer, and it is written into the audit file. */
+/** No method in use is longer, and the method is written into the audit file. */
 const maxMethodLength = 32;
 
 /**
- * Reads a request line (RFC 9112 §3), each byte once: single spaces, a version that is known, and nothing behind it. One
- * empty line before it is skipped (§2.2).
+ * Reads a request line (RFC 9112 §3), each byte once: single spaces, and a known version at the end. Skips
+ * one empty line before it (§2.2).
  */
 class RequestLine {
-  /** Read position, relative to `base`, as are all offsets. */
+  /** Read position, relative to `base` like all offsets. */
   at = 0;
-  /** Start of the method, after an empty line if there is one. */
+  /** Start of the method, after a skipped empty line. */
   start = 0;
   methodEnd = 0;
   targetEnd = 0;
-  /** The digit behind `HTTP/1.`. */
+  /** The digit after `HTTP/1.`. */
   minor = 0;
   #state = atBegin;
   #versionAt = 0;
@@ -236,7 +236,7 @@ class RequestLine {
         if (length > maxMethodLength) return 'bad_method';
         if (at === stop) break;
         if (bytes[at] !== SP || length === 0) return bytes[at] === LF ? 'bare_lf' : 'bad_method';
-        // PRI stands in the preface of HTTP/2 alone (RFC 9113 §3.4).
+        // `PRI` occurs only in the preface of HTTP/2 (RFC 9113 §3.4).
         if (spells(bytes, base + this.start, at, 'pri')) return 'http2_preface';
         this.methodEnd = at - base;
         at += 1;
@@ -297,17 +297,14 @@ const version = 'HTTP/1.';
 /** `HTTP/1.1` and a space. */
 const statusAt = 9;
 
-/**
- * Reads a status line (RFC 9112 §4), each byte once. The space behind the status may be missing together with the reason,
- * as many servers write it.
- */
+/** Reads a status line (RFC 9112 §4), each byte once. Many servers omit the reason with its space. */
 class StatusLine {
   /** Read position, relative to `base`. */
   at = 0;
   status = 0;
-  /** End of the reason phrase, relative to `base`; it starts at `reasonStart`. */
+  /** End of the reason phrase, relative to `base`. Its start is `reasonStart`. */
   reasonEnd = 0;
-  /** The digit behind `HTTP/1.`. */
+  /** The digit after `HTTP/1.`. */
   minor = 0;
   #state = inVersion;
 

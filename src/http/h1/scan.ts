@@ -8,11 +8,11 @@ const atLineFeed = 4;
 const atLastLineFeed = 5;
 
 /**
- * Reads field lines up to the empty line behind them, each byte once, however many pieces they come in
- * (RFC 9112 §5): no folding, no blank before a colon, no line that ends in anything but CR LF.
+ * Reads field lines up to the empty line, each byte once, in any number of pieces (RFC 9112 §5). Refuses
+ * folded lines, blanks before a colon, and line ends other than CR LF.
  */
 export class FieldScanner {
-  /** Offsets in the form of `FieldTable`, for `count` fields. Overwritten after `begin`; see `takeOffsets`. */
+  /** Offsets of `count` fields, as in `FieldTable`. Overwritten after `begin`: `takeOffsets` copies them. */
   readonly offsets: number[] = [];
   /** Read position, relative to `base`. */
   at = 0;
@@ -24,12 +24,12 @@ export class FieldScanner {
   #nameEnd = 0;
   #valueStart = 0;
 
-  /** @param most fields that there may be */
+  /** @param most maximum number of fields */
   constructor(most: number) {
     this.#most = most;
   }
 
-  /** Begins anew. @param at where the first line begins, from `base` */
+  /** Restarts. @param at start of the first line, relative to `base` */
   begin(at: number): void {
     this.at = at;
     this.count = 0;
@@ -37,9 +37,9 @@ export class FieldScanner {
   }
 
   /**
-   * Reads on where it stopped. The bytes before may have moved, together with `base`.
+   * Continues where the last call stopped. The bytes before may have moved, together with `base`.
    *
-   * @param stop where the bytes end that there are, or that there may be
+   * @param stop end of the bytes received, or allowed
    */
   scan(bytes: Buffer, base: number, stop: number): 'done' | 'more' | Fault {
     let at = base + this.at;
@@ -94,7 +94,7 @@ export class FieldScanner {
     return 'more';
   }
 
-  /** @param lineEnd where the line's CR stands, in `bytes` */
+  /** @param lineEnd index of the line's CR in `bytes` */
   #add(bytes: Buffer, base: number, lineEnd: number): void {
     let valueEnd = lineEnd;
     const valueStart = base + this.#valueStart;
@@ -132,8 +132,8 @@ function faultInName(byte: number): Fault {
 export type Whose = 'request' | 'response';
 
 /**
- * Every way in which a message is not what RFC 9112 says, or could be read in two ways. None is repaired: that is how
- * requests are smuggled. No sentence repeats a byte of the message.
+ * All faults of a message: violations of RFC 9112, and ambiguities. None is repaired, because a repair
+ * enables request smuggling. No text quotes the message.
  */
 export const faults = {
   // Lines.
@@ -184,14 +184,14 @@ export const faults = {
 /** The name of a fault. */
 export type Fault = keyof typeof faults;
 
-/** The limits of a head; see `limits` of the config. */
+/** The limits of a head, from `limits` of the config. */
 export interface HeadLimits {
   /** Maximum number of bytes of a head, and of the trailers of a body. */
   readonly head_bytes: number;
   readonly head_fields: number;
 }
 
-/** A message that is refused: `bad_request` where it is a request, `upstream_protocol` where it is a response. */
+/** A malformed message. Code: `bad_request` for a request, `upstream_protocol` for a response. */
 export class Malformed extends SidekeyError {
   readonly fault: Fault;
 
@@ -243,8 +243,7 @@ function hintOf(fault: Fault): string | undefined {
 }
 
 /**
- * The field names that the proxy looks for, each with a number: whoever asks for one compares numbers, and the bytes of
- * a name are looked at once. 0 means any other name.
+ * The field names that the proxy reads, with numbers, to compare their bytes only once. 0: any other name.
  */
 const names = [
   '',
@@ -267,14 +266,14 @@ const names = [
   'sidekey-reason',
   'alt-svc',
   'cookie',
-  // Families: every other name that begins so.
+  // Families: every other name with this prefix.
   'proxy-',
   'sidekey-',
 ] as const;
 
 type KnownName = (typeof names)[number];
 
-/** Numbers of names; all are below 32, so that a set of them is the bits of one number. */
+/** Numbers of names. All are below 32, so a set of names is a bit mask. */
 export const known = Object.freeze(
   Object.fromEntries(names.map((name, number) => [name, number])),
 ) as Readonly<Record<KnownName, number>>;
@@ -283,7 +282,7 @@ const families = ['proxy-', 'sidekey-'] as const;
 const numbers = new Map<string, number>(
   names.map((name, number) => [name, number] as const).filter(([name]) => name !== '' && !name.endsWith('-')),
 );
-/** By length: few names are as long as another, so most are known to be none of these after one look. */
+/** Names by length. Few lengths are shared, so one look rules out most names. */
 const byLength: readonly { readonly name: string; readonly number: number }[][] = Array.from(
   { length: 1 + Math.max(...names.map((name) => name.length)) },
   (_, length) =>
@@ -327,7 +326,7 @@ export function isOneName(number: number): boolean {
   return number !== 0 && number < known['proxy-'];
 }
 
-/** The numbers of all names that begin so: of the family, and of its members that have their own. */
+/** Returns the numbers of all names with this prefix: of the family, and of its known members. */
 export function numbersOfFamily(family: (typeof families)[number]): readonly number[] {
   return [
     known[family],
@@ -335,7 +334,7 @@ export function numbersOfFamily(family: (typeof families)[number]): readonly num
   ];
 }
 
-/** Bytes by name, and what bytes may stand where. */
+/** Byte values, and the classes of bytes that a part of a message may contain. */
 
 export const HT = 0x09;
 export const LF = 0x0a;
@@ -354,12 +353,12 @@ const DEL = 0x7f;
 export const inToken = 1;
 /** Bytes of a field value (RFC 9110 §5.5) with its blanks, a reason phrase, or quoted text. */
 export const inValue = 2;
-/** Bytes of a request target: visible ASCII without `#`, because a target has no fragment (RFC 9112 §3.2). */
+/** Bytes of a request target: visible ASCII except `#`: a target has no fragment (RFC 9112 §3.2). */
 export const inTarget = 4;
-/** A token's, but no lower-case letter. */
+/** Bytes of a token, except lower-case letters. */
 export const inMethod = 8;
 
-/** Flags of each byte, as above. */
+/** Flags of each byte. */
 export const kindOf: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => {
   const text = String.fromCharCode(byte);
   let kinds = 0;
@@ -370,18 +369,18 @@ export const kindOf: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => 
   return kinds;
 });
 
-/** ASCII letters in lower case, all other bytes as they are. */
+/** ASCII letters in lower case, all other bytes unchanged. */
 const lowerOf: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) =>
   byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte,
 );
 
-/** The value of a hex digit; 16 for other bytes. */
+/** The value of a hex digit. 16: not a hex digit. */
 export const hexOf: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => {
   const text = String.fromCharCode(byte);
   return /[0-9A-Fa-f]/.test(text) ? Number.parseInt(text, 16) : 16;
 });
 
-/** Reports whether bytes spell a word, without regard to case. `word` in lower case. */
+/** Reports whether bytes spell a word, ignoring case. `word` in lower case. */
 export function spells(bytes: Buffer, start: number, end: number, word: string): boolean {
   if (end - start !== word.length) return false;
   for (let i = 0; i < word.length; i += 1) {
@@ -396,7 +395,7 @@ export function endOfRun(bytes: Buffer, at: number, stop: number, kind: number):
   return at;
 }
 
-/** Like `endOfRun` for `inValue`: most bytes of a head are values, and a comparison is faster than a look-up. */
+/** Like `endOfRun` for `inValue`, with comparisons: faster than look-ups for the bulk of a head. */
 export function endOfValue(bytes: Buffer, at: number, stop: number): number {
   for (; at < stop; at += 1) {
     const byte = bytes[at]!;

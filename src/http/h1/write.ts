@@ -4,13 +4,12 @@ import { hopByHop, nominatedBy, notInTrailers, type RawFields } from '../fields.
 import { type FieldTable, NameSet } from '../head.ts';
 import { CR, known, LF, SP } from './scan.ts';
 
-/** Returns the line before a chunk. `size` is at least 1: an empty chunk ends the body. */
+/** Returns the line before a chunk. `size` is at least 1, because an empty chunk ends the body. */
 export function chunkStart(size: number): string {
   if (!Number.isSafeInteger(size) || size < 1) throw new RangeError('a chunk has at least one byte');
   return `${size.toString(16)}\r\n`;
 }
 
-/** The end of a chunk. */
 export const chunkEnd = '\r\n';
 
 /** The end of a body without trailers. */
@@ -27,31 +26,31 @@ export function trailersToPass(trailers: FieldTable): RawFields {
   return kept;
 }
 
-/** Returns a field section (RFC 9112 §2.1): the lines of fields, or of trailers, and the empty line behind them. */
+/** Returns a field section (RFC 9112 §2.1): field lines or trailer lines, and the empty line. */
 export function fieldSection(fields: RawFields): Buffer {
   return Buffer.from(`${fieldLines(fields)}\r\n`, 'latin1');
 }
 
-/** A head that was read: of a request or a response. */
+/** A received head of a request or a response. */
 type ReadHead = FieldTable & { readonly lineStart: number; readonly lineEnd: number };
 
-/** The changes to a head that is forwarded. All other bytes are copied in their order. */
+/** The changes to a forwarded head. All other bytes are copied in order. */
 export interface HeadEdit {
-  /** The request or status line, without its end; absent: the one that was read. */
+  /** The request or status line, without its end. Absent: the received line. */
   readonly line?: string;
   /** Fields to remove besides the hop-by-hop ones. */
   readonly drop: NameSet;
-  /** Fields to insert behind the first line. */
+  /** Fields to insert after the first line. */
   readonly front?: RawFields;
   /** Fields to append. */
   readonly back?: RawFields;
-  /** Lines to append behind those, as `fieldLines` returns them. */
+  /** Lines to append after `back`, as `fieldLines` returns them. */
   readonly lines?: string;
-  /** Removes all of `names`, and inserts `fields` at the first of them, or in front where there is none. */
+  /** Removes all `names`, and inserts `fields` at the first of them, or in front if there is none. */
   readonly replace?: { readonly names: NameSet; readonly fields: RawFields };
 }
 
-/** The hop-by-hop fields without the one that frames the body: the body keeps its framing. */
+/** The hop-by-hop fields except `Transfer-Encoding`, because the body keeps its framing. */
 const hopByHopNames = new NameSet([...hopByHop].filter((name) => name !== 'transfer-encoding'));
 
 const noNames = new NameSet([]);
@@ -59,30 +58,30 @@ const noNames = new NameSet([]);
 /** A latin1 text without control bytes except tabs. */
 const oneLine = /^[\t\x20-\x7e\x80-\xff]*$/;
 
-/** A head that is ready to be written, with its size. */
+/** A head that is ready to be written. */
 interface PreparedHead {
   readonly size: number;
-  /** Writes the head. Returns where it ends. The target needs room for `size` bytes from `at` on. */
+  /** Writes the head. Returns its end. The target needs `size` bytes from `at` on. */
   write(target: Buffer, at: number): number;
 }
 
-/** A buffer that a head is written into, in place. `WriteBuffer` is one. */
+/** A buffer to write a head into, such as `WriteBuffer`. */
 interface HeadTarget {
-  /** Returns a buffer with room for `size` bytes from `end` on; null: they are too many. */
+  /** Returns a buffer with room for `size` bytes from `end` on, or null if they are too many. */
   room(size: number): Buffer | null;
   readonly end: number;
-  /** Adds the bytes that were written from `end` on. `isFlushed`: writes all at once. */
+  /** Adds the bytes that were written from `end` on. `isFlushed`: writes everything at once. */
   filledTo(end: number, isFlushed?: boolean): void;
   /** Adds a copy of a piece. */
   add(piece: Buffer): boolean;
-  /** Writes all at once. */
+  /** Writes everything at once. */
   flush(): void;
 }
 
 /**
  * Prepares a changed head. The bytes of the original must not change before `write`.
  *
- * @throws SidekeyError `policy_violation` where an added field would be more than one line. The message does not quote it
+ * @throws SidekeyError `policy_violation` if an added field has a line break. The message does not quote it
  */
 export function prepareHead(head: ReadHead, edit: HeadEdit): PreparedHead {
   const prepared = new Prepared();
@@ -90,7 +89,7 @@ export function prepareHead(head: ReadHead, edit: HeadEdit): PreparedHead {
   return prepared;
 }
 
-/** Like `prepareHead`, into a new buffer. */
+/** Like `prepareHead`, but writes into a new buffer. */
 export function headBytes(head: ReadHead, edit: HeadEdit): Buffer {
   shared.prepare(head, edit);
   const bytes = Buffer.allocUnsafe(shared.size);
@@ -98,7 +97,7 @@ export function headBytes(head: ReadHead, edit: HeadEdit): Buffer {
   return bytes;
 }
 
-/** Like `prepareHead`, and adds the head to a buffer. */
+/** Like `prepareHead`, but writes into `into`. */
 export function addHead(into: HeadTarget, head: ReadHead, edit: HeadEdit): void {
   shared.prepare(head, edit);
   const room = into.room(shared.size);
@@ -114,16 +113,16 @@ class Prepared implements PreparedHead {
   size = 0;
   #head: ReadHead | null = null;
   #keepsLine = true;
-  /** The first line and what stands behind it; the line as it was read is in `#spans`. */
+  /** The new first line, and the fields after it. A received line is copied from `#head` instead. */
   #before = '';
   #instead = '';
-  /** The two parts of what stands behind the fields, without the empty line. */
+  /** The two parts after the fields, without the empty line. */
   #back = '';
   #lines = '';
-  /** Bytes that are kept, start and end in turn, from `base`: the first `#spanCount` entries. */
+  /** Ranges of bytes to keep, relative to `base`: the first `#spanCount` entries, start and end in turn. */
   readonly #spans: number[] = [];
   #spanCount = 0;
-  /** Before which of `#spans` the replacement stands. */
+  /** Index in `#spans` before which the replacement is written. */
   #insteadAt = -1;
 
   prepare(head: ReadHead, edit: HeadEdit): void {
@@ -196,13 +195,13 @@ class Prepared implements PreparedHead {
   }
 }
 
-/** Used for every head that is written as soon as it is prepared. */
+/** Shared by all heads that are written immediately. */
 const shared = new Prepared();
 
-/** Number of characters from which a call into V8 costs less than a loop. */
+/** Number of characters from which a call into V8 is faster than a loop. */
 const longText = 64;
 
-/** Writes a latin1 text. Returns where it ends. */
+/** Writes a latin1 text. Returns its end. */
 function put(target: Buffer, at: number, text: string): number {
   const { length } = text;
   if (length >= longText) return at + target.write(text, at, 'latin1');
@@ -210,7 +209,7 @@ function put(target: Buffer, at: number, text: string): number {
   return at + length;
 }
 
-/** Reports whether `Connection` has options other than the usual ones, which nominate no field. */
+/** Reports whether `Connection` has options other than `keep-alive` and `close`, which nominate no field. */
 function nominatesSome(head: FieldTable): boolean {
   for (let index = 0; index < head.count; index += 1) {
     if (head.numberAt(index) !== known.connection) continue;
@@ -220,7 +219,7 @@ function nominatesSome(head: FieldTable): boolean {
 }
 
 /**
- * Returns a new head. The line and the fields are checked.
+ * Returns a new head.
  *
  * @throws SidekeyError `policy_violation` as `prepareHead`
  */
@@ -233,9 +232,9 @@ const requestLineEnd = ' HTTP/1.1\r\n';
 /**
  * Adds the head of a request to a buffer.
  *
- * @param target without a space; like the method one line: see `isOneLine`
+ * @param target without spaces. Like `method`, it must pass `isOneLine`
  * @param section as `fieldSection` returns it
- * @param isFlushed writes it at once
+ * @param isFlushed writes everything at once
  */
 export function addRequestHead(
   into: HeadTarget,
@@ -260,7 +259,7 @@ export function addRequestHead(
   into.filledTo(at, isFlushed);
 }
 
-/** Returns the lines of fields, each with CR LF. */
+/** Returns field lines, each with its CR LF. */
 export function fieldLines(fields: RawFields): string {
   let lines = '';
   for (let i = 0; i < fields.length; i += 2) {

@@ -10,17 +10,16 @@ import { type Incoming, type IntakeOwner, left, RequestIntake, silent, type Stop
 import { ClientReply, keptLines, lastLines, type ReplyLine } from './h1-response.ts';
 import { canBeReset } from '../problem.ts';
 
-/** First byte of a SOCKS5 client (RFC 1928 §3). No request of HTTP begins with it. */
+/** First byte of a SOCKS5 client (RFC 1928 §3). No HTTP request begins with it. */
 export const socksVersion = 5;
 
-/** Answers a request with an unknown expectation by 417 (RFC 9110 §10.1.1). Returns whether it did. */
+/** Sends a 417 if a request has an unknown expectation (RFC 9110 §10.1.1). Returns whether it did. */
 export function answerUnmet(head: RequestHeadBytes, reply: Reply): boolean {
   if (head.version === '1.0' || !head.has('expect') || head.lists('expect', '100-continue')) return false;
   refuseExpectation(reply);
   return true;
 }
 
-/** Sends a 417. */
 export function refuseExpectation(reply: Reply): void {
   reply.head(417, 'Expectation Failed', ['Content-Length', '0']);
   reply.end([]);
@@ -28,14 +27,14 @@ export function refuseExpectation(reply: Reply): void {
 
 /** Maximum number of unread bytes. Beyond it, the socket is paused. */
 const maxUnreadBytes = 65_536;
-/** Milliseconds until the connection of a client that keeps sending, or does not close, is cut. */
+/** Milliseconds until a client that keeps sending, or does not close, is cut off. */
 const lingerMs = 5_000;
 /** Milliseconds added to the announced idle time, so that a request in transit is still answered. */
 const graceMs = 1_000;
 
 /**
- * A client connection of HTTP/1.1. Its requests are answered in their order: pipelined requests may depend on each other
- * (RFC 9112 §9.3.2).
+ * An HTTP/1.1 client connection. Requests are answered in order, because pipelined requests may depend on
+ * each other (RFC 9112 §9.3.2).
  */
 export class ClientConnection implements ReplyLine, IntakeOwner {
   readonly socket: Duplex;
@@ -49,7 +48,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
   #answered: Incoming | null = null;
   #whenAnswered: PromiseWithResolvers<void> | null = null;
   #waiting: Incoming[] = [];
-  /** Input is discarded, or belongs to another owner. */
+  /** True if input is discarded, or belongs to another owner. */
   #isOver = false;
   hasEnded = false;
   #isPaused = false;
@@ -71,8 +70,8 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
   }
 
   /**
-   * Closes the connection if no request is pending: at once, or as soon as the client was quiet for `quietMs`. One that has
-   * just connected or had an answer may be sending a request, which would be lost.
+   * Closes the connection if no request is pending, as soon as the client has been silent for `quietMs`. A
+   * client that has just connected or been answered may be sending a request, which would be lost.
    */
   closeIfIdle(quietMs: number): void {
     if (this.#isBusy || this.#intake.inHead || this.#intake.body !== null) return;
@@ -81,7 +80,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     else this.socket.destroy();
   }
 
-  /** Reports whether a request is being answered, or waits. */
+  /** Reports whether a request is in progress or waiting. */
   get #isBusy(): boolean {
     return this.#reply !== null || this.#waiting.length > 0;
   }
@@ -90,7 +89,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     if (this.#isOver) return;
     if (this.#isNew) {
       this.#isNew = false;
-      // Inside a tunnel, and nowhere else, all bytes are HTTP.
+      // Inside a tunnel, and only there, all bytes are HTTP.
       if (piece[0] === socksVersion && this.client.tunnel === null) {
         this.#detach();
         this.socket.unshift(piece);
@@ -119,7 +118,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
   #stop(stop: Stop): void {
     if (stop.kind === 'malformed') {
       const due = this.#answered ?? this.#waiting[0];
-      // The exchange that reads this body gets the error, and reports it.
+      // The exchange that reads this body receives the error, and reports it.
       if (stop.body === null) this.#refuse(stop.why);
       else if (stop.body !== due?.body || this.#reply?.started === true) this.#refuse(stop.why, false);
     } else if (this.#isBusy) {
@@ -131,7 +130,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     }
   }
 
-  /** Refuses the input. The client gets no refusal while earlier responses are due. */
+  /** Refuses the input. Sends no refusal while earlier responses are pending. */
   #refuse(why: SidekeyError, answerable = !this.#isBusy): void {
     this.#waiting = [];
     this.#isOver = true;
@@ -150,7 +149,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
   readonly #onEnd = (): void => {
     this.hasEnded = true;
     if (this.#isOver) return;
-    // The body stays incomplete. Clients do not half-close TLS (RFC 5246 §7.2.1): one that ends while it waits has left.
+    // The body stays incomplete. Clients do not half-close TLS (RFC 5246 §7.2.1): the client has left.
     const isSecure = this.client.tunnel?.authority.scheme === 'https';
     if (this.#intake.body !== null || (this.#isBusy && isSecure)) this.socket.destroy();
     else if (this.#intake.inHead && !this.#intake.isBlank) {
@@ -167,7 +166,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     this.#service.left(this);
   };
 
-  /** Answers the next request, and adjusts reading and the deadline. */
+  /** Starts the next request, and adjusts reading and the deadline. */
   #goOn(): void {
     if (this.#isOver) return;
     while (this.#reply === null && this.#waiting.length > 0 && this.#begin());
@@ -178,7 +177,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
   /** Returns false if the request has to wait. */
   #begin(): boolean {
     const { socket, outbox } = this;
-    // A client that sends requests and reads no responses gets none.
+    // A client that sends requests and reads no responses is not served.
     if (outbox.isFull && !socket.destroyed) {
       if (!this.#waitsForDrain) outbox.onDrain(this.#onDrained);
       this.#waitsForDrain = true;
@@ -205,13 +204,13 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     this.#goOn();
   };
 
-  /** Resolves when the current request is answered; null: none is being answered. */
+  /** Resolves when the current request is answered; null if there is none. */
   get whenAnswered(): Promise<void> | null {
     if (this.#reply === null) return null;
     return (this.#whenAnswered ??= Promise.withResolvers()).promise;
   }
 
-  /** The current request is answered. @param error not null: its exchange has failed, and the client has no answer */
+  /** Ends the current request. @param error of an exchange that failed without an answer, or null */
   readonly answered = (error: unknown): void => {
     if (error !== null) this.#service.failed(error);
     if (this.#reply?.ended === false) this.socket.destroy();
@@ -223,7 +222,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     if (this.#isOver) return;
     if (this.#intake.isClosed) this.hangUp();
     else if (this.hasEnded && this.#waiting.length === 0) this.socket.end();
-    // Else the loop that has begun the request goes on.
+    // Otherwise the loop that started the request continues.
     if (!this.#isBeginning) this.#goOn();
   };
 
@@ -236,7 +235,6 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     if (this.#isPaused) this.#hold();
   }
 
-  /** Pauses the socket while too many bytes are unread. */
   #hold(): void {
     let held = this.#answered?.body?.held ?? 0;
     for (const { head, body } of this.#waiting) held += head.size + (body?.held ?? 0);
@@ -279,7 +277,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
 
   cut(isPlainEnd: boolean): void {
     this.outbox.flush();
-    // A plain end would complete a response that ends with its connection: the socket is reset instead.
+    // A plain end would complete a response that ends with its connection: reset the socket instead.
     const { socket } = this;
     if (isPlainEnd && canBeReset(socket)) {
       socket.resetAndDestroy();
@@ -303,7 +301,7 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     else deadline.set('next', limits.client_idle + graceMs);
   }
 
-  /** Reads and discards input for a limited time, since closing at once would reset the connection and lose the response. */
+  /** Discards input for a limited time. Closing at once would reset the connection, and lose the response. */
   #linger(): void {
     if (this.#deadline.what !== 'close' && !this.socket.destroyed) this.#deadline.set('close', lingerMs);
   }
@@ -324,7 +322,7 @@ function ignore(): void {}
 /** The event that a client connection waits for. */
 export type Awaited = 'first' | 'head' | 'body' | 'next' | 'close';
 
-/** The one deadline of a connection, for the event that it waits for. An exchange that is answered at once sets no timer. */
+/** The only deadline of a connection, for its next event. An immediate answer sets no timer. */
 export class ConnectionDeadline {
   #what: Awaited | null = null;
   #ms = 0;
@@ -339,30 +337,30 @@ export class ConnectionDeadline {
     });
   }
 
-  /** The awaited event; null: none. */
+  /** The awaited event, or null. */
   get what(): Awaited | null {
     return this.#what;
   }
 
-  /** Waits for an event for `ms` milliseconds, and for no other. */
+  /** Waits `ms` milliseconds for an event, and for no other. */
   set(what: Awaited, ms: number): void {
     this.#what = what;
     this.#ms = ms;
     this.#deadline.set(ms);
   }
 
-  /** Milliseconds for which the event has been awaited. */
+  /** Milliseconds since `set`. */
   get waitedMs(): number {
     return this.#ms - this.#deadline.leftMs;
   }
 
-  /** Waits for nothing. The timer may remain. */
+  /** Cancels the deadline. The timer may remain. */
   clear(): void {
     this.#what = null;
     this.#deadline.clear();
   }
 
-  /** Waits for nothing, and removes the timer. */
+  /** Cancels the deadline, and removes the timer. */
   close(): void {
     this.#what = null;
     this.#deadline.stop();
@@ -378,23 +376,23 @@ export interface Service {
   /** A monotonic clock, in milliseconds. */
   readonly now: () => number;
   readonly limits: () => Limits;
-  /** Reports whether the proxy is stopping. Then each response is the last of its connection. */
+  /** Reports whether the proxy is stopping. If so, each response is the last of its connection. */
   readonly isClosing: () => boolean;
-  /** Answers a request, and calls `from.answered` when it is done, perhaps before this returns. The next one waits for that. */
+  /** Handles a request, then calls `from.answered`, possibly before this returns. The next one waits. */
   exchange(inbound: H1InboundRequest, reply: ClientReply, from: ClientConnection): void;
   /** Reports whether a request takes over the connection: a CONNECT or a WebSocket handshake. */
   takesOver(head: RequestHeadBytes, framing: BodyFraming): boolean;
-  /** Takes over the connection, with the bytes behind the head. The socket is paused. */
+  /** Takes over the connection, with the bytes after the head. The socket is paused. */
   takeOver(head: RequestHeadBytes, from: ClientConnection, early: Buffer): void;
-  /** Takes over the connection of a client that speaks SOCKS, with its first bytes in the stream. The socket is paused. */
+  /** Takes over the connection of a SOCKS client. The socket is paused, and its first bytes are unread. */
   socks(from: ClientConnection): void;
   /**
-   * Refuses the input and all that follows. `answerable`: no response is under way, so that the refusal can be sent on the
-   * socket; else the connection is to be cut.
+   * Refuses the input and everything after it. `answerable`: no response is in progress, so the refusal can
+   * be sent on the socket. Otherwise the caller must cut the connection.
    */
   refuse(why: SidekeyError, from: ClientConnection, answerable: boolean): void;
-  /** The exchange of a request failed, and its client has no answer. */
+  /** Called if the exchange of a request failed, and its client has no answer. */
   failed(error: unknown): void;
-  /** The connection was taken over or closed. A request of it may still be under way. */
+  /** Called if the connection was taken over or closed. A request may still be in progress. */
   left(from: ClientConnection): void;
 }

@@ -7,7 +7,7 @@ import { type RequestHeadBytes } from '../head.ts';
 import { createRequestReader, type HeadReader } from '../h1/read-head.ts';
 import { CR, LF, Malformed } from '../h1/scan.ts';
 
-/** A request whose head was received. */
+/** A request with a complete head. */
 export interface Incoming {
   readonly head: RequestHeadBytes;
   readonly body: IncomingBody | null;
@@ -17,7 +17,7 @@ export interface Incoming {
 export type Stop =
   /** The head of a request, or this body, is malformed. */
   | { readonly kind: 'malformed'; readonly why: Malformed; readonly body: IncomingBody | null }
-  /** A request takes over the connection, with the bytes behind it. */
+  /** A request takes over the connection, with the bytes after it. */
   | { readonly kind: 'taken over'; readonly head: RequestHeadBytes; readonly early: Buffer };
 
 /** The connection that an intake reads for. */
@@ -30,11 +30,11 @@ export interface IntakeOwner extends BodySource {
 
 /** Reads the requests of a connection, each body before the next head. */
 export class RequestIntake {
-  /** No further request is read. A body that has begun is. */
+  /** True if no further request is read. A body that has begun is still read. */
   isClosed = false;
-  /** The client announced its last request as the last of the connection. */
+  /** True if the client announced its last request as the last of the connection. */
   saidLast = false;
-  /** The body that is being received. */
+  /** The body in progress. */
   body: IncomingBody | null = null;
   readonly #owner: IntakeOwner;
   readonly #limits: Limits;
@@ -52,12 +52,12 @@ export class RequestIntake {
     return this.#heads.begun;
   }
 
-  /** Reports whether only an empty line was received, which some clients send behind a body. */
+  /** Reports whether only an empty line was received, as some clients send after a body. */
   get isBlank(): boolean {
     return this.#pending.isBlank;
   }
 
-  /** Reads a piece; null: it waits for more. */
+  /** Reads a piece. Returns the reason to stop, or null. */
   read(piece: Buffer): Stop | null {
     const bytes = this.#pending.with(piece);
     const end = bytes.length;
@@ -111,23 +111,23 @@ function malformed(why: Malformed): Stop {
 
 /** The connection that a body is received on. */
 interface BodySource {
-  /** Called when a reader begins, or ends, to wait for a piece. */
+  /** Called when a reader starts or stops waiting for a piece. */
   bodyAwaited(isAwaited: boolean): void;
   /** Called when buffered bytes were read or discarded. */
   bodyTaken(bytes: number): void;
 }
 
 /**
- * A request body: the connection fills it, and an exchange reads it (`InboundRequest.body`). Pieces are parts of the received
- * buffers, without their chunk framing.
+ * A request body (`InboundRequest.body`): the connection fills it, an exchange reads it. Pieces are views of
+ * the received buffers, without their chunk framing.
  *
- * `next` rejects with SidekeyError `bad_request` where the body is malformed, late or incomplete. `return` does not wait:
- * from then on the input is discarded.
+ * `next` rejects with SidekeyError `bad_request` if the body is malformed, late or incomplete. `return` does
+ * not wait: later input is discarded.
  */
 export class IncomingBody implements AsyncIterableIterator<Buffer> {
   readonly #source: BodySource;
   readonly #reader: BodyReader;
-  /** See `InboundRequest.trailers`; none before the body has ended. */
+  /** See `InboundRequest.trailers`. Empty before the end of the body. */
   trailers: RawFields = [];
   #pieces: Buffer[] = [];
   #failure: Error | null = null;
@@ -150,7 +150,7 @@ export class IncomingBody implements AsyncIterableIterator<Buffer> {
     return this.#held;
   }
 
-  /** Takes the bytes of this body. Returns their end, or their fault. */
+  /** Reads the bytes of this body. Returns their end, or their fault. */
   take(bytes: Buffer, start: number, end: number): number | Malformed {
     const next = this.#reader.read(bytes, start, end);
     if (typeof next !== 'number') {
@@ -164,7 +164,7 @@ export class IncomingBody implements AsyncIterableIterator<Buffer> {
     return next;
   }
 
-  /** Ends the body with an error, which the current and later calls of `next` get. */
+  /** Fails the body: the current and later calls of `next` reject with `why`. */
   fail(why: Error): void {
     if (this.#failure !== null || (this.over && this.#waiting === null)) return;
     this.#failure = why;
@@ -229,14 +229,14 @@ function unread(): SidekeyError {
   return new SidekeyError('bad_request', 'The request body was not read to its end.');
 }
 
-/** The client let too much time pass in the middle of its body. */
+/** Returns the error for a client that paused too long in the middle of its body. */
 export function silent(idleMs: number): SidekeyError {
   return new SidekeyError('bad_request', `Nothing of the request body came for ${idleMs / 1_000} s.`, {
     hint: 'send it without such a pause, or raise limits.client_body_idle',
   });
 }
 
-/** Returns the error for a client that left within its body. */
+/** Returns the error for a client that left in the middle of its body. */
 export function left(): SidekeyError {
   return new SidekeyError('bad_request', 'The client left before its request body had come.');
 }
@@ -246,12 +246,12 @@ export class PendingBytes {
   #buffer: Buffer | null = null;
   #size = 0;
 
-  /** Reports whether there is no more than an empty line, as some clients send it behind a body. */
+  /** Reports whether there is at most an empty line, as some clients send after a body. */
   get isBlank(): boolean {
     return this.#size <= 2 && (this.#buffer === null || this.#buffer[0] === CR);
   }
 
-  /** Returns the pending bytes with a piece behind them. The buffer is not reused for other bytes. */
+  /** Returns the pending bytes followed by a piece. The buffer is never reused for other bytes. */
   with(piece: Buffer): Buffer {
     const before = this.#size;
     const size = before + piece.length;

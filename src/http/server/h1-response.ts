@@ -12,7 +12,7 @@ export interface ReplyLine {
   readonly outbox: WriteBuffer;
   /** Returns the lines of the `Connection` fields. */
   connectionLines(isLast: boolean): string;
-  /** True if the connection ends with this response in any case. Read at the head. */
+  /** True if the connection ends with this response in any case. Read when the head is written. */
   readonly endsAnyway: boolean;
   /** True if the client has ended its side. */
   readonly hasEnded: boolean;
@@ -20,29 +20,29 @@ export interface ReplyLine {
   readonly isFull: boolean;
   /** Stops reading requests. */
   takeNoMore(): void;
-  /** Ends the connection behind the written bytes. */
+  /** Ends the connection after the written bytes. */
   hangUp(): void;
   onDrain(listener: () => void): void;
   /** Cuts the connection. `isPlainEnd`: a plain end would complete the response. */
   cut(isPlainEnd: boolean): void;
 }
 
-/** The reply to a request of HTTP/1.1. */
+/** The reply to an HTTP/1.1 request. */
 export class ClientReply implements Reply {
   readonly copies = true as const;
   started = false;
-  /** True if all of it was written. */
+  /** True if the whole response was written. */
   ended = false;
   readonly gone = createGone();
   /** True if a client that ends its side counts as gone. */
   isHeld = false;
   readonly #line: ReplyLine;
   readonly #head: RequestHeadBytes;
-  /** The client waits for `100 Continue` before it sends its body. */
+  /** True if the client waits for `100 Continue` before it sends its body. */
   #expectsContinue: boolean;
   #isLast = false;
   #framing: ReplyFraming = none;
-  /** Bytes still to be written of a response with a length. */
+  /** Remaining bytes of a response with a length. */
   #left = 0;
 
   constructor(line: ReplyLine, head: RequestHeadBytes, expectsContinue: boolean) {
@@ -70,7 +70,7 @@ export class ClientReply implements Reply {
   }
 
   informational(status: number, fields: RawFields): void {
-    // Optional (RFC 9110 §15.2). An upstream may send any number of them to a client that reads none.
+    // Optional (RFC 9110 §15.2). An upstream may send any number, to a client that does not read.
     if (this.started || this.#head.version === '1.0' || this.#line.isFull) return;
     const text = interimHead(status, fields);
     if (text !== null) this.#line.outbox.add(text);
@@ -102,7 +102,7 @@ export class ClientReply implements Reply {
 
   /** Reports whether the connection ends with this response. */
   #endsWith({ kind }: ReplyFraming): boolean {
-    // A client that got no 100 may or may not send its body: the next bytes are ambiguous.
+    // Without a 100, the client may or may not send its body: the next bytes are ambiguous.
     return this.#isLast || this.#expectsContinue || kind === 'close' || this.#line.endsAnyway;
   }
 
@@ -128,7 +128,7 @@ export class ClientReply implements Reply {
       return outbox.add(chunkEnd);
     }
     if (kind === 'length') {
-      // A client would read bytes behind the length as another response.
+      // The client would read bytes beyond the length as another response.
       if (size > this.#left) {
         this.abort();
         return true;
@@ -164,7 +164,7 @@ export class ClientReply implements Reply {
   }
 }
 
-/** The framing of a response body for the client. `close`: it ends with the connection. */
+/** The framing of a response body for the client. `close`: the body ends with the connection. */
 type ReplyFraming =
   | { readonly kind: 'none' }
   | { readonly kind: 'length'; readonly bytes: number }
@@ -176,7 +176,7 @@ const none: ReplyFraming = { kind: 'none' };
 const chunked: ReplyFraming = { kind: 'chunked' };
 const close: ReplyFraming = { kind: 'close' };
 
-/** A final head to be written. */
+/** A final head to write. */
 export interface FinalHead {
   readonly status: number;
   readonly reason: string;
@@ -190,7 +190,7 @@ export interface FinalHead {
 /**
  * Returns the framing of a response: its length, chunks, or the end of the connection for HTTP/1.0.
  *
- * @throws SidekeyError `upstream_protocol` where its length can be read in more than one way
+ * @throws SidekeyError `upstream_protocol` if its length is ambiguous
  */
 export function replyFraming({ status, fields, method, version }: FinalHead): ReplyFraming {
   if (!hasResponseBody(method, status)) return none;
@@ -208,8 +208,8 @@ export function replyFraming({ status, fields, method, version }: FinalHead): Re
 /**
  * Returns the head as latin1 text.
  *
- * @param connection lines of the fields that concern the connection, as `lastLines` and `keptLines` have them
- * @throws SidekeyError `policy_violation` where a field would be more than one line: it would be taken for a response
+ * @param connection lines of the connection fields, such as `lastLines` and `keptLines`
+ * @throws SidekeyError `policy_violation` if a field has a line break: it could pass for a response
  */
 export function finalHead(head: FinalHead, framing: ReplyFraming, connection: string): string {
   const { status, reason } = head;
@@ -220,8 +220,8 @@ export function finalHead(head: FinalHead, framing: ReplyFraming, connection: st
 }
 
 /**
- * Returns the framing of a head that can be forwarded byte by byte. Null: it must be rewritten, since the client needs another
- * framing, or the head announces a body that it does not have.
+ * Returns the framing of a head that can be forwarded unchanged. Null: the client needs another framing, or
+ * the head announces a body that it does not have.
  */
 function passedFraming(
   head: ResponseHeadBytes,
@@ -234,7 +234,7 @@ function passedFraming(
   return framing.kind === 'chunked' && version === '1.1' ? chunked : null;
 }
 
-/** Returns the changes to such a head; see `finalHead`. */
+/** Returns the changes to a forwarded head; see `finalHead`. */
 function editOf(
   head: ResponseHeadBytes,
   drop: NameSet,
@@ -247,13 +247,13 @@ function editOf(
   return lastEdit;
 }
 
-/** A cache of the last result: most responses have the same changes. */
+/** The last result. Most responses have the same changes. */
 let lastEdit: HeadEdit = { drop: new NameSet([]), lines: '' };
 
 /** The `Connection` line of the last response. */
 export const lastLines = 'Connection: close\r\n';
 
-/** Returns the `Connection` lines of a connection that is kept for `idleMs` milliseconds. */
+/** Returns the `Connection` lines of a connection that stays open for `idleMs` milliseconds. */
 export function keptLines(idleMs: number): string {
   if (idleMs !== kept.idleMs)
     kept = {
@@ -263,7 +263,7 @@ export function keptLines(idleMs: number): string {
   return kept.lines;
 }
 
-/** A cache of the last result: it changes only with the config. */
+/** The last result. It changes only with the config. */
 let kept = { idleMs: -1, lines: '' };
 
 /** The interim statuses that are forwarded. The proxy itself sends 100 and 101. */
@@ -272,7 +272,7 @@ const interim: ReadonlyMap<number, string> = new Map([
   [103, 'Early Hints'],
 ]);
 
-/** Returns the head of an interim response, which announces no body; null: the status is not forwarded. */
+/** Returns the head of an interim response, without announcements of a body, or null for other statuses. */
 export function interimHead(status: number, fields: RawFields): string | null {
   const reason = interim.get(status);
   if (reason === undefined) return null;
@@ -295,7 +295,7 @@ function isNamed(field: string, name: string): boolean {
   return field.length === name.length && field.toLowerCase() === name;
 }
 
-/** Replaces the characters that a reason phrase must not have. */
+/** Replaces the characters that are invalid in a reason phrase. */
 function printable(reason: string): string {
   return reason.replace(/[^\t\x20-\x7e\x80-\xff]/g, '?');
 }

@@ -5,34 +5,33 @@ import { hasResponseBody } from '../framing.ts';
 import { fieldLines } from '../h1/write.ts';
 import { createGone, type Gone, type Reply, resetStream } from '../message.ts';
 
-/** Maximum number of forwarded interim responses of a stream: no window limits them. */
+/** Maximum number of interim responses to forward on a stream: flow control does not limit them. */
 const maxInterim = 16;
 
-/** The owner of a reply. */
 export interface ReplyOwner {
-  /** The response is complete: the rest of the request is not needed. */
+  /** The response is complete. The rest of the request is not needed. */
   replied(): void;
   /** The socket has taken the whole response. */
   sent(): void;
-  /** A piece of the body was sent. */
+  /** Counts a piece of the body. */
   passed(bytesIn: number, bytesOut: number): void;
 }
 
-/** The reply to a request of HTTP/2. */
+/** The reply to an HTTP/2 request. */
 export class StreamReply implements Reply {
   started = false;
-  /** True if all of it was written. */
+  /** True if the whole response was written. */
   ended = false;
   readonly gone = createGone();
   readonly #stream: ServerHttp2Stream;
   readonly #method: string;
-  /** The client waits for a 100 before it sends its body. */
+  /** True if the client waits for a 100 before it sends its body. */
   #expectsContinue: boolean;
   readonly #owner: ReplyOwner;
   #isBare = false;
-  /** Sends the head; null: it was sent. `isAll`: nothing follows it. */
+  /** Sends the head; null if it was sent. `isAll`: nothing follows the head. */
   #begin: ((isAll: boolean) => void) | null = null;
-  /** Bytes still to be written; null: any number. */
+  /** Remaining bytes; null: no limit. */
   #left: number | null = null;
   #hasTrailers = false;
   #trailers: RawFields = [];
@@ -44,7 +43,7 @@ export class StreamReply implements Reply {
     this.#expectsContinue = expectsContinue;
     this.#owner = owner;
     const tell = () => this.gone.tell();
-    // A reset closes the stream only after the input before it was read: `aborted` comes at once.
+    // A reset closes the stream only after the earlier input was read. `aborted` comes at once.
     stream.once('aborted', tell).once('close', tell);
     if (stream.destroyed) tell();
   }
@@ -72,10 +71,10 @@ export class StreamReply implements Reply {
     this.#stream.additionalHeaders(head);
   }
 
-  /** The connection continues for its other streams. */
+  /** Does nothing: the connection continues for its other streams. */
   closeAfter(): void {}
 
-  /** Sends the head of a tunnel. Its data is written to the stream directly. */
+  /** Sends the head of a tunnel. Its data is written directly to the stream. */
   tunnel(fields: RawFields): void {
     const head = responseHead(this.#method, 200, fields);
     if (this.#mayBegin) this.#respond(head.fields, {});
@@ -98,7 +97,7 @@ export class StreamReply implements Reply {
       if (this.#hasTrailers) this.#stream.once('wantTrailers', this.#onWantTrailers);
       this.#respond(head.fields, { endStream: isAll, waitForTrailers: this.#hasTrailers });
     };
-    // gRPC detects a response without a body by END_STREAM on its head: the end may follow in this turn.
+    // gRPC detects a response without a body by END_STREAM on its head. The end may follow in this turn.
     if (head.isBare) this.#begin(true);
     else process.nextTick(() => this.#begin?.(false));
   }
@@ -107,7 +106,7 @@ export class StreamReply implements Reply {
     const stream = this.#stream;
     if (chunk.length === 0 || this.#isBare || this.ended || stream.closed || stream.destroyed) return true;
     if (this.#left !== null) {
-      // A client would read bytes behind the length as another message.
+      // The client would read bytes beyond the length as another message.
       if (chunk.length > this.#left) {
         this.abort();
         return true;
@@ -155,7 +154,7 @@ export class StreamReply implements Reply {
   };
 
   #respond(fields: string[], how: ServerStreamResponseOptions): void {
-    // The upstream's `Date` is forwarded, or none.
+    // Forward the `Date` of the upstream, or none.
     const options: ServerStreamResponseOptions & { readonly sendDate: boolean } = { ...how, sendDate: false };
     this.#stream.respond(fields, options);
   }
@@ -165,23 +164,23 @@ export class StreamReply implements Reply {
   }
 }
 
-/** The head of a response of HTTP/2. */
+/** The head of an HTTP/2 response. */
 interface ResponseHead {
   /** Lower-case names and values in turn, `:status` first. */
   readonly fields: string[];
-  /** Announced length of the body in bytes; null: unannounced. 0: it can have none. */
+  /** Announced length of the body in bytes; null if unannounced; 0 if there can be no body. */
   readonly length: number | null;
   /** True if the stream ends with the head. */
   readonly isBare: boolean;
 }
 
 /**
- * Returns the head of a final response. HTTP/2 has no reason phrase and no hop-by-hop fields, and names are lower case
- * (RFC 9113 §8.2).
+ * Returns the head of a final response, without a reason phrase and hop-by-hop fields. Names are in lower
+ * case (RFC 9113 §8.2).
  *
  * @param method of the request
- * @throws SidekeyError `upstream_protocol` where its status or its length cannot be passed on; `policy_violation` where
- *   a field would be more than one
+ * @throws SidekeyError `upstream_protocol` if its status or length cannot be sent; `policy_violation` if a
+ * field has a line break
  */
 export function responseHead(method: string, status: number, fields: RawFields): ResponseHead {
   if (status > 599) throw unsendable('a status above 599');
@@ -201,7 +200,7 @@ export function responseHead(method: string, status: number, fields: RawFields):
     }
     list.push(name, fields[i + 1]!);
   }
-  // Refuses a value that contains a line break.
+  // Throws if a value has a line break.
   fieldLines(list.slice(2));
   return { fields: list, length: isBare ? 0 : length, isBare };
 }
@@ -209,7 +208,7 @@ export function responseHead(method: string, status: number, fields: RawFields):
 /** The interim statuses that are forwarded. The proxy itself sends 100 and 101. */
 const interim = new Set([102, 103]);
 
-/** Returns an interim response, which announces no body or trailers; null: the status is not forwarded. */
+/** Returns an interim response, without announcements of a body or trailers, or null for other statuses. */
 export function interimHead(
   status: number,
   fields: RawFields,
@@ -218,7 +217,7 @@ export function interimHead(
   return { ':status': status, ...fieldMap(fields, ['content-length', 'trailer']) };
 }
 
-/** Returns fields by their lower-case names, as Node takes trailers. */
+/** Returns fields by their lower-case names, as Node expects trailers. */
 export function fieldMap(fields: RawFields, without: readonly string[] = []): Record<string, string[]> {
   // No prototype: `constructor` and `__proto__` are ordinary names.
   const map = Object.create(null) as Record<string, string[]>;

@@ -25,15 +25,15 @@ export interface SessionService extends StreamService {
 
 /** Milliseconds until a connection is cut after its last response. */
 const lingerMs = 5_000;
-/** Milliseconds between two checks of a session, and the maximum for a quiet one. */
+/** Milliseconds between two checks of a session, and their maximum for a quiet one. */
 const checkMs = 1_000;
 const maxCheckMs = 8_000;
-/** Number of PING and SETTINGS frames after which the session is checked. */
+/** Number of PING and SETTINGS frames between two checks. */
 const idleFrames = 64;
 
 /**
- * A client connection of HTTP/2. Each stream is an exchange, at most `limits.client_streams` at a time. A stream that the
- * client has reset counts until its exchange has ended (CVE-2023-44487); others wait.
+ * An HTTP/2 client connection. Each stream is an exchange, at most `limits.client_streams` at a time; others
+ * wait. A stream that the client resets counts until its exchange ends (CVE-2023-44487).
  */
 export class ClientSession {
   readonly #socket: TLSSocket;
@@ -54,7 +54,7 @@ export class ClientSession {
   #cancelCheck: () => void;
 
   /**
-   * @param socket after its handshake, which chose `h2`
+   * @param socket after a handshake that chose `h2`
    * @param extendedConnect offers WebSockets over HTTP/2
    */
   constructor(socket: TLSSocket, client: Client, service: SessionService, extendedConnect: boolean) {
@@ -65,8 +65,8 @@ export class ClientSession {
     this.#begunAt = service.now();
     this.#deadline = new ConnectionDeadline(service.timers, service.now, (what) => this.#late(what));
     this.#deadline.set('first', limits.head_timeout);
-    // A client that has ended its side cannot acknowledge frames (RFC 9113 §6.5, §6.9): it has left. The listener allows
-    // half-open connections, so the socket would stay open.
+    // A client that has ended its side cannot acknowledge frames (RFC 9113 §6.5, §6.9): it has left. The
+    // listener allows half-open connections, so the socket would stay open.
     socket
       .on('error', ignore)
       .once('end', () => socket.destroy())
@@ -110,7 +110,7 @@ export class ClientSession {
     raw: RawFields,
   ): void => {
     stream.on('error', ignore);
-    // The client may have reset it already.
+    // The client may already have reset it.
     if (stream.closed || stream.destroyed) return;
     this.#requests += 1;
     const read = this.#headOf(raw, !stream.endAfterHeaders);
@@ -168,7 +168,7 @@ export class ClientSession {
     else this.#deadline.set('next', this.#service.limits().client_idle);
   }
 
-  /** Limits the time that closing waits for the client. */
+  /** Limits the time to wait for the client to close. */
   #linger(): void {
     if (this.#deadline.what !== 'close' && !this.#socket.destroyed) this.#deadline.set('close', lingerMs);
   }
@@ -219,16 +219,16 @@ export class ClientSession {
 
 function ignore(): void {}
 
-/** Unexplained bytes that a session may have at its beginning, and for each second. */
+/** Unexplained bytes that a session may have at its start, and for each second. */
 const initialBytes = 131_072;
 const bytesEachSecond = 32_768;
-/** Bytes of overhead that a request, and a piece of a body, explain: frames, TLS records, resets, windows, pings. */
+/** Overhead in bytes of each request and piece of a body: frames, TLS records, resets, windows, pings. */
 const requestOverhead = 512;
 const pieceOverhead = 96;
 
 /** The traffic of a session so far. */
 export interface SessionTraffic {
-  /** Bytes read from the connection, with all frames. */
+  /** Bytes read from the connection, including all frames. */
   readonly read: number;
   /** Body bytes from the client and to it, and pieces in both directions. */
   readonly bodyIn: number;
@@ -240,11 +240,10 @@ export interface SessionTraffic {
 }
 
 /**
- * Reports whether a client sends more bytes than its requests explain: floods of PING, SETTINGS, WINDOW_UPDATE or empty frames, heads
- * that are refused for their size (CVE-2019-9512, CVE-2019-9515). nghttp2 guards against some kinds of frames; this covers
- * the others.
+ * Reports whether a client sends more bytes than its requests explain: PING, SETTINGS, WINDOW_UPDATE or empty
+ * frames, heads that are too large (CVE-2019-9512, CVE-2019-9515). nghttp2 limits only some kinds of frames.
  *
- * @param ageMs of the session
+ * @param ageMs age of the session in milliseconds
  */
 export function isFlood(traffic: SessionTraffic, ageMs: number): boolean {
   const { read, bodyIn, bodyOut, pieces, requests, heads } = traffic;
@@ -254,7 +253,7 @@ export function isFlood(traffic: SessionTraffic, ageMs: number): boolean {
   return read > forFree + bodies + 2 * heads + requestOverhead * requests;
 }
 
-/** Fields read beyond `limits.head_fields`, so that a request with too many gets a refusal with a reason. */
+/** Fields to read beyond `limits.head_fields`, so that a request with too many gets a readable refusal. */
 const spareFields = 32;
 
 /**
@@ -266,13 +265,13 @@ function sessionOptions(limits: Limits, extendedConnect: boolean): ServerOptions
   return {
     settings: {
       maxConcurrentStreams: limits.client_streams,
-      // Counts uncompressed bytes: this refuses a compression bomb (RFC 7541 §7.3).
+      // Counts uncompressed bytes: refuses a compression bomb (RFC 7541 §7.3).
       maxHeaderListSize: limits.head_bytes,
       enableConnectProtocol: extendedConnect,
       enablePush: false,
     },
     maxHeaderListPairs: limits.head_fields + spareFields,
-    // nghttp2 counts more bytes for a field than HTTP/1.1, and a head beyond this limit ends the session.
+    // nghttp2 counts more bytes for a field than HTTP/1.1. A head beyond this limit ends the session.
     maxSendHeaderBlockLength: 4 * limits.head_bytes,
     // Limits of stream resets, at once and for each second (CVE-2023-44487).
     streamResetBurst: 4 * limits.client_streams,

@@ -16,14 +16,14 @@ import { type ReplyOwner, StreamReply } from './h2-response.ts';
 const acceptGuid = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
 /**
- * Returns the client's side of a WebSocket over HTTP/2 (RFC 8441). The handshake with the upstream has a key of the proxy.
- * The client gets a 200, and frames as the data of the stream.
+ * Returns the client's side of a WebSocket over HTTP/2 (RFC 8441). The handshake with the upstream has the
+ * proxy's own key. The client gets a 200, and frames as the data of the stream.
  */
 export function streamSide(request: RequestStream): UpgradeSide {
   const key = randomBytes(16).toString('base64');
   return {
     client: request.stream,
-    // A client that leaves resets its stream, which is noticed without reading.
+    // A client that leaves resets its stream, which is detected without reading.
     frames: { early: Buffer.alloc(0), heard() {} },
     asks: ['Sec-WebSocket-Key', key],
     switched(fields) {
@@ -51,9 +51,8 @@ function proofOf(key: string): string {
   return createHash('sha1').update(`${key}${acceptGuid}`).digest('base64');
 }
 
-/** The owner of a body. */
 interface BodyOwner {
-  /** Called when a reader begins, or ends, to wait for a piece. */
+  /** Called when a reader starts or stops waiting for a piece. */
   bodyAwaited(isAwaited: boolean): void;
   /** Called for each piece from the client or to it. */
   passed(bytesIn: number, bytesOut: number): void;
@@ -62,11 +61,11 @@ interface BodyOwner {
 /**
  * The body of a stream (`InboundRequest.body`). The stream's window opens as pieces are read.
  *
- * `next` rejects with SidekeyError `bad_request` where the client resets the stream or leaves, and with the error of `fail`.
- * `return` does not wait: from then on the input is discarded.
+ * `next` rejects with the error of `fail`: SidekeyError `bad_request` if the client resets the stream or
+ * leaves. `return` does not wait: later input is discarded.
  */
 export class StreamBody implements AsyncIterableIterator<Buffer> {
-  /** See `InboundRequest.trailers`; none before the body has ended. */
+  /** See `InboundRequest.trailers`. Empty before the end of the body. */
   trailers: RawFields = [];
   /** True if the body has ended. */
   over = false;
@@ -92,7 +91,7 @@ export class StreamBody implements AsyncIterableIterator<Buffer> {
       .pause();
   }
 
-  /** Ends the body with an error, which the current and later calls of `next` get. */
+  /** Fails the body: the current and later calls of `next` reject with `why`. */
   fail(why: SidekeyError): void {
     if (this.#failure !== null || this.over) return;
     this.#failure = why;
@@ -137,7 +136,7 @@ export class StreamBody implements AsyncIterableIterator<Buffer> {
   };
 
   readonly #onEnd = (): void => {
-    // Node ends a stream that the client reset with NO_ERROR as if it were complete.
+    // If the client resets a stream with NO_ERROR, Node ends it as if it were complete.
     if (this.#stream.closed) {
       this.fail(left());
       return;
@@ -156,13 +155,13 @@ export class StreamBody implements AsyncIterableIterator<Buffer> {
   }
 }
 
-/** The functions that answer the requests of a session. */
+/** The functions that handle the requests of a session. */
 export interface StreamService {
   readonly timers: Timers;
   /** A monotonic clock, in milliseconds. */
   readonly now: () => number;
   readonly limits: () => Limits;
-  /** Answers a request. Never rejects. */
+  /** Handles a request. Never rejects. */
   exchange(inbound: InboundRequest, stream: RequestStream): Promise<void>;
   /** Carries a WebSocket (RFC 8441). Never rejects. */
   webSocket(inbound: InboundRequest, stream: RequestStream): Promise<void>;
@@ -170,21 +169,21 @@ export interface StreamService {
   denied(client: Client, why: SidekeyError): void;
 }
 
-/** The head of a request of HTTP/2. */
+/** The head of an HTTP/2 request. */
 export interface StreamHead {
   readonly head: RequestHead;
-  /** `:protocol` of an extended CONNECT (RFC 8441 §4); null: there is none. */
+  /** `:protocol` of an extended CONNECT (RFC 8441 §4), or null. */
   readonly protocol: string | null;
 }
 
 const pseudoNames = [':method', ':scheme', ':authority', ':path', ':protocol'];
 
-/** The same rule as for HTTP/1.1: at most 32 characters, no lower case, which some programs convert. */
+/** Same rule as for HTTP/1.1: at most 32 characters, and no lower case, which some programs convert. */
 const method = /^[!#$%&'*+.^_|~0-9A-Z-]{1,32}$/;
 
 /**
- * Reads a HEADERS block as the head of a request. nghttp2 refuses malformed blocks before; this does not rely on it, since
- * the values are written into a request line.
+ * Reads a HEADERS block as the head of a request. Checks again what nghttp2 checks, because the values are
+ * written into a request line.
  *
  * A body without a length gets `Transfer-Encoding: chunked`, as in HTTP/1.1. The parts of `Cookie` are joined
  * (RFC 9113 §8.2.3).
@@ -228,7 +227,7 @@ export function readStreamHead(raw: RawFields, hasBody: boolean): StreamHead | S
   return { head: { method: verb, target: path ?? '', version: '2', authority, fields }, protocol };
 }
 
-/** Returns the size of a field list by the rule of SETTINGS_MAX_HEADER_LIST_SIZE (RFC 9113 §6.5.2). */
+/** Returns the size of a field list as counted by SETTINGS_MAX_HEADER_LIST_SIZE (RFC 9113 §6.5.2). */
 export function listSize(raw: RawFields): number {
   return raw.reduce((sum, text) => sum + text.length, 16 * raw.length);
 }
@@ -251,7 +250,7 @@ export class RequestStream implements ReplyOwner, BodyOwner {
   readonly #client: Client;
   readonly #service: StreamService;
   readonly passed: BodyOwner['passed'];
-  /** `Sec-WebSocket-Key` of an extended CONNECT; RFC 8441 §5 asks for none. */
+  /** `Sec-WebSocket-Key` of an extended CONNECT. RFC 8441 §5 requires none. */
   readonly webSocketKey: string | undefined;
   #deadline: ConnectionDeadline | null = null;
 
@@ -269,7 +268,7 @@ export class RequestStream implements ReplyOwner, BodyOwner {
     this.#service = service;
     this.passed = passed;
     this.webSocketKey = valuesOf(head.fields, 'sec-websocket-key')[0];
-    // The data of a CONNECT is no body.
+    // The data of a CONNECT is not a body.
     const hasBody = !stream.endAfterHeaders && head.method !== 'CONNECT';
     this.body = hasBody ? new StreamBody(stream, this, service.limits()) : null;
     const waits = hasBody && expectationOf(head) === 'met';
@@ -307,7 +306,7 @@ export class RequestStream implements ReplyOwner, BodyOwner {
     this.#deadline?.close();
   }
 
-  /** Resets the stream alone, so that an incomplete message does not look complete. */
+  /** Resets only the stream, so that an incomplete message does not look complete. */
   destroy(): void {
     resetStream(this.stream, constants.NGHTTP2_CANCEL);
   }
@@ -316,13 +315,13 @@ export class RequestStream implements ReplyOwner, BodyOwner {
     void this.body?.return();
   }
 
-  /** Tells a client that still sends to stop (RFC 9113 §8.1). */
+  /** Stops a client that is still sending (RFC 9113 §8.1). */
   sent(): void {
     const isWhole = this.body === null ? this.#head.method !== 'CONNECT' : this.body.over;
     if (!isWhole) this.stream.close(constants.NGHTTP2_NO_ERROR);
   }
 
-  /** Returns why the request cannot be served; null: it can. */
+  /** Returns the reason that the request cannot be served, or null. */
   #refusal(): SidekeyError | null {
     if (this.#head.method !== 'CONNECT') return null;
     if (this.#protocol === null) {
@@ -344,16 +343,16 @@ export class RequestStream implements ReplyOwner, BodyOwner {
   }
 }
 
-/** Returns the equivalent GET of an extended CONNECT (RFC 8441 §5). */
+/** Converts an extended CONNECT to the equivalent GET (RFC 8441 §5). */
 function webSocketHead(head: RequestHead): RequestHead {
   const fields = withoutFields(head.fields, (name) => notOfWebSocket.has(name));
   return { ...head, method: 'GET', fields };
 }
 
-/** Removed fields: the handshake has a key of the proxy, and no body. */
+/** Removed fields: the handshake has the proxy's own key, and no body. */
 const notOfWebSocket = new Set(['sec-websocket-key', 'content-length']);
 
-/** Returns whether the expectation of a request is met (RFC 9110 §10.1.1); null: it has none. */
+/** Reports whether the expectation of a request is met (RFC 9110 §10.1.1); null if it has none. */
 function expectationOf({ fields }: RequestHead): 'met' | 'unmet' | null {
   const values = valuesOf(fields, 'expect');
   if (values.length === 0) return null;
