@@ -181,7 +181,7 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
   };
 }
 
-/** Ends the approvals of a lease, and what was accepted for it. */
+/** Ends the approvals of a lease, and its accepted proposals. */
 async function endApprovals(inside: Kysely<Schema>, lease: string): Promise<void> {
   await inside.updateTable('proposals').set({ until: 0 }).where('lease', '=', lease).execute();
   await inside.updateTable('questions').set({ stands: 0 }).where('lease', '=', lease).execute();
@@ -192,7 +192,7 @@ function allLeases(from: Kysely<Schema>) {
   return from.selectFrom('leases').selectAll().orderBy('createdAt').orderBy('id');
 }
 
-/** Restricts a query to the chosen leases. Ids of grants are JSON strings without wildcards, so `like` finds them. */
+/** Restricts a query to the chosen leases. `like` finds grant ids: JSON strings without wildcards. */
 function choose(
   query: UpdateQueryBuilder<Schema, 'leases', 'leases', Pick<Schema['leases'], 'id'>>,
   which: LeaseChoice,
@@ -380,7 +380,7 @@ async function revokeLeases(inside: Transaction<Schema>, which: LeaseChoice, at:
     .where('revokedAt', 'is', null)
     .returning('id');
   const ids = (await choose(query, which).execute()).map(({ id }) => id);
-  // Approvals for the lifetime of a lease end with the lease. One statement per id, because their number is unlimited.
+  // Approvals for a lease end with it. One statement per id, because their number is unlimited.
   for (const id of ids) await endApprovals(inside, id);
   return ids;
 }
@@ -395,9 +395,9 @@ type Change = <Result>(
 ) => Promise<Result>;
 
 /**
- * Returns the function that runs every change of a right. It increments the revision, so that caches of rights see the
- * change. The increment comes first: it takes the write lock, so no other process changes the values that are read
- * then.
+ * Returns the function that runs every change of a right. It first increments the revision, so that caches of
+ * rights see the change. The increment takes the write lock, so no other process changes the values that are
+ * read afterwards.
  */
 function rightsChange(db: Kysely<Schema>, run: Run): Change {
   return (write, duplicate) =>
@@ -412,8 +412,8 @@ function rightsChange(db: Kysely<Schema>, run: Run): Change {
 }
 
 /**
- * Makes concurrent transactions that call this run one after the other: the first statement takes the write lock of
- * SQLite, and the lock of a row in PostgreSQL, whose later statements see what was committed before.
+ * Serialises concurrent transactions that call this. The first statement takes the write lock of SQLite, or
+ * the lock of a row in PostgreSQL, whose later statements see what was committed before.
  * @param changes added to the revision of rights
  */
 export async function oneAtATime(inside: Transaction<Schema>, changes = 0): Promise<void> {

@@ -13,8 +13,8 @@ import { damaged, type QuestionRow, type Schema } from './schema.ts';
 import type { ApprovalStore } from './store.ts';
 
 /**
- * Queries for questions, answers and standing approvals. Each is one statement, so only one of several concurrent
- * answers and withdrawals takes effect. None changes a right of an agent (see `rightsChange`).
+ * Queries for questions, answers and standing approvals. Each is one statement, so only one of several
+ * concurrent answers and withdrawals takes effect. None changes a right of an agent (see `rightsChange`).
  */
 
 /** Returns the queries of `ApprovalStore`. */
@@ -142,8 +142,8 @@ function insertion(db: Kysely<Schema>, question: Question) {
 }
 
 /**
- * Returns the standing approvals that are valid at this time, in order of the answers. An approval for a lease ends
- * with the lease at the latest.
+ * Returns the standing approvals that are valid at this time, in order of the answers. An approval for a
+ * lease ends with the lease at the latest.
  */
 function standingAt(db: Kysely<Schema>, at: number) {
   return db
@@ -212,7 +212,7 @@ function toQuestionRow({ who, ...question }: Question): QuestionRow {
 
 const unanswered = { answeredAt: null, answeredBy: null, answer: null, until: null, stands: 0 };
 
-/** Returns the approval of a row. @throws SidekeyError `store_damaged` for values that Sidekey never writes */
+/** Parses a row. @throws SidekeyError `store_damaged` for values that Sidekey never writes */
 function fromQuestionRow(row: QuestionRow): Approval {
   const { agent, lease, grantId, ruleKey, scheme, hasQuery, query, fields, ...columns } = row;
   const {
