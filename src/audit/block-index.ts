@@ -13,7 +13,6 @@ import { parseLine, piecesOf } from './line.ts';
 import { rotatedName } from './log-files.ts';
 import { type LogReader, readBlock } from './reader.ts';
 
-/** The path of the index of the `number`th rotated file. */
 export function indexName(file: string, number: number): string {
   return `${rotatedName(file, number)}.index`;
 }
@@ -63,7 +62,6 @@ function placesOf(key: string, bits: number): number[] {
   return Array.from({ length: bitsSet }, (_, turn) => ((one + turn * (two | 1)) >>> 0) % bits);
 }
 
-/** Returns the record of a block. */
 function recordOf(text: Buffer): Buffer {
   const keys = new Set<string>();
   const opened = new Set<number>();
@@ -123,7 +121,6 @@ export async function makeIndex(reader: LogReader, end: number, signal?: AbortSi
   return Buffer.concat(records);
 }
 
-/** The index of a file as read. */
 interface FileIndex {
   readonly bytes: Buffer;
   readonly blocks: readonly IndexedBlock[];

@@ -21,7 +21,6 @@ export interface RotationLimits {
 
 interface ChainWriterOptions {
   readonly file: string;
-  /** The current limits. */
   readonly limits: () => RotationLimits;
   readonly vault: AuditVault;
   /** Milliseconds since the epoch. */
@@ -40,9 +39,7 @@ interface ChainWriterOptions {
 
 /** One chain, open for writing. All its calls but `sync` and `close` are synchronous. */
 export interface ChainWriter {
-  /** The name of the chain. */
   node(): string;
-  /** The last line of the chain. */
   last(): ChainHead;
   /**
    * Writes the events in order; returns how many are in the log: fewer than given if the disk took only a

@@ -114,7 +114,7 @@ interface Chain {
   end: number;
   /** True if the last line did not follow its predecessor directly, and no later line has named its end. */
   moved: boolean;
-  /** True if the writer names the ends of lines; old writers did not know `prev_end`. */
+  /** True if the writer names the ends of lines; old writers wrote no `prev_end`. */
   tellsEnds: boolean;
   readonly holes: { from: number; to: number; readonly before: Place }[];
 }

@@ -72,7 +72,6 @@ const aloneFor = 5;
 /** Milliseconds that a note waits for others: nobody awaits it, and separate calls double the writes. */
 const noteDelay = 20;
 
-/** Creates the queue of an open log. */
 export function createEventQueue({ file, writer, fsync, onWritten, now, logger }: QueueParts): EventQueue {
   let queue: Pending[] = [];
   let scheduled = false;

@@ -76,7 +76,7 @@ export interface KeyCondition {
   readonly inherited: boolean;
 }
 
-/** The key of an event that this version does not know; a condition with a star may cover it. */
+/** The key of an unknown event; a condition with a star may cover it. */
 const unknownEvent = 'event=?';
 
 /** Returns the keys of a line by itself, without the access of its exchange. */
@@ -127,7 +127,6 @@ function textOf(field: object): Buffer {
   return Buffer.from(formatLine(field as AuditLine).slice(1, -1));
 }
 
-/** Returns the gate of a filter. */
 export function createGate(filter: AuditFilter): Gate {
   const { event, by, outcome, grants } = filter;
   const isInRange = rangeOf(filter);

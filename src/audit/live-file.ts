@@ -212,12 +212,10 @@ export type HeadRecord =
   | { readonly kind: 'other-key'; readonly keyId: string }
   | { readonly kind: 'broken' };
 
-/** The path of the head file of a log. */
 export function headFile(file: string): string {
   return `${file}.head`;
 }
 
-/** Returns the bytes of a record. */
 export function encodeHead(
   { node, seq, hash, end, closed, log, slots = 1, lineKey }: Head,
   vault: AuditVault,
@@ -239,7 +237,6 @@ export function encodeHead(
   return record;
 }
 
-/** Reads one record. */
 export function decodeHead(record: Uint8Array, vault: AuditVault): HeadRecord {
   if (record.every((byte) => byte === 0)) return { kind: 'none' };
   const [, line = ''] = /^(\{.*\}) *\n$/.exec(Buffer.from(record).toString('latin1')) ?? [];

@@ -70,7 +70,6 @@ export function fileId(stats: fs.BigIntStats | undefined): string | undefined {
   return stats === undefined ? undefined : `${stats.dev}:${stats.ino}`;
 }
 
-/** Reads the id of the file at a path. */
 export function fileIdAt(at: string): string | undefined {
   return fileId(fs.statSync(at, { bigint: true, throwIfNoEntry: false }));
 }

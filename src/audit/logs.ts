@@ -31,7 +31,6 @@ interface LogsOptions {
   readonly stored: ReadonlyMap<string, StoredHeads> | undefined;
 }
 
-/** A verified log. */
 export interface VerifiedLog {
   readonly file: string;
   readonly found: Verification;
@@ -47,7 +46,6 @@ export interface AbsentLog extends Pick<LogPlace, 'host' | 'path'> {
   readonly chains: readonly Pick<OpenedHead, 'node' | 'seq' | 'time'>[];
 }
 
-/** The result for all logs. */
 export interface LogsVerification {
   /** Null: nothing was recorded on this machine, and nothing should be. */
   readonly own: VerifiedLog | null;

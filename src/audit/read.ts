@@ -144,7 +144,6 @@ interface ReadLimits {
 /** Milliseconds without a write after which a rotated file is complete: a write may have been under way. */
 const endedAfterMs = 5_000;
 
-/** The end of the log. */
 export function endOfLog(file: string): LogPosition {
   const last = snapshotLog(file).at(-1);
   if (last === undefined) return { segment: 1, offset: 0 };

@@ -61,7 +61,7 @@ interface RetentionOptions extends RetentionLimits {
 /**
  * Removes expired files and returns their number. Keeps the newest rotated file, because the number of the
  * next one follows from it. Does nothing while another process removes files, or if the retention record is
- * not authentic: nobody could then tell why files are missing.
+ * not authentic: the reason for missing files would be unknown.
  *
  * @throws SidekeyError `audit_unavailable` if the removal cannot be recorded; then nothing is removed.
  */

@@ -187,7 +187,6 @@ export function takeAnchor(
   return { text, time, chains };
 }
 
-/** A line that an anchor names. */
 interface AnchoredHead extends Omit<AnchoredChain, 'log'> {
   /** The id of its log; absent: unknown. */
   readonly log?: string | undefined;
@@ -273,7 +272,6 @@ export type RetentionState =
 
 export const nothingRemoved: RetentionRecord = { removed: 0, time: '', lines: 0, chains: new Map() };
 
-/** The path of the retention record of a log. */
 export function retentionFile(file: string): string {
   return `${file}.retained`;
 }
@@ -286,7 +284,6 @@ const retentionShape = z.object({
   chains: z.array(z.strictObject({ node: z.string(), first: z.int().min(1).default(1), ...linkFields })),
 });
 
-/** Reads the retention record of a log. */
 export function readRetention(file: string, vault: AuditVault): RetentionState {
   let text: string;
   try {

@@ -35,7 +35,6 @@ interface VerifyOptions {
   readonly isCopy?: boolean | undefined;
 }
 
-/** The result of a verification. */
 export interface Verification {
   /** True if there are no problems. */
   readonly ok: boolean;

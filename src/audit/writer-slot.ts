@@ -91,7 +91,7 @@ function openSlot(
     const writer = head;
     const write = ({ seq, hash, end }: ChainHead, lineKey: string, closed: boolean) =>
       writer.write({ node: chain.node, seq, hash, end, closed, log, lineKey });
-    // Durable before the first line: after a power cut, a record that says `closed` would hide that line.
+    // Durable before the first line: after a power cut, a record marked `closed` would hide that line.
     write(chain.last, chain.keyId, false);
     writer.sync(isNewFile);
     return {

@@ -4,7 +4,6 @@ import type { AuditLine } from '../../domain/event.ts';
 import type { ReadLine } from '../read.ts';
 import { severityOf, type Sink, SinkFailure, type SinkTransports } from './sink.ts';
 
-/** Options of all sinks over HTTP. */
 interface HttpSinkOptions {
   readonly url: string;
   readonly transports: () => Pick<SinkTransports, 'fetch'>;
@@ -78,7 +77,7 @@ export function otlpSink({ url, headers, transports, now, rejected }: OtlpOption
 /** Severity numbers of the log data model. */
 const severities = { info: [9, 'INFO'], warning: [13, 'WARN'], error: [17, 'ERROR'] } as const;
 
-/** Returns the `ExportLogsServiceRequest` of some lines. */
+/** Returns an `ExportLogsServiceRequest`. */
 function exportRequest(lines: readonly ReadLine[], now: number): object {
   const byNode = Map.groupBy(lines, ({ line }) => line.node);
   return {

@@ -92,7 +92,6 @@ interface ShipOptions {
   readonly random: () => number;
 }
 
-/** A running shipment to one sink. */
 export interface Shipping {
   /** Counts records that the receiver rejected permanently. */
   rejected(count: number): void;
@@ -292,7 +291,6 @@ export interface SinkState {
   readonly failing: { readonly since: number; readonly attempts: number; readonly reason: string } | null;
 }
 
-/** The path of the state of a sink. */
 export function sinkStateFile(file: string, name: string): string {
   return `${file}.sink-${name}`;
 }

@@ -3,7 +3,6 @@ import type { ReadLine } from '../read.ts';
 import { type Datagrams, severityOf, type Sink, type SinkTransports, SinkFailure } from './sink.ts';
 import { reasonOf } from './http.ts';
 
-/** The address of a syslog receiver. */
 type SyslogAddress =
   | { readonly transport: 'udp' | 'tcp' | 'tls'; readonly host: string; readonly port: number }
   | { readonly transport: 'unix'; readonly path: string };
