@@ -122,7 +122,6 @@ const useTables = { token: 'agentTokens', lease: 'leases', identity: 'agentUses'
 
 /** Queries for leases. */
 
-/** Returns the queries of `LeaseStore`. */
 function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
   return {
     insert: (lease) =>
@@ -187,7 +186,6 @@ async function endApprovals(inside: Kysely<Schema>, lease: string): Promise<void
   await inside.updateTable('questions').set({ stands: 0 }).where('lease', '=', lease).execute();
 }
 
-/** Returns a query for all leases, in order of creation. */
 function allLeases(from: Kysely<Schema>) {
   return from.selectFrom('leases').selectAll().orderBy('createdAt').orderBy('id');
 }
@@ -211,7 +209,6 @@ function choose(
 
 type AgentParts = Pick<Store, 'agents' | 'agentTokens' | 'bindings'>;
 
-/** Returns the queries for agents, their tokens and their bindings. */
 function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
   return {
     agents: {
@@ -344,7 +341,6 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
   };
 }
 
-/** Returns a query for all tokens, in order of creation. */
 function allTokens(from: Kysely<Schema>) {
   return from.selectFrom('agentTokens').selectAll().orderBy('createdAt').orderBy('id');
 }
@@ -424,7 +420,6 @@ export async function oneAtATime(inside: Transaction<Schema>, changes = 0): Prom
     .execute();
 }
 
-/** Returns the number of changes of rights. */
 async function rightsRevision(db: Kysely<Schema>): Promise<number> {
   const row = await db
     .selectFrom('revisions')

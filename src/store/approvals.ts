@@ -17,7 +17,6 @@ import type { ApprovalStore } from './store.ts';
  * concurrent answers and withdrawals takes effect. None changes a right of an agent (see `rightsChange`).
  */
 
-/** Returns the queries of `ApprovalStore`. */
 export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
   const read = async (id: string) => {
     const row = await db.selectFrom('questions').selectAll().where('id', '=', id).executeTakeFirst();

@@ -28,12 +28,10 @@ const headShape = z.strictObject({
   ca: z.string().nullable(),
 });
 
-/** The first line of a backup. */
 export type BackupHead = Omit<z.infer<typeof headShape>, 'format'>;
 
 const endShape = z.strictObject({ mac: z.string() });
 
-/** Rows of each table. */
 export type RowCounts = Readonly<Record<string, number>>;
 
 /** Summary of a whole backup. */

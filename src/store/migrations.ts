@@ -453,7 +453,7 @@ interface ColumnTypes {
  * State of a store's schema, compared with that of this program.
  * - `none`: no migration was run, so this is not a store.
  * - `behind`: migrations are missing; `migrate` runs them.
- * - `newer`: a migration was run that this program does not know.
+ * - `newer`: an unknown migration was run.
  */
 type SchemaState = 'none' | 'behind' | 'current' | 'newer';
 

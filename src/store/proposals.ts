@@ -103,12 +103,12 @@ function isWaiting(row: Row, at: number) {
   return row.and([row('outcome', 'is', null), row('expiresAt', '>', at)]);
 }
 
-/** An acceptance for one exchange that was not used. */
+/** Matches an unused acceptance for one exchange. */
 function isUnused(row: Row, at: number) {
   return row.and([row('outcome', '=', 'once'), row('usedAt', 'is', null), row('until', '>', at)]);
 }
 
-/** A temporary acceptance that has not ended, except by the end of its lease. */
+/** Matches a temporary acceptance that has not ended, except by the end of its lease. */
 function isStanding(row: Row, at: number) {
   const forLease = row.and([row('outcome', '=', 'lease'), row('until', 'is', null)]);
   return row.or([isUnused(row, at), forLease]);
@@ -124,7 +124,7 @@ function isInForce(row: Row, at: number) {
   return row.and([isStanding(row, at), row.or([row('lease', 'is', null), row.exists(live)])]);
 }
 
-/** The same change for the same caller that waits, was declined, or is in force. */
+/** Matches proposals of this change by this caller that wait, were declined, or are in force. */
 function isSame({ agent, lease, change, askedAt: at }: ProposalRow) {
   return (row: Row) =>
     row.and([

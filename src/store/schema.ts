@@ -71,7 +71,6 @@ export type GrantRow = Stored<
 >;
 /** An agent; `labels` is a JSON array of texts. */
 type AgentRow = Stored<AgentRecord, { labels: string }>;
-/** A binding of an agent. */
 type BindingRow = Stored<BindingRecord, { kind: string }>;
 /** A lease; `grants` is a JSON array of ids. */
 type LeaseRow = Stored<LeaseRecord, { grants: string }>;

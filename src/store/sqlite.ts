@@ -29,7 +29,6 @@ import { migrate, migrations, type Migrations, schemaState } from './migrations.
 import type { Schema } from './schema.ts';
 import type { Store } from './store.ts';
 
-/** The migrations of a SQLite store. */
 export const sqliteMigrations: Migrations = migrations({ binary: 'blob' });
 
 interface SqliteStoreOptions {
@@ -230,7 +229,6 @@ function statementOf(database: Database, sql: string): SqliteStatement {
 export const applicationId = 0x534b4559;
 
 interface SqliteFileOptions {
-  /** Migrations of this program. */
   readonly migrations: Migrations;
   /** Milliseconds that a statement waits for another process's write, which blocks the thread. */
   readonly busyTimeoutMs: number;

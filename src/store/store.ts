@@ -62,7 +62,6 @@ export interface Store {
   readonly bindings: BindingStore;
   readonly leases: LeaseStore;
   readonly grantPolicies: GrantPolicyStore;
-  /** Rights of agents. */
   readonly rights: RightsStore;
 
   /** Pending requests, and their answers. */
@@ -92,7 +91,6 @@ export interface Store {
     insert(session: SessionRecord): Promise<void>;
     /** Inserts the session, or replaces the one with its id. */
     put(session: SessionRecord): Promise<void>;
-    /** Null: there is none. */
     get(id: string): Promise<SessionRecord | null>;
     /** Removes and returns the session, for one of several concurrent callers. Null: there is none. */
     take(id: string): Promise<SessionRecord | null>;
@@ -120,11 +118,9 @@ export interface Store {
     put(end: AuditEndRecord): Promise<void>;
   };
 
-  /** Keys of the API. */
   readonly apiKeys: {
     /** @throws SidekeyError `already_exists` if the name is taken. */
     insert(key: ApiKeyRecord): Promise<void>;
-    /** Returns the key with this hash; null: there is none. */
     find(hash: Uint8Array): Promise<ApiKeyRecord | null>;
     /** In order of name. */
     list(): Promise<ApiKeyRecord[]>;
@@ -134,7 +130,6 @@ export interface Store {
     noteUse(name: string, at: number): Promise<void>;
   };
 
-  /** People who sign in at the pages. */
   readonly people: PeopleStore;
 
   /** The nodes of a store that several machines share. All times are of the store's clock. */
@@ -178,11 +173,8 @@ export interface GrantRecord extends Grant {
   readonly sealed: Uint8Array;
 }
 
-/** The end of one chain of an audit log. */
 export interface AuditEndRecord {
-  /** The id of the log. */
   readonly log: string;
-  /** The name of the chain. */
   readonly node: string;
   /** The number of its last line. */
   readonly seq: number;
@@ -199,7 +191,6 @@ export interface NodeRecord {
   readonly source: string;
   /** Id of the master key that its source gives. */
   readonly keyId: string;
-  /** Version of Sidekey. */
   readonly version: string;
   /** Milliseconds since the epoch. */
   readonly joinedAt: number;
@@ -211,7 +202,6 @@ export interface NodeRecord {
 export interface EnrolmentRecord {
   /** SHA-256 of its token. */
   readonly id: string;
-  /** Name of the new node. */
   readonly name: string;
   readonly sealed: Uint8Array;
   /** The request of the new node, as it wrote it; null: the token is unused. */
@@ -223,7 +213,6 @@ export interface EnrolmentRecord {
 interface EnrolmentStore {
   /** Inserts an enrolment that ends `ttlMs` from now, and removes those that have ended. */
   insert(enrolment: Pick<EnrolmentRecord, 'id' | 'name' | 'sealed'>, ttlMs: number): Promise<void>;
-  /** Null: there is none of that id. */
   get(id: string): Promise<EnrolmentRecord | null>;
   /** Stores the request, once, before the end. False: the enrolment has ended, or has another request. */
   ask(id: string, request: string): Promise<boolean>;
@@ -246,7 +235,6 @@ interface NodeStore {
   remove(id: string): Promise<boolean>;
 }
 
-/** A key of the API. */
 export interface ApiKeyRecord {
   /** Unique. */
   readonly name: string;
@@ -273,7 +261,7 @@ export interface PersonRecord {
   readonly name: string;
   /** A `Role` of the API. Stored as text, so that the store does not depend on roles. */
   readonly role: string;
-  /** The only user whose things the person may touch; null: as the role says. */
+  /** The only user whose things the person may touch; null: the role decides. */
   readonly user: string | null;
   /** Null: the person may sign in. */
   readonly disabledAt: number | null;
@@ -302,7 +290,6 @@ interface PeopleStore {
   /** @throws SidekeyError `already_exists` if the name or the identity is taken. */
   insert(person: PersonRecord): Promise<void>;
   get(name: string): Promise<PersonRecord | null>;
-  /** Returns the person with this identity; null: there is none. */
   find(identity: string): Promise<PersonRecord | null>;
   /** In order of name. */
   list(): Promise<PersonRecord[]>;
@@ -325,7 +312,6 @@ interface PeopleStore {
     get(id: string): Promise<PasskeyRecord | null>;
     /** In order of creation. */
     list(person: string): Promise<PasskeyRecord[]>;
-    /** Records a sign-in. */
     used(id: string, use: { readonly counter: number; readonly at: number }): Promise<void>;
     /** Returns whether the person had such a passkey. */
     remove(person: string, id: string): Promise<boolean>;
@@ -372,7 +358,6 @@ export interface ApprovalStore {
    * the id is taken
    */
   ask(question: Question): Promise<void>;
-  /** Null: there is none of that id. */
   get(id: string): Promise<Approval | null>;
   /** Extends the wait of these questions to at least this time: `aliveUntil`. */
   keepAlive(ids: readonly string[], until: number): Promise<void>;
@@ -455,7 +440,6 @@ export interface AgentTokenRecord {
   readonly revokedAt: number | null;
 }
 
-/** A binding with its agent. */
 export interface BindingRecord extends Binding {
   readonly agent: string;
   readonly createdAt: number;
