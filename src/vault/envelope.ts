@@ -76,7 +76,6 @@ export function openEnvelope(wrapKey: WrapKey, context: string, sealed: Uint8Arr
   }
 }
 
-/** Returns the data key. */
 function unwrap(wrapKey: WrapKey, context: string, bytes: Buffer): Buffer {
   if (bytes.length < payloadAt || !bytes.subarray(0, header.length).equals(header)) {
     throw tampered(context, 'it is cut short, or of a format that this version of Sidekey does not know');

@@ -1,7 +1,6 @@
 import { createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto';
 import { SidekeyError } from '../lib/errors.ts';
 
-/** An opened source. */
 export interface OpenKeySource {
   /** Returns the key; null: there is none yet. */
   readonly read: () => Promise<KeyObject | null>;
@@ -88,7 +87,6 @@ export function takeKey(bytes: Uint8Array): KeyObject {
   }
 }
 
-/** Makes a new master key. */
 export function newMasterKey(): KeyObject {
   return takeKey(randomBytes(keyLength));
 }

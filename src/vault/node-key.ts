@@ -43,7 +43,6 @@ const format = z.literal('sidekey-node-key/1');
 /** The file of a node's own key. */
 const fileShape = memberShape.extend({ format, privateKey: text });
 
-/** A node's own key. */
 export type NodeKey = Readonly<Omit<z.infer<typeof fileShape>, 'format'>>;
 
 const tokenPrefix = 'sn_';
@@ -79,7 +78,6 @@ export function isProofOf(member: NodeMember, proof: string): boolean {
   return expected.length === given.length && timingSafeEqual(expected, given);
 }
 
-/** Makes the key of a node. */
 export function newNodeKey(member: Omit<NodeMember, 'publicKey'>): NodeKey {
   return { ...member, ...newPair() };
 }

@@ -29,7 +29,6 @@ export interface RingValues {
   change(guard: string, was: Uint8Array | null, values: Changes): Promise<boolean>;
 }
 
-/** Keeps the values in a map. */
 export function valuesIn(map: Map<string, Uint8Array>): RingValues {
   const none = new Uint8Array();
   return {
@@ -103,7 +102,6 @@ interface Beginning {
 /** The keys of a store, and the changes of a rotation. */
 export interface KeyRing {
   readonly vault: Vault;
-  /** Returns the current key. */
   readonly current: () => KeyObject;
   /** Returns the nodes in the ring. */
   readonly nodes: () => Nodes;

@@ -3,7 +3,6 @@ import { SidekeyError } from '../lib/errors.ts';
 import { programFailure, runBounded } from '../lib/programs.ts';
 import { newMasterKey, type OpenKeySource, parseKey, withBytes } from './key-source.ts';
 
-/** Options of `openSecretService`. */
 export interface SecretServiceParts {
   /** Name of the entry: one for each store. */
   readonly account: string;
