@@ -23,7 +23,7 @@ import {
   takeFrom,
 } from './quota.ts';
 
-/** Usage of a limit that the other nodes do not know of yet. */
+/** Usage of a limit that was not exchanged yet. */
 interface Usage {
   readonly limit: RuleLimit;
   requests: number;

@@ -17,8 +17,8 @@ export type QuotaResult =
  * limit and its `QuotaKey` name a count, so that it survives a reload of the rules.
  *
  * A clock that steps back by up to a minute counts as standing still: no moment is credited twice. After a
- * larger step, the count continues at the new time without credit. No agent has more than a burst and its
- * rate since.
+ * larger step, the count continues at the new time without credit. No agent ever has more than a burst and
+ * what its rate gave since.
  */
 export interface Quota {
   /**
@@ -113,7 +113,6 @@ export function spendFrom(
   return overdrawn;
 }
 
-/** Reports whether the limit counts bytes. */
 export function countsBytes(limit: RuleLimit): boolean {
   return limit.kind === 'budget' && limit.bytes !== null;
 }
@@ -121,7 +120,7 @@ export function countsBytes(limit: RuleLimit): boolean {
 /** Milliseconds between two deletions of stale counts. */
 const sweepEveryMs = 60_000;
 
-/** Returns a function that calls `sweep` on its first call, then once a minute by the callers' clock. */
+/** Returns a function that calls `sweep` on its first call and about once a minute by the callers' clock. */
 export function sweepEveryMinute(sweep: (now: number) => void): (now: number) => void {
   let last: number | null = null;
   return (now) => {

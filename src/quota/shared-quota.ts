@@ -157,7 +157,6 @@ function unavailable(location: string, cause: unknown): SidekeyError {
 /** "SKQU" in the header of the database. */
 const applicationId = 0x53_4b_51_55;
 
-/** Version of the table below. */
 const tableVersion = 1;
 
 /** Returns the path of the counts beside the store at `storePath`: `sidekey.db` → `sidekey-quota.db`. */
@@ -166,7 +165,6 @@ export function quotaFileOf(storePath: string): string {
   return join(dir, `${name}-quota${ext}`);
 }
 
-/** An open file of counts. */
 interface QuotaFile {
   readonly database: Database;
   /** Reports whether the path still names this file; otherwise other processes count in another file. */
