@@ -77,7 +77,6 @@ class Durations {
 /** Outcomes of an exchange, as the audit log names them. */
 const outcomes = ['ok', 'failed', 'aborted', 'deny'] as const;
 
-/** Figures of the exchanges with one provider. */
 class ProviderFigures {
   readonly byOutcome = new Float64Array(outcomes.length);
   readonly whole = new Durations();
@@ -145,7 +144,6 @@ export class ProcessFigures {
     this.#refreshes.set(name, counts.set(outcome, (counts.get(outcome) ?? 0) + 1));
   }
 
-  /** Returns the metrics of this process. */
   read(): Figure[] {
     const providers = [...this.#providers];
     const durations = (['whole', 'upstream', 'own'] as const).map((part): Figure => {

@@ -11,7 +11,6 @@ import { counter, type Figure, refreshOutcomes } from './figures.ts';
  * continued (W3C Trace Context); the outgoing request is not changed.
  */
 
-/** Options of a tracer. */
 interface TracerParts {
   /** The traces endpoint of the collector. */
   readonly url: string;
@@ -31,7 +30,6 @@ interface TracerParts {
   readonly random: () => number;
 }
 
-/** Traces exchanges. */
 export interface Tracer {
   /**
    * Begins the trace of an exchange; null if it is not traced.
@@ -41,7 +39,7 @@ export interface Tracer {
   begin(traceparent: readonly string[]): ExchangeTrace | null;
   /** Adds a refresh to the exchanges that wait for it. */
   recorded(event: AuditEvent): void;
-  /** Returns the metrics of the tracer itself. */
+  /** Returns metrics of the tracer itself. */
   read(): Figure[];
   /** Sends the remaining spans, for some seconds at most. */
   close(): Promise<void>;
@@ -141,7 +139,6 @@ export function createTracer(parts: TracerParts): Tracer {
   };
 }
 
-/** The span of the caller. */
 interface Parent {
   readonly traceId: string;
   readonly spanId: string;
@@ -274,7 +271,7 @@ export class ExchangeTrace {
   }
 }
 
-/** Returns the `ExportTraceServiceRequest` of some spans. */
+/** Returns an `ExportTraceServiceRequest`. */
 function exportRequest(spans: readonly Span[]): object {
   const resource = { attributes: [attribute('service.name', 'sidekey')] };
   return {
