@@ -54,7 +54,7 @@ export function prevOf(hash: string): string {
   return hash.slice(0, prevLength);
 }
 
-/** Head of a chain: number and hash of its last line. The next line has `seq + 1` and this hash as `prev`. */
+/** Head of a chain: number and hash of its last line. The next line has `seq + 1` and this hash's `prev`. */
 export interface ChainHead {
   readonly seq: number;
   readonly hash: string;

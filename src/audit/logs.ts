@@ -67,8 +67,7 @@ interface Known {
  * against each other. The end of the own log must match the store. A copy may be older, but must have all
  * lines that its own head file names.
  *
- * @throws SidekeyError as `verifyAudit` and `parseAnchors`; `input_invalid` if there is no log at a copy's
- * path
+ * @throws SidekeyError as `verifyAudit` and `parseAnchors`; `input_invalid` if a copy does not exist
  */
 export async function verifyLogs({
   own: ownFile,

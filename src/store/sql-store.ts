@@ -38,7 +38,7 @@ export const unsyncedMark = '/* unsynced */';
 /**
  * Marks a statement whose commit does not wait for the disk, because a wait would block the thread for
  * milliseconds and delay reading responses with rotated refresh tokens. Its writes survive a crash of the
- * process, and a power cut after the next `synced`. A power cut may lose locks and activity: no holder of a
+ * process; a power cut only after the next `synced`. A power cut may lose locks and activity: no holder of a
  * lock survives it. Must not be used within a transaction.
  */
 const unsynced = sql.raw(unsyncedMark);

@@ -18,7 +18,7 @@ export interface Store {
   /**
    * A number that changes with each write of a grant, a right, a question or a proposal: of this process at
    * once, of others within 5 ms (SQLite; a call after a pause of 3 ms sees all, `createCheckPace`) or 1 s
-   * (PostgreSQL). While PostgreSQL is away, it stays for 15 minutes.
+   * (PostgreSQL). While PostgreSQL is away, the number stays for 15 minutes.
    * @throws SidekeyError `store_unavailable`: earlier reads may be outdated
    */
   epoch(): number;
