@@ -36,7 +36,7 @@ interface SqliteStoreOptions {
   readonly now: () => number;
   /** Migrations of this program. Default: `sqliteMigrations`. */
   readonly migrations?: Migrations;
-  /** Milliseconds that a statement blocks for another process's write (usually about 1). Default: 2,000. */
+  /** Milliseconds to block the thread for another process's write (usually about 1). Default: 2,000. */
   readonly busyTimeoutMs?: number;
 }
 
