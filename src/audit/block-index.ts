@@ -1,8 +1,8 @@
 /**
- * The index of a rotated file, `<file>.000001.index`: for each block of its lines the range of their times, a Bloom filter
- * of the values that a query may ask for, and the exchanges that begin or end in the block alone. A query reads the blocks
- * that may match. The index follows from the text of the file alone, and `verifyAudit` makes it again: a changed one cannot
- * hide a line unseen. Without an index, a query reads the whole file.
+ * The index of a rotated file, `<file>.000001.index`. For each block of lines, it has the range of times, a
+ * Bloom filter of the values that a query may filter by, and the exchanges that only begin or only end in the
+ * block. A query reads the blocks that may match, or the whole file without an index. The index depends only
+ * on the text of the file, and `verifyAudit` builds it again: a changed index cannot hide a line unnoticed.
  */
 import fs from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
@@ -13,7 +13,6 @@ import { parseLine, piecesOf } from './line.ts';
 import { rotatedName } from './log-files.ts';
 import { type LogReader, readBlock } from './reader.ts';
 
-/** The path of the index of the `number`th rotated file. */
 export function indexName(file: string, number: number): string {
   return `${rotatedName(file, number)}.index`;
 }
@@ -22,10 +21,10 @@ export function indexName(file: string, number: number): string {
 export interface IndexedBlock {
   /** Bytes of the block. */
   readonly size: number;
-  /** The first and the last time of its lines, in milliseconds since the epoch; none: Infinity and -Infinity. */
+  /** First and last time of the lines, in ms since the epoch; Infinity and -Infinity without times. */
   readonly first: number;
   readonly last: number;
-  /** Marks (see `markOf`) of exchanges with an access in the block and the end after it, and of ends whose access is before it. */
+  /** Marks (see `markOf`) of exchanges: access here and end later; end here and access earlier. */
   readonly opened: readonly number[];
   readonly ended: readonly number[];
   /** Reports whether a line of the block may have one of the keys of a condition. */
@@ -36,11 +35,11 @@ const magic = Buffer.from('sidekey-index-1\n');
 /** Bytes of a record before its lists: size, first, last, and the lengths of the lists. */
 const recordHead = 4 + 8 + 8 + 2 + 2 + 4;
 const markSize = 6;
-/** Bits of the Bloom filter for each key, and bits that a key sets: one key in 120 is taken for another. */
+/** Bits of the Bloom filter per key, and bits that a key sets: one false positive in 120 keys. */
 const bitsPerKey = 10;
 const bitsSet = 7;
 
-/** Two 32-bit hashes of a text (FNV-1a, with two primes). They need not withstand an attacker: a collision reads a block more. */
+/** Two 32-bit hashes of a text (FNV-1a, two primes). A forged collision only reads one more block. */
 function hashesOf(text: string): readonly [number, number] {
   let [one, two] = [0x811c9dc5, 0x9747b28c];
   for (let at = 0; at < text.length; at += 1) {
@@ -63,7 +62,6 @@ function placesOf(key: string, bits: number): number[] {
   return Array.from({ length: bitsSet }, (_, turn) => ((one + turn * (two | 1)) >>> 0) % bits);
 }
 
-/** Returns the record of a block. */
 function recordOf(text: Buffer): Buffer {
   const keys = new Set<string>();
   const opened = new Set<number>();
@@ -112,7 +110,7 @@ export function* linesOf(text: Buffer): Generator<Buffer> {
 export async function makeIndex(reader: LogReader, end: number, signal?: AbortSignal): Promise<Buffer> {
   const records: Buffer[] = [magic];
   for (let at = 0; at < end;) {
-    // Others may run: it takes some milliseconds of this thread for a block.
+    // Yields to other work: a block takes some milliseconds of this thread.
     await setImmediate();
     signal?.throwIfAborted();
     const text = await readBlock(reader, at, end);
@@ -123,7 +121,6 @@ export async function makeIndex(reader: LogReader, end: number, signal?: AbortSi
   return Buffer.concat(records);
 }
 
-/** The index of a file as read. */
 interface FileIndex {
   readonly bytes: Buffer;
   readonly blocks: readonly IndexedBlock[];
@@ -131,7 +128,7 @@ interface FileIndex {
   readonly size: number;
 }
 
-/** Reads the index of a file; undefined if it has none, or one that cannot be read. */
+/** Reads the index of a file; undefined if it is missing or cannot be read. */
 export function readIndex(file: string, number: number): FileIndex | undefined {
   let bytes: Buffer;
   try {

@@ -12,10 +12,7 @@ export interface TimedEvent {
   readonly time: number;
 }
 
-/**
- * Time at which the file is rotated: after it exceeds `maxBytes`, and before an event that comes `maxAgeMs` after its
- * first line.
- */
+/** A file is rotated after it exceeds `maxBytes`, and before an event `maxAgeMs` after its first line. */
 export interface RotationLimits {
   readonly maxBytes: number;
   /** Milliseconds; null: no limit. */
@@ -24,7 +21,6 @@ export interface RotationLimits {
 
 interface ChainWriterOptions {
   readonly file: string;
-  /** The current limits. */
   readonly limits: () => RotationLimits;
   readonly vault: AuditVault;
   /** Milliseconds since the epoch. */
@@ -35,21 +31,19 @@ interface ChainWriterOptions {
   readonly slot?: number | undefined;
   /** The last line of each node by the store. */
   readonly stored?: ReadonlyMap<string, ChainHead> | undefined;
-  /** Reports whether the path is to be checked before the next batch. Default: every 5 ms. */
+  /** Reports whether the path must be checked before the next batch. Default: every 5 ms. */
   readonly isFileCheckDue?: (() => boolean) | undefined;
-  /** Reports failures beside the lines: a rotation or a head record that could not be written. */
+  /** Reports a rotation or a head record that could not be written. */
   readonly warn: (sentence: string, cause: unknown) => void;
 }
 
 /** One chain, open for writing. All its calls but `sync` and `close` are synchronous. */
 export interface ChainWriter {
-  /** The name of the chain. */
   node(): string;
-  /** The last line of the chain. */
   last(): ChainHead;
   /**
-   * Writes the events in order; returns how many of them are in the log. Fewer than given if the disk took only a part, or
-   * if they are too long for one write.
+   * Writes the events in order; returns how many are in the log: fewer than given if the disk took only a
+   * part, or if they are too long for one write.
    * @throws if none of them is in the log.
    */
   write(events: readonly TimedEvent[]): number;
@@ -59,14 +53,14 @@ export interface ChainWriter {
   close(): Promise<void>;
 }
 
-/** Milliseconds after a line until the head record has it: after a kill the record is so far behind at most. */
+/** Milliseconds after a line until the head record has it: the most by which a kill leaves it behind. */
 const headAfter = 5;
 /** Milliseconds between checks of lock and head record, and between attempts at a rotation that failed. */
 const checkEvery = 1_000;
 
 /**
- * Claims a slot, repairs what a crash left, and opens the live file. Whatever happens to the file later, either a line
- * is in the log and the chain continues from it, or it is not and the chain continues from the one before.
+ * Claims a slot, repairs what a crash left, and opens the live file. Whatever happens to the file later, the
+ * chain continues from the new line if it is in the log, otherwise from the one before.
  * @throws errors of `claimSlot` and `LiveFile`, and of the file system as they are; nothing stays open then
  */
 export function openChainWriter(options: ChainWriterOptions): ChainWriter {
@@ -82,9 +76,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   /** Rotated files that are being synced and closed. */
   const closing = new Set<Promise<void>>();
   let last: ChainHead;
-  /**
-   * True if the next batch names the end of the last one, which did not follow its predecessor of this chain directly.
-   */
+  /** True if the next batch names the end of the last one, which did not directly follow its predecessor. */
   let tellsEnd = true;
   /** Size of the file after this writer's last batch; later bytes are of other writers. */
   let knownEnd = 0;
@@ -114,7 +106,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     tellsEnd = true;
     for (const finding of slot.findings) record('audit.repaired', finding, 'audit_broken');
     if (slot.behind === undefined) return;
-    // Without the code: the chain itself shows the gap, until a person accepts it.
+    // Without a code, because the chain itself shows the gap until a person accepts it.
     record('audit.repaired', slot.behind);
     warn(slot.behind, undefined);
   }
@@ -158,14 +150,14 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     try {
       writeHead();
     } catch (error) {
-      // The lines are in the log, but their removal would not be found. The next batch writes the record first, or fails.
+      // Until the next batch writes the record, or fails, the removal of these lines would not be found.
       warn('The head record of the audit log could not be written.', error);
     }
   }
 
   /**
-   * Reopens the path if it names another file, and ends a torn line. Other processes cause both, so it is checked by time: a
-   * file that is rotated gets lines for some milliseconds more, and a line may follow a torn one directly.
+   * Reopens the path if it names another file, and ends a torn line. Other processes cause both, so it checks
+   * by time: a rotated file gets lines for some milliseconds more, and a line may directly follow a torn one.
    */
   function keepFile(): void {
     if (knownEnd !== seenEnd || knownEnd === 0 || isFileCheckDue()) checkFile();
@@ -185,7 +177,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     }
     seenEnd = size;
     if (size === knownEnd || live.endsLineAt(size)) return;
-    // The newline is written before the check, because the write waits for an unfinished write of another writer.
+    // The newline comes before the check, because its write waits for an unfinished write of another writer.
     if (live.append(newline) !== 1) throw new Error('The newline after a torn line was not written.');
     const torn = live.tornBytesAt(size, mac);
     if (torn > 0)
@@ -221,7 +213,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
       openNext();
       rotationFailedAt = undefined;
       writeBatch([]);
-      // Retention may remove the rotated file before the timer ends: a record before its lines would look restored.
+      // Retention may remove the rotated file before the timer ends: an older record would look restored.
       writeHeadNow();
     } catch (error) {
       rotationFailedAt = now();
@@ -230,8 +222,8 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   }
 
   /**
-   * Writes the log's own events and the given ones. Returns how many of the given ones are in the log; undefined if the
-   * file was removed together with its lines.
+   * Writes the log's own events and the given ones. Returns how many given ones are in the log; undefined if
+   * the file was removed with its lines.
    */
   function writeBatch(events: readonly TimedEvent[]): number | undefined {
     if (lineKey !== vault.keyId) {
@@ -269,8 +261,8 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   }
 
   /**
-   * Advances the head of the chain by the first lines of the batch. Of the batch, `bytes` bytes were appended, and the file
-   * has `size` bytes now. Searches for the lines if another writer appended too.
+   * Advances the head of the chain by the first lines of the batch. `bytes` bytes of the batch were appended;
+   * the file has `size` bytes now. Searches for the lines if another writer appended too.
    */
   function advance(count: number, bytes: number, size: number): void {
     const { length } = lines.bytes(count);
@@ -311,7 +303,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   try {
     write([]);
   } catch (error) {
-    // It would write to a descriptor that is closed.
+    // The timer would write to a closed descriptor.
     clearTimeout(headTimer);
     void live.close().catch(() => undefined);
     slot.release();

@@ -6,7 +6,7 @@ interface Place {
   readonly line: number;
 }
 
-/** The bytes of a piece: the number of its file (see `LogSource`), its first byte and the one after its last. */
+/** Bytes of a piece: number of its file (see `LogSource`), first byte (inclusive), end (exclusive). */
 interface Extent {
   readonly number: number;
   readonly from: number;
@@ -47,7 +47,7 @@ export interface ChainExtent {
 /** The result of a walk. */
 export interface ChainFindings {
   readonly lines: number;
-  /** Beginnings of lines that were never completed. They record nothing, and no line is missing for them. */
+  /** Number of lines that were begun and never completed. They record nothing, and leave no gap. */
   readonly torn: number;
   readonly chains: readonly ChainExtent[];
   /** The head of each chain, also of one whose lines retention removed. */
@@ -67,13 +67,13 @@ export interface AnchoredLine {
   readonly hash: string;
   /** Time of the anchor: ISO 8601. */
   readonly time: string;
-  /** The path of another copy of the log, whose head this is; absent: it is an anchor. */
+  /** Path of the copy of the log whose head this is; absent for an anchor. */
   readonly copy?: string;
 }
 
 /** Facts about the chains besides the log and its head records. */
 interface WalkOptions {
-  /** The last line of each node that retention removed: the chain continues from it. */
+  /** The last line of each node that retention removed. The chain continues from it. */
   readonly starts?: ReadonlyMap<string, ChainHead> | undefined;
   /** Lines of each node by their number, as anchors name them. */
   readonly anchored?: ReadonlyMap<string, ReadonlyMap<number, AnchoredLine>> | undefined;
@@ -81,7 +81,7 @@ interface WalkOptions {
   readonly stored?: ReadonlyMap<string, ChainHead> | undefined;
   /** True if the log is a copy, which may end before the heads in the store. */
   readonly isCopy?: boolean | undefined;
-  /** True if only the beginning of a log is walked: the ends of the chains are not checked then. */
+  /** True if only the beginning of a log is walked; then the ends of the chains are not checked. */
   readonly openEnded?: boolean | undefined;
 }
 
@@ -92,7 +92,7 @@ export const problemLimit = 10_000;
 
 /** A walk over the pieces of a log. */
 export interface ChainWalk {
-  /** Takes the next piece, in the order of the log. Without its extent, its position is not checked. */
+  /** Takes the next piece, in the order of the log. Without `extent`, its position is not checked. */
   see(piece: Piece, place: Place, extent?: Extent): void;
   /** Takes a gap whose loss was accepted. */
   accept(gap: Gap): unknown;
@@ -114,7 +114,7 @@ interface Chain {
   end: number;
   /** True if the last line did not follow its predecessor directly, and no later line has named its end. */
   moved: boolean;
-  /** True if its writer names the ends of lines; writers before `prev_end` did not. */
+  /** True if the writer names the ends of lines; old writers wrote no `prev_end`. */
   tellsEnds: boolean;
   readonly holes: { from: number; to: number; readonly before: Place }[];
 }
@@ -125,9 +125,9 @@ type LinePiece = Extract<Piece, { kind: 'line' }>;
 /**
  * Checks the chains of a log, one for each writer, each line with the hash of the line before. Pure.
  *
- * Given all pieces in order, it finds whether each chain is complete, starts at its first line, and reaches the end that
- * its head record and the store name. The order of lines of different writers follows from their ends: a line begins
- * right after its predecessor of the same chain, or the next batch names the end of that one.
+ * Given all pieces in order, it finds whether each chain is complete, starts at its first line, and reaches
+ * the end in its head record and the store. The ends of lines give the order of lines of different writers: a
+ * line begins right after its predecessor in the chain, or the next batch names the end of that predecessor.
  *
  * @param heads The head records. A node without one has lost it.
  * @param headPlace The place of problems that belong to no line.
@@ -149,7 +149,7 @@ export function walkChains(
   const accepted: Gap[] = [];
   /** Lines that are not where they were written. */
   const misplaced: { readonly place: Place; readonly file: number; readonly line: string }[] = [];
-  /** Ranges of file numbers in which lines were changed, removed or added: other lines moved because of that. */
+  /** Ranges of file numbers in which lines were changed, removed or added; this moved other lines. */
   const disturbed = new Map<string, readonly [number, number]>();
   let lines = 0;
   let omitted = 0;
@@ -176,7 +176,7 @@ export function walkChains(
     else omitted += 1;
   }
 
-  /** Checks the position of the next line of a chain, and the end that it names of the last one. */
+  /** Checks the position of the next line of a chain, and the end that it names for the line before. */
   function locate(chain: Chain, prevEnd: string | undefined, extent: Extent): void {
     const follows = chain.file === extent.number && chain.end === extent.from - 1;
     if (prevEnd !== undefined) {
@@ -244,7 +244,7 @@ export function walkChains(
     if (endsElsewhere(head, chain) || endsElsewhere(storedHead, chain)) misplace(chain);
   }
 
-  /** Checks that the key of a chain changes to a later one alone, and by a link to the line before. */
+  /** Checks that the key of a chain changes only to a later key, and by a link to the line before. */
   function checkKey(chain: Chain, { node, seq, age = 0, link }: LinePiece, place: Place): void {
     const line = `Line ${seq} of ${node}`;
     if (chain.age !== undefined && age > chain.age)
@@ -380,7 +380,7 @@ export function walkChains(
   function reportMisplaced(): void {
     for (const { place, file, line } of misplaced) {
       if ([...disturbed.values()].some(([from, to]) => from <= file && file <= to)) continue;
-      // Only the first one of a file: the others moved because of it.
+      // Reports only the first line of a file: the others moved because of it.
       disturb(file, file);
       const why = 'lines of several writers were moved, or bytes were added or removed before it.';
       report(place, 'reordered', `${line} is not where it was written: ${why}`);
@@ -399,7 +399,7 @@ function endsElsewhere(head: ChainHead | undefined, { last, hash, file, end }: C
   return head.end !== formatEnd(file, end);
 }
 
-/** Removes the lines `first` to `last` from the hole that has them; returns false if there is none. */
+/** Removes the lines `first` to `last` (inclusive) from their hole; returns false if there is none. */
 function fill(chain: Chain, first: number, last: number): boolean {
   const index = chain.holes.findIndex((hole) => hole.from <= first && last <= hole.to);
   const hole = chain.holes[index];

@@ -19,11 +19,11 @@ import { parseGap, readRetention, type StoredHeads } from './sealed-heads.ts';
 const linesBack = 200;
 
 /**
- * Checks the end of the log at `file`: the head records, the last line of each chain, and the last lines of the newest file.
- * It reads few lines of a log of any size, so it misses damage before them, which `verifyAudit` finds.
+ * Checks the end of the log at `file`: the head records, the last line of each chain, and the last lines of
+ * the newest file. Reads few lines, so it misses earlier damage, which `verifyAudit` finds.
  *
  * @param stored The heads in the store, read before the call; absent: no store is available.
- * @returns a sentence about the first fault; null: none was found
+ * @returns a sentence about the first fault; null if there is none
  */
 export function checkEnds(file: string, vault: AuditVault, stored: StoredHeads | undefined): string | null {
   const log = path.resolve(file);
@@ -42,7 +42,7 @@ export function checkEnds(file: string, vault: AuditVault, stored: StoredHeads |
   return checkLastLines(log, vault);
 }
 
-/** Reports whether the line of a head is in the log, where the head says. */
+/** Reports whether the log has the line of a head at the recorded place. */
 function endsWith(log: string, { node, seq, hash, end }: ChainHead & { node: string }, vault: AuditVault) {
   if (end === undefined || end === unknownEnd) return true;
   const [number, byte] = end.split(':').map(Number) as [number, number];
@@ -61,7 +61,7 @@ function isRemoved(log: string, { end = unknownEnd }: ChainHead, vault: AuditVau
   return retention.kind === 'record' && Number(end.split(':', 1)[0]) <= retention.record.removed;
 }
 
-/** Checks the last lines: each must be authentic, and follow the line before it of its chain. */
+/** Checks the last lines: each must be authentic and follow its predecessor in the chain. */
 function checkLastLines(log: string, vault: AuditVault): string | null {
   const mac = chainMac(vault);
   const source = snapshotLog(log).at(-1);

@@ -3,11 +3,11 @@ import type { ChainWriter, TimedEvent } from './chain-writer.ts';
 import type { AuditEvent, AuditLog } from '../domain/event.ts';
 
 /*
- * The events of this process on their way to the file. Events of one turn of the event loop are written with one call; an
- * event of `write` is written at once if few come, and an event of `note` waits some milliseconds for others. When `append`
- * resolves, the operating system has the line, and a crash of the process cannot lose it. With `fsync: interval` it is
- * durable within a second, so a power cut may lose the last second. With `fsync: always` it is durable when `append`
- * resolves; events that come during a sync share the next write and sync.
+ * Queues events for the log file. The events of one turn of the event loop are written with one call. `write`
+ * writes at once if events are few; `note` waits some milliseconds for others. When `append` resolves, the
+ * operating system has the line, so a crash of the process cannot lose it. With `fsync: interval`, a line is
+ * durable within a second, and a power cut may lose the last second. With `fsync: always`, it is durable
+ * before `append` resolves; events that arrive during a sync share the next write and sync.
  */
 
 /** The logger that the log uses (pino implements it). It never gets the content of an event. */
@@ -20,7 +20,7 @@ interface QueueParts {
   /** The path of the log, for messages. */
   readonly file: string;
   readonly writer: ChainWriter;
-  /** Returns whether a line is durable before `append` resolves, or within a second. */
+  /** Durability of a line: before `append` resolves, or within a second. */
   readonly fsync: () => 'always' | 'interval';
   /** Called after lines were written. */
   readonly onWritten: () => void;
@@ -31,11 +31,11 @@ interface QueueParts {
 
 /** Writes events in batches. */
 export interface EventQueue extends Pick<AuditLog, 'append' | 'write' | 'note'> {
-  /** Links the chain to a new master key, now and not with the next event. */
+  /** Links the chain to a new master key now instead of with the next event. */
   rekey(): void;
-  /** Returns why the last events could not be written, or may not be durable; null: they were written. */
+  /** Returns the error if the last events are not written or may not be durable; otherwise null. */
   failure(): Error | null;
-  /** Takes no further event, and writes those that it has; resolves with the number that could not be written. */
+  /** Stops accepting events and writes the queued ones; resolves with the number of unwritten ones. */
   end(): Promise<number>;
 }
 
@@ -67,18 +67,17 @@ const syncEvery = 1_000;
 const maxNotes = 10_000;
 /** Events written with one call. */
 const maxBatch = 1_024;
-/** Milliseconds after a turn with one event in which `write` does not wait for others. */
+/** Milliseconds after a turn with a single event in which `write` does not wait for others. */
 const aloneFor = 5;
-/** Milliseconds that an event of `note` waits for others: nobody waits for it, and separate calls would double the writes. */
+/** Milliseconds that a note waits for others: nobody awaits it, and separate calls double the writes. */
 const noteDelay = 20;
 
-/** Creates the queue of an open log. */
 export function createEventQueue({ file, writer, fsync, onWritten, now, logger }: QueueParts): EventQueue {
   let queue: Pending[] = [];
   let scheduled = false;
-  /** Number of events, beside notes, that came in this turn. */
+  /** Number of events of this turn, without notes. */
   let waitingCount = 0;
-  /** The events of `write` that came in this turn. */
+  /** Events of `write` in this turn. */
   let turn: Turn | undefined;
   let noteTimer: NodeJS.Timeout | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -90,9 +89,9 @@ export function createEventQueue({ file, writer, fsync, onWritten, now, logger }
   let syncFault: Error | undefined;
   /** The sync that calls of `append` wait for (`fsync: always`); later events wait for the next one. */
   let committing: Promise<void> | undefined;
-  /** Time of the last write of a turn, by `performance.now()`, if one event waited for it. */
+  /** `performance.now()` of the last write of a turn with one event. */
   let aloneAt = -Infinity;
-  /** Takes the result of an event that is written at once. */
+  /** Receives the result of an event that is written at once. */
   const atOnce = {
     failure: undefined as Error | undefined,
     resolve() {
@@ -173,14 +172,14 @@ export function createEventQueue({ file, writer, fsync, onWritten, now, logger }
     logger?.error({ err: error, file }, `The audit log ${file} cannot be made durable.`);
   }
 
-  /** Nothing of the queue is in the file: rejects the calls of `append`, and keeps the events of `note`. */
+  /** Handles a failed write, which wrote no event: rejects the calls of `append`, and keeps the notes. */
   function fail(error: unknown): void {
     const failure = unavailable(file, error);
     const notes = queue.filter(({ settle }) => settle === undefined);
     for (const { settle } of queue) settle?.reject(failure);
     const lost = Math.max(0, notes.length - maxNotes);
     queue = notes.slice(lost);
-    // Once, not for every refused request.
+    // Logs once instead of for every refused request.
     if (!failing || lost > 0)
       logger?.error({ err: error, file, waiting: queue.length, lost }, failure.message);
     failing = true;
@@ -224,7 +223,7 @@ export function createEventQueue({ file, writer, fsync, onWritten, now, logger }
         onWritten();
         wakeLater();
       } catch (error) {
-        // The next event brings it, or is refused.
+        // The next event links the chain, or is refused.
         logger?.warn({ err: error, file }, 'The audit log could not be linked to the new master key yet.');
       }
     },
@@ -268,7 +267,7 @@ export function unavailable(file: string, cause: unknown): SidekeyError {
   });
 }
 
-/** Returns the code of an error of the system, or the message of another one. */
+/** Returns the code of a system error, or the message of any other error. */
 export function reasonOf(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
   return code ?? message;

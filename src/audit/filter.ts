@@ -16,7 +16,7 @@ const exactFields = [
 
 /** The conditions for a line, all of which it must fulfil. */
 export interface AuditFilter extends Partial<Pick<AuditLine, (typeof exactFields)[number]>> {
-  /** Milliseconds since the epoch: the first moment, and the first one after the range. */
+  /** Milliseconds since the epoch; `since` is inclusive, `until` exclusive. */
   readonly since?: number | undefined;
   readonly until?: number | undefined;
   /** The name of an event, or a prefix with a star: `grant.*`. */
@@ -27,7 +27,7 @@ export interface AuditFilter extends Partial<Pick<AuditLine, (typeof exactFields
   readonly grants?: ReadonlySet<string> | undefined;
 }
 
-/** Returns the function that tells whether a line fulfils all conditions. */
+/** Returns a function that reports whether a line fulfils all conditions. */
 export function auditMatcher(filter: AuditFilter): (line: AuditLine) => boolean {
   const { event, by, grants } = filter;
   const isInRange = rangeOf(filter);
@@ -44,7 +44,7 @@ export function auditMatcher(filter: AuditFilter): (line: AuditLine) => boolean 
   };
 }
 
-/** Returns the function that tells whether the time of a line is in the range of the filter. */
+/** Returns a function that reports whether a time is in the range of the filter. */
 function rangeOf({ since = -Infinity, until = Infinity }: AuditFilter): (time: string) => boolean {
   if (since === -Infinity && until === Infinity) return () => true;
   return (time) => {
@@ -59,15 +59,15 @@ export function isEventOf(condition: string, name: string): boolean {
   return condition.endsWith('*') ? name.startsWith(condition.slice(0, -1)) : name === condition;
 }
 
-/** Returns the names that find a `by`: itself, and of `alice (as root)` both users. */
+/** Returns the names under which a `by` is found: itself and, for `alice (as root)`, both users. */
 function authorsOf(by = ''): readonly string[] {
   const [, before, after] = /^(.+) \(as (.+)\)$/.exec(by) ?? [];
   return before === undefined || after === undefined ? [by] : [by, before, after];
 }
 
 /*
- * A query skips what cannot match without parsing it, by two necessary conditions: the keys of a block of lines (see
- * `block-index.ts`), and the bytes of one line (see `createGate`).
+ * A query skips lines that cannot match without parsing them, by two necessary conditions: the keys of a
+ * block of lines (see `block-index.ts`), and the bytes of a line (see `createGate`).
  */
 
 /** A condition: a line that fulfils it, or the access of its exchange if `inherited`, has one of the keys. */
@@ -76,7 +76,7 @@ export interface KeyCondition {
   readonly inherited: boolean;
 }
 
-/** The key of an event that this version does not know; a condition with a star may cover it. */
+/** The key of an unknown event; a condition with a star may cover it. */
 const unknownEvent = 'event=?';
 
 /** Returns the keys of a line by itself, without the access of its exchange. */
@@ -93,7 +93,7 @@ export function keysOf(line: AuditLine): string[] {
   return keys;
 }
 
-/** Returns the conditions of a filter but its range of time. */
+/** Returns the conditions of a filter, except its time range. */
 export function keyConditions(filter: AuditFilter): KeyCondition[] {
   const { event, by, grants } = filter;
   const conditions: KeyCondition[] = exactFields.flatMap((name) =>
@@ -109,31 +109,30 @@ export function keyConditions(filter: AuditFilter): KeyCondition[] {
   return conditions;
 }
 
-/** Tells without parsing whether a line that a writer wrote may match: if both functions do not rule it out. */
+/** Reports, without parsing, that a writer's line may match: neither function rules it out. */
 export interface Gate {
-  /** Looks at the fields that a line has by itself: its bytes, event and time. */
+  /** Checks the fields that a line has by itself: its bytes, event and time. */
   own(line: Buffer, event: string, time: string): boolean;
-  /** Looks at the other fields, which may stand in the access of the exchange that the line ends. */
+  /** Checks the other fields, which may be in the access of the exchange that the line ends. */
   inherited(line: Buffer, access?: Buffer): boolean;
   /** Reports whether a line in a text may pass `own`. */
   ownIn(text: Buffer): boolean;
 }
 
-/** Outcomes that lines do not name. */
+/** Outcomes that lines omit. */
 const usualOutcomes: ReadonlySet<string | undefined> = new Set(auditEventNames.map(usualOutcome));
 
-/** Returns the text of a field as a line has it. */
+/** Returns the text of a field as in a line. */
 function textOf(field: object): Buffer {
   return Buffer.from(formatLine(field as AuditLine).slice(1, -1));
 }
 
-/** Returns the gate of a filter. */
 export function createGate(filter: AuditFilter): Gate {
   const { event, by, outcome, grants } = filter;
   const isInRange = rangeOf(filter);
   const fields = exactFields.filter((name) => name !== 'outcome' && filter[name] !== undefined);
   const own = fields.filter((name) => !inheritsField(name)).map((name) => textOf({ [name]: filter[name] }));
-  // Both users of `alice (as root)` stand within the text.
+  // Both users of `alice (as root)` are within the text.
   if (by !== undefined) own.push(textOf({ by }).subarray('"by":"'.length, -1));
   const inherited = fields.filter(inheritsField).map((name) => [textOf({ [name]: filter[name] })]);
   if (grants !== undefined) inherited.push(Array.from(grants, (grant) => textOf({ grant })));

@@ -1,7 +1,7 @@
 import type { AuditLine } from '../domain/event.ts';
 import { lineFields, parseLine, usualOutcome, usualScheme } from './line.ts';
 
-/** Events that end an exchange. After an `access` they have only what that lacks. */
+/** Events that end an exchange. After an `access` they have only the fields that it lacks. */
 const endings: ReadonlySet<string> = new Set(['outcome', 'tunnel']);
 
 /** Fields of an access that its end does not repeat. */
@@ -23,9 +23,9 @@ const inherited: ReadonlySet<string> = new Set([
   'reason',
 ] satisfies (keyof AuditLine)[]);
 
-/** Accesses that are kept without an end: those in progress, and those of writers that were killed. */
+/** Maximum number of kept accesses without an end: in progress, or of killed writers. */
 const maxOpen = 16_384;
-/** Accesses that are kept after their end, for lines that are read again. */
+/** Maximum number of accesses kept after their end, for lines that are read again. */
 const maxEnded = 4_096;
 
 /** Completes lines, see `joinExchanges`. */
@@ -34,20 +34,20 @@ export interface ExchangeJoin {
   (line: AuditLine): AuditLine;
   /** Takes the bytes of an access, to be parsed only if a line needs it. */
   defer(exchange: string, access: Buffer): void;
-  /** Returns the access of an exchange: its bytes if it is deferred; undefined if it did not come. */
+  /** Returns the access of an exchange: its bytes if it is deferred; undefined if there was none. */
   accessOf(exchange: string): AuditLine | Buffer | undefined;
   /** Takes the end of an exchange that is not to be completed. */
   skip(exchange: string): void;
 }
 
 /**
- * Returns a function that takes lines in the order of the log and returns each with all its fields: those that a line leaves
- * out because they have their usual value, and at the end of an exchange those of its access. An end whose access did not
- * come before, or too long ago, lacks these.
+ * Returns a function that takes lines in the order of the log, and returns each with all its fields: those
+ * that it omits because they have their usual value and, at the end of an exchange, those of its access. An
+ * end lacks the latter if the access did not come before, or came too long ago.
  */
 export function joinExchanges(): ExchangeJoin {
   const open = new Map<string, AuditLine | Buffer>();
-  /** Two halves: removing the oldest entry of one map again and again takes longer than all else. */
+  /** Ended accesses in two halves: removing the oldest entries of one map would take longer than all else. */
   let ended = new Map<string, AuditLine | Buffer>();
   let endedBefore = ended;
   function end(exchange: string): AuditLine | Buffer | undefined {
@@ -81,7 +81,7 @@ export function inheritsField(name: string): boolean {
   return inherited.has(name);
 }
 
-/** Reports whether the fields of a line may stand in an earlier one. */
+/** Reports whether fields of a line may be in an earlier line. */
 export function endsExchange({ event }: { readonly event: string }): boolean {
   return endings.has(event);
 }

@@ -1,13 +1,13 @@
 /**
  * The format of an audit line. Pure.
  *
- * A line is a JSON object with its fields in a fixed order and no white space. Its last field, `hash`, is a keyed hash
- * (HMAC-SHA256) over the bytes of the line in the file up to `,"hash":`. Verification never parses and serialises a
- * line, so a difference between two parsers cannot hide an edit.
+ * A line is a JSON object with its fields in a fixed order and no white space. Its last field, `hash`, is a
+ * keyed hash (HMAC-SHA256) over the bytes of the line up to `,"hash":`. Verification never parses and
+ * serialises a line, so a difference between two parsers cannot hide an edit.
  *
- * The hash is truncated to 132 bits (RFC 2104, section 5). `prev` is the beginning of the hash before it: it has to
- * tell apart only the authentic lines of one chain with one number, and there are several of these only if a chain was
- * continued from an older copy.
+ * The hash is truncated to 132 bits (RFC 2104 §5). `prev` is the beginning of the previous hash. It only has
+ * to distinguish authentic lines of one chain with the same number. Several of these exist only if a chain
+ * was continued from an older copy.
  */
 import { viewsOf } from '../lib/views.ts';
 import type { Vault } from '../vault/vault.ts';
@@ -21,10 +21,10 @@ const prevLength = 8;
 /** The hash before the first line of a chain. */
 export const genesis = '0'.repeat(hashLength);
 
-/** A keyed hash in base64url, 22 characters: that of `chainMac`. */
+/** Computes a keyed hash in base64url, 22 characters. Created by `chainMac`. */
 export interface ChainMac {
   (text: string | Uint8Array): string;
-  /** The hashes with the keys before, newest first. */
+  /** Hashes with earlier keys, newest first. */
   readonly earlier?: readonly ChainMac[];
 }
 
@@ -39,8 +39,8 @@ export function chainMac(vault: Pick<Vault, 'generations'>): ChainMac {
 }
 
 /**
- * The first line of a chain with a new key has the full hash of the line before it. Thus the new key vouches for what was
- * written with the old one, and the holder of an old key can change nothing before this line unseen.
+ * The first line of a chain with a new key has the full hash of the line before it. So the new key vouches
+ * for lines of the old one, and the holder of an old key cannot change any earlier line unnoticed.
  */
 const linkEvent = 'audit.rekeyed';
 
@@ -54,7 +54,7 @@ export function prevOf(hash: string): string {
   return hash.slice(0, prevLength);
 }
 
-/** The head of a chain: number and hash of its last line. The next line has `seq + 1` and the `prev` of this hash. */
+/** Head of a chain: number and hash of its last line. The next line has `seq + 1` and this hash's `prev`. */
 export interface ChainHead {
   readonly seq: number;
   readonly hash: string;
@@ -62,14 +62,12 @@ export interface ChainHead {
   readonly end?: string | undefined;
 }
 
-/**
- * Formats the end of a line: the number of its file (see `LogSource`) and the byte after its last one, as `3:52100`.
- */
+/** Formats the end of a line as `3:52100`: number of its file (see `LogSource`), and end byte (exclusive). */
 export function formatEnd(file: number, byte: number): string {
   return `${file}:${byte}`;
 }
 
-/** `prev_end` if the end of the line before is unknown, or there is no line before. */
+/** `prev_end` if the end of the line before is unknown, or there is no such line. */
 export const unknownEnd = '0:0';
 
 /** The start of every line. Quotes in strings are escaped, so it occurs nowhere else in a line. */
@@ -84,7 +82,7 @@ const endKey = ',"prev_end":"';
 /** Length of the longest `,"prev_end":"FILE:BYTE"`: 12 digits of a file, 16 of a byte. */
 const endTail = endKey.length + 12 + 1 + 16 + 1;
 
-/** The longest text of each field, in UTF-16 units, in the order of a line. Numbers have none. */
+/** Longest text of each field, in UTF-16 units, in the order of a line. Numbers have no limit. */
 const limits = {
   exchange: 64,
   agent: 256,
@@ -129,13 +127,13 @@ const keys = Object.fromEntries(
   Object.keys(limits).map((name) => [name, Buffer.from(`,"${name}":`)]),
 ) as Readonly<Record<keyof typeof limits, Buffer>>;
 
-/** Bytes of the longest line with its newline: its texts, with escapes of six bytes for each unit, and the rest. */
+/** Bytes of the longest line with its newline: its texts, as escapes of six bytes per unit, and the rest. */
 const longestLine = 6 * Object.values<number>(limits).reduce((sum, limit) => sum + limit, 0) + 2_048;
 
 /** Bytes of a batch: a line that may not fit begins the next one. */
 const batchBytes = 262_144;
 
-/** JSON text, written as bytes into one buffer that is used again and again. */
+/** Writes JSON text as bytes into one reused buffer. */
 class JsonBytes {
   readonly bytes: Buffer;
   end = 0;
@@ -144,7 +142,7 @@ class JsonBytes {
     this.bytes = Buffer.allocUnsafeSlow(size);
   }
 
-  /** Copies bytes. If they are few, a loop costs less than a call. */
+  /** Copies bytes. For few bytes, a loop costs less than a call. */
   copy(from: Uint8Array): void {
     const { bytes } = this;
     let { end } = this;
@@ -181,7 +179,7 @@ class JsonBytes {
     this.end = end;
   }
 
-  /** Writes a number that is not negative, with three decimals at most. */
+  /** Writes a number that is not negative, with at most three decimals. */
   number(value: number): void {
     if (!Number.isInteger(value) || value < 0 || value >= 1e9) {
       this.ascii(String(Math.round(value * 1_000) / 1_000));
@@ -213,20 +211,20 @@ function writeNumber(to: JsonBytes, key: Uint8Array, value: number | undefined):
   to.number(value);
 }
 
-/** Returns the `scheme` of a line that has none. */
+/** Returns the default `scheme`, which lines omit. */
 export function usualScheme(event: string): string | undefined {
   return event === 'access' ? 'https' : undefined;
 }
 
-/** Returns the `outcome` of a line that has none. */
+/** Returns the default `outcome`, which lines omit. */
 export function usualOutcome(event: string): string | undefined {
   if (event === 'access') return 'allow';
   return event === 'outcome' || event === 'tunnel' ? 'ok' : undefined;
 }
 
 /**
- * Writes the fields of an event after `event`. Strings are cut at their limits, and a path at its first `?` or `#` (query
- * values are never written); numbers that are not finite are omitted.
+ * Writes the fields of an event after `event`. Cuts strings at their limits, and a path at its first `?` or
+ * `#` (query values are never written). Omits numbers that are not finite.
  */
 function writeFields(to: JsonBytes, event: AuditEvent): void {
   writeText(to, keys.exchange, event.exchange, limits.exchange);
@@ -267,7 +265,7 @@ export class LineBatch {
   /** The end of each line, after its newline. */
   readonly #ends: number[] = [];
   readonly #hashes: string[] = [];
-  /** The number and the hash of the line before the next one. */
+  /** Number and hash of the line before the next one. */
   #seq = 0;
   #hash = genesis;
   #firstSeq = 0;
@@ -313,7 +311,7 @@ export class LineBatch {
     return whole;
   }
 
-  /** The head of the chain after the first `count` lines, of at least one. */
+  /** The head of the chain after the first `count` lines; `count` is at least 1. */
   head(count: number): { readonly seq: number; readonly hash: string } {
     return { seq: this.#firstSeq + count - 1, hash: this.#hashes[count - 1]! };
   }
@@ -322,7 +320,7 @@ export class LineBatch {
    * Adds the line of an event.
    * @param time Milliseconds since the epoch.
    * @param node Needs no escapes.
-   * @param previousEnd The end of the line before, if the line names it.
+   * @param previousEnd The end of the line before, if this line names it.
    */
   add(event: AuditEvent, time: number, node: string, previousEnd?: string): void {
     const json = this.#json;
@@ -375,8 +373,8 @@ function withoutQuery(path: string): string {
   return path;
 }
 
-// Also escapes C1 controls and bidirectional marks, which JSON does not require: terminals would interpret them
-// (CVE-2021-42574 is the same attack on source code).
+// Also escapes C1 controls and bidirectional marks, which JSON does not require: terminals would interpret
+// them (CVE-2021-42574 is the same attack on source code).
 const controls = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 
 function quote(text: string): string {
@@ -387,7 +385,7 @@ function escapeControls(json: string): string {
   return json.replace(controls, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
-/** Returns the text of a line that has other fields than the log has it with: its `hash` does not cover them. */
+/** Returns the text of a line with other fields than in the log; its `hash` does not cover them. */
 export function formatLine(line: AuditLine): string {
   return escapeControls(JSON.stringify(line));
 }
@@ -411,8 +409,8 @@ export type Piece =
   | { readonly kind: 'torn' | 'altered'; readonly claim: { node: string; seq: number } | undefined };
 
 /**
- * Splits the bytes between two newlines into pieces, usually one. A writer that died in a write leaves a fragment
- * without a newline, and the line of the next writer follows it directly.
+ * Splits the bytes between two newlines into pieces, usually one. If a writer dies in a write, its fragment
+ * has no newline, and the line of the next writer follows directly.
  */
 export function piecesOf(bytes: Buffer): Buffer[] {
   let from = 0;
@@ -427,7 +425,7 @@ export function piecesOf(bytes: Buffer): Buffer[] {
   return pieces;
 }
 
-/** Reads one piece: `line` if its hash matches, with the current key or one before it; `torn` if it may be the beginning of a line; else `altered`. */
+/** Reads a piece: `line` if a key of the log made its hash, `torn` if it may begin a line, else `altered`. */
 export function readPiece(bytes: Buffer, mac: ChainMac): Piece {
   const end = bytes.length - hashTail;
   const tailAt = end - prevTail - endTail;
@@ -437,7 +435,7 @@ export function readPiece(bytes: Buffer, mac: ChainMac): Piece {
     const isClosed = tail.startsWith(`${hashKey}${hash}"}`, end - tailAt);
     const age = isClosed ? ageOf(bytes.subarray(0, end), hash, mac) : -1;
     if (age !== -1) {
-      // Authentic, so it has the shape of `LineBatch`.
+      // The line is authentic, so it has the shape of `LineBatch`.
       const start = /^\{"v":1,"seq":(\d+),"time":"[^"]*","node":"([^"]*)","event":"([^"]*)"/.exec(
         bytes.toString('latin1', 0, Math.min(end, 512)),
       );
@@ -457,12 +455,12 @@ export function readPiece(bytes: Buffer, mac: ChainMac): Piece {
     }
   }
   const closed = end > 0 && /^,"hash":"[\w-]{22}"\}$/.test(bytes.toString('latin1', end));
-  // A torn line is no JSON: complete JSON would be shown by readers of the log.
+  // A torn line is not JSON: readers of the log would show complete JSON.
   const isWhole = closed || parseLine(bytes) !== undefined;
   return { kind: !isWhole && isStartOfLine(bytes) ? 'torn' : 'altered', claim: claimOf(bytes) };
 }
 
-/** Returns the number of rotations after the key that made a hash; -1: no key of the log made it. */
+/** Returns the number of rotations after the key that made a hash; -1 if no key of the log made it. */
 function ageOf(text: Buffer, hash: string, mac: ChainMac): number {
   if (mac(text) === hash) return 0;
   const at = (mac.earlier ?? []).findIndex((earlier) => earlier(text) === hash);

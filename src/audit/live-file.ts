@@ -18,15 +18,15 @@ import {
 } from './log-files.ts';
 import { plainReader, readBackwards } from './reader.ts';
 
-/** The file to which several writers append, opened by one of them. It is known by its id, not by its name alone. */
+/** The file that several writers append to, as one of them opened it. Identified by id, not only by name. */
 export class LiveFile {
   readonly id: string;
-  /** The number that it has or will have as a rotated file. */
+  /** Number that the file has or will have after its rotation. */
   readonly number: number;
   readonly #path: string;
   readonly #fd: number;
   readonly #calls: DiskCalls;
-  /** True if its name is not durable yet. */
+  /** True while the name of the file is not durable. */
   #isNew: boolean;
   #syncing: Promise<void> = Promise.resolve();
 
@@ -52,7 +52,7 @@ export class LiveFile {
     this.#isNew = fs.fstatSync(fd).size === 0;
   }
 
-  /** The size, if the path still names this file. */
+  /** The size; undefined if the path no longer names this file. */
   sizeInPlace(): number | undefined {
     const stats = fs.statSync(this.#path, { bigint: true, throwIfNoEntry: false });
     return stats !== undefined && fileId(stats) === this.id ? Number(stats.size) : undefined;
@@ -64,7 +64,7 @@ export class LiveFile {
     return nlink === 0 ? undefined : size;
   }
 
-  /** Returns when its first line was written, in milliseconds since the epoch; undefined if that cannot be read. */
+  /** Returns the time of the first line in milliseconds since the epoch; undefined if it cannot be read. */
   begunAt(): number | undefined {
     const start = Buffer.alloc(128);
     const read = fs.readSync(this.#fd, start, 0, start.length, 0);
@@ -72,14 +72,14 @@ export class LiveFile {
     return Number.isNaN(time) ? undefined : time;
   }
 
-  /** Appends; returns how many bytes were written. */
+  /** Appends; returns the number of bytes written. */
   append(bytes: Uint8Array): number {
     return this.#calls.write(this.#fd, bytes);
   }
 
   /**
-   * Finds bytes that were appended when the file had `before` bytes. It has `after` bytes now, and others may have appended
-   * too. Undefined if the file system does not append atomically.
+   * Returns the offset of bytes that were appended while the file grew from `before` to `after` bytes; others
+   * may have appended too. Undefined if the file system does not append atomically.
    */
   find(bytes: Uint8Array, before: number, after: number): number | undefined {
     const since = Buffer.alloc(after - before);
@@ -96,7 +96,7 @@ export class LiveFile {
     return oneByte[0] === 0x0a;
   }
 
-  /** Counts the bytes in the line before `end` that are no line: their writer died in a write. */
+  /** Counts the bytes of the line before `end` that its writers left torn because they died. */
   tornBytesAt(end: number, mac: ChainMac): number {
     const { size } = fs.fstatSync(this.#fd);
     for (const { bytes, at } of readBackwards(plainReader(this.#fd), size)) {
@@ -110,7 +110,7 @@ export class LiveFile {
 
   /** Makes appended text durable. */
   sync(): Promise<void> {
-    // Serialised, so that close() waits for all of them: the number of a closed descriptor may be reused.
+    // Syncs are serialised so that close() waits for all: the number of a closed descriptor may be reused.
     this.#syncing = this.#syncing
       .catch(() => undefined)
       .then(async () => {
@@ -132,9 +132,9 @@ export class LiveFile {
 }
 
 /**
- * Rotates the file at `file` if it still has this `id` and no other process rotates it. Returns its new path; undefined
- * if another writer rotates or has rotated it. Never overwrites a file. If interrupted, the file has both names, and the
- * next rotation completes it.
+ * Rotates `file` if it still has this `id` and no other process rotates it. Returns the new path; undefined
+ * if another writer rotates or has rotated it. Never overwrites a file. If interrupted, leaves both names,
+ * and the next rotation completes it.
  */
 export function rotate(file: string, id: string): string | undefined {
   using lock = tryLockFile(`${file}.rotate.lock`);
@@ -161,13 +161,13 @@ export function rotate(file: string, id: string): string | undefined {
 export const noLinks = ['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK'];
 
 /**
- * The head file, `<file>.head`: how far the chain of each writer was written, so that a cut of the log's end is found. One
- * record of a fixed size for each slot, overwritten some milliseconds after a line.
+ * The head file, `<file>.head`, records how far the chain of each writer was written, so that a cut end of
+ * the log is found. It has one record of a fixed size per slot, overwritten some milliseconds after a line.
  *
- * After a kill a record may be behind the log; then the chain itself shows the later lines, unless just these were cut. After a power cut it may be
- * ahead by lines that were not synced: they are lost, and reported. Each record also has the number of slots that have
- * ever had one, so that the removal of a writer's chain together with its record is found. A restored log is not found if
- * its own older head file was restored with it: that takes the heads in the store, or an anchor.
+ * After a kill, a record may be behind the log; the chain shows the later lines, unless exactly these were
+ * cut. After a power cut, it may be ahead by unsynced lines, which are lost and reported. Each record also
+ * counts the slots that ever had one, so that removing a chain together with its record is found. Restoring a
+ * log together with its own older head file is not found: that takes the heads in the store, or an anchor.
  */
 
 /** Bytes of a record: one disk sector, so that a power cut leaves the old record or the new one. */
@@ -175,14 +175,14 @@ export const headSize = 512;
 
 /** The content of a record. */
 interface Head {
-  /** The chain. A slot keeps its name when the host name changes. */
+  /** Name of the chain. A slot keeps it when the host name changes. */
   readonly node: string;
   /** The last line; 0 and `genesis` before the first one. */
   readonly seq: number;
   readonly hash: string;
   /** See `ChainHead`. */
   readonly end?: string | undefined;
-  /** True if the writer has closed: the log then has no line of it after this one. */
+  /** True if the writer has closed; the log then has no later line of this chain. */
   readonly closed: boolean;
   /** Id of the log in the store, see `logIdOf`. */
   readonly log?: string | undefined;
@@ -212,12 +212,10 @@ export type HeadRecord =
   | { readonly kind: 'other-key'; readonly keyId: string }
   | { readonly kind: 'broken' };
 
-/** The path of the head file of a log. */
 export function headFile(file: string): string {
   return `${file}.head`;
 }
 
-/** Returns the bytes of a record. */
 export function encodeHead(
   { node, seq, hash, end, closed, log, slots = 1, lineKey }: Head,
   vault: AuditVault,
@@ -239,7 +237,6 @@ export function encodeHead(
   return record;
 }
 
-/** Reads one record. */
 export function decodeHead(record: Uint8Array, vault: AuditVault): HeadRecord {
   if (record.every((byte) => byte === 0)) return { kind: 'none' };
   const [, line = ''] = /^(\{.*\}) *\n$/.exec(Buffer.from(record).toString('latin1')) ?? [];
@@ -257,8 +254,8 @@ export function highestSlot(records: readonly HeadRecord[]): number {
 }
 
 /**
- * Returns the id of a log in the store. It follows from the machine and the path where the log was begun; a log that was
- * moved or copied keeps it.
+ * Returns the id of a log in the store, derived from the machine and the path where the log was begun. A
+ * moved or copied log keeps its id.
  * @param file Absolute.
  * @param host The name of this machine.
  */
@@ -271,7 +268,7 @@ export function logIdOf(file: string, host: string, records: readonly HeadRecord
 /** Reads all records, slot 1 first; none if there is no file. */
 export function readHeads(file: string, vault: AuditVault): HeadRecord[] {
   let records = decodeAll(file, vault);
-  // A read beside a write may see half of each record: one that stays broken is broken.
+  // A read during a write may see half of a record: only a record that stays broken is broken.
   for (let again = 0; again < 3 && records.some(({ kind }) => kind === 'broken'); again += 1) {
     records = decodeAll(file, vault);
   }
@@ -311,7 +308,7 @@ export function openHead(file: string, slot: number, vault: AuditVault, calls: D
   const id = fileId(fs.fstatSync(fd, { bigint: true }));
   let slots = highestSlot(readHeads(file, vault));
   let size = 0;
-  /** Other writers may take slots meanwhile; then the file grows. */
+  /** Returns the number of slots. The file grows if other writers take slots meanwhile. */
   function slotsNow(): number {
     const now = fs.fstatSync(fd).size;
     if (now !== size || slots * headSize < now) {
@@ -341,7 +338,7 @@ export function openHead(file: string, slot: number, vault: AuditVault, calls: D
 /** The part of the vault that the log uses. */
 export type AuditVault = Pick<Vault, 'mac' | 'keyId' | 'generations'>;
 
-/** The purpose of a seal; each has a key of its own. */
+/** The purpose of a seal; each has its own key. */
 type SealPurpose = 'audit-head' | 'audit-anchor' | 'audit-retention' | 'audit-end';
 
 /** A sealed line as read: authentic, of another master key, or changed. */
@@ -350,16 +347,13 @@ type Unsealed =
   | { readonly kind: 'other-key'; readonly keyId: string }
   | { readonly kind: 'broken' };
 
-/**
- * Seals a JSON object as one line, without its newline. Its last fields are the id of the master key and a keyed hash over
- * the text before it.
- */
+/** Seals JSON as one line without newline. Its last fields: master key id, keyed hash of the text before. */
 export function sealLine(value: object, purpose: SealPurpose, vault: AuditVault): string {
   const text = `${JSON.stringify(value).slice(0, -1)},"key":"${vault.keyId}"`;
   return `${text},"mac":"${vault.mac(purpose, text)}"}`;
 }
 
-/** Reads a line of `sealLine`, also of an earlier master key. The hash covers the text as it was read: nothing is serialised again. */
+/** Reads a line of `sealLine`, also of an earlier key. Hashes the text as read, without serialising again. */
 export function unsealLine(line: string, purpose: SealPurpose, vault: AuditVault): Unsealed {
   const [, text = '', keyId = '', mac] =
     /^(\{.*,"key":"([^"\\]*)"),"mac":"([0-9a-f]{64})"\}$/s.exec(line) ?? [];

@@ -7,8 +7,8 @@ import { closeDatabase, openDatabase, sqliteCode } from '../lib/sqlite.ts';
 import { shellWord } from '../lib/text.ts';
 
 /**
- * The files of a log, in the order in which they were written: `<file>.000001`, `<file>.000002` … and `<file>`, to which
- * lines are appended. A rotated file may be packed (`<file>.000001.gz`), and is never overwritten.
+ * The files of a log, oldest first: `<file>.000001`, `<file>.000002` …, and `<file>`, which grows. A
+ * rotated file may be packed (`<file>.000001.gz`), and is never overwritten.
  */
 
 /** A rotated file: no process writes to it. */
@@ -48,13 +48,13 @@ export function rotatedFiles(file: string): RotatedFile[] {
     const [, digits, suffix] = /^(\d{6,12})(\.gz)?$/.exec(name.slice(prefix.length)) ?? [];
     if (digits === undefined) continue;
     const each = { path: path.join(folder, name), number: Number(digits), packed: suffix !== undefined };
-    // After an interrupted packing there are both, and the plain one is complete.
+    // After an interrupted packing both exist, and the plain one is complete.
     if (!each.packed || !found.has(each.number)) found.set(each.number, each);
   }
   return [...found.values()].toSorted((a, b) => a.number - b.number);
 }
 
-/** The bytes of the log, rotated files included. */
+/** Returns the size of the log in bytes, rotated files included. */
 export function logBytes(file: string): number {
   const paths = [...rotatedFiles(file).map((rotated) => rotated.path), file];
   return paths.reduce((sum, at) => sum + (fs.statSync(at, { throwIfNoEntry: false })?.size ?? 0), 0);
@@ -70,7 +70,6 @@ export function fileId(stats: fs.BigIntStats | undefined): string | undefined {
   return stats === undefined ? undefined : `${stats.dev}:${stats.ino}`;
 }
 
-/** Reads the id of the file at a path. */
 export function fileIdAt(at: string): string | undefined {
   return fileId(fs.statSync(at, { bigint: true, throwIfNoEntry: false }));
 }
@@ -78,7 +77,7 @@ export function fileIdAt(at: string): string | undefined {
 /** A file of the log, and how much of it belongs to a snapshot. */
 export interface LogSource {
   readonly path: string;
-  /** Bytes of text; infinite for a packed file, which belongs to it as a whole. */
+  /** Bytes of text; infinite for a packed file, which belongs to the snapshot as a whole. */
   readonly size: number;
   readonly id: string;
   /** The number of a rotated file; for the live file the number that it will have. */
@@ -87,9 +86,9 @@ export interface LogSource {
 }
 
 /**
- * Lists the files of the log, oldest first. Their sizes are consistent while writers append and rotate: with any line,
- * all earlier lines of its chain are included. Sizes are read from the newest file to the oldest, and a writer never
- * returns to an older file.
+ * Lists the files of the log, oldest first. Sizes are consistent while writers append and rotate: if a line
+ * is included, so are all earlier lines of its chain. Sizes are read from the newest file to the oldest, and
+ * a writer never returns to an older file.
  */
 export function snapshotLog(file: string): LogSource[] {
   const current = sourceAt({ path: file, number: 0, packed: false });
@@ -103,7 +102,7 @@ export function snapshotLog(file: string): LogSource[] {
 
 function sourceAt({ path: at, number, packed }: RotatedFile): LogSource | undefined {
   const stats = fs.statSync(at, { bigint: true, throwIfNoEntry: false });
-  // Opening a pipe would wait for its other end for ever.
+  // Opening a pipe would block until its other end opens.
   if (stats === undefined || !stats.isFile()) return undefined;
   return { path: at, size: packed ? Infinity : Number(stats.size), id: fileId(stats) ?? '', number, packed };
 }
@@ -197,9 +196,9 @@ export function freeBytes(file: string): number | null {
 
 /** The file system calls that fail on a full or broken disk; tests replace them. */
 export interface DiskCalls {
-  /** Appends; returns how many bytes were written, fewer than given if the disk took only a part. */
+  /** Appends; returns the number of bytes written, which may be less than given. */
   write(fd: number, bytes: Uint8Array): number;
-  /** Overwrites bytes at a position; returns how many were written. */
+  /** Overwrites bytes at a position; returns the number of bytes written. */
   writeAt(fd: number, bytes: Uint8Array, position: number): number;
   /** Makes written bytes durable. */
   sync(fd: number): Promise<void>;
@@ -213,19 +212,19 @@ export const disk: DiskCalls = {
 
 /** A lock that this process holds. */
 export interface FileLock extends Disposable {
-  /** Reports whether the path still names the lock file. If not, another process may hold a lock of this name. */
+  /** Reports whether the path still names the lock file; otherwise another process may hold a lock there. */
   held(): boolean;
   /** Releases the lock. The file remains: removing it would race with its next holder. */
   release(): void;
 }
 
 /**
- * Takes the lock at `path` (created with mode 0600) without waiting; undefined if another holder has it. The lock is an
- * exclusive transaction on an empty SQLite database: the system releases it when the process dies, even by kill -9, and
- * SQLite also tells connections of one process apart.
+ * Takes the lock at `path` (created 0600) without waiting; undefined if another holder has it. The lock is an
+ * exclusive transaction on an empty SQLite database. The system releases it when the process dies, even by
+ * kill -9, and SQLite also separates the connections of one process.
  *
- * Never open a lock file in another way: POSIX drops all locks of a process on a file when the process closes any
- * descriptor of it (sqlite.org/lockingv3.html, "How To Corrupt").
+ * Never open a lock file in another way: when a process closes any descriptor of a file, POSIX drops all its
+ * locks on that file (sqlite.org/lockingv3.html, "How To Corrupt").
  * @throws if the file cannot be created or is no lock file.
  */
 export function tryLockFile(path: string): FileLock | undefined {

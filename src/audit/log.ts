@@ -18,16 +18,16 @@ import {
 export interface AuditLogOptions {
   /** Path of the log file, which is created (0600) with its folder (0700). */
   readonly file: string;
-  /** A larger file, in bytes, is rotated to `<file>.000001`, `<file>.000002` … */
+  /** Size in bytes above which the file is rotated to `<file>.000001`, `<file>.000002` … */
   readonly maxBytes: number;
-  /** A file whose first line is older, in milliseconds, is rotated before the next event. Default, as null: never. */
+  /** Age of the first line, in ms, above which an event rotates the file first. Default (and null): never. */
   readonly maxAgeMs?: number | null | undefined;
-  /** Time at which a line is durable: before `append` resolves, or within a second (`interval`, the default). */
+  /** Durability of a line: before `append` resolves, or within a second (`interval`, the default). */
   readonly fsync?: 'always' | 'interval' | undefined;
   readonly vault: AuditVault;
   /** The slot of the writer; absent: the first free one. */
   readonly slot?: number | undefined;
-  /** Keeps the head of the chain, so that the removal or restoration of a log is found. */
+  /** Stores the head of the chain, so that the removal or restoration of a log is found. */
   readonly store?: HeadStore | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -36,13 +36,13 @@ export interface AuditLogOptions {
   readonly logger?: AuditLogger | undefined;
   /** Default: the real file system; tests make calls fail. */
   readonly disk?: DiskCalls | undefined;
-  /** Reports whether the path is to be checked before the next batch. Default: every 5 ms. */
+  /** Reports whether the path must be checked before the next batch. Default: every 5 ms. */
   readonly isFileCheckDue?: (() => boolean) | undefined;
 }
 
 /** The settings that can change while the log is open. */
 interface LogSettings extends RotationLimits {
-  /** Time at which a line is durable: before `append` resolves, or within a second. */
+  /** Durability of a line: before `append` resolves, or within a second. */
   readonly fsync: 'always' | 'interval';
 }
 
@@ -51,14 +51,14 @@ export interface OpenAuditLog extends AuditLog, Pick<EventQueue, 'rekey' | 'fail
   readonly file: string;
   /** The name of this writer's chain, such as `laptop/1`. */
   readonly node: string;
-  /** Uses other settings for later events. */
+  /** Applies other settings to later events. */
   adjust(settings: LogSettings): void;
 }
 
 /**
- * Opens the log as one of several possible writers on this machine, repairs what a crash left, and continues the chain.
+ * Opens the log as one of several writers on this machine, repairs it after a crash, and continues the chain.
  * @throws SidekeyError `permissions_unsafe` if other users can read or replace the file; `file_unwritable`;
- * `key_mismatch` if it was written with another master key; `audit_unavailable` if too many processes write to it.
+ * `key_mismatch` for another master key; `audit_unavailable` if too many processes write to it.
  */
 export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditLog> {
   const { maxBytes, maxAgeMs = null, fsync = 'interval', vault, now, store, logger } = options;
@@ -132,7 +132,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
   };
 }
 
-/** Milliseconds after a line until the head of its chain is stored: after a kill the store is so far behind at most. */
+/** Milliseconds after a line until its head is stored: the most by which a kill leaves the store behind. */
 const storeHeadAfter = 10_000;
 
 /** Keeps the head of a chain in the store. */
@@ -145,7 +145,7 @@ function keepHead(
   let timer: NodeJS.Timeout | undefined;
   let keeping = Promise.resolve();
   let ended = false;
-  /** Hash of the head that the store has of this chain, as far as this process knows. */
+  /** Hash of this chain's head in the store, as far as this process knows. */
   let storedHash = '';
 
   function later(): void {
@@ -176,10 +176,10 @@ function keepHead(
   }
 
   return {
-    /** Stores it some seconds from now. */
+    /** Stores the head some seconds from now. */
     later,
     put,
-    /** Stores nothing later, and waits for what is under way. */
+    /** Cancels later stores, and waits for the current one. */
     async end() {
       ended = true;
       clearTimeout(timer);
@@ -198,8 +198,8 @@ function unopened(file: string, cause: unknown): SidekeyError {
 }
 
 /**
- * Links the chains that no process writes to a new master key, and seals the record of retention with it. The chains of
- * running processes are linked by these.
+ * Links the chains that no process writes to a new master key, and seals the retention record with it.
+ * Running processes link their own chains.
  */
 export async function rekeyLog(options: Omit<AuditLogOptions, 'slot'>): Promise<void> {
   const file = path.resolve(options.file);
@@ -225,8 +225,8 @@ export function isRecorded(error: unknown): boolean {
 }
 
 /**
- * Records a change, and then makes it: a change that cannot be recorded is not made. If it fails, a second event says so.
- * The outcome of the event is `allow` unless it has another one.
+ * Records a change, then makes it. A change that cannot be recorded is not made. If the change fails, records
+ * a second event. The outcome of the event is `allow` unless it has another one.
  *
  * @throws SidekeyError `audit_unavailable`, and the errors of `change`
  */
@@ -246,7 +246,7 @@ export async function recordChange<T>(
   }
 }
 
-/** Returns the log with an author and a client for each event that names none. */
+/** Returns a log that adds an author and a client to each event that names none. */
 export function withOrigin(log: OpenAuditLog, origin: Origin): OpenAuditLog {
   return {
     ...log,
@@ -260,7 +260,7 @@ export function withOrigin(log: OpenAuditLog, origin: Origin): OpenAuditLog {
   };
 }
 
-/** Returns the log with a listener for each event but those of `write`, which are accesses alone. */
+/** Returns a log that passes each event to a listener, except those of `write`, which are only accesses. */
 export function withListener(log: OpenAuditLog, heard: (event: AuditEvent) => void): OpenAuditLog {
   return {
     ...log,

@@ -1,6 +1,6 @@
 /**
- * The logs of several machines that share a store, verified together. Each machine writes its own log, with chains of its
- * own, and stores their heads; so any of them knows which logs there are, and how long.
+ * Verifies the logs of machines that share a store together. Each machine writes its own log with its own
+ * chains, and stores their heads, so any machine can list the logs and their lengths.
  */
 import path from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
@@ -27,11 +27,10 @@ interface LogsOptions {
   readonly vault: AuditVault;
   /** The text of anchors. */
   readonly anchors: string | undefined;
-  /** The heads of all logs in the store, read before the call, by the ids of the logs. Absent: no store is available. */
+  /** Heads of all logs in the store by log id, read before the call. Absent: no store is available. */
   readonly stored: ReadonlyMap<string, StoredHeads> | undefined;
 }
 
-/** A verified log. */
 export interface VerifiedLog {
   readonly file: string;
   readonly found: Verification;
@@ -41,13 +40,12 @@ export interface VerifiedLog {
   readonly behind: readonly (Gap & { readonly time: string })[];
 }
 
-/** A log that the store names, and that is not among the files. */
+/** A log that the store names but that is not among the files. */
 export interface AbsentLog extends Pick<LogPlace, 'host' | 'path'> {
   /** The last stored line of each chain. */
   readonly chains: readonly Pick<OpenedHead, 'node' | 'seq' | 'time'>[];
 }
 
-/** The result for all logs. */
 export interface LogsVerification {
   /** Null: nothing was recorded on this machine, and nothing should be. */
   readonly own: VerifiedLog | null;
@@ -65,13 +63,11 @@ interface Known {
 }
 
 /**
- * Verifies logs, each by itself (see `verifyAudit`), against the heads in the store, and copies of one log against each
- * other.
+ * Verifies each log by itself (see `verifyAudit`), against the heads in the store, and copies of one log
+ * against each other. The end of the own log must match the store. A copy may be older, but must have all
+ * lines that its own head file names.
  *
- * The end of the own log must be what the store names. A copy may have been made before: it must have all lines that its
- * own head file names.
- *
- * @throws SidekeyError as `verifyAudit` and `parseAnchors`; `input_invalid` if there is no log at the path of a copy
+ * @throws SidekeyError as `verifyAudit` and `parseAnchors`; `input_invalid` if a copy does not exist
  */
 export async function verifyLogs({
   own: ownFile,
@@ -96,7 +92,7 @@ export async function verifyLogs({
   const isHere = (id: string) => logs.some((log) => log.id === id);
   const verified = new Map<string, VerifiedLog>();
   for (const same of Map.groupBy(logs, ({ id }) => id).values()) {
-    // The longest last: it has a line for each head of the others, unless the chain forks.
+    // The longest log comes last: it has a line for each head of the others, unless the chain forks.
     const others = new Map<string, Map<number, AnchoredLine>>();
     for (const log of same.toSorted((a, b) => extentOf(a) - extentOf(b))) {
       const anchored = anchoredLines(heads, log.id);
@@ -144,13 +140,13 @@ export async function verifyLogs({
   };
 }
 
-/** Reports whether a log is not there and nobody names one. */
+/** Reports whether there is no log, and neither the store nor an anchor names one. */
 function isEmpty({ file, records }: Known, stored: StoredHeads | undefined, anchored: Anchored): boolean {
   const isKnown = stored !== undefined && stored.heads.size + stored.damaged.length > 0;
   return !isKnown && anchored.size === 0 && records.length === 0 && snapshotLog(file).length === 0;
 }
 
-/** Number of lines by the head records. */
+/** Number of lines according to the head records. */
 function extentOf({ records }: Known): number {
   return records.reduce((sum, record) => sum + (record.kind === 'head' ? record.head.seq : 0), 0);
 }

@@ -10,15 +10,15 @@ import { openSource, PackedDamage, readBackwards } from './reader.ts';
 import { findParts, LogScan, type Match, type Part } from './scan.ts';
 
 /*
- * Reads lines for people and programs. It does not verify them (see `verifyAudit`), and skips what a crash tore. The end of
- * an exchange has the fields of its access.
+ * Reads lines for people and programs, without verification (see `verifyAudit`). Skips torn lines. The end of
+ * an exchange gets the fields of its access.
  */
 
 interface TailOptions {
   readonly file: string;
   /** Number of last lines; 0: only new ones. */
   readonly lines: number;
-  /** Leaves out housekeeping, and the access of an exchange that has ended: its end has the same fields. */
+  /** Leaves out housekeeping, and accesses of ended exchanges: the end has the same fields. */
   readonly brief?: boolean | undefined;
   /** Continues with new lines until `signal` aborts. */
   readonly follow?: boolean | undefined;
@@ -49,7 +49,7 @@ const housekeeping: ReadonlySet<string> = new Set([
   'proxy.stopped',
 ] satisfies AuditEventName[]);
 
-/** Reports whether a line records only that a process began or ended, or a lease of `sidekey run` or `fetch`. */
+/** Reports whether a line only records a process start or end, or a lease of `sidekey run` or `fetch`. */
 function isHousekeeping({ event, reason = '' }: AuditLine): boolean {
   return housekeeping.has(event) || (event.startsWith('lease.') && /^(run: |sidekey fetch)/.test(reason));
 }
@@ -57,9 +57,9 @@ function isHousekeeping({ event, reason = '' }: AuditLine): boolean {
 interface QueryOptions {
   readonly file: string;
   readonly filter: AuditFilter;
-  /** Yields only so many matches: the last ones. */
+  /** Maximum number of matches; only the last ones are yielded. */
   readonly last?: number | undefined;
-  /** Hears which share of the parts of the log has been read, from 0 to 1. */
+  /** Called with the share of the parts of the log that were read, from 0 to 1. */
   readonly onProgress?: ((share: number) => void) | undefined;
 }
 
@@ -72,7 +72,7 @@ export async function* queryAudit(options: QueryOptions): AsyncGenerator<AuditLi
 }
 
 /**
- * Like `queryAudit`, with the bytes of the file that the hash covers. They are valid until the next step.
+ * Like `queryAudit`, with the bytes that the hash covers. They are valid until the next step.
  * @throws as `queryAudit`
  */
 export async function* queryRaw({
@@ -119,7 +119,7 @@ async function lastMatches(
   return found.toReversed().flat();
 }
 
-/** Damage must not look like the end of the log. */
+/** Converts damage to an error, so that it does not look like the end of the log. */
 function unreadable({ path: at }: LogSource, error: unknown): unknown {
   if (!(error instanceof PackedDamage)) return error;
   return new SidekeyError('audit_broken', `The packed audit file ${at} is damaged: ${error.message}.`, {
@@ -155,7 +155,7 @@ function lastLines(
   const sources = snapshotLog(file);
   const lines: AuditLine[] = [];
   const before: AuditLine[] = [];
-  /** Exchanges whose end is among the lines, and their access is not so far. */
+  /** Exchanges whose end is among the lines, but not yet their access. */
   const ends = new Set<string>();
   let missing = count;
   let left = lookBack;
@@ -208,7 +208,7 @@ export function csvLine(line: AuditLine): string {
   return `${lineFields.map((name) => csvField(line[name])).join(',')}\r\n`;
 }
 
-/** One field. A text that a spreadsheet would take for a formula gets an apostrophe in front (OWASP, CSV injection). */
+/** Formats a field. Text that a spreadsheet runs as formula gets an apostrophe (OWASP, CSV injection). */
 function csvField(value: string | number | undefined): string {
   if (value === undefined) return '';
   if (typeof value === 'number') return String(value);

@@ -18,10 +18,7 @@ export const maxOpenFiles = 3;
 /** Milliseconds between checks, for file systems that report no changes. */
 const checkEvery = 1_000;
 
-/**
- * Yields the lines (bytes without newline) that are appended after the `sources`, across rotations, until `signal`
- * aborts.
- */
+/** Yields lines (without newline) appended after the `sources`, across rotations, until `signal` aborts. */
 export async function* followLines(
   file: string,
   sources: readonly LogSource[],
@@ -144,10 +141,9 @@ interface ReadLimits {
   readonly bytes: number;
 }
 
-/** Milliseconds without a write after which a rotated file is complete: its writer may have been in a write. */
+/** Milliseconds without a write after which a rotated file is complete: a write may have been under way. */
 const endedAfterMs = 5_000;
 
-/** The end of the log. */
 export function endOfLog(file: string): LogPosition {
   const last = snapshotLog(file).at(-1);
   if (last === undefined) return { segment: 1, offset: 0 };

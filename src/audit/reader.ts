@@ -10,7 +10,7 @@ export interface LogReader extends Disposable {
   /** Bytes of text in the file now. */
   size(): number;
   /**
-   * Copies text from the offset `at`; returns how many bytes, 0 at the end.
+   * Copies text from the offset `at`; returns the number of bytes, 0 at the end.
    * @throws PackedDamage if a packed file is not as it was written.
    */
   readSync(into: Buffer, at: number): number;
@@ -20,11 +20,11 @@ export interface LogReader extends Disposable {
 }
 
 /**
- * Opens a source, also if it was rotated or packed since; undefined if it was removed.
+ * Opens a source, even if it was rotated or packed since; undefined if it was removed.
  * @param file The path of the log.
  */
 export function openSource(file: string, source: LogSource): LogReader | undefined {
-  // By its number as well: the id of a removed file may have been reused.
+  // Searches by number as well: the id of a removed file may have been reused.
   const fd = openAs(source.path, source.id) ?? openAs(rotatedName(file, source.number), source.id);
   if (fd !== undefined) return source.packed ? packedReader(fd) : plainReader(fd);
   if (source.packed) return undefined;
@@ -74,7 +74,7 @@ function packedReader(fd: number): LogReader {
   };
 }
 
-/** Bytes; no line is longer. A longer run of bytes without a newline is read in parts. */
+/** Maximum bytes of a line. A longer run of bytes without a newline is read in parts. */
 export const maxLineBytes = 262_144;
 const newline = 0x0a;
 
@@ -110,10 +110,7 @@ export async function* readTexts(
   if (carry.length > 0) yield { bytes: carry, at: at - carry.length };
 }
 
-/**
- * Reads the lines of the first `size` bytes in batches, from the start of a line at `at`. The last line may lack its
- * newline.
- */
+/** Reads lines of the first `size` bytes in batches, from a line start `at`. The last may lack a newline. */
 export async function* readForwards(reader: LogReader, size: number, at = 0): AsyncGenerator<RawLine[]> {
   let number = 0;
   for await (const { bytes: text, at: start } of readTexts(reader, size, at)) {
@@ -140,7 +137,7 @@ export async function readFully(reader: Pick<LogReader, 'read'>, at: number, cou
   return bytes.subarray(0, filled);
 }
 
-/** Reads a block of text at `at`: the lines that end within `blockSize` bytes, or these bytes if none does. */
+/** Reads a block at `at`: the lines that end within `blockSize` bytes, or these bytes if no line does. */
 export async function readBlock(reader: LogReader, at: number, end: number): Promise<Buffer> {
   const text = await readFully(reader, at, Math.max(0, Math.min(blockSize, end - at)));
   const last = text.length < blockSize ? -1 : text.lastIndexOf(newline);
@@ -183,12 +180,12 @@ function fill(reader: LogReader, chunk: Buffer, at: number): void {
 }
 
 /*
- * Packed files, `<file>.000001.gz`: gzip (RFC 1952), which `gunzip` and `zcat` read, as a series of members, so that a
- * reader finds a position without inflating all text before it.
+ * Packed files, `<file>.000001.gz`, are gzip (RFC 1952; `gunzip` and `zcat` read them) in a series of
+ * members, so that a reader finds a position without inflating all text before it.
  *
- * Every byte is checked: the header is constant, and its extra field (RFC 1952 §2.3.1.1) has the size of the block and a
- * CRC-32 of its compressed bytes, because deflate ignores some bits. A CRC does not stop a deliberate change: the chain
- * of the lines does.
+ * Every byte is checked: the header is constant. Its extra field (RFC 1952 §2.3.1.1) has the size of the
+ * block and a CRC-32 of its compressed bytes, because deflate ignores some bits. The chain of the lines, not
+ * the CRC, detects a deliberate change.
  */
 
 /** Bytes of text in a block, which inflates within a millisecond. */
@@ -202,7 +199,7 @@ const trailerSize = 8;
 
 const deflate = promisify(deflateRaw);
 
-/** A packed file is not as it was written. */
+/** Thrown if a packed file is not as it was written. */
 export class PackedDamage extends Error {
   override readonly name = 'PackedDamage';
 }
@@ -236,7 +233,7 @@ interface PackedText {
   /** The damage behind `size`; undefined if the whole file is sound. */
   readonly damage: PackedDamage | undefined;
   /**
-   * Copies text from the offset `at`; returns how many bytes, 0 at the end.
+   * Copies text from the offset `at`; returns the number of bytes, 0 at the end.
    * @throws PackedDamage
    */
   read(into: Buffer, at: number): number;

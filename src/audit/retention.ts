@@ -1,7 +1,7 @@
 /**
- * Packs rotated files, and removes the oldest ones when they have been kept long enough, such that the log still
- * verifies. Before a file is removed, its lines are checked, the event `audit.pruned` is in the log, and the heads of
- * the removed lines are sealed beside it. The event records damage of a removed file, so that it remains known.
+ * Packs rotated files and removes expired ones so that the rest of the log still verifies. Before a file is
+ * removed, its lines are checked, the event `audit.pruned` is written, and the heads of its lines are sealed
+ * beside the log. The event also records damage of the removed file.
  */
 import fs from 'node:fs';
 import path from 'node:path';
@@ -54,16 +54,16 @@ interface RetentionOptions extends RetentionLimits {
   readonly audit: Pick<AuditLog, 'append'>;
   /** Milliseconds since the epoch. */
   readonly now: number;
-  /** Interrupts it before anything is removed; it rejects with the reason of the signal then. */
+  /** Aborts before anything is removed; the call then rejects with the reason of the signal. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Removes expired files and returns their number. The newest rotated file always stays: the number of the next one
- * follows from it. Does nothing while another process removes files, or if the retention record is not authentic:
- * nobody could tell then why files are missing.
+ * Removes expired files and returns their number. Keeps the newest rotated file, because the number of the
+ * next one follows from it. Does nothing while another process removes files, or if the retention record is
+ * not authentic: the reason for missing files would be unknown.
  *
- * @throws SidekeyError `audit_unavailable` if the removal cannot be recorded: nothing is removed then.
+ * @throws SidekeyError `audit_unavailable` if the removal cannot be recorded; then nothing is removed.
  */
 export async function removeExpired(options: RetentionOptions): Promise<number> {
   const { file, vault } = options;
@@ -109,8 +109,8 @@ function expiredFiles(
 }
 
 /**
- * Returns when the last authentic line of a file was written, in milliseconds since the epoch. Not the time of the
- * file: a process that sets it back would make retention remove a file too early.
+ * Returns the time of the last authentic line of a file, in milliseconds since the epoch. A process can set
+ * back the time of the file itself, and retention would remove the file too early.
  */
 function lastLineAt(file: string, source: LogSource, mac: ChainMac): number | undefined {
   using reader = openSource(file, source);
@@ -150,7 +150,7 @@ async function remove(
 
   let found = await examine([]);
   if (found.gaps.length > 0) {
-    // The loss may have been accepted by a later line, perhaps in a file that stays.
+    // A later line may have accepted the loss, perhaps in a file that stays.
     const accepted: Gap[] = [];
     const collector = { see: () => undefined, accept: (gap: Gap) => accepted.push(gap), finish: () => found };
     for (const source of snapshotLog(file)) {
@@ -193,29 +193,22 @@ function unlinkUpTo(file: string, removed: number): void {
   }
 }
 
-/**
- * Milliseconds without a write before a rotated file is packed. A writer checks which file it has before each write, so
- * a write may end some milliseconds after the rotation.
- */
+/** Milliseconds without a write before packing: a writer notices a rotation only before its next write. */
 const settledAfterMs = 60_000;
 
 /**
- * Packs the rotated files that are settled, oldest first, and returns their number. Does nothing while another process
- * packs. If interrupted, it leaves the plain file beside a partial packed one that is ignored, and the next call
- * restarts.
+ * Packs the settled rotated files, oldest first, and returns their number. Does nothing while another process
+ * packs. If interrupted, leaves the plain file and an ignored partial packed file; the next call starts over.
  *
  * @param now Milliseconds since the epoch, of the clock of file times.
- * @param signal Interrupts it; it rejects with the reason of the signal then.
+ * @param signal Aborts the call, which then rejects with the reason of the signal.
  */
 export async function packRotated(file: string, now: number, signal?: AbortSignal): Promise<number> {
   const plain = rotatedFiles(file).filter(({ packed }) => !packed);
   return eachSettled(file, plain, now, (rotated) => pack(file, rotated, signal));
 }
 
-/**
- * Makes the index of each settled rotated file that has none, and returns the number of files; otherwise like `packRotated`,
- * which changes no index.
- */
+/** Indexes settled rotated files without an index, otherwise like `packRotated`. Packing changes no index. */
 export async function indexRotated(file: string, now: number, signal?: AbortSignal): Promise<number> {
   const without = rotatedFiles(file).filter(({ number }) => !fs.existsSync(indexName(file, number)));
   return eachSettled(file, without, now, async ({ number }) => {
@@ -229,7 +222,7 @@ export async function indexRotated(file: string, now: number, signal?: AbortSign
   });
 }
 
-/** Works on those of the files that are settled, unless another process does so. Returns their number. */
+/** Calls `work` for each settled file, unless another process does so. Returns the number of these files. */
 async function eachSettled(
   file: string,
   files: readonly RotatedFile[],
@@ -242,7 +235,7 @@ async function eachSettled(
   let count = 0;
   for (const rotated of files) {
     const stats = fs.statSync(rotated.path, { throwIfNoEntry: false });
-    // Two names: its rotation was interrupted, and lines are still appended to it.
+    // Two names: the rotation was interrupted, and writers still append to the file.
     if (stats === undefined || stats.size === 0 || stats.nlink > 1 || now - stats.mtimeMs < settledAfterMs)
       continue;
     await work(rotated);
@@ -280,7 +273,7 @@ async function pack(
   if (readIndex(file, number)?.size !== reader.size()) fs.rmSync(indexName(file, number), { force: true });
 }
 
-/** Packs the text from the offset `at` to its end; returns that offset. */
+/** Packs the text from the offset `at` to the end; returns the end offset. */
 async function packFrom(
   reader: LogReader,
   at: number,
@@ -289,7 +282,7 @@ async function packFrom(
 ): Promise<number> {
   for (;;) {
     signal?.throwIfAborted();
-    // Whole lines, so that a block can be read by itself.
+    // Whole lines, so that a reader can use a block by itself.
     const block = await readBlock(reader, at, Infinity);
     if (block.length === 0) return at;
     await to.write(await packBlock(block));

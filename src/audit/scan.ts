@@ -7,8 +7,8 @@ import { type LogSource, snapshotLog } from './log-files.ts';
 import { blockSize, type LogReader, maxLineBytes, openSource, readFully, readTexts } from './reader.ts';
 
 /**
- * A part of a file that a query reads: a block of its index, its whole text from `from` on, or, to read a file without an
- * index backwards, the lines that begin in a range of it.
+ * A part of a file that a query reads: a block of its index, its whole text after `from`, or the lines that
+ * begin in a range (to read a file without an index backwards).
  */
 export interface Part {
   readonly source: LogSource;
@@ -19,7 +19,7 @@ export interface Part {
   readonly accesses: ReadonlyMap<number, Part>;
   /** True if an access in the index, whose end has not come, may have the inherited fields. */
   readonly isAwaited?: boolean;
-  /** The range before this one in files without an index; null: it is the first one; undefined: this is no range. */
+  /** Previous range in files without an index; null for the first one; undefined if this is no range. */
   readonly before?: Part | null;
 }
 
@@ -30,7 +30,7 @@ export interface Match {
 }
 
 /**
- * Finds the parts of the log with all lines that may match, in their order. All that follows a file without an index is read.
+ * Returns the parts with all lines that may match, in order, and all text after a file without an index.
  * @param backwards True if the parts are read from the last one.
  */
 export function findParts(file: string, filter: AuditFilter, backwards = false): Part[] {
@@ -84,7 +84,7 @@ export function findParts(file: string, filter: AuditFilter, backwards = false):
   return parts;
 }
 
-/** Bytes of text in a file, also of a packed one; undefined if it is damaged: it can be read up to the damage alone. */
+/** Bytes of text in a file, packed or not; undefined if it is damaged: only the text before is readable. */
 function textSize(file: string, source: LogSource): number | undefined {
   using reader = openSource(file, source);
   const size = Math.min(source.size, reader?.size() ?? 0);
@@ -101,9 +101,9 @@ export class LogScan {
   readonly #matches: (line: AuditLine) => boolean;
   /** The exchanges of the parts that are whole files. */
   readonly #join = joinExchanges();
-  /** Exchanges of theirs with an access that has the inherited fields, and no end so far. */
+  /** Exchanges of these parts with an access that has the inherited fields, and no end so far. */
   readonly #pending = new Set<string>();
-  /** Texts of theirs that `#join` has not seen: no line in them matches, and no end after them has needed an access. */
+  /** Texts of these parts unseen by `#join`: no line in them matches, and no later end needed an access. */
   #unseen: Part[] = [];
   readonly #texts = new Map<Part, Buffer>();
   #reader: { readonly path: string; readonly open: LogReader } | undefined;
@@ -248,7 +248,7 @@ async function readRange(reader: LogReader, from: number, to: number, end: numbe
 
 const noLine = { event: '', time: '', exchange: '' };
 
-/** Returns the fields that each line begins with; undefined if a line begins in another way, or has escapes in them. */
+/** Returns the first fields of a line; undefined if it begins otherwise, or has escapes in these fields. */
 function headOf(bytes: Buffer): { event: string; time: string; exchange: string } | undefined {
   const [, time, event, exchange = ''] =
     /^\{"v":1,"seq":\d+,"time":"([^"\\]*)","node":"[^"\\]*","event":"([^"\\]*)"(?:,"exchange":"([\w-]*)"|(?!,"exchange"))/.exec(
@@ -257,5 +257,5 @@ function headOf(bytes: Buffer): { event: string; time: string; exchange: string 
   return time === undefined || event === undefined ? undefined : { event, time, exchange };
 }
 
-/** Bytes that the fields of `headOf` have at most: the texts of a writer are bounded. */
+/** Maximum bytes of the fields of `headOf`: a writer bounds their texts. */
 const headBytes = 512;

@@ -1,7 +1,7 @@
 /**
- * Sealed chain heads: how far the chains of a log were written or removed, signed with the master key. They are kept in
- * the store, in anchors (where the writer of the log cannot change them) and in the record of retention. With the first
- * two, `verifyAudit` finds a log that was removed, or restored together with its own head file.
+ * Sealed chain heads: how far the chains of a log were written or removed, signed with the master key. They
+ * are in the store, in anchors (which the writer of the log cannot change) and in the retention record. With
+ * the first two, `verifyAudit` finds a log that was removed, or restored together with its own head file.
  */
 import fs from 'node:fs';
 import { hostname } from 'node:os';
@@ -48,7 +48,7 @@ export interface HeadStore {
   readonly auditHeads: {
     /** The heads of a log, or of all logs. */
     list(log?: string): Promise<StoredHead[]>;
-    /** Keeps the head, unless the store has a later one of this chain. */
+    /** Stores the head, unless the store has a later one of this chain. */
     put(head: StoredHead): Promise<void>;
   };
 }
@@ -127,7 +127,7 @@ export function parseGap(reason: string): Gap | undefined {
   return node === undefined ? undefined : { node, from: Number(from), to: Number(to) };
 }
 
-/** The lines that anchors name, of each node by their number. */
+/** The lines that anchors name, by node and number. */
 export type Anchored = ReadonlyMap<string, ReadonlyMap<number, AnchoredLine>>;
 
 type AnchoredChain = Pick<OpenedHead, 'log' | 'node' | 'seq' | 'hash'>;
@@ -159,7 +159,7 @@ const anchorShape = z.object({
  * Makes an anchor of the log.
  * @param now Milliseconds since the epoch.
  * @param others Heads of other logs.
- * @throws SidekeyError `audit_broken` if a head record was changed; `key_mismatch` if it is of another master key.
+ * @throws SidekeyError `audit_broken` if a head record was changed; `key_mismatch` for another master key.
  */
 export function takeAnchor(
   file: string,
@@ -187,7 +187,6 @@ export function takeAnchor(
   return { text, time, chains };
 }
 
-/** A line that an anchor names. */
 interface AnchoredHead extends Omit<AnchoredChain, 'log'> {
   /** The id of its log; absent: unknown. */
   readonly log?: string | undefined;
@@ -197,8 +196,8 @@ interface AnchoredHead extends Omit<AnchoredChain, 'log'> {
 
 /**
  * Parses anchors, one on each line; skips empty lines.
- * @throws SidekeyError `input_invalid` if a line is no anchor or was changed; `key_mismatch` if it was made with
- * another master key.
+ * @throws SidekeyError `input_invalid` if a line is no anchor or was changed; `key_mismatch` if another
+ * master key made it.
  */
 export function parseAnchors(text: string, vault: AuditVault): AnchoredHead[] {
   const heads: AnchoredHead[] = [];
@@ -223,14 +222,14 @@ export function parseAnchors(text: string, vault: AuditVault): AnchoredHead[] {
   });
 }
 
-/** Returns the lines that anchors name, of the log with this id alone if one is given. */
+/** Returns the lines that anchors name; with an id, only those of this log. */
 export function anchoredLines(heads: readonly AnchoredHead[], id?: string): Anchored {
   const anchored = new Map<string, Map<number, AnchoredLine>>();
   for (const { log = id, node, seq, hash, time } of heads) {
     if (id !== undefined && log !== id) continue;
     const lines = anchored.get(node) ?? new Map<number, AnchoredLine>();
     anchored.set(node, lines);
-    // The first anchor of a line counts: a later one may be of a history that was written anew.
+    // The first anchor of a line counts: a later one may be of a rewritten history.
     if (!lines.has(seq)) lines.set(seq, { hash, time });
   }
   return anchored;
@@ -245,9 +244,9 @@ function otherKey(keyId: string, vault: AuditVault): SidekeyError {
 }
 
 /**
- * The record of retention, `<file>.retained`: how far the removed files went, so that the first remaining line
- * continues from a known head. An older record does not cover later removals. Files that somebody else deleted never
- * count as removed by retention.
+ * The retention record, `<file>.retained`: how far files were removed, so that the first remaining line
+ * continues from a known head. An older record does not cover later removals. Files that somebody else
+ * deleted never count as removed by retention.
  */
 export interface RetentionRecord {
   /** The number of the last removed file; 0: none. */
@@ -273,7 +272,6 @@ export type RetentionState =
 
 export const nothingRemoved: RetentionRecord = { removed: 0, time: '', lines: 0, chains: new Map() };
 
-/** The path of the retention record of a log. */
 export function retentionFile(file: string): string {
   return `${file}.retained`;
 }
@@ -286,7 +284,6 @@ const retentionShape = z.object({
   chains: z.array(z.strictObject({ node: z.string(), first: z.int().min(1).default(1), ...linkFields })),
 });
 
-/** Reads the retention record of a log. */
 export function readRetention(file: string, vault: AuditVault): RetentionState {
   let text: string;
   try {
@@ -304,7 +301,7 @@ export function readRetention(file: string, vault: AuditVault): RetentionState {
   return { kind: 'record', record: { removed, time, lines, chains: new Map(heads) }, key: unsealed.key };
 }
 
-/** Seals the retention record with the current key. The caller has the lock of retention. */
+/** Seals the retention record with the current key. The caller must hold the retention lock. */
 export function resealRetention(file: string, vault: AuditVault): void {
   const state = readRetention(file, vault);
   if (state.kind === 'record' && state.key.keyId !== vault.keyId) writeRetention(file, state.record, vault);

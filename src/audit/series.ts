@@ -5,12 +5,12 @@ import { createQuantiles } from './summary.ts';
 /** Counts of the audit log over time, for plots. */
 
 interface Range {
-  /** Milliseconds since the epoch: the first moment, and the first one after the range. */
+  /** Milliseconds since the epoch; `since` is inclusive, `until` exclusive. */
   readonly since: number;
   readonly until: number;
 }
 
-/** Numbers of one span of time. Spans of latencies are milliseconds; null: no exchange ended. */
+/** Numbers of one span of time. Latencies are in milliseconds; null if no exchange ended. */
 interface Bucket {
   readonly time: string;
   readonly exchanges: number;

@@ -29,12 +29,12 @@ type Counted = { -readonly [K in keyof Omit<SummaryRow, 'p50' | 'p99'>]: Summary
 const counted: ReadonlySet<string> = new Set(['access', 'outcome', 'denied', 'tunnel']);
 
 /**
- * Counts lines about requests; most requests first. Keeps one entry in memory for each agent and grant, and for each
- * exchange without an outcome.
+ * Counts lines about requests, most requests first. Keeps in memory one entry per agent and grant, and one
+ * per exchange without an outcome.
  */
 export async function summarize(lines: AsyncIterable<AuditLine>): Promise<SummaryRow[]> {
   const rows = new Map<string, Counted>();
-  /** Exchanges that have begun: one has a second access if its token was refused and refreshed. */
+  /** Exchanges that have begun. An exchange has a second access if its token was refused and refreshed. */
   const begun = new Set<string>();
   for await (const line of lines) {
     if (!counted.has(line.event)) continue;
@@ -68,8 +68,8 @@ export async function summarize(lines: AsyncIterable<AuditLine>): Promise<Summar
 }
 
 /**
- * Quantiles of non-negative numbers to within 1 %, in some hundred counters whose bounds grow by 2 % (a DDSketch: Masson,
- * Rim, Lee, VLDB 2019, §2).
+ * Quantiles of non-negative numbers to within 1 %, in some hundred counters whose bounds grow by 2 %
+ * (DDSketch: Masson, Rim, Lee, VLDB 2019, §2).
  */
 export function createQuantiles() {
   const growth = Math.log(1.02);
@@ -102,8 +102,8 @@ export function createQuantiles() {
 }
 
 /*
- * The refused requests of agents by host: material for entries of the domain map that allow exactly what was requested.
- * Memory is bounded: a maximum of hosts, and of methods and paths for each host.
+ * The refused requests of agents by host, for entries of the domain map that allow exactly what was
+ * requested. Memory is bounded: a maximum of hosts, and of methods and paths for each host.
  */
 
 /** A host that agents requested. */
@@ -115,7 +115,7 @@ export interface DiscoveredHost {
   readonly plainHttp: boolean;
   /** Number of refusals by code. */
   readonly refusals: ReadonlyMap<string, number>;
-  /** Number of requests that were allowed only because the rules report, by the code of the refusal. */
+  /** Number of requests allowed only because the rules report, by the code of the refusal. */
   readonly reports: ReadonlyMap<string, number>;
   /** Number of tunnels without an entry of its own. */
   readonly tunneled: number;
@@ -184,7 +184,7 @@ export async function discoverHosts(
     const isUnlisted = event === 'tunnel' && !isListed(plainHttp ? 'http' : 'https', host, port);
     if (!isRefused && !isUnlisted) continue;
     const isDefault = port === (plainHttp ? 80 : 443);
-    // In the form of the keys of the map, so that no two hosts share one.
+    // Same form as the keys of the map, so that no two hosts share one.
     const key = isDefault ? host : `${host}:${port}`;
     let seen = hosts.get(key);
     if (seen === undefined) {
@@ -243,8 +243,8 @@ function described({ paths, agents, ...seen }: SeenHost): DiscoveredHost {
 const maxPathsListed = 8;
 
 /**
- * Returns globs of a rule that match the paths: the paths themselves if they are few; else with `*` for segments that look
- * like ids; else common prefixes. A path that no rule with `paths` can match has no glob.
+ * Returns globs of a rule that match the paths: the paths themselves if they are few, else with `*` for
+ * segments that look like ids, else common prefixes. A path that no rule with `paths` can match has no glob.
  */
 export function pathGlobs(paths: readonly string[]): string[] {
   const plain = [...new Set(paths.flatMap((path) => literal(path) ?? []))].toSorted();

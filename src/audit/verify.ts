@@ -29,13 +29,12 @@ interface VerifyOptions {
   readonly vault: AuditVault;
   /** The lines that anchors name, see `anchoredLines`. */
   readonly anchored?: Anchored | undefined;
-  /** The heads in the store, read before the call, so that the log is not behind them. Absent: no store is available. */
+  /** Heads in the store, read before the call, so that the log is not behind. Absent if there is no store. */
   readonly stored?: StoredHeads | undefined;
   /** True if the log is a copy, which may end before these heads. */
   readonly isCopy?: boolean | undefined;
 }
 
-/** The result of a verification. */
 export interface Verification {
   /** True if there are no problems. */
   readonly ok: boolean;
@@ -44,7 +43,7 @@ export interface Verification {
   readonly files: number;
   /** Number of files that retention removed before the first of these. */
   readonly removed: number;
-  /** Number of lines in them. */
+  /** Number of lines in the removed files. */
   readonly removedLines: number;
   /** Time of the last removal, in ISO 8601; null: none. */
   readonly removedAt: string | null;
@@ -54,7 +53,7 @@ export interface Verification {
   readonly gaps: readonly Gap[];
   /** Number of missing lines whose loss was accepted. */
   readonly accepted: number;
-  /** Writes that a crash or a full disk interrupted. They record nothing, and no line is missing for them. */
+  /** Number of writes that a crash or full disk interrupted. They record nothing, and leave no gap. */
   readonly torn: number;
   readonly chains: readonly ChainExtent[];
   /** The first problem in the order of the log. */
@@ -66,12 +65,12 @@ export interface Verification {
 }
 
 /**
- * Verifies the log at `file` against the key: lines, chains, head records and rotated files. It streams, and may run while
- * writers write. A log that was never written has no lines and no problems.
+ * Verifies the log at `file` against the key: lines, chains, head records and rotated files. Streams, and may
+ * run while writers write. A log that was never written has no lines and no problems.
  *
- * It finds lines that were edited, removed, moved, repeated or added, a cut end, and removed files that retention did not
- * remove. Only with the heads in the store, or with an anchor, it finds a log that was removed, or restored together with
- * its own head file.
+ * Finds lines that were edited, removed, moved, repeated or added, a cut end, and files that were removed,
+ * but not by retention. Needs the heads in the store, or an anchor, to find a log that was removed, or
+ * restored together with its own head file.
  *
  * @throws SidekeyError `key_mismatch` if it was written with another master key.
  */
@@ -98,7 +97,7 @@ async function verifyFrom(
     lines,
     chains: starts,
   } = retention.kind === 'record' ? retention.record : nothingRemoved;
-  // Heads before file sizes: the lines that a head names were written before it.
+  // Reads heads before file sizes: the lines that a head names were written before it.
   const records = readHeads(file, vault);
   // An interrupted removal leaves files, which the next one removes.
   const sources = snapshotLog(file).filter(({ number }) => number > removed);
@@ -149,8 +148,8 @@ async function verifyFrom(
 }
 
 /**
- * Passes the pieces of one file to a walk. Returns the problems beside its chains: damage that writers and retention
- * recorded in the log, and a damaged packed file.
+ * Passes the pieces of one file to a walk. Returns the problems beside its chains: damage that writers and
+ * retention recorded in the log, and a damaged packed file.
  */
 export async function walkSource(
   file: string,
@@ -186,7 +185,7 @@ export async function walkSource(
   return problems;
 }
 
-/** Finds an index that is not that of its file: a query would leave lines out. */
+/** Finds an index that does not match its file: queries would leave lines out. */
 async function indexProblems(file: string, source: LogSource): Promise<Problem[]> {
   const at = indexName(file, source.number);
   if (!fs.existsSync(at)) return [];
@@ -196,7 +195,7 @@ async function indexProblems(file: string, source: LogSource): Promise<Problem[]
   try {
     if (index !== undefined && index.bytes.equals(await makeIndex(reader, index.size))) return [];
   } catch (error) {
-    // The walk reports it.
+    // The walk reports this damage.
     if (error instanceof PackedDamage) return [];
     throw error;
   }
@@ -214,7 +213,7 @@ function storeProblems(stored: StoredHeads | undefined): Problem[] {
   });
 }
 
-/** Records that were changed, and missing ones: a slot that had a record keeps one for ever. */
+/** Finds changed and missing records: a slot that had a record always keeps one. */
 function headProblems(file: string, records: readonly HeadRecord[]): Problem[] {
   const count = Math.max(records.length, highestSlot(records));
   return Array.from({ length: count }, (_, index): Problem[] => {
@@ -235,8 +234,8 @@ function headProblems(file: string, records: readonly HeadRecord[]): Problem[] {
 }
 
 /**
- * Finds records that are closed, although lines follow. A writer first records that it has opened its chain, so an older
- * record was restored; unless the record was written anew while the log was read.
+ * Finds closed records that lines follow. A writer first records that it has opened its chain, so an older
+ * record was restored, unless the record was rewritten while the log was read.
  */
 function oldHeadProblems(
   file: string,
@@ -254,7 +253,7 @@ function oldHeadProblems(
   });
 }
 
-/** Its holder may have restored an older one. Each writer seals its record anew when it opens the log. */
+/** The holder of a retired key may have restored an older record: each writer reseals its own on opening. */
 function retiredSeal(place: { file: string; line: number }, name: string): Problem {
   const why =
     'is sealed with a retired master key: it was restored, or no process of this log has run since the rotation.';

@@ -21,8 +21,8 @@ import { readRetention } from './sealed-heads.ts';
 const maxSlots = 256;
 
 /**
- * A slot of a log for one of its concurrent writers. Each takes the first free slot (1, 2, 3 …) for its life and continues
- * the chain of that slot, so that no writer waits for another.
+ * A slot for one of the concurrent writers of a log. A writer takes the first free slot (1, 2, 3 …) until
+ * it ends, and continues the chain of that slot, so that no writer waits for another.
  */
 interface WriterSlot {
   readonly slot: number;
@@ -34,7 +34,7 @@ interface WriterSlot {
   readonly keyId: string;
   /** Sentences about faults of the head record, to be written to the log. */
   readonly findings: readonly string[];
-  /** A sentence, if the log ends before the head in the store; the chain continues from that head. */
+  /** Set if the log ends before the head in the store, from which the chain then continues: a sentence. */
   readonly behind: string | undefined;
   /** Writes the head record. `keyId` is that of the line. */
   record(last: ChainHead, keyId: string): void;
@@ -48,7 +48,7 @@ interface WriterSlot {
  * Takes a slot and finds the end of its chain.
  * @param host The first part of the node's name (`<host>/<slot>`), if the slot has no chain yet.
  * @param stored The last line of each node by the store.
- * @throws SidekeyError `key_mismatch` if the log belongs to another master key; `audit_unavailable` if no slot is free.
+ * @throws SidekeyError `key_mismatch` for a log of another key; `audit_unavailable` if no slot is free.
  */
 export function claimSlot(
   file: string,
@@ -91,7 +91,7 @@ function openSlot(
     const writer = head;
     const write = ({ seq, hash, end }: ChainHead, lineKey: string, closed: boolean) =>
       writer.write({ node: chain.node, seq, hash, end, closed, log, lineKey });
-    // Durable before the first line: after a power cut, a record that still says `closed` would hide that line.
+    // Durable before the first line: after a power cut, a record marked `closed` would hide that line.
     write(chain.last, chain.keyId, false);
     writer.sync(isNewFile);
     return {
@@ -119,9 +119,9 @@ function openSlot(
 }
 
 /**
- * Brings the head records of dead writers up to the lines that retention is about to remove: a writer that is killed
- * directly after a line leaves a record before it. A record that is older than what was removed before was restored, and
- * stays: `verifyAudit` reports it. A writer that runs writes its record itself.
+ * Updates the head records of dead writers before retention removes their lines: a writer that is killed
+ * right after a line leaves an older record. A record older than earlier removals was restored, and stays:
+ * `verifyAudit` reports it. A running writer writes its record itself.
  */
 export function completeHeads(
   file: string,
@@ -143,7 +143,7 @@ export function completeHeads(
 type Recovered = Pick<WriterSlot, 'node' | 'last' | 'keyId' | 'findings' | 'behind'>;
 
 /**
- * Finds the end of a chain from its head record and the store or, if these do not tell, from the log.
+ * Finds the end of a chain from its head record and the store or, if these lack it, from the log.
  *
  * @param newNode the name of the chain, if the record does not have it
  * @param record null: the slot never had one, as far as is known
@@ -166,8 +166,8 @@ function recover(
   }
   if (record?.kind === 'head') {
     const { node, seq, hash, end, closed } = record.head;
-    // A head that is ahead of the log stays: the chain that continues from it shows the missing lines for ever. A chain
-    // that continued from the end of the file would hide a cut.
+    // A head ahead of the log stays: the chain that continues from it shows the missing lines for ever. A
+    // chain that continued from the end of the file would hide a cut.
     const inStore = stored.get(node);
     const known = inStore !== undefined && inStore.seq > seq ? inStore : { seq, hash, end };
     const found = closed && known.seq === seq ? undefined : newestLine(file, node, vault, known.seq);

@@ -23,7 +23,7 @@ import {
   takeFrom,
 } from './quota.ts';
 
-/** Usage of a limit that the other nodes do not know of yet. */
+/** Usage of a limit that was not exchanged yet. */
 interface Usage {
   readonly limit: RuleLimit;
   requests: number;
@@ -32,22 +32,22 @@ interface Usage {
 
 type Usages = Map<string, Usage>;
 
-/** A quota that sends what is not exchanged when it closes. */
+/** A quota whose `close` sends the usage that is not exchanged. */
 type NodesQuota = Omit<Quota, 'close'> & { close(): Promise<void> };
 
-/** Milliseconds between two exchanges: the others may admit what they have left for so long. */
+/** Milliseconds between two exchanges. Meanwhile, other nodes may admit what they have left. */
 const exchangeEveryMs = 250;
 
-/** Milliseconds for which usage may remain unknown to the others; then requests are refused. */
+/** Milliseconds for which usage may remain unknown to other nodes; after that, requests are refused. */
 const patienceMs = 5_000;
 
-/** The most counts of one exchange, which is one transaction. */
+/** Maximum number of counts in one exchange, which is one transaction. */
 const maxBatch = 1_000;
 
 /**
- * Opens a quota that nodes share through a PostgreSQL database. Each process counts in memory, and exchanges its usage for
- * the totals of all every 250 ms. So a limit admits at most what is left of it, and what the other processes admit within
- * one exchange. Without the database, requests are refused with `store_unavailable` after 5 s.
+ * Opens a quota that nodes share through a PostgreSQL database. Each process counts in memory, and every 250
+ * ms exchanges its usage for the totals. So a limit admits at most its rest, plus what other processes admit
+ * within one exchange. Without the database, requests are refused with `store_unavailable` after 5 s.
  */
 export function createNodesQuota(access: PostgresAccess, clock: Clock = systemClock): NodesQuota {
   const known = new Map<string, { readonly count: Count; readonly stale: number }>();
@@ -63,7 +63,7 @@ export function createNodesQuota(access: PostgresAccess, clock: Clock = systemCl
   /** Time of the first usage that is not exchanged, by `clock`. */
   let unsentSince = Infinity;
   let failure: unknown = null;
-  /** Failed exchanges since the last good one. */
+  /** Failed exchanges since the last successful one. */
   let failures = 0;
   let lastNow = 0;
   let cancel: (() => void) | null = null;
@@ -106,7 +106,7 @@ export function createNodesQuota(access: PostgresAccess, clock: Clock = systemCl
         local.write(name, total, staleAt(limit, total));
       }
     } catch (error) {
-      // It may have been counted; then it counts twice.
+      // The usage may have been counted; then it counts twice.
       failure = error;
       failures += 1;
       for (const [name, { limit, requests, bytes }] of batch) {
@@ -156,8 +156,8 @@ const databaseTime = 'floor(extract(epoch from clock_timestamp()) * 1000)::bigin
 type Totals = Map<string, { readonly limit: RuleLimit; readonly count: Count }>;
 
 /**
- * Adds usage to the counts of the database, by its clock, and returns the totals. Rows are locked in one order, so that
- * two nodes do not wait for each other.
+ * Adds usage to the counts of the database, by its clock, and returns the totals. Rows are locked in one
+ * order, so that two nodes do not wait for each other.
  */
 async function exchangeIn(pool: Pool, usages: Usages): Promise<Totals> {
   const client = await pool.connect();

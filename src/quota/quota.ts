@@ -8,28 +8,29 @@ export interface QuotaKey {
   readonly grant: string;
 }
 
-/** `limit` is the one with the longest wait; `retryAfterMs` is at least 1. */
+/** `limit` is the limit with the longest wait; `retryAfterMs` is at least 1. */
 export type QuotaResult =
   { readonly ok: true } | { readonly ok: false; readonly retryAfterMs: number; readonly limit: RuleLimit };
 
 /**
- * The usage of the limits of rules: token buckets for rates, sums per UTC day for budgets. A count is named by the `key`
- * of its limit and by its `QuotaKey`, so that it survives a reload of the rules.
+ * The usage of the limits of rules: token buckets for rates, sums per UTC day for budgets. The `key` of its
+ * limit and its `QuotaKey` name a count, so that it survives a reload of the rules.
  *
- * A clock that steps back by up to a minute counts as standing still: no moment is credited twice. After a larger step the
- * count continues from the new time without a credit. No agent ever has more than a burst and what its rate gave since.
+ * A clock that steps back by up to a minute counts as standing still: no moment is credited twice. After a
+ * larger step, the count continues at the new time without credit. No agent ever has more than a burst and
+ * what its rate gave since.
  */
 export interface Quota {
   /**
    * Takes one request from every limit, or from none of them.
    * @param now milliseconds since the epoch
-   * @throws SidekeyError `store_unavailable` if the usage is unknown: then the request must be refused
+   * @throws SidekeyError `store_unavailable` if the usage is unknown; the request must then be refused
    */
   take(limits: readonly RuleLimit[], key: QuotaKey, now: number): QuotaResult;
   /**
-   * Charges bytes of a request that was taken, while they are forwarded. They may overdraw the budget; the result says so.
-   * Never throws: bytes that cannot be written are kept in memory and charged by the next call; meanwhile a budget is
-   * overdrawn when they alone exceed it.
+   * Charges bytes of a taken request while they are forwarded. They may overdraw the budget, which the result
+   * reports. Never throws: bytes that cannot be written stay in memory, and the next call charges them;
+   * meanwhile they overdraw a budget only if they alone exceed it.
    */
   spend(limits: readonly RuleLimit[], key: QuotaKey, bytes: number, now: number): QuotaResult;
   /** Closes the file or the database; counts that other processes share remain. Idempotent. */
@@ -39,7 +40,7 @@ export interface Quota {
 /** A store of counts. No other process writes between a read and the following writes. */
 export interface Counts {
   read(name: string): Count | undefined;
-  /** @param stale when the count may be deleted, in milliseconds since the epoch */
+  /** @param stale time from which the count may be deleted, in milliseconds since the epoch */
   write(name: string, count: Count, stale: number): void;
 }
 
@@ -58,7 +59,7 @@ export function takeFrom(
     const name = countName(limit, key);
     const before = next.get(name)?.count ?? counts.read(name);
     const count = countAt(limit, before, now);
-    // Also for a refused request: else time would count again only from where the clock was before.
+    // Also for a refused request: otherwise time would count again only from where the clock was before.
     if (before !== undefined && count.at < before.at) counts.write(name, count, staleAt(limit, count));
     const retryAfterMs = waitFrom(now, limit, count);
     if (retryAfterMs > (refused.ok ? 0 : refused.retryAfterMs)) refused = { ok: false, retryAfterMs, limit };
@@ -77,7 +78,7 @@ function takeOne(counts: Counts, limit: RuleLimit, key: QuotaKey, now: number): 
   const retryAfterMs = waitFrom(now, limit, count);
   const isRefused = retryAfterMs > 0;
   const next = isRefused ? count : charged(count, 1, 0);
-  // Also for a refused request: else time would count again only from where the clock was before.
+  // Also for a refused request: otherwise time would count again only from where the clock was before.
   if (!isRefused || (before !== undefined && count.at < before.at)) {
     counts.write(name, next, staleAt(limit, next));
   }
@@ -92,7 +93,7 @@ function waitFrom(now: number, limit: RuleLimit, count: Count): number {
   return wait === 0 ? 0 : wait + count.at - Math.trunc(now);
 }
 
-/** Adds bytes to the budgets of bytes, and returns whether one of them is overdrawn now. */
+/** Adds bytes to the budgets of bytes, and returns whether one of them is now overdrawn. */
 export function spendFrom(
   counts: Counts,
   limits: readonly RuleLimit[],
@@ -112,7 +113,6 @@ export function spendFrom(
   return overdrawn;
 }
 
-/** Reports whether the limit counts bytes. */
 export function countsBytes(limit: RuleLimit): boolean {
   return limit.kind === 'budget' && limit.bytes !== null;
 }
@@ -120,7 +120,7 @@ export function countsBytes(limit: RuleLimit): boolean {
 /** Milliseconds between two deletions of stale counts. */
 const sweepEveryMs = 60_000;
 
-/** Returns a function that calls `sweep` at its first call, and then about once a minute of the callers' clock. */
+/** Returns a function that calls `sweep` on its first call and about once a minute by the callers' clock. */
 export function sweepEveryMinute(sweep: (now: number) => void): (now: number) => void {
   let last: number | null = null;
   return (now) => {
@@ -131,8 +131,8 @@ export function sweepEveryMinute(sweep: (now: number) => void): (now: number) =>
 }
 
 /*
- * The arithmetic of limits, without a store: from a count and a time to the count at that time, to whether one more
- * request fits, to the count with it.
+ * The arithmetic of limits, without a store: from a count and a time to the count at that time, the wait for
+ * one more request, and the count with it.
  */
 
 /** The usage of one limit. No count is the same as an unused one. */
@@ -140,8 +140,8 @@ export interface Count {
   /** Time at which it was computed, in milliseconds since the epoch. */
   readonly at: number;
   /**
-   * Requests in parts, `unit` parts each. A rate gives back `count` parts a millisecond, and its `unit` is its `perMs`, so
-   * that all sums are whole numbers and exact (up to 2^53: a burst of 100 million a day).
+   * Used requests, in parts of 1/`unit`. A rate gives back `count` parts per millisecond, and its `unit` is
+   * its `perMs`, so that all sums are exact integers (up to 2^53: a burst of 100 million a day).
    */
   readonly used: number;
   readonly unit: number;
@@ -154,7 +154,7 @@ const lagMs = 60_000;
 
 const dayMs = 86_400_000;
 
-/** The name of the count of a limit for a key: stable while the rule exists. */
+/** The name of the count of a limit for a key. Stable while the rule exists. */
 export function countName(limit: RuleLimit, { agent, grant }: QuotaKey): string {
   const counted = limit.per === 'agent' ? agent : limit.per === 'grant' ? grant : null;
   const last = lastNames.get(limit);
@@ -177,14 +177,14 @@ export function countAt(limit: RuleLimit, count: Count | undefined, now: number)
     const isNewDay = Math.floor(at / dayMs) > Math.floor(count.at / dayMs);
     return isNewDay ? { at, used: 0, unit, bytes: 0 } : { ...count, at };
   }
-  // A rate whose rule was changed finds its bucket no emptier than empty.
+  // After a change of its rule, the bucket of a rate is at most empty, without a debt.
   const before = count.unit === unit ? count.used : Math.ceil((count.used / count.unit) * unit);
   const used = Math.min(before, limit.burst * unit);
   const given = Math.max(0, at - count.at) * limit.count;
   return { at, used: Math.max(0, used - given), unit, bytes: 0 };
 }
 
-/** Milliseconds until one more request fits into a count of `countAt`; 0: it fits now. */
+/** Milliseconds until one more request fits into a count of `countAt`; 0 if it fits now. */
 export function waitOf(limit: RuleLimit, { at, used, unit, bytes }: Count): number {
   if (limit.kind === 'rate') {
     const over = used + unit - limit.burst * unit;

@@ -31,10 +31,7 @@ import {
 } from './quota.ts';
 
 interface SharedQuotaOptions {
-  /**
-   * Milliseconds that a request waits for the write of another process; default 1,000. The wait blocks the thread; a write
-   * takes microseconds.
-   */
+  /** Milliseconds to block the thread for another process's write (takes microseconds). Default: 1,000. */
   readonly busyTimeoutMs?: number;
 }
 
@@ -46,12 +43,13 @@ interface Owed {
 }
 
 /**
- * Opens a quota that the processes of one machine share through the SQLite file at `path`, on a local disk. The file is
- * created with the first limit that is charged. One transaction for each request takes the write lock before it reads, so
- * two processes never take the same request, and a process that dies leaves its request counted entirely or not at all.
+ * Opens a quota that the processes of one machine share through the SQLite file at `path`, on a local disk.
+ * The first charged limit creates the file. Each request is one transaction that takes the write lock before
+ * it reads: two processes never take the same request, and a dying process leaves it counted entirely or not
+ * at all.
  *
- * A file that is damaged, missing, replaced, locked or on a full disk refuses requests with `store_unavailable` until it
- * works again: an error must never lift a limit.
+ * A file that is damaged, missing, replaced, locked or on a full disk refuses requests with
+ * `store_unavailable` until it works again: an error must never lift a limit.
  */
 export function createSharedQuota(path: string, { busyTimeoutMs = 1_000 }: SharedQuotaOptions = {}): Quota {
   const location = resolve(path);
@@ -60,7 +58,7 @@ export function createSharedQuota(path: string, { busyTimeoutMs = 1_000 }: Share
   let closed = false;
   let failedAt = -Infinity;
 
-  /** Keeps bytes in memory. They alone can overdraw a budget: an error must not lift it from a running stream. */
+  /** Keeps bytes in memory. They alone can overdraw a budget: an error must not lift it from a stream. */
   function owe(limits: readonly RuleLimit[], key: QuotaKey, bytes: number, now: number): QuotaResult {
     let overdrawn: QuotaResult = { ok: true };
     for (const limit of limits.filter(countsBytes)) {
@@ -159,27 +157,25 @@ function unavailable(location: string, cause: unknown): SidekeyError {
 /** "SKQU" in the header of the database. */
 const applicationId = 0x53_4b_51_55;
 
-/** Version of the table below. */
 const tableVersion = 1;
 
-/** Returns the path of the file of counts beside the store at `storePath`: `sidekey.db` → `sidekey-quota.db`. */
+/** Returns the path of the counts beside the store at `storePath`: `sidekey.db` → `sidekey-quota.db`. */
 export function quotaFileOf(storePath: string): string {
   const { dir, name, ext } = parse(storePath);
   return join(dir, `${name}-quota${ext}`);
 }
 
-/** An open file of counts. */
 interface QuotaFile {
   readonly database: Database;
-  /** Reports whether the path still names this file. If not, other processes count in another one. */
+  /** Reports whether the path still names this file; otherwise other processes count in another file. */
   isInPlace(): boolean;
 }
 
 /**
- * Opens the file of counts, and creates it (0600) if there is none. Synchronous: a count takes microseconds, and no other
+ * Opens the file of counts, or creates it (0600). Synchronous: a count takes microseconds, and no other
  * request may come in between.
  * @param busyTimeoutMs milliseconds that a statement blocks the thread for the write of another process
- * @throws errors of SQLite and the system; SidekeyError `store_unavailable` if other users may change the file
+ * @throws errors of SQLite and the system; SidekeyError `store_unavailable` if others may change the file
  */
 function openQuotaFile(path: string, busyTimeoutMs: number): QuotaFile {
   if (look(path) === undefined) create(path, busyTimeoutMs);
@@ -221,14 +217,14 @@ function configure(database: Database): void {
   if (pragma(database, 'journal_mode = wal') !== 'wal') {
     throw new Error('the file system has no shared memory');
   }
-  // Writes of a dead process are with the system: only a power cut loses them. With `normal` a cut loses the counts since
-  // the last checkpoint and leaves a sound file; with `off` it may corrupt the file, which then refuses all requests. The
-  // price is one sync in a thousand writes (https://sqlite.org/pragma.html#pragma_synchronous).
+  // Only a power cut loses writes of a dead process. With `normal`, it loses the counts since the last
+  // checkpoint and leaves a sound file; with `off`, it may corrupt the file, which then refuses all requests.
+  // Costs one sync per thousand writes (https://sqlite.org/pragma.html#pragma_synchronous).
   database.exec('pragma synchronous = normal');
   database.exec('pragma trusted_schema = off');
 }
 
-/** Builds the file under another name and links it into place: the first of several concurrent processes wins. */
+/** Builds the file under another name and links it to its path: the first of several processes wins. */
 function create(path: string, busyTimeoutMs: number): void {
   const folder = dirname(path);
   const draft = join(folder, `.${basename(path)}.${randomBytes(6).toString('hex')}`);

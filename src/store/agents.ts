@@ -122,7 +122,6 @@ const useTables = { token: 'agentTokens', lease: 'leases', identity: 'agentUses'
 
 /** Queries for leases. */
 
-/** Returns the queries of `LeaseStore`. */
 function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
   return {
     insert: (lease) =>
@@ -181,18 +180,17 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
   };
 }
 
-/** Ends the approvals of a lease, and what was accepted for it. */
+/** Ends the approvals of a lease, and its accepted proposals. */
 async function endApprovals(inside: Kysely<Schema>, lease: string): Promise<void> {
   await inside.updateTable('proposals').set({ until: 0 }).where('lease', '=', lease).execute();
   await inside.updateTable('questions').set({ stands: 0 }).where('lease', '=', lease).execute();
 }
 
-/** Returns a query for all leases, in order of creation. */
 function allLeases(from: Kysely<Schema>) {
   return from.selectFrom('leases').selectAll().orderBy('createdAt').orderBy('id');
 }
 
-/** Restricts a query to the chosen leases. Ids of grants are JSON strings without wildcards, so `like` finds them. */
+/** Restricts a query to the chosen leases. `like` finds grant ids: JSON strings without wildcards. */
 function choose(
   query: UpdateQueryBuilder<Schema, 'leases', 'leases', Pick<Schema['leases'], 'id'>>,
   which: LeaseChoice,
@@ -211,7 +209,6 @@ function choose(
 
 type AgentParts = Pick<Store, 'agents' | 'agentTokens' | 'bindings'>;
 
-/** Returns the queries for agents, their tokens and their bindings. */
 function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
   return {
     agents: {
@@ -344,7 +341,6 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
   };
 }
 
-/** Returns a query for all tokens, in order of creation. */
 function allTokens(from: Kysely<Schema>) {
   return from.selectFrom('agentTokens').selectAll().orderBy('createdAt').orderBy('id');
 }
@@ -380,7 +376,7 @@ async function revokeLeases(inside: Transaction<Schema>, which: LeaseChoice, at:
     .where('revokedAt', 'is', null)
     .returning('id');
   const ids = (await choose(query, which).execute()).map(({ id }) => id);
-  // Approvals for the lifetime of a lease end with the lease. One statement per id, because their number is unlimited.
+  // Approvals for a lease end with it. One statement per id, because their number is unlimited.
   for (const id of ids) await endApprovals(inside, id);
   return ids;
 }
@@ -395,9 +391,9 @@ type Change = <Result>(
 ) => Promise<Result>;
 
 /**
- * Returns the function that runs every change of a right. It increments the revision, so that caches of rights see the
- * change. The increment comes first: it takes the write lock, so no other process changes the values that are read
- * then.
+ * Returns the function that runs every change of a right. It first increments the revision, so that caches of
+ * rights see the change. The increment takes the write lock, so no other process changes the values that are
+ * read afterwards.
  */
 function rightsChange(db: Kysely<Schema>, run: Run): Change {
   return (write, duplicate) =>
@@ -412,8 +408,8 @@ function rightsChange(db: Kysely<Schema>, run: Run): Change {
 }
 
 /**
- * Makes concurrent transactions that call this run one after the other: the first statement takes the write lock of
- * SQLite, and the lock of a row in PostgreSQL, whose later statements see what was committed before.
+ * Serialises concurrent transactions that call this. The first statement takes the write lock of SQLite, or
+ * the lock of a row in PostgreSQL, whose later statements see what was committed before.
  * @param changes added to the revision of rights
  */
 export async function oneAtATime(inside: Transaction<Schema>, changes = 0): Promise<void> {
@@ -424,7 +420,6 @@ export async function oneAtATime(inside: Transaction<Schema>, changes = 0): Prom
     .execute();
 }
 
-/** Returns the number of changes of rights. */
 async function rightsRevision(db: Kysely<Schema>): Promise<number> {
   const row = await db
     .selectFrom('revisions')

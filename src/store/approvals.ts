@@ -13,11 +13,10 @@ import { damaged, type QuestionRow, type Schema } from './schema.ts';
 import type { ApprovalStore } from './store.ts';
 
 /**
- * Queries for questions, answers and standing approvals. Each is one statement, so only one of several concurrent
- * answers and withdrawals takes effect. None changes a right of an agent (see `rightsChange`).
+ * Queries for questions, answers and standing approvals. Each is one statement, so only one of several
+ * concurrent answers and withdrawals takes effect. None changes a right of an agent (see `rightsChange`).
  */
 
-/** Returns the queries of `ApprovalStore`. */
 export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
   const read = async (id: string) => {
     const row = await db.selectFrom('questions').selectAll().where('id', '=', id).executeTakeFirst();
@@ -142,8 +141,8 @@ function insertion(db: Kysely<Schema>, question: Question) {
 }
 
 /**
- * Returns the standing approvals that are valid at this time, in order of the answers. An approval for a lease ends
- * with the lease at the latest.
+ * Returns the standing approvals that are valid at this time, in order of the answers. An approval for a
+ * lease ends with the lease at the latest.
  */
 function standingAt(db: Kysely<Schema>, at: number) {
   return db
@@ -212,7 +211,7 @@ function toQuestionRow({ who, ...question }: Question): QuestionRow {
 
 const unanswered = { answeredAt: null, answeredBy: null, answer: null, until: null, stands: 0 };
 
-/** Returns the approval of a row. @throws SidekeyError `store_damaged` for values that Sidekey never writes */
+/** Parses a row. @throws SidekeyError `store_damaged` for values that Sidekey never writes */
 function fromQuestionRow(row: QuestionRow): Approval {
   const { agent, lease, grantId, ruleKey, scheme, hasQuery, query, fields, ...columns } = row;
   const {

@@ -4,13 +4,13 @@ import { SidekeyError } from '../lib/errors.ts';
 import { pagesOf, type Row, type Table, tables, type Untyped } from './copy.ts';
 
 /**
- * The text of a backup: JSON, one value in a line. The first line is the head, each further one a row of a table, the
- * last one the end, with a code of all before. The whole is sealed (`vault/age.ts`).
+ * The text of a backup: JSON, one value per line. The first line is the head, each further one a row of a
+ * table, the last one the end, with a MAC of all lines before. The whole text is sealed (`vault/age.ts`).
  */
 
 const format = 'sidekey-backup/1';
 
-/** Tables of a backup. Sessions are left out: a sign-in that ended since must not begin again. */
+/** Tables of a backup. Sessions are left out: a sign-in that has ended must not begin again. */
 const kept = tables.filter((table) => table !== 'sessions');
 
 const headShape = z.strictObject({
@@ -28,22 +28,20 @@ const headShape = z.strictObject({
   ca: z.string().nullable(),
 });
 
-/** The first line of a backup. */
 export type BackupHead = Omit<z.infer<typeof headShape>, 'format'>;
 
 const endShape = z.strictObject({ mac: z.string() });
 
-/** Rows of each table. */
 export type RowCounts = Readonly<Record<string, number>>;
 
-/** Facts of a whole backup. */
+/** Summary of a whole backup. */
 export interface BackupSum {
   readonly counts: RowCounts;
   /** SHA-256 of all lines before the last one, in hex. */
   readonly digest: string;
 }
 
-/** Reads the rows of a backup. The caller has a transaction that sees one state of the store. */
+/** Reads the rows of a backup. The caller has a transaction that sees a single state of the store. */
 export async function* rowsOf(db: Untyped): AsyncGenerator<readonly [Table, readonly Row[]]> {
   for (const table of kept) for await (const rows of pagesOf(db, table)) yield [table, rows];
 }
@@ -136,7 +134,7 @@ async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Buffe
   if (rest.length > 0) yield rest;
 }
 
-/** Replacer of `JSON.stringify` for bytes. `Buffer` converts itself before. */
+/** Replacer of `JSON.stringify` for bytes. Reads `this`, because `Buffer` has already converted `value`. */
 function written(this: Row, name: string, value: unknown): unknown {
   const bytes = this[name];
   return bytes instanceof Uint8Array ? { base64: Buffer.from(bytes).toString('base64') } : value;

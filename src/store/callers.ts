@@ -4,7 +4,6 @@ import type { Run } from './agents.ts';
 import { type ApiKeyRow, compare, parseTexts, type Schema } from './schema.ts';
 import type { ApiKeyRecord, Store } from './store.ts';
 
-/** Queries for the keys of the API. */
 export function sqlApiKeys(db: Kysely<Schema>, run: Run): Store['apiKeys'] {
   const all = () => db.selectFrom('apiKeys').selectAll();
   return {
@@ -58,7 +57,6 @@ function fromRow(row: ApiKeyRow): ApiKeyRecord {
   return { ...row, scopes: scopes === null ? null : parseTexts(scopes, `the API key "${name}"`, 'scopes') };
 }
 
-/** Queries for people and their passkeys. */
 export function sqlPeople(db: Kysely<Schema>, run: Run): Store['people'] {
   const passkeys = () => db.selectFrom('passkeys').selectAll();
   return {

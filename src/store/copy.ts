@@ -18,7 +18,7 @@ export interface StoreTables {
 /** Returns the ids of all master keys that a store has had, current first. */
 type KeysOf = (values: RingValues) => Promise<readonly string[]>;
 
-/** Columns of the primary keys, in an order in which each row comes after those that it refers to. */
+/** Columns of the primary keys. In the order of the tables, each row comes after those that it refers to. */
 const keys = {
   meta: ['name'],
   agents: ['name'],
@@ -45,16 +45,16 @@ export type Row = Record<string, unknown>;
 export type Untyped = Kysely<Record<string, Row>>;
 
 export const tables = Object.keys(keys) as Table[];
-/** The tables of a copy. Each node that runs writes to its row. */
+/** Tables that are copied. `nodes` is left out: each running node writes to its row. */
 const copied = tables.filter((table) => table !== 'nodes');
 const batch = 500;
 
 /**
- * Makes the tables of `to` equal to those of `from`, table by table, each in one transaction; tables that are equal are
- * left out, so a copy that was broken off continues. Locks and nodes are not copied. Returns the number of rows.
+ * Makes the tables of `to` equal to those of `from`, each in one transaction. Equal tables are skipped, so a
+ * new call continues an interrupted copy. Locks and nodes are not copied. Returns the number of rows.
  * @param keysOf called for `from` if the stores have different master keys
- * @throws SidekeyError `input_invalid` if `to` is another store, has newer grants or another key than `from`, or `from`
- * has changed meanwhile; errors of `keysOf`
+ * @throws SidekeyError `input_invalid` if `to` is another store, has newer grants or another key than `from`,
+ * or `from` has changed meanwhile; errors of `keysOf`
  */
 export async function copyStore(from: StoreTables, to: StoreTables, keysOf: KeysOf): Promise<number> {
   const source = from.db as unknown as Untyped;
@@ -67,7 +67,7 @@ export async function copyStore(from: StoreTables, to: StoreTables, keysOf: Keys
       for await (const rows of pagesOf(source, table)) await inside.insertInto(table).values(rows).execute();
     });
   }
-  // Caches of processes that use the target already read the rights again.
+  // Makes processes that already use the target read the rights again.
   await to.db
     .updateTable('revisions')
     .set((row) => ({ value: row('value', '+', 1) }))
@@ -81,7 +81,7 @@ export async function copyStore(from: StoreTables, to: StoreTables, keysOf: Keys
   return count;
 }
 
-/** A copy must neither mix two stores nor bring back refresh tokens that were used since. */
+/** Refuses a copy that would mix two stores, or bring back refresh tokens that were used since. */
 async function checkTarget(from: StoreTables, to: StoreTables, keysOf: KeysOf): Promise<void> {
   const [values, others] = [
     await metaOf(from.db as unknown as Untyped),
@@ -156,7 +156,7 @@ export async function* pagesOf(db: Untyped, table: Table): AsyncGenerator<Row[]>
   }
 }
 
-/** Returns the number of rows and the sum of their hashes, which does not depend on their order: collations differ. */
+/** Returns the number of rows and the sum of their hashes, which ignores their order: collations differ. */
 async function sumOf(db: Untyped, table: Table): Promise<{ readonly count: number; readonly hash: string }> {
   let count = 0;
   let sum = 0n;

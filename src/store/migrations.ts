@@ -398,7 +398,7 @@ function nodes(types: ColumnTypes): Migration {
   };
 }
 
-/** Logs have ids in place of their paths: each writer stores the end of its chain anew. */
+/** Logs have ids instead of paths; each writer stores the end of its chain anew. */
 function auditLogIds(): Migration {
   return {
     async up(db: Kysely<Record<'audit_ends', unknown>>): Promise<void> {
@@ -453,11 +453,11 @@ interface ColumnTypes {
  * State of a store's schema, compared with that of this program.
  * - `none`: no migration was run, so this is not a store.
  * - `behind`: migrations are missing; `migrate` runs them.
- * - `newer`: a migration was run that this program does not know.
+ * - `newer`: an unknown migration was run.
  */
 type SchemaState = 'none' | 'behind' | 'current' | 'newer';
 
-/** Compares the executed migrations with the known ones. Throws an error of the driver if their table is missing. */
+/** Compares executed with known migrations. Throws an error of the driver if their table is missing. */
 export async function schemaState(db: Kysely<Schema>, known: Migrations): Promise<SchemaState> {
   const rows = await db
     .withTables<{ [DEFAULT_MIGRATION_TABLE]: { name: string } }>()
@@ -471,8 +471,8 @@ export async function schemaState(db: Kysely<Schema>, known: Migrations): Promis
 }
 
 /**
- * Runs the missing migrations. Opens no transaction: the caller has one, or a database that no other process can open
- * yet. Throws the error of a failed migration; the caller rolls back.
+ * Runs the missing migrations. Opens no transaction: the caller has one, or a database that no other process
+ * can open yet. Throws the error of a failed migration; the caller rolls back.
  */
 export async function migrate(db: Kysely<Schema>, known: Migrations): Promise<void> {
   const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve({ ...known }) } });

@@ -3,10 +3,10 @@ import type { Run } from './agents.ts';
 import { compare, type Schema } from './schema.ts';
 import type { Store } from './store.ts';
 
-/** Milliseconds after which a copy of the key that was not seen is forgotten: containers leave nodes behind. */
+/** Milliseconds after which an unseen node with a key copy is removed: containers leave nodes behind. */
 const forgottenMs = 30 * 86_400_000;
 
-/** Stands before the number of a node whose name was taken. No host name has it, and no URL escapes it. */
+/** Separates a taken name from the number of the node. No host name contains it, and no URL escapes it. */
 export const nameSeparator = '~';
 
 /** Returns the queries of nodes. `clock` is that of the store. */

@@ -1,11 +1,11 @@
 import type { StoreChanges } from './store.ts';
 
-/** The channel on which triggers tell of changes (see `postgresMigrations`): a table, or a grant as `ofGrant` writes it. */
+/** Channel on which triggers notify (see `postgresMigrations`): of a table, or of a grant as in `ofGrant`. */
 export const channel = 'sidekey_changed';
 
 const all = 'insert or update or delete';
 
-/** The writes that processes hear of, besides those of grants. Frequent ones that change no decision are not among them. */
+/** Writes that are notified, besides those of grants. Frequent ones that change no decision are left out. */
 export const told: Readonly<Record<string, string>> = {
   agents: all,
   agent_tokens: 'insert or delete or update of expires_at, revoked_at',
@@ -22,18 +22,18 @@ const grants = 'grants';
 /** Written several times in each refresh, and always read from the database. */
 const locks = 'locks';
 
-/** Returns how a change of one grant is told. */
+/** Returns the notification of a change of one grant. */
 export function ofGrant(id: string): string {
   return `${grants} ${id}`;
 }
 
-/** The most changes that are remembered: about 1 MB. Beyond them everything is read again. */
+/** Maximum number of remembered changes: about 1 MB. Beyond it, everything is read again. */
 const maxChanges = 8_192;
 
-/** Counts changes, and remembers what the last ones were. */
+/** Counts changes, and remembers the last ones. */
 interface ChangeLog {
   readonly count: () => number;
-  /** Counts a change of a table but `locks`, or of a grant as `ofGrant` writes it; empty: of anything. */
+  /** Counts a change of a table except `locks`, or of a grant as in `ofGrant`; empty: of anything. */
   readonly add: (what: string) => void;
   /** Counts a change of anything. */
   readonly lose: () => void;
@@ -44,7 +44,7 @@ interface ChangeLog {
 /** Creates a log that has counted nothing. */
 export function createChangeLog(): ChangeLog {
   let count = 0;
-  /** The count from which on `changes` has all. */
+  /** Count after which `changes` is complete. */
   let from = 0;
   let changes: string[] = [];
 

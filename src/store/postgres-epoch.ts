@@ -11,16 +11,16 @@ import { type Clock, within } from '../lib/timers.ts';
 import { channel, createChangeLog, ofGrant } from './postgres-changes.ts';
 import type { StoreChanges } from './store.ts';
 
-/** Milliseconds between two signs of life of the listening connection, and before the first attempt to make a new one. */
+/** Milliseconds between two checks of the listening connection, and before the first attempt to reconnect. */
 const beatMs = 250;
-/** Milliseconds that an attempt to make a new one may take. */
+/** Timeout of an attempt to reconnect, in milliseconds. */
 const attemptMs = 2_500;
-/** Milliseconds that a sign of life may take. With `beatMs` and an attempt, a change acts within a second. */
+/** Timeout of a check in milliseconds. With `beatMs` and an attempt, a change acts within a second. */
 const patienceMs = 500;
 
 /**
- * Milliseconds without the database after which what was read before no longer counts. Until then, tokens in memory serve
- * until they end; a revocation on another node cannot arrive.
+ * Milliseconds without the database after which earlier reads no longer count. Until then, tokens in memory
+ * are used until they expire; a revocation on another node cannot arrive.
  */
 export const maxOutageMs = 900_000;
 
@@ -45,12 +45,12 @@ interface WatchParts {
   readonly onTime?: TimeReceiver | undefined;
 }
 
-/** Receives the time of the database, and the times of the system before and after; milliseconds since the epoch. */
+/** Receives the time of the database, and system times before and after; all in ms since the epoch. */
 export type TimeReceiver = (shared: number, askedAt: number, answeredAt: number) => void;
 
 /**
- * Listens for changes by other processes (NOTIFY). While the connection is being made anew, each attempt in which the
- * database answers counts as a change, because one may have been missed.
+ * Listens for changes by other processes (NOTIFY). While it reconnects, each attempt that the database
+ * answers counts as a change, because one may have been missed.
  */
 export async function watchChanges(
   access: PostgresAccess,
@@ -60,7 +60,7 @@ export async function watchChanges(
   let listening: Client | null = null;
   let reachedAt = clock.now();
   let failure: unknown = null;
-  /** Failed attempts since the last sign of life. */
+  /** Failed attempts since the last successful check. */
   let failures = 0;
   let stopped = false;
   let cancel: (() => void) | null = null;
@@ -107,7 +107,7 @@ export async function watchChanges(
         return;
       }
       await listen().catch((error: unknown) => {
-        // The database answers, and has no connection left, or a pooler that cannot listen.
+        // The database answers, but has no connection left, or a pooler that cannot listen.
         if (sqlState(error) === null) throw error;
         return pool.query('select 1');
       });

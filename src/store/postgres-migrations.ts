@@ -2,7 +2,6 @@ import { type Kysely, sql } from 'kysely';
 import { type Migrations, migrations } from './migrations.ts';
 import { channel, ofGrant, told } from './postgres-changes.ts';
 
-/** The migrations of a PostgreSQL store. */
 export const postgresMigrations: Migrations = {
   ...migrations({ binary: 'bytea' }),
   '0013-postgres': {

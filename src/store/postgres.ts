@@ -30,7 +30,7 @@ import type { Store } from './store.ts';
 interface PostgresStoreOptions {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** The most connections for queries. One more listens for changes. Default: 8. */
+  /** Maximum number of connections for queries. One more listens for changes. Default: 8. */
   readonly connections?: number | undefined;
   /** Migrations of this program. Default: `postgresMigrations`. */
   readonly migrations?: Migrations;
@@ -46,9 +46,9 @@ interface PostgresStoreOptions {
 const databaseClock = () => sql<number>`floor(extract(epoch from clock_timestamp()) * 1000)::bigint`;
 
 /**
- * Opens the store in a PostgreSQL database, and creates its tables if there are none. Processes of any number of machines
- * may open it at the same time; one of them runs missing migrations.
- * @throws SidekeyError `store_damaged`, `store_newer`, `store_unavailable`, `secret_missing`, `config_invalid`
+ * Opens a store in PostgreSQL, for any number of processes and machines. One creates or migrates the tables.
+ * @throws SidekeyError `store_damaged`, `store_newer`, `store_unavailable`, `secret_missing`,
+ * `config_invalid`
  */
 export async function openPostgresStore(
   access: PostgresAccess,
@@ -116,8 +116,8 @@ function queriesOf(pool: PostgresPool): Kysely<Schema> {
 }
 
 /**
- * Reports the tables of each write and of each transaction of the pool to `wrote`, after it was acknowledged. Single writes
- * of grants are reported by `sqlStore`, which knows their ids.
+ * Reports the tables of each acknowledged write or transaction of the pool to `wrote`. `sqlStore` reports
+ * single writes of grants, because it has their ids.
  */
 function counted(pool: Pool, wrote: (tables: readonly string[]) => void): PostgresPool {
   return {
@@ -140,7 +140,7 @@ function counted(pool: Pool, wrote: (tables: readonly string[]) => void): Postgr
           note(text);
           return result;
         } catch (error) {
-          // The connection did not answer, or leads to a server that is a replica now.
+          // The connection did not answer, or the server has become a replica.
           if ([null, '25006'].includes(sqlState(error))) isBroken = true;
           throw error;
         }
@@ -190,7 +190,7 @@ const duplicateTable = '42P07';
 /** Deadlock; serialization failure; a referenced row was removed after the query had read it. */
 const conflicts: readonly unknown[] = ['40P01', '40001', '23503'];
 
-/** Classifies an error of PostgreSQL. After an unknown error the store is unusable, and never treated as empty. */
+/** Classifies a PostgreSQL error. After an unknown one, the store is unusable and never treated as empty. */
 export function postgresFault(location: string, error: unknown): Fault {
   const state = sqlState(error);
   if (state === '23505') return 'duplicate';

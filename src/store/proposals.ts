@@ -12,7 +12,7 @@ import { oneAtATime, type Run } from './agents.ts';
 import { damaged, type ProposalRow, type Schema } from './schema.ts';
 import type { ProposalStore } from './store.ts';
 
-/** Queries for proposals. Each write is one statement or one transaction, so only one of several concurrent answers and uses takes effect. */
+/** Queries for proposals. Each write is atomic, so only one of concurrent answers and uses takes effect. */
 
 type Row = ExpressionBuilder<Schema, 'proposals'>;
 
@@ -59,7 +59,7 @@ export function sqlProposals(db: Kysely<Schema>, run: Run): ProposalStore {
           })
           .where('id', '=', id)
           .where((it) => it.or([isWaiting(it, at), it('outcome', 'in', replacedBy(outcome))]))
-          // Without a lease the yes would never end.
+          // Without a lease the acceptance would never end.
           .$if(outcome === 'lease', (query) => query.where('lease', 'is not', null))
           .returningAll()
           .executeTakeFirst();
@@ -103,12 +103,12 @@ function isWaiting(row: Row, at: number) {
   return row.and([row('outcome', 'is', null), row('expiresAt', '>', at)]);
 }
 
-/** A yes for one exchange that was not used. */
+/** Matches an unused acceptance for one exchange. */
 function isUnused(row: Row, at: number) {
   return row.and([row('outcome', '=', 'once'), row('usedAt', 'is', null), row('until', '>', at)]);
 }
 
-/** A yes that is not for good, and has not ended, except by the end of its lease. */
+/** Matches a temporary acceptance that has not ended, except by the end of its lease. */
 function isStanding(row: Row, at: number) {
   const forLease = row.and([row('outcome', '=', 'lease'), row('until', 'is', null)]);
   return row.or([isUnused(row, at), forLease]);
@@ -124,7 +124,7 @@ function isInForce(row: Row, at: number) {
   return row.and([isStanding(row, at), row.or([row('lease', 'is', null), row.exists(live)])]);
 }
 
-/** The same change for the same caller, which waits, was declined, or is in force. */
+/** Matches proposals of this change by this caller that wait, were declined, or are in force. */
 function isSame({ agent, lease, change, askedAt: at }: ProposalRow) {
   return (row: Row) =>
     row.and([
@@ -139,7 +139,7 @@ function isSame({ agent, lease, change, askedAt: at }: ProposalRow) {
     ]);
 }
 
-/** Inserts nothing if there is the same proposal, too many wait, or the caller is gone, in the same statement. */
+/** Inserts nothing if the same proposal exists, too many wait, or the caller is gone, in one statement. */
 function insertion(db: Kysely<Schema>, row: ProposalRow, maxWaiting: number) {
   const columns = Object.keys(row) as (keyof ProposalRow)[];
   const { agent, lease, askedAt } = row;
@@ -200,7 +200,7 @@ const outcomes: readonly ProposalOutcome[] = [
   'connected',
 ];
 
-/** Returns the proposal of a row. @throws SidekeyError `store_damaged` for values that Sidekey never writes */
+/** Parses a row. @throws SidekeyError `store_damaged` for values that Sidekey never writes */
 function fromProposalRow(row: ProposalRow): Proposal {
   const { change, answeredAt, answeredBy, outcome: written, until: _until, ...proposal } = row;
   const place = `the proposal ${row.id}`;
@@ -212,7 +212,7 @@ function fromProposalRow(row: ProposalRow): Proposal {
   return { ...proposal, change: changeOf(change, place), answer };
 }
 
-/** Sidekey wrote the members in canonical form; a text of another form grants nothing. */
+/** Parses a change. Sidekey writes the members in canonical form; a text of another form grants nothing. */
 function changeOf(json: string, place: string): ProposedChange {
   try {
     const change = JSON.parse(json) as ProposedChange;

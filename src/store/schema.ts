@@ -20,9 +20,9 @@ import type {
 } from './store.ts';
 
 /**
- * Tables of the store, in types that every SQL database has: times are integers of milliseconds, booleans are 0 or 1,
- * lists are JSON text. All secrets are in `sealed`. Names in the database are snake_case (`grant_id`): Kysely's
- * `CamelCasePlugin` converts them.
+ * Tables of the store, in types of every SQL database: times are integers of milliseconds, booleans are 0 or
+ * 1, lists are JSON text. All secrets are in `sealed`. Names in the database are snake_case (`grant_id`):
+ * Kysely's `CamelCasePlugin` converts them.
  */
 export interface Schema {
   /** Named values of the store itself. */
@@ -31,13 +31,13 @@ export interface Schema {
   agents: AgentRow;
   /** Removed with their agent, as bindings and leases are. */
   agentTokens: AgentTokenRecord;
-  /** Last uses by OIDC tokens; `id` is the name of the agent. A table of its own: a use changes no right. */
+  /** Last uses by OIDC tokens; `id` is the name of the agent. A separate table: a use changes no right. */
   agentUses: { id: string; usedAt: number | null };
   /** Bindings to removed grants have no effect: ids are never reused. */
   bindings: BindingRow;
   leases: LeaseRow;
   grantPolicies: PolicyRow;
-  /** Numbers that grow with every change: `rights`, see `RightsStore.revision`. */
+  /** Counters that every change increments: `rights`, see `RightsStore.revision`. */
   revisions: { name: string; value: number };
   /** Locks over all processes of the store. */
   locks: { name: string; holder: string; expiresAt: number };
@@ -71,15 +71,14 @@ export type GrantRow = Stored<
 >;
 /** An agent; `labels` is a JSON array of texts. */
 type AgentRow = Stored<AgentRecord, { labels: string }>;
-/** A binding of an agent. */
 type BindingRow = Stored<BindingRecord, { kind: string }>;
 /** A lease; `grants` is a JSON array of ids. */
 type LeaseRow = Stored<LeaseRecord, { grants: string }>;
 /** The policy of a grant; `labels` is a JSON array of texts, and `metadata` one of `KEY=VALUE`. */
 type PolicyRow = Stored<GrantPolicy, { labels: string; metadata: string }>;
 /**
- * The activity of a grant; `lacked` has a space between scopes. It is separate from the grant, because each change of a
- * grant also changes its revision and its seal.
+ * The activity of a grant; `lacked` has a space between scopes. It is separate from the grant, because each
+ * change of a grant also changes its revision and its seal.
  */
 export type ActivityRow = Stored<GrantActivity, { lacked: string | null }>;
 
@@ -108,13 +107,13 @@ export type ProposalRow = Omit<Proposal, 'change' | 'answer'> & {
   readonly answeredAt: number | null;
   readonly answeredBy: string | null;
   readonly outcome: string | null;
-  /** End of a yes for one exchange, or of one for a lease that ended and was renewed. Null: no such end. */
+  /** End of an acceptance for one exchange, or for a lease that ended and was renewed. Null: no such end. */
   readonly until: number | null;
 };
 
 /**
- * Conversion of agents, bindings, leases and policies to rows and back. Each function `from…` throws SidekeyError
- * `store_damaged` for a row that Sidekey did not write, so that such a row grants no right.
+ * Conversion of agents, bindings, leases and policies to rows and back. Each function `from…` throws
+ * SidekeyError `store_damaged` for a row that Sidekey did not write, so that such a row grants no right.
  */
 
 export function toAgentRow(agent: AgentRecord): AgentRow {

@@ -25,26 +25,25 @@ import {
 import type { ActivityChange, GrantActivity, GrantRecord, Store } from './store.ts';
 
 /**
- * Maximum duration of a lock in milliseconds. A lock with a later end was taken before the clock was set back, and
- * counts as expired. Otherwise the lock of a process with a fast clock could block the others for hours.
- */
+ * Maximum duration of a lock in milliseconds. A lock with a later end was taken before the clock was set
+ * back, and counts as expired. Otherwise a process with a fast clock could block the others for hours.
 const maxLockMs = 300_000;
 
-/** The number of attempts at a query that is in conflict with others. */
+/** Maximum number of attempts at a query that conflicts with others. */
 const maxAttempts = 4;
 
 /** The comment at the end of a statement that does not wait for the disk. */
 export const unsyncedMark = '/* unsynced */';
 
 /**
- * Marks a statement whose commit does not wait for the disk. Its writes survive a crash of the process; they survive a
- * power cut only after the next `synced`. A wait would block the thread for milliseconds and delay the reading of
- * responses with rotated refresh tokens. Locks and activity may be lost in a power cut, because no holder of a lock
- * survives it. Must not be used within a transaction.
+ * Marks a statement whose commit does not wait for the disk, because a wait would block the thread for
+ * milliseconds and delay reading responses with rotated refresh tokens. Its writes survive a crash of the
+ * process; a power cut only after the next `synced`. A power cut may lose locks and activity: no holder of a
+ * lock survives it. Must not be used within a transaction.
  */
 const unsynced = sql.raw(unsyncedMark);
 
-/** `again`: nothing was written, and the same query will see what it was in conflict with. */
+/** `again`: nothing was written; the same query will see the write that it conflicted with. */
 export type Fault = 'duplicate' | 'again' | SidekeyError;
 
 interface SqlStoreParts {
@@ -60,7 +59,7 @@ interface SqlStoreParts {
   readonly grantWritten: (id: string) => void;
   /** Clock of locks, in milliseconds since the epoch: the same for all processes of the store. */
   readonly lockClock: () => Expression<number>;
-  /** Classifies an error of the driver: a violated unique constraint, a conflict with a concurrent write, or a fault. */
+  /** Classifies a driver error: violated unique constraint, conflict with a concurrent write, or fault. */
   readonly fault: (error: unknown) => Fault;
   /** Resolves when the writes of `grants.replace` are on the disk. */
   readonly synced: () => Promise<void>;
@@ -69,7 +68,7 @@ interface SqlStoreParts {
   readonly close: () => Promise<void>;
 }
 
-/** Returns the queries of the store for any SQL database. Each is one statement or one transaction, and thus atomic. */
+/** Returns the queries of the store for any SQL database. Each is one atomic statement or transaction. */
 export function sqlStore(parts: SqlStoreParts): Store {
   const { db, location, now, lockClock, epoch, grantWritten, fault, synced, purge, close } = parts;
   const pending = new Set<Promise<unknown>>();
@@ -135,7 +134,7 @@ export function sqlStore(parts: SqlStoreParts): Store {
       change: (guard, was, values) =>
         run(() =>
           db.transaction().execute(async (inside) => {
-            // A write first: it takes the lock before anything is read.
+            // Writes first, which takes the lock before anything is read.
             const held =
               was === null
                 ? await inside
@@ -448,8 +447,8 @@ type TimeColumn = 'usedAt' | 'refreshedAt' | 'failedAt' | 'lackedAt';
 type ActivityUpdate = ExpressionBuilder<OnConflictDatabase<Schema, 'grantActivity'>, 'grantActivity'>;
 
 /**
- * Returns the changes of the row. The later of two facts is kept, in any order of the writes. A time far beyond `now`
- * was stored before a clock was set back, and is ignored.
+ * Returns the changes of the row. The later of two facts is kept, in any order of the writes. A time far
+ * beyond `now` was stored before a clock was set back, and is ignored.
  */
 function newsOf(row: ActivityUpdate, change: ActivityChange, now: number) {
   const horizon = Math.ceil(now) + wrongClockMs;
@@ -522,8 +521,7 @@ export function toGrantRow(record: GrantRecord): GrantRow {
 
 /**
  * Returns the grant of a row.
- * @throws SidekeyError `store_damaged` if a column has a value that Sidekey never writes: a grant with an unknown state
- * must not be used
+ * @throws SidekeyError `store_damaged` for values that Sidekey never writes: such a grant must not be used
  */
 export function fromGrantRow(row: GrantRow): GrantRecord {
   const place = `the grant "${row.name}" of user "${row.user}"`;

@@ -29,7 +29,6 @@ import { migrate, migrations, type Migrations, schemaState } from './migrations.
 import type { Schema } from './schema.ts';
 import type { Store } from './store.ts';
 
-/** The migrations of a SQLite store. */
 export const sqliteMigrations: Migrations = migrations({ binary: 'blob' });
 
 interface SqliteStoreOptions {
@@ -37,17 +36,15 @@ interface SqliteStoreOptions {
   readonly now: () => number;
   /** Migrations of this program. Default: `sqliteMigrations`. */
   readonly migrations?: Migrations;
-  /**
-   * Milliseconds that a statement waits for another process's write, which blocks the thread. Default: 2,000. A write
-   * usually takes about one.
-   */
+  /** Milliseconds to block the thread for another process's write (usually about 1). Default: 2,000. */
   readonly busyTimeoutMs?: number;
 }
 
 /**
- * Opens the store in the SQLite file at `path`, and creates it (0600, in a folder 0700) if it is missing. Several
- * processes of one machine may open it at the same time; it must be on a local disk.
- * @throws SidekeyError `store_damaged`, `store_newer`, `store_unavailable`, `permissions_unsafe`, `file_unwritable`
+ * Opens the store in the SQLite file at `path`, or creates it (0600, in a folder 0700). Several processes of
+ * one machine may open it at the same time. It must be on a local disk.
+ * @throws SidekeyError `store_damaged`, `store_newer`, `store_unavailable`, `permissions_unsafe`,
+ * `file_unwritable`
  */
 export async function openSqliteStore(path: string, options: SqliteStoreOptions): Promise<Store> {
   const location = resolve(path);
@@ -66,7 +63,7 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
     now: options.now,
     lockClock: () => sql.val(Math.ceil(options.now())),
     epoch: watched.epoch,
-    // A commit of another process says nothing about itself.
+    // SQLite does not report what another process committed.
     changesSince: () => ({ grants: null, others: true }),
     grantWritten: () => {},
     fault: (error) => sqliteFault(location, error),
@@ -79,7 +76,7 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
   });
 }
 
-/** Rewrites the file without free space (https://sqlite.org/lang_vacuum.html), and empties the log. */
+/** Rewrites the file without free space (https://sqlite.org/lang_vacuum.html), and truncates the log. */
 function purge(database: Database): boolean {
   try {
     database.exec('vacuum');
@@ -105,9 +102,9 @@ export async function openSqliteTables(path: string): Promise<StoreTables> {
 }
 
 /**
- * Returns functions that sync the write-ahead log (https://sqlite.org/wal.html) without blocking the thread, and close
- * it. With `synchronous = full`, SQLite does the same sync inside each commit. The first sync includes the folder,
- * because the log may be new.
+ * Returns functions that sync the write-ahead log (https://sqlite.org/wal.html) without blocking the thread,
+ * and close it. With `synchronous = full`, SQLite does the same sync in each commit. The first sync includes
+ * the folder, because the log may be new.
  */
 function writeAheadLog(location: string): { synced: () => Promise<void>; close: () => Promise<void> } {
   let opened: Promise<FileHandle> | null = null;
@@ -136,14 +133,14 @@ function writeAheadLog(location: string): { synced: () => Promise<void>; close: 
   }
 }
 
-/** Number of writes by all connections of this process. Each connection sees the writes of the others at once. */
+/** Number of writes by all connections of this process, which see each other's writes at once. */
 let ownChanges = 0;
 
 /**
- * Caches prepared statements, whose texts are few and fixed, and counts changes. The pragma `data_version` reports only
- * commits of other connections (https://sqlite.org/pragma.html#pragma_data_version), so this function counts the writes
- * of this process itself. The pragma takes some microseconds, so under load it runs every 5 ms (`createCheckPace`). A
- * caller that must see all commits of other processes, such as a refresh, writes first, which changes the epoch.
+ * Caches prepared statements, whose texts are few and fixed, and counts changes. The pragma `data_version`
+ * only reports commits of other connections (https://sqlite.org/pragma.html#pragma_data_version), so
+ * `ownChanges` counts those of this process. The pragma takes microseconds; under load it runs every 5 ms
+ * (`createCheckPace`). To see all commits, a refresh writes first, which changes the epoch.
  */
 function watch(database: Database): { database: SqliteDatabase; epoch: () => number } {
   const statements = new Map<string, SqliteStatement>();
@@ -174,7 +171,7 @@ function watch(database: Database): { database: SqliteDatabase; epoch: () => num
     };
   }
 
-  /** Runs a statement with `synchronous = normal`. SQLite refuses to change that setting within a transaction. */
+  /** Runs a statement with `synchronous = normal`, which SQLite cannot set within a transaction. */
   function withoutSync(statement: Pick<SqliteStatement, 'run'>): SqliteStatement['run'] {
     return (parameters) => {
       database.exec('pragma synchronous = normal');
@@ -228,24 +225,23 @@ function statementOf(database: Database, sql: string): SqliteStatement {
   };
 }
 
-/** Identifies a store: "SKEY" in the header of the database (https://sqlite.org/pragma.html#pragma_application_id). */
+/** Application id of a store: "SKEY" (https://sqlite.org/pragma.html#pragma_application_id). */
 export const applicationId = 0x534b4559;
 
 interface SqliteFileOptions {
-  /** Migrations of this program. */
   readonly migrations: Migrations;
   /** Milliseconds that a statement waits for another process's write, which blocks the thread. */
   readonly busyTimeoutMs: number;
 }
 
 /**
- * Opens the database file of a store, and creates it if it is missing. A read-only connection checks an existing file
- * first, so that no file is changed that is damaged, of another program, or of a newer version.
+ * Opens the database file of a store, or creates it. A read-only connection first checks an existing file, so
+ * that no damaged, foreign or newer file is changed.
  * @param path absolute
- * @throws SidekeyError `store_damaged`, `store_newer`, `store_unavailable`, `permissions_unsafe`, `file_unwritable`
+ * @throws as `openSqliteStore`
  */
 export async function openSqliteFile(path: string, options: SqliteFileOptions): Promise<Database> {
-  // The log is checked before the database: a process that creates the store links the database before its log exists.
+  // Checks the log first: a process that creates the store links the database before its log exists.
   const hasLog = (await sizeOf(`${path}-wal`)) > 0;
   const size = await sizeOf(path);
   if (size === missing && hasLog) {
@@ -260,7 +256,7 @@ export async function openSqliteFile(path: string, options: SqliteFileOptions): 
   let database: Database | undefined;
   try {
     const state = await judge(path, options);
-    // SQLite reads a truncated last page as if zeros followed. If there is a log, a partly written page is valid.
+    // SQLite reads a truncated last page as if zeros followed. With a log, a partly written page is valid.
     if (size > 0 && size % pageSize !== 0 && !hasLog) throw damagedStore(path, 'it was cut short');
     database = connect(path, options.busyTimeoutMs);
     if (state === 'behind') await upgrade(database, options.migrations);
@@ -274,7 +270,7 @@ export async function openSqliteFile(path: string, options: SqliteFileOptions): 
 
 const missing = -1;
 
-/** Bytes of a database page. Set when a store is created; SQLite keeps it for the life of the file. */
+/** Bytes of a database page. Set when a store is created, and fixed for the life of the file. */
 const pageSize = 4_096;
 
 async function sizeOf(path: string): Promise<number> {
@@ -293,8 +289,8 @@ async function sizeOf(path: string): Promise<number> {
 }
 
 /**
- * Builds the database under a temporary name, and links it to its path when it is complete. So a crash leaves no
- * partial store. If two processes do this at the same time, one creates the file and both use it. Never overwrites a
+ * Builds the database under a temporary name, and links it to its path when it is complete, so a crash leaves
+ * no partial store. Of two concurrent processes, one creates the file and both use it. Never overwrites a
  * file.
  */
 async function create(path: string, options: SqliteFileOptions): Promise<void> {
@@ -342,8 +338,8 @@ function connect(path: string, busyTimeoutMs: number): Database {
         },
       );
     }
-    // A rotated refresh token must survive a power cut, so every commit waits for the disk. The default of this build
-    // of SQLite, `normal`, syncs only at checkpoints. `fullfsync` has an effect only on macOS.
+    // A rotated refresh token must survive a power cut, so every commit waits for the disk. The default of
+    // this SQLite build, `normal`, syncs only at checkpoints. `fullfsync` has an effect only on macOS.
     database.exec('pragma synchronous = full');
     database.exec('pragma fullfsync = on');
     database.exec('pragma foreign_keys = on');
@@ -380,8 +376,8 @@ async function judge(path: string, options: SqliteFileOptions): Promise<'behind'
 }
 
 /**
- * Runs the missing migrations in one transaction. It takes the write lock first, so only one of several processes runs
- * them. A crash leaves the store unchanged.
+ * Runs the missing migrations in one transaction. It first takes the write lock, so only one of several
+ * processes runs them. A crash leaves the store unchanged.
  */
 async function upgrade(database: Database, migrations: Migrations): Promise<void> {
   database.exec('begin immediate');
@@ -394,7 +390,7 @@ async function upgrade(database: Database, migrations: Migrations): Promise<void
   }
 }
 
-/** Returns queries on a connection that the caller closes. `destroy` is never called, because it would close it too. */
+/** Returns queries on a connection that the caller closes; never calls `destroy`, which would close it. */
 function queriesOf(database: Database): Kysely<Schema> {
   return new Kysely<Schema>({
     dialect: new SqliteDialect({
@@ -404,8 +400,8 @@ function queriesOf(database: Database): Kysely<Schema> {
 }
 
 /**
- * Checks that no other user can read or replace the store's files, and that this process can write them. Does not open
- * them: closing a descriptor of a database file would release SQLite's locks on it
+ * Checks that no other user can read or replace the store's files, and that this process can write them. Does
+ * not open them: closing a descriptor of a database file would release SQLite's locks on it
  * (https://sqlite.org/howtocorrupt.html §2.2).
  * @throws SidekeyError `permissions_unsafe`, `file_unwritable`
  */
@@ -470,8 +466,8 @@ function unwritable(path: string, cause: unknown): SidekeyError {
 }
 
 /**
- * Classifies an error of SQLite (https://sqlite.org/rescode.html): a violated unique constraint, or a fault of the
- * store at `location`. After an unknown error the store is unusable, and never treated as empty.
+ * Classifies a SQLite error (https://sqlite.org/rescode.html): a violated unique constraint, or a fault of
+ * the store at `location`. After an unknown error, the store is unusable and never treated as empty.
  */
 export function sqliteFault(location: string, error: unknown): 'duplicate' | SidekeyError {
   if (error instanceof SidekeyError) return error;

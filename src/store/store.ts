@@ -16,14 +16,14 @@ export interface Store {
   readonly location: string;
 
   /**
-   * A number that changes with each write of a grant, a right, a question or a proposal: at once after a write of this
-   * process. After a write of another process: in SQLite within 5 ms, and the first call after a pause of 3 ms sees all
-   * writes (`createCheckPace`); in PostgreSQL within 1 s. While PostgreSQL is away it stays, for 15 minutes.
-   * @throws SidekeyError `store_unavailable`: what was read before may be old
+   * A number that changes with each write of a grant, a right, a question or a proposal: of this process at
+   * once, of others within 5 ms (SQLite; a call after a pause of 3 ms sees all, `createCheckPace`) or 1 s
+   * (PostgreSQL). While PostgreSQL is away, the number stays for 15 minutes.
+   * @throws SidekeyError `store_unavailable`: earlier reads may be outdated
    */
   epoch(): number;
 
-  /** Returns which writes `epoch` has counted since it had this value, as far as they are told apart. */
+  /** Returns the writes that `epoch` has counted since this value, as far as they can be distinguished. */
   changesSince(epoch: number): StoreChanges;
 
   /** Named values of the store itself, such as the sealed text that proves the master key. */
@@ -36,7 +36,7 @@ export interface Store {
   readonly sealed: {
     /** Lists sessions; `grants.list` has the grants. */
     sessions(): Promise<SessionRecord[]>;
-    /** Replaces seals that are still the same, at once and without a new revision. Returns how many it replaced. */
+    /** Replaces seals that are unchanged, at once and without a new revision. Returns the number replaced. */
     replace(table: 'grants' | 'sessions', seals: readonly Reseal[]): Promise<number>;
   };
 
@@ -44,7 +44,7 @@ export interface Store {
     /** @throws SidekeyError `already_exists` if the user has a grant of that name. */
     insert(record: GrantRecord): Promise<void>;
     get(id: string): Promise<GrantRecord | null>;
-    /** Returns those of these that exist, in any order. */
+    /** Returns the grants with these ids that exist, in any order. */
     some(ids: readonly string[]): Promise<GrantRecord[]>;
     /** In order of name, then user. */
     list(): Promise<GrantRecord[]>;
@@ -62,7 +62,6 @@ export interface Store {
   readonly bindings: BindingStore;
   readonly leases: LeaseStore;
   readonly grantPolicies: GrantPolicyStore;
-  /** Rights of agents. */
   readonly rights: RightsStore;
 
   /** Pending requests, and their answers. */
@@ -76,14 +75,9 @@ export interface Store {
    * time. They serialise refreshes of a grant.
    */
   readonly locks: {
-    /**
-     * Acquires or prolongs the lock `name` for `holder` until `ttlMs` from now. False: another holder has it.
-     */
+    /** Acquires or extends the lock for `holder` until `ttlMs` from now. False: another holder has it. */
     acquire(name: string, holder: string, ttlMs: number): Promise<boolean>;
-    /**
-     * Prolongs the lock until `ttlMs` from now if no other holder has acquired it since, even if it has
-     * expired. False: `holder` no longer has it.
-     */
+    /** Extends the lock until `ttlMs` from now, even if it has expired. False: `holder` no longer has it. */
     renew(name: string, holder: string, ttlMs: number): Promise<boolean>;
     /** Returns the holder of the lock, or the last one that did not release it; null: nobody. */
     look(name: string): Promise<LockRecord | null>;
@@ -97,11 +91,10 @@ export interface Store {
     insert(session: SessionRecord): Promise<void>;
     /** Inserts the session, or replaces the one with its id. */
     put(session: SessionRecord): Promise<void>;
-    /** Null: there is none. */
     get(id: string): Promise<SessionRecord | null>;
     /** Removes and returns the session, for one of several concurrent callers. Null: there is none. */
     take(id: string): Promise<SessionRecord | null>;
-    /** Removes those that ended before this time, in milliseconds since the epoch. */
+    /** Removes sessions that ended before this time, in milliseconds since the epoch. */
     removeEnded(before: number): Promise<void>;
   };
 
@@ -110,9 +103,9 @@ export interface Store {
     get(grantId: string): Promise<GrantActivity | null>;
     list(): Promise<GrantActivity[]>;
     /**
-     * Keeps unnamed values. A refresh clears an earlier failure; of two processes the later news counts. A
-     * time far ahead of now is overwritten, because it came from a wrong clock. The activity is removed with
-     * its grant; for a missing grant nothing is written.
+     * Stores a change and keeps the other values. A refresh clears an earlier failure; of two processes, the
+     * later news counts. A time far ahead of now is overwritten, because it came from a wrong clock. Activity
+     * is removed with its grant; for a missing grant, nothing is written.
      */
     note(grantId: string, change: ActivityChange): Promise<void>;
   };
@@ -121,15 +114,13 @@ export interface Store {
   readonly auditHeads: {
     /** Lists the ends of one log, or of all, in order of log and node. */
     list(log?: string): Promise<AuditEndRecord[]>;
-    /** Keeps the end, unless a later one of this chain is kept already. */
+    /** Stores the end, unless a later one of this chain is stored. */
     put(end: AuditEndRecord): Promise<void>;
   };
 
-  /** Keys of the API. */
   readonly apiKeys: {
     /** @throws SidekeyError `already_exists` if the name is taken. */
     insert(key: ApiKeyRecord): Promise<void>;
-    /** Returns the key with this hash; null: there is none. */
     find(hash: Uint8Array): Promise<ApiKeyRecord | null>;
     /** In order of name. */
     list(): Promise<ApiKeyRecord[]>;
@@ -139,7 +130,6 @@ export interface Store {
     noteUse(name: string, at: number): Promise<void>;
   };
 
-  /** People who sign in at the pages. */
   readonly people: PeopleStore;
 
   /** The nodes of a store that several machines share. All times are of the store's clock. */
@@ -148,10 +138,7 @@ export interface Store {
   /** Enrolments of new nodes. All times are of the store's clock. */
   readonly enrolments: EnrolmentStore;
 
-  /**
-   * Removes remains of replaced and deleted rows from a SQLite file. Returns false if a process or a full
-   * disk prevented that.
-   */
+  /** Purges replaced and deleted rows from a SQLite file. False: a process or a full disk prevented that. */
   purge(): Promise<boolean>;
 
   /** Finishes the calls in progress and closes. Idempotent. */
@@ -162,14 +149,14 @@ export interface Store {
 export interface StoreChanges {
   /** Ids of the grants that were written; null: any. */
   readonly grants: readonly string[] | null;
-  /** Something else may have been written. */
+  /** True if something else may have been written. */
   readonly others: boolean;
 }
 
 /** A lock that was not released. */
 interface LockRecord {
   readonly holder: string;
-  /** Milliseconds until it ends, by the store's clock; negative if it has ended. */
+  /** Milliseconds until the lock ends, by the store's clock; negative if it has ended. */
   readonly leftMs: number;
 }
 
@@ -186,11 +173,8 @@ export interface GrantRecord extends Grant {
   readonly sealed: Uint8Array;
 }
 
-/** The end of one chain of an audit log. */
 export interface AuditEndRecord {
-  /** The id of the log. */
   readonly log: string;
-  /** The name of the chain. */
   readonly node: string;
   /** The number of its last line. */
   readonly seq: number;
@@ -207,11 +191,10 @@ export interface NodeRecord {
   readonly source: string;
   /** Id of the master key that its source gives. */
   readonly keyId: string;
-  /** Version of Sidekey. */
   readonly version: string;
   /** Milliseconds since the epoch. */
   readonly joinedAt: number;
-  /** Milliseconds since it was last seen. */
+  /** Milliseconds since the node was last seen. */
   readonly awayMs: number;
 }
 
@@ -219,34 +202,32 @@ export interface NodeRecord {
 export interface EnrolmentRecord {
   /** SHA-256 of its token. */
   readonly id: string;
-  /** Name of the new node. */
   readonly name: string;
   readonly sealed: Uint8Array;
-  /** The request of the new node, as it wrote it; null: the token was not used yet. */
+  /** The request of the new node, as it wrote it; null: the token is unused. */
   readonly request: string | null;
-  /** Milliseconds until it ends; not positive if it has ended. */
+  /** Milliseconds until the enrolment ends; not positive if it has ended. */
   readonly leftMs: number;
 }
 
 interface EnrolmentStore {
   /** Inserts an enrolment that ends `ttlMs` from now, and removes those that have ended. */
   insert(enrolment: Pick<EnrolmentRecord, 'id' | 'name' | 'sealed'>, ttlMs: number): Promise<void>;
-  /** Null: there is none of that id. */
   get(id: string): Promise<EnrolmentRecord | null>;
-  /** Writes the request, once, before the end. Returns false if it has ended, or has another request. */
+  /** Stores the request, once, before the end. False: the enrolment has ended, or has another request. */
   ask(id: string, request: string): Promise<boolean>;
-  /** Returns those that have a request and have not ended. */
+  /** Returns the enrolments that have a request and have not ended. */
   asked(): Promise<EnrolmentRecord[]>;
   remove(id: string): Promise<void>;
 }
 
 interface NodeStore {
   /**
-   * Inserts the node, or changes its facts, and records that it runs. A node whose name is taken gets a number:
-   * `proxy-2`. Removes nodes with a copy of the master key that were not seen for 30 days.
+   * Inserts or updates the node, and records that it runs. A node whose name is taken gets a number:
+   * `proxy~2`. Removes nodes with a copy of the master key that were not seen for 30 days.
    */
   register(node: Omit<NodeRecord, 'joinedAt' | 'awayMs'>): Promise<void>;
-  /** Records that the node runs, and the key that its source has got; null: no other one. */
+  /** Records that the node runs and, unless null, the key that its source has now. */
   seen(id: string, keyId: string | null): Promise<void>;
   /** In order of name. */
   list(): Promise<NodeRecord[]>;
@@ -254,13 +235,12 @@ interface NodeStore {
   remove(id: string): Promise<boolean>;
 }
 
-/** A key of the API. */
 export interface ApiKeyRecord {
   /** Unique. */
   readonly name: string;
   /** SHA-256 of the key. A key has 256 random bits, so a plain hash is enough (no dictionary to try). */
   readonly hash: Uint8Array;
-  /** A `Role` of the API; kept as text, so that the store knows no roles. */
+  /** A `Role` of the API. Stored as text, so that the store does not depend on roles. */
   readonly role: string;
   /** Null: all scopes of the role. */
   readonly scopes: readonly string[] | null;
@@ -279,16 +259,16 @@ export interface ApiKeyRecord {
 export interface PersonRecord {
   /** Unique. */
   readonly name: string;
-  /** A `Role` of the API; kept as text, so that the store knows no roles. */
+  /** A `Role` of the API. Stored as text, so that the store does not depend on roles. */
   readonly role: string;
-  /** The only user whose things the person may touch; null: as the role says. */
+  /** The only user whose things the person may touch; null: the role decides. */
   readonly user: string | null;
   /** Null: the person may sign in. */
   readonly disabledAt: number | null;
   readonly createdAt: number;
   /** Account at an OpenID provider: issuer, space, subject. Unique; null: there is none. */
   readonly identity: string | null;
-  /** Count of the times at which all sign-ins of the person ended. One of an earlier generation is refused for good. */
+  /** Number of times that all sign-ins were ended. Sign-ins of an earlier generation are always refused. */
   readonly generation: number;
 }
 
@@ -310,7 +290,6 @@ interface PeopleStore {
   /** @throws SidekeyError `already_exists` if the name or the identity is taken. */
   insert(person: PersonRecord): Promise<void>;
   get(name: string): Promise<PersonRecord | null>;
-  /** Returns the person with this identity; null: there is none. */
   find(identity: string): Promise<PersonRecord | null>;
   /** In order of name. */
   list(): Promise<PersonRecord[]>;
@@ -333,7 +312,6 @@ interface PeopleStore {
     get(id: string): Promise<PasskeyRecord | null>;
     /** In order of creation. */
     list(person: string): Promise<PasskeyRecord[]>;
-    /** Records a sign-in. */
     used(id: string, use: { readonly counter: number; readonly at: number }): Promise<void>;
     /** Returns whether the person had such a passkey. */
     remove(person: string, id: string): Promise<boolean>;
@@ -342,7 +320,7 @@ interface PeopleStore {
 
 /** A sealed record with an end. */
 export interface SessionRecord {
-  /** Derived irreversibly from the secret of the session, such as the state of a consent (RFC 6749 §10.12). */
+  /** Derived irreversibly from the session's secret, such as the state of a consent (RFC 6749 §10.12). */
   readonly id: string;
   /** Milliseconds since the epoch. */
   readonly expiresAt: number;
@@ -380,11 +358,10 @@ export interface ApprovalStore {
    * the id is taken
    */
   ask(question: Question): Promise<void>;
-  /** Null: there is none of that id. */
   get(id: string): Promise<Approval | null>;
-  /** Extends the wait of these questions at least until this time: `aliveUntil`. */
+  /** Extends the wait of these questions to at least this time: `aliveUntil`. */
   keepAlive(ids: readonly string[], until: number): Promise<void>;
-  /** Returns those that wait at this time (see `isWaiting`), in order of asking. */
+  /** Returns the questions that wait at this time (see `isWaiting`), in order of asking. */
   waiting(at: number): Promise<Approval[]>;
   /**
    * Answers a question that is pending at `answer.at`, and stores a further approval atomically. Null: it is
@@ -392,14 +369,11 @@ export interface ApprovalStore {
    * @throws SidekeyError `input_invalid` for an approval for the lease without a lease; nothing was written
    */
   answer(id: string, answer: Answer): Promise<Approval | null>;
-  /**
-   * Withdraws an unanswered question, so that it can no longer be answered. Returns an earlier answer; null:
-   * none.
-   */
+  /** Withdraws an unanswered question, so that nobody can answer it. Returns an earlier answer, or null. */
   withdraw(id: string): Promise<Answer | null>;
   /**
-   * Returns the standing approval that is valid at this time for the same agent, lease, grant and rule; null: none.
-   * An approval for a lease ends with the lease at the latest.
+   * Returns the standing approval that is valid at this time for the same agent, lease, grant and rule, or
+   * null. An approval for a lease ends with the lease at the latest.
    */
   standing(who: Asking, at: number): Promise<StandingApproval | null>;
   /** Lists all standing approvals, in order of the answers. */
@@ -413,8 +387,8 @@ export interface ApprovalStore {
 /** The part of the store for changes that agents propose. All times are milliseconds since the epoch. */
 export interface ProposalStore {
   /**
-   * Inserts a proposal, truncating its reason to 1,024 characters, and returns it. If the same caller has the same change
-   * in force, declined or waiting, returns that one. Null: `maxWaiting` proposals of the agent wait.
+   * Inserts and returns a proposal; truncates its reason to 1,024 characters. If the caller has the same
+   * change in force, declined or waiting, returns that. Null: `maxWaiting` proposals of the agent wait.
    * @throws SidekeyError `not_found` if the agent or the lease is gone
    */
   propose(proposal: Proposal, maxWaiting: number): Promise<Proposal | null>;
@@ -422,13 +396,13 @@ export interface ProposalStore {
   /** In order of asking. */
   list(): Promise<Proposal[]>;
   /**
-   * Answers a proposal that waits at `answer.at`; declines one whose yes is not for good; completes `connect` with
-   * `connected`. Null: it cannot have this answer, and nothing was written.
+   * Answers a proposal that waits at `answer.at`; declines one that is accepted temporarily; completes
+   * `connect` with `connected`. Null: it cannot have this answer, and nothing was written.
    */
   answer(id: string, answer: ProposalAnswer): Promise<Proposal | null>;
-  /** Returns the domains with a yes for a lease or for one exchange that is in force at this time. */
+  /** Returns the domains accepted for a lease or for one exchange that are in force at this time. */
   inForce(at: number): Promise<Proposal[]>;
-  /** Uses up a yes for one exchange. Returns false if it is not in force at this time. */
+  /** Uses up a proposal accepted for one exchange. Returns false if it is not in force at this time. */
   use(id: string, at: number): Promise<boolean>;
   /** Deletes proposals that ended before this time, except those in force. */
   removeEnded(before: number): Promise<void>;
@@ -436,7 +410,7 @@ export interface ProposalStore {
 
 /** The parts of the store that grant rights. All times are milliseconds since the epoch. */
 
-/** An agent, as the store knows it. Its tokens, bindings and leases go with it. */
+/** A stored agent. Its tokens, bindings and leases are removed with it. */
 export interface AgentRecord {
   /** Unique. */
   readonly name: string;
@@ -449,7 +423,7 @@ export interface AgentRecord {
   readonly createdAt: number;
 }
 
-/** One of an agent's tokens. Several may live at once. */
+/** One of an agent's tokens. Several may be valid at once. */
 export interface AgentTokenRecord {
   /** UUID. */
   readonly id: string;
@@ -466,7 +440,6 @@ export interface AgentTokenRecord {
   readonly revokedAt: number | null;
 }
 
-/** A binding with its agent. */
 export interface BindingRecord extends Binding {
   readonly agent: string;
   readonly createdAt: number;
@@ -509,8 +482,8 @@ export interface Rights {
 /** All rights at once, for decisions about requests. */
 interface RightsStore {
   /**
-   * Increases with every change of an agent, a token, a binding, a lease or a grant's policy. Recording and counting
-   * uses does not increase it, because uses are frequent and change no right.
+   * Increases with every change of an agent, a token, a binding, a lease or a grant's policy. Uses do not
+   * increase it, because they are frequent and change no right.
    */
   revision(): Promise<number>;
   /** @param since omits leases that ended before this time, because they cannot be used */
@@ -519,7 +492,7 @@ interface RightsStore {
   noteUses(uses: readonly RightUse[]): Promise<void>;
 }
 
-/** A token or a lease was used, or an agent by an OIDC token. */
+/** A use of a token or a lease, or of an agent by an OIDC token. */
 export interface RightUse {
   readonly kind: 'token' | 'lease' | 'identity';
   /** Id of the token or lease; name of the agent. */
@@ -533,9 +506,7 @@ interface AgentBeginning {
 }
 
 interface AgentStore {
-  /**
-   * Inserts an agent with its first token and bindings, atomically. @throws SidekeyError `already_exists`.
-   */
+  /** Inserts an agent, its first token and bindings atomically. @throws SidekeyError `already_exists` */
   insert(agent: AgentRecord, beginning?: AgentBeginning): Promise<void>;
   get(name: string): Promise<AgentRecord | null>;
   /** In order of name. */
@@ -553,7 +524,7 @@ interface AgentStore {
 
 /** The tokens that a new one replaces, and their latest end. */
 interface TakeOver {
-  /** Null: from all of the agent's. */
+  /** Null: all tokens of the agent. */
   readonly label: string | null;
   readonly at: number;
 }
@@ -591,8 +562,8 @@ export interface LeaseStore {
   /** In order of creation. */
   list(): Promise<LeaseRecord[]>;
   /**
-   * Sets a new end and more uses. If the lease had ended, its approvals end. Null if there is no such lease,
-   * or it was revoked: nothing is written.
+   * Sets a new end and adds uses. If the lease had ended, its approvals end. Null if there is no such lease,
+   * or it was revoked; then nothing is written.
    */
   renew(
     id: string,

@@ -5,10 +5,7 @@ import type { Figure } from './figures.ts';
 
 let runtime: Registry | undefined;
 
-/**
- * Returns the metrics of this process that every program on Node.js has: memory, CPU, event-loop delay, garbage collection.
- * The first call starts the measurement, so that a proxy that nobody watches spends nothing on it.
- */
+/** Returns memory, CPU, event loop and GC metrics. Measures only after the first call, to save its cost. */
 export async function readRuntime(): Promise<readonly Figure[]> {
   if (runtime === undefined) {
     runtime = new Registry();
@@ -17,7 +14,7 @@ export async function readRuntime(): Promise<readonly Figure[]> {
   return (await runtime.getMetricsAsJSON()) as unknown as readonly Figure[];
 }
 
-/** Returns the text of the metrics of several processes, as those of one, and its media type. */
+/** Returns the combined metrics of several processes as text, and its media type. */
 export async function openMetrics(
   processes: readonly (readonly Figure[])[],
 ): Promise<{ readonly type: string; readonly text: string }> {

@@ -1,13 +1,13 @@
 import type { AuditEvent } from '../domain/event.ts';
 
-/** Figures of one process: counted on the request path, and turned into metrics when they are read. */
+/** Figures of one process, counted on the request path and turned into metrics when they are read. */
 
 /** A metric as `Registry.aggregate` of the Prometheus client reads it; it is also sent between processes. */
 export interface Figure {
   readonly name: string;
   readonly help: string;
   readonly type: 'counter' | 'gauge' | 'histogram';
-  /** Name of the function that makes one value of those of several processes. */
+  /** Name of the function that combines the values of several processes. */
   readonly aggregator: string;
   readonly values: readonly FigureValue[];
 }
@@ -19,7 +19,7 @@ interface FigureValue {
   readonly metricName?: string;
 }
 
-/** Returns a metric whose value is that of the moment. */
+/** Returns a metric of a current value. */
 export function gauge(name: string, help: string, values: readonly FigureValue[]): Figure {
   return { name, help, type: 'gauge', aggregator: 'sum', values };
 }
@@ -49,7 +49,7 @@ const bounds = [
   0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000,
 ] as const;
 
-/** Counts of one duration: one a bucket, then those above all bounds, then the sum in milliseconds. */
+/** Counts of one duration: one per bucket, then those above all bounds, then the sum in milliseconds. */
 class Durations {
   readonly #counts = new Float64Array(bounds.length + 2);
 
@@ -77,7 +77,6 @@ class Durations {
 /** Outcomes of an exchange, as the audit log names them. */
 const outcomes = ['ok', 'failed', 'aborted', 'deny'] as const;
 
-/** Figures of the exchanges with one provider. */
 class ProviderFigures {
   readonly byOutcome = new Float64Array(outcomes.length);
   readonly whole = new Durations();
@@ -101,14 +100,14 @@ const durationHelp = {
   own: 'Seconds until a request was ready to be sent, without the wait for a person.',
 };
 
-/** Counts exchanges, refusals and refreshes. Each call takes well under a microsecond, and makes no promise. */
+/** Counts exchanges, refusals and refreshes. Each call takes well under a microsecond, without a promise. */
 export class ProcessFigures {
   readonly #providers = new Map<string, ProviderFigures>();
   readonly #refusals = new Map<string, number>();
   readonly #refreshes = new Map<string, Map<string, number>>();
   readonly #isConfigured: (provider: string) => boolean;
 
-  /** @param isConfigured tells whether the config has a provider: only such names become labels */
+  /** @param isConfigured reports whether the config has a provider: only such names become labels */
   constructor(isConfigured: (provider: string) => boolean) {
     this.#isConfigured = isConfigured;
   }
@@ -145,7 +144,6 @@ export class ProcessFigures {
     this.#refreshes.set(name, counts.set(outcome, (counts.get(outcome) ?? 0) + 1));
   }
 
-  /** Returns the metrics of this process. */
   read(): Figure[] {
     const providers = [...this.#providers];
     const durations = (['whole', 'upstream', 'own'] as const).map((part): Figure => {

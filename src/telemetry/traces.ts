@@ -7,21 +7,20 @@ import { type Timers, within } from '../lib/timers.ts';
 import { counter, type Figure, refreshOutcomes } from './figures.ts';
 
 /**
- * Traces of exchanges, sent to an OpenTelemetry collector: OTLP/HTTP in JSON. A trace of the caller is continued (W3C Trace
- * Context); the request that leaves is not changed.
+ * Traces of exchanges, sent to an OpenTelemetry collector: OTLP/HTTP in JSON. A trace of the caller is
+ * continued (W3C Trace Context); the outgoing request is not changed.
  */
 
-/** Parts of a tracer. */
 interface TracerParts {
   /** The traces endpoint of the collector. */
   readonly url: string;
-  /** Part of the exchanges that are traced, from 0 to 1, where the caller has not decided. */
+  /** Share of the exchanges that are traced, from 0 to 1, if the caller has not decided. */
   readonly sample: number;
   /** True if spans have the paths of requests, without queries. */
   readonly paths: boolean;
   /** Reads header fields for the collector. */
   readonly headers: () => Promise<Readonly<Record<string, string>>>;
-  /** Returns the guarded `fetch` in force. */
+  /** Returns the guarded `fetch` that is currently in use. */
   readonly fetch: () => typeof fetch;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -31,23 +30,22 @@ interface TracerParts {
   readonly random: () => number;
 }
 
-/** Traces exchanges. */
 export interface Tracer {
   /**
-   * Begins the trace of an exchange; null: this one is not traced.
+   * Begins the trace of an exchange; null if it is not traced.
    *
    * @param traceparent values of the field (w3.org/TR/trace-context)
    */
   begin(traceparent: readonly string[]): ExchangeTrace | null;
   /** Adds a refresh to the exchanges that wait for it. */
   recorded(event: AuditEvent): void;
-  /** Returns the metrics of the tracer itself. */
+  /** Returns metrics of the tracer itself. */
   read(): Figure[];
-  /** Sends what is left, for some seconds at most. */
+  /** Sends the remaining spans, for some seconds at most. */
   close(): Promise<void>;
 }
 
-/** Spans that wait to be sent; further ones are dropped. */
+/** Maximum number of spans that wait to be sent; further ones are dropped. */
 const maxQueued = 4_096;
 const batchSpans = 512;
 /** Milliseconds between batches that are not full. */
@@ -94,7 +92,7 @@ export function createTracer(parts: TracerParts): Tracer {
     }
   }
 
-  /** Never rejects: spans that the collector does not take are counted, and not kept. */
+  /** Never rejects: spans that the collector does not accept are counted and dropped. */
   async function deliver(batch: readonly Span[]): Promise<void> {
     const late = new AbortController();
     const stop = timers.after(sendTimeoutMs, () => late.abort());
@@ -141,14 +139,13 @@ export function createTracer(parts: TracerParts): Tracer {
   };
 }
 
-/** The span of the caller. */
 interface Parent {
   readonly traceId: string;
   readonly spanId: string;
   readonly isSampled: boolean;
 }
 
-/** Reads a `traceparent`; null: it is invalid, and a new trace begins (Trace Context §3.2). Later versions may add parts. */
+/** Parses a `traceparent`; null if invalid (Trace Context §3.2: new trace). Later versions may add parts. */
 function parentOf(text: string): Parent | null {
   const [, version, traceId = '', spanId = '', flags = '', more] =
     /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/.exec(text) ?? [];
@@ -184,7 +181,7 @@ function clock(): number {
 
 /** The trace of one exchange: a span for it, and one for each part that takes time. */
 export class ExchangeTrace {
-  /** Id of the grant whose credential is waited for; null: none is. */
+  /** Id of the grant whose credential the exchange waits for; null if there is none. */
   grant: string | null = null;
   readonly #parent: Parent | null;
   readonly #traceId: string;
@@ -210,14 +207,14 @@ export class ExchangeTrace {
     this.#finished = finished;
   }
 
-  /** The credential of this grant is waited for. */
+  /** Records that the exchange waits for the credential of this grant. */
   waits(grant: string): void {
     this.grant = grant;
     this.#credential = { spanId: randomBytes(8).toString('hex'), begin: clock() };
     this.#waiting.add(this);
   }
 
-  /** The credential is there. */
+  /** Records that the credential has arrived. */
   obtained(failed = false): void {
     this.#waiting.delete(this);
     if (this.#credential === null) return;
@@ -226,7 +223,7 @@ export class ExchangeTrace {
     this.#add({ spanId, parentId: this.#spanId, name: 'obtain credential', kind: 'internal', begin, failed });
   }
 
-  /** A refresh that took so many milliseconds has ended. */
+  /** Records the end of a refresh that took `ms` milliseconds. */
   refreshed(ms: number, outcome: string): void {
     const parentId = this.#credential?.spanId ?? this.#spanId;
     const attributes = { 'sidekey.outcome': outcome };
@@ -234,12 +231,12 @@ export class ExchangeTrace {
     this.#add({ parentId, name: 'refresh', kind: 'client', begin: clock() - ms, attributes, failed });
   }
 
-  /** The request is sent. */
+  /** Records that the request is sent. */
   sent(): void {
     this.#sentAt = clock();
   }
 
-  /** The exchange has ended, with its last audit event and the facts of its request. */
+  /** Records the end of the exchange, with its last audit event and the facts of its request. */
   end({ outcome, code, status }: AuditEvent, facts: AuditEvent): void {
     const failed = outcome !== 'ok';
     this.obtained(true);
@@ -274,7 +271,7 @@ export class ExchangeTrace {
   }
 }
 
-/** The `ExportTraceServiceRequest` of some spans. */
+/** Returns an `ExportTraceServiceRequest`. */
 function exportRequest(spans: readonly Span[]): object {
   const resource = { attributes: [attribute('service.name', 'sidekey')] };
   return {

@@ -7,12 +7,12 @@ import { SidekeyError } from '../lib/errors.ts';
 /** The secret that opens a file: a passphrase, or identities (`AGE-SECRET-KEY-1…`). */
 export type AgeKey = { readonly passphrase: string } | { readonly identities: readonly string[] };
 
-/** The receiver of a file: who knows a passphrase, or who has the identity of a recipient (`age1…`). */
+/** The receiver of a file: anyone with a passphrase, or with the identity of a recipient (`age1…`). */
 export type AgeLock = { readonly passphrase: string } | { readonly recipients: readonly string[] };
 
 interface Sealing {
   readonly stream: ReadableStream<Uint8Array>;
-  /** Opens the file. For recipients it is an identity that this process forgets. */
+  /** Opens the file. For recipients, an identity that this process does not store. */
   readonly key: AgeKey;
 }
 
@@ -42,10 +42,10 @@ export async function sealWithAge(plain: ReadableStream<Uint8Array>, lock: AgeLo
 }
 
 /**
- * Decrypts a file in chunks of 64 KiB, each of which is authentic. The end of the iteration is the end of the file.
+ * Decrypts a file in chunks of 64 KiB, each of which is authentic. The iteration ends at the end of the file.
  * @param name of the file, for messages
- * @throws SidekeyError `key_mismatch` if the key does not open it; `record_tampered` if it was changed or cut;
- * `input_invalid` if an identity is not valid
+ * @throws SidekeyError `key_mismatch` if the key does not open it; `record_tampered` if it was changed or
+ * cut; `input_invalid` if an identity is not valid
  */
 export async function* openWithAge(
   file: ReadableStream<Uint8Array>,

@@ -3,9 +3,9 @@ import { SidekeyError } from '../lib/errors.ts';
 import { keyIdLength, keyLength } from './key-source.ts';
 
 /**
- * Envelope encryption. Each record has a random data key of its own; the data key is wrapped by a key derived from
- * the master key, so that a new master key needs the wraps rewritten and not the records. The payload is bound to its
- * context, and the wrap to the key id: a wrap in the place of another opens no payload.
+ * Envelope encryption. Each record has its own random data key, wrapped by a key derived from the master key,
+ * so that a new master key rewrites only the wraps. The payload is bound to its context, and the wrap to the
+ * key id: a wrap moved to another record opens no payload.
  *
  *     offset  length
  *          0       4   "SKE", version 2
@@ -17,8 +17,8 @@ import { keyIdLength, keyLength } from './key-source.ts';
  *         84      16   tag of the payload
  *        100       …   payload
  *
- * Both parts are AES-256-GCM (NIST SP 800-38D). Nonces are random: the wrap key may seal 2^32 records before the
- * odds of a repeated nonce reach 2^-32 (§8.3), and a data key seals one payload in its life.
+ * Both parts are AES-256-GCM (NIST SP 800-38D). Nonces are random: the wrap key may seal 2^32 records before
+ * the odds of a repeated nonce reach 2^-32 (§8.3). A data key seals only one payload.
  */
 
 const header = Buffer.from('SKE\u0002', 'latin1');
@@ -35,7 +35,7 @@ const payloadAt = tagAt + tagLength;
 /** The bytes that a seal adds to its plaintext. */
 export const envelopeOverhead = payloadAt;
 
-/** The derived key that wraps data keys, and the id of the master key it came from. */
+/** The derived key that wraps data keys, and the id of its master key. */
 export interface WrapKey {
   readonly key: KeyObject;
   /** 8 bytes. */
@@ -60,9 +60,9 @@ export function sealEnvelope(wrapKey: WrapKey, context: string, plaintext: Uint8
 }
 
 /**
- * Opens what `sealEnvelope` made. Any bytes may be given.
- * @throws SidekeyError `key_mismatch` where another master key sealed it; `record_tampered` where it was changed, cut,
- * or belongs to another context.
+ * Opens a seal of `sealEnvelope`. Accepts any bytes.
+ * @throws SidekeyError `key_mismatch` if another master key sealed it; `record_tampered` if it was changed or
+ * cut, or has another context
  */
 export function openEnvelope(wrapKey: WrapKey, context: string, sealed: Uint8Array): Buffer {
   const bytes = Buffer.from(sealed.buffer, sealed.byteOffset, sealed.byteLength);
@@ -76,7 +76,6 @@ export function openEnvelope(wrapKey: WrapKey, context: string, sealed: Uint8Arr
   }
 }
 
-/** Returns the data key. */
 function unwrap(wrapKey: WrapKey, context: string, bytes: Buffer): Buffer {
   if (bytes.length < payloadAt || !bytes.subarray(0, header.length).equals(header)) {
     throw tampered(context, 'it is cut short, or of a format that this version of Sidekey does not know');
@@ -102,7 +101,7 @@ export function rewrapEnvelope(from: WrapKey, to: WrapKey, context: string, seal
   }
 }
 
-/** Returns the id of the master key that sealed a record, in hex; of other bytes, any text. */
+/** Returns the id of the master key that sealed a record, in hex; any text for other bytes. */
 export function sealedKeyId(sealed: Uint8Array): string {
   return Buffer.from(sealed.subarray(header.length, wrapNonceAt)).toString('hex');
 }
@@ -117,7 +116,7 @@ interface Part {
 const wrap: Part = { nonceAt: wrapNonceAt, tagAt: wrapTagAt, textAt: wrappedKeyAt, textEnd: wrapTagAt };
 const payload: Part = { nonceAt, tagAt, textAt: payloadAt, textEnd: undefined };
 
-/** Version, which part this is, and last what it is bound to, so that no two readings give the same bytes. */
+/** Version, part, and finally the binding, so that no two inputs give the same bytes. */
 function associatedData(sealed: Buffer, part: 'wrap' | 'data', context: string): Buffer {
   // UTF-8 turns every lone surrogate into U+FFFD, which would make different contexts one.
   if (!context.isWellFormed()) {

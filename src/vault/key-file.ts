@@ -15,7 +15,7 @@ import { newMasterKey, type OpenKeySource, takeKey, withBytes } from './key-sour
 
 /** The form of the master key in its file. */
 export interface KeyFormat {
-  /** Names the file for a person, with what the key needs besides it. */
+  /** Names the file for messages, with what else the key needs. */
   place(path: string): string;
   encode(key: KeyObject): Promise<string>;
   /** Null: the text has another form. @throws SidekeyError `key_mismatch`; other failures of the format */
@@ -41,7 +41,7 @@ export const plainKey: KeyFormat = {
   },
 };
 
-/** Opens the source that keeps the master key in the file at `path`. The file appears whole and is never overwritten by `create`. */
+/** Opens the source with the key file at `path`. `create` writes the file whole and never overwrites one. */
 export function openKeyFile(path: string, format: KeyFormat): OpenKeySource {
   async function read(): Promise<KeyObject | null> {
     const text = await readPrivateFile(path);
@@ -73,13 +73,13 @@ export function openKeyFile(path: string, format: KeyFormat): OpenKeySource {
   };
 }
 
-/** Writes a file that its user alone can use (0600), or replaces it. @throws as `written` */
+/** Writes or replaces a file that only its user can use (0600). @throws as `written` */
 export function writePrivateFile(path: string, text: string): Promise<void> {
-  // A link stays, and its target is replaced.
+  // A symbolic link stays; its target is replaced.
   return written(path, async () => replaceFile(await realpath(path).catch(() => path), text, 0o600));
 }
 
-/** Calls `write` for a key file in a folder that it makes (0700). @throws SidekeyError `file_unwritable`, `permissions_unsafe` */
+/** Calls `write` in a created folder (0700). @throws SidekeyError `file_unwritable`, `permissions_unsafe` */
 async function written<T>(path: string, write: (folder: string) => Promise<T>): Promise<T> {
   const folder = dirname(path);
   try {
@@ -95,14 +95,14 @@ async function written<T>(path: string, write: (folder: string) => Promise<T>): 
   }
 }
 
-/** More than any key file has. */
+/** Maximum bytes; a key file is smaller. */
 const maxBytes = 4_096;
 
-/** Reads a key file that its user alone can use. Null: there is none. @throws SidekeyError `key_invalid`, `permissions_unsafe` */
+/** Reads a file only its user can use, or null. @throws SidekeyError `key_invalid`, `permissions_unsafe` */
 export async function readPrivateFile(path: string): Promise<string | null> {
   try {
     await using file = await open(path, 'r');
-    // Of the open file, so that it is the one that is then read.
+    // Checks the open file, so that the checked file is the one that is read.
     const found = await file.stat();
     if (!found.isFile()) throw unusable(path, 'is no regular file');
     if (!isPrivateFile(found)) {
@@ -121,10 +121,10 @@ export async function readPrivateFile(path: string): Promise<string | null> {
 }
 
 /**
- * Refuses a folder in which others can replace the key, or add one. A link leads through two folders. That of a Secret of
- * Kubernetes is sticky, and it and the key are root's: nobody else can make such a key.
+ * Refuses a folder in which others can replace or add the key. A link leads through two folders. The folder
+ * of a Kubernetes Secret is sticky, and root owns it and the key: nobody else can make such a key.
  *
- * @param owner of the key; absent: it is made now
+ * @param owner of the key; absent: the key is made now
  */
 async function checkFolders(path: string, owner?: number): Promise<void> {
   const target = await realpath(path).catch(() => path);

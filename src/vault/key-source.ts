@@ -1,22 +1,21 @@
 import { createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto';
 import { SidekeyError } from '../lib/errors.ts';
 
-/** An opened source. */
 export interface OpenKeySource {
   /** Returns the key; null: there is none yet. */
   readonly read: () => Promise<KeyObject | null>;
-  /** Makes and keeps a key for a new store; null: a person has to. Another process may be first. */
+  /** Creates and stores a key for a new store; null: a person must. Another process may be first. */
   readonly create: (() => Promise<KeyObject>) | null;
-  /** Keeps a key in place of the one before; null: a person has to. */
+  /** Stores a key in place of the previous one; null: a person must. */
   readonly replace: ((key: KeyObject) => Promise<void>) | null;
-  /** Sentence for a person: what has to be done with the new key, or with the lost one. */
+  /** Sentence for a person: what must be done with the new or the lost key. */
   readonly place: string;
 }
 
 /**
- * Takes the master key out of an environment variable: 32 bytes as base64, base64url or hex. The variable is deleted
- * from `env`, so that processes started later do not inherit the key.
- * @throws SidekeyError `secret_missing` where it is not set; `key_invalid` where it is not such a key.
+ * Takes the master key from an environment variable: 32 bytes as base64, base64url or hex. Deletes the
+ * variable from `env`, so that processes started later do not inherit the key.
+ * @throws SidekeyError `secret_missing` if it is not set; `key_invalid` if it is no such key
  */
 export function readKeyVariable(name: string, env: Record<string, string | undefined>): KeyObject {
   const text = env[name]?.trim();
@@ -33,7 +32,7 @@ export function readKeyVariable(name: string, env: Record<string, string | undef
 
 /**
  * Parses the text of a key: 32 bytes as base64, base64url or hex.
- * @throws SidekeyError `key_invalid`, which names `where` it comes from
+ * @throws SidekeyError `key_invalid`, which names the source `where`
  */
 export function parseKey(text: string, where: string): KeyObject {
   const bytes = decodeKey(text.trim());
@@ -61,10 +60,10 @@ export const keyLength = 32;
 export const keyIdLength = 8;
 
 /**
- * Puts the master key into a `KeyObject`, which keeps the bytes outside the JavaScript heap and prints none of them.
- * The bytes that were passed in are the caller's to wipe.
- * @throws SidekeyError `key_invalid` where there are not exactly 32 bytes, or all of them are zero (a wiped or
- * empty buffer, not a key).
+ * Puts the master key into a `KeyObject`, which keeps the bytes outside the JavaScript heap and never prints
+ * them. The caller wipes the passed bytes.
+ * @throws SidekeyError `key_invalid` unless there are exactly 32 bytes, or if all are zero (a wiped or empty
+ * buffer)
  */
 export function masterKey(bytes: Uint8Array): KeyObject {
   if (bytes.length !== keyLength) {
@@ -79,7 +78,7 @@ export function masterKey(bytes: Uint8Array): KeyObject {
   return createSecretKey(bytes);
 }
 
-/** Does what `masterKey` does, and wipes the bytes. */
+/** Like `masterKey`, but wipes the bytes. */
 export function takeKey(bytes: Uint8Array): KeyObject {
   try {
     return masterKey(bytes);
@@ -88,7 +87,6 @@ export function takeKey(bytes: Uint8Array): KeyObject {
   }
 }
 
-/** Makes a new master key. */
 export function newMasterKey(): KeyObject {
   return takeKey(randomBytes(keyLength));
 }
@@ -104,8 +102,8 @@ export function withBytes<T>(key: KeyObject, use: (bytes: Buffer) => T): T {
 }
 
 /**
- * A key for one purpose (HKDF-SHA256, RFC 5869, without a salt: the master key is uniformly random). The label keeps
- * the purposes apart, so that no two uses ever share a key.
+ * Derives a key for one purpose (HKDF-SHA256, RFC 5869, without a salt: the master key is uniformly random).
+ * The label separates the purposes, so that no two uses share a key.
  */
 export function derivedKey(master: KeyObject, purpose: string): KeyObject {
   const bytes = new Uint8Array(hkdfSync('sha256', master, '', `sidekey/v1/${purpose}`, keyLength));
@@ -114,7 +112,7 @@ export function derivedKey(master: KeyObject, purpose: string): KeyObject {
   return key;
 }
 
-/** Returns the id of a master key: 8 bytes of a derivation that serves nothing else, so it gives nothing away. */
+/** Returns the id of a master key: 8 bytes of a separate derivation, which reveal nothing. */
 export function keyIdOf(master: KeyObject): Uint8Array {
   return new Uint8Array(hkdfSync('sha256', master, '', 'sidekey/v1/key-id', keyIdLength));
 }

@@ -18,22 +18,22 @@ import { readPrivateFile, writePrivateFile } from './key-file.ts';
 import { derivedKey, keyIdOf, keyLength, masterKey, takeKey, withBytes } from './key-source.ts';
 
 /**
- * Keys of nodes that get the master key through the store (decision 90). A node has a key pair (X25519), and shares a
- * secret with the other nodes, which both sides derive from the enrolment token. The master key is sealed to both: the
- * public key alone is known to everybody who can read the store.
+ * Keys of nodes that receive the master key through the store (decision 90). A node has a key pair (X25519),
+ * and shares with the other nodes a secret that both sides derive from the enrolment token. The master key is
+ * sealed to both, because everybody who can read the store has the public key.
  */
 
 const text = z.base64url().length(43);
 
-/** The shape of the parts of a node that the other nodes know. */
+/** The shape of the parts of a node that other nodes have. */
 export const memberShape = z.strictObject({
   /** Unique. */
   name: z.string(),
   /** X25519 public key. */
   publicKey: text,
-  /** The secret that it shares with the other nodes. */
+  /** The secret that the node shares with the other nodes. */
   secret: text,
-  /** Id of its enrolment, which is used up. */
+  /** ID of the one-time enrolment token that the node joined with. */
   enrolment: z.string(),
 });
 
@@ -43,17 +43,16 @@ const format = z.literal('sidekey-node-key/1');
 /** The file of a node's own key. */
 const fileShape = memberShape.extend({ format, privateKey: text });
 
-/** A node's own key. */
 export type NodeKey = Readonly<Omit<z.infer<typeof fileShape>, 'format'>>;
 
 const tokenPrefix = 'sn_';
 
-/** Makes an enrolment token: 256 random bits. The prefix is for secret scanners. */
+/** Creates an enrolment token: 256 random bits. The prefix is for secret scanners. */
 export function newEnrolmentToken(): string {
   return tokenPrefix + randomBytes(keyLength).toString('base64url');
 }
 
-/** Returns the id of an enrolment, which does not reveal its token, and the secret that both sides derive. */
+/** Returns the id of an enrolment, which does not reveal its token, and the derived shared secret. */
 export function enrolmentOf(token: string): { readonly id: string; readonly secret: string } {
   if (!/^sn_[\w-]{43}$/.test(token)) {
     throw new SidekeyError('input_invalid', 'This is no enrolment token: one begins with sn_.', {
@@ -65,7 +64,7 @@ export function enrolmentOf(token: string): { readonly id: string; readonly secr
   return { id: hash('sha256', token), secret };
 }
 
-/** Returns the proof that who made this key pair has the token: HMAC-SHA256 over name and public key. */
+/** Returns the proof that the maker of this key pair has the token: HMAC-SHA256 over name and public key. */
 export function joinProof({ name, publicKey, secret }: NodeMember): string {
   const key = derivedKey(masterKey(Buffer.from(secret, 'base64url')), 'node-proof');
   return createHmac('sha256', key)
@@ -79,17 +78,16 @@ export function isProofOf(member: NodeMember, proof: string): boolean {
   return expected.length === given.length && timingSafeEqual(expected, given);
 }
 
-/** Makes the key of a node. */
 export function newNodeKey(member: Omit<NodeMember, 'publicKey'>): NodeKey {
   return { ...member, ...newPair() };
 }
 
-/** Returns the id of a node with this key, which is no secret. */
+/** Returns the id of a node with this key; not secret. */
 export function nodeKeyId({ publicKey }: Pick<NodeMember, 'publicKey'>): string {
   return hash('sha256', `node ${publicKey}`).slice(0, 16);
 }
 
-/** Seals a master key for a node. Only its private key together with the shared secret opens it, and makes another. */
+/** Seals a master key for a node. Opening takes its private key and the shared secret, sealing the latter. */
 export function sealForNode(master: KeyObject, member: NodeMember): Uint8Array {
   const { publicKey: x, privateKey } = newPair();
   const key = wrapKey(agree({ publicKey: x, privateKey }, member.publicKey), member, x);
@@ -97,7 +95,7 @@ export function sealForNode(master: KeyObject, member: NodeMember): Uint8Array {
   return Buffer.concat([Buffer.from(x, 'base64url'), sealed]);
 }
 
-/** Opens what `sealForNode` made. @throws SidekeyError `record_tampered` */
+/** Opens a seal of `sealForNode`. @throws SidekeyError `record_tampered` */
 export function openForNode(node: NodeKey, sealed: Uint8Array): KeyObject {
   const x = Buffer.from(sealed.subarray(0, keyLength)).toString('base64url');
   try {
@@ -119,7 +117,7 @@ function newPair(): Pair {
   return { publicKey: x, privateKey: d };
 }
 
-/** Diffie-Hellman (RFC 7748). Throws for a public key that gives no secret. */
+/** Diffie-Hellman (RFC 7748). Throws for a public key that yields no secret. */
 function agree({ publicKey, privateKey }: Pair, other: string): Buffer {
   const jwk = { kty: 'OKP', crv: 'X25519' };
   return diffieHellman({
@@ -141,7 +139,7 @@ function contextOf({ name }: Pick<NodeMember, 'name'>): string {
   return `node-key/${name}`;
 }
 
-/** Reads the key of this node. Null: there is no such file. @throws SidekeyError `key_invalid`, `permissions_unsafe` */
+/** Reads the key of this node; null if missing. @throws SidekeyError `key_invalid`, `permissions_unsafe` */
 export async function readNodeKey(path: string): Promise<NodeKey | null> {
   const content = await readPrivateFile(path);
   if (content === null) return null;

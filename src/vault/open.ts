@@ -16,17 +16,17 @@ export type KeySource =
   | { readonly source: 'passphrase' | 'transit'; readonly path: string; readonly format: KeyFormat };
 
 interface OpenVaultOptions {
-  /** True if a key that is missing may be made: only where nothing was ever sealed. */
+  /** True if a missing key may be created: only if nothing was ever sealed. */
   readonly mayCreate: boolean;
-  /** Location of the store, for the sentence that says what needs the missing key. */
+  /** Location of the store, for the message about a missing key. */
   readonly store: string;
-  /** Values of the store with the keys; null: the store cannot be read, and no rotation is known. */
+  /** Values of the store with the keys; null: the store cannot be read, and any rotation is unknown. */
   readonly meta: RingValues | null;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Id of this node, if the store has several. */
   readonly nodeId: string | null;
-  /** Hears that a key was made. */
+  /** Called after a key was created. */
   readonly onCreate?: (() => void) | undefined;
 }
 
@@ -35,13 +35,14 @@ export interface OpenVault extends KeyRing {
   readonly source: OpenKeySource;
   /** Id of the key that the source gave. */
   readonly sourceKeyId: string;
-  /** The key of this node; null: it has a copy of the master key. */
+  /** The key of this node; null: the node has a copy of the master key. */
   readonly member: NodeMember | null;
 }
 
 /**
- * Opens the vault with the key of this source and the ring of the store, and makes the key where it may.
- * @throws SidekeyError `key_invalid`, `key_mismatch`, `permissions_unsafe`, `secret_missing`, `file_unwritable`
+ * Opens the vault with the key of this source and the ring of the store, and creates the key if it may.
+ * @throws SidekeyError `key_invalid`, `key_mismatch`, `permissions_unsafe`, `secret_missing`,
+ * `file_unwritable`
  */
 export async function openVault(from: KeySource, options: OpenVaultOptions): Promise<OpenVault> {
   const { meta, now, nodeId, store: location } = options;
@@ -71,7 +72,7 @@ async function keyFrom(source: OpenKeySource, options: OpenVaultOptions): Promis
   );
 }
 
-/** Opens a source. Reads nothing yet. */
+/** Opens a source without reading it. */
 export function openKeySource(from: KeySource, meta: RingValues | null = null): OpenKeySource {
   const keptByPerson = { create: null, replace: null };
   switch (from.source) {

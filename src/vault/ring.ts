@@ -7,8 +7,8 @@ import { memberShape, nodeKeyId, type NodeMember, sealForNode } from './node-key
 import { createVault, type Ring, type Vault } from './vault.ts';
 
 /**
- * The ring of master keys in the store (decision 85). `key_ring` has the earlier keys, sealed by the current one.
- * `key_next` has the current key, sealed by the one before: as long as it is there, holders of that one open the store.
+ * The ring of master keys in the store (decision 85): `key_ring` has the earlier keys, sealed by the current
+ * one; `key_next` the current key, sealed by the previous one, whose holders open the store meanwhile.
  */
 
 /** Names of the store's values with keys. */
@@ -29,7 +29,6 @@ export interface RingValues {
   change(guard: string, was: Uint8Array | null, values: Changes): Promise<boolean>;
 }
 
-/** Keeps the values in a map. */
 export function valuesIn(map: Map<string, Uint8Array>): RingValues {
   const none = new Uint8Array();
   return {
@@ -47,15 +46,15 @@ export function valuesIn(map: Map<string, Uint8Array>): RingValues {
 const contexts = { ring: 'store/key-ring', next: 'store/key-next', check: 'store/key-check' } as const;
 const constant = Buffer.from('sidekey key check');
 
-/** Seals a constant, put into a new store: it proves later that a key is the one the store was made with. */
+/** Seals a constant for a new store, which proves later that a key is the one the store was made with. */
 export function sealKeyCheck(vault: Pick<Vault, 'seal'>): Uint8Array {
   return vault.seal(contexts.check, constant);
 }
 
 /**
  * Proves the vault's key against the check of the store at `location`.
- * @throws SidekeyError `key_mismatch` where the store was made with another key; `record_tampered` where the check
- * itself was changed.
+ * @throws SidekeyError `key_mismatch` if the store was made with another key; `record_tampered` if the check
+ * itself was changed
  */
 export function verifyKeyCheck(vault: Vault, check: Uint8Array, location: string): void {
   try {
@@ -69,11 +68,11 @@ export function verifyKeyCheck(vault: Vault, check: Uint8Array, location: string
   });
 }
 
-/** The nodes, in the ring: only a holder of the current master key adds or revokes one. */
+/** The nodes, in the ring, so that only a holder of the current master key adds or revokes one. */
 const nodesShape = z.strictObject({
   /** Id of the node that began the last rotation; null: there is one node. */
   by: z.string().nullable().default(null),
-  /** Nodes that get the master key through the store. */
+  /** Nodes that receive the master key through the store. */
   members: z.array(memberShape).default([]),
   /** Ids of revoked nodes that have a copy of a key, and enrolments of the other revoked nodes. */
   revoked: z.array(z.string()).default([]),
@@ -88,7 +87,7 @@ const shape = nodesShape.extend({
   earlier: z.array(z.strictObject({ key: z.string(), since: time, retired: time })),
 });
 
-/** Attempts at a change of the ring, which other processes change too. */
+/** Maximum attempts at a change of the ring, which other processes change too. */
 const maxTries = 5;
 
 /** The beginning of a rotation. */
@@ -96,24 +95,23 @@ interface Beginning {
   readonly next: KeyObject;
   /** Id of the node, if there are several. */
   readonly by: string | null;
-  /** True if a node has a copy of the key before, which must open the store until it has the new one. */
+  /** True if a node has a copy of the previous key, which opens the store until the node has the new one. */
   readonly hasCopies: boolean;
 }
 
 /** The keys of a store, and the changes of a rotation. */
 export interface KeyRing {
   readonly vault: Vault;
-  /** Returns the current key. */
   readonly current: () => KeyObject;
-  /** Returns what the ring says of nodes. */
+  /** Returns the nodes in the ring. */
   readonly nodes: () => Nodes;
-  /** Begins a rotation to a new key: from now on all processes seal with it. If another process is first, its rotation stays. */
+  /** Begins a rotation: now all processes seal with the new key. An earlier concurrent rotation stays. */
   readonly begin: (beginning: Beginning) => Promise<void>;
-  /** Seals the master key for a node, and for each rotation from now on. False: another change was first. */
+  /** Seals the master key for a node, now and in each later rotation. False: another change was first. */
   readonly admit: (member: NodeMember) => Promise<boolean>;
-  /** Takes the master key from the node of this id, or refuses the node if it has a copy. */
+  /** Removes the master key of the node with this id, or bans the node if it has a copy. */
   readonly revoke: (id: string) => Promise<void>;
-  /** Retires the key before the current one: its holders can no longer open the store. */
+  /** Retires the previous key: its holders can no longer open the store. */
   readonly retire: () => Promise<void>;
 }
 
@@ -126,7 +124,7 @@ interface KeyRingOptions {
   readonly location: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Reads the key source again, for a process that missed a whole rotation. Absent: it cannot. */
+  /** Reads the key source again, for a process that missed a whole rotation. Absent: not possible. */
   readonly reread?: (() => Promise<KeyObject | null>) | undefined;
   /** Null: the store has one node. */
   readonly self: Self;
@@ -134,7 +132,7 @@ interface KeyRingOptions {
 
 /** The ring as it was read. */
 interface Read {
-  /** Null: the store has none, because there was no rotation and no node joined. */
+  /** Null: the store has no ring, because there was no rotation and no node joined. */
   readonly record: Uint8Array | null;
   readonly keys: Ring;
   readonly nodes: Nodes;
@@ -144,8 +142,8 @@ interface Read {
 type Next = Partial<Omit<Read, 'record'>> & { readonly values?: Changes };
 
 /**
- * Opens the ring of a store with a master key: the current one, or the one before if it is not retired.
- * @throws SidekeyError `key_mismatch` for another key; `record_tampered` if the ring was changed; `node_revoked`
+ * Opens the ring of a store with a master key: the current one, or the previous one until it is retired.
+ * @throws SidekeyError `key_mismatch` for another key; `record_tampered` for a changed ring; `node_revoked`
  */
 export async function openKeyRing(
   master: KeyObject,
@@ -217,7 +215,7 @@ export async function openKeyRing(
     return done;
   }
 
-  /** Writes another ring, also if other processes are first. `next` returns null if there is nothing to change. */
+  /** Writes another ring, and retries after concurrent changes. `next` returns null for nothing to change. */
   async function change(next: () => Next | null): Promise<void> {
     for (let tries = 0; tries < maxTries; tries += 1) {
       const to = next();
@@ -283,7 +281,7 @@ function assertMember({ members, revoked }: Nodes, self: Self): void {
   if (isRevoked) throw new SidekeyError('node_revoked');
 }
 
-/** Reports whether a rotation is not finished: an earlier key still opens the store. */
+/** Reports whether a rotation is unfinished: an earlier key still opens the store. */
 export function isRotating(generations: Vault['generations']): boolean {
   return generations.slice(1).some(({ retiredAt }) => retiredAt === null);
 }

@@ -3,7 +3,6 @@ import { SidekeyError } from '../lib/errors.ts';
 import { programFailure, runBounded } from '../lib/programs.ts';
 import { newMasterKey, type OpenKeySource, parseKey, withBytes } from './key-source.ts';
 
-/** Parts of the key in the keyring of the desktop. */
 export interface SecretServiceParts {
   /** Name of the entry: one for each store. */
   readonly account: string;
@@ -11,13 +10,13 @@ export interface SecretServiceParts {
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** Milliseconds in which a person can unlock the keyring. */
+/** Time for a person to unlock the keyring, in milliseconds. */
 const timeoutMs = 60_000;
 
 /**
- * Opens the keyring: the Secret Service of the desktop through `secret-tool` (libsecret), or the Keychain of macOS
- * through `security`. The key passes through pipes, never through arguments. Without a keyring it fails: it has no
- * other place to fall back to.
+ * Opens the keyring: the Secret Service of the desktop through `secret-tool` (libsecret), or the Keychain of
+ * macOS through `security`. The key passes through pipes, never through arguments. Without a keyring it
+ * fails; there is no fallback.
  */
 export function openSecretService(parts: SecretServiceParts): OpenKeySource {
   const { account } = parts;
@@ -29,7 +28,7 @@ export function openSecretService(parts: SecretServiceParts): OpenKeySource {
       ? await run(parts, 'security', ['find-generic-password', '-s', 'sidekey', '-a', account, '-w'])
       : await run(parts, 'secret-tool', ['lookup', ...attributes]);
     if (found.code === 0 && found.output !== '') return parseKey(found.output, 'The keyring');
-    // Both programs tell a missing entry from a keyring that cannot be reached: errSecItemNotFound, or no message.
+    // A missing entry, not an unreachable keyring: errSecItemNotFound, or no message.
     if (isMac ? found.code === 44 : found.code === 1 && found.error === '') return null;
     throw unreachable(found.error);
   }
@@ -53,7 +52,7 @@ export function openSecretService(parts: SecretServiceParts): OpenKeySource {
   return {
     read,
     async create() {
-      // Another process may have made the key since the read before: a keyring replaces an entry without a question.
+      // Another process may have made the key since: a keyring replaces an entry without confirmation.
       const found = await read();
       if (found !== null) return found;
       const key = newMasterKey();

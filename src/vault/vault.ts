@@ -3,44 +3,42 @@ import { viewsOf } from '../lib/views.ts';
 import { openEnvelope, rewrapEnvelope, sealedKeyId, sealEnvelope, type WrapKey } from './envelope.ts';
 import { derivedKey, keyIdOf } from './key-source.ts';
 
-/**
- * Seals, opens and hashes. No other module sees key bytes.
- */
+/** Seals, opens and hashes. No other module sees key bytes. */
 export interface Vault {
-  /** First 8 bytes, in hex, of a hash of the master key: tells keys apart and gives nothing away. */
+  /** First 8 bytes, in hex, of a hash of the master key. Distinguishes keys and reveals nothing. */
   readonly keyId: string;
 
-  /** The master keys, current first. A rotation replaces the list; see `docs/decisions/0085-key-rotation.md`. */
+  /** The master keys, current first. A rotation replaces the list (`docs/decisions/0085-key-rotation.md`). */
   readonly generations: readonly Generation[];
 
   /**
-   * Seals with a fresh data key (AES-256-GCM), itself sealed by the master key. The result opens only with the same
+   * Seals with a new data key (AES-256-GCM), which the master key seals. The result opens only with the same
    * `context`: a text that names the record and its revision, such as `grant/ID/7`.
    */
   seal(context: string, plaintext: Uint8Array): Uint8Array;
 
   /**
-   * @throws SidekeyError `key_mismatch` where another master key sealed it; `record_tampered` where it was
-   * changed, belongs to another record, or is of another revision.
+   * @throws SidekeyError `key_mismatch` if another master key sealed it; `record_tampered` if it was changed,
+   * belongs to another record, or has another revision
    */
   open(context: string, sealed: Uint8Array): Buffer;
 
   /**
-   * Seals the data key of an older record with the current master key; the payload stays as it is. Null: the record has
-   * the current key. `retiredMs`: milliseconds for which a retired key opens the record; by default one hour.
+   * Seals the data key of an older record with the current master key; the payload stays. Null: it has the
+   * current key. `retiredMs`: milliseconds that a retired key opens the record; default one hour.
    * @throws as `open`
    */
   rewrap(context: string, sealed: Uint8Array, retiredMs?: number): Uint8Array | null;
 
   /**
-   * Takes over a rotation that another process began. Called before each `seal`, and between the reading of a record and
-   * its `open`. Rejects with errors of the store.
+   * Takes over a rotation of another process. Called before each `seal`, and between reading a record and its
+   * `open`. Rejects with errors of the store.
    */
   refresh(): Promise<void>;
 
   /**
-   * HMAC-SHA256 with a key derived (HKDF, RFC 5869) for this purpose alone. Default: hex. Keys of the audit log derive
-   * from the current master key. All others derive from the first one, because what they made must outlive a rotation.
+   * HMAC-SHA256 with a key derived (HKDF, RFC 5869) for this purpose only. Default: hex. Keys of the audit
+   * log derive from the current master key, others from the first one: their results must outlive a rotation.
    */
   mac(purpose: MacPurpose, data: string | Uint8Array, encoding?: MacEncoding): string;
 }
@@ -48,11 +46,11 @@ export interface Vault {
 /** One master key of a store. */
 export interface Generation {
   readonly keyId: string;
-  /** Start of its use, in milliseconds since the epoch; null: it came with the store. */
+  /** Start of its use, in milliseconds since the epoch; null: the key came with the store. */
   readonly since: number | null;
-  /** Time since which nobody can open the store with this key; null: its holders still can. */
+  /** Time since which the key cannot open the store; null: its holders still can. */
   readonly retiredAt: number | null;
-  /** Does what `Vault.mac` does, with keys that derive from this master key. */
+  /** Like `Vault.mac`, with keys that derive from this master key. */
   readonly mac: Vault['mac'];
 }
 
@@ -66,7 +64,7 @@ export type Ring = readonly [RingKey, ...RingKey[]];
 
 type MacEncoding = 'hex' | 'base64url';
 
-/** Each purpose has a key of its own. */
+/** Each purpose has its own key. */
 const purposes = [
   'audit-chain',
   'audit-head',
@@ -86,7 +84,7 @@ export type MacPurpose = (typeof purposes)[number];
 /** Purposes of texts that are no secret, for `createLineMac`. */
 const linePurposes: ReadonlySet<MacPurpose> = new Set(['audit-chain', 'audit-head']);
 
-/** Milliseconds for which records of a retired key still open: those of a process that sealed during the retirement. */
+/** Milliseconds for which a retired key opens records: a process may have sealed during the retirement. */
 const graceMs = 3_600_000;
 
 interface VaultOptions {
@@ -97,8 +95,8 @@ interface VaultOptions {
 }
 
 /**
- * A vault over a master key (see `masterKey`) or a ring of them. It keeps derived keys only, inside closures: inspecting
- * or serializing the vault shows its key ids and nothing else.
+ * A vault over a master key (see `masterKey`) or a ring of them. It keeps only derived keys, in closures, so
+ * that inspecting or serializing the vault shows only its key ids.
  */
 export function createVault(
   from: KeyObject | Ring,
@@ -180,11 +178,11 @@ const blockBytes = 64;
 const digestBytes = 32;
 
 /**
- * HMAC-SHA256 (RFC 2104) with one key, for texts that are no secret: the last one stays in memory. It is made of
- * two hashes in a call each. `createHmac` makes objects that cost several times the hash of a line, and each access is two
- * lines.
+ * HMAC-SHA256 (RFC 2104) with one key, for texts that are no secret: the last one stays in memory. Made of
+ * two hashes in one call each. `createHmac` makes objects that cost several times the hash of a line, and
+ * each access has two lines.
  *
- * @param key of at maxBytes a block
+ * @param key at most `blockBytes` long
  */
 export function createLineMac(key: KeyObject): Mac {
   const bytes = key.export();

@@ -23,13 +23,13 @@ function parse<T>(shape: z.ZodType<T>, text: string): T | null {
   }
 }
 
-/** Returns the passphrase. `isNew`: for a new key, so that a person may choose another one, and types it twice. */
+/** Returns the passphrase. `isNew`: for a new key; a person may choose another one, and types it twice. */
 export type ReadPassphrase = (isNew: boolean) => Promise<string>;
 
 /** RFC 9106 §4, the second recommended option: 64 MiB, 3 passes, 4 lanes. Takes about 0.1 s. */
 const parameters = { memory: 65_536, passes: 3, parallelism: 4 } as const;
 
-/** Bounds of a file that was changed: it must not take the memory of the machine, nor make guesses cheap. */
+/** Bounds for a changed file, which must neither exhaust the memory of the machine nor make guesses cheap. */
 const passphraseShape = z.looseObject({
   format,
   kdf: z.literal('argon2id'),
@@ -42,7 +42,7 @@ const passphraseShape = z.looseObject({
 
 const context = 'master-key';
 
-/** Seals the key with one that Argon2id derives from a passphrase. */
+/** Seals the key with a key that Argon2id derives from a passphrase. */
 export function passphraseFormat(read: ReadPassphrase): KeyFormat {
   return {
     place: (path) => `The file ${path} of the master key, with its passphrase,`,
@@ -78,7 +78,7 @@ interface Argon2Parameters {
 
 async function stretch(passphrase: string, parts: Argon2Parameters): Promise<WrapKey> {
   const { memory, passes, parallelism, salt: nonce } = parts;
-  // One text has one form of bytes on each keyboard.
+  // Normalised, because keyboards produce different bytes for one text.
   const message = Buffer.from(passphrase.normalize('NFC'));
   const options = { message, nonce, memory, passes, parallelism, tagLength: keyLength };
   const key = takeKey(await promisify(argon2)('argon2id', options));
@@ -93,7 +93,7 @@ const transitShape = z.looseObject({ format, ciphertext: z.string() });
 const cipherShape = z.object({ data: z.object({ ciphertext: z.string().regex(/^[\w.-]+:v\d+:/) }) });
 const plainShape = z.object({ data: z.object({ plaintext: z.base64() }) });
 
-/** Seals the key with one of the transit engine of HashiCorp Vault or OpenBao, which never leaves that service. */
+/** Seals the key with a transit key of HashiCorp Vault or OpenBao, which never leaves that service. */
 export function transitFormat(mount: string, name: string, call: CallTransit): KeyFormat {
   return {
     place: (path) => `The file ${path} of the master key, with the transit key ${mount}/${name},`,

@@ -4,7 +4,6 @@ import type { AuditLine } from '../../domain/event.ts';
 import type { ReadLine } from '../read.ts';
 import { severityOf, type Sink, SinkFailure, type SinkTransports } from './sink.ts';
 
-/** The parts that sinks over HTTP share. */
 interface HttpSinkOptions {
   readonly url: string;
   readonly transports: () => Pick<SinkTransports, 'fetch'>;
@@ -18,9 +17,9 @@ interface WebhookOptions extends HttpSinkOptions {
 }
 
 /**
- * Creates a sink that POSTs each batch as it is in the file (`application/x-ndjson`), so that the receiver can verify the
- * lines. With a secret a request has `Sidekey-Signature: t=SECONDS,v1=HEX`, an HMAC-SHA256 over `SECONDS.BODY`.
- * `Idempotency-Key` identifies a batch that is sent again.
+ * Creates a sink that POSTs each batch as it is in the file (`application/x-ndjson`), so that the receiver
+ * can verify the lines. With a secret, sends `Sidekey-Signature: t=SECONDS,v1=HEX`: HMAC-SHA256 over
+ * `SECONDS.BODY`. `Idempotency-Key` identifies a batch that is sent again.
  */
 export function webhookSink({ url, secret, transports, now }: WebhookOptions): Sink {
   return {
@@ -55,9 +54,9 @@ interface OtlpOptions extends HttpSinkOptions {
 }
 
 /**
- * Creates a sink for OpenTelemetry collectors: OTLP/HTTP logs in JSON (opentelemetry.io/docs/specs/otlp/#otlphttp). The
- * body of a record is the line as it is in the file; attributes have the names of the semantic conventions where these
- * exist, else `sidekey.*`.
+ * Creates a sink for OpenTelemetry collectors: OTLP/HTTP logs in JSON
+ * (opentelemetry.io/docs/specs/otlp/#otlphttp). The body of a record is the line as it is in the file.
+ * Attributes have names of the semantic conventions; `sidekey.*` if there is none.
  */
 export function otlpSink({ url, headers, transports, now, rejected }: OtlpOptions): Sink {
   return {
@@ -78,7 +77,7 @@ export function otlpSink({ url, headers, transports, now, rejected }: OtlpOption
 /** Severity numbers of the log data model. */
 const severities = { info: [9, 'INFO'], warning: [13, 'WARN'], error: [17, 'ERROR'] } as const;
 
-/** The `ExportLogsServiceRequest` of some lines. */
+/** Returns an `ExportLogsServiceRequest`. */
 function exportRequest(lines: readonly ReadLine[], now: number): object {
   const byNode = Map.groupBy(lines, ({ line }) => line.node);
   return {
@@ -150,7 +149,7 @@ export function attribute(key: string, value: string | number): object {
   return { key, value: Number.isInteger(value) ? { intValue: String(value) } : { doubleValue: value } };
 }
 
-/** Returns a time as OTLP has it, exact to the microsecond. */
+/** Returns the time in nanoseconds, exact to the microsecond, as OTLP requires. */
 export function nanoseconds(ms: number): string {
   return String(BigInt(Math.round((Number.isNaN(ms) ? 0 : ms) * 1_000)) * 1_000n);
 }
@@ -168,7 +167,7 @@ export function rejectedIn(answer: string, member: 'rejectedLogRecords' | 'rejec
   }
 }
 
-/** Bytes of a response that are read. */
+/** Maximum bytes of a response that are read. */
 const maxAnswerBytes = 65_536;
 /** Longest `Retry-After` that is followed, in milliseconds. */
 const maxRetryAfter = 3_600_000;
@@ -182,7 +181,7 @@ interface Post {
 /**
  * Sends a POST and returns the body of a 2xx response.
  * @param now Milliseconds since the epoch, for a `Retry-After` that is a date.
- * @throws SinkFailure for any other response, and without one
+ * @throws SinkFailure for any other response, or if there is none
  */
 export async function post(
   { url, headers, body }: Post,
@@ -214,7 +213,7 @@ function retryAfter(value: string | null, now: number): number | undefined {
   return ms > 0 ? Math.min(ms, maxRetryAfter) : undefined;
 }
 
-/** The code or name of an error or of its cause; never a message, which may have secrets. */
+/** Returns the code or name of an error or its cause; never a message, which may contain secrets. */
 export function reasonOf(error: unknown): string {
   for (let at = error; at instanceof Error; at = at.cause) {
     if ('code' in at && typeof at.code === 'string') return at.code;

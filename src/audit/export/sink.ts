@@ -20,21 +20,21 @@ import {
 /** Lines that are delivered together. */
 export interface SinkBatch {
   readonly lines: readonly ReadLine[];
-  /** Position of the first line in the log: the same if the lines are sent again. */
+  /** Position of the first line in the log, which does not change if the lines are sent again. */
   readonly id: string;
 }
 
-/** A receiver of lines. It keeps none: lines that were not delivered are read from the file again. */
+/** A receiver of lines without a buffer: undelivered lines are read from the file again. */
 export interface Sink {
   /**
    * Delivers all lines of the batch.
-   * @throws SinkFailure, or another error: the batch is delivered again then
+   * @throws SinkFailure or another error; the batch is then delivered again
    */
   deliver(batch: SinkBatch, signal: AbortSignal): Promise<void>;
   close(): void;
 }
 
-/** The reason for which a batch was not delivered. Its message is shown to people and has no secret. */
+/** Reason why a batch was not delivered. People see the message, so it contains no secret. */
 export class SinkFailure extends Error {
   override readonly name = 'SinkFailure';
   /** Minimum milliseconds to wait, if the receiver sent `Retry-After` (RFC 9110 §10.2.3). */
@@ -88,15 +88,14 @@ interface ShipOptions {
     warn(details: object, message: string): void;
     info(details: object, message: string): void;
   };
-  /** Between 0 and 1, for the spread of back-off. */
+  /** Returns a number between 0 and 1, for the jitter of back-off. */
   readonly random: () => number;
 }
 
-/** A running shipment to one sink. */
 export interface Shipping {
   /** Counts records that the receiver rejected permanently. */
   rejected(count: number): void;
-  /** Delivers the lines that are in the log now, within `patienceMs`, and ends. The next start delivers the rest. */
+  /** Delivers the current lines within `patienceMs`, and ends. The next start delivers the rest. */
   close(patienceMs: number): Promise<void>;
 }
 
@@ -107,15 +106,15 @@ const lookBackBytes = 1_048_576;
 const checkEvery = 1_000;
 /** Milliseconds between attempts to take over from another process. */
 const takeOverEvery = 5_000;
-/** Milliseconds for one delivery. */
+/** Timeout of one delivery in milliseconds. */
 const deliveryTimeout = 30_000;
 const shortestBackOff = 1_000;
 const longestBackOff = 300_000;
 
 /**
- * Ships the log to one sink: a new one gets the lines from now on, another one continues at its position. The file is
- * the only buffer: a batch is read at the position, delivered, and only then the position advances. So a sink that is
- * slow, dead or restarted loses no line and delays nobody, and may get a line twice.
+ * Ships the log to one sink. A new sink gets the lines from now on; any other continues at its position. The
+ * file is the only buffer: a batch is read at the position and delivered, and only then the position
+ * advances. A slow, dead or restarted sink loses no line and delays nobody, and may get a line twice.
  */
 export function startShipping(options: ShipOptions): Shipping {
   const { file, name, sink, now, timers, logger } = options;
@@ -149,7 +148,7 @@ export function startShipping(options: ShipOptions): Shipping {
     return next;
   }
 
-  /** Gives the end of an exchange the fields of its access, which may have been delivered long ago. */
+  /** Adds the fields of its access, which may have been delivered long ago, to the end of an exchange. */
   async function joined(read: LinesRead): Promise<LinesRead> {
     if (join === undefined) {
       join = joinExchanges();
@@ -230,7 +229,7 @@ export function startShipping(options: ShipOptions): Shipping {
   }
 
   async function run(): Promise<void> {
-    // Written at once, so that all later lines are delivered by any process that holds the lock.
+    // Written at once, so that any process that later holds the lock delivers all lines from now on.
     if (readSinkState(file, name) === null) keep(begin());
     let lock: FileLock | undefined;
     try {
@@ -269,7 +268,7 @@ export function startShipping(options: ShipOptions): Shipping {
   };
 }
 
-/** Creates a sink for standard output, as containers and systemd collect it. A slow reader delays this sink alone. */
+/** Creates a sink for standard output, for containers and systemd. A slow reader delays only this sink. */
 export function stdoutSink(transports: () => Pick<SinkTransports, 'writeStdout'>): Sink {
   return {
     deliver: ({ lines }) => transports().writeStdout(lines.map(({ text }) => `${text}\n`).join('')),
@@ -284,17 +283,14 @@ export interface SinkState {
   readonly delivered: number;
   /** Time of the last delivery: milliseconds since the epoch; null: none yet. */
   readonly deliveredAt: number | null;
-  /**
-   * Number of times that lines were skipped: retention had removed them, or their packed file was damaged.
-   */
+  /** Number of times that lines were skipped: removed by retention, or in a damaged packed file. */
   readonly skips: number;
   /** Number of records that the receiver rejected while it accepted the rest of the batch. */
   readonly rejected: number;
-  /** Time and reason of the first failed attempt since the last delivery; null: the last attempt succeeded. */
+  /** Time and reason of the first failure since the last delivery; null if the last attempt succeeded. */
   readonly failing: { readonly since: number; readonly attempts: number; readonly reason: string } | null;
 }
 
-/** The path of the state of a sink. */
 export function sinkStateFile(file: string, name: string): string {
   return `${file}.sink-${name}`;
 }
@@ -324,7 +320,7 @@ export function readSinkState(file: string, name: string): SinkState | 'broken' 
   }
 }
 
-/** Replaces the state. Not synced: after a power cut some lines are delivered again. */
+/** Replaces the state without a sync: after a power cut, some lines are delivered again. */
 function writeSinkState(file: string, name: string, state: SinkState): void {
   const target = sinkStateFile(file, name);
   fs.writeFileSync(`${target}.new`, `${JSON.stringify(state)}\n`, { mode: 0o600 });

@@ -3,7 +3,6 @@ import type { ReadLine } from '../read.ts';
 import { type Datagrams, severityOf, type Sink, type SinkTransports, SinkFailure } from './sink.ts';
 import { reasonOf } from './http.ts';
 
-/** The address of a syslog receiver. */
 type SyslogAddress =
   | { readonly transport: 'udp' | 'tcp' | 'tls'; readonly host: string; readonly port: number }
   | { readonly transport: 'unix'; readonly path: string };
@@ -17,11 +16,11 @@ interface SyslogOptions {
 }
 
 /**
- * Creates a sink for syslog: RFC 5424 messages, whose MSG is the line as it is in the file. One message in each UDP datagram
- * (RFC 5426); over TCP and Unix sockets octet counting (RFC 6587 §3.4.1), or a newline after each message. It keeps one
- * connection, and opens a new one if that breaks.
+ * Creates a sink for syslog. The MSG of each RFC 5424 message is the line as it is in the file. UDP carries
+ * one message per datagram (RFC 5426); TCP and Unix sockets use octet counting (RFC 6587 §3.4.1), or a
+ * newline after each message. The sink keeps one connection, and reconnects if it breaks.
  *
- * Syslog has no acknowledgement: UDP may lose a message, and a connection that breaks loses what the system had not sent.
+ * Syslog has no acknowledgement: UDP may lose a message, and a broken connection loses what was not sent yet.
  */
 export function syslogSink({ address, facility, framing, transports }: SyslogOptions): Sink {
   return address.transport === 'udp'
@@ -47,7 +46,7 @@ function syslogMessage({ line, text }: ReadLine, facility: number): string {
   return `<${priority}>1 ${line.time} ${host} sidekey ${printable(line.node.replace(/^.*\//, ''), 128)} ${printable(line.event, 32)} - ${text}`;
 }
 
-/** PRINTUSASCII of at most `max` characters; the NILVALUE for an empty text. */
+/** Returns PRINTUSASCII of at most `max` characters; the NILVALUE for an empty text. */
 function printable(text: string, max: number): string {
   return text.replaceAll(/[^\x21-\x7e]/g, '_').slice(0, max) || '-';
 }
@@ -103,7 +102,7 @@ function frame(message: string, framing: SyslogOptions['framing']): string {
   return framing === 'newline' ? `${message}\n` : `${Buffer.byteLength(message)} ${message}`;
 }
 
-/** Resolves when the system has accepted all bytes: a slow receiver delays this sink alone. */
+/** Resolves when the system has accepted all bytes: a slow receiver delays only this sink. */
 function send(socket: Socket, text: string, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const settle = (error?: Error | null) => {
