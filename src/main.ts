@@ -90,11 +90,13 @@ export interface ProxyParts {
   readonly assumed?: AssumedToken | undefined;
   /** Returns the owner of the other end of a local connection; absent: the one that the system reports. */
   readonly peerOwner?: ProxyServices['peerOwner'];
-  /** Changes each config before it takes effect. A throw fails the start, and leaves the old config at a reload. */
+  /** Changes each config before it takes effect. A throw fails the start; a reload keeps the old config. */
   readonly adapt?: ((config: Config) => Config) | undefined;
   /** Socket to accept connections from; absent: a new one at `proxy.listen`. A supervisor has its own. */
   readonly socket?: SocketHandle | Promise<SocketHandle | null> | undefined;
-  /** Serves in place of this process, which then runs the tasks shared by all workers. Absent: this process serves. */
+  /**
+   * Serves instead of this process, which then runs the tasks of all workers. Absent: this process serves.
+   */
   readonly supervisor?: Pick<Supervisor, 'listener' | 'figures'> | undefined;
   /** Runs commands for the API; absent: there is no API. */
   readonly commands?: ((running: RunningParts) => RunCommand) | undefined;

@@ -18,11 +18,11 @@ export interface Caller {
   readonly user: string | null;
   /** The person who is signed in; null: the caller has a key. */
   readonly person: string | null;
-  /** The person with whom the caller ends: the one who is signed in, or that of the key; null: there is none. */
+  /** Person behind the caller: the one who is signed in, or the owner of the key; null: none. */
   readonly owner: string | null;
   /**
-   * Time at which the key ends, or the session of a person who signs in at an OpenID provider, in milliseconds since the
-   * epoch; null: it has no end that keys of the caller would inherit.
+   * Expiry of the key, or of the session of a person with an OpenID provider, in milliseconds since the
+   * epoch; null: keys that the caller makes inherit no expiry.
    */
   readonly expiresAt: number | null;
   /** Tells the caller from a former one of the same name. */
@@ -52,8 +52,8 @@ const usedEveryMs = 60_000;
 const maxFailures = 20;
 
 /**
- * Returns the function that authenticates requests: by a key, or by the session of a person. No cookie authenticates. The
- * store is asked for hashes, so the time of the answer says nothing about the secrets that exist.
+ * Returns the function that authenticates requests by a key or by the session of a person, never by a cookie.
+ * It looks up hashes, so its response time reveals nothing about existing secrets.
  */
 export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now' | 'quota'>) {
   const { store, now } = parts;
@@ -135,8 +135,8 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
 }
 
 /**
- * Counts a failed sign-in, and returns its error. An address with many gets another answer; a valid key is accepted from it
- * all the same.
+ * Counts a failed sign-in, and returns its error: `rate_limited` for an address with many failures. A valid
+ * key from that address is still accepted.
  */
 export function signInFailure(
   address: string,

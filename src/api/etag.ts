@@ -13,7 +13,9 @@ const moving: ReadonlySet<string> = new Set([
   'live_tokens',
 ]);
 
-/** Returns the entity tag of an answer (RFC 9110 §8.8.3): weak, because members that move by themselves are left out. */
+/**
+ * Returns the weak entity tag of a response (RFC 9110 §8.8.3). It ignores members that change by themselves.
+ */
 export function etagOf(value: unknown): string {
   const text =
     JSON.stringify(value, (name, member: unknown) => (moving.has(name) ? undefined : member)) ?? '';
@@ -21,7 +23,7 @@ export function etagOf(value: unknown): string {
 }
 
 /**
- * Compares the `If-Match` of a change with the tag of the present state. A weak tag is accepted, as GET sent it.
+ * Compares the `If-Match` of a change with the present tag. Accepts a weak tag, because GET sent one.
  *
  * @throws SidekeyError `precondition_failed`
  */

@@ -26,7 +26,7 @@ interface Kept {
 
 interface Idempotency {
   /**
-   * Does the work of a request once, and repeats its answer for 24 hours. An answer with an error is not kept.
+   * Does the work of a request once, and repeats its response for 24 hours. Errors are not kept.
    *
    * @throws SidekeyError `idempotency_conflict`, `input_invalid`
    */

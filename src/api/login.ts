@@ -7,8 +7,8 @@ import { originOf } from './route.ts';
 import { sessionId, standsFor } from './web-session.ts';
 
 /**
- * Keys for the command line of a person (`sidekey login`). The page gives the command line a code; only the one that made the
- * challenge (RFC 7636, S256) exchanges it for a key.
+ * Keys for the command line of a person (`sidekey login`). The page gives the command line a code. Only the
+ * maker of the challenge (RFC 7636, S256) can exchange it for a key.
  */
 
 /** Milliseconds for which a code is valid. */

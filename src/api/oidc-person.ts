@@ -10,7 +10,7 @@ import type { PersonRecord } from '../store/store.ts';
 import type { ServiceParts } from './parts.ts';
 import type { Role } from './scopes.ts';
 
-/** People by their accounts at an OpenID provider. An account is the issuer with its subject; names and e-mails may move. */
+/** People with OpenID accounts. An account is the issuer with its subject: names and e-mails can change. */
 
 /** Returns the account of a subject, as the store has it. */
 export function identityOf(issuer: string, subject: string): string {
@@ -18,12 +18,12 @@ export function identityOf(issuer: string, subject: string): string {
 }
 
 /**
- * Returns the person of an account with the role that its claims give, and creates the person at the first sign-in. An account
- * that lost its role at the issuer loses it here.
+ * Returns the person of an account with the role that its claims give. Creates the person at the first
+ * sign-in. An account that lost its role at the issuer loses it here.
  *
  * @param client address of the browser
- * @throws SidekeyError `role_missing`; `api_auth_required` if the person is disabled; `already_exists` if another person has the
- * name; `input_invalid` if the claims have no usable name
+ * @throws SidekeyError `role_missing`; `api_auth_required` if the person is disabled; `already_exists` if
+ * another person has the name; `input_invalid` if the claims have no usable name
  */
 export async function personOf(
   claims: Claims,

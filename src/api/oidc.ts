@@ -13,8 +13,8 @@ import type { ServiceParts } from './parts.ts';
 import { assertSameOrigin, signIn } from './web-session.ts';
 
 /**
- * Sign-in at the issuer of `admin.oidc`. The page stores the sealed state of a sign-in in the storage of its origin, so that
- * nobody can fill the store of Sidekey, and no other browser can end the sign-in.
+ * Sign-in at the issuer of `admin.oidc`. The page keeps the sealed state of a sign-in in the storage of its
+ * origin, so nobody can fill the store of Sidekey, and no other browser can complete the sign-in.
  */
 
 const path = '/sign-in/oidc/callback';
@@ -128,7 +128,9 @@ export function oidcSignIn(parts: ServiceParts): Hono<{ Bindings: HttpBindings }
   return app;
 }
 
-/** Returns a path of this service in its normal form; any other text leads to the first page, not to another site. */
+/**
+ * Returns a path of this service in its normal form; the first page for anything else, such as another site.
+ */
 function ownPath(text: string, base: string): string {
   const own = URL.parse(text, base);
   const isOwn = own?.origin === new URL(base).origin && text === own.pathname + own.search + own.hash;

@@ -4,8 +4,8 @@ import type { Hono } from 'hono';
 import { isExecutable, packageRoot, packageText } from '../lib/package-files.ts';
 
 /**
- * The pages for browsers: one document, its style, and its modules. In a checkout the modules are the sources without their
- * types, so no build is needed; a package has them as one file.
+ * The pages for browsers: one document, its style, and its modules. A checkout serves the sources with their
+ * types stripped, so it needs no build. A package has the modules as one file.
  */
 
 const isCheckout = !isExecutable && import.meta.url.endsWith('.ts');

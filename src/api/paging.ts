@@ -36,8 +36,8 @@ export function pageShape(entry: z.ZodType): z.ZodType {
 }
 
 /**
- * Returns the page after the cursor. The cursor has the key and the place of the last entry, so that entries which come
- * or go elsewhere neither repeat nor hide others.
+ * Returns the page after the cursor. The cursor has the key and the index of the last entry, so entries that
+ * are added or removed elsewhere neither repeat nor hide others.
  *
  * @throws SidekeyError `input_invalid`
  */

@@ -13,8 +13,8 @@ import type { ServiceParts } from './parts.ts';
 import { sessionId } from './web-session.ts';
 
 /**
- * Passkeys of people (WebAuthn level 3). A passkey signs in without a name: the authenticator finds it by the host of the
- * page. It has to verify the person, by a PIN or a biometric, because it is the only factor.
+ * Passkeys of people (WebAuthn level 3). A passkey signs in without a name: the authenticator finds it by the
+ * host of the page. It must verify the person, by a PIN or a biometric, because it is the only factor.
  */
 
 /** Milliseconds for a ceremony. */
@@ -41,7 +41,7 @@ interface Passkeys {
   created(person: string, origin: string | null, made: Registration): Promise<PasskeyRecord>;
   /** @throws SidekeyError `input_invalid` if the page has no name */
   requestOptions(origin: string | null): Promise<PublicKeyCredentialRequestOptionsJSON>;
-  /** Returns the person who owns the passkey; null: it is not valid, or its person may not sign in with one. */
+  /** Returns the owner of the passkey; null: it is not valid, or its owner may not sign in with one. */
   personOf(origin: string | null, response: AuthenticationResponseJSON): Promise<PersonRecord | null>;
 }
 

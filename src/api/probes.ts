@@ -37,8 +37,8 @@ export function addProbes(
 }
 
 /**
- * Reports whether a request is from a program of this machine that asks this listener itself. Requests that a reverse proxy
- * passes on come from this machine too, and may be from anywhere.
+ * Reports whether a program of this machine sent the request directly. Requests through a reverse proxy come
+ * from this machine too, but may originate anywhere.
  */
 function isFromHere({ req, env }: Context<Bindings>): boolean {
   const { remoteAddress = '' } = env.incoming.socket;

@@ -4,11 +4,11 @@ import type { PersonRecord } from '../store/store.ts';
 import type { ServiceParts } from './parts.ts';
 
 /**
- * Sessions of people in browsers. The page stores a random secret in the storage of its origin, and sends it as
- * `Authorization: Bearer`. A cookie would go to every port of the host (RFC 6265 §8.5). The store has the hash of the
- * secret, and the sealed name of the person. A session ends 12 hours after its last use, and 7 days after the sign-in. For a
- * person with an account at an OpenID provider it ends 12 hours after the sign-in, because the provider is not asked in
- * between.
+ * Sessions of people in browsers. The page keeps a random secret in the storage of its origin, and sends it
+ * as `Authorization: Bearer`. A cookie would go to every port of the host (RFC 6265 §8.5). The store has the
+ * hash of the secret, and the sealed name of the person. A session ends 12 hours after its last use, and 7
+ * days after the sign-in. With an OpenID account it ends 12 hours after the sign-in: the provider is not
+ * asked in between.
  */
 
 /** Begins the secret of a session, which no API key begins with. */
@@ -31,8 +31,8 @@ interface Session {
 }
 
 /**
- * Reports whether something that was made for a person at a time, and in a generation, still stands: another person may have
- * the name now, and the person may be disabled, or have been disabled since.
+ * Reports whether something made for a person at a time, in a generation, is still valid. The name may belong
+ * to another person now, and the person may be disabled, or have been disabled since.
  */
 export function standsFor(
   person: PersonRecord | null,
@@ -53,7 +53,7 @@ interface SignedIn {
 }
 
 interface WebSessions {
-  /** Returns the person of a secret, and the end of the session; null: the session does not exist or has ended. */
+  /** Returns the person of a secret and the session's end; null: no such session, or it has ended. */
   personOf(secret: string): Promise<SignedIn | null>;
   /** Begins a session, and returns its new secret. */
   begin(person: PersonRecord): Promise<string>;
@@ -121,7 +121,8 @@ export function bearerOf(headers: Headers): string | undefined {
 }
 
 /**
- * Signs a person in: ends the session of the request, records the sign-in, and returns the secret of a new session.
+ * Signs a person in: ends the session of the request, records the sign-in, and returns a new session's
+ * secret.
  *
  * @param how reason of the audit event
  * @throws SidekeyError `audit_unavailable`
@@ -139,8 +140,8 @@ export async function signIn(
 }
 
 /**
- * Refuses a request that a page of another origin sent (cross-site request forgery). Browsers send `Origin` with each
- * request that is no GET, and `Sec-Fetch-Site` with each.
+ * Refuses a request from a page of another origin (cross-site request forgery). Browsers send `Origin` with
+ * every request but GET, and `Sec-Fetch-Site` with every one.
  *
  * @throws SidekeyError `authority_mismatch`
  */

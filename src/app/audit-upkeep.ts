@@ -31,8 +31,8 @@ interface UpkeepParts extends Omit<SinkParts, 'file'> {
 /** Running audit upkeep. */
 interface Upkeep {
   /**
-   * Applies other settings, except for the file. Unchanged sinks keep running; a changed sink resumes at the position of
-   * its predecessor of the same name.
+   * Applies other settings, except for the file. Unchanged sinks keep running. A changed sink resumes where
+   * its namesake stopped.
    */
   reconfigure(config: AuditConfig): void;
   /** Delivers the remaining lines, for some seconds at most, and stops. */
@@ -44,8 +44,8 @@ const upkeepMs = 60_000;
 const anchorTimeoutMs = 30_000;
 
 /**
- * Starts the upkeep of the audit log: packs rotated files, removes expired ones, ships lines to sinks, writes anchors.
- * Requests never wait for it; failed steps are repeated.
+ * Packs rotated files, removes expired ones, ships lines to sinks and writes anchors, repeatedly. Requests
+ * never wait for it. Failed steps are repeated.
  */
 export function startAuditUpkeep(parts: UpkeepParts): Upkeep {
   const { timers } = parts;
@@ -113,7 +113,7 @@ function beginAnchoring(config: AnchorConfig, parts: UpkeepParts): RunningAnchor
   };
 }
 
-/** Runs `work` now and `everyMs` milliseconds after each end. Returns a function that stops it and waits for its end. */
+/** Runs `work` now and `everyMs` milliseconds after each end. The result stops it and waits for its end. */
 function repeat(
   timers: UpkeepParts['timers'],
   everyMs: number,
@@ -135,7 +135,7 @@ function repeat(
   };
 }
 
-/** Warns once when the disk of the log is nearly full, before requests are refused, and logs when space is free again. */
+/** Warns once when the disk of the log is nearly full. Logs when space is free again. */
 function diskWarning(log: UpkeepParts['log']): (config: AuditConfig) => void {
   let warned = false;
   return ({ file, warnFreeBytes }) => {
@@ -317,7 +317,7 @@ function readSinkSecret(
   return readSecret(reference, { env, cwd: dirname(configFile), where: 'audit' });
 }
 
-/** The upstream client makes every connection but that to a Unix-domain socket, which has no address to check. */
+/** A Unix-domain socket has no address to check. The upstream client makes all other connections. */
 function sinkTransports({ upstream, stdout = process.stdout }: SinkParts): SinkTransports {
   const { fetch, dialer, datagrams } = upstream();
   return {

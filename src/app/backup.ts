@@ -44,10 +44,10 @@ interface Backup extends BackupSum {
 }
 
 /**
- * Writes a backup of a store: its rows at one moment, its current master key, and the CA. Other processes read and write
- * meanwhile. The file appears when it was read again and is equal.
+ * Writes a backup of a store: its rows at one moment, its master key, and the CA. Other processes read and
+ * write meanwhile. The file appears once it was read back and compared.
  *
- * @throws SidekeyError `file_unwritable`, `already_exists`, `input_invalid`; errors of the store and of the vault
+ * @throws SidekeyError `file_unwritable`, `already_exists`, `input_invalid`; errors of store and vault
  */
 export async function backUp(state: State, tables: StoreTables, options: BackupOptions): Promise<Backup> {
   const { file, lock, force } = options;
@@ -117,7 +117,7 @@ async function writeDraft(
   const held = keys.current();
   const sealCa = await exportAuthority(config.ca.directory);
   const lines = Promise.withResolvers<AsyncIterable<Buffer>>();
-  // Before the transaction: a passphrase takes a second, and an idle transaction keeps PostgreSQL from removing old rows.
+  // Before the transaction: a passphrase takes a second, and an idle transaction blocks PostgreSQL's vacuum.
   const { stream, key } = await sealWithAge(ReadableStream.from<Uint8Array>(later(lines.promise)), lock);
   // SQLite has one isolation level, and ignores the setting.
   const snapshot = tables.db.transaction().setIsolationLevel('repeatable read');

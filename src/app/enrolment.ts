@@ -24,8 +24,8 @@ import type { OpenVault } from '../vault/open.ts';
 import { nodeKeyName } from '../vault/ring.ts';
 
 /**
- * Enrolment of a node (decision 90). A node makes a token, and seals the secret that derives from it. The new node writes
- * its public key with a proof by the same secret. Any node that runs checks the proof, and seals the master key.
+ * Enrolment of a node (decision 90). A node makes a token, and seals the secret derived from it. The new node
+ * writes its public key with a proof by that secret. Any running node checks it and seals the master key.
  */
 
 /** Milliseconds for which a token is valid. */
@@ -98,8 +98,8 @@ async function answer({ store, keys, audit }: EnrolmentParts, enrolment: Enrolme
 }
 
 /**
- * Returns the new node. Null: its request has no proof of the token, or the enrolment was changed, or is from before a
- * rotation. Who has a retired key could make such an enrolment, and get the new key.
+ * Returns the new node; null if its request does not prove the token, or if the enrolment was changed or
+ * predates a rotation. A holder of a retired key could forge such an enrolment to get the new key.
  */
 function memberOf(
   { id, sealed, request }: EnrolmentRecord,
@@ -117,10 +117,10 @@ function memberOf(
 }
 
 /**
- * Joins a store with a token: makes the key of this node at `path`, and waits until another node has sealed the master key
- * for it. Called again with the same token, it continues.
- * @throws SidekeyError `input_invalid` if the token is not valid any more; `already_exists` if this node has joined;
- * `not_ready` if no node answers
+ * Joins a store with a token: makes the key of this node at `path`, and waits until another node has sealed
+ * the master key for it. A second call with the same token continues.
+ * @throws SidekeyError `input_invalid` if the token is not valid any more; `already_exists` if this node has
+ * joined; `not_ready` if no node answers
  */
 export async function join(store: Store, path: string, token: string): Promise<NodeKey> {
   const { id, secret } = enrolmentOf(token);

@@ -12,9 +12,9 @@ interface FollowParts extends OwnNodeParts {
 const followMs = { oneMachine: 1_000, severalMachines: 500 };
 
 /**
- * Follows rotations of the master key: links the audit chain to the new key, and re-wraps the key of the CA. A node of
- * several also says that it runs, and replaces the key at its own source. Returns a function that stops it and waits for
- * its end.
+ * Follows rotations of the master key: links the audit chain to the new key, and re-wraps the key of the CA.
+ * A node of several also records that it runs, and replaces the key at its source. The result stops it and
+ * waits for its end.
  */
 export async function followKeys(state: FollowingState, parts: FollowParts): Promise<() => Promise<void>> {
   const { vault, audit, config, keys } = state;

@@ -12,9 +12,8 @@ import type { OpenVault } from '../vault/open.ts';
 export const aliveMs = 20_000;
 
 /**
- * Returns the id of a node with a copy of the master key: the processes of one config file, the same after each start. It
- * begins with a hash of the host name.
- * Null: the store is a file, and its machine has one key source.
+ * Returns the id of a node with a copy of the master key: all processes of one config file have the same id.
+ * It begins with a hash of the host name. Null: the store is a file, and its machine has one key source.
  */
 export function copyIdOf({ file, store }: Pick<Config, 'file' | 'store'>): string | null {
   return store.kind === 'postgres' ? `${shortHash(hostname())}-${shortHash(file)}` : null;
@@ -28,10 +27,10 @@ function shortHash(text: string): string {
 export const runningMs = 3 * aliveMs;
 
 /**
- * Finds the id of a node by its name or its id. The table of nodes is not sealed: the names of nodes with a key of their own
- * come from the ring, and the name of a copy is bound to its id, which begins with the hash of its host name.
- * @throws SidekeyError `record_tampered` if the table has a name with the id of another node; `input_invalid` if two nodes
- * have the name; `not_found`
+ * Finds the id of a node by its name or its id. The table of nodes is not sealed. So names of nodes with
+ * their own key come from the ring, and the name of a copy must match the hash of the host name in its id.
+ * @throws SidekeyError `record_tampered` if the table has a name with the id of another node; `input_invalid`
+ * if two nodes have the name; `not_found`
  */
 export async function nodeIdOf(
   name: string,
@@ -75,7 +74,7 @@ export function ownNodeId(
   return member === null ? copyIdOf(config) : nodeKeyId(member);
 }
 
-/** Returns the nodes whose source gives another master key than this one. A node with a key of its own has it at once. */
+/** Returns the nodes whose source has another master key. A node with its own key is never behind. */
 export async function nodesBehind(
   store: Pick<Store, 'nodes'>,
   keyId: string,

@@ -26,10 +26,7 @@ export interface OwnNodeParts {
 /** Milliseconds until a source that could not be written is tried again. */
 const againMs = 60_000;
 
-/**
- * Lists the nodes with a key of their own exactly as the ring has them. The list of a store that was restored or copied is
- * empty.
- */
+/** Lists the nodes with a key of their own as the ring has them. A restored or copied store lists none. */
 async function alignNodes({ vault, keys, store }: FollowingState): Promise<void> {
   const rows = await store.nodes.list();
   await vault.refresh();

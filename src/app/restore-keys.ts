@@ -43,7 +43,7 @@ export async function placedKey({ key }: Config, source: OpenKeySource): Promise
   return placed;
 }
 
-/** Opens the keys of the backup, and those of a store in use. @throws SidekeyError `input_invalid` if that is another one */
+/** Opens the keys of the backup and of a store in use. @throws SidekeyError `input_invalid` if they differ */
 export async function usedStoreKeys(theirs: Values, mine: Values, parts: KeysParts): Promise<Keys> {
   const { config, placed, location, env, now } = parts;
   const { own, from } = await backupKeys(theirs, parts);
@@ -85,8 +85,8 @@ async function backupKeys(theirs: Values, { head, file }: KeysParts) {
 }
 
 /**
- * Reports whether the key in place is new to the store. `isOpen`: the key before the current one opens it still, so that
- * the rotation of the backup goes on.
+ * Reports whether the key in place is new to the store. If `isOpen`, the key before the current one still
+ * opens the store, so the rotation of the backup continues.
  * @throws SidekeyError `key_mismatch` for an earlier key, which must not become the current one again
  */
 function isNext(placed: KeyObject, { vault }: KeyRing, isOpen: boolean): boolean {

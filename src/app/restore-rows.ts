@@ -50,7 +50,7 @@ export function rowWriter(db: Untyped, { keys, isNew, isShared, rollBack, now }:
       );
   }
 
-  /** Returns the nodes with a copy of the key, which a rotation waits for. Each is forgotten 30 days after the restore. */
+  /** Returns the nodes with a copy of the key, which a rotation waits for 30 days after the restore. */
   function copiesOf(rows: readonly Row[]): readonly Row[] {
     const copies = rows.filter(({ source }) => source !== 'node');
     return copies.map((row) => ({ ...row, seenAt: now() - runningMs }));

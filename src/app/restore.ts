@@ -38,17 +38,17 @@ export interface Restored extends RestoredGrants {
   readonly isNew: boolean;
   /** Nodes with a key of their own, which join again: nothing says which of them were revoked since. */
   readonly rejoin: readonly string[];
-  /** Id of the backup's master key, if the store has retired it: any of its holders may have made the backup. */
+  /** Id of the backup's master key, if the store has retired it: any holder may have forged the backup. */
   readonly retiredKey: string | null;
 }
 
 /**
- * Restores a backup in one transaction: after a failure or a kill the store is as before. An empty store gets all rows. In
- * a store in use only grants are written, with their policies: whatever gave access to callers and is gone was taken away.
- * Proxies may run meanwhile. Master key and CA are put where they are missing, before the commit.
+ * Restores a backup in one transaction: after a failure or a kill the store is as before. An empty store gets
+ * all rows. A store in use gets only grants, with their policies: missing rights of callers were removed on
+ * purpose. Proxies may run. A missing master key or CA is written before the commit.
  *
- * @throws SidekeyError `already_exists` if the store is in use and `replace` is not set; `input_invalid` if it is another
- * store, or the backup has other tables; errors of `partsOf`, the store, the vault and the CA
+ * @throws SidekeyError `already_exists` if the store is in use and `replace` is not set; `input_invalid` if
+ * it is another store, or the backup has other tables; errors of `partsOf`, the store, the vault and the CA
  */
 export async function restore(config: Config, options: RestoreOptions): Promise<Restored> {
   const { file, key, env } = options;
@@ -108,7 +108,7 @@ async function write(
 ): Promise<{ readonly restored: Restored; readonly keys: Keys }> {
   const { head, config, location, file, replace } = options;
   const isShared = config.store.kind === 'postgres';
-  // A write first: it takes the lock before anything is read. Caches of running processes read the rights again.
+  // A write first, to take the lock before any read. Caches of running processes reload the rights.
   await db
     .updateTable('revisions')
     .set((row) => ({ value: row('value', '+', 1) }))

@@ -39,12 +39,12 @@ export async function countSealed(store: SealedTables): Promise<ReadonlyMap<stri
   return new Map([...groups].map(([id, records]) => [id, records.length]));
 }
 
-/** Records that one transaction re-wraps: it takes some milliseconds, in which other processes wait to write. */
+/** Records that one transaction re-wraps. It takes milliseconds, in which other processes wait to write. */
 const batchSize = 64;
 
 /**
- * Seals the data keys of all records with the current master key. Other processes read and write meanwhile: a record that
- * one of them writes is left to it. May be interrupted at any point, and called again. Returns the number of records.
+ * Seals the data keys of all records with the current master key. Skips a record that another process has
+ * just written. May be interrupted and called again. Returns the number of records.
  */
 async function rewrapStore(
   store: SealedTables,
@@ -109,17 +109,17 @@ interface RotationParts {
   readonly now: () => number;
   /** The new key, for a source that a person changes; null: one is made. */
   readonly next: KeyObject | null;
-  /** Retires the key before of a rotation that an earlier call began, also if other nodes still have it at their source. */
+  /** Retires the key before of a resumed rotation, even if other nodes still have it at their source. */
   readonly retire: boolean;
   readonly onProgress: (done: number, of: number) => void;
 }
 
 /**
- * Rotates the master key, or resumes a rotation that was interrupted: all processes seal with the new key, then all
- * records are re-wrapped, the sources get the new key, and the one before is retired.
+ * Rotates the master key, or resumes an interrupted rotation. All processes seal with the new key, all
+ * records are re-wrapped, the sources get the new key, and the key before is retired.
  *
- * @throws SidekeyError `input_invalid` if the source needs the new key from a person, if that is no new one, or if there is
- * nothing to retire; errors of the source and the store
+ * @throws SidekeyError `input_invalid` if the source needs the new key from a person, if that key is not new,
+ * or if there is nothing to retire; errors of the source and the store
  */
 export async function rotateKey(
   state: RotatingState,
@@ -153,8 +153,8 @@ export async function rotateKey(
 }
 
 /**
- * Retires the key before the current one, which all sources have. Rewraps what is left, because a retired key opens
- * nothing. Returns the number of records.
+ * Retires the key before the current one, which all sources have. First re-wraps the remaining records,
+ * because a retired key opens nothing. Returns the number of records.
  */
 export async function finishRotation(
   { vault, keys, store, audit, config }: RotatingState,
@@ -187,19 +187,19 @@ async function waitUntil<T>(
   }
 }
 
-/** Waits for nodes that run, which replace the key within a second or two. Returns those whose source gives another key. */
+/** Waits up to 5 s for running nodes to replace the key. Returns the nodes whose source has another key. */
 function nodesAfterWait(store: Pick<Store, 'nodes'>, keyId: string): Promise<readonly NodeRecord[]> {
   const ask = () => nodesBehind(store, keyId);
   return waitUntil(50, ask, (behind) => !behind.some(followsByItself));
 }
 
-/** Waits until the processes that run have linked their chains to the new key, within a second. One that is stopped does it later. */
+/** Waits up to 3 s until running processes have linked their chains to the new key. Others do so later. */
 async function writersFollow(file: string, vault: Vault): Promise<void> {
   const ask = () => readHeads(file, vault);
   await waitUntil(30, ask, (all) => all.every((it) => it.kind !== 'head' || it.key.keyId === vault.keyId));
 }
 
-/** Another process may finish this rotation and begin the next one meanwhile: the source gets the newest key. */
+/** Another process may finish this rotation and begin the next. The source gets the newest key. */
 export async function replaceAtSource(
   { vault, current }: Pick<OpenVault, 'vault' | 'current'>,
   replace: (key: KeyObject) => Promise<void>,

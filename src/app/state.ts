@@ -49,8 +49,8 @@ export interface StateParts {
 }
 
 /**
- * Opens the store, the vault and the audit log of a config, and creates them on the first run. The key is verified against
- * the store before anything is read or written with it.
+ * Opens the store, the vault and the audit log of a config, and creates them on the first run. Verifies the
+ * key against the store before it reads or writes anything with it.
  *
  * @throws errors of `openStore`, `openVault` and `openAuditLog`; SidekeyError `key_mismatch` for a wrong key
  */
@@ -163,7 +163,9 @@ interface Opening {
   readonly now: () => number;
 }
 
-/** Opens the vault, and adds an event to `made` for each thing it created. A new key is created only for a store without sealed records. */
+/**
+ * Adds an event to `made` for each thing it created. Creates a key only for a store without sealed records.
+ */
 async function openVerifiedVault(config: Config, opening: Opening, made: AuditEvent[]): Promise<OpenVault> {
   const { meta, location } = opening.store;
   let isNewKey = false;
@@ -190,8 +192,8 @@ export function instanceOf(vault: Pick<Vault, 'mac'>): string {
 }
 
 /**
- * Returns the target of the health check with the report of a running proxy. Only holders of the key know it: each question
- * opens all grants, which is work.
+ * Returns the target of the health check with the report of a running proxy. Each report opens all grants,
+ * which is work, so only holders of the key can derive the target.
  */
 export function reportTarget(vault: Pick<Vault, 'mac'>): string {
   return `/healthz?report=${vault.mac('instance', 'report')}`;
@@ -205,7 +207,7 @@ export function placeholderCodes(vault: Pick<Vault, 'mac'>): PlaceholderCodes {
   return createPlaceholderCodes((text) => vault.mac('placeholder', text));
 }
 
-/** Store of a config, opened to read: creates nothing, and needs neither key nor audit file to list grants. */
+/** Store of a config, opened to read: creates nothing. Listing grants needs neither key nor audit file. */
 export interface View extends AsyncDisposable {
   readonly config: Config;
   /** Null: no store exists yet. */
@@ -213,8 +215,9 @@ export interface View extends AsyncDisposable {
   /** All grants, ordered by name, then user; empty without a store. */
   readonly grants: () => Promise<readonly Grant[]>;
   /**
-   * Opens the vault, verified against the store, to read sealed parts of grants. Null: nothing was ever sealed.
-   * Rejects with SidekeyError `key_invalid`, `key_mismatch`, `permissions_unsafe`, `secret_missing`.
+   * Opens the vault, verified against the store, to read sealed parts of grants. Null: nothing was ever
+   * sealed.
+   * @throws SidekeyError `key_invalid`, `key_mismatch`, `permissions_unsafe`, `secret_missing`
    */
   readonly vault: () => Promise<Vault | null>;
   /** Opens the grants with their sealed parts; null and rejections as for `vault`. */
@@ -250,8 +253,8 @@ export async function openView(config: Config, parts: Pick<StateParts, 'now' | '
 }
 
 /**
- * Reports a write-ahead log without its database as present: opening it reports the damage. A database of PostgreSQL is
- * there, because a person created it.
+ * Reports a write-ahead log without its database as present, so that opening it reports the damage. A
+ * database of PostgreSQL is always present, because a person created it.
  */
 async function isThere(store: Config['store']): Promise<boolean> {
   if (store.kind === 'postgres') return true;

@@ -20,8 +20,8 @@ interface OpenUpstreamOptions {
 /**
  * Opens the upstream client of a config, for the proxy and the command line. Reads files and secrets once.
  *
- * @throws SidekeyError `config_invalid` if trust anchors, a certificate or a key cannot be used; `permissions_unsafe`
- * if every user can access a key; errors of `readSecret`
+ * @throws SidekeyError `config_invalid` if trust anchors, a certificate or a key cannot be used;
+ * `permissions_unsafe` if every user can access a key; errors of `readSecret`
  */
 export async function openUpstreamClient(
   { file, upstream, limits }: Pick<Config, 'file' | 'upstream' | 'limits'>,

@@ -29,9 +29,9 @@ export interface VaultToken {
 
 /** Sends requests to one server. */
 export interface VaultClient {
-  /** Returns the JSON of an answer of status 2xx, and the token that the request had. @throws SidekeyError with the code of the client */
+  /** Returns the JSON of a 2xx response, and its request's token. @throws SidekeyError `FailureCode` */
   request(method: 'GET' | 'POST', path: string, body?: object): Promise<VaultReply>;
-  /** Returns the life of a token, which the server is asked for if it is from the config. @throws as `request` */
+  /** Returns the life of a token. For a token of the config, sends a request. @throws as `request` */
   lifeOf(token: VaultToken): Promise<VaultLife>;
 }
 

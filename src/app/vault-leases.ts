@@ -2,7 +2,9 @@ import { longestDuration } from '../config/scalar.ts';
 import { isObject, type JsonObject, memberAt } from '../oauth/http.ts';
 import { isLonger, type VaultClient, vaultLife, type VaultLife, type VaultToken } from './vault-client.ts';
 
-/** Secrets of HashiCorp Vault and OpenBao: KV version 1 and 2, and leases of engines that make credentials. */
+/**
+ * Secrets of HashiCorp Vault and OpenBao: KV version 1 and 2, and leases of engines that make credentials.
+ */
 
 /** A secret that was read. */
 export interface VaultSecret {
@@ -14,8 +16,8 @@ export interface VaultSecret {
 /** Reads secrets of one server. */
 export interface VaultLeases {
   /**
-   * Reads the secret of a path. A lease is shared by all readers until it is due; then it is renewed, or a new one is made.
-   * `isRefused`: the upstream refused the secret of the lease, so a new one is made.
+   * Reads the secret of a path. All readers share a lease until it is due. It is then renewed or replaced. If
+   * `isRefused`, the upstream refused the secret of the lease, so the lease is replaced.
    * @throws as `VaultClient.request`
    */
   read(path: string, isRefused: boolean): Promise<VaultSecret>;
@@ -99,7 +101,7 @@ export function openVaultLeases(client: VaultClient, now: () => number): VaultLe
   };
 }
 
-/** Returns the secret of a KV engine. Version 2 has the members of the secret one level deeper, beside `metadata`. */
+/** Returns the secret of a KV engine. Version 2 nests the secret one level deeper, beside `metadata`. */
 function kept({ data, lease_duration: seconds }: JsonObject, askedAt: number): VaultSecret {
   const outer = isObject(data) ? data : {};
   const { data: inner, metadata } = outer;

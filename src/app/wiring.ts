@@ -149,7 +149,7 @@ export async function openQuota(
   return createNodesQuota(accessOf({ file, store }, env));
 }
 
-/** Opens the entry of connections; null: they begin with their first request. @throws SidekeyError as `openEntry` */
+/** Opens the entry of connections; null: they begin with a request. @throws SidekeyError as `openEntry` */
 export async function openEntryOf(
   { proxy }: Config,
   parts: Parameters<typeof openEntry>[1],
@@ -258,8 +258,8 @@ export function loginKeeper(
 }
 
 /**
- * Reads the secret of a grant's reference (`file:`, `env:`, `command:`). Paths and commands are relative to the folder
- * of the config file.
+ * Reads the secret of a grant's reference (`file:`, `env:`, `command:`). Paths and commands are relative to
+ * the folder of the config file.
  *
  * @throws SidekeyError as `readSecret`; `input_invalid` if it is not a reference
  */

@@ -40,8 +40,8 @@ interface Named {
 }
 
 /**
- * Binds the port without accepting connections, because only workers may accept them. It uses a bare handle, since a
- * server of Node would accept connections at once (decision 26).
+ * Binds the port without accepting connections, because only workers may accept them. Uses a bare handle,
+ * because a server of Node accepts connections at once (decision 26).
  *
  * @throws SidekeyError `port_in_use`, `listen_failed`
  */
@@ -60,8 +60,8 @@ const { _createServerHandle: makeHandle } = net as unknown as HandleMaker;
 const firstPassed = 3;
 
 /**
- * Returns the socket that a service manager bound and passed to this process, as systemd does for a `.socket` unit: it keeps
- * the socket over a restart, so connections wait instead of being refused. Null: none was passed.
+ * Returns the socket that a service manager bound and passed to this process; null: none. A systemd `.socket`
+ * unit keeps it over a restart, so connections wait instead of being refused.
  *
  * @throws SidekeyError `listen_failed` if the socket is not the one that `proxy.listen` names
  */

@@ -22,10 +22,10 @@ import {
 } from './worker-ipc.ts';
 
 /**
- * The supervisor of several processes that serve one port. It binds the socket and starts the workers, which accept
- * connections from it (decision 26). Tasks that run once for all workers run here: events, approval pages, scheduled
- * refreshes, audit upkeep. The supervisor reads no request, so little in it can fail. While no worker serves, it
- * refuses connections.
+ * The supervisor of several processes that serve one port. It binds the socket and starts the workers, which
+ * accept connections from it (decision 26). It also runs the tasks that all workers share: events, approval
+ * pages, scheduled refreshes, audit upkeep. It reads no request, so little in it can fail. While no worker
+ * serves, it refuses connections.
  */
 
 /** Parts of a supervisor. */
@@ -80,7 +80,7 @@ const figuresTimeoutMs = 2_000;
 /** Milliseconds that connections wait for a starting worker while none serves. */
 const startGraceMs = 10_000;
 
-/** Starts the workers at once; they load the program while the rest opens, and wait for `listener().listen`. */
+/** Starts the workers at once. They load the program, and wait for `listener().listen`. */
 export function startSupervisor(parts: SupervisorParts): Supervisor {
   const { log, now, timers } = parts;
   const workers = new Set<WorkerProcess>();
@@ -263,9 +263,7 @@ export interface ConfigEvents {
   readonly ofWorker: (event: AuditEvent) => void;
 }
 
-/**
- * Records each event that differs from the last, so that a config that only one worker had in force is recorded too.
- */
+/** Records each event that differs from the last, even if only one worker had that config in force. */
 export function createConfigEvents(audit: Pick<AuditLog, 'note'>): ConfigEvents {
   let last: AuditEvent | null = null;
   /** The last event came from a worker, and this process has not reported it yet. */
@@ -354,8 +352,9 @@ interface WorkerNews {
 }
 
 /**
- * Starts a worker with this process's folder, standard output and error, and the environment `env`. All other data is
- * sent in messages, because other users can see arguments. The worker's standard input closes when this process ends.
+ * Starts a worker with this process's folder, standard output and error, and the environment `env`. All other
+ * data is in messages, because other users can see arguments. Its standard input closes when this process
+ * ends.
  */
 function startWorker(env: NodeJS.ProcessEnv, now: () => number, news: WorkerNews): WorkerProcess {
   const child = fork(door, ['start', '--worker'], {

@@ -1,8 +1,8 @@
 /** Calls of the API, with the session of the person. */
 
 /**
- * Name of the secret of the session in the storage of this origin. Pages of other ports cannot read or change the storage.
- * Cookies of a host are shared by all of its ports.
+ * Key of the session's secret in the storage of this origin. Pages of other ports cannot access the storage.
+ * They share the cookies of the host.
  */
 const sessionItem = 'sidekey-session';
 
@@ -77,8 +77,8 @@ export async function call<T>(what: string, body?: unknown): Promise<T> {
 const pauseMs = 3_000;
 
 /**
- * Calls `take` with the data of each server-sent event until the signal is aborted. `EventSource` cannot send the session.
- * If the connection ends, the stream goes on behind the last event.
+ * Calls `take` with the data of each server-sent event until the signal is aborted. Resumes after the last
+ * event if the connection ends. `EventSource` cannot send the session.
  */
 export async function follow(path: string, signal: AbortSignal, take: (data: string) => void): Promise<void> {
   let last: Record<string, string> = {};

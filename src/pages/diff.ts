@@ -7,7 +7,7 @@ interface DiffLine {
 /** Lines of context around a change. */
 const around = 3;
 
-/** Returns the difference of two texts by lines: the longest common subsequence between the equal beginning and end. */
+/** Compares two texts by lines: the longest common subsequence between equal beginning and end. */
 export function diff(before: string, after: string): readonly DiffLine[] {
   const [a, b] = [before.split('\n'), after.split('\n')];
   let start = 0;

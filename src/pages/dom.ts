@@ -36,7 +36,7 @@ export function fill(element: Element, ...children: readonly Child[]): void {
   add(element, children);
 }
 
-/** Returns a table, or a sentence where there is no row. On a narrow screen each row is a block with its headings. */
+/** Returns a table, or a sentence if it has no rows. On a narrow screen each row is a block with headings. */
 export function table(
   caption: string,
   headings: readonly string[],

@@ -63,7 +63,10 @@ export const grants: View = async (main, me) => {
   );
 };
 
-/** Names of the account beside its first. The picture is left out: to load it would tell the provider who looks at this page, and when. */
+/**
+ * Names of the account except the first. Without the picture: loading it would reveal to the provider who
+ * views this page, and when.
+ */
 function otherNames({ account, account_details: details }: Shown): string {
   return Object.entries(details)
     .filter(([name, value]) => name !== 'picture' && value !== account)
@@ -150,7 +153,7 @@ async function one(main: HTMLElement, me: Me, id: string): Promise<void> {
   );
 }
 
-/** Returns a form that takes scopes away. Where the provider does not reduce a token, only a new consent does. */
+/** Returns a form that removes scopes. If the provider cannot reduce a token, a new consent is needed. */
 function narrowing(grant: Shown, again: () => Promise<void>): HTMLElement {
   const it = path`/v2/grants/${grant.id}`;
   const anew = h('div', { role: 'status' });
@@ -158,7 +161,7 @@ function narrowing(grant: Shown, again: () => Promise<void>): HTMLElement {
     const { name, user, provider } = grant;
     const begin = async () =>
       call<{ connect_url: string }>('POST /v2/connect-sessions', { name, user, provider, scopes });
-    // Fails where no consent is possible, before anything is lost. The scopes of a grant that has not ended are added.
+    // Throws before the revocation if no consent is possible. Sessions of a grant in force add its scopes.
     await begin();
     await call(`POST ${it}/revoke`, {});
     location.assign((await begin()).connect_url);

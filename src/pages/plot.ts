@@ -17,7 +17,7 @@ function shape(tag: string, attributes: Readonly<Record<string, string | number>
   return element;
 }
 
-/** Returns a figure with its greatest value, its time range, and a sentence for readers that see no pictures. */
+/** Returns a figure with its maximum, its time range, and a sentence for screen readers. */
 export function plot(
   title: string,
   unit: string,

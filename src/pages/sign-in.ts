@@ -19,7 +19,7 @@ async function signInAtIssuer(): Promise<void> {
   location.assign(url);
 }
 
-/** Returns the page after the issuer has answered: the reason for which nobody is signed in, or nothing for long. */
+/** Returns the page after the issuer's response: the reason why nobody is signed in, or briefly nothing. */
 export async function finished(): Promise<HTMLElement> {
   const item = flowItem + new URLSearchParams(location.search).get('state');
   const body = { parameters: location.search, flow: localStorage.getItem(item) ?? '' };

@@ -93,7 +93,7 @@ interface Asking {
 }
 
 /**
- * Stores the result of a consent as the grant of its session, under the policy of the session, and ends the session.
+ * Stores the result of a consent as the grant of its session, under its policy, and ends the session.
  *
  * @throws SidekeyError errors of the store
  */

@@ -8,7 +8,7 @@ import type { ServiceParts } from '../parts.ts';
 import { concludeSession, recordBegin } from './consent.ts';
 import { type ConnectSession, keepSession, newSession, providerOf, type Wanted } from './sessions.ts';
 
-/** A session without a browser: the person types a code on another device (RFC 8628), and this process waits for them. */
+/** A session without a browser: the person types a code on another device (RFC 8628). This process polls. */
 interface DeviceSession {
   readonly session: ConnectSession;
   /** Codes for the person. */

@@ -88,8 +88,8 @@ async function begin(context: Call, parts: ServiceParts): Promise<Response> {
 }
 
 /**
- * Secret of a browser, in the storage of this origin. It binds a consent to the browser that begins it. A cookie would go to
- * every port of the host, and a server on another port could set it.
+ * Secret of a browser, in the storage of this origin. Binds a consent to the browser that began it. A cookie
+ * would go to every port of the host, and a server on another port could set it.
  */
 const browserItem = 'sidekey-browser';
 
@@ -97,7 +97,7 @@ function isBrowserSecret(value: unknown): value is string {
   return typeof value === 'string' && /^[\w-]{43}$/.test(value);
 }
 
-/** Returns the script that writes the secret of the browser into the form, and creates the secret at the first form. */
+/** Returns the script that writes the browser's secret into the form. The first form creates the secret. */
 function browserScript(): string {
   const secret = scriptValue(randomBytes(32).toString('base64url'));
   return `document.querySelector('[name=browser]').value = localStorage['${browserItem}'] ??= ${secret};`;
@@ -202,7 +202,7 @@ async function endPage(context: Call, { session, end }: Finished, parts: Service
     body: markup`${says}${link}<p>You may close this window.</p>`,
   };
   if (popupOrigin === null) {
-    // No redirect: browsers hold the form-action of the provider's page against the whole chain that follows its form.
+    // No redirect: browsers apply the form-action of the provider's page to all redirects of its form.
     if (back !== null) context.header('refresh', `0;url=${back.href}`);
     return pageOf(context, result, 200);
   }

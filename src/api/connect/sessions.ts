@@ -11,8 +11,8 @@ import { standsFor } from '../web-session.ts';
 import { returnUrl } from './return-url.ts';
 
 /**
- * Connect sessions: an application asks for a grant of a person, and the person consents in a browser. The link of a session
- * is a secret, and works once; its result is found by the id.
+ * Connect sessions: an application requests a grant of a person, who consents in a browser. The link of a
+ * session is a secret and works once. The id of the session leads to its result.
  */
 
 /** Milliseconds for a person to consent. */
@@ -92,10 +92,11 @@ export interface Wanted extends Pick<ConnectSession, 'provider' | 'user' | 'poli
 }
 
 /**
- * Creates a session. Nothing is asked of the provider.
+ * Creates a session. Sends the provider nothing.
  *
  * @returns the session, and the token of its link
- * @throws SidekeyError `provider_unknown`, `config_invalid`, `input_invalid`, `already_exists`; errors of the client secret
+ * @throws SidekeyError `provider_unknown`, `config_invalid`, `input_invalid`, `already_exists`; errors of the
+ * client secret
  */
 export async function createSession(
   wanted: Wanted,
@@ -203,7 +204,7 @@ export async function providerOf(name: string, { config }: Pick<ServiceParts, 'c
 /** Endpoints at which a consent begins. */
 const consentEndpoints = { browser: 'authorizationEndpoint', device: 'deviceAuthorizationEndpoint' } as const;
 
-/** @throws SidekeyError `config_invalid`: a consent at this provider is not possible; errors of the client secret */
+/** @throws SidekeyError `config_invalid` if this provider has no consent; errors of the client secret */
 async function assertClient(
   provider: Provider,
   flow: keyof typeof consentEndpoints,

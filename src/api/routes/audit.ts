@@ -96,8 +96,8 @@ async function linesAfter(key: string, file: string, filter: AuditFilter): Promi
 }
 
 /**
- * Streams lines as server-sent events, as long as the caller may read them. The id of an event names its line; with it as
- * `Last-Event-ID`, the stream goes on behind that line.
+ * Streams lines as server-sent events while the caller may read them. The id of an event names its line. Sent
+ * as `Last-Event-ID`, it resumes the stream after that line.
  */
 async function streamEvents(
   given: Given<Conditions & { readonly lines?: number | undefined }, never>,

@@ -51,8 +51,8 @@ function own<Query extends OfUser>({
 }
 
 /**
- * Refuses a caller that is limited to a user a change of what the operator decides: maxima, and labels and metadata, by
- * which agents are bound.
+ * Refuses changes of the operator's settings to a caller that is limited to a user: maxima, and the labels
+ * and metadata that agents are bound by.
  *
  * @throws SidekeyError `scope_missing`
  */

@@ -8,9 +8,9 @@ import { type AnyRoute, type Given, originOf, route } from '../route.ts';
 import { name, text, time, timeOrNull } from '../schemas.ts';
 
 /**
- * Routes of the tokens of users, with the shapes of Agents Gateway: a program that was written for those runs with another
- * base address. A token is a grant; its integration key is the name of the grant. The value comes back only to a caller
- * with the scope `tokens:read`, and each time is recorded.
+ * Routes of the tokens of users, with the shapes of Agents Gateway: its clients run with another base
+ * address. A token is a grant. Its integration key is the grant's name. Only a caller with the scope
+ * `tokens:read` gets the value, and each read is recorded.
  */
 
 const tokenData = z.looseObject({
@@ -175,7 +175,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
         {
           command: 'grant import',
           args: [integration_key],
-          // As the shapes have it: the call of a program that was written for them does not wait for a provider.
+          // As in Agents Gateway: its clients do not expect this call to wait for a provider.
           options: { provider, user: params['user'], verify: false },
           input: JSON.stringify(credential),
         },

@@ -3,8 +3,8 @@ import { type Operations, operations } from './operations.ts';
 import { type CallOptions, createTransport, type Send, SidekeyError } from './transport.ts';
 
 /**
- * The client of the API (docs/sdk.md): `import { createClient } from 'sidekey/client'`. It has no dependency, and runs in
- * Node.js from 20, Bun, Deno, and pages of the same origin as the API.
+ * The client of the API (docs/sdk.md): `import { createClient } from 'sidekey/client'`. It has no dependency.
+ * Runs in Node.js from 20, Bun, Deno, and pages of the API's own origin.
  */
 
 export type * from './operations.ts';
@@ -54,11 +54,17 @@ export interface Client extends Operations {
   request(method: string, url: string, options?: RequestOptions): Promise<Response>;
   /** Lets a person connect an account in a browser, and waits until it is done. */
   connect(options: ConnectOptions): Promise<Connected>;
-  /** Returns the environment of a program that uses the proxy: `spawn('claude', { env: await client.proxyEnv() })`. */
+  /**
+   * Returns the environment for a program behind the proxy: `spawn('claude', { env: await client.proxyEnv()
+   * })`.
+   */
   proxyEnv(options?: ProxyEnvOptions): Promise<Record<string, string>>;
 }
 
-/** @throws SidekeyError `input_invalid` without a key, or if the key would go to another machine in the clear */
+/**
+ * @throws SidekeyError `input_invalid` without a key, or if the key would go over plain HTTP to another
+ * machine
+ */
 export function createClient(options: ClientOptions = {}): Client {
   const given = options.apiKey ?? env('SIDEKEY_API_KEY');
   const saved = given === undefined ? savedLogin() : null;
@@ -143,7 +149,7 @@ function isThisMachine(host: string): boolean {
 
 type Input = Readonly<Record<string, unknown>>;
 
-/** Returns the method of an operation. Members of the input that the path and the query do not have are the body. */
+/** Returns the method of an operation. Input members that are not in the path or the query form the body. */
 function methodOf(id: keyof Operations, send: Send) {
   const [method, template, kind, query] = operations[id];
   const requestOf = (input: Input) => {

@@ -21,8 +21,8 @@ export interface Machine extends Pick<NodeJS.Process, 'platform' | 'env'> {
 const here: Machine = { platform: process.platform, env: process.env, start: spawn };
 
 /**
- * Returns the function that opens an address in the browser of this machine; null: there is none. Other users of the machine
- * can read the arguments of a program, so the browser gets an address that leads to the real one, once.
+ * Returns the function that opens an address in the browser of this machine; null: there is none. Other users
+ * can read arguments of programs, so the browser gets an address that redirects to the real one once.
  */
 export function browserOf({ platform, env, start }: Machine = here): ((url: string) => Promise<void>) | null {
   const [program, ...args] = commands[platform] ?? [];

@@ -15,7 +15,7 @@ export interface ApiRequest {
   /** Path and query. */
   readonly path: string;
   readonly body?: unknown;
-  /** True: it may be sent again if its answer was lost. Default: true for a GET and with an `Idempotency-Key`. */
+  /** True: repeated if its response was lost. Default: true for a GET and with an `Idempotency-Key`. */
   readonly isRepeatable?: boolean;
 }
 

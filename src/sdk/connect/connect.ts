@@ -7,7 +7,7 @@ export interface ConnectOptions {
   readonly baseUrl: string;
   readonly onSuccess?: (result: ConnectResult) => void;
   readonly onError?: (failure: ConnectFailure) => void;
-  /** The popup was closed, or cut off by the provider, before a result came: ask the server for the session. */
+  /** The popup closed, or the provider cut it off, before a result. Request the session from the server. */
   readonly onExit?: () => void;
 }
 
