@@ -121,8 +121,7 @@ export function bearerOf(headers: Headers): string | undefined {
 }
 
 /**
- * Signs a person in: ends the session of the request, records the sign-in, and returns a new session's
- * secret.
+ * Signs a person in: ends the session of the request, records the sign-in, and returns a new secret.
  *
  * @param how reason of the audit event
  * @throws SidekeyError `audit_unavailable`

@@ -352,9 +352,8 @@ interface WorkerNews {
 }
 
 /**
- * Starts a worker with this process's folder, standard output and error, and the environment `env`. All other
- * data is in messages, because other users can see arguments. Its standard input closes when this process
- * ends.
+ * Starts a worker in this process's folder, with its standard output and error. All data except `env` is in
+ * messages, because other users can see arguments. Its standard input closes when this process ends.
  */
 function startWorker(env: NodeJS.ProcessEnv, now: () => number, news: WorkerNews): WorkerProcess {
   const child = fork(door, ['start', '--worker'], {

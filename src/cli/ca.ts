@@ -56,8 +56,8 @@ export async function exportCa(context: Context, options: ExportOptions): Promis
 type Format = 'pem' | 'bundle' | 'p12';
 
 /**
- * Writes the trust files of all programs into a folder, with the variables that name them, for containers that mount it.
- * Replaces what it wrote before.
+ * Writes the trust files of all programs, and the variables that name them, into a folder for containers to
+ * mount. Replaces earlier files.
  */
 async function exportFolder(
   { output }: Context,

@@ -37,10 +37,7 @@ function isShell(name: string): name is Shell {
 
 /** A command or group with its completions. */
 interface Completed {
-  /**
-   * Path of the command, such as ` grant import`; empty for the program itself. The scripts build the same text
-   * from the words of the line.
-   */
+  /** Path of the command, such as ` grant import`; empty for `sidekey`. Scripts derive it from the line. */
   readonly path: string;
   readonly summary: string;
   readonly subcommands: readonly CommandRow[];

@@ -30,7 +30,7 @@ export function createDisplay(
 const gap = 2;
 
 interface TableShape {
-  /** Headings of the columns that are shortened on a narrow terminal; if that is not enough, the first ones are left out. */
+  /** Headings of columns to shorten on a narrow terminal. If that is not enough, drops the first ones. */
   readonly least?: readonly string[];
   /** Columns that a shortened cell keeps. */
   readonly floor?: number;
@@ -47,7 +47,9 @@ interface Table {
   readonly line: (cells: readonly string[]) => string;
 }
 
-/** Creates a table within the width of a display. Escapes control characters, because cells may hold untrusted text. */
+/**
+ * Creates a table within the width of a display. Escapes control characters: cells may hold untrusted text.
+ */
 export function createTable(
   { width, paint }: Display,
   headings: readonly string[],
@@ -57,7 +59,7 @@ export function createTable(
   const order = least.map((heading) => headings.indexOf(heading)).filter((index) => index >= 0);
   let widths: readonly number[] | null = null;
 
-  /** Shortens the widest of the least important columns until the table fits, then leaves them out one by one. */
+  /** Shortens the widest of the least important columns until the table fits, then drops them in order. */
   function fit(): readonly number[] {
     for (let dropped = 0; ; dropped += 1) {
       const left = new Set(order.slice(0, dropped));
@@ -127,7 +129,7 @@ function paintState(paint: Display['paint'], text: string): string {
   );
 }
 
-/** Rows as lines, each column as wide as its widest cell. On a terminal, the last column is wrapped at its words. */
+/** Rows as lines, each column as wide as its widest cell. A terminal wraps the words of the last column. */
 export function columns({ width, paint }: Display, rows: readonly (readonly string[])[]): string[] {
   const lines = rows.map((row) => row.map(visible));
   const count = Math.max(0, ...lines.map((line) => line.length));
@@ -164,8 +166,8 @@ export function details(
 }
 
 /**
- * Splits a text into lines of at most `width` columns, between its words or the given parts; lines after the first begin with
- * `indent`.
+ * Splits a text between its words or the given parts into lines of at most `width` columns. Lines after the
+ * first begin with `indent`.
  */
 export function wrapWords(text: string | readonly string[], width: number, indent: string): string[] {
   const lines: string[] = [];
@@ -202,7 +204,7 @@ export function wrapMessage(text: string, { width }: Pick<Display, 'width'>): st
 /** A line of a message with a command. */
 const isHint = /^ *(?:(?:npx )?sidekey |→)/;
 
-/** Splits a hint into words and whole commands: a command ends at a comma, a semicolon, a colon or a parenthesis. */
+/** Splits a hint into words and whole commands, which end at a comma, semicolon, colon or parenthesis. */
 function piecesOf(line: string): readonly string[] {
   return line
     .split(/(?<=[,;:]) | (?=\()/)

@@ -124,8 +124,8 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
 }
 
 /**
- * Returns the variables of programs that know no proxy: the base addresses of the APIs that they reach, and keys. The token
- * of a lease is in the place of the keys, because such programs send nothing else.
+ * Returns the variables of programs without proxy support: base addresses of the APIs that they reach, and
+ * keys. Each key is the token of the lease, because such programs send nothing else.
  *
  * @throws SidekeyError `input_invalid`: no API of these grants has such a variable
  */

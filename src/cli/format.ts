@@ -86,7 +86,7 @@ export function localAdminUrl({ listen, tls }: Listening): string {
   return tls === null ? url : url.replace('http:', 'https:');
 }
 
-/** Returns the address of the pages, without a trailing slash. Null: there are none, or their port is chosen at start. */
+/** Returns the address of the pages, without a trailing slash. Null: no pages, or a port chosen at start. */
 export function pagesUrl({ listen, url, tls }: AdminConfig): string | null {
   if (listen === null || (url === null && listen.port === 0)) return null;
   return url ?? localAdminUrl({ listen, tls });
@@ -146,8 +146,7 @@ const written =
   /^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})?)?$/;
 
 /**
- * Parses a time: `2h` (ago), `2026-11-21`, `2026-11-21T06:00Z`; in this machine's zone if it names none. Null if it is
- * invalid.
+ * Parses a time: `2h` (ago), `2026-11-21`, `2026-11-21T06:00Z`; default zone: this machine's. Null: invalid.
  */
 export function readTime(text: string, now: number): number | null {
   const [, count, unit] = ago.exec(text) ?? [];

@@ -154,7 +154,7 @@ function serverUrl(address: string | undefined): string {
   });
 }
 
-/** Sends a request to the service. @throws SidekeyError `upstream_unreachable`, `api_auth_required`, `provider_refused` */
+/** @throws SidekeyError `upstream_unreachable`, `api_auth_required`, `provider_refused` */
 async function ask(url: string, path: string, init: RequestInit): Promise<Response> {
   const { host } = new URL(url);
   const answer = await fetch(url + path, {

@@ -141,7 +141,7 @@ function identityIn({ admin: { oidc } }: Pick<Config, 'admin'>, subject: string)
   );
 }
 
-/** `sidekey person remove`: ends the sessions and the keys of the person too. @throws SidekeyError `not_found` */
+/** `sidekey person remove`: also ends the person's sessions and keys. @throws SidekeyError `not_found` */
 export async function removePerson({ withState, output, now }: Context, name: string): Promise<void> {
   await withState(async ({ store, audit }) => {
     const all = await store.people.list();

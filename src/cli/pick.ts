@@ -14,8 +14,8 @@ interface GrantReference {
 }
 
 /**
- * Returns the referenced grant; of several with a name, that without an owner. Unlike in a domain entry, the name of a
- * provider is not accepted.
+ * Returns the referenced grant; of several with a name, the one without an owner. Unlike a domain entry,
+ * accepts no provider name.
  *
  * @throws SidekeyError `grant_missing`, `grant_ambiguous`
  */
@@ -70,7 +70,7 @@ export function domainsOf(
 }
 
 /**
- * Orders grants: those that a domain offers first, in the order of the domains. Others add no credential by themselves.
+ * Orders grants: first those that a domain offers, in domain order. The rest add no credential on their own.
  */
 export function offeredFirst(domains: readonly Domain[], grants: readonly Grant[]): readonly Grant[] {
   return [...new Set([...domains.flatMap((domain) => offeredBy(domain, grants)), ...grants])];

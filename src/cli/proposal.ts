@@ -109,7 +109,7 @@ export async function acceptProposal(context: Context, id: string, options: Acce
   for (const note of notes) output.say(`Note: ${untrusted(note)}`);
 }
 
-/** `sidekey proposal decline ID`: also ends a yes that is not for good. @throws SidekeyError as `answerProposal` */
+/** `sidekey proposal decline ID`: also ends a temporary yes. @throws SidekeyError as `answerProposal` */
 export async function declineProposal(
   { withState, output, answeredBy, now }: Context,
   id: string,

@@ -63,7 +63,9 @@ export async function installSkill(context: Context, options: InstallOptions): P
   return exitCode.failure;
 }
 
-/** Returns the files that `skill install` would write for the agents of a user; a file that a person wrote is none of them. */
+/**
+ * Returns the files that `skill install` would write for a user's agents, without files that a person wrote.
+ */
 export async function missingSkills(home: string): Promise<readonly string[]> {
   const files = [...new Set(agentsAt('user', home).map((agent) => skillFile(agent, 'user', home)))];
   const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
@@ -148,8 +150,8 @@ export function isUnchanged(text: string): boolean {
 }
 
 /**
- * Folders of one agent for skills: `SKILL.md` is in a folder of the skill's name. Paths are relative to the project and
- * to the home folder.
+ * Folders of one agent for skills, relative to the project or the home folder. `SKILL.md` is in a folder of
+ * the skill's name.
  */
 interface Places {
   readonly project: string;
@@ -159,8 +161,8 @@ interface Places {
 }
 
 /**
- * Agents that read skills in the open format (agentskills.io), each with the folders that its own documentation names.
- * `agents` is the folder that many of them share; of Codex it is the only one.
+ * Agents that read skills in the open format (agentskills.io), with the folders of their own documentation.
+ * Many share the folder `agents`; it is Codex's only one.
  */
 const places = {
   claude: {

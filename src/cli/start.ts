@@ -104,8 +104,8 @@ const usedEvery = 60_000;
 type Serve = Extract<ToWorker, { readonly kind: 'serve' }>;
 
 /**
- * Runs one of several serving processes. The supervisor sends its settings over the channel. Standard input is a pipe
- * that the supervisor holds: when it closes, the process finishes its exchanges and exits.
+ * Runs one of several serving processes. The supervisor sends its settings over the channel, and holds the
+ * pipe of its standard input. When that closes, the process finishes its exchanges and exits.
  */
 async function serveAsWorker({ env, now }: Context): Promise<number> {
   if (process.send === undefined) {

@@ -285,7 +285,7 @@ export async function readSecretFile(
 /** Results on stdout, messages on stderr; with `--json` both as JSON. */
 export interface Output {
   readonly json: boolean;
-  /** Prints the result of a command: as text, which may be made when it is wanted, or with `--json` as one line of JSON. */
+  /** Prints the result of a command: as text, perhaps made on demand, or with `--json` as a line of JSON. */
   result(value: unknown, text: string | (() => string)): void;
   /** Prints a binary result, or one for another program. */
   bytes(content: Uint8Array): void;
@@ -298,11 +298,11 @@ export interface Output {
   /** Prints a message beside the result; nothing with `--json`. */
   say(text: string): void;
   /**
-   * Shows a text, with the seconds, while work takes longer than one: on a terminal alone. Output of the work replaces it.
-   * A function is asked each second.
+   * Shows a text with the seconds on a terminal, while work takes over one second. Output of the work
+   * replaces it. Calls a function each second.
    */
   during<T>(text: string | (() => string), work: () => Promise<T>): Promise<T>;
-  /** Prints a message that must come before the result, on stderr: as text, or with `--json` as one line of JSON. */
+  /** Prints a message before the result, on stderr: as text, or with `--json` as one line of JSON. */
   note(value: unknown, text: string): void;
   /** Prints an error with its hint. */
   fail(error: Pick<SidekeyError, 'code' | 'message' | 'hint'>): void;

@@ -11,8 +11,8 @@ interface RulesOptions {
 }
 
 /**
- * `sidekey transparent rules`: prints the rules that redirect connections of this network namespace to the proxy. It
- * changes nothing.
+ * `sidekey transparent rules`: prints the rules that redirect this network namespace to the proxy. Applies
+ * none.
  *
  * @throws SidekeyError `input_invalid`
  */
@@ -83,8 +83,8 @@ const mark = '0x51de';
 const table = 8377;
 
 /**
- * Commands that hand over connections which this machine routes for others. What is not handed over is dropped: else it
- * would go past Sidekey. QUIC is dropped, because this chain can refuse nothing.
+ * Commands that hand over connections which this machine routes for others. The rest is dropped: else it
+ * would bypass Sidekey. QUIC is dropped too, because this chain cannot reject.
  */
 function tproxyRules({ to, ports }: Rules, host: string): string {
   const list = `{ ${ports.join(', ')} }`;

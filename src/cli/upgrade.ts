@@ -7,8 +7,8 @@ import type { Context } from './context.ts';
 import { runProgram, showProgram } from './programs.ts';
 
 /**
- * `sidekey upgrade`: installs the newest version where npm installed this one, and says what to do elsewhere. With
- * `--check` it changes nothing; the exit code is 1 if there is a newer version.
+ * `sidekey upgrade`: installs the newest version if npm installed this one, else prints how to. `--check`
+ * changes nothing; exit code 1 if there is a newer version.
  *
  * @throws SidekeyError `upstream_unreachable` if npm cannot reach its registry
  */

@@ -92,9 +92,8 @@ export interface Wanted extends Pick<ConnectSession, 'provider' | 'user' | 'poli
 }
 
 /**
- * Creates a session. Sends the provider nothing.
+ * Creates a session. Sends the provider nothing. Returns the session and the token of its link.
  *
- * @returns the session, and the token of its link
  * @throws SidekeyError `provider_unknown`, `config_invalid`, `input_invalid`, `already_exists`; errors of the
  * client secret
  */

@@ -3,8 +3,7 @@ import type { Vault } from '../../vault/vault.ts';
 
 /**
  * Signed results of connect sessions: compact JWS (RFC 7515) with Ed25519 (RFC 8037). The browser that
- * carries a result has every secret of its session, so the installation's own key signs. Anybody can verify
- * it.
+ * carries a result has all secrets of its session, so the installation's key signs. Anybody can verify it.
  */
 
 /** An Ed25519 key in PKCS #8 (RFC 8410 §7), without its 32 bytes. */

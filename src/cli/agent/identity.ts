@@ -38,10 +38,10 @@ export function ruleText({ issuer, claims }: IdentityRule): string {
 }
 
 /**
- * `sidekey agent check`: verifies a token of an OIDC issuer from standard input, as the proxy does. Fetches the keys of the
- * issuer.
+ * `sidekey agent check`: verifies a token of an OIDC issuer from standard input, as the proxy does. Fetches
+ * the keys of the issuer.
  *
- * @throws SidekeyError the refusal of the proxy; `input_invalid` for another text than a JWT
+ * @throws SidekeyError the refusal of the proxy; `input_invalid` if the text is not a JWT
  */
 export async function checkToken({ withView, readInput, output, env, now }: Context): Promise<void> {
   const presented = readPresented(['Proxy-Authorization', `Bearer ${(await readInput()).trim()}`]);

@@ -42,7 +42,7 @@ export function approvalPages(
   };
 }
 
-/** Reads a page. With TLS, its certificate is that of the file, and its names are those for other machines. */
+/** Reads a page. Trusts the file's certificate under any name: its names are those for other machines. */
 async function answerOf(
   url: string,
   tls: AdminConfig['tls'],

@@ -33,8 +33,8 @@ interface Discovered {
 }
 
 /**
- * `sidekey audit summary --suggest`: lists requests that were refused, would have been refused, or were tunnelled
- * without an entry, with the entries that would allow exactly these.
+ * `sidekey audit summary --suggest`: lists requests that were refused, would have been refused, or were
+ * tunnelled without an entry. Suggests entries that allow exactly these.
  */
 export async function discover(context: Context, options: ConditionOptions): Promise<void> {
   const { output, readConfig, env, now } = context;

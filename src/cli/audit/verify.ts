@@ -38,10 +38,7 @@ export interface VerifyOptions {
   readonly all?: boolean;
 }
 
-/**
- * `sidekey audit verify`: exit code 1 if a log has problems, and with `--all` if lines or logs that the store names are not
- * here.
- */
+/** `sidekey audit verify`: exit code 1 on problems; with `--all`, also on lines or logs missing here. */
 export async function verify(
   context: Context,
   copies: readonly string[],
@@ -130,7 +127,7 @@ function absentText({ host, path: at, chains }: AbsentLog): string {
   return `Not here: ${at} of ${host}, ${counted(chains.length, 'writer')}${last}.`;
 }
 
-/** Opens the vault without the earlier keys, which are in the store: lines from before a rotation cannot be checked then. */
+/** Opens the vault without the store's earlier keys, so lines from before a rotation cannot be checked. */
 async function vaultWithoutStore({ env, now }: Context, config: Config): Promise<Vault> {
   const source = keySourceOf(config, { env });
   const parts = { mayCreate: false, store: storeName(config.store), meta: null, now, nodeId: null };

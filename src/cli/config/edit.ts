@@ -14,8 +14,8 @@ import { confirm } from '../terminal.ts';
 import { loadAsStart } from './path.ts';
 
 /**
- * `sidekey config edit`: the editor changes a draft beside the config file. A valid draft replaces the file; one with a
- * mistake is kept, and the next edit of the same file continues it.
+ * `sidekey config edit`: the editor changes a draft beside the config file. A valid draft replaces the file.
+ * An invalid draft is kept, and the next edit of the same file continues it.
  */
 export async function editConfig(context: Context): Promise<number> {
   const { env, output } = context;
@@ -88,7 +88,7 @@ async function openDraft({ output }: Context, file: string, text: string): Promi
   return draft;
 }
 
-/** @throws SidekeyError `input_invalid`; also without a terminal, where the default editor would wait forever */
+/** @throws SidekeyError `input_invalid`; also without a terminal, where the default editor would hang */
 function readEditor({ env, ask }: Context): readonly string[] {
   const variable = env['VISUAL'] ? 'VISUAL' : 'EDITOR';
   if (ask === null && !env[variable]) {

@@ -43,10 +43,7 @@ interface Got {
   readonly reported: boolean;
 }
 
-/**
- * `sidekey config check --tests FILE`: exit code 1 if a case has another decision than expected. Sends and opens
- * nothing.
- */
+/** `sidekey config check --tests FILE`: exit code 1 if a case fails. Sends and opens nothing. */
 export async function testConfig(
   { output, now, readInput }: Pick<Context, 'output' | 'now' | 'readInput'>,
   config: Config,

@@ -99,8 +99,8 @@ export interface DomainChanges {
 
 /**
  * Writes all entries to the map of the config file, or none. An entry that the user did not name never
- * overrides an existing decision about its hosts. For a second account it names the provider: a grant of that name stays the
- * default, and a request can choose the other.
+ * overrides a decision about its hosts. For a second account it names the provider: the grant of that name
+ * stays the default, and a request can choose the other.
  *
  * @throws SidekeyError `config_invalid`, `file_unwritable`, `audit_unavailable`
  */

@@ -137,7 +137,7 @@ function fromVariable(context: Context, name: string): Context {
   return { ...context, ask: null, readInput: () => Promise.resolve(value) };
 }
 
-/** Asks for the secret of a client that has none in the config file; null: a public client. It is sealed with the grant. */
+/** Prompts for a client secret that the config lacks; null: a public client. The grant seals the secret. */
 async function typedSecret({ ask }: Context, provider: Provider): Promise<string | null> {
   const { clientSecret, clientAuth, title } = provider;
   if (ask === null || clientSecret !== null || clientAuth === 'none' || clientAuth === 'private_key_jwt')
@@ -210,8 +210,8 @@ const browserOptions: readonly (readonly [option: string, name: keyof Options])[
 ];
 
 /**
- * Returns the flow of the options, else the default of the provider: a pasted key where a consent needs a client that
- * is not registered.
+ * Returns the flow of the options, else the default of the provider. If a consent needs a client and none is
+ * registered, the default is a pasted key.
  *
  * @param asks true if a person can be asked
  * @throws SidekeyError `input_invalid` if the options name two, or its programs log in by themselves

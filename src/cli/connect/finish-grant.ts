@@ -137,8 +137,7 @@ type FinishRequest = Omit<ConnectRequest, 'existing' | 'options'> & {
 };
 
 /**
- * Verifies and stores the credential, and allows the hosts of the provider. If the map cannot be written, the grant is
- * kept.
+ * Verifies and stores the credential, and allows the provider's hosts. Keeps the grant if that fails.
  *
  * @throws SidekeyError errors of `storeGrant`
  */

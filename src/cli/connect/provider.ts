@@ -331,10 +331,11 @@ async function addDefinition(
 }
 
 /**
- * `connect NAME --auth-url URL --token-url URL`: writes an OAuth service without a definition to the config file. Only
- * the hosts of `--allowed-domains` get its tokens. A definition with the same endpoints is used as it is.
+ * `connect NAME --auth-url URL --token-url URL`: writes an unknown OAuth service to the config file. Only the
+ * hosts of `--allowed-domains` get its tokens. Reuses a definition with the same endpoints.
  *
- * @throws SidekeyError `input_invalid`, `already_exists`, `config_invalid`, `file_unwritable`, `audit_unavailable`
+ * @throws SidekeyError `input_invalid`, `already_exists`, `config_invalid`, `file_unwritable`,
+ * `audit_unavailable`
  */
 export async function defineProvider(
   context: Context,

@@ -124,9 +124,7 @@ export interface ConnectRequest {
   readonly signal: AbortSignal;
 }
 
-/**
- * A flow that obtains a credential. Rejects with SidekeyError: `provider_refused`, `input_invalid`, `config_invalid` …
- */
+/** Obtains a credential. Rejects with SidekeyError `provider_refused`, `input_invalid`, `config_invalid` … */
 export type Obtain = (request: ConnectRequest) => Promise<Obtained>;
 
 /**

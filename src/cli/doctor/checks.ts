@@ -26,10 +26,7 @@ import type { UpstreamClient } from '../../upstream/client.ts';
 /** Tolerated clock error: expiry is checked to the second, but a smaller error has no effect. */
 const toleratedMs = 60_000;
 
-/**
- * Checks the clock against the last audit line and against upstream servers. Expiry of tokens, leases and certificates
- * depends on it.
- */
+/** Compares the clock, which all expiries depend on, with the last audit line and with upstream servers. */
 export async function lookAtClock(
   { audit: { file } }: Config,
   answers: readonly Answered[],

@@ -538,7 +538,7 @@ const emptyStore: AuthenticatorParts['store'] = {
 
 const noHash = Buffer.alloc(0);
 
-/** Identifies an agent as by a valid token of one of its issuers: whether a real one is valid is not known here. */
+/** Identifies an agent as if by a valid token of its issuers. A dry run has no real token to verify. */
 function anyToken(agent: string | null): TokenIdentities {
   const identity = { agent: agent ?? '', issuer: '', subject: '', expiresAt: Infinity };
   return { applies: () => true, find: () => identity, verify: async () => identity };
@@ -636,7 +636,9 @@ function someValue(placement: Placement | null): HeldCredential {
     : { type: 'api_key', value: 'token' };
 }
 
-/** Describes the place of a credential: names of fields, never a value. A credential of several values has its own fields. */
+/**
+ * Describes a credential's place by field names, never by values. One of several values has its own fields.
+ */
 function describeFields(names: readonly string[], { type }: Grant, placement: Placement): string {
   if (names.length === 0 || placement.kind === 'own' || schemeOf(placement).accepts !== undefined)
     return carriedAs(placement);

@@ -177,7 +177,7 @@ async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
   yield bytes;
 }
 
-/** Parses a header of the command line, `Name: value`. The error does not repeat it: it may contain a secret. */
+/** Parses a header of the command line, `Name: value`. The error omits it, because it may hold a secret. */
 function readHeaderField(text: string): readonly [name: string, value: string] {
   const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/s.exec(text) ?? [];
   if (name === undefined || value === undefined || /\p{Cc}/u.test(value)) {

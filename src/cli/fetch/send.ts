@@ -23,7 +23,7 @@ export interface ProxyEndpoint {
   readonly port: number;
   /** `name:token`, both empty for an anonymous caller. */
   readonly userInfo: string;
-  /** Audit record of the last request of a client; null: this process does not read the audit log of the proxy. */
+  /** Audit record of a client's last request; null: this process cannot read the proxy's audit log. */
   recorded(client: string): Promise<Recorded | null>;
   close(): Promise<void>;
 }
@@ -34,8 +34,8 @@ interface EndpointOptions {
 }
 
 /**
- * Returns the named proxy; else that which this process serves, for the API; else that of the environment, if it is a
- * Sidekey; else a proxy of the command's own. An agent behind Sidekey thus uses its own rights, not those of a user who can read the store.
+ * Returns the named proxy; else the one that this process serves, for the API; else that of the environment,
+ * if it is a Sidekey; else a new one. So an agent behind Sidekey uses its own rights, not a store reader's.
  *
  * @throws SidekeyError `input_invalid`, and as `ownProxy`
  */
@@ -99,10 +99,7 @@ async function fromEnvironment(env: NodeJS.ProcessEnv): Promise<ProxyEndpoint | 
   return endpoint !== null && (await isSidekey(placeOf(endpoint, null))) ? endpoint : null;
 }
 
-/**
- * Reports whether the proxy answers for the name of Sidekey. Sidekey also answers callers that it does not know, with
- * its own error field.
- */
+/** Reports whether the proxy serves `sidekey.internal`. Unknown callers get Sidekey's own error field. */
 async function isSidekey(place: ProxyPlace): Promise<boolean> {
   const hop = { method: 'GET', url: 'http://sidekey.internal/index.json', fields: [], body: null };
   const signal = AbortSignal.timeout(timeoutMs);

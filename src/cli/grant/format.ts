@@ -157,7 +157,7 @@ export function renewedBy(credential: Credential): 'refresh_token' | 'source' | 
   return credential.renewal?.kind ?? (credential.refreshToken === null ? null : 'refresh_token');
 }
 
-/** The account with what else the provider says of it: `alice@acme.test (name Alice Adams)`; null: nothing names it. */
+/** The account with all its details: `alice@acme.test (name Alice Adams)`; null: nothing names it. */
 export function accountText(details: Readonly<Record<string, string>>): string | null {
   const account = accountOf(details);
   const more = Object.entries(details)

@@ -317,8 +317,8 @@ export function hostPattern(option: string, text: string): DomainPattern {
 }
 
 /**
- * Returns why no request could carry a credential as its provider says. Null: some can, or that is not known before there is a
- * token.
+ * Returns the error if no request could carry a credential as its provider requires. Null: some can, or there
+ * is no token yet.
  */
 function carriageMisfit(credential: Credential, { inject }: Pick<Provider, 'inject'>): SidekeyError | null {
   if (credential.type === 'oauth2' && credential.accessToken === null) return null;

@@ -85,11 +85,11 @@ const sentences = {
 } as const;
 
 /**
- * Takes scopes away from a grant: a refresh names those that are left (RFC 6749 §6), as each later one does.
+ * Removes scopes from a grant: each refresh from now on names the remaining ones (RFC 6749 §6).
  *
  * @returns the grant with the scopes that the provider named
- * @throws SidekeyError `input_invalid` if it lacks a scope or has no refresh token; `provider_refused` if the provider
- * leaves the scopes as they are; errors of a refresh
+ * @throws SidekeyError `input_invalid` if it lacks a scope or has no refresh token; `provider_refused` if the
+ * provider leaves the scopes as they are; errors of a refresh
  */
 export async function narrowGrant(
   context: Context,
@@ -133,7 +133,9 @@ export async function narrowGrant(
   });
 }
 
-/** Asks the source of a grant as a request does, and forgets the answer. @throws SidekeyError `source_failed` */
+/**
+ * Reads the source of a grant as a request does, and discards the value. @throws SidekeyError `source_failed`
+ */
 async function askSource(opened: OpenedGrant, parts: ReturnType<typeof commandParts>): Promise<void> {
   const values = createSourceValues({ ...parts, random: Math.random });
   const giveBack = onInterrupt(() => values.close());
@@ -217,10 +219,7 @@ interface RefreshGap {
   readonly hint: string;
 }
 
-/**
- * Returns the missing part; null: nothing is missing, or there is nothing to refresh. The client secret is read when it
- * is needed.
- */
+/** Returns the missing part; null: none, or nothing to refresh. A refresh reads the client secret later. */
 export function refreshGapOf(credential: Credential, provider: Provider): RefreshGap | null {
   if (credential.type !== 'oauth2' || credential.refreshToken === null) return null;
   const { name } = provider;

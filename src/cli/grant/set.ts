@@ -33,11 +33,11 @@ export interface SetOptions {
 type Change = Partial<Omit<GrantPolicy, 'grantId'>>;
 
 /**
- * `sidekey grant set`: changes the expiry, the lease times, the labels, the metadata or the scopes of a grant. `--ttl`
- * sets the expiry, unless `--expires` does, and is kept, so that the hint about an expired grant repeats it.
+ * `sidekey grant set`: changes the expiry, the lease times, the labels, the metadata or the scopes of a
+ * grant. `--ttl` sets the expiry, unless `--expires` does. It is stored for the hint about an expired grant.
  *
- * @throws SidekeyError errors of `pickGrant` and `narrowGrant`; `input_invalid` if nothing is to change, or the expiry is later than
- * the maximum
+ * @throws SidekeyError errors of `pickGrant` and `narrowGrant`; `input_invalid` if nothing is to change, or
+ * the expiry is later than the maximum
  */
 export async function setGrant(context: Context, reference: string, options: SetOptions): Promise<void> {
   const { output, now } = context;

@@ -142,9 +142,7 @@ function clientOf(credential: Credential, provider: Provider | undefined) {
 /** Time before an end from which a warning is printed. */
 const nearMs = 7 * 86_400_000;
 
-/**
- * `sidekey grant list`: all grants, those of a user, or one in full. Rejects with errors of `pickGrant` and the vault.
- */
+/** `sidekey grant list`: all grants, or those of a user, or one. @throws as `pickGrant` and the vault */
 export async function listGrants(
   context: Context,
   reference: string | undefined,
@@ -256,10 +254,7 @@ interface Lacked {
   readonly command: string;
 }
 
-/**
- * Returns the lacking scopes; null: there are none, the report is older than the last consent, or the grant has them
- * now.
- */
+/** Returns the lacking scopes; null: none, a report older than the consent, or scopes that it has now. */
 export function lackedBy(
   { grant, sealed: { credential } }: OpenedGrant,
   activity: Pick<GrantActivity, 'lackedAt' | 'lacked'> | null,
@@ -363,9 +358,7 @@ export function boundKeyOf(credential: Credential): BoundKey | null {
   return { algorithm, thumbprint, isBound };
 }
 
-/**
- * Reports whether no request carries the token, because the provider requires a bound token and this one is not bound.
- */
+/** Reports whether a token is never sent: the provider requires a bound token, and this one is not bound. */
 export function isUnbound(credential: Credential, provider: Provider | undefined): boolean {
   if (credential.type !== 'oauth2' || credential.accessToken === null) return false;
   return (provider?.dpop ?? null) !== null && credential.dpop?.isBound !== true;

@@ -36,8 +36,8 @@ interface Machine {
 }
 
 /**
- * Finds credentials that `connect --token` can take in: of variables, of `.env` in this folder, and of gh, aws, docker and
- * `.netrc`. The first one of a provider counts. Reads files and asks `gh`, and sends nothing.
+ * Finds credentials that `connect --token` accepts: in variables, in `.env` of this folder, and of gh, aws,
+ * docker and `.netrc`. Returns the first of each provider. Reads files and runs `gh`. Sends nothing.
  */
 export function findLogins(machine: Machine, providers: Providers): readonly FoundLogin[] {
   const found = Map.groupBy(allLogins(machine, providers), ({ provider }) => provider);
@@ -68,7 +68,7 @@ function* inVariables(
   providers: Providers,
 ): Generator<FoundLogin> {
   for (const { name: provider, environment } of credentialVariables(providers)) {
-    // Variables without a placeholder are mostly of other kinds, such as OAuth tokens that nobody can refresh.
+    // Variables without a placeholder are mostly of other kinds, such as OAuth tokens without a refresh.
     const usual = environment.filter(({ placeholder }) => placeholder !== null);
     const variable = (usual.length > 0 ? usual : environment).find(({ name, placeholder }) => {
       const value = env[name];

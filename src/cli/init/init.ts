@@ -29,9 +29,9 @@ interface Done {
 }
 
 /**
- * `sidekey init`: connects the credentials that are on this machine, installs the instructions for agents, and offers the
- * service. Each step asks; with `--yes` all are taken but the service. A repeated call leaves alone what is done. Exit code
- * 1: a credential was refused, or nothing is connected.
+ * `sidekey init`: connects the credentials of this machine, installs the instructions for agents, and offers
+ * the service. Each step asks. `--yes` accepts all but the service. A repeated call skips finished steps.
+ * Exit code 1: a credential was refused, or nothing is connected.
  */
 export async function init(
   context: Context,

@@ -8,7 +8,9 @@ import { readQuestion, textBody } from '../fetch/request.ts';
 import type { ProxyEndpoint } from '../fetch/send.ts';
 import type { Input } from '../terminal.ts';
 
-/** Tools of the MCP server. They send requests through the proxy, which checks them as any others; none can approve. */
+/**
+ * Tools of the MCP server. Their requests pass the proxy, which checks them as any other. No tool approves.
+ */
 
 /** A tool as `tools/list` describes it, and its function. */
 interface Tool {

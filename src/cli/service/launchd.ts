@@ -6,7 +6,7 @@ import { type Plan, runTool, type ServiceManager, tryRun } from './manager.ts';
 
 const label = 'dev.sidekey.proxy';
 
-/** The launchd of a macOS user. It cannot pass its socket to Node.js, so a restart refuses connections for a moment. */
+/** A macOS user's launchd. It cannot pass its socket to Node.js, so a restart briefly refuses connections. */
 export function launchd(home: string, uid: number, env: NodeJS.ProcessEnv): ServiceManager {
   const file = join(home, 'Library', 'LaunchAgents', `${label}.plist`);
   const log = join(home, 'Library', 'Logs', 'sidekey.log');

@@ -20,7 +20,9 @@ interface ServiceState {
   readonly file: string;
 }
 
-/** A service manager of the operating system. Its methods throw SidekeyError `service_failed`, `file_unwritable`. */
+/**
+ * A service manager of the operating system. Methods throw SidekeyError `service_failed`, `file_unwritable`.
+ */
 export interface ServiceManager {
   /** Installs the service, or replaces it, and starts it. Returns the files that it wrote. */
   install(plan: Plan): Promise<readonly string[]>;

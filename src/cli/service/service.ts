@@ -73,8 +73,8 @@ export async function installService(context: Context): Promise<void> {
 }
 
 /**
- * Returns the path of a program on the PATH where that leads to the same file: a package manager such as Homebrew has each
- * version in a folder of its own, and keeps the link.
+ * Returns a program's path on the PATH if that leads to the same file. Package managers such as Homebrew have
+ * a folder for each version, and keep the link.
  */
 async function lasting(program: string, path: string): Promise<string> {
   const link = await findProgram(basename(program), path);

@@ -7,10 +7,7 @@ import { type Plan, runTool, type ServiceManager, tryRun } from './manager.ts';
 const serviceUnit = 'sidekey.service';
 const socketUnit = 'sidekey.socket';
 
-/**
- * The user's systemd. The socket unit keeps the socket while the service restarts, so connections wait instead of being
- * refused.
- */
+/** The user's systemd. The socket unit keeps the socket during a restart, so connections wait. */
 export function systemd(folder: string, env: NodeJS.ProcessEnv): ServiceManager {
   const units = join(folder, 'systemd', 'user');
   const files = [join(units, socketUnit), join(units, serviceUnit)];
@@ -94,8 +91,9 @@ WantedBy=sockets.target
 }
 
 /**
- * Returns the service unit (systemd.service(5), systemd.exec(5)). It has no option that needs a mount or user namespace:
- * where these are forbidden the service would not start, and programs of `command:` references read the home folder.
+ * Returns the service unit (systemd.service(5), systemd.exec(5)) without options that need a mount or user
+ * namespace: it would not start where these are forbidden. Programs of `command:` references read the home
+ * folder.
  */
 export function serviceText({ command, environment, stopMs }: Plan): string {
   return `[Unit]

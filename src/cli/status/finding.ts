@@ -80,7 +80,7 @@ type Health =
 
 const timeoutMs = 1_000;
 
-/** Returns the references that the running proxy cannot read; none if no proxy with this key runs. Never rejects. */
+/** Returns the references that the running proxy cannot read; none without such a proxy. Never rejects. */
 export async function askUnreadable(
   { proxy: { listen } }: Pick<Config, 'proxy'>,
   vault: Vault,

@@ -169,8 +169,7 @@ function refreshTokenEnds({ dialect }: Provider): boolean {
 }
 
 /**
- * Reports whether a time is within the last quarter of a lifetime and within two weeks. A running proxy has used a
- * token by then.
+ * Reports whether a time is in a lifetime's last quarter and last two weeks. A running proxy renews earlier.
  */
 function isNear(at: number, timeMs: number | null, now: number): boolean {
   return at - now < Math.min((timeMs ?? 0) / 4, 14 * 86_400_000);

@@ -194,7 +194,7 @@ function withoutRepeats(findings: readonly Finding[]): readonly Finding[] {
   });
 }
 
-/** Returns the `instance` of a proxy of this config; empty: it never ran. Null: the store or the key cannot be read. */
+/** Returns the `instance` of this config's proxy; empty: it never ran. Null: store or key unreadable. */
 function ownInstance(config: Config, now: () => number): Promise<string | null> {
   return withVault(config, now, (vault) => (vault === null ? '' : instanceOf(vault)));
 }

@@ -54,17 +54,11 @@ export interface Client extends Operations {
   request(method: string, url: string, options?: RequestOptions): Promise<Response>;
   /** Lets a person connect an account in a browser, and waits until it is done. */
   connect(options: ConnectOptions): Promise<Connected>;
-  /**
-   * Returns the environment for a program behind the proxy: `spawn('claude', { env: await client.proxyEnv()
-   * })`.
-   */
+  /** Returns the environment of a proxied program: `spawn('claude', { env: await client.proxyEnv() })`. */
   proxyEnv(options?: ProxyEnvOptions): Promise<Record<string, string>>;
 }
 
-/**
- * @throws SidekeyError `input_invalid` without a key, or if the key would go over plain HTTP to another
- * machine
- */
+/** @throws SidekeyError `input_invalid` without a key, or for plain HTTP to another machine */
 export function createClient(options: ClientOptions = {}): Client {
   const given = options.apiKey ?? env('SIDEKEY_API_KEY');
   const saved = given === undefined ? savedLogin() : null;

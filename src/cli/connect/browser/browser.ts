@@ -65,7 +65,7 @@ function namedBrowser(url: string, named: string, platform: NodeJS.Platform): Br
   const isPath = /[/\\]/.test(named);
   if (platform === 'darwin' && !isPath) return { program: 'open', words: ['-a', named, url] };
   if (platform === 'win32' && !isPath) {
-    // Start-Process finds a browser by name. Both texts come from the environment and are never parsed as code.
+    // Start-Process finds a browser by name. Both texts are environment values, never parsed as code.
     return {
       program: 'powershell.exe',
       words: [

@@ -151,7 +151,9 @@ export const obtainByAwsRole: Obtain = async (request) => {
   });
 };
 
-/** `connect github-app --app-id ID --installation-id ID --key FILE`: tokens of an installation of a GitHub App. */
+/**
+ * `connect github-app --app-id ID --installation-id ID --key FILE`: tokens of a GitHub App's installation.
+ */
 export const obtainByGithubInstallation: Obtain = async (request) => {
   const { context, provider, options } = request;
   const appId = options.appId ?? provider.clientId ?? undefined;

@@ -1,4 +1,4 @@
-/** A grant that is a login at Auth0, and what can be done with it: ask for tokens of accounts, and for the accounts. */
+/** A grant that is a login at Auth0. It gets tokens of accounts, and lists the accounts. */
 import { consentInBrowser } from './authorization-code.ts';
 import type { ConnectRequest, Obtain } from '../request.ts';
 import { commandParts } from '../../grant/refresh.ts';

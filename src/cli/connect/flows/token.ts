@@ -34,8 +34,8 @@ export const pasteToken: Obtain = async (request) => {
 };
 
 /**
- * Refuses a key in the form of another provider, or of several words. Sent for verification, the first would be shown to a
- * foreign service.
+ * Refuses a key in the form of another provider, because its verification would disclose it to a foreign
+ * service. Refuses several words.
  *
  * @throws SidekeyError `input_invalid`
  */
