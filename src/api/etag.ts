@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { SidekeyError } from '../lib/errors.ts';
 
-/** Members that change without a change by a person; they do not count. */
+/** Members that change without a person's edit. */
 const moving: ReadonlySet<string> = new Set([
   'expires_in',
   'used_at',

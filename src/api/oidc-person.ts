@@ -12,7 +12,7 @@ import type { Role } from './scopes.ts';
 
 /** People with OpenID accounts. An account is the issuer with its subject: names and e-mails can change. */
 
-/** Returns the account of a subject, as the store has it. */
+/** Returns the account of a subject, as stored. */
 export function identityOf(issuer: string, subject: string): string {
   return `${new URL(issuer).href} ${subject}`;
 }
@@ -69,7 +69,7 @@ export async function personOf(
   return person;
 }
 
-/** Returns the first role of which the claims have a holder; null: none. */
+/** Returns the first role that the claims match; null: none. */
 function roleOf(claims: Claims, { roles }: OidcConfig): Role | null {
   const isHolder = ([name, wanted]: readonly [string, readonly string[]]) =>
     valuesOf(claims, name).some((value) => wanted.includes(value));
@@ -78,9 +78,9 @@ function roleOf(claims: Claims, { roles }: OidcConfig): Role | null {
 
 /** @throws SidekeyError `input_invalid` */
 function nameIn(claims: Claims, { issuer, name: claim }: OidcConfig): string {
-  // No host has an underscore, so two addresses never give one name.
+  // Host names have no underscore, so two addresses never become one name.
   const [name = ''] = valuesOf(claims, claim).map((value) => value.replace('@', '_at_'));
-  // Grants without an owner are those of the operator.
+  // Grants without an owner belong to the operator.
   if (isName(name) && name !== defaultUser) return name;
   const account = `Your account at ${new URL(issuer).host}`;
   throw new SidekeyError(
@@ -94,7 +94,7 @@ function nameIn(claims: Claims, { issuer, name: claim }: OidcConfig): string {
   );
 }
 
-/** Returns the texts of a claim. An e-mail that the issuer has not verified is none: people can claim any. */
+/** Returns the texts of a claim. Ignores an unverified e-mail, because people can claim any. */
 function valuesOf(claims: Claims, name: string): readonly string[] {
   if (name === 'email' && claims['email_verified'] !== true) return [];
   const value = Object.hasOwn(claims, name) ? claims[name] : memberAt(claims, name);

@@ -11,12 +11,12 @@ import type { ServiceParts } from './parts.ts';
  * asked in between.
  */
 
-/** Begins the secret of a session, which no API key begins with. */
+/** Prefix of session secrets. No API key begins with it. */
 export const sessionPrefix = 'ws_';
 
 const idleMs = 12 * 3_600_000;
 const wholeMs = 7 * 86_400_000;
-/** Milliseconds after which a use is recorded. */
+/** Milliseconds between two records of use. */
 const notedEveryMs = 600_000;
 const linkMs = 600_000;
 
@@ -48,7 +48,7 @@ export function standsFor(
 
 interface SignedIn {
   readonly person: PersonRecord;
-  /** Time at which the session ends, however it is used, in milliseconds since the epoch. */
+  /** Latest end of the session, in milliseconds since the epoch. */
   readonly endsAt: number;
 }
 
@@ -57,13 +57,12 @@ interface WebSessions {
   personOf(secret: string): Promise<SignedIn | null>;
   /** Begins a session, and returns its new secret. */
   begin(person: PersonRecord): Promise<string>;
-  /** Ends the session of a request, and returns its person; null: there is none. */
+  /** Ends the session of a request, and returns its person; null: none. */
   end(headers: Headers): Promise<PersonRecord | null>;
 }
 
 type SessionParts = Pick<ServiceParts, 'store' | 'vault' | 'now'>;
 
-/** Returns the sessions of a store. */
 export function createWebSessions({ store, vault, now }: SessionParts): WebSessions {
   const keep = async (id: string, session: Session) => {
     await vault.refresh();
@@ -85,7 +84,7 @@ export function createWebSessions({ store, vault, now }: SessionParts): WebSessi
       ) as Session;
       const person = await store.people.get(session.person);
       if (!standsFor(person, session)) return null;
-      // Another account was linked since.
+      // The person's account changed since.
       if (session.identity !== person.identity) return null;
       const endsAt = session.createdAt + lifeOf(person);
       if (endsAt <= at) return null;
@@ -155,12 +154,12 @@ export function assertSameOrigin(headers: Headers, method: string): void {
   });
 }
 
-/** Returns the milliseconds after which a person signs in again. */
+/** Returns the milliseconds after which a person must sign in again. */
 function lifeOf({ identity }: PersonRecord): number {
   return identity === null ? wholeMs : idleMs;
 }
 
-/** Returns the id of a record, which does not reveal the secret to a reader of the store. */
+/** Returns the id of a record. It does not reveal the secret to a reader of the store. */
 export function sessionId(kind: string, secret: string): string {
   return hash('sha256', `${kind}/${secret}`);
 }
@@ -170,7 +169,7 @@ function contextOf(id: string): string {
   return `web-session/${id}`;
 }
 
-/** Makes a link that signs a person in once, within 10 minutes; returns its path. */
+/** Makes a link that signs a person in once, within 10 minutes. Returns its path. */
 export async function makeSignInLink(
   { store, vault, now }: Pick<ServiceParts, 'store' | 'vault' | 'now'>,
   person: string,
@@ -187,7 +186,7 @@ export async function makeSignInLink(
   return { path: `/sign-in/${secret}`, expiresAt };
 }
 
-/** Uses up a link, and returns its person; null: it is not valid, or was used before. */
+/** Uses up a link, and returns its person; null: it is invalid, or was used before. */
 export async function takeSignInLink(
   { store, vault, now }: Pick<ServiceParts, 'store' | 'vault' | 'now'>,
   secret: string,

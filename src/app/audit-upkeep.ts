@@ -21,21 +21,16 @@ import type { Log } from '../lib/log.ts';
 import type { Timers } from '../lib/timers.ts';
 import { connectLocal, type UpstreamClient } from '../upstream/client.ts';
 
-/** Parts of the audit upkeep. */
 interface UpkeepParts extends Omit<SinkParts, 'file'> {
   readonly config: AuditConfig;
   readonly vault: AuditVault;
   readonly audit: Pick<AuditLog, 'append'>;
 }
 
-/** Running audit upkeep. */
 interface Upkeep {
-  /**
-   * Applies other settings, except for the file. Unchanged sinks keep running. A changed sink resumes where
-   * its namesake stopped.
-   */
+  /** Applies new settings except the file. A changed sink resumes where its namesake stopped. */
   reconfigure(config: AuditConfig): void;
-  /** Delivers the remaining lines, for some seconds at most, and stops. */
+  /** Delivers the remaining lines for at most 3 seconds, and stops. */
   close(): Promise<void>;
 }
 
@@ -44,8 +39,8 @@ const upkeepMs = 60_000;
 const anchorTimeoutMs = 30_000;
 
 /**
- * Packs rotated files, removes expired ones, ships lines to sinks and writes anchors, repeatedly. Requests
- * never wait for it. Failed steps are repeated.
+ * Packs rotated files, removes expired ones, ships lines to sinks and writes anchors. Retries failed steps.
+ * Requests never wait for it.
  */
 export function startAuditUpkeep(parts: UpkeepParts): Upkeep {
   const { timers } = parts;
@@ -212,11 +207,9 @@ export interface StandardOutput {
   write(text: string, written: (error?: Error | null) => void): unknown;
 }
 
-/** Parts of sinks and anchors. */
 interface SinkParts {
-  /** The audit file. */
   readonly file: string;
-  /** Config file; paths and commands of secret references are relative to its folder. */
+  /** Config file. Paths and commands of secret references are relative to its folder. */
   readonly configFile: string;
   /** Upstream client in force. */
   readonly upstream: () => Pick<UpstreamClient, 'fetch' | 'dialer' | 'datagrams'>;
@@ -226,18 +219,17 @@ interface SinkParts {
   readonly timers: Timers;
   /** Environment of `env:` references. */
   readonly env: NodeJS.ProcessEnv;
-  /** Default: standard output of the process. */
+  /** Default: `process.stdout`. */
   readonly stdout?: StandardOutput | undefined;
 }
 
 /** Milliseconds that a closing sink has for the last lines. */
 const closeTimeoutMs = 3_000;
 
-/** A running sink. */
 interface RunningSink {
   /** Settings in the form of `factsOf`. */
   readonly facts: string;
-  /** Delivers the remaining lines, for some seconds at most. Idempotent. */
+  /** Delivers the remaining lines for at most 3 seconds. Idempotent. */
   readonly close: () => Promise<void>;
 }
 
@@ -246,11 +238,7 @@ function factsOf(config: object | null): string {
   return JSON.stringify(config);
 }
 
-/**
- * Starts a sink.
- *
- * @param after end of its predecessor: two must not deliver the same lines
- */
+/** @param after end of the predecessor: two sinks must not deliver the same lines */
 function beginSink(config: SinkConfig, parts: SinkParts, after: Promise<void> | undefined): RunningSink {
   let closing: Promise<void> | undefined;
   let shipping = after === undefined ? startSink(config, parts) : undefined;

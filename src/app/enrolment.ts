@@ -31,7 +31,7 @@ import { nodeKeyName } from '../vault/ring.ts';
 /** Milliseconds for which a token is valid. */
 export const enrolmentMs = 900_000;
 
-/** Milliseconds that a node waits for another one to answer. */
+/** Milliseconds that a joining node waits for another one. */
 const answerMs = 30_000;
 const pollMs = 100;
 
@@ -65,7 +65,7 @@ export async function enroll({ store, keys, audit }: EnrolmentParts, name: strin
   return token;
 }
 
-/** Answers the requests of new nodes, in one process of all nodes. */
+/** Handles the requests of new nodes, in one process of all nodes. */
 export async function answerJoins(parts: EnrolmentParts): Promise<void> {
   const { enrolments, locks } = parts.store;
   if ((await enrolments.asked()).length === 0) return;
@@ -89,7 +89,7 @@ async function answer({ store, keys, audit }: EnrolmentParts, enrolment: Enrolme
   if (member === null || isUsed || isTaken) {
     await audit.append({ event: 'node.refused', outcome: 'deny', reason: enrolment.name });
   } else if (known === undefined) {
-    // Another change of the ring was first: it is answered at the next look.
+    // The ring changed first: the next call handles the enrolment.
     if (!(await keys.admit(member))) return;
     const reason = `${member.name}, node key ${nodeKeyId(member)}`;
     await audit.append({ event: 'node.joined', outcome: 'allow', reason });

@@ -4,11 +4,13 @@ import { ownNodeId } from './nodes.ts';
 import type { FollowingState, OwnNodeParts } from './own-node.ts';
 
 interface FollowParts extends OwnNodeParts {
-  /** Hears that this node was revoked. */
+  /** Called when this node is revoked. */
   readonly onRevoked: (error: SidekeyError) => void;
 }
 
-/** Milliseconds until an idle process sees what others changed; others do at their next read or write. */
+/**
+ * Milliseconds until an idle process sees changes of others. A busy one sees them at its next read or write.
+ */
 const followMs = { oneMachine: 1_000, severalMachines: 500 };
 
 /**
@@ -20,7 +22,7 @@ export async function followKeys(state: FollowingState, parts: FollowParts): Pro
   const { vault, audit, config, keys } = state;
   const { log } = parts;
   const id = ownNodeId(config, keys);
-  // A start with a store in a file needs no code of nodes.
+  // A start with a store in a file skips the code of nodes.
   const node = id === null ? null : await (await import('./own-node.ts')).registerNode(id, state, parts);
   try {
     // The key may have been rotated while this machine was off.

@@ -13,7 +13,7 @@ export function tuneGarbageCollection(): void {
 
 /** Facts of the machine that decide how many workers run. */
 export interface Machine {
-  /** True in a container, where Sidekey runs as a service. On a laptop it runs beside many programs. */
+  /** True in a container, which runs Sidekey as a service. A laptop runs many other programs. */
   readonly isContainer: boolean;
   /** Cores in the CPU affinity of this process. */
   readonly cores: number;
@@ -23,7 +23,7 @@ export interface Machine {
   readonly memory: number | null;
 }
 
-/** Memory that a busy worker uses, in bytes: the number of cores must not fill a small container. */
+/** Memory of a busy worker, in bytes: workers on many cores must not fill a small container. */
 const workerMemory = 192 * 2 ** 20;
 
 /**
@@ -45,7 +45,7 @@ export function readMachine(env: NodeJS.ProcessEnv): Machine {
     isContainer: isContainer(env),
     cores: availableParallelism(),
     quota: cpuQuota(readOrNull),
-    // 0, or more than any machine has: no limit.
+    // 0, or a limit above any machine's memory: no limit.
     memory: memory > 0 && memory < 2 ** 50 ? memory : null,
   };
 }

@@ -8,7 +8,7 @@ import type { NodeRecord, Store } from '../store/store.ts';
 import { nodeKeyId } from '../vault/node-key.ts';
 import type { OpenVault } from '../vault/open.ts';
 
-/** Milliseconds between two signs of life of a node. */
+/** Milliseconds between two heartbeats of a node. */
 export const aliveMs = 20_000;
 
 /**
@@ -23,7 +23,7 @@ function shortHash(text: string): string {
   return hash('sha256', text).slice(0, 16);
 }
 
-/** Milliseconds since its last sign of life for which a node counts as running. */
+/** Milliseconds since the last heartbeat for which a node counts as running. */
 export const runningMs = 3 * aliveMs;
 
 /**
@@ -66,7 +66,7 @@ export async function nodeIdOf(
   });
 }
 
-/** Returns the id of the own node. */
+/** Returns the id of this node. */
 export function ownNodeId(
   config: Pick<Config, 'file' | 'store'>,
   { member }: Pick<OpenVault, 'member'>,

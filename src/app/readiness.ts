@@ -5,9 +5,9 @@ import { type Timers, within } from '../lib/timers.ts';
 import { keyNames, verifyKeyCheck } from '../vault/ring.ts';
 import type { State } from './state.ts';
 
-/** Milliseconds for which an answer is given again: anybody who reaches the proxy may ask. */
+/** Milliseconds for which an answer is cached: anybody who reaches the proxy may request it. */
 const rememberedMs = 1_000;
-/** Milliseconds that the store has to answer. */
+/** Milliseconds that the store has to respond. */
 const storeTimeoutMs = 2_000;
 
 /** Parts of the readiness check. */

@@ -15,7 +15,6 @@ import type { OpenVault } from '../vault/open.ts';
 import type { Vault } from '../vault/vault.ts';
 import { followsByItself, nodesBehind, ownNodeId } from './nodes.ts';
 
-/** A sealed record of the store. */
 interface SealedRecord {
   readonly table: 'grants' | 'sessions';
   readonly id: string;
@@ -33,7 +32,7 @@ async function sealedRecords({ grants, sealed }: SealedTables): Promise<readonly
   ];
 }
 
-/** Counts the sealed records of a store for each master key, by its id. */
+/** Counts the sealed records of a store by the id of their master key. */
 export async function countSealed(store: SealedTables): Promise<ReadonlyMap<string, number>> {
   const groups = Map.groupBy(await sealedRecords(store), ({ was }) => sealedKeyId(was));
   return new Map([...groups].map(([id, records]) => [id, records.length]));
@@ -69,7 +68,7 @@ async function rewrapStore(
   return done;
 }
 
-/** Returns null for a record that has the current key, or that opens with no key: it is left as it is. */
+/** Returns null for a record to leave as it is: it has the current key, or no key opens it. */
 function rewrapped(vault: Pick<Vault, 'rewrap'>, context: string, was: Uint8Array): Uint8Array | null {
   try {
     return vault.rewrap(context, was);
@@ -81,7 +80,6 @@ function rewrapped(vault: Pick<Vault, 'rewrap'>, context: string, was: Uint8Arra
 
 const lostCodes: ReadonlySet<string> = new Set(['key_mismatch', 'record_tampered']);
 
-/** Parts of an open state that a rotation uses. */
 export interface RotatingState {
   readonly config: Pick<Config, 'audit' | 'ca' | 'file' | 'store'>;
   readonly store: Store;
@@ -90,24 +88,23 @@ export interface RotatingState {
   readonly audit: OpenAuditLog;
 }
 
-/** The result of a rotation. */
 interface RotationResult {
-  /** Ids of the key before and of the current one. */
+  /** Ids of the key before and of the current key. */
   readonly from: string;
   readonly to: string;
-  /** True if an earlier call began it. */
+  /** True if an earlier call began the rotation. */
   readonly resumed: boolean;
   readonly rewrapped: number;
-  /** False if the key before still opens the store, until the new one is in its place at all sources. */
+  /** False while the key before still opens the store, until all sources have the new key. */
   readonly finished: boolean;
-  /** Nodes whose source still gives the key before. */
+  /** Nodes whose source still has the key before. */
   readonly behind: readonly NodeRecord[];
 }
 
 interface RotationParts {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** The new key, for a source that a person changes; null: one is made. */
+  /** The new key, if a person changes the source; null: creates one. */
   readonly next: KeyObject | null;
   /** Retires the key before of a resumed rotation, even if other nodes still have it at their source. */
   readonly retire: boolean;
@@ -170,11 +167,11 @@ export async function finishRotation(
   await rekeyLog({ ...config.audit, vault, store, now });
   await writersFollow(config.audit.file, vault);
   await keys.retire();
-  // A process may have sealed a record with the key before, just before it was retired.
+  // A process may have sealed a record with the key before just before its retirement.
   return before + (await rewrapStore(store, vault));
 }
 
-/** Asks each 100 ms, and at most `times` times more. Returns the last answer. */
+/** Calls `ask` every 100 ms until `isDone`, at most `times` + 1 times. Returns the last answer. */
 async function waitUntil<T>(
   times: number,
   ask: () => T | Promise<T>,
@@ -218,7 +215,7 @@ async function begin(
   node: string | null,
 ): Promise<void> {
   if (next === null && keys.source.replace === null) {
-    // A node retires the key before by itself when all sources have the new one.
+    // A node retires the key before on its own once all sources have the new one.
     const last = vault.generations[1];
     const finished =
       last === undefined ? '' : `The rotation from ${last.keyId} is finished. For another one: `;

@@ -24,12 +24,12 @@ import { followKeys } from './follow.ts';
 import { keySourceOf } from './keys.ts';
 import { copyIdOf } from './nodes.ts';
 
-/** Open store, vault and audit log of a config; the proxy and the command line use it. */
+/** Open store, vault and audit log of a config, for the proxy and the command line. */
 export interface State {
   readonly config: Config;
   readonly store: Store;
   readonly vault: Vault;
-  /** The source and the ring of the vault, for a rotation. */
+  /** Source and key ring of the vault, for a rotation. */
   readonly keys: OpenVault;
   readonly grants: Registry;
   readonly audit: OpenAuditLog;
@@ -37,14 +37,13 @@ export interface State {
   close(): Promise<void>;
 }
 
-/** Parts of `openState`. */
 export interface StateParts {
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Environment of `env:` references. Default: that of the process. */
   readonly env?: NodeJS.ProcessEnv | undefined;
-  /** Origin of all events; absent: each event has its own. */
+  /** Origin of all events; absent: events have their own. */
   readonly origin?: Origin | undefined;
 }
 
@@ -55,7 +54,7 @@ export interface StateParts {
  * @throws errors of `openStore`, `openVault` and `openAuditLog`; SidekeyError `key_mismatch` for a wrong key
  */
 export async function openState(config: Config, { log, now, env, origin }: StateParts): Promise<State> {
-  // A log that cannot be looked at is the business of `openAuditLog`, which says why.
+  // `openAuditLog` reports a log that cannot be read.
   const hasLog = stat(config.audit.file).then(
     ({ size }) => size > 0,
     () => false,
@@ -66,7 +65,7 @@ export async function openState(config: Config, { log, now, env, origin }: State
   const store: Store = {
     ...unguarded,
     epoch() {
-      // Nothing that was read before counts any more.
+      // Invalidates everything that was read before.
       if (revoked !== null) throw revoked;
       return unguarded.epoch();
     },
@@ -90,7 +89,7 @@ export async function openState(config: Config, { log, now, env, origin }: State
     }
     const opened = await openAuditLog({ file, maxBytes, maxAgeMs, fsync, vault, store, now, logger: log });
     const audit = origin === undefined ? opened : withOrigin(opened, origin);
-    // The log is sealed with the key, so it opens after the key; nothing was sealed for the store before.
+    // The log is sealed with the key, so it opens after the key. Nothing was sealed for the store before.
     for (const event of made) await audit.append(event);
     const stopFollowing = await followKeys(
       { config, store, vault, keys, audit },
@@ -119,7 +118,7 @@ export async function openState(config: Config, { log, now, env, origin }: State
 }
 
 /**
- * Opens the store of a config, and creates it if it is missing. Loads the module of its kind alone.
+ * Opens the store of a config, and creates a missing one. Loads only the module of its kind.
  *
  * @throws errors of `openSqliteStore` or `openPostgresStore`
  */
@@ -146,7 +145,7 @@ export async function openTables(
     : (await import('../store/postgres.ts')).openPostgresTables(accessOf({ file, store }, env));
 }
 
-/** Returns the way into the database of a config. */
+/** Returns the access to the database of a config. */
 export function accessOf(
   { file, store }: { readonly file: string; readonly store: Extract<StoreConfig, { kind: 'postgres' }> },
   env: NodeJS.ProcessEnv = process.env,
@@ -181,12 +180,12 @@ async function openVerifiedVault(config: Config, opening: Opening, made: AuditEv
   if (isNewKey) made.push({ event: 'key.created', reason: `master key ${keyId}` });
   if (await meta.putIfAbsent(keyNames.check, sealKeyCheck(keys.vault)))
     made.push({ event: 'store.created', reason: `sealed with the master key ${keyId}` });
-  // Another process may have made the store since, with another key.
+  // Another process may have created the store meanwhile, with another key.
   else verifyKeyCheck(keys.vault, (await meta.get(keyNames.check)) ?? new Uint8Array(), location);
   return keys;
 }
 
-/** Returns a name of the key of a vault, which tells one Sidekey from another. It is no secret. */
+/** Returns a name derived from the key of a vault, which identifies one Sidekey. It is not secret. */
 export function instanceOf(vault: Pick<Vault, 'mac'>): string {
   return vault.mac('instance', '').slice(0, 16);
 }
@@ -202,7 +201,7 @@ export function reportTarget(vault: Pick<Vault, 'mac'>): string {
 /** Context of the sealed report: another program may listen at the address of the proxy. */
 export const reportContext = 'report of the running proxy';
 
-/** Creates the placeholder codes of a vault's key: all processes with that key share them. */
+/** Creates the placeholder codes of a vault's key. All processes with that key share them. */
 export function placeholderCodes(vault: Pick<Vault, 'mac'>): PlaceholderCodes {
   return createPlaceholderCodes((text) => vault.mac('placeholder', text));
 }
@@ -220,7 +219,7 @@ export interface View extends AsyncDisposable {
    * @throws SidekeyError `key_invalid`, `key_mismatch`, `permissions_unsafe`, `secret_missing`
    */
   readonly vault: () => Promise<Vault | null>;
-  /** Opens the grants with their sealed parts; null and rejections as for `vault`. */
+  /** Opens the grants with their sealed parts. Null and rejections: as `vault`. */
   readonly registry: () => Promise<Registry | null>;
   close(): Promise<void>;
 }

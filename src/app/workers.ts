@@ -28,7 +28,6 @@ import {
  * serves, it refuses connections.
  */
 
-/** Parts of a supervisor. */
 interface SupervisorParts {
   /** Number of workers. */
   readonly count: number;
@@ -57,7 +56,7 @@ interface Supervised {
   readonly showBody: (id: string, body: string | null) => void;
 }
 
-/** The workers, from the view of the supervisor. */
+/** The workers, as the supervisor sees them. */
 export interface Supervisor {
   /** Listener of the proxy: `listen` makes the workers serve. */
   listener(supervised: Supervised): Listener;
@@ -74,7 +73,7 @@ export interface Supervisor {
 /** Milliseconds beyond `limits.drain` after which a worker is killed. */
 const exitGraceMs = 10_000;
 
-/** Milliseconds that a worker has to send its figures; a late one is counted as it was read last. */
+/** Milliseconds that a worker has to send its figures. If it is late, its last figures count. */
 const figuresTimeoutMs = 2_000;
 
 /** Milliseconds that connections wait for a starting worker while none serves. */
@@ -94,7 +93,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   let begun = false;
   let closing: Promise<void> | undefined;
   let failedStarts = 0;
-  /** Counts of ended workers, as they were read last: a counter must not fall. */
+  /** Last counts of ended workers: a counter must not fall. */
   let former: readonly Figure[] = [];
   /** Second handle of the socket, returned by a worker. The server of a stand-in closes its own handle. */
   let spare: SocketHandle | null = null;
@@ -126,7 +125,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
     serve(worker);
   }
 
-  /** Sends a worker its task when the task is known. */
+  /** Sends a worker its task once the task is known. */
   function serve(worker: WorkerProcess): void {
     if (supervised === null || socket === null) return;
     const config = supervised.config();
@@ -147,7 +146,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   }
 
   function replace(worker: WorkerProcess, how: WorkerEnd): void {
-    // A successor runs already, or the caller of `listen` gets the error.
+    // A successor already runs, or `listen` rejects with the error.
     if (worker.isLeaving || (!begun && worker.servesSince === null)) return;
     const servedMs = worker.servesSince === null ? 0 : Math.max(0, now() - worker.servesSince);
     const what = worker.servesSince === null ? 'before it served' : `after ${Math.round(servedMs / 1_000)} s`;
@@ -255,7 +254,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   };
 }
 
-/** Events of the config file: several processes report each, and the audit log records it once. */
+/** Events of the config file. Several processes report each, and the audit log records it once. */
 export interface ConfigEvents {
   /** Records an event of this process. */
   readonly own: (event: AuditEvent) => void;
@@ -286,7 +285,7 @@ export function createConfigEvents(audit: Pick<AuditLog, 'note'>): ConfigEvents 
   };
 }
 
-/** A worker that served this long was healthy. */
+/** Milliseconds of serving after which a worker counts as healthy. */
 const healthyMs = 10_000;
 const minDelayMs = 250;
 const maxDelayMs = 30_000;
@@ -315,10 +314,9 @@ export function createReplacement(): Replacement {
   };
 }
 
-/** One worker process. */
 interface WorkerProcess {
   readonly pid: number;
-  /** Time at which it began to serve, in milliseconds since the epoch; null: not yet. */
+  /** Milliseconds since the epoch at which it began to serve; null: not yet. */
   readonly servesSince: number | null;
   /** True if the worker accepts no more connections and will end. */
   readonly isLeaving: boolean;
@@ -326,11 +324,11 @@ interface WorkerProcess {
   readonly ready: Promise<void>;
   /** Resolves when the worker has ended. Never rejects. */
   readonly ended: Promise<WorkerEnd>;
-  /** Figures as they were read last. */
+  /** Figures as last read. */
   readonly lastFigures: readonly Figure[];
-  /** Reads the figures. Resolves when they have come, or the worker has ended. */
+  /** Reads the figures. Resolves when they arrive or the worker has ended. */
   read(): Promise<void>;
-  /** Sends a message. A message to an ended worker is dropped. */
+  /** Sends a message. Drops it if the worker has ended. */
   send(message: ToWorker, socket?: SocketHandle): void;
   kill(): void;
 }
@@ -406,7 +404,7 @@ function startWorker(env: NodeJS.ProcessEnv, now: () => number, news: WorkerNews
   });
   child.once('exit', (code, signal) => end({ code, signal }));
   child.on('error', () => {
-    // The worker could not be started. The end of a started one is reported by `exit`.
+    // The worker could not start. `exit` reports the end of a started one.
     if (child.pid === undefined) end({ code: null, signal: null });
   });
   // An unhandled rejection must not end the process.
@@ -446,7 +444,7 @@ function endText({ code, signal }: WorkerEnd): string {
   return signal ?? (code === null ? 'it could not be started' : `exit code ${code}`);
 }
 
-/** Connections that a stand-in answers at a time; further ones are closed. */
+/** Maximum concurrent connections of a stand-in. Further ones are closed. */
 const maxAnswered = 256;
 
 /** Server that refuses connections while no worker serves; in the accept queue they would hang. */
