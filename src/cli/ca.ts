@@ -17,13 +17,13 @@ import { shellQuoted } from '../lib/text.ts';
 export interface ExportOptions extends OutputFileOptions {
   readonly format: string;
   readonly passwordFile?: string;
-  /** File with the certificate, in place of the one of this home. */
+  /** File with the certificate, instead of the one of this home. */
   readonly ca?: string;
 }
 
 /**
- * Default password of Java. A trust store contains only public certificates: the password only keys its
- * integrity check, which Java requires.
+ * Java's default password. A trust store has only public certificates. The password keys an integrity check
+ * that Java requires.
  */
 const javaDefault = 'changeit';
 
@@ -70,14 +70,14 @@ async function exportFolder(
     });
   }
   const folder = resolve(asked);
-  // The programs of other containers are other users. The folder of a volume may be somebody else's.
+  // Programs of other containers run as other users. Somebody else may own the volume's folder.
   for (const each of [folder, join(folder, 'php')]) {
     const made = await mkdir(each, { recursive: true }).catch((cause: unknown) => {
       throw unwritable(each, cause);
     });
     if (made !== undefined) await chmod(each, 0o755);
   }
-  // Nothing of this user is for the programs of other containers.
+  // Uses no variables of this user, because the programs run in other containers.
   const parent = { HOME: folder };
   const trust = await writeTrustFiles(folder, { authorityPem, parent });
   const set = clientVariables({ parent, proxy: null, trust, noProxy: [] });
@@ -174,7 +174,7 @@ async function write(file: string, content: Buffer, force: boolean): Promise<voi
   });
 }
 
-/** `sidekey ca show`. Rejects with what `openCa` throws. */
+/** `sidekey ca show`. @throws as `openCa` */
 export async function showCa({ withView, output, now }: Context): Promise<void> {
   const authority = await withView((view) => openCa(view, now));
   const { name, certificateFile, fingerprint, notBefore, notAfter } = authority;

@@ -4,7 +4,7 @@ import type { Context } from './context.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { shellQuoted } from '../lib/text.ts';
 
-/** A shell that `sidekey completion` writes a script for. */
+/** Shells with a completion script. */
 export type Shell = 'bash' | 'zsh' | 'fish';
 
 /**
@@ -42,7 +42,7 @@ interface Completed {
   readonly summary: string;
   readonly subcommands: readonly CommandRow[];
   readonly options: readonly CompletedOption[];
-  /** Values of its first argument. */
+  /** Values of the command's first argument. */
   readonly choices: readonly string[];
 }
 
@@ -50,7 +50,7 @@ interface CompletedOption {
   /** `-o`, `--output` */
   readonly flags: readonly string[];
   readonly summary: string;
-  /** `none`: the option takes no value. `text`: a value that the script does not know. */
+  /** `none`: the option takes no value. `text`: a value that the script cannot complete. */
   readonly value: 'none' | 'text' | 'file' | readonly string[];
 }
 

@@ -16,14 +16,14 @@ interface ContextParts {
   readonly env: NodeJS.ProcessEnv;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Author of an answer to a request that waits, for people: `alice at the command line`. */
+  /** Author of an answer to a pending request, for people: `alice at the command line`. */
   readonly answeredBy: string;
   /**
    * Reads all of standard input as text. Rejects with SidekeyError `input_invalid` if it is a terminal or
    * larger than 1 MiB.
    */
   readonly readInput: () => Promise<string>;
-  /** Standard input itself, for a command that takes any bytes. */
+  /** Standard input, for a command that takes any bytes. */
   readonly stdin: Input;
   /** Prompts the user; null: standard input is not a terminal. */
   readonly ask: Ask | null;
@@ -33,7 +33,7 @@ interface ContextParts {
   readonly openScreen: OpenScreen | null;
   /** Address of the proxy that this process serves; absent: it serves none. */
   readonly listening?: Promise<{ readonly host: string; readonly port: number }>;
-  /** Returns `--config FILE`, after the command line is parsed. */
+  /** Returns `--config FILE` once the command line is parsed. */
   readonly configOption: () => string | undefined;
 }
 

@@ -4,8 +4,7 @@ import { isName } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 
 /**
- * Checks the name of a grant, a user or an agent. The error does not contain the text, which may be a
- * misplaced secret.
+ * Checks the name of a grant, a user or an agent. The error omits the text, which may be a secret.
  *
  * @throws SidekeyError `input_invalid`
  */
@@ -20,7 +19,7 @@ const spanUnits = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800
 
 const writtenSpan = /^([1-9][0-9]{0,8})(s|m|h|d|w)$/;
 
-/** Longest span: a longer one is a typing error. */
+/** Longest span, in milliseconds. A longer one is a typing error. */
 const maxSpanMs = 10 * 366 * spanUnits.d;
 
 /**
@@ -70,7 +69,7 @@ export function reachable(host: string): string {
   return host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
 }
 
-/** Proxy URL for a client on this machine. A port that is chosen at start is not known before. */
+/** Proxy URL for a client on this machine. If the port is chosen at start, it is unknown until then. */
 export function proxyUrl(
   { host, port }: { readonly host: string; readonly port: number },
   userInfo?: string,
@@ -103,7 +102,7 @@ export function relativeTime(at: number, now: number): string {
 
 function span(milliseconds: number): string {
   const seconds = Math.round(milliseconds / 1_000);
-  // Each unit up to where the next one says as much.
+  // Each unit is used until the next one is as precise.
   const [size, unit] =
     seconds < 90
       ? ([1, 's'] as const)
@@ -129,7 +128,7 @@ export function when(at: number, now: number): string {
   return `${relativeTime(at, now)} (${dateTime(at)})`;
 }
 
-/** ISO 8601 in UTC, for programs; empty where the number is no time that a date can hold. */
+/** ISO 8601 in UTC, for programs; empty if the number is out of range for a date. */
 export function isoTime(at: number): string {
   const date = new Date(at);
   return Number.isNaN(date.getTime()) ? '' : date.toISOString();
@@ -152,7 +151,7 @@ export function readTime(text: string, now: number): number | null {
   const [, count, unit] = ago.exec(text) ?? [];
   if (count !== undefined) return now - Number(count) * spanUnits[unit as keyof typeof spanUnits];
   if (!written.test(text)) return null;
-  // A date alone would be one of UTC.
+  // Date.parse reads a date without a time as UTC.
   const at = Date.parse(text.length === 10 ? `${text}T00:00` : text.replace(/[t ]/, 'T'));
   return Number.isNaN(at) ? null : at;
 }
@@ -162,7 +161,7 @@ export function lastUse(usedAt: number | null, now: number): string {
   return usedAt === null ? 'never' : relativeTime(usedAt, now);
 }
 
-/** ISO 8601; null where there is no time. */
+/** ISO 8601; null if there is no time. */
 export function isoOrNull(at: number | null): string | null {
   return at === null ? null : isoTime(at);
 }

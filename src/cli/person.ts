@@ -116,7 +116,7 @@ export async function setPerson(
       event: 'person.changed',
       reason: `${name}, role ${after.role}, ${state}${linked}`,
     } as const;
-    // With another account, whoever held the name until now may be somebody else.
+    // After a change of the account, the former holder of the name may be somebody else.
     const ends = disable || after.identity !== before.identity;
     await recordChange(audit, event, async () => {
       const endsAt = ends ? now() : undefined;

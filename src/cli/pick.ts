@@ -100,7 +100,7 @@ export function grantReference({ name, user }: Pick<Grant, 'name' | 'user'>): st
 }
 
 /**
- * The agent of this name.
+ * Returns the agent of this name.
  * @throws SidekeyError `not_found`
  */
 export function pickAgent(agents: readonly AgentRecord[], name: string): AgentRecord {
@@ -145,7 +145,7 @@ export function pickLease<L extends Lease>(leases: readonly L[], id: string): L 
 }
 
 /**
- * The provider of that name.
+ * Returns the provider of this name.
  *
  * @throws SidekeyError `provider_unknown`
  */

@@ -33,7 +33,7 @@ interface Lease {
   readonly used_at: string | null;
 }
 
-/** Agents, their leases, and which agent may call which domain. */
+/** Agents, their leases, and the domains that each agent may call. */
 export async function access(main: HTMLElement, me: Me): Promise<void> {
   const [agents, leases, domains, status] = await Promise.all([
     all<Agent>('/v2/agents'),

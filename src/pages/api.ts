@@ -6,12 +6,12 @@
  */
 const sessionItem = 'sidekey-session';
 
-/** Stores the secret of a session, which all tabs use. */
+/** Stores the secret of a session. All tabs share it. */
 export function startSession(secret: string): void {
   localStorage.setItem(sessionItem, secret);
 }
 
-/** Ends the session, and shows the sign-in. */
+/** Ends the session, and opens the sign-in. */
 export async function signOut(): Promise<void> {
   await call('POST /sign-out');
   localStorage.removeItem(sessionItem);
@@ -68,12 +68,12 @@ export async function send<T>(
   return { body: value, etag: response.headers.get('etag') };
 }
 
-/** Returns the body of an answer. @throws ApiError */
+/** Returns the body of a response. @throws ApiError */
 export async function call<T>(what: string, body?: unknown): Promise<T> {
   return (await send<T>(what, body)).body;
 }
 
-/** Milliseconds before a stream that ended is opened again. */
+/** Milliseconds until an ended stream is opened again. */
 const pauseMs = 3_000;
 
 /**

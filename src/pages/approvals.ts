@@ -44,7 +44,7 @@ export const approvals: View = async (main, me, signal) => {
       all<Standing>('/v2/approvals/standing'),
       waitingProposals(proposals),
     ]);
-    // Buttons must not move under the pointer, so only a change is drawn.
+    // Redraws only on a change, because buttons must not move under the pointer.
     const ids = JSON.stringify([
       waiting.map(({ id }) => id),
       standing.map(({ id }) => id),

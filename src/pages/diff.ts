@@ -1,4 +1,3 @@
-/** A line of a difference. */
 interface DiffLine {
   readonly kind: 'same' | 'added' | 'removed';
   readonly line: string;
@@ -22,7 +21,7 @@ export function diff(before: string, after: string): readonly DiffLine[] {
 }
 
 function middle(a: readonly string[], b: readonly string[]): DiffLine[] {
-  // Beyond this size the table takes too long, and a person reads no such difference.
+  // Beyond this size the table takes too long, and nobody reads such a difference.
   if (a.length * b.length > 1_000_000) {
     return [
       ...a.map((line) => ({ kind: 'removed' as const, line })),

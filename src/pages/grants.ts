@@ -35,7 +35,7 @@ interface Line {
   readonly reason?: string;
 }
 
-/** Accounts: a person sees their own, an operator all. `#grants/ID` shows one. */
+/** Accounts: a person's own, or all for an operator. `#grants/ID` shows one. */
 export const grants: View = async (main, me) => {
   const [, id] = location.hash.split('/');
   if (id !== undefined && id !== '') return one(main, me, decodeURIComponent(id));
@@ -199,7 +199,7 @@ function narrowing(grant: Shown, again: () => Promise<void>): HTMLElement {
   );
 }
 
-/** Returns a button that asks before its work. */
+/** Returns a button that asks for confirmation before its work. */
 export function confirmed(label: string, question: string, work: () => Promise<unknown>): HTMLElement {
   const dialog: HTMLDialogElement = h(
     'dialog',

@@ -5,7 +5,6 @@ import { h } from './dom.ts';
 const svg = 'http://www.w3.org/2000/svg';
 const [width, height] = [320, 96];
 
-/** A line or bars of a plot. */
 interface Series {
   readonly name: string;
   readonly values: readonly (number | null)[];

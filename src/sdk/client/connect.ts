@@ -1,14 +1,14 @@
 import type { DeviceSession, Operations } from './operations.ts';
 import { SidekeyError, wait } from './transport.ts';
 
-/** The person's part of a connect session, for a program without a page of its own. */
+/** The person's part of a connect session, for a program without its own page. */
 
 export interface ConnectOptions {
   readonly provider: string;
   /** Owner of the grant. */
   readonly user: string;
   readonly scopes?: readonly string[];
-  /** Name of the grant; default: that of the provider. */
+  /** Name of the grant; default: the name of the provider. */
   readonly name?: string;
   /**
    * True: the person types a code on another device. False: the person opens an address. Default `auto`: a
@@ -72,7 +72,7 @@ async function browserHere(): Promise<((url: string) => Promise<void>) | null> {
   return browserOf();
 }
 
-/** Prints an address, and opens a browser if there is one. */
+/** Prints an address, and opens a browser if available. */
 async function showUrl(url: string): Promise<void> {
   console.error(`To connect the account, open this address. It works once:\n${url}`);
   await (
