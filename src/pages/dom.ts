@@ -6,10 +6,7 @@ type Props = Readonly<
   Record<string, string | number | boolean | null | undefined | ((event: Event) => unknown)>
 >;
 
-/**
- * Creates an element. A function adds a listener, such as `onclick`. `true` sets an attribute without a
- * value.
- */
+/** Creates an element. A function adds a listener (`onclick`). `true` sets an attribute without a value. */
 export function h<Tag extends keyof HTMLElementTagNameMap>(
   tag: Tag,
   props: Props = {},

@@ -145,17 +145,17 @@ async function showAgent({ withView, output, now }: Context, name: string): Prom
 }
 
 export interface SetOptions {
-  /** A user, or false: no user. */
+  /** User; false: no user. */
   readonly for?: string | false;
   /** New labels; false: no labels. */
   readonly agentLabel?: readonly string[] | false;
-  /** Refuses its tokens and leases from the next request on; nothing is deleted. */
+  /** Refuses the agent's tokens and leases from the next request on. Deletes nothing. */
   readonly disable?: boolean;
-  /** Accepts its unexpired tokens and leases again. */
+  /** Accepts the agent's unexpired tokens and leases again. */
   readonly enable?: boolean;
 }
 
-/** `sidekey agent set`: changes the user and the labels of an agent, and whether it is disabled. */
+/** `sidekey agent set`: changes an agent's user and labels, and disables or enables it. */
 export async function setAgent(
   { withState, output, now }: Context,
   name: string,
@@ -215,8 +215,8 @@ export interface RemoveOptions {
 }
 
 /**
- * `sidekey agent remove`: removes it with its tokens, bindings and leases. Rejects with SidekeyError
- * `not_found`, or `audit_unavailable` if the removal cannot be recorded.
+ * `sidekey agent remove`: removes the agent with its tokens, bindings and leases.
+ * @throws SidekeyError `not_found`, or `audit_unavailable` if the removal cannot be recorded
  */
 export async function removeAgent(
   context: Context,
@@ -270,7 +270,7 @@ function tokenEnd({ expiresAt, revokedAt }: AgentTokenRecord, now: number): stri
   return `${expiresAt > now ? '' : 'ended '}${relativeTime(expiresAt, now)}`;
 }
 
-/** The latest of several last uses; null: none was ever used. */
+/** The latest of several last uses; null: never used. */
 function lastUseOf(
   used: readonly { readonly usedAt: number | null }[],
   byIdentity: number | undefined,

@@ -17,18 +17,18 @@ export interface BindOptions {
   readonly user?: readonly string[];
   readonly label?: readonly string[];
   readonly everything?: boolean;
-  /** Hosts without a credential; others are refused. */
+  /** Hosts without a credential. All other hosts are refused. */
   readonly egress?: readonly string[];
 }
 
-/** Names that exist. */
+/** Existing names. */
 interface BindableFacts {
   readonly grants: readonly Grant[];
   readonly providers: readonly string[];
 }
 
 /**
- * Returns the bindings that the options name. Grants and providers must exist; users and labels need not.
+ * Returns the bindings of the options. Grants and providers must exist; users and labels need not.
  *
  * @throws SidekeyError `grant_missing`, `grant_ambiguous`, `provider_unknown`, `input_invalid`
  */
@@ -48,9 +48,7 @@ export function bindingsOf(options: BindOptions, { grants, providers }: Bindable
   return bindings;
 }
 
-/**
- * Returns the bindings that the options name; `grantId` resolves grants. @throws SidekeyError `input_invalid`
- */
+/** Returns the bindings of the options; `grantId` resolves grants. @throws SidekeyError `input_invalid` */
 export function namedBindings(options: BindOptions, grantId: (text: string) => string): Binding[] {
   const { grant = [], provider = [], user = [], label = [], egress = [] } = options;
   for (const [what, names] of Object.entries({ provider, user, label }))
@@ -65,7 +63,7 @@ export function namedBindings(options: BindOptions, grantId: (text: string) => s
   ];
 }
 
-/** Returns the hosts of `--egress` as patterns of one form. @throws SidekeyError `input_invalid` */
+/** Returns the hosts of `--egress` as canonical patterns. @throws SidekeyError `input_invalid` */
 export function egressHosts(hosts: readonly string[]): readonly string[] {
   return hosts.map((host) => {
     const pattern = parsePattern(host);
@@ -84,14 +82,14 @@ export function bindingText({ kind, value }: Binding, grants: readonly Grant[]):
   return grant === undefined ? `grant ${value} (removed)` : `grant ${grantReference(grant)}`;
 }
 
-/** Formats bindings for the audit log: kinds and names, ids of grants. */
+/** Formats bindings for the audit log: kinds with names, grants with ids. */
 export function bindingReason(bindings: readonly Binding[]): string {
   return bindings.length === 0
     ? 'nothing'
     : bindings.map(({ kind, value }) => (kind === 'everything' ? kind : `${kind} ${value}`)).join(', ');
 }
 
-/** Returns warning lines for an agent that reaches nothing or everything; none for any other agent. */
+/** Returns warning lines for an agent that reaches nothing or everything; none for others. */
 export function reachWarning(
   agent: string,
   bindings: readonly Binding[],
@@ -116,12 +114,12 @@ export function reachWarning(
 }
 
 /**
- * The agent whose leases `sidekey run` creates by default. It has no token, so only a user who can write to
- * the store can act as it. It reaches everything until a user binds it to less.
+ * Default agent for the leases of `sidekey run`. It has no token, so only a user who can write to the store
+ * can act as it. It reaches everything until a user binds it.
  */
 export const runAgent = 'run';
 
-/** Creates the agent of `sidekey run` if it does not exist. An existing agent is not changed. */
+/** Creates the agent of `sidekey run` if it does not exist. Never changes an existing agent. */
 export async function ensureRunAgent(
   { store, audit }: Pick<State, 'store' | 'audit'>,
   at: number,
@@ -137,7 +135,7 @@ export async function ensureRunAgent(
   }
 }
 
-/** A list of no host. */
+/** A list without hosts. */
 const nowhere: Binding = { kind: 'egress', value: noHost };
 
 const isHost = ({ kind, value }: Binding) => kind === 'egress' && value !== noHost;
@@ -193,14 +191,14 @@ async function unbindAgent(
     const known = await state.grants.list();
     const before = await store.bindings.list(name);
     const bound = new Set(before.filter(({ kind }) => kind === 'grant').map(({ value }) => value));
-    // A removed grant is known only by its id.
+    // The id is all that is known of a removed grant.
     const named = namedBindings(options, (text) => (bound.has(text) ? text : namedGrant(known, text).id));
     const unwanted = options.all === true ? before.filter(({ kind }) => kind !== 'egress') : named;
     if (named.length === 0 && options.all !== true) throw namesNothing(' --remove');
     const event = { event: 'agent.unbound', agent: name, reason: bindingReason(unwanted) } as const;
     const stays = ({ kind, value }: Binding) =>
       !unwanted.some((each) => each.kind === kind && each.value === value);
-    // Without a list the agent could use all hosts: that is to be asked for, by the removal of the word.
+    // Without a list the agent could use all hosts. Only the removal of `none` allows that.
     const isEmptied = before.some(isHost) && !before.filter(({ kind }) => kind === 'egress').some(stays);
     const count = await recordChange(audit, event, async () => {
       if (isEmptied) await store.bindings.add(name, [nowhere], now());

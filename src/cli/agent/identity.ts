@@ -7,11 +7,11 @@ import type { Context } from '../context.ts';
 import { details } from '../display.ts';
 import { dateTime, isoTime } from '../format.ts';
 
-/** Claims of the tokens of one issuer, or a name in a certificate, that identify an agent. */
+/** Claims of one issuer's tokens, or a name in a certificate, that identify an agent. */
 interface IdentityRule {
-  /** Key of `agent_issuers`; of certificates `proxy.tls`. */
+  /** Key of `agent_issuers`; `proxy.tls` for certificates. */
   readonly issuer: string;
-  /** Values by claim; members of a claim after a slash. Of a certificate, its name. */
+  /** Values by claim, with a slash before members of a claim. For a certificate, its name. */
   readonly claims: Readonly<Record<string, string>>;
 }
 

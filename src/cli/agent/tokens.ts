@@ -10,7 +10,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import type { AgentRecord, AgentTokenRecord } from '../../store/store.ts';
 
 export interface CreateOptions extends BindOptions {
-  /** The user it acts for. */
+  /** User that the agent acts for. */
   readonly for?: string;
   readonly agentLabel?: readonly string[];
   readonly tokenLabel?: string;
@@ -99,8 +99,8 @@ export interface RotateOptions {
 const forgetAfterMs = 90 * 86_400_000;
 
 /**
- * `sidekey agent rotate`: a new token replaces those with the same label, at once or after an overlap. A
- * token with a new label replaces none.
+ * `sidekey agent rotate`: replaces the tokens with the same label by a new one, at once or after an overlap.
+ * A token with a new label replaces none.
  */
 export async function rotateAgent(
   { withState, output, now }: Context,
@@ -151,7 +151,7 @@ const defaultTokenLabel = 'main';
 /**
  * Returns a secret of 256 random bits, so that its plain hash in the store resists guessing. The prefix is
  * for secret scanners.
- * @param purpose the owner: an agent or a lease
+ * @param purpose owner: an agent or a lease
  */
 export function newSecret(purpose: 'agent' | 'lease'): string {
   return `sidekey_${purpose}_${randomBytes(32).toString('base64url')}`;

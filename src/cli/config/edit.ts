@@ -65,7 +65,7 @@ function kept(problem: SidekeyError, hint: string): SidekeyError {
   return new SidekeyError(problem.code, problem.message, { hint, cause: problem });
 }
 
-/** Creates the draft of this version of the file, or returns the one that an earlier edit left. */
+/** Creates the draft of this version of the file, or returns the draft of an earlier edit. */
 async function openDraft({ output }: Context, file: string, text: string): Promise<string> {
   const prefix = `${basename(file, '.yaml')}.draft-`;
   const draft = join(dirname(file), `${prefix}${digestOf(text).slice(0, 8)}.yaml`);
@@ -102,7 +102,7 @@ function readEditor({ env, ask }: Context): readonly string[] {
   throw new SidekeyError('input_invalid', `${variable} ${words.problem}.`, { hint });
 }
 
-/** Ctrl-C is for the editor. */
+/** The editor handles Ctrl-C. */
 function ignore(): void {}
 
 async function runEditor([program = '', ...words]: readonly string[], draft: string, env: NodeJS.ProcessEnv) {

@@ -5,7 +5,7 @@ import { inputInvalid, SidekeyError, systemCode } from '../../lib/errors.ts';
 import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
 import type { Input } from '../terminal.ts';
 
-/** The command line as it is written. */
+/** The command line as typed. */
 export interface FetchOptions {
   readonly request?: string;
   readonly header?: readonly string[];
@@ -23,10 +23,10 @@ export interface FetchOptions {
   readonly proxy?: string;
 }
 
-/** One request of the command; redirects add more. */
+/** One request of the command. Redirects add more. */
 export interface Hop {
   readonly method: string;
-  /** Absolute, without a fragment; all bytes are valid in a request line. */
+  /** Absolute URL without a fragment, valid in a request line. */
   readonly url: string;
   /** Names and values, without the framing and routing fields. */
   readonly fields: readonly (readonly [name: string, value: string])[];
@@ -42,7 +42,7 @@ export interface Question {
   readonly maxTimeMs: number | null;
 }
 
-/** Reads the command line. @throws SidekeyError `input_invalid` */
+/** Parses the command line. @throws SidekeyError `input_invalid` */
 export async function readQuestion(
   words: readonly [first: string, second: string | undefined],
   options: FetchOptions,
@@ -98,7 +98,7 @@ export function readUrl(text: string): string {
     );
   }
   const { authority, path } = target;
-  // Bytes that are invalid in a request line are escaped as by browsers; others are kept.
+  // Escapes bytes that are invalid in a request line as browsers do. Keeps others.
   const sendable = path.replace(/[^\x21-\x7e]+/gu, (found) => encodeURIComponent(found.toWellFormed()));
   return `${authority.scheme}://${authorityText(authority)}${sendable}`;
 }
@@ -123,7 +123,7 @@ export interface BodySource {
 }
 
 /**
- * Returns the source of the body; null: the request has none.
+ * Returns the source of the body; null: none.
  *
  * @throws SidekeyError `input_invalid`
  */
@@ -141,7 +141,7 @@ async function bodySourceOf(
   return file === '-' ? fromInput(stdin) : fromFile(file);
 }
 
-/** Returns the source of a body that is in memory. */
+/** Returns the source of a body in memory. */
 export function textBody(text: string): BodySource {
   const bytes = Buffer.from(text, 'utf8');
   return { length: bytes.length, repeatable: true, open: () => once(bytes) };
@@ -158,7 +158,7 @@ async function fromFile(file: string): Promise<BodySource> {
     // A pipe has no size, and can be read once.
     if (!found.isFile()) return { length: null, repeatable: false, open: () => createReadStream(file) };
     const { size } = found;
-    // Growth of the file is ignored: the body has the announced size.
+    // Ignores growth of the file: the body has the announced size.
     const open = () => (size === 0 ? once(Buffer.alloc(0)) : createReadStream(file, { end: size - 1 }));
     return { length: size, repeatable: true, open };
   } catch (cause) {

@@ -34,13 +34,13 @@ export interface ImportOptions {
   readonly user?: string;
   readonly audience?: readonly string[];
   readonly replace?: boolean;
-  /** False: the credentials are stored without asking their providers. */
+  /** False: stores the credentials unverified. */
   readonly verify?: boolean;
 }
 
 const question = 'Paste the credential (it is not shown); after JSON or PEM, an empty line';
 
-/** `sidekey grant import`: verifies every credential of the input before it writes the first. */
+/** `sidekey grant import`: verifies all credentials of the input before it writes the first. */
 export async function importGrants(
   context: Context,
   name: string | undefined,
@@ -153,7 +153,7 @@ export async function importGrants(
 }
 
 /**
- * Verifies the credentials one after the other. Those that no request can carry now are left out.
+ * Verifies the credentials one after the other. Skips those that no request can carry now.
  *
  * @throws SidekeyError as `assertWorks`, with the number of the entry if there are several
  */
@@ -192,7 +192,7 @@ function whyNotNow(
   { probe }: Provider,
   { now }: Pick<Context, 'now'>,
 ): string | null {
-  // Only the proxy shows certificates.
+  // Only the proxy presents certificates.
   if (credential.type === 'client_certificate') return 'it is a certificate';
   const clock = clockOf(credential, now(), 0);
   if (clock === 'absent') return 'it has no access token yet';
@@ -202,13 +202,13 @@ function whyNotNow(
   return `the check goes to ${host}, which is not in its audience`;
 }
 
-/** A credential that may be stored. */
+/** A storable credential. */
 export interface Prepared {
   readonly wanted: NewGrant;
   readonly provider: Provider;
   readonly credential: Credential;
   readonly audience: readonly string[];
-  /** True if no request can carry it as the provider says. */
+  /** True if no request can carry it as the provider requires. */
   readonly isUnusable: boolean;
   readonly warnings: string[];
 }
@@ -262,8 +262,8 @@ export function prepare(
 }
 
 /**
- * Removes the access token if the provider requires bound tokens: an imported token is not bound to a key of
- * Sidekey. The first bound one is requested at first use.
+ * Removes the access token if the provider requires bound tokens, because imported tokens are not bound to a
+ * key of Sidekey. The first use requests a bound one.
  *
  * @throws SidekeyError `input_invalid`: no token can be requested
  */

@@ -27,8 +27,8 @@ import type { UpstreamClient } from '../../upstream/client.ts';
 import { grantGone } from '../../grants/keep.ts';
 
 /**
- * `sidekey grant refresh`: one attempt, with the address guard and the lock of the proxy. A token that is not
- * due is kept, unless the option forces a refresh.
+ * `sidekey grant refresh`: one attempt, with the address guard and the lock of the proxy. Keeps a token that
+ * is not due, unless the option forces a refresh.
  */
 export async function refreshGrant(
   context: Context,
@@ -109,7 +109,7 @@ export async function narrowGrant(
         before.length === 0 ? 'its scopes are set at the provider' : `one or more of: ${before.join(' ')}`,
     });
   }
-  // Without it the refresh token may end.
+  // Without `offline_access` the refresh token may end.
   const left = before.filter((scope) => named.includes(scope) || scope === 'offline_access');
   if (left.length === before.length) return grant;
   const consent = consentCommand(grant, named, config.providers.get(grant.provider), sealed.credential);
@@ -213,7 +213,7 @@ function refused(grant: Grant, reason: string, hint?: string): SidekeyError {
   return new SidekeyError(code, message, { hint: way });
 }
 
-/** Reason that a credential with a refresh token cannot be refreshed, and a remedy. */
+/** Reason why a credential with a refresh token cannot be refreshed, and a remedy. */
 interface RefreshGap {
   readonly sentence: string;
   readonly hint: string;
@@ -244,7 +244,7 @@ interface CommandParts {
   readonly upstream: UpstreamClient;
 }
 
-/** Makes the parts of a refresh for one command. The config does not change during it. */
+/** Creates the parts of a refresh for one command, during which the config does not change. */
 export function commandParts({
   context: { now, env },
   state,

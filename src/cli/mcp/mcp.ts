@@ -90,7 +90,7 @@ export async function serveMcp(context: Context, options: McpOptions): Promise<v
     }
     const { id, method, params } = message;
     if (method === 'notifications/cancelled') calls.get((params?.['requestId'] ?? null) as Id)?.abort();
-    // Notifications, and answers to what was never asked.
+    // Ignores notifications, and responses without a request.
     if (id === undefined || method === undefined) return;
     const stop = new AbortController();
     calls.set(id, stop);
@@ -120,7 +120,7 @@ export async function serveMcp(context: Context, options: McpOptions): Promise<v
   }
 }
 
-/** Returns the result of a call. A failure is a result too, so that the model reads it. */
+/** Returns the result of a call. A failure is also a result, for the model to read. */
 async function result(call: () => Promise<string>): Promise<object> {
   try {
     return { content: [{ type: 'text', text: await call() }] };

@@ -16,7 +16,7 @@ export function launchd(home: string, uid: number, env: NodeJS.ProcessEnv): Serv
     async install(plan) {
       for (const folder of [dirname(file), dirname(log)]) await mkdir(folder, { recursive: true });
       await writeFile(file, plistText(plan, log), { mode: 0o600 });
-      // It is not loaded yet, or in an older form.
+      // Not loaded yet, or loaded in an older form.
       await tryRun(['launchctl', 'bootout', `${domain}/${label}`], env);
       await runTool(['launchctl', 'bootstrap', domain, file], env);
       return [file];

@@ -16,10 +16,10 @@ import { launchd } from './launchd.ts';
 import type { ServiceManager } from './manager.ts';
 import { systemd } from './systemd.ts';
 
-/** Milliseconds for the last audit lines and the end of helpers, after `limits.drain`. */
+/** Milliseconds after `limits.drain` for the last audit lines and the end of helpers. */
 const stopGraceMs = 15_000;
 
-/** Milliseconds until a new service must answer, and between two questions. */
+/** Milliseconds until a new service must respond, and between two requests. */
 const startMs = 15_000;
 const askEveryMs = 100;
 
@@ -82,7 +82,7 @@ async function lasting(program: string, path: string): Promise<string> {
   return realpathSync(link) === realpathSync(program) ? link : program;
 }
 
-/** Waits until the proxy answers. @throws SidekeyError `service_failed` */
+/** Waits until the proxy responds. @throws SidekeyError `service_failed` */
 async function answers({ now }: Context, listen: Parameters<typeof askHealth>[0]): Promise<void> {
   for (const end = now() + startMs; ; await pause(systemTimers, askEveryMs)) {
     const { kind } = await askHealth(listen);
