@@ -94,9 +94,7 @@ export interface ProxyParts {
   readonly adapt?: ((config: Config) => Config) | undefined;
   /** Socket to accept connections from; absent: a new one at `proxy.listen`. A supervisor has its own. */
   readonly socket?: SocketHandle | Promise<SocketHandle | null> | undefined;
-  /**
-   * Serves instead of this process, which then runs the tasks of all workers. Absent: this process serves.
-   */
+  /** Serves instead of this process, which then runs the workers' common tasks. Absent: this one serves. */
   readonly supervisor?: Pick<Supervisor, 'listener' | 'figures'> | undefined;
   /** Runs commands for the API; absent: there is no API. */
   readonly commands?: ((running: RunningParts) => RunCommand) | undefined;

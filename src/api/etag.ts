@@ -13,9 +13,7 @@ const moving: ReadonlySet<string> = new Set([
   'live_tokens',
 ]);
 
-/**
- * Returns the weak entity tag of a response (RFC 9110 §8.8.3). It ignores members that change by themselves.
- */
+/** Returns the weak entity tag of a response (RFC 9110, 8.8.3). Ignores members that change on their own. */
 export function etagOf(value: unknown): string {
   const text =
     JSON.stringify(value, (name, member: unknown) => (moving.has(name) ? undefined : member)) ?? '';

@@ -128,9 +128,7 @@ export function oidcSignIn(parts: ServiceParts): Hono<{ Bindings: HttpBindings }
   return app;
 }
 
-/**
- * Returns a path of this service in its normal form; the first page for anything else, such as another site.
- */
+/** Returns a path of this service in its normal form; the first page if the text leads elsewhere. */
 function ownPath(text: string, base: string): string {
   const own = URL.parse(text, base);
   const isOwn = own?.origin === new URL(base).origin && text === own.pathname + own.search + own.hash;

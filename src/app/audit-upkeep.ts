@@ -38,10 +38,7 @@ interface Upkeep {
 const upkeepMs = 60_000;
 const anchorTimeoutMs = 30_000;
 
-/**
- * Packs rotated files, removes expired ones, ships lines to sinks and writes anchors. Retries failed steps.
- * Requests never wait for it.
- */
+/** Packs, removes and ships rotated files, and writes anchors. Retries failures. Requests never wait. */
 export function startAuditUpkeep(parts: UpkeepParts): Upkeep {
   const { timers } = parts;
   let { config } = parts;

@@ -92,11 +92,7 @@ function connectionFigures({ connections, streams }: UpstreamClient): Figure[] {
   ];
 }
 
-/**
- * Returns the figures that all processes of a proxy share.
- *
- * @throws SidekeyError `store_unavailable`
- */
+/** Returns the figures that all processes of a proxy share. @throws SidekeyError `store_unavailable` */
 async function stateFigures(
   { store, grants, now }: Pick<State, 'store' | 'grants'> & { readonly now: () => number },
   { audit }: Pick<Config, 'audit'>,

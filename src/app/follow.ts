@@ -8,9 +8,7 @@ interface FollowParts extends OwnNodeParts {
   readonly onRevoked: (error: SidekeyError) => void;
 }
 
-/**
- * Milliseconds until an idle process sees changes of others. A busy one sees them at its next read or write.
- */
+/** Milliseconds until an idle process sees changes of others. Busy ones see them at the next access. */
 const followMs = { oneMachine: 1_000, severalMachines: 500 };
 
 /**

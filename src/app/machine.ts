@@ -50,9 +50,7 @@ export function readMachine(env: NodeJS.ProcessEnv): Machine {
   };
 }
 
-/**
- * Detects Docker and Podman by a file, Kubernetes by a variable, others by `container` (systemd's interface).
- */
+/** Detects Docker and Podman by a file, Kubernetes by a variable, others by `container` (systemd). */
 function isContainer(env: NodeJS.ProcessEnv): boolean {
   return (
     existsSync('/.dockerenv') ||

@@ -162,9 +162,7 @@ interface Opening {
   readonly now: () => number;
 }
 
-/**
- * Adds an event to `made` for each thing it created. Creates a key only for a store without sealed records.
- */
+/** Adds an event to `made` for each created thing. Creates a key only for a store without sealed records. */
 async function openVerifiedVault(config: Config, opening: Opening, made: AuditEvent[]): Promise<OpenVault> {
   const { meta, location } = opening.store;
   let isNewKey = false;

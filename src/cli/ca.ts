@@ -21,10 +21,7 @@ export interface ExportOptions extends OutputFileOptions {
   readonly ca?: string;
 }
 
-/**
- * Java's default password. A trust store has only public certificates. The password keys an integrity check
- * that Java requires.
- */
+/** Java's default password. Certificates are public: it only keys the integrity check that Java requires. */
 const javaDefault = 'changeit';
 
 /** `sidekey ca export` */
@@ -223,11 +220,7 @@ export async function openExistingCa(view: View, now: () => number): Promise<Cer
   return openAuthority({ directory, vault, permittedNames, now });
 }
 
-/**
- * Opens the existing CA.
- *
- * @throws SidekeyError `not_found`; as `openAuthority`
- */
+/** Opens the existing CA. @throws SidekeyError `not_found`; as `openAuthority` */
 export async function openCa(view: View, now: () => number): Promise<CertificateAuthority> {
   const authority = await openExistingCa(view, now);
   if (authority !== null) return authority;

@@ -18,10 +18,7 @@ interface ContextParts {
   readonly now: () => number;
   /** Author of an answer to a pending request, for people: `alice at the command line`. */
   readonly answeredBy: string;
-  /**
-   * Reads all of standard input as text. Rejects with SidekeyError `input_invalid` if it is a terminal or
-   * larger than 1 MiB.
-   */
+  /** Reads standard input as text. @throws SidekeyError `input_invalid` if it is a terminal or over 1 MiB */
   readonly readInput: () => Promise<string>;
   /** Standard input, for a command that takes any bytes. */
   readonly stdin: Input;
@@ -46,15 +43,9 @@ export interface Context extends Omit<ContextParts, 'configOption'> {
   readonly configLocation: () => Promise<ConfigLocation>;
   /** Returns the absolute path of the config file. Creates a missing default file, and prints a note. */
   readonly configFile: () => Promise<string>;
-  /**
-   * Returns the config, for commands that change something or serve. Creates a missing file, as `configFile`
-   * does.
-   */
+  /** Returns the config, for commands that change something or serve. Creates a file as `configFile`. */
   readonly config: () => Promise<Config>;
-  /**
-   * Returns the config, for read-only commands. The template stands in for a missing file at the
-   * default path.
-   */
+  /** Returns the config, for read-only commands. If the default file is missing, returns the template. */
   readonly readConfig: () => Promise<Config>;
   /** Reads the valid parts of a config file that `readConfig` refuses; null: no file, or no valid part. */
   readonly parsePartialConfig: () => Promise<PartialConfig | null>;

@@ -46,9 +46,7 @@ interface Table {
   readonly line: (cells: readonly string[]) => string;
 }
 
-/**
- * Creates a table within the width of a display. Escapes control characters: cells may hold untrusted text.
- */
+/** Creates a table within the width of a display. Escapes control characters, as cells may be untrusted. */
 export function createTable(
   { width, paint }: Display,
   headings: readonly string[],

@@ -35,10 +35,7 @@ export function readSpan(option: string, text: string): number {
   });
 }
 
-/**
- * Parses a future time: a span from now, or a date.
- * @throws SidekeyError `input_invalid`
- */
+/** Parses a future time: a span from now, or a date. @throws SidekeyError `input_invalid` */
 export function readEnd(option: string, text: string, now: number): number {
   const milliseconds = spanOf(text);
   if (milliseconds !== null) return now + milliseconds;
@@ -144,9 +141,7 @@ const ago = /^([0-9]{1,9}) ?(s|m|h|d|w)$/;
 const written =
   /^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})?)?$/;
 
-/**
- * Parses a time: `2h` (ago), `2026-11-21`, `2026-11-21T06:00Z`; default zone: this machine's. Null: invalid.
- */
+/** Parses `2h` (ago), `2026-11-21`, `2026-11-21T06:00Z`; default zone: this machine's. Null: invalid. */
 export function readTime(text: string, now: number): number | null {
   const [, count, unit] = ago.exec(text) ?? [];
   if (count !== undefined) return now - Number(count) * spanUnits[unit as keyof typeof spanUnits];

@@ -74,9 +74,7 @@ export function waysOf({ flows, token }: Provider): string {
   return [...flows.map((flow) => flowWords[flow]), ...(token === null ? [] : ['key'])].join(', ') || '-';
 }
 
-/**
- * Returns a provider's JSON with the keys of the config file. Reveals only whether it has a client secret.
- */
+/** Returns a provider's JSON with the keys of the config file. Reveals only if it has a client secret. */
 export function providerJson(provider: Provider): Readonly<Record<string, unknown>> {
   const { inject, token, dialect } = provider;
   return {
@@ -159,11 +157,7 @@ export async function checkProviderFile({ output }: Context, path: string): Prom
   );
 }
 
-/**
- * `sidekey provider list [TEXT]`
- *
- * @throws SidekeyError `not_found` if the text matches none
- */
+/** `sidekey provider list [TEXT]` @throws SidekeyError `not_found` if the text matches none */
 export async function listProviders({ readConfig, output }: Context, text?: string): Promise<void> {
   const { providers } = await readConfig();
   const all = providers.names.flatMap((name) => providers.get(name) ?? []);

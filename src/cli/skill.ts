@@ -63,9 +63,7 @@ export async function installSkill(context: Context, options: InstallOptions): P
   return exitCode.failure;
 }
 
-/**
- * Returns the files that `skill install` would write for a user's agents, without files that a person wrote.
- */
+/** Returns the files that `skill install` would write for a user's agents, except those of a person. */
 export async function missingSkills(home: string): Promise<readonly string[]> {
   const files = [...new Set(agentsAt('user', home).map((agent) => skillFile(agent, 'user', home)))];
   const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));

@@ -284,9 +284,7 @@ async function serve(
   output.say('Stopped.');
 }
 
-/**
- * Returns the error of a port in use, and adds whether Sidekey uses the port. Returns other errors unchanged.
- */
+/** Returns the error of a port in use, naming a Sidekey on the port. Returns other errors unchanged. */
 async function whoListens(error: unknown, { proxy: { listen } }: Config): Promise<unknown> {
   if (!(error instanceof SidekeyError) || error.code !== 'port_in_use') return error;
   const { kind } = await askHealth(listen);

@@ -162,10 +162,7 @@ export type Input = NodeJS.ReadableStream & { readonly isTTY?: boolean };
 /** Standard input, line by line. */
 export interface Lines {
   readonly isTerminal: boolean;
-  /**
-   * Returns the next line, without its end; null at the end of input. Prints the question first on a
-   * terminal.
-   */
+  /** Returns the next line, without its end; null at the end of input. First prompts, on a terminal. */
   next(question: string): Promise<string | null>;
   /** Ends the wait: a pending call returns null, and the process may exit. */
   close(): void;
@@ -253,11 +250,7 @@ export async function readInput(stdin: Input): Promise<string> {
   return bytes.toString('utf8');
 }
 
-/**
- * Reads the file of an option that holds a secret.
- *
- * @throws SidekeyError `input_invalid`
- */
+/** Reads the file of an option that holds a secret. @throws SidekeyError `input_invalid` */
 export async function readSecretFile(
   option: string,
   path: string,
@@ -390,9 +383,7 @@ export function createOutput(
   return output;
 }
 
-/**
- * Escapes control characters in a message, which may have names of files and arguments. Keeps line breaks.
- */
+/** Escapes control characters in a message, which may have file names and arguments. Keeps line breaks. */
 function shown(text: string): string {
   return text.split('\n').map(visible).join('\n');
 }

@@ -44,9 +44,7 @@ const sessionShape = z.object({
   policy: policyShape,
   /** Name of the API key. */
   by: z.string(),
-  /**
-   * The person who created the session, or whose key did; null: nobody, or a session of an earlier version.
-   */
+  /** The person who created the session, directly or by a key; null: nobody, or an earlier version. */
   person: z
     .object({ name: z.string(), createdAt: z.number(), generation: z.number() })
     .nullable()
@@ -114,11 +112,7 @@ export async function keepSession(session: ConnectSession, parts: ServiceParts):
   await recordsOf(parts).begun.put(session.id, session, session.expiresAt + keptMs);
 }
 
-/**
- * Returns a session to begin.
- *
- * @throws SidekeyError see `createSession`
- */
+/** Returns a session to begin. @throws SidekeyError see `createSession` */
 export async function newSession(
   wanted: Wanted,
   flow: keyof typeof consentEndpoints,

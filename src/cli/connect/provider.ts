@@ -20,11 +20,7 @@ import { keptReference } from './allowed-domains.ts';
 import { redirectTarget, writtenRedirectUri } from './browser/browser.ts';
 import type { ConnectOptions } from './request.ts';
 
-/**
- * Checks that all settings have values, before anything is sent.
- *
- * @throws SidekeyError `input_invalid`
- */
+/** Checks that all settings have values, before anything is sent. @throws SidekeyError `input_invalid` */
 export function assertSettings({ name, title, settings }: Provider): void {
   const open = settings.filter(({ value }) => value === null);
   if (open.length === 0) return;

@@ -124,11 +124,7 @@ export interface ConnectRequest {
 /** Obtains a credential. Rejects with SidekeyError `provider_refused`, `input_invalid`, `config_invalid`. */
 export type Obtain = (request: ConnectRequest) => Promise<Obtained>;
 
-/**
- * Requests the first token of a grant that renews itself.
- *
- * @throws SidekeyError as `renewNow`
- */
+/** Requests the first token of a grant that renews itself. @throws SidekeyError as `renewNow` */
 export function firstToken(request: ConnectRequest, renewal: Renewal): Promise<Obtained> {
   return renewNow(request, withoutToken(renewal, request.context.now()));
 }
@@ -224,11 +220,7 @@ export function startConsentTimeout(ms: number, timers: Timers): ConsentTimeout 
   };
 }
 
-/**
- * Returns `--timeout` in milliseconds.
- *
- * @throws SidekeyError `input_invalid`
- */
+/** Returns `--timeout` in milliseconds. @throws SidekeyError `input_invalid` */
 export function timeoutOf(text: string | undefined, otherwise: number): number {
   if (text === undefined) return otherwise;
   const ms = parseDuration(text);

@@ -636,9 +636,7 @@ function someValue(placement: Placement | null): HeldCredential {
     : { type: 'api_key', value: 'token' };
 }
 
-/**
- * Describes a credential's place by field names, never by values. One of several values has its own fields.
- */
+/** Describes a credential's place by field names, never by values. One of several values has own fields. */
 function describeFields(names: readonly string[], { type }: Grant, placement: Placement): string {
   if (names.length === 0 || placement.kind === 'own' || schemeOf(placement).accepts !== undefined)
     return carriedAs(placement);

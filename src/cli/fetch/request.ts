@@ -122,11 +122,7 @@ export interface BodySource {
   open(): AsyncIterable<Uint8Array | string>;
 }
 
-/**
- * Returns the source of the body; null: none.
- *
- * @throws SidekeyError `input_invalid`
- */
+/** Returns the source of the body; null: none. @throws SidekeyError `input_invalid` */
 async function bodySourceOf(
   { data, dataFile }: { readonly data?: string; readonly dataFile?: string },
   stdin: Input,

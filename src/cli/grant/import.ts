@@ -303,11 +303,7 @@ export function chooseAudience(named: readonly string[] | undefined, provider: P
   );
 }
 
-/**
- * Parses the host of an option.
- *
- * @throws SidekeyError `input_invalid`
- */
+/** Parses the host of an option. @throws SidekeyError `input_invalid` */
 export function hostPattern(option: string, text: string): DomainPattern {
   const pattern = parsePattern(text);
   if (isPattern(pattern)) return pattern;
@@ -316,10 +312,7 @@ export function hostPattern(option: string, text: string): DomainPattern {
   });
 }
 
-/**
- * Returns the error if no request could carry a credential as its provider requires. Null: some can, or there
- * is no token yet.
- */
+/** Returns the error if no request could carry a credential; null: some can, or there is no token yet. */
 function carriageMisfit(credential: Credential, { inject }: Pick<Provider, 'inject'>): SidekeyError | null {
   if (credential.type === 'oauth2' && credential.accessToken === null) return null;
   const ways = inject.flatMap(({ as }) => (as.kind === 'own' ? [] : [as]));

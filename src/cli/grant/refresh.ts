@@ -133,9 +133,7 @@ export async function narrowGrant(
   });
 }
 
-/**
- * Reads the source of a grant as a request does, and discards the value. @throws SidekeyError `source_failed`
- */
+/** Reads a grant's source as a request does, and discards the value. @throws SidekeyError `source_failed` */
 async function askSource(opened: OpenedGrant, parts: ReturnType<typeof commandParts>): Promise<void> {
   const values = createSourceValues({ ...parts, random: Math.random });
   const giveBack = onInterrupt(() => values.close());

@@ -103,11 +103,7 @@ export async function changePolicy(
   });
 }
 
-/**
- * Parses `--meta KEY=VALUE`.
- *
- * @throws SidekeyError `input_invalid`
- */
+/** Parses `--meta KEY=VALUE`. @throws SidekeyError `input_invalid` */
 export function metadataOf(written: readonly string[]): Readonly<Record<string, string>> {
   return Object.fromEntries(
     written.map((text) => {

@@ -8,9 +8,7 @@ import { readQuestion, textBody } from '../fetch/request.ts';
 import type { ProxyEndpoint } from '../fetch/send.ts';
 import type { Input } from '../terminal.ts';
 
-/**
- * Tools of the MCP server. Their requests pass the proxy, which checks them as any other. No tool approves.
- */
+/** Tools of the MCP server. The proxy checks their requests like any others. No tool approves. */
 
 /** A tool as in `tools/list`, with its function. */
 interface Tool {

@@ -20,9 +20,7 @@ interface ServiceState {
   readonly file: string;
 }
 
-/**
- * A service manager of the operating system. Methods throw SidekeyError `service_failed`, `file_unwritable`.
- */
+/** An operating system's service manager. Methods throw SidekeyError `service_failed`, `file_unwritable`. */
 export interface ServiceManager {
   /** Installs or replaces the service, and starts it. Returns the written files. */
   install(plan: Plan): Promise<readonly string[]>;

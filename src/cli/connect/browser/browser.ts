@@ -142,9 +142,7 @@ const secretName = /SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|TOKEN|API_?KEY|
 
 const plainNames = new Set(['XDG_ACTIVATION_TOKEN']);
 
-/**
- * Removes secrets. A browser outlives this process, and the user's other programs can read its environment.
- */
+/** Removes secrets. A browser outlives this process, and the user's programs can read its environment. */
 function withoutSecrets(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(
     Object.entries(env).filter(([name]) => plainNames.has(name) || !secretName.test(name)),
@@ -177,9 +175,7 @@ export function pageAnswer(
   return renderPage({ kind, from: 'Sidekey, on this computer', title, body }, status);
 }
 
-/**
- * Preferred port. It is stable, because some providers compare redirect URIs exactly (unlike RFC 8252 §7.3).
- */
+/** Preferred port. Stable, because some providers compare redirect URIs exactly (unlike RFC 8252 §7.3). */
 export const defaultPort = 8765;
 
 const path = '/callback';

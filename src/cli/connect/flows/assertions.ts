@@ -148,9 +148,7 @@ export const obtainByAwsRole: Obtain = async (request) => {
   });
 };
 
-/**
- * `connect github-app --app-id ID --installation-id ID --key FILE`: tokens of a GitHub App's installation.
- */
+/** `connect github-app --app-id ID --installation-id ID --key FILE`: tokens of an app's installation. */
 export const obtainByGithubInstallation: Obtain = async (request) => {
   const { context, provider, options } = request;
   const appId = options.appId ?? provider.clientId ?? undefined;

@@ -197,10 +197,7 @@ function tokenIo({ upstream, context: { now } }: LoginParts): TokenIo {
 /** Detail of a grant with the id of its account at Auth0. */
 export const accountDetail = 'connected_account';
 
-/**
- * Uses a connected account that has the scopes. Otherwise connects one in a browser, with its scopes and the
- * requested ones.
- */
+/** Uses a connected account that has the scopes, else connects one in a browser, with its scopes added. */
 export const obtainViaAuth0: Obtain = async (request) => {
   const { options, user, provider, existing, context, signal } = request;
   const login = await findLogin(request, { via: options.via ?? '', user });
@@ -233,7 +230,7 @@ export const obtainViaAuth0: Obtain = async (request) => {
       outcome.kind === 'account_gone'
         ? null
         : obtained(outcome, { renewal, account, isKnown, login, request });
-    // Uses a connected account with the scopes, else connects one in a browser, with old and new scopes.
+    // Auth0 may have no token for the account, or one of another account. It must be connected again.
     if (result !== null && ungrantedScopes(wanted, result.scopes).length === 0) return result;
     held = [...held, ...(result?.scopes ?? [])];
   }
@@ -337,16 +334,13 @@ function until(signal: AbortSignal, api: AccountApi): AccountApi {
 interface Connected {
   readonly renewal: ConnectionRenewal;
   readonly account: ConnectedAccount;
-  /**
-   * False if several accounts are connected: Auth0 does not name a token's account, so none is stored for
-   * disconnection.
-   */
+  /** False: several accounts are connected, and the token names none. No account is stored to disconnect. */
   readonly isKnown: boolean;
   readonly login: Auth0Login;
   readonly request: ConnectRequest;
 }
 
-/** False: of several connected accounts, Auth0 does not name the token's, so none can be disconnected. */
+/** @throws SidekeyError `provider_refused`, `reauth_required`, `upstream_unreachable` */
 function obtained(
   outcome: ConnectionOutcome,
   { renewal, account, isKnown, login, request }: Connected,

@@ -119,11 +119,7 @@ function stateOf(callback: Callback, said: string | undefined): string {
   });
 }
 
-/**
- * Removes and returns the flow of a state.
- *
- * @throws SidekeyError `not_found`; errors of `Sessions.take`
- */
+/** Removes and returns the flow of a state. @throws SidekeyError `not_found`; errors of `Sessions.take` */
 async function takeSession(parts: SessionParts, state: string): Promise<ConnectSession> {
   const session = await sessionsOf(kind, sessionShape, parts).take(state);
   if (session !== null) return session;

@@ -13,11 +13,7 @@ export interface SourceOptions {
   readonly sourceForm?: string;
 }
 
-/**
- * Returns the source that a person named. Paths become absolute.
- *
- * @throws SidekeyError `input_invalid`
- */
+/** Returns the source that a person named. Paths become absolute. @throws SidekeyError `input_invalid` */
 export function writtenSource(
   written: string,
   { sourceTtl, sourceForm }: SourceOptions,

@@ -16,9 +16,7 @@ import { SidekeyError } from '../../../lib/errors.ts';
 import { scopesIn } from '../../../oauth/scopes.ts';
 import { fillTemplate, parseTemplate } from '../../../schemes/parameters.ts';
 
-/**
- * `connect NAME --token`: reads an API key or personal token from standard input or a prompt without echo.
- */
+/** `connect NAME --token`: reads an API key or personal token from input, or a prompt without echo. */
 export const pasteToken: Obtain = async (request) => {
   const { options, provider } = request;
   const parts = await askedParts(request, (asked) => assertOwnForm(asked, request));
