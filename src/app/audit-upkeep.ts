@@ -38,7 +38,7 @@ interface Upkeep {
 const upkeepMs = 60_000;
 const anchorTimeoutMs = 30_000;
 
-/** Packs, removes and ships rotated files, and writes anchors. Retries failures. Requests never wait. */
+/** Packs or removes rotated files, ships lines, writes anchors. Retries failures. Blocks no request. */
 export function startAuditUpkeep(parts: UpkeepParts): Upkeep {
   const { timers } = parts;
   let { config } = parts;

@@ -46,7 +46,7 @@ export async function registerNode(
 ): Promise<{ follow(): Promise<void> }> {
   const { config, vault, keys, store } = state;
   const { source } = config.key;
-  /** Id of the key at the source, as far as this process knows. */
+  /** Last known id of the key at the source. */
   let placed = keys.sourceKeyId;
   let toldAt = now();
   let tryAt = 0;
@@ -71,7 +71,7 @@ export async function registerNode(
     tryAt = 0;
   }
 
-  /** Retires the key before, in one process of all nodes, if no source has it any more. */
+  /** Retires the previous key, in one process of all nodes, if no source has it any more. */
   async function finish(): Promise<void> {
     if (!isRotating(vault.generations) || (await nodesBehind(store, vault.keyId)).length > 0) return;
     const holder = randomUUID();

@@ -83,7 +83,7 @@ async function backupKeys(theirs: Values, { head, file }: KeysParts) {
 }
 
 /**
- * Reports whether the key in place is new to the store. If `isOpen`, the key before the current one still
+ * Reports whether the key in place is new to the store. If `isOpen`, the previous key still
  * opens the store, so the rotation of the backup continues.
  * @throws SidekeyError `key_mismatch` for an earlier key, which must not become the current one again
  */

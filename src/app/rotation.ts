@@ -89,15 +89,15 @@ export interface RotatingState {
 }
 
 interface RotationResult {
-  /** Ids of the key before and of the current key. */
+  /** Ids of the previous and of the current key. */
   readonly from: string;
   readonly to: string;
   /** True if an earlier call began the rotation. */
   readonly resumed: boolean;
   readonly rewrapped: number;
-  /** False while the key before still opens the store, until all sources have the new key. */
+  /** False while the previous key still opens the store, until all sources have the new key. */
   readonly finished: boolean;
-  /** Nodes whose source still has the key before. */
+  /** Nodes whose source still has the previous key. */
   readonly behind: readonly NodeRecord[];
 }
 
@@ -106,14 +106,14 @@ interface RotationParts {
   readonly now: () => number;
   /** The new key, if a person changes the source; null: creates one. */
   readonly next: KeyObject | null;
-  /** Retires the key before of a resumed rotation, even if other nodes still have it at their source. */
+  /** Retires the previous key of a resumed rotation, even if other nodes still have it at their source. */
   readonly retire: boolean;
   readonly onProgress: (done: number, of: number) => void;
 }
 
 /**
  * Rotates the master key, or resumes an interrupted rotation. All processes seal with the new key, all
- * records are re-wrapped, the sources get the new key, and the key before is retired.
+ * records are re-wrapped, the sources get the new key, and the previous key is retired.
  *
  * @throws SidekeyError `input_invalid` if the source needs the new key from a person, if that key is not new,
  * or if there is nothing to retire; errors of the source and the store
@@ -150,7 +150,7 @@ export async function rotateKey(
 }
 
 /**
- * Retires the key before the current one, which all sources have. First re-wraps the remaining records,
+ * Retires the previous key once all sources have the current one. First re-wraps the remaining records,
  * because a retired key opens nothing. Returns the number of records.
  */
 export async function finishRotation(
@@ -167,7 +167,7 @@ export async function finishRotation(
   await rekeyLog({ ...config.audit, vault, store, now });
   await writersFollow(config.audit.file, vault);
   await keys.retire();
-  // A process may have sealed a record with the key before just before its retirement.
+  // A process may have sealed a record with the previous key shortly before its retirement.
   return before + (await rewrapStore(store, vault));
 }
 
@@ -190,7 +190,7 @@ function nodesAfterWait(store: Pick<Store, 'nodes'>, keyId: string): Promise<rea
   return waitUntil(50, ask, (behind) => !behind.some(followsByItself));
 }
 
-/** Waits up to 3 s until running processes have linked their chains to the new key. Others do so later. */
+/** Waits up to 3 s for running processes to link their chains to the new key. Stopped ones do so later. */
 async function writersFollow(file: string, vault: Vault): Promise<void> {
   const ask = () => readHeads(file, vault);
   await waitUntil(30, ask, (all) => all.every((it) => it.kind !== 'head' || it.key.keyId === vault.keyId));
@@ -215,7 +215,7 @@ async function begin(
   node: string | null,
 ): Promise<void> {
   if (next === null && keys.source.replace === null) {
-    // A node retires the key before on its own once all sources have the new one.
+    // A node retires the previous key on its own once all sources have the new one.
     const last = vault.generations[1];
     const finished =
       last === undefined ? '' : `The rotation from ${last.keyId} is finished. For another one: `;

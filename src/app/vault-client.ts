@@ -29,7 +29,7 @@ export interface VaultToken {
 
 /** Sends requests to one server. */
 export interface VaultClient {
-  /** Returns the JSON of a 2xx response, and its request's token. @throws SidekeyError `FailureCode` */
+  /** Returns the JSON of a 2xx response, and its request's token. @throws SidekeyError with `code` */
   request(method: 'GET' | 'POST', path: string, body?: object): Promise<VaultReply>;
   /** Returns the life of a token. For a token of the config, sends a request. @throws as `request` */
   lifeOf(token: VaultToken): Promise<VaultLife>;
@@ -106,7 +106,7 @@ export function createVaultClient(
     const told = [answer?.['errors'], answer?.['warnings']].flat().filter((it) => typeof it === 'string');
     const words = describe(told.join('; '), secrets);
     const sentence = `it answered ${status} to ${path}${words === '' ? '' : ` (${withoutStop(words)})`}`;
-    // Status 0: a redirect that `fetch` was told not to follow.
+    // Status 0: a redirect that `fetch` did not follow, as configured.
     if (status === 0 || (status >= 300 && status < 400))
       return refused(`${sentence}, a redirect, which is never followed`, hints.redirect);
     const other = path.endsWith('/login') ? hints.login : hints.other;

@@ -179,7 +179,7 @@ export async function linkPerson({ withState, output, now }: Context, name: stri
   );
 }
 
-/** @throws SidekeyError `input_invalid` if no pages are served, or their port is not known */
+/** @throws SidekeyError `input_invalid` if no pages are served, or their port is unknown */
 function knownPagesUrl({ admin }: Pick<Config, 'admin'>): string {
   const url = pagesUrl(admin);
   if (url !== null) return url;

@@ -69,7 +69,7 @@ export function domainsOf(
   return domains.filter((domain) => offeredBy(domain, grants).some(({ id }) => id === grant.id));
 }
 
-/** Orders grants: first those that a domain offers, in domain order. The others add no credential. */
+/** Orders grants: first those that domains offer, in domain order. Others add no credential on their own. */
 export function offeredFirst(domains: readonly Domain[], grants: readonly Grant[]): readonly Grant[] {
   return [...new Set([...domains.flatMap((domain) => offeredBy(domain, grants)), ...grants])];
 }

@@ -74,7 +74,7 @@ export function waysOf({ flows, token }: Provider): string {
   return [...flows.map((flow) => flowWords[flow]), ...(token === null ? [] : ['key'])].join(', ') || '-';
 }
 
-/** Returns a provider's JSON with the keys of the config file. Reveals only if it has a client secret. */
+/** Returns a provider's JSON with the config file's keys. Reveals only whether it has a client secret. */
 export function providerJson(provider: Provider): Readonly<Record<string, unknown>> {
   const { inject, token, dialect } = provider;
   return {

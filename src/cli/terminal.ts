@@ -162,7 +162,7 @@ export type Input = NodeJS.ReadableStream & { readonly isTTY?: boolean };
 /** Standard input, line by line. */
 export interface Lines {
   readonly isTerminal: boolean;
-  /** Returns the next line, without its end; null at the end of input. First prompts, on a terminal. */
+  /** Returns the next line, without its end; null at the end of input. On a terminal, prompts first. */
   next(question: string): Promise<string | null>;
   /** Ends the wait: a pending call returns null, and the process may exit. */
   close(): void;
@@ -289,7 +289,7 @@ export interface Output {
   readonly display: Display;
   /** Resolves when the output is written, so that memory does not buffer a long result. */
   drained(): Promise<void>;
-  /** Prints a message beside the result; nothing with `--json`. */
+  /** Prints a message in addition to the result; nothing with `--json`. */
   say(text: string): void;
   /**
    * Shows a text with the seconds on a terminal, while work takes over one second. Output of the work

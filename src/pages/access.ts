@@ -113,7 +113,7 @@ export async function access(main: HTMLElement, me: Me): Promise<void> {
   );
 }
 
-/** Returns if a caller gets a credential at a domain, and of which grant: `yes`, `by the rules`, `asks`. */
+/** Returns a caller's access to a domain, with the name of the grant: `yes`, `by the rules`, `asks`. */
 function answerFor(
   { state, reaches }: Caller,
   { grants = [], rules = [], default: rest = 'allow', mode }: Domain,

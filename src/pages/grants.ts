@@ -63,7 +63,7 @@ export const grants: View = async (main, me) => {
   );
 };
 
-/** Further account names. No picture: loading it would tell the provider who views this page and when. */
+/** Further account names. No picture: loading it would show the provider who views this page and when. */
 function otherNames({ account, account_details: details }: Shown): string {
   return Object.entries(details)
     .filter(([name, value]) => name !== 'picture' && value !== account)

@@ -44,7 +44,7 @@ const sessionShape = z.object({
   policy: policyShape,
   /** Name of the API key. */
   by: z.string(),
-  /** The person who created the session, directly or by a key; null: nobody, or an earlier version. */
+  /** The person who created the session, or whose key did; null: nobody, or an old session. */
   person: z
     .object({ name: z.string(), createdAt: z.number(), generation: z.number() })
     .nullable()

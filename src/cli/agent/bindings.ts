@@ -191,7 +191,7 @@ async function unbindAgent(
     const known = await state.grants.list();
     const before = await store.bindings.list(name);
     const bound = new Set(before.filter(({ kind }) => kind === 'grant').map(({ value }) => value));
-    // The id is all that is known of a removed grant.
+    // Of a removed grant, only the id is left.
     const named = namedBindings(options, (text) => (bound.has(text) ? text : namedGrant(known, text).id));
     const unwanted = options.all === true ? before.filter(({ kind }) => kind !== 'egress') : named;
     if (named.length === 0 && options.all !== true) throw namesNothing(' --remove');

@@ -90,7 +90,7 @@ function unclear(): SidekeyError {
   );
 }
 
-/** `sidekey approve ID`. @throws as `say` */
+/** `sidekey approve ID`. @throws as `respond` */
 async function answerOne(
   { withState, output, answeredBy, now }: Context,
   id: string,
@@ -102,7 +102,7 @@ async function answerOne(
   output.result(questionJson(approval, now()), sentence);
 }
 
-/** `sidekey approve --list`: prints pending requests and standing approvals, with commands to answer them. */
+/** `sidekey approve --list`: prints pending requests and standing approvals, with commands for them. */
 async function listApprovals({ withView, output, now }: Context): Promise<void> {
   const width = Math.min(100, output.display.width);
   const lines = output.isTerminal ? 6 : Infinity;

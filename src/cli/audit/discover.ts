@@ -135,7 +135,7 @@ function entryFor(map: DomainMap, { plainHttp, host, port }: DiscoveredHost): Do
   return map.match({ scheme, host, port: port ?? (plainHttp ? 80 : 443) });
 }
 
-/** Returns the smallest domain entry that would allow a host's refused requests; null: none. */
+/** Returns the smallest entry that would allow a host's refused requests; null: none needed or found. */
 async function suggestRule(seen: DiscoveredHost, standing: Standing): Promise<Suggestion | null> {
   const domain = entryFor(standing.map, seen);
   if (domain === null) return newEntry(seen, null);

@@ -30,7 +30,7 @@ interface Done {
 
 /**
  * `sidekey init`: connects the credentials of this machine, installs the instructions for agents, and offers
- * the service. Each step asks. `--yes` accepts all but the service. A repeated call skips finished steps.
+ * the service. Each step prompts. `--yes` accepts all but the service. A repeated call skips finished steps.
  * Exit code 1: a credential was refused, or nothing is connected.
  */
 export async function init(

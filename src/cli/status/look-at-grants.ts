@@ -168,7 +168,7 @@ function refreshTokenEnds({ dialect }: Provider): boolean {
   return dialect.refreshTokenIdleTimeoutMs !== null || dialect.refreshTokenLifetimeMs !== null;
 }
 
-/** Reports whether a time is in a lifetime's last quarter and last two weeks. A proxy renews earlier. */
+/** Reports whether a lifetime is in its last quarter and last two weeks. A running proxy acts earlier. */
 function isNear(at: number, timeMs: number | null, now: number): boolean {
   return at - now < Math.min((timeMs ?? 0) / 4, 14 * 86_400_000);
 }

@@ -123,7 +123,7 @@ function savedLogin(): { readonly url: string; readonly key: string } | null {
   const xdg = env('XDG_CONFIG_HOME') || `${env('HOME') ?? ''}/.config`;
   const home = env('SIDEKEY_HOME');
   const folder = home ? `${home}/config` : `${isWindows ? (env('APPDATA') ?? '') : xdg}/sidekey`;
-  // A relative folder would be controlled by whoever wrote the working folder.
+  // In a relative folder, the author of the working folder could plant a login.
   if (!/^(?:\/|[A-Za-z]:[\\/])/.test(folder)) return null;
   try {
     const { readFileSync } = globalThis.process.getBuiltinModule('node:fs');
