@@ -59,7 +59,7 @@ import type { UpstreamClient } from './upstream/client.ts';
 /** A running proxy. */
 export interface Proxy {
   readonly address: { readonly host: string; readonly port: number };
-  /** Base URL of the approval pages; null: people answer in a terminal alone. */
+  /** Base URL of the approval pages; null: people answer only in a terminal. */
   readonly pages: string | null;
   readonly state: State;
   readonly authority: CertificateAuthority;
@@ -67,7 +67,7 @@ export interface Proxy {
   config(): Config;
   /** Returns the figures of this process, not those of its workers. */
   figures(): Promise<readonly Figure[]>;
-  /** Reloads the config file. An invalid one changes nothing and is recorded in the log and the audit. */
+  /** Reloads the config file. An invalid file changes nothing and is recorded in the log and the audit. */
   reload(): Promise<void>;
   /** Stops accepting, drains exchanges, and closes all parts in reverse order. Idempotent. */
   close(): Promise<void>;
@@ -86,15 +86,15 @@ export interface ProxyParts {
   readonly stdout?: StandardOutput | undefined;
   /** Key material of TLS session tickets, shared by workers; see `createTicketKeys`. */
   readonly ticketMaterial?: Uint8Array | undefined;
-  /** Identity of local callers without a token, where the config accepts them; absent: none. */
+  /** Identity of local callers without a token, if the config accepts them; absent: none. */
   readonly assumed?: AssumedToken | undefined;
-  /** Returns the owner of the other end of a local connection; absent: the one that the system reports. */
+  /** Returns the owner of a local connection's other end; absent: as reported by the system. */
   readonly peerOwner?: ProxyServices['peerOwner'];
-  /** Changes each config before it takes effect. A throw fails the start, and leaves the old config at a reload. */
+  /** Changes each config before it takes effect. A throw fails the start; a reload keeps the old config. */
   readonly adapt?: ((config: Config) => Config) | undefined;
   /** Socket to accept connections from; absent: a new one at `proxy.listen`. A supervisor has its own. */
   readonly socket?: SocketHandle | Promise<SocketHandle | null> | undefined;
-  /** Serves in place of this process, which then runs the tasks shared by all workers. Absent: this process serves. */
+  /** Serves instead of this process, which then runs the workers' common tasks. Absent: this one serves. */
   readonly supervisor?: Pick<Supervisor, 'listener' | 'figures'> | undefined;
   /** Runs commands for the API; absent: there is no API. */
   readonly commands?: ((running: RunningParts) => RunCommand) | undefined;
@@ -114,23 +114,22 @@ interface RunningParts {
   readonly now: () => number;
 }
 
-/** Parts of a worker (decision 26). */
 interface WorkerParts {
   /** Socket that all workers accept connections from. */
   readonly socket: SocketHandle;
   readonly pages: Pages;
-  /** Receives config events; all workers send them, and each is recorded once. */
+  /** Receives config events. All workers send them, and each is recorded once. */
   readonly config: ConfigEvents['own'];
-  /** Called on the request path when a request got a credential: takes nanoseconds. */
+  /** Called on the request path when a request got a credential, so it must take only nanoseconds. */
   readonly used: () => void;
-  /** Gives the supervisor's pages the body of a request that waits for a person. */
+  /** Sends the supervisor's pages the body of a request that waits for a person. */
   readonly showBody: (id: string, body: string | null) => void;
 }
 
 /**
- * Starts a proxy: the composition root, where the concrete parts meet.
+ * Starts a proxy. The composition root, which creates and connects the parts.
  *
- * @throws SidekeyError where a part cannot open or listen; all opened parts are closed then
+ * @throws SidekeyError if a part cannot open or listen; all opened parts are closed then
  */
 export async function startProxy(config: Config, parts: ProxyParts): Promise<Proxy> {
   const initial = adapted(config, parts);
@@ -144,7 +143,7 @@ export async function startProxy(config: Config, parts: ProxyParts): Promise<Pro
   }
 }
 
-/** Milliseconds between deletions of the credentials of ended leases, which nobody can use in between. */
+/** Milliseconds between deletions of the credentials of ended leases. Nobody can use them meanwhile. */
 const leaseUpkeepMs = 60_000;
 
 async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposableStack): Promise<Proxy> {
@@ -170,7 +169,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   const ownPorts: number[] = [];
   const listening = Promise.withResolvers<Proxy['address']>();
   let config = initial;
-  /** The last edit of the config file was not valid. */
+  /** True: the last edit of the config file was invalid. */
   let isRejected = false;
   let upstream: UpstreamClient = await openUpstreamClient(config, { env, ownPorts: () => ownPorts });
   /** Replaced upstream clients that exchanges still use. */
@@ -204,7 +203,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     }, leaseUpkeepMs).unref();
     opened.defer(() => clearInterval(ending));
   }
-  // Before the sinks close, so that they deliver it.
+  // Before the sinks close, so that they deliver the event.
   opened.defer(() => (serving ? audit.append({ event: 'proxy.stopped' }) : undefined));
   let settings = snapshotOf(config, upstream);
   const configEvents = createConfigEvents(audit);
@@ -256,7 +255,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   );
   if (approvals.port !== null) ownPorts.push(approvals.port);
   let loaded: Promise<Service> | undefined;
-  /** Loads the service at its first request: a start without one is faster. */
+  /** Loads the service at its first request, so that a start is faster. */
   async function service(...message: Parameters<Service['handle']>): Promise<void> {
     loaded ??= openService();
     return (await loaded).handle(...message);
@@ -294,7 +293,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     return createService(serviceParts, authenticator(serviceParts));
   }
   if (initial.telemetry.traces !== null && supervisor === undefined) {
-    // Loaded on use: a start needs none.
+    // Loaded on use: a start needs no tracer.
     tracer = opened.adopt(
       await openTracer(initial.telemetry.traces, {
         file: initial.file,
@@ -350,7 +349,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     return loading === null ? settings : loading.then(() => settings);
   }
   async function report(): Promise<string> {
-    // A grant that was just connected, with the definition that was written for it.
+    // Picks up a grant that was just connected, with its new definition.
     await followed.check();
     schedule?.look();
     const found = Buffer.from(JSON.stringify(await allUnreadable(refreshing)));
@@ -463,7 +462,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   }
   // A pending reload may still open an upstream client, which closes with the others.
   opened.defer(() => followed.idle());
-  // Between requests: an edit takes effect, ends what it forbids, and is logged.
+  // Takes effect between requests. An edit ends what it forbids, and is logged.
   const watch = await watchConfig(config.file, {
     onChange: () => void followed.check(),
     onError: (error) =>
@@ -525,7 +524,7 @@ function clientFacts({ upstream, limits }: Config): string {
   return JSON.stringify([{ ...upstream, resolve: [...upstream.resolve] }, limits]);
 }
 
-/** Returns the changed keys that take effect at the next start alone. */
+/** Returns the changed keys that take effect only at the next start. */
 export function laterKeys(running: Config, next: Config): string[] {
   const now = startFacts(running);
   const then = startFacts(next);

@@ -26,9 +26,9 @@ export function jsonOf(bytes: Buffer): unknown {
 }
 
 /**
- * Validates a part of a request. Values are not repeated, since they may be secrets.
+ * Validates a part of a request. The error omits values, which may be secret.
  *
- * @throws SidekeyError `input_invalid` that names the first member that is not valid
+ * @throws SidekeyError `input_invalid` that names the first invalid member
  */
 export function checked(schema: z.ZodType, value: unknown, part: string): unknown {
   const result = schema.safeParse(value, { reportInput: false });

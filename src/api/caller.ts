@@ -14,27 +14,27 @@ export interface Caller {
   readonly name: string;
   readonly role: Role;
   readonly scopes: ReadonlySet<Scope>;
-  /** The only user whose grants it may touch; null: all users. */
+  /** The only user whose grants the caller may access; null: all users. */
   readonly user: string | null;
-  /** The person who is signed in; null: the caller has a key. */
+  /** The signed-in person; null: the caller has a key. */
   readonly person: string | null;
-  /** The person with whom the caller ends: the one who is signed in, or that of the key; null: there is none. */
+  /** Person behind the caller: signed in, or owner of the key; null: none. */
   readonly owner: string | null;
   /**
-   * Time at which the key ends, or the session of a person who signs in at an OpenID provider, in milliseconds since the
-   * epoch; null: it has no end that keys of the caller would inherit.
+   * Expiry of the key, or of the session of a person with an OpenID provider, in milliseconds since the
+   * epoch; null: keys that the caller makes inherit no expiry.
    */
   readonly expiresAt: number | null;
-  /** Tells the caller from a former one of the same name. */
+  /** Distinguishes the caller from a former one of the same name. */
   readonly id: string;
   /** Address and port of the client. */
   readonly address: string;
 }
 
-/** A key as it was at an epoch of the store. */
+/** A key, and the epoch of the store at which it was read. */
 interface KnownKey {
   readonly record: ApiKeyRecord;
-  /** Null: it belongs to no person, or to one who was removed. */
+  /** Null: it belongs to no person, or to a removed one. */
   readonly owner: PersonRecord | null;
   readonly epoch: number;
 }
@@ -45,26 +45,26 @@ export function addressOf({ incoming: { socket } }: HttpBindings): string {
   return `${remoteAddress.replace(/^::ffff:/, '')}:${remotePort}`;
 }
 
-/** Milliseconds between records of the use of a key. */
+/** Milliseconds between two records of a key's use. */
 const usedEveryMs = 60_000;
 
-/** Failures of one address within a minute, over all processes. */
+/** Maximum failures of an address per minute, over all processes. */
 const maxFailures = 20;
 
 /**
- * Returns the function that authenticates requests: by a key, or by the session of a person. No cookie authenticates. The
- * store is asked for hashes, so the time of the answer says nothing about the secrets that exist.
+ * Returns the function that authenticates requests by a key or by the session of a person, never by a cookie.
+ * It looks up hashes, so its response time reveals nothing about existing secrets.
  */
 export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now' | 'quota'>) {
   const { store, now } = parts;
   const sessions = createWebSessions(parts);
   const keys = new LRUCache<string, KnownKey>({ max: 1_000 });
 
-  /** Returns a key and its person, read again only after a write to the store: they are two queries. */
+  /** Returns a key and its person. Cached until the store changes, because they take two queries. */
   async function knownKey(key: string): Promise<KnownKey | null> {
     const hash = hashToken(key);
     const id = hash.toString('base64url');
-    // Asked before the rows: a change in between makes them count as old, never as new.
+    // Read before the rows, so that a change in between makes them old instead of new.
     const epoch = store.epoch();
     const kept = keys.get(id);
     if (kept?.epoch === epoch) return kept;
@@ -83,7 +83,7 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
     const { name, user, expiresAt, usedAt, person, createdAt } = record;
     const at = now();
     const role = roleOf(record.role);
-    // A key outlives neither its person nor the role of the person; a new person of that name is another one.
+    // A key ends with its person and the person's role. A new person of that name is another one.
     const isOrphan =
       person !== null && (owner === null || owner.disabledAt !== null || createdAt < owner.createdAt);
     const ofOwner = owner === null ? role : roleOf(owner.role);
@@ -135,8 +135,8 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
 }
 
 /**
- * Counts a failed sign-in, and returns its error. An address with many gets another answer; a valid key is accepted from it
- * all the same.
+ * Counts a failed sign-in, and returns its error: `rate_limited` for an address with many failures. A valid
+ * key from that address is still accepted.
  */
 export function signInFailure(
   address: string,
@@ -168,22 +168,22 @@ function roleOf(text: string): Role | null {
   return roles.find((each) => each === text) ?? null;
 }
 
-/** Returns the only user whose things a person may touch; null: all. */
+/** Returns the only user whose things a person may access; null: all. */
 function userOf({ name, role, user }: PersonRecord): string | null {
   return role === 'user' ? (user ?? name) : user;
 }
 
-/** Returns the different keys of a request. */
+/** Returns the distinct keys of a request. */
 function keysOf(headers: Headers): readonly string[] {
   const authorization = bearerOf(headers) ?? headers.get('authorization');
   return [...new Set([headers.get('x-api-key'), authorization].filter((key) => key !== null))];
 }
 
-/** Returns the scopes of a key: those of its role, or the part of them that it lists. */
+/** Returns the scopes of a key: those of its role, or the subset that it lists. */
 function scopesFor(role: Role, { scopes }: ApiKeyRecord): ReadonlySet<Scope> {
   const all = scopesOf(role);
   if (scopes === null) return all;
-  // No role has the scope that returns secrets; the operator gives it to a key by name.
+  // No role has the scope that returns secrets. The operator gives it to a named key.
   const isGiven = scopes.includes('tokens:read') && readsTokens(role);
   const listed = [...all].filter((scope) => scopes.includes(scope));
   return new Set<Scope>(isGiven ? [...listed, 'tokens:read'] : listed);

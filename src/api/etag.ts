@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { SidekeyError } from '../lib/errors.ts';
 
-/** Members that change without a change by a person; they do not count. */
+/** Members that change without a person's edit. */
 const moving: ReadonlySet<string> = new Set([
   'expires_in',
   'used_at',
@@ -13,7 +13,7 @@ const moving: ReadonlySet<string> = new Set([
   'live_tokens',
 ]);
 
-/** Returns the entity tag of an answer (RFC 9110 §8.8.3): weak, because members that move by themselves are left out. */
+/** Returns the weak entity tag of a response (RFC 9110, 8.8.3). Ignores members that change on their own. */
 export function etagOf(value: unknown): string {
   const text =
     JSON.stringify(value, (name, member: unknown) => (moving.has(name) ? undefined : member)) ?? '';
@@ -21,7 +21,7 @@ export function etagOf(value: unknown): string {
 }
 
 /**
- * Compares the `If-Match` of a change with the tag of the present state. A weak tag is accepted, as GET sent it.
+ * Compares the `If-Match` of a change with the present tag. Accepts a weak tag, because GET sent one.
  *
  * @throws SidekeyError `precondition_failed`
  */

@@ -3,9 +3,9 @@ import { SidekeyError } from '../lib/errors.ts';
 import type { Caller } from './caller.ts';
 import type { ServiceParts } from './parts.ts';
 
-/** Milliseconds for which the answer to a key is kept. */
+/** Milliseconds for which the response to a key is stored. */
 const keptMs = 86_400_000;
-/** Milliseconds after which a request without an answer is over: its process ended. */
+/** Milliseconds after which a request without a response counts as over: its process ended. */
 const underWayMs = 3_600_000;
 
 interface KeyedRequest {
@@ -17,7 +17,7 @@ interface KeyedRequest {
   readonly bytes: Uint8Array;
 }
 
-/** An answer that is kept, sealed, because it may hold a new token. */
+/** A stored response. It is sealed, because it may hold a new token. */
 interface Kept {
   readonly request: string;
   /** Null: the first request is still under way, or its process ended. */
@@ -26,7 +26,7 @@ interface Kept {
 
 interface Idempotency {
   /**
-   * Does the work of a request once, and repeats its answer for 24 hours. An answer with an error is not kept.
+   * Does the work of a request once, and repeats its response for 24 hours. Errors are not kept.
    *
    * @throws SidekeyError `idempotency_conflict`, `input_invalid`
    */
@@ -38,7 +38,7 @@ function contextOf(id: string): string {
   return `idempotency/${id}`;
 }
 
-/** Creates the guard of `Idempotency-Key`. Its records are in the store, for all processes. */
+/** Creates the guard of `Idempotency-Key`. All processes share its records in the store. */
 export function createIdempotency({
   store: { sessions },
   vault,

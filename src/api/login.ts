@@ -7,13 +7,13 @@ import { originOf } from './route.ts';
 import { sessionId, standsFor } from './web-session.ts';
 
 /**
- * Keys for the command line of a person (`sidekey login`). The page gives the command line a code; only the one that made the
- * challenge (RFC 7636, S256) exchanges it for a key.
+ * Keys for the command line of a person (`sidekey login`). The page gives the command line a code. Only the
+ * maker of the challenge (RFC 7636, S256) can exchange it for a key.
  */
 
 /** Milliseconds for which a code is valid. */
 const codeMs = 60_000;
-/** Lifetime of a key; it ends with the session at the issuer at the latest. */
+/** Lifetime of a key. It ends earlier with the session at the issuer. */
 const life = '12h';
 
 interface Login {
@@ -24,7 +24,7 @@ interface Login {
   readonly generation?: number;
   readonly challenge: string;
   readonly createdAt: number;
-  /** End of the session; null: it has none that the key inherits. */
+  /** End of the session, which the key inherits; null: none. */
   readonly notAfter: number | null;
 }
 
@@ -51,7 +51,7 @@ export async function makeLoginCode(
   return code;
 }
 
-/** Returns the JSON of a new key of the person; null: the code is not valid, or was used before. */
+/** Returns the JSON of the person's new key; null: the code is invalid, or was used before. */
 export async function exchangeLoginCode(
   { code, verifier }: { readonly code: string; readonly verifier: string },
   address: string,
@@ -84,7 +84,7 @@ export async function exchangeLoginCode(
   return value;
 }
 
-/** Keeps the list of keys short: each login makes one. */
+/** Keeps the list of keys short, because each login creates one. */
 async function removeEndedKeys(
   { name }: PersonRecord,
   { store, now }: Pick<ServiceParts, 'store' | 'now'>,

@@ -10,20 +10,20 @@ import type { PersonRecord } from '../store/store.ts';
 import type { ServiceParts } from './parts.ts';
 import type { Role } from '../domain/scopes.ts';
 
-/** People by their accounts at an OpenID provider. An account is the issuer with its subject; names and e-mails may move. */
+/** People with OpenID accounts. An account is the issuer with its subject: names and e-mails can change. */
 
-/** Returns the account of a subject, as the store has it. */
+/** Returns the account of a subject, as stored. */
 export function identityOf(issuer: string, subject: string): string {
   return `${new URL(issuer).href} ${subject}`;
 }
 
 /**
- * Returns the person of an account with the role that its claims give, and creates the person at the first sign-in. An account
- * that lost its role at the issuer loses it here.
+ * Returns the person of an account with the role that its claims give. Creates the person at the first
+ * sign-in. An account that lost its role at the issuer loses it here.
  *
  * @param client address of the browser
- * @throws SidekeyError `role_missing`; `api_auth_required` if the person is disabled; `already_exists` if another person has the
- * name; `input_invalid` if the claims have no usable name
+ * @throws SidekeyError `role_missing`; `api_auth_required` if the person is disabled; `already_exists` if
+ * another person has the name; `input_invalid` if the claims have no usable name
  */
 export async function personOf(
   claims: Claims,
@@ -69,7 +69,7 @@ export async function personOf(
   return person;
 }
 
-/** Returns the first role of which the claims have a holder; null: none. */
+/** Returns the first role that the claims match; null: none. */
 function roleOf(claims: Claims, { roles }: OidcConfig): Role | null {
   const isHolder = ([name, wanted]: readonly [string, readonly string[]]) =>
     valuesOf(claims, name).some((value) => wanted.includes(value));
@@ -78,9 +78,9 @@ function roleOf(claims: Claims, { roles }: OidcConfig): Role | null {
 
 /** @throws SidekeyError `input_invalid` */
 function nameIn(claims: Claims, { issuer, name: claim }: OidcConfig): string {
-  // No host has an underscore, so two addresses never give one name.
+  // Host names have no underscore, so two addresses never become one name.
   const [name = ''] = valuesOf(claims, claim).map((value) => value.replace('@', '_at_'));
-  // Grants without an owner are those of the operator.
+  // Grants without an owner belong to the operator.
   if (isName(name) && name !== defaultUser) return name;
   const account = `Your account at ${new URL(issuer).host}`;
   throw new SidekeyError(
@@ -94,7 +94,7 @@ function nameIn(claims: Claims, { issuer, name: claim }: OidcConfig): string {
   );
 }
 
-/** Returns the texts of a claim. An e-mail that the issuer has not verified is none: people can claim any. */
+/** Returns the texts of a claim. Ignores an unverified e-mail, because people can claim any. */
 function valuesOf(claims: Claims, name: string): readonly string[] {
   if (name === 'email' && claims['email_verified'] !== true) return [];
   const value = Object.hasOwn(claims, name) ? claims[name] : memberAt(claims, name);

@@ -13,8 +13,8 @@ import type { ServiceParts } from './parts.ts';
 import { assertSameOrigin, signIn } from './web-session.ts';
 
 /**
- * Sign-in at the issuer of `admin.oidc`. The page stores the sealed state of a sign-in in the storage of its origin, so that
- * nobody can fill the store of Sidekey, and no other browser can end the sign-in.
+ * Sign-in at the issuer of `admin.oidc`. The page keeps the sealed state of a sign-in in the storage of its
+ * origin, so nobody can fill the store of Sidekey, and no other browser can complete the sign-in.
  */
 
 const path = '/sign-in/oidc/callback';
@@ -32,7 +32,7 @@ const begun = z.strictObject({
 
 const request = z.strictObject({ return_to: z.string().max(1_024) });
 
-/** The query of the callback, and the state that the page stored. */
+/** The query of the callback, and the stored state of the page. */
 const answer = z.strictObject({ parameters: z.string().max(65_536), flow: z.string().max(16_384) });
 
 /** Returns the routes of the sign-in. */
@@ -65,7 +65,7 @@ export function oidcSignIn(parts: ServiceParts): Hono<{ Bindings: HttpBindings }
     const { oidc } = (await parts.config()).admin;
     if (oidc === null) throw new SidekeyError('not_found', 'The config file has no admin.oidc.');
     if (req.header('origin') !== new URL(url()).origin) {
-      // The answer of the issuer would come to an origin that does not have the state.
+      // The issuer's response would go to an origin without the state.
       throw new SidekeyError('authority_mismatch', `Sign in at ${url()}.`, { hint: `open ${url()}` });
     }
     const client = clientOf(oidc);
@@ -107,7 +107,7 @@ export function oidcSignIn(parts: ServiceParts): Hono<{ Bindings: HttpBindings }
     return context.json({ session, return_to: kept.returnTo });
   });
 
-  /** Returns the state of a sign-in; null: it is not valid, or the sign-in took too long. */
+  /** Returns the state of a sign-in; null: it is invalid, or the sign-in took too long. */
   async function begunOf(sealed: string) {
     await vault.refresh();
     try {
@@ -128,7 +128,7 @@ export function oidcSignIn(parts: ServiceParts): Hono<{ Bindings: HttpBindings }
   return app;
 }
 
-/** Returns a path of this service in its normal form; any other text leads to the first page, not to another site. */
+/** Returns a path of this service in its normal form; the first page if the text leads elsewhere. */
 function ownPath(text: string, base: string): string {
   const own = URL.parse(text, base);
   const isOwn = own?.origin === new URL(base).origin && text === own.pathname + own.search + own.hash;

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { pageQuery, pageShape } from './paging.ts';
 import type { AnyRoute } from './route.ts';
 
-/** The OpenAPI document (3.1), made of the routes. */
+/** The OpenAPI document (3.1), generated from the routes. */
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -16,7 +16,6 @@ const problemShape = z
   })
   .meta({ id: 'Problem', description: 'An error (RFC 9457).' });
 
-/** Returns the document. */
 export function openApiDocument(routes: readonly AnyRoute[], url: string): Json {
   const schemas: Record<string, unknown> = {};
   const shape = (schema: z.ZodType, io: 'input' | 'output') => schemaOf(schema, io, schemas);
@@ -113,7 +112,7 @@ function headerParameters({ method, path, isRepeatable }: AnyRoute, routes: read
   return [{ name, in: 'header', required: false, schema: { type: 'string' } }];
 }
 
-/** Returns the JSON schema; schemas with an `id` are moved to the components. */
+/** Returns the JSON schema. Moves schemas with an `id` to the components. */
 function schemaOf(schema: z.ZodType, io: 'input' | 'output', components: Record<string, unknown>): unknown {
   const { $defs = {}, ...whole } = z.toJSONSchema(z.object({ it: schema }), {
     io,
@@ -124,7 +123,7 @@ function schemaOf(schema: z.ZodType, io: 'input' | 'output', components: Record<
   return moved(whole.properties?.['it']);
 }
 
-/** Rewrites references to definitions that were moved. */
+/** Rewrites references to moved definitions. */
 function moved(value: unknown): unknown {
   return JSON.parse(JSON.stringify(value).replaceAll('"#/$defs/', '"#/components/schemas/')) as unknown;
 }

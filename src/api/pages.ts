@@ -4,8 +4,8 @@ import type { Hono } from 'hono';
 import { isExecutable, packageRoot, packageText } from '../lib/package-files.ts';
 
 /**
- * The pages for browsers: one document, its style, and its modules. In a checkout the modules are the sources without their
- * types, so no build is needed; a package has them as one file.
+ * The pages for browsers: one document, its style, and its modules. A checkout serves the sources with their
+ * types stripped, so it needs no build. A package has the modules as one file.
  */
 
 const isCheckout = !isExecutable && import.meta.url.endsWith('.ts');
@@ -18,7 +18,7 @@ const types: Readonly<Record<string, string>> = {
   ts: 'text/javascript; charset=utf-8',
 };
 
-/** Nothing but the own files is loaded, no text becomes markup or script, and no page frames this one. */
+/** Loads only own files, turns no text into markup or script, and forbids frames. */
 const policy = [
   "default-src 'none'",
   "script-src 'self'",
@@ -31,11 +31,11 @@ const policy = [
   "require-trusted-types-for 'script'",
 ].join('; ');
 
-/** Files that were read, by their name. */
+/** Cached files by name. */
 const known = new Map<string, string>();
 
 function fileOf(name: string): Response | null {
-  // Only names of files of the folder, without a path.
+  // Only names of files in the folder, without a path.
   if (!/^[a-z-]+\.(?:css|html|js|ts)$/.test(name)) return null;
   let text = known.get(name);
   if (text === undefined) {
@@ -52,10 +52,10 @@ function fileOf(name: string): Response | null {
   return new Response(text, { headers: { 'content-type': type, 'content-security-policy': policy } });
 }
 
-/** Paths of the document. The script of the page signs in, and stores the session for this origin. */
+/** Paths of the document. Its script signs in, and stores the session for this origin. */
 const paths = ['/', '/sign-in/oidc/callback', '/sign-in/:link'];
 
-/** Adds the pages. They hold nothing of a person, and need no session. */
+/** Adds the pages. They contain no personal data, and need no session. */
 export function addPages(app: Pick<Hono, 'get' | 'notFound'>): void {
   for (const path of paths) app.get(path, () => fileOf('index.html') ?? new Response(null, { status: 404 }));
   app.get('/ui/:name', (context) => fileOf(context.req.param('name')) ?? context.notFound());

@@ -6,7 +6,7 @@ import { SidekeyError } from '../lib/errors.ts';
 const usualLimit = 50;
 const maxLimit = 200;
 
-/** Returns the shape of a list's query: its own members, and those of the page. */
+/** Returns the query shape of a list: its own members, and those of paging. */
 export function pageQuery(query: z.ZodType | undefined): z.ZodType {
   const own = query instanceof z.ZodObject ? query : z.strictObject({});
   return own.extend({
@@ -21,7 +21,7 @@ export function pageQuery(query: z.ZodType | undefined): z.ZodType {
   });
 }
 
-/** A page that is asked for. */
+/** A requested page. */
 export interface Page {
   readonly limit?: number | undefined;
   readonly cursor?: string | undefined;
@@ -36,8 +36,8 @@ export function pageShape(entry: z.ZodType): z.ZodType {
 }
 
 /**
- * Returns the page after the cursor. The cursor has the key and the place of the last entry, so that entries which come
- * or go elsewhere neither repeat nor hide others.
+ * Returns the page after the cursor. The cursor has the key and the index of the last entry, so entries that
+ * are added or removed elsewhere neither repeat nor hide others.
  *
  * @throws SidekeyError `input_invalid`
  */
@@ -65,7 +65,7 @@ function placeAfter<Entry>(
 ): number {
   const { key, place } = readCursor(cursor);
   const found = entries.findIndex((entry) => keyOf(entry) === key);
-  // An entry that was removed leaves its place to the next one.
+  // A removed entry leaves its index to the next one.
   return found < 0 ? place : found + 1;
 }
 

@@ -13,8 +13,8 @@ import type { ServiceParts } from './parts.ts';
 import { sessionId } from './web-session.ts';
 
 /**
- * Passkeys of people (WebAuthn level 3). A passkey signs in without a name: the authenticator finds it by the host of the
- * page. It has to verify the person, by a PIN or a biometric, because it is the only factor.
+ * Passkeys of people (WebAuthn level 3). A passkey signs in without a name: the authenticator finds it by the
+ * host of the page. It must verify the person, by a PIN or a biometric, because it is the only factor.
  */
 
 /** Milliseconds for a ceremony. */
@@ -22,10 +22,10 @@ const ceremonyMs = 300_000;
 /** Maximum number of passkeys of a person. */
 const maxPasskeys = 20;
 const nonceBytes = 16;
-/** EdDSA, ES256 and RS256, as COSE names them. */
+/** EdDSA, ES256 and RS256 by their COSE numbers. */
 const supportedAlgorithmIDs = [-8, -7, -257];
 
-/** Page that a ceremony runs on. */
+/** Page of a ceremony. */
 interface Site {
   readonly origin: string;
   /** Relying party: the host. */
@@ -37,11 +37,11 @@ type PasskeyParts = Pick<ServiceParts, 'store' | 'vault' | 'now'>;
 interface Passkeys {
   /** @throws SidekeyError `input_invalid` if the page has no name, or the person has too many passkeys */
   creationOptions(person: string, origin: string | null): Promise<PublicKeyCredentialCreationOptionsJSON>;
-  /** Returns a new passkey, which is to be stored. @throws SidekeyError `input_invalid` if it is not valid */
+  /** Returns a new passkey, for the caller to store. @throws SidekeyError `input_invalid` if it is invalid */
   created(person: string, origin: string | null, made: Registration): Promise<PasskeyRecord>;
   /** @throws SidekeyError `input_invalid` if the page has no name */
   requestOptions(origin: string | null): Promise<PublicKeyCredentialRequestOptionsJSON>;
-  /** Returns the person who owns the passkey; null: it is not valid, or its person may not sign in with one. */
+  /** Returns the owner of the passkey; null: it is not valid, or its owner may not sign in with one. */
   personOf(origin: string | null, response: AuthenticationResponseJSON): Promise<PersonRecord | null>;
 }
 
@@ -50,12 +50,11 @@ interface Registration {
   readonly label: string;
 }
 
-/** Returns the passkeys of a store. */
 export function createPasskeys({ store, vault, now }: PasskeyParts): Passkeys {
   const seal = (person: string | null, head: Buffer) =>
     Buffer.from(vault.mac('passkey', `challenge/${person ?? ''}/${head.toString('hex')}`), 'hex');
 
-  /** Returns a challenge that needs no record: its end and its person are in its seal. */
+  /** Returns a challenge that needs no record: its seal holds its expiry and its person. */
   function challengeFor(person: string | null): Uint8Array<ArrayBuffer> {
     const end = Buffer.alloc(8);
     end.writeBigUInt64BE(BigInt(now() + ceremonyMs));
@@ -114,7 +113,7 @@ export function createPasskeys({ store, vault, now }: PasskeyParts): Passkeys {
         rpName: 'Sidekey',
         rpID,
         userName: person,
-        // The same for each passkey of a person, so that a new one replaces that of the same authenticator.
+        // Equal for all passkeys of a person, so that a new one replaces the old one of an authenticator.
         userID: new Uint8Array(Buffer.from(vault.mac('passkey', `user/${person}`), 'hex')),
         challenge: challengeFor(person),
         timeout: ceremonyMs,
@@ -169,7 +168,7 @@ export function createPasskeys({ store, vault, now }: PasskeyParts): Passkeys {
 }
 
 /**
- * Returns the page of a request, whose origin was compared with its host before.
+ * Returns the page of a request, whose origin was already compared with its host.
  *
  * @throws SidekeyError `input_invalid` for an address: passkeys belong to a name (WebAuthn §5.1.2)
  */

@@ -4,14 +4,13 @@ import { SidekeyError } from '../lib/errors.ts';
 import type { Caller } from './caller.ts';
 import type { ServiceParts } from './parts.ts';
 
-/** `GET /healthz`, `/readyz` and `/metrics`, for the programs that watch the proxy. */
+/** `GET /healthz`, `/readyz` and `/metrics`, for monitoring programs. */
 
 type Bindings = { Bindings: HttpBindings };
 
-/** Paths that are answered under any name of this machine. */
+/** Paths that are served under any name of this machine. */
 export const probePaths: readonly string[] = ['/healthz', '/readyz', '/metrics'];
 
-/** Adds the routes. */
 export function addProbes(
   app: Hono<Bindings>,
   { config, readiness, readMetrics }: Pick<ServiceParts, 'config' | 'readiness' | 'readMetrics'>,
@@ -25,7 +24,7 @@ export function addProbes(
   });
   app.get('/metrics', async (context) => {
     const { admin } = await config();
-    // Behind another address, a reverse proxy may pass requests on without a trace of where they are from.
+    // At another address, a reverse proxy may forward requests without a trace of their origin.
     if (admin.metrics === 'key' || admin.url !== null || !isFromHere(context)) {
       const { name, scopes, user, role } = await callerOf(context);
       if (!scopes.has('status:read') || user !== null || role === 'user')
@@ -37,8 +36,8 @@ export function addProbes(
 }
 
 /**
- * Reports whether a request is from a program of this machine that asks this listener itself. Requests that a reverse proxy
- * passes on come from this machine too, and may be from anywhere.
+ * Reports whether a program of this machine sent the request directly. Requests through a reverse proxy come
+ * from this machine too, but may originate anywhere.
  */
 function isFromHere({ req, env }: Context<Bindings>): boolean {
   const { remoteAddress = '' } = env.incoming.socket;

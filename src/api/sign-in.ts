@@ -16,8 +16,8 @@ const assertion = z.looseObject({ id: z.string(), response: z.looseObject({ clie
 const loginCode = z.strictObject({ code: z.string().max(128), verifier: z.string().max(128) });
 
 /**
- * Signs people in and out. The page gets the secret of a session in the body of the answer to its own script. A link is
- * used up by a `POST` alone, because programs that forward links open them.
+ * Signs people in and out. The response body gives the page's own script the secret of a session. Only a
+ * `POST` uses up a link, because programs that forward links open them.
  *
  * @param app the service, whose other routes are independent of these
  */

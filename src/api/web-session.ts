@@ -4,19 +4,19 @@ import type { PersonRecord } from '../store/store.ts';
 import type { ServiceParts } from './parts.ts';
 
 /**
- * Sessions of people in browsers. The page stores a random secret in the storage of its origin, and sends it as
- * `Authorization: Bearer`. A cookie would go to every port of the host (RFC 6265 §8.5). The store has the hash of the
- * secret, and the sealed name of the person. A session ends 12 hours after its last use, and 7 days after the sign-in. For a
- * person with an account at an OpenID provider it ends 12 hours after the sign-in, because the provider is not asked in
- * between.
+ * Sessions of people in browsers. The page keeps a random secret in the storage of its origin, and sends it
+ * as `Authorization: Bearer`. A cookie would go to every port of the host (RFC 6265 §8.5). The store has the
+ * hash of the secret, and the sealed name of the person. A session ends 12 hours after its last use, and 7
+ * days after the sign-in. With an OpenID account it ends 12 hours after the sign-in: the provider is not
+ * asked in between.
  */
 
-/** Begins the secret of a session, which no API key begins with. */
+/** Prefix of session secrets. No API key begins with it. */
 export const sessionPrefix = 'ws_';
 
 const idleMs = 12 * 3_600_000;
 const wholeMs = 7 * 86_400_000;
-/** Milliseconds after which a use is recorded. */
+/** Milliseconds between two records of use. */
 const notedEveryMs = 600_000;
 const linkMs = 600_000;
 
@@ -31,8 +31,8 @@ interface Session {
 }
 
 /**
- * Reports whether something that was made for a person at a time, and in a generation, still stands: another person may have
- * the name now, and the person may be disabled, or have been disabled since.
+ * Reports whether something made for a person at a time, in a generation, is still valid. The name may belong
+ * to another person now, and the person may be disabled, or have been disabled since.
  */
 export function standsFor(
   person: PersonRecord | null,
@@ -48,22 +48,21 @@ export function standsFor(
 
 interface SignedIn {
   readonly person: PersonRecord;
-  /** Time at which the session ends, however it is used, in milliseconds since the epoch. */
+  /** Latest end of the session, in milliseconds since the epoch. */
   readonly endsAt: number;
 }
 
 interface WebSessions {
-  /** Returns the person of a secret, and the end of the session; null: the session does not exist or has ended. */
+  /** Returns the person of a secret and the session's end; null: no such session, or it has ended. */
   personOf(secret: string): Promise<SignedIn | null>;
   /** Begins a session, and returns its new secret. */
   begin(person: PersonRecord): Promise<string>;
-  /** Ends the session of a request, and returns its person; null: there is none. */
+  /** Ends the session of a request, and returns its person; null: none. */
   end(headers: Headers): Promise<PersonRecord | null>;
 }
 
 type SessionParts = Pick<ServiceParts, 'store' | 'vault' | 'now'>;
 
-/** Returns the sessions of a store. */
 export function createWebSessions({ store, vault, now }: SessionParts): WebSessions {
   const keep = async (id: string, session: Session) => {
     await vault.refresh();
@@ -85,7 +84,7 @@ export function createWebSessions({ store, vault, now }: SessionParts): WebSessi
       ) as Session;
       const person = await store.people.get(session.person);
       if (!standsFor(person, session)) return null;
-      // Another account was linked since.
+      // The person's account changed since.
       if (session.identity !== person.identity) return null;
       const endsAt = session.createdAt + lifeOf(person);
       if (endsAt <= at) return null;
@@ -121,7 +120,7 @@ export function bearerOf(headers: Headers): string | undefined {
 }
 
 /**
- * Signs a person in: ends the session of the request, records the sign-in, and returns the secret of a new session.
+ * Signs a person in: ends the session of the request, records the sign-in, and returns a new secret.
  *
  * @param how reason of the audit event
  * @throws SidekeyError `audit_unavailable`
@@ -139,8 +138,8 @@ export async function signIn(
 }
 
 /**
- * Refuses a request that a page of another origin sent (cross-site request forgery). Browsers send `Origin` with each
- * request that is no GET, and `Sec-Fetch-Site` with each.
+ * Refuses a request from a page of another origin (cross-site request forgery). Browsers send `Origin` with
+ * every request but GET, and `Sec-Fetch-Site` with every one.
  *
  * @throws SidekeyError `authority_mismatch`
  */
@@ -155,12 +154,12 @@ export function assertSameOrigin(headers: Headers, method: string): void {
   });
 }
 
-/** Returns the milliseconds after which a person signs in again. */
+/** Returns the milliseconds after which a person must sign in again. */
 function lifeOf({ identity }: PersonRecord): number {
   return identity === null ? wholeMs : idleMs;
 }
 
-/** Returns the id of a record, which does not reveal the secret to a reader of the store. */
+/** Returns the id of a record. It does not reveal the secret to a reader of the store. */
 export function sessionId(kind: string, secret: string): string {
   return hash('sha256', `${kind}/${secret}`);
 }
@@ -170,7 +169,7 @@ function contextOf(id: string): string {
   return `web-session/${id}`;
 }
 
-/** Makes a link that signs a person in once, within 10 minutes; returns its path. */
+/** Makes a link that signs a person in once, within 10 minutes. Returns its path. */
 export async function makeSignInLink(
   { store, vault, now }: Pick<ServiceParts, 'store' | 'vault' | 'now'>,
   person: string,
@@ -187,7 +186,7 @@ export async function makeSignInLink(
   return { path: `/sign-in/${secret}`, expiresAt };
 }
 
-/** Uses up a link, and returns its person; null: it is not valid, or was used before. */
+/** Uses up a link, and returns its person; null: it is invalid, or was used before. */
 export async function takeSignInLink(
   { store, vault, now }: Pick<ServiceParts, 'store' | 'vault' | 'now'>,
   secret: string,

@@ -21,21 +21,16 @@ import type { Log } from '../lib/log.ts';
 import type { Timers } from '../lib/timers.ts';
 import { connectLocal, type UpstreamClient } from '../upstream/client.ts';
 
-/** Parts of the audit upkeep. */
 interface UpkeepParts extends Omit<SinkParts, 'file'> {
   readonly config: AuditConfig;
   readonly vault: AuditVault;
   readonly audit: Pick<AuditLog, 'append'>;
 }
 
-/** Running audit upkeep. */
 interface Upkeep {
-  /**
-   * Applies other settings, except for the file. Unchanged sinks keep running; a changed sink resumes at the position of
-   * its predecessor of the same name.
-   */
+  /** Applies new settings except the file. A changed sink resumes where its namesake stopped. */
   reconfigure(config: AuditConfig): void;
-  /** Delivers the remaining lines, for some seconds at most, and stops. */
+  /** Delivers the remaining lines for at most 3 seconds, and stops. */
   close(): Promise<void>;
 }
 
@@ -43,10 +38,7 @@ interface Upkeep {
 const upkeepMs = 60_000;
 const anchorTimeoutMs = 30_000;
 
-/**
- * Starts the upkeep of the audit log: packs rotated files, removes expired ones, ships lines to sinks, writes anchors.
- * Requests never wait for it; failed steps are repeated.
- */
+/** Packs or removes rotated files, ships lines, writes anchors. Retries failures. Blocks no request. */
 export function startAuditUpkeep(parts: UpkeepParts): Upkeep {
   const { timers } = parts;
   let { config } = parts;
@@ -113,7 +105,7 @@ function beginAnchoring(config: AnchorConfig, parts: UpkeepParts): RunningAnchor
   };
 }
 
-/** Runs `work` now and `everyMs` milliseconds after each end. Returns a function that stops it and waits for its end. */
+/** Runs `work` now and `everyMs` milliseconds after each end. The result stops it and waits for its end. */
 function repeat(
   timers: UpkeepParts['timers'],
   everyMs: number,
@@ -135,7 +127,7 @@ function repeat(
   };
 }
 
-/** Warns once when the disk of the log is nearly full, before requests are refused, and logs when space is free again. */
+/** Warns once when the disk of the log is nearly full. Logs when space is free again. */
 function diskWarning(log: UpkeepParts['log']): (config: AuditConfig) => void {
   let warned = false;
   return ({ file, warnFreeBytes }) => {
@@ -212,11 +204,9 @@ export interface StandardOutput {
   write(text: string, written: (error?: Error | null) => void): unknown;
 }
 
-/** Parts of sinks and anchors. */
 interface SinkParts {
-  /** The audit file. */
   readonly file: string;
-  /** Config file; paths and commands of secret references are relative to its folder. */
+  /** Config file. Paths and commands of secret references are relative to its folder. */
   readonly configFile: string;
   /** Upstream client in force. */
   readonly upstream: () => Pick<UpstreamClient, 'fetch' | 'dialer' | 'datagrams'>;
@@ -226,18 +216,17 @@ interface SinkParts {
   readonly timers: Timers;
   /** Environment of `env:` references. */
   readonly env: NodeJS.ProcessEnv;
-  /** Default: standard output of the process. */
+  /** Default: `process.stdout`. */
   readonly stdout?: StandardOutput | undefined;
 }
 
 /** Milliseconds that a closing sink has for the last lines. */
 const closeTimeoutMs = 3_000;
 
-/** A running sink. */
 interface RunningSink {
   /** Settings in the form of `factsOf`. */
   readonly facts: string;
-  /** Delivers the remaining lines, for some seconds at most. Idempotent. */
+  /** Delivers the remaining lines for at most 3 seconds. Idempotent. */
   readonly close: () => Promise<void>;
 }
 
@@ -246,11 +235,7 @@ function factsOf(config: object | null): string {
   return JSON.stringify(config);
 }
 
-/**
- * Starts a sink.
- *
- * @param after end of its predecessor: two must not deliver the same lines
- */
+/** @param after end of the predecessor: two sinks must not deliver the same lines */
 function beginSink(config: SinkConfig, parts: SinkParts, after: Promise<void> | undefined): RunningSink {
   let closing: Promise<void> | undefined;
   let shipping = after === undefined ? startSink(config, parts) : undefined;
@@ -317,7 +302,7 @@ function readSinkSecret(
   return readSecret(reference, { env, cwd: dirname(configFile), where: 'audit' });
 }
 
-/** The upstream client makes every connection but that to a Unix-domain socket, which has no address to check. */
+/** A Unix-domain socket has no address to check. The upstream client makes all other connections. */
 function sinkTransports({ upstream, stdout = process.stdout }: SinkParts): SinkTransports {
   const { fetch, dialer, datagrams } = upstream();
   return {

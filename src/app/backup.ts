@@ -24,12 +24,11 @@ import { type KeyRing, openKeyRing, valuesIn } from '../vault/ring.ts';
 import type { State } from './state.ts';
 
 interface BackupOptions {
-  /** Absolute. */
+  /** Absolute path. */
   readonly file: string;
   readonly lock: AgeLock;
   /** Replaces an existing file. */
   readonly force: boolean;
-  /** Version of this program. */
   readonly version: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -38,16 +37,16 @@ interface BackupOptions {
 /** A backup that was written and read again. */
 interface Backup extends BackupSum {
   readonly bytes: number;
-  /** Id of the master key in it. */
+  /** Id of the master key in the backup. */
   readonly keyId: string;
   readonly hasAuthority: boolean;
 }
 
 /**
- * Writes a backup of a store: its rows at one moment, its current master key, and the CA. Other processes read and write
- * meanwhile. The file appears when it was read again and is equal.
+ * Writes a backup of a store: its rows at one moment, its master key, and the CA. Other processes read and
+ * write meanwhile. The file appears once it was read back and compared.
  *
- * @throws SidekeyError `file_unwritable`, `already_exists`, `input_invalid`; errors of the store and of the vault
+ * @throws SidekeyError `file_unwritable`, `already_exists`, `input_invalid`; errors of store and vault
  */
 export async function backUp(state: State, tables: StoreTables, options: BackupOptions): Promise<Backup> {
   const { file, lock, force } = options;
@@ -65,7 +64,7 @@ export async function backUp(state: State, tables: StoreTables, options: BackupO
     await check(draft, key, backup);
     const { size: bytes } = await stat(draft);
     const to = 'passphrase' in lock ? 'a passphrase' : lock.recipients.join(' ');
-    // Before the file has its name: without a line in the log there is no backup.
+    // Before the file has its name: no backup without a line in the log.
     await state.audit.append({
       event: 'store.backed_up',
       outcome: 'allow',
@@ -91,20 +90,20 @@ export async function backUp(state: State, tables: StoreTables, options: BackupO
   }
 }
 
-/** Gives a draft its name. Rejects with `EEXIST` if a file has it. */
+/** Renames a draft. Rejects with `EEXIST` if a file has the name. */
 async function nameDraft(draft: string, file: string): Promise<void> {
   try {
     await link(draft, file);
   } catch (error) {
     if (!isSystemError(error, ...noLinks)) throw error;
-    // A rename replaces what is there, so an empty file takes the name first.
+    // A rename replaces an existing file, so an empty file reserves the name first.
     const taken = await open(file, 'wx', 0o600);
     await taken.close();
     await rename(draft, file);
   }
 }
 
-/** The calls on the file that fail on a full disk or a missing folder. */
+/** System calls on the file that fail on a full disk or a missing folder. */
 const fileCalls: ReadonlySet<unknown> = new Set(['open', 'write', 'fsync', 'link', 'rename']);
 
 async function writeDraft(
@@ -117,7 +116,7 @@ async function writeDraft(
   const held = keys.current();
   const sealCa = await exportAuthority(config.ca.directory);
   const lines = Promise.withResolvers<AsyncIterable<Buffer>>();
-  // Before the transaction: a passphrase takes a second, and an idle transaction keeps PostgreSQL from removing old rows.
+  // Before the transaction: a passphrase takes a second, and an idle transaction blocks PostgreSQL's vacuum.
   const { stream, key } = await sealWithAge(ReadableStream.from<Uint8Array>(later(lines.promise)), lock);
   // SQLite has one isolation level, and ignores the setting.
   const snapshot = tables.db.transaction().setIsolationLevel('repeatable read');
@@ -149,7 +148,7 @@ async function* later<T>(values: Promise<AsyncIterable<T>>): AsyncGenerator<T> {
   yield* await values;
 }
 
-/** Reads the file again, and compares it with what was to be written. */
+/** Reads the file again, and compares it with the written rows. */
 async function check(file: string, key: AgeKey, { digest }: BackupSum): Promise<void> {
   let end: BackupPart | undefined;
   for await (const part of partsOf(file, key)) end = part;
@@ -165,16 +164,16 @@ export function partsOf(file: string, key: AgeKey): AsyncGenerator<BackupPart> {
   return readParts(openWithAge(bytes, key, file), file);
 }
 
-/** The authentication code of a backup: only who has its master key can make one. */
+/** Returns the authentication code of a backup: only a holder of its master key can make one. */
 export function signatureOf(
   { vault }: Pick<KeyRing, 'vault'>,
   { digest }: Pick<BackupSum, 'digest'>,
 ): string {
-  // The current key: the first one of the store may be retired.
+  // The current key: the store's first key may be retired.
   return vault.generations[0]!.mac('backup', digest);
 }
 
-/** Opens the ring of master keys in named values. A change stays in them. */
+/** Opens the ring of master keys in `values`. Changes are written to them. */
 export function openRing(
   key: KeyObject,
   values: Map<string, Uint8Array>,

@@ -24,14 +24,14 @@ import type { OpenVault } from '../vault/open.ts';
 import { nodeKeyName } from '../vault/ring.ts';
 
 /**
- * Enrolment of a node (decision 90). A node makes a token, and seals the secret that derives from it. The new node writes
- * its public key with a proof by the same secret. Any node that runs checks the proof, and seals the master key.
+ * Enrolment of a node (decision 90). A node makes a token, and seals the secret derived from it. The new node
+ * writes its public key with a proof by that secret. Any running node checks it and seals the master key.
  */
 
 /** Milliseconds for which a token is valid. */
 export const enrolmentMs = 900_000;
 
-/** Milliseconds that a node waits for another one to answer. */
+/** Milliseconds that a joining node waits for another one. */
 const answerMs = 30_000;
 const pollMs = 100;
 
@@ -65,7 +65,7 @@ export async function enroll({ store, keys, audit }: EnrolmentParts, name: strin
   return token;
 }
 
-/** Answers the requests of new nodes, in one process of all nodes. */
+/** Handles the requests of new nodes, in one process of all nodes. */
 export async function answerJoins(parts: EnrolmentParts): Promise<void> {
   const { enrolments, locks } = parts.store;
   if ((await enrolments.asked()).length === 0) return;
@@ -89,7 +89,7 @@ async function answer({ store, keys, audit }: EnrolmentParts, enrolment: Enrolme
   if (member === null || isUsed || isTaken) {
     await audit.append({ event: 'node.refused', outcome: 'deny', reason: enrolment.name });
   } else if (known === undefined) {
-    // Another change of the ring was first: it is answered at the next look.
+    // The ring changed first: the next call handles the enrolment.
     if (!(await keys.admit(member))) return;
     const reason = `${member.name}, node key ${nodeKeyId(member)}`;
     await audit.append({ event: 'node.joined', outcome: 'allow', reason });
@@ -98,8 +98,8 @@ async function answer({ store, keys, audit }: EnrolmentParts, enrolment: Enrolme
 }
 
 /**
- * Returns the new node. Null: its request has no proof of the token, or the enrolment was changed, or is from before a
- * rotation. Who has a retired key could make such an enrolment, and get the new key.
+ * Returns the new node; null if its request does not prove the token, or if the enrolment was changed or
+ * predates a rotation. A holder of a retired key could forge such an enrolment to get the new key.
  */
 function memberOf(
   { id, sealed, request }: EnrolmentRecord,
@@ -117,10 +117,10 @@ function memberOf(
 }
 
 /**
- * Joins a store with a token: makes the key of this node at `path`, and waits until another node has sealed the master key
- * for it. Called again with the same token, it continues.
- * @throws SidekeyError `input_invalid` if the token is not valid any more; `already_exists` if this node has joined;
- * `not_ready` if no node answers
+ * Joins a store with a token: makes the key of this node at `path`, and waits until another node has sealed
+ * the master key for it. A second call with the same token continues.
+ * @throws SidekeyError `input_invalid` if the token is not valid any more; `already_exists` if this node has
+ * joined; `not_ready` if no node answers
  */
 export async function join(store: Store, path: string, token: string): Promise<NodeKey> {
   const { id, secret } = enrolmentOf(token);

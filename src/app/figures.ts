@@ -10,9 +10,9 @@ import type { Tracer } from '../telemetry/traces.ts';
 import type { UpstreamClient } from '../upstream/client.ts';
 import type { State } from './state.ts';
 
-/** Figures that are read from the state when the metrics are asked for, and so are right after a restart. */
+/** Figures that are read from the state for each metrics request, so they are right after a restart. */
 
-/** Spans for which the ends of tokens and leases are counted, in milliseconds. */
+/** Spans in which ends of tokens and leases are counted, in milliseconds. */
 const spans = [
   ['5m', 300_000],
   ['1h', 3_600_000],
@@ -20,7 +20,7 @@ const spans = [
   ['7d', 604_800_000],
 ] as const;
 
-/** Parts of the metrics. Functions return what is in force. */
+/** Parts of the metrics. Functions return current values. */
 interface MetricsParts extends Pick<State, 'store' | 'grants'> {
   readonly figures: Pick<ProcessFigures, 'read'>;
   /** Null: nothing is traced. */
@@ -29,7 +29,7 @@ interface MetricsParts extends Pick<State, 'store' | 'grants'> {
   readonly config: () => Config;
   /** Reports whether the last edit of the config file was not valid. */
   readonly isConfigRejected: () => boolean;
-  /** Resolves with the reason for which requests cannot be served; null: they can. */
+  /** Resolves with the reason why requests cannot be served; null: they can. */
   readonly readiness: () => Promise<SidekeyError | null>;
   /** Reads the figures of each worker; absent: there are none. */
   readonly workers: (() => Promise<readonly (readonly Figure[])[]>) | undefined;
@@ -37,7 +37,7 @@ interface MetricsParts extends Pick<State, 'store' | 'grants'> {
   readonly now: () => number;
 }
 
-/** Returns the functions that read the figures of this process alone, and the metrics of the proxy. */
+/** Returns the functions that read the figures of this process, and the metrics of the proxy. */
 export function createMetrics(parts: MetricsParts): {
   readonly own: () => Promise<readonly Figure[]>;
   readonly read: () => Promise<Metrics>;
@@ -92,11 +92,7 @@ function connectionFigures({ connections, streams }: UpstreamClient): Figure[] {
   ];
 }
 
-/**
- * Returns the figures that all processes of a proxy share.
- *
- * @throws SidekeyError `store_unavailable`
- */
+/** Returns the figures that all processes of a proxy share. @throws SidekeyError `store_unavailable` */
 async function stateFigures(
   { store, grants, now }: Pick<State, 'store' | 'grants'> & { readonly now: () => number },
   { audit }: Pick<Config, 'audit'>,
@@ -146,7 +142,7 @@ function lagOf(file: string, sink: string): number {
   return found === null ? 0 : bytesBehind(file, found.position);
 }
 
-/** Returns how many things end soon, and when the next one does. */
+/** Returns the number of things that end soon, and the time of the next end. */
 function ends(
   kind: 'token' | 'lease',
   things: readonly { readonly expiresAt: number | null }[],

@@ -4,23 +4,23 @@ import { ownNodeId } from './nodes.ts';
 import type { FollowingState, OwnNodeParts } from './own-node.ts';
 
 interface FollowParts extends OwnNodeParts {
-  /** Hears that this node was revoked. */
+  /** Called when this node is revoked. */
   readonly onRevoked: (error: SidekeyError) => void;
 }
 
-/** Milliseconds until an idle process sees what others changed; others do at their next read or write. */
+/** Milliseconds until an idle process sees changes of others. Busy ones see them at the next access. */
 const followMs = { oneMachine: 1_000, severalMachines: 500 };
 
 /**
- * Follows rotations of the master key: links the audit chain to the new key, and re-wraps the key of the CA. A node of
- * several also says that it runs, and replaces the key at its own source. Returns a function that stops it and waits for
- * its end.
+ * Follows rotations of the master key: links the audit chain to the new key, and re-wraps the key of the CA.
+ * A node of several also records that it runs, and replaces the key at its source. The result stops it and
+ * waits for its end.
  */
 export async function followKeys(state: FollowingState, parts: FollowParts): Promise<() => Promise<void>> {
   const { vault, audit, config, keys } = state;
   const { log } = parts;
   const id = ownNodeId(config, keys);
-  // A start with a store in a file needs no code of nodes.
+  // A start with a store in a file skips the code of nodes.
   const node = id === null ? null : await (await import('./own-node.ts')).registerNode(id, state, parts);
   try {
     // The key may have been rotated while this machine was off.

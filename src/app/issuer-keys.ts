@@ -46,7 +46,7 @@ async function readKeyFile(path: string): Promise<string> {
   return content.bytes.toString('utf8');
 }
 
-/** Fetches a key set over connections of its own, which trust `ca` of the issuer. */
+/** Fetches a key set over separate connections, which trust the issuer's `ca`. */
 async function fetchKeys(
   { name, issuer, jwksUrl, ca, token }: AgentIssuer,
   { file, upstream, limits }: Config,
@@ -60,7 +60,7 @@ async function fetchKeys(
   try {
     const io = { fetch: client.fetch, now };
     if (jwksUrl !== null) return await ask(jwksUrl, bearer, io);
-    // The schema requires an issuer where there is no jwks_url.
+    // The schema requires an issuer if there is no jwks_url.
     const url = `${issuer!.replace(/\/$/, '')}/.well-known/openid-configuration`;
     const document = jsonObject(await ask(url, null, io));
     // OpenID Connect Discovery §4.3.

@@ -7,21 +7,20 @@ import { askSecret } from '../lib/prompt.ts';
 import type { KeySource } from '../vault/open.ts';
 import { passphraseFormat, type ReadPassphrase, transitFormat } from '../vault/wrapped-key.ts';
 
-/** The passphrase that was typed, so that a command that opens the store twice asks once. */
+/** The typed passphrase: a command that opens the store twice prompts once. */
 let typed: string | undefined;
 
-/** Parts of a key source. */
 interface KeySourceParts {
   readonly env: NodeJS.ProcessEnv;
   /** Reference to the next passphrase, for a rotation. */
   readonly nextPassphrase?: SecretReference | undefined;
-  /** Seals a new key with the passphrase that the source has, and asks for no other one. */
+  /** Seals a new key with the source's current passphrase, without a prompt for another. */
   readonly keepsPassphrase?: boolean;
 }
 
 type KeyConfig = Pick<Config, 'key' | 'file' | 'store' | 'upstream' | 'limits'>;
 
-/** Returns the key source of a config, with the functions that it needs. Reads nothing yet. */
+/** Returns the key source of a config, with its functions. Reads nothing yet. */
 export function keySourceOf(
   config: KeyConfig,
   { env, nextPassphrase, keepsPassphrase = false }: KeySourceParts,

@@ -3,9 +3,9 @@ import { availableParallelism } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 
 /**
- * Makes V8 collect its young generation when two fifths of it are used, instead of four fifths. Upload buffers lie outside
- * of V8's heap and belong to few objects: with the default, 64 MB of them pile up, and V8 then walks its whole heap. With
- * less than two fifths, an exchange meets two collections before it ends, and goes to the old generation (decision 65).
+ * Makes V8 collect its young generation at 40 % instead of 80 % use. Upload buffers lie outside of V8's heap
+ * and belong to few objects, so by default 64 MB pile up before V8 walks its whole heap. Below 40 %, an
+ * exchange survives two collections and moves to the old generation (decision 65).
  */
 export function tuneGarbageCollection(): void {
   setFlagsFromString('--minor-gc-task-trigger=40');
@@ -13,7 +13,7 @@ export function tuneGarbageCollection(): void {
 
 /** Facts of the machine that decide how many workers run. */
 export interface Machine {
-  /** True in a container, where Sidekey runs as a service. On a laptop it runs beside many programs. */
+  /** True in a container, which runs Sidekey as a service. A laptop runs many other programs. */
   readonly isContainer: boolean;
   /** Cores in the CPU affinity of this process. */
   readonly cores: number;
@@ -23,7 +23,7 @@ export interface Machine {
   readonly memory: number | null;
 }
 
-/** Memory that a busy worker uses, in bytes: the number of cores must not fill a small container. */
+/** Memory of a busy worker, in bytes: workers on many cores must not fill a small container. */
 const workerMemory = 192 * 2 ** 20;
 
 /**
@@ -45,14 +45,12 @@ export function readMachine(env: NodeJS.ProcessEnv): Machine {
     isContainer: isContainer(env),
     cores: availableParallelism(),
     quota: cpuQuota(readOrNull),
-    // 0, or more than any machine has: no limit.
+    // 0, or a limit above any machine's memory: no limit.
     memory: memory > 0 && memory < 2 ** 50 ? memory : null,
   };
 }
 
-/**
- * Detects Docker and Podman by a file, Kubernetes by a variable, others by `container` (systemd's Container Interface).
- */
+/** Detects Docker and Podman by a file, Kubernetes by a variable, others by `container` (systemd). */
 function isContainer(env: NodeJS.ProcessEnv): boolean {
   return (
     existsSync('/.dockerenv') ||
@@ -63,8 +61,8 @@ function isContainer(env: NodeJS.ProcessEnv): boolean {
 }
 
 /**
- * Returns the CPU limit of the control groups, in cores; null: no visible limit. A container mounts its group as the
- * root; elsewhere `/proc/self/cgroup` has its path. The smallest limit of the group and its parents counts.
+ * Returns the CPU limit of the control groups, in cores; null: no visible limit. A container mounts its group
+ * as the root. Elsewhere `/proc/self/cgroup` has its path. The smallest limit of it and its parents applies.
  *
  * @param read returns the text of a file; null: there is none
  */
@@ -97,9 +95,7 @@ function upFrom(path: string): string[] {
   );
 }
 
-/**
- * Parses `QUOTA PERIOD` in microseconds; `max`: no quota (https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max).
- */
+/** Parses `QUOTA PERIOD`, µs or `max` (https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max). */
 function pair(text: string | null): [string | null, string | null] {
   const [quota = null, period = null] = text?.trim().split(' ') ?? [];
   return [quota, period];

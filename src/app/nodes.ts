@@ -8,13 +8,12 @@ import type { NodeRecord, Store } from '../store/store.ts';
 import { nodeKeyId } from '../vault/node-key.ts';
 import type { OpenVault } from '../vault/open.ts';
 
-/** Milliseconds between two signs of life of a node. */
+/** Milliseconds between two heartbeats of a node. */
 export const aliveMs = 20_000;
 
 /**
- * Returns the id of a node with a copy of the master key: the processes of one config file, the same after each start. It
- * begins with a hash of the host name.
- * Null: the store is a file, and its machine has one key source.
+ * Returns the id of a node with a copy of the master key: all processes of one config file have the same id.
+ * It begins with a hash of the host name. Null: the store is a file, and its machine has one key source.
  */
 export function copyIdOf({ file, store }: Pick<Config, 'file' | 'store'>): string | null {
   return store.kind === 'postgres' ? `${shortHash(hostname())}-${shortHash(file)}` : null;
@@ -24,14 +23,14 @@ function shortHash(text: string): string {
   return hash('sha256', text).slice(0, 16);
 }
 
-/** Milliseconds since its last sign of life for which a node counts as running. */
+/** Milliseconds since the last heartbeat for which a node counts as running. */
 export const runningMs = 3 * aliveMs;
 
 /**
- * Finds the id of a node by its name or its id. The table of nodes is not sealed: the names of nodes with a key of their own
- * come from the ring, and the name of a copy is bound to its id, which begins with the hash of its host name.
- * @throws SidekeyError `record_tampered` if the table has a name with the id of another node; `input_invalid` if two nodes
- * have the name; `not_found`
+ * Finds the id of a node by its name or its id. The table of nodes is not sealed. So names of nodes with
+ * their own key come from the ring, and the name of a copy must match the hash of the host name in its id.
+ * @throws SidekeyError `record_tampered` if the table has a name with the id of another node; `input_invalid`
+ * if two nodes have the name; `not_found`
  */
 export async function nodeIdOf(
   name: string,
@@ -67,7 +66,7 @@ export async function nodeIdOf(
   });
 }
 
-/** Returns the id of the own node. */
+/** Returns the id of this node. */
 export function ownNodeId(
   config: Pick<Config, 'file' | 'store'>,
   { member }: Pick<OpenVault, 'member'>,
@@ -75,7 +74,7 @@ export function ownNodeId(
   return member === null ? copyIdOf(config) : nodeKeyId(member);
 }
 
-/** Returns the nodes whose source gives another master key than this one. A node with a key of its own has it at once. */
+/** Returns the nodes whose source has another master key. A node with its own key is never behind. */
 export async function nodesBehind(
   store: Pick<Store, 'nodes'>,
   keyId: string,

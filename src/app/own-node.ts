@@ -12,10 +12,9 @@ import { keySourceOf } from './keys.ts';
 import { aliveMs, nodesBehind } from './nodes.ts';
 import { finishRotation, replaceAtSource, type RotatingState } from './rotation.ts';
 
-/** An open state that follows what other nodes do. */
+/** An open state that follows changes by other nodes. */
 export type FollowingState = RotatingState & { readonly config: Config };
 
-/** Parts of the own node. */
 export interface OwnNodeParts {
   readonly log: Log;
   /** Milliseconds since the epoch. */
@@ -23,13 +22,10 @@ export interface OwnNodeParts {
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** Milliseconds until a source that could not be written is tried again. */
+/** Milliseconds until another attempt to write a source. */
 const againMs = 60_000;
 
-/**
- * Lists the nodes with a key of their own exactly as the ring has them. The list of a store that was restored or copied is
- * empty.
- */
+/** Lists the nodes with a key of their own as the ring has them. A restored or copied store lists none. */
 async function alignNodes({ vault, keys, store }: FollowingState): Promise<void> {
   const rows = await store.nodes.list();
   await vault.refresh();
@@ -42,7 +38,7 @@ async function alignNodes({ vault, keys, store }: FollowingState): Promise<void>
     await store.nodes.register({ id, name, source: 'node', keyId: vault.keyId, version: '' });
 }
 
-/** Registers this node. The result does what is due, each time that it is called. */
+/** Registers this node. The result does the due work on each call. */
 export async function registerNode(
   id: string,
   state: FollowingState,
@@ -50,7 +46,7 @@ export async function registerNode(
 ): Promise<{ follow(): Promise<void> }> {
   const { config, vault, keys, store } = state;
   const { source } = config.key;
-  /** Id of the key at the source, as far as this process knows. */
+  /** Last known id of the key at the source. */
   let placed = keys.sourceKeyId;
   let toldAt = now();
   let tryAt = 0;
@@ -58,9 +54,9 @@ export async function registerNode(
   await alignNodes(state);
   await store.nodes.register({ id, name, source, keyId: placed, version: packageVersion() });
 
-  /** The node that began a rotation replaces its key by that command, which may have a new passphrase. */
+  /** Only the command that began a rotation replaces its node's key, because it may have a new passphrase. */
   async function replaceOwn(): Promise<void> {
-    // A background process asks for no passphrase.
+    // A background process cannot prompt for a passphrase.
     const { replace } = openKeySource(keySourceOf(config, { env, keepsPassphrase: true }));
     if (replace === null || keys.nodes().by === id || now() < tryAt) return;
     const own = (await store.nodes.list()).find((each) => each.id === id);
@@ -75,7 +71,7 @@ export async function registerNode(
     tryAt = 0;
   }
 
-  /** Retires the key before, in one process of all nodes, if no source gives it any more. */
+  /** Retires the previous key, in one process of all nodes, if no source has it any more. */
   async function finish(): Promise<void> {
     if (!isRotating(vault.generations) || (await nodesBehind(store, vault.keyId)).length > 0) return;
     const holder = randomUUID();

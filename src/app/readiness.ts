@@ -5,9 +5,9 @@ import { type Timers, within } from '../lib/timers.ts';
 import { keyNames, verifyKeyCheck } from '../vault/ring.ts';
 import type { State } from './state.ts';
 
-/** Milliseconds for which an answer is given again: anybody who reaches the proxy may ask. */
+/** Milliseconds for which an answer is cached: anybody who reaches the proxy may request it. */
 const rememberedMs = 1_000;
-/** Milliseconds that the store has to answer. */
+/** Milliseconds that the store has to respond. */
 const storeTimeoutMs = 2_000;
 
 /** Parts of the readiness check. */
@@ -21,9 +21,9 @@ interface ReadinessParts extends Pick<State, 'store' | 'vault' | 'audit'> {
 }
 
 /**
- * Returns the function that says why requests cannot be served now: the refusal of `GET /readyz`; null: they can. Anybody
- * may ask, so the refusal has the codes of the failures alone, and the log has their places. The config in force is always
- * valid, so it is no reason (decision 89).
+ * Returns the check of `GET /readyz`: it returns a refusal, or null if requests can be served. The refusal
+ * has only the codes of failures, because anybody may call it. The log has the places. The config in force is
+ * always valid, so it is never a reason (decision 89).
  */
 export function createReadiness(parts: ReadinessParts): () => Promise<SidekeyError | null> {
   const { accepts, now, timers, store, log } = parts;

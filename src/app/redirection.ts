@@ -14,10 +14,10 @@ const transparent = { ipv4: 19, ipv6: 75 };
 const addressBytes = 28;
 
 /**
- * Opens the reader of original destinations, with the FFI of Node.js: its sockets have no such option.
+ * Opens the reader of original destinations. Uses the FFI of Node.js, whose sockets lack this option.
  *
- * @param instance tells this Sidekey from others
- * @param token reads the token of the agent whose connections they are
+ * @param instance distinguishes this Sidekey from others
+ * @param token reads the token of the agent that owns the connections
  * @throws SidekeyError `input_invalid` if the system is not Linux, or its Node.js has no FFI
  */
 export async function openRedirection(instance: string, token: Redirection['token']): Promise<Redirection> {
@@ -36,7 +36,7 @@ export async function openRedirection(instance: string, token: Redirection['toke
     return getsockopt(descriptorOf(socket), level, originalDestination, address, length) === 0;
   }
 
-  /** Rules may be changed after a failure. */
+  /** Rules may change after a failure. */
   function again(error: unknown): never {
     checked = undefined;
     throw error;
@@ -47,7 +47,7 @@ export async function openRedirection(instance: string, token: Redirection['toke
       ownPort = (server.address() as AddressInfo).port;
       const one = Buffer.alloc(4);
       one.writeUInt32LE(1);
-      // Not permitted without CAP_NET_ADMIN: then rules with TPROXY hand nothing over, and drop it.
+      // Fails without CAP_NET_ADMIN. TPROXY rules then hand nothing over and drop it.
       setsockopt(descriptorOf(server), ipv4Level, transparent.ipv4, one, one.length);
       setsockopt(descriptorOf(server), ipv6Level, transparent.ipv6, one, one.length);
     },
@@ -55,7 +55,7 @@ export async function openRedirection(instance: string, token: Redirection['toke
       const { localAddress = '', localPort } = socket;
       const local = localAddress.replace(/^::ffff:/, '');
       const isIpv6 = local.includes(':');
-      // TPROXY leaves a connection its destination, which is then the local end.
+      // TPROXY keeps a connection's destination, which is then the local end.
       if (localPort !== ownPort) return `${isIpv6 ? canonicalHost(`[${local}]`) : local}:${localPort}`;
       if (!read(socket, isIpv6 ? ipv6Level : ipv4Level)) return null;
       const port = address.readUInt16BE(2);
@@ -73,7 +73,7 @@ export async function openRedirection(instance: string, token: Redirection['toke
   };
 }
 
-/** Node.js has no public name for it. */
+/** Node.js has no public API for it. */
 function descriptorOf(owner: Server | Socket): number {
   const handle = Reflect.get(owner, '_handle') as { readonly fd?: number } | null;
   return handle?.fd ?? -1;

@@ -9,24 +9,22 @@ import { keyNames, type KeyRing, valuesIn } from '../vault/ring.ts';
 import { openRing } from './backup.ts';
 import { keySourceOf } from './keys.ts';
 
-/** The keys of a restore. */
 export interface Keys {
   /** The keys of the backup. */
   readonly from: KeyRing;
   /** The keys of the store. */
   readonly to: KeyRing;
-  /** Nodes with a key of their own, which the new store does not have. */
+  /** Nodes with a key of their own, which the new store lacks. */
   readonly rejoin: readonly string[];
 }
 
 export interface KeysParts {
   readonly head: BackupHead;
-  /** The file of the backup, for messages. */
+  /** Backup file, for messages. */
   readonly file: string;
   readonly config: Config;
-  /** The key that the source gives; null: none, or it is in the store. */
+  /** Key of the source; null: none, or it is in the store. */
   readonly placed: KeyObject | null;
-  /** Location of the store. */
   readonly location: string;
   readonly env: NodeJS.ProcessEnv;
   /** Milliseconds since the epoch. */
@@ -35,7 +33,7 @@ export interface KeysParts {
 
 type Values = Map<string, Uint8Array>;
 
-/** Reads the key in place. A variable is gone after a read, and the state is opened later. */
+/** Reads the key in place, before the state is opened. A variable is gone after a read. */
 export async function placedKey({ key }: Config, source: OpenKeySource): Promise<KeyObject | null> {
   const value = key.source === 'env' ? process.env[key.name] : undefined;
   const placed = await source.read();
@@ -43,14 +41,14 @@ export async function placedKey({ key }: Config, source: OpenKeySource): Promise
   return placed;
 }
 
-/** Opens the keys of the backup, and those of a store in use. @throws SidekeyError `input_invalid` if that is another one */
+/** Opens the keys of the backup and of a store in use. @throws SidekeyError `input_invalid` if they differ */
 export async function usedStoreKeys(theirs: Values, mine: Values, parts: KeysParts): Promise<Keys> {
   const { config, placed, location, env, now } = parts;
   const { own, from } = await backupKeys(theirs, parts);
   const inStore = config.key.source === 'node' ? keySourceOf(config, { env }) : null;
   const held = inStore === null ? placed : await openKeySource(inStore, valuesIn(mine)).read();
   const to = await openRing(held ?? own, mine, location, now);
-  // The first key tells stores apart.
+  // The first key identifies the store.
   const [first, other] = [to, from].map(({ vault }) => vault.generations.at(-1)!.keyId);
   if (first === other) return { from, to, rejoin: [] };
   throw new SidekeyError(
@@ -72,7 +70,7 @@ export async function newStoreKeys(theirs: Values, parts: KeysParts): Promise<Ke
   const to = await openRing(own, theirs, location, now);
   const { members } = to.nodes();
   for (const member of members) await to.revoke(nodeKeyId(member));
-  // The key in place wins, because the audit log may depend on it: a rotation to it begins.
+  // The key in place wins, because the audit log may depend on it. A rotation to it begins.
   if (placed !== null && isNext(placed, to, theirs.has(keyNames.next)))
     await to.begin({ next: placed, by: null, hasCopies: true });
   return { from, to, rejoin: members.map(({ name }) => name).toSorted() };
@@ -80,13 +78,13 @@ export async function newStoreKeys(theirs: Values, parts: KeysParts): Promise<Ke
 
 async function backupKeys(theirs: Values, { head, file }: KeysParts) {
   const own = parseKey(head.key, `The backup ${file}`);
-  // Keys that were retired shortly before the backup open its records still.
+  // Keys retired shortly before the backup still open its records.
   return { own, from: await openRing(own, new Map(theirs), file, () => head.made) };
 }
 
 /**
- * Reports whether the key in place is new to the store. `isOpen`: the key before the current one opens it still, so that
- * the rotation of the backup goes on.
+ * Reports whether the key in place is new to the store. If `isOpen`, the previous key still
+ * opens the store, so the rotation of the backup continues.
  * @throws SidekeyError `key_mismatch` for an earlier key, which must not become the current one again
  */
 function isNext(placed: KeyObject, { vault }: KeyRing, isOpen: boolean): boolean {

@@ -5,13 +5,12 @@ import type { GrantRow } from '../store/schema.ts';
 import { runningMs } from './nodes.ts';
 import type { Keys } from './restore-keys.ts';
 
-/** The titles of grants after a restore, in order. */
+/** Sorted titles of grants after a restore. */
 export interface RestoredGrants {
-  /** Grants that were written. */
   readonly written: readonly string[];
-  /** Grants that were changed since the backup, or whose name is taken, and stay as they are. */
+  /** Grants that stay as they are, because they changed since the backup or their name is taken. */
   readonly newer: readonly string[];
-  /** Grants with a refresh token that may have been used since. */
+  /** Grants with a refresh token that may have been used since the backup. */
   readonly check: readonly string[];
   /** Grants that need a new consent. */
   readonly consent: readonly string[];
@@ -28,7 +27,7 @@ interface RowWriterParts {
   readonly now: () => number;
 }
 
-/** Writes rows of a backup: all into an empty store, else grants with their policies and activity. */
+/** Writes rows of a backup: all into an empty store, else only grants with their policies and activity. */
 export function rowWriter(db: Untyped, { keys, isNew, isShared, rollBack, now }: RowWriterParts) {
   const titles = {
     written: [] as string[],
@@ -36,7 +35,7 @@ export function rowWriter(db: Untyped, { keys, isNew, isShared, rollBack, now }:
     check: [] as string[],
     consent: [] as string[],
   };
-  /** Ids of grants that the store did not have. */
+  /** Ids of grants that the store lacked. */
   const added = new Set<unknown>();
 
   async function write(table: string, rows: readonly Row[]): Promise<void> {
@@ -50,7 +49,7 @@ export function rowWriter(db: Untyped, { keys, isNew, isShared, rollBack, now }:
       );
   }
 
-  /** Returns the nodes with a copy of the key, which a rotation waits for. Each is forgotten 30 days after the restore. */
+  /** Returns the nodes with a copy of the key, which a rotation waits for 30 days after the restore. */
   function copiesOf(rows: readonly Row[]): readonly Row[] {
     const copies = rows.filter(({ source }) => source !== 'node');
     return copies.map((row) => ({ ...row, seenAt: now() - runningMs }));
@@ -76,14 +75,14 @@ export function rowWriter(db: Untyped, { keys, isNew, isShared, rollBack, now }:
     await insert('grants', missing);
   }
 
-  /** Returns false if the grant in place was changed meanwhile. */
+  /** Returns false if the grant changed meanwhile. */
   async function update({ id, ...columns }: GrantRow, revision: number): Promise<boolean> {
     const change = db.updateTable('grants').set(columns).where('id', '=', id);
     const { numUpdatedRows } = await change.where('revision', '=', revision).executeTakeFirstOrThrow();
     return numUpdatedRows === 1n;
   }
 
-  /** Reports whether another grant has the name, or the lease with which the grant ended is gone. */
+  /** Reports whether another grant has the name, or the lease that the grant ended with is gone. */
   async function isTaken({ id, user, name, lease }: GrantRow): Promise<boolean> {
     const named = db.selectFrom('grants').select('id').where('user', '=', user).where('name', '=', name);
     if ((await named.where('id', '!=', id).executeTakeFirst()) !== undefined) return true;

@@ -16,44 +16,43 @@ import { type RestoredGrants, rowWriter } from './restore-rows.ts';
 import { openTables } from './state.ts';
 
 interface RestoreOptions {
-  /** Absolute. */
+  /** Absolute path. */
   readonly file: string;
   readonly key: AgeKey;
-  /** Restores into a store that is in use: what is missing comes back, and what is newer stays. */
+  /** Restores into a store in use: missing rows come back, and newer ones stay. */
   readonly replace: boolean;
-  /** Older credentials replace newer ones, except of revoked grants. */
+  /** Older credentials replace newer ones, except those of revoked grants. */
   readonly rollBack: boolean;
   readonly env: NodeJS.ProcessEnv;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
 
-/** Result of a restore. */
 export interface Restored extends RestoredGrants {
   readonly location: string;
   /** Time of the backup, in milliseconds since the epoch. */
   readonly made: number;
   readonly counts: RowCounts;
-  /** True: the store was empty, and has all of the backup. */
+  /** True: the store was empty, and now has the whole backup. */
   readonly isNew: boolean;
-  /** Nodes with a key of their own, which join again: nothing says which of them were revoked since. */
+  /** Nodes with a key of their own. They must join again, because any may have been revoked since. */
   readonly rejoin: readonly string[];
-  /** Id of the backup's master key, if the store has retired it: any of its holders may have made the backup. */
+  /** Id of the backup's master key, if the store has retired it: any holder may have forged the backup. */
   readonly retiredKey: string | null;
 }
 
 /**
- * Restores a backup in one transaction: after a failure or a kill the store is as before. An empty store gets all rows. In
- * a store in use only grants are written, with their policies: whatever gave access to callers and is gone was taken away.
- * Proxies may run meanwhile. Master key and CA are put where they are missing, before the commit.
+ * Restores a backup in one transaction: after a failure or a kill the store is as before. An empty store gets
+ * all rows. A store in use gets only grants, with their policies: missing rights of callers were removed on
+ * purpose. Proxies may run. A missing master key or CA is written before the commit.
  *
- * @throws SidekeyError `already_exists` if the store is in use and `replace` is not set; `input_invalid` if it is another
- * store, or the backup has other tables; errors of `partsOf`, the store, the vault and the CA
+ * @throws SidekeyError `already_exists` if the store is in use and `replace` is not set; `input_invalid` if
+ * it is another store, or the backup has other tables; errors of `partsOf`, the store, the vault and the CA
  */
 export async function restore(config: Config, options: RestoreOptions): Promise<Restored> {
   const { file, key, env } = options;
   const parts = partsOf(file, key);
-  // Before the store is opened, because that makes a missing one.
+  // Before the store is opened, which creates a missing one.
   const { value: first } = await parts.next();
   if (first?.kind !== 'head') throw new SidekeyError('record_tampered');
   const { head } = first;
@@ -61,7 +60,7 @@ export async function restore(config: Config, options: RestoreOptions): Promise<
   const source = openKeySource(keySourceOf(config, { env }));
   const isForNode = config.key.source === 'node';
   const placed = isForNode ? null : await placedKey(config, source);
-  /** Error of a key source or of the CA, which says nothing of the store. */
+  /** Error of a key source or of the CA, which does not concern the store. */
   let outside: unknown = null;
   const tables = await openTables(config, env);
   try {
@@ -100,7 +99,7 @@ function checkSchema({ schema, version }: BackupHead): void {
   });
 }
 
-/** Writes a backup within a transaction. */
+/** Writes a backup in a transaction. */
 async function write(
   db: Untyped,
   parts: AsyncIterable<BackupPart>,
@@ -108,14 +107,14 @@ async function write(
 ): Promise<{ readonly restored: Restored; readonly keys: Keys }> {
   const { head, config, location, file, replace } = options;
   const isShared = config.store.kind === 'postgres';
-  // A write first: it takes the lock before anything is read. Caches of running processes read the rights again.
+  // A write first, to take the lock before any read. Caches of running processes reload the rights.
   await db
     .updateTable('revisions')
     .set((row) => ({ value: row('value', '+', 1) }))
     .execute();
-  // The backup may have metadata in the clear, which the next start then seals.
+  // The backup may have unsealed metadata, which the next start then seals.
   await db.deleteFrom('meta').where('name', '=', sealedMark).execute();
-  // A rotation of the master key waits, because grants are sealed with the key that is current here.
+  // Blocks a rotation of the master key, because grants are sealed with the current key.
   if (isShared) await sql`lock table meta in exclusive mode`.execute(db);
   const mine = await metaOf(db);
   const isNew = !mine.has(keyNames.check);
@@ -127,7 +126,7 @@ async function write(
   const theirs = new Map<string, Uint8Array>();
   let opened: { readonly keys: Keys; readonly rows: ReturnType<typeof rowWriter> } | undefined;
   for await (const part of parts) {
-    // These rows are the first ones.
+    // Rows of `meta` come first.
     if (part.kind === 'rows' && part.table === 'meta') {
       for (const { name, value } of part.rows) theirs.set(name as string, value as Uint8Array);
       continue;

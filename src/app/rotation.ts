@@ -15,7 +15,6 @@ import type { OpenVault } from '../vault/open.ts';
 import type { Vault } from '../vault/vault.ts';
 import { followsByItself, nodesBehind, ownNodeId } from './nodes.ts';
 
-/** A sealed record of the store. */
 interface SealedRecord {
   readonly table: 'grants' | 'sessions';
   readonly id: string;
@@ -33,18 +32,18 @@ async function sealedRecords({ grants, sealed }: SealedTables): Promise<readonly
   ];
 }
 
-/** Counts the sealed records of a store for each master key, by its id. */
+/** Counts the sealed records of a store by the id of their master key. */
 export async function countSealed(store: SealedTables): Promise<ReadonlyMap<string, number>> {
   const groups = Map.groupBy(await sealedRecords(store), ({ was }) => sealedKeyId(was));
   return new Map([...groups].map(([id, records]) => [id, records.length]));
 }
 
-/** Records that one transaction re-wraps: it takes some milliseconds, in which other processes wait to write. */
+/** Records that one transaction re-wraps. It takes milliseconds, in which other processes wait to write. */
 const batchSize = 64;
 
 /**
- * Seals the data keys of all records with the current master key. Other processes read and write meanwhile: a record that
- * one of them writes is left to it. May be interrupted at any point, and called again. Returns the number of records.
+ * Seals the data keys of all records with the current master key. Skips a record that another process has
+ * just written. May be interrupted and called again. Returns the number of records.
  */
 async function rewrapStore(
   store: SealedTables,
@@ -69,7 +68,7 @@ async function rewrapStore(
   return done;
 }
 
-/** Returns null for a record that has the current key, or that opens with no key: it is left as it is. */
+/** Returns null for a record to leave as it is: it has the current key, or no key opens it. */
 function rewrapped(vault: Pick<Vault, 'rewrap'>, context: string, was: Uint8Array): Uint8Array | null {
   try {
     return vault.rewrap(context, was);
@@ -81,7 +80,6 @@ function rewrapped(vault: Pick<Vault, 'rewrap'>, context: string, was: Uint8Arra
 
 const lostCodes: ReadonlySet<string> = new Set(['key_mismatch', 'record_tampered']);
 
-/** Parts of an open state that a rotation uses. */
 export interface RotatingState {
   readonly config: Pick<Config, 'audit' | 'ca' | 'file' | 'store'>;
   readonly store: Store;
@@ -90,36 +88,35 @@ export interface RotatingState {
   readonly audit: OpenAuditLog;
 }
 
-/** The result of a rotation. */
 interface RotationResult {
-  /** Ids of the key before and of the current one. */
+  /** Ids of the previous and of the current key. */
   readonly from: string;
   readonly to: string;
-  /** True if an earlier call began it. */
+  /** True if an earlier call began the rotation. */
   readonly resumed: boolean;
   readonly rewrapped: number;
-  /** False if the key before still opens the store, until the new one is in its place at all sources. */
+  /** False while the previous key still opens the store, until all sources have the new key. */
   readonly finished: boolean;
-  /** Nodes whose source still gives the key before. */
+  /** Nodes whose source still has the previous key. */
   readonly behind: readonly NodeRecord[];
 }
 
 interface RotationParts {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** The new key, for a source that a person changes; null: one is made. */
+  /** The new key, if a person changes the source; null: creates one. */
   readonly next: KeyObject | null;
-  /** Retires the key before of a rotation that an earlier call began, also if other nodes still have it at their source. */
+  /** Retires the previous key of a resumed rotation, even if other nodes still have it at their source. */
   readonly retire: boolean;
   readonly onProgress: (done: number, of: number) => void;
 }
 
 /**
- * Rotates the master key, or resumes a rotation that was interrupted: all processes seal with the new key, then all
- * records are re-wrapped, the sources get the new key, and the one before is retired.
+ * Rotates the master key, or resumes an interrupted rotation. All processes seal with the new key, all
+ * records are re-wrapped, the sources get the new key, and the previous key is retired.
  *
- * @throws SidekeyError `input_invalid` if the source needs the new key from a person, if that is no new one, or if there is
- * nothing to retire; errors of the source and the store
+ * @throws SidekeyError `input_invalid` if the source needs the new key from a person, if that key is not new,
+ * or if there is nothing to retire; errors of the source and the store
  */
 export async function rotateKey(
   state: RotatingState,
@@ -153,8 +150,8 @@ export async function rotateKey(
 }
 
 /**
- * Retires the key before the current one, which all sources have. Rewraps what is left, because a retired key opens
- * nothing. Returns the number of records.
+ * Retires the previous key once all sources have the current one. First re-wraps the remaining records,
+ * because a retired key opens nothing. Returns the number of records.
  */
 export async function finishRotation(
   { vault, keys, store, audit, config }: RotatingState,
@@ -170,11 +167,11 @@ export async function finishRotation(
   await rekeyLog({ ...config.audit, vault, store, now });
   await writersFollow(config.audit.file, vault);
   await keys.retire();
-  // A process may have sealed a record with the key before, just before it was retired.
+  // A process may have sealed a record with the previous key shortly before its retirement.
   return before + (await rewrapStore(store, vault));
 }
 
-/** Asks each 100 ms, and at most `times` times more. Returns the last answer. */
+/** Calls `ask` every 100 ms until `isDone`, at most `times` + 1 times. Returns the last answer. */
 async function waitUntil<T>(
   times: number,
   ask: () => T | Promise<T>,
@@ -187,19 +184,19 @@ async function waitUntil<T>(
   }
 }
 
-/** Waits for nodes that run, which replace the key within a second or two. Returns those whose source gives another key. */
+/** Waits up to 5 s for running nodes to replace the key. Returns the nodes whose source has another key. */
 function nodesAfterWait(store: Pick<Store, 'nodes'>, keyId: string): Promise<readonly NodeRecord[]> {
   const ask = () => nodesBehind(store, keyId);
   return waitUntil(50, ask, (behind) => !behind.some(followsByItself));
 }
 
-/** Waits until the processes that run have linked their chains to the new key, within a second. One that is stopped does it later. */
+/** Waits up to 3 s for running processes to link their chains to the new key. Stopped ones do so later. */
 async function writersFollow(file: string, vault: Vault): Promise<void> {
   const ask = () => readHeads(file, vault);
   await waitUntil(30, ask, (all) => all.every((it) => it.kind !== 'head' || it.key.keyId === vault.keyId));
 }
 
-/** Another process may finish this rotation and begin the next one meanwhile: the source gets the newest key. */
+/** Another process may finish this rotation and begin the next. The source gets the newest key. */
 export async function replaceAtSource(
   { vault, current }: Pick<OpenVault, 'vault' | 'current'>,
   replace: (key: KeyObject) => Promise<void>,
@@ -218,7 +215,7 @@ async function begin(
   node: string | null,
 ): Promise<void> {
   if (next === null && keys.source.replace === null) {
-    // A node retires the key before by itself when all sources have the new one.
+    // A node retires the previous key on its own once all sources have the new one.
     const last = vault.generations[1];
     const finished =
       last === undefined ? '' : `The rotation from ${last.keyId} is finished. For another one: `;

@@ -24,12 +24,12 @@ import { followKeys } from './follow.ts';
 import { keySourceOf } from './keys.ts';
 import { copyIdOf } from './nodes.ts';
 
-/** Open store, vault and audit log of a config; the proxy and the command line use it. */
+/** Open store, vault and audit log of a config, for the proxy and the command line. */
 export interface State {
   readonly config: Config;
   readonly store: Store;
   readonly vault: Vault;
-  /** The source and the ring of the vault, for a rotation. */
+  /** Source and key ring of the vault, for a rotation. */
   readonly keys: OpenVault;
   readonly grants: Registry;
   readonly audit: OpenAuditLog;
@@ -37,25 +37,24 @@ export interface State {
   close(): Promise<void>;
 }
 
-/** Parts of `openState`. */
 export interface StateParts {
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Environment of `env:` references. Default: that of the process. */
   readonly env?: NodeJS.ProcessEnv | undefined;
-  /** Origin of all events; absent: each event has its own. */
+  /** Origin of all events; absent: events have their own. */
   readonly origin?: Origin | undefined;
 }
 
 /**
- * Opens the store, the vault and the audit log of a config, and creates them on the first run. The key is verified against
- * the store before anything is read or written with it.
+ * Opens the store, the vault and the audit log of a config, and creates them on the first run. Verifies the
+ * key against the store before it reads or writes anything with it.
  *
  * @throws errors of `openStore`, `openVault` and `openAuditLog`; SidekeyError `key_mismatch` for a wrong key
  */
 export async function openState(config: Config, { log, now, env, origin }: StateParts): Promise<State> {
-  // A log that cannot be looked at is the business of `openAuditLog`, which says why.
+  // `openAuditLog` reports a log that cannot be read.
   const hasLog = stat(config.audit.file).then(
     ({ size }) => size > 0,
     () => false,
@@ -66,7 +65,7 @@ export async function openState(config: Config, { log, now, env, origin }: State
   const store: Store = {
     ...unguarded,
     epoch() {
-      // Nothing that was read before counts any more.
+      // Invalidates everything that was read before.
       if (revoked !== null) throw revoked;
       return unguarded.epoch();
     },
@@ -90,7 +89,7 @@ export async function openState(config: Config, { log, now, env, origin }: State
     }
     const opened = await openAuditLog({ file, maxBytes, maxAgeMs, fsync, vault, store, now, logger: log });
     const audit = origin === undefined ? opened : withOrigin(opened, origin);
-    // The log is sealed with the key, so it opens after the key; nothing was sealed for the store before.
+    // The log is sealed with the key, so it opens after the key. Nothing was sealed for the store before.
     for (const event of made) await audit.append(event);
     const stopFollowing = await followKeys(
       { config, store, vault, keys, audit },
@@ -119,7 +118,7 @@ export async function openState(config: Config, { log, now, env, origin }: State
 }
 
 /**
- * Opens the store of a config, and creates it if it is missing. Loads the module of its kind alone.
+ * Opens the store of a config, and creates a missing one. Loads only the module of its kind.
  *
  * @throws errors of `openSqliteStore` or `openPostgresStore`
  */
@@ -146,7 +145,7 @@ export async function openTables(
     : (await import('../store/postgres.ts')).openPostgresTables(accessOf({ file, store }, env));
 }
 
-/** Returns the way into the database of a config. */
+/** Returns the access to the database of a config. */
 export function accessOf(
   { file, store }: { readonly file: string; readonly store: Extract<StoreConfig, { kind: 'postgres' }> },
   env: NodeJS.ProcessEnv = process.env,
@@ -163,7 +162,7 @@ interface Opening {
   readonly now: () => number;
 }
 
-/** Opens the vault, and adds an event to `made` for each thing it created. A new key is created only for a store without sealed records. */
+/** Adds an event to `made` for each created thing. Creates a key only for a store without sealed records. */
 async function openVerifiedVault(config: Config, opening: Opening, made: AuditEvent[]): Promise<OpenVault> {
   const { meta, location } = opening.store;
   let isNewKey = false;
@@ -179,19 +178,19 @@ async function openVerifiedVault(config: Config, opening: Opening, made: AuditEv
   if (isNewKey) made.push({ event: 'key.created', reason: `master key ${keyId}` });
   if (await meta.putIfAbsent(keyNames.check, sealKeyCheck(keys.vault)))
     made.push({ event: 'store.created', reason: `sealed with the master key ${keyId}` });
-  // Another process may have made the store since, with another key.
+  // Another process may have created the store meanwhile, with another key.
   else verifyKeyCheck(keys.vault, (await meta.get(keyNames.check)) ?? new Uint8Array(), location);
   return keys;
 }
 
-/** Returns a name of the key of a vault, which tells one Sidekey from another. It is no secret. */
+/** Returns a name derived from the key of a vault, which identifies one Sidekey. It is not secret. */
 export function instanceOf(vault: Pick<Vault, 'mac'>): string {
   return vault.mac('instance', '').slice(0, 16);
 }
 
 /**
- * Returns the target of the health check with the report of a running proxy. Only holders of the key know it: each question
- * opens all grants, which is work.
+ * Returns the target of the health check with the report of a running proxy. Each report opens all grants,
+ * which is work, so only holders of the key can derive the target.
  */
 export function reportTarget(vault: Pick<Vault, 'mac'>): string {
   return `/healthz?report=${vault.mac('instance', 'report')}`;
@@ -200,12 +199,12 @@ export function reportTarget(vault: Pick<Vault, 'mac'>): string {
 /** Context of the sealed report: another program may listen at the address of the proxy. */
 export const reportContext = 'report of the running proxy';
 
-/** Creates the placeholder codes of a vault's key: all processes with that key share them. */
+/** Creates the placeholder codes of a vault's key. All processes with that key share them. */
 export function placeholderCodes(vault: Pick<Vault, 'mac'>): PlaceholderCodes {
   return createPlaceholderCodes((text) => vault.mac('placeholder', text));
 }
 
-/** Store of a config, opened to read: creates nothing, and needs neither key nor audit file to list grants. */
+/** Store of a config, opened to read: creates nothing. Listing grants needs neither key nor audit file. */
 export interface View extends AsyncDisposable {
   readonly config: Config;
   /** Null: no store exists yet. */
@@ -213,11 +212,12 @@ export interface View extends AsyncDisposable {
   /** All grants, ordered by name, then user; empty without a store. */
   readonly grants: () => Promise<readonly Grant[]>;
   /**
-   * Opens the vault, verified against the store, to read sealed parts of grants. Null: nothing was ever sealed.
-   * Rejects with SidekeyError `key_invalid`, `key_mismatch`, `permissions_unsafe`, `secret_missing`.
+   * Opens the vault, verified against the store, to read sealed parts of grants. Null: nothing was ever
+   * sealed.
+   * @throws SidekeyError `key_invalid`, `key_mismatch`, `permissions_unsafe`, `secret_missing`
    */
   readonly vault: () => Promise<Vault | null>;
-  /** Opens the grants with their sealed parts; null and rejections as for `vault`. */
+  /** Opens the grants with their sealed parts. Null and rejections: as `vault`. */
   readonly registry: () => Promise<Registry | null>;
   close(): Promise<void>;
 }
@@ -250,8 +250,8 @@ export async function openView(config: Config, parts: Pick<StateParts, 'now' | '
 }
 
 /**
- * Reports a write-ahead log without its database as present: opening it reports the damage. A database of PostgreSQL is
- * there, because a person created it.
+ * Reports a write-ahead log without its database as present, so that opening it reports the damage. A
+ * database of PostgreSQL is always present, because a person created it.
  */
 async function isThere(store: Config['store']): Promise<boolean> {
   if (store.kind === 'postgres') return true;

@@ -9,19 +9,18 @@ import { createUpstreamClient, type UpstreamClient } from '../upstream/client.ts
 import type { ParentProxy } from '../upstream/parent-proxy.ts';
 import type { ClientCertificate } from '../upstream/tls.ts';
 
-/** Options of `openUpstreamClient`. */
 interface OpenUpstreamOptions {
   /** Environment of `env:` references. */
   readonly env: NodeJS.ProcessEnv;
-  /** Ports on which this process listens. */
+  /** Listening ports of this process. */
   readonly ownPorts: () => readonly number[];
 }
 
 /**
  * Opens the upstream client of a config, for the proxy and the command line. Reads files and secrets once.
  *
- * @throws SidekeyError `config_invalid` if trust anchors, a certificate or a key cannot be used; `permissions_unsafe`
- * if every user can access a key; errors of `readSecret`
+ * @throws SidekeyError `config_invalid` if trust anchors, a certificate or a key cannot be used;
+ * `permissions_unsafe` if every user can access a key; errors of `readSecret`
  */
 export async function openUpstreamClient(
   { file, upstream, limits }: Pick<Config, 'file' | 'upstream' | 'limits'>,
@@ -72,7 +71,7 @@ async function readCertificate(
   return { pattern, origin, material: { ...material, passphrase: secret } };
 }
 
-/** Maximum size of a certificate chain. */
+/** Maximum size of a certificate chain, in bytes. */
 const maxChainBytes = 1_048_576;
 
 function readPart(
@@ -92,7 +91,7 @@ function readPart(
   }
   if (content === null) throw invalid('is not a regular file');
   if (content.bytes.length > maxChainBytes) throw invalid('is larger than 1 MiB');
-  // Windows has no file mode.
+  // Windows has no file modes.
   if (isSecret && process.platform !== 'win32' && (content.mode & 0o007) !== 0) {
     throw new SidekeyError('permissions_unsafe', `${where}: ${path} is open to every user of this machine.`, {
       hint: `run: chmod 600 ${shellWord(path)}`,

@@ -15,27 +15,27 @@ import { openUpstreamClient } from './upstream.ts';
 /** Life of a token or a lease. Times are milliseconds since the epoch. */
 export interface VaultLife {
   readonly endsAt: number;
-  /** Time from which it is renewed or replaced. */
+  /** Time of its renewal or replacement. */
   readonly dueAt: number;
   readonly isRenewable: boolean;
 }
 
-/** A token of the server. A lease that was made with it ends with it. */
+/** A token of the server. Leases made with it end with it. */
 export interface VaultToken {
   readonly text: string;
-  /** A renewal replaces it; null: not known, as of a token from the config. */
+  /** Replaced by a renewal; null: unknown, as for a token of the config. */
   life: VaultLife | null;
 }
 
 /** Sends requests to one server. */
 export interface VaultClient {
-  /** Returns the JSON of an answer of status 2xx, and the token that the request had. @throws SidekeyError with the code of the client */
+  /** Returns the JSON of a 2xx response, and its request's token. @throws SidekeyError with `code` */
   request(method: 'GET' | 'POST', path: string, body?: object): Promise<VaultReply>;
-  /** Returns the life of a token, which the server is asked for if it is from the config. @throws as `request` */
+  /** Returns the life of a token. For a token of the config, sends a request. @throws as `request` */
   lifeOf(token: VaultToken): Promise<VaultLife>;
 }
 
-/** An answer. */
+/** A successful response. */
 interface VaultReply {
   readonly answer: JsonObject;
   readonly token: VaultToken;
@@ -43,15 +43,14 @@ interface VaultReply {
   readonly askedAt: number;
 }
 
-/** An answer of any status. */
+/** A response of any status. */
 interface AnyReply extends Omit<VaultReply, 'token'> {
   readonly isOk: boolean;
   readonly status: number;
-  /** The failure that it is, unless it is ok. */
+  /** The error for a response that is not ok. */
   readonly refusal: SidekeyError;
 }
 
-/** Parts of a client. */
 interface VaultClientParts {
   /** Config in force, for the connections. */
   readonly config: () => Pick<Config, 'file' | 'upstream' | 'limits'>;
@@ -64,12 +63,12 @@ interface VaultClientParts {
 }
 
 const maxAnswerBytes = 1_048_576;
-/** Time after which a renewal that failed is tried again. */
+/** Milliseconds until a failed renewal is repeated. */
 const retryMs = 30_000;
-/** Lengthening of a life below which a renewal counts as refused: the server is at a maximum. */
+/** Milliseconds. A renewal that adds less counts as refused, because the server is at a maximum. */
 const leastGainMs = 1_000;
 
-/** Returns the life of `seconds` from the time before the request. It is due after two thirds. */
+/** Returns a life of `seconds` from the time before the request. It is due after two thirds. */
 export function vaultLife(askedAt: number, seconds: unknown, renewable: unknown): VaultLife {
   const lifeMs = typeof seconds === 'number' && seconds > 0 ? seconds * 1_000 : 0;
   return { endsAt: askedAt + lifeMs, dueAt: askedAt + (lifeMs * 2) / 3, isRenewable: renewable === true };
@@ -80,7 +79,7 @@ export function isLonger(renewed: VaultLife, before: VaultLife): boolean {
   return renewed.endsAt > before.endsAt + leastGainMs;
 }
 
-/** The server gives tokens that never end the duration 0. */
+/** For tokens that never end, the server returns the duration 0. */
 const tokenLife = (askedAt: number, seconds: unknown, renewable: unknown): VaultLife =>
   seconds === 0
     ? { endsAt: Infinity, dueAt: Infinity, isRenewable: false }
@@ -91,7 +90,7 @@ const lifeOfAuth = (answer: JsonObject, askedAt: number): VaultLife =>
 
 type Login = Exclude<VaultServer['login'], { readonly method: 'token' }>;
 
-/** Creates a client. Reads nothing and connects to nothing before the first request. */
+/** Creates a client. Reads nothing and opens no connection before the first request. */
 export function createVaultClient(
   { address, namespace, ca, login, where }: VaultServer,
   { config, env, now, code }: VaultClientParts,
@@ -107,7 +106,7 @@ export function createVaultClient(
     const told = [answer?.['errors'], answer?.['warnings']].flat().filter((it) => typeof it === 'string');
     const words = describe(told.join('; '), secrets);
     const sentence = `it answered ${status} to ${path}${words === '' ? '' : ` (${withoutStop(words)})`}`;
-    // Status 0 is how `fetch` shows a redirect that it was told not to follow.
+    // Status 0: a redirect that `fetch` did not follow, as configured.
     if (status === 0 || (status >= 300 && status < 400))
       return refused(`${sentence}, a redirect, which is never followed`, hints.redirect);
     const other = path.endsWith('/login') ? hints.login : hints.other;
@@ -120,7 +119,7 @@ export function createVaultClient(
     { body, token, secret = '' }: { body?: object | undefined; token?: string; secret?: string },
   ): Promise<AnyReply> {
     const { file, upstream, limits } = config();
-    // The address guard is for requests of agents: this address comes from the config.
+    // The address guard is for requests of agents. The config names this address.
     const own = {
       ...upstream,
       privateAddresses: ['0.0.0.0/0', '::/0'],
@@ -174,7 +173,7 @@ export function createVaultClient(
     return { text, life: lifeOfAuth(answer, askedAt) };
   }
 
-  /** Lengthens the life of the current token. Answers whether it could. */
+  /** Renews the current token. Returns false if the server refuses. */
   async function renewToken(token: VaultToken, life: VaultLife): Promise<boolean> {
     if (!life.isRenewable) return false;
     const reply = await send('POST', 'auth/token/renew-self', { body: {}, token: token.text });
@@ -190,7 +189,7 @@ export function createVaultClient(
     try {
       return (await renewToken(token, life)) ? token : (current = await newToken(by));
     } catch {
-      // The server is away, and the token has not ended.
+      // The server is unreachable, and the token is still valid.
       token.life = { ...life, dueAt: Math.min(life.endsAt, now() + retryMs) };
       return token;
     }

@@ -2,20 +2,18 @@ import { longestDuration } from '../config/scalar.ts';
 import { isObject, type JsonObject, memberAt } from '../oauth/http.ts';
 import { isLonger, type VaultClient, vaultLife, type VaultLife, type VaultToken } from './vault-client.ts';
 
-/** Secrets of HashiCorp Vault and OpenBao: KV version 1 and 2, and leases of engines that make credentials. */
+/** Secrets of HashiCorp Vault and OpenBao: KV version 1 and 2, and leases of engines that make them. */
 
-/** A secret that was read. */
 export interface VaultSecret {
   readonly data: JsonObject;
-  /** Time after which it is not used, in milliseconds since the epoch; null: the server states none. */
+  /** Milliseconds since the epoch, after which it is not used; null: the server states none. */
   readonly expiresAt: number | null;
 }
 
-/** Reads secrets of one server. */
 export interface VaultLeases {
   /**
-   * Reads the secret of a path. A lease is shared by all readers until it is due; then it is renewed, or a new one is made.
-   * `isRefused`: the upstream refused the secret of the lease, so a new one is made.
+   * Reads the secret of a path. All readers share a lease until it is due. It is then renewed or replaced. If
+   * `isRefused`, the upstream refused the secret of the lease, so the lease is replaced.
    * @throws as `VaultClient.request`
    */
   read(path: string, isRefused: boolean): Promise<VaultSecret>;
@@ -26,11 +24,11 @@ interface Lease {
   readonly data: JsonObject;
   readonly token: VaultToken;
   life: VaultLife;
-  /** Life of the token at the last look: the server ends leases with their token. */
+  /** Life of the token when last read: the server ends leases with their token. */
   tokenLife: VaultLife;
 }
 
-/** Opens the leases of a server. Asks nothing before the first read. `now`: milliseconds since the epoch. */
+/** Opens the leases of a server. Sends nothing before the first read. `now`: milliseconds since the epoch. */
 export function openVaultLeases(client: VaultClient, now: () => number): VaultLeases {
   const leases = new Map<string, Lease>();
   const flights = new Map<string, Promise<VaultSecret>>();
@@ -40,7 +38,7 @@ export function openVaultLeases(client: VaultClient, now: () => number): VaultLe
 
   const secretOf = (lease: Lease): VaultSecret => ({ data: lease.data, expiresAt: endOf(lease) });
 
-  /** Removes a lease from the memory at its end. */
+  /** Forgets a lease at its end. */
   function forgetAtEnd(path: string, lease: Lease): void {
     const leftMs = endOf(lease) - now();
     if (leftMs > 0) setTimeout(forgetAtEnd, Math.min(leftMs, longestDuration), path, lease).unref();
@@ -62,7 +60,7 @@ export function openVaultLeases(client: VaultClient, now: () => number): VaultLe
     return secretOf(lease);
   }
 
-  /** Renews a lease. False: a new one is needed. */
+  /** Renews a lease. Returns false if a new one is needed. */
   async function renew(lease: Lease): Promise<boolean> {
     const { id, life, token } = lease;
     if (!life.isRenewable || life.endsAt <= now()) return false;
@@ -70,7 +68,7 @@ export function openVaultLeases(client: VaultClient, now: () => number): VaultLe
       const reply = await client.request('POST', 'sys/leases/renew', { lease_id: id });
       const { lease_duration: seconds, renewable } = reply.answer;
       const renewed = vaultLife(reply.askedAt, seconds, renewable);
-      // The token of a new login does not keep the leases of the one before.
+      // The token of a new login does not extend leases of the previous one.
       if (reply.token !== token || !isLonger(renewed, life)) return false;
       lease.life = renewed;
       lease.tokenLife = await client.lifeOf(token);
@@ -99,7 +97,7 @@ export function openVaultLeases(client: VaultClient, now: () => number): VaultLe
   };
 }
 
-/** Returns the secret of a KV engine. Version 2 has the members of the secret one level deeper, beside `metadata`. */
+/** Returns the secret of a KV engine. Version 2 nests the secret one level deeper, beside `metadata`. */
 function kept({ data, lease_duration: seconds }: JsonObject, askedAt: number): VaultSecret {
   const outer = isObject(data) ? data : {};
   const { data: inner, metadata } = outer;
@@ -107,7 +105,7 @@ function kept({ data, lease_duration: seconds }: JsonObject, askedAt: number): V
     const deletion = Date.parse(String(memberAt(outer, 'metadata.deletion_time')));
     return { data: inner, expiresAt: Number.isNaN(deletion) ? null : deletion };
   }
-  // Version 1 answers with the default of the engine where the writer of the secret set no `ttl`.
+  // Version 1 returns the default of the engine if the secret has no `ttl`.
   const isStated = Object.hasOwn(outer, 'ttl') && typeof seconds === 'number';
   return { data: outer, expiresAt: isStated ? askedAt + seconds * 1_000 : null };
 }

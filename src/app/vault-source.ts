@@ -12,7 +12,6 @@ import { describe } from '../oauth/description.ts';
 import { createVaultClient } from './vault-client.ts';
 import { openVaultLeases, type VaultLeases, type VaultSecret } from './vault-leases.ts';
 
-/** Parts of a reader. */
 interface VaultReaderParts {
   /** Config in force. */
   readonly config: () => Config;
@@ -22,7 +21,7 @@ interface VaultReaderParts {
   readonly now: () => number;
 }
 
-/** Creates a reader. An edit of a server in the config ends its login and its leases here. */
+/** Creates a reader. After an edit of a server in the config, forgets its login and its leases. */
 export function createVaultReader({ config, env, now }: VaultReaderParts): VaultReader {
   const opened = new Map<string, { readonly settings: string; readonly leases: VaultLeases }>();
 

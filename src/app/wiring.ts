@@ -27,7 +27,6 @@ import { createNonces } from '../schemes/dpop-proof.ts';
 import type { Tracer } from '../telemetry/traces.ts';
 import { accessOf, type State } from './state.ts';
 
-/** Parts of the approval service. */
 interface ApprovalServiceParts {
   /** Config in force. */
   readonly config: () => Config;
@@ -42,11 +41,11 @@ interface ApprovalServiceParts {
   readonly pages?: Pick<ApprovalService, 'url' | 'port'> | undefined;
   /** Receives the bodies that those pages show. */
   readonly showBody?: ApprovalQueue['showBody'] | undefined;
-  /** Answers the other requests on the address of the pages. */
+  /** Handles all other requests to the address of the pages. */
   readonly service?: ServiceHandler | undefined;
 }
 
-/** Asks people and receives their answers. */
+/** Prompts people for answers. */
 interface ApprovalService {
   readonly queue: ApprovalQueue;
   /** Base URL of links; null: no listener. */
@@ -58,7 +57,7 @@ interface ApprovalService {
 }
 
 /**
- * Opens the queue of pending requests, the webhook that announces them, and the pages on which people answer.
+ * Opens the queue of pending requests, its webhook, and the pages on which people answer.
  *
  * @throws SidekeyError `port_in_use`, `listen_failed`
  */
@@ -97,7 +96,7 @@ export async function openApprovalService(
   });
   let pages: AdminServer | null = null;
   if (admin.listen !== null && elsewhere === undefined) {
-    // Loads Node's HTTP; a start without pages is faster without it.
+    // Loads Node's HTTP. A start without pages is faster without it.
     const { createAdminServer } = await import('../approvals/server.ts');
     pages = await createAdminServer({
       queue,
@@ -139,7 +138,7 @@ export function openProposals(
   });
 }
 
-/** Opens the usage of limits: of this machine beside a store in a file, of all nodes in a database. */
+/** Opens the usage of limits: per machine for a store in a file, over all nodes for a database. */
 export async function openQuota(
   { file, store }: Pick<Config, 'file' | 'store'>,
   env: NodeJS.ProcessEnv,
@@ -149,7 +148,7 @@ export async function openQuota(
   return createNodesQuota(accessOf({ file, store }, env));
 }
 
-/** Opens the entry of connections; null: they begin with their first request. @throws SidekeyError as `openEntry` */
+/** Opens the entry of connections; null: they begin with a request. @throws SidekeyError as `openEntry` */
 export async function openEntryOf(
   { proxy }: Config,
   parts: Parameters<typeof openEntry>[1],
@@ -172,7 +171,7 @@ export async function openRedirectionOf(
   return openRedirection(instance, async () => token && readSecret(token, options));
 }
 
-/** Opens the tracer. Secrets of header fields are read for each batch. */
+/** Opens the tracer, which reads secrets of header fields for each batch. */
 export async function openTracer(
   { headers, ...settings }: NonNullable<Config['telemetry']['traces']>,
   { file, env, ...parts }: Pick<ApprovalServiceParts, 'fetch' | 'log' | 'now' | 'env'> & Pick<Config, 'file'>,
@@ -211,7 +210,7 @@ export function refreshParts(
 ): Omit<RefreshParts, 'timers'> & { readonly sources: Sources } {
   const nonces = createNonces();
   let opened: Promise<Sources> | undefined;
-  /** Loaded at its first use: a start needs no source. */
+  /** Loaded on use: a start needs no source. */
   const openSources = async () => {
     const [{ createSources }, { createVaultReader }] = await Promise.all([
       import('../grants/sources/ask.ts'),
@@ -244,7 +243,7 @@ export function refreshParts(
   };
 }
 
-/** Returns the function that keeps the logins of programs as grants. */
+/** Returns the function that stores the logins of programs as grants. */
 export function loginKeeper(
   state: State,
   { config, fetch, now }: Omit<RefreshOptions, 'env'>,
@@ -258,8 +257,8 @@ export function loginKeeper(
 }
 
 /**
- * Reads the secret of a grant's reference (`file:`, `env:`, `command:`). Paths and commands are relative to the folder
- * of the config file.
+ * Reads the secret of a grant's reference (`file:`, `env:`, `command:`). Paths and commands are relative to
+ * the folder of the config file.
  *
  * @throws SidekeyError as `readSecret`; `input_invalid` if it is not a reference
  */

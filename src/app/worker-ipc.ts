@@ -10,7 +10,7 @@ import { listenFailure, SidekeyError } from '../lib/errors.ts';
 import { isRunning } from '../lib/os.ts';
 import type { Figure } from '../telemetry/figures.ts';
 
-/** A bound socket. Workers accept its connections; its owner accepts none. */
+/** A bound socket. Only workers accept its connections. */
 export interface ListeningSocket {
   readonly address: AddressInfo;
   /** Handle to send to workers, whose servers listen on it. */
@@ -40,8 +40,8 @@ interface Named {
 }
 
 /**
- * Binds the port without accepting connections, because only workers may accept them. It uses a bare handle, since a
- * server of Node would accept connections at once (decision 26).
+ * Binds the port without accepting connections, because only workers may accept them. Uses a bare handle,
+ * because a server of Node accepts connections at once (decision 26).
  *
  * @throws SidekeyError `port_in_use`, `listen_failed`
  */
@@ -60,8 +60,8 @@ const { _createServerHandle: makeHandle } = net as unknown as HandleMaker;
 const firstPassed = 3;
 
 /**
- * Returns the socket that a service manager bound and passed to this process, as systemd does for a `.socket` unit: it keeps
- * the socket over a restart, so connections wait instead of being refused. Null: none was passed.
+ * Returns the socket that a service manager bound and passed to this process; null: none. A systemd `.socket`
+ * unit keeps it over a restart, so connections wait instead of being refused.
  *
  * @throws SidekeyError `listen_failed` if the socket is not the one that `proxy.listen` names
  */
@@ -73,7 +73,7 @@ export function passedSocket(
   if (env['LISTEN_FDS'] !== '1') throw unusable(`${env['LISTEN_FDS']} sockets instead of one`);
   const socket = named(makeHandle(null, 0, -1, firstPassed), unusable);
   const passed = socket.address;
-  // A name in proxy.listen, such as localhost, has several addresses.
+  // A name in `proxy.listen`, such as localhost, has several addresses.
   if (passed.port === port && (isIP(host) === 0 || passed.address === host)) return socket;
   socket.close();
   throw unusable(`${passed.address}:${passed.port}, and proxy.listen is ${host}:${port}`);
@@ -89,14 +89,14 @@ function unusable(reason: string): SidekeyError {
   );
 }
 
-/** Returns a handle with its address. Closes the handle of a socket that is not bound. */
+/** Returns a handle with its address. Closes the handle if the socket is not bound. */
 function named(
   handle: (SocketHandle & Named) | number,
   refuse: (code: string) => SidekeyError,
 ): ListeningSocket {
   if (typeof handle === 'number') throw refuse(getSystemErrorName(handle));
   const address = {} as AddressInfo;
-  // A port in use is reported here and not by bind.
+  // This call reports a port in use, instead of bind.
   const error = handle.getsockname(address);
   if (error !== 0) {
     handle.close();
@@ -125,12 +125,12 @@ export type ToWorker =
   | {
       readonly kind: 'serve';
       readonly file: string;
-      /** Config text in force. The file may contain an invalid one now. */
+      /** Config text in force. The file may now hold an invalid one. */
       readonly text: string;
       readonly pages: Pages;
-      /** Key material of TLS session tickets: a client may return to another worker. */
+      /** Key material of TLS session tickets: a client may reconnect to another worker. */
       readonly ticketMaterial: Uint8Array;
-      /** Accept redirected connections, also where the config does not say so. */
+      /** Accepts redirected connections, even if the config does not. */
       readonly transparent: boolean;
     }
   /** Reload the config file. */
@@ -153,7 +153,7 @@ export type ToSupervisor =
     }
   /** The worker has applied or refused a config. */
   | { readonly kind: 'config'; readonly event: AuditEvent }
-  /** Requests got credentials; sent from time to time. */
+  /** Requests got credentials. Sent periodically. */
   | { readonly kind: 'used' }
   /** The body of a request that waits for a person; null: it no longer waits. */
   | { readonly kind: 'body'; readonly id: string; readonly body: string | null }
@@ -170,7 +170,7 @@ interface Running {
 
 const shape = z.object({ pid: z.int().min(1), workers: z.array(z.int().min(1)) });
 
-/** Returns the path of the run file of a port: several proxies may share the store at `storePath`. */
+/** Returns the path of a port's run file: several proxies may share the store at `storePath`. */
 export function runFileOf(storePath: string, port: number): string {
   const { dir, name } = parse(storePath);
   return join(dir, `${name}-workers-${port}.json`);

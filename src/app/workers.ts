@@ -22,13 +22,12 @@ import {
 } from './worker-ipc.ts';
 
 /**
- * The supervisor of several processes that serve one port. It binds the socket and starts the workers, which accept
- * connections from it (decision 26). Tasks that run once for all workers run here: events, approval pages, scheduled
- * refreshes, audit upkeep. The supervisor reads no request, so little in it can fail. While no worker serves, it
- * refuses connections.
+ * The supervisor of several processes that serve one port. It binds the socket and starts the workers, which
+ * accept connections from it (decision 26). It also runs the tasks that all workers share: events, approval
+ * pages, scheduled refreshes, audit upkeep. It reads no request, so little in it can fail. While no worker
+ * serves, it refuses connections.
  */
 
-/** Parts of a supervisor. */
 interface SupervisorParts {
   /** Number of workers. */
   readonly count: number;
@@ -57,7 +56,7 @@ interface Supervised {
   readonly showBody: (id: string, body: string | null) => void;
 }
 
-/** The workers, from the view of the supervisor. */
+/** The workers, as the supervisor sees them. */
 export interface Supervisor {
   /** Listener of the proxy: `listen` makes the workers serve. */
   listener(supervised: Supervised): Listener;
@@ -74,13 +73,13 @@ export interface Supervisor {
 /** Milliseconds beyond `limits.drain` after which a worker is killed. */
 const exitGraceMs = 10_000;
 
-/** Milliseconds that a worker has to send its figures; a late one is counted as it was read last. */
+/** Milliseconds that a worker has to send its figures. If it is late, its last figures count. */
 const figuresTimeoutMs = 2_000;
 
 /** Milliseconds that connections wait for a starting worker while none serves. */
 const startGraceMs = 10_000;
 
-/** Starts the workers at once; they load the program while the rest opens, and wait for `listener().listen`. */
+/** Starts the workers at once. They load the program, and wait for `listener().listen`. */
 export function startSupervisor(parts: SupervisorParts): Supervisor {
   const { log, now, timers } = parts;
   const workers = new Set<WorkerProcess>();
@@ -94,7 +93,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   let begun = false;
   let closing: Promise<void> | undefined;
   let failedStarts = 0;
-  /** Counts of ended workers, as they were read last: a counter must not fall. */
+  /** Last counts of ended workers: a counter must not fall. */
   let former: readonly Figure[] = [];
   /** Second handle of the socket, returned by a worker. The server of a stand-in closes its own handle. */
   let spare: SocketHandle | null = null;
@@ -126,7 +125,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
     serve(worker);
   }
 
-  /** Sends a worker its task when the task is known. */
+  /** Sends a worker its task once the task is known. */
   function serve(worker: WorkerProcess): void {
     if (supervised === null || socket === null) return;
     const config = supervised.config();
@@ -147,7 +146,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   }
 
   function replace(worker: WorkerProcess, how: WorkerEnd): void {
-    // A successor runs already, or the caller of `listen` gets the error.
+    // A successor already runs, or `listen` rejects with the error.
     if (worker.isLeaving || (!begun && worker.servesSince === null)) return;
     const servedMs = worker.servesSince === null ? 0 : Math.max(0, now() - worker.servesSince);
     const what = worker.servesSince === null ? 'before it served' : `after ${Math.round(servedMs / 1_000)} s`;
@@ -255,7 +254,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   };
 }
 
-/** Events of the config file: several processes report each, and the audit log records it once. */
+/** Events of the config file. Several processes report each, and the audit log records it once. */
 export interface ConfigEvents {
   /** Records an event of this process. */
   readonly own: (event: AuditEvent) => void;
@@ -263,9 +262,7 @@ export interface ConfigEvents {
   readonly ofWorker: (event: AuditEvent) => void;
 }
 
-/**
- * Records each event that differs from the last, so that a config that only one worker had in force is recorded too.
- */
+/** Records each event that differs from the last, even if only one worker had that config in force. */
 export function createConfigEvents(audit: Pick<AuditLog, 'note'>): ConfigEvents {
   let last: AuditEvent | null = null;
   /** The last event came from a worker, and this process has not reported it yet. */
@@ -288,7 +285,7 @@ export function createConfigEvents(audit: Pick<AuditLog, 'note'>): ConfigEvents 
   };
 }
 
-/** A worker that served this long was healthy. */
+/** Milliseconds of serving after which a worker counts as healthy. */
 const healthyMs = 10_000;
 const minDelayMs = 250;
 const maxDelayMs = 30_000;
@@ -317,10 +314,9 @@ export function createReplacement(): Replacement {
   };
 }
 
-/** One worker process. */
 interface WorkerProcess {
   readonly pid: number;
-  /** Time at which it began to serve, in milliseconds since the epoch; null: not yet. */
+  /** Milliseconds since the epoch at which it began to serve; null: not yet. */
   readonly servesSince: number | null;
   /** True if the worker accepts no more connections and will end. */
   readonly isLeaving: boolean;
@@ -328,11 +324,11 @@ interface WorkerProcess {
   readonly ready: Promise<void>;
   /** Resolves when the worker has ended. Never rejects. */
   readonly ended: Promise<WorkerEnd>;
-  /** Figures as they were read last. */
+  /** Figures as last read. */
   readonly lastFigures: readonly Figure[];
-  /** Reads the figures. Resolves when they have come, or the worker has ended. */
+  /** Reads the figures. Resolves when they arrive or the worker has ended. */
   read(): Promise<void>;
-  /** Sends a message. A message to an ended worker is dropped. */
+  /** Sends a message. Drops it if the worker has ended. */
   send(message: ToWorker, socket?: SocketHandle): void;
   kill(): void;
 }
@@ -354,8 +350,8 @@ interface WorkerNews {
 }
 
 /**
- * Starts a worker with this process's folder, standard output and error, and the environment `env`. All other data is
- * sent in messages, because other users can see arguments. The worker's standard input closes when this process ends.
+ * Starts a worker in this process's folder, with its standard output and error. All data except `env` is in
+ * messages, because other users can see arguments. Its standard input closes when this process ends.
  */
 function startWorker(env: NodeJS.ProcessEnv, now: () => number, news: WorkerNews): WorkerProcess {
   const child = fork(door, ['start', '--worker'], {
@@ -408,7 +404,7 @@ function startWorker(env: NodeJS.ProcessEnv, now: () => number, news: WorkerNews
   });
   child.once('exit', (code, signal) => end({ code, signal }));
   child.on('error', () => {
-    // The worker could not be started. The end of a started one is reported by `exit`.
+    // The worker could not start. `exit` reports the end of a started one.
     if (child.pid === undefined) end({ code: null, signal: null });
   });
   // An unhandled rejection must not end the process.
@@ -448,7 +444,7 @@ function endText({ code, signal }: WorkerEnd): string {
   return signal ?? (code === null ? 'it could not be started' : `exit code ${code}`);
 }
 
-/** Connections that a stand-in answers at a time; further ones are closed. */
+/** Maximum concurrent connections of a stand-in. Further ones are closed. */
 const maxAnswered = 256;
 
 /** Server that refuses connections while no worker serves; in the accept queue they would hang. */

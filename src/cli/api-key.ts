@@ -23,7 +23,7 @@ export interface CreateOptions {
   readonly user?: string;
   readonly person?: string;
   readonly expires: string;
-  /** Time at which the key ends at the latest, in milliseconds since the epoch: the end of the key that creates it. */
+  /** Latest expiry, in milliseconds since the epoch: the expiry of the key that creates this one. */
   readonly notAfter?: number;
 }
 

@@ -75,7 +75,7 @@ export async function restore(context: Context, path: string, options: RestoreCo
   const { written, newer } = grants;
   let rotated: Rotated | null = null;
   try {
-    // Opening the store proves the key and, if another key was in place, follows the rotation to it.
+    // Opening the store verifies the key. If another key was in place, it also follows the rotation to it.
     await withState(async (state) => {
       const what = isNew ? 'into an empty store' : `${written.length} written, ${newer.length} newer`;
       const reason = `${file} of ${isoTime(made)}: ${what}`;
@@ -87,7 +87,7 @@ export async function restore(context: Context, path: string, options: RestoreCo
       rotated = { from, to, finished };
     });
   } finally {
-    // Also after a failure: the store is restored.
+    // Printed even after a failure, because the store is restored.
     const json = { store: location, made: isoTime(made), new: isNew, rows: counts, ...grants };
     const lines = report(restored);
     if (rotated !== null) lines.push(rotationLine(rotated));

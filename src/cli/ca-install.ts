@@ -27,7 +27,7 @@ export function uninstallCa(context: Context, options: StoreOptions): Promise<nu
 
 type Change = 'install' | 'uninstall';
 
-/** Result for one store: `unchanged` has the certificate already, or does not have it. */
+/** Result for one store. `unchanged`: it already has, or lacks, the certificate. */
 type Outcome = 'changed' | 'unchanged' | 'needs_root' | 'failed';
 
 async function changeStores(context: Context, options: StoreOptions, change: Change): Promise<number> {
@@ -87,7 +87,7 @@ function installable({ certificateFile, certificatePem, fingerprint }: Certifica
 
 interface Result extends Pick<TrustStore, 'kind' | 'title'> {
   readonly outcome: Outcome;
-  /** Command for a person, where this process cannot make the change; null: not needed. */
+  /** Command for a person if this process cannot make the change; null: not needed. */
   readonly command: string | null;
 }
 
@@ -98,7 +98,7 @@ async function planFor(store: TrustStore, change: Change): Promise<Outcome> {
 
 async function apply(store: TrustStore, change: Change, env: NodeJS.ProcessEnv): Promise<Outcome> {
   const isCalled = await runCalls(store[change], env);
-  // Some programs succeed and change nothing.
+  // Some programs exit with 0 and change nothing.
   return isCalled && (await store.has()) === (change === 'install') ? 'changed' : 'failed';
 }
 
@@ -108,7 +108,7 @@ function commandFor(calls: TrustStore[Change], outcome: Outcome): string | null 
   return calls.map((words) => `${before}${words.map(shellWord).join(' ')}`).join(' && ');
 }
 
-/** Explains in one line who trusts what, and how the key is kept. */
+/** Describes in one line who trusts the CA, for which names, and where its key is. */
 async function risk({ permittedNames }: CertificateAuthority, keyFile: string): Promise<string> {
   const mode = ((await stat(keyFile)).mode & 0o777).toString(8).padStart(4, '0');
   const names =

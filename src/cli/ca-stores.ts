@@ -5,20 +5,20 @@ import { systemCode } from '../lib/errors.ts';
 import { type Call, runProgram } from './programs.ts';
 import { findProgram } from '../lib/programs.ts';
 
-/** Kinds of trust stores, as `--store` names them. */
+/** Kinds of trust stores, as in `--store`. */
 export const storeKinds = ['system', 'browsers', 'java'] as const;
 
-/** A store of certificates that programs of this machine trust. */
+/** A certificate store that programs of this machine trust. */
 export interface TrustStore {
   readonly kind: (typeof storeKinds)[number];
-  /** Name for a person, with the path. */
+  /** Name with the path, for a person. */
   readonly title: string;
   readonly install: readonly Call[];
   /** Calls that remove what `install` added. */
   readonly uninstall: readonly Call[];
-  /** Reports whether the entry of `install` is there. */
+  /** Reports whether the store has the entry of `install`. */
   readonly has: () => Promise<boolean>;
-  /** File or folder that a change writes; null: the system asks the user by itself. */
+  /** File or folder that a change writes; null: the system prompts the user itself. */
   readonly writes: string | null;
 }
 
@@ -30,7 +30,7 @@ interface Installable {
   readonly sha1: string;
 }
 
-/** A machine: the variables `HOME`, `PATH` and `JAVA_HOME` decide where stores are. */
+/** A machine. The variables `HOME`, `PATH` and `JAVA_HOME` locate its stores. */
 interface Machine {
   readonly platform: NodeJS.Platform;
   readonly env: NodeJS.ProcessEnv;
@@ -116,10 +116,10 @@ async function systemStore({ platform, env }: Machine, cert: Installable): Promi
   return [];
 }
 
-/** NSS databases: the one that Chromium reads, and those of the profiles of Firefox. */
+/** NSS databases: the one of Chromium, and those of Firefox profiles. */
 async function browserStores({ platform, env }: Machine, cert: Installable): Promise<TrustStore[]> {
   const home = env['HOME'] ?? '';
-  // Elsewhere the browsers read the store of the system; Windows has another program of this name.
+  // Elsewhere browsers read the system's store. Windows has another program of this name.
   const certutil = platform === 'linux' && home !== '' ? await programOf('certutil', env) : null;
   if (certutil === null) return [];
   const profiles = [
@@ -155,7 +155,7 @@ async function databasesIn(folder: string): Promise<string[]> {
   return names.map((name) => join(folder, name)).filter((path) => existsSync(join(path, 'cert9.db')));
 }
 
-/** `cacerts` of `JAVA_HOME`, or else of the `java` on the `PATH`. */
+/** `cacerts` of `JAVA_HOME`, else of the `java` on the `PATH`. */
 async function javaStores({ env }: Machine, cert: Installable): Promise<TrustStore[]> {
   const java = await programOf('java', env);
   const home = env['JAVA_HOME'] ?? (java === null ? null : dirname(dirname(await realpath(java))));
@@ -164,7 +164,7 @@ async function javaStores({ env }: Machine, cert: Installable): Promise<TrustSto
   const keytool = existsSync(own) ? own : await programOf('keytool', env);
   const file = join(home, 'lib', 'security', 'cacerts');
   if (keytool === null || !existsSync(file)) return [];
-  // The password that Java ships with: it keys an integrity check and is no secret.
+  // Java's default password. It keys an integrity check and is not secret.
   const store = ['-keystore', file, '-storepass', 'changeit', '-alias', entryName(cert)] as const;
   return [
     {
@@ -178,7 +178,7 @@ async function javaStores({ env }: Machine, cert: Installable): Promise<TrustSto
   ];
 }
 
-/** Name of the entry in every store; another CA has another. */
+/** Name of the entry in every store, different for each CA. */
 function entryName({ sha256 }: Installable): string {
   return `sidekey-${sha256.slice(0, 16)}`;
 }
@@ -188,7 +188,7 @@ async function printed(call: Call, env: NodeJS.ProcessEnv, text: string): Promis
   return ended?.code === 0 && ended.stdout.includes(text);
 }
 
-/** Finds a program; also those of administrators, whose folders users do not have on their `PATH`. */
+/** Finds a program, also in folders of administrators, which users lack on their `PATH`. */
 function programOf(name: string, { PATH = '' }: NodeJS.ProcessEnv): Promise<string | null> {
   return findProgram(name, [PATH, '/usr/sbin', '/sbin'].join(delimiter));
 }

@@ -17,14 +17,11 @@ import { shellQuoted } from '../lib/text.ts';
 export interface ExportOptions extends OutputFileOptions {
   readonly format: string;
   readonly passwordFile?: string;
-  /** File with the certificate, in place of the one of this home. */
+  /** File with the certificate, instead of the one of this home. */
   readonly ca?: string;
 }
 
-/**
- * Default password of Java. A trust store contains only public certificates: the password only keys its
- * integrity check, which Java requires.
- */
+/** Java's default password. Certificates are public: it only keys the integrity check that Java requires. */
 const javaDefault = 'changeit';
 
 /** `sidekey ca export` */
@@ -56,8 +53,8 @@ export async function exportCa(context: Context, options: ExportOptions): Promis
 type Format = 'pem' | 'bundle' | 'p12';
 
 /**
- * Writes the trust files of all programs into a folder, with the variables that name them, for containers that mount it.
- * Replaces what it wrote before.
+ * Writes the trust files of all programs, and the variables that name them, into a folder for containers to
+ * mount. Replaces earlier files.
  */
 async function exportFolder(
   { output }: Context,
@@ -70,14 +67,14 @@ async function exportFolder(
     });
   }
   const folder = resolve(asked);
-  // The programs of other containers are other users. The folder of a volume may be somebody else's.
+  // Programs of other containers run as other users. Somebody else may own the volume's folder.
   for (const each of [folder, join(folder, 'php')]) {
     const made = await mkdir(each, { recursive: true }).catch((cause: unknown) => {
       throw unwritable(each, cause);
     });
     if (made !== undefined) await chmod(each, 0o755);
   }
-  // Nothing of this user is for the programs of other containers.
+  // Uses no variables of this user, because the programs run in other containers.
   const parent = { HOME: folder };
   const trust = await writeTrustFiles(folder, { authorityPem, parent });
   const set = clientVariables({ parent, proxy: null, trust, noProxy: [] });
@@ -174,7 +171,7 @@ async function write(file: string, content: Buffer, force: boolean): Promise<voi
   });
 }
 
-/** `sidekey ca show`. Rejects with what `openCa` throws. */
+/** `sidekey ca show`. @throws as `openCa` */
 export async function showCa({ withView, output, now }: Context): Promise<void> {
   const authority = await withView((view) => openCa(view, now));
   const { name, certificateFile, fingerprint, notBefore, notAfter } = authority;
@@ -223,11 +220,7 @@ export async function openExistingCa(view: View, now: () => number): Promise<Cer
   return openAuthority({ directory, vault, permittedNames, now });
 }
 
-/**
- * Opens the existing CA.
- *
- * @throws SidekeyError `not_found`; as `openAuthority`
- */
+/** Opens the existing CA. @throws SidekeyError `not_found`; as `openAuthority` */
 export async function openCa(view: View, now: () => number): Promise<CertificateAuthority> {
   const authority = await openExistingCa(view, now);
   if (authority !== null) return authority;

@@ -4,7 +4,7 @@ import type { Context } from './context.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { shellQuoted } from '../lib/text.ts';
 
-/** A shell that `sidekey completion` writes a script for. */
+/** Shells with a completion script. */
 export type Shell = 'bash' | 'zsh' | 'fish';
 
 /**
@@ -37,15 +37,12 @@ function isShell(name: string): name is Shell {
 
 /** A command or group with its completions. */
 interface Completed {
-  /**
-   * Path of the command, such as ` grant import`; empty for the program itself. The scripts build the same text
-   * from the words of the line.
-   */
+  /** Path of the command, such as ` grant import`; empty for `sidekey`. Scripts derive it from the line. */
   readonly path: string;
   readonly summary: string;
   readonly subcommands: readonly CommandRow[];
   readonly options: readonly CompletedOption[];
-  /** Values of its first argument. */
+  /** Values of the command's first argument. */
   readonly choices: readonly string[];
 }
 
@@ -53,7 +50,7 @@ interface CompletedOption {
   /** `-o`, `--output` */
   readonly flags: readonly string[];
   readonly summary: string;
-  /** `none`: the option takes no value. `text`: a value that the script does not know. */
+  /** `none`: the option takes no value. `text`: a value that the script cannot complete. */
   readonly value: 'none' | 'text' | 'file' | readonly string[];
 }
 

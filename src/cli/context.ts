@@ -16,14 +16,11 @@ interface ContextParts {
   readonly env: NodeJS.ProcessEnv;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Author of an answer to a request that waits, for people: `alice at the command line`. */
+  /** Author of an answer to a pending request, for people: `alice at the command line`. */
   readonly answeredBy: string;
-  /**
-   * Reads all of standard input as text. Rejects with SidekeyError `input_invalid` if it is a terminal or
-   * larger than 1 MiB.
-   */
+  /** Reads standard input as text. @throws SidekeyError `input_invalid` if it is a terminal or over 1 MiB */
   readonly readInput: () => Promise<string>;
-  /** Standard input itself, for a command that takes any bytes. */
+  /** Standard input, for a command that takes any bytes. */
   readonly stdin: Input;
   /** Prompts the user; null: standard input is not a terminal. */
   readonly ask: Ask | null;
@@ -33,7 +30,7 @@ interface ContextParts {
   readonly openScreen: OpenScreen | null;
   /** Address of the proxy that this process serves; absent: it serves none. */
   readonly listening?: Promise<{ readonly host: string; readonly port: number }>;
-  /** Returns `--config FILE`, after the command line is parsed. */
+  /** Returns `--config FILE` once the command line is parsed. */
   readonly configOption: () => string | undefined;
 }
 
@@ -44,22 +41,13 @@ interface ContextParts {
 export interface Context extends Omit<ContextParts, 'configOption'> {
   /** Returns the location of the config file. Creates nothing. */
   readonly configLocation: () => Promise<ConfigLocation>;
-  /** Returns the absolute path of the config file. Creates a missing file at the default path, and says so. */
+  /** Returns the absolute path of the config file. Creates a missing default file, and prints a note. */
   readonly configFile: () => Promise<string>;
-  /**
-   * Returns the config, for commands that change something or serve. Creates a missing file, as `configFile`
-   * does.
-   */
+  /** Returns the config, for commands that change something or serve. Creates a file as `configFile`. */
   readonly config: () => Promise<Config>;
-  /**
-   * Returns the config, for read-only commands. The template stands in for a missing file at the
-   * default path.
-   */
+  /** Returns the config, for read-only commands. If the default file is missing, returns the template. */
   readonly readConfig: () => Promise<Config>;
-  /**
-   * Reads the valid parts of a config file that `readConfig` refuses; null: there is no file, or no part of it is
-   * valid.
-   */
+  /** Reads the valid parts of a config file that `readConfig` refuses; null: no file, or no valid part. */
   readonly parsePartialConfig: () => Promise<PartialConfig | null>;
   /** Opens the state on disk, creates missing files, and closes it after `use`. */
   readonly withState: <T>(use: (state: State) => Promise<T>) => Promise<T>;
@@ -134,8 +122,8 @@ async function closing<S extends { close(): Promise<void> }, T>(
 }
 
 /**
- * Opens a client for upstream servers behind the dial guard, and closes it after `use`. No proxy listens in this process,
- * so the guard knows no port as its own.
+ * Opens a client for upstream servers behind the dial guard, and closes it after `use`. No proxy listens in
+ * this process, so the guard has no own port to refuse.
  */
 export async function withUpstreamClient<T>(
   config: Pick<Config, 'file' | 'upstream' | 'limits'>,
@@ -148,7 +136,7 @@ export async function withUpstreamClient<T>(
 }
 
 /**
- * Refuses what a confined command may not do: it sees no file of Sidekey, and must not answer its own approvals.
+ * Refuses a confined command: it has no file of Sidekey, and must not answer its own approvals.
  *
  * @throws SidekeyError `inside_run`
  */
@@ -170,8 +158,8 @@ export function plainLog(output: Output): Log {
 }
 
 /**
- * Author of a change at the command line, and the author's address, for the audit event. The operating system names the
- * user of the process. The environment names the user before sudo, and the SSH client.
+ * Author of a change at the command line, and the author's address, for the audit event. The operating system
+ * names the user of the process. The environment names the user before sudo, and the SSH client.
  */
 export function atCommandLine(env: NodeJS.ProcessEnv): Origin {
   const user = userName();

@@ -9,7 +9,7 @@ import type { Context } from './context.ts';
 const built = fileURLToPath(new URL('demo.js', import.meta.url));
 const script = !isExecutable && existsSync(built) ? built : join(packageRoot, 'examples', 'demo.ts');
 
-/** `sidekey demo`: runs a program of its own, which has a sample API. */
+/** `sidekey demo`: runs the demo program, which includes a sample API. */
 export async function runDemo(
   _context: Context,
   { once = false }: { readonly once?: boolean },
@@ -27,5 +27,5 @@ export async function runDemo(
   }
 }
 
-/** Ignores Ctrl-C, which the terminal also sends to the demo. */
+/** Ignores Ctrl-C. The terminal also sends it to the demo. */
 function leaveToTheDemo(): void {}

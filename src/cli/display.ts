@@ -1,15 +1,14 @@
 import { styleText } from 'node:util';
 import { visible } from '../lib/text.ts';
 
-/** Width and colors of an output stream. */
 export interface Display {
-  /** Columns of the terminal; Infinity: the stream is no terminal, and texts have their full length. */
+  /** Columns of the terminal; Infinity: no terminal, so texts have their full length. */
   readonly width: number;
   /** Returns the text in a style if the stream has colors. */
   readonly paint: (style: 'green' | 'red' | 'yellow' | 'bold', text: string) => string;
 }
 
-/** Returns the display of a stream; reads its width each time, because a window can change. */
+/** Returns the display of a stream. Reads the width on each use, because a window can change. */
 export function createDisplay(
   stream: { readonly isTTY?: boolean; readonly columns?: number },
   env: NodeJS.ProcessEnv,
@@ -30,24 +29,24 @@ export function createDisplay(
 const gap = 2;
 
 interface TableShape {
-  /** Headings of the columns that are shortened on a narrow terminal; if that is not enough, the first ones are left out. */
+  /** Headings of columns to shorten on a narrow terminal. If that is not enough, drops the first ones. */
   readonly least?: readonly string[];
   /** Columns that a shortened cell keeps. */
   readonly floor?: number;
-  /** Wider cells do not widen their column where nothing is shortened. */
+  /** Maximum width of a column if nothing is shortened. Wider cells do not widen it. */
   readonly widest?: number;
 }
 
-/** A table whose columns grow with its rows. */
+/** A table whose columns widen with its rows. */
 interface Table {
-  /** Makes the columns as wide as the cells. */
+  /** Widens the columns to fit the cells. */
   readonly add: (cells: readonly string[]) => void;
   readonly head: () => string;
-  /** Returns a row that was added. */
+  /** Returns a row after `add`. */
   readonly line: (cells: readonly string[]) => string;
 }
 
-/** Creates a table within the width of a display. Escapes control characters, because cells may hold untrusted text. */
+/** Creates a table within the width of a display. Escapes control characters, as cells may be untrusted. */
 export function createTable(
   { width, paint }: Display,
   headings: readonly string[],
@@ -57,7 +56,7 @@ export function createTable(
   const order = least.map((heading) => headings.indexOf(heading)).filter((index) => index >= 0);
   let widths: readonly number[] | null = null;
 
-  /** Shortens the widest of the least important columns until the table fits, then leaves them out one by one. */
+  /** Shortens the widest of the least important columns until the table fits, then drops them in order. */
   function fit(): readonly number[] {
     for (let dropped = 0; ; dropped += 1) {
       const left = new Set(order.slice(0, dropped));
@@ -127,7 +126,7 @@ function paintState(paint: Display['paint'], text: string): string {
   );
 }
 
-/** Rows as lines, each column as wide as its widest cell. On a terminal, the last column is wrapped at its words. */
+/** Rows as lines, each column as wide as its widest cell. A terminal wraps the words of the last column. */
 export function columns({ width, paint }: Display, rows: readonly (readonly string[])[]): string[] {
   const lines = rows.map((row) => row.map(visible));
   const count = Math.max(0, ...lines.map((line) => line.length));
@@ -148,10 +147,10 @@ export function columns({ width, paint }: Display, rows: readonly (readonly stri
   });
 }
 
-/** Result of a check at the beginning of a line. */
+/** Result of a check at the start of a line. */
 const marks = /^ *[✓✗](?= )/;
 
-/** Names and values, a line each, below a title; a value that is null is left out. */
+/** Names and values, one per line, below a title. Omits values that are null. */
 export function details(
   display: Display,
   title: string,
@@ -164,8 +163,8 @@ export function details(
 }
 
 /**
- * Splits a text into lines of at most `width` columns, between its words or the given parts; lines after the first begin with
- * `indent`.
+ * Splits a text between its words or the given parts into lines of at most `width` columns. Lines after the
+ * first begin with `indent`.
  */
 export function wrapWords(text: string | readonly string[], width: number, indent: string): string[] {
   const lines: string[] = [];
@@ -181,9 +180,7 @@ export function wrapWords(text: string | readonly string[], width: number, inden
   return [...lines, line];
 }
 
-/**
- * Wraps each line of a message at its words. A command stays whole, so that it can be copied.
- */
+/** Wraps each line of a message at its words. Keeps a command whole, so that it can be copied. */
 export function wrapMessage(text: string, { width }: Pick<Display, 'width'>): string {
   return text
     .split('\n')
@@ -202,7 +199,7 @@ export function wrapMessage(text: string, { width }: Pick<Display, 'width'>): st
 /** A line of a message with a command. */
 const isHint = /^ *(?:(?:npx )?sidekey |→)/;
 
-/** Splits a hint into words and whole commands: a command ends at a comma, a semicolon, a colon or a parenthesis. */
+/** Splits a hint into words and whole commands, which end at a comma, semicolon, colon or parenthesis. */
 function piecesOf(line: string): readonly string[] {
   return line
     .split(/(?<=[,;:]) | (?=\()/)
@@ -211,12 +208,12 @@ function piecesOf(line: string): readonly string[] {
 
 const isCommand = /sidekey(?:\.js)? [a-z-]|[|<$]|^ *→ [a-z]+ [-/~]/;
 
-/** Returns a text in at most `most` columns; a shortened one ends in `…`. */
+/** Returns a text in at most `most` columns. A shortened text ends in `…`. */
 export function ending(text: string, most: number): string {
   return widthOf(text) <= most ? text : `${fitting(text, most - 1).trimEnd()}…`;
 }
 
-/** Returns the beginning of a text, in at most `most` columns. */
+/** Returns the start of a text, in at most `most` columns. */
 export function fitting(text: string, most: number): string {
   let taken = '';
   let width = 0;
@@ -232,7 +229,7 @@ export function fitting(text: string, most: number): string {
 const wide =
   /[\u1100-\u115f\u2e80-\ua4cf\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{16fe0}-\u{1b2ff}\u{1f000}-\u{1faff}\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}/u;
 
-/** Almost every text: a test of each character would take longer than the rest of a command. */
+/** A fast path: nearly every text matches, and testing each character would dominate a command. */
 const narrow = /^[ -~]*$/;
 
 /** Returns the maximum number of columns of the text. */

@@ -74,10 +74,7 @@ interface Warning {
   readonly hint: string;
 }
 
-/**
- * Edits the text of the file, so that comments and order are kept; the new text must load before it is
- * written.
- */
+/** Edits the text of the file, to keep comments and order. The new text must load before it is written. */
 async function change({ env, output, ...context }: Context, wanted: Change): Promise<void> {
   const file = await context.configFile();
   const previous = await readConfigText(file);
@@ -147,7 +144,7 @@ export async function warningsFor(
     const opened = await grants.read(grant.id);
     if (opened === null || !isPattern(pattern)) continue;
     const places = providers.get(grant.provider)?.inject ?? [];
-    // There it is not sent at all.
+    // The credential itself is never sent to these hosts.
     const own = places.flatMap(({ hosts, as }) => (as.kind === 'own' ? (hosts ?? []) : []));
     if (isWithin([...opened.sealed.audience, ...own], pattern)) continue;
     warnings.push({
@@ -159,7 +156,7 @@ export async function warningsFor(
 }
 
 export interface ListOptions {
-  /** Prints the rules; those of a single entry are always printed. */
+  /** Prints the rules. Those of a single entry are always printed. */
   readonly rules?: boolean;
 }
 
@@ -290,7 +287,7 @@ export function describeAction({ action }: Domain): string {
   }
 }
 
-/** Formats the rules as `3 rules, else deny`, and whether they only report; `-` if there are none. */
+/** Formats rules as `3 rules, else deny`, with a note if they only report; `-` if there are none. */
 function rulesSummary(rules: DomainRules | undefined): string {
   if (rules === undefined) return '-';
   const { length } = rules.rules;
@@ -298,7 +295,7 @@ function rulesSummary(rules: DomainRules | undefined): string {
   return `${count}, else ${rules.default}${rules.mode === 'report' ? ' (only reported)' : ''}`;
 }
 
-/** Formats the rules in evaluation order, one on each line, and the default last. */
+/** Formats the rules in evaluation order, one per line, the default last. */
 function ruleLines(display: Display, rules: DomainRules): string[] {
   const rows = rules.rules.map(({ rule }, index) => [
     String(index + 1),
@@ -386,7 +383,7 @@ function conditionJson<K extends ConditionName>(conditions: Pick<Conditions, K>,
   return condition === null ? {} : json[name](condition);
 }
 
-/** Texts for responses that contain the credential: a suffix of an entry, and a text of its own. */
+/** Texts for responses that contain the credential: a suffix of an entry, and a separate text. */
 export const leakGuardTexts: Readonly<
   Record<LeakGuard, { readonly inMap: string; readonly inFull: string }>
 > = {

@@ -78,7 +78,7 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
       hint: 'sidekey env --agent NAME --grant GRANT',
     });
   }
-  // Before the lease, so that unsuitable values are found first.
+  // Before the lease, to reject unsuitable values first.
   const folder = trustFolder(config.ca.directory, parent);
   const trust = await writeTrustFiles(folder, { authorityPem: authority.certificatePem, parent });
   const made = agent === undefined ? null : await leaseFor(context, { ...options, agent }, { ttlMs, at });
@@ -125,8 +125,8 @@ export async function printEnvironment(context: Context, options: EnvOptions): P
 }
 
 /**
- * Returns the variables of programs that know no proxy: the base addresses of the APIs that they reach, and keys. The token
- * of a lease is in the place of the keys, because such programs send nothing else.
+ * Returns the variables of programs without proxy support: base addresses of the APIs that they reach, and
+ * keys. Each key is the token of the lease, because such programs send nothing else.
  *
  * @throws SidekeyError `input_invalid`: no API of these grants has such a variable
  */
@@ -163,7 +163,7 @@ function hasBaseUrls({ baseUrls }: Pick<Provider, 'baseUrls'>): boolean {
 }
 
 /**
- * Prints what takes the variables back. The lease stays: other shells may have its token.
+ * Prints commands that undo the variables. Keeps the lease: other shells may have its token.
  *
  * @throws SidekeyError `not_found`
  */
@@ -200,7 +200,7 @@ function leaseWords({ lease, ttl }: MadeLease, asked: string | undefined, at: nu
   ];
 }
 
-/** Address of the proxy; an IPv6 address without brackets. */
+/** Address of the proxy. An IPv6 address has no brackets. */
 interface ProxyPlace {
   readonly host: string;
   readonly port: number;
@@ -246,7 +246,7 @@ function readShell(text: string): Shell {
   });
 }
 
-/** Notes about variables that are not for a shell. */
+/** Notes for formats that no shell reads. */
 function shellNotes(shell: Shell, remove: readonly string[], trustFolder: string): readonly string[] {
   if (shell === 'docker') {
     const mount = shellWord(`${trustFolder}:${trustFolder}:ro`);
@@ -261,9 +261,9 @@ function shellNotes(shell: Shell, remove: readonly string[], trustFolder: string
 }
 
 /**
- * Returns the folder for the trust files of `env`, beside the CA, because programs read them after the
- * command has ended. Shells with other trust settings get separate folders, so that their bundles differ. A
- * shell with our variables keeps its folder.
+ * Returns the folder for the trust files of `env`. It is beside the CA, because programs read the files after
+ * the command has ended. Shells with other trust settings get separate folders, because their bundles differ.
+ * A shell with our variables keeps its folder.
  *
  * @param directory absolute path of the CA
  */
@@ -286,16 +286,16 @@ function grantNames(grants: readonly Grant[]): ReadonlyMap<string, string> {
 /** Environment of a command. */
 interface CommandEnvironment {
   readonly env: NodeJS.ProcessEnv;
-  /** Line on the credentials that were taken out, before the command starts; null: there were none. */
+  /** Line about removed credentials, printed before the command starts; null: none. */
   readonly taken: string | null;
-  /** Sentences about it for a person. */
+  /** Sentences about the environment, for a person. */
   readonly notes: readonly string[];
   /** Removes the trust files. */
   close(): Promise<void>;
 }
 
 /**
- * Returns the parent's environment with the proxy variables, and without credentials and what npx added.
+ * Returns the parent's environment with the proxy variables, without credentials and additions of npx.
  *
  * @param keep names of variables that are always kept
  * @param trustFiles folder for the trust files; null: a new one
@@ -336,11 +336,11 @@ export async function commandEnvironment(
   }
 }
 
-/** Creates a folder for one command, because its bundle depends on the parent's environment. */
+/** Creates a folder for one command. Its bundle depends on the parent's environment. */
 async function privateFolder(): Promise<string> {
   try {
     const folder = await mkdtemp(join(tmpdir(), 'sidekey-run-'));
-    // Methods of apt run as _apt if root calls it. All files in the folder are public.
+    // If root calls apt, its methods run as _apt. All files in the folder are public.
     if (process.getuid?.() === 0) await chmod(folder, 0o711);
     return folder;
   } catch (cause) {

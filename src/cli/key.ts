@@ -11,7 +11,7 @@ import { table } from './display.ts';
 import { counted, isoOrNull, lastUse, relativeTime } from '../operations/format.ts';
 import { nodeJson } from './node.ts';
 
-/** `sidekey key status`: the source, the keys, and the records that each of them seals. */
+/** `sidekey key status`: the source, the keys, and the number of records that each key seals. */
 export async function keyStatus({ withView, output, now }: Context): Promise<void> {
   const [{ countSealed }, { nodesBehind }] = await Promise.all([
     import('../app/rotation.ts'),
@@ -62,7 +62,7 @@ export async function keyStatus({ withView, output, now }: Context): Promise<voi
 export interface RotateOptions {
   /** Reference to the new key, or to the new passphrase. */
   readonly new?: string;
-  /** Retires the old key, also if other nodes still have it. */
+  /** Retires the old key, even if other nodes still have it. */
   readonly retire?: boolean;
 }
 
@@ -121,7 +121,7 @@ export async function rotate(context: Context, options: RotateOptions): Promise<
   });
 }
 
-/** Names the nodes whose source still gives the earlier key, and the ways out. */
+/** Lists the nodes whose source still has the earlier key, with commands to proceed. */
 function behindText(nodes: readonly NodeRecord[], key = '', at: number): readonly string[] {
   if (nodes.length === 0) return [];
   return [

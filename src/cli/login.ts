@@ -11,7 +11,7 @@ import { startConsentTimeout, timeoutOf } from './connect/request.ts';
 import type { Context } from './context.ts';
 import { isoTime, relativeTime } from '../operations/format.ts';
 
-/** `sidekey login` and `logout`: a key of a person at a Sidekey on another machine, for the SDKs. */
+/** `sidekey login` and `logout`: a person's key at a Sidekey on another machine, for the SDKs. */
 
 const defaultTimeoutMs = 300_000;
 
@@ -116,7 +116,7 @@ async function endKey({ url, key, expires_at }: SavedLogin, now: number): Promis
   if (Date.parse(expires_at) <= now) return false;
   const init = { method: 'DELETE', headers: { authorization: `Bearer ${key}` } };
   await ask(url, '/v2/me/key', init).catch((error: unknown) => {
-    // It was revoked before.
+    // Revoked before.
     if (!(error instanceof SidekeyError) || error.code !== 'api_auth_required') throw error;
   });
   return true;
@@ -126,7 +126,7 @@ async function loginFile(context: Context): Promise<string> {
   return join(dirname((await context.configLocation()).file), 'login.json');
 }
 
-/** Null: nobody has signed in. @throws SidekeyError `input_invalid` */
+/** Null: no login. @throws SidekeyError `input_invalid` */
 async function readLogin(file: string): Promise<SavedLogin | null> {
   try {
     return savedSchema.parse(JSON.parse(await readFile(file, 'utf8')));
@@ -154,7 +154,7 @@ function serverUrl(address: string | undefined): string {
   });
 }
 
-/** Sends a request to the service. @throws SidekeyError `upstream_unreachable`, `api_auth_required`, `provider_refused` */
+/** @throws SidekeyError `upstream_unreachable`, `api_auth_required`, `provider_refused` */
 async function ask(url: string, path: string, init: RequestInit): Promise<Response> {
   const { host } = new URL(url);
   const answer = await fetch(url + path, {

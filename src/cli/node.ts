@@ -8,7 +8,7 @@ import type { Context } from './context.ts';
 import { table } from './display.ts';
 import { checkName, isoTime, lastUse, relativeTime, spanText } from '../operations/format.ts';
 
-/** `sidekey node enroll NAME`: prints a token, with which one new machine gets the master key. */
+/** `sidekey node enroll NAME`: prints a token with which one new machine gets the master key. */
 export async function enrollNode({ withState, output }: Context, name: string): Promise<void> {
   const { enroll, enrolmentMs } = await import('../app/enrolment.ts');
   checkName('name of the node', name);
@@ -27,7 +27,7 @@ export async function enrollNode({ withState, output }: Context, name: string): 
   );
 }
 
-/** `sidekey node join`: makes the key of this node, and gets the master key by a token. */
+/** `sidekey node join`: makes the key of this node, and gets the master key with a token. */
 export async function joinNode(context: Context, { token }: { readonly token?: string }): Promise<void> {
   const { output, withState, env, now } = context;
   const [{ join }, { copyIdOf }, { openStore }] = await Promise.all([
@@ -49,7 +49,7 @@ export async function joinNode(context: Context, { token }: { readonly token?: s
   let name: string;
   try {
     ({ name } = await output.during('Waiting for a node that runs', () => join(store, path, text)));
-    // Of the time when this machine had a copy of the master key.
+    // From the time when this machine had a copy of the master key.
     const copy = (await store.nodes.list()).find(({ id }) => id === copyIdOf(config));
     if (copy !== undefined) await store.nodes.remove(copy.id);
   } finally {
@@ -69,7 +69,7 @@ async function readToken(context: Context, reference: string | undefined, config
     return (typed ?? (await context.readInput())).trim();
   }
   const parsed = parseSecretReference(reference);
-  // The reference may be a token: it is not repeated.
+  // The reference may be a misplaced token, so the error omits it.
   if (!isReference(parsed)) {
     throw inputInvalid(
       '--token is no reference to the token, which must not be an argument.',
@@ -137,7 +137,6 @@ function assertShared({ store }: Pick<Config, 'store'>): void {
   );
 }
 
-/** Returns the JSON of a node. */
 export function nodeJson({ name, source, keyId, version, joinedAt, awayMs }: NodeRecord, at: number) {
   return {
     name,

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 
-/** Options of a command that writes its result into a file. */
+/** Options of a command that writes its result to a file. */
 export interface OutputFileOptions {
   readonly output?: string;
   /** Replaces an existing file. */
@@ -23,7 +23,7 @@ export async function openOutputFile(path: string, force: boolean, mode = 0o666)
   }
 }
 
-/** Lets a command fail before it does anything, as `openOutputFile` would. */
+/** Throws as `openOutputFile` would, before a command does anything. */
 export async function refuseExisting(path: string, force: boolean): Promise<void> {
   const found = await stat(path).catch(() => null);
   if (force || found?.isFile() !== true) return;

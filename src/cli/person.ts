@@ -116,7 +116,7 @@ export async function setPerson(
       event: 'person.changed',
       reason: `${name}, role ${after.role}, ${state}${linked}`,
     } as const;
-    // With another account, whoever held the name until now may be somebody else.
+    // After a change of the account, the former holder of the name may be somebody else.
     const ends = disable || after.identity !== before.identity;
     await recordChange(audit, event, async () => {
       const endsAt = ends ? now() : undefined;
@@ -141,7 +141,7 @@ function identityIn({ admin: { oidc } }: Pick<Config, 'admin'>, subject: string)
   );
 }
 
-/** `sidekey person remove`: ends the sessions and the keys of the person too. @throws SidekeyError `not_found` */
+/** `sidekey person remove`: also ends the person's sessions and keys. @throws SidekeyError `not_found` */
 export async function removePerson({ withState, output, now }: Context, name: string): Promise<void> {
   await withState(async ({ store, audit }) => {
     const all = await store.people.list();
@@ -179,7 +179,7 @@ export async function linkPerson({ withState, output, now }: Context, name: stri
   );
 }
 
-/** @throws SidekeyError `input_invalid` if no pages are served, or their port is not known */
+/** @throws SidekeyError `input_invalid` if no pages are served, or their port is unknown */
 function knownPagesUrl({ admin }: Pick<Config, 'admin'>): string {
   const url = pagesUrl(admin);
   if (url !== null) return url;

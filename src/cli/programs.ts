@@ -13,7 +13,7 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** Runs a program, and returns its output. Null: it is not installed. */
+/** Runs a program, and returns its output; null if it is not installed. */
 export function runProgram([program, ...words]: Call, options: ExecFileOptions): Promise<Ended | null> {
   return new Promise((resolve) => {
     execFile(program, words, { ...options, encoding: 'utf8' }, (error, stdout, stderr) => {

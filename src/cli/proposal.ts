@@ -39,7 +39,7 @@ export async function listProposals({ withView, output, now }: Context): Promise
   );
 }
 
-/** `sidekey proposal show ID`: also shows what each yes would change. @throws SidekeyError `not_found` */
+/** `sidekey proposal show ID`: also shows the effect of each yes. @throws SidekeyError `not_found` */
 export async function showProposal(context: Context, id: string): Promise<void> {
   const { output, now, withState } = context;
   const at = now();
@@ -109,7 +109,7 @@ export async function acceptProposal(context: Context, id: string, options: Acce
   for (const note of notes) output.say(`Note: ${untrusted(note)}`);
 }
 
-/** `sidekey proposal decline ID`: also ends a yes that is not for good. @throws SidekeyError as `answerProposal` */
+/** `sidekey proposal decline ID`: also ends a temporary yes. @throws SidekeyError as `answerProposal` */
 export async function declineProposal(
   { withState, output, answeredBy, now }: Context,
   id: string,
@@ -124,13 +124,13 @@ export async function declineProposal(
   output.result(proposalJson(declined, now()), `Declined ${declined.id}.`);
 }
 
-/** Returns a line about the proposals that wait; null: there are none. */
+/** Returns a line about the pending proposals; null: none. */
 export function waitingText(proposals: readonly Proposal[], now: number): string | null {
   const count = countWaiting(proposals, now);
   return count === 0 ? null : `${counted(count, 'proposal')} of agents to answer: sidekey proposal list`;
 }
 
-/** Counts the proposals that a person has not answered. */
+/** Counts the unanswered proposals. */
 export function countWaiting(proposals: readonly Proposal[], now: number): number {
   return proposals.filter((each) => each.answer === null && statusOf(each, now) === 'waiting').length;
 }
@@ -163,14 +163,14 @@ function unclear(sentence: string, id: string): SidekeyError {
   return new SidekeyError('input_invalid', sentence, { hint: `sidekey proposal show ${id}` });
 }
 
-/** The consequences of a yes. */
+/** The effect of a yes. */
 interface Effect {
-  /** The entry for a yes for good; null: the proposal is for no domain, or cannot be accepted. */
+  /** The entry for a permanent yes; null: the proposal is for no domain, or cannot be accepted. */
   readonly entry: ProposedEntry | null;
   /** Commands that a person runs after a yes. */
   readonly commands: readonly string[];
   readonly notes: readonly string[];
-  /** Reason that the map takes no such entry; null: it does. */
+  /** Reason why the map refuses the entry; null: it accepts the entry. */
   readonly refusal: SidekeyError | null;
 }
 
@@ -196,7 +196,7 @@ async function effectOf(
   }
 }
 
-/** Returns the commands that connect a grant, and bind it to the agent. */
+/** Returns the commands that connect a grant, and bind the grant to the agent. */
 async function commandsFor(
   change: Exclude<ProposedChange, { readonly kind: 'domain' }>,
   agent: string | null,

@@ -16,7 +16,7 @@ export function carriedAs(placement: Placement): string {
   return schemeOf(placement).describe(placement);
 }
 
-/** Place of the token, where it is the same in every request; null: it depends on the host or path. */
+/** Place of the token, if all requests share it; null: it depends on the host or path. */
 export function carriedEverywhereAs(places: Provider['inject']): string | null {
   const [only, ...more] = places;
   const isOne = only !== undefined && more.length === 0 && only.hosts === null && only.paths === null;
@@ -69,15 +69,12 @@ export function connectCommands({ name, flows, token }: Provider): readonly stri
   return [...flows, ...(token === null ? [] : (['token'] as const))].map((way) => connectCommand(name, way));
 }
 
-/** Returns the flows, one word each. */
+/** Returns one word per flow. */
 export function waysOf({ flows, token }: Provider): string {
   return [...flows.map((flow) => flowWords[flow]), ...(token === null ? [] : ['key'])].join(', ') || '-';
 }
 
-/**
- * Returns the JSON form of a provider, with the keys of the config file. Tells only the presence of a client
- * secret.
- */
+/** Returns a provider's JSON with the config file's keys. Reveals only whether it has a client secret. */
 export function providerJson(provider: Provider): Readonly<Record<string, unknown>> {
   const { inject, token, dialect } = provider;
   return {
@@ -160,11 +157,7 @@ export async function checkProviderFile({ output }: Context, path: string): Prom
   );
 }
 
-/**
- * `sidekey provider list [TEXT]`
- *
- * @throws SidekeyError `not_found` if the text matches none
- */
+/** `sidekey provider list [TEXT]` @throws SidekeyError `not_found` if the text matches none */
 export async function listProviders({ readConfig, output }: Context, text?: string): Promise<void> {
   const { providers } = await readConfig();
   const all = providers.names.flatMap((name) => providers.get(name) ?? []);
@@ -205,7 +198,7 @@ function needs({ settings, flows, token, clientId }: Provider): string {
   return [...open, ...(needsClient ? ['a client id'] : [])].join(', ') || '-';
 }
 
-/** `sidekey provider show`. Rejects with SidekeyError `provider_unknown`. */
+/** `sidekey provider show`. @throws SidekeyError `provider_unknown` */
 export async function showProvider({ readConfig, output }: Context, name: string): Promise<void> {
   const provider = findProvider((await readConfig()).providers, name);
   const { clientId, clientSecret, clientAuth, scopes, token, dialect } = provider;

@@ -39,7 +39,7 @@ export async function installSkill(context: Context, options: InstallOptions): P
   const scope: SkillScope = options.project === true ? 'project' : 'user';
   const base = scope === 'project' ? process.cwd() : (env['HOME'] ?? homedir());
   const found = options.for?.map(readAgent) ?? agentsAt(scope, base);
-  // The folder that most agents read.
+  // Most agents read this folder.
   const agents = found.length > 0 ? found : (['agents'] as const);
   const files = [...new Set(agents.map((agent) => skillFile(agent, scope, base)))];
   const done = [];
@@ -63,7 +63,7 @@ export async function installSkill(context: Context, options: InstallOptions): P
   return exitCode.failure;
 }
 
-/** Returns the files that `skill install` would write for the agents of a user; a file that a person wrote is none of them. */
+/** Returns the files that `skill install` would write for a user's agents, except those of a person. */
 export async function missingSkills(home: string): Promise<readonly string[]> {
   const files = [...new Set(agentsAt('user', home).map((agent) => skillFile(agent, 'user', home)))];
   const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
@@ -73,9 +73,9 @@ export async function missingSkills(home: string): Promise<readonly string[]> {
   });
 }
 
-/** The text that is installed, with the command of this installation. */
+/** The installed text, with the command of this installation. */
 function ownSkill(): string {
-  // An agent works in any folder, so npx is no way there.
+  // An agent works in any folder, where npx may not find Sidekey.
   const command = commandName() === 'sidekey' ? 'sidekey' : `node ${shellWord(door)}`;
   return markedSkill(asTyped(shippedSkill(), command));
 }
@@ -108,7 +108,7 @@ async function place(file: string, text: string, force: boolean): Promise<Placed
   }
 }
 
-/** Returns the agents that a project or a user has. */
+/** Returns the agents that a project or a user uses. */
 export function agentsAt(scope: SkillScope, base: string): readonly AgentKind[] {
   return skillAgents.filter((agent) =>
     places[agent].marks[scope].some((mark) => existsSync(join(base, mark))),
@@ -138,29 +138,26 @@ export function markedSkill(text: string): string {
   return `${before}  sidekey-digest: "${hash('sha256', before + after)}"\n${after}`;
 }
 
-/**
- * Reports whether a file is unchanged since a version of Sidekey wrote it. Not a proof: anyone can compute
- * the digest.
- */
+/** Reports whether a file is unchanged since Sidekey wrote it. Not a proof: anyone can compute the digest. */
 export function isUnchanged(text: string): boolean {
   const [line = '', digest] = mark.exec(text) ?? [];
   return digest !== undefined && hash('sha256', text.replace(line, '')) === digest;
 }
 
 /**
- * Folders of one agent for skills: `SKILL.md` is in a folder of the skill's name. Paths are relative to the project and
- * to the home folder.
+ * Folders of one agent for skills, relative to the project or the home folder. `SKILL.md` is in a folder of
+ * the skill's name.
  */
 interface Places {
   readonly project: string;
   readonly user: string;
-  /** Files that exist where the agent is used. */
+  /** Files that exist if the agent is used. */
   readonly marks: { readonly project: readonly string[]; readonly user: readonly string[] };
 }
 
 /**
- * Agents that read skills in the open format (agentskills.io), each with the folders that its own documentation names.
- * `agents` is the folder that many of them share; of Codex it is the only one.
+ * Agents that read skills in the open format (agentskills.io), with the folders of their own documentation.
+ * Many share the folder `agents`; it is Codex's only one.
  */
 const places = {
   claude: {
@@ -176,7 +173,7 @@ const places = {
   copilot: {
     project: '.github/skills',
     user: '.copilot/skills',
-    // A repository has a .github for many reasons.
+    // Repositories have a .github for many reasons.
     marks: { project: ['.github/skills', '.github/copilot-instructions.md'], user: ['.copilot'] },
   },
   cursor: {
@@ -211,7 +208,7 @@ function isAgentKind(text: string): text is AgentKind {
 
 type SkillScope = 'project' | 'user';
 
-/** The file that an agent reads, below the folder of the project or the home of the user. */
+/** Returns the skill file of an agent, below the folder of the project or the home of the user. */
 function skillFile(agent: AgentKind, scope: SkillScope, base: string): string {
   return join(base, places[agent][scope], 'sidekey', 'SKILL.md');
 }

@@ -39,13 +39,13 @@ import type { Domain } from '../policy/domain-map.ts';
 interface Workers {
   readonly supervisor: Supervisor;
   readonly count: number;
-  /** They serve on this port. */
+  /** Records the port that the workers serve on. */
   serveAt(port: number): void;
   /** Kills the remaining workers. */
   close(): void;
 }
 
-/** Starts the number of workers of the config and the machine; null: a single process serves. */
+/** Starts the workers for the config and the machine; null: a single process serves. */
 function startWorkers(
   config: Config,
   {
@@ -104,8 +104,8 @@ const usedEvery = 60_000;
 type Serve = Extract<ToWorker, { readonly kind: 'serve' }>;
 
 /**
- * Runs one of several serving processes. The supervisor sends its settings over the channel. Standard input is a pipe
- * that the supervisor holds: when it closes, the process finishes its exchanges and exits.
+ * Runs one of several serving processes. The supervisor sends its settings over the channel, and holds the
+ * pipe of its standard input. When that closes, the process finishes its exchanges and exits.
  */
 async function serveAsWorker({ env, now }: Context): Promise<number> {
   if (process.send === undefined) {
@@ -123,11 +123,11 @@ async function serveAsWorker({ env, now }: Context): Promise<number> {
     else if (said.kind === 'read') void proxy?.figures().then((figures) => say({ kind: 'figures', figures }));
     else stop.resolve();
   });
-  // The event `disconnect` is no sign: Node withholds it while the supervisor has not acknowledged a handle.
+  // `disconnect` is unreliable: Node withholds it until the supervisor has acknowledged a handle.
   const supervisorEnded = () => stop.resolve();
   process.stdin.on('error', supervisorEnded).once('close', supervisorEnded).resume();
   process.once('SIGTERM', () => void say({ kind: 'leaving' }).then(stop.resolve));
-  // A terminal sends these signals to all processes; the supervisor decides about them.
+  // A terminal sends these signals to all processes. The supervisor handles them.
   process.on('SIGINT', () => {}).on('SIGHUP', () => {});
   void stop.promise.then(() => told.resolve(null));
   const given = await told.promise;
@@ -174,7 +174,7 @@ async function begin(
   });
 }
 
-/** Resolves when the message is sent, or the supervisor is gone. */
+/** Resolves when the message is sent or the supervisor has ended. */
 function say(message: ToSupervisor, socket?: SocketHandle): Promise<void> {
   return new Promise((resolve) => {
     if (process.connected) process.send?.(message, socket as never, {}, () => resolve());
@@ -194,13 +194,13 @@ export interface StartOptions {
   readonly transparent?: boolean;
 }
 
-/** Accepts redirected connections, whose callers show no token, where the config does not say how. */
+/** Accepts redirected connections without a token if the config has no settings for them. */
 function madeTransparent(config: Config): Config {
   const { proxy } = config;
   return { ...config, proxy: { ...proxy, transparent: proxy.transparent ?? { token: null } } };
 }
 
-/** `sidekey start`: serves until a signal ends it. */
+/** `sidekey start`: serves until a signal arrives. */
 export async function start(
   context: Context,
   { worker, transparent }: StartOptions,
@@ -244,7 +244,7 @@ async function serve(
     void running.reload();
     workers?.supervisor.reload();
   });
-  // Before this process writes: its lines hide a changed end.
+  // Read before this process writes, because its lines would hide a changed end.
   const auditNeeds = await auditEndNeeds(config, now);
   // The welcome text precedes all audit lines.
   const welcomed = Promise.withResolvers<void>();
@@ -284,7 +284,7 @@ async function serve(
   output.say('Stopped.');
 }
 
-/** Returns the error of a port in use, with the fact that a Sidekey uses it; any other error as it is. */
+/** Returns the error of a port in use, naming a Sidekey on the port. Returns other errors unchanged. */
 async function whoListens(error: unknown, { proxy: { listen } }: Config): Promise<unknown> {
   if (!(error instanceof SidekeyError) || error.code !== 'port_in_use') return error;
   const { kind } = await askHealth(listen);
@@ -310,7 +310,7 @@ function stopSignal(): Promise<void> {
   });
 }
 
-/** npm duplicates the Ctrl-C of the terminal: both together count once. */
+/** Milliseconds. npm duplicates the Ctrl-C of the terminal; two within this time count as one. */
 const sameSignalMs = 500;
 
 function endAtOnceOnTheNext(now: () => number, before: () => void): void {
@@ -376,7 +376,7 @@ export function describeMap(
   if (domains.length === 0) {
     return {
       lines: ['The domain map is empty.', unlistedHosts({ proxy })],
-      // Connecting puts the provider's hosts into the map.
+      // Connecting adds the provider's hosts to the map.
       missing: [
         grants[0] === undefined
           ? 'sidekey connect github --token'

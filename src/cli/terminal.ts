@@ -10,7 +10,8 @@ import { shellWord, visible } from '../lib/text.ts';
 import { systemTimers, type Timers } from '../lib/timers.ts';
 
 /**
- * Prompts the user. Secret: input is not echoed. hasLines: JSON or PEM is read up to an empty line or Ctrl-D.
+ * Prompts the user. `secret`: the input is not echoed. `hasLines`: reads JSON or PEM up to an empty line or
+ * Ctrl-D.
  *
  * @throws SidekeyError `input_invalid` if the input is cancelled, or empty and not optional
  */
@@ -19,7 +20,7 @@ export type Ask = (
   how: { readonly secret: boolean; readonly isOptional?: boolean; readonly hasLines?: boolean },
 ) => Promise<string>;
 
-/** Returns the prompt; null: standard input is no terminal. The question is written to stderr. */
+/** Returns the prompt; null: standard input is no terminal. Writes the question to stderr. */
 export function createAsk(stdin: Input, stderr: Streams['stderr']): Ask | null {
   if (stdin.isTTY !== true) return null;
   return async (question, { secret, isOptional = false, hasLines = false }) => {
@@ -32,7 +33,7 @@ export function createAsk(stdin: Input, stderr: Streams['stderr']): Ask | null {
     });
     const lines = openLines(stdin, shown, () => lines.close());
     const next = lines.next(`${question}: `);
-    // After the echo is off: an answer that is pasted at once must not be shown.
+    // After the echo is off, so that an answer pasted at once is not shown.
     if (secret) stderr.write(`${question}: `);
     let line = (await next)?.trim();
     if (hasLines && /^[[{]|^-----BEGIN /.test(line ?? '')) {
@@ -47,7 +48,7 @@ export function createAsk(stdin: Input, stderr: Streams['stderr']): Ask | null {
 }
 
 /**
- * Calls `run` at the first Ctrl-C or termination signal; a second one ends the process. Returns a function
+ * Calls `run` at the first Ctrl-C or termination signal. A second signal ends the process. Returns a function
  * that removes the handlers.
  */
 export function onInterrupt(run: () => void): () => void {
@@ -57,7 +58,7 @@ export function onInterrupt(run: () => void): () => void {
   };
 }
 
-/** A page on a terminal. Control characters in its lines are escaped, and lines are cut at its width. */
+/** A page on a terminal. Escapes control characters in its lines, and cuts them at its width. */
 export interface Page {
   readonly lines: readonly string[];
   /** Index of the bold line; null: none. */
@@ -67,7 +68,7 @@ export interface Page {
 }
 
 export interface Listener {
-  /** A key: the character that it types, or `up`, `down`, `return`, `escape`, `backspace`, `interrupt`. */
+  /** Key: its character, or `up`, `down`, `return`, `escape`, `backspace`, `interrupt`. */
   readonly key: (key: string) => void;
   readonly resize: () => void;
 }
@@ -87,7 +88,7 @@ const begin = '\u001b[?1049h\u001b[?25l\u001b[?7l\u001b[?2004h';
 
 const end = '\u001b[?2004l\u001b[?7h\u001b[?25h\u001b[?1049l';
 
-/** Returns the screen; null: input or output is no suitable terminal. */
+/** Returns the screen; null: input or output is not a suitable terminal. */
 export function createScreen(
   stdin: Input & { setRawMode?: (mode: boolean) => unknown },
   stdout: Streams['stdout'],
@@ -99,7 +100,7 @@ export function createScreen(
     let isOpen = true;
     let isPaste = false;
     function press(text: string | undefined, { name, ctrl, meta }: Press): void {
-      // Pasted text is ignored.
+      // Ignores pasted text.
       if (name === 'paste-start' || name === 'paste-end') isPaste = name === 'paste-start';
       else if (ctrl === true) {
         if (name === 'c' || name === 'd') key('interrupt');
@@ -144,7 +145,7 @@ export function createScreen(
   };
 }
 
-/** Facts of Node about a key besides its text. */
+/** Properties of a key in Node, besides its text. */
 interface Press {
   readonly name?: string;
   readonly ctrl?: boolean;
@@ -155,22 +156,19 @@ const specials: ReadonlySet<string> = new Set(['up', 'down', 'return', 'escape',
 
 const maxInputBytes = 1_048_576;
 
-/** process.stdin, unless a test gives another. */
+/** process.stdin; tests pass another. */
 export type Input = NodeJS.ReadableStream & { readonly isTTY?: boolean };
 
 /** Standard input, line by line. */
 export interface Lines {
   readonly isTerminal: boolean;
-  /**
-   * Returns the next line, without its end; null at the end of input. Prints the question first on a
-   * terminal.
-   */
+  /** Returns the next line, without its end; null at the end of input. On a terminal, prompts first. */
   next(question: string): Promise<string | null>;
   /** Ends the wait: a pending call returns null, and the process may exit. */
   close(): void;
 }
 
-/** Asks a yes-or-no question. An empty answer is the default; the end of the input is a no. */
+/** Prompts for yes or no. Empty input returns the default. The end of the input returns no. */
 export async function confirm(
   openLines: () => Lines,
   question: string,
@@ -186,13 +184,13 @@ export async function confirm(
   }
 }
 
-/** Maximum length of a line; a longer one is cut. No URL in a browser is as long. */
+/** Maximum length of a line in characters. A longer one is cut. URLs in browsers are shorter. */
 const maxLineLength = 65_536;
 
 /**
- * Reads nothing before the first question. Questions are written to `terminal`, which shows the typed text.
+ * Reads nothing before the first question. Writes questions to `terminal`, which shows the typed text.
  *
- * @param interrupted effect of Ctrl-C: a terminal in raw mode sends no signal by itself. Default: SIGINT
+ * @param interrupted effect of Ctrl-C: a terminal in raw mode sends no signal. Default: SIGINT
  */
 export function openLines(
   stdin: Input,
@@ -223,7 +221,7 @@ export function openLines(
       return done === true ? null : value.slice(0, maxLineLength);
     },
     close() {
-      // Later output begins on a new line.
+      // Starts a new line for later output.
       if (isTerminal && isWaiting) terminal.write('\n');
       isClosed = true;
       reader?.close();
@@ -233,7 +231,7 @@ export function openLines(
 }
 
 /**
- * Reads all of standard input as text. Secrets are read from it because other processes can read argv.
+ * Reads all of standard input as text. Secrets come from it, because other processes can read argv.
  *
  * @throws SidekeyError `input_invalid` if it is a terminal, or more than 1 MiB
  */
@@ -252,11 +250,7 @@ export async function readInput(stdin: Input): Promise<string> {
   return bytes.toString('utf8');
 }
 
-/**
- * Reads the file of an option that holds a secret.
- *
- * @throws SidekeyError `input_invalid`
- */
+/** Reads the file of an option that holds a secret. @throws SidekeyError `input_invalid` */
 export async function readSecretFile(
   option: string,
   path: string,
@@ -285,7 +279,7 @@ export async function readSecretFile(
 /** Results on stdout, messages on stderr; with `--json` both as JSON. */
 export interface Output {
   readonly json: boolean;
-  /** Prints the result of a command: as text, which may be made when it is wanted, or with `--json` as one line of JSON. */
+  /** Prints the result of a command: as text, perhaps made on demand, or with `--json` as a line of JSON. */
   result(value: unknown, text: string | (() => string)): void;
   /** Prints a binary result, or one for another program. */
   bytes(content: Uint8Array): void;
@@ -293,28 +287,28 @@ export interface Output {
   readonly isTerminal: boolean;
   /** Display of the results. */
   readonly display: Display;
-  /** Resolves when the output is written, so that a long result is not buffered in memory. */
+  /** Resolves when the output is written, so that memory does not buffer a long result. */
   drained(): Promise<void>;
-  /** Prints a message beside the result; nothing with `--json`. */
+  /** Prints a message in addition to the result; nothing with `--json`. */
   say(text: string): void;
   /**
-   * Shows a text, with the seconds, while work takes longer than one: on a terminal alone. Output of the work replaces it.
-   * A function is asked each second.
+   * Shows a text with the seconds on a terminal, while work takes over one second. Output of the work
+   * replaces it. Calls a function each second.
    */
   during<T>(text: string | (() => string), work: () => Promise<T>): Promise<T>;
-  /** Prints a message that must come before the result, on stderr: as text, or with `--json` as one line of JSON. */
+  /** Prints a message before the result, on stderr: as text, or with `--json` as one line of JSON. */
   note(value: unknown, text: string): void;
   /** Prints an error with its hint. */
   fail(error: Pick<SidekeyError, 'code' | 'message' | 'hint'>): void;
 }
 
-/** Streams to write to; a test gives its own. */
+/** Streams to write to. Tests pass others. */
 export interface Streams {
   readonly stdout: Pick<NodeJS.WriteStream, 'write'> & Partial<NodeJS.WriteStream>;
   readonly stderr: Pick<NodeJS.WriteStream, 'write'> & Partial<NodeJS.WriteStream>;
 }
 
-/** Creates an output for these streams; calls `json` each time, because the command line is parsed later. */
+/** Creates an output for these streams. Calls `json` each time, because the command line is parsed later. */
 export function createOutput(
   { stdout, stderr, env }: Streams & { readonly env: NodeJS.ProcessEnv },
   json: () => boolean,
@@ -389,14 +383,12 @@ export function createOutput(
   return output;
 }
 
-/**
- * Escapes control characters in a message, which may contain names of files and arguments; keeps line breaks.
- */
+/** Escapes control characters in a message, which may have file names and arguments. Keeps line breaks. */
 function shown(text: string): string {
   return text.split('\n').map(visible).join('\n');
 }
 
-/** Escapes characters in JSON text that control a terminal. */
+/** Escapes terminal control characters in JSON text. */
 function jsonText(value: unknown): string {
   return JSON.stringify(value).replace(/[\u007f-\u009f\p{Cf}\u2028\u2029]/gu, (found) =>
     Array.from({ length: found.length }, (_, unit) => found.charCodeAt(unit))

@@ -11,8 +11,8 @@ interface RulesOptions {
 }
 
 /**
- * `sidekey transparent rules`: prints the rules that redirect connections of this network namespace to the proxy. It
- * changes nothing.
+ * `sidekey transparent rules`: prints the rules that redirect this network namespace to the proxy. Applies
+ * none.
  *
  * @throws SidekeyError `input_invalid`
  */
@@ -55,7 +55,7 @@ interface Rules {
   readonly uid: number;
 }
 
-/** The rules for `nft -f`. QUIC is refused, so that clients fall back to TCP. */
+/** Returns rules for `nft -f`. They refuse QUIC, so that clients fall back to TCP. */
 function nftRules({ to, ports, uid }: Rules): string {
   const list = `{ ${ports.join(', ')} }`;
   return [
@@ -78,13 +78,13 @@ function nftRules({ to, ports, uid }: Rules): string {
   ].join('\n');
 }
 
-/** Mark of packets that are for Sidekey, and number of the routing table that delivers them here. */
+/** Mark of packets for Sidekey, and number of the routing table that delivers them here. */
 const mark = '0x51de';
 const table = 8377;
 
 /**
- * Commands that hand over connections which this machine routes for others. What is not handed over is dropped: else it
- * would go past Sidekey. QUIC is dropped, because this chain can refuse nothing.
+ * Commands that hand over connections which this machine routes for others. The rest is dropped: else it
+ * would bypass Sidekey. QUIC is dropped too, because this chain cannot reject.
  */
 function tproxyRules({ to, ports }: Rules, host: string): string {
   const list = `{ ${ports.join(', ')} }`;
@@ -117,7 +117,7 @@ function tproxyRules({ to, ports }: Rules, host: string): string {
   ].join('\n');
 }
 
-/** Commands of iptables, for systems without nftables. */
+/** Returns iptables commands, for systems without nftables. */
 function iptablesRules({ to, ports, uid }: Rules): string {
   const list = ports.join(',');
   return ['iptables', 'ip6tables']
@@ -138,7 +138,7 @@ function readPort(text: string): number {
   throw new SidekeyError('input_invalid', `${text} is not a port.`, { hint: 'give numbers from 1 to 65535' });
 }
 
-/** @param name of the user, or its number; absent: who runs this command */
+/** @param name name or number of the user; absent: the caller of this command */
 function userId(name: string | undefined, env: NodeJS.ProcessEnv): number {
   if (name === undefined) return process.getuid?.() ?? 0;
   if (/^[0-9]{1,10}$/.test(name)) return Number(name);

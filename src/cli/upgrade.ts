@@ -7,8 +7,8 @@ import type { Context } from './context.ts';
 import { runProgram, showProgram } from './programs.ts';
 
 /**
- * `sidekey upgrade`: installs the newest version where npm installed this one, and says what to do elsewhere. With
- * `--check` it changes nothing; the exit code is 1 if there is a newer version.
+ * `sidekey upgrade`: installs the newest version if npm installed this one, else prints how to. `--check`
+ * changes nothing; exit code 1 if there is a newer version.
  *
  * @throws SidekeyError `upstream_unreachable` if npm cannot reach its registry
  */
@@ -51,7 +51,7 @@ export async function upgrade(
 // On Windows, npm is a script.
 const shell = process.platform === 'win32';
 
-/** The way to a newer version for a copy that npm did not install globally. */
+/** Describes the upgrade of a copy that npm did not install globally. */
 function elsewhere(): string {
   return isCheckout() ? gitUpgrade : 'install it the way you installed this one: docs/upkeep.md';
 }
@@ -67,7 +67,7 @@ async function isGlobal(env: NodeJS.ProcessEnv): Promise<boolean> {
   return existsSync(root) && realpathSync(root) === dirname(realpathSync(packageRoot));
 }
 
-/** Returns the output of npm, which knows the registry, the proxy and the login of this machine. */
+/** Returns the output of npm, which has the registry, proxy and login settings of this machine. */
 async function npm(args: readonly string[], env: NodeJS.ProcessEnv): Promise<string> {
   const ended = await runProgram(['npm', ...args], { env, shell });
   if (ended?.code === 0) return ended.stdout.trim();

@@ -1,6 +1,6 @@
-/** Roles of callers of the API, and the scopes that each has. */
+/** Roles of API callers, and their scopes. */
 
-/** All scopes. `tokens:read` returns secrets: no role has it, and a key has it only where it lists it. */
+/** All scopes. `tokens:read` returns secrets: no role has it, only a key that lists it. */
 export const scopes = [
   'grants:read',
   'grants:write',
@@ -21,7 +21,7 @@ export type Scope = (typeof scopes)[number];
 
 export const roles = ['operator', 'approver', 'auditor', 'user'] as const;
 
-/** `user` may touch only what belongs to the user of the caller. */
+/** `user` may access only what belongs to the caller's user. */
 export type Role = (typeof roles)[number];
 
 const everything = scopes.filter((scope) => scope !== 'tokens:read');
@@ -33,7 +33,6 @@ const byRole: Readonly<Record<Role, ReadonlySet<Scope>>> = {
   user: new Set<Scope>(['grants:read', 'grants:write', 'tokens:write', 'audit:read']),
 };
 
-/** Returns the scopes of a role. */
 export function scopesOf(role: Role): ReadonlySet<Scope> {
   return byRole[role];
 }

@@ -4,8 +4,7 @@ import { isName } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 
 /**
- * Checks the name of a grant, a user or an agent. The error does not contain the text, which may be a
- * misplaced secret.
+ * Checks the name of a grant, a user or an agent. The error omits the text, which may be a secret.
  *
  * @throws SidekeyError `input_invalid`
  */
@@ -20,7 +19,7 @@ const spanUnits = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800
 
 const writtenSpan = /^([1-9][0-9]{0,8})(s|m|h|d|w)$/;
 
-/** Longest span: a longer one is a typing error. */
+/** Longest span, in milliseconds. A longer one is a typing error. */
 const maxSpanMs = 10 * 366 * spanUnits.d;
 
 /**
@@ -36,10 +35,7 @@ export function readSpan(option: string, text: string): number {
   });
 }
 
-/**
- * Parses a future time: a span from now, or a date.
- * @throws SidekeyError `input_invalid`
- */
+/** Parses a future time: a span from now, or a date. @throws SidekeyError `input_invalid` */
 export function readEnd(option: string, text: string, now: number): number {
   const milliseconds = spanMs(text);
   if (milliseconds !== null) return now + milliseconds;
@@ -71,7 +67,7 @@ export function reachable(host: string): string {
   return host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
 }
 
-/** Proxy URL for a client on this machine. A port that is chosen at start is not known before. */
+/** Proxy URL for a client on this machine. If the port is chosen at start, it is unknown until then. */
 export function proxyUrl(
   { host, port }: { readonly host: string; readonly port: number },
   userInfo?: string,
@@ -87,7 +83,7 @@ export function localAdminUrl({ listen, tls }: Listening): string {
   return tls === null ? url : url.replace('http:', 'https:');
 }
 
-/** Returns the address of the pages, without a trailing slash. Null: there are none, or their port is chosen at start. */
+/** Returns the address of the pages, without a trailing slash. Null: no pages, or a port chosen at start. */
 export function pagesUrl({ listen, url, tls }: AdminConfig): string | null {
   if (listen === null || (url === null && listen.port === 0)) return null;
   return url ?? localAdminUrl({ listen, tls });
@@ -104,7 +100,7 @@ export function relativeTime(at: number, now: number): string {
 
 function span(milliseconds: number): string {
   const seconds = Math.round(milliseconds / 1_000);
-  // Each unit up to where the next one says as much.
+  // Each unit is used until the next one is as precise.
   const [size, unit] =
     seconds < 90
       ? ([1, 's'] as const)
@@ -130,7 +126,7 @@ export function when(at: number, now: number): string {
   return `${relativeTime(at, now)} (${dateTime(at)})`;
 }
 
-/** ISO 8601 in UTC, for programs; empty where the number is no time that a date can hold. */
+/** ISO 8601 in UTC, for programs; empty if the number is out of range for a date. */
 export function isoTime(at: number): string {
   const date = new Date(at);
   return Number.isNaN(date.getTime()) ? '' : date.toISOString();
@@ -146,15 +142,12 @@ const ago = /^([0-9]{1,9}) ?(s|m|h|d|w)$/;
 const written =
   /^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})?)?$/;
 
-/**
- * Parses a time: `2h` (ago), `2026-11-21`, `2026-11-21T06:00Z`; in this machine's zone if it names none. Null if it is
- * invalid.
- */
+/** Parses `2h` (ago), `2026-11-21`, `2026-11-21T06:00Z`; default zone: this machine's. Null: invalid. */
 export function readTime(text: string, now: number): number | null {
   const [, count, unit] = ago.exec(text) ?? [];
   if (count !== undefined) return now - Number(count) * spanUnits[unit as keyof typeof spanUnits];
   if (!written.test(text)) return null;
-  // A date alone would be one of UTC.
+  // Date.parse reads a date without a time as UTC.
   const at = Date.parse(text.length === 10 ? `${text}T00:00` : text.replace(/[t ]/, 'T'));
   return Number.isNaN(at) ? null : at;
 }
@@ -164,7 +157,7 @@ export function lastUse(usedAt: number | null, now: number): string {
   return usedAt === null ? 'never' : relativeTime(usedAt, now);
 }
 
-/** ISO 8601; null where there is no time. */
+/** ISO 8601; null if there is no time. */
 export function isoOrNull(at: number | null): string | null {
   return at === null ? null : isoTime(at);
 }

@@ -14,8 +14,8 @@ interface GrantReference {
 }
 
 /**
- * Returns the referenced grant; of several with a name, that without an owner. Unlike in a domain entry, the name of a
- * provider is not accepted.
+ * Returns the referenced grant; of several with a name, the one without an owner. Unlike a domain entry,
+ * accepts no provider name.
  *
  * @throws SidekeyError `grant_missing`, `grant_ambiguous`
  */
@@ -69,9 +69,7 @@ export function domainsOf(
   return domains.filter((domain) => offeredBy(domain, grants).some(({ id }) => id === grant.id));
 }
 
-/**
- * Orders grants: those that a domain offers first, in the order of the domains. Others add no credential by themselves.
- */
+/** Orders grants: first those that domains offer, in domain order. Others add no credential on their own. */
 export function offeredFirst(domains: readonly Domain[], grants: readonly Grant[]): readonly Grant[] {
   return [...new Set([...domains.flatMap((domain) => offeredBy(domain, grants)), ...grants])];
 }
@@ -99,10 +97,7 @@ export function grantReference({ name, user }: Pick<Grant, 'name' | 'user'>): st
   return user === defaultUser ? name : `${user}/${name}`;
 }
 
-/**
- * The agent of this name.
- * @throws SidekeyError `not_found`
- */
+/** Returns the agent of this name. @throws SidekeyError `not_found` */
 export function pickAgent(agents: readonly AgentRecord[], name: string): AgentRecord {
   const found = agents.find((agent) => agent.name === name);
   if (found !== undefined) return found;
@@ -144,11 +139,7 @@ export function pickLease<L extends Lease>(leases: readonly L[], id: string): L 
   });
 }
 
-/**
- * The provider of that name.
- *
- * @throws SidekeyError `provider_unknown`
- */
+/** Returns the provider of this name. @throws SidekeyError `provider_unknown` */
 export function findProvider(providers: Providers, name: string): Provider {
   const provider = providers.get(name);
   if (provider !== undefined) return provider;

@@ -33,7 +33,7 @@ interface Lease {
   readonly used_at: string | null;
 }
 
-/** Agents, their leases, and which agent may call which domain. */
+/** Agents, their leases, and the domains that each agent may call. */
 export async function access(main: HTMLElement, me: Me): Promise<void> {
   const [agents, leases, domains, status] = await Promise.all([
     all<Agent>('/v2/agents'),
@@ -113,7 +113,7 @@ export async function access(main: HTMLElement, me: Me): Promise<void> {
   );
 }
 
-/** Returns whether a caller gets a credential at a domain, and of which grant: `yes`, `by the rules`, `asks`. */
+/** Returns a caller's access to a domain, with the name of the grant: `yes`, `by the rules`, `asks`. */
 function answerFor(
   { state, reaches }: Caller,
   { grants = [], rules = [], default: rest = 'allow', mode }: Domain,

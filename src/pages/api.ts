@@ -1,17 +1,17 @@
 /** Calls of the API, with the session of the person. */
 
 /**
- * Name of the secret of the session in the storage of this origin. Pages of other ports cannot read or change the storage.
- * Cookies of a host are shared by all of its ports.
+ * Key of the session's secret in the storage of this origin. Pages of other ports cannot access the storage.
+ * They share the cookies of the host.
  */
 const sessionItem = 'sidekey-session';
 
-/** Stores the secret of a session, which all tabs use. */
+/** Stores the secret of a session. All tabs share it. */
 export function startSession(secret: string): void {
   localStorage.setItem(sessionItem, secret);
 }
 
-/** Ends the session, and shows the sign-in. */
+/** Ends the session, and opens the sign-in. */
 export async function signOut(): Promise<void> {
   await call('POST /sign-out');
   localStorage.removeItem(sessionItem);
@@ -68,17 +68,17 @@ export async function send<T>(
   return { body: value, etag: response.headers.get('etag') };
 }
 
-/** Returns the body of an answer. @throws ApiError */
+/** Returns the body of a response. @throws ApiError */
 export async function call<T>(what: string, body?: unknown): Promise<T> {
   return (await send<T>(what, body)).body;
 }
 
-/** Milliseconds before a stream that ended is opened again. */
+/** Milliseconds until an ended stream is opened again. */
 const pauseMs = 3_000;
 
 /**
- * Calls `take` with the data of each server-sent event until the signal is aborted. `EventSource` cannot send the session.
- * If the connection ends, the stream goes on behind the last event.
+ * Calls `take` with the data of each server-sent event until the signal is aborted. Resumes after the last
+ * event if the connection ends. `EventSource` cannot send the session.
  */
 export async function follow(path: string, signal: AbortSignal, take: (data: string) => void): Promise<void> {
   let last: Record<string, string> = {};

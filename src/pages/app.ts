@@ -11,7 +11,7 @@ import { passkeys } from './passkeys.ts';
 import { people } from './people.ts';
 import { finished, linkOpened, signedOut } from './sign-in.ts';
 
-/** The pages of Sidekey: navigation, and the view that the fragment of the address names. */
+/** The pages of Sidekey: navigation, and the view for the fragment of the address. */
 
 interface Entry {
   readonly name: string;
@@ -19,7 +19,7 @@ interface Entry {
   /** Scope that the view needs; null: none. */
   readonly scope: string | null;
   readonly view: View;
-  /** True: only an address leads to it. */
+  /** True: the navigation does not list it. */
   readonly isHidden?: boolean;
 }
 

@@ -33,7 +33,7 @@ interface Standing {
 
 const everyMs = 2_000;
 
-/** Requests and proposals that wait for a person. The list is read anew every two seconds while the page is visible. */
+/** Requests and proposals that wait for a person. A visible page reloads the list every two seconds. */
 export const approvals: View = async (main, me, signal) => {
   const mayAnswer = me.scopes.includes('approvals:write');
   let known = '';
@@ -44,7 +44,7 @@ export const approvals: View = async (main, me, signal) => {
       all<Standing>('/v2/approvals/standing'),
       waitingProposals(proposals),
     ]);
-    // Buttons must not move under the pointer, so only a change is drawn.
+    // Redraws only on a change, because buttons must not move under the pointer.
     const ids = JSON.stringify([
       waiting.map(({ id }) => id),
       standing.map(({ id }) => id),

@@ -24,7 +24,7 @@ interface Page {
 
 const maxLive = 200;
 
-/** The audit log: filters, new lines as they come, and the check of its chains. */
+/** The audit log: filters, a live tail, and the verification of its chains. */
 export const audit: View = async (main, _me, signal) => {
   let query = new URLSearchParams();
   let lines: readonly Line[] = [];

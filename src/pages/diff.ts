@@ -1,4 +1,3 @@
-/** A line of a difference. */
 interface DiffLine {
   readonly kind: 'same' | 'added' | 'removed';
   readonly line: string;
@@ -7,7 +6,7 @@ interface DiffLine {
 /** Lines of context around a change. */
 const around = 3;
 
-/** Returns the difference of two texts by lines: the longest common subsequence between the equal beginning and end. */
+/** Compares two texts by lines: the longest common subsequence between equal beginning and end. */
 export function diff(before: string, after: string): readonly DiffLine[] {
   const [a, b] = [before.split('\n'), after.split('\n')];
   let start = 0;
@@ -22,7 +21,7 @@ export function diff(before: string, after: string): readonly DiffLine[] {
 }
 
 function middle(a: readonly string[], b: readonly string[]): DiffLine[] {
-  // Beyond this size the table takes too long, and a person reads no such difference.
+  // Beyond this size the table takes too long, and nobody reads such a difference.
   if (a.length * b.length > 1_000_000) {
     return [
       ...a.map((line) => ({ kind: 'removed' as const, line })),

@@ -6,7 +6,7 @@ type Props = Readonly<
   Record<string, string | number | boolean | null | undefined | ((event: Event) => unknown)>
 >;
 
-/** Creates an element. A function is a listener: `onclick`; `true` is an attribute without a value. */
+/** Creates an element. A function adds a listener (`onclick`). `true` sets an attribute without a value. */
 export function h<Tag extends keyof HTMLElementTagNameMap>(
   tag: Tag,
   props: Props = {},
@@ -36,7 +36,7 @@ export function fill(element: Element, ...children: readonly Child[]): void {
   add(element, children);
 }
 
-/** Returns a table, or a sentence where there is no row. On a narrow screen each row is a block with its headings. */
+/** Returns a table, or a sentence if it has no rows. On a narrow screen each row is a block with headings. */
 export function table(
   caption: string,
   headings: readonly string[],
@@ -59,7 +59,7 @@ export function table(
   );
 }
 
-/** Returns the facts of a thing as a list of terms; those without a value are left out. */
+/** Returns facts as a list of terms. Omits facts without a value. */
 export function facts(entries: Readonly<Record<string, Child>>): HTMLElement {
   const shown = Object.entries(entries).filter(
     ([, value]) => value !== null && value !== undefined && value !== '',
@@ -67,7 +67,7 @@ export function facts(entries: Readonly<Record<string, Child>>): HTMLElement {
   return h('dl', {}, ...shown.flatMap(([term, value]) => [h('dt', {}, term), h('dd', {}, value)]));
 }
 
-/** Returns a state in a color, and always as a word. */
+/** Returns a state as a word in a color. */
 export function badge(state: string): HTMLElement {
   const good = ['active', 'enabled', 'allow', 'ok', 'grant'];
   const bad = ['expired', 'revoked', 'reauth_required', 'deny', 'failed', 'disabled'];
@@ -75,7 +75,7 @@ export function badge(state: string): HTMLElement {
   return h('span', { class: `badge ${kind}` }, state.replaceAll('_', ' '));
 }
 
-/** Returns a button that is disabled while its work lasts, and shows a failure beside it. */
+/** Returns a button that is disabled during its work, and shows a failure beside it. */
 export function action(label: string, work: () => Promise<unknown>, kind = ''): HTMLElement {
   const message = h('span', { role: 'status' });
   const button = h('button', { type: 'button', class: kind, onclick: () => run() }, label);
@@ -129,7 +129,7 @@ export function choice(label: string, name: string, options: readonly string[], 
   return h('label', {}, h('span', {}, label), h('select', { name }, ...entries));
 }
 
-/** Returns an error as a sentence with its way out. */
+/** Returns an error as a sentence with its hint. */
 export function failure(error: unknown): HTMLElement {
   const { message, hint } = error as { readonly message: string; readonly hint?: string };
   return h('p', { class: 'failure' }, message, hint !== undefined && h('code', {}, hint));

@@ -32,7 +32,7 @@ interface Explanation {
   readonly steps: readonly { readonly step: string; readonly ok: boolean; readonly text: string }[];
 }
 
-/** The allowed-domains map. A change shows its difference before it is written. */
+/** The allowed-domains map. Each change shows its difference before it is written. */
 export async function domains(main: HTMLElement, me: Me): Promise<void> {
   const list = await all<Domain>('/v2/domains');
   const mayChange = me.scopes.includes('config:write');
@@ -44,7 +44,7 @@ export async function domains(main: HTMLElement, me: Me): Promise<void> {
     'aria-label': 'Text of the config file',
   });
 
-  /** Shows the difference to the file, and a button that writes it. */
+  /** Shows the difference from the file, and a button that writes it. */
   async function propose(edit: (config: Config) => Promise<string> | string): Promise<void> {
     const { body: config, etag } = await send<Config>('GET /v2/config');
     const text = await edit(config);

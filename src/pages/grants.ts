@@ -35,7 +35,7 @@ interface Line {
   readonly reason?: string;
 }
 
-/** Accounts: a person sees their own, an operator all. `#grants/ID` shows one. */
+/** Accounts: a person's own, or all for an operator. `#grants/ID` shows one. */
 export const grants: View = async (main, me) => {
   const [, id] = location.hash.split('/');
   if (id !== undefined && id !== '') return one(main, me, decodeURIComponent(id));
@@ -63,7 +63,7 @@ export const grants: View = async (main, me) => {
   );
 };
 
-/** Names of the account beside its first. The picture is left out: to load it would tell the provider who looks at this page, and when. */
+/** Further account names. No picture: loading it would show the provider who views this page and when. */
 function otherNames({ account, account_details: details }: Shown): string {
   return Object.entries(details)
     .filter(([name, value]) => name !== 'picture' && value !== account)
@@ -150,7 +150,7 @@ async function one(main: HTMLElement, me: Me, id: string): Promise<void> {
   );
 }
 
-/** Returns a form that takes scopes away. Where the provider does not reduce a token, only a new consent does. */
+/** Returns a form that removes scopes. If the provider cannot reduce a token, a new consent is needed. */
 function narrowing(grant: Shown, again: () => Promise<void>): HTMLElement {
   const it = path`/v2/grants/${grant.id}`;
   const anew = h('div', { role: 'status' });
@@ -158,7 +158,7 @@ function narrowing(grant: Shown, again: () => Promise<void>): HTMLElement {
     const { name, user, provider } = grant;
     const begin = async () =>
       call<{ connect_url: string }>('POST /v2/connect-sessions', { name, user, provider, scopes });
-    // Fails where no consent is possible, before anything is lost. The scopes of a grant that has not ended are added.
+    // Throws before the revocation if no consent is possible. Sessions of a grant in force add its scopes.
     await begin();
     await call(`POST ${it}/revoke`, {});
     location.assign((await begin()).connect_url);
@@ -199,7 +199,7 @@ function narrowing(grant: Shown, again: () => Promise<void>): HTMLElement {
   );
 }
 
-/** Returns a button that asks before its work. */
+/** Returns a button that asks for confirmation before its work. */
 export function confirmed(label: string, question: string, work: () => Promise<unknown>): HTMLElement {
   const dialog: HTMLDialogElement = h(
     'dialog',

@@ -1,7 +1,7 @@
 import { call, type Me } from './api.ts';
 import { action, fill, h } from './dom.ts';
 
-/** Asks the person of `sidekey login`. The address has the port, the challenge and the state of the command line. */
+/** Confirms `sidekey login` with the person. The address has the port, challenge and state of the CLI. */
 export async function login(main: HTMLElement, { name, role }: Me): Promise<void> {
   const [, port, challenge, state] =
     /^#login\/(\d{1,5})\/([\w-]{43})\/([\w-]{22,64})$/.exec(location.hash) ?? [];

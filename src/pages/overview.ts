@@ -37,7 +37,7 @@ const ranges: Readonly<Record<string, number>> = {
   'Last week': 604_800_000,
 };
 
-/** The health of the proxy, what needs attention, and plots over time. */
+/** The health of the proxy, its problems, and plots over time. */
 export const overview: View = async (main, me) => {
   const status = await call<Status>('GET /v2/status');
   const plots = h('div', { class: 'plots' });

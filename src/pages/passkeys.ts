@@ -11,7 +11,7 @@ interface Passkey {
   readonly used_at: string | null;
 }
 
-/** Asks the authenticator. @throws ApiError if the person or the browser declined */
+/** Runs a ceremony of the authenticator. @throws ApiError if the person or the browser declined */
 async function asked(ceremony: () => Promise<Credential | null>): Promise<unknown> {
   try {
     const credential = await ceremony();
@@ -24,7 +24,7 @@ async function asked(ceremony: () => Promise<Credential | null>): Promise<unknow
   throw new ApiError(0, { detail: 'No passkey was chosen.', hint: 'try again, or use another device' });
 }
 
-/** Signs a person in, and loads the page again. */
+/** Signs a person in, and reloads the page. */
 export async function signInWithPasskey(): Promise<void> {
   const options = await call<PublicKeyCredentialRequestOptionsJSON>('POST /sign-in/passkey/options');
   const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(options);

@@ -20,12 +20,12 @@ interface Key {
 
 const roles = ['operator', 'approver', 'auditor', 'user'];
 
-/** People who sign in, and keys of programs. Links and keys are shown once. */
+/** People who sign in, and keys of programs. Shows each link and key once. */
 export async function people(main: HTMLElement, me: Me): Promise<void> {
   const [persons, keys] = await Promise.all([all<Person>('/v2/people'), all<Key>('/v2/api-keys')]);
   const mayChange = me.scopes.includes('config:write');
   const again = async () => people(main, me);
-  // The view may have been drawn anew since.
+  // The view may have been redrawn meanwhile.
   const show = (sentence: string, secret: string) =>
     fill(main.firstElementChild ?? main, h('p', { class: 'once' }, sentence, h('code', {}, secret)));
   fill(

@@ -5,7 +5,6 @@ import { h } from './dom.ts';
 const svg = 'http://www.w3.org/2000/svg';
 const [width, height] = [320, 96];
 
-/** A line or bars of a plot. */
 interface Series {
   readonly name: string;
   readonly values: readonly (number | null)[];
@@ -17,7 +16,7 @@ function shape(tag: string, attributes: Readonly<Record<string, string | number>
   return element;
 }
 
-/** Returns a figure with its greatest value, its time range, and a sentence for readers that see no pictures. */
+/** Returns a figure with its maximum, its time range, and a sentence for screen readers. */
 export function plot(
   title: string,
   unit: string,

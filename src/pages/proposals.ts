@@ -6,7 +6,7 @@ type Change =
   | { readonly kind: 'grant'; readonly provider: string; readonly scopes: readonly string[] }
   | { readonly kind: 'scope'; readonly grant: string; readonly scopes: readonly string[] };
 
-/** A proposal with the effects of a yes. */
+/** A proposal with the effects of its acceptance. */
 export interface Proposal {
   readonly id: string;
   readonly status: string;
@@ -21,7 +21,7 @@ export interface Proposal {
   readonly notes: readonly string[];
 }
 
-/** Returns the proposals that wait for a person. Those that are in `known` are not read again. */
+/** Returns the pending proposals. Reuses those in `known` instead of reading them again. */
 export async function waitingProposals(known: readonly Proposal[]): Promise<readonly Proposal[]> {
   const listed = await all<Pick<Proposal, 'id' | 'status' | 'answer'>>('/v2/proposals');
   const waiting = listed.filter(({ status }) => status === 'waiting');
@@ -34,7 +34,7 @@ export async function waitingProposals(known: readonly Proposal[]): Promise<read
   );
 }
 
-/** Returns a proposal with its consequences, and its answers for those who may give them. */
+/** Returns a proposal with its effects, and buttons for people who may answer it. */
 export function proposalArticle(
   { id, agent, lease, change, reason, expires_at: expiresAt, answer, diff, commands, notes }: Proposal,
   scopes: readonly string[],

@@ -2,16 +2,16 @@ import { call, startSession } from './api.ts';
 import { action, type Child, failure, h } from './dom.ts';
 import { signInWithPasskey } from './passkeys.ts';
 
-/** The sign-in: its ways, the page of a link, and the return from the issuer of `admin.oidc`. */
+/** The sign-in: its methods, the page of a link, and the return from the issuer of `admin.oidc`. */
 
-/** Begins the names of items that have the sealed state of a sign-in at the issuer. */
+/** Prefix of items with the sealed state of a sign-in at the issuer. */
 const flowItem = 'sidekey-sign-in-';
 
 function page(title: string, ...content: readonly Child[]): HTMLElement {
   return h('main', { class: 'sign-in' }, h('h1', {}, title), ...content);
 }
 
-/** Goes to the issuer, which sends the browser back to this view. */
+/** Opens the issuer, which sends the browser back to this view. */
 async function signInAtIssuer(): Promise<void> {
   const return_to = location.pathname + location.search + location.hash;
   const { url, flow } = await call<{ url: string; flow: string }>('POST /sign-in/oidc', { return_to });
@@ -19,7 +19,7 @@ async function signInAtIssuer(): Promise<void> {
   location.assign(url);
 }
 
-/** Returns the page after the issuer has answered: the reason for which nobody is signed in, or nothing for long. */
+/** Returns the page after the issuer's response: the reason why nobody is signed in, or briefly nothing. */
 export async function finished(): Promise<HTMLElement> {
   const item = flowItem + new URLSearchParams(location.search).get('state');
   const body = { parameters: location.search, flow: localStorage.getItem(item) ?? '' };
@@ -30,7 +30,7 @@ export async function finished(): Promise<HTMLElement> {
       body,
     );
     startSession(session);
-    // Other sign-ins of this browser are not needed any more.
+    // Removes the state of other sign-ins in this browser.
     for (const name of Object.keys(localStorage).filter((each) => each.startsWith(flowItem)))
       localStorage.removeItem(name);
     location.replace(return_to);
@@ -40,7 +40,7 @@ export async function finished(): Promise<HTMLElement> {
   }
 }
 
-/** Returns the page of a sign-in link. Only the button uses the link up. */
+/** Returns the page of a sign-in link. Only its button uses up the link. */
 export function linkOpened(link: string): HTMLElement {
   const signIn = async () => {
     const { session } = await call<{ session: string }>(`POST /sign-in/${link}`);
@@ -54,7 +54,7 @@ export function linkOpened(link: string): HTMLElement {
   );
 }
 
-/** Returns the page of a browser in which nobody is signed in. */
+/** Returns the page for a browser without a session. */
 export async function signedOut(): Promise<HTMLElement> {
   const { issuer } = await call<{ issuer: string | null }>('GET /sign-in/oidc');
   return page(

@@ -27,6 +27,7 @@ import type { ActivityChange, GrantActivity, GrantRecord, Store } from './store.
 /**
  * Maximum duration of a lock in milliseconds. A lock with a later end was taken before the clock was set
  * back, and counts as expired. Otherwise a process with a fast clock could block the others for hours.
+ */
 const maxLockMs = 300_000;
 
 /** Maximum number of attempts at a query that conflicts with others. */

@@ -49,16 +49,16 @@ export async function beginConsent(
   return begun.url;
 }
 
-/** The end of a session, and the session. */
+/** An ended session. */
 export interface Finished {
   readonly session: ConnectSession;
   readonly end: SessionEnd;
 }
 
 /**
- * Ends the consent to which an answer of a provider belongs. Null: none waits for it in this browser.
+ * Completes the consent that a provider's response belongs to. Null: this browser has none.
  *
- * @param browser secret of the browser that got the answer
+ * @param browser secret of the browser that got the response
  * @throws SidekeyError errors of the store
  */
 export async function finishConsent(
@@ -82,18 +82,18 @@ export async function finishConsent(
   };
 }
 
-/** A session whose person is asked for consent. */
+/** A session that waits for its person's consent. */
 interface Asking {
   readonly session: ConnectSession;
   /** Address of the client. */
   readonly client: string;
   readonly flow: 'authorization_code' | 'device_code';
-  /** Returns the tokens of the consent. The provider has its client secret. */
+  /** Returns the tokens of the consent. `provider` includes its client secret. */
   readonly obtain: (provider: Provider) => Promise<Obtained>;
 }
 
 /**
- * Stores the result of a consent as the grant of its session, under the policy of the session, and ends the session.
+ * Stores the result of a consent as the grant of its session, under its policy, and ends the session.
  *
  * @throws SidekeyError errors of the store
  */
@@ -111,7 +111,7 @@ export async function concludeSession(asking: Asking, parts: ServiceParts): Prom
     return noting({ state, provider, user }, before, async () => {
       const obtained = await obtain(provider);
       await assertStands(session, parts);
-      // The person may have taken minutes: another session may have stored the grant of another account.
+      // The person may have taken minutes, in which another session stored another account's grant.
       const existing = await existingGrant(parts, wanted);
       const upstream = { fetch: parts.fetch() };
       const signal = AbortSignal.timeout((await parts.config()).limits.refresh_timeout);
@@ -138,7 +138,7 @@ export async function concludeSession(asking: Asking, parts: ServiceParts): Prom
   return end;
 }
 
-/** Records that a provider is asked for consent. @throws SidekeyError `audit_unavailable` */
+/** Records the request for a consent. @throws SidekeyError `audit_unavailable` */
 export async function recordBegin(
   session: ConnectSession,
   client: string,
@@ -153,7 +153,7 @@ function originOf({ by }: ConnectSession, client: string): Origin {
   return { by, client: `api:${client}` };
 }
 
-/** An account never takes the place of another one, whose grant programs use. */
+/** An account never replaces another one, whose grant programs use. */
 function otherAccount(
   existing: OpenedGrant | null,
   { sub }: Readonly<Record<string, string>>,

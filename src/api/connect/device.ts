@@ -8,18 +8,18 @@ import type { ServiceParts } from '../parts.ts';
 import { concludeSession, recordBegin } from './consent.ts';
 import { type ConnectSession, keepSession, newSession, providerOf, type Wanted } from './sessions.ts';
 
-/** A session without a browser: the person types a code on another device (RFC 8628), and this process waits for them. */
+/** A session without a browser: the person types a code on another device (RFC 8628). This process polls. */
 interface DeviceSession {
   readonly session: ConnectSession;
   /** Codes for the person. */
   readonly codes: DeviceAuthorization;
 }
 
-/** Sessions of a user within 15 minutes: each asks the provider again and again. */
+/** Maximum sessions of a user in 15 minutes. Each polls the provider. */
 const maxBegun = 20;
 
 /**
- * Begins a session: asks the provider for the codes, and then for the tokens until the person has answered.
+ * Begins a session: requests codes of the provider, and polls for the tokens until the person answers.
  *
  * @param client address of the caller
  * @throws SidekeyError errors of `newSession` and `beginDeviceConsent`; `rate_limited`, `audit_unavailable`
@@ -34,7 +34,7 @@ export async function createDeviceSession(
   assertFew(draft.user, parts);
   const existing = await existingGrant(parts, draft);
   await recordBegin(draft, client, parts);
-  // The upstream client changes with the config file.
+  // The upstream client may change with the config.
   const fetch: typeof globalThis.fetch = (...message) => parts.fetch()(...message);
   const signal = AbortSignal.timeout((await parts.config()).limits.refresh_timeout);
   const { codes, tokens } = await beginDeviceConsent(

@@ -14,21 +14,20 @@ import { beginConsent, type Finished, finishConsent } from './consent.ts';
 import { type ConnectSession, endSession, providerOf, recordsOf } from './sessions.ts';
 import { publicJwk, signResult } from './signature.ts';
 
-/** Pages of connect sessions: the link with its button, the callback of providers, and the end. */
+/** Pages of connect sessions: the link with its button, the callback of providers, and the result. */
 
 type Call = Context<{ Bindings: HttpBindings }>;
 
 /** Seconds for which a signed result is valid. */
 const resultS = 300;
 
-/** Returns the library that opens a session in a popup, as browsers run it. */
+/** Returns the script of the library that opens a session in a popup. */
 function connectScript(): string {
   return import.meta.url.endsWith('.ts')
     ? stripTypeScriptTypes(packageText(join(packageRoot, 'src', 'sdk', 'connect', 'connect.ts')))
     : packageText(join(packageRoot, 'dist', 'connect', 'connect.js'));
 }
 
-/** Returns the pages. */
 export function connectPages(parts: ServiceParts): Hono<{ Bindings: HttpBindings }> {
   const app = new Hono<{ Bindings: HttpBindings }>();
   let script: string | undefined;
@@ -43,7 +42,7 @@ export function connectPages(parts: ServiceParts): Hono<{ Bindings: HttpBindings
   );
   app.get('/connect/callback', callbackPage);
   app.post('/connect/callback', (context) => callback(context, parts));
-  // A GET changes nothing: programs that look at mail open links too.
+  // A GET changes nothing: mail scanners open links too.
   app.get('/connect/:token', async (context) => {
     const session = await recordsOf(parts).links.get(context.req.param('token'));
     return session === null ? usedPage(context) : linkPage(context, session, parts);
@@ -58,10 +57,10 @@ export function connectPages(parts: ServiceParts): Hono<{ Bindings: HttpBindings
   return app;
 }
 
-/** The use of a link: it begins the consent in this browser, or ends the session. */
+/** Uses up a link: begins the consent in this browser, or ends the session. */
 async function begin(context: Call, parts: ServiceParts): Promise<Response> {
   const { req } = context;
-  // The page of another origin cannot press the button: it would connect the account of whoever looks at it.
+  // A page of another origin must not press the button: it would connect its visitor's account.
   if (req.header('sec-fetch-site') !== 'same-origin') {
     return failedPage(context, 'Open the link again', 'The button counts only on the page of the link.', 403);
   }
@@ -88,8 +87,8 @@ async function begin(context: Call, parts: ServiceParts): Promise<Response> {
 }
 
 /**
- * Secret of a browser, in the storage of this origin. It binds a consent to the browser that begins it. A cookie would go to
- * every port of the host, and a server on another port could set it.
+ * Secret of a browser, in the storage of this origin. Binds a consent to the browser that began it. A cookie
+ * would go to every port of the host, and a server on another port could set it.
  */
 const browserItem = 'sidekey-browser';
 
@@ -97,18 +96,18 @@ function isBrowserSecret(value: unknown): value is string {
   return typeof value === 'string' && /^[\w-]{43}$/.test(value);
 }
 
-/** Returns the script that writes the secret of the browser into the form, and creates the secret at the first form. */
+/** Returns the script that writes the browser's secret into the form. The first form creates the secret. */
 function browserScript(): string {
   const secret = scriptValue(randomBytes(32).toString('base64url'));
   return `document.querySelector('[name=browser]').value = localStorage['${browserItem}'] ??= ${secret};`;
 }
 
-/** The answer of a provider, which this page sends on with the secret of the browser. */
+/** Page for a provider's response. It forwards the response with the secret of the browser. */
 function callbackPage(context: Call): Response {
   const body = markup`<form method="post"><input type="hidden" name="browser"></form>
     <p>This page goes on by itself. It needs JavaScript.</p>`;
   const script = `${browserScript()} document.forms[0].submit();`;
-  // The page that follows may report to the page that opened this popup.
+  // The next page may report to the page that opened this popup.
   return pageOf(context, { kind: 'asks', title: 'One moment', body, script, keepsOpener: true }, 200);
 }
 
@@ -156,7 +155,7 @@ async function linkPage(context: Call, session: ConnectSession, parts: ServicePa
       <button name="answer" value="no">No</button>
     </form>
     <p>Continue only if you began this yourself: who sent you the link gets the use of your account.</p>`;
-  // A provider that knows the person sends the browser on at once, and back.
+  // A provider that recognizes the person redirects the browser back at once.
   const formTargets = ['https:', ...(returnUrl === null ? [] : [new URL(returnUrl).origin])];
   return pageOf(
     context,
@@ -173,7 +172,7 @@ async function linkPage(context: Call, session: ConnectSession, parts: ServicePa
   );
 }
 
-/** The end of a session: tells the page that opened a popup, or sends the browser back. */
+/** Last page of a session: reports to the page that opened a popup, or sends the browser back. */
 async function endPage(context: Call, { session, end }: Finished, parts: ServiceParts): Promise<Response> {
   const { id, returnUrl, popupOrigin, user, provider, name } = session;
   const isConnected = 'grantId' in end;
@@ -182,7 +181,7 @@ async function endPage(context: Call, { session, end }: Finished, parts: Service
     : { status: 'failed', error: end.error.code };
   const iat = Math.floor(parts.now() / 1_000);
   const facts = { iss: parts.url(), session: id, user, provider, ...outcome, iat, exp: iat + resultS };
-  /** Signs the result for one receiver: another one cannot use it. */
+  /** Signs the result for one receiver, so that no other can use it. */
   const signatureFor = (aud: string) => signResult(parts.vault, { ...facts, aud });
   const back = returnUrl === null ? null : new URL(returnUrl);
   const { status: _status, ...shown } = outcome;
@@ -202,7 +201,7 @@ async function endPage(context: Call, { session, end }: Finished, parts: Service
     body: markup`${says}${link}<p>You may close this window.</p>`,
   };
   if (popupOrigin === null) {
-    // No redirect: browsers hold the form-action of the provider's page against the whole chain that follows its form.
+    // No redirect: browsers apply the form-action of the provider's page to all redirects of its form.
     if (back !== null) context.header('refresh', `0;url=${back.href}`);
     return pageOf(context, result, 200);
   }

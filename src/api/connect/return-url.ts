@@ -1,12 +1,12 @@
 /**
- * Returns the address to which a browser may be sent back; null: it is not one of those that are registered, or programs
- * may read it in two ways.
+ * Returns the address to send a browser back to; null if it is not registered, or if parsers may disagree on
+ * it.
  *
  * @param registered addresses without a query; each covers its own path and the paths below it
  */
 export function returnUrl(text: string, registered: readonly string[]): URL | null {
   const url = URL.parse(text);
-  // Only the normal form: no user information, backslash, dot segment, upper case or number in place of the host.
+  // Only the normal form: no user information, backslash, dot segment, upper case or number as the host.
   if (url === null || url.href !== text || url.username !== '' || url.password !== '') return null;
   if (text.includes('#') || url.pathname.includes('//') || /%(?:2e|2f|5c|00)/i.test(url.pathname))
     return null;

@@ -11,13 +11,13 @@ import { standsFor } from '../web-session.ts';
 import { returnUrl } from './return-url.ts';
 
 /**
- * Connect sessions: an application asks for a grant of a person, and the person consents in a browser. The link of a session
- * is a secret, and works once; its result is found by the id.
+ * Connect sessions: an application requests a grant of a person, who consents in a browser. The link of a
+ * session is a secret and works once. The id of the session leads to its result.
  */
 
 /** Milliseconds for a person to consent. */
 const sessionMs = 900_000;
-/** Milliseconds for which the end of a session can be read. */
+/** Milliseconds for which the result of a session is stored. */
 const keptMs = 86_400_000;
 
 const policyShape = z.object({
@@ -37,14 +37,14 @@ const sessionShape = z.object({
   /** Name of the grant. */
   name: z.string(),
   scopes: z.array(z.string()),
-  /** Null: the browser shows the end of the session. */
+  /** Null: the browser shows the result. */
   returnUrl: z.string().nullable(),
-  /** Origin of the page that may learn the result; null: none. */
+  /** Origin of the page that may get the result; null: none. */
   popupOrigin: z.string().nullable(),
   policy: policyShape,
   /** Name of the API key. */
   by: z.string(),
-  /** The person who asked, or whose key did; null: nobody, and for sessions of earlier versions. */
+  /** The person who created the session, or whose key did; null: nobody, or an old session. */
   person: z
     .object({ name: z.string(), createdAt: z.number(), generation: z.number() })
     .nullable()
@@ -52,7 +52,7 @@ const sessionShape = z.object({
   expiresAt: z.number(),
 });
 
-/** A session, as its application wants it. */
+/** A session, as its application requested it. */
 export type ConnectSession = z.infer<typeof sessionShape>;
 
 const endShape = z.union([
@@ -60,18 +60,17 @@ const endShape = z.union([
   z.object({ error: z.object({ code: z.string(), detail: z.string() }) }),
 ]);
 
-/** The end of a session. */
 export type SessionEnd = z.infer<typeof endShape>;
 
 /** Returns the records of sessions. */
 export function recordsOf(parts: ServiceParts) {
   return {
-    /** By the token of the link, until it is used. */
+    /** Keyed by the token of the link, until it is used. */
     links: sessionsOf('connect-link', sessionShape, parts),
-    /** By id. */
+    /** Keyed by id. */
     begun: sessionsOf('connect-begun', sessionShape, parts),
     ends: sessionsOf('connect-end', endShape, parts),
-    /** By the state of the consent and the secret of the browser that began it. */
+    /** Keyed by the state of the consent and the secret of the browser that began it. */
     consents: sessionsOf('connect-consent', consentShape.extend({ session: sessionShape }), parts),
   };
 }
@@ -85,17 +84,17 @@ export function callbackUrl({ url }: Pick<ServiceParts, 'url'>): string {
 export interface Wanted extends Pick<ConnectSession, 'provider' | 'user' | 'policy' | 'by'> {
   readonly scopes: readonly string[] | undefined;
   readonly name: string | undefined;
-  /** Name of the person with whom the session ends; null: there is none. */
+  /** Name of the person behind the caller; null: none. */
   readonly owner: string | null;
   readonly returnUrl?: string | undefined;
   readonly popupOrigin?: string | undefined;
 }
 
 /**
- * Creates a session. Nothing is asked of the provider.
+ * Creates a session. Sends the provider nothing. Returns the session and the token of its link.
  *
- * @returns the session, and the token of its link
- * @throws SidekeyError `provider_unknown`, `config_invalid`, `input_invalid`, `already_exists`; errors of the client secret
+ * @throws SidekeyError `provider_unknown`, `config_invalid`, `input_invalid`, `already_exists`; errors of the
+ * client secret
  */
 export async function createSession(
   wanted: Wanted,
@@ -108,16 +107,12 @@ export async function createSession(
   return { session, token };
 }
 
-/** Keeps a session for as long as its state can be read. */
+/** Stores a session for as long as its state can be read. */
 export async function keepSession(session: ConnectSession, parts: ServiceParts): Promise<void> {
   await recordsOf(parts).begun.put(session.id, session, session.expiresAt + keptMs);
 }
 
-/**
- * Returns a session that can be begun.
- *
- * @throws SidekeyError see `createSession`
- */
+/** Returns a session to begin. @throws SidekeyError see `createSession` */
 export async function newSession(
   wanted: Wanted,
   flow: keyof typeof consentEndpoints,
@@ -142,7 +137,7 @@ export async function newSession(
   return { ...facts, returnUrl: back?.href ?? null, popupOrigin };
 }
 
-/** @throws SidekeyError `api_auth_required` if the person of a session was disabled or removed since */
+/** @throws SidekeyError `api_auth_required` if the session's person was disabled or removed since */
 export async function assertStands({ person }: ConnectSession, { store }: ServiceParts): Promise<void> {
   if (person === null || standsFor(await store.people.get(person.name), person)) return;
   throw new SidekeyError(
@@ -154,7 +149,7 @@ export async function assertStands({ person }: ConnectSession, { store }: Servic
   );
 }
 
-/** A session, and its state at present. */
+/** A session and its present state. */
 type SessionStatus = {
   readonly session: ConnectSession;
   readonly status: 'pending' | 'connected' | 'failed' | 'expired';
@@ -177,7 +172,7 @@ export async function statusOf(id: string, parts: ServiceParts): Promise<Session
   return { session, end, status: session.expiresAt <= parts.now() ? 'expired' : 'pending' };
 }
 
-/** Keeps the end of a session. */
+/** Stores the result of a session. */
 export async function endSession(
   { id }: ConnectSession,
   end: SessionEnd,
@@ -203,7 +198,7 @@ export async function providerOf(name: string, { config }: Pick<ServiceParts, 'c
 /** Endpoints at which a consent begins. */
 const consentEndpoints = { browser: 'authorizationEndpoint', device: 'deviceAuthorizationEndpoint' } as const;
 
-/** @throws SidekeyError `config_invalid`: a consent at this provider is not possible; errors of the client secret */
+/** @throws SidekeyError `config_invalid` if this provider has no consent; errors of the client secret */
 async function assertClient(
   provider: Provider,
   flow: keyof typeof consentEndpoints,

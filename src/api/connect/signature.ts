@@ -2,8 +2,8 @@ import { createPrivateKey, createPublicKey, hash, type KeyObject, sign } from 'n
 import type { Vault } from '../../vault/vault.ts';
 
 /**
- * Signed results of connect sessions: compact JWS (RFC 7515) with Ed25519 (RFC 8037). The browser that brings a result
- * knows every secret of its session, so a key of the installation signs, and everybody can verify with the public one.
+ * Signed results of connect sessions: compact JWS (RFC 7515) with Ed25519 (RFC 8037). The browser that
+ * carries a result has all secrets of its session, so the installation's key signs. Anybody can verify it.
  */
 
 /** An Ed25519 key in PKCS #8 (RFC 8410 §7), without its 32 bytes. */

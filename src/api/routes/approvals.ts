@@ -3,7 +3,7 @@ import type { ServiceParts } from '../parts.ts';
 import { type AnyRoute, commandRoute, type Given, originOf, route } from '../route.ts';
 import { span, time, timeOrNull } from '../../operations/fields.ts';
 
-/** Routes of requests that wait for a person, and of approvals that are in force. */
+/** Routes of requests that wait for a person, and of approvals in force. */
 
 const approval = z
   .strictObject({
@@ -61,7 +61,7 @@ const standing = z
 
 const one = { tag: 'Approvals', path: '/v2/approvals/{approval}', commands: ['approve'] } as const;
 
-/** Returns what `sidekey approve --list` prints: both lists of its answer. */
+/** Returns both lists of `sidekey approve --list`. */
 async function bothLists({ caller }: Given<unknown, unknown>, { runCommand }: ServiceParts) {
   const { value } = await runCommand({ command: 'approve', options: { list: true } }, originOf(caller));
   return value as Readonly<Record<'waiting' | 'standing', readonly unknown[]>>;

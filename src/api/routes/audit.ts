@@ -40,7 +40,7 @@ const summaryRow = z.looseObject({
   requests: z.int(),
 });
 
-/** A caller that is limited to a user reads the lines of the grants of that user. */
+/** A caller that is limited to a user gets only lines of that user's grants. */
 function ownerOf({ caller, query }: Given<{ readonly user?: string | undefined }, unknown>): string | null {
   return query.user ?? caller.user;
 }
@@ -56,12 +56,12 @@ function filterOf({ caller, query }: Given<Conditions, unknown>): AuditFilter {
   };
 }
 
-/** Names a line. */
+/** Returns the key of a line. */
 function keyOf({ node, seq }: Pick<AuditLine, 'node' | 'seq'>): string {
   return `${node}:${seq}`;
 }
 
-/** Lines that a page is cut from at most. */
+/** Half of the maximum number of lines that a page is cut from. */
 const maxMatches = 20_000;
 
 async function listEvents(
@@ -73,7 +73,7 @@ async function listEvents(
   const { audit } = await config();
   const filter = filterOf({ ...given, query: own });
   const found: AuditLine[] = [];
-  // The newest: an older range is asked for with `until`.
+  // The newest lines. Clients read an older range with `until`.
   for await (const each of queryAudit({ file: audit.file, filter, last: 2 * maxMatches })) found.push(each);
   const lines = order === 'asc' ? found : found.toReversed();
   return pageOf(lines, keyOf, { limit, cursor });
@@ -82,9 +82,7 @@ async function listEvents(
 /** Milliseconds between comments that keep a stream open. */
 const beatMs = 15_000;
 
-/**
- * Returns the newest lines after the one with this key; none where it is not in the log any more.
- */
+/** Returns the newest lines after the one with this key; none if it is not in the log any more. */
 async function linesAfter(key: string, file: string, filter: AuditFilter): Promise<readonly AuditLine[]> {
   let after: AuditLine[] | null = null;
   for await (const each of queryAudit({ file, filter: { since: filter.since } })) {
@@ -96,8 +94,8 @@ async function linesAfter(key: string, file: string, filter: AuditFilter): Promi
 }
 
 /**
- * Streams lines as server-sent events, as long as the caller may read them. The id of an event names its line; with it as
- * `Last-Event-ID`, the stream goes on behind that line.
+ * Streams lines as server-sent events while the caller may read them. The id of an event names its line. Sent
+ * as `Last-Event-ID`, it resumes the stream after that line.
  */
 async function streamEvents(
   given: Given<Conditions & { readonly lines?: number | undefined }, never>,
@@ -113,7 +111,7 @@ async function streamEvents(
   const events = tailAudit({ ...follow, lines: lastEventId === undefined ? lines : 0 });
   const encoder = new TextEncoder();
   let next = events.next();
-  // Read after the tail has begun, so that no line is missed; those of both come once.
+  // Read after the tail has begun, so that no line is missed. Lines in both are sent once.
   const missed =
     lastEventId === undefined
       ? []

@@ -14,7 +14,7 @@ import {
   revokedGrant,
 } from '../schemas.ts';
 
-/** Routes of grants. A grant is named by its id, or by its name and, where several have it, its user. */
+/** Routes of grants. An id names a grant, or a name with, if ambiguous, a user. */
 
 const user = name.optional().describe('The owner, where several users have a grant of that name.');
 
@@ -35,12 +35,12 @@ async function ownerOf(
   return only !== undefined && more.length === 0 ? only.user : null;
 }
 
-/** A caller that is limited to a user sees the grants of that user. */
+/** A caller that is limited to a user gets only that user's grants. */
 function userOf({ user: limited }: Caller, asked: string | undefined): string | undefined {
   return asked ?? limited ?? undefined;
 }
 
-/** Returns the query; a caller that is limited to a user names the grants of that user. */
+/** Returns the query, limited to the caller's user if it has one. */
 function own<Query extends OfUser>({
   query,
   caller,
@@ -49,8 +49,8 @@ function own<Query extends OfUser>({
 }
 
 /**
- * Refuses a caller that is limited to a user a change of what the operator decides: maxima, and labels and metadata, by
- * which agents are bound.
+ * Refuses changes of the operator's settings to a caller that is limited to a user: maxima, and the labels
+ * and metadata that agents are bound by.
  *
  * @throws SidekeyError `scope_missing`
  */

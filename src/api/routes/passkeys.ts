@@ -8,7 +8,7 @@ import { createPasskeys } from '../passkeys.ts';
 import { type AnyRoute, originOf, route } from '../route.ts';
 import { text, time, timeOrNull } from '../../operations/fields.ts';
 
-/** Routes of the passkeys of the person who is signed in. */
+/** Routes of the signed-in person's passkeys. */
 
 const passkey = z
   .strictObject({ id: z.string(), label: z.string(), created_at: time, used_at: timeOrNull })

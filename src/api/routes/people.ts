@@ -8,7 +8,7 @@ import { makeSignInLink } from '../web-session.ts';
 
 /** Routes of API keys and people. */
 
-/** Refuses a caller to give scopes that it does not have. @throws SidekeyError `scope_missing` */
+/** Refuses scopes that the caller does not have. @throws SidekeyError `scope_missing` */
 function assertHas(given: readonly Scope[], { name: who, scopes: own }: Caller): void {
   const beyond = given.find((scope) => !own.has(scope));
   if (beyond === undefined) return;
@@ -120,7 +120,7 @@ const person = z
 
 const one = { tag: 'People', path: '/v2/people/{person}' } as const;
 
-/** Refuses a caller a change of one who has more scopes. @throws SidekeyError `scope_missing` */
+/** Refuses to change somebody with more scopes than the caller. @throws SidekeyError `scope_missing` */
 function assertWithin(role: string | undefined, caller: Caller): void {
   const known = roles.find((each) => each === role);
   if (known !== undefined) assertHas([...scopesOf(known)], caller);
@@ -234,7 +234,7 @@ const peopleRoutes: readonly AnyRoute[] = [
         });
       }
       assertWithin(found.role, caller);
-      // A link would go on without the account, and wake up when its role comes back.
+      // A link would stay valid without the account, and work again when its role comes back.
       if (found.identity !== null) {
         throw new SidekeyError('input_invalid', `${found.name} signs in at the issuer of admin.oidc.`, {
           hint: `open ${parts.url()}/ to sign in there; an operator can print a link on the machine: sidekey person link ${found.name}`,

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { type AnyRoute, commandRoute } from '../route.ts';
 import { time, timeOrNull } from '../../operations/fields.ts';
 
-/** Routes of the changes that agents propose. */
+/** Routes of changes that agents propose. */
 
 const texts = z.array(z.string());
 

@@ -8,9 +8,9 @@ import { type AnyRoute, type Given, originOf, route } from '../route.ts';
 import { name, text, time, timeOrNull } from '../../operations/fields.ts';
 
 /**
- * Routes of the tokens of users, with the shapes of Agents Gateway: a program that was written for those runs with another
- * base address. A token is a grant; its integration key is the name of the grant. The value comes back only to a caller
- * with the scope `tokens:read`, and each time is recorded.
+ * Routes of the tokens of users, with the shapes of Agents Gateway: its clients run with another base
+ * address. A token is a grant. Its integration key is the grant's name. Only a caller with the scope
+ * `tokens:read` gets the value, and each read is recorded.
  */
 
 const tokenData = z.looseObject({
@@ -55,7 +55,7 @@ const token = z
 
 async function metadataOf(grant: Grant, { store, now }: Pick<ServiceParts, 'store' | 'now'>) {
   const set = (await store.grantPolicies.get(grant.id))?.expiresAt ?? null;
-  // A token ends with its grant at the latest.
+  // A token ends no later than its grant.
   const end = Math.min(grant.expiresAt ?? Infinity, set ?? Infinity);
   const hasEnded = end <= now();
   const state = stateNow(grant, now());
@@ -93,7 +93,7 @@ const owner = ({ params }: Pick<Given<never, never>, 'params'>): string => param
 const every = { tag: 'Tokens', path: '/v2/users/{user}/tokens', owner } as const;
 const one = { tag: 'Tokens', path: '/v2/users/{user}/tokens/{integration_key}', owner } as const;
 
-/** Returns a token after a refresh where it is due. */
+/** Returns a token, after a refresh if it is due. */
 async function readToken(given: Given<unknown, unknown>, parts: ServiceParts) {
   const { id, revision } = await find(given, parts);
   return answerOf(given, parts, id, revision);
@@ -110,7 +110,7 @@ async function answerOf(given: Given<unknown, unknown>, parts: ServiceParts, id:
   };
 }
 
-/** Returns the value for a caller that may read it, after that is recorded; else a placeholder. */
+/** Records the read and returns the value, if the caller may read it; else returns a placeholder. */
 async function valueOf(
   { caller }: Given<unknown, unknown>,
   { audit, runCommand, now }: ServiceParts,
@@ -131,7 +131,7 @@ async function valueOf(
   return { token_data: values };
 }
 
-/** Leaves out what belongs to the client: the refresh token alone renews the grant. */
+/** Omits the refresh token, because it alone renews the grant. */
 function oauthData({ accessToken, dpop }: OAuth2Credential, { scopes, expiresAt }: Grant, now: number) {
   return {
     access_token: accessToken,
@@ -175,7 +175,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
         {
           command: 'grant import',
           args: [integration_key],
-          // As the shapes have it: the call of a program that was written for them does not wait for a provider.
+          // As in Agents Gateway: its clients do not expect this call to wait for a provider.
           options: { provider, user: params['user'], verify: false },
           input: JSON.stringify(credential),
         },
@@ -183,7 +183,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
       );
       const created = await find({ params: { ...params, integration_key } }, parts);
       if (!isOAuth && expires_at !== undefined) {
-        // A key has no end of its own: the grant gets it.
+        // A key has no expiry of its own: the grant gets it.
         const call = { command: 'grant set', args: [created.id], options: { expires: expires_at } };
         await parts.runCommand(call, originOf(caller));
       }

@@ -84,7 +84,7 @@ function unclear(): SidekeyError {
   );
 }
 
-/** `sidekey approve ID`. @throws as `say` */
+/** `sidekey approve ID`. @throws as `respond` */
 async function answerOne(
   { withState, output, answeredBy, now }: Context,
   id: string,
@@ -96,17 +96,14 @@ async function answerOne(
   output.result(questionJson(approval, now()), sentence);
 }
 
-/**
- * `sidekey approve --list`: prints pending requests and standing approvals, with the commands that answer or
- * revoke them.
- */
+/** `sidekey approve --list`: prints pending requests and standing approvals, with commands for them. */
 async function listApprovals({ withView, output, now }: Context): Promise<void> {
   const width = Math.min(100, output.display.width);
   const lines = output.isTerminal ? 6 : Infinity;
   const { at, waiting, standing, pages, proposals } = await withView(
     async ({ store, config: { admin }, vault }) => {
       const opened = await vault();
-      // The open store may have corrected the clock.
+      // Opening the store may have corrected the clock.
       const at = now();
       return {
         at,
@@ -185,8 +182,7 @@ function nothingStands(id: string): SidekeyError {
 }
 
 /**
- * Answers a question. Records the answer in the audit log, then writes it to the store, which the pending
- * request polls.
+ * Records an answer in the audit log, then writes it to the store, which the pending request polls.
  *
  * @param by as in `Answer`
  * @returns the result as a sentence

@@ -10,11 +10,11 @@ import { dateTime, isoOrNull, isoTime, relativeTime, shortId } from '../../opera
 import { defaultUser } from '../../domain/grant.ts';
 import { untrusted } from '../../lib/text.ts';
 
-/** Columns of a block, and the maximum number of lines of a text from the agent. */
+/** Columns of a block, and the maximum number of lines of an agent's text. */
 interface Room {
   readonly width: number;
   readonly lines: number;
-  /** Body of the request, which is shown in full. */
+  /** Body of the request, shown in full. */
   readonly body?: string | null;
 }
 
@@ -42,12 +42,12 @@ export function beyondText({ who, grantName }: Pick<StandingApproval, 'who' | 'g
   return `all that the rule matches ${whose}${under} with the grant ${nameText(grantName)} and the same header fields`;
 }
 
-/** Returns a name for use in a sentence, shortened if it is very long. */
+/** Returns a name for use in a sentence. Shortens a very long one. */
 function nameText(name: string): string {
   return shorten(untrusted(name), 40);
 }
 
-/** Formats all facts of a question, one on each line. Texts of agents are indented to the same column. */
+/** Formats all facts of a question, one per line. Indents texts of agents to the same column. */
 export function blockOf(question: Question, now: number, room: Room): string[] {
   const { id, who, client, grantName, grantUser, provider, reason, purpose, rule, ruleName } = question;
   const { body = null } = room;
@@ -172,9 +172,7 @@ export function standingJson(yes: StandingApproval): Readonly<Record<string, unk
   };
 }
 
-/**
- * Shortens a text to at most `most` columns. Keeps its beginning and its end, and says how much is omitted.
- */
+/** Shortens a text to at most `most` columns. Keeps its start and end, with the omitted length. */
 export function shorten(text: string, most: number): string {
   if (widthOf(text) <= most) return text;
   const left = ` …(${Array.from(text).length} characters in all)… `;
@@ -191,15 +189,12 @@ function fittingEnd(text: string, most: number): string {
   return characters.slice(from).join('');
 }
 
-/**
- * Splits a text into lines of at most `columns` columns. Breaks between any two characters, because a URL has
- * no spaces.
- */
+/** Splits a text into lines of at most `columns` columns, between any characters: URLs have no spaces. */
 export function wrap(text: string, columns: number): string[] {
   const lines: string[] = [];
   let rest = text;
   do {
-    // A character that is wider than the line gets a line of its own.
+    // A character wider than the line has a separate line.
     const line = fitting(rest, columns) || (Array.from(rest)[0] ?? '');
     lines.push(line);
     rest = rest.slice(line.length);
@@ -208,7 +203,7 @@ export function wrap(text: string, columns: number): string[] {
 }
 
 /**
- * Answer to a question: deny; allow this request; allow all requests that the rule matches during the lease,
- * or for a number of milliseconds.
+ * Answer to a question: deny; allow this request; allow all requests that the rule matches, during the lease
+ * or for `forMs` milliseconds.
  */
 export type ApprovalResponse = 'deny' | 'once' | 'lease' | { readonly forMs: number };

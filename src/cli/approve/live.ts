@@ -24,7 +24,7 @@ type Respond = (
   answer: { readonly id: string; readonly said: ApprovalResponse; readonly by: string; readonly at: number },
 ) => Promise<{ readonly sentence: string }>;
 
-/** `sidekey approve` in a terminal: lists the pending requests, which keys answer. */
+/** `sidekey approve` in a terminal: lists the pending requests. Keys answer them. */
 export async function live(
   { withState, output, env, now }: Context,
   openScreen: OpenScreen,
@@ -57,7 +57,7 @@ export interface WatchParts {
   readonly onInterrupt: (run: () => void) => () => void;
 }
 
-/** Milliseconds between polls of the store and the clock. */
+/** Milliseconds between two polls of the store and the clock. */
 const lookEvery = 200;
 
 /**
@@ -79,7 +79,7 @@ export async function watch({
   let seen: number | null = null;
   /** ID of the entry that the screen shows in full. */
   let shown: string | null = null;
-  /** Bodies of the entries that were selected, by ID; null: none can be shown. */
+  /** Bodies of once-selected entries by ID; null: none can be shown. */
   const bodies = new Map<string, string | null>();
   let reading: string | null = null;
   let drawn = '';
@@ -127,7 +127,7 @@ export async function watch({
   }
 
   function onKey(key: string): void {
-    // Keys are ignored while an answer is pending: they apply to the updated list.
+    // Ignores keys while an answer is pending, because they would apply to the updated list.
     if (isAnswering && key !== 'interrupt') return;
     const pressed = press(list, key, now(), shown);
     list = pressed.list;
@@ -161,7 +161,7 @@ export async function watch({
     await look();
     lookOn();
     await left.promise;
-    // A pending answer is completed and reported.
+    // Completes and reports a pending answer.
     await answered;
   } finally {
     isOver = true;
@@ -176,7 +176,7 @@ function doNothing(): void {}
 
 /** A page of the live view. */
 interface LivePage extends Page {
-  /** Id of the selected entry if the page contains all of it; null: none is selected, or it does not fit. */
+  /** Id of the selected entry if the page shows all of it; null: none is selected, or it does not fit. */
   readonly shown: string | null;
 }
 
@@ -254,10 +254,7 @@ function headOf(count: number, first: number, listed: number): string {
   return listed === count ? all : `${all} (${first + 1} to ${first + listed} are listed)`;
 }
 
-/**
- * Formats a row: `> k3f9q2xa   2:41  ci-bot  DELETE https://…`. A text that is too long is in the block
- * below, or ends in `…`.
- */
+/** Formats a row: `> k3f9q2xa 2:41 ci-bot DELETE https://…`. The block below has the full text. */
 function rowOf(entry: Approval, isSelected: boolean, now: number, columns: number): string {
   const agent = agentText(entry.who);
   const row = `${isSelected ? '>' : ' '} ${entry.id}  ${remaining(entry, now).padStart(5)}  ${agent}  ${requestText(entry)}`;
@@ -283,7 +280,7 @@ function askingLines(entry: Approval, span: string): string[] {
   ];
 }
 
-/** Wraps a sentence at word boundaries; lines after the first are indented. */
+/** Wraps a sentence at word boundaries. Indents lines after the first. */
 function sentence(text: string, columns: number): string[] {
   return wrapWords(text, columns, '     ').flatMap((line) => wrap(line, columns));
 }
@@ -292,11 +289,11 @@ function sentence(text: string, columns: number): string[] {
 export interface LiveList {
   /** Entries in the order of the requests. */
   readonly entries: readonly Approval[];
-  /** Id of an entry; null: there is none. */
+  /** Id of an entry; null: none. */
   readonly selected: string | null;
   /** Time at which the cursor moved to another entry without a key. */
   readonly movedAt: number;
-  /** The entry for which an approval span is being typed, and the typed text. */
+  /** The entry whose approval span is being typed, and the typed text. */
   readonly asking: { readonly id: string; readonly span: string } | null;
   /** Message beside the list. */
   readonly note: string | null;
@@ -310,18 +307,12 @@ type Act =
 
 export const emptyList: LiveList = { entries: [], selected: null, movedAt: 0, asking: null, note: null };
 
-/**
- * Milliseconds for which keys are ignored after the list changed, because they were meant for the previous
- * list.
- */
+/** Milliseconds for which keys are ignored after a change of the list: they were for the previous list. */
 export const settleMs = 400;
 
 const defaultSpanMs = 900_000;
 
-/**
- * Updates the list with the pending requests. The cursor stays on its entry, or moves to the next one if the
- * entry is gone.
- */
+/** Updates the list with the pending requests. If its entry is gone, the cursor moves to the next one. */
 export function update(list: LiveList, waiting: readonly Approval[], now: number): LiveList {
   const entries = waiting.filter((each) => isWaiting(each, now));
   if (entries.some(({ id }) => id === list.selected)) return { ...list, entries };

@@ -12,14 +12,14 @@ import { localAdminUrl } from '../../operations/format.ts';
 export interface ApprovalPages {
   /** Returns the link of the page. */
   readonly pageOf: (question: Question) => string;
-  /** Returns the body of a waiting request. Null: no proxy of this installation answers, or it shows none. */
+  /** Returns the body of a pending request. Null: no proxy of this installation answers, or it shows none. */
   readonly bodyOf: (question: Question) => Promise<string | null>;
 }
 
-/** Milliseconds for one answer. */
+/** Milliseconds until a page must respond. */
 const patience = 1_000;
 
-/** Returns null where the address is not known: no `admin.listen`, or a port that is chosen at start. */
+/** Returns null if the address is unknown: no `admin.listen`, or a port that is chosen at start. */
 export function approvalPages(
   { listen, url, tls }: AdminConfig,
   vault: Pick<Vault, 'mac'>,
@@ -33,7 +33,7 @@ export function approvalPages(
       if (question.bodyBytes === 0) return null;
       try {
         const { body, seal } = await answerOf(local + links.pathFor(question, 'body'), tls);
-        // Another program may have the port.
+        // Another program may use the port.
         return seal === links.sealOf(question, body) ? body : null;
       } catch {
         return null;
@@ -42,7 +42,7 @@ export function approvalPages(
   };
 }
 
-/** Reads a page. With TLS, its certificate is that of the file, and its names are those for other machines. */
+/** Reads a page. Trusts the file's certificate under any name: its names are those for other machines. */
 async function answerOf(
   url: string,
   tls: AdminConfig['tls'],

@@ -26,15 +26,15 @@ import { addressOf } from '../../proxy/plan.ts';
 import type { Context } from '../context.ts';
 import { type ConditionOptions, readConditions } from './query.ts';
 
-/** A host, and the config lines that would allow its refused requests; null: there are none. */
+/** A host, and the config lines that would allow its refused requests; null: none. */
 interface Discovered {
   readonly host: DiscoveredHost;
   readonly lines: Suggestion | null;
 }
 
 /**
- * `sidekey audit summary --suggest`: lists requests that were refused, would have been refused, or were tunnelled
- * without an entry, with the entries that would allow exactly these.
+ * `sidekey audit summary --suggest`: lists requests that were refused, would have been refused, or were
+ * tunnelled without an entry. Suggests entries that allow exactly these.
  */
 export async function discover(context: Context, options: ConditionOptions): Promise<void> {
   const { output, readConfig, env, now } = context;
@@ -123,22 +123,19 @@ interface WrittenConfig {
 /** Reads the config and its written form. @throws SidekeyError as `readConfigText` */
 async function standingConfig(config: Config, parts: Pick<Standing, 'env' | 'now'>): Promise<Standing> {
   const map = createDomainMap(config.domains);
-  // A file that does not exist yet has an empty map.
+  // A missing file has an empty map.
   const text = config.domains.length === 0 ? null : await readConfigText(config.file);
   const written = text === null ? {} : (parseConfigDocument(text).value as WrittenConfig);
   return { config, map, written, ...parts };
 }
 
-/** Returns the entry that covers a host now; null: there is none. */
+/** Returns the present entry that covers a host; null: none. */
 function entryFor(map: DomainMap, { plainHttp, host, port }: DiscoveredHost): Domain | null {
   const scheme = plainHttp ? 'http' : 'https';
   return map.match({ scheme, host, port: port ?? (plainHttp ? 80 : 443) });
 }
 
-/**
- * Returns the smallest entry of the domain map that would allow the refused requests of a host; null: none is
- * needed or found.
- */
+/** Returns the smallest entry that would allow a host's refused requests; null: none needed or found. */
 async function suggestRule(seen: DiscoveredHost, standing: Standing): Promise<Suggestion | null> {
   const domain = entryFor(standing.map, seen);
   if (domain === null) return newEntry(seen, null);
@@ -168,7 +165,7 @@ async function suggestRule(seen: DiscoveredHost, standing: Standing): Promise<Su
   return null;
 }
 
-/** Returns an entry for a host that has none with a credential. */
+/** Returns an entry for a host without an entry that adds a credential. */
 function newEntry(seen: DiscoveredHost, replaced: Domain | null): Suggestion | null {
   const place = { key: keyOf(seen), replaces: replaced?.origin ?? null };
   // The content of a tunnel is unknown: the entry can only tunnel.
@@ -196,7 +193,7 @@ function rulesFor(requests: readonly Pick<DiscoveredRequest, 'method' | 'paths'>
 
 /**
  * Yields the possible lists of rules, the likeliest first. The new rules precede the first rule that refuses,
- * or the default, or replace that rule if they would be unreachable.
+ * or the default. They replace that rule if they would be unreachable.
  */
 function* candidates(
   { rules: compiled }: Domain,
@@ -215,7 +212,7 @@ function* candidates(
   yield rules.toSpliced(at, 1, ...added);
 }
 
-/** Returns the entry of the list that contains the rule: a policy name includes all rules of the policy. */
+/** Returns the list entry that contains the rule: a policy name includes all rules of the policy. */
 function entryOf(index: number, rules: readonly unknown[], { policies }: WrittenConfig): number {
   let left = index;
   return rules.findIndex((rule) => {
@@ -236,10 +233,7 @@ function leftOut({ requests }: DiscoveredHost): string[] {
   return [`left out: ${count} ${count === 1 ? 'path' : 'paths'} that servers read in different ways`];
 }
 
-/**
- * A request that is refused now and that a rule can allow, with the index of the refusing rule; the number of
- * rules means the default.
- */
+/** A refused request that a rule can allow. Index of the refusing rule; number of rules: the default. */
 interface Refused {
   readonly method: string;
   readonly path: string;

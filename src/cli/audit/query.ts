@@ -14,7 +14,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { orMeant } from '../../lib/text.ts';
 import { canonicalHost } from '../../policy/authority.ts';
 
-/** Number of lines that are buffered to align their columns. Later lines are printed immediately. */
+/** Lines that are buffered to align their columns. Later lines are printed at once. */
 const aligned = 500;
 
 /** `sidekey audit query` */
@@ -50,7 +50,7 @@ export async function query(context: Context, options: QueryOptions): Promise<vo
   printHeld();
 }
 
-/** Shows how much of the log has been read while `work` takes longer than a second. */
+/** Shows how much of the log was read, while `work` takes longer than a second. */
 export function reading<T>(
   output: Output,
   work: (onProgress: (share: number) => void) => Promise<T>,
@@ -71,7 +71,7 @@ export interface QueryOptions extends ConditionOptions, OutputFileOptions {
 /** Bytes that are buffered before a write. */
 const gathered = 65_536;
 
-/** Writes the lines byte for byte, so that their hashes can still be verified; or as CSV. */
+/** Writes lines byte for byte, so that their hashes can still be verified, or as CSV. */
 async function exportLines(context: Context, options: QueryOptions): Promise<void> {
   const { file, filter } = await readConditions(context, options);
   const last = options.lines === undefined ? undefined : readCount(options.lines);
@@ -173,7 +173,7 @@ export interface ConditionOptions {
 interface Conditions {
   readonly file: string;
   readonly filter: AuditFilter;
-  /** All grants, for their names; empty for a list of events as JSON, which has ids. */
+  /** All grants, for their names; empty for JSON events, which have ids. */
   readonly grants: readonly Grant[];
 }
 
@@ -231,18 +231,18 @@ function timeOf(option: string, text: string | undefined, now: number): number |
   });
 }
 
-/** Formats an event as a line of text; the first one below the headings. */
+/** Formats an event as a line of text. The first line is preceded by headings. */
 type LineFormat = (line: AuditLine) => string;
 
 const headings = ['TIME', 'EVENT', 'AGENT', 'REQUEST', 'GRANT', 'RESULT', 'TOOK'];
 
-/** A longer path does not displace the other columns. */
+/** A longer path does not widen its column. */
 const shape = { least: ['TOOK', 'GRANT', 'AGENT', 'RESULT', 'REQUEST'], floor: 20, widest: 60 };
 
 /**
- * Returns a formatter for events, in columns as wide as the widest so far.
+ * Returns a formatter for events, in columns as wide as the widest cell so far.
  *
- * @param first lines that are already known: their columns are aligned from the start
+ * @param first lines whose columns are aligned from the start
  * @param grantName returns the name of the grant with that id
  */
 export function lineFormat(
@@ -278,9 +278,7 @@ function cells(line: AuditLine, grantName: (id: string) => string, isDated: bool
   ];
 }
 
-/**
- * Returns the request, such as `GET https://api.github.com/user`; for other events the host or the provider.
- */
+/** Returns the request, such as `GET https://api.github.com/user`; else the host or the provider. */
 function subject({ method, scheme, host, port, path, provider }: AuditLine): string {
   if (host === undefined) return provider ?? '-';
   const isUsual = port === undefined || (scheme === 'http' ? port === 80 : port === 443);
@@ -288,10 +286,7 @@ function subject({ method, scheme, host, port, path, provider }: AuditLine): str
   return method === undefined ? where : `${method} ${where}`;
 }
 
-/**
- * Returns `200`, or `deny 403 domain_not_allowed`; for other events the reason, and the outcome if they
- * failed.
- */
+/** Returns `200`, or `deny 403 domain_not_allowed`; for other events the reason, and a failed outcome. */
 function result({ event, outcome, status, code, reason, method, by }: AuditLine): string {
   const isRequest = method !== undefined && !event.startsWith('approval.');
   const isPlain = outcome === 'ok' ? status !== undefined || !isRequest : outcome === 'allow' && !isRequest;
@@ -300,9 +295,7 @@ function result({ event, outcome, status, code, reason, method, by }: AuditLine)
   return by === undefined ? words : `${words}, by ${by}`;
 }
 
-/**
- * Reads the grants, to print names for ids. Best effort: the audit log stays readable if the store is not.
- */
+/** Reads the grants, to print names for ids. Best effort: the log is readable without the store. */
 async function readGrants(config: Config, now: () => number): Promise<readonly Grant[]> {
   try {
     await using view = await openView(config, { now });
@@ -312,7 +305,7 @@ async function readGrants(config: Config, now: () => number): Promise<readonly G
   }
 }
 
-/** Returns the name of a grant by its id, or the first characters of the id if the grant is gone. */
+/** Returns the name of a grant by its id, or the start of the id if the grant is gone. */
 export function grantNames(grants: readonly Grant[]): (id: string) => string {
   const names = new Map(grants.map((grant) => [grant.id, titleOf(grant)]));
   return (id) => names.get(id) ?? `${id.slice(0, 8)}…`;

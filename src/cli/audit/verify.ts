@@ -38,10 +38,7 @@ export interface VerifyOptions {
   readonly all?: boolean;
 }
 
-/**
- * `sidekey audit verify`: exit code 1 if a log has problems, and with `--all` if lines or logs that the store names are not
- * here.
- */
+/** `sidekey audit verify`: exit code 1 on problems; with `--all`, also on lines or logs missing here. */
 export async function verify(
   context: Context,
   copies: readonly string[],
@@ -54,8 +51,7 @@ export async function verify(
   const config = await readConfig();
   const anchors = options.anchor === undefined ? undefined : await readAnchorText(options.anchor, readInput);
   const own = config.audit.file;
-  // Read before the log, so that the log is not shorter than the stored heads. Without a store there may be
-  // no key.
+  // Read before the log, so that the log is not shorter than the stored heads. No store may mean no key.
   let whyNot = 'there is no store';
   let ring: Vault | null = null;
   const stored = await withView(async (view) => {
@@ -73,7 +69,7 @@ export async function verify(
     anchors === undefined &&
     snapshotLog(own).length === 0 &&
     !existsSync(headFile(own));
-  // A key that does not exist yet is not asked for.
+  // Avoids opening a key that does not exist yet.
   if (isNothing && (stored === undefined || stored.size === 0)) {
     output.result(asJson(null, stored !== undefined), nothing(own));
     return exitCode.ok;
@@ -110,7 +106,7 @@ function nothing(file: string): string {
   return `Nothing was recorded in ${displayName(file)} yet.`;
 }
 
-/** The JSON form of the result for one log; null: it has no lines. */
+/** Returns the JSON form of the result for one log; null: it has no lines. */
 function asJson(log: VerifiedLog | null, compared: boolean) {
   if (log === null) {
     const counts = { lines: 0, files: 0, removed: 0, removed_lines: 0, removed_at: null, compared };
@@ -130,7 +126,7 @@ function absentText({ host, path: at, chains }: AbsentLog): string {
   return `Not here: ${at} of ${host}, ${counted(chains.length, 'writer')}${last}.`;
 }
 
-/** Opens the vault without the earlier keys, which are in the store: lines from before a rotation cannot be checked then. */
+/** Opens the vault without the store's earlier keys, so lines from before a rotation cannot be checked. */
 async function vaultWithoutStore({ env, now }: Context, config: Config): Promise<Vault> {
   const source = keySourceOf(config, { env });
   const parts = { mayCreate: false, store: storeName(config.store), meta: null, now, nodeId: null };
@@ -196,11 +192,11 @@ async function readAnchorText(from: string, readInput: () => Promise<string>): P
   }
 }
 
-/** Appends the current end of the log to a file that the user keeps elsewhere, as one line of JSON. */
+/** Appends the current end of the log, as one line of JSON, to a file that the user keeps elsewhere. */
 async function writeAnchor(context: Context, to: string): Promise<void> {
   const { readConfig, withView, output, now } = context;
   const config = await readConfig();
-  // The other logs of the store too: copies that are made after this must have all lines up to here.
+  // Includes the store's other logs: later copies must have all lines up to here.
   const [ring, heads] = await withView(async (view): Promise<[Vault | null, OpenedHead[]]> => {
     const known = await view.vault();
     if (known === null || view.store === null) return [known, []];
@@ -224,10 +220,7 @@ async function writeAnchor(context: Context, to: string): Promise<void> {
   }
 }
 
-/**
- * Records that the loss of lines is accepted, so that `verify` no longer reports it. Exit code 1 if the log
- * has other problems, which are still reported.
- */
+/** Records that a loss of lines is accepted: `verify` stops reporting it. Exit code 1 for other problems. */
 function accept({ withState, output }: Context): Promise<number> {
   return withState(async ({ audit, store, vault }) => {
     const { file } = audit;

@@ -14,8 +14,8 @@ import { confirm } from '../terminal.ts';
 import { loadAsStart } from './path.ts';
 
 /**
- * `sidekey config edit`: the editor changes a draft beside the config file. A valid draft replaces the file; one with a
- * mistake is kept, and the next edit of the same file continues it.
+ * `sidekey config edit`: the editor changes a draft beside the config file. A valid draft replaces the file.
+ * An invalid draft is kept, and the next edit of the same file continues it.
  */
 export async function editConfig(context: Context): Promise<number> {
   const { env, output } = context;
@@ -65,7 +65,7 @@ function kept(problem: SidekeyError, hint: string): SidekeyError {
   return new SidekeyError(problem.code, problem.message, { hint, cause: problem });
 }
 
-/** Creates the draft of this version of the file, or returns the one that an earlier edit left. */
+/** Creates the draft of this version of the file, or returns the draft of an earlier edit. */
 async function openDraft({ output }: Context, file: string, text: string): Promise<string> {
   const prefix = `${basename(file, '.yaml')}.draft-`;
   const draft = join(dirname(file), `${prefix}${digestOf(text).slice(0, 8)}.yaml`);
@@ -88,7 +88,7 @@ async function openDraft({ output }: Context, file: string, text: string): Promi
   return draft;
 }
 
-/** @throws SidekeyError `input_invalid`; also without a terminal, where the default editor would wait forever */
+/** @throws SidekeyError `input_invalid`; also without a terminal, where the default editor would hang */
 function readEditor({ env, ask }: Context): readonly string[] {
   const variable = env['VISUAL'] ? 'VISUAL' : 'EDITOR';
   if (ask === null && !env[variable]) {
@@ -102,7 +102,7 @@ function readEditor({ env, ask }: Context): readonly string[] {
   throw new SidekeyError('input_invalid', `${variable} ${words.problem}.`, { hint });
 }
 
-/** Ctrl-C is for the editor. */
+/** The editor handles Ctrl-C. */
 function ignore(): void {}
 
 async function runEditor([program = '', ...words]: readonly string[], draft: string, env: NodeJS.ProcessEnv) {

@@ -9,7 +9,7 @@ import { columns } from '../display.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { checkProviderFile } from '../provider.ts';
 
-/** `sidekey config path`: also of an invalid file, as far as its parts are valid. */
+/** `sidekey config path`: for an invalid file, prints the paths of its valid parts. */
 export async function showPaths(context: Context): Promise<void> {
   const { readConfig, parsePartialConfig, configLocation, env, output } = context;
   const location = await configLocation();
@@ -84,7 +84,7 @@ export async function checkConfig(
   output.result({ ok: true, file: config.file, exists: true, unmatched: config.proxy.unmatchedHosts }, text);
 }
 
-/** Validates a config file and the certificates and keys that it names. */
+/** Validates a config file and its certificates and keys. */
 export async function loadAsStart(file: string, env: NodeJS.ProcessEnv): Promise<Config> {
   const config = await loadConfig(file, { env });
   await withUpstreamClient(config, env, () => Promise.resolve());

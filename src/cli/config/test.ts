@@ -36,17 +36,14 @@ interface Tested {
   readonly passed: boolean;
 }
 
-/** Decision of the rules, also where they only report. */
+/** Decision of the rules, even if they only report. */
 interface Got {
   readonly outcome: PolicyCase['expect'];
   readonly code: string | null;
   readonly reported: boolean;
 }
 
-/**
- * `sidekey config check --tests FILE`: exit code 1 if a case has another decision than expected. Sends and opens
- * nothing.
- */
+/** `sidekey config check --tests FILE`: exit code 1 if a case fails. Sends and opens nothing. */
 export async function testConfig(
   { output, now, readInput }: Pick<Context, 'output' | 'now' | 'readInput'>,
   config: Config,
@@ -188,7 +185,7 @@ const request = text<Pick<RequestFacts, 'method' | 'authority' | 'path'>>(
   },
 );
 
-/** Time with an offset: without one the instant would be ambiguous. */
+/** Time with an offset, because the instant would otherwise be ambiguous. */
 const moment = text<number>({ description: 'A moment.' }, (value) => {
   const isComplete = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/.test(value);
   const time = isComplete ? Date.parse(value) : Number.NaN;
@@ -223,7 +220,7 @@ type Written = z.output<typeof schema>[number];
 /**
  * Parses a file of cases.
  *
- * @param now time of requests without one
+ * @param now default time of requests
  * @throws SidekeyError `config_invalid` with every problem, each with its line and column
  */
 export function parseCases(content: string, name: string, now: number): readonly PolicyCase[] {

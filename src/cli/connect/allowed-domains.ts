@@ -19,23 +19,23 @@ import { type Domain, type DomainPattern, isWithin } from '../../policy/domain-m
 export interface DomainPlan {
   /** The audience to seal. */
   readonly audience: readonly string[];
-  /** Hosts that the user added now, and that neither the provider nor the existing grant names. */
+  /** Hosts that the user adds now, and that neither the provider nor the existing grant has. */
   readonly widened: readonly string[];
-  /** Hosts that the provider names and the existing grant lacks. */
+  /** Hosts that the provider has and the existing grant lacks. */
   readonly grown: readonly string[];
   /** Hosts of the existing grant that neither the provider nor the user names now. */
   readonly kept: readonly string[];
-  /** Entries for the map, in their canonical form. */
+  /** Canonical entries for the map. */
   readonly entries: readonly string[];
-  /** True if the user named the entries: they replace existing ones. */
+  /** True if the user named the entries. They then replace existing ones. */
   readonly named: boolean;
 }
 
 /**
- * Plans the audience and the entries. By default these are those of the provider, with the hosts that were
- * added to the existing grant.
+ * Plans the audience and the entries. Default: those of the provider, with the hosts added to the existing
+ * grant.
  *
- * @param before the audience of the existing grant; null: the grant is new
+ * @param before audience of the existing grant; null: the grant is new
  * @throws SidekeyError `input_invalid`: a text is not a host, or a host is outside of the audience and
  * `--widen` is missing
  */
@@ -63,7 +63,7 @@ export function planDomains(
     .filter((text) => text !== '')
     .map(patternOf);
   const known = [...new Set([...provider.audience, ...(before ?? [])])];
-  // Domains of the provider beyond its audience are those to which the client sends its own credential.
+  // To the provider's other domains, the client sends its own credential.
   const offered = [...known, ...provider.domains];
   const widened = (named ?? []).filter((pattern) => !isWithin(offered, pattern)).map(({ text }) => text);
   if (widened.length > 0 && !widen) {
@@ -89,7 +89,7 @@ export function planDomains(
 /** Changes of the map. */
 export interface DomainChanges {
   readonly edits: readonly DomainEdit[];
-  /** Existing entries that were not changed but block requests with the grant. */
+  /** Unchanged existing entries that block requests with the grant. */
   readonly blocked: readonly { readonly pattern: string; readonly says: string }[];
   /** The grant or the provider that the new entries name. */
   readonly reference: string;
@@ -99,8 +99,8 @@ export interface DomainChanges {
 
 /**
  * Writes all entries to the map of the config file, or none. An entry that the user did not name never
- * overrides an existing decision about its hosts. For a second account it names the provider: a grant of that name stays the
- * default, and a request can choose the other.
+ * overrides a decision about its hosts. For a second account it names the provider: the grant of that name
+ * stays the default, and a request can choose the other.
  *
  * @throws SidekeyError `config_invalid`, `file_unwritable`, `audit_unavailable`
  */
@@ -162,7 +162,7 @@ interface Written extends Pick<State, 'audit'>, Pick<Context, 'env'> {
   readonly text: string;
 }
 
-/** Writes a text that must load. The audit log records each entry first. */
+/** Writes a text that must load. Records each entry in the audit log first. */
 async function write(
   { file, previous, text, env, audit }: Written,
   edits: readonly DomainEdit[],

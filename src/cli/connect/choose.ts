@@ -9,16 +9,16 @@ const maxMatches = 12;
 
 const optional = { secret: false, isOptional: true } as const;
 
-/** The provider, and the credential on this machine that is to be used; null: none. */
+/** The provider, and the credential of this machine to use; null: none. */
 interface Choice {
   readonly name: string;
   readonly login: FoundLogin | null;
 }
 
 /**
- * Asks for a provider: those with a credential on this machine first, and a search of the catalog.
+ * Prompts for a provider: first those with a credential on this machine, then a search of the catalog.
  *
- * @throws SidekeyError `input_invalid` if nobody can be asked, or the answer is empty
+ * @throws SidekeyError `input_invalid` if there is no terminal, or the answer is empty
  */
 export async function chooseProvider(context: Context): Promise<Choice> {
   const { env, output } = context;
@@ -36,7 +36,7 @@ export async function chooseProvider(context: Context): Promise<Choice> {
   return choice;
 }
 
-/** Asks for a provider until the catalog has the one that is meant; null: the answer is empty or no. */
+/** Prompts for a provider until the catalog has it; null: the answer is empty or no. */
 export async function askProvider(
   { ask, openLines, output, ...context }: Context,
   question: string,
@@ -64,9 +64,9 @@ export async function askProvider(
 }
 
 /**
- * Asks for the scopes of a consent, from the catalog of the provider.
+ * Prompts for the scopes of a consent, from the catalog of the provider.
  *
- * @returns the scopes; undefined: those that the provider is connected with by default
+ * @returns the scopes; undefined: the provider's default scopes
  */
 export async function chooseScopes(
   { ask, output }: Context,

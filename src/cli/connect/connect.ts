@@ -31,7 +31,7 @@ import { noting } from '../../grants/connected.ts';
 
 const defaultTimeoutMs = 300_000;
 
-/** `sidekey connect`: reports missing settings before it prompts the user. */
+/** `sidekey connect`: reports missing settings before any prompt. */
 export async function connect(
   context: Context,
   named: string | undefined,
@@ -123,7 +123,7 @@ export async function connect(
 /**
  * `--from-env`: the context with the variable as standard input.
  *
- * @throws SidekeyError `input_invalid` if it is not set
+ * @throws SidekeyError `input_invalid` if the variable is not set
  */
 function fromVariable(context: Context, name: string): Context {
   // The text may be the key itself.
@@ -137,7 +137,7 @@ function fromVariable(context: Context, name: string): Context {
   return { ...context, ask: null, readInput: () => Promise.resolve(value) };
 }
 
-/** Asks for the secret of a client that has none in the config file; null: a public client. It is sealed with the grant. */
+/** Prompts for a client secret that the config lacks; null: a public client. The grant seals the secret. */
 async function typedSecret({ ask }: Context, provider: Provider): Promise<string | null> {
   const { clientSecret, clientAuth, title } = provider;
   if (ask === null || clientSecret !== null || clientAuth === 'none' || clientAuth === 'private_key_jwt')
@@ -147,16 +147,16 @@ async function typedSecret({ ask }: Context, provider: Provider): Promise<string
 }
 
 /**
- * Asks before the credential of a working grant is replaced, which may be that of another account.
+ * Asks for confirmation to replace a working credential: the new one may belong to another account.
  *
- * @throws SidekeyError `already_exists` if the answer is no, or nobody can be asked
+ * @throws SidekeyError `already_exists` if the answer is no, or there is no terminal
  */
 async function assertReplaces(
   { openLines, now, ask }: Context,
   existing: OpenedGrant | null,
   { scope, replace }: ConnectOptions,
 ): Promise<void> {
-  // More scopes belong to the same account.
+  // A request for scopes is for the same account.
   if (existing === null || replace === true || scope !== undefined) return;
   if (stateNow(existing.grant, now()) !== 'active') return;
   const sentence = `${titleOf(existing.grant)} is connected already.`;
@@ -180,12 +180,12 @@ const obtainers: { readonly [flow in Exclude<ConnectFlow, 'authorization_code'>]
   source: async () => (await import('./flows/source.ts')).connectSource,
 };
 
-/** A flow: one of OAuth, or a credential that the user supplies, or its source. */
+/** A flow of OAuth, or a credential that the user supplies, or its source. */
 export type ConnectFlow = Flow | 'token' | 'import' | 'source';
 
 type Options = Omit<ConnectOptions, 'name' | 'user'>;
 
-/** Options that choose a flow, as they are typed. */
+/** Options that choose a flow, as typed. */
 const choices: readonly (readonly [option: string, flow: ConnectFlow, name: keyof Options])[] = [
   ['--device', 'device_code', 'device'],
   ['--client-credentials', 'client_credentials', 'clientCredentials'],
@@ -200,7 +200,7 @@ const choices: readonly (readonly [option: string, flow: ConnectFlow, name: keyo
   ['--import', 'import', 'import'],
 ];
 
-/** Options of a consent in a browser; they require a flow with a browser, and choose it by default. */
+/** Options of a consent in a browser. They require a flow with a browser, and choose it by default. */
 const browserOptions: readonly (readonly [option: string, name: keyof Options])[] = [
   ['--print-url', 'printUrl'],
   ['--paste', 'paste'],
@@ -210,8 +210,8 @@ const browserOptions: readonly (readonly [option: string, name: keyof Options])[
 ];
 
 /**
- * Returns the flow of the options, else the default of the provider: a pasted key where a consent needs a client that
- * is not registered.
+ * Returns the flow of the options, else the default of the provider. If a consent needs a client and none is
+ * registered, the default is a pasted key.
  *
  * @param asks true if a person can be asked
  * @throws SidekeyError `input_invalid` if the options name two, or its programs log in by themselves
@@ -231,7 +231,7 @@ export function chooseFlow(
     return asks && token !== null && clientId === null ? 'token' : (flows[0] ?? 'token');
   const [option, flow] = first;
   if (second !== undefined) throw conflicting(option, second[0]);
-  // An account at Auth0 is connected by one process.
+  // One process connects an account at Auth0.
   const takesBrowser = flow === 'auth0_connection' && options.printUrl !== true;
   if (inBrowser !== undefined && !takesBrowser) throw conflicting(option, inBrowser[0]);
   return flow;

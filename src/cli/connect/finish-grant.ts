@@ -61,13 +61,13 @@ export async function report(
     output.say(`Note: ${sentence}${hint === null ? '' : `\n  → ${hint}`}`);
 }
 
-/** Returns the first call, and for a second account the ways to choose it. */
+/** Returns the first call, and for a second account the options that select it. */
 function nextSteps(
   { grant: { name }, audience, edits, others, reference }: Connected,
   probe: Probe | null,
 ): string {
   const first = others.find((grant) => grant.name === reference);
-  // An entry that was there may name another grant; a note says so.
+  // An existing entry may name another grant. A note reports it.
   const isSecond = name !== reference && (first !== undefined || edits.length > 0);
   const call = probe === null || probe.json !== null ? null : probe.url;
   const selected = isSecond ? ` --grant ${name}` : '';
@@ -113,7 +113,7 @@ interface Warning {
 /** Result of a consent. */
 export interface Connected {
   readonly grant: Grant;
-  /** True if a grant of that name existed; it kept its id. */
+  /** True if a grant of that name existed. It keeps its id. */
   readonly replaced: boolean;
   readonly audience: readonly string[];
   readonly details: Readonly<Record<string, string>>;
@@ -130,15 +130,14 @@ type FinishRequest = Omit<ConnectRequest, 'existing' | 'options'> & {
   /** The flow that obtained the credential. */
   readonly flow: string;
   readonly plan: DomainPlan;
-  /** False: the credential is stored unverified. */
+  /** False: stores the credential unverified. */
   readonly verify: boolean | undefined;
   /** `--meta`; empty: none. */
   readonly metadata: Readonly<Record<string, string>>;
 };
 
 /**
- * Verifies and stores the credential, and allows the hosts of the provider. If the map cannot be written, the grant is
- * kept.
+ * Verifies and stores the credential, and allows the provider's hosts. Keeps the grant if the map fails.
  *
  * @throws SidekeyError errors of `storeGrant`
  */
@@ -154,7 +153,7 @@ export async function finishGrant(request: FinishRequest, obtained: Obtained): P
       now: context.now,
     },
     obtained,
-    // A person may still be asked for the address of a consent.
+    // A consent may still prompt for an address.
     flow === 'authorization_code'
       ? undefined
       : (check) => context.output.during(`Verifying the credential at ${provider.title}`, check),
@@ -165,7 +164,7 @@ export async function finishGrant(request: FinishRequest, obtained: Obtained): P
   const warn = (sentence: string, hint: string | null) => warnings.push({ sentence, hint });
 
   if (unknown !== null) warn(`The account could not be asked for: ${withoutStop(unknown)}.`, null);
-  // No scopes are requested for a pasted token.
+  // A pasted token has no requested scopes.
   const ungranted = credential.type === 'oauth2' ? ungrantedScopes(request.scopes, scopes) : [];
   if (ungranted.length > 0) {
     warn(`Asked for ${ungranted.join(' ')} too; the provider did not grant it.`, null);

@@ -20,11 +20,7 @@ import { keptReference } from './allowed-domains.ts';
 import { redirectTarget, writtenRedirectUri } from './browser/browser.ts';
 import type { ConnectOptions } from './request.ts';
 
-/**
- * Checks that all settings are set, before anything is sent.
- *
- * @throws SidekeyError `input_invalid`
- */
+/** Checks that all settings have values, before anything is sent. @throws SidekeyError `input_invalid` */
 export function assertSettings({ name, title, settings }: Provider): void {
   const open = settings.filter(({ value }) => value === null);
   if (open.length === 0) return;
@@ -64,7 +60,7 @@ function noClient(provider: Provider, redirectUri: string, asks: boolean): Sidek
   const secret = clientAuth === 'none' || asks ? '' : ` --client-secret env:${variableFor(name)}`;
   const command = `sidekey connect ${name} --client-id ID${secret} --redirect-uri ${redirectUri}${redirectUri.startsWith('https:') ? ' --paste' : ''}`;
   const lines = registrationSteps(provider, redirectUri).join('\n    ');
-  // Without a client, a code for a device cannot be requested either.
+  // A device code needs a client too.
   const others = otherWays({
     ...provider,
     token: null,
@@ -75,7 +71,7 @@ function noClient(provider: Provider, redirectUri: string, asks: boolean): Sidek
     `You need an OAuth client of your own at ${title}: providers.${name} has no client_id.`,
     {
       hint: [
-        // The key works at once.
+        // A key works at once.
         ...(provider.token === null ? [] : [connectCommand(name, 'token')]),
         lines,
         command,
@@ -93,7 +89,7 @@ function variableFor(name: string): string {
     .replace(/^(?=[0-9])/, '_')}_CLIENT_SECRET`;
 }
 
-/** Returns the commands for flows without a browser; null: there are none. */
+/** Returns the commands for flows without a browser; null: none. */
 function otherWays({ name, flows, token }: Provider): string | null {
   const others = [
     ...(token === null ? [] : (['token'] as const)),
@@ -106,7 +102,7 @@ function otherWays({ name, flows, token }: Provider): string | null {
 type ProviderOptions = Pick<ConnectOptions, 'set' | 'clientId' | 'clientSecret' | 'redirectUri'>;
 
 /**
- * Returns the provider, after the options for it are written to the config file.
+ * Writes the provider's options to the config file, and returns the provider.
  *
  * @throws SidekeyError `provider_unknown`, `input_invalid`, `config_invalid`, `file_unwritable`,
  * `audit_unavailable`
@@ -126,7 +122,7 @@ export async function configuredProvider(
   const provider = findProvider((await parseConfig(previous, file, { env })).providers, name);
   const { text, changed } = setProvider(previous, name, editFrom(options, provider));
   const edited = findProvider((await parseConfig(text, file, { env })).providers, name);
-  // A secret that cannot be read changes nothing.
+  // An unreadable secret changes nothing.
   if (clientSecret !== undefined) await edited.clientSecret?.();
   if (changed.length > 0) {
     const event = { event: 'provider.changed', provider: name, reason: changed.join(', ') } as const;
@@ -150,9 +146,9 @@ function editFrom(
   return {
     clientId,
     clientSecret: clientSecret === undefined ? undefined : keptReference('--client-secret', clientSecret),
-    // A definition without a secret says so; with one, the client authenticates as RFC 6749 §2.3.1 wants it.
+    // `none` is for definitions without a secret. With one, the client authenticates as in RFC 6749 §2.3.1.
     clientAuth: clientSecret !== undefined && provider.clientAuth === 'none' ? 'basic' : undefined,
-    // The redirect URI of the client that is named with it.
+    // Redirect URI of the client named with it.
     redirectUri: clientId === undefined ? undefined : redirectUri,
     settings: Object.fromEntries(set.map((text) => setting(text, provider))),
   };
@@ -177,10 +173,10 @@ function setting(text: string, { name, title, settings }: Provider): readonly [n
 }
 
 /**
- * Returns the scopes to request: those of the option, else of the provider, and those of the existing grant,
+ * Returns the scopes to request: those of the option, else of the provider, plus those of the existing grant,
  * which a new consent replaces.
  *
- * @param written texts of scopes with commas or spaces between
+ * @param written scopes, separated by commas or spaces
  * @throws SidekeyError `input_invalid` for an invalid scope (RFC 6749 §3.3)
  */
 export function scopesToAsk(
@@ -198,7 +194,7 @@ export function scopesToAsk(
   return scopesFor(named, provider, existing);
 }
 
-/** Parameters that flows set, and parameters that would expose a secret in argv. */
+/** Parameters that flows set, and those that would expose a secret in argv. */
 const reservedParameters = new Set([
   'grant_type',
   'client_id',
@@ -244,10 +240,10 @@ function wrong(what: string, hint: string): SidekeyError {
   return new SidekeyError('input_invalid', `${what}.`, { hint });
 }
 
-/** A discovered provider, with the secret of the registered client, which no file contains. */
+/** A discovered provider, with the registered client's secret, which no file contains. */
 interface FoundProvider {
   readonly provider: Provider;
-  /** Secret of the registered client; null: it has none. */
+  /** Secret of the registered client; null: none. */
   readonly clientSecret: string | null;
 }
 
@@ -255,7 +251,7 @@ type DiscoverOptions = Pick<ConnectOptions, 'name' | 'clientId' | 'port' | 'redi
 
 /**
  * `connect https://… --discover`: discovers the login server of an API, registers a client if the server
- * supports it, and writes the definition to the config file. An existing definition is not changed.
+ * supports it, and writes the definition to the config file. Never changes an existing definition.
  *
  * @throws SidekeyError errors of `discover` and `registerClient`; `input_invalid`, `already_exists`,
  * `config_invalid`, `file_unwritable`, `audit_unavailable`
@@ -309,7 +305,7 @@ export async function discoverProvider(
 
 type Definition = readonly (readonly [path: readonly string[], value: EntryValue])[];
 
-/** Writes a new provider to the config file. The audit log records it first. */
+/** Writes a new provider to the config file. Records it in the audit log first. */
 async function addDefinition(
   context: Context,
   name: string,
@@ -331,10 +327,11 @@ async function addDefinition(
 }
 
 /**
- * `connect NAME --auth-url URL --token-url URL`: writes an OAuth service without a definition to the config file. Only
- * the hosts of `--allowed-domains` get its tokens. A definition with the same endpoints is used as it is.
+ * `connect NAME --auth-url URL --token-url URL`: writes an unknown OAuth service to the config file. Only the
+ * hosts of `--allowed-domains` get its tokens. Reuses a definition with the same endpoints.
  *
- * @throws SidekeyError `input_invalid`, `already_exists`, `config_invalid`, `file_unwritable`, `audit_unavailable`
+ * @throws SidekeyError `input_invalid`, `already_exists`, `config_invalid`, `file_unwritable`,
+ * `audit_unavailable`
  */
 export async function defineProvider(
   context: Context,
@@ -414,7 +411,7 @@ async function clientFor(
   io: Parameters<typeof registerClient>[1],
 ): Promise<RegisteredClient | null> {
   if (clientId !== undefined) return null;
-  // Port and path of the listener that is opened later.
+  // Port and path of the later listener.
   const back = writtenRedirectUri(redirectTarget({ port, redirectUri }));
   if (registrationEndpoint === null) {
     throw new SidekeyError('provider_refused', `${issuer} lets no client register itself.`, {
@@ -440,7 +437,7 @@ function definitionOf(found: Discovered, client: RegisteredClient | null, host: 
     ...optional('device_authorization_endpoint', found.deviceAuthorizationEndpoint),
     [['token_endpoint'], found.tokenEndpoint],
     ...optional('revocation_endpoint', found.revocationEndpoint),
-    // It serves tokens with that scope alone.
+    // The endpoint accepts only tokens with that scope.
     ...optional('userinfo_endpoint', found.scopes.includes('openid') ? found.userinfoEndpoint : null),
     [['issuer'], found.issuer],
     ...(found.namesIssuer ? [[['authorization_response_iss_parameter_supported'], true] as const] : []),
@@ -448,7 +445,7 @@ function definitionOf(found: Discovered, client: RegisteredClient | null, host: 
     ...optional('client_auth', client === null ? null : client.auth),
     ...(found.scopes.length === 0 ? [] : [[['scopes'], found.scopes] as const]),
     [['audience'], [host]],
-    // RFC 8707: the API that the tokens are for.
+    // RFC 8707: the API of the tokens.
     ...(found.resource === null
       ? []
       : (['authorization_parameters', 'token_parameters'] as const).map(

@@ -20,35 +20,35 @@ import type { Obtained } from '../../grants/keep.ts';
 export interface ConnectOptions {
   readonly name?: string;
   readonly user?: string;
-  /** Scopes; each text may hold several with commas or spaces between. */
+  /** Scopes. Each text may hold several, separated by commas or spaces. */
   readonly scope?: readonly string[];
-  /** True: the credential of a working grant is replaced without a question. */
+  /** True: replaces the credential of a working grant without confirmation. */
   readonly replace?: boolean;
   /** `KEY=VALUE` for the grant. */
   readonly meta?: readonly string[];
   readonly allowedDomains?: readonly string[];
-  /** True if hosts outside of the provider's audience may be named. */
+  /** True: allows hosts outside of the provider's audience. */
   readonly widen?: boolean;
-  /** False: the allowed-domains map is not changed. */
+  /** False: leaves the allowed-domains map unchanged. */
   readonly domains?: boolean;
-  /** `NAME=VALUE` of the provider's settings, kept in the config file. */
+  /** `NAME=VALUE` of the provider's settings, stored in the config file. */
   readonly set?: readonly string[];
-  /** Kept in the config file. */
+  /** Stored in the config file. */
   readonly clientId?: string;
-  /** `env:`, `file:`, `command:`; kept in the config file. */
+  /** `env:`, `file:`, `command:`; stored in the config file. */
   readonly clientSecret?: string;
   /** Time to wait for a person: `5m`. */
   readonly timeout?: string;
 
   readonly port?: string;
   readonly redirectUri?: string;
-  /** A program; false: none is opened. */
+  /** A program; false: opens none. */
   readonly browser?: string | false;
   readonly paste?: boolean;
   readonly printUrl?: boolean;
   /** The URL of the callback, or its code. */
   readonly finish?: string;
-  /** State for a consent that is finished with a bare code. */
+  /** State of a consent that a bare code finishes. */
   readonly state?: string;
 
   readonly device?: boolean;
@@ -57,25 +57,25 @@ export interface ConnectOptions {
   readonly tokenExchange?: boolean;
   readonly import?: boolean;
   readonly token?: boolean;
-  /** False: the credential is stored unverified. */
+  /** False: stores the credential unverified. */
   readonly verify?: boolean;
   /** The environment variable with the key. */
   readonly fromEnv?: string;
-  /** The source that the credential is asked from. */
+  /** Source of the credential. */
   readonly from?: string;
   readonly sourceTtl?: string;
   readonly sourceForm?: string;
-  /** True: the audience of the existing grant and the map stay as they are. */
+  /** True: leaves the audience of the existing grant and the map unchanged. */
   readonly keepsAudience?: boolean;
   readonly discover?: boolean;
-  /** Endpoints of a service without a provider definition; kept in the config file. */
+  /** Endpoints of a service without a provider definition; stored in the config file. */
   readonly authUrl?: string;
   readonly tokenUrl?: string;
   /** The grant that is a login at Auth0. */
   readonly via?: string;
-  /** Connection at Auth0, where its name is not the usual one. */
+  /** Connection at Auth0, if it has another name than usual. */
   readonly connection?: string;
-  /** Account of the connection at Auth0, where it has several. */
+  /** Account of the connection at Auth0, if it has several. */
   readonly loginHint?: string;
 
   /** A file with a private key: PEM, JWK, or the JSON of a service account. `-`: standard input. */
@@ -87,15 +87,12 @@ export interface ConnectOptions {
   readonly assertionAudience?: string;
   readonly appId?: string;
   readonly installationId?: string;
-  /** The ARN of a role of AWS. */
+  /** ARN of an AWS role. */
   readonly assumeRole?: string;
   readonly externalId?: string;
-  /** The only region of AWS for the keys. */
+  /** The only AWS region for the keys. */
   readonly region?: string;
-  /**
-   * `env:`, `file:`, `command:`; read for each exchange. Absent: a token from standard input, which is
-   * stored.
-   */
+  /** `env:`, `file:`, `command:`; read for each exchange. Absent: stores a token from standard input. */
   readonly subjectToken?: string;
   readonly subjectTokenType?: string;
   readonly actorToken?: string;
@@ -111,36 +108,29 @@ export interface ConnectRequest {
   readonly state: State;
   /** Client behind the address guard. */
   readonly upstream: UpstreamClient;
-  /** Complete: no setting is open. */
+  /** The provider, with all settings set. */
   readonly provider: Provider;
   readonly name: string;
   readonly user: string;
-  /** Scopes to request: those of the option, else of the provider; with those of the existing grant. */
+  /** Scopes to request: those of the option, else of the provider, plus those of the existing grant. */
   readonly scopes: readonly string[];
-  /** The grant that is reconnected; null: a new one. */
+  /** The grant to reconnect; null: a new one. */
   readonly existing: OpenedGrant | null;
   readonly options: ConnectOptions;
-  /** Aborted at Ctrl-C, and at the time limit. */
+  /** Aborted by Ctrl-C and by the time limit. */
   readonly signal: AbortSignal;
 }
 
-/**
- * A flow that obtains a credential. Rejects with SidekeyError: `provider_refused`, `input_invalid`, `config_invalid` …
- */
+/** Obtains a credential. Rejects with SidekeyError `provider_refused`, `input_invalid`, `config_invalid`. */
 export type Obtain = (request: ConnectRequest) => Promise<Obtained>;
 
-/**
- * Requests the first token of a grant that renews itself.
- *
- * @throws SidekeyError as `renewNow`
- */
+/** Requests the first token of a grant that renews itself. @throws SidekeyError as `renewNow` */
 export function firstToken(request: ConnectRequest, renewal: Renewal): Promise<Obtained> {
   return renewNow(request, withoutToken(renewal, request.context.now()));
 }
 
 /**
- * Requests a token for a credential without one, in the same way as later renewals, so that errors are found
- * now.
+ * Requests a token for a credential without one, as later renewals do, so that errors appear now.
  *
  * @throws SidekeyError `config_invalid`: the provider definition or a secret is incomplete;
  * `provider_refused`; the reason of the signal
@@ -152,7 +142,7 @@ export async function renewNow(request: ConnectRequest, credential: OAuth2Creden
     { provider: provider.name, credential, scopes },
     {
       ...parts,
-      // Adds the secret of a client that no file contains.
+      // Adds a client secret that no file contains.
       providers: (name) => (name === provider.name ? provider : parts.providers(name)),
     },
   );
@@ -196,7 +186,7 @@ function refused(title: string, why: string, hint: string): SidekeyError {
 
 /** Time limit for the user. */
 interface ConsentTimeout {
-  /** Aborted at Ctrl-C, and at the time limit; the reason is a SidekeyError `consent_missing`. */
+  /** Aborted by Ctrl-C and by the time limit. The reason is a SidekeyError `consent_missing`. */
   readonly signal: AbortSignal;
   /** Stops the timer, and restores the signal handlers. */
   end(): void;
@@ -230,11 +220,7 @@ export function startConsentTimeout(ms: number, timers: Timers): ConsentTimeout 
   };
 }
 
-/**
- * Returns `--timeout` in milliseconds.
- *
- * @throws SidekeyError `input_invalid`
- */
+/** Returns `--timeout` in milliseconds. @throws SidekeyError `input_invalid` */
 export function timeoutOf(text: string | undefined, otherwise: number): number {
   if (text === undefined) return otherwise;
   const ms = parseDuration(text);

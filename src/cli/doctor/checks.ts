@@ -26,10 +26,7 @@ import type { UpstreamClient } from '../../upstream/client.ts';
 /** Tolerated clock error: expiry is checked to the second, but a smaller error has no effect. */
 const toleratedMs = 60_000;
 
-/**
- * Checks the clock against the last audit line and against upstream servers. Expiry of tokens, leases and certificates
- * depends on it.
- */
+/** Compares the clock, which all expiries depend on, with the last audit line and with upstream servers. */
 export async function lookAtClock(
   { audit: { file } }: Config,
   answers: readonly Answered[],
@@ -58,12 +55,12 @@ export async function lookAtClock(
   );
 }
 
-/** Returns the median, so that one upstream with a wrong clock has no effect; null of none. */
+/** Returns the median, so that one upstream with a wrong clock has no effect; null for no offsets. */
 function middle(offsets: readonly number[]): number | null {
   return offsets.toSorted((a, b) => a - b)[Math.floor(offsets.length / 2)] ?? null;
 }
 
-/** A file that other users must not read, or must not write. */
+/** A file that other users must not read, or not write. */
 interface Guarded {
   readonly path: string;
   readonly holds: string;
@@ -123,9 +120,7 @@ async function lookAt({
   }
 }
 
-/**
- * A proxy for the probes, with its own CA, store and audit log, so that those of the user are not changed.
- */
+/** A proxy for the probes. It has its own CA, store and audit log, and leaves those of the user unchanged. */
 export interface ProbeFixture {
   readonly url: string;
   readonly env: NodeJS.ProcessEnv;
@@ -145,7 +140,7 @@ export async function withProbeFixture<T>(
   await using temporary = await mkdtempDisposable(join(tmpdir(), 'sidekey-doctor-'));
   const folder = temporary.path;
   const file = join(folder, 'sidekey.yaml');
-  // JSON is YAML too.
+  // JSON is valid YAML.
   await writeFile(file, JSON.stringify(settings(authentication)), { mode: 0o600 });
   const quiet = { error() {}, warn() {}, info() {}, debug() {} };
   const running = await startProxy(await loadConfig(file, { env: {} }), { log: quiet, now, env: {} });
@@ -189,7 +184,7 @@ function settings(authentication: Config['proxy']['authentication']): object {
   };
 }
 
-/** Answer of an upstream server. */
+/** Response of an upstream server. */
 interface Answered {
   readonly authority: string;
   readonly status: number | null;
@@ -198,14 +193,14 @@ interface Answered {
   readonly error: SidekeyError | null;
 }
 
-/** Number of requests at a time. */
+/** Maximum concurrent requests. */
 const width = 8;
 
 const timeoutMs = 5_000;
 
 /**
- * Requests `/` of each host of the map without a wildcard, without a credential, with the name look-up,
- * checks and TLS verification of the proxy. Hosts that require a client certificate are skipped.
+ * Requests `/` of each host of the map without a wildcard. Sends no credential. Resolves, checks and verifies
+ * as the proxy does. Skips hosts that require a client certificate.
  */
 export async function askUpstreams(
   { domains }: Config,
@@ -259,7 +254,7 @@ function known(error: unknown, authority: string): SidekeyError {
   return new SidekeyError('upstream_unreachable', `${authority} did not answer: ${errorPhrase(error)}.`);
 }
 
-/** Reports which hosts of the map were resolved, reached and verified. */
+/** Reports the hosts of the map that were resolved, reached and verified. */
 export function upstreamsFound(answers: readonly Answered[]): Finding {
   const failed = answers.filter(({ error }) => error !== null);
   const count = `${answers.length - failed.length} of ${answers.length}`;

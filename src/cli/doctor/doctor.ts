@@ -58,7 +58,7 @@ export async function doctor(context: Context, options: DoctorOptions): Promise<
   return ok ? exitCode.ok : exitCode.failure;
 }
 
-/** Checks the setup. A proxy that is not running is not a problem, because `run` starts its own. */
+/** Checks the setup. A stopped proxy is no problem, because `run` starts its own. */
 async function checkSetup(context: Context, { offline }: DoctorOptions): Promise<readonly Finding[]> {
   const { env, now } = context;
   const found = (await findAll(context)).map(silentIsFine);
@@ -66,7 +66,7 @@ async function checkSetup(context: Context, { offline }: DoctorOptions): Promise
   try {
     config = await context.readConfig();
   } catch {
-    // The findings include its problems.
+    // The findings include the config's problems.
     return found;
   }
   const ask = async () => {
@@ -176,7 +176,7 @@ const words = {
   slow: 'did not end in time',
 } as const;
 
-/** Returns a note on what is no fault of this machine; null: there is none. */
+/** Returns a note on a problem outside of this machine; null: none. */
 function noteOn({ client, library, verdict }: Probed): Need | null {
   const title = titleOf({ client, library });
   if (verdict === 'slow')
@@ -191,7 +191,7 @@ function noteOn({ client, library, verdict }: Probed): Need | null {
   };
 }
 
-/** Lists the variables that name roots for a program. */
+/** Lists the variables that set a program's roots. */
 function trustVariables({ variables }: Probed['client']): string {
   return variables.filter((name) => /CA|CERT|ROOT|JAVA|PHP|WGET|HGRC|APT/.test(name)).join(', ');
 }

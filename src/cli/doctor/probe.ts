@@ -10,22 +10,19 @@ export interface Probed {
   readonly library: string | null;
   /** Verdict; null: the program is not installed. */
   readonly verdict: Verdict | null;
-  /** Output of a program that does not work. */
+  /** Output of a program that fails. */
   readonly said: string | null;
 }
 
 const width = 4;
-/** Time-out of a probe among all, and of one that `--only` names: a compiler may build its library first. */
+/** Time-outs: of a probe among all, and of one named by `--only`, which may first compile its library. */
 const timeoutMs = 8_000;
 const longTimeoutMs = 180_000;
 
-/** Start of the page of the proxy, as text and as JSON. Its name alone also occurs in error messages. */
+/** Start of the proxy's page, as text and as JSON. The name alone also occurs in error messages. */
 const page = /This is Sidekey\.|\{"sidekey":1,/;
 
-/**
- * Runs the probes of all installed programs, and returns results in the order of the table. `only`: names of
- * clients, null: all.
- */
+/** Probes all installed programs. Returns results in table order. `only`: names of clients; null: all. */
 export async function probeClients(
   fixture: ProbeFixture,
   only: ReadonlySet<string> | null,
@@ -63,7 +60,7 @@ async function probe(
   return { client, library, verdict, said: verdict === 'works' ? null : lastWords(end) };
 }
 
-/** Runs a program until it exits or the time-out ends. Never rejects. */
+/** Runs a program until it exits or times out. Never rejects. */
 function ended(
   path: string,
   words: readonly string[],
@@ -73,7 +70,7 @@ function ended(
   return new Promise((resolve) => {
     const written = { stdout: '', stderr: '' };
     let timedOut = false;
-    // A process group, so that its children are killed with it.
+    // In a process group, so that its children are killed too.
     const child = spawn(path, words, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
     const timer = setTimeout(() => {
       timedOut = true;
@@ -98,7 +95,7 @@ function ended(
 interface Probe {
   /** Name in `clients/programs.ts`. */
   readonly client: string;
-  /** Library of the client, where the client has several probes. */
+  /** Library of the client, if the client has several probes. */
   readonly library: string | null;
   readonly program: string;
   /** @param folder working folder with `files` */
@@ -107,9 +104,9 @@ interface Probe {
   readonly files?: Readonly<Record<string, string>>;
   /** Command that succeeds if `library` is installed. */
   readonly needs?: readonly string[];
-  /** Output of a program that reached the proxy, if the program does not print the page but rejects it. */
+  /** Output of a program that reached the proxy but rejects the page instead of printing it. */
   readonly reached?: RegExp;
-  /** Additional variables; files that the program writes go to the folder. */
+  /** Additional variables. Files that the program writes go to the folder. */
   readonly env?: (folder: string) => Readonly<Record<string, string>>;
 }
 
@@ -219,7 +216,7 @@ const probes: readonly Probe[] = [
     client: 'pip',
     library: null,
     program: 'pip',
-    // The full URL, so that the user's index settings have no effect.
+    // The full URL overrides the user's index settings.
     words: (url) =>
       `--disable-pip-version-check --no-input --retries 0 download --no-deps --no-cache-dir -d . ${url}index.json`.split(
         ' ',
@@ -282,7 +279,7 @@ const probes: readonly Probe[] = [
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
-      // Chromium requires this as root; it loads only our page.
+      // Chromium requires this as root. It loads only our page.
       ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
       `--user-data-dir=${folder}`,
       '--dump-dom',
@@ -309,10 +306,10 @@ export type Verdict = 'works' | 'untrusted' | 'unproxied' | 'unauthenticated' | 
 
 const untrusted =
   /certificate|self.signed|unknown (?:authority|issuer|CA)|UNABLE_TO_(?:GET|VERIFY)|PKIX|SSL_ERROR|not trusted|ERR_CERT|x509/i;
-/** Only the proxy resolves the name: a program that looks it up bypasses the proxy. */
+/** Only the proxy can resolve the name. A program that looks it up bypasses the proxy. */
 const unproxied =
   /resolve|ENOTFOUND|EAI_AGAIN|name or service|no such host|getaddrinfo|nodename|UnknownHost|ERR_NAME|dns error|lookup|UnresolvedAddress|ConnectException/i;
-/** No time, place or thread ID of a log line, as Chromium prints them, is a status. */
+/** Excludes times, places and thread IDs of log lines, as Chromium prints them. */
 const unauthenticated = /(?<![\d:./])407(?![\d:./\]])|agent_auth_required|proxy authentication/i;
 
 /** @param page output of a program that reached the proxy */
@@ -320,14 +317,14 @@ export function verdictOf({ exit, stdout, stderr, timedOut }: ProbeEnd, page: Re
   const said = `${stdout}\n${stderr}`;
   if (page.test(said)) return 'works';
   if (timedOut) return 'slow';
-  // The order matters: a trust error also names the host, and some programs report it as a failed connection.
+  // The order matters: a trust error also names the host, and some programs call it a failed connection.
   if (unauthenticated.test(said)) return 'unauthenticated';
   if (untrusted.test(said)) return 'untrusted';
   if (unproxied.test(said)) return 'unproxied';
   return exit === 0 ? 'unproxied' : 'failed';
 }
 
-/** Returns the most specific line of output, without control characters, shortened. */
+/** Returns the most specific line of the output, shortened, without control characters. */
 export function lastWords({ stdout, stderr }: ProbeEnd): string {
   const lines = `${stdout}\n${stderr}`
     .split('\n')

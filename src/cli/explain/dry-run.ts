@@ -57,7 +57,7 @@ interface Step {
   readonly text: string;
 }
 
-/** The steps, in the order of the proxy. */
+/** The steps in the proxy's order. */
 type StepName =
   | 'authority'
   | 'lease'
@@ -74,7 +74,7 @@ type StepName =
   | 'leaks'
   | 'address';
 
-/** An exchange that was run to its end or its refusal. */
+/** An exchange that ran to its end or its refusal. */
 export interface DryRun {
   readonly steps: readonly Step[];
   /** Null: the request would be sent, or wait for a person. */
@@ -86,8 +86,8 @@ export interface DryRun {
 }
 
 /**
- * Runs the stages of the proxy on a hypothetical request. Its services only read: no use is counted, no token
- * refreshed, no approval requested, and nothing is sent.
+ * Runs the stages of the proxy on a hypothetical request. Its services only read: they count no use, refresh
+ * no token, request no approval and send nothing.
  *
  * @throws errors of the store and the vault; SidekeyError as `pickLease`
  */
@@ -98,7 +98,7 @@ export async function dryRun(view: View, question: Question): Promise<DryRun> {
   const asked = { lease, presented: await presentedOf(question, lease, view), grants: await view.grants() };
   const first = new Explanation(view, question, asked);
   const run = await first.run(question.inbound);
-  // A credential in the body requires one: without a given body the shortest is used.
+  // A credential in the body needs a body. Without a given one, uses the shortest.
   const { placement } = first;
   const sample =
     question.inbound.body === null && placement !== null && placement.kind !== 'own'
@@ -111,31 +111,31 @@ export async function dryRun(view: View, question: Question): Promise<DryRun> {
   return new Explanation(view, question, asked).run(inbound);
 }
 
-/** The store records that the question names. */
+/** Store records of the question. */
 interface Asked {
   readonly lease: LeaseRecord | null;
-  /** The credentials of the caller, or the reason that there are none. */
+  /** Credentials of the caller, or why it has none. */
   readonly presented: Presented | SidekeyError;
   readonly grants: readonly Grant[];
 }
 
-/** The steps of one dry run, reported by the record of the exchange and by its services. */
+/** The steps of a dry run, reported by the exchange's record and its services. */
 class Explanation {
-  /** The placement of the credential; null: none was asked for. */
+  /** Placement of the credential; null: none is needed. */
   placement: Placement | null = null;
   readonly #view: View;
   readonly #question: Question;
   readonly #asked: Asked;
   readonly #snapshot: ConfigSnapshot;
   readonly #steps: Step[] = [];
-  /** The step that a refusal would belong to now. */
+  /** The step of a refusal at this point. */
   #next: StepName = 'authority';
   #authority: Authority | null = null;
   #sealed: SealedCredential | null = null;
   /** Credentials that the client sends itself. */
   readonly #found: string[] = [];
   #refusal: SidekeyError | null = null;
-  /** The reason that the credential is not carried to the request; null: it is. */
+  /** Reason why the credential does not fit the request; null: it fits. */
   #misplaced: SidekeyError | null = null;
   #outcome = 'refused';
   #held = false;
@@ -175,7 +175,7 @@ class Explanation {
     return { steps: this.#steps, refusal: this.#refusal, outcome: this.#outcome, held: this.#held };
   }
 
-  /** Notes a passed step. A stage that runs again after an approval adds nothing. */
+  /** Adds a passed step. A stage that runs again after an approval adds nothing. */
   #passed(step: StepName, text: string, next: StepName = step): void {
     this.#next = next;
     if (!this.#steps.some((each) => each.step === step && each.text === text))
@@ -221,7 +221,7 @@ class Explanation {
     if (decision.outcome !== 'deny') this.#passed('decision', decisionText(decision), 'grant');
   }
 
-  /** Returns services that change nothing and note their calls. */
+  /** Returns services that change nothing and record their calls. */
   #services(): ProxyServices {
     const { at } = this.#question;
     const config = () => this.#snapshot;
@@ -268,7 +268,7 @@ class Explanation {
     };
   }
 
-  /** Reads the proposals of the store, and makes and uses none. */
+  /** Reads the proposals of the store. Creates and uses none. */
   #proposals(): ProxyServices['proposals'] {
     const { store, config } = this.#view;
     const { at } = this.#question;
@@ -366,7 +366,7 @@ class Explanation {
     }
     const { sealed } = standing.opened;
     const some = withSomeToken(sealed, this.placement, standing.kind === 'needed');
-    // The first is that of the main grant.
+    // The first one belongs to the main grant.
     this.#sealed ??= some;
     return { kind: 'ready', grant: standing.opened.grant, sealed: some };
   }
@@ -423,7 +423,7 @@ class Explanation {
     this.#outcome = `with the credential of ${all.map(titleOf).join(' and ')}`;
   }
 
-  /** Names are resolved when they are dialed; an address of the config or the URL is checked now. */
+  /** Names are resolved on connect. Addresses in the config or the URL are checked now. */
   async #addressStep(authority: Authority): Promise<void> {
     const { upstream }: Config = this.#view.config;
     const pinned = upstream.resolve.get(authority.host);
@@ -465,7 +465,7 @@ interface Listeners {
   refused(refusal: SidekeyError): void;
 }
 
-/** The record of an exchange that is explained. */
+/** The record of an explained exchange. */
 class ExplainedRecord extends ExchangeRecord {
   readonly #listeners: Listeners;
   #isOwn = false;
@@ -538,7 +538,7 @@ const emptyStore: AuthenticatorParts['store'] = {
 
 const noHash = Buffer.alloc(0);
 
-/** Identifies an agent as by a valid token of one of its issuers: whether a real one is valid is not known here. */
+/** Identifies an agent as if by a valid token of its issuers. A dry run has no real token to verify. */
 function anyToken(agent: string | null): TokenIdentities {
   const identity = { agent: agent ?? '', issuer: '', subject: '', expiresAt: Infinity };
   return { applies: () => true, find: () => identity, verify: async () => identity };
@@ -624,7 +624,7 @@ function withSomeToken(
   };
 }
 
-/** Returns a credential in the place of a source's answer. */
+/** Returns a placeholder for the credential of a source. */
 function someValue(placement: Placement | null): HeldCredential {
   if (placement?.kind === 'aws_sigv4') {
     const keys = { accessKeyId: 'A'.repeat(16), secretAccessKey: 'secret', sessionToken: null };
@@ -636,7 +636,7 @@ function someValue(placement: Placement | null): HeldCredential {
     : { type: 'api_key', value: 'token' };
 }
 
-/** Describes the place of a credential: names of fields, never a value. A credential of several values has its own fields. */
+/** Describes a credential's place by field names, never by values. One of several values has own fields. */
 function describeFields(names: readonly string[], { type }: Grant, placement: Placement): string {
   if (names.length === 0 || placement.kind === 'own' || schemeOf(placement).accepts !== undefined)
     return carriedAs(placement);

@@ -5,8 +5,8 @@ import { columns, type Display, wrapMessage } from '../display.ts';
 import { exitCode, failures } from '../../lib/failures.ts';
 
 /**
- * `sidekey explain`: exit code 0 if the request would be allowed, else that of the failure; if approval is
- * needed, that of a missing answer.
+ * `sidekey explain`: exit code 0 if the request would be allowed, else that of the failure. If it needs
+ * approval, exit code of a missing answer.
  *
  * @throws SidekeyError as `readQuestion` and `dryRun`
  */

@@ -9,7 +9,7 @@ import { readTime } from '../../operations/format.ts';
 
 /** Request, caller, client and time, as options of the command line. */
 export interface ExplainOptions {
-  /** With selectors, where there are any: `ci-bot+grant=work`. */
+  /** Agent, with any selectors: `ci-bot+grant=work`. */
   readonly agent?: string;
   readonly lease?: string;
   readonly user?: string;
@@ -21,22 +21,22 @@ export interface ExplainOptions {
   readonly at?: string;
 }
 
-/** The same, read. */
+/** The parsed options. */
 export interface Question {
   readonly method: string;
   readonly url: string;
   /** Null: no agent, or the agent of the lease. */
   readonly agent: string | null;
-  /** Id of the lease, or a prefix of it; null: the agent uses a token of its own. */
+  /** Id of the lease, or a prefix of it; null: the agent uses its own token. */
   readonly lease: string | null;
   readonly selectors: Selectors;
-  /** The request as received; its body can be read once. */
+  /** The request as received. Its body can be read once. */
   readonly inbound: InboundRequest;
   /** Milliseconds since the epoch. */
   readonly at: number;
 }
 
-/** Reads the command line. @throws SidekeyError `input_invalid` */
+/** Parses the command line. @throws SidekeyError `input_invalid` */
 export async function readQuestion(
   { readInput, now }: Pick<Context, 'readInput' | 'now'>,
   words: readonly [first: string, second: string | undefined],
@@ -82,7 +82,7 @@ export async function readQuestion(
   };
 }
 
-/** `[method] url`; a URL without a scheme means https, as with the map. */
+/** Parses `[method] url`. The default scheme is https, as in the map. */
 function readTarget(
   first: string,
   second: string | undefined,
@@ -90,7 +90,7 @@ function readTarget(
 ): Pick<Question, 'method' | 'url'> {
   const example = 'sidekey explain GET https://api.example.com/path';
   const isMethod = /^[A-Za-z]{1,32}$/.test(first);
-  // A word in capitals is a method without a URL; a host is in lower case.
+  // A word in capitals is a method without a URL, because hosts are in lower case.
   if (second === undefined && isMethod && first === first.toUpperCase()) {
     throw inputInvalid('The URL is missing.', example);
   }
@@ -98,13 +98,13 @@ function readTarget(
     throw inputInvalid('The word before the URL is not a method.', example);
   const usual = body.length === 0 ? 'GET' : 'POST';
   const [method, written] = second === undefined ? [usual, first] : [first.toUpperCase(), second];
-  // A base address of the proxy: its path names the host.
+  // A base address of the proxy has the host in its path.
   const [, named] = /^http:\/\/[^/]*\/\+\/(.*)$/.exec(written) ?? [];
   const url = named ?? written;
   return { method, url: url.includes('://') ? url : `https://${url}` };
 }
 
-/** Errors do not contain the text, which may be a secret. */
+/** Errors omit the text, which may be a secret. */
 function readHeader(text: string): RawFields {
   const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/.exec(text) ?? [];
   if (name === undefined || value === undefined || /\p{Cc}/u.test(value)) {

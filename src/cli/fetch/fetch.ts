@@ -10,7 +10,7 @@ import { onInterrupt } from '../terminal.ts';
 import { type FetchOptions, type Hop, type Question, readQuestion, readUrl } from './request.ts';
 import { type Answer, askProxy, openEndpoint, placeOf, type Recorded, type ProxyEndpoint } from './send.ts';
 
-/** Exit code of a program that SIGINT ended. */
+/** Exit code of a program ended by SIGINT. */
 const interrupted = 130;
 
 /**
@@ -90,11 +90,11 @@ interface Delivery {
   readonly signal: AbortSignal;
 }
 
-/** The JSON object is built in memory. */
+/** Bytes. The JSON object is built in memory. */
 const maxInlineBytes = 8 * 1_024 * 1_024;
 
 /**
- * Streams the response to standard output or into a file; with `--json` returns it as one object.
+ * Streams the response to standard output or a file; with `--json` returns it as one object.
  *
  * @throws SidekeyError `upstream_protocol` if it is truncated, `file_unwritable`, `input_invalid` if it is
  * too large for the object; the reason of `signal`
@@ -169,17 +169,17 @@ function headOf({ httpVersion, statusCode, statusMessage, rawHeaders }: Incoming
   return Buffer.from(`${head}\r\n`, 'latin1');
 }
 
-/** The answer to a request, for programs. */
+/** The response to a request, for programs. */
 interface Answered {
   readonly url: string;
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: { readonly bytes: Buffer } | { readonly file: string; readonly length: number };
-  /** Audit record; null: another proxy answered, whose audit log this process does not read. */
+  /** Audit record; null: this process cannot read the audit log of the proxy. */
   readonly recorded: Recorded | null;
 }
 
-/** Returns the response as one JSON object: the body as text where it is UTF-8, else in base64. */
+/** Returns the response as one JSON object. The body is text if it is UTF-8, else base64. */
 function envelopeOf({ url, status, headers, body, recorded }: Answered): Readonly<Record<string, unknown>> {
   return {
     url,
@@ -204,12 +204,12 @@ function inlined(bytes: Buffer): { body: string } | { body_base64: string } {
 
 const maxRedirects = 20;
 
-/** Fields that a redirect to another host keeps: none can contain a key or select a grant. */
+/** Fields that a redirect to another host keeps. None can contain a key or select a grant. */
 const forEverybody = new Set(['user-agent', 'accept', 'accept-language', 'content-type', 'sidekey-reason']);
 
 /**
- * Returns the request of a redirect (RFC 9110 §15.4); null: the response is none. The proxy decides about it
- * anew, and adds only the credential of the new host.
+ * Returns the request of a redirect (RFC 9110 §15.4); null: no redirect. The proxy checks it like any other,
+ * and adds only the credential of the new host.
  *
  * @throws SidekeyError `input_invalid` if its body cannot be sent again, `upstream_protocol` if the location
  * is invalid
@@ -239,7 +239,7 @@ export function nextHop(hop: Hop, status: number, location: string | undefined):
 
 function resolved(location: string, from: string): string {
   try {
-    // Bytes of a field, which are UTF-8 where they are not ASCII.
+    // Non-ASCII bytes of a field are UTF-8.
     const text = Buffer.from(location, 'latin1').toString('utf8');
     return readUrl(new URL(text, from).href);
   } catch {
@@ -247,13 +247,10 @@ function resolved(location: string, from: string): string {
   }
 }
 
-/** A problem document of ours is some hundred bytes. */
+/** Sidekey's problem documents have some hundred bytes. */
 const maxProblemBytes = 65_536;
 
-/**
- * Returns the refusal of a response; null: it is from the upstream, whose `Sidekey-Error` fields the proxy
- * removes.
- */
+/** Returns the refusal; null: an upstream response, whose `Sidekey-Error` fields the proxy removes. */
 async function refusedBy(response: IncomingMessage): Promise<SidekeyError | null> {
   const said = response.headers['sidekey-error'];
   if (said === undefined) return null;

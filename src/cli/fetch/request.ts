@@ -5,7 +5,7 @@ import { inputInvalid, SidekeyError, systemCode } from '../../lib/errors.ts';
 import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
 import type { Input } from '../terminal.ts';
 
-/** The command line as it is written. */
+/** The command line as typed. */
 export interface FetchOptions {
   readonly request?: string;
   readonly header?: readonly string[];
@@ -23,10 +23,10 @@ export interface FetchOptions {
   readonly proxy?: string;
 }
 
-/** One request of the command; redirects add more. */
+/** One request of the command. Redirects add more. */
 export interface Hop {
   readonly method: string;
-  /** Absolute, without a fragment; all bytes are valid in a request line. */
+  /** Absolute URL without a fragment, valid in a request line. */
   readonly url: string;
   /** Names and values, without the framing and routing fields. */
   readonly fields: readonly (readonly [name: string, value: string])[];
@@ -42,7 +42,7 @@ export interface Question {
   readonly maxTimeMs: number | null;
 }
 
-/** Reads the command line. @throws SidekeyError `input_invalid` */
+/** Parses the command line. @throws SidekeyError `input_invalid` */
 export async function readQuestion(
   words: readonly [first: string, second: string | undefined],
   options: FetchOptions,
@@ -98,7 +98,7 @@ export function readUrl(text: string): string {
     );
   }
   const { authority, path } = target;
-  // Bytes that are invalid in a request line are escaped as by browsers; others are kept.
+  // Escapes bytes that are invalid in a request line as browsers do. Keeps others.
   const sendable = path.replace(/[^\x21-\x7e]+/gu, (found) => encodeURIComponent(found.toWellFormed()));
   return `${authority.scheme}://${authorityText(authority)}${sendable}`;
 }
@@ -122,11 +122,7 @@ export interface BodySource {
   open(): AsyncIterable<Uint8Array | string>;
 }
 
-/**
- * Returns the source of the body; null: the request has none.
- *
- * @throws SidekeyError `input_invalid`
- */
+/** Returns the source of the body; null: none. @throws SidekeyError `input_invalid` */
 async function bodySourceOf(
   { data, dataFile }: { readonly data?: string; readonly dataFile?: string },
   stdin: Input,
@@ -141,7 +137,7 @@ async function bodySourceOf(
   return file === '-' ? fromInput(stdin) : fromFile(file);
 }
 
-/** Returns the source of a body that is in memory. */
+/** Returns the source of a body in memory. */
 export function textBody(text: string): BodySource {
   const bytes = Buffer.from(text, 'utf8');
   return { length: bytes.length, repeatable: true, open: () => once(bytes) };
@@ -158,7 +154,7 @@ async function fromFile(file: string): Promise<BodySource> {
     // A pipe has no size, and can be read once.
     if (!found.isFile()) return { length: null, repeatable: false, open: () => createReadStream(file) };
     const { size } = found;
-    // Growth of the file is ignored: the body has the announced size.
+    // Ignores growth of the file: the body has the announced size.
     const open = () => (size === 0 ? once(Buffer.alloc(0)) : createReadStream(file, { end: size - 1 }));
     return { length: size, repeatable: true, open };
   } catch (cause) {
@@ -177,7 +173,7 @@ async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
   yield bytes;
 }
 
-/** Parses a header of the command line, `Name: value`. The error does not repeat it: it may contain a secret. */
+/** Parses a header of the command line, `Name: value`. The error omits it, because it may hold a secret. */
 function readHeaderField(text: string): readonly [name: string, value: string] {
   const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/s.exec(text) ?? [];
   if (name === undefined || value === undefined || /\p{Cc}/u.test(value)) {

@@ -23,7 +23,7 @@ export interface ProxyEndpoint {
   readonly port: number;
   /** `name:token`, both empty for an anonymous caller. */
   readonly userInfo: string;
-  /** Audit record of the last request of a client; null: this process does not read the audit log of the proxy. */
+  /** Audit record of a client's last request; null: this process cannot read the proxy's audit log. */
   recorded(client: string): Promise<Recorded | null>;
   close(): Promise<void>;
 }
@@ -34,8 +34,8 @@ interface EndpointOptions {
 }
 
 /**
- * Returns the named proxy; else that which this process serves, for the API; else that of the environment, if it is a
- * Sidekey; else a proxy of the command's own. An agent behind Sidekey thus uses its own rights, not those of a user who can read the store.
+ * Returns the named proxy; else the one that this process serves, for the API; else that of the environment,
+ * if it is a Sidekey; else a new one. So an agent behind Sidekey uses its own rights, not a store reader's.
  *
  * @throws SidekeyError `input_invalid`, and as `ownProxy`
  */
@@ -62,7 +62,7 @@ export async function openEndpoint(
   return ownProxy(context, await context.config(), agent ?? null);
 }
 
-/** Parses the URL of a proxy on this machine; null: it is none, or needs TLS. */
+/** Parses the URL of a proxy on this machine; null: it is another URL, or needs TLS. */
 export function readProxy(text: string): ProxyEndpoint | null {
   const url = URL.parse(text.includes('://') ? text : `http://${text}`);
   if (url === null || url.protocol !== 'http:' || (url.pathname !== '/' && url.pathname !== '')) return null;
@@ -90,7 +90,7 @@ export function placeOf({ host, port, userInfo }: ProxyEndpoint, user: string | 
 
 const variables = ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy'];
 
-/** Milliseconds that a proxy may take to identify itself. */
+/** Milliseconds that a proxy has to identify itself. */
 const timeoutMs = 2_000;
 
 async function fromEnvironment(env: NodeJS.ProcessEnv): Promise<ProxyEndpoint | null> {
@@ -99,10 +99,7 @@ async function fromEnvironment(env: NodeJS.ProcessEnv): Promise<ProxyEndpoint | 
   return endpoint !== null && (await isSidekey(placeOf(endpoint, null))) ? endpoint : null;
 }
 
-/**
- * Reports whether the proxy answers for the name of Sidekey. Sidekey also answers callers that it does not know, with
- * its own error field.
- */
+/** Reports whether the proxy serves `sidekey.internal`. Unknown callers get Sidekey's own error field. */
 async function isSidekey(place: ProxyPlace): Promise<boolean> {
   const hop = { method: 'GET', url: 'http://sidekey.internal/index.json', fields: [], body: null };
   const signal = AbortSignal.timeout(timeoutMs);
@@ -135,8 +132,8 @@ interface RequestLease {
 const purpose = 'sidekey fetch';
 
 /**
- * Creates a lease for all grants that an agent reaches. It has the default lifetime, in case the command
- * cannot revoke it.
+ * Creates a lease for all grants that an agent reaches. Uses the default lifetime, in case the command cannot
+ * revoke it.
  *
  * @throws as `makeLease`
  */
@@ -177,7 +174,7 @@ export interface Answer {
  * Sends one request through a proxy, in absolute form, so that the proxy connects to the upstream by TLS.
  * Only for proxies on this machine: the connection is not encrypted.
  *
- * @throws SidekeyError `upstream_unreachable` if the proxy does not answer, `input_invalid` if the body
+ * @throws SidekeyError `upstream_unreachable` if the proxy does not respond, `input_invalid` if the body
  * cannot be read
  */
 export async function askProxy(proxy: ProxyPlace, hop: Hop, signal: AbortSignal): Promise<Answer> {
@@ -195,7 +192,7 @@ export async function askProxy(proxy: ProxyPlace, hop: Hop, signal: AbortSignal)
     port: proxy.port,
     method: hop.method,
     path: hop.url,
-    // A separate agent: the default one of Node may use the proxy variables.
+    // A separate agent: Node's default one may use the proxy variables.
     agent: new Agent({ keepAlive: false, maxSockets: 1 }),
     signal,
     headers: [
@@ -237,7 +234,7 @@ async function send(request: ClientRequest, body: Hop['body']): Promise<void> {
   try {
     await pipeline(readFrom(body), request);
   } catch (error) {
-    // An error of the connection is reported by the response.
+    // The response reports connection errors.
     if (error instanceof SidekeyError) throw error;
   }
 }
@@ -262,7 +259,7 @@ function failureOf(error: unknown, { host, port }: ProxyPlace, signal: AbortSign
 
 /** Audit record of an exchange. */
 export interface Recorded {
-  /** ID that its events share. */
+  /** ID shared by all events of the exchange. */
   readonly exchange: string;
   /** Grant of the credential; null: no credential was added. */
   readonly grant: Pick<Grant, 'name' | 'user' | 'provider'> | null;
@@ -272,11 +269,11 @@ export interface Recorded {
   readonly approval: string | null;
 }
 
-/** Number of lines to search, because other processes write to the same file. */
+/** Lines to search, because other processes write to the same file. */
 const maxLines = 2_000;
 
 /**
- * Returns the last allowed exchange of a client; null: the log has none.
+ * Returns the last allowed exchange of a client; null: none in the log.
  *
  * @param client its address and port, unique during its connection
  */
@@ -328,8 +325,8 @@ function assertMayAsk({ proxy }: Config, agent: string | null): void {
 }
 
 /**
- * Starts a proxy in this process, on its own port, with the map, rules, store and audit file of the config.
- * The port of the config is not used.
+ * Starts a proxy in this process, on its own port instead of the config's. Uses the map, rules, store and
+ * audit file of the config.
  *
  * @param agent the agent of the command; null: anonymous, if the config allows that
  * @throws SidekeyError `agent_auth_required`, and errors of `startProxy`
@@ -340,7 +337,7 @@ async function ownProxy(
   agent: string | null,
 ): Promise<ProxyEndpoint> {
   assertMayAsk(config, agent);
-  // Imported only here: a request through a running proxy does not need it.
+  // Imported only here, because a request through a running proxy does not need it.
   const { startProxy } = await import('../../main.ts');
   const proxy = await startProxy(config, {
     log: plainLog(output),
@@ -350,7 +347,7 @@ async function ownProxy(
     // Standard output is for the response.
     stdout: { write: (text, written) => process.stderr.write(text, written) },
     peerOwner: peerOwnerOfCommand,
-    // With a token of its own, only the command can use the proxy.
+    // A separate token keeps other programs from using the proxy.
     adapt: (it) => onOwnPort(it, agent === null ? it.proxy.authentication : 'required'),
   });
   try {
@@ -373,7 +370,7 @@ async function ownProxy(
   }
 }
 
-/** The config of a proxy that serves one command. */
+/** Returns the config of a proxy that serves one command. */
 function onOwnPort(config: Config, authentication: Config['proxy']['authentication']): Config {
   const { listen } = config.admin;
   return {

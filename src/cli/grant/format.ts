@@ -51,8 +51,8 @@ export function settingsJson(policy: GrantPolicy | null): Readonly<Record<string
 }
 
 /**
- * Changed values for the audit log: `max_lease_ttl 3600 (was null)`. Spans are seconds, as in JSON. Metadata
- * has no value here, because the log is in the clear.
+ * Changed values for the audit log: `max_lease_ttl 3600 (was null)`. Spans are seconds, as in JSON. Omits
+ * metadata values, because the log is in the clear.
  */
 export function changeText(before: GrantPolicy | null, after: GrantPolicy): string {
   const was = settingsJson(before);
@@ -71,7 +71,7 @@ function secondsOrNull(milliseconds: number | null | undefined): number | null {
   return milliseconds == null ? null : milliseconds / 1_000;
 }
 
-/** Rows of `grant show` and `grant import`; none where the credential is no certificate. */
+/** Rows of `grant show` and `grant import`; none if the credential is not a certificate. */
 export function certificateRows(credential: Credential, now: number): Readonly<Record<string, string>> {
   const facts = certificateFacts(credential);
   if (facts === null) return {};
@@ -111,30 +111,30 @@ export function grantCommand(
   return `sidekey grant ${what} ${name}${user === defaultUser ? '' : ` --user ${user}`}`;
 }
 
-/** The command that refreshes a grant even if it is not due. */
+/** The command that refreshes a grant, even if it is not due. */
 export function refreshCommand(grant: Grant): string {
   return `${grantCommand('refresh', grant)} --force`;
 }
 
-/** The state; `expired` also after the expiry that was set for the grant itself. */
+/** The state; `expired` also after the grant's own expiry. */
 export function stateOf(grant: Grant, policy: GrantPolicy | null, now: number): Grant['state'] {
   const state = stateNow(grant, now);
   return state === 'active' && policy?.expiresAt != null && policy.expiresAt <= now ? 'expired' : state;
 }
 
-/** The scopes as one text; `-` where there are none. */
+/** The scopes as one text; `-` if there are none. */
 export function scopesOf({ scopes }: Grant): string {
   return scopes.length === 0 ? '-' : scopes.join(' ');
 }
 
-/** Source of new tokens, by its name in the config file; null: there is none. */
+/** Source of new tokens, by its name in the config file; null: none. */
 export function renewedBy(credential: Credential): 'refresh_token' | 'source' | Renewal['kind'] | null {
   if (credential.type === 'source') return 'source';
   if (credential.type !== 'oauth2') return null;
   return credential.renewal?.kind ?? (credential.refreshToken === null ? null : 'refresh_token');
 }
 
-/** The account with what else the provider says of it: `alice@acme.test (name Alice Adams)`; null: nothing names it. */
+/** The account with all its details: `alice@acme.test (name Alice Adams)`; null: nothing names it. */
 export function accountText(details: Readonly<Record<string, string>>): string | null {
   const account = accountOf(details);
   const more = Object.entries(details)
@@ -168,7 +168,7 @@ export function grantJson(
   };
 }
 
-/** Rows of `grant show`, without those that have nothing to say. */
+/** Rows of `grant show`, without empty ones. */
 export function clockRows(
   grant: Grant,
   clocks: Clocks,
@@ -249,7 +249,7 @@ function nextWords({ what, at }: Next, { type }: Pick<Grant, 'type'>, now: numbe
   }
 }
 
-/** Times in milliseconds since the epoch; null: there is none, or it is not known. */
+/** Times in milliseconds since the epoch; null: none, or unknown. */
 export interface Clocks {
   readonly obtainedAt: number | null;
   readonly endsAt: number | null;
@@ -262,7 +262,7 @@ export interface Clocks {
   readonly next: Next;
 }
 
-/** The last refresh that failed since the credential was stored. */
+/** The last failed refresh since the credential was stored. */
 interface Failure {
   readonly at: number;
   /** Sentence without a full stop. */
@@ -270,7 +270,7 @@ interface Failure {
 }
 
 /**
- * Next event, and its time; null: no clock tells it.
+ * Next event, and its time; null: no clock determines it.
  *
  * - `refresh_ahead`: a running proxy refreshes the token before it is used.
  * - `keep_alive`: a running proxy uses the refresh token, so that it does not expire unused.
@@ -309,7 +309,7 @@ export function clocksOf(opened: OpenedGrant, parts: ClockParts): Clocks {
   };
 }
 
-/** Returns the last failure. A failure before the credential was stored says nothing about it. */
+/** Returns the last failure. Ignores a failure before the credential was stored. */
 export function failureOf(grant: Grant, activity: GrantActivity | null): Failure | null {
   if (activity === null || activity.failedAt === null || activity.failedAt < grant.updatedAt) return null;
   return { at: activity.failedAt, text: withoutStop(activity.failure ?? 'not known') };

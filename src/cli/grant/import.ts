@@ -25,13 +25,13 @@ import { assertWorks, type Verification } from '../../grants/verify.ts';
 export interface ImportOptions extends EntryOptions {
   readonly file?: string;
   readonly replace?: boolean;
-  /** False: the credentials are stored without asking their providers. */
+  /** False: stores the credentials unverified. */
   readonly verify?: boolean;
 }
 
 const question = 'Paste the credential (it is not shown); after JSON or PEM, an empty line';
 
-/** `sidekey grant import`: verifies every credential of the input before it writes the first. */
+/** `sidekey grant import`: verifies all credentials of the input before it writes the first. */
 export async function importGrants(
   context: Context,
   name: string | undefined,
@@ -144,7 +144,7 @@ export async function importGrants(
 }
 
 /**
- * Verifies the credentials one after the other. Those that no request can carry now are left out.
+ * Verifies the credentials one after the other. Skips those that no request can carry now.
  *
  * @throws SidekeyError as `assertWorks`, with the number of the entry if there are several
  */
@@ -183,7 +183,7 @@ function whyNotNow(
   { probe }: Provider,
   { now }: Pick<Context, 'now'>,
 ): string | null {
-  // Only the proxy shows certificates.
+  // Only the proxy presents certificates.
   if (credential.type === 'client_certificate') return 'it is a certificate';
   const clock = clockOf(credential, now(), 0);
   if (clock === 'absent') return 'it has no access token yet';

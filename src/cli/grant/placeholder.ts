@@ -25,8 +25,8 @@ export interface PlaceholderOptions {
 }
 
 /**
- * `sidekey grant show --placeholder`: for programs that read their credential from a file instead of a variable. The
- * placeholder is not secret, and nothing is stored.
+ * `sidekey grant show --placeholder`: for programs that read their credential from a file, not a variable.
+ * The placeholder is not secret. Stores nothing.
  */
 export async function showPlaceholder(
   { withView, output }: Context,

@@ -26,8 +26,8 @@ import type { UpstreamClient } from '../../upstream/client.ts';
 import { grantGone } from '../../grants/keep.ts';
 
 /**
- * `sidekey grant refresh`: one attempt, with the address guard and the lock of the proxy. A token that is not
- * due is kept, unless the option forces a refresh.
+ * `sidekey grant refresh`: one attempt, with the address guard and the lock of the proxy. Keeps a token that
+ * is not due, unless the option forces a refresh.
  */
 export async function refreshGrant(
   context: Context,
@@ -84,11 +84,11 @@ const sentences = {
 } as const;
 
 /**
- * Takes scopes away from a grant: a refresh names those that are left (RFC 6749 §6), as each later one does.
+ * Removes scopes from a grant: each refresh from now on names the remaining ones (RFC 6749 §6).
  *
  * @returns the grant with the scopes that the provider named
- * @throws SidekeyError `input_invalid` if it lacks a scope or has no refresh token; `provider_refused` if the provider
- * leaves the scopes as they are; errors of a refresh
+ * @throws SidekeyError `input_invalid` if it lacks a scope or has no refresh token; `provider_refused` if the
+ * provider leaves the scopes as they are; errors of a refresh
  */
 export async function narrowGrant(
   context: Context,
@@ -108,7 +108,7 @@ export async function narrowGrant(
         before.length === 0 ? 'its scopes are set at the provider' : `one or more of: ${before.join(' ')}`,
     });
   }
-  // Without it the refresh token may end.
+  // Without `offline_access` the refresh token may end.
   const left = before.filter((scope) => named.includes(scope) || scope === 'offline_access');
   if (left.length === before.length) return grant;
   const consent = consentCommand(grant, named, config.providers.get(grant.provider), sealed.credential);
@@ -132,7 +132,7 @@ export async function narrowGrant(
   });
 }
 
-/** Asks the source of a grant as a request does, and forgets the answer. @throws SidekeyError `source_failed` */
+/** Reads a grant's source as a request does, and discards the value. @throws SidekeyError `source_failed` */
 async function askSource(opened: OpenedGrant, parts: ReturnType<typeof commandParts>): Promise<void> {
   const values = createSourceValues({ ...parts, random: Math.random });
   const giveBack = onInterrupt(() => values.close());
@@ -216,7 +216,7 @@ interface CommandParts {
   readonly upstream: UpstreamClient;
 }
 
-/** Makes the parts of a refresh for one command. The config does not change during it. */
+/** Creates the parts of a refresh for one command, during which the config does not change. */
 export function commandParts({
   context: { now, env },
   state,

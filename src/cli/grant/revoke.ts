@@ -21,8 +21,8 @@ import type { UpstreamClient } from '../../upstream/client.ts';
 import { grantGone } from '../../grants/keep.ts';
 
 /**
- * `sidekey grant revoke`: ends the credential locally, and at the provider. Exit code 5 if revocation at the
- * provider failed.
+ * `sidekey grant revoke`: ends the credential locally and at the provider. Exit code 5 if the provider part
+ * failed.
  *
  * @throws SidekeyError errors of `pickGrant`; `audit_unavailable` if it cannot be recorded
  */
@@ -67,8 +67,8 @@ async function revokeOne(grants: Registry, id: string): Promise<Grant> {
 }
 
 /**
- * `sidekey grant remove`: removes the grant locally, and revokes it at the provider. Exit code 5 if
- * revocation at the provider failed.
+ * `sidekey grant remove`: removes the grant locally, and revokes it at the provider. Exit code 5 if the
+ * provider part failed.
  *
  * @throws SidekeyError errors of `pickGrant`; `audit_unavailable` if it cannot be recorded
  */
@@ -84,7 +84,7 @@ export async function removeGrant(
     const picked = pickGrant(all, { grant: reference, user: options.user });
     const { id, provider, user } = picked;
     const stranded = await livingOn(grants, all, id);
-    // A revoked grant has no credential left to revoke at the provider.
+    // A revoked grant has no credential to revoke at the provider.
     const local = options.local === true || picked.state === 'revoked';
     const { there } = await endGrant(context, state, id, { local }, () =>
       recordChange(audit, { event: 'grant.removed', grant: id, user, provider }, async () => {
@@ -132,7 +132,7 @@ async function livingOn(grants: Registry, all: readonly Grant[], login: string):
 /** Result of the revocation at the provider. Sentences contain no secret. */
 type ProviderRevocation =
   | { readonly kind: 'ended' }
-  /** The provider has no revocation endpoint; the sentence says how the user can revoke. */
+  /** The provider has no revocation endpoint. The sentence describes another way. */
   | { readonly kind: 'not told'; readonly sentence: string }
   /** Revocation failed: the token may still be valid at the provider. */
   | { readonly kind: 'failed'; readonly sentence: string };
@@ -181,7 +181,7 @@ async function revokeTokens(
   const { accessToken, refreshToken, tokenEndpoint } = credential;
   const provider = providers.get(grant.provider);
   if (accessToken === null && refreshToken === null) return notTold(provider);
-  // Tokens of another server are not sent to the provider.
+  // Never sends tokens of another server to the provider.
   const isOther = tokenEndpoint !== null && tokenEndpoint !== provider?.tokenEndpoint;
   if (provider === undefined || isOther) return notTold(provider);
   const outcome = await revoke(
@@ -226,7 +226,7 @@ interface EndOptions {
   readonly local?: boolean;
 }
 
-/** A grant that was ended. */
+/** An ended grant. */
 interface Ended<T> {
   /** Result of `endHere`. */
   readonly here: T;
@@ -235,7 +235,7 @@ interface Ended<T> {
 
 /**
  * Ends a grant locally, then at its provider with its last credential. The lock prevents a concurrent
- * refresh; a lock of another process does not block the end.
+ * refresh. Another process's lock does not block the end.
  *
  * @throws SidekeyError `grant_missing`; errors of `endHere`
  */
@@ -262,7 +262,7 @@ async function endGrant<T>(
   }
 }
 
-/** The end of a sentence about a grant that was ended here. */
+/** The end of a sentence about a locally ended grant. */
 function thereToo({ kind }: ProviderRevocation): string {
   return kind === 'ended'
     ? ', here and at the provider: its credential is no longer valid.'

@@ -24,20 +24,20 @@ export interface SetOptions {
   readonly maxLeaseTtl?: string;
   /** New labels; false: no labels. */
   readonly label?: readonly string[] | false;
-  /** `KEY=VALUE`; without a value the key is removed. */
+  /** `KEY=VALUE`. An empty value removes the key. */
   readonly meta?: readonly string[];
-  /** Scopes that it keeps. */
+  /** Scopes to keep. */
   readonly scope?: readonly string[];
 }
 
 type Change = Partial<Omit<GrantPolicy, 'grantId'>>;
 
 /**
- * `sidekey grant set`: changes the expiry, the lease times, the labels, the metadata or the scopes of a grant. `--ttl`
- * sets the expiry, unless `--expires` does, and is kept, so that the hint about an expired grant repeats it.
+ * `sidekey grant set`: changes the expiry, the lease times, the labels, the metadata or the scopes of a
+ * grant. `--ttl` sets the expiry, unless `--expires` does. It is stored for the hint about an expired grant.
  *
- * @throws SidekeyError errors of `pickGrant` and `narrowGrant`; `input_invalid` if nothing is to change, or the expiry is later than
- * the maximum
+ * @throws SidekeyError errors of `pickGrant` and `narrowGrant`; `input_invalid` if nothing is to change, or
+ * the expiry is later than the maximum
  */
 export async function setGrant(context: Context, reference: string, options: SetOptions): Promise<void> {
   const { output, now } = context;
@@ -45,7 +45,7 @@ export async function setGrant(context: Context, reference: string, options: Set
   const change = changeOf(options, at);
   const isEmpty = Object.keys(change).length === 0;
   const scopes = options.scope && scopesToAsk(options.scope, { scopes: [] }, null);
-  // Of two changes, one could fail.
+  // Changes only one of both, because the other could fail.
   if (scopes !== undefined && !isEmpty) {
     throw new SidekeyError('input_invalid', 'The scopes are changed without other settings.', {
       hint: `sidekey grant set ${reference} --scope '${scopes.join(' ')}'`,
@@ -83,7 +83,7 @@ export async function setGrant(context: Context, reference: string, options: Set
 }
 
 /**
- * Changes the settings of a grant. Metadata of the change is added; an empty value removes its key.
+ * Changes the settings of a grant. Adds metadata; an empty value removes its key.
  *
  * @throws SidekeyError `input_invalid`, `audit_unavailable`, `grant_missing`; errors of the vault
  */
@@ -103,11 +103,7 @@ export async function changePolicy(
   });
 }
 
-/**
- * Parses `--meta KEY=VALUE`.
- *
- * @throws SidekeyError `input_invalid`
- */
+/** Parses `--meta KEY=VALUE`. @throws SidekeyError `input_invalid` */
 export function metadataOf(written: readonly string[]): Readonly<Record<string, string>> {
   return Object.fromEntries(
     written.map((text) => {

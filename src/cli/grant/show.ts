@@ -39,7 +39,7 @@ import { proofKey } from '../../schemes/dpop-proof.ts';
 import type { AgentRecord, GrantActivity, LeaseRecord, Rights } from '../../store/store.ts';
 import { grantGone } from '../../grants/keep.ts';
 
-/** `sidekey grant show`. Rejects with errors of `pickGrant` and the vault. */
+/** `sidekey grant show`. @throws as `pickGrant` and the vault */
 async function showGrant(context: Context, reference: string, user: string | undefined): Promise<void> {
   const { withView, output, now } = context;
   const at = now();
@@ -96,7 +96,7 @@ async function showGrant(context: Context, reference: string, user: string | und
       settings: settingsJson(policy),
       reached_by: reachedByJson(reached),
     },
-    // Left out for the API, where it is a large part of the cost.
+    // Skipped for the API, where it would be a large part of the cost.
     () =>
       details(output.display, grant.name, {
         id: grant.id,
@@ -132,19 +132,17 @@ async function showGrant(context: Context, reference: string, user: string | und
   if (domains.length === 0) output.say(`  → sidekey domain allow HOST --grant ${grant.name}`);
 }
 
-/** Returns how an OAuth token was obtained, and for which client; null: there is none, or it is not known. */
+/** Returns the grant type and client id of an OAuth token; null if none or unknown. */
 function clientOf(credential: Credential, provider: Provider | undefined) {
   if (credential.type !== 'oauth2') return { grantType: null, id: null };
   const { flow, renewal, clientId } = credential;
   return { grantType: flow ?? renewal?.kind ?? null, id: clientId ?? provider?.clientId ?? null };
 }
 
-/** Time before an end from which a warning is printed. */
+/** Milliseconds before an end from which a warning is printed. */
 const nearMs = 7 * 86_400_000;
 
-/**
- * `sidekey grant list`: all grants, those of a user, or one in full. Rejects with errors of `pickGrant` and the vault.
- */
+/** `sidekey grant list`: all grants, or those of a user, or one. @throws as `pickGrant` and the vault */
 export async function listGrants(
   context: Context,
   reference: string | undefined,
@@ -226,13 +224,10 @@ function headings(hasAccounts: boolean, isOpen: boolean, hasEnds: boolean): stri
   return ['NAME', 'PROVIDER', 'USER', ...account, 'STATE', ...facts, ...end];
 }
 
-/**
- * Returns the names of accounts by the ids of their grants, and the failure of the master key (null: none). A
- * grant that cannot be opened has no account here.
- */
+/** Returns account names by id of readable grants, and the failure of the master key (null: none). */
 async function accountsOf(view: Pick<View, 'registry'>, grants: readonly Grant[]) {
   const accounts = new Map<string, string>();
-  // The list needs no key, so that it also serves who looks for the reason of a failure.
+  // The list works without a key, so that it helps to diagnose a failure of the key.
   const registry = await view.registry().catch(caughtFailure);
   if (registry instanceof SidekeyError) return { accounts, locked: registry };
   for (const { id } of registry === null ? [] : grants) {
@@ -247,19 +242,16 @@ function endText(end: number | null, now: number): string {
   return end === null ? 'no end' : relativeTime(end, now);
 }
 
-/** Missing scopes that an upstream reported last. */
+/** Missing scopes in the last report of an upstream. */
 interface Lacked {
   /** Milliseconds since the epoch. */
   readonly at: number;
-  /** None: the upstream did not name them. */
+  /** Empty: the upstream did not name them. */
   readonly scopes: readonly string[];
   readonly command: string;
 }
 
-/**
- * Returns the lacking scopes; null: there are none, the report is older than the last consent, or the grant has them
- * now.
- */
+/** Returns the lacking scopes; null: none, a report older than the consent, or scopes that it has now. */
 export function lackedBy(
   { grant, sealed: { credential } }: OpenedGrant,
   activity: Pick<GrantActivity, 'lackedAt' | 'lacked'> | null,
@@ -267,9 +259,9 @@ export function lackedBy(
 ): Lacked | null {
   if (activity === null || activity.lackedAt === null) return null;
   const { lackedAt: at } = activity;
-  // The store is not authenticated, and users paste the command: only valid scopes are kept.
+  // Keeps only valid scopes, because the store is not authenticated and users paste the command.
   const lacked = activity.lacked.filter(isScope);
-  // A refresh returns the same scopes: only a consent or a new credential changes them.
+  // A refresh returns the same scopes. Only a consent or a new credential changes them.
   const givenAt = credential.type === 'oauth2' ? credential.consentedAt : grant.updatedAt;
   if (givenAt !== undefined && givenAt >= at) return null;
   const scopes = givenAt === undefined ? ungrantedScopes(lacked, grant.scopes) : lacked;
@@ -277,7 +269,7 @@ export function lackedBy(
   return { at, scopes, command: consentCommand(grant, scopes, provider, credential) };
 }
 
-/** Text for a person: `read:org (2 h ago)`; null: nothing is lacking. */
+/** Text for a person: `read:org (2 h ago)`; null: no scope is lacking. */
 export function lackedText(lacked: Lacked | null, now: number): string | null {
   if (lacked === null) return null;
   const { at, scopes } = lacked;
@@ -288,13 +280,13 @@ function lackedJson(lacked: Lacked | null): Readonly<Record<string, unknown>> | 
   return lacked === null ? null : { ...lacked, at: isoTime(lacked.at) };
 }
 
-/** Agents that are bound to it, and leases that are good for it. */
+/** Agents bound to a grant, and leases for it. */
 interface ReachedBy {
   readonly agents: readonly AgentRecord[];
   readonly leases: readonly LeaseRecord[];
 }
 
-/** A lease counts only for grants that its agent reaches too. */
+/** A lease counts only for grants that its agent also reaches. */
 function reachedBy(grant: Grant, rights: Rights | null, now: number): ReachedBy {
   if (rights === null) return { agents: [], leases: [] };
   const labels = rights.policies.find(({ grantId }) => grantId === grant.id)?.labels ?? [];
@@ -346,16 +338,16 @@ function reachedByJson({ agents, leases }: ReachedBy): Readonly<Record<string, u
   };
 }
 
-/** The key, and its binding. */
+/** A key and its binding. */
 interface BoundKey {
   readonly algorithm: DpopAlgorithm;
-  /** RFC 7638. */
+  /** RFC 7638 thumbprint. */
   readonly thumbprint: string;
-  /** The current access token is bound to the key. */
+  /** True: the current access token is bound to the key. */
   readonly isBound: boolean;
 }
 
-/** Returns the key; null: the grant has none. */
+/** Returns the key; null: none. */
 export function boundKeyOf(credential: Credential): BoundKey | null {
   if (credential.type !== 'oauth2' || credential.dpop === undefined) return null;
   const { key, isBound } = credential.dpop;
@@ -363,9 +355,7 @@ export function boundKeyOf(credential: Credential): BoundKey | null {
   return { algorithm, thumbprint, isBound };
 }
 
-/**
- * Reports whether no request carries the token, because the provider requires a bound token and this one is not bound.
- */
+/** Reports whether a token is never sent: the provider requires a bound token, and this one is not bound. */
 export function isUnbound(credential: Credential, provider: Provider | undefined): boolean {
   if (credential.type !== 'oauth2' || credential.accessToken === null) return false;
   return (provider?.dpop ?? null) !== null && credential.dpop?.isBound !== true;
@@ -377,7 +367,7 @@ function boundKeyJson(bound: BoundKey | null): unknown {
   return { algorithm, thumbprint, token_bound: isBound };
 }
 
-/** Line about the key; null: there is nothing to say. */
+/** Line about the key; null: nothing to report. */
 function boundKeyText(credential: Credential, provider: Provider | undefined): string | null {
   const bound = boundKeyOf(credential);
   if (isUnbound(credential, provider)) return 'no key, though the provider is to bind its tokens to one';

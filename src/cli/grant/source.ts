@@ -11,12 +11,12 @@ import { inputInvalid } from '../../lib/errors.ts';
 
 interface Options extends SourceOptions {
   readonly user?: string;
-  /** False: neither the source nor the provider is asked. */
+  /** False: sends nothing to the source or the provider. */
   readonly verify?: boolean;
 }
 
 /**
- * `sidekey grant source`: shows the source of a grant, or connects the grant again with another one.
+ * `sidekey grant source`: shows the source of a grant, or reconnects the grant with another one.
  *
  * @throws SidekeyError `input_invalid` if it has none; errors of `connect`
  */
@@ -67,7 +67,7 @@ export async function grantSource(
   );
 }
 
-/** Connects a grant again; it keeps its id, its audience and its domains. */
+/** Reconnects a grant. It keeps its id, its audience and its domains. */
 function reconnect(
   context: Context,
   { name, user, provider }: Grant,

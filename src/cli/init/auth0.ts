@@ -7,8 +7,8 @@ import { findProvider } from '../../operations/references.ts';
 import { registrationSteps } from '../../grants/consent.ts';
 
 /**
- * `sidekey init auth0`: says what must be set in the tenant, asks for its domain and client, checks the domain, writes
- * both to the config file and logs in. An existing login is left alone.
+ * `sidekey init auth0`: prints the settings for the tenant, prompts for its domain and client, checks the
+ * domain, writes both to the config file and logs in. Keeps an existing login.
  *
  * @throws SidekeyError `input_invalid`; errors of `discover` and `connect`
  */

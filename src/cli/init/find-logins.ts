@@ -7,12 +7,12 @@ import type { Providers } from '../../config/providers.ts';
 import { readJson } from '../../lib/json.ts';
 import type { Context } from '../context.ts';
 
-/** A credential that is on this machine. */
+/** A credential on this machine. */
 export interface FoundLogin {
   readonly provider: string;
-  /** Its place, as people call it. */
+  /** Its place, in words for people. */
   readonly place: string;
-  /** The command or the file that removes it from there; null: the program keeps its login. */
+  /** Command or file that removes it there; null: the program keeps its login. */
   readonly remove: string | null;
   /** The input of `connect PROVIDER --token`: the value, or an object of its parts. */
   readonly input: string;
@@ -23,12 +23,12 @@ export function withLogin(context: Context, { input }: FoundLogin): Context {
   return { ...context, ask: null, readInput: () => Promise.resolve(input) };
 }
 
-/** Returns the folder where the person stands: npm runs scripts in that of the package. */
+/** Returns the person's working folder: npm runs scripts in the package's folder. */
 export function workFolder(env: NodeJS.ProcessEnv): string {
   return env['INIT_CWD'] ?? process.cwd();
 }
 
-/** The machine, as tests replace it. */
+/** The machine. Tests replace it. */
 interface Machine {
   readonly env: NodeJS.ProcessEnv;
   readonly home: string;
@@ -36,8 +36,8 @@ interface Machine {
 }
 
 /**
- * Finds credentials that `connect --token` can take in: of variables, of `.env` in this folder, and of gh, aws, docker and
- * `.netrc`. The first one of a provider counts. Reads files and asks `gh`, and sends nothing.
+ * Finds credentials that `connect --token` accepts: in variables, in `.env` of this folder, and of gh, aws,
+ * docker and `.netrc`. Returns the first of each provider. Reads files and runs `gh`. Sends nothing.
  */
 export function findLogins(machine: Machine, providers: Providers): readonly FoundLogin[] {
   const found = Map.groupBy(allLogins(machine, providers), ({ provider }) => provider);
@@ -68,7 +68,7 @@ function* inVariables(
   providers: Providers,
 ): Generator<FoundLogin> {
   for (const { name: provider, environment } of credentialVariables(providers)) {
-    // Variables without a placeholder are mostly of other kinds, such as OAuth tokens that nobody can refresh.
+    // Variables without a placeholder are mostly of other kinds, such as OAuth tokens without a refresh.
     const usual = environment.filter(({ placeholder }) => placeholder !== null);
     const variable = (usual.length > 0 ? usual : environment).find(({ name, placeholder }) => {
       const value = env[name];
@@ -90,7 +90,7 @@ function* inVariables(
   }
 }
 
-/** Returns the number of values in a pasted credential of a provider; 0: it takes none. */
+/** Returns the number of values in a pasted credential of a provider; 0: the provider takes none. */
 function partsOf(providers: Providers, name: string): number {
   const provider = providers.get(name);
   if (provider === undefined) return 0;
@@ -126,7 +126,7 @@ function awsInput(id: string, secret: string): string {
 
 const dockerHub = 'https://index.docker.io/v1/';
 
-/** A login of Docker Hub in the file itself. With a credential helper the file has none. */
+/** Returns a Docker Hub login in the file itself. With a credential helper the file has none. */
 function* dockerLogin(file: string): Generator<FoundLogin> {
   const reading = readJson(textOf(file));
   if (!reading.ok || !(reading.value instanceof Map)) return;
@@ -160,7 +160,7 @@ function* netrcLogins(file: string, providers: Providers): Generator<FoundLogin>
   }
 }
 
-/** The text of a file; empty if it cannot be read. */
+/** Returns the text of a file; empty if it cannot be read. */
 function textOf(file: string): string {
   try {
     return readFileSync(file, 'utf8');

@@ -18,9 +18,9 @@ export interface InitOptions {
 interface Done {
   readonly config: string;
   readonly connected: string[];
-  /** Providers that were found and declined. */
+  /** Found providers that were declined. */
   readonly declined: string[];
-  /** Providers that were found and could not be connected. */
+  /** Found providers that could not be connected. */
   readonly failed: string[];
   /** Providers that were connected before. */
   readonly before: readonly string[];
@@ -29,9 +29,9 @@ interface Done {
 }
 
 /**
- * `sidekey init`: connects the credentials that are on this machine, installs the instructions for agents, and offers the
- * service. Each step asks; with `--yes` all are taken but the service. A repeated call leaves alone what is done. Exit code
- * 1: a credential was refused, or nothing is connected.
+ * `sidekey init`: connects the credentials of this machine, installs the instructions for agents, and offers
+ * the service. Each step prompts. `--yes` accepts all but the service. A repeated call skips finished steps.
+ * Exit code 1: a credential was refused, or nothing is connected.
  */
 export async function init(
   context: Context,
@@ -98,7 +98,7 @@ export async function init(
   return first === undefined || done.failed.length > 0 ? exitCode.failure : exitCode.ok;
 }
 
-/** The providers of the usable grants. */
+/** Returns the providers of usable grants. */
 function connectedProviders(context: Context): Promise<ReadonlySet<string>> {
   return context.withState(async ({ grants }) => {
     const all = await grants.list();
@@ -106,7 +106,7 @@ function connectedProviders(context: Context): Promise<ReadonlySet<string>> {
   });
 }
 
-/** Runs a step, and returns its failure, which is said and ends no other step; null: none. */
+/** Runs a step. Prints and returns its failure, without ending other steps; null: none. */
 async function step({ output }: Context, run: () => Promise<void>): Promise<SidekeyError | null> {
   try {
     await run();
@@ -118,7 +118,7 @@ async function step({ output }: Context, run: () => Promise<void>): Promise<Side
   }
 }
 
-/** A context of which the first lines of results are messages: the command has one result of its own. */
+/** Returns a context that prints first result lines as messages, because the command has its own result. */
 function quiet(context: Context): Context {
   const { output } = context;
   return {
@@ -135,11 +135,11 @@ function quiet(context: Context): Context {
 
 interface Outcome {
   readonly found: readonly FoundLogin[];
-  /** A provider with a grant; absent: there is none. */
+  /** A provider with a grant; absent: none. */
   readonly first: string | undefined;
-  /** Files of the instructions, if they were installed now. */
+  /** Files of the instructions, if installed now. */
   readonly files: readonly string[];
-  /** A credential could not be verified, because the network failed. */
+  /** True: the network failed, so a credential could not be verified. */
   readonly isOffline: boolean;
 }
 

@@ -7,8 +7,8 @@ import { packageVersion } from '../../lib/package-files.ts';
 import { type ToolParts, tools } from './tools.ts';
 
 /**
- * Model Context Protocol on standard input and output (modelcontextprotocol.io, revisions 2024-11-05 to 2025-11-25):
- * one JSON-RPC 2.0 message a line. The server has tools alone.
+ * Model Context Protocol on standard input and output (modelcontextprotocol.io, revisions 2024-11-05 to
+ * 2025-11-25): one JSON-RPC 2.0 message per line. The server has only tools.
  */
 
 const revisions = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05'] as const;
@@ -41,10 +41,7 @@ export interface McpOptions {
   readonly proxy?: string;
 }
 
-/**
- * `sidekey mcp`: serves until standard input ends and the calls under way have their answers. It uses the proxy that
- * `sidekey fetch` would use.
- */
+/** `sidekey mcp`: serves until input ends and all calls have responses. Uses the proxy of `sidekey fetch`. */
 export async function serveMcp(context: Context, options: McpOptions): Promise<void> {
   const { stdin, output } = context;
   const endpoint = await openEndpoint(context, options);
@@ -93,7 +90,7 @@ export async function serveMcp(context: Context, options: McpOptions): Promise<v
     }
     const { id, method, params } = message;
     if (method === 'notifications/cancelled') calls.get((params?.['requestId'] ?? null) as Id)?.abort();
-    // Notifications, and answers to what was never asked.
+    // Ignores notifications, and responses without a request.
     if (id === undefined || method === undefined) return;
     const stop = new AbortController();
     calls.set(id, stop);
@@ -123,7 +120,7 @@ export async function serveMcp(context: Context, options: McpOptions): Promise<v
   }
 }
 
-/** Returns the result of a call. A failure is a result too, so that the model reads it. */
+/** Returns the result of a call. A failure is also a result, for the model to read. */
 async function result(call: () => Promise<string>): Promise<object> {
   try {
     return { content: [{ type: 'text', text: await call() }] };

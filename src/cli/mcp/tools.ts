@@ -8,9 +8,9 @@ import { readQuestion, textBody } from '../fetch/request.ts';
 import type { ProxyEndpoint } from '../fetch/send.ts';
 import type { Input } from '../terminal.ts';
 
-/** Tools of the MCP server. They send requests through the proxy, which checks them as any others; none can approve. */
+/** Tools of the MCP server. The proxy checks their requests like any others. No tool approves. */
 
-/** A tool as `tools/list` describes it, and its function. */
+/** A tool as in `tools/list`, with its function. */
 interface Tool {
   readonly name: string;
   readonly description: string;
@@ -19,7 +19,6 @@ interface Tool {
   readonly call: (given: Readonly<Record<string, unknown>>, parts: ToolParts) => Promise<string>;
 }
 
-/** Parts of a call. */
 export interface ToolParts {
   readonly endpoint: ProxyEndpoint;
   readonly stdin: Input;
@@ -28,7 +27,7 @@ export interface ToolParts {
 }
 
 const own = 'http://sidekey.internal';
-/** Maximum bytes of an answer that the model gets. */
+/** Maximum bytes of a response for the model. */
 const maxAnswerBytes = 262_144;
 
 const text = (description: string) => ({ type: 'string', description });
@@ -40,7 +39,6 @@ const object = (properties: object, required: readonly string[]) => ({
 });
 const reason = text('Why you need it, for the audit log and for a person who is asked.');
 
-/** The tools. */
 export const tools: readonly Tool[] = [
   {
     name: 'list',
@@ -121,7 +119,7 @@ function scopes(): object {
   return { type: 'array', items: { type: 'string' } };
 }
 
-/** Returns the entries of the discovery for the host of a URL. */
+/** Returns the discovery entries of a URL's host. */
 async function explain({ url }: Readonly<Record<string, unknown>>, parts: ToolParts): Promise<string> {
   const target = parseAbsoluteTarget(textOf(url, 'url'));
   if (target === null) throw invalid('url is not an absolute http or https URL');

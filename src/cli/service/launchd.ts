@@ -6,7 +6,7 @@ import { type Plan, runTool, type ServiceManager, tryRun } from './manager.ts';
 
 const label = 'dev.sidekey.proxy';
 
-/** The launchd of a macOS user. It cannot pass its socket to Node.js, so a restart refuses connections for a moment. */
+/** A macOS user's launchd. It cannot pass its socket to Node.js, so a restart briefly refuses connections. */
 export function launchd(home: string, uid: number, env: NodeJS.ProcessEnv): ServiceManager {
   const file = join(home, 'Library', 'LaunchAgents', `${label}.plist`);
   const log = join(home, 'Library', 'Logs', 'sidekey.log');
@@ -16,7 +16,7 @@ export function launchd(home: string, uid: number, env: NodeJS.ProcessEnv): Serv
     async install(plan) {
       for (const folder of [dirname(file), dirname(log)]) await mkdir(folder, { recursive: true });
       await writeFile(file, plistText(plan, log), { mode: 0o600 });
-      // It is not loaded yet, or in an older form.
+      // Not loaded yet, or loaded in an older form.
       await tryRun(['launchctl', 'bootout', `${domain}/${label}`], env);
       await runTool(['launchctl', 'bootstrap', domain, file], env);
       return [file];

@@ -15,24 +15,24 @@ interface ServiceState {
   /** The manager's word: `active (running)`. */
   readonly state: string;
   readonly pid: number | null;
-  /** Start in milliseconds since the epoch; null: unknown, or it does not run. */
+  /** Start in milliseconds since the epoch; null: unknown, or not running. */
   readonly since: number | null;
   readonly file: string;
 }
 
-/** A service manager of the operating system. Its methods throw SidekeyError `service_failed`, `file_unwritable`. */
+/** An operating system's service manager. Methods throw SidekeyError `service_failed`, `file_unwritable`. */
 export interface ServiceManager {
-  /** Installs the service, or replaces it, and starts it. Returns the files that it wrote. */
+  /** Installs or replaces the service, and starts it. Returns the written files. */
   install(plan: Plan): Promise<readonly string[]>;
   /** Stops the service and removes its files. Returns the files; none if it was not installed. */
   uninstall(): Promise<readonly string[]>;
-  /** Null: it is not installed. */
+  /** Null: not installed. */
   state(): Promise<ServiceState | null>;
   /** Returns the program that prints the log, with its arguments. */
   logs(lines: number, follow: boolean): Call;
 }
 
-/** Runs a program of the service manager. @throws SidekeyError `service_failed` if it is not there */
+/** Runs a program of the service manager. @throws SidekeyError `service_failed` if it is missing */
 export async function tryRun(call: Call, env: NodeJS.ProcessEnv): Promise<Ended> {
   const ended = await runProgram(call, { env });
   if (ended !== null) return ended;
@@ -41,7 +41,7 @@ export async function tryRun(call: Call, env: NodeJS.ProcessEnv): Promise<Ended>
   });
 }
 
-/** Runs a program of the service manager. @throws SidekeyError `service_failed` with its last words */
+/** Runs a program of the service manager. @throws SidekeyError `service_failed` with its last output */
 export async function runTool(call: Call, env: NodeJS.ProcessEnv): Promise<string> {
   const { code, stdout, stderr } = await tryRun(call, env);
   if (code === 0) return stdout;

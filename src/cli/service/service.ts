@@ -16,10 +16,10 @@ import { launchd } from './launchd.ts';
 import type { ServiceManager } from './manager.ts';
 import { systemd } from './systemd.ts';
 
-/** Milliseconds for the last audit lines and the end of helpers, after `limits.drain`. */
+/** Milliseconds after `limits.drain` for the last audit lines and the end of helpers. */
 const stopGraceMs = 15_000;
 
-/** Milliseconds until a new service must answer, and between two questions. */
+/** Milliseconds until a new service must respond, and between two requests. */
 const startMs = 15_000;
 const askEveryMs = 100;
 
@@ -73,8 +73,8 @@ export async function installService(context: Context): Promise<void> {
 }
 
 /**
- * Returns the path of a program on the PATH where that leads to the same file: a package manager such as Homebrew has each
- * version in a folder of its own, and keeps the link.
+ * Returns a program's path on the PATH if that leads to the same file. Package managers such as Homebrew have
+ * a folder for each version, and keep the link.
  */
 async function lasting(program: string, path: string): Promise<string> {
   const link = await findProgram(basename(program), path);
@@ -82,7 +82,7 @@ async function lasting(program: string, path: string): Promise<string> {
   return realpathSync(link) === realpathSync(program) ? link : program;
 }
 
-/** Waits until the proxy answers. @throws SidekeyError `service_failed` */
+/** Waits until the proxy responds. @throws SidekeyError `service_failed` */
 async function answers({ now }: Context, listen: Parameters<typeof askHealth>[0]): Promise<void> {
   for (const end = now() + startMs; ; await pause(systemTimers, askEveryMs)) {
     const { kind } = await askHealth(listen);

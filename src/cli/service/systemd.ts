@@ -7,10 +7,7 @@ import { type Plan, runTool, type ServiceManager, tryRun } from './manager.ts';
 const serviceUnit = 'sidekey.service';
 const socketUnit = 'sidekey.socket';
 
-/**
- * The user's systemd. The socket unit keeps the socket while the service restarts, so connections wait instead of being
- * refused.
- */
+/** The user's systemd. The socket unit keeps the socket during a restart, so connections wait. */
 export function systemd(folder: string, env: NodeJS.ProcessEnv): ServiceManager {
   const units = join(folder, 'systemd', 'user');
   const files = [join(units, socketUnit), join(units, serviceUnit)];
@@ -18,7 +15,7 @@ export function systemd(folder: string, env: NodeJS.ProcessEnv): ServiceManager 
 
   return {
     async install(plan) {
-      // Before a file is written: without a user manager nothing is left behind.
+      // Before any write: without a user manager, no file remains.
       const { code, stderr } = await tryRun(['systemctl', '--user', 'daemon-reload'], env);
       if (code !== 0) {
         throw new SidekeyError(
@@ -33,7 +30,7 @@ export function systemd(folder: string, env: NodeJS.ProcessEnv): ServiceManager 
       await writeFile(files[0]!, socketText(plan));
       await writeFile(files[1]!, serviceText(plan));
       await control('daemon-reload');
-      // A socket unit takes another address only while its service is stopped.
+      // A socket unit accepts another address only while its service is stopped.
       await control('stop', serviceUnit, socketUnit);
       await control('enable', '--now', socketUnit);
       await control('enable', '--now', serviceUnit);
@@ -45,7 +42,7 @@ export function systemd(folder: string, env: NodeJS.ProcessEnv): ServiceManager 
       await control('disable', '--now', socketUnit, serviceUnit);
       for (const file of there) await rm(file);
       await control('daemon-reload');
-      // A failed unit stays listed otherwise.
+      // Otherwise a failed unit stays listed.
       await tryRun(['systemctl', '--user', 'reset-failed', serviceUnit, socketUnit], env);
       return there;
     },
@@ -94,8 +91,9 @@ WantedBy=sockets.target
 }
 
 /**
- * Returns the service unit (systemd.service(5), systemd.exec(5)). It has no option that needs a mount or user namespace:
- * where these are forbidden the service would not start, and programs of `command:` references read the home folder.
+ * Returns the service unit (systemd.service(5), systemd.exec(5)) without options that need a mount or user
+ * namespace: it would not start where these are forbidden. Programs of `command:` references read the home
+ * folder.
  */
 export function serviceText({ command, environment, stopMs }: Plan): string {
   return `[Unit]
@@ -129,7 +127,7 @@ WantedBy=default.target
 `;
 }
 
-/** Quotes a word of a unit file: specifiers (%) and variables ($) stay as they are (systemd.syntax(7)). */
+/** Quotes a word of a unit file. Specifiers (%) and variables ($) stay literal (systemd.syntax(7)). */
 function quoted(word: string): string {
   const escaped = word
     .replaceAll('\\', '\\\\')

@@ -8,7 +8,6 @@ import { SidekeyError } from '../../lib/errors.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { reachable } from '../../operations/format.ts';
 
-/** One finding of a check. */
 export interface Finding {
   readonly name:
     | 'config'
@@ -32,7 +31,7 @@ export interface Finding {
   readonly needs: readonly Need[];
 }
 
-/** Something that a person must do. */
+/** A task for a person. */
 export interface Need {
   readonly sentence: string;
   readonly hint: string | null;
@@ -48,7 +47,7 @@ export function finding(
   return { name, ok: needs.length === 0, text, facts, needs };
 }
 
-/** Finding for a check that failed to run. */
+/** Finding for a check that could not run. */
 export function broken(name: Finding['name'], error: unknown): Finding {
   const known =
     error instanceof SidekeyError
@@ -67,20 +66,20 @@ export async function attempt(name: Finding['name'], looking: () => Promise<Find
   }
 }
 
-/** Answer at the address in the config. */
+/** Response at the address in the config. */
 type Health =
-  /** `instance`: see `instanceOf`. `sealed`: the report, where it was asked for. */
+  /** `instance`: see `instanceOf`. `sealed`: the report, if requested. */
   | { readonly kind: 'serving'; readonly instance: string; readonly sealed: string | undefined }
-  /** Nothing listens there, or the answer is late. */
+  /** Nothing listens there, or the response is late. */
   | { readonly kind: 'silent'; readonly why: string }
-  /** Another program answers. */
+  /** Another program responds. */
   | { readonly kind: 'stranger' }
-  /** The port is chosen at the start, and unknown here. */
+  /** The port is chosen at start, and unknown here. */
   | { readonly kind: 'unknown' };
 
 const timeoutMs = 1_000;
 
-/** Returns the references that the running proxy cannot read; none if no proxy with this key runs. Never rejects. */
+/** Returns the references that the running proxy cannot read; none without such a proxy. Never rejects. */
 export async function askUnreadable(
   { proxy: { listen } }: Pick<Config, 'proxy'>,
   vault: Vault,
@@ -97,7 +96,7 @@ export async function askUnreadable(
   }
 }
 
-/** Asks `GET /healthz`. Never rejects. */
+/** Sends `GET /healthz`. Never rejects. */
 export async function askHealth(
   { host, port }: Config['proxy']['listen'],
   path = '/healthz',

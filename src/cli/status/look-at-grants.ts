@@ -44,7 +44,7 @@ export async function lookAtGrants(view: View, now: number): Promise<Finding> {
       if (binding === 'unbound') needs.push(unboundNeed(grant));
       const unread = unreadable.filter((each) => each.grant === grant.id);
       needs.push(...unread.map(({ sentence, hint }) => ({ sentence, hint })));
-      // A refresh by the command line would not help the proxy.
+      // A refresh at the command line would not help the proxy.
       if (unread.length > 0) continue;
       needs.push(...(await refreshNeeds(view, grant, activity.get(grant.id) ?? null, now)));
     } else if (state !== 'revoked' || isUsed) {
@@ -56,7 +56,7 @@ export async function lookAtGrants(view: View, now: number): Promise<Finding> {
       needs.push(ended === null ? need : { sentence: ended.message, hint: ended.hint });
     }
   }
-  // Scopes that the user did not grant need no action.
+  // Scopes that the user refused need no action.
   const wants =
     lacking.length === 0 ? '' : `; asked for more scopes (grant show NAME): ${lacking.join(', ')}`;
   const asked = grants.filter(({ type, state }) => type === 'source' && state === 'active').map(titleOf);
@@ -65,7 +65,7 @@ export async function lookAtGrants(view: View, now: number): Promise<Finding> {
   return finding('grants', `${text}${from}${keyed}${wants}`, facts, needs);
 }
 
-/** Binding of a token, where the provider binds tokens to a key. */
+/** Binding of a token, if the provider binds tokens to a key. */
 async function bindingOf(view: View, grant: Grant): Promise<'bound' | 'unbound' | null> {
   const provider = view.config.providers.get(grant.provider);
   if (provider === undefined || provider.dpop === null) return null;
@@ -82,7 +82,7 @@ function unboundNeed(grant: Grant): Need {
   };
 }
 
-/** Reports whether an upstream server missed scopes that a consent can add. */
+/** Reports whether an upstream server required scopes that a consent can add. */
 async function lacks(view: View, grant: Grant, activity: GrantActivity | undefined): Promise<boolean> {
   if (activity === undefined || activity.lackedAt === null) return false;
   const opened = await (await view.registry())?.read(grant.id);
@@ -168,10 +168,7 @@ function refreshTokenEnds({ dialect }: Provider): boolean {
   return dialect.refreshTokenIdleTimeoutMs !== null || dialect.refreshTokenLifetimeMs !== null;
 }
 
-/**
- * Reports whether a time is within the last quarter of a lifetime and within two weeks. A running proxy has used a
- * token by then.
- */
+/** Reports whether a lifetime is in its last quarter and last two weeks. A running proxy acts earlier. */
 function isNear(at: number, timeMs: number | null, now: number): boolean {
   return at - now < Math.min((timeMs ?? 0) / 4, 14 * 86_400_000);
 }
@@ -191,7 +188,7 @@ export async function lookAtDomains(view: View): Promise<Finding> {
         missing.set(grant, [...(missing.get(grant) ?? []), pattern.text]);
     }
     for (const grant of offered) {
-      // Its audience went with its credential; `lookAtGrants` says that it was revoked.
+      // The revocation removed its audience with its credential. `lookAtGrants` reports it.
       if (grant.state === 'revoked') continue;
       const audience = (await registry?.read(grant.id))?.sealed.audience ?? [];
       if (isWithin(audience, pattern)) continue;

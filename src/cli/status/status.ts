@@ -57,7 +57,7 @@ export async function status(context: Context, options: { readonly health?: bool
   return ok ? exitCode.ok : exitCode.failure;
 }
 
-/** Runs the checks; an invalid config disables only those that need its invalid parts. */
+/** Runs the checks. An invalid config disables only those that need its invalid parts. */
 export async function findAll({
   readConfig,
   parsePartialConfig,
@@ -75,7 +75,7 @@ export async function findAll({
   }
 }
 
-/** A proxy keeps running with its last valid config. */
+/** A proxy keeps its last valid config. */
 async function health({ readConfig, parsePartialConfig, output }: Context): Promise<number> {
   const { listen } = await readConfig().then(
     ({ proxy }) => proxy,
@@ -127,7 +127,7 @@ export async function look(config: Config, now: () => number): Promise<readonly 
   ]);
 }
 
-/** Checks the valid parts of an invalid config. A running proxy keeps the config that it had. */
+/** Checks the valid parts of an invalid config. A running proxy keeps its last config. */
 export async function lookAtBroken(
   error: SidekeyError,
   { config, lost }: PartialConfig,
@@ -155,10 +155,10 @@ export async function lookAtBroken(
   ]);
 }
 
-/** The parts that open all others. */
+/** Parts that all others depend on. */
 const sealed: ReadonlySet<string> = new Set(['store', 'key']);
 
-/** @param lost keys of the invalid parts of the config: checks that need them are skipped */
+/** @param lost invalid keys of the config; skips checks that need them */
 async function lookInside(
   config: Config,
   now: () => number,
@@ -192,7 +192,7 @@ async function lookInside(
   }
 }
 
-/** Removes repeated findings: a key that does not open causes several. */
+/** Removes repeated findings, because an unusable key causes several. */
 function withoutRepeats(findings: readonly Finding[]): readonly Finding[] {
   const told = new Set<string>();
   return findings.map((each) => {
@@ -202,7 +202,7 @@ function withoutRepeats(findings: readonly Finding[]): readonly Finding[] {
   });
 }
 
-/** Returns the `instance` of a proxy of this config; empty: it never ran. Null: the store or the key cannot be read. */
+/** Returns the `instance` of this config's proxy; empty: it never ran. Null: store or key unreadable. */
 function ownInstance(config: Config, now: () => number): Promise<string | null> {
   return withVault(config, now, (vault) => (vault === null ? '' : instanceOf(vault)));
 }
@@ -255,7 +255,7 @@ async function lookAtStore({ store, config, grants }: View): Promise<Finding> {
   if (store === null) {
     const path = storeName(config.store);
     const facts = { path, exists: false };
-    // The log of a store that never was has no line.
+    // Without a store, the log has no line.
     if ((statSync(config.audit.file, { throwIfNoEntry: false })?.size ?? 0) === 0)
       return finding('store', `${displayName(path)}, not created yet`, facts);
     return finding('store', `${displayName(path)}, missing`, facts, [
@@ -278,7 +278,7 @@ async function lookAtStore({ store, config, grants }: View): Promise<Finding> {
   );
 }
 
-/** No finding where no proposal waits: a proposal is no problem. */
+/** Returns no finding without pending proposals: they are no problem. */
 async function lookAtProposals({ store }: View, now: number): Promise<readonly Finding[]> {
   if (store === null) return [];
   const looked = await attempt('proposals', async () => {
@@ -372,7 +372,7 @@ export function lookAtAudit(config: Config, now: number): Promise<Finding> {
   });
 }
 
-/** Checks the end of the audit log against its head record and the store, without a walk of the log. */
+/** Checks the end of the audit log against its head record and the store, without reading the whole log. */
 export async function auditEndNeeds(config: Config, now: () => number): Promise<Need[]> {
   const { file } = config.audit;
   const fault = await withVault(config, now, async (vault, { store }) => {
@@ -386,7 +386,7 @@ export async function auditEndNeeds(config: Config, now: () => number): Promise<
   return [{ sentence, hint: 'sidekey audit verify' }];
 }
 
-/** Returns what `use` returns; null if the store or the key cannot be read, as other findings say. */
+/** Returns the result of `use`; null if the store or the key cannot be read, which other findings report. */
 async function withVault<T>(
   config: Config,
   now: () => number,
@@ -404,7 +404,7 @@ async function withVault<T>(
   }
 }
 
-/** Requests are refused where the log cannot be written. */
+/** Requests are refused if the log is unwritable. */
 function writeNeeds(file: string): Need[] {
   try {
     accessSync(existsSync(file) ? file : dirname(file), constants.W_OK);
@@ -429,7 +429,7 @@ function spaceNeeds({ file, warnFreeBytes }: Config['audit'], free: number | nul
   ];
 }
 
-/** Returns the needs of agents whose responses often contained a credential lately. */
+/** Returns the needs of agents whose recent responses often contained a credential. */
 async function leakNeeds(file: string, now: number): Promise<readonly Need[]> {
   const needs = new Map<string, Need>();
   for await (const { event, agent, host, time } of tailAudit({ file, lines: linesBack })) {

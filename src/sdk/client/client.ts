@@ -3,8 +3,8 @@ import { type Operations, operations } from './operations.ts';
 import { type CallOptions, createTransport, type Send, SidekeyError } from './transport.ts';
 
 /**
- * The client of the API (docs/sdk.md): `import { createClient } from 'sidekey/client'`. It has no dependency, and runs in
- * Node.js from 20, Bun, Deno, and pages of the same origin as the API.
+ * The client of the API (docs/sdk.md): `import { createClient } from 'sidekey/client'`. It has no dependency.
+ * Runs in Node.js from 20, Bun, Deno, and pages of the API's own origin.
  */
 
 export type * from './operations.ts';
@@ -16,13 +16,13 @@ export interface ClientOptions {
   readonly baseUrl?: string;
   /** Default: `SIDEKEY_API_KEY`, or the key of `sidekey login` at this address. */
   readonly apiKey?: string;
-  /** True: the key may go to another machine in the clear, such as in the network of a pod. */
+  /** True: the key may go to another machine over plain HTTP, such as in the network of a pod. */
   readonly allowPlainHttp?: boolean;
   readonly fetch?: typeof fetch;
 }
 
 export interface RequestOptions {
-  /** Id or name of the grant; default: that of the domain map. */
+  /** Id or name of the grant; default: the grant of the domain map. */
   readonly grantId?: string;
   /** User of the grant. */
   readonly user?: string;
@@ -31,39 +31,39 @@ export interface RequestOptions {
   /** Reason, for the audit log and for a person who approves the request. */
   readonly reason?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Text; anything else is sent as JSON. */
+  /** Body: a text, or a value that is sent as JSON. */
   readonly body?: unknown;
   readonly signal?: AbortSignal;
 }
 
 export interface ProxyEnvOptions {
-  /** Address of the proxy as the program sees it; default: that of the config file. */
+  /** Address at which the program reaches the proxy; default: that of the config file. */
   readonly proxy?: string;
   /** Agent that gets a new lease for the grants; default: a caller without a token. */
   readonly agent?: string;
   readonly grants?: readonly string[];
   /** Duration of the lease: `30m`. */
   readonly ttl?: string;
-  /** Variables to add to; default: those of this process. */
+  /** Environment to extend; default: that of this process. */
   readonly base?: Readonly<Record<string, string | undefined>>;
   readonly signal?: AbortSignal;
 }
 
 export interface Client extends Operations {
-  /** Sends a request with the credential of a grant, through the checks of the proxy. */
+  /** Sends a request through the proxy, with the credential of a grant. */
   request(method: string, url: string, options?: RequestOptions): Promise<Response>;
-  /** Lets a person connect an account in a browser, and waits until it is done. */
+  /** Connects an account that a person selects in a browser. Resolves when it is done. */
   connect(options: ConnectOptions): Promise<Connected>;
-  /** Returns the environment of a program that uses the proxy: `spawn('claude', { env: await client.proxyEnv() })`. */
+  /** Returns the environment of a proxied program: `spawn('claude', { env: await client.proxyEnv() })`. */
   proxyEnv(options?: ProxyEnvOptions): Promise<Record<string, string>>;
 }
 
-/** @throws SidekeyError `input_invalid` without a key, or if the key would go to another machine in the clear */
+/** @throws SidekeyError `input_invalid` without a key, or for plain HTTP to another machine */
 export function createClient(options: ClientOptions = {}): Client {
   const given = options.apiKey ?? env('SIDEKEY_API_KEY');
   const saved = given === undefined ? savedLogin() : null;
   const { baseUrl = env('SIDEKEY_API_URL') ?? saved?.url ?? 'http://127.0.0.1:8378' } = options;
-  // The key goes to its own service alone.
+  // The key is sent only to its own service.
   const apiKey = given ?? (saved?.url === baseUrl.replace(/\/+$/, '') ? saved.key : undefined);
   if (apiKey === undefined || apiKey === '') {
     const hint =
@@ -117,13 +117,13 @@ export function createClient(options: ClientOptions = {}): Client {
   };
 }
 
-/** Returns the login of `sidekey login`; null: there is none, or this program reads no files. */
+/** Returns the login of `sidekey login`; null: none, or this program cannot read files. */
 function savedLogin(): { readonly url: string; readonly key: string } | null {
   const isWindows = globalThis.process?.platform === 'win32';
   const xdg = env('XDG_CONFIG_HOME') || `${env('HOME') ?? ''}/.config`;
   const home = env('SIDEKEY_HOME');
   const folder = home ? `${home}/config` : `${isWindows ? (env('APPDATA') ?? '') : xdg}/sidekey`;
-  // One below the working folder would be that of whoever wrote the files there.
+  // In a relative folder, the author of the working folder could plant a login.
   if (!/^(?:\/|[A-Za-z]:[\\/])/.test(folder)) return null;
   try {
     const { readFileSync } = globalThis.process.getBuiltinModule('node:fs');
@@ -143,7 +143,7 @@ function isThisMachine(host: string): boolean {
 
 type Input = Readonly<Record<string, unknown>>;
 
-/** Returns the method of an operation. Members of the input that the path and the query do not have are the body. */
+/** Returns the method of an operation. Input members that are not in the path or the query form the body. */
 function methodOf(id: keyof Operations, send: Send) {
   const [method, template, kind, query] = operations[id];
   const requestOf = (input: Input) => {
@@ -204,7 +204,7 @@ async function* events({ body }: Response): AsyncGenerator<unknown, void, undefi
   }
 }
 
-/** The answer of `POST /v2/requests`. */
+/** The response of `POST /v2/requests`. */
 interface Envelope {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | readonly string[]>>;

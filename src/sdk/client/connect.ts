@@ -1,21 +1,21 @@
 import type { DeviceSession, Operations } from './operations.ts';
 import { SidekeyError, wait } from './transport.ts';
 
-/** The person's part of a connect session, for a program without a page of its own. */
+/** The person's part of a connect session, for a program without its own page. */
 
 export interface ConnectOptions {
   readonly provider: string;
   /** Owner of the grant. */
   readonly user: string;
   readonly scopes?: readonly string[];
-  /** Name of the grant; default: that of the provider. */
+  /** Name of the grant; default: the name of the provider. */
   readonly name?: string;
   /**
-   * True: the person types a code on another device. False: the person opens an address. Default `auto`: a code where this
-   * machine has no browser, `onUrl` is absent, and the provider has a device flow (RFC 8628).
+   * True: the person types a code on another device. False: the person opens an address. Default `auto`: a
+   * code if this machine has no browser, `onUrl` is absent, and the provider has a device flow (RFC 8628).
    */
   readonly device?: boolean | 'auto';
-  /** Shows the address to the person; default: prints it on standard error, and opens a browser if there is one. */
+  /** Shows the address to the person. Default: prints it on standard error, and opens a browser if any. */
   readonly onUrl?: (url: string) => void | Promise<void>;
   /** Shows the code to the person; default: prints it on standard error. */
   readonly onCode?: (session: DeviceSession) => void | Promise<void>;
@@ -62,17 +62,17 @@ export async function connectIn(
   }
 }
 
-/** Codes of failures after which an address may do: the provider has no device flow, or none for this client. */
+/** Errors after which an address may work: the provider has no device flow, or none for this client. */
 const noDeviceFlow = new Set(['config_invalid', 'provider_refused']);
 
-/** Returns the function that opens a browser of this machine; null: there is none, or the program runs in one. */
+/** Returns the function that opens a local browser; null: there is none, or the program runs in one. */
 async function browserHere(): Promise<((url: string) => Promise<void>) | null> {
   if (globalThis.process?.versions?.node === undefined) return null;
   const { browserOf } = await import('./open-browser.ts');
   return browserOf();
 }
 
-/** Prints an address, and opens a browser if there is one. */
+/** Prints an address, and opens a browser if available. */
 async function showUrl(url: string): Promise<void> {
   console.error(`To connect the account, open this address. It works once:\n${url}`);
   await (

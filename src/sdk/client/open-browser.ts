@@ -21,15 +21,15 @@ export interface Machine extends Pick<NodeJS.Process, 'platform' | 'env'> {
 const here: Machine = { platform: process.platform, env: process.env, start: spawn };
 
 /**
- * Returns the function that opens an address in the browser of this machine; null: there is none. Other users of the machine
- * can read the arguments of a program, so the browser gets an address that leads to the real one, once.
+ * Returns the function that opens an address in the browser of this machine; null: there is none. Other users
+ * can read arguments of programs, so the browser gets an address that redirects to the real one once.
  */
 export function browserOf({ platform, env, start }: Machine = here): ((url: string) => Promise<void>) | null {
   const [program, ...args] = commands[platform] ?? [];
   const hasScreen = platform !== 'linux' || (env['DISPLAY'] ?? env['WAYLAND_DISPLAY'] ?? '') !== '';
   if (program === undefined || !hasScreen) return null;
   return async (url) => {
-    // Browsers also send the cookies that servers on other ports of the host set.
+    // Large enough for the cookies that servers on other ports of the host have set.
     const server = createServer({ maxHeaderSize: 1_048_576 }, (_request, response) => {
       response.writeHead(303, { location: url, connection: 'close' }).end();
       server.close();
@@ -39,7 +39,7 @@ export function browserOf({ platform, env, start }: Machine = here): ((url: stri
     const { port } = server.address() as AddressInfo;
     const child = start(program, [...args, `http://127.0.0.1:${port}/`], { stdio: 'ignore', detached: true });
     child.unref();
-    // The address was printed: a browser that does not start is no failure.
+    // The address was printed, so a browser that does not start is no failure.
     child.once('error', () => server.close());
   };
 }

@@ -6,7 +6,7 @@ export interface CallOptions {
   readonly idempotencyKey?: string | undefined;
   /** ETag that the resource must still have. */
   readonly ifMatch?: string | undefined;
-  /** Receives the header fields of the answer, such as `ETag`. */
+  /** Receives the header fields of the response, such as `ETag`. */
   readonly onHeaders?: ((headers: Headers) => void) | undefined;
 }
 
@@ -15,11 +15,11 @@ export interface ApiRequest {
   /** Path and query. */
   readonly path: string;
   readonly body?: unknown;
-  /** True: it may be sent again if its answer was lost. Default: true for a GET and with an `Idempotency-Key`. */
+  /** True: repeated if its response was lost. Default: true for a GET and with an `Idempotency-Key`. */
   readonly isRepeatable?: boolean;
 }
 
-/** Sends a request; resolves with the answer of a success. @throws SidekeyError */
+/** Sends a request. Resolves with a successful response. @throws SidekeyError */
 export type Send = (request: ApiRequest, options?: CallOptions) => Promise<Response>;
 
 interface Failure {
@@ -29,12 +29,12 @@ interface Failure {
   readonly retryAfter?: number | null;
 }
 
-/** A failure, with the way out. */
+/** A failure with a hint. */
 export class SidekeyError extends Error {
   override readonly name = 'SidekeyError';
-  /** Stable code: docs/errors.md lists those of the service. `unreachable`: the service did not answer. */
+  /** Stable code; docs/errors.md lists those of the service. `unreachable`: the service did not respond. */
   readonly code: string;
-  /** Status of the answer; 0: there was none. */
+  /** HTTP status of the response; 0: none. */
   readonly status: number;
   readonly hint: string | undefined;
   /** Seconds after which a retry may succeed. */
@@ -55,7 +55,7 @@ export class SidekeyError extends Error {
 
 const maxRetries = 3;
 const firstWaitMs = 250;
-/** A longer `Retry-After` is left to the caller. */
+/** Seconds. The caller handles a longer `Retry-After`. */
 const maxWaitSeconds = 30;
 
 export interface Service {
@@ -80,7 +80,7 @@ export function createTransport({ baseUrl, apiKey, fetch }: Service): Send {
     const init = {
       method,
       headers,
-      // The key goes to this address alone.
+      // The key is sent only to this address.
       redirect: 'error',
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       ...(signal === undefined ? {} : { signal }),
@@ -102,7 +102,7 @@ export function createTransport({ baseUrl, apiKey, fetch }: Service): Send {
       }
       const { status, code, retryAfter } = failure;
       const isWorthIt =
-        // It was refused before any work.
+        // Refused before any work.
         status === 429 ||
         // The first attempt is still under way.
         (code === 'idempotency_conflict' && retries > 0) ||
@@ -127,7 +127,7 @@ async function failureOf(response: Response): Promise<SidekeyError> {
   });
 }
 
-/** Resolves after a time. @throws the reason of the signal, if it is aborted before */
+/** Resolves after `ms` milliseconds. @throws the reason of the signal, if it is aborted first */
 export function wait(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted();

@@ -1,13 +1,13 @@
 /** Opens a connect session in a popup and reports its result. For browsers, without dependencies. */
 
 export interface ConnectOptions {
-  /** `session_token` of the session, which was created with the origin of this page as `popup_origin`. */
+  /** `session_token` of a session that was created with this page's origin as `popup_origin`. */
   readonly sessionToken: string;
   /** Address of Sidekey: `https://sidekey.example.com`. */
   readonly baseUrl: string;
   readonly onSuccess?: (result: ConnectResult) => void;
   readonly onError?: (failure: ConnectFailure) => void;
-  /** The popup was closed, or cut off by the provider, before a result came: ask the server for the session. */
+  /** The popup closed, or the provider cut it off, before a result. Request the session from the server. */
   readonly onExit?: () => void;
 }
 
@@ -45,7 +45,7 @@ declare const window: {
 
 const lookEveryMs = 300;
 
-/** Call it in the handler of a click. Where the popup is blocked, this page itself goes to the session. */
+/** Must run in the handler of a click. If the popup is blocked, this page itself opens the session. */
 export function connect(options: ConnectOptions): { close(): void } {
   const { sessionToken, baseUrl, onSuccess, onError, onExit } = options;
   const url = `${baseUrl.replace(/\/+$/, '')}/connect/${encodeURIComponent(sessionToken)}`;
@@ -59,7 +59,7 @@ export function connect(options: ConnectOptions): { close(): void } {
 
   let closedBefore = false;
   const timer = setInterval(() => {
-    // A message may still be on its way when the popup has closed.
+    // A message may still be in transit when the popup has closed.
     if (closedBefore) {
       end();
       onExit?.();

@@ -5,7 +5,7 @@ import { isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts'
 import { markup, type PageAnswer, renderPage } from '../../../lib/html.ts';
 import { isLoopback } from '../../../policy/authority.ts';
 
-/** The platform and environment of this process. */
+/** Platform and environment of this process. */
 interface Surroundings {
   readonly platform: NodeJS.Platform;
   readonly env: NodeJS.ProcessEnv;
@@ -18,13 +18,13 @@ export interface BrowserCommand {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Commands to try in order; or the reason for none, as the end of a sentence. */
+/** Commands to try in order; or why there are none, as the end of a sentence. */
 type BrowserChoice =
   | { readonly kind: 'commands'; readonly commands: readonly BrowserCommand[] }
   | { readonly kind: 'none'; readonly why: string };
 
 /**
- * Chooses the browser of the option, else of `BROWSER` (commands separated by colons, `%s` for the URL), else
+ * Returns the browser of the option, else of `BROWSER` (commands separated by colons, `%s` for the URL), else
  * of the system. Pure.
  */
 export function chooseBrowser(
@@ -65,7 +65,7 @@ function namedBrowser(url: string, named: string, platform: NodeJS.Platform): Br
   const isPath = /[/\\]/.test(named);
   if (platform === 'darwin' && !isPath) return { program: 'open', words: ['-a', named, url] };
   if (platform === 'win32' && !isPath) {
-    // Start-Process finds a browser by name. Both texts come from the environment and are never parsed as code.
+    // Start-Process finds a browser by name. Both texts are environment values, never parsed as code.
     return {
       program: 'powershell.exe',
       words: [
@@ -99,12 +99,12 @@ interface StartOptions {
   readonly failed: (program: string, why: string) => void;
 }
 
-/** Milliseconds within which a launcher without a browser fails; a later exit is that of a browser. */
+/** Milliseconds within which a launcher without a browser fails. A later exit is the browser's. */
 const soonMs = 10_000;
 
 /**
- * Starts the first available command, without waiting. If a program is missing, or soon exits with a code
- * other than 0, the next one is tried. Never throws.
+ * Starts the first available command, without waiting. If a program is missing, or soon exits with another
+ * code than 0, tries the next. Never throws.
  */
 export function startBrowser([command, ...others]: readonly BrowserCommand[], options: StartOptions): void {
   if (command === undefined) return;
@@ -142,9 +142,7 @@ const secretName = /SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|TOKEN|API_?KEY|
 
 const plainNames = new Set(['XDG_ACTIVATION_TOKEN']);
 
-/**
- * Removes secrets: a browser outlives this process, and other programs of the user can read its environment.
- */
+/** Removes secrets. A browser outlives this process, and the user's programs can read its environment. */
 function withoutSecrets(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(
     Object.entries(env).filter(([name]) => plainNames.has(name) || !secretName.test(name)),
@@ -168,7 +166,7 @@ export interface FinishPage {
   readonly says: readonly string[];
 }
 
-/** Returns the page as a response: 200 for success, 400 for failure, unless another status is given. */
+/** Returns the page as a response. Default status: 200 for success, 400 for failure. */
 export function pageAnswer(
   { kind, title, says }: FinishPage,
   status = kind === 'done' ? 200 : 400,
@@ -177,22 +175,19 @@ export function pageAnswer(
   return renderPage({ kind, from: 'Sidekey, on this computer', title, body }, status);
 }
 
-/**
- * Preferred port: some providers compare redirect URIs exactly (unlike RFC 8252 §7.3), so that the URI must
- * be stable.
- */
+/** Preferred port. Stable, because some providers compare redirect URIs exactly (unlike RFC 8252 §7.3). */
 export const defaultPort = 8765;
 
 const path = '/callback';
 
-/** Place to which the provider redirects the browser. */
+/** Redirect target for the browser. */
 export type RedirectTarget =
   /** RFC 8252 §7.3: a listener of our own. */
   | {
       readonly kind: 'loopback';
       /** `127.0.0.1`, `[::1]` or `localhost`, as in the URI. */
       readonly host: string;
-      /** Port; null: the default port, or any free port where that is taken; 0: any free port. */
+      /** Port; null: the default port, or any free port if that is taken; 0: any free port. */
       readonly port: number | null;
       readonly path: string;
     }
@@ -222,7 +217,7 @@ export function redirectTarget({
       throw invalid('would bring the code back over plain http, where others can read it');
     }
     if (url.search !== '') throw invalid('has a query');
-    // URL omits the default port of the scheme, which the text may contain.
+    // URL omits the scheme's default port, which the text may contain.
     const written = /^http:\/\/[^/]*?:([0-9]+)(?:\/|$)/i.exec(redirectUri.replace('[::1]', 'ipv6'))?.[1];
     const own = written === undefined ? null : portNumber(written);
     if (own !== null && wanted !== null && own !== wanted) {
@@ -272,7 +267,7 @@ export function redirectOf(
   });
 }
 
-/** Example of a registered page. The page need not exist: the user copies the address from the browser. */
+/** Example of a registered page. It need not exist: the user copies the address from the browser. */
 const httpsExample = 'https://example.com/callback';
 
 /** Returns the redirect URI to register for a new client. */
@@ -285,7 +280,7 @@ export function redirectUriToRegister(
   return isOpen ? httpsExample : writtenRedirectUri(redirectOf(options, provider));
 }
 
-/** Returns the redirect URI without a listener: for registration, and in a printed consent URL. */
+/** Returns the redirect URI without a listener, for registration and in a printed consent URL. */
 export function writtenRedirectUri(target: RedirectTarget): string {
   if (target.kind === 'elsewhere') return target.redirectUri;
   return loopbackUri(target, target.port === null || target.port === 0 ? defaultPort : target.port);

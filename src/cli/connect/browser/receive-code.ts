@@ -13,7 +13,7 @@ interface Expected {
   /** First address for the browser. */
   readonly consentUrl: string;
   readonly state: string;
-  /** Called once, with the parameters of the callback; returns the response page. */
+  /** Called once, with the parameters of the callback. Returns the response page. */
   readonly answered: (parameters: URLSearchParams) => Promise<FinishPage>;
   /** Called for callbacks of other flows. */
   readonly stranger?: () => void;
@@ -25,8 +25,8 @@ export interface Loopback {
   /**
    * Starts to accept callbacks.
    *
-   * @returns a URL of this listener that redirects once to the consent page. It is safe in places that other
-   * users can read, such as program arguments; the consent URL itself contains the state.
+   * @returns a URL of this listener that redirects once to the consent page. Other users may read it, for
+   * example in program arguments, whereas the consent URL contains the state.
    */
   expect(expected: Expected): string;
   /** Finishes the pending response, and closes. Idempotent. */
@@ -45,7 +45,7 @@ export async function openLoopback(target: LoopbackTarget): Promise<Loopback> {
 
   async function answerTo(request: IncomingMessage): Promise<PageAnswer> {
     const own = new URL(redirectUri);
-    // Requires a loopback Host field, against DNS rebinding.
+    // Requires a loopback Host field, as protection against DNS rebinding.
     if (expected === null || request.headers.host?.toLowerCase() !== own.host) return nothingHere();
     const url = request.url?.startsWith('/') === true ? URL.parse(own.origin + request.url) : null;
     if (url !== null && url.pathname === launch) return launched(expected);
@@ -82,7 +82,7 @@ export async function openLoopback(target: LoopbackTarget): Promise<Loopback> {
   let port = target.port;
   for (const host of hosts) {
     const server = await listening(serve, host, port).catch((error: unknown) => {
-      // A machine without IPv6: browsers cannot use that address either.
+      // Without IPv6 on this machine, browsers cannot use that address either.
       if (servers.length > 0 && isSystemError(error, 'EADDRNOTAVAIL', 'EAFNOSUPPORT')) return null;
       for (const other of servers) other.close();
       throw failure(error, host, port ?? 0);
@@ -117,7 +117,7 @@ export async function openLoopback(target: LoopbackTarget): Promise<Loopback> {
   };
 }
 
-/** @param port null: the default port, or any free port if that is in use */
+/** @param port null: the default port, or any free port if that is taken */
 async function listening(
   serve: (request: IncomingMessage, response: ServerResponse) => void,
   host: string,
@@ -190,16 +190,16 @@ function failure(error: unknown, host: string, port: number): SidekeyError {
 /** Facts that a pasted answer must match. */
 export interface PasteExpectation {
   readonly state: string;
-  /** Accepts a code without the rest of the address: PKCE ties the code to this flow. */
+  /** Accepts a code without the rest of the address, because PKCE binds the code to this flow. */
   readonly takesBareCode: boolean;
   /** Parses the text. Default: RFC 6749 §4.1.2. */
   readonly read?: ((text: string) => Callback) | undefined;
 }
 
 /**
- * Parses a pasted response. Errors do not contain the text.
+ * Parses a pasted response. Errors omit the text.
  *
- * @throws SidekeyError `input_invalid`; `bad_request` if it answers another consent
+ * @throws SidekeyError `input_invalid`; `bad_request` if it belongs to another consent
  */
 function readPasted(
   text: string,
@@ -220,10 +220,10 @@ function readPasted(
 }
 
 /**
- * Returns the first line that answers this consent; null: the user gave up. Prompts again after an invalid
- * line if standard input is a terminal.
+ * Returns the first line that answers this consent; null: the user gave up. On a terminal, prompts again
+ * after an invalid line.
  *
- * @throws SidekeyError as `readPasted`, if standard input is no terminal
+ * @throws SidekeyError as `readPasted`, if standard input is not a terminal
  */
 export async function askForAnswer(
   lines: Lines,

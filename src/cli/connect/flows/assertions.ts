@@ -22,8 +22,8 @@ export const obtainByClientCredentials: Obtain = async (request) => {
 };
 
 /**
- * `connect NAME --jwt-bearer --key FILE`: uses assertions signed with a private key (RFC 7523 §2.1). The file
- * of a service account names its issuer.
+ * `connect NAME --jwt-bearer --key FILE`: assertions signed with a private key (RFC 7523, section 2.1). The
+ * file of a service account has its issuer.
  */
 export const obtainByJwtBearer: Obtain = async (request) => {
   const { context, provider, scopes, options } = request;
@@ -46,7 +46,7 @@ export const obtainByJwtBearer: Obtain = async (request) => {
   });
 };
 
-/** A key must not sign for another service: the file names the token endpoint. */
+/** A key must not sign for another service, so the file's token endpoint must match. */
 function assertSameEndpoint(
   { tokenUri }: ServiceAccount,
   { name, tokenEndpoint }: Provider,
@@ -69,8 +69,8 @@ const typePrefix = 'urn:ietf:params:oauth:token-type:';
 const knownTypes = ['access_token', 'refresh_token', 'id_token', 'jwt', 'saml1', 'saml2'];
 
 /**
- * `connect NAME --token-exchange`: exchanges a subject token (RFC 8693). A reference is read for each
- * exchange; a token from standard input is stored.
+ * `connect NAME --token-exchange`: exchanges a subject token (RFC 8693). Reads a reference for each exchange.
+ * Stores a token from standard input.
  */
 export const obtainByTokenExchange: Obtain = async (request) => {
   const { context, provider, scopes, options } = request;
@@ -86,7 +86,7 @@ export const obtainByTokenExchange: Obtain = async (request) => {
     subjectTokenType: typeOf('--subject-token-type', options.subjectTokenType) ?? `${typePrefix}access_token`,
     requestedTokenType: typeOf('--requested-token-type', options.requestedTokenType),
     actorToken: actorToken === undefined ? null : { reference: keptReference('--actor-token', actorToken) },
-    // RFC 8693 §2.1: required where there is an actor.
+    // RFC 8693 §2.1: required if there is an actor.
     actorTokenType: actorToken === undefined ? null : (actorTokenType ?? `${typePrefix}access_token`),
     scope: scopes.length === 0 ? null : joinScopes(scopes, provider.dialect),
     parameters: parametersOf(options.param),
@@ -105,7 +105,7 @@ async function readSubject({ ask, readInput }: Context): Promise<string> {
   return checkedString(text.trim(), 'the token that is to be exchanged', 'one line of text');
 }
 
-/** Returns a URI, or expands the last part of one of RFC 8693 §3. */
+/** Returns a URI, or expands the last part of a URI of RFC 8693 §3. */
 function typeOf(option: string, text: string | undefined): string | null {
   if (text === undefined) return null;
   if (knownTypes.includes(text)) return `${typePrefix}${text}`;
@@ -115,13 +115,10 @@ function typeOf(option: string, text: string | undefined): string | null {
   });
 }
 
-/** IAM identifiers: a role name may have a path. */
+/** IAM identifiers; a role name may have a path. */
 const arn = /^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,576}$/;
 
-/**
- * `connect aws --assume-role ARN`: pasted keys obtain temporary keys of a role, which are renewed before they
- * expire.
- */
+/** `connect aws --assume-role ARN`: pasted keys get temporary keys of a role, renewed before they expire. */
 export const obtainByAwsRole: Obtain = async (request) => {
   const { assumeRole: roleArn, externalId, region } = request.options;
   if (roleArn === undefined) {
@@ -143,7 +140,7 @@ export const obtainByAwsRole: Obtain = async (request) => {
     kind: 'aws_role',
     keys: keysIn(await askedParts(request)),
     roleArn,
-    // CloudTrail records it beside the role.
+    // CloudTrail records this name beside the role.
     sessionName: 'sidekey',
     externalId: externalId ?? null,
     durationSeconds: null,
@@ -151,7 +148,7 @@ export const obtainByAwsRole: Obtain = async (request) => {
   });
 };
 
-/** `connect github-app --app-id ID --installation-id ID --key FILE`: tokens of an installation of a GitHub App. */
+/** `connect github-app --app-id ID --installation-id ID --key FILE`: tokens of an app's installation. */
 export const obtainByGithubInstallation: Obtain = async (request) => {
   const { context, provider, options } = request;
   const appId = options.appId ?? provider.clientId ?? undefined;
@@ -178,7 +175,7 @@ export const obtainByGithubInstallation: Obtain = async (request) => {
   return firstToken(request, { kind: 'github_installation', key, appId, installationId });
 };
 
-/** Fields of a key file besides the key; null if there are none. */
+/** Fields of a key file besides the key; null: none. */
 interface ServiceAccount {
   readonly clientEmail: string;
   /** Token endpoint of the assertions. */
@@ -187,12 +184,12 @@ interface ServiceAccount {
 
 interface HandedKey {
   readonly key: SigningKey;
-  /** Service account, as Google exports it; null: the file has the key alone. */
+  /** Service account, as Google exports it; null: the file has only the key. */
   readonly account: ServiceAccount | null;
 }
 
 /**
- * Reads `--key`: PEM, a JWK, or the JSON of a service account; `-` is standard input.
+ * Reads `--key`: PEM, a JWK, or the JSON of a service account; `-`: standard input.
  *
  * @throws SidekeyError `input_invalid` if the option is missing, or the file cannot be read or has no key
  */

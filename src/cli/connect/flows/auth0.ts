@@ -1,4 +1,4 @@
-/** A grant that is a login at Auth0, and what can be done with it: ask for tokens of accounts, and for the accounts. */
+/** A grant that is a login at Auth0. It gets tokens of accounts, and lists the accounts. */
 import { consentInBrowser } from './authorization-code.ts';
 import type { ConnectRequest, Obtain } from '../request.ts';
 import { commandParts } from '../../grant/refresh.ts';
@@ -50,7 +50,6 @@ interface LoginReference {
   readonly user: string;
 }
 
-/** The renewal of a grant through a login. */
 export type ConnectionRenewal = Extract<Renewal, { readonly kind: 'auth0_connection' }>;
 
 /** @throws SidekeyError `grant_missing`; `input_invalid` if the grant is no login at Auth0 */
@@ -91,7 +90,7 @@ export async function openAccountApi(
   const io = tokenIo(parts);
   const opened = await parts.state.grants.read(grant.id);
   if (opened === null) throw grantGone();
-  // Before the lock: a command that supplies the client secret may be slow.
+  // Before the lock, because a command that supplies the client secret may be slow.
   const plan = await planOf(opened, parts);
   const token = await useRefreshToken(
     {
@@ -140,7 +139,7 @@ export async function askForAccount(
   throw unplanned(plan);
 }
 
-/** Returns the renewal of a grant through a login at Auth0; null: it has none. */
+/** Returns the renewal of a grant through a login at Auth0; null: none. */
 export function connectionOf({ sealed }: OpenedGrant): ConnectionRenewal | null {
   const { credential } = sealed;
   const renewal = credential.type === 'oauth2' ? credential.renewal : undefined;
@@ -149,7 +148,7 @@ export function connectionOf({ sealed }: OpenedGrant): ConnectionRenewal | null 
 
 async function planOf({ grant, sealed }: OpenedGrant, parts: LoginParts): Promise<RefreshPlan | null> {
   const { credential } = sealed;
-  // The caller reports a credential that cannot be used.
+  // The caller reports an unusable credential.
   if (credential.type !== 'oauth2' || credential.refreshToken === null) return null;
   return planRefresh({ provider: grant.provider, credential, scopes: grant.scopes }, commandParts(parts));
 }
@@ -198,10 +197,7 @@ function tokenIo({ upstream, context: { now } }: LoginParts): TokenIo {
 /** Detail of a grant with the id of its account at Auth0. */
 export const accountDetail = 'connected_account';
 
-/**
- * Uses a connected account that has the scopes; else connects it in a browser, with its scopes and the
- * requested ones.
- */
+/** Uses a connected account that has the scopes, else connects one in a browser, with its scopes added. */
 export const obtainViaAuth0: Obtain = async (request) => {
   const { options, user, provider, existing, context, signal } = request;
   const login = await findLogin(request, { via: options.via ?? '', user });
@@ -234,7 +230,7 @@ export const obtainViaAuth0: Obtain = async (request) => {
       outcome.kind === 'account_gone'
         ? null
         : obtained(outcome, { renewal, account, isKnown, login, request });
-    // Auth0 may have no token for the account, or that of another account: it must be connected again.
+    // Auth0 may have no token for the account, or one of another account. It must be connected again.
     if (result !== null && ungrantedScopes(wanted, result.scopes).length === 0) return result;
     held = [...held, ...(result?.scopes ?? [])];
   }
@@ -289,7 +285,7 @@ interface Connecting {
   readonly login: Auth0Login;
   readonly renewal: ConnectionRenewal;
   readonly scopes: readonly string[];
-  /** Reports whether the renewal is certainly for the connected account. */
+  /** Reports whether the renewal is surely for the connected account. */
   readonly isKnown: (connected: ConnectedAccount) => boolean;
 }
 
@@ -314,7 +310,7 @@ function connectInBrowser(
         const { begun } = kept;
         if (begun === undefined) throw new SidekeyError('internal', 'A consent ended before it began.');
         const code = checkConnectCallback(callback, { provider: login.provider, ...begun });
-        // The signal of Ctrl-C and the time limit is not used: the code cannot be sent twice.
+        // Ignores Ctrl-C and the time limit, because the code cannot be sent twice.
         const bounded = until(AbortSignal.timeout(request.state.config.limits.refresh_timeout), api);
         const account = await completeConnection(bounded, begun, code);
         const outcome = await askForAccount(renewal, request.provider, request);
@@ -338,10 +334,7 @@ function until(signal: AbortSignal, api: AccountApi): AccountApi {
 interface Connected {
   readonly renewal: ConnectionRenewal;
   readonly account: ConnectedAccount;
-  /**
-   * False if several accounts are connected: Auth0 does not name the account of a token, so none is stored
-   * for disconnection.
-   */
+  /** False: several accounts are connected, and the token names none. No account is stored to disconnect. */
   readonly isKnown: boolean;
   readonly login: Auth0Login;
   readonly request: ConnectRequest;
@@ -394,7 +387,7 @@ function noToken({ provider }: ConnectRequest, said: string): SidekeyError {
 }
 
 type Disconnected =
-  /** Auth0 has deleted its tokens, but does not revoke them at the account's own provider. */
+  /** Auth0 deletes its tokens, but does not revoke them at the account's own provider. */
   | { readonly kind: 'disconnected' }
   /** The account was already disconnected. */
   | { readonly kind: 'gone' };

@@ -19,8 +19,8 @@ import type { ConnectRequest } from '../request.ts';
 import type { Obtained } from '../../../grants/keep.ts';
 
 /**
- * Runs a consent in a browser (RFC 6749 §4.1, RFC 7636, RFC 8252). Unlike other flows it stores the
- * credential before it returns, so that the page in the browser has the final result.
+ * Runs a consent in a browser (RFC 6749 §4.1, RFC 7636, RFC 8252). Stores the credential before it returns,
+ * unlike other flows, so that the browser's page has the final result.
  *
  * @throws SidekeyError as `consentInBrowser` and `exchangeCode`; errors of `keep`
  */
@@ -52,7 +52,7 @@ function takesBareCode(
 
 /** Secrets of a started flow, of this or another process. */
 interface BegunCode extends Pick<Authorization, 'state' | 'codeVerifier'> {
-  /** See `Authorization`; absent: as null. */
+  /** DPoP key of the flow; undefined or null: none. */
   readonly proofKey?: Authorization['proofKey'];
   readonly redirectUri: string;
   /** See `exchangeCode`. */
@@ -72,7 +72,7 @@ export async function obtainByCode(
     scopes,
     fetch: upstream.fetch,
     now: context.now,
-    // The signal of Ctrl-C and the time limit is not used: the code cannot be sent twice.
+    // Ignores Ctrl-C and the time limit, because the code cannot be sent twice.
     signal: AbortSignal.timeout(state.config.limits.refresh_timeout),
   });
 }
@@ -81,10 +81,7 @@ export async function obtainByCode(
 interface BrowserConsent<T> {
   /** Called once, when the redirect URI is known. */
   readonly begin: (redirectUri: string) => Promise<BegunConsent>;
-  /**
-   * Called once, with a response that belongs to this flow. Its rejection is shown in the browser, and
-   * thrown.
-   */
+  /** Called once, with a response for this flow. A rejection is shown in the browser, and thrown. */
   readonly finish: (callback: Callback, redirectUri: string) => Promise<T>;
   readonly page: (result: T) => Omit<FinishPage, 'kind'>;
 }
@@ -98,8 +95,7 @@ export interface ConsentRequest extends Pick<ConnectRequest, 'context' | 'option
 }
 
 /**
- * Opens the consent page in a browser, and waits for the callback or for a pasted response, whichever is
- * first.
+ * Opens the consent page in a browser. Waits for the callback or a pasted response, whichever is first.
  *
  * @throws SidekeyError `port_in_use`, `listen_failed`, `input_invalid`, `bad_request`; the reason of the
  * signal; errors of `begin` and `finish`
@@ -125,7 +121,7 @@ export async function consentInBrowser<T>(request: ConsentRequest, consent: Brow
     const redirectUri = loopback?.redirectUri ?? writtenRedirectUri(target);
     const begun = await consent.begin(redirectUri);
     const { promise, resolve, reject } = Promise.withResolvers<T>();
-    // The caller may no longer wait for it.
+    // The caller may have stopped waiting.
     promise.catch(() => undefined);
 
     let isFinishing = false;
@@ -148,7 +144,7 @@ export async function consentInBrowser<T>(request: ConsentRequest, consent: Brow
       },
       stranger() {
         strangers += 1;
-        // Printed once, so that repeated requests do not fill the terminal.
+        // Printed once, so that repeated requests do not flood the terminal.
         if (strangers === 1)
           say('Something came back that is not the answer to this consent; it was ignored.');
       },
@@ -176,10 +172,7 @@ export async function consentInBrowser<T>(request: ConsentRequest, consent: Brow
   }
 }
 
-/**
- * Opens the listener. It is optional with `--paste`: it serves a browser on this machine, or a forwarded
- * port.
- */
+/** Opens the listener. Optional with `--paste`, it serves a browser on this machine or a forwarded port. */
 async function listen(mayFail: boolean, open: () => Promise<Loopback>): Promise<Loopback | null> {
   try {
     return await open();
@@ -197,7 +190,7 @@ function howToPaste({ isTerminal }: Lines): string {
   return `If the browser ends on an error page, copy its address.\n  → ${where}\n`;
 }
 
-/** Prints the consent URL and opens it. Returns whether there was a browser to try. */
+/** Prints the consent URL and opens it. Returns false if there is no browser to try. */
 function show(
   { context, provider, options }: ConsentRequest,
   consentUrl: string,
@@ -224,10 +217,7 @@ function show(
   return true;
 }
 
-/**
- * Waits until the signal aborts. A received response is always processed, because its code cannot be used
- * again.
- */
+/** Waits until the signal aborts. Always processes a received response, because its code works only once. */
 function untilAborted<T>(promise: Promise<T>, signal: AbortSignal, isFinishing: () => boolean): Promise<T> {
   return new Promise((resolve, reject) => {
     const onAbort = () => {
@@ -239,7 +229,7 @@ function untilAborted<T>(promise: Promise<T>, signal: AbortSignal, isFinishing: 
   });
 }
 
-/** Page with the error that the terminal shows. */
+/** Returns a page with the error that the terminal shows. */
 function failurePage({ title }: ConsentRequest['provider'], error: unknown): FinishPage {
   const known = error instanceof SidekeyError ? error : null;
   return {

@@ -4,10 +4,7 @@ import { pause, systemTimers } from '../../../lib/timers.ts';
 import type { DeviceAuthorization } from '../../../oauth/device-code.ts';
 import { beginDeviceConsent } from '../../../oauth/device-consent.ts';
 
-/**
- * `connect NAME --device`: consent on another device (RFC 8628). Prints the URL and the code, opens no
- * browser, and polls.
- */
+/** `connect NAME --device`: consent on another device (RFC 8628). Prints URL and code, and polls. */
 export const obtainByDevice: Obtain = async (request) => {
   const { context, upstream, provider, scopes, signal } = request;
   const { now } = context;

@@ -104,7 +104,7 @@ export async function finishConsent(
   await report(context, provider, connected);
 }
 
-/** Returns the state of the response; a bare code has none, so the user supplies it. */
+/** Returns the state of the response. A bare code has none, so the user supplies it. */
 function stateOf(callback: Callback, said: string | undefined): string {
   const [written, ...more] = callback.kind === 'code' ? [] : callback.parameters.getAll('state');
   if (more.length === 0 && (written === undefined || said === undefined || written === said)) {
@@ -119,11 +119,7 @@ function stateOf(callback: Callback, said: string | undefined): string {
   });
 }
 
-/**
- * Removes and returns the flow of a state.
- *
- * @throws SidekeyError `not_found` if there is none; errors of `Sessions.take`
- */
+/** Removes and returns the flow of a state. @throws SidekeyError `not_found`; errors of `Sessions.take` */
 async function takeSession(parts: SessionParts, state: string): Promise<ConnectSession> {
   const session = await sessionsOf(kind, sessionShape, parts).take(state);
   if (session !== null) return session;
@@ -139,12 +135,12 @@ async function takeSession(parts: SessionParts, state: string): Promise<ConnectS
 /** Kind of the records of `--print-url`. */
 export const kind = 'connect-session';
 
-/** A started flow, which waits for its callback. It is sealed in the store. */
+/** A started flow that waits for its callback. The store seals it. */
 const sessionShape = consentShape.extend({
   /** Domain patterns for the map; null: those of the provider. */
   allowedDomains: z.array(z.string()).readonly().nullable(),
   widen: z.boolean(),
-  /** False: the allowed-domains map is left alone. */
+  /** False: leaves the allowed-domains map unchanged. */
   domains: z.boolean(),
 });
 

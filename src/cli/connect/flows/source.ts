@@ -13,11 +13,7 @@ export interface SourceOptions {
   readonly sourceForm?: string;
 }
 
-/**
- * Returns the source that a person wrote. Paths become absolute.
- *
- * @throws SidekeyError `input_invalid`
- */
+/** Returns the source that a person named. Paths become absolute. @throws SidekeyError `input_invalid` */
 export function writtenSource(
   written: string,
   { sourceTtl, sourceForm }: SourceOptions,
@@ -32,7 +28,7 @@ export function writtenSource(
   return { type: 'source', from, form, ttlMs };
 }
 
-/** `connect NAME --from SOURCE`: asks the source once, to verify its answer, and stores the source alone. */
+/** `connect NAME --from SOURCE`: reads the source once, to verify its credential. Stores only the source. */
 export const connectSource: Obtain = async (request) => {
   const { context, options, provider, existing, signal } = request;
   const credential = writtenSource(options.from ?? '', options, context);

@@ -16,10 +16,7 @@ import { SidekeyError } from '../../../lib/errors.ts';
 import { scopesIn } from '../../../oauth/scopes.ts';
 import { fillTemplate, parseTemplate } from '../../../schemes/parameters.ts';
 
-/**
- * `connect NAME --token`: reads the parts of an API key or personal token from standard input or a prompt
- * without echo.
- */
+/** `connect NAME --token`: reads an API key or personal token from input, or a prompt without echo. */
 export const pasteToken: Obtain = async (request) => {
   const { options, provider } = request;
   const parts = await askedParts(request, (asked) => assertOwnForm(asked, request));
@@ -34,8 +31,8 @@ export const pasteToken: Obtain = async (request) => {
 };
 
 /**
- * Refuses a key in the form of another provider, or of several words. Sent for verification, the first would be shown to a
- * foreign service.
+ * Refuses a key in the form of another provider, because its verification would disclose it to a foreign
+ * service. Refuses several words.
  *
  * @throws SidekeyError `input_invalid`
  */
@@ -117,7 +114,7 @@ export function keysIn(parts: PastedParts): AwsKeys {
   return checkedKeys({ accessKeyId, secretAccessKey, sessionToken: null });
 }
 
-/** Returns the parts as a credential, with the checks of `grant import`. */
+/** Returns the parts as a credential. Checks them as `grant import` does. */
 function credentialOf(parts: PastedParts, { inject }: PastedToken): Credential {
   const fill = (template: string): string =>
     fillTemplate(parseTemplate(template) ?? [], (name) => parts[name] ?? '');
@@ -154,7 +151,7 @@ function credentialOf(parts: PastedParts, { inject }: PastedToken): Credential {
 }
 
 /**
- * `connect NAME --import`: imports a refresh token, alone or in a token response. Requests an access token at
+ * `connect NAME --import`: imports a refresh token, bare or in a token response. Requests an access token at
  * once if there is none.
  *
  * @throws SidekeyError `input_invalid`; errors of `renewNow`
