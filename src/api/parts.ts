@@ -35,7 +35,7 @@ export interface ServiceParts {
   readonly timers: Timers;
   readonly env: NodeJS.ProcessEnv;
   readonly runCommand: RunCommand;
-  /** Begins a work that never rejects. Its signal is aborted when the proxy stops, with a SidekeyError as the reason. */
+  /** Starts a task that never rejects. Its signal aborts when the proxy stops, with a SidekeyError as reason. */
   readonly inBackground: (work: (signal: AbortSignal) => Promise<void>) => void;
   readonly readMetrics: () => Promise<Metrics>;
   /** Resolves with the reason for which requests cannot be served; null: they can. */

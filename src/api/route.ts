@@ -19,7 +19,7 @@ export interface Given<Query, Body> {
   readonly signal: AbortSignal;
   /** `Last-Event-ID` of a stream that goes on. */
   readonly lastEventId: string | undefined;
-  /** Resolves with whether the caller may still use the route: a stream outlives neither its key nor its person. */
+  /** Resolves with whether the caller may still use the route: a stream ends with its key or its person. */
   readonly isStillAllowed: () => Promise<boolean>;
 }
 
@@ -34,8 +34,8 @@ interface Route<Query = never, Body = never> {
   /** Scope that the caller needs; null: every caller may. */
   readonly scope: Scope | null;
   /**
-   * Returns the user whose things the request touches; null: nothing of a single user. Callers that are limited to a user
-   * may use only routes that have it.
+   * Returns the user whose things the request touches; null: nothing of a single user. Callers that are
+   * limited to a user may use only routes that have it.
    */
   readonly owner?: (given: Given<Query, Body>, parts: ServiceParts) => string | null | Promise<string | null>;
   readonly query?: z.ZodType<Query>;

@@ -14,8 +14,8 @@ import { systemRoutes } from './routes/system.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 
 /**
- * All routes of the API, in the order of the OpenAPI document. A test compares them with the table of commands: each command
- * has a route, or a reason to have none.
+ * All routes of the API, in the order of the OpenAPI document. A test compares them with the table of
+ * commands: each command has a route, or a reason to have none.
  */
 export const routes: readonly AnyRoute[] = [
   ...tokenRoutes,

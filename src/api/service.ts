@@ -37,7 +37,7 @@ const guards: Readonly<Record<string, string>> = {
   'cache-control': 'no-store',
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
   'cross-origin-resource-policy': 'same-origin',
-  // With "no-referrer", browsers send no Origin with a form, and it could not be told from a form of another page.
+  // With "no-referrer", browsers send no Origin with a form, so a form of another page could not be refused.
   'referrer-policy': 'same-origin',
   'x-content-type-options': 'nosniff',
 };
@@ -118,7 +118,7 @@ function patternOf(path: string): RegExp {
 }
 
 /**
- * Refuses a request for another host: a page whose name was rebound to this address has its own name in the field.
+ * Refuses a request for another host: a page whose name was rebound to this address sends its own name.
  *
  * @throws SidekeyError `authority_mismatch`
  */
@@ -202,8 +202,8 @@ function allows({ scope }: AnyRoute, { scopes }: Caller): boolean {
 }
 
 /**
- * Returns a function that does the works of one name one after the other, so that no change is lost between a check and its
- * effect.
+ * Returns a function that runs the tasks of one name one after the other, so that no change is lost between
+ * a check and its effect.
  */
 function createTurns(): <T>(name: string, work: () => Promise<T>) => Promise<T> {
   const last = new Map<string, Promise<unknown>>();

@@ -7,8 +7,8 @@ import { details } from './display.ts';
 import { dateTime, isoTime } from '../operations/format.ts';
 
 /**
- * `sidekey agent check`: verifies a token of an OIDC issuer from standard input, as the proxy does. Fetches the keys of the
- * issuer.
+ * `sidekey agent check`: verifies a token of an OIDC issuer from standard input, as the proxy does. Fetches
+ * the keys of the issuer.
  *
  * @throws SidekeyError the refusal of the proxy; `input_invalid` for another text than a JWT
  */

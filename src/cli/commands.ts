@@ -1076,8 +1076,8 @@ export const sections: Sections = [
 ];
 
 /**
- * Returns the table of commands, under the headings of `sidekey --help`. Help, parser, completion and man page follow from
- * it. Groups that follow from operations load their schemas, so a command line loads only the groups that it names.
+ * Returns the table of commands, under the headings of `sidekey --help`. Help, parser, completion and man
+ * page follow from it. Groups of operations load schemas: `words` limits them to those that it names.
  */
 export async function commandTable(words?: readonly string[]): Promise<Sections> {
   const loaded = async ({ loadCommands, ...row }: CommandRow): Promise<CommandRow> =>

@@ -100,9 +100,9 @@ const helpWidth = 80;
 type Action = (row: CommandRow, args: readonly unknown[], common: CommonOptions) => Promise<void>;
 
 /**
- * The table of commands as a program of commander, which parses and writes help. It throws SidekeyError `input_invalid`.
+ * Returns the table of commands as a program of commander, which throws SidekeyError `input_invalid`.
  *
- * @param parts `first`: first argument; if it is a command, the program has only that command, which takes a fifth of the time
+ * @param parts `first`: first argument. If it is a command, the program has only that one, in a fifth of the time.
  */
 export function createProgram(
   act: Action,

@@ -47,7 +47,7 @@ export type GivenOptions = Readonly<Record<string, unknown>>;
  * Runs an operation with options and arguments.
  *
  * @param fixed members that no option has, such as arguments
- * @throws SidekeyError `input_invalid` for an option that the operation does not accept; errors of the operation
+ * @throws SidekeyError `input_invalid` for a value that the operation does not accept; its own errors
  */
 export async function perform<Input extends z.ZodObject, Output extends z.ZodType, Result>(
   context: Context,

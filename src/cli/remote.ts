@@ -9,7 +9,7 @@ import { withRightsInMemory } from '../store/rights-in-memory.ts';
 import { createDisplay } from './display.ts';
 import type { Output } from './terminal.ts';
 
-/** Commands of the command line in a running proxy, for the API: one operation with two front ends (decision 81). */
+/** Commands of the command line in a running proxy, for the API (decision 81). */
 
 /** Parts of the running proxy. */
 interface RunningParts {

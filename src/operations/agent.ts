@@ -394,7 +394,7 @@ function namesNothing(action: string): SidekeyError {
 /** Milliseconds after which an ended token is deleted. */
 const forgetAfterMs = 90 * 86_400_000;
 
-/** A new token replaces those with its label, at once or after an overlap. A token with a new label replaces none. */
+/** A new token replaces those with its label, at once or after an overlap. A new label replaces none. */
 export const rotateAgent = changing({
   id: 'agent.rotate',
   summary: 'Create a token that replaces the one before. The answer has it, once.',

@@ -133,8 +133,7 @@ export function hostPattern(option: string, text: string): DomainPattern {
 }
 
 /**
- * Returns why no request could carry a credential as its provider says. Null: some can, or that is not known before there is a
- * token.
+ * Returns why no request could carry a credential as its provider says. Null: some can, or there is no token yet.
  */
 function carriageMisfit(credential: Credential, { inject }: Pick<Provider, 'inject'>): SidekeyError | null {
   if (credential.type === 'oauth2' && credential.accessToken === null) return null;
@@ -159,8 +158,8 @@ interface RefreshGap {
 }
 
 /**
- * Returns the missing part; null: nothing is missing, or there is nothing to refresh. The client secret is read when it
- * is needed.
+ * Returns the missing part; null: nothing is missing, or there is nothing to refresh. The client secret is
+ * read when it is needed.
  */
 export function refreshGapOf(credential: Credential, provider: Provider): RefreshGap | null {
   if (credential.type !== 'oauth2' || credential.refreshToken === null) return null;

@@ -29,7 +29,7 @@ export function ownGrants(
   return grants.filter((grant) => reachesGrant(bindings, user, grant, labelsOf(grant)));
 }
 
-/** Returns the reached grants of a lease that a request without a selected user may get, in the order of `placeOf`. */
+/** Returns the grants of a lease for requests without a selected user, in the order of `placeOf`. */
 export function usualGrants(
   lease: Pick<Lease, 'id' | 'agent' | 'grants'>,
   reached: readonly Grant[],

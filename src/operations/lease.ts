@@ -106,7 +106,7 @@ export const getLease = reading({
 const maxPurposeLength = 200;
 const purposeLength = `is empty, or longer than ${maxPurposeLength} characters`;
 
-/** Credentials of an input. They are read with the clock of the operation, because an `expires_in` counts from it. */
+/** Credentials of an input, read with the clock of the operation: an `expires_in` counts from it. */
 const credentials = z
   .array(z.strictObject({ provider: name, name: name.optional(), credential: z.looseObject({}) }))
   .min(1)
@@ -185,7 +185,7 @@ function readPurpose(given: string): string {
   });
 }
 
-/** Sets a new end, never an earlier one. An expired lease becomes valid again, without its earlier approvals. */
+/** Sets a new end, never an earlier one. An expired lease becomes valid again without its approvals. */
 export const renewLease = changing({
   id: 'lease.renew',
   summary: 'Give a lease a new end, counted from now.',

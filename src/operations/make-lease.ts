@@ -28,7 +28,7 @@ export interface LeaseOrder {
   readonly maxUses: number | null;
   /** Its token, if it already exists. */
   readonly secret?: string;
-  /** Credentials that only this lease may use, and that end with it. They are not verified: a session begins at once. */
+  /** Credentials that only this lease may use, and that end with it. They are not verified. */
   readonly credentials?: readonly CredentialEntry[];
 }
 
@@ -51,8 +51,8 @@ const forgetAfterMs = 90 * 86_400_000;
  * Makes a lease, audited first.
  *
  * @param at milliseconds since the epoch
- * @throws SidekeyError `not_found`, `input_invalid`, `grant_missing`, `grant_ambiguous`, `provider_unknown`, `already_exists`,
- *   `audit_unavailable`
+ * @throws SidekeyError `not_found`, `input_invalid`, `grant_missing`, `grant_ambiguous`, `provider_unknown`,
+ *   `already_exists`, `audit_unavailable`
  */
 export async function makeLease(parts: Changing, order: LeaseOrder, at: number): Promise<MadeLease> {
   const { store, audit, config } = parts;
