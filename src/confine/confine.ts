@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdirSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { closeSync, fstatSync, mkdirSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -116,13 +116,14 @@ const maxStarts = 3;
 /**
  * Starts the process of a command. Nothing of the person's environment is in it, nor in bubblewrap.
  *
- * @throws SidekeyError `confinement_failed`
+ * @throws SidekeyError `confinement_failed`; `input_invalid`: a folder is open as its input or output
  */
 export async function confine(
   plan: Plan,
   { bubblewrap, landlock }: Mechanisms,
   run: RunFolder,
 ): Promise<Confined> {
+  assertNoOpenFolder();
   const apart = bubblewrap !== null;
   let waiting: Waiting | null = null;
   for (let starts = 0; waiting === null && starts < (apart ? maxStarts : 1); starts += 1)
@@ -170,6 +171,18 @@ export async function confine(
  * ignored in the programs that a process becomes.
  */
 const ignoringKeys = ['/bin/sh', '-c', `trap '' INT QUIT; exec "$0" "$@"`];
+
+/**
+ * Refuses a folder as standard input, output or error: what is below it can be opened outside of all mounts.
+ *
+ * @throws SidekeyError `input_invalid`
+ */
+function assertNoOpenFolder(): void {
+  if (![0, 1, 2].some((fd) => fstatSync(fd).isDirectory())) return;
+  throw new SidekeyError('input_invalid', 'The input or output of the command is a folder.', {
+    hint: 'redirect it to a file, or to /dev/null',
+  });
+}
 
 /**
  * Closes the files that this process has inherited and does not know: a program started it with them, and the command would
