@@ -15,6 +15,7 @@ import { bubblewrapArguments, probeArguments, systemProgram } from './bubblewrap
 import type { Failed, Order, Ready } from './inside.ts';
 import { landlockVersion } from './landlock.ts';
 import { homeFolders, repositoryOf } from './places.ts';
+import { strangeMount } from './mounts.ts';
 import type { Plan } from './plan.ts';
 import { seccompProgram } from './seccomp.ts';
 
@@ -110,7 +111,7 @@ export interface Confined {
   readonly execute: (command: Pick<Order, 'program' | 'words' | 'env'>, port: number) => Promise<number>;
 }
 
-/** Starts of bubblewrap: a mount fails if its place disappears between the plan and the mount. */
+/** Starts of bubblewrap: a mount fails if its place disappears or is replaced between the plan and the mount. */
 const maxStarts = 3;
 
 /**
@@ -127,7 +128,7 @@ export async function confine(
   const apart = bubblewrap !== null;
   let waiting: Waiting | null = null;
   for (let starts = 0; waiting === null && starts < (apart ? maxStarts : 1); starts += 1)
-    waiting = await firstMessage(apart ? spawnApart(bubblewrap, plan, run) : spawnInside(plan));
+    waiting = await (apart ? startApart(bubblewrap, plan, run) : firstMessage(spawnInside(plan)));
   if (waiting === null)
     throw new SidekeyError('confinement_failed', 'The confined process ended before the command started.', {
       hint: 'its message is above; run without confinement, if you trust the program: --no-isolate',
@@ -220,9 +221,19 @@ function spawnInside({ folder }: Plan): ChildProcess {
   });
 }
 
-/** Starts the process in bubblewrap. */
-function spawnApart(bubblewrap: string, plan: Plan, run: RunFolder): ChildProcess {
+/** Starts the process in bubblewrap. Resolves with null if it ends, or has a mount that is not planned. */
+async function startApart(bubblewrap: string, plan: Plan, run: RunFolder): Promise<Waiting | null> {
   const list = bubblewrapArguments(plan, run.room, [run.trust]);
+  const waiting = await firstMessage(spawnApart(bubblewrap, plan, list));
+  if (waiting === null) return null;
+  const strange = strangeMount(list, descendantOf(waiting.child.pid!));
+  if (strange === null) return waiting;
+  waiting.socket?.close();
+  waiting.child.kill('SIGKILL');
+  return null;
+}
+
+function spawnApart(bubblewrap: string, plan: Plan, list: readonly string[]): ChildProcess {
   const [program, ...words] = [
     ...ignoringKeys,
     bubblewrap,
