@@ -27,9 +27,15 @@ test.skipIf(bubblewrap === null).each([
   for (const entry of ['fixed', 'other']) symlinkSync(entry, at(`to-${entry}`));
   const list = [
     ...'--unshare-user --unshare-pid --die-with-parent --ro-bind / / --dev /dev --proc /proc'.split(' '),
-    ...['--bind', base, base],
-    ...['--ro-bind', at('fixed'), at('fixed')],
-    ...[word, at(name), at(name)],
+    '--bind',
+    base,
+    base,
+    '--ro-bind',
+    at('fixed'),
+    at('fixed'),
+    word,
+    at(name),
+    at(name),
   ];
   const child = spawn(bubblewrap!, [...list, '/bin/sh', '-c', 'echo ready; read line'], { stdio: 'pipe' });
   onTestFinished(() => void child.kill('SIGKILL'));
