@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdirSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { closeSync, fstatSync, mkdirSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,6 +15,7 @@ import { bubblewrapArguments, probeArguments, systemProgram } from './bubblewrap
 import type { Failed, Order, Ready } from './inside.ts';
 import { landlockVersion } from './landlock.ts';
 import { homeFolders, repositoryOf } from './places.ts';
+import { strangeMount } from './mounts.ts';
 import type { Plan } from './plan.ts';
 import { seccompProgram } from './seccomp.ts';
 
@@ -110,23 +111,24 @@ export interface Confined {
   readonly execute: (command: Pick<Order, 'program' | 'words' | 'env'>, port: number) => Promise<number>;
 }
 
-/** Starts of bubblewrap: a mount fails if its place disappears between the plan and the mount. */
+/** Starts of bubblewrap: a mount fails if its place disappears or is replaced between the plan and the mount. */
 const maxStarts = 3;
 
 /**
  * Starts the process of a command. Nothing of the person's environment is in it, nor in bubblewrap.
  *
- * @throws SidekeyError `confinement_failed`
+ * @throws SidekeyError `confinement_failed`; `input_invalid`: a folder is open as its input or output
  */
 export async function confine(
   plan: Plan,
   { bubblewrap, landlock }: Mechanisms,
   run: RunFolder,
 ): Promise<Confined> {
+  assertNoOpenFolder();
   const apart = bubblewrap !== null;
   let waiting: Waiting | null = null;
   for (let starts = 0; waiting === null && starts < (apart ? maxStarts : 1); starts += 1)
-    waiting = await firstMessage(apart ? spawnApart(bubblewrap, plan, run) : spawnInside(plan));
+    waiting = await (apart ? startApart(bubblewrap, plan, run) : firstMessage(spawnInside(plan)));
   if (waiting === null)
     throw new SidekeyError('confinement_failed', 'The confined process ended before the command started.', {
       hint: 'its message is above; run without confinement, if you trust the program: --no-isolate',
@@ -172,6 +174,18 @@ export async function confine(
 const ignoringKeys = ['/bin/sh', '-c', `trap '' INT QUIT; exec "$0" "$@"`];
 
 /**
+ * Refuses a folder as standard input, output or error: what is below it can be opened outside of all mounts.
+ *
+ * @throws SidekeyError `input_invalid`
+ */
+function assertNoOpenFolder(): void {
+  if (![0, 1, 2].some((fd) => fstatSync(fd).isDirectory())) return;
+  throw new SidekeyError('input_invalid', 'The input or output of the command is a folder.', {
+    hint: 'redirect it to a file, or to /dev/null',
+  });
+}
+
+/**
  * Closes the files that this process has inherited and does not know: a program started it with them, and the command would
  * inherit them too. Those of Node.js close by themselves when a program starts (`O_CLOEXEC`).
  */
@@ -207,9 +221,19 @@ function spawnInside({ folder }: Plan): ChildProcess {
   });
 }
 
-/** Starts the process in bubblewrap. */
-function spawnApart(bubblewrap: string, plan: Plan, run: RunFolder): ChildProcess {
+/** Starts the process in bubblewrap. Resolves with null if it ends, or has a mount that is not planned. */
+async function startApart(bubblewrap: string, plan: Plan, run: RunFolder): Promise<Waiting | null> {
   const list = bubblewrapArguments(plan, run.room, [run.trust]);
+  const waiting = await firstMessage(spawnApart(bubblewrap, plan, list));
+  if (waiting === null) return null;
+  const strange = strangeMount(list, descendantOf(waiting.child.pid!));
+  if (strange === null) return waiting;
+  waiting.socket?.close();
+  waiting.child.kill('SIGKILL');
+  return null;
+}
+
+function spawnApart(bubblewrap: string, plan: Plan, list: readonly string[]): ChildProcess {
   const [program, ...words] = [
     ...ignoringKeys,
     bubblewrap,

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { delimiter, dirname, isAbsolute, join, resolve, sep } from 'node:path';
 import { packageText, shippedFile } from '../lib/package-files.ts';
@@ -69,28 +69,41 @@ export function homeFolders(env: NodeJS.ProcessEnv): readonly string[] {
 }
 
 /**
- * Reports whether a link in a folder leads out of it. If a command may write the folder, an earlier one may have made the
- * link, and so chosen a path that this user did not mean.
+ * Reports whether a link in one of the folders leads out of it. If a command may write the folder, an earlier one may have
+ * made the link, and so chosen a path that this user did not mean.
  */
-export function leadsOut(path: string, folder: string | null): boolean {
-  if (folder === null || isWithin(realPath(path), folder) || path === sep) return false;
-  return isWithin(realPath(dirname(path)), folder) || leadsOut(dirname(path), folder);
+export function leadsOut(path: string, folders: readonly string[]): boolean {
+  const real = realPath(path);
+  if (real === path) return false;
+  const parent = realPath(dirname(path));
+  return (
+    folders.some((each) => isWithin(parent, each) && !isWithin(real, each)) ||
+    leadsOut(dirname(path), folders)
+  );
 }
+
+/** An entry of the table, and what its paths depend on. */
+type NamesInput = readonly [
+  place: { readonly path: string; readonly variable?: string | undefined },
+  context: { readonly env: NodeJS.ProcessEnv; readonly folder: string; readonly homes: readonly string[] },
+];
 
 /**
  * Returns the absolute paths that an entry of the table stands for, with the links in them resolved.
  *
- * @param linked leaves out paths that a link in this folder leads to
+ * @param linked leaves out paths that a link in one of these folders leads to
  */
 export function pathsOf(
-  { path, variable }: { readonly path: string; readonly variable?: string | undefined },
-  {
-    env,
-    folder,
-    homes,
-  }: { readonly env: NodeJS.ProcessEnv; readonly folder: string; readonly homes: readonly string[] },
-  linked: string | null = null,
+  place: NamesInput[0],
+  context: NamesInput[1],
+  linked: readonly string[] = [],
 ): readonly string[] {
+  const names = namesOf(place, context).filter((each) => !leadsOut(each, linked));
+  return [...new Set(names.map(realPath))];
+}
+
+/** Returns the absolute paths that an entry of the table stands for. */
+export function namesOf(...[{ path, variable }, { env, folder, homes }]: NamesInput): readonly string[] {
   const moved = movedFolders.flatMap(([name, from]) =>
     isAbsolute(env[name] ?? '') && (path === from || path.startsWith(`${from}/`))
       ? [`${env[name]}${path.slice(from.length)}`]
@@ -98,12 +111,7 @@ export function pathsOf(
   );
   const named = variable === undefined ? [] : (env[variable] ?? '').split(delimiter);
   const usual = path.startsWith('~/') ? homes.map((home) => join(home, path.slice(2))) : [path];
-  const all = [
-    ...usual,
-    ...moved,
-    ...named.filter((each) => each !== '').map((each) => resolve(folder, each)),
-  ];
-  return [...new Set(all.filter((each) => !leadsOut(each, linked)).map(realPath))];
+  return [...usual, ...moved, ...named.filter((each) => each !== '').map((each) => resolve(folder, each))];
 }
 
 /** A git repository that holds the current folder. */
@@ -119,12 +127,24 @@ export interface Repository {
  * own list, or as that of a submodule (gitrepository-layout(5)), or lies in the tree: a checkout could name any folder.
  */
 export function repositoryOf(folder: string): Repository | null {
-  const marker = join(folder, '.git');
-  if (existsSync(marker)) return linkedWorktree(folder, marker) ?? separateFolder(folder, marker);
+  const repository = repositoryAt(folder);
+  if (repository !== null) return repository;
   if (['HEAD', 'objects', 'refs'].every((name) => existsSync(join(folder, name))))
     return { tree: folder, folders: [folder] };
   const parent = dirname(folder);
   return parent === folder ? null : repositoryOf(parent);
+}
+
+/** Returns the repository whose working tree is this folder. */
+export function repositoryAt(tree: string): Repository | null {
+  const marker = join(tree, '.git');
+  return existsSync(marker) ? (linkedWorktree(tree, marker) ?? separateFolder(tree, marker)) : null;
+}
+
+/** Returns the content of a file. @throws Error if the path names something else, such as a pipe, which would wait */
+export function textOf(path: string): string {
+  if (statSync(path).isFile()) return readFileSync(path, 'utf8');
+  throw Object.assign(new Error(`${path} is no file`), { code: 'EINVAL', path });
 }
 
 /** Returns the repository of a tree that may have git's own files in another folder of it. */
@@ -136,7 +156,7 @@ function separateFolder(tree: string, marker: string): Repository {
 /** Returns the folder that a `.git` file names; null: it is no such file. */
 function gitFolderOf(tree: string, marker: string): string | null {
   try {
-    const [, named] = /^gitdir: (.+)$/m.exec(readFileSync(marker, 'utf8')) ?? [];
+    const [, named] = /^gitdir: (.+)$/m.exec(textOf(marker)) ?? [];
     return named === undefined ? null : realPath(resolve(tree, named));
   } catch {
     return null;
@@ -148,11 +168,10 @@ function linkedWorktree(tree: string, marker: string): Repository | null {
     const own = gitFolderOf(tree, marker);
     if (own === null) return null;
     const config = join(own, 'config');
-    const [, worktree] =
-      (existsSync(config) && /^\s*worktree = (.+)$/m.exec(readFileSync(config, 'utf8'))) || [];
+    const [, worktree] = (existsSync(config) && /^\s*worktree = (.+)$/m.exec(textOf(config))) || [];
     if (worktree !== undefined && realPath(resolve(own, worktree)) === tree) return { tree, folders: [own] };
-    if (realPath(readFileSync(join(own, 'gitdir'), 'utf8').trim()) !== realPath(marker)) return null;
-    const common = realPath(resolve(own, readFileSync(join(own, 'commondir'), 'utf8').trim()));
+    if (realPath(textOf(join(own, 'gitdir')).trim()) !== realPath(marker)) return null;
+    const common = realPath(resolve(own, textOf(join(own, 'commondir')).trim()));
     const isRepository = ['HEAD', 'objects', 'refs'].every((name) => existsSync(join(common, name)));
     return isRepository && dirname(own) === join(common, 'worktrees') ? { tree, folders: [common] } : null;
   } catch {

@@ -1,4 +1,6 @@
 import {
+  accessSync,
+  constants,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -12,12 +14,22 @@ import type { Config } from '../config/config.ts';
 import { fileReferences } from '../config/load.ts';
 import { locateConfig } from '../config/locate.ts';
 import { machineFilesOf } from '../config/store-place.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { packageRoot } from '../lib/package-files.ts';
 import { isWithin, realPath } from '../lib/paths.ts';
 import { shellWord } from '../lib/text.ts';
 import { type Access, type AccessRules, accessTo, privateFolders } from './access.ts';
-import { homeFolders, leadsOut, pathsOf, readPlaces, type Repository, repositoryOf } from './places.ts';
+import {
+  homeFolders,
+  leadsOut,
+  namesOf,
+  pathsOf,
+  readPlaces,
+  type Repository,
+  repositoryAt,
+  repositoryOf,
+  textOf,
+} from './places.ts';
 
 /** Files and sockets that a confined command may use. All paths are absolute and have no symbolic links. */
 export interface Plan {
@@ -80,7 +92,10 @@ export function planOf(input: PlanInput): Plan {
 
   const holdsHome = [...homes, ...apart].some((each) => isWithin(each, folder));
   // A command made no links where it could not write.
-  const linked = holdsHome ? null : folder;
+  const linked = [
+    ...(holdsHome ? [] : [folder]),
+    ...places.writable.flatMap((place) => pathsOf(place, context)).filter((path) => !isCovering(path)),
+  ];
   const shown = existing(input.show, folder, linked);
   const write = existing(input.write, folder, linked);
   const sockets = existing(input.socket, folder, linked);
@@ -115,13 +130,18 @@ export function planOf(input: PlanInput): Plan {
   for (const path of writable) rules.set(path, 'write');
 
   const unborn: string[] = [];
-  for (const path of protectedPaths(context, writesFolder ? repositoriesOf(folder, repository) : [])) {
-    if (write.some((each) => isWithin(path, each)) || accessTo(path, rules) !== 'write') continue;
-    if (existsSync(path)) rules.set(assertUnlinked(path, writable), 'fixed');
-    else unborn.push(path);
+  for (const path of protectedPaths(context, writesFolder ? repository : undefined)) {
+    const real = realPath(path);
+    if (write.some((each) => isWithin(real, each))) continue;
+    if (existsSync(path)) assertUnlinked(path, [...writable, ...linked]);
+    if (accessTo(real, rules) !== 'write') continue;
+    if (existsSync(real)) rules.set(real, 'fixed');
+    else unborn.push(real);
   }
 
   const hidden = places.hidden.flatMap((place) => pathsOf(place, context)).filter(isHideable);
+  for (const path of [...unborn, ...hidden, ...own].flatMap(closedAbove))
+    if (accessTo(path, rules) === 'write') rules.set(path, 'fixed');
   for (const path of hidden) if (!write.includes(path)) rules.set(path, 'absent');
   for (const path of shown) rules.set(path, 'read');
   for (const path of own) rules.set(path, 'absent');
@@ -140,15 +160,15 @@ export function planOf(input: PlanInput): Plan {
 }
 
 /** @throws SidekeyError `input_invalid` if a link in the folder, which a command could replace, leads out of it */
-function assertNoLinkOut(path: string, folder: string | null): void {
-  if (!leadsOut(path, folder)) return;
+function assertNoLinkOut(path: string, folders: readonly string[]): void {
+  if (!leadsOut(path, folders)) return;
   throw new SidekeyError('input_invalid', `${path} passes a symbolic link that a command could replace.`, {
     hint: `name the path without the link: ${shellWord(realPath(path))}`,
   });
 }
 
 /** Returns the paths without links. @throws SidekeyError `not_found`, and as `assertNoLinkOut` */
-function existing(paths: readonly string[], folder: string, linked: string | null): readonly string[] {
+function existing(paths: readonly string[], folder: string, linked: readonly string[]): readonly string[] {
   return paths.map((path) => {
     assertNoLinkOut(resolve(folder, path), linked);
     const real = realPath(resolve(folder, path));
@@ -165,7 +185,7 @@ function existing(paths: readonly string[], folder: string, linked: string | nul
  *
  * @throws SidekeyError as `assertNoLinkOut`
  */
-function ownPlaces(config: Config, env: NodeJS.ProcessEnv, linked: string | null): readonly string[] {
+function ownPlaces(config: Config, env: NodeJS.ProcessEnv, linked: readonly string[]): readonly string[] {
   const usual = locateConfig({ env: { ...env, SIDEKEY_CONFIG: '', SIDEKEY_HOME: '' }, cwd: '/' });
   const home = env['SIDEKEY_HOME'];
   // HOME may name another folder than the one where this user keeps Sidekey.
@@ -202,55 +222,108 @@ const sharedFolders: ReadonlySet<string> = new Set(
 
 /** Creates a state folder, or a file with the content of another one, for its owner alone. */
 function create(path: string, from: string | undefined): void {
-  if (existsSync(path)) return;
+  // An earlier command may have left a link that leads nowhere.
+  if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) return;
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   if (from === undefined) mkdirSync(path, { mode: 0o700 });
   else if (existsSync(from)) writeFileSync(path, readFileSync(from), { mode: 0o600, flag: 'wx' });
 }
 
 /**
- * Returns the paths of the project, of its repository and of programs that run outside later.
+ * Returns the paths of the project, of its repositories and of programs that run outside later.
+ *
+ * @param repository that of the folder; undefined: the command may not write the folder
+ * @throws SidekeyError `input_invalid`: what an earlier command left prevents it
  */
 function protectedPaths(
   context: Parameters<typeof pathsOf>[1],
-  repositories: readonly Repository[],
+  repository: Repository | null | undefined,
 ): readonly string[] {
-  const tops = new Set([context.folder, ...repositories.map(({ tree }) => tree)]);
-  const listed = readPlaces().protected.flatMap((place) =>
-    place.path.startsWith('~/') ? pathsOf(place, context) : Array.from(tops, (top) => join(top, place.path)),
-  );
-  const ofGit = repositories.flatMap(({ folders, tree }) =>
-    folders.flatMap((each) => gitPaths(each, tree, context)),
-  );
-  return [...new Set([...ofGit, ...listed])];
+  const { folder } = context;
+  try {
+    const repositories =
+      repository === undefined
+        ? []
+        : [...(repository === null ? [] : [repository]), ...repositoriesBelow(folder, nestedLevels)];
+    const tops = new Set([folder, ...repositories.map(({ tree }) => tree)]);
+    const listed = readPlaces().protected.flatMap((place) =>
+      place.path.startsWith('~/')
+        ? namesOf(place, context)
+        : Array.from(tops, (top) => join(top, place.path)),
+    );
+    const ofGit = repositories.flatMap(({ folders, tree }, index) =>
+      index > maxNested ? folders : folders.flatMap((each) => gitPaths(each, tree, context)),
+    );
+    const closed = repository === undefined ? [] : closedFolders(folder, nestedLevels);
+    return [...new Set([...ofGit, ...listed, ...closed])];
+  } catch (cause) {
+    const path = String(Reflect.get(cause as object, 'path') ?? folder);
+    throw new SidekeyError('input_invalid', `${path} cannot be protected (${systemCode(cause)}).`, {
+      hint: 'look at it, and repair or remove it: an earlier command may have made or changed it',
+      cause,
+    });
+  }
 }
 
-/** Returns the repository of a folder, and those below it. */
-function repositoriesOf(folder: string, repository: Repository | null): readonly Repository[] {
-  return [...(repository === null ? [] : [repository]), ...repositoriesBelow(folder, nestedLevels)];
-}
-
-/** Levels of folders below the project in which repositories are looked for, and the most that are. */
+/** Levels of folders below the project in which repositories are looked for. */
 const nestedLevels = 3;
+/** Repositories below the project that the command may use. The others are read only, however many it makes. */
 const maxNested = 50;
 
 /** Returns the repositories below a folder, such as submodules, or the projects in a folder of projects. */
 function repositoriesBelow(folder: string, levels: number): readonly Repository[] {
-  const folders = readdirSync(folder, { withFileTypes: true })
+  return foldersIn(folder).flatMap((each) => {
+    const repository = repositoryAt(each);
+    return [
+      ...(repository === null ? [] : [repository]),
+      ...(levels > 1 && isOpen(each) ? repositoriesBelow(each, levels - 1) : []),
+    ];
+  });
+}
+
+/**
+ * Returns the folders below a folder that cannot be listed or searched. The command could open those of this user (chmod),
+ * and no plan knows what is in them.
+ */
+function closedFolders(folder: string, levels: number): readonly string[] {
+  return foldersIn(folder).flatMap((each) => {
+    if (!isOpen(each)) return [each];
+    return levels > 1 ? closedFolders(each, levels - 1) : [];
+  });
+}
+
+/** Returns the folders in a folder of a project. */
+function foldersIn(folder: string): readonly string[] {
+  return readdirSync(folder, { withFileTypes: true })
     .filter((entry) => entry.isDirectory() && entry.name !== 'node_modules' && entry.name !== '.git')
     .map(({ name }) => join(folder, name));
-  return folders
-    .flatMap((each): readonly Repository[] => {
-      try {
-        const marker = join(each, '.git');
-        const own = existsSync(marker) ? [{ tree: each, folders: [marker] }] : [];
-        return [...own, ...(levels > 1 ? repositoriesBelow(each, levels - 1) : [])];
-      } catch {
-        // A folder of another user.
-        return [];
-      }
-    })
-    .slice(0, maxNested);
+}
+
+/** Reports whether this process can list and search a folder. */
+function isOpen(folder: string): boolean {
+  try {
+    accessSync(folder, constants.R_OK | constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Returns the nearest folder above a path that cannot be searched, so that nothing says whether the path exists. */
+function closedAbove(path: string): readonly string[] {
+  const above = dirname(path);
+  if (isUnknown(path)) return isUnknown(above) ? closedAbove(above) : [above];
+  return [];
+}
+
+/** Reports whether a folder above a path cannot be searched. */
+function isUnknown(path: string): boolean {
+  try {
+    lstatSync(path, { throwIfNoEntry: false });
+    return false;
+  } catch (error) {
+    return isSystemError(error, 'EACCES');
+  }
 }
 
 /** Content of a `commondir` that names its own folder (gitrepository-layout(5)). */
@@ -272,7 +345,7 @@ function gitPaths(folder: string, tree: string, context: Parameters<typeof paths
   const configs = [folder, ...worktrees.map((name) => at('worktrees', name))].map((each) =>
     join(each, 'config.worktree'),
   );
-  const config = existsSync(at('config')) ? readFileSync(at('config'), 'utf8') : '';
+  const config = existsSync(at('config')) ? textOf(at('config')) : '';
   if (/worktreeConfig/i.test(config))
     for (const path of configs) if (!existsSync(path)) writeFileSync(path, '', { flag: 'wx' });
   const ofUser = [
@@ -300,7 +373,10 @@ function namedByGit(
   read = new Set<string>(),
 ): readonly string[] {
   const at = (base: string, path: string) =>
-    path.startsWith('~/') ? homes.map((home) => join(home, path.slice(2))) : [resolve(base, path)];
+    // The folder of a user by name may be that of this user.
+    path.startsWith('~')
+      ? homes.map((home) => join(home, path.replace(/^~[^/]*/, '')))
+      : [resolve(base, path)];
   return configs.flatMap((file) => {
     if (read.has(file) || !isFile(file)) return [];
     read.add(file);
@@ -324,8 +400,11 @@ function namedByGit(
         const included = at(dirname(file), value);
         return [...included, ...namedByGit(included, tree, homes, read)];
       }
-      const words = value.split(/[\s!'"]+/).flatMap((word) => at(tree, word));
-      return words.filter(isFile);
+      // A word may follow a variable, as in `$PWD/tools/x`.
+      const words = value
+        .split(/[\s!'"`$;&|<>(){}=,]+/)
+        .flatMap((word) => [word, word.slice(word.indexOf('/') + 1)]);
+      return words.flatMap((word) => at(tree, word)).filter(isFile);
     });
   });
 }
@@ -357,27 +436,34 @@ function isFolder(path: string): boolean {
 }
 
 /**
- * Returns a protected path whose every part below a writable folder is no symbolic link: a link can be replaced.
+ * Refuses a protected path with a symbolic link in a folder that may be written: the command could replace the link.
  *
  * @throws SidekeyError `input_invalid`
  */
-function assertUnlinked(path: string, writable: readonly string[]): string {
-  const top = writable.find((each) => isWithin(path, each));
-  if (top === undefined) return realPath(path);
-  for (let part = path; part !== top; part = dirname(part)) {
+function assertUnlinked(path: string, writable: readonly string[]): void {
+  for (let part = path; part !== dirname(part); part = dirname(part)) {
     if (!lstatSync(part).isSymbolicLink()) continue;
+    const above = realPath(dirname(part));
+    if (!writable.some((each) => isWithin(above, each))) continue;
     throw new SidekeyError('input_invalid', `${part} is a symbolic link, which the command could replace.`, {
-      hint: `replace it by what it names, or let the command write it: --write ${shellWord(part)}`,
+      hint: `replace it by what it names, or let the command write that: --write ${shellWord(realPath(part))}`,
     });
   }
-  return realPath(path);
 }
 
-/** Returns the paths that run outside later and have been made or changed since the plan. */
+/**
+ * Returns the paths that run outside later and have been made or changed since the plan, and the folders above them that the
+ * command has closed (chmod).
+ */
 export function born({ unborn, contents }: Plan): readonly string[] {
-  const made = unborn.filter((path) => lstatSync(path, { throwIfNoEntry: false }) !== undefined);
-  const changed = Array.from(contents).filter(([path, text]) => contentOf(path)[0]?.[1] !== text);
-  return [...made, ...changed.map(([path]) => path)];
+  const suspects = [...unborn, ...Array.from(contents.keys()).filter(isChanged)];
+  const closed = suspects.flatMap(closedAbove);
+  const made = suspects.filter((path) => !isUnknown(path) && lstatSync(path, { throwIfNoEntry: false }));
+  return [...new Set([...made, ...closed])];
+
+  function isChanged(path: string): boolean {
+    return contentOf(path)[0]?.[1] !== contents.get(path);
+  }
 }
 
 /** Returns a file with its content, if it is one that can be read. */

@@ -1,6 +1,6 @@
 /** Paths that a checkout, or an earlier command, chose. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { accessTo } from '../../src/confine/access.ts';
@@ -143,6 +143,10 @@ test.each([
   ['[include]\npath = ../a\\\nb', 'ab'],
   ['[core]\nfsmonitor = "tools/monitor --fast"', 'tools/monitor'],
   ['[alias]\nx = !tools/alias now', 'tools/alias'],
+  ['[alias]\nx = "!f() { cd .; tools/alias; }; f"', 'tools/alias'],
+  ['[alias]\nx = !tools/alias&&A=1 tools/other|cat', 'tools/alias'],
+  ['[core]\nfsmonitor = $PWD/tools/monitor', 'tools/monitor'],
+  ['[include]\npath = ~me/../project/a', 'a'],
 ])('what git reads in %j is fixed', async (config, name) => {
   const { at, git, put, plan } = await machine();
   git('init', '--quiet', at('project'));
@@ -158,6 +162,132 @@ test('a config that an included config includes is fixed, and a circle ends', as
   put('project/first', '[include]\npath = second\npath = first\n');
   put('project/second');
   expect(accessTo(at('project/second'), (await plan('project')).rules)).toBe('fixed');
+});
+
+test.each(['../.bashrc', '../.config/autostart', '../.not-there'])(
+  'a link to %s that an earlier command left in a state folder gives no right there',
+  async (target) => {
+    const { at, link, put, plan } = await machine();
+    for (const name of ['.bashrc', '.config/autostart/x', '.claude.json', '.claude/x']) put(`home/${name}`);
+    link('home/.claude/.claude.json', target);
+    const { rules } = await plan('project', { program: 'claude' });
+    expect(accessTo(at('home/.claude', target), rules)).toMatch(/^(read|scratch)$/);
+    expect(existsSync(at('home/.not-there'))).toBe(false);
+  },
+);
+
+test('a link in a state folder to what runs outside later is refused, and --write permits it', async () => {
+  const { at, link, put, plan } = await machine();
+  put('home/dotfiles/settings.json');
+  put('home/.claude/x');
+  link('home/.claude/settings.json', '../dotfiles/settings.json');
+  await expect(plan('project')).rejects.toMatchObject({ code: 'input_invalid' });
+  const write = [at('home/dotfiles/settings.json')];
+  expect((await plan('project', { write })).rules.get(at('home/dotfiles/settings.json'))).toBe('write');
+});
+
+test('hooks of working trees and submodules below the project are fixed', async () => {
+  const { at, git, put, plan } = await machine();
+  git('init', '--quiet', at('library'));
+  git('-C', at('library'), 'commit', '--quiet', '--allow-empty', '-m', 'x');
+  git('init', '--quiet', at('project'));
+  const inProject = (...words: readonly string[]) => git('-C', at('project'), ...words);
+  inProject('-c', 'protocol.file.allow=always', 'submodule', '--quiet', 'add', at('library'), 'library');
+  inProject('commit', '--quiet', '-m', 'x');
+  inProject('worktree', 'add', '--quiet', at('project/trees/side'), '-b', 'side');
+  inProject('config', 'core.hooksPath', '.hooks');
+  git('-C', at('project/library'), 'config', 'core.hooksPath', '.hooks');
+  const hooks = ['project/trees/side/.hooks/pre-commit', 'project/library/.hooks/pre-commit'];
+  for (const name of hooks) put(name);
+  const { rules } = await plan('project');
+  for (const name of hooks) expect([name, accessTo(at(name), rules)]).toEqual([name, 'fixed']);
+});
+
+test('no repository loses its protection to many others', async () => {
+  const { at, put, plan } = await machine();
+  const names = Array.from({ length: 70 }, (_, index) => `project/group-${index % 7}/part-${index}`);
+  for (const name of names) put(`${name}/.git/hooks/pre-commit`);
+  const { rules } = await plan('project');
+  expect(names.filter((name) => accessTo(at(name, '.git/commondir'), rules) !== 'fixed')).toEqual([]);
+});
+
+test.each<[what: string, leave: (machine: Machine) => void]>([
+  [
+    'a link to nowhere as the hooks of a submodule',
+    ({ link, put }) => {
+      put('project/.git/modules/x/HEAD');
+      link('project/.git/modules/x/hooks', 'nowhere');
+    },
+  ],
+  [
+    'a link to nowhere as the common folder of a repository',
+    ({ link, put }) => {
+      put('project/part/.git/hooks/x');
+      link('project/part/.git/commondir', 'nowhere');
+    },
+  ],
+  [
+    'a file as a working tree',
+    ({ put }) => {
+      put('project/.git/config', '[extensions]\nworktreeConfig = true\n');
+      put('project/.git/worktrees/x');
+    },
+  ],
+  ['a folder as a config of git', ({ put }) => put('project/part/.git/config/x')],
+  [
+    'a pipe as a config of git',
+    ({ at, put }) => {
+      put('project/part/.git/hooks/x');
+      execFileSync('mkfifo', [at('project/part/.git/config')]);
+    },
+  ],
+])('%s, which an earlier command left, is refused with its path', async (_what, leave) => {
+  const world = await machine();
+  leave(world);
+  await expect(world.plan('project')).rejects.toMatchObject({
+    code: 'input_invalid',
+    message: expect.stringContaining(world.at('project')),
+  });
+});
+
+test('a pipe as a link to a repository does not stop the plan', async () => {
+  const { at, plan } = await machine();
+  execFileSync('mkfifo', [at('project/.git')]);
+  expect((await plan('project')).rules.get(at('project/.git'))).toBe('fixed');
+});
+
+/** Root can search every folder. */
+const isRoot = process.getuid?.() === 0;
+
+test.skipIf(isRoot).each([
+  ['a repository', 'project/part', 'part/.git/hooks/pre-commit'],
+  ['the folder above a repository', 'project/group', 'group/part/.git/hooks/pre-commit'],
+  ['the folder of a protected file', 'project/.claude', '.claude/settings.json'],
+  ['the folder of a credential', 'project/a/b/c/secret', 'a/b/c/secret/aws'],
+])('%s that an earlier command closed (chmod) is fixed', async (_what, closed, name) => {
+  const { at, put, plan } = await machine();
+  const env = { AWS_SHARED_CREDENTIALS_FILE: at('project/a/b/c/secret/aws') };
+  put(`project/${name}`);
+  const mode = (bits: number) => chmodSync(at(closed), bits);
+  try {
+    mode(0o000);
+    expect((await plan('project', { env })).rules.get(at(closed))).toBe('fixed');
+    // The folder can be searched, and cannot be listed.
+    mode(0o300);
+    expect(accessTo(at('project', name), (await plan('project', { env })).rules)).toMatch(/^(fixed|absent)$/);
+  } finally {
+    mode(0o700);
+  }
+});
+
+test.skipIf(isRoot)('a folder that the command closes (chmod) is reported', async () => {
+  const { at, put, plan } = await machine();
+  put('project/.claude/settings.json');
+  const made = await plan('project');
+  chmodSync(at('project/.claude'), 0o000);
+  const names = born(made);
+  chmodSync(at('project/.claude'), 0o700);
+  expect(names).toEqual([at('project/.claude')]);
 });
 
 test('a program gets its state folder, and Sidekey’s files stay hidden from --show', async () => {

@@ -1,5 +1,5 @@
 /** Attacks on `sidekey run` itself, each with bubblewrap and with Landlock alone. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { once } from 'node:events';
@@ -92,6 +92,18 @@ describe.each(paths)('a command confined by %s', (_name, PATH, isMissing) => {
     const env = { PATH, TMUX: `${sockets[0]},1,0`, SSH_AUTH_SOCK: sockets[1]! };
     const { stdout } = await place.run(['--quiet', '--isolate', '--', ...inNode(script)], { env });
     expect([stdout, connections]).toEqual(['closed,closed undefined undefined\n', 0]);
+  });
+
+  test.skipIf(isMissing)('does not start with a folder as its input', async () => {
+    const { at } = await runHome();
+    const words = [process.execPath, program, 'run', '--config', at.configFile, '--isolate', '--'];
+    const { stdout, stderr } = spawnSync(
+      '/bin/sh',
+      ['-c', '"$@" < /', sh, ...words, ...inNode('console.log("started")')],
+      { cwd: at.folder, env: { PATH, HOME: at.folder }, encoding: 'utf8' },
+    );
+    expect(stderr).toContain('The input or output of the command is a folder.');
+    expect(stdout).toBe('');
   });
 
   test.skipIf(isMissing)('cannot read a key that is rotated while it runs', async () => {
