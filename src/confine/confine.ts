@@ -4,7 +4,7 @@ import { closeSync, mkdirSync, readdirSync, readFileSync, realpathSync } from 'n
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { door, isExecutable } from '../lib/package-files.ts';
@@ -12,8 +12,8 @@ import { realPath } from '../lib/paths.ts';
 import { runBounded } from '../lib/programs.ts';
 import { runVariable } from './access.ts';
 import { bubblewrapArguments, probeArguments, systemProgram } from './bubblewrap.ts';
-import type { Failed, Order, Ready } from './inside.ts';
-import { landlockVersion } from './landlock.ts';
+import type { Failed, Order } from './inside.ts';
+import { landlockVersion, type Restriction } from './landlock.ts';
 import { homeFolders, repositoryOf } from './places.ts';
 import type { Plan } from './plan.ts';
 import { seccompProgram } from './seccomp.ts';
@@ -31,19 +31,20 @@ const sufficientLandlock = 6;
 const probeTimeoutMs = 10_000;
 
 /**
- * Finds out how this machine can confine commands.
+ * Tries how this machine can confine commands.
  *
- * @throws SidekeyError `confinement_missing`: it cannot, with the reason and the way out
+ * @throws SidekeyError `confinement_missing`: the machine cannot, with the reason and the way out
  */
-export async function findMechanisms(env: NodeJS.ProcessEnv): Promise<Mechanisms> {
-  if (process.platform !== 'linux')
+export async function findMechanisms(
+  env: NodeJS.ProcessEnv,
+  platform: NodeJS.Platform = process.platform,
+): Promise<Mechanisms> {
+  if (platform !== 'linux')
     throw new SidekeyError('confinement_missing', 'Commands are confined on Linux only.', {
-      hint: 'run the program in a container that reaches nothing but the proxy (docs/containers.md), or with --no-isolate',
+      hint: `to confine the command, run it in ${platform === 'win32' ? 'WSL 2 (docs/windows.md)' : 'a Linux container (docs/containers.md)'}; to run it without, use --no-isolate`,
     });
   const landlock = await landlockVersion();
-  const here = realPath(process.cwd());
-  const untrusted = [...homeFolders(env), repositoryOf(here)?.tree ?? here].filter((each) => each !== '/');
-  const bubblewrap = systemProgram('bwrap', env['PATH'] ?? '', untrusted);
+  const bubblewrap = findBubblewrap(env);
   const reason = bubblewrap === null ? 'bubblewrap is not installed' : await refusalOf(bubblewrap);
   if (reason === null) return { bubblewrap, landlock: landlock > 0 };
   if (landlock >= sufficientLandlock) return { bubblewrap: null, landlock: true };
@@ -53,6 +54,24 @@ export async function findMechanisms(env: NodeJS.ProcessEnv): Promise<Mechanisms
         ? 'install the package bubblewrap (apt, dnf, pacman, apk), or run with --no-isolate'
         : 'permit user namespaces (sysctl kernel.unprivileged_userns_clone=1; on Ubuntu an AppArmor profile for bwrap), or run with --no-isolate',
   });
+}
+
+/** Returns the path of an installed bubblewrap that no project and no home folder brought; null if there is none. */
+function findBubblewrap(env: NodeJS.ProcessEnv): string | null {
+  const here = realPath(process.cwd());
+  const untrusted = [...homeFolders(env), repositoryOf(here)?.tree ?? here].filter((each) => each !== '/');
+  return systemProgram('bwrap', env['PATH'] ?? '', untrusted);
+}
+
+/**
+ * Returns the mechanisms to start with. An installed bubblewrap is not tried: a trial takes longer than its mounts, and a
+ * failed start shows the same.
+ *
+ * @throws as `findMechanisms`
+ */
+export async function likelyMechanisms(env: NodeJS.ProcessEnv): Promise<Mechanisms> {
+  const bubblewrap = process.platform === 'linux' ? findBubblewrap(env) : null;
+  return bubblewrap === null ? findMechanisms(env) : { bubblewrap, landlock: true };
 }
 
 /** Returns why bubblewrap cannot make its namespaces; null: it can. */
@@ -96,80 +115,111 @@ export async function openRunFolder(): Promise<RunFolder> {
 
 /** A process that waits for its command, confined. */
 export interface Confined {
+  readonly mechanisms: Mechanisms;
   /** Listening socket in the network of the command; null: the command has the network of this machine. */
   readonly socket: { close(): void } | null;
   readonly child: ChildProcess;
+  /** Resolves with the end of the child. */
+  readonly exit: Promise<readonly [code: number | null, signal: NodeJS.Signals | null]>;
   /** Variables that the command has besides its own. */
   readonly variables: Readonly<Record<string, string>>;
   /**
    * Sends the command. Resolves when it runs, with its process ID.
    *
    * @param port port of the proxy, which alone may be connected to where the command has no network of its own
-   * @throws SidekeyError as `execve(2)`: `code` of the system
+   * @throws SidekeyError `confinement_failed`; an error with the `code` of execve(2)
    */
-  readonly execute: (command: Pick<Order, 'program' | 'words' | 'env'>, port: number) => Promise<number>;
+  readonly execute: (command: Order, port: number) => Promise<number>;
 }
 
 /** Starts of bubblewrap: a mount fails if its place disappears between the plan and the mount. */
 const maxStarts = 3;
 
 /**
+ * Confines with the mechanisms of `likelyMechanisms`. If bubblewrap does not start, finds out what the machine can do
+ * instead.
+ *
+ * @throws as `findMechanisms` and `confine`
+ */
+export async function confineAsPossible(
+  plan: Plan,
+  likely: Mechanisms,
+  run: RunFolder,
+  env: NodeJS.ProcessEnv,
+): Promise<Confined> {
+  try {
+    return await confine(plan, likely, run);
+  } catch (error) {
+    if (likely.bubblewrap === null) throw error;
+    const mechanisms = await findMechanisms(env);
+    if (mechanisms.bubblewrap !== null) throw error;
+    return confine(plan, mechanisms, run);
+  }
+}
+
+/**
  * Starts the process of a command. Nothing of the person's environment is in it, nor in bubblewrap.
  *
  * @throws SidekeyError `confinement_failed`
  */
-export async function confine(
-  plan: Plan,
-  { bubblewrap, landlock }: Mechanisms,
-  run: RunFolder,
-): Promise<Confined> {
+export async function confine(plan: Plan, mechanisms: Mechanisms, run: RunFolder): Promise<Confined> {
+  const { bubblewrap, landlock } = mechanisms;
   const apart = bubblewrap !== null;
-  let waiting: Waiting | null = null;
-  for (let starts = 0; waiting === null && starts < (apart ? maxStarts : 1); starts += 1)
-    waiting = await firstMessage(apart ? spawnApart(bubblewrap, plan, run) : spawnInside(plan));
-  if (waiting === null)
-    throw new SidekeyError('confinement_failed', 'The confined process ended before the command started.', {
-      hint: 'its message is above; run without confinement, if you trust the program: --no-isolate',
-    });
-  const { child, ready, socket } = waiting;
-  if (!apart && ready.landlock < sufficientLandlock)
-    throw new SidekeyError('confinement_failed', 'The confined process has no Landlock.', {
-      hint: 'sidekey doctor shows what this machine can do',
-    });
+  let waiting = await firstMessage(apart ? spawnApart(bubblewrap, landlock, plan, run) : spawnInside(plan));
+  for (let starts = 1; typeof waiting === 'string' && apart && starts < maxStarts; starts += 1)
+    waiting = await firstMessage(spawnApart(bubblewrap, landlock, plan, run));
+  if (typeof waiting === 'string')
+    throw confinementFailed(`The confined process ended before the command started${waiting}.`);
+  const { child, socket } = waiting;
   const temp = apart ? '/tmp' : run.room('/tmp');
+  /** The failure; null: the process has become the command. */
+  const outcome = new Promise<Failed | null>((resolve) => {
+    child.once('message', (message) => resolve(message as Failed));
+    child.once('disconnect', () => resolve(null));
+  });
   return {
+    mechanisms,
     socket,
     child,
+    exit: new Promise((resolve) => child.once('exit', (...end) => resolve(end))),
     variables: { TMPDIR: temp, TMP: temp, TEMP: temp, [runVariable]: 'confined' },
     async execute(command, port) {
-      const restriction =
-        landlock && ready.landlock > 0
-          ? {
-              rules: apart
-                ? plan.rules
-                : new Map([...plan.rules, [realPath(run.trust), 'read'], [temp, 'write']] as const),
-              mounted: apart,
-              port: apart ? null : port,
-              devices: apart ? [] : devices,
-              seccomp: apart ? null : seccompProgram('tcp'),
-            }
-          : null;
+      if (!child.connected && (await outcome) === null)
+        throw confinementFailed('The confined process ended before the command started.');
       const pid = apart ? descendantOf(child.pid!) : child.pid!;
-      const started = once(child, 'disconnect');
-      const failed = once(child, 'message') as Promise<[Failed]>;
-      child.send({ ...command, restriction } satisfies Order);
-      const failure = await Promise.race([started.then(() => null), failed.then(([message]) => message)]);
+      if (!apart) {
+        const rules = new Map([...plan.rules, [realPath(run.trust), 'read'], [temp, 'write']] as const);
+        sendRestriction(child, { rules, mounted: false, port, devices, seccomp: seccompProgram('tcp') });
+      }
+      child.send(command, ignoreFailure);
+      const failure = await outcome;
+      if (failure?.code === 'confinement_failed') throw confinementFailed(failure.message);
       if (failure !== null) throw Object.assign(new Error(failure.message), { code: failure.code });
       return pid;
     },
   };
 }
 
+function confinementFailed(sentence: string): SidekeyError {
+  return new SidekeyError('confinement_failed', sentence, {
+    hint: 'sidekey doctor shows what this machine can do; --no-isolate runs a program that you trust without confinement',
+  });
+}
+
+function sendRestriction(child: ChildProcess, restriction: Restriction | null): void {
+  child.send({ restriction }, ignoreFailure);
+}
+
+/** The end of the process tells that it received nothing. */
+function ignoreFailure(): void {}
+
 /**
- * Ctrl-C goes to every process of the terminal: bubblewrap would end by it, and take the command along. Ignored signals stay
- * ignored in the programs that a process becomes.
+ * Starts bubblewrap without Ctrl-C and with its messages in a pipe. Ctrl-C goes to every process of the terminal, and would
+ * end bubblewrap and the command with it. Ignored signals stay ignored in the programs that a process becomes.
  */
-const ignoringKeys = ['/bin/sh', '-c', `trap '' INT QUIT; exec "$0" "$@"`];
+const outsideShell = ['/bin/sh', '-c', `trap '' INT QUIT; exec "$0" "$@" 2>&6 6>&-`];
+/** Gives the command the standard error of `sidekey run`. */
+const insideShell = ['/bin/sh', '-c', `exec "$0" "$@" 2>&7 7>&-`];
 
 /**
  * Closes the files that this process has inherited and does not know: a program started it with them, and the command would
@@ -192,44 +242,52 @@ export function closeInherited(): void {
 const insideArguments: readonly string[] = isExecutable
   ? [door, 'run', '--inside']
   : [
-      fileURLToPath(new URL(`inside.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url)),
+      fileURLToPath(new URL(`inside.${import.meta.url.endsWith('.ts') ? 'ts' : 'cjs'}`, import.meta.url)),
       '--inside',
     ];
 
+/** A process that has been started, and the pipe with the messages of bubblewrap. */
+interface Started {
+  readonly child: ChildProcess;
+  readonly messages: Readable | null;
+}
+
 /** Starts the process in the network of this machine. */
-function spawnInside({ folder }: Plan): ChildProcess {
-  const stdio = ['inherit', 'inherit', 'inherit', 'ipc'] as const;
-  return spawn(process.execPath, [...insideArguments, 'host'], {
-    stdio: [...stdio],
+function spawnInside({ folder }: Plan): Started {
+  const child = spawn(process.execPath, [...insideArguments, 'host'], {
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     env: {},
     cwd: folder,
     serialization: 'advanced',
   });
+  return { child, messages: null };
 }
 
-/** Starts the process in bubblewrap. */
-function spawnApart(bubblewrap: string, plan: Plan, run: RunFolder): ChildProcess {
+/** Starts the process in bubblewrap. The process restricts itself by Landlock while the proxy starts. */
+function spawnApart(bubblewrap: string, landlock: boolean, plan: Plan, run: RunFolder): Started {
   const list = bubblewrapArguments(plan, run.room, [run.trust]);
   const [program, ...words] = [
-    ...ignoringKeys,
+    ...outsideShell,
     bubblewrap,
     ...'--args 5 --seccomp 4 --'.split(' '),
+    ...insideShell,
     process.execPath,
     ...insideArguments,
     'network',
   ];
-  const stdio = ['inherit', 'inherit', 'inherit', 'ipc', 'pipe', 'pipe'] as const;
   const child = spawn(program, words, {
-    stdio: [...stdio],
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc', 'pipe', 'pipe', 'pipe', 2],
     env: {},
     cwd: plan.folder,
     serialization: 'advanced',
   });
-  const [, , , , filterPipe, listPipe] = child.stdio as readonly unknown[];
+  const [, , , , filterPipe, listPipe, messages] = child.stdio as readonly unknown[];
   send(filterPipe, seccompProgram('all'));
   // Not in arguments: the command reads those of bubblewrap in /proc.
   send(listPipe, list.map((word) => `${word}\0`).join(''));
-  return child;
+  const { rules } = plan;
+  sendRestriction(child, landlock ? { rules, mounted: true, port: null, devices: [], seccomp: null } : null);
+  return { child, messages: messages as Readable };
 }
 
 function send(pipe: unknown, content: string | Buffer): void {
@@ -239,21 +297,26 @@ function send(pipe: unknown, content: string | Buffer): void {
   stream.end(content);
 }
 
-/** A process that has said that it waits for its command. */
-interface Waiting {
-  readonly child: ChildProcess;
-  readonly ready: Ready;
-  readonly socket: Confined['socket'];
-}
+/** Characters of a message that are kept. */
+const maxMessage = 500;
 
-/** Resolves with null if the process ends before its first message. */
-async function firstMessage(child: ChildProcess): Promise<Waiting | null> {
-  const message = new Promise<Waiting>((resolve) => {
-    child.once('message', (ready, socket: unknown) =>
-      resolve({ child, ready: ready as Ready, socket: (socket as Confined['socket'] | undefined) ?? null }),
+/** Resolves when the process waits for its command, or with the reason in brackets if it ends before. */
+async function firstMessage({
+  child,
+  messages,
+}: Started): Promise<Pick<Confined, 'child' | 'socket'> | string> {
+  let text = '';
+  messages?.setEncoding('utf8').on('data', (piece: string) => (text = (text + piece).slice(0, maxMessage)));
+  const ready = new Promise<Pick<Confined, 'child' | 'socket'>>((resolve) => {
+    child.once('message', (_ready, socket: unknown) =>
+      resolve({ child, socket: (socket as Confined['socket'] | undefined) ?? null }),
     );
   });
-  return Promise.race([message, once(child, 'exit').then(() => null)]);
+  const ended = once(child, messages === null ? 'exit' : 'close').then(() => {
+    const [line = ''] = text.split('\n', 1);
+    return line && ` (${line})`;
+  });
+  return Promise.race([ready, ended]);
 }
 
 /** Returns the process that bubblewrap runs: a child of its child, which is the first of the namespace. */

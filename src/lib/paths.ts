@@ -1,4 +1,4 @@
-import { existsSync, realpathSync } from 'node:fs';
+import { existsSync, lstatSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, sep } from 'node:path';
 
 /** Returns a path without symbolic links, also where its end does not exist. */
@@ -13,6 +13,29 @@ export function realPath(path: string): string {
   }
   const parent = dirname(path);
   return parent === path ? path : join(realPath(parent), basename(path));
+}
+
+/** Returns a function like `realPath` that looks at each folder once: for many paths of one moment. */
+export function realPathMemo(): typeof realPath {
+  const results = new Map<string, string>();
+  return function real(path: string): string {
+    const before = results.get(path);
+    if (before !== undefined) return before;
+    const parent = dirname(path);
+    const at = parent === path ? path : join(real(parent), basename(path));
+    const result = isLink(at) ? realPath(at) : at;
+    results.set(path, result);
+    return result;
+  };
+}
+
+function isLink(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
+  } catch {
+    // In a folder that this user cannot search.
+    return false;
+  }
 }
 
 /** Reports whether a path is a folder or lies below it. Both are absolute and normalized. */

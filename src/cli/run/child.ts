@@ -49,22 +49,18 @@ export function runChild({ program, words, env }: Command, signals: Signals): Pr
  * of shells, 128 + n.
  */
 export async function runConfined(
-  { child, execute }: Confined,
+  { child, exit, execute }: Confined,
   command: Command & { readonly port: number },
   signals: Signals,
 ): Promise<ChildEnd> {
-  const ended = new Promise<ChildEnd>((resolve) => {
-    child.once('exit', (code, signal) => {
-      const name = signal ?? signalNames.get((code ?? 1) - 128);
-      resolve(name === undefined ? { kind: 'exit', code: code ?? 1 } : { kind: 'signal', signal: name });
-    });
-  });
   let release: (() => void) | null = null;
   try {
     release = hold(child, signals, await execute(command, command.port));
-    return await ended;
+    const [code, ownSignal] = await exit;
+    const signal = ownSignal ?? signalNames.get((code ?? 1) - 128);
+    return signal === undefined ? { kind: 'exit', code: code ?? 1 } : { kind: 'signal', signal };
   } catch (error) {
-    await ended;
+    await exit;
     if (error instanceof SidekeyError) throw error;
     return failed(command, error as Error);
   } finally {

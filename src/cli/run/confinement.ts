@@ -1,10 +1,10 @@
 import { basename } from 'node:path';
 import {
   closeInherited,
-  confine,
+  confineAsPossible,
   type Confined,
   findMechanisms,
-  type Mechanisms,
+  likelyMechanisms,
   openRunFolder,
   type RunFolder,
 } from '../../confine/confine.ts';
@@ -29,18 +29,17 @@ export interface ConfinementOptions {
 /** A confined command, before its start. */
 export interface Confinement {
   readonly plan: Plan;
-  readonly mechanisms: Mechanisms;
   readonly folder: RunFolder;
-  /** The process that waits for the command. Rejects with SidekeyError `confinement_failed`. */
-  readonly waiting: Promise<Confined>;
+  /** The process that waits for the command. */
+  readonly confined: Confined;
   /** Removes the files of the run, and ends a process that has no command yet. */
   close(): Promise<void>;
 }
 
 /**
- * Begins to confine a command, while the proxy starts. Returns the sentence why not, if the command is to run without.
+ * Confines a command before its start, while the proxy starts. Returns the reason if the command is to run unconfined.
  *
- * @throws SidekeyError `confinement_missing` with `--isolate`, and as `planOf`
+ * @throws SidekeyError `confinement_missing` with `--isolate`, and as `planOf` and `confine`
  */
 export async function openConfinement(
   program: string,
@@ -49,16 +48,27 @@ export async function openConfinement(
 ): Promise<Confinement | string> {
   const isolate = options.isolate ?? (config.run.isolate === 'off' ? false : null);
   if (isolate === false) return 'not confined: it reads the files of your user and reaches every network';
-  // Before anything else is opened.
-  if (process.platform === 'linux') closeInherited();
-  let mechanisms: Mechanisms;
   try {
-    mechanisms = await findMechanisms(env);
+    return await confineNow(program, options, { config, env });
   } catch (error) {
     if (isolate === true || !(error instanceof SidekeyError) || error.code !== 'confinement_missing')
       throw error;
-    return `not confined: ${withoutStop(error.message)} → ${error.hint}`;
+    return unconfined(error);
   }
+}
+
+function unconfined({ message, hint }: SidekeyError): string {
+  return `not confined: ${withoutStop(message)} → ${hint}`;
+}
+
+async function confineNow(
+  program: string,
+  options: ConfinementOptions,
+  { config, env }: { readonly config: Config; readonly env: NodeJS.ProcessEnv },
+): Promise<Confinement> {
+  // Before anything else is opened.
+  if (process.platform === 'linux') closeInherited();
+  const mechanisms = await likelyMechanisms(env);
   const { show, write, sockets } = config.run;
   const plan = planOf({
     config,
@@ -70,19 +80,21 @@ export async function openConfinement(
     socket: [...sockets, ...(options.socket ?? [])],
   });
   const folder = await openRunFolder();
-  const waiting = confine(plan, mechanisms, folder);
-  // The proxy, which waits for it too, reports the failure.
-  waiting.catch(() => undefined);
-  return {
-    plan,
-    mechanisms,
-    folder,
-    waiting,
-    async close() {
-      await waiting.then(({ child }) => child.kill('SIGKILL')).catch(() => undefined);
-      await folder.close();
-    },
-  };
+  try {
+    const confined = await confineAsPossible(plan, mechanisms, folder, env);
+    return {
+      plan,
+      folder,
+      confined,
+      async close() {
+        confined.child.kill('SIGKILL');
+        await folder.close();
+      },
+    };
+  } catch (error) {
+    await folder.close();
+    throw error;
+  }
 }
 
 /** Names the files that run outside later, and were made or changed while the command ran. */
@@ -106,20 +118,18 @@ export async function lookAtRuns({ run }: Pick<Config, 'run'>, env: NodeJS.Proce
     );
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
-    return finding('runs', `not confined: ${withoutStop(error.message)} → ${error.hint}`, {
-      confined: false,
-    });
+    return finding('runs', unconfined(error), { confined: false });
   }
 }
 
 /** Returns what holds, for the line before the start. */
-export function holds({ plan, mechanisms }: Confinement): string {
+export function holds({ plan, confined }: Confinement): string {
   const { writesFolder, hidden } = plan;
   const writes = writesFolder
     ? 'writes in this folder and caches'
     : 'writes in caches only, because this folder holds your home';
   const network =
-    mechanisms.bubblewrap === null
+    confined.mechanisms.bubblewrap === null
       ? `, and on other machines the port of the proxy (Landlock alone; ${landlockAlone})`
       : '';
   return `confined: network only through Sidekey${network}; ${writes}; ${counted(hidden, 'credential file')} hidden`;
@@ -133,8 +143,7 @@ const landlockAlone = 'the package bubblewrap, where namespaces are permitted, d
  */
 export function confinedEnvironment(
   env: NodeJS.ProcessEnv,
-  { plan }: Confinement,
-  { variables }: Confined,
+  { plan, confined: { variables } }: Confinement,
 ): NodeJS.ProcessEnv {
   const isReached = (value: string) => plan.sockets.some((path) => value.includes(path));
   const gone = readPlaces().sockets.filter((name) => !isReached(env[name] ?? ''));

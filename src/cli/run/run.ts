@@ -61,11 +61,12 @@ export async function run(
   const config = await context.config();
   // While the proxy starts.
   const opening = openConfinement(program, options, { config, env });
-  const waiting = opening.then((opened) => (typeof opened === 'string' ? null : opened.waiting));
-  waiting.catch(() => undefined);
+  const socket = opening.then((opened) => (typeof opened === 'string' ? null : opened.confined.socket));
+  // The proxy, which waits for the socket too, reports the failure.
+  socket.catch(() => undefined);
   let end: ChildEnd;
   try {
-    const endpoint = await openEndpoint(context, program, options, kept, waiting);
+    const endpoint = await openEndpoint(context, program, options, kept, socket);
     const confinement = await opening;
     const isConfined = typeof confinement !== 'string';
     const from = endOfLog(endpoint.config().audit.file);
@@ -118,12 +119,8 @@ async function startChild(
   const { ended } = signals;
   if (ended !== null) return { kind: 'signal', signal: ended };
   if (confinement === null) return runChild(command, signals);
-  const confined = await confinement.waiting;
-  return runConfined(
-    confined,
-    { ...command, env: confinedEnvironment(command.env, confinement, confined) },
-    signals,
-  );
+  const confinedEnv = confinedEnvironment(command.env, confinement);
+  return runConfined(confinement.confined, { ...command, env: confinedEnv }, signals);
 }
 
 async function openEndpoint(
@@ -131,7 +128,7 @@ async function openEndpoint(
   program: string,
   options: RunOptions,
   { log }: KeptLog,
-  waiting: Promise<Confined | null>,
+  socket: Promise<Confined['socket']>,
 ): Promise<ProxyEndpoint> {
   const lease: LeaseSettings = {
     agent: options.agent ?? null,
@@ -144,7 +141,7 @@ async function openEndpoint(
     const { unmatched, policy: policies = [] } = options;
     return openOwnProxy(
       context,
-      { own: { unmatched, policies }, lease, socket: waiting.then((confined) => confined?.socket ?? null) },
+      { own: { unmatched, policies }, lease, socket },
       log,
     );
   }
@@ -161,8 +158,8 @@ async function openEndpoint(
       'is for a lease, and --proxy comes with a token of its own',
     );
   const endpoint = await openRunningProxy(context, place, lease, log);
-  const socket = (await waiting)?.socket ?? null;
-  return socket === null ? endpoint : relayed(endpoint, socket);
+  const inside = await socket;
+  return inside === null ? endpoint : relayed(endpoint, inside);
 }
 
 function refuseOptions(options: RunOptions, names: readonly (keyof RunOptions)[], why: string): void {
