@@ -165,9 +165,11 @@ export async function confineAsPossible(
 export async function confine(plan: Plan, mechanisms: Mechanisms, run: RunFolder): Promise<Confined> {
   const { bubblewrap, landlock } = mechanisms;
   const apart = bubblewrap !== null;
-  let waiting = await firstMessage(apart ? spawnApart(bubblewrap, landlock, plan, run) : spawnInside(plan));
-  for (let starts = 1; typeof waiting === 'string' && apart && starts < maxStarts; starts += 1)
-    waiting = await firstMessage(spawnApart(bubblewrap, landlock, plan, run));
+  const start = () =>
+    firstMessage(bubblewrap === null ? spawnInside(plan) : spawnApart(bubblewrap, landlock, plan, run));
+  let waiting = await start();
+  for (let starts = 1; typeof waiting === 'string' && starts < (apart ? maxStarts : 1); starts += 1)
+    waiting = await start();
   if (typeof waiting === 'string')
     throw confinementFailed(`The confined process ended before the command started${waiting}.`);
   const { child, socket } = waiting;

@@ -72,9 +72,19 @@ export function homeFolders(env: NodeJS.ProcessEnv): readonly string[] {
  * Reports whether a link in a folder leads out of it. If a command may write the folder, an earlier one may have made the
  * link, and so chosen a path that this user did not mean.
  */
-export function leadsOut(path: string, folder: string | null): boolean {
-  if (folder === null || isWithin(realPath(path), folder) || path === sep) return false;
-  return isWithin(realPath(dirname(path)), folder) || leadsOut(dirname(path), folder);
+export function leadsOut(path: string, folder: string | null, real = realPath): boolean {
+  if (folder === null || isWithin(real(path), folder) || path === sep) return false;
+  return isWithin(real(dirname(path)), folder) || leadsOut(dirname(path), folder, real);
+}
+
+/** What the entries of the table are relative to. */
+export interface PlaceContext {
+  readonly env: NodeJS.ProcessEnv;
+  /** Folder of the command. */
+  readonly folder: string;
+  readonly homes: readonly string[];
+  /** Resolves links; absent: `realPath`. */
+  readonly real?: typeof realPath;
 }
 
 /**
@@ -84,11 +94,7 @@ export function leadsOut(path: string, folder: string | null): boolean {
  */
 export function pathsOf(
   { path, variable }: { readonly path: string; readonly variable?: string | undefined },
-  {
-    env,
-    folder,
-    homes,
-  }: { readonly env: NodeJS.ProcessEnv; readonly folder: string; readonly homes: readonly string[] },
+  { env, folder, homes, real = realPath }: PlaceContext,
   linked: string | null = null,
 ): readonly string[] {
   const moved = movedFolders.flatMap(([name, from]) =>
@@ -103,7 +109,7 @@ export function pathsOf(
     ...moved,
     ...named.filter((each) => each !== '').map((each) => resolve(folder, each)),
   ];
-  return [...new Set(all.filter((each) => !leadsOut(each, linked)).map(realPath))];
+  return [...new Set(all.filter((each) => !leadsOut(each, linked, real)).map(real))];
 }
 
 /** A git repository that holds the current folder. */

@@ -139,11 +139,7 @@ async function openEndpoint(
   };
   if (options.proxy === undefined) {
     const { unmatched, policy: policies = [] } = options;
-    return openOwnProxy(
-      context,
-      { own: { unmatched, policies }, lease, socket },
-      log,
-    );
+    return openOwnProxy(context, { own: { unmatched, policies }, lease, socket }, log);
   }
   refuseOptions(
     options,
