@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdirSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { closeSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
@@ -93,10 +93,10 @@ export interface RunFolder {
 }
 
 /** @throws SidekeyError `file_unwritable` */
-export async function openRunFolder(): Promise<RunFolder> {
+export function openRunFolder(): RunFolder {
   let folder: string;
   try {
-    folder = realpathSync(await mkdtemp(join(tmpdir(), 'sidekey-run-')));
+    folder = realpathSync(mkdtempSync(join(tmpdir(), 'sidekey-run-')));
   } catch (cause) {
     const sentence = `The files of the command cannot be written: ${tmpdir()} cannot be written (${systemCode(cause)}).`;
     throw new SidekeyError('file_unwritable', sentence, { hint: 'set TMPDIR to a folder of yours', cause });

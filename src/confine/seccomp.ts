@@ -78,8 +78,12 @@ type Architecture = Readonly<typeof x64>;
 /** Set in the numbers of the x32 interface, which has calls of its own for the same things. */
 const x32 = 0x40000000;
 
-/** Requests that type into a terminal, or choose what the console pastes (ioctl_tty(2), ioctl_console(2)). */
-const typing = [0x5412, 0x541c];
+/**
+ * Requests to a terminal that outlast the run (ioctl_tty(2), ioctl_console(2)): `TIOCSTI` types into it, `TIOCLINUX` chooses
+ * what the console pastes, `TIOCSETD` loads another line discipline, `TIOCEXCL` closes it to other programs. `TIOCSCTTY` is
+ * allowed: programs need it for terminals that they make, and only a capability takes a terminal from another session.
+ */
+const refusedIoctls = [0x5412, 0x541c, 0x5423, 0x540c];
 /** Families of sockets: `AF_UNIX`, `AF_INET`, `AF_NETLINK`, `AF_INET6`. */
 const [unix, inet, netlink, inet6] = [1, 2, 16, 10];
 const stream = 1;
@@ -106,8 +110,9 @@ const fastOpen = 0x20000000;
 type Instruction = readonly [code: number, jt: number, jf: number, value: number];
 
 /**
- * Returns the program, in the form that `bwrap --seccomp` reads. It refuses to type into terminals, the keyrings of the
- * kernel, `io_uring`, whose work no filter sees, and families of sockets that reach beyond a network namespace (`AF_VSOCK`). Programs of another architecture are refused every call.
+ * Returns the program, in the form that `bwrap --seccomp` reads. Refuses `refusedIoctls`, the keyrings of the kernel,
+ * `io_uring`, whose work no filter sees, and families of sockets that reach beyond a network namespace (`AF_VSOCK`).
+ * Refuses programs of another architecture every call.
  *
  * @param sockets `tcp`: refuses all sockets but those that connect by TCP, and what a process could do to others, for a
  * command without namespaces
@@ -137,7 +142,7 @@ export function seccompProgram(sockets: 'all' | 'tcp'): Buffer {
     ...onCall(calls.io_uring_setup, [[answer, 0, 0, refuse | ENOSYS]]),
     ...onCall(calls.ioctl, [
       [load, 0, 0, argument(1)],
-      ...typing.flatMap((request) => onCall(request, [[answer, 0, 0, refuse | EPERM]])),
+      ...refusedIoctls.flatMap((request) => onCall(request, [[answer, 0, 0, refuse | EPERM]])),
       [answer, 0, 0, allow],
     ]),
     ...(sockets === 'tcp' ? withoutNamespaces(calls, EACCES) : knownFamilies(calls, EAFNOSUPPORT)),

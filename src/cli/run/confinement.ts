@@ -79,7 +79,7 @@ async function confineNow(
     write: [...write, ...(options.write ?? [])],
     socket: [...sockets, ...(options.socket ?? [])],
   });
-  const folder = await openRunFolder();
+  const folder = openRunFolder();
   try {
     const confined = await confineAsPossible(plan, mechanisms, folder, env);
     return {
