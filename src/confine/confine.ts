@@ -41,7 +41,10 @@ export async function findMechanisms(
 ): Promise<Mechanisms> {
   if (platform !== 'linux')
     throw new SidekeyError('confinement_missing', 'Commands are confined on Linux only.', {
-      hint: `to confine the command, run it in ${platform === 'win32' ? 'WSL 2 (docs/windows.md)' : 'a Linux container (docs/containers.md)'}; to run it without, use --no-isolate`,
+      hint:
+        platform === 'win32'
+          ? 'run Sidekey and the program in WSL 2, which is Linux; --no-isolate runs the program unconfined'
+          : 'run the program in a container (docs/containers.md) or below another sandbox (docs/sandboxes.md); --no-isolate runs it unconfined',
     });
   const landlock = await landlockVersion();
   const bubblewrap = findBubblewrap(env);
@@ -69,9 +72,12 @@ function findBubblewrap(env: NodeJS.ProcessEnv): string | null {
  *
  * @throws as `findMechanisms`
  */
-export async function likelyMechanisms(env: NodeJS.ProcessEnv): Promise<Mechanisms> {
-  const bubblewrap = process.platform === 'linux' ? findBubblewrap(env) : null;
-  return bubblewrap === null ? findMechanisms(env) : { bubblewrap, landlock: true };
+export async function likelyMechanisms(
+  env: NodeJS.ProcessEnv,
+  platform: NodeJS.Platform = process.platform,
+): Promise<Mechanisms> {
+  const bubblewrap = platform === 'linux' ? findBubblewrap(env) : null;
+  return bubblewrap === null ? findMechanisms(env, platform) : { bubblewrap, landlock: true };
 }
 
 /** Returns why bubblewrap cannot make its namespaces; null: it can. */

@@ -26,6 +26,13 @@ export interface ConfinementOptions {
   readonly socket?: readonly string[];
 }
 
+interface Machine {
+  readonly config: Config;
+  readonly env: NodeJS.ProcessEnv;
+  /** Default: that of this process. */
+  readonly platform?: NodeJS.Platform;
+}
+
 /** A confined command, before its start. */
 export interface Confinement {
   readonly plan: Plan;
@@ -44,12 +51,12 @@ export interface Confinement {
 export async function openConfinement(
   program: string,
   options: ConfinementOptions,
-  { config, env }: { readonly config: Config; readonly env: NodeJS.ProcessEnv },
+  machine: Machine,
 ): Promise<Confinement | string> {
-  const isolate = options.isolate ?? (config.run.isolate === 'off' ? false : null);
+  const isolate = options.isolate ?? (machine.config.run.isolate === 'off' ? false : null);
   if (isolate === false) return 'not confined: it reads the files of your user and reaches every network';
   try {
-    return await confineNow(program, options, { config, env });
+    return await confineNow(program, options, machine);
   } catch (error) {
     if (isolate === true || !(error instanceof SidekeyError) || error.code !== 'confinement_missing')
       throw error;
@@ -64,11 +71,11 @@ function unconfined({ message, hint }: SidekeyError): string {
 async function confineNow(
   program: string,
   options: ConfinementOptions,
-  { config, env }: { readonly config: Config; readonly env: NodeJS.ProcessEnv },
+  { config, env, platform }: Machine,
 ): Promise<Confinement> {
   // Before anything else is opened.
   if (process.platform === 'linux') closeInherited();
-  const mechanisms = await likelyMechanisms(env);
+  const mechanisms = await likelyMechanisms(env, platform);
   const { show, write, sockets } = config.run;
   const plan = planOf({
     config,
@@ -105,10 +112,14 @@ export function bornNotes({ plan }: Confinement): readonly string[] {
 }
 
 /** Says how this machine confines the commands of `sidekey run`. Where it cannot, that is no fault of the setup. */
-export async function lookAtRuns({ run }: Pick<Config, 'run'>, env: NodeJS.ProcessEnv): Promise<Finding> {
+export async function lookAtRuns(
+  { run }: Pick<Config, 'run'>,
+  env: NodeJS.ProcessEnv,
+  platform?: NodeJS.Platform,
+): Promise<Finding> {
   if (run.isolate === 'off') return finding('runs', 'not confined: run.isolate is off', { confined: false });
   try {
-    const { bubblewrap, landlock } = await findMechanisms(env);
+    const { bubblewrap, landlock } = await findMechanisms(env, platform);
     const facts = { confined: true, bubblewrap: bubblewrap !== null, landlock };
     if (bubblewrap === null) return finding('runs', `confined by Landlock alone: ${landlockAlone}`, facts);
     return finding(

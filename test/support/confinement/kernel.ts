@@ -218,11 +218,9 @@ export const kernel: readonly Attempt[] = [
       ['load another line discipline for a terminal (TIOCSETD)', 0x5423],
       ['close a terminal to other programs (TIOCEXCL)', 0x540c],
     ] as const
-  ).map(
-    ([name, request]): Attempt => ({
-      name,
-      run: () => passesFilter(() => call('ioctl', 0, request, Buffer.alloc(16))),
-      unconfined: 'succeeds',
-    }),
-  ),
+  ).map(([name, request]): Attempt => ({
+    name,
+    run: () => passesFilter(() => call('ioctl', 0, request, Buffer.alloc(16))),
+    unconfined: 'succeeds',
+  })),
 ];
