@@ -26,7 +26,7 @@ export interface Mechanisms {
   readonly landlock: boolean;
 }
 
-/** Lowest version of Landlock that confines alone: it has rules for TCP, for signals and for abstract sockets. */
+/** Lowest version of Landlock that confines alone: with rules for TCP, signals and abstract sockets. */
 const sufficientLandlock = 6;
 const probeTimeoutMs = 10_000;
 
@@ -59,7 +59,7 @@ export async function findMechanisms(
   });
 }
 
-/** Returns the path of an installed bubblewrap that no project and no home folder brought; null if there is none. */
+/** Returns the path of bubblewrap outside of the project and the home folders; null if there is none. */
 function findBubblewrap(env: NodeJS.ProcessEnv): string | null {
   const here = realPath(process.cwd());
   const untrusted = [...homeFolders(env), repositoryOf(here)?.tree ?? here].filter((each) => each !== '/');
@@ -67,8 +67,8 @@ function findBubblewrap(env: NodeJS.ProcessEnv): string | null {
 }
 
 /**
- * Returns the mechanisms to start with. An installed bubblewrap is not tried: a trial takes longer than its mounts, and a
- * failed start shows the same.
+ * Returns the mechanisms to start with. Does not try an installed bubblewrap: a failed start shows the same,
+ * and saves the time of a trial.
  *
  * @throws as `findMechanisms`
  */
@@ -132,7 +132,7 @@ export interface Confined {
   /**
    * Sends the command. Resolves when it runs, with its process ID.
    *
-   * @param port port of the proxy, which alone may be connected to where the command has no network of its own
+   * @param port port of the proxy. Without a network namespace, the command may connect to this port only.
    * @throws SidekeyError `confinement_failed`; an error with the `code` of execve(2)
    */
   readonly execute: (command: Order, port: number) => Promise<number>;
@@ -142,8 +142,8 @@ export interface Confined {
 const maxStarts = 3;
 
 /**
- * Confines with the mechanisms of `likelyMechanisms`. If bubblewrap does not start, finds out what the machine can do
- * instead.
+ * Confines with the mechanisms of `likelyMechanisms`. If bubblewrap does not start, tries what the machine
+ * can do.
  *
  * @throws as `findMechanisms` and `confine`
  */
@@ -218,20 +218,21 @@ function sendRestriction(child: ChildProcess, restriction: Restriction | null): 
   child.send({ restriction }, ignoreFailure);
 }
 
-/** The end of the process tells that it received nothing. */
+/** If a message cannot be sent, the process has ended, which its exit reports. */
 function ignoreFailure(): void {}
 
 /**
- * Starts bubblewrap without Ctrl-C and with its messages in a pipe. Ctrl-C goes to every process of the terminal, and would
- * end bubblewrap and the command with it. Ignored signals stay ignored in the programs that a process becomes.
+ * Starts bubblewrap with its messages in a pipe, and with the signals of Ctrl-C and Ctrl-\ ignored. The
+ * terminal sends these to every process, and they would end bubblewrap together with the command. execve(2)
+ * keeps signals ignored.
  */
 const outsideShell = ['/bin/sh', '-c', `trap '' INT QUIT; exec "$0" "$@" 2>&6 6>&-`];
 /** Gives the command the standard error of `sidekey run`. */
 const insideShell = ['/bin/sh', '-c', `exec "$0" "$@" 2>&7 7>&-`];
 
 /**
- * Closes the files that this process has inherited and does not know: a program started it with them, and the command would
- * inherit them too. Those of Node.js close by themselves when a program starts (`O_CLOEXEC`).
+ * Closes the descriptors that this process has inherited, except standard input, output and error: the
+ * command would inherit them too. Those of Node.js close when a program starts (`O_CLOEXEC`).
  */
 export function closeInherited(): void {
   const closesByItself = 0o2000000;
@@ -300,7 +301,7 @@ function spawnApart(bubblewrap: string, landlock: boolean, plan: Plan, run: RunF
 
 function send(pipe: unknown, content: string | Buffer): void {
   const stream = pipe as Writable;
-  // bubblewrap has ended: its exit says so.
+  // bubblewrap has ended, which its exit reports.
   stream.on('error', () => undefined);
   stream.end(content);
 }

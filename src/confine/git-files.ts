@@ -45,9 +45,9 @@ function repositoriesBelow(folder: string, levels: number): readonly Repository[
 const ownCommonDir = '.\n';
 
 /**
- * Returns the paths that decide which programs git runs: its config, what the config includes and names, hooks, and the links
- * between working trees. Creates `hooks`, `commondir` and the configs of working trees that are in use where they are
- * missing: the command could create them otherwise.
+ * Returns the paths that decide which programs git runs: its config, what the config includes and names,
+ * hooks, and the links between working trees. Creates `hooks`, `commondir` and the configs of working trees
+ * if they are missing: the command could create them otherwise.
  */
 export function gitPaths(folder: string, tree: string, context: PlaceContext): readonly string[] {
   // A file `HEAD` beside folders `objects` and `refs` makes a repository of the tree itself.
@@ -80,7 +80,10 @@ export function gitPaths(folder: string, tree: string, context: PlaceContext): r
   ];
 }
 
-/** Returns the paths that configs of git (git-config(1)) include, use as folder of hooks, or name as a program of the tree. */
+/**
+ * Returns the files that configs of git include, the folders of hooks, and the programs of the tree
+ * (git-config(1)).
+ */
 function namedByGit(
   configs: readonly string[],
   tree: string,

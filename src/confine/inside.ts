@@ -8,11 +8,12 @@ import { insidePort } from './access.ts';
 import { type Restriction, restrict } from './landlock.ts';
 
 /**
- * The process that becomes a confined command. It starts while the proxy does, hands over a socket of its network namespace,
- * waits for the command, restricts itself, and executes the command in its own place: no process of Sidekey stays.
+ * The process that becomes a confined command. While the proxy starts, this process sends a socket of its
+ * network namespace and restricts itself. Then it waits for the command and executes it in its own place: no
+ * process of Sidekey stays.
  */
 
-/** The command, from `sidekey run`. An earlier message has the restriction; null: bubblewrap alone confines. */
+/** The command, from `sidekey run`. The message before it has the restriction. */
 export interface Order {
   readonly program: string;
   readonly words: readonly string[];

@@ -4,7 +4,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { loadForeignFunctions } from '../lib/foreign-functions.ts';
 import { type Access, type AccessRules, privateFolders } from './access.ts';
 
-/** Landlock (landlock(7)) and the other restrictions that a process puts on itself before it becomes the command. */
+/** Landlock (landlock(7)) and other restrictions of a process, before it becomes the command. */
 
 /** Rights on files (`linux/landlock.h`), by the version that has them. */
 const execute = 1n << 0n;
@@ -67,8 +67,8 @@ export async function landlockVersion(): Promise<number> {
 }
 
 /**
- * Restricts this process, and so the command that it becomes by `execve(2)`. If bubblewrap has mounted the plan, a system
- * without Landlock is accepted.
+ * Restricts this process, and so the command that it becomes by `execve(2)`. If bubblewrap has mounted the
+ * plan, and the system has no Landlock, does nothing.
  *
  * @throws SidekeyError `confinement_failed`: the system refuses a part
  */
@@ -89,7 +89,7 @@ export async function restrict({ rules, mounted, port, devices, seccomp }: Restr
     rule.writeInt32LE(fd, 8);
     return system(calls.addRule, ruleset, ruleType.path, rule, 0n);
   };
-  // The person has opened these for the command, which may open them once more (/dev/stdin). Pipes need no rule.
+  // The command may open its standard files once more (/dev/stdin). Pipes need no rule.
   for (const fd of [0, 1, 2]) permit(fd, rightsOfOpened(fd));
   for (const [path, right] of rightsOf(rules, mounted, devices)) {
     let fd: number;
@@ -163,9 +163,9 @@ async function openSystem(): Promise<{ readonly system: System; readonly control
 }
 
 /**
- * Returns the rights that permit what the plan permits, and nothing beside it. Landlock knows only permissions, for all that
- * is below a path: where something is absent, the entries of the folders above it are permitted one by one. Below a folder that
- * may be written, `fixed` cannot be expressed.
+ * Returns the rights that permit what the plan permits, and nothing else. A right of Landlock holds for all
+ * that is below a path. If a path is absent, the other entries of the folders above it are permitted one by
+ * one. Below a writable folder, `fixed` cannot be expressed.
  */
 export function rightsOf(
   rules: AccessRules,

@@ -14,7 +14,7 @@ interface Place {
   readonly source: string;
 }
 
-/** Places of other programs, as `config/confinement.json` lists them. Places that do not exist are passed over. */
+/** Places of other programs, from `config/confinement.json`. Places that do not exist are ignored. */
 interface Places {
   /** Credentials. A folder is hidden whole. */
   readonly hidden: readonly Place[];
@@ -27,7 +27,7 @@ interface Places {
     /** Path of the file whose content a new file gets. */
     readonly from?: string;
   })[];
-  /** Folders with other entries than those of `writable`: the command may create some that end with the run. */
+  /** Folders in which the command may create entries that end with the run. */
   readonly scratch: readonly string[];
   /** Files and folders that run outside later: read only. */
   readonly protected: readonly Place[];
@@ -69,8 +69,8 @@ export function homeFolders(env: NodeJS.ProcessEnv): readonly string[] {
 }
 
 /**
- * Reports whether a link in a folder leads out of it. If a command may write the folder, an earlier one may have made the
- * link, and so chosen a path that this user did not mean.
+ * Reports whether a link in a folder leads out of it. An earlier command may have made the link in a writable
+ * folder, and so chosen a path that this user did not mean.
  */
 export function leadsOut(path: string, folder: string | null, real = realPath): boolean {
   if (folder === null || isWithin(real(path), folder) || path === sep) return false;
@@ -121,8 +121,9 @@ export interface Repository {
 }
 
 /**
- * Finds the repository of a folder. A `.git` file counts only if the repository that it names has this working tree in its
- * own list, or as that of a submodule (gitrepository-layout(5)), or lies in the tree: a checkout could name any folder.
+ * Finds the repository of a folder. A checkout can have a `.git` file that names any folder. So the file
+ * counts only if the repository lists this working tree, has it as a submodule (gitrepository-layout(5)), or
+ * lies in the tree.
  */
 export function repositoryOf(folder: string): Repository | null {
   const marker = join(folder, '.git');

@@ -24,7 +24,7 @@ import {
 export interface Plan {
   /** Working folder of the command. */
   readonly folder: string;
-  /** Folders of which hidden entries are left out, so that a rename brings none back: homes, and one with Sidekey's files. */
+  /** Homes, and a folder with Sidekey's files. Mounted without hidden entries: a rename brings none back. */
   readonly assembled: readonly string[];
   readonly rules: AccessRules;
   /** Unix sockets that the command may connect to. */
@@ -58,10 +58,10 @@ interface PlanInput extends Exceptions {
 const sharedRunFolders = ['/run/current-system', '/run/wrappers', '/run/opengl-driver', '/run/media'];
 
 /**
- * Returns the plan of a command. Creates the state folders of its program, and `.git/hooks` where git has none.
+ * Returns the plan of a command. Creates the state folders of its program, and missing files of git.
  *
- * @throws SidekeyError `not_found`: a path of an exception does not exist; `input_invalid`: an exception names Sidekey's own
- * files, or a protected path is a symbolic link
+ * @throws SidekeyError `not_found`: a path of an exception does not exist; `input_invalid`: an exception
+ * names files of Sidekey, or a protected path is a symbolic link
  */
 export function planOf(input: PlanInput): Plan {
   const { env, config, program } = input;
@@ -140,7 +140,10 @@ export function planOf(input: PlanInput): Plan {
   };
 }
 
-/** @throws SidekeyError `input_invalid` if a link in the folder, which a command could replace, leads out of it */
+/**
+ * @throws SidekeyError `input_invalid` if a link in the folder leads out of it: a command could replace the
+ * link
+ */
 function assertNoLinkOut(path: string, folder: string | null): void {
   if (!leadsOut(path, folder)) return;
   throw new SidekeyError('input_invalid', `${path} passes a symbolic link that a command could replace.`, {
@@ -161,8 +164,8 @@ function existing(paths: readonly string[], folder: string, linked: string | nul
 }
 
 /**
- * Returns the files and folders of Sidekey: those of the config in use, and those at the usual places. A folder that other
- * things are in (that of the command, or of a home) is left out; its files stand for themselves.
+ * Returns the files and folders of Sidekey: those of the config in use, and those at the usual places. A
+ * folder that other programs need is left out; its files of Sidekey are not.
  *
  * @throws SidekeyError as `assertNoLinkOut`
  */
@@ -224,7 +227,7 @@ function protectedPaths(context: PlaceContext, repositories: readonly Repository
 }
 
 /**
- * Returns a protected path whose every part below a writable folder is no symbolic link: a link can be replaced.
+ * Returns a protected path without symbolic links below the writable folder: a link can be replaced.
  *
  * @throws SidekeyError `input_invalid`
  */

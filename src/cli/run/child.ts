@@ -45,8 +45,8 @@ export function runChild({ program, words, env }: Command, signals: Signals): Pr
 }
 
 /**
- * Runs a command in a confined process, like `runChild`. bubblewrap reports a signal that ended the command by the exit code
- * of shells, 128 + n.
+ * Runs a command in a confined process, like `runChild`. If a signal ends the command, bubblewrap exits with
+ * 128 + n, as shells do.
  */
 export async function runConfined(
   { child, exit, execute }: Confined,
@@ -68,7 +68,7 @@ export async function runConfined(
   }
 }
 
-/** Signals by number. Two have a second name, which comes later in the list: SIGABRT (SIGIOT) and SIGIO (SIGPOLL). */
+/** Signals by number. SIGABRT and SIGIO have a second name, later in the list: SIGIOT and SIGPOLL. */
 const signalNames: ReadonlyMap<number, NodeJS.Signals> = new Map(
   Object.entries(constants.signals)
     .toReversed()

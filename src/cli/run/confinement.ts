@@ -44,7 +44,8 @@ export interface Confinement {
 }
 
 /**
- * Confines a command before its start, while the proxy starts. Returns the reason if the command is to run unconfined.
+ * Starts to confine a command, while the proxy starts. If the command is to run unconfined, returns the
+ * reason.
  *
  * @throws SidekeyError `confinement_missing` with `--isolate`, and as `planOf` and `confine`
  */
@@ -104,14 +105,17 @@ async function confineNow(
   }
 }
 
-/** Names the files that run outside later, and were made or changed while the command ran. */
+/** Returns a note for each file that runs outside later and was made or changed by the command. */
 export function bornNotes({ plan }: Confinement): readonly string[] {
   return born(plan).map(
     (path) => `${path} is new or changed, and runs outside of the run later: read it first`,
   );
 }
 
-/** Says how this machine confines the commands of `sidekey run`. Where it cannot, that is no fault of the setup. */
+/**
+ * Returns how this machine confines commands of `sidekey run`. A machine that cannot is no fault of the
+ * setup.
+ */
 export async function lookAtRuns(
   { run }: Pick<Config, 'run'>,
   env: NodeJS.ProcessEnv,
@@ -149,8 +153,8 @@ export function holds({ plan, confined }: Confinement): string {
 const landlockAlone = 'the package bubblewrap, where namespaces are permitted, does more (docs/run.md)';
 
 /**
- * Returns the environment of a confined command: without the addresses of sockets that it does not reach, and with a name
- * in the place of Docker's socket that says so in Docker's own message.
+ * Returns the environment of a confined command, without the addresses of sockets that the command does not
+ * reach. `DOCKER_HOST` names a path that explains the refusal in Docker's message.
  */
 export function confinedEnvironment(
   env: NodeJS.ProcessEnv,
