@@ -31,8 +31,8 @@ function repositoriesBelow(folder: string, levels: number): readonly Repository[
     .flatMap((each): readonly Repository[] => {
       try {
         const marker = join(each, '.git');
-        const own = existsSync(marker) ? [{ tree: each, folders: [marker] }] : [];
-        return [...own, ...(levels > 1 ? repositoriesBelow(each, levels - 1) : [])];
+        const repository = existsSync(marker) ? [{ tree: each, folders: [marker] }] : [];
+        return [...repository, ...(levels > 1 ? repositoriesBelow(each, levels - 1) : [])];
       } catch {
         // A folder of another user.
         return [];

@@ -197,13 +197,14 @@ export function rightsOf(
     const access = all.get(path) ?? inherited;
     const below = rulesBelow.get(path) ?? [];
     if (isClosed(access)) {
-      // What is permitted below it has a rule of its own.
-      for (const [each, own] of below) if (!isClosed(own)) walk(each, own);
-    } else if (below.some(([, own]) => isClosed(own)) && !isMounted(access)) {
+      // What is permitted below it has a rule of its entryAccess.
+      for (const [each, entryAccess] of below) if (!isClosed(entryAccess)) walk(each, entryAccess);
+    } else if (below.some(([, entryAccess]) => isClosed(entryAccess)) && !isMounted(access)) {
       for (const entry of entriesOf(path)) walk(entry, access);
     } else {
       rights.push([path, access === 'write' || isMounted(access) ? 'write' : 'read']);
-      for (const [each, own] of below) if (own === 'write' || isMounted(own)) rights.push([each, 'write']);
+      for (const [each, entryAccess] of below)
+        if (entryAccess === 'write' || isMounted(entryAccess)) rights.push([each, 'write']);
     }
   }
   walk(sep, 'read');

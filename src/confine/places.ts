@@ -152,16 +152,19 @@ function gitFolderOf(tree: string, marker: string): string | null {
 
 function linkedWorktree(tree: string, marker: string): Repository | null {
   try {
-    const own = gitFolderOf(tree, marker);
-    if (own === null) return null;
-    const config = join(own, 'config');
+    const gitFolder = gitFolderOf(tree, marker);
+    if (gitFolder === null) return null;
+    const config = join(gitFolder, 'config');
     const [, worktree] =
       (existsSync(config) && /^\s*worktree = (.+)$/m.exec(readFileSync(config, 'utf8'))) || [];
-    if (worktree !== undefined && realPath(resolve(own, worktree)) === tree) return { tree, folders: [own] };
-    if (realPath(readFileSync(join(own, 'gitdir'), 'utf8').trim()) !== realPath(marker)) return null;
-    const common = realPath(resolve(own, readFileSync(join(own, 'commondir'), 'utf8').trim()));
+    if (worktree !== undefined && realPath(resolve(gitFolder, worktree)) === tree)
+      return { tree, folders: [gitFolder] };
+    if (realPath(readFileSync(join(gitFolder, 'gitdir'), 'utf8').trim()) !== realPath(marker)) return null;
+    const common = realPath(resolve(gitFolder, readFileSync(join(gitFolder, 'commondir'), 'utf8').trim()));
     const isRepository = ['HEAD', 'objects', 'refs'].every((name) => existsSync(join(common, name)));
-    return isRepository && dirname(own) === join(common, 'worktrees') ? { tree, folders: [common] } : null;
+    return isRepository && dirname(gitFolder) === join(common, 'worktrees')
+      ? { tree, folders: [common] }
+      : null;
   } catch {
     // A folder, or a file that names no worktree of this tree.
     return null;

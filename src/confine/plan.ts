@@ -90,13 +90,16 @@ export function planOf(input: PlanInput): Plan {
     throw new SidekeyError('input_invalid', `${noSocket} is no socket.`, {
       hint: 'name the socket itself; --write gives a folder',
     });
-  const allOwn = ownPlaces(config, env, linked);
+  const sidekeyPlaces = placesOfSidekey(config, env, linked);
   // A folder above the working folder stays hidden, except for what has a rule of its own.
   const isHideable = (path: string) => path !== folder && !homes.some((home) => isWithin(home, path));
-  const own = allOwn.filter(isHideable);
+  const hideable = sidekeyPlaces.filter(isHideable);
   // What the proxy makes later would be seen in a folder that is not there yet.
-  for (const path of own) if (path === config.ca.directory) mkdirSync(path, { recursive: true, mode: 0o700 });
-  const exception = [...shown, ...write, ...sockets].find((path) => own.some((each) => isWithin(path, each)));
+  for (const path of hideable)
+    if (path === config.ca.directory) mkdirSync(path, { recursive: true, mode: 0o700 });
+  const exception = [...shown, ...write, ...sockets].find((path) =>
+    hideable.some((each) => isWithin(path, each)),
+  );
   if (exception !== undefined)
     throw new SidekeyError('input_invalid', `${exception} belongs to Sidekey, and no run sees it.`, {
       hint: 'name a file outside of the folders of config, store, CA and audit log',
@@ -111,7 +114,7 @@ export function planOf(input: PlanInput): Plan {
       if (existsSync(path) && !isCovering(path)) rules.set(path, 'write');
     }
   const repository = repositoryOf(folder);
-  const writesFolder = !holdsHome && !allOwn.includes(folder);
+  const writesFolder = !holdsHome && !sidekeyPlaces.includes(folder);
   const writable = [...(writesFolder ? [folder, ...(repository?.folders ?? [])] : []), ...write];
   for (const path of writable) rules.set(path, 'write');
 
@@ -125,10 +128,10 @@ export function planOf(input: PlanInput): Plan {
   const hidden = places.hidden.flatMap((place) => pathsOf(place, context)).filter(isHideable);
   for (const path of hidden) if (!write.includes(path)) rules.set(path, 'absent');
   for (const path of shown) rules.set(path, 'read');
-  for (const path of own) rules.set(path, 'absent');
+  for (const path of hideable) rules.set(path, 'absent');
   return {
     folder,
-    assembled: allOwn.includes(folder) ? [...homes, folder] : homes,
+    assembled: sidekeyPlaces.includes(folder) ? [...homes, folder] : homes,
     rules,
     sockets,
     writesFolder,
@@ -169,7 +172,7 @@ function existing(paths: readonly string[], folder: string, linked: string | nul
  *
  * @throws SidekeyError as `assertNoLinkOut`
  */
-function ownPlaces(config: Config, env: NodeJS.ProcessEnv, linked: string | null): readonly string[] {
+function placesOfSidekey(config: Config, env: NodeJS.ProcessEnv, linked: string | null): readonly string[] {
   const usual = locateConfig({ env: { ...env, SIDEKEY_CONFIG: '', SIDEKEY_HOME: '' }, cwd: '/' });
   const home = env['SIDEKEY_HOME'];
   // HOME may name another folder than the one where this user keeps Sidekey.

@@ -55,8 +55,8 @@ export async function run(
     await serveInside(program === 'network');
     return await new Promise<never>(() => undefined);
   }
-  const kept = keepLog('info', options.log);
-  logWarnings(kept);
+  const keptLog = keepLog('info', options.log);
+  logWarnings(keptLog);
   const signals = takeSignals(now);
   const config = await context.config();
   // While the proxy starts.
@@ -66,7 +66,7 @@ export async function run(
   socket.catch(() => undefined);
   let end: ChildEnd;
   try {
-    const endpoint = await openEndpoint(context, program, options, kept, socket);
+    const endpoint = await openEndpoint(context, program, options, keptLog, socket);
     const confinement = await opening;
     const isConfined = typeof confinement !== 'string';
     const from = endOfLog(endpoint.config().audit.file);
@@ -80,11 +80,11 @@ export async function run(
         options.keep ?? [],
         isConfined ? confinement.folder.trust : null,
       );
-      const said = [given.taken, isConfined ? holds(confinement) : confinement].filter(
+      const startLines = [given.taken, isConfined ? holds(confinement) : confinement].filter(
         (line) => line !== null,
       );
-      notes = output.json ? [...given.notes, ...said] : given.notes;
-      if (options.quiet !== true) for (const line of said) output.say(`sidekey: ${line}`);
+      notes = output.json ? [...given.notes, ...startLines] : given.notes;
+      if (options.quiet !== true) for (const line of startLines) output.say(`sidekey: ${line}`);
       end = await startChild(
         { program, words, env: given.env, port: endpoint.proxy.port },
         signals,
@@ -95,16 +95,16 @@ export async function run(
     } finally {
       // The lease expires soon anyway, and the exit code of the command takes precedence.
       await endpoint.close().catch((error: unknown) => {
-        kept.log.warn({ err: error }, 'the lease of the command could not be revoked; it expires');
+        keptLog.log.warn({ err: error }, 'the lease of the command could not be revoked; it expires');
       });
       process.off('exit', revokeAtExit);
     }
     if (options.quiet !== true && end.kind !== 'failed')
-      await reportRun(context, endpoint, from, [...notes, ...kept.warnings()]);
+      await reportRun(context, endpoint, from, [...notes, ...keptLog.warnings()]);
   } finally {
     const opened = await opening.catch(() => '');
     if (typeof opened !== 'string') await opened.close();
-    kept.close();
+    keptLog.close();
   }
   if (end.kind === 'failed') output.fail(end.error);
   return end.kind === 'signal' ? endAs(end.signal) : end.code;
@@ -139,7 +139,7 @@ async function openEndpoint(
   };
   if (options.proxy === undefined) {
     const { unmatched, policy: policies = [] } = options;
-    return openOwnProxy(context, { own: { unmatched, policies }, lease, socket }, log);
+    return openOwnProxy(context, { settings: { unmatched, policies }, lease, socket }, log);
   }
   refuseOptions(
     options,
