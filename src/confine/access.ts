@@ -2,8 +2,7 @@ import { dirname, sep } from 'node:path';
 
 /**
  * Access of a confined command to a path and to what is below it:
- * `absent`: nothing is there. `private`: an empty folder of this run.
- * `fixed`: read only in a writable folder, and cannot be renamed.
+ * `absent`: nothing is there. `private`: an empty folder of this run. `fixed`: read only, and not renamed.
  * `scratch`: the entries of the folder, and new ones that end with the run.
  */
 export type Access = 'absent' | 'read' | 'write' | 'fixed' | 'private' | 'scratch';

@@ -12,8 +12,8 @@ import { realPath } from '../lib/paths.ts';
 import { runBounded } from '../lib/programs.ts';
 import { runVariable } from './access.ts';
 import { bubblewrapArguments, probeArguments, systemProgram } from './bubblewrap.ts';
-import type { Failed, Order } from './inside.ts';
-import { landlockVersion, type Restriction } from './landlock.ts';
+import type { Failed, Order, Restricting } from './inside.ts';
+import { landlockVersion } from './landlock.ts';
 import { homeFolders, repositoryOf } from './places.ts';
 import type { Plan } from './plan.ts';
 import { seccompProgram } from './seccomp.ts';
@@ -31,13 +31,15 @@ const sufficientLandlock = 6;
 const probeTimeoutMs = 10_000;
 
 /**
- * Tries how this machine can confine commands.
+ * Finds out how this machine can confine commands.
  *
+ * @param isTried false: an installed bubblewrap is not run. A failed start shows the same, and saves the time.
  * @throws SidekeyError `confinement_missing`: the machine cannot, with the reason and the way out
  */
 export async function findMechanisms(
   env: NodeJS.ProcessEnv,
   platform: NodeJS.Platform = process.platform,
+  isTried = true,
 ): Promise<Mechanisms> {
   if (platform !== 'linux')
     throw new SidekeyError('confinement_missing', 'Commands are confined on Linux only.', {
@@ -46,8 +48,11 @@ export async function findMechanisms(
           ? 'run Sidekey and the program in WSL 2, which is Linux; --no-isolate runs the program unconfined'
           : 'run the program in a container (docs/containers.md) or below another sandbox (docs/sandboxes.md); --no-isolate runs it unconfined',
     });
+  const here = realPath(process.cwd());
+  const untrusted = [...homeFolders(env), repositoryOf(here)?.tree ?? here].filter((each) => each !== '/');
+  const bubblewrap = systemProgram('bwrap', env['PATH'] ?? '', untrusted);
+  if (bubblewrap !== null && !isTried) return { bubblewrap, landlock: true };
   const landlock = await landlockVersion();
-  const bubblewrap = findBubblewrap(env);
   const reason = bubblewrap === null ? 'bubblewrap is not installed' : await refusalOf(bubblewrap);
   if (reason === null) return { bubblewrap, landlock: landlock > 0 };
   if (landlock >= sufficientLandlock) return { bubblewrap: null, landlock: true };
@@ -57,27 +62,6 @@ export async function findMechanisms(
         ? 'install the package bubblewrap (apt, dnf, pacman, apk), or run with --no-isolate'
         : 'permit user namespaces (sysctl kernel.unprivileged_userns_clone=1; on Ubuntu an AppArmor profile for bwrap), or run with --no-isolate',
   });
-}
-
-/** Returns the path of bubblewrap outside of the project and the home folders; null if there is none. */
-function findBubblewrap(env: NodeJS.ProcessEnv): string | null {
-  const here = realPath(process.cwd());
-  const untrusted = [...homeFolders(env), repositoryOf(here)?.tree ?? here].filter((each) => each !== '/');
-  return systemProgram('bwrap', env['PATH'] ?? '', untrusted);
-}
-
-/**
- * Returns the mechanisms to start with. Does not try an installed bubblewrap: a failed start shows the same,
- * and saves the time of a trial.
- *
- * @throws as `findMechanisms`
- */
-export async function likelyMechanisms(
-  env: NodeJS.ProcessEnv,
-  platform: NodeJS.Platform = process.platform,
-): Promise<Mechanisms> {
-  const bubblewrap = platform === 'linux' ? findBubblewrap(env) : null;
-  return bubblewrap === null ? findMechanisms(env, platform) : { bubblewrap, landlock: true };
 }
 
 /** Returns why bubblewrap cannot make its namespaces; null: it can. */
@@ -142,8 +126,7 @@ export interface Confined {
 const maxStarts = 3;
 
 /**
- * Confines with the mechanisms of `likelyMechanisms`. If bubblewrap does not start, tries what the machine
- * can do.
+ * Confines by bubblewrap if `likely` has it. If it does not start, tries what the machine can do.
  *
  * @throws as `findMechanisms` and `confine`
  */
@@ -156,9 +139,8 @@ export async function confineAsPossible(
   try {
     return await confine(plan, likely, run);
   } catch (error) {
-    if (likely.bubblewrap === null) throw error;
-    const mechanisms = await findMechanisms(env);
-    if (mechanisms.bubblewrap !== null) throw error;
+    const mechanisms = likely.bubblewrap === null ? likely : await findMechanisms(env);
+    if (mechanisms.bubblewrap === likely.bubblewrap) throw error;
     return confine(plan, mechanisms, run);
   }
 }
@@ -197,7 +179,8 @@ export async function confine(plan: Plan, mechanisms: Mechanisms, run: RunFolder
       const pid = apart ? descendantOf(child.pid!) : child.pid!;
       if (!apart) {
         const rules = new Map([...plan.rules, [realPath(run.trust), 'read'], [temp, 'write']] as const);
-        sendRestriction(child, { rules, mounted: false, port, devices, seccomp: seccompProgram('tcp') });
+        const restriction = { rules, mounted: false, port, devices, seccomp: seccompProgram('tcp') };
+        child.send({ restriction } satisfies Restricting, ignoreFailure);
       }
       child.send(command, ignoreFailure);
       const failure = await outcome;
@@ -212,10 +195,6 @@ function confinementFailed(sentence: string): SidekeyError {
   return new SidekeyError('confinement_failed', sentence, {
     hint: 'sidekey doctor shows what this machine can do; --no-isolate runs a program that you trust without confinement',
   });
-}
-
-function sendRestriction(child: ChildProcess, restriction: Restriction | null): void {
-  child.send({ restriction }, ignoreFailure);
 }
 
 /** If a message cannot be sent, the process has ended, which its exit reports. */
@@ -255,25 +234,18 @@ const insideArguments: readonly string[] = isExecutable
       '--inside',
     ];
 
-/** A process that has been started, and the pipe with the messages of bubblewrap. */
-interface Started {
-  readonly child: ChildProcess;
-  readonly messages: Readable | null;
-}
-
 /** Starts the process in the network of this machine. */
-function spawnInside({ folder }: Plan): Started {
-  const child = spawn(process.execPath, [...insideArguments, 'host'], {
+function spawnInside({ folder }: Plan): ChildProcess {
+  return spawn(process.execPath, [...insideArguments, 'host'], {
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     env: {},
     cwd: folder,
     serialization: 'advanced',
   });
-  return { child, messages: null };
 }
 
 /** Starts the process in bubblewrap. The process restricts itself by Landlock while the proxy starts. */
-function spawnApart(bubblewrap: string, landlock: boolean, plan: Plan, run: RunFolder): Started {
+function spawnApart(bubblewrap: string, landlock: boolean, plan: Plan, run: RunFolder): ChildProcess {
   const list = bubblewrapArguments(plan, run.room, [run.trust]);
   const [program, ...words] = [
     ...outsideShell,
@@ -290,13 +262,14 @@ function spawnApart(bubblewrap: string, landlock: boolean, plan: Plan, run: RunF
     cwd: plan.folder,
     serialization: 'advanced',
   });
-  const [, , , , filterPipe, listPipe, messages] = child.stdio as readonly unknown[];
+  const [, , , , filterPipe, listPipe] = child.stdio as readonly unknown[];
   send(filterPipe, seccompProgram('all'));
   // Not in arguments: the command reads those of bubblewrap in /proc.
   send(listPipe, list.map((word) => `${word}\0`).join(''));
   const { rules } = plan;
-  sendRestriction(child, landlock ? { rules, mounted: true, port: null, devices: [], seccomp: null } : null);
-  return { child, messages: messages as Readable };
+  const restriction = landlock ? { rules, mounted: true, port: null, devices: [], seccomp: null } : null;
+  child.send({ restriction } satisfies Restricting, ignoreFailure);
+  return child;
 }
 
 function send(pipe: unknown, content: string | Buffer): void {
@@ -306,22 +279,17 @@ function send(pipe: unknown, content: string | Buffer): void {
   stream.end(content);
 }
 
-/** Characters of a message that are kept. */
-const maxMessage = 500;
-
 /** Resolves when the process waits for its command, or with the reason in brackets if it ends before. */
-async function firstMessage({
-  child,
-  messages,
-}: Started): Promise<Pick<Confined, 'child' | 'socket'> | string> {
+async function firstMessage(child: ChildProcess): Promise<Pick<Confined, 'child' | 'socket'> | string> {
   let text = '';
-  messages?.setEncoding('utf8').on('data', (piece: string) => (text = (text + piece).slice(0, maxMessage)));
+  const messages = (child.stdio as readonly unknown[])[6] as Readable | undefined;
+  messages?.setEncoding('utf8').on('data', (piece: string) => (text = (text + piece).slice(0, 500)));
   const ready = new Promise<Pick<Confined, 'child' | 'socket'>>((resolve) => {
     child.once('message', (_ready, socket: unknown) =>
       resolve({ child, socket: (socket as Confined['socket'] | undefined) ?? null }),
     );
   });
-  const ended = once(child, messages === null ? 'exit' : 'close').then(() => {
+  const ended = once(child, messages === undefined ? 'exit' : 'close').then(() => {
     const [line = ''] = text.split('\n', 1);
     return line && ` (${line})`;
   });

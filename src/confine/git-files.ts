@@ -46,8 +46,7 @@ const ownCommonDir = '.\n';
 
 /**
  * Returns the paths that decide which programs git runs: its config, what the config includes and names,
- * hooks, and the links between working trees. Creates `hooks`, `commondir` and the configs of working trees
- * if they are missing: the command could create them otherwise.
+ * hooks, and the links between working trees. Creates missing ones, which the command could create otherwise.
  */
 export function gitPaths(folder: string, tree: string, context: PlaceContext): readonly string[] {
   // A file `HEAD` beside folders `objects` and `refs` makes a repository of the tree itself.
@@ -80,10 +79,7 @@ export function gitPaths(folder: string, tree: string, context: PlaceContext): r
   ];
 }
 
-/**
- * Returns the files that configs of git include, the folders of hooks, and the programs of the tree
- * (git-config(1)).
- */
+/** Returns what configs of git include, use as hooks, or name as a program of the tree (git-config(1)). */
 function namedByGit(
   configs: readonly string[],
   tree: string,

@@ -13,7 +13,12 @@ import { type Restriction, restrict } from './landlock.ts';
  * process of Sidekey stays.
  */
 
-/** The command, from `sidekey run`. The message before it has the restriction. */
+/** The first message from `sidekey run`. Null: bubblewrap alone confines. */
+export interface Restricting {
+  readonly restriction: Restriction | null;
+}
+
+/** The second message: the command. */
 export interface Order {
   readonly program: string;
   readonly words: readonly string[];
@@ -40,7 +45,7 @@ export async function serveInside(hasNetwork: boolean): Promise<void> {
     process.send?.('ready', Reflect.get(server, '_handle'));
   } else process.send?.('ready');
   try {
-    const { restriction } = (await receive()) as { readonly restriction: Restriction | null };
+    const { restriction } = (await receive()) as Restricting;
     if (restriction !== null) await restrict(restriction);
     const { program, words, env } = (await receive()) as Order;
     become(await executable(program, env['PATH'] ?? ''), [program, ...words], env);

@@ -77,10 +77,9 @@ export function leadsOut(path: string, folder: string | null, real = realPath): 
   return isWithin(real(dirname(path)), folder) || leadsOut(dirname(path), folder, real);
 }
 
-/** What the entries of the table are relative to. */
+/** The environment, the folder of the command and the homes, to which entries of the table are relative. */
 export interface PlaceContext {
   readonly env: NodeJS.ProcessEnv;
-  /** Folder of the command. */
   readonly folder: string;
   readonly homes: readonly string[];
   /** Resolves links; absent: `realPath`. */

@@ -143,10 +143,7 @@ export function planOf(input: PlanInput): Plan {
   };
 }
 
-/**
- * @throws SidekeyError `input_invalid` if a link in the folder leads out of it: a command could replace the
- * link
- */
+/** @throws SidekeyError `input_invalid` if a link that a command could replace leads out of the folder */
 function assertNoLinkOut(path: string, folder: string | null): void {
   if (!leadsOut(path, folder)) return;
   throw new SidekeyError('input_invalid', `${path} passes a symbolic link that a command could replace.`, {

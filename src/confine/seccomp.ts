@@ -79,10 +79,9 @@ type Architecture = Readonly<typeof x64>;
 const x32 = 0x40000000;
 
 /**
- * Requests whose effect on a terminal outlasts the run (ioctl_tty(2), ioctl_console(2)). `TIOCSTI` types into
- * it. `TIOCLINUX` chooses what the console pastes. `TIOCSETD` loads another line discipline. `TIOCEXCL`
- * closes it to others. `TIOCSCTTY` is allowed: programs send it for terminals that they make, Go with the
- * argument 1. To take a terminal of another session needs a capability.
+ * Requests whose effect on a terminal outlasts the run (ioctl_tty(2), ioctl_console(2)): `TIOCSTI` types into
+ * it, `TIOCLINUX` pastes on the console, `TIOCSETD` loads a line discipline, `TIOCEXCL` closes it to others.
+ * `TIOCSCTTY` is allowed: terminal programs need it, and only a capability takes a terminal from a session.
  */
 const refusedIoctls = [0x5412, 0x541c, 0x5423, 0x540c];
 /** Families of sockets: `AF_UNIX`, `AF_INET`, `AF_NETLINK`, `AF_INET6`. */

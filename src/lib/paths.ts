@@ -19,23 +19,16 @@ export function realPath(path: string): string {
 export function realPathMemo(): typeof realPath {
   const results = new Map<string, string>();
   return function real(path: string): string {
-    const before = results.get(path);
-    if (before !== undefined) return before;
-    const parent = dirname(path);
-    const at = parent === path ? path : join(real(parent), basename(path));
-    const result = isLink(at) ? realPath(at) : at;
-    results.set(path, result);
+    let result = results.get(path);
+    if (result === undefined) {
+      const parent = dirname(path);
+      const at = parent === path ? path : join(real(parent), basename(path));
+      const isLink = existsSync(at) && lstatSync(at, { throwIfNoEntry: false })?.isSymbolicLink();
+      result = isLink === true ? realPath(at) : at;
+      results.set(path, result);
+    }
     return result;
   };
-}
-
-function isLink(path: string): boolean {
-  try {
-    return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
-  } catch {
-    // In a folder that this user cannot search.
-    return false;
-  }
 }
 
 /** Reports whether a path is a folder or lies below it. Both are absolute and normalized. */

@@ -4,7 +4,6 @@ import {
   confineAsPossible,
   type Confined,
   findMechanisms,
-  likelyMechanisms,
   openRunFolder,
   type RunFolder,
 } from '../../confine/confine.ts';
@@ -26,13 +25,6 @@ export interface ConfinementOptions {
   readonly socket?: readonly string[];
 }
 
-interface Machine {
-  readonly config: Config;
-  readonly env: NodeJS.ProcessEnv;
-  /** Default: that of this process. */
-  readonly platform?: NodeJS.Platform;
-}
-
 /** A confined command, before its start. */
 export interface Confinement {
   readonly plan: Plan;
@@ -44,65 +36,50 @@ export interface Confinement {
 }
 
 /**
- * Starts to confine a command, while the proxy starts. If the command is to run unconfined, returns the
- * reason.
+ * Starts to confine a command, while the proxy starts. If it is to run unconfined, returns the reason.
  *
  * @throws SidekeyError `confinement_missing` with `--isolate`, and as `planOf` and `confine`
  */
 export async function openConfinement(
   program: string,
   options: ConfinementOptions,
-  machine: Machine,
+  machine: { readonly config: Config; readonly env: NodeJS.ProcessEnv; readonly platform?: NodeJS.Platform },
 ): Promise<Confinement | string> {
-  const isolate = options.isolate ?? (machine.config.run.isolate === 'off' ? false : null);
+  const { config, env, platform } = machine;
+  const isolate = options.isolate ?? (config.run.isolate === 'off' ? false : null);
   if (isolate === false) return 'not confined: it reads the files of your user and reaches every network';
+  // Before anything else is opened.
+  if (process.platform === 'linux') closeInherited();
+  let folder: RunFolder | null = null;
   try {
-    return await confineNow(program, options, machine);
+    const mechanisms = await findMechanisms(env, platform, false);
+    const { show, write, sockets } = config.run;
+    const plan = planOf({
+      config,
+      env,
+      folder: process.cwd(),
+      program,
+      show: [...show, ...(options.show ?? [])],
+      write: [...write, ...(options.write ?? [])],
+      socket: [...sockets, ...(options.socket ?? [])],
+    });
+    const opened = (folder = openRunFolder());
+    const confined = await confineAsPossible(plan, mechanisms, opened, env);
+    const close = async () => {
+      confined.child.kill('SIGKILL');
+      await opened.close();
+    };
+    return { plan, folder, confined, close };
   } catch (error) {
-    if (isolate === true || !(error instanceof SidekeyError) || error.code !== 'confinement_missing')
-      throw error;
+    await folder?.close();
+    const isMissing = error instanceof SidekeyError && error.code === 'confinement_missing';
+    if (isolate === true || !isMissing) throw error;
     return unconfined(error);
   }
 }
 
 function unconfined({ message, hint }: SidekeyError): string {
   return `not confined: ${withoutStop(message)} → ${hint}`;
-}
-
-async function confineNow(
-  program: string,
-  options: ConfinementOptions,
-  { config, env, platform }: Machine,
-): Promise<Confinement> {
-  // Before anything else is opened.
-  if (process.platform === 'linux') closeInherited();
-  const mechanisms = await likelyMechanisms(env, platform);
-  const { show, write, sockets } = config.run;
-  const plan = planOf({
-    config,
-    env,
-    folder: process.cwd(),
-    program,
-    show: [...show, ...(options.show ?? [])],
-    write: [...write, ...(options.write ?? [])],
-    socket: [...sockets, ...(options.socket ?? [])],
-  });
-  const folder = openRunFolder();
-  try {
-    const confined = await confineAsPossible(plan, mechanisms, folder, env);
-    return {
-      plan,
-      folder,
-      confined,
-      async close() {
-        confined.child.kill('SIGKILL');
-        await folder.close();
-      },
-    };
-  } catch (error) {
-    await folder.close();
-    throw error;
-  }
 }
 
 /** Returns a note for each file that runs outside later and was made or changed by the command. */
@@ -112,10 +89,7 @@ export function bornNotes({ plan }: Confinement): readonly string[] {
   );
 }
 
-/**
- * Returns how this machine confines commands of `sidekey run`. A machine that cannot is no fault of the
- * setup.
- */
+/** Returns how this machine confines commands of `sidekey run`. None is no fault of the setup. */
 export async function lookAtRuns(
   { run }: Pick<Config, 'run'>,
   env: NodeJS.ProcessEnv,
