@@ -33,7 +33,7 @@ const probeTimeoutMs = 10_000;
 /**
  * Finds out how this machine can confine commands.
  *
- * @param isTried false: an installed bubblewrap is not run. A failed start shows the same, and saves the time.
+ * @param isTried false: does not run an installed bubblewrap, because a failed start shows the same
  * @throws SidekeyError `confinement_missing`: the machine cannot, with the reason and the way out
  */
 export async function findMechanisms(

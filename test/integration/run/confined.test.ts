@@ -155,6 +155,25 @@ describe.each([
   });
 });
 
+// Only a bubblewrap of root counts.
+test.skipIf(modes.landlock === null || process.getuid?.() !== 0)(
+  'a bubblewrap that may not make namespaces prints nothing, and Landlock confines alone',
+  async () => {
+    const { at, run } = await runHome();
+    const programs = at.at('programs');
+    await mkdir(programs);
+    const script = '#!/bin/sh\necho "bwrap: setting up uid map: Permission denied" >&2\nexit 1\n';
+    await writeFile(join(programs, 'bwrap'), script, { mode: 0o755 });
+    const { exit, stdout, stderr } = await run(['--isolate', '--', sh, '-c', 'echo out; echo err >&2'], {
+      env: { PATH: programs },
+    });
+    expect([exit, stdout]).toEqual([0, 'out\n']);
+    expect(stderr).toContain('Landlock alone');
+    expect(stderr).toContain('err\n');
+    expect(stderr).not.toContain('uid map');
+  },
+);
+
 test.skipIf(modes.landlock !== null)(
   'where the machine confines nothing, --isolate says the way out',
   async () => {
