@@ -11,6 +11,7 @@ import { modes } from '../../support/confinement/world.ts';
 import { curlMissing } from '../../support/curl.ts';
 import { hasPseudoTerminal, runInTerminal } from '../../support/pseudo-terminal.ts';
 import { deskToken, runHome } from '../../support/run-command.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
 
 /** The mode by the PATH: without bubblewrap in it, Landlock confines alone. */
 const paths = [
@@ -159,9 +160,9 @@ describe.each([
 test.skipIf(modes.landlock === null || process.getuid?.() !== 0)(
   'a bubblewrap that may not make namespaces prints nothing, and Landlock confines alone',
   async () => {
-    const { at, run } = await runHome();
-    const programs = at.at('programs');
-    await mkdir(programs);
+    const { run } = await runHome();
+    // Outside of the project, whose programs do not count.
+    const programs = await tempFolder();
     const script = '#!/bin/sh\necho "bwrap: setting up uid map: Permission denied" >&2\nexit 1\n';
     await writeFile(join(programs, 'bwrap'), script, { mode: 0o755 });
     const { exit, stdout, stderr } = await run(['--isolate', '--', sh, '-c', 'echo out; echo err >&2'], {
