@@ -55,7 +55,9 @@ await bundle.write({
 {
   // The process that becomes a confined command loads nothing else.
   await using inside = await rolldown({ input: 'src/confine/inside.ts', platform: 'node' });
-  await inside.write({ file: join(out, 'cli', 'inside.js'), comments: false, codeSplitting: false });
+  // Node.js loads CommonJS faster than a module.
+  const file = join(out, 'cli', 'inside.cjs');
+  await inside.write({ file, format: 'cjs', comments: false, codeSplitting: false });
 }
 await using pages = await rolldown({ input: 'src/pages/app.ts', platform: 'browser' });
 await pages.write({ file: join(out, 'pages', 'app.js'), minify: true, codeSplitting: false });

@@ -2,8 +2,8 @@ import { dirname, sep } from 'node:path';
 
 /**
  * Access of a confined command to a path and to what is below it:
- * `absent`: nothing is there. `fixed`: read only, and its name cannot be moved, in a folder that may be written.
- * `private`: an empty folder of this run. `scratch`: the entries of the folder, and new ones that end with the run.
+ * `absent`: nothing is there. `private`: an empty folder of this run. `fixed`: read only, and not renamed.
+ * `scratch`: the entries of the folder, and new ones that end with the run.
  */
 export type Access = 'absent' | 'read' | 'write' | 'fixed' | 'private' | 'scratch';
 
@@ -13,7 +13,7 @@ export type AccessRules = ReadonlyMap<string, Access>;
 /** Folders of this machine that each run has for itself. */
 export const privateFolders: readonly string[] = ['/tmp', '/var/tmp', '/run', '/dev/shm'];
 
-/** Returns the access that a path has: its own, or that of the nearest folder above it. The root may be read. */
+/** Returns the access of the path's rule, or of the nearest folder with a rule. The root may be read. */
 export function accessTo(path: string, rules: AccessRules): Access {
   return rules.get(path) ?? (path === sep ? 'read' : accessTo(dirname(path), rules));
 }

@@ -26,7 +26,7 @@ const namespaces: readonly string[] =
 /** The files of this machine, read only, with devices and processes of the run's own. */
 const wholeSystem: readonly string[] = [
   ...'--ro-bind / / --dev /dev --proc /proc'.split(' '),
-  // bubblewrap leaves these as they are where the folder cannot be written, but root can write the files in them.
+  // If the folder is not writable, bubblewrap leaves these as they are. But root can write the files in them.
   ...['sys', 'sysrq-trigger', 'irq', 'bus', 'fs', 'acpi', 'scsi'].flatMap((name) => [
     '--ro-bind-try',
     `/proc/${name}`,
@@ -38,8 +38,8 @@ const wholeSystem: readonly string[] = [
 export const probeArguments: readonly string[] = [...namespaces, ...wholeSystem, 'true'];
 
 /**
- * Finds a program of the system: in an absolute folder of the `PATH`, a file that only root may change. A checkout can put
- * programs into the `PATH` (`node_modules/.bin`, a relative folder), and these must not become the sandbox.
+ * Finds a program of the system: a file that only root may change, in an absolute folder of the `PATH`.
+ * A checkout can put programs into the `PATH` (`node_modules/.bin`). These must not become the sandbox.
  *
  * @param untrusted folders that none counts in: what root has checked out belongs to root
  */
@@ -137,7 +137,7 @@ class Mounts {
     else if (access === 'read' && type === 'folder' && this.#hidesEntries(path))
       this.#placeEntries(path, access);
     else {
-      // A folder between one that may be written and what is fixed in it is mounted too: nobody can rename a mount.
+      // A folder between a writable one and a fixed path is mounted too: nobody can rename a mount.
       const isPinned = inherited === 'write' && this.#named.has(path);
       if (isBare || isPinned || access !== inherited)
         this.words.push(access === 'write' ? '--bind' : '--ro-bind', path, path);
@@ -149,7 +149,7 @@ class Mounts {
     for (const each of this.#named.get(path) ?? []) this.place(each, access, isBare);
   }
 
-  /** Reports whether a folder is made anew without its hidden entries, so that a later rename brings none back. */
+  /** Reports whether a folder is assembled without its hidden entries: a later rename brings none back. */
   #hidesEntries(path: string): boolean {
     const hides = [...(this.#named.get(path) ?? [])].some((each) => this.#rules.get(each) === 'absent');
     return (
@@ -202,8 +202,8 @@ function coveredSockets(
 }
 
 /**
- * Returns paths of the Unix sockets that programs of this machine have bound (proc_net_unix(5)). Those that were bound by a
- * relative name are looked for in the working folders of all processes, and in these.
+ * Returns paths of the Unix sockets that programs of this machine have bound (proc_net_unix(5)).
+ * A relative name is resolved in the working folders of all processes, and in `folders`.
  */
 function boundSockets(folders: readonly string[]): readonly string[] {
   const lines = readFileSync('/proc/net/unix', 'latin1').split('\n').slice(1);
@@ -235,7 +235,7 @@ function entriesOf(path: string): readonly string[] {
   }
 }
 
-/** Returns null if nothing is there, or in a folder of another user, which the command cannot search either. */
+/** Returns null if nothing is there, or if the folder cannot be searched: the command cannot either. */
 function typeOf(path: string): 'folder' | 'file' | 'link' | 'other' | null {
   let stats: Stats | undefined;
   try {

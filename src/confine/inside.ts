@@ -1,36 +1,32 @@
-import { readFileSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { access, constants } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { once } from 'node:events';
+import { on, once } from 'node:events';
 import { delimiter, isAbsolute, join, resolve } from 'node:path';
 import { isSystemError, systemCode } from '../lib/errors.ts';
 import { insidePort } from './access.ts';
-import { landlockVersion, type Restriction, restrict } from './landlock.ts';
+import { type Restriction, restrict } from './landlock.ts';
 
 /**
- * The process that becomes a confined command. It starts while the proxy does, hands over a socket of its network namespace,
- * waits for the command, restricts itself, and executes the command in its own place: no process of Sidekey stays.
+ * The process that becomes a confined command. While the proxy starts, this process sends a socket of its
+ * network namespace and restricts itself. Then it waits for the command and executes it in its own place: no
+ * process of Sidekey stays.
  */
 
-/** The first message to `sidekey run`, with the socket. */
-export interface Ready {
-  readonly kind: 'ready';
-  /** Version of Landlock; 0: none. */
-  readonly landlock: number;
+/** The first message from `sidekey run`. Null: bubblewrap alone confines. */
+export interface Restricting {
+  readonly restriction: Restriction | null;
 }
 
-/** The command, from `sidekey run`. */
+/** The second message: the command. */
 export interface Order {
   readonly program: string;
   readonly words: readonly string[];
   readonly env: NodeJS.ProcessEnv;
-  /** Null: bubblewrap alone confines. */
-  readonly restriction: Restriction | null;
 }
 
 /** The command could not be executed. */
 export interface Failed {
-  readonly kind: 'failed';
   /** Code of the system, such as ENOENT, or of a SidekeyError. */
   readonly code: string;
   readonly message: string;
@@ -38,24 +34,24 @@ export interface Failed {
 
 /** Waits for the command and becomes it. Never resolves. */
 export async function serveInside(hasNetwork: boolean): Promise<void> {
-  const order = once(process, 'message') as Promise<[Order]>;
+  const messages = on(process, 'message');
+  const receive = async (): Promise<unknown> => ((await messages.next()).value as readonly unknown[])[0];
   // Without `sidekey run` there is nobody to serve.
   process.once('disconnect', () => process.exit(1));
-  const ready: Ready = { kind: 'ready', landlock: await landlockVersion() };
   if (hasNetwork) {
     const server = createServer().listen(insidePort, '127.0.0.1');
     await once(server, 'listening');
     // The handle alone: the proxy has a server of its own.
-    process.send?.(ready, Reflect.get(server, '_handle'));
-  } else process.send?.(ready);
-  const [{ program, words, env, restriction }] = await order;
+    process.send?.('ready', Reflect.get(server, '_handle'));
+  } else process.send?.('ready');
   try {
-    const file = await executable(program, env['PATH'] ?? '');
+    const { restriction } = (await receive()) as Restricting;
     if (restriction !== null) await restrict(restriction);
-    become(file, [program, ...words], env);
+    const { program, words, env } = (await receive()) as Order;
+    become(await executable(program, env['PATH'] ?? ''), [program, ...words], env);
   } catch (error) {
-    const failed: Failed = { kind: 'failed', code: systemCode(error), message: String(error) };
-    process.send?.(failed, () => process.exit(1));
+    const { message } = error as Error;
+    process.send?.({ code: systemCode(error), message } satisfies Failed, () => process.exit(1));
   }
 }
 
@@ -96,8 +92,7 @@ async function executable(program: string, path: string): Promise<string> {
 
 function isFile(path: string): boolean {
   try {
-    readFileSync(path);
-    return true;
+    return statSync(path).isFile();
   } catch {
     return false;
   }

@@ -4,7 +4,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { loadForeignFunctions } from '../lib/foreign-functions.ts';
 import { type Access, type AccessRules, privateFolders } from './access.ts';
 
-/** Landlock (landlock(7)) and the other restrictions that a process puts on itself before it becomes the command. */
+/** Landlock (landlock(7)) and other restrictions of a process, before it becomes the command. */
 
 /** Rights on files (`linux/landlock.h`), by the version that has them. */
 const execute = 1n << 0n;
@@ -67,13 +67,16 @@ export async function landlockVersion(): Promise<number> {
 }
 
 /**
- * Restricts this process, and so the command that it becomes by `execve(2)`.
+ * Restricts this process, and so the command that it becomes by `execve(2)`. If bubblewrap has mounted the
+ * plan, and the system has no Landlock, does nothing.
  *
  * @throws SidekeyError `confinement_failed`: the system refuses a part
  */
 export async function restrict({ rules, mounted, port, devices, seccomp }: Restriction): Promise<void> {
+  const version = Math.min(7, await landlockVersion());
+  if (mounted && version === 0) return;
+  if (!mounted) must('Landlock', BigInt(version - versions.scopes));
   const { system, control } = await openSystem();
-  const version = Math.min(7, Number(system(calls.createRuleset, 0n, 0n, 1n)));
   const handled = handledByVersion[Math.min(version, 3)]!;
   const scoped = version < versions.scopes ? 0n : mounted ? scopes.sockets : scopes.sockets | scopes.signals;
   const hasPorts = version >= versions.tcp && port !== null;
@@ -86,7 +89,7 @@ export async function restrict({ rules, mounted, port, devices, seccomp }: Restr
     rule.writeInt32LE(fd, 8);
     return system(calls.addRule, ruleset, ruleType.path, rule, 0n);
   };
-  // The person has opened these for the command, which may open them once more (/dev/stdin). Pipes need no rule.
+  // The command may open its standard files once more (/dev/stdin). Pipes need no rule.
   for (const fd of [0, 1, 2]) permit(fd, rightsOfOpened(fd));
   for (const [path, right] of rightsOf(rules, mounted, devices)) {
     let fd: number;
@@ -160,9 +163,9 @@ async function openSystem(): Promise<{ readonly system: System; readonly control
 }
 
 /**
- * Returns the rights that permit what the plan permits, and nothing beside it. Landlock knows only permissions, for all that
- * is below a path: where something is absent, the entries of the folders above it are permitted one by one. Below a folder that
- * may be written, `fixed` cannot be expressed.
+ * Returns the rights that permit what the plan permits, and nothing else. A right of Landlock holds for all
+ * that is below a path. If a path is absent, the other entries of the folders above it are permitted one by
+ * one. Below a writable folder, `fixed` cannot be expressed.
  */
 export function rightsOf(
   rules: AccessRules,
@@ -194,13 +197,14 @@ export function rightsOf(
     const access = all.get(path) ?? inherited;
     const below = rulesBelow.get(path) ?? [];
     if (isClosed(access)) {
-      // What is permitted below it has a rule of its own.
-      for (const [each, own] of below) if (!isClosed(own)) walk(each, own);
-    } else if (below.some(([, own]) => isClosed(own)) && !isMounted(access)) {
+      // What is permitted below it has a rule of its entryAccess.
+      for (const [each, entryAccess] of below) if (!isClosed(entryAccess)) walk(each, entryAccess);
+    } else if (below.some(([, entryAccess]) => isClosed(entryAccess)) && !isMounted(access)) {
       for (const entry of entriesOf(path)) walk(entry, access);
     } else {
       rights.push([path, access === 'write' || isMounted(access) ? 'write' : 'read']);
-      for (const [each, own] of below) if (own === 'write' || isMounted(own)) rights.push([each, 'write']);
+      for (const [each, entryAccess] of below)
+        if (entryAccess === 'write' || isMounted(entryAccess)) rights.push([each, 'write']);
     }
   }
   walk(sep, 'read');

@@ -14,7 +14,7 @@ interface Place {
   readonly source: string;
 }
 
-/** Places of other programs, as `config/confinement.json` lists them. Places that do not exist are passed over. */
+/** Places of other programs, from `config/confinement.json`. Places that do not exist are ignored. */
 interface Places {
   /** Credentials. A folder is hidden whole. */
   readonly hidden: readonly Place[];
@@ -27,7 +27,7 @@ interface Places {
     /** Path of the file whose content a new file gets. */
     readonly from?: string;
   })[];
-  /** Folders with other entries than those of `writable`: the command may create some that end with the run. */
+  /** Folders in which the command may create entries that end with the run. */
   readonly scratch: readonly string[];
   /** Files and folders that run outside later: read only. */
   readonly protected: readonly Place[];
@@ -69,24 +69,33 @@ export function homeFolders(env: NodeJS.ProcessEnv): readonly string[] {
 }
 
 /**
- * Reports whether a link in one of the folders leads out of it. If a command may write the folder, an earlier one may have
- * made the link, and so chosen a path that this user did not mean.
+ * Reports whether a link in one of the folders leads out of it. An earlier command may have made the link in a
+ * writable folder, and so chosen a path that this user did not mean.
  */
-export function leadsOut(path: string, folders: readonly string[]): boolean {
-  const real = realPath(path);
-  if (real === path) return false;
-  const parent = realPath(dirname(path));
+export function leadsOut(path: string, folders: readonly string[], real = realPath): boolean {
+  const target = real(path);
+  if (target === path) return false;
+  const parent = real(dirname(path));
   return (
-    folders.some((each) => isWithin(parent, each) && !isWithin(real, each)) ||
-    leadsOut(dirname(path), folders)
+    folders.some((each) => isWithin(parent, each) && !isWithin(target, each)) ||
+    leadsOut(dirname(path), folders, real)
   );
 }
 
-/** An entry of the table, and what its paths depend on. */
-type NamesInput = readonly [
-  place: { readonly path: string; readonly variable?: string | undefined },
-  context: { readonly env: NodeJS.ProcessEnv; readonly folder: string; readonly homes: readonly string[] },
-];
+/** The environment, the folder of the command and the homes, to which entries of the table are relative. */
+export interface PlaceContext {
+  readonly env: NodeJS.ProcessEnv;
+  readonly folder: string;
+  readonly homes: readonly string[];
+  /** Resolves links; absent: `realPath`. */
+  readonly real?: typeof realPath;
+}
+
+/** A path of the table, or of a variable. */
+interface ListedPlace {
+  readonly path: string;
+  readonly variable?: string | undefined;
+}
 
 /**
  * Returns the absolute paths that an entry of the table stands for, with the links in them resolved.
@@ -94,16 +103,20 @@ type NamesInput = readonly [
  * @param linked leaves out paths that a link in one of these folders leads to
  */
 export function pathsOf(
-  place: NamesInput[0],
-  context: NamesInput[1],
+  place: ListedPlace,
+  context: PlaceContext,
   linked: readonly string[] = [],
 ): readonly string[] {
-  const names = namesOf(place, context).filter((each) => !leadsOut(each, linked));
-  return [...new Set(names.map(realPath))];
+  const { real = realPath } = context;
+  const names = namesOf(place, context).filter((each) => !leadsOut(each, linked, real));
+  return [...new Set(names.map(real))];
 }
 
 /** Returns the absolute paths that an entry of the table stands for. */
-export function namesOf(...[{ path, variable }, { env, folder, homes }]: NamesInput): readonly string[] {
+export function namesOf(
+  { path, variable }: ListedPlace,
+  { env, folder, homes }: PlaceContext,
+): readonly string[] {
   const moved = movedFolders.flatMap(([name, from]) =>
     isAbsolute(env[name] ?? '') && (path === from || path.startsWith(`${from}/`))
       ? [`${env[name]}${path.slice(from.length)}`]
@@ -123,8 +136,9 @@ export interface Repository {
 }
 
 /**
- * Finds the repository of a folder. A `.git` file counts only if the repository that it names has this working tree in its
- * own list, or as that of a submodule (gitrepository-layout(5)), or lies in the tree: a checkout could name any folder.
+ * Finds the repository of a folder. A checkout can have a `.git` file that names any folder. So the file
+ * counts only if the repository lists this working tree, has it as a submodule (gitrepository-layout(5)), or
+ * lies in the tree.
  */
 export function repositoryOf(folder: string): Repository | null {
   const repository = repositoryAt(folder);
@@ -165,15 +179,18 @@ function gitFolderOf(tree: string, marker: string): string | null {
 
 function linkedWorktree(tree: string, marker: string): Repository | null {
   try {
-    const own = gitFolderOf(tree, marker);
-    if (own === null) return null;
-    const config = join(own, 'config');
+    const gitFolder = gitFolderOf(tree, marker);
+    if (gitFolder === null) return null;
+    const config = join(gitFolder, 'config');
     const [, worktree] = (existsSync(config) && /^\s*worktree = (.+)$/m.exec(textOf(config))) || [];
-    if (worktree !== undefined && realPath(resolve(own, worktree)) === tree) return { tree, folders: [own] };
-    if (realPath(textOf(join(own, 'gitdir')).trim()) !== realPath(marker)) return null;
-    const common = realPath(resolve(own, textOf(join(own, 'commondir')).trim()));
+    if (worktree !== undefined && realPath(resolve(gitFolder, worktree)) === tree)
+      return { tree, folders: [gitFolder] };
+    if (realPath(textOf(join(gitFolder, 'gitdir')).trim()) !== realPath(marker)) return null;
+    const common = realPath(resolve(gitFolder, textOf(join(gitFolder, 'commondir')).trim()));
     const isRepository = ['HEAD', 'objects', 'refs'].every((name) => existsSync(join(common, name)));
-    return isRepository && dirname(own) === join(common, 'worktrees') ? { tree, folders: [common] } : null;
+    return isRepository && dirname(gitFolder) === join(common, 'worktrees')
+      ? { tree, folders: [common] }
+      : null;
   } catch {
     // A folder, or a file that names no worktree of this tree.
     return null;

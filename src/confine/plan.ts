@@ -1,14 +1,4 @@
-import {
-  accessSync,
-  constants,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { fileReferences } from '../config/load.ts';
@@ -16,26 +6,26 @@ import { locateConfig } from '../config/locate.ts';
 import { machineFilesOf } from '../config/store-place.ts';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { packageRoot } from '../lib/package-files.ts';
-import { isWithin, realPath } from '../lib/paths.ts';
+import { isWithin, realPath, realPathMemo } from '../lib/paths.ts';
 import { shellWord } from '../lib/text.ts';
 import { type Access, type AccessRules, accessTo, privateFolders } from './access.ts';
+import { closedFolders, gitPaths, isFile, maxNested, repositoriesBelow } from './git-files.ts';
 import {
   homeFolders,
   leadsOut,
   namesOf,
   pathsOf,
+  type PlaceContext,
   readPlaces,
   type Repository,
-  repositoryAt,
   repositoryOf,
-  textOf,
 } from './places.ts';
 
 /** Files and sockets that a confined command may use. All paths are absolute and have no symbolic links. */
 export interface Plan {
   /** Working folder of the command. */
   readonly folder: string;
-  /** Folders of which hidden entries are left out, so that a rename brings none back: homes, and one with Sidekey's files. */
+  /** Homes, and a folder with Sidekey's files. Mounted without hidden entries: a rename brings none back. */
   readonly assembled: readonly string[];
   readonly rules: AccessRules;
   /** Unix sockets that the command may connect to. */
@@ -69,17 +59,17 @@ interface PlanInput extends Exceptions {
 const sharedRunFolders = ['/run/current-system', '/run/wrappers', '/run/opengl-driver', '/run/media'];
 
 /**
- * Returns the plan of a command. Creates the state folders of its program, and `.git/hooks` where git has none.
+ * Returns the plan of a command. Creates the state folders of its program, and missing files of git.
  *
- * @throws SidekeyError `not_found`: a path of an exception does not exist; `input_invalid`: an exception names Sidekey's own
- * files, or a protected path is a symbolic link
+ * @throws SidekeyError `not_found`: a path of an exception does not exist; `input_invalid`: an exception
+ * names files of Sidekey, or a protected path is a symbolic link
  */
 export function planOf(input: PlanInput): Plan {
   const { env, config, program } = input;
   const folder = realPath(input.folder);
   const homes = homeFolders(env);
   const places = readPlaces();
-  const context = { env, folder, homes };
+  const context = { env, folder, homes, real: realPathMemo() };
   const rules = new Map<string, Access>([['/', 'read']]);
   const isCovering = (path: string) =>
     [folder, ...homes, realPath(packageRoot), realPath(process.execPath)].some((each) =>
@@ -104,13 +94,16 @@ export function planOf(input: PlanInput): Plan {
     throw new SidekeyError('input_invalid', `${noSocket} is no socket.`, {
       hint: 'name the socket itself; --write gives a folder',
     });
-  const allOwn = ownPlaces(config, env, linked);
+  const sidekeyPlaces = placesOfSidekey(config, env, linked);
   // A folder above the working folder stays hidden, except for what has a rule of its own.
   const isHideable = (path: string) => path !== folder && !homes.some((home) => isWithin(home, path));
-  const own = allOwn.filter(isHideable);
+  const hideable = sidekeyPlaces.filter(isHideable);
   // What the proxy makes later would be seen in a folder that is not there yet.
-  for (const path of own) if (path === config.ca.directory) mkdirSync(path, { recursive: true, mode: 0o700 });
-  const exception = [...shown, ...write, ...sockets].find((path) => own.some((each) => isWithin(path, each)));
+  for (const path of hideable)
+    if (path === config.ca.directory) mkdirSync(path, { recursive: true, mode: 0o700 });
+  const exception = [...shown, ...write, ...sockets].find((path) =>
+    hideable.some((each) => isWithin(path, each)),
+  );
   if (exception !== undefined)
     throw new SidekeyError('input_invalid', `${exception} belongs to Sidekey, and no run sees it.`, {
       hint: 'name a file outside of the folders of config, store, CA and audit log',
@@ -125,7 +118,7 @@ export function planOf(input: PlanInput): Plan {
       if (existsSync(path) && !isCovering(path)) rules.set(path, 'write');
     }
   const repository = repositoryOf(folder);
-  const writesFolder = !holdsHome && !allOwn.includes(folder);
+  const writesFolder = !holdsHome && !sidekeyPlaces.includes(folder);
   const writable = [...(writesFolder ? [folder, ...(repository?.folders ?? [])] : []), ...write];
   for (const path of writable) rules.set(path, 'write');
 
@@ -140,14 +133,14 @@ export function planOf(input: PlanInput): Plan {
   }
 
   const hidden = places.hidden.flatMap((place) => pathsOf(place, context)).filter(isHideable);
-  for (const path of [...unborn, ...hidden, ...own].flatMap(closedAbove))
+  for (const path of [...unborn, ...hidden, ...sidekeyPlaces].flatMap(closedAbove))
     if (accessTo(path, rules) === 'write') rules.set(path, 'fixed');
   for (const path of hidden) if (!write.includes(path)) rules.set(path, 'absent');
   for (const path of shown) rules.set(path, 'read');
-  for (const path of own) rules.set(path, 'absent');
+  for (const path of hideable) rules.set(path, 'absent');
   return {
     folder,
-    assembled: allOwn.includes(folder) ? [...homes, folder] : homes,
+    assembled: sidekeyPlaces.includes(folder) ? [...homes, folder] : homes,
     rules,
     sockets,
     writesFolder,
@@ -159,7 +152,7 @@ export function planOf(input: PlanInput): Plan {
   };
 }
 
-/** @throws SidekeyError `input_invalid` if a link in the folder, which a command could replace, leads out of it */
+/** @throws SidekeyError `input_invalid` if a link that a command could replace leads out of its folder */
 function assertNoLinkOut(path: string, folders: readonly string[]): void {
   if (!leadsOut(path, folders)) return;
   throw new SidekeyError('input_invalid', `${path} passes a symbolic link that a command could replace.`, {
@@ -180,12 +173,16 @@ function existing(paths: readonly string[], folder: string, linked: readonly str
 }
 
 /**
- * Returns the files and folders of Sidekey: those of the config in use, and those at the usual places. A folder that other
- * things are in (that of the command, or of a home) is left out; its files stand for themselves.
+ * Returns the files and folders of Sidekey: those of the config in use, and those at the usual places. A
+ * folder that other programs need is left out; its files of Sidekey are not.
  *
  * @throws SidekeyError as `assertNoLinkOut`
  */
-function ownPlaces(config: Config, env: NodeJS.ProcessEnv, linked: readonly string[]): readonly string[] {
+function placesOfSidekey(
+  config: Config,
+  env: NodeJS.ProcessEnv,
+  linked: readonly string[],
+): readonly string[] {
   const usual = locateConfig({ env: { ...env, SIDEKEY_CONFIG: '', SIDEKEY_HOME: '' }, cwd: '/' });
   const home = env['SIDEKEY_HOME'];
   // HOME may name another folder than the one where this user keeps Sidekey.
@@ -235,16 +232,13 @@ function create(path: string, from: string | undefined): void {
  * @param repository that of the folder; undefined: the command may not write the folder
  * @throws SidekeyError `input_invalid`: what an earlier command left prevents it
  */
-function protectedPaths(
-  context: Parameters<typeof pathsOf>[1],
-  repository: Repository | null | undefined,
-): readonly string[] {
+function protectedPaths(context: PlaceContext, repository: Repository | null | undefined): readonly string[] {
   const { folder } = context;
   try {
     const repositories =
       repository === undefined
         ? []
-        : [...(repository === null ? [] : [repository]), ...repositoriesBelow(folder, nestedLevels)];
+        : [...(repository === null ? [] : [repository]), ...repositoriesBelow(folder)];
     const tops = new Set([folder, ...repositories.map(({ tree }) => tree)]);
     const listed = readPlaces().protected.flatMap((place) =>
       place.path.startsWith('~/')
@@ -254,7 +248,7 @@ function protectedPaths(
     const ofGit = repositories.flatMap(({ folders, tree }, index) =>
       index > maxNested ? folders : folders.flatMap((each) => gitPaths(each, tree, context)),
     );
-    const closed = repository === undefined ? [] : closedFolders(folder, nestedLevels);
+    const closed = repository === undefined ? [] : closedFolders(folder);
     return [...new Set([...ofGit, ...listed, ...closed])];
   } catch (cause) {
     const path = String(Reflect.get(cause as object, 'path') ?? folder);
@@ -262,50 +256,6 @@ function protectedPaths(
       hint: 'look at it, and repair or remove it: an earlier command may have made or changed it',
       cause,
     });
-  }
-}
-
-/** Levels of folders below the project in which repositories are looked for. */
-const nestedLevels = 3;
-/** Repositories below the project that the command may use. The others are read only, however many it makes. */
-const maxNested = 50;
-
-/** Returns the repositories below a folder, such as submodules, or the projects in a folder of projects. */
-function repositoriesBelow(folder: string, levels: number): readonly Repository[] {
-  return foldersIn(folder).flatMap((each) => {
-    const repository = repositoryAt(each);
-    return [
-      ...(repository === null ? [] : [repository]),
-      ...(levels > 1 && isOpen(each) ? repositoriesBelow(each, levels - 1) : []),
-    ];
-  });
-}
-
-/**
- * Returns the folders below a folder that cannot be listed or searched. The command could open those of this user (chmod),
- * and no plan knows what is in them.
- */
-function closedFolders(folder: string, levels: number): readonly string[] {
-  return foldersIn(folder).flatMap((each) => {
-    if (!isOpen(each)) return [each];
-    return levels > 1 ? closedFolders(each, levels - 1) : [];
-  });
-}
-
-/** Returns the folders in a folder of a project. */
-function foldersIn(folder: string): readonly string[] {
-  return readdirSync(folder, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory() && entry.name !== 'node_modules' && entry.name !== '.git')
-    .map(({ name }) => join(folder, name));
-}
-
-/** Reports whether this process can list and search a folder. */
-function isOpen(folder: string): boolean {
-  try {
-    accessSync(folder, constants.R_OK | constants.X_OK);
-    return true;
-  } catch {
-    return false;
   }
 }
 
@@ -324,115 +274,6 @@ function isUnknown(path: string): boolean {
   } catch (error) {
     return isSystemError(error, 'EACCES');
   }
-}
-
-/** Content of a `commondir` that names its own folder (gitrepository-layout(5)). */
-const ownCommonDir = '.\n';
-
-/**
- * Returns the paths that decide which programs git runs: its config, what the config includes and names, hooks, and the links
- * between working trees. Creates `hooks`, `commondir` and the configs of working trees that are in use where they are
- * missing: the command could create them otherwise.
- */
-function gitPaths(folder: string, tree: string, context: Parameters<typeof pathsOf>[1]): readonly string[] {
-  // A file `HEAD` beside folders `objects` and `refs` makes a repository of the tree itself.
-  const ofTree = [...(isFolder(join(tree, '.git')) ? [] : [join(tree, '.git')]), join(tree, 'HEAD')];
-  if (!isFolder(folder)) return [folder, ...ofTree];
-  const at = (...names: string[]) => join(folder, ...names);
-  if (!existsSync(at('hooks'))) mkdirSync(at('hooks'));
-  if (!existsSync(at('commondir'))) writeFileSync(at('commondir'), ownCommonDir, { flag: 'wx' });
-  const worktrees = isFolder(at('worktrees')) ? readdirSync(at('worktrees')) : [];
-  const configs = [folder, ...worktrees.map((name) => at('worktrees', name))].map((each) =>
-    join(each, 'config.worktree'),
-  );
-  const config = existsSync(at('config')) ? textOf(at('config')) : '';
-  if (/worktreeConfig/i.test(config))
-    for (const path of configs) if (!existsSync(path)) writeFileSync(path, '', { flag: 'wx' });
-  const ofUser = [
-    ...pathsOf({ path: '~/.gitconfig', variable: 'GIT_CONFIG_GLOBAL' }, context),
-    ...pathsOf({ path: '~/.config/git/config' }, context),
-  ];
-  return [
-    ...['hooks', 'config', 'commondir'].map((name) => at(name)),
-    ...[at('modules'), ...worktrees.map((name) => at('worktrees', name, 'modules'))]
-      .flatMap(modulesIn)
-      .flatMap((each) => gitPaths(each, tree, context)),
-    ...hookTargets(at('hooks')),
-    ...configs,
-    ...worktrees.flatMap((name) => ['commondir', 'gitdir'].map((file) => at('worktrees', name, file))),
-    ...ofTree.filter((path) => folder !== tree || path !== join(tree, 'HEAD')),
-    ...namedByGit([at('config'), ...configs, ...ofUser, '/etc/gitconfig'], tree, context.homes),
-  ];
-}
-
-/** Returns the paths that configs of git (git-config(1)) include, use as folder of hooks, or name as a program of the tree. */
-function namedByGit(
-  configs: readonly string[],
-  tree: string,
-  homes: readonly string[],
-  read = new Set<string>(),
-): readonly string[] {
-  const at = (base: string, path: string) =>
-    // The folder of a user by name may be that of this user.
-    path.startsWith('~')
-      ? homes.map((home) => join(home, path.replace(/^~[^/]*/, '')))
-      : [resolve(base, path)];
-  return configs.flatMap((file) => {
-    if (read.has(file) || !isFile(file)) return [];
-    read.add(file);
-    const lines = readFileSync(file, 'utf8')
-      .replaceAll(/\\\r?\n/g, '')
-      .split('\n');
-    return lines.flatMap((line) => {
-      const [, key = '', raw = ''] = gitSetting.exec(line) ?? [];
-      const value = raw
-        .replaceAll(/"((?:\\.|[^"\\])*)"|\s*[;#].*$/g, (_all, quoted: string | undefined) => quoted ?? '')
-        .replaceAll(/\\(.)/g, '$1')
-        .trim();
-      // The scripts of husky lie beside the folder of hooks.
-      if (/^hookspath$/i.test(key))
-        return at(tree, value).flatMap((each) => [
-          ...(each.endsWith('/_') ? [dirname(each)] : []),
-          each,
-          ...hookTargets(each),
-        ]);
-      if (/^path$/i.test(key)) {
-        const included = at(dirname(file), value);
-        return [...included, ...namedByGit(included, tree, homes, read)];
-      }
-      // A word may follow a variable, as in `$PWD/tools/x`.
-      const words = value
-        .split(/[\s!'"`$;&|<>(){}=,]+/)
-        .flatMap((word) => [word, word.slice(word.indexOf('/') + 1)]);
-      return words.flatMap((word) => at(tree, word)).filter(isFile);
-    });
-  });
-}
-
-/** A line of a config of git, which may begin with the name of its section. */
-const gitSetting = /^\s*(?:\[(?:[^"\]]|"(?:\\.|[^"\\])*")*\])?\s*([A-Za-z][\w-]*)\s*=\s*(.*?)\s*$/;
-
-function isFile(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
-}
-
-/** Returns the files that links in a folder of hooks name. */
-function hookTargets(folder: string): readonly string[] {
-  if (!isFolder(folder)) return [];
-  const entries = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isSymbolicLink());
-  return entries.map(({ name }) => realPath(join(folder, name)));
-}
-
-/** Returns the folders of submodules, whose names may have several parts (gitrepository-layout(5)). */
-function modulesIn(folder: string): readonly string[] {
-  if (!isFolder(folder)) return [];
-  const entries = readdirSync(folder).map((name) => join(folder, name));
-  return entries.flatMap((each) => (existsSync(join(each, 'HEAD')) ? [each] : modulesIn(each)));
-}
-
-/** A link to a folder is none. */
-function isFolder(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 /**

@@ -2,8 +2,8 @@ import { constants } from 'node:os';
 import { SidekeyError } from '../lib/errors.ts';
 
 /**
- * A filter of system calls (seccomp(2)), as a program of classic BPF. Nothing here depends on a path: the kernel does not
- * let a filter read memory.
+ * A filter of system calls (seccomp(2)), as a program of classic BPF. No rule depends on a path, because a
+ * filter cannot read memory.
  */
 
 /** Instructions of `linux/bpf_common.h`, and answers of `linux/seccomp.h`. */
@@ -78,8 +78,12 @@ type Architecture = Readonly<typeof x64>;
 /** Set in the numbers of the x32 interface, which has calls of its own for the same things. */
 const x32 = 0x40000000;
 
-/** Requests that type into a terminal, or choose what the console pastes (ioctl_tty(2), ioctl_console(2)). */
-const typing = [0x5412, 0x541c];
+/**
+ * Requests whose effect on a terminal outlasts the run (ioctl_tty(2), ioctl_console(2)): `TIOCSTI` types into
+ * it, `TIOCLINUX` pastes on the console, `TIOCSETD` loads a line discipline, `TIOCEXCL` closes it to others.
+ * `TIOCSCTTY` is allowed: terminal programs need it, and only a capability takes a terminal from a session.
+ */
+const refusedIoctls = [0x5412, 0x541c, 0x5423, 0x540c];
 /** Families of sockets: `AF_UNIX`, `AF_INET`, `AF_NETLINK`, `AF_INET6`. */
 const [unix, inet, netlink, inet6] = [1, 2, 16, 10];
 const stream = 1;
@@ -106,11 +110,12 @@ const fastOpen = 0x20000000;
 type Instruction = readonly [code: number, jt: number, jf: number, value: number];
 
 /**
- * Returns the program, in the form that `bwrap --seccomp` reads. It refuses to type into terminals, the keyrings of the
- * kernel, `io_uring`, whose work no filter sees, and families of sockets that reach beyond a network namespace (`AF_VSOCK`). Programs of another architecture are refused every call.
+ * Returns the program, in the form that `bwrap --seccomp` reads. Refuses `refusedIoctls` and the keyrings of
+ * the kernel. Refuses `io_uring`, whose work no filter sees. Refuses socket families that reach beyond a
+ * namespace (`AF_VSOCK`). Refuses programs of another architecture every call.
  *
- * @param sockets `tcp`: refuses all sockets but those that connect by TCP, and what a process could do to others, for a
- * command without namespaces
+ * @param sockets `tcp`: refuses all sockets but those that connect by TCP, and what a process could do to
+ * others, for a command without namespaces
  * @throws SidekeyError `input_invalid` if the numbers of this architecture are not known
  */
 export function seccompProgram(sockets: 'all' | 'tcp'): Buffer {
@@ -137,7 +142,7 @@ export function seccompProgram(sockets: 'all' | 'tcp'): Buffer {
     ...onCall(calls.io_uring_setup, [[answer, 0, 0, refuse | ENOSYS]]),
     ...onCall(calls.ioctl, [
       [load, 0, 0, argument(1)],
-      ...typing.flatMap((request) => onCall(request, [[answer, 0, 0, refuse | EPERM]])),
+      ...refusedIoctls.flatMap((request) => onCall(request, [[answer, 0, 0, refuse | EPERM]])),
       [answer, 0, 0, allow],
     ]),
     ...(sockets === 'tcp' ? withoutNamespaces(calls, EACCES) : knownFamilies(calls, EAFNOSUPPORT)),
@@ -158,8 +163,9 @@ function knownFamilies(calls: Architecture, error: number): readonly Instruction
 }
 
 /**
- * Refuses all sockets but those that connect by TCP and those of routing tables, a connection that is made by the first data
- * sent, limits of other processes, and the memory, semaphores and messages that processes of a machine share by a number.
+ * Refuses all sockets but those that connect by TCP and those of routing tables, and connections by the first
+ * data sent. Refuses limits of other processes, and memory, semaphores and messages that processes share by a
+ * number.
  */
 function withoutNamespaces(calls: Architecture, error: number): readonly Instruction[] {
   const no: Instruction = [answer, 0, 0, refuse | error];

@@ -45,26 +45,22 @@ export function runChild({ program, words, env }: Command, signals: Signals): Pr
 }
 
 /**
- * Runs a command in a confined process, like `runChild`. bubblewrap reports a signal that ended the command by the exit code
- * of shells, 128 + n.
+ * Runs a command in a confined process, like `runChild`. If a signal ends the command, bubblewrap exits with
+ * 128 + n, as shells do.
  */
 export async function runConfined(
-  { child, execute }: Confined,
+  { child, exit, execute }: Confined,
   command: Command & { readonly port: number },
   signals: Signals,
 ): Promise<ChildEnd> {
-  const ended = new Promise<ChildEnd>((resolve) => {
-    child.once('exit', (code, signal) => {
-      const name = signal ?? signalNames.get((code ?? 1) - 128);
-      resolve(name === undefined ? { kind: 'exit', code: code ?? 1 } : { kind: 'signal', signal: name });
-    });
-  });
   let release: (() => void) | null = null;
   try {
     release = hold(child, signals, await execute(command, command.port));
-    return await ended;
+    const [code, ownSignal] = await exit;
+    const signal = ownSignal ?? signalNames.get((code ?? 1) - 128);
+    return signal === undefined ? { kind: 'exit', code: code ?? 1 } : { kind: 'signal', signal };
   } catch (error) {
-    await ended;
+    await exit;
     if (error instanceof SidekeyError) throw error;
     return failed(command, error as Error);
   } finally {
@@ -72,7 +68,7 @@ export async function runConfined(
   }
 }
 
-/** Signals by number. Two have a second name, which comes later in the list: SIGABRT (SIGIOT) and SIGIO (SIGPOLL). */
+/** Signals by number. SIGABRT and SIGIO have a second name, later in the list: SIGIOT and SIGPOLL. */
 const signalNames: ReadonlyMap<number, NodeJS.Signals> = new Map(
   Object.entries(constants.signals)
     .toReversed()

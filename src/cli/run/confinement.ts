@@ -1,10 +1,9 @@
 import { basename } from 'node:path';
 import {
   closeInherited,
-  confine,
+  confineAsPossible,
   type Confined,
   findMechanisms,
-  type Mechanisms,
   openRunFolder,
   type RunFolder,
 } from '../../confine/confine.ts';
@@ -29,74 +28,76 @@ export interface ConfinementOptions {
 /** A confined command, before its start. */
 export interface Confinement {
   readonly plan: Plan;
-  readonly mechanisms: Mechanisms;
   readonly folder: RunFolder;
-  /** The process that waits for the command. Rejects with SidekeyError `confinement_failed`. */
-  readonly waiting: Promise<Confined>;
+  /** The process that waits for the command. */
+  readonly confined: Confined;
   /** Removes the files of the run, and ends a process that has no command yet. */
   close(): Promise<void>;
 }
 
 /**
- * Begins to confine a command, while the proxy starts. Returns the sentence why not, if the command is to run without.
+ * Starts to confine a command, while the proxy starts. If it is to run unconfined, returns the reason.
  *
- * @throws SidekeyError `confinement_missing` with `--isolate`, and as `planOf`
+ * @throws SidekeyError `confinement_missing` with `--isolate`, and as `planOf` and `confine`
  */
 export async function openConfinement(
   program: string,
   options: ConfinementOptions,
-  { config, env }: { readonly config: Config; readonly env: NodeJS.ProcessEnv },
+  machine: { readonly config: Config; readonly env: NodeJS.ProcessEnv; readonly platform?: NodeJS.Platform },
 ): Promise<Confinement | string> {
+  const { config, env, platform } = machine;
   const isolate = options.isolate ?? (config.run.isolate === 'off' ? false : null);
   if (isolate === false) return 'not confined: it reads the files of your user and reaches every network';
   // Before anything else is opened.
   if (process.platform === 'linux') closeInherited();
-  let mechanisms: Mechanisms;
+  let folder: RunFolder | null = null;
   try {
-    mechanisms = await findMechanisms(env);
+    const mechanisms = await findMechanisms(env, platform, false);
+    const { show, write, sockets } = config.run;
+    const plan = planOf({
+      config,
+      env,
+      folder: process.cwd(),
+      program,
+      show: [...show, ...(options.show ?? [])],
+      write: [...write, ...(options.write ?? [])],
+      socket: [...sockets, ...(options.socket ?? [])],
+    });
+    const opened = (folder = openRunFolder());
+    const confined = await confineAsPossible(plan, mechanisms, opened, env);
+    const close = async () => {
+      confined.child.kill('SIGKILL');
+      await opened.close();
+    };
+    return { plan, folder, confined, close };
   } catch (error) {
-    if (isolate === true || !(error instanceof SidekeyError) || error.code !== 'confinement_missing')
-      throw error;
-    return `not confined: ${withoutStop(error.message)} → ${error.hint}`;
+    await folder?.close();
+    const isMissing = error instanceof SidekeyError && error.code === 'confinement_missing';
+    if (isolate === true || !isMissing) throw error;
+    return unconfined(error);
   }
-  const { show, write, sockets } = config.run;
-  const plan = planOf({
-    config,
-    env,
-    folder: process.cwd(),
-    program,
-    show: [...show, ...(options.show ?? [])],
-    write: [...write, ...(options.write ?? [])],
-    socket: [...sockets, ...(options.socket ?? [])],
-  });
-  const folder = await openRunFolder();
-  const waiting = confine(plan, mechanisms, folder);
-  // The proxy, which waits for it too, reports the failure.
-  waiting.catch(() => undefined);
-  return {
-    plan,
-    mechanisms,
-    folder,
-    waiting,
-    async close() {
-      await waiting.then(({ child }) => child.kill('SIGKILL')).catch(() => undefined);
-      await folder.close();
-    },
-  };
 }
 
-/** Names the files that run outside later, and were made or changed while the command ran. */
+function unconfined({ message, hint }: SidekeyError): string {
+  return `not confined: ${withoutStop(message)} → ${hint}`;
+}
+
+/** Returns a note for each file that runs outside later and was made or changed by the command. */
 export function bornNotes({ plan }: Confinement): readonly string[] {
   return born(plan).map(
     (path) => `${path} is new or changed, and runs outside of the run later: read it first`,
   );
 }
 
-/** Says how this machine confines the commands of `sidekey run`. Where it cannot, that is no fault of the setup. */
-export async function lookAtRuns({ run }: Pick<Config, 'run'>, env: NodeJS.ProcessEnv): Promise<Finding> {
+/** Returns how this machine confines commands of `sidekey run`. None is no fault of the setup. */
+export async function lookAtRuns(
+  { run }: Pick<Config, 'run'>,
+  env: NodeJS.ProcessEnv,
+  platform?: NodeJS.Platform,
+): Promise<Finding> {
   if (run.isolate === 'off') return finding('runs', 'not confined: run.isolate is off', { confined: false });
   try {
-    const { bubblewrap, landlock } = await findMechanisms(env);
+    const { bubblewrap, landlock } = await findMechanisms(env, platform);
     const facts = { confined: true, bubblewrap: bubblewrap !== null, landlock };
     if (bubblewrap === null) return finding('runs', `confined by Landlock alone: ${landlockAlone}`, facts);
     return finding(
@@ -106,20 +107,18 @@ export async function lookAtRuns({ run }: Pick<Config, 'run'>, env: NodeJS.Proce
     );
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
-    return finding('runs', `not confined: ${withoutStop(error.message)} → ${error.hint}`, {
-      confined: false,
-    });
+    return finding('runs', unconfined(error), { confined: false });
   }
 }
 
 /** Returns what holds, for the line before the start. */
-export function holds({ plan, mechanisms }: Confinement): string {
+export function holds({ plan, confined }: Confinement): string {
   const { writesFolder, hidden } = plan;
   const writes = writesFolder
     ? 'writes in this folder and caches'
     : 'writes in caches only, because this folder holds your home';
   const network =
-    mechanisms.bubblewrap === null
+    confined.mechanisms.bubblewrap === null
       ? `, and on other machines the port of the proxy (Landlock alone; ${landlockAlone})`
       : '';
   return `confined: network only through Sidekey${network}; ${writes}; ${counted(hidden, 'credential file')} hidden`;
@@ -128,13 +127,12 @@ export function holds({ plan, mechanisms }: Confinement): string {
 const landlockAlone = 'the package bubblewrap, where namespaces are permitted, does more (docs/run.md)';
 
 /**
- * Returns the environment of a confined command: without the addresses of sockets that it does not reach, and with a name
- * in the place of Docker's socket that says so in Docker's own message.
+ * Returns the environment of a confined command, without the addresses of sockets that the command does not
+ * reach. `DOCKER_HOST` names a path that explains the refusal in Docker's message.
  */
 export function confinedEnvironment(
   env: NodeJS.ProcessEnv,
-  { plan }: Confinement,
-  { variables }: Confined,
+  { plan, confined: { variables } }: Confinement,
 ): NodeJS.ProcessEnv {
   const isReached = (value: string) => plan.sockets.some((path) => value.includes(path));
   const gone = readPlaces().sockets.filter((name) => !isReached(env[name] ?? ''));

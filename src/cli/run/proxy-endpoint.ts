@@ -38,7 +38,7 @@ export interface LeaseSettings {
 }
 
 interface OwnProxyOptions {
-  readonly own: OwnSettings;
+  readonly settings: ProxySettings;
   readonly lease: LeaseSettings;
   /** Socket in the network namespace of a confined command; null: a port of this machine. */
   readonly socket?: Promise<SocketHandle | null> | undefined;
@@ -47,7 +47,7 @@ interface OwnProxyOptions {
 /** Starts a proxy in this process, on its own port, with a lease for its callers. */
 export async function openOwnProxy(
   { config: loadConfig, env, now }: Pick<Context, 'config' | 'env' | 'now'>,
-  { own, lease: wanted, socket }: OwnProxyOptions,
+  { settings, lease: wanted, socket }: OwnProxyOptions,
   log: Log,
 ): Promise<ProxyEndpoint> {
   const agent = wanted.agent ?? runAgent;
@@ -63,7 +63,7 @@ export async function openOwnProxy(
     origin,
     peerOwner: async (ends) => (isApart ? 'own' : peerOwnerOfCommand(ends)),
     socket,
-    adapt: (config) => ownConfig(config, own),
+    adapt: (config) => configOfRun(config, settings),
     // Some programs cannot get proxy credentials from their environment.
     assumed: { agent, tokenHash: hashToken(secret) },
   });
@@ -106,7 +106,7 @@ async function withLease(
 }
 
 /** Settings of a proxy inside this process. */
-interface OwnSettings {
+interface ProxySettings {
   /** Default: as the config file says. */
   readonly unmatched: Config['proxy']['unmatchedHosts'] | undefined;
   /** Policies that each request with a credential must pass besides the rules of its domain. */
@@ -119,7 +119,7 @@ interface OwnSettings {
  *
  * @throws SidekeyError `input_invalid` for an unknown policy
  */
-function ownConfig(config: Config, { unmatched, policies }: OwnSettings): Config {
+function configOfRun(config: Config, { unmatched, policies }: ProxySettings): Config {
   const anyPort = { host: '127.0.0.1', port: 0 };
   const restrict = (domain: Domain) => withPolicies(domain, policies, config.policies);
   return {
@@ -158,9 +158,9 @@ function withPolicies(domain: Domain, names: readonly string[], policies: Polici
     : { ...domain, additionalRules };
 }
 
-function unknownPolicy(name: string, known: readonly string[]): SidekeyError {
-  return new SidekeyError('input_invalid', `The config has no policy of that name${orMeant(name, known)}`, {
-    hint: known.length === 0 ? 'add it under policies in the config file' : `one of ${known.join(', ')}`,
+function unknownPolicy(name: string, names: readonly string[]): SidekeyError {
+  return new SidekeyError('input_invalid', `The config has no policy of that name${orMeant(name, names)}`, {
+    hint: names.length === 0 ? 'add it under policies in the config file' : `one of ${names.join(', ')}`,
   });
 }
 
@@ -378,8 +378,8 @@ export async function holdLease(
     const before = await state.store.leases.get(id);
     if (before === null || before.revokedAt !== null) return Infinity;
     const [grants, rights] = [await state.grants.list(), await state.store.rights.read()];
-    const own = ownGrants(before, grants, rights);
-    const { ttlMs } = ttlFor(span(at), own, { config: config(), policies: rights.policies });
+    const grantsOfLease = ownGrants(before, grants, rights);
+    const { ttlMs } = ttlFor(span(at), grantsOfLease, { config: config(), policies: rights.policies });
     const expiresAt = Math.max(before.expiresAt, at + ttlMs);
     await recordChange(state.audit, { event: 'lease.renewed', ...subject }, () =>
       state.store.leases.renew(id, { at, expiresAt, moreUses: 0 }),

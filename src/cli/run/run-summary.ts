@@ -35,8 +35,8 @@ export async function reportRun(
       config: config(),
       lease: lease.id,
     });
-    const told = { ...summary, counts, refusals };
-    output.note(summaryJson(told), summaryText(told));
+    const report = { ...summary, counts, refusals };
+    output.note(summaryJson(report), summaryText(report));
   } catch (error) {
     const phrase = error instanceof SidekeyError ? error.message : errorPhrase(error);
     output.say(`sidekey: what the command did could not be read from the audit file: ${phrase}`);
@@ -57,11 +57,11 @@ const maxListed = 5;
 
 /** Formats the summary: one line if nothing was refused. */
 export function summaryText({ counts, refusals, notes }: RunSummary): string {
-  const told = refusals.slice(0, maxListed);
-  const more = refusals.length - told.length;
+  const listed = refusals.slice(0, maxListed);
+  const more = refusals.length - listed.length;
   return [
     ...(counts === null ? [] : [`sidekey: ${countsText(counts)}`]),
-    ...told.map(refusalText),
+    ...listed.map(refusalText),
     ...(more > 0 ? [`  and ${more} more: sidekey audit query --event denied`] : []),
     ...notes.map((note) => `sidekey: ${note}`),
   ].join('\n');
@@ -115,12 +115,12 @@ async function withHints(
 ): Promise<readonly RefusalWithHint[]> {
   if (refusals.length === 0) return [];
   await using view = asItWas(await openView(config, { now: Date.now }), lease);
-  const found: RefusalWithHint[] = [];
+  const hinted: RefusalWithHint[] = [];
   for (const { line, count } of refusals) {
     const { host = '', port = null, code = 'internal' } = line;
-    found.push({ host, port, code, count, hint: await hintFor(line, view, lease) });
+    hinted.push({ host, port, code, count, hint: await hintFor(line, view, lease) });
   }
-  return found;
+  return hinted;
 }
 
 /** Ignores that the lease was revoked afterwards. */
@@ -141,16 +141,16 @@ async function hintFor(line: AuditLine, view: View, lease: string): Promise<stri
   // The purpose of a CONNECT is unknown: any request of a tunnel.
   const method = line.method === undefined || line.method === 'CONNECT' ? 'GET' : line.method;
   const url = `${scheme}://${host}:${port}${path}`;
-  const asked = `sidekey explain ${method} ${shellWord(url)}${line.agent === undefined ? '' : ` --agent ${line.agent}`}`;
+  const explainCommand = `sidekey explain ${method} ${shellWord(url)}${line.agent === undefined ? '' : ` --agent ${line.agent}`}`;
   try {
     const now = () => Date.parse(time);
     const question = await readQuestion({ readInput: async () => '', now }, [method, url], { lease });
     const { refusal } = await dryRun(view, question);
     // Body and header fields are unknown here.
-    return refusal?.code === code ? (refusal?.hint ?? null) : asked;
+    return refusal?.code === code ? (refusal?.hint ?? null) : explainCommand;
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
-    return asked;
+    return explainCommand;
   }
 }
 
@@ -213,7 +213,7 @@ interface LinesOfRun {
 
 /** Returns the lines of a command that are in the audit file now. */
 async function linesOfRun({ file, from, lease, node }: LinesOfRun): Promise<AuditLine[]> {
-  const found: AuditLine[] = [];
+  const ours: AuditLine[] = [];
   const join = joinExchanges();
   for (let at = from; ;) {
     // Nothing is written to a rotated file any more that is about this command.
@@ -221,9 +221,9 @@ async function linesOfRun({ file, from, lease, node }: LinesOfRun): Promise<Audi
     for (const read of lines) {
       const line = join(read.line);
       const isOurs = line.lease === lease || (line.event === 'denied' && line.node === node);
-      if (isOurs) found.push(line);
+      if (isOurs) ours.push(line);
     }
-    if (next.segment === at.segment && next.offset === at.offset) return found;
+    if (next.segment === at.segment && next.offset === at.offset) return ours;
     at = next;
   }
 }

@@ -55,17 +55,18 @@ export async function run(
     await serveInside(program === 'network');
     return await new Promise<never>(() => undefined);
   }
-  const kept = keepLog('info', options.log);
-  logWarnings(kept);
+  const keptLog = keepLog('info', options.log);
+  logWarnings(keptLog);
   const signals = takeSignals(now);
   const config = await context.config();
   // While the proxy starts.
   const opening = openConfinement(program, options, { config, env });
-  const waiting = opening.then((opened) => (typeof opened === 'string' ? null : opened.waiting));
-  waiting.catch(() => undefined);
+  const socket = opening.then((opened) => (typeof opened === 'string' ? null : opened.confined.socket));
+  // The proxy, which waits for the socket too, reports the failure.
+  socket.catch(() => undefined);
   let end: ChildEnd;
   try {
-    const endpoint = await openEndpoint(context, program, options, kept, waiting);
+    const endpoint = await openEndpoint(context, program, options, keptLog, socket);
     const confinement = await opening;
     const isConfined = typeof confinement !== 'string';
     const from = endOfLog(endpoint.config().audit.file);
@@ -79,11 +80,11 @@ export async function run(
         options.keep ?? [],
         isConfined ? confinement.folder.trust : null,
       );
-      const said = [given.taken, isConfined ? holds(confinement) : confinement].filter(
+      const startLines = [given.taken, isConfined ? holds(confinement) : confinement].filter(
         (line) => line !== null,
       );
-      notes = output.json ? [...given.notes, ...said] : given.notes;
-      if (options.quiet !== true) for (const line of said) output.say(`sidekey: ${line}`);
+      notes = output.json ? [...given.notes, ...startLines] : given.notes;
+      if (options.quiet !== true) for (const line of startLines) output.say(`sidekey: ${line}`);
       end = await startChild(
         { program, words, env: given.env, port: endpoint.proxy.port },
         signals,
@@ -94,16 +95,16 @@ export async function run(
     } finally {
       // The lease expires soon anyway, and the exit code of the command takes precedence.
       await endpoint.close().catch((error: unknown) => {
-        kept.log.warn({ err: error }, 'the lease of the command could not be revoked; it expires');
+        keptLog.log.warn({ err: error }, 'the lease of the command could not be revoked; it expires');
       });
       process.off('exit', revokeAtExit);
     }
     if (options.quiet !== true && end.kind !== 'failed')
-      await reportRun(context, endpoint, from, [...notes, ...kept.warnings()]);
+      await reportRun(context, endpoint, from, [...notes, ...keptLog.warnings()]);
   } finally {
     const opened = await opening.catch(() => '');
     if (typeof opened !== 'string') await opened.close();
-    kept.close();
+    keptLog.close();
   }
   if (end.kind === 'failed') output.fail(end.error);
   return end.kind === 'signal' ? endAs(end.signal) : end.code;
@@ -118,12 +119,8 @@ async function startChild(
   const { ended } = signals;
   if (ended !== null) return { kind: 'signal', signal: ended };
   if (confinement === null) return runChild(command, signals);
-  const confined = await confinement.waiting;
-  return runConfined(
-    confined,
-    { ...command, env: confinedEnvironment(command.env, confinement, confined) },
-    signals,
-  );
+  const confinedEnv = confinedEnvironment(command.env, confinement);
+  return runConfined(confinement.confined, { ...command, env: confinedEnv }, signals);
 }
 
 async function openEndpoint(
@@ -131,7 +128,7 @@ async function openEndpoint(
   program: string,
   options: RunOptions,
   { log }: KeptLog,
-  waiting: Promise<Confined | null>,
+  socket: Promise<Confined['socket']>,
 ): Promise<ProxyEndpoint> {
   const lease: LeaseSettings = {
     agent: options.agent ?? null,
@@ -142,11 +139,7 @@ async function openEndpoint(
   };
   if (options.proxy === undefined) {
     const { unmatched, policy: policies = [] } = options;
-    return openOwnProxy(
-      context,
-      { own: { unmatched, policies }, lease, socket: waiting.then((confined) => confined?.socket ?? null) },
-      log,
-    );
+    return openOwnProxy(context, { settings: { unmatched, policies }, lease, socket }, log);
   }
   refuseOptions(
     options,
@@ -161,8 +154,8 @@ async function openEndpoint(
       'is for a lease, and --proxy comes with a token of its own',
     );
   const endpoint = await openRunningProxy(context, place, lease, log);
-  const socket = (await waiting)?.socket ?? null;
-  return socket === null ? endpoint : relayed(endpoint, socket);
+  const inside = await socket;
+  return inside === null ? endpoint : relayed(endpoint, inside);
 }
 
 function refuseOptions(options: RunOptions, names: readonly (keyof RunOptions)[], why: string): void {

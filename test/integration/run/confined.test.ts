@@ -4,11 +4,14 @@ import { createServer, type AddressInfo } from 'node:net';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { lookAtRuns, openConfinement } from '../../../src/cli/run/confinement.ts';
+import { loadConfig } from '../../../src/config/load.ts';
 import { home, program } from '../../support/command-line.ts';
 import { modes } from '../../support/confinement/world.ts';
 import { curlMissing } from '../../support/curl.ts';
 import { hasPseudoTerminal, runInTerminal } from '../../support/pseudo-terminal.ts';
 import { deskToken, runHome } from '../../support/run-command.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
 
 /** The mode by the PATH: without bubblewrap in it, Landlock confines alone. */
 const paths = [
@@ -114,6 +117,63 @@ describe.each(paths)('a command confined by %s', (_name, PATH, isMissing) => {
     },
   );
 });
+
+describe.each([
+  ['darwin', ['a container (docs/containers.md)', 'another sandbox (docs/sandboxes.md)']],
+  ['win32', ['WSL 2']],
+] as const)('on %s, where nothing confines', (platform, waysOut) => {
+  const machine = async (isolate: 'auto' | 'off') => {
+    const { configFile } = await home({ run: { isolate } });
+    return { config: await loadConfig(configFile, { env: {} }), env: {}, platform };
+  };
+  const reason = 'Commands are confined on Linux only';
+
+  test('a command runs, and the line before it names the reason and the way out', async () => {
+    const line = await openConfinement('sh', {}, await machine('auto'));
+    expect(line).toContain(`not confined: ${reason} → `);
+    for (const way of [...waysOut, '--no-isolate']) expect(line).toContain(way);
+  });
+
+  test('--isolate fails with confinement_missing and the way out', async () => {
+    const refused = openConfinement('sh', { isolate: true }, await machine('off'));
+    const failure: unknown = await refused.catch((error: unknown) => error);
+    expect(failure).toMatchObject({ code: 'confinement_missing', message: `${reason}.` });
+    for (const way of [...waysOut, '--no-isolate'])
+      expect(failure).toHaveProperty('hint', expect.stringContaining(way));
+  });
+
+  test('--no-isolate and run.isolate: off run the command without a way out', async () => {
+    const line = 'not confined: it reads the files of your user and reaches every network';
+    expect(await openConfinement('sh', { isolate: false }, await machine('auto'))).toBe(line);
+    expect(await openConfinement('sh', {}, await machine('off'))).toBe(line);
+  });
+
+  test('status and doctor report that runs are not confined, and the way out', async () => {
+    const { config, env } = await machine('auto');
+    const report = await lookAtRuns(config, env, platform);
+    expect(report).toMatchObject({ name: 'runs', facts: { confined: false } });
+    for (const way of [reason, ...waysOut]) expect(JSON.stringify(report)).toContain(way);
+  });
+});
+
+// Only a bubblewrap of root counts.
+test.skipIf(modes.landlock === null || process.getuid?.() !== 0)(
+  'a bubblewrap that may not make namespaces prints nothing, and Landlock confines alone',
+  async () => {
+    const { run } = await runHome();
+    // Outside of the project, whose programs do not count.
+    const programs = await tempFolder();
+    const script = '#!/bin/sh\necho "bwrap: setting up uid map: Permission denied" >&2\nexit 1\n';
+    await writeFile(join(programs, 'bwrap'), script, { mode: 0o755 });
+    const { exit, stdout, stderr } = await run(['--isolate', '--', sh, '-c', 'echo out; echo err >&2'], {
+      env: { PATH: programs },
+    });
+    expect([exit, stdout]).toEqual([0, 'out\n']);
+    expect(stderr).toContain('Landlock alone');
+    expect(stderr).toContain('err\n');
+    expect(stderr).not.toContain('uid map');
+  },
+);
 
 test.skipIf(modes.landlock !== null)(
   'where the machine confines nothing, --isolate says the way out',

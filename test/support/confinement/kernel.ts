@@ -211,14 +211,16 @@ export const kernel: readonly Attempt[] = [
     run: () => call('io_uring_setup', 1, Buffer.alloc(120)),
     unconfined: 'is not tried',
   },
-  {
-    name: 'type into a terminal (TIOCSTI)',
-    run: () => passesFilter(() => call('ioctl', 0, 0x5412, Buffer.from('x'))),
+  ...(
+    [
+      ['type into a terminal (TIOCSTI)', 0x5412],
+      ['choose what the console pastes (TIOCLINUX)', 0x541c],
+      ['load another line discipline for a terminal (TIOCSETD)', 0x5423],
+      ['close a terminal to other programs (TIOCEXCL)', 0x540c],
+    ] as const
+  ).map(([name, request]): Attempt => ({
+    name,
+    run: () => passesFilter(() => call('ioctl', 0, request, Buffer.alloc(16))),
     unconfined: 'succeeds',
-  },
-  {
-    name: 'choose what the console pastes (TIOCLINUX)',
-    run: () => passesFilter(() => call('ioctl', 0, 0x541c, Buffer.alloc(16))),
-    unconfined: 'succeeds',
-  },
+  })),
 ];

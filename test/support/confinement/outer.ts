@@ -76,7 +76,7 @@ if (job.mechanisms === null) {
   await once(child, 'exit');
 } else {
   const plan = planOf({ config, env: job.env, folder: job.folder, program, ...job.exceptions });
-  const folder = await openRunFolder();
+  const folder = openRunFolder();
   writeFileSync(join(folder.trust, 'ca.pem'), 'certificates');
   const confined = await confine(plan, job.mechanisms, folder);
   await listening(confined.socket ?? { port: 0, host: '127.0.0.1' });
