@@ -30,17 +30,16 @@ export interface Identity {
   readonly placeOf: (grant: BoundGrant) => ReturnType<typeof placeOf>;
   /** Returns the present labels of the agent. */
   readonly labelsNow: () => readonly string[] | Promise<readonly string[]>;
-  /** Returns the hosts without a credential that it may use now. Not a promise where the rights are in memory. */
+  /** Returns the hosts without a credential that it may use now. */
   readonly egressNow: () => EgressLists | Promise<EgressLists>;
-  /** The labels that people gave a grant, as they are now. Not a promise where the rights are in memory. */
-  readonly grantLabels: (grant: Grant) => readonly string[] | Promise<readonly string[]>;
+  /** Returns the labels that people gave a grant, as they are now. */
+  readonly grantLabels: (grant: Grant) => Promise<readonly string[]>;
   /**
    * To be asked right before a grant's credential leaves, once for each request: whether all of this still holds after
    * what the request waited for, and whether the grant's own end is yet to come. Counts the use of a lease that has a
-   * maximum, so a request that is refused afterwards has used it. Null: it may leave. Not a promise where the rights are
-   * in memory and no use is counted.
+   * maximum, so a request that is refused afterwards has used it. Null: it may leave.
    */
-  readonly spend: (grant: Grant) => SidekeyError | null | Promise<SidekeyError | null>;
+  readonly spend: (grant: Grant) => Promise<SidekeyError | null>;
   /**
    * To be asked while something lasts that was let through before: whether all of this still holds. Counts no use; what
    * had the last use of a lease has it until its end. Answers when a clock will end it (milliseconds since the epoch;
@@ -176,11 +175,11 @@ export function selectorsOf(fields: RawFields, connection: Selectors): Selectors
 /** Checks what callers show against the store. */
 export interface AgentAuthenticator {
   /**
-   * Not a promise where the rights are in memory. The same rights and the same presented object give the same identity.
+   * Returns the same identity for the same rights and the same presented object.
    *
-   * @throws SidekeyError `store_unavailable` where the store cannot be asked; a promise rejects with it
+   * @throws SidekeyError `store_unavailable` where the store cannot be asked
    */
-  identify(presented: Presented, caller: CallerFacts): Identified | Promise<Identified>;
+  identify(presented: Presented, caller: CallerFacts): Promise<Identified>;
 }
 
 /** A caller, or why it is none. */

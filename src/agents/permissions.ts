@@ -10,7 +10,13 @@ import type {
   Store,
 } from '../store/store.ts';
 import { hashKey, unauthenticated } from './authentication.ts';
-import { type Binding, type BoundGrant, type Lease, type LeaseStanding, reachesGrant } from '../domain/lease.ts';
+import {
+  type Binding,
+  type BoundGrant,
+  type Lease,
+  type LeaseStanding,
+  reachesGrant,
+} from '../domain/lease.ts';
 import type { TokenIdentity } from './token-identity.ts';
 
 /** An agent with its bindings. */
