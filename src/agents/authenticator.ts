@@ -102,7 +102,7 @@ export function createAgentAuthenticator({
       const rights = await rightsInMemory.current();
       return grantEnded(grant, rights.policy(grant.id), now());
     }
-    const caller = await currentCaller(presented);
+    const caller = callerInMemory(presented) ?? (await callerOf(presented));
     if (caller instanceof SidekeyError) return caller;
     const { holder } = caller;
     const at = now();
@@ -122,7 +122,7 @@ export function createAgentAuthenticator({
     if (presented === null) {
       return (grant === null ? null : grantEnded(grant, rights.policy(grant.id), now())) ?? grantEnd;
     }
-    const caller = callerInMemory(presented, rights) ?? (await verifiedCaller(presented));
+    const caller = callerBy(rights, presented) ?? (await callerOf(presented));
     if (caller instanceof SidekeyError) return caller;
     const { holder } = caller;
     const at = now();
@@ -145,25 +145,25 @@ export function createAgentAuthenticator({
   }
 
   async function agentLabels(presented: PresentedToken): Promise<readonly string[]> {
-    const caller = await currentCaller(presented);
+    const caller = await callerOf(presented);
     return caller instanceof SidekeyError ? noLabels : caller.holder.agent.labels;
   }
 
   async function egressNow(presented: PresentedToken): Promise<EgressLists> {
-    const caller = await currentCaller(presented);
+    const caller = await callerOf(presented);
     if (caller instanceof SidekeyError) return nowhere;
     const { holder } = caller;
     return egressOf(holder.agent.bindings, holder.kind === 'lease' ? holder.lease.egress : undefined);
   }
 
-  /** Returns the caller of a token by the current rights, or why there is none. */
-  async function currentCaller(presented: PresentedToken): Promise<Caller | SidekeyError> {
-    const rights = await rightsInMemory.current();
-    return callerInMemory(presented, rights) ?? verifiedCaller(presented);
+  /** Returns the caller of a token, without a read; null: rights or a JWT have to be read. */
+  function callerInMemory(presented: PresentedToken): Caller | null {
+    const rights = rightsInMemory.inMemory();
+    return rights === null ? null : callerBy(rights, presented);
   }
 
-  /** Returns the caller of a token, the same object until the rights change; null: nobody holds the token. */
-  function callerInMemory(presented: PresentedToken, rights: PermissionSnapshot): Caller | null {
+  /** Returns the caller of a token by rights, the same object until the rights change; null: nobody holds the token. */
+  function callerBy(rights: PermissionSnapshot, presented: PresentedToken): Caller | null {
     const last = callers.get(presented);
     if (last?.rights === rights && applies(last.holder)) return last;
     const holder = holderOf(presented, rights) ?? identityHolder(presented, rights);
@@ -190,8 +190,10 @@ export function createAgentAuthenticator({
     return agent === null ? null : { kind: 'identity', agent, identity };
   }
 
-  /** Verifies the JWT of a caller that `callerInMemory` does not return. Returns the caller, or why there is none. */
-  async function verifiedCaller(presented: PresentedToken): Promise<Caller | SidekeyError> {
+  /** Returns the caller of a token by the current rights, or why there is none. Verifies a JWT that is not known yet. */
+  async function callerOf(presented: PresentedToken): Promise<Caller | SidekeyError> {
+    const caller = callerBy(await rightsInMemory.current(), presented);
+    if (caller !== null) return caller;
     const { jwt, certificate, tokenHash } = presented;
     if (certificate !== undefined) return agentMissing({ ...certificate, issuer: null });
     if (jwt === undefined || tokenIdentities === undefined) return unknownToken();
@@ -200,7 +202,7 @@ export function createAgentAuthenticator({
     const rights = await rightsInMemory.current();
     if (rights.agent(identity.agent) === null) return agentMissing(identity);
     // Null for another user name, and if the config has changed since.
-    return callerInMemory(presented, rights) ?? unknownToken();
+    return callerBy(rights, presented) ?? unknownToken();
   }
 
   function identityOf(holder: Holder, presented: PresentedToken, rights: PermissionSnapshot): Identity {
@@ -271,7 +273,7 @@ export function createAgentAuthenticator({
         if (assumed === undefined) return nobody(selectors, owner);
         presented = assumedToken(assumed, selectors);
       }
-      const caller = await currentCaller(presented);
+      const caller = callerInMemory(presented) ?? (await callerOf(presented));
       if (caller instanceof SidekeyError) return caller;
       const { holder, identity } = caller;
       const at = now();

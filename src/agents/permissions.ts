@@ -48,7 +48,9 @@ interface PermissionCache {
    * something else than a right has changed, one small read.
    * @throws SidekeyError `store_unavailable`, also for those whom it knew before
    */
-  current(): PermissionSnapshot | Promise<PermissionSnapshot>;
+  current(): Promise<PermissionSnapshot>;
+  /** Returns what `current` would, without a read; null: it has to read. @throws SidekeyError as `current` */
+  inMemory(): PermissionSnapshot | null;
 }
 
 /** So long a lease that has ended is told from one that never was; more of them would make each reading slower. */
@@ -65,7 +67,7 @@ export function createPermissionCache(
   let known: { readonly rights: PermissionSnapshot; readonly epoch: number } | null = null;
   let loading: Promise<PermissionSnapshot> | null = null;
 
-  function atHand(): PermissionSnapshot | null {
+  function inMemory(): PermissionSnapshot | null {
     if (known === null) return null;
     const epoch = store.epoch();
     if (known.epoch !== epoch) {
@@ -92,7 +94,7 @@ export function createPermissionCache(
     if (loading !== null) {
       // It may have read its rows before this call; its answer counts only while nothing has changed.
       await loading.catch(() => null);
-      const rights = atHand();
+      const rights = inMemory();
       if (rights !== null) return rights;
     }
     if (loading === null) {
@@ -104,7 +106,7 @@ export function createPermissionCache(
     return loading;
   }
 
-  return { current: () => atHand() ?? load() };
+  return { inMemory, current: async () => inMemory() ?? load() };
 }
 
 /** Reports whether an agent's bindings reach a grant. */

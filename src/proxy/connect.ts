@@ -15,7 +15,7 @@ import { acceptedFor, policyNow, useProposal } from './proposed.ts';
 import { ExchangeRecord } from './record.ts';
 import { type OpenConnections, tunnelRefusal } from './revalidate.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
-import { candidatesFor, connectTargetOf } from './target.ts';
+import { connectTargetOf, offerOf } from './target.ts';
 
 /** Serves the requests that come out of an intercepted tunnel. */
 type ServeInside = (inside: Inside, client: Client, tunnel: InterceptedTunnel) => void;
@@ -172,11 +172,14 @@ async function spokenBy(
   authority: Authority,
   caller: Identity,
   settings: ConfigSnapshot,
-  services: Pick<ProxyServices, 'grants'>,
+  { grants }: Pick<ProxyServices, 'grants'>,
 ): Promise<NegotiatedProtocol> {
   try {
-    const candidates = await candidatesFor(authority, caller, services, settings);
-    if (candidates?.candidates.some(({ type }) => type === 'client_certificate') === true) return http1;
+    const domain = settings.policy.domains.match(authority);
+    if (domain?.action.kind === 'grant') {
+      const { candidates } = offerOf(await grants.find(domain.action.grant), domain, caller);
+      if (candidates.some(({ type }) => type === 'client_certificate')) return http1;
+    }
     return await settings.protocols.of(authority);
   } catch {
     return http1;

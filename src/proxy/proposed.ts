@@ -1,7 +1,6 @@
 import type { Identity } from '../agents/authentication.ts';
 import type { Proposer } from '../domain/proposal.ts';
 import type { ProposedDomain, ProposedPolicy, Proposals } from '../approvals/proposals.ts';
-import { after } from '../lib/after.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import { connectDomain, type Policy } from '../policy/decide.ts';
@@ -25,20 +24,13 @@ export function proposerOf({ agent, lease }: Pick<Identity, 'agent' | 'lease'>):
  *
  * @param entryOf looks the host up
  */
-export function acceptedFor(
+export async function acceptedFor(
   caller: Pick<Identity, 'agent' | 'lease'>,
   entryOf: (policy: ProposedPolicy) => ProposedDomain | null,
   proposals: ProposalReader,
-): AcceptedProposal | null | Promise<AcceptedProposal | null> {
+): Promise<AcceptedProposal | null> {
   const proposer = proposerOf(caller);
-  return after(proposals.policyFor(proposer), acceptedIn, entryOf, proposer);
-}
-
-function acceptedIn(
-  policy: ProposedPolicy | null,
-  entryOf: (policy: ProposedPolicy) => ProposedDomain | null,
-  proposer: Proposer,
-): AcceptedProposal | null {
+  const policy = await proposals.policyFor(proposer);
   const entry = policy === null ? null : entryOf(policy);
   if (policy === null || entry === null) return null;
   return { proposal: entry.proposal, isOnce: entry.isOnce, policy, proposer };

@@ -11,6 +11,7 @@ import type { LoginExchange, LoginOutcome } from '../grants/keep-login.ts';
 import type { Placement, Provider } from '../domain/provider.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { TokenSource } from '../grants/token-source.ts';
+import type { InboundRequest, Reply } from '../http/message.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { PeerOwner } from '../lib/os.ts';
@@ -30,7 +31,7 @@ import type { Streams } from '../upstream/h2-pool.ts';
 import type { Connections } from '../upstream/h1-pool.ts';
 import type { Protocols } from '../upstream/h2-session.ts';
 import type { AgentLoad, LeakLimit } from './limits.ts';
-import { createPathRedactor, type PathRedactor } from './record.ts';
+import { createPathRedactor, type ExchangeRecord, type PathRedactor } from './record.ts';
 import type { CertificateWatch } from './revalidate.ts';
 
 /** Parts that the stages of an exchange work with. `main` makes them; `explain` makes some that change nothing. */
@@ -72,6 +73,16 @@ export interface ProxyServices {
   /** Returns the owner of the other end of a connection of this machine; absent: the one that the system reports. */
   readonly peerOwner?: ((socket: Socket) => Promise<PeerOwner>) | undefined;
   readonly timers: Timers;
+}
+
+/** One request with what its stages work with. */
+export interface ExchangeContext {
+  readonly inbound: InboundRequest;
+  readonly reply: Reply;
+  readonly services: ProxyServices;
+  readonly record: ExchangeRecord;
+  /** The config of the first stage. */
+  readonly config: ConfigSnapshot;
 }
 
 /** Values of the config that can change while the proxy runs. One exchange uses one snapshot until it has waited. */

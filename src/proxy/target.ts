@@ -2,12 +2,10 @@ import type { Identity } from '../agents/authentication.ts';
 import { places } from '../domain/lease.ts';
 import { type Grant, offeredGrants, type Selected, selectGrant } from '../domain/grant.ts';
 import type { Placement } from '../domain/provider.ts';
-import type { Registry } from '../grants/registry.ts';
 import { valuesOf } from '../http/fields.ts';
 import { Malformed } from '../http/h1/scan.ts';
 import type { RequestHead } from '../http/head.ts';
 import type { InterceptedTunnel } from '../http/message.ts';
-import { after } from '../lib/after.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import {
   type AbsoluteTarget,
@@ -18,7 +16,7 @@ import {
   parseConnectTarget,
   sameAuthority,
 } from '../policy/authority.ts';
-import { howToPropose, type Policy } from '../policy/decide.ts';
+import { howToPropose } from '../policy/decide.ts';
 import type { Domain } from '../policy/domain-map.ts';
 
 /** Authority of a request, and its raw path and query. */
@@ -133,50 +131,20 @@ export interface AdditionalGrant {
 }
 
 /**
- * Returns the grants that the domain map offers at an authority; null: it offers none. Policy decides who gets one.
+ * Returns the grants that an entry of the domain map with a grant offers a caller. Policy decides who gets one.
  *
- * @param shows tells whether the request has the caller's placeholder of a grant; absent: it has none
+ * @param named the grants that the entry names
  */
-export function candidatesFor(
-  authority: Authority,
-  caller: Identity,
-  { grants }: { readonly grants: Pick<Registry, 'find'> },
-  { policy }: { readonly policy: Policy },
-  plan: OfferMemo | null = null,
-  shows?: GrantSelector['shows'],
-): GrantCandidates | null | Promise<GrantCandidates | null> {
-  const domain = policy.domains.match(authority);
-  if (domain?.action.kind !== 'grant') return null;
-  return after(grants.find(domain.action.grant), plannedOffer, domain, caller, plan, shows);
-}
-
-/** Returns what `offerOf` does, from memory where it can. */
-interface OfferMemo {
-  offer(found: readonly Grant[], domain: Domain, caller: Identity): GrantCandidates;
-}
-
-function plannedOffer(
-  found: readonly Grant[],
-  domain: Domain,
-  caller: Identity,
-  plan: OfferMemo | null,
-  shows: GrantSelector['shows'],
-): GrantCandidates {
-  if (shows !== undefined) return offerOf(found, domain, { ...caller, shows });
-  return plan === null ? offerOf(found, domain, caller) : plan.offer(found, domain, caller);
-}
-
-/** Returns the grants that an entry of the map with a grant offers a caller. @param found the grants that it names */
 export function offerOf(
-  found: readonly Grant[],
+  named: readonly Grant[],
   { action, rules, additionalRules }: Pick<Domain, 'action' | 'rules' | 'additionalRules'>,
   caller: GrantSelector,
 ): GrantCandidates {
   const reference = action.kind === 'grant' ? action.grant : '';
-  const selected = selectFor(caller, found, reference);
+  const selected = selectFor(caller, named, reference);
   return {
     reference,
-    candidates: found.filter(
+    candidates: named.filter(
       (grant) => isInScope(grant, caller) || (selected.kind === 'selected' && selected.grant === grant),
     ),
     selected,

@@ -1,7 +1,7 @@
 import { secretText } from '../domain/credential.ts';
 import type { LoginClient, Provider } from '../domain/provider.ts';
 import { valuesOf } from '../http/fields.ts';
-import { type ExchangeResult, type InboundRequest, readAhead, type Reply } from '../http/message.ts';
+import { type ExchangeResult, type InboundRequest, readAhead } from '../http/message.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import {
   basicPair,
@@ -16,10 +16,8 @@ import type { AuthorizedRequest } from './authorize.ts';
 import { captureLogin } from './capture-login.ts';
 import { takeLimits } from './limits.ts';
 import { isTokenEndpoint } from './login-grant.ts';
-import type { ExchangeRecord } from './record.ts';
-import type { ProxyServices } from './services.ts';
 import { readTokenRequest, replyToTokenRequest } from './token-message.ts';
-import type { PreparedRequest } from './upstream-request.ts';
+import type { PreparedExchange, PreparedRequest } from './upstream-request.ts';
 
 /** Bytes of a token request that are read; none that is meant for this is as large. */
 const maxTokenRequestBytes = 65_536;
@@ -33,14 +31,12 @@ const renewals: ReadonlySet<unknown> = new Set([
 ]);
 
 /** Reports whether a request is for the token endpoint of its grant's provider (RFC 6749 §3.2). */
-export function isTokenRequest(
-  request: Pick<PreparedRequest, 'authority' | 'path' | 'method'>,
-  { grant, provider, login }: Pick<AuthorizedRequest, 'grant' | 'provider' | 'login'>,
-): boolean {
+export function isTokenRequest({ prepared, authorized }: PreparedExchange): boolean {
+  const { grant, provider, login } = authorized;
   if (login !== null) return true;
   if (grant === null || provider === undefined) return false;
   // Some servers answer a GET there, too.
-  return (request.method === 'POST' || provider.capturesLogins) && isTokenEndpoint(request, provider);
+  return (prepared.method === 'POST' || provider.capturesLogins) && isTokenEndpoint(prepared, provider);
 }
 
 /**
@@ -51,12 +47,9 @@ export function isTokenRequest(
  * @throws SidekeyError `body_too_large`, `placeholder_misused`, `rate_limited`; why there is no token
  */
 export async function answerTokenRequest(
-  request: PreparedRequest,
-  authorized: AuthorizedRequest,
-  reply: Reply,
-  services: ProxyServices,
-  record: ExchangeRecord,
+  exchange: PreparedExchange,
 ): Promise<ExchangeResult | PreparedRequest> {
+  const { prepared: request, authorized, reply, services, record } = exchange;
   const { caller, config, grant, provider, login } = authorized;
   if (request.body !== null) reply.continue();
   const body = request.body?.[Symbol.asyncIterator]() as InboundRequest['body'] | undefined;
@@ -70,7 +63,7 @@ export async function answerTokenRequest(
       ? null
       : shownIn([text, ...pairs], { grant: grant.id, provider, caller }, services.placeholders);
   if (grant === null || shown === null) {
-    if (login !== null) return captureLogin(read.bytes, request, authorized, login, reply, services, record);
+    if (login !== null) return captureLogin(login, read.bytes, exchange);
     if (provider?.capturesLogins === true) throw loginOfAnother();
     return { ...request, body: read.body };
   }

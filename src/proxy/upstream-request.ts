@@ -3,7 +3,7 @@ import type { Placement } from '../domain/provider.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
 import { plainRequest, type RawFields } from '../http/fields.ts';
 import { type BodyFraming, bodyTooLarge } from '../http/framing.ts';
-import { type InboundRequest, type Meter, readAhead, type Reply } from '../http/message.ts';
+import { type InboundRequest, type Meter, readAhead } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { DetectedPlaceholders, SubstitutedRequest } from '../placeholders/substitute.ts';
 import type { Authority } from '../policy/authority.ts';
@@ -15,6 +15,7 @@ import type { AdditionalCredential } from './also.ts';
 import type { AuthorizedRequest, GrantedRequest, ReceivedRequest } from './authorize.ts';
 import type { LeakKey } from './limits.ts';
 import type { RequestPermission } from './revalidate.ts';
+import type { ExchangeContext } from './services.ts';
 
 /** A request to an upstream, before a credential is applied to it. */
 export interface PreparedRequest {
@@ -41,6 +42,12 @@ export interface PreparedRequest {
   readonly askedBody?: Buffer;
   /** All of the body, where a scheme needs it. */
   readonly wholeBody?: Buffer;
+}
+
+/** An exchange whose request is allowed, and prepared for its upstream. */
+export interface PreparedExchange extends ExchangeContext {
+  readonly authorized: AuthorizedRequest;
+  readonly prepared: PreparedRequest;
 }
 
 /** A request as it is sent to an upstream. */
@@ -74,22 +81,23 @@ export interface AppliedCredential {
 }
 
 /**
- * Makes the request to the upstream. A promise where it reads a body. Reads the body of one that waits for a person to its end, so that it is noticed when
- * the client leaves.
+ * Makes the request to the upstream. If the request waits for a person, reads its body to the end, so that a client that
+ * leaves is noticed.
  *
  * @throws SidekeyError as `wholeBody`
  */
-export function upstreamRequest(
-  authorized: AuthorizedRequest,
-  reply: Pick<Reply, 'continue'>,
-): PreparedRequest | Promise<PreparedRequest> {
+export function upstreamRequest({
+  authorized,
+  reply,
+}: Omit<PreparedExchange, 'prepared'>): PreparedRequest | Promise<PreparedRequest> {
   const { received, decision, config } = authorized;
   const { body } = received;
-  const isListed = listedTools(authorized);
-  if (decision.outcome !== 'approve' || body === null) return preparedRequest(body, received, isListed);
+  const request = preparedRequest(body, received, listedTools(authorized));
+  if (decision.outcome !== 'approve' || body === null) return request;
   reply.continue();
   return wholeBody(body, config.limits.approval_body_bytes).then(({ bytes, body: whole }) => ({
-    ...preparedRequest(whole, received, isListed),
+    ...request,
+    body: whole,
     ...(bytes.length <= longestBody ? { askedBody: bytes } : {}),
   }));
 }
