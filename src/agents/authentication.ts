@@ -183,7 +183,7 @@ export interface AgentAuthenticator {
 }
 
 /** A caller, or why it is none. */
-export type Identified = Identity | SidekeyError;
+type Identified = Identity | SidekeyError;
 
 /**
  * Callers that need no token: none (`required`), programs of the same user on this machine, or all programs of this machine

@@ -13,6 +13,7 @@ import type { Connections } from '../upstream/h1-pool.ts';
 import type { Streams } from '../upstream/h2-pool.ts';
 import type { StreamHead } from '../upstream/h2-stream.ts';
 import type { CredentialRenewal } from './credential.ts';
+import type { ConfigSnapshot } from './services.ts';
 import type { RequestBody, UpstreamRequest } from './upstream-request.ts';
 
 /** Reports whether a status says that the credential was not enough (RFC 6750 §3.1). */
@@ -114,6 +115,17 @@ export interface Ending {
   done(result: ExchangeResult): void;
   /** The upstream has failed before its head. `error` is a SidekeyError, or a fault of Sidekey itself. */
   failed(error: unknown): void;
+}
+
+/** A request that is ready for its upstream, and what its forwarding needs. */
+export interface Sending<Config = ConfigSnapshot> {
+  readonly request: UpstreamRequest;
+  /** Receives the response. */
+  readonly reply: Reply;
+  readonly config: Config;
+  readonly meter: Meter;
+  readonly credentials: Credentials;
+  readonly ending: Ending;
 }
 
 /** A request to be sent, and what the attempt to send it needs. Its values change only between attempts. */

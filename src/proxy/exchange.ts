@@ -11,7 +11,7 @@ import { refuse } from '../http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { detectPlaceholders, refuseUnexpectedInHead } from '../placeholders/detect.ts';
 import { isOwn } from '../policy/authority.ts';
-import type { Ending } from './attempt.ts';
+import type { Ending, Sending } from './attempt.ts';
 import { type AdditionalCredential, withAdditionalGrants } from './also.ts';
 import { approve } from './approve.ts';
 import {
@@ -35,7 +35,7 @@ import { guardForeign } from './foreign.ts';
 import { type LeakKey, limitsOf, spendBytes, takeLimits } from './limits.ts';
 import { answerTokenRequest, isTokenRequest } from './token-endpoint.ts';
 import { ExchangeRecord } from './record.ts';
-import type { ConfigSnapshot, ProxyServices } from './services.ts';
+import type { ConfigSnapshot, ExchangeContext, ProxyServices } from './services.ts';
 import {
   type PreparedExchange,
   type PreparedRequest,
@@ -46,14 +46,7 @@ import {
 /** Sends requests to their upstreams. */
 export interface Forwarder {
   /** Sends a request, streams the response into the reply, and says how that ended. */
-  send(
-    request: UpstreamRequest,
-    reply: Reply,
-    config: ConfigSnapshot,
-    meter: Meter,
-    credentials: CredentialRenewal,
-    ending: Ending,
-  ): void;
+  send(sending: Sending): void;
   /** Cuts the exchange when its permission ends. Null: nobody watches it. */
   readonly watch: ((request: UpstreamRequest, meter: Meter) => Watched) | null;
 }
@@ -68,17 +61,17 @@ interface Watched {
  * One request and its response. The client always gets an answer or a closed connection, and the audit records which.
  * Resolves when it has ended.
  */
-export function exchange(
-  inbound: InboundRequest,
-  reply: Reply,
-  services: ProxyServices,
-  forwarder: Forwarder,
-  record?: ExchangeRecord,
-): Promise<void> {
+export function exchange(parts: ExchangeParts): Promise<void> {
   return new Promise((resolve, reject) => {
-    const ended = (error: unknown) => (error === null ? resolve() : reject(error));
-    void new Exchange(inbound, reply, services, forwarder, ended, record).run();
+    new Exchange(parts, (error) => (error === null ? resolve() : reject(error))).run();
   });
+}
+
+/** What an exchange starts with. */
+interface ExchangeParts extends Pick<ExchangeContext, 'inbound' | 'reply' | 'services'> {
+  readonly forwarder: Forwarder;
+  /** Absent: a new one. */
+  readonly record?: ExchangeRecord;
 }
 
 /**
@@ -133,17 +126,13 @@ export class Exchange implements Ending, ReceivedExchange, PreparedExchange {
 
   /** @param ended called when it has ended; the error is null, or one of Sidekey itself */
   constructor(
-    inbound: InboundRequest,
-    reply: Reply,
-    services: ProxyServices,
-    forwarder: Forwarder,
+    { inbound, reply, services, forwarder, record }: ExchangeParts,
     ended: (error: unknown) => void,
-    record = new ExchangeRecord(inbound, services.now),
   ) {
     this.inbound = inbound;
     this.reply = reply;
     this.services = services;
-    this.record = record;
+    this.record = record ?? new ExchangeRecord(inbound, services.now);
     const { tracer } = services;
     this.#trace = tracer === null ? null : tracer.begin(valuesOf(inbound.head.fields, 'traceparent'));
     this.#forwarder = forwarder;
@@ -151,7 +140,11 @@ export class Exchange implements Ending, ReceivedExchange, PreparedExchange {
   }
 
   /** Runs the stages until the exchange ends, or its request is sent. */
-  async run(): Promise<void> {
+  run(): void {
+    void this.#runStages();
+  }
+
+  async #runStages(): Promise<void> {
     try {
       for (const stage of stages) {
         const wait = stage(this);
@@ -279,10 +272,11 @@ export class Exchange implements Ending, ReceivedExchange, PreparedExchange {
     this.#account.leakKey = request.leakKey;
     this.#meter = new Meter(this.#account);
     if (this.#forwarder.watch !== null) this.#watched = this.#forwarder.watch(request, this.#meter);
-    const renewal = new CredentialRenewal(services, record);
+    const credentials = new CredentialRenewal(services, record);
     this.#sentAt = performance.now();
     this.#trace?.sent();
-    this.#forwarder.send(request, reply, authorized.config, this.#meter, renewal, this);
+    const { config } = authorized;
+    this.#forwarder.send({ request, reply, config, meter: this.#meter, credentials, ending: this });
   }
 
   done(result: ExchangeResult): void {

@@ -1,6 +1,13 @@
 import type { Meter, Reply } from '../http/message.ts';
 import type { Protocol } from '../upstream/h2-session.ts';
-import { type AttemptContext, type AttemptEnd, type Credentials, type Ending, isSafe } from './attempt.ts';
+import {
+  type AttemptContext,
+  type AttemptEnd,
+  type Credentials,
+  type Ending,
+  isSafe,
+  type Sending,
+} from './attempt.ts';
 import { Attempt } from './forward-h1.ts';
 import { StreamAttempt } from './forward-h2.ts';
 import type { ConfigSnapshot } from './services.ts';
@@ -13,16 +20,11 @@ import { meteredBody, type RequestBody, type UpstreamRequest } from './upstream-
  *
  * It fails with a SidekeyError where the upstream fails before its head; later failures cut the client's connection.
  */
-export function forward(
-  first: UpstreamRequest,
-  reply: Reply,
-  config: Pick<ConfigSnapshot, 'connections' | 'streams' | 'limits'>,
-  meter: Meter,
-  credentials: Credentials,
-  ending: Ending,
-): void {
-  new Forwarding(first, reply, config, meter, credentials, ending).attempt();
+export function forward(sending: ForwardSending): void {
+  new Forwarding(sending).attempt();
 }
+
+type ForwardSending = Sending<Pick<ConfigSnapshot, 'connections' | 'streams' | 'limits'>>;
 
 /** The attempts to send one request. */
 class Forwarding implements AttemptContext {
@@ -42,14 +44,8 @@ class Forwarding implements AttemptContext {
   readonly #isProved: boolean;
   #protocol: Protocol;
 
-  constructor(
-    request: UpstreamRequest,
-    reply: Reply,
-    { connections, streams, limits }: Pick<ConfigSnapshot, 'connections' | 'streams' | 'limits'>,
-    meter: Meter,
-    credentials: Credentials,
-    ending: Ending,
-  ) {
+  constructor({ request, reply, config, meter, credentials, ending }: ForwardSending) {
+    const { connections, streams, limits } = config;
     const { credential, authority, method } = request;
     this.request = request;
     this.reply = reply;

@@ -7,7 +7,7 @@ import type { ResponseHeadBytes } from '../http/head.ts';
 import { createResponseReader } from '../http/h1/read-head.ts';
 import { Malformed } from '../http/h1/scan.ts';
 import { ownHead } from '../http/h1/write.ts';
-import type { EarlyFrames, ExchangeResult, Meter, Reply, UpgradeSide } from '../http/message.ts';
+import type { EarlyFrames, ExchangeResult, Meter, UpgradeSide } from '../http/message.ts';
 import { PendingBytes } from '../http/server/h1-request.ts';
 import { lingerOn } from '../http/problem.ts';
 import { guardReply, guardFields, type ReplySink } from '../leak-guard/response.ts';
@@ -16,9 +16,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
 import { type Peer, peerOf } from '../policy/peer.ts';
-import { type Credentials, isRefusal, upstreamFailure } from './attempt.ts';
-import type { ConfigSnapshot } from './services.ts';
-import type { UpstreamRequest } from './upstream-request.ts';
+import { isRefusal, type Sending, upstreamFailure } from './attempt.ts';
 import { messageRewriting, type MessageRewriting } from '../placeholders/stream.ts';
 
 const upgrading = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
@@ -40,11 +38,7 @@ export function upgradedSocket(client: Duplex, frames: EarlyFrames): UpgradeSide
  * are ours, and so is every answer but a 101. Resolves when the connection has closed.
  */
 export async function upgrade(
-  request: UpstreamRequest,
-  reply: Reply,
-  { dialer, limits }: ConfigSnapshot,
-  meter: Meter,
-  credentials: Credentials,
+  { request, reply, config: { dialer, limits }, meter, credentials }: Sending,
   side: UpgradeSide,
 ): Promise<ExchangeResult> {
   const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (kept) => kept } = request;
@@ -163,13 +157,8 @@ export async function upgrade(
     const into = guardReply({ reply, search, secrets, meter, overBound: () => null }, status, owner);
     const hint = isRefusal(status) ? credentials.consentHint(request, conceal(head.raw())) : [];
     into.head(status, head.reason, [...own, ...hint]);
-    passBody(
-      upstream,
-      createBodyReader(framing, { whose: 'response', limits, spans: true }),
-      meter,
-      into,
-      finish,
-    );
+    const body = createBodyReader(framing, { whose: 'response', limits, spans: true });
+    passBody(upstream, body, { meter, reply: into, finish });
     upstream.setTimeout(limits.upstream_idle, () => upstream.destroy());
   }
   return over;
@@ -197,14 +186,14 @@ function join(client: Duplex, upstream: Socket, meter: Meter, rewriting: Message
   upstream.pipe(toClient).pipe(client);
 }
 
+interface BodyTarget {
+  readonly meter: Meter;
+  readonly reply: ReplySink;
+  readonly finish: (outcome: ExchangeResult['outcome']) => void;
+}
+
 /** The body of an upstream that does not switch, without its framing: the connection of the client ends with it. */
-function passBody(
-  upstream: Socket,
-  body: BodyReader,
-  meter: Meter,
-  reply: ReplySink,
-  finish: (outcome: ExchangeResult['outcome']) => void,
-): void {
+function passBody(upstream: Socket, body: BodyReader, { meter, reply, finish }: BodyTarget): void {
   const read = (chunk: Buffer) => {
     const end = body.read(chunk, 0, chunk.length);
     for (let i = 0; i < body.spans.length; i += 2) {
