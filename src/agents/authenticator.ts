@@ -41,8 +41,8 @@ export interface AuthenticatorParts {
   readonly uses: Pick<UseNotes, 'used'>;
   readonly signIns?: SignIns | undefined;
   /**
-   * Token that is assumed for local callers without one, where the config lets those in. An unknown token is refused all the
-   * same.
+   * Token that is assumed for local callers without one, if the config lets those in. A caller with an
+   * unknown token is refused all the same.
    */
   readonly assumed?: AssumedToken | undefined;
   /** Identifies agents by JWTs; absent: nobody comes with one. */
@@ -56,8 +56,8 @@ export interface AssumedToken {
 }
 
 /**
- * Identifies callers by their tokens, and knows their grants. Rights stay in memory until the store reports a change. The
- * clock is read for each request.
+ * Identifies callers by their tokens. Rights stay in memory until the store reports a change. The clock is
+ * read for each request.
  */
 export function createAgentAuthenticator({
   store,
@@ -75,7 +75,7 @@ export function createAgentAuthenticator({
   const assumedTokens = new WeakMap<Selectors, PresentedToken>();
   const rightsInMemory = createPermissionCache(store, now, (rights) => leases.keep(rights));
 
-  /** Returns why the right of a holder has ended; null: it has not. A promise if another process may have used a lease. */
+  /** Returns why a right has ended; null: it has not. A promise if another process may have used a lease. */
   function holderRefusal(holder: Holder, at: number): Refusal | Promise<Refusal> {
     const { agent } = holder;
     if (agent.disabledAt !== null) return agentDisabled(agent);
@@ -162,7 +162,7 @@ export function createAgentAuthenticator({
     return rights === null ? null : callerBy(rights, presented);
   }
 
-  /** Returns the caller of a token by rights, the same object until the rights change; null: nobody holds the token. */
+  /** Returns the caller of a token, the same object until the rights change; null: nobody holds it. */
   function callerBy(rights: PermissionSnapshot, presented: PresentedToken): Caller | null {
     const last = callers.get(presented);
     if (last?.rights === rights && applies(last.holder)) return last;
@@ -190,7 +190,7 @@ export function createAgentAuthenticator({
     return agent === null ? null : { kind: 'identity', agent, identity };
   }
 
-  /** Returns the caller of a token by the current rights, or why there is none. Verifies a JWT that is not known yet. */
+  /** Returns the caller of a token by the current rights, or why there is none. Verifies an unknown JWT. */
   async function callerOf(presented: PresentedToken): Promise<Caller | SidekeyError> {
     const caller = callerBy(await rightsInMemory.current(), presented);
     if (caller !== null) return caller;

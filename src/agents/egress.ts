@@ -37,7 +37,7 @@ interface Caller {
   readonly egressNow: () => EgressLists | Promise<EgressLists>;
 }
 
-/** Returns why a caller may not go to a host without a credential, by its lists of this moment; null: it may. */
+/** Returns why the current lists keep a caller from a host without a credential; null: they do not. */
 export async function egressRefusal(
   { agent, lease, egressNow }: Caller,
   authority: Authority,

@@ -46,8 +46,8 @@ export class LeaseUses {
   note(lease: LeaseRecord, at: number): void {
     const { id, idleMs, createdAt, usedAt, uses } = this.#asKnown(lease);
     this.#learn(id, { usedAt: at, uses });
-    // Other processes know only the written uses. With this they are right to some milliseconds: a use after a long
-    // pause is written at once, and of others so soon that the pause before them cannot look like an idle lease.
+    // Other processes read only the written uses. A use after a long pause is written at once. Other uses are
+    // written soon enough that the lease cannot look idle.
     const isLate = idleMs !== null && at - (usedAt ?? createdAt) >= idleMs / 2;
     this.#notes.used('lease', id, isLate ? 0 : Math.min(usesEveryMs, (idleMs ?? Infinity) / 4));
   }

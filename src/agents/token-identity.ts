@@ -20,7 +20,7 @@ export interface TokenIdentity {
   readonly expiresAt: number;
 }
 
-/** Identifies agents by JWTs of the issuers of the config (RFC 7519, OpenID Connect Core §2, SPIFFE JWT-SVID). */
+/** Identifies agents by JWTs of configured issuers (RFC 7519, OpenID Connect Core §2, SPIFFE JWT-SVID). */
 export interface TokenIdentities {
   /** Reports whether a result still applies: the config and the keys are those of its verification. */
   applies(identity: TokenIdentity): boolean;
@@ -37,7 +37,7 @@ interface IdentityParts {
   readonly readKeys: (issuer: AgentIssuer) => Promise<string>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** True: refusals name the agents of the config. A stranger with a token of a public issuer must not learn them. */
+  /** True: refusals name the agents of the config. Strangers of a public issuer must not learn them. */
   readonly namesAgents: boolean;
 }
 

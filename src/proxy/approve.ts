@@ -22,11 +22,11 @@ import type { PreparedExchange } from './upstream-request.ts';
 import type { ObtainedCredential } from './credential.ts';
 
 /**
- * Waits until a person has answered, where a rule wants to ask one. The request is then judged again, by the config of that
+ * If a rule asks a person, waits for the answer. The request is then judged again, by the config of that
  * moment.
  *
- * @throws SidekeyError `approval_denied`, `approval_missing`, `overloaded`, `rule_denied`; `policy_violation` where the
- * request is too long to be shown; `audit_unavailable`, `store_unavailable`
+ * @throws SidekeyError `approval_denied`, `approval_missing`, `overloaded`, `rule_denied`;
+ * `policy_violation`: the request is too long to be shown; `audit_unavailable`, `store_unavailable`
  */
 export async function approve(
   exchange: PreparedExchange,
@@ -93,7 +93,7 @@ export async function approve(
   return { ...again, approval: { id, standing } };
 }
 
-/** Returns the request by what holds now: meanwhile rules are edited, times of day pass, grants are added and removed. */
+/** Returns the request by the current rules and grants, which may have changed while it waited. */
 function unchanged(then: GrantedRequest, now: Evaluation): GrantedRequest {
   const { decision } = now;
   if (decision.outcome === 'deny') throw denialOf(decision);

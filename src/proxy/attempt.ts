@@ -28,7 +28,7 @@ type SentRequest = Pick<
 >;
 
 /**
- * The field section of a request as it is sent in HTTP/1.1, with the fields as they stand. Its method and path are checked.
+ * Returns the field section of a request for HTTP/1.1, and checks its method and path.
  *
  * @param isExpecting whether the upstream is asked for a 100 before the body (RFC 9110 §10.1.1)
  * @throws SidekeyError `bad_request` where it would not be one head of one request
@@ -160,17 +160,17 @@ export type AttemptEnd =
   /** A 401 came that wants another proof, and has a nonce for it. */
   | { readonly kind: 'proved'; readonly sent: AttemptContext['sent'] }
   /**
-   * The connection died under a request that may safely be sent again (RFC 9110 §9.2.2), or the upstream has not processed
-   * it (RFC 9113 §8.7).
+   * The connection ended under a request that is safe to repeat (RFC 9110 §9.2.2), or the upstream has not
+   * processed the request (RFC 9113 §8.7).
    */
   | { readonly kind: 'lost'; readonly error: SidekeyError; readonly sent: AttemptContext['sent'] }
   /** The upstream takes it in HTTP/1.1 alone. */
   | { readonly kind: 'downgraded'; readonly sent: AttemptContext['sent'] };
 
-/** An upstream that has not answered an expectation for so long may know none: the client is told to go on. */
+/** Milliseconds without an answer to an expectation, after which the client may send its body anyway. */
 export const expectationMs = 2_000;
 
-/** Reports whether the upstream is to say if it wants the body, since nobody has asked the client for it yet. */
+/** Reports whether the upstream is asked for a 100, because the client still waits for one. */
 export function expects(it: AttemptContext): boolean {
   return it.reply.expectsContinue && it.request.framing.kind !== 'none';
 }
@@ -246,8 +246,8 @@ export class Upload {
   }
 
   /**
-   * Resolves when all is written, or it was stopped. Rejects with the error of the pieces, and with SidekeyError
-   * `bad_request` if their size is not the announced one.
+   * Resolves when all is written, or the upload was stopped. Rejects with the error of the pieces, and with
+   * SidekeyError `bad_request` if their size is not the announced one.
    *
    * @param progressed called when the upstream has been given something
    */

@@ -55,7 +55,7 @@ export interface AuthorizedRequest extends Evaluation {
   readonly grant: Grant | null;
   /** Grants whose credentials the request gets too. */
   readonly also: readonly AdditionalGrant[];
-  /** The grant that the request may make or replace, because it belongs to the login of a program; null: none. */
+  /** The grant that the request may make or replace as the login of a program; null: none. */
   readonly login: LoginGrant | null;
   /** The path and query as the audit and people may see them. */
   readonly redactedPath: string;
@@ -124,7 +124,7 @@ export function receive({ inbound, config, services, record }: ExchangeContext):
 /**
  * Identifies the caller, and the grant that the caller selects.
  *
- * @throws SidekeyError `agent_auth_required`, `caller_not_same_user`, `lease_expired`, `bad_request`, `store_unavailable`
+ * @throws SidekeyError `bad_request`, `store_unavailable`; the refusals of `AgentAuthenticator.identify`
  */
 export async function authenticate(
   { agents: mode }: Pick<ConfigSnapshot, 'agents'>,
@@ -147,8 +147,8 @@ export async function authenticate(
 }
 
 /**
- * Decides on a request. If rules look at its body, reads the body ahead and judges the request again, by the config and the
- * time of that moment.
+ * Decides on a request. If rules look at its body, reads the body ahead and judges the request again, by the
+ * config and the time of that moment.
  *
  * @throws SidekeyError the denial of policy, or `grant_missing`, `grant_ambiguous`; as `authenticate`
  */
@@ -215,8 +215,8 @@ function refusalOf(
 }
 
 /**
- * Judges a request by the config, grants, labels and time of this moment. A request that has waited, for its body or for a
- * person, is judged again, because its sender decides how long it waits.
+ * Judges a request by the config, grants, labels and time of this moment. A request that has waited, for its
+ * body or for a person, is judged again, because its sender decides how long it waits.
  *
  * @throws SidekeyError as `authenticate`
  */
@@ -320,8 +320,8 @@ export function factsOf(
 const none: readonly string[] = [];
 
 /**
- * For whom a request is: whose grant it uses, whatever the caller claims; where that is nobody's in particular, or none is
- * selected, for whom the agent acts. Null: nobody is named.
+ * Returns the user of a request: that of its grant, whatever the caller claims. If no grant is selected, or
+ * its user is nobody in particular, returns the user that the agent acts for. Null: nobody is named.
  */
 function userOf({ agentUser }: Identity, offer: GrantCandidates | null): string | null {
   if (offer?.selected.kind !== 'selected') return agentUser;
@@ -350,8 +350,8 @@ export async function withBodyFacts(received: ReceivedRequest, maxBytes: number)
 }
 
 /**
- * The path that rules judge: without the credential's place, where that of the grant which is meant stands in the path.
- * It is not a part of the requested resource. Only what no upstream reads as anything else counts as one.
+ * Returns the path that rules judge. A credential in the path is not a part of the requested resource, so its
+ * place is left out. Only a place that every upstream reads in the same way counts as one.
  */
 function judgedPath({ path }: Target, placement: Evaluation['placement']): string {
   if (placement === null || placement instanceof SidekeyError) return path;

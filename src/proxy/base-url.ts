@@ -13,17 +13,17 @@ const tokenForm = /^sidekey_(?:agent|lease)_[\w-]{43}$/;
 /** Fields in which programs send the key of an API. */
 const keyFields: ReadonlySet<string> = new Set(['authorization', 'x-api-key', 'api-key', 'x-goog-api-key']);
 
-/** Reports whether a request outside a tunnel names its host in its path, for programs that know only a base address. */
+/** Reports whether a request outside a tunnel names its host in its path, as programs with a base URL do. */
 export function hasBaseUrl({ target }: Pick<RequestHead, 'target'>): boolean {
   return target.startsWith(beginning);
 }
 
 /**
  * Returns such a request in the form that a proxy gets: the absolute target, and the token of the agent in
- * `Proxy-Authorization`. All other bytes of the target stay. Programs have the token where they have the key of the API.
+ * `Proxy-Authorization`. All other bytes of the target stay. Programs send the token in place of an API key.
  *
- * The error is `bad_request`, or `browser_refused` for what a web page may have sent: browsers let any page send requests to
- * this machine, and a page may have given its own name the address of this machine.
+ * The error is `bad_request`, or `browser_refused` for requests that a web page may have sent: browsers let
+ * any page send requests to this machine, and the name of a page may resolve to the address of this machine.
  *
  * @param mode whether callers without a token are served
  */

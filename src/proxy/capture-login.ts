@@ -30,11 +30,11 @@ const ofMessage = [
 ];
 
 /**
- * Sends the token request of a program that logs in, stores the tokens as a grant, and answers with placeholders. The answer
- * of the provider is never passed on.
+ * Sends the token request of a program that logs in, stores the tokens as a grant, and answers with
+ * placeholders. The answer of the provider is never passed on.
  *
  * @param bytes the body
- * @throws SidekeyError `policy_violation`: the request is none that is captured; errors of `ProxyServices.keepLogin`
+ * @throws SidekeyError `policy_violation`: the request is not captured; errors of `ProxyServices.keepLogin`
  */
 export async function captureLogin(
   login: LoginGrant,

@@ -59,8 +59,8 @@ export function connectOpening(head: RequestHead, socket: Duplex, client: Client
 }
 
 /**
- * Refuses a tunnel, passes it through blind, or intercepts it. Policy is asked here only which of the three; what comes
- * through an intercepted tunnel is decided request by request.
+ * Refuses a tunnel, passes it through blind, or intercepts it. Policy decides here only which of the three.
+ * Each request in an intercepted tunnel is decided by itself.
  */
 export async function openTunnel(
   { head, socket, client, established, refused }: Opening,
@@ -165,8 +165,8 @@ function brokenOff({ host, port }: Authority, failure: Error | undefined): strin
 }
 
 /**
- * Returns the protocol of the upstream. If it cannot be reached, the first request reports why. An upstream that needs a
- * grant's certificate is not contacted: no request has been authorized that may present it.
+ * Returns the protocol of the upstream. If the upstream cannot be reached, the first request reports why. An
+ * upstream that needs a grant's certificate is not contacted: no authorized request may present it yet.
  */
 async function spokenBy(
   authority: Authority,

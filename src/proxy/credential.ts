@@ -36,9 +36,9 @@ export interface ObtainedCredential {
 }
 
 /**
- * Gets the token of the request's grant: from memory, else the store, else by a refresh. Null: the request gets none.
+ * Returns the token of the request's grant from memory, the store, or a refresh. Null: the request gets none.
  *
- * @throws SidekeyError `policy_violation`: the request cannot carry a credential; `too_many_leaks`; why there is no token
+ * @throws SidekeyError `policy_violation`: it cannot carry a credential; `too_many_leaks`; why there is no token
  */
 export function obtainCredential({
   prepared: { method, authority: destination },
@@ -67,8 +67,8 @@ export function obtainCredential({
 const none: readonly AdditionalCredential[] = [];
 
 /**
- * Counts the use of a lease, and checks that the rights of the caller have not ended while the request waited. A request
- * that a limit or a person refused is no use. All credentials of a request are one use.
+ * Counts the use of a lease, and checks that the rights of the caller have not ended while the request
+ * waited. A request that a limit or a person refused is no use. All credentials of a request are one use.
  *
  * @throws SidekeyError as `Identity.spend`
  */
@@ -87,9 +87,9 @@ export async function countUse({
 }
 
 /**
- * Applies the credential to the request. A provider may have the client bring its own: such a request stays as it is.
+ * Applies the credential to the request. A request whose client brings its own stays as it is.
  *
- * @throws SidekeyError as `applyScheme`; `policy_violation` where responses must be guarded and the secret is too short for that
+ * @throws SidekeyError as `applyScheme`; `policy_violation`: the secret is too short for the leak guard
  */
 export function applyCredential(
   prepared: PreparedRequest,
@@ -181,7 +181,7 @@ export function applyCredential(
   };
 }
 
-/** Applies another token or proof to a request that its upstream refused. The forwarder calls it with that request. */
+/** Applies another token or proof to a request that its upstream refused. */
 export class CredentialRenewal {
   readonly #services: ProxyServices;
   readonly #record: ExchangeRecord;
@@ -192,7 +192,7 @@ export class CredentialRenewal {
   }
 
   /**
-   * Refreshes the token that an upstream answered with 401. Returns the request with the new one; null: the 401 stands.
+   * Refreshes the token that an upstream answered with 401. Returns the new request; null: the 401 stands.
    *
    * @param isReplayable whether the request can be sent again; if not, the next request has the new token
    * @throws SidekeyError where the caller's permission or the grant has ended
@@ -221,7 +221,7 @@ export class CredentialRenewal {
     return renewed;
   }
 
-  /** Refreshes a token; null: it stays. The 401 says more than a failed refresh; a grant that has ended says so itself. */
+  /** Refreshes a token; null: it stays, and so does the 401. @throws SidekeyError if the grant has ended */
   async #refresh(token: ReadyToken): Promise<ReadyToken | null> {
     const fresh = await this.#services.tokens.forceRefresh(token);
     if (fresh.kind === 'ready') return fresh;
@@ -229,7 +229,7 @@ export class CredentialRenewal {
     throw refusedToken(fresh);
   }
 
-  /** Returns the request with another proof, by the nonce that is known now: no proof is good for two requests. */
+  /** Returns the request with a new proof and the current nonce, because a proof is good for one request. */
   prove(request: UpstreamRequest): UpstreamRequest {
     if (request.credential === null) return request;
     const { prepared, authorized } = request.credential;
@@ -251,8 +251,8 @@ export class CredentialRenewal {
   }
 
   /**
-   * Returns the `Sidekey-Hint` field for a 401 or 403 that says that the grant lacks a consent (RFC 6750 §3.1); no field
-   * otherwise. The names of the missing scopes are recorded.
+   * Returns the `Sidekey-Hint` field for a 401 or 403 that says that the grant lacks a consent (RFC 6750
+   * §3.1); no field otherwise. The names of the missing scopes are recorded.
    *
    * @param fields those of the response
    */
@@ -292,8 +292,8 @@ function refusedToken({ code, message, hint, retryAfterMs }: RefusedToken): Side
 /**
  * Reads the body of a request whose scheme signs it or writes into it.
  *
- * @throws SidekeyError `policy_violation`: the request cannot carry the credential in any case; `body_too_large`;
- * `bad_request` where the client left in the middle of the body
+ * @throws SidekeyError `policy_violation`: the request can never carry the credential; `body_too_large`;
+ * `bad_request`: the client left in the middle of the body
  */
 export function readForScheme({
   prepared,

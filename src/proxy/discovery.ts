@@ -18,8 +18,8 @@ import type { ConfigSnapshot, ProxyServices } from './services.ts';
 import { offerOf, unselected } from './target.ts';
 
 /**
- * Answers a request for the proxy itself (`isOwn`): what its caller may call, with which grants, and under which rules.
- * The caller shows who it is as for any other request. Nothing is looked up and nothing leaves.
+ * Answers a request for the proxy itself (`isOwn`) with the hosts, grants and rules of its caller. The caller
+ * authenticates as for any other request. Nothing is resolved, and nothing is sent to an upstream.
  */
 export async function discover(exchange: ReceivedExchange): Promise<ExchangeResult> {
   const { received, config, services, record } = exchange;
@@ -70,8 +70,8 @@ function answer(
 }
 
 /**
- * Reports whether a client would rather have JSON than text (RFC 9110 §12.5.1). Ranges with a star say nothing about it: who takes
- * anything gets the text, which is for reading.
+ * Reports whether a client prefers JSON to text (RFC 9110 §12.5.1). Ranges with a star do not count: a client
+ * that accepts anything gets the text.
  */
 export function prefersJson(accept: string): boolean {
   const weights = new Map(accept.split(',').map(weighed));
@@ -86,7 +86,7 @@ function weighed(part: string): [type: string, weight: number] {
   return [type, weight === undefined ? 1 : Number(weight)];
 }
 
-/** Hosts that one caller may call now, and the permission for them. Times are milliseconds since the epoch. */
+/** Hosts that one caller may call now, and its permission. Times are milliseconds since the epoch. */
 interface Reach {
   readonly now: number;
   /** Null: it showed no token. */
@@ -139,8 +139,8 @@ interface Problem {
 }
 
 /**
- * Gathers what a caller reaches. It leaves out the grants that the caller cannot use; a caller without a token, who can
- * use every grant, also sees hosts whose grant is missing.
+ * Returns the hosts and grants that a caller reaches, without grants that it cannot use. A caller without a
+ * token can use every grant, and also sees hosts whose grant is missing.
  *
  * @throws SidekeyError `store_unavailable`
  */

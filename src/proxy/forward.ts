@@ -14,11 +14,11 @@ import type { ConfigSnapshot } from './services.ts';
 import { meteredBody, type RequestBody, type UpstreamRequest } from './upstream-request.ts';
 
 /**
- * Sends a request over a kept or a new connection or session, and streams the response into the reply. Sends it again where a
- * kept connection died, the token was renewed, or the upstream wants another DPoP proof or HTTP/1.1. Memory holds the bytes
- * under way and, for a second attempt, a bounded copy of the body.
+ * Sends a request over a kept or a new connection or session, and streams the response into the reply.
+ * Repeats the request if a kept connection ended, the token was renewed, or the upstream wants another DPoP
+ * proof or HTTP/1.1. Memory holds the bytes under way and, for a second attempt, a bounded copy of the body.
  *
- * It fails with a SidekeyError where the upstream fails before its head; later failures cut the client's connection.
+ * An upstream that fails before its head fails the exchange with a SidekeyError. Later ones cut the client.
  */
 export function forward(sending: ForwardSending): void {
   new Forwarding(sending).attempt();

@@ -42,8 +42,8 @@ export interface Listener {
    */
   listen(host: string, port: number, socket?: object): Promise<AddressInfo>;
   /**
-   * For after a change of the config: cuts the tunnels and upgraded connections that would not be let begin as things
-   * are now.
+   * Cuts the tunnels and upgraded connections that the current config would not allow to begin. Call it after
+   * a change of the config.
    */
   recheck(): void;
   /** Reports whether new connections are accepted. */
@@ -65,7 +65,7 @@ const lastWordMs = 500;
 
 const ready = Buffer.from('{"status":"ready"}\n');
 
-/** Milliseconds without a request, or a byte, after which a connection or a tunnel is closed when the proxy stops. */
+/** Milliseconds without a request or a byte, after which a stopping proxy closes a connection or a tunnel. */
 const quietMs = 1_000;
 /** Milliseconds between two looks for what is left. */
 const lookMs = 20;
@@ -74,7 +74,7 @@ const lookMs = 20;
 interface ListenerParts {
   /** Tells this Sidekey from others, in the answer to a health check. */
   readonly instance: string;
-  /** What the health check of a command adds, and the target that only commands know. */
+  /** The text that the health check of a command adds, and the target that only commands know. */
   readonly report: { readonly target: string; readonly read: () => Promise<string> };
   /** Returns why requests cannot be served, for `GET /readyz`; null: they can. */
   readonly readiness: () => Promise<SidekeyError | null>;
@@ -93,7 +93,7 @@ export function createListener(
   const health = (sealed?: string) => Buffer.from(`${JSON.stringify({ status: 'ok', instance, sealed })}\n`);
   const healthy = health();
   const reportTarget = Buffer.from(report.target);
-  /** Exchanges end by themselves; tunnels and upgraded connections may not. Those of `connections` are not in here. */
+  /** Exchanges of HTTP/2, which end by themselves, as opposed to tunnels and upgraded connections. */
   const exchanges = new Set<Promise<void>>();
   const takenOver = new Set<Promise<void>>();
   const places = new ConnectionPlaces(() => services.lastConfig().limits.client_connections);
@@ -118,7 +118,7 @@ export function createListener(
   /**
    * Returns a forwarder whose exchanges are cut when their permission ends.
    *
-   * @param isJudgedAnew whether it is also cut when its request would be refused as things are then: it may last
+   * @param isJudgedAnew whether an exchange is also cut when current policy would refuse its request
    */
   function watching(
     send: Forwarder['send'],
@@ -168,7 +168,7 @@ export function createListener(
     return connections.size + takenOver.size > 0;
   }
 
-  /** Resolves when nothing is left, or nothing but what is quiet: a client may hold a connection or a tunnel for ever. */
+  /** Resolves when all that is left is quiet, because a client may hold a connection or a tunnel for ever. */
   async function quiet(): Promise<void> {
     for (;;) {
       await settled();
@@ -351,7 +351,7 @@ export function createListener(
     }
   }
 
-  /** A request was refused before it was one; of its host no more is known than whose tunnel it came through. */
+  /** Records the refusal of bytes that are no request. The host is that of the tunnel, if there is one. */
   function denied({ address, tunnel }: Client, { code, status, message, hint }: SidekeyError): void {
     const { scheme, host, port } = tunnel?.authority ?? {};
     const facts = { client: address, scheme, host, port, code };
@@ -479,8 +479,8 @@ function isSame(secret: Buffer, text: string): boolean {
 }
 
 /**
- * Answers a request to the proxy itself: an origin-form target outside a tunnel. Says whether it was such a request.
- * `GET /healthz` is for health checks; it tells nothing but that this Sidekey serves.
+ * Answers a request to the proxy itself: an origin-form target outside a tunnel. Returns whether it was one.
+ * `GET /healthz` is for health checks, and reports only that this Sidekey serves.
  */
 function answerSelf({ method, target, fields: own }: RequestHead, reply: Reply, healthy: Buffer): boolean {
   if (!target.startsWith('/') || hasBaseUrl({ target })) return false;
@@ -517,8 +517,8 @@ function selfPage(status: number): PageAnswer {
 }
 
 /**
- * Reports whether a request asks for a WebSocket (RFC 6455 §4.1). Any other upgrade, h2c above all, would hide requests from policy:
- * such a request is forwarded as a plain one, without its `Upgrade`.
+ * Reports whether a request asks for a WebSocket (RFC 6455 §4.1). Any other upgrade, such as h2c, would hide
+ * requests from policy, so its request is forwarded without `Upgrade`.
  */
 function asksForWebSocket(head: RequestHeadBytes, framing: BodyFraming): boolean {
   if (framing.kind !== 'none' || head.version !== '1.1' || !head.lists('connection', 'upgrade')) return false;

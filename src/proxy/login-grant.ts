@@ -30,9 +30,9 @@ interface LoginConfig {
 }
 
 /**
- * Returns the grant that a request to a token endpoint may make or replace, for a provider whose logins are captured. It
- * belongs to the user of the caller, and the caller may use it. Null: the request is no login, or this caller makes no grant;
- * it must not be forwarded then.
+ * Returns the grant that a request to a token endpoint may make or replace, if logins of the provider are
+ * captured. The grant belongs to the user of the caller, and the caller may use it. Null: the request is no
+ * login, or this caller makes no grant. Such a request must not be forwarded.
  *
  * @throws SidekeyError `grant_ambiguous`: the caller has several grants there
  */
@@ -60,8 +60,8 @@ export function loginGrant(request: LoginRequest, config: LoginConfig): LoginGra
 }
 
 /**
- * Reports whether a request needs no grant, although its domain has one: a program asks for a code there before its first
- * login, and the provider's credential is not sent there.
+ * Reports whether a request needs no grant, although its domain has one: a program requests a code there
+ * before its first login, and the provider's credential is not sent there.
  */
 export function precedesLogin(request: LoginRequest, config: LoginConfig): boolean {
   const { candidates, received } = request;

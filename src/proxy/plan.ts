@@ -76,9 +76,9 @@ function contentTypeOf(fields: RawFields): string | null {
 }
 
 /**
- * Values of the last request of a client connection, which the next one may have in common with it. A value is used again
- * only where everything that it follows from is the same object: the fields of the head, and the snapshots of config,
- * rights and grants. Each of these is immutable, and another one takes its place when something changes.
+ * Values of the last request of a client connection, which the next request may share. A value is used again
+ * only if all its sources are the same objects: the fields of the head, and the snapshots of config, rights
+ * and grants. Each of these is immutable, and a change makes a new one.
  */
 export class ConnectionPlan {
   /** IP address of the client, without a port. */
@@ -114,7 +114,7 @@ export class ConnectionPlan {
     return isSame ? last : (this.#facts = fieldFactsOf(head, limits, codes));
   }
 
-  /** Returns the identity with the selectors of a request. @throws SidekeyError `bad_request` as `selectorsOf` */
+  /** Returns the identity with the selectors of a request. @throws SidekeyError as `selectorsOf` */
   caller(identity: Identity, fields: RawFields): Identity {
     const last = this.#caller;
     if (last !== null && last.identity === identity && last.fields === fields) return last.caller;

@@ -94,7 +94,7 @@ async function propose(
   return services.proposals.propose({ ...proposerOf(caller), change, reason, client: client.address });
 }
 
-/** Returns the proposal, accepted if its grant was connected since. Grants that the caller cannot use do not count. */
+/** Returns the proposal, accepted if a grant that the caller can use was connected since. */
 async function connectedSince(proposal: Proposal, caller: Identity, services: Services): Promise<Proposal> {
   const { change } = proposal;
   if (statusOf(proposal, services.now()) !== 'waiting') return proposal;

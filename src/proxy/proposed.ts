@@ -39,7 +39,7 @@ export async function acceptedFor(
 /**
  * Uses up a yes for one exchange, right before its bytes leave.
  *
- * @throws SidekeyError `domain_not_allowed`: another exchange has used it, or it has ended; `store_unavailable`
+ * @throws SidekeyError `domain_not_allowed`: it is used up, or has ended; `store_unavailable`
  */
 export async function useProposal(
   { proposal }: AcceptedProposal,
@@ -52,8 +52,8 @@ export async function useProposal(
 }
 
 /**
- * Returns the policy for what an accepted proposal let through: that of the config, where its map lists the host by now;
- * else that of the proposals in force. A yes for one exchange holds to the end of the exchange.
+ * Returns the policy for an exchange of an accepted proposal: that of the config if its map lists the host
+ * now, otherwise that of the proposals in force. A yes for one exchange holds to the end of the exchange.
  *
  * @throws SidekeyError `store_unavailable`
  */

@@ -37,9 +37,9 @@ export interface Transport {
 }
 
 /**
- * Handles the response to one attempt: forwards it into the reply, no faster than the client reads, or buffers a 401 while
- * another token or proof may get another response. The attempt calls it from the event loop, one method at a time; calls
- * after the end have no effect.
+ * Handles the response to one attempt: forwards it into the reply, no faster than the client reads, or
+ * buffers a 401 while another token or proof may get another response. The attempt calls one method at a time
+ * from the event loop. Calls after the end have no effect.
  */
 export class ResponseHandler {
   readonly #context: AttemptContext;
@@ -349,7 +349,7 @@ export class ResponseHandler {
     return true;
   }
 
-  /** Sends the request again with another proof, at the end of the 401, so that its connection can be used again. */
+  /** Repeats the request with another proof at the end of the 401, so that its connection stays usable. */
   #sendWithProof(): void {
     if (this.#again !== null) this.#sendAgain({ kind: 'proved', sent: this.#again.copy });
   }
@@ -396,7 +396,7 @@ export class ResponseHandler {
   /** Cuts the connection of the client, whose response has begun. */
   #break(code?: FailureCode): void {
     if (!this.#settle()) return;
-    // In this order: an aborted reply tells that its client has gone, and the end of the exchange closes an unended reply.
+    // In this order, because an aborted reply counts as a client that left, and the end closes an open reply.
     this.#context.reply.abort();
     this.#report('broken', code);
   }

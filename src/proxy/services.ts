@@ -34,11 +34,11 @@ import type { AgentLoad, LeakLimit } from './limits.ts';
 import { createPathRedactor, type ExchangeRecord, type PathRedactor } from './record.ts';
 import type { CertificateWatch } from './revalidate.ts';
 
-/** Parts that the stages of an exchange work with. `main` makes them; `explain` makes some that change nothing. */
+/** Parts that the stages of an exchange use. `main` makes them; those of `explain` change nothing. */
 export interface ProxyServices {
   /**
-   * Returns the config in force: a promise only where the file has changed and is read again. A stage that has waited asks
-   * again.
+   * Returns the config in force: a promise only if the file has changed and is read again. A stage that has
+   * waited calls it again.
    */
   readonly config: () => ConfigSnapshot | Promise<ConfigSnapshot>;
   /** Returns the config that was read last, for code that cannot wait. */
@@ -70,7 +70,7 @@ export interface ProxyServices {
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Returns the owner of the other end of a connection of this machine; absent: the one that the system reports. */
+  /** Returns the owner of the client of a local connection; absent: the one that the system reports. */
   readonly peerOwner?: ((socket: Socket) => Promise<PeerOwner>) | undefined;
   readonly timers: Timers;
 }
@@ -85,7 +85,7 @@ export interface ExchangeContext {
   readonly config: ConfigSnapshot;
 }
 
-/** Values of the config that can change while the proxy runs. One exchange uses one snapshot until it has waited. */
+/** Values of the config that can change at run time. One exchange uses one snapshot until it has waited. */
 export interface ConfigSnapshot extends UpstreamParts {
   readonly policy: Policy;
   readonly agents: CallerMode;

@@ -22,7 +22,7 @@ import type { PreparedExchange, PreparedRequest } from './upstream-request.ts';
 /** Bytes of a token request that are read; none that is meant for this is as large. */
 const maxTokenRequestBytes = 65_536;
 
-/** Grant types of programs that refresh a token themselves; other types need a person or give no token of a client. */
+/** Grant types of programs that refresh a token themselves. Other types need a person or a login. */
 const renewals: ReadonlySet<unknown> = new Set([
   'refresh_token',
   'client_credentials',
@@ -40,9 +40,9 @@ export function isTokenRequest({ prepared, authorized }: PreparedExchange): bool
 }
 
 /**
- * Answers a program that refreshes its token by itself, and sends its placeholder for that, with the placeholder. The token
- * behind it is refreshed when it is due, as for any other request: the new tokens are stored in the grant, and a refresh token
- * that is good for one use is used once. Returns a request without the placeholder as it was, with its body whole.
+ * Answers a program that refreshes its token with a placeholder. The answer has the placeholder again. The
+ * token behind it is refreshed when it is due, as for any other request: the new tokens are stored in the
+ * grant, and a one-time refresh token is used once. Returns a request without a placeholder unchanged.
  *
  * @throws SidekeyError `body_too_large`, `placeholder_misused`, `rate_limited`; why there is no token
  */
@@ -54,7 +54,7 @@ export async function answerTokenRequest(
   if (request.body !== null) reply.continue();
   const body = request.body?.[Symbol.asyncIterator]() as InboundRequest['body'] | undefined;
   const read = await readAhead(body ?? null, maxTokenRequestBytes);
-  // A placeholder behind the bytes that are read would not be found, and the provider would send the client a real token.
+  // A placeholder in unread bytes would be missed, and the provider would send the client a real token.
   if (!read.isWhole) throw tokenRequestTooLarge();
   const text = read.bytes.toString('latin1');
   const pairs = valuesOf(request.fields, 'authorization').map((value) => basicPair(value) ?? '');

@@ -20,7 +20,7 @@ import type { ExchangeContext } from './services.ts';
 /** A request to an upstream, before a credential is applied to it. */
 export interface PreparedRequest {
   readonly authority: Authority;
-  /** The protocol of the client. A request of HTTP/1.1 is sent in HTTP/1.1, one of HTTP/2 in what the upstream chooses. */
+  /** The protocol of the client. HTTP/1.1 is forwarded as HTTP/1.1, HTTP/2 as the upstream chooses. */
   readonly protocol: Protocol;
   readonly method: string;
   /** Origin-form, the raw bytes that were judged. */
@@ -34,7 +34,7 @@ export interface PreparedRequest {
   readonly trailers?: InboundRequest['trailers'];
   /** Placeholders in it; absent: there are none. */
   readonly placeholders?: DetectedPlaceholders;
-  /** Reports whether a list of tools in the response may name a tool; absent: the response has no such list. */
+  /** Reports whether a list of tools in the response may name a tool; absent: it has no such list. */
   readonly isListed?: ((tool: string) => boolean) | undefined;
   /** SHA-256 of the body in hex, where a scheme needs it. */
   readonly bodyHash?: string;
@@ -55,7 +55,7 @@ export interface UpstreamRequest
   extends PreparedRequest, Omit<SubstitutedRequest, 'path' | 'fields' | 'reframed'> {
   /** Bytes of `fields` that were made for the last request; absent: `fields` are of this request alone. */
   readonly planned?: PlannedFields;
-  /** True if it is for a grant: its credential is applied, or the client brings its own where the provider says so. */
+  /** True if the request has a credential: that of a grant, or the client's own if the provider allows it. */
   readonly carriesGrant: boolean;
   /** Bytes that the response body may have; null: any number. */
   readonly maxResponse: number | null;
@@ -81,8 +81,8 @@ export interface AppliedCredential {
 }
 
 /**
- * Makes the request to the upstream. If the request waits for a person, reads its body to the end, so that a client that
- * leaves is noticed.
+ * Makes the request to the upstream. If the request waits for a person, reads its body to the end, so that a
+ * client that leaves is noticed.
  *
  * @throws SidekeyError as `wholeBody`
  */
@@ -149,8 +149,8 @@ export interface RequestBody {
   /** The whole of it, where it has all come and been kept: then it can be sent once more. */
   whole(): { readonly copy: Buffer | null } | null;
   /**
-   * All of it from the first byte on, what is still to come included, where all that has come was kept. The reader of
-   * the body continues with this.
+   * Returns the whole body from its first byte, with the pieces that are still to come; null: received pieces
+   * were not kept. The reader of the body continues with this.
    */
   again(): { readonly copy: AsyncIterable<Buffer> | null } | null;
 }
@@ -220,7 +220,7 @@ function meteredPieces(source: AsyncIterable<Buffer>, keep: number, most: number
 /**
  * Reads a body to its end, and answers with it in memory.
  *
- * @throws SidekeyError `body_too_large` where it has more than `most` bytes; `bad_request` where the client left in it
+ * @throws SidekeyError `body_too_large`: more than `most` bytes; `bad_request`: the client left in the body
  */
 async function wholeBody(
   body: AsyncIterableIterator<Buffer>,

@@ -34,8 +34,8 @@ export function upgradedSocket(client: Duplex, frames: EarlyFrames): UpgradeSide
 }
 
 /**
- * Carries an admitted WebSocket handshake and then its frames, over a connection of our dialer's. The fields both ways
- * are ours, and so is every answer but a 101. Resolves when the connection has closed.
+ * Carries an admitted WebSocket handshake and then its frames over a connection of the dialer. Both heads are
+ * written by Sidekey, and so is every answer but a 101. Resolves when the connection has closed.
  */
 export async function upgrade(
   { request, reply, config: { dialer, limits }, meter, credentials }: Sending,
@@ -100,7 +100,7 @@ export async function upgrade(
     if (wantsProof(shaken)) {
       upstream.on('error', ignore).destroy();
       upstream = await dialer.connect(peer);
-      // The client may have left meanwhile, or been cut because its right has ended: then no further proof is sent.
+      // If the client has left meanwhile, or was cut because its right ended, no further proof is sent.
       shaken = client.destroyed ? await over : await shake(credentials.prove(request).fields);
       // Once is enough; its nonce is for the next.
       wantsProof(shaken);
@@ -192,7 +192,7 @@ interface BodyTarget {
   readonly finish: (outcome: ExchangeResult['outcome']) => void;
 }
 
-/** The body of an upstream that does not switch, without its framing: the connection of the client ends with it. */
+/** Forwards the body of an upstream that does not switch. The connection of the client ends with it. */
 function passBody(upstream: Socket, body: BodyReader, { meter, reply, finish }: BodyTarget): void {
   const read = (chunk: Buffer) => {
     const end = body.read(chunk, 0, chunk.length);
@@ -231,7 +231,7 @@ function ignore(): void {}
 /** Bytes of frames that a client may send before its handshake is answered. */
 const earlyBytes = 65_536;
 
-/** Reads on while a person or the upstream is asked: a client that nobody reads from leaves unnoticed. One that ends is cut. */
+/** Reads the client while a person or the upstream answers, so that its end is noticed. Then cuts it. */
 export function listenTo(client: Duplex, early: Buffer): EarlyFrames {
   const onLeft = () => client.destroy();
   const chunks: Buffer[] = [];
@@ -261,9 +261,9 @@ interface Handshake {
 }
 
 /**
- * Waits for the answer to a WebSocket handshake that was sent: a 101, or a final one. Leaves the connection paused.
+ * Waits for the answer to a WebSocket handshake: a 101, or a final one. Leaves the connection paused.
  *
- * Rejects with SidekeyError `upstream_timeout`, `upstream_unreachable`, `upstream_tls` or `upstream_protocol`.
+ * @throws SidekeyError `upstream_timeout`, `upstream_unreachable`, `upstream_tls`, `upstream_protocol`
  */
 function shakeHands(upstream: Socket, peer: Peer, limits: Limits): Promise<Handshake> {
   const heads = createResponseReader(limits);
