@@ -64,30 +64,30 @@ export function createPermissionCache(
   now: () => number,
   onRead: (rights: PermissionSnapshot) => void,
 ): PermissionCache {
-  let known: { readonly rights: PermissionSnapshot; readonly epoch: number } | null = null;
+  let cached: { readonly rights: PermissionSnapshot; readonly epoch: number } | null = null;
   let loading: Promise<PermissionSnapshot> | null = null;
 
   function inMemory(): PermissionSnapshot | null {
-    if (known === null) return null;
+    if (cached === null) return null;
     const epoch = store.epoch();
-    if (known.epoch !== epoch) {
-      if (store.changesSince(known.epoch).others) return null;
-      known = { rights: known.rights, epoch };
+    if (cached.epoch !== epoch) {
+      if (store.changesSince(cached.epoch).others) return null;
+      cached = { rights: cached.rights, epoch };
     }
-    return known.rights;
+    return cached.rights;
   }
 
   async function read(): Promise<PermissionSnapshot> {
     // Asked before the rows: after a change in between, the read values count as old, never as new.
     const epoch = store.epoch();
-    const isUnchanged = known !== null && (await store.rights.revision()) === known.rights.revision;
-    if (known !== null && isUnchanged) {
-      known = { rights: known.rights, epoch };
+    const isUnchanged = cached !== null && (await store.rights.revision()) === cached.rights.revision;
+    if (cached !== null && isUnchanged) {
+      cached = { rights: cached.rights, epoch };
     } else {
-      known = { rights: knownRights(await store.rights.read(now() - rememberMs)), epoch };
-      onRead(known.rights);
+      cached = { rights: knownRights(await store.rights.read(now() - rememberMs)), epoch };
+      onRead(cached.rights);
     }
-    return known.rights;
+    return cached.rights;
   }
 
   async function load(): Promise<PermissionSnapshot> {

@@ -39,10 +39,10 @@ export function requestSection(
 ): Buffer {
   checkTarget(path);
   if (!isOneLine(method)) throw cannotBeForwarded();
-  const own = protocol === 'h2' ? withoutTe(fields) : fields;
-  const kept = isExpecting ? [...own, 'Expect', '100-continue'] : own;
+  const accepted = protocol === 'h2' ? withoutTe(fields) : fields;
+  const sent = isExpecting ? [...accepted, 'Expect', '100-continue'] : accepted;
   try {
-    return (kept === fields ? planned?.section(fields) : null) ?? fieldSection(kept);
+    return (sent === fields ? planned?.section(fields) : null) ?? fieldSection(sent);
   } catch (cause) {
     throw cannotBeForwarded(cause);
   }
@@ -62,18 +62,18 @@ export function streamHead(
 ): StreamHead {
   checkTarget(path);
   const { scheme } = authority;
-  const kept = [':method', method, ':scheme', scheme, ':authority', authorityText(authority), ':path', path];
+  const head = [':method', method, ':scheme', scheme, ':authority', authorityText(authority), ':path', path];
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!.toLowerCase();
     const value = fields[i + 1]!;
     // `:authority` replaces `Host`, and HTTP/2 has no other hop-by-hop fields (RFC 9113 §8.2.2).
     if (name === 'te' ? value !== 'trailers' : name === 'host' || hopByHop.has(name)) continue;
     if (!isFieldName(name) || !isOneLine(value)) throw cannotBeForwarded();
-    kept.push(name, value);
+    head.push(name, value);
   }
-  if (isExpecting) kept.push('expect', '100-continue');
+  if (isExpecting) head.push('expect', '100-continue');
   const neverIndexed = [...secrets, ...(carriedIn ?? []), ...(conceal === undefined ? [] : [':path'])];
-  return { fields: kept, neverIndexed, isWhole: framing.kind === 'none' };
+  return { fields: head, neverIndexed, isWhole: framing.kind === 'none' };
 }
 
 /** `TE` is of one connection in HTTP/1.1; to a client of HTTP/2 trailers go on in any case. */

@@ -39,23 +39,23 @@ export function fromBaseUrl(head: RequestHead, mode: CallerMode): RequestHead | 
   if (has('origin') || has('sec-fetch-site') || has('sec-fetch-dest'))
     return new SidekeyError('browser_refused');
   const hosts = valuesOf(fields, 'host');
-  const own = hosts.length === 1 ? parseAuthority(hosts[0] ?? '', 'http') : null;
-  if (own === null) return new SidekeyError('bad_request', 'The request has not one valid Host field.');
-  if (mode !== 'required' && own.host !== 'localhost' && !isAddress(own.host))
+  const host = hosts.length === 1 ? parseAuthority(hosts[0] ?? '', 'http') : null;
+  if (host === null) return new SidekeyError('bad_request', 'The request has not one valid Host field.');
+  if (mode !== 'required' && host.host !== 'localhost' && !isAddress(host.host))
     return new SidekeyError('browser_refused');
   let login: string | null = null;
   // A token is not sent on, also where another field says who calls.
-  const kept = withoutFields(fields, (name, value) => {
-    const found = keyFields.has(name) ? loginIn(value) : null;
-    login ??= found;
-    return found !== null || name === 'host';
+  const forwarded = withoutFields(fields, (name, value) => {
+    const token = keyFields.has(name) ? loginIn(value) : null;
+    login ??= token;
+    return token !== null || name === 'host';
   });
   const shown = login === null || has('proxy-authorization') ? [] : ['Proxy-Authorization', login];
   return {
     method: head.method,
     target: named,
     version: head.version,
-    fields: ['Host', authorityText(target.authority), ...kept, ...shown],
+    fields: ['Host', authorityText(target.authority), ...forwarded, ...shown],
   };
 }
 

@@ -49,16 +49,16 @@ export async function openingByName(
   opening.established();
   const timeoutMs = settings.limits.client_handshake;
   const late = setTimeout(() => socket.destroy(), timeoutMs).unref();
-  const said = await firstWords(socket).finally(() => clearTimeout(late));
-  if (said === null) {
+  const words = await firstWords(socket).finally(() => clearTimeout(late));
+  if (words === null) {
     socket.destroy();
     return null;
   }
   return {
     ...opening,
-    head: { ...head, target: `${said.name ?? to.host}:${to.port}` },
+    head: { ...head, target: `${words.name ?? to.host}:${to.port}` },
     established: () => {},
-    refused: (error) => void refuseInside(said, error),
+    refused: (error) => void refuseInside(words, error),
   };
 
   /** Clients show the answer to a request, and say no more of a closed connection than that it was closed. */

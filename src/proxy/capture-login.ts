@@ -106,10 +106,10 @@ function withoutBody(): SidekeyError {
 }
 
 function unknownClient({ provider: { name, logins } }: LoginGrant): SidekeyError {
-  const known = logins.map(({ program }) => program).join(', ');
+  const programs = logins.map(({ program }) => program).join(', ');
   return new SidekeyError(
     'policy_violation',
-    `Logins of the provider ${name} are captured, and this client is none of its programs${known === '' ? '' : ` (${known})`}.`,
+    `Logins of the provider ${name} are captured, and this client is none of its programs${programs === '' ? '' : ` (${programs})`}.`,
     { hint: `add its client_id to providers.${name}.logins` },
   );
 }

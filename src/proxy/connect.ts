@@ -88,13 +88,13 @@ export async function openTunnel(
     record.identity(identity);
 
     // Requests for the proxy itself are answered inside and never dialed.
-    const own = isOwn(target);
-    const isListed = own || connectDomain(settings.policy, target) !== null;
+    const isOwnHost = isOwn(target);
+    const isListed = isOwnHost || connectDomain(settings.policy, target) !== null;
     const accepted = isListed
       ? null
-      : await acceptedFor(identity, (it) => connectDomain(it, target), services.proposals);
+      : await acceptedFor(identity, (policy) => connectDomain(policy, target), services.proposals);
     const policy = accepted?.policy ?? settings.policy;
-    const decision = own ? ({ outcome: 'inject' } as const) : decideConnect(policy, target);
+    const decision = isOwnHost ? ({ outcome: 'inject' } as const) : decideConnect(policy, target);
     switch (decision.outcome) {
       case 'deny':
         throw denialOf(decision);
@@ -130,7 +130,7 @@ export async function openTunnel(
         const inside = await intercept(socket, target, {
           leafFor: () => leaf,
           spoken: () =>
-            own
+            isOwnHost
               ? ownSpoken
               : spokenBy({ ...target, scheme: 'https' }, identity, { ...settings, policy }, services),
           failed: (why) => (failure ??= why),

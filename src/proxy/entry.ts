@@ -155,13 +155,13 @@ function shownBy(stream: TLSSocket, agents: ProxyTls['agents']): ShownCertificat
   if (!stream.authorized)
     return { problem: `The client certificate is not accepted (${String(stream.authorizationError)}).` };
   const names = namesIn(certificate.subjectAltName ?? '');
-  const found = new Map(
+  const agentNames = new Map(
     names.flatMap((name) => (agents.has(name) ? [[agents.get(name)!, name] as const] : [])),
   );
-  const [[agent, subject] = []] = found;
+  const [[agent, subject] = []] = agentNames;
   if (agent === undefined || subject === undefined)
     return { problem: 'The client certificate has no name that proxy.tls.agents lists.' };
-  if (found.size > 1) return { problem: 'The client certificate has the names of several agents.' };
+  if (agentNames.size > 1) return { problem: 'The client certificate has the names of several agents.' };
   return { agent, subject, expiresAt: certificate.validToDate.getTime() };
 }
 

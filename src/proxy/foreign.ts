@@ -73,8 +73,8 @@ async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
   yield bytes;
 }
 
-function foreign(found: readonly string[]): SidekeyError {
-  const sentence = `The request has a credential of its own in ${found.join(' and ')}, and foreign_credentials of the domain does not allow that.`;
+function foreign(places: readonly string[]): SidekeyError {
+  const sentence = `The request has a credential of its own in ${places.join(' and ')}, and foreign_credentials of the domain does not allow that.`;
   return new SidekeyError('foreign_credential', sentence);
 }
 

@@ -108,8 +108,8 @@ async function findConnected(
   { grants }: Services,
 ): Promise<string | null> {
   if (change.kind === 'domain') return null;
-  const found = await grants.find(change.kind === 'grant' ? change.provider : change.grant);
-  return found.find((grant) => isInScope(grant, caller) && isConnected(change, [grant]))?.name ?? null;
+  const named = await grants.find(change.kind === 'grant' ? change.provider : change.grant);
+  return named.find((grant) => isInScope(grant, caller) && isConnected(change, [grant]))?.name ?? null;
 }
 
 function proposalPage(proposal: Proposal, now: number): object {

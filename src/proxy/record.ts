@@ -89,8 +89,8 @@ export class ExchangeRecord {
   }
 
   /** Places and forms of credentials that the client sent. */
-  foreign(found: readonly string[]): void {
-    this.#known.foreign = [this.#known.foreign ?? [], found].flat().join('; ');
+  foreign(places: readonly string[]): void {
+    this.#known.foreign = [this.#known.foreign ?? [], places].flat().join('; ');
   }
 
   /** The path without a credential. */
@@ -303,10 +303,10 @@ async function readAll(providers: Providers): Promise<(authority: Authority) => 
       audiences.push({ inject: provider.inject, patterns: patternsOf(provider.audience) });
     await setImmediate();
   }
-  const known = new LRUCache<string, readonly InjectPlace[]>({ max: authoritiesKept });
+  const placesAt = new LRUCache<string, readonly InjectPlace[]>({ max: authoritiesKept });
   return (authority) => {
     const key = `${authority.scheme}://${authority.host}:${authority.port}`;
-    let plans = known.get(key);
+    let plans = placesAt.get(key);
     if (plans === undefined) {
       const here = audiences.filter(({ patterns }) =>
         patterns.some((each) => matchesPattern(each, authority)),
@@ -314,7 +314,7 @@ async function readAll(providers: Providers): Promise<(authority: Authority) => 
       plans = (here.length > 0 ? here : audiences)
         .flatMap(({ inject }) => inject)
         .filter(({ as }) => pathPrefixesOf(as).length > 0);
-      known.set(key, plans);
+      placesAt.set(key, plans);
     }
     return plans;
   };
@@ -336,8 +336,8 @@ function patternsOf(audience: readonly string[]) {
 function without(path: string, { as }: InjectPlace): string {
   const prefixes = pathPrefixesOf(as);
   if (prefixes.length === 0) return path;
-  const kept = prefixes.reduce((rest, prefix) => rest.replace(placeOf(prefix), () => prefix), path);
-  return ambiguousPathPrefix(kept, prefixes) ?? kept;
+  const shown = prefixes.reduce((rest, prefix) => rest.replace(placeOf(prefix), () => prefix), path);
+  return ambiguousPathPrefix(shown, prefixes) ?? shown;
 }
 
 const places = new Map<string, RegExp>();
@@ -347,8 +347,8 @@ const places = new Map<string, RegExp>();
  * read `//bot…` and `/%62ot…` as `/bot…`.
  */
 function placeOf(prefix: string): RegExp {
-  const known = places.get(prefix);
-  if (known !== undefined) return known;
+  const cached = places.get(prefix);
+  if (cached !== undefined) return cached;
   const letters = Array.from(prefix, (letter) => {
     const hex = letter.charCodeAt(0).toString(16).padStart(2, '0');
     return `(?:\\x${hex}|%${hex})${letter === '/' ? '+' : ''}`;

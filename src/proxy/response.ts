@@ -91,11 +91,11 @@ export class ResponseHandler {
 
   interim(status: number, fields: RawFields): void {
     if (this.#isOver) return;
-    const kept = this.#forwardable(fields);
+    const forwarded = this.#forwardable(fields);
     const { reply } = this.#context;
     reply.informational(
       status,
-      this.#isGuarded(status) ? guardFields(this.#guardedExchange(), status, kept) : kept,
+      this.#isGuarded(status) ? guardFields(this.#guardedExchange(), status, forwarded) : forwarded,
     );
   }
 
@@ -237,8 +237,8 @@ export class ResponseHandler {
     const into =
       isListed === undefined ? reply : new ToolListReply(reply, this, request.method === 'GET', isListed);
     this.#into = this.#isGuarded(status) ? guardReply(this.#guardedExchange(into), status, this) : into;
-    const kept = this.#forwardable(fields);
-    this.#into.head(status, reason, hint.length === 0 ? kept : [...kept, ...hint]);
+    const forwarded = this.#forwardable(fields);
+    this.#into.head(status, reason, hint.length === 0 ? forwarded : [...forwarded, ...hint]);
   }
 
   #forwardPiece(piece: Buffer): void {
@@ -271,8 +271,8 @@ export class ResponseHandler {
 
   #forwardEnd(trailers: RawFields): void {
     if (this.#isOver) return;
-    const kept = trailers.length === 0 ? trailers : this.#forwardable(trailers);
-    this.#into.end(kept, () => this.#finish('complete'));
+    const forwarded = trailers.length === 0 ? trailers : this.#forwardable(trailers);
+    this.#into.end(forwarded, () => this.#finish('complete'));
   }
 
   /** Reports whether the response is searched for the credential. */
@@ -297,8 +297,8 @@ export class ResponseHandler {
   #forwardable(fields: RawFields): RawFields {
     const { request } = this.#context;
     if (fields.length === 0) return fields;
-    const kept = responseFields(fields, request.carriesGrant);
-    return request.conceal?.(kept) ?? kept;
+    const forwarded = responseFields(fields, request.carriesGrant);
+    return request.conceal?.(forwarded) ?? forwarded;
   }
 
   // A 401.

@@ -113,8 +113,8 @@ function shownIn(
   if (texts.every((text) => codes.find(text).length === 0)) return null;
   const { caller, grant, provider = { environment: [] } } = held;
   const all = placeholdersOf({ holders: holdersOf(caller), grant }, provider, codes);
-  const found = all.filter((placeholder) => texts.some((text) => text.includes(placeholder)));
-  return found.toSorted((one, other) => other.length - one.length)[0] ?? null;
+  const shown = all.filter((placeholder) => texts.some((text) => text.includes(placeholder)));
+  return shown.toSorted((one, other) => other.length - one.length)[0] ?? null;
 }
 
 function tokenRequestTooLarge(): SidekeyError {

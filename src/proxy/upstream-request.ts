@@ -185,7 +185,7 @@ export function meteredBody(
 function meteredPieces(source: AsyncIterable<Buffer>, keep: number, most: number, meter: Meter): RequestBody {
   const pieces = source[Symbol.asyncIterator]();
   let first: Link | null = { piece: nothing, next: null };
-  let kept: Buffer[] | null = [];
+  let copies: Buffer[] | null = [];
   let bytes = 0;
   let ended = false;
 
@@ -198,8 +198,8 @@ function meteredPieces(source: AsyncIterable<Buffer>, keep: number, most: number
     bytes += value.length;
     meter.received(value.length);
     if (most > 0 && bytes > most) throw bodyTooLarge(most);
-    if (bytes > keep) first = kept = null;
-    else kept?.push(value);
+    if (bytes > keep) first = copies = null;
+    else copies?.push(value);
     return { piece: value, next: null };
   }
   /** @param at of all pieces it holds this one alone: a name for the first would hold the whole body */
@@ -212,7 +212,7 @@ function meteredPieces(source: AsyncIterable<Buffer>, keep: number, most: number
   }
   return {
     stream: from(first),
-    whole: () => (ended && kept !== null ? { copy: bytes === 0 ? null : Buffer.concat(kept) } : null),
+    whole: () => (ended && copies !== null ? { copy: bytes === 0 ? null : Buffer.concat(copies) } : null),
     again: () => (first === null ? null : { copy: from(first) }),
   };
 }

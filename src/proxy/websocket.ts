@@ -41,7 +41,7 @@ export async function upgrade(
   { request, reply, config: { dialer, limits }, meter, credentials }: Sending,
   side: UpgradeSide,
 ): Promise<ExchangeResult> {
-  const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (kept) => kept } = request;
+  const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (all) => all } = request;
   const { leakGuard: search, secrets, messages } = request;
   const withoutThose = (sent: RawFields) => (messages === undefined ? sent : withoutExtensions(sent));
   const {
@@ -123,12 +123,12 @@ export async function upgrade(
     throw upstreamFailure(new Error('101 for a protocol that was not asked for'), authority, true);
   }
   status = head.status;
-  const own = conceal(responseFields(head.raw(), carriesGrant));
+  const answered = conceal(responseFields(head.raw(), carriesGrant));
   if (rest.length > 0) upstream.unshift(rest);
   if (isSwitched) {
     try {
       side.switched(
-        guardFields({ search: search && { ...search, covers: 'all' }, secrets, meter }, status, own),
+        guardFields({ search: search && { ...search, covers: 'all' }, secrets, meter }, status, answered),
       );
     } catch (error) {
       upstream.destroy();
@@ -156,7 +156,7 @@ export async function upgrade(
     };
     const into = guardReply({ reply, search, secrets, meter, overBound: () => null }, status, owner);
     const hint = isRefusal(status) ? credentials.consentHint(request, conceal(head.raw())) : [];
-    into.head(status, head.reason, [...own, ...hint]);
+    into.head(status, head.reason, [...answered, ...hint]);
     const body = createBodyReader(framing, { whose: 'response', limits, spans: true });
     passBody(upstream, body, { meter, reply: into, finish });
     upstream.setTimeout(limits.upstream_idle, () => upstream.destroy());
