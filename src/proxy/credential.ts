@@ -38,7 +38,7 @@ export interface ObtainedCredential {
 /**
  * Returns the token of the request's grant from memory, the store, or a refresh. Null: the request gets none.
  *
- * @throws SidekeyError `policy_violation`: a request of TRACE; `too_many_leaks`; why there is no token
+ * @throws SidekeyError `policy_violation`: it carries no credential; `too_many_leaks`; why there is no token
  */
 export function obtainCredential({
   prepared: { method, authority: destination },
