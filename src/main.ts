@@ -395,11 +395,13 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
         peerOwner: parts.peerOwner,
         timers: systemTimers,
       },
-      instanceOf(vault),
-      { target: reportTarget(vault), read: report },
-      readiness,
-      entry,
-      redirection,
+      {
+        instance: instanceOf(vault),
+        report: { target: reportTarget(vault), read: report },
+        readiness,
+        entry,
+        redirection,
+      },
     );
   const supervise = supervisor?.listener({
     config: () => config,

@@ -21,30 +21,29 @@ export interface Identity {
   readonly subject: string | null;
   readonly selectors: Selectors;
   /**
-   * Reports whether the caller may have this grant: what is bound to the agent, and of that what the lease is for. What
-   * it may not have is to look as if it were not there. A caller without a token may use every grant that a domain
-   * offers.
+   * Reports whether the caller may have this grant: it is bound to the agent, and to the lease if there is
+   * one. To the caller, all other grants look as if they did not exist. A caller without a token may use
+   * every grant that a domain offers.
    */
   readonly reaches: (grant: BoundGrant) => boolean;
   /** Returns the place of a grant that the caller reaches, for requests that name no user; see `placeOf`. */
   readonly placeOf: (grant: BoundGrant) => ReturnType<typeof placeOf>;
   /** Returns the present labels of the agent. */
   readonly labelsNow: () => readonly string[] | Promise<readonly string[]>;
-  /** Returns the hosts without a credential that it may use now. Not a promise where the rights are in memory. */
+  /** Returns the hosts without a credential that it may use now. */
   readonly egressNow: () => EgressLists | Promise<EgressLists>;
-  /** The labels that people gave a grant, as they are now. Not a promise where the rights are in memory. */
-  readonly grantLabels: (grant: Grant) => readonly string[] | Promise<readonly string[]>;
+  /** Returns the labels that people gave a grant, as they are now. */
+  readonly grantLabels: (grant: Grant) => Promise<readonly string[]>;
   /**
-   * To be asked right before a grant's credential leaves, once for each request: whether all of this still holds after
-   * what the request waited for, and whether the grant's own end is yet to come. Counts the use of a lease that has a
-   * maximum, so a request that is refused afterwards has used it. Null: it may leave. Not a promise where the rights are
-   * in memory and no use is counted.
+   * Returns why the credential of a grant may not leave, by current rights and the end of the grant; null: it
+   * may. Called once for each request, right before the credential leaves. Counts the use of a lease that has
+   * a maximum, so a request that is refused afterwards has used it.
    */
-  readonly spend: (grant: Grant) => SidekeyError | null | Promise<SidekeyError | null>;
+  readonly spend: (grant: Grant) => Promise<SidekeyError | null>;
   /**
-   * To be asked while something lasts that was let through before: whether all of this still holds. Counts no use; what
-   * had the last use of a lease has it until its end. Answers when a clock will end it (milliseconds since the epoch;
-   * Infinity: no end is known), or why it has ended.
+   * Returns when the clock ends the right of an open connection (milliseconds since the epoch; Infinity: no
+   * end is known), or why the right has ended. Counts no use: a connection that had the last use of a lease
+   * keeps it until its own end.
    *
    * @param grant whose credential went along; null: none did
    */
@@ -97,8 +96,8 @@ function presentedToken(name: string | null, token: string, selectors: Selectors
 }
 
 /**
- * Returns what a client shows: `Proxy-Authorization` (RFC 9110 §11.7.2), its certificate, or both. A token beside a
- * certificate must be one of the same agent, or of a lease of it.
+ * Returns what a client shows: `Proxy-Authorization` (RFC 9110 §11.7.2), its certificate, or both. A token
+ * beside a certificate must be one of the same agent, or of a lease of it.
  */
 export function readPresented(fields: RawFields, certificate?: Client['certificate']): Presented {
   const read = readToken(fields);
@@ -184,19 +183,19 @@ export function selectorsOf(fields: RawFields, connection: Selectors): Selectors
 /** Checks what callers show against the store. */
 export interface AgentAuthenticator {
   /**
-   * Not a promise where the rights are in memory. The same rights and the same presented object give the same identity.
+   * Returns the same identity for the same rights and the same presented object.
    *
-   * @throws SidekeyError `store_unavailable` where the store cannot be asked; a promise rejects with it
+   * @throws SidekeyError `store_unavailable` where the store cannot be asked
    */
-  identify(presented: Presented, caller: CallerFacts): Identified | Promise<Identified>;
+  identify(presented: Presented, caller: CallerFacts): Promise<Identified>;
 }
 
 /** A caller, or why it is none. */
-export type Identified = Identity | SidekeyError;
+type Identified = Identity | SidekeyError;
 
 /**
- * Callers that need no token: none (`required`), programs of the same user on this machine, or all programs of this machine
- * (`any`).
+ * Callers that need no token: none (`required`), programs of the same user on this machine (`same_user`), or
+ * all programs of this machine (`any`).
  */
 export type CallerMode = 'required' | 'same_user' | 'any';
 
@@ -215,7 +214,7 @@ export interface CallerFacts {
   readonly loopback: boolean;
   readonly owner: Client['owner'];
   readonly mode: CallerMode;
-  /** Hears who it is as soon as that is known, also where the right has ended: the audit is to say whose it was. */
+  /** Called with the caller as soon as it is identified, even if its right has ended, for the audit. */
   readonly heard?: { identity(who: Pick<Identity, 'agent' | 'lease' | 'subject'>): void };
 }
 

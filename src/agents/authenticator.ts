@@ -1,14 +1,12 @@
 import { type UseNotes, usesEveryMs } from '../grants/activity.ts';
 import type { Grant } from '../domain/grant.ts';
-import type { Presented, PresentedToken, Selectors } from '../http/message.ts';
-import { after } from '../lib/after.ts';
+import type { PresentedToken, Selectors } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { PeerOwner } from '../lib/os.ts';
 import type { Store } from '../store/store.ts';
 import {
   type AgentAuthenticator,
   type CallerFacts,
-  type Identified,
   type Identity,
   type LastingFacts,
   noSelectors,
@@ -43,8 +41,8 @@ export interface AuthenticatorParts {
   readonly uses: Pick<UseNotes, 'used'>;
   readonly signIns?: SignIns | undefined;
   /**
-   * Token that is assumed for local callers without one, where the config lets those in. An unknown token is refused all the
-   * same.
+   * Token that is assumed for local callers without one, if the config lets those in. A caller with an
+   * unknown token is refused all the same.
    */
   readonly assumed?: AssumedToken | undefined;
   /** Identifies agents by JWTs; absent: nobody comes with one. */
@@ -58,8 +56,8 @@ export interface AssumedToken {
 }
 
 /**
- * Identifies callers by their tokens, and knows their grants. It keeps the rights in memory until the store says that
- * they have changed, and reads the clock for each request.
+ * Identifies callers by their tokens. Rights stay in memory until the store reports a change. The clock is
+ * read for each request.
  */
 export function createAgentAuthenticator({
   store,
@@ -71,14 +69,14 @@ export function createAgentAuthenticator({
 }: AuthenticatorParts): AgentAuthenticator {
   const leases = new LeaseUses(store.leases, uses);
   // A tunnel presents one object for all its requests.
-  const identities = new WeakMap<PresentedToken, Known>();
+  const callers = new WeakMap<PresentedToken, Caller>();
   /** By the connection of the caller. */
   const nobodies = new WeakMap<CallerFacts['owner'], Identity>();
   const assumedTokens = new WeakMap<Selectors, PresentedToken>();
   const rightsInMemory = createPermissionCache(store, now, (rights) => leases.keep(rights));
 
-  /** Returns why the holder's right is none now; null: it is one. A promise where another process may have used a lease. */
-  function refusalOf(holder: Holder, at: number): Refusal | Promise<Refusal> {
+  /** Returns why a right has ended; null: it has not. A promise if another process may have used a lease. */
+  function holderRefusal(holder: Holder, at: number): Refusal | Promise<Refusal> {
     const { agent } = holder;
     if (agent.disabledAt !== null) return agentDisabled(agent);
     if (holder.kind === 'token') {
@@ -98,34 +96,18 @@ export function createAgentAuthenticator({
     else leases.note(holder.lease, at);
   }
 
-  function spend(grant: Grant, presented: PresentedToken | null): Refusal | Promise<Refusal> {
-    // The current permissions are read again: it may have waited for a person or for a token since.
-    return after(rightsInMemory.current(), spendBy, grant, presented);
-  }
-
-  function spendBy(
-    rights: PermissionSnapshot,
-    grant: Grant,
-    presented: PresentedToken | null,
-  ): Refusal | Promise<Refusal> {
-    if (presented === null) return grantEnded(grant, rights.policy(grant.id), now());
-    return after(known(presented, rights), spendKnown, grant);
-  }
-
-  function spendKnown(caller: Known | SidekeyError, grant: Grant): Refusal | Promise<Refusal> {
+  async function spend(grant: Grant, presented: PresentedToken | null): Promise<Refusal> {
+    // Rights are read again, because the request may have waited for a person or for a token.
+    if (presented === null) {
+      const rights = await rightsInMemory.current();
+      return grantEnded(grant, rights.policy(grant.id), now());
+    }
+    const caller = callerInMemory(presented) ?? (await callerOf(presented));
     if (caller instanceof SidekeyError) return caller;
+    const { holder } = caller;
     const at = now();
-    return after(refusalOf(caller.holder, at), spendAs, caller, grant, at);
-  }
-
-  function spendAs(
-    ended: Refusal,
-    { holder, rights }: Known,
-    grant: Grant,
-    at: number,
-  ): Refusal | Promise<Refusal> {
-    const refused = ended ?? grantRefusal(holder, grant, rights, at);
-    if (refused !== null) return refused;
+    const refusal = (await holderRefusal(holder, at)) ?? grantRefusal(caller, grant, at);
+    if (refusal !== null) return refusal;
     return holder.kind === 'lease' && holder.lease.maxUses !== null ? leases.count(holder.lease, at) : null;
   }
 
@@ -134,23 +116,20 @@ export function createAgentAuthenticator({
     grant: Grant | null,
     { mode, used }: LastingFacts,
   ): Promise<number | SidekeyError> {
-    let rights = await rightsInMemory.current();
-    let at = now();
+    const rights = await rightsInMemory.current();
     const grantEnd = (grant === null ? null : rights.policy(grant.id)?.expiresAt) ?? Infinity;
     if ((presented === null || presented.assumed === true) && mode === 'required') return noToken();
     if (presented === null) {
-      return (grant === null ? null : grantEnded(grant, rights.policy(grant.id), at)) ?? grantEnd;
+      return (grant === null ? null : grantEnded(grant, rights.policy(grant.id), now())) ?? grantEnd;
     }
-    const caller = await known(presented, rights);
+    const caller = callerBy(rights, presented) ?? (await callerOf(presented));
     if (caller instanceof SidekeyError) return caller;
     const { holder } = caller;
-    rights = caller.rights;
-    at = now();
+    const at = now();
     const lasting = withoutMaximum(holder);
-    const refused = await refusalOf(lasting, at);
-    if (refused !== null) return refused;
-    const taken = grant === null ? null : grantRefusal(holder, grant, rights, at);
-    if (taken !== null) return taken;
+    const refusal =
+      (await holderRefusal(lasting, at)) ?? (grant === null ? null : grantRefusal(caller, grant, at));
+    if (refusal !== null) return refusal;
     if (used) note(holder, at);
     return Math.min(grantEnd, endOf(lasting, at));
   }
@@ -161,35 +140,37 @@ export function createAgentAuthenticator({
     return leases.endOf(holder.lease, at);
   }
 
-  function grantLabels({ id }: Grant): readonly string[] | Promise<readonly string[]> {
-    return after(rightsInMemory.current(), labelsOf, id);
+  async function grantLabels({ id }: Grant): Promise<readonly string[]> {
+    return labelsOf(await rightsInMemory.current(), id);
   }
 
   async function agentLabels(presented: PresentedToken): Promise<readonly string[]> {
-    const caller = await known(presented, await rightsInMemory.current());
+    const caller = await callerOf(presented);
     return caller instanceof SidekeyError ? noLabels : caller.holder.agent.labels;
   }
 
-  function egressNow(presented: PresentedToken): EgressLists | Promise<EgressLists> {
-    return after(rightsInMemory.current(), egressBy, presented);
+  async function egressNow(presented: PresentedToken): Promise<EgressLists> {
+    const caller = await callerOf(presented);
+    if (caller instanceof SidekeyError) return nowhere;
+    const { holder } = caller;
+    return egressOf(holder.agent.bindings, holder.kind === 'lease' ? holder.lease.egress : undefined);
   }
 
-  function egressBy(
-    rights: PermissionSnapshot,
-    presented: PresentedToken,
-  ): EgressLists | Promise<EgressLists> {
-    return after(known(presented, rights), egressOfKnown);
+  /** Returns the caller of a token, without a read; null: rights or a JWT have to be read. */
+  function callerInMemory(presented: PresentedToken): Caller | null {
+    const rights = rightsInMemory.inMemory();
+    return rights === null ? null : callerBy(rights, presented);
   }
 
-  /** Returns the holder of a token and its identity, the same objects until the rights change; null: nobody holds it. */
-  function knownAs(presented: PresentedToken, rights: PermissionSnapshot): Known | null {
-    const last = identities.get(presented);
+  /** Returns the caller of a token, the same object until the rights change; null: nobody holds it. */
+  function callerBy(rights: PermissionSnapshot, presented: PresentedToken): Caller | null {
+    const last = callers.get(presented);
     if (last?.rights === rights && applies(last.holder)) return last;
     const holder = holderOf(presented, rights) ?? identityHolder(presented, rights);
     if (holder === null) return null;
-    const found = { rights, holder, identity: identityOf(holder, presented, rights) };
-    identities.set(presented, found);
-    return found;
+    const caller = { rights, holder, identity: identityOf(holder, presented, rights) };
+    callers.set(presented, caller);
+    return caller;
   }
 
   function applies(holder: Holder): boolean {
@@ -209,31 +190,19 @@ export function createAgentAuthenticator({
     return agent === null ? null : { kind: 'identity', agent, identity };
   }
 
-  /** Returns the holder of a token, or why there is none. A promise for a JWT that is to be verified. */
-  function known(
-    presented: PresentedToken,
-    rights: PermissionSnapshot,
-  ): Known | SidekeyError | Promise<Known | SidekeyError> {
-    const found = knownAs(presented, rights);
-    if (found !== null) return found;
-    const { jwt, certificate } = presented;
+  /** Returns the caller of a token by the current rights, or why there is none. Verifies an unknown JWT. */
+  async function callerOf(presented: PresentedToken): Promise<Caller | SidekeyError> {
+    const caller = callerBy(await rightsInMemory.current(), presented);
+    if (caller !== null) return caller;
+    const { jwt, certificate, tokenHash } = presented;
     if (certificate !== undefined) return agentMissing({ ...certificate, issuer: null });
-    return jwt === undefined || tokenIdentities === undefined
-      ? unknownToken()
-      : verified(presented, jwt, tokenIdentities);
-  }
-
-  async function verified(
-    presented: PresentedToken,
-    jwt: string,
-    by: TokenIdentities,
-  ): Promise<Known | SidekeyError> {
-    const identity = await by.verify(jwt, presented.tokenHash);
+    if (jwt === undefined || tokenIdentities === undefined) return unknownToken();
+    const identity = await tokenIdentities.verify(jwt, tokenHash);
     if (identity instanceof SidekeyError) return identity;
     const rights = await rightsInMemory.current();
     if (rights.agent(identity.agent) === null) return agentMissing(identity);
     // Null for another user name, and if the config has changed since.
-    return knownAs(presented, rights) ?? unknownToken();
+    return callerBy(rights, presented) ?? unknownToken();
   }
 
   function identityOf(holder: Holder, presented: PresentedToken, rights: PermissionSnapshot): Identity {
@@ -291,61 +260,37 @@ export function createAgentAuthenticator({
   }
 
   return {
-    identify(shown, caller) {
+    async identify(shown, facts) {
       if (shown.kind === 'malformed') return unauthenticated(shown.problem, shown.hint);
-      if (shown.kind === 'token') return after(rightsInMemory.current(), identified, shown, caller);
-      if (caller.mode === 'required' || !caller.loopback) return noToken();
-      return after(caller.mode === 'any' ? 'own' : caller.owner(), local, selectorsIn(shown), caller);
+      let presented: PresentedToken;
+      if (shown.kind === 'token') presented = shown;
+      else {
+        const { mode, loopback, owner } = facts;
+        if (mode === 'required' || !loopback) return noToken();
+        const refusal = mode === 'any' ? null : ownerRefusal(await owner());
+        if (refusal !== null) return refusal;
+        const selectors = shown.kind === 'nothing' ? noSelectors : shown.selectors;
+        if (assumed === undefined) return nobody(selectors, owner);
+        presented = assumedToken(assumed, selectors);
+      }
+      const caller = callerInMemory(presented) ?? (await callerOf(presented));
+      if (caller instanceof SidekeyError) return caller;
+      const { holder, identity } = caller;
+      const at = now();
+      facts.heard?.identity(identity);
+      const refusal = await holderRefusal(holder, at);
+      if (refusal !== null) return refusal;
+      note(holder, at);
+      if (facts.address !== undefined) signIns?.(holder, facts.address);
+      return identity;
     },
   };
-
-  /** Identifies a local caller without a token. */
-  function local(
-    owner: PeerOwner,
-    selectors: Selectors,
-    caller: CallerFacts,
-  ): Identified | Promise<Identified> {
-    const refused = ownerRefusal(owner);
-    if (refused !== null) return refused;
-    if (assumed === undefined) return nobody(selectors, caller.owner);
-    return after(rightsInMemory.current(), identified, assumedToken(assumed, selectors), caller);
-  }
-
-  function identified(
-    rights: PermissionSnapshot,
-    presented: PresentedToken,
-    caller: CallerFacts,
-  ): Identified | Promise<Identified> {
-    return after(known(presented, rights), identifiedAs, caller);
-  }
-
-  function identifiedAs(
-    found: Known | SidekeyError,
-    { address, heard }: CallerFacts,
-  ): Identified | Promise<Identified> {
-    if (found instanceof SidekeyError) return found;
-    const at = now();
-    heard?.identity(found.identity);
-    return after(refusalOf(found.holder, at), used, found, at, address);
-  }
-
-  function used(
-    refused: Refusal,
-    { holder, identity }: Known,
-    at: number,
-    address: string | undefined,
-  ): Identified {
-    if (refused !== null) return refused;
-    note(holder, at);
-    if (address !== undefined) signIns?.(holder, address);
-    return identity;
-  }
 }
 
 type Refusal = SidekeyError | null;
 
 /** The holder of a token by the rights of one moment. */
-interface Known {
+interface Caller {
   readonly rights: PermissionSnapshot;
   readonly holder: Holder;
   readonly identity: Identity;
@@ -355,18 +300,8 @@ const noLabels: readonly string[] = [];
 const anywhere: EgressLists = [];
 const nowhere: EgressLists = [[]];
 
-function egressOfKnown(caller: Known | SidekeyError): EgressLists {
-  if (caller instanceof SidekeyError) return nowhere;
-  const { holder } = caller;
-  return egressOf(holder.agent.bindings, holder.kind === 'lease' ? holder.lease.egress : undefined);
-}
-
 function labelsOf(rights: PermissionSnapshot, grantId: string): readonly string[] {
   return rights.policy(grantId)?.labels ?? noLabels;
-}
-
-function selectorsIn(shown: Exclude<Presented, { readonly kind: 'malformed' }>): Selectors {
-  return shown.kind === 'nothing' ? noSelectors : shown.selectors;
 }
 
 /** A lease is limited to the grants that are bound to its agent, and to its own. */
@@ -376,19 +311,14 @@ function reaches(holder: Holder, grant: BoundGrant, rights: PermissionSnapshot):
   return agentReaches(holder.agent, grant, rights);
 }
 
-/** The name, where one is shown, is the agent's: that of a lease is the agent that it was made for. */
+/** Returns the holder of a token; null: none, or the shown name is not that of its agent. */
 function holderOf({ name, tokenHash }: PresentedToken, rights: PermissionSnapshot): Holder | null {
   const holder = rights.holder(tokenHash);
   return holder === null || (name !== null && name !== holder.agent.name) ? null : holder;
 }
 
 /** Returns why the holder may not have the grant; null: it may. */
-function grantRefusal(
-  holder: Holder,
-  grant: Grant,
-  rights: PermissionSnapshot,
-  at: number,
-): SidekeyError | null {
+function grantRefusal({ holder, rights }: Caller, grant: Grant, at: number): Refusal {
   if (!reaches(holder, grant, rights))
     return new SidekeyError('grant_missing', 'This agent may no longer use the grant.', {
       hint: `"sidekey agent show ${holder.agent.name}" shows the grants that it may use`,

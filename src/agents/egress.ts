@@ -48,32 +48,18 @@ interface Caller {
   readonly egressNow: () => EgressLists | Promise<EgressLists>;
 }
 
-/**
- * Returns why a caller may not go to a host without a credential, by its lists of this moment; null: it may. Not a promise
- * where the rights are in memory.
- */
-export function egressRefusal(
+/** Returns why the current lists keep a caller from a host without a credential; null: they do not. */
+export async function egressRefusal(
   { agent, lease, egressNow }: Caller,
   authority: Authority,
-): SidekeyError | null | Promise<SidekeyError | null> {
-  const lists = egressNow();
-  return lists instanceof Promise
-    ? lists.then((loaded) => refusalBy(loaded, agent, lease !== null, authority))
-    : refusalBy(lists, agent, lease !== null, authority);
-}
-
-function refusalBy(
-  lists: EgressLists,
-  agent: string | null,
-  isLease: boolean,
-  authority: Authority,
-): SidekeyError | null {
+): Promise<SidekeyError | null> {
+  const lists = await egressNow();
   // A CONNECT has no scheme: its default ports are those of both.
   const { port } = authority;
   const asHttp: Authority = port === defaultPort.http ? { ...authority, scheme: 'http' } : authority;
   if (lists.every((hosts) => matchesAnyPattern(hosts, asHttp))) return null;
   const where = authorityText(asHttp);
-  const more = isLease ? `, and a lease with an own list needs --egress ${where} too` : '';
+  const more = lease === null ? '' : `, and a lease with an own list needs --egress ${where} too`;
   return new SidekeyError('domain_not_allowed', `The agent ${agent} may not go to ${where}.`, {
     hint: `sidekey agent bind ${agent} --egress ${where}${more}`,
   });

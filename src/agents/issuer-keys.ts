@@ -38,8 +38,8 @@ export async function readIssuerKeys(
 }
 
 /**
- * Returns the public keys for signatures. A SPIFFE bundle marks them with `jwt-svid`; its keys of certificates are left out,
- * and so is each private or symmetric key, which can belong to no issuer.
+ * Returns the public keys for signatures. A SPIFFE bundle marks them with `jwt-svid`. Keys of certificates
+ * are left out, and so are private and symmetric keys, which cannot belong to an issuer.
  */
 function publicKeys(text: string): JSONWebKeySet {
   const set = parseStrictJson(text);

@@ -29,11 +29,11 @@ export class LeaseUses {
 
   /** Returns why the lease has ended; null: it has not. A promise where another process may have used it. */
   refusal(lease: LeaseRecord, at: number): SidekeyError | null | Promise<SidekeyError | null> {
-    const known = this.#asKnown(lease);
-    const standing = leaseStanding(known, at);
+    const current = this.#asKnown(lease);
+    const standing = leaseStanding(current, at);
     if (standing.state === 'active') return null;
-    if (standing.state !== 'expired' || standing.why !== 'idle') return leaseEnded(known, standing);
-    return this.#idleRefusal(known, at);
+    if (standing.state !== 'expired' || standing.why !== 'idle') return leaseEnded(current, standing);
+    return this.#idleRefusal(current, at);
   }
 
   /** Returns the end of the lease, in milliseconds since the epoch. */
@@ -46,8 +46,8 @@ export class LeaseUses {
   note(lease: LeaseRecord, at: number): void {
     const { id, idleMs, createdAt, usedAt, uses } = this.#asKnown(lease);
     this.#learn(id, { usedAt: at, uses });
-    // Other processes know only the written uses. With this they are right to some milliseconds: a use after a long
-    // pause is written at once, and of others so soon that the pause before them cannot look like an idle lease.
+    // Other processes read only the written uses. A use after a long pause is written at once. Other uses are
+    // written soon enough that the lease cannot look idle.
     const isLate = idleMs !== null && at - (usedAt ?? createdAt) >= idleMs / 2;
     this.#notes.used('lease', id, isLate ? 0 : Math.min(usesEveryMs, (idleMs ?? Infinity) / 4));
   }
@@ -72,14 +72,14 @@ export class LeaseUses {
     const stored = await this.#leases.get(lease.id);
     if (stored === null) return unknownToken();
     this.#learn(stored.id, stored);
-    const told = leaseStanding(lease.maxUses === null ? { ...stored, maxUses: null } : stored, at);
-    return told.state === 'active' ? null : leaseEnded(stored, told);
+    const standing = leaseStanding(lease.maxUses === null ? { ...stored, maxUses: null } : stored, at);
+    return standing.state === 'active' ? null : leaseEnded(stored, standing);
   }
 
   #asKnown(lease: LeaseRecord): LeaseRecord {
-    const known = this.#fresh.get(lease.id);
-    if (known === undefined) return lease;
-    const { usedAt, uses } = known;
+    const fresh = this.#fresh.get(lease.id);
+    if (fresh === undefined) return lease;
+    const { usedAt, uses } = fresh;
     return {
       ...lease,
       usedAt: usedAt === null || (lease.usedAt ?? 0) > usedAt ? lease.usedAt : usedAt,

@@ -44,14 +44,16 @@ export interface PermissionSnapshot {
 /** The rights, read anew when they have changed. */
 interface PermissionCache {
   /**
-   * Rights that are not older than this call. While the store has not changed it costs one `Store.epoch`; where
-   * something else than a right has changed, one small read.
+   * Returns rights that are not older than this call. Costs one `Store.epoch` while the store has not
+   * changed, and one small read if something else than a right has changed.
    * @throws SidekeyError `store_unavailable`, also for those whom it knew before
    */
-  current(): PermissionSnapshot | Promise<PermissionSnapshot>;
+  current(): Promise<PermissionSnapshot>;
+  /** Returns what `current` would, without a read; null: it has to read. @throws SidekeyError as `current` */
+  inMemory(): PermissionSnapshot | null;
 }
 
-/** So long a lease that has ended is told from one that never was; more of them would make each reading slower. */
+/** Milliseconds for which an ended lease differs from an unknown one. More of them slow down each read. */
 const rememberMs = 86_400_000;
 
 /** Reads nothing before it is asked. `onRead` hears of rights that were read anew. */
@@ -62,37 +64,37 @@ export function createPermissionCache(
   now: () => number,
   onRead: (rights: PermissionSnapshot) => void,
 ): PermissionCache {
-  let known: { readonly rights: PermissionSnapshot; readonly epoch: number } | null = null;
+  let cached: { readonly rights: PermissionSnapshot; readonly epoch: number } | null = null;
   let loading: Promise<PermissionSnapshot> | null = null;
 
-  function atHand(): PermissionSnapshot | null {
-    if (known === null) return null;
+  function inMemory(): PermissionSnapshot | null {
+    if (cached === null) return null;
     const epoch = store.epoch();
-    if (known.epoch !== epoch) {
-      if (store.changesSince(known.epoch).others) return null;
-      known = { rights: known.rights, epoch };
+    if (cached.epoch !== epoch) {
+      if (store.changesSince(cached.epoch).others) return null;
+      cached = { rights: cached.rights, epoch };
     }
-    return known.rights;
+    return cached.rights;
   }
 
   async function read(): Promise<PermissionSnapshot> {
     // Asked before the rows: after a change in between, the read values count as old, never as new.
     const epoch = store.epoch();
-    const isUnchanged = known !== null && (await store.rights.revision()) === known.rights.revision;
-    if (known !== null && isUnchanged) {
-      known = { rights: known.rights, epoch };
+    const isUnchanged = cached !== null && (await store.rights.revision()) === cached.rights.revision;
+    if (cached !== null && isUnchanged) {
+      cached = { rights: cached.rights, epoch };
     } else {
-      known = { rights: knownRights(await store.rights.read(now() - rememberMs)), epoch };
-      onRead(known.rights);
+      cached = { rights: knownRights(await store.rights.read(now() - rememberMs)), epoch };
+      onRead(cached.rights);
     }
-    return known.rights;
+    return cached.rights;
   }
 
   async function load(): Promise<PermissionSnapshot> {
     if (loading !== null) {
       // It may have read its rows before this call; its answer counts only while nothing has changed.
       await loading.catch(() => null);
-      const rights = atHand();
+      const rights = inMemory();
       if (rights !== null) return rights;
     }
     if (loading === null) {
@@ -104,7 +106,7 @@ export function createPermissionCache(
     return loading;
   }
 
-  return { current: () => atHand() ?? load() };
+  return { inMemory, current: async () => inMemory() ?? load() };
 }
 
 /** Reports whether an agent's bindings reach a grant. */
@@ -120,7 +122,7 @@ function knownRights({ revision, agents, tokens, bindings, leases, policies }: R
       { ...agent, bindings: bound.get(agent.name) ?? [] },
     ]),
   );
-  // A look-up by hash may take longer for some than for others, and says nothing: nobody finds tokens to given hashes.
+  // The time of a look-up by hash reveals nothing, because nobody can find a token for a given hash.
   const holders = new Map<string, Holder>();
   for (const token of tokens) {
     const agent = byName.get(token.agent);
@@ -168,7 +170,7 @@ export function identityEnded({ agent, issuer, expiresAt }: TokenIdentity): Side
   );
 }
 
-/** The refusal of an OIDC token, or a client certificate, for an agent of the config that the store does not have. */
+/** The refusal of an OIDC token, or a client certificate, for an agent that the store does not have. */
 export function agentMissing({ agent, issuer }: TokenIdentity): SidekeyError {
   return unauthenticated(
     `There is no agent ${agent}, which ${issuer === null ? 'proxy.tls.agents' : `agent_issuers.${issuer}`} names.`,
@@ -223,7 +225,7 @@ const usualTtlMs = 30 * 86_400_000;
 /** A shorter default is not repeated: the grant would expire before it is used. */
 const leastTtlMs = 3_600_000;
 
-/** The command that moves the expiry of a grant to a later time: by its default, or by its maximum, or by 30 days. */
+/** The command that extends a grant: by its default, or by its maximum, or by 30 days. */
 export function laterCommand({ name, user }: Grant, policy: GrantPolicy | null): string {
   const whose = user === defaultUser ? '' : ` --user ${user}`;
   const { defaultTtlMs = null, maxTtlMs = null } = policy ?? {};

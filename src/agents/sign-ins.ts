@@ -8,8 +8,8 @@ export type SignIns = (holder: Holder, client: string) => void;
 const maxRemembered = 10_000;
 
 /**
- * Records in the audit when a token or a lease is first used from an address, as far as this process knows: the record shows
- * a stolen token. Each use has its own record.
+ * Records in the audit when a token or a lease is first used from an address, as far as this process knows.
+ * The record shows a stolen token. Each use has its own record.
  */
 export function createSignIns(audit: Pick<AuditLog, 'note'>): SignIns {
   const seen = new Set<string>();

@@ -20,7 +20,7 @@ export interface TokenIdentity {
   readonly expiresAt: number;
 }
 
-/** Identifies agents by JWTs of the issuers of the config (RFC 7519, OpenID Connect Core §2, SPIFFE JWT-SVID). */
+/** Identifies agents by JWTs of configured issuers (RFC 7519, OpenID Connect Core §2, SPIFFE JWT-SVID). */
 export interface TokenIdentities {
   /** Reports whether a result still applies: the config and the keys are those of its verification. */
   applies(identity: TokenIdentity): boolean;
@@ -37,7 +37,7 @@ interface IdentityParts {
   readonly readKeys: (issuer: AgentIssuer) => Promise<string>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** True: refusals name the agents of the config. A stranger with a token of a public issuer must not learn them. */
+  /** True: refusals name the agents of the config. Strangers of a public issuer must not learn them. */
   readonly namesAgents: boolean;
 }
 
@@ -65,18 +65,18 @@ export function createTokenIdentities({
 }: IdentityParts): TokenIdentities {
   const verified = new LRUCache<string, Verified>({ max: maxVerified });
   let sources = new Map<string, Reading<IssuerKeys>>();
-  let known = issuers();
+  let last = issuers();
 
   /** Returns the issuers in force. Keys from unchanged places stay. */
   function current(): readonly AgentIssuer[] {
     const next = issuers();
-    if (next !== known) sources = new Map(next.map((it) => [sourceOf(it), keysOf(it)]));
-    return (known = next);
+    if (next !== last) sources = new Map(next.map((issuer) => [sourceOf(issuer), keysOf(issuer)]));
+    return (last = next);
   }
 
   function keysOf(issuer: AgentIssuer): Reading<IssuerKeys> {
     const source = sourceOf(issuer);
-    const found =
+    const keys =
       sources.get(source) ??
       new Reading<IssuerKeys>({
         read: (before) => readIssuerKeys(`agent_issuers.${issuer.name}`, () => readKeys(issuer), before),
@@ -84,8 +84,8 @@ export function createTokenIdentities({
         maxPauseMs,
         now,
       });
-    sources.set(source, found);
-    return found;
+    sources.set(source, keys);
+    return keys;
   }
 
   /** @throws SidekeyError as `verify` returns it, and errors of jose */
@@ -167,10 +167,10 @@ function readPart(part: string): JsonObject | undefined {
 function issuerOf(claims: JsonObject, issuers: readonly AgentIssuer[]): AgentIssuer {
   const [url, subject] = [claims.get('iss'), claims.get('sub')];
   const [, domain] = typeof subject === 'string' ? (/^spiffe:\/\/([^/]*)\/./.exec(subject) ?? []) : [];
-  const found =
+  const issuer =
     issuers.find(({ issuer }) => issuer !== null && issuer === url) ??
     issuers.find(({ trustDomain }) => trustDomain !== null && trustDomain === domain);
-  if (found !== undefined) return found;
+  if (issuer !== undefined) return issuer;
   const named = typeof url === 'string' ? `the issuer ${shown(url)}` : 'no issuer';
   throw refusal(`has ${named}, which agent_issuers does not list`, 'add the issuer to agent_issuers');
 }

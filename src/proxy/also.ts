@@ -17,8 +17,8 @@ export interface AdditionalCredential {
 }
 
 /**
- * Selects the additional grants of a domain for a request. A selector for a user chooses the grants of that user, else
- * those of nobody in particular.
+ * Selects the additional grants of a domain for a request. A selector for a user chooses the grants of that
+ * user, otherwise those of nobody in particular.
  *
  * @throws SidekeyError `grant_missing`, `grant_ambiguous`
  */
@@ -65,7 +65,7 @@ interface AlsoApplied extends Pick<AppliedRequest, 'path' | 'fields'> {
   readonly all: readonly AppliedRequest[];
 }
 
-/** Puts additional credentials into a request, before the main one: its signature covers them. @throws as `applyScheme` */
+/** Adds the additional credentials before the main one, which may sign them. @throws as `applyScheme` */
 export function applyAlso(
   { path, fields }: Pick<AppliedRequest, 'path' | 'fields'>,
   also: readonly AdditionalCredential[],

@@ -2,7 +2,6 @@ import { bodyText, longestPath } from '../domain/approval.ts';
 import { operationOf } from '../approvals/operation.ts';
 import type { ApprovalResult } from '../approvals/queue.ts';
 import { readText } from '../http/fields.ts';
-import type { Reply } from '../http/message.ts';
 import { asBeginning, denialOf } from '../http/problem.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { authorityText } from '../policy/authority.ts';
@@ -19,26 +18,21 @@ import {
   isGranted,
 } from './authorize.ts';
 import { boundPart, shownFields } from './shown-fields.ts';
-import type { PreparedRequest } from './upstream-request.ts';
+import type { PreparedExchange } from './upstream-request.ts';
 import type { ObtainedCredential } from './credential.ts';
-import type { ExchangeRecord } from './record.ts';
-import type { ProxyServices } from './services.ts';
 
 /**
- * Waits until a person has answered, where a rule wants to ask one. The request is then judged again, by the config of that
+ * If a rule asks a person, waits for the answer. The request is then judged again, by the config of that
  * moment.
  *
- * @throws SidekeyError `approval_denied`, `approval_missing`, `overloaded`, `rule_denied`; `policy_violation` where the
- * request is too long to be shown; `audit_unavailable`, `store_unavailable`
+ * @throws SidekeyError `approval_denied`, `approval_missing`, `overloaded`, `rule_denied`;
+ * `policy_violation`: the request is too long to be shown; `audit_unavailable`, `store_unavailable`
  */
 export async function approve(
-  authorized: AuthorizedRequest,
-  prepared: Pick<PreparedRequest, 'askedBody' | 'fields' | 'trailers'>,
+  exchange: PreparedExchange,
   credential: ObtainedCredential,
-  reply: Pick<Reply, 'hold'>,
-  services: ProxyServices,
-  record: ExchangeRecord,
 ): Promise<AuthorizedRequest> {
+  const { authorized, prepared, reply, services, record } = exchange;
   if (authorized.decision.outcome !== 'approve' || !isGranted(authorized)) return authorized;
   const { decision, caller, grant, also, config, redactedPath, received } = authorized;
   const mark = redactedPath.indexOf('?');
@@ -89,7 +83,7 @@ export async function approve(
   );
   if (verdict.kind !== 'allowed') throw refusalOf(verdict, decision);
   record.approved(verdict.id);
-  const now = await evaluate(received, await services.config(), services, record);
+  const now = await evaluate(received, await services.config(), exchange);
   const { id, standing } = verdict;
   const granted = unchanged(authorized, now);
   const { also: entries } = granted.decision;
@@ -99,7 +93,7 @@ export async function approve(
   return { ...again, approval: { id, standing } };
 }
 
-/** Returns the request by what holds now: meanwhile rules are edited, times of day pass, grants are added and removed. */
+/** Returns the request by the current rules and grants, which may have changed while it waited. */
 function unchanged(then: GrantedRequest, now: Evaluation): GrantedRequest {
   const { decision } = now;
   if (decision.outcome === 'deny') throw denialOf(decision);

@@ -13,6 +13,7 @@ import type { Connections } from '../upstream/h1-pool.ts';
 import type { Streams } from '../upstream/h2-pool.ts';
 import type { StreamHead } from '../upstream/h2-stream.ts';
 import type { CredentialRenewal } from './credential.ts';
+import type { ConfigSnapshot } from './services.ts';
 import type { RequestBody, UpstreamRequest } from './upstream-request.ts';
 
 /** Reports whether a status says that the credential was not enough (RFC 6750 §3.1). */
@@ -27,7 +28,7 @@ type SentRequest = Pick<
 >;
 
 /**
- * The field section of a request as it is sent in HTTP/1.1, with the fields as they stand. Its method and path are checked.
+ * Returns the field section of a request for HTTP/1.1, and checks its method and path.
  *
  * @param isExpecting whether the upstream is asked for a 100 before the body (RFC 9110 §10.1.1)
  * @throws SidekeyError `bad_request` where it would not be one head of one request
@@ -38,10 +39,10 @@ export function requestSection(
 ): Buffer {
   checkTarget(path);
   if (!isOneLine(method)) throw cannotBeForwarded();
-  const own = protocol === 'h2' ? withoutTe(fields) : fields;
-  const kept = isExpecting ? [...own, 'Expect', '100-continue'] : own;
+  const accepted = protocol === 'h2' ? withoutTe(fields) : fields;
+  const sent = isExpecting ? [...accepted, 'Expect', '100-continue'] : accepted;
   try {
-    return (kept === fields ? planned?.section(fields) : null) ?? fieldSection(kept);
+    return (sent === fields ? planned?.section(fields) : null) ?? fieldSection(sent);
   } catch (cause) {
     throw cannotBeForwarded(cause);
   }
@@ -61,18 +62,18 @@ export function streamHead(
 ): StreamHead {
   checkTarget(path);
   const { scheme } = authority;
-  const kept = [':method', method, ':scheme', scheme, ':authority', authorityText(authority), ':path', path];
+  const head = [':method', method, ':scheme', scheme, ':authority', authorityText(authority), ':path', path];
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!.toLowerCase();
     const value = fields[i + 1]!;
     // `:authority` replaces `Host`, and HTTP/2 has no other hop-by-hop fields (RFC 9113 §8.2.2).
     if (name === 'te' ? value !== 'trailers' : name === 'host' || hopByHop.has(name)) continue;
     if (!isFieldName(name) || !isOneLine(value)) throw cannotBeForwarded();
-    kept.push(name, value);
+    head.push(name, value);
   }
-  if (isExpecting) kept.push('expect', '100-continue');
+  if (isExpecting) head.push('expect', '100-continue');
   const neverIndexed = [...secrets, ...(carriedIn ?? []), ...(conceal === undefined ? [] : [':path'])];
-  return { fields: kept, neverIndexed, isWhole: framing.kind === 'none' };
+  return { fields: head, neverIndexed, isWhole: framing.kind === 'none' };
 }
 
 /** `TE` is of one connection in HTTP/1.1; to a client of HTTP/2 trailers go on in any case. */
@@ -116,6 +117,17 @@ export interface Ending {
   failed(error: unknown): void;
 }
 
+/** A request that is ready for its upstream, and what its forwarding needs. */
+export interface Sending<Config = ConfigSnapshot> {
+  readonly request: UpstreamRequest;
+  /** Receives the response. */
+  readonly reply: Reply;
+  readonly config: Config;
+  readonly meter: Meter;
+  readonly credentials: Credentials;
+  readonly ending: Ending;
+}
+
 /** A request to be sent, and what the attempt to send it needs. Its values change only between attempts. */
 export interface AttemptContext {
   readonly request: UpstreamRequest;
@@ -148,17 +160,17 @@ export type AttemptEnd =
   /** A 401 came that wants another proof, and has a nonce for it. */
   | { readonly kind: 'proved'; readonly sent: AttemptContext['sent'] }
   /**
-   * The connection died under a request that may safely be sent again (RFC 9110 §9.2.2), or the upstream has not processed
-   * it (RFC 9113 §8.7).
+   * The connection ended under a request that is safe to repeat (RFC 9110 §9.2.2), or the upstream has not
+   * processed the request (RFC 9113 §8.7).
    */
   | { readonly kind: 'lost'; readonly error: SidekeyError; readonly sent: AttemptContext['sent'] }
   /** The upstream takes it in HTTP/1.1 alone. */
   | { readonly kind: 'downgraded'; readonly sent: AttemptContext['sent'] };
 
-/** An upstream that has not answered an expectation for so long may know none: the client is told to go on. */
+/** Milliseconds without an answer to an expectation, after which the client may send its body anyway. */
 export const expectationMs = 2_000;
 
-/** Reports whether the upstream is to say if it wants the body, since nobody has asked the client for it yet. */
+/** Reports whether the upstream is asked for a 100, because the client still waits for one. */
 export function expects(it: AttemptContext): boolean {
   return it.reply.expectsContinue && it.request.framing.kind !== 'none';
 }
@@ -234,8 +246,8 @@ export class Upload {
   }
 
   /**
-   * Resolves when all is written, or it was stopped. Rejects with the error of the pieces, and with SidekeyError
-   * `bad_request` if their size is not the announced one.
+   * Resolves when all is written, or the upload was stopped. Rejects with the error of the pieces, and with
+   * SidekeyError `bad_request` if their size is not the announced one.
    *
    * @param progressed called when the upstream has been given something
    */

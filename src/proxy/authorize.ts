@@ -1,13 +1,11 @@
-import { type Identified, type Identity, readPresented } from '../agents/authentication.ts';
+import { type Identity, readPresented } from '../agents/authentication.ts';
 import { egressRefusal } from '../agents/egress.ts';
-import type { ProposedPolicy } from '../approvals/proposals.ts';
 import { defaultUser, type Grant } from '../domain/grant.ts';
 import type { Placement, Provider } from '../domain/provider.ts';
 import { valuesOf } from '../http/fields.ts';
 import type { BodyFraming } from '../http/framing.ts';
-import { type InboundRequest, readAhead, type Reply } from '../http/message.ts';
+import { type InboundRequest, readAhead } from '../http/message.ts';
 import { denialOf } from '../http/problem.ts';
-import { after } from '../lib/after.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { placeholdersInHead, type PlaceholdersInHead, showsGrant } from '../placeholders/detect.ts';
 import { notFor } from '../placeholders/substitute.ts';
@@ -20,14 +18,13 @@ import { pathPrefixesOf } from '../schemes/placement.ts';
 import { loginGrant, type LoginGrant, precedesLogin } from './login-grant.ts';
 import { type ConnectionPlan, type FieldFacts, planOf } from './plan.ts';
 import { acceptedFor, type AcceptedProposal } from './proposed.ts';
-import type { ExchangeRecord } from './record.ts';
 import type { GivenApproval } from './revalidate.ts';
-import type { ConfigSnapshot, ProxyServices } from './services.ts';
+import type { ConfigSnapshot, ExchangeContext, ProxyServices } from './services.ts';
 import {
   type AdditionalGrant,
-  candidatesFor,
   type GrantCandidates,
   type Target,
+  offerOf,
   targetOf,
   unselected,
 } from './target.ts';
@@ -46,6 +43,11 @@ export interface ReceivedRequest {
   readonly bodyFacts: BodyFacts | null;
 }
 
+/** An exchange whose request is received. */
+export interface ReceivedExchange extends ExchangeContext {
+  readonly received: ReceivedRequest;
+}
+
 /** A request that policy allows, with the values that it was judged by. */
 export interface AuthorizedRequest extends Evaluation {
   readonly decision: AllowedDecision;
@@ -53,7 +55,7 @@ export interface AuthorizedRequest extends Evaluation {
   readonly grant: Grant | null;
   /** Grants whose credentials the request gets too. */
   readonly also: readonly AdditionalGrant[];
-  /** The grant that the request may make or replace, because it belongs to the login of a program; null: none. */
+  /** The grant that the request may make or replace as the login of a program; null: none. */
   readonly login: LoginGrant | null;
   /** The path and query as the audit and people may see them. */
   readonly redactedPath: string;
@@ -100,15 +102,11 @@ export interface Evaluation {
  *
  * @throws SidekeyError as `framingOf` and `targetOf`
  */
-export function receive(
-  inbound: InboundRequest,
-  { limits }: Pick<ConfigSnapshot, 'limits'>,
-  { placeholders }: Pick<ProxyServices, 'placeholders'>,
-  record: Pick<ExchangeRecord, 'target'>,
-): ReceivedRequest {
+export function receive({ inbound, config, services, record }: ExchangeContext): ReceivedRequest {
   const { head, client, body } = inbound;
+  const { placeholders } = services;
   const plan = planOf(client);
-  const fieldFacts = plan.facts(head, limits, placeholders);
+  const fieldFacts = plan.facts(head, config.limits, placeholders);
   const target = targetOf(head, client.tunnel, fieldFacts.hosts);
   if (!(target instanceof SidekeyError)) record.target(target);
   return {
@@ -124,97 +122,62 @@ export function receive(
 }
 
 /**
- * Identifies the caller, and the grant that the caller selects. Not a promise where the rights are in memory.
+ * Identifies the caller, and the grant that the caller selects.
  *
- * @throws SidekeyError `agent_auth_required`, `caller_not_same_user`, `lease_expired`, `bad_request`, `store_unavailable`
+ * @throws SidekeyError `bad_request`, `store_unavailable`; the refusals of `AgentAuthenticator.identify`
  */
-export function authenticate(
-  { inbound, plan }: Pick<ReceivedRequest, 'inbound' | 'plan'>,
+export async function authenticate(
   { agents: mode }: Pick<ConfigSnapshot, 'agents'>,
-  { agents }: Pick<ProxyServices, 'agents'>,
-  record: Pick<ExchangeRecord, 'identity'>,
-): Identity | Promise<Identity> {
+  { inbound, services, record }: ExchangeContext,
+): Promise<Identity> {
   const { head, client } = inbound;
   const presented = client.tunnel?.presented ?? readPresented(head.fields, client.certificate);
   const { address, loopback, owner } = client;
-  const identified = agents.identify(presented, { address, loopback, owner, mode, heard: record });
-  return after(identified, callerOf, inbound, plan, record);
-}
-
-function callerOf(
-  identified: Identified,
-  { head, client }: InboundRequest,
-  plan: ConnectionPlan,
-  record: Pick<ExchangeRecord, 'identity'>,
-): Identity {
-  const caller = plan.caller(orThrow(identified), head.fields);
+  const identified = await services.agents.identify(presented, {
+    address,
+    loopback,
+    owner,
+    mode,
+    heard: record,
+  });
+  const caller = planOf(client).caller(orThrow(identified), head.fields);
   if (client.tunnel === null) client.authenticated?.();
   record.identity(caller);
   return caller;
 }
 
 /**
- * Decides on a request. Reads its body ahead where rules look at it; the request is then judged again, by the config and
- * the time of that moment. Not a promise where everything is in memory.
+ * Decides on a request. If rules look at its body, reads the body ahead and judges the request again, by the
+ * config and the time of that moment.
  *
  * @throws SidekeyError the denial of policy, or `grant_missing`, `grant_ambiguous`; as `authenticate`
  */
-export function authorize(
-  received: ReceivedRequest,
-  reply: Pick<Reply, 'continue'>,
-  config: ConfigSnapshot,
-  services: ProxyServices,
-  record: ExchangeRecord,
-): AuthorizedRequest | Promise<AuthorizedRequest> {
-  return after(evaluate(received, config, services, record), withRedactedPath, reply, services, record);
-}
-
-function withRedactedPath(
-  evaluation: Evaluation,
-  reply: Pick<Reply, 'continue'>,
-  services: ProxyServices,
-  record: ExchangeRecord,
-): AuthorizedRequest | Promise<AuthorizedRequest> {
-  const { config, received, candidates } = evaluation;
-  const redacted = config.redactPath(received.target, candidates);
-  return after(redacted, decided, evaluation, reply, services, record);
-}
-
-function decided(
-  redactedPath: string,
-  evaluation: Evaluation,
-  reply: Pick<Reply, 'continue'>,
-  services: ProxyServices,
-  record: ExchangeRecord,
-): AuthorizedRequest | Promise<AuthorizedRequest> {
-  const { candidates, decision } = evaluation;
+export async function authorize(exchange: ReceivedExchange): Promise<AuthorizedRequest> {
+  const { received, config, services, record, reply } = exchange;
+  let evaluation = await evaluate(received, config, exchange);
+  const redactedPath = await config.redactPath(received.target, evaluation.candidates);
   record.path(redactedPath);
+  const { candidates } = evaluation;
   if (candidates?.selected.kind === 'selected') record.selected(candidates.selected.grant);
-  return decision.needsBody
-    ? decidedWithBody(redactedPath, evaluation, reply, services, record)
-    : allowed(redactedPath, evaluation, services, record);
-}
-
-async function decidedWithBody(
-  redactedPath: string,
-  { received, config }: Evaluation,
-  reply: Pick<Reply, 'continue'>,
-  services: ProxyServices,
-  record: ExchangeRecord,
-): Promise<AuthorizedRequest> {
-  if (received.body !== null) reply.continue();
-  const read = await withBodyFacts(received, config.limits.rule_body_bytes);
-  const evaluation = await evaluate(read, await services.config(), services, record);
-  return allowed(redactedPath, evaluation, services, record);
+  if (evaluation.decision.needsBody) {
+    if (received.body !== null) reply.continue();
+    const withFacts = await withBodyFacts(received, config.limits.rule_body_bytes);
+    evaluation = await evaluate(withFacts, await services.config(), exchange);
+  }
+  const authorized = allowed(evaluation, redactedPath, exchange);
+  const { decision, accepted, caller, facts } = authorized;
+  // A person has accepted the host for the caller of an accepted proposal.
+  if (decision.outcome === 'tunnel' && accepted === null)
+    orThrow(await egressRefusal(caller, facts.authority));
+  return authorized;
 }
 
 function allowed(
-  redactedPath: string,
   evaluation: Evaluation,
-  services: Pick<ProxyServices, 'audit'>,
-  record: ExchangeRecord,
-): AuthorizedRequest | Promise<AuthorizedRequest> {
-  const { decision, received, config, caller, candidates, provider, placement, facts, accepted } = evaluation;
+  redactedPath: string,
+  { services, record }: ExchangeContext,
+): AuthorizedRequest {
+  const { decision, received, config, candidates, provider, facts, accepted } = evaluation;
   record.decided(decision, facts);
   if (accepted !== null) record.approved(accepted.proposal);
   if (decision.outcome === 'deny') throw refusalOf(decision, received);
@@ -222,29 +185,7 @@ function allowed(
   const mayLogIn = candidates?.selected.kind !== 'selected' || provider?.capturesLogins === true;
   const login = decision.outcome === 'tunnel' || !mayLogIn ? null : loginGrant(evaluation, config);
   const grant = decision.outcome === 'tunnel' ? null : grantUnlessLogin(evaluation, decision, login);
-  const authorized = {
-    received,
-    config,
-    caller,
-    candidates,
-    provider,
-    placement,
-    facts,
-    decision,
-    accepted,
-    grant,
-    also: noGrants,
-    login,
-    redactedPath,
-  };
-  // A person has accepted the host for this caller.
-  if (decision.outcome !== 'tunnel' || accepted !== null) return authorized;
-  return after(egressRefusal(caller, facts.authority), unlessRefused, authorized);
-}
-
-function unlessRefused(refusal: SidekeyError | null, authorized: AuthorizedRequest): AuthorizedRequest {
-  orThrow(refusal);
-  return authorized;
+  return { ...evaluation, decision, grant, also: noGrants, login, redactedPath };
 }
 
 const noGrants: readonly AdditionalGrant[] = [];
@@ -273,95 +214,64 @@ function refusalOf(
     : denial;
 }
 
-type EvaluationServices = Pick<ProxyServices, 'grants' | 'now' | 'placeholders' | 'proposals'>;
-
 /**
- * Judges a request by the config, grants, labels and time of this moment. A request that has waited, for its body or for a
- * person, is judged again: its sender decides how long it waits. Not a promise where everything is in memory.
+ * Judges a request by the config, grants, labels and time of this moment. A request that has waited, for its
+ * body or for a person, is judged again, because its sender decides how long it waits.
  *
  * @throws SidekeyError as `authenticate`
  */
-export function evaluate(
+export async function evaluate(
   received: ReceivedRequest,
   config: ConfigSnapshot,
-  services: Pick<ProxyServices, 'agents' | 'grants' | 'now' | 'placeholders' | 'proposals'>,
-  record: Pick<ExchangeRecord, 'identity'>,
-): Evaluation | Promise<Evaluation> {
-  const caller = authenticate(received, config, services, record);
-  return after(caller, evaluateCaller, received, config, services);
+  context: ExchangeContext,
+): Promise<Evaluation> {
+  const { services } = context;
+  const caller = await authenticate(config, context);
+  const evaluation = await judge(received, config, caller, services);
+  if (evaluation.decision.rule !== unlistedRule) return evaluation;
+  const { authority } = received.target;
+  const accepted = await acceptedFor(caller, ({ domains }) => domains.match(authority), services.proposals);
+  if (accepted === null) return evaluation;
+  const proposed = await judge(received, { ...config, policy: accepted.policy }, caller, services);
+  return { ...proposed, accepted };
 }
 
-function evaluateCaller(
-  caller: Identity,
+/** Judges a request of a caller by one policy. */
+async function judge(
   received: ReceivedRequest,
   config: ConfigSnapshot,
-  services: EvaluationServices,
-): Evaluation | Promise<Evaluation> {
+  caller: Identity,
+  { grants, placeholders: codes, now }: Pick<ProxyServices, 'grants' | 'now' | 'placeholders'>,
+): Promise<Evaluation> {
   const { target, plan, placeholders } = received;
-  const shows =
-    placeholders.all.length === 0 ? undefined : showsGrant(placeholders.all, caller, services.placeholders);
-  const candidates = candidatesFor(target.authority, caller, services, config, plan, shows);
-  return after(candidates, evaluateOffer, received, config, caller, services);
-}
-
-function evaluateOffer(
-  candidates: GrantCandidates | null,
-  received: ReceivedRequest,
-  config: ConfigSnapshot,
-  caller: Identity,
-  services: EvaluationServices,
-): Evaluation | Promise<Evaluation> {
-  return after(labelsOf(caller, candidates), judge, received, config, caller, candidates, services);
+  const { policy } = config;
+  const domain = policy.domains.match(target.authority);
+  let candidates: GrantCandidates | null = null;
+  if (domain?.action.kind === 'grant') {
+    const named = await grants.find(domain.action.grant);
+    const shown = placeholders.all;
+    candidates =
+      shown.length === 0
+        ? plan.offer(named, domain, caller)
+        : offerOf(named, domain, { ...caller, shows: showsGrant(shown, caller, codes) });
+  }
+  const grantLabels = candidates?.ruled === true ? await labelsOf(caller, candidates) : noLabels;
+  const selected = candidates?.selected.kind === 'selected' ? candidates.selected.grant : null;
+  const provider = selected === null ? undefined : config.provider(selected.provider);
+  const placement = selected === null ? null : config.placementFor(selected.provider, target);
+  const path = judgedPath(target, placement);
+  const facts = factsOf(received, { path, caller, candidates, grantLabels, provider, now: now() });
+  const decision = decideRequest(policy, facts);
+  return { received, config, caller, candidates, provider, placement, facts, decision, accepted: null };
 }
 
 /** Returns the labels of the grant that rules judge. */
-export function labelsOf(
-  caller: Identity,
-  offer: GrantCandidates | null,
-): readonly string[] | Promise<readonly string[]> {
+export async function labelsOf(caller: Identity, offer: GrantCandidates | null): Promise<readonly string[]> {
   const isJudged = offer?.ruled === true && offer.selected.kind === 'selected';
   return isJudged ? caller.grantLabels(offer.selected.grant) : noLabels;
 }
 
 const noLabels: readonly string[] = [];
-
-function judge(
-  grantLabels: readonly string[],
-  received: ReceivedRequest,
-  config: ConfigSnapshot,
-  caller: Identity,
-  candidates: GrantCandidates | null,
-  services: EvaluationServices,
-): Evaluation | Promise<Evaluation> {
-  const { target } = received;
-  const selected = candidates?.selected.kind === 'selected' ? candidates.selected.grant : null;
-  const provider = selected === null ? undefined : config.provider(selected.provider);
-  const placement = selected === null ? null : config.placementFor(selected.provider, target);
-  const path = judgedPath(target, placement);
-  const facts = factsOf(received, path, caller, candidates, grantLabels, provider, services.now());
-  const decision = decideRequest(config.policy, facts);
-  const accepted = null;
-  const evaluation = { received, config, caller, candidates, provider, placement, facts, decision, accepted };
-  if (decision.rule !== unlistedRule) return evaluation;
-  const entryOf = ({ domains }: ProposedPolicy) => domains.match(target.authority);
-  return after(acceptedFor(caller, entryOf, services.proposals), evaluateAccepted, evaluation, services);
-}
-
-/** Evaluates a request to an unlisted host by what a person accepted for its caller. */
-function evaluateAccepted(
-  accepted: AcceptedProposal | null,
-  evaluation: Evaluation,
-  services: EvaluationServices,
-): Evaluation | Promise<Evaluation> {
-  if (accepted === null) return evaluation;
-  const { received, config, caller } = evaluation;
-  const proposed = evaluateCaller(caller, received, { ...config, policy: accepted.policy }, services);
-  return after(proposed, withAccepted, accepted);
-}
-
-function withAccepted(evaluation: Evaluation, accepted: AcceptedProposal): Evaluation {
-  return { ...evaluation, accepted };
-}
 
 /** Returns the selected grant of an evaluation. @throws SidekeyError `grant_missing`, `grant_ambiguous` */
 export function grantOf({ candidates, caller }: Evaluation, decision: GrantDecision): Grant {
@@ -371,19 +281,20 @@ export function grantOf({ candidates, caller }: Evaluation, decision: GrantDecis
   return selected.grant;
 }
 
-/**
- * Returns the facts of a request for policy. They include the labels of its grant.
- *
- * @param path as it may be shown
- */
+/** Values besides the received request from which its facts follow. */
+interface FactSources extends Pick<Evaluation, 'caller' | 'candidates'> {
+  /** The path as it may be shown. */
+  readonly path: string;
+  readonly grantLabels: readonly string[];
+  readonly provider: Pick<Provider, 'methodOverrideParameters'> | undefined;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+}
+
+/** Returns the facts of a request for policy. They include the labels of its grant. */
 export function factsOf(
   { inbound, fieldFacts, plan, target, bodyFacts }: Omit<ReceivedRequest, 'framing' | 'placeholders'>,
-  path: string,
-  caller: Identity,
-  offer: GrantCandidates | null,
-  grantLabels: readonly string[],
-  provider: Pick<Provider, 'methodOverrideParameters'> | undefined,
-  now: number,
+  { path, caller, candidates, grantLabels, provider, now }: FactSources,
 ): RequestFacts {
   const { head, body, upgrades } = inbound;
   return {
@@ -396,7 +307,7 @@ export function factsOf(
     path,
     client: plan.address,
     agent: caller.agent,
-    user: userOf(caller, offer),
+    user: userOf(caller, candidates),
     labels: plan.labels(caller.labels, grantLabels),
     reason: fieldFacts.reason,
     contentType: fieldFacts.contentType,
@@ -409,8 +320,8 @@ export function factsOf(
 const none: readonly string[] = [];
 
 /**
- * For whom a request is: whose grant it uses, whatever the caller claims; where that is nobody's in particular, or none is
- * selected, for whom the agent acts. Null: nobody is named.
+ * Returns the user of a request: that of its grant, whatever the caller claims. If no grant is selected, or
+ * its user is nobody in particular, returns the user that the agent acts for. Null: nobody is named.
  */
 function userOf({ agentUser }: Identity, offer: GrantCandidates | null): string | null {
   if (offer?.selected.kind !== 'selected') return agentUser;
@@ -439,8 +350,8 @@ export async function withBodyFacts(received: ReceivedRequest, maxBytes: number)
 }
 
 /**
- * The path that rules judge: without the credential's place, where that of the grant which is meant stands in the path.
- * It is not a part of the requested resource. Only what no upstream reads as anything else counts as one.
+ * Returns the path that rules judge. A credential in the path is not a part of the requested resource, so its
+ * place is left out. Only a place that every upstream reads in the same way counts as one.
  */
 function judgedPath({ path }: Target, placement: Evaluation['placement']): string {
   if (placement === null || placement instanceof SidekeyError) return path;

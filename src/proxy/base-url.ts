@@ -13,17 +13,17 @@ const tokenForm = /^sidekey_(?:agent|lease)_[\w-]{43}$/;
 /** Fields in which programs send the key of an API. */
 const keyFields: ReadonlySet<string> = new Set(['authorization', 'x-api-key', 'api-key', 'x-goog-api-key']);
 
-/** Reports whether a request outside a tunnel names its host in its path, for programs that know only a base address. */
+/** Reports whether a request outside a tunnel names its host in its path, as programs with a base URL do. */
 export function hasBaseUrl({ target }: Pick<RequestHead, 'target'>): boolean {
   return target.startsWith(beginning);
 }
 
 /**
  * Returns such a request in the form that a proxy gets: the absolute target, and the token of the agent in
- * `Proxy-Authorization`. All other bytes of the target stay. Programs have the token where they have the key of the API.
+ * `Proxy-Authorization`. All other bytes of the target stay. Programs send the token in place of an API key.
  *
- * The error is `bad_request`, or `browser_refused` for what a web page may have sent: browsers let any page send requests to
- * this machine, and a page may have given its own name the address of this machine.
+ * The error is `bad_request`, or `browser_refused` for requests that a web page may have sent: browsers let
+ * any page send requests to this machine, and the name of a page may resolve to the address of this machine.
  *
  * @param mode whether callers without a token are served
  */
@@ -39,23 +39,23 @@ export function fromBaseUrl(head: RequestHead, mode: CallerMode): RequestHead | 
   if (has('origin') || has('sec-fetch-site') || has('sec-fetch-dest'))
     return new SidekeyError('browser_refused');
   const hosts = valuesOf(fields, 'host');
-  const own = hosts.length === 1 ? parseAuthority(hosts[0] ?? '', 'http') : null;
-  if (own === null) return new SidekeyError('bad_request', 'The request has not one valid Host field.');
-  if (mode !== 'required' && own.host !== 'localhost' && !isAddress(own.host))
+  const host = hosts.length === 1 ? parseAuthority(hosts[0] ?? '', 'http') : null;
+  if (host === null) return new SidekeyError('bad_request', 'The request has not one valid Host field.');
+  if (mode !== 'required' && host.host !== 'localhost' && !isAddress(host.host))
     return new SidekeyError('browser_refused');
   let login: string | null = null;
   // A token is not sent on, also where another field says who calls.
-  const kept = withoutFields(fields, (name, value) => {
-    const found = keyFields.has(name) ? loginIn(value) : null;
-    login ??= found;
-    return found !== null || name === 'host';
+  const forwarded = withoutFields(fields, (name, value) => {
+    const token = keyFields.has(name) ? loginIn(value) : null;
+    login ??= token;
+    return token !== null || name === 'host';
   });
   const shown = login === null || has('proxy-authorization') ? [] : ['Proxy-Authorization', login];
   return {
     method: head.method,
     target: named,
     version: head.version,
-    fields: ['Host', authorityText(target.authority), ...kept, ...shown],
+    fields: ['Host', authorityText(target.authority), ...forwarded, ...shown],
   };
 }
 

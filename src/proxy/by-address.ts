@@ -12,13 +12,13 @@ import type { ProxyServices } from './services.ts';
 export interface Redirection {
   /** Told when the proxy listens. */
   readonly listens: (server: Server) => void;
-  /** Returns the address and port that a connection was for, as a CONNECT names them; null: it was for the proxy. */
+  /** Returns the original destination of a connection as a CONNECT names it; null: the proxy. */
   readonly destinationOf: (socket: Socket) => string | null;
   /** Answers a connection of `check`; returns whether it was one. */
   readonly answersProbe: (socket: Socket, destination: string) => boolean;
   /** Rejects with SidekeyError `redirect_loop` where connections of this process come back to it. */
   readonly check: () => Promise<void>;
-  /** The same, until it has passed once: for the first connection, because rules may be loaded after the start. */
+  /** Checks the rules until they pass once, because they may be loaded after the start. */
   readonly checkOnce: () => Promise<void>;
   /** Token of the agent whose connections they are; null: they show none. Rejects as `readSecret`. */
   readonly token: () => Promise<string | null>;
@@ -32,9 +32,9 @@ const methodStart = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+(?: |$)/;
 const hostField = /\r?\nhost:[ \t]*([^\r\n]*?)[ \t]*\r?\n/i;
 
 /**
- * Returns the opening of a client that knows only an address, with the name that its first bytes have: SNI, or the Host
- * field. The name decides, is resolved anew, and is the one that is dialed: the address that the client took for it is
- * never contacted. A client that says no name, or whose address the domain map lists, keeps its address.
+ * Returns the opening of a client that knows only an address, with the name in its first bytes: SNI, or the
+ * Host field. Policy judges the name, and the proxy resolves and dials it. The address of the client is never
+ * contacted. If there is no name, or the domain map lists the address, the address is used.
  *
  * Null: the client left, or sent nothing in time.
  */
@@ -49,16 +49,16 @@ export async function openingByName(
   opening.established();
   const timeoutMs = settings.limits.client_handshake;
   const late = setTimeout(() => socket.destroy(), timeoutMs).unref();
-  const said = await firstWords(socket).finally(() => clearTimeout(late));
-  if (said === null) {
+  const words = await firstWords(socket).finally(() => clearTimeout(late));
+  if (words === null) {
     socket.destroy();
     return null;
   }
   return {
     ...opening,
-    head: { ...head, target: `${said.name ?? to.host}:${to.port}` },
+    head: { ...head, target: `${words.name ?? to.host}:${to.port}` },
     established: () => {},
-    refused: (error) => void refuseInside(said, error),
+    refused: (error) => void refuseInside(words, error),
   };
 
   /** Clients show the answer to a request, and say no more of a closed connection than that it was closed. */

@@ -1,18 +1,15 @@
 import type { LoginClient } from '../domain/provider.ts';
 import { valuesOf, type RawFields } from '../http/fields.ts';
-import type { ExchangeResult, Reply } from '../http/message.ts';
+import type { ExchangeResult } from '../http/message.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { basicPair, type PlaceholderForm } from '../placeholders/codes.ts';
 import { holderOf } from '../placeholders/detect.ts';
 import { answerWithPlaceholders } from '../placeholders/login-answer.ts';
 import { foreign } from '../placeholders/substitute.ts';
-import type { AuthorizedRequest } from './authorize.ts';
 import { takeLimits } from './limits.ts';
 import type { LoginGrant } from './login-grant.ts';
-import type { ExchangeRecord } from './record.ts';
-import type { ProxyServices } from './services.ts';
 import { readTokenRequest, replyToTokenRequest } from './token-message.ts';
-import type { PreparedRequest } from './upstream-request.ts';
+import type { PreparedExchange } from './upstream-request.ts';
 
 /** Grant types with which programs log in (RFC 6749 §4.1.3, §6, RFC 8628 §3.4). */
 const captured: ReadonlySet<unknown> = new Set([
@@ -33,20 +30,16 @@ const ofMessage = [
 ];
 
 /**
- * Sends the token request of a program that logs in, stores the tokens as a grant, and answers with placeholders. The answer
- * of the provider is never passed on.
+ * Sends the token request of a program that logs in, stores the tokens as a grant, and answers with
+ * placeholders. The answer of the provider is never passed on.
  *
  * @param bytes the body
- * @throws SidekeyError `policy_violation`: the request is none that is captured; errors of `ProxyServices.keepLogin`
+ * @throws SidekeyError `policy_violation`: the request is not captured; errors of `ProxyServices.keepLogin`
  */
 export async function captureLogin(
-  bytes: Buffer,
-  request: PreparedRequest,
-  authorized: AuthorizedRequest,
   login: LoginGrant,
-  reply: Reply,
-  services: ProxyServices,
-  record: ExchangeRecord,
+  bytes: Buffer,
+  { prepared: request, authorized, reply, services, record }: PreparedExchange,
 ): Promise<ExchangeResult> {
   const { caller, config, decision } = authorized;
   const { provider, name, user } = login;
@@ -113,10 +106,10 @@ function withoutBody(): SidekeyError {
 }
 
 function unknownClient({ provider: { name, logins } }: LoginGrant): SidekeyError {
-  const known = logins.map(({ program }) => program).join(', ');
+  const programs = logins.map(({ program }) => program).join(', ');
   return new SidekeyError(
     'policy_violation',
-    `Logins of the provider ${name} are captured, and this client is none of its programs${known === '' ? '' : ` (${known})`}.`,
+    `Logins of the provider ${name} are captured, and this client is none of its programs${programs === '' ? '' : ` (${programs})`}.`,
     { hint: `add its client_id to providers.${name}.logins` },
   );
 }

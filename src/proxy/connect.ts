@@ -15,7 +15,7 @@ import { acceptedFor, policyNow, useProposal } from './proposed.ts';
 import { ExchangeRecord } from './record.ts';
 import { type OpenConnections, tunnelRefusal } from './revalidate.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
-import { candidatesFor, connectTargetOf } from './target.ts';
+import { connectTargetOf, offerOf } from './target.ts';
 
 /** Serves the requests that come out of an intercepted tunnel. */
 type ServeInside = (inside: Inside, client: Client, tunnel: InterceptedTunnel) => void;
@@ -59,8 +59,8 @@ export function connectOpening(head: RequestHead, socket: Duplex, client: Client
 }
 
 /**
- * Refuses a tunnel, passes it through blind, or intercepts it. Policy is asked here only which of the three; what comes
- * through an intercepted tunnel is decided request by request.
+ * Refuses a tunnel, passes it through blind, or intercepts it. Policy decides here only which of the three.
+ * Each request in an intercepted tunnel is decided by itself.
  */
 export async function openTunnel(
   { head, socket, client, established, refused }: Opening,
@@ -88,13 +88,13 @@ export async function openTunnel(
     record.identity(identity);
 
     // Requests for the proxy itself are answered inside and never dialed.
-    const own = isOwn(target);
-    const isListed = own || connectDomain(settings.policy, target) !== null;
+    const isOwnHost = isOwn(target);
+    const isListed = isOwnHost || connectDomain(settings.policy, target) !== null;
     const accepted = isListed
       ? null
-      : await acceptedFor(identity, (it) => connectDomain(it, target), services.proposals);
+      : await acceptedFor(identity, (policy) => connectDomain(policy, target), services.proposals);
     const policy = accepted?.policy ?? settings.policy;
-    const decision = own ? ({ outcome: 'inject' } as const) : decideConnect(policy, target);
+    const decision = isOwnHost ? ({ outcome: 'inject' } as const) : decideConnect(policy, target);
     switch (decision.outcome) {
       case 'deny':
         throw denialOf(decision);
@@ -130,7 +130,7 @@ export async function openTunnel(
         const inside = await intercept(socket, target, {
           leafFor: () => leaf,
           spoken: () =>
-            own
+            isOwnHost
               ? ownSpoken
               : spokenBy({ ...target, scheme: 'https' }, identity, { ...settings, policy }, services),
           failed: (why) => (failure ??= why),
@@ -165,18 +165,21 @@ function brokenOff({ host, port }: Authority, failure: Error | undefined): strin
 }
 
 /**
- * Returns the protocol of the upstream. If it cannot be reached, the first request reports why. An upstream that needs a
- * grant's certificate is not contacted: no request has been authorized that may present it.
+ * Returns the protocol of the upstream. If the upstream cannot be reached, the first request reports why. An
+ * upstream that needs a grant's certificate is not contacted: no authorized request may present it yet.
  */
 async function spokenBy(
   authority: Authority,
   caller: Identity,
   settings: ConfigSnapshot,
-  services: Pick<ProxyServices, 'grants'>,
+  { grants }: Pick<ProxyServices, 'grants'>,
 ): Promise<NegotiatedProtocol> {
   try {
-    const candidates = await candidatesFor(authority, caller, services, settings);
-    if (candidates?.candidates.some(({ type }) => type === 'client_certificate') === true) return http1;
+    const domain = settings.policy.domains.match(authority);
+    if (domain?.action.kind === 'grant') {
+      const { candidates } = offerOf(await grants.find(domain.action.grant), domain, caller);
+      if (candidates.some(({ type }) => type === 'client_certificate')) return http1;
+    }
     return await settings.protocols.of(authority);
   } catch {
     return http1;

@@ -1,11 +1,9 @@
-import type { Identity } from '../agents/authentication.ts';
 import { missingConsent } from '../grants/messages.ts';
 import type { Placement } from '../domain/provider.ts';
-import type { ReadyToken, RefusedToken, TokenResult } from '../grants/token-result.ts';
+import type { ReadyToken, RefusedToken } from '../grants/token-result.ts';
 import { plainRequest, type RawFields, valuesOf } from '../http/fields.ts';
-import { readAhead, type Reply } from '../http/message.ts';
+import { readAhead } from '../http/message.ts';
 import { isGuardable } from '../leak-guard/patterns.ts';
-import { after } from '../lib/after.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { asTyped } from '../lib/log.ts';
 import { type SubstitutedFields, substitutePlaceholders } from '../placeholders/substitute.ts';
@@ -22,8 +20,12 @@ import { responseBound } from './limits.ts';
 import { useProposal } from './proposed.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { ProxyServices } from './services.ts';
-import type { AdditionalGrant } from './target.ts';
-import { hasBody, type PreparedRequest, type UpstreamRequest } from './upstream-request.ts';
+import {
+  hasBody,
+  type PreparedExchange,
+  type PreparedRequest,
+  type UpstreamRequest,
+} from './upstream-request.ts';
 
 /** The token of a grant, and how the request carries it. */
 export interface ObtainedCredential {
@@ -34,84 +36,60 @@ export interface ObtainedCredential {
 }
 
 /**
- * Gets the token of the request's grant: from memory, else the store, else by a refresh. Null: the request gets none. Not a
- * promise where the token is in memory.
+ * Returns the token of the request's grant from memory, the store, or a refresh. Null: the request gets none.
  *
- * @throws SidekeyError `policy_violation`: the request cannot carry a credential; `too_many_leaks`; why there is no token
+ * @throws SidekeyError `policy_violation`: it carries no credential; `too_many_leaks`; why there is no token
  */
-export function obtainCredential(
-  { method, authority: destination }: Pick<PreparedRequest, 'method' | 'authority'>,
-  authorized: AuthorizedRequest,
-  services: Pick<ProxyServices, 'tokens' | 'leakLimit'>,
-): ObtainedCredential | null | Promise<ObtainedCredential> {
+export function obtainCredential({
+  prepared: { method, authority: destination },
+  authorized,
+  services: { tokens, leakLimit },
+}: PreparedExchange): ObtainedCredential | null | Promise<ObtainedCredential> {
   if (!isGranted(authorized)) return null;
-  const { tokens, leakLimit } = services;
-  const { grant, placement, also } = authorized;
+  const { grant, also } = authorized;
   // A response to TRACE is the request itself, with its credential (RFC 9110 §9.3.8).
   if (method === 'TRACE')
     throw new SidekeyError('policy_violation', 'TRACE would show the credential to its sender.');
   const barred = leakLimit.refusal(leakKeyOf(authorized));
   if (barred !== null) throw barred;
-  const place = orThrow(placement!);
-  const token = tokens.peek(grant.id) ?? tokens.tokenFor(grant.id, { destination });
-  return after(token, obtained, place, also, destination, services);
+  const placement = orThrow(authorized.placement!);
+  const ready = tokens.peek(grant.id);
+  if (ready !== null && also.length === 0) return { token: ready, placement, also: none };
+  return withTokens();
+
+  async function withTokens(): Promise<ObtainedCredential> {
+    const token = ready ?? (await tokens.tokenFor(grant.id, { destination }));
+    if (token.kind === 'refused') throw refusedToken(token);
+    return { token, placement, also: await obtainAlso(also, destination, { tokens }) };
+  }
 }
 
 const none: readonly AdditionalCredential[] = [];
 
-function obtained(
-  token: TokenResult,
-  placement: Placement,
-  also: readonly AdditionalGrant[],
-  destination: PreparedRequest['authority'],
-  services: Pick<ProxyServices, 'tokens'>,
-): ObtainedCredential | Promise<ObtainedCredential> {
-  if (token.kind === 'refused') throw refusedToken(token);
-  if (also.length === 0) return { token, placement, also: none };
-  return obtainAlso(also, destination, services).then((others) => ({ token, placement, also: others }));
-}
-
 /**
- * Counts the use of a lease, and checks that what the caller may do has not ended while the request waited. A request that
- * a limit or a person refused is no use.
+ * Counts the use of a lease, and checks that the rights of the caller have not ended while the request
+ * waited. A request that a limit or a person refused is no use. All credentials of a request are one use.
  *
  * @throws SidekeyError as `Identity.spend`
  */
-export function countUse(
-  { caller, accepted, received, config }: AuthorizedRequest,
-  credential: ObtainedCredential | null,
-  services: Pick<ProxyServices, 'proposals'>,
-): void | Promise<void> {
-  if (credential !== null && credential.also.length > 0) return spendAll(caller, credential, config);
-  if (accepted?.isOnce === true) {
-    const used = useProposal(accepted, received.target.authority, services);
-    return credential === null ? used : used.then(() => spend(caller, credential));
-  }
-  return credential === null ? undefined : spend(caller, credential);
-}
-
-function spend({ spend }: Identity, { token }: ObtainedCredential): void | Promise<void> {
-  return after(spend(token.grant), throwIfRefused);
-}
-
-/** One request is one use. The proposals of a person name no additional grants. */
-async function spendAll(
-  caller: Identity,
-  credential: ObtainedCredential,
-  { agents: mode }: AuthorizedRequest['config'],
-): Promise<void> {
-  for (const { token } of credential.also) orThrow(await caller.holds(token.grant, { mode, used: false }));
-  await spend(caller, credential);
-}
-
-function throwIfRefused(refused: SidekeyError | null): void {
-  if (refused !== null) throw refused;
+export async function countUse({
+  authorized: { caller, accepted, received, config },
+  credential,
+  services,
+}: PreparedExchange & { readonly credential: ObtainedCredential | null }): Promise<void> {
+  const also = credential?.also ?? none;
+  for (const { token } of also)
+    orThrow(await caller.holds(token.grant, { mode: config.agents, used: false }));
+  // The proposals of a person name no additional grants.
+  if (accepted?.isOnce === true && also.length === 0)
+    await useProposal(accepted, received.target.authority, services);
+  if (credential !== null) orThrow(await caller.spend(credential.token.grant));
 }
 
 /**
- * Applies the credential to the request. A provider may have the client bring its own: such a request stays as it is.
+ * Applies the credential to the request. A request whose client brings its own stays as it is.
  *
- * @throws SidekeyError as `applyScheme`; `policy_violation` where responses must be guarded and the secret is too short for that
+ * @throws SidekeyError as `applyScheme`; `policy_violation`: the secret is too short for the leak guard
  */
 export function applyCredential(
   prepared: PreparedRequest,
@@ -203,7 +181,7 @@ export function applyCredential(
   };
 }
 
-/** Applies another token or proof to a request that its upstream refused. The forwarder calls it with that request. */
+/** Applies another token or proof to a request that its upstream refused. */
 export class CredentialRenewal {
   readonly #services: ProxyServices;
   readonly #record: ExchangeRecord;
@@ -214,7 +192,7 @@ export class CredentialRenewal {
   }
 
   /**
-   * Refreshes the token that an upstream answered with 401. Returns the request with the new one; null: the 401 stands.
+   * Refreshes the token that an upstream answered with 401. Returns the new request; null: the 401 stands.
    *
    * @param isReplayable whether the request can be sent again; if not, the next request has the new token
    * @throws SidekeyError where the caller's permission or the grant has ended
@@ -243,7 +221,7 @@ export class CredentialRenewal {
     return renewed;
   }
 
-  /** Refreshes a token; null: it stays. The 401 says more than a failed refresh; a grant that has ended says so itself. */
+  /** Refreshes a token; null: it stays, and so does the 401. @throws SidekeyError if the grant has ended */
   async #refresh(token: ReadyToken): Promise<ReadyToken | null> {
     const fresh = await this.#services.tokens.forceRefresh(token);
     if (fresh.kind === 'ready') return fresh;
@@ -251,7 +229,7 @@ export class CredentialRenewal {
     throw refusedToken(fresh);
   }
 
-  /** Returns the request with another proof, by the nonce that is known now: no proof is good for two requests. */
+  /** Returns the request with a new proof and the current nonce, because a proof is good for one request. */
   prove(request: UpstreamRequest): UpstreamRequest {
     if (request.credential === null) return request;
     const { prepared, authorized } = request.credential;
@@ -273,8 +251,8 @@ export class CredentialRenewal {
   }
 
   /**
-   * Returns the `Sidekey-Hint` field for a 401 or 403 that says that the grant lacks a consent (RFC 6750 §3.1); no field
-   * otherwise. The names of the missing scopes are recorded.
+   * Returns the `Sidekey-Hint` field for a 401 or 403 that says that the grant lacks a consent (RFC 6750
+   * §3.1); no field otherwise. The names of the missing scopes are recorded.
    *
    * @param fields those of the response
    */
@@ -312,37 +290,34 @@ function refusedToken({ code, message, hint, retryAfterMs }: RefusedToken): Side
 }
 
 /**
- * Reads the body of a request whose scheme signs it or writes into it. A promise where it does.
+ * Reads the body of a request whose scheme signs it or writes into it.
  *
- * @throws SidekeyError `policy_violation`: the request cannot carry the credential in any case; `body_too_large`;
- * `bad_request` where the client left in the middle of the body
+ * @throws SidekeyError `policy_violation`: the request can never carry the credential; `body_too_large`;
+ * `bad_request`: the client left in the middle of the body
  */
-export function readForScheme(
-  request: PreparedRequest,
-  { config, grant, placement }: AuthorizedRequest,
-  reply: Pick<Reply, 'continue'>,
-): PreparedRequest | Promise<PreparedRequest> {
+export function readForScheme({
+  prepared,
+  authorized: { config, grant, placement },
+  reply,
+}: PreparedExchange): PreparedRequest | Promise<PreparedRequest> {
   if (grant === null || placement === null || placement instanceof SidekeyError || placement.kind === 'own')
-    return request;
-  const scheme = schemeOf(placement);
-  if (scheme.needs === undefined) return request;
-  const need = scheme.needs({ ...request, hasBody: hasBody(request) }, placement);
-  const { body } = request;
-  return need === null || body === null ? request : withReadBody(request, body, need, config, reply);
+    return prepared;
+  const need = schemeOf(placement).needs?.({ ...prepared, hasBody: hasBody(prepared) }, placement) ?? null;
+  const { body, framing } = prepared;
+  if (need === null || body === null) return prepared;
+  const maxBytes = config.limits[need.limit];
+  // Nothing of a body that announces more is asked for.
+  if (framing.kind === 'length' && framing.bytes > maxBytes) throw tooLarge(need, maxBytes);
+  reply.continue();
+  return withReadBody(prepared, body, need, maxBytes);
 }
 
 async function withReadBody(
   request: PreparedRequest,
   body: AsyncIterable<Buffer>,
   need: BodyNeed,
-  config: AuthorizedRequest['config'],
-  reply: Pick<Reply, 'continue'>,
+  maxBytes: number,
 ): Promise<PreparedRequest> {
-  const { framing } = request;
-  const maxBytes = config.limits[need.limit];
-  // Nothing of a body that announces more is asked for.
-  if (framing.kind === 'length' && framing.bytes > maxBytes) throw tooLarge(need, maxBytes);
-  reply.continue();
   const read = await readAhead(body[Symbol.asyncIterator]() as AsyncIterableIterator<Buffer>, maxBytes);
   if (!read.isWhole) throw tooLarge(need, maxBytes);
   const { bytes } = read;

@@ -3,7 +3,7 @@ import { proposalExample } from '../approvals/proposals.ts';
 import { defaultUser, type Grant, type GrantState, offeredGrants, stateNow } from '../domain/grant.ts';
 import { expiredToken, stateRefusal } from '../grants/token-result.ts';
 import { valuesOf } from '../http/fields.ts';
-import type { ExchangeResult, Reply } from '../http/message.ts';
+import type { ExchangeResult } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { asTyped } from '../lib/log.ts';
 import { visible } from '../lib/text.ts';
@@ -11,33 +11,27 @@ import { ownHost } from '../policy/authority.ts';
 import type { Domain } from '../policy/domain-map.ts';
 import { describeRule } from '../policy/judge.ts';
 import { areReadOnly, type DomainRules, type Rule, type RuleOutcome, rulesFor } from '../policy/rule.ts';
-import { authenticate, factsOf, labelsOf, type ReceivedRequest } from './authorize.ts';
+import { authenticate, factsOf, labelsOf, type ReceivedExchange, type ReceivedRequest } from './authorize.ts';
 import { answerProposals, isProposalPath } from './proposals.ts';
 import { proposerOf } from './proposed.ts';
-import type { ExchangeRecord } from './record.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
 import { offerOf, unselected } from './target.ts';
 
 /**
- * Answers a request for the proxy itself (`isOwn`): what its caller may call, with which grants, and under which rules.
- * The caller shows who it is as for any other request. Nothing is looked up and nothing leaves.
+ * Answers a request for the proxy itself (`isOwn`) with the hosts, grants and rules of its caller. The caller
+ * authenticates as for any other request. Nothing is resolved, and nothing is sent to an upstream.
  */
-export async function discover(
-  received: ReceivedRequest,
-  reply: Reply,
-  config: ConfigSnapshot,
-  services: ProxyServices,
-  record: ExchangeRecord,
-): Promise<ExchangeResult> {
+export async function discover(exchange: ReceivedExchange): Promise<ExchangeResult> {
+  const { received, config, services, record } = exchange;
   record.discovers();
   const { inbound, target } = received;
-  const caller = await authenticate(received, config, services, record);
+  const caller = await authenticate(config, exchange);
   const { method, fields } = inbound.head;
   const [path = ''] = target.path.split('?', 1);
   if (isProposalPath(path)) {
     record.path(path);
-    const { status, value } = await answerProposals(path, received, reply, caller, config, services);
-    return answer(reply, method, status, 'application/json', `${JSON.stringify(value)}\n`);
+    const { status, value } = await answerProposals(path, caller, exchange);
+    return answer(exchange, status, 'application/json', `${JSON.stringify(value)}\n`);
   }
   if (path !== '/' && path !== '/index.json') {
     throw new SidekeyError('not_found', `${ownHost} has no such page.`, { hint: `GET http://${ownHost}/` });
@@ -55,11 +49,17 @@ export async function discover(
   const reach = await reachOf({ received, caller }, config, services);
   const isJson = path === '/index.json' || prefersJson(valuesOf(fields, 'accept').join(','));
   return isJson
-    ? answer(reply, method, 200, 'application/json', `${JSON.stringify(reachJson(reach))}\n`)
-    : answer(reply, method, 200, 'text/plain; charset=utf-8', reachText(reach));
+    ? answer(exchange, 200, 'application/json', `${JSON.stringify(reachJson(reach))}\n`)
+    : answer(exchange, 200, 'text/plain; charset=utf-8', reachText(reach));
 }
 
-function answer(reply: Reply, method: string, status: 200 | 202, type: string, text: string): ExchangeResult {
+function answer(
+  { reply, inbound }: ReceivedExchange,
+  status: 200 | 202,
+  type: string,
+  text: string,
+): ExchangeResult {
+  const { method } = inbound.head;
   const body = Buffer.from(text);
   const about = ['Content-Type', type, 'Content-Length', String(body.length), 'Vary', 'Accept'];
   const fields = [...about, 'Cache-Control', 'no-store', 'X-Content-Type-Options', 'nosniff'];
@@ -70,8 +70,8 @@ function answer(reply: Reply, method: string, status: 200 | 202, type: string, t
 }
 
 /**
- * Reports whether a client would rather have JSON than text (RFC 9110 §12.5.1). Ranges with a star say nothing about it: who takes
- * anything gets the text, which is for reading.
+ * Reports whether a client prefers JSON to text (RFC 9110 §12.5.1). Ranges with a star do not count: a client
+ * that accepts anything gets the text.
  */
 export function prefersJson(accept: string): boolean {
   const weights = new Map(accept.split(',').map(weighed));
@@ -86,7 +86,7 @@ function weighed(part: string): [type: string, weight: number] {
   return [type, weight === undefined ? 1 : Number(weight)];
 }
 
-/** Hosts that one caller may call now, and the permission for them. Times are milliseconds since the epoch. */
+/** Hosts that one caller may call now, and its permission. Times are milliseconds since the epoch. */
 interface Reach {
   readonly now: number;
   /** Null: it showed no token. */
@@ -139,8 +139,8 @@ interface Problem {
 }
 
 /**
- * Gathers what a caller reaches. It leaves out the grants that the caller cannot use; a caller without a token, who can
- * use every grant, also sees hosts whose grant is missing.
+ * Returns the hosts and grants that a caller reaches, without grants that it cannot use. A caller without a
+ * token can use every grant, and also sees hosts whose grant is missing.
  *
  * @throws SidekeyError `store_unavailable`
  */
@@ -187,13 +187,14 @@ async function hostOf(
   const { pattern, action, rules } = domain;
   if (action.kind !== 'grant') return null;
   const reference = action.grant;
-  const candidates = await grants.find(reference);
-  const offered = offeredGrants(reference, candidates.filter(caller.reaches));
+  const named = await grants.find(reference);
+  const offered = offeredGrants(reference, named.filter(caller.reaches));
   if (offered.length === 0 && caller.agent !== null) return null;
-  const offer = offerOf(candidates, domain, caller);
+  const offer = offerOf(named, domain, caller);
   const { selected } = offer;
-  const labels = await labelsOf(caller, offer);
-  const facts = factsOf(received, received.target.path, caller, offer, labels, undefined, now());
+  const grantLabels = await labelsOf(caller, offer);
+  const sources = { path: received.target.path, caller, candidates: offer, grantLabels, now: now() };
+  const facts = factsOf(received, { ...sources, provider: undefined });
   const list = rules === undefined ? [] : rulesFor(rules, facts);
   return {
     host: pattern.text,

@@ -13,13 +13,13 @@ import { createAddressBlocks, plainAddress } from '../policy/authority.ts';
 import { handshakeRecordType, nextChunk } from './client-hello.ts';
 import { readProxyHeader } from './proxy-header.ts';
 
-/** The beginning of client connections, before their first request: a header of the PROXY protocol, and TLS. */
+/** The beginning of a client connection, before its first request: a PROXY protocol header, and TLS. */
 export interface Entry {
   /**
    * Returns the stream of requests and its client; null: the client left.
    *
    * @param direct the client as its socket says
-   * @throws SidekeyError `bad_request`: no header came from a balancer; `insecure_transport`: no TLS from another machine
+   * @throws SidekeyError `bad_request`: a balancer sent no header; `insecure_transport`: no TLS
    */
   enter(socket: Socket, direct: Client): Promise<{ readonly stream: Duplex; readonly client: Client } | null>;
   /** Follows the files of the certificate no more. */
@@ -74,7 +74,7 @@ export async function openEntry(
   };
 }
 
-/** Reads the header of a balancer. Returns the bytes behind it, and the client as the header says; null: it left. */
+/** Reads the header of a balancer. Returns the client and the bytes after the header; null: it left. */
 async function behindHeader(
   socket: Socket,
 ): Promise<{ readonly bytes: Buffer; readonly client: string | null } | null> {
@@ -107,7 +107,7 @@ interface TlsServer {
   close(): void;
 }
 
-/** A server that is given its connections: it alone verifies the certificates of clients. It never listens. */
+/** A TLS server that never listens and is given its connections. It verifies client certificates. */
 async function openTls(
   { files, agents }: ProxyTls,
   { log, timers }: { readonly log: Log; readonly timers: Timers },
@@ -148,26 +148,26 @@ async function openTls(
   };
 }
 
-/** Returns the agent that a client certificate identifies, or why it identifies none. Undefined: the client showed none. */
+/** Returns the agent of a client certificate, or why there is none. Undefined: no certificate was sent. */
 function shownBy(stream: TLSSocket, agents: ProxyTls['agents']): ShownCertificate | undefined {
   const certificate = stream.getPeerX509Certificate();
   if (certificate === undefined) return undefined;
   if (!stream.authorized)
     return { problem: `The client certificate is not accepted (${String(stream.authorizationError)}).` };
   const names = namesIn(certificate.subjectAltName ?? '');
-  const found = new Map(
+  const agentNames = new Map(
     names.flatMap((name) => (agents.has(name) ? [[agents.get(name)!, name] as const] : [])),
   );
-  const [[agent, subject] = []] = found;
+  const [[agent, subject] = []] = agentNames;
   if (agent === undefined || subject === undefined)
     return { problem: 'The client certificate has no name that proxy.tls.agents lists.' };
-  if (found.size > 1) return { problem: 'The client certificate has the names of several agents.' };
+  if (agentNames.size > 1) return { problem: 'The client certificate has the names of several agents.' };
   return { agent, subject, expiresAt: certificate.validToDate.getTime() };
 }
 
 /**
- * Returns the URIs and DNS names of a `subjectAltName` of Node.js. A DNS name in the form of a URI, or a URI in that of a DNS name,
- * is left out: it would equal a name of the other kind (RFC 5280 §4.2.1.6). A value with a comma or a quote is a JSON string there.
+ * Returns the URIs and DNS names of a `subjectAltName` of Node.js. Leaves out a name that has the form of the
+ * other kind (RFC 5280 §4.2.1.6). Node.js writes a value with a comma or a quote as a JSON string.
  */
 export function namesIn(text: string): string[] {
   const entry = /([A-Za-z ]+):("(?:[^"\\]|\\.)*"|[^",]*)(?:, |$)/y;

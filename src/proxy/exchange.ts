@@ -8,14 +8,20 @@ import {
 import { valuesOf } from '../http/fields.ts';
 import type { ExchangeTrace } from '../telemetry/traces.ts';
 import { refuse } from '../http/problem.ts';
-import { after } from '../lib/after.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { detectPlaceholders, refuseUnexpectedInHead } from '../placeholders/detect.ts';
 import { isOwn } from '../policy/authority.ts';
-import type { Ending } from './attempt.ts';
+import type { Ending, Sending } from './attempt.ts';
 import { type AdditionalCredential, withAdditionalGrants } from './also.ts';
 import { approve } from './approve.ts';
-import { authorize, type AuthorizedRequest, isGranted, receive, type ReceivedRequest } from './authorize.ts';
+import {
+  authorize,
+  type AuthorizedRequest,
+  isGranted,
+  receive,
+  type ReceivedExchange,
+  type ReceivedRequest,
+} from './authorize.ts';
 import {
   applyCredential,
   countUse,
@@ -29,20 +35,18 @@ import { guardForeign } from './foreign.ts';
 import { type LeakKey, limitsOf, spendBytes, takeLimits } from './limits.ts';
 import { answerTokenRequest, isTokenRequest } from './token-endpoint.ts';
 import { ExchangeRecord } from './record.ts';
-import type { ConfigSnapshot, ProxyServices } from './services.ts';
-import { type PreparedRequest, upstreamRequest, type UpstreamRequest } from './upstream-request.ts';
+import type { ConfigSnapshot, ExchangeContext, ProxyServices } from './services.ts';
+import {
+  type PreparedExchange,
+  type PreparedRequest,
+  upstreamRequest,
+  type UpstreamRequest,
+} from './upstream-request.ts';
 
 /** Sends requests to their upstreams. */
 export interface Forwarder {
   /** Sends a request, streams the response into the reply, and says how that ended. */
-  send(
-    request: UpstreamRequest,
-    reply: Reply,
-    config: ConfigSnapshot,
-    meter: Meter,
-    credentials: CredentialRenewal,
-    ending: Ending,
-  ): void;
+  send(sending: Sending): void;
   /** Cuts the exchange when its permission ends. Null: nobody watches it. */
   readonly watch: ((request: UpstreamRequest, meter: Meter) => Watched) | null;
 }
@@ -54,45 +58,47 @@ interface Watched {
 }
 
 /**
- * One request and its response. The client always gets an answer or a closed connection, and the audit records which.
- * Resolves when it has ended.
+ * Runs one request and its response, and resolves when they have ended. The client always gets an answer or a
+ * closed connection, and the audit records which.
  */
-export function exchange(
-  inbound: InboundRequest,
-  reply: Reply,
-  services: ProxyServices,
-  forwarder: Forwarder,
-  record?: ExchangeRecord,
-): Promise<void> {
+export function exchange(parts: ExchangeParts): Promise<void> {
   return new Promise((resolve, reject) => {
-    const ended = (error: unknown) => (error === null ? resolve() : reject(error));
-    new Exchange(inbound, reply, services, forwarder, ended, record).run();
+    new Exchange(parts, (error) => (error === null ? resolve() : reject(error))).run();
   });
 }
 
+/** Parts that an exchange starts with. */
+interface ExchangeParts extends Pick<ExchangeContext, 'inbound' | 'reply' | 'services'> {
+  readonly forwarder: Forwarder;
+  /** Absent: a new one. */
+  readonly record?: ExchangeRecord;
+}
+
 /**
- * The stages of an exchange, in their order. Each has its value at hand, or returns a promise where it waits; it throws a
- * SidekeyError, the refusal.
+ * The stages of an exchange, in their order. A stage reads the exchange and sets one field. It returns a
+ * promise only if it waits, and throws a SidekeyError if it refuses the request.
  */
-const stages: readonly ((it: Exchange) => void | Promise<void>)[] = [
-  (it) => after(it.services.config(), withConfig, it),
-  (it) => it.receive(), // 1 one authority (RFC 9110 §7.1)
-  (it) => after(authorize(it.received, it.reply, it.config, it.services, it.record), withDecision, it), // 2, 3
-  (it) => it.selectAdditionalGrants(),
-  (it) => after(upstreamRequest(it.authorized, it.reply), withPrepared, it),
-  (it) => after(it.guardForeign(), withPrepared, it),
-  (it) => it.answerTokenRequest(),
-  (it) => after(readForScheme(it.prepared, it.authorized, it.reply), withPrepared, it),
-  (it) => after(it.detectPlaceholders(), withPrepared, it),
-  (it) => it.obtainCredential(), // 4
-  (it) => it.takeLimits(), // and a person, where a rule asks
-  (it) => countUse(it.authorized, it.credential, it.services),
-  (it) => it.applyCredential(), // 5 the only code that sees both; 6 on disk first
-  (it) => it.send(), // 7
+const stages: readonly ((exchange: Exchange) => void | Promise<void>)[] = [
+  (exchange) => exchange.readConfig(),
+  (exchange) => exchange.receive(), // 1 one authority (RFC 9110 §7.1)
+  (exchange) => exchange.answerOwnHost(),
+  (exchange) => exchange.authorize(), // 2, 3
+  (exchange) => exchange.selectAdditionalGrants(),
+  (exchange) => exchange.prepare(),
+  (exchange) => exchange.guardForeign(),
+  (exchange) => exchange.answerTokenRequest(),
+  (exchange) => exchange.readForScheme(),
+  (exchange) => exchange.detectPlaceholders(),
+  (exchange) => exchange.obtainCredential(), // 4
+  (exchange) => exchange.takeLimits(),
+  (exchange) => exchange.approve(), // by a person, if a rule asks for one
+  (exchange) => exchange.countUse(),
+  (exchange) => exchange.applyCredential(), // 5 the only code that sees both; 6 on disk first
+  (exchange) => exchange.send(), // 7
 ];
 
-/** An exchange on its way through the stages. No promise is made where no stage waits. */
-export class Exchange implements Ending {
+/** An exchange on its way through the stages. */
+export class Exchange implements Ending, ReceivedExchange, PreparedExchange {
   readonly inbound: InboundRequest;
   readonly reply: Reply;
   readonly services: ProxyServices;
@@ -108,7 +114,6 @@ export class Exchange implements Ending {
   #account!: ExchangeAccount;
   #meter: Meter | null = null;
   #watched: Watched | null = null;
-  #next = 0;
   #isOver = false;
   /** The agent whose load counts it; undefined: none does yet. */
   #counted: string | null | undefined;
@@ -121,71 +126,94 @@ export class Exchange implements Ending {
 
   /** @param ended called when it has ended; the error is null, or one of Sidekey itself */
   constructor(
-    inbound: InboundRequest,
-    reply: Reply,
-    services: ProxyServices,
-    forwarder: Forwarder,
+    { inbound, reply, services, forwarder, record }: ExchangeParts,
     ended: (error: unknown) => void,
-    record = new ExchangeRecord(inbound, services.now),
   ) {
     this.inbound = inbound;
     this.reply = reply;
     this.services = services;
-    this.record = record;
+    this.record = record ?? new ExchangeRecord(inbound, services.now);
     const { tracer } = services;
     this.#trace = tracer === null ? null : tracer.begin(valuesOf(inbound.head.fields, 'traceparent'));
     this.#forwarder = forwarder;
     this.#ended = ended;
   }
 
-  /** Runs the stages until one waits. */
+  /** Runs the stages until the exchange ends, or its request is sent. */
   run(): void {
+    void this.#runStages();
+  }
+
+  async #runStages(): Promise<void> {
     try {
-      while (this.#next < stages.length && !this.#isOver) {
-        const stage = stages[this.#next]!;
-        this.#next += 1;
-        const waits = stage(this);
-        if (waits instanceof Promise) {
-          void runAfter(waits, this);
-          return;
-        }
+      for (const stage of stages) {
+        const wait = stage(this);
+        if (wait !== undefined) await wait;
+        if (this.#isOver) return;
       }
     } catch (error) {
       this.failed(error);
     }
   }
 
-  receive(): void | Promise<void> {
-    const { inbound, reply, config, services, record } = this;
-    this.received = receive(inbound, config, services, record);
+  /** Sets a field, at once if its value is at hand: decision 124 has the cost of a promise for each stage. */
+  #set<Field extends 'config' | 'authorized' | 'prepared' | 'credential'>(
+    field: Field,
+    value: this[Field] | Promise<this[Field]>,
+  ): void | Promise<void> {
+    if (value instanceof Promise) return value.then((result) => void (this[field] = result));
+    this[field] = value;
+    return undefined;
+  }
+
+  readConfig(): void | Promise<void> {
+    return this.#set('config', this.services.config());
+  }
+
+  receive(): void {
+    this.received = receive(this);
+  }
+
+  answerOwnHost(): void | Promise<void> {
     if (!isOwn(this.received.target.authority)) return undefined;
-    return discover(this.received, reply, config, services, record).then((result) => this.done(result));
+    return discover(this).then((result) => this.done(result));
+  }
+
+  authorize(): void | Promise<void> {
+    return this.#set('authorized', authorize(this));
   }
 
   selectAdditionalGrants(): void | Promise<void> {
     const { authorized, services } = this;
     if (!isGranted(authorized) || authorized.decision.also === undefined) return undefined;
-    return after(withAdditionalGrants(authorized, authorized.decision.also, services), withDecision, this);
+    return this.#set('authorized', withAdditionalGrants(authorized, authorized.decision.also, services));
   }
 
-  guardForeign(): PreparedRequest | Promise<PreparedRequest> {
-    const { prepared, authorized, services, record, reply } = this;
-    return guardForeign(prepared, authorized, services, record, reply);
+  prepare(): void | Promise<void> {
+    return this.#set('prepared', upstreamRequest(this));
+  }
+
+  guardForeign(): void | Promise<void> {
+    return this.#set('prepared', guardForeign(this));
   }
 
   answerTokenRequest(): void | Promise<void> {
-    const { prepared, authorized, reply, services, record } = this;
-    refuseUnexpectedInHead(prepared, authorized, services.placeholders);
-    if (!isTokenRequest(prepared, authorized)) return undefined;
-    return answerTokenRequest(prepared, authorized, reply, services, record).then((answered) => {
+    refuseUnexpectedInHead(this.prepared, this.authorized, this.services.placeholders);
+    if (!isTokenRequest(this)) return undefined;
+    return answerTokenRequest(this).then((answered) => {
       if ('status' in answered) this.done(answered);
       else this.prepared = answered;
     });
   }
 
-  detectPlaceholders(): PreparedRequest | Promise<PreparedRequest> {
+  readForScheme(): void | Promise<void> {
+    return this.#set('prepared', readForScheme(this));
+  }
+
+  detectPlaceholders(): void | Promise<void> {
     const { prepared, authorized, services, reply } = this;
-    return detectPlaceholders(prepared, authorized, services.placeholders, reply, this);
+    const { placeholders } = services;
+    return this.#set('prepared', detectPlaceholders(prepared, authorized, placeholders, reply, this));
   }
 
   /** A placeholder in the body is forwarded. */
@@ -194,32 +222,36 @@ export class Exchange implements Ending {
   }
 
   obtainCredential(): void | Promise<void> {
-    const { authorized, prepared, services } = this;
+    const { authorized } = this;
     if (isGranted(authorized)) this.#trace?.waits(authorized.grant.id);
-    return after(obtainCredential(prepared, authorized, services), withCredential, this);
-  }
-
-  obtained(credential: ObtainedCredential | null): void {
-    this.credential = credential;
+    const wait = this.#set('credential', obtainCredential(this));
+    if (wait !== undefined) return wait.then(() => this.#trace?.obtained());
     this.#trace?.obtained();
+    return undefined;
   }
 
-  takeLimits(): void | Promise<void> {
+  takeLimits(): void {
     const { authorized, services } = this;
     takeLimits(authorized, services);
     const { agent } = authorized.caller;
     services.load.begin(agent, authorized.config.limits.agent_exchanges);
     this.#counted = agent;
     this.#account = new ExchangeAccount(authorized, services, this.record);
-    return authorized.decision.outcome === 'approve' ? this.#approve() : undefined;
   }
 
-  async #approve(): Promise<void> {
-    const { authorized, prepared, reply, services, record } = this;
+  approve(): void | Promise<void> {
+    return this.authorized.decision.outcome === 'approve' ? this.#askPerson() : undefined;
+  }
+
+  async #askPerson(): Promise<void> {
     const askedAt = performance.now();
-    this.authorized = await approve(authorized, prepared, this.credential!, reply, services, record);
+    this.authorized = await approve(this, this.credential!);
     this.#heldMs = performance.now() - askedAt;
-    this.credential = await obtainCredential(this.prepared, this.authorized, services);
+    this.credential = await obtainCredential(this);
+  }
+
+  countUse(): void | Promise<void> {
+    return countUse(this);
   }
 
   applyCredential(): void | Promise<void> {
@@ -240,10 +272,11 @@ export class Exchange implements Ending {
     this.#account.leakKey = request.leakKey;
     this.#meter = new Meter(this.#account);
     if (this.#forwarder.watch !== null) this.#watched = this.#forwarder.watch(request, this.#meter);
-    const renewal = new CredentialRenewal(services, record);
+    const credentials = new CredentialRenewal(services, record);
     this.#sentAt = performance.now();
     this.#trace?.sent();
-    this.#forwarder.send(request, reply, authorized.config, this.#meter, renewal, this);
+    const { config } = authorized;
+    this.#forwarder.send({ request, reply, config, meter: this.#meter, credentials, ending: this });
   }
 
   done(result: ExchangeResult): void {
@@ -312,41 +345,13 @@ export class Exchange implements Ending {
 
 const none: readonly AdditionalCredential[] = [];
 
-async function runAfter(waits: Promise<void>, it: Exchange): Promise<void> {
-  try {
-    await waits;
-  } catch (error) {
-    it.failed(error);
-    return;
-  }
-  it.run();
-}
-
-function withConfig(config: ConfigSnapshot, it: Exchange): void {
-  it.config = config;
-}
-
-function withDecision(authorized: AuthorizedRequest, it: Exchange): void {
-  it.authorized = authorized;
-}
-
-function withPrepared(prepared: PreparedRequest, it: Exchange): void {
-  it.prepared = prepared;
-}
-
-function withCredential(credential: ObtainedCredential | null, it: Exchange): void {
-  it.obtained(credential);
-}
-
 function refusalOf(error: unknown, { log }: Pick<ProxyServices, 'log'>): SidekeyError {
   if (error instanceof SidekeyError) return error;
   log.error({ err: error }, 'an exchange failed');
   return new SidekeyError('internal');
 }
 
-/**
- * Counts the bytes of both bodies against the limits that the request was taken from, and leaks against the leak limit.
- */
+/** Counts the bytes of both bodies against the limits of the request, and leaks against the leak limit. */
 class ExchangeAccount implements Account {
   leakKey: LeakKey | null = null;
   readonly #authorized: AuthorizedRequest;

@@ -1,46 +1,37 @@
 import { valuesOf, withoutFields } from '../http/fields.ts';
-import { type InboundRequest, readAhead, type Reply } from '../http/message.ts';
+import { type InboundRequest, readAhead } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { foreignInBody, foreignInQuery, type KnownForms } from '../placeholders/foreign.ts';
 import type { ForeignCredentials } from '../policy/domain-map.ts';
-import { type AuthorizedRequest, isGranted } from './authorize.ts';
-import type { ExchangeRecord } from './record.ts';
-import type { ProxyServices } from './services.ts';
-import type { PreparedRequest } from './upstream-request.ts';
+import { isGranted } from './authorize.ts';
+import type { PreparedExchange, PreparedRequest } from './upstream-request.ts';
 
 /**
- * Records, removes or refuses the credentials that a client sends beside the one that Sidekey adds, as the domain says.
- * Returns the same request where it has none. A promise where it reads the body.
+ * Records, removes or refuses credentials of the client beside the one that Sidekey adds, as the domain says.
+ * Returns the same request if it has none.
  *
- * @throws SidekeyError `foreign_credential`; `body_too_large`, `policy_violation`: the body cannot be searched, and the
- * domain requires that; `bad_request`: the client disconnected within its body
+ * @throws SidekeyError `foreign_credential`; `body_too_large`, `policy_violation`: the domain requires a
+ * search of the body, which is not possible; `bad_request`: the client disconnected within its body
  */
-export function guardForeign(
-  request: PreparedRequest,
-  authorized: AuthorizedRequest,
-  { placeholders: codes }: Pick<ProxyServices, 'placeholders'>,
-  record: Pick<ExchangeRecord, 'foreign'>,
-  reply: Pick<Reply, 'continue'>,
-): PreparedRequest | Promise<PreparedRequest> {
+export function guardForeign(exchange: PreparedExchange): PreparedRequest | Promise<PreparedRequest> {
+  const { prepared, authorized, services, record } = exchange;
   const { placement, config, received } = authorized;
   if (!isGranted(authorized) || (placement !== null && 'kind' in placement && placement.kind === 'own'))
-    return request;
+    return prepared;
   const setting = authorized.decision.foreignCredentials;
-  const forms = { finder: config.credentialFinder(), codes };
-  const fields = received.plan.foreign(request.fields, forms);
-  const { path } = request;
+  const forms = { finder: config.credentialFinder(), codes: services.placeholders };
+  const fields = received.plan.foreign(prepared.fields, forms);
+  const { path, body } = prepared;
   const query = path.includes('?') ? foreignInQuery(path, forms) : { found: [], kept: path };
-  let kept = request;
+  let guarded = prepared;
   if (fields.found.length > 0 || query.found.length > 0) {
-    const found = [...fields.found, ...query.found];
-    record.foreign(found);
-    if (setting === 'refuse') throw foreign(found);
-    if (setting === 'strip') kept = { ...request, fields: fields.kept, path: query.kept };
+    const places = [...fields.found, ...query.found];
+    record.foreign(places);
+    if (setting === 'refuse') throw foreign(places);
+    if (setting === 'strip') guarded = { ...prepared, fields: fields.kept, path: query.kept };
   }
-  const { body } = kept;
-  if (setting === undefined || body === null || !isText(received.fieldFacts.contentType)) return kept;
-  const max = config.limits.placeholder_body_bytes;
-  return guardBody(kept, body, { forms, max, setting }, record, reply);
+  if (setting === undefined || body === null || !isText(received.fieldFacts.contentType)) return guarded;
+  return guardBody(guarded, forms, setting, exchange);
 }
 
 /** Reports whether services read credentials from bodies of a type. Null: none is given, or several are. */
@@ -48,25 +39,21 @@ function isText(contentType: string | null): boolean {
   return contentType === null || /^text\/|^multipart\/|json|xml|graphql|urlencoded/i.test(contentType);
 }
 
-interface BodySearch {
-  readonly forms: KnownForms;
-  /** Number of bytes that are searched. */
-  readonly max: number;
-  readonly setting: ForeignCredentials;
-}
-
 async function guardBody(
   request: PreparedRequest,
-  body: AsyncIterable<Buffer>,
-  { forms, max, setting }: BodySearch,
-  record: Pick<ExchangeRecord, 'foreign'>,
-  reply: Pick<Reply, 'continue'>,
+  forms: KnownForms,
+  setting: ForeignCredentials,
+  { authorized: { config }, record, reply }: PreparedExchange,
 ): Promise<PreparedRequest> {
+  const max = config.limits.placeholder_body_bytes;
   const isRecorded = setting === 'record';
   const isCoded = valuesOf(request.fields, 'content-encoding').some((coding) => coding !== 'identity');
   if (isCoded && !isRecorded) throw unsearchable('policy_violation', 'is compressed');
   reply.continue();
-  const read = await readAhead(body[Symbol.asyncIterator]() as NonNullable<InboundRequest['body']>, max);
+  const read = await readAhead(
+    request.body![Symbol.asyncIterator]() as NonNullable<InboundRequest['body']>,
+    max,
+  );
   if (!read.isWhole && !isRecorded) throw unsearchable('body_too_large', `has more than ${max} bytes`);
   const { found, kept } = foreignInBody(read.bytes, forms);
   if (found.length > 0) record.foreign(found);
@@ -86,8 +73,8 @@ async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
   yield bytes;
 }
 
-function foreign(found: readonly string[]): SidekeyError {
-  const sentence = `The request has a credential of its own in ${found.join(' and ')}, and foreign_credentials of the domain does not allow that.`;
+function foreign(places: readonly string[]): SidekeyError {
+  const sentence = `The request has a credential of its own in ${places.join(' and ')}, and foreign_credentials of the domain does not allow that.`;
   return new SidekeyError('foreign_credential', sentence);
 }
 

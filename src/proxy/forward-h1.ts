@@ -38,8 +38,8 @@ interface ResponseSink {
 }
 
 /**
- * Reads the response to one request. It keeps no byte that it is given but a head that is not complete yet, and moves those
- * of a chunked body together where they lie.
+ * Reads the response to one request. Keeps only the bytes of an incomplete head, and moves the bytes of a
+ * chunked body together in their buffer.
  */
 class ResponseReading {
   readonly #method: string;
@@ -165,8 +165,8 @@ class ResponseReading {
 }
 
 /**
- * Methods whose body means something to every server (RFC 9110 §9.3.3 and §9.3.4, RFC 5789). Servers may ignore that of GET,
- * HEAD, DELETE and OPTIONS (§9.3.1, §9.3.2, §9.3.5, §9.3.7), and that of a method they do not know.
+ * Methods whose body every server reads (RFC 9110 §9.3.3 and §9.3.4, RFC 5789). Servers may ignore the body
+ * of GET, HEAD, DELETE and OPTIONS (§9.3.1, §9.3.2, §9.3.5, §9.3.7), and of an unknown method.
  */
 const methodsWithBody: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 

@@ -1,28 +1,30 @@
 import type { Meter, Reply } from '../http/message.ts';
 import type { Protocol } from '../upstream/h2-session.ts';
-import { type AttemptContext, type AttemptEnd, type Credentials, type Ending, isSafe } from './attempt.ts';
+import {
+  type AttemptContext,
+  type AttemptEnd,
+  type Credentials,
+  type Ending,
+  isSafe,
+  type Sending,
+} from './attempt.ts';
 import { Attempt } from './forward-h1.ts';
 import { StreamAttempt } from './forward-h2.ts';
 import type { ConfigSnapshot } from './services.ts';
 import { meteredBody, type RequestBody, type UpstreamRequest } from './upstream-request.ts';
 
 /**
- * Sends a request over a kept or a new connection or session, and streams the response into the reply. Sends it again where a
- * kept connection died, the token was renewed, or the upstream wants another DPoP proof or HTTP/1.1. Memory holds the bytes
- * under way and, for a second attempt, a bounded copy of the body.
+ * Sends a request over a kept or a new connection or session, and streams the response into the reply.
+ * Repeats the request if a kept connection ended, the token was renewed, or the upstream wants another DPoP
+ * proof or HTTP/1.1. Memory holds the bytes under way and, for a second attempt, a bounded copy of the body.
  *
- * It fails with a SidekeyError where the upstream fails before its head; later failures cut the client's connection.
+ * An upstream that fails before its head fails the exchange with a SidekeyError. Later ones cut the client.
  */
-export function forward(
-  first: UpstreamRequest,
-  reply: Reply,
-  config: Pick<ConfigSnapshot, 'connections' | 'streams' | 'limits'>,
-  meter: Meter,
-  credentials: Credentials,
-  ending: Ending,
-): void {
-  new Forwarding(first, reply, config, meter, credentials, ending).attempt();
+export function forward(sending: ForwardSending): void {
+  new Forwarding(sending).attempt();
 }
+
+type ForwardSending = Sending<Pick<ConfigSnapshot, 'connections' | 'streams' | 'limits'>>;
 
 /** The attempts to send one request. */
 class Forwarding implements AttemptContext {
@@ -42,14 +44,8 @@ class Forwarding implements AttemptContext {
   readonly #isProved: boolean;
   #protocol: Protocol;
 
-  constructor(
-    request: UpstreamRequest,
-    reply: Reply,
-    { connections, streams, limits }: Pick<ConfigSnapshot, 'connections' | 'streams' | 'limits'>,
-    meter: Meter,
-    credentials: Credentials,
-    ending: Ending,
-  ) {
+  constructor({ request, reply, config, meter, credentials, ending }: ForwardSending) {
+    const { connections, streams, limits } = config;
     const { credential, authority, method } = request;
     this.request = request;
     this.reply = reply;

@@ -11,7 +11,7 @@ export type Inside =
       readonly stream: TLSSocket;
       readonly serverName: string | null;
       readonly protocol: Protocol;
-      /** True if the client may open WebSockets over HTTP/2; it does so where it may, and not all upstreams take them. */
+      /** True if the client may open WebSockets over HTTP/2, which not all upstreams accept. */
       readonly extendedConnect: boolean;
     }
   | { readonly scheme: 'http'; readonly stream: Duplex; readonly serverName: null };
@@ -27,12 +27,12 @@ export interface Interception {
   readonly timeoutMs: number;
 }
 
-/** Clients of HTTP/1.0 (`curl --http1.0`) offer it by its own name, and end where nothing they offered is chosen. */
+/** Clients of HTTP/1.0 (`curl --http1.0`) offer only its own name, and end if it is not chosen. */
 const versions1 = ['http/1.1', 'http/1.0'];
 
 /**
- * Takes the upstream's part inside a CONNECT: a TLS handshake with a leaf for the tunnel's host, or plain HTTP where
- * the client speaks that. Null where the client left, failed or took too long: there is nobody to tell.
+ * Acts as the upstream inside a CONNECT: a TLS handshake with a leaf for the tunnel's host, or plain HTTP if
+ * the client starts with that. Null: the client left, failed or took too long.
  */
 export async function intercept(
   client: Duplex,

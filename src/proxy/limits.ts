@@ -21,7 +21,7 @@ interface LimitedRequest {
 }
 
 /**
- * Takes one request from the limits of its rule; `spendBytes` takes the bytes. A domain in report mode limits nothing.
+ * Takes one request from the limits of its rule. `spendBytes` takes the bytes. Report mode limits nothing.
  *
  * @throws SidekeyError `rate_limited`; `store_unavailable` where the count cannot be read
  */
@@ -59,7 +59,7 @@ export function responseBound({
   return mode === 'enforce' ? maxResponse : null;
 }
 
-/** The exchanges and tunnels that agents have under way in this process: one agent must leave room for the others. */
+/** Exchanges and tunnels under way in this process, by agent. One agent must leave room for the others. */
 export class AgentLoad {
   readonly #underWay = new Map<string | null, number>();
 
@@ -101,8 +101,8 @@ export interface LeakKey {
 }
 
 /**
- * Refuses an agent a grant whose credential responses repeat again and again: a leak tells an agent that guesses a secret
- * that the guess was right. All workers share the count; each learns at a leak of its own that it is used up.
+ * Refuses an agent a grant if responses repeat its credential too often: a leak confirms a guess of the
+ * secret. All workers share the count. Each notices the end of the count at its own next leak.
  */
 export interface LeakLimit {
   /** Returns why the agent may send no request now; null: it may. */

@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import { valuesOf } from '../http/fields.ts';
 import type { BodyFraming } from '../http/framing.ts';
 import type { RequestHead, RequestHeadBytes } from '../http/head.ts';
-import type { Client, InterceptedTunnel, Meter, Reply } from '../http/message.ts';
+import type { Client, InterceptedTunnel, Meter, Reply, UpgradeSide } from '../http/message.ts';
 import { refuse, refuseOn, socketReply } from '../http/problem.ts';
 import { answerUnmet, ClientConnection, type Service } from '../http/server/h1-connection.ts';
 import { ClientSession, type SessionService } from '../http/server/h2-session.ts';
@@ -19,6 +19,7 @@ import { type PeerOwner, peerOwner } from '../lib/os.ts';
 import { pause, within } from '../lib/timers.ts';
 import { parseAuthority } from '../policy/authority.ts';
 import type { Policy } from '../policy/decide.ts';
+import type { Sending } from './attempt.ts';
 import { fromBaseUrl, hasBaseUrl } from './base-url.ts';
 import { openingByName, type Redirection } from './by-address.ts';
 import { connectHead, connectOpening, type Opening, openTunnel } from './connect.ts';
@@ -41,8 +42,8 @@ export interface Listener {
    */
   listen(host: string, port: number, socket?: object): Promise<AddressInfo>;
   /**
-   * For after a change of the config: cuts the tunnels and upgraded connections that would not be let begin as things
-   * are now.
+   * Cuts the tunnels and upgraded connections that the current config would not allow to begin. Call it after
+   * a change of the config.
    */
   recheck(): void;
   /** Reports whether new connections are accepted. */
@@ -64,33 +65,35 @@ const lastWordMs = 500;
 
 const ready = Buffer.from('{"status":"ready"}\n');
 
-/** Milliseconds without a request, or a byte, after which a connection or a tunnel is closed when the proxy stops. */
+/** Milliseconds without a request or a byte, after which a stopping proxy closes a connection or a tunnel. */
 const quietMs = 1_000;
 /** Milliseconds between two looks for what is left. */
 const lookMs = 20;
 
-/**
- * Does not listen yet.
- *
- * @param instance tells this Sidekey from others, in the answer to a health check
- * @param report what the health check of a command adds, and the target that only commands know
- * @param readiness says why requests cannot be served, for `GET /readyz`; null: they can
- * @param entry null: connections begin with their first request
- * @param redirection null: no connections are redirected to the proxy
- */
+/** Parts of the listener besides the services of its exchanges. */
+interface ListenerParts {
+  /** Tells this Sidekey from others, in the answer to a health check. */
+  readonly instance: string;
+  /** The text that the health check of a command adds, and the target that only commands know. */
+  readonly report: { readonly target: string; readonly read: () => Promise<string> };
+  /** Returns why requests cannot be served, for `GET /readyz`; null: they can. */
+  readonly readiness: () => Promise<SidekeyError | null>;
+  /** Null: connections begin with their first request. */
+  readonly entry: Entry | null;
+  /** Null: no connections are redirected to the proxy. */
+  readonly redirection: Redirection | null;
+}
+
+/** Does not listen yet. */
 export function createListener(
   services: ProxyServices,
-  instance: string,
-  report: { readonly target: string; readonly read: () => Promise<string> },
-  readiness: () => Promise<SidekeyError | null>,
-  entry: Entry | null = null,
-  redirection: Redirection | null = null,
+  { instance, report, readiness, entry, redirection }: ListenerParts,
 ): Listener {
   const open = createOpenConnections(services, services.timers);
   const health = (sealed?: string) => Buffer.from(`${JSON.stringify({ status: 'ok', instance, sealed })}\n`);
   const healthy = health();
   const reportTarget = Buffer.from(report.target);
-  /** Exchanges end by themselves; tunnels and upgraded connections may not. Those of `connections` are not in here. */
+  /** Exchanges of HTTP/2, which end by themselves, as opposed to tunnels and upgraded connections. */
   const exchanges = new Set<Promise<void>>();
   const takenOver = new Set<Promise<void>>();
   const places = new ConnectionPlaces(() => services.lastConfig().limits.client_connections);
@@ -115,7 +118,7 @@ export function createListener(
   /**
    * Returns a forwarder whose exchanges are cut when their permission ends.
    *
-   * @param isJudgedAnew whether it is also cut when its request would be refused as things are then: it may last
+   * @param isJudgedAnew whether an exchange is also cut when current policy would refuse its request
    */
   function watching(
     send: Forwarder['send'],
@@ -165,7 +168,7 @@ export function createListener(
     return connections.size + takenOver.size > 0;
   }
 
-  /** Resolves when nothing is left, or nothing but what is quiet: a client may hold a connection or a tunnel for ever. */
+  /** Resolves when all that is left is quiet, because a client may hold a connection or a tunnel for ever. */
   async function quiet(): Promise<void> {
     for (;;) {
       await settled();
@@ -211,7 +214,8 @@ export function createListener(
         return;
       }
       const request = asked === head ? inbound : { ...inbound, head: asked };
-      new Exchange(request, reply, services, forwarderOf(from.socket), from.answered).run();
+      const forwarder = forwarderOf(from.socket);
+      new Exchange({ inbound: request, reply, services, forwarder }, from.answered).run();
     },
     takesOver: (head, framing) => head.method === 'CONNECT' || asksForWebSocket(head, framing),
     takeOver(head, { socket, client }, early) {
@@ -306,16 +310,10 @@ export function createListener(
       return;
     }
     const frames = listenTo(socket, early);
-    const carry: Forwarder['send'] = (request, reply, config, meter, credentials, ending) =>
-      void upgrade(request, reply, config, meter, credentials, upgradedSocket(socket, frames)).then(
-        (result) => ending.done(result),
-        (error: unknown) => ending.failed(error),
-      );
-    const carrier = watching(carry, () => socket, true);
-    void track(
-      takenOver,
-      exchange({ head, body: null, client, upgrades: true }, socketReply(socket), services, carrier),
-    );
+    const send = (sending: Sending) => sendUpgrade(sending, upgradedSocket(socket, frames));
+    const forwarder = watching(send, () => socket, true);
+    const inbound = { head, body: null, client, upgrades: true } as const;
+    void track(takenOver, exchange({ inbound, reply: socketReply(socket), services, forwarder }));
   }
 
   function serve(socket: Duplex, client: Client): void {
@@ -327,20 +325,17 @@ export function createListener(
   const streams: SessionService = {
     ...service,
     exchange(inbound, stream) {
-      const carrier = watching(forward, (meter) => oneStream(stream, meter));
-      return track(exchanges, exchange(inbound, stream.reply, services, carrier));
+      const forwarder = watching(forward, (meter) => oneStream(stream, meter));
+      return track(exchanges, exchange({ inbound, reply: stream.reply, services, forwarder }));
     },
     webSocket(inbound, request) {
-      const carry: Forwarder['send'] = (handshake, reply, config, meter, credentials, ending) => {
+      const send = (sending: Sending) => {
         // Frames of the tunnel explain the bytes that the client sends: see `isFlood`.
-        meter.onBytes(request.passed);
-        void upgrade(handshake, reply, config, meter, credentials, streamSide(request)).then(
-          (result) => ending.done(result),
-          (error: unknown) => ending.failed(error),
-        );
+        sending.meter.onBytes(request.passed);
+        sendUpgrade(sending, streamSide(request));
       };
-      const carrier = watching(carry, (meter) => oneStream(request, meter), true);
-      return track(takenOver, exchange(inbound, request.reply, services, carrier));
+      const forwarder = watching(send, (meter) => oneStream(request, meter), true);
+      return track(takenOver, exchange({ inbound, reply: request.reply, services, forwarder }));
     },
     denied,
     left: (session) => void sessions.delete(session),
@@ -356,7 +351,7 @@ export function createListener(
     }
   }
 
-  /** A request was refused before it was one; of its host no more is known than whose tunnel it came through. */
+  /** Records the refusal of bytes that are no request. The host is that of the tunnel, if there is one. */
   function denied({ address, tunnel }: Client, { code, status, message, hint }: SidekeyError): void {
     const { scheme, host, port } = tunnel?.authority ?? {};
     const facts = { client: address, scheme, host, port, code };
@@ -422,6 +417,14 @@ export function createListener(
   };
 }
 
+function sendUpgrade(sending: Sending, side: UpgradeSide): void {
+  const { ending } = sending;
+  void upgrade(sending, side).then(
+    (result) => ending.done(result),
+    (error: unknown) => ending.failed(error),
+  );
+}
+
 /** Wraps one stream of a shared connection, so that it can be closed alone and its bytes are counted. */
 function oneStream(stream: RequestStream, meter: Meter): Cuttable {
   return {
@@ -476,8 +479,8 @@ function isSame(secret: Buffer, text: string): boolean {
 }
 
 /**
- * Answers a request to the proxy itself: an origin-form target outside a tunnel. Says whether it was such a request.
- * `GET /healthz` is for health checks; it tells nothing but that this Sidekey serves.
+ * Answers a request to the proxy itself: an origin-form target outside a tunnel. Returns whether it was one.
+ * `GET /healthz` is for health checks, and reports only that this Sidekey serves.
  */
 function answerSelf({ method, target, fields: own }: RequestHead, reply: Reply, healthy: Buffer): boolean {
   if (!target.startsWith('/') || hasBaseUrl({ target })) return false;
@@ -514,8 +517,8 @@ function selfPage(status: number): PageAnswer {
 }
 
 /**
- * Reports whether a request asks for a WebSocket (RFC 6455 §4.1). Any other upgrade, h2c above all, would hide requests from policy:
- * such a request is forwarded as a plain one, without its `Upgrade`.
+ * Reports whether a request asks for a WebSocket (RFC 6455 §4.1). Any other upgrade, such as h2c, would hide
+ * requests from policy, so its request is forwarded without `Upgrade`.
  */
 function asksForWebSocket(head: RequestHeadBytes, framing: BodyFraming): boolean {
   if (framing.kind !== 'none' || head.version !== '1.1' || !head.lists('connection', 'upgrade')) return false;

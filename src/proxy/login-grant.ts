@@ -30,9 +30,9 @@ interface LoginConfig {
 }
 
 /**
- * Returns the grant that a request to a token endpoint may make or replace, for a provider whose logins are captured. It
- * belongs to the user of the caller, and the caller may use it. Null: the request is no login, or this caller makes no grant;
- * it must not be forwarded then.
+ * Returns the grant that a request to a token endpoint may make or replace, if logins of the provider are
+ * captured. The grant belongs to the user of the caller, and the caller may use it. Null: the request is no
+ * login, or this caller makes no grant. Such a request must not be forwarded.
  *
  * @throws SidekeyError `grant_ambiguous`: the caller has several grants there
  */
@@ -43,15 +43,15 @@ export function loginGrant(request: LoginRequest, config: LoginConfig): LoginGra
   const { agentUser, selectors, reaches } = caller;
   const user = agentUser ?? defaultUser;
   if (selectors.user !== null && selectors.user !== user) return null;
-  const own = candidates.candidates.filter(
+  const owned = candidates.candidates.filter(
     (grant) =>
       grant.user === user &&
       grant.lease === null &&
       (selectors.grant === null || matches(grant, selectors.grant)) &&
       reaches(grant),
   );
-  if (own.length > 1) throw severalGrants(own);
-  const [existing = null] = own;
+  if (owned.length > 1) throw severalGrants(owned);
+  const [existing = null] = owned;
   const name = existing?.name ?? selectors.grant ?? candidates.reference;
   // The bindings of the caller say whether it may use what the login would make.
   if (!isName(name) || !reaches(existing ?? { id: '', user, provider: provider.name, lease: null }))
@@ -60,8 +60,8 @@ export function loginGrant(request: LoginRequest, config: LoginConfig): LoginGra
 }
 
 /**
- * Reports whether a request needs no grant, although its domain has one: a program asks for a code there before its first
- * login, and the provider's credential is not sent there.
+ * Reports whether a request needs no grant, although its domain has one: a program requests a code there
+ * before its first login, and the provider's credential is not sent there.
  */
 export function precedesLogin(request: LoginRequest, config: LoginConfig): boolean {
   const { candidates, received } = request;
@@ -105,14 +105,14 @@ interface Endpoint {
 }
 
 /** Read once for each definition: every POST is asked. */
-const known = new WeakMap<Pick<Provider, 'tokenEndpoint'>, Endpoint | null>();
+const endpoints = new WeakMap<Pick<Provider, 'tokenEndpoint'>, Endpoint | null>();
 
 function endpointOf(provider: Pick<Provider, 'tokenEndpoint'>): Endpoint | null {
-  let endpoint = known.get(provider);
+  let endpoint = endpoints.get(provider);
   if (endpoint === undefined) {
     const target = provider.tokenEndpoint === null ? null : parseAbsoluteTarget(provider.tokenEndpoint);
     endpoint = target === null ? null : { authority: target.authority, path: forgiven(target.path) };
-    known.set(provider, endpoint);
+    endpoints.set(provider, endpoint);
   }
   return endpoint;
 }

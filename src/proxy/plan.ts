@@ -57,16 +57,16 @@ function fieldFactsOf(head: RequestHead, limits: Limits, codes: Pick<Placeholder
 
 /** Fields of the head, and trailers that it announces (RFC 9110 §6.6.2), in the words of a refusal. */
 function namedFields(fields: RawFields, isNamed: (name: string) => boolean): readonly string[] {
-  const found: string[] = [];
+  const names: string[] = [];
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!;
-    if (isNamed(name)) found.push(`the header ${name}`);
+    if (isNamed(name)) names.push(`the header ${name}`);
     else if (name.length === 7 && name.toLowerCase() === 'trailer') {
       const announced = fields[i + 1]!.split(',').map((text) => text.trim());
-      found.push(...announced.filter(isNamed).map((text) => `the trailer ${text}`));
+      names.push(...announced.filter(isNamed).map((text) => `the trailer ${text}`));
     }
   }
-  return found;
+  return names;
 }
 
 /** The one `Content-Type` field; null: there is none, or more than one. */
@@ -76,9 +76,9 @@ function contentTypeOf(fields: RawFields): string | null {
 }
 
 /**
- * Values of the last request of a client connection, which the next one may have in common with it. A value is used again
- * only where everything that it follows from is the same object: the fields of the head, and the snapshots of config,
- * rights and grants. Each of these is immutable, and another one takes its place when something changes.
+ * Values of the last request of a client connection, which the next request may share. A value is used again
+ * only if all its sources are the same objects: the fields of the head, and the snapshots of config, rights
+ * and grants. Each of these is immutable, and a change makes a new one.
  */
 export class ConnectionPlan {
   /** IP address of the client, without a port. */
@@ -114,7 +114,7 @@ export class ConnectionPlan {
     return isSame ? last : (this.#facts = fieldFactsOf(head, limits, codes));
   }
 
-  /** Returns the identity with the selectors of a request. @throws SidekeyError `bad_request` as `selectorsOf` */
+  /** Returns the identity with the selectors of a request. @throws SidekeyError as `selectorsOf` */
   caller(identity: Identity, fields: RawFields): Identity {
     const last = this.#caller;
     if (last !== null && last.identity === identity && last.fields === fields) return last.caller;
@@ -125,12 +125,12 @@ export class ConnectionPlan {
   }
 
   /** Returns the grants that an entry of the map offers a caller. @param found the grants that it names */
-  offer(found: readonly Grant[], domain: Domain, caller: Identity): GrantCandidates {
+  offer(named: readonly Grant[], domain: Domain, caller: Identity): GrantCandidates {
     const last = this.#offer;
-    if (last !== null && last.found === found && last.domain === domain && last.caller === caller)
+    if (last !== null && last.named === named && last.domain === domain && last.caller === caller)
       return last.offer;
-    const offer = offerOf(found, domain, caller);
-    this.#offer = { found, domain, caller, offer };
+    const offer = offerOf(named, domain, caller);
+    this.#offer = { named, domain, caller, offer };
     return offer;
   }
 
@@ -162,7 +162,7 @@ export class ConnectionPlan {
 }
 
 interface Offer {
-  readonly found: readonly Grant[];
+  readonly named: readonly Grant[];
   readonly domain: Domain;
   readonly caller: Identity;
   readonly offer: GrantCandidates;

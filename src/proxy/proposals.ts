@@ -1,14 +1,13 @@
 import type { Identity } from '../agents/authentication.ts';
 import { onceMs, type Proposal, statusOf } from '../domain/proposal.ts';
 import { assertUnlisted, isConnected, proposalExample, readProposal } from '../approvals/proposals.ts';
-import type { Reply } from '../http/message.ts';
 import { readBounded } from '../lib/body.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { asTyped } from '../lib/log.ts';
 import { ownHost } from '../policy/authority.ts';
-import type { ReceivedRequest } from './authorize.ts';
+import type { ReceivedExchange } from './authorize.ts';
 import { proposerOf } from './proposed.ts';
-import type { ConfigSnapshot, ProxyServices } from './services.ts';
+import type { ProxyServices } from './services.ts';
 import { isInScope } from './target.ts';
 
 /** The pages of `sidekey.internal` where an agent asks for more, and reads the answer. */
@@ -30,16 +29,14 @@ export function isProposalPath(path: string): boolean {
  */
 export async function answerProposals(
   path: string,
-  received: ReceivedRequest,
-  reply: Pick<Reply, 'continue'>,
   caller: Identity,
-  config: ConfigSnapshot,
-  services: Services,
+  exchange: ReceivedExchange,
 ): Promise<{ readonly status: 200 | 202; readonly value: object }> {
-  const { method } = received.inbound.head;
+  const { inbound, services } = exchange;
+  const { method } = inbound.head;
   const id = path.slice('/proposals/'.length);
   if (method === 'POST' && path === '/proposals') {
-    const proposal = await propose(received, reply, caller, config, services);
+    const proposal = await propose(caller, exchange);
     return { status: 202, value: proposalPage(proposal, services.now()) };
   }
   if (method !== 'GET' && method !== 'HEAD') {
@@ -60,11 +57,13 @@ export async function answerProposals(
 }
 
 async function propose(
-  { body, fieldFacts, inbound }: ReceivedRequest,
-  reply: Pick<Reply, 'continue'>,
   caller: Identity,
-  { policy, provider }: ConfigSnapshot,
-  services: Services,
+  {
+    received: { body, fieldFacts, inbound },
+    reply,
+    config: { policy, provider },
+    services,
+  }: ReceivedExchange,
 ): Promise<Proposal> {
   // A page in a browser behind the proxy cannot send this type to another origin unasked.
   if (!/^application\/json *(?:;|$)/i.test(fieldFacts.contentType ?? '')) {
@@ -95,7 +94,7 @@ async function propose(
   return services.proposals.propose({ ...proposerOf(caller), change, reason, client: client.address });
 }
 
-/** Returns the proposal, accepted if its grant was connected since. Grants that the caller cannot use do not count. */
+/** Returns the proposal, accepted if a grant that the caller can use was connected since. */
 async function connectedSince(proposal: Proposal, caller: Identity, services: Services): Promise<Proposal> {
   const { change } = proposal;
   if (statusOf(proposal, services.now()) !== 'waiting') return proposal;
@@ -109,8 +108,8 @@ async function findConnected(
   { grants }: Services,
 ): Promise<string | null> {
   if (change.kind === 'domain') return null;
-  const found = await grants.find(change.kind === 'grant' ? change.provider : change.grant);
-  return found.find((grant) => isInScope(grant, caller) && isConnected(change, [grant]))?.name ?? null;
+  const named = await grants.find(change.kind === 'grant' ? change.provider : change.grant);
+  return named.find((grant) => isInScope(grant, caller) && isConnected(change, [grant]))?.name ?? null;
 }
 
 function proposalPage(proposal: Proposal, now: number): object {

@@ -1,7 +1,6 @@
 import type { Identity } from '../agents/authentication.ts';
 import type { Proposer } from '../domain/proposal.ts';
 import type { ProposedDomain, ProposedPolicy, Proposals } from '../approvals/proposals.ts';
-import { after } from '../lib/after.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import { connectDomain, type Policy } from '../policy/decide.ts';
@@ -25,20 +24,13 @@ export function proposerOf({ agent, lease }: Pick<Identity, 'agent' | 'lease'>):
  *
  * @param entryOf looks the host up
  */
-export function acceptedFor(
+export async function acceptedFor(
   caller: Pick<Identity, 'agent' | 'lease'>,
   entryOf: (policy: ProposedPolicy) => ProposedDomain | null,
   proposals: ProposalReader,
-): AcceptedProposal | null | Promise<AcceptedProposal | null> {
+): Promise<AcceptedProposal | null> {
   const proposer = proposerOf(caller);
-  return after(proposals.policyFor(proposer), acceptedIn, entryOf, proposer);
-}
-
-function acceptedIn(
-  policy: ProposedPolicy | null,
-  entryOf: (policy: ProposedPolicy) => ProposedDomain | null,
-  proposer: Proposer,
-): AcceptedProposal | null {
+  const policy = await proposals.policyFor(proposer);
   const entry = policy === null ? null : entryOf(policy);
   if (policy === null || entry === null) return null;
   return { proposal: entry.proposal, isOnce: entry.isOnce, policy, proposer };
@@ -47,7 +39,7 @@ function acceptedIn(
 /**
  * Uses up a yes for one exchange, right before its bytes leave.
  *
- * @throws SidekeyError `domain_not_allowed`: another exchange has used it, or it has ended; `store_unavailable`
+ * @throws SidekeyError `domain_not_allowed`: it is used up, or has ended; `store_unavailable`
  */
 export async function useProposal(
   { proposal }: AcceptedProposal,
@@ -60,8 +52,8 @@ export async function useProposal(
 }
 
 /**
- * Returns the policy for what an accepted proposal let through: that of the config, where its map lists the host by now;
- * else that of the proposals in force. A yes for one exchange holds to the end of the exchange.
+ * Returns the policy for an exchange of an accepted proposal: that of the config if its map lists the host
+ * now, otherwise that of the proposals in force. A yes for one exchange holds to the end of the exchange.
  *
  * @throws SidekeyError `store_unavailable`
  */

@@ -19,7 +19,7 @@ import { fold, percentDecoded } from '../policy/text.ts';
 import { pathPrefixesOf } from '../schemes/placement.ts';
 import type { GrantCandidates, Target } from './target.ts';
 
-/** Facts of an exchange. All keys are there from the beginning, so that every exchange has one hidden class. */
+/** Facts of an exchange. All keys exist from the beginning, so that every exchange has one hidden class. */
 interface Known {
   readonly exchange: string;
   readonly client: string;
@@ -41,8 +41,8 @@ interface Known {
 }
 
 /**
- * Gathers what the audit says of one exchange, stage by stage, and makes its events. It never holds a query, a body or a
- * token.
+ * Gathers the facts of one exchange for the audit, stage by stage, and makes its events. It never holds a
+ * query, a body or a token.
  */
 export class ExchangeRecord {
   /** Random id that joins the events of the exchange. */
@@ -89,8 +89,8 @@ export class ExchangeRecord {
   }
 
   /** Places and forms of credentials that the client sent. */
-  foreign(found: readonly string[]): void {
-    this.#known.foreign = [this.#known.foreign ?? [], found].flat().join('; ');
+  foreign(places: readonly string[]): void {
+    this.#known.foreign = [this.#known.foreign ?? [], places].flat().join('; ');
   }
 
   /** The path without a credential. */
@@ -244,8 +244,9 @@ export class ExchangeRecord {
 }
 
 /**
- * The path of a request for the record, without what stands in the place of a credential: that may be the client's own,
- * whether the request is refused, goes on without one or gets another. A promise where it takes a look at every provider.
+ * Returns the path of a request for the record, without the place of a credential. The client may have
+ * written its own credential there, even if the request is refused. A promise if every provider has to be
+ * read.
  *
  * @param offer what the map offers there; null: nothing
  */
@@ -261,9 +262,9 @@ interface Providers {
 }
 
 /**
- * Knows where the providers have their credentials in paths. Where the map offers a grant, its provider says; elsewhere
- * those do that have the host in their audience. A host that is nobody's may be a provider's by another name: what stands
- * in the place of any of them is concealed there.
+ * Returns the redactor of credentials in paths. If the map offers a grant, its provider says where they are;
+ * otherwise the providers with the host in their audience do. Any other host may be a provider's by another
+ * name, so the places of all providers are concealed there.
  */
 export function createPathRedactor(providers: Providers): PathRedactor {
   let everywhere: Promise<(authority: Authority) => readonly InjectPlace[]> | undefined;
@@ -302,10 +303,10 @@ async function readAll(providers: Providers): Promise<(authority: Authority) => 
       audiences.push({ inject: provider.inject, patterns: patternsOf(provider.audience) });
     await setImmediate();
   }
-  const known = new LRUCache<string, readonly InjectPlace[]>({ max: authoritiesKept });
+  const placesAt = new LRUCache<string, readonly InjectPlace[]>({ max: authoritiesKept });
   return (authority) => {
     const key = `${authority.scheme}://${authority.host}:${authority.port}`;
-    let plans = known.get(key);
+    let plans = placesAt.get(key);
     if (plans === undefined) {
       const here = audiences.filter(({ patterns }) =>
         patterns.some((each) => matchesPattern(each, authority)),
@@ -313,7 +314,7 @@ async function readAll(providers: Providers): Promise<(authority: Authority) => 
       plans = (here.length > 0 ? here : audiences)
         .flatMap(({ inject }) => inject)
         .filter(({ as }) => pathPrefixesOf(as).length > 0);
-      known.set(key, plans);
+      placesAt.set(key, plans);
     }
     return plans;
   };
@@ -335,19 +336,19 @@ function patternsOf(audience: readonly string[]) {
 function without(path: string, { as }: InjectPlace): string {
   const prefixes = pathPrefixesOf(as);
   if (prefixes.length === 0) return path;
-  const kept = prefixes.reduce((rest, prefix) => rest.replace(placeOf(prefix), () => prefix), path);
-  return ambiguousPathPrefix(kept, prefixes) ?? kept;
+  const shown = prefixes.reduce((rest, prefix) => rest.replace(placeOf(prefix), () => prefix), path);
+  return ambiguousPathPrefix(shown, prefixes) ?? shown;
 }
 
 const places = new Map<string, RegExp>();
 
 /**
- * Finds the credential: the rest of the segment that starts with the prefix, in any spelling. Some servers read `//bot…` and
- * `/%62ot…` as `/bot…`.
+ * Finds the credential: the rest of the segment that starts with the prefix, in any spelling. Some servers
+ * read `//bot…` and `/%62ot…` as `/bot…`.
  */
 function placeOf(prefix: string): RegExp {
-  const known = places.get(prefix);
-  if (known !== undefined) return known;
+  const cached = places.get(prefix);
+  if (cached !== undefined) return cached;
   const letters = Array.from(prefix, (letter) => {
     const hex = letter.charCodeAt(0).toString(16).padStart(2, '0');
     return `(?:\\x${hex}|%${hex})${letter === '/' ? '+' : ''}`;
@@ -359,12 +360,12 @@ function placeOf(prefix: string): RegExp {
 
 /** More encodings upon each other than anybody undoes. */
 const mostRounds = 8;
-/** Characters that make servers split segments in other ways: dots, backslashes, parameters, control characters. */
+/** Characters at which some servers split segments: dots, backslashes, parameters, control characters. */
 const moving = /[\\;\uFFFD]|\p{Cc}|\/\s*\.+\s*(?:\/|$)/u;
 
 /**
- * Returns the part of an ambiguous path (`/x/../bot…`, `/%2562ot…`, `/;x/bot…`) before the first segment that may end one of
- * the prefixes. The rest may hold a credential. Null: the path has one reading, or no segment matches.
+ * Returns the part of an ambiguous path (`/x/../bot…`, `/%2562ot…`, `/;x/bot…`) before the first segment that
+ * may end a prefix. The rest may hold a credential. Null: the path has one reading, or no segment matches.
  *
  * @param target origin-form, with its query
  */
@@ -381,7 +382,7 @@ function ambiguousPathPrefix(target: string, prefixes: readonly string[]): strin
   return null;
 }
 
-/** Letters that nobody reads as others, in segments that are not made of dots alone: most paths are of these. */
+/** Paths of plain letters, without a segment that consists of dots. Most paths match. */
 const plain = /^(?:\/(?!\.*(?:\/|$))[\w.~-]+)*\/?$/;
 
 /** An encoding of IIS alone: to every other server it is text. */

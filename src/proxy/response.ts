@@ -37,9 +37,9 @@ export interface Transport {
 }
 
 /**
- * Handles the response to one attempt: forwards it into the reply, no faster than the client reads, or buffers a 401 while
- * another token or proof may get another response. The attempt calls it from the event loop, one method at a time; calls
- * after the end have no effect.
+ * Handles the response to one attempt: forwards it into the reply, no faster than the client reads, or
+ * buffers a 401 while another token or proof may get another response. The attempt calls one method at a time
+ * from the event loop. Calls after the end have no effect.
  */
 export class ResponseHandler {
   readonly #context: AttemptContext;
@@ -91,11 +91,11 @@ export class ResponseHandler {
 
   interim(status: number, fields: RawFields): void {
     if (this.#isOver) return;
-    const kept = this.#forwardable(fields);
+    const forwarded = this.#forwardable(fields);
     const { reply } = this.#context;
     reply.informational(
       status,
-      this.#isGuarded(status) ? guardFields(this.#guardedExchange(), status, kept) : kept,
+      this.#isGuarded(status) ? guardFields(this.#guardedExchange(), status, forwarded) : forwarded,
     );
   }
 
@@ -237,8 +237,8 @@ export class ResponseHandler {
     const into =
       isListed === undefined ? reply : new ToolListReply(reply, this, request.method === 'GET', isListed);
     this.#into = this.#isGuarded(status) ? guardReply(this.#guardedExchange(into), status, this) : into;
-    const kept = this.#forwardable(fields);
-    this.#into.head(status, reason, hint.length === 0 ? kept : [...kept, ...hint]);
+    const forwarded = this.#forwardable(fields);
+    this.#into.head(status, reason, hint.length === 0 ? forwarded : [...forwarded, ...hint]);
   }
 
   #forwardPiece(piece: Buffer): void {
@@ -271,8 +271,8 @@ export class ResponseHandler {
 
   #forwardEnd(trailers: RawFields): void {
     if (this.#isOver) return;
-    const kept = trailers.length === 0 ? trailers : this.#forwardable(trailers);
-    this.#into.end(kept, () => this.#finish('complete'));
+    const forwarded = trailers.length === 0 ? trailers : this.#forwardable(trailers);
+    this.#into.end(forwarded, () => this.#finish('complete'));
   }
 
   /** Reports whether the response is searched for the credential. */
@@ -297,8 +297,8 @@ export class ResponseHandler {
   #forwardable(fields: RawFields): RawFields {
     const { request } = this.#context;
     if (fields.length === 0) return fields;
-    const kept = responseFields(fields, request.carriesGrant);
-    return request.conceal?.(kept) ?? kept;
+    const forwarded = responseFields(fields, request.carriesGrant);
+    return request.conceal?.(forwarded) ?? forwarded;
   }
 
   // A 401.
@@ -349,7 +349,7 @@ export class ResponseHandler {
     return true;
   }
 
-  /** Sends the request again with another proof, at the end of the 401, so that its connection can be used again. */
+  /** Repeats the request with another proof at the end of the 401, so that its connection stays usable. */
   #sendWithProof(): void {
     if (this.#again !== null) this.#sendAgain({ kind: 'proved', sent: this.#again.copy });
   }
@@ -396,7 +396,7 @@ export class ResponseHandler {
   /** Cuts the connection of the client, whose response has begun. */
   #break(code?: FailureCode): void {
     if (!this.#settle()) return;
-    // In this order: an aborted reply tells that its client has gone, and the end of the exchange closes an unended reply.
+    // In this order, because an aborted reply counts as a client that left, and the end closes an open reply.
     this.#context.reply.abort();
     this.#report('broken', code);
   }

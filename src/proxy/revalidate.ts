@@ -21,8 +21,8 @@ interface OpenConnection {
   readonly client: Cuttable;
   readonly permission: Permission;
   /**
-   * Returns why policy, as it is now, would not let it begin. Null: policy is not asked again, nor is whether callers need a
-   * token; what ends by itself goes on under the config that it began with.
+   * Returns why current policy would not let it begin. Null: neither policy nor the need of a token is
+   * checked again. What ends by itself goes on under the config that it began with.
    */
   readonly refusal: ((policy: Policy, now: number) => Refusal | Promise<Refusal>) | null;
   /** Settles the bytes since the last look; it may end the work. Absent: none are counted. */
@@ -89,7 +89,7 @@ class Entry {
 
 /** So late a right that somebody took away, or a time window that closed, is noticed at most. */
 const checkEveryMs = 1_000;
-/** The end of a right is asked for after one to two of these intervals from its beginning, in milliseconds. */
+/** Milliseconds. The end of a right is read one to two of these intervals after its beginning. */
 const soonMs = 10;
 /** Time that open exchanges continue without a readable store, in milliseconds. */
 const unaskedMs = 30_000;
@@ -158,8 +158,8 @@ export function createOpenConnections(
   }
 
   /**
-   * Asks once, soon after the beginning: the end may come before the first look. Most are over by then, and not asked for.
-   * Nothing refers to those, so the next collection of V8's young generation frees them.
+   * Reads each end once, soon after the beginning, because it may come before the first check. Most exchanges
+   * are over by then. Nothing refers to them, so the next collection of V8's young generation frees them.
    */
   function learnEnds(): void {
     looks += 1;
@@ -241,8 +241,8 @@ function putInto(list: Entry[], entry: Entry): void {
 }
 
 /**
- * Removes an entry from its list, whose last one takes its place. A `Set` would replace its table every hundred entries or
- * so, and each replaced table keeps alive the next one, and all that it held, until a full collection.
+ * Removes an entry from its list, whose last entry takes its place. A `Set` would replace its table about
+ * every hundred entries, and each replaced table keeps the next one and its entries until a full collection.
  */
 function remove(entry: Entry): void {
   const { list, index } = entry;
@@ -275,12 +275,12 @@ export interface CertificateWatch {
   close(): void;
 }
 
-/** So late a certificate that was replaced, revoked or removed is noticed at most, though nobody asks for its grant. */
+/** Milliseconds after which a replaced, revoked or removed certificate is noticed at the latest. */
 const everyMs = 1_000;
 
 /**
- * Sets no timer before a certificate is shown. No request goes out on connections of an older certificate anyway; this
- * is what has those closed that rest.
+ * Sets no timer before a certificate is shown. Requests never use connections of an older certificate. This
+ * watch closes the idle ones.
  */
 export function createCertificateWatch(grants: Pick<Registry, 'open'>, timers: Timers): CertificateWatch {
   const shown = new Map<GrantIdentity, ReadyToken>();
@@ -350,18 +350,18 @@ export interface RequestPermission extends Permission {
 export interface GivenApproval {
   /** Id of the approval. */
   readonly id: string;
-  /** True if the yes is for more than this one request: then what is open goes on for as long as the yes stands. */
+  /** True if the yes is for more than this request. Open connections then last as long as the yes. */
   readonly standing: boolean;
 }
 
-/** Knows of each yes whether it stands: whether it is for more than one request, and neither over nor revoked. */
+/** Reports whether a yes stands: it is for more than one request, and neither over nor revoked. */
 interface StandingApprovals {
   stands(id: string): Promise<boolean>;
 }
 
 /**
- * Returns when the clock will end a right (milliseconds since the epoch; Infinity: no end is known), or why it has
- * ended. Policy is checked separately.
+ * Returns when the clock will end a right (milliseconds since the epoch; Infinity: no end is known), or why
+ * it has ended. Policy is checked separately.
  *
  * @throws SidekeyError `store_unavailable`
  */
@@ -394,8 +394,8 @@ async function expiryOfGrant(
 }
 
 /**
- * Returns why policy would not let a request go on with the grant that it had; null: it would. Times of day count, the labels of
- * the agent and the grant as they are now, and whether a person's yes still covers it.
+ * Returns why policy would not let a request go on with its grant; null: it would. The time of day, the
+ * current labels of the agent and the grant, and the yes of a person count.
  *
  * @throws SidekeyError `store_unavailable`
  */

@@ -11,6 +11,7 @@ import type { LoginExchange, LoginOutcome } from '../grants/keep-login.ts';
 import type { Placement, Provider } from '../domain/provider.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { TokenSource } from '../grants/token-source.ts';
+import type { InboundRequest, Reply } from '../http/message.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { PeerOwner } from '../lib/os.ts';
@@ -30,14 +31,14 @@ import type { Streams } from '../upstream/h2-pool.ts';
 import type { Connections } from '../upstream/h1-pool.ts';
 import type { Protocols } from '../upstream/h2-session.ts';
 import type { AgentLoad, LeakLimit } from './limits.ts';
-import { createPathRedactor, type PathRedactor } from './record.ts';
+import { createPathRedactor, type ExchangeRecord, type PathRedactor } from './record.ts';
 import type { CertificateWatch } from './revalidate.ts';
 
-/** Parts that the stages of an exchange work with. `main` makes them; `explain` makes some that change nothing. */
+/** Parts that the stages of an exchange use. `main` makes them; those of `explain` change nothing. */
 export interface ProxyServices {
   /**
-   * Returns the config in force: a promise only where the file has changed and is read again. A stage that has waited asks
-   * again.
+   * Returns the config in force: a promise only if the file has changed and is read again. A stage that has
+   * waited calls it again.
    */
   readonly config: () => ConfigSnapshot | Promise<ConfigSnapshot>;
   /** Returns the config that was read last, for code that cannot wait. */
@@ -69,12 +70,22 @@ export interface ProxyServices {
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Returns the owner of the other end of a connection of this machine; absent: the one that the system reports. */
+  /** Returns the owner of the client of a local connection; absent: the one that the system reports. */
   readonly peerOwner?: ((socket: Socket) => Promise<PeerOwner>) | undefined;
   readonly timers: Timers;
 }
 
-/** Values of the config that can change while the proxy runs. One exchange uses one snapshot until it has waited. */
+/** One request with what its stages work with. */
+export interface ExchangeContext {
+  readonly inbound: InboundRequest;
+  readonly reply: Reply;
+  readonly services: ProxyServices;
+  readonly record: ExchangeRecord;
+  /** The config of the first stage. */
+  readonly config: ConfigSnapshot;
+}
+
+/** Values of the config that can change at run time. One exchange uses one snapshot until it has waited. */
 export interface ConfigSnapshot extends UpstreamParts {
   readonly policy: Policy;
   readonly agents: CallerMode;

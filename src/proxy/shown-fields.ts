@@ -25,7 +25,7 @@ const commonType = /^application\/(?:json|x-www-form-urlencoded)(?: *; *charset=
 /** Names of fields with secrets of the agent. */
 const secret = /authoriz|cookie|credential|dpop|api-?key|password|secret|session|signature|token/i;
 
-/** Returns `NAME: VALUE` of each field and trailer that is sent and not common. Escapes deceptive characters. */
+/** Returns `NAME: VALUE` of each uncommon field and trailer that is sent. Escapes deceptive characters. */
 export function shownFields(
   { fields, trailers }: Pick<PreparedRequest, 'fields' | 'trailers'>,
   { token, placement, also }: ObtainedCredential,

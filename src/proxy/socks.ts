@@ -30,8 +30,8 @@ const reply = {
 const unreachable: ReadonlySet<FailureCode> = new Set(['upstream_unreachable', 'upstream_timeout']);
 
 /**
- * Reads what a SOCKS5 client asks for (RFC 1928), as the CONNECT that says the same. Its user name and password
- * (RFC 1929) are the name and the token of an agent, which are checked as those of a CONNECT are.
+ * Reads the request of a SOCKS5 client (RFC 1928) as an equivalent CONNECT. The user name and password (RFC
+ * 1929) are the name and the token of an agent, and are checked like those of a CONNECT.
  *
  * A SidekeyError `bad_request`: it asks for what is not supported, and has its reply. Null: it left.
  */

@@ -2,12 +2,10 @@ import type { Identity } from '../agents/authentication.ts';
 import { places } from '../domain/lease.ts';
 import { type Grant, offeredGrants, type Selected, selectGrant } from '../domain/grant.ts';
 import type { Placement } from '../domain/provider.ts';
-import type { Registry } from '../grants/registry.ts';
 import { valuesOf } from '../http/fields.ts';
 import { Malformed } from '../http/h1/scan.ts';
 import type { RequestHead } from '../http/head.ts';
 import type { InterceptedTunnel } from '../http/message.ts';
-import { after } from '../lib/after.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import {
   type AbsoluteTarget,
@@ -18,15 +16,15 @@ import {
   parseConnectTarget,
   sameAuthority,
 } from '../policy/authority.ts';
-import { howToPropose, type Policy } from '../policy/decide.ts';
+import { howToPropose } from '../policy/decide.ts';
 import type { Domain } from '../policy/domain-map.ts';
 
 /** Authority of a request, and its raw path and query. */
 export type Target = AbsoluteTarget;
 
 /**
- * Accepts targets without blanks and control bytes, and without a fragment: a request target has none (RFC 9112 §3.2), some
- * servers remove it, and others take it for a part of the path.
+ * Accepts targets without blanks, control bytes and fragments. A request target has no fragment (RFC 9112
+ * §3.2): some servers remove it, and others read it as a part of the path.
  */
 const sendablePath = /^\/[\x21\x22\x24-\x7e]*$/;
 
@@ -34,8 +32,8 @@ const sendablePath = /^\/[\x21\x22\x24-\x7e]*$/;
 const beyondAscii = /[^\0-\x7f]/;
 
 /**
- * The one authority of a request. Inside CONNECT it is the tunnel's, outside it is the target's; a `Host` or an SNI
- * that says otherwise is refused and never followed, for two readings of one request are how credentials get lost.
+ * Returns the one authority of a request: that of its tunnel inside CONNECT, that of its target outside. A
+ * `Host` or SNI that differs is refused, because a request with two readings can leak a credential.
  *
  * @param hosts values of the `Host` fields of the head
  */
@@ -74,8 +72,8 @@ export function targetOf(
 }
 
 /**
- * The authority that a CONNECT names. Its `Host` is left aside (RFC 9112 §3.2.3): some clients name the proxy there.
- * Requests in the tunnel are compared with the authority.
+ * Returns the authority of a CONNECT. Its `Host` is ignored (RFC 9112 §3.2.3), because some clients name the
+ * proxy there. Requests in the tunnel are compared with the authority.
  */
 export function connectTargetOf({ target: text, fields, version }: RequestHead): Authority | SidekeyError {
   const target = parseConnectTarget(text);
@@ -133,50 +131,20 @@ export interface AdditionalGrant {
 }
 
 /**
- * Returns the grants that the domain map offers at an authority; null: it offers none. Policy decides who gets one.
+ * Returns the grants that an entry of the domain map offers a caller. Policy decides who gets one.
  *
- * @param shows tells whether the request has the caller's placeholder of a grant; absent: it has none
+ * @param named the grants that the entry names
  */
-export function candidatesFor(
-  authority: Authority,
-  caller: Identity,
-  { grants }: { readonly grants: Pick<Registry, 'find'> },
-  { policy }: { readonly policy: Policy },
-  plan: OfferMemo | null = null,
-  shows?: GrantSelector['shows'],
-): GrantCandidates | null | Promise<GrantCandidates | null> {
-  const domain = policy.domains.match(authority);
-  if (domain?.action.kind !== 'grant') return null;
-  return after(grants.find(domain.action.grant), plannedOffer, domain, caller, plan, shows);
-}
-
-/** Returns what `offerOf` does, from memory where it can. */
-interface OfferMemo {
-  offer(found: readonly Grant[], domain: Domain, caller: Identity): GrantCandidates;
-}
-
-function plannedOffer(
-  found: readonly Grant[],
-  domain: Domain,
-  caller: Identity,
-  plan: OfferMemo | null,
-  shows: GrantSelector['shows'],
-): GrantCandidates {
-  if (shows !== undefined) return offerOf(found, domain, { ...caller, shows });
-  return plan === null ? offerOf(found, domain, caller) : plan.offer(found, domain, caller);
-}
-
-/** Returns the grants that an entry of the map with a grant offers a caller. @param found the grants that it names */
 export function offerOf(
-  found: readonly Grant[],
+  named: readonly Grant[],
   { action, rules, additionalRules }: Pick<Domain, 'action' | 'rules' | 'additionalRules'>,
   caller: GrantSelector,
 ): GrantCandidates {
   const reference = action.kind === 'grant' ? action.grant : '';
-  const selected = selectFor(caller, found, reference);
+  const selected = selectFor(caller, named, reference);
   return {
     reference,
-    candidates: found.filter(
+    candidates: named.filter(
       (grant) => isInScope(grant, caller) || (selected.kind === 'selected' && selected.grant === grant),
     ),
     selected,
@@ -190,7 +158,7 @@ interface GrantSelector extends Pick<Identity, 'agent' | 'lease' | 'selectors' |
   readonly shows?: ((grant: Grant) => boolean) | undefined;
 }
 
-/** Reports whether requests of a caller select among grants that include this one, unless they name its id. */
+/** Reports whether a caller selects among grants that include this one, if it names no id. */
 export function isInScope(
   grant: Grant,
   { selectors: { user }, reaches, placeOf }: Pick<GrantSelector, 'selectors' | 'reaches' | 'placeOf'>,
@@ -199,9 +167,9 @@ export function isInScope(
 }
 
 /**
- * Selects the grant for a caller among those that match the domain's reference and that the caller reaches. A placeholder in
- * the request, an id and a selected user say whose grant is meant. Without them, the places of the grants decide, so that
- * grants of other users make no difference.
+ * Selects the grant for a caller among those that match the domain's reference and that the caller reaches. A
+ * placeholder in the request, an id or a selected user says whose grant is meant. Without them, the places of
+ * the grants decide, so that grants of other users make no difference.
  */
 function selectFor(
   { selectors, reaches, placeOf, shows }: GrantSelector,
@@ -240,7 +208,7 @@ export function unselected(
   if (selected.kind === 'missing') {
     const beyond = grant === null || grant === reference ? '' : ` among those of ${reference}`;
     const add = `sidekey connect PROVIDER --name ${grant ?? reference}`;
-    // The text is the same for a grant that is not bound and one that does not exist: an agent must not learn which.
+    // An agent must not learn whether a grant exists, so one that is not bound to it has the same text.
     const bind =
       lease === null
         ? `sidekey agent bind ${agent} --grant ${grant ?? reference}`

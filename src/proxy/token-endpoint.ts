@@ -1,7 +1,7 @@
 import { secretText } from '../domain/credential.ts';
 import type { LoginClient, Provider } from '../domain/provider.ts';
 import { valuesOf } from '../http/fields.ts';
-import { type ExchangeResult, type InboundRequest, readAhead, type Reply } from '../http/message.ts';
+import { type ExchangeResult, type InboundRequest, readAhead } from '../http/message.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import {
   basicPair,
@@ -16,15 +16,13 @@ import type { AuthorizedRequest } from './authorize.ts';
 import { captureLogin } from './capture-login.ts';
 import { takeLimits } from './limits.ts';
 import { isTokenEndpoint } from './login-grant.ts';
-import type { ExchangeRecord } from './record.ts';
-import type { ProxyServices } from './services.ts';
 import { readTokenRequest, replyToTokenRequest } from './token-message.ts';
-import type { PreparedRequest } from './upstream-request.ts';
+import type { PreparedExchange, PreparedRequest } from './upstream-request.ts';
 
 /** Bytes of a token request that are read; none that is meant for this is as large. */
 const maxTokenRequestBytes = 65_536;
 
-/** Grant types of programs that refresh a token themselves; other types need a person or give no token of a client. */
+/** Grant types of programs that refresh a token themselves. Other types need a person or a login. */
 const renewals: ReadonlySet<unknown> = new Set([
   'refresh_token',
   'client_credentials',
@@ -33,35 +31,30 @@ const renewals: ReadonlySet<unknown> = new Set([
 ]);
 
 /** Reports whether a request is for the token endpoint of its grant's provider (RFC 6749 §3.2). */
-export function isTokenRequest(
-  request: Pick<PreparedRequest, 'authority' | 'path' | 'method'>,
-  { grant, provider, login }: Pick<AuthorizedRequest, 'grant' | 'provider' | 'login'>,
-): boolean {
+export function isTokenRequest({ prepared, authorized }: PreparedExchange): boolean {
+  const { grant, provider, login } = authorized;
   if (login !== null) return true;
   if (grant === null || provider === undefined) return false;
   // Some servers answer a GET there, too.
-  return (request.method === 'POST' || provider.capturesLogins) && isTokenEndpoint(request, provider);
+  return (prepared.method === 'POST' || provider.capturesLogins) && isTokenEndpoint(prepared, provider);
 }
 
 /**
- * Answers a program that refreshes its token by itself, and sends its placeholder for that, with the placeholder. The token
- * behind it is refreshed when it is due, as for any other request: the new tokens are stored in the grant, and a refresh token
- * that is good for one use is used once. Returns a request without the placeholder as it was, with its body whole.
+ * Answers a program that refreshes its token with a placeholder. The answer has the placeholder again. The
+ * token behind it is refreshed when it is due, as for any other request: the new tokens are stored in the
+ * grant, and a one-time refresh token is used once. Returns a request without a placeholder unchanged.
  *
  * @throws SidekeyError `body_too_large`, `placeholder_misused`, `rate_limited`; why there is no token
  */
 export async function answerTokenRequest(
-  request: PreparedRequest,
-  authorized: AuthorizedRequest,
-  reply: Reply,
-  services: ProxyServices,
-  record: ExchangeRecord,
+  exchange: PreparedExchange,
 ): Promise<ExchangeResult | PreparedRequest> {
+  const { prepared: request, authorized, reply, services, record } = exchange;
   const { caller, config, grant, provider, login } = authorized;
   if (request.body !== null) reply.continue();
   const body = request.body?.[Symbol.asyncIterator]() as InboundRequest['body'] | undefined;
   const read = await readAhead(body ?? null, maxTokenRequestBytes);
-  // A placeholder behind the bytes that are read would not be found, and the provider would send the client a real token.
+  // A placeholder in unread bytes would be missed, and the provider would send the client a real token.
   if (!read.isWhole) throw tokenRequestTooLarge();
   const text = read.bytes.toString('latin1');
   const pairs = valuesOf(request.fields, 'authorization').map((value) => basicPair(value) ?? '');
@@ -70,7 +63,7 @@ export async function answerTokenRequest(
       ? null
       : shownIn([text, ...pairs], { grant: grant.id, provider, caller }, services.placeholders);
   if (grant === null || shown === null) {
-    if (login !== null) return captureLogin(read.bytes, request, authorized, login, reply, services, record);
+    if (login !== null) return captureLogin(login, read.bytes, exchange);
     if (provider?.capturesLogins === true) throw loginOfAnother();
     return { ...request, body: read.body };
   }
@@ -120,8 +113,8 @@ function shownIn(
   if (texts.every((text) => codes.find(text).length === 0)) return null;
   const { caller, grant, provider = { environment: [] } } = held;
   const all = placeholdersOf({ holders: holdersOf(caller), grant }, provider, codes);
-  const found = all.filter((placeholder) => texts.some((text) => text.includes(placeholder)));
-  return found.toSorted((one, other) => other.length - one.length)[0] ?? null;
+  const shown = all.filter((placeholder) => texts.some((text) => text.includes(placeholder)));
+  return shown.toSorted((one, other) => other.length - one.length)[0] ?? null;
 }
 
 function tokenRequestTooLarge(): SidekeyError {

@@ -8,7 +8,7 @@ import { EventRewriter, withoutTools } from '../policy/tools.ts';
 /** Maximum bytes of a list of tools, or of one event. */
 const maxListBytes = 16_777_216;
 
-/** Removes the tools that may not be called from an answer to `tools/list`. An answer that it cannot read is refused. */
+/** Removes forbidden tools from an answer to `tools/list`. Refuses an answer that it cannot read. */
 export class ToolListReply implements ReplySink {
   readonly #reply: Reply;
   readonly #owner: GuardOwner;

@@ -3,7 +3,7 @@ import type { Placement } from '../domain/provider.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
 import { plainRequest, type RawFields } from '../http/fields.ts';
 import { type BodyFraming, bodyTooLarge } from '../http/framing.ts';
-import { type InboundRequest, type Meter, readAhead, type Reply } from '../http/message.ts';
+import { type InboundRequest, type Meter, readAhead } from '../http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { DetectedPlaceholders, SubstitutedRequest } from '../placeholders/substitute.ts';
 import type { Authority } from '../policy/authority.ts';
@@ -15,11 +15,12 @@ import type { AdditionalCredential } from './also.ts';
 import type { AuthorizedRequest, GrantedRequest, ReceivedRequest } from './authorize.ts';
 import type { LeakKey } from './limits.ts';
 import type { RequestPermission } from './revalidate.ts';
+import type { ExchangeContext } from './services.ts';
 
 /** A request to an upstream, before a credential is applied to it. */
 export interface PreparedRequest {
   readonly authority: Authority;
-  /** The protocol of the client. A request of HTTP/1.1 is sent in HTTP/1.1, one of HTTP/2 in what the upstream chooses. */
+  /** The protocol of the client. HTTP/1.1 is forwarded as HTTP/1.1, HTTP/2 as the upstream chooses. */
   readonly protocol: Protocol;
   readonly method: string;
   /** Origin-form, the raw bytes that were judged. */
@@ -33,7 +34,7 @@ export interface PreparedRequest {
   readonly trailers?: InboundRequest['trailers'];
   /** Placeholders in it; absent: there are none. */
   readonly placeholders?: DetectedPlaceholders;
-  /** Reports whether a list of tools in the response may name a tool; absent: the response has no such list. */
+  /** Reports whether a list of tools in the response may name a tool; absent: it has no such list. */
   readonly isListed?: ((tool: string) => boolean) | undefined;
   /** SHA-256 of the body in hex, where a scheme needs it. */
   readonly bodyHash?: string;
@@ -43,12 +44,18 @@ export interface PreparedRequest {
   readonly wholeBody?: Buffer;
 }
 
+/** An exchange whose request is allowed, and prepared for its upstream. */
+export interface PreparedExchange extends ExchangeContext {
+  readonly authorized: AuthorizedRequest;
+  readonly prepared: PreparedRequest;
+}
+
 /** A request as it is sent to an upstream. */
 export interface UpstreamRequest
   extends PreparedRequest, Omit<SubstitutedRequest, 'path' | 'fields' | 'reframed'> {
   /** Bytes of `fields` that were made for the last request; absent: `fields` are of this request alone. */
   readonly planned?: PlannedFields;
-  /** True if it is for a grant: its credential is applied, or the client brings its own where the provider says so. */
+  /** True if the request has a credential: that of a grant, or the client's own if the provider allows it. */
   readonly carriesGrant: boolean;
   /** Bytes that the response body may have; null: any number. */
   readonly maxResponse: number | null;
@@ -74,22 +81,23 @@ export interface AppliedCredential {
 }
 
 /**
- * Makes the request to the upstream. A promise where it reads a body. Reads the body of one that waits for a person to its end, so that it is noticed when
- * the client leaves.
+ * Makes the request to the upstream. If the request waits for a person, reads its body to the end, so that a
+ * client that leaves is noticed.
  *
  * @throws SidekeyError as `wholeBody`
  */
-export function upstreamRequest(
-  authorized: AuthorizedRequest,
-  reply: Pick<Reply, 'continue'>,
-): PreparedRequest | Promise<PreparedRequest> {
+export function upstreamRequest({
+  authorized,
+  reply,
+}: Omit<PreparedExchange, 'prepared'>): PreparedRequest | Promise<PreparedRequest> {
   const { received, decision, config } = authorized;
   const { body } = received;
-  const isListed = listedTools(authorized);
-  if (decision.outcome !== 'approve' || body === null) return preparedRequest(body, received, isListed);
+  const request = preparedRequest(body, received, listedTools(authorized));
+  if (decision.outcome !== 'approve' || body === null) return request;
   reply.continue();
   return wholeBody(body, config.limits.approval_body_bytes).then(({ bytes, body: whole }) => ({
-    ...preparedRequest(whole, received, isListed),
+    ...request,
+    body: whole,
     ...(bytes.length <= longestBody ? { askedBody: bytes } : {}),
   }));
 }
@@ -141,8 +149,8 @@ export interface RequestBody {
   /** The whole of it, where it has all come and been kept: then it can be sent once more. */
   whole(): { readonly copy: Buffer | null } | null;
   /**
-   * All of it from the first byte on, what is still to come included, where all that has come was kept. The reader of
-   * the body continues with this.
+   * Returns the whole body from its first byte, with the pieces that are still to come; null: received pieces
+   * were not kept. The reader of the body continues with this.
    */
   again(): { readonly copy: AsyncIterable<Buffer> | null } | null;
 }
@@ -177,7 +185,7 @@ export function meteredBody(
 function meteredPieces(source: AsyncIterable<Buffer>, keep: number, most: number, meter: Meter): RequestBody {
   const pieces = source[Symbol.asyncIterator]();
   let first: Link | null = { piece: nothing, next: null };
-  let kept: Buffer[] | null = [];
+  let copies: Buffer[] | null = [];
   let bytes = 0;
   let ended = false;
 
@@ -190,8 +198,8 @@ function meteredPieces(source: AsyncIterable<Buffer>, keep: number, most: number
     bytes += value.length;
     meter.received(value.length);
     if (most > 0 && bytes > most) throw bodyTooLarge(most);
-    if (bytes > keep) first = kept = null;
-    else kept?.push(value);
+    if (bytes > keep) first = copies = null;
+    else copies?.push(value);
     return { piece: value, next: null };
   }
   /** @param at of all pieces it holds this one alone: a name for the first would hold the whole body */
@@ -204,7 +212,7 @@ function meteredPieces(source: AsyncIterable<Buffer>, keep: number, most: number
   }
   return {
     stream: from(first),
-    whole: () => (ended && kept !== null ? { copy: bytes === 0 ? null : Buffer.concat(kept) } : null),
+    whole: () => (ended && copies !== null ? { copy: bytes === 0 ? null : Buffer.concat(copies) } : null),
     again: () => (first === null ? null : { copy: from(first) }),
   };
 }
@@ -212,7 +220,7 @@ function meteredPieces(source: AsyncIterable<Buffer>, keep: number, most: number
 /**
  * Reads a body to its end, and answers with it in memory.
  *
- * @throws SidekeyError `body_too_large` where it has more than `most` bytes; `bad_request` where the client left in it
+ * @throws SidekeyError `body_too_large`: more than `most` bytes; `bad_request`: the client left in the body
  */
 async function wholeBody(
   body: AsyncIterableIterator<Buffer>,

@@ -7,7 +7,7 @@ import type { ResponseHeadBytes } from '../http/head.ts';
 import { createResponseReader } from '../http/h1/read-head.ts';
 import { Malformed } from '../http/h1/scan.ts';
 import { ownHead } from '../http/h1/write.ts';
-import type { EarlyFrames, ExchangeResult, Meter, Reply, UpgradeSide } from '../http/message.ts';
+import type { EarlyFrames, ExchangeResult, Meter, UpgradeSide } from '../http/message.ts';
 import { PendingBytes } from '../http/server/h1-request.ts';
 import { lingerOn } from '../http/problem.ts';
 import { guardReply, guardFields, type ReplySink } from '../leak-guard/response.ts';
@@ -16,9 +16,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
 import { type Peer, peerOf } from '../policy/peer.ts';
-import { type Credentials, isRefusal, upstreamFailure } from './attempt.ts';
-import type { ConfigSnapshot } from './services.ts';
-import type { UpstreamRequest } from './upstream-request.ts';
+import { isRefusal, type Sending, upstreamFailure } from './attempt.ts';
 import { messageRewriting, type MessageRewriting } from '../placeholders/stream.ts';
 
 const upgrading = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
@@ -36,18 +34,14 @@ export function upgradedSocket(client: Duplex, frames: EarlyFrames): UpgradeSide
 }
 
 /**
- * Carries an admitted WebSocket handshake and then its frames, over a connection of our dialer's. The fields both ways
- * are ours, and so is every answer but a 101. Resolves when the connection has closed.
+ * Carries an admitted WebSocket handshake and then its frames over a connection of the dialer. Both heads are
+ * written by Sidekey, and so is every answer but a 101. Resolves when the connection has closed.
  */
 export async function upgrade(
-  request: UpstreamRequest,
-  reply: Reply,
-  { dialer, limits }: ConfigSnapshot,
-  meter: Meter,
-  credentials: Credentials,
+  { request, reply, config: { dialer, limits }, meter, credentials }: Sending,
   side: UpgradeSide,
 ): Promise<ExchangeResult> {
-  const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (kept) => kept } = request;
+  const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (all) => all } = request;
   const { leakGuard: search, secrets, messages } = request;
   const withoutThose = (sent: RawFields) => (messages === undefined ? sent : withoutExtensions(sent));
   const {
@@ -106,7 +100,7 @@ export async function upgrade(
     if (wantsProof(shaken)) {
       upstream.on('error', ignore).destroy();
       upstream = await dialer.connect(peer);
-      // The client may have left meanwhile, or been cut because its right has ended: then no further proof is sent.
+      // If the client has left meanwhile, or was cut because its right ended, no further proof is sent.
       shaken = client.destroyed ? await over : await shake(credentials.prove(request).fields);
       // Once is enough; its nonce is for the next.
       wantsProof(shaken);
@@ -129,12 +123,12 @@ export async function upgrade(
     throw upstreamFailure(new Error('101 for a protocol that was not asked for'), authority, true);
   }
   status = head.status;
-  const own = conceal(responseFields(head.raw(), carriesGrant));
+  const answered = conceal(responseFields(head.raw(), carriesGrant));
   if (rest.length > 0) upstream.unshift(rest);
   if (isSwitched) {
     try {
       side.switched(
-        guardFields({ search: search && { ...search, covers: 'all' }, secrets, meter }, status, own),
+        guardFields({ search: search && { ...search, covers: 'all' }, secrets, meter }, status, answered),
       );
     } catch (error) {
       upstream.destroy();
@@ -162,14 +156,9 @@ export async function upgrade(
     };
     const into = guardReply({ reply, search, secrets, meter, overBound: () => null }, status, owner);
     const hint = isRefusal(status) ? credentials.consentHint(request, conceal(head.raw())) : [];
-    into.head(status, head.reason, [...own, ...hint]);
-    passBody(
-      upstream,
-      createBodyReader(framing, { whose: 'response', limits, spans: true }),
-      meter,
-      into,
-      finish,
-    );
+    into.head(status, head.reason, [...answered, ...hint]);
+    const body = createBodyReader(framing, { whose: 'response', limits, spans: true });
+    passBody(upstream, body, { meter, reply: into, finish });
     upstream.setTimeout(limits.upstream_idle, () => upstream.destroy());
   }
   return over;
@@ -197,14 +186,14 @@ function join(client: Duplex, upstream: Socket, meter: Meter, rewriting: Message
   upstream.pipe(toClient).pipe(client);
 }
 
-/** The body of an upstream that does not switch, without its framing: the connection of the client ends with it. */
-function passBody(
-  upstream: Socket,
-  body: BodyReader,
-  meter: Meter,
-  reply: ReplySink,
-  finish: (outcome: ExchangeResult['outcome']) => void,
-): void {
+interface BodyTarget {
+  readonly meter: Meter;
+  readonly reply: ReplySink;
+  readonly finish: (outcome: ExchangeResult['outcome']) => void;
+}
+
+/** Forwards the body of an upstream that does not switch. The connection of the client ends with it. */
+function passBody(upstream: Socket, body: BodyReader, { meter, reply, finish }: BodyTarget): void {
   const read = (chunk: Buffer) => {
     const end = body.read(chunk, 0, chunk.length);
     for (let i = 0; i < body.spans.length; i += 2) {
@@ -242,7 +231,7 @@ function ignore(): void {}
 /** Bytes of frames that a client may send before its handshake is answered. */
 const earlyBytes = 65_536;
 
-/** Reads on while a person or the upstream is asked: a client that nobody reads from leaves unnoticed. One that ends is cut. */
+/** Reads the client while a person or the upstream answers, so that its end is noticed. Then cuts it. */
 export function listenTo(client: Duplex, early: Buffer): EarlyFrames {
   const onLeft = () => client.destroy();
   const chunks: Buffer[] = [];
@@ -272,9 +261,9 @@ interface Handshake {
 }
 
 /**
- * Waits for the answer to a WebSocket handshake that was sent: a 101, or a final one. Leaves the connection paused.
+ * Waits for the answer to a WebSocket handshake: a 101, or a final one. Leaves the connection paused.
  *
- * Rejects with SidekeyError `upstream_timeout`, `upstream_unreachable`, `upstream_tls` or `upstream_protocol`.
+ * @throws SidekeyError `upstream_timeout`, `upstream_unreachable`, `upstream_tls`, `upstream_protocol`
  */
 function shakeHands(upstream: Socket, peer: Peer, limits: Limits): Promise<Handshake> {
   const heads = createResponseReader(limits);

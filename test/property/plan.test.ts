@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { hashToken, readPresented } from '../../src/agents/authentication.ts';
 import { createAgentAuthenticator } from '../../src/agents/authenticator.ts';
 import type { Placement } from '../../src/domain/provider.ts';
-import type { Client, InboundRequest } from '../../src/http/message.ts';
+import type { Client, InboundRequest, Reply } from '../../src/http/message.ts';
 import { SidekeyError } from '../../src/lib/errors.ts';
 import { createPlaceholderCodes } from '../../src/placeholders/codes.ts';
 import { createDomainMap, type LeakGuard } from '../../src/policy/domain-map.ts';
@@ -221,12 +221,12 @@ async function judge(inbound: InboundRequest, config: ConfigSnapshot, services: 
   const record = new ExchangeRecord(inbound, () => 0);
   const shown = () => ({ ...record.access(), exchange: '' });
   try {
-    const received = receive(inbound, config, services, record);
-    const reply = { continue() {} };
-    const authorized = await authorize(received, reply, config, services, record);
-    const prepared = await upstreamRequest(authorized, reply);
-    const credential = await obtainCredential(prepared, authorized, services);
-    await countUse(authorized, credential, services);
+    const reply = { continue() {} } as Reply;
+    const context = { inbound, reply, config, services, record };
+    const authorized = await authorize({ ...context, received: receive(context) });
+    const prepared = await upstreamRequest({ ...context, authorized });
+    const credential = await obtainCredential({ ...context, authorized, prepared });
+    await countUse({ ...context, authorized, prepared, credential });
     const sent = applyCredential(prepared, authorized, credential, services);
     const { decision, redactedPath, grant, caller, facts } = authorized;
     return {

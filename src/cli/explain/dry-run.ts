@@ -162,13 +162,14 @@ class Explanation {
 
   async run(inbound: InboundRequest): Promise<DryRun> {
     const forwarder: Forwarder = {
-      send: (request, _reply, _config, _meter, _credentials, ending) => {
+      send: ({ request, ending }) => {
         this.#describe(request);
         ending.done({ status: 200, bytesIn: 0, bytesOut: 0, outcome: 'complete' });
       },
       watch: null,
     };
-    await exchange(inbound, silentReply(), this.#services(), forwarder, this.#record(inbound));
+    const [services, record] = [this.#services(), this.#record(inbound)];
+    await exchange({ inbound, reply: silentReply(), services, forwarder, record });
     if (this.#failure !== null) throw this.#failure;
     if (this.#refusal === null && this.#authority !== null && this.#outcome !== ownOutcome)
       await this.#addressStep(this.#authority);

@@ -17,12 +17,12 @@ test.each([
   ['whose list is "none"', [egress('none')], undefined, refused],
   ['whose lease has "none"', [egress('pypi.org')], ['none'], refused],
   ['whose list has "none" and the host', [egress('none'), egress('pypi.org')], undefined, null],
-])('an agent %s is allowed or refused', (_what, bindings, ofLease, answer) => {
-  expect(toPypi(bindings, ofLease)).toEqual(answer);
+])('an agent %s is allowed or refused', async (_what, bindings, ofLease, answer) => {
+  expect(await toPypi(bindings, ofLease)).toEqual(answer);
 });
 
-test('the word "none" allows no host of that name', () => {
+test('the word "none" allows no host of that name', async () => {
   const to = { scheme: 'https', host: 'none', port: 443 } as const;
   const caller = { agent: 'ci', lease: null, egressNow: () => egressOf([egress('none')]) };
-  expect(egressRefusal(caller, to)).toEqual(refused);
+  expect(await egressRefusal(caller, to)).toEqual(refused);
 });

@@ -228,12 +228,12 @@ export function credentialsOf({ renew }: FakeRequest = {}): Credentials {
 export function forwarded(
   request: UpstreamRequest,
   reply: Reply,
-  config: Parameters<typeof forward>[2],
+  config: Parameters<typeof forward>[0]['config'],
   meter: Meter,
   credentials: Credentials,
 ): Promise<ExchangeResult> {
   return new Promise((done, failed) => {
-    forward(request, reply, config, meter, credentials, { done, failed });
+    forward({ request, reply, config, meter, credentials, ending: { done, failed } });
   });
 }
 

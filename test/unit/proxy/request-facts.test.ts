@@ -53,8 +53,9 @@ const receivedOf = (inbound: InboundRequest) => {
   };
 };
 const factsFor = async (caller: Identity, offer: GrantCandidates | null, fields: readonly string[] = []) => {
-  const labels = await labelsOf(caller, offer);
-  return factsOf(receivedOf(arrivalOf(fields)), '/', caller, offer, labels, undefined, 0);
+  const grantLabels = await labelsOf(caller, offer);
+  const sources = { path: '/', caller, candidates: offer, grantLabels, provider: undefined, now: 0 };
+  return factsOf(receivedOf(arrivalOf(fields)), sources);
 };
 
 describe('the user in rule conditions', () => {
