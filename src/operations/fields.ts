@@ -21,7 +21,7 @@ export const span = z
   .regex(/^\d+[smhdw]$/, notDuration)
   .meta({ examples: ['8h'] });
 
-export const text = z.string().max(2_048);
+export const text = z.string().max(2_048, 'is longer than 2048 characters');
 
 export const time = z.iso.datetime();
 
