@@ -142,9 +142,9 @@ export const getAgent = reading({
       created_at: time,
     })
     .meta({ id: 'Agent' }),
-  async run({ store, config, ...parts }, { agent: asked }, at) {
+  async run({ store, config, ...parts }, { agent: of }, at) {
     const rights = (await store?.rights.read()) ?? null;
-    const agent = pickAgent(rights?.agents ?? [], asked);
+    const agent = pickAgent(rights?.agents ?? [], of);
     const all = await parts.grants();
     const uses = await store?.agents.identityUses();
     return {

@@ -100,15 +100,15 @@ export function grantReference({ name, user }: Pick<Grant, 'name' | 'user'>): st
 }
 
 /**
- * The agent of this name.
+ * Returns the agent of this name.
  * @throws SidekeyError `not_found`
  */
 export function pickAgent(agents: readonly AgentRecord[], name: string): AgentRecord {
-  const found = agents.find((agent) => agent.name === name);
-  if (found !== undefined) return found;
+  const agent = agents.find((each) => each.name === name);
+  if (agent !== undefined) return agent;
   throw unknownAgent(
     name,
-    agents.map((agent) => agent.name),
+    agents.map((each) => each.name),
   );
 }
 
@@ -130,8 +130,7 @@ const shortest = 4;
  */
 export function pickLease<L extends Lease>(leases: readonly L[], id: string): L {
   const isPart = /^[0-9a-f-]+$/.test(id) && id.length >= shortest;
-  const found = isPart ? leases.filter((lease) => lease.id.startsWith(id)) : [];
-  const [only, ...more] = found;
+  const [only, ...more] = isPart ? leases.filter((lease) => lease.id.startsWith(id)) : [];
   if (only !== undefined && more.length === 0) return only;
   if (more.length > 0) {
     throw new SidekeyError('input_invalid', `Several leases have an id that begins with ${id}.`, {
@@ -145,7 +144,7 @@ export function pickLease<L extends Lease>(leases: readonly L[], id: string): L 
 }
 
 /**
- * The provider of that name.
+ * Returns the provider of this name.
  *
  * @throws SidekeyError `provider_unknown`
  */
