@@ -89,7 +89,8 @@ function refusalOf({ issues: [issue] }: z.ZodError, words: Words, id: string): S
 function valueOf(shape: z.core.$ZodType, value: unknown): unknown {
   const kind = kindOf(shape);
   if (value === false) return z.safeParse(shape, null).success ? null : kind === 'array' ? [] : false;
-  return kind === 'number' ? Number(value) : value;
+  // Decimal digits only: Number('') is 0, and Number('1e3') is 1000.
+  return kind === 'number' && /^[0-9]+$/.test(value as string) ? Number(value) : value;
 }
 
 function optionName(member: string, name = member.replaceAll('_', '-')): string {

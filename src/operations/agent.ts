@@ -142,9 +142,9 @@ export const getAgent = reading({
       created_at: time,
     })
     .meta({ id: 'Agent' }),
-  async run({ store, config, ...parts }, { agent: asked }, at) {
+  async run({ store, config, ...parts }, { agent: of }, at) {
     const rights = (await store?.rights.read()) ?? null;
-    const agent = pickAgent(rights?.agents ?? [], asked);
+    const agent = pickAgent(rights?.agents ?? [], of);
     const all = await parts.grants();
     const uses = await store?.agents.identityUses();
     return {
@@ -305,12 +305,12 @@ export const bindAgent = changing({
     .strictObject({ name: z.string(), changed: z.boolean(), bindings: z.array(binding) })
     .meta({ id: 'BoundAgent' }),
   async run(parts, { agent: of, remove = false, all = false, ...wanted }, at) {
+    const { name: agent } = pickAgent(await parts.store.agents.list(), of);
     if (all && !remove) {
       throw new SidekeyError('input_invalid', '--all needs --remove.', {
-        hint: `sidekey agent bind ${of} --everything`,
+        hint: `sidekey agent bind ${agent} --everything`,
       });
     }
-    const { name: agent } = pickAgent(await parts.store.agents.list(), of);
     const stored = await parts.grants.list();
     const count = remove
       ? await unbind(parts, agent, { wanted, all, grants: stored, at })

@@ -21,7 +21,7 @@ export const span = z
   .regex(/^\d+[smhdw]$/, notDuration)
   .meta({ examples: ['8h'] });
 
-export const text = z.string().max(2_048);
+export const text = z.string().max(2_048, 'is longer than 2048 characters');
 
 export const time = z.iso.datetime();
 
@@ -35,10 +35,11 @@ export const duration = span.transform((value, context) => {
   return z.NEVER;
 });
 
-const notCount = 'is not a number of requests, from 1';
+const maxUses = 999_999_999;
+const notCount = `is not a number of requests, from 1 to ${maxUses}`;
 
-/** A count of requests. */
-export const uses = z.int(notCount).min(1, notCount);
+/** A count of requests. The maximum keeps sums of counts, as of renewals, in the range of exact integers. */
+export const uses = z.int(notCount).min(1, notCount).max(maxUses, notCount);
 
 export const grants = z.array(text).min(1).optional().describe('Name, ID, or USER/NAME.');
 

@@ -132,7 +132,12 @@ export const createLease = changing({
     grants,
     credentials,
     egress,
-    purpose: z.string().min(1, purposeLength).max(maxPurposeLength, purposeLength),
+    purpose: z
+      .string()
+      .trim()
+      .min(1, purposeLength)
+      .max(maxPurposeLength, purposeLength)
+      .refine((purpose) => visible(purpose) === purpose, 'has control characters'),
     ttl: duration.optional(),
     idle: duration.optional(),
     max_uses: uses.optional(),
@@ -157,7 +162,7 @@ export const createLease = changing({
       agent: input.agent,
       grants: input.grants ?? [],
       credentials: entries,
-      purpose: readPurpose(input.purpose),
+      purpose: input.purpose,
       ...(input.egress === undefined ? {} : { egress: egressHosts(input.egress) }),
       ttlMs: input.ttl ?? null,
       idleMs: input.idle ?? null,
@@ -176,14 +181,6 @@ export const createLease = changing({
     warnings,
   }),
 });
-
-function readPurpose(given: string): string {
-  const purpose = given.trim();
-  if (purpose !== '' && visible(purpose) === purpose) return purpose;
-  throw new SidekeyError('input_invalid', 'The purpose is empty, or has control characters.', {
-    hint: `describe the purpose in up to ${maxPurposeLength} characters: --purpose "nightly report"`,
-  });
-}
 
 /** Sets a new end, never an earlier one. An expired lease becomes valid again without its approvals. */
 export const renewLease = changing({

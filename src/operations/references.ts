@@ -99,11 +99,11 @@ export function grantReference({ name, user }: Pick<Grant, 'name' | 'user'>): st
 
 /** Returns the agent of this name. @throws SidekeyError `not_found` */
 export function pickAgent(agents: readonly AgentRecord[], name: string): AgentRecord {
-  const found = agents.find((agent) => agent.name === name);
-  if (found !== undefined) return found;
+  const agent = agents.find((each) => each.name === name);
+  if (agent !== undefined) return agent;
   throw unknownAgent(
     name,
-    agents.map((agent) => agent.name),
+    agents.map((each) => each.name),
   );
 }
 
@@ -125,8 +125,7 @@ const shortest = 4;
  */
 export function pickLease<L extends Lease>(leases: readonly L[], id: string): L {
   const isPart = /^[0-9a-f-]+$/.test(id) && id.length >= shortest;
-  const found = isPart ? leases.filter((lease) => lease.id.startsWith(id)) : [];
-  const [only, ...more] = found;
+  const [only, ...more] = isPart ? leases.filter((lease) => lease.id.startsWith(id)) : [];
   if (only !== undefined && more.length === 0) return only;
   if (more.length > 0) {
     throw new SidekeyError('input_invalid', `Several leases have an id that begins with ${id}.`, {

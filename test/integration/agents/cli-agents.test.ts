@@ -59,6 +59,14 @@ describe('an agent', () => {
       exit: 2,
       stderr: 'sidekey: --all needs --remove.\n  → sidekey agent bind ci --everything\n',
     });
+    // A name without an agent may be a misplaced token, so no hint repeats it.
+    const token = `sidekey_agent_${'t'.repeat(43)}`;
+    expect((await at.run(['agent', 'bind', token, '--all'])).stderr).toBe(
+      'sidekey: There is no agent of that name.\n  → sidekey agent list\n',
+    );
+    expect((await at.run(['agent', 'bind', 'ci', '--grant', 'g'.repeat(2_049)])).stderr).toContain(
+      'sidekey: --grant is longer than 2048 characters.\n',
+    );
     expect((await at.run(['agent', 'bind', 'ci', '--remove', '--all'])).stdout).toBe('ci reaches nothing.\n');
   });
 

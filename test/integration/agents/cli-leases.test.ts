@@ -94,7 +94,9 @@ describe('a lease', () => {
     ['--idle', 'soon', 'is not a duration'],
     ['--max-uses', '0', 'is not a number of requests'],
     ['--max-uses', '1.5', 'is not a number of requests'],
-    ['--purpose', ' ', 'The purpose is empty'],
+    ['--max-uses', '1e3', 'is not a number of requests'],
+    ['--max-uses', '1000000000', 'is not a number of requests'],
+    ['--purpose', ' ', '--purpose is empty'],
     ['--purpose', 'a\u001b[2Jb', 'has control characters'],
     ['--purpose', 'x'.repeat(201), 'longer than 200 characters'],
     ['--purpose', '', '--purpose is empty'],
@@ -105,6 +107,13 @@ describe('a lease', () => {
     expect(made).toMatchObject({ exit: 2, stdout: '' });
     expect(made.stderr).toContain(said);
     expect(await leases(at)).toEqual([]);
+  });
+
+  test('has the purpose without the spaces around it, which do not count', async () => {
+    const at = await withAgent();
+    const purpose = 'x'.repeat(200);
+    expect(await create(at, `--purpose= ${purpose} `)).toMatchObject({ exit: 0 });
+    expect(await leases(at)).toMatchObject([{ purpose }]);
   });
 
   test('has the shortest maximum of config, provider and grant, and names its source', async () => {

@@ -104,3 +104,16 @@ test('a lease without a grant and without a credential is refused', async () => 
   const { status, body } = await lease();
   expect([status, body.code]).toEqual([400, 'input_invalid']);
 });
+
+test('a lease is not renewed by more uses than a sum can hold', async () => {
+  const { call, credential } = await setup();
+  const uses = 999_999_999;
+  const body = { agent: 'ci', purpose: 'a session', credentials: [credential], max_uses: uses };
+  const { body: lease } = await call('POST /v2/leases', { body });
+  const renew = (more: number) => call(`POST /v2/leases/${lease.id}/renew`, { body: { uses: more } });
+  expect(await renew(Number.MAX_SAFE_INTEGER)).toMatchObject({
+    status: 400,
+    body: { code: 'input_invalid' },
+  });
+  expect(await renew(uses)).toMatchObject({ status: 200, body: { max_uses: 2 * uses } });
+});

@@ -7,6 +7,7 @@ import { leaseCommands } from '../../../src/cli/lease.ts';
 import { optionRows, perform } from '../../../src/cli/operation.ts';
 import * as agents from '../../../src/operations/agent.ts';
 import * as leases from '../../../src/operations/lease.ts';
+import { uses } from '../../../src/operations/fields.ts';
 import { changing } from '../../../src/operations/operation.ts';
 
 const echo = changing({
@@ -71,6 +72,29 @@ describe('the options of an operation', () => {
       message: '--max-size is not a size.',
       hint: 'sidekey thing --help',
     });
+  });
+});
+
+describe('a number of the command line', () => {
+  test.each(['', ' 1', '1 ', '+1', '-1', '1e3', '0x10', '1.0', '1_000', '\u0661'])(
+    'is not %j',
+    async (maxSize) => {
+      await expect(run({ maxSize, text: 'four' })).rejects.toMatchObject({
+        message: '--max-size is not a size.',
+      });
+    },
+  );
+});
+
+describe('a count of requests', () => {
+  test.each([0, 1.5, 1_000_000_000, Number.MAX_SAFE_INTEGER])('is not %j', (count) => {
+    expect(uses.safeParse(count).error?.issues).toMatchObject([
+      { message: 'is not a number of requests, from 1 to 999999999' },
+    ]);
+  });
+
+  test.each([1, 999_999_999])('is %j', (count) => {
+    expect(uses.parse(count)).toBe(count);
   });
 });
 
