@@ -52,6 +52,7 @@ export function operationRoute<Input extends z.ZodObject, Output extends z.ZodTy
       const { limit: _limit, cursor: _cursor, ...filter } = (query ?? {}) as Record<string, unknown>;
       const given = { ...filter, ...body, ...params } as z.output<Input>;
       const now = parts.now();
+      operation.check?.(given, now);
       const config = await parts.config();
       const store = withRightsInMemory(parts.store);
       const result =

@@ -55,18 +55,21 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
   { words, options, fixed = {} }: { words: Words; options: GivenOptions; fixed?: GivenOptions },
 ): Promise<{ readonly result: Result; readonly answer: z.input<Output>; readonly at: number }> {
   const given: Record<string, unknown> = { ...fixed };
-  const read: Record<string, unknown> = {};
+  const files: [member: string, read: () => Promise<unknown> | undefined][] = [];
   for (const [member, word] of Object.entries(words)) {
     const name = optionName(member, word.name);
     const value = options[name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())];
     if (value === undefined) continue;
-    if (word.read !== undefined) read[member] = await word.read(context, value as string);
+    if (word.read !== undefined) files.push([member, () => word.read?.(context, value as string)]);
     else given[member] = valueOf(operation.input.shape[member], value);
   }
   const checked = operation.input.safeParse(given, { reportInput: false });
   if (!checked.success) throw refusalOf(checked.error, words, operation.id);
-  const input = { ...checked.data, ...read };
+  const input = checked.data;
+  // Last, so that an option that is not valid does not use up standard input.
+  for (const [member, read] of files) Object.assign(input, { [member]: await read() });
   const at = context.now();
+  operation.check?.(input, at);
   const result =
     operation.effect === 'read'
       ? await context.withView((view) => operation.run(view, input, at))

@@ -202,6 +202,7 @@ export const createAgent = changing({
       bindings: z.array(binding),
     })
     .meta({ id: 'CreatedAgent' }),
+  check: (input, at) => void tokenOf(input.name, input, at),
   async run({ store, audit, config, ...parts }, input, at) {
     const agent: AgentRecord = {
       name: input.name,
@@ -210,9 +211,7 @@ export const createAgent = changing({
       disabledAt: null,
       createdAt: at,
     };
-    const expiresAt = input.expires === undefined ? null : readEnd('--expires', input.expires, at);
-    const token =
-      input.token === false ? null : newToken(agent.name, { label: input.token_label, expiresAt, at });
+    const token = input.token === false ? null : tokenOf(agent.name, input, at);
     if ((await store.agents.get(agent.name)) !== null) {
       throw new SidekeyError('already_exists', `The agent ${agent.name} exists already.`, {
         hint: `its token cannot be shown again; for a new one: sidekey agent rotate ${agent.name}`,
@@ -238,6 +237,16 @@ export const createAgent = changing({
   }),
 });
 
+/** Returns a new token. @throws SidekeyError `input_invalid` for its label or its end */
+function tokenOf(
+  agent: string,
+  { token_label: label, expires }: { token_label?: string | undefined; expires?: string | undefined },
+  at: number,
+) {
+  const expiresAt = expires === undefined ? null : readEnd('--expires', expires, at);
+  return newToken(agent, { label, expiresAt, at });
+}
+
 export const changeAgent = changing({
   id: 'agent.change',
   summary: 'Change the user and the labels of an agent; disable or enable it.',
@@ -255,12 +264,13 @@ export const changeAgent = changing({
     state: z.enum(['enabled', 'disabled']),
     changed: z.boolean(),
   }),
+  check({ acts_for: user, agent_labels: labels, disabled }) {
+    if (user !== undefined || labels !== undefined || disabled !== undefined) return;
+    throw new SidekeyError('input_invalid', 'The command names nothing to change.', {
+      hint: 'sidekey agent set --help',
+    });
+  },
   async run({ store, audit }, { agent: of, acts_for: user, agent_labels: labels, disabled }, at) {
-    if (user === undefined && labels === undefined && disabled === undefined) {
-      throw new SidekeyError('input_invalid', 'The command names nothing to change.', {
-        hint: 'sidekey agent set --help',
-      });
-    }
     const before = pickAgent(await store.agents.list(), of);
     const change = {
       ...(user === undefined ? {} : { user }),
@@ -304,13 +314,20 @@ export const bindAgent = changing({
   output: z
     .strictObject({ name: z.string(), changed: z.boolean(), bindings: z.array(binding) })
     .meta({ id: 'BoundAgent' }),
-  async run(parts, { agent: of, remove = false, all = false, ...wanted }, at) {
-    const { name: agent } = pickAgent(await parts.store.agents.list(), of);
+  check({ agent: _agent, remove = false, all = false, ...wanted }) {
     if (all && !remove) {
       throw new SidekeyError('input_invalid', '--all needs --remove.', {
-        hint: `sidekey agent bind ${agent} --everything`,
+        hint: 'sidekey agent bind NAME --everything',
       });
     }
+    if (all || namedBindings(wanted, (grant) => grant).length > 0) return;
+    const action = remove ? ' --remove' : '';
+    throw new SidekeyError('input_invalid', 'The command names no grants.', {
+      hint: `sidekey agent bind NAME${action} --grant GRANT | --provider PROVIDER | --user USER | --label LABEL | --everything | --egress HOST`,
+    });
+  },
+  async run(parts, { agent: of, remove = false, all = false, ...wanted }, at) {
+    const { name: agent } = pickAgent(await parts.store.agents.list(), of);
     const stored = await parts.grants.list();
     const count = remove
       ? await unbind(parts, agent, { wanted, all, grants: stored, at })
@@ -342,7 +359,6 @@ async function bind(
   bindings: readonly Binding[],
   at: number,
 ): Promise<number> {
-  if (bindings.length === 0) throw namesNothing('');
   const event = { event: 'agent.bound', agent, reason: bindingReason(bindings) } as const;
   return recordChange(audit, event, async () => {
     const count = await store.bindings.add(agent, bindings, at);
@@ -372,7 +388,6 @@ async function unbind(
   const bound = new Set(before.filter(({ kind }) => kind === 'grant').map(({ value }) => value));
   // A removed grant is known only by its ID.
   const named = namedBindings(wanted, (grant) => (bound.has(grant) ? grant : namedGrant(stored, grant).id));
-  if (named.length === 0 && !all) throw namesNothing(' --remove');
   const unwanted = all ? before.filter(({ kind }) => kind !== 'egress') : named;
   const event = { event: 'agent.unbound', agent, reason: bindingReason(unwanted) } as const;
   const stays = ({ kind, value }: Binding) =>
@@ -382,12 +397,6 @@ async function unbind(
   return recordChange(audit, event, async () => {
     if (isEmptied) await store.bindings.add(agent, [nowhere], at);
     return store.bindings.remove(agent, unwanted);
-  });
-}
-
-function namesNothing(action: string): SidekeyError {
-  return new SidekeyError('input_invalid', 'The command names no grants.', {
-    hint: `sidekey agent bind NAME${action} --grant GRANT | --provider PROVIDER | --user USER | --label LABEL | --everything | --egress HOST`,
   });
 }
 
@@ -414,10 +423,10 @@ export const rotateAgent = changing({
     expires_at: timeOrNull,
     replaced: z.int(),
   }),
+  check: (input, at) => void tokenOf('', input, at),
   async run({ store, audit, config }, { agent: of, overlap, all = false, ...input }, at) {
-    const expiresAt = input.expires === undefined ? null : readEnd('--expires', input.expires, at);
     const { name: agent } = pickAgent(await store.agents.list(), of);
-    const token = newToken(agent, { label: input.token_label, expiresAt, at });
+    const token = tokenOf(agent, input, at);
     const { label } = token.record;
     const reason = `label ${label}${all ? ', instead of all' : ''}, overlap ${overlap === undefined ? 'none' : spanText(overlap)}`;
     const replaced = await recordChange(audit, { event: 'agent.rotated', agent, reason }, async () => {

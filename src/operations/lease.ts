@@ -151,13 +151,15 @@ export const createLease = changing({
       warnings: texts,
     })
     .meta({ id: 'CreatedLease' }),
+  check(input, at) {
+    egressHosts(input.egress ?? []);
+    if (input.grants !== undefined || input.credentials(() => at).length > 0) return;
+    throw new SidekeyError('input_invalid', 'The lease has neither a grant nor a credential of its own.', {
+      hint: '--grant GRANT, or --credentials FILE',
+    });
+  },
   async run(parts, input, at) {
     const entries = input.credentials(() => at);
-    if (input.grants === undefined && entries.length === 0) {
-      throw new SidekeyError('input_invalid', 'The lease has neither a grant nor a credential of its own.', {
-        hint: '--grant GRANT, or --credentials FILE',
-      });
-    }
     const order = {
       agent: input.agent,
       grants: input.grants ?? [],
@@ -250,13 +252,15 @@ export const revokeLeases = changing({
   scope: 'access:write',
   input: z.strictObject({ agent: name.optional(), grant: text.optional() }),
   output: revoked,
+  check({ agent, grant }) {
+    if ((agent === undefined) === (grant === undefined)) throw unclearChoice();
+  },
   async run(parts, input, at) {
-    if (input.agent !== undefined && input.grant === undefined) {
+    if (input.agent !== undefined) {
       const { name: agent } = pickAgent(await parts.store.agents.list(), input.agent);
       return revoke(parts, { agent }, { agent }, at);
     }
-    if (input.grant === undefined || input.agent !== undefined) throw unclearChoice();
-    const { id: grant } = namedGrant(await parts.grants.list(), input.grant);
+    const { id: grant } = namedGrant(await parts.grants.list(), input.grant ?? '');
     return revoke(parts, { grant }, { grant }, at);
   },
   answer: (ids) => ({ revoked: [...ids] }),

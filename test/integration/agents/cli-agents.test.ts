@@ -57,11 +57,12 @@ describe('an agent', () => {
     expect((await at.run(['agent', 'list'])).stderr).toContain('The agent ci may use all grants');
     expect(await at.run(['agent', 'bind', 'ci', '--all'])).toMatchObject({
       exit: 2,
-      stderr: 'sidekey: --all needs --remove.\n  → sidekey agent bind ci --everything\n',
+      stderr: 'sidekey: --all needs --remove.\n  → sidekey agent bind NAME --everything\n',
     });
     // A name without an agent may be a misplaced token, so no hint repeats it.
     const token = `sidekey_agent_${'t'.repeat(43)}`;
-    expect((await at.run(['agent', 'bind', token, '--all'])).stderr).toBe(
+    expect((await at.run(['agent', 'bind', token, '--all'])).stderr).not.toContain('sidekey_agent_');
+    expect((await at.run(['agent', 'bind', token, '--everything'])).stderr).toBe(
       'sidekey: There is no agent of that name.\n  → sidekey agent list\n',
     );
     expect((await at.run(['agent', 'bind', 'ci', '--grant', 'g'.repeat(2_049)])).stderr).toContain(

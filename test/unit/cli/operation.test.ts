@@ -1,10 +1,11 @@
 /** Options of the command line that follow from the inputs of operations. */
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { z } from 'zod';
 import type { Context } from '../../../src/cli/context.ts';
 import { agentCommands } from '../../../src/cli/agent.ts';
 import { leaseCommands } from '../../../src/cli/lease.ts';
 import { optionRows, perform } from '../../../src/cli/operation.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 import * as agents from '../../../src/operations/agent.ts';
 import * as leases from '../../../src/operations/lease.ts';
 import { uses } from '../../../src/operations/fields.ts';
@@ -114,6 +115,30 @@ const otherNames: Readonly<Record<string, readonly string[]>> = {
   disabled: ['disable', 'enable'],
   token: ['no-token'],
 };
+
+function refuse(): never {
+  throw new SidekeyError('input_invalid', 'No.');
+}
+
+describe('an input that is refused', () => {
+  const opened = vi.fn<() => Promise<never>>();
+  const closed = { ...context, withState: opened, withView: opened } as unknown as Context;
+
+  test('by the operation itself opens nothing', async () => {
+    const refusing = { ...echo, check: refuse };
+    const given = { words, options: { text: 'x' }, fixed: { thing: 'x' } };
+    await expect(perform(closed, refusing, given)).rejects.toMatchObject({ message: 'No.' });
+    expect(opened).not.toHaveBeenCalled();
+  });
+
+  test('by its shape reads no file', async () => {
+    const read = vi.fn<() => Promise<string[]>>();
+    const file = { summary: 'the lines', read };
+    const given = { words: { ...words, file }, options: { file: '-', text: 'x' }, fixed: { thing: 7 } };
+    await expect(perform(closed, echo, given)).rejects.toMatchObject({ code: 'input_invalid' });
+    expect(read).not.toHaveBeenCalled();
+  });
+});
 
 test.each([
   { noun: 'agent', commands: agentCommands, operations: agents },
