@@ -14,12 +14,12 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 });
 const hosts = positionals.length > 0 ? positionals : ['helpdesk.acme.test'];
-// The name becomes a file name, and the DNS name of the certificate.
-const invalid = hosts.find(
-  (host) => !/^(?!-)[a-z0-9-]+(?:\.[a-z0-9-]+)*$/.test(host) || /^[\d.]+$/.test(host),
-);
+// A host becomes a file name. A name with a dot can overwrite neither the root nor Sidekey's own CA, ca.crt and ca.key.
+const invalid = hosts.find((host) => !/^(?:localhost|(?:[a-z0-9][a-z0-9-]*\.)+[a-z][a-z0-9-]*)$/.test(host));
 if (invalid !== undefined) {
-  console.error(`certs: ${invalid} is not a DNS name in lower case, such as api.acme.test`);
+  console.error(
+    `certs: ${invalid} is neither localhost nor a DNS name in lower case with a dot, such as api.acme.test`,
+  );
   process.exit(2);
 }
 mkdirSync(values.out, { recursive: true });
@@ -28,7 +28,6 @@ const filesOf = (name: string) => ({
   key: join(values.out, `${name}.key`),
 });
 const now = Date.now();
-// Sidekey's own CA is ca.crt and ca.key, and may lie in the same folder.
 const authority = openAuthority(filesOf('acme-root'), now);
 for (const host of hosts) openLeaf(filesOf(host), authority, host, now);
 for (const name of ['acme-root', ...hosts]) console.log(relative('', filesOf(name).cert));

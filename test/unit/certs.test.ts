@@ -47,7 +47,7 @@ test('a second run keeps valid certificates, and never touches the CA of Sidekey
   expect(before).toContainEqual(['ca.key', 'ca.key']);
 });
 
-test.each(['../outside', 'a/b', '127.0.0.1', '', 'Api.acme.test'])(
+test.each(['../outside', 'a/b', '127.0.0.1', '', 'Api.acme.test', 'ca', 'acme-root'])(
   'the host %j is refused, and nothing is written',
   async (host) => {
     const folder = await tempFolder();
