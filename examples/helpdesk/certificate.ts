@@ -30,6 +30,9 @@ export interface Validity {
 
 const dayMs = 86_400_000;
 
+/** The development PKI: a root, and certificates of servers below it. Lifetimes are in days. */
+export const developmentPki = { commonName: 'Acme Sample Root CA', rootDays: 825, leafDays: 45 };
+
 const oid = {
   ecPublicKey: '1.2.840.10045.2.1',
   prime256v1: '1.2.840.10045.3.1.7',

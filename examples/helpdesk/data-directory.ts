@@ -1,7 +1,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { X509Certificate, createPrivateKey } from 'node:crypto';
-import { issueLeaf, makeAuthority, validFor, type CertifiedKey } from './certificate.ts';
+import { developmentPki, issueLeaf, makeAuthority, validFor, type CertifiedKey } from './certificate.ts';
 
 /** What a helpdesk run by hand keeps between starts. */
 export interface DataDirectory {
@@ -11,8 +11,6 @@ export interface DataDirectory {
   readonly database: string;
 }
 
-const authorityDays = 825;
-const leafDays = 45;
 const renewBeforeMs = 7 * 86_400_000;
 
 /** The name of the CA certificate's file. */
@@ -24,35 +22,48 @@ export function caFileIn(directory: string): string {
 export function openDataDirectory(directory: string, host: string, now = Date.now()): DataDirectory {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   chmodSync(directory, 0o700);
-  const caFile = caFileIn(directory);
-  const authority =
-    readCertified(caFile, join(directory, 'ca.key'), now, () => true) ??
-    write(
-      caFile,
-      join(directory, 'ca.key'),
-      makeAuthority('Acme Sample Root CA', validFor(authorityDays, now)),
-    );
-  const [certFile, keyFile] = [join(directory, 'server.crt'), join(directory, 'server.key')];
-  const issuer = new X509Certificate(authority.cert);
-  const leaf =
-    readCertified(
-      certFile,
-      keyFile,
-      now,
-      (cert) => cert.checkIssued(issuer) && cert.checkHost(host) === host,
-    ) ?? write(certFile, keyFile, issueLeaf(authority, host, validFor(leafDays, now)));
-  return { caFile, tls: { ...leaf, ca: authority.cert }, database: join(directory, 'helpdesk.db') };
+  const authority = openAuthority({ cert: caFileIn(directory), key: join(directory, 'ca.key') }, now);
+  const files = { cert: join(directory, 'server.crt'), key: join(directory, 'server.key') };
+  const leaf = openLeaf(files, authority, host, now);
+  return {
+    caFile: caFileIn(directory),
+    tls: { ...leaf, ca: authority.cert },
+    database: join(directory, 'helpdesk.db'),
+  };
 }
 
-/** The pair, where it is there, belongs together, fits, and lasts a week more; null: make a new one. */
+/** Paths of a certificate and its key. */
+interface PairFiles {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** Reads the root of the development PKI from its files. If it is missing or ends soon, writes a new one. */
+export function openAuthority(files: PairFiles, now: number): CertifiedKey {
+  return (
+    readCertified(files, now, () => true) ??
+    write(files, makeAuthority(developmentPki.commonName, validFor(developmentPki.rootDays, now)))
+  );
+}
+
+/** Reads the certificate of a host from its files. If it is missing, ends soon or has another root, writes a new one. */
+export function openLeaf(files: PairFiles, authority: CertifiedKey, host: string, now: number): CertifiedKey {
+  const issuer = new X509Certificate(authority.cert);
+  const fits = (cert: X509Certificate) => cert.checkIssued(issuer) && cert.checkHost(host) === host;
+  return (
+    readCertified(files, now, fits) ??
+    write(files, issueLeaf(authority, host, validFor(developmentPki.leafDays, now)))
+  );
+}
+
+/** Returns the pair if its key belongs to it, `fits` accepts it, and it is valid for a week more; otherwise null. */
 function readCertified(
-  certFile: string,
-  keyFile: string,
+  files: PairFiles,
   now: number,
   fits: (cert: X509Certificate) => boolean,
 ): CertifiedKey | null {
-  if (!existsSync(certFile) || !existsSync(keyFile)) return null;
-  const pair = { cert: readFileSync(certFile, 'utf8'), key: readFileSync(keyFile, 'utf8') };
+  if (!existsSync(files.cert) || !existsSync(files.key)) return null;
+  const pair = { cert: readFileSync(files.cert, 'utf8'), key: readFileSync(files.key, 'utf8') };
   try {
     const cert = new X509Certificate(pair.cert);
     const usable =
@@ -66,9 +77,9 @@ function readCertified(
   }
 }
 
-function write(certFile: string, keyFile: string, pair: CertifiedKey): CertifiedKey {
-  replace(keyFile, pair.key, 0o600);
-  replace(certFile, pair.cert, 0o644);
+function write(files: PairFiles, pair: CertifiedKey): CertifiedKey {
+  replace(files.key, pair.key, 0o600);
+  replace(files.cert, pair.cert, 0o644);
   return pair;
 }
 

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
-import { issueLeaf, makeAuthority, validFor } from './certificate.ts';
+import { developmentPki, issueLeaf, makeAuthority, validFor } from './certificate.ts';
 import { openDatabase, type SqliteDatabase } from './database.ts';
 import { listen, type Listener } from './listener.ts';
 import { openOAuthState } from './oauth-state.ts';
@@ -169,8 +169,9 @@ async function serve(listener: Listener, database: SqliteDatabase, setup: Setup)
 }
 
 function freshCertificate(host: string): { key: string; cert: string; ca: string } {
-  const authority = makeAuthority('Acme Sample Root CA', validFor(30, Date.now()));
-  return { ...issueLeaf(authority, host, validFor(30, Date.now())), ca: authority.cert };
+  const validity = validFor(developmentPki.leafDays, Date.now());
+  const authority = makeAuthority(developmentPki.commonName, validity);
+  return { ...issueLeaf(authority, host, validity), ca: authority.cert };
 }
 
 function internalError(): Refusal {

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { packageRoot } from '../../src/lib/package-files.ts';
 
 /** Pages for people, relative to the package. */
-const pages = ['*.md', 'docs/**/*.md', 'examples/**/*.md', 'skills/**/*.md']
+const pages = ['*.md', 'certs/*.md', 'docs/**/*.md', 'examples/**/*.md', 'skills/**/*.md']
   .flatMap((pattern) => globSync(pattern, { cwd: packageRoot }))
   .filter((page) => !page.includes('node_modules'))
   .toSorted();
