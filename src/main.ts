@@ -11,8 +11,8 @@ import {
   reportTarget,
   type State,
 } from './app/state.ts';
-import { createMetrics } from './app/figures.ts';
-import { openTokenIdentities } from './app/issuer-keys.ts';
+import { createMetrics } from './app/metrics.ts';
+import { openTokenIdentities } from './app/token-identities.ts';
 import { createReadiness } from './app/readiness.ts';
 import { openUpstreamClient } from './app/upstream.ts';
 import {
@@ -45,7 +45,7 @@ import type { Log } from './lib/log.ts';
 import { systemTimers } from './lib/timers.ts';
 import { exactHosts } from './policy/domain-map.ts';
 import { type ConfigSnapshot, type ProxyServices, snapshotOf } from './proxy/services.ts';
-import { AgentLoad, createLeakLimit } from './proxy/limits.ts';
+import { AgentLoad, createLeakLimit } from './proxy/rule-limits.ts';
 import { createListener, type Listener } from './proxy/listener.ts';
 import { createCertificateWatch } from './proxy/revalidate.ts';
 import { createFingerprint } from './schemes/apply.ts';

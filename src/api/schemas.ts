@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { time, timeOrNull } from '../operations/fields.ts';
+import { time, timeOrNull } from '../operations/members.ts';
 
 /** Shapes of the API that several routes share. Times are ISO 8601, spans are seconds. */
 

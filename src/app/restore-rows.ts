@@ -1,5 +1,5 @@
 import { titleOf } from '../domain/grant.ts';
-import { restoreGrant } from '../grants/restore.ts';
+import { restoreGrant } from '../grants/restored-grant.ts';
 import type { Row, Untyped } from '../store/copy.ts';
 import type { GrantRow } from '../store/schema.ts';
 import { runningMs } from './nodes.ts';

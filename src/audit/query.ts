@@ -7,7 +7,7 @@ import { lineFields, parseLine, piecesOf } from './line.ts';
 import { type LogSource, snapshotLog } from './log-files.ts';
 import { followLines, maxOpenFiles } from './read.ts';
 import { openSource, PackedDamage, readBackwards } from './reader.ts';
-import { findParts, LogScan, type Match, type Part } from './scan.ts';
+import { findParts, LogScan, type Match, type Part } from './log-scan.ts';
 
 /*
  * Reads lines for people and programs, without verification (see `verifyAudit`). Skips torn lines. The end of

@@ -1,6 +1,6 @@
 import { hashToken, readPresented } from '../agents/authentication.ts';
 import { agentDisabled, agentMissing, identityEnded } from '../agents/permissions.ts';
-import { openTokenIdentities } from '../app/issuer-keys.ts';
+import { openTokenIdentities } from '../app/token-identities.ts';
 import { inputInvalid, orThrow } from '../lib/errors.ts';
 import type { Context } from './context.ts';
 import { details } from './display.ts';

@@ -14,12 +14,12 @@ import {
 } from '../operations/agent.ts';
 import { runAgent } from '../operations/bindings.ts';
 import { dateTime, lastUse, relativeTime } from '../operations/format.ts';
-import { grantReference } from '../operations/references.ts';
+import { grantReference } from '../operations/lookup.ts';
 import type { AgentTokenRecord } from '../store/store.ts';
 import type { ArgumentRow, CommandRow } from './command.ts';
 import type { Context } from './context.ts';
 import { details, table } from './display.ts';
-import { type GivenOptions, optionRows, perform } from './operation.ts';
+import { type GivenOptions, optionRows, perform } from './operation-command.ts';
 
 /** Commands for agents. */
 

@@ -28,7 +28,7 @@ import type { ConditionName, Conditions, DomainRules, Parameters, Rule } from '.
 import type { Context } from './context.ts';
 import { columns, details, type Display, table } from './display.ts';
 import { counted } from '../operations/format.ts';
-import { offeredBy } from '../operations/references.ts';
+import { offeredBy } from '../operations/lookup.ts';
 
 /** `sidekey domain allow` */
 export async function allow(

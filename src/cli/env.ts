@@ -9,7 +9,7 @@ import type { Context } from './context.ts';
 import { proxyUrl, reachable, readSpan } from '../operations/format.ts';
 import { cappedText, leaseClockText } from './lease-text.ts';
 import { type MadeLease, makeLease } from '../operations/make-lease.ts';
-import { offeredBy, offeredFirst } from '../operations/references.ts';
+import { offeredBy, offeredFirst } from '../operations/lookup.ts';
 import type { ProxyEndpoint } from './run/proxy-endpoint.ts';
 import {
   changedNames,

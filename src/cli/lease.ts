@@ -21,7 +21,7 @@ import {
   leaseStateText,
   usesText,
 } from './lease-text.ts';
-import { type GivenOptions, optionRows, perform } from './operation.ts';
+import { type GivenOptions, optionRows, perform } from './operation-command.ts';
 import { readSecretFile } from './terminal.ts';
 
 /** Commands for leases. */

@@ -9,7 +9,7 @@ import { schemeOf } from '../schemes/placement.ts';
 import type { Context } from './context.ts';
 import { columns, type Display, details, table } from './display.ts';
 import { counted } from '../operations/format.ts';
-import { findProvider } from '../operations/references.ts';
+import { findProvider } from '../operations/lookup.ts';
 
 /** Returns the place of a credential in a request, for people, with `…` for the credential. */
 export function carriedAs(placement: Placement): string {

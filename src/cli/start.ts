@@ -17,7 +17,7 @@ import { atCommandLine, type Context } from './context.ts';
 import { describeAction, unlistedHosts } from './domain.ts';
 import { columns, type Display } from './display.ts';
 import { proxyUrl } from '../operations/format.ts';
-import { offeredBy } from '../operations/references.ts';
+import { offeredBy } from '../operations/lookup.ts';
 import { createCommandRunner } from './remote.ts';
 import { askHealth } from './status/finding.ts';
 import { auditEndNeeds } from './status/status.ts';

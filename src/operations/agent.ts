@@ -7,11 +7,11 @@ import { SidekeyError } from '../lib/errors.ts';
 import type { AgentRecord, AgentTokenRecord, Rights } from '../store/store.ts';
 import { isLive, newToken } from './agent-token.ts';
 import { bindingReason, bindingsOf, isHost, namedBindings, nowhere } from './bindings.ts';
-import { duration, egress, grants, name, text, time, timeOrNull } from './fields.ts';
+import { duration, egress, grants, name, text, time, timeOrNull } from './members.ts';
 import { isoOrNull, isoTime, proxyUrl, readEnd, spanText } from './format.ts';
 import { ownGrants } from './lease-terms.ts';
 import { changing, type Changing, reading } from './operation.ts';
-import { namedGrant, pickAgent, unknownAgent } from './references.ts';
+import { namedGrant, pickAgent, unknownAgent } from './lookup.ts';
 
 /** Agents: callers of the proxy, their tokens, and the grants that each may use. */
 

@@ -6,7 +6,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { orMeant } from '../lib/text.ts';
 import { checkName } from './format.ts';
 import type { Changing } from './operation.ts';
-import { namedGrant } from './references.ts';
+import { namedGrant } from './lookup.ts';
 
 /** A choice of grants, and of hosts without a credential, for an agent. */
 interface BindingChoice {

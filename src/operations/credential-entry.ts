@@ -9,7 +9,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { type DomainPattern, isPattern, isWithin, parsePattern } from '../policy/domain-map.ts';
 import { fieldsFor } from '../schemes/apply.ts';
 import { checkName } from './format.ts';
-import { findProvider } from './references.ts';
+import { findProvider } from './lookup.ts';
 
 /** Choices for a credential that its text leaves open. */
 export interface EntryOptions {

@@ -12,7 +12,7 @@ import type { Config } from '../config/config.ts';
 import { type Grant, stateNow } from '../domain/grant.ts';
 import type { GrantPolicy, Rights } from '../store/store.ts';
 import { relativeTime } from './format.ts';
-import { grantReference } from './references.ts';
+import { grantReference } from './lookup.ts';
 
 /**
  * Returns the grants of a lease; for a lease without a list, those that its agent reaches now.

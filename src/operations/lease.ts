@@ -9,12 +9,12 @@ import { removeGrantsOfEndedLeases } from '../grants/lease-grants.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { visible } from '../lib/text.ts';
 import type { LeaseChoice } from '../store/store.ts';
-import { duration, egress, grants, name, text, time, timeOrNull, uses } from './fields.ts';
+import { duration, egress, grants, name, text, time, timeOrNull, uses } from './members.ts';
 import { isoOrNull, isoTime, proxyUrl } from './format.ts';
 import { ownGrants, ttlFor, usualGrants, whatEndsBefore } from './lease-terms.ts';
 import { makeLease } from './make-lease.ts';
 import { changing, type Changing, reading } from './operation.ts';
-import { namedGrant, pickAgent, pickLease } from './references.ts';
+import { namedGrant, pickAgent, pickLease } from './lookup.ts';
 
 /** Leases: temporary permissions of agents. */
 

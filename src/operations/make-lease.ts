@@ -12,7 +12,7 @@ import type { AgentRecord, GrantPolicy, LeaseRecord } from '../store/store.ts';
 import { alreadyThere, prepare, type Prepared } from './credential-entry.ts';
 import { ownGrants, ttlFor, usualGrants } from './lease-terms.ts';
 import type { Changing } from './operation.ts';
-import { grantReference, namedGrant, pickAgent, unknownAgent } from './references.ts';
+import { grantReference, namedGrant, pickAgent, unknownAgent } from './lookup.ts';
 
 /** Checked request for a lease; spans in milliseconds. */
 export interface LeaseOrder {

@@ -6,7 +6,7 @@ import { basicPair, type PlaceholderForm } from '../placeholders/codes.ts';
 import { holderOf } from '../placeholders/detect.ts';
 import { answerWithPlaceholders } from '../placeholders/login-answer.ts';
 import { foreign } from '../placeholders/substitute.ts';
-import { takeLimits } from './limits.ts';
+import { takeLimits } from './rule-limits.ts';
 import type { LoginGrant } from './login-grant.ts';
 import { readTokenRequest, replyToTokenRequest } from './token-message.ts';
 import type { PreparedExchange } from './upstream-request.ts';

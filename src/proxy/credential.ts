@@ -16,7 +16,7 @@ import type { BodyNeed } from '../schemes/scheme.ts';
 import { sha256 } from '../schemes/sigv4/signature.ts';
 import { type AdditionalCredential, applyAlso, joinApplied, obtainAlso } from './also.ts';
 import { type AuthorizedRequest, type GrantedRequest, isGranted } from './authorize.ts';
-import { responseBound } from './limits.ts';
+import { responseBound } from './rule-limits.ts';
 import { useProposal } from './proposed.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { ProxyServices } from './services.ts';

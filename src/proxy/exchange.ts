@@ -31,9 +31,9 @@ import {
   readForScheme,
 } from './credential.ts';
 import { discover } from './discovery.ts';
-import { guardForeign } from './foreign.ts';
-import { type LeakKey, limitsOf, spendBytes, takeLimits } from './limits.ts';
-import { answerTokenRequest, isTokenRequest } from './token-endpoint.ts';
+import { guardForeign } from './foreign-credentials.ts';
+import { type LeakKey, limitsOf, spendBytes, takeLimits } from './rule-limits.ts';
+import { answerTokenRequest, isTokenRequest } from './token-request.ts';
 import { ExchangeRecord } from './record.ts';
 import type { ConfigSnapshot, ExchangeContext, ProxyServices } from './services.ts';
 import {

@@ -7,7 +7,7 @@ import type { Client } from '../http/message.ts';
 import { orThrow, type SidekeyError } from '../lib/errors.ts';
 import type { PlaceholderCodes } from '../placeholders/codes.ts';
 import { type PlaceholdersInFields, placeholdersInFields } from '../placeholders/detect.ts';
-import { foreignInFields, type KnownForms, type Searched } from '../placeholders/foreign.ts';
+import { foreignInFields, type KnownForms, type Searched } from '../placeholders/foreign-forms.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import type { Domain } from '../policy/domain-map.ts';
 import type { Limits } from '../policy/limits.ts';

@@ -30,7 +30,7 @@ import type { Dialer } from '../upstream/dialer.ts';
 import type { Streams } from '../upstream/h2-pool.ts';
 import type { Connections } from '../upstream/h1-pool.ts';
 import type { Protocols } from '../upstream/h2-session.ts';
-import type { AgentLoad, LeakLimit } from './limits.ts';
+import type { AgentLoad, LeakLimit } from './rule-limits.ts';
 import { createPathRedactor, type ExchangeRecord, type PathRedactor } from './record.ts';
 import type { CertificateWatch } from './revalidate.ts';
 

@@ -13,7 +13,7 @@ import type { PlannedFields } from '../schemes/apply.ts';
 import type { Protocol } from '../upstream/h2-session.ts';
 import type { AdditionalCredential } from './also.ts';
 import type { AuthorizedRequest, GrantedRequest, ReceivedRequest } from './authorize.ts';
-import type { LeakKey } from './limits.ts';
+import type { LeakKey } from './rule-limits.ts';
 import type { RequestPermission } from './revalidate.ts';
 import type { ExchangeContext } from './services.ts';
 

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { ServiceParts } from '../parts.ts';
 import { type AnyRoute, commandRoute, type Given, originOf, route } from '../route.ts';
-import { span, time, timeOrNull } from '../../operations/fields.ts';
+import { span, time, timeOrNull } from '../../operations/members.ts';
 
 /** Routes of requests that wait for a person, and of approvals in force. */
 

@@ -7,7 +7,7 @@ import { within } from '../../lib/timers.ts';
 import type { ServiceParts } from '../parts.ts';
 import { type Page, pageOf, pageQuery, pageShape } from '../paging.ts';
 import { type AnyRoute, commandRoute, type Given, route } from '../route.ts';
-import { text, time } from '../../operations/fields.ts';
+import { text, time } from '../../operations/members.ts';
 
 /** Routes of the audit log. */
 

@@ -3,7 +3,7 @@ import { isScope } from '../../oauth/scopes.ts';
 import { createDeviceSession } from '../connect/device.ts';
 import { createSession, statusOf } from '../connect/sessions.ts';
 import { type AnyRoute, type Given, route } from '../route.ts';
-import { name, span, text, time } from '../../operations/fields.ts';
+import { name, span, text, time } from '../../operations/members.ts';
 import { assertOwnSettings } from './grants.ts';
 
 /** Routes of connect sessions. */

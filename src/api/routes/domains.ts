@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type AnyRoute, commandRoute, route } from '../route.ts';
-import { text } from '../../operations/fields.ts';
+import { text } from '../../operations/members.ts';
 import { allowDomain, removeDomain, setDomain } from '../../config/edit.ts';
 
 /** Routes of the allowed-domains map, of providers, and of explanations. */

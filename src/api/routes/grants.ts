@@ -3,7 +3,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import type { Caller } from '../caller.ts';
 import type { ServiceParts } from '../parts.ts';
 import { type AnyRoute, commandRoute, type Given } from '../route.ts';
-import { name, span, text } from '../../operations/fields.ts';
+import { name, span, text } from '../../operations/members.ts';
 import {
   addedGrant,
   grant,

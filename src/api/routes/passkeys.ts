@@ -6,7 +6,7 @@ import type { PasskeyRecord } from '../../store/store.ts';
 import type { Caller } from '../caller.ts';
 import { createPasskeys } from '../passkeys.ts';
 import { type AnyRoute, originOf, route } from '../route.ts';
-import { text, time, timeOrNull } from '../../operations/fields.ts';
+import { text, time, timeOrNull } from '../../operations/members.ts';
 
 /** Routes of the signed-in person's passkeys. */
 

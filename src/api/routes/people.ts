@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { Caller } from '../caller.ts';
 import { type AnyRoute, commandRoute, originOf, route } from '../route.ts';
-import { name, text, time, timeOrNull } from '../../operations/fields.ts';
+import { name, text, time, timeOrNull } from '../../operations/members.ts';
 import { roles, type Scope, scopes, scopesOf } from '../../domain/scopes.ts';
 import { makeSignInLink } from '../web-session.ts';
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type AnyRoute, commandRoute } from '../route.ts';
-import { time, timeOrNull } from '../../operations/fields.ts';
+import { time, timeOrNull } from '../../operations/members.ts';
 
 /** Routes of changes that agents propose. */
 

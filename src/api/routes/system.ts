@@ -4,7 +4,7 @@ import { parseConfig, readConfigText } from '../../config/load.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { etagOf, preconditionOf } from '../etag.ts';
 import { type AnyRoute, commandRoute, originOf, route } from '../route.ts';
-import { name, span, text, time } from '../../operations/fields.ts';
+import { name, span, text, time } from '../../operations/members.ts';
 
 /** Routes of the proxy itself: health, config, certificates, environment. */
 

@@ -5,7 +5,7 @@ import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { ServiceParts } from '../parts.ts';
 import { type AnyRoute, type Given, originOf, route } from '../route.ts';
-import { name, text, time, timeOrNull } from '../../operations/fields.ts';
+import { name, text, time, timeOrNull } from '../../operations/members.ts';
 
 /**
  * Routes of the tokens of users, with the shapes of Agents Gateway: its clients run with another base

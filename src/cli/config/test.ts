@@ -16,7 +16,7 @@ import {
   foreignInFields,
   foreignInQuery,
   type KnownForms,
-} from '../../placeholders/foreign.ts';
+} from '../../placeholders/foreign-forms.ts';
 import { readBodyFacts } from '../../policy/body.ts';
 import { decideRequest, type Policy, type Decision } from '../../policy/decide.ts';
 import { createDomainMap } from '../../policy/domain-map.ts';

@@ -5,7 +5,7 @@ import type { ConnectOptions } from './request.ts';
 import type { Context } from '../context.ts';
 import { describeAction } from '../domain.ts';
 import { hostPattern } from '../../operations/credential-entry.ts';
-import { offeredBy } from '../../operations/references.ts';
+import { offeredBy } from '../../operations/lookup.ts';
 import { allowDomain, type DomainEdit, removeDomain, writeConfigAtomically } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { isReference, parseSecretReference } from '../../config/secret-reference.ts';

@@ -8,7 +8,7 @@ import {
   defineProvider,
   discoverProvider,
   scopesToAsk,
-} from './provider.ts';
+} from './provider-settings.ts';
 import {
   type ConnectOptions,
   type ConnectRequest,

@@ -33,7 +33,7 @@ import { boundOf } from '../../policy/limits.ts';
 import type { RequestFacts } from '../../policy/request.ts';
 import type { RuleStep } from '../../policy/rule.ts';
 import { exchange, type Forwarder } from '../../proxy/exchange.ts';
-import { AgentLoad } from '../../proxy/limits.ts';
+import { AgentLoad } from '../../proxy/rule-limits.ts';
 import { ExchangeRecord } from '../../proxy/record.ts';
 import { type ConfigSnapshot, type ProxyServices, snapshotOf } from '../../proxy/services.ts';
 import type { UpstreamRequest } from '../../proxy/upstream-request.ts';
@@ -47,7 +47,7 @@ import { foreignTexts, leakGuardTexts } from '../domain.ts';
 import { dateTime, relativeTime, spanText, when } from '../../operations/format.ts';
 import { expiryOf } from '../grant/format.ts';
 import { leaseGrantsText, leaseStateText, usesText } from '../lease-text.ts';
-import { pickLease } from '../../operations/references.ts';
+import { pickLease } from '../../operations/lookup.ts';
 import { carriedAs } from '../provider.ts';
 import { once, type Question } from './question.ts';
 

@@ -10,7 +10,7 @@ import {
   prepare,
   type Prepared,
 } from '../../operations/credential-entry.ts';
-import { domainsOf } from '../../operations/references.ts';
+import { domainsOf } from '../../operations/lookup.ts';
 import { entryError, inEntry, readEntries } from '../../grants/credential-input.ts';
 import { readSecretFile } from '../terminal.ts';
 import { accountOf, clockOf, type Credential } from '../../domain/credential.ts';

@@ -1,7 +1,7 @@
 import { placeholderCodes, type View } from '../../app/state.ts';
 import type { Context } from '../context.ts';
 import { ownGrants } from '../../operations/lease-terms.ts';
-import { pickAgent, pickGrant, pickLease } from '../../operations/references.ts';
+import { pickAgent, pickGrant, pickLease } from '../../operations/lookup.ts';
 import type { Grant } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';

@@ -4,7 +4,7 @@ import { recordChange } from '../../audit/log.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { details } from '../display.ts';
 import { expiryOf, grantCommand, grantJson, refreshCommand, renewedBy, scopesOf } from './format.ts';
-import { pickGrant } from '../../operations/references.ts';
+import { pickGrant } from '../../operations/lookup.ts';
 import { onInterrupt } from '../terminal.ts';
 import { clockOf, secretText } from '../../domain/credential.ts';
 import { type Grant, titleOf } from '../../domain/grant.ts';

@@ -4,7 +4,7 @@ import { dropDomains } from '../connect/allowed-domains.ts';
 import { connectionOf, disconnectAccount } from '../connect/flows/auth0.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { grantJson } from './format.ts';
-import { domainsOf, pickGrant } from '../../operations/references.ts';
+import { domainsOf, pickGrant } from '../../operations/lookup.ts';
 import type { OAuth2Credential } from '../../domain/credential.ts';
 import { type Grant, titleOf } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';

@@ -20,7 +20,7 @@ import {
 } from './format.ts';
 import { type PlaceholderOptions, showPlaceholder } from './placeholder.ts';
 import { leaseEndText } from '../lease-text.ts';
-import { domainsOf, pickGrant } from '../../operations/references.ts';
+import { domainsOf, pickGrant } from '../../operations/lookup.ts';
 import { carriedAs } from '../provider.ts';
 import { type ProxyConfig, tokenlessCallers } from '../../config/proxy.ts';
 import { accountOf, type Credential, type DpopAlgorithm } from '../../domain/credential.ts';

@@ -3,7 +3,7 @@ import { connect } from '../connect/connect.ts';
 import type { SourceOptions } from '../connect/flows/source.ts';
 import { details } from '../display.ts';
 import { spanText, when } from '../../operations/format.ts';
-import { pickGrant } from '../../operations/references.ts';
+import { pickGrant } from '../../operations/lookup.ts';
 import { failureOf } from './format.ts';
 import { type Grant, titleOf } from '../../domain/grant.ts';
 import { grantGone } from '../../grants/keep.ts';

@@ -3,7 +3,7 @@ import { discover } from '../../oauth/discovery.ts';
 import { redirectUriToRegister } from '../connect/browser/browser.ts';
 import { connect } from '../connect/connect.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
-import { findProvider } from '../../operations/references.ts';
+import { findProvider } from '../../operations/lookup.ts';
 import { registrationSteps } from '../../grants/consent.ts';
 
 /**

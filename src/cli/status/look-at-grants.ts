@@ -4,7 +4,7 @@ import { unlistedHosts } from '../domain.ts';
 import { relativeTime } from '../../operations/format.ts';
 import { clocksOf, failureOf, refreshCommand, stateOf } from '../grant/format.ts';
 import { boundKeyOf, isUnbound, lackedBy } from '../grant/show.ts';
-import { domainsOf, offeredBy } from '../../operations/references.ts';
+import { domainsOf, offeredBy } from '../../operations/lookup.ts';
 import { askUnreadable, type Finding, finding, type Need } from './finding.ts';
 import { certificateFacts } from '../../grants/client-certificate.ts';
 import { type Grant, type GrantState, offeredGrants, titleOf } from '../../domain/grant.ts';

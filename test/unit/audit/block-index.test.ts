@@ -6,7 +6,7 @@ import { packedName, rotatedFiles, rotatedName, snapshotLog } from '../../../src
 import { queryAudit, queryRaw } from '../../../src/audit/query.ts';
 import { blockSize, openSource } from '../../../src/audit/reader.ts';
 import { indexRotated, packRotated, removeExpired } from '../../../src/audit/retention.ts';
-import { findParts } from '../../../src/audit/scan.ts';
+import { findParts } from '../../../src/audit/log-scan.ts';
 import { access, newLogFile, openLog, problems, verify, write, writtenLog } from './log-for-test.ts';
 import { vaultForTest } from './vault-for-test.ts';
 

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
-import { scopesToAsk } from '../../../src/cli/connect/provider.ts';
+import { scopesToAsk } from '../../../src/cli/connect/provider-settings.ts';
 import type { Credential } from '../../../src/domain/credential.ts';
 import { consentCommand, missingConsent } from '../../../src/grants/messages.ts';
 import type { Provider } from '../../../src/domain/provider.ts';

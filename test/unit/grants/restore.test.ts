@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { restoreGrant } from '../../../src/grants/restore.ts';
+import { restoreGrant } from '../../../src/grants/restored-grant.ts';
 import { sealContext } from '../../../src/grants/registry.ts';
 import { readSealed, writeSealed } from '../../../src/grants/sealed-text.ts';
 import type { GrantRecord } from '../../../src/store/store.ts';

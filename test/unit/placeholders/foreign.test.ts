@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { openCatalog } from '../../../src/config/catalog.ts';
 import { createPlaceholderCodes, jwtForm, plainForm } from '../../../src/placeholders/codes.ts';
-import { foreignInBody, foreignInFields, foreignInQuery } from '../../../src/placeholders/foreign.ts';
+import { foreignInBody, foreignInFields, foreignInQuery } from '../../../src/placeholders/foreign-forms.ts';
 import { CredentialFinder } from '../../../src/schemes/forms.ts';
 import { createHmac } from 'node:crypto';
 

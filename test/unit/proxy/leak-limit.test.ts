@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
-import { createLeakLimit, type LeakKey } from '../../../src/proxy/limits.ts';
+import { createLeakLimit, type LeakKey } from '../../../src/proxy/rule-limits.ts';
 import { createMemoryQuota } from '../../support/memory-quota.ts';
 
 const hour = 3_600_000;

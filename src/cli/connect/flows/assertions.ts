@@ -1,6 +1,6 @@
 import { keptReference } from '../allowed-domains.ts';
 import { askedParts, keysIn } from './token.ts';
-import { parametersOf } from '../provider.ts';
+import { parametersOf } from '../provider-settings.ts';
 import { type ConnectOptions, firstToken, type Obtain } from '../request.ts';
 import type { Context } from '../../context.ts';
 import { readSecretFile } from '../../terminal.ts';

@@ -2,7 +2,7 @@
 import { consentInBrowser } from './authorization-code.ts';
 import type { ConnectRequest, Obtain } from '../request.ts';
 import { commandParts } from '../../grant/refresh.ts';
-import { pickGrant } from '../../../operations/references.ts';
+import { pickGrant } from '../../../operations/lookup.ts';
 import { type Renewal, withoutToken } from '../../../domain/credential.ts';
 import { type Grant, isName, titleOf } from '../../../domain/grant.ts';
 import type { Provider } from '../../../domain/provider.ts';

@@ -5,7 +5,7 @@ import { SidekeyError } from '../../../lib/errors.ts';
 import { authorizationUrl, type Callback, parseCallback } from '../../../oauth/authorization-code.ts';
 import { type Context, withUpstreamClient } from '../../context.ts';
 import { isoTime, relativeTime } from '../../../operations/format.ts';
-import { findProvider } from '../../../operations/references.ts';
+import { findProvider } from '../../../operations/lookup.ts';
 import { planDomains } from '../allowed-domains.ts';
 import { redirectOf, writtenRedirectUri } from '../browser/browser.ts';
 import { metadataOf } from '../../grant/set.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { scopesToAsk } from '../../../../src/cli/connect/provider.ts';
+import { scopesToAsk } from '../../../../src/cli/connect/provider-settings.ts';
 
 const provider = { scopes: ['openid', 'read'] };
 

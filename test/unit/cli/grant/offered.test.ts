@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { domainsOf, offeredBy } from '../../../../src/operations/references.ts';
+import { domainsOf, offeredBy } from '../../../../src/operations/lookup.ts';
 import { offeredGrants } from '../../../../src/domain/grant.ts';
 import { type Domain, isPattern, parsePattern } from '../../../../src/policy/domain-map.ts';
 import { grantRecord } from '../../../support/grant-record.ts';

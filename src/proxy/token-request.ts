@@ -14,7 +14,7 @@ import { accessPlaceholder, refreshPlaceholder } from '../placeholders/login-ans
 import { tokenRequestRefused } from '../placeholders/substitute.ts';
 import type { AuthorizedRequest } from './authorize.ts';
 import { captureLogin } from './capture-login.ts';
-import { takeLimits } from './limits.ts';
+import { takeLimits } from './rule-limits.ts';
 import { isTokenEndpoint } from './login-grant.ts';
 import { readTokenRequest, replyToTokenRequest } from './token-message.ts';
 import type { PreparedExchange, PreparedRequest } from './upstream-request.ts';

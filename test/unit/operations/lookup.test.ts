@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { pickGrant } from '../../../src/operations/references.ts';
+import { pickGrant } from '../../../src/operations/lookup.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 
 const alice = grantRecord({ name: 'work', user: 'alice', provider: 'github' });

@@ -4,11 +4,11 @@ import { z } from 'zod';
 import type { Context } from '../../../src/cli/context.ts';
 import { agentCommands } from '../../../src/cli/agent.ts';
 import { leaseCommands } from '../../../src/cli/lease.ts';
-import { optionRows, perform } from '../../../src/cli/operation.ts';
+import { optionRows, perform } from '../../../src/cli/operation-command.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import * as agents from '../../../src/operations/agent.ts';
 import * as leases from '../../../src/operations/lease.ts';
-import { uses } from '../../../src/operations/fields.ts';
+import { uses } from '../../../src/operations/members.ts';
 import { changing } from '../../../src/operations/operation.ts';
 
 const echo = changing({

@@ -14,7 +14,7 @@ import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { checkName } from '../../operations/format.ts';
 import { hostPattern } from '../../operations/credential-entry.ts';
-import { findProvider } from '../../operations/references.ts';
+import { findProvider } from '../../operations/lookup.ts';
 import { connectCommand } from '../provider.ts';
 import { keptReference } from './allowed-domains.ts';
 import { redirectTarget, writtenRedirectUri } from './browser/browser.ts';
