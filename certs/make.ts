@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util';
 import { openAuthority, openLeaf } from '../examples/helpdesk/data-directory.ts';
 
 /**
- * `npm run certs -- HOST…`: writes the root of the development PKI and a certificate for each host into this folder.
+ * `npm run certs -- HOST…`: writes the root of the development PKI, and a certificate for each host, here.
  * Files that are valid for another week stay. certs/README.md has the names and lifetimes.
  *
  * Options: `--out FOLDER` (default: `certs`).
@@ -14,7 +14,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 });
 const hosts = positionals.length > 0 ? positionals : ['helpdesk.acme.test'];
-// A host becomes a file name. A name with a dot can overwrite neither the root nor Sidekey's own CA, ca.crt and ca.key.
+// A host becomes a file name. A name with a dot cannot overwrite the root or Sidekey's own CA, ca.key.
 const invalid = hosts.find((host) => !/^(?:localhost|(?:[a-z0-9][a-z0-9-]*\.)+[a-z][a-z0-9-]*)$/.test(host));
 if (invalid !== undefined) {
   console.error(

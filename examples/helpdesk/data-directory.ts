@@ -46,7 +46,7 @@ export function openAuthority(files: PairFiles, now: number): CertifiedKey {
   );
 }
 
-/** Reads the certificate of a host from its files. If it is missing, ends soon or has another root, writes a new one. */
+/** Reads the certificate of a host. If it is missing, ends soon or has another root, writes a new one. */
 export function openLeaf(files: PairFiles, authority: CertifiedKey, host: string, now: number): CertifiedKey {
   const issuer = new X509Certificate(authority.cert);
   const fits = (cert: X509Certificate) => cert.checkIssued(issuer) && cert.checkHost(host) === host;
@@ -56,7 +56,7 @@ export function openLeaf(files: PairFiles, authority: CertifiedKey, host: string
   );
 }
 
-/** Returns the pair if its key belongs to it, `fits` accepts it, and it is valid for a week more; otherwise null. */
+/** Returns the pair if the key fits, `fits` accepts it, and it is valid for a week more; otherwise null. */
 function readCertified(
   files: PairFiles,
   now: number,
