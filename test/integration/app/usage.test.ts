@@ -142,7 +142,7 @@ describe('agents', () => {
     });
     expect(await at.run(['agent', 'create', 'no such: name'])).toMatchObject({
       exit: 2,
-      stderr: expect.stringContaining('The name of the agent is not valid.'),
+      stderr: expect.stringContaining('The name is not valid: use 1 to 64 letters'),
     });
     expect(await at.run(['agent', 'remove', 'ci'])).toMatchObject({ exit: 0 });
     expect(await at.run(['agent', 'remove', 'ci'])).toMatchObject({ exit: 2 });
