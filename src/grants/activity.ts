@@ -6,8 +6,8 @@ import type { ActivityChange, RightUse, Store } from '../store/store.ts';
 import type { Grant } from '../domain/grant.ts';
 
 /**
- * Notes about grants, tokens and leases, for people and for the refresh schedule. Notes never delay a
- * request: they are kept in memory and written in the background. If the store is unavailable, only notes are
+ * Notes about grants, tokens and leases, for people and for the refresh schedule. Notes are kept in memory
+ * and written in the background, so that they never delay a request. If the store is away, only notes are
  * lost.
  */
 
@@ -167,8 +167,8 @@ export function createActivityNotes(
 /** Notes of this process about uses of tokens and leases, for people and for idle leases. */
 export interface UseNotes {
   /**
-   * A token or a lease was used now. It is written within `patienceMs` (0: as soon as may be). For the request path:
-   * some nanoseconds.
+   * Notes that a token or a lease was used, and writes it within `patienceMs` (0: as soon as possible). Takes
+   * nanoseconds, for the request path.
    */
   used(kind: RightUse['kind'], id: string, patienceMs: number): void;
   /** Writes the pending notes. Never rejects: what the store did not take is tried again later. */

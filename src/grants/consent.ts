@@ -9,7 +9,7 @@ import type { Provider } from '../domain/provider.ts';
 /** A consent in a browser that waits for its callback, which may reach another process. */
 export const consentShape = z.object({
   provider: z.string(),
-  // The endpoints and the client of the consent: none of it may change.
+  // Endpoints and client of the consent, which must not change.
   authorizationEndpoint: z.string(),
   tokenEndpoint: z.string(),
   clientId: z.string(),

@@ -6,7 +6,7 @@ import type { Grant } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
 import { type ReadyToken, replaceCommand } from './token-result.ts';
 
-/** From an API's refusal to what a person can do about it. Pure; it never says a value of a token. */
+/** Turns an API's refusal into a hint for people. Pure; texts never contain a part of a token. */
 
 /** A consent that would grant the missing scopes. */
 interface MissingConsent {
