@@ -1,6 +1,6 @@
 /*
- * Audit events and lines. The field names are public. No field, `reason` included, may contain a token, a query
- * value or a body.
+ * Audit events and lines. The field names are public. No field, not even `reason`, may contain a token, a
+ * query value or a body.
  */
 
 export const auditEventNames = [

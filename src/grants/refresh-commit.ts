@@ -60,7 +60,7 @@ const maxOvertakings = 32;
 
 /**
  * Tokens that the store refused are kept in memory until the process ends.
- * @param isHeld asks the store whether this process still holds the lock of a grant
+ * @param isHeld checks with the store that this process still holds the lock of a grant
  */
 export function createRefreshCommits(
   registry: Registry,

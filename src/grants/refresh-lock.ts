@@ -48,7 +48,7 @@ interface RefreshLock {
    * lock was lost while connecting. Rejects with errors of `question` and the store.
    */
   ask<T>(grantId: string, question: (io: LockedIo) => Promise<T>): Promise<T | null>;
-  /** Asks the store whether this holder still has the lock. Rejects with errors of the store. */
+  /** Checks with the store that this holder still has the lock. Rejects with errors of the store. */
   readonly isHeld: (grantId: string) => Promise<boolean>;
   /** Never rejects: after a failure, the lock expires by itself. */
   release(grantId: string): Promise<void>;

@@ -92,7 +92,7 @@ function busy(): SidekeyError {
 interface SettleParts {
   /** Start of the use, in milliseconds since the epoch. */
   readonly begun: number;
-  /** Asks the store whether this process still holds the lock of a grant. */
+  /** Checks with the store that this process still holds the lock of a grant. */
   readonly isHeld: (grantId: string) => Promise<boolean>;
 }
 

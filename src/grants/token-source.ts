@@ -58,7 +58,7 @@ export interface TokenSource {
    * pause refreshes of the grant. Rejects with errors of the store and the vault.
    */
   refreshAhead(grantId: string, when?: 'due' | 'even if fresh'): Promise<AheadOutcome>;
-  /** Starts no further refresh, and waits (within limits) until those in progress are committed. Idempotent. */
+  /** Starts no refresh, and waits (within limits) until those in progress are committed. Idempotent. */
   close(): Promise<void>;
 }
 
