@@ -44,10 +44,7 @@ export interface DpopKey {
 
 interface DpopBinding {
   readonly key: DpopKey;
-  /**
-   * True if `token_type` says that the access token is bound. The refresh token may be bound in either case,
-   * so the key is kept (RFC 9449 §5).
-   */
+  /** True if `token_type` is DPoP. The key is kept anyway: the refresh token may be bound (RFC 9449 §5). */
   readonly isBound: boolean;
 }
 
@@ -201,10 +198,7 @@ export interface ClientCertificateCredential {
 export const sourceForms = ['token', 'first_line', 'json', 'aws', 'exec', 'docker', 'git'] as const;
 export type SourceForm = (typeof sourceForms)[number];
 
-/**
- * A place that a credential is read from on demand. Sealed, so that write access to the store is not enough
- * to run a program.
- */
+/** A source that is read on demand. Sealed, because write access to the store must not run programs. */
 export interface SourceCredential {
   readonly type: 'source';
   /** Text of the operator: `gh`, `op://vault/item/field`, `command:…`, `file:/path`. Empty: erased. */
@@ -292,8 +286,7 @@ export type TokenClock = 'fresh' | 'due' | 'ended' | 'absent';
  * Returns the state of a credential at `now`. A token without an expiry is fresh until an upstream rejects
  * it. A credential without a refresh is never due.
  *
- * The skew is at most a fifth of the lifetime: a token of 60 s is refreshed once in 48 s instead of on every
- * request.
+ * The skew is at most a fifth of the lifetime: a token of 60 s is refreshed after 48 s, not by every request.
  */
 export function clockOf(credential: Credential, now: number, skewMs: number): TokenClock {
   switch (credential.type) {

@@ -147,10 +147,7 @@ export interface AuditLine extends AuditEvent {
   readonly prev_end?: string;
   /** First 48 bits of `hash` of the previous line of the same `node`; zeros for the first line. */
   readonly prev: string;
-  /**
-   * First 132 bits, in base64url, of an HMAC-SHA256 over the line without this field. The key is derived from
-   * the master key.
-   */
+  /** First 132 bits (base64url) of HMAC-SHA256(line without `hash`), key derived from the master key. */
   readonly hash: string;
 }
 
@@ -163,8 +160,7 @@ export interface AuditLog {
   append(event: AuditEvent): Promise<void>;
   /**
    * Writes like `append`, if possible at once: returns undefined once the operating system has the event.
-   * Otherwise returns a promise that all events of one turn share. If it rejects, some of them may be in the
-   * log.
+   * Otherwise returns a promise shared by all events of one turn. If it rejects, some may be in the log.
    */
   write(event: AuditEvent): Promise<void> | undefined;
   /**

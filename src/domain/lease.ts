@@ -18,7 +18,7 @@ export interface Lease {
   readonly purpose: string;
   readonly createdAt: number;
   readonly expiresAt: number;
-  /** Idle time after which the lease ends; null: no limit. */
+  /** Milliseconds without use after which the lease ends; null: no limit. */
   readonly idleMs: number | null;
   /** Null: the lease was never renewed. */
   readonly renewedAt: number | null;
@@ -44,7 +44,7 @@ export type LeaseStanding =
   | { readonly state: 'used_up' }
   | { readonly state: 'revoked'; readonly at: number };
 
-/** Returns the state of a lease at `now`. `expiresAt` is exclusive. A revocation precedes an expiry. */
+/** Returns the state of a lease at `now`. `expiresAt` is exclusive. A revoked lease is never `expired`. */
 export function leaseStanding(lease: Lease, now: number): LeaseStanding {
   if (lease.revokedAt !== null) return { state: 'revoked', at: lease.revokedAt };
   const idleAt = idleEndOf(lease);

@@ -2,8 +2,7 @@ import type { DpopAlgorithm } from './credential.ts';
 
 /**
  * A provider definition: the sources of consent and tokens, the hosts that receive the credential, and its
- * placement. Built-in ones are files in `config/providers/`; `providers` of the config file adds or replaces
- * some.
+ * placement. Files in `config/providers/` are built in; `providers` of the config file adds or replaces some.
  */
 export interface Provider {
   readonly name: string;
@@ -31,9 +30,8 @@ export interface Provider {
   /** Registered redirect URI of the client; null: any port of the loopback address (RFC 8252 §7.3). */
   readonly redirectUri: string | null;
   /**
-   * Redirect URIs that the provider accepts. `loopback`: any port of 127.0.0.1; `localhost`: one that is
-   * registered with its port; `https`: none of this machine, so the person pastes the final URL of the
-   * browser.
+   * Redirect URIs that the provider accepts. `loopback`: any port of 127.0.0.1; `localhost`: one registered
+   * with its port; `https`: none of this machine, so the person pastes the browser's final URL.
    */
   readonly redirectUriType: 'loopback' | 'localhost' | 'https';
   /** Algorithm of DPoP proofs (RFC 9449). The key stays on this machine. Null: tokens are not bound. */
@@ -182,10 +180,7 @@ export interface Probe {
   readonly accountFields: readonly string[];
 }
 
-/**
- * Placement of a credential in requests: the kind of an `AuthScheme` (`schemes/`), with settings that only
- * that scheme reads.
- */
+/** Placement of a credential: the kind of an `AuthScheme` (`schemes/`), with settings only it reads. */
 export type Placement = { readonly kind: string; readonly [setting: string]: unknown };
 
 /** Parts of a request that may have a placeholder; `header`: any field, including the `Basic` pair. */
@@ -281,6 +276,6 @@ export interface InsufficientScopeDialect {
   readonly grantedScopesHeader: string | null;
   /** Field that lists scopes of which one is required (GitHub: `X-Accepted-OAuth-Scopes`); null: none. */
   readonly acceptedScopesHeader: string | null;
-  /** Fields and values that show another cause of the refusal. They precede the two above. */
+  /** Fields and values of refusals for another cause, whatever the two fields above contain. */
   readonly unlessHeaders: Readonly<Record<string, string>>;
 }

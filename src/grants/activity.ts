@@ -6,9 +6,8 @@ import type { ActivityChange, RightUse, Store } from '../store/store.ts';
 import type { Grant } from '../domain/grant.ts';
 
 /**
- * Notes about grants, tokens and leases, for people and for the refresh schedule. Notes are kept in memory
- * and written in the background, so that they never delay a request. If the store is away, only notes are
- * lost.
+ * Notes about grants, tokens and leases, for people and for the refresh schedule. Notes never delay a
+ * request: they are written in the background. If the store is away, only notes are lost.
  */
 
 interface NotesParts {

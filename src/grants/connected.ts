@@ -96,7 +96,7 @@ function reasonOf({ reason }: StoreRequest, details: Details, credential: Creden
   return parts.length === 0 ? undefined : parts.join('; ');
 }
 
-/** Returns the account of a person's consent. The userinfo response precedes the ID token. */
+/** Returns the account of a person's consent. The userinfo response takes precedence over the ID token. */
 async function identityOf(
   request: StoreRequest,
   { credential, identity = {} }: Obtained,

@@ -19,10 +19,7 @@ import {
 import type { HeldCredential } from '../domain/credential.ts';
 import { type Json, type JsonObject, readJson } from '../lib/json.ts';
 
-/**
- * Parses the input of `sidekey grant import`. Messages name the invalid field and its position, never its
- * value.
- */
+/** Parses the input of `sidekey grant import`. Messages name the field and its position, never its value. */
 
 /** A credential as supplied by a person. */
 export interface CredentialInput {
@@ -59,9 +56,9 @@ const belongs: Readonly<Record<Type, ReadonlySet<FieldName>>> = {
 /**
  * Parses a credential. The type may be omitted if the fields imply it. Names may be `snake_case` or
  * `camelCase`. Null fields count as omitted. A token response (RFC 6749 §5.1) is accepted: its `id_token`
- * is dropped, and `expires_at` precedes `expires_in`, whose start is unknown. Values of `expires_at` below
- * 1e11 are seconds, others milliseconds. Also accepts PEM files of a client certificate and its key, and a
- * bare key or token, with or without `Bearer`.
+ * is dropped, and `expires_at` overrides `expires_in`, whose start is unknown. Values of `expires_at`
+ * below 1e11 are seconds, others milliseconds. Also accepts PEM files of a client certificate and its key,
+ * and a bare key or token, with or without `Bearer`.
  *
  * @throws SidekeyError `input_invalid`, with the expected form as a hint
  */

@@ -142,7 +142,7 @@ export function refuseOtherProvider(existing: Grant, provider: string): SidekeyE
   );
 }
 
-/** Returns the client secret of a new registration, else of the existing grant. Null: none is needed. */
+/** Returns the secret of a new client, else of the existing grant; null: only the definition may have one. */
 export function ownSecret(
   provider: Pick<Provider, 'clientId' | 'clientSecret'>,
   registered: string | null,

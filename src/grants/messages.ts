@@ -77,10 +77,7 @@ export function consentCommand(
     : `${command} (the new one needs: ${scopes.map(shellWord).join(' ')})`;
 }
 
-/**
- * Reports whether `connect` requests scopes. Those of pasted tokens and installations are set at the
- * provider.
- */
+/** Reports whether `connect` requests scopes. Pasted tokens and installations get theirs at the provider. */
 function takesScopes(provider: Provider | undefined, credential: Credential): boolean {
   if (provider === undefined || credential.type !== 'oauth2') return false;
   const way = credential.renewal?.kind ?? provider.flows[0];

@@ -47,19 +47,16 @@ interface RefreshCommits {
   /** IDs of the grants with tokens that wait to be stored. */
   waiting(): readonly string[];
   forget(grantId: string): void;
-  /**
-   * Sets the grant to `reauth_required`. Null: it has changed since `used` was read. Rejects with errors of
-   * the store.
-   */
+  /** Sets the grant to `reauth_required`. Null: it has changed meanwhile. Rejects with store errors. */
   requireReauth(used: OAuthGrant, reason: string): Promise<Grant | null>;
 }
 
 const pausesMs = [20, 50, 100, 200, 400, 800];
-/** Maximum concurrent writes between a read and a write. More in a row do not occur. */
+/** Maximum retries after concurrent writes. So many in a row do not occur. */
 const maxOvertakings = 32;
 
 /**
- * Tokens that the store refused are kept in memory until the process ends.
+ * Tokens that the store refused stay in memory, for the lifetime of the returned object.
  * @param isHeld checks with the store that this process still holds the lock of a grant
  */
 export function createRefreshCommits(

@@ -83,7 +83,7 @@ export interface RefreshFlightsParts extends RefreshParts {
 const forcedEveryMs = 10_000;
 /** Milliseconds for which a refusal is remembered while the configuration is unchanged. */
 const refusalMs = 30_000;
-/** Milliseconds of the background's pause while another process refreshes the grant. */
+/** Pause of the background in milliseconds while another process refreshes the grant. */
 const elsewhereMs = 250;
 
 /** Milliseconds of background attempts after the last request that needed the token. */
@@ -298,7 +298,7 @@ export function createRefreshFlights(parts: RefreshFlightsParts): RefreshFlights
  */
 
 interface RefreshBackoff {
-  /** Notes a failure. `retryAfterMs`: the provider's delay, which precedes ours. */
+  /** Notes a failure. `retryAfterMs`: delay from the provider, which overrides ours if longer. */
   failed(at: RefreshPlace, reason: string, retryAfterMs: number | null): void;
   succeeded(at: RefreshPlace): void;
   /** Ends the pause of a grant, but not of its endpoint. */

@@ -37,10 +37,7 @@ export interface LockedIo {
 interface RefreshLock {
   /** Maximum milliseconds for which a lock is held. */
   readonly lockMs: number;
-  /**
-   * `busy`: held by another, and `patient` is false; `late`: `refresh_wait` has passed. Rejects with errors
-   * of the store.
-   */
+  /** `busy`: held by another, not `patient`; `late`: after `refresh_wait`. Rejects with store errors. */
   take(grantId: string, options: TakeOptions): Promise<'taken' | 'busy' | 'late' | 'moot' | 'aborted'>;
   /**
    * Calls the provider under the lock. Null: the process was suspended, and another has taken the lock. The

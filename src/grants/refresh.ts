@@ -236,10 +236,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     }
   }
 
-  /**
-   * Stores the tokens before they are used. Otherwise a crash could leave a used refresh token as the only
-   * one on disk.
-   */
+  /** Stores tokens before their use, or a crash could leave only a used refresh token on disk. */
   async function commit(opened: OAuthGrant, tokens: NewTokens, begun: number): Promise<AttemptOutcome> {
     const committed = await commits.commit(opened, tokens);
     switch (committed.kind) {

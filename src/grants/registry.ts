@@ -44,10 +44,7 @@ export interface Registry {
    * write, and nothing was written. Read it again, and decide anew.
    */
   replaceCredential(grant: Grant, sealed: SealedCredential, change?: GrantChange): Promise<Grant | null>;
-  /**
-   * Null as for `replaceCredential`. `reason`: one sentence without a secret. `revoked` also erases the
-   * credential.
-   */
+  /** Null as for `replaceCredential`. `reason` contains no secret. `revoked` erases the credential too. */
   setState(grant: Grant, state: GrantState, reason: string | null): Promise<Grant | null>;
   /**
    * Changes metadata of a grant despite concurrent writes. An empty value removes its key. Returns false if

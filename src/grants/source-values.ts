@@ -216,8 +216,7 @@ function unexpected(error: unknown): SidekeyError {
 }
 
 /**
- * Returns the credential in the form that the provider expects. If that has keys of one value, only the
- * password of a user name and password is used.
+ * Returns the credential in the provider's form. If that is one value, only the password of a pair is used.
  */
 export function fitted(credential: HeldCredential, provider: Provider | undefined): HeldCredential {
   const token = provider?.token ?? null;

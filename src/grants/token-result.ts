@@ -56,9 +56,8 @@ type Standing =
   | RefusedToken;
 
 /**
- * Returns the standing of a grant. `unwanted`: a token that an upstream refused. An `expired` state is
- * checked against the clock, so that after a wrong clock is corrected, a good token is used. `providers`:
- * definitions for hints.
+ * Returns the standing of a grant. `unwanted`: a token that an upstream refused. `providers`: for hints. An
+ * `expired` state is checked against the clock: a good token is used again once a wrong clock is corrected.
  */
 export function standingOf(
   opened: OpenedGrant | null,

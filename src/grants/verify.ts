@@ -37,8 +37,7 @@ const maxResponseBytes = 1_048_576;
  * Sends the provider's probe with a credential. Placement, audience check and address guard are those of the
  * proxy.
  *
- * @throws SidekeyError `policy_violation`: the credential may not be sent there, or cannot be part of a
- * request
+ * @throws SidekeyError `policy_violation`: the credential may not be sent there, or fits no request
  */
 export async function verify(
   provider: Provider,

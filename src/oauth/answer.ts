@@ -14,9 +14,8 @@ import {
 import { splitScopes, withOfflineAccess } from './scopes.ts';
 
 /**
- * Parses the response of a token endpoint (RFC 6749 §5) in the provider's dialect. Parsing is lenient,
- * because strictness could only lose tokens: the provider has already used up the code or the refresh token.
- * Pure.
+ * Parses the response of a token endpoint (RFC 6749 §5) in the provider's dialect. Pure. Lenient, because
+ * strictness could only lose tokens: the provider has already used up the code or the refresh token.
  */
 
 /** Tokens of a response (RFC 6749 §5.1). Times are milliseconds since the epoch. */

@@ -89,9 +89,8 @@ export interface CodeExchange extends TokenIo {
 
 /**
  * Completes a flow: checks the callback and exchanges its code.
- * @throws SidekeyError `bad_request`: the callback does not belong to this flow or provider;
- * `provider_refused`: the user or the provider refused, or the token endpoint failed; `config_invalid`;
- * `secret_missing`
+ * @throws SidekeyError `bad_request`: not of this flow or provider; `provider_refused`: the user or the
+ * provider refused, or the token endpoint failed; `config_invalid`; `secret_missing`
  */
 export async function exchangeCode(exchange: CodeExchange): Promise<Consented> {
   const { provider, codeVerifier } = exchange;
@@ -146,10 +145,7 @@ function refused(provider: Provider, error: string, description: string): Sideke
   );
 }
 
-/**
- * The response of the authorization endpoint (RFC 6749 §4.1.2), by way of a browser: parsed, then checked
- * against its flow.
- */
+/** The response of the authorization endpoint (RFC 6749 §4.1.2): parsed, and checked against its flow. */
 
 /** A callback as received or pasted. Unchecked. */
 export type Callback =
@@ -201,8 +197,7 @@ export function parseCallback(text: string): Callback {
 /**
  * Checks `state` against forged callbacks (RFC 6749 §10.12), and `iss` against mix-up (RFC 9207 §2.4),
  * before anything else in the callback is trusted.
- * @throws SidekeyError `bad_request`: not of this flow or provider; `provider_refused`: the person or the
- * provider refused
+ * @throws SidekeyError `bad_request`: not of this flow or provider; `provider_refused`: refused by either
  */
 export function checkCallback(callback: Callback, expected: CallbackExpectation): CheckedCallback {
   const { provider } = expected;

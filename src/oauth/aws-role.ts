@@ -17,7 +17,7 @@ export interface AssumeRoleRequest extends Omit<Extract<Renewal, { kind: 'aws_ro
 const globalRegion = 'us-east-1';
 const globalEndpoint = 'https://sts.amazonaws.com/';
 
-/** Returns the regional STS, which may be up when us-east-1 is down. Its keys are valid anywhere. */
+/** Prefers the regional STS, which may be up when us-east-1 is down. Its keys are valid anywhere. */
 function endpointFor({ endpoint, region }: AssumeRoleRequest): URL | null {
   const url = URL.parse(endpoint);
   if (url?.href !== globalEndpoint || region === null) return url;

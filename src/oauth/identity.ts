@@ -12,8 +12,7 @@ export type IdentityAnswer = { readonly status?: number } & (
 
 /**
  * Requests the account of an access token from a userinfo endpoint (Core §5.3). Never rejects.
- * @param subject `sub` of the ID token, which the response must repeat (Core §5.3.2); undefined: no ID
- * token
+ * @param subject `sub` of the ID token, which the response must repeat (Core §5.3.2); undefined: none
  */
 export async function askUserinfo(
   endpoint: string,

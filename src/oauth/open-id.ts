@@ -40,7 +40,7 @@ interface OpenIdCallback {
 export type Claims = JsonObject & { readonly sub: string };
 
 interface OpenId {
-  /** Returns the URL of a sign-in. @throws SidekeyError `provider_refused`, `upstream_unreachable` */
+  /** Starts a sign-in at the returned URL. @throws SidekeyError `provider_refused`, `upstream_unreachable` */
   begin(client: OpenIdClient): Promise<{ readonly url: string; readonly flow: OpenIdFlow }>;
   /**
    * Completes a sign-in.
@@ -129,7 +129,7 @@ export function createOpenId({ io, now }: OpenIdParts): OpenId {
         if (!isOf(claims, tokens)) throw unusable(client.issuer, 'the "at_hash" of its ID token is another');
         if (server.userinfo_endpoint === undefined || needed.every((name) => name in claims)) return claims;
         const told = await oauth.userInfoRequest(server, known, tokens.access_token, options);
-        // The subject is the same (Core §5.3.2). The ID token takes precedence.
+        // The subject is the same (Core §5.3.2). Claims of the ID token take precedence.
         const info = await oauth.processUserInfoResponse(server, known, claims.sub, told);
         // `email_verified` is valid only for the address beside it.
         const { email_verified: _, ...others } = info;

@@ -37,8 +37,8 @@ export type RenewalOutcome =
  *
  * Returns `invalid_grant` only if a person must supply something. With client credentials and freshly signed
  * assertions, providers also send `invalid_grant` for a wrong clock, a scope, or a temporarily disabled
- * account, so it becomes `refused`. So it does if a subject token is read for each request: the next one may
- * be valid.
+ * account. It becomes `refused` there, and if a subject token is read for each request: the next may be
+ * valid.
  */
 export async function renew(request: RenewalRequest, io: TokenIo): Promise<RenewalOutcome> {
   switch (request.kind) {

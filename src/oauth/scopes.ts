@@ -39,9 +39,8 @@ export function splitScopes(
 }
 
 /**
- * Returns the granted scopes of a response with a refresh token, or of a refresh. `offline_access` (OpenID
- * Connect Core §11) is added: many servers grant it but never list it, and a refresh that omits it may be
- * the last.
+ * Returns the granted scopes of a response with a refresh token, or of a refresh, with `offline_access`
+ * (OpenID Connect Core §11): many servers grant it unlisted, and a refresh that omits it may be the last.
  */
 export function withOfflineAccess(granted: readonly string[], asked: readonly string[]): readonly string[] {
   return asked.includes(offlineAccess) && !granted.includes(offlineAccess)
@@ -86,10 +85,7 @@ function isAtEndOfUrl(url: string, name: string): boolean {
 interface ScopeRefusal {
   /** Null: no scopes are reported as missing. */
   readonly missing: MissingScopes | null;
-  /**
-   * URL of the API's metadata (RFC 9728 §5.1), https with plain characters and never fetched; null: not
-   * stated.
-   */
+  /** Plain https URL of the API's metadata (RFC 9728 §5.1), never fetched; null: not stated. */
   readonly resourceMetadata: string | null;
 }
 
