@@ -49,7 +49,7 @@ export type AccountTokenOutcome =
 
 /**
  * Requests a token of the My Account API. Never rejects because of Auth0 or the network. If the client may
- * not use the audience, Auth0 ignores it and sends a token of another API, recognizable by its scopes.
+ * not use the audience, Auth0 silently ignores it and sends a token of another API, visible by its scopes.
  */
 export async function askForAccountToken(
   request: AccountTokenRequest,
